@@ -1,0 +1,3 @@
+//! Nothing to build beside the crate yet.
+
+fn main() {}

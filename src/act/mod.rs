@@ -1,0 +1,1 @@
+//! Verbs: carry out one action and answer with exactly one outcome.

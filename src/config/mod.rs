@@ -1,0 +1,1 @@
+//! The TOML shape with its defaults, its check, and the policy made from it.

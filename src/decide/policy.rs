@@ -1,0 +1,155 @@
+//! What the operator allows and wants, as the core needs it. Made from the configuration.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::{EngineName, Fault, GpuIdentity, GpuUuid, GroupName, Mode};
+
+/// Everything the core must know beforehand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// GPUs that groups use.
+    pub gpus: Vec<GpuIdentity>,
+    /// Groups, in the order of the configuration.
+    pub groups: Vec<GroupPolicy>,
+    /// Where jitter comes from: randomness is a value.
+    pub seed: u64,
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupPolicy {
+    /// Its name.
+    pub name: GroupName,
+    /// Its GPU.
+    pub gpu: GpuUuid,
+    /// What the watchdog may do.
+    pub mode: Mode,
+    /// Faults with a mode of their own; a group that observes observes them all.
+    pub faults: BTreeMap<Fault, Mode>,
+    /// What becomes of clients that no engine owns.
+    pub unknown_clients: UnknownClients,
+    /// Restarts and their limits.
+    pub recovery: RecoveryPolicy,
+    /// Engines, in the order of their start.
+    pub engines: Vec<EnginePolicy>,
+    /// Clients that the server takes (FACTS: 48 a device, 60 since CUDA 13.1).
+    pub clients_limit: u32,
+}
+
+/// What becomes of a client of the server that no engine owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownClients {
+    /// It is reported.
+    Report,
+    /// It is killed when it holds the server in FAULT.
+    KillOnFault,
+}
+
+/// Restarts and their limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecoveryPolicy {
+    /// Whole-group restarts within `budget_window`.
+    pub budget: u32,
+    /// The window of both budgets.
+    pub budget_window: Duration,
+    /// Serving so long gives the budget back.
+    pub stable_after: Duration,
+    /// What then.
+    pub when_spent: WhenSpent,
+    /// Between attempts.
+    pub backoff: Backoff,
+    /// Failures of one engine within the window before it is quarantined.
+    pub engine_budget: u32,
+    /// For the old generation's device memory to come back.
+    pub memory_timeout: Duration,
+    /// A control daemon that does not answer gets this long while the engines are fine.
+    pub wedge_grace: Duration,
+    /// One engine after the other, or all at once.
+    pub start: StartOrder,
+}
+
+/// When the budget is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenSpent {
+    /// Go on at the longest back-off.
+    Slow,
+    /// Hold the group.
+    Hold,
+}
+
+/// How engines start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartOrder {
+    /// Engines that profile free memory need it.
+    Sequential,
+    /// All at once.
+    Parallel,
+}
+
+/// Waits between attempts: `first`, then `next`, each later one `factor` times longer, `most` at most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backoff {
+    /// Before the first attempt.
+    pub first: Duration,
+    /// Before the second.
+    pub next: Duration,
+    /// From each to the next.
+    pub factor: f64,
+    /// The longest.
+    pub most: Duration,
+    /// Each wait varies by this share, up or down: 0 to 1.
+    pub jitter: f64,
+}
+
+/// One engine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EnginePolicy {
+    /// Its name.
+    pub name: EngineName,
+    /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT in bytes.
+    pub device_memory_limit: Option<u64>,
+    /// From its start to serving.
+    pub start_timeout: Duration,
+    /// Between TERM and KILL.
+    pub stop_timeout: Duration,
+}
+
+impl GroupPolicy {
+    /// What may be done about `fault` in this group.
+    pub fn mode_of(&self, fault: Fault) -> Mode {
+        match self.mode {
+            Mode::Observe => Mode::Observe,
+            Mode::Enforce => self.faults.get(&fault).copied().unwrap_or(Mode::Enforce),
+        }
+    }
+}
+
+impl Default for RecoveryPolicy {
+    /// The defaults that the configuration promises.
+    fn default() -> Self {
+        RecoveryPolicy {
+            budget: 5,
+            budget_window: Duration::from_secs(3600),
+            stable_after: Duration::from_secs(600),
+            when_spent: WhenSpent::Slow,
+            backoff: Backoff::default(),
+            engine_budget: 5,
+            memory_timeout: Duration::from_secs(30),
+            wedge_grace: Duration::from_secs(15),
+            start: StartOrder::Sequential,
+        }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff {
+            first: Duration::ZERO,
+            next: Duration::from_secs(1),
+            factor: 2.0,
+            most: Duration::from_secs(600),
+            jitter: 0.2,
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! mpswarden: the watchdog and Prometheus exporter for NVIDIA MPS groups.
+//!
+//! Data flows one way through the folders, in this order: `host` reads, `observe` makes observations,
+//! `decide` turns them into actions, events and a status, `act` carries actions out, `export` shows the
+//! rest. `model` is their common language; `config` and `sim` stand beside; `runtime` wires it all.
+
+pub mod act;
+pub mod config;
+pub mod decide;
+pub mod export;
+pub mod host;
+pub mod model;
+pub mod observe;
+pub mod runtime;
+pub mod sim;

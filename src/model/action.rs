@@ -1,0 +1,130 @@
+//! What the core orders. Each order gets exactly one outcome, by its deadline.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ActionId, EngineKey, EngineName, GpuUuid, GroupName, Moment, ProcessId};
+
+/// An order with its name and the latest moment for its outcome.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ordered {
+    /// Names the outcome that belongs to it.
+    pub id: ActionId,
+    /// When the executor answers `TimedOut` whatever became of it.
+    pub deadline: Moment,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What to do. The caller carries them out in the order given; `Save` before anything after it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Action {
+    /// Read something and answer with observations, then the outcome. Touches nothing.
+    Look(Look),
+    /// Keep what must survive a crash of the watchdog; serialized by the core.
+    Save {
+        /// The core's memory as JSON.
+        memory: String,
+    },
+    /// Follow the end of a server that the control daemon started.
+    WatchServer {
+        /// Whose.
+        group: GroupName,
+        /// Its pid.
+        server: u32,
+    },
+    /// Start the control daemon and wait until it answers a command.
+    StartControl {
+        /// Whose.
+        group: GroupName,
+    },
+    /// `quit -t`, then KILL of the daemon and server if they live, proven by start time; then sweep
+    /// the pipe directory if no process uses it.
+    StopControl {
+        /// Whose.
+        group: GroupName,
+        /// The `-t` of quit; zero: no quit, KILL at once.
+        grace: Duration,
+        /// The server, if one is known, to be proven gone.
+        server: Option<ProcessId>,
+    },
+    /// `start_server -uid` with the watchdog's own uid.
+    StartServer {
+        /// Whose.
+        group: GroupName,
+    },
+    /// Start one engine in a session (and cgroup) of its own.
+    StartEngine {
+        /// Which.
+        engine: EngineKey,
+        /// Its number, counted from 1.
+        incarnation: u32,
+    },
+    /// KILL every process of these engines at once, children too, and these strays.
+    KillEngines {
+        /// Whose.
+        group: GroupName,
+        /// Which engines.
+        engines: Vec<EngineName>,
+        /// Clients that no engine owns and that the policy gives up.
+        strays: Vec<ProcessId>,
+    },
+    /// Wait until every process that was signalled, and every other of these engines, is gone.
+    AwaitGone {
+        /// Whose.
+        group: GroupName,
+        /// Which engines.
+        engines: Vec<EngineName>,
+        /// Who was signalled.
+        processes: Vec<ProcessId>,
+    },
+    /// `terminate_client` for each, one at a time, each bounded at 2 s.
+    TerminateClients {
+        /// The engine that owns them.
+        engine: EngineKey,
+        /// The server.
+        server: u32,
+        /// The clients.
+        clients: Vec<u32>,
+    },
+    /// TERM to the main process, KILL to all that is left after `grace`, proven gone.
+    StopEngine {
+        /// Which.
+        engine: EngineKey,
+        /// Between TERM and KILL; zero: KILL at once.
+        grace: Duration,
+    },
+}
+
+impl Action {
+    /// Whether it changes the world outside (a look, a watch and a save do not).
+    pub fn intervenes(&self) -> bool {
+        !matches!(self, Action::Look(_) | Action::Save { .. } | Action::WatchServer { .. })
+    }
+}
+
+/// What to read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Look {
+    /// One NVML reading.
+    Gpu(GpuUuid),
+    /// The server's list and state: two control commands, one if the pid is given.
+    Server {
+        /// Whose.
+        group: GroupName,
+        /// Its pid, if known.
+        server: Option<u32>,
+    },
+    /// The server's client list: one control command.
+    Clients {
+        /// Whose.
+        group: GroupName,
+        /// The server.
+        server: u32,
+    },
+    /// The processes of all of a group's engines.
+    Trees(GroupName),
+    /// One engine's health endpoint.
+    Health(EngineKey),
+}

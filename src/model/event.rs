@@ -1,0 +1,183 @@
+//! What happened and what was decided: the stuff of log lines, counters and incidents.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::status::SourceScope;
+use super::{
+    CommandResult, EngineName, Exit, ExitCause, Fault, GpuUuid, GroupName, HeldReason, Moment, ProcessId,
+    RecoveryResult, RecoveryStep, Tier,
+};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Event {
+    /// When the core said so.
+    pub at: Moment,
+    /// Which group, where it has one.
+    pub group: Option<GroupName>,
+    /// Which engine, where it has one.
+    pub engine: Option<EngineName>,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum What {
+    /// A fault began. Counted in `mps_faults_total` and, with `evidence_at`, `mps_fault_detection_seconds`.
+    FaultBegan {
+        /// Which.
+        fault: Fault,
+        /// The evidence's own time.
+        evidence_at: Moment,
+        /// The evidence, for people.
+        because: String,
+    },
+    /// A fault is over.
+    FaultEnded {
+        /// Which.
+        fault: Fault,
+        /// How long it lasted.
+        lasted: Duration,
+    },
+    /// A restart was ordered; an attempt. Counted in `mps_restarts_total`.
+    RestartBegan {
+        /// How far it goes.
+        tier: Tier,
+        /// Why.
+        reason: Fault,
+        /// Which attempt in the window, from 1.
+        attempt: u32,
+        /// Attempts left in the window.
+        budget_left: u32,
+    },
+    /// A step of a whole-group restart is over. Observed in `mps_recovery_step_seconds`.
+    StepEnded {
+        /// Which.
+        step: RecoveryStep,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A restart is over. Counted in `mps_recoveries_total`, observed in `mps_recovery_seconds`.
+    RestartEnded {
+        /// Its tier.
+        tier: Tier,
+        /// How it ended.
+        result: RecoveryResult,
+        /// From the decision.
+        took: Duration,
+    },
+    /// The group waits for new facts or a person.
+    Held {
+        /// Why.
+        reason: HeldReason,
+        /// Exactly what, for people.
+        detail: String,
+    },
+    /// It waits no longer.
+    Released {
+        /// What it had waited for.
+        reason: HeldReason,
+    },
+    /// What would have been done. Counted in `mps_actions_suppressed_total`.
+    Suppressed {
+        /// The verb: `restart_clients`, `restart_daemon`, `restart_engine`, `kill_unknown_client`.
+        action: &'static str,
+        /// `observe`, or why else.
+        reason: &'static str,
+        /// For people.
+        detail: String,
+    },
+    /// The control daemon answers.
+    ControlStarted {
+        /// Its process.
+        process: ProcessId,
+    },
+    /// A server is there. Counted in `mps_server_starts_total`.
+    ServerStarted {
+        /// Its pid.
+        server: u32,
+    },
+    /// An engine's process was started.
+    EngineStarted {
+        /// Its main process.
+        process: ProcessId,
+        /// Its number.
+        incarnation: u32,
+    },
+    /// An engine serves.
+    EngineServing {
+        /// Since its process was started.
+        took: Duration,
+    },
+    /// An engine no longer serves, though its process lives.
+    EngineFailing {
+        /// Why, for people.
+        because: String,
+    },
+    /// An engine's main process ended. Counted in `mps_engine_exits_total`.
+    EngineExited {
+        /// How.
+        exit: Exit,
+        /// Why.
+        cause: ExitCause,
+    },
+    /// An engine will be started again later.
+    EngineBackoff {
+        /// After this.
+        wait: Duration,
+        /// Failures in the window.
+        failures: u32,
+    },
+    /// An engine is not started any more.
+    EngineQuarantined {
+        /// Failures in the window.
+        failures: u32,
+    },
+    /// The driver reported an Xid. Counted in `mps_gpu_xid_errors_total`.
+    Xid {
+        /// Where.
+        gpu: Option<GpuUuid>,
+        /// Which.
+        xid: u32,
+        /// The pid in the line.
+        pid: Option<u32>,
+    },
+    /// An engine's output named a CUDA error.
+    CudaError {
+        /// The code.
+        code: u32,
+        /// The line.
+        line: String,
+    },
+    /// A control command ended. Counted in `mps_control_commands_total`.
+    Command {
+        /// How.
+        result: CommandResult,
+    },
+    /// A source stopped answering.
+    SourceDown {
+        /// Which.
+        source: SourceScope,
+        /// Why.
+        why: String,
+    },
+    /// A source answers again.
+    SourceUp {
+        /// Which.
+        source: SourceScope,
+    },
+    /// An order failed or timed out.
+    ActionFailed {
+        /// The verb.
+        action: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// The group was stopped in order.
+    Stopped,
+}

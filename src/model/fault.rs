@@ -1,0 +1,119 @@
+//! Faults and what is done about them, in the words of the metrics.
+
+use super::words::words;
+
+words!(
+    /// What can be wrong. `mps_faults_total{fault}` has one series for each.
+    Fault {
+        /// This server's fatal line, or its FAULT state.
+        GpuFault = "gpu_fault",
+        /// The GPU is off the bus.
+        GpuLost = "gpu_lost",
+        /// The driver asks for a reset or a reboot.
+        GpuResetNeeded = "gpu_reset_needed",
+        /// The MPS server process ended.
+        ServerDied = "server_died",
+        /// The control daemon process ended.
+        ControlDied = "control_died",
+        /// The control daemon lives and does not answer.
+        ControlWedged = "control_wedged",
+        /// FAULT for longer than the driver needs, with no client left.
+        ServerStuck = "server_stuck",
+        /// An engine's main process ended, or it did not get ready in its time.
+        EngineDied = "engine_died",
+        /// An engine failed more often than its budget allows.
+        CrashLoop = "crash_loop",
+        /// An engine ran out of device memory.
+        DeviceOom = "device_oom",
+        /// The kernel's OOM killer took an engine.
+        HostOom = "host_oom",
+        /// Memory grows and load does not.
+        MemoryLeak = "memory_leak",
+        /// A limit is missing from an engine's environment.
+        LimitMissing = "limit_missing",
+        /// An engine holds more than its limit.
+        LimitExceeded = "limit_exceeded",
+        /// Requests running and no token.
+        Hang = "hang",
+        /// An engine waits while its siblings take the GPU.
+        Starved = "starved",
+        /// An engine runs outside its group's server.
+        OutsideMps = "outside_mps",
+        /// A process that no group owns computes on the GPU.
+        ForeignProcess = "foreign_process",
+        /// A client of the server that no engine owns.
+        UnknownClient = "unknown_client",
+        /// A client waits because its user is not the server's.
+        UidMismatch = "uid_mismatch",
+        /// More clients than the server takes.
+        ClientLimit = "client_limit",
+    }
+);
+
+words!(
+    /// The rungs of the recovery ladder, least first.
+    Tier {
+        /// One engine.
+        Engine = "engine",
+        /// All clients of the server.
+        Clients = "clients",
+        /// All clients, the server and the control daemon.
+        Daemon = "daemon",
+    }
+);
+
+words!(
+    /// The steps of a recovery, in order.
+    RecoveryStep {
+        /// From the evidence to the order.
+        Decide = "decide",
+        /// Signals sent to every process.
+        Kill = "kill",
+        /// Every process proven gone.
+        Gone = "gone",
+        /// Device memory back.
+        Memory = "memory",
+        /// Server ACTIVE (with the daemon's restart, where the tier has one).
+        Active = "active",
+        /// Waiting before the engines start.
+        Backoff = "backoff",
+        /// Engines started.
+        Start = "start",
+        /// Engines serving.
+        Ready = "ready",
+    }
+);
+
+words!(
+    /// How a recovery ended.
+    RecoveryResult {
+        /// Every engine that is not quarantined serves.
+        Serving = "serving",
+        /// Some serve.
+        Partly = "partly",
+        /// Nothing more can be done without new facts or a person.
+        Held = "held",
+        /// Another recovery took its place.
+        Superseded = "superseded",
+    }
+);
+
+words!(
+    /// Why a group is held.
+    HeldReason {
+        /// The restart budget is spent and `when_spent = "hold"`.
+        BudgetSpent = "budget_spent",
+        /// A process does not die.
+        ProcessStuck = "process_stuck",
+        /// The old generation's device memory did not come back.
+        MemoryNotBack = "memory_not_back",
+        /// Nobody can say whether it came back.
+        MemoryUnknown = "memory_unknown",
+        /// The GPU needs a reset or a reboot.
+        GpuResetNeeded = "gpu_reset_needed",
+        /// The GPU is off the bus.
+        GpuLost = "gpu_lost",
+        /// An operator said so.
+        Operator = "operator",
+    }
+);

@@ -1,0 +1,60 @@
+//! What is started and how: made from the configuration, carried out by `act`, of no interest to the core.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{EngineKey, GpuUuid, GroupName};
+
+/// Everything of one group that is started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupLaunch {
+    /// Its name.
+    pub name: GroupName,
+    /// Its GPU, for CUDA_VISIBLE_DEVICES of the daemon and of every engine.
+    pub gpu: GpuUuid,
+    /// Its control daemon.
+    pub control: ControlLaunch,
+    /// Its engines, in the order of their start.
+    pub engines: Vec<EngineLaunch>,
+}
+
+/// A control daemon.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControlLaunch {
+    /// `nvidia-cuda-mps-control`, found on PATH, or a path.
+    pub binary: PathBuf,
+    /// CUDA_MPS_PIPE_DIRECTORY, absolute.
+    pub pipe_directory: PathBuf,
+    /// CUDA_MPS_LOG_DIRECTORY, absolute; the outputs of the daemon (`daemon.log`) and of the
+    /// engines (`ENGINE.log`) go there.
+    pub log_directory: PathBuf,
+}
+
+/// An engine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineLaunch {
+    /// Which.
+    pub key: EngineKey,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// The user it runs as; `None`: the watchdog's.
+    pub user: Option<String>,
+    /// Its working directory; `None`: the watchdog's.
+    pub working_directory: Option<PathBuf>,
+    /// Environment, over the watchdog's own and the file's.
+    pub environment: BTreeMap<String, String>,
+    /// `KEY=value` lines, read at each start.
+    pub environment_file: Option<PathBuf>,
+    /// `http://host:port`, without a path.
+    pub url: String,
+    /// Under the URL.
+    pub health_path: String,
+    /// Under the URL.
+    pub metrics_path: String,
+    /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE, over 0 to 100.
+    pub sm_percentage: Option<f64>,
+    /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT, bytes.
+    pub device_memory_limit: Option<u64>,
+    /// Bytes of host memory, where cgroups allow.
+    pub memory_max: Option<u64>,
+}

@@ -1,0 +1,100 @@
+//! What the MPS control daemon and server say.
+
+use serde::{Deserialize, Serialize};
+
+use super::words::words;
+
+words!(
+    /// A server's state, as `get_server_status` has it, with the two that it has no word for.
+    ServerState {
+        /// There is no server.
+        None = "none",
+        /// INITIALIZING.
+        Initializing = "initializing",
+        /// ACTIVE.
+        Active = "active",
+        /// FAULT: no new client, every context dead.
+        Fault = "fault",
+        /// Not known, or not known for too long.
+        Unknown = "unknown",
+    }
+);
+
+words!(
+    /// What became of one control command.
+    CommandResult {
+        /// The daemon answered.
+        Answered = "answered",
+        /// It serves another caller: try again.
+        Refused = "refused",
+        /// No daemon there.
+        Unreachable = "unreachable",
+        /// It took the command and never answered.
+        Timeout = "timeout",
+    }
+);
+
+/// One line of the server or the control daemon that says something (recorded in FACTS' daemon.log).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServerLine {
+    /// `Starting new server N for user U`.
+    Starting {
+        /// The server's pid.
+        server: u32,
+    },
+    /// `NEW SERVER N: Ready`: ACTIVE from here.
+    Ready {
+        /// The server's pid.
+        server: u32,
+    },
+    /// `Server N exited with status S`.
+    Exited {
+        /// The server's pid.
+        server: u32,
+        /// Its status.
+        status: i32,
+    },
+    /// `Client {PID: n, Context: 1} encountered a fatal GPU error.`: names the client that
+    /// connected first, whoever did it. Comes before `Fatal`, for memory faults only.
+    Blamed {
+        /// The server's pid.
+        server: u32,
+        /// The client that it names.
+        client: u32,
+    },
+    /// `Server is handling a fatal GPU error.`: FAULT from here.
+    Fatal {
+        /// The server's pid.
+        server: u32,
+    },
+    /// `Client {PID: n, Context ID: c} connected`.
+    Connected {
+        /// The server's pid.
+        server: u32,
+        /// The client's pid.
+        client: u32,
+    },
+    /// `Client process n disconnected`.
+    Disconnected {
+        /// The server's pid.
+        server: u32,
+        /// The client's pid.
+        client: u32,
+    },
+    /// `Failed to accept client {PID: n, ...} with status s`.
+    Refused {
+        /// The server's pid.
+        server: u32,
+        /// The client's pid.
+        client: u32,
+        /// The CUDA error it gets, 807 in a fault.
+        status: u32,
+    },
+    /// `NEW CLIENT n from user u: Server is not ready, push client to pending list`.
+    Pending {
+        /// The client's pid.
+        client: u32,
+        /// Its user.
+        uid: u32,
+    },
+}

@@ -1,0 +1,132 @@
+//! What was seen. Facts come into the core in this shape and in no other.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CommandResult, EngineKey, Exit, GpuReading, GpuUuid, GroupName, Moment, Owner, ProcessId, ServerLine, ServerState,
+    Source,
+};
+
+/// One fact from the outside world.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Observation {
+    /// NVML read a GPU.
+    Gpu {
+        /// Which.
+        gpu: GpuUuid,
+        /// What it said.
+        reading: GpuReading,
+    },
+    /// The driver reported an Xid. It decides nothing: the server is asked.
+    Xid {
+        /// The GPU, where the line names one that is known.
+        gpu: Option<GpuUuid>,
+        /// The Xid's number.
+        xid: u32,
+        /// The pid in the line: close to worthless, kept as evidence.
+        pid: Option<u32>,
+        /// Where it came from.
+        via: XidVia,
+    },
+    /// A line of a group's daemon log.
+    Log {
+        /// Whose log.
+        group: GroupName,
+        /// What it says.
+        line: ServerLine,
+        /// The line's own time.
+        stamped: Moment,
+    },
+    /// A control command ended.
+    Command {
+        /// Whose daemon.
+        group: GroupName,
+        /// How.
+        result: CommandResult,
+    },
+    /// `get_server_list` and `get_server_status` answered. `server` is `None` with `ServerState::None`.
+    Server {
+        /// Whose.
+        group: GroupName,
+        /// The server's pid.
+        server: Option<u32>,
+        /// Its state.
+        state: ServerState,
+    },
+    /// `get_client_list` answered.
+    Clients {
+        /// Whose.
+        group: GroupName,
+        /// The server that was asked.
+        server: u32,
+        /// Pids of its clients.
+        clients: Vec<u32>,
+    },
+    /// A watched process ended.
+    Ended {
+        /// Whose it was.
+        owner: Owner,
+        /// Which.
+        process: ProcessId,
+        /// How.
+        exit: Exit,
+    },
+    /// All living processes of an engine, its cgroup or its session and descendants.
+    Tree {
+        /// Whose.
+        engine: EngineKey,
+        /// Which; empty when none is left.
+        processes: Vec<ProcessId>,
+    },
+    /// An engine's health endpoint.
+    Health {
+        /// Whose.
+        engine: EngineKey,
+        /// What it said.
+        health: Health,
+    },
+    /// An engine's output names a CUDA error.
+    CudaError {
+        /// Whose.
+        engine: EngineKey,
+        /// CUDA's code, 700 for an illegal address.
+        code: u32,
+        /// The line, cut at 300 bytes.
+        line: String,
+    },
+    /// A source could not be read. It says nothing about what it would have shown.
+    Blind {
+        /// Which source.
+        source: Source,
+        /// Of which group, where it has one.
+        group: Option<GroupName>,
+        /// Of which engine, where it has one.
+        engine: Option<EngineKey>,
+        /// Of which GPU, where it has one.
+        gpu: Option<GpuUuid>,
+        /// Why, for people.
+        why: String,
+    },
+}
+
+/// Where an Xid was seen; one Xid often comes both ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum XidVia {
+    /// The kernel log.
+    Kmsg,
+    /// An NVML event.
+    Nvml,
+}
+
+/// What a health endpoint said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Health {
+    /// 200.
+    Ok,
+    /// Another status.
+    Status(u16),
+    /// No connection: nobody listens.
+    Refused,
+    /// A connection and no answer in time, or garbage.
+    NoAnswer,
+}

@@ -1,0 +1,54 @@
+//! Processes: who they are, who owns them, how they ended.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{EngineKey, GroupName};
+
+/// A process that no reused pid can stand in for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// The pid in the watchdog's namespace.
+    pub pid: u32,
+    /// Field 22 of /proc/PID/stat: clock ticks since boot.
+    pub started_at: u64,
+}
+
+impl fmt::Display for ProcessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.pid)
+    }
+}
+
+/// Who owns a process: the one answer to "whose is it".
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Owner {
+    /// An engine's main process in one incarnation.
+    Engine(EngineKey, u32),
+    /// A group's MPS control daemon.
+    Control(GroupName),
+    /// A group's MPS server.
+    Server(GroupName),
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Exit {
+    /// It returned this status.
+    Status(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// It is gone; how it ended could not be learnt.
+    Unknown,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Status(code) => write!(f, "status {code}"),
+            Exit::Signal(number) => write!(f, "signal {number}"),
+            Exit::Unknown => f.write_str("unknown status"),
+        }
+    }
+}

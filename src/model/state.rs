@@ -1,0 +1,93 @@
+//! States of groups, engines and sources, in the words of the metrics.
+
+use super::words::words;
+
+words!(
+    /// What the watchdog may do to a group.
+    Mode {
+        /// Everything.
+        Enforce = "enforce",
+        /// First starts and ordered stops; otherwise it says what it would do.
+        Observe = "observe",
+    }
+);
+
+words!(
+    /// A group's state.
+    GroupState {
+        /// Not started, or stopped in order.
+        Stopped = "stopped",
+        /// The first start.
+        Starting = "starting",
+        /// Every engine that is not quarantined serves.
+        Serving = "serving",
+        /// Some engines serve.
+        Degraded = "degraded",
+        /// A whole-group restart is on its way.
+        Recovering = "recovering",
+        /// It waits for new facts or a person.
+        Held = "held",
+        /// The watchdog is blind.
+        Unknown = "unknown",
+    }
+);
+
+words!(
+    /// An engine's state.
+    EngineState {
+        /// No process.
+        Stopped = "stopped",
+        /// A process, not yet serving.
+        Starting = "starting",
+        /// Healthy and attached.
+        Serving = "serving",
+        /// A process that served and no longer does, or the wait before it is started again.
+        Failing = "failing",
+        /// Being ended.
+        Stopping = "stopping",
+        /// Failed too often; not started any more.
+        Quarantined = "quarantined",
+        /// The watchdog is blind.
+        Unknown = "unknown",
+    }
+);
+
+words!(
+    /// Why an engine's process ended.
+    ExitCause {
+        /// Status 0.
+        Clean = "clean",
+        /// Another status.
+        Error = "error",
+        /// A signal that the watchdog did not send.
+        Signal = "signal",
+        /// Out of device memory.
+        DeviceOom = "device_oom",
+        /// The kernel's OOM killer.
+        HostOom = "host_oom",
+        /// Taken out alone by the watchdog.
+        Evicted = "evicted",
+        /// Ended with its whole group by the watchdog.
+        GroupRestart = "group_restart",
+    }
+);
+
+words!(
+    /// Where readings come from.
+    Source {
+        /// The driver's library.
+        Nvml = "nvml",
+        /// The MPS control daemon's answers.
+        Mps = "mps",
+        /// /proc.
+        Procfs = "procfs",
+        /// The cgroup file system.
+        Cgroup = "cgroup",
+        /// The kernel log.
+        Kmsg = "kmsg",
+        /// An engine's HTTP.
+        Engine = "engine",
+        /// The kernel probe.
+        Probe = "probe",
+    }
+);

@@ -1,0 +1,160 @@
+//! What the core knows, for gauges, JSON and people. Made whole each time; nothing stale remains.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::gpu::{ComputeMode, RecoveryAction};
+use super::{
+    EngineKey, EngineName, EngineState, Fault, GpuIdentity, GpuUuid, GroupName, GroupState, HeldReason, Mode, Moment,
+    ProcessId, RecoveryStep, ServerState, Source, Tier,
+};
+
+/// Everything at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    /// When it was made.
+    pub at: Moment,
+    /// Whether every source has reported once.
+    pub ready: bool,
+    /// By configuration order.
+    pub groups: Vec<GroupStatus>,
+    /// By index.
+    pub gpus: Vec<GpuStatus>,
+    /// Every source that is read.
+    pub sources: Vec<SourceStatus>,
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub name: GroupName,
+    /// Its GPU.
+    pub gpu: GpuUuid,
+    /// What the watchdog may do.
+    pub mode: Mode,
+    /// Its state.
+    pub state: GroupState,
+    /// Whole-group starts so far.
+    pub generation: u32,
+    /// The control daemon: lives and answers; `None`: unknown.
+    pub control_up: Option<bool>,
+    /// The control daemon's process.
+    pub control: Option<ProcessId>,
+    /// The server's state.
+    pub server: ServerState,
+    /// The server's pid.
+    pub server_pid: Option<u32>,
+    /// When the server was first seen.
+    pub server_since: Option<Moment>,
+    /// Its clients; `None`: unknown.
+    pub clients: Option<u32>,
+    /// How many it takes.
+    pub clients_limit: u32,
+    /// Clients that no engine owns; `None`: unknown.
+    pub unknown_clients: Option<u32>,
+    /// The restart on its way.
+    pub recovery: Option<RecoveryStatus>,
+    /// Why it is held, and in words.
+    pub held: Option<(HeldReason, String)>,
+    /// Whole-group restarts left in the window.
+    pub budget_remaining: u32,
+    /// Faults that are there now; of the whole group where no engine is named.
+    pub faults: Vec<(Option<EngineName>, Fault)>,
+    /// By configuration order.
+    pub engines: Vec<EngineStatus>,
+}
+
+/// A restart on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RecoveryStatus {
+    /// How far it goes.
+    pub tier: Tier,
+    /// Why; `None`: the first start.
+    pub reason: Option<Fault>,
+    /// The step it is in.
+    pub step: RecoveryStep,
+    /// Since when.
+    pub since: Moment,
+}
+
+/// One engine.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EngineStatus {
+    /// Its name.
+    pub name: EngineName,
+    /// Its state.
+    pub state: EngineState,
+    /// All of it is clients of this group's server; `None`: unknown or no process.
+    pub attached: Option<bool>,
+    /// Bytes of device memory of its whole tree; `None`: unknown.
+    pub device_memory: Option<u64>,
+    /// Its limit in bytes, if one is set.
+    pub device_memory_limit: Option<u64>,
+    /// Its main process.
+    pub main: Option<ProcessId>,
+    /// Its processes that are clients.
+    pub clients: Vec<u32>,
+    /// Starts so far.
+    pub incarnation: u32,
+    /// Failures in the window.
+    pub failures: u32,
+    /// In words, why it does not serve.
+    pub note: Option<String>,
+}
+
+/// One GPU.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GpuStatus {
+    /// Which.
+    pub identity: GpuIdentity,
+    /// Bytes in use; `None`: unknown.
+    pub memory_used: Option<u64>,
+    /// 0 to 1; `None`: unknown.
+    pub busy: Option<f64>,
+    /// Who may make contexts.
+    pub compute_mode: ComputeMode,
+    /// What the driver wants; `None`: unknown.
+    pub recovery_action: Option<RecoveryAction>,
+}
+
+/// One source.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SourceStatus {
+    /// Which.
+    pub scope: SourceScope,
+    /// Its last reading worked and is not too old.
+    pub up: bool,
+    /// When it last worked.
+    pub last_success: Option<Moment>,
+    /// How long its last reading took.
+    pub took: Option<Duration>,
+}
+
+/// A source and what it is read for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct SourceScope {
+    /// Which source.
+    pub source: Source,
+    /// Of which group.
+    pub group: Option<GroupName>,
+    /// Of which engine.
+    pub engine: Option<EngineKey>,
+    /// Of which GPU.
+    pub gpu: Option<GpuUuid>,
+}
+
+impl Status {
+    /// The group of that name.
+    pub fn group(&self, name: &str) -> Option<&GroupStatus> {
+        self.groups.iter().find(|group| group.name.as_str() == name)
+    }
+}
+
+impl GroupStatus {
+    /// The engine of that name.
+    pub fn engine(&self, name: &str) -> Option<&EngineStatus> {
+        self.engines.iter().find(|engine| engine.name.as_str() == name)
+    }
+}

@@ -1,0 +1,1 @@
+//! Turns host readings into observations.

@@ -1,0 +1,1 @@
+//! Wiring: builds everything, spawns everything, runs the core loop, drains.
