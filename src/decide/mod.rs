@@ -1,5 +1,33 @@
 //! The pure core: observations in, decisions out. No clock, no randomness, no I/O, no lock, no log.
+//!
+//! Read it in this order: `watchdog` takes one input and gives one decision; `group` is one group's
+//! whole state; `detect` finds faults in it; `ladder` and `guard` say how far to go and whether it may;
+//! `restart`, `engine_tier` and `stopping` carry that through step by step; `looks` asks for readings.
 
+mod attached;
+mod detect;
+mod engine;
+mod engine_tier;
+mod facts;
+mod faults;
+mod group;
+mod guard;
+mod input;
+mod ladder;
+mod looks;
+mod memory_gate;
+mod orders;
 pub mod policy;
+mod remembered;
+mod restart;
+mod settling;
+mod status;
+mod stopping;
+mod suspects;
+mod turn;
+mod watchdog;
 
+pub use input::{Decision, Input, Request};
 pub use policy::Policy;
+pub use remembered::Memory;
+pub use watchdog::Watchdog;

@@ -67,8 +67,9 @@ pub enum Action {
         group: GroupName,
         /// Which engines.
         engines: Vec<EngineName>,
-        /// Clients that no engine owns and that the policy gives up.
-        strays: Vec<ProcessId>,
+        /// Clients of the server that no engine owns and that the policy gives up: killed only if they
+        /// still are in its client list once a pidfd is open on them.
+        strays: Vec<u32>,
     },
     /// Wait until every process that was signalled, and every other of these engines, is gone.
     AwaitGone {

@@ -1,0 +1,15 @@
+//! control_died: the control daemon's process ended (pidfd). Its server goes with it, and all clients get 806.
+
+use crate::decide::group::Group;
+use crate::model::Fault;
+
+use super::Finding;
+
+pub(super) fn find(group: &Group) -> Option<Finding> {
+    let (at, exit) = group.control.died?;
+    let because = match group.control.process {
+        Some(process) => format!("control daemon {process} ended with {exit}"),
+        None => format!("the control daemon ended with {exit}"),
+    };
+    Some(Finding::of_group(Fault::ControlDied, at, because))
+}

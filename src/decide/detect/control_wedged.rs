@@ -1,0 +1,15 @@
+//! control_wedged: the control daemon lives and left three commands in a row without an answer.
+
+use crate::decide::group::Group;
+use crate::model::Fault;
+
+use super::Finding;
+
+pub(super) fn find(group: &Group) -> Option<Finding> {
+    let control = &group.control;
+    if control.wedged_at.is_none() || control.died.is_some() || control.process.is_none() {
+        return None;
+    }
+    let because = format!("the control daemon lives and left {} commands in a row without an answer", control.silent);
+    Some(Finding::of_group(Fault::ControlWedged, control.silent_since, because))
+}

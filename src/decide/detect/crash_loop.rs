@@ -1,0 +1,21 @@
+//! crash_loop: an engine failed as often as its budget allows and is started no more.
+
+use crate::decide::engine::{Engine, Stage};
+use crate::decide::group::Group;
+use crate::model::{Fault, Moment};
+
+use super::Finding;
+
+pub(super) fn find(engine: &Engine, group: &Group, now: Moment) -> Option<Finding> {
+    if engine.stage != Stage::Quarantined {
+        return None;
+    }
+    let window = group.policy.recovery.budget_window;
+    let failures = engine.failures.within(window, now);
+    Some(Finding {
+        fault: Fault::CrashLoop,
+        engine: Some(engine.name().clone()),
+        evidence_at: engine.failures.moments().last().copied().unwrap_or(now),
+        because: format!("it failed {failures} times within {} s", window.as_secs()),
+    })
+}

@@ -1,0 +1,239 @@
+//! One engine: what is known of it and which stage of its life it is in. Nothing here orders anything.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::model::{ActionId, EngineName, EngineState, Exit, GpuReading, Health, Known, Moment, ProcessId};
+
+use super::attached::attached;
+use super::facts::ServerFacts;
+use super::guard::Attempts;
+use super::policy::EnginePolicy;
+use super::remembered::EngineMemory;
+
+/// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
+const BAD_PROBES: u32 = 3;
+/// An engine that is seen detached for so long is failing: the three lists are not read at one moment.
+const DETACHED_FOR: Duration = Duration::from_secs(3);
+/// NVML's lists are believed for so long.
+pub(super) const READING_FRESH: Duration = Duration::from_secs(3);
+
+/// Where an engine is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// No process; it may be started from this moment on.
+    Down { due: Moment },
+    /// Its start is ordered.
+    Launching(ActionId),
+    /// Its process is there and does not serve yet.
+    Starting,
+    /// Healthy and attached.
+    Serving,
+    /// It served; its process lives and no longer does.
+    Failing,
+    /// The engine tier takes it out.
+    Ending(Ending),
+    /// Its group's restart or stop took it out, or is about to.
+    Fallen,
+    /// It failed too often.
+    Quarantined,
+    /// Left alone, without a process: in `observe` mode nobody starts it again.
+    Left,
+}
+
+/// A step of taking one engine out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Waiting for a fresh look at its processes.
+    Look { since: Moment },
+    /// `terminate_client` is on its way.
+    Terminate(ActionId),
+    /// TERM, KILL and the proof are on their way.
+    Stop(ActionId),
+    /// A process did not die; try again then.
+    Stuck { again: Moment },
+    /// Gone; its siblings are watched until then.
+    Aftershock { until: Moment },
+}
+
+/// One engine.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub policy: EnginePolicy,
+    pub stage: Stage,
+    pub incarnation: u32,
+    pub main: Option<ProcessId>,
+    /// When its process was started.
+    pub started: Moment,
+    pub tree: Known<Vec<ProcessId>>,
+    pub health: Known<Health>,
+    /// When this row of good probes began.
+    pub healthy_since: Option<Moment>,
+    bad_probes: u32,
+    detached_since: Option<Moment>,
+    /// Its main process ended in this incarnation.
+    pub ended: Option<(Moment, Exit)>,
+    /// The first fatal CUDA error that its output named in this incarnation.
+    pub error: Option<(Moment, u32)>,
+    /// It died or did not get ready, and has not served since.
+    pub died: Option<Died>,
+    pub failures: Attempts,
+    /// In words, why it does not serve.
+    pub note: Option<String>,
+}
+
+/// An engine's failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Died {
+    pub at: Moment,
+    pub because: String,
+    /// The engine tier starts it again.
+    pub restarting: bool,
+}
+
+impl Engine {
+    /// A new engine with what is remembered of it.
+    pub fn new(policy: EnginePolicy, memory: EngineMemory) -> Self {
+        Engine {
+            policy,
+            stage: if memory.quarantined { Stage::Quarantined } else { Stage::Down { due: Moment::ZERO } },
+            incarnation: memory.incarnation,
+            main: None,
+            started: Moment::ZERO,
+            tree: Known::Unknown,
+            health: Known::Unknown,
+            healthy_since: None,
+            bad_probes: 0,
+            detached_since: None,
+            ended: None,
+            error: None,
+            died: None,
+            failures: Attempts::of(memory.failures),
+            note: None,
+        }
+    }
+
+    pub fn name(&self) -> &EngineName {
+        &self.policy.name
+    }
+
+    /// What must survive.
+    pub fn memory(&self) -> EngineMemory {
+        EngineMemory {
+            incarnation: self.incarnation,
+            failures: self.failures.moments(),
+            quarantined: self.stage == Stage::Quarantined,
+        }
+    }
+
+    /// A new incarnation begins: nothing seen before is about it.
+    pub fn launch(&mut self, order: ActionId) {
+        self.incarnation += 1;
+        self.stage = Stage::Launching(order);
+        self.main = None;
+        self.tree.forget();
+        self.health.forget();
+        self.healthy_since = None;
+        self.bad_probes = 0;
+        self.detached_since = None;
+        self.ended = None;
+        self.error = None;
+        self.note = None;
+    }
+
+    /// A health probe answered.
+    pub fn probed(&mut self, health: Health, now: Moment) {
+        if health == Health::Ok {
+            self.healthy_since = self.healthy_since.or(Some(now));
+            self.bad_probes = 0;
+        } else {
+            self.bad_probes += 1;
+            if self.stage != Stage::Serving || self.bad_probes >= BAD_PROBES {
+                self.healthy_since = None;
+            }
+        }
+        self.health.saw(health, now);
+    }
+
+    /// Its processes, as last seen: never without its main process while that lives.
+    pub fn processes(&self) -> Vec<ProcessId> {
+        let mut all = self.tree.last().cloned().unwrap_or_default();
+        if let Some(main) = self.main.filter(|main| self.ended.is_none() && !all.contains(main)) {
+            all.push(main);
+        }
+        all
+    }
+
+    /// Whether a process of it lives, as far as is known.
+    pub fn alive(&self) -> bool {
+        matches!(self.stage, Stage::Starting | Stage::Serving | Stage::Failing | Stage::Ending(_))
+    }
+
+    /// Attached, by facts that were all seen after it got healthy; `None`: they are not all there yet.
+    pub fn attached_since_healthy(
+        &self,
+        server: &ServerFacts,
+        reading: &Known<GpuReading>,
+        now: Moment,
+    ) -> Option<bool> {
+        let healthy = self.healthy_since?;
+        let tree = self.tree.since(healthy)?;
+        server.clients_asked.filter(|asked| *asked >= healthy)?;
+        let fresh = reading.fresh(READING_FRESH, now);
+        if fresh.is_some() {
+            reading.since(healthy)?;
+        }
+        Some(attached(tree, server.clients.last()?, server.pid, fresh))
+    }
+
+    /// Attached, as far as is known now; `None`: unknown, or no process.
+    pub fn attached_now(&self, server: &ServerFacts, reading: &Known<GpuReading>, now: Moment) -> Option<bool> {
+        if !self.alive() {
+            return None;
+        }
+        let tree = self.tree.last()?;
+        Some(attached(tree, server.clients.last()?, server.pid, reading.fresh(READING_FRESH, now)))
+    }
+
+    /// Notes a look at its attachment while it serves; true once it has been detached for too long.
+    pub fn detached(&mut self, attached: Option<bool>, now: Moment) -> bool {
+        match attached {
+            Some(false) => {
+                let since = *self.detached_since.get_or_insert(now);
+                now.since(since) >= DETACHED_FOR
+            }
+            _ => {
+                self.detached_since = None;
+                false
+            }
+        }
+    }
+
+    /// Bytes of device memory of its whole tree; `None`: unknown.
+    pub fn device_memory(&self, reading: Option<&GpuReading>) -> Option<u64> {
+        let pids: BTreeSet<u32> = self.tree.last()?.iter().map(|process| process.pid).collect();
+        let reading = reading?;
+        let mut memory = std::collections::BTreeMap::new();
+        for process in reading.compute.iter().chain(&reading.mps).filter(|process| pids.contains(&process.pid)) {
+            let held = memory.entry(process.pid).or_insert(0);
+            *held = process.memory?.max(*held);
+        }
+        Some(memory.values().sum())
+    }
+
+    /// The state that the outside sees.
+    pub fn state(&self, blind: bool) -> EngineState {
+        match self.stage {
+            Stage::Down { .. } if self.died.is_some() => EngineState::Failing,
+            Stage::Down { .. } | Stage::Left => EngineState::Stopped,
+            Stage::Launching(_) | Stage::Starting => EngineState::Starting,
+            Stage::Serving | Stage::Failing if blind => EngineState::Unknown,
+            Stage::Serving => EngineState::Serving,
+            Stage::Failing => EngineState::Failing,
+            Stage::Ending(Ending::Aftershock { .. }) => EngineState::Failing,
+            Stage::Ending(_) => EngineState::Stopping,
+            Stage::Fallen => EngineState::Stopped,
+            Stage::Quarantined => EngineState::Quarantined,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What is known of a GPU, a control daemon and a server. Observations change it; nothing here acts.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::model::{CommandResult, Exit, GpuIdentity, GpuReading, Known, Moment, ProcessId, ServerLine, ServerState};
+
+/// A stamp further from the arrival of its line than this is of another clock.
+const STAMP_TRUST: Duration = Duration::from_secs(5);
+
+/// Commands in a row without an answer that are too many for chance.
+const SILENT_COMMANDS: u32 = 3;
+
+/// A GPU.
+#[derive(Debug)]
+pub(super) struct GpuFacts {
+    pub identity: GpuIdentity,
+    pub reading: Known<GpuReading>,
+}
+
+/// A control daemon.
+#[derive(Debug, Default)]
+pub(super) struct ControlFacts {
+    /// The process that was started.
+    pub process: Option<ProcessId>,
+    /// When it ended, until a new one is started.
+    pub died: Option<(Moment, Exit)>,
+    /// When it last answered.
+    pub answered: Known<()>,
+    /// Commands in a row without an answer, and when the first of them was found so.
+    pub silent: u32,
+    pub silent_since: Moment,
+    /// When they became too many for chance: wedged, if the daemon lives.
+    pub wedged_at: Option<Moment>,
+}
+
+impl ControlFacts {
+    /// A command ended.
+    pub fn command(&mut self, result: CommandResult, now: Moment) {
+        match result {
+            CommandResult::Answered => {
+                self.answered.saw((), now);
+                self.silent = 0;
+                self.wedged_at = None;
+            }
+            CommandResult::Refused => {}
+            CommandResult::Timeout | CommandResult::Unreachable => {
+                if self.silent == 0 {
+                    self.silent_since = now;
+                }
+                self.silent += 1;
+                if self.silent >= SILENT_COMMANDS {
+                    self.wedged_at = self.wedged_at.or(Some(now));
+                }
+            }
+        }
+    }
+
+    /// A new daemon answers.
+    pub fn started(&mut self, process: ProcessId, now: Moment) {
+        *self = ControlFacts { process: Some(process), ..ControlFacts::default() };
+        self.answered.saw((), now);
+    }
+}
+
+/// The server's fatal line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fatal {
+    pub server: u32,
+    pub at: Moment,
+    /// The client that the line before it names: nearly worthless, kept as evidence.
+    pub blamed: Option<u32>,
+}
+
+/// An MPS server.
+#[derive(Debug, Default)]
+pub(super) struct ServerFacts {
+    pub pid: Option<u32>,
+    pub process: Option<ProcessId>,
+    pub since: Option<Moment>,
+    pub state: Known<ServerState>,
+    pub clients: Known<BTreeSet<u32>>,
+    /// When the list above was last taken from an answer, not from lines.
+    pub clients_asked: Option<Moment>,
+    /// These two stay until the generation they hit is gone.
+    pub fatal: Option<Fatal>,
+    pub died: Option<Moment>,
+    blamed: Option<u32>,
+    /// Lines from before this moment are about an older generation.
+    generation_since: Moment,
+}
+
+/// What a change of the server asks of the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ServerNews {
+    Nothing,
+    /// A new server is there: tell, and follow its end.
+    New(u32),
+}
+
+impl ServerFacts {
+    /// A line of the daemon's log; `stamped` is its own time.
+    pub fn line(&mut self, line: ServerLine, stamped: Moment, now: Moment) -> ServerNews {
+        let at = trusted(stamped, now);
+        match line {
+            ServerLine::Starting { server } => self.replaced(server, ServerState::Initializing, now),
+            ServerLine::Ready { server } => {
+                let news = if self.pid == Some(server) {
+                    ServerNews::Nothing
+                } else {
+                    self.replaced(server, ServerState::Active, now)
+                };
+                self.state.saw(ServerState::Active, now);
+                news
+            }
+            ServerLine::Exited { server, .. } => self.gone(server, at, now),
+            ServerLine::Blamed { client, .. } => {
+                self.blamed = Some(client);
+                ServerNews::Nothing
+            }
+            ServerLine::Fatal { server } => self.fatal_line(server, at, now),
+            ServerLine::Connected { client, .. } => self.client(client, true, now),
+            ServerLine::Disconnected { client, .. } => self.client(client, false, now),
+            ServerLine::Refused { .. } | ServerLine::Pending { .. } => ServerNews::Nothing,
+        }
+    }
+
+    /// `get_server_list` and `get_server_status` answered.
+    pub fn asked(&mut self, server: Option<u32>, state: ServerState, now: Moment) -> ServerNews {
+        match (self.pid, server) {
+            (Some(old), None) => return self.gone(old, now, now),
+            (None, None) => self.state.saw(ServerState::None, now),
+            (known, Some(pid)) => {
+                let news = if known == Some(pid) { ServerNews::Nothing } else { self.replaced(pid, state, now) };
+                self.state.saw(state, now);
+                return news;
+            }
+        }
+        ServerNews::Nothing
+    }
+
+    /// The server's process is gone.
+    pub fn gone(&mut self, server: u32, at: Moment, now: Moment) -> ServerNews {
+        if self.pid == Some(server) {
+            self.pid = None;
+            self.process = None;
+            self.since = None;
+            self.clients.forget();
+            self.died = self.died.or(Some(at));
+            self.state.saw(ServerState::None, now);
+        }
+        ServerNews::Nothing
+    }
+
+    /// Everything seen so far is of an older generation.
+    pub fn new_generation(&mut self, now: Moment) {
+        self.fatal = None;
+        self.died = None;
+        self.blamed = None;
+        self.generation_since = now;
+    }
+
+    /// `get_client_list` answered.
+    pub fn clients_are(&mut self, server: u32, clients: BTreeSet<u32>, now: Moment) {
+        if self.pid == Some(server) {
+            self.clients.saw(clients, now);
+            self.clients_asked = Some(now);
+        }
+    }
+
+    fn replaced(&mut self, server: u32, state: ServerState, now: Moment) -> ServerNews {
+        if let Some(old) = self.pid.filter(|old| *old != server) {
+            self.gone(old, now, now);
+        }
+        self.pid = Some(server);
+        self.process = None;
+        self.since = Some(now);
+        self.state.saw(state, now);
+        self.clients.saw(BTreeSet::new(), now);
+        ServerNews::New(server)
+    }
+
+    fn fatal_line(&mut self, server: u32, at: Moment, now: Moment) -> ServerNews {
+        let blamed = self.blamed.take();
+        // A stamp has milliseconds only: give it the benefit of the last one.
+        let old = at.after(Duration::from_millis(1)) < self.generation_since;
+        if !old && self.pid.is_none_or(|pid| pid == server) {
+            self.state.saw(ServerState::Fault, now);
+            self.fatal = self.fatal.or(Some(Fatal { server, at, blamed }));
+        }
+        ServerNews::Nothing
+    }
+
+    fn client(&mut self, client: u32, there: bool, now: Moment) -> ServerNews {
+        let mut clients = self.clients.last().cloned().unwrap_or_default();
+        if there {
+            clients.insert(client)
+        } else {
+            clients.remove(&client)
+        };
+        self.clients.saw(clients, now);
+        ServerNews::Nothing
+    }
+}
+
+fn trusted(stamped: Moment, now: Moment) -> Moment {
+    let apart = now.since(stamped).max(stamped.since(now));
+    if apart > STAMP_TRUST { now } else { stamped.min(now) }
+}

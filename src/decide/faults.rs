@@ -1,0 +1,69 @@
+//! When faults begin and end: the difference between what is found now and what was there before.
+
+use crate::model::{Mode, Moment, Tier, What};
+
+use super::detect::{self, Finding};
+use super::group::{Group, Phase};
+use super::ladder;
+use super::turn::Turn;
+
+impl Group {
+    /// Tells of faults that began and ended, and gives those that are there.
+    pub fn note_faults(&mut self, turn: &mut Turn<'_>) -> Vec<Finding> {
+        if matches!(self.phase, Phase::Stopping(_) | Phase::Stopped) {
+            return Vec::new();
+        }
+        let found = detect::findings(self, turn.now);
+        for finding in &found {
+            let key = (finding.engine.clone(), finding.fault);
+            if self.faults.contains_key(&key) {
+                continue;
+            }
+            self.faults.insert(key, turn.now);
+            self.tell_fault(finding, turn);
+        }
+        self.end_faults(&found, turn);
+        found
+    }
+
+    fn tell_fault(&self, finding: &Finding, turn: &mut Turn<'_>) {
+        let what = What::FaultBegan {
+            fault: finding.fault,
+            evidence_at: finding.evidence_at,
+            because: finding.because.clone(),
+        };
+        match &finding.engine {
+            Some(engine) => turn.tell_of(engine, what),
+            None => turn.tell(what),
+        }
+        let group_wide = ladder::tier(finding.fault).filter(|tier| *tier > Tier::Engine);
+        if let (Some(tier), Mode::Observe) = (group_wide, self.policy.mode_of(finding.fault)) {
+            let action = if tier == Tier::Daemon { "restart_daemon" } else { "restart_clients" };
+            turn.tell(What::Suppressed { action, reason: "observe", detail: finding.because.clone() });
+        }
+    }
+
+    fn end_faults(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
+        let there =
+            |key: &(Option<_>, _)| found.iter().any(|finding| finding.engine == key.0 && finding.fault == key.1);
+        let over: Vec<_> = self.faults.keys().filter(|key| !there(key)).cloned().collect();
+        for key in over {
+            let since = self.faults.remove(&key).unwrap_or(turn.now);
+            let what = What::FaultEnded { fault: key.1, lasted: turn.now.since(since) };
+            match &key.0 {
+                Some(engine) => turn.tell_of(engine, what),
+                None => turn.tell(what),
+            }
+        }
+    }
+
+    /// The finding that asks for the most, of those that may be acted on now; `None`: nothing for the whole group.
+    pub fn most_urgent<'a>(&self, found: &'a [Finding], now: Moment) -> Option<(&'a Finding, Tier)> {
+        found
+            .iter()
+            .filter(|finding| self.policy.mode_of(finding.fault) == Mode::Enforce)
+            .filter_map(|finding| ladder::tier(finding.fault).map(|tier| (finding, tier)))
+            .filter(|(finding, tier)| *tier > Tier::Engine && self.due(finding.fault, now))
+            .max_by_key(|(_, tier)| *tier)
+    }
+}

@@ -1,0 +1,258 @@
+//! One group: everything that is known of it and the phase it is in.
+//!
+//! ```text
+//! Waiting --> Restart(first start) --> Running --> Stopping --> Stopped
+//!                    ^                    |
+//!                    +---- a fault -------+
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{
+    Action, EngineKey, EngineName, Exit, Fault, GpuReading, Known, Moment, Observation, Outcome, Owner, ProcessId, What,
+};
+
+use super::attached::pids_match;
+use super::engine::{Engine, Stage};
+use super::facts::{ControlFacts, ServerFacts, ServerNews};
+use super::guard::{Attempts, Jitter};
+use super::orders::Purpose;
+use super::policy::GroupPolicy;
+use super::remembered::GroupMemory;
+use super::restart::Restart;
+use super::settling::Settling;
+use super::stopping::Stopping;
+use super::turn::Turn;
+
+/// For following the end of a server.
+const WATCH_BOUND: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What a group is about.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Nothing acts before every source has reported once.
+    Waiting,
+    /// All of it is being (re)started.
+    Restart(Box<Restart>),
+    /// Engines run; each goes its own way until something hits them all.
+    Running(Option<Settling>),
+    /// It is being stopped in order.
+    Stopping(Stopping),
+    /// It was.
+    Stopped,
+}
+
+/// One group.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub policy: GroupPolicy,
+    pub phase: Phase,
+    pub control: ControlFacts,
+    pub server: ServerFacts,
+    pub engines: Vec<Engine>,
+    /// Engines' processes were looked for at least once.
+    pub trees_seen: Known<()>,
+    pub generation: u32,
+    pub attempts: Attempts,
+    pub jitter: Jitter,
+    /// Faults that are there, and since when.
+    pub faults: BTreeMap<(Option<EngineName>, Fault), Moment>,
+    /// Since when every engine that is not quarantined serves.
+    pub serving_since: Option<Moment>,
+    /// NVML speaks of our pids; false in some containers.
+    pub pids_match: bool,
+    /// Something happened that makes the server's word urgent.
+    pub ask_server: bool,
+}
+
+impl Group {
+    /// A group that has not started, with what is remembered of it.
+    pub fn new(policy: GroupPolicy, mut memory: GroupMemory, seed: u64) -> Self {
+        let engines = policy
+            .engines
+            .iter()
+            .map(|engine| Engine::new(engine.clone(), memory.engines.remove(&engine.name).unwrap_or_default()))
+            .collect();
+        Group {
+            phase: Phase::Waiting,
+            control: ControlFacts::default(),
+            server: ServerFacts::default(),
+            engines,
+            trees_seen: Known::Unknown,
+            generation: memory.generation,
+            attempts: Attempts::of(memory.attempts),
+            jitter: Jitter::new(seed),
+            faults: BTreeMap::new(),
+            serving_since: None,
+            pids_match: true,
+            ask_server: false,
+            policy,
+        }
+    }
+
+    /// What must survive.
+    pub fn memory(&self) -> GroupMemory {
+        GroupMemory {
+            generation: self.generation,
+            attempts: self.attempts.moments(),
+            engines: self.engines.iter().map(|engine| (engine.name().clone(), engine.memory())).collect(),
+        }
+    }
+
+    /// Takes up a fact about this group.
+    pub fn observe(&mut self, observation: Observation, turn: &mut Turn<'_>) {
+        match observation {
+            Observation::Log { line, stamped, .. } => {
+                let news = self.server.line(line, stamped, turn.now);
+                self.server_news(news, turn);
+            }
+            Observation::Server { server, state, .. } => {
+                let news = self.server.asked(server, state, turn.now);
+                self.server_news(news, turn);
+            }
+            Observation::Clients { server, clients, .. } => {
+                self.server.clients_are(server, clients.into_iter().collect(), turn.now);
+            }
+            Observation::Command { result, .. } => {
+                self.control.command(result, turn.now);
+                turn.tell(What::Command { result });
+            }
+            Observation::Ended { owner, process, exit } => self.ended(owner, process, exit, turn),
+            Observation::Tree { engine, processes } => self.tree(&engine, processes, turn.now),
+            Observation::Health { engine, health } => {
+                if let Some(engine) = self.engine_mut(&engine.engine) {
+                    engine.probed(health, turn.now);
+                }
+            }
+            Observation::CudaError { engine, code, line } => self.cuda_error(&engine, code, line, turn),
+            Observation::Gpu { .. } | Observation::Xid { .. } | Observation::Blind { .. } => {}
+        }
+    }
+
+    /// NVML read the group's GPU.
+    pub fn gpu_read(&mut self, reading: &GpuReading) {
+        if let Some(clients) = self.server.clients.last().filter(|clients| !clients.is_empty()) {
+            self.pids_match = pids_match(reading, clients, self.server.pid);
+        }
+    }
+
+    /// One of this group's orders ended.
+    pub fn finished(&mut self, id: crate::model::ActionId, purpose: Purpose, outcome: Outcome, turn: &mut Turn<'_>) {
+        match purpose {
+            Purpose::Watch => {
+                if let Outcome::Started { process } = outcome {
+                    self.server.process = Some(process);
+                }
+            }
+            Purpose::Engine(name) => self.engine_finished(id, &name, outcome, turn),
+            Purpose::Group => match &self.phase {
+                Phase::Restart(_) => self.restart_finished(id, outcome, turn),
+                Phase::Stopping(_) => self.stopping_finished(id, outcome, turn),
+                Phase::Waiting | Phase::Running(_) | Phase::Stopped => {}
+            },
+            Purpose::Look(_) | Purpose::Save => {}
+        }
+    }
+
+    /// Goes as far as it can with what is known.
+    pub fn step(&mut self, turn: &mut Turn<'_>) {
+        let found = self.note_faults(turn);
+        match self.phase {
+            Phase::Waiting => self.wait_for_sources(turn),
+            Phase::Running(_) => self.run(&found, turn),
+            Phase::Restart(_) => self.advance_restart(turn),
+            Phase::Stopping(_) => self.advance_stopping(turn),
+            Phase::Stopped => {}
+        }
+    }
+
+    /// The earliest moment at which time alone may change something.
+    pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
+        let phase = match &self.phase {
+            Phase::Restart(restart) => self.restart_deadline(restart),
+            Phase::Running(_) => self.running_deadline(now),
+            Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
+        };
+        let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine));
+        engines.chain(phase).min()
+    }
+
+    /// Since when a restart waits for ACTIVE, if it does.
+    pub fn waiting_for_active(&self) -> Option<Moment> {
+        match &self.phase {
+            Phase::Restart(restart) => restart.waiting_for_active(),
+            _ => None,
+        }
+    }
+
+    /// The engine of that name.
+    pub fn engine_mut(&mut self, name: &EngineName) -> Option<&mut Engine> {
+        self.engines.iter_mut().find(|engine| engine.name() == name)
+    }
+
+    /// The pids of all engines, as last seen.
+    pub fn pids(&self) -> BTreeSet<u32> {
+        self.engines.iter().flat_map(Engine::processes).map(|process| process.pid).collect()
+    }
+
+    /// The names of all engines.
+    pub fn names(&self) -> Vec<EngineName> {
+        self.engines.iter().map(|engine| engine.name().clone()).collect()
+    }
+
+    /// The key of an engine of this group.
+    pub fn key(&self, engine: &EngineName) -> EngineKey {
+        EngineKey::new(&self.policy.name, engine)
+    }
+
+    fn wait_for_sources(&mut self, turn: &mut Turn<'_>) {
+        if turn.gpu.reading.last().is_some() && self.trees_seen.last().is_some() {
+            self.first_start(turn);
+        }
+    }
+
+    fn server_news(&mut self, news: ServerNews, turn: &mut Turn<'_>) {
+        if let ServerNews::New(server) = news {
+            turn.tell(What::ServerStarted { server });
+            let watch = Action::WatchServer { group: self.policy.name.clone(), server };
+            turn.order(Purpose::Watch, watch, WATCH_BOUND);
+        }
+    }
+
+    fn ended(&mut self, owner: Owner, process: ProcessId, exit: Exit, turn: &mut Turn<'_>) {
+        match owner {
+            Owner::Control(_) if self.control.process == Some(process) => {
+                self.control.died = Some((turn.now, exit));
+            }
+            Owner::Server(_) => {
+                self.server.gone(process.pid, turn.now, turn.now);
+            }
+            Owner::Engine(key, incarnation) => self.engine_ended(&key, incarnation, exit, turn),
+            Owner::Control(_) => {}
+        }
+    }
+
+    fn tree(&mut self, key: &EngineKey, processes: Vec<ProcessId>, now: Moment) {
+        self.trees_seen.saw((), now);
+        if let Some(engine) = self.engine_mut(&key.engine) {
+            engine.tree.saw(processes, now);
+        }
+    }
+
+    fn cuda_error(&mut self, key: &EngineKey, code: u32, line: String, turn: &mut Turn<'_>) {
+        if is_context_fatal(code) {
+            self.ask_server = true;
+        }
+        let Some(engine) = self.engine_mut(&key.engine) else { return };
+        if is_context_fatal(code) && engine.error.is_none() && engine.stage != Stage::Fallen {
+            engine.error = Some((turn.now, code));
+        }
+        turn.tell_of(&key.engine, What::CudaError { code, line });
+    }
+}
+
+/// CUDA errors after which no context of the same server can be used: 700 to 720 (a kernel's fault), and
+/// 805 to 809 (the server or the daemon is gone or in teardown). Out of memory (2) is the caller's alone.
+fn is_context_fatal(code: u32) -> bool {
+    matches!(code, 700..=720 | 805..=809)
+}

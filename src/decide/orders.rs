@@ -1,0 +1,73 @@
+//! Orders that have no outcome yet: who waits for which.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::{ActionId, EngineName, Look, Moment};
+
+/// How long after its deadline an order is given up even if the executor says nothing.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// What an order was for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A reading.
+    Look(Look),
+    /// A step of the whole group's restart or stop.
+    Group,
+    /// A step of one engine's start or end.
+    Engine(EngineName),
+    /// Following the server's end.
+    Watch,
+    /// Keeping the core's memory.
+    Save,
+}
+
+/// One order without an outcome.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    /// The group it belongs to, by its place in the policy; `None`: to no group.
+    pub group: Option<usize>,
+    /// What it was for.
+    pub purpose: Purpose,
+    deadline: Moment,
+}
+
+/// All orders without an outcome.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    last: u64,
+    open: BTreeMap<ActionId, Open>,
+}
+
+impl Orders {
+    /// Takes up a new order.
+    pub fn add(&mut self, group: Option<usize>, purpose: Purpose, deadline: Moment) -> ActionId {
+        self.last += 1;
+        let id = ActionId(self.last);
+        self.open.insert(id, Open { group, purpose, deadline });
+        id
+    }
+
+    /// Ends an order. `None`: it had ended before, and this outcome comes too late to count.
+    pub fn end(&mut self, id: ActionId) -> Option<Open> {
+        self.open.remove(&id)
+    }
+
+    /// An order whose executor broke its promise to answer by the deadline.
+    pub fn overdue(&self, now: Moment) -> Option<ActionId> {
+        self.open.iter().find(|(_, open)| open.deadline.after(SLACK) <= now).map(|(id, _)| *id)
+    }
+
+    /// When the next order would be overdue.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        self.open.values().map(|open| open.deadline.after(SLACK)).min()
+    }
+
+    /// Whether any intervention of this group (no look, watch or save) is on its way.
+    pub fn busy(&self, group: usize) -> bool {
+        self.open
+            .values()
+            .any(|open| open.group == Some(group) && matches!(open.purpose, Purpose::Group | Purpose::Engine(_)))
+    }
+}

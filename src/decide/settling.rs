@@ -1,0 +1,148 @@
+//! A group whose engines run: starts those that are down, and says when a restart has come to its end.
+
+use crate::model::{Action, Fault, Moment, RecoveryResult, RecoveryStep, ServerState, Tier, What};
+
+use super::detect::Finding;
+use super::engine::{Engine, Stage};
+use super::group::{Group, Phase};
+use super::orders::Purpose;
+use super::policy::StartOrder;
+use super::turn::Turn;
+
+/// For an engine's process to be started.
+const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
+/// An answer of the server is believed for so long: three of its intervals.
+pub(super) const SERVER_FRESH: std::time::Duration = std::time::Duration::from_secs(31);
+
+/// A restart whose engines are being started.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Settling {
+    pub tier: Tier,
+    pub reason: Option<Fault>,
+    /// When the restart was decided.
+    pub since: Moment,
+    pub step: RecoveryStep,
+    pub step_since: Moment,
+    /// The engine that starts last, by its place.
+    pub last: Option<usize>,
+}
+
+impl Group {
+    /// Engines run: faults of the whole group first, then each engine, then starts, then the balance.
+    pub fn run(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
+        if let Some((finding, tier)) = self.most_urgent(found, turn.now) {
+            let (reason, evidence_at) = (finding.fault, finding.evidence_at);
+            self.begin_restart(tier, reason, evidence_at, turn);
+            return;
+        }
+        for place in 0..self.engines.len() {
+            self.advance_engine(place, turn);
+        }
+        self.start_engines(turn);
+        self.settle(turn);
+        self.note_serving(turn);
+    }
+
+    fn start_engines(&mut self, turn: &mut Turn<'_>) {
+        let starting = |engine: &Engine| matches!(engine.stage, Stage::Launching(_) | Stage::Starting);
+        let sequential = self.policy.recovery.start == StartOrder::Sequential;
+        while self.may_start(turn.now) && !(sequential && self.engines.iter().any(starting)) {
+            let Some(place) = self.next_to_start(turn.now) else { return };
+            self.start_engine(place, turn);
+        }
+    }
+
+    fn may_start(&self, now: Moment) -> bool {
+        let server = &self.server;
+        let sound = server.fatal.is_none() && server.died.is_none();
+        sound && self.control_answers() && server.state.fresh(SERVER_FRESH, now) == Some(&ServerState::Active)
+    }
+
+    fn control_answers(&self) -> bool {
+        self.control.process.is_some() && self.control.died.is_none() && self.control.wedged_at.is_none()
+    }
+
+    fn next_to_start(&self, now: Moment) -> Option<usize> {
+        let last = match &self.phase {
+            Phase::Running(Some(settling)) => settling.last,
+            _ => None,
+        };
+        let due = |place: &usize| matches!(self.engines[*place].stage, Stage::Down { due } if due <= now);
+        let places = || (0..self.engines.len()).filter(due);
+        places().find(|place| Some(*place) != last).or_else(|| places().next())
+    }
+
+    fn start_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let name = self.engines[place].name().clone();
+        let incarnation = self.engines[place].incarnation + 1;
+        let action = Action::StartEngine { engine: self.key(&name), incarnation };
+        let id = turn.order(Purpose::Engine(name), action, LAUNCH_BOUND);
+        self.engines[place].launch(id);
+        *turn.save = true;
+        self.enter_settling_step(RecoveryStep::Ready, turn);
+    }
+
+    fn enter_settling_step(&mut self, step: RecoveryStep, turn: &mut Turn<'_>) {
+        let Phase::Running(Some(settling)) = &mut self.phase else { return };
+        if settling.step != step {
+            turn.tell(What::StepEnded { step: settling.step, took: turn.now.since(settling.step_since) });
+            settling.step = step;
+            settling.step_since = turn.now;
+        }
+    }
+
+    fn settle(&mut self, turn: &mut Turn<'_>) {
+        let settled = |engine: &Engine| match engine.stage {
+            Stage::Serving | Stage::Quarantined | Stage::Left | Stage::Failing => true,
+            Stage::Down { .. } | Stage::Ending(_) => engine.died.is_some(),
+            Stage::Launching(_) | Stage::Starting | Stage::Fallen => false,
+        };
+        if !self.engines.iter().all(settled) {
+            return;
+        }
+        let Phase::Running(settling) = &mut self.phase else { return };
+        let Some(done) = settling.take() else { return };
+        turn.tell(What::StepEnded { step: done.step, took: turn.now.since(done.step_since) });
+        let result = if self.all_serve() { RecoveryResult::Serving } else { RecoveryResult::Partly };
+        turn.tell(What::RestartEnded { tier: done.tier, result, took: turn.now.since(done.since) });
+    }
+
+    /// Every engine that is not quarantined serves, and there is one.
+    pub fn all_serve(&self) -> bool {
+        let mut counted = self.engines.iter().filter(|engine| engine.stage != Stage::Quarantined).peekable();
+        counted.peek().is_some() && counted.all(|engine| engine.stage == Stage::Serving)
+    }
+
+    fn note_serving(&mut self, turn: &mut Turn<'_>) {
+        if !self.all_serve() {
+            self.serving_since = None;
+            return;
+        }
+        let since = *self.serving_since.get_or_insert(turn.now);
+        if turn.now.since(since) >= self.policy.recovery.stable_after {
+            self.forgive(turn);
+        }
+    }
+
+    /// A group that served for long enough gets its budgets back.
+    fn forgive(&mut self, turn: &mut Turn<'_>) {
+        let spent = !self.attempts.is_empty();
+        let failed = self.engines.iter().any(|engine| engine.stage == Stage::Serving && !engine.failures.is_empty());
+        if !spent && !failed {
+            return;
+        }
+        self.attempts.clear();
+        for engine in self.engines.iter_mut().filter(|engine| engine.stage == Stage::Serving) {
+            engine.failures.clear();
+        }
+        *turn.save = true;
+    }
+
+    /// When a running group changes by time alone.
+    pub fn running_deadline(&self, now: Moment) -> Option<Moment> {
+        let owed = !self.attempts.is_empty() || self.engines.iter().any(|engine| !engine.failures.is_empty());
+        let stable = self.serving_since.filter(|_| owed).map(|since| since.after(self.policy.recovery.stable_after));
+        let wedge = self.wedge_due();
+        [stable, wedge].into_iter().flatten().filter(|at| *at > now).min()
+    }
+}

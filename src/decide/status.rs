@@ -1,0 +1,238 @@
+//! The status: everything the core knows, made whole from its state each time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::gpu::ComputeMode;
+use crate::model::status::{RecoveryStatus, SourceScope};
+use crate::model::{
+    EngineState, EngineStatus, GpuReading, GpuStatus, GpuUuid, GroupState, GroupStatus, Look, Moment, ServerState,
+    Source, SourceStatus, Status,
+};
+
+use super::detect::unknown_clients;
+use super::engine::{Engine, READING_FRESH, Stage};
+use super::facts::GpuFacts;
+use super::group::{Group, Phase};
+use super::looks::Looks;
+use super::settling::SERVER_FRESH;
+
+/// A health answer is believed for so long.
+const HEALTH_FRESH: Duration = Duration::from_secs(6);
+
+pub(super) fn status(
+    groups: &[Group],
+    gpus: &BTreeMap<GpuUuid, GpuFacts>,
+    looks: &Looks,
+    kernel_log_blind: bool,
+    now: Moment,
+) -> Status {
+    let reading_of = |group: &Group| gpus.get(&group.policy.gpu).and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
+    let mut gpu_statuses: Vec<GpuStatus> = gpus.values().map(|gpu| gpu_status(gpu, now)).collect();
+    gpu_statuses.sort_by_key(|gpu| gpu.identity.index);
+    Status {
+        at: now,
+        ready: groups.iter().all(Group::every_source_reported),
+        groups: groups.iter().map(|group| group.status(gpus.get(&group.policy.gpu), reading_of(group), now)).collect(),
+        gpus: gpu_statuses,
+        sources: sources(looks, kernel_log_blind, now),
+    }
+}
+
+fn gpu_status(gpu: &GpuFacts, now: Moment) -> GpuStatus {
+    let reading = gpu.reading.fresh(READING_FRESH, now);
+    GpuStatus {
+        identity: gpu.identity.clone(),
+        memory_used: reading.map(|reading| reading.memory_used),
+        busy: reading.and_then(|reading| reading.busy),
+        compute_mode: if reading.is_some() { gpu.identity.compute_mode } else { ComputeMode::Unknown },
+        recovery_action: reading.and_then(|reading| reading.recovery_action),
+    }
+}
+
+/// Each source once for what it is read for; two readings of one source count as one, the worse.
+fn sources(looks: &Looks, kernel_log_blind: bool, now: Moment) -> Vec<SourceStatus> {
+    let mut by_scope: BTreeMap<SourceScope, SourceStatus> = BTreeMap::new();
+    for ((_, look), state) in looks.all().filter(|((_, look), _)| !matches!(look, Look::Clients { .. })) {
+        let scope = scope(look);
+        let source = SourceStatus {
+            scope: scope.clone(),
+            up: state.up(now),
+            last_success: state.worked.at(),
+            took: state.worked.last().copied(),
+        };
+        by_scope.insert(scope, source);
+    }
+    let scope = kernel_log_scope();
+    by_scope.insert(scope.clone(), SourceStatus { scope, up: !kernel_log_blind, last_success: None, took: None });
+    by_scope.into_values().collect()
+}
+
+/// The kernel log's: it has no group and no GPU.
+pub(super) fn kernel_log_scope() -> SourceScope {
+    SourceScope { source: Source::Kmsg, group: None, engine: None, gpu: None }
+}
+
+/// Which source a reading is of, and what for.
+pub(super) fn scope(look: &Look) -> SourceScope {
+    let (source, group, engine, gpu) = match look {
+        Look::Gpu(gpu) => (Source::Nvml, None, None, Some(gpu.clone())),
+        Look::Server { group, .. } | Look::Clients { group, .. } => (Source::Mps, Some(group.clone()), None, None),
+        Look::Trees(group) => (Source::Procfs, Some(group.clone()), None, None),
+        Look::Health(key) => (Source::Engine, Some(key.group.clone()), Some(key.clone()), None),
+    };
+    SourceScope { source, group, engine, gpu }
+}
+
+impl Group {
+    /// Whether it was stopped in order.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.phase, Phase::Stopped)
+    }
+
+    fn every_source_reported(&self) -> bool {
+        let begun = !matches!(self.phase, Phase::Waiting);
+        begun && (self.control.answered.last().is_some() || self.control.silent > 0 || self.generation > 0)
+    }
+
+    fn status(&self, gpu: Option<&GpuFacts>, reading: Option<&GpuReading>, now: Moment) -> GroupStatus {
+        let blind = self.blind(now);
+        GroupStatus {
+            name: self.policy.name.clone(),
+            gpu: self.policy.gpu.clone(),
+            mode: self.policy.mode,
+            state: self.state(blind),
+            generation: self.generation,
+            control_up: self.control_up(),
+            control: self.control.process,
+            server: if blind { ServerState::Unknown } else { self.server_state() },
+            server_pid: self.server.pid,
+            server_since: self.server.since,
+            clients: self.clients(blind),
+            clients_limit: self.policy.clients_limit,
+            unknown_clients: if blind { None } else { self.count_unknown() },
+            recovery: self.recovery(),
+            held: self.held(),
+            budget_remaining: self.budget_remaining(now),
+            faults: self.faults.keys().cloned().collect(),
+            engines: self.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, blind, now)).collect(),
+        }
+    }
+
+    /// The server's word is too old. What ends by a pidfd or a line is known without it.
+    fn blind(&self, now: Moment) -> bool {
+        let expects = matches!(self.phase, Phase::Running(_)) && self.server.pid.is_some();
+        expects && self.server.state.fresh(SERVER_FRESH, now).is_none()
+    }
+
+    fn server_state(&self) -> ServerState {
+        match self.phase {
+            Phase::Waiting => ServerState::Unknown,
+            Phase::Stopped => ServerState::None,
+            _ => self.server.state.last().copied().unwrap_or(ServerState::None),
+        }
+    }
+
+    fn control_up(&self) -> Option<bool> {
+        match (&self.phase, self.control.process) {
+            (Phase::Waiting, _) => None,
+            (_, None) => Some(false),
+            (_, Some(_)) if self.control.died.is_some() => Some(false),
+            (_, Some(_)) => Some(self.control.silent == 0),
+        }
+    }
+
+    fn clients(&self, blind: bool) -> Option<u32> {
+        match &self.server.pid {
+            _ if blind => None,
+            None => Some(0),
+            Some(_) => self.server.clients.last().map(|clients| u32::try_from(clients.len()).unwrap_or(u32::MAX)),
+        }
+    }
+
+    fn count_unknown(&self) -> Option<u32> {
+        if self.server.pid.is_none() {
+            return Some(0);
+        }
+        unknown_clients(self).map(|unknown| u32::try_from(unknown.len()).unwrap_or(u32::MAX))
+    }
+
+    fn budget_remaining(&self, now: Moment) -> u32 {
+        let recovery = &self.policy.recovery;
+        recovery.budget.saturating_sub(self.attempts.within(recovery.budget_window, now))
+    }
+
+    fn state(&self, blind: bool) -> GroupState {
+        match &self.phase {
+            Phase::Waiting => GroupState::Unknown,
+            Phase::Stopped => GroupState::Stopped,
+            Phase::Restart(restart) if restart.held.is_some() => GroupState::Held,
+            Phase::Restart(restart) if restart.reason.is_none() => GroupState::Starting,
+            Phase::Restart(_) => GroupState::Recovering,
+            Phase::Running(_) if blind => GroupState::Unknown,
+            Phase::Running(Some(settling)) if settling.reason.is_none() => GroupState::Starting,
+            Phase::Running(Some(_)) => GroupState::Recovering,
+            Phase::Running(None) if self.all_serve() => GroupState::Serving,
+            Phase::Running(None) | Phase::Stopping(_) => GroupState::Degraded,
+        }
+    }
+
+    fn recovery(&self) -> Option<RecoveryStatus> {
+        match &self.phase {
+            Phase::Restart(restart) => Some(RecoveryStatus {
+                tier: restart.tier,
+                reason: restart.reason,
+                step: restart.step.shown(),
+                since: restart.since,
+            }),
+            Phase::Running(Some(settling)) => Some(RecoveryStatus {
+                tier: settling.tier,
+                reason: settling.reason,
+                step: settling.step,
+                since: settling.since,
+            }),
+            _ => None,
+        }
+    }
+
+    fn held(&self) -> Option<(crate::model::HeldReason, String)> {
+        match &self.phase {
+            Phase::Restart(restart) => restart.held.clone(),
+            _ => None,
+        }
+    }
+
+    fn engine_status(
+        &self,
+        engine: &Engine,
+        gpu: Option<&GpuFacts>,
+        reading: Option<&GpuReading>,
+        blind: bool,
+        now: Moment,
+    ) -> EngineStatus {
+        let deaf = engine.health.fresh(HEALTH_FRESH, now).is_none();
+        let attached = gpu.filter(|_| !blind).and_then(|gpu| engine.attached_now(&self.server, &gpu.reading, now));
+        let processes = engine.processes();
+        let is_client = |pid: &u32| self.server.clients.last().is_some_and(|clients| clients.contains(pid));
+        EngineStatus {
+            name: engine.name().clone(),
+            state: self.engine_state(engine, blind || deaf),
+            attached,
+            device_memory: if engine.alive() { engine.device_memory(reading) } else { Some(0) },
+            device_memory_limit: engine.policy.device_memory_limit,
+            main: engine.main.filter(|_| engine.ended.is_none()),
+            clients: processes.iter().map(|process| process.pid).filter(is_client).collect(),
+            incarnation: engine.incarnation,
+            failures: engine.failures.within(self.policy.recovery.budget_window, now),
+            note: engine.note.clone(),
+        }
+    }
+
+    fn engine_state(&self, engine: &Engine, blind: bool) -> EngineState {
+        let has_process = engine.main.is_some() && engine.ended.is_none();
+        match (&self.phase, &engine.stage) {
+            (Phase::Restart(_) | Phase::Stopping(_), Stage::Fallen) if has_process => EngineState::Stopping,
+            _ => engine.state(blind),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! An ordered stop: engines in reverse order, then the daemon; or everything at once.
+
+use std::time::Duration;
+
+use crate::model::{Action, ActionId, Outcome, What};
+
+use super::engine::Stage;
+use super::group::{Group, Phase};
+use super::orders::Purpose;
+use super::restart::{QUIT_GRACE, STOP_CONTROL_BOUND};
+use super::turn::Turn;
+
+/// Over an engine's own time to stop: for a process that dies slowly.
+const DEATH_BOUND: Duration = Duration::from_secs(15);
+/// For everything to be killed and gone.
+const KILL_BOUND: Duration = Duration::from_secs(5);
+
+/// A stop on its way.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    /// No grace for anybody.
+    now: bool,
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// Orders from before must end first: none may start an engine behind our back.
+    Quiet,
+    /// Engines from this place on are stopped; this one is being stopped.
+    Engine(ActionId, usize),
+    /// All engines get KILL.
+    Kill(ActionId),
+    /// The daemon quits.
+    Control(ActionId),
+}
+
+impl Group {
+    /// Somebody wants the group to end.
+    pub fn stop(&mut self, now: bool, turn: &mut Turn<'_>) {
+        match &mut self.phase {
+            Phase::Waiting => self.stopped(turn),
+            Phase::Stopped => {}
+            Phase::Stopping(stopping) if stopping.now || !now => {}
+            Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) if now => self.stop_at_once(turn),
+            Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) => {
+                self.phase = Phase::Stopping(Stopping { now: false, step: Step::Quiet });
+                self.fence();
+            }
+        }
+    }
+
+    fn fence(&mut self) {
+        for engine in &mut self.engines {
+            engine.stage = if engine.stage == Stage::Quarantined { Stage::Quarantined } else { Stage::Fallen };
+            engine.died = None;
+        }
+        self.faults.clear();
+    }
+
+    fn stop_at_once(&mut self, turn: &mut Turn<'_>) {
+        self.fence();
+        let action = Action::KillEngines { group: self.policy.name.clone(), engines: self.names(), strays: Vec::new() };
+        let id = turn.order(Purpose::Group, action, KILL_BOUND);
+        self.phase = Phase::Stopping(Stopping { now: true, step: Step::Kill(id) });
+    }
+
+    /// Goes on once earlier orders have ended.
+    pub fn advance_stopping(&mut self, turn: &mut Turn<'_>) {
+        let quiet = matches!(&self.phase, Phase::Stopping(Stopping { step: Step::Quiet, .. }));
+        if quiet && !turn.orders.busy(turn.index) {
+            self.stop_engine_before(self.engines.len(), turn);
+        }
+    }
+
+    /// An order of the stop ended. What failed is told; the stop goes on, the daemon's KILL comes last.
+    pub fn stopping_finished(&mut self, id: ActionId, outcome: Outcome, turn: &mut Turn<'_>) {
+        let Phase::Stopping(stopping) = &self.phase else { return };
+        let now = stopping.now;
+        match stopping.step {
+            Step::Engine(order, place) if order == id => {
+                tell_failure("stop", outcome, turn);
+                self.stop_engine_before(place, turn);
+            }
+            Step::Kill(order) if order == id => {
+                tell_failure("kill", outcome, turn);
+                self.stop_control(now, turn);
+            }
+            Step::Control(order) if order == id => {
+                tell_failure("stop_control", outcome, turn);
+                self.stopped(turn);
+            }
+            _ => {}
+        }
+    }
+
+    /// Stops the next engine in reverse order that may have a process; after the first one, the daemon.
+    fn stop_engine_before(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let Some(place) = (0..place).rev().find(|place| self.engines[*place].incarnation > 0) else {
+            return self.stop_control(false, turn);
+        };
+        let engine = &self.engines[place];
+        let (key, grace) = (self.key(engine.name()), engine.policy.stop_timeout);
+        let action = Action::StopEngine { engine: key, grace };
+        let id = turn.order(Purpose::Group, action, grace + DEATH_BOUND);
+        self.phase = Phase::Stopping(Stopping { now: false, step: Step::Engine(id, place) });
+    }
+
+    fn stop_control(&mut self, now: bool, turn: &mut Turn<'_>) {
+        let wedged = self.control.wedged_at.is_some();
+        let grace = if now || wedged { Duration::ZERO } else { QUIT_GRACE };
+        let action = Action::StopControl { group: self.policy.name.clone(), grace, server: self.server.process };
+        let id = turn.order(Purpose::Group, action, STOP_CONTROL_BOUND);
+        self.phase = Phase::Stopping(Stopping { now, step: Step::Control(id) });
+    }
+
+    /// The end: an operator ended the group, so nothing of it is held against its next start.
+    fn stopped(&mut self, turn: &mut Turn<'_>) {
+        self.phase = Phase::Stopped;
+        self.control = super::facts::ControlFacts::default();
+        self.server = super::facts::ServerFacts::default();
+        self.attempts.clear();
+        for engine in &mut self.engines {
+            engine.failures.clear();
+            engine.main = None;
+            engine.stage = Stage::Left;
+        }
+        *turn.save = true;
+        turn.tell(What::Stopped);
+    }
+}
+
+fn tell_failure(action: &'static str, outcome: Outcome, turn: &mut Turn<'_>) {
+    match outcome {
+        Outcome::Failed { why } => turn.tell(What::ActionFailed { action, why }),
+        Outcome::TimedOut => turn.tell(What::ActionFailed { action, why: "no outcome in its time".to_owned() }),
+        _ => {}
+    }
+}

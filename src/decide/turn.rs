@@ -1,0 +1,53 @@
+//! One turn of the core: the time, and where orders and events go.
+
+use std::time::Duration;
+
+use crate::model::{Action, ActionId, EngineName, Event, GroupName, Moment, Ordered, What};
+
+use super::Decision;
+use super::facts::GpuFacts;
+use super::orders::{Orders, Purpose};
+
+/// What every step of a group gets. Lives for one `handle`.
+pub(super) struct Turn<'a> {
+    /// The time of this turn.
+    pub now: Moment,
+    /// The group's GPU.
+    pub gpu: &'a GpuFacts,
+    /// Whether no other group uses that GPU.
+    pub alone: bool,
+    /// The group's place in the policy.
+    pub index: usize,
+    /// The group's name.
+    pub group: GroupName,
+    /// Orders on their way.
+    pub orders: &'a mut Orders,
+    /// What this turn decides.
+    pub decision: &'a mut Decision,
+    /// Set when what must survive has changed and must be saved before this turn's actions.
+    pub save: &'a mut bool,
+}
+
+impl Turn<'_> {
+    /// Orders something for this group, with an outcome within `bound`.
+    pub fn order(&mut self, purpose: Purpose, action: Action, bound: Duration) -> ActionId {
+        let deadline = self.now.after(bound);
+        let id = self.orders.add(Some(self.index), purpose, deadline);
+        self.decision.actions.push(Ordered { id, deadline, action });
+        id
+    }
+
+    /// Tells what happened to the group.
+    pub fn tell(&mut self, what: What) {
+        self.push(None, what);
+    }
+
+    /// Tells what happened to one engine.
+    pub fn tell_of(&mut self, engine: &EngineName, what: What) {
+        self.push(Some(engine.clone()), what);
+    }
+
+    fn push(&mut self, engine: Option<EngineName>, what: What) {
+        self.decision.events.push(Event { at: self.now, group: Some(self.group.clone()), engine, what });
+    }
+}

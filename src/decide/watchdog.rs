@@ -1,0 +1,277 @@
+//! The core itself: one input in, one decision out. It keeps the groups, the GPUs and the cadences together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::model::{
+    Action, ActionId, Event, GpuIdentity, GpuUuid, GroupName, Known, Look, Moment, Observation, Ordered, Outcome,
+    Owner, Source, Status, What, XidVia,
+};
+
+use super::facts::GpuFacts;
+use super::group::Group;
+use super::looks::{Looks, Wanted};
+use super::orders::{Orders, Purpose};
+use super::remembered::{GroupMemory, Memory};
+use super::turn::Turn;
+use super::{Decision, Input, Policy, Request};
+
+/// For one reading, whatever hangs.
+const LOOK_BOUND: Duration = Duration::from_secs(4);
+/// For one that may take two control commands of 3 s.
+const TWO_COMMANDS_BOUND: Duration = Duration::from_secs(7);
+/// For the core's memory to be kept.
+const SAVE_BOUND: Duration = Duration::from_secs(2);
+/// The same Xid of the same GPU from the kernel log and from NVML, so close together, is one.
+const SAME_XID: Duration = Duration::from_secs(1);
+
+/// The watchdog state machine. See the module's head for what it never does.
+#[derive(Debug)]
+pub struct Watchdog {
+    gpus: BTreeMap<GpuUuid, GpuFacts>,
+    groups: Vec<Group>,
+    looks: Looks,
+    wanted: Wanted,
+    orders: Orders,
+    now: Moment,
+    kernel_log_blind: bool,
+    xids: BTreeMap<(Option<GpuUuid>, u32), (Moment, XidVia)>,
+}
+
+impl Watchdog {
+    /// A watchdog that has seen nothing yet.
+    pub fn new(policy: Policy, mut memory: Memory) -> Self {
+        let facts = |identity: GpuIdentity| (identity.uuid.clone(), GpuFacts { identity, reading: Known::Unknown });
+        let seed = policy.seed;
+        Watchdog {
+            gpus: policy.gpus.into_iter().map(facts).collect(),
+            groups: (0u64..)
+                .zip(policy.groups)
+                .map(|(place, group)| {
+                    let remembered: GroupMemory = memory.groups.remove(&group.name).unwrap_or_default();
+                    Group::new(group, remembered, seed.wrapping_add(place))
+                })
+                .collect(),
+            looks: Looks::default(),
+            wanted: Wanted::new(),
+            orders: Orders::default(),
+            now: Moment::ZERO,
+            kernel_log_blind: false,
+            xids: BTreeMap::new(),
+        }
+    }
+
+    /// Takes one input and says what to do and what to tell.
+    pub fn handle(&mut self, input: Input, now: Moment) -> Decision {
+        self.now = now.max(self.now);
+        let mut decision = Decision::default();
+        let mut save = false;
+        match input {
+            Input::Observed(observation) => self.observe(observation, &mut decision, &mut save),
+            Input::Finished(id, outcome) => self.finish(id, outcome, &mut decision, &mut save),
+            Input::Asked(request) => self.asked(&request, &mut decision, &mut save),
+            Input::Woke => {}
+        }
+        while let Some(id) = self.orders.overdue(self.now) {
+            self.finish(id, Outcome::TimedOut, &mut decision, &mut save);
+        }
+        self.each_group(&mut decision, &mut save, |group, turn| group.step(turn));
+        self.order_looks(&mut decision);
+        if save {
+            self.order_save(&mut decision);
+        }
+        decision
+    }
+
+    /// When it wants to be woken if nothing else happens. Later than the last input, or `None`.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let groups = self.groups.iter().filter_map(|group| group.next_deadline(self.now));
+        let looks = self.looks.next_deadline(&self.wanted);
+        groups.chain(looks).chain(self.orders.next_deadline()).filter(|at| *at > self.now).min()
+    }
+
+    /// What it knows, for gauges, JSON and people.
+    pub fn status(&self, now: Moment) -> Status {
+        super::status::status(&self.groups, &self.gpus, &self.looks, self.kernel_log_blind, now)
+    }
+
+    /// What must survive a crash.
+    pub fn memory(&self) -> Memory {
+        Memory { groups: self.groups.iter().map(|group| (group.policy.name.clone(), group.memory())).collect() }
+    }
+
+    /// Whether every group has been stopped.
+    pub fn stopped(&self) -> bool {
+        self.groups.iter().all(Group::is_stopped)
+    }
+
+    fn observe(&mut self, observation: Observation, decision: &mut Decision, save: &mut bool) {
+        match &observation {
+            Observation::Gpu { gpu, reading } => {
+                if let Some(facts) = self.gpus.get_mut(gpu) {
+                    facts.reading.saw(reading.clone(), self.now);
+                }
+                for group in self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu) {
+                    group.gpu_read(reading);
+                }
+            }
+            Observation::Xid { gpu, xid, pid, via } => self.xid(gpu.clone(), *xid, *pid, *via, decision),
+            Observation::Blind { source: Source::Kmsg, why, .. } => self.kernel_log_lost(why.clone(), decision),
+            _ => {
+                let Some(name) = group_of(&observation).cloned() else { return };
+                self.one_group(&name, decision, save, |group, turn| group.observe(observation, turn));
+            }
+        }
+    }
+
+    /// An Xid decides nothing: it makes the watchdog ask the servers on that GPU at once.
+    fn xid(&mut self, gpu: Option<GpuUuid>, xid: u32, pid: Option<u32>, via: XidVia, decision: &mut Decision) {
+        let seen = self.xids.insert((gpu.clone(), xid), (self.now, via));
+        let twin = seen.is_some_and(|(at, by)| by != via && self.now.since(at) <= SAME_XID);
+        for group in self.groups.iter_mut().filter(|group| gpu.as_ref().is_none_or(|gpu| group.policy.gpu == *gpu)) {
+            group.ask_server = true;
+        }
+        if !twin {
+            decision.events.push(Event { at: self.now, group: None, engine: None, what: What::Xid { gpu, xid, pid } });
+        }
+    }
+
+    fn kernel_log_lost(&mut self, why: String, decision: &mut Decision) {
+        if !self.kernel_log_blind {
+            let source = super::status::kernel_log_scope();
+            let what = What::SourceDown { source, why };
+            decision.events.push(Event { at: self.now, group: None, engine: None, what });
+        }
+        self.kernel_log_blind = true;
+    }
+
+    fn finish(&mut self, id: ActionId, outcome: Outcome, decision: &mut Decision, save: &mut bool) {
+        let Some(open) = self.orders.end(id) else { return };
+        if let Purpose::Look(look) = &open.purpose {
+            self.look_ended(look, &outcome, decision);
+        }
+        if let Some(index) = open.group {
+            self.at(index, decision, save, |group, turn| group.finished(id, open.purpose, outcome, turn));
+        }
+    }
+
+    fn look_ended(&mut self, look: &Look, outcome: &Outcome, decision: &mut Decision) {
+        let failed = match outcome {
+            Outcome::Failed { why } => Some(why.clone()),
+            Outcome::TimedOut => Some("no answer in its time".to_owned()),
+            _ => None,
+        };
+        if let Look::Server { group, .. } = look {
+            self.groups
+                .iter_mut()
+                .filter(|known| known.policy.name == *group)
+                .for_each(|group| group.ask_server = false);
+        }
+        let Some(before) = self.looks.ended(look, failed.clone(), self.now) else { return };
+        let source = super::status::scope(look);
+        let (group, engine) = (source.group.clone(), source.engine.clone().map(|key| key.engine));
+        let what = match (before.failed, failed) {
+            (None, Some(why)) => What::SourceDown { source, why },
+            (Some(_), None) => What::SourceUp { source },
+            _ => return,
+        };
+        decision.events.push(Event { at: self.now, group, engine, what });
+    }
+
+    fn asked(&mut self, request: &Request, decision: &mut Decision, save: &mut bool) {
+        match request {
+            Request::Stop => self.each_group(decision, save, |group, turn| group.stop(false, turn)),
+            Request::StopNow => self.each_group(decision, save, |group, turn| group.stop(true, turn)),
+            Request::Resume(name) => self.one_group(name, decision, save, |group, turn| group.resume(turn)),
+        }
+    }
+
+    fn order_looks(&mut self, decision: &mut Decision) {
+        self.wanted.clear();
+        for group in &self.groups {
+            group.want(&mut self.wanted, self.now);
+        }
+        for look in self.looks.due(&self.wanted, self.now) {
+            let two = matches!(look, Look::Server { server: None, .. });
+            let deadline = self.now.after(if two { TWO_COMMANDS_BOUND } else { LOOK_BOUND });
+            let id = self.orders.add(None, Purpose::Look(look.clone()), deadline);
+            decision.actions.push(Ordered { id, deadline, action: Action::Look(look) });
+        }
+    }
+
+    /// Saves before the actions that the saved belongs to.
+    fn order_save(&mut self, decision: &mut Decision) {
+        let Ok(memory) = serde_json::to_string(&self.memory()) else { return };
+        let deadline = self.now.after(SAVE_BOUND);
+        let id = self.orders.add(None, Purpose::Save, deadline);
+        decision.actions.insert(0, Ordered { id, deadline, action: Action::Save { memory } });
+    }
+
+    fn each_group(
+        &mut self,
+        decision: &mut Decision,
+        save: &mut bool,
+        mut work: impl FnMut(&mut Group, &mut Turn<'_>),
+    ) {
+        for index in 0..self.groups.len() {
+            self.at(index, decision, save, &mut work);
+        }
+    }
+
+    fn one_group(
+        &mut self,
+        name: &GroupName,
+        decision: &mut Decision,
+        save: &mut bool,
+        work: impl FnOnce(&mut Group, &mut Turn<'_>),
+    ) {
+        if let Some(index) = self.groups.iter().position(|group| group.policy.name == *name) {
+            self.at(index, decision, save, work);
+        }
+    }
+
+    fn at(
+        &mut self,
+        index: usize,
+        decision: &mut Decision,
+        save: &mut bool,
+        work: impl FnOnce(&mut Group, &mut Turn<'_>),
+    ) {
+        let gpu_users = self.gpu_users();
+        let Some(group) = self.groups.get_mut(index) else { return };
+        let Some(gpu) = self.gpus.get(&group.policy.gpu) else { return };
+        let mut turn = Turn {
+            now: self.now,
+            gpu,
+            alone: !gpu_users.contains(&group.policy.gpu),
+            index,
+            group: group.policy.name.clone(),
+            orders: &mut self.orders,
+            decision,
+            save,
+        };
+        work(group, &mut turn);
+    }
+
+    /// GPUs that more than one group uses.
+    fn gpu_users(&self) -> BTreeSet<GpuUuid> {
+        let mut seen = BTreeSet::new();
+        self.groups.iter().map(|group| &group.policy.gpu).filter(|gpu| !seen.insert(*gpu)).cloned().collect()
+    }
+}
+
+/// The group that a fact is about.
+fn group_of(observation: &Observation) -> Option<&GroupName> {
+    match observation {
+        Observation::Log { group, .. }
+        | Observation::Command { group, .. }
+        | Observation::Server { group, .. }
+        | Observation::Clients { group, .. } => Some(group),
+        Observation::Tree { engine, .. }
+        | Observation::Health { engine, .. }
+        | Observation::CudaError { engine, .. } => Some(&engine.group),
+        Observation::Ended { owner: Owner::Engine(key, _), .. } => Some(&key.group),
+        Observation::Ended { owner: Owner::Control(group) | Owner::Server(group), .. } => Some(group),
+        Observation::Gpu { .. } | Observation::Xid { .. } | Observation::Blind { .. } => None,
+    }
+}
