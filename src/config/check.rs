@@ -43,8 +43,11 @@ impl<'a> Once<'a> {
         match self.seen.get(thing) {
             None => drop(self.seen.insert(thing.to_owned(), path)),
             Some(first) => {
-                let line = self.places.problem(first, String::new(), "").place.map_or(0, |place| place.line);
-                let what = format!("{kind} {thing} is used twice, first on line {line}");
+                let first = match self.places.nearest(first) {
+                    Some(place) => format!("on line {}", place.line),
+                    None => "by a default".to_owned(),
+                };
+                let what = format!("{kind} {thing} is used twice, first {first}");
                 self.problems.push(self.places.problem(&path, what, hint));
             }
         }
@@ -76,12 +79,16 @@ fn names(configuration: &Configuration, problems: &mut Vec<Problem>) {
 fn directories(configuration: &Configuration, problems: &mut Vec<Problem>) {
     let mut directories = Once::new(&configuration.places, problems);
     let hint = "each group has a pipe directory and a log directory of its own";
-    for (index, group) in configuration.groups.iter().enumerate().filter(|(_, group)| !group.name.as_str().is_empty()) {
-        for (key, directory) in
-            [("pipe_directory", &group.mps.pipe_directory), ("log_directory", &group.mps.log_directory)]
-        {
+    for (index, group) in configuration.groups.iter().enumerate() {
+        // The defaults hold the group's name: where that is missing or used twice, that alone is told.
+        let nameless = group.name.as_str().is_empty();
+        let twin = nameless || configuration.groups[..index].iter().any(|other| other.name == group.name);
+        let mps = &group.mps;
+        for (key, directory) in [("pipe_directory", &mps.pipe_directory), ("log_directory", &mps.log_directory)] {
             let path = format!("group[{index}].mps.{key}");
-            directories.claim("directory", &directory.display().to_string(), path, hint);
+            if !twin || configuration.places.at.contains_key(&path) {
+                directories.claim("directory", &directory.display().to_string(), path, hint);
+            }
         }
     }
 }

@@ -67,7 +67,7 @@ pub struct GroupConfiguration {
     pub mode: Mode,
     /// Its control daemon.
     pub mps: MpsConfiguration,
-    /// Faults with a mode of their own.
+    /// Each fault's own mode.
     pub faults: BTreeMap<Fault, Mode>,
     /// What becomes of clients that no engine owns.
     pub unknown_clients: UnknownClients,

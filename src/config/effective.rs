@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use toml::Value;
 
-use crate::decide::policy::{RecoveryPolicy, StartOrder, UnknownClients, WhenSpent};
-use crate::model::{Fault, Mode};
-
 use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GroupConfiguration};
 use super::units::{write_duration, write_size};
+use crate::decide::policy::{RecoveryPolicy, StartOrder, UnknownClients, WhenSpent};
 
 impl Configuration {
     /// The whole configuration as TOML that reads back as the same.
@@ -85,8 +83,7 @@ fn group(out: &mut Lines, group: &GroupConfiguration) {
     out.line("pipe_directory", path(&group.mps.pipe_directory));
     out.line("log_directory", path(&group.mps.log_directory));
     out.header("[group.policy]");
-    for fault in Fault::ALL {
-        let mode = group.faults.get(fault).copied().unwrap_or(Mode::Enforce);
+    for (fault, mode) in &group.faults {
         out.line(fault.as_str(), text(mode.as_str()));
     }
     let unknown_clients = match group.unknown_clients {

@@ -134,12 +134,12 @@ fn mps(mps: Section, group: &str) -> MpsConfiguration {
 }
 
 fn policy(policy: Section) -> (BTreeMap<Fault, Mode>, UnknownClients) {
-    let mut faults = BTreeMap::from([(Fault::Hang, Mode::Observe)]);
-    for fault in Fault::ALL {
-        if let Some(mode) = policy.optional(fault.as_str(), |value| word(value, &MODES)) {
-            faults.insert(*fault, mode);
-        }
-    }
+    let mode = |fault: &Fault| {
+        // A hang is judged by load alone: it is trusted once an operator says so.
+        let usual = if *fault == Fault::Hang { Mode::Observe } else { Mode::Enforce };
+        (*fault, policy.optional(fault.as_str(), |value| word(value, &MODES)).unwrap_or(usual))
+    };
+    let faults = Fault::ALL.iter().map(mode).collect();
     let choices = [("report", UnknownClients::Report), ("kill_on_fault", UnknownClients::KillOnFault)];
     let unknown_clients = policy.optional("unknown_clients", |value| word(value, &choices));
     policy.finish();
@@ -217,8 +217,8 @@ fn command(engine: &Section) -> Vec<String> {
     if !engine.has("command") && !engine.has("external") {
         engine.missing("`command` is missing", "command = [\"vllm\", \"serve\", ...]");
     }
-    let command = engine.list("command", values::any_text).unwrap_or_default();
-    if engine.has("command") && command.first().is_none_or(String::is_empty) {
+    let Some(command) = engine.list("command", values::any_text) else { return Vec::new() };
+    if command.first().is_none_or(String::is_empty) {
         engine.refuse("command", "names no program", "command = [\"program\", \"argument\", ...]");
     }
     command

@@ -101,7 +101,8 @@ impl Places {
         Problem { place: self.nearest(path), what, hint, unavailable: false }
     }
 
-    fn nearest(&self, path: &str) -> Option<Place> {
+    /// The place of that path, else of the nearest table that holds it.
+    pub fn nearest(&self, path: &str) -> Option<Place> {
         let mut path = path;
         loop {
             if let Some(place) = self.at.get(path) {

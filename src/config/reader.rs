@@ -173,7 +173,7 @@ impl<'d, 't> Section<'d, 't> {
         tables
     }
 
-    /// The array under `key`, each item read by itself.
+    /// The array under `key`, each item read by itself; `None` if it is absent, or wrong and reported.
     pub fn list<T>(&self, key: &'static str, read: impl Fn(&DeValue<'t>) -> Reading<T>) -> Option<Vec<T>> {
         let value = self.find(key)?;
         let Some(array) = value.get_ref().as_array() else {
@@ -181,10 +181,12 @@ impl<'d, 't> Section<'d, 't> {
             self.document.report(value.span(), what, "write [\"...\", \"...\"]");
             return None;
         };
-        let read = |item: &Spanned<DeValue<'t>>| {
+        let item = |item: &Spanned<DeValue<'t>>| {
             self.accept(&format!("an item of `{key}`"), item.span(), read(item.get_ref()))
         };
-        Some(array.iter().filter_map(read).collect())
+        // All are read before one that is wrong makes the whole list wrong.
+        let items: Vec<Option<T>> = array.iter().map(item).collect();
+        items.into_iter().collect()
     }
 
     /// The table under `key` with keys of the user's own, each value read by itself.
@@ -201,9 +203,9 @@ impl<'d, 't> Section<'d, 't> {
         map
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every key that nobody asked for. With broken syntax it may only stand in a lost table.
     pub fn finish(self) {
-        let Some(table) = self.table else { return };
+        let Some(table) = self.table.filter(|_| !self.document.broken) else { return };
         let asked = self.asked.borrow();
         for key in table.keys().filter(|key| !asked.contains(key.get_ref().as_ref())) {
             let hint = match nearest(key.get_ref(), asked.iter().copied()) {

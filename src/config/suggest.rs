@@ -2,7 +2,11 @@
 
 /// The nearest of `known`, if it is near enough to be what was meant.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let allowed = (word.chars().count() / 3).clamp(1, 3);
+    let allowed = match word.chars().count() {
+        0..=3 => 1,
+        4..=8 => 2,
+        _ => 3,
+    };
     known
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))
