@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use mpswarden::config::{Configuration, ExitStatus, GpuChoice, Problems, known_keys, load, parse};
@@ -204,6 +205,21 @@ fn an_exclusive_gpu_takes_one_group_and_a_prohibited_one_none() {
     assert!(two.resolve(&[gpu(0, ComputeMode::Default)], 0).is_ok());
     assert_eq!(two.resolve(&exclusive, 0).unwrap_err().list.len(), 1);
     assert!(one.resolve(&[gpu(0, ComputeMode::Prohibited)], 0).is_err());
+}
+
+#[test]
+fn check_prints_the_effective_configuration_or_every_problem() {
+    let check = |file: &Path| {
+        let command = Command::new(env!("CARGO_BIN_EXE_mpswarden")).arg("check").arg(file).output().unwrap();
+        (command.status.code(), String::from_utf8(command.stdout).unwrap(), String::from_utf8(command.stderr).unwrap())
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let right = directory.path().join("right.toml");
+    fs::write(&right, whole()).unwrap();
+    assert_eq!(check(&right), (Some(0), read(&whole()).unwrap().effective(), String::new()));
+    let wrong = Path::new(FIXTURES).join("used_twice.toml");
+    let report = fs::read_to_string(wrong.with_extension("report")).unwrap();
+    assert_eq!(check(&wrong), (Some(78), String::new(), report));
 }
 
 /// Whatever is read: problems have a place in the file, and what is right reads back as the same.

@@ -224,3 +224,82 @@ fn level(text: &str) -> Result<tracing::Level, String> {
 fn engines(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| (1..=16).contains(count)).ok_or_else(|| "1 to 16".to_owned())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Command, ExitStatus> {
+        let argv: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        Arguments::read(&argv).map(|arguments| arguments.command)
+    }
+
+    fn demo(line: &str) -> DemoOptions {
+        match read(line) {
+            Ok(Command::Demo(options)) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_end_with_64_and_help_and_version_with_0() {
+        for line in ["mpswarden", "mpswarden fly", "mpswarden run", "mpswarden check", "mpswarden demo --engines 0"] {
+            assert_eq!(read(line).unwrap_err(), ExitStatus::Usage, "{line}");
+        }
+        for line in ["mpswarden --help", "mpswarden --version", "mpswarden demo --help"] {
+            assert_eq!(read(line).unwrap_err(), ExitStatus::Success, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_demo_has_the_promised_defaults() {
+        let options = demo("mpswarden demo");
+        assert_eq!((options.engines, options.length), (3, Duration::from_secs(60)));
+        assert_eq!(options.listen, [LISTEN]);
+        assert_eq!(options.telemetry_path, "/metrics");
+        assert_eq!((options.log.level, options.log.format), (tracing::Level::INFO, LogFormat::Text));
+    }
+
+    #[test]
+    fn without_injections_an_illegal_address_comes_after_15_s_and_every_60_s() {
+        let times = |line| demo(line).schedule().iter().map(|injection| injection.at.as_secs()).collect::<Vec<_>>();
+        assert_eq!(times("mpswarden demo"), [15]);
+        assert_eq!(times("mpswarden demo --for 140s"), [15, 75, 135]);
+        assert!(times("mpswarden demo --for 10s").is_empty());
+        assert_eq!(times("mpswarden demo --inject trap@9s --inject server-kill@2s"), [2, 9]);
+    }
+
+    #[test]
+    fn an_injection_names_a_fault_an_engine_and_a_time() {
+        let injection: Injection = "trap:engine-1@2500ms".parse().unwrap();
+        let at = Duration::from_millis(2500);
+        assert_eq!(injection, Injection { fault: "trap".to_owned(), engine: Some("engine-1".to_owned()), at });
+        for (wrong, cure) in [
+            ("trap", "FAULT[:ENGINE]@TIME"),
+            ("trapp@1s", "did you mean trap?"),
+            ("gremlin@1s", "there are illegal-address"),
+            ("trap:@1s", "name the engine"),
+            ("trap@soon", "a whole number"),
+        ] {
+            let told = wrong.parse::<Injection>().unwrap_err();
+            assert!(told.contains(cure), "{wrong}: {told}");
+        }
+    }
+
+    #[test]
+    fn addresses_on_the_command_line_come_before_the_configuration() {
+        let Ok(Command::Run(options)) = read("mpswarden run --config x --web.listen-address :9 --log.format json")
+        else {
+            panic!("run with a file is right");
+        };
+        assert_eq!(options.listen, ["0.0.0.0:9".parse().unwrap()]);
+        assert_eq!(options.log.format, LogFormat::Json);
+    }
+}
