@@ -87,7 +87,7 @@ pub struct DemoOptions {
     /// How long it lasts.
     #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = length)]
     pub length: Duration,
-    /// A fault, of one engine, at a time: FAULT[:ENGINE]@TIME. May be given several times.
+    /// A fault, perhaps of one engine, and its time after the start; may be given several times.
     /// Without it: an illegal address after 15 s and every 60 s.
     #[arg(long = "inject", value_name = "FAULT[:ENGINE]@TIME")]
     pub injections: Vec<Injection>,

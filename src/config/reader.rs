@@ -32,8 +32,10 @@ pub fn wrong<T>(what: impl Into<String>, hint: impl Into<String>) -> Reading<T> 
 /// A file being read: its text and what was found so far.
 pub struct Document<'t> {
     text: &'t str,
-    /// Its syntax is wrong somewhere, so what is missing may only be unreadable.
-    broken: bool,
+    /// Where each line begins, in bytes.
+    lines: Vec<usize>,
+    /// Lines whose syntax is wrong. If there are any, what is missing may only be unreadable.
+    broken: BTreeSet<usize>,
     places: RefCell<Places>,
     problems: RefCell<Vec<Problem>>,
     known: RefCell<BTreeSet<String>>,
@@ -43,16 +45,21 @@ impl<'t> Document<'t> {
     /// Parses `text`; what is wrong with its syntax is gathered, the rest can be read.
     pub fn parse(text: &'t str, file: &Path) -> (Self, Spanned<DeTable<'t>>) {
         let (tree, errors) = DeTable::parse_recoverable(text);
-        let document = Document {
+        let newlines = text.match_indices('\n').map(|(at, _)| at + 1);
+        let mut document = Document {
             text,
-            broken: !errors.is_empty(),
+            lines: std::iter::once(0).chain(newlines).collect(),
+            broken: BTreeSet::new(),
             places: RefCell::new(Places { file: file.to_owned(), at: BTreeMap::new() }),
             problems: RefCell::default(),
             known: RefCell::default(),
         };
         for error in errors {
             let hint = "TOML: strings stand in quotes, each key once in its table";
-            document.report(error.span().unwrap_or_default(), error.message().to_owned(), hint);
+            let span = error.span().unwrap_or_default();
+            let line = document.place(span.start).line;
+            document.report(span, error.message().to_owned(), hint);
+            document.broken.insert(line);
         }
         (document, tree)
     }
@@ -65,18 +72,17 @@ impl<'t> Document<'t> {
     /// Adds a problem at `span`. A line whose syntax is wrong has one problem: the first.
     fn report(&self, span: Range<usize>, what: String, hint: &str) {
         let place = self.place(span.start);
-        let mut problems = self.problems.borrow_mut();
-        if self.broken && problems.iter().any(|known| known.place.is_some_and(|known| known.line == place.line)) {
-            return;
+        if !self.broken.contains(&place.line) {
+            let hint = (!hint.is_empty()).then(|| hint.to_owned());
+            self.problems.borrow_mut().push(Problem { place: Some(place), what, hint, unavailable: false });
         }
-        let hint = (!hint.is_empty()).then(|| hint.to_owned());
-        problems.push(Problem { place: Some(place), what, hint, unavailable: false });
     }
 
     fn place(&self, offset: usize) -> Place {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place { line: before.matches('\n').count() + 1, column: before[start..].chars().count() + 1 }
+        let line = self.lines.partition_point(|start| *start <= offset).max(1);
+        let start = self.lines.get(line - 1).copied().unwrap_or_default();
+        let before = self.text.get(start..offset).unwrap_or_default();
+        Place { line, column: before.chars().count() + 1 }
     }
 
     fn mark(&self, path: String, span: &Range<usize>) {
@@ -122,7 +128,7 @@ impl<'d, 't> Section<'d, 't> {
 
     /// Reports what is absent from this table.
     pub fn missing(&self, what: &str, hint: &str) {
-        if !self.document.broken {
+        if self.document.broken.is_empty() {
             self.document.report(self.span.clone(), what.to_owned(), hint);
         }
     }
@@ -205,7 +211,7 @@ impl<'d, 't> Section<'d, 't> {
 
     /// Reports every key that nobody asked for. With broken syntax it may only stand in a lost table.
     pub fn finish(self) {
-        let Some(table) = self.table.filter(|_| !self.document.broken) else { return };
+        let Some(table) = self.table.filter(|_| self.document.broken.is_empty()) else { return };
         let asked = self.asked.borrow();
         for key in table.keys().filter(|key| !asked.contains(key.get_ref().as_ref())) {
             let hint = match nearest(key.get_ref(), asked.iter().copied()) {
