@@ -1,3 +1,47 @@
 //! Arguments and exit codes.
 
-fn main() {}
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use mpswarden::config::{self, Arguments, Command, Configuration, ExitStatus};
+use mpswarden::{runtime, sim};
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    if let Some(ended) = sim::dispatch(&argv) {
+        return ended;
+    }
+    match Arguments::read(&argv) {
+        Err(status) => status.into(),
+        Ok(Arguments { command: Command::Check { file } }) => check(&file).unwrap_or_else(ExitCode::from),
+        Ok(Arguments { command: Command::Demo(options) }) => runtime::demo(options),
+        Ok(Arguments { command: Command::Run(options) }) => match load(&options.config) {
+            Ok(configuration) => runtime::run(configuration, options),
+            Err(status) => status.into(),
+        },
+    }
+}
+
+fn check(file: &Path) -> Result<ExitCode, ExitStatus> {
+    let configuration = load(file)?;
+    for note in configuration.without_effect() {
+        tell(&format!("{}: {note}", file.display()));
+    }
+    // A reader that went away (a pager) is no fault of the configuration.
+    let _ = std::io::stdout().write_all(configuration.effective().as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(file: &Path) -> Result<Configuration, ExitStatus> {
+    config::load(file).map_err(|problems| {
+        tell(&problems.to_string());
+        problems.status()
+    })
+}
+
+/// Writes a line to stderr, and lives on where that is closed.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -1,1 +1,24 @@
-//! The TOML shape with its defaults, its check, and the policy made from it.
+//! The TOML shape with its defaults, its check, the policy made from it, and the command line.
+
+pub mod arguments;
+mod check;
+mod configuration;
+mod effective;
+mod exit;
+mod keys;
+mod load;
+mod problem;
+mod reader;
+mod resolve;
+mod suggest;
+mod units;
+mod values;
+
+pub use arguments::{Arguments, Command, DemoOptions, Injection, LogFormat, LogOptions, RunOptions};
+pub use configuration::{
+    Configuration, EngineConfiguration, GpuChoice, GroupConfiguration, Hooks, MpsConfiguration, Web,
+};
+pub use exit::ExitStatus;
+pub use keys::{known_keys, parse};
+pub use load::load;
+pub use problem::{Problem, Problems};

@@ -1,0 +1,305 @@
+//! The command line. Reads arguments, touches nothing.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::configuration::{Configuration, LISTEN};
+use super::exit::ExitStatus;
+use super::suggest::nearest;
+use super::{units, values};
+
+/// What `demo --inject` can do to the simulated group.
+pub const INJECTIONS: [&str; 17] = [
+    "illegal-address",
+    "trap",
+    "linger",
+    "sigkill-busy",
+    "sigkill-idle",
+    "device-oom",
+    "host-oom",
+    "leak",
+    "hang",
+    "zombie",
+    "server-kill",
+    "control-kill",
+    "control-wedge",
+    "outside-mps",
+    "foreign-process",
+    "foreign-fault",
+    "xid-79",
+];
+
+/// When the demo's first fault comes, if none is asked for, and each later one after it.
+const FIRST_FAULT: Duration = Duration::from_secs(15);
+const BETWEEN_FAULTS: Duration = Duration::from_secs(60);
+
+/// The watchdog and Prometheus exporter for NVIDIA MPS groups.
+#[derive(Debug, Parser)]
+#[command(name = "mpswarden", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Supervise the groups in a file until SIGTERM or SIGINT.
+    Run(RunOptions),
+    /// Print the effective configuration, or every problem at once.
+    Check {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// The same watchdog over a simulated GPU, MPS daemon and engines, with traffic.
+    Demo(DemoOptions),
+}
+
+/// Of `run`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct RunOptions {
+    /// The configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Where HTTP listens, in place of the configuration's addresses; may be given several times.
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
+    pub listen: Vec<SocketAddr>,
+    /// Where the metrics are.
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
+    pub telemetry_path: String,
+    /// Of the log.
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+/// Of `demo`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct DemoOptions {
+    /// How many engines share the GPU.
+    #[arg(long, value_name = "N", default_value = "3", value_parser = engines)]
+    pub engines: usize,
+    /// How long it lasts.
+    #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = length)]
+    pub length: Duration,
+    /// A fault, perhaps of one engine, and its time after the start; may be given several times.
+    /// Without it: an illegal address after 15 s and every 60 s.
+    #[arg(long = "inject", value_name = "FAULT[:ENGINE]@TIME")]
+    pub injections: Vec<Injection>,
+    /// Where HTTP listens; may be given several times.
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address,
+          default_values_t = [LISTEN])]
+    pub listen: Vec<SocketAddr>,
+    /// Where the metrics are.
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
+    pub telemetry_path: String,
+    /// Where randomness comes from: the same number, the same story.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Of the log.
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+/// Of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct LogOptions {
+    /// The least level that is logged: error, warn, info, debug or trace.
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info", value_parser = level)]
+    pub level: tracing::Level,
+    /// How a line looks.
+    #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people and the journal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A fault that the demo injects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Injection {
+    /// One of [`INJECTIONS`].
+    pub fault: String,
+    /// Which engine; `None`: the demo chooses.
+    pub engine: Option<String>,
+    /// After the demo's start.
+    pub at: Duration,
+}
+
+impl Arguments {
+    /// The arguments, or the exit code after help, version or what is wrong has been printed.
+    pub fn read(argv: &[OsString]) -> Result<Arguments, ExitStatus> {
+        Arguments::try_parse_from(argv).map_err(|error| {
+            // Nobody is left to tell where even stderr is closed.
+            let _ = error.print();
+            if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Success }
+        })
+    }
+}
+
+impl RunOptions {
+    /// Where HTTP listens: the command line's addresses, else the configuration's.
+    pub fn listen_addresses(&self, configuration: &Configuration) -> Vec<SocketAddr> {
+        match self.listen.is_empty() {
+            true => configuration.web.listen_addresses.clone(),
+            false => self.listen.clone(),
+        }
+    }
+}
+
+impl DemoOptions {
+    /// What is injected: what was asked for, else an illegal address after 15 s and every 60 s; by time.
+    pub fn schedule(&self) -> Vec<Injection> {
+        let mut schedule = self.injections.clone();
+        let mut at = FIRST_FAULT;
+        while self.injections.is_empty() && at < self.length {
+            schedule.push(Injection { fault: "illegal-address".to_owned(), engine: None, at });
+            at += BETWEEN_FAULTS;
+        }
+        schedule.sort_by_key(|injection| injection.at);
+        schedule
+    }
+}
+
+impl FromStr for Injection {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (what, at) = text.rsplit_once('@').ok_or("FAULT[:ENGINE]@TIME, as in trap:engine-1@15s")?;
+        let (fault, engine) = match what.split_once(':') {
+            Some((fault, engine)) => (fault, Some(engine.to_owned())),
+            None => (what, None),
+        };
+        if !INJECTIONS.contains(&fault) {
+            return Err(match nearest(fault, INJECTIONS) {
+                Some(known) => format!("no such fault; did you mean {known}?"),
+                None => format!("no such fault; there are {}", INJECTIONS.join(", ")),
+            });
+        }
+        if engine.as_ref().is_some_and(String::is_empty) {
+            return Err("name the engine after the colon, or leave both out".to_owned());
+        }
+        Ok(Injection { fault: fault.to_owned(), engine, at: length(at)? })
+    }
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    units::duration(text).ok_or_else(|| units::DURATION_HINT.to_owned())
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    values::listen_address(text).ok_or_else(|| "an IP address and a port, as in 127.0.0.1:10677".to_owned())
+}
+
+fn telemetry_path(text: &str) -> Result<String, String> {
+    match text.strip_prefix('/') {
+        Some(rest)
+            if !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte)) =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("a path, as in /metrics".to_owned()),
+    }
+}
+
+fn level(text: &str) -> Result<tracing::Level, String> {
+    let known = ["error", "warn", "info", "debug", "trace"];
+    match known.contains(&text) {
+        true => text.parse().map_err(|_| known.join(", ")),
+        false => Err(format!("one of {}", known.join(", "))),
+    }
+}
+
+fn engines(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| (1..=16).contains(count)).ok_or_else(|| "1 to 16".to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Command, ExitStatus> {
+        let argv: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        Arguments::read(&argv).map(|arguments| arguments.command)
+    }
+
+    fn demo(line: &str) -> DemoOptions {
+        match read(line) {
+            Ok(Command::Demo(options)) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_end_with_64_and_help_and_version_with_0() {
+        for line in ["mpswarden", "mpswarden fly", "mpswarden run", "mpswarden check", "mpswarden demo --engines 0"] {
+            assert_eq!(read(line).unwrap_err(), ExitStatus::Usage, "{line}");
+        }
+        for line in ["mpswarden --help", "mpswarden --version", "mpswarden demo --help"] {
+            assert_eq!(read(line).unwrap_err(), ExitStatus::Success, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_demo_has_the_promised_defaults() {
+        let options = demo("mpswarden demo");
+        assert_eq!((options.engines, options.length), (3, Duration::from_secs(60)));
+        assert_eq!(options.listen, [LISTEN]);
+        assert_eq!(options.telemetry_path, "/metrics");
+        assert_eq!((options.log.level, options.log.format), (tracing::Level::INFO, LogFormat::Text));
+    }
+
+    #[test]
+    fn without_injections_an_illegal_address_comes_after_15_s_and_every_60_s() {
+        let times = |line| demo(line).schedule().iter().map(|injection| injection.at.as_secs()).collect::<Vec<_>>();
+        assert_eq!(times("mpswarden demo"), [15]);
+        assert_eq!(times("mpswarden demo --for 140s"), [15, 75, 135]);
+        assert!(times("mpswarden demo --for 10s").is_empty());
+        assert_eq!(times("mpswarden demo --inject trap@9s --inject server-kill@2s"), [2, 9]);
+    }
+
+    #[test]
+    fn an_injection_names_a_fault_an_engine_and_a_time() {
+        let injection: Injection = "trap:engine-1@2500ms".parse().unwrap();
+        let at = Duration::from_millis(2500);
+        assert_eq!(injection, Injection { fault: "trap".to_owned(), engine: Some("engine-1".to_owned()), at });
+        for (wrong, cure) in [
+            ("trap", "FAULT[:ENGINE]@TIME"),
+            ("trapp@1s", "did you mean trap?"),
+            ("gremlin@1s", "there are illegal-address"),
+            ("trap:@1s", "name the engine"),
+            ("trap@soon", "a whole number"),
+        ] {
+            let told = wrong.parse::<Injection>().unwrap_err();
+            assert!(told.contains(cure), "{wrong}: {told}");
+        }
+    }
+
+    #[test]
+    fn addresses_on_the_command_line_come_before_the_configuration() {
+        let Ok(Command::Run(options)) = read("mpswarden run --config x --web.listen-address :9 --log.format json")
+        else {
+            panic!("run with a file is right");
+        };
+        assert_eq!(options.listen, ["0.0.0.0:9".parse().unwrap()]);
+        assert_eq!(options.log.format, LogFormat::Json);
+    }
+}

@@ -1,0 +1,139 @@
+//! What is wrong between keys that are each right: used twice, too long together, in the wrong order. Pure.
+
+use std::collections::BTreeMap;
+
+use super::configuration::{Configuration, EngineConfiguration, GroupConfiguration};
+use super::problem::{Places, Problem};
+use super::values::authority;
+
+/// The longest path of a socket: sun_path has 108 bytes with its NUL.
+const SOCKET_PATH: usize = 107;
+
+/// Everything that contradicts itself.
+pub fn contradictions(configuration: &Configuration) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    names(configuration, &mut problems);
+    directories(configuration, &mut problems);
+    addresses(configuration, &mut problems);
+    for (index, group) in configuration.groups.iter().enumerate() {
+        let path = format!("group[{index}]");
+        socket_path(&configuration.places, &path, group, &mut problems);
+        backoff(&configuration.places, &path, group, &mut problems);
+    }
+    problems
+}
+
+/// Who uses a thing first, so that the second can be told.
+struct Once<'a> {
+    places: &'a Places,
+    seen: BTreeMap<String, String>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl<'a> Once<'a> {
+    fn new(places: &'a Places, problems: &'a mut Vec<Problem>) -> Self {
+        Once { places, seen: BTreeMap::new(), problems }
+    }
+
+    /// `thing`, of that `kind`, stands at `path`; an empty one was refused before.
+    fn claim(&mut self, kind: &str, thing: &str, path: String, hint: &str) {
+        if thing.is_empty() {
+            return;
+        }
+        match self.seen.get(thing) {
+            None => drop(self.seen.insert(thing.to_owned(), path)),
+            Some(first) => {
+                let first = match self.places.nearest(first) {
+                    Some(place) => format!("on line {}", place.line),
+                    None => "by a default".to_owned(),
+                };
+                let what = format!("{kind} {thing} is used twice, first {first}");
+                self.problems.push(self.places.problem(&path, what, hint));
+            }
+        }
+    }
+}
+
+fn names(configuration: &Configuration, problems: &mut Vec<Problem>) {
+    let places = &configuration.places;
+    let mut groups = Once::new(places, problems);
+    for (index, group) in configuration.groups.iter().enumerate() {
+        groups.claim("group name", group.name.as_str(), format!("group[{index}].name"), "name each group once");
+    }
+    for (group_index, group) in configuration.groups.iter().enumerate() {
+        let mut engines = Once::new(places, problems);
+        for (index, engine) in group.engines.iter().enumerate() {
+            let path = format!("group[{group_index}].engine[{index}].name");
+            engines.claim("engine name", engine.name.as_str(), path, "name each engine of a group once");
+        }
+    }
+    for (path, engine) in engines(configuration) {
+        if engine.name.as_str() == "daemon" {
+            let what = "an engine can't be named \"daemon\"".to_owned();
+            let hint = "its output would share daemon.log with the control daemon";
+            problems.push(places.problem(&format!("{path}.name"), what, hint));
+        }
+    }
+}
+
+fn directories(configuration: &Configuration, problems: &mut Vec<Problem>) {
+    let mut directories = Once::new(&configuration.places, problems);
+    let hint = "each group has a pipe directory and a log directory of its own";
+    for (index, group) in configuration.groups.iter().enumerate() {
+        // The defaults hold the group's name: where that is missing or used twice, that alone is told.
+        let nameless = group.name.as_str().is_empty();
+        let twin = nameless || configuration.groups[..index].iter().any(|other| other.name == group.name);
+        let mps = &group.mps;
+        for (key, directory) in [("pipe_directory", &mps.pipe_directory), ("log_directory", &mps.log_directory)] {
+            let path = format!("group[{index}].mps.{key}");
+            if !twin || configuration.places.at.contains_key(&path) {
+                directories.claim("directory", &directory.display().to_string(), path, hint);
+            }
+        }
+    }
+}
+
+fn addresses(configuration: &Configuration, problems: &mut Vec<Problem>) {
+    let mut addresses = Once::new(&configuration.places, problems);
+    let hint = "each engine and mpswarden itself have a port of their own";
+    for address in configuration.web.listen_addresses.iter().filter(|address| address.port() != 0) {
+        let path = "web.listen_addresses".to_owned();
+        addresses.claim("address", &canonical(&address.ip().to_string(), address.port()), path, hint);
+    }
+    for (path, engine) in engines(configuration) {
+        let Some((host, port)) = engine.url.strip_prefix("http://").and_then(authority) else { continue };
+        addresses.claim("address", &canonical(host, port), format!("{path}.url"), hint);
+    }
+}
+
+/// The names of this very machine are one: engines of a group run where its GPU is.
+fn canonical(host: &str, port: u16) -> String {
+    match host.trim_matches(['[', ']']).to_ascii_lowercase().as_str() {
+        "localhost" | "::1" | "0.0.0.0" | "::" => format!("127.0.0.1:{port}"),
+        host => format!("{host}:{port}"),
+    }
+}
+
+fn engines(configuration: &Configuration) -> impl Iterator<Item = (String, &EngineConfiguration)> {
+    configuration.groups.iter().enumerate().flat_map(|(group_index, group)| {
+        let numbered = group.engines.iter().enumerate();
+        numbered.map(move |(index, engine)| (format!("group[{group_index}].engine[{index}]"), engine))
+    })
+}
+
+fn socket_path(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
+    let socket = group.mps.pipe_directory.join("control");
+    let length = socket.as_os_str().len();
+    if length > SOCKET_PATH {
+        let what = format!("the socket {} has {length} bytes, {SOCKET_PATH} at most", socket.display());
+        problems.push(places.problem(&format!("{path}.mps.pipe_directory"), what, "choose a shorter pipe_directory"));
+    }
+}
+
+fn backoff(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
+    let backoff = &group.recovery.backoff;
+    if backoff.most < backoff.first.max(backoff.next) {
+        let what = "the back-off's `most` is less than its `first` or `next`".to_owned();
+        problems.push(places.problem(&format!("{path}.recovery.backoff.most"), what, "raise `most`"));
+    }
+}

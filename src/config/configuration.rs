@@ -1,0 +1,135 @@
+//! What a configuration says, every default filled in. Decides nothing.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::decide::policy::{RecoveryPolicy, UnknownClients};
+use crate::model::{EngineName, Fault, GpuUuid, GroupName, Mode};
+
+use super::problem::Places;
+
+/// The default of `web.listen_addresses`.
+pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10677);
+
+/// A whole file.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// NVML's library: a name that the loader finds, or a path.
+    pub nvml_library: String,
+    /// The kernel log.
+    pub kernel_log: PathBuf,
+    /// Where what must survive a restart is kept.
+    pub state_directory: PathBuf,
+    /// HTTP.
+    pub web: Web,
+    /// Commands told of events; read, and not yet run.
+    pub hooks: Hooks,
+    /// Groups, in the file's order; at least one.
+    pub groups: Vec<GroupConfiguration>,
+    /// Where each key stands, for what is checked later.
+    pub(super) places: Places,
+}
+
+impl Configuration {
+    /// What the file says and this version does not do yet, a sentence each: to be told, not to stop for.
+    pub fn without_effect(&self) -> Vec<String> {
+        let told = self.places.at.keys().filter(|path| {
+            path.starts_with("hooks.") || path.ends_with(".hang_after") || path.ends_with(".drain_timeout")
+        });
+        told.map(|path| format!("`{path}` has no effect yet")).collect()
+    }
+}
+
+/// HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Web {
+    /// Where it listens; at least one.
+    pub listen_addresses: Vec<SocketAddr>,
+}
+
+/// Commands told of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Program and arguments, when a group is held; empty: none.
+    pub on_held: Vec<String>,
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupConfiguration {
+    /// Its name, unique.
+    pub name: GroupName,
+    /// Its GPU.
+    pub gpu: GpuChoice,
+    /// What the watchdog may do.
+    pub mode: Mode,
+    /// Its control daemon.
+    pub mps: MpsConfiguration,
+    /// Each fault's own mode.
+    pub faults: BTreeMap<Fault, Mode>,
+    /// What becomes of clients that no engine owns.
+    pub unknown_clients: UnknownClients,
+    /// Restarts and their limits.
+    pub recovery: RecoveryPolicy,
+    /// Engines, in the order of their start; at least one.
+    pub engines: Vec<EngineConfiguration>,
+}
+
+/// How a GPU is chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GpuChoice {
+    /// By NVML's UUID, whole.
+    Uuid(GpuUuid),
+    /// By NVML's index.
+    Index(u32),
+}
+
+/// A control daemon of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MpsConfiguration {
+    /// `nvidia-cuda-mps-control`, found on PATH, or a path.
+    pub binary: PathBuf,
+    /// CUDA_MPS_PIPE_DIRECTORY, unique.
+    pub pipe_directory: PathBuf,
+    /// CUDA_MPS_LOG_DIRECTORY, unique.
+    pub log_directory: PathBuf,
+}
+
+/// One engine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineConfiguration {
+    /// Its name, unique within its group.
+    pub name: EngineName,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// The user it runs as; `None`: the watchdog's.
+    pub user: Option<String>,
+    /// Its working directory; `None`: the watchdog's.
+    pub working_directory: Option<PathBuf>,
+    /// Environment, over the watchdog's own and the file's.
+    pub environment: BTreeMap<String, String>,
+    /// `KEY=value` lines.
+    pub environment_file: Option<PathBuf>,
+    /// `http://host:port`.
+    pub url: String,
+    /// Under the URL.
+    pub health_path: String,
+    /// Under the URL.
+    pub metrics_path: String,
+    /// Over 0, at most 100.
+    pub sm_percentage: Option<f64>,
+    /// Bytes.
+    pub device_memory_limit: Option<u64>,
+    /// Bytes of host memory.
+    pub memory_max: Option<u64>,
+    /// From its start to serving.
+    pub start_timeout: Duration,
+    /// For its requests to end before it is stopped; read, and not yet used.
+    pub drain_timeout: Duration,
+    /// Between TERM and KILL.
+    pub stop_timeout: Duration,
+    /// Requests running and no token for so long; read, and not yet used.
+    pub hang_after: Duration,
+}

@@ -1,0 +1,146 @@
+//! Writes a configuration as TOML with every default filled in. Pure; hides nothing.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Value;
+
+use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GroupConfiguration};
+use super::units::{write_duration, write_size};
+use crate::decide::policy::{RecoveryPolicy, StartOrder, UnknownClients, WhenSpent};
+
+impl Configuration {
+    /// The whole configuration as TOML that reads back as the same.
+    pub fn effective(&self) -> String {
+        let mut out = Lines::default();
+        out.line("nvml_library", text(&self.nvml_library));
+        out.line("kernel_log", path(&self.kernel_log));
+        out.line("state_directory", path(&self.state_directory));
+        out.header("[web]");
+        out.line("listen_addresses", list(self.web.listen_addresses.iter()));
+        if !self.hooks.on_held.is_empty() {
+            out.header("[hooks]");
+            out.line("on_held", list(self.hooks.on_held.iter()));
+        }
+        for configuration in &self.groups {
+            group(&mut out, configuration);
+        }
+        out.0
+    }
+}
+
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn header(&mut self, header: &str) {
+        self.0.push_str(&format!("\n{header}\n"));
+    }
+
+    fn line(&mut self, key: &str, value: impl Display) {
+        self.0.push_str(&format!("{key} = {value}\n"));
+    }
+
+    fn some(&mut self, key: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.line(key, value);
+        }
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn path(path: &Path) -> Value {
+    Value::String(path.display().to_string())
+}
+
+fn length(length: Duration) -> Value {
+    Value::String(write_duration(length))
+}
+
+fn bytes(bytes: u64) -> Value {
+    Value::String(write_size(bytes))
+}
+
+fn list(items: impl Iterator<Item = impl ToString>) -> Value {
+    Value::Array(items.map(|item| Value::String(item.to_string())).collect())
+}
+
+fn group(out: &mut Lines, group: &GroupConfiguration) {
+    out.header("[[group]]");
+    out.line("name", text(group.name.as_str()));
+    match &group.gpu {
+        GpuChoice::Uuid(uuid) => out.line("gpu", text(uuid.as_str())),
+        GpuChoice::Index(index) => out.line("gpu", index),
+    }
+    out.line("mode", text(group.mode.as_str()));
+    out.header("[group.mps]");
+    out.line("binary", path(&group.mps.binary));
+    out.line("control", text("own"));
+    out.line("pipe_directory", path(&group.mps.pipe_directory));
+    out.line("log_directory", path(&group.mps.log_directory));
+    out.header("[group.policy]");
+    for (fault, mode) in &group.faults {
+        out.line(fault.as_str(), text(mode.as_str()));
+    }
+    let unknown_clients = match group.unknown_clients {
+        UnknownClients::Report => "report",
+        UnknownClients::KillOnFault => "kill_on_fault",
+    };
+    out.line("unknown_clients", text(unknown_clients));
+    recovery(out, &group.recovery);
+    for configuration in &group.engines {
+        engine(out, configuration);
+    }
+}
+
+fn recovery(out: &mut Lines, recovery: &RecoveryPolicy) {
+    let when_spent = match recovery.when_spent {
+        WhenSpent::Slow => "slow",
+        WhenSpent::Hold => "hold",
+    };
+    let start = match recovery.start {
+        StartOrder::Sequential => "sequential",
+        StartOrder::Parallel => "parallel",
+    };
+    let backoff = &recovery.backoff;
+    out.header("[group.recovery]");
+    out.line("budget", recovery.budget);
+    out.line("budget_window", length(recovery.budget_window));
+    out.line("stable_after", length(recovery.stable_after));
+    out.line("when_spent", text(when_spent));
+    out.line("engine_budget", recovery.engine_budget);
+    out.line("memory_timeout", length(recovery.memory_timeout));
+    out.line("wedge_grace", length(recovery.wedge_grace));
+    out.line("start", text(start));
+    out.header("[group.recovery.backoff]");
+    out.line("first", length(backoff.first));
+    out.line("next", length(backoff.next));
+    out.line("factor", Value::Float(backoff.factor));
+    out.line("most", length(backoff.most));
+    out.line("jitter", Value::Float(backoff.jitter));
+}
+
+fn engine(out: &mut Lines, engine: &EngineConfiguration) {
+    let environment = engine.environment.iter().map(|(name, value)| (name.clone(), text(value)));
+    out.header("[[group.engine]]");
+    out.line("name", text(engine.name.as_str()));
+    out.line("command", list(engine.command.iter()));
+    out.some("user", engine.user.as_deref().map(text));
+    out.some("working_directory", engine.working_directory.as_deref().map(path));
+    out.line("environment", Value::Table(environment.collect()));
+    out.some("environment_file", engine.environment_file.as_deref().map(path));
+    out.line("url", text(&engine.url));
+    out.line("health_path", text(&engine.health_path));
+    out.line("metrics_path", text(&engine.metrics_path));
+    out.some("sm_percentage", engine.sm_percentage.map(Value::Float));
+    out.some("device_memory_limit", engine.device_memory_limit.map(bytes));
+    out.some("memory_max", engine.memory_max.map(bytes));
+    out.line("start_timeout", length(engine.start_timeout));
+    out.line("drain_timeout", length(engine.drain_timeout));
+    out.line("stop_timeout", length(engine.stop_timeout));
+    out.line("hang_after", length(engine.hang_after));
+}

@@ -1,0 +1,40 @@
+//! The exit codes, in the words of sysexits.h. Decides nothing.
+
+use std::process::ExitCode;
+
+/// How mpswarden ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// Done, or stopped in order.
+    Success,
+    /// A wrong command line.
+    Usage,
+    /// No NVML, GPU or MPS binaries, or an occupied pipe directory.
+    Unavailable,
+    /// A fault of mpswarden itself.
+    Software,
+    /// Not allowed.
+    Permission,
+    /// A wrong configuration.
+    Configuration,
+}
+
+impl ExitStatus {
+    /// The number that the shell sees.
+    pub const fn code(self) -> u8 {
+        match self {
+            ExitStatus::Success => 0,
+            ExitStatus::Usage => 64,
+            ExitStatus::Unavailable => 69,
+            ExitStatus::Software => 70,
+            ExitStatus::Permission => 77,
+            ExitStatus::Configuration => 78,
+        }
+    }
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        ExitCode::from(status.code())
+    }
+}

@@ -1,0 +1,235 @@
+//! Every key of the file: its type, its default, whether it must be there. Reads text, touches nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::decide::policy::{Backoff, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent};
+use crate::model::{Fault, GpuUuid, Mode};
+
+use super::check;
+use super::configuration::{
+    Configuration, EngineConfiguration, GpuChoice, GroupConfiguration, Hooks, LISTEN, MpsConfiguration, Web,
+};
+use super::problem::Problems;
+use super::reader::{Document, Reading, Section, wrong};
+use super::values::{self, count, duration, integer, number, path, program, some_duration, text, word};
+
+const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("observe", Mode::Observe)];
+
+/// What mpswarden itself puts into an engine's environment, and the key that it comes from.
+const OWN_VARIABLES: [(&str, &str); 6] = [
+    ("CUDA_VISIBLE_DEVICES", "set `gpu` of the group"),
+    ("CUDA_MPS_PIPE_DIRECTORY", "set `pipe_directory` of the group"),
+    ("CUDA_MPS_LOG_DIRECTORY", "set `log_directory` of the group"),
+    ("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "set `sm_percentage`"),
+    ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "set `device_memory_limit`"),
+    ("CUDA_DEVICE_ORDER", "a group has one GPU, by UUID"),
+];
+
+/// The configuration that `text` holds, or everything that is wrong with it. `file` is its name in
+/// messages. Looks at the text alone: see [`super::load`] for what is on this machine.
+pub fn parse(text: &str, file: &Path) -> Result<Configuration, Problems> {
+    let (document, tree) = Document::parse(text, file);
+    let mut configuration = whole(document.root(tree.get_ref()));
+    let (places, mut problems, _) = document.finish();
+    configuration.places = places;
+    problems.extend(check::contradictions(&configuration));
+    Problems::or(file, problems, configuration)
+}
+
+/// Every key that the file may hold, as a dotted path: what its documentation must name.
+pub fn known_keys() -> BTreeSet<String> {
+    let (document, tree) = Document::parse("[[group]]\n[[group.engine]]\n", Path::new(""));
+    whole(document.root(tree.get_ref()));
+    document.finish().2
+}
+
+fn whole(root: Section) -> Configuration {
+    let groups: Vec<_> = root.tables("group").into_iter().map(group).collect();
+    if groups.is_empty() && !root.has("group") {
+        root.missing("no [[group]]", "a group is one GPU, one control daemon and its engines");
+    }
+    let configuration = Configuration {
+        nvml_library: root.optional("nvml_library", text).unwrap_or_else(|| "libnvidia-ml.so.1".to_owned()),
+        kernel_log: root.optional("kernel_log", path).unwrap_or_else(|| "/dev/kmsg".into()),
+        state_directory: root.optional("state_directory", path).unwrap_or_else(|| "/var/lib/mpswarden".into()),
+        web: web(root.table("web")),
+        hooks: hooks(root.table("hooks")),
+        groups,
+        places: Default::default(),
+    };
+    root.finish();
+    configuration
+}
+
+fn web(web: Section) -> Web {
+    let listen_addresses = web.list("listen_addresses", |value| {
+        let text = text(value)?;
+        match values::listen_address(&text) {
+            Some(address) => Ok(address),
+            None => wrong(format!("is not an address: {text:?}"), "an IP address and a port: \"127.0.0.1:10677\""),
+        }
+    });
+    if listen_addresses.as_ref().is_some_and(Vec::is_empty) {
+        web.refuse("listen_addresses", "names no address", "leave the key out for 127.0.0.1:10677");
+    }
+    web.finish();
+    Web { listen_addresses: listen_addresses.unwrap_or_else(|| vec![LISTEN]) }
+}
+
+fn hooks(hooks: Section) -> Hooks {
+    let on_held = hooks.list("on_held", text).unwrap_or_default();
+    hooks.finish();
+    Hooks { on_held }
+}
+
+fn group(group: Section) -> GroupConfiguration {
+    let name = group.required("name", "name = \"small-llms\"", values::name).unwrap_or_default();
+    let mode_hint = "choose: \"observe\" only says what it would do, \"enforce\" does it";
+    let (faults, unknown_clients) = policy(group.table("policy"));
+    let engines: Vec<_> = group.tables("engine").into_iter().map(engine).collect();
+    if engines.is_empty() && !group.has("engine") {
+        group.missing("the group has no [[group.engine]]", "add the engines that share the GPU");
+    }
+    let configuration = GroupConfiguration {
+        gpu: group.required("gpu", "a UUID of nvidia-smi -L, or an index", gpu).unwrap_or(GpuChoice::Index(0)),
+        mode: group.required("mode", mode_hint, |value| word(value, &MODES)).unwrap_or(Mode::Observe),
+        mps: mps(group.table("mps"), &name),
+        faults,
+        unknown_clients,
+        recovery: recovery(group.table("recovery")),
+        engines,
+        name: name.into(),
+    };
+    group.finish();
+    configuration
+}
+
+fn gpu(value: &toml::de::DeValue<'_>) -> Reading<GpuChoice> {
+    if let Some(index) = integer(value).and_then(|index| u32::try_from(index).ok()) {
+        return Ok(GpuChoice::Index(index));
+    }
+    match value.as_str() {
+        Some(uuid) if uuid.starts_with("GPU-") => Ok(GpuChoice::Uuid(GpuUuid::from(uuid))),
+        Some(uuid) if uuid.starts_with("MIG-") => wrong("is a MIG device", "not supported yet: name a whole GPU"),
+        _ => wrong("is neither a UUID nor an index", "\"GPU-...\" of nvidia-smi -L, or an index without quotes"),
+    }
+}
+
+fn mps(mps: Section, group: &str) -> MpsConfiguration {
+    let own = |value: &toml::de::DeValue<'_>| match value.as_str() {
+        Some("attach") => wrong("= \"attach\" is not supported yet", "\"own\": mpswarden starts the control daemon"),
+        _ => word(value, &[("own", ())]),
+    };
+    mps.optional("control", own);
+    let below = |directory: &str| PathBuf::from(directory).join(group);
+    let configuration = MpsConfiguration {
+        binary: mps.optional("binary", program).unwrap_or_else(|| "nvidia-cuda-mps-control".into()),
+        pipe_directory: mps.optional("pipe_directory", path).unwrap_or_else(|| below("/run/mpswarden")),
+        log_directory: mps.optional("log_directory", path).unwrap_or_else(|| below("/var/log/mpswarden")),
+    };
+    mps.finish();
+    configuration
+}
+
+fn policy(policy: Section) -> (BTreeMap<Fault, Mode>, UnknownClients) {
+    let mode = |fault: &Fault| {
+        // A hang is judged by load alone: it is trusted once an operator says so.
+        let usual = if *fault == Fault::Hang { Mode::Observe } else { Mode::Enforce };
+        (*fault, policy.optional(fault.as_str(), |value| word(value, &MODES)).unwrap_or(usual))
+    };
+    let faults = Fault::ALL.iter().map(mode).collect();
+    let choices = [("report", UnknownClients::Report), ("kill_on_fault", UnknownClients::KillOnFault)];
+    let unknown_clients = policy.optional("unknown_clients", |value| word(value, &choices));
+    policy.finish();
+    (faults, unknown_clients.unwrap_or(UnknownClients::Report))
+}
+
+fn recovery(recovery: Section) -> RecoveryPolicy {
+    let spent = [("slow", WhenSpent::Slow), ("hold", WhenSpent::Hold)];
+    let start = [("sequential", StartOrder::Sequential), ("parallel", StartOrder::Parallel)];
+    let usual = RecoveryPolicy::default();
+    let configuration = RecoveryPolicy {
+        budget: recovery.optional("budget", |value| count(value, 0, 1000)).unwrap_or(usual.budget),
+        budget_window: recovery.optional("budget_window", some_duration).unwrap_or(usual.budget_window),
+        stable_after: recovery.optional("stable_after", some_duration).unwrap_or(usual.stable_after),
+        when_spent: recovery.optional("when_spent", |value| word(value, &spent)).unwrap_or(usual.when_spent),
+        backoff: backoff(recovery.table("backoff")),
+        engine_budget: recovery.optional("engine_budget", |value| count(value, 1, 1000)).unwrap_or(usual.engine_budget),
+        memory_timeout: recovery.optional("memory_timeout", some_duration).unwrap_or(usual.memory_timeout),
+        wedge_grace: recovery.optional("wedge_grace", duration).unwrap_or(usual.wedge_grace),
+        start: recovery.optional("start", |value| word(value, &start)).unwrap_or(usual.start),
+    };
+    recovery.finish();
+    configuration
+}
+
+fn backoff(backoff: Section) -> Backoff {
+    let usual = Backoff::default();
+    let factor = |value: &_| number(value, "a number from 1 to 100", |number| (1.0..=100.0).contains(&number));
+    let jitter = |value: &_| number(value, "a number from 0 to 1", |number| (0.0..=1.0).contains(&number));
+    let configuration = Backoff {
+        first: backoff.optional("first", duration).unwrap_or(usual.first),
+        next: backoff.optional("next", some_duration).unwrap_or(usual.next),
+        factor: backoff.optional("factor", factor).unwrap_or(usual.factor),
+        most: backoff.optional("most", some_duration).unwrap_or(usual.most),
+        jitter: backoff.optional("jitter", jitter).unwrap_or(usual.jitter),
+    };
+    backoff.finish();
+    configuration
+}
+
+fn engine(engine: Section) -> EngineConfiguration {
+    let percentage = |value: &_| number(value, "over 0, at most 100", |number| number > 0.0 && number <= 100.0);
+    let url_hint = "url = \"http://127.0.0.1:8001\", where its /health answers";
+    let or = |key, seconds, read: fn(&toml::de::DeValue<'_>) -> Reading<Duration>| {
+        engine.optional(key, read).unwrap_or(Duration::from_secs(seconds))
+    };
+    let configuration = EngineConfiguration {
+        name: engine.required("name", "name = \"qwen-a\"", values::name).unwrap_or_default().into(),
+        command: command(&engine),
+        user: engine.optional("user", text),
+        working_directory: engine.optional("working_directory", path),
+        environment: engine.map("environment", variable),
+        environment_file: engine.optional("environment_file", path),
+        url: engine.required("url", url_hint, values::url).unwrap_or_default(),
+        health_path: engine.optional("health_path", values::url_path).unwrap_or_else(|| "/health".to_owned()),
+        metrics_path: engine.optional("metrics_path", values::url_path).unwrap_or_else(|| "/metrics".to_owned()),
+        sm_percentage: engine.optional("sm_percentage", percentage),
+        device_memory_limit: engine.optional("device_memory_limit", values::size),
+        memory_max: engine.optional("memory_max", values::size),
+        start_timeout: or("start_timeout", 600, some_duration),
+        drain_timeout: or("drain_timeout", 60, duration),
+        stop_timeout: or("stop_timeout", 30, duration),
+        hang_after: or("hang_after", 120, some_duration),
+    };
+    engine.finish();
+    configuration
+}
+
+/// Program and arguments. Engines that others start are refused until they can be taken over.
+fn command(engine: &Section) -> Vec<String> {
+    let later = "is not supported yet";
+    let hint = "let mpswarden start the engine: write its `command`";
+    engine.refuse("external", later, hint);
+    engine.refuse("restart", later, hint);
+    if !engine.has("command") && !engine.has("external") {
+        engine.missing("`command` is missing", "command = [\"vllm\", \"serve\", ...]");
+    }
+    let Some(command) = engine.list("command", values::any_text) else { return Vec::new() };
+    if command.first().is_none_or(String::is_empty) {
+        engine.refuse("command", "names no program", "command = [\"program\", \"argument\", ...]");
+    }
+    command
+}
+
+fn variable(name: &str, value: &toml::de::DeValue<'_>) -> Reading<String> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return wrong("is no name for a variable", "");
+    }
+    if let Some((_, hint)) = OWN_VARIABLES.iter().find(|(own, _)| *own == name) {
+        return wrong("is set by mpswarden", *hint);
+    }
+    values::any_text(value)
+}

@@ -1,0 +1,74 @@
+//! Loads a configuration file and checks what it names on this machine: users and environment files.
+//! Reads, and changes nothing.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use nix::unistd::User;
+
+use super::configuration::{Configuration, EngineConfiguration};
+use super::keys::parse;
+use super::problem::{Places, Problem, Problems};
+
+/// The largest file that is read: one that never ends must not fill the memory.
+const LARGEST: u64 = 1 << 20;
+
+/// The configuration in `path`, or everything that is wrong with it.
+pub fn load(path: &Path) -> Result<Configuration, Problems> {
+    let text = read(path)?;
+    let configuration = parse(&text, path)?;
+    let mut problems = Vec::new();
+    for (group_index, group) in configuration.groups.iter().enumerate() {
+        for (index, engine) in group.engines.iter().enumerate() {
+            let path = format!("group[{group_index}].engine[{index}]");
+            user(&configuration.places, &path, engine, &mut problems);
+            environment_file(&configuration.places, &path, engine, &mut problems);
+        }
+    }
+    Problems::or(path, problems, configuration)
+}
+
+fn read(path: &Path) -> Result<String, Problems> {
+    let unreadable =
+        |error| Problems::of_file(path, format!("can't be read: {error}"), "name a file that this user may read");
+    // A FIFO or a device could block for ever, also at a reload.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(Problems::of_file(path, "is not a regular file".to_owned(), "name a TOML file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Problems::of_file(path, "is over 1 MiB".to_owned(), "name a TOML file"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let upto = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = upto.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Problems::of_file(path, format!("line {line} is not UTF-8"), "save the file as UTF-8")
+    })
+}
+
+fn user(places: &Places, path: &str, engine: &EngineConfiguration, problems: &mut Vec<Problem>) {
+    let Some(user) = &engine.user else { return };
+    let what = match User::from_name(user) {
+        Ok(Some(_)) => return,
+        Ok(None) => format!("there is no user {user:?}"),
+        Err(error) => format!("the user {user:?} can't be looked up: {error}"),
+    };
+    let hint = "create it, or leave `user` out for mpswarden's own";
+    problems.push(places.problem(&format!("{path}.user"), what, hint));
+}
+
+fn environment_file(places: &Places, path: &str, engine: &EngineConfiguration, problems: &mut Vec<Problem>) {
+    let Some(file) = &engine.environment_file else { return };
+    let what = match std::fs::metadata(file) {
+        Ok(found) if !found.is_file() => format!("{} is not a regular file", file.display()),
+        Ok(_) => match File::open(file) {
+            Ok(_) => return,
+            Err(error) => format!("{} can't be read: {error}", file.display()),
+        },
+        Err(error) => format!("{} can't be read: {error}", file.display()),
+    };
+    let hint = "KEY=value lines, readable by mpswarden";
+    problems.push(places.problem(&format!("{path}.environment_file"), what, hint));
+}

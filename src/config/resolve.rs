@@ -1,0 +1,128 @@
+//! From a configuration and the GPUs that are really there to the core's policy and what is to be started.
+//! Pure.
+
+use std::collections::BTreeMap;
+
+use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy};
+use crate::model::gpu::ComputeMode;
+use crate::model::{ControlLaunch, EngineKey, EngineLaunch, GpuIdentity, GroupLaunch};
+
+use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GroupConfiguration};
+use super::problem::{Problem, Problems};
+use super::units::write_size;
+
+/// Clients that one server takes on one device: 48; 60 from CUDA 13.1 on. The lower one is safe on both.
+const CLIENTS_LIMIT: u32 = 48;
+
+impl Configuration {
+    /// The policy and the launches for these GPUs. `seed` is where jitter comes from.
+    pub fn resolve(&self, gpus: &[GpuIdentity], seed: u64) -> Result<(Policy, Vec<GroupLaunch>), Problems> {
+        let mut problems = Vec::new();
+        let mut used: BTreeMap<u32, &GpuIdentity> = BTreeMap::new();
+        let mut policies = Vec::new();
+        let mut launches = Vec::new();
+        for (index, group) in self.groups.iter().enumerate() {
+            let path = format!("group[{index}]");
+            let Some(gpu) = find(gpus, &group.gpu) else {
+                problems.push(self.absent(&path, &group.gpu, gpus));
+                continue;
+            };
+            let shared = used.insert(gpu.index, gpu).is_some();
+            problems.extend(self.compute_mode(&path, gpu, shared));
+            problems.extend(self.limits(&path, group, gpu));
+            policies.push(group_policy(group, gpu));
+            launches.push(group_launch(group, gpu));
+        }
+        let gpus = used.into_values().cloned().collect();
+        Problems::or(&self.places.file, problems, (Policy { gpus, groups: policies, seed }, launches))
+    }
+
+    fn absent(&self, path: &str, choice: &GpuChoice, gpus: &[GpuIdentity]) -> Problem {
+        let what = match choice {
+            GpuChoice::Uuid(uuid) => format!("there is no GPU {uuid}"),
+            GpuChoice::Index(index) => format!("there is no GPU {index}"),
+        };
+        let here: Vec<_> = gpus.iter().map(|gpu| format!("{} {}", gpu.index, gpu.uuid)).collect();
+        let hint = match here.is_empty() {
+            true => "NVML shows none".to_owned(),
+            false => format!("NVML shows {}", here.join(", ")),
+        };
+        Problem { unavailable: true, ..self.places.problem(&format!("{path}.gpu"), what, &hint) }
+    }
+
+    fn compute_mode(&self, path: &str, gpu: &GpuIdentity, shared: bool) -> Option<Problem> {
+        let (what, hint) = match gpu.compute_mode {
+            ComputeMode::Prohibited => {
+                ("is in compute mode PROHIBITED: nothing can run there", "nvidia-smi -c DEFAULT")
+            }
+            ComputeMode::ExclusiveProcess if shared => {
+                ("is in compute mode EXCLUSIVE_PROCESS: one group only", "one group, or nvidia-smi -c DEFAULT")
+            }
+            _ => return None,
+        };
+        Some(self.places.problem(&format!("{path}.gpu"), format!("GPU {} {what}", gpu.uuid), hint))
+    }
+
+    fn limits(&self, path: &str, group: &GroupConfiguration, gpu: &GpuIdentity) -> Vec<Problem> {
+        let over = |(index, engine): (usize, &EngineConfiguration)| {
+            let limit = engine.device_memory_limit.filter(|limit| *limit > gpu.memory_total)?;
+            let what = format!("device_memory_limit {} of {} is more than the GPU has", write_size(limit), engine.name);
+            let hint = format!("{} has {} MiB", gpu.name, gpu.memory_total >> 20);
+            Some(self.places.problem(&format!("{path}.engine[{index}].device_memory_limit"), what, &hint))
+        };
+        group.engines.iter().enumerate().filter_map(over).collect()
+    }
+}
+
+fn find<'g>(gpus: &'g [GpuIdentity], choice: &GpuChoice) -> Option<&'g GpuIdentity> {
+    gpus.iter().find(|gpu| match choice {
+        GpuChoice::Uuid(uuid) => gpu.uuid == *uuid,
+        GpuChoice::Index(index) => gpu.index == *index,
+    })
+}
+
+fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupPolicy {
+    let engine = |engine: &EngineConfiguration| EnginePolicy {
+        name: engine.name.clone(),
+        device_memory_limit: engine.device_memory_limit,
+        start_timeout: engine.start_timeout,
+        stop_timeout: engine.stop_timeout,
+    };
+    GroupPolicy {
+        name: group.name.clone(),
+        gpu: gpu.uuid.clone(),
+        mode: group.mode,
+        faults: group.faults.clone(),
+        unknown_clients: group.unknown_clients,
+        recovery: group.recovery.clone(),
+        engines: group.engines.iter().map(engine).collect(),
+        clients_limit: CLIENTS_LIMIT,
+    }
+}
+
+fn group_launch(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {
+    let control = ControlLaunch {
+        binary: group.mps.binary.clone(),
+        pipe_directory: group.mps.pipe_directory.clone(),
+        log_directory: group.mps.log_directory.clone(),
+    };
+    let engines = group.engines.iter().map(|engine| engine_launch(group, engine)).collect();
+    GroupLaunch { name: group.name.clone(), gpu: gpu.uuid.clone(), control, engines }
+}
+
+fn engine_launch(group: &GroupConfiguration, engine: &EngineConfiguration) -> EngineLaunch {
+    EngineLaunch {
+        key: EngineKey::new(&group.name, &engine.name),
+        command: engine.command.clone(),
+        user: engine.user.clone(),
+        working_directory: engine.working_directory.clone(),
+        environment: engine.environment.clone(),
+        environment_file: engine.environment_file.clone(),
+        url: engine.url.clone(),
+        health_path: engine.health_path.clone(),
+        metrics_path: engine.metrics_path.clone(),
+        sm_percentage: engine.sm_percentage,
+        device_memory_limit: engine.device_memory_limit,
+        memory_max: engine.memory_max,
+    }
+}

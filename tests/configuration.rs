@@ -1,0 +1,265 @@
+//! The configuration from outside: every malformed file with its report, round trips, what the
+//! documentation promises, and what the GPUs that are there allow.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use mpswarden::config::{Configuration, ExitStatus, GpuChoice, Problems, known_keys, load, parse};
+use mpswarden::decide::policy::RecoveryPolicy;
+use mpswarden::model::gpu::ComputeMode;
+use mpswarden::model::{Fault, GpuIdentity, GpuUuid, Mode};
+use proptest::prelude::*;
+
+const FIXTURES: &str = "tests/fixtures/configurations";
+
+const SMALLEST: &str = r#"
+[[group]]
+name = "g"
+gpu = 0
+mode = "observe"
+
+[[group.engine]]
+name = "a"
+command = ["engine"]
+url = "http://127.0.0.1:8001"
+"#;
+
+fn read(text: &str) -> Result<Configuration, Problems> {
+    parse(text, Path::new("test.toml"))
+}
+
+fn files(directory: &str, ending: &str) -> Vec<PathBuf> {
+    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|found| found == ending)).collect();
+    paths.sort();
+    paths
+}
+
+/// README.md and everything in docs/.
+fn documents() -> Vec<(PathBuf, String)> {
+    let mut paths = files("docs", "md");
+    paths.push("README.md".into());
+    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+fn toml_blocks(text: &str) -> Vec<&str> {
+    text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+/// A whole configuration: the README's.
+fn whole() -> String {
+    let readme = fs::read_to_string("README.md").unwrap();
+    toml_blocks(&readme)[0].to_owned()
+}
+
+fn gpu(index: u32, compute_mode: ComputeMode) -> GpuIdentity {
+    GpuIdentity {
+        uuid: GpuUuid::from(format!("GPU-{index}")),
+        index,
+        pci_bus_id: format!("00000000:0{index}:00.0"),
+        name: "NVIDIA H200".to_owned(),
+        memory_total: 139 << 30,
+        compute_mode,
+    }
+}
+
+/// `UPDATE=1` rewrites the reports.
+#[test]
+fn every_malformed_file_gets_its_whole_report() {
+    for path in files(FIXTURES, "toml") {
+        let problems = load(&path).expect_err(&format!("{} must be refused", path.display()));
+        assert_eq!(problems.status(), ExitStatus::Configuration);
+        let report = format!("{problems}\n");
+        let beside = path.with_extension("report");
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&beside, &report).unwrap();
+        }
+        let expected = fs::read_to_string(&beside).unwrap_or_default();
+        assert_eq!(report, expected, "{}: look at the difference, then UPDATE=1", path.display());
+    }
+}
+
+#[test]
+fn the_smallest_file_has_the_promised_defaults() {
+    let configuration = read(SMALLEST).unwrap();
+    assert_eq!(configuration.nvml_library, "libnvidia-ml.so.1");
+    assert_eq!(configuration.kernel_log, Path::new("/dev/kmsg"));
+    assert_eq!(configuration.state_directory, Path::new("/var/lib/mpswarden"));
+    assert_eq!(configuration.web.listen_addresses, ["127.0.0.1:10677".parse().unwrap()]);
+    let group = &configuration.groups[0];
+    assert_eq!((group.gpu.clone(), group.mode), (GpuChoice::Index(0), Mode::Observe));
+    assert_eq!(group.recovery, RecoveryPolicy::default());
+    assert_eq!(group.mps.pipe_directory, Path::new("/run/mpswarden/g"));
+    assert_eq!(group.mps.log_directory, Path::new("/var/log/mpswarden/g"));
+    let engine = &group.engines[0];
+    assert_eq!((engine.health_path.as_str(), engine.metrics_path.as_str()), ("/health", "/metrics"));
+    assert_eq!((engine.start_timeout, engine.stop_timeout), (Duration::from_secs(600), Duration::from_secs(30)));
+    assert_eq!((engine.sm_percentage, engine.device_memory_limit, engine.memory_max), (None, None, None));
+}
+
+#[test]
+fn the_effective_configuration_reads_back_as_the_same() {
+    for text in [SMALLEST, &whole()] {
+        let first = read(text).unwrap();
+        let again = read(&first.effective()).unwrap();
+        assert_eq!(first.groups, again.groups);
+        assert_eq!(first.effective(), again.effective());
+    }
+}
+
+#[test]
+fn keys_without_effect_are_told() {
+    let told = read(&format!("{SMALLEST}hang_after = \"60s\"\n[hooks]\non_held = [\"page-me\"]\n")).unwrap();
+    let expected = ["`group[0].engine[0].hang_after` has no effect yet", "`hooks.on_held` has no effect yet"];
+    assert_eq!(told.without_effect(), expected);
+    assert!(read(SMALLEST).unwrap().without_effect().is_empty());
+}
+
+#[test]
+fn every_toml_block_in_the_documents_is_a_right_configuration() {
+    let mut count = 0;
+    for (path, text) in documents() {
+        for block in toml_blocks(&text) {
+            count += 1;
+            if let Err(problems) = parse(block, &path) {
+                panic!("{problems}");
+            }
+        }
+    }
+    assert!(count > 0);
+}
+
+/// `docs/configuration.md` has a heading for each table and a row for each key in it.
+#[test]
+fn the_documentation_names_exactly_the_keys_that_are_read() {
+    let text = fs::read_to_string("docs/configuration.md").unwrap();
+    let mut named = BTreeSet::new();
+    let mut table = String::new();
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            let name = heading.split('`').nth(1).unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            named.extend((!name.is_empty()).then(|| name.clone()));
+            table = if name.is_empty() { name } else { name + "." };
+        } else if let Some(key) = line.strip_prefix("| `").and_then(|row| row.split('`').next()) {
+            named.insert(format!("{table}{key}"));
+        }
+    }
+    assert_eq!(named, known_keys());
+}
+
+#[test]
+fn files_that_cannot_be_read_are_refused_with_the_cure() {
+    let absent = load(Path::new("/nonexistent/mpswarden.toml")).unwrap_err();
+    assert!(absent.to_string().starts_with("/nonexistent/mpswarden.toml: can't be read: No such file"), "{absent}");
+    assert_eq!(absent.status(), ExitStatus::Configuration);
+    let endless = load(Path::new("/dev/zero")).unwrap_err();
+    assert!(endless.to_string().contains("not a regular file"), "{endless}");
+    let directory = tempfile::tempdir().unwrap();
+    let large = directory.path().join("large.toml");
+    fs::write(&large, vec![b'#'; (1 << 20) + 1]).unwrap();
+    assert!(load(&large).unwrap_err().to_string().contains("over 1 MiB"));
+}
+
+#[test]
+fn a_policy_and_a_launch_are_made_for_the_gpu_that_is_there() {
+    let configuration = read(&whole()).unwrap();
+    let GpuChoice::Uuid(uuid) = &configuration.groups[0].gpu else { panic!("the README names a UUID") };
+    let there = GpuIdentity { uuid: uuid.clone(), ..gpu(1, ComputeMode::Default) };
+    let (policy, launches) = configuration.resolve(&[gpu(0, ComputeMode::Default), there.clone()], 7).unwrap();
+    assert_eq!((policy.seed, policy.gpus), (7, vec![there]));
+    assert_eq!(policy.groups[0].gpu, *uuid);
+    assert_eq!(policy.groups[0].mode_of(Fault::Hang), Mode::Observe);
+    assert_eq!(launches[0].gpu, *uuid);
+    let named: Vec<_> = launches[0].engines.iter().map(|engine| engine.key.to_string()).collect();
+    assert_eq!(named, ["small-llms/qwen-a", "small-llms/qwen-b"]);
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_named_with_those_that_are() {
+    let text = SMALLEST.replace("gpu = 0", "gpu = 3");
+    let problems = read(&text).unwrap().resolve(&[gpu(0, ComputeMode::Default)], 0).unwrap_err();
+    assert_eq!(problems.to_string(), "test.toml:4:7: there is no GPU 3 (NVML shows 0 GPU-0)");
+    assert_eq!(problems.status(), ExitStatus::Unavailable);
+}
+
+#[test]
+fn a_limit_over_the_memory_of_the_gpu_is_refused() {
+    let text = format!("{SMALLEST}device_memory_limit = \"140GiB\"\n");
+    let problems = read(&text).unwrap().resolve(&[gpu(0, ComputeMode::Default)], 0).unwrap_err();
+    let expected = "test.toml:11:23: device_memory_limit 140GiB of a is more than the GPU has";
+    assert!(problems.to_string().starts_with(expected), "{problems}");
+    assert_eq!(problems.status(), ExitStatus::Configuration);
+}
+
+#[test]
+fn an_exclusive_gpu_takes_one_group_and_a_prohibited_one_none() {
+    let second = SMALLEST.replace("\"g\"", "\"h\"").replace("8001", "8002");
+    let one = read(SMALLEST).unwrap();
+    let two = read(&format!("{SMALLEST}{second}")).unwrap();
+    let exclusive = [gpu(0, ComputeMode::ExclusiveProcess)];
+    assert!(one.resolve(&exclusive, 0).is_ok());
+    assert!(two.resolve(&[gpu(0, ComputeMode::Default)], 0).is_ok());
+    assert_eq!(two.resolve(&exclusive, 0).unwrap_err().list.len(), 1);
+    assert!(one.resolve(&[gpu(0, ComputeMode::Prohibited)], 0).is_err());
+}
+
+#[test]
+fn check_prints_the_effective_configuration_or_every_problem() {
+    let check = |file: &Path| {
+        let command = Command::new(env!("CARGO_BIN_EXE_mpswarden")).arg("check").arg(file).output().unwrap();
+        (command.status.code(), String::from_utf8(command.stdout).unwrap(), String::from_utf8(command.stderr).unwrap())
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let right = directory.path().join("right.toml");
+    fs::write(&right, whole()).unwrap();
+    assert_eq!(check(&right), (Some(0), read(&whole()).unwrap().effective(), String::new()));
+    let wrong = Path::new(FIXTURES).join("used_twice.toml");
+    let report = fs::read_to_string(wrong.with_extension("report")).unwrap();
+    assert_eq!(check(&wrong), (Some(78), String::new(), report));
+}
+
+/// Whatever is read: problems have a place in the file, and what is right reads back as the same.
+fn holds(text: &str) -> Result<(), TestCaseError> {
+    match read(text) {
+        Ok(configuration) => {
+            let again = read(&configuration.effective());
+            prop_assert_eq!(again.map(|again| again.groups), Ok(configuration.groups));
+        }
+        Err(problems) => {
+            prop_assert!(!problems.list.is_empty());
+            let lines = text.matches('\n').count() + 1;
+            for place in problems.list.iter().filter_map(|problem| problem.place) {
+                prop_assert!((1..=lines).contains(&place.line) && place.column >= 1);
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_panics(text: String) {
+        holds(&text)?;
+    }
+
+    #[test]
+    fn no_mutation_of_a_right_file_panics(
+        at in 0usize..4000, cut in 0usize..40, put in prop_oneof![
+            "[\\[\\]{}\"'=.,#\n -~]{0,6}",
+            Just("[[group]]\n".to_owned()), Just("nan".to_owned()), Just("-1".to_owned()), Just("\"\"".to_owned()),
+            Just("[]".to_owned()), Just("{}".to_owned()), Just("99999999999999999999".to_owned()),
+        ],
+    ) {
+        let mut text: Vec<char> = whole().chars().collect();
+        let from = at % text.len();
+        let to = (from + cut).min(text.len());
+        text.splice(from..to, put.chars());
+        holds(&text.into_iter().collect::<String>())?;
+    }
+}
