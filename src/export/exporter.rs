@@ -86,7 +86,7 @@ impl Exporter {
         known: &Status,
     ) -> Self {
         let mut tally = Samples::default();
-        tally::fit(&mut tally, known);
+        tally::expect(&mut tally, known);
         let facts = Facts { status: Arc::new(known.clone()), tally, version: 0 };
         let wall = WallClock::new(boot_to_wall);
         Exporter { build, wall, endpoints: BTreeMap::new(), facts: Mutex::new(facts), page: Mutex::new(None) }
@@ -111,7 +111,7 @@ impl Exporter {
         let facts = &mut *lock(&self.facts);
         tally::record_readings(&mut facts.tally, &facts.status, &status);
         if !same_names(&facts.status, &status) {
-            tally::fit(&mut facts.tally, &status);
+            tally::expect(&mut facts.tally, &status);
         }
         facts.status = status;
         facts.version += 1;
@@ -158,10 +158,11 @@ impl Exporter {
     }
 
     fn render(&self) -> String {
-        let (status, tally) = {
+        let (status, mut tally) = {
             let facts = lock(&self.facts);
             (Arc::clone(&facts.status), facts.tally.clone())
         };
+        tally::keep_present(&mut tally, &status);
         let mut gauges = Samples::default();
         let BuildInfo { version, revision, rustc } = self.build;
         gauges.set(&metric::BUILD_INFO, &[version, revision, rustc], 1.0);

@@ -244,7 +244,45 @@ fn decoded(text: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use super::decoded;
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::export::BuildInfo;
+
+    fn site() -> Site {
+        let empty = Status { at: Moment::ZERO, ready: true, groups: vec![], gpus: vec![], sources: vec![] };
+        let build = BuildInfo { version: "0", revision: "", rustc: "" };
+        let exporter = Arc::new(Exporter::new(build, || UNIX_EPOCH, &empty));
+        Site::new("/metrics", exporter, Arc::new(|| true), Arc::new(|| Moment::ZERO))
+    }
+
+    fn code(site: &Site, path: &'static str) -> u16 {
+        site.answer(&Method::GET, &Uri::from_static(path)).status().as_u16()
+    }
+
+    #[test]
+    fn the_41st_request_at_once_is_refused_and_probes_are_not() {
+        let site = site();
+        let metrics = Uri::from_static("/metrics");
+        let mut on_their_way: Vec<_> = (0..40).map(|_| site.answer(&Method::GET, &metrics)).collect();
+        assert!(on_their_way.iter().all(|answer| answer.status() == StatusCode::OK));
+        assert_eq!(code(&site, "/metrics"), 503);
+        assert_eq!((code(&site, "/-/healthy"), code(&site, "/-/ready")), (200, 200));
+        on_their_way.pop();
+        assert_eq!(code(&site, "/metrics"), 200);
+    }
+
+    #[test]
+    fn a_large_page_is_handed_over_in_pieces_that_add_up() {
+        let mut page = Page { left: Bytes::from(vec![b'x'; CHUNK * 2 + 1]), _place: None };
+        let mut sizes = Vec::new();
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut page).poll_frame(&mut context) {
+            sizes.push(frame.into_data().unwrap().len());
+        }
+        assert_eq!(sizes, [CHUNK, CHUNK, 1]);
+        assert!(page.is_end_stream());
+    }
 
     #[test]
     fn a_query_is_decoded_and_what_is_no_code_stays() {

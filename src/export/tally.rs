@@ -76,10 +76,8 @@ pub fn record_readings(samples: &mut Samples, before: &Status, after: &Status) {
     }
 }
 
-/// Fits the series to a status whose names are new: drops those of groups, engines and GPUs that are
-/// gone and begins at 0 whatever can be counted of those that are there.
-pub fn fit(samples: &mut Samples, status: &Status) {
-    samples.retain(|names, values| belongs(status, names, values));
+/// Begins at 0 whatever can be counted of the groups, engines and sources in `status`.
+pub fn expect(samples: &mut Samples, status: &Status) {
     for SourceStatus { scope, .. } in &status.sources {
         samples.expect(&metric::SOURCE_DURATION, &[scope.source.as_str()]);
     }
@@ -91,7 +89,13 @@ pub fn fit(samples: &mut Samples, status: &Status) {
     }
 }
 
-/// Whether the configuration still has what the labels name; an empty label names nothing.
+/// Drops the series of groups, engines and GPUs that are not in `status`. The tally itself keeps them:
+/// an event may come after its group left, and a group that returns must count on.
+pub fn keep_present(samples: &mut Samples, status: &Status) {
+    samples.retain(|names, values| belongs(status, names, values));
+}
+
+/// Whether `status` has what the labels name; an empty label names nothing.
 fn belongs(status: &Status, names: &[&str], values: &[String]) -> bool {
     let label = |wanted: &str| {
         let found = names.iter().zip(values).find(|(name, _)| **name == wanted).map(|(_, value)| value.as_str());
