@@ -1,6 +1,7 @@
 //! Events as log lines on stderr, through tracing: for people, for the journal, or as JSON.
 
 use std::fmt;
+use std::io;
 use std::os::linux::fs::MetadataExt;
 
 pub use tracing::Level;
@@ -9,6 +10,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::log_queue::{LogGuard, LogQueue};
 use super::sentence::{place, sentence, word};
 use crate::model::{Event, ExitCause, RecoveryResult, What};
 
@@ -21,18 +23,22 @@ pub enum Format {
     Json,
 }
 
-/// Sends log lines of `level` and above to stderr from here on. A second call changes nothing.
+/// Sends log lines of `level` and above to stderr from here on, through a queue that never blocks the
+/// caller. A second call changes nothing. Keep the guard: its drop waits for the last lines.
 ///
 /// Where stderr is the journal, text lines carry a priority in place of time and colour.
-pub fn init(level: Level, format: Format) {
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+pub fn init(level: Level, format: Format) -> io::Result<LogGuard> {
+    let queue = LogQueue::to(io::stderr())?;
+    let guard = queue.guard();
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(move || queue.clone());
     let done = match format {
         Format::Json => builder.json().flatten_event(true).with_target(false).try_init(),
-        Format::Text if stderr_is_journal() => builder.event_format(Journal).try_init(),
+        Format::Text if stderr_is_journal() => builder.with_ansi(false).event_format(Journal).try_init(),
         Format::Text => builder.with_target(false).with_ansi(stderr_is_coloured()).try_init(),
     };
     // The only error is that logging is set up already.
     drop(done);
+    Ok(guard)
 }
 
 /// Writes the event's line: what was done and why, with the group and the engine as fields.
@@ -137,7 +143,6 @@ fn priority(level: Level) -> u8 {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use std::io;
     use std::sync::{Arc, Mutex};
 
     use super::*;

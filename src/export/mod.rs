@@ -5,6 +5,7 @@ mod exporter;
 mod gauges;
 pub mod http;
 pub mod log;
+mod log_queue;
 mod own_process;
 mod port_holder;
 mod samples;
@@ -15,4 +16,5 @@ mod tally;
 mod wall;
 
 pub use exporter::{BuildInfo, Exporter, TooOld};
+pub use log_queue::LogGuard;
 pub use story::Story;
