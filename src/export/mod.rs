@@ -1,1 +1,20 @@
-//! What the outside sees: metrics, HTTP, log lines.
+//! What the outside sees: metrics, HTTP, log lines. It reads events and the last status, and decides nothing.
+
+pub mod catalogue;
+mod exporter;
+mod gauges;
+pub mod http;
+pub mod log;
+mod log_queue;
+mod own_process;
+mod port_holder;
+mod samples;
+pub mod sentence;
+mod site;
+pub mod story;
+mod tally;
+mod wall;
+
+pub use exporter::{BuildInfo, Exporter, TooOld};
+pub use log_queue::LogGuard;
+pub use story::Story;

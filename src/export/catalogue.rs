@@ -1,0 +1,269 @@
+//! Every metric there is, as data: its name, type, labels and help. A new metric begins with a row here.
+
+/// One metric's promise to dashboards and alerts.
+#[derive(Debug)]
+pub struct Metric {
+    /// As scraped.
+    pub name: &'static str,
+    /// What a sample is.
+    pub kind: Kind,
+    /// Label names, in the order in which values are given.
+    pub labels: &'static [&'static str],
+    /// For people.
+    pub help: &'static str,
+}
+
+/// What a sample is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// It only grows, from the start of the watchdog.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Durations in seconds, with the upper bounds of the buckets.
+    Histogram(&'static [f64]),
+}
+
+/// From a log line to a decision: 0.25 ms to 10 s.
+const DETECTION: Kind = Kind::Histogram(&[
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+]);
+/// A whole restart: a small engine's second to a large model's quarter of an hour.
+const RECOVERY: Kind = Kind::Histogram(&[
+    0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 900.0,
+]);
+/// A step of it: a signal's millisecond to a model's load.
+const STEP: Kind = Kind::Histogram(&[
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+    300.0, 900.0,
+]);
+/// A reading: NVML's 10 us to a command that hangs.
+const READING: Kind = Kind::Histogram(&[
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    0.5, 1.0, 2.5, 5.0, 10.0,
+]);
+
+/// Declares each row as a static of its own and all of them as `ALL`.
+macro_rules! metrics {
+    ($($id:ident = $kind:expr, $name:literal, [$($label:literal),*], $help:literal;)+) => {
+        $(
+            #[doc = $help]
+            pub static $id: Metric =
+                Metric { name: $name, kind: $kind, labels: &[$($label),*], help: $help };
+        )+
+
+        /// Every row.
+        pub static ALL: &[&Metric] = &[$(&$id),+];
+    };
+}
+
+metrics! {
+    // The watchdog itself.
+    BUILD_INFO = Kind::Gauge, "mpswarden_build_info", ["version", "revision", "rustc"],
+        "What is running; always 1.";
+    STATUS_TIMESTAMP = Kind::Gauge, "mpswarden_status_timestamp_seconds", [],
+        "When the core loop last told its status; a scrape fails once it is over 30 s old.";
+    SOURCE_UP = Kind::Gauge, "mpswarden_source_up", ["source", "group", "engine", "gpu"],
+        "Whether the source's last reading worked and is not too old.";
+    SOURCE_LAST_SUCCESS = Kind::Gauge, "mpswarden_source_last_success_timestamp_seconds",
+        ["source", "group", "engine", "gpu"], "When the source last answered.";
+    SOURCE_DURATION = READING, "mpswarden_source_duration_seconds", ["source"],
+        "How long readings took.";
+    PROCESS_CPU = Kind::Counter, "process_cpu_seconds_total", [],
+        "User and system CPU time of the watchdog.";
+    PROCESS_RESIDENT = Kind::Gauge, "process_resident_memory_bytes", [],
+        "Resident memory of the watchdog.";
+    PROCESS_VIRTUAL = Kind::Gauge, "process_virtual_memory_bytes", [],
+        "Virtual memory of the watchdog.";
+    PROCESS_OPEN_FDS = Kind::Gauge, "process_open_fds", [], "Open file descriptors of the watchdog.";
+    PROCESS_MAX_FDS = Kind::Gauge, "process_max_fds", [], "File descriptors that the watchdog may open.";
+    PROCESS_THREADS = Kind::Gauge, "process_threads", [], "Threads of the watchdog.";
+    PROCESS_START_TIME = Kind::Gauge, "process_start_time_seconds", [], "When the watchdog was started.";
+
+    // What there is, to join with.
+    GROUP_INFO = Kind::Gauge, "mps_group_info", ["group", "gpu", "uuid", "mode"],
+        "The group's GPU, and whether the watchdog acts (enforce) or only tells (observe); always 1.";
+    GPU_INFO = Kind::Gauge, "mps_gpu_info", ["gpu", "uuid", "pci_bus_id", "name"],
+        "Which GPU it is; always 1.";
+    ENGINE_INFO = Kind::Gauge, "mps_engine_info",
+        ["group", "engine", "model_name", "endpoint", "main_pid", "client_pid"],
+        "The engine's processes and where it is reached; several client pids are joined by commas; always 1.";
+
+    // The control daemon and its server.
+    CONTROL_UP = Kind::Gauge, "mps_control_up", ["group"],
+        "Whether the MPS control daemon lives and answers; no sample while that is unknown.";
+    CONTROL_COMMANDS = Kind::Counter, "mps_control_commands_total", ["group", "result"],
+        "Commands to the MPS control daemon, by how they ended.";
+    SERVER_STATE = Kind::Gauge, "mps_server_state", ["group", "state"],
+        "1 for the MPS server's state.";
+    SERVER_STARTS = Kind::Counter, "mps_server_starts_total", ["group"], "MPS servers seen to start.";
+    SERVER_START_TIME = Kind::Gauge, "mps_server_start_time_seconds", ["group"],
+        "When the MPS server was first seen; no sample while there is none.";
+    CLIENTS = Kind::Gauge, "mps_clients", ["group"], "Clients of the group's MPS server.";
+    CLIENTS_LIMIT = Kind::Gauge, "mps_clients_limit", ["group"], "Clients that the MPS server takes.";
+    UNKNOWN_CLIENTS = Kind::Gauge, "mps_unknown_clients", ["group"],
+        "Clients of the MPS server that no engine of the group owns.";
+
+    // Groups and their recovery.
+    GROUP_STATE = Kind::Gauge, "mps_group_state", ["group", "state"], "1 for the group's state.";
+    GROUP_GENERATION = Kind::Gauge, "mps_group_generation", ["group"],
+        "Starts of the whole group so far.";
+    RECOVERY_STEP = Kind::Gauge, "mps_recovery_step", ["group", "step"],
+        "1 for the step that the group's recovery is in; all 0 when there is none.";
+    GROUP_HELD = Kind::Gauge, "mps_group_held", ["group", "reason"],
+        "1 for the reason why the group waits for new facts or a person; all 0 when it does not.";
+    ACTIONS_SUPPRESSED = Kind::Counter, "mps_actions_suppressed_total", ["group", "action", "reason"],
+        "What would have been done and was not.";
+    RESTARTS = Kind::Counter, "mps_restarts_total", ["group", "engine", "tier", "reason"],
+        "Restarts begun, by how far they go and why; engine is empty for whole groups.";
+    RECOVERIES = Kind::Counter, "mps_recoveries_total", ["group", "tier", "result"],
+        "Restarts ended, by their result.";
+    RECOVERY_SECONDS = RECOVERY, "mps_recovery_seconds", ["group", "tier"],
+        "From the decision to restart until it is over.";
+    RECOVERY_STEP_SECONDS = STEP, "mps_recovery_step_seconds", ["group", "step"],
+        "How long the steps of whole-group restarts took.";
+    BUDGET_REMAINING = Kind::Gauge, "mps_restart_budget_remaining", ["group"],
+        "Whole-group restarts left in the budget's window.";
+
+    // Faults.
+    FAULTS = Kind::Counter, "mps_faults_total", ["group", "engine", "fault"],
+        "Faults begun; engine is empty for faults of the whole group.";
+    FAULT_LAST = Kind::Gauge, "mps_fault_last_timestamp_seconds", ["group", "engine", "fault"],
+        "When the fault last began.";
+    FAULT_ACTIVE = Kind::Gauge, "mps_fault_active", ["group", "engine", "fault"],
+        "1 while the fault is there.";
+    FAULT_DETECTION = DETECTION, "mps_fault_detection_seconds", ["group", "fault"],
+        "From the evidence's own time to the decision.";
+
+    // Engines.
+    ENGINE_STATE = Kind::Gauge, "mps_engine_state", ["group", "engine", "state"],
+        "1 for the engine's state.";
+    ENGINE_ATTACHED = Kind::Gauge, "mps_engine_attached", ["group", "engine"],
+        "1: all its GPU processes are clients of the group's server; 0: it runs outside MPS; no sample while unknown.";
+    ENGINE_DEVICE_MEMORY = Kind::Gauge, "mps_engine_device_memory_bytes", ["group", "engine"],
+        "Device memory of the engine's whole process tree.";
+    ENGINE_DEVICE_MEMORY_LIMIT = Kind::Gauge, "mps_engine_device_memory_limit_bytes", ["group", "engine"],
+        "The engine's limit of device memory, where one is set.";
+    ENGINE_EXITS = Kind::Counter, "mps_engine_exits_total", ["group", "engine", "cause"],
+        "Ends of the engine's main process, by cause.";
+
+    // GPUs.
+    XID_ERRORS = Kind::Counter, "mps_gpu_xid_errors_total", ["gpu", "xid"],
+        "Xids that the driver reported; gpu is empty where the line named none that is known.";
+    XID_LAST = Kind::Gauge, "mps_gpu_xid_last_timestamp_seconds", ["gpu", "xid"],
+        "When the driver last reported the Xid.";
+    GPU_RECOVERY_ACTION = Kind::Gauge, "mps_gpu_recovery_action", ["gpu", "action"],
+        "1 for what the driver wants done to the GPU.";
+    GPU_MEMORY_USED = Kind::Gauge, "mps_gpu_memory_used_bytes", ["gpu"], "Device memory in use.";
+    GPU_MEMORY_TOTAL = Kind::Gauge, "mps_gpu_memory_total_bytes", ["gpu"], "Device memory there is.";
+    GPU_BUSY = Kind::Gauge, "mps_gpu_busy_ratio", ["gpu"],
+        "Share of time in which any kernel ran, as NVML averages it.";
+    GPU_COMPUTE_MODE = Kind::Gauge, "mps_gpu_compute_mode", ["gpu", "mode"],
+        "1 for the GPU's compute mode.";
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{ALL, Kind, Metric};
+
+    /// A name as the interface promises it.
+    struct Promise {
+        labels: Vec<String>,
+        types: String,
+    }
+
+    /// Every name in the interface's table. `{...}` repeats the labels of the name before it; a name
+    /// without braces has the labels of which the row's meaning says "by".
+    fn promises() -> BTreeMap<String, Promise> {
+        let table = include_str!("../../tests/fixtures/metrics.md");
+        table.lines().skip(2).flat_map(promises_of_row).collect()
+    }
+
+    fn promises_of_row(row: &str) -> Vec<(String, Promise)> {
+        // A `|` between cells only: no metric's cell has one inside.
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (names, types, meaning) = (cells[1], cells[2], cells[3]);
+        let by = labels_in_words(meaning);
+        let mut before: Vec<String> = Vec::new();
+        let mut promises = Vec::new();
+        for name in names.split('`').skip(1).step_by(2) {
+            let (name, labels) = match name.split_once('{') {
+                Some((name, "...}")) => (name, before.clone()),
+                Some((name, labels)) => (name, split(labels.trim_end_matches('}'))),
+                None => (name, by.clone()),
+            };
+            before.clone_from(&labels);
+            promises.push((name.to_owned(), Promise { labels, types: types.to_owned() }));
+        }
+        promises
+    }
+
+    fn labels_in_words(meaning: &str) -> Vec<String> {
+        if meaning.starts_with("by group and engine") {
+            split("group,engine")
+        } else if meaning.starts_with("by gpu") {
+            split("gpu")
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn split(labels: &str) -> Vec<String> {
+        labels.split(',').map(str::to_owned).collect()
+    }
+
+    fn word(metric: &Metric) -> &'static str {
+        match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        }
+    }
+
+    #[test]
+    fn every_metric_is_promised_with_its_type_and_labels() {
+        let promises = promises();
+        for metric in ALL.iter().filter(|metric| !metric.name.starts_with("process_")) {
+            let promise = promises.get(metric.name).unwrap_or_else(|| panic!("{} is not promised", metric.name));
+            assert!(promise.types.contains(word(metric)), "{}: {}", metric.name, promise.types);
+            assert_eq!(metric.labels, promise.labels, "{}", metric.name);
+        }
+        assert!(promises.contains_key("process_*"));
+    }
+
+    #[test]
+    fn names_follow_the_conventions_of_the_field() {
+        for metric in ALL {
+            let name = metric.name;
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}: counters end in _total");
+            assert!(!name.contains("_milli") && !name.contains("percent"), "{name}: base units");
+            assert!(!metric.help.is_empty() && metric.help.ends_with('.'), "{name}: help is a sentence");
+            if !name.ends_with("_info") {
+                let long_lived = ["pid", "uuid", "command", "path"];
+                assert!(!metric.labels.iter().any(|label| long_lived.contains(label)), "{name}: {:?}", metric.labels);
+            }
+            assert!(!metric.labels.contains(&"le"), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_name_has_two_rows() {
+        let mut names: Vec<&str> = ALL.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn buckets_rise_and_are_named_in_seconds() {
+        for metric in ALL {
+            if let Kind::Histogram(bounds) = metric.kind {
+                assert!(bounds.windows(2).all(|pair| pair[0] < pair[1]), "{}", metric.name);
+                assert!(metric.name.ends_with("_seconds"), "{}", metric.name);
+            }
+        }
+    }
+}

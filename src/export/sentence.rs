@@ -1,0 +1,190 @@
+//! Events in words: the one place that says in English what was done and why. Pure text.
+
+use std::time::Duration;
+
+use crate::model::status::SourceScope;
+use crate::model::{Event, GpuUuid, Tier, What};
+
+/// One word for the event, for a column: the fault's name, or what was done.
+pub fn word(event: &Event) -> &'static str {
+    match &event.what {
+        What::FaultBegan { fault, .. } => fault.as_str(),
+        What::FaultEnded { .. } => "fault_over",
+        What::RestartBegan { .. } => "restart",
+        What::StepEnded { .. } => "step",
+        What::RestartEnded { result, .. } => result.as_str(),
+        What::Held { .. } => "held",
+        What::Released { .. } => "released",
+        What::Suppressed { .. } => "suppressed",
+        What::ControlStarted { .. } => "control_up",
+        What::ServerStarted { .. } => "server_up",
+        What::EngineStarted { .. } => "started",
+        What::EngineServing { .. } => "serving",
+        What::EngineFailing { .. } => "failing",
+        What::EngineExited { .. } => "exited",
+        What::EngineBackoff { .. } => "backoff",
+        What::EngineQuarantined { .. } => "quarantined",
+        What::Xid { .. } => "xid",
+        What::CudaError { .. } => "cuda_error",
+        What::Command { .. } => "command",
+        What::SourceDown { .. } => "source_down",
+        What::SourceUp { .. } => "source_up",
+        What::ActionFailed { .. } => "action_failed",
+        What::Stopped => "stopped",
+    }
+}
+
+/// Where: `group`, `group/engine`, or nothing.
+pub fn place(event: &Event) -> String {
+    match (&event.group, &event.engine) {
+        (Some(group), Some(engine)) => format!("{group}/{engine}"),
+        (Some(group), None) => group.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// What happened or was done, and why; without the word and the place; always one line.
+pub fn sentence(event: &Event) -> String {
+    one_line(&told(event))
+}
+
+/// Evidence comes from engines' output: nothing in it may break a line or drive a terminal.
+fn one_line(text: &str) -> String {
+    text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn told(event: &Event) -> String {
+    match &event.what {
+        What::FaultBegan { because, .. } | What::EngineFailing { because } => because.clone(),
+        What::FaultEnded { fault, lasted } => format!("{fault} is over after {}", span(*lasted)),
+        What::RestartBegan { tier, reason, attempt, budget_left } => {
+            format!(
+                "restarting {} because of {reason} (attempt {attempt}, {budget_left} left in the window)",
+                all_of(*tier)
+            )
+        }
+        What::StepEnded { step, took } => format!("{step} took {}", span(*took)),
+        What::RestartEnded { tier, result, took } => {
+            format!("restart of {} ended {result} after {}", all_of(*tier), span(*took))
+        }
+        What::Held { reason, detail } => format!("{reason}: {detail}"),
+        What::Released { reason } => format!("no longer held for {reason}"),
+        What::Suppressed { action, reason, detail } => format!("would {action}, but {reason}: {detail}"),
+        What::ControlStarted { process } => format!("control daemon {process} answers"),
+        What::ServerStarted { server } => format!("server {server} is there"),
+        What::EngineStarted { process, incarnation } => format!("process {process} started, incarnation {incarnation}"),
+        What::EngineServing { took } => format!("healthy and attached {} after its start", span(*took)),
+        What::EngineExited { exit, cause } => format!("main process ended with {exit} ({cause})"),
+        What::EngineBackoff { wait, failures } => {
+            format!("starts again in {}, after {failures} {} in the window", span(*wait), failures_word(*failures))
+        }
+        What::EngineQuarantined { failures } => {
+            format!("not started any more: {failures} {} in the window", failures_word(*failures))
+        }
+        What::Xid { gpu, xid, pid } => xid_sentence(gpu.as_ref(), *xid, *pid),
+        What::CudaError { code, line } => format!("output names CUDA error {code}: {line}"),
+        What::Command { result } => format!("control command {result}"),
+        What::SourceDown { source, why } => format!("{} does not answer: {why}", source_words(source)),
+        What::SourceUp { source } => format!("{} answers again", source_words(source)),
+        What::ActionFailed { action, why } => format!("{action} failed: {why}"),
+        What::Stopped => "stopped in order".to_owned(),
+    }
+}
+
+/// A duration as people say it: `0.4 ms`, `161 ms`, `1.53 s`, `12 min 3 s`.
+pub fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    match duration.as_micros() {
+        0 => "0 ms".to_owned(),
+        1..10_000 => format!("{:.1} ms", seconds * 1e3),
+        10_000..1_000_000 => format!("{:.0} ms", seconds * 1e3),
+        1_000_000..120_000_000 => format!("{seconds:.2} s"),
+        _ => format!("{} min {} s", duration.as_secs() / 60, duration.as_secs() % 60),
+    }
+}
+
+fn all_of(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Engine => "the engine",
+        Tier::Clients => "all clients",
+        Tier::Daemon => "all clients and the control daemon",
+    }
+}
+
+fn failures_word(count: u32) -> &'static str {
+    if count == 1 { "failure" } else { "failures" }
+}
+
+fn xid_sentence(gpu: Option<&GpuUuid>, xid: u32, pid: Option<u32>) -> String {
+    let on = gpu.map_or("a GPU that is not known".to_owned(), ToString::to_string);
+    // The pid is no proof of who did it: the driver names a bystander as often as the culprit.
+    let pid = pid.map(|pid| format!(", its line names pid {pid}")).unwrap_or_default();
+    format!("Xid {xid} on {on}{pid}")
+}
+
+fn source_words(scope: &SourceScope) -> String {
+    let gpu = scope.gpu.as_ref().map(|gpu| format!(" of {gpu}"));
+    let engine = scope.engine.as_ref().map(|engine| format!(" of {engine}"));
+    let group = scope.group.as_ref().map(|group| format!(" of {group}"));
+    format!("{}{}", scope.source, engine.or(group).or(gpu).unwrap_or_default())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::model::{Exit, ExitCause, Fault, Moment, RecoveryResult};
+
+    fn event(engine: Option<&str>, what: What) -> Event {
+        Event { at: Moment::ZERO, group: Some("small-llms".into()), engine: engine.map(Into::into), what }
+    }
+
+    #[test]
+    fn a_fault_is_told_by_its_evidence() {
+        let because = "server 624 is handling a fatal GPU error".to_owned();
+        let fault = event(None, What::FaultBegan { fault: Fault::GpuFault, evidence_at: Moment::ZERO, because });
+        assert_eq!((word(&fault), place(&fault).as_str()), ("gpu_fault", "small-llms"));
+        assert_eq!(sentence(&fault), "server 624 is handling a fatal GPU error");
+    }
+
+    #[test]
+    fn a_restart_says_why_and_what_is_left() {
+        let restart = What::RestartBegan { tier: Tier::Clients, reason: Fault::GpuFault, attempt: 1, budget_left: 4 };
+        assert_eq!(
+            sentence(&event(None, restart)),
+            "restarting all clients because of gpu_fault (attempt 1, 4 left in the window)"
+        );
+        let took = Duration::from_millis(1_834);
+        let ended = What::RestartEnded { tier: Tier::Daemon, result: RecoveryResult::Partly, took };
+        assert_eq!(
+            sentence(&event(None, ended)),
+            "restart of all clients and the control daemon ended partly after 1.83 s"
+        );
+    }
+
+    #[test]
+    fn an_exit_names_the_engine_and_the_cause() {
+        let exited = event(Some("qwen-a"), What::EngineExited { exit: Exit::Signal(9), cause: ExitCause::HostOom });
+        assert_eq!(place(&exited), "small-llms/qwen-a");
+        assert_eq!(sentence(&exited), "main process ended with signal 9 (host_oom)");
+    }
+
+    #[test]
+    fn an_xid_without_a_known_gpu_is_told_all_the_same() {
+        let xid = event(None, What::Xid { gpu: None, xid: 31, pid: Some(630) });
+        assert_eq!(sentence(&xid), "Xid 31 on a GPU that is not known, its line names pid 630");
+    }
+
+    #[test]
+    fn an_engines_output_neither_breaks_the_line_nor_drives_the_terminal() {
+        let error = What::CudaError { code: 700, line: "a\nb\u{1b}[2J\n".to_owned() };
+        assert_eq!(sentence(&event(Some("qwen-a"), error)), "output names CUDA error 700: a b [2J");
+    }
+
+    #[test]
+    fn spans_read_as_people_say_them() {
+        let said = |micros| span(Duration::from_micros(micros));
+        let all = [0, 413, 161_000, 1_534_000, 723_000_000].map(said);
+        assert_eq!(all, ["0 ms", "0.4 ms", "161 ms", "1.53 s", "12 min 3 s"]);
+    }
+}
