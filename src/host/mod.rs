@@ -4,5 +4,6 @@ pub mod clock;
 pub mod cuda;
 pub mod http;
 pub mod kmsg;
+pub mod mps_log;
 pub mod notify;
 pub mod nvml;

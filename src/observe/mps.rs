@@ -8,21 +8,26 @@ use tokio::time::Instant;
 
 use super::Hands;
 use super::reports::Reports;
-use crate::model::{CommandResult, GroupName, Moment, Observation, ServerLine, ServerState};
+use crate::host::{clock, mps_log};
+use crate::model::{CommandResult, GroupName, Moment, Observation, ServerState};
 
 /// A read is answered within this or not at all (a healthy daemon needs 2 ms).
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// One line of a group's daemon log, with `parse` as the log's reader: the line's own time and what
-/// it says, given when it was read. `None`: it says nothing that matters.
-pub fn log_line(
-    group: &GroupName,
-    line: &str,
-    read_at: Moment,
-    parse: impl Fn(&str, Moment) -> Option<(Moment, ServerLine)>,
-) -> Option<Observation> {
-    let (stamped, line) = parse(line, read_at)?;
+/// A line that seems to have waited longer than this before it was read has a wrong stamp.
+const OLDEST_STAMP: Duration = Duration::from_secs(60);
+
+/// One line of a group's daemon log, read at `read_at`. `None`: it says nothing that matters.
+pub fn log_line(group: &GroupName, line: &str, read_at: Moment) -> Option<Observation> {
+    let (stamp, line) = mps_log::parse(line)?;
+    let stamped = believable(clock::moment_of_utc(stamp), read_at);
     Some(Observation::Log { group: group.clone(), line, stamped })
+}
+
+/// The line's own time, unless it can't be: lines are read within milliseconds, so a stamp far off
+/// is the wall clock's step or another time zone, and the time of reading is nearer the truth.
+fn believable(stamped: Moment, read_at: Moment) -> Moment {
+    if read_at.since(stamped) > OLDEST_STAMP { read_at } else { stamped.min(read_at) }
 }
 
 pub(super) async fn look_server(
@@ -36,10 +41,10 @@ pub(super) async fn look_server(
     let server = match server {
         Some(server) => Some(server),
         // A daemon has one server at a time, for one user.
-        None => pids(&daemon.ask("get_server_list").await?)?.first().copied(),
+        None => daemon.pids("get_server_list").await?.first().copied(),
     };
     let state = match server {
-        Some(server) => state(&daemon.ask(&format!("get_server_status {server}")).await?, server)?,
+        Some(server) => daemon.state(server).await?,
         None => ServerState::None,
     };
     let server = server.filter(|_| state != ServerState::None);
@@ -55,7 +60,7 @@ pub(super) async fn look_clients(
     reports: Reports,
 ) -> Result<(), String> {
     let daemon = Daemon { hands, group, until: Instant::now() + bound, reports };
-    let clients = pids(&daemon.ask(&format!("get_client_list {server}")).await?)?;
+    let clients = daemon.pids(&format!("get_client_list {server}")).await?;
     daemon.reports.observed(Observation::Clients { group: daemon.group, server, clients });
     Ok(())
 }
@@ -79,64 +84,55 @@ impl Daemon {
             _ => Err(format!("control daemon of {}: {command}: {result}", self.group)),
         }
     }
-}
 
-/// A pid a line; nothing at all is an empty list.
-fn pids(answer: &str) -> Result<Vec<u32>, String> {
-    let words = answer.split_whitespace();
-    words
-        .map(|word| word.parse().map_err(|_| format!("the control daemon's answer is no list of pids: {answer:?}")))
-        .collect()
-}
-
-fn state(answer: &str, server: u32) -> Result<ServerState, String> {
-    match answer.trim() {
-        "INITIALIZING" => Ok(ServerState::Initializing),
-        "ACTIVE" => Ok(ServerState::Active),
-        "FAULT" => Ok(ServerState::Fault),
-        gone if gone == format!("Server {server} not found") => Ok(ServerState::None),
-        _ => Err(format!("the control daemon's answer is no server state: {answer:?}")),
+    async fn pids(&self, command: &str) -> Result<Vec<u32>, String> {
+        let answer = self.ask(command).await?;
+        understood(mps_log::pids(&answer), &answer)
     }
+
+    async fn state(&self, server: u32) -> Result<ServerState, String> {
+        let answer = self.ask(&format!("get_server_status {server}")).await?;
+        understood(mps_log::server_state(&answer), &answer)
+    }
+}
+
+/// What came of an answer; another dialect must not be taken for "none".
+fn understood<T>(parsed: Option<T>, answer: &str) -> Result<T, String> {
+    parsed.ok_or_else(|| {
+        let start: String = answer.chars().take(200).collect();
+        format!("the control daemon's answer is not understood: {start:?}")
+    })
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use crate::model::ServerLine;
+
+    const FATAL: &str = "[2026-11-22 19:42:36.957 Server   624] Server is handling a fatal GPU error.";
 
     #[test]
-    fn recorded_answers_are_understood() {
-        assert_eq!(pids(""), Ok(vec![]));
-        assert_eq!(pids("484\n493\n"), Ok(vec![484, 493]));
-        assert_eq!(state("ACTIVE\n", 486), Ok(ServerState::Active));
-        assert_eq!(state("FAULT\n", 486), Ok(ServerState::Fault));
-        assert_eq!(state("Server 1 not found\n", 1), Ok(ServerState::None));
+    fn a_log_line_that_matters_is_observed() {
+        let read_at = clock::now();
+        let Some(Observation::Log { line, stamped, .. }) = log_line(&"g".into(), FATAL, read_at) else { panic!() };
+        assert_eq!(line, ServerLine::Fatal { server: 624 });
+        assert!(stamped <= read_at);
+        assert_eq!(log_line(&"g".into(), "chatter", read_at), None);
+    }
+
+    #[test]
+    fn a_stamp_is_believed_unless_it_is_far_off() {
+        let at = |seconds| Moment::ZERO.after(Duration::from_secs(seconds));
+        assert_eq!(believable(at(999), at(1000)), at(999));
+        assert_eq!(believable(at(2000), at(1000)), at(1000));
+        assert_eq!(believable(at(900), at(1000)), at(1000));
     }
 
     #[test]
     fn an_answer_in_another_dialect_is_not_taken_for_none() {
-        assert!(pids("Unknown command \"get_server_list\"\n").is_err());
-        assert!(pids("Server 7 not found\n").is_err());
-        assert!(state("Ready\n", 486).is_err());
-        assert!(state("", 486).is_err());
-        assert!(state("Server 1 not found\n", 486).is_err());
-    }
-
-    #[test]
-    fn a_log_line_keeps_its_own_time() {
-        let (group, read_at) = (GroupName::from("g"), Moment::from_nanos(9));
-        let fatal = ServerLine::Fatal { server: 7 };
-        let seen = log_line(&group, "fatal", read_at, |_, _| Some((Moment::from_nanos(5), fatal)));
-        assert_eq!(seen, Some(Observation::Log { group: group.clone(), line: fatal, stamped: Moment::from_nanos(5) }));
-        assert_eq!(log_line(&group, "chatter", read_at, |_, _| None), None);
-    }
-
-    proptest! {
-        #[test]
-        fn no_answer_makes_it_panic(answer in ".*") {
-            let _ = (pids(&answer), state(&answer, 1));
-        }
+        let answer = "Unknown command \"get_server_list\"\n";
+        let error = understood(mps_log::pids(answer), answer).unwrap_err();
+        assert!(error.contains("Unknown command"), "{error}");
     }
 }
