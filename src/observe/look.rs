@@ -23,7 +23,7 @@ use crate::model::{
 /// What will be known later, on this thread.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// What `act` lends: it alone speaks to control daemons and knows where engines live.
+/// What `act` lends, through an adapter in `runtime`: it alone speaks to control daemons and knows where engines live.
 pub trait Hands {
     /// Gives one command to the group's control daemon; answers with its stdout, within `timeout`.
     /// Dropping the answer ends the command.
@@ -61,7 +61,7 @@ impl Observers {
     }
 
     /// Carries out one look. Must be called within a tokio `LocalSet` (or local runtime).
-    pub fn look(&mut self, id: ActionId, look: Look, deadline: Moment) {
+    pub fn look(&self, id: ActionId, look: Look, deadline: Moment) {
         let left = deadline.since(clock::now());
         let (scope, reports) = (scope_of(&look), self.reports.clone());
         let reading = self.reading(look, left);

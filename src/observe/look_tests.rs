@@ -124,7 +124,7 @@ fn observers(driver: Arc<FakeDriver>, hands: FakeHands, url: &str) -> (Observers
 
 /// All that one look reports, up to its outcome.
 async fn looked(
-    observers: &mut Observers,
+    observers: &Observers,
     reports: &mut UnboundedReceiver<Report>,
     look: Look,
     within: Duration,
@@ -142,14 +142,14 @@ async fn looked(
 
 /// One look with these hands.
 async fn asked(hands: FakeHands, look: Look, within: Duration) -> (Vec<Observation>, Outcome) {
-    let (mut observers, mut reports) = observers(Arc::default(), hands, "http://127.0.0.1:1");
-    LocalSet::new().run_until(looked(&mut observers, &mut reports, look, within)).await
+    let (observers, mut reports) = observers(Arc::default(), hands, "http://127.0.0.1:1");
+    LocalSet::new().run_until(looked(&observers, &mut reports, look, within)).await
 }
 
 /// One look at the health of an engine at `url`.
 async fn health(url: &str) -> (Vec<Observation>, Outcome) {
-    let (mut observers, mut reports) = observers(Arc::default(), FakeHands::default(), url);
-    LocalSet::new().run_until(looked(&mut observers, &mut reports, Look::Health(engine()), LONG)).await
+    let (observers, mut reports) = observers(Arc::default(), FakeHands::default(), url);
+    LocalSet::new().run_until(looked(&observers, &mut reports, Look::Health(engine()), LONG)).await
 }
 
 fn gpu() -> Look {
@@ -173,8 +173,8 @@ fn blind(observation: &Observation) -> Option<Source> {
 
 #[tokio::test]
 async fn a_gpu_is_read_and_then_the_look_is_done() {
-    let (mut observers, mut reports) = observers(Arc::default(), FakeHands::default(), "");
-    let (seen, outcome) = LocalSet::new().run_until(looked(&mut observers, &mut reports, gpu(), LONG)).await;
+    let (observers, mut reports) = observers(Arc::default(), FakeHands::default(), "");
+    let (seen, outcome) = LocalSet::new().run_until(looked(&observers, &mut reports, gpu(), LONG)).await;
     assert_eq!(seen, [Observation::Gpu { gpu: "GPU-1".into(), reading: reading() }]);
     assert_eq!(outcome, Outcome::Done);
 }
@@ -182,8 +182,8 @@ async fn a_gpu_is_read_and_then_the_look_is_done() {
 #[tokio::test]
 async fn a_gpu_that_nvml_cannot_read_leaves_the_look_blind_and_failed() {
     let driver = Arc::new(FakeDriver { fails: true, ..FakeDriver::default() });
-    let (mut observers, mut reports) = observers(driver, FakeHands::default(), "");
-    let (seen, outcome) = LocalSet::new().run_until(looked(&mut observers, &mut reports, gpu(), LONG)).await;
+    let (observers, mut reports) = observers(driver, FakeHands::default(), "");
+    let (seen, outcome) = LocalSet::new().run_until(looked(&observers, &mut reports, gpu(), LONG)).await;
     assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Nvml)]);
     assert_eq!(outcome, Outcome::Failed { why: "the GPU is lost".into() });
 }
@@ -191,7 +191,7 @@ async fn a_gpu_that_nvml_cannot_read_leaves_the_look_blind_and_failed() {
 #[tokio::test]
 async fn a_driver_that_hangs_leaves_every_look_with_exactly_one_outcome() {
     let driver = FakeDriver::hanging();
-    let (mut observers, mut reports) = observers(driver.clone(), FakeHands::default(), "");
+    let (observers, mut reports) = observers(driver.clone(), FakeHands::default(), "");
     LocalSet::new()
         .run_until(async {
             for id in 0..20 {
@@ -209,7 +209,7 @@ async fn a_driver_that_hangs_leaves_every_look_with_exactly_one_outcome() {
             assert_eq!(blinds, 20);
             driver.let_go();
             // The one after the hang is answered; of the twenty at most the first two were ever read.
-            let (_, outcome) = looked(&mut observers, &mut reports, gpu(), LONG).await;
+            let (_, outcome) = looked(&observers, &mut reports, gpu(), LONG).await;
             assert_eq!(outcome, Outcome::Done);
             assert!(driver.readings.load(Ordering::SeqCst) <= 3);
             assert!(reports.try_recv().is_err());
@@ -324,8 +324,8 @@ async fn an_engine_that_nobody_listens_for_is_refused_and_one_that_hangs_gives_n
     assert_eq!(seen, [Observation::Health { engine: engine(), health: Health::Refused }]);
 
     let listening = socket.listen(8).unwrap();
-    let (mut observers, mut reports) = observers(Arc::default(), FakeHands::default(), &url);
-    let look = looked(&mut observers, &mut reports, Look::Health(engine()), Duration::from_millis(500));
+    let (observers, mut reports) = observers(Arc::default(), FakeHands::default(), &url);
+    let look = looked(&observers, &mut reports, Look::Health(engine()), Duration::from_millis(500));
     let (seen, outcome) = LocalSet::new().run_until(look).await;
     assert_eq!(seen, [Observation::Health { engine: engine(), health: Health::NoAnswer }]);
     assert_eq!(outcome, Outcome::Done);
