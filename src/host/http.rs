@@ -1,0 +1,208 @@
+//! One bounded HTTP/1.1 GET, plain http only, a connection for each. Never retries, never follows
+//! a redirect, keeps nothing.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST, USER_AGENT};
+use hyper::{Request, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// The most that is buffered of a response's head.
+const HEAD_LIMIT: usize = 64 * 1024;
+
+/// A response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, up to the limit.
+    pub body: Vec<u8>,
+    /// Whether the body went on after the limit.
+    pub cut: bool,
+}
+
+/// Why there was no response.
+#[derive(Debug, thiserror::Error)]
+pub enum GetError {
+    /// The URL can't be asked.
+    #[error("{url} is no http://host:port")]
+    Url {
+        /// As given.
+        url: String,
+    },
+    /// No connection: nobody listens there.
+    #[error("no connection to {authority}: {source}")]
+    Refused {
+        /// Host and port.
+        authority: String,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// No whole response in time.
+    #[error("no answer from {url} within {timeout:?}")]
+    Timeout {
+        /// As given.
+        url: String,
+        /// The bound.
+        timeout: Duration,
+    },
+    /// What came is no HTTP response, or only a part of one.
+    #[error("{url} answers no HTTP: {source}")]
+    Malformed {
+        /// As given.
+        url: String,
+        /// hyper's words.
+        source: hyper::Error,
+    },
+}
+
+/// GETs `path` under `url` (`http://host:port`): connection, head and body all within `timeout`, at
+/// most `limit` bytes of body.
+pub async fn get(url: &str, path: &str, timeout: Duration, limit: usize) -> Result<Response, GetError> {
+    match tokio::time::timeout(timeout, exchange(url, path, limit)).await {
+        Ok(answered) => answered,
+        Err(_) => Err(GetError::Timeout { url: url.to_owned(), timeout }),
+    }
+}
+
+async fn exchange(url: &str, path: &str, limit: usize) -> Result<Response, GetError> {
+    let no_url = || GetError::Url { url: url.to_owned() };
+    let (host, port) = host_and_port(url).ok_or_else(no_url)?;
+    let request = Request::get(path)
+        .header(HOST, format!("{host}:{port}"))
+        .header(USER_AGENT, concat!("mpswarden/", env!("CARGO_PKG_VERSION")))
+        .header(CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| no_url())?;
+    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port))
+        .await
+        .map_err(|source| GetError::Refused { authority: format!("{host}:{port}"), source })?;
+    ask(stream, request, limit).await.map_err(|source| GetError::Malformed { url: url.to_owned(), source })
+}
+
+async fn ask(stream: TcpStream, request: Request<Empty<Bytes>>, limit: usize) -> Result<Response, hyper::Error> {
+    let (mut sender, connection) =
+        http1::Builder::new().max_buf_size(HEAD_LIMIT).handshake(TokioIo::new(stream)).await?;
+    // The set ends the connection's task however this function ends.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    let (body, cut) = read(body, limit).await?;
+    Ok(Response { status: head.status.as_u16(), body, cut })
+}
+
+/// The body up to `limit`, and whether there was more.
+async fn read(mut body: Incoming, limit: usize) -> Result<(Vec<u8>, bool), hyper::Error> {
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        let room = limit - read.len();
+        read.extend_from_slice(&data[..data.len().min(room)]);
+        if data.len() > room {
+            return Ok((read, true));
+        }
+    }
+    Ok((read, false))
+}
+
+/// The host, IPv6 in brackets, and the port, 80 by default; `None` for anything but plain http.
+fn host_and_port(url: &str) -> Option<(String, u16)> {
+    let uri: Uri = url.parse().ok()?;
+    (uri.scheme_str() == Some("http")).then_some(())?;
+    Some((uri.host()?.to_owned(), uri.port_u16().unwrap_or(80)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A server that answers its first caller with `head`, then with `body` for ever if `endless`.
+    async fn server(head: &'static [u8], endless: bool) -> (String, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).await.unwrap();
+            assert!(request[..length].starts_with(b"GET /health HTTP/1.1\r\n"));
+            stream.write_all(head).await.unwrap();
+            while endless && stream.write_all(&[b'x'; 65536]).await.is_ok() {}
+        });
+        (url, serving)
+    }
+
+    #[tokio::test]
+    async fn a_status_and_its_body_come_back() {
+        let (url, _serving) = server(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nwait", false).await;
+        let response = get(&url, "/health", LONG, 100).await.unwrap();
+        assert_eq!(response, Response { status: 503, body: b"wait".to_vec(), cut: false });
+    }
+
+    #[tokio::test]
+    async fn a_body_of_gigabytes_is_cut() {
+        let (url, serving) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n", true).await;
+        let response = get(&url, "/health", LONG, 100_000).await.unwrap();
+        assert_eq!((response.status, response.body.len(), response.cut), (200, 100_000, true));
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_head_without_an_end_is_malformed() {
+        let (url, _serving) = server(b"HTTP/1.1 200 OK\r\nX-Long: ", true).await;
+        assert!(matches!(get(&url, "/health", LONG, 100).await, Err(GetError::Malformed { .. })));
+    }
+
+    #[tokio::test]
+    async fn garbage_is_malformed() {
+        let (url, _serving) = server(b"SSH-2.0-OpenSSH_9.9\r\n", false).await;
+        assert!(matches!(get(&url, "/health", LONG, 100).await, Err(GetError::Malformed { .. })));
+    }
+
+    #[tokio::test]
+    async fn half_a_body_is_malformed() {
+        let (url, _serving) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", false).await;
+        assert!(matches!(get(&url, "/health", LONG, 100).await, Err(GetError::Malformed { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_port_that_nobody_listens_on_refuses() {
+        // Bound and never listening: no other test can take the port meanwhile.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}", socket.local_addr().unwrap());
+        assert!(matches!(get(&url, "/health", LONG, 100).await, Err(GetError::Refused { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_times_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = get(&url, "/health", Duration::from_millis(20), 100).await;
+        assert!(matches!(answer, Err(GetError::Timeout { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_url_that_is_not_plain_http_is_refused() {
+        for url in ["https://127.0.0.1:1", "127.0.0.1:1", "", "http://"] {
+            assert!(matches!(get(url, "/health", LONG, 100).await, Err(GetError::Url { .. })), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_host_keeps_its_brackets_for_the_host_header() {
+        assert_eq!(host_and_port("http://[::1]:8001"), Some(("[::1]".into(), 8001)));
+    }
+}

@@ -1,0 +1,77 @@
+//! Asks engines for their health and looks for CUDA errors in what they print. What a bad answer
+//! means is decided elsewhere.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use super::reports::Reports;
+use crate::host::cuda;
+use crate::host::http::{self, GetError};
+use crate::model::{EngineKey, EngineLaunch, Health, Observation};
+
+/// A healthy engine answers well within it.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// More of a health endpoint's body is not read.
+const HEALTH_BODY: usize = 64 * 1024;
+
+/// How much of a line is kept as evidence, in bytes.
+const LINE: usize = 300;
+
+/// Where an engine answers.
+pub(super) struct Endpoint {
+    url: String,
+    health_path: String,
+    /// One request in flight at most.
+    turn: Mutex<()>,
+}
+
+impl Endpoint {
+    pub fn of(engine: &EngineLaunch) -> Self {
+        Endpoint { url: engine.url.clone(), health_path: engine.health_path.clone(), turn: Mutex::new(()) }
+    }
+}
+
+pub(super) async fn look(
+    engine: EngineKey,
+    endpoint: Rc<Endpoint>,
+    bound: Duration,
+    reports: Reports,
+) -> Result<(), String> {
+    let _turn = endpoint.turn.lock().await;
+    let timeout = bound.min(HEALTH_TIMEOUT);
+    let health = match http::get(&endpoint.url, &endpoint.health_path, timeout, HEALTH_BODY).await {
+        Ok(response) if response.status == 200 => Health::Ok,
+        Ok(response) => Health::Status(response.status),
+        Err(GetError::Refused { .. }) => Health::Refused,
+        Err(GetError::Timeout { .. } | GetError::Malformed { .. }) => Health::NoAnswer,
+        Err(error @ GetError::Url { .. }) => return Err(error.to_string()),
+    };
+    reports.observed(Observation::Health { engine, health });
+    Ok(())
+}
+
+/// One line of an engine's output. `None`: it names no CUDA error.
+pub fn output_line(engine: &EngineKey, line: &str) -> Option<Observation> {
+    let code = cuda::error_in(line)?;
+    let end = (0..=LINE.min(line.len())).rfind(|end| line.is_char_boundary(*end)).unwrap_or(0);
+    Some(Observation::CudaError { engine: engine.clone(), code, line: line[..end].to_owned() })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        let engine = EngineKey::new(&"g".into(), &"e".into());
+        let line = format!("CUDA error: unspecified launch failure {}", "ä".repeat(500));
+        let Some(Observation::CudaError { code, line, .. }) = output_line(&engine, &line) else { panic!() };
+        assert_eq!(code, 719);
+        assert!(line.len() <= LINE && line.ends_with('ä'), "{line}");
+        assert_eq!(output_line(&engine, "INFO Capturing CUDA graphs"), None);
+    }
+}

@@ -1,0 +1,169 @@
+//! Reads GPUs and follows their Xid events, each GPU on threads of its own that nobody joins: a
+//! driver that hangs costs the looks that wait for it their time, and nothing else.
+
+use std::io;
+use std::mem;
+use std::ops::ControlFlow;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+use super::reports::{Reports, whole};
+use crate::host::nvml::Driver;
+use crate::model::{GpuReading, GpuUuid, Observation, Report, Source, XidVia};
+
+/// Between attempts to follow events after a failure: a GPU that was reset needs a new event set.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Where readings of GPUs come from. Every call may block for ever.
+pub trait Gpus: Send + Sync + 'static {
+    /// Reads one GPU, or says why it can't.
+    fn read(&self, gpu: &GpuUuid) -> Result<GpuReading, String>;
+
+    /// Calls `seen` with the number of each Xid, and with `None` now and then, until it breaks
+    /// (`Ok`) or the source fails (`Err`).
+    fn follow_xids(&self, gpu: &GpuUuid, seen: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), String>;
+}
+
+impl Gpus for Driver {
+    fn read(&self, gpu: &GpuUuid) -> Result<GpuReading, String> {
+        Driver::read(self, gpu).map_err(|error| error.to_string())
+    }
+
+    fn follow_xids(&self, gpu: &GpuUuid, seen: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), String> {
+        Driver::follow_xids(self, gpu, seen).map_err(|error| error.to_string())
+    }
+}
+
+type Reading = Result<GpuReading, String>;
+
+/// Who waits for the next reading of a GPU. One reading answers all who asked before it began.
+type Askers = Arc<Mutex<Vec<oneshot::Sender<Reading>>>>;
+
+/// A thread that reads one GPU when asked. It ends with this handle, once the driver lets it.
+pub(super) struct GpuThread {
+    wake: SyncSender<()>,
+    askers: Askers,
+}
+
+impl GpuThread {
+    pub fn start(driver: Arc<dyn Gpus>, gpu: GpuUuid) -> io::Result<Self> {
+        // One wake-up waits at most, however long the driver hangs.
+        let (wake, woken) = sync_channel(1);
+        let askers = Askers::default();
+        let asked = askers.clone();
+        thread::Builder::new().name("nvml-read".into()).spawn(move || serve(&*driver, &gpu, &woken, &asked))?;
+        Ok(GpuThread { wake, askers })
+    }
+
+    /// Asks for a reading that begins from now on.
+    pub fn read(&self) -> oneshot::Receiver<Reading> {
+        let (asker, answer) = oneshot::channel();
+        let mut askers = lock(&self.askers);
+        // Those whose deadline passed while the driver hung.
+        askers.retain(|asker| !asker.is_closed());
+        askers.push(asker);
+        // Full: the thread will wake and find this asker too.
+        let _ = self.wake.try_send(());
+        answer
+    }
+}
+
+fn serve(driver: &dyn Gpus, gpu: &GpuUuid, woken: &Receiver<()>, askers: &Askers) {
+    while woken.recv().is_ok() {
+        let mut asked = mem::take(&mut *lock(askers));
+        asked.retain(|asker| !asker.is_closed());
+        if asked.is_empty() {
+            continue;
+        }
+        let reading = driver.read(gpu);
+        for asker in asked {
+            // One that gave up meanwhile has had its outcome.
+            let _ = asker.send(reading.clone());
+        }
+    }
+}
+
+/// A list of senders is whole after a panic, too.
+fn lock(askers: &Askers) -> MutexGuard<'_, Vec<oneshot::Sender<Reading>>> {
+    askers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) async fn look(gpu: GpuUuid, answer: oneshot::Receiver<Reading>, reports: Reports) -> Result<(), String> {
+    let reading = answer.await.map_err(|_| "the thread that reads NVML has ended".to_owned())??;
+    reports.observed(Observation::Gpu { gpu, reading });
+    Ok(())
+}
+
+/// Follows the Xid events of one GPU on a thread that ends with the core loop. They come as
+/// `Observation::Xid`; where they can't be followed, one `Blind` of NVML as a whole says why.
+pub fn follow_xids(driver: Arc<dyn Gpus>, gpu: GpuUuid, reports: UnboundedSender<Report>) -> io::Result<()> {
+    let reports = Reports(reports);
+    thread::Builder::new().name("nvml-xid".into()).spawn(move || keep_following(&*driver, &gpu, &reports, RETRY))?;
+    Ok(())
+}
+
+fn keep_following(driver: &dyn Gpus, gpu: &GpuUuid, reports: &Reports, retry: Duration) {
+    let mut told = String::new();
+    while !reports.closed() {
+        let followed = driver.follow_xids(gpu, &mut |xid| {
+            if let Some(xid) = xid {
+                reports.observed(Observation::Xid { gpu: Some(gpu.clone()), xid, pid: None, via: XidVia::Nvml });
+            }
+            if reports.closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if let Err(why) = followed {
+            if why != told {
+                reports.blind(whole(Source::Nvml), why.clone());
+                told = why;
+            }
+            thread::sleep(retry);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    /// Fails twice with the same words, then tells of an Xid.
+    struct Flaky(AtomicU32);
+
+    impl Gpus for Flaky {
+        fn read(&self, _: &GpuUuid) -> Reading {
+            Err("not read here".into())
+        }
+
+        fn follow_xids(&self, _: &GpuUuid, seen: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), String> {
+            if self.0.fetch_add(1, Ordering::SeqCst) < 2 {
+                return Err("no events".into());
+            }
+            assert!(seen(None).is_continue());
+            while seen(Some(31)).is_continue() {}
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn events_that_fail_are_followed_again_and_the_reason_is_told_once() {
+        let (sender, mut reports) = unbounded_channel();
+        let follower = thread::spawn(move || {
+            keep_following(&Flaky(AtomicU32::new(0)), &"GPU-1".into(), &Reports(sender), Duration::ZERO);
+        });
+        let first = reports.blocking_recv().unwrap();
+        assert!(matches!(first, Report::Observed(Observation::Blind { source: Source::Nvml, .. })), "{first:?}");
+        let second = reports.blocking_recv().unwrap();
+        assert!(matches!(second, Report::Observed(Observation::Xid { xid: 31, via: XidVia::Nvml, .. })), "{second:?}");
+        drop(reports);
+        follower.join().unwrap();
+    }
+}

@@ -1,0 +1,89 @@
+//! Makes observations of the kernel log's Xid lines, on a thread that ends with the core loop.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::thread;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::reports::{Reports, whole};
+use crate::host::kmsg::{KernelLine, KernelLog, PciAddress};
+use crate::model::{GpuIdentity, GpuUuid, Observation, Report, Source, XidVia};
+
+/// Follows the kernel log at `path` from its present end. Where it can't be read, one `Blind` of
+/// kmsg says why, with the cure, and nothing follows: Xids come by NVML then.
+pub fn follow(path: &Path, gpus: &[GpuIdentity], reports: UnboundedSender<Report>) {
+    let reports = Reports(reports);
+    let places = gpus.iter().filter_map(|gpu| Some((PciAddress::parse(&gpu.pci_bus_id)?, gpu.uuid.clone()))).collect();
+    let started = KernelLog::open(path).map_err(|error| error.to_string()).and_then(|log| {
+        let reports = reports.clone();
+        let thread = thread::Builder::new().name("kmsg".into()).spawn(move || follow_open(log, places, &reports));
+        thread.map_err(|error| format!("no thread to read the kernel log on: {error}"))
+    });
+    if let Err(why) = started {
+        reports.blind(whole(Source::Kmsg), why);
+    }
+}
+
+fn follow_open(log: KernelLog, places: Vec<(PciAddress, GpuUuid)>, reports: &Reports) {
+    let followed = log.follow(|line| {
+        if let Some(line) = line {
+            reports.observed(observation(line, &places));
+        }
+        if reports.closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if let Err(error) = followed {
+        reports.blind(whole(Source::Kmsg), error.to_string());
+    }
+}
+
+fn observation(line: KernelLine, places: &[(PciAddress, GpuUuid)]) -> Observation {
+    let gpu = places.iter().find(|(place, _)| *place == line.pci).map(|(_, uuid)| uuid.clone());
+    Observation::Xid { gpu, xid: line.xid, pid: line.pid, via: XidVia::Kmsg }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::io::Write;
+
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+    use crate::model::gpu::ComputeMode;
+
+    fn gpu() -> GpuIdentity {
+        GpuIdentity {
+            uuid: "GPU-1".into(),
+            index: 0,
+            pci_bus_id: "00000000:00:06.0".into(),
+            name: "NVIDIA H200".into(),
+            memory_total: 0,
+            compute_mode: ComputeMode::Default,
+        }
+    }
+
+    #[test]
+    fn an_xid_of_a_known_gpu_names_it_and_of_another_does_not() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let (sender, mut reports) = unbounded_channel();
+        follow(file.path(), &[gpu()], sender);
+        writeln!(file, "6,1,1,-;NVRM: Xid (PCI:0000:00:06): 31, pid=635, name=client").unwrap();
+        writeln!(file, "6,2,2,-;NVRM: Xid (PCI:0000:00:07): 79, GPU has fallen off the bus.").unwrap();
+        let xid = |gpu, xid, pid| Report::Observed(Observation::Xid { gpu, xid, pid, via: XidVia::Kmsg });
+        assert_eq!(reports.blocking_recv(), Some(xid(Some("GPU-1".into()), 31, Some(635))));
+        assert_eq!(reports.blocking_recv(), Some(xid(None, 79, None)));
+    }
+
+    #[test]
+    fn a_kernel_log_that_is_not_there_is_told_once_with_the_cure() {
+        let (sender, mut reports) = unbounded_channel();
+        follow(Path::new("/no/such/kmsg"), &[gpu()], sender);
+        let Some(Report::Observed(Observation::Blind { source: Source::Kmsg, why, .. })) = reports.blocking_recv()
+        else {
+            panic!("not blind");
+        };
+        assert!(why.contains("/no/such/kmsg") && why.contains("--device"), "{why}");
+        assert_eq!(reports.blocking_recv(), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! Carries out one look at a time for each order: observations first, then exactly one outcome, by
+//! the deadline, whatever hangs. Reads only; never blocks the thread it is called on.
+
+use std::collections::BTreeMap;
+use std::future::{Future, ready};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::engines::{self, Endpoint};
+use super::gpus::{self, GpuThread, Gpus};
+use super::reports::{Reports, scope_of};
+use super::{mps, processes};
+use crate::host::clock;
+use crate::model::{
+    ActionId, CommandResult, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Moment, Outcome, ProcessId, Report,
+};
+
+/// What will be known later, on this thread.
+pub type Answer<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// What `act` lends, through an adapter in `runtime`: it alone speaks to control daemons and knows where engines live.
+pub trait Hands {
+    /// Gives one command to the group's control daemon; answers with its stdout, within `timeout`.
+    /// Dropping the answer ends the command.
+    fn command(&self, group: &GroupName, text: &str, timeout: Duration) -> Answer<(CommandResult, String)>;
+
+    /// The living processes of each of the group's engines, of those without any too; or why not.
+    fn trees(&self, group: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessId>)>, String>;
+}
+
+/// Everything that can be looked at.
+pub struct Observers {
+    gpus: BTreeMap<GpuUuid, GpuThread>,
+    endpoints: BTreeMap<EngineKey, Rc<Endpoint>>,
+    hands: Rc<dyn Hands>,
+    reports: Reports,
+}
+
+impl Observers {
+    /// Starts a thread for each GPU of the groups. Fails only where no thread can be started.
+    pub fn new(
+        driver: Arc<dyn Gpus>,
+        launches: &[GroupLaunch],
+        hands: Rc<dyn Hands>,
+        reports: UnboundedSender<Report>,
+    ) -> io::Result<Self> {
+        let mut gpus = BTreeMap::new();
+        for launch in launches {
+            if !gpus.contains_key(&launch.gpu) {
+                gpus.insert(launch.gpu.clone(), GpuThread::start(driver.clone(), launch.gpu.clone())?);
+            }
+        }
+        let engines = launches.iter().flat_map(|launch| &launch.engines);
+        let endpoints = engines.map(|engine| (engine.key.clone(), Rc::new(Endpoint::of(engine)))).collect();
+        Ok(Observers { gpus, endpoints, hands, reports: Reports(reports) })
+    }
+
+    /// Carries out one look. Must be called within a tokio `LocalSet` (or local runtime).
+    pub fn look(&self, id: ActionId, look: Look, deadline: Moment) {
+        let left = deadline.since(clock::now());
+        let (scope, reports) = (scope_of(&look), self.reports.clone());
+        let reading = self.reading(look, left);
+        tokio::task::spawn_local(async move {
+            let outcome = match tokio::time::timeout(left, reading).await {
+                Ok(Ok(())) => Outcome::Done,
+                Ok(Err(why)) => {
+                    reports.blind(scope, why.clone());
+                    Outcome::Failed { why }
+                }
+                Err(_) => {
+                    reports.blind(scope, format!("no answer within {left:?}"));
+                    Outcome::TimedOut
+                }
+            };
+            reports.finished(id, outcome);
+        });
+    }
+
+    /// Reports what it sees; fails when it could not look.
+    fn reading(&self, look: Look, left: Duration) -> Answer<Result<(), String>> {
+        let (reports, hands, bound) = (self.reports.clone(), self.hands.clone(), inner_bound(left));
+        match look {
+            Look::Gpu(gpu) => match self.gpus.get(&gpu) {
+                Some(thread) => Box::pin(gpus::look(gpu, thread.read(), reports)),
+                None => Box::pin(ready(Err(format!("no group has the GPU {gpu}")))),
+            },
+            Look::Server { group, server } => Box::pin(mps::look_server(hands, group, server, bound, reports)),
+            Look::Clients { group, server } => Box::pin(mps::look_clients(hands, group, server, bound, reports)),
+            Look::Trees(group) => Box::pin(async move { processes::look(&*hands, &group, &reports) }),
+            Look::Health(engine) => match self.endpoints.get(&engine) {
+                Some(endpoint) => Box::pin(engines::look(engine, endpoint.clone(), bound, reports)),
+                None => Box::pin(ready(Err(format!("no engine {engine}")))),
+            },
+        }
+    }
+}
+
+/// A bound for what happens inside a look: early enough that its own verdict (a command that timed
+/// out, a health endpoint without an answer) is told before the look's deadline.
+fn inner_bound(left: Duration) -> Duration {
+    left - (left / 10).min(Duration::from_millis(100))
+}
+
+#[cfg(test)]
+#[path = "look_tests.rs"]
+mod tests;

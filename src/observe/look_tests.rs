@@ -1,0 +1,346 @@
+//! Looks against a fake driver, fake hands and real sockets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Condvar, Mutex};
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::LocalSet;
+
+use super::*;
+use crate::model::{ControlLaunch, EngineLaunch, GpuReading, Health, Observation, ServerState, Source};
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(30);
+
+/// A driver that hangs until it is let go; it counts its readings.
+#[derive(Default)]
+struct FakeDriver {
+    hangs: Mutex<bool>,
+    goes_on: Condvar,
+    readings: AtomicU32,
+    fails: bool,
+}
+
+impl FakeDriver {
+    fn hanging() -> Arc<Self> {
+        Arc::new(FakeDriver { hangs: Mutex::new(true), ..FakeDriver::default() })
+    }
+
+    fn let_go(&self) {
+        *self.hangs.lock().unwrap() = false;
+        self.goes_on.notify_all();
+    }
+}
+
+impl Gpus for FakeDriver {
+    fn read(&self, _: &GpuUuid) -> Result<GpuReading, String> {
+        self.readings.fetch_add(1, Ordering::SeqCst);
+        let hangs = self.hangs.lock().unwrap();
+        let _hangs = self.goes_on.wait_while(hangs, |hangs| *hangs).unwrap();
+        if self.fails { Err("the GPU is lost".into()) } else { Ok(reading()) }
+    }
+
+    fn follow_xids(&self, _: &GpuUuid, _: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+fn reading() -> GpuReading {
+    GpuReading {
+        memory_used: 1,
+        memory_total: 2,
+        busy: None,
+        compute: Vec::new(),
+        mps: Vec::new(),
+        recovery_action: None,
+    }
+}
+
+/// Answers each command from a table; one that is not in it is never answered.
+#[derive(Default)]
+struct FakeHands {
+    answers: BTreeMap<&'static str, (CommandResult, &'static str)>,
+    no_trees: bool,
+}
+
+impl Hands for FakeHands {
+    fn command(&self, _: &GroupName, text: &str, _: Duration) -> Answer<(CommandResult, String)> {
+        match self.answers.get(text) {
+            Some((result, answer)) => Box::pin(ready((*result, (*answer).to_owned()))),
+            None => Box::pin(pending()),
+        }
+    }
+
+    fn trees(&self, _: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessId>)>, String> {
+        if self.no_trees {
+            return Err("no /proc".into());
+        }
+        Ok(vec![(engine(), vec![ProcessId { pid: 7, started_at: 8 }])])
+    }
+}
+
+fn answers(answers: &[(&'static str, CommandResult, &'static str)]) -> FakeHands {
+    let answers = answers.iter().map(|(command, result, answer)| (*command, (*result, *answer))).collect();
+    FakeHands { answers, ..FakeHands::default() }
+}
+
+fn engine() -> EngineKey {
+    EngineKey::new(&"g".into(), &"e".into())
+}
+
+fn launch(url: &str) -> GroupLaunch {
+    GroupLaunch {
+        name: "g".into(),
+        gpu: "GPU-1".into(),
+        control: ControlLaunch { binary: "mps".into(), pipe_directory: "/p".into(), log_directory: "/l".into() },
+        engines: vec![EngineLaunch {
+            key: engine(),
+            command: Vec::new(),
+            user: None,
+            working_directory: None,
+            environment: BTreeMap::new(),
+            environment_file: None,
+            url: url.into(),
+            health_path: "/health".into(),
+            metrics_path: "/metrics".into(),
+            sm_percentage: None,
+            device_memory_limit: None,
+            memory_max: None,
+        }],
+    }
+}
+
+fn observers(driver: Arc<FakeDriver>, hands: FakeHands, url: &str) -> (Observers, UnboundedReceiver<Report>) {
+    let (sender, reports) = unbounded_channel();
+    (Observers::new(driver, &[launch(url)], Rc::new(hands), sender).unwrap(), reports)
+}
+
+/// All that one look reports, up to its outcome.
+async fn looked(
+    observers: &Observers,
+    reports: &mut UnboundedReceiver<Report>,
+    look: Look,
+    within: Duration,
+) -> (Vec<Observation>, Outcome) {
+    observers.look(ActionId(1), look, clock::now().after(within));
+    let mut seen = Vec::new();
+    loop {
+        match reports.recv().await.unwrap() {
+            Report::Observed(observation) => seen.push(observation),
+            Report::Finished(ActionId(1), outcome) => return (seen, outcome),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// One look with these hands.
+async fn asked(hands: FakeHands, look: Look, within: Duration) -> (Vec<Observation>, Outcome) {
+    let (observers, mut reports) = observers(Arc::default(), hands, "http://127.0.0.1:1");
+    LocalSet::new().run_until(looked(&observers, &mut reports, look, within)).await
+}
+
+/// One look at the health of an engine at `url`.
+async fn health(url: &str) -> (Vec<Observation>, Outcome) {
+    let (observers, mut reports) = observers(Arc::default(), FakeHands::default(), url);
+    LocalSet::new().run_until(looked(&observers, &mut reports, Look::Health(engine()), LONG)).await
+}
+
+fn gpu() -> Look {
+    Look::Gpu("GPU-1".into())
+}
+
+fn server(server: Option<u32>) -> Look {
+    Look::Server { group: "g".into(), server }
+}
+
+fn command(result: CommandResult) -> Observation {
+    Observation::Command { group: "g".into(), result }
+}
+
+fn blind(observation: &Observation) -> Option<Source> {
+    match observation {
+        Observation::Blind { source, .. } => Some(*source),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_gpu_is_read_and_then_the_look_is_done() {
+    let (observers, mut reports) = observers(Arc::default(), FakeHands::default(), "");
+    let (seen, outcome) = LocalSet::new().run_until(looked(&observers, &mut reports, gpu(), LONG)).await;
+    assert_eq!(seen, [Observation::Gpu { gpu: "GPU-1".into(), reading: reading() }]);
+    assert_eq!(outcome, Outcome::Done);
+}
+
+#[tokio::test]
+async fn a_gpu_that_nvml_cannot_read_leaves_the_look_blind_and_failed() {
+    let driver = Arc::new(FakeDriver { fails: true, ..FakeDriver::default() });
+    let (observers, mut reports) = observers(driver, FakeHands::default(), "");
+    let (seen, outcome) = LocalSet::new().run_until(looked(&observers, &mut reports, gpu(), LONG)).await;
+    assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Nvml)]);
+    assert_eq!(outcome, Outcome::Failed { why: "the GPU is lost".into() });
+}
+
+#[tokio::test]
+async fn a_driver_that_hangs_leaves_every_look_with_exactly_one_outcome() {
+    let driver = FakeDriver::hanging();
+    let (observers, mut reports) = observers(driver.clone(), FakeHands::default(), "");
+    LocalSet::new()
+        .run_until(async {
+            for id in 0..20 {
+                observers.look(ActionId(id), gpu(), clock::now().after(SHORT));
+            }
+            let mut outcomes = BTreeMap::new();
+            let mut blinds = 0;
+            while outcomes.len() < 20 {
+                match reports.recv().await.unwrap() {
+                    Report::Finished(id, outcome) => assert_eq!(outcomes.insert(id, outcome), None),
+                    Report::Observed(observation) => blinds += usize::from(blind(&observation) == Some(Source::Nvml)),
+                }
+            }
+            assert!(outcomes.values().all(|outcome| *outcome == Outcome::TimedOut), "{outcomes:?}");
+            assert_eq!(blinds, 20);
+            driver.let_go();
+            // The one after the hang is answered; of the twenty at most the first two were ever read.
+            let (_, outcome) = looked(&observers, &mut reports, gpu(), LONG).await;
+            assert_eq!(outcome, Outcome::Done);
+            assert!(driver.readings.load(Ordering::SeqCst) <= 3);
+            assert!(reports.try_recv().is_err());
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_gpu_that_no_group_has_fails_at_once() {
+    let (seen, outcome) = asked(FakeHands::default(), Look::Gpu("GPU-2".into()), LONG).await;
+    assert_eq!(seen.len(), 1);
+    assert!(matches!(outcome, Outcome::Failed { .. }));
+}
+
+#[tokio::test]
+async fn a_server_is_found_and_asked_for_its_state() {
+    let hands = answers(&[
+        ("get_server_list", CommandResult::Answered, "486\n"),
+        ("get_server_status 486", CommandResult::Answered, "FAULT\n"),
+    ]);
+    let (seen, outcome) = asked(hands, server(None), LONG).await;
+    let fault = Observation::Server { group: "g".into(), server: Some(486), state: ServerState::Fault };
+    assert_eq!(seen, [command(CommandResult::Answered), command(CommandResult::Answered), fault]);
+    assert_eq!(outcome, Outcome::Done);
+}
+
+#[tokio::test]
+async fn a_known_server_costs_one_command() {
+    let hands = answers(&[("get_server_status 486", CommandResult::Answered, "ACTIVE\n")]);
+    let (seen, _) = asked(hands, server(Some(486)), LONG).await;
+    assert_eq!(seen.len(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_none() {
+    let none = Observation::Server { group: "g".into(), server: None, state: ServerState::None };
+    let gone = answers(&[("get_server_status 1", CommandResult::Answered, "Server 1 not found\n")]);
+    assert_eq!(asked(gone, server(Some(1)), LONG).await.0.last(), Some(&none));
+    let empty = answers(&[("get_server_list", CommandResult::Answered, "")]);
+    assert_eq!(asked(empty, server(None), LONG).await.0.last(), Some(&none));
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_not_there_says_nothing_about_the_server() {
+    for result in [CommandResult::Unreachable, CommandResult::Refused, CommandResult::Timeout] {
+        let (seen, outcome) = asked(answers(&[("get_server_list", result, "")]), server(None), LONG).await;
+        assert_eq!(seen[0], command(result));
+        assert_eq!(seen[1..].iter().map(blind).collect::<Vec<_>>(), [Some(Source::Mps)]);
+        assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_is_never_answered_times_the_look_out() {
+    let (seen, outcome) = asked(FakeHands::default(), server(None), SHORT).await;
+    assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Mps)]);
+    assert_eq!(outcome, Outcome::TimedOut);
+}
+
+#[tokio::test]
+async fn clients_are_listed() {
+    let hands = answers(&[("get_client_list 486", CommandResult::Answered, "484\n493\n")]);
+    let (seen, outcome) = asked(hands, Look::Clients { group: "g".into(), server: 486 }, LONG).await;
+    let clients = Observation::Clients { group: "g".into(), server: 486, clients: vec![484, 493] };
+    assert_eq!(seen, [command(CommandResult::Answered), clients]);
+    assert_eq!(outcome, Outcome::Done);
+}
+
+#[tokio::test]
+async fn trees_are_observed_engine_by_engine_or_the_look_is_blind() {
+    let (seen, _) = asked(FakeHands::default(), Look::Trees("g".into()), LONG).await;
+    assert_eq!(seen, [Observation::Tree { engine: engine(), processes: vec![ProcessId { pid: 7, started_at: 8 }] }]);
+    let hands = FakeHands { no_trees: true, ..FakeHands::default() };
+    let (seen, outcome) = asked(hands, Look::Trees("g".into()), LONG).await;
+    assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Procfs)]);
+    assert_eq!(outcome, Outcome::Failed { why: "no /proc".into() });
+}
+
+/// An address whose one caller gets `answer`.
+async fn answering(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        // Read to the end: a close with unread bytes would reset the connection.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.ok();
+    });
+    url
+}
+
+#[tokio::test]
+async fn health_is_what_the_engine_says() {
+    for (answer, expected) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Health::Ok),
+        ("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", Health::Status(503)),
+        ("HTTP/1.1 301 Moved\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", Health::Status(301)),
+        ("garbage\r\n\r\n", Health::NoAnswer),
+    ] {
+        let (seen, outcome) = health(&answering(answer).await).await;
+        assert_eq!(seen, [Observation::Health { engine: engine(), health: expected }], "{answer:?}");
+        assert_eq!(outcome, Outcome::Done);
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_nobody_listens_for_is_refused_and_one_that_hangs_gives_no_answer() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    let (seen, _) = health(&url).await;
+    assert_eq!(seen, [Observation::Health { engine: engine(), health: Health::Refused }]);
+
+    let listening = socket.listen(8).unwrap();
+    let (observers, mut reports) = observers(Arc::default(), FakeHands::default(), &url);
+    let look = looked(&observers, &mut reports, Look::Health(engine()), Duration::from_millis(500));
+    let (seen, outcome) = LocalSet::new().run_until(look).await;
+    assert_eq!(seen, [Observation::Health { engine: engine(), health: Health::NoAnswer }]);
+    assert_eq!(outcome, Outcome::Done);
+    drop(listening);
+}
+
+#[tokio::test]
+async fn a_deadline_that_has_passed_still_ends_the_look_once() {
+    let (seen, outcome) = asked(FakeHands::default(), server(None), Duration::ZERO).await;
+    assert_eq!(seen.len(), 1);
+    assert_eq!(outcome, Outcome::TimedOut);
+}
+
+#[test]
+fn what_happens_inside_a_look_ends_before_it() {
+    assert_eq!(inner_bound(Duration::from_secs(3)), Duration::from_millis(2900));
+    assert_eq!(inner_bound(Duration::from_millis(10)), Duration::from_millis(9));
+}

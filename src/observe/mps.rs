@@ -1,0 +1,138 @@
+//! Asks a group's control daemon for its server, the server's state and its clients, and makes
+//! observations of its log. A refused or unanswered command is told as what it is, never as "none".
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Hands;
+use super::reports::Reports;
+use crate::host::{clock, mps_log};
+use crate::model::{CommandResult, GroupName, Moment, Observation, ServerState};
+
+/// A read is answered within this or not at all (a healthy daemon needs 2 ms).
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A line that seems to have waited longer than this before it was read has a wrong stamp.
+const OLDEST_STAMP: Duration = Duration::from_secs(60);
+
+/// One line of a group's daemon log, read at `read_at`. `None`: it says nothing that matters.
+pub fn log_line(group: &GroupName, line: &str, read_at: Moment) -> Option<Observation> {
+    let (stamp, line) = mps_log::parse(line)?;
+    let stamped = believable(clock::moment_of_utc(stamp), read_at);
+    Some(Observation::Log { group: group.clone(), line, stamped })
+}
+
+/// The line's own time, unless it can't be: lines are read within milliseconds, so a stamp far off
+/// is the wall clock's step or another time zone, and the time of reading is nearer the truth.
+fn believable(stamped: Moment, read_at: Moment) -> Moment {
+    if read_at.since(stamped) > OLDEST_STAMP { read_at } else { stamped.min(read_at) }
+}
+
+pub(super) async fn look_server(
+    hands: Rc<dyn Hands>,
+    group: GroupName,
+    server: Option<u32>,
+    bound: Duration,
+    reports: Reports,
+) -> Result<(), String> {
+    let daemon = Daemon { hands, group, until: Instant::now() + bound, reports };
+    let server = match server {
+        Some(server) => Some(server),
+        // A daemon has one server at a time, for one user.
+        None => daemon.pids("get_server_list").await?.first().copied(),
+    };
+    let state = match server {
+        Some(server) => daemon.state(server).await?,
+        None => ServerState::None,
+    };
+    let server = server.filter(|_| state != ServerState::None);
+    daemon.reports.observed(Observation::Server { group: daemon.group, server, state });
+    Ok(())
+}
+
+pub(super) async fn look_clients(
+    hands: Rc<dyn Hands>,
+    group: GroupName,
+    server: u32,
+    bound: Duration,
+    reports: Reports,
+) -> Result<(), String> {
+    let daemon = Daemon { hands, group, until: Instant::now() + bound, reports };
+    let clients = daemon.pids(&format!("get_client_list {server}")).await?;
+    daemon.reports.observed(Observation::Clients { group: daemon.group, server, clients });
+    Ok(())
+}
+
+/// One group's control daemon, for as long as a look lasts.
+struct Daemon {
+    hands: Rc<dyn Hands>,
+    group: GroupName,
+    until: Instant,
+    reports: Reports,
+}
+
+impl Daemon {
+    /// The answer to one command; what became of it is an observation of its own.
+    async fn ask(&self, command: &str) -> Result<String, String> {
+        let timeout = self.until.saturating_duration_since(Instant::now()).min(READ_TIMEOUT);
+        let (result, answer) = self.hands.command(&self.group, command, timeout).await;
+        self.reports.observed(Observation::Command { group: self.group.clone(), result });
+        match result {
+            CommandResult::Answered => Ok(answer),
+            _ => Err(format!("control daemon of {}: {command}: {result}", self.group)),
+        }
+    }
+
+    async fn pids(&self, command: &str) -> Result<Vec<u32>, String> {
+        let answer = self.ask(command).await?;
+        understood(mps_log::pids(&answer), &answer)
+    }
+
+    async fn state(&self, server: u32) -> Result<ServerState, String> {
+        let answer = self.ask(&format!("get_server_status {server}")).await?;
+        understood(mps_log::server_state(&answer), &answer)
+    }
+}
+
+/// What came of an answer; another dialect must not be taken for "none".
+fn understood<T>(parsed: Option<T>, answer: &str) -> Result<T, String> {
+    parsed.ok_or_else(|| {
+        let start: String = answer.chars().take(200).collect();
+        format!("the control daemon's answer is not understood: {start:?}")
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::model::ServerLine;
+
+    const FATAL: &str = "[2026-11-22 19:42:36.957 Server   624] Server is handling a fatal GPU error.";
+
+    #[test]
+    fn a_log_line_that_matters_is_observed() {
+        let read_at = clock::now();
+        let Some(Observation::Log { line, stamped, .. }) = log_line(&"g".into(), FATAL, read_at) else { panic!() };
+        assert_eq!(line, ServerLine::Fatal { server: 624 });
+        assert!(stamped <= read_at);
+        assert_eq!(log_line(&"g".into(), "chatter", read_at), None);
+    }
+
+    #[test]
+    fn a_stamp_is_believed_unless_it_is_far_off() {
+        let at = |seconds| Moment::ZERO.after(Duration::from_secs(seconds));
+        assert_eq!(believable(at(999), at(1000)), at(999));
+        assert_eq!(believable(at(2000), at(1000)), at(1000));
+        assert_eq!(believable(at(900), at(1000)), at(1000));
+    }
+
+    #[test]
+    fn an_answer_in_another_dialect_is_not_taken_for_none() {
+        let answer = "Unknown command \"get_server_list\"\n";
+        let error = understood(mps_log::pids(answer), answer).unwrap_err();
+        assert!(error.contains("Unknown command"), "{error}");
+    }
+}
