@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 import report
-from outside import alive, fetch, grown, kill, stat, wait_for
+from outside import alive, grown, kill, stat, there, wait_for
 from stage import RealStage, SimulatedStage
 
 MEMORY_SLACK = 300  # MiB
@@ -115,7 +115,9 @@ class Run:
         for role in renewed:
             left = [process.pid for process in before[role] if alive(process)]
             if left:
-                self.wrong(f"old {role} processes are there: {left}")
+                self.wrong(f"old {role} processes live: {left}")
+            elif not wait_for(lambda: not any(there(process) for process in before[role]), 2):
+                self.wrong(f"old {role} processes are not reaped")
             self.expect(f"number of {role} processes", len(after[role]), len(before[role]))
         for role in kept:
             self.expect(f"{role} processes", pids(after[role]), pids(before[role]))
@@ -292,12 +294,15 @@ class Plan:
         wait_for(still, 5, 0.1)
         run = Run(stage, "idle engine killed", number)
         run.record["engine"] = engine.name
-        own = [process for process in run.members if process.role == "engine" and process.name == engine.name]
-        if not own:
-            run.wrong("its processes are not found")
+        engines = [process for process in run.members if process.role == "engine"]
+        main = next((process for process in engines if process.name == engine.name and process.pid == process.session), None)
+        if main is None:
+            run.wrong("its main process is not found: no session leader of that name")
+            stage.load(engine, True)
             return run
+        own = [process for process in engines if process.session == main.session]
         begin = time.monotonic()
-        kill(own[0])
+        kill(main)
         had = run.before.total("mps_recoveries_total", tier="engine", result="serving")
 
         def back():
@@ -316,8 +321,8 @@ class Plan:
         run.expect("generations", record["generations"], 0)
         run.expect("faults", record["faults"], {"engine_died": 1})
         run.expect("restarts", record["restarts"], {"engine": 1})
-        if any(alive(process) for process in own):
-            run.wrong(f"its old processes are there: {[process.pid for process in own if alive(process)]}")
+        if not wait_for(lambda: not any(there(process) for process in own), 2):
+            run.wrong(f"its old processes are there: {[process.pid for process in own if there(process)]}")
         kept = [process for process in run.members if process not in own]
         if not all(alive(process) for process in kept):
             run.wrong("others were harmed")
@@ -333,9 +338,9 @@ class Plan:
             stage.load(engine, False)
         time.sleep(3)  # the aftermath of the last incident is over
         before, pid = stage.scrape(), stage.process.pid
-        ticks, begin = stat(pid)[2], time.monotonic()
+        ticks, begin = stat(pid).ticks, time.monotonic()
         time.sleep(seconds)
-        cpu = (stat(pid)[2] - ticks) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - begin)
+        cpu = (stat(pid).ticks - ticks) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - begin)
         after = stage.scrape()
         for engine in stage.engines:
             stage.load(engine, True)
@@ -479,10 +484,10 @@ def main():
         signal.setitimer(signal.ITIMER_REAL, 0)
         if problem:
             plan.note(problem)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         if stage.process:
-            page = fetch(f"http://{stage.listen}/metrics")[1]
-            with open(os.path.join(chosen.out, "metrics.txt"), "w") as file:
-                file.write(page)
+            stage.keep_metrics()
             stage.kill_all()
         stage.keep_logs()
         keep_kernel_log(chosen.out)

@@ -84,6 +84,7 @@ class Process:
     started: int
     role: str  # control, server or engine
     name: str  # an engine's
+    session: int
 
 
 def _read(path):
@@ -94,13 +95,24 @@ def _read(path):
         return b""
 
 
+@dataclass(frozen=True)
+class Stat:
+    """What /proc says of a process."""
+
+    state: str  # Z: a zombie
+    parent: int
+    session: int
+    started: int  # clock ticks since boot
+    ticks: int  # CPU time
+
+
 def stat(pid):
-    """(state, start time, CPU ticks) of a process; None when it is gone."""
+    """A process's Stat; None when it is gone."""
     text = _read(f"/proc/{pid}/stat").decode("utf-8", "replace")
     if ")" not in text:
         return None
     fields = text[text.rindex(")") + 2 :].split()
-    return fields[0], int(fields[19]), int(fields[11]) + int(fields[12])
+    return Stat(fields[0], int(fields[1]), int(fields[3]), int(fields[19]), int(fields[11]) + int(fields[12]))
 
 
 def _role(argv):
@@ -113,24 +125,38 @@ def _role(argv):
 
 
 def members(pipe_directory):
-    """Every live process with that pipe directory in its environment: the group, whoever started it."""
+    """Every live process of the group, whoever started it: the pipe directory is in its environment, or it is a
+    server whose parent is that directory's control daemon."""
     mark = b"CUDA_MPS_PIPE_DIRECTORY=" + os.fsencode(pipe_directory)
-    found = []
+    found, servers = [], []
     for entry in os.listdir("/proc"):
-        if not entry.isdigit() or mark not in _read(f"/proc/{entry}/environ").split(b"\0"):
+        if not entry.isdigit():
             continue
         argv = [part.decode("utf-8", "replace") for part in _read(f"/proc/{entry}/cmdline").split(b"\0")[:-1]]
-        known, role = stat(entry), _role(argv)
-        if known and known[0] not in "ZX" and argv and role:
-            name = argv[argv.index("--name") + 1] if "--name" in argv[:-1] else ""
-            found.append(Process(int(entry), known[1], role, name if role == "engine" else ""))
+        known, role = stat(entry), _role(argv) if argv else None
+        if known is None or known.state in "ZX" or role is None:
+            continue
+        name = argv[argv.index("--name") + 1] if role == "engine" and "--name" in argv[:-1] else ""
+        process = Process(int(entry), known.started, role, name, known.session)
+        if mark in _read(f"/proc/{entry}/environ").split(b"\0"):
+            found.append(process)
+        elif role == "server":
+            servers.append((known.parent, process))
+    controls = {process.pid for process in found if process.role == "control"}
+    found += [server for parent, server in servers if parent in controls]
     return sorted(found, key=lambda process: process.pid)
 
 
-def alive(process):
+def there(process):
     """Whether this very process is there, as a zombie too."""
     known = stat(process.pid)
-    return known is not None and known[1] == process.started
+    return known is not None and known.started == process.started
+
+
+def alive(process):
+    """Whether this very process runs: a zombie does not."""
+    known = stat(process.pid)
+    return known is not None and known.started == process.started and known.state not in "ZX"
 
 
 def kill(process, number=signal.SIGKILL):

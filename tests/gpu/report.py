@@ -52,7 +52,9 @@ def measures(runs):
     rows["detection"] = [sum(run["detection"].values()) for run in done if run.get("detection")]
     stepped = [run["steps"] for run in done if run.get("steps")]
     for step in STEPS:
-        rows[step] = [steps.get(step, 0.0) for steps in stepped]
+        if any(step in steps for steps in stepped):
+            rows[step] = [steps.get(step, 0.0) for steps in stepped]
+    rows["decide and kill"] = [steps.get("decide", 0.0) + steps.get("kill", 0.0) for steps in stepped]
     rows["evidence to all gone"] = [sum(steps.get(step, 0.0) for step in ("decide", "kill", "gone")) for steps in stepped]
     rows["start and ready"] = [sum(steps.get(step, 0.0) for step in ("start", "ready")) for steps in stepped]
     rows["decision to serving"] = [sum(run["recovery"].values()) for run in done if run.get("recovery")]
@@ -96,6 +98,8 @@ def short(results):
 
 
 def floor_of(case, tier, name):
+    if name == "decide and kill":
+        return "the watchdog's own: under 30"
     if case == "large memory" and name == "gone":
         return LARGE_GONE
     if case == "large memory" or case == "control wedged":
@@ -115,12 +119,13 @@ def table(case, runs):
     return "\n".join(lines) + "\n"
 
 
-def idle_table(idle):
+def idle_table(idle, last):
     commands = sum(idle["commands"].values())
     return (
         f"### Nothing happening, {idle['seconds']:.0f} s\n\n| | | target |\n|---|---:|---|\n"
         f"| CPU, share of a core | {idle['cpu_ratio']:.2%} | under 0.2 % |\n"
         f"| resident memory | {idle['resident_mib']:.1f} MiB | under 20 MiB |\n"
+        f"| after all recoveries | {last or float('nan'):.1f} MiB | under 20 MiB |\n"
         f"| control commands | {commands:.0f} | at most one every 10 s |\n"
     )
 
@@ -137,7 +142,7 @@ def markdown(results):
         elif runs:
             parts.append(table(case, runs))
     if results.get("idle"):
-        parts.append(idle_table(results["idle"]))
+        parts.append(idle_table(results["idle"], results.get("resident_mib_last")))
     if results.get("stop"):
         stop = results["stop"]
         parts.append(f"### SIGTERM\n\nExit status {stop['exit']} after {stop['seconds']:.2f} s.\n")

@@ -143,6 +143,7 @@ class Stage:
 
     def stop(self, seconds=30):
         """SIGTERM: (exit status, None when it did not end in time; seconds it took)."""
+        self.keep_metrics()
         begin = time.monotonic()
         self.process.terminate()
         try:
@@ -160,6 +161,13 @@ class Stage:
             kill(process, signal.SIGCONT)
             kill(process)
         wait_for(lambda: not self.members(), 10)
+
+    def keep_metrics(self):
+        """Writes the metrics page to the output folder, if there is one."""
+        status, text = fetch(f"http://{self.listen}/metrics")
+        if status == 200:
+            with open(os.path.join(self.out, "metrics.txt"), "w") as file:
+                file.write(text)
 
     def keep_logs(self):
         """Copies the logs of the group's processes to the output folder: the daemon's, and the engines' together."""
