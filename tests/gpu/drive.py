@@ -140,7 +140,7 @@ class Plan:
         self.until = time.monotonic() + options.deadline
         self.revived = 0
         self.steady = None
-        self.results = {"runs": [], "idle": None, "stop": None, "notes": [], "simulated": stage.simulated}
+        self.results = {"runs": [], "idle": None, "stop": None, "notes": [], "left_out": [], "simulated": stage.simulated}
 
     def left(self):
         return self.until - time.monotonic()
@@ -356,17 +356,16 @@ class Plan:
         self.note(f"idle: {found}")
 
     def repeat(self, act, case, number, reserve):
-        """One run unless time is short or this case failed twice in a row; false when it was left out."""
+        """One run, unless less than `reserve` seconds are left or the last two of this case could not be judged."""
         name = case.name if isinstance(case, Case) else case
         last = [run for run in self.results["runs"] if run["case"] == name][-2:]
-        if self.left() < reserve:
-            return False
-        if len(last) == 2 and all(run["failures"] and "total" not in run for run in last):
-            return False
+        hopeless = len(last) == 2 and all("generations" not in run for run in last)
+        if hopeless or self.left() < reserve:
+            self.results["left_out"].append(f"{name} {number}")
+            return
         run = act(case, number) if isinstance(case, Case) else act(number)
         if run:
             self.keep(run)
-        return bool(run)
 
     def carry_out(self):
         """The whole plan, in the order in which its parts matter."""
@@ -384,14 +383,20 @@ class Plan:
             self.repeat(self.idle_engine, "idle engine killed", number, 120)
         if self.left() > self.options.idle + 60:
             self.idle(self.options.idle)
+        else:
+            self.results["left_out"].append("idle")
         for number in range(1, runs):
             for case in ROUND:
                 self.repeat(self.recovery, case, number, 130)
         self.results["resident_mib_last"] = resident(stage.process.pid)
         self.repeat(self.recovery, WEDGE, 0, 100)
         self.end()
-        if not stage.simulated and self.left() > 60:
+        if stage.simulated:
+            return
+        if self.left() > 60:
             self.large()
+        else:
+            self.results["left_out"].append("large memory")
 
     def large(self):
         """The same recovery with three engines of 40 GiB, under a second configuration."""

@@ -66,7 +66,8 @@ def failed(results):
     found = [f"{run['case']} {run['run']}: {what}" for run in results["runs"] for what in run["failures"]]
     for part in ("idle", "stop", "stop_large"):
         found += [f"{part}: {what}" for what in (results.get(part) or {}).get("failures", [])]
-    return found
+    left_out = results.get("left_out", [])
+    return found + ([f"left out, for want of time or hope: {', '.join(left_out)}"] if left_out else [])
 
 
 def milliseconds(seconds):
