@@ -7,129 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 
 import report
+from incident import GENERATION, LARGE, MEMORY_SLACK, ROUND, STATE, WEDGE, Case, Run
 from outside import alive, grown, kill, stat, there, wait_for
 from stage import RealStage, SimulatedStage
 
-MEMORY_SLACK = 300  # MiB
-STATE, GENERATION = "mps_group_state", "mps_group_generation"
-
-
 class DeadlineReached(Exception):
     """The whole run's time is over."""
-
-
-@dataclass
-class Case:
-    """One kind of incident and what must come of it."""
-
-    name: str
-    fault: str  # as mps_faults_total spells it
-    tier: str
-    act: object  # (stage, engine) -> whether the injection was taken
-    renewed: tuple  # roles of which no process may be the same afterwards
-    kept: tuple  # roles whose processes must be the same afterwards
-    limit: float = 60  # seconds until it must serve again
-
-
-def inject(fault):
-    return lambda stage, engine: stage.inject(fault, engine)
-
-
-def signal_one(role, number):
-    def act(stage, _):
-        process = stage.one(role)
-        if process:
-            kill(process, number)
-        return process is not None
-
-    return act
-
-
-def linger(stage, engine):
-    return stage.linger() and stage.inject("illegal-address", engine)
-
-
-ENGINES, SERVER, CONTROL = ("engine",), ("server",), ("control",)
-ROUND = [
-    Case("illegal address", "gpu_fault", "clients", inject("illegal-address"), ENGINES, CONTROL),
-    Case("trap", "gpu_fault", "clients", inject("trap"), ENGINES, CONTROL),
-    Case("server killed", "server_died", "clients", signal_one("server", signal.SIGKILL), ENGINES + SERVER, CONTROL),
-    Case("control killed", "control_died", "daemon", signal_one("control", signal.SIGKILL), ENGINES + SERVER + CONTROL, ()),
-    Case("lingering clients", "gpu_fault", "clients", linger, ENGINES, CONTROL),
-]
-WEDGE = Case(
-    "control wedged", "control_wedged", "daemon", signal_one("control", signal.SIGSTOP), ENGINES + SERVER + CONTROL, (), 90
-)
-LARGE = Case("large memory", "gpu_fault", "clients", inject("illegal-address"), ENGINES, CONTROL)
-
-
-def roles(processes):
-    """Process sets by role."""
-    return {role: {process for process in processes if process.role == role} for role in ("control", "server", "engine")}
-
-
-class Run:
-    """One incident: the readings before it, what was seen, what was wrong."""
-
-    def __init__(self, stage, case, number):
-        self.stage, self.number = stage, number
-        self.before = stage.scrape()
-        self.members = stage.members()
-        self.record = {"case": case, "run": number, "failures": [], "at": time.time()}
-
-    def wrong(self, what):
-        self.record["failures"].append(what)
-
-    def expect(self, name, found, wanted):
-        if found != wanted:
-            self.wrong(f"{name}: {found}, not {wanted}")
-
-    def growth(self, after, metric, label, **labels):
-        return grown(self.before.by(metric, label, **labels), after.by(metric, label, **labels))
-
-    def read(self, after):
-        """Keeps what the watchdog measured of this incident."""
-        record = self.record
-        record["faults"] = self.growth(after, "mps_faults_total", "fault")
-        record["restarts"] = self.growth(after, "mps_restarts_total", "tier")
-        record["generations"] = after.total(GENERATION) - self.before.total(GENERATION)
-        for result in ("serving", "partly", "held", "superseded"):
-            record.setdefault("recoveries", {})[result] = self.growth(after, "mps_recoveries_total", "tier", result=result)
-        record["steps"] = self.growth(after, "mps_recovery_step_seconds_sum", "step")
-        record["recovery"] = self.growth(after, "mps_recovery_seconds_sum", "tier")
-        record["detection"] = self.growth(after, "mps_fault_detection_seconds_sum", "fault")
-        record["commands"] = self.growth(after, "mps_control_commands_total", "result")
-
-    def judge_memory(self, steady):
-        used = self.record["memory_mib"] = self.stage.memory_used()
-        if used is None or steady is None:
-            self.wrong("GPU memory is unknown")
-        elif used > steady + MEMORY_SLACK:
-            self.wrong(f"GPU memory {used:.0f} MiB, was {steady:.0f}")
-
-    def judge_processes(self, renewed, kept):
-        before, after = roles(self.members), roles(self.stage.members())
-        for role in renewed:
-            left = [process.pid for process in before[role] if alive(process)]
-            if left:
-                self.wrong(f"old {role} processes live: {left}")
-            elif not wait_for(lambda: not any(there(process) for process in before[role]), 2):
-                self.wrong(f"old {role} processes are not reaped")
-            self.expect(f"number of {role} processes", len(after[role]), len(before[role]))
-        for role in kept:
-            self.expect(f"{role} processes", pids(after[role]), pids(before[role]))
-
-    def judge_progress(self, engines):
-        stuck = self.stage.progressing(engines)
-        if stuck:
-            self.wrong(f"no tokens from {stuck}")
-
-
-def pids(processes):
-    return sorted(process.pid for process in processes)
 
 
 class Plan:
@@ -140,7 +25,7 @@ class Plan:
         self.until = time.monotonic() + options.deadline
         self.revived = 0
         self.steady = None
-        self.results = {"runs": [], "idle": None, "stop": None, "notes": [], "left_out": [], "simulated": stage.simulated}
+        self.results = {"runs": [], "notes": [], "left_out": [], "idle": None, "stop": None}
 
     def left(self):
         return self.until - time.monotonic()
@@ -295,7 +180,8 @@ class Plan:
         run = Run(stage, "idle engine killed", number)
         run.record["engine"] = engine.name
         engines = [process for process in run.members if process.role == "engine"]
-        main = next((process for process in engines if process.name == engine.name and process.pid == process.session), None)
+        leaders = [process for process in engines if process.pid == process.session]
+        main = next((process for process in leaders if process.name == engine.name), None)
         if main is None:
             run.wrong("its main process is not found: no session leader of that name")
             stage.load(engine, True)
@@ -337,15 +223,16 @@ class Plan:
         for engine in stage.engines:
             stage.load(engine, False)
         time.sleep(3)  # the aftermath of the last incident is over
-        before, pid = stage.scrape(), stage.process.pid
+        count, pid = lambda: stage.scrape().by("mps_control_commands_total", "result"), stage.process.pid
+        before = count()
         ticks, begin = stat(pid).ticks, time.monotonic()
         time.sleep(seconds)
         cpu = (stat(pid).ticks - ticks) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - begin)
-        after = stage.scrape()
+        commands = grown(before, count())
         for engine in stage.engines:
             stage.load(engine, True)
-        commands = grown(before.by("mps_control_commands_total", "result"), after.by("mps_control_commands_total", "result"))
-        found = {"seconds": seconds, "cpu_ratio": cpu, "resident_mib": resident(pid), "commands": commands, "failures": []}
+        found = {"seconds": seconds, "cpu_ratio": cpu, "resident_mib": resident(pid), "commands": commands}
+        found["failures"] = []
         if cpu >= 0.002:
             found["failures"].append(f"CPU {cpu:.2%} of a core, not under 0.2 %")
         if found["resident_mib"] >= 20:

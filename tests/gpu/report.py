@@ -7,6 +7,11 @@ import json
 import sys
 
 STEPS = ("decide", "kill", "gone", "memory", "active", "backoff", "start", "ready")
+SUMS = {
+    "decide and kill": ("decide", "kill"),
+    "evidence to all gone": ("decide", "kill", "gone"),
+    "start and ready": ("start", "ready"),
+}
 CASES = (
     "illegal address", "trap", "server killed", "control killed", "lingering clients", "control wedged", "large memory",
     "idle engine killed", "foreign process",
@@ -54,9 +59,8 @@ def measures(runs):
     for step in STEPS:
         if any(step in steps for steps in stepped):
             rows[step] = [steps.get(step, 0.0) for steps in stepped]
-    rows["decide and kill"] = [steps.get("decide", 0.0) + steps.get("kill", 0.0) for steps in stepped]
-    rows["evidence to all gone"] = [sum(steps.get(step, 0.0) for step in ("decide", "kill", "gone")) for steps in stepped]
-    rows["start and ready"] = [sum(steps.get(step, 0.0) for step in ("start", "ready")) for steps in stepped]
+    for name, parts in SUMS.items():
+        rows[name] = [sum(steps.get(step, 0.0) for step in parts) for steps in stepped]
     rows["decision to serving"] = [sum(run["recovery"].values()) for run in done if run.get("recovery")]
     return {name: values for name, values in rows.items() if values}
 

@@ -24,7 +24,8 @@ for program in nvcc nvidia-smi nvidia-cuda-mps-control python3; do
 done
 build="$(mktemp -d)"
 trap 'rm -rf "$build"' EXIT
-timeout 120 nvcc -O2 -std=c++17 -arch="${CUDA_ARCH:-sm_90}" -o "$build/engine" tests/gpu/engine.cu || fail "engine.cu does not compile"
+timeout 120 nvcc -O2 -std=c++17 -arch="${CUDA_ARCH:-sm_90}" -o "$build/engine" tests/gpu/engine.cu ||
+    fail "engine.cu does not compile"
 status=0
 python3 tests/gpu/drive.py --watchdog "$watchdog" --engine "$build/engine" --out "$out" "$@" || status=$?
 exit "$status"

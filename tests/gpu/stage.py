@@ -38,7 +38,7 @@ log_directory = "{root}/log"
 budget = 1000
 budget_window = "1h"
 stable_after = "1s"
-backoff = {{ first = "0s", next = "0s", factor = 1.0, most = "1s", jitter = 0.0 }}
+backoff = {{ first = "0s", next = "1ms", factor = 1.0, most = "1s", jitter = 0.0 }}
 engine_budget = 1000
 memory_timeout = "30s"
 wedge_grace = "5s"
