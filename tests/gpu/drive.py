@@ -13,6 +13,7 @@ from incident import GENERATION, LARGE, MEMORY_SLACK, ROUND, STATE, WEDGE, Case,
 from outside import alive, grown, kill, stat, there, wait_for
 from stage import RealStage, SimulatedStage
 
+
 class DeadlineReached(Exception):
     """The whole run's time is over."""
 
@@ -333,7 +334,7 @@ def keep_kernel_log(out):
 
 
 def write(plan, out):
-    """Everything found, as JSON, as tables, and as the last metrics page."""
+    """Everything found, as JSON and as tables."""
     with open(os.path.join(out, "results.json"), "w") as file:
         json.dump(plan.results, file, indent=1, sort_keys=True)
     with open(os.path.join(out, "tables.md"), "w") as file:
