@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Compiles the engine, runs the plan over a real GPU (or, --simulated, over a simulated one), ends everything.
+# From the repository root: OUT=/tmp/out bash tests/gpu/run.sh [--simulated] [--runs 10] [--deadline 540]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+export PATH="$PATH:/usr/local/cuda/bin:/usr/local/nvidia/bin" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TZ=UTC
+unset CUDA_MPS_PIPE_DIRECTORY CUDA_MPS_LOG_DIRECTORY CUDA_VISIBLE_DEVICES
+
+out="${OUT:-$(mktemp -d)}"
+mkdir -p "$out"
+watchdog="${MPSWARDEN:-target/release/mpswarden}"
+fail() { echo "run.sh: $*" >&2; exit 1; }
+[ -x "$watchdog" ] || fail "no $watchdog: cargo build --release, or say where it is by MPSWARDEN=..."
+
+case " $* " in
+*" --simulated "*)
+    [ -r "${MPSWARDEN_SIM_CONFIG:-}" ] || fail "MPSWARDEN_SIM_CONFIG must name a configuration over a simulated GPU"
+    exec python3 tests/gpu/drive.py --watchdog "$watchdog" --out "$out" "$@"
+    ;;
+esac
+
+for program in nvcc nvidia-smi nvidia-cuda-mps-control python3; do
+    command -v "$program" >/dev/null || fail "$program is not on PATH"
+done
+build="$(mktemp -d)"
+trap 'rm -rf "$build"' EXIT
+timeout 120 nvcc -O2 -std=c++17 -arch="${CUDA_ARCH:-sm_90}" -o "$build/engine" tests/gpu/engine.cu ||
+    fail "engine.cu does not compile"
+status=0
+python3 tests/gpu/drive.py --watchdog "$watchdog" --engine "$build/engine" --out "$out" "$@" || status=$?
+exit "$status"
