@@ -1,6 +1,54 @@
 //! The simulated GPU, NVML library, MPS control daemon and engines behind `demo` and the tests.
+//! All of them are real processes of the one binary, and behave as the recordings do.
 
-/// Plays a simulated program, if the arguments ask for one.
-pub fn dispatch(_argv: &[std::ffi::OsString]) -> Option<std::process::ExitCode> {
-    None
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+mod agenda;
+mod args;
+mod chance;
+mod client;
+mod control;
+mod cuda;
+mod engine;
+mod gpu;
+mod inject;
+mod stage;
+mod story;
+mod wire;
+
+pub use args::Args;
+pub use inject::Injection;
+pub use stage::{Stage, StageOptions};
+
+/// Runs a simulated process, if the arguments ask for one: by the name that it was called by
+/// (`nvidia-cuda-mps-control`), or by the hidden subcommand `sim`. `None`: they don't.
+pub fn dispatch(argv: &[OsString]) -> Option<ExitCode> {
+    let text: Vec<String> = argv.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let (called, rest) = text.split_first()?;
+    match Path::new(called).file_name()?.to_str()? {
+        control::CONTROL_NAME => return Some(control::main(called, rest)),
+        control::SERVER_NAME => return Some(control::server::main(&Args::parse(rest))),
+        _ => {}
+    }
+    let (verb, rest) = rest.split_first()?;
+    (verb == "sim").then(|| role(rest))
+}
+
+fn role(rest: &[String]) -> ExitCode {
+    let Some((role, rest)) = rest.split_first() else { return usage("no role given") };
+    let args = Args::parse(rest);
+    match role.as_str() {
+        "gpu" => gpu::main(&args),
+        "engine" => engine::main(&args),
+        "engine-core" => engine::core::main(&args),
+        "client" | "foreign" => story::main(&args),
+        other => usage(&format!("unknown role {other}")),
+    }
+}
+
+fn usage(why: &str) -> ExitCode {
+    eprintln!("sim: {why}; roles: gpu, engine, engine-core, client, foreign");
+    ExitCode::from(64)
 }

@@ -1,0 +1,125 @@
+//! A CUDA context as its process sees it: a client of the MPS server where a control daemon is there,
+//! and silently outside MPS where none is.
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use nix::libc;
+
+use super::args;
+use super::cuda::CudaError;
+use super::wire::Link;
+
+/// From the first context to the second, and from the second to the first call's return.
+const SECOND_CONTEXT: Duration = Duration::from_millis(35);
+const CONTEXT_READY: Duration = Duration::from_millis(80);
+
+/// One process's context.
+#[derive(Debug)]
+pub struct Context {
+    gpu: Link,
+    /// Bytes that it may allocate (CUDA_MPS_PINNED_DEVICE_MEM_LIMIT); `None`: no limit.
+    limit: Option<u64>,
+    allocated: u64,
+}
+
+impl Context {
+    /// Makes a context, as the first CUDA call of a process does. `name` is what others see it by.
+    pub fn create(gpu: &Path, name: &str) -> Result<Context, CudaError> {
+        let mut link = Link::connect(gpu).map_err(|_| CudaError::NO_DEVICE)?;
+        check_visible(&mut link)?;
+        let mut link = Link::connect(gpu).map_err(|_| CudaError::NO_DEVICE)?;
+        let_the_driver_hold_us();
+        link.ask(&format!("client {name}")).map_err(|_| CudaError::NO_DEVICE)?;
+        let mut context = Context { gpu: link, limit: None, allocated: 0 };
+        let control = pipe_directory().join("control");
+        if Link::connect(&control).is_err() {
+            context.call("outside")?;
+            return Ok(context);
+        }
+        join(&control, 0)?;
+        thread::sleep(SECOND_CONTEXT);
+        join(&control, 1)?;
+        thread::sleep(CONTEXT_READY);
+        context.limit = memory_limit();
+        Ok(context)
+    }
+
+    /// Device memory, in bytes.
+    pub fn allocate(&mut self, bytes: u64) -> Result<(), CudaError> {
+        if self.limit.is_some_and(|limit| self.allocated.saturating_add(bytes) > limit) {
+            return Err(CudaError::OUT_OF_MEMORY);
+        }
+        self.call(&format!("alloc {bytes}"))?;
+        self.allocated += bytes;
+        Ok(())
+    }
+
+    /// Runs a kernel of this length and waits for it.
+    pub fn launch(&mut self, length: Duration) -> Result<(), CudaError> {
+        self.call(&format!("launch {}", length.as_micros()))
+    }
+
+    /// Runs a kernel that never ends; comes back only with an error.
+    pub fn hang(&mut self) -> Result<(), CudaError> {
+        self.call("hang")
+    }
+
+    /// Runs a kernel that faults: `illegal-address` or `trap`.
+    pub fn fault(&mut self, kind: &str) -> Result<(), CudaError> {
+        self.call(&format!("fault {kind}"))
+    }
+
+    fn call(&mut self, line: &str) -> Result<(), CudaError> {
+        let answer = self.gpu.ask(line).map_err(|_| CudaError::UNKNOWN)?;
+        match answer.strip_prefix("error ") {
+            Some(code) => Err(CudaError(code.parse().unwrap_or(CudaError::UNKNOWN.0))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where the control daemon is looked for.
+pub fn pipe_directory() -> PathBuf {
+    PathBuf::from(env::var_os("CUDA_MPS_PIPE_DIRECTORY").unwrap_or("/tmp/nvidia-mps".into()))
+}
+
+/// Asks the control daemon for a context of its server; waits while the server starts. The first
+/// request opens a connection of its own beforehand, with nothing to say.
+fn join(control: &Path, context: u8) -> Result<(), CudaError> {
+    let answer = ask_control(control, context).map_err(|_| CudaError::MPS_RPC_FAILURE)?;
+    match answer.strip_prefix("error ") {
+        Some(code) => Err(CudaError(code.parse().unwrap_or(CudaError::UNKNOWN.0))),
+        None => Ok(()),
+    }
+}
+
+fn ask_control(control: &Path, context: u8) -> io::Result<String> {
+    Link::connect(control)?.ask(&format!("client {context}"))
+}
+
+/// CUDA_VISIBLE_DEVICES: unset, an index, or UUIDs of which one must be ours.
+fn check_visible(gpu: &mut Link) -> Result<(), CudaError> {
+    let Ok(visible) = env::var("CUDA_VISIBLE_DEVICES") else { return Ok(()) };
+    gpu.ask("reader").map_err(|_| CudaError::NO_DEVICE)?;
+    let uuid = gpu.ask("uuid").map_err(|_| CudaError::NO_DEVICE)?;
+    let ours = |device: &str| device == "0" || (device.starts_with("GPU-") && uuid.starts_with(device));
+    if visible.split(',').any(|device| ours(device.trim())) { Ok(()) } else { Err(CudaError::NO_DEVICE) }
+}
+
+/// `0=40960M`, as the documentation has it: device ordinals with their limits.
+fn memory_limit() -> Option<u64> {
+    let limits = env::var("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT").ok()?;
+    limits.split(',').find_map(|limit| args::size(limit.trim().strip_prefix("0=")?))
+}
+
+/// The simulated driver may trace this process, so that its teardown takes as long as a real one.
+fn let_the_driver_hold_us() {
+    // SAFETY: PR_SET_PTRACER takes a number and touches no memory of ours; a refusal is harmless.
+    unsafe {
+        libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0);
+    }
+}

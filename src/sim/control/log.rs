@@ -1,0 +1,23 @@
+//! Lines of the control daemon and the server as they write them: stamp, role, pid, text. One write a
+//! line, so that two processes can share an append-only file. The stamps are UTC.
+
+use std::io::Write;
+
+/// Who writes.
+#[derive(Clone, Copy, Debug)]
+pub enum Role {
+    /// The control daemon.
+    Control,
+    /// A server that is starting.
+    Other,
+    /// A server.
+    Server,
+}
+
+/// Writes one line; one that nobody takes is lost, and the daemon lives on.
+pub fn write(role: Role, pid: u32, text: &str) {
+    let stamp =
+        jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string();
+    let line = format!("[{stamp} {role:?} {pid:>5}] {text}\n");
+    let _ = std::io::stdout().write_all(line.as_bytes());
+}

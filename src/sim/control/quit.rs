@@ -1,0 +1,80 @@
+//! `quit [-t SECONDS]`: the server is asked to end, again and again with growing waits while it has
+//! clients, and ended by force once the time is over. Without a time it is asked for ever.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::daemon::{Daemon, TryAgain};
+
+/// From the daemon's last line to its end.
+const FAREWELL: Duration = Duration::from_millis(255);
+
+/// A quit on its way.
+pub struct Quit {
+    deadline: Option<Instant>,
+    wait: Duration,
+    tries: u32,
+}
+
+impl Daemon {
+    /// The command; answered by the daemon's end.
+    pub(super) fn begin_quit(&mut self, seconds: Option<u64>) {
+        let deadline = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        if let Some(seconds) = seconds {
+            self.log(&format!("quit command issued with timeout of {seconds}"));
+        }
+        self.quit = Some(Quit { deadline, wait: Duration::from_millis(200), tries: 0 });
+        self.try_shutting_down();
+    }
+
+    /// One try.
+    pub(super) fn try_shutting_down(&mut self) {
+        let Some(server) = self.server.as_ref() else { return self.exit() };
+        let (pid, link) = (server.pid, server.link);
+        let Some(quit) = self.quit.as_mut() else { return };
+        quit.tries += 1;
+        let last = quit.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let backoff = if quit.tries == 1 || last { "disabled" } else { "enabled" };
+        self.log(&format!("Try shutting down server {pid}, backoff is {backoff}"));
+        match link {
+            Some(link) => self.links.say(link, "shutdown"),
+            None => self.force(pid),
+        }
+    }
+
+    /// The server has clients and stays.
+    pub(super) fn server_is_busy(&mut self, count: &str) {
+        let Some(pid) = self.server.as_ref().map(|server| server.pid) else { return };
+        self.log(&format!("Server {pid} has {count} active worker threads. Server will not shutdown."));
+        let Some(quit) = self.quit.as_mut() else { return };
+        if quit.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return self.force(pid);
+        }
+        let wait = quit.wait;
+        quit.wait *= 2;
+        let again = quit.deadline.map_or(Instant::now() + wait, |deadline| deadline.min(Instant::now() + wait));
+        self.log(&format!("Control will try shutting down server {pid} again in at most {}ms", wait.as_millis()));
+        self.agenda.at(again, TryAgain);
+    }
+
+    fn force(&mut self, pid: u32) {
+        self.log(&format!("Force shutting down server {pid}"));
+        let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+    }
+
+    /// The daemon's end.
+    pub(super) fn exit(&mut self) {
+        self.log("Exit with status 0");
+        if let Some(link) = self.serving.take() {
+            self.links.close(link);
+        }
+        thread::sleep(FAREWELL);
+        for name in ["control", "nvidia-cuda-mps-control.pid"] {
+            let _ = std::fs::remove_file(crate::sim::client::pipe_directory().join(name));
+        }
+        std::process::exit(0);
+    }
+}

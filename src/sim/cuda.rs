@@ -1,0 +1,50 @@
+//! CUDA's errors, with the names and texts that the runtime has for them. Decides nothing.
+
+/// A CUDA error by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CudaError(pub u32);
+
+impl CudaError {
+    /// `cudaErrorMemoryAllocation`: the caller's alone.
+    pub const OUT_OF_MEMORY: CudaError = CudaError(2);
+    /// `cudaErrorNoDevice`: CUDA_VISIBLE_DEVICES names no GPU that is there.
+    pub const NO_DEVICE: CudaError = CudaError(100);
+    /// `cudaErrorIllegalAddress`.
+    pub const ILLEGAL_ADDRESS: CudaError = CudaError(700);
+    /// `cudaErrorLaunchFailure`: a trap.
+    pub const LAUNCH_FAILURE: CudaError = CudaError(719);
+    /// `cudaErrorMpsRpcFailure`: the server is gone.
+    pub const MPS_RPC_FAILURE: CudaError = CudaError(806);
+    /// `cudaErrorMpsServerNotReady`: the server handles a fault.
+    pub const MPS_SERVER_NOT_READY: CudaError = CudaError(807);
+    /// `cudaErrorMpsClientTerminated`.
+    pub const MPS_CLIENT_TERMINATED: CudaError = CudaError(810);
+    /// `cudaErrorUnknown`: the GPU is gone.
+    pub const UNKNOWN: CudaError = CudaError(999);
+
+    /// As `cudaGetErrorName` says.
+    pub fn name(self) -> &'static str {
+        self.words().0
+    }
+
+    /// As `cudaGetErrorString` says.
+    pub fn text(self) -> &'static str {
+        self.words().1
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        match self.0 {
+            2 => ("cudaErrorMemoryAllocation", "out of memory"),
+            100 => ("cudaErrorNoDevice", "no CUDA-capable device is detected"),
+            700 => ("cudaErrorIllegalAddress", "an illegal memory access was encountered"),
+            719 => ("cudaErrorLaunchFailure", "unspecified launch failure"),
+            806 => (
+                "cudaErrorMpsRpcFailure",
+                "the remote procedural call between the MPS server and the MPS client failed",
+            ),
+            807 => ("cudaErrorMpsServerNotReady", "MPS server is not ready to accept new MPS client requests"),
+            810 => ("cudaErrorMpsClientTerminated", "the MPS client has been terminated by the server"),
+            _ => ("cudaErrorUnknown", "unknown error"),
+        }
+    }
+}

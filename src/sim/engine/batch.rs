@@ -1,0 +1,231 @@
+//! Continuous batching: while requests run, one kernel a step gives each of them a token. One thread
+//! speaks to the engine's core, and carries out the stage's orders between steps.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+use crate::sim::Args;
+
+/// Requests that run at once; the others wait.
+const PLACES: usize = 64;
+/// Between the core's end and the engine's.
+const LAST_WORDS: Duration = Duration::from_millis(150);
+
+/// A request in the batch.
+struct Request {
+    tokens_left: u32,
+    to: Sender<()>,
+}
+
+/// An order for the core; whoever gave it may wait for its end.
+struct Order {
+    line: String,
+    done: Sender<()>,
+}
+
+/// What requests, orders and the core did so far.
+#[derive(Default)]
+pub struct State {
+    requests: Vec<Request>,
+    orders: Vec<Order>,
+    /// The core is dead, or stays with a sticky error: no request can be served.
+    pub dead: bool,
+    pub prompt_tokens: u64,
+    pub generation_tokens: u64,
+}
+
+impl State {
+    /// Requests in the batch, and those that wait for a place.
+    pub fn running_and_waiting(&self) -> (usize, usize) {
+        let running = self.requests.len().min(PLACES);
+        (running, self.requests.len() - running)
+    }
+}
+
+/// The engine's requests and its core.
+pub struct Batch {
+    /// The engine's name.
+    pub name: String,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    news: Condvar,
+    core: AtomicU32,
+}
+
+/// A core that runs.
+struct Core {
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Batch {
+    /// Starts the core and waits until the model is loaded.
+    pub fn start(args: &Args) -> io::Result<Batch> {
+        let shared = Arc::new(Shared { state: Mutex::default(), news: Condvar::new(), core: AtomicU32::new(0) });
+        let core = shared.start_core(args, false)?;
+        let name = args.text("name").unwrap_or("engine").to_owned();
+        let (worker, args) = (shared.clone(), args.clone());
+        thread::spawn(move || worker.work(core, &args));
+        Ok(Batch { name, shared })
+    }
+
+    /// The pid of the process that is the GPU's client.
+    pub fn core(&self) -> u32 {
+        self.shared.core.load(Ordering::Relaxed)
+    }
+
+    /// A look at the state.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+
+    /// Adds a request; each token is one message, and the end of the channel is the end of it.
+    pub fn request(&self, prompt_tokens: u64, tokens: u32) -> Receiver<()> {
+        let (to, received) = channel();
+        let mut state = self.shared.state();
+        if !state.dead {
+            state.prompt_tokens += prompt_tokens;
+            state.requests.push(Request { tokens_left: tokens, to });
+        }
+        self.shared.news.notify_all();
+        received
+    }
+
+    /// Gives the core an order; the channel ends when it has been carried out.
+    pub fn order(&self, line: &str) -> Receiver<()> {
+        let (done, carried_out) = channel();
+        self.shared.state().orders.push(Order { line: line.to_owned(), done });
+        self.shared.news.notify_all();
+        carried_out
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn start_core(self: &Arc<Self>, args: &Args, outside: bool) -> io::Result<Core> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["sim", "engine-core"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        for option in ["gpu", "name", "memory", "startup"] {
+            command.args(args.text(option).map(|value| [format!("--{option}"), value.to_owned()]).iter().flatten());
+        }
+        if outside {
+            command.env("CUDA_MPS_PIPE_DIRECTORY", "/nonexistent");
+        }
+        let mut child = command.spawn()?;
+        self.core.store(child.id(), Ordering::Relaxed);
+        let missing = || io::Error::other("the core has no pipe");
+        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdout = BufReader::new(child.stdout.take().ok_or_else(missing)?);
+        let mut core = Core { stdin, stdout };
+        let waiter = self.clone();
+        thread::spawn(move || waiter.outlive(child));
+        core.answer()?;
+        Ok(core)
+    }
+
+    /// The engine ends shortly after its core, unless another has taken its place.
+    fn outlive(&self, mut child: Child) {
+        let status = child.wait();
+        if self.core.load(Ordering::Relaxed) != child.id() {
+            return;
+        }
+        self.fail_all();
+        eprintln!("ERROR: EngineCore died: {}", describe(&status));
+        thread::sleep(LAST_WORDS);
+        std::process::exit(1);
+    }
+
+    fn fail_all(&self) {
+        let mut state = self.state();
+        state.dead = true;
+        state.requests.clear();
+        state.orders.clear();
+    }
+
+    fn work(self: Arc<Self>, mut core: Core, args: &Args) {
+        let step = Duration::from_secs(1) / args.number("tokens-per-second", 100).max(1);
+        let step = format!("launch {}", step.as_micros());
+        loop {
+            match self.next_order() {
+                Some(order) if order.line == "outside" => match self.move_outside(args) {
+                    Ok(other) => core = other,
+                    Err(_) => return,
+                },
+                Some(order) => {
+                    if self.tell(&mut core, &order.line).is_err() {
+                        return;
+                    }
+                    drop(order.done);
+                }
+                None => match self.tell(&mut core, &step) {
+                    Ok(true) => self.hand_out_tokens(),
+                    Ok(false) => {}
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+
+    /// Waits for something to do: an order, or (`None`) requests to serve.
+    fn next_order(&self) -> Option<Order> {
+        let idle = |state: &mut State| state.orders.is_empty() && state.requests.is_empty();
+        let mut state = self.news.wait_while(self.state(), idle).unwrap_or_else(|poisoned| poisoned.into_inner());
+        if state.orders.is_empty() { None } else { Some(state.orders.remove(0)) }
+    }
+
+    /// Whether the core did it; one that stays after an error serves no request any more.
+    fn tell(&self, core: &mut Core, line: &str) -> io::Result<bool> {
+        writeln!(core.stdin, "{line}")?;
+        let done = core.answer()? == "done";
+        if !done {
+            self.fail_all();
+        }
+        Ok(done)
+    }
+
+    fn hand_out_tokens(&self) {
+        let mut state = self.state();
+        let running = state.running_and_waiting().0;
+        for request in state.requests.iter_mut().take(running) {
+            request.tokens_left = request.tokens_left.saturating_sub(1);
+            if request.to.send(()).is_err() {
+                request.tokens_left = 0;
+            }
+        }
+        state.generation_tokens += running as u64;
+        state.requests.retain(|request| request.tokens_left > 0);
+    }
+
+    /// Another core takes the place of this one, where no control daemon is: it runs outside MPS.
+    fn move_outside(self: &Arc<Self>, args: &Args) -> io::Result<Core> {
+        let old = self.core.swap(0, Ordering::Relaxed);
+        let old = nix::unistd::Pid::from_raw(old.cast_signed());
+        nix::sys::signal::kill(old, nix::sys::signal::Signal::SIGKILL)?;
+        self.start_core(args, true)
+    }
+}
+
+impl Core {
+    fn answer(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        match self.stdout.read_line(&mut line)? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the engine's core died")),
+            _ => Ok(line.trim_end().to_owned()),
+        }
+    }
+}
+
+fn describe(status: &io::Result<ExitStatus>) -> String {
+    status.as_ref().map_or_else(ToString::to_string, ToString::to_string)
+}

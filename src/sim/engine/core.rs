@@ -1,0 +1,120 @@
+//! The engine's GPU process, a child of the engine as in vLLM: holds the model's memory, runs the kernels
+//! that it is told on stdin, and dies of a CUDA error as a PyTorch program does.
+
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use crate::sim::Args;
+use crate::sim::client::Context;
+use crate::sim::cuda::CudaError;
+use crate::sim::wire::Link;
+
+/// The model is loaded in so many pieces.
+const PIECES: u32 = 10;
+
+/// What an error does to this process.
+#[derive(Default)]
+struct Manners {
+    /// It catches the error and lives on.
+    stays: bool,
+    /// It lives on without its engine.
+    orphan: bool,
+}
+
+/// `sim engine-core --gpu PATH --name N --memory SIZE --startup TIME`. Status 1 on a CUDA error.
+pub fn main(args: &Args) -> ExitCode {
+    let name = args.text("name").unwrap_or("engine");
+    let gpu = args.path("gpu", "gpu.socket");
+    let watched = gpu.clone();
+    thread::spawn(move || end_with_the_gpu(&watched));
+    let loaded = Context::create(&gpu, name).and_then(|mut context| {
+        load(&mut context, args.size("memory", 1 << 30), args.time("startup", Duration::ZERO))?;
+        Ok(context)
+    });
+    match loaded {
+        Ok(context) => {
+            answer("ready");
+            serve(context)
+        }
+        Err(error) => die_of(error),
+    }
+}
+
+/// Nothing of a stage outlives its GPU, not even an idle engine that would not notice.
+fn end_with_the_gpu(gpu: &Path) {
+    let gone = Link::connect(gpu).and_then(|mut link| link.ask("reader").and_then(|_| link.receive()));
+    if gone.is_err() {
+        std::process::exit(1);
+    }
+}
+
+fn load(context: &mut Context, bytes: u64, time: Duration) -> Result<(), CudaError> {
+    for _ in 0..PIECES {
+        context.allocate(bytes / u64::from(PIECES))?;
+        thread::sleep(time / PIECES);
+    }
+    Ok(())
+}
+
+fn answer(line: &str) {
+    let mut out = io::stdout();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+fn serve(mut context: Context) -> ExitCode {
+    let mut manners = Manners::default();
+    for order in io::stdin().lock().lines().map_while(Result::ok) {
+        match carry_out(&mut context, &mut manners, &order) {
+            Ok(()) => answer("done"),
+            Err(error) if manners.stays => {
+                complain(error);
+                answer(&format!("error {}", error.0));
+            }
+            Err(error) => return die_of(error),
+        }
+    }
+    if !manners.orphan {
+        return ExitCode::SUCCESS;
+    }
+    loop {
+        thread::park();
+    }
+}
+
+fn carry_out(context: &mut Context, manners: &mut Manners, order: &str) -> Result<(), CudaError> {
+    match *order.split_whitespace().collect::<Vec<_>>() {
+        ["launch", micros] => context.launch(Duration::from_micros(micros.parse().unwrap_or(0))),
+        ["alloc", bytes] => context.allocate(bytes.parse().unwrap_or(0)),
+        ["fault", kind] => context.fault(kind),
+        ["hang"] => context.hang(),
+        ["exhaust"] => loop {
+            context.allocate(1 << 30)?;
+        },
+        ["stay"] => {
+            manners.stays = true;
+            Ok(())
+        }
+        ["orphan"] => {
+            manners.orphan = true;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// As PyTorch words it.
+fn complain(error: CudaError) {
+    if error == CudaError::OUT_OF_MEMORY {
+        eprintln!("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1024.00 MiB.");
+    } else {
+        eprintln!("torch.AcceleratorError: CUDA error: {}", error.text());
+    }
+}
+
+fn die_of(error: CudaError) -> ExitCode {
+    complain(error);
+    ExitCode::FAILURE
+}

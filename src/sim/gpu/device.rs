@@ -1,0 +1,300 @@
+//! The GPU's state, who speaks to it, and what each of them may say. What faults and ends lead to is
+//! in `faults` and `ends`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use super::kernel_log::KernelLog;
+use super::kernels::{Busy, Kernel};
+use super::{Due, Message, SERVER_MEMORY, faults::Fault, reaper};
+use crate::sim::agenda::Agenda;
+use crate::sim::args::Args;
+use crate::sim::chance::Chance;
+use crate::sim::cuda::CudaError;
+use crate::sim::wire::{Links, Peer};
+
+/// One simulated GPU.
+pub struct Gpu {
+    pub uuid: String,
+    pub chance: Chance,
+    pub agenda: Agenda<Due>,
+    pub links: Links,
+    pub log: KernelLog,
+    pub processes: BTreeMap<u32, Process>,
+    pub servers: BTreeMap<u32, Server>,
+    pub busy: Busy,
+    /// Connections that wait for Xids.
+    pub watchers: Vec<u64>,
+    /// Off the bus.
+    pub lost: bool,
+    /// Memory of servers that are dead and not yet torn down.
+    pub memory_of_the_dead: u64,
+    roles: BTreeMap<u64, Role>,
+    to: Sender<Message>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy)]
+enum Role {
+    Server(u32),
+    Client(u32),
+    Reader,
+}
+
+/// A process that uses the GPU, or is about to.
+pub struct Process {
+    pub name: String,
+    pub link: u64,
+    /// The server whose client it is; none: outside MPS, or not yet decided.
+    pub server: Option<u32>,
+    /// It has a context that NVML shows.
+    pub context: bool,
+    pub memory: u64,
+    pub kernel: Option<Kernel>,
+    /// Sticky: the answer to all further calls.
+    pub error: Option<CudaError>,
+    /// It waits for an answer.
+    pub waiting: bool,
+    pub ended: bool,
+    /// Its context was ended by `terminate_client`.
+    pub terminated: bool,
+    /// Keeps the process from being reaped until it is dropped.
+    pub hold: Option<Sender<()>>,
+}
+
+/// A server and what it holds.
+pub struct Server {
+    pub link: u64,
+    pub memory: u64,
+    pub fault: Option<Fault>,
+}
+
+impl Gpu {
+    /// A GPU in good health that nobody uses.
+    pub fn new(args: &Args, to: Sender<Message>) -> io::Result<Gpu> {
+        Ok(Gpu {
+            uuid: args.text("uuid").unwrap_or("GPU-0").to_owned(),
+            chance: Chance::new(args.number("seed", 1)),
+            agenda: Agenda::default(),
+            links: Links::default(),
+            log: KernelLog::open(&args.path("kernel-log", "kmsg"))?,
+            processes: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            busy: Busy::default(),
+            watchers: Vec::new(),
+            lost: false,
+            memory_of_the_dead: 0,
+            roles: BTreeMap::new(),
+            to,
+        })
+    }
+
+    /// Bytes in use.
+    pub fn memory_used(&self) -> u64 {
+        let servers: u64 = self.servers.values().map(|server| server.memory).sum();
+        let processes: u64 = self.processes.values().map(|process| process.memory).sum();
+        servers + processes + self.memory_of_the_dead
+    }
+
+    /// The living clients of a server that have a context, in no order that means anything.
+    pub fn living_clients(&self, server: u32) -> Vec<u32> {
+        let lives = |process: &Process| process.server == Some(server) && process.context && !process.ended;
+        self.processes.iter().filter(|(_, process)| lives(process)).map(|(pid, _)| *pid).collect()
+    }
+
+    /// One line from a connection.
+    pub fn hear(&mut self, link: u64, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match self.roles.get(&link).copied() {
+            None => self.greet(link, &words),
+            Some(Role::Server(pid)) => self.hear_server(pid, &words),
+            Some(Role::Client(pid)) => self.hear_client(pid, &words),
+            Some(Role::Reader) => self.answer(link, &words),
+        }
+    }
+
+    fn greet(&mut self, link: u64, words: &[&str]) {
+        let Some(Peer { pid, .. }) = self.links.peer(link) else { return };
+        let role = match words {
+            ["server"] => {
+                self.servers.insert(pid, Server { link, memory: 0, fault: None });
+                Role::Server(pid)
+            }
+            ["client", name] => {
+                self.greet_client(link, pid, name);
+                Role::Client(pid)
+            }
+            _ => Role::Reader,
+        };
+        self.roles.insert(link, role);
+        self.links.say(link, "ok");
+    }
+
+    fn greet_client(&mut self, link: u64, pid: u32, name: &str) {
+        let process = Process {
+            name: name.to_owned(),
+            link,
+            server: None,
+            context: false,
+            memory: 0,
+            kernel: None,
+            error: None,
+            waiting: false,
+            ended: false,
+            terminated: false,
+            hold: None,
+        };
+        self.processes.insert(pid, process);
+        reaper::hold_at_exit(pid, self.to.clone());
+    }
+
+    fn hear_server(&mut self, server: u32, words: &[&str]) {
+        match *words {
+            ["context"] => {
+                if let Some(server) = self.servers.get_mut(&server) {
+                    server.memory = SERVER_MEMORY;
+                }
+            }
+            ["accept", pid, context] => self.accept(server, pid.parse().unwrap_or(0), context == "1"),
+            ["terminate", pid] => self.terminate(server, pid.parse().unwrap_or(0)),
+            _ => {}
+        }
+    }
+
+    /// A server takes a client; one that died meanwhile leaves at once.
+    fn accept(&mut self, server: u32, pid: u32, context: bool) {
+        match self.processes.get_mut(&pid).filter(|process| !process.ended) {
+            Some(process) => {
+                process.server = Some(server);
+                process.context |= context;
+            }
+            None => self.agenda.after(Duration::ZERO, Due::ContextZeroExit { server, pid }),
+        }
+    }
+
+    fn terminate(&mut self, server: u32, pid: u32) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.terminated = true;
+        }
+        let wait = self.chance.millis(5, 7);
+        self.agenda.after(wait, Due::Terminated { server, pid });
+    }
+
+    fn hear_client(&mut self, pid: u32, words: &[&str]) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        process.waiting = true;
+        if let Some(CudaError(code)) = process.error {
+            return self.reply(pid, &format!("error {code}"));
+        }
+        match *words {
+            ["outside"] => {
+                process.context = true;
+                self.reply(pid, "ok");
+            }
+            ["alloc", bytes] => self.allocate(pid, bytes.parse().unwrap_or(u64::MAX)),
+            ["launch", micros] => self.launch(pid, micros.parse().ok().map(Duration::from_micros)),
+            ["hang"] => self.launch(pid, None),
+            ["fault", kind] => self.begin_fault(pid, kind == "trap"),
+            _ => self.give_error(pid, CudaError::UNKNOWN),
+        }
+    }
+
+    fn allocate(&mut self, pid: u32, bytes: u64) {
+        let free = super::MEMORY_TOTAL.saturating_sub(self.memory_used());
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        if bytes > free {
+            let CudaError(code) = CudaError::OUT_OF_MEMORY;
+            return self.reply(pid, &format!("error {code}"));
+        }
+        process.memory += bytes;
+        self.reply(pid, "ok");
+    }
+
+    fn launch(&mut self, pid: u32, length: Option<Duration>) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let kernel = self.busy.start(length);
+        if let Some(length) = length {
+            self.agenda.after(length, Due::KernelDone { pid, serial: kernel.serial });
+        }
+        process.kernel = Some(kernel);
+    }
+
+    /// Answers a client that waits.
+    pub fn reply(&mut self, pid: u32, answer: &str) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        if std::mem::take(&mut process.waiting) {
+            self.links.say(process.link, answer);
+        }
+    }
+
+    /// A connection is gone: for a server and a client that is their death.
+    pub fn hung_up(&mut self, link: u64) {
+        match self.roles.remove(&link) {
+            Some(Role::Server(pid)) => self.server_ended(pid),
+            Some(Role::Client(pid)) if self.processes.get(&pid).is_some_and(|process| process.link == link) => {
+                self.client_ended(pid);
+            }
+            _ => self.watchers.retain(|watcher| *watcher != link),
+        }
+        self.links.close(link);
+    }
+
+    /// Does what was planned for now.
+    pub fn carry_out(&mut self, due: Due) {
+        match due {
+            Due::KernelDone { pid, serial } => self.kernel_done(pid, serial),
+            Due::FaultLine { domain, kind, culprit } => self.fault_line(domain, kind, culprit),
+            Due::XidEvent(xid) => self.tell_watchers(xid),
+            Due::Error { pid, error } => self.give_error(pid, error),
+            Due::ResetOver { server } => self.reset_over(server),
+            Due::Drained { pid } => self.drained(pid),
+            Due::Terminated { server, pid } => self.terminated(server, pid),
+            Due::ContextZeroExit { server, pid } => self.tell_server(server, &format!("exit {pid} 0")),
+            Due::Gone { pid } => self.gone(pid),
+            Due::Active { server } => self.active(server),
+            Due::ServerMemoryBack => self.memory_of_the_dead -= SERVER_MEMORY,
+        }
+    }
+
+    fn kernel_done(&mut self, pid: u32, serial: u64) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let stalled = process.server.and_then(|server| self.servers.get(&server)).is_some_and(|s| s.fault.is_some());
+        if stalled || process.kernel.as_ref().is_none_or(|kernel| kernel.serial != serial) {
+            return;
+        }
+        process.kernel = None;
+        self.busy.end(serial, Instant::now());
+        self.reply(pid, "done");
+    }
+
+    fn terminated(&mut self, server: u32, pid: u32) {
+        self.stop_kernel(pid);
+        self.give_error(pid, CudaError::MPS_CLIENT_TERMINATED);
+        self.tell_server(server, &format!("terminated {pid}"));
+    }
+
+    /// Ends what a process runs, done or not.
+    pub fn stop_kernel(&mut self, pid: u32) {
+        if let Some(kernel) = self.processes.get_mut(&pid).and_then(|process| process.kernel.take()) {
+            self.busy.end(kernel.serial, Instant::now());
+        }
+    }
+
+    /// An error that all further calls of this client will get too.
+    pub fn give_error(&mut self, pid: u32, error: CudaError) {
+        self.stop_kernel(pid);
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.error.get_or_insert(error);
+            self.reply(pid, &format!("error {}", error.0));
+        }
+    }
+
+    /// Tells a server; one that is gone hears nothing.
+    pub fn tell_server(&self, server: u32, line: &str) {
+        if let Some(server) = self.servers.get(&server) {
+            self.links.say(server.link, line);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The ends of clients and servers: the driver's teardown, how long it keeps a process and its memory,
+//! and what a client killed with a long kernel does to its neighbours.
+
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use super::device::Gpu;
+use super::{Domain, Due, Kind};
+use crate::sim::cuda::CudaError;
+
+/// From a context's end to its process's, the last of it.
+const LAST_STEP: Duration = Duration::from_millis(28);
+
+impl Gpu {
+    /// A process began to exit; it stays until `hold` is dropped.
+    pub fn exiting(&mut self, pid: u32, hold: Sender<()>) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.hold = Some(hold);
+            self.client_ended(pid);
+        }
+    }
+
+    /// A client died or hung up, whichever is heard first.
+    pub fn client_ended(&mut self, pid: u32) {
+        let orphans = self.would_orphan(pid);
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        if std::mem::replace(&mut process.ended, true) {
+            return;
+        }
+        let server = process.server.filter(|server| self.servers.contains_key(server));
+        let Some(server) = server else { return self.tear_down(pid) };
+        if self.in_reset(server, pid) {
+            return;
+        }
+        let terminated = self.processes.get(&pid).is_some_and(|process| process.terminated);
+        if !terminated {
+            self.tell_server(server, &format!("exit {pid} 1"));
+        }
+        if orphans && !self.faulted(server) {
+            let wait = self.chance.millis(132, 158);
+            return self.agenda.after(wait, Due::Drained { pid });
+        }
+        self.stop_kernel(pid);
+        self.tear_down(pid);
+    }
+
+    fn faulted(&self, server: u32) -> bool {
+        self.servers.get(&server).is_some_and(|server| server.fault.is_some())
+    }
+
+    /// Contexts that end during the reset wait for it, unless nobody is left to wait with.
+    fn in_reset(&mut self, server: u32, pid: u32) -> bool {
+        let nobody_left = self.living_clients(server).is_empty();
+        let Some(fault) = self.servers.get_mut(&server).and_then(|server| server.fault.as_mut()) else { return false };
+        if !fault.in_reset {
+            return false;
+        }
+        fault.ended_in_reset.push(pid);
+        if nobody_left {
+            self.agenda.after(Duration::ZERO, Due::ResetOver { server });
+        }
+        true
+    }
+
+    /// The kernel of a killed client did not end in time: its neighbours die with it, and its own teardown,
+    /// begun at the kill, comes to its end.
+    pub fn drained(&mut self, pid: u32) {
+        self.stop_kernel(pid);
+        if let Some(server) = self.processes.get(&pid).and_then(|process| process.server) {
+            self.fault_line(Domain::Server(server), Kind::Orphaned, pid);
+        }
+        let Some(server) = self.processes.get(&pid).and_then(|process| process.server) else { return self.gone(pid) };
+        self.agenda.after(Duration::from_millis(30), Due::ContextZeroExit { server, pid });
+        self.agenda.after(Duration::from_millis(56), Due::Gone { pid });
+    }
+
+    /// Plans when the last context and the process itself will be gone.
+    pub fn tear_down(&mut self, pid: u32) {
+        let Some(process) = self.processes.get(&pid) else { return };
+        let (server, memory) = (process.server, Duration::from_millis(process.memory >> 30));
+        let now = Instant::now();
+        let gone = match server.and_then(|server| self.servers.get(&server)).map(|server| server.fault.as_ref()) {
+            Some(Some(fault)) => {
+                let (line_at, before) = (fault.line_at, fault.torn_down_at);
+                self.gone_in_fault(now, line_at, before) + memory
+            }
+            Some(None) => now + self.chance.millis(43, 48) + memory,
+            None => now + self.chance.millis(85, 95) + memory,
+        };
+        if let Some(server) = server {
+            if let Some(fault) = self.servers.get_mut(&server).and_then(|server| server.fault.as_mut()) {
+                fault.torn_down_at = Some(gone);
+            }
+            let context = gone.checked_sub(LAST_STEP).map_or(now, |when| when.max(now));
+            self.agenda.at(context, Due::ContextZeroExit { server, pid });
+        }
+        self.agenda.at(gone, Due::Gone { pid });
+    }
+
+    /// In a fault clients are torn down one after the other, none before the errors are out.
+    fn gone_in_fault(&mut self, now: Instant, line_at: Instant, before: Option<Instant>) -> Instant {
+        let first = now.max(line_at + Duration::from_millis(25)) + self.chance.millis(66, 70);
+        let apart = self.chance.millis(30, 34);
+        before.map_or(first, |before| first.max(before + apart))
+    }
+
+    /// Every trace of a process goes, and it may be reaped.
+    pub fn gone(&mut self, pid: u32) {
+        let Some(process) = self.processes.remove(&pid) else { return };
+        let Some(server) = process.server.filter(|server| self.faulted(*server)) else { return };
+        if !self.processes.values().any(|other| other.server == Some(server)) {
+            let wait = self.chance.millis(19, 23);
+            self.agenda.after(wait, Due::Active { server });
+        }
+    }
+
+    /// A server died: its clients get 806, its memory comes back a little later.
+    pub fn server_ended(&mut self, pid: u32) {
+        let clients = self.living_clients(pid);
+        let Some(server) = self.servers.remove(&pid) else { return };
+        for client in clients {
+            let wait = self.chance.millis(2, 30);
+            self.agenda.after(wait, Due::Error { pid: client, error: CudaError::MPS_RPC_FAILURE });
+        }
+        if server.memory > 0 {
+            self.memory_of_the_dead += server.memory;
+            self.agenda.after(Duration::from_millis(30), Due::ServerMemoryBack);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What readers may ask: NVML's questions, and orders of the stage. Answers are single lines.
+
+use std::time::Instant;
+
+use super::device::Gpu;
+use super::{MEMORY_TOTAL, SERVER_MEMORY};
+use crate::sim::cuda::CudaError;
+
+impl Gpu {
+    /// One question of a reader.
+    pub fn answer(&mut self, link: u64, words: &[&str]) {
+        let answer = match *words {
+            _ if self.lost && words != ["events"] => "lost".to_owned(),
+            ["memory"] => format!("{MEMORY_TOTAL} {}", self.memory_used()),
+            ["busy"] => self.busy.percent(Instant::now()).to_string(),
+            ["compute"] => self.compute(),
+            ["mps"] => self.mps(),
+            ["uuid"] => self.uuid.clone(),
+            ["named", name] => self.named(name),
+            ["servers"] => self.servers.keys().map(u32::to_string).collect::<Vec<_>>().join(" "),
+            ["kmsg", ..] => {
+                self.log.record(&words[1..].join(" "));
+                "ok".to_owned()
+            }
+            ["lose"] => self.lose(),
+            ["events"] => {
+                self.watchers.push(link);
+                "ok".to_owned()
+            }
+            _ => "unknown".to_owned(),
+        };
+        self.links.say(link, &answer);
+    }
+
+    /// Clients, servers and whoever computes outside MPS, as `pid:bytes`.
+    fn compute(&self) -> String {
+        let processes = self.processes.iter().filter(|(_, process)| process.context);
+        let processes = processes.map(|(pid, process)| (*pid, process.memory));
+        let servers = self.servers.iter().filter(|(_, server)| server.memory > 0);
+        list(processes.chain(servers.map(|(pid, _)| (*pid, SERVER_MEMORY))))
+    }
+
+    /// Clients of MPS servers only.
+    fn mps(&self) -> String {
+        let clients = self.processes.iter().filter(|(_, process)| process.context && process.server.is_some());
+        list(clients.map(|(pid, process)| (*pid, process.memory)))
+    }
+
+    fn named(&self, name: &str) -> String {
+        let found = self.processes.iter().filter(|(_, process)| process.name == name && !process.ended);
+        found.map(|(pid, _)| pid.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The GPU falls off the bus: Xid 79, and nothing works any more.
+    fn lose(&mut self) -> String {
+        self.raise_xid(79, "GPU has fallen off the bus.");
+        self.lost = true;
+        let all: Vec<u32> = self.processes.keys().copied().collect();
+        for pid in all {
+            self.give_error(pid, CudaError::UNKNOWN);
+        }
+        "ok".to_owned()
+    }
+
+    /// Tells everyone who waits for Xids.
+    pub fn tell_watchers(&mut self, xid: u32) {
+        for watcher in &self.watchers {
+            self.links.say(*watcher, &format!("xid {xid}"));
+        }
+    }
+}
+
+fn list(processes: impl Iterator<Item = (u32, u64)>) -> String {
+    processes.map(|(pid, bytes)| format!("{pid}:{bytes}")).collect::<Vec<_>>().join(" ")
+}

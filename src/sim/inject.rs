@@ -1,0 +1,185 @@
+//! The faults that a stage can bring about, by the names that `demo --inject` takes, and how.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::stage::Stage;
+
+/// An engine answers the stage within this time, or is taken for hung.
+const ANSWER: Duration = Duration::from_secs(5);
+
+macro_rules! injections {
+    ($($(#[$meta:meta])* $variant:ident = $text:literal,)+) => {
+        /// A fault of the stage.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Injection {
+            $($(#[$meta])* $variant,)+
+        }
+
+        impl Injection {
+            /// All of them.
+            pub const ALL: &'static [Injection] = &[$(Injection::$variant),+];
+
+            /// The one spelling.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Injection::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+injections! {
+    /// A kernel of the engine touches memory that is not there: error 700 for the group.
+    IllegalAddress = "illegal-address",
+    /// A kernel of the engine traps: error 719 for the group.
+    Trap = "trap",
+    /// As an illegal address, and every engine catches the error and lives on.
+    Linger = "linger",
+    /// The engine's GPU process is killed with a long kernel in flight.
+    SigkillBusy = "sigkill-busy",
+    /// The engine's GPU process is killed with none.
+    SigkillIdle = "sigkill-idle",
+    /// The engine runs out of device memory.
+    DeviceOom = "device-oom",
+    /// The kernel's OOM killer takes the engine's GPU process.
+    HostOom = "host-oom",
+    /// The engine's device memory grows for ever.
+    Leak = "leak",
+    /// A kernel of the engine never ends.
+    Hang = "hang",
+    /// The engine's main process is killed; its GPU process lives on without it.
+    Zombie = "zombie",
+    /// SIGKILL of the MPS server.
+    ServerKill = "server-kill",
+    /// SIGKILL of the control daemon.
+    ControlKill = "control-kill",
+    /// SIGSTOP of the control daemon: it accepts and never answers.
+    ControlWedge = "control-wedge",
+    /// The engine's GPU process is replaced by one that finds no control daemon.
+    OutsideMps = "outside-mps",
+    /// A process outside MPS computes on the same GPU.
+    ForeignProcess = "foreign-process",
+    /// A process outside MPS faults on the same GPU.
+    ForeignFault = "foreign-fault",
+    /// The GPU falls off the bus.
+    Xid79 = "xid-79",
+}
+
+impl FromStr for Injection {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Injection::ALL.iter().find(|injection| injection.as_str() == text).copied();
+        found.ok_or_else(|| {
+            let names: Vec<&str> = Injection::ALL.iter().map(|injection| injection.as_str()).collect();
+            format!("unknown fault `{text}`; one of {}", names.join(", "))
+        })
+    }
+}
+
+impl Stage {
+    /// Brings a fault about. `engine`: whose, where it is an engine's; the first by default. An error
+    /// says that there is nobody to do it to.
+    pub fn inject(&self, fault: Injection, engine: Option<&str>) -> io::Result<()> {
+        let engine = engine.unwrap_or_else(|| self.engine_names().next().unwrap_or_default());
+        match fault {
+            Injection::Linger => {
+                for name in self.engine_names() {
+                    let _ = self.order(name, "stay");
+                }
+                self.order(engine, "illegal-address")
+            }
+            Injection::SigkillBusy => {
+                self.order(engine, "kernel")?;
+                self.kill_core(engine)
+            }
+            Injection::SigkillIdle => self.kill_core(engine),
+            Injection::HostOom => {
+                let core = self.core(engine)?;
+                self.ask_gpu(&format!("kmsg Out of memory: Killed process {core} ({engine}) total-vm:1048576kB"))?;
+                signal(core, Signal::SIGKILL)
+            }
+            Injection::Zombie => {
+                self.order(engine, "orphan")?;
+                signal(self.main_process(engine)?, Signal::SIGKILL)
+            }
+            Injection::ServerKill => signal(first_number(&self.ask_gpu("servers")?)?, Signal::SIGKILL),
+            Injection::ControlKill => signal(self.control_daemon()?, Signal::SIGKILL),
+            Injection::ControlWedge => signal(self.control_daemon()?, Signal::SIGSTOP),
+            Injection::ForeignProcess => self.start_foreign("spin"),
+            Injection::ForeignFault => self.start_foreign("fault"),
+            Injection::Xid79 => self.ask_gpu("lose").map(drop),
+            other => self.order(engine, other.as_str()),
+        }
+    }
+
+    fn order(&self, engine: &str, fault: &str) -> io::Result<()> {
+        let body = serde_json::json!({ "fault": fault, "millis": 5000 }).to_string();
+        self.http(engine, "POST", "/sim/inject", &body).map(drop)
+    }
+
+    fn core(&self, engine: &str) -> io::Result<i32> {
+        first_number(&self.http(engine, "GET", "/sim/core", "")?)
+    }
+
+    fn main_process(&self, engine: &str) -> io::Result<i32> {
+        first_number(&self.http(engine, "GET", "/sim/main", "")?)
+    }
+
+    fn kill_core(&self, engine: &str) -> io::Result<()> {
+        signal(self.core(engine)?, Signal::SIGKILL)
+    }
+
+    /// Four GiB that compute outside MPS for ten minutes, or until the stage ends.
+    fn start_foreign(&self, verb: &str) -> io::Result<()> {
+        let mut command = Command::new(self.program());
+        command.args(["sim", "foreign", verb, "--name", "foreign", "--memory", "4GiB", "--seconds", "600"]);
+        command.args(["--us", "5000", "--gap", "5000", "--at", "0.5", "--gpu"]).arg(self.gpu_socket());
+        command.env("CUDA_MPS_PIPE_DIRECTORY", "/nonexistent").env_remove("CUDA_VISIBLE_DEVICES");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        self.keep(child);
+        Ok(())
+    }
+
+    fn http(&self, engine: &str, verb: &str, path: &str, body: &str) -> io::Result<String> {
+        let address = self.engine_address(engine).ok_or_else(|| io::Error::other(format!("no engine `{engine}`")))?;
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        let length = body.len();
+        write!(stream, "{verb} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        match answer.split_once("\r\n\r\n") {
+            Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+            _ => Err(io::Error::other(format!("{engine}: {}", answer.lines().next().unwrap_or("no answer")))),
+        }
+    }
+}
+
+fn first_number(text: &str) -> io::Result<i32> {
+    let number = text.split_whitespace().next().and_then(|number| number.parse().ok());
+    number.filter(|number| *number > 0).ok_or_else(|| io::Error::other("there is no such process"))
+}
+
+fn signal(pid: i32, signal: Signal) -> io::Result<()> {
+    Ok(kill(Pid::from_raw(pid), signal)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_found_by_its_name() {
+        for fault in Injection::ALL {
+            assert_eq!(fault.as_str().parse(), Ok(*fault));
+        }
+        assert!("earthquake".parse::<Injection>().is_err_and(|error| error.contains("xid-79")));
+    }
+}

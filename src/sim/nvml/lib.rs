@@ -1,0 +1,408 @@
+//! A stand-in for libnvidia-ml.so.1: the C functions that mpswarden's NVML adapter calls, answered by the
+//! simulated GPU. Names, structures and return codes are nvml.h's. A library of its own: std only.
+
+#![allow(non_snake_case, clippy::missing_safety_doc)]
+
+mod wire;
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
+use std::time::Duration;
+
+use wire::{Conversation, ask};
+
+type Return = c_uint;
+const SUCCESS: Return = 0;
+const INVALID_ARGUMENT: Return = 2;
+const NOT_SUPPORTED: Return = 3;
+const NOT_FOUND: Return = 6;
+const INSUFFICIENT_SIZE: Return = 7;
+const DRIVER_NOT_LOADED: Return = 9;
+const TIMEOUT: Return = 10;
+const GPU_IS_LOST: Return = 15;
+
+const XID_CRITICAL_ERROR: c_ulonglong = 8;
+const RECOVERY_ACTION: c_uint = 230;
+const VALUE_TYPE_UNSIGNED_INT: c_uint = 1;
+/// The one device's handle; any pointer but null would do.
+const DEVICE: usize = 0x48_200;
+
+type Device = *mut c_void;
+
+#[repr(C)]
+pub struct Memory {
+    total: c_ulonglong,
+    free: c_ulonglong,
+    used: c_ulonglong,
+}
+
+#[repr(C)]
+pub struct MemoryV2 {
+    version: c_uint,
+    total: c_ulonglong,
+    reserved: c_ulonglong,
+    free: c_ulonglong,
+    used: c_ulonglong,
+}
+
+#[repr(C)]
+pub struct PciInfo {
+    bus_id_legacy: [c_char; 16],
+    domain: c_uint,
+    bus: c_uint,
+    device: c_uint,
+    pci_device_id: c_uint,
+    pci_subsystem_id: c_uint,
+    bus_id: [c_char; 32],
+}
+
+#[repr(C)]
+pub struct ProcessInfo {
+    pid: c_uint,
+    used_gpu_memory: c_ulonglong,
+    gpu_instance_id: c_uint,
+    compute_instance_id: c_uint,
+}
+
+#[repr(C)]
+pub struct Utilization {
+    gpu: c_uint,
+    memory: c_uint,
+}
+
+#[repr(C)]
+pub struct FieldValue {
+    field_id: c_uint,
+    scope_id: c_uint,
+    timestamp: i64,
+    latency_micros: i64,
+    value_type: c_uint,
+    result: Return,
+    value: c_ulonglong,
+}
+
+#[repr(C)]
+pub struct EventData {
+    device: Device,
+    event_type: c_ulonglong,
+    event_data: c_ulonglong,
+    gpu_instance_id: c_uint,
+    compute_instance_id: c_uint,
+}
+
+/// An event set: a conversation that is opened when a device is registered.
+#[derive(Default)]
+pub struct EventSet(Option<Conversation>);
+
+/// Writes through a pointer that the caller gave, unless it is null.
+unsafe fn put<T>(target: *mut T, value: T) -> Return {
+    if target.is_null() {
+        return INVALID_ARGUMENT;
+    }
+    // SAFETY: not null; by NVML's contract it points to a place for a T.
+    unsafe { target.write(value) };
+    SUCCESS
+}
+
+/// Writes a C string of at most `length` bytes with its end.
+unsafe fn put_text(target: *mut c_char, length: c_uint, text: &str) -> Return {
+    if target.is_null() {
+        return INVALID_ARGUMENT;
+    }
+    if text.len() >= length as usize {
+        return INSUFFICIENT_SIZE;
+    }
+    // SAFETY: not null, and `length` bytes long by NVML's contract; text and its end are shorter.
+    unsafe {
+        std::ptr::copy_nonoverlapping(text.as_ptr().cast(), target, text.len());
+        target.add(text.len()).write(0);
+    }
+    SUCCESS
+}
+
+fn numbers(question: &str) -> Result<Vec<u64>, Return> {
+    Ok(ask(question)?.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+}
+
+fn memory() -> Result<(u64, u64), Return> {
+    match numbers("memory")?[..] {
+        [total, used] => Ok((total, used)),
+        _ => Err(GPU_IS_LOST),
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlInitWithFlags(_flags: c_uint) -> Return {
+    nvmlInit_v2()
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlInit_v2() -> Return {
+    ask("uuid").map_or_else(|code| if code == GPU_IS_LOST { DRIVER_NOT_LOADED } else { code }, |_| SUCCESS)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlShutdown() -> Return {
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlErrorString(code: Return) -> *const c_char {
+    let text: &CStr = match code {
+        SUCCESS => c"The operation was successful",
+        INVALID_ARGUMENT => c"Invalid Argument",
+        NOT_SUPPORTED => c"Not Supported",
+        NOT_FOUND => c"Not Found",
+        INSUFFICIENT_SIZE => c"Insufficient Size",
+        DRIVER_NOT_LOADED => c"Driver Not Loaded",
+        TIMEOUT => c"Timeout",
+        GPU_IS_LOST => c"GPU is lost",
+        _ => c"Unknown Error",
+    };
+    text.as_ptr()
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlSystemGetDriverVersion(version: *mut c_char, length: c_uint) -> Return {
+    unsafe { put_text(version, length, "580.159.04") }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlSystemGetNVMLVersion(version: *mut c_char, length: c_uint) -> Return {
+    unsafe { put_text(version, length, "13.580.159.04") }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlSystemGetCudaDriverVersion_v2(version: *mut c_int) -> Return {
+    unsafe { put(version, 13_000) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetCount_v2(count: *mut c_uint) -> Return {
+    unsafe { put(count, 1) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, device: *mut Device) -> Return {
+    if index == 0 { unsafe { put(device, DEVICE as Device) } } else { INVALID_ARGUMENT }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetHandleByUUID(uuid: *const c_char, device: *mut Device) -> Return {
+    if uuid.is_null() {
+        return INVALID_ARGUMENT;
+    }
+    // SAFETY: a C string by NVML's contract.
+    let wanted = unsafe { CStr::from_ptr(uuid) };
+    match ask("uuid") {
+        Ok(ours) if wanted.to_bytes() == ours.as_bytes() => unsafe { put(device, DEVICE as Device) },
+        Ok(_) => NOT_FOUND,
+        Err(code) => code,
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetUUID(_device: Device, uuid: *mut c_char, length: c_uint) -> Return {
+    match ask("uuid") {
+        Ok(ours) => unsafe { put_text(uuid, length, &ours) },
+        Err(code) => code,
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetIndex(_device: Device, index: *mut c_uint) -> Return {
+    unsafe { put(index, 0) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetMinorNumber(_device: Device, number: *mut c_uint) -> Return {
+    unsafe { put(number, 0) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetName(_device: Device, name: *mut c_char, length: c_uint) -> Return {
+    unsafe { put_text(name, length, "NVIDIA H200") }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetComputeMode(_device: Device, mode: *mut c_uint) -> Return {
+    unsafe { put(mode, 0) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetPciInfo_v3(_device: Device, info: *mut PciInfo) -> Return {
+    let mut pci = PciInfo {
+        bus_id_legacy: [0; 16],
+        domain: 0,
+        bus: 0,
+        device: 6,
+        pci_device_id: 0x2335_10de,
+        pci_subsystem_id: 0x18be_10de,
+        bus_id: [0; 32],
+    };
+    unsafe {
+        put_text(pci.bus_id_legacy.as_mut_ptr(), 16, "0000:00:06.0");
+        put_text(pci.bus_id.as_mut_ptr(), 32, "00000000:00:06.0");
+        put(info, pci)
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo(_device: Device, info: *mut Memory) -> Return {
+    match memory() {
+        Ok((total, used)) => unsafe { put(info, Memory { total, free: total - used, used }) },
+        Err(code) => code,
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(_device: Device, info: *mut MemoryV2) -> Return {
+    let version = (size_of::<MemoryV2>() | 2 << 24) as c_uint;
+    match memory() {
+        Ok((total, used)) => unsafe { put(info, MemoryV2 { version, total, reserved: 0, free: total - used, used }) },
+        Err(code) => code,
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetUtilizationRates(_device: Device, rates: *mut Utilization) -> Return {
+    match numbers("busy") {
+        Ok(busy) => {
+            let gpu = busy.first().copied().unwrap_or(0) as c_uint;
+            unsafe { put(rates, Utilization { gpu, memory: 0 }) }
+        }
+        Err(code) => code,
+    }
+}
+
+/// Fills the caller's array, or says how large it must be.
+unsafe fn processes(question: &str, count: *mut c_uint, infos: *mut ProcessInfo) -> Return {
+    let answer = match ask(question) {
+        Ok(answer) => answer,
+        Err(code) => return code,
+    };
+    let parse = |word: &str| {
+        let (pid, bytes) = word.split_once(':')?;
+        Some((pid.parse().ok()?, bytes.parse().ok()?))
+    };
+    let found: Vec<(c_uint, c_ulonglong)> = answer.split_whitespace().filter_map(parse).collect();
+    if count.is_null() {
+        return INVALID_ARGUMENT;
+    }
+    // SAFETY: not null; NVML's contract: it holds the number of places at `infos`.
+    let places = unsafe { count.replace(found.len() as c_uint) } as usize;
+    if found.len() > places {
+        return INSUFFICIENT_SIZE;
+    }
+    for (place, (pid, used_gpu_memory)) in found.into_iter().enumerate() {
+        let info = ProcessInfo { pid, used_gpu_memory, gpu_instance_id: u32::MAX, compute_instance_id: u32::MAX };
+        // SAFETY: place < places.
+        unsafe { put(infos.add(place), info) };
+    }
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
+    _device: Device,
+    count: *mut c_uint,
+    infos: *mut ProcessInfo,
+) -> Return {
+    unsafe { processes("compute", count, infos) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v2(
+    _device: Device,
+    count: *mut c_uint,
+    infos: *mut ProcessInfo,
+) -> Return {
+    unsafe { processes("compute", count, infos) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetMPSComputeRunningProcesses_v3(
+    _device: Device,
+    count: *mut c_uint,
+    infos: *mut ProcessInfo,
+) -> Return {
+    unsafe { processes("mps", count, infos) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetFieldValues(_device: Device, count: c_int, values: *mut FieldValue) -> Return {
+    if values.is_null() || count < 0 {
+        return INVALID_ARGUMENT;
+    }
+    if let Err(code) = ask("uuid") {
+        return code;
+    }
+    // SAFETY: `count` fields by NVML's contract.
+    for field in unsafe { std::slice::from_raw_parts_mut(values, count as usize) } {
+        field.result = if field.field_id == RECOVERY_ACTION { SUCCESS } else { NOT_SUPPORTED };
+        field.value_type = VALUE_TYPE_UNSIGNED_INT;
+        field.value = 0;
+    }
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetSupportedEventTypes(_device: Device, types: *mut c_ulonglong) -> Return {
+    unsafe { put(types, XID_CRITICAL_ERROR) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlEventSetCreate(set: *mut *mut EventSet) -> Return {
+    unsafe { put(set, Box::into_raw(Box::default())) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceRegisterEvents(_device: Device, types: c_ulonglong, set: *mut EventSet) -> Return {
+    if types & !XID_CRITICAL_ERROR != 0 {
+        return NOT_SUPPORTED;
+    }
+    // SAFETY: null, or a set that was created here.
+    let Some(set) = (unsafe { set.as_mut() }) else { return INVALID_ARGUMENT };
+    match Conversation::open().and_then(|mut conversation| conversation.ask("events").map(|_| conversation)) {
+        Ok(conversation) => {
+            set.0 = Some(conversation);
+            SUCCESS
+        }
+        Err(_) => GPU_IS_LOST,
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlEventSetWait_v2(set: *mut EventSet, data: *mut EventData, millis: c_uint) -> Return {
+    // SAFETY: null, or a set that was created here.
+    let Some(set) = (unsafe { set.as_mut() }) else { return INVALID_ARGUMENT };
+    let limit = Duration::from_millis(u64::from(millis).max(1));
+    let Some(conversation) = set.0.as_mut() else {
+        std::thread::sleep(limit);
+        return TIMEOUT;
+    };
+    match conversation.listen(limit) {
+        Ok(Some(line)) => {
+            let xid = line.strip_prefix("xid ").and_then(|xid| xid.parse().ok()).unwrap_or(0);
+            let event = EventData {
+                device: DEVICE as Device,
+                event_type: XID_CRITICAL_ERROR,
+                event_data: xid,
+                gpu_instance_id: u32::MAX,
+                compute_instance_id: u32::MAX,
+            };
+            unsafe { put(data, event) }
+        }
+        Ok(None) => TIMEOUT,
+        Err(_) => GPU_IS_LOST,
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlEventSetFree(set: *mut EventSet) -> Return {
+    if set.is_null() {
+        return INVALID_ARGUMENT;
+    }
+    // SAFETY: created by nvmlEventSetCreate, freed once by NVML's contract.
+    drop(unsafe { Box::from_raw(set) });
+    SUCCESS
+}

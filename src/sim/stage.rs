@@ -1,0 +1,260 @@
+//! A stage for the watchdog: a directory with a simulated GPU, its NVML library, its kernel log and its
+//! MPS binary, and the commands of engines. Starts the GPU only; everything else is the watchdog's to start.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::chance::Chance;
+use super::wire::Link;
+
+/// The stand-in NVML library, compiled by the build script.
+const NVML: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libnvidia-ml.so"));
+/// The GPU answers within this time of its start.
+const START: Duration = Duration::from_secs(10);
+/// The group's name.
+const GROUP: &str = "small-llms";
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub struct StageOptions {
+    /// How many engines: `qwen-a`, `qwen-b` and so on, 26 at most.
+    pub engines: usize,
+    /// Where all randomness comes from.
+    pub seed: u64,
+    /// From an engine's start until its model is loaded.
+    pub startup: Duration,
+    /// Bytes of device memory of each engine.
+    pub memory: u64,
+    /// The mpswarden binary, which plays every part.
+    pub program: PathBuf,
+}
+
+impl StageOptions {
+    /// Three engines that take 1.5 s to start and 20 GiB each.
+    pub fn new(program: PathBuf) -> StageOptions {
+        StageOptions { engines: 3, seed: 1, startup: Duration::from_millis(1500), memory: 20 << 30, program }
+    }
+}
+
+/// A stage that is set. Dropping it ends everything on it.
+#[derive(Debug)]
+pub struct Stage {
+    directory: PathBuf,
+    options: StageOptions,
+    uuid: String,
+    engines: Vec<(String, SocketAddr)>,
+    nvml: PathBuf,
+    kernel_log: PathBuf,
+    control: PathBuf,
+    gpu: Child,
+    foreign: Mutex<Vec<Child>>,
+}
+
+impl Stage {
+    /// Unpacks, starts the GPU and waits until it answers, 10 s at most. The directory must be short:
+    /// sockets under it have paths of 107 bytes at most.
+    pub fn set(directory: &Path, options: &StageOptions) -> io::Result<Stage> {
+        fs::create_dir_all(directory)?;
+        let directory = directory.canonicalize()?;
+        let (nvml, kernel_log) = (directory.join("libnvidia-ml.so.1"), directory.join("kmsg"));
+        let control = directory.join("nvidia-cuda-mps-control");
+        fs::write(&nvml, NVML)?;
+        fs::write(&kernel_log, "")?;
+        let _ = fs::remove_file(&control);
+        symlink(&options.program, &control)?;
+        let uuid = uuid(&mut Chance::new(options.seed));
+        let gpu = start_gpu(&directory, options, &uuid, &kernel_log)?;
+        let stage = Stage {
+            engines: engines(options.engines)?,
+            directory,
+            options: options.clone(),
+            uuid,
+            nvml,
+            kernel_log,
+            control,
+            gpu,
+            foreign: Mutex::default(),
+        };
+        stage.await_gpu()?;
+        Ok(stage)
+    }
+
+    fn await_gpu(&self) -> io::Result<()> {
+        let deadline = Instant::now() + START;
+        while let Err(error) = self.ask_gpu("uuid") {
+            if Instant::now() > deadline {
+                return Err(io::Error::new(error.kind(), format!("the simulated GPU did not start: {error}")));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// The library to give to NVML's adapter.
+    pub fn nvml_library(&self) -> &Path {
+        &self.nvml
+    }
+
+    /// A regular file in the format of /dev/kmsg.
+    pub fn kernel_log(&self) -> &Path {
+        &self.kernel_log
+    }
+
+    /// The simulated `nvidia-cuda-mps-control`.
+    pub fn control_binary(&self) -> &Path {
+        &self.control
+    }
+
+    /// The pipe directory that `configuration` gives to the group.
+    pub fn pipe_directory(&self) -> PathBuf {
+        self.directory.join("pipe")
+    }
+
+    /// The stage's own directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The GPU's socket.
+    pub fn gpu_socket(&self) -> PathBuf {
+        self.directory.join("gpu.socket")
+    }
+
+    /// The binary that plays every part.
+    pub fn program(&self) -> &Path {
+        &self.options.program
+    }
+
+    /// The GPU's UUID.
+    pub fn gpu_uuid(&self) -> &str {
+        &self.uuid
+    }
+
+    /// The engines, in order.
+    pub fn engine_names(&self) -> impl Iterator<Item = &str> {
+        self.engines.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Where an engine serves; `None`: there is no such engine.
+    pub fn engine_address(&self, name: &str) -> Option<SocketAddr> {
+        self.engines.iter().find(|(known, _)| known == name).map(|(_, address)| *address)
+    }
+
+    /// Where an engine serves, as a URL; of one that isn't there, an empty one.
+    pub fn engine_url(&self, name: &str) -> String {
+        self.engine_address(name).map_or(String::new(), |address| format!("http://{address}"))
+    }
+
+    /// The command that starts an engine.
+    pub fn engine_command(&self, name: &str) -> Vec<String> {
+        let port = self.engine_address(name).map_or(0, |address| address.port());
+        let mut command = vec![self.options.program.display().to_string()];
+        command.extend(["sim", "engine", "--name", name].map(str::to_owned));
+        let options = [
+            ("--port", port.to_string()),
+            ("--gpu", self.gpu_socket().display().to_string()),
+            ("--memory", self.options.memory.to_string()),
+            ("--startup", format!("{}ms", self.options.startup.as_millis())),
+            ("--seed", self.options.seed.to_string()),
+        ];
+        command.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        command
+    }
+
+    /// A whole configuration: one group of these engines in enforce mode. `listen`: the watchdog's address.
+    pub fn configuration(&self, listen: &str) -> String {
+        let path = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
+        let here = |name: &str| path(&self.directory.join(name));
+        let engines: String = self.engine_names().map(|name| self.engine_table(name)).collect();
+        format!(
+            "nvml_library = {}\nkernel_log = {}\nstate_directory = {}\n\n[web]\nlisten_addresses = [\"{listen}\"]\n\n\
+             [[group]]\nname = \"{GROUP}\"\ngpu = \"{}\"\nmode = \"enforce\"\n\n\
+             [group.mps]\nbinary = {}\npipe_directory = {}\nlog_directory = {}\n{engines}",
+            path(&self.nvml),
+            path(&self.kernel_log),
+            here("state"),
+            self.uuid,
+            path(&self.control),
+            path(&self.pipe_directory()),
+            here("log"),
+        )
+    }
+
+    fn engine_table(&self, name: &str) -> String {
+        let command = toml::Value::from(self.engine_command(name));
+        let url = self.engine_url(name);
+        format!(
+            "\n[[group.engine]]\nname = \"{name}\"\ncommand = {command}\nurl = \"{url}\"\nstart_timeout = \"30s\"\n"
+        )
+    }
+
+    /// Asks the GPU process one question.
+    pub fn ask_gpu(&self, question: &str) -> io::Result<String> {
+        let mut link = Link::connect(&self.gpu_socket())?;
+        link.set_timeout(START)?;
+        link.ask("reader")?;
+        link.ask(question)
+    }
+
+    /// The control daemon of this stage's pipe directory, proven to be ours by its command line.
+    pub fn control_daemon(&self) -> io::Result<i32> {
+        let pid = fs::read_to_string(self.pipe_directory().join("nvidia-cuda-mps-control.pid"))?;
+        let pid: i32 = pid.trim().parse().map_err(io::Error::other)?;
+        let command = fs::read(format!("/proc/{pid}/cmdline"))?;
+        let ours = command.starts_with(self.control.as_os_str().as_encoded_bytes());
+        if ours { Ok(pid) } else { Err(io::Error::other(format!("process {pid} is not this stage's control daemon"))) }
+    }
+
+    /// Ends a process with the stage.
+    pub(super) fn keep(&self, child: Child) {
+        self.foreign.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(child);
+    }
+}
+
+impl Drop for Stage {
+    /// A control daemon, a server or an engine that is still there ends when the GPU does; one that is
+    /// stopped is killed.
+    fn drop(&mut self) {
+        if let Ok(control) = self.control_daemon() {
+            let _ = kill(Pid::from_raw(control), Signal::SIGKILL);
+        }
+        let foreign = self.foreign.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for child in std::iter::once(&mut self.gpu).chain(foreign) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn start_gpu(directory: &Path, options: &StageOptions, uuid: &str, kernel_log: &Path) -> io::Result<Child> {
+    let mut command = Command::new(&options.program);
+    command.args(["sim", "gpu", "--uuid", uuid, "--seed", &options.seed.to_string()]);
+    command.arg("--socket").arg(directory.join("gpu.socket")).arg("--kernel-log").arg(kernel_log);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()
+}
+
+/// Names, and ports that were free a moment ago. All are held until the last is found, so none comes twice.
+fn engines(count: usize) -> io::Result<Vec<(String, SocketAddr)>> {
+    let names = ('a'..='z').take(count).map(|letter| format!("qwen-{letter}"));
+    let found = names.map(|name| Ok((name, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?)));
+    let found: Vec<(String, TcpListener)> = found.collect::<io::Result<_>>()?;
+    found.into_iter().map(|(name, listener)| Ok((name, listener.local_addr()?))).collect()
+}
+
+/// A UUID as NVIDIA writes them.
+fn uuid(chance: &mut Chance) -> String {
+    let (high, low) = (chance.next(), chance.next());
+    let digits = format!("{high:016x}{low:016x}");
+    let (a, b, c, d, e) = (&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]);
+    format!("GPU-{a}-{b}-{c}-{d}-{e}")
+}

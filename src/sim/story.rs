@@ -1,0 +1,93 @@
+//! A small CUDA program that tells what befalls it, with the recordings' verbs: spin, fault, trap,
+//! hang, oom. Also the process outside MPS that computes on the same GPU.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Args;
+use super::client::Context;
+use super::cuda::CudaError;
+
+/// `sim client|foreign VERB --gpu PATH [--name N] [--seconds S] [--us N] [--gap N] [--at S] [--memory M]
+/// [--linger]`. Status 3 on a CUDA error.
+pub fn main(args: &Args) -> ExitCode {
+    tell(&format!("pid={} init", std::process::id()));
+    let started = Instant::now();
+    let context = Context::create(&args.path("gpu", "gpu.socket"), args.text("name").unwrap_or("client"));
+    let result = context.map_err(|error| ("cudaFree(0)", error)).and_then(|context| {
+        tell(&format!("context ready in {:.3} s, visible SMs 132", started.elapsed().as_secs_f64()));
+        perform(context, args).map_err(|error| ("cudaDeviceSynchronize()", error))
+    });
+    let Err((place, error)) = result else { return ExitCode::SUCCESS };
+    tell(&format!("ERROR where={place} code={} name={} text={}", error.0, error.name(), error.text()));
+    if args.has("linger") {
+        tell("lingering");
+        loop {
+            thread::park();
+        }
+    }
+    ExitCode::from(3)
+}
+
+fn tell(text: &str) {
+    println!("{text}");
+    let _ = std::io::stdout().flush();
+}
+
+fn perform(mut context: Context, args: &Args) -> Result<(), CudaError> {
+    let verb = args.words.first().map_or("spin", String::as_str);
+    context.allocate(args.size("memory", 0))?;
+    let length = Duration::from_micros(args.number("us", 1000));
+    let gap = Duration::from_micros(args.number("gap", 0));
+    let started = Instant::now();
+    let at = Duration::try_from_secs_f64(args.number("at", 1.0)).unwrap_or_default();
+    let until = Duration::try_from_secs_f64(args.number("seconds", 3.0)).unwrap_or_default();
+    let (mut iterations, mut done) = (0, verb == "spin");
+    while started.elapsed() < until {
+        if !done && started.elapsed() >= at {
+            done = true;
+            misbehave(&mut context, verb)?;
+        }
+        context.launch(length)?;
+        iterations += 1;
+        thread::sleep(gap);
+    }
+    let rate = f64::from(iterations) / started.elapsed().as_secs_f64();
+    tell(&format!("done iterations={iterations} rate={rate:.1}"));
+    Ok(())
+}
+
+fn misbehave(context: &mut Context, verb: &str) -> Result<(), CudaError> {
+    match verb {
+        "fault" => {
+            tell("FAULTING illegal address");
+            context.fault("illegal-address")
+        }
+        "trap" => {
+            tell("FAULTING trap");
+            context.fault("trap")
+        }
+        "hang" => {
+            tell("HANGING");
+            context.hang()
+        }
+        "oom" => exhaust(context),
+        _ => Ok(()),
+    }
+}
+
+/// Allocates a GiB at a time until there is no more, and goes on with what it has.
+fn exhaust(context: &mut Context) -> Result<(), CudaError> {
+    for taken in 0.. {
+        match context.allocate(1 << 30) {
+            Err(CudaError::OUT_OF_MEMORY) => {
+                tell(&format!("OOM after {taken} GiB code=2 name={}", CudaError::OUT_OF_MEMORY.name()));
+                return Ok(());
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
