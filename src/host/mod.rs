@@ -1,1 +1,12 @@
 //! One file for each outside system. Parsing is pure, I/O thin; roots and paths are injected.
+
+pub mod child;
+pub mod clock;
+
+pub mod follow;
+
+pub mod mps_log;
+pub mod pidfd;
+pub mod procfs;
+pub mod reaper;
+pub mod state_file;
