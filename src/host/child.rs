@@ -389,8 +389,9 @@ mod tests {
     fn a_script_without_its_interpreter_is_told_from_a_missing_one() {
         let directory = tempfile::tempdir().unwrap();
         let script = directory.path().join("script");
-        std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
-        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process, so that no fork of another test holds it open for writing.
+        let write = "echo '#!/no/such/interpreter' >\"$0\" && chmod +x \"$0\"";
+        assert!(Command::new("sh").args(["-c", write]).arg(&script).status().unwrap().success());
         let error = start(&Launch { program: script, ..Launch::default() }).unwrap_err();
         assert!(matches!(error, StartError::NoInterpreter(_)), "{error}");
     }
