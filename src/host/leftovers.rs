@@ -22,6 +22,11 @@ use crate::model::{Moment, Owner, ProcessId, Remaining};
 /// In the environment of everything that a watchdog starts: its state directory.
 pub const OWNER_VARIABLE: &str = "MPSWARDEN_OWNER";
 
+/// The one spelling of a state directory, by which processes are marked.
+pub fn mark_of(state_directory: &Path) -> PathBuf {
+    fs::canonicalize(state_directory).unwrap_or_else(|_| state_directory.to_owned())
+}
+
 /// Held while a watchdog uses its state directory; the kernel frees it with the process.
 #[derive(Debug)]
 pub struct Lock(#[allow(dead_code, reason = "held, never read")] File);
@@ -112,6 +117,7 @@ pub struct Cleared {
 /// other watchdog runs it now.
 pub async fn clear(_lock: &Lock, state_directory: &Path, deadline: Moment) -> io::Result<Cleared> {
     let mut cleared = Cleared::default();
+    let mark = mark_of(state_directory);
     let record = match state_file::load(&record_path(state_directory))? {
         Loaded::Saved(record) => record,
         Loaded::Nothing | Loaded::OtherBoot => Record::default(),
@@ -124,7 +130,7 @@ pub async fn clear(_lock: &Lock, state_directory: &Path, deadline: Moment) -> io
     let cgroups: Vec<Cgroup> =
         record.processes.iter().filter_map(|recorded| recorded.cgroup.as_deref()).map(Cgroup::at).collect();
     loop {
-        let left = find(state_directory, &record, &cgroups)?;
+        let left = find(&mark, &record, &cgroups)?;
         if left.is_empty() || clock::now() >= deadline {
             cleared.remaining = left.iter().map(|stat| Remaining { process: stat.id, state: stat.state }).collect();
             break;
@@ -152,7 +158,7 @@ pub async fn clear(_lock: &Lock, state_directory: &Path, deadline: Moment) -> io
 }
 
 /// Living processes of an earlier run: by the record, in its cgroups, or marked with this state directory.
-fn find(state_directory: &Path, record: &Record, cgroups: &[Cgroup]) -> io::Result<Vec<Stat>> {
+fn find(mark: &Path, record: &Record, cgroups: &[Cgroup]) -> io::Result<Vec<Stat>> {
     let procfs = Procfs::new(Path::new("/proc"));
     let mut inside = Vec::new();
     for cgroup in cgroups {
@@ -161,7 +167,7 @@ fn find(state_directory: &Path, record: &Record, cgroups: &[Cgroup]) -> io::Resu
     let is_ours = |stat: &Stat| {
         record.processes.iter().any(|recorded| recorded.process == stat.id)
             || inside.contains(&stat.id.pid)
-            || procfs.environment(stat.id.pid, OWNER_VARIABLE).is_some_and(|owner| Path::new(&owner) == state_directory)
+            || procfs.environment(stat.id.pid, OWNER_VARIABLE).is_some_and(|owner| Path::new(&owner) == mark)
     };
     let others = |stat: &Stat| stat.id.pid != std::process::id() && stat.lives();
     Ok(procfs.all()?.into_iter().filter(|stat| others(stat) && is_ours(stat)).collect())
