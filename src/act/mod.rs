@@ -1,1 +1,22 @@
-//! Verbs: carry out one action and answer with exactly one outcome.
+//! Verbs: carry out one action and answer with exactly one outcome. One file a verb.
+
+mod control_daemon;
+mod engine;
+mod environment;
+mod executor;
+mod gone;
+mod kill;
+mod save;
+mod server;
+mod shared;
+mod stop;
+mod terminate;
+
+pub use executor::Executor;
+pub use save::saved_memory;
+pub use shared::{OwnerMark, PrepareError};
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,19 @@
 //! One file for each outside system. Parsing is pure, I/O thin; roots and paths are injected.
 
+pub mod cgroup;
+pub mod child;
 pub mod clock;
+pub mod control;
 pub mod cuda;
+pub mod follow;
 pub mod http;
 pub mod kmsg;
+pub mod leftovers;
 pub mod mps_log;
 pub mod notify;
 pub mod nvml;
+pub mod pidfd;
+pub mod procfs;
+pub mod reaper;
+pub mod state_file;
+pub mod trees;

@@ -1,0 +1,136 @@
+//! Starts and stops the MPS control daemon. It stays in the foreground, its output goes to a file of ours:
+//! a watchdog that dies breaks no pipe.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::time::{sleep, timeout};
+
+use super::environment;
+use super::shared::{Shared, Watch, failed, make_directories};
+use crate::host::child::{self, Launch, Output};
+use crate::host::control::{CommandOutcome, ControlClient, READ_TIMEOUT};
+use crate::host::leftovers;
+use crate::host::pidfd::Pidfd;
+use crate::model::{CommandResult, GroupLaunch, GroupName, Observation, Outcome, Owner, ProcessId};
+
+/// Between two questions whether it is up: it takes 20 to 65 ms.
+const POLL: Duration = Duration::from_millis(5);
+/// From quit's answer, and from KILL, to the end of the process.
+const TO_END: Duration = Duration::from_secs(2);
+
+pub(super) async fn start(shared: &Arc<Shared>, group: &GroupName) -> Outcome {
+    try_start(shared, group).await.unwrap_or_else(|outcome| outcome)
+}
+
+async fn try_start(shared: &Arc<Shared>, name: &GroupName) -> Result<Outcome, Outcome> {
+    let group = shared.group(name)?;
+    let control = shared.control(name).ok_or_else(|| failed(format!("no group `{name}`")))?;
+    make_directories(group).map_err(|error| failed(error.to_string()))?;
+    if let Some(why) = leftovers::occupied(control).await {
+        return Err(failed(why));
+    }
+    let log = group.control.log_directory.join("daemon.log");
+    let written = log.metadata().map_or(0, |metadata| metadata.len());
+    let child = child::start(&launch_of(shared, group, &log))
+        .map_err(|error| failed(format!("control daemon of group `{name}`: {error}")))?;
+    let held = child.pidfd();
+    let owner = Owner::Control(name.clone());
+    shared.note(owner.clone(), &held, None);
+    shared.running().daemons.insert(name.clone(), held.clone());
+    Watch { child, owner }.spawn(shared);
+    if answers(control, &held).await {
+        shared.observed(Observation::Command { group: name.clone(), result: CommandResult::Answered });
+        return Ok(Outcome::Started { process: held.id });
+    }
+    let last = last_lines(&log, written);
+    Err(failed(format!("the control daemon of group `{name}` ended at once; its last lines: {last}")))
+}
+
+fn launch_of(shared: &Shared, group: &GroupLaunch, log: &Path) -> Launch {
+    Launch {
+        program: group.control.binary.clone(),
+        arguments: vec!["-f".into()],
+        environment: environment::of_control(std::env::vars_os().collect(), group, &shared.owner),
+        output: Output::Append(PathBuf::from(log)),
+        ..Launch::default()
+    }
+}
+
+/// Waits until it answers, or until it is gone. Bounded by the order's deadline.
+async fn answers(control: &ControlClient, held: &Pidfd) -> bool {
+    while !held.is_gone() {
+        let outcome = control.command("get_server_list", READ_TIMEOUT).await;
+        if matches!(outcome, CommandOutcome::Answered(_)) && !held.is_gone() {
+            return true;
+        }
+        sleep(POLL).await;
+    }
+    false
+}
+
+/// What was written last since `from`, in one line; shortened.
+fn last_lines(log: &Path, from: u64) -> String {
+    let mut text = Vec::new();
+    let read = File::open(log).and_then(|mut file| {
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(from.max(length.saturating_sub(600)).min(length)))?;
+        file.read_to_end(&mut text)
+    });
+    match read {
+        Ok(_) if !text.is_empty() => String::from_utf8_lossy(&text).trim().replace('\n', " | "),
+        _ => format!("none, see {}", log.display()),
+    }
+}
+
+/// Asks the daemon to quit, then ends what lives of daemon and server, then sweeps.
+pub(super) async fn stop(shared: &Shared, group: &GroupName, grace: Duration, server: Option<ProcessId>) -> Outcome {
+    let held = match held(shared, group, server) {
+        Ok(held) => held,
+        Err(error) => return failed(format!("can't hold the control daemon of group `{group}`: {error}")),
+    };
+    if !grace.is_zero() && held.iter().any(|process| !process.is_gone()) {
+        quit(shared, group, grace, &held).await;
+    }
+    for process in held.iter().filter(|process| !process.is_gone()) {
+        if let Err(error) = process.signal(Signal::SIGKILL) {
+            return failed(format!("can't end process {} of group `{group}`: {error}", process.id));
+        }
+    }
+    if timeout(TO_END, all_gone(&held)).await.is_err() {
+        let stuck: Vec<String> = held.iter().filter(|held| !held.is_gone()).map(|held| held.id.to_string()).collect();
+        return failed(format!("group `{group}`: KILL did not end process {}", stuck.join(", ")));
+    }
+    let Some(control) = shared.control(group) else { return failed(format!("no group `{group}`")) };
+    match leftovers::sweep(control).await {
+        Ok(()) => Outcome::Done,
+        Err(why) => failed(format!("the pipe directory of group `{group}` is not swept: {why}")),
+    }
+}
+
+/// The daemon and the servers that are known of.
+fn held(shared: &Shared, group: &GroupName, server: Option<ProcessId>) -> std::io::Result<Vec<Arc<Pidfd>>> {
+    let named = server.map(Pidfd::open_exact).transpose()?.flatten().map(Arc::new);
+    let running = shared.running();
+    Ok([running.daemons.get(group).cloned(), running.servers.get(group).cloned(), named]
+        .into_iter()
+        .flatten()
+        .collect())
+}
+
+/// With back-off within the grace, then by force, as the daemon does it; then its end.
+async fn quit(shared: &Shared, group: &GroupName, grace: Duration, held: &[Arc<Pidfd>]) {
+    let seconds = grace.as_secs_f64().ceil() as u64;
+    shared.command(group, &format!("quit -t {seconds}"), Duration::from_secs(seconds) + TO_END).await;
+    let _ = timeout(TO_END, all_gone(held)).await;
+}
+
+async fn all_gone(held: &[Arc<Pidfd>]) {
+    for process in held {
+        process.gone().await;
+    }
+}

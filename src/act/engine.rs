@@ -1,0 +1,79 @@
+//! Starts an engine in a session, and a cgroup where they can be had, of its own; reports its end.
+
+use std::path::PathBuf;
+
+use super::environment;
+use super::shared::{Shared, Watch, failed};
+use crate::host::cgroup::Cgroup;
+use crate::host::child::{self, Launch, Output};
+use crate::model::{EngineKey, EngineLaunch, GroupLaunch, Outcome, Owner};
+
+/// Started when it returns. What comes beside the outcome is to be watched after that was told.
+pub(super) fn start(shared: &Shared, key: &EngineKey, incarnation: u32) -> (Outcome, Option<Watch>) {
+    match try_start(shared, key, incarnation) {
+        Ok(watch) => (Outcome::Started { process: watch.child.id() }, Some(watch)),
+        Err(outcome) => (outcome, None),
+    }
+}
+
+fn try_start(shared: &Shared, key: &EngineKey, incarnation: u32) -> Result<Watch, Outcome> {
+    let (group, engine) = shared.engine(key)?;
+    refuse_a_twin(shared, key)?;
+    let mut launch = launch_of(shared, group, engine).map_err(|why| failed(format!("engine `{key}`: {why}")))?;
+    let cgroup = enter_cgroup(shared, engine);
+    launch.cgroup = cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
+    let child = child::start(&launch).map_err(|error| failed(format!("engine `{key}`: {error}")))?;
+    let owner = Owner::Engine(key.clone(), incarnation);
+    let held = child.pidfd();
+    shared.trees.began(key, held.clone(), cgroup);
+    shared.note(owner.clone(), &held, launch.cgroup);
+    Ok(Watch { child, owner })
+}
+
+/// No incarnation starts before its predecessor is gone: asked again here, just before acting.
+fn refuse_a_twin(shared: &Shared, key: &EngineKey) -> Result<(), Outcome> {
+    let living = shared.trees.living(&key.group, std::slice::from_ref(&key.engine));
+    let living = living.map_err(|error| failed(format!("can't look at the processes of `{key}`: {error}")))?;
+    match living.first() {
+        Some(held) => Err(failed(format!("engine `{key}`: process {} of the last incarnation still lives", held.id))),
+        None => Ok(()),
+    }
+}
+
+fn launch_of(shared: &Shared, group: &GroupLaunch, engine: &EngineLaunch) -> Result<Launch, String> {
+    let (program, arguments) = engine.command.split_first().ok_or("its command is empty")?;
+    let file = engine.environment_file.as_deref().map_or(Ok(Vec::new()), environment::read_file)?;
+    // An unknown user is told by the start itself.
+    let user = engine.user.as_deref().and_then(|name| child::account_of(name).ok().flatten());
+    let own = std::env::vars_os().collect();
+    Ok(Launch {
+        program: program.into(),
+        arguments: arguments.iter().map(Into::into).collect(),
+        environment: environment::of_engine(own, user.as_ref(), file, group, engine, &shared.owner),
+        directory: engine.working_directory.clone(),
+        user: engine.user.clone(),
+        output: Output::Append(log_of(group, engine)),
+        cgroup: None,
+    })
+}
+
+fn log_of(group: &GroupLaunch, engine: &EngineLaunch) -> PathBuf {
+    group.control.log_directory.join(format!("{}.log", engine.key.engine))
+}
+
+/// A cgroup for it, if one can be had: without, it works by sessions.
+fn enter_cgroup(shared: &Shared, engine: &EngineLaunch) -> Option<Cgroup> {
+    let name = format!("{}.{}", engine.key.group, engine.key.engine);
+    match shared.cgroups.as_ref().ok()?.create(&name, engine.memory_max) {
+        Ok((cgroup, unlimited)) => {
+            if let Some(error) = unlimited {
+                tracing::warn!("engine `{}` runs without its memory_max: {error}", engine.key);
+            }
+            Some(cgroup)
+        }
+        Err(error) => {
+            tracing::warn!("engine `{}` runs without a cgroup: {error}", engine.key);
+            None
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The environments of control daemons and engines: what MPS needs, what marks a process as ours.
+//! Pure but for the file that it reads: the watchdog's own environment comes in as a value.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use nix::unistd::User;
+
+use super::shared::OwnerMark;
+use crate::host::leftovers::OWNER_VARIABLE;
+use crate::host::trees::ENGINE_VARIABLE;
+use crate::model::{EngineLaunch, GroupLaunch};
+
+/// Variables by name.
+pub(super) type Environment = BTreeMap<OsString, OsString>;
+
+/// What speaks to the watchdog's own supervisor is no child's to say.
+const OUR_SUPERVISORS: [&str; 6] =
+    ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+
+/// For the control daemon, and the server that it starts. Its stamps are local time: UTC.
+pub(super) fn of_control(own: Environment, group: &GroupLaunch, owner: &OwnerMark) -> Environment {
+    let mut environment = of_group(own, group, owner);
+    environment.insert("TZ".into(), "UTC".into());
+    environment
+}
+
+/// For an engine: the watchdog's own, its user's, the file's, the configuration's, and over all MPS's.
+pub(super) fn of_engine(
+    own: Environment,
+    user: Option<&User>,
+    file: Vec<(String, String)>,
+    group: &GroupLaunch,
+    engine: &EngineLaunch,
+    owner: &OwnerMark,
+) -> Environment {
+    let mut environment = own;
+    if let Some(user) = user {
+        environment.insert("HOME".into(), user.dir.clone().into());
+        environment.insert("USER".into(), user.name.clone().into());
+        environment.insert("LOGNAME".into(), user.name.clone().into());
+    }
+    let configured = engine.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
+    environment.extend(file.into_iter().chain(configured).map(|(name, value)| (name.into(), value.into())));
+    let mut environment = of_group(environment, group, owner);
+    environment.insert(ENGINE_VARIABLE.into(), engine.key.to_string().into());
+    if let Some(percentage) = engine.sm_percentage {
+        environment.insert("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE".into(), percentage.to_string().into());
+    }
+    if let Some(bytes) = engine.device_memory_limit {
+        // By the only device that the engine sees; in MiB, since bytes have no unit there.
+        environment.insert("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT".into(), format!("0={}M", bytes >> 20).into());
+    }
+    environment
+}
+
+fn of_group(mut environment: Environment, group: &GroupLaunch, owner: &OwnerMark) -> Environment {
+    environment.retain(|name, _| OUR_SUPERVISORS.iter().all(|ours| name != ours));
+    environment.insert("CUDA_MPS_PIPE_DIRECTORY".into(), group.control.pipe_directory.clone().into());
+    environment.insert("CUDA_MPS_LOG_DIRECTORY".into(), group.control.log_directory.clone().into());
+    environment.insert("CUDA_VISIBLE_DEVICES".into(), group.gpu.as_str().into());
+    environment.insert(OWNER_VARIABLE.into(), owner.state_directory.clone().into());
+    environment
+}
+
+/// `KEY=value` lines; empty ones and comments are skipped, one pair of quotes around a value is taken off.
+pub(super) fn read_file(path: &Path) -> Result<Vec<(String, String)>, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("can't read environment_file `{}`: {error}", path.display()))?;
+    let is_said = |line: &str| !line.is_empty() && !line.starts_with('#');
+    let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| is_said(line));
+    lines
+        .map(|(number, line)| {
+            parse(line).ok_or_else(|| format!("{}:{}: not a line `KEY=value`", path.display(), number + 1))
+        })
+        .collect()
+}
+
+fn parse(line: &str) -> Option<(String, String)> {
+    let (name, value) = line.split_once('=')?;
+    let (name, value) = (name.trim_end(), value.trim());
+    if name.is_empty() || name.contains([' ', '\0']) || value.contains('\0') {
+        return None;
+    }
+    let unquoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+    Some((name.to_owned(), unquoted.unwrap_or(value).to_owned()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::super::testing::{group, owner};
+    use super::*;
+
+    fn own() -> Environment {
+        [("PATH", "/bin"), ("A", "own"), ("B", "own"), ("C", "own"), ("NOTIFY_SOCKET", "/run/x")]
+            .map(|(name, value)| (name.into(), value.into()))
+            .into()
+    }
+
+    fn get<'a>(environment: &'a Environment, name: &str) -> Option<&'a str> {
+        environment.get(&OsString::from(name)).map(|value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn an_engine_gets_its_variables_in_their_order_of_rank() {
+        let mut group = group(Path::new("/d"), &["true"]);
+        let engine = &mut group.engines[0];
+        engine.environment =
+            [("B", "configured"), ("CUDA_VISIBLE_DEVICES", "7")].map(|(n, v)| (n.into(), v.into())).into();
+        engine.sm_percentage = Some(50.0);
+        engine.device_memory_limit = Some(40 << 30);
+        let engine = &group.engines[0];
+        let file = vec![("B".to_owned(), "file".to_owned()), ("C".to_owned(), "file".to_owned())];
+        let made = of_engine(own(), None, file, &group, engine, &owner(Path::new("/s")));
+        let expected = [
+            ("A", Some("own")),
+            ("B", Some("configured")),
+            ("C", Some("file")),
+            ("NOTIFY_SOCKET", None),
+            ("CUDA_MPS_PIPE_DIRECTORY", Some("/d/pipe")),
+            ("CUDA_MPS_LOG_DIRECTORY", Some("/d/log")),
+            ("CUDA_VISIBLE_DEVICES", Some("GPU-1")),
+            ("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", Some("50")),
+            ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", Some("0=40960M")),
+            ("MPSWARDEN_OWNER", Some("/s")),
+            ("MPSWARDEN_ENGINE", Some(&engine.key.to_string())),
+        ];
+        for (name, value) in expected {
+            assert_eq!(get(&made, name), value, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_control_daemon_writes_utc_and_sees_its_own_gpu_only() {
+        let made = of_control(own(), &group(Path::new("/d"), &[]), &owner(Path::new("/s")));
+        assert_eq!((get(&made, "TZ"), get(&made, "CUDA_VISIBLE_DEVICES")), (Some("UTC"), Some("GPU-1")));
+        assert_eq!(get(&made, "MPSWARDEN_ENGINE"), None);
+    }
+
+    #[test]
+    fn an_environment_file_is_read_or_its_bad_line_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("env");
+        std::fs::write(&path, "# a comment\n\nA=1\nB = \"two words\"\nC='='\nD=\n").unwrap();
+        let pairs = read_file(&path).unwrap();
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(pairs, [("A", "1"), ("B", "two words"), ("C", "="), ("D", "")]);
+        std::fs::write(&path, "A=1\nnonsense\n").unwrap();
+        assert!(read_file(&path).unwrap_err().contains("env:2"));
+        assert!(read_file(Path::new("/no/such/file")).unwrap_err().contains("/no/such/file"));
+    }
+}

@@ -1,0 +1,131 @@
+//! Takes orders and answers each with one outcome by its deadline. Decides nothing: it carries out.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::timeout;
+
+use super::shared::{OwnerMark, PrepareError, Shared};
+use super::{control_daemon, engine, gone, kill, save, server, stop, terminate};
+use crate::host::cgroup::Cgroups;
+use crate::host::clock;
+use crate::host::control::ControlClient;
+use crate::host::trees::Trees;
+use crate::model::{Action, ActionId, GroupLaunch, GroupName, Moment, Ordered, Outcome, Report};
+
+/// A verb that answers at its deadline with what it found gets so much more before it is cut off.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// Carries out orders.
+#[derive(Debug)]
+pub struct Executor {
+    shared: Arc<Shared>,
+}
+
+impl Executor {
+    /// For these groups. Makes their directories; starts nothing.
+    pub fn new(
+        launches: Vec<GroupLaunch>,
+        owner: OwnerMark,
+        reports: UnboundedSender<Report>,
+    ) -> Result<Executor, PrepareError> {
+        Self::with_cgroups(launches, owner, reports, Cgroups::find())
+    }
+
+    /// The same, with or without cgroups as told.
+    pub(super) fn with_cgroups(
+        launches: Vec<GroupLaunch>,
+        owner: OwnerMark,
+        reports: UnboundedSender<Report>,
+        cgroups: Result<Cgroups, String>,
+    ) -> Result<Executor, PrepareError> {
+        Ok(Executor { shared: Arc::new(Shared::new(launches, owner, reports, cgroups)?) })
+    }
+
+    /// Carries out everything but `Look`, which is for `observe`. Saves and starts of engines are done
+    /// when it returns, all else goes on by itself; it must be called within the runtime.
+    pub fn carry_out(&mut self, ordered: Ordered) {
+        let Ordered { id, deadline, action } = ordered;
+        let shared = self.shared.clone();
+        match action {
+            Action::Save { memory } => shared.finish(id, save::save(&shared.owner, &memory)),
+            Action::StartEngine { engine, incarnation } => {
+                let (outcome, watch) = engine::start(&shared, &engine, incarnation);
+                shared.finish(id, outcome);
+                // Only now, so that no end comes before its start.
+                watch.map(|watch| watch.spawn(&shared));
+            }
+            Action::WatchServer { group, server } => {
+                let (outcome, watch) = server::watch(&shared, &group, server);
+                shared.finish(id, outcome);
+                watch.map(tokio::spawn);
+            }
+            Action::Look(_) => shared.finish(id, Outcome::Failed { why: "looks are carried out by observe".into() }),
+            action => self.spawn(id, deadline, action),
+        }
+    }
+
+    /// The group's command worker, for whoever else asks its daemon.
+    pub fn control(&self, group: &GroupName) -> Option<ControlClient> {
+        self.shared.control(group).cloned()
+    }
+
+    /// The processes of all engines, for whoever looks at them.
+    pub fn trees(&self) -> Trees {
+        self.shared.trees.clone()
+    }
+
+    /// Why engines run without cgroups; `None`: they have them.
+    pub fn without_cgroups(&self) -> Option<&str> {
+        self.shared.cgroups.as_ref().err().map(String::as_str)
+    }
+
+    fn spawn(&self, id: ActionId, deadline: Moment, action: Action) {
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let cut_off = deadline.after(if answers_at_deadline(&action) { SLACK } else { Duration::ZERO });
+            let outcome = by(cut_off, verb(&shared, action, deadline)).await;
+            shared.finish(id, outcome);
+        });
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        if let Ok(cgroups) = &self.shared.cgroups {
+            cgroups.remove();
+        }
+    }
+}
+
+/// Those that tell at the deadline what is still there.
+fn answers_at_deadline(action: &Action) -> bool {
+    matches!(action, Action::AwaitGone { .. } | Action::StopEngine { .. } | Action::KillEngines { .. })
+}
+
+async fn by(deadline: Moment, outcome: impl Future<Output = Outcome>) -> Outcome {
+    timeout(deadline.since(clock::now()), outcome).await.unwrap_or(Outcome::TimedOut)
+}
+
+async fn verb(shared: &Arc<Shared>, action: Action, deadline: Moment) -> Outcome {
+    match action {
+        Action::StartControl { group } => control_daemon::start(shared, &group).await,
+        Action::StopControl { group, grace, server } => control_daemon::stop(shared, &group, grace, server).await,
+        Action::StartServer { group } => server::start(shared, &group).await,
+        Action::KillEngines { group, engines, strays } => {
+            kill::kill_engines(shared, &group, &engines, &strays, deadline).await
+        }
+        Action::AwaitGone { group, engines, processes } => {
+            gone::await_gone(shared, &group, &engines, &processes, deadline).await
+        }
+        Action::TerminateClients { engine, server, clients } => {
+            terminate::terminate(shared, &engine.group, server, &clients).await
+        }
+        Action::StopEngine { engine, grace } => stop::stop(shared, &engine, grace, deadline).await,
+        Action::Look(_) | Action::Save { .. } | Action::WatchServer { .. } | Action::StartEngine { .. } => {
+            Outcome::Failed { why: "carried out elsewhere".into() }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Waits until processes are proven gone: every pidfd has fired and a last look finds none. Signals nobody.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use super::shared::{Shared, failed};
+use crate::host::pidfd::Pidfd;
+use crate::host::procfs::Procfs;
+use crate::host::{clock, reaper};
+use crate::model::{EngineName, GroupName, Moment, Outcome, ProcessId, Remaining};
+
+pub(super) async fn await_gone(
+    shared: &Shared,
+    group: &GroupName,
+    engines: &[EngineName],
+    processes: &[ProcessId],
+    deadline: Moment,
+) -> Outcome {
+    match remaining(shared, group, engines, processes, deadline).await {
+        Ok(remaining) => Outcome::Gone { remaining },
+        Err(error) => failed(format!("can't see whether the processes of group `{group}` are gone: {error}")),
+    }
+}
+
+/// Who is still there at the deadline; nobody as soon as all are gone.
+pub(super) async fn remaining(
+    shared: &Shared,
+    group: &GroupName,
+    engines: &[EngineName],
+    processes: &[ProcessId],
+    deadline: Moment,
+) -> io::Result<Vec<Remaining>> {
+    let signalled = processes.iter().filter_map(|process| Pidfd::open_exact(*process).transpose());
+    let mut waited: Vec<Arc<Pidfd>> = signalled.map(|held| held.map(Arc::new)).collect::<io::Result<_>>()?;
+    loop {
+        let all_gone = async {
+            for held in &waited {
+                held.gone().await;
+            }
+        };
+        let _ = timeout(deadline.since(clock::now()), all_gone).await;
+        waited.retain(|held| !held.is_gone());
+        let living = shared.trees.living(group, engines)?;
+        let is_new = |held: &Arc<Pidfd>| waited.iter().all(|old| old.id != held.id);
+        let new: Vec<_> = living.into_iter().filter(is_new).collect();
+        waited.extend(new);
+        if waited.is_empty() || clock::now() >= deadline {
+            reaper::reap_now();
+            return Ok(waited.iter().map(|held| describe(held)).collect());
+        }
+    }
+}
+
+fn describe(held: &Pidfd) -> Remaining {
+    let stat = Procfs::new(Path::new("/proc")).stat(held.id.pid).ok().flatten();
+    Remaining { process: held.id, state: stat.map_or('?', |stat| stat.state) }
+}

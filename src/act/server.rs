@@ -1,0 +1,59 @@
+//! The MPS server: asks the control daemon for one, and watches its end. The server is the daemon's
+//! child, not ours: how it ended can't be learnt.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use nix::unistd::{geteuid, getuid};
+
+use super::shared::{Shared, failed};
+use crate::host::child::account_of;
+use crate::host::control::{CommandOutcome, READ_TIMEOUT};
+use crate::host::pidfd::Pidfd;
+use crate::model::{Exit, GroupLaunch, GroupName, Observation, Outcome, Owner};
+
+/// Done when the daemon took the order; that the server is ACTIVE is seen by looking.
+pub(super) async fn start(shared: &Shared, group: &GroupName) -> Outcome {
+    let uid = match shared.group(group) {
+        Ok(launch) => uid_of(launch),
+        Err(outcome) => return outcome,
+    };
+    match shared.command(group, &format!("start_server -uid {uid}"), READ_TIMEOUT).await {
+        CommandOutcome::Answered(_) => Outcome::Done,
+        CommandOutcome::Refused => failed("start_server: the control daemon serves others all the time"),
+        CommandOutcome::Unreachable(why) => failed(format!("start_server: {why}")),
+        CommandOutcome::Timeout => failed("start_server: the control daemon does not answer"),
+    }
+}
+
+/// One server serves one user: that of the engines, where they have one, else ours.
+fn uid_of(group: &GroupLaunch) -> u32 {
+    let name = group.engines.iter().find_map(|engine| engine.user.as_deref()).filter(|_| geteuid().is_root());
+    let account = name.and_then(|name| account_of(name).ok().flatten());
+    account.map_or(getuid().as_raw(), |user| user.uid.as_raw())
+}
+
+/// Holds the server. What comes beside the outcome reports its end, and is to be run after that was told.
+pub(super) fn watch(
+    shared: &Arc<Shared>,
+    group: &GroupName,
+    server: u32,
+) -> (Outcome, Option<impl Future<Output = ()> + Send + use<>>) {
+    match Pidfd::open(server) {
+        Ok(Some(held)) if !held.is_gone() => {
+            let held = Arc::new(held);
+            shared.running().servers.insert(group.clone(), held.clone());
+            shared.note(Owner::Server(group.clone()), &held, None);
+            let process = held.id;
+            (Outcome::Started { process }, Some(report_end(shared.clone(), group.clone(), held)))
+        }
+        Ok(_) => (failed(format!("server {server} of group `{group}` is gone")), None),
+        Err(error) => (failed(format!("can't watch server {server} of group `{group}`: {error}")), None),
+    }
+}
+
+async fn report_end(shared: Arc<Shared>, group: GroupName, held: Arc<Pidfd>) {
+    held.gone().await;
+    let owner = Owner::Server(group);
+    shared.observed(Observation::Ended { owner, process: held.id, exit: Exit::Unknown });
+}

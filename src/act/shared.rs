@@ -1,0 +1,171 @@
+//! What all verbs share: the launches, the trees, the command workers, the record of what was started.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::host::cgroup::Cgroups;
+use crate::host::child::Child;
+use crate::host::control::{CommandOutcome, ControlClient};
+use crate::host::leftovers::{self, Record, Recorded};
+use crate::host::pidfd::Pidfd;
+use crate::host::trees::Trees;
+use crate::model::{
+    ActionId, ControlLaunch, EngineKey, EngineLaunch, GroupLaunch, GroupName, Observation, Outcome, Owner, Report,
+};
+
+/// Whose the started processes are: they carry it in their environment.
+#[derive(Clone, Debug)]
+pub struct OwnerMark {
+    /// The watchdog's state directory, locked by it.
+    pub state_directory: PathBuf,
+}
+
+/// A directory that can't be made ready.
+#[derive(Debug, thiserror::Error)]
+#[error("can't use {what} `{path}`: {error}; make it writable for the watchdog's user, or name another")]
+pub struct PrepareError {
+    /// Which one, in the configuration's words.
+    pub what: &'static str,
+    /// Where.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub error: io::Error,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub owner: OwnerMark,
+    pub trees: Trees,
+    pub cgroups: Result<Cgroups, String>,
+    launches: Vec<GroupLaunch>,
+    controls: BTreeMap<GroupName, ControlClient>,
+    running: Mutex<Running>,
+    reports: UnboundedSender<Report>,
+}
+
+/// What runs of the groups beside their engines, and all that was started.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    pub daemons: BTreeMap<GroupName, Arc<Pidfd>>,
+    pub servers: BTreeMap<GroupName, Arc<Pidfd>>,
+    record: Record,
+}
+
+impl Shared {
+    pub fn new(
+        launches: Vec<GroupLaunch>,
+        owner: OwnerMark,
+        reports: UnboundedSender<Report>,
+        cgroups: Result<Cgroups, String>,
+    ) -> Result<Shared, PrepareError> {
+        make_directory("state_directory", &owner.state_directory, 0o700)?;
+        let owner = OwnerMark { state_directory: leftovers::mark_of(&owner.state_directory) };
+        launches.iter().try_for_each(make_directories)?;
+        let engines = launches.iter().flat_map(|group| group.engines.iter().map(|engine| engine.key.clone()));
+        let client = |control: &ControlLaunch| ControlClient::new(&control.binary, &control.pipe_directory);
+        Ok(Shared {
+            trees: Trees::new(engines),
+            controls: launches.iter().map(|group| (group.name.clone(), client(&group.control))).collect(),
+            cgroups,
+            running: Mutex::default(),
+            owner,
+            launches,
+            reports,
+        })
+    }
+
+    /// The end of an order. Nobody listens any more only when the watchdog ends.
+    pub fn finish(&self, id: ActionId, outcome: Outcome) {
+        let _ = self.reports.send(Report::Finished(id, outcome));
+    }
+
+    pub fn observed(&self, observation: Observation) {
+        let _ = self.reports.send(Report::Observed(observation));
+    }
+
+    pub fn group(&self, name: &GroupName) -> Result<&GroupLaunch, Outcome> {
+        self.launches.iter().find(|group| &group.name == name).ok_or_else(|| failed(format!("no group `{name}`")))
+    }
+
+    pub fn engine(&self, key: &EngineKey) -> Result<(&GroupLaunch, &EngineLaunch), Outcome> {
+        let group = self.group(&key.group)?;
+        let engine = group.engines.iter().find(|engine| &engine.key == key);
+        Ok((group, engine.ok_or_else(|| failed(format!("no engine `{key}`")))?))
+    }
+
+    pub fn control(&self, group: &GroupName) -> Option<&ControlClient> {
+        self.controls.get(group)
+    }
+
+    /// One control command, counted as an observation.
+    pub async fn command(&self, group: &GroupName, text: &str, limit: Duration) -> CommandOutcome {
+        let Some(control) = self.control(group) else {
+            return CommandOutcome::Unreachable(format!("no group `{group}`"));
+        };
+        let outcome = control.command(text, limit).await;
+        self.observed(Observation::Command { group: group.clone(), result: outcome.result() });
+        outcome
+    }
+
+    pub fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the record of what was started. One that can't be written loses nothing while the mark in
+    /// the environment is there; it is no reason to leave engines down.
+    pub fn note(&self, owner: Owner, held: &Pidfd, cgroup: Option<PathBuf>) {
+        let recorded = Recorded { owner, process: held.id, cgroup };
+        if let Err(error) = self.running().record.note(&self.owner.state_directory, recorded) {
+            tracing::warn!("can't record a started process in {}: {error}", self.owner.state_directory.display());
+        }
+    }
+}
+
+/// A started process whose end is to be reported.
+pub(super) struct Watch {
+    pub child: Child,
+    pub owner: Owner,
+}
+
+impl Watch {
+    pub fn spawn(mut self, shared: &Arc<Shared>) {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let process = self.child.id();
+            let exit = self.child.wait().await;
+            shared.observed(Observation::Ended { owner: self.owner, process, exit });
+        });
+    }
+}
+
+pub(super) fn failed(why: impl Into<String>) -> Outcome {
+    Outcome::Failed { why: why.into() }
+}
+
+/// The directories of a group. Engines of other users must reach the daemon's sockets.
+pub(super) fn make_directories(group: &GroupLaunch) -> Result<(), PrepareError> {
+    let has_users = group.engines.iter().any(|engine| engine.user.is_some());
+    let pipe_mode = if has_users { 0o755 } else { 0o700 };
+    make_directory("pipe_directory", &group.control.pipe_directory, pipe_mode)?;
+    make_directory("log_directory", &group.control.log_directory, 0o755)
+}
+
+/// Makes a directory, if it isn't there, and sees that we may write in it. One that is there keeps its mode.
+fn make_directory(what: &'static str, path: &Path, mode: u32) -> Result<(), PrepareError> {
+    let make = || {
+        if !path.is_dir() {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        }
+        Ok(nix::unistd::access(path, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)?)
+    };
+    make().map_err(|error| PrepareError { what, path: path.to_owned(), error })
+}

@@ -1,0 +1,48 @@
+//! Stops one engine: TERM to its main process, KILL to all that is left of it, proof that it is gone.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::time::timeout;
+
+use super::shared::{Shared, failed};
+use super::{gone, kill};
+use crate::host::clock;
+use crate::host::pidfd::{Pidfd, Signalled};
+use crate::model::{EngineKey, Moment, Outcome};
+
+/// Of the time to the deadline, kept for KILL and its proof.
+const FOR_KILL: Duration = Duration::from_secs(1);
+
+pub(super) async fn stop(shared: &Shared, key: &EngineKey, grace: Duration, deadline: Moment) -> Outcome {
+    let engines = std::slice::from_ref(&key.engine);
+    let until_kill = deadline.before(FOR_KILL).since(clock::now());
+    ask(shared, key, grace.min(until_kill)).await;
+    let killed = match kill::kill_engines(shared, &key.group, engines, &[], deadline).await {
+        Outcome::Killed { processes } => processes,
+        other => return other,
+    };
+    match gone::remaining(shared, &key.group, engines, &killed, deadline).await {
+        Ok(remaining) if remaining.is_empty() => Outcome::Done,
+        Ok(remaining) => {
+            let named: Vec<String> =
+                remaining.iter().map(|left| format!("{} ({})", left.process, left.state)).collect();
+            failed(format!("engine `{key}`: KILL did not end process {}; D is stuck in the kernel", named.join(", ")))
+        }
+        Err(error) => failed(format!("engine `{key}`: can't see whether it is gone: {error}")),
+    }
+}
+
+/// Gives its main process the time to end by itself, and its children with it.
+async fn ask(shared: &Shared, key: &EngineKey, grace: Duration) {
+    let Some(main) = shared.trees.main(key) else { return };
+    if grace.is_zero() {
+        return;
+    }
+    if let Ok(Some(held)) = Pidfd::open_exact(main)
+        && matches!(held.signal(Signal::SIGTERM), Ok(Signalled::Sent))
+    {
+        // Whoever is left after that is killed.
+        let _ = timeout(grace, held.gone()).await;
+    }
+}

@@ -1,0 +1,33 @@
+//! `terminate_client`: takes clients off the server so that their end harms no neighbour. One at a time,
+//! each bounded: it can hang for ever, and several at once harm neighbours (FACTS).
+
+use std::time::Duration;
+
+use super::shared::{Shared, failed};
+use crate::host::control::CommandOutcome;
+use crate::model::{GroupName, Outcome};
+
+/// It answers within 10 ms or so, or never.
+const LIMIT: Duration = Duration::from_secs(2);
+
+pub(super) async fn terminate(shared: &Shared, group: &GroupName, server: u32, clients: &[u32]) -> Outcome {
+    let mut trouble = Vec::new();
+    for client in clients {
+        let outcome = shared.command(group, &format!("terminate_client {server} {client}"), LIMIT).await;
+        if let Some(why) = trouble_of(&outcome) {
+            trouble.push(format!("client {client}: {why}"));
+        }
+    }
+    if trouble.is_empty() { Outcome::Done } else { failed(format!("terminate_client: {}", trouble.join("; "))) }
+}
+
+/// `0` is done.
+fn trouble_of(outcome: &CommandOutcome) -> Option<String> {
+    match outcome {
+        CommandOutcome::Answered(text) if text.trim() == "0" => None,
+        CommandOutcome::Answered(text) => Some(format!("answered `{}`", text.trim())),
+        CommandOutcome::Refused => Some("the control daemon serves others".into()),
+        CommandOutcome::Unreachable(why) => Some(why.clone()),
+        CommandOutcome::Timeout => Some(format!("no answer within {} s", LIMIT.as_secs())),
+    }
+}

@@ -1,0 +1,44 @@
+//! Groups for the tests of the verbs.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::shared::OwnerMark;
+use crate::model::{ControlLaunch, EngineKey, EngineLaunch, GroupLaunch, GroupName};
+
+/// A group below `directory` whose engines `e0`, `e1` and so on are shell scripts. Its name is its own:
+/// all tests are one process, which adopts the orphans of all.
+pub(super) fn group(directory: &Path, scripts: &[&str]) -> GroupLaunch {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = GroupName::from(format!("g{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+    let engine = |(number, script): (usize, &&str)| EngineLaunch {
+        key: EngineKey::new(&name, &format!("e{number}").into()),
+        command: vec!["sh".into(), "-c".into(), (*script).into()],
+        user: None,
+        working_directory: None,
+        environment: Default::default(),
+        environment_file: None,
+        url: "http://127.0.0.1:1".into(),
+        health_path: "/health".into(),
+        metrics_path: "/metrics".into(),
+        sm_percentage: None,
+        device_memory_limit: None,
+        memory_max: None,
+    };
+    let engines = scripts.iter().enumerate().map(engine).collect();
+    GroupLaunch {
+        name,
+        gpu: "GPU-1".into(),
+        control: ControlLaunch {
+            binary: directory.join("control"),
+            pipe_directory: directory.join("pipe"),
+            log_directory: directory.join("log"),
+        },
+        engines,
+    }
+}
+
+/// The mark of a watchdog with this state directory.
+pub(super) fn owner(state_directory: &Path) -> OwnerMark {
+    OwnerMark { state_directory: state_directory.to_owned() }
+}

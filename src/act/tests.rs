@@ -1,0 +1,406 @@
+//! The verbs over real small processes: shell scripts for engines and for the control daemon.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::timeout;
+
+use super::testing::{group, owner};
+use super::{Executor, saved_memory};
+use crate::host::cgroup::Cgroups;
+use crate::host::pidfd::{identify, signal};
+use crate::host::state_file::Loaded;
+use crate::host::{clock, reaper};
+use crate::model::{
+    Action, ActionId, EngineKey, Exit, GroupLaunch, Look, Moment, Observation, Ordered, Outcome, Owner, ProcessId,
+    Report,
+};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// A control daemon and its command line: it lives while the file `quit` is not there.
+const CONTROL: &str = r#"#!/bin/sh
+cd "$CUDA_MPS_PIPE_DIRECTORY"
+if [ "$1" = -f ]; then
+    echo "Starting control daemon"
+    rm -f quit
+    echo $$ >nvidia-cuda-mps-control.pid
+    while [ ! -e quit ]; do sleep 0.01; done
+    exit 0
+fi
+read command
+pid=$(cat nvidia-cuda-mps-control.pid 2>/dev/null)
+if [ -z "$pid" ] || ! kill -0 "$pid" 2>/dev/null; then
+    echo 'Cannot find MPS control daemon process' >&2
+    exit 1
+fi
+echo "$command" >>commands
+case "$command" in
+    quit*) : >quit ;;
+    "terminate_client 1 9") echo "Client 9 not found" ;;
+    terminate_client*) echo 0 ;;
+esac
+"#;
+
+struct Stage {
+    executor: Executor,
+    reports: UnboundedReceiver<Report>,
+    group: GroupLaunch,
+    directory: tempfile::TempDir,
+    next: u64,
+}
+
+impl Stage {
+    fn new(scripts: &[&str]) -> Stage {
+        Stage::with(scripts, CONTROL, Err("not in this test".into()))
+    }
+
+    fn with(scripts: &[&str], control: &str, cgroups: Result<Cgroups, String>) -> Stage {
+        reaper::adopt_orphans().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let group = group(directory.path(), scripts);
+        // Written by another process, so that no fork of another test holds it open for writing.
+        let write = "printf %s \"$1\" >\"$2\" && chmod +x \"$2\"";
+        let written = Command::new("sh").args(["-c", write, "sh", control]).arg(&group.control.binary).status();
+        assert!(written.unwrap().success());
+        let (send, reports) = unbounded_channel();
+        let mark = owner(&directory.path().join("state"));
+        let executor = Executor::with_cgroups(vec![group.clone()], mark, send, cgroups).unwrap();
+        Stage { executor, reports, group, directory, next: 0 }
+    }
+
+    fn order(&mut self, action: Action, deadline: Moment) -> ActionId {
+        self.next += 1;
+        let id = ActionId(self.next);
+        self.executor.carry_out(Ordered { id, deadline, action });
+        id
+    }
+
+    async fn next(&mut self) -> Report {
+        timeout(LONG, self.reports.recv()).await.expect("a report in time").unwrap()
+    }
+
+    async fn outcome_by(&mut self, action: Action, deadline: Moment) -> Outcome {
+        let id = self.order(action, deadline);
+        loop {
+            if let Report::Finished(finished, outcome) = self.next().await {
+                assert_eq!(finished, id);
+                return outcome;
+            }
+        }
+    }
+
+    async fn outcome(&mut self, action: Action) -> Outcome {
+        self.outcome_by(action, clock::now().after(LONG)).await
+    }
+
+    async fn ended(&mut self) -> (Owner, ProcessId, Exit) {
+        loop {
+            if let Report::Observed(Observation::Ended { owner, process, exit }) = self.next().await {
+                return (owner, process, exit);
+            }
+        }
+    }
+
+    fn key(&self, number: usize) -> EngineKey {
+        self.group.engines[number].key.clone()
+    }
+
+    async fn start(&mut self, number: usize) -> ProcessId {
+        let engine = self.key(number);
+        match self.outcome(Action::StartEngine { engine, incarnation: 1 }).await {
+            Outcome::Started { process } => process,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn kill_all(&self) -> Action {
+        let engines = self.group.engines.iter().map(|engine| engine.key.engine.clone()).collect();
+        Action::KillEngines { group: self.group.name.clone(), engines, strays: vec![] }
+    }
+
+    fn await_all(&self, processes: Vec<ProcessId>) -> Action {
+        let engines = self.group.engines.iter().map(|engine| engine.key.engine.clone()).collect();
+        Action::AwaitGone { group: self.group.name.clone(), engines, processes }
+    }
+
+    /// Waits until a script has written this file.
+    async fn written(&self, name: &str) -> String {
+        let path = self.directory.path().join(name);
+        let deadline = clock::now().after(LONG);
+        loop {
+            match std::fs::read_to_string(&path) {
+                Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
+                _ => assert!(clock::now() < deadline, "{name} is written"),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn kill_and_prove(&mut self) -> Vec<ProcessId> {
+        let Outcome::Killed { processes } = self.outcome(self.kill_all()).await else { panic!("not killed") };
+        let gone = self.outcome(self.await_all(processes.clone())).await;
+        assert_eq!(gone, Outcome::Gone { remaining: vec![] });
+        processes
+    }
+}
+
+/// A script that names the stage's directory.
+fn script(stage_relative: &str) -> String {
+    format!("cd \"$CUDA_MPS_PIPE_DIRECTORY/..\"; {stage_relative}")
+}
+
+/// Without cgroups, and with them where this machine lets us make them.
+fn with_and_without_cgroups() -> Vec<Result<Cgroups, String>> {
+    let found = Cgroups::find();
+    if found.is_ok() { vec![found, Err("not in this test".into())] } else { vec![found] }
+}
+
+fn state_of(process: ProcessId) -> Option<ProcessId> {
+    identify(process.pid).unwrap().filter(|now| *now == process)
+}
+
+#[tokio::test]
+async fn children_of_engines_are_killed_with_them_and_proven_gone() {
+    for cgroups in with_and_without_cgroups() {
+        let one = script("sleep 1000 & echo $! >one; wait");
+        let two = script("sh -c 'sleep 1000 & echo $! >two; wait'");
+        let mut stage = Stage::with(&[&one, &two], CONTROL, cgroups);
+        let mains = [stage.start(0).await, stage.start(1).await];
+        let child = |pid: String| identify(pid.parse().unwrap()).unwrap().unwrap();
+        let children = [child(stage.written("one").await), child(stage.written("two").await)];
+        stage.kill_and_prove().await;
+        for process in mains.into_iter().chain(children) {
+            assert!(state_of(process).is_none_or(|process| is_zombie(process)), "{process}");
+        }
+    }
+}
+
+fn is_zombie(process: ProcessId) -> bool {
+    let stat = crate::host::procfs::Procfs::new(Path::new("/proc")).stat(process.pid).unwrap();
+    stat.is_none_or(|stat| !stat.lives())
+}
+
+#[tokio::test]
+async fn an_orphan_with_a_session_of_its_own_is_still_its_engines() {
+    for cgroups in with_and_without_cgroups() {
+        let text = script("(setsid sh -c 'echo $$ >orphan; exec sleep 1000' &); exit 3");
+        let mut stage = Stage::with(&[&text], CONTROL, cgroups);
+        let main = stage.start(0).await;
+        let owner = Owner::Engine(stage.key(0), 1);
+        assert_eq!(stage.ended().await, (owner, main, Exit::Status(3)));
+        let orphan = identify(stage.written("orphan").await.parse().unwrap()).unwrap().unwrap();
+        let trees = stage.executor.trees().look(&stage.group.name).unwrap();
+        assert_eq!(trees, [(stage.key(0), vec![orphan])]);
+        assert_eq!(stage.kill_and_prove().await, [orphan]);
+        let trees = stage.executor.trees().look(&stage.group.name).unwrap();
+        assert_eq!(trees, [(stage.key(0), vec![])]);
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_forks_on_and_on_loses() {
+    for cgroups in with_and_without_cgroups() {
+        let text = script("echo >forks; while :; do setsid sh -c 'sleep 1000 & sleep 1000' & sleep 0.002; done");
+        let mut stage = Stage::with(&[&text], CONTROL, cgroups);
+        stage.start(0).await;
+        stage.written("forks").await;
+        stage.kill_and_prove().await;
+    }
+}
+
+#[tokio::test]
+async fn strays_are_killed_and_a_stray_whose_pid_was_reused_is_not() {
+    let mut stage = Stage::new(&[]);
+    let mut children: Vec<_> = (0..2).map(|_| Command::new("sleep").arg("1000").spawn().unwrap()).collect();
+    let ids: Vec<_> = children.iter().map(|child| identify(child.id()).unwrap().unwrap()).collect();
+    let strays = vec![ids[0], ProcessId { started_at: ids[1].started_at - 1, ..ids[1] }];
+    let kill = Action::KillEngines { group: stage.group.name.clone(), engines: vec![], strays };
+    assert_eq!(stage.outcome(kill).await, Outcome::Killed { processes: vec![ids[0]] });
+    children[0].wait().unwrap();
+    assert!(children[1].try_wait().unwrap().is_none());
+    signal(ids[1], Signal::SIGKILL).unwrap();
+    children[1].wait().unwrap();
+}
+
+#[tokio::test]
+async fn who_is_still_there_at_the_deadline_is_told_with_its_state() {
+    let mut stage = Stage::new(&["sleep 1000"]);
+    let main = stage.start(0).await;
+    let soon = clock::now().after(Duration::from_millis(20));
+    let Outcome::Gone { remaining } = stage.outcome_by(stage.await_all(vec![main]), soon).await else { panic!() };
+    assert!(remaining.iter().any(|left| left.process == main && left.state != 'Z'), "{remaining:?}");
+    stage.kill_and_prove().await;
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_exist_is_named() {
+    let mut stage = Stage::new(&[""]);
+    stage.group.engines[0].command = vec!["/no/such/engine".into()];
+    let mark = owner(stage.directory.path());
+    let (send, reports) = unbounded_channel();
+    stage.executor = Executor::new(vec![stage.group.clone()], mark, send).unwrap();
+    stage.reports = reports;
+    let engine = stage.key(0);
+    let Outcome::Failed { why } = stage.outcome(Action::StartEngine { engine, incarnation: 1 }).await else { panic!() };
+    assert!(why.contains("`/no/such/engine` was not found") && why.contains("/e0"), "{why}");
+}
+
+#[tokio::test]
+async fn no_twin_starts_beside_a_living_incarnation() {
+    let mut stage = Stage::new(&["sleep 1000"]);
+    let main = stage.start(0).await;
+    let engine = stage.key(0);
+    let twin = Action::StartEngine { engine, incarnation: 2 };
+    let Outcome::Failed { why } = stage.outcome(twin.clone()).await else { panic!() };
+    assert!(why.contains(&main.to_string()), "{why}");
+    stage.kill_and_prove().await;
+    let Outcome::Started { .. } = stage.outcome(twin).await else { panic!() };
+    stage.kill_and_prove().await;
+}
+
+#[tokio::test]
+async fn a_stopped_engine_may_end_by_itself_and_is_killed_if_it_does_not() {
+    let gentle = script("trap 'echo bye >bye; exit 0' TERM; echo >gentle; while :; do sleep 0.01; done");
+    let stubborn = script("trap '' TERM; echo >stubborn; sleep 1000");
+    let mut stage = Stage::new(&[&gentle, &stubborn]);
+    let mains = [stage.start(0).await, stage.start(1).await];
+    stage.written("gentle").await;
+    stage.written("stubborn").await;
+    let stop = |engine, grace| Action::StopEngine { engine, grace };
+    assert_eq!(stage.outcome(stop(stage.key(0), LONG)).await, Outcome::Done);
+    assert_eq!(stage.written("bye").await, "bye");
+    assert_eq!(stage.outcome(stop(stage.key(1), Duration::from_millis(30))).await, Outcome::Done);
+    assert!(mains.into_iter().all(is_zombie));
+    assert_eq!(stage.outcome(stop(stage.key(1), LONG)).await, Outcome::Done, "gone already");
+}
+
+#[tokio::test]
+async fn the_control_daemon_is_started_asked_and_stopped() {
+    let mut stage = Stage::new(&[]);
+    let group = stage.group.name.clone();
+    let Outcome::Started { process } = stage.outcome(Action::StartControl { group: group.clone() }).await else {
+        panic!()
+    };
+    let second = stage.outcome(Action::StartControl { group: group.clone() }).await;
+    let Outcome::Failed { why } = second else { panic!("{second:?}") };
+    assert!(why.contains("is used by") && why.contains(&process.to_string()), "{why}");
+    assert_eq!(stage.outcome(Action::StartServer { group: group.clone() }).await, Outcome::Done);
+    let stop = Action::StopControl { group: group.clone(), grace: LONG, server: None };
+    assert_eq!(stage.outcome(stop).await, Outcome::Done);
+    let commands = std::fs::read_to_string(stage.group.control.pipe_directory.join("commands")).unwrap();
+    let uid = nix::unistd::getuid();
+    assert!(
+        commands.contains(&format!("start_server -uid {uid}\n")) && commands.contains("quit -t 20\n"),
+        "{commands}"
+    );
+    assert!(!stage.group.control.pipe_directory.join("nvidia-cuda-mps-control.pid").exists(), "swept");
+    let log = std::fs::read_to_string(stage.group.control.log_directory.join("daemon.log")).unwrap();
+    assert_eq!(log, "Starting control daemon\n");
+}
+
+#[tokio::test]
+async fn the_end_of_the_control_daemon_is_reported() {
+    let mut stage = Stage::new(&[]);
+    let group = stage.group.name.clone();
+    let Outcome::Started { process } = stage.outcome(Action::StartControl { group: group.clone() }).await else {
+        panic!()
+    };
+    signal(process, Signal::SIGKILL).unwrap();
+    assert_eq!(stage.ended().await, (Owner::Control(group.clone()), process, Exit::Signal(9)));
+    let stop = Action::StopControl { group, grace: Duration::ZERO, server: None };
+    assert_eq!(stage.outcome(stop).await, Outcome::Done, "what it left is swept");
+}
+
+#[tokio::test]
+async fn a_control_daemon_that_ends_at_once_is_told_with_its_last_lines() {
+    let control =
+        "#!/bin/sh\n[ \"$1\" = -f ] && echo 'An instance of this daemon is already running' && exit 1\nexit 1\n";
+    let mut stage = Stage::with(&[], control, Err("not in this test".into()));
+    let group = stage.group.name.clone();
+    let Outcome::Failed { why } = stage.outcome(Action::StartControl { group }).await else { panic!() };
+    assert!(why.contains("An instance of this daemon is already running"), "{why}");
+}
+
+#[tokio::test]
+async fn a_control_daemon_that_never_answers_costs_no_more_than_the_deadline() {
+    let control = "#!/bin/sh\nexec sleep 1000\n";
+    let mut stage = Stage::with(&[], control, Err("not in this test".into()));
+    let group = stage.group.name.clone();
+    let soon = clock::now().after(Duration::from_millis(100));
+    assert_eq!(stage.outcome_by(Action::StartControl { group: group.clone() }, soon).await, Outcome::TimedOut);
+    let stop = Action::StopControl { group: group.clone(), grace: Duration::ZERO, server: None };
+    assert_eq!(stage.outcome(stop).await, Outcome::Done);
+    let (owner, _, exit) = stage.ended().await;
+    assert_eq!((owner, exit), (Owner::Control(group), Exit::Signal(9)));
+}
+
+#[tokio::test]
+async fn clients_are_terminated_one_by_one_and_trouble_is_named() {
+    let mut stage = Stage::new(&["true"]);
+    let group = stage.group.name.clone();
+    let Outcome::Started { .. } = stage.outcome(Action::StartControl { group: group.clone() }).await else { panic!() };
+    let terminate = |clients| Action::TerminateClients { engine: stage.key(0), server: 1, clients };
+    let (fine, bad) = (terminate(vec![7, 8]), terminate(vec![9]));
+    assert_eq!(stage.outcome(fine).await, Outcome::Done);
+    let Outcome::Failed { why } = stage.outcome(bad).await else { panic!() };
+    assert!(why.contains("client 9: answered `Client 9 not found`"), "{why}");
+    let stop = Action::StopControl { group, grace: Duration::ZERO, server: None };
+    assert_eq!(stage.outcome(stop).await, Outcome::Done);
+}
+
+#[tokio::test]
+async fn the_end_of_a_watched_server_is_reported() {
+    let mut stage = Stage::new(&[]);
+    let group = stage.group.name.clone();
+    let mut server = Command::new("sleep").arg("1000").spawn().unwrap();
+    let watch = Action::WatchServer { group: group.clone(), server: server.id() };
+    let Outcome::Started { process } = stage.outcome(watch.clone()).await else { panic!() };
+    server.kill().unwrap();
+    assert_eq!(stage.ended().await, (Owner::Server(group), process, Exit::Unknown));
+    server.wait().unwrap();
+    let Outcome::Failed { why } = stage.outcome(watch).await else { panic!() };
+    assert!(why.contains("is gone"), "{why}");
+}
+
+#[tokio::test]
+async fn memory_is_on_disk_before_the_next_order_is_looked_at() {
+    let mut stage = Stage::new(&[]);
+    stage.order(Action::Save { memory: "{\"budget\":1}".into() }, Moment::ZERO);
+    let state = stage.directory.path().join("state");
+    assert_eq!(saved_memory(&state).unwrap(), Loaded::Saved("{\"budget\":1}".into()));
+    assert_eq!(stage.next().await, Report::Finished(ActionId(1), Outcome::Done));
+}
+
+#[tokio::test]
+async fn what_is_unknown_or_not_ours_to_do_still_gets_its_outcome() {
+    let mut stage = Stage::new(&[]);
+    let nobody = || "nobody".into();
+    let engine = EngineKey::new(&nobody(), &"e".into());
+    for action in [
+        Action::Look(Look::Trees(nobody())),
+        Action::StartControl { group: nobody() },
+        Action::StartServer { group: nobody() },
+        Action::StopControl { group: nobody(), grace: LONG, server: None },
+        Action::StartEngine { engine: engine.clone(), incarnation: 1 },
+        Action::TerminateClients { engine, server: 1, clients: vec![1] },
+        Action::WatchServer { group: nobody(), server: 0 },
+    ] {
+        let outcome = stage.outcome(action.clone()).await;
+        assert!(matches!(outcome, Outcome::Failed { .. }), "{action:?}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_directory_that_can_not_be_made_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("pipe"), "a file").unwrap();
+    let (send, _reports) = unbounded_channel();
+    let launches = vec![group(directory.path(), &[])];
+    let error = Executor::new(launches, owner(directory.path()), send).unwrap_err().to_string();
+    assert!(error.contains("pipe_directory") && error.contains("/pipe"), "{error}");
+}

@@ -1,0 +1,185 @@
+//! Control groups, version 2: one for each engine, below our own, where we may make them. Without them
+//! everything works by sessions.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where the cgroups of this watchdog's engines are made.
+#[derive(Clone, Debug)]
+pub struct Cgroups {
+    own: PathBuf,
+    base: PathBuf,
+}
+
+/// One engine's cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    path: PathBuf,
+}
+
+impl Cgroups {
+    /// Below the cgroup that this process is in; or why there is none.
+    pub fn find() -> Result<Cgroups, String> {
+        let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
+        let own = own_directory(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
+            .ok_or("no cgroup2 file system is mounted that shows our own cgroup")?;
+        Cgroups::below(&own)
+    }
+
+    /// Below the cgroup at `own`. The directory carries our pid: two watchdogs in one cgroup stay apart.
+    pub fn below(own: &Path) -> Result<Cgroups, String> {
+        let base = own.join(format!("mpswarden.{}", std::process::id()));
+        let cgroups = Cgroups { own: own.to_owned(), base };
+        make_directory(&cgroups.base).map_err(|error| format!("{}: {error}", cgroups.base.display()))?;
+        if !cgroups.base.join("cgroup.kill").exists() {
+            cgroups.remove();
+            return Err("this kernel's cgroups have no cgroup.kill (Linux 5.14)".to_owned());
+        }
+        Ok(cgroups)
+    }
+
+    /// An empty cgroup of that name. A memory limit is set where the controller can be had; the error
+    /// of a limit that could not be set comes beside.
+    pub fn create(&self, name: &str, memory_max: Option<u64>) -> io::Result<(Cgroup, Option<io::Error>)> {
+        let cgroup = Cgroup { path: self.base.join(name.replace('/', "_")) };
+        make_directory(&self.base)?;
+        make_directory(&cgroup.path)?;
+        if !cgroup.processes()?.is_empty() {
+            return Err(io::Error::other(format!("{} still holds processes", cgroup.path.display())));
+        }
+        let limited = memory_max.map_or(Ok(()), |bytes| self.limit_memory(&cgroup, bytes));
+        Ok((cgroup, limited.err()))
+    }
+
+    /// Controllers are given only by a cgroup without processes of its own: ours go into a leaf first.
+    fn limit_memory(&self, cgroup: &Cgroup, bytes: u64) -> io::Result<()> {
+        if !cgroup.path.join("memory.max").exists() {
+            let leaf = self.own.join("watchdog");
+            make_directory(&leaf)?;
+            fs::write(leaf.join("cgroup.procs"), "0")?;
+            fs::write(self.own.join("cgroup.subtree_control"), "+memory")?;
+            fs::write(self.base.join("cgroup.subtree_control"), "+memory")?;
+        }
+        fs::write(cgroup.path.join("memory.max"), bytes.to_string())
+    }
+
+    /// Removes our directory; it stays while an engine's cgroup is there.
+    pub fn remove(&self) {
+        let _ = fs::remove_dir(&self.base);
+    }
+}
+
+impl Cgroup {
+    /// One that an earlier run made.
+    pub fn at(path: &Path) -> Cgroup {
+        Cgroup { path: path.to_owned() }
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Pids in it and below it; none when it is not there.
+    pub fn processes(&self) -> io::Result<Vec<u32>> {
+        let text = match fs::read_to_string(self.path.join("cgroup.procs")) {
+            Ok(text) => text,
+            Err(error) if matches!(error.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ENODEV)) => {
+                return Ok(vec![]);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut pids: Vec<u32> = text.lines().filter_map(|pid| pid.parse().ok()).collect();
+        for below in self.below() {
+            pids.extend(below.processes()?);
+        }
+        Ok(pids)
+    }
+
+    /// KILL to all in it and below it, also to what is forked meanwhile.
+    pub fn kill(&self) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.kill"), "1")
+    }
+
+    /// Removes it and those below it; it stays while it holds a process.
+    pub fn remove(&self) -> io::Result<()> {
+        for below in self.below() {
+            below.remove()?;
+        }
+        match fs::remove_dir(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn below(&self) -> Vec<Cgroup> {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        directories.map(|entry| Cgroup { path: entry.path() }).collect()
+    }
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Our own cgroup's directory, from /proc/self/mountinfo and /proc/self/cgroup. In a hybrid hierarchy
+/// the version 2 part is mounted beside the others.
+fn own_directory(mountinfo: &str, cgroup: &str) -> Option<PathBuf> {
+    let own = Path::new(cgroup.lines().find_map(|line| line.strip_prefix("0::"))?);
+    mountinfo.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        if kind.split(' ').next()? != "cgroup2" {
+            return None;
+        }
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        let below = own.strip_prefix(root).ok()?;
+        // A path that climbs out of the mount is of another namespace.
+        below.components().all(|part| part.as_os_str() != "..").then(|| Path::new(point).join(below))
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_directory_is_found_in_each_hierarchy() {
+        let pure = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate";
+        let own = own_directory(pure, "0::/system.slice/mpswarden.service\n").unwrap();
+        assert_eq!(own, Path::new("/sys/fs/cgroup/system.slice/mpswarden.service"));
+        let hybrid = "31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+                      32 30 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
+        assert_eq!(own_directory(hybrid, "4:memory:/x\n0::/\n").unwrap(), Path::new("/sys/fs/cgroup/unified/"));
+        let inside = "30 23 0:26 /docker/ab /sys/fs/cgroup ro - cgroup2 cgroup rw";
+        assert_eq!(own_directory(inside, "0::/docker/ab/c\n").unwrap(), Path::new("/sys/fs/cgroup/c"));
+        assert_eq!(own_directory(inside, "0::/elsewhere\n"), None);
+        assert_eq!(own_directory(pure, "0::/../outside\n"), None);
+        assert_eq!(own_directory("", ""), None);
+    }
+
+    #[test]
+    fn what_is_no_cgroup_file_system_is_refused_with_the_reason_and_left_clean() {
+        let directory = tempfile::tempdir().unwrap();
+        let why = Cgroups::below(directory.path()).unwrap_err();
+        assert!(why.contains("cgroup.kill"), "{why}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert!(Cgroups::below(Path::new("/no/such/place")).unwrap_err().contains("/no/such/place"));
+    }
+
+    #[test]
+    fn processes_of_cgroups_below_are_counted_in() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("below")).unwrap();
+        fs::write(directory.path().join("cgroup.procs"), "1\n2\n").unwrap();
+        fs::write(directory.path().join("below/cgroup.procs"), "3\n").unwrap();
+        assert_eq!(Cgroup::at(directory.path()).processes().unwrap(), [1, 2, 3]);
+        assert_eq!(Cgroup::at(Path::new("/no/such/place")).processes().unwrap(), [] as [u32; 0]);
+    }
+}

@@ -1,0 +1,341 @@
+//! What a run that crashed left behind: found by its record and by its mark in the environment, proven
+//! by start time, ended. One watchdog per state directory, by a lock. Never touches what is not ours.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use super::cgroup::Cgroup;
+use super::clock;
+use super::control::{CommandOutcome, ControlClient, READ_TIMEOUT};
+use super::pidfd::Pidfd;
+use super::procfs::{Procfs, Stat};
+use super::state_file::{self, Loaded};
+use crate::model::{Moment, Owner, ProcessId, Remaining};
+
+/// In the environment of everything that a watchdog starts: its state directory.
+pub const OWNER_VARIABLE: &str = "MPSWARDEN_OWNER";
+
+/// The one spelling of a state directory, by which processes are marked.
+pub fn mark_of(state_directory: &Path) -> PathBuf {
+    fs::canonicalize(state_directory).unwrap_or_else(|_| state_directory.to_owned())
+}
+
+/// Held while a watchdog uses its state directory; the kernel frees it with the process.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code, reason = "held, never read")] File);
+
+/// Why the state directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another watchdog has it.
+    #[error(
+        "state directory `{0}` is in use by process {1}: stop that watchdog, or give this one another state_directory"
+    )]
+    Held(PathBuf, String),
+    /// It can't be made or written.
+    #[error("can't use state directory `{0}`: {1}")]
+    Io(PathBuf, io::Error),
+}
+
+/// Takes the state directory, made if it isn't there, for this process.
+pub fn lock(state_directory: &Path) -> Result<Lock, LockError> {
+    let failed = |error| LockError::Io(state_directory.to_owned(), error);
+    fs::create_dir_all(state_directory).map_err(failed)?;
+    let path = state_directory.join("lock");
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).map_err(failed)?;
+            return Err(LockError::Held(state_directory.to_owned(), holder.trim().to_owned()));
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+    Ok(Lock(file))
+}
+
+/// What was started and may still live, kept in the state directory.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Each started process, the latest of its owner.
+    pub processes: Vec<Recorded>,
+}
+
+/// One started process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Whose.
+    pub owner: Owner,
+    /// Which.
+    pub process: ProcessId,
+    /// The cgroup it was started in.
+    pub cgroup: Option<PathBuf>,
+}
+
+impl Record {
+    /// Takes up a start and keeps the record in `state_directory`.
+    pub fn note(&mut self, state_directory: &Path, started: Recorded) -> io::Result<()> {
+        self.processes.retain(|old| !same_place(&old.owner, &started.owner));
+        self.processes.push(started);
+        state_file::save(&record_path(state_directory), self)
+    }
+}
+
+fn record_path(state_directory: &Path) -> PathBuf {
+    state_directory.join("processes.json")
+}
+
+/// Whether one takes the other's place: an engine's incarnations do.
+fn same_place(one: &Owner, other: &Owner) -> bool {
+    match (one, other) {
+        (Owner::Engine(one, _), Owner::Engine(other, _)) => one == other,
+        _ => one == other,
+    }
+}
+
+/// What was found at the start and what became of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cleared {
+    /// Proven ours and ended.
+    pub ended: Vec<ProcessId>,
+    /// Proven ours and still there at the deadline.
+    pub remaining: Vec<Remaining>,
+    /// What was wrong with the record, for people. The marks in the environment need no record.
+    pub trouble: Option<String>,
+}
+
+/// Ends everything that an earlier run with this state directory left. The lock is the proof that no
+/// other watchdog runs it now.
+pub async fn clear(_lock: &Lock, state_directory: &Path, deadline: Moment) -> io::Result<Cleared> {
+    let mut cleared = Cleared::default();
+    let mark = mark_of(state_directory);
+    let record = match state_file::load(&record_path(state_directory))? {
+        Loaded::Saved(record) => record,
+        Loaded::Nothing | Loaded::OtherBoot => Record::default(),
+        Loaded::Bad { kept_as, why } => {
+            cleared.trouble =
+                Some(format!("the record of started processes is unreadable ({why}), kept as {}", kept_as.display()));
+            Record::default()
+        }
+    };
+    let cgroups: Vec<Cgroup> =
+        record.processes.iter().filter_map(|recorded| recorded.cgroup.as_deref()).map(Cgroup::at).collect();
+    loop {
+        let left = find(&mark, &record, &cgroups)?;
+        if left.is_empty() || clock::now() >= deadline {
+            cleared.remaining = left.iter().map(|stat| Remaining { process: stat.id, state: stat.state }).collect();
+            break;
+        }
+        let held: Vec<Pidfd> = left.iter().filter_map(|stat| Pidfd::open_exact(stat.id).ok().flatten()).collect();
+        for process in &held {
+            process.signal(Signal::SIGKILL)?;
+            if !cleared.ended.contains(&process.id) {
+                cleared.ended.push(process.id);
+            }
+        }
+        let all_gone = async {
+            for process in &held {
+                process.gone().await;
+            }
+        };
+        let _ = timeout(deadline.since(clock::now()).min(Duration::from_millis(500)), all_gone).await;
+    }
+    cleared.ended.retain(|process| cleared.remaining.iter().all(|remaining| remaining.process != *process));
+    for cgroup in cgroups {
+        // One that is not empty stays, with the processes that remain.
+        let _ = cgroup.remove();
+    }
+    Ok(cleared)
+}
+
+/// Living processes of an earlier run: by the record, in its cgroups, or marked with this state directory.
+fn find(mark: &Path, record: &Record, cgroups: &[Cgroup]) -> io::Result<Vec<Stat>> {
+    let procfs = Procfs::new(Path::new("/proc"));
+    let mut inside = Vec::new();
+    for cgroup in cgroups {
+        inside.extend(cgroup.processes()?);
+    }
+    let is_ours = |stat: &Stat| {
+        record.processes.iter().any(|recorded| recorded.process == stat.id)
+            || inside.contains(&stat.id.pid)
+            || procfs.environment(stat.id.pid, OWNER_VARIABLE).is_some_and(|owner| Path::new(&owner) == mark)
+    };
+    let others = |stat: &Stat| stat.id.pid != std::process::id() && stat.lives();
+    Ok(procfs.all()?.into_iter().filter(|stat| others(stat) && is_ours(stat)).collect())
+}
+
+/// Whether a daemon that is not ours uses the pipe directory; says who and what to do.
+pub async fn occupied(control: &ControlClient) -> Option<String> {
+    let directory = control.pipe_directory().display();
+    let cure = "stop it (echo quit | nvidia-cuda-mps-control), or give the group another pipe_directory";
+    if let Some(daemon) = pid_file_process(control.pipe_directory()) {
+        return Some(format!("pipe directory `{directory}` is used by the control daemon {daemon}: {cure}"));
+    }
+    let has_socket = control.pipe_directory().join("control").exists();
+    if !has_socket {
+        return None;
+    }
+    match control.command("get_server_list", READ_TIMEOUT).await {
+        CommandOutcome::Unreachable(_) => None,
+        _ => Some(format!("pipe directory `{directory}` is used by a control daemon that answers there: {cure}")),
+    }
+}
+
+/// The process that wrote the pid file: one that started after the file was written has a reused pid.
+fn pid_file_process(pipe_directory: &Path) -> Option<ProcessId> {
+    let path = pipe_directory.join("nvidia-cuda-mps-control.pid");
+    let written = fs::metadata(&path).ok()?.modified().ok()?;
+    let pid = fs::read_to_string(path).ok()?.trim().parse().ok()?;
+    let process = Pidfd::open(pid).ok()?.filter(|held| !held.is_gone())?.id;
+    // Clock ticks are hundredths of a second for every program, whatever the kernel counts in.
+    let started = clock::wall_of(Moment::from_nanos(process.started_at.saturating_mul(10_000_000)));
+    (started <= written + Duration::from_secs(1)).then_some(process)
+}
+
+/// Removes what a dead daemon left in its pipe directory, unless any process uses it; says who does.
+pub async fn sweep(control: &ControlClient) -> Result<(), String> {
+    if let Some(why) = occupied(control).await {
+        return Err(why);
+    }
+    let directory = control.pipe_directory();
+    let bound = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let is_bound = |path: &Path| bound.lines().any(|line| line.ends_with(&format!(" {}", path.display())));
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if is_bound(&path) {
+            return Err(format!("`{}` is still bound by a process", path.display()));
+        }
+        if is_daemons(&entry) {
+            fs::remove_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Sockets, FIFOs and the files that a control daemon is known to make.
+fn is_daemons(entry: &fs::DirEntry) -> bool {
+    let known = ["control", "control_lock", "control_privileged", "log", "nvidia-cuda-mps-control.pid"];
+    entry.file_type().is_ok_and(|kind| kind.is_socket() || kind.is_fifo())
+        || entry.file_name().to_str().is_some_and(|name| known.contains(&name))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::super::child::{Launch, start};
+    use super::*;
+    use crate::model::EngineKey;
+
+    fn soon() -> Moment {
+        clock::now().after(Duration::from_secs(20))
+    }
+
+    fn launch(script: &str, owner: Option<&Path>) -> Launch {
+        let mut environment: std::collections::BTreeMap<_, _> = std::env::vars_os().collect();
+        if let Some(owner) = owner {
+            environment.insert(OWNER_VARIABLE.into(), owner.into());
+        }
+        let arguments = vec!["-c".into(), script.into()];
+        Launch { program: "sh".into(), arguments, environment, ..Launch::default() }
+    }
+
+    #[test]
+    fn a_second_watchdog_on_the_same_directory_is_refused_and_told_by_whom() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = lock(directory.path()).unwrap();
+        let error = lock(directory.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(first);
+        lock(directory.path()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_carries_our_mark_is_ended_and_others_are_not() {
+        let (ours, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let lock = lock(ours.path()).unwrap();
+        let left = start(&launch("exec sleep 1000", Some(ours.path()))).unwrap();
+        let foreign = start(&launch("exec sleep 1000", Some(other.path()))).unwrap();
+        let cleared = clear(&lock, ours.path(), soon()).await.unwrap();
+        assert_eq!((cleared.ended, cleared.remaining), (vec![left.id()], vec![]));
+        assert!(left.pidfd().is_gone() && !foreign.pidfd().is_gone());
+        foreign.pidfd().signal(Signal::SIGKILL).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_recorded_process_is_ended_only_under_its_start_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = lock(directory.path()).unwrap();
+        let (left, reused) =
+            (start(&launch("exec sleep 1000", None)).unwrap(), start(&launch("exec sleep 1000", None)).unwrap());
+        let mut record = Record::default();
+        let key = EngineKey::new(&"g".into(), &"e".into());
+        let wrong = ProcessId { started_at: reused.id().started_at - 1, ..reused.id() };
+        for (owner, process) in [(Owner::Control("g".into()), wrong), (Owner::Engine(key, 2), left.id())] {
+            record.note(directory.path(), Recorded { owner, process, cgroup: None }).unwrap();
+        }
+        let cleared = clear(&lock, directory.path(), soon()).await.unwrap();
+        assert_eq!(cleared.ended, [left.id()]);
+        assert!(!reused.pidfd().is_gone());
+        reused.pidfd().signal(Signal::SIGKILL).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_garbage_record_is_told_and_is_not_fatal() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = lock(directory.path()).unwrap();
+        fs::write(directory.path().join("processes.json"), "{\"boot").unwrap();
+        let cleared = clear(&lock, directory.path(), soon()).await.unwrap();
+        assert!(cleared.trouble.unwrap().contains("processes.bad"));
+    }
+
+    #[test]
+    fn a_new_incarnation_takes_the_place_of_the_old_in_the_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut record = Record::default();
+        for incarnation in 1..=3 {
+            let owner = Owner::Engine(EngineKey::new(&"g".into(), &"e".into()), incarnation);
+            let process = ProcessId { pid: incarnation, started_at: 1 };
+            record.note(directory.path(), Recorded { owner, process, cgroup: None }).unwrap();
+        }
+        assert_eq!(record.processes.len(), 1);
+        assert_eq!(state_file::load(&record_path(directory.path())).unwrap(), Loaded::Saved(record));
+    }
+
+    #[tokio::test]
+    async fn a_pipe_directory_with_a_living_daemon_is_occupied_and_a_stale_one_is_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let control = ControlClient::new(Path::new("false"), directory.path());
+        let daemon = start(&launch("exec sleep 1000", None)).unwrap();
+        let file = directory.path().join("nvidia-cuda-mps-control.pid");
+        fs::write(&file, daemon.id().to_string()).unwrap();
+        fs::write(directory.path().join("kept"), "").unwrap();
+        drop(UnixListener::bind(directory.path().join("control")).unwrap());
+        let why = sweep(&control).await.unwrap_err();
+        assert!(why.contains(&format!("control daemon {}", daemon.id())), "{why}");
+        daemon.pidfd().signal(Signal::SIGKILL).unwrap();
+        daemon.pidfd().gone().await;
+        drop(daemon);
+        sweep(&control).await.unwrap();
+        let left: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["kept"]);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_still_bound_is_not_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let control = ControlClient::new(Path::new("false"), directory.path());
+        let _socket = UnixListener::bind(directory.path().join("control")).unwrap();
+        assert!(sweep(&control).await.unwrap_err().contains("bound"));
+    }
+}

@@ -1,0 +1,167 @@
+//! Processes held by pidfd, so that no reused pid can stand in for one. Signals and waits; which
+//! process to end is decided elsewhere.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::procfs::Procfs;
+use crate::model::ProcessId;
+
+/// A process, proven: its start time was read after its pidfd was opened.
+#[derive(Debug)]
+pub struct Pidfd {
+    /// Which process.
+    pub id: ProcessId,
+    fd: OwnedFd,
+}
+
+/// What became of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signalled {
+    /// It was sent.
+    Sent,
+    /// The process had gone before, or its pid is another's now: nothing was sent.
+    AlreadyGone,
+}
+
+impl Pidfd {
+    /// The process that has `pid` now; `None`: there is none.
+    pub fn open(pid: u32) -> io::Result<Option<Pidfd>> {
+        let Some(fd) = open_fd(pid)? else { return Ok(None) };
+        let Some(stat) = Procfs::new(Path::new("/proc")).stat(pid)? else { return Ok(None) };
+        let held = Pidfd { id: stat.id, fd };
+        // If the process still has its pid now, it had it while the stat was read; a zombie keeps it too.
+        match held.signal_raw(0) {
+            Ok(Signalled::AlreadyGone) => Ok(None),
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+            Ok(Signalled::Sent) | Err(_) => Ok(Some(held)),
+        }
+    }
+
+    /// This very process; `None`: it is gone, or its pid is another's now.
+    pub fn open_exact(id: ProcessId) -> io::Result<Option<Pidfd>> {
+        Ok(Self::open(id.pid)?.filter(|held| held.id == id))
+    }
+
+    /// Sends a signal to this process and to no other.
+    pub fn signal(&self, signal: Signal) -> io::Result<Signalled> {
+        self.signal_raw(signal as i32)
+    }
+
+    fn signal_raw(&self, number: i32) -> io::Result<Signalled> {
+        // SAFETY: the descriptor is open, and a null siginfo is what kill() would send.
+        let sent = unsafe {
+            let info = std::ptr::null::<libc::siginfo_t>();
+            libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), number, info, 0)
+        };
+        match sent {
+            0 => Ok(Signalled::Sent),
+            _ => match io::Error::last_os_error() {
+                error if error.raw_os_error() == Some(libc::ESRCH) => Ok(Signalled::AlreadyGone),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Whether all its threads have ended: a zombie is gone, its memory and its devices are released.
+    pub fn is_gone(&self) -> bool {
+        let mut watched = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+        matches!(poll(&mut watched, PollTimeout::ZERO), Ok(ready) if ready > 0)
+    }
+
+    /// Waits until it is gone. Unbounded: the caller sets the bound.
+    pub async fn gone(&self) {
+        // Where epoll can't take the descriptor, a slow look at it still sees the end.
+        while !self.is_gone() && self.readable().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is borrowed from self, which outlives the registration.
+        let watched = unsafe { AsyncFd::register_with_interest(self.fd.as_fd(), Interest::READABLE) }?;
+        while !self.is_gone() {
+            watched.readable().await?.clear_ready();
+        }
+        Ok(())
+    }
+
+    /// The descriptor, for waitid.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+}
+
+/// A pidfd of whoever has `pid` now; `None`: nobody.
+fn open_fd(pid: u32) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(rustix::io::Errno::SRCH) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The identity of the process that has `pid` now.
+pub fn identify(pid: u32) -> io::Result<Option<ProcessId>> {
+    Ok(Pidfd::open(pid)?.map(|held| held.id))
+}
+
+/// Sends `signal` to this very process, or to none.
+pub fn signal(id: ProcessId, signal: Signal) -> io::Result<Signalled> {
+    match Pidfd::open_exact(id)? {
+        Some(held) => held.signal(signal),
+        None => Ok(Signalled::AlreadyGone),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("1000").spawn().unwrap()
+    }
+
+    #[test]
+    fn a_reused_pid_is_never_signalled() {
+        let mut child = sleeper();
+        let id = identify(child.id()).unwrap().unwrap();
+        let other = ProcessId { started_at: id.started_at - 1, ..id };
+        assert_eq!(signal(other, Signal::SIGKILL).unwrap(), Signalled::AlreadyGone);
+        assert!(child.try_wait().unwrap().is_none(), "it lives on");
+        assert_eq!(signal(id, Signal::SIGKILL).unwrap(), Signalled::Sent);
+        child.wait().unwrap();
+        assert_eq!(signal(id, Signal::SIGKILL).unwrap(), Signalled::AlreadyGone);
+    }
+
+    #[tokio::test]
+    async fn a_zombie_counts_as_gone() {
+        let mut child = sleeper();
+        let held = Pidfd::open(child.id()).unwrap().unwrap();
+        assert!(!held.is_gone());
+        held.signal(Signal::SIGKILL).unwrap();
+        held.gone().await;
+        assert!(held.is_gone());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_pid_that_nobody_has_is_no_error() {
+        assert!(Pidfd::open(0).unwrap().is_none());
+        assert!(Pidfd::open(u32::MAX).unwrap().is_none());
+        assert!(Pidfd::open(4_194_303).unwrap().is_none());
+    }
+}

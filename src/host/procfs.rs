@@ -1,0 +1,242 @@
+//! /proc: who a process is, who is below it, what its environment says. Reads only; the root is injected.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model::ProcessId;
+
+/// What /proc/PID/stat says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Which process.
+    pub id: ProcessId,
+    /// `R`, `S`, `D`, `Z` and so on.
+    pub state: char,
+    /// Its parent's pid.
+    pub parent: u32,
+    /// The pid of the process that leads its session.
+    pub session: u32,
+    /// Its threads, ended leaders included.
+    pub threads: u32,
+}
+
+impl Stat {
+    /// Whether a thread of it still runs. A leader that ended before its threads shows `Z` too.
+    pub fn lives(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X') || self.threads > 1
+    }
+}
+
+/// The proc file system.
+#[derive(Clone, Debug)]
+pub struct Procfs {
+    root: PathBuf,
+}
+
+impl Procfs {
+    /// The one mounted at `root`, `/proc` outside tests.
+    pub fn new(root: &Path) -> Self {
+        Procfs { root: root.to_owned() }
+    }
+
+    /// One process; `None`: there is none of that pid.
+    pub fn stat(&self, pid: u32) -> io::Result<Option<Stat>> {
+        match std::fs::read(self.root.join(pid.to_string()).join("stat")) {
+            Ok(text) => parse_stat(&text).map(Some).ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat is not as proc(5) has it"))
+            }),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every process there is.
+    pub fn all(&self) -> io::Result<Vec<Stat>> {
+        let pids = numbers(&self.root)?;
+        Ok(pids.into_iter().filter_map(|pid| self.stat(pid).ok().flatten()).collect())
+    }
+
+    /// Every process below `root`, parents before their children. Walks the kernel's lists of children,
+    /// so that its cost does not depend on what else runs; where the kernel has none, scans everything.
+    pub fn below(&self, root: u32) -> io::Result<Vec<Stat>> {
+        let Some(first) = self.children(root)? else {
+            return Ok(select_below(&self.all()?, root));
+        };
+        let (mut found, mut next) = (Vec::new(), first);
+        while let Some(pid) = next.pop() {
+            let Ok(Some(stat)) = self.stat(pid) else { continue };
+            found.push(stat);
+            next.extend(self.children(pid)?.unwrap_or_default());
+        }
+        Ok(found)
+    }
+
+    /// Living and unreaped children of one process.
+    pub fn children_of(&self, parent: u32) -> io::Result<Vec<Stat>> {
+        match self.children(parent)? {
+            Some(pids) => Ok(pids.into_iter().filter_map(|pid| self.stat(pid).ok().flatten()).collect()),
+            None => Ok(self.all()?.into_iter().filter(|stat| stat.parent == parent).collect()),
+        }
+    }
+
+    /// Children of all threads of a process; `None`: this kernel has no such lists.
+    fn children(&self, pid: u32) -> io::Result<Option<Vec<u32>>> {
+        let tasks = self.root.join(pid.to_string()).join("task");
+        let threads = match numbers(&tasks) {
+            Ok(threads) => threads,
+            Err(error) if is_gone(&error) => return Ok(Some(Vec::new())),
+            Err(error) => return Err(error),
+        };
+        let mut children = Vec::new();
+        for thread in threads {
+            let directory = tasks.join(thread.to_string());
+            match std::fs::read_to_string(directory.join("children")) {
+                Ok(text) => children.extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok())),
+                Err(error) if is_gone(&error) && directory.exists() => return Ok(None),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(children))
+    }
+
+    /// A variable of the environment that a process was started with; `None`: unset, or not ours to read.
+    pub fn environment(&self, pid: u32, name: &str) -> Option<String> {
+        let text = std::fs::read(self.root.join(pid.to_string()).join("environ")).ok()?;
+        let value =
+            text.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// The machine's boot, by its random name.
+    pub fn boot_id(&self) -> io::Result<String> {
+        Ok(std::fs::read_to_string(self.root.join("sys/kernel/random/boot_id"))?.trim().to_owned())
+    }
+}
+
+/// ESRCH comes when a process ends between open and read.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH)
+}
+
+/// Names in a directory that are numbers.
+fn numbers(directory: &Path) -> io::Result<Vec<u32>> {
+    let entries = std::fs::read_dir(directory)?;
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// The fields of one stat line. The command's name may hold spaces and parentheses: fields count from its end.
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let text = String::from_utf8_lossy(text);
+    let pid = text.split_ascii_whitespace().next()?.parse().ok()?;
+    let after_name = &text[text.rfind(')')? + 1..];
+    let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
+    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    Some(Stat {
+        id: ProcessId { pid, started_at: number(22)? },
+        state: fields.first()?.chars().next()?,
+        parent: u32::try_from(number(4)?).ok()?,
+        session: u32::try_from(number(6)?).ok()?,
+        threads: u32::try_from(number(20)?).ok()?,
+    })
+}
+
+/// Those of `all` below `root`, parents first.
+fn select_below(all: &[Stat], root: u32) -> Vec<Stat> {
+    let mut by_parent: BTreeMap<u32, Vec<&Stat>> = BTreeMap::new();
+    for stat in all {
+        by_parent.entry(stat.parent).or_default().push(stat);
+    }
+    let (mut found, mut next) = (Vec::new(), vec![root]);
+    while let Some(parent) = next.pop() {
+        // Removed, so that no circle of parents can hold the walk.
+        for stat in by_parent.remove(&parent).unwrap_or_default() {
+            found.push(*stat);
+            next.push(stat.id.pid);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn process(root: &Path, pid: u32, parent: u32, state: char, threads: u32, children: Option<&str>) {
+        let task = root.join(format!("{pid}/task/{pid}"));
+        fs::create_dir_all(&task).unwrap();
+        let line = format!(
+            "{pid} (a ) R 9 (x) {state} {parent} {pid} {pid} 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 {} 0\n",
+            pid * 10
+        );
+        fs::write(root.join(format!("{pid}/stat")), line).unwrap();
+        if let Some(children) = children {
+            fs::write(task.join("children"), children).unwrap();
+        }
+    }
+
+    fn pids(stats: &[Stat]) -> Vec<u32> {
+        let mut pids: Vec<u32> = stats.iter().map(|stat| stat.id.pid).collect();
+        pids.sort();
+        pids
+    }
+
+    #[test]
+    fn a_command_name_with_parentheses_does_not_shift_the_fields() {
+        let root = tempfile::tempdir().unwrap();
+        process(root.path(), 7, 3, 'S', 2, None);
+        let stat = Procfs::new(root.path()).stat(7).unwrap().unwrap();
+        assert_eq!(stat.id, ProcessId { pid: 7, started_at: 70 });
+        assert_eq!((stat.state, stat.parent, stat.session, stat.threads), ('S', 3, 7, 2));
+    }
+
+    #[test]
+    fn descendants_are_found_with_and_without_the_lists_of_children() {
+        for lists in [true, false] {
+            let root = tempfile::tempdir().unwrap();
+            let list = |text: &'static str| lists.then_some(text);
+            process(root.path(), 1, 0, 'S', 1, list("2 5"));
+            process(root.path(), 2, 1, 'S', 1, list("3 4 "));
+            process(root.path(), 3, 2, 'S', 1, list(""));
+            process(root.path(), 4, 2, 'D', 1, list(""));
+            process(root.path(), 5, 1, 'S', 1, list(""));
+            let procfs = Procfs::new(root.path());
+            assert_eq!(pids(&procfs.below(2).unwrap()), [3, 4], "lists: {lists}");
+            assert_eq!(pids(&procfs.below(1).unwrap()), [2, 3, 4, 5], "lists: {lists}");
+            assert_eq!(pids(&procfs.below(9).unwrap()), [] as [u32; 0]);
+        }
+    }
+
+    #[test]
+    fn a_zombie_leader_with_running_threads_lives() {
+        let root = tempfile::tempdir().unwrap();
+        process(root.path(), 2, 1, 'Z', 3, None);
+        process(root.path(), 3, 1, 'Z', 1, None);
+        let procfs = Procfs::new(root.path());
+        assert!(procfs.stat(2).unwrap().unwrap().lives());
+        assert!(!procfs.stat(3).unwrap().unwrap().lives());
+    }
+
+    #[test]
+    fn garbage_in_stat_is_an_error_that_names_it() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("8")).unwrap();
+        fs::write(root.path().join("8/stat"), "garbage").unwrap();
+        let error = Procfs::new(root.path()).stat(8).unwrap_err();
+        assert!(error.to_string().contains("/proc/8/stat"));
+    }
+
+    #[test]
+    fn the_environment_is_read_by_whole_names() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("8")).unwrap();
+        fs::write(root.path().join("8/environ"), b"AB=1\0A=2=3\0").unwrap();
+        let procfs = Procfs::new(root.path());
+        assert_eq!(procfs.environment(8, "A").as_deref(), Some("2=3"));
+        assert_eq!(procfs.environment(8, "B"), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! Which living processes belong to which engine: its cgroup, its session, every descendant. Holds a
+//! pidfd of each, so that ending them needs no search first. Signals nobody.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::cgroup::Cgroup;
+use super::pidfd::Pidfd;
+use super::procfs::{Procfs, Stat};
+use crate::model::{EngineKey, EngineName, GroupName, ProcessId};
+
+/// In an engine's environment: `GROUP/ENGINE`. Orphans without their session are known by it.
+pub const ENGINE_VARIABLE: &str = "MPSWARDEN_ENGINE";
+
+/// The trees of all engines, shared between who starts and ends them and who looks at them.
+#[derive(Clone, Debug)]
+pub struct Trees {
+    trees: Arc<Mutex<BTreeMap<EngineKey, Tree>>>,
+    procfs: Procfs,
+}
+
+#[derive(Debug, Default)]
+struct Tree {
+    /// Leads the session; `None` once everything of it is gone.
+    main: Option<ProcessId>,
+    cgroup: Option<Cgroup>,
+    members: BTreeMap<ProcessId, Arc<Pidfd>>,
+}
+
+impl Trees {
+    /// No process yet of any of these engines.
+    pub fn new(engines: impl IntoIterator<Item = EngineKey>) -> Self {
+        let trees = engines.into_iter().map(|key| (key, Tree::default())).collect();
+        Trees { trees: Arc::new(Mutex::new(trees)), procfs: Procfs::new(Path::new("/proc")) }
+    }
+
+    /// An engine's main process was started.
+    pub fn began(&self, key: &EngineKey, main: Arc<Pidfd>, cgroup: Option<Cgroup>) {
+        let tree = Tree { main: Some(main.id), cgroup, members: BTreeMap::from([(main.id, main)]) };
+        self.lock().insert(key.clone(), tree);
+    }
+
+    /// Looks, and tells all living processes of each engine of a group.
+    pub fn look(&self, group: &GroupName) -> io::Result<Vec<(EngineKey, Vec<ProcessId>)>> {
+        self.refresh()?;
+        let trees = self.lock();
+        let of_group = trees.iter().filter(|(key, _)| &key.group == group);
+        Ok(of_group.map(|(key, tree)| (key.clone(), tree.members.keys().copied().collect())).collect())
+    }
+
+    /// Living processes of these engines as of the last look.
+    pub fn known(&self, group: &GroupName, engines: &[EngineName]) -> Vec<Arc<Pidfd>> {
+        let mut trees = self.lock();
+        let selected = trees.iter_mut().filter(|(key, _)| &key.group == group && engines.contains(&key.engine));
+        selected.flat_map(|(_, tree)| tree.living().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// Living processes of these engines after a fresh look.
+    pub fn living(&self, group: &GroupName, engines: &[EngineName]) -> io::Result<Vec<Arc<Pidfd>>> {
+        self.refresh()?;
+        Ok(self.known(group, engines))
+    }
+
+    /// Cgroups of these engines.
+    pub fn cgroups(&self, group: &GroupName, engines: &[EngineName]) -> Vec<Cgroup> {
+        let trees = self.lock();
+        let selected = trees.iter().filter(|(key, _)| &key.group == group && engines.contains(&key.engine));
+        selected.filter_map(|(_, tree)| tree.cgroup.clone()).collect()
+    }
+
+    /// An engine's main process, while anything of the engine lives.
+    pub fn main(&self, key: &EngineKey) -> Option<ProcessId> {
+        self.lock().get(key)?.main
+    }
+
+    /// Looks at what runs. Everything that engines started is below us, since we adopt orphans; where
+    /// every engine has a cgroup, that list is enough.
+    fn refresh(&self) -> io::Result<()> {
+        let mut trees = self.lock();
+        let walk = trees.values().any(|tree| tree.main.is_some() && tree.cgroup.is_none());
+        let below = if walk { self.procfs.below(std::process::id())? } else { Vec::new() };
+        let mut found = assign(&trees, &below, |pid| self.procfs.environment(pid, ENGINE_VARIABLE));
+        for (key, tree) in trees.iter_mut() {
+            let mut members = found.remove(key).unwrap_or_default();
+            for pid in tree.cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::processes)? {
+                members.extend(self.procfs.stat(pid)?);
+            }
+            tree.take_up(&members)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<EngineKey, Tree>> {
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tree {
+    /// Members that live; others are forgotten.
+    fn living(&mut self) -> impl Iterator<Item = &Arc<Pidfd>> {
+        self.members.retain(|_, held| !held.is_gone());
+        self.members.values()
+    }
+
+    /// Holds what was found. What was held before stays until its pidfd says that it is gone, whatever
+    /// the look missed.
+    fn take_up(&mut self, found: &[Stat]) -> io::Result<()> {
+        for stat in found.iter().filter(|stat| stat.lives()) {
+            if !self.members.contains_key(&stat.id)
+                && let Some(held) = Pidfd::open_exact(stat.id)?
+            {
+                self.members.insert(stat.id, Arc::new(held));
+            }
+        }
+        if self.living().next().is_none() {
+            // From here on the session's number may be another's.
+            self.main = None;
+            if self.cgroup.as_ref().is_some_and(|cgroup| cgroup.remove().is_ok()) {
+                self.cgroup = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whose each process is. `below` has parents before their children. The marker in the environment is
+/// asked only for our own children: whatever else there is has a parent to follow.
+fn assign(
+    trees: &BTreeMap<EngineKey, Tree>,
+    below: &[Stat],
+    marker: impl Fn(u32) -> Option<String>,
+) -> BTreeMap<EngineKey, Vec<Stat>> {
+    let us = std::process::id();
+    let mut owners: BTreeMap<u32, &EngineKey> = BTreeMap::new();
+    let mut found: BTreeMap<EngineKey, Vec<Stat>> = BTreeMap::new();
+    for stat in below {
+        let by_session = |tree: &Tree| tree.main.is_some_and(|main| main.pid == stat.session);
+        let owner = trees
+            .iter()
+            .find(|(_, tree)| tree.main == Some(stat.id) || tree.members.contains_key(&stat.id))
+            .or_else(|| trees.get_key_value(*owners.get(&stat.parent)?))
+            .or_else(|| trees.iter().find(|(_, tree)| by_session(tree)))
+            .or_else(|| {
+                let marked = (stat.parent == us).then(|| marker(stat.id.pid))??;
+                trees.iter().find(|(key, tree)| tree.main.is_some() && key.to_string() == marked)
+            });
+        if let Some((key, _)) = owner {
+            owners.insert(stat.id.pid, key);
+            found.entry(key.clone()).or_default().push(*stat);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> EngineKey {
+        EngineKey::new(&"g".into(), &name.into())
+    }
+
+    fn stat(pid: u32, parent: u32, session: u32) -> Stat {
+        Stat { id: ProcessId { pid, started_at: 1 }, state: 'S', parent, session, threads: 1 }
+    }
+
+    fn tree(main: u32) -> Tree {
+        Tree { main: Some(ProcessId { pid: main, started_at: 1 }), ..Tree::default() }
+    }
+
+    fn owners(found: &BTreeMap<EngineKey, Vec<Stat>>) -> Vec<(String, Vec<u32>)> {
+        found.iter().map(|(key, stats)| (key.to_string(), stats.iter().map(|stat| stat.id.pid).collect())).collect()
+    }
+
+    #[test]
+    fn a_process_belongs_by_parent_then_session_then_marker() {
+        let us = std::process::id();
+        let trees = BTreeMap::from([(key("a"), tree(10)), (key("b"), tree(20))]);
+        let below = [
+            stat(10, us, 10),
+            stat(11, 10, 11), // a child with a session of its own
+            stat(12, us, 10), // an orphan in the engine's session
+            stat(20, us, 20),
+            stat(21, us, 21), // an orphan of a session of its own, marked
+            stat(22, 21, 22), // and its child
+            stat(30, us, 30), // the control daemon
+        ];
+        let found = assign(&trees, &below, |pid| (pid == 21).then(|| "g/b".to_owned()));
+        assert_eq!(owners(&found), [("g/a".to_owned(), vec![10, 11, 12]), ("g/b".to_owned(), vec![20, 21, 22])]);
+    }
+
+    #[test]
+    fn a_session_number_means_nothing_once_its_engine_is_gone() {
+        let trees = BTreeMap::from([(key("a"), Tree::default())]);
+        assert!(assign(&trees, &[stat(10, std::process::id(), 10)], |_| Some("g/a".into())).is_empty());
+    }
+}
