@@ -1,4 +1,5 @@
 //! Compiles the stand-in NVML library, so that the binary can embed it: `cargo run` builds no second one.
+//! Notes the compiler and the revision for `mpswarden_build_info`.
 
 use std::env;
 use std::path::Path;
@@ -9,6 +10,9 @@ const SOURCE: &str = "src/sim/nvml/lib.rs";
 fn main() {
     println!("cargo::rerun-if-changed=src/sim/nvml");
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=MPSWARDEN_REVISION");
+    println!("cargo::rustc-env=MPSWARDEN_REVISION={}", env::var("MPSWARDEN_REVISION").unwrap_or_default());
+    println!("cargo::rustc-env=MPSWARDEN_RUSTC={}", compiler().unwrap_or_default());
     if let Err(problem) = compile() {
         println!("cargo::error=the stand-in NVML library ({SOURCE}): {problem}");
         exit(1);
@@ -23,4 +27,10 @@ fn compile() -> Result<(), String> {
     rustc.arg("-Cpanic=abort").arg("--target").arg(variable("TARGET")?).arg(SOURCE).arg("-o").arg(&target);
     let status = rustc.status().map_err(|error| format!("rustc does not start: {error}"))?;
     status.success().then_some(()).ok_or_else(|| format!("rustc ended with {status}"))
+}
+
+/// The compiler's version, `1.95.0`.
+fn compiler() -> Option<String> {
+    let said = Command::new(env::var("RUSTC").ok()?).arg("--version").output().ok()?;
+    String::from_utf8(said.stdout).ok()?.split_whitespace().nth(1).map(str::to_owned)
 }

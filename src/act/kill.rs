@@ -8,15 +8,16 @@ use std::sync::Arc;
 use nix::sys::signal::Signal;
 
 use super::shared::{Shared, failed};
-use crate::host::clock;
+use crate::host::control::{CommandOutcome, READ_TIMEOUT};
 use crate::host::pidfd::{Pidfd, Signalled};
+use crate::host::{clock, mps_log};
 use crate::model::{EngineName, GroupName, Moment, Outcome, ProcessId};
 
 pub(super) async fn kill_engines(
     shared: &Shared,
     group: &GroupName,
     engines: &[EngineName],
-    strays: &[ProcessId],
+    strays: &[u32],
     deadline: Moment,
 ) -> Outcome {
     match try_kill(shared, group, engines, strays, deadline).await {
@@ -31,7 +32,7 @@ async fn try_kill(
     shared: &Shared,
     group: &GroupName,
     engines: &[EngineName],
-    strays: &[ProcessId],
+    strays: &[u32],
     deadline: Moment,
 ) -> io::Result<BTreeSet<ProcessId>> {
     let mut killed = BTreeSet::new();
@@ -41,8 +42,7 @@ async fn try_kill(
         let _ = cgroup.kill();
     }
     signal_all(&known, &mut killed)?;
-    let strays = strays.iter().filter_map(|stray| Pidfd::open_exact(*stray).transpose()).map(|held| held.map(Arc::new));
-    signal_all(&strays.collect::<io::Result<Vec<_>>>()?, &mut killed)?;
+    signal_all(&still_clients(shared, group, strays).await?, &mut killed)?;
     loop {
         let living = shared.trees.living(group, engines)?;
         let missed: Vec<_> = living.into_iter().filter(|held| !killed.contains(&held.id)).collect();
@@ -51,6 +51,30 @@ async fn try_kill(
         }
         signal_all(&missed, &mut killed)?;
         tokio::task::yield_now().await;
+    }
+}
+
+/// Holds the strays first and asks the server afterwards: whoever still is its client then is the process
+/// that is held, and no other under the same pid.
+async fn still_clients(shared: &Shared, group: &GroupName, strays: &[u32]) -> io::Result<Vec<Arc<Pidfd>>> {
+    let held = strays.iter().filter_map(|pid| Pidfd::open(*pid).transpose()).collect::<io::Result<Vec<_>>>()?;
+    let clients = if held.is_empty() { Vec::new() } else { clients(shared, group).await };
+    Ok(held.into_iter().filter(|stray| clients.contains(&stray.id.pid)).map(Arc::new).collect())
+}
+
+/// Every client of the group's server; none where the daemon does not answer.
+async fn clients(shared: &Shared, group: &GroupName) -> Vec<u32> {
+    let mut clients = Vec::new();
+    for server in pids(shared, group, "get_server_list").await {
+        clients.extend(pids(shared, group, &format!("get_client_list {server}")).await);
+    }
+    clients
+}
+
+async fn pids(shared: &Shared, group: &GroupName, command: &str) -> Vec<u32> {
+    match shared.command(group, command, READ_TIMEOUT).await {
+        CommandOutcome::Answered(answer) => mps_log::pids(&answer).unwrap_or_default(),
+        _ => Vec::new(),
     }
 }
 

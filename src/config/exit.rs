@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 /// How mpswarden ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExitStatus {
     /// Done, or stopped in order.
+    #[default]
     Success,
     /// A wrong command line.
     Usage,

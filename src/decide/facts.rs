@@ -11,6 +11,9 @@ const STAMP_TRUST: Duration = Duration::from_secs(5);
 /// Commands in a row without an answer that are too many for chance.
 const SILENT_COMMANDS: u32 = 3;
 
+/// A server that has said so is believed to be initializing for so long; its pidfd tells if it ends.
+const INITIALIZING: Duration = Duration::from_secs(30);
+
 /// A GPU.
 #[derive(Debug)]
 pub(super) struct GpuFacts {
@@ -125,18 +128,25 @@ impl ServerFacts {
         }
     }
 
-    /// `get_server_list` and `get_server_status` answered.
+    /// `get_server_list` and `get_server_status` answered. A server that is initializing is not in the list.
     pub fn asked(&mut self, server: Option<u32>, state: ServerState, now: Moment) -> ServerNews {
-        match (self.pid, server) {
-            (Some(old), None) => return self.gone(old, now, now),
-            (None, None) => self.state.saw(ServerState::None, now),
-            (known, Some(pid)) => {
-                let news = if known == Some(pid) { ServerNews::Nothing } else { self.replaced(pid, state, now) };
-                self.state.saw(state, now);
-                return news;
-            }
-        }
-        ServerNews::Nothing
+        let Some(pid) = server else {
+            return match self.pid {
+                Some(_) if self.initializing(now) => ServerNews::Nothing,
+                Some(old) => self.gone(old, now, now),
+                None => {
+                    self.state.saw(ServerState::None, now);
+                    ServerNews::Nothing
+                }
+            };
+        };
+        let news = if self.pid == Some(pid) { ServerNews::Nothing } else { self.replaced(pid, state, now) };
+        self.state.saw(state, now);
+        news
+    }
+
+    fn initializing(&self, now: Moment) -> bool {
+        self.state.fresh(INITIALIZING, now) == Some(&ServerState::Initializing)
     }
 
     /// The server's process is gone.

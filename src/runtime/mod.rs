@@ -1,15 +1,13 @@
-//! Wiring: builds everything, spawns everything, runs the core loop, drains.
+//! Wiring: builds everything, spawns everything, runs the core loop, drains. It decides nothing.
 
-use std::process::ExitCode;
+mod build;
+mod core_loop;
+mod demo;
+mod hands;
+mod prepare;
+mod refusal;
+mod run;
+mod signals;
 
-use crate::config::{Configuration, DemoOptions, RunOptions};
-
-/// Supervises the groups of `configuration` until a signal.
-pub fn run(_configuration: Configuration, _options: RunOptions) -> ExitCode {
-    ExitCode::SUCCESS
-}
-
-/// The same over a simulated GPU.
-pub fn demo(_options: DemoOptions) -> ExitCode {
-    ExitCode::SUCCESS
-}
+pub use demo::demo;
+pub use run::run;

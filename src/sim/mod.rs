@@ -16,11 +16,13 @@ mod gpu;
 mod inject;
 mod stage;
 mod story;
+mod traffic;
 mod wire;
 
 pub use args::Args;
 pub use inject::Injection;
 pub use stage::{Stage, StageOptions};
+pub use traffic::Traffic;
 
 /// Runs a simulated process, if the arguments ask for one: by the name that it was called by
 /// (`nvidia-cuda-mps-control`), or by the hidden subcommand `sim`. `None`: they don't.

@@ -1,0 +1,142 @@
+//! `mpswarden demo`: the same watchdog over a simulated GPU, MPS daemon and engines, with traffic and
+//! faults. Only paths differ from `run`; the story of every event goes to stdout.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::config::{self, DemoOptions, ExitStatus, Injection};
+use crate::decide::Request;
+use crate::export::Story;
+use crate::host::clock;
+use crate::model::Event;
+use crate::sim::{self, Stage, StageOptions, Traffic};
+
+use super::build::Wishes;
+use super::run::{open_log, supervise};
+use super::signals;
+
+/// The simulated engines' time to start: long enough for a restart to be seen.
+const STARTUP: Duration = Duration::from_millis(1500);
+
+/// Sets the stage, runs the watchdog over it for as long as asked, and takes everything away again.
+pub fn demo(options: DemoOptions) -> ExitCode {
+    let guard = match open_log(&options.log) {
+        Ok(guard) => guard,
+        Err(status) => return status.into(),
+    };
+    let status = play(&options).unwrap_or_else(|why| {
+        tracing::error!("the demo can't be played: {why}");
+        ExitStatus::Software
+    });
+    drop(guard);
+    status.into()
+}
+
+fn play(options: &DemoOptions) -> io::Result<ExitStatus> {
+    let directory = tempfile::Builder::new().prefix("mpswarden-").tempdir()?;
+    let stage = Arc::new(set(directory.path(), options)?);
+    if let Some(unknown) = unknown_engine(options, &stage) {
+        tracing::error!("there is no engine `{unknown}`; there are {}", names(&stage).join(", "));
+        return Ok(ExitStatus::Usage);
+    }
+    let listen = options.listen.first().map_or_else(|| "127.0.0.1:0".to_owned(), SocketAddr::to_string);
+    let text = stage.configuration(&listen);
+    let configuration = config::parse(&text, Path::new("demo.toml")).map_err(io::Error::other)?;
+    let traffic = Traffic::start(names(&stage).iter().filter_map(|name| stage.engine_address(name)))?;
+    let (sender, requests) = unbounded_channel();
+    let (over, ended) = mpsc::channel::<()>();
+    let schedule = spawn_schedule(options, stage.clone(), sender.clone(), ended)?;
+    let wishes = Wishes {
+        listen: options.listen.clone(),
+        telemetry_path: options.telemetry_path.clone(),
+        requests,
+        story: Some(tell(Story::for_stdout(clock::now()))),
+    };
+    let status = supervise(&configuration, wishes, options.seed, signals::follow, sender);
+    drop(over);
+    // A thread that panicked has injected all that it could.
+    let _ = schedule.join();
+    let (answered, failed) = traffic.finish();
+    say(&format!("requests: {answered} answered, {failed} failed"));
+    drop(stage);
+    Ok(status)
+}
+
+fn set(directory: &Path, options: &DemoOptions) -> io::Result<Stage> {
+    let program = std::env::current_exe()?;
+    let wanted =
+        StageOptions { engines: options.engines, seed: options.seed, startup: STARTUP, ..StageOptions::new(program) };
+    Stage::set(directory, &wanted)
+}
+
+fn names(stage: &Stage) -> Vec<String> {
+    stage.engine_names().map(str::to_owned).collect()
+}
+
+fn unknown_engine(options: &DemoOptions, stage: &Stage) -> Option<String> {
+    let known = names(stage);
+    options.injections.iter().filter_map(|injection| injection.engine.clone()).find(|name| !known.contains(name))
+}
+
+/// Injects each fault at its time and asks for the end at its own; ends early with the watchdog.
+fn spawn_schedule(
+    options: &DemoOptions,
+    stage: Arc<Stage>,
+    requests: UnboundedSender<Request>,
+    ended: mpsc::Receiver<()>,
+) -> io::Result<thread::JoinHandle<()>> {
+    let (schedule, length, began) = (options.schedule(), options.length, Instant::now());
+    let sleeps_until = move |at: Duration| {
+        let wait = at.saturating_sub(began.elapsed());
+        matches!(ended.recv_timeout(wait), Err(RecvTimeoutError::Timeout))
+    };
+    thread::Builder::new().name("schedule".to_owned()).spawn(move || {
+        for injection in schedule {
+            if !sleeps_until(injection.at) {
+                return;
+            }
+            inject(&stage, &injection, began);
+        }
+        if sleeps_until(length) {
+            // The watchdog may have ended at this very moment.
+            let _ = requests.send(Request::Stop);
+        }
+    })
+}
+
+fn inject(stage: &Stage, injection: &Injection, began: Instant) {
+    let engine = injection.engine.as_deref();
+    let done = injection
+        .fault
+        .parse::<sim::Injection>()
+        .map_err(io::Error::other)
+        .and_then(|fault| stage.inject(fault, engine));
+    let place = engine.map_or(String::new(), |engine| format!(" {engine}"));
+    let what = match done {
+        Ok(()) => format!("{}{place}", injection.fault),
+        Err(error) => format!("{}{place}: nothing to do it to: {error}", injection.fault),
+    };
+    say(&format!("{:>8.3} s  {:<14}  {what}", began.elapsed().as_secs_f64(), "INJECTED"));
+}
+
+fn tell(mut story: Story) -> Box<dyn FnMut(&Event)> {
+    Box::new(move |event| {
+        if let Some(line) = story.line(event) {
+            say(&line);
+        }
+    })
+}
+
+/// Writes a line, and plays on where nobody reads any more.
+fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}

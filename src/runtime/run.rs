@@ -1,0 +1,93 @@
+//! `mpswarden run`: from a configuration to the end of all its groups.
+
+use std::io;
+use std::process::ExitCode;
+
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::LocalSet;
+
+use crate::config::{Configuration, ExitStatus, LogFormat, LogOptions, RunOptions};
+use crate::export::{LogGuard, log};
+use crate::host::{clock, notify};
+
+use super::build::{Built, Wishes, build};
+use super::prepare::prepare;
+use super::refusal::Refusal;
+use super::signals;
+
+/// Supervises the groups of `configuration` until a signal.
+pub fn run(configuration: Configuration, options: RunOptions) -> ExitCode {
+    let guard = match open_log(&options.log) {
+        Ok(guard) => guard,
+        Err(status) => return status.into(),
+    };
+    for note in configuration.without_effect() {
+        tracing::warn!("{note}");
+    }
+    let (sender, requests) = unbounded_channel();
+    let wishes = Wishes {
+        listen: options.listen_addresses(&configuration),
+        telemetry_path: options.telemetry_path.clone(),
+        requests,
+        story: None,
+    };
+    // Jitter only: that two watchdogs of one rack do not restart in step.
+    let seed = clock::now().as_nanos() ^ u64::from(std::process::id());
+    let status = supervise(&configuration, wishes, seed, |requests| signals::follow(requests), sender);
+    drop(guard);
+    status.into()
+}
+
+/// Opens the log. Without one nobody would learn what the watchdog does, so it does not start.
+pub(super) fn open_log(options: &LogOptions) -> Result<LogGuard, ExitStatus> {
+    let format = match options.format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    };
+    log::init(options.level, format).map_err(|_| ExitStatus::Software)
+}
+
+/// Prepares, builds and runs the loop on a runtime of its own. `follow` gets the way to make requests.
+pub(super) fn supervise<S: Clone>(
+    configuration: &Configuration,
+    wishes: Wishes,
+    seed: u64,
+    follow: impl FnOnce(S) -> io::Result<()>,
+    requests: S,
+) -> ExitStatus {
+    match on_runtime(configuration, wishes, seed, follow, requests) {
+        Ok(status) => status,
+        Err(refusal) => {
+            tracing::error!("{refusal}");
+            refusal.status
+        }
+    }
+}
+
+fn on_runtime<S: Clone>(
+    configuration: &Configuration,
+    wishes: Wishes,
+    seed: u64,
+    follow: impl FnOnce(S) -> io::Result<()>,
+    requests: S,
+) -> Result<ExitStatus, Refusal> {
+    let runtime =
+        Builder::new_current_thread().enable_all().build().map_err(|error| Refusal::io("make the runtime", &error))?;
+    let local = LocalSet::new();
+    let ended = local.block_on(&runtime, async {
+        follow(requests).map_err(|error| Refusal::io("follow signals", &error))?;
+        let prepared = prepare(configuration, seed).await?;
+        let Built { core, server, _lock } = build(configuration, prepared, wishes)?;
+        for address in &server.local_addresses {
+            tracing::info!("serving HTTP on http://{address}");
+        }
+        notify::ready();
+        let status = core.run().await;
+        notify::stopping();
+        Ok(status)
+    });
+    // A thread that hangs in the driver must not keep the process.
+    runtime.shutdown_background();
+    ended
+}
