@@ -22,7 +22,11 @@ fn try_start(shared: &Shared, key: &EngineKey, incarnation: u32) -> Result<Watch
     let mut launch = launch_of(shared, group, engine).map_err(|why| failed(format!("engine `{key}`: {why}")))?;
     let cgroup = enter_cgroup(shared, engine);
     launch.cgroup = cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
-    let child = child::start(&launch).map_err(|error| failed(format!("engine `{key}`: {error}")))?;
+    let child = child::start(&launch).map_err(|error| {
+        // It is empty: nothing ran in it.
+        let _ = cgroup.as_ref().map(Cgroup::remove);
+        failed(format!("engine `{key}`: {error}"))
+    })?;
     let owner = Owner::Engine(key.clone(), incarnation);
     let held = child.pidfd();
     shared.trees.began(key, held.clone(), cgroup);

@@ -55,12 +55,16 @@ impl Executor {
                 let (outcome, watch) = engine::start(&shared, &engine, incarnation);
                 shared.finish(id, outcome);
                 // Only now, so that no end comes before its start.
-                watch.map(|watch| watch.spawn(&shared));
+                if let Some(watch) = watch {
+                    watch.spawn(&shared);
+                }
             }
             Action::WatchServer { group, server } => {
                 let (outcome, watch) = server::watch(&shared, &group, server);
                 shared.finish(id, outcome);
-                watch.map(tokio::spawn);
+                if let Some(watch) = watch {
+                    tokio::spawn(watch);
+                }
             }
             Action::Look(_) => shared.finish(id, Outcome::Failed { why: "looks are carried out by observe".into() }),
             action => self.spawn(id, deadline, action),
@@ -94,6 +98,7 @@ impl Executor {
 
 impl Drop for Executor {
     fn drop(&mut self) {
+        self.shared.trees.remove_cgroups();
         if let Ok(cgroups) = &self.shared.cgroups {
             cgroups.remove();
         }

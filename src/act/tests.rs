@@ -52,6 +52,7 @@ struct Stage {
     group: GroupLaunch,
     directory: tempfile::TempDir,
     next: u64,
+    kept: Vec<Report>,
 }
 
 impl Stage {
@@ -70,7 +71,7 @@ impl Stage {
         let (send, reports) = unbounded_channel();
         let mark = owner(&directory.path().join("state"));
         let executor = Executor::with_cgroups(vec![group.clone()], mark, send, cgroups).unwrap();
-        Stage { executor, reports, group, directory, next: 0 }
+        Stage { executor, reports, group, directory, next: 0, kept: vec![] }
     }
 
     fn order(&mut self, action: Action, deadline: Moment) -> ActionId {
@@ -80,18 +81,33 @@ impl Stage {
         id
     }
 
+    /// The first report that `wanted` takes; the others are kept for later.
+    async fn find<T>(&mut self, wanted: impl Fn(&Report) -> Option<T>) -> T {
+        if let Some(at) = self.kept.iter().position(|report| wanted(report).is_some()) {
+            return wanted(&self.kept.remove(at)).unwrap();
+        }
+        loop {
+            let report = self.next().await;
+            match wanted(&report) {
+                Some(found) => return found,
+                None => self.kept.push(report),
+            }
+        }
+    }
+
     async fn next(&mut self) -> Report {
         timeout(LONG, self.reports.recv()).await.expect("a report in time").unwrap()
     }
 
     async fn outcome_by(&mut self, action: Action, deadline: Moment) -> Outcome {
         let id = self.order(action, deadline);
-        loop {
-            if let Report::Finished(finished, outcome) = self.next().await {
-                assert_eq!(finished, id);
-                return outcome;
-            }
-        }
+        let outcome = |report: &Report| match report {
+            Report::Finished(finished, outcome) => Some((*finished, outcome.clone())),
+            _ => None,
+        };
+        let (finished, outcome) = self.find(outcome).await;
+        assert_eq!(finished, id, "one outcome an order");
+        outcome
     }
 
     async fn outcome(&mut self, action: Action) -> Outcome {
@@ -99,11 +115,11 @@ impl Stage {
     }
 
     async fn ended(&mut self) -> (Owner, ProcessId, Exit) {
-        loop {
-            if let Report::Observed(Observation::Ended { owner, process, exit }) = self.next().await {
-                return (owner, process, exit);
-            }
-        }
+        self.find(|report| match report {
+            Report::Observed(Observation::Ended { owner, process, exit }) => Some((owner.clone(), *process, *exit)),
+            _ => None,
+        })
+        .await
     }
 
     fn key(&self, number: usize) -> EngineKey {
@@ -175,7 +191,7 @@ async fn children_of_engines_are_killed_with_them_and_proven_gone() {
         let children = [child(stage.written("one").await), child(stage.written("two").await)];
         stage.kill_and_prove().await;
         for process in mains.into_iter().chain(children) {
-            assert!(state_of(process).is_none_or(|process| is_zombie(process)), "{process}");
+            assert!(state_of(process).is_none_or(is_zombie), "{process}");
         }
     }
 }

@@ -227,8 +227,14 @@ mod tests {
              echo 'Cannot send command to MPS control daemon process' >&2; exit 1",
         );
         assert_eq!(fake.client.command("x", LONG).await, CommandOutcome::Answered("done\n".into()));
-        let never = self::fake("echo 'Cannot send command to MPS control daemon process' >&2; exit 1");
-        assert_eq!(never.client.command("x", Duration::from_millis(50)).await, CommandOutcome::Refused);
+    }
+
+    #[test]
+    fn the_two_errors_of_the_command_line_are_told_apart() {
+        let judged = |stderr| judge(Exit::Status(1), String::new(), stderr).result();
+        assert_eq!(judged("Cannot send command to MPS control daemon process\n"), CommandResult::Refused);
+        assert_eq!(judged("Cannot find MPS control daemon process\n"), CommandResult::Unreachable);
+        assert_eq!(judged(""), CommandResult::Unreachable);
     }
 
     #[tokio::test]

@@ -1,10 +1,13 @@
 //! /proc: who a process is, who is below it, what its environment says. Reads only; the root is injected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::ProcessId;
+
+/// Readings of the root's own children in one walk: what forks faster than that is found by the next walk.
+const MOST_ROUNDS: u32 = 8;
 
 /// What /proc/PID/stat says of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,15 +62,26 @@ impl Procfs {
 
     /// Every process below `root`, parents before their children. Walks the kernel's lists of children,
     /// so that its cost does not depend on what else runs; where the kernel has none, scans everything.
+    ///
+    /// Whoever loses its parent during the walk becomes a child of `root`, if that adopts orphans: the
+    /// root's own list is read again after all others, so that nobody is missed on the way.
     pub fn below(&self, root: u32) -> io::Result<Vec<Stat>> {
-        let Some(first) = self.children(root)? else {
-            return Ok(select_below(&self.all()?, root));
-        };
-        let (mut found, mut next) = (Vec::new(), first);
-        while let Some(pid) = next.pop() {
-            let Ok(Some(stat)) = self.stat(pid) else { continue };
-            found.push(stat);
-            next.extend(self.children(pid)?.unwrap_or_default());
+        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+        for _ in 0..MOST_ROUNDS {
+            let Some(children) = self.children(root)? else {
+                return Ok(select_below(&self.all()?, root));
+            };
+            let mut next: Vec<u32> = children.into_iter().filter(|pid| !seen.contains(pid)).collect();
+            if next.is_empty() {
+                break;
+            }
+            while let Some(pid) = next.pop() {
+                let Ok(Some(stat)) = self.stat(pid) else { continue };
+                if seen.insert(pid) {
+                    found.push(stat);
+                    next.extend(self.children(pid)?.unwrap_or_default());
+                }
+            }
         }
         Ok(found)
     }

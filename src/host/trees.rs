@@ -70,6 +70,15 @@ impl Trees {
         selected.filter_map(|(_, tree)| tree.cgroup.clone()).collect()
     }
 
+    /// Removes every cgroup that holds no process any more.
+    pub fn remove_cgroups(&self) {
+        for tree in self.lock().values_mut().filter(|tree| tree.cgroup.is_some()) {
+            if tree.living().next().is_none() {
+                tree.end();
+            }
+        }
+    }
+
     /// An engine's main process, while anything of the engine lives.
     pub fn main(&self, key: &EngineKey) -> Option<ProcessId> {
         self.lock().get(key)?.main
@@ -79,15 +88,19 @@ impl Trees {
     /// every engine has a cgroup, that list is enough.
     fn refresh(&self) -> io::Result<()> {
         let mut trees = self.lock();
+        let empty: Vec<bool> = trees.values_mut().map(|tree| tree.living().next().is_none()).collect();
         let walk = trees.values().any(|tree| tree.main.is_some() && tree.cgroup.is_none());
         let below = if walk { self.procfs.below(std::process::id())? } else { Vec::new() };
         let mut found = assign(&trees, &below, |pid| self.procfs.environment(pid, ENGINE_VARIABLE));
-        for (key, tree) in trees.iter_mut() {
+        for ((key, tree), was_empty) in trees.iter_mut().zip(empty) {
             let mut members = found.remove(key).unwrap_or_default();
             for pid in tree.cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::processes)? {
                 members.extend(self.procfs.stat(pid)?);
             }
             tree.take_up(&members)?;
+            if was_empty && tree.members.is_empty() {
+                tree.end();
+            }
         }
         Ok(())
     }
@@ -114,14 +127,16 @@ impl Tree {
                 self.members.insert(stat.id, Arc::new(held));
             }
         }
-        if self.living().next().is_none() {
-            // From here on the session's number may be another's.
-            self.main = None;
-            if self.cgroup.as_ref().is_some_and(|cgroup| cgroup.remove().is_ok()) {
-                self.cgroup = None;
-            }
-        }
         Ok(())
+    }
+
+    /// Nothing of it lived before a look, and the look found nothing: what dies during a look may leave
+    /// orphans that only the next one sees. From here on the session's number may be another's.
+    fn end(&mut self) {
+        self.main = None;
+        if self.cgroup.as_ref().is_some_and(|cgroup| cgroup.remove().is_ok()) {
+            self.cgroup = None;
+        }
     }
 }
 
