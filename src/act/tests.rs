@@ -230,11 +230,12 @@ async fn an_engine_that_forks_on_and_on_loses() {
 }
 
 #[tokio::test]
-async fn strays_are_killed_and_a_stray_whose_pid_was_reused_is_not() {
-    let mut stage = Stage::new(&[]);
+async fn a_stray_is_killed_only_while_the_server_calls_it_a_client() {
     let mut children: Vec<_> = (0..2).map(|_| Command::new("sleep").arg("1000").spawn().unwrap()).collect();
     let ids: Vec<_> = children.iter().map(|child| identify(child.id()).unwrap().unwrap()).collect();
-    let strays = vec![ids[0], ProcessId { started_at: ids[1].started_at - 1, ..ids[1] }];
+    let answers = format!("case $(cat) in get_server_list) echo 7;; 'get_client_list 7') echo {};; esac", ids[0].pid);
+    let mut stage = Stage::with(&[], &answers, Err("none".into()));
+    let strays = ids.iter().map(|id| id.pid).collect();
     let kill = Action::KillEngines { group: stage.group.name.clone(), engines: vec![], strays };
     assert_eq!(stage.outcome(kill).await, Outcome::Killed { processes: vec![ids[0]] });
     children[0].wait().unwrap();

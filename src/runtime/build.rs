@@ -16,10 +16,10 @@ use crate::export::{BuildInfo, Exporter};
 use crate::host::follow::{self, Start};
 use crate::host::leftovers::Lock;
 use crate::host::{clock, reaper};
-use crate::model::{EngineKey, Event, GroupLaunch, Moment, Observation, Report};
+use crate::model::{EngineKey, GroupLaunch, Moment, Observation, Report};
 use crate::observe::{Observers, engines, gpus, kernel_log, mps};
 
-use super::core_loop::{CoreLoop, Heartbeat};
+use super::core_loop::{CoreLoop, Heartbeat, Story};
 use super::hands::Lent;
 use super::prepare::Prepared;
 use super::refusal::Refusal;
@@ -32,7 +32,7 @@ pub(super) struct Wishes {
     pub listen: Vec<SocketAddr>,
     pub telemetry_path: String,
     pub requests: UnboundedReceiver<Request>,
-    pub story: Option<Box<dyn FnMut(&Event)>>,
+    pub story: Option<Story>,
 }
 
 /// A loop that is ready to run, and what must live as long.

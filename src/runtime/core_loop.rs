@@ -37,6 +37,9 @@ impl Heartbeat {
     }
 }
 
+/// Is told of every event: how `demo` tells its story.
+pub(super) type Story = Box<dyn FnMut(&Event)>;
+
 /// Everything that the loop moves.
 pub(super) struct CoreLoop {
     pub watchdog: Watchdog,
@@ -46,8 +49,7 @@ pub(super) struct CoreLoop {
     pub heartbeat: Arc<Heartbeat>,
     pub reports: UnboundedReceiver<Report>,
     pub requests: UnboundedReceiver<Request>,
-    /// Also told of every event: the story of `demo`.
-    pub story: Option<Box<dyn FnMut(&Event)>>,
+    pub story: Option<Story>,
 }
 
 /// What the loop remembers between two turns.

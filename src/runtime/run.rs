@@ -34,7 +34,7 @@ pub fn run(configuration: Configuration, options: RunOptions) -> ExitCode {
     };
     // Jitter only: that two watchdogs of one rack do not restart in step.
     let seed = clock::now().as_nanos() ^ u64::from(std::process::id());
-    let status = supervise(&configuration, wishes, seed, |requests| signals::follow(requests), sender);
+    let status = supervise(&configuration, wishes, seed, signals::follow, sender);
     drop(guard);
     status.into()
 }
