@@ -25,6 +25,8 @@ const TERMINATE_BOUND: Duration = Duration::from_millis(2500);
 const DEATH_BOUND: Duration = Duration::from_secs(15);
 /// Siblings of a killed client fail 130 to 160 ms after it, if they do.
 const AFTERSHOCK: Duration = Duration::from_millis(500);
+/// Told once; the attempts go on.
+const DOES_NOT_DIE: &str = "a process of it does not die";
 /// Between attempts to end a process that does not die.
 const STUCK_PAUSE: Duration = Duration::from_secs(5);
 
@@ -111,7 +113,11 @@ impl Group {
         let engine = &mut self.engines[place];
         let name = engine.name().clone();
         engine.note = Some(because.clone());
-        engine.died = Some(Died { at, because: because.clone(), restarting: mode == Mode::Enforce });
+        let earlier = engine.died.replace(Died { at, because: because.clone(), restarting: false });
+        if let Some(earlier) = earlier.filter(|died| died.restarting) {
+            self.tell_engine_restart_ended(&name, &earlier, RecoveryResult::Superseded, turn);
+        }
+        let engine = &mut self.engines[place];
         if mode == Mode::Observe {
             engine.stage = if engine.main.is_some() && engine.ended.is_none() { Stage::Failing } else { Stage::Left };
             turn.tell_of(&name, What::Suppressed { action: "restart_engine", reason: "observe", detail: because });
@@ -122,6 +128,9 @@ impl Group {
         let failures = engine.failures.within(window, turn.now);
         *turn.save = true;
         if failures < budget {
+            if let Some(died) = &mut engine.died {
+                died.restarting = true;
+            }
             let left = budget - failures;
             let reason = Fault::EngineDied;
             turn.tell_of(
@@ -240,9 +249,11 @@ impl Group {
             return;
         }
         let name = engine.name().clone();
-        engine.note = Some("a process of it does not die".to_owned());
         engine.stage = Stage::Ending(Ending::Stuck { again: turn.now.after(STUCK_PAUSE) });
-        tell_failure(&name, "stop", &outcome, turn);
+        if engine.note.as_deref() != Some(DOES_NOT_DIE) {
+            engine.note = Some(DOES_NOT_DIE.to_owned());
+            tell_failure(&name, "stop", &outcome, turn);
+        }
     }
 
     /// An engine's main process ended.

@@ -31,6 +31,8 @@ enum Step {
     Engine(ActionId, usize),
     /// All engines get KILL.
     Kill(ActionId),
+    /// An engine may still come up, and gets it too.
+    Launches,
     /// The daemon quits.
     Control(ActionId),
 }
@@ -71,6 +73,10 @@ impl Group {
         if quiet && !turn.orders.busy(turn.index) {
             self.stop_engine_before(self.engines.len(), turn);
         }
+        let launches = matches!(&self.phase, Phase::Stopping(Stopping { step: Step::Launches, .. }));
+        if launches && !turn.orders.launching(turn.index) {
+            self.stop_at_once(turn);
+        }
     }
 
     /// An order of the stop ended. What failed is told; the stop goes on, the daemon's KILL comes last.
@@ -84,7 +90,11 @@ impl Group {
             }
             Step::Kill(order) if order == id => {
                 tell_failure("kill", outcome, turn);
-                self.stop_control(now, turn);
+                if turn.orders.launching(turn.index) {
+                    self.phase = Phase::Stopping(Stopping { now, step: Step::Launches });
+                } else {
+                    self.stop_control(now, turn);
+                }
             }
             Step::Control(order) if order == id => {
                 tell_failure("stop_control", outcome, turn);

@@ -62,15 +62,16 @@ impl Group {
         if may && self.policy.unknown_clients == UnknownClients::KillOnFault {
             self.order_kill(strays, turn);
         } else {
+            let reason = if may { "policy" } else { "observe" };
             let detail =
                 format!("clients {strays:?} belong to no engine; unknown_clients = \"kill_on_fault\" would end them");
-            turn.tell(What::Suppressed { action: "kill_unknown_client", reason: "policy", detail });
+            turn.tell(What::Suppressed { action: "kill_unknown_client", reason, detail });
         }
     }
 
     /// The server is ACTIVE and nothing of the old generation is left: the engines may come.
     pub(super) fn new_generation(&mut self, restart: &Restart, turn: &mut Turn<'_>) {
-        turn.tell(What::StepEnded { step: restart.step.shown(), took: turn.now.since(restart.step_since) });
+        restart.tell_step(restart.step.shown(), turn);
         self.generation += 1;
         self.server.new_generation(turn.now);
         for engine in self.engines.iter_mut().filter(|engine| engine.stage != Stage::Quarantined) {
@@ -80,6 +81,7 @@ impl Group {
             tier: restart.tier,
             reason: restart.reason,
             since: restart.since,
+            open: restart.open,
             step: RecoveryStep::Start,
             step_since: turn.now,
             last: restart.last,

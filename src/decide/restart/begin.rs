@@ -34,6 +34,7 @@ impl Group {
         let kill = self.order_kill(Vec::new(), turn);
         turn.tell(What::StepEnded { step: RecoveryStep::Decide, took: turn.now.since(evidence_at) });
         let mut restart = self.new_restart(tier, Some(reason), Step::Kill(kill), gate, turn.now);
+        restart.open = gate != Gate::Hold;
         restart.baseline = self.baseline(&old, turn);
         restart.old = old;
         restart.last = last;
@@ -48,18 +49,24 @@ impl Group {
 
     /// A fault that needs a step further up the ladder shows while the restart is on its way.
     pub(super) fn escalate(&mut self, restart: &mut Restart, reason: Fault, turn: &mut Turn<'_>) {
-        let took = turn.now.since(restart.since);
-        turn.tell(What::RestartEnded { tier: restart.tier, result: RecoveryResult::Superseded, took });
+        let told = restart.open;
+        restart.ended(RecoveryResult::Superseded, turn);
         restart.tier = Tier::Daemon;
         restart.reason = Some(reason);
-        restart.since = turn.now;
-        let (attempt, budget_left) = self.attempt_and_left(turn.now);
-        turn.tell(What::RestartBegan { tier: Tier::Daemon, reason, attempt, budget_left });
+        if told {
+            // The same attempt goes further: it is counted once.
+            restart.since = turn.now;
+            restart.open = true;
+            let (attempt, budget_left) = self.attempt_and_left(turn.now);
+            turn.tell(What::RestartBegan { tier: Tier::Daemon, reason, attempt, budget_left });
+        }
     }
 
     /// Whatever was on its way makes room for a restart of the whole group.
     fn supersede(&mut self, turn: &mut Turn<'_>) {
-        if let Phase::Running(Some(settling)) = &self.phase {
+        if let Phase::Running(Some(settling)) = &self.phase
+            && settling.open
+        {
             let (tier, took) = (settling.tier, turn.now.since(settling.since));
             turn.tell(What::RestartEnded { tier, result: RecoveryResult::Superseded, took });
         }
@@ -81,7 +88,7 @@ impl Group {
     fn admit(&mut self, tier: Tier, reason: Fault, turn: &mut Turn<'_>) -> Gate {
         let recovery = &self.policy.recovery;
         let spent = self.attempts.within(recovery.budget_window, turn.now) >= recovery.budget;
-        if spent && recovery.when_spent == WhenSpent::Hold {
+        if self.must_hold(turn.now) {
             return Gate::Hold;
         }
         let random = self.jitter.next();
@@ -90,6 +97,12 @@ impl Group {
         turn.tell(What::RestartBegan { tier, reason, attempt, budget_left });
         let backoff = &self.policy.recovery.backoff;
         Gate::Wait(if spent { guard::longest(backoff, random) } else { guard::wait(backoff, attempt, random) })
+    }
+
+    /// Whether the budget is spent and the group is to be held then.
+    fn must_hold(&self, now: Moment) -> bool {
+        let recovery = &self.policy.recovery;
+        recovery.when_spent == WhenSpent::Hold && self.attempts.within(recovery.budget_window, now) >= recovery.budget
     }
 
     /// The number of the attempt on its way, and how many are left.
@@ -103,6 +116,7 @@ impl Group {
             tier,
             reason,
             since: now,
+            open: false,
             step,
             step_since: now,
             held: None,
@@ -130,20 +144,20 @@ impl Group {
 
     /// A new daemon or server did not come up: another attempt, from the start and within the budget.
     pub(super) fn attempt_failed(&mut self, restart: &mut Restart, reason: Fault, turn: &mut Turn<'_>) -> Next {
-        let first_in_observe = restart.reason.is_none() && self.policy.mode == Mode::Observe;
-        if !first_in_observe {
-            let took = turn.now.since(restart.since);
-            turn.tell(What::RestartEnded { tier: restart.tier, result: RecoveryResult::Superseded, took });
+        restart.ended(RecoveryResult::Superseded, turn);
+        if restart.reason.is_some() || self.policy.mode == Mode::Enforce {
             return Next::Again(reason);
         }
-        self.attempts.count(self.policy.recovery.budget_window, turn.now);
-        let (attempt, _) = self.attempt_and_left(turn.now);
-        let wait = guard::wait(&self.policy.recovery.backoff, attempt + 1, self.jitter.next());
-        restart.enter(Step::Backoff { until: turn.now.after(wait) }, turn);
+        // Where the watchdog only observes, it ends nothing: the first start is tried again.
+        restart.gate = self.admit(restart.tier, reason, turn);
+        restart.open = restart.gate != Gate::Hold;
+        restart.since = turn.now;
+        self.enter_backoff(restart, turn);
         Next::Go
     }
 
-    /// An operator gives a held group its budget back.
+    /// An operator lets a held group go on: it gets its budget back, and memory is waited for no longer.
+    /// What a process that does not die holds back stays held.
     pub fn resume(&mut self, turn: &mut Turn<'_>) {
         self.attempts.clear();
         *turn.save = true;
@@ -151,20 +165,31 @@ impl Group {
             if restart.gate == Gate::Hold {
                 let reason = restart.reason.unwrap_or(Fault::GpuFault);
                 restart.gate = group.admit(restart.tier, reason, turn);
+                restart.since = turn.now;
+                restart.open = true;
+            }
+            if restart.waiting_for_memory() && restart.held.is_some() {
+                restart.release(turn);
+                group.enter_backoff(restart, turn);
             }
             Next::Go
         });
     }
 
-    /// Whether a fault may be acted on now. A daemon that does not answer gets its grace while all is fine.
+    /// Whether a fault may be acted on now. A daemon that does not answer gets its grace while all is fine,
+    /// and engines that serve are not ended for it when the group would then be held.
     pub fn due(&self, fault: Fault, now: Moment) -> bool {
-        fault != Fault::ControlWedged || self.wedge_due().is_none_or(|due| due <= now)
+        fault != Fault::ControlWedged
+            || self.wedge_due().is_none_or(|due| due <= now) && (self.failing() || !self.must_hold(now))
     }
 
     /// When a wedged daemon's grace ends: at once when an engine is failing.
     pub fn wedge_due(&self) -> Option<Moment> {
         let since = self.control.wedged_at?;
-        let failing = self.engines.iter().any(|engine| !matches!(engine.stage, Stage::Serving | Stage::Quarantined));
-        Some(if failing { since } else { since.after(self.policy.recovery.wedge_grace) })
+        Some(if self.failing() { since } else { since.after(self.policy.recovery.wedge_grace) })
+    }
+
+    fn failing(&self) -> bool {
+        self.engines.iter().any(|engine| !matches!(engine.stage, Stage::Serving | Stage::Quarantined))
     }
 }

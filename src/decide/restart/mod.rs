@@ -18,7 +18,7 @@ mod steps;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{ActionId, Fault, HeldReason, Moment, Outcome, RecoveryStep, Tier, What};
+use crate::model::{ActionId, Fault, HeldReason, Moment, Outcome, RecoveryResult, RecoveryStep, Tier, What};
 
 use super::group::{Group, Phase};
 use super::memory_gate::Baseline;
@@ -34,6 +34,8 @@ pub(super) struct Restart {
     pub reason: Option<Fault>,
     /// When it was decided.
     pub since: Moment,
+    /// It was told as an attempt and its result was not told yet. A first start is no recovery.
+    pub open: bool,
     pub step: Step,
     /// Since when it is in the step that the metrics know.
     pub step_since: Moment,
@@ -114,8 +116,21 @@ impl Restart {
         let (old, new) = (self.step.shown(), step.shown());
         self.step = step;
         if old != new {
-            turn.tell(What::StepEnded { step: old, took: turn.now.since(self.step_since) });
+            self.tell_step(old, turn);
             self.step_since = turn.now;
+        }
+    }
+
+    fn tell_step(&self, step: RecoveryStep, turn: &mut Turn<'_>) {
+        if self.reason.is_some() {
+            turn.tell(What::StepEnded { step, took: turn.now.since(self.step_since) });
+        }
+    }
+
+    /// Tells the one result of an attempt.
+    fn ended(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
+        if std::mem::take(&mut self.open) {
+            turn.tell(What::RestartEnded { tier: self.tier, result, took: turn.now.since(self.since) });
         }
     }
 
@@ -124,6 +139,13 @@ impl Restart {
         self.held = Some((reason, detail.clone()));
         if news {
             turn.tell(What::Held { reason, detail });
+        }
+        self.ended(RecoveryResult::Held, turn);
+    }
+
+    fn release_from(&mut self, reason: HeldReason, turn: &mut Turn<'_>) {
+        if self.held.as_ref().is_some_and(|(held, _)| *held == reason) {
+            self.release(turn);
         }
     }
 

@@ -31,9 +31,10 @@ impl Group {
         turn.order(Purpose::Group, action, KILL_BOUND)
     }
 
-    fn order_stop_control(&self, turn: &mut Turn<'_>) -> ActionId {
+    fn order_stop_control(&mut self, turn: &mut Turn<'_>) -> ActionId {
         let wedged = self.control.wedged_at.is_some() || self.control.died.is_some();
         let grace = if wedged { Duration::ZERO } else { QUIT_GRACE };
+        self.server.stopping = true;
         let action = Action::StopControl { group: self.policy.name.clone(), grace, server: self.server.process };
         turn.order(Purpose::Group, action, STOP_CONTROL_BOUND)
     }
@@ -88,7 +89,11 @@ impl Group {
             restart.hold(HeldReason::ProcessStuck, detail, turn);
             return restart.enter(Step::Stuck { again: turn.now.after(STUCK_PAUSE) }, turn);
         }
-        restart.release(turn);
+        restart.release_from(HeldReason::ProcessStuck, turn);
+        if turn.orders.launching(turn.index) {
+            // An engine may still come up: the kill is repeated once it has, or after a pause.
+            return restart.enter(Step::Stuck { again: turn.now.after(STUCK_PAUSE) }, turn);
+        }
         for engine in &mut self.engines {
             engine.main = None;
             engine.tree.saw(Vec::new(), turn.now);
@@ -106,7 +111,7 @@ impl Group {
     }
 
     fn control_stopped(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
-        restart.release(turn);
+        restart.release_from(HeldReason::ProcessStuck, turn);
         if let Some(server) = self.server.pid {
             self.server.gone(server, turn.now, turn.now);
         }
@@ -117,7 +122,9 @@ impl Group {
     /// Goes on with what is known; levels only, so a missed edge costs nothing.
     pub fn advance_restart(&mut self, turn: &mut Turn<'_>) {
         self.with_restart(turn, |group, restart, turn| {
-            group.escalate_if_daemon_is_lost(restart, turn);
+            if let Some(next) = group.daemon_lost(restart, turn) {
+                return next;
+            }
             match restart.step.clone() {
                 Step::Stuck { again } if again <= turn.now => {
                     let kill = group.order_kill(Vec::new(), turn);
@@ -136,20 +143,25 @@ impl Group {
         });
     }
 
-    fn escalate_if_daemon_is_lost(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
+    /// The control daemon is of no use any more: go up to its tier, or start over if this is it.
+    fn daemon_lost(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) -> Option<Next> {
         let reason = match &self.control {
             control if control.died.is_some() => Fault::ControlDied,
             control if control.wedged_at.is_some() => Fault::ControlWedged,
-            _ => return,
+            _ => return None,
         };
-        let may = self.policy.mode_of(reason) == Mode::Enforce && restart.reason.is_some();
-        if !may || restart.tier == Tier::Daemon && !matches!(restart.step, Step::Active { .. }) {
-            return;
+        if restart.reason.is_some() && self.policy.mode_of(reason) == Mode::Observe {
+            return None;
+        }
+        if restart.tier == Tier::Daemon {
+            let new = matches!(restart.step, Step::Active { .. });
+            return new.then(|| self.attempt_failed(restart, reason, turn));
         }
         self.escalate(restart, reason, turn);
         if !matches!(restart.step, Step::Kill(_) | Step::Gone(_) | Step::Stuck { .. }) {
             self.after_gone(restart, turn);
         }
+        None
     }
 
     fn check_memory(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
@@ -175,14 +187,14 @@ impl Group {
         }
     }
 
-    fn enter_backoff(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
+    pub(super) fn enter_backoff(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
         let wait = match restart.gate {
             Gate::Wait(wait) => wait,
             Gate::Open => Duration::ZERO,
             Gate::Hold => {
                 let recovery = &self.policy.recovery;
-                let hours = recovery.budget_window.as_secs();
-                let detail = format!("{} restarts within {hours} s are the budget, and it is spent", recovery.budget);
+                let window = recovery.budget_window.as_secs();
+                let detail = format!("{} restarts within {window} s are the budget, and it is spent", recovery.budget);
                 restart.hold(HeldReason::BudgetSpent, detail, turn);
                 Duration::ZERO
             }
