@@ -117,10 +117,15 @@ impl Group {
         if let Some(earlier) = earlier.filter(|died| died.restarting) {
             self.tell_engine_restart_ended(&name, &earlier, RecoveryResult::Superseded, turn);
         }
+        self.note_faults(turn);
+        let hit_alone = self.faults.keys().all(|(engine, _)| engine.is_some());
         let engine = &mut self.engines[place];
         if mode == Mode::Observe {
             engine.stage = if engine.main.is_some() && engine.ended.is_none() { Stage::Failing } else { Stage::Left };
-            turn.tell_of(&name, What::Suppressed { action: "restart_engine", reason: "observe", detail: because });
+            if hit_alone {
+                let action = "restart_engine";
+                turn.tell_of(&name, What::Suppressed { action, reason: "observe", detail: because });
+            }
             return;
         }
         engine.failures.count(window, turn.now);
@@ -171,7 +176,8 @@ impl Group {
 
     fn stop_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &self.engines[place];
-        let grace = if engine.ended.is_some() { Duration::ZERO } else { engine.policy.stop_timeout };
+        let gone = engine.main.is_none() || engine.ended.is_some();
+        let grace = if gone { Duration::ZERO } else { engine.policy.stop_timeout };
         let name = engine.name().clone();
         let action = Action::StopEngine { engine: self.key(&name), grace };
         let id = turn.order(Purpose::Engine(name), action, grace + DEATH_BOUND);
@@ -213,8 +219,10 @@ impl Group {
 
     /// An outcome that nobody waits for any more. A process that came up after its group's kill must go too.
     fn late(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
-        if matches!(outcome, Outcome::Started { .. }) {
-            self.kill_again(turn);
+        match &self.phase {
+            Phase::Restart(_) if matches!(outcome, Outcome::Started { .. }) => self.kill_again(turn),
+            Phase::Stopping(stopping) if stopping.now() => self.stop_at_once(turn),
+            _ => {}
         }
     }
 

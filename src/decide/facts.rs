@@ -27,6 +27,8 @@ pub(super) struct ControlFacts {
     pub process: Option<ProcessId>,
     /// When it ended, until a new one is started.
     pub died: Option<(Moment, Exit)>,
+    /// The watchdog is ending it: that is no fault.
+    pub stopping: bool,
     /// When it last answered.
     pub answered: Known<()>,
     /// Commands in a row without an answer, and when the first of them was found so.

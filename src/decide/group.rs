@@ -159,7 +159,10 @@ impl Group {
         let found = self.note_faults(turn);
         match self.phase {
             Phase::Waiting => self.wait_for_sources(turn),
-            Phase::Running(_) => self.run(&found, turn),
+            Phase::Running(_) => {
+                self.run(&found, turn);
+                self.note_faults(turn);
+            }
             Phase::Restart(_) => self.advance_restart(turn),
             Phase::Stopping(_) => self.advance_stopping(turn),
             Phase::Stopped => {}
@@ -221,7 +224,7 @@ impl Group {
 
     fn ended(&mut self, owner: Owner, process: ProcessId, exit: Exit, turn: &mut Turn<'_>) {
         match owner {
-            Owner::Control(_) if self.control.process == Some(process) => {
+            Owner::Control(_) if self.control.process == Some(process) && !self.control.stopping => {
                 self.control.died = Some((turn.now, exit));
             }
             Owner::Server(_) => {

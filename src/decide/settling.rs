@@ -69,7 +69,7 @@ impl Group {
     }
 
     fn control_answers(&self) -> bool {
-        self.control.process.is_some() && self.control.died.is_none() && self.control.wedged_at.is_none()
+        self.control.process.is_some() && self.control.died.is_none() && self.control.silent == 0
     }
 
     fn next_to_start(&self, now: Moment) -> Option<usize> {

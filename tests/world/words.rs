@@ -12,11 +12,13 @@ pub(super) fn action(action: &Action) -> Option<String> {
         }
         Action::StartServer { group } => format!("start server of {group}"),
         Action::StartEngine { engine, incarnation } => format!("start {engine} #{incarnation}"),
-        Action::KillEngines { engines, strays, .. } if strays.is_empty() => format!("kill {}", list(engines)),
+        Action::KillEngines { group, engines, strays } if strays.is_empty() => {
+            format!("kill {group}: {}", list(engines))
+        }
         Action::KillEngines { strays, .. } => format!("kill strays {strays:?}"),
-        Action::AwaitGone { engines, processes, .. } => {
+        Action::AwaitGone { group, engines, processes } => {
             let pids: Vec<String> = processes.iter().map(ToString::to_string).collect();
-            format!("await the end of {} (signalled: {})", list(engines), pids.join(" "))
+            format!("await the end of {group}: {} (signalled: {})", list(engines), pids.join(" "))
         }
         Action::TerminateClients { engine, clients, .. } => format!("terminate clients {clients:?} of {engine}"),
         Action::StopEngine { engine, grace } => format!("stop {engine}, grace {} s", grace.as_secs()),

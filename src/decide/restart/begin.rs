@@ -144,7 +144,8 @@ impl Group {
 
     /// A new daemon or server did not come up: another attempt, from the start and within the budget.
     pub(super) fn attempt_failed(&mut self, restart: &mut Restart, reason: Fault, turn: &mut Turn<'_>) -> Next {
-        restart.ended(RecoveryResult::Superseded, turn);
+        let held = self.must_hold(turn.now);
+        restart.ended(if held { RecoveryResult::Held } else { RecoveryResult::Superseded }, turn);
         if restart.reason.is_some() || self.policy.mode == Mode::Enforce {
             return Next::Again(reason);
         }

@@ -67,13 +67,21 @@ enum Gate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Kill(ActionId),
+    /// What did not die, or came up since, gets it again.
+    KillAgain(ActionId),
     Gone(ActionId),
-    Stuck { again: Moment },
+    Stuck {
+        again: Moment,
+    },
     StopControl(ActionId),
     Memory,
-    Backoff { until: Moment },
+    Backoff {
+        until: Moment,
+    },
     StartControl(ActionId),
-    Active { since: Moment },
+    Active {
+        since: Moment,
+    },
 }
 
 /// What comes after a piece of work on a restart.
@@ -90,7 +98,7 @@ impl Step {
     pub fn shown(&self) -> RecoveryStep {
         match self {
             Step::Kill(_) => RecoveryStep::Kill,
-            Step::Gone(_) | Step::Stuck { .. } | Step::StopControl(_) => RecoveryStep::Gone,
+            Step::KillAgain(_) | Step::Gone(_) | Step::Stuck { .. } | Step::StopControl(_) => RecoveryStep::Gone,
             Step::Memory => RecoveryStep::Memory,
             Step::Backoff { .. } => RecoveryStep::Backoff,
             Step::StartControl(_) | Step::Active { .. } => RecoveryStep::Active,
@@ -186,7 +194,7 @@ impl Group {
             Step::Backoff { until } => Some(*until),
             Step::Active { since } if restart.tier == Tier::Daemon => Some(since.after(active::NEW_ACTIVE_BOUND)),
             Step::Active { since } => Some(since.after(active::ACTIVE_BOUND)),
-            Step::Kill(_) | Step::Gone(_) | Step::StopControl(_) | Step::StartControl(_) => None,
+            Step::Kill(_) | Step::KillAgain(_) | Step::Gone(_) | Step::StopControl(_) | Step::StartControl(_) => None,
         }
     }
 }

@@ -35,6 +35,7 @@ impl Group {
         let wedged = self.control.wedged_at.is_some() || self.control.died.is_some();
         let grace = if wedged { Duration::ZERO } else { QUIT_GRACE };
         self.server.stopping = true;
+        self.control.stopping = true;
         let action = Action::StopControl { group: self.policy.name.clone(), grace, server: self.server.process };
         turn.order(Purpose::Group, action, STOP_CONTROL_BOUND)
     }
@@ -47,7 +48,7 @@ impl Group {
     pub fn restart_finished(&mut self, id: ActionId, outcome: Outcome, turn: &mut Turn<'_>) {
         self.with_restart(turn, |group, restart, turn| {
             match (&restart.step, outcome) {
-                (Step::Kill(order), Outcome::Killed { processes }) if *order == id => {
+                (Step::Kill(order) | Step::KillAgain(order), Outcome::Killed { processes }) if *order == id => {
                     restart.old.extend(processes.iter().map(|process| process.pid));
                     let engines = group.names();
                     let action = Action::AwaitGone { group: group.policy.name.clone(), engines, processes };
@@ -63,7 +64,10 @@ impl Group {
                     turn.tell(What::ControlStarted { process });
                     restart.enter(Step::Active { since: turn.now }, turn);
                 }
-                (Step::Kill(order) | Step::Gone(order) | Step::StopControl(order), outcome) if *order == id => {
+                (
+                    Step::Kill(order) | Step::KillAgain(order) | Step::Gone(order) | Step::StopControl(order),
+                    outcome,
+                ) if *order == id => {
                     let detail = tell_failure(restart.step.shown().as_str(), &outcome, turn);
                     restart.hold(HeldReason::ProcessStuck, detail, turn);
                     restart.enter(Step::Stuck { again: turn.now.after(STUCK_PAUSE) }, turn);
@@ -128,7 +132,7 @@ impl Group {
             match restart.step.clone() {
                 Step::Stuck { again } if again <= turn.now => {
                     let kill = group.order_kill(Vec::new(), turn);
-                    restart.enter(Step::Kill(kill), turn);
+                    restart.enter(Step::KillAgain(kill), turn);
                 }
                 Step::Memory => group.check_memory(restart, turn),
                 Step::Backoff { until } if until <= turn.now && restart.gate != Gate::Hold => {
@@ -158,7 +162,7 @@ impl Group {
             return new.then(|| self.attempt_failed(restart, reason, turn));
         }
         self.escalate(restart, reason, turn);
-        if !matches!(restart.step, Step::Kill(_) | Step::Gone(_) | Step::Stuck { .. }) {
+        if !matches!(restart.step, Step::Kill(_) | Step::KillAgain(_) | Step::Gone(_) | Step::Stuck { .. }) {
             self.after_gone(restart, turn);
         }
         None
@@ -220,7 +224,7 @@ impl Group {
     pub fn kill_again(&mut self, turn: &mut Turn<'_>) {
         self.with_restart(turn, |group, restart, turn| {
             let kill = group.order_kill(Vec::new(), turn);
-            restart.enter(Step::Kill(kill), turn);
+            restart.enter(Step::KillAgain(kill), turn);
             Next::Go
         });
     }
