@@ -25,6 +25,8 @@ const TERMINATE_BOUND: Duration = Duration::from_millis(2500);
 const DEATH_BOUND: Duration = Duration::from_secs(15);
 /// Siblings of a killed client fail 130 to 160 ms after it, if they do.
 const AFTERSHOCK: Duration = Duration::from_millis(500);
+/// Told once; the attempts go on.
+const DOES_NOT_DIE: &str = "a process of it does not die";
 /// Between attempts to end a process that does not die.
 const STUCK_PAUSE: Duration = Duration::from_secs(5);
 
@@ -111,10 +113,19 @@ impl Group {
         let engine = &mut self.engines[place];
         let name = engine.name().clone();
         engine.note = Some(because.clone());
-        engine.died = Some(Died { at, because: because.clone(), restarting: mode == Mode::Enforce });
+        let earlier = engine.died.replace(Died { at, because: because.clone(), restarting: false });
+        if let Some(earlier) = earlier.filter(|died| died.restarting) {
+            self.tell_engine_restart_ended(&name, &earlier, RecoveryResult::Superseded, turn);
+        }
+        self.note_faults(turn);
+        let hit_alone = self.faults.keys().all(|(engine, _)| engine.is_some());
+        let engine = &mut self.engines[place];
         if mode == Mode::Observe {
             engine.stage = if engine.main.is_some() && engine.ended.is_none() { Stage::Failing } else { Stage::Left };
-            turn.tell_of(&name, What::Suppressed { action: "restart_engine", reason: "observe", detail: because });
+            if hit_alone {
+                let action = "restart_engine";
+                turn.tell_of(&name, What::Suppressed { action, reason: "observe", detail: because });
+            }
             return;
         }
         engine.failures.count(window, turn.now);
@@ -122,6 +133,9 @@ impl Group {
         let failures = engine.failures.within(window, turn.now);
         *turn.save = true;
         if failures < budget {
+            if let Some(died) = &mut engine.died {
+                died.restarting = true;
+            }
             let left = budget - failures;
             let reason = Fault::EngineDied;
             turn.tell_of(
@@ -162,7 +176,8 @@ impl Group {
 
     fn stop_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &self.engines[place];
-        let grace = if engine.ended.is_some() { Duration::ZERO } else { engine.policy.stop_timeout };
+        let gone = engine.main.is_none() || engine.ended.is_some();
+        let grace = if gone { Duration::ZERO } else { engine.policy.stop_timeout };
         let name = engine.name().clone();
         let action = Action::StopEngine { engine: self.key(&name), grace };
         let id = turn.order(Purpose::Engine(name), action, grace + DEATH_BOUND);
@@ -204,8 +219,10 @@ impl Group {
 
     /// An outcome that nobody waits for any more. A process that came up after its group's kill must go too.
     fn late(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
-        if matches!(outcome, Outcome::Started { .. }) {
-            self.kill_again(turn);
+        match &self.phase {
+            Phase::Restart(_) if matches!(outcome, Outcome::Started { .. }) => self.kill_again(turn),
+            Phase::Stopping(stopping) if stopping.now() => self.stop_at_once(turn),
+            _ => {}
         }
     }
 
@@ -240,9 +257,11 @@ impl Group {
             return;
         }
         let name = engine.name().clone();
-        engine.note = Some("a process of it does not die".to_owned());
         engine.stage = Stage::Ending(Ending::Stuck { again: turn.now.after(STUCK_PAUSE) });
-        tell_failure(&name, "stop", &outcome, turn);
+        if engine.note.as_deref() != Some(DOES_NOT_DIE) {
+            engine.note = Some(DOES_NOT_DIE.to_owned());
+            tell_failure(&name, "stop", &outcome, turn);
+        }
     }
 
     /// An engine's main process ended.

@@ -10,9 +10,8 @@ const STAMP_TRUST: Duration = Duration::from_secs(5);
 
 /// Commands in a row without an answer that are too many for chance.
 const SILENT_COMMANDS: u32 = 3;
-
-/// A server that has said so is believed to be initializing for so long; its pidfd tells if it ends.
-const INITIALIZING: Duration = Duration::from_secs(30);
+/// Of those that come closer together only one counts: the looks give them 5 s apart.
+const SILENT_APART: Duration = Duration::from_secs(2);
 
 /// A GPU.
 #[derive(Debug)]
@@ -28,11 +27,14 @@ pub(super) struct ControlFacts {
     pub process: Option<ProcessId>,
     /// When it ended, until a new one is started.
     pub died: Option<(Moment, Exit)>,
+    /// The watchdog is ending it: that is no fault.
+    pub stopping: bool,
     /// When it last answered.
     pub answered: Known<()>,
     /// Commands in a row without an answer, and when the first of them was found so.
     pub silent: u32,
     pub silent_since: Moment,
+    silent_last: Moment,
     /// When they became too many for chance: wedged, if the daemon lives.
     pub wedged_at: Option<Moment>,
 }
@@ -48,14 +50,21 @@ impl ControlFacts {
             }
             CommandResult::Refused => {}
             CommandResult::Timeout | CommandResult::Unreachable => {
-                if self.silent == 0 {
-                    self.silent_since = now;
-                }
-                self.silent += 1;
-                if self.silent >= SILENT_COMMANDS {
-                    self.wedged_at = self.wedged_at.or(Some(now));
-                }
+                self.unanswered(now);
             }
+        }
+    }
+
+    fn unanswered(&mut self, now: Moment) {
+        if self.silent == 0 {
+            self.silent_since = now;
+        } else if now.since(self.silent_last) < SILENT_APART {
+            return;
+        }
+        self.silent += 1;
+        self.silent_last = now;
+        if self.silent >= SILENT_COMMANDS {
+            self.wedged_at = self.wedged_at.or(Some(now));
         }
     }
 
@@ -88,6 +97,8 @@ pub(super) struct ServerFacts {
     /// These two stay until the generation they hit is gone.
     pub fatal: Option<Fatal>,
     pub died: Option<Moment>,
+    /// The watchdog is ending it: that is no fault.
+    pub stopping: bool,
     blamed: Option<u32>,
     /// Lines from before this moment are about an older generation.
     generation_since: Moment,
@@ -122,31 +133,26 @@ impl ServerFacts {
                 ServerNews::Nothing
             }
             ServerLine::Fatal { server } => self.fatal_line(server, at, now),
-            ServerLine::Connected { client, .. } => self.client(client, true, now),
-            ServerLine::Disconnected { client, .. } => self.client(client, false, now),
+            ServerLine::Connected { server, client } => self.client(server, client, true, now),
+            ServerLine::Disconnected { server, client } => self.client(server, client, false, now),
             ServerLine::Refused { .. } | ServerLine::Pending { .. } => ServerNews::Nothing,
         }
     }
 
-    /// `get_server_list` and `get_server_status` answered. A server that is initializing is not in the list.
+    /// `get_server_list` and `get_server_status` answered.
     pub fn asked(&mut self, server: Option<u32>, state: ServerState, now: Moment) -> ServerNews {
-        let Some(pid) = server else {
-            return match self.pid {
-                Some(_) if self.initializing(now) => ServerNews::Nothing,
-                Some(old) => self.gone(old, now, now),
-                None => {
-                    self.state.saw(ServerState::None, now);
-                    ServerNews::Nothing
-                }
-            };
-        };
-        let news = if self.pid == Some(pid) { ServerNews::Nothing } else { self.replaced(pid, state, now) };
-        self.state.saw(state, now);
-        news
-    }
-
-    fn initializing(&self, now: Moment) -> bool {
-        self.state.fresh(INITIALIZING, now) == Some(&ServerState::Initializing)
+        match (self.pid, server) {
+            // A server is listed only once it is ready: until then its own lines and its pidfd speak for it.
+            (Some(_), None) if self.state.last() == Some(&ServerState::Initializing) => {}
+            (Some(old), None) => return self.gone(old, now, now),
+            (None, None) => self.state.saw(ServerState::None, now),
+            (known, Some(pid)) => {
+                let news = if known == Some(pid) { ServerNews::Nothing } else { self.replaced(pid, state, now) };
+                self.state.saw(state, now);
+                return news;
+            }
+        }
+        ServerNews::Nothing
     }
 
     /// The server's process is gone.
@@ -156,7 +162,9 @@ impl ServerFacts {
             self.process = None;
             self.since = None;
             self.clients.forget();
-            self.died = self.died.or(Some(at));
+            if !self.stopping {
+                self.died = self.died.or(Some(at));
+            }
             self.state.saw(ServerState::None, now);
         }
         ServerNews::Nothing
@@ -166,6 +174,7 @@ impl ServerFacts {
     pub fn new_generation(&mut self, now: Moment) {
         self.fatal = None;
         self.died = None;
+        self.stopping = false;
         self.blamed = None;
         self.generation_since = now;
     }
@@ -185,6 +194,7 @@ impl ServerFacts {
         self.pid = Some(server);
         self.process = None;
         self.since = Some(now);
+        self.stopping = false;
         self.state.saw(state, now);
         self.clients.saw(BTreeSet::new(), now);
         ServerNews::New(server)
@@ -201,7 +211,10 @@ impl ServerFacts {
         ServerNews::Nothing
     }
 
-    fn client(&mut self, client: u32, there: bool, now: Moment) -> ServerNews {
+    fn client(&mut self, server: u32, client: u32, there: bool, now: Moment) -> ServerNews {
+        if self.pid != Some(server) {
+            return ServerNews::Nothing;
+        }
         let mut clients = self.clients.last().cloned().unwrap_or_default();
         if there {
             clients.insert(client)

@@ -61,8 +61,8 @@ pub(super) struct Group {
     pub serving_since: Option<Moment>,
     /// NVML speaks of our pids; false in some containers.
     pub pids_match: bool,
-    /// Something happened that makes the server's word urgent.
-    pub ask_server: bool,
+    /// Since when something makes the server's word urgent.
+    pub ask_server: Option<Moment>,
 }
 
 impl Group {
@@ -85,7 +85,7 @@ impl Group {
             faults: BTreeMap::new(),
             serving_since: None,
             pids_match: true,
-            ask_server: false,
+            ask_server: None,
             policy,
         }
     }
@@ -139,12 +139,12 @@ impl Group {
     /// One of this group's orders ended.
     pub fn finished(&mut self, id: crate::model::ActionId, purpose: Purpose, outcome: Outcome, turn: &mut Turn<'_>) {
         match purpose {
-            Purpose::Watch => {
-                if let Outcome::Started { process } = outcome {
-                    self.server.process = Some(process);
-                }
-            }
-            Purpose::Engine(name) => self.engine_finished(id, &name, outcome, turn),
+            Purpose::Watch => match outcome {
+                Outcome::Started { process } => self.server.process = Some(process),
+                // Nobody follows its end: what the control daemon says must do.
+                _ => self.ask_server = Some(turn.now),
+            },
+            Purpose::Launch(name) | Purpose::Engine(name) => self.engine_finished(id, &name, outcome, turn),
             Purpose::Group => match &self.phase {
                 Phase::Restart(_) => self.restart_finished(id, outcome, turn),
                 Phase::Stopping(_) => self.stopping_finished(id, outcome, turn),
@@ -159,7 +159,10 @@ impl Group {
         let found = self.note_faults(turn);
         match self.phase {
             Phase::Waiting => self.wait_for_sources(turn),
-            Phase::Running(_) => self.run(&found, turn),
+            Phase::Running(_) => {
+                self.run(&found, turn);
+                self.note_faults(turn);
+            }
             Phase::Restart(_) => self.advance_restart(turn),
             Phase::Stopping(_) => self.advance_stopping(turn),
             Phase::Stopped => {}
@@ -221,7 +224,7 @@ impl Group {
 
     fn ended(&mut self, owner: Owner, process: ProcessId, exit: Exit, turn: &mut Turn<'_>) {
         match owner {
-            Owner::Control(_) if self.control.process == Some(process) => {
+            Owner::Control(_) if self.control.process == Some(process) && !self.control.stopping => {
                 self.control.died = Some((turn.now, exit));
             }
             Owner::Server(_) => {
@@ -241,7 +244,7 @@ impl Group {
 
     fn cuda_error(&mut self, key: &EngineKey, code: u32, line: String, turn: &mut Turn<'_>) {
         if is_context_fatal(code) {
-            self.ask_server = true;
+            self.ask_server = Some(turn.now);
         }
         let Some(engine) = self.engine_mut(&key.engine) else { return };
         if is_context_fatal(code) && engine.error.is_none() && engine.stage != Stage::Fallen {

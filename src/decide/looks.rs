@@ -57,7 +57,7 @@ impl Group {
         want(wanted, self.look_gpu(), GPU);
         want(wanted, self.look_trees(), TREES);
         let steady = if self.control.silent > 0 { SERVER_SILENT } else { SERVER };
-        want(wanted, self.look_server(), if self.ask_server { URGENT } else { steady });
+        want(wanted, self.look_server(), if self.ask_server.is_some() { URGENT } else { steady });
         for engine in &self.engines {
             self.want_engine(engine, wanted, now);
         }
@@ -125,7 +125,7 @@ pub(super) type LookKey = (Source, Look);
 /// One reading's history.
 #[derive(Debug, Default, Clone)]
 pub(super) struct LookState {
-    sent: Option<Moment>,
+    pub sent: Option<Moment>,
     in_flight: bool,
     every: Duration,
     /// When it last worked.

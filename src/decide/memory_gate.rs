@@ -28,10 +28,10 @@ impl Baseline {
         if let Some(pid) = now.keys().find(|pid| self.old.contains_key(pid) || old.contains(pid)) {
             return Err(format!("NVML still lists process {pid} of the old generation"));
         }
-        let held: u64 = self.old.values().sum();
-        let grown: u64 =
-            now.iter().map(|(pid, memory)| memory.saturating_sub(self.others.get(pid).copied().unwrap_or(0))).sum();
-        let allowed = self.used.saturating_sub(held).saturating_add(grown).saturating_add(TOLERANCE);
+        let sum = |processes: &BTreeMap<u32, u64>| processes.values().fold(0u64, |sum, held| sum.saturating_add(*held));
+        // What others gave back since counts too: it must not cover for what the old still hold.
+        let given = sum(&self.old).saturating_add(sum(&self.others));
+        let allowed = self.used.saturating_add(sum(&now)).saturating_sub(given).saturating_add(TOLERANCE);
         if reading.memory_used <= allowed {
             return Ok(());
         }
@@ -100,5 +100,6 @@ mod tests {
     fn what_others_gave_back_hides_nothing() {
         let before = baseline(&reading(81, &[(10, 20), (11, 20), (7, 40)]), &old());
         assert_eq!(before.back(&reading(1, &[]), &old()), Ok(()));
+        assert!(before.back(&reading(41, &[]), &old()).is_err());
     }
 }

@@ -15,7 +15,9 @@ pub(super) enum Purpose {
     Look(Look),
     /// A step of the whole group's restart or stop.
     Group,
-    /// A step of one engine's start or end.
+    /// The start of one engine's process.
+    Launch(EngineName),
+    /// A step of one engine's end.
     Engine(EngineName),
     /// Following the server's end.
     Watch,
@@ -66,8 +68,13 @@ impl Orders {
 
     /// Whether any intervention of this group (no look, watch or save) is on its way.
     pub fn busy(&self, group: usize) -> bool {
-        self.open
-            .values()
-            .any(|open| open.group == Some(group) && matches!(open.purpose, Purpose::Group | Purpose::Engine(_)))
+        let intervenes =
+            |purpose: &Purpose| matches!(purpose, Purpose::Group | Purpose::Launch(_) | Purpose::Engine(_));
+        self.open.values().any(|open| open.group == Some(group) && intervenes(&open.purpose))
+    }
+
+    /// Whether an engine of this group may still come up.
+    pub fn launching(&self, group: usize) -> bool {
+        self.open.values().any(|open| open.group == Some(group) && matches!(open.purpose, Purpose::Launch(_)))
     }
 }

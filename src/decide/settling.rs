@@ -21,10 +21,20 @@ pub(super) struct Settling {
     pub reason: Option<Fault>,
     /// When the restart was decided.
     pub since: Moment,
+    /// Its result is still to be told.
+    pub open: bool,
     pub step: RecoveryStep,
     pub step_since: Moment,
     /// The engine that starts last, by its place.
     pub last: Option<usize>,
+}
+
+impl Settling {
+    fn tell_step(&self, turn: &mut Turn<'_>) {
+        if self.reason.is_some() {
+            turn.tell(What::StepEnded { step: self.step, took: turn.now.since(self.step_since) });
+        }
+    }
 }
 
 impl Group {
@@ -59,7 +69,7 @@ impl Group {
     }
 
     fn control_answers(&self) -> bool {
-        self.control.process.is_some() && self.control.died.is_none() && self.control.wedged_at.is_none()
+        self.control.process.is_some() && self.control.died.is_none() && self.control.silent == 0
     }
 
     fn next_to_start(&self, now: Moment) -> Option<usize> {
@@ -76,7 +86,7 @@ impl Group {
         let name = self.engines[place].name().clone();
         let incarnation = self.engines[place].incarnation + 1;
         let action = Action::StartEngine { engine: self.key(&name), incarnation };
-        let id = turn.order(Purpose::Engine(name), action, LAUNCH_BOUND);
+        let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);
         self.engines[place].launch(id);
         *turn.save = true;
         self.enter_settling_step(RecoveryStep::Ready, turn);
@@ -85,7 +95,7 @@ impl Group {
     fn enter_settling_step(&mut self, step: RecoveryStep, turn: &mut Turn<'_>) {
         let Phase::Running(Some(settling)) = &mut self.phase else { return };
         if settling.step != step {
-            turn.tell(What::StepEnded { step: settling.step, took: turn.now.since(settling.step_since) });
+            settling.tell_step(turn);
             settling.step = step;
             settling.step_since = turn.now;
         }
@@ -102,7 +112,10 @@ impl Group {
         }
         let Phase::Running(settling) = &mut self.phase else { return };
         let Some(done) = settling.take() else { return };
-        turn.tell(What::StepEnded { step: done.step, took: turn.now.since(done.step_since) });
+        done.tell_step(turn);
+        if !done.open {
+            return;
+        }
         let result = if self.all_serve() { RecoveryResult::Serving } else { RecoveryResult::Partly };
         turn.tell(What::RestartEnded { tier: done.tier, result, took: turn.now.since(done.since) });
     }

@@ -12,7 +12,7 @@ use super::turn::Turn;
 
 /// Over an engine's own time to stop: for a process that dies slowly.
 const DEATH_BOUND: Duration = Duration::from_secs(15);
-/// For everything to be killed and gone.
+/// For everything to be killed, and for it to be gone.
 const KILL_BOUND: Duration = Duration::from_secs(5);
 
 /// A stop on its way.
@@ -31,8 +31,19 @@ enum Step {
     Engine(ActionId, usize),
     /// All engines get KILL.
     Kill(ActionId),
+    /// They are waited for.
+    Gone(ActionId),
+    /// An engine may still come up, and gets it too.
+    Launches,
     /// The daemon quits.
     Control(ActionId),
+}
+
+impl Stopping {
+    /// Without grace for anybody.
+    pub fn now(&self) -> bool {
+        self.now
+    }
 }
 
 impl Group {
@@ -58,7 +69,7 @@ impl Group {
         self.faults.clear();
     }
 
-    fn stop_at_once(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn stop_at_once(&mut self, turn: &mut Turn<'_>) {
         self.fence();
         let action = Action::KillEngines { group: self.policy.name.clone(), engines: self.names(), strays: Vec::new() };
         let id = turn.order(Purpose::Group, action, KILL_BOUND);
@@ -71,6 +82,10 @@ impl Group {
         if quiet && !turn.orders.busy(turn.index) {
             self.stop_engine_before(self.engines.len(), turn);
         }
+        let launches = matches!(&self.phase, Phase::Stopping(Stopping { step: Step::Launches, .. }));
+        if launches && !turn.orders.launching(turn.index) {
+            self.stop_at_once(turn);
+        }
     }
 
     /// An order of the stop ended. What failed is told; the stop goes on, the daemon's KILL comes last.
@@ -82,9 +97,14 @@ impl Group {
                 tell_failure("stop", outcome, turn);
                 self.stop_engine_before(place, turn);
             }
-            Step::Kill(order) if order == id => {
-                tell_failure("kill", outcome, turn);
-                self.stop_control(now, turn);
+            Step::Kill(order) if order == id => self.killed(outcome, turn),
+            Step::Gone(order) if order == id => {
+                tell_failure("gone", outcome, turn);
+                if turn.orders.launching(turn.index) {
+                    self.phase = Phase::Stopping(Stopping { now, step: Step::Launches });
+                } else {
+                    self.stop_control(now, turn);
+                }
             }
             Step::Control(order) if order == id => {
                 tell_failure("stop_control", outcome, turn);
@@ -92,6 +112,19 @@ impl Group {
             }
             _ => {}
         }
+    }
+
+    fn killed(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
+        let (group, engines) = (self.policy.name.clone(), self.names());
+        let processes = match outcome {
+            Outcome::Killed { processes } => processes,
+            outcome => {
+                tell_failure("kill", outcome, turn);
+                Vec::new()
+            }
+        };
+        let id = turn.order(Purpose::Group, Action::AwaitGone { group, engines, processes }, KILL_BOUND);
+        self.phase = Phase::Stopping(Stopping { now: true, step: Step::Gone(id) });
     }
 
     /// Stops the next engine in reverse order that may have a process; after the first one, the daemon.

@@ -115,7 +115,12 @@ impl Watchdog {
                     group.gpu_read(reading);
                 }
             }
-            Observation::Xid { gpu, xid, pid, via } => self.xid(gpu.clone(), *xid, *pid, *via, decision),
+            Observation::Xid { gpu, xid, pid, via } => {
+                if *via == XidVia::Kmsg {
+                    self.kernel_log_speaks(decision);
+                }
+                self.xid(gpu.clone(), *xid, *pid, *via, decision);
+            }
             Observation::Blind { source: Source::Kmsg, why, .. } => self.kernel_log_lost(why.clone(), decision),
             _ => {
                 let Some(name) = group_of(&observation).cloned() else { return };
@@ -129,7 +134,7 @@ impl Watchdog {
         let seen = self.xids.insert((gpu.clone(), xid), (self.now, via));
         let twin = seen.is_some_and(|(at, by)| by != via && self.now.since(at) <= SAME_XID);
         for group in self.groups.iter_mut().filter(|group| gpu.as_ref().is_none_or(|gpu| group.policy.gpu == *gpu)) {
-            group.ask_server = true;
+            group.ask_server = Some(self.now);
         }
         if !twin {
             decision.events.push(Event { at: self.now, group: None, engine: None, what: What::Xid { gpu, xid, pid } });
@@ -143,6 +148,13 @@ impl Watchdog {
             decision.events.push(Event { at: self.now, group: None, engine: None, what });
         }
         self.kernel_log_blind = true;
+    }
+
+    fn kernel_log_speaks(&mut self, decision: &mut Decision) {
+        if std::mem::take(&mut self.kernel_log_blind) {
+            let what = What::SourceUp { source: super::status::kernel_log_scope() };
+            decision.events.push(Event { at: self.now, group: None, engine: None, what });
+        }
     }
 
     fn finish(&mut self, id: ActionId, outcome: Outcome, decision: &mut Decision, save: &mut bool) {
@@ -161,13 +173,13 @@ impl Watchdog {
             Outcome::TimedOut => Some("no answer in its time".to_owned()),
             _ => None,
         };
-        if let Look::Server { group, .. } = look {
-            self.groups
-                .iter_mut()
-                .filter(|known| known.policy.name == *group)
-                .for_each(|group| group.ask_server = false);
-        }
         let Some(before) = self.looks.ended(look, failed.clone(), self.now) else { return };
+        if let Look::Server { group, .. } = look {
+            // Only an answer to a question that came after the doubt settles it.
+            let settles = |asked: Moment| before.sent.is_some_and(|sent| sent >= asked);
+            let named = self.groups.iter_mut().filter(|known| known.policy.name == *group);
+            named.for_each(|group| group.ask_server = group.ask_server.filter(|asked| !settles(*asked)));
+        }
         let source = super::status::scope(look);
         let (group, engine) = (source.group.clone(), source.engine.clone().map(|key| key.engine));
         let what = match (before.failed, failed) {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::decide::engine::Stage;
 use crate::decide::group::Group;
 use crate::model::{Fault, Moment, ServerState};
 
@@ -36,7 +37,7 @@ fn siblings(group: &Group) -> Option<(Moment, String)> {
     let mut errors: Vec<(Moment, u32, &str)> = group
         .engines
         .iter()
-        .filter(|engine| engine.alive())
+        .filter(|engine| engine.alive() || engine.stage == Stage::Fallen)
         .filter_map(|engine| engine.error.map(|(at, code)| (at, code, engine.name().as_str())))
         .collect();
     errors.sort();

@@ -1,0 +1,196 @@
+//! Lets a restart in: budget and back-off, what it supersedes, and what is noted before the kill.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::decide::engine::Stage;
+use crate::decide::group::{Group, Phase};
+use crate::decide::guard;
+use crate::decide::memory_gate::{Baseline, baseline};
+use crate::decide::policy::WhenSpent;
+use crate::decide::suspects::suspect;
+use crate::decide::turn::Turn;
+use crate::model::{Fault, Mode, Moment, RecoveryResult, RecoveryStep, Tier, What};
+
+use super::{Gate, Next, Restart, Step};
+
+/// An engine that died so shortly before its group's fault died of it.
+const ONE_EVENT: Duration = Duration::from_secs(1);
+
+impl Group {
+    /// The first start: a daemon, a server, the engines. There is nothing to end.
+    pub fn first_start(&mut self, turn: &mut Turn<'_>) {
+        let step = Step::StartControl(self.order_start_control(turn));
+        self.phase = Phase::Restart(Box::new(self.new_restart(Tier::Daemon, None, step, Gate::Open, turn.now)));
+        *turn.save = true;
+    }
+
+    /// Ends all engines at once and starts them again, after `tier`'s work on server and daemon.
+    pub fn begin_restart(&mut self, tier: Tier, reason: Fault, evidence_at: Moment, turn: &mut Turn<'_>) {
+        self.supersede(turn);
+        let gate = self.admit(tier, reason, turn);
+        let old = self.old_pids(turn);
+        let last = suspect(&self.engines);
+        let kill = self.order_kill(Vec::new(), turn);
+        turn.tell(What::StepEnded { step: RecoveryStep::Decide, took: turn.now.since(evidence_at) });
+        let mut restart = self.new_restart(tier, Some(reason), Step::Kill(kill), gate, turn.now);
+        restart.open = gate != Gate::Hold;
+        restart.baseline = self.baseline(&old, turn);
+        restart.old = old;
+        restart.last = last;
+        self.phase = Phase::Restart(Box::new(restart));
+        for engine in self.engines.iter_mut().filter(|engine| engine.stage != Stage::Quarantined) {
+            engine.stage = Stage::Fallen;
+            engine.died = None;
+        }
+        self.serving_since = None;
+        *turn.save = true;
+    }
+
+    /// A fault that needs a step further up the ladder shows while the restart is on its way.
+    pub(super) fn escalate(&mut self, restart: &mut Restart, reason: Fault, turn: &mut Turn<'_>) {
+        let told = restart.open;
+        restart.ended(RecoveryResult::Superseded, turn);
+        restart.tier = Tier::Daemon;
+        restart.reason = Some(reason);
+        if told {
+            // The same attempt goes further: it is counted once.
+            restart.since = turn.now;
+            restart.open = true;
+            let (attempt, budget_left) = self.attempt_and_left(turn.now);
+            turn.tell(What::RestartBegan { tier: Tier::Daemon, reason, attempt, budget_left });
+        }
+    }
+
+    /// Whatever was on its way makes room for a restart of the whole group.
+    fn supersede(&mut self, turn: &mut Turn<'_>) {
+        if let Phase::Running(Some(settling)) = &self.phase
+            && settling.open
+        {
+            let (tier, took) = (settling.tier, turn.now.since(settling.since));
+            turn.tell(What::RestartEnded { tier, result: RecoveryResult::Superseded, took });
+        }
+        for engine in &mut self.engines {
+            let at = engine.died.as_ref().map(|died| died.at);
+            if matches!(engine.stage, Stage::Ending(_)) && at.is_some_and(|at| turn.now.since(at) <= ONE_EVENT) {
+                // The group's fault took it: that is no failure of its own.
+                engine.failures.forgive_last();
+            }
+            if let Some(died) = engine.died.take().filter(|died| died.restarting) {
+                let took = turn.now.since(died.at);
+                let what = What::RestartEnded { tier: Tier::Engine, result: RecoveryResult::Superseded, took };
+                turn.tell_of(&engine.policy.name, what);
+            }
+        }
+    }
+
+    /// Whether there may be another attempt, and after which wait. Counts it if there may.
+    fn admit(&mut self, tier: Tier, reason: Fault, turn: &mut Turn<'_>) -> Gate {
+        let recovery = &self.policy.recovery;
+        let spent = self.attempts.within(recovery.budget_window, turn.now) >= recovery.budget;
+        if self.must_hold(turn.now) {
+            return Gate::Hold;
+        }
+        let random = self.jitter.next();
+        self.attempts.count(recovery.budget_window, turn.now);
+        let (attempt, budget_left) = self.attempt_and_left(turn.now);
+        turn.tell(What::RestartBegan { tier, reason, attempt, budget_left });
+        let backoff = &self.policy.recovery.backoff;
+        Gate::Wait(if spent { guard::longest(backoff, random) } else { guard::wait(backoff, attempt, random) })
+    }
+
+    /// Whether the budget is spent and the group is to be held then.
+    fn must_hold(&self, now: Moment) -> bool {
+        let recovery = &self.policy.recovery;
+        recovery.when_spent == WhenSpent::Hold && self.attempts.within(recovery.budget_window, now) >= recovery.budget
+    }
+
+    /// The number of the attempt on its way, and how many are left.
+    fn attempt_and_left(&self, now: Moment) -> (u32, u32) {
+        let attempt = self.attempts.within(self.policy.recovery.budget_window, now);
+        (attempt, self.policy.recovery.budget.saturating_sub(attempt))
+    }
+
+    fn new_restart(&self, tier: Tier, reason: Option<Fault>, step: Step, gate: Gate, now: Moment) -> Restart {
+        Restart {
+            tier,
+            reason,
+            since: now,
+            open: false,
+            step,
+            step_since: now,
+            held: None,
+            gate,
+            baseline: None,
+            old: BTreeSet::new(),
+            asked_to_start: None,
+            strays_killed: false,
+            last: None,
+        }
+    }
+
+    /// The pids under which NVML shows the old generation.
+    fn old_pids(&self, turn: &Turn<'_>) -> BTreeSet<u32> {
+        match turn.gpu.reading.last() {
+            Some(reading) if !self.pids_match && turn.alone => reading.mps.iter().map(|process| process.pid).collect(),
+            _ => self.pids(),
+        }
+    }
+
+    fn baseline(&self, old: &BTreeSet<u32>, turn: &Turn<'_>) -> Option<Baseline> {
+        let reading = turn.gpu.reading.last()?;
+        (self.pids_match || turn.alone).then(|| baseline(reading, old))
+    }
+
+    /// A new daemon or server did not come up: another attempt, from the start and within the budget.
+    pub(super) fn attempt_failed(&mut self, restart: &mut Restart, reason: Fault, turn: &mut Turn<'_>) -> Next {
+        let held = self.must_hold(turn.now);
+        restart.ended(if held { RecoveryResult::Held } else { RecoveryResult::Superseded }, turn);
+        if restart.reason.is_some() || self.policy.mode == Mode::Enforce {
+            return Next::Again(reason);
+        }
+        // Where the watchdog only observes, it ends nothing: the first start is tried again.
+        restart.gate = self.admit(restart.tier, reason, turn);
+        restart.open = restart.gate != Gate::Hold;
+        restart.since = turn.now;
+        self.enter_backoff(restart, turn);
+        Next::Go
+    }
+
+    /// An operator lets a held group go on: it gets its budget back, and memory is waited for no longer.
+    /// What a process that does not die holds back stays held.
+    pub fn resume(&mut self, turn: &mut Turn<'_>) {
+        self.attempts.clear();
+        *turn.save = true;
+        self.with_restart(turn, |group, restart, turn| {
+            if restart.gate == Gate::Hold {
+                let reason = restart.reason.unwrap_or(Fault::GpuFault);
+                restart.gate = group.admit(restart.tier, reason, turn);
+                restart.since = turn.now;
+                restart.open = true;
+            }
+            if restart.waiting_for_memory() && restart.held.is_some() {
+                restart.release(turn);
+                group.enter_backoff(restart, turn);
+            }
+            Next::Go
+        });
+    }
+
+    /// Whether a fault may be acted on now. A daemon that does not answer gets its grace while all is fine,
+    /// and engines that serve are not ended for it when the group would then be held.
+    pub fn due(&self, fault: Fault, now: Moment) -> bool {
+        fault != Fault::ControlWedged
+            || self.wedge_due().is_none_or(|due| due <= now) && (self.failing() || !self.must_hold(now))
+    }
+
+    /// When a wedged daemon's grace ends: at once when an engine is failing.
+    pub fn wedge_due(&self) -> Option<Moment> {
+        let since = self.control.wedged_at?;
+        Some(if self.failing() { since } else { since.after(self.policy.recovery.wedge_grace) })
+    }
+
+    fn failing(&self) -> bool {
+        self.engines.iter().any(|engine| !matches!(engine.stage, Stage::Serving | Stage::Quarantined))
+    }
+}

@@ -1,0 +1,210 @@
+//! A restart of the whole group, step by step; the first start is one with nothing to end.
+//!
+//! ```text
+//! Kill -> Gone -> (daemon tier: StopControl) -> Memory -> Backoff -> (StartControl) -> Active -> engines
+//!   ^      |
+//!   +-- Stuck (held until every process is gone)
+//! ```
+//! Each wait is bounded. What stays out longer holds the group, with the reason; the wait itself goes on,
+//! more slowly, so that a new fact lets the group go on without a person.
+//!
+//! Here is what a restart is; `begin` lets one in, `steps` goes from the kill to the server's start,
+//! `active` from there to the new generation.
+
+mod active;
+mod begin;
+mod steps;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::model::{ActionId, Fault, HeldReason, Moment, Outcome, RecoveryResult, RecoveryStep, Tier, What};
+
+use super::group::{Group, Phase};
+use super::memory_gate::Baseline;
+use super::turn::Turn;
+
+pub(super) use steps::{QUIT_GRACE, STOP_CONTROL_BOUND};
+
+/// A restart on its way.
+#[derive(Debug)]
+pub(super) struct Restart {
+    pub tier: Tier,
+    /// `None`: the first start.
+    pub reason: Option<Fault>,
+    /// When it was decided.
+    pub since: Moment,
+    /// It was told as an attempt and its result was not told yet. A first start is no recovery.
+    pub open: bool,
+    pub step: Step,
+    /// Since when it is in the step that the metrics know.
+    pub step_since: Moment,
+    pub held: Option<(HeldReason, String)>,
+    gate: Gate,
+    /// The GPU before the kill; `None`: nobody knows.
+    baseline: Option<Baseline>,
+    /// Pids of the old generation.
+    old: BTreeSet<u32>,
+    /// When `start_server` was last ordered in this step.
+    asked_to_start: Option<Moment>,
+    strays_killed: bool,
+    /// The engine under suspicion, by its place.
+    last: Option<usize>,
+}
+
+/// Whether the engines may be started again, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    /// After this wait.
+    Wait(Duration),
+    /// Not before somebody says so.
+    Hold,
+    /// It was passed.
+    Open,
+}
+
+/// A step of a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Kill(ActionId),
+    /// What did not die, or came up since, gets it again.
+    KillAgain(ActionId),
+    Gone(ActionId),
+    Stuck {
+        again: Moment,
+    },
+    StopControl(ActionId),
+    Memory,
+    Backoff {
+        until: Moment,
+    },
+    StartControl(ActionId),
+    Active {
+        since: Moment,
+    },
+}
+
+/// What comes after a piece of work on a restart.
+enum Next {
+    Go,
+    /// The old is gone and the server is ACTIVE.
+    Generation,
+    /// The attempt failed: another one, for this reason.
+    Again(Fault),
+}
+
+impl Step {
+    /// As the metrics know it.
+    pub fn shown(&self) -> RecoveryStep {
+        match self {
+            Step::Kill(_) => RecoveryStep::Kill,
+            Step::KillAgain(_) | Step::Gone(_) | Step::Stuck { .. } | Step::StopControl(_) => RecoveryStep::Gone,
+            Step::Memory => RecoveryStep::Memory,
+            Step::Backoff { .. } => RecoveryStep::Backoff,
+            Step::StartControl(_) | Step::Active { .. } => RecoveryStep::Active,
+        }
+    }
+}
+
+impl Restart {
+    /// Since when it waits for ACTIVE, if it does.
+    pub fn waiting_for_active(&self) -> Option<Moment> {
+        match self.step {
+            Step::Active { since } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Since when it waits for memory, if it does.
+    pub fn waiting_for_memory(&self) -> bool {
+        self.step == Step::Memory
+    }
+
+    fn enter(&mut self, step: Step, turn: &mut Turn<'_>) {
+        let (old, new) = (self.step.shown(), step.shown());
+        self.step = step;
+        if old != new {
+            self.tell_step(old, turn);
+            self.step_since = turn.now;
+        }
+    }
+
+    fn tell_step(&self, step: RecoveryStep, turn: &mut Turn<'_>) {
+        if self.reason.is_some() {
+            turn.tell(What::StepEnded { step, took: turn.now.since(self.step_since) });
+        }
+    }
+
+    /// Tells the one result of an attempt.
+    fn ended(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
+        if std::mem::take(&mut self.open) {
+            turn.tell(What::RestartEnded { tier: self.tier, result, took: turn.now.since(self.since) });
+        }
+    }
+
+    fn hold(&mut self, reason: HeldReason, detail: String, turn: &mut Turn<'_>) {
+        let news = self.held.as_ref().is_none_or(|(held, _)| *held != reason);
+        self.held = Some((reason, detail.clone()));
+        if news {
+            turn.tell(What::Held { reason, detail });
+        }
+        self.ended(RecoveryResult::Held, turn);
+    }
+
+    fn release_from(&mut self, reason: HeldReason, turn: &mut Turn<'_>) {
+        if self.held.as_ref().is_some_and(|(held, _)| *held == reason) {
+            self.release(turn);
+        }
+    }
+
+    fn release(&mut self, turn: &mut Turn<'_>) {
+        if let Some((reason, _)) = self.held.take() {
+            turn.tell(What::Released { reason });
+        }
+    }
+}
+
+impl Group {
+    /// Runs `work` on the restart, if there is one, and follows what it says comes next.
+    fn with_restart(
+        &mut self,
+        turn: &mut Turn<'_>,
+        work: impl FnOnce(&mut Group, &mut Restart, &mut Turn<'_>) -> Next,
+    ) {
+        if !matches!(self.phase, Phase::Restart(_)) {
+            return;
+        }
+        let Phase::Restart(mut restart) = std::mem::replace(&mut self.phase, Phase::Waiting) else { return };
+        let next = work(self, &mut restart, turn);
+        match next {
+            Next::Go => self.phase = Phase::Restart(restart),
+            Next::Generation => self.new_generation(&restart, turn),
+            Next::Again(reason) => {
+                self.phase = Phase::Restart(restart);
+                self.begin_restart(Tier::Daemon, reason, turn.now, turn);
+            }
+        }
+    }
+
+    /// When a restart changes by time alone.
+    pub fn restart_deadline(&self, restart: &Restart) -> Option<Moment> {
+        match &restart.step {
+            Step::Stuck { again } => Some(*again),
+            Step::Memory => Some(restart.step_since.after(self.policy.recovery.memory_timeout)),
+            Step::Backoff { until } => Some(*until),
+            Step::Active { since } if restart.tier == Tier::Daemon => Some(since.after(active::NEW_ACTIVE_BOUND)),
+            Step::Active { since } => Some(since.after(active::ACTIVE_BOUND)),
+            Step::Kill(_) | Step::KillAgain(_) | Step::Gone(_) | Step::StopControl(_) | Step::StartControl(_) => None,
+        }
+    }
+}
+
+/// Tells that an order failed, and gives the reason.
+fn tell_failure(action: &'static str, outcome: &Outcome, turn: &mut Turn<'_>) -> String {
+    let why = match outcome {
+        Outcome::Failed { why } => why.clone(),
+        _ => "no outcome in its time".to_owned(),
+    };
+    turn.tell(What::ActionFailed { action, why: why.clone() });
+    why
+}

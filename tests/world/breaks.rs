@@ -1,0 +1,202 @@
+//! What can go wrong in the stand-in world, and its spelling in scenario files.
+
+use std::time::Duration;
+
+use mpswarden::decide::{Input, Request};
+use mpswarden::model::{EngineKey, EngineName, Exit, GroupName, Observation, ServerLine, ServerState, XidVia};
+
+use super::{Happening, World, ms};
+
+/// How an engine behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knob {
+    Well,
+    ExitsAtOnce,
+    NeverReady,
+    CannotStart,
+    OutsideMps,
+    /// Its process does not die: a driver call hangs.
+    Undead,
+    /// It catches its error and stays.
+    Lingers,
+    /// It has a long kernel in flight.
+    Busy,
+    IgnoresTerm,
+    HangsInTerminate,
+}
+
+/// One thing that goes wrong, or right again. Groups and engines by place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// Every client's contexts die; a memory fault has a line that blames somebody.
+    Fatal {
+        group: usize,
+        memory_fault: bool,
+    },
+    KillServer(usize),
+    KillControl(usize),
+    WedgeControl(usize, bool),
+    /// The control daemon can't be started (or can again).
+    NoControl(usize, bool),
+    /// This server stays in FAULT, whoever leaves.
+    DoesNotHeal(usize),
+    Make(usize, usize, Knob),
+    Exit(usize, usize, i32),
+    Sigkill(usize, usize),
+    Stray(usize),
+    NvmlBlind(bool),
+    /// Killed processes' memory does not come back; `false`: it does.
+    Leak(bool),
+    Xid(u32),
+    CudaError(usize, usize, u32),
+    Ask(Request),
+    Crash,
+}
+
+impl World {
+    pub fn break_it(&mut self, what: Break) {
+        match what {
+            Break::Fatal { group, memory_fault } => {
+                if let Some(server) = self.groups[group].server.as_ref().map(|server| server.pid) {
+                    self.fatal(group, server, memory_fault);
+                }
+            }
+            Break::KillServer(group) => {
+                if let Some(server) = self.groups[group].server.as_ref().map(|server| server.pid) {
+                    self.signal(server, Exit::Signal(9), ms(1));
+                }
+            }
+            Break::KillControl(group) => {
+                if let Some(control) = self.groups[group].control {
+                    self.signal(control, Exit::Signal(9), ms(1));
+                }
+            }
+            Break::WedgeControl(group, wedged) => self.groups[group].wedged = wedged,
+            Break::NoControl(group, gone) => self.groups[group].cannot_start_control = gone,
+            Break::DoesNotHeal(group) => self.groups[group].does_not_heal = true,
+            Break::Make(group, engine, knob) => self.make(group, engine, knob),
+            Break::Exit(group, engine, status) => self.end(group, engine, Exit::Status(status), ms(1)),
+            Break::Sigkill(group, engine) => self.sigkill(group, engine),
+            Break::Stray(group) => self.stray(group),
+            Break::NvmlBlind(blind) => self.gpu.blind = blind,
+            Break::Leak(leaks) => {
+                self.gpu.leaks = leaks;
+                self.gpu.leaked = if leaks { self.gpu.leaked } else { 0 };
+            }
+            Break::Xid(xid) => {
+                let gpu = Some(self.policy.gpus[0].uuid.clone());
+                self.observe(Observation::Xid { gpu, xid, pid: Some(4242), via: XidVia::Kmsg });
+            }
+            Break::CudaError(group, engine, code) => {
+                let engine = self.key(group, engine);
+                let line = format!("CUDA error {code}");
+                self.observe(Observation::CudaError { engine, code, line });
+            }
+            Break::Ask(request) => self.ask(request),
+            Break::Crash => self.crash(),
+        }
+    }
+
+    fn ask(&mut self, request: Request) {
+        if matches!(request, Request::Stop | Request::StopNow) {
+            self.groups.iter_mut().for_each(|group| group.stopping = true);
+        }
+        self.later(Duration::ZERO, Happening::Told(Input::Asked(request)));
+    }
+
+    fn key(&self, group: usize, engine: usize) -> EngineKey {
+        EngineKey::new(&self.groups[group].name, &self.groups[group].engines[engine].name)
+    }
+
+    fn make(&mut self, group: usize, engine: usize, knob: Knob) {
+        let engine = &mut self.groups[group].engines[engine];
+        engine.knob = knob;
+        let Some(process) = engine.pid.and_then(|pid| self.processes.get_mut(&pid)) else { return };
+        process.undead = knob == Knob::Undead;
+        if let (Some(exit), false) = (process.signalled, process.undead) {
+            let pid = process.id.pid;
+            self.later(ms(1), Happening::Gone(pid, exit));
+        }
+    }
+
+    fn end(&mut self, group: usize, engine: usize, exit: Exit, wait: Duration) {
+        if let Some(pid) = self.groups[group].engines[engine].pid {
+            self.signal(pid, exit, wait);
+        }
+    }
+
+    fn sigkill(&mut self, group: usize, engine: usize) {
+        let hit = &self.groups[group].engines[engine];
+        if hit.knob == Knob::Busy && hit.client {
+            self.neighbours_fail(group);
+        }
+        self.end(group, engine, Exit::Signal(9), ms(30));
+    }
+
+    fn stray(&mut self, group: usize) {
+        let Some(server) = self.groups[group].server.as_ref() else { return };
+        let (server, active) = (server.pid, server.state == ServerState::Active);
+        let client = 9000 + self.next_pid;
+        self.next_pid += 1;
+        if active {
+            self.groups[group].strays.insert(client);
+            self.log(group, ServerLine::Connected { server, client });
+        }
+    }
+
+    /// Reads a break as scenario files spell it: `sigkill qwen-a`, `fatal illegal-address`, `b: kill-server`.
+    pub fn parse(&self, text: &str) -> Break {
+        let (group, text) = match text.split_once(": ") {
+            Some((name, rest)) => (self.find_group(&GroupName::from(name)), rest),
+            None => (0, text),
+        };
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let engine = |name: &str| {
+            let name = EngineName::from(name);
+            let found = self.groups[group].engines.iter().position(|engine| engine.name == name);
+            found.unwrap_or_else(|| panic!("no engine {name} in `{text}`"))
+        };
+        match words.as_slice() {
+            ["fatal", "illegal-address"] => Break::Fatal { group, memory_fault: true },
+            ["fatal", "trap"] => Break::Fatal { group, memory_fault: false },
+            ["kill-server"] => Break::KillServer(group),
+            ["kill-control"] => Break::KillControl(group),
+            ["wedge-control"] => Break::WedgeControl(group, true),
+            ["unwedge-control"] => Break::WedgeControl(group, false),
+            ["no-control-binary"] => Break::NoControl(group, true),
+            ["control-binary"] => Break::NoControl(group, false),
+            ["server-does-not-heal"] => Break::DoesNotHeal(group),
+            ["make", name, knob] => Break::Make(group, engine(name), parse_knob(knob)),
+            ["exit", name, status] => Break::Exit(group, engine(name), status.parse().unwrap()),
+            ["sigkill", name] => Break::Sigkill(group, engine(name)),
+            ["stray-connects"] => Break::Stray(group),
+            ["nvml-blind"] => Break::NvmlBlind(true),
+            ["nvml-sees"] => Break::NvmlBlind(false),
+            ["memory-leaks"] => Break::Leak(true),
+            ["memory-is-back"] => Break::Leak(false),
+            ["xid", number] => Break::Xid(number.parse().unwrap()),
+            ["cuda-error", name, code] => Break::CudaError(group, engine(name), code.parse().unwrap()),
+            ["stop"] => Break::Ask(Request::Stop),
+            ["stop-now"] => Break::Ask(Request::StopNow),
+            ["resume"] => Break::Ask(Request::Resume(self.groups[group].name.clone())),
+            ["crash"] => Break::Crash,
+            _ => panic!("`{text}` is no input"),
+        }
+    }
+}
+
+fn parse_knob(text: &str) -> Knob {
+    match text {
+        "well" => Knob::Well,
+        "exit-at-once" => Knob::ExitsAtOnce,
+        "never-ready" => Knob::NeverReady,
+        "cannot-start" => Knob::CannotStart,
+        "outside-mps" => Knob::OutsideMps,
+        "undead" => Knob::Undead,
+        "linger" => Knob::Lingers,
+        "busy" => Knob::Busy,
+        "ignore-term" => Knob::IgnoresTerm,
+        "hang-in-terminate" => Knob::HangsInTerminate,
+        _ => panic!("`{text}` is no way for an engine to be"),
+    }
+}

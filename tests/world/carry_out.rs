@@ -1,0 +1,322 @@
+//! The executor of the stand-in world: carries out what the core orders and answers each order once.
+
+use std::time::Duration;
+
+use mpswarden::decide::Input;
+use mpswarden::model::{
+    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, Health, Look, Observation, Ordered, Outcome, Owner,
+    ProcessId, Remaining, ServerLine, ServerState,
+};
+
+use super::{AFTERSHOCK, Happening, Knob, Server, TEARDOWN, World, ms};
+
+/// A control command's timeout.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(3);
+
+impl World {
+    pub(super) fn carry_out(&mut self, ordered: Ordered) {
+        let id = ordered.id;
+        if self.open.insert(id, ordered.clone()).is_some() {
+            self.violate("an action id was used twice");
+        }
+        self.later(ordered.deadline.since(self.now), Happening::Deadline(id));
+        match ordered.action {
+            Action::Look(look) => self.look(id, look),
+            Action::Save { memory } => {
+                self.saved = serde_json::from_str(&memory).unwrap();
+                self.later(Duration::ZERO, Happening::Finish(id, Outcome::Done));
+            }
+            Action::WatchServer { server, .. } => {
+                let outcome = match self.processes.get(&server) {
+                    Some(process) => Outcome::Started { process: process.id },
+                    None => Outcome::Failed { why: "no such process".to_owned() },
+                };
+                self.later(Duration::ZERO, Happening::Finish(id, outcome));
+            }
+            Action::StartControl { group } => {
+                let group = self.find_group(&group);
+                self.later(ms(40), Happening::ControlUp(group, id));
+            }
+            Action::StopControl { group, grace, .. } => self.stop_control(id, self.find_group(&group), grace),
+            Action::StartServer { group } => self.start_server(id, self.find_group(&group)),
+            Action::StartEngine { engine, incarnation } => self.start_engine(id, &engine, incarnation),
+            Action::KillEngines { group, engines, strays } => {
+                let group = self.find_group(&group);
+                self.kill_engines(id, group, &engines, &strays);
+            }
+            Action::AwaitGone { .. } => self.waiters(),
+            Action::TerminateClients { engine, .. } => self.terminate(id, &engine),
+            Action::StopEngine { engine, grace } => self.stop_engine(&engine, grace),
+        }
+    }
+
+    /// An order that nobody answered by its deadline.
+    pub(super) fn deadline(&mut self, id: ActionId) {
+        let Some(ordered) = self.open.get(&id) else { return };
+        let outcome = match ordered.action.clone() {
+            Action::AwaitGone { group, engines, processes } => {
+                let group = self.find_group(&group);
+                Outcome::Gone { remaining: self.remaining(group, &engines, &processes) }
+            }
+            Action::TerminateClients { engine, .. } => {
+                let (group, engine) = self.find_engine(&engine);
+                self.groups[group].engines[engine].terminated = true;
+                Outcome::TimedOut
+            }
+            _ => Outcome::TimedOut,
+        };
+        self.finish(id, outcome);
+    }
+
+    fn answer(&mut self, id: ActionId, observations: Vec<Observation>, outcome: Outcome) {
+        for observation in observations {
+            self.observe(observation);
+        }
+        self.later(Duration::ZERO, Happening::Finish(id, outcome));
+    }
+
+    fn look(&mut self, id: ActionId, look: Look) {
+        match look {
+            Look::Gpu(_) if self.gpu.blind => {
+                self.answer(id, vec![], Outcome::Failed { why: "NVML: unknown error".to_owned() });
+            }
+            Look::Gpu(gpu) => {
+                let reading = self.reading();
+                self.answer(id, vec![Observation::Gpu { gpu, reading }], Outcome::Done);
+            }
+            Look::Server { ref group, .. } | Look::Clients { ref group, .. } => {
+                let group = self.find_group(group);
+                self.command(id, group, &look);
+            }
+            Look::Trees(group) => {
+                let group = self.find_group(&group);
+                let here = &self.groups[group];
+                let trees = here.engines.iter().map(|engine| Observation::Tree {
+                    engine: EngineKey::new(&here.name, &engine.name),
+                    processes: engine.pid.and_then(|pid| self.processes.get(&pid)).map(|p| p.id).into_iter().collect(),
+                });
+                let trees = trees.collect();
+                self.answer(id, trees, Outcome::Done);
+            }
+            Look::Health(engine) => {
+                let (group, place) = self.find_engine(&engine);
+                let ready = self.groups[group].engines[place].ready;
+                let health = if ready { Health::Ok } else { Health::Refused };
+                self.answer(id, vec![Observation::Health { engine, health }], Outcome::Done);
+            }
+        }
+    }
+
+    fn command(&mut self, id: ActionId, group: usize, look: &Look) {
+        let now = self.now;
+        let here = &mut self.groups[group];
+        here.commands.push(now);
+        let name = here.name.clone();
+        let failed = |why: &str| Outcome::Failed { why: why.to_owned() };
+        if here.control.is_none() {
+            let said = vec![Observation::Command { group: name, result: CommandResult::Unreachable }];
+            return self.answer(id, said, failed("no control daemon there"));
+        }
+        if here.wedged {
+            let said = Observation::Command { group: name, result: CommandResult::Timeout };
+            self.later(COMMAND_TIMEOUT, Happening::Told(Input::Observed(said)));
+            return self.later(COMMAND_TIMEOUT, Happening::Finish(id, failed("no answer within 3 s")));
+        }
+        let answered = Observation::Command { group: name.clone(), result: CommandResult::Answered };
+        let listed = here.server.as_ref().filter(|server| server.state != ServerState::Initializing);
+        let said = match look {
+            Look::Clients { server, .. } => {
+                let clients = here.clients().into_iter().collect();
+                Observation::Clients { group: name, server: *server, clients }
+            }
+            _ => Observation::Server {
+                group: name,
+                server: listed.map(|server| server.pid),
+                state: listed.map_or(ServerState::None, |server| server.state),
+            },
+        };
+        self.answer(id, vec![answered, said], Outcome::Done);
+    }
+
+    pub(super) fn control_up(&mut self, group: usize, id: ActionId) {
+        if !self.open.contains_key(&id) {
+            return;
+        }
+        if self.groups[group].cannot_start_control {
+            return self.finish(id, Outcome::Failed { why: "nvidia-cuda-mps-control: not found".to_owned() });
+        }
+        if self.groups[group].control.is_some() {
+            self.violate("a control daemon was started beside a living one");
+            return self.finish(id, Outcome::Failed { why: "already running".to_owned() });
+        }
+        let owner = Owner::Control(self.groups[group].name.clone());
+        let process = self.spawn(group, owner);
+        self.groups[group].control = Some(process.pid);
+        self.groups[group].wedged = false;
+        self.finish(id, Outcome::Started { process });
+    }
+
+    fn stop_control(&mut self, id: ActionId, group: usize, grace: Duration) {
+        let here = &self.groups[group];
+        let quits = !grace.is_zero() && !here.wedged;
+        let takes = match (quits, here.clients().is_empty()) {
+            (false, _) => ms(3),
+            (true, true) => ms(70),
+            (true, false) => grace + ms(70),
+        };
+        let pids: Vec<u32> = here.control.into_iter().chain(here.server.as_ref().map(|server| server.pid)).collect();
+        for pid in pids {
+            self.signal(pid, if quits { Exit::Status(0) } else { Exit::Signal(9) }, takes);
+        }
+        self.later(takes + ms(1), Happening::Finish(id, Outcome::Done));
+    }
+
+    fn start_server(&mut self, id: ActionId, group: usize) {
+        let here = &self.groups[group];
+        if here.control.is_some() && !here.wedged && here.server.is_none() {
+            let owner = Owner::Server(here.name.clone());
+            let pid = self.spawn(group, owner).pid;
+            self.groups[group].server = Some(Server { pid, state: ServerState::Initializing });
+            self.groups[group].does_not_heal = false;
+            self.log(group, ServerLine::Starting { server: pid });
+            self.later(ms(270), Happening::ServerReady(group, pid));
+        }
+        self.later(ms(2), Happening::Finish(id, Outcome::Done));
+    }
+
+    fn start_engine(&mut self, id: ActionId, key: &EngineKey, incarnation: u32) {
+        let (group, place) = self.find_engine(key);
+        self.check_start(group, place, key);
+        let knob = self.groups[group].engines[place].knob;
+        if knob == Knob::CannotStart {
+            let why = "/opt/engine: no such file".to_owned();
+            return self.later(ms(1), Happening::Finish(id, Outcome::Failed { why }));
+        }
+        let process = self.spawn(group, Owner::Engine(key.clone(), incarnation));
+        let engine = &mut self.groups[group].engines[place];
+        engine.pid = Some(process.pid);
+        engine.ready = false;
+        engine.client = false;
+        engine.terminated = false;
+        self.later(ms(1), Happening::Finish(id, Outcome::Started { process }));
+        match knob {
+            Knob::ExitsAtOnce => self.later(ms(20), Happening::Gone(process.pid, Exit::Status(1))),
+            Knob::NeverReady => self.later(ms(1200), Happening::Connects(process.pid)),
+            _ => {
+                self.later(ms(1200), Happening::Connects(process.pid));
+                self.later(ms(1500), Happening::Ready(process.pid));
+            }
+        }
+    }
+
+    fn check_start(&mut self, group: usize, place: usize, key: &EngineKey) {
+        let here = &self.groups[group];
+        let active = here.server.as_ref().is_some_and(|server| server.state == ServerState::Active);
+        if !active && here.control.is_some() {
+            // The line that says so may still be on its way; an engine of a dead daemon is worse.
+            let told = self.queue.range(..=(self.now, u64::MAX)).next().is_some();
+            if !told && here.server.is_some() {
+                self.violate(&format!("{key} was started while its server was not ACTIVE"));
+            }
+        }
+        if self.groups[group].engines[place].pid.is_some() {
+            self.violate(&format!("{key} was started while its predecessor lived"));
+        }
+        if self.processes.values().any(|process| process.group == group && process.with_its_group) {
+            self.violate(&format!("{key} was started while a process of the old generation lived"));
+        }
+    }
+
+    fn kill_engines(&mut self, id: ActionId, group: usize, engines: &[EngineName], strays: &[u32]) {
+        let here = &mut self.groups[group];
+        for stray in strays {
+            here.strays.remove(stray);
+        }
+        if let (false, Some(server)) = (strays.is_empty(), here.server.as_ref().map(|server| server.pid)) {
+            self.client_left(group, server);
+        }
+        let here = &self.groups[group];
+        let named = here.engines.iter().filter(|engine| engines.contains(&engine.name));
+        let pids: Vec<u32> = named.filter_map(|engine| engine.pid).collect();
+        let mut processes = Vec::new();
+        for pid in pids {
+            let process = self.processes.get_mut(&pid).unwrap();
+            process.with_its_group = true;
+            processes.push(process.id);
+            self.signal(pid, Exit::Signal(9), TEARDOWN + ms(1));
+        }
+        self.later(ms(1), Happening::Finish(id, Outcome::Killed { processes }));
+    }
+
+    fn terminate(&mut self, id: ActionId, key: &EngineKey) {
+        let (group, place) = self.find_engine(key);
+        let here = &mut self.groups[group];
+        let engine = &mut here.engines[place];
+        if here.wedged || engine.knob == Knob::HangsInTerminate {
+            return;
+        }
+        engine.terminated = true;
+        engine.client = false;
+        self.later(ms(10), Happening::Finish(id, Outcome::Done));
+    }
+
+    fn stop_engine(&mut self, key: &EngineKey, grace: Duration) {
+        let (group, place) = self.find_engine(key);
+        let here = &self.groups[group];
+        let engine = &here.engines[place];
+        let siblings = here.engines.iter().filter(|engine| engine.client).count() > 1;
+        let healthy = here.server.as_ref().is_some_and(|server| server.state == ServerState::Active);
+        let Some(pid) = engine.pid else { return self.waiters() };
+        let (busy, ignores) = (engine.knob == Knob::Busy && engine.client, engine.knob == Knob::IgnoresTerm);
+        if engine.client && siblings && healthy && !engine.terminated && !here.stopping {
+            self.violate(&format!("{key} was signalled before terminate_client had answered"));
+        }
+        if busy {
+            self.neighbours_fail(group);
+        }
+        if ignores || grace.is_zero() {
+            self.signal(pid, Exit::Signal(9), grace + TEARDOWN);
+        } else {
+            self.signal(pid, Exit::Status(0), ms(100));
+        }
+    }
+
+    /// A signal hit a client with a long kernel in flight.
+    pub(super) fn neighbours_fail(&mut self, group: usize) {
+        if let Some(server) = self.groups[group].server.as_ref().map(|server| server.pid) {
+            self.later(AFTERSHOCK, Happening::Fatal(group, server));
+        }
+    }
+
+    fn remaining(&self, group: usize, engines: &[EngineName], processes: &[ProcessId]) -> Vec<Remaining> {
+        let here = self.groups[group].engines.iter().filter(|engine| engines.contains(&engine.name));
+        let named: Vec<u32> = here.filter_map(|engine| engine.pid).collect();
+        let waited = |id: &ProcessId| named.contains(&id.pid) || processes.contains(id);
+        let there = self.processes.values().filter(|process| waited(&process.id));
+        there.map(|process| Remaining { process: process.id, state: if process.undead { 'D' } else { 'R' } }).collect()
+    }
+
+    /// Answers every order that waits for an end that has come.
+    pub(super) fn waiters(&mut self) {
+        let mut over = Vec::new();
+        for (id, ordered) in &self.open {
+            match &ordered.action {
+                Action::AwaitGone { group, engines, processes } => {
+                    if self.remaining(self.find_group(group), engines, processes).is_empty() {
+                        over.push((*id, Outcome::Gone { remaining: vec![] }));
+                    }
+                }
+                Action::StopEngine { engine, .. } => {
+                    let (group, place) = self.find_engine(engine);
+                    if self.groups[group].engines[place].pid.is_none() {
+                        over.push((*id, Outcome::Done));
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (id, outcome) in over {
+            self.later(Duration::ZERO, Happening::Finish(id, outcome));
+        }
+    }
+}

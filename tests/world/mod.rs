@@ -1,0 +1,491 @@
+//! A deterministic stand-in for everything outside the core: processes, MPS, NVML and the executor, with the
+//! delays that were measured on an H200. No threads and no clock; a test breaks things and reads the journal.
+//!
+//! `mod` holds the levels and the event queue, `carry_out` does what the core orders, `breaks` is what can go
+//! wrong, `words` writes decisions down, `policies` has the policies that tests start from.
+#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
+
+mod breaks;
+mod carry_out;
+pub mod policies;
+pub mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
+use mpswarden::model::{
+    Action, ActionId, EngineKey, EngineName, Exit, GpuProcess, GpuReading, GroupName, Moment, Observation, Ordered,
+    Outcome, Owner, ProcessId, ServerLine, ServerState,
+};
+
+pub use breaks::{Break, Knob};
+
+pub const GIB: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
+
+/// The driver tears a killed client down.
+const TEARDOWN: Duration = Duration::from_millis(160);
+/// The server heals once its last client is gone.
+const HEALS: Duration = Duration::from_millis(20);
+/// A client that is told 806 or 700 exits.
+const CLIENT_EXITS: Duration = Duration::from_millis(120);
+/// A killed busy client's neighbours fail.
+const AFTERSHOCK: Duration = Duration::from_millis(140);
+
+pub fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub fn at_ms(millis: u64) -> Moment {
+    Moment::ZERO.after(ms(millis))
+}
+
+/// What happens next.
+#[derive(Debug)]
+enum Happening {
+    Told(Input),
+    Finish(ActionId, Outcome),
+    Deadline(ActionId),
+    Gone(u32, Exit),
+    ServerReady(usize, u32),
+    Heals(usize, u32),
+    Fatal(usize, u32),
+    Connects(u32),
+    Ready(u32),
+    ControlUp(usize, ActionId),
+}
+
+/// One living process.
+#[derive(Debug)]
+struct Process {
+    id: ProcessId,
+    group: usize,
+    owner: Owner,
+    /// In uninterruptible sleep: signals wait.
+    undead: bool,
+    /// How it ends once it can.
+    signalled: Option<Exit>,
+    /// Its whole group was killed.
+    with_its_group: bool,
+}
+
+/// One engine.
+#[derive(Debug)]
+struct Engine {
+    name: EngineName,
+    knob: Knob,
+    pid: Option<u32>,
+    ready: bool,
+    client: bool,
+    /// `terminate_client` was answered, or timed out.
+    terminated: bool,
+}
+
+/// One MPS server.
+#[derive(Debug)]
+struct Server {
+    pid: u32,
+    state: ServerState,
+}
+
+/// One group.
+#[derive(Debug)]
+struct Group {
+    name: GroupName,
+    control: Option<u32>,
+    wedged: bool,
+    server: Option<Server>,
+    engines: Vec<Engine>,
+    /// Clients that no engine owns.
+    strays: BTreeSet<u32>,
+    stopping: bool,
+    cannot_start_control: bool,
+    does_not_heal: bool,
+    /// When each control command was given.
+    commands: Vec<Moment>,
+}
+
+/// The GPU.
+#[derive(Debug, Default)]
+struct Gpu {
+    blind: bool,
+    /// Bytes that nobody gives back.
+    leaked: u64,
+    leaks: bool,
+}
+
+/// The outside world and the watchdog in it.
+pub struct World {
+    pub now: Moment,
+    pub dog: Watchdog,
+    pub policy: Policy,
+    /// What was decided, with its times.
+    pub journal: Vec<String>,
+    /// Rules that the watchdog broke.
+    pub violations: Vec<String>,
+    /// The last memory that was saved.
+    pub saved: Memory,
+    groups: Vec<Group>,
+    gpu: Gpu,
+    processes: BTreeMap<u32, Process>,
+    queue: BTreeMap<(Moment, u64), Happening>,
+    open: BTreeMap<ActionId, Ordered>,
+    count: u64,
+    next_pid: u32,
+}
+
+impl World {
+    /// A world in which nothing runs yet. Its watchdog is woken at zero.
+    pub fn new(policy: Policy) -> Self {
+        let groups = policy.groups.iter().map(Group::new).collect();
+        let mut world = World {
+            now: Moment::ZERO,
+            dog: Watchdog::new(policy.clone(), Memory::default()),
+            policy,
+            journal: Vec::new(),
+            violations: Vec::new(),
+            saved: Memory::default(),
+            groups,
+            gpu: Gpu::default(),
+            processes: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            open: BTreeMap::new(),
+            count: 0,
+            next_pid: 10,
+        };
+        world.later(Duration::ZERO, Happening::Told(Input::Woke));
+        world
+    }
+
+    /// Lets time pass, exactly as a runtime would: whatever happens first, or the core's own deadline.
+    pub fn run_until(&mut self, end: Moment) {
+        loop {
+            let happens = self.queue.keys().next().copied();
+            let deadline = self.dog.next_deadline();
+            match (happens, deadline) {
+                (Some(key), _) if key.0 <= end && deadline.is_none_or(|at| key.0 <= at) => {
+                    self.now = key.0;
+                    let happening = self.queue.remove(&key).unwrap();
+                    self.happen(happening);
+                }
+                (_, Some(at)) if at <= end => {
+                    self.now = at;
+                    self.tell(Input::Woke);
+                }
+                _ => break,
+            }
+        }
+        self.now = end.max(self.now);
+    }
+
+    pub fn run_for(&mut self, time: Duration) {
+        self.run_until(self.now.after(time));
+    }
+
+    /// The watchdog dies here and is started again; what it had started is removed first, as it promises.
+    pub fn crash(&mut self) {
+        self.journal.push(format!("{} (the watchdog crashed and is started again)", self.now));
+        self.dog = Watchdog::new(self.policy.clone(), self.saved.clone());
+        self.queue.clear();
+        self.open.clear();
+        self.processes.clear();
+        for group in &mut self.groups {
+            group.everything_is_gone();
+        }
+        self.later(Duration::ZERO, Happening::Told(Input::Woke));
+    }
+
+    /// When a group's daemon was given commands.
+    pub fn commands(&self, group: usize) -> &[Moment] {
+        &self.groups[group].commands
+    }
+
+    /// Hands the core one input, writes its decision down and carries it out.
+    pub fn tell(&mut self, input: Input) -> Decision {
+        let decision = self.dog.handle(input, self.now);
+        if self.dog.next_deadline().is_some_and(|at| at <= self.now) {
+            self.violate("next_deadline is not later than now");
+        }
+        for event in &decision.events {
+            if let Some(line) = words::event(event) {
+                self.journal.push(format!("{} say {line}", self.now));
+            }
+        }
+        let mut acted = false;
+        for ordered in &decision.actions {
+            if let Some(line) = words::action(&ordered.action) {
+                self.journal.push(format!("{} do {line}", self.now));
+            }
+            match ordered.action {
+                Action::Save { .. } if acted => self.violate("a save after an action of its decision"),
+                Action::Save { .. } => {}
+                _ => acted = true,
+            }
+            self.carry_out(ordered.clone());
+        }
+        decision
+    }
+
+    fn violate(&mut self, rule: &str) {
+        self.violations.push(format!("{} {rule}", self.now));
+    }
+
+    fn later(&mut self, wait: Duration, happening: Happening) {
+        self.count += 1;
+        self.queue.insert((self.now.after(wait), self.count), happening);
+    }
+
+    fn observe(&mut self, observation: Observation) {
+        self.later(Duration::ZERO, Happening::Told(Input::Observed(observation)));
+    }
+
+    fn log(&mut self, group: usize, line: ServerLine) {
+        let group = self.groups[group].name.clone();
+        self.observe(Observation::Log { group, line, stamped: self.now });
+    }
+
+    fn finish(&mut self, id: ActionId, outcome: Outcome) {
+        if self.open.remove(&id).is_some() {
+            self.tell(Input::Finished(id, outcome));
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Told(input) => {
+                self.tell(input);
+            }
+            Happening::Finish(id, outcome) => self.finish(id, outcome),
+            Happening::Deadline(id) => self.deadline(id),
+            Happening::Gone(pid, exit) => self.gone(pid, exit),
+            Happening::ServerReady(group, pid) => self.server_ready(group, pid),
+            Happening::Heals(group, pid) => self.heals(group, pid),
+            Happening::Fatal(group, pid) => self.fatal(group, pid, true),
+            Happening::Connects(pid) => self.connects(pid),
+            Happening::Ready(pid) => {
+                if let Some(engine) = self.engine_of(pid) {
+                    engine.ready = true;
+                }
+            }
+            Happening::ControlUp(group, id) => self.control_up(group, id),
+        }
+    }
+
+    fn spawn(&mut self, group: usize, owner: Owner) -> ProcessId {
+        let id = ProcessId { pid: self.next_pid, started_at: self.now.as_nanos() / 10_000_000 };
+        self.next_pid += 1;
+        let process = Process { id, group, owner, undead: false, signalled: None, with_its_group: false };
+        self.processes.insert(id.pid, process);
+        id
+    }
+
+    /// A signal that can't be refused; the process is gone after `wait`, if it can die.
+    fn signal(&mut self, pid: u32, exit: Exit, wait: Duration) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        process.signalled = Some(exit);
+        if !process.undead {
+            self.later(wait, Happening::Gone(pid, exit));
+        }
+    }
+
+    fn gone(&mut self, pid: u32, exit: Exit) {
+        if self.processes.get(&pid).is_none_or(|process| process.undead) {
+            return;
+        }
+        let process = self.processes.remove(&pid).unwrap();
+        let group = process.group;
+        match &process.owner {
+            Owner::Engine(..) => self.engine_gone(group, pid),
+            Owner::Control(_) => self.control_gone(group),
+            Owner::Server(_) => self.server_gone(group, pid),
+        }
+        self.observe(Observation::Ended { owner: process.owner, process: process.id, exit });
+        self.waiters();
+    }
+
+    fn engine_gone(&mut self, group: usize, pid: u32) {
+        let leaks = self.gpu.leaks;
+        let Some(engine) = self.engine_of(pid) else { return };
+        let client = std::mem::take(&mut engine.client);
+        engine.pid = None;
+        engine.ready = false;
+        if leaks && client {
+            self.gpu.leaked += 20 * GIB;
+        }
+        let server = self.groups[group].server.as_ref().map(|server| server.pid);
+        if let (true, Some(server)) = (client, server) {
+            self.log(group, ServerLine::Disconnected { server, client: pid });
+            self.client_left(group, server);
+        }
+    }
+
+    fn client_left(&mut self, group: usize, server: u32) {
+        let here = &self.groups[group];
+        let fault = here.server.as_ref().is_some_and(|server| server.state == ServerState::Fault);
+        if fault && here.clients().is_empty() {
+            self.later(HEALS, Happening::Heals(group, server));
+        }
+    }
+
+    fn control_gone(&mut self, group: usize) {
+        self.groups[group].control = None;
+        if let Some(server) = self.groups[group].server.as_ref().map(|server| server.pid) {
+            self.signal(server, Exit::Status(0), ms(1));
+        }
+    }
+
+    fn server_gone(&mut self, group: usize, pid: u32) {
+        let here = &mut self.groups[group];
+        if here.server.as_ref().is_none_or(|server| server.pid != pid) {
+            return;
+        }
+        here.server = None;
+        here.strays.clear();
+        let alive = here.control.is_some();
+        self.clients_exit(group);
+        for engine in &mut self.groups[group].engines {
+            engine.client = false;
+        }
+        if alive {
+            self.log(group, ServerLine::Exited { server: pid, status: 0 });
+        }
+    }
+
+    /// Every client is told an error; those that don't linger exit.
+    fn clients_exit(&mut self, group: usize) {
+        let engines = self.groups[group].engines.iter();
+        let exits: Vec<u32> =
+            engines.filter(|engine| engine.client && engine.knob != Knob::Lingers).filter_map(|e| e.pid).collect();
+        for pid in exits {
+            self.later(CLIENT_EXITS, Happening::Gone(pid, Exit::Status(1)));
+        }
+    }
+
+    /// The server handles a fatal error: FAULT, and every client's contexts are dead.
+    fn fatal(&mut self, group: usize, pid: u32, memory_fault: bool) {
+        let here = &mut self.groups[group];
+        let Some(server) = here.server.as_mut().filter(|server| server.pid == pid) else { return };
+        let clients = here.engines.iter().filter(|engine| engine.client).filter_map(|engine| engine.pid).min();
+        let Some(client) = clients.or(here.strays.first().copied()) else { return };
+        server.state = ServerState::Fault;
+        if memory_fault {
+            self.log(group, ServerLine::Blamed { server: pid, client });
+        }
+        self.log(group, ServerLine::Fatal { server: pid });
+        self.clients_exit(group);
+    }
+
+    fn heals(&mut self, group: usize, pid: u32) {
+        let here = &mut self.groups[group];
+        let empty = here.clients().is_empty() && !here.does_not_heal;
+        if let Some(server) = here.server.as_mut().filter(|server| server.pid == pid && empty) {
+            server.state = ServerState::Active;
+        }
+    }
+
+    fn server_ready(&mut self, group: usize, pid: u32) {
+        if let Some(server) = self.groups[group].server.as_mut().filter(|server| server.pid == pid) {
+            server.state = ServerState::Active;
+            self.log(group, ServerLine::Ready { server: pid });
+        }
+    }
+
+    /// An engine makes its context: a client, unless no daemon is there or it was told otherwise.
+    fn connects(&mut self, pid: u32) {
+        let Some(group) = self.processes.get(&pid).map(|process| process.group) else { return };
+        let server = self.groups[group].server.as_ref().map(|server| (server.pid, server.state));
+        let Some(engine) = self.engine_of(pid) else { return };
+        match server {
+            Some((server, ServerState::Active)) if engine.knob != Knob::OutsideMps => {
+                engine.client = true;
+                self.log(group, ServerLine::Connected { server, client: pid });
+            }
+            Some((_, ServerState::Fault)) => self.later(ms(5), Happening::Gone(pid, Exit::Status(3))),
+            _ => {}
+        }
+    }
+
+    fn engine_of(&mut self, pid: u32) -> Option<&mut Engine> {
+        self.groups.iter_mut().flat_map(|group| &mut group.engines).find(|engine| engine.pid == Some(pid))
+    }
+
+    fn reading(&self) -> GpuReading {
+        let mut compute = Vec::new();
+        let mut mps = Vec::new();
+        for group in &self.groups {
+            compute.extend(group.server.iter().map(|server| GpuProcess { pid: server.pid, memory: Some(66 * MIB) }));
+            for engine in group.engines.iter().filter(|engine| engine.client || engine.ready) {
+                let process = GpuProcess { pid: engine.pid.unwrap_or(0), memory: Some(20 * GIB) };
+                compute.push(process);
+                if engine.client {
+                    mps.push(process);
+                }
+            }
+            mps.extend(group.strays.iter().map(|pid| GpuProcess { pid: *pid, memory: Some(GIB) }));
+        }
+        let held: u64 =
+            compute.iter().chain(mps.iter().filter(|p| !compute.contains(p))).filter_map(|p| p.memory).sum();
+        GpuReading {
+            memory_used: 600 * MIB + held + self.gpu.leaked,
+            memory_total: 140 * GIB,
+            busy: Some(0.5),
+            compute,
+            mps,
+            recovery_action: None,
+        }
+    }
+
+    fn find_engine(&self, key: &EngineKey) -> (usize, usize) {
+        let group = self.groups.iter().position(|group| group.name == key.group).unwrap();
+        let engine = self.groups[group].engines.iter().position(|engine| engine.name == key.engine).unwrap();
+        (group, engine)
+    }
+
+    fn find_group(&self, name: &GroupName) -> usize {
+        self.groups.iter().position(|group| group.name == *name).unwrap()
+    }
+}
+
+impl Group {
+    fn new(policy: &mpswarden::decide::policy::GroupPolicy) -> Self {
+        let engine = |name: &EngineName| Engine {
+            name: name.clone(),
+            knob: Knob::Well,
+            pid: None,
+            ready: false,
+            client: false,
+            terminated: false,
+        };
+        Group {
+            name: policy.name.clone(),
+            control: None,
+            wedged: false,
+            server: None,
+            engines: policy.engines.iter().map(|policy| engine(&policy.name)).collect(),
+            strays: BTreeSet::new(),
+            stopping: false,
+            cannot_start_control: false,
+            does_not_heal: false,
+            commands: Vec::new(),
+        }
+    }
+
+    fn clients(&self) -> BTreeSet<u32> {
+        let engines = self.engines.iter().filter(|engine| engine.client).filter_map(|engine| engine.pid);
+        engines.chain(self.strays.iter().copied()).collect()
+    }
+
+    fn everything_is_gone(&mut self) {
+        self.control = None;
+        self.server = None;
+        self.stopping = false;
+        self.wedged = false;
+        self.strays.clear();
+        for engine in &mut self.engines {
+            engine.pid = None;
+            engine.ready = false;
+            engine.client = false;
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Policies that tests start from: the defaults, without jitter, and engines that start in 1.5 s.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mpswarden::decide::Policy;
+use mpswarden::decide::policy::{Backoff, EnginePolicy, GroupPolicy, RecoveryPolicy, UnknownClients};
+use mpswarden::model::gpu::ComputeMode;
+use mpswarden::model::{EngineName, GpuIdentity, GpuUuid, GroupName, Mode};
+
+use super::GIB;
+
+/// One group on one GPU.
+pub fn one_group(engines: &[&str]) -> Policy {
+    Policy { gpus: vec![gpu()], groups: vec![group("small-llms", engines)], seed: 7 }
+}
+
+pub fn gpu() -> GpuIdentity {
+    GpuIdentity {
+        uuid: GpuUuid::from("GPU-1"),
+        index: 0,
+        pci_bus_id: "00000000:00:06.0".to_owned(),
+        name: "NVIDIA H200".to_owned(),
+        memory_total: 140 * GIB,
+        compute_mode: ComputeMode::Default,
+    }
+}
+
+pub fn group(name: &str, engines: &[&str]) -> GroupPolicy {
+    GroupPolicy {
+        name: GroupName::from(name),
+        gpu: gpu().uuid,
+        mode: Mode::Enforce,
+        faults: BTreeMap::new(),
+        unknown_clients: UnknownClients::Report,
+        recovery: RecoveryPolicy {
+            backoff: Backoff { jitter: 0.0, ..Backoff::default() },
+            ..RecoveryPolicy::default()
+        },
+        engines: engines.iter().map(|name| engine(name)).collect(),
+        clients_limit: 60,
+    }
+}
+
+fn engine(name: &str) -> EnginePolicy {
+    EnginePolicy {
+        name: EngineName::from(name),
+        device_memory_limit: None,
+        start_timeout: Duration::from_secs(10),
+        stop_timeout: Duration::from_secs(5),
+    }
+}

@@ -1,0 +1,94 @@
+//! How decisions are written down in scenario files: one line each, in the words of the model.
+
+use mpswarden::model::{Action, CommandResult, EngineName, Event, Status, What};
+
+/// `None`: looks, watches and saves are left out.
+pub(super) fn action(action: &Action) -> Option<String> {
+    let text = match action {
+        Action::Look(_) | Action::Save { .. } | Action::WatchServer { .. } => return None,
+        Action::StartControl { group } => format!("start control daemon of {group}"),
+        Action::StopControl { group, grace, .. } => {
+            format!("stop control daemon of {group}, grace {} s", grace.as_secs())
+        }
+        Action::StartServer { group } => format!("start server of {group}"),
+        Action::StartEngine { engine, incarnation } => format!("start {engine} #{incarnation}"),
+        Action::KillEngines { group, engines, strays } if strays.is_empty() => {
+            format!("kill {group}: {}", list(engines))
+        }
+        Action::KillEngines { strays, .. } => format!("kill strays {strays:?}"),
+        Action::AwaitGone { group, engines, processes } => {
+            let pids: Vec<String> = processes.iter().map(ToString::to_string).collect();
+            format!("await the end of {group}: {} (signalled: {})", list(engines), pids.join(" "))
+        }
+        Action::TerminateClients { engine, clients, .. } => format!("terminate clients {clients:?} of {engine}"),
+        Action::StopEngine { engine, grace } => format!("stop {engine}, grace {} s", grace.as_secs()),
+    };
+    Some(text)
+}
+
+fn list(engines: &[EngineName]) -> String {
+    engines.iter().map(EngineName::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// `None`: an answered command says nothing.
+pub(super) fn event(event: &Event) -> Option<String> {
+    let said = what(&event.what)?;
+    Some(match (&event.group, &event.engine) {
+        (Some(group), Some(engine)) => format!("{group}/{engine} {said}"),
+        (Some(group), None) => format!("{group} {said}"),
+        _ => said,
+    })
+}
+
+fn what(what: &What) -> Option<String> {
+    Some(match what {
+        What::Command { result: CommandResult::Answered } => return None,
+        What::Command { result } => format!("command: {result}"),
+        What::FaultBegan { fault, evidence_at, because } => {
+            format!("{fault} began (evidence {evidence_at}): {because}")
+        }
+        What::FaultEnded { fault, lasted } => format!("{fault} ended after {lasted:?}"),
+        What::RestartBegan { tier, reason, attempt, budget_left } => {
+            format!("restart {tier} for {reason}: attempt {attempt}, {budget_left} left")
+        }
+        What::StepEnded { step, took } => format!("step {step} took {took:?}"),
+        What::RestartEnded { tier, result, took } => format!("restart {tier} ended: {result} after {took:?}"),
+        What::Held { reason, detail } => format!("HELD {reason}: {detail}"),
+        What::Released { reason } => format!("released: {reason}"),
+        What::Suppressed { action, reason, detail } => format!("would {action} ({reason}): {detail}"),
+        What::ControlStarted { process } => format!("control daemon {process} started"),
+        What::ServerStarted { server } => format!("server {server} started"),
+        What::EngineStarted { process, incarnation } => format!("#{incarnation} started as {process}"),
+        What::EngineServing { took } => format!("serves after {took:?}"),
+        What::EngineFailing { because } => format!("failing: {because}"),
+        What::EngineExited { exit, cause } => format!("exited with {exit}: {cause}"),
+        What::EngineBackoff { wait, failures } => format!("waits {wait:?} after {failures} failures"),
+        What::EngineQuarantined { failures } => format!("QUARANTINED after {failures} failures"),
+        What::Xid { xid, .. } => format!("Xid {xid}"),
+        What::CudaError { code, .. } => format!("CUDA error {code}"),
+        What::SourceDown { source, why } => format!("source {} down: {why}", source.source),
+        What::SourceUp { source } => format!("source {} up", source.source),
+        What::ActionFailed { action, why } => format!("FAILED {action}: {why}"),
+        What::Stopped => "stopped".to_owned(),
+    })
+}
+
+/// The status in a line for each group.
+pub fn status(status: &Status) -> Vec<String> {
+    let group = |group: &mpswarden::model::GroupStatus| {
+        let engines: Vec<String> =
+            group.engines.iter().map(|engine| format!("{} {}", engine.name, engine.state)).collect();
+        let held = group.held.as_ref().map_or_else(String::new, |(reason, _)| format!(" ({reason})"));
+        let faults: Vec<String> = group.faults.iter().map(|(_, fault)| fault.to_string()).collect();
+        let faults = if faults.is_empty() { String::new() } else { format!("; faults: {}", faults.join(" ")) };
+        format!(
+            "{} is {}{held}, generation {}, budget {}: {}{faults}",
+            group.name,
+            group.state,
+            group.generation,
+            group.budget_remaining,
+            engines.join(", ")
+        )
+    };
+    status.groups.iter().map(group).collect()
+}
