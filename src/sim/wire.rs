@@ -29,6 +29,13 @@ impl Link {
         Ok(Link { stream, reader })
     }
 
+    /// Connects, says nothing, and waits until the other side hangs up.
+    pub fn knock(path: &Path) -> io::Result<()> {
+        let link = Link::connect(path)?;
+        link.stream.shutdown(std::net::Shutdown::Write)?;
+        link.rest().map(drop)
+    }
+
     /// Bounds every later wait for an answer.
     pub fn set_timeout(&self, limit: Duration) -> io::Result<()> {
         self.stream.set_read_timeout(Some(limit))

@@ -227,7 +227,6 @@ impl Daemon {
         match self.spawn_server(uid) {
             Ok(child) => {
                 let pid = child.id();
-                log::write(Role::Control, pid, &format!("Starting new server {pid} for user {uid}"));
                 let clients = Vec::new();
                 self.server = Some(Server { pid, link: None, ready: false, state: "INITIALIZING", clients });
                 self.servers_so_far += 1;

@@ -61,6 +61,8 @@ fn run(args: &Args) -> io::Result<()> {
     let pid = std::process::id();
     let mut chance = Chance::new(u64::from(pid));
     let path = args.path("control", "control");
+    let uid: u32 = args.number("uid", 0);
+    log::write(Role::Control, pid, &format!("Starting new server {pid} for user {uid}"));
     log::write(Role::Other, pid, "Startup");
     log::write(Role::Other, pid, &format!("Connecting to control daemon on socket: {}", path.display()));
     let mut control = Link::connect(&path)?;
@@ -71,7 +73,7 @@ fn run(args: &Args) -> io::Result<()> {
     thread::sleep(if args.has("warm") { chance.millis(30, 36) } else { chance.millis(125, 200) });
     create_context(pid, &mut chance);
     gpu.send("context")?;
-    announce(pid, args.number("uid", 0), &mut control)?;
+    announce(pid, uid, &mut control)?;
     let (to, messages) = channel();
     let control = control.follow(to.clone(), Message::Control)?;
     let gpu = gpu.follow(to, Message::Gpu)?;
