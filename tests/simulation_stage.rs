@@ -1,0 +1,189 @@
+//! The stage: engines that behave as vLLM, the stand-in NVML library under the real nvml-wrapper, and
+//! the faults that a stage can bring about.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "simulation/play.rs"]
+#[allow(dead_code)]
+mod play;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use mpswarden::sim::Injection;
+use nvml_wrapper::Nvml;
+use nvml_wrapper::bitmasks::event::EventTypes;
+use nvml_wrapper::enums::device::UsedGpuMemory;
+use nvml_wrapper::error::NvmlError;
+use play::{Play, until};
+
+/// An engine process that ends with the test.
+struct Engine(Child);
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(play: &Play, name: &str) -> Engine {
+    let argv = play.stage.engine_command(name);
+    let mut command = play.environment(Command::new(&argv[0]));
+    command.args(&argv[1..]).stdin(Stdio::null()).stderr(Stdio::piped());
+    let engine = Engine(command.spawn().unwrap());
+    until("the engine is healthy", || http(play, name, "GET /health", "").starts_with("HTTP/1.1 200"));
+    engine
+}
+
+fn http(play: &Play, engine: &str, what: &str, body: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(play.stage.engine_address(engine).unwrap()) else { return String::new() };
+    let length = body.len();
+    let _ = write!(stream, "{what} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{body}");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
+
+fn complaint(engine: &mut Engine) -> String {
+    let mut said = String::new();
+    engine.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    said
+}
+
+fn nvml(play: &Play) -> Nvml {
+    Nvml::builder().lib_path(play.stage.nvml_library().as_os_str()).init().unwrap()
+}
+
+#[test]
+fn the_real_nvml_adapter_sees_the_simulated_gpu() {
+    let play = Play::with_server();
+    let nvml = nvml(&play);
+    assert_eq!(nvml.device_count().unwrap(), 1);
+    assert_eq!(nvml.sys_driver_version().unwrap(), "580.159.04");
+    let device = nvml.device_by_uuid(play.stage.gpu_uuid()).unwrap();
+    assert_eq!(device.uuid().unwrap(), play.stage.gpu_uuid());
+    assert_eq!((device.index().unwrap(), device.name().unwrap().as_str()), (0, "NVIDIA H200"));
+    assert_eq!(device.pci_info().unwrap().bus_id, "00000000:00:06.0");
+    let memory = device.memory_info().unwrap();
+    assert_eq!((memory.total, memory.used), (143_771 << 20, 66 << 20));
+    assert_eq!(device.field_values_for(&[nvml_wrapper::structs::device::FieldId(230)]).unwrap().len(), 1);
+    device.utilization_rates().unwrap();
+    device.compute_mode().unwrap();
+}
+
+#[test]
+fn nvml_lists_clients_servers_and_what_runs_outside_mps() {
+    let play = Play::with_server();
+    let client = play.ready_client("spin --memory 2GiB --seconds 20");
+    play.stage.inject(Injection::ForeignProcess, None).unwrap();
+    let nvml = nvml(&play);
+    let device = nvml.device_by_index(0).unwrap();
+    until("the three are there", || device.running_compute_processes().is_ok_and(|list| list.len() == 3));
+    let clients = device.mps_running_compute_processes().unwrap();
+    assert_eq!(clients.len(), 1);
+    assert_eq!(clients[0].pid, client.pid);
+    until("the memory is there", || {
+        let clients = device.mps_running_compute_processes().unwrap();
+        matches!(clients[0].used_gpu_memory, UsedGpuMemory::Used(bytes) if bytes == 2 << 30)
+    });
+}
+
+#[test]
+fn a_foreign_fault_raises_an_xid_and_harms_no_client() {
+    let play = Play::with_server();
+    let client = play.ready_client("spin --seconds 20");
+    let nvml = nvml(&play);
+    let set = nvml.create_event_set().unwrap();
+    let set = nvml.device_by_index(0).unwrap().register_events(EventTypes::CRITICAL_XID_ERROR, set).unwrap();
+    assert!(matches!(set.wait(1), Err(NvmlError::Timeout)));
+    play.stage.inject(Injection::ForeignFault, None).unwrap();
+    let event = set.wait(20_000).unwrap();
+    assert!(format!("{event:?}").contains("31"), "{event:?}");
+    assert!(client.lives());
+    assert!(!play.log().contains("fatal GPU error"));
+}
+
+#[test]
+fn a_gpu_off_the_bus_is_lost_to_nvml() {
+    let play = Play::begin();
+    let nvml = nvml(&play);
+    let device = nvml.device_by_index(0).unwrap();
+    device.memory_info().unwrap();
+    play.stage.inject(Injection::Xid79, None).unwrap();
+    assert!(matches!(device.memory_info(), Err(NvmlError::GpuLost)));
+    let kernel = std::fs::read_to_string(play.stage.kernel_log()).unwrap();
+    assert!(kernel.contains("NVRM: Xid (PCI:0000:00:06): 79, GPU has fallen off the bus."), "{kernel}");
+}
+
+#[test]
+fn an_engine_serves_completions_and_counts_them() {
+    let mut play = Play::with_engines(1);
+    play.start_server();
+    let mut engine = start(&play, "qwen-a");
+    let whole = http(&play, "qwen-a", "POST /v1/completions", r#"{"prompt": "a b c", "max_tokens": 4}"#);
+    assert!(whole.contains(r#""completion_tokens":4"#), "{whole}");
+    let body = r#"{"prompt": "a", "max_tokens": 3, "stream": true}"#;
+    let streamed = http(&play, "qwen-a", "POST /v1/completions", body);
+    assert_eq!(streamed.matches("data: {").count(), 3);
+    assert!(streamed.trim_end().ends_with("data: [DONE]"), "{streamed}");
+    let metrics = http(&play, "qwen-a", "GET /metrics", "");
+    assert!(metrics.contains("model_name=\"qwen-a\"} 7"), "{metrics}");
+    assert!(metrics.contains("vllm:num_requests_running"), "{metrics}");
+    assert!(engine.0.try_wait().unwrap().is_none());
+    drop(engine);
+    play.await_left(1);
+    play.quit();
+}
+
+#[test]
+fn a_fault_in_one_engine_ends_all_busy_ones_with_pytorchs_words() {
+    let play = Play::with_engines(2);
+    play.start_server();
+    let mut engines = [start(&play, "qwen-a"), start(&play, "qwen-b")];
+    std::thread::scope(|scope| {
+        let long = r#"{"prompt": "a", "max_tokens": 5000}"#;
+        let sibling = scope.spawn(|| http(&play, "qwen-b", "POST /v1/completions", long));
+        until("the sibling computes", || {
+            http(&play, "qwen-b", "GET /metrics", "").contains("requests_running{engine=\"0\",model_name=\"qwen-b\"} 1")
+        });
+        play.stage.inject(Injection::IllegalAddress, Some("qwen-a")).unwrap();
+        let answer = sibling.join().unwrap();
+        assert!(!answer.contains("completion_tokens"), "{answer}");
+    });
+    for engine in &mut engines {
+        assert_eq!(engine.0.wait().unwrap().code(), Some(1));
+        let said = complaint(engine);
+        assert!(
+            said.contains("torch.AcceleratorError: CUDA error: an illegal memory access was encountered"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn an_engine_can_be_moved_outside_mps() {
+    let play = Play::with_engines(1);
+    play.start_server();
+    let _engine = start(&play, "qwen-a");
+    let inside = play.stage.ask_gpu("mps").unwrap();
+    assert!(inside.contains(&(20u64 << 30).to_string()), "{inside}");
+    play.stage.inject(Injection::OutsideMps, None).unwrap();
+    until("it computes outside MPS", || {
+        let outside = play.stage.ask_gpu("compute").unwrap();
+        play.stage.ask_gpu("mps").unwrap().is_empty() && outside.contains(&(20u64 << 30).to_string())
+    });
+}
+
+#[test]
+fn nothing_outlives_the_stage() {
+    let play = Play::with_engines(1);
+    play.start_server();
+    let mut engine = start(&play, "qwen-a");
+    play.stage.inject(Injection::ControlWedge, None).unwrap();
+    let core = http(&play, "qwen-a", "GET /sim/core", "");
+    let core = core.rsplit("\r\n").next().unwrap().to_owned();
+    drop(play);
+    assert_eq!(engine.0.wait().unwrap().code(), Some(1));
+    until("its core is gone", || !std::path::Path::new(&format!("/proc/{core}")).exists());
+}
