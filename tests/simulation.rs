@@ -8,12 +8,13 @@ mod lines;
 #[path = "simulation/play.rs"]
 mod play;
 
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use lines::{assert_same_lines, stamp};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use play::{Play, until};
+use play::{Play, now, until};
 
 const FAR: Duration = Duration::from_secs(2);
 
@@ -49,7 +50,7 @@ fn an_illegal_address_kills_every_client_and_the_server_heals() {
     let b = play.ready_client("fault --at 0.5");
     let c = play.ready_client("spin --seconds 20");
     let (faulted, _) = b.hears("FAULTING");
-    let errors: Vec<Instant> = [&a, &b, &c].iter().map(|c| c.fails_with(700, "cudaErrorIllegalAddress")).collect();
+    let errors: Vec<Duration> = [&a, &b, &c].iter().map(|c| c.fails_with(700, "cudaErrorIllegalAddress")).collect();
     assert_takes("the error", errors[0] - faulted, 86 + 20);
     let last = [a, b, c].iter().map(|client| client.reaped()).max_by_key(|(when, _)| *when).unwrap();
     assert_eq!(last.1.code(), Some(3));
@@ -195,11 +196,123 @@ fn a_killed_control_daemon_takes_its_server_along_and_clients_then_run_outside_m
 fn a_quit_with_clients_ends_by_force() {
     let mut play = Play::with_server();
     let a = play.ready_client("spin --seconds 20");
-    let began = Instant::now();
+    let began = now();
     let log = play.quit();
-    assert_takes("the quit", began.elapsed(), 2000);
+    assert_takes("the quit", now() - began, 2000);
     a.fails_with(806, "cudaErrorMpsRpcFailure");
     assert_same_lines("quit_forced_with_client", &log);
+}
+
+#[test]
+fn commands_are_answered_word_for_word() {
+    let play = Play::begin();
+    let uuid = play.stage.gpu_uuid().to_owned();
+    let devices = |server: &str| {
+        let header = "Device Ordinal,PCI IDs,UUID,Name,Attributes";
+        format!("{server}\n{header}\n0,0000:00.06.00,{uuid},NVIDIA H200,N/A\n")
+    };
+    let without_server = [
+        ("help", "Unknown command \"help\"\n".to_owned()),
+        ("?", "Unknown command \"?\"\n".to_owned()),
+        ("get_server_list", String::new()),
+        ("ps", "Server not found\n".to_owned()),
+        ("lspart", "Unknown command \"lspart\"\n".to_owned()),
+        ("get_default_active_thread_percentage", "100.0\n".to_owned()),
+        ("get_default_device_pinned_mem_limit 0", String::new()),
+        ("get_server_status 1", "Server 1 not found\n".to_owned()),
+        ("get_default_client_priority", "0\n".to_owned()),
+        ("version", "Unknown command \"version\"\n".to_owned()),
+        ("device_query --csv", devices("Default")),
+    ];
+    without_server.iter().for_each(|(command, answer)| assert_answer(&play, command, answer));
+    play.start_server();
+    let clients = [play.ready_client("spin --seconds 20"), play.ready_client("spin --seconds 20")];
+    let (server, [a, b]) = (play.server(), clients.each_ref().map(|client| client.pid));
+    let list = format!("[0] 00:00.0, NVIDIA H200\n{a}.1\n{b}.1\n");
+    let with_server = [
+        ("get_server_list".to_owned(), format!("{server}\n")),
+        (format!("get_server_status {server}"), "ACTIVE\n".to_owned()),
+        (format!("get_client_list {server}"), format!("{a}\n{b}\n")),
+        (format!("get_active_thread_percentage {server}"), "100.0\n".to_owned()),
+        (format!("get_device_pinned_mem_limit {server} 0"), String::new()),
+        ("get_device_client_list 0".to_owned(), list.clone()),
+        (format!("get_device_client_list {server} 0"), list),
+        (format!("ps -p {a}"), format!("Server {a} not found\nServer {a} not found\n\n")),
+        (format!("start_server -uid {}", nix::unistd::getuid()), String::new()),
+        ("device_query --csv".to_owned(), format!("{}\n{}", devices("Default"), devices(&format!("Server {server}")))),
+    ];
+    with_server.iter().for_each(|(command, answer)| assert_answer(&play, command, answer));
+    let table = play.command("ps").stdout;
+    let header = "PID       ID        SERVER         DEVICE                    NAMESPACE      COMMAND        \n";
+    assert!(table.starts_with(header), "{table}");
+    let short: String = uuid.chars().take(22).collect();
+    assert!(table.contains(&format!("\n{a:<10}{:<10}{server:<15}{short:<26}", 1)), "{table}");
+}
+
+fn assert_answer(play: &Play, command: &str, answer: &str) {
+    let said = play.command(command);
+    assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (0, answer, ""), "{command}");
+}
+
+#[test]
+fn a_second_daemon_on_the_same_directory_is_refused() {
+    let play = Play::begin();
+    let mut second = play.environment(Command::new(play.stage.control_binary()));
+    let said = second.arg("-f").output().unwrap();
+    assert_eq!(said.status.code(), Some(1));
+    assert_eq!(said.stdout, b"An instance of this daemon is already running\n");
+}
+
+#[test]
+fn two_groups_on_one_gpu_are_two_fault_domains() {
+    let (play, other) = (Play::with_server(), tempfile::tempdir().unwrap());
+    let other = play.another_daemon(other.path());
+    let bystander = play.client_of("spin --seconds 20", other.directory());
+    bystander.hears("context ready");
+    let culprit = play.ready_client("fault --at 0.1");
+    culprit.fails_with(700, "cudaErrorIllegalAddress");
+    culprit.reaped();
+    play.await_left(1);
+    assert!(bystander.lives());
+}
+
+#[test]
+fn a_busy_daemon_refuses_and_a_stopped_one_never_answers() {
+    let play = Play::with_server();
+    let _client = play.ready_client("spin --seconds 20");
+    let mut quit = play.begin_command("quit -t 20");
+    until("the daemon quits", || play.log().contains("Control will try"));
+    let said = play.command("get_server_list");
+    assert_eq!((said.status, said.stdout.as_str()), (1, ""));
+    assert!(said.stderr.contains("Cannot send command to MPS control daemon process"));
+    kill(Pid::from_raw(play.control.id().cast_signed()), Signal::SIGSTOP).unwrap();
+    let mut stuck = play.begin_command("get_server_list");
+    assert!(quit.try_wait().unwrap().is_none() && stuck.try_wait().unwrap().is_none());
+    for mut child in [quit, stuck] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn device_memory_of_a_killed_client_comes_back_when_it_is_reaped() {
+    let play = Play::with_server();
+    let before = play.memory_used();
+    let client = play.ready_client("spin --memory 20GiB --seconds 20 --gap 1000");
+    until("it holds its memory", || play.memory_used() == before + (20 << 30));
+    client.kill(Signal::SIGKILL);
+    client.reaped();
+    until("the memory is back", || play.memory_used() == before);
+}
+
+#[test]
+fn a_limit_on_pinned_memory_holds_under_mps_only() {
+    let play = Play::with_server();
+    let limited = play.client_with("spin --memory 2GiB --seconds 0.1", "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "0=1G");
+    limited.fails_with(2, "cudaErrorMemoryAllocation");
+    let nowhere = tempfile::tempdir().unwrap();
+    let outside = play.client_of("spin --memory 2GiB --seconds 0.1", nowhere.path());
+    outside.hears("done");
 }
 
 #[test]

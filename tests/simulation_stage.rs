@@ -117,6 +117,23 @@ fn a_gpu_off_the_bus_is_lost_to_nvml() {
 }
 
 #[test]
+fn nvml_hangs_while_it_is_told_to() {
+    let play = Play::begin();
+    let nvml = nvml(&play);
+    let file = play.stage.directory().join("nvml.hang");
+    std::fs::write(&file, "").unwrap();
+    let (to, answered) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            to.send(nvml.device_by_index(0).and_then(|device| device.memory_info().map(|m| m.used)).unwrap())
+        });
+        assert!(answered.try_recv().is_err());
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(answered.recv().unwrap(), 0);
+    });
+}
+
+#[test]
 fn an_engine_serves_completions_and_counts_them() {
     let mut play = Play::with_engines(1);
     play.start_server();

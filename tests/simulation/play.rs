@@ -2,11 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mpswarden::sim::{Stage, StageOptions};
 use nix::sys::signal::{Signal, kill};
@@ -33,8 +33,8 @@ pub struct Said {
 
 pub struct Client {
     pub pid: u32,
-    heard: Receiver<(Instant, String)>,
-    ended: Receiver<(Instant, ExitStatus)>,
+    heard: Receiver<(Duration, String)>,
+    ended: Receiver<(Duration, ExitStatus)>,
 }
 
 pub fn options(engines: usize) -> StageOptions {
@@ -95,18 +95,40 @@ impl Play {
         self.stage.ask_gpu("servers").unwrap().parse().unwrap()
     }
 
-    pub fn command(&self, command: &str) -> Said {
+    /// Gives a command, and does not wait for its answer.
+    pub fn begin_command(&self, command: &str) -> Child {
         let mut cli = self.environment(Command::new(self.stage.control_binary()));
         let mut cli = cli.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         writeln!(cli.stdin.take().unwrap(), "{command}").unwrap();
-        let output = cli.wait_with_output().unwrap();
+        cli
+    }
+
+    pub fn command(&self, command: &str) -> Said {
+        let output = self.begin_command(command).wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Said { status: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
     /// Starts a client with a verb and its options, as `fault --at 0.5`.
     pub fn client(&self, story: &str) -> Client {
+        self.start_client(story, self.environment(Command::new(self.stage.program())))
+    }
+
+    /// A client that looks for its daemon elsewhere.
+    pub fn client_of(&self, story: &str, pipe_directory: &Path) -> Client {
         let mut client = self.environment(Command::new(self.stage.program()));
+        client.env("CUDA_MPS_PIPE_DIRECTORY", pipe_directory);
+        self.start_client(story, client)
+    }
+
+    /// A client with one more variable in its environment.
+    pub fn client_with(&self, story: &str, variable: &str, value: &str) -> Client {
+        let mut client = self.environment(Command::new(self.stage.program()));
+        client.env(variable, value);
+        self.start_client(story, client)
+    }
+
+    fn start_client(&self, story: &str, mut client: Command) -> Client {
         client.args(["sim", "client"]).args(story.split_whitespace()).arg("--gpu").arg(self.stage.gpu_socket());
         Client::of(client.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
     }
@@ -140,6 +162,33 @@ impl Play {
     }
 }
 
+/// A control daemon beside the play's own.
+pub struct OtherDaemon(Child, PathBuf);
+
+impl OtherDaemon {
+    pub fn directory(&self) -> &Path {
+        &self.1
+    }
+}
+
+impl Drop for OtherDaemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Play {
+    /// Starts a second control daemon on the same GPU.
+    pub fn another_daemon(&self, directory: &Path) -> OtherDaemon {
+        let mut command = self.environment(Command::new(self.stage.control_binary()));
+        command.arg("-f").env("CUDA_MPS_PIPE_DIRECTORY", directory).stdout(Stdio::null());
+        let other = OtherDaemon(command.spawn().unwrap(), directory.to_owned());
+        until("the other daemon listens", || directory.join("nvidia-cuda-mps-control.pid").exists());
+        other
+    }
+}
+
 impl Drop for Play {
     fn drop(&mut self) {
         let _ = self.control.kill();
@@ -163,18 +212,19 @@ impl Client {
         let out = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
             for line in out.lines().map_while(Result::ok) {
-                let _ = to.send((Instant::now(), line));
+                let (when, line) = line.split_once(' ').unwrap();
+                let _ = to.send((Duration::from_secs_f64(when.parse().unwrap()), line.to_owned()));
             }
         });
         thread::spawn(move || {
             let status = child.wait().unwrap();
-            let _ = end.send((Instant::now(), status));
+            let _ = end.send((now(), status));
         });
         Client { pid, heard, ended }
     }
 
-    /// Waits for a line that begins so; the line, and when it came.
-    pub fn hears(&self, beginning: &str) -> (Instant, String) {
+    /// Waits for a line that begins so; the line, and when the client said it.
+    pub fn hears(&self, beginning: &str) -> (Duration, String) {
         let deadline = Instant::now() + LIMIT;
         loop {
             match self.heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -186,14 +236,14 @@ impl Client {
     }
 
     /// Waits for a CUDA error; when it came.
-    pub fn fails_with(&self, code: u32, name: &str) -> Instant {
+    pub fn fails_with(&self, code: u32, name: &str) -> Duration {
         let (when, line) = self.hears("ERROR");
         assert!(line.contains(&format!("code={code} name={name} text=")), "{line}");
         when
     }
 
     /// Waits until its parent has reaped it; when, and how it ended.
-    pub fn reaped(&self) -> (Instant, ExitStatus) {
+    pub fn reaped(&self) -> (Duration, ExitStatus) {
         self.ended.recv_timeout(LIMIT).unwrap()
     }
 
@@ -201,10 +251,16 @@ impl Client {
         matches!(self.ended.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Timeout))
     }
 
-    pub fn kill(&self, signal: Signal) -> Instant {
+    pub fn kill(&self, signal: Signal) -> Duration {
+        let before = now();
         kill(Pid::from_raw(self.pid.cast_signed()), signal).unwrap();
-        Instant::now()
+        before
     }
+}
+
+/// Since the epoch, as clients tell it too.
+pub fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
 /// Waits until something is so.

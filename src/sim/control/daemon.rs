@@ -321,7 +321,9 @@ impl Daemon {
 
     fn server_exited(&mut self, pid: u32) {
         self.log(&format!("Server {pid} exited with status 0"));
-        self.server = None;
+        if let Some(link) = self.server.take().and_then(|server| server.link) {
+            self.links.close(link);
+        }
         if self.quit.is_some() {
             return self.exit();
         }

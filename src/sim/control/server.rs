@@ -96,7 +96,7 @@ fn run(args: &Args) -> io::Result<()> {
             Message::Control(None) | Message::Gpu(None) => break,
         }
     }
-    thread::sleep(Duration::from_millis(20));
+    thread::sleep(Duration::from_millis(15));
     Ok(())
 }
 
@@ -309,7 +309,7 @@ impl Server {
         }
         self.log("Waiting for current clients to finish");
         self.log("Exiting");
-        thread::sleep(self.chance.millis(55, 80));
+        thread::sleep(self.chance.millis(25, 50));
         std::process::exit(0);
     }
 }
