@@ -2,15 +2,21 @@
 //! the faults that a stage can bring about.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "simulation/lines.rs"]
+#[allow(dead_code)]
+mod lines;
 #[path = "simulation/play.rs"]
 #[allow(dead_code)]
 mod play;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
 use mpswarden::sim::Injection;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::bitmasks::event::EventTypes;
 use nvml_wrapper::enums::device::UsedGpuMemory;
@@ -176,6 +182,87 @@ fn a_fault_in_one_engine_ends_all_busy_ones_with_pytorchs_words() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn a_whole_group_killed_at_the_fatal_line_is_gone_when_the_driver_is_done() {
+    let play = Play::with_engines(3);
+    play.start_server();
+    let names = ["qwen-a", "qwen-b", "qwen-c"];
+    let mut engines = names.map(|name| start(&play, name));
+    let cores = play.stage.ask_gpu("mps").unwrap();
+    let cores: Vec<i32> = cores.split(' ').map(|core| core.split(':').next().unwrap().parse().unwrap()).collect();
+    play.stage.inject(Injection::IllegalAddress, Some("qwen-b")).unwrap();
+    until("the fatal line is there", || play.log().contains("Server is handling a fatal GPU error."));
+    engines.iter_mut().for_each(|engine| engine.0.kill().unwrap());
+    for core in cores {
+        let _ = kill(Pid::from_raw(core), Signal::SIGKILL);
+    }
+    until("all memory is back", || play.memory_used() == 66 << 20);
+    assert_eq!(play.stage.ask_gpu("mps").unwrap(), "");
+    play.await_left(3);
+    let log = play.log();
+    let took = lines::stamp(&log, "disconnected") - lines::stamp(&log, "is handling a fatal");
+    assert!((225..3000).contains(&took), "{took} ms");
+}
+
+#[test]
+fn a_linger_leaves_every_busy_engine_alive_with_a_sticky_error() {
+    let play = Play::with_engines(2);
+    play.start_server();
+    let mut engines = [start(&play, "qwen-a"), start(&play, "qwen-b")];
+    play.stage.inject(Injection::Linger, Some("qwen-b")).unwrap();
+    until("it is said", || play.log().contains("fatal GPU error"));
+    let body = r#"{"prompt": "a", "max_tokens": 2}"#;
+    let answer = http(&play, "qwen-a", "POST /v1/completions", body);
+    assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+    assert!(engines.iter_mut().all(|engine| engine.0.try_wait().unwrap().is_none()));
+    assert_eq!(play.command(&format!("get_server_status {}", play.server())).stdout, "FAULT\n");
+}
+
+#[test]
+fn killing_a_busy_engine_faults_its_siblings_and_an_idle_one_none() {
+    let play = Play::with_engines(3);
+    play.start_server();
+    let mut engines = ["qwen-a", "qwen-b", "qwen-c"].map(|name| start(&play, name));
+    play.stage.inject(Injection::SigkillIdle, Some("qwen-c")).unwrap();
+    assert_eq!(engines[2].0.wait().unwrap().code(), Some(1));
+    assert!(!play.log().contains("fatal GPU error"));
+    play.stage.inject(Injection::SigkillBusy, Some("qwen-b")).unwrap();
+    until("it is said", || play.log().contains("fatal GPU error"));
+    assert_eq!(engines[1].0.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn a_zombie_leaves_its_gpu_process_behind() {
+    let play = Play::with_engines(1);
+    play.start_server();
+    let mut engine = start(&play, "qwen-a");
+    play.stage.inject(Injection::Zombie, None).unwrap();
+    assert_eq!(engine.0.wait().unwrap().signal(), Some(9));
+    assert!(play.stage.ask_gpu("mps").unwrap().contains(&(20u64 << 30).to_string()));
+}
+
+#[test]
+fn an_engine_out_of_device_memory_dies_alone() {
+    let play = Play::with_engines(2);
+    play.start_server();
+    let mut engines = [start(&play, "qwen-a"), start(&play, "qwen-b")];
+    play.stage.inject(Injection::DeviceOom, None).unwrap();
+    assert_eq!(engines[0].0.wait().unwrap().code(), Some(1));
+    assert!(complaint(&mut engines[0]).contains("torch.OutOfMemoryError: CUDA out of memory."));
+    assert!(engines[1].0.try_wait().unwrap().is_none());
+}
+
+#[test]
+fn the_configuration_is_toml_with_every_engine() {
+    let play = Play::with_engines(3);
+    let table: toml::Table = play.stage.configuration("127.0.0.1:0").parse().unwrap();
+    let group = &table["group"][0];
+    assert_eq!(group["engine"].as_array().unwrap().len(), 3);
+    assert_eq!(group["gpu"].as_str(), Some(play.stage.gpu_uuid()));
+    let pipes = group["mps"]["pipe_directory"].as_str().unwrap();
+    assert!(pipes.len() + "/control".len() < 107);
 }
 
 #[test]
