@@ -8,6 +8,7 @@ mod lines;
 #[path = "simulation/play.rs"]
 mod play;
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -106,6 +107,30 @@ fn a_trap_reaches_the_culprit_first_and_blames_nobody() {
     assert_same_lines("trap_clients_exit", &play.quit());
     let kernel = std::fs::read_to_string(play.stage.kernel_log()).unwrap();
     assert!(kernel.contains("43, pid=") && kernel.contains("name=nvidia-cuda-mps, channel 0x0000000a"), "{kernel}");
+}
+
+#[test]
+fn clients_killed_in_the_reset_after_a_trap_are_gone_and_the_server_heals() {
+    let play = Play::with_server();
+    let clients = ["spin --seconds 20", "trap --at 0.1", "spin --seconds 20"].map(|story| play.ready_client(story));
+    until("the fatal line is there", || play.log().contains("Server is handling a fatal GPU error."));
+    for client in &clients {
+        client.kill(Signal::SIGKILL);
+    }
+    clients.iter().for_each(|client| assert!(!client.reaped().1.success()));
+    play.await_left(3);
+    assert_eq!(play.command(&format!("get_server_status {}", play.server())).stdout, "ACTIVE\n");
+}
+
+#[test]
+fn a_terminated_control_daemon_ends_by_the_signal_and_its_server_with_it() {
+    let mut play = Play::with_server();
+    let client = play.ready_client("spin --seconds 20");
+    kill(Pid::from_raw(play.control.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert_eq!(play.control.wait().unwrap().signal(), Some(15));
+    client.fails_with(806, "cudaErrorMpsRpcFailure");
+    until("the server is gone", || play.stage.ask_gpu("servers").unwrap().is_empty());
+    play.start_control_again();
 }
 
 #[test]

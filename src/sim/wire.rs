@@ -121,9 +121,8 @@ pub fn listen<M: From<Heard> + Send + 'static>(path: &Path, to: Sender<M>) -> io
     let listener = UnixListener::bind(path)?;
     thread::spawn(move || {
         for (number, stream) in (1..).zip(listener.incoming().map_while(Result::ok)) {
-            if welcome(number, stream, &to).is_err() {
-                continue;
-            }
+            // One who is gone already is no reason to stop listening.
+            let _ = welcome(number, stream, &to);
         }
     });
     Ok(())

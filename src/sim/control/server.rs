@@ -49,7 +49,7 @@ struct Server {
     last_request: (i64, u8),
 }
 
-/// `--control PATH --gpu PATH --uuid UUID --uid N [--warm]`: `--warm`, the GPU has been used by this daemon before.
+/// `--control PATH --gpu PATH --uuid UUID --uid N --seed N [--warm]`: `--warm`, the GPU has been used by this daemon before.
 pub fn main(args: &Args) -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,7 +59,7 @@ pub fn main(args: &Args) -> ExitCode {
 
 fn run(args: &Args) -> io::Result<()> {
     let pid = std::process::id();
-    let mut chance = Chance::new(u64::from(pid));
+    let mut chance = Chance::new(args.number("seed", 1));
     let path = args.path("control", "control");
     let uid: u32 = args.number("uid", 0);
     log::write(Role::Control, pid, &format!("Starting new server {pid} for user {uid}"));

@@ -186,6 +186,9 @@ impl Gpu {
     fn hear_client(&mut self, pid: u32, words: &[&str]) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.waiting = true;
+        if self.lost {
+            return self.give_error(pid, CudaError::UNKNOWN);
+        }
         if let Some(CudaError(code)) = process.error {
             return self.reply(pid, &format!("error {code}"));
         }
