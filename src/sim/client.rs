@@ -36,7 +36,7 @@ impl Context {
         link.ask(&format!("client {name}")).map_err(|_| CudaError::NO_DEVICE)?;
         let mut context = Context { gpu: link, limit: None, allocated: 0 };
         let control = pipe_directory().join("control");
-        if Link::connect(&control).is_err() {
+        if Link::knock(&control).is_err() {
             context.call("outside")?;
             return Ok(context);
         }

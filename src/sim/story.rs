@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Args;
 use super::client::Context;
@@ -31,8 +31,10 @@ pub fn main(args: &Args) -> ExitCode {
     ExitCode::from(3)
 }
 
+/// One line with its time, in seconds since the epoch, as the recordings' stories have them.
 fn tell(text: &str) {
-    println!("{text}");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    println!("{:.4} {text}", now.as_secs_f64());
     let _ = std::io::stdout().flush();
 }
 

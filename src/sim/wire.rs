@@ -29,6 +29,13 @@ impl Link {
         Ok(Link { stream, reader })
     }
 
+    /// Connects, says nothing, and waits until the other side hangs up.
+    pub fn knock(path: &Path) -> io::Result<()> {
+        let link = Link::connect(path)?;
+        link.stream.shutdown(std::net::Shutdown::Write)?;
+        link.rest().map(drop)
+    }
+
     /// Bounds every later wait for an answer.
     pub fn set_timeout(&self, limit: Duration) -> io::Result<()> {
         self.stream.set_read_timeout(Some(limit))
@@ -114,9 +121,8 @@ pub fn listen<M: From<Heard> + Send + 'static>(path: &Path, to: Sender<M>) -> io
     let listener = UnixListener::bind(path)?;
     thread::spawn(move || {
         for (number, stream) in (1..).zip(listener.incoming().map_while(Result::ok)) {
-            if welcome(number, stream, &to).is_err() {
-                continue;
-            }
+            // One who is gone already is no reason to stop listening.
+            let _ = welcome(number, stream, &to);
         }
     });
     Ok(())

@@ -100,6 +100,7 @@ fn run(gpu: &Path) -> io::Result<ExitCode> {
     let (to, messages) = channel();
     let _gpu = reader.follow(to.clone(), |_| Message::GpuGone)?;
     let pid = std::process::id();
+    make_empty_logs();
     say_hello(pid, &socket);
     wire::listen(&socket, to.clone())?;
     fs::write(pipe_directory().join("nvidia-cuda-mps-control.pid"), pid.to_string())?;
@@ -127,6 +128,14 @@ fn run(gpu: &Path) -> io::Result<ExitCode> {
             Next::Message(Message::GpuGone) | Next::Silence => return Ok(ExitCode::FAILURE),
             Next::Deed(TryAgain) => daemon.try_shutting_down(),
         }
+    }
+}
+
+/// In the foreground everything goes to stdout, and these stay empty.
+fn make_empty_logs() {
+    let Some(directory) = std::env::var_os("CUDA_MPS_LOG_DIRECTORY").map(PathBuf::from) else { return };
+    for name in ["control.log", "server.log"] {
+        let _ = fs::File::options().create(true).append(true).open(directory.join(name));
     }
 }
 
@@ -227,7 +236,6 @@ impl Daemon {
         match self.spawn_server(uid) {
             Ok(child) => {
                 let pid = child.id();
-                log::write(Role::Control, pid, &format!("Starting new server {pid} for user {uid}"));
                 let clients = Vec::new();
                 self.server = Some(Server { pid, link: None, ready: false, state: "INITIALIZING", clients });
                 self.servers_so_far += 1;
@@ -241,10 +249,17 @@ impl Daemon {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg0(SERVER_NAME).arg("--control").arg(&self.socket).arg("--gpu").arg(&self.gpu);
         command.arg("--uuid").arg(&self.uuid).arg("--uid").arg(uid.to_string());
+        command.arg("--seed").arg(self.server_seed().to_string());
         if self.servers_so_far > 0 {
             command.arg("--warm");
         }
         command.spawn()
+    }
+
+    /// Each server has its own, and all follow from the GPU's, as its UUID does.
+    fn server_seed(&self) -> u64 {
+        let digits = self.uuid.get(4..12).unwrap_or_default();
+        u64::from_str_radix(digits, 16).unwrap_or(0) + u64::from(self.servers_so_far)
     }
 
     fn watch(&self, mut child: Child) {
@@ -322,7 +337,9 @@ impl Daemon {
 
     fn server_exited(&mut self, pid: u32) {
         self.log(&format!("Server {pid} exited with status 0"));
-        self.server = None;
+        if let Some(link) = self.server.take().and_then(|server| server.link) {
+            self.links.close(link);
+        }
         if self.quit.is_some() {
             return self.exit();
         }

@@ -49,7 +49,7 @@ struct Server {
     last_request: (i64, u8),
 }
 
-/// `--control PATH --gpu PATH --uuid UUID --uid N [--warm]`: `--warm`, the GPU has been used by this daemon before.
+/// `--control PATH --gpu PATH --uuid UUID --uid N --seed N [--warm]`: `--warm`, the GPU has been used by this daemon before.
 pub fn main(args: &Args) -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,8 +59,10 @@ pub fn main(args: &Args) -> ExitCode {
 
 fn run(args: &Args) -> io::Result<()> {
     let pid = std::process::id();
-    let mut chance = Chance::new(u64::from(pid));
+    let mut chance = Chance::new(args.number("seed", 1));
     let path = args.path("control", "control");
+    let uid: u32 = args.number("uid", 0);
+    log::write(Role::Control, pid, &format!("Starting new server {pid} for user {uid}"));
     log::write(Role::Other, pid, "Startup");
     log::write(Role::Other, pid, &format!("Connecting to control daemon on socket: {}", path.display()));
     let mut control = Link::connect(&path)?;
@@ -71,7 +73,7 @@ fn run(args: &Args) -> io::Result<()> {
     thread::sleep(if args.has("warm") { chance.millis(30, 36) } else { chance.millis(125, 200) });
     create_context(pid, &mut chance);
     gpu.send("context")?;
-    announce(pid, args.number("uid", 0), &mut control)?;
+    announce(pid, uid, &mut control)?;
     let (to, messages) = channel();
     let control = control.follow(to.clone(), Message::Control)?;
     let gpu = gpu.follow(to, Message::Gpu)?;
@@ -94,7 +96,7 @@ fn run(args: &Args) -> io::Result<()> {
             Message::Control(None) | Message::Gpu(None) => break,
         }
     }
-    thread::sleep(Duration::from_millis(20));
+    thread::sleep(Duration::from_millis(15));
     Ok(())
 }
 
@@ -307,7 +309,7 @@ impl Server {
         }
         self.log("Waiting for current clients to finish");
         self.log("Exiting");
-        thread::sleep(self.chance.millis(55, 80));
+        thread::sleep(self.chance.millis(25, 50));
         std::process::exit(0);
     }
 }

@@ -120,6 +120,7 @@ impl Gpu {
         let role = match words {
             ["server"] => {
                 self.servers.insert(pid, Server { link, memory: 0, fault: None });
+                reaper::hold_at_exit(pid, self.to.clone());
                 Role::Server(pid)
             }
             ["client", name] => {
@@ -185,6 +186,9 @@ impl Gpu {
     fn hear_client(&mut self, pid: u32, words: &[&str]) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.waiting = true;
+        if self.lost {
+            return self.give_error(pid, CudaError::UNKNOWN);
+        }
         if let Some(CudaError(code)) = process.error {
             return self.reply(pid, &format!("error {code}"));
         }
@@ -232,7 +236,7 @@ impl Gpu {
     /// A connection is gone: for a server and a client that is their death.
     pub fn hung_up(&mut self, link: u64) {
         match self.roles.remove(&link) {
-            Some(Role::Server(pid)) => self.server_ended(pid),
+            Some(Role::Server(pid)) => self.server_ended(pid, None),
             Some(Role::Client(pid)) if self.processes.get(&pid).is_some_and(|process| process.link == link) => {
                 self.client_ended(pid);
             }
@@ -254,7 +258,7 @@ impl Gpu {
             Due::ContextZeroExit { server, pid } => self.tell_server(server, &format!("exit {pid} 0")),
             Due::Gone { pid } => self.gone(pid),
             Due::Active { server } => self.active(server),
-            Due::ServerMemoryBack => self.memory_of_the_dead -= SERVER_MEMORY,
+            Due::ServerGone { .. } => self.memory_of_the_dead = self.memory_of_the_dead.saturating_sub(SERVER_MEMORY),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use super::device::Gpu;
-use super::{Domain, Due, Kind};
+use super::{Domain, Due, Kind, SERVER_MEMORY};
 use crate::sim::cuda::CudaError;
 
 /// From a context's end to its process's, the last of it.
@@ -14,7 +14,9 @@ const LAST_STEP: Duration = Duration::from_millis(28);
 impl Gpu {
     /// A process began to exit; it stays until `hold` is dropped.
     pub fn exiting(&mut self, pid: u32, hold: Sender<()>) {
-        if let Some(process) = self.processes.get_mut(&pid) {
+        if self.servers.contains_key(&pid) {
+            self.server_ended(pid, Some(hold));
+        } else if let Some(process) = self.processes.get_mut(&pid) {
             process.hold = Some(hold);
             self.client_ended(pid);
         }
@@ -114,17 +116,17 @@ impl Gpu {
         }
     }
 
-    /// A server died: its clients get 806, its memory comes back a little later.
-    pub fn server_ended(&mut self, pid: u32) {
+    /// A server died: its clients get 806, its memory comes back a little later, and then it is reaped.
+    pub fn server_ended(&mut self, pid: u32, hold: Option<Sender<()>>) {
         let clients = self.living_clients(pid);
-        let Some(server) = self.servers.remove(&pid) else { return };
+        if self.servers.remove(&pid).is_none() {
+            return;
+        }
         for client in clients {
             let wait = self.chance.millis(2, 30);
             self.agenda.after(wait, Due::Error { pid: client, error: CudaError::MPS_RPC_FAILURE });
         }
-        if server.memory > 0 {
-            self.memory_of_the_dead += server.memory;
-            self.agenda.after(Duration::from_millis(30), Due::ServerMemoryBack);
-        }
+        self.memory_of_the_dead += SERVER_MEMORY;
+        self.agenda.after(Duration::from_millis(30), Due::ServerGone { _hold: hold });
     }
 }

@@ -27,7 +27,7 @@ pub const SERVER_MEMORY: u64 = 66 << 20;
 /// What the GPU process hears.
 enum Message {
     Wire(Heard),
-    /// A client has begun to exit; it is held until the other end of the channel is dropped.
+    /// A client or a server has begun to exit; it is held until the other end of the channel is dropped.
     Exiting(u32, Sender<()>),
 }
 
@@ -39,17 +39,44 @@ impl From<Heard> for Message {
 
 /// What the GPU will do later. Processes and servers are named by pid.
 enum Due {
-    KernelDone { pid: u32, serial: u64 },
-    FaultLine { domain: Domain, kind: Kind, culprit: u32 },
+    KernelDone {
+        pid: u32,
+        serial: u64,
+    },
+    FaultLine {
+        domain: Domain,
+        kind: Kind,
+        culprit: u32,
+    },
     XidEvent(u32),
-    Error { pid: u32, error: CudaError },
-    ResetOver { server: u32 },
-    Drained { pid: u32 },
-    Terminated { server: u32, pid: u32 },
-    ContextZeroExit { server: u32, pid: u32 },
-    Gone { pid: u32 },
-    Active { server: u32 },
-    ServerMemoryBack,
+    Error {
+        pid: u32,
+        error: CudaError,
+    },
+    ResetOver {
+        server: u32,
+    },
+    Drained {
+        pid: u32,
+    },
+    Terminated {
+        server: u32,
+        pid: u32,
+    },
+    ContextZeroExit {
+        server: u32,
+        pid: u32,
+    },
+    Gone {
+        pid: u32,
+    },
+    Active {
+        server: u32,
+    },
+    /// A dead server is torn down; dropping the channel lets its process go.
+    ServerGone {
+        _hold: Option<Sender<()>>,
+    },
 }
 
 /// Who shares a fault: the clients of one server, or one process outside MPS.

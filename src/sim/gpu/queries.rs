@@ -16,7 +16,7 @@ impl Gpu {
             ["compute"] => self.compute(),
             ["mps"] => self.mps(),
             ["uuid"] => self.uuid.clone(),
-            ["named", name] => self.named(name),
+            ["running"] => self.running(),
             ["servers"] => self.servers.keys().map(u32::to_string).collect::<Vec<_>>().join(" "),
             ["kmsg", ..] => {
                 self.log.record(&words[1..].join(" "));
@@ -46,8 +46,9 @@ impl Gpu {
         list(clients.map(|(pid, process)| (*pid, process.memory)))
     }
 
-    fn named(&self, name: &str) -> String {
-        let found = self.processes.iter().filter(|(_, process)| process.name == name && !process.ended);
+    /// Processes with a kernel in flight.
+    fn running(&self) -> String {
+        let found = self.processes.iter().filter(|(_, process)| process.kernel.is_some() && !process.ended);
         found.map(|(pid, _)| pid.to_string()).collect::<Vec<_>>().join(" ")
     }
 

@@ -1,4 +1,4 @@
-//! Keeps an exiting client in the kernel for as long as the driver's teardown takes, as a real driver
+//! Keeps an exiting client or server in the kernel for as long as the driver's teardown takes, as a real driver
 //! does: a tracer holds it at PTRACE_EVENT_EXIT. Where ptrace is not permitted nobody is held.
 
 use std::sync::mpsc::{Sender, channel};
