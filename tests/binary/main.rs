@@ -1,0 +1,11 @@
+//! The real binary: real processes, real signals, the simulated GPU. Every test has a stage of its own in a
+//! short directory, waits for conditions and never for time, and proves at its end that nothing is left.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod faults;
+mod http;
+mod metrics;
+mod processes;
+mod scene;
+mod watchdog;
