@@ -1,0 +1,88 @@
+//! What the core and the exporter cost: an input, a decision, a status, a scrape. Pure: no process, no file.
+//!
+//! `cargo bench --bench core`
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
+
+mod stand;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use mpswarden::decide::Input;
+use mpswarden::export::{BuildInfo, Exporter};
+use mpswarden::model::{Health, Moment, Observation, ServerLine};
+
+use stand::{Stand, fatal, gpu, group_name, kills, server_of};
+
+/// Groups and engines in each: what is usual, and all that a host with eight GPUs can have.
+const SIZES: [(usize, usize); 2] = [(1, 4), (8, 48)];
+
+fn inputs(c: &mut Criterion) {
+    for (groups, engines) in SIZES {
+        let mut group = c.benchmark_group(format!("handle/{groups}x{engines}"));
+        let mut stand = Stand::serving(groups, engines, Moment::ZERO);
+        let client = ServerLine::Disconnected { server: server_of(&group_name(0)), client: 7 };
+        let log = Observation::Log { group: group_name(0), line: client, stamped: stand.now };
+        let health = Observation::Health { engine: stand.engine(0), health: Health::Ok };
+        let frequent = [("gpu_reading", stand.reading(&gpu(0))), ("health", health), ("log_line", log)];
+        for (name, observation) in frequent {
+            group.bench_function(name, |bencher| {
+                // Time goes on by a little, so that no look is due.
+                let mut feed = |observation| {
+                    let now = stand.now.after(Duration::from_nanos(1));
+                    stand.handle(Input::Observed(observation), now)
+                };
+                bencher.iter_batched(|| observation.clone(), |seen| black_box(feed(seen)), BatchSize::SmallInput);
+            });
+        }
+        group.bench_function("status", |bencher| bencher.iter(|| black_box(stand.watchdog.status(stand.now))));
+        group.finish();
+    }
+}
+
+fn decision(c: &mut Criterion) {
+    for (groups, engines) in SIZES {
+        let takes_up = |mut stand: Stand| {
+            let now = stand.now;
+            let decision = stand.handle(fatal(now), now);
+            assert!(kills(&decision));
+            (decision, stand)
+        };
+        let ready = || Stand::serving(groups, engines, Moment::ZERO);
+        let mut group = c.benchmark_group(format!("handle/{groups}x{engines}"));
+        group.sample_size(10).measurement_time(Duration::from_secs(2));
+        group.bench_function("fatal_line", |bencher| {
+            bencher.iter_batched(ready, takes_up, BatchSize::PerIteration);
+        });
+        group.finish();
+    }
+}
+
+fn scrape(c: &mut Criterion) {
+    for (groups, engines) in SIZES {
+        let stand = Stand::serving(groups, engines, Moment::ZERO);
+        let status = Arc::new(stand.watchdog.status(stand.now));
+        let build = BuildInfo { version: "0", revision: "0", rustc: "0" };
+        let exporter = Exporter::new(build, || SystemTime::UNIX_EPOCH, &status);
+        exporter.publish(status.clone());
+        let page = exporter.scrape(stand.now).unwrap();
+        let series = std::str::from_utf8(&page).unwrap().lines().filter(|line| !line.starts_with('#')).count();
+        println!("export/{groups}x{engines}: {series} series, {} bytes", page.len());
+        let mut group = c.benchmark_group(format!("export/{groups}x{engines}"));
+        group.bench_function("publish", |bencher| bencher.iter(|| exporter.publish(status.clone())));
+        group.bench_function("publish_and_scrape", |bencher| {
+            bencher.iter(|| {
+                exporter.publish(status.clone());
+                black_box(exporter.scrape(stand.now).unwrap())
+            });
+        });
+        group.bench_function("scrape_again", |bencher| bencher.iter(|| black_box(exporter.scrape(stand.now).unwrap())));
+        group.finish();
+    }
+}
+
+criterion_group!(benches, inputs, decision, scrape);
+criterion_main!(benches);

@@ -1,0 +1,285 @@
+//! The real binary over the simulated GPU, with one group of four engines: what it costs when nothing
+//! happens, and what it adds to a recovery beside the driver's and the engines' time. Measures; ends with
+//! status 1 where a promise is not kept.
+//!
+//! `cargo bench --bench footprint [-- --idle SECONDS --faults N]`
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mpswarden::host::mps_log;
+use mpswarden::model::{RecoveryStep, ServerLine};
+use mpswarden::sim::{Injection, Stage, StageOptions};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, SysconfVar, sysconf};
+
+const ENGINES: usize = 4;
+/// Between two looks of this benchmark.
+const TICK: Duration = Duration::from_millis(20);
+/// For the group to serve.
+const SERVES: Duration = Duration::from_secs(60);
+/// MiB.
+const MOST_MEMORY: f64 = 20.0;
+/// Percent of a core.
+const MOST_CPU: f64 = 0.2;
+/// A minute: one each 10 s.
+const MOST_COMMANDS: f64 = 6.0;
+/// Milliseconds of a recovery.
+const MOST_OWN: f64 = 30.0;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        return ExitCode::SUCCESS;
+    }
+    let option = |name: &str, usual: u64| {
+        let value = arguments.iter().skip_while(|argument| *argument != name).nth(1);
+        value.map_or(usual, |value| value.parse().expect("a number"))
+    };
+    let directory = tempfile::Builder::new().prefix("mps-").tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_mpswarden").into();
+    let startup = Duration::from_millis(300);
+    let stage = StageOptions { engines: ENGINES, startup, ..StageOptions::new(program) };
+    let stage = Stage::set(directory.path(), &stage).unwrap();
+    let watchdog = Watchdog::start(&stage);
+    watchdog.await_serving();
+    let kept = [idle(&watchdog, option("--idle", 60)), recoveries(&watchdog, &stage, option("--faults", 10))];
+    if kept.into_iter().all(|kept| kept) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What the watchdog uses while the group serves and nothing happens.
+fn idle(watchdog: &Watchdog, seconds: u64) -> bool {
+    let window = Duration::from_secs(seconds);
+    // The last looks of the start are over by then.
+    thread::sleep(Duration::from_secs(3));
+    let (before, began) = (watchdog.usage(), Instant::now());
+    let commands = watchdog.sum("mps_control_commands_total");
+    thread::sleep(window);
+    let (after, took) = (watchdog.usage(), began.elapsed().as_secs_f64());
+    // This benchmark's own two scrapes are in it.
+    let commands = (watchdog.sum("mps_control_commands_total") - commands) * 60.0 / took;
+    let cpu = 100.0 * (after.cpu - before.cpu) / took;
+    println!("idle for {took:.0} s, one group of {ENGINES} engines");
+    println!(
+        "  resident memory        {:>8.1} MiB (target under {MOST_MEMORY}), peak {:.1}",
+        after.resident, after.peak
+    );
+    println!("  CPU                    {cpu:>8.3} % of a core (target under {MOST_CPU})");
+    println!("  context switches       {:>8.1} /s", (after.switches - before.switches) / took);
+    println!("  control commands       {commands:>8.1} /min (target at most {MOST_COMMANDS})");
+    println!("  threads                {:>8.0}", after.threads);
+    after.resident < MOST_MEMORY && cpu < MOST_CPU && commands <= MOST_COMMANDS + 0.5
+}
+
+/// What the watchdog adds to a restart of the whole group after an illegal address, and how many of these
+/// faults a look at the server's state each second sees.
+fn recoveries(watchdog: &Watchdog, stage: &Stage, faults: u64) -> bool {
+    let poller = Poller::start(stage);
+    let (mut own, mut steps) = (Vec::new(), BTreeMap::<&str, Vec<f64>>::new());
+    for round in 0..faults {
+        // Faults come at any time between two looks.
+        thread::sleep(Duration::from_secs(1).mul_f64((round as f64 * 0.618_034).fract()));
+        let (before, read) = (watchdog.steps(), log(stage).len());
+        stage.inject(Injection::IllegalAddress, None).unwrap();
+        watchdog.await_recoveries(round + 1);
+        let after = watchdog.steps();
+        let took = |step: &str| 1e3 * (after[step] - before[step]);
+        let driver = driver_took(&log(stage)[read..]);
+        for step in RecoveryStep::ALL {
+            steps.entry(step.as_str()).or_default().push(took(step.as_str()));
+        }
+        let until_engines: f64 = after.keys().filter(|step| **step != "ready").map(|step| took(step)).sum();
+        let after_active = until_engines - driver;
+        steps.entry("(driver)").or_default().push(driver);
+        steps.entry("(after the driver)").or_default().push(after_active);
+        own.push(took("decide") + took("kill") + after_active.max(0.0));
+    }
+    println!("{faults} recoveries from an illegal address, milliseconds");
+    let order = ["decide", "kill", "gone", "memory", "backoff", "active", "start", "(driver)", "(after the driver)"];
+    for step in order {
+        print(step, steps.entry(step).or_default());
+    }
+    print("OWN SHARE", &mut own);
+    println!("  a get_server_status each second saw FAULT in {} of {faults}", poller.seen());
+    own.iter().all(|own| *own < MOST_OWN)
+}
+
+fn print(name: &str, values: &mut [f64]) {
+    values.sort_by(f64::total_cmp);
+    let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
+    println!("  {name:<20} p50 {:>7.2}  p90 {:>7.2}  max {:>7.2}", at(0.5), at(0.9), at(1.0));
+}
+
+fn log(stage: &Stage) -> String {
+    fs::read_to_string(stage.directory().join("log/daemon.log")).unwrap()
+}
+
+/// Milliseconds from the fatal line to ACTIVE by the simulated server's own stamps: it tells of the
+/// clients that left in the moment in which it is ACTIVE again.
+fn driver_took(log: &str) -> f64 {
+    let mut lines = log.lines().filter_map(mps_log::parse);
+    let fatal = lines.find(|(_, line)| matches!(line, ServerLine::Fatal { .. })).expect("a fatal line").0;
+    let active = lines.find(|(_, line)| matches!(line, ServerLine::Disconnected { .. })).expect("an end").0;
+    (active.unix_millis - fatal.unix_millis) as f64
+}
+
+/// `mpswarden run`, and what can be seen of it from outside.
+struct Watchdog {
+    child: Child,
+    address: SocketAddr,
+}
+
+/// Of one process, since its start.
+struct Usage {
+    resident: f64,
+    peak: f64,
+    cpu: f64,
+    switches: f64,
+    threads: f64,
+}
+
+impl Watchdog {
+    fn start(stage: &Stage) -> Watchdog {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let recovery = "\n[group.recovery]\nbudget = 1000\nstart = \"parallel\"\nstable_after = \"1s\"\n";
+        let file = stage.directory().join("bench.toml");
+        fs::write(&file, stage.configuration(&address.to_string()) + recovery).unwrap();
+        let mut command = Command::new(stage.program());
+        command.arg("run").arg("--config").arg(&file).stdout(Stdio::null());
+        command.stderr(fs::File::create(stage.directory().join("watchdog.log")).unwrap());
+        Watchdog { child: command.spawn().unwrap(), address }
+    }
+
+    fn metrics(&self) -> Option<String> {
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    /// All series of that name and with all of these in their labels, added up.
+    fn sum_of(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self.metrics().unwrap_or_default();
+        let of_name = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
+        let ours = of_name.filter(|line| labels.iter().all(|label| line.contains(label)));
+        ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    fn sum(&self, name: &str) -> f64 {
+        self.sum_of(name, &[])
+    }
+
+    /// Seconds in each step so far.
+    fn steps(&self) -> BTreeMap<&'static str, f64> {
+        let of = |step: &RecoveryStep| {
+            let label = format!("step=\"{step}\"");
+            (step.as_str(), self.sum_of("mps_recovery_step_seconds_sum", &[&label]))
+        };
+        RecoveryStep::ALL.iter().map(of).collect()
+    }
+
+    fn await_serving(&self) {
+        await_that("the group serves", || self.sum_of("mps_engine_state", &["state=\"serving\""]) == ENGINES as f64);
+    }
+
+    /// So many restarts of the group are over, and a moment later its budget is back.
+    fn await_recoveries(&self, count: u64) {
+        let serving = ["tier=\"clients\"", "result=\"serving\""];
+        await_that("the recovery ends", || self.sum_of("mps_recoveries_total", &serving) >= count as f64);
+        await_that("the budget is back", || self.sum("mps_restart_budget_remaining") >= 1000.0);
+    }
+
+    fn usage(&self) -> Usage {
+        let of = |path: &str| fs::read_to_string(format!("/proc/{}/{path}", self.child.id())).unwrap();
+        let status = of("status");
+        let number = |name: &str| -> f64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+            line.split_whitespace().nth(0).unwrap().parse().unwrap()
+        };
+        let stat = of("stat");
+        let fields: Vec<&str> = stat[stat.rfind(')').unwrap()..].split_whitespace().collect();
+        let ticks: f64 = fields[12].parse::<f64>().unwrap() + fields[13].parse::<f64>().unwrap();
+        Usage {
+            resident: number("VmRSS:") / 1024.0,
+            peak: number("VmHWM:") / 1024.0,
+            cpu: ticks / sysconf(SysconfVar::CLK_TCK).unwrap().unwrap() as f64,
+            switches: self.switches(),
+            threads: number("Threads:"),
+        }
+    }
+
+    /// Of all its threads.
+    fn switches(&self) -> f64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let of_thread = |path: &Path| -> f64 {
+            let status = fs::read_to_string(path.join("status")).unwrap_or_default();
+            let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
+            lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).sum()
+        };
+        tasks.map(|task| of_thread(&task.unwrap().path())).sum()
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
+}
+
+fn await_that(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + SERVES;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {SERVES:?}: {what}");
+        thread::sleep(TICK);
+    }
+}
+
+/// A shell script's way: `get_server_status` by the command line each second.
+struct Poller {
+    stop: Arc<AtomicBool>,
+    faults: Arc<AtomicUsize>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Poller {
+    fn start(stage: &Stage) -> Poller {
+        let (stop, faults) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (control, pipe) = (stage.control_binary().to_owned(), stage.pipe_directory());
+        let (ended, counted) = (stop.clone(), faults.clone());
+        let ask = move |command: &str| {
+            let mut asker = Command::new(&control);
+            asker.env("CUDA_MPS_PIPE_DIRECTORY", &pipe).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = asker.stderr(Stdio::null()).spawn().unwrap();
+            let _ = writeln!(child.stdin.take().unwrap(), "{command}");
+            String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap_or_default()
+        };
+        let thread = thread::spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                let servers = ask("get_server_list");
+                let state = ask(&format!("get_server_status {}", servers.trim()));
+                counted.fetch_add(usize::from(state.contains("FAULT")), Ordering::Relaxed);
+                thread::sleep(Duration::from_secs(1));
+            }
+        });
+        Poller { stop, faults, thread }
+    }
+
+    /// Ends; in how many looks there was a FAULT.
+    fn seen(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+        self.faults.load(Ordering::Relaxed)
+    }
+}

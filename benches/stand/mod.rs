@@ -1,0 +1,230 @@
+//! What the benchmarks of the core stand on: a world that answers every order at once, so that groups
+//! serve without a process. It measures nothing.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use mpswarden::decide::policy::{EnginePolicy, GroupPolicy, RecoveryPolicy, StartOrder, UnknownClients};
+use mpswarden::decide::{Decision, Input, Memory, Policy, Request, Watchdog};
+use mpswarden::model::{
+    Action, ComputeMode, EngineKey, EngineName, EngineState, GpuIdentity, GpuProcess, GpuReading, GpuUuid, GroupName,
+    Health, Look, Mode, Moment, Observation, Outcome, ProcessId, ServerLine, ServerState,
+};
+
+/// Bytes that each engine holds.
+const HELD: u64 = 2 << 30;
+/// A world that does not serve by then never will.
+const STEPS: usize = 1_000_000;
+
+/// Groups of engines, each group on a GPU of its own, that the watchdog brought to serving.
+pub struct Stand {
+    /// The core, in its steady state.
+    pub watchdog: Watchdog,
+    /// The core's time.
+    pub now: Moment,
+    engines: Vec<EngineName>,
+    running: Vec<EngineKey>,
+    answers: VecDeque<Input>,
+}
+
+impl Stand {
+    /// `groups` groups of `engines` engines, all serving, with no order open. Its time begins at `start`.
+    pub fn serving(groups: usize, engines: usize, start: Moment) -> Stand {
+        let engines: Vec<EngineName> = (0..engines).map(|place| format!("engine-{place:02}").into()).collect();
+        let mut stand = Stand {
+            watchdog: Watchdog::new(policy(groups, &engines), Memory::default()),
+            now: start,
+            engines,
+            running: Vec::new(),
+            answers: VecDeque::from([Input::Woke]),
+        };
+        for _ in 0..STEPS {
+            if stand.answers.is_empty() && stand.serves() {
+                return stand;
+            }
+            stand.step();
+        }
+        panic!("the groups do not serve: {:?}", stand.watchdog.status(stand.now));
+    }
+
+    /// One input: an answer, or else the core's next deadline.
+    fn step(&mut self) {
+        let input = self.answers.pop_front().unwrap_or_else(|| {
+            self.now = self.watchdog.next_deadline().unwrap_or(self.now.after(Duration::from_secs(1)));
+            Input::Woke
+        });
+        let decision = self.watchdog.handle(input, self.now);
+        for ordered in decision.actions {
+            let outcome = self.carry_out(ordered.action);
+            self.answers.push_back(Input::Finished(ordered.id, outcome));
+        }
+    }
+
+    fn serves(&self) -> bool {
+        let status = self.watchdog.status(self.now);
+        status.groups.iter().flat_map(|group| &group.engines).all(|engine| engine.state == EngineState::Serving)
+    }
+
+    fn carry_out(&mut self, action: Action) -> Outcome {
+        match action {
+            Action::Look(look) => {
+                let seen = self.look(look);
+                self.answers.extend(seen.into_iter().map(Input::Observed));
+                Outcome::Done
+            }
+            Action::StartControl { group } => Outcome::Started { process: process(control_of(&group)) },
+            Action::WatchServer { server, .. } => Outcome::Started { process: process(server) },
+            Action::StartEngine { engine, .. } => {
+                let started = process(self.pid(&engine));
+                self.running.push(engine);
+                Outcome::Started { process: started }
+            }
+            Action::Save { .. } | Action::StartServer { .. } => Outcome::Done,
+            other => panic!("nothing is to be ended on the way to serving: {other:?}"),
+        }
+    }
+
+    fn look(&self, look: Look) -> Vec<Observation> {
+        match look {
+            Look::Gpu(gpu) => vec![self.reading(&gpu)],
+            Look::Server { group, .. } => {
+                let server = Some(server_of(&group));
+                vec![Observation::Server { group, server, state: ServerState::Active }]
+            }
+            Look::Clients { group, server } => {
+                vec![Observation::Clients { clients: self.clients(&group), group, server }]
+            }
+            Look::Trees(group) => self.keys(&group).map(|engine| self.tree(engine)).collect(),
+            Look::Health(engine) => vec![Observation::Health { engine, health: Health::Ok }],
+        }
+    }
+
+    /// A healthy reading of a GPU, as it comes each second.
+    pub fn reading(&self, gpu: &GpuUuid) -> Observation {
+        let group = group_name(number(gpu.as_str()));
+        let list = |pids: Vec<u32>| pids.into_iter().map(|pid| GpuProcess { pid, memory: Some(HELD) }).collect();
+        let mps: Vec<GpuProcess> = list(self.clients(&group));
+        let mut compute = mps.clone();
+        compute.push(GpuProcess { pid: server_of(&group), memory: Some(66 << 20) });
+        let reading = GpuReading {
+            memory_used: HELD * mps.len() as u64 + (600 << 20),
+            memory_total: 141 << 30,
+            busy: Some(0.7),
+            compute,
+            mps,
+            recovery_action: None,
+        };
+        Observation::Gpu { gpu: gpu.clone(), reading }
+    }
+
+    /// Feeds one input and gives the decision, without answering its orders.
+    pub fn handle(&mut self, input: Input, now: Moment) -> Decision {
+        self.now = now;
+        self.watchdog.handle(input, now)
+    }
+
+    /// The engine `place` of group 0.
+    #[allow(dead_code, reason = "not every benchmark asks")]
+    pub fn engine(&self, place: usize) -> EngineKey {
+        EngineKey::new(&group_name(0), &self.engines[place])
+    }
+
+    fn tree(&self, engine: EngineKey) -> Observation {
+        let running = self.running.contains(&engine);
+        let processes = if running { vec![process(self.pid(&engine))] } else { Vec::new() };
+        Observation::Tree { engine, processes }
+    }
+
+    fn clients(&self, group: &GroupName) -> Vec<u32> {
+        self.running.iter().filter(|key| key.group == *group).map(|key| self.pid(key)).collect()
+    }
+
+    fn keys(&self, group: &GroupName) -> impl Iterator<Item = EngineKey> {
+        self.engines.iter().map(move |engine| EngineKey::new(group, engine))
+    }
+
+    fn pid(&self, engine: &EngineKey) -> u32 {
+        control_of(&engine.group) + 10 + number(engine.engine.as_str())
+    }
+}
+
+/// The fatal line of group 0's server, as the log has it now.
+#[allow(dead_code, reason = "not every benchmark asks")]
+pub fn fatal(stamped: Moment) -> Input {
+    let line = ServerLine::Fatal { server: server_of(&group_name(0)) };
+    Input::Observed(Observation::Log { group: group_name(0), line, stamped })
+}
+
+/// The name of a group by its number.
+pub fn group_name(number: u32) -> GroupName {
+    format!("group-{number}").into()
+}
+
+/// A GPU by its number.
+pub fn gpu(number: u32) -> GpuUuid {
+    format!("GPU-{number}").into()
+}
+
+/// The pid of a group's server.
+pub fn server_of(group: &GroupName) -> u32 {
+    control_of(group) + 1
+}
+
+/// Whether a decision ends a whole group.
+pub fn kills(decision: &Decision) -> bool {
+    decision.actions.iter().any(|ordered| matches!(ordered.action, Action::KillEngines { .. }))
+}
+
+/// Any request, so that benchmarks need no other name of the core.
+#[allow(dead_code, reason = "not every benchmark asks")]
+pub fn asked(request: Request) -> Input {
+    Input::Asked(request)
+}
+
+fn control_of(group: &GroupName) -> u32 {
+    1000 * (1 + number(group.as_str()))
+}
+
+fn number(name: &str) -> u32 {
+    name.rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+fn process(pid: u32) -> ProcessId {
+    ProcessId { pid, started_at: u64::from(pid) }
+}
+
+fn policy(groups: usize, engines: &[EngineName]) -> Policy {
+    let identity = |index: u32| GpuIdentity {
+        uuid: gpu(index),
+        index,
+        pci_bus_id: format!("00000000:00:{index:02x}.0"),
+        name: "NVIDIA H200".into(),
+        memory_total: 141 << 30,
+        compute_mode: ComputeMode::Default,
+    };
+    let numbers = || 0..groups as u32;
+    Policy {
+        gpus: numbers().map(identity).collect(),
+        groups: numbers().map(|number| group_policy(number, engines)).collect(),
+        seed: 1,
+    }
+}
+
+fn group_policy(number: u32, engines: &[EngineName]) -> GroupPolicy {
+    let engine = |name: &EngineName| EnginePolicy {
+        name: name.clone(),
+        device_memory_limit: None,
+        start_timeout: Duration::from_secs(30),
+        stop_timeout: Duration::from_secs(10),
+    };
+    GroupPolicy {
+        name: group_name(number),
+        gpu: gpu(number),
+        mode: Mode::Enforce,
+        faults: Default::default(),
+        unknown_clients: UnknownClients::Report,
+        recovery: RecoveryPolicy { start: StartOrder::Parallel, ..RecoveryPolicy::default() },
+        engines: engines.iter().map(engine).collect(),
+        clients_limit: 48,
+    }
+}
