@@ -1,16 +1,11 @@
 //! gpu_fault: this server's fatal line, its FAULT state, or engines that lost their contexts together.
 //! An Xid says nothing about which group it hit: it only makes the watchdog ask the server.
 
-use std::time::Duration;
-
-use crate::decide::engine::Stage;
 use crate::decide::group::Group;
 use crate::model::{Fault, Moment, ServerState};
 
 use super::Finding;
-
-/// Two engines whose contexts die within this time died of one fault.
-const TOGETHER: Duration = Duration::from_secs(2);
+use super::together::{is_of_a_lost_server, lost_together};
 
 pub(super) fn find(group: &Group) -> Option<Finding> {
     let (at, because) = line(group).or_else(|| state(group)).or_else(|| siblings(group))?;
@@ -34,17 +29,5 @@ fn state(group: &Group) -> Option<(Moment, String)> {
 }
 
 fn siblings(group: &Group) -> Option<(Moment, String)> {
-    let mut errors: Vec<(Moment, u32, &str)> = group
-        .engines
-        .iter()
-        .filter(|engine| engine.alive() || engine.stage == Stage::Fallen)
-        .filter_map(|engine| engine.error.map(|(at, code)| (at, code, engine.name().as_str())))
-        .collect();
-    errors.sort();
-    let pair = errors.windows(2).find(|pair| pair[1].0.since(pair[0].0) <= TOGETHER)?;
-    let because = format!(
-        "engines {} and {} lost their contexts together (CUDA errors {} and {})",
-        pair[0].2, pair[1].2, pair[0].1, pair[1].1
-    );
-    Some((pair[1].0, because))
+    lost_together(group, |code| !is_of_a_lost_server(code))
 }

@@ -7,6 +7,7 @@ mod engine_died;
 mod gpu_fault;
 mod server_died;
 mod server_stuck;
+mod together;
 mod unknown_client;
 
 use crate::model::{EngineName, Fault, Moment};
