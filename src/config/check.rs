@@ -19,6 +19,7 @@ pub fn contradictions(configuration: &Configuration) -> Vec<Problem> {
         let path = format!("group[{index}]");
         socket_path(&configuration.places, &path, group, &mut problems);
         backoff(&configuration.places, &path, group, &mut problems);
+        users(&configuration.places, &path, group, &mut problems);
     }
     problems
 }
@@ -135,5 +136,17 @@ fn backoff(places: &Places, path: &str, group: &GroupConfiguration, problems: &m
     if backoff.most < backoff.first.max(backoff.next) {
         let what = "the back-off's `most` is less than its `first` or `next`".to_owned();
         problems.push(places.problem(&format!("{path}.recovery.backoff.most"), what, "raise `most`"));
+    }
+}
+
+/// One server serves one uid: clients of another wait for ever.
+fn users(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
+    let Some(first) = group.engines.first() else { return };
+    for (index, engine) in group.engines.iter().enumerate().filter(|(_, engine)| engine.user != first.user) {
+        let name = |user: &Option<String>| user.clone().unwrap_or_else(|| "the watchdog's own user".to_owned());
+        let what =
+            format!("engine {} runs as {}, {} as {}", engine.name, name(&engine.user), first.name, name(&first.user));
+        let hint = "an MPS server serves one user: give all engines of a group the same `user`";
+        problems.push(places.problem(&format!("{path}.engine[{index}].user"), what, hint));
     }
 }
