@@ -25,6 +25,11 @@ fn assert_takes(what: &str, took: Duration, least: u64) {
     assert!(took < Duration::from_millis(least) + FAR, "{what} took {took:?}, far more than {least} ms");
 }
 
+/// From a kill, or the last words, to the moment that the parent could reap.
+fn assert_teardown_takes(play: &Play, took: Duration, least: u64) {
+    assert_takes("the teardown", took, if play.holds() { least } else { 0 });
+}
+
 fn millis_between(log: &str, first: &str, second: &str) -> Duration {
     Duration::from_millis(u64::try_from(stamp(log, second) - stamp(log, first)).unwrap())
 }
@@ -55,7 +60,7 @@ fn an_illegal_address_kills_every_client_and_the_server_heals() {
     assert_takes("the error", errors[0] - faulted, 86 + 20);
     let last = [a, b, c].iter().map(|client| client.reaped()).max_by_key(|(when, _)| *when).unwrap();
     assert_eq!(last.1.code(), Some(3));
-    assert_takes("the teardown", last.0 - errors[0], 120);
+    assert_teardown_takes(&play, last.0 - errors[0], 120);
     let d = play.ready_client("spin --seconds 0.2");
     assert!(d.reaped().1.success());
     play.await_left(4);
@@ -82,7 +87,7 @@ fn clients_that_linger_hold_fault_and_newcomers_are_refused() {
     play.client("spin").fails_with(807, "cudaErrorMpsServerNotReady");
     let killed = [&b, &c, &a].map(|client| client.kill(Signal::SIGKILL))[0];
     let last = [&a, &b, &c].map(|client| client.reaped().0).into_iter().max().unwrap();
-    assert_takes("the teardown", last - killed, 118);
+    assert_teardown_takes(&play, last - killed, 105);
     play.await_left(3);
     assert_eq!(play.command(&format!("get_server_status {server}")).stdout, "ACTIVE\n");
     let d = play.ready_client("spin --seconds 0.2");
@@ -154,7 +159,7 @@ fn killing_an_idle_client_harms_nobody() {
     let a = play.ready_client("spin --seconds 1.5");
     let c = play.ready_client("spin --seconds 20 --us 10 --gap 5000000");
     let killed = c.kill(Signal::SIGKILL);
-    assert_takes("the teardown", c.reaped().0 - killed, 35);
+    assert_teardown_takes(&play, c.reaped().0 - killed, 35);
     a.hears("done");
     a.reaped();
     play.await_left(2);
@@ -277,6 +282,26 @@ fn commands_are_answered_word_for_word() {
 fn assert_answer(play: &Play, command: &str, answer: &str) {
     let said = play.command(command);
     assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (0, answer, ""), "{command}");
+}
+
+#[test]
+fn where_processes_cannot_be_held_their_memory_still_lingers() {
+    let mut options = play::options(0);
+    options.hold = false;
+    let play = Play::on(&options);
+    play.start_server();
+    let stories = ["spin --memory 1GiB --seconds 20 --linger", "fault --at 0.3 --memory 1GiB --linger"];
+    let clients = stories.map(|story| play.ready_client(story));
+    for client in &clients {
+        client.fails_with(700, "cudaErrorIllegalAddress");
+    }
+    for client in &clients {
+        client.kill(Signal::SIGKILL);
+        client.reaped();
+    }
+    assert!(play.memory_used() > 66 << 20);
+    play.await_left(2);
+    assert_eq!(play.memory_used(), 66 << 20);
 }
 
 #[test]

@@ -33,6 +33,8 @@ impl Context {
         check_visible(&mut link)?;
         let mut link = Link::connect(gpu).map_err(|_| CudaError::NO_DEVICE)?;
         let_the_driver_hold_us();
+        let watched = gpu.to_owned();
+        thread::spawn(move || end_with_the_gpu(&watched));
         link.ask(&format!("client {name}")).map_err(|_| CudaError::NO_DEVICE)?;
         let mut context = Context { gpu: link, limit: None, allocated: 0 };
         let control = pipe_directory().join("control");
@@ -121,5 +123,13 @@ fn let_the_driver_hold_us() {
     // SAFETY: PR_SET_PTRACER takes a number and touches no memory of ours; a refusal is harmless.
     unsafe {
         libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0);
+    }
+}
+
+/// Nothing of a stage outlives its GPU, not even an idle client that would not notice.
+fn end_with_the_gpu(gpu: &Path) {
+    let gone = Link::connect(gpu).and_then(|mut link| link.ask("reader").and_then(|_| link.receive()));
+    if gone.is_err() {
+        std::process::exit(1);
     }
 }

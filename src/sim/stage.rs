@@ -35,6 +35,9 @@ pub struct StageOptions {
     pub startup: Duration,
     /// Bytes of device memory of each engine.
     pub memory: u64,
+    /// Keep exiting processes for the driver's teardown (by ptrace, where it is permitted); otherwise only
+    /// their memory and NVML's entries stay.
+    pub hold: bool,
     /// The mpswarden binary, which plays every part.
     pub program: PathBuf,
 }
@@ -42,7 +45,14 @@ pub struct StageOptions {
 impl StageOptions {
     /// Three engines that take 1.5 s to start and 20 GiB each.
     pub fn new(program: PathBuf) -> StageOptions {
-        StageOptions { engines: 3, seed: 1, startup: Duration::from_millis(1500), memory: 20 << 30, program }
+        StageOptions {
+            engines: 3,
+            seed: 1,
+            startup: Duration::from_millis(1500),
+            memory: 20 << 30,
+            hold: true,
+            program,
+        }
     }
 }
 
@@ -240,6 +250,9 @@ fn start_gpu(directory: &Path, options: &StageOptions, uuid: &str, kernel_log: &
     let mut command = Command::new(&options.program);
     command.args(["sim", "gpu", "--uuid", uuid, "--seed", &options.seed.to_string()]);
     command.arg("--socket").arg(directory.join("gpu.socket")).arg("--kernel-log").arg(kernel_log);
+    if !options.hold {
+        command.arg("--let-go");
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()
 }
 

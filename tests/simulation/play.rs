@@ -51,8 +51,12 @@ impl Play {
     }
 
     pub fn with_engines(engines: usize) -> Play {
+        Play::on(&options(engines))
+    }
+
+    pub fn on(options: &StageOptions) -> Play {
         let directory = tempfile::Builder::new().prefix("sim").tempdir().unwrap();
-        let stage = Stage::set(directory.path(), &options(engines)).unwrap();
+        let stage = Stage::set(directory.path(), options).unwrap();
         let log = directory.path().join("daemon.log");
         let control = start_control(&stage, &log);
         let play = Play { stage, control, log, _directory: directory };
@@ -155,6 +159,11 @@ impl Play {
         assert_eq!(self.command("quit -t 2").status, 0);
         assert!(self.control.wait().unwrap().success());
         self.log()
+    }
+
+    /// Whether exiting processes are held for their teardown; not where ptrace is not permitted.
+    pub fn holds(&self) -> bool {
+        self.stage.ask_gpu("holds").unwrap() == "true"
     }
 
     pub fn memory_used(&self) -> u64 {

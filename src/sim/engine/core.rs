@@ -2,7 +2,6 @@
 //! that it is told on stdin, and dies of a CUDA error as a PyTorch program does.
 
 use std::io::{self, BufRead, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -10,7 +9,6 @@ use std::time::Duration;
 use crate::sim::Args;
 use crate::sim::client::Context;
 use crate::sim::cuda::CudaError;
-use crate::sim::wire::Link;
 
 /// The model is loaded in so many pieces.
 const PIECES: u32 = 10;
@@ -28,8 +26,6 @@ struct Manners {
 pub fn main(args: &Args) -> ExitCode {
     let name = args.text("name").unwrap_or("engine");
     let gpu = args.path("gpu", "gpu.socket");
-    let watched = gpu.clone();
-    thread::spawn(move || end_with_the_gpu(&watched));
     let loaded = Context::create(&gpu, name).and_then(|mut context| {
         load(&mut context, args.size("memory", 1 << 30), args.time("startup", Duration::ZERO))?;
         Ok(context)
@@ -40,14 +36,6 @@ pub fn main(args: &Args) -> ExitCode {
             serve(context)
         }
         Err(error) => die_of(error),
-    }
-}
-
-/// Nothing of a stage outlives its GPU, not even an idle engine that would not notice.
-fn end_with_the_gpu(gpu: &Path) {
-    let gone = Link::connect(gpu).and_then(|mut link| link.ask("reader").and_then(|_| link.receive()));
-    if gone.is_err() {
-        std::process::exit(1);
     }
 }
 

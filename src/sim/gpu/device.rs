@@ -31,6 +31,8 @@ pub struct Gpu {
     pub lost: bool,
     /// Memory of servers that are dead and not yet torn down.
     pub memory_of_the_dead: u64,
+    /// Processes are held at their exit, as far as the last attempt can tell.
+    pub holds: bool,
     roles: BTreeMap<u64, Role>,
     to: Sender<Message>,
 }
@@ -86,6 +88,7 @@ impl Gpu {
             watchers: Vec::new(),
             lost: false,
             memory_of_the_dead: 0,
+            holds: !args.has("let-go"),
             roles: BTreeMap::new(),
             to,
         })
@@ -120,7 +123,7 @@ impl Gpu {
         let role = match words {
             ["server"] => {
                 self.servers.insert(pid, Server { link, memory: 0, fault: None });
-                reaper::hold_at_exit(pid, self.to.clone());
+                self.hold(pid);
                 Role::Server(pid)
             }
             ["client", name] => {
@@ -148,7 +151,11 @@ impl Gpu {
             hold: None,
         };
         self.processes.insert(pid, process);
-        reaper::hold_at_exit(pid, self.to.clone());
+        self.hold(pid);
+    }
+
+    fn hold(&mut self, pid: u32) {
+        self.holds = self.holds && reaper::hold_at_exit(pid, self.to.clone());
     }
 
     fn hear_server(&mut self, server: u32, words: &[&str]) {

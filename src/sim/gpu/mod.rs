@@ -97,7 +97,7 @@ enum Kind {
     Trap,
 }
 
-/// `sim gpu --socket PATH --kernel-log PATH --uuid UUID [--seed N]`.
+/// `sim gpu --socket PATH --kernel-log PATH --uuid UUID [--seed N] [--let-go]`.
 pub fn main(args: &Args) -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,6 +16,7 @@ impl Gpu {
             ["compute"] => self.compute(),
             ["mps"] => self.mps(),
             ["uuid"] => self.uuid.clone(),
+            ["holds"] => self.holds.to_string(),
             ["running"] => self.running(),
             ["servers"] => self.servers.keys().map(u32::to_string).collect::<Vec<_>>().join(" "),
             ["kmsg", ..] => {

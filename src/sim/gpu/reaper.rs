@@ -12,18 +12,18 @@ use nix::unistd::Pid;
 
 use super::Message;
 
-/// Attaches before it returns, so that no later end of the client is missed.
-pub fn hold_at_exit(pid: u32, to: Sender<Message>) {
+/// Attaches before it returns, so that no later end of the process is missed. Whether it could.
+pub fn hold_at_exit(pid: u32, to: Sender<Message>) -> bool {
     let (attached, wait) = channel();
     thread::spawn(move || {
         let pid = Pid::from_raw(pid.cast_signed());
         let seized = ptrace::seize(pid, ptrace::Options::PTRACE_O_TRACEEXIT);
-        let _ = attached.send(());
+        let _ = attached.send(seized.is_ok());
         if seized.is_ok() {
             trace(pid, &to);
         }
     });
-    let _ = wait.recv();
+    wait.recv().unwrap_or(false)
 }
 
 /// Passes on every signal and stop until the client exits, and lets go of it when told.
