@@ -145,7 +145,7 @@ impl Group {
                 _ => self.ask_server = Some(turn.now),
             },
             Purpose::Launch(name) | Purpose::Engine(name) => self.engine_finished(id, &name, outcome, turn),
-            Purpose::Group => match &self.phase {
+            Purpose::Group | Purpose::Control => match &self.phase {
                 Phase::Restart(_) => self.restart_finished(id, outcome, turn),
                 Phase::Stopping(_) => self.stopping_finished(id, outcome, turn),
                 Phase::Waiting | Phase::Running(_) | Phase::Stopped => {}

@@ -15,6 +15,8 @@ pub(super) enum Purpose {
     Look(Look),
     /// A step of the whole group's restart or stop.
     Group,
+    /// The start of the control daemon, a step of the whole group's restart.
+    Control,
     /// The start of one engine's process.
     Launch(EngineName),
     /// A step of one engine's end.
@@ -68,9 +70,14 @@ impl Orders {
 
     /// Whether any intervention of this group (no look, watch or save) is on its way.
     pub fn busy(&self, group: usize) -> bool {
-        let intervenes =
-            |purpose: &Purpose| matches!(purpose, Purpose::Group | Purpose::Launch(_) | Purpose::Engine(_));
+        let intervenes = |purpose: &Purpose| !matches!(purpose, Purpose::Look(_) | Purpose::Watch | Purpose::Save);
         self.open.values().any(|open| open.group == Some(group) && intervenes(&open.purpose))
+    }
+
+    /// Whether an engine or the daemon of this group may still come up.
+    pub fn starting(&self, group: usize) -> bool {
+        let starts = |purpose: &Purpose| matches!(purpose, Purpose::Control | Purpose::Launch(_));
+        self.open.values().any(|open| open.group == Some(group) && starts(&open.purpose))
     }
 
     /// Whether an engine of this group may still come up.

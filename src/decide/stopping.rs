@@ -33,8 +33,8 @@ enum Step {
     Kill(ActionId),
     /// They are waited for.
     Gone(ActionId),
-    /// An engine may still come up, and gets it too.
-    Launches,
+    /// An engine or the daemon may still come up, and gets it too.
+    Starts,
     /// The daemon quits.
     Control(ActionId),
 }
@@ -82,8 +82,8 @@ impl Group {
         if quiet && !turn.orders.busy(turn.index) {
             self.stop_engine_before(self.engines.len(), turn);
         }
-        let launches = matches!(&self.phase, Phase::Stopping(Stopping { step: Step::Launches, .. }));
-        if launches && !turn.orders.launching(turn.index) {
+        let starts = matches!(&self.phase, Phase::Stopping(Stopping { step: Step::Starts, .. }));
+        if starts && !turn.orders.starting(turn.index) {
             self.stop_at_once(turn);
         }
     }
@@ -100,8 +100,8 @@ impl Group {
             Step::Kill(order) if order == id => self.killed(outcome, turn),
             Step::Gone(order) if order == id => {
                 tell_failure("gone", outcome, turn);
-                if turn.orders.launching(turn.index) {
-                    self.phase = Phase::Stopping(Stopping { now, step: Step::Launches });
+                if turn.orders.starting(turn.index) {
+                    self.phase = Phase::Stopping(Stopping { now, step: Step::Starts });
                 } else {
                     self.stop_control(now, turn);
                 }

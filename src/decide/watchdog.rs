@@ -30,6 +30,8 @@ const SAME_XID: Duration = Duration::from_secs(1);
 pub struct Watchdog {
     gpus: BTreeMap<GpuUuid, GpuFacts>,
     groups: Vec<Group>,
+    /// GPUs that more than one group uses.
+    shared: BTreeSet<GpuUuid>,
     looks: Looks,
     wanted: Wanted,
     orders: Orders,
@@ -44,6 +46,7 @@ impl Watchdog {
         let facts = |identity: GpuIdentity| (identity.uuid.clone(), GpuFacts { identity, reading: Known::Unknown });
         let seed = policy.seed;
         Watchdog {
+            shared: shared(&policy),
             gpus: policy.gpus.into_iter().map(facts).collect(),
             groups: (0u64..)
                 .zip(policy.groups)
@@ -249,13 +252,12 @@ impl Watchdog {
         save: &mut bool,
         work: impl FnOnce(&mut Group, &mut Turn<'_>),
     ) {
-        let gpu_users = self.gpu_users();
         let Some(group) = self.groups.get_mut(index) else { return };
         let Some(gpu) = self.gpus.get(&group.policy.gpu) else { return };
         let mut turn = Turn {
             now: self.now,
             gpu,
-            alone: !gpu_users.contains(&group.policy.gpu),
+            alone: !self.shared.contains(&group.policy.gpu),
             index,
             group: group.policy.name.clone(),
             orders: &mut self.orders,
@@ -264,12 +266,12 @@ impl Watchdog {
         };
         work(group, &mut turn);
     }
+}
 
-    /// GPUs that more than one group uses.
-    fn gpu_users(&self) -> BTreeSet<GpuUuid> {
-        let mut seen = BTreeSet::new();
-        self.groups.iter().map(|group| &group.policy.gpu).filter(|gpu| !seen.insert(*gpu)).cloned().collect()
-    }
+/// GPUs that more than one group uses.
+fn shared(policy: &Policy) -> BTreeSet<GpuUuid> {
+    let mut seen = BTreeSet::new();
+    policy.groups.iter().map(|group| &group.gpu).filter(|gpu| !seen.insert(*gpu)).cloned().collect()
 }
 
 /// The group that a fact is about.

@@ -201,23 +201,21 @@ impl World {
         self.later(ms(1), Happening::Finish(id, Outcome::Started { process }));
         match knob {
             Knob::ExitsAtOnce => self.later(ms(20), Happening::Gone(process.pid, Exit::Status(1))),
-            Knob::NeverReady => self.later(ms(1200), Happening::Connects(process.pid)),
+            Knob::NeverReady => self.later(self.start_takes * 4 / 5, Happening::Connects(process.pid)),
             _ => {
-                self.later(ms(1200), Happening::Connects(process.pid));
-                self.later(ms(1500), Happening::Ready(process.pid));
+                self.later(self.start_takes * 4 / 5, Happening::Connects(process.pid));
+                self.later(self.start_takes, Happening::Ready(process.pid));
             }
         }
     }
 
     fn check_start(&mut self, group: usize, place: usize, key: &EngineKey) {
-        let here = &self.groups[group];
-        let active = here.server.as_ref().is_some_and(|server| server.state == ServerState::Active);
-        if !active && here.control.is_some() {
-            // The line that says so may still be on its way; an engine of a dead daemon is worse.
-            let told = self.queue.range(..=(self.now, u64::MAX)).next().is_some();
-            if !told && here.server.is_some() {
-                self.violate(&format!("{key} was started while its server was not ACTIVE"));
-            }
+        let server = self.groups[group].server.as_ref();
+        let active = server.is_some_and(|server| server.state == ServerState::Active);
+        // What happens at this very moment may not have been told yet.
+        let all_told = self.queue.range(..=(self.now, u64::MAX)).next().is_none();
+        if !active && all_told {
+            self.violate(&format!("{key} was started while its server was not ACTIVE"));
         }
         if self.groups[group].engines[place].pid.is_some() {
             self.violate(&format!("{key} was started while its predecessor lived"));

@@ -126,6 +126,8 @@ pub struct World {
     pub violations: Vec<String>,
     /// The last memory that was saved.
     pub saved: Memory,
+    /// From an engine's start to its first healthy answer.
+    pub start_takes: Duration,
     groups: Vec<Group>,
     gpu: Gpu,
     processes: BTreeMap<u32, Process>,
@@ -146,6 +148,7 @@ impl World {
             journal: Vec::new(),
             violations: Vec::new(),
             saved: Memory::default(),
+            start_takes: ms(1500),
             groups,
             gpu: Gpu::default(),
             processes: BTreeMap::new(),
@@ -194,6 +197,11 @@ impl World {
             group.everything_is_gone();
         }
         self.later(Duration::ZERO, Happening::Told(Input::Woke));
+    }
+
+    /// How many processes live.
+    pub fn living(&self) -> usize {
+        self.processes.len()
     }
 
     /// When a group's daemon was given commands.

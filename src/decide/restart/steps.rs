@@ -41,7 +41,7 @@ impl Group {
     }
 
     pub(super) fn order_start_control(&self, turn: &mut Turn<'_>) -> ActionId {
-        turn.order(Purpose::Group, Action::StartControl { group: self.policy.name.clone() }, START_CONTROL_BOUND)
+        turn.order(Purpose::Control, Action::StartControl { group: self.policy.name.clone() }, START_CONTROL_BOUND)
     }
 
     /// An order of the restart ended.

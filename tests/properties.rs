@@ -1,0 +1,248 @@
+//! The rules of the core as properties: over random faults of the stand-in world, and over raw random inputs.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod world;
+
+use std::time::Duration;
+
+use mpswarden::decide::Policy;
+use mpswarden::decide::Request;
+use mpswarden::decide::policy::{StartOrder, UnknownClients, WhenSpent};
+use mpswarden::model::{EngineState, Fault, GroupName, GroupState, Mode, Moment};
+use proptest::prelude::*;
+use world::{Break, Knob, World, at_ms, ms, policies};
+
+/// The longest that a world without faults may take to serve again: back-off, gates and starts together.
+const SETTLES: Duration = Duration::from_secs(180);
+
+/// `PROPTEST_CASES` asks for more of them.
+fn config(cases: u32) -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|more| more.parse().ok()).unwrap_or(cases);
+    ProptestConfig { cases, max_shrink_iters: 2000, ..ProptestConfig::default() }
+}
+
+fn knob() -> impl Strategy<Value = Knob> {
+    prop_oneof![
+        Just(Knob::Well),
+        Just(Knob::ExitsAtOnce),
+        Just(Knob::NeverReady),
+        Just(Knob::CannotStart),
+        Just(Knob::OutsideMps),
+        Just(Knob::Undead),
+        Just(Knob::Lingers),
+        Just(Knob::Busy),
+        Just(Knob::IgnoresTerm),
+        Just(Knob::HangsInTerminate),
+    ]
+}
+
+fn trouble() -> impl Strategy<Value = Break> {
+    let group = 0..2usize;
+    let engine = (0..2usize, 0..2usize);
+    prop_oneof![
+        3 => (group.clone(), any::<bool>()).prop_map(|(group, memory_fault)| Break::Fatal { group, memory_fault }),
+        2 => group.clone().prop_map(Break::KillServer),
+        2 => group.clone().prop_map(Break::KillControl),
+        1 => (group.clone(), any::<bool>()).prop_map(|(group, wedged)| Break::WedgeControl(group, wedged)),
+        1 => (group.clone(), any::<bool>()).prop_map(|(group, gone)| Break::NoControl(group, gone)),
+        1 => group.clone().prop_map(Break::DoesNotHeal),
+        3 => (engine.clone(), knob()).prop_map(|((group, engine), knob)| Break::Make(group, engine, knob)),
+        2 => engine.clone().prop_map(|(group, engine)| Break::Sigkill(group, engine)),
+        1 => (engine.clone(), 0..2).prop_map(|((group, engine), status)| Break::Exit(group, engine, status)),
+        1 => group.prop_map(Break::Stray),
+        1 => any::<bool>().prop_map(Break::NvmlBlind),
+        1 => any::<bool>().prop_map(Break::Leak),
+        1 => (0..120u32).prop_map(Break::Xid),
+        1 => (engine, 699..721u32).prop_map(|((group, engine), code)| Break::CudaError(group, engine, code)),
+        1 => Just(Break::Crash),
+    ]
+}
+
+/// What goes wrong, and how long after the one before.
+fn troubles() -> impl Strategy<Value = Vec<(u64, Break)>> {
+    let wait = prop_oneof![0..20u64, 0..400u64, 0..5000u64];
+    prop::collection::vec((wait, trouble()), 1..8)
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    (1..4u32, any::<bool>(), any::<bool>(), any::<bool>(), 1..4u32).prop_map(
+        |(budget, hold, parallel, kill_strays, engine_budget)| {
+            let mut policy = policies::one_group(&["a", "b"]);
+            policy.groups = vec![policies::group("one", &["a", "b"]), policies::group("two", &["a", "b"])];
+            for group in &mut policy.groups {
+                let recovery = &mut group.recovery;
+                recovery.budget = budget;
+                recovery.when_spent = if hold { WhenSpent::Hold } else { WhenSpent::Slow };
+                recovery.start = if parallel { StartOrder::Parallel } else { StartOrder::Sequential };
+                recovery.engine_budget = engine_budget;
+                recovery.backoff.most = Duration::from_secs(20);
+                recovery.backoff.jitter = 0.2;
+                recovery.memory_timeout = Duration::from_secs(2);
+                if kill_strays {
+                    group.unknown_clients = UnknownClients::KillOnFault;
+                }
+                for engine in &mut group.engines {
+                    engine.start_timeout = Duration::from_secs(1);
+                    engine.stop_timeout = ms(500);
+                }
+            }
+            policy
+        },
+    )
+}
+
+fn play(policy: Policy, troubles: &[(u64, Break)]) -> World {
+    let mut world = World::new(policy);
+    world.start_takes = ms(100);
+    for (wait, trouble) in troubles {
+        world.run_for(ms(*wait));
+        world.break_it(trouble.clone());
+        attempts_stay_within_the_budget(&world);
+    }
+    world
+}
+
+/// Nothing is wrong any more.
+fn mend(world: &mut World) {
+    world.break_it(Break::NvmlBlind(false));
+    world.break_it(Break::Leak(false));
+    for group in 0..2 {
+        world.break_it(Break::WedgeControl(group, false));
+        world.break_it(Break::NoControl(group, false));
+        for engine in 0..2 {
+            world.break_it(Break::Make(group, engine, Knob::Well));
+        }
+    }
+}
+
+fn attempts_stay_within_the_budget(world: &World) {
+    for group in &world.policy.groups {
+        let attempts = world.dog.memory().groups[&group.name].attempts.len();
+        if group.recovery.when_spent == WhenSpent::Hold {
+            assert!(attempts <= group.recovery.budget as usize, "{attempts} attempts in {}", group.name);
+        }
+    }
+}
+
+/// Serving, but for engines in quarantine; or held, with a reason.
+fn settled(world: &World) -> bool {
+    world.dog.status(world.now).groups.iter().all(|group| {
+        let served = |state| matches!(state, EngineState::Serving | EngineState::Quarantined);
+        group.held.is_some() || group.engines.iter().all(|engine| served(engine.state))
+    })
+}
+
+fn run_until_settled(world: &mut World) {
+    let end = world.now.after(SETTLES);
+    world.run_for(ms(500));
+    while !settled(world) && world.now < end {
+        world.run_for(Duration::from_secs(1));
+    }
+}
+
+proptest! {
+    #![proptest_config(config(96))]
+
+    #[test]
+    fn whatever_goes_wrong_no_rule_is_broken_and_a_mended_world_serves_again(
+        policy in policy(),
+        troubles in troubles(),
+    ) {
+        let mut world = play(policy, &troubles);
+        mend(&mut world);
+        run_until_settled(&mut world);
+        prop_assert!(world.violations.is_empty(), "{:?}\n{}", world.violations, world.journal.join("\n"));
+        attempts_stay_within_the_budget(&world);
+        let status = world::words::status(&world.dog.status(world.now));
+        prop_assert!(settled(&world), "{status:?}\n{}", world.journal.join("\n"));
+        for group in ["one", "two"] {
+            world.break_it(Break::Ask(Request::Resume(GroupName::from(group))));
+        }
+        run_until_settled(&mut world);
+        let status = world.dog.status(world.now);
+        let held = status.groups.iter().any(|group| group.held.is_some());
+        prop_assert!(settled(&world) && !held, "resumed: {status:?}\n{}", world.journal.join("\n"));
+    }
+
+    #[test]
+    fn the_same_inputs_give_the_same_decisions(policy in policy(), troubles in troubles()) {
+        let mut one = play(policy.clone(), &troubles);
+        let mut two = play(policy, &troubles);
+        one.run_for(Duration::from_secs(3));
+        two.run_for(Duration::from_secs(3));
+        prop_assert_eq!(&one.journal, &two.journal);
+        prop_assert_eq!(one.dog.memory(), two.dog.memory());
+    }
+
+    #[test]
+    fn a_group_that_is_observed_is_started_once_and_otherwise_left_alone(
+        mut policy in policy(),
+        troubles in troubles(),
+    ) {
+        for group in &mut policy.groups {
+            group.mode = Mode::Observe;
+        }
+        let crashes = troubles.iter().filter(|(_, trouble)| *trouble == Break::Crash).count();
+        let mut world = play(policy, &troubles);
+        world.run_for(Duration::from_secs(12));
+        let done: Vec<&String> = world.journal.iter().filter(|line| line.contains(" do ")).collect();
+        let touches = |line: &&&String| !line.contains(" do start ");
+        prop_assert!(!done.iter().any(|line| touches(&line)), "{done:?}");
+        for engine in ["one/a", "one/b", "two/a", "two/b"] {
+            let starts = done.iter().filter(|line| line.contains(&format!("start {engine} "))).count();
+            prop_assert!(starts <= 1 + crashes, "{engine} {starts}: {done:?}");
+        }
+    }
+
+    #[test]
+    fn a_stop_ends_everything_whatever_was_on_its_way(
+        policy in policy(),
+        troubles in troubles(),
+        wait in 0..3000u64,
+        now in any::<bool>(),
+    ) {
+        let mut world = play(policy, &troubles);
+        world.run_for(ms(wait));
+        world.break_it(Break::Ask(if now { Request::StopNow } else { Request::Stop }));
+        mend(&mut world);
+        let end = world.now.after(Duration::from_secs(90));
+        while !world.dog.stopped() && world.now < end {
+            world.run_for(Duration::from_secs(1));
+        }
+        prop_assert!(world.dog.stopped(), "{}", world.journal.join("\n"));
+        prop_assert_eq!(world.living(), 0, "left behind: {}", world.journal.join("\n"));
+        let status = world.dog.status(world.now);
+        prop_assert!(status.groups.iter().all(|group| group.state == GroupState::Stopped));
+        prop_assert!(world.violations.is_empty(), "{:?}\n{}", world.violations, world.journal.join("\n"));
+    }
+}
+
+#[test]
+fn in_steady_state_a_control_command_is_given_every_10_s_at_most() {
+    let mut world = World::new(policies::one_group(&["a", "b", "c"]));
+    world.run_until(at_ms(600_000));
+    let commands: Vec<Moment> = world.commands(0).iter().copied().filter(|at| *at > at_ms(20_000)).collect();
+    assert!(commands.len() > 50, "the server is asked now and then: {}", commands.len());
+    assert!(commands.windows(2).all(|pair| pair[1].since(pair[0]) >= Duration::from_secs(10)));
+}
+
+#[test]
+fn a_healthy_group_decides_nothing_for_a_day() {
+    let mut world = World::new(policies::one_group(&["a"]));
+    world.run_until(at_ms(60_000));
+    world.journal.clear();
+    world.run_until(at_ms(3_600_000));
+    assert_eq!(world.journal, Vec::<String>::new());
+}
+
+#[test]
+fn a_fault_that_is_only_observed_is_not_acted_on_within_a_group_that_enforces() {
+    let mut policy = policies::one_group(&["a", "b"]);
+    policy.groups[0].faults.insert(Fault::GpuFault, Mode::Observe);
+    policy.groups[0].faults.insert(Fault::EngineDied, Mode::Observe);
+    let mut world = World::new(policy);
+    world.run_until(at_ms(9_000));
+    world.break_it(Break::Fatal { group: 0, memory_fault: true });
+    world.run_until(at_ms(60_000));
+    assert!(!world.journal.iter().any(|line| line.contains(" do kill") || line.contains(" do stop")));
+}
