@@ -53,19 +53,17 @@ pub fn serve(
     liveness: Arc<dyn Fn() -> bool + Send + Sync>,
     clock: Arc<dyn Fn() -> Moment + Send + Sync>,
 ) -> io::Result<Server> {
+    // Before there is a runtime: one that is dropped on the caller's runtime, on an error, would panic.
+    let listeners = addresses.iter().map(|address| bind(*address)).collect::<io::Result<Vec<_>>>()?;
+    let local_addresses = listeners.iter().map(Listener::local_addr).collect::<io::Result<_>>()?;
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-    let listeners = {
-        let _inside = runtime.enter();
-        addresses.iter().map(|address| bind(*address)).collect::<io::Result<Vec<_>>>()?
-    };
-    let local_addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
     let site = Arc::new(Site::new(telemetry_path, exporter, liveness, clock));
     let (stop, stopped) = oneshot::channel();
     std::thread::Builder::new().name("http".to_owned()).spawn(move || run(&runtime, listeners, &site, stopped))?;
     Ok(Server { local_addresses, _stop: stop })
 }
 
-fn run(runtime: &Runtime, listeners: Vec<TcpListener>, site: &Arc<Site>, stopped: oneshot::Receiver<Infallible>) {
+fn run(runtime: &Runtime, listeners: Vec<Listener>, site: &Arc<Site>, stopped: oneshot::Receiver<Infallible>) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     for listener in listeners {
         runtime.spawn(accept(listener, Arc::clone(site), Arc::clone(&room)));
@@ -74,12 +72,12 @@ fn run(runtime: &Runtime, listeners: Vec<TcpListener>, site: &Arc<Site>, stopped
     let _ = runtime.block_on(stopped);
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> io::Result<Listener> {
     let listener = Listener::bind(address).map_err(|error| explained(address, &error))?;
     // Accepted connections inherit it.
     setsockopt(&listener, sockopt::TcpUserTimeout, &WRITE_TIMEOUT_MS)?;
     listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
+    Ok(listener)
 }
 
 fn explained(address: SocketAddr, error: &io::Error) -> io::Error {
@@ -95,7 +93,11 @@ fn explained(address: SocketAddr, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("can't listen on {address}: {cure}"))
 }
 
-async fn accept(listener: TcpListener, site: Arc<Site>, room: Arc<Semaphore>) {
+async fn accept(listener: Listener, site: Arc<Site>, room: Arc<Semaphore>) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!("HTTP is not served: {error}"),
+    };
     // The semaphore is never closed, so the loop ends only with the runtime.
     while let Ok(place) = Arc::clone(&room).acquire_owned().await {
         match listener.accept().await {

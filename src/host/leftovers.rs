@@ -2,7 +2,7 @@
 //! by start time, ended. One watchdog per state directory, by a lock. Never touches what is not ours.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +18,11 @@ use super::pidfd::Pidfd;
 use super::procfs::{Procfs, Stat};
 use super::state_file::{self, Loaded};
 use crate::model::{Moment, Owner, ProcessId, Remaining};
+
+/// A holder that died in the middle of a fork leaves the lock to that child until its exec.
+const INHERITED: Duration = Duration::from_secs(5);
+/// Between two tries for such a lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// In the environment of everything that a watchdog starts: its state directory.
 pub const OWNER_VARIABLE: &str = "MPSWARDEN_OWNER";
@@ -50,17 +55,41 @@ pub fn lock(state_directory: &Path) -> Result<Lock, LockError> {
     fs::create_dir_all(state_directory).map_err(failed)?;
     let path = state_directory.join("lock");
     let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            file.read_to_string(&mut holder).map_err(failed)?;
-            return Err(LockError::Held(state_directory.to_owned(), holder.trim().to_owned()));
+    let deadline = clock::now().after(INHERITED);
+    while !try_lock(&file).map_err(failed)? {
+        let holder = read_holder(&mut file).map_err(failed)?;
+        if lives(&holder) || clock::now() >= deadline {
+            return Err(LockError::Held(state_directory.to_owned(), holder));
         }
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
+        std::thread::sleep(LOCK_PAUSE);
     }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+    write_holder(&mut file).map_err(failed)?;
     Ok(Lock(file))
+}
+
+fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn read_holder(file: &mut File) -> io::Result<String> {
+    let mut holder = String::new();
+    file.rewind()?;
+    file.read_to_string(&mut holder)?;
+    Ok(holder.trim().to_owned())
+}
+
+fn write_holder(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn lives(holder: &str) -> bool {
+    holder.parse().is_ok_and(|pid| Pidfd::open(pid).ok().flatten().is_some_and(|process| !process.is_gone()))
 }
 
 /// What was started and may still live, kept in the state directory.
@@ -258,6 +287,23 @@ mod tests {
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
         lock(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_a_dead_watchdog_left_to_a_child_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        let inherited = lock(directory.path()).unwrap();
+        fs::write(directory.path().join("lock"), format!("{}\n", dead.id())).unwrap();
+        let waiting = std::thread::scope(|scope| {
+            let next = scope.spawn(|| lock(directory.path()));
+            drop(inherited);
+            next.join().unwrap()
+        });
+        waiting.unwrap();
+        let holder = fs::read_to_string(directory.path().join("lock")).unwrap();
+        assert_eq!(holder, format!("{}\n", std::process::id()));
     }
 
     #[tokio::test]

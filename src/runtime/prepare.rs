@@ -39,7 +39,7 @@ pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<
         .map_err(|problems| Refusal { status: problems.status(), why: problems.to_string() })?;
     find_binaries(&launches)?;
     let lock = leftovers::lock(&configuration.state_directory).map_err(|error| match &error {
-        LockError::Io(_, source) => Refusal::io("use the state_directory", source),
+        LockError::Io(path, source) => Refusal::io(&format!("use state_directory `{}`", path.display()), source),
         LockError::Held(..) => Refusal::unavailable(error),
     })?;
     let owner = OwnerMark { state_directory: configuration.state_directory.clone() };

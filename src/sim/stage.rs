@@ -4,10 +4,12 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,8 @@ use super::wire::Link;
 const NVML: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libnvidia-ml.so"));
 /// The GPU answers within this time of its start.
 const START: Duration = Duration::from_secs(10);
+/// Below the ports that the kernel gives to outgoing connections and to port 0 (ip_local_port_range).
+const PORTS: Range<u16> = 20_000..32_000;
 /// The group's name.
 const GROUP: &str = "small-llms";
 
@@ -256,12 +260,24 @@ fn start_gpu(directory: &Path, options: &StageOptions, uuid: &str, kernel_log: &
     command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()
 }
 
-/// Names, and ports that were free a moment ago. All are held until the last is found, so none comes twice.
+/// Names, and ports that were free a moment ago.
 fn engines(count: usize) -> io::Result<Vec<(String, SocketAddr)>> {
-    let names = ('a'..='z').take(count).map(|letter| format!("qwen-{letter}"));
-    let found = names.map(|name| Ok((name, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?)));
-    let found: Vec<(String, TcpListener)> = found.collect::<io::Result<_>>()?;
-    found.into_iter().map(|(name, listener)| Ok((name, listener.local_addr()?))).collect()
+    ('a'..='z').take(count).map(|letter| Ok((format!("qwen-{letter}"), free_address()?))).collect()
+}
+
+/// A port that nobody listens on and that the kernel gives to nobody by itself: an engine may bind it later,
+/// and again. Stages of one process never get the same; those of others begin elsewhere.
+fn free_address() -> io::Result<SocketAddr> {
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(101);
+    for _ in PORTS {
+        let place = begin.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % u32::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(place).unwrap_or_default();
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener.local_addr();
+        }
+    }
+    Err(io::Error::other(format!("no port from {} to {} is free", PORTS.start, PORTS.end - 1)))
 }
 
 /// A UUID as NVIDIA writes them.

@@ -16,7 +16,9 @@ pub fn main(args: &Args) -> ExitCode {
     tell(&format!("pid={} init", std::process::id()));
     let started = Instant::now();
     let context = Context::create(&args.path("gpu", "gpu.socket"), args.text("name").unwrap_or("client"));
-    let result = context.map_err(|error| ("cudaFree(0)", error)).and_then(|context| {
+    // The context lives as long as the process: one that lingers with its error holds the server in FAULT.
+    let mut context = context.map_err(|error| ("cudaFree(0)", error));
+    let result = context.as_mut().map_err(|failed| *failed).and_then(|context| {
         tell(&format!("context ready in {:.3} s, visible SMs 132", started.elapsed().as_secs_f64()));
         perform(context, args).map_err(|error| ("cudaDeviceSynchronize()", error))
     });
@@ -38,7 +40,7 @@ fn tell(text: &str) {
     let _ = std::io::stdout().flush();
 }
 
-fn perform(mut context: Context, args: &Args) -> Result<(), CudaError> {
+fn perform(context: &mut Context, args: &Args) -> Result<(), CudaError> {
     let verb = args.words.first().map_or("spin", String::as_str);
     context.allocate(args.size("memory", 0))?;
     let length = Duration::from_micros(args.number("us", 1000));
@@ -50,7 +52,7 @@ fn perform(mut context: Context, args: &Args) -> Result<(), CudaError> {
     while started.elapsed() < until {
         if !done && started.elapsed() >= at {
             done = true;
-            misbehave(&mut context, verb)?;
+            misbehave(context, verb)?;
         }
         context.launch(length)?;
         iterations += 1;

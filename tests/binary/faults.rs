@@ -1,9 +1,13 @@
 //! Every fault that a stage can bring about: what is found, how far the restart goes, who is new after it.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
 use mpswarden::sim::Injection;
 
+use crate::processes;
 use crate::scene::{Scene, eventually};
-use crate::watchdog::Watchdog;
+use crate::watchdog::{EnginePids, Watchdog};
 
 /// What a fault of the whole group must look like.
 struct Incident {
@@ -31,7 +35,7 @@ fn the_group_recovers(Incident { injection, fault, tier }: Incident) {
     scene.assert_nothing_is_left();
 }
 
-fn everybody_is_new(watchdog: &Watchdog, before: &[crate::watchdog::EnginePids]) {
+fn everybody_is_new(watchdog: &Watchdog, before: &[EnginePids]) {
     let after = watchdog.engines();
     assert_eq!(watchdog.generation(), 2);
     for (old, new) in before.iter().zip(&after) {
@@ -92,4 +96,190 @@ fn a_dead_control_daemon_is_started_again_with_the_whole_group() {
 #[test]
 fn a_wedged_control_daemon_is_replaced_with_the_whole_group() {
     the_group_recovers(Incident { injection: Injection::ControlWedge, fault: "control_wedged", tier: "daemon" });
+}
+
+#[test]
+fn a_client_killed_with_a_long_kernel_in_flight_takes_the_group_with_it() {
+    the_group_recovers(Incident { injection: Injection::SigkillBusy, fault: "gpu_fault", tier: "clients" });
+}
+
+/// One engine restarts; its siblings' processes and the generation stay as they are.
+fn one_engine_restarts(injection: Injection) {
+    let scene = Scene::with(3);
+    let mut watchdog = scene.serving();
+    let before = watchdog.engines();
+    std::thread::scope(|scope| {
+        scope.spawn(|| scene.inject(injection));
+        eventually("readiness off", || (watchdog.ready() == 503).then_some(()));
+    });
+    assert_eq!(watchdog.get("/-/ready?group=small-llms&engine=qwen-b"), 200);
+    watchdog.await_line("the new incarnation", |line| line.is("started", "incarnation 2"));
+    let left = before[0].pids().filter(|pid| processes::lives(*pid)).count();
+    assert_eq!(left, 0, "the new incarnation started beside the old");
+    watchdog.await_serving();
+    let after = watchdog.engines();
+    assert_ne!(before[0].main, after[0].main);
+    assert_eq!(before[1..], after[1..]);
+    let metrics = watchdog.metrics();
+    let engine = ("engine", "qwen-a");
+    assert_eq!(metrics.sum("mps_faults_total", &[("fault", "engine_died"), engine]), 1.0);
+    assert_eq!(metrics.sum("mps_faults_total", &[]), 1.0);
+    assert_eq!(metrics.sum("mps_restarts_total", &[("tier", "engine"), engine]), 1.0);
+    assert_eq!(metrics.sum("mps_restarts_total", &[]), 1.0);
+    assert_eq!(metrics.sum("mps_recoveries_total", &[("tier", "engine"), ("result", "serving")]), 1.0);
+    assert_eq!(metrics.sum("mps_engine_exits_total", &[]), 1.0);
+    assert_eq!(metrics.sum("mps_group_generation", &[]), 1.0);
+    assert_eq!(metrics.sum("mps_restart_budget_remaining", &[]), 5.0);
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn an_idle_client_that_is_killed_costs_its_own_engine_only() {
+    one_engine_restarts(Injection::SigkillIdle);
+}
+
+#[test]
+fn the_child_of_a_dead_main_process_is_gone_before_the_engine_starts_again() {
+    one_engine_restarts(Injection::Zombie);
+}
+
+#[test]
+fn an_engine_that_runs_out_of_device_memory_is_restarted_alone() {
+    one_engine_restarts(Injection::DeviceOom);
+}
+
+/// Nothing of the group changes.
+fn the_group_stays(scene: Scene, mut watchdog: Watchdog, before: Vec<EnginePids>) {
+    assert_eq!(watchdog.engines(), before);
+    assert_eq!((watchdog.generation(), watchdog.ready()), (1, 200));
+    let metrics = watchdog.metrics();
+    assert_eq!(metrics.sum("mps_faults_total", &[]) + metrics.sum("mps_restarts_total", &[]), 0.0);
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn a_fault_of_a_process_outside_mps_changes_nothing() {
+    let scene = Scene::set();
+    let watchdog = scene.serving();
+    let before = watchdog.engines();
+    let asked = watchdog.metrics().sum("mps_control_commands_total", &[]);
+    scene.inject(Injection::ForeignFault);
+    watchdog.await_event("xid", "Xid 31");
+    let asks = "the server's word on whether it was hit";
+    watchdog.await_metrics(asks, |metrics| metrics.sum("mps_control_commands_total", &[]) > asked);
+    watchdog.await_metrics("the count of Xids", |metrics| metrics.sum("mps_gpu_xid_errors_total", &[]) >= 1.0);
+    the_group_stays(scene, watchdog, before);
+}
+
+#[test]
+fn a_process_outside_mps_that_computes_on_the_same_gpu_changes_nothing() {
+    let scene = Scene::set();
+    let watchdog = scene.serving();
+    let before = watchdog.engines();
+    let used = watchdog.metrics().sum("mps_gpu_memory_used_bytes", &[]);
+    scene.inject(Injection::ForeignProcess);
+    let four_gib = (4_u64 << 30) as f64;
+    watchdog.await_metrics("its memory", |metrics| metrics.sum("mps_gpu_memory_used_bytes", &[]) >= used + four_gib);
+    the_group_stays(scene, watchdog, before);
+}
+
+#[test]
+fn an_engine_that_moves_outside_mps_no_longer_serves_and_its_sibling_does() {
+    let scene = Scene::set();
+    let mut watchdog = scene.serving();
+    scene.inject(Injection::OutsideMps);
+    watchdog.await_event("failing", "outside MPS");
+    let attached =
+        |engine| move |metrics: &crate::metrics::Metrics| metrics.sum("mps_engine_attached", &[("engine", engine)]);
+    let metrics = watchdog.await_metrics("it is not attached", |metrics| attached("qwen-a")(metrics) == 0.0);
+    assert_eq!(attached("qwen-b")(&metrics), 1.0);
+    assert_eq!(metrics.state("mps_group_state", &[], "state"), Some("degraded"));
+    assert_eq!(watchdog.ready(), 503);
+    assert_eq!(watchdog.get("/-/ready?group=small-llms&engine=qwen-b"), 200);
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn an_engine_that_came_up_outside_mps_does_not_serve() {
+    let mut scene = Scene::set();
+    scene.recovery("engine_budget", 1);
+    scene.wrap(0, &["env", "CUDA_MPS_PIPE_DIRECTORY=/nonexistent"]);
+    scene.engine(0).insert("start_timeout".to_owned(), "4s".into());
+    let mut watchdog = scene.start();
+    watchdog.await_engine("quarantined", "qwen-a");
+    watchdog.await_engine("serving", "qwen-b");
+    assert_eq!(watchdog.count("serving", "qwen-a"), 0);
+    watchdog.await_event("crash_loop", "");
+    assert!(watchdog.told().contains("it did not get ready within 4 s: it is healthy and runs outside MPS"));
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+/// A client of the group's server that no engine owns; it lives on with its error.
+fn stranger(scene: &Scene) -> Child {
+    let mut command = Command::new(scene.stage.program());
+    command.args(["sim", "client", "spin", "--linger", "--seconds", "600", "--gap", "5000", "--gpu"]);
+    command.arg(scene.stage.gpu_socket()).env("CUDA_MPS_PIPE_DIRECTORY", scene.stage.pipe_directory());
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut told = BufReader::new(child.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
+    assert!(told.any(|line| line.contains("context ready")), "the stranger has no context");
+    child
+}
+
+#[test]
+fn a_stranger_that_holds_the_server_in_fault_is_killed_where_the_policy_says_so() {
+    let mut scene = Scene::set();
+    scene.group().insert("policy".to_owned(), toml::toml! { unknown_clients = "kill_on_fault" }.into());
+    let mut watchdog = scene.serving();
+    let mut stranger = stranger(&scene);
+    scene.inject(Injection::IllegalAddress);
+    watchdog.await_event("unknown_client", &stranger.id().to_string());
+    let status = stranger.wait().unwrap();
+    assert!(!status.success());
+    watchdog.await_event("serving", "restart of all clients ended serving");
+    watchdog.await_serving();
+    assert_eq!(watchdog.metrics().sum("mps_restarts_total", &[]), 1.0);
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn a_stranger_is_only_reported_by_default_and_the_daemon_tier_gets_past_it() {
+    let scene = Scene::set();
+    let mut watchdog = scene.serving();
+    let mut stranger = stranger(&scene);
+    scene.inject(Injection::IllegalAddress);
+    watchdog.await_event("suppressed", "would kill_unknown_client, but policy");
+    watchdog.await_event("restart", "restarting all clients and the control daemon");
+    watchdog.await_event("serving", "control daemon ended serving");
+    watchdog.await_serving();
+    assert!(stranger.try_wait().unwrap().is_none(), "the stranger was killed");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn a_spent_budget_holds_the_group_until_it_is_stopped() {
+    let mut scene = Scene::set();
+    scene.recovery("budget", 1);
+    scene.recovery("when_spent", "hold");
+    let mut watchdog = scene.serving();
+    scene.inject(Injection::ServerKill);
+    watchdog.await_event("restart", "0 left in the window");
+    watchdog.await_serving();
+    let mark = watchdog.mark();
+    scene.inject(Injection::ServerKill);
+    watchdog.await_line_after(mark, "held", |line| line.is("held", "budget_spent"));
+    let held = [("reason", "budget_spent")];
+    let metrics = watchdog.await_metrics("held", |metrics| metrics.sum("mps_group_held", &held) == 1.0);
+    assert_eq!(metrics.state("mps_group_state", &[], "state"), Some("held"));
+    assert_eq!(watchdog.ready(), 503);
+    assert!(!scene.living().iter().any(|process| process.is_engine()), "a held group has engines");
+    watchdog.stop();
+    scene.assert_nothing_is_left();
 }

@@ -3,9 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bad_input;
+mod crash;
+mod demo;
 mod faults;
+mod health;
 mod http;
 mod metrics;
+mod observe_mode;
 mod processes;
 mod scene;
+mod steps;
+mod stop;
 mod watchdog;

@@ -83,6 +83,18 @@ impl Scene {
         self.group()["engine"].as_array_mut().unwrap()[place].as_table_mut().unwrap()
     }
 
+    /// An engine's command becomes the arguments of `prefix`.
+    pub fn wrap(&mut self, place: usize, prefix: &[&str]) {
+        let command = self.engine(place)["command"].as_array_mut().unwrap();
+        command.splice(0..0, prefix.iter().map(|word| Value::from(*word)));
+    }
+
+    /// NVML hangs from now on, or no longer.
+    pub fn hang_nvml(&self, hangs: bool) {
+        let file = self.directory().join("nvml.hang");
+        if hangs { fs::write(file, "").unwrap() } else { fs::remove_file(file).unwrap() }
+    }
+
     /// Writes the configuration and gives its path.
     pub fn file(&self) -> PathBuf {
         let path = self.directory().join("mpswarden.toml");
@@ -92,7 +104,7 @@ impl Scene {
 
     /// Starts a watchdog over it.
     pub fn start(&self) -> Watchdog {
-        Watchdog::start(&self.file(), self.stage.gpu_uuid())
+        Watchdog::start(&self.file())
     }
 
     /// Starts a watchdog and waits until the group serves.

@@ -62,16 +62,22 @@ pub struct EnginePids {
     pub clients: Vec<i64>,
 }
 
+impl EnginePids {
+    /// All of them.
+    pub fn pids(&self) -> impl Iterator<Item = i32> {
+        self.clients.iter().copied().chain([self.main]).filter_map(|pid| i32::try_from(pid).ok())
+    }
+}
+
 /// A watchdog.
 pub struct Watchdog {
     child: Child,
     log: Arc<Log>,
-    gpu: String,
 }
 
 impl Watchdog {
     /// Starts one over a configuration.
-    pub fn start(configuration: &Path, gpu: &str) -> Watchdog {
+    pub fn start(configuration: &Path) -> Watchdog {
         let mut command = Command::new(program());
         command.arg("run").arg("--config").arg(configuration);
         command.args(["--log.format", "json", "--log.level", "debug"]);
@@ -80,7 +86,7 @@ impl Watchdog {
         let log = Arc::new(Log::default());
         let (output, to) = (child.stderr.take().unwrap(), log.clone());
         thread::spawn(move || to.read(output));
-        Watchdog { child, log, gpu: gpu.to_owned() }
+        Watchdog { child, log }
     }
 
     /// Its pid.
@@ -93,16 +99,30 @@ impl Watchdog {
         self.log.lines.lock().unwrap().clone()
     }
 
+    /// Where the log stands now: what comes later is after it.
+    pub fn mark(&self) -> usize {
+        self.log.lines.lock().unwrap().len()
+    }
+
     /// Waits for a line; it may have come long ago.
     pub fn await_line(&self, what: &str, wanted: impl Fn(&Line) -> bool) -> Line {
+        self.await_line_after(0, what, wanted)
+    }
+
+    /// Waits for a line after a mark.
+    pub fn await_line_after(&self, mark: usize, what: &str, wanted: impl Fn(&Line) -> bool) -> Line {
         let deadline = Instant::now() + PATIENCE;
         let mut lines = self.log.lines.lock().unwrap();
         loop {
-            if let Some(line) = lines.iter().find(|line| wanted(line)) {
+            if let Some(line) = lines[mark..].iter().find(|line| wanted(line)) {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited in vain for {what}; the log:\n{}", told(&lines));
+            if left.is_zero() {
+                let log = told(&lines);
+                drop(lines);
+                panic!("waited in vain for {what}; the log:\n{log}");
+            }
             lines = self.log.news.wait_timeout(lines, left).unwrap().0;
         }
     }
@@ -110,6 +130,11 @@ impl Watchdog {
     /// Waits for an event whose sentence has this part.
     pub fn await_event(&self, event: &str, part: &str) -> Line {
         self.await_line(&format!("{event} with `{part}`"), |line| line.is(event, part))
+    }
+
+    /// Waits for such an event of one engine.
+    pub fn await_engine(&self, event: &str, engine: &str) -> Line {
+        self.await_line(&format!("{event} of {engine}"), |line| line.event() == event && line.engine() == engine)
     }
 
     /// How many such events there were.
@@ -200,22 +225,29 @@ impl Watchdog {
         }
     }
 
+    /// All that it said, a line each.
+    pub fn told(&self) -> String {
+        told(&self.log.lines.lock().unwrap())
+    }
+
+    /// SIGTERM to it; back when it has been heard.
+    pub fn ask_to_stop(&self) {
+        let mark = self.mark();
+        self.signal(Signal::SIGTERM);
+        self.await_line_after(mark, "the signal", |line| line.message() == "a signal asks to stop");
+    }
+
     /// SIGTERM, and the proof that it ends with 0.
     pub fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
         let status = self.ended();
-        assert_eq!(status.code(), Some(0), "{status}; the log:\n{}", told(&self.log.lines.lock().unwrap()));
+        assert_eq!(status.code(), Some(0), "{status}; the log:\n{}", self.told());
     }
 
     /// SIGKILL, as a crash.
     pub fn crash(&mut self) {
         self.signal(Signal::SIGKILL);
         self.ended();
-    }
-
-    /// The GPU's UUID.
-    pub fn gpu(&self) -> &str {
-        &self.gpu
     }
 }
 

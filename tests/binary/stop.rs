@@ -1,0 +1,112 @@
+//! The ordered stop: whatever is on its way, engines go in reverse order, the daemon quits, nothing stays.
+
+use nix::sys::signal::Signal;
+
+use crate::scene::Scene;
+use crate::steps::Step;
+
+#[test]
+fn engines_stop_in_reverse_order() {
+    let scene = Scene::with(3);
+    let mut watchdog = scene.serving();
+    watchdog.stop();
+    let exits = watchdog.lines().into_iter().filter(|line| line.event() == "exited");
+    let order: Vec<String> = exits.map(|line| line.engine().to_owned()).collect();
+    assert_eq!(order, ["qwen-c", "qwen-b", "qwen-a"]);
+    watchdog.await_event("stopped", "in order");
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn sigint_stops_as_sigterm_does() {
+    let scene = Scene::set();
+    let mut watchdog = scene.serving();
+    watchdog.signal(Signal::SIGINT);
+    assert_eq!(watchdog.ended().code(), Some(0));
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn a_stop_before_the_first_engine_serves_leaves_nothing() {
+    let scene = Scene::set();
+    let mut watchdog = scene.start();
+    watchdog.await_event("started", "qwen-a");
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+/// An engine that ignores SIGTERM, with ten minutes to stop.
+fn stubborn() -> Scene {
+    let mut scene = Scene::set();
+    scene.wrap(0, &["sh", "-c", "trap '' TERM; exec \"$@\"", "sh"]);
+    scene.engine(0).insert("stop_timeout".to_owned(), "10m".into());
+    scene
+}
+
+#[test]
+fn a_second_signal_ends_an_engine_that_ignores_the_first_at_once() {
+    let scene = stubborn();
+    let mut watchdog = scene.serving();
+    watchdog.ask_to_stop();
+    watchdog.await_engine("exited", "qwen-b");
+    assert!(scene.living().iter().any(|process| process.is_engine()));
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn an_engine_that_ignores_the_signal_is_killed_after_its_time() {
+    let mut scene = stubborn();
+    scene.engine(0).insert("stop_timeout".to_owned(), "1s".into());
+    let mut watchdog = scene.serving();
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn children_in_sessions_of_their_own_go_with_their_engine() {
+    let mut scene = Scene::set();
+    let script = "setsid sh -c 'trap \"\" TERM; setsid sleep 1000 & sleep 1000' & exec \"$@\"";
+    scene.wrap(0, &["sh", "-c", script, "sh"]);
+    let mut watchdog = scene.serving();
+    let sleeping = scene.living().iter().filter(|process| process.command.starts_with("sleep")).count();
+    assert_eq!(sleeping, 2);
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+fn a_stop_in(step: Step) {
+    let (scene, mut watchdog) = step.reached();
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn a_stop_while_the_old_are_being_killed_leaves_nothing() {
+    a_stop_in(Step::Kill);
+}
+
+#[test]
+fn a_stop_while_the_old_are_going_leaves_nothing() {
+    a_stop_in(Step::Gone);
+}
+
+#[test]
+fn a_stop_while_a_blind_watchdog_waits_for_memory_leaves_nothing() {
+    a_stop_in(Step::Memory);
+}
+
+#[test]
+fn a_stop_during_the_back_off_leaves_nothing() {
+    a_stop_in(Step::Backoff);
+}
+
+#[test]
+fn a_stop_while_the_server_heals_leaves_nothing() {
+    a_stop_in(Step::Active);
+}
+
+#[test]
+fn a_stop_while_the_new_engines_start_leaves_nothing() {
+    a_stop_in(Step::Ready);
+}
