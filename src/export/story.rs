@@ -34,24 +34,26 @@ impl Story {
         if matches!(event.what, What::Command { .. } | What::SourceUp { .. }) {
             return None;
         }
-        let place = place(event);
-        self.place_width = self.place_width.max(place.chars().count());
-        let (seconds, word) = (event.at.since(self.start).as_secs_f64(), self.painted(event));
-        let (width, sentence) = (self.place_width, sentence(event));
-        Some(format!("{seconds:>7.3} s  {word}  {place:<width$}  {sentence}"))
-    }
-
-    /// The padded word, in the colour of the event's level.
-    fn painted(&self, event: &Event) -> String {
-        let word = format!("{:<WORD_WIDTH$}", word(event));
         let colour = match level(event) {
-            _ if !self.coloured => return word,
             Level::ERROR => "31",
             Level::WARN => "33",
             Level::INFO => "32",
             _ => "2",
         };
-        format!("\x1b[{colour}m{word}\x1b[0m")
+        Some(self.row(event.at, (word(event), colour), &place(event), &sentence(event)))
+    }
+
+    /// A line about something that is no event: what a demo does to its own stage.
+    pub fn aside(&mut self, at: Moment, word: &str, place: &str, sentence: &str) -> String {
+        self.row(at, (word, "35"), place, sentence)
+    }
+
+    fn row(&mut self, at: Moment, (word, colour): (&str, &str), place: &str, sentence: &str) -> String {
+        self.place_width = self.place_width.max(place.chars().count());
+        let (seconds, width) = (at.since(self.start).as_secs_f64(), self.place_width);
+        let word = format!("{word:<WORD_WIDTH$}");
+        let word = if self.coloured { format!("\x1b[{colour}m{word}\x1b[0m") } else { word };
+        format!("{seconds:>7.3} s  {word}  {place:<width$}  {sentence}")
     }
 }
 

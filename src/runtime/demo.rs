@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -53,12 +53,13 @@ fn play(options: &DemoOptions) -> io::Result<ExitStatus> {
     let traffic = Traffic::start(names(&stage).iter().filter_map(|name| stage.engine_address(name)))?;
     let (sender, requests) = unbounded_channel();
     let (over, ended) = mpsc::channel::<()>();
-    let schedule = spawn_schedule(options, stage.clone(), sender.clone(), ended)?;
+    let story = Arc::new(Mutex::new(Story::for_stdout(clock::now())));
+    let schedule = spawn_schedule(options, stage.clone(), story.clone(), sender.clone(), ended)?;
     let wishes = Wishes {
         listen: options.listen.clone(),
         telemetry_path: options.telemetry_path.clone(),
         requests,
-        story: Some(tell(Story::for_stdout(clock::now()))),
+        story: Some(tell(story)),
     };
     let status = supervise(&configuration, wishes, options.seed, signals::follow, sender);
     drop(over);
@@ -90,6 +91,7 @@ fn unknown_engine(options: &DemoOptions, stage: &Stage) -> Option<String> {
 fn spawn_schedule(
     options: &DemoOptions,
     stage: Arc<Stage>,
+    story: Arc<Mutex<Story>>,
     requests: UnboundedSender<Request>,
     ended: mpsc::Receiver<()>,
 ) -> io::Result<thread::JoinHandle<()>> {
@@ -103,7 +105,7 @@ fn spawn_schedule(
             if !sleeps_until(injection.at) {
                 return;
             }
-            inject(&stage, &injection, began);
+            inject(&stage, &injection, &story);
         }
         if sleeps_until(length) {
             // The watchdog may have ended at this very moment.
@@ -112,27 +114,30 @@ fn spawn_schedule(
     })
 }
 
-fn inject(stage: &Stage, injection: &Injection, began: Instant) {
-    let engine = injection.engine.as_deref();
+fn inject(stage: &Stage, injection: &Injection, story: &Mutex<Story>) {
+    let (at, engine) = (clock::now(), injection.engine.as_deref());
     let done = injection
         .fault
         .parse::<sim::Injection>()
         .map_err(io::Error::other)
         .and_then(|fault| stage.inject(fault, engine));
-    let place = engine.map_or(String::new(), |engine| format!(" {engine}"));
     let what = match done {
-        Ok(()) => format!("{}{place}", injection.fault),
-        Err(error) => format!("{}{place}: nothing to do it to: {error}", injection.fault),
+        Ok(()) => injection.fault.clone(),
+        Err(error) => format!("{}: not done: {error}", injection.fault),
     };
-    say(&format!("{:>8.3} s  {:<14}  {what}", began.elapsed().as_secs_f64(), "INJECTED"));
+    say(&lock(story).aside(at, "INJECTED", engine.unwrap_or_default(), &what));
 }
 
-fn tell(mut story: Story) -> Box<dyn FnMut(&Event)> {
+fn tell(story: Arc<Mutex<Story>>) -> Box<dyn FnMut(&Event)> {
     Box::new(move |event| {
-        if let Some(line) = story.line(event) {
+        if let Some(line) = lock(&story).line(event) {
             say(&line);
         }
     })
+}
+
+fn lock(story: &Mutex<Story>) -> MutexGuard<'_, Story> {
+    story.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes a line, and plays on where nobody reads any more.

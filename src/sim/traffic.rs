@@ -11,6 +11,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two requests to one engine.
 const PAUSE: Duration = Duration::from_millis(50);
+/// After one that failed: its engine is down.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Tokens that a request asks for.
 const TOKENS: u32 = 8;
 
@@ -37,9 +39,12 @@ impl Traffic {
             let (end, counts) = (traffic.end.clone(), traffic.counts.clone());
             let send = move || {
                 while !end.load(Ordering::Relaxed) {
-                    let count = if complete(address).is_ok() { &counts.answered } else { &counts.failed };
+                    let (count, pause) = match complete(address) {
+                        Ok(()) => (&counts.answered, PAUSE),
+                        Err(_) => (&counts.failed, PAUSE_AFTER_FAILURE),
+                    };
                     count.fetch_add(1, Ordering::Relaxed);
-                    thread::sleep(PAUSE);
+                    thread::sleep(pause);
                 }
             };
             traffic.threads.push(thread::Builder::new().name(format!("traffic-{address}")).spawn(send)?);
