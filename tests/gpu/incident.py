@@ -51,6 +51,7 @@ ROUND = [
     Case("lingering clients", "gpu_fault", "clients", linger, ENGINES, CONTROL),
 ]
 WEDGE = Case("control wedged", "control_wedged", "daemon", signal_one("control", signal.SIGSTOP), EVERYTHING, (), 90)
+OTHER_USER = Case("engines of another user", "gpu_fault", "clients", inject("illegal-address"), ENGINES, CONTROL)
 LARGE = Case("large memory", "gpu_fault", "clients", inject("illegal-address"), ENGINES, CONTROL)
 
 

@@ -200,7 +200,7 @@ class RealStage(Stage):
         shutil.rmtree(ROOT, ignore_errors=True)
         os.makedirs(f"{ROOT}/empty")
 
-    def configure(self, memory=(20, 10, 5), large=False):
+    def configure(self, memory=(20, 10, 5), large=False, user=None):
         """Writes a configuration with one engine for each amount of GiB; the last works in a child process."""
         text = CONFIGURATION.format(nvml=json.dumps(find_nvml()), root=ROOT, listen=LISTEN, start="sequential")
         self.engines = []
@@ -210,6 +210,7 @@ class RealStage(Stage):
             command += ["--kernel-us", "1000", "--sms", "16"]
             command += ["--fork-child"] if number == len(memory) - 1 else []
             limits = f'sm_percentage = 60\ndevice_memory_limit = "{gib + 4}GiB"\n' if large else ""
+            limits += f'user = "{user}"\n' if user else ""
             text += ENGINE.format(name=name, command=json.dumps(command), port=port, limits=limits)
             self.engines.append(Engine(name, f"http://127.0.0.1:{port}"))
         with open(self.configuration, "w") as file:
