@@ -125,10 +125,9 @@ impl Referee {
             Observation::Gpu { gpu, reading: empty() },
             Observation::Server { group: group.clone(), server: Some(20), state: ServerState::Active },
         ];
-        for engine in 0..2 {
+        for (engine, pid) in clients.iter().enumerate() {
             seen.push(Observation::Health { engine: key(engine), health: Health::Ok });
-            let processes = vec![process(clients[engine])];
-            seen.push(Observation::Tree { engine: key(engine), processes });
+            seen.push(Observation::Tree { engine: key(engine), processes: vec![process(*pid)] });
         }
         seen.push(Observation::Clients { group, server: 20, clients });
         for observation in seen {
