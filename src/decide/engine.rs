@@ -57,7 +57,7 @@ pub(super) enum Ending {
 }
 
 /// One engine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Engine {
     pub policy: EnginePolicy,
     pub stage: Stage,

@@ -14,14 +14,14 @@ const SILENT_COMMANDS: u32 = 3;
 const SILENT_APART: Duration = Duration::from_secs(2);
 
 /// A GPU.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct GpuFacts {
     pub identity: GpuIdentity,
     pub reading: Known<GpuReading>,
 }
 
 /// A control daemon.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ControlFacts {
     /// The process that was started.
     pub process: Option<ProcessId>,
@@ -85,7 +85,7 @@ pub(super) struct Fatal {
 }
 
 /// An MPS server.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ServerFacts {
     pub pid: Option<u32>,
     pub process: Option<ProcessId>,

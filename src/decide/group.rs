@@ -28,7 +28,7 @@ use super::turn::Turn;
 const WATCH_BOUND: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What a group is about.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Phase {
     /// Nothing acts before every source has reported once.
     Waiting,
@@ -43,7 +43,7 @@ pub(super) enum Phase {
 }
 
 /// One group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Group {
     pub policy: GroupPolicy,
     pub phase: Phase,

@@ -114,7 +114,7 @@ impl Group {
 }
 
 /// When each reading was last asked for and how it went.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Looks {
     states: BTreeMap<LookKey, LookState>,
 }
@@ -123,7 +123,7 @@ pub(super) struct Looks {
 pub(super) type LookKey = (Source, Look);
 
 /// One reading's history.
-#[derive(Debug, Default, Clone)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct LookState {
     pub sent: Option<Moment>,
     in_flight: bool,

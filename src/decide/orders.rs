@@ -38,7 +38,7 @@ pub(super) struct Open {
 }
 
 /// All orders without an outcome.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Orders {
     last: u64,
     open: BTreeMap<ActionId, Open>,

@@ -16,14 +16,14 @@ const DEATH_BOUND: Duration = Duration::from_secs(15);
 const KILL_BOUND: Duration = Duration::from_secs(5);
 
 /// A stop on its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Stopping {
     /// No grace for anybody.
     now: bool,
     step: Step,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Step {
     /// Orders from before must end first: none may start an engine behind our back.
     Quiet,

@@ -26,7 +26,7 @@ const SAVE_BOUND: Duration = Duration::from_secs(2);
 const SAME_XID: Duration = Duration::from_secs(1);
 
 /// The watchdog state machine. See the module's head for what it never does.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Watchdog {
     gpus: BTreeMap<GpuUuid, GpuFacts>,
     groups: Vec<Group>,

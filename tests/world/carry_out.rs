@@ -299,10 +299,10 @@ impl World {
         let mut over = Vec::new();
         for (id, ordered) in &self.open {
             match &ordered.action {
-                Action::AwaitGone { group, engines, processes } => {
-                    if self.remaining(self.find_group(group), engines, processes).is_empty() {
-                        over.push((*id, Outcome::Gone { remaining: vec![] }));
-                    }
+                Action::AwaitGone { group, engines, processes }
+                    if self.remaining(self.find_group(group), engines, processes).is_empty() =>
+                {
+                    over.push((*id, Outcome::Gone { remaining: vec![] }));
                 }
                 Action::StopEngine { engine, .. } => {
                     let (group, place) = self.find_engine(engine);

@@ -27,7 +27,7 @@ use super::turn::Turn;
 pub(super) use steps::{QUIT_GRACE, STOP_CONTROL_BOUND};
 
 /// A restart on its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Restart {
     pub tier: Tier,
     /// `None`: the first start.
