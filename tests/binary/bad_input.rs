@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use toml::Value;
@@ -146,9 +147,12 @@ fn a_state_directory_that_is_not_ours_to_write_is_refused_with_77() {
         return;
     }
     let mut scene = Scene::set();
-    scene.configuration.insert("state_directory".to_owned(), "/proc/mpswarden".into());
+    let locked = scene.directory().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
+    scene.configuration.insert("state_directory".to_owned(), locked.join("state").display().to_string().into());
     let watchdog = scene.start();
-    refused(&scene, watchdog, 77, &["state_directory", "/proc/mpswarden"]);
+    refused(&scene, watchdog, 77, &["state_directory", "locked/state", "give this user the right"]);
 }
 
 /// The first engine is quarantined after its budget, the second serves, and the stop leaves nothing.

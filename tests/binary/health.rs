@@ -1,9 +1,11 @@
 //! A driver that hangs: the watchdog stays alive and answers, says what it does not know, and does
 //! nothing that it can't justify.
 
+use jiff::Timestamp;
 use mpswarden::sim::Injection;
 
 use crate::scene::Scene;
+use crate::watchdog::Line;
 
 const NVML: [(&str, &str); 1] = [("source", "nvml")];
 
@@ -58,6 +60,23 @@ fn a_watchdog_without_nvml_at_its_start_serves_once_nvml_answers() {
     assert!(!scene.living().iter().any(|process| process.is_engine()));
     scene.hang_nvml(false);
     watchdog.await_serving();
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn in_steady_state_control_commands_come_ten_seconds_apart() {
+    let scene = Scene::set();
+    let mut watchdog = scene.serving();
+    let served = watchdog.mark();
+    let next = |after: Timestamp| {
+        let wanted = |line: &Line| line.event() == "command" && line.at() > after;
+        watchdog.await_line_after(served, "the next command", wanted).at()
+    };
+    // The first may still ask about the new clients.
+    let second = next(next(Timestamp::MIN));
+    let apart = next(second).duration_since(second).as_secs_f64();
+    assert!(apart >= 9.5, "{apart} s between two commands");
     watchdog.stop();
     scene.assert_nothing_is_left();
 }

@@ -37,6 +37,11 @@ impl Line {
         self.text("engine")
     }
 
+    /// When it was written.
+    pub fn at(&self) -> jiff::Timestamp {
+        self.text("timestamp").parse().unwrap_or_default()
+    }
+
     /// Its sentence.
     pub fn message(&self) -> &str {
         self.text("message")
