@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use mpswarden::decide::policy::{EnginePolicy, GroupPolicy, RecoveryPolicy, StartOrder, UnknownClients};
 use mpswarden::decide::{Decision, Input, Memory, Policy, Request, Watchdog};
+use mpswarden::model::gpu::ComputeMode;
 use mpswarden::model::{
-    Action, ComputeMode, EngineKey, EngineName, EngineState, GpuIdentity, GpuProcess, GpuReading, GpuUuid, GroupName,
-    Health, Look, Mode, Moment, Observation, Outcome, ProcessId, ServerLine, ServerState,
+    Action, EngineKey, EngineName, EngineState, GpuIdentity, GpuProcess, GpuReading, GpuUuid, GroupName, Health, Look,
+    Mode, Moment, Observation, Outcome, ProcessId, ServerLine, ServerState,
 };
 
 /// Bytes that each engine holds.
