@@ -10,6 +10,7 @@ mod stand;
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -21,6 +22,8 @@ use mpswarden::host::clock;
 use mpswarden::host::follow::{self, Start};
 use mpswarden::model::{Moment, Report};
 use mpswarden::observe::mps;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
@@ -161,7 +164,9 @@ fn shell(rounds: usize) -> Histogram<u64> {
     let (path, log) = log_in(directory.path());
     let script = "tail -n 0 -F \"$0\" 2>/dev/null | while read -r line; do \
                   case $line in *'handling a fatal GPU error'*) echo seen;; esac; done";
-    let mut shell = Ended(Command::new("sh").args(["-c", script]).arg(&path).stdout(Stdio::piped()).spawn().unwrap());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).arg(&path).stdout(Stdio::piped()).process_group(0);
+    let mut shell = Ended(shell.spawn().unwrap());
     let mut told = BufReader::new(shell.0.stdout.take().unwrap()).lines();
     let mut log_of_ours = log.try_clone().unwrap();
     let (go, began) = writer(log);
@@ -216,12 +221,12 @@ fn polling(rounds: usize) -> Histogram<u64> {
     seen
 }
 
-/// Ends the shell and, by its broken pipe, its tail.
+/// Ends the shell and, as one process group, its tail.
 struct Ended(Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        let _ = killpg(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGKILL);
         let _ = self.0.wait();
     }
 }

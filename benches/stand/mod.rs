@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use mpswarden::decide::policy::{EnginePolicy, GroupPolicy, RecoveryPolicy, StartOrder, UnknownClients};
-use mpswarden::decide::{Decision, Input, Memory, Policy, Request, Watchdog};
+use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
+use mpswarden::model::gpu::ComputeMode;
 use mpswarden::model::{
-    Action, ComputeMode, EngineKey, EngineName, EngineState, GpuIdentity, GpuProcess, GpuReading, GpuUuid, GroupName,
-    Health, Look, Mode, Moment, Observation, Outcome, ProcessId, ServerLine, ServerState,
+    Action, EngineKey, EngineName, EngineState, GpuIdentity, GpuProcess, GpuReading, GpuUuid, GroupName, Health, Look,
+    Mode, Moment, Observation, Outcome, ProcessId, ServerLine, ServerState,
 };
 
 /// Bytes that each engine holds.
@@ -173,12 +174,6 @@ pub fn server_of(group: &GroupName) -> u32 {
 /// Whether a decision ends a whole group.
 pub fn kills(decision: &Decision) -> bool {
     decision.actions.iter().any(|ordered| matches!(ordered.action, Action::KillEngines { .. }))
-}
-
-/// Any request, so that benchmarks need no other name of the core.
-#[allow(dead_code, reason = "not every benchmark asks")]
-pub fn asked(request: Request) -> Input {
-    Input::Asked(request)
 }
 
 fn control_of(group: &GroupName) -> u32 {
