@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
 
+use super::birth::{self, Cradle};
 use super::pidfd::Pidfd;
 use super::reaper;
 use crate::model::{Exit, ProcessId};
@@ -136,13 +137,15 @@ pub fn start(launch: &Launch) -> Result<Child, StartError> {
         command.current_dir(directory);
     }
     redirect(&mut command, &launch.output)?;
-    let preparation = Preparation::new(launch).map_err(|error| match error {
+    let (birth, cradle) = launch.cgroup.as_deref().map(birth::in_cgroup).transpose().map_err(other)?.unzip();
+    let preparation = Preparation::new(launch, cradle).map_err(|error| match error {
         PrepareError::NoUser(name) => StartError::NoUser(name),
         PrepareError::Io(error) => other(error),
     })?;
     // SAFETY: between fork and exec only system calls are made and nothing is allocated.
     unsafe { command.pre_exec(move || preparation.carry_out()) };
-    let (held, mut std_child) = reaper::spawn_owned(&mut command).map_err(|error| explain(error, &program, launch))?;
+    let (held, mut std_child) =
+        reaper::spawn_owned(&mut command, birth).map_err(|error| explain(error, &program, launch))?;
     let pipes = match (std_child.stdin.take(), std_child.stdout.take(), std_child.stderr.take()) {
         (Some(stdin), Some(stdout), Some(stderr)) => {
             Some(Pipes { stdin: stdin.into(), stdout: stdout.into(), stderr: stderr.into() })
@@ -213,13 +216,13 @@ enum PrepareError {
 /// What is done between fork and exec, made ready before: nothing may be allocated there.
 struct Preparation {
     account: Option<(Uid, Gid, Vec<libc::gid_t>)>,
-    cgroup: Option<File>,
+    cradle: Option<Cradle>,
     open_files: Option<libc::rlimit>,
     reset_oom_score: bool,
 }
 
 impl Preparation {
-    fn new(launch: &Launch) -> Result<Self, PrepareError> {
+    fn new(launch: &Launch, cradle: Option<Cradle>) -> Result<Self, PrepareError> {
         let account = match &launch.user {
             Some(name) => {
                 account_of(name).map_err(PrepareError::Io)?.ok_or_else(|| PrepareError::NoUser(name.clone()))?.into()
@@ -233,20 +236,18 @@ impl Preparation {
         };
         let account =
             account.filter(|user: &User| user.uid != geteuid()).map(groups).transpose().map_err(PrepareError::Io)?;
-        let cgroup =
-            launch.cgroup.as_ref().map(|directory| OpenOptions::new().write(true).open(directory.join("cgroup.procs")));
         Ok(Preparation {
             account,
-            cgroup: cgroup.transpose().map_err(PrepareError::Io)?,
+            cradle,
             open_files: OPEN_FILES.get().copied(),
             reset_oom_score: std::fs::read_to_string("/proc/self/oom_score_adj").is_ok_and(|score| score.trim() != "0"),
         })
     }
 
     fn carry_out(&self) -> io::Result<()> {
-        if let Some(cgroup) = &self.cgroup {
-            // SAFETY: writes two bytes that live on; "0" is the writer itself.
-            check(unsafe { libc::write(cgroup.as_raw_fd(), c"0\n".as_ptr().cast(), 2) } as i32)?;
+        if let Some(cradle) = &self.cradle {
+            // SAFETY: this is between fork and exec.
+            unsafe { cradle.enter() }?;
         }
         // SAFETY: each is a system call over values that live on.
         unsafe {

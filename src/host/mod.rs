@@ -1,5 +1,6 @@
 //! One file for each outside system. Parsing is pure, I/O thin; roots and paths are injected.
 
+mod birth;
 pub mod cgroup;
 pub mod child;
 pub mod clock;

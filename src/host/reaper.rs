@@ -13,6 +13,7 @@ use nix::unistd::getsid;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::birth::Birth;
 use super::pidfd::Pidfd;
 use super::procfs::Procfs;
 use crate::model::Exit;
@@ -55,21 +56,38 @@ pub fn reap_now() {
     }
 }
 
-/// Starts a command whose child a handle will own.
-pub(super) fn spawn_owned(command: &mut Command) -> io::Result<(Pidfd, Child)> {
+/// Starts a command whose child a handle will own. With a birth, that is the process that was born, and
+/// std's own child has ended for it.
+pub(super) fn spawn_owned(command: &mut Command, birth: Option<Birth>) -> io::Result<(Pidfd, Child)> {
     let mut owned = owned();
-    let mut child = command.spawn()?;
-    match Pidfd::open(child.id()) {
+    let spawned = command.spawn();
+    let born = birth.and_then(Birth::pid);
+    let mut child = spawned.inspect_err(|_| born.into_iter().for_each(reap))?;
+    let pid = born.unwrap_or(child.id());
+    if pid != child.id() {
+        child.wait()?;
+    }
+    match Pidfd::open(pid) {
         Ok(Some(held)) => {
-            owned.insert(child.id());
+            owned.insert(pid);
             Ok((held, child))
         }
         failed => {
-            // Without a pidfd it could neither be watched nor be signalled safely.
-            child.kill()?;
-            child.wait()?;
+            // Without a pidfd it could neither be watched nor be signalled safely. It is not reaped yet, so
+            // the pid is still its own.
+            if let Ok(pid) = i32::try_from(pid) {
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?;
+            }
+            reap(pid);
             Err(failed.err().unwrap_or_else(|| io::Error::from_raw_os_error(libc::ESRCH)))
         }
+    }
+}
+
+/// Waits for the end of a child that is about to end.
+fn reap(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
     }
 }
 
