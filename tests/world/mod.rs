@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden::model::{
-    Action, ActionId, EngineKey, EngineName, Exit, GpuProcess, GpuReading, GroupName, Moment, Observation, Ordered,
-    Outcome, Owner, ProcessId, ServerLine, ServerState,
+    Action, ActionId, EngineKey, EngineName, Event, Exit, GpuProcess, GpuReading, GroupName, Moment, Observation,
+    Ordered, Outcome, Owner, ProcessId, ServerLine, ServerState, What,
 };
 
 pub use breaks::{Break, Knob};
@@ -129,6 +129,8 @@ pub struct World {
     pub saved: Memory,
     /// From an engine's start to its first healthy answer.
     pub start_takes: Duration,
+    /// Attempts without a result.
+    attempts: BTreeMap<(Option<GroupName>, Option<EngineName>), i32>,
     groups: Vec<Group>,
     gpu: Gpu,
     processes: BTreeMap<u32, Process>,
@@ -150,6 +152,7 @@ impl World {
             violations: Vec::new(),
             saved: Memory::default(),
             start_takes: ms(1500),
+            attempts: BTreeMap::new(),
             groups,
             gpu: Gpu::default(),
             processes: BTreeMap::new(),
@@ -193,6 +196,7 @@ impl World {
         self.dog = Watchdog::new(self.policy.clone(), self.saved.clone());
         self.queue.clear();
         self.open.clear();
+        self.attempts.clear();
         self.processes.clear();
         for group in &mut self.groups {
             group.everything_is_gone();
@@ -217,6 +221,7 @@ impl World {
             self.violate("next_deadline is not later than now");
         }
         for event in &decision.events {
+            self.balance(event);
             if let Some(line) = words::event(event) {
                 self.journal.push(format!("{} say {line}", self.now));
             }
@@ -234,6 +239,20 @@ impl World {
             self.carry_out(ordered.clone());
         }
         decision
+    }
+
+    /// Each attempt has one result: none without a begin, no second begin before it.
+    fn balance(&mut self, event: &Event) {
+        let change = match event.what {
+            What::RestartBegan { .. } => 1,
+            What::RestartEnded { .. } => -1,
+            _ => return,
+        };
+        let open = self.attempts.entry((event.group.clone(), event.engine.clone())).or_insert(0);
+        *open += change;
+        if !(0..=1).contains(open) {
+            self.violate(&format!("attempts and results don't match: {event:?}"));
+        }
     }
 
     fn violate(&mut self, rule: &str) {
