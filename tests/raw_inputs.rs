@@ -357,7 +357,7 @@ fn policy() -> impl Strategy<Value = Policy> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 160, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn raw_inputs_break_no_rule(policy in policy(), pokes in prop::collection::vec(poke(), 1..300)) {

@@ -230,3 +230,101 @@ fn trusted(stamped: Moment, now: Moment) -> Moment {
     let apart = now.since(stamped).max(stamped.since(now));
     if apart > STAMP_TRUST { now } else { stamped.min(now) }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::ZERO.after(Duration::from_millis(millis))
+    }
+
+    fn active() -> ServerFacts {
+        let mut server = ServerFacts::default();
+        server.line(ServerLine::Starting { server: 7 }, at(0), at(0));
+        server.line(ServerLine::Ready { server: 7 }, at(270), at(270));
+        server
+    }
+
+    #[test]
+    fn a_server_that_is_not_listed_before_it_is_ready_has_not_died() {
+        let mut server = ServerFacts::default();
+        server.line(ServerLine::Starting { server: 7 }, at(0), at(0));
+        server.asked(None, ServerState::None, at(5));
+        assert_eq!((server.pid, server.died), (Some(7), None));
+    }
+
+    #[test]
+    fn a_server_that_is_listed_no_more_has_died() {
+        let mut server = active();
+        server.asked(None, ServerState::None, at(300));
+        assert_eq!((server.pid, server.died), (None, Some(at(300))));
+    }
+
+    #[test]
+    fn a_server_that_the_watchdog_ends_has_not_died_of_a_fault() {
+        let mut server = active();
+        server.stopping = true;
+        server.gone(7, at(300), at(300));
+        assert_eq!((server.pid, server.died), (None, None));
+    }
+
+    #[test]
+    fn a_fatal_line_stays_true_though_the_server_is_active_again() {
+        let mut server = active();
+        server.line(ServerLine::Blamed { server: 7, client: 9 }, at(400), at(400));
+        server.line(ServerLine::Fatal { server: 7 }, at(400), at(401));
+        server.asked(Some(7), ServerState::Active, at(600));
+        assert_eq!(server.fatal, Some(Fatal { server: 7, at: at(400), blamed: Some(9) }));
+    }
+
+    #[test]
+    fn a_fatal_line_of_an_older_generation_that_comes_late_is_not_held_against_the_new_one() {
+        let mut server = active();
+        server.new_generation(at(500));
+        server.line(ServerLine::Fatal { server: 7 }, at(400), at(501));
+        assert_eq!(server.fatal, None);
+    }
+
+    #[test]
+    fn a_fatal_line_of_another_server_says_nothing_about_this_one() {
+        let mut server = active();
+        server.line(ServerLine::Fatal { server: 6 }, at(400), at(400));
+        assert_eq!(server.fatal, None);
+    }
+
+    #[test]
+    fn a_stamp_of_another_clock_counts_as_now() {
+        let mut server = active();
+        server.line(ServerLine::Fatal { server: 7 }, at(900_000), at(400));
+        assert_eq!(server.fatal.map(|fatal| fatal.at), Some(at(400)));
+    }
+
+    #[test]
+    fn a_client_of_an_older_server_is_no_client_of_this_one() {
+        let mut server = active();
+        server.line(ServerLine::Connected { server: 6, client: 9 }, at(300), at(300));
+        assert!(server.clients.last().unwrap().is_empty());
+    }
+
+    #[test]
+    fn three_commands_without_an_answer_are_too_many_and_a_burst_counts_once() {
+        let mut control = ControlFacts::default();
+        for millis in [0, 10, 20, 5000] {
+            control.command(CommandResult::Timeout, at(millis));
+        }
+        assert_eq!((control.silent, control.wedged_at), (2, None));
+        control.command(CommandResult::Timeout, at(10_000));
+        assert_eq!(control.wedged_at, Some(at(10_000)));
+        control.command(CommandResult::Answered, at(10_001));
+        assert_eq!((control.silent, control.wedged_at), (0, None));
+    }
+
+    #[test]
+    fn a_daemon_that_serves_another_caller_is_not_silent() {
+        let mut control = ControlFacts::default();
+        (0..9).for_each(|n| control.command(CommandResult::Refused, at(n * 5000)));
+        assert_eq!(control.silent, 0);
+    }
+}

@@ -25,3 +25,27 @@ pub(super) fn tier(fault: Fault) -> Option<Tier> {
         | Fault::ClientLimit => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hits_every_client_restarts_every_client() {
+        assert_eq!(tier(Fault::GpuFault), Some(Tier::Clients));
+        assert_eq!(tier(Fault::ServerDied), Some(Tier::Clients));
+    }
+
+    #[test]
+    fn a_daemon_is_restarted_only_for_what_a_daemon_alone_mends() {
+        let daemon: Vec<Fault> =
+            Fault::ALL.iter().copied().filter(|fault| tier(*fault) == Some(Tier::Daemon)).collect();
+        assert_eq!(daemon, [Fault::ControlDied, Fault::ControlWedged, Fault::ServerStuck]);
+    }
+
+    #[test]
+    fn an_unknown_client_and_a_quarantined_engine_restart_nothing() {
+        assert_eq!(tier(Fault::UnknownClient), None);
+        assert_eq!(tier(Fault::CrashLoop), None);
+    }
+}

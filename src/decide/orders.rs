@@ -85,3 +85,40 @@ impl Orders {
         self.open.values().any(|open| open.group == Some(group) && matches!(open.purpose, Purpose::Launch(_)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::ZERO.after(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn an_order_ends_once() {
+        let mut orders = Orders::default();
+        let id = orders.add(Some(0), Purpose::Group, at(10));
+        assert!(orders.end(id).is_some());
+        assert!(orders.end(id).is_none());
+    }
+
+    #[test]
+    fn an_order_without_an_outcome_is_given_up_a_second_after_its_deadline() {
+        let mut orders = Orders::default();
+        let id = orders.add(Some(0), Purpose::Group, at(10));
+        assert_eq!(orders.overdue(at(1009)), None);
+        assert_eq!(orders.overdue(at(1010)), Some(id));
+        assert_eq!(orders.next_deadline(), Some(at(1010)));
+    }
+
+    #[test]
+    fn a_group_waits_for_its_own_starts_and_for_no_look() {
+        let mut orders = Orders::default();
+        orders.add(Some(0), Purpose::Watch, at(10));
+        orders.add(Some(1), Purpose::Launch(EngineName::from("a")), at(10));
+        assert!(!orders.busy(0) && !orders.launching(0) && !orders.starting(0));
+        assert!(orders.busy(1) && orders.launching(1) && orders.starting(1));
+        orders.add(Some(0), Purpose::Control, at(10));
+        assert!(orders.busy(0) && !orders.launching(0) && orders.starting(0));
+    }
+}

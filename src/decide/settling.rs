@@ -45,12 +45,23 @@ impl Group {
             self.begin_restart(tier, reason, evidence_at, turn);
             return;
         }
+        self.forget_the_healed();
         for place in 0..self.engines.len() {
             self.advance_engine(place, turn);
         }
         self.start_engines(turn);
         self.settle(turn);
         self.note_serving(turn);
+    }
+
+    /// A fault that is only observed is over once the server is ACTIVE again and nothing lives that it hit.
+    fn forget_the_healed(&mut self) {
+        let server = &self.server;
+        let Some(hit) = server.fatal.map(|fatal| fatal.at).or(server.died) else { return };
+        let active = server.state.at().filter(|at| *at > hit && server.state.last() == Some(&ServerState::Active));
+        if let (Some(at), false) = (active, self.engines.iter().any(Engine::alive)) {
+            self.server.new_generation(at);
+        }
     }
 
     fn start_engines(&mut self, turn: &mut Turn<'_>) {

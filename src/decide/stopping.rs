@@ -55,13 +55,14 @@ impl Group {
             Phase::Stopping(stopping) if stopping.now || !now => {}
             Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) if now => self.stop_at_once(turn),
             Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) => {
+                self.fence(turn);
                 self.phase = Phase::Stopping(Stopping { now: false, step: Step::Quiet });
-                self.fence();
             }
         }
     }
 
-    fn fence(&mut self) {
+    fn fence(&mut self, turn: &mut Turn<'_>) {
+        self.supersede(turn);
         for engine in &mut self.engines {
             engine.stage = if engine.stage == Stage::Quarantined { Stage::Quarantined } else { Stage::Fallen };
             engine.died = None;
@@ -70,7 +71,7 @@ impl Group {
     }
 
     pub(super) fn stop_at_once(&mut self, turn: &mut Turn<'_>) {
-        self.fence();
+        self.fence(turn);
         let action = Action::KillEngines { group: self.policy.name.clone(), engines: self.names(), strays: Vec::new() };
         let id = turn.order(Purpose::Group, action, KILL_BOUND);
         self.phase = Phase::Stopping(Stopping { now: true, step: Step::Kill(id) });

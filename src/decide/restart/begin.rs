@@ -62,13 +62,16 @@ impl Group {
         }
     }
 
-    /// Whatever was on its way makes room for a restart of the whole group.
-    fn supersede(&mut self, turn: &mut Turn<'_>) {
+    /// Whatever was on its way makes room for a restart or the end of the whole group.
+    pub fn supersede(&mut self, turn: &mut Turn<'_>) {
         if let Phase::Running(Some(settling)) = &self.phase
             && settling.open
         {
             let (tier, took) = (settling.tier, turn.now.since(settling.since));
             turn.tell(What::RestartEnded { tier, result: RecoveryResult::Superseded, took });
+        }
+        if let Phase::Restart(restart) = &mut self.phase {
+            restart.ended(RecoveryResult::Superseded, turn);
         }
         for engine in &mut self.engines {
             let at = engine.died.as_ref().map(|died| died.at);
@@ -164,7 +167,7 @@ impl Group {
         *turn.save = true;
         self.with_restart(turn, |group, restart, turn| {
             if restart.gate == Gate::Hold {
-                let reason = restart.reason.unwrap_or(Fault::GpuFault);
+                let reason = restart.reason.unwrap_or(Fault::ControlDied);
                 restart.gate = group.admit(restart.tier, reason, turn);
                 restart.since = turn.now;
                 restart.open = true;

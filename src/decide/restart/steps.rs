@@ -49,7 +49,9 @@ impl Group {
         self.with_restart(turn, |group, restart, turn| {
             match (&restart.step, outcome) {
                 (Step::Kill(order) | Step::KillAgain(order), Outcome::Killed { processes }) if *order == id => {
-                    restart.old.extend(processes.iter().map(|process| process.pid));
+                    if group.pids_match {
+                        restart.old.extend(processes.iter().map(|process| process.pid));
+                    }
                     let engines = group.names();
                     let action = Action::AwaitGone { group: group.policy.name.clone(), engines, processes };
                     let gone = turn.order(Purpose::Group, action, GONE_BOUND);

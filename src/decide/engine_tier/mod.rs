@@ -1,34 +1,17 @@
 //! The engine tier: one engine is down or did not get ready, the server is ACTIVE, its siblings progress.
 //!
 //! No single engine of a healthy group is signalled before `terminate_client` has answered or timed out:
-//! a signal to a client with a long kernel in flight kills every sibling 130 to 160 ms later.
+//! a signal to a client with a long kernel in flight kills every sibling 130 to 160 ms later. Here is what
+//! makes an engine serve or fail; `ending` takes it out.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+mod ending;
 
+use crate::decide::engine::{Died, Ending, Engine, Stage};
+use crate::decide::group::{Group, Phase};
+use crate::decide::turn::Turn;
 use crate::model::{
-    Action, ActionId, EngineKey, EngineName, Exit, ExitCause, Fault, Mode, Moment, Outcome, ProcessId, RecoveryResult,
-    Tier, What,
+    ActionId, EngineKey, EngineName, Exit, ExitCause, Fault, Mode, Moment, Outcome, RecoveryResult, Tier, What,
 };
-
-use super::engine::{Died, Ending, Engine, Stage};
-use super::group::{Group, Phase};
-use super::guard;
-use super::orders::Purpose;
-use super::turn::Turn;
-
-/// For a fresh look at the engine's processes; then the last one must do.
-const LOOK_BOUND: Duration = Duration::from_secs(2);
-/// For `terminate_client`, each.
-const TERMINATE_BOUND: Duration = Duration::from_millis(2500);
-/// Over the time between TERM and KILL: for a process that dies slowly.
-const DEATH_BOUND: Duration = Duration::from_secs(15);
-/// Siblings of a killed client fail 130 to 160 ms after it, if they do.
-const AFTERSHOCK: Duration = Duration::from_millis(500);
-/// Told once; the attempts go on.
-const DOES_NOT_DIE: &str = "a process of it does not die";
-/// Between attempts to end a process that does not die.
-const STUCK_PAUSE: Duration = Duration::from_secs(5);
 
 impl Group {
     /// Takes one engine as far as it gets.
@@ -145,64 +128,6 @@ impl Group {
         }
     }
 
-    fn advance_ending(&mut self, place: usize, ending: &Ending, turn: &mut Turn<'_>) {
-        match ending {
-            Ending::Look { since } => {
-                let seen = self.engines[place].tree.since(*since).is_some();
-                if seen || turn.now.since(*since) >= LOOK_BOUND {
-                    self.terminate_or_stop(place, turn);
-                }
-            }
-            Ending::Stuck { again } if *again <= turn.now => self.stop_engine(place, turn),
-            Ending::Aftershock { until } if *until <= turn.now => self.engine_down(place, turn),
-            Ending::Terminate(_) | Ending::Stop(_) | Ending::Stuck { .. } | Ending::Aftershock { .. } => {}
-        }
-    }
-
-    fn terminate_or_stop(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &self.engines[place];
-        let pids: BTreeSet<u32> = engine.processes().iter().map(|process: &ProcessId| process.pid).collect();
-        let clients: Vec<u32> =
-            self.server.clients.last().into_iter().flatten().copied().filter(|client| pids.contains(client)).collect();
-        let (Some(server), false) = (self.server.pid, clients.is_empty()) else {
-            return self.stop_engine(place, turn);
-        };
-        let name = engine.name().clone();
-        let bound = TERMINATE_BOUND * u32::try_from(clients.len()).unwrap_or(u32::MAX);
-        let action = Action::TerminateClients { engine: self.key(&name), server, clients };
-        let id = turn.order(Purpose::Engine(name), action, bound);
-        self.engines[place].stage = Stage::Ending(Ending::Terminate(id));
-    }
-
-    fn stop_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &self.engines[place];
-        let gone = engine.main.is_none() || engine.ended.is_some();
-        let grace = if gone { Duration::ZERO } else { engine.policy.stop_timeout };
-        let name = engine.name().clone();
-        let action = Action::StopEngine { engine: self.key(&name), grace };
-        let id = turn.order(Purpose::Engine(name), action, grace + DEATH_BOUND);
-        self.engines[place].stage = Stage::Ending(Ending::Stop(id));
-    }
-
-    fn engine_down(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let recovery = &self.policy.recovery;
-        let engine = &mut self.engines[place];
-        let failures = engine.failures.within(recovery.budget_window, turn.now);
-        let name = engine.name().clone();
-        if failures >= recovery.engine_budget {
-            engine.stage = Stage::Quarantined;
-            engine.died = None;
-            *turn.save = true;
-            turn.tell_of(&name, What::EngineQuarantined { failures });
-            return;
-        }
-        let wait = guard::wait(&recovery.backoff, failures, self.jitter.next());
-        engine.stage = Stage::Down { due: turn.now.after(wait) };
-        if !wait.is_zero() {
-            turn.tell_of(&name, What::EngineBackoff { wait, failures });
-        }
-    }
-
     /// An order about one engine ended.
     pub fn engine_finished(&mut self, id: ActionId, name: &EngineName, outcome: Outcome, turn: &mut Turn<'_>) {
         let Some(place) = self.engines.iter().position(|engine| engine.name() == name) else { return };
@@ -248,22 +173,6 @@ impl Group {
         }
     }
 
-    fn engine_stopped(&mut self, place: usize, outcome: Outcome, turn: &mut Turn<'_>) {
-        let engine = &mut self.engines[place];
-        if outcome == Outcome::Done {
-            engine.main = None;
-            engine.tree.saw(Vec::new(), turn.now);
-            engine.stage = Stage::Ending(Ending::Aftershock { until: turn.now.after(AFTERSHOCK) });
-            return;
-        }
-        let name = engine.name().clone();
-        engine.stage = Stage::Ending(Ending::Stuck { again: turn.now.after(STUCK_PAUSE) });
-        if engine.note.as_deref() != Some(DOES_NOT_DIE) {
-            engine.note = Some(DOES_NOT_DIE.to_owned());
-            tell_failure(&name, "stop", &outcome, turn);
-        }
-    }
-
     /// An engine's main process ended.
     pub fn engine_ended(&mut self, key: &EngineKey, incarnation: u32, exit: Exit, turn: &mut Turn<'_>) {
         let ordered = match &self.phase {
@@ -293,7 +202,7 @@ impl Group {
         match &engine.stage {
             Stage::Down { due } => Some(*due),
             Stage::Starting => Some(engine.started.after(engine.policy.start_timeout)),
-            Stage::Ending(Ending::Look { since }) => Some(since.after(LOOK_BOUND)),
+            Stage::Ending(Ending::Look { since }) => Some(since.after(ending::LOOK_BOUND)),
             Stage::Ending(Ending::Stuck { again }) => Some(*again),
             Stage::Ending(Ending::Aftershock { until }) => Some(*until),
             _ => None,

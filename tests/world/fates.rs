@@ -1,0 +1,143 @@
+//! What becomes of the stand-in world's processes: born, signalled, gone, and what a server's fault does to them.
+
+use std::time::Duration;
+
+use mpswarden::model::{Exit, Observation, Owner, ProcessId, ServerLine, ServerState};
+
+use super::{CLIENT_EXITS, GIB, HEALS, Happening, Knob, Process, World, ms};
+
+impl World {
+    pub(super) fn spawn(&mut self, group: usize, owner: Owner) -> ProcessId {
+        let id = ProcessId { pid: self.next_pid, started_at: self.now.as_nanos() / 10_000_000 };
+        self.next_pid += 1;
+        let process = Process { id, group, owner, undead: false, signalled: None, with_its_group: false };
+        self.processes.insert(id.pid, process);
+        id
+    }
+
+    /// A signal that can't be refused; the process is gone after `wait`, if it can die.
+    pub(super) fn signal(&mut self, pid: u32, exit: Exit, wait: Duration) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        process.signalled = Some(exit);
+        if !process.undead {
+            self.later(wait, Happening::Gone(pid, exit));
+        }
+    }
+
+    pub(super) fn gone(&mut self, pid: u32, exit: Exit) {
+        if self.processes.get(&pid).is_none_or(|process| process.undead) {
+            return;
+        }
+        let process = self.processes.remove(&pid).unwrap();
+        let group = process.group;
+        match &process.owner {
+            Owner::Engine(..) => self.engine_gone(group, pid),
+            Owner::Control(_) => self.control_gone(group),
+            Owner::Server(_) => self.server_gone(group, pid),
+        }
+        self.observe(Observation::Ended { owner: process.owner, process: process.id, exit });
+        self.waiters();
+    }
+
+    pub(super) fn engine_gone(&mut self, group: usize, pid: u32) {
+        let leaks = self.gpu.leaks;
+        let Some(engine) = self.engine_of(pid) else { return };
+        let client = std::mem::take(&mut engine.client);
+        engine.pid = None;
+        engine.ready = false;
+        if leaks && client {
+            self.gpu.leaked += 20 * GIB;
+        }
+        let server = self.groups[group].server.as_ref().map(|server| server.pid);
+        if let (true, Some(server)) = (client, server) {
+            self.log(group, ServerLine::Disconnected { server, client: pid });
+            self.client_left(group, server);
+        }
+    }
+
+    pub(super) fn client_left(&mut self, group: usize, server: u32) {
+        let here = &self.groups[group];
+        let fault = here.server.as_ref().is_some_and(|server| server.state == ServerState::Fault);
+        if fault && here.clients().is_empty() {
+            self.later(HEALS, Happening::Heals(group, server));
+        }
+    }
+
+    pub(super) fn control_gone(&mut self, group: usize) {
+        self.groups[group].control = None;
+        if let Some(server) = self.groups[group].server.as_ref().map(|server| server.pid) {
+            self.signal(server, Exit::Status(0), ms(1));
+        }
+    }
+
+    pub(super) fn server_gone(&mut self, group: usize, pid: u32) {
+        let here = &mut self.groups[group];
+        if here.server.as_ref().is_none_or(|server| server.pid != pid) {
+            return;
+        }
+        here.server = None;
+        here.strays.clear();
+        let alive = here.control.is_some();
+        self.clients_exit(group);
+        for engine in &mut self.groups[group].engines {
+            engine.client = false;
+        }
+        if alive {
+            self.log(group, ServerLine::Exited { server: pid, status: 0 });
+        }
+    }
+
+    /// Every client is told an error; those that don't linger exit.
+    pub(super) fn clients_exit(&mut self, group: usize) {
+        let engines = self.groups[group].engines.iter();
+        let exits: Vec<u32> =
+            engines.filter(|engine| engine.client && engine.knob != Knob::Lingers).filter_map(|e| e.pid).collect();
+        for pid in exits {
+            self.later(CLIENT_EXITS, Happening::Gone(pid, Exit::Status(1)));
+        }
+    }
+
+    /// The server handles a fatal error: FAULT, and every client's contexts are dead.
+    pub(super) fn fatal(&mut self, group: usize, pid: u32, memory_fault: bool) {
+        let here = &mut self.groups[group];
+        let Some(server) = here.server.as_mut().filter(|server| server.pid == pid) else { return };
+        let clients = here.engines.iter().filter(|engine| engine.client).filter_map(|engine| engine.pid).min();
+        let Some(client) = clients.or(here.strays.first().copied()) else { return };
+        server.state = ServerState::Fault;
+        if memory_fault {
+            self.log(group, ServerLine::Blamed { server: pid, client });
+        }
+        self.log(group, ServerLine::Fatal { server: pid });
+        self.clients_exit(group);
+    }
+
+    pub(super) fn heals(&mut self, group: usize, pid: u32) {
+        let here = &mut self.groups[group];
+        let empty = here.clients().is_empty() && !here.does_not_heal;
+        if let Some(server) = here.server.as_mut().filter(|server| server.pid == pid && empty) {
+            server.state = ServerState::Active;
+        }
+    }
+
+    pub(super) fn server_ready(&mut self, group: usize, pid: u32) {
+        if let Some(server) = self.groups[group].server.as_mut().filter(|server| server.pid == pid) {
+            server.state = ServerState::Active;
+            self.log(group, ServerLine::Ready { server: pid });
+        }
+    }
+
+    /// An engine makes its context: a client, unless no daemon is there or it was told otherwise.
+    pub(super) fn connects(&mut self, pid: u32) {
+        let Some(group) = self.processes.get(&pid).map(|process| process.group) else { return };
+        let server = self.groups[group].server.as_ref().map(|server| (server.pid, server.state));
+        let Some(engine) = self.engine_of(pid) else { return };
+        match server {
+            Some((server, ServerState::Active)) if engine.knob != Knob::OutsideMps => {
+                engine.client = true;
+                self.log(group, ServerLine::Connected { server, client: pid });
+            }
+            Some((_, ServerState::Fault)) => self.later(ms(5), Happening::Gone(pid, Exit::Status(3))),
+            _ => {}
+        }
+    }
+}
