@@ -186,10 +186,10 @@ fn an_engine_that_moves_outside_mps_no_longer_serves_and_its_sibling_does() {
     let mut watchdog = scene.serving();
     scene.inject(Injection::OutsideMps);
     watchdog.await_event("failing", "outside MPS");
-    let attached = |engine| move |metrics: &Metrics| metrics.sum("mps_engine_attached", &[("engine", engine)]);
-    let metrics = watchdog.await_metrics("it is not attached", |metrics| attached("qwen-a")(metrics) == 0.0);
-    assert_eq!(attached("qwen-b")(&metrics), 1.0);
-    assert_eq!(metrics.state("mps_group_state", &[], "state"), Some("degraded"));
+    let degraded = |metrics: &Metrics| metrics.state("mps_group_state", &[], "state") == Some("degraded");
+    let metrics = watchdog.await_metrics("a degraded group", degraded);
+    let attached = |engine| metrics.value("mps_engine_attached", &[("engine", engine)]);
+    assert_eq!((attached("qwen-a"), attached("qwen-b")), (Some(0.0), Some(1.0)));
     assert_eq!(watchdog.ready(), 503);
     assert_eq!(watchdog.get("/-/ready?group=small-llms&engine=qwen-b"), 200);
     watchdog.stop();

@@ -13,6 +13,7 @@ mod metrics;
 mod observe_mode;
 mod processes;
 mod scene;
+mod second_fault;
 mod steps;
 mod stop;
 mod watchdog;

@@ -24,6 +24,13 @@ impl Metrics {
         self.matching(name, labels).iter().map(|sample| sample.value).sum()
     }
 
+    /// The one sample of that name with these labels; `None`: there is none, the value is not known.
+    pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let matching = self.matching(name, labels);
+        assert!(matching.len() <= 1, "{matching:?}");
+        matching.first().map(|sample| sample.value)
+    }
+
     /// The value of `label` in the one sample of an enumeration that is 1.
     pub fn state(&self, name: &str, labels: &[(&str, &str)], label: &str) -> Option<&str> {
         let matching = self.matching(name, labels);

@@ -52,7 +52,7 @@ impl Scene {
         let directory = tempfile::Builder::new().prefix("mw-").tempdir_in("/tmp").unwrap();
         let options = StageOptions {
             engines,
-            startup: Duration::from_millis(300),
+            startup: Duration::from_millis(100),
             memory: 4 << 30,
             ..StageOptions::new(program())
         };
