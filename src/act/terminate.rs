@@ -21,10 +21,10 @@ pub(super) async fn terminate(shared: &Shared, group: &GroupName, server: u32, c
     if trouble.is_empty() { Outcome::Done } else { failed(format!("terminate_client: {}", trouble.join("; "))) }
 }
 
-/// `0` is done.
+/// `0` is done, and so is a client that the server no longer has.
 fn trouble_of(outcome: &CommandOutcome) -> Option<String> {
     match outcome {
-        CommandOutcome::Answered(text) if text.trim() == "0" => None,
+        CommandOutcome::Answered(text) if text.trim() == "0" || text.contains("not found") => None,
         CommandOutcome::Answered(text) => Some(format!("answered `{}`", text.trim())),
         CommandOutcome::Refused => Some("the control daemon serves others".into()),
         CommandOutcome::Unreachable(why) => Some(why.clone()),

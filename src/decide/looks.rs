@@ -11,7 +11,8 @@ use crate::model::{EngineKey, Known, Look, Moment, ServerState, Source};
 use super::engine::{Ending, Engine, Stage};
 use super::group::{Group, Phase};
 
-const FAST: Duration = Duration::from_millis(5);
+/// A timer of the runtime rounds up to the next millisecond: with it, at most 5 ms apart.
+const FAST: Duration = Duration::from_millis(4);
 const GPU: Duration = Duration::from_secs(1);
 const HEALTH: Duration = Duration::from_secs(1);
 const TREES: Duration = Duration::from_secs(10);
@@ -19,7 +20,7 @@ const SERVER: Duration = Duration::from_secs(10);
 /// After a command without an answer: three in a row, so far apart, are no chance.
 const SERVER_SILENT: Duration = Duration::from_secs(5);
 /// Asked for because of an Xid or a CUDA error: at most so often, whatever storms.
-const URGENT: Duration = Duration::from_secs(1);
+const URGENT: Duration = Duration::from_millis(200);
 /// Before the first start.
 const WAITING: Duration = Duration::from_millis(200);
 /// While something stays out for longer than it should.
