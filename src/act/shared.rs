@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::unistd::geteuid;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::host::cgroup::Cgroups;
@@ -158,12 +159,17 @@ pub(super) fn make_directories(group: &GroupLaunch) -> Result<(), PrepareError> 
     make_directory("log_directory", &group.control.log_directory, 0o755)
 }
 
-/// Makes a directory, if it isn't there, and sees that we may write in it. One that is there keeps its mode.
+/// Makes a directory, if it isn't there, and sees that we may write in it. One of ours that is there gets
+/// what its mode lacks: a server of another user ends at once where it can't enter the pipe directory.
 fn make_directory(what: &'static str, path: &Path, mode: u32) -> Result<(), PrepareError> {
     let make = || {
         if !path.is_dir() {
             fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
             fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        }
+        let there = fs::metadata(path)?;
+        if there.uid() == geteuid().as_raw() && there.mode() & mode != mode {
+            fs::set_permissions(path, fs::Permissions::from_mode(there.mode() & 0o7777 | mode))?;
         }
         Ok(nix::unistd::access(path, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)?)
     };

@@ -1,6 +1,7 @@
 //! The verbs over real small processes: shell scripts for engines and for the control daemon.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use nix::sys::signal::Signal;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
+use super::shared::make_directories;
 use super::testing::{group, owner};
 use super::{Executor, saved_memory};
 use crate::host::cgroup::Cgroups;
@@ -228,6 +230,19 @@ async fn an_engine_that_forks_on_and_on_loses() {
         stage.written("forks").await;
         stage.kill_and_prove().await;
     }
+}
+
+#[test]
+fn a_pipe_directory_that_is_there_is_opened_for_engines_of_another_user() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut group = super::testing::group(directory.path(), &["true"]);
+    let mode_after = |group: &GroupLaunch| {
+        make_directories(group).unwrap();
+        std::fs::metadata(&group.control.pipe_directory).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!(mode_after(&group), 0o700);
+    group.engines[0].user = Some("nobody".into());
+    assert_eq!(mode_after(&group), 0o755);
 }
 
 #[tokio::test]

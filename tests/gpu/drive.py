@@ -421,6 +421,7 @@ def main():
         signal.setitimer(signal.ITIMER_REAL, 0)
         if problem:
             plan.note(problem)
+            plan.results["ended_early"] = problem[:300]
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         if stage.process:

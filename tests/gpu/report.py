@@ -70,6 +70,7 @@ def failed(results):
     found = [f"{run['case']} {run['run']}: {what}" for run in results["runs"] for what in run["failures"]]
     for part in ("idle", "stop", "stop_large", "stop_other_user"):
         found += [f"{part}: {what}" for what in (results.get(part) or {}).get("failures", [])]
+    found += [f"ended early: {results['ended_early']}"] if "ended_early" in results else []
     left_out = results.get("left_out", [])
     return found + ([f"left out, for want of time or hope: {', '.join(left_out)}"] if left_out else [])
 
