@@ -45,7 +45,7 @@ fn start(play: &Play, name: &str) -> Engine {
 fn http(play: &Play, engine: &str, what: &str, body: &str) -> String {
     let Ok(mut stream) = TcpStream::connect(play.stage.engine_address(engine).unwrap()) else { return String::new() };
     let length = body.len();
-    let _ = write!(stream, "{what} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{body}");
+    let _ = write!(stream, "{what} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     answer

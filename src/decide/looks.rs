@@ -150,7 +150,7 @@ impl Looks {
     fn take_if_due(&mut self, look: &Look, every: Duration, now: Moment) -> bool {
         let state = self.states.entry(key(look)).or_default();
         state.every = every;
-        let due = !state.in_flight && state.sent.is_none_or(|sent| now.since(sent) >= every);
+        let due = !state.in_flight && state.sent.is_none_or(|sent| now.since(sent) >= every - company(every));
         if due {
             state.sent = Some(now);
             state.in_flight = true;
@@ -185,6 +185,12 @@ impl Looks {
     pub fn all(&self) -> impl Iterator<Item = (&LookKey, &LookState)> {
         self.states.iter()
     }
+}
+
+/// How much earlier a look that comes each second or so goes along when something wakes the core anyway:
+/// one wake-up then serves for all of them.
+fn company(every: Duration) -> Duration {
+    if every >= Duration::from_millis(500) && every < SERVER_SILENT { every / 10 } else { Duration::ZERO }
 }
 
 impl LookState {

@@ -1,5 +1,5 @@
-//! One bounded HTTP/1.1 GET, plain http only, a connection for each. Never retries, never follows
-//! a redirect, keeps nothing.
+//! Bounded HTTP/1.1 GETs of one server, plain http only, over a connection that is kept while the server
+//! keeps it. Never follows a redirect.
 
 use std::io;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, USER_AGENT};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{HOST, USER_AGENT};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -63,39 +63,78 @@ pub enum GetError {
     },
 }
 
-/// GETs `path` under `url` (`http://host:port`): connection, head and body all within `timeout`, at
-/// most `limit` bytes of body.
-pub async fn get(url: &str, path: &str, timeout: Duration, limit: usize) -> Result<Response, GetError> {
-    match tokio::time::timeout(timeout, exchange(url, path, limit)).await {
-        Ok(answered) => answered,
-        Err(_) => Err(GetError::Timeout { url: url.to_owned(), timeout }),
+/// A server that is asked again and again, over one connection as long as it keeps that.
+#[derive(Debug)]
+pub struct Peer {
+    url: String,
+    kept: Option<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<Empty<Bytes>>,
+    /// Ends the connection's task with it.
+    _tasks: JoinSet<Result<(), hyper::Error>>,
+}
+
+impl Peer {
+    /// At `url`, `http://host:port`. Connects to nobody yet.
+    pub fn new(url: &str) -> Peer {
+        Peer { url: url.to_owned(), kept: None }
+    }
+
+    /// GETs `path`: connection, head and body all within `timeout`, at most `limit` bytes of body.
+    pub async fn get(&mut self, path: &str, timeout: Duration, limit: usize) -> Result<Response, GetError> {
+        match tokio::time::timeout(timeout, self.exchange(path, limit)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(GetError::Timeout { url: self.url.clone(), timeout }),
+        }
+    }
+
+    /// A kept connection may have ended by now, which says nothing: then a new one is asked.
+    async fn exchange(&mut self, path: &str, limit: usize) -> Result<Response, GetError> {
+        let no_url = || GetError::Url { url: self.url.clone() };
+        let (host, port) = host_and_port(&self.url).ok_or_else(no_url)?;
+        let request = Request::get(path)
+            .header(HOST, format!("{host}:{port}"))
+            .header(USER_AGENT, concat!("mpswarden/", env!("CARGO_PKG_VERSION")))
+            .body(Empty::<Bytes>::new())
+            .map_err(|_| no_url())?;
+        if let Some(kept) = self.kept.take()
+            && let Ok(response) = self.ask(kept, request.clone(), limit).await
+        {
+            return Ok(response);
+        }
+        let stream = TcpStream::connect((host.trim_matches(['[', ']']), port))
+            .await
+            .map_err(|source| GetError::Refused { authority: format!("{host}:{port}"), source })?;
+        let malformed = |source, url: &str| GetError::Malformed { url: url.to_owned(), source };
+        let connection = Connection::over(stream).await.map_err(|source| malformed(source, &self.url))?;
+        self.ask(connection, request, limit).await.map_err(|source| malformed(source, &self.url))
+    }
+
+    /// Keeps the connection only after a whole response.
+    async fn ask(
+        &mut self,
+        mut connection: Connection,
+        request: Request<Empty<Bytes>>,
+        limit: usize,
+    ) -> Result<Response, hyper::Error> {
+        let (head, body) = connection.sender.send_request(request).await?.into_parts();
+        let (body, cut) = read(body, limit).await?;
+        self.kept = (!cut).then_some(connection);
+        Ok(Response { status: head.status.as_u16(), body, cut })
     }
 }
 
-async fn exchange(url: &str, path: &str, limit: usize) -> Result<Response, GetError> {
-    let no_url = || GetError::Url { url: url.to_owned() };
-    let (host, port) = host_and_port(url).ok_or_else(no_url)?;
-    let request = Request::get(path)
-        .header(HOST, format!("{host}:{port}"))
-        .header(USER_AGENT, concat!("mpswarden/", env!("CARGO_PKG_VERSION")))
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|_| no_url())?;
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port))
-        .await
-        .map_err(|source| GetError::Refused { authority: format!("{host}:{port}"), source })?;
-    ask(stream, request, limit).await.map_err(|source| GetError::Malformed { url: url.to_owned(), source })
-}
-
-async fn ask(stream: TcpStream, request: Request<Empty<Bytes>>, limit: usize) -> Result<Response, hyper::Error> {
-    let (mut sender, connection) =
-        http1::Builder::new().max_buf_size(HEAD_LIMIT).handshake(TokioIo::new(stream)).await?;
-    // The set ends the connection's task however this function ends.
-    let mut tasks = JoinSet::new();
-    tasks.spawn(connection);
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    let (body, cut) = read(body, limit).await?;
-    Ok(Response { status: head.status.as_u16(), body, cut })
+impl Connection {
+    async fn over(stream: TcpStream) -> Result<Connection, hyper::Error> {
+        let (sender, connection) =
+            http1::Builder::new().max_buf_size(HEAD_LIMIT).handshake(TokioIo::new(stream)).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(connection);
+        Ok(Connection { sender, _tasks: tasks })
+    }
 }
 
 /// The body up to `limit`, and whether there was more.
@@ -122,12 +161,19 @@ fn host_and_port(url: &str) -> Option<(String, u16)> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
     const LONG: Duration = Duration::from_secs(60);
+
+    async fn get(url: &str, path: &str, timeout: Duration, limit: usize) -> Result<Response, GetError> {
+        Peer::new(url).get(path, timeout, limit).await
+    }
 
     /// A server that answers its first caller with `head`, then with `body` for ever if `endless`.
     async fn server(head: &'static [u8], endless: bool) -> (String, tokio::task::JoinHandle<()>) {
@@ -149,6 +195,45 @@ mod tests {
         let (url, _serving) = server(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nwait", false).await;
         let response = get(&url, "/health", LONG, 100).await.unwrap();
         assert_eq!(response, Response { status: 503, body: b"wait".to_vec(), cut: false });
+    }
+
+    /// Answers `requests` on each of its connections, one connection after the other, and counts those.
+    async fn keeper(requests: usize) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (url, connections) = (format!("http://{}", listener.local_addr().unwrap()), Arc::<AtomicUsize>::default());
+        let count = connections.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
+                for _ in 0..requests {
+                    let mut request = [0; 1024];
+                    assert!(stream.read(&mut request).await.unwrap() > 0);
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+                }
+            }
+        });
+        (url, connections)
+    }
+
+    #[tokio::test]
+    async fn one_connection_serves_for_many_questions() {
+        let (url, connections) = keeper(5).await;
+        let mut peer = Peer::new(&url);
+        for _ in 0..5 {
+            assert_eq!(peer.get("/health", LONG, 100).await.unwrap().status, 200);
+        }
+        assert_eq!(connections.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_server_ended_is_replaced_without_a_word() {
+        let (url, connections) = keeper(1).await;
+        let mut peer = Peer::new(&url);
+        for _ in 0..3 {
+            assert_eq!(peer.get("/health", LONG, 100).await.unwrap().status, 200);
+        }
+        assert_eq!(connections.load(Ordering::Relaxed), 3);
     }
 
     #[tokio::test]

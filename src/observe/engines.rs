@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use super::reports::Reports;
 use crate::host::cuda;
-use crate::host::http::{self, GetError};
+use crate::host::http::{GetError, Peer};
 use crate::model::{EngineKey, EngineLaunch, Health, Observation};
 
 /// A healthy engine answers well within it.
@@ -22,15 +22,14 @@ const LINE: usize = 300;
 
 /// Where an engine answers.
 pub(super) struct Endpoint {
-    url: String,
     health_path: String,
     /// One request in flight at most.
-    turn: Mutex<()>,
+    peer: Mutex<Peer>,
 }
 
 impl Endpoint {
     pub fn of(engine: &EngineLaunch) -> Self {
-        Endpoint { url: engine.url.clone(), health_path: engine.health_path.clone(), turn: Mutex::new(()) }
+        Endpoint { health_path: engine.health_path.clone(), peer: Mutex::new(Peer::new(&engine.url)) }
     }
 }
 
@@ -40,9 +39,8 @@ pub(super) async fn look(
     bound: Duration,
     reports: Reports,
 ) -> Result<(), String> {
-    let _turn = endpoint.turn.lock().await;
-    let timeout = bound.min(HEALTH_TIMEOUT);
-    let health = match http::get(&endpoint.url, &endpoint.health_path, timeout, HEALTH_BODY).await {
+    let mut peer = endpoint.peer.lock().await;
+    let health = match peer.get(&endpoint.health_path, bound.min(HEALTH_TIMEOUT), HEALTH_BODY).await {
         Ok(response) if response.status == 200 => Health::Ok,
         Ok(response) => Health::Status(response.status),
         Err(GetError::Refused { .. }) => Health::Refused,

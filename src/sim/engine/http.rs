@@ -1,4 +1,5 @@
-//! The engine's HTTP: one request a connection, and where it goes. Stands in for vLLM's API server.
+//! The engine's HTTP and where a request goes. Stands in for vLLM's API server, which keeps connections;
+//! here only probes of health are served on and on, all else is one request a connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -20,42 +21,64 @@ const LEAK: Duration = Duration::from_millis(500);
 
 /// Serves one connection; a caller who hangs up is no trouble.
 pub fn serve(batch: &Arc<Batch>, stream: TcpStream) {
-    let _ = stream.set_read_timeout(Some(SILENCE)).and_then(|()| answer(batch, stream));
+    let _ = stream.set_read_timeout(Some(SILENCE)).and_then(|()| answer_all(batch, stream));
 }
 
-fn answer(batch: &Arc<Batch>, mut stream: TcpStream) -> io::Result<()> {
-    let (line, body) = read_request(&stream)?;
-    let words: Vec<&str> = line.split_whitespace().collect();
-    match words.as_slice() {
-        ["GET", "/health", ..] if batch.state().dead => {
-            reply(&mut stream, "500 Internal Server Error", "text/plain", "")
+fn answer_all(batch: &Arc<Batch>, mut stream: TcpStream) -> io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    loop {
+        let Request { line, last, body } = read_request(&mut reader)?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["GET", "/health", ..] if last => return health(batch, &mut stream),
+            ["GET", "/health", ..] => health(batch, &mut stream)?,
+            words => return answer(batch, &mut stream, words, &body),
         }
-        ["GET", "/health", ..] => reply(&mut stream, "200 OK", "text/plain", ""),
-        ["GET", "/metrics", ..] => reply(&mut stream, "200 OK", metrics::TYPE, &metrics::render(batch)),
-        ["GET", "/sim/core", ..] => reply(&mut stream, "200 OK", "text/plain", &batch.core().to_string()),
-        ["GET", "/sim/main", ..] => reply(&mut stream, "200 OK", "text/plain", &std::process::id().to_string()),
-        ["POST", "/v1/completions", ..] => completions::complete(batch, &mut stream, &body),
-        ["POST", "/sim/inject", ..] => inject(batch, &mut stream, &body),
-        _ => reply(&mut stream, "404 Not Found", "text/plain", "no such path\n"),
     }
 }
 
-fn read_request(stream: &TcpStream) -> io::Result<(String, Vec<u8>)> {
-    let mut reader = BufReader::new(stream);
-    let mut first = String::new();
-    reader.read_line(&mut first)?;
+/// The one answer after which the connection goes on.
+fn health(batch: &Arc<Batch>, stream: &mut TcpStream) -> io::Result<()> {
+    let status = if batch.state().dead { "500 Internal Server Error" } else { "200 OK" };
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")
+}
+
+fn answer(batch: &Arc<Batch>, stream: &mut TcpStream, words: &[&str], body: &[u8]) -> io::Result<()> {
+    match words {
+        ["GET", "/metrics", ..] => reply(stream, "200 OK", metrics::TYPE, &metrics::render(batch)),
+        ["GET", "/sim/core", ..] => reply(stream, "200 OK", "text/plain", &batch.core().to_string()),
+        ["GET", "/sim/main", ..] => reply(stream, "200 OK", "text/plain", &std::process::id().to_string()),
+        ["POST", "/v1/completions", ..] => completions::complete(batch, stream, body),
+        ["POST", "/sim/inject", ..] => inject(batch, stream, body),
+        _ => reply(stream, "404 Not Found", "text/plain", "no such path\n"),
+    }
+}
+
+struct Request {
+    line: String,
+    /// The caller wants no other answer on this connection.
+    last: bool,
+    body: Vec<u8>,
+}
+
+fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<Request> {
+    let mut request = Request { line: String::new(), last: false, body: Vec::new() };
+    if reader.read_line(&mut request.line)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let mut length = 0;
-    for line in reader.by_ref().lines() {
-        let line = line?;
-        if line.is_empty() {
-            break;
+    for header in reader.by_ref().lines() {
+        let header = header?.to_ascii_lowercase();
+        match header.split_once(':').map(|(name, value)| (name, value.trim())) {
+            Some(("content-length", value)) => length = value.parse().unwrap_or(0),
+            Some(("connection", "close")) => request.last = true,
+            _ if header.is_empty() => break,
+            _ => {}
         }
-        let header = line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-        length = header.and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(length);
     }
-    let mut body = vec![0; length.min(LONGEST_BODY)];
-    reader.read_exact(&mut body)?;
-    Ok((first, body))
+    request.body = vec![0; length.min(LONGEST_BODY)];
+    reader.read_exact(&mut request.body)?;
+    Ok(request)
 }
 
 /// A whole answer, and the end of the connection.
