@@ -62,6 +62,10 @@ pub struct Process {
     pub ended: bool,
     /// Its context was ended by `terminate_client`.
     pub terminated: bool,
+    /// When its teardown will be over, once that is planned.
+    pub gone_at: Option<Instant>,
+    /// That plan was made when its server was dead.
+    pub outlived_server: bool,
     /// Keeps the process from being reaped until it is dropped.
     pub hold: Option<Sender<()>>,
 }
@@ -148,6 +152,8 @@ impl Gpu {
             waiting: false,
             ended: false,
             terminated: false,
+            gone_at: None,
+            outlived_server: false,
             hold: None,
         };
         self.processes.insert(pid, process);
@@ -263,7 +269,7 @@ impl Gpu {
             Due::Drained { pid } => self.drained(pid),
             Due::Terminated { server, pid } => self.terminated(server, pid),
             Due::ContextZeroExit { server, pid } => self.tell_server(server, &format!("exit {pid} 0")),
-            Due::Gone { pid } => self.gone(pid),
+            Due::Gone { pid } => self.gone_as_planned(pid),
             Due::Active { server } => self.active(server),
             Due::ServerGone { .. } => self.memory_of_the_dead = self.memory_of_the_dead.saturating_sub(SERVER_MEMORY),
         }

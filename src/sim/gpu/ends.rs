@@ -4,7 +4,7 @@
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use super::device::Gpu;
+use super::device::{Gpu, Process};
 use super::{Domain, Due, Kind, SERVER_MEMORY};
 use crate::sim::cuda::CudaError;
 
@@ -81,12 +81,12 @@ impl Gpu {
         let Some(process) = self.processes.get(&pid) else { return };
         let (server, memory) = (process.server, Duration::from_millis(process.memory >> 30));
         let now = Instant::now();
-        let gone = match server.and_then(|server| self.servers.get(&server)).map(|server| server.fault.as_ref()) {
-            Some(Some(fault)) => {
-                let (line_at, before) = (fault.line_at, fault.torn_down_at);
-                self.gone_in_fault(now, line_at, before) + memory
-            }
-            Some(None) => now + self.chance.millis(43, 48) + memory,
+        let gone = match server.map(|server| (server, self.servers.get(&server))) {
+            Some((_, Some(alive))) => match alive.fault.as_ref().map(|fault| (fault.line_at, fault.torn_down_at)) {
+                Some((line_at, before)) => self.gone_in_fault(now, line_at, before) + memory,
+                None => now + self.chance.millis(43, 48) + memory,
+            },
+            Some((dead, None)) => self.gone_without_server(now, dead, pid),
             None => now + self.chance.millis(85, 95) + memory,
         };
         if let Some(server) = server {
@@ -96,6 +96,9 @@ impl Gpu {
             let context = gone.checked_sub(LAST_STEP).map_or(now, |when| when.max(now));
             self.agenda.at(context, Due::ContextZeroExit { server, pid });
         }
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.gone_at = Some(gone);
+        }
         self.agenda.at(gone, Due::Gone { pid });
     }
 
@@ -104,6 +107,30 @@ impl Gpu {
         let first = now.max(line_at + Duration::from_millis(25)) + self.chance.millis(66, 70);
         let apart = self.chance.millis(30, 34);
         before.map_or(first, |before| first.max(before + apart))
+    }
+
+    /// Clients of a dead server are torn down one after the other too, and with the last one goes what the
+    /// server held for all of them.
+    fn gone_without_server(&mut self, now: Instant, dead: u32, pid: u32) -> Instant {
+        let siblings =
+            || self.processes.iter().filter(|(other, process)| **other != pid && process.server == Some(dead));
+        let before =
+            siblings().filter(|(_, process)| process.outlived_server).filter_map(|(_, process)| process.gone_at).max();
+        let last = siblings().all(|(_, process)| process.outlived_server);
+        let (first, apart, end) =
+            (now + self.chance.millis(88, 112), self.chance.millis(30, 45), self.chance.millis(175, 190));
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.outlived_server = true;
+        }
+        before.map_or(first, |before| first.max(before + if last { end } else { apart }))
+    }
+
+    /// Its teardown is over, unless the death of its server made that longer.
+    pub fn gone_as_planned(&mut self, pid: u32) {
+        let later = self.processes.get(&pid).and_then(|process| process.gone_at).is_some_and(|at| at > Instant::now());
+        if !later {
+            self.gone(pid);
+        }
     }
 
     /// Every trace of a process goes, and it may be reaped.
@@ -116,9 +143,17 @@ impl Gpu {
         }
     }
 
+    /// Clients whose teardown was under way when their server died.
+    fn ended_clients(&self, server: u32) -> Vec<u32> {
+        let ended = |process: &Process| process.server == Some(server) && process.context && process.ended;
+        self.processes.iter().filter(|(_, process)| ended(process)).map(|(pid, _)| *pid).collect()
+    }
+
     /// A server died: its clients get 806, its memory comes back a little later, and then it is reaped.
     pub fn server_ended(&mut self, pid: u32, hold: Option<Sender<()>>) {
         let clients = self.living_clients(pid);
+        let held: u64 =
+            self.processes.values().filter(|client| client.server == Some(pid)).map(|client| client.memory).sum();
         if self.servers.remove(&pid).is_none() {
             return;
         }
@@ -126,7 +161,12 @@ impl Gpu {
             let wait = self.chance.millis(2, 30);
             self.agenda.after(wait, Due::Error { pid: client, error: CudaError::MPS_RPC_FAILURE });
         }
+        for client in self.ended_clients(pid) {
+            self.tear_down(client);
+        }
         self.memory_of_the_dead += SERVER_MEMORY;
-        self.agenda.after(Duration::from_millis(30), Due::ServerGone { _hold: hold });
+        // Its process ends after 33 ms with small clients, and after some 80 ms with 35 GiB in theirs.
+        let teardown = Duration::from_millis(30) + Duration::from_micros((held >> 30) * 1400);
+        self.agenda.after(teardown, Due::ServerGone { _hold: hold });
     }
 }
