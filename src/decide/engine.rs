@@ -12,7 +12,7 @@ use super::policy::EnginePolicy;
 use super::remembered::EngineMemory;
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
-const BAD_PROBES: u32 = 3;
+const BAD_PROBES: u32 = 2;
 /// An engine that is seen detached for so long is failing: the three lists are not read at one moment.
 const DETACHED_FOR: Duration = Duration::from_secs(3);
 /// NVML's lists are believed for so long.

@@ -1,6 +1,6 @@
 //! Which readings are wanted and how often: the one place that knows every cadence.
 //!
-//! In steady state: NVML and health each second, trees and one control command every 10 s. Inside a
+//! In steady state: NVML each second, health every two, trees and one control command every 10 s. Inside a
 //! restart, what it waits for is read at most 5 ms apart.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use super::group::{Group, Phase};
 /// A timer of the runtime rounds up to the next millisecond: with it, at most 5 ms apart.
 const FAST: Duration = Duration::from_millis(4);
 const GPU: Duration = Duration::from_secs(1);
-const HEALTH: Duration = Duration::from_secs(1);
+const HEALTH: Duration = Duration::from_secs(2);
 const TREES: Duration = Duration::from_secs(10);
 const SERVER: Duration = Duration::from_secs(10);
 /// After a command without an answer: three in a row, so far apart, are no chance.

@@ -72,6 +72,9 @@ pub enum StartError {
     /// It is there and may not be run.
     #[error("`{0}` can't be executed: it needs the execute permission (chmod +x)")]
     NotExecutable(PathBuf),
+    /// It may be run, but not by that user.
+    #[error("`{0}` can't be executed by user `{1}`: the file and every directory above it must be open to that user")]
+    NotOpen(PathBuf, String),
     /// A script whose first line names nothing that exists.
     #[error("`{0}` exists, but the interpreter that its first line names does not")]
     NoInterpreter(PathBuf),
@@ -160,7 +163,8 @@ fn explain(error: io::Error, program: &Path, launch: &Launch) -> StartError {
     match (error.kind(), &launch.user) {
         (io::ErrorKind::NotFound, _) => StartError::NoInterpreter(program.to_owned()),
         (io::ErrorKind::PermissionDenied, Some(user)) if !geteuid().is_root() => StartError::NotAllowed(user.clone()),
-        (io::ErrorKind::PermissionDenied, _) => StartError::NotExecutable(program.to_owned()),
+        (io::ErrorKind::PermissionDenied, Some(user)) => StartError::NotOpen(program.to_owned(), user.clone()),
+        (io::ErrorKind::PermissionDenied, None) => StartError::NotExecutable(program.to_owned()),
         _ => StartError::Other(program.to_owned(), error),
     }
 }
@@ -395,6 +399,19 @@ mod tests {
         assert!(Command::new("sh").args(["-c", write]).arg(&script).status().unwrap().success());
         let error = start(&Launch { program: script, ..Launch::default() }).unwrap_err();
         assert!(matches!(error, StartError::NoInterpreter(_)), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_its_user_can_not_reach_is_told_so() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("program");
+        assert!(Command::new("cp").arg("/bin/true").arg(&program).status().unwrap().success());
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let launch = Launch { program, user: Some("nobody".into()), ..Launch::default() };
+        assert!(start(&launch).unwrap_err().to_string().contains("by user `nobody`"));
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ for program in nvcc nvidia-smi nvidia-cuda-mps-control python3; do
     command -v "$program" >/dev/null || fail "$program is not on PATH"
 done
 build="$(mktemp -d)"
+chmod 755 "$build"  # engines of another user must reach it
 trap 'rm -rf "$build"' EXIT
 timeout 120 nvcc -O2 -std=c++17 -arch="${CUDA_ARCH:-sm_90}" -o "$build/engine" tests/gpu/engine.cu ||
     fail "engine.cu does not compile"
