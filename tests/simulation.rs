@@ -347,6 +347,7 @@ fn a_busy_daemon_refuses_and_a_stopped_one_never_answers() {
 #[test]
 fn device_memory_of_a_killed_client_comes_back_when_it_is_reaped() {
     let play = Play::with_server();
+    until("the server's own context is there", || play.memory_used() >= 66 << 20);
     let before = play.memory_used();
     let client = play.ready_client("spin --memory 20GiB --seconds 20 --gap 1000");
     until("it holds its memory", || play.memory_used() == before + (20 << 30));
