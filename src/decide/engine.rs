@@ -169,7 +169,8 @@ impl Engine {
         matches!(self.stage, Stage::Starting | Stage::Serving | Stage::Failing | Stage::Ending(_))
     }
 
-    /// Attached, by facts that were all seen after it got healthy; `None`: they are not all there yet.
+    /// Attached, by facts that were all seen after it got healthy; `None`: they are not all there yet. The
+    /// client list may be older, if it was asked for since the start: from there on lines keep it.
     pub fn attached_since_healthy(
         &self,
         server: &ServerFacts,
@@ -178,7 +179,7 @@ impl Engine {
     ) -> Option<bool> {
         let healthy = self.healthy_since?;
         let tree = self.tree.since(healthy)?;
-        server.clients_asked.filter(|asked| *asked >= healthy)?;
+        server.clients_asked.filter(|asked| *asked >= self.started)?;
         let fresh = reading.fresh(READING_FRESH, now);
         if fresh.is_some() {
             reading.since(healthy)?;

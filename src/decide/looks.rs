@@ -69,6 +69,7 @@ impl Group {
         match &engine.stage {
             Stage::Starting => {
                 want(wanted, health, FAST);
+                self.want_clients_of_a_start(engine, wanted);
                 if let Some(healthy) = engine.healthy_since {
                     let every = if now.since(healthy) < CLOSELY { FAST } else { HELD };
                     self.want_attachment(wanted, every);
@@ -81,6 +82,14 @@ impl Group {
             }
             Stage::Ending(Ending::Look { .. }) => want(wanted, self.look_trees(), FAST),
             _ => {}
+        }
+    }
+
+    /// A client came while an engine starts: its list is asked for now, so that no engine waits for it later.
+    fn want_clients_of_a_start(&self, engine: &Engine, wanted: &mut Wanted) {
+        let changed = self.server.clients.at().filter(|at| *at >= engine.started);
+        if let (Some(server), true) = (self.server.pid, changed > self.server.clients_asked) {
+            want(wanted, Look::Clients { group: self.policy.name.clone(), server }, FAST);
         }
     }
 
