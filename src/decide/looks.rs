@@ -13,6 +13,8 @@ use super::group::{Group, Phase};
 
 /// A timer of the runtime rounds up to the next millisecond: with it, at most 5 ms apart.
 const FAST: Duration = Duration::from_millis(4);
+/// An engine that starts is asked for its health so often: a refused connection costs 30 us.
+const STARTING: Duration = Duration::from_millis(2);
 const GPU: Duration = Duration::from_secs(1);
 const HEALTH: Duration = Duration::from_secs(2);
 const TREES: Duration = Duration::from_secs(10);
@@ -68,7 +70,7 @@ impl Group {
         let health = Look::Health(EngineKey::new(&self.policy.name, engine.name()));
         match &engine.stage {
             Stage::Starting => {
-                want(wanted, health, FAST);
+                want(wanted, health, STARTING);
                 self.want_clients_of_a_start(engine, wanted);
                 if let Some(healthy) = engine.healthy_since {
                     let every = if now.since(healthy) < CLOSELY { FAST } else { HELD };
