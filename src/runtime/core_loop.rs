@@ -94,7 +94,8 @@ impl CoreLoop {
         }
     }
 
-    /// Actions first: what was decided happens before it is told.
+    /// Actions first: what was decided happens before it is told. The log comes last: whoever reads there of a
+    /// fault finds the readiness gone and the counters grown.
     fn carry_out(&mut self, decision: Decision, now: Moment, progress: &mut Progress) {
         for Ordered { id, deadline, action } in decision.actions {
             match action {
@@ -102,17 +103,16 @@ impl CoreLoop {
                 action => self.executor.carry_out(Ordered { id, deadline, action }),
             }
         }
-        let news = !decision.events.is_empty();
+        decision.events.iter().for_each(|event| self.exporter.record(event));
+        if !decision.events.is_empty() || now.since(progress.published) >= PUBLISH_EVERY {
+            self.publish(progress, now);
+        }
         for event in &decision.events {
             self.tell(event, progress);
-        }
-        if news || now.since(progress.published) >= PUBLISH_EVERY {
-            self.publish(progress, now);
         }
     }
 
     fn tell(&mut self, event: &Event, progress: &mut Progress) {
-        self.exporter.record(event);
         log::log_event(event);
         if let Some(story) = &mut self.story {
             story(event);
