@@ -17,7 +17,7 @@ use crate::decide::Request;
 use crate::export::Story;
 use crate::host::clock;
 use crate::model::Event;
-use crate::sim::{self, Stage, StageOptions, Traffic};
+use crate::sim::{Stage, StageOptions, Traffic};
 
 use super::build::Wishes;
 use super::run::{open_log, supervise};
@@ -115,17 +115,13 @@ fn spawn_schedule(
 }
 
 fn inject(stage: &Stage, injection: &Injection, story: &Mutex<Story>) {
-    let (at, engine) = (clock::now(), injection.engine.as_deref());
-    let done = injection
-        .fault
-        .parse::<sim::Injection>()
-        .map_err(io::Error::other)
-        .and_then(|fault| stage.inject(fault, engine));
-    let what = match done {
-        Ok(()) => injection.fault.clone(),
-        Err(error) => format!("{}: not done: {error}", injection.fault),
-    };
-    say(&lock(story).aside(at, "INJECTED", engine.unwrap_or_default(), &what));
+    let engine = injection.engine.as_deref();
+    let aside = |word, what: &str| say(&lock(story).aside(clock::now(), word, engine.unwrap_or_default(), what));
+    aside("INJECTED", &injection.fault);
+    let done = injection.fault.parse().map_err(io::Error::other).and_then(|fault| stage.inject(fault, engine));
+    if let Err(error) = done {
+        aside("NOT INJECTED", &format!("{}: {error}", injection.fault));
+    }
 }
 
 fn tell(story: Arc<Mutex<Story>>) -> Box<dyn FnMut(&Event)> {
