@@ -12,8 +12,8 @@ use super::turn::Turn;
 
 /// Over an engine's own time to stop: for a process that dies slowly.
 const DEATH_BOUND: Duration = Duration::from_secs(15);
-/// For everything to be killed, and for it to be gone.
-const KILL_BOUND: Duration = Duration::from_secs(5);
+/// For everything that was killed to be gone.
+const GONE_BOUND: Duration = Duration::from_secs(5);
 
 /// A stop on its way.
 #[derive(Clone, Debug)]
@@ -72,8 +72,7 @@ impl Group {
 
     pub(super) fn stop_at_once(&mut self, turn: &mut Turn<'_>) {
         self.fence(turn);
-        let action = Action::KillEngines { group: self.policy.name.clone(), engines: self.names(), strays: Vec::new() };
-        let id = turn.order(Purpose::Group, action, KILL_BOUND);
+        let id = self.order_kill(Vec::new(), turn);
         self.phase = Phase::Stopping(Stopping { now: true, step: Step::Kill(id) });
     }
 
@@ -95,12 +94,12 @@ impl Group {
         let now = stopping.now;
         match stopping.step {
             Step::Engine(order, place) if order == id => {
-                tell_failure("stop", outcome, turn);
+                turn.tell_failure("stop", &outcome);
                 self.stop_engine_before(place, turn);
             }
             Step::Kill(order) if order == id => self.killed(outcome, turn),
             Step::Gone(order) if order == id => {
-                tell_failure("gone", outcome, turn);
+                turn.tell_failure("gone", &outcome);
                 if turn.orders.starting(turn.index) {
                     self.phase = Phase::Stopping(Stopping { now, step: Step::Starts });
                 } else {
@@ -108,7 +107,7 @@ impl Group {
                 }
             }
             Step::Control(order) if order == id => {
-                tell_failure("stop_control", outcome, turn);
+                turn.tell_failure("stop_control", &outcome);
                 self.stopped(turn);
             }
             _ => {}
@@ -120,11 +119,11 @@ impl Group {
         let processes = match outcome {
             Outcome::Killed { processes } => processes,
             outcome => {
-                tell_failure("kill", outcome, turn);
+                turn.tell_failure("kill", &outcome);
                 Vec::new()
             }
         };
-        let id = turn.order(Purpose::Group, Action::AwaitGone { group, engines, processes }, KILL_BOUND);
+        let id = turn.order(Purpose::Group, Action::AwaitGone { group, engines, processes }, GONE_BOUND);
         self.phase = Phase::Stopping(Stopping { now: true, step: Step::Gone(id) });
     }
 
@@ -161,13 +160,5 @@ impl Group {
         }
         *turn.save = true;
         turn.tell(What::Stopped);
-    }
-}
-
-fn tell_failure(action: &'static str, outcome: Outcome, turn: &mut Turn<'_>) {
-    match outcome {
-        Outcome::Failed { why } => turn.tell(What::ActionFailed { action, why }),
-        Outcome::TimedOut => turn.tell(What::ActionFailed { action, why: "no outcome in its time".to_owned() }),
-        _ => {}
     }
 }

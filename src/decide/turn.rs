@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use crate::model::{Action, ActionId, EngineName, Event, GroupName, Moment, Ordered, What};
+use crate::model::{Action, ActionId, EngineName, Event, GroupName, Moment, Ordered, Outcome, What};
 
 use super::Decision;
 use super::facts::GpuFacts;
 use super::orders::{Orders, Purpose};
+
+/// Of an order whose outcome stayed out.
+pub(super) const NO_OUTCOME: &str = "no outcome in its time";
 
 /// What every step of a group gets. Lives for one `handle`.
 pub(super) struct Turn<'a> {
@@ -47,7 +50,30 @@ impl Turn<'_> {
         self.push(Some(engine.clone()), what);
     }
 
+    /// Tells that an order about the group failed, if it did.
+    pub fn tell_failure(&mut self, action: &'static str, outcome: &Outcome) {
+        if let Some(why) = failure(outcome) {
+            self.tell(What::ActionFailed { action, why });
+        }
+    }
+
+    /// Tells that an order about one engine failed, if it did.
+    pub fn tell_failure_of(&mut self, engine: &EngineName, action: &'static str, outcome: &Outcome) {
+        if let Some(why) = failure(outcome) {
+            self.tell_of(engine, What::ActionFailed { action, why });
+        }
+    }
+
     fn push(&mut self, engine: Option<EngineName>, what: What) {
         self.decision.events.push(Event { at: self.now, group: Some(self.group.clone()), engine, what });
+    }
+}
+
+/// Why an order failed; `None`: it did not.
+pub(super) fn failure(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Failed { why } => Some(why.clone()),
+        Outcome::TimedOut => Some(NO_OUTCOME.to_owned()),
+        _ => None,
     }
 }

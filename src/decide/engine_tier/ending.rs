@@ -10,8 +10,6 @@ use crate::decide::orders::Purpose;
 use crate::decide::turn::Turn;
 use crate::model::{Action, Outcome, ProcessId, What};
 
-use super::tell_failure;
-
 /// For a fresh look at the engine's processes; then the last one must do.
 pub(super) const LOOK_BOUND: Duration = Duration::from_secs(2);
 /// For `terminate_client`, each.
@@ -77,7 +75,7 @@ impl Group {
         engine.stage = Stage::Ending(Ending::Stuck { again: turn.now.after(STUCK_PAUSE) });
         if engine.note.as_deref() != Some(DOES_NOT_DIE) {
             engine.note = Some(DOES_NOT_DIE.to_owned());
-            tell_failure(&name, "stop", &outcome, turn);
+            turn.tell_failure_of(&name, "stop", &outcome);
         }
     }
 

@@ -134,7 +134,7 @@ impl Group {
         match self.engines[place].stage.clone() {
             Stage::Launching(order) if order == id => self.launched(place, outcome, turn),
             Stage::Ending(Ending::Terminate(order)) if order == id => {
-                tell_failure(name, "terminate_client", &outcome, turn);
+                turn.tell_failure_of(name, "terminate_client", &outcome);
                 self.stop_engine(place, turn);
             }
             Stage::Ending(Ending::Stop(order)) if order == id => self.engine_stopped(place, outcome, turn),
@@ -163,7 +163,7 @@ impl Group {
                 turn.tell_of(&name, What::EngineStarted { process, incarnation });
             }
             outcome => {
-                tell_failure(&name, "start", &outcome, turn);
+                turn.tell_failure_of(&name, "start", &outcome);
                 let why = match outcome {
                     Outcome::Failed { why } => why,
                     _ => "it could not be started in time".to_owned(),
@@ -208,14 +208,4 @@ impl Group {
             _ => None,
         }
     }
-}
-
-/// Tells that an order about an engine failed, if it did.
-fn tell_failure(name: &EngineName, action: &'static str, outcome: &Outcome, turn: &mut Turn<'_>) {
-    let why = match outcome {
-        Outcome::Failed { why } => why.clone(),
-        Outcome::TimedOut => "no outcome in its time".to_owned(),
-        _ => return,
-    };
-    turn.tell_of(name, What::ActionFailed { action, why });
 }

@@ -22,7 +22,7 @@ use crate::model::{ActionId, Fault, HeldReason, Moment, Outcome, RecoveryResult,
 
 use super::group::{Group, Phase};
 use super::memory_gate::Baseline;
-use super::turn::Turn;
+use super::turn::{NO_OUTCOME, Turn, failure};
 
 pub(super) use steps::{QUIT_GRACE, STOP_CONTROL_BOUND};
 
@@ -201,10 +201,7 @@ impl Group {
 
 /// Tells that an order failed, and gives the reason.
 fn tell_failure(action: &'static str, outcome: &Outcome, turn: &mut Turn<'_>) -> String {
-    let why = match outcome {
-        Outcome::Failed { why } => why.clone(),
-        _ => "no outcome in its time".to_owned(),
-    };
+    let why = failure(outcome).unwrap_or_else(|| NO_OUTCOME.to_owned());
     turn.tell(What::ActionFailed { action, why: why.clone() });
     why
 }

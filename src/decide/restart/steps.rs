@@ -25,7 +25,7 @@ pub(in crate::decide) const STOP_CONTROL_BOUND: Duration = Duration::from_secs(1
 const START_CONTROL_BOUND: Duration = Duration::from_secs(15);
 
 impl Group {
-    pub(super) fn order_kill(&mut self, strays: Vec<u32>, turn: &mut Turn<'_>) -> ActionId {
+    pub(in crate::decide) fn order_kill(&mut self, strays: Vec<u32>, turn: &mut Turn<'_>) -> ActionId {
         let engines = if strays.is_empty() { self.names() } else { Vec::new() };
         let action = Action::KillEngines { group: self.policy.name.clone(), engines, strays };
         turn.order(Purpose::Group, action, KILL_BOUND)
