@@ -6,8 +6,8 @@ mod world;
 use std::time::Duration;
 
 use mpswarden::decide::Policy;
-use mpswarden::decide::Request;
 use mpswarden::decide::policy::{StartOrder, UnknownClients, WhenSpent};
+use mpswarden::model::Request;
 use mpswarden::model::{EngineState, Fault, GroupName, GroupState, Mode, Moment};
 use proptest::prelude::*;
 use world::{Break, Knob, World, at_ms, ms, policies};
@@ -156,7 +156,7 @@ proptest! {
         let status = world::words::status(&world.dog.status(world.now));
         prop_assert!(settled(&world), "{status:?}\n{}", world.journal.join("\n"));
         for group in ["one", "two"] {
-            world.break_it(Break::Ask(Request::Resume(GroupName::from(group))));
+            world.break_it(Break::Ask(Request::Resume { group: Some(GroupName::from(group)) }));
         }
         run_until_settled(&mut world);
         let status = world.dog.status(world.now);

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mpswarden::decide::policy::WhenSpent;
-use mpswarden::decide::{Decision, Input, Memory, Policy, Request, Watchdog};
+use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
+use mpswarden::model::Request;
 use mpswarden::model::{
     Action, ActionId, CommandResult, EngineKey, Exit, GpuProcess, GpuReading, Health, Mode, Moment, Observation,
     Ordered, Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState, Source, XidVia,
@@ -108,7 +109,7 @@ impl Referee {
                 self.tell(Input::Observed(observation));
             }
             Poke::Asks(request) => {
-                self.stop_asked |= !matches!(request, Request::Resume(_));
+                self.stop_asked |= !matches!(request, Request::Resume { .. });
                 self.tell(Input::Asked(request));
             }
         }
@@ -239,7 +240,7 @@ fn success(action: &Action) -> Outcome {
 
 fn empty() -> GpuReading {
     let (compute, mps) = (vec![], vec![]);
-    GpuReading { memory_used: 0, memory_total: GIB, busy: None, compute, mps, recovery_action: None }
+    GpuReading { memory_used: 0, memory_total: GIB, busy: None, compute, mps, recovery_action: None, activity: None }
 }
 
 fn process(pid: u32) -> ProcessId {
@@ -269,6 +270,7 @@ fn reading() -> impl Strategy<Value = GpuReading> {
     let list = || prop::collection::vec((20..34u32, prop::option::of(0..40 * GIB)), 0..4);
     let process = |(pid, memory)| GpuProcess { pid, memory };
     (0..140 * GIB, list(), list()).prop_map(move |(memory_used, compute, mps)| GpuReading {
+        activity: None,
         memory_used,
         memory_total: 140 * GIB,
         busy: None,
@@ -340,7 +342,7 @@ fn poke() -> impl Strategy<Value = Poke> {
         12 => Just(Poke::AllIsWell),
         3 => (0..2000u64).prop_map(Poke::Wait),
         1 => (0..2_000_000u64).prop_map(Poke::Wait),
-        1 => Just(Poke::Asks(Request::Resume(name))),
+        1 => Just(Poke::Asks(Request::Resume { group: Some(name) })),
     ]
 }
 

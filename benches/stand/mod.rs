@@ -96,6 +96,7 @@ impl Stand {
                 vec![Observation::Clients { clients: self.clients(&group), group, server }]
             }
             Look::Trees(group) => self.keys(&group).map(|engine| self.tree(engine)).collect(),
+            Look::Load(_) => Vec::new(),
             Look::Health(engine) => vec![Observation::Health { engine, health: Health::Ok }],
         }
     }
@@ -108,6 +109,7 @@ impl Stand {
         let mut compute = mps.clone();
         compute.push(GpuProcess { pid: server_of(&group), memory: Some(66 << 20) });
         let reading = GpuReading {
+            activity: None,
             memory_used: HELD * mps.len() as u64 + (600 << 20),
             memory_total: 141 << 30,
             busy: Some(0.7),

@@ -41,6 +41,7 @@ mod tests {
     fn reading(compute: &[u32], mps: &[u32]) -> GpuReading {
         let list = |pids: &[u32]| pids.iter().map(|pid| GpuProcess { pid: *pid, memory: None }).collect();
         GpuReading {
+            activity: None,
             memory_used: 0,
             memory_total: 0,
             busy: None,

@@ -125,6 +125,7 @@ impl Group {
                 }
             }
             Observation::CudaError { engine, code, line } => self.cuda_error(&engine, code, line, turn),
+            Observation::Usage { .. } | Observation::Load { .. } => {}
             Observation::Gpu { .. } | Observation::Xid { .. } | Observation::Blind { .. } => {}
         }
     }

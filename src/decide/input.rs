@@ -1,6 +1,10 @@
 //! What comes into the core and what it gives back.
 
-use crate::model::{ActionId, Event, GroupName, Observation, Ordered, Outcome, Report};
+use std::collections::BTreeSet;
+
+use crate::model::{ActionId, EngineKey, Event, Observation, Ordered, Outcome, Report, Request};
+
+use super::Policy;
 
 /// One thing that the core is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,19 +15,20 @@ pub enum Input {
     Finished(ActionId, Outcome),
     /// Somebody wants something.
     Asked(Request),
+    /// The configuration changed.
+    PolicyChanged(Box<PolicyChange>),
     /// A deadline of the core's own passed.
     Woke,
 }
 
-/// What somebody wants. Orders of operators come in here as they are built.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// End all groups in order: engines in reverse, then the daemons.
-    Stop,
-    /// End all groups at once.
-    StopNow,
-    /// Go on with a group that is held; it gets its budget back.
-    Resume(GroupName),
+/// A changed configuration, as the core needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyChange {
+    /// Everything, changed or not.
+    pub policy: Policy,
+    /// Engines that were there before and are started in another way from now on: they are to be stopped
+    /// and started again, one after the other.
+    pub rolls: BTreeSet<EngineKey>,
 }
 
 /// What the core decided. The caller carries out the actions in their order.

@@ -219,6 +219,6 @@ fn key(look: &Look) -> LookKey {
         Look::Server { group, .. } => (Source::Mps, Look::Server { group: group.clone(), server: None }),
         Look::Clients { group, .. } => (Source::Mps, Look::Clients { group: group.clone(), server: 0 }),
         Look::Trees(_) => (Source::Procfs, look.clone()),
-        Look::Health(_) => (Source::Engine, look.clone()),
+        Look::Health(_) | Look::Load(_) => (Source::Engine, look.clone()),
     }
 }

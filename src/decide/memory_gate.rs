@@ -59,6 +59,7 @@ mod tests {
     fn reading(used_gib: u64, processes: &[(u32, u64)]) -> GpuReading {
         let list = processes.iter().map(|(pid, gib)| GpuProcess { pid: *pid, memory: Some(gib * GIB) }).collect();
         GpuReading {
+            activity: None,
             memory_used: used_gib * GIB,
             memory_total: 140 * GIB,
             busy: None,

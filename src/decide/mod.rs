@@ -27,7 +27,7 @@ mod suspects;
 mod turn;
 mod watchdog;
 
-pub use input::{Decision, Input, Request};
+pub use input::{Decision, Input, PolicyChange};
 pub use policy::Policy;
 pub use remembered::Memory;
 pub use watchdog::Watchdog;

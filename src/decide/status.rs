@@ -46,6 +46,8 @@ fn gpu_status(gpu: &GpuFacts, now: Moment) -> GpuStatus {
         memory_used: reading.map(|reading| reading.memory_used),
         busy: reading.and_then(|reading| reading.busy),
         compute_mode: if reading.is_some() { gpu.identity.compute_mode } else { ComputeMode::Unknown },
+        activity: reading.and_then(|reading| reading.activity),
+        foreign_processes: None,
         recovery_action: reading.and_then(|reading| reading.recovery_action),
     }
 }
@@ -79,7 +81,7 @@ pub(super) fn scope(look: &Look) -> SourceScope {
         Look::Gpu(gpu) => (Source::Nvml, None, None, Some(gpu.clone())),
         Look::Server { group, .. } | Look::Clients { group, .. } => (Source::Mps, Some(group.clone()), None, None),
         Look::Trees(group) => (Source::Procfs, Some(group.clone()), None, None),
-        Look::Health(key) => (Source::Engine, Some(key.group.clone()), Some(key.clone()), None),
+        Look::Health(key) | Look::Load(key) => (Source::Engine, Some(key.group.clone()), Some(key.clone()), None),
     };
     SourceScope { source, group, engine, gpu }
 }
@@ -113,6 +115,8 @@ impl Group {
             unknown_clients: if blind { None } else { self.count_unknown() },
             recovery: self.recovery(),
             held: self.held(),
+            hold: None,
+            active: Vec::new(),
             budget_remaining: self.budget_remaining(now),
             faults: self.faults.keys().cloned().collect(),
             engines: self.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, blind, now)).collect(),
@@ -220,6 +224,10 @@ impl Group {
             attached,
             device_memory: if engine.alive() { engine.device_memory(reading) } else { Some(0) },
             device_memory_limit: engine.policy.device_memory_limit,
+            memory_time_to_limit: None,
+            resident_memory: None,
+            cpu: std::time::Duration::ZERO,
+            load: None,
             main: engine.main.filter(|_| engine.ended.is_none()),
             clients: processes.iter().map(|process| process.pid).filter(is_client).collect(),
             incarnation: engine.incarnation,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     Action, ActionId, Event, GpuIdentity, GpuUuid, GroupName, Known, Look, Moment, Observation, Ordered, Outcome,
-    Owner, Source, Status, What, XidVia,
+    Owner, Plan, Request, Source, Status, What, XidVia,
 };
 
 use super::facts::GpuFacts;
@@ -14,7 +14,7 @@ use super::looks::{Looks, Wanted};
 use super::orders::{Orders, Purpose};
 use super::remembered::{GroupMemory, Memory};
 use super::turn::Turn;
-use super::{Decision, Input, Policy, Request};
+use super::{Decision, Input, Policy};
 
 /// For one reading, whatever hangs.
 const LOOK_BOUND: Duration = Duration::from_secs(4);
@@ -73,7 +73,7 @@ impl Watchdog {
             Input::Observed(observation) => self.observe(observation, &mut decision, &mut save),
             Input::Finished(id, outcome) => self.finish(id, outcome, &mut decision, &mut save),
             Input::Asked(request) => self.asked(&request, &mut decision, &mut save),
-            Input::Woke => {}
+            Input::PolicyChanged(_) | Input::Woke => {}
         }
         while let Some(id) = self.orders.overdue(self.now) {
             self.finish(id, Outcome::TimedOut, &mut decision, &mut save);
@@ -96,6 +96,11 @@ impl Watchdog {
     /// What it knows, for gauges, JSON and people.
     pub fn status(&self, now: Moment) -> Status {
         super::status::status(&self.groups, &self.gpus, &self.looks, self.kernel_log_blind, now)
+    }
+
+    /// What an order would come to, as things stand; or why it can't be done. Changes nothing.
+    pub fn plan(&self, _request: &Request, _now: Moment) -> Result<Plan, String> {
+        Err("no order is taken yet".to_owned())
     }
 
     /// What must survive a crash.
@@ -197,7 +202,10 @@ impl Watchdog {
         match request {
             Request::Stop => self.each_group(decision, save, |group, turn| group.stop(false, turn)),
             Request::StopNow => self.each_group(decision, save, |group, turn| group.stop(true, turn)),
-            Request::Resume(name) => self.one_group(name, decision, save, |group, turn| group.resume(turn)),
+            Request::Resume { group: Some(name) } => {
+                self.one_group(name, decision, save, |group, turn| group.resume(turn))
+            }
+            _ => {}
         }
     }
 
@@ -282,7 +290,9 @@ fn group_of(observation: &Observation) -> Option<&GroupName> {
         | Observation::Server { group, .. }
         | Observation::Clients { group, .. } => Some(group),
         Observation::Tree { engine, .. }
+        | Observation::Usage { engine, .. }
         | Observation::Health { engine, .. }
+        | Observation::Load { engine, .. }
         | Observation::CudaError { engine, .. } => Some(&engine.group),
         Observation::Ended { owner: Owner::Engine(key, _), .. } => Some(&key.group),
         Observation::Ended { owner: Owner::Control(group) | Owner::Server(group), .. } => Some(group),

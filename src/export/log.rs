@@ -72,7 +72,9 @@ pub fn level(event: &Event) -> Level {
         | What::Xid { .. }
         | What::CudaError { .. }
         | What::SourceDown { .. }
-        | What::ActionFailed { .. } => Level::WARN,
+        | What::ActionFailed { .. }
+        | What::HoldBegan { .. }
+        | What::ReloadFailed { .. } => Level::WARN,
         What::FaultEnded { .. }
         | What::RestartEnded { .. }
         | What::Released { .. }
@@ -81,7 +83,10 @@ pub fn level(event: &Event) -> Level {
         | What::EngineStarted { .. }
         | What::EngineServing { .. }
         | What::SourceUp { .. }
-        | What::Stopped => Level::INFO,
+        | What::Stopped
+        | What::Ordered { .. }
+        | What::HoldEnded { .. }
+        | What::Reloaded { .. } => Level::INFO,
         What::StepEnded { .. } | What::Command { .. } => Level::DEBUG,
     }
 }

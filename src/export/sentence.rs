@@ -31,6 +31,11 @@ pub fn word(event: &Event) -> &'static str {
         What::SourceUp { .. } => "source_up",
         What::ActionFailed { .. } => "action_failed",
         What::Stopped => "stopped",
+        What::Ordered { .. } => "ordered",
+        What::HoldBegan { .. } => "hold",
+        What::HoldEnded { .. } => "hold_over",
+        What::Reloaded { .. } => "reloaded",
+        What::ReloadFailed { .. } => "reload_failed",
     }
 }
 
@@ -88,6 +93,17 @@ fn told(event: &Event) -> String {
         What::SourceUp { source } => format!("{} answers again", source_words(source)),
         What::ActionFailed { action, why } => format!("{action} failed: {why}"),
         What::Stopped => "stopped in order".to_owned(),
+        What::Ordered { order, detail } => format!("an operator's {order}: {detail}"),
+        What::HoldBegan { reason, lasts } => {
+            let lasts = lasts.map_or("until it is resumed".to_owned(), |lasts| format!("for {}", span(lasts)));
+            format!("nothing is done by itself {lasts}: {reason}")
+        }
+        What::HoldEnded { lasted, expired } => {
+            let why = if *expired { "its time ran out" } else { "resumed" };
+            format!("the hold is over after {}: {why}", span(*lasted))
+        }
+        What::Reloaded { detail } => format!("the configuration was read again: {detail}"),
+        What::ReloadFailed { why } => format!("the configuration stays as it was: {why}"),
     }
 }
 

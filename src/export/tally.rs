@@ -60,7 +60,12 @@ pub fn record(samples: &mut Samples, event: &Event, status: &Status, wall: f64) 
         | What::SourceDown { .. }
         | What::SourceUp { .. }
         | What::ActionFailed { .. }
-        | What::Stopped => {}
+        | What::Stopped
+        | What::Ordered { .. }
+        | What::HoldBegan { .. }
+        | What::HoldEnded { .. }
+        | What::Reloaded { .. }
+        | What::ReloadFailed { .. } => {}
     }
 }
 

@@ -130,6 +130,7 @@ impl Driver {
         let compute = list(|| device.running_compute_processes());
         let mps = list(|| device.mps_running_compute_processes());
         Ok(GpuReading {
+            activity: None,
             memory_used: memory.used,
             memory_total: memory.total,
             busy: device.utilization_rates().ok().map(|rates| f64::from(rates.gpu) / 100.0),

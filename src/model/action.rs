@@ -128,4 +128,6 @@ pub enum Look {
     Trees(GroupName),
     /// One engine's health endpoint.
     Health(EngineKey),
+    /// One engine's own metrics.
+    Load(EngineKey),
 }

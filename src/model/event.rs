@@ -180,4 +180,35 @@ pub enum What {
     },
     /// The group was stopped in order.
     Stopped,
+    /// An operator ordered something and it was taken up.
+    Ordered {
+        /// The verb: `restart`, `stop`, `start`, `evict`, `quarantine`, `release`, `hold`, `resume`.
+        order: &'static str,
+        /// For people.
+        detail: String,
+    },
+    /// The watchdog does nothing by itself in this group.
+    HoldBegan {
+        /// Why, for people.
+        reason: String,
+        /// For how long; `None`: until it is ended.
+        lasts: Option<Duration>,
+    },
+    /// It does again.
+    HoldEnded {
+        /// How long it held.
+        lasted: Duration,
+        /// Its time ran out; `false`: an operator ended it.
+        expired: bool,
+    },
+    /// A changed configuration was taken up.
+    Reloaded {
+        /// What changed, for people.
+        detail: String,
+    },
+    /// A changed configuration was not taken up; the old one stays.
+    ReloadFailed {
+        /// Every problem, for people.
+        why: String,
+    },
 }

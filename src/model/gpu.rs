@@ -78,4 +78,20 @@ pub struct GpuReading {
     pub mps: Vec<GpuProcess>,
     /// Field 230, where the driver has it.
     pub recovery_action: Option<RecoveryAction>,
+    /// How busy its parts were since the last reading, where the driver counts it (GPM, Hopper and later).
+    pub activity: Option<GpuActivity>,
+}
+
+/// How busy the parts of a GPU were, averaged over the time between two GPM samples: each 0 to 1. What one
+/// GPU does not count is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GpuActivity {
+    /// Share of time in which an SM had a warp, over all SMs.
+    pub sm_active: Option<f64>,
+    /// Share of the warps that fit on the SMs.
+    pub sm_occupancy: Option<f64>,
+    /// Share of time in which the device memory was read or written.
+    pub dram_active: Option<f64>,
+    /// Share of time in which the tensor cores worked.
+    pub tensor_active: Option<f64>,
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CommandResult, EngineKey, Exit, GpuReading, GpuUuid, GroupName, Moment, Owner, ProcessId, ServerLine, ServerState,
-    Source,
+    CommandResult, EngineKey, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, Moment, Owner, ProcessId, ProcessUsage,
+    ServerLine, ServerState, Source,
 };
 
 /// One fact from the outside world.
@@ -84,6 +84,20 @@ pub enum Observation {
         engine: EngineKey,
         /// What it said.
         health: Health,
+    },
+    /// What all living processes of an engine use.
+    Usage {
+        /// Whose.
+        engine: EngineKey,
+        /// Which and how much; empty when none is left.
+        processes: Vec<ProcessUsage>,
+    },
+    /// What an engine says of its load.
+    Load {
+        /// Whose.
+        engine: EngineKey,
+        /// What it said.
+        load: EngineLoad,
     },
     /// An engine's output names a CUDA error.
     CudaError {

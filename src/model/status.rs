@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::gpu::{ComputeMode, RecoveryAction};
+use super::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use super::{
-    EngineKey, EngineName, EngineState, Fault, GpuIdentity, GpuUuid, GroupName, GroupState, HeldReason, Mode, Moment,
-    ProcessId, RecoveryStep, ServerState, Source, Tier,
+    EngineKey, EngineLoad, EngineName, EngineState, Fault, GpuIdentity, GpuUuid, GroupName, GroupState, HeldReason,
+    Mode, Moment, ProcessId, RecoveryStep, ServerState, Source, Tier,
 };
 
 /// Everything at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// When it was made.
     pub at: Moment,
@@ -26,7 +26,7 @@ pub struct Status {
 }
 
 /// One group.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupStatus {
     /// Its name.
     pub name: GroupName,
@@ -58,16 +58,32 @@ pub struct GroupStatus {
     pub recovery: Option<RecoveryStatus>,
     /// Why it is held, and in words.
     pub held: Option<(HeldReason, String)>,
+    /// An operator's word that nothing is to be done here.
+    pub hold: Option<Hold>,
     /// Whole-group restarts left in the window.
     pub budget_remaining: u32,
+    /// Time with exactly so many engines having requests in flight, by their number from 0; since the
+    /// watchdog's start, without times in which a load was unknown.
+    pub active: Vec<Duration>,
     /// Faults that are there now; of the whole group where no engine is named.
     pub faults: Vec<(Option<EngineName>, Fault)>,
     /// By configuration order.
     pub engines: Vec<EngineStatus>,
 }
 
+/// An operator's word that nothing is to be done by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Why, for people.
+    pub reason: String,
+    /// Since when.
+    pub since: Moment,
+    /// Until when; `None`: until it is ended.
+    pub until: Option<Moment>,
+}
+
 /// A restart on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecoveryStatus {
     /// How far it goes.
     pub tier: Tier,
@@ -80,7 +96,7 @@ pub struct RecoveryStatus {
 }
 
 /// One engine.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EngineStatus {
     /// Its name.
     pub name: EngineName,
@@ -92,6 +108,15 @@ pub struct EngineStatus {
     pub device_memory: Option<u64>,
     /// Its limit in bytes, if one is set.
     pub device_memory_limit: Option<u64>,
+    /// Until its device memory reaches its limit, or the GPU's end, as it grew lately; `None`: it does not
+    /// grow, or nobody can say.
+    pub memory_time_to_limit: Option<Duration>,
+    /// Bytes of host memory of its whole tree; `None`: unknown.
+    pub resident_memory: Option<u64>,
+    /// CPU time of all its processes that were seen, since the watchdog's start.
+    pub cpu: Duration,
+    /// What it says of its load; `None`: unknown.
+    pub load: Option<EngineLoad>,
     /// Its main process.
     pub main: Option<ProcessId>,
     /// Its processes that are clients.
@@ -105,7 +130,7 @@ pub struct EngineStatus {
 }
 
 /// One GPU.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GpuStatus {
     /// Which.
     pub identity: GpuIdentity,
@@ -113,6 +138,10 @@ pub struct GpuStatus {
     pub memory_used: Option<u64>,
     /// 0 to 1; `None`: unknown.
     pub busy: Option<f64>,
+    /// How busy its parts were; `None`: unknown, or not counted.
+    pub activity: Option<GpuActivity>,
+    /// Processes that compute on it and belong to no group; `None`: unknown.
+    pub foreign_processes: Option<u32>,
     /// Who may make contexts.
     pub compute_mode: ComputeMode,
     /// What the driver wants; `None`: unknown.
@@ -120,7 +149,7 @@ pub struct GpuStatus {
 }
 
 /// One source.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceStatus {
     /// Which.
     pub scope: SourceScope,
@@ -133,7 +162,7 @@ pub struct SourceStatus {
 }
 
 /// A source and what it is read for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SourceScope {
     /// Which source.
     pub source: Source,

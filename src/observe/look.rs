@@ -96,6 +96,7 @@ impl Observers {
                 Some(endpoint) => Box::pin(engines::look(engine, endpoint.clone(), bound, reports)),
                 None => Box::pin(ready(Err(format!("no engine {engine}")))),
             },
+            Look::Load(engine) => Box::pin(ready(Err(format!("no metrics of engine {engine}")))),
         }
     }
 }

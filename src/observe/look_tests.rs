@@ -54,6 +54,7 @@ impl Gpus for FakeDriver {
 
 fn reading() -> GpuReading {
     GpuReading {
+        activity: None,
         memory_used: 1,
         memory_total: 2,
         busy: None,

@@ -10,12 +10,13 @@ use tokio::task::spawn_local;
 
 use crate::act::Executor;
 use crate::config::Configuration;
-use crate::decide::{Request, Watchdog};
+use crate::decide::Watchdog;
 use crate::export::http::{self, Server};
 use crate::export::{BuildInfo, Exporter};
 use crate::host::follow::{self, Start};
 use crate::host::leftovers::Lock;
 use crate::host::{clock, reaper};
+use crate::model::Request;
 use crate::model::{EngineKey, GroupLaunch, Moment, Observation, Report};
 use crate::observe::{Observers, engines, gpus, kernel_log, mps};
 

@@ -10,9 +10,10 @@ use tokio::time::sleep;
 
 use crate::act::Executor;
 use crate::config::ExitStatus;
-use crate::decide::{Decision, Input, Request, Watchdog};
+use crate::decide::{Decision, Input, Watchdog};
 use crate::export::{Exporter, log};
 use crate::host::{clock, notify};
+use crate::model::Request;
 use crate::model::{Action, Event, Moment, Ordered, Report, What};
 use crate::observe::Observers;
 

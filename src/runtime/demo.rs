@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::config::{self, DemoOptions, ExitStatus, Injection};
-use crate::decide::Request;
 use crate::export::Story;
 use crate::host::clock;
 use crate::model::Event;
+use crate::model::Request;
 use crate::sim::{Stage, StageOptions, Traffic};
 
 use super::build::Wishes;

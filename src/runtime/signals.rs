@@ -5,7 +5,7 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::decide::Request;
+use crate::model::Request;
 
 /// Follows the signals until nobody listens any more. SIGHUP is taken and only told of: a reload comes later.
 pub(super) fn follow(requests: UnboundedSender<Request>) -> io::Result<()> {

@@ -286,6 +286,7 @@ impl State {
         match look {
             Look::Gpu(gpu) => vec![Observation::Gpu { gpu: gpu.clone(), reading: self.reading() }],
             Look::Trees(_) => (0..2).map(|engine| self.tree(engine)).collect(),
+            Look::Load(_) => Vec::new(),
             Look::Health(engine) => {
                 let place = self.place(engine);
                 let serves = self.server.is_some_and(|(_, state)| state == ServerState::Active);
@@ -317,6 +318,7 @@ impl State {
         let list: Vec<GpuProcess> =
             self.living.iter().map(|living| GpuProcess { pid: living.id().pid, memory: Some(GIB) }).collect();
         GpuReading {
+            activity: None,
             memory_used: GIB * list.len() as u64,
             memory_total: 140 * GIB,
             busy: None,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use mpswarden::decide::{Input, Request};
+use mpswarden::decide::Input;
+use mpswarden::model::Request;
 use mpswarden::model::{EngineKey, EngineName, Exit, GroupName, Observation, ServerLine, ServerState, XidVia};
 
 use super::{Happening, World, ms};
@@ -178,7 +179,7 @@ impl World {
             ["cuda-error", name, code] => Break::CudaError(group, engine(name), code.parse().unwrap()),
             ["stop"] => Break::Ask(Request::Stop),
             ["stop-now"] => Break::Ask(Request::StopNow),
-            ["resume"] => Break::Ask(Request::Resume(self.groups[group].name.clone())),
+            ["resume"] => Break::Ask(Request::Resume { group: Some(self.groups[group].name.clone()) }),
             ["crash"] => Break::Crash,
             _ => panic!("`{text}` is no input"),
         }

@@ -321,6 +321,7 @@ impl World {
         let held: u64 =
             compute.iter().chain(mps.iter().filter(|p| !compute.contains(p))).filter_map(|p| p.memory).sum();
         GpuReading {
+            activity: None,
             memory_used: 600 * MIB + held + self.gpu.leaked,
             memory_total: 140 * GIB,
             busy: Some(0.5),

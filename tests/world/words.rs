@@ -70,6 +70,11 @@ fn what(what: &What) -> Option<String> {
         What::SourceUp { source } => format!("source {} up", source.source),
         What::ActionFailed { action, why } => format!("FAILED {action}: {why}"),
         What::Stopped => "stopped".to_owned(),
+        What::Ordered { order, detail } => format!("ordered {order}: {detail}"),
+        What::HoldBegan { reason, lasts } => format!("HOLD for {lasts:?}: {reason}"),
+        What::HoldEnded { lasted, expired } => format!("hold over after {lasted:?}, expired: {expired}"),
+        What::Reloaded { detail } => format!("reloaded: {detail}"),
+        What::ReloadFailed { why } => format!("reload failed: {why}"),
     })
 }
 

@@ -1,0 +1,47 @@
+//! An incident: a fault, its evidence, what was decided and done, and how it ended. For people and programs.
+
+use serde::{Deserialize, Serialize};
+
+use super::{EngineName, Fault, GroupName};
+
+/// One incident. Times are seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Sorts by time and is unique: `20261122T231502.123-small-llms-gpu_fault`.
+    pub id: String,
+    /// Whose.
+    pub group: GroupName,
+    /// Which engine's; `None`: the whole group's.
+    pub engine: Option<EngineName>,
+    /// The fault that it began with.
+    pub fault: Fault,
+    /// The evidence, for people.
+    pub because: String,
+    /// The evidence's own time.
+    pub evidence_at: f64,
+    /// When it was decided that this is a fault.
+    pub decided_at: f64,
+    /// When it was over; `None`: it is not.
+    pub ended_at: Option<f64>,
+    /// How it ended: a recovery's result, or `over` for a fault that went by itself.
+    pub result: Option<String>,
+    /// Everything of its group meanwhile, in order; bounded, the oldest evidence and the latest end are kept.
+    pub lines: Vec<IncidentLine>,
+    /// Lines that were left out for the bound.
+    pub omitted: u32,
+}
+
+/// One thing that happened in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentLine {
+    /// When.
+    pub at: f64,
+    /// Which engine's; `None`: the whole group's.
+    pub engine: Option<EngineName>,
+    /// One word, as in the story of `demo`.
+    pub word: String,
+    /// In words.
+    pub text: String,
+    /// How long it took in seconds, where it is the end of something.
+    pub took: Option<f64>,
+}

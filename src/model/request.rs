@@ -1,0 +1,85 @@
+//! What an operator asks of a running watchdog, and what it answers before it does it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{EngineKey, GroupName, Tier};
+
+/// An order. `None` for a group means every group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// End all groups in order, engines in reverse, then the daemons; the watchdog ends then.
+    Stop,
+    /// End all groups at once; the watchdog ends then.
+    StopNow,
+    /// Restart a whole group as a fault would; the tier is `clients` unless it says more.
+    Restart {
+        /// Which.
+        group: GroupName,
+        /// `clients` or `daemon`.
+        tier: Tier,
+    },
+    /// Stop a group in order; it stays stopped until it is started.
+    StopGroup(GroupName),
+    /// Start a group that was stopped.
+    StartGroup(GroupName),
+    /// Stop one engine; it stays stopped until it is started.
+    StopEngine(EngineKey),
+    /// Start one engine that was stopped.
+    StartEngine(EngineKey),
+    /// Take one engine out without harm to its neighbours and start it again.
+    Evict(EngineKey),
+    /// Take one engine out for good.
+    Quarantine(EngineKey),
+    /// Let a quarantined engine start again, with its budget given back.
+    Release(EngineKey),
+    /// Do nothing by itself for a while: only say what it would do.
+    Hold {
+        /// Which.
+        group: Option<GroupName>,
+        /// For how long; `None`: until `Resume`.
+        lasts: Option<Duration>,
+        /// Why, for people.
+        reason: String,
+    },
+    /// End a hold, and go on with a group that is held; it gets its budget back.
+    Resume {
+        /// Which.
+        group: Option<GroupName>,
+    },
+}
+
+/// What an order comes to, as things stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What would be done, a sentence each, in order.
+    pub steps: Vec<String>,
+    /// What the world looks like once it is done.
+    pub goals: Vec<Goal>,
+}
+
+/// A state to wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// The group serves, in this generation or a later one.
+    GroupServes {
+        /// Which.
+        group: GroupName,
+        /// From which generation on.
+        generation: u32,
+    },
+    /// The group is stopped.
+    GroupStopped(GroupName),
+    /// The engine serves, in this incarnation or a later one.
+    EngineServes {
+        /// Which.
+        engine: EngineKey,
+        /// From which incarnation on.
+        incarnation: u32,
+    },
+    /// The engine has no process and gets none.
+    EngineStopped(EngineKey),
+}
