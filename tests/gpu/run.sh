@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles the engine, runs the plan over a real GPU (or, --simulated, over a simulated one), ends everything.
-# From the repository root: OUT=/tmp/out bash tests/gpu/run.sh [--simulated] [--runs 10] [--deadline 540]
+# From the repository root: OUT=/tmp/out bash tests/gpu/run.sh [--day] [--simulated] [--runs 10] [--deadline 540]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH="$PATH:/usr/local/cuda/bin:/usr/local/nvidia/bin" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TZ=UTC
@@ -12,10 +12,13 @@ watchdog="${MPSWARDEN:-target/release/mpswarden}"
 fail() { echo "run.sh: $*" >&2; exit 1; }
 [ -x "$watchdog" ] || fail "no $watchdog: cargo build --release, or say where it is by MPSWARDEN=..."
 
+plan=tests/gpu/drive.py
+if [ "${1:-}" = --day ]; then plan=tests/gpu/day.py; shift; fi
+
 case " $* " in
 *" --simulated "*)
     [ -r "${MPSWARDEN_SIM_CONFIG:-}" ] || fail "MPSWARDEN_SIM_CONFIG must name a configuration over a simulated GPU"
-    exec python3 tests/gpu/drive.py --watchdog "$watchdog" --out "$out" "$@"
+    exec python3 "$plan" --watchdog "$watchdog" --out "$out" "$@"
     ;;
 esac
 
@@ -28,5 +31,5 @@ trap 'rm -rf "$build"' EXIT
 timeout 120 nvcc -O2 -std=c++17 -arch="${CUDA_ARCH:-sm_90}" -o "$build/engine" tests/gpu/engine.cu ||
     fail "engine.cu does not compile"
 status=0
-python3 tests/gpu/drive.py --watchdog "$watchdog" --engine "$build/engine" --out "$out" "$@" || status=$?
+timeout -k 10 560 python3 "$plan" --watchdog "$watchdog" --engine "$build/engine" --out "$out" "$@" || status=$?
 exit "$status"

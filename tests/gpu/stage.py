@@ -86,7 +86,7 @@ class Stage:
 
     def __init__(self, watchdog, out):
         self.watchdog, self.out = watchdog, out
-        self.process = None
+        self.process = self.control_socket = None
 
     def start(self):
         """Starts the watchdog; its output is appended to mpswarden.log."""
@@ -94,6 +94,7 @@ class Stage:
         environment = {key: value for key, value in os.environ.items() if key not in hidden}
         with open(os.path.join(self.out, "mpswarden.log"), "ab") as log:
             command = [self.watchdog, "run", "--config", self.configuration]
+            command += ["--control-socket", self.control_socket] if self.control_socket else []
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
             )
