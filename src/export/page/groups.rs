@@ -29,10 +29,11 @@ fn memory(view: &View<'_>, gpu: &GpuStatus) -> Markup {
     let Some(used) = gpu.memory_used else {
         return html! { p.dim { "memory: unknown" } };
     };
-    let engines = view.groups_on(&gpu.identity.uuid).flat_map(|group| &group.engines);
+    let engines =
+        view.groups_on(&gpu.identity.uuid).flat_map(|group| group.engines.iter().map(move |one| (group, one)));
     let mut parts: Vec<Part> = engines
-        .zip(COLOURS.iter().cycle())
-        .filter_map(|(engine, class)| {
+        .filter_map(|(group, engine)| {
+            let class = colour(view, group, engine);
             let held = engine.device_memory.filter(|held| *held > 0)?;
             Some(Part { amount: held as f64, class, title: format!("{}: {}", engine.name, bytes(held)) })
         })
@@ -82,10 +83,8 @@ fn group(view: &View<'_>, group: &GroupStatus) -> Markup {
             }
             (recovery(view, group))
             div.tree {
-                div.row {
-                    (control(group)) span.link {} (server(view, group))
-                }
-                ul.engines { @for engine in &group.engines { li { (self::engine(engine)) } } }
+                (control(group)) div.link {} (server(view, group))
+                ul.engines { @for engine in &group.engines { li { (self::engine(engine, colour(view, group, engine))) } } }
             }
         }
     }
@@ -146,14 +145,22 @@ fn server(view: &View<'_>, group: &GroupStatus) -> Markup {
     }
 }
 
-fn engine(engine: &EngineStatus) -> Markup {
+/// The same for an engine wherever it is drawn.
+fn colour(view: &View<'_>, group: &GroupStatus, engine: &EngineStatus) -> &'static str {
+    let all =
+        view.groups_on(&group.gpu).flat_map(|group| group.engines.iter().map(move |one| (&group.name, &one.name)));
+    let place = all.into_iter().position(|one| one == (&group.name, &engine.name));
+    COLOURS[place.unwrap_or_default() % COLOURS.len()]
+}
+
+fn engine(engine: &EngineStatus, colour: &'static str) -> Markup {
     let tone = engine_tone(engine.state);
     html! {
         div class={ "box engine edge-" (tone) } {
             b { (engine.name) } " " (badge(tone, engine.state.as_str()))
             @if engine.attached == Some(false) { " " (badge("bad", "outside MPS")) }
             @if let Some(model) = engine.load.as_ref().and_then(|load| load.model.as_ref()) { small { (model) } }
-            (engine_memory(engine))
+            (engine_memory(engine, colour))
             @if let Some(load) = &engine.load { (self::load(load)) }
             @if let Some(note) = &engine.note { small.note { (note) } }
             small { "incarnation " (engine.incarnation) @if let Some(main) = engine.main { " · pid " (main) } }
@@ -161,14 +168,14 @@ fn engine(engine: &EngineStatus) -> Markup {
     }
 }
 
-fn engine_memory(engine: &EngineStatus) -> Markup {
+fn engine_memory(engine: &EngineStatus, colour: &'static str) -> Markup {
     let Some(held) = engine.device_memory else { return html! { small { "device memory: unknown" } } };
     let label = match engine.device_memory_limit {
         Some(limit) => format!("{} of {}", bytes(held), bytes(limit)),
         None => format!("{}, no limit", bytes(held)),
     };
     let near = engine.device_memory_limit.is_some_and(|limit| held as f64 > limit as f64 * 0.95);
-    let part = Part { amount: held as f64, class: if near { "full" } else { "c0" }, title: label.clone() };
+    let part = Part { amount: held as f64, class: if near { "full" } else { colour }, title: label.clone() };
     html! {
         @if let Some(limit) = engine.device_memory_limit { (bar(&label, limit as f64, &[part])) }
         small {
