@@ -7,6 +7,7 @@ pub mod http;
 pub mod log;
 mod log_queue;
 mod own_process;
+pub mod page;
 mod port_holder;
 mod samples;
 pub mod sentence;

@@ -1,0 +1,269 @@
+//! The page from hand-made statuses: what is there, what is escaped, what unknown looks like.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::export::BuildInfo;
+use crate::model::gpu::{ComputeMode, GpuActivity, RecoveryAction};
+use crate::model::status::{RecoveryStatus, SourceScope};
+use crate::model::{
+    EngineLoad, EngineStatus, Fault, GpuIdentity, GpuStatus, GroupStatus, HeldReason, Hold, Incident, IncidentLine,
+    Mode, Moment, ProcessId, RecoveryStep, ServerState, Source, SourceStatus, Status, Tier,
+};
+
+const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";
+const BOOT: f64 = 1_795_389_000.0;
+
+fn at(seconds: f64) -> Moment {
+    Moment::from_nanos((seconds * 1e9) as u64)
+}
+
+fn engine(name: &str, gib: u64, state: EngineState) -> EngineStatus {
+    let load = EngineLoad {
+        running: Some(3.0),
+        waiting: Some(1.0),
+        kv_cache: Some(0.42),
+        model: Some("Qwen/Qwen2.5-0.5B-Instruct".to_owned()),
+        ..EngineLoad::default()
+    };
+    EngineStatus {
+        name: name.into(),
+        state,
+        attached: Some(true),
+        device_memory: Some(gib << 30),
+        device_memory_limit: Some(40 << 30),
+        memory_time_to_limit: None,
+        resident_memory: Some(3 << 30),
+        cpu: Duration::from_secs(12),
+        load: Some(load),
+        main: Some(ProcessId { pid: 600, started_at: 9 }),
+        clients: vec![630],
+        incarnation: 1,
+        failures: 0,
+        note: None,
+    }
+}
+
+fn group(engines: Vec<EngineStatus>) -> GroupStatus {
+    GroupStatus {
+        name: "small-llms".into(),
+        gpu: GPU.into(),
+        mode: Mode::Enforce,
+        state: GroupState::Serving,
+        generation: 2,
+        control_up: Some(true),
+        control: Some(ProcessId { pid: 610, started_at: 9 }),
+        server: ServerState::Active,
+        server_pid: Some(624),
+        server_since: Some(at(12.5)),
+        clients: Some(3),
+        clients_limit: 48,
+        unknown_clients: Some(0),
+        recovery: None,
+        held: None,
+        hold: None,
+        budget_remaining: 4,
+        active: Vec::new(),
+        faults: Vec::new(),
+        engines,
+    }
+}
+
+fn gpu_status() -> GpuStatus {
+    GpuStatus {
+        identity: GpuIdentity {
+            uuid: GPU.into(),
+            index: 0,
+            pci_bus_id: "00000000:00:06.0".to_owned(),
+            name: "NVIDIA H200".to_owned(),
+            memory_total: 140 << 30,
+            compute_mode: ComputeMode::Default,
+        },
+        memory_used: Some(90 << 30),
+        busy: Some(0.48),
+        activity: Some(GpuActivity { sm_active: Some(0.116), ..GpuActivity::default() }),
+        foreign_processes: Some(0),
+        compute_mode: ComputeMode::Default,
+        recovery_action: Some(RecoveryAction::None),
+    }
+}
+
+fn serving() -> Status {
+    let engines = vec![engine("qwen-a", 30, EngineState::Serving), engine("qwen-b", 20, EngineState::Serving)];
+    Status { at: at(60.0), ready: true, groups: vec![group(engines)], gpus: vec![gpu_status()], sources: vec![] }
+}
+
+fn line(after: f64, word: &str, text: &str, took: Option<f64>) -> IncidentLine {
+    IncidentLine { at: BOOT + 30.0 + after, engine: None, word: word.to_owned(), text: text.to_owned(), took }
+}
+
+fn incident() -> Incident {
+    Incident {
+        id: "20261122T231030.000-small-llms-gpu_fault".to_owned(),
+        group: "small-llms".into(),
+        engine: None,
+        fault: Fault::GpuFault,
+        because: "server 624 is handling a fatal GPU error".to_owned(),
+        evidence_at: BOOT + 30.0,
+        decided_at: BOOT + 30.0002,
+        ended_at: Some(BOOT + 35.37),
+        result: Some("serving".to_owned()),
+        lines: vec![
+            line(0.003, "step", "kill took 3.1 ms", Some(0.0031)),
+            line(0.218, "step", "gone took 215 ms", Some(0.215)),
+            line(5.37, "serving", "restart of all clients ended serving after 5.37 s", Some(5.37)),
+        ],
+        omitted: 0,
+    }
+}
+
+fn page(status: &Status, incidents: &[Incident]) -> String {
+    let incidents: Vec<Arc<Incident>> = incidents.iter().cloned().map(Arc::new).collect();
+    let build = BuildInfo { version: "0.1.0", revision: "", rustc: "" };
+    let view = View { status, incidents: &incidents, build, telemetry_path: "/metrics", boot: BOOT, now: at(60.5) };
+    document(&view)
+}
+
+/// What a reader sees: the text without tags, style and script.
+fn text(page: &str) -> String {
+    let body = page.split("<main>").nth(1).unwrap().split("</main>").next().unwrap();
+    let mut inside = false;
+    let visible = |c: char| {
+        let was = inside;
+        inside = (inside || c == '<') && c != '>';
+        if was || inside { ' ' } else { c }
+    };
+    let text: String = body.chars().map(visible).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[track_caller]
+fn shows(page: &str, parts: &[&str]) {
+    let text = text(page);
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
+
+#[test]
+fn a_group_that_serves_is_shown_with_gpu_server_and_engines() {
+    let page = page(&serving(), &[]);
+    shows(
+        &page,
+        &[
+            "all serving",
+            "2 of 2 engines serve",
+            "GPU 0 NVIDIA H200",
+            "memory: 90 GiB of 140 GiB",
+            "busy 48 %",
+            "SM active 12 %",
+            "small-llms serving",
+            "control daemon answers",
+            "MPS server active 3 of 48 clients",
+            "qwen-a serving",
+            "Qwen/Qwen2.5-0.5B-Instruct",
+            "30 GiB of 40 GiB",
+            "running 3",
+            "KV 42 %",
+            "None since mpswarden was started.",
+        ],
+    );
+}
+
+#[test]
+fn an_incident_is_told_with_its_evidence_decision_and_steps() {
+    let page = page(&serving(), &[incident()]);
+    shows(
+        &page,
+        &[
+            "gpu_fault small-llms",
+            "Evidence: server 624 is handling a fatal GPU error",
+            "Decided 0.2 ms after it",
+            "kill 3.1 ms",
+            "gone 215 ms",
+            "serving after 5.37 s",
+        ],
+    );
+}
+
+#[test]
+fn a_restart_on_its_way_shows_the_step_that_it_is_in() {
+    let mut status = serving();
+    status.groups[0].state = GroupState::Recovering;
+    let step = RecoveryStep::Gone;
+    let reason = None;
+    status.groups[0].recovery = Some(RecoveryStatus { tier: Tier::Clients, reason, step, since: at(58.0) });
+    let page = page(&status, &[]);
+    shows(&page, &["1 group recovering", "clients tier, since 2.0 s"]);
+    assert!(page.contains("<li class=\"done\">kill</li><li class=\"now\">gone</li><li class=\"todo\">memory</li>"));
+}
+
+#[test]
+fn what_is_not_known_is_called_unknown_and_never_zero() {
+    let mut status = serving();
+    status.gpus[0].memory_used = None;
+    status.gpus[0].busy = None;
+    status.groups[0].control_up = None;
+    status.groups[0].clients = None;
+    status.groups[0].engines[0].device_memory = None;
+    status.groups[0].engines[0].load = None;
+    status.sources.push(SourceStatus {
+        scope: SourceScope { source: Source::Nvml, group: None, engine: None, gpu: Some(GPU.into()) },
+        up: false,
+        last_success: Some(at(30.0)),
+        took: None,
+    });
+    let page = page(&status, &[]);
+    shows(&page, &["memory: unknown", "control daemon unknown", "? of 48 clients", "device memory: unknown"]);
+    shows(&page, &["Blind: nvml of GPU 0 last answered 30 s ago"]);
+}
+
+#[test]
+fn a_held_group_and_a_hold_say_why() {
+    let mut status = serving();
+    status.groups[0].state = GroupState::Held;
+    status.groups[0].held = Some((HeldReason::MemoryNotBack, "12 GiB are still held by pid 99".to_owned()));
+    status.groups[0].hold = Some(Hold { reason: "driver upgrade".to_owned(), since: at(0.0), until: Some(at(180.0)) });
+    shows(
+        &page(&status, &[]),
+        &["1 group held", "Held, memory_not_back: 12 GiB are still held by pid 99", "On hold for 60 s: driver upgrade"],
+    );
+}
+
+#[test]
+fn nothing_that_an_engine_says_can_become_markup() {
+    let nasty = "</style><script>alert(1)</script>\"'&";
+    let mut status = serving();
+    status.groups[0].name = nasty.into();
+    status.groups[0].engines[0].name = nasty.into();
+    status.groups[0].engines[0].note = Some(nasty.to_owned());
+    status.groups[0].engines[0].load.as_mut().unwrap().model = Some(nasty.to_owned());
+    let evil = Incident { id: nasty.to_owned(), because: nasty.to_owned(), group: nasty.into(), ..incident() };
+    let page = page(&status, &[evil]);
+    assert!(!page.contains("alert(1)</script>"), "{page}");
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+}
+
+#[test]
+fn an_old_status_is_said_to_be_old() {
+    let status = Status { at: at(10.0), ..serving() };
+    shows(&page(&status, &[]), &["The core loop last told its status 50 s ago"]);
+}
+
+#[test]
+fn the_page_asks_for_nothing_from_elsewhere() {
+    let page = page(&serving(), &[incident()]);
+    for elsewhere in ["http://", "https://", "//cdn", "@import", "url("] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
+}
+
+#[test]
+fn what_is_fetched_again_is_what_the_page_holds_at_first() {
+    let status = serving();
+    let build = BuildInfo { version: "0.1.0", revision: "", rustc: "" };
+    let view = View { status: &status, incidents: &[], build, telemetry_path: "/metrics", boot: BOOT, now: at(60.5) };
+    assert!(document(&view).contains(&fragment(&view)));
+}

@@ -1,0 +1,142 @@
+//! The page for people in a real Chromium, over the real binary's demo. Pictures stay among the build's
+//! temporary files.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "page/browser.rs"]
+mod browser;
+#[path = "needs/mod.rs"]
+mod needs;
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use browser::{Browser, Look};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A demo, ended when dropped.
+struct Demo {
+    child: Child,
+    url: String,
+}
+
+impl Demo {
+    fn start(arguments: &[&str]) -> Demo {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mpswarden"));
+        command.args(["demo", "--for", "5m", "--web.listen-address", &format!("127.0.0.1:{port}")]);
+        let child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let demo = Demo { child, url: format!("http://127.0.0.1:{port}/") };
+        eventually("the demo answers", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        demo
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // In order, so that it takes its stage away; by force where that takes too long.
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+    }
+}
+
+#[track_caller]
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn shows(browser: &Browser, parts: &[&str]) -> bool {
+    let text = browser.text();
+    parts.iter().all(|part| text.contains(part))
+}
+
+#[test]
+fn the_page_follows_a_fault_and_its_recovery_without_being_loaded_again() {
+    let Some(browser) = Browser::start(Look::default()) else { return };
+    let demo = Demo::start(&["--inject", "illegal-address@12s"]);
+    browser.go(&demo.url);
+    browser.run("window.loadedOnce = true");
+    eventually("all serve", || shows(&browser, &["all serving", "3 of 3 engines serve", "qwen-a", "MPS server"]));
+    eventually("the fault", || shows(&browser, &["gpu_fault", "fatal GPU error", "going on"]));
+    browser.picture("page-recovering");
+    eventually("the recovery", || shows(&browser, &["all serving", "gpu_fault", "Decided", "ended serving after"]));
+    browser.picture("page-light");
+    let steps = browser.run("return [...document.querySelectorAll('.line li span')].map(e => e.textContent)");
+    for step in ["kill", "gone", "memory", "active", "ready"] {
+        assert!(steps.as_array().unwrap().contains(&Value::from(step)), "{step} is not among {steps}");
+    }
+    browser.run("document.querySelector('details').open = false");
+    let first = browser.run("return document.querySelector('.sum time').textContent");
+    eventually("it goes on", || browser.run("return document.querySelector('.sum time').textContent") != first);
+    assert_eq!(browser.run("return document.querySelector('details').open"), false, "what was closed stays closed");
+    assert_eq!(browser.run("return window.loadedOnce"), true, "it was loaded again");
+    drop(demo);
+    eventually("it says that it is old", || shows(&browser, &["no answer from mpswarden"]));
+}
+
+/// The lowest contrast of any text with what is behind it, and the text.
+const LOWEST_CONTRAST: &str = r#"
+    const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    const rgb = (colour) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const linear = (part) => (part /= 255) <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    const bright = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+    const behind = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = rgb(getComputedStyle(at).backgroundColor);
+            if (colour[3] === 255) return colour;
+        }
+        return [255, 255, 255, 255];
+    };
+    let lowest = [99, 'no text'];
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const element = texts.currentNode.parentElement;
+        if (!texts.currentNode.textContent.trim() || ['SCRIPT', 'STYLE', 'title'].includes(element.tagName)) continue;
+        const [a, b] = [bright(rgb(getComputedStyle(element).color)), bright(behind(element))];
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (contrast < lowest[0]) lowest = [contrast, texts.currentNode.textContent];
+    }
+    return lowest;
+"#;
+
+#[test]
+fn the_page_reads_well_on_a_phone_in_light_and_dark_and_without_its_script() {
+    let Some(browser) = Browser::start(Look { phone: true, ..Look::default() }) else { return };
+    let demo = Demo::start(&["--inject", "sigkill-idle:qwen-b@8s", "--inject", "foreign-process@8s"]);
+    browser.go(&demo.url);
+    eventually("a fault and its end", || shows(&browser, &["engine_died", "all serving"]));
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme);
+        let ground = browser.run("return getComputedStyle(document.body).backgroundColor");
+        assert_eq!(ground == "rgb(20, 23, 26)", scheme == "dark", "{scheme}: {ground}");
+        let lowest = browser.run(LOWEST_CONTRAST);
+        assert!(lowest[0].as_f64().unwrap() >= 4.5, "{scheme}: contrast {lowest}");
+        browser.picture(&format!("page-phone-{scheme}"));
+    }
+    let wide = browser.run("return [document.documentElement.scrollWidth, window.innerWidth]");
+    assert_eq!(wide[0], wide[1], "it has to be scrolled sideways");
+    drop(browser);
+    let Some(browser) = Browser::start(Look { without_script: true, ..Look::default() }) else { return };
+    browser.go(&demo.url);
+    assert!(shows(&browser, &["qwen-a", "qwen-b", "MPS server", "engine_died", "Evidence", "GiB of"]));
+}
