@@ -6,6 +6,7 @@ pub mod child;
 pub mod clock;
 pub mod control;
 pub mod cuda;
+pub mod engine_metrics;
 pub mod follow;
 pub mod http;
 pub mod kmsg;
