@@ -8,6 +8,7 @@ pub mod control;
 pub mod cuda;
 pub mod engine_metrics;
 pub mod follow;
+mod gpm;
 pub mod http;
 pub mod kmsg;
 pub mod leftovers;
