@@ -13,7 +13,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use mpswarden::host::engine_metrics::{self, MetricsError};
+use mpswarden::host::http::{GetError, Peer};
+use mpswarden::host::nvml::Driver;
+use mpswarden::model::EngineLoad;
 use mpswarden::sim::Injection;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -49,6 +54,13 @@ fn http(play: &Play, engine: &str, what: &str, body: &str) -> String {
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     answer
+}
+
+/// An engine's load as the watchdog reads it.
+fn load(play: &Play, engine: &str) -> Result<EngineLoad, MetricsError> {
+    let mut peer = Peer::new(&play.stage.engine_url(engine));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(engine_metrics::read(&mut peer, "/metrics", Duration::from_secs(2)))
 }
 
 fn complaint(engine: &mut Engine) -> String {
@@ -151,12 +163,62 @@ fn an_engine_serves_completions_and_counts_them() {
     assert_eq!(streamed.matches("data: {").count(), 3);
     assert!(streamed.trim_end().ends_with("data: [DONE]"), "{streamed}");
     let metrics = http(&play, "qwen-a", "GET /metrics", "");
-    assert!(metrics.contains("model_name=\"qwen-a\"} 7"), "{metrics}");
-    assert!(metrics.contains("vllm:num_requests_running"), "{metrics}");
+    let total = "vllm:generation_tokens_total{engine=\"0\",model_name=\"Qwen/Qwen2.5-0.5B-Instruct\"} 7.0";
+    assert!(metrics.contains(total), "{metrics}");
     assert!(engine.0.try_wait().unwrap().is_none());
     drop(engine);
     play.await_left(1);
     play.quit();
+}
+
+#[test]
+fn engines_tell_their_load_as_vllm_and_sglang_do() {
+    let play = Play::with_engines(3);
+    play.start_server();
+    let _engines = ["qwen-a", "qwen-b", "qwen-c"].map(|name| start(&play, name));
+    for (name, model) in [("qwen-a", "Qwen/Qwen2.5-0.5B-Instruct"), ("qwen-c", "Qwen/Qwen2.5-3B-Instruct")] {
+        http(&play, name, "POST /v1/completions", r#"{"prompt": "a b c", "max_tokens": 4}"#);
+        let expected = EngineLoad {
+            running: Some(0.0),
+            waiting: Some(0.0),
+            kv_cache: Some(0.0),
+            prompt_tokens: Some(3.0),
+            generation_tokens: Some(4.0),
+            model: Some(model.into()),
+        };
+        until("the last token is counted", || load(&play, name).unwrap() == expected);
+    }
+    assert!(http(&play, "qwen-c", "GET /metrics", "").contains("sglang:num_running_reqs{"));
+}
+
+#[test]
+fn metrics_that_hang_or_never_end_fail_and_health_does_not() {
+    let play = Play::with_engines(1);
+    play.start_server();
+    let _engine = start(&play, "qwen-a");
+    play.stage.inject(Injection::MetricsFlood, None).unwrap();
+    let error = load(&play, "qwen-a").unwrap_err();
+    assert!(matches!(error, MetricsError::TooManyLines | MetricsError::Get(GetError::Timeout { .. })), "{error}");
+    play.stage.inject(Injection::MetricsHang, None).unwrap();
+    assert!(matches!(load(&play, "qwen-a"), Err(MetricsError::Get(GetError::Timeout { .. }))));
+    assert!(http(&play, "qwen-a", "GET /health", "").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn the_activity_of_the_gpu_follows_its_kernels() {
+    let play = Play::with_engines(1);
+    play.start_server();
+    let _engine = start(&play, "qwen-a");
+    let driver = Driver::open(play.stage.nvml_library().to_str().unwrap()).unwrap();
+    let read = || driver.read(&play.stage.gpu_uuid().into()).unwrap().activity;
+    assert_eq!(read(), None, "one sample is none");
+    play.stage.inject(Injection::Hang, None).unwrap();
+    until("the kernel that never ends shows", || {
+        read().is_some_and(|activity| {
+            let ordered = activity.sm_occupancy < activity.dram_active && activity.dram_active < activity.sm_active;
+            ordered && activity.tensor_active > Some(0.05) && activity.sm_active > Some(0.25)
+        })
+    });
 }
 
 #[test]
@@ -167,9 +229,7 @@ fn a_fault_in_one_engine_ends_all_busy_ones_with_pytorchs_words() {
     std::thread::scope(|scope| {
         let long = r#"{"prompt": "a", "max_tokens": 5000}"#;
         let sibling = scope.spawn(|| http(&play, "qwen-b", "POST /v1/completions", long));
-        until("the sibling computes", || {
-            http(&play, "qwen-b", "GET /metrics", "").contains("requests_running{engine=\"0\",model_name=\"qwen-b\"} 1")
-        });
+        until("the sibling computes", || load(&play, "qwen-b").is_ok_and(|load| load.running == Some(1.0)));
         play.stage.inject(Injection::IllegalAddress, Some("qwen-a")).unwrap();
         let answer = sibling.join().unwrap();
         assert!(!answer.contains("completion_tokens"), "{answer}");

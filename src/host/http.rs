@@ -8,14 +8,14 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{HOST, USER_AGENT};
+use hyper::header::{ACCEPT, HOST, USER_AGENT};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// The most that is buffered of a response's head.
-const HEAD_LIMIT: usize = 64 * 1024;
+/// The most that is buffered of a response: its head must fit, and a piece of its body is no larger.
+const BUFFER: usize = 32 * 1024;
 
 /// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +77,13 @@ struct Connection {
     _tasks: JoinSet<Result<(), hyper::Error>>,
 }
 
+/// A head that came, and the body that follows.
+struct Answer {
+    status: u16,
+    body: Incoming,
+    connection: Connection,
+}
+
 impl Peer {
     /// At `url`, `http://host:port`. Connects to nobody yet.
     pub fn new(url: &str) -> Peer {
@@ -85,70 +92,108 @@ impl Peer {
 
     /// GETs `path`: connection, head and body all within `timeout`, at most `limit` bytes of body.
     pub async fn get(&mut self, path: &str, timeout: Duration, limit: usize) -> Result<Response, GetError> {
-        match tokio::time::timeout(timeout, self.exchange(path, limit)).await {
+        match tokio::time::timeout(timeout, self.whole(path, limit)).await {
             Ok(answered) => answered,
-            Err(_) => Err(GetError::Timeout { url: self.url.clone(), timeout }),
+            Err(_) => Err(self.timed_out(timeout)),
         }
     }
 
-    /// A kept connection may have ended by now, which says nothing: then a new one is asked.
-    async fn exchange(&mut self, path: &str, limit: usize) -> Result<Response, GetError> {
+    /// GETs `path`, all within `timeout`, and hands the body of a 200 to `take` in pieces, until it fails. Tells
+    /// the status. The body of any other answer is not read.
+    pub async fn read<E: From<GetError>>(
+        &mut self,
+        path: &str,
+        timeout: Duration,
+        take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<u16, E> {
+        match tokio::time::timeout(timeout, self.pieces(path, take)).await {
+            Ok(read) => read,
+            Err(_) => Err(self.timed_out(timeout).into()),
+        }
+    }
+
+    async fn whole(&mut self, path: &str, limit: usize) -> Result<Response, GetError> {
+        let Answer { status, mut body, connection } = self.ask(path).await?;
+        let mut read = Vec::new();
+        while let Some(data) = self.piece(&mut body).await? {
+            let room = limit - read.len();
+            read.extend_from_slice(&data[..data.len().min(room)]);
+            if data.len() > room {
+                return Ok(Response { status, body: read, cut: true });
+            }
+        }
+        self.kept = Some(connection);
+        Ok(Response { status, body: read, cut: false })
+    }
+
+    async fn pieces<E: From<GetError>>(
+        &mut self,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<u16, E> {
+        let Answer { status, mut body, connection } = self.ask(path).await?;
+        if status == 200 {
+            while let Some(data) = self.piece(&mut body).await? {
+                take(&data)?;
+            }
+            self.kept = Some(connection);
+        }
+        Ok(status)
+    }
+
+    /// The next piece of a body; whoever has them all may keep the connection.
+    async fn piece(&self, body: &mut Incoming) -> Result<Option<Bytes>, GetError> {
+        match body.frame().await {
+            Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+            Some(Err(source)) => Err(self.malformed(source)),
+            None => Ok(None),
+        }
+    }
+
+    /// Asks, and waits for the head. A kept connection may have ended by now, which says nothing: then a new
+    /// one is asked.
+    async fn ask(&mut self, path: &str) -> Result<Answer, GetError> {
         let no_url = || GetError::Url { url: self.url.clone() };
         let (host, port) = host_and_port(&self.url).ok_or_else(no_url)?;
         let request = Request::get(path)
             .header(HOST, format!("{host}:{port}"))
             .header(USER_AGENT, concat!("mpswarden/", env!("CARGO_PKG_VERSION")))
+            .header(ACCEPT, "text/plain, */*;q=0.5")
             .body(Empty::<Bytes>::new())
             .map_err(|_| no_url())?;
         if let Some(kept) = self.kept.take()
-            && let Ok(response) = self.ask(kept, request.clone(), limit).await
+            && let Ok(answer) = kept.ask(request.clone()).await
         {
-            return Ok(response);
+            return Ok(answer);
         }
         let stream = TcpStream::connect((host.trim_matches(['[', ']']), port))
             .await
             .map_err(|source| GetError::Refused { authority: format!("{host}:{port}"), source })?;
-        let malformed = |source, url: &str| GetError::Malformed { url: url.to_owned(), source };
-        let connection = Connection::over(stream).await.map_err(|source| malformed(source, &self.url))?;
-        self.ask(connection, request, limit).await.map_err(|source| malformed(source, &self.url))
+        let connection = Connection::over(stream).await.map_err(|source| self.malformed(source))?;
+        connection.ask(request).await.map_err(|source| self.malformed(source))
     }
 
-    /// Keeps the connection only after a whole response.
-    async fn ask(
-        &mut self,
-        mut connection: Connection,
-        request: Request<Empty<Bytes>>,
-        limit: usize,
-    ) -> Result<Response, hyper::Error> {
-        let (head, body) = connection.sender.send_request(request).await?.into_parts();
-        let (body, cut) = read(body, limit).await?;
-        self.kept = (!cut).then_some(connection);
-        Ok(Response { status: head.status.as_u16(), body, cut })
+    fn malformed(&self, source: hyper::Error) -> GetError {
+        GetError::Malformed { url: self.url.clone(), source }
+    }
+
+    fn timed_out(&self, timeout: Duration) -> GetError {
+        GetError::Timeout { url: self.url.clone(), timeout }
     }
 }
 
 impl Connection {
     async fn over(stream: TcpStream) -> Result<Connection, hyper::Error> {
-        let (sender, connection) =
-            http1::Builder::new().max_buf_size(HEAD_LIMIT).handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(connection);
         Ok(Connection { sender, _tasks: tasks })
     }
-}
 
-/// The body up to `limit`, and whether there was more.
-async fn read(mut body: Incoming, limit: usize) -> Result<(Vec<u8>, bool), hyper::Error> {
-    let mut read = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        let room = limit - read.len();
-        read.extend_from_slice(&data[..data.len().min(room)]);
-        if data.len() > room {
-            return Ok((read, true));
-        }
+    async fn ask(mut self, request: Request<Empty<Bytes>>) -> Result<Answer, hyper::Error> {
+        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        Ok(Answer { status: head.status.as_u16(), body, connection: self })
     }
-    Ok((read, false))
 }
 
 /// The host, IPv6 in brackets, and the port, 80 by default; `None` for anything but plain http.

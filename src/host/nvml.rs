@@ -1,9 +1,10 @@
 //! Reads GPUs through NVIDIA's management library. Changes nothing on them and decides nothing.
 //! Every call may block for as long as the driver does: callers give it a thread of its own.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use nvml_wrapper::structs::device::FieldId;
 use nvml_wrapper::sys_exports::field_id::NVML_FI_DEV_GET_GPU_RECOVERY_ACTION;
 use nvml_wrapper::{Device, Nvml};
 
+use super::gpm::Gpm;
 use crate::model::gpu::{ComputeMode, RecoveryAction};
-use crate::model::{GpuIdentity, GpuProcess, GpuReading, GpuUuid};
+use crate::model::{GpuActivity, GpuIdentity, GpuProcess, GpuReading, GpuUuid};
 
 /// How often a list is fetched anew when processes came between its count and its content.
 const LIST_ATTEMPTS: usize = 8;
@@ -78,13 +80,14 @@ pub enum NvmlError {
 #[derive(Clone)]
 pub struct Driver {
     nvml: Arc<Nvml>,
+    gpm: Arc<Mutex<BTreeMap<GpuUuid, Gpm>>>,
 }
 
 impl Driver {
     /// Loads `path` (a path, or a name that the loader finds) and initializes it. May block.
     pub fn open(path: &str) -> Result<Driver, NvmlError> {
         match Nvml::builder().lib_path(path.as_ref()).init() {
-            Ok(nvml) => Ok(Driver { nvml: Arc::new(nvml) }),
+            Ok(nvml) => Ok(Driver { nvml: Arc::new(nvml), gpm: Arc::default() }),
             Err(error) => Err(open_error(path, error)),
         }
     }
@@ -130,7 +133,7 @@ impl Driver {
         let compute = list(|| device.running_compute_processes());
         let mps = list(|| device.mps_running_compute_processes());
         Ok(GpuReading {
-            activity: None,
+            activity: self.activity(gpu),
             memory_used: memory.used,
             memory_total: memory.total,
             busy: device.utilization_rates().ok().map(|rates| f64::from(rates.gpu) / 100.0),
@@ -138,6 +141,15 @@ impl Driver {
             mps: mps.map_err(failed(gpu, "list the MPS clients"))?,
             recovery_action: recovery_action(&device),
         })
+    }
+
+    /// The lock is not held while the driver works: one GPU that hangs must not stop another's reading.
+    fn activity(&self, gpu: &GpuUuid) -> Option<GpuActivity> {
+        let all = || self.gpm.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gpm = all().remove(gpu).unwrap_or_default();
+        let activity = gpm.read(&self.nvml, gpu);
+        all().insert(gpu.clone(), gpm);
+        activity
     }
 
     /// Calls `seen` with the number of each Xid on `gpu`, and with `None` at least once a second,

@@ -1,10 +1,11 @@
-//! /proc: who a process is, who is below it, what its environment says. Reads only; the root is injected.
+//! /proc: who a process is, what it uses, who is below it, what its environment says. Reads only; the root is injected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::model::ProcessId;
+use crate::model::{ProcessId, ProcessUsage};
 
 /// Readings of the root's own children in one walk: what forks faster than that is found by the next walk.
 const MOST_ROUNDS: u32 = 8;
@@ -22,6 +23,17 @@ pub struct Stat {
     pub session: u32,
     /// Its threads, ended leaders included.
     pub threads: u32,
+    /// What it has taken, as the kernel counts it.
+    pub taken: Taken,
+}
+
+/// What a process uses, in the kernel's units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Field 24, pages of host memory.
+    pub pages: u64,
+    /// Fields 14 and 15, clock ticks of user and system CPU time.
+    pub ticks: u64,
 }
 
 impl Stat {
@@ -29,6 +41,19 @@ impl Stat {
     pub fn lives(&self) -> bool {
         !matches!(self.state, 'Z' | 'X') || self.threads > 1
     }
+
+    /// What it uses, in bytes and seconds.
+    pub fn usage(&self) -> ProcessUsage {
+        let resident = self.taken.pages.saturating_mul(procfs::page_size());
+        ProcessUsage { process: self.id, resident, cpu: ticks(self.taken.ticks, procfs::ticks_per_second()) }
+    }
+}
+
+/// Clock ticks as time.
+fn ticks(count: u64, per_second: u64) -> Duration {
+    let per_second = per_second.max(1);
+    Duration::from_secs(count / per_second)
+        + Duration::from_secs(count % per_second) / u32::try_from(per_second).unwrap_or(u32::MAX)
 }
 
 /// The proc file system.
@@ -153,6 +178,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
         parent: u32::try_from(number(4)?).ok()?,
         session: u32::try_from(number(6)?).ok()?,
         threads: u32::try_from(number(20)?).ok()?,
+        taken: Taken { pages: number(24)?, ticks: number(14)?.checked_add(number(15)?)? },
     })
 }
 
@@ -184,7 +210,7 @@ mod tests {
         let task = root.join(format!("{pid}/task/{pid}"));
         fs::create_dir_all(&task).unwrap();
         let line = format!(
-            "{pid} (a ) R 9 (x) {state} {parent} {pid} {pid} 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 {} 0\n",
+            "{pid} (a ) R 9 (x) {state} {parent} {pid} {pid} 0 -1 0 0 0 0 0 {pid}00 50 0 0 20 0 {threads} 0 {} 0 300\n",
             pid * 10
         );
         fs::write(root.join(format!("{pid}/stat")), line).unwrap();
@@ -206,6 +232,21 @@ mod tests {
         let stat = Procfs::new(root.path()).stat(7).unwrap().unwrap();
         assert_eq!(stat.id, ProcessId { pid: 7, started_at: 70 });
         assert_eq!((stat.state, stat.parent, stat.session, stat.threads), ('S', 3, 7, 2));
+        assert_eq!(stat.taken, Taken { pages: 300, ticks: 750 });
+        assert_eq!(stat.usage().resident, 300 * procfs::page_size());
+    }
+
+    #[test]
+    fn ticks_are_whole_times_however_many() {
+        assert_eq!(ticks(750, 100), Duration::from_millis(7500));
+        assert_eq!(ticks(1, 1024), Duration::from_nanos(976_562));
+        assert_eq!(ticks(u64::MAX, 1), Duration::from_secs(u64::MAX));
+    }
+
+    #[test]
+    fn our_own_memory_and_time_are_known() {
+        let usage = Procfs::new(Path::new("/proc")).stat(std::process::id()).unwrap().unwrap().usage();
+        assert!(usage.resident > 1 << 20 && usage.cpu < Duration::from_secs(86_400), "{usage:?}");
     }
 
     #[test]

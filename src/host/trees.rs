@@ -1,15 +1,16 @@
-//! Which living processes belong to which engine: its cgroup, its session, every descendant. Holds a
-//! pidfd of each, so that ending them needs no search first. Signals nobody.
+//! Which living processes belong to which engine: its cgroup, its session, every descendant; and what they
+//! use. Holds a pidfd of each, so that ending them needs no search first. Signals nobody.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::cgroup::Cgroup;
 use super::pidfd::Pidfd;
 use super::procfs::{Procfs, Stat};
-use crate::model::{EngineKey, EngineName, GroupName, ProcessId};
+use crate::model::{EngineKey, EngineName, GroupName, ProcessId, ProcessUsage};
 
 /// In an engine's environment: `GROUP/ENGINE`. Orphans without their session are known by it.
 pub const ENGINE_VARIABLE: &str = "MPSWARDEN_ENGINE";
@@ -26,7 +27,14 @@ struct Tree {
     /// Leads the session; `None` once everything of it is gone.
     main: Option<ProcessId>,
     cgroup: Option<Cgroup>,
-    members: BTreeMap<ProcessId, Arc<Pidfd>>,
+    members: BTreeMap<ProcessId, Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    held: Arc<Pidfd>,
+    /// As of the last look that found it.
+    usage: ProcessUsage,
 }
 
 impl Trees {
@@ -38,16 +46,20 @@ impl Trees {
 
     /// An engine's main process was started.
     pub fn began(&self, key: &EngineKey, main: Arc<Pidfd>, cgroup: Option<Cgroup>) {
-        let tree = Tree { main: Some(main.id), cgroup, members: BTreeMap::from([(main.id, main)]) };
+        let unused = ProcessUsage { process: main.id, resident: 0, cpu: Duration::ZERO };
+        let members = BTreeMap::from([(main.id, Member { held: main.clone(), usage: unused })]);
+        let tree = Tree { main: Some(main.id), cgroup, members };
         self.lock().insert(key.clone(), tree);
     }
 
-    /// Looks, and tells all living processes of each engine of a group.
-    pub fn look(&self, group: &GroupName) -> io::Result<Vec<(EngineKey, Vec<ProcessId>)>> {
+    /// Looks, and tells all living processes of each engine of a group, with what they use.
+    pub fn look(&self, group: &GroupName) -> io::Result<Vec<(EngineKey, Vec<ProcessUsage>)>> {
         self.refresh()?;
         let trees = self.lock();
         let of_group = trees.iter().filter(|(key, _)| &key.group == group);
-        Ok(of_group.map(|(key, tree)| (key.clone(), tree.members.keys().copied().collect())).collect())
+        Ok(of_group
+            .map(|(key, tree)| (key.clone(), tree.members.values().map(|member| member.usage).collect()))
+            .collect())
     }
 
     /// Living processes of these engines as of the last look.
@@ -113,18 +125,19 @@ impl Trees {
 impl Tree {
     /// Members that live; others are forgotten.
     fn living(&mut self) -> impl Iterator<Item = &Arc<Pidfd>> {
-        self.members.retain(|_, held| !held.is_gone());
-        self.members.values()
+        self.members.retain(|_, member| !member.held.is_gone());
+        self.members.values().map(|member| &member.held)
     }
 
     /// Holds what was found. What was held before stays until its pidfd says that it is gone, whatever
     /// the look missed.
     fn take_up(&mut self, found: &[Stat]) -> io::Result<()> {
         for stat in found.iter().filter(|stat| stat.lives()) {
-            if !self.members.contains_key(&stat.id)
-                && let Some(held) = Pidfd::open_exact(stat.id)?
-            {
-                self.members.insert(stat.id, Arc::new(held));
+            let usage = stat.usage();
+            if let Some(member) = self.members.get_mut(&stat.id) {
+                member.usage = usage;
+            } else if let Some(held) = Pidfd::open_exact(stat.id)? {
+                self.members.insert(stat.id, Member { held: Arc::new(held), usage });
             }
         }
         Ok(())
@@ -172,6 +185,7 @@ fn assign(
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use super::super::procfs::Taken;
     use super::*;
 
     fn key(name: &str) -> EngineKey {
@@ -179,7 +193,7 @@ mod tests {
     }
 
     fn stat(pid: u32, parent: u32, session: u32) -> Stat {
-        Stat { id: ProcessId { pid, started_at: 1 }, state: 'S', parent, session, threads: 1 }
+        Stat { id: ProcessId { pid, started_at: 1 }, state: 'S', parent, session, threads: 1, taken: Taken::default() }
     }
 
     fn tree(main: u32) -> Tree {

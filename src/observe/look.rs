@@ -17,7 +17,7 @@ use super::reports::{Reports, scope_of};
 use super::{mps, processes};
 use crate::host::clock;
 use crate::model::{
-    ActionId, CommandResult, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Moment, Outcome, ProcessId, Report,
+    ActionId, CommandResult, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Moment, Outcome, ProcessUsage, Report,
 };
 
 /// What will be known later, on this thread.
@@ -29,8 +29,9 @@ pub trait Hands {
     /// Dropping the answer ends the command.
     fn command(&self, group: &GroupName, text: &str, timeout: Duration) -> Answer<(CommandResult, String)>;
 
-    /// The living processes of each of the group's engines, of those without any too; or why not.
-    fn trees(&self, group: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessId>)>, String>;
+    /// The living processes of each of the group's engines, of those without any too, with what they use; or
+    /// why not.
+    fn trees(&self, group: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessUsage>)>, String>;
 }
 
 /// Everything that can be looked at.
@@ -93,10 +94,13 @@ impl Observers {
             Look::Clients { group, server } => Box::pin(mps::look_clients(hands, group, server, bound, reports)),
             Look::Trees(group) => Box::pin(async move { processes::look(&*hands, &group, &reports) }),
             Look::Health(engine) => match self.endpoints.get(&engine) {
-                Some(endpoint) => Box::pin(engines::look(engine, endpoint.clone(), bound, reports)),
+                Some(endpoint) => Box::pin(engines::look_health(engine, endpoint.clone(), bound, reports)),
                 None => Box::pin(ready(Err(format!("no engine {engine}")))),
             },
-            Look::Load(engine) => Box::pin(ready(Err(format!("no metrics of engine {engine}")))),
+            Look::Load(engine) => match self.endpoints.get(&engine) {
+                Some(endpoint) => Box::pin(engines::look_load(engine, endpoint.clone(), bound, reports)),
+                None => Box::pin(ready(Err(format!("no engine {engine}")))),
+            },
         }
     }
 }

@@ -14,7 +14,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::model::{ControlLaunch, EngineLaunch, GpuReading, Health, Observation, ServerState, Source};
+use crate::model::{
+    ControlLaunch, EngineLaunch, EngineLoad, GpuReading, Health, Observation, ProcessId, ServerState, Source,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(30);
@@ -79,12 +81,17 @@ impl Hands for FakeHands {
         }
     }
 
-    fn trees(&self, _: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessId>)>, String> {
+    fn trees(&self, _: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessUsage>)>, String> {
         if self.no_trees {
             return Err("no /proc".into());
         }
-        Ok(vec![(engine(), vec![ProcessId { pid: 7, started_at: 8 }])])
+        Ok(vec![(engine(), vec![usage()])])
     }
+}
+
+fn usage() -> ProcessUsage {
+    let process = ProcessId { pid: 7, started_at: 8 };
+    ProcessUsage { process, resident: 4096, cpu: Duration::from_millis(30) }
 }
 
 fn answers(answers: &[(&'static str, CommandResult, &'static str)]) -> FakeHands {
@@ -147,10 +154,14 @@ async fn asked(hands: FakeHands, look: Look, within: Duration) -> (Vec<Observati
     LocalSet::new().run_until(looked(&observers, &mut reports, look, within)).await
 }
 
-/// One look at the health of an engine at `url`.
-async fn health(url: &str) -> (Vec<Observation>, Outcome) {
+/// One look at an engine at `url`.
+async fn asked_at(url: &str, look: Look) -> (Vec<Observation>, Outcome) {
     let (observers, mut reports) = observers(Arc::default(), FakeHands::default(), url);
-    LocalSet::new().run_until(looked(&observers, &mut reports, Look::Health(engine()), LONG)).await
+    LocalSet::new().run_until(looked(&observers, &mut reports, look, LONG)).await
+}
+
+async fn health(url: &str) -> (Vec<Observation>, Outcome) {
+    asked_at(url, Look::Health(engine())).await
 }
 
 fn gpu() -> Look {
@@ -282,7 +293,8 @@ async fn clients_are_listed() {
 #[tokio::test]
 async fn trees_are_observed_engine_by_engine_or_the_look_is_blind() {
     let (seen, _) = asked(FakeHands::default(), Look::Trees("g".into()), LONG).await;
-    assert_eq!(seen, [Observation::Tree { engine: engine(), processes: vec![ProcessId { pid: 7, started_at: 8 }] }]);
+    let tree = Observation::Tree { engine: engine(), processes: vec![usage().process] };
+    assert_eq!(seen, [tree, Observation::Usage { engine: engine(), processes: vec![usage()] }]);
     let hands = FakeHands { no_trees: true, ..FakeHands::default() };
     let (seen, outcome) = asked(hands, Look::Trees("g".into()), LONG).await;
     assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Procfs)]);
@@ -331,6 +343,38 @@ async fn an_engine_that_nobody_listens_for_is_refused_and_one_that_hangs_gives_n
     assert_eq!(seen, [Observation::Health { engine: engine(), health: Health::NoAnswer }]);
     assert_eq!(outcome, Outcome::Done);
     drop(listening);
+}
+
+#[tokio::test]
+async fn load_is_what_the_engine_says_or_the_look_is_blind_for_that_engine() {
+    let page = "HTTP/1.1 200 OK\r\nContent-Length: 28\r\n\r\nvllm:num_requests_running 3\n";
+    let (seen, outcome) = asked_at(&answering(page).await, Look::Load(engine())).await;
+    let load = EngineLoad { running: Some(3.0), ..EngineLoad::default() };
+    assert_eq!((seen, outcome), (vec![Observation::Load { engine: engine(), load }], Outcome::Done));
+
+    let garbage = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<ht>\n";
+    let (seen, outcome) = asked_at(&answering(garbage).await, Look::Load(engine())).await;
+    assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Engine)]);
+    assert!(matches!(outcome, Outcome::Failed { why } if why.contains("line 1")));
+}
+
+#[tokio::test]
+async fn metrics_that_hang_do_not_delay_health() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (observers, mut reports) = observers(Arc::default(), FakeHands::default(), &url);
+    LocalSet::new()
+        .run_until(async {
+            observers.look(ActionId(7), Look::Load(engine()), clock::now().after(LONG));
+            let (_hanging, _) = listener.accept().await.unwrap();
+            observers.look(ActionId(8), Look::Health(engine()), clock::now().after(LONG));
+            let (mut caller, _) = listener.accept().await.unwrap();
+            caller.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            let health = Observation::Health { engine: engine(), health: Health::Ok };
+            assert_eq!(reports.recv().await.unwrap(), Report::Observed(health));
+            assert_eq!(reports.recv().await.unwrap(), Report::Finished(ActionId(8), Outcome::Done));
+        })
+        .await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::act::Executor;
 use crate::host::control::{CommandOutcome, ControlClient};
 use crate::host::trees::Trees;
-use crate::model::{CommandResult, EngineKey, GroupLaunch, GroupName, ProcessId};
+use crate::model::{CommandResult, EngineKey, GroupLaunch, GroupName, ProcessUsage};
 use crate::observe::{Answer, Hands};
 
 /// The executor's command workers and trees.
@@ -37,7 +37,7 @@ impl Hands for Lent {
         })
     }
 
-    fn trees(&self, group: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessId>)>, String> {
+    fn trees(&self, group: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessUsage>)>, String> {
         self.trees.look(group).map_err(|error| format!("/proc can't be read: {error}"))
     }
 }

@@ -67,6 +67,10 @@ injections! {
     ForeignProcess = "foreign-process",
     /// A process outside MPS faults on the same GPU.
     ForeignFault = "foreign-fault",
+    /// The engine's metrics are asked for and never come.
+    MetricsHang = "metrics-hang",
+    /// The engine's metrics never end.
+    MetricsFlood = "metrics-flood",
     /// The GPU falls off the bus.
     Xid79 = "xid-79",
 }

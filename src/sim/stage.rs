@@ -28,6 +28,11 @@ const PORTS: Range<u16> = 20_000..32_000;
 /// The group's name.
 const GROUP: &str = "small-llms";
 
+/// What the engines serve, in turn.
+const MODELS: [&str; 3] = ["Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-3B-Instruct"];
+/// The place of the engine whose metrics are SGLang's; the others' are vLLM's.
+const SGLANG: usize = 2;
+
 /// What is wanted.
 #[derive(Clone, Debug)]
 pub struct StageOptions {
@@ -172,6 +177,7 @@ impl Stage {
     /// The command that starts an engine.
     pub fn engine_command(&self, name: &str) -> Vec<String> {
         let port = self.engine_address(name).map_or(0, |address| address.port());
+        let place = self.engine_names().position(|known| known == name).unwrap_or(0);
         let mut command = vec![self.options.program.display().to_string()];
         command.extend(["sim", "engine", "--name", name].map(str::to_owned));
         let options = [
@@ -180,6 +186,8 @@ impl Stage {
             ("--memory", self.options.memory.to_string()),
             ("--startup", format!("{}ms", self.options.startup.as_millis())),
             ("--seed", self.options.seed.to_string()),
+            ("--model", MODELS[place % MODELS.len()].to_owned()),
+            ("--speaks", if place == SGLANG { "sglang" } else { "vllm" }.to_owned()),
         ];
         command.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
         command

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use super::metrics::{Dialect, Manner};
 use crate::sim::Args;
 
 /// Requests that run at once; the others wait.
@@ -35,6 +36,8 @@ pub struct State {
     orders: Vec<Order>,
     /// The core is dead, or stays with a sticky error: no request can be served.
     pub dead: bool,
+    /// What becomes of whoever asks for metrics.
+    pub manner: Manner,
     pub prompt_tokens: u64,
     pub generation_tokens: u64,
 }
@@ -49,8 +52,10 @@ impl State {
 
 /// The engine's requests and its core.
 pub struct Batch {
-    /// The engine's name.
-    pub name: String,
+    /// The model that it says it serves.
+    pub model: String,
+    /// How its metrics are named.
+    pub dialect: Dialect,
     shared: Arc<Shared>,
 }
 
@@ -71,10 +76,11 @@ impl Batch {
     pub fn start(args: &Args) -> io::Result<Batch> {
         let shared = Arc::new(Shared { state: Mutex::default(), news: Condvar::new(), core: AtomicU32::new(0) });
         let core = shared.start_core(args, false)?;
-        let name = args.text("name").unwrap_or("engine").to_owned();
+        let model = args.text("model").or(args.text("name")).unwrap_or("engine").to_owned();
+        let dialect = Dialect::named(args.text("speaks"));
         let (worker, args) = (shared.clone(), args.clone());
         thread::spawn(move || worker.work(core, &args));
-        Ok(Batch { name, shared })
+        Ok(Batch { model, dialect, shared })
     }
 
     /// The pid of the process that is the GPU's client.

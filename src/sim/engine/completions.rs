@@ -52,7 +52,7 @@ fn whole(batch: &Batch, stream: &mut TcpStream, prompt: usize, tokens: u32, rece
     }
     let body = json!({
         "object": "text_completion",
-        "model": batch.name,
+        "model": batch.model,
         "choices": [{"index": 0, "text": " token".repeat(tokens as usize), "finish_reason": "length"}],
         "usage": {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt as u32 + tokens},
     });
@@ -65,7 +65,7 @@ fn stream_tokens(batch: &Batch, stream: &mut TcpStream, tokens: u32, received: &
     for () in received.iter() {
         let chunk = json!({
             "object": "text_completion",
-            "model": batch.name,
+            "model": batch.model,
             "choices": [{"index": 0, "text": " token"}],
         });
         write!(stream, "data: {chunk}\n\n")?;

@@ -1,5 +1,5 @@
 //! The engine's HTTP and where a request goes. Stands in for vLLM's API server, which keeps connections;
-//! here only probes of health are served on and on, all else is one request a connection.
+//! here only health and metrics are served on and on, all else is one request a connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::{completions, metrics};
+use super::completions;
+use super::metrics::{self, Manner};
 
 /// A body may have so many bytes.
 const LONGEST_BODY: usize = 1 << 20;
@@ -30,14 +31,16 @@ fn answer_all(batch: &Arc<Batch>, mut stream: TcpStream) -> io::Result<()> {
         let Request { line, last, body } = read_request(&mut reader)?;
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
-            ["GET", "/health", ..] if last => return health(batch, &mut stream),
             ["GET", "/health", ..] => health(batch, &mut stream)?,
+            ["GET", "/metrics", ..] => metrics::answer(batch, &mut stream)?,
             words => return answer(batch, &mut stream, words, &body),
+        }
+        if last {
+            return Ok(());
         }
     }
 }
 
-/// The one answer after which the connection goes on.
 fn health(batch: &Arc<Batch>, stream: &mut TcpStream) -> io::Result<()> {
     let status = if batch.state().dead { "500 Internal Server Error" } else { "200 OK" };
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")
@@ -45,7 +48,6 @@ fn health(batch: &Arc<Batch>, stream: &mut TcpStream) -> io::Result<()> {
 
 fn answer(batch: &Arc<Batch>, stream: &mut TcpStream, words: &[&str], body: &[u8]) -> io::Result<()> {
     match words {
-        ["GET", "/metrics", ..] => reply(stream, "200 OK", metrics::TYPE, &metrics::render(batch)),
         ["GET", "/sim/core", ..] => reply(stream, "200 OK", "text/plain", &batch.core().to_string()),
         ["GET", "/sim/main", ..] => reply(stream, "200 OK", "text/plain", &std::process::id().to_string()),
         ["POST", "/v1/completions", ..] => completions::complete(batch, stream, body),
@@ -106,6 +108,8 @@ fn inject(batch: &Arc<Batch>, stream: &mut TcpStream, body: &[u8]) -> io::Result
             leak(batch.clone());
             &[]
         }
+        "metrics-hang" => mind(batch, Manner::Hang),
+        "metrics-flood" => mind(batch, Manner::Flood),
         "orphan" => &["orphan"],
         "outside-mps" => &["outside"],
         "kernel" => &[&kernel],
@@ -115,6 +119,12 @@ fn inject(batch: &Arc<Batch>, stream: &mut TcpStream, body: &[u8]) -> io::Result
         let _ = batch.order(order).recv_timeout(ORDER);
     }
     reply(stream, "200 OK", "text/plain", "ordered\n")
+}
+
+/// From now on metrics are answered like this.
+fn mind(batch: &Batch, manner: Manner) -> &'static [&'static str] {
+    batch.state().manner = manner;
+    &[]
 }
 
 /// Takes device memory for ever, until there is no more and the engine dies of it.

@@ -1,4 +1,4 @@
-//! A simulated vLLM: a main process that serves HTTP, and a child of its own that is the GPU's client.
+//! A simulated vLLM or SGLang: a main process that serves HTTP, and a child of its own that is the GPU's client.
 //! It listens once the model is loaded, and dies shortly after its child did.
 
 mod batch;
@@ -15,7 +15,8 @@ use std::sync::Arc;
 use super::args::Args;
 use batch::Batch;
 
-/// `sim engine --name N --port P --gpu PATH [--memory 20GiB] [--startup 1500ms] [--tokens-per-second 100]`.
+/// `sim engine --name N --port P --gpu PATH [--model M] [--speaks vllm|sglang] [--memory 20GiB]
+/// [--startup 1500ms] [--tokens-per-second 100]`.
 /// Status 1 when its core died.
 pub fn main(args: &Args) -> ExitCode {
     match run(args) {

@@ -28,6 +28,8 @@ pub struct Busy {
     made: u64,
     running: BTreeMap<u64, Instant>,
     ended: VecDeque<(Instant, Instant)>,
+    /// How long all that ended have run.
+    done: Duration,
 }
 
 impl Busy {
@@ -42,11 +44,17 @@ impl Busy {
     /// A kernel ends.
     pub fn end(&mut self, serial: u64, now: Instant) {
         if let Some(start) = self.running.remove(&serial) {
+            self.done += now.saturating_duration_since(start);
             self.ended.push_back((start, now));
         }
         while self.ended.front().is_some_and(|(_, end)| *end + WINDOW < now) {
             self.ended.pop_front();
         }
+    }
+
+    /// How long kernels have run so far; those at the same time count each.
+    pub fn kernel_time(&self, now: Instant) -> Duration {
+        self.running.values().fold(self.done, |so_far, start| so_far + now.saturating_duration_since(*start))
     }
 
     /// The share of the last 170 ms in which at least one kernel ran: 0 to 100.
@@ -79,5 +87,17 @@ mod tests {
         busy.end(second.serial, later);
         assert_eq!(busy.percent(later + Duration::from_millis(85)), 50);
         assert_eq!(busy.percent(later + Duration::from_secs(1)), 0);
+    }
+
+    #[test]
+    fn kernel_time_counts_each_kernel_and_stands_still_without_one() {
+        let mut busy = Busy::default();
+        let (first, second) = (busy.start(None), busy.start(None));
+        let later = Instant::now() + Duration::from_secs(1);
+        assert!(busy.kernel_time(later) >= Duration::from_secs(2));
+        busy.end(first.serial, later);
+        busy.end(second.serial, later);
+        let total = busy.kernel_time(later);
+        assert_eq!(busy.kernel_time(later + Duration::from_secs(1)), total);
     }
 }

@@ -13,6 +13,7 @@ impl Gpu {
             _ if self.lost && words != ["events"] => "lost".to_owned(),
             ["memory"] => format!("{MEMORY_TOTAL} {}", self.memory_used()),
             ["busy"] => self.busy.percent(Instant::now()).to_string(),
+            ["kernel-time"] => self.busy.kernel_time(Instant::now()).as_nanos().to_string(),
             ["compute"] => self.compute(),
             ["mps"] => self.mps(),
             ["uuid"] => self.uuid.clone(),

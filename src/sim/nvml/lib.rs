@@ -4,6 +4,7 @@
 #![allow(non_snake_case, clippy::missing_safety_doc)]
 
 mod events;
+mod gpm;
 mod wire;
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};

@@ -1,0 +1,104 @@
+//! Performance monitoring (GPM): a sample is how long kernels have run so far, and figures follow from the
+//! difference of two. Which part of a GPU a kernel keeps busy is made up, and the same for all.
+
+use std::ffi::{c_char, c_uint};
+use std::time::Instant;
+
+use super::{Device, INVALID_ARGUMENT, NOT_SUPPORTED, Return, SUCCESS, numbers, put};
+
+/// Metric numbers of nvml.h, with the percentage that one kernel all along would show.
+const METRICS: [(c_uint, f64); 5] = [
+    (1, 95.0), // GRAPHICS_UTIL
+    (2, 30.0), // SM_UTIL
+    (3, 12.0), // SM_OCCUPANCY
+    (5, 8.0),  // ANY_TENSOR_UTIL
+    (10, 24.0), // DRAM_BW_UTIL
+];
+
+#[repr(C)]
+pub struct Support {
+    version: c_uint,
+    is_supported: c_uint,
+}
+
+#[repr(C)]
+pub struct Metric {
+    id: c_uint,
+    result: Return,
+    value: f64,
+    short_name: *mut c_char,
+    long_name: *mut c_char,
+    unit: *mut c_char,
+}
+
+/// The array is longer; how long is told by `count`, and by nvml.h of the caller's version.
+#[repr(C)]
+pub struct MetricsGet {
+    version: c_uint,
+    count: c_uint,
+    samples: [*const Sample; 2],
+    metrics: [Metric; 1],
+}
+
+/// What was counted, once a device was asked.
+#[derive(Default)]
+pub struct Sample(Option<Taken>);
+
+struct Taken {
+    at: Instant,
+    kernel_nanos: u64,
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlGpmQueryDeviceSupport(_device: Device, support: *mut Support) -> Return {
+    // SAFETY: null, or the caller's structure.
+    let Some(support) = (unsafe { support.as_mut() }) else { return INVALID_ARGUMENT };
+    support.is_supported = 1;
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlGpmSampleAlloc(sample: *mut *mut Sample) -> Return {
+    unsafe { put(sample, Box::into_raw(Box::default())) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlGpmSampleFree(sample: *mut Sample) -> Return {
+    if sample.is_null() {
+        return INVALID_ARGUMENT;
+    }
+    // SAFETY: made by nvmlGpmSampleAlloc, freed once by NVML's contract.
+    drop(unsafe { Box::from_raw(sample) });
+    SUCCESS
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlGpmSampleGet(_device: Device, sample: *mut Sample) -> Return {
+    match numbers("kernel-time") {
+        Ok(counted) => {
+            let kernel_nanos = counted.first().copied().unwrap_or(0);
+            unsafe { put(sample, Sample(Some(Taken { at: Instant::now(), kernel_nanos }))) }
+        }
+        Err(code) => code,
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlGpmMetricsGet(request: *mut MetricsGet) -> Return {
+    // SAFETY: null, or the caller's structure.
+    let Some(header) = (unsafe { request.as_ref() }) else { return INVALID_ARGUMENT };
+    let count = header.count as usize;
+    // SAFETY: null, or samples that were made here.
+    let [first, second] = header.samples.map(|sample| unsafe { sample.as_ref() }.and_then(|sample| sample.0.as_ref()));
+    let (Some(first), Some(second)) = (first, second) else { return INVALID_ARGUMENT };
+    let span = second.at.saturating_duration_since(first.at).as_nanos() as f64;
+    let kernels = second.kernel_nanos.saturating_sub(first.kernel_nanos) as f64 / span.max(1.0);
+    // SAFETY: by NVML's contract `count` metrics begin there.
+    let metrics = unsafe { std::slice::from_raw_parts_mut((&raw mut (*request).metrics).cast::<Metric>(), count) };
+    for metric in metrics {
+        let known = METRICS.iter().find(|(id, _)| *id == metric.id);
+        metric.result = if known.is_some() { SUCCESS } else { NOT_SUPPORTED };
+        metric.value = known.map_or(0.0, |(_, percent)| (percent * kernels).min(100.0));
+    }
+    SUCCESS
+}
