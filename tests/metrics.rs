@@ -1,160 +1,25 @@
 //! The exporter from outside: what a scrape says, that it is well-formed, and how the server behaves.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod pages;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
+use mpswarden::export::Exporter;
 use mpswarden::export::http::{self, Server};
-use mpswarden::export::{BuildInfo, Exporter};
-use mpswarden::model::gpu::{ComputeMode, RecoveryAction};
-use mpswarden::model::status::{RecoveryStatus, SourceScope};
+use mpswarden::model::gpu::GpuActivity;
+use mpswarden::model::status::RecoveryStatus;
 use mpswarden::model::{
-    CommandResult, EngineKey, EngineState, EngineStatus, Event, Exit, ExitCause, Fault, GpuIdentity, GpuStatus,
-    GroupState, GroupStatus, HeldReason, Mode, Moment, ProcessId, RecoveryResult, RecoveryStep, ServerState, Source,
-    SourceStatus, Status, Tier, What,
+    EngineLoad, EngineState, Event, Fault, GroupState, HeldReason, Hold, Moment, RecoveryStep, ServerState, Status,
+    Tier, What,
 };
 
-// ---- what the tests look at ----
-
-const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";
-
-fn at(seconds: f64) -> Moment {
-    Moment::from_nanos((seconds * 1e9) as u64)
-}
-
-fn engine(name: &str, state: EngineState) -> EngineStatus {
-    EngineStatus {
-        name: name.into(),
-        state,
-        attached: Some(true),
-        device_memory: Some(20 << 30),
-        device_memory_limit: Some(40 << 30),
-        memory_time_to_limit: None,
-        resident_memory: None,
-        cpu: Duration::ZERO,
-        load: None,
-        main: Some(ProcessId { pid: 600, started_at: 9 }),
-        clients: vec![630],
-        incarnation: 1,
-        failures: 0,
-        note: None,
-    }
-}
-
-fn group(name: &str, state: GroupState, engines: Vec<EngineStatus>) -> GroupStatus {
-    GroupStatus {
-        name: name.into(),
-        gpu: GPU.into(),
-        mode: Mode::Enforce,
-        state,
-        generation: 2,
-        control_up: Some(true),
-        control: Some(ProcessId { pid: 610, started_at: 9 }),
-        server: ServerState::Active,
-        server_pid: Some(624),
-        server_since: Some(at(12.5)),
-        clients: Some(2),
-        clients_limit: 48,
-        unknown_clients: Some(0),
-        recovery: None,
-        held: None,
-        hold: None,
-        active: Vec::new(),
-        budget_remaining: 4,
-        faults: Vec::new(),
-        engines,
-    }
-}
-
-fn gpu() -> GpuStatus {
-    let identity = GpuIdentity {
-        uuid: GPU.into(),
-        index: 0,
-        pci_bus_id: "00000000:00:06.0".to_owned(),
-        name: "NVIDIA H200".to_owned(),
-        memory_total: 150_754_820_096,
-        compute_mode: ComputeMode::Default,
-    };
-    GpuStatus {
-        identity,
-        memory_used: Some(41 << 30),
-        busy: Some(0.48),
-        activity: None,
-        foreign_processes: None,
-        compute_mode: ComputeMode::Default,
-        recovery_action: Some(RecoveryAction::None),
-    }
-}
-
-fn source(source: Source, engine: Option<EngineKey>, last_success: Option<Moment>) -> SourceStatus {
-    let gpu = (source == Source::Nvml).then(|| GPU.into());
-    let group = (source == Source::Mps).then(|| "small-llms".into());
-    let took = last_success.map(|_| Duration::from_micros(80));
-    SourceStatus { scope: SourceScope { source, group, engine, gpu }, up: last_success.is_some(), last_success, took }
-}
-
-fn qwen_a() -> EngineKey {
-    EngineKey { group: "small-llms".into(), engine: "qwen-a".into() }
-}
-
-/// One group of two engines that serves, at `seconds`.
-fn status(seconds: f64) -> Status {
-    let engines = vec![engine("qwen-a", EngineState::Serving), engine("qwen-b", EngineState::Serving)];
-    let seen = Some(at(seconds - 0.25));
-    Status {
-        at: at(seconds),
-        ready: true,
-        groups: vec![group("small-llms", GroupState::Serving, engines)],
-        gpus: vec![gpu()],
-        sources: vec![
-            source(Source::Nvml, None, seen),
-            source(Source::Mps, None, seen),
-            source(Source::Engine, Some(qwen_a()), seen),
-        ],
-    }
-}
-
-fn event(seconds: f64, engine: Option<&str>, what: What) -> Event {
-    Event { at: at(seconds), group: Some("small-llms".into()), engine: engine.map(Into::into), what }
-}
-
-/// A fault of the group from its evidence to its end, an engine's death and what goes with them.
-fn incident() -> Vec<Event> {
-    let because = "server 624 is handling a fatal GPU error".to_owned();
-    let xid = What::Xid { gpu: Some(GPU.into()), xid: 31, pid: Some(630) };
-    let began = What::FaultBegan { fault: Fault::GpuFault, evidence_at: at(20.0), because };
-    let restart = What::RestartBegan { tier: Tier::Clients, reason: Fault::GpuFault, attempt: 1, budget_left: 4 };
-    let exited = What::EngineExited { exit: Exit::Signal(9), cause: ExitCause::GroupRestart };
-    let gone = What::StepEnded { step: RecoveryStep::Gone, took: Duration::from_millis(161) };
-    let took = Duration::from_millis(1_834);
-    let ended = What::RestartEnded { tier: Tier::Clients, result: RecoveryResult::Serving, took };
-    let suppressed = What::Suppressed { action: "kill_unknown_client", reason: "observe", detail: String::new() };
-    vec![
-        event(19.99, None, xid),
-        event(20.0005, None, began),
-        event(20.0005, None, restart),
-        event(20.2, Some("qwen-a"), exited),
-        event(20.2, None, gone),
-        event(20.3, None, What::ServerStarted { server: 701 }),
-        event(20.3, None, What::Command { result: CommandResult::Timeout }),
-        event(21.0, None, suppressed),
-        event(21.8345, None, ended),
-    ]
-}
-
-fn exporter(known: &Status) -> Exporter {
-    let build = BuildInfo { version: "0.1.0", revision: "abc1234", rustc: "1.90.0" };
-    let endpoints = BTreeMap::from([(qwen_a(), "http://127.0.0.1:8001".to_owned())]);
-    Exporter::new(build, || UNIX_EPOCH + Duration::from_secs(1_000_000_000), known).with_endpoints(endpoints)
-}
-
-fn page_of(exporter: &Exporter, now: Moment) -> String {
-    String::from_utf8(exporter.scrape(now).unwrap().to_vec()).unwrap()
-}
+use pages::{at, exporter, incident, page_of, status};
 
 fn scraped(status: &Status) -> Scrape {
     parse(&page_of(&exporter(status), status.at))
@@ -398,6 +263,126 @@ fn names_with_quotes_newlines_and_backslashes_come_out_valid() {
     let scrape = scraped(&now);
     assert!(scrape.has("mps_clients{group=\"a\\\"b\\\\c\\nd\"}"));
     assert!(scrape.has("mps_engine_attached{group=\"a\\\"b\\\\c\\nd\",engine=\"\\\\\\\"\\n{}=,é\"}"));
+}
+
+#[test]
+fn an_engines_own_figures_are_told_and_missing_ones_are_absent() {
+    let mut now = status(15.0);
+    let engine = &mut now.groups[0].engines[0];
+    engine.resident_memory = Some(3 << 30);
+    engine.cpu = Duration::from_millis(12_500);
+    engine.memory_time_to_limit = Some(Duration::from_secs(600));
+    let load = EngineLoad {
+        running: Some(3.0),
+        generation_tokens: Some(67.0),
+        model: Some("Qwen".to_owned()),
+        ..EngineLoad::default()
+    };
+    engine.load = Some(load);
+    let scrape = scraped(&now);
+    let of = |name: &str| format!("{name}{{group=\"small-llms\",engine=\"qwen-a\"}}");
+    assert_eq!(scrape.value(&of("mps_engine_resident_memory_bytes")), f64::from(3u32 << 30));
+    assert_eq!(scrape.value(&of("mps_engine_cpu_seconds_total")), 12.5);
+    assert_eq!(scrape.value(&of("mps_engine_memory_time_to_limit_seconds")), 600.0);
+    assert_eq!(scrape.value(&of("mps_engine_requests_running")), 3.0);
+    assert!(!scrape.has(&of("mps_engine_requests_waiting")) && !scrape.has(&of("mps_engine_kv_cache_usage_ratio")));
+    let tokens = "mps_engine_tokens_total{group=\"small-llms\",engine=\"qwen-a\",kind=";
+    assert_eq!(scrape.value(&format!("{tokens}\"generation\"}}")), 67.0);
+    assert!(!scrape.has(&format!("{tokens}\"prompt\"}}")));
+    assert!(page_of(&exporter(&now), at(15.0)).contains("engine=\"qwen-a\",model_name=\"Qwen\","));
+    assert!(!scrape.has("mps_engine_requests_running{group=\"small-llms\",engine=\"qwen-b\"}"));
+    assert!(!scrape.has("mps_load_imbalance_ratio{group=\"small-llms\"}"), "one load is unknown");
+}
+
+#[test]
+fn a_name_that_an_engine_made_up_is_bounded() {
+    let mut now = status(15.0);
+    let load = EngineLoad { model: Some("é\u{0}".repeat(1 << 20)), ..EngineLoad::default() };
+    now.groups[0].engines[0].load = Some(load);
+    let page = page_of(&exporter(&now), at(15.0));
+    parse(&page);
+    assert!(page.lines().all(|line| line.len() < 1500));
+}
+
+#[test]
+fn a_gpus_parts_and_foreign_processes_are_told_where_they_are_known() {
+    let mut now = status(15.0);
+    now.gpus[0].activity = Some(GpuActivity { sm_active: Some(0.116), ..GpuActivity::default() });
+    now.gpus[0].foreign_processes = Some(2);
+    let scrape = scraped(&now);
+    assert_eq!(scrape.value("mps_gpu_sm_active_ratio{gpu=\"0\"}"), 0.116);
+    assert_eq!(scrape.value("mps_foreign_processes{gpu=\"0\"}"), 2.0);
+    assert!(!scrape.has("mps_gpu_dram_active_ratio{gpu=\"0\"}"));
+    assert!(!scraped(&status(15.0)).has("mps_foreign_processes{gpu=\"0\"}"));
+}
+
+#[test]
+fn a_hold_has_its_times_while_it_lasts() {
+    let mut now = status(15.0);
+    let (began, until) = (
+        "mps_group_hold_timestamp_seconds{group=\"small-llms\"}",
+        "mps_group_hold_until_timestamp_seconds{group=\"small-llms\"}",
+    );
+    assert!(!scraped(&now).has(began));
+    now.groups[0].hold = Some(Hold { reason: String::new(), since: at(10.0), until: None });
+    let endless = scraped(&now);
+    assert_eq!(endless.value(began), 1_000_000_010.0);
+    assert!(!endless.has(until));
+    now.groups[0].hold = Some(Hold { reason: String::new(), since: at(10.0), until: Some(at(99.0)) });
+    assert_eq!(scraped(&now).value(until), 1_000_000_099.0);
+}
+
+#[test]
+fn a_reload_that_failed_is_shown_until_one_succeeds() {
+    let exporter = exporter(&status(15.0));
+    let tell = |seconds: f64, what: What| {
+        exporter.record(&Event { at: at(seconds), group: None, engine: None, what });
+        let scrape = parse(&page_of(&exporter, at(15.0)));
+        let time = scrape.value("mpswarden_config_last_reload_success_timestamp_seconds");
+        (scrape.value("mpswarden_config_last_reload_successful"), time - 1_000_000_000.0)
+    };
+    assert_eq!(tell(16.0, What::Stopped), (1.0, 15.0));
+    assert_eq!(tell(17.0, What::ReloadFailed { why: String::new() }), (0.0, 15.0));
+    assert_eq!(tell(18.0, What::Reloaded { detail: String::new() }), (1.0, 18.0));
+}
+
+#[test]
+fn every_fault_and_every_xid_that_matters_begins_at_0() {
+    let scrape = scraped(&status(15.0));
+    for fault in Fault::ALL {
+        let of = |engine: &str| format!("{{group=\"small-llms\",engine=\"{engine}\",fault=\"{fault}\"}}");
+        let owner = if scrape.has(&format!("mps_fault_active{}", of(""))) { of("") } else { of("qwen-b") };
+        assert_eq!(scrape.value(&format!("mps_fault_active{owner}")), 0.0);
+        assert_eq!(scrape.value(&format!("mps_faults_total{owner}")), 0.0);
+    }
+    for xid in [31, 43, 79, 154] {
+        assert_eq!(scrape.value(&format!("mps_gpu_xid_errors_total{{gpu=\"0\",xid=\"{xid}\"}}")), 0.0);
+    }
+}
+
+#[test]
+fn what_comes_back_counts_on() {
+    let exporter = exporter(&status(15.0));
+    incident().iter().for_each(|event| exporter.record(event));
+    let mut without = status(16.0);
+    without.groups.clear();
+    exporter.publish(Arc::new(without));
+    assert!(!page_of(&exporter, at(16.0)).contains("mps_faults_total"));
+    exporter.publish(Arc::new(status(17.0)));
+    let scrape = parse(&page_of(&exporter, at(17.0)));
+    assert_eq!(scrape.value("mps_faults_total{group=\"small-llms\",engine=\"\",fault=\"gpu_fault\"}"), 1.0);
+}
+
+#[test]
+fn incidents_are_told_as_json_newest_first() {
+    let exporter = exporter(&status(15.0));
+    assert_eq!(exporter.incidents_json().unwrap(), "{\"incidents\":[]}");
+    incident().iter().for_each(|event| exporter.record(event));
+    let told: serde_json::Value = serde_json::from_slice(&exporter.incidents_json().unwrap()).unwrap();
+    assert_eq!(told["incidents"][0]["fault"], "gpu_fault");
+    assert_eq!(told["incidents"][0]["result"], "serving");
+    assert_eq!(told["incidents"][0]["lines"][0]["word"], "gpu_fault");
+    assert_eq!(exporter.incidents().len(), 1);
 }
 
 #[test]

@@ -3,14 +3,31 @@
 /// One metric's promise to dashboards and alerts.
 #[derive(Debug)]
 pub struct Metric {
+    /// Its row in `ALL`, from 0.
+    pub row: usize,
     /// As scraped.
     pub name: &'static str,
     /// What a sample is.
     pub kind: Kind,
     /// Label names, in the order in which values are given.
     pub labels: &'static [&'static str],
-    /// For people.
+    /// For people; without backslashes and line breaks, so that it needs no escapes.
     pub help: &'static str,
+}
+
+impl Metric {
+    /// The base unit that its name promises, where it has one.
+    pub fn unit(&self) -> Option<&'static str> {
+        let name = self.name.strip_suffix("_total").unwrap_or(self.name);
+        let units = [
+            ("_timestamp_seconds", "seconds since 1970"),
+            ("_start_time_seconds", "seconds since 1970"),
+            ("_seconds", "seconds"),
+            ("_bytes", "bytes"),
+            ("_ratio", "0 to 1"),
+        ];
+        units.iter().find(|(suffix, _)| name.ends_with(suffix)).map(|(_, unit)| *unit)
+    }
 }
 
 /// What a sample is.
@@ -22,6 +39,17 @@ pub enum Kind {
     Gauge,
     /// Durations in seconds, with the upper bounds of the buckets.
     Histogram(&'static [f64]),
+}
+
+impl Kind {
+    /// In the exposition format's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        }
+    }
 }
 
 /// From a log line to a decision: 0.25 ms to 10 s.
@@ -46,10 +74,13 @@ const READING: Kind = Kind::Histogram(&[
 /// Declares each row as a static of its own and all of them as `ALL`.
 macro_rules! metrics {
     ($($id:ident = $kind:expr, $name:literal, [$($label:literal),*], $help:literal;)+) => {
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "the rows' own names")]
+        enum Row { $($id),+ }
+
         $(
             #[doc = $help]
             pub static $id: Metric =
-                Metric { name: $name, kind: $kind, labels: &[$($label),*], help: $help };
+                Metric { row: Row::$id as usize, name: $name, kind: $kind, labels: &[$($label),*], help: $help };
         )+
 
         /// Every row.
@@ -63,6 +94,12 @@ metrics! {
         "What is running; always 1.";
     STATUS_TIMESTAMP = Kind::Gauge, "mpswarden_status_timestamp_seconds", [],
         "When the core loop last told its status; a scrape fails once it is over 30 s old.";
+    RELOAD_SUCCESSFUL = Kind::Gauge, "mpswarden_config_last_reload_successful", [],
+        "Whether the last reading of the configuration was taken up; 0: the one before it stays in force.";
+    RELOAD_SUCCESS_TIME = Kind::Gauge, "mpswarden_config_last_reload_success_timestamp_seconds", [],
+        "When a configuration was last taken up; at first the start of the watchdog.";
+    HOOK_RUNS = Kind::Counter, "mpswarden_hook_runs_total", ["hook", "result"],
+        "Runs of the configured hooks, by how they ended: ok, failed, timeout, dropped.";
     SOURCE_UP = Kind::Gauge, "mpswarden_source_up", ["source", "group", "engine", "gpu"],
         "Whether the source's last reading worked and is not too old.";
     SOURCE_LAST_SUCCESS = Kind::Gauge, "mpswarden_source_last_success_timestamp_seconds",
@@ -112,6 +149,10 @@ metrics! {
         "1 for the step that the group's recovery is in; all 0 when there is none.";
     GROUP_HELD = Kind::Gauge, "mps_group_held", ["group", "reason"],
         "1 for the reason why the group waits for new facts or a person; all 0 when it does not.";
+    HOLD_BEGAN = Kind::Gauge, "mps_group_hold_timestamp_seconds", ["group"],
+        "When an operator's hold on the group began; no sample while there is none.";
+    HOLD_UNTIL = Kind::Gauge, "mps_group_hold_until_timestamp_seconds", ["group"],
+        "When the operator's hold on the group ends; no sample while there is none, or it has no end.";
     ACTIONS_SUPPRESSED = Kind::Counter, "mps_actions_suppressed_total", ["group", "action", "reason"],
         "What would have been done and was not.";
     RESTARTS = Kind::Counter, "mps_restarts_total", ["group", "engine", "tier", "reason"],
@@ -144,8 +185,40 @@ metrics! {
         "Device memory of the engine's whole process tree.";
     ENGINE_DEVICE_MEMORY_LIMIT = Kind::Gauge, "mps_engine_device_memory_limit_bytes", ["group", "engine"],
         "The engine's limit of device memory, where one is set.";
+    ENGINE_TIME_TO_LIMIT = Kind::Gauge, "mps_engine_memory_time_to_limit_seconds", ["group", "engine"],
+        "Until its device memory reaches its limit, or the GPU's end, as it grew lately; no sample while it does not grow.";
+    ENGINE_RESIDENT = Kind::Gauge, "mps_engine_resident_memory_bytes", ["group", "engine"],
+        "Host memory of the engine's whole process tree.";
+    ENGINE_CPU = Kind::Counter, "mps_engine_cpu_seconds_total", ["group", "engine"],
+        "User and system CPU time of all the engine's processes that were seen.";
+    REQUESTS_RUNNING = Kind::Gauge, "mps_engine_requests_running", ["group", "engine"],
+        "Requests that the engine works on, by its own word; no sample while unknown.";
+    REQUESTS_WAITING = Kind::Gauge, "mps_engine_requests_waiting", ["group", "engine"],
+        "Requests in the engine's queue, by its own word; no sample while unknown.";
+    KV_CACHE = Kind::Gauge, "mps_engine_kv_cache_usage_ratio", ["group", "engine"],
+        "Share of the engine's KV cache in use, by its own word; no sample while unknown.";
+    TOKENS = Kind::Counter, "mps_engine_tokens_total", ["group", "engine", "kind"],
+        "Prompt and generation tokens since the engine's start, by its own word; no sample while unknown.";
     ENGINE_EXITS = Kind::Counter, "mps_engine_exits_total", ["group", "engine", "cause"],
         "Ends of the engine's main process, by cause.";
+
+    // How engines share a GPU.
+    LOAD_IMBALANCE = Kind::Gauge, "mps_load_imbalance_ratio", ["group"],
+        "How unevenly requests, running and waiting, lie on the serving engines: 0 evenly, 1 all on one.";
+    ENGINES_ACTIVE = Kind::Counter, "mps_engines_active_seconds_total", ["group", "active"],
+        "Time with exactly so many engines having requests in flight; times with an unknown load are not in it.";
+    KERNEL_CONCURRENCY = Kind::Counter, "mps_kernel_concurrency_seconds_total", ["group", "clients"],
+        "Sampled time with kernels of exactly so many clients on the GPU, by the kernel probe.";
+    KERNEL_BUSY = Kind::Counter, "mps_engine_kernel_busy_seconds_total", ["group", "engine"],
+        "Sampled time with a kernel of the engine on the GPU, by the kernel probe.";
+    PROBE_SAMPLED = Kind::Counter, "mps_probe_sampled_seconds_total", ["group"],
+        "Time that the kernel probe sampled.";
+    THROUGHPUT_GAIN = Kind::Gauge, "mps_throughput_gain", ["group"],
+        "Sum over the engines of their rate together by their rate alone: 1, sharing brings nothing; n, n engines at full speed.";
+    SLOWDOWN = Kind::Gauge, "mps_engine_slowdown_factor", ["group", "engine"],
+        "The engine's rate alone by its rate together, at like load.";
+    BASELINE_TIME = Kind::Gauge, "mps_baseline_timestamp_seconds", ["group", "engine"],
+        "When the engine's rate alone was measured.";
 
     // GPUs.
     XID_ERRORS = Kind::Counter, "mps_gpu_xid_errors_total", ["gpu", "xid"],
@@ -158,6 +231,16 @@ metrics! {
     GPU_MEMORY_TOTAL = Kind::Gauge, "mps_gpu_memory_total_bytes", ["gpu"], "Device memory there is.";
     GPU_BUSY = Kind::Gauge, "mps_gpu_busy_ratio", ["gpu"],
         "Share of time in which any kernel ran, as NVML averages it.";
+    GPU_SM_ACTIVE = Kind::Gauge, "mps_gpu_sm_active_ratio", ["gpu"],
+        "Share of time in which an SM had a warp, over all SMs, by GPM.";
+    GPU_SM_OCCUPANCY = Kind::Gauge, "mps_gpu_sm_occupancy_ratio", ["gpu"],
+        "Share of the warps that fit on the SMs, by GPM.";
+    GPU_DRAM_ACTIVE = Kind::Gauge, "mps_gpu_dram_active_ratio", ["gpu"],
+        "Share of time in which the device memory was read or written, by GPM.";
+    GPU_TENSOR_ACTIVE = Kind::Gauge, "mps_gpu_tensor_active_ratio", ["gpu"],
+        "Share of time in which the tensor cores worked, by GPM.";
+    FOREIGN_PROCESSES = Kind::Gauge, "mps_foreign_processes", ["gpu"],
+        "Processes that compute on the GPU and belong to no group; no sample while unknown.";
     GPU_COMPUTE_MODE = Kind::Gauge, "mps_gpu_compute_mode", ["gpu", "mode"],
         "1 for the GPU's compute mode.";
 }
@@ -192,7 +275,7 @@ mod tests {
         for name in names.split('`').skip(1).step_by(2) {
             let (name, labels) = match name.split_once('{') {
                 Some((name, "...}")) => (name, before.clone()),
-                Some((name, labels)) => (name, split(labels.trim_end_matches('}'))),
+                Some((name, labels)) => (name, all_labels(&by, split(labels.trim_end_matches('}')))),
                 None => (name, by.clone()),
             };
             before.clone_from(&labels);
@@ -201,8 +284,13 @@ mod tests {
         promises
     }
 
+    /// Braces either name every label or add to those of the meaning.
+    fn all_labels(by: &[String], named: Vec<String>) -> Vec<String> {
+        if by.iter().any(|label| named.contains(label)) { named } else { [by, &named].concat() }
+    }
+
     fn labels_in_words(meaning: &str) -> Vec<String> {
-        if meaning.starts_with("by group and engine") {
+        if meaning.starts_with("by group and engine") || meaning.starts_with("read from the engine") {
             split("group,engine")
         } else if meaning.starts_with("by gpu") {
             split("gpu")
@@ -215,23 +303,38 @@ mod tests {
         labels.split(',').map(str::to_owned).collect()
     }
 
-    fn word(metric: &Metric) -> &'static str {
-        match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram(_) => "histogram",
+    /// Rows beyond the promised ones.
+    const MORE: &[&str] = &[
+        "mpswarden_config_last_reload_success_timestamp_seconds",
+        "mpswarden_hook_runs_total",
+        "mps_group_hold_timestamp_seconds",
+        "mps_group_hold_until_timestamp_seconds",
+    ];
+
+    fn row(name: &str) -> Option<&'static Metric> {
+        ALL.iter().copied().find(|metric| metric.name == name)
+    }
+
+    #[test]
+    fn every_promise_is_kept_with_its_type_and_labels() {
+        for (name, promise) in promises().into_iter().filter(|(name, _)| name != "process_*") {
+            let metric = row(&name).unwrap_or_else(|| panic!("{name} has no row"));
+            assert!(promise.types.contains(metric.kind.as_str()), "{name}: {}", promise.types);
+            assert_eq!(metric.labels, promise.labels, "{name}");
         }
     }
 
     #[test]
-    fn every_metric_is_promised_with_its_type_and_labels() {
+    fn every_row_is_promised_or_named_here() {
         let promises = promises();
         for metric in ALL.iter().filter(|metric| !metric.name.starts_with("process_")) {
-            let promise = promises.get(metric.name).unwrap_or_else(|| panic!("{} is not promised", metric.name));
-            assert!(promise.types.contains(word(metric)), "{}: {}", metric.name, promise.types);
-            assert_eq!(metric.labels, promise.labels, "{}", metric.name);
+            assert!(promises.contains_key(metric.name) != MORE.contains(&metric.name), "{}", metric.name);
         }
-        assert!(promises.contains_key("process_*"));
+    }
+
+    #[test]
+    fn rows_know_their_place() {
+        assert!(ALL.iter().enumerate().all(|(place, metric)| metric.row == place));
     }
 
     #[test]
@@ -242,6 +345,7 @@ mod tests {
             assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}: counters end in _total");
             assert!(!name.contains("_milli") && !name.contains("percent"), "{name}: base units");
             assert!(!metric.help.is_empty() && metric.help.ends_with('.'), "{name}: help is a sentence");
+            assert!(!metric.help.contains(['\\', '\n']), "{name}: help needs no escapes");
             if !name.ends_with("_info") {
                 let long_lived = ["pid", "uuid", "command", "path"];
                 assert!(!metric.labels.iter().any(|label| long_lived.contains(label)), "{name}: {:?}", metric.labels);

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::catalogue as metric;
+use super::exposition::Exposition;
 use super::gauges::Readings;
+use super::incidents::Incidents;
 use super::own_process;
-use super::samples::Samples;
-use super::tally;
+use super::tally::Tally;
 use super::wall::WallClock;
-use crate::model::{EngineKey, EngineName, Event, GroupName, Moment, Status};
+use crate::model::{EngineKey, EngineName, Event, GroupName, Incident, Moment, Status};
 
 /// A status older than this is not served: better no data than stale data.
 pub const MAX_STATUS_AGE: Duration = Duration::from_secs(30);
@@ -40,28 +41,35 @@ pub struct TooOld {
     pub age: Duration,
 }
 
-/// Metrics and status for the outside. Shared by `Arc`: the core records and publishes, HTTP scrapes.
+/// Metrics, incidents and status for the outside. Shared by `Arc`: the core records and publishes, HTTP scrapes.
 ///
 /// No lock is held while text is made, except that of the page, which only scrapes take: the core never
 /// waits for a rendering.
 pub struct Exporter {
     build: BuildInfo,
     wall: WallClock,
-    endpoints: BTreeMap<EngineKey, String>,
     facts: Mutex<Facts>,
-    page: Mutex<Option<Page>>,
+    page: Mutex<Page>,
 }
 
 /// What there is to tell.
 struct Facts {
     status: Arc<Status>,
-    tally: Samples,
+    endpoints: Arc<BTreeMap<EngineKey, String>>,
+    tally: Tally,
+    incidents: Incidents,
     /// Counts changes, so that a page knows whether it is current.
     version: u64,
 }
 
-/// One rendering, for all scrapes until something happens.
+/// The last rendering, for all scrapes until something happens, and the memory for the next one.
+#[derive(Default)]
 struct Page {
+    last: Option<Rendering>,
+    next: Exposition,
+}
+
+struct Rendering {
     text: Bytes,
     version: u64,
     at: Moment,
@@ -77,6 +85,12 @@ struct Document<'a> {
     status: &'a Status,
 }
 
+/// The JSON of incidents, newest first.
+#[derive(Serialize)]
+struct IncidentList<'a> {
+    incidents: Vec<&'a Incident>,
+}
+
 impl Exporter {
     /// `boot_to_wall` says what wall time `Moment::ZERO` has, by the wall clock as it is set now;
     /// `known` names the groups, engines, GPUs and sources whose series start at 0.
@@ -85,36 +99,60 @@ impl Exporter {
         boot_to_wall: impl Fn() -> SystemTime + Send + Sync + 'static,
         known: &Status,
     ) -> Self {
-        let mut tally = Samples::default();
-        tally::expect(&mut tally, known);
-        let facts = Facts { status: Arc::new(known.clone()), tally, version: 0 };
         let wall = WallClock::new(boot_to_wall);
-        Exporter { build, wall, endpoints: BTreeMap::new(), facts: Mutex::new(facts), page: Mutex::new(None) }
+        let mut tally = Tally::default();
+        tally.expect(known);
+        tally.reloaded(wall.seconds(known.at));
+        let (status, endpoints, incidents) = (Arc::new(known.clone()), Arc::default(), Incidents::default());
+        let facts = Facts { status, endpoints, tally, incidents, version: 0 };
+        Exporter { build, wall, facts: Mutex::new(facts), page: Mutex::default() }
     }
 
     /// With the URLs of engines, for `mps_engine_info`.
-    pub fn with_endpoints(mut self, endpoints: BTreeMap<EngineKey, String>) -> Self {
-        self.endpoints = endpoints;
+    pub fn with_endpoints(self, endpoints: BTreeMap<EngineKey, String>) -> Self {
+        self.set_endpoints(endpoints);
         self
     }
 
-    /// Counts an event.
-    pub fn record(&self, event: &Event) {
-        let wall = self.wall.seconds(event.at);
+    /// Takes up the URLs of engines anew, all of them.
+    pub fn set_endpoints(&self, endpoints: BTreeMap<EngineKey, String>) {
         let facts = &mut *lock(&self.facts);
-        tally::record(&mut facts.tally, event, &facts.status, wall);
+        facts.endpoints = Arc::new(endpoints);
+        facts.version += 1;
+    }
+
+    /// Counts an event, and takes it into the incident that it belongs to.
+    pub fn record(&self, event: &Event) {
+        let boot = self.wall.boot();
+        let facts = &mut *lock(&self.facts);
+        facts.tally.record(event, &facts.status, boot + event.at.as_secs_f64());
+        facts.incidents.record(event, &facts.status, boot);
         facts.version += 1;
     }
 
     /// Takes up a status; the next scrape shows it.
     pub fn publish(&self, status: Arc<Status>) {
         let facts = &mut *lock(&self.facts);
-        tally::record_readings(&mut facts.tally, &facts.status, &status);
-        if !same_names(&facts.status, &status) {
-            tally::expect(&mut facts.tally, &status);
+        if same_names(&facts.status, &status) {
+            facts.tally.record_readings(&facts.status, &status);
+        } else {
+            facts.tally.expect(&status);
+            facts.incidents.keep_groups_of(&status);
         }
         facts.status = status;
         facts.version += 1;
+    }
+
+    /// Every incident that is kept, newest first.
+    pub fn incidents(&self) -> Vec<Arc<Incident>> {
+        lock(&self.facts).incidents.newest_first()
+    }
+
+    /// They as JSON: `{"incidents": [...]}`.
+    pub fn incidents_json(&self) -> Result<Bytes, serde_json::Error> {
+        let incidents = self.incidents();
+        let list = IncidentList { incidents: incidents.iter().map(Arc::as_ref).collect() };
+        serde_json::to_vec(&list).map(Bytes::from)
     }
 
     /// The last status.
@@ -132,16 +170,16 @@ impl Exporter {
     /// Every metric in the exposition format 0.0.4; the same bytes for all until something happens.
     pub fn scrape(&self, now: Moment) -> Result<Bytes, TooOld> {
         self.fresh_status(now)?;
-        let mut page = lock(&self.page);
+        let page = &mut *lock(&self.page);
         let version = lock(&self.facts).version;
-        if let Some(page) = page.as_ref()
-            && page.version == version
-            && now.since(page.at) < MAX_PAGE_AGE
+        if let Some(last) = &page.last
+            && last.version == version
+            && now.since(last.at) < MAX_PAGE_AGE
         {
-            return Ok(page.text.clone());
+            return Ok(last.text.clone());
         }
-        let text = Bytes::from(self.render());
-        *page = Some(Page { text: text.clone(), version, at: now });
+        let text = Bytes::from(self.render(&mut page.next));
+        page.last = Some(Rendering { text: text.clone(), version, at: now });
         Ok(text)
     }
 
@@ -157,22 +195,22 @@ impl Exporter {
         serde_json::to_vec(&document).map(Bytes::from)
     }
 
-    fn render(&self) -> String {
-        let (status, mut tally) = {
+    fn render(&self, page: &mut Exposition) -> String {
+        let (status, endpoints, tally) = {
             let facts = lock(&self.facts);
-            (Arc::clone(&facts.status), facts.tally.clone())
+            (Arc::clone(&facts.status), Arc::clone(&facts.endpoints), facts.tally.clone())
         };
-        tally::keep_present(&mut tally, &status);
-        let mut gauges = Samples::default();
+        let boot = self.wall.boot();
         let BuildInfo { version, revision, rustc } = self.build;
-        gauges.set(&metric::BUILD_INFO, &[version, revision, rustc], 1.0);
-        own_process::add(&mut gauges, self.wall.boot());
-        Readings { status: &status, endpoints: &self.endpoints, wall: &self.wall }.add_to(&mut gauges);
-        gauges.text(&tally)
+        page.number(&metric::BUILD_INFO, &[version, revision, rustc], 1.0);
+        own_process::write(page, boot);
+        Readings { status: &status, endpoints: &endpoints, boot }.write(page);
+        tally.write(&status, page);
+        page.take()
     }
 }
 
-/// Whether both have the same groups, engines, GPUs and sources.
+/// Whether both have the same groups, engines, GPUs and sources, in the same order.
 fn same_names(one: &Status, other: &Status) -> bool {
     one.gpus.iter().map(|gpu| gpu.identity.index).eq(other.gpus.iter().map(|gpu| gpu.identity.index))
         && one.sources.iter().map(|source| &source.scope).eq(other.sources.iter().map(|source| &source.scope))

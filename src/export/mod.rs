@@ -1,11 +1,18 @@
 //! What the outside sees: metrics, HTTP, log lines. It reads events and the last status, and decides nothing.
 
 pub mod catalogue;
+mod engine_gauges;
 mod exporter;
+mod exposition;
 mod gauges;
+mod gpu_gauges;
 pub mod http;
+mod imbalance;
+mod incidents;
+mod known_series;
 pub mod log;
 mod log_queue;
+mod open_incident;
 mod own_process;
 pub mod page;
 mod port_holder;
@@ -14,6 +21,8 @@ pub mod sentence;
 mod site;
 pub mod story;
 mod tally;
+#[cfg(test)]
+mod testing;
 mod wall;
 
 pub use exporter::{BuildInfo, Exporter, TooOld};

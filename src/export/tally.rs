@@ -1,10 +1,16 @@
-//! Counters and histograms from events and from readings that ended. It keeps them; it renders nothing.
+//! Counters and histograms from events and from readings that ended, by what they belong to. It renders nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::catalogue as metric;
-use super::gauges::{ENGINE_FAULTS, GROUP_FAULTS, gpu_label};
+use super::exposition::{self, Exposition, Value};
+use super::gpu_gauges::gpu_label;
+use super::known_series::{ENGINE_FAULTS, GROUP_FAULTS, MENDED_FAULTS, XIDS};
 use super::samples::Samples;
 use crate::model::{
-    CommandResult, Event, ExitCause, GroupStatus, RecoveryResult, RecoveryStep, SourceStatus, Status, Tier, What,
+    CommandResult, EngineKey, EngineName, Event, ExitCause, Fault, GroupName, RecoveryResult, RecoveryStep, Source,
+    Status, Tier, What,
 };
 
 /// Whole-group tiers, for series that one engine's restart has no part in.
@@ -12,119 +18,186 @@ const GROUP_TIERS: &[Tier] = &[Tier::Clients, Tier::Daemon];
 /// What `Suppressed` may name in this version.
 const VERBS: &[&str] = &["restart_clients", "restart_daemon", "restart_engine", "kill_unknown_client"];
 
-/// Counts one event. `wall` is the event's time in seconds since 1970.
-pub fn record(samples: &mut Samples, event: &Event, status: &Status, wall: f64) {
-    let group = event.group.as_ref().map_or("", |group| group.as_str());
-    let engine = event.engine.as_ref().map_or("", |engine| engine.as_str());
-    match &event.what {
-        What::FaultBegan { fault, evidence_at, .. } => {
-            let fault = fault.as_str();
-            samples.add(&metric::FAULTS, &[group, engine, fault], 1.0);
-            samples.set(&metric::FAULT_LAST, &[group, engine, fault], wall);
-            let seconds = event.at.since(*evidence_at).as_secs_f64();
-            samples.observe(&metric::FAULT_DETECTION, &[group, fault], seconds);
+/// Everything counted since the start. A clone is cheap: places are shared until they change.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    places: BTreeMap<Place, Arc<Samples>>,
+    /// Durations of readings.
+    readings: BTreeMap<Source, Value>,
+}
+
+/// What samples belong to: they are shown while it is in the status, and kept when it leaves, since an event may
+/// come after it, and a group that returns must count on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Watchdog,
+    /// By its `gpu` label.
+    Gpu(String),
+    Group(GroupName),
+    Engine(EngineKey),
+}
+
+impl Tally {
+    /// Counts one event. `wall` is the event's time in seconds since 1970.
+    pub fn record(&mut self, event: &Event, status: &Status, wall: f64) {
+        let group = event.group.as_ref().map_or("", |group| group.as_str());
+        let engine = event.engine.as_ref().map_or("", |engine| engine.as_str());
+        let place = place(event.group.as_ref(), event.engine.as_ref());
+        match &event.what {
+            What::FaultBegan { fault, evidence_at, .. } => {
+                let samples = self.at(place);
+                samples.count(&metric::FAULTS, &[group, engine, fault.as_str()]);
+                samples.set(&metric::FAULT_LAST, &[group, engine, fault.as_str()], wall);
+                let seconds = event.at.since(*evidence_at).as_secs_f64();
+                self.of_group(event).observe(&metric::FAULT_DETECTION, &[group, fault.as_str()], seconds);
+            }
+            What::RestartBegan { tier, reason, .. } => {
+                self.at(place).count(&metric::RESTARTS, &[group, engine, tier.as_str(), reason.as_str()]);
+            }
+            What::StepEnded { step, took } => {
+                self.of_group(event).observe(
+                    &metric::RECOVERY_STEP_SECONDS,
+                    &[group, step.as_str()],
+                    took.as_secs_f64(),
+                );
+            }
+            What::RestartEnded { tier, result, took } => {
+                let samples = self.of_group(event);
+                samples.count(&metric::RECOVERIES, &[group, tier.as_str(), result.as_str()]);
+                samples.observe(&metric::RECOVERY_SECONDS, &[group, tier.as_str()], took.as_secs_f64());
+            }
+            What::Suppressed { action, reason, .. } => {
+                self.of_group(event).count(&metric::ACTIONS_SUPPRESSED, &[group, action, reason]);
+            }
+            What::ServerStarted { .. } => self.of_group(event).count(&metric::SERVER_STARTS, &[group]),
+            What::EngineExited { cause, .. } => {
+                self.at(place).count(&metric::ENGINE_EXITS, &[group, engine, cause.as_str()]);
+            }
+            What::Xid { gpu, xid, .. } => self.count_xid(gpu_label(status, gpu.as_ref()), *xid, wall),
+            What::Command { result } => {
+                self.of_group(event).count(&metric::CONTROL_COMMANDS, &[group, result.as_str()]);
+            }
+            What::Reloaded { .. } => self.reloaded(wall),
+            What::ReloadFailed { .. } => self.at(Place::Watchdog).set(&metric::RELOAD_SUCCESSFUL, &[], 0.0),
+            What::FaultEnded { .. }
+            | What::Held { .. }
+            | What::Released { .. }
+            | What::ControlStarted { .. }
+            | What::EngineStarted { .. }
+            | What::EngineServing { .. }
+            | What::EngineFailing { .. }
+            | What::EngineBackoff { .. }
+            | What::EngineQuarantined { .. }
+            | What::CudaError { .. }
+            | What::SourceDown { .. }
+            | What::SourceUp { .. }
+            | What::ActionFailed { .. }
+            | What::Stopped
+            | What::Ordered { .. }
+            | What::HoldBegan { .. }
+            | What::HoldEnded { .. } => {}
         }
-        What::RestartBegan { tier, reason, .. } => {
-            samples.add(&metric::RESTARTS, &[group, engine, tier.as_str(), reason.as_str()], 1.0);
+    }
+
+    /// A configuration was taken up, at `wall`; the first one at the start.
+    pub fn reloaded(&mut self, wall: f64) {
+        let samples = self.at(Place::Watchdog);
+        samples.set(&metric::RELOAD_SUCCESSFUL, &[], 1.0);
+        samples.set(&metric::RELOAD_SUCCESS_TIME, &[], wall);
+    }
+
+    /// Counts the readings that ended between two statuses with the same sources: at most one for each, its
+    /// latest.
+    pub fn record_readings(&mut self, before: &Status, after: &Status) {
+        for (old, new) in before.sources.iter().zip(&after.sources) {
+            if new.last_success != old.last_success
+                && let Some(took) = new.took
+            {
+                self.reading(new.scope.source).observe(metric::SOURCE_DURATION.kind, took.as_secs_f64());
+            }
         }
-        What::StepEnded { step, took } => {
-            samples.observe(&metric::RECOVERY_STEP_SECONDS, &[group, step.as_str()], took.as_secs_f64());
+    }
+
+    /// Begins at 0 whatever can be counted of the groups, engines, GPUs and sources in `status`.
+    pub fn expect(&mut self, status: &Status) {
+        for source in &status.sources {
+            self.reading(source.scope.source);
         }
-        What::RestartEnded { tier, result, took } => {
-            samples.add(&metric::RECOVERIES, &[group, tier.as_str(), result.as_str()], 1.0);
-            samples.observe(&metric::RECOVERY_SECONDS, &[group, tier.as_str()], took.as_secs_f64());
+        for gpu in &status.gpus {
+            let index = gpu.identity.index.to_string();
+            let samples = self.at(Place::Gpu(index.clone()));
+            XIDS.iter().for_each(|xid| samples.expect(&metric::XID_ERRORS, &[&index, &xid.to_string()]));
         }
-        What::Suppressed { action, reason, .. } => {
-            samples.add(&metric::ACTIONS_SUPPRESSED, &[group, action, reason], 1.0);
+        for group in &status.groups {
+            expect_group(self.at(Place::Group(group.name.clone())), group.name.as_str());
+            for engine in &group.engines {
+                let key = EngineKey::new(&group.name, &engine.name);
+                expect_engine(self.at(Place::Engine(key)), group.name.as_str(), engine.name.as_str());
+            }
         }
-        What::ServerStarted { .. } => samples.add(&metric::SERVER_STARTS, &[group], 1.0),
-        What::EngineExited { cause, .. } => {
-            samples.add(&metric::ENGINE_EXITS, &[group, engine, cause.as_str()], 1.0);
+    }
+
+    /// Adds the series of all that is in `status` to the page.
+    pub fn write(&self, status: &Status, page: &mut Exposition) {
+        let mut write = |place: &Place| {
+            if let Some(samples) = self.places.get(place) {
+                samples.write(page);
+            }
+        };
+        write(&Place::Watchdog);
+        write(&Place::Gpu(String::new()));
+        status.gpus.iter().for_each(|gpu| write(&Place::Gpu(gpu.identity.index.to_string())));
+        for group in &status.groups {
+            write(&Place::Group(group.name.clone()));
+            for engine in &group.engines {
+                write(&Place::Engine(EngineKey::new(&group.name, &engine.name)));
+            }
         }
-        What::Xid { gpu, xid, .. } => {
-            let labels = &[gpu_label(status, gpu.as_ref()), xid.to_string()];
-            samples.add(&metric::XID_ERRORS, &[&labels[0], &labels[1]], 1.0);
-            samples.set(&metric::XID_LAST, &[&labels[0], &labels[1]], wall);
+        for (source, value) in &self.readings {
+            if status.sources.iter().any(|known| known.scope.source == *source) {
+                let labels = exposition::labels(&metric::SOURCE_DURATION, &[source.as_str()]);
+                page.series(&metric::SOURCE_DURATION, &labels, value);
+            }
         }
-        What::Command { result } => samples.add(&metric::CONTROL_COMMANDS, &[group, result.as_str()], 1.0),
-        What::FaultEnded { .. }
-        | What::Held { .. }
-        | What::Released { .. }
-        | What::ControlStarted { .. }
-        | What::EngineStarted { .. }
-        | What::EngineServing { .. }
-        | What::EngineFailing { .. }
-        | What::EngineBackoff { .. }
-        | What::EngineQuarantined { .. }
-        | What::CudaError { .. }
-        | What::SourceDown { .. }
-        | What::SourceUp { .. }
-        | What::ActionFailed { .. }
-        | What::Stopped
-        | What::Ordered { .. }
-        | What::HoldBegan { .. }
-        | What::HoldEnded { .. }
-        | What::Reloaded { .. }
-        | What::ReloadFailed { .. } => {}
+    }
+
+    fn count_xid(&mut self, gpu: String, xid: u32, wall: f64) {
+        let labels = [gpu.as_str(), &xid.to_string()];
+        let samples = self.at(Place::Gpu(gpu.clone()));
+        samples.count(&metric::XID_ERRORS, &labels);
+        samples.set(&metric::XID_LAST, &labels, wall);
+    }
+
+    fn at(&mut self, place: Place) -> &mut Samples {
+        Arc::make_mut(self.places.entry(place).or_default())
+    }
+
+    fn of_group(&mut self, event: &Event) -> &mut Samples {
+        self.at(place(event.group.as_ref(), None))
+    }
+
+    fn reading(&mut self, source: Source) -> &mut Value {
+        self.readings.entry(source).or_insert_with(|| Value::zero(metric::SOURCE_DURATION.kind))
     }
 }
 
-/// Counts the readings that ended between two statuses: at most one for each source, its latest.
-pub fn record_readings(samples: &mut Samples, before: &Status, after: &Status) {
-    for source in &after.sources {
-        let seen = before.sources.iter().find(|old| old.scope == source.scope).and_then(|old| old.last_success);
-        if source.last_success != seen
-            && let Some(took) = source.took
-        {
-            samples.observe(&metric::SOURCE_DURATION, &[source.scope.source.as_str()], took.as_secs_f64());
-        }
+fn place(group: Option<&GroupName>, engine: Option<&EngineName>) -> Place {
+    match (group, engine) {
+        (Some(group), Some(engine)) => Place::Engine(EngineKey::new(group, engine)),
+        (Some(group), None) => Place::Group(group.clone()),
+        (None, _) => Place::Watchdog,
     }
-}
-
-/// Begins at 0 whatever can be counted of the groups, engines and sources in `status`.
-pub fn expect(samples: &mut Samples, status: &Status) {
-    for SourceStatus { scope, .. } in &status.sources {
-        samples.expect(&metric::SOURCE_DURATION, &[scope.source.as_str()]);
-    }
-    for group in &status.groups {
-        expect_group(samples, group.name.as_str());
-        for engine in &group.engines {
-            expect_engine(samples, group.name.as_str(), engine.name.as_str());
-        }
-    }
-}
-
-/// Drops the series of groups, engines and GPUs that are not in `status`. The tally itself keeps them:
-/// an event may come after its group left, and a group that returns must count on.
-pub fn keep_present(samples: &mut Samples, status: &Status) {
-    samples.retain(|names, values| belongs(status, names, values));
-}
-
-/// Whether `status` has what the labels name; an empty label names nothing.
-fn belongs(status: &Status, names: &[&str], values: &[String]) -> bool {
-    let label = |wanted: &str| {
-        let found = names.iter().zip(values).find(|(name, _)| **name == wanted).map(|(_, value)| value.as_str());
-        found.filter(|value| !value.is_empty())
-    };
-    let group_there =
-        |group: &GroupStatus, engine: Option<&str>| engine.is_none_or(|name| group.engine(name).is_some());
-    let group =
-        label("group").is_none_or(|name| status.group(name).is_some_and(|group| group_there(group, label("engine"))));
-    let gpu = label("gpu").is_none_or(|index| status.gpus.iter().any(|gpu| gpu.identity.index.to_string() == index));
-    group && gpu
 }
 
 fn expect_group(samples: &mut Samples, group: &str) {
     for fault in GROUP_FAULTS {
-        let fault = fault.as_str();
-        samples.expect(&metric::FAULTS, &[group, "", fault]);
-        samples.expect(&metric::FAULT_DETECTION, &[group, fault]);
-        for tier in GROUP_TIERS {
-            samples.expect(&metric::RESTARTS, &[group, "", tier.as_str(), fault]);
-        }
+        samples.expect(&metric::FAULTS, &[group, "", fault.as_str()]);
     }
-    for fault in ENGINE_FAULTS {
+    for fault in MENDED_FAULTS {
         samples.expect(&metric::FAULT_DETECTION, &[group, fault.as_str()]);
+        for tier in GROUP_TIERS {
+            samples.expect(&metric::RESTARTS, &[group, "", tier.as_str(), fault.as_str()]);
+        }
     }
     for tier in Tier::ALL {
         samples.expect(&metric::RECOVERY_SECONDS, &[group, tier.as_str()]);
@@ -148,7 +221,7 @@ fn expect_engine(samples: &mut Samples, group: &str, engine: &str) {
     for fault in ENGINE_FAULTS {
         samples.expect(&metric::FAULTS, &[group, engine, fault.as_str()]);
     }
-    samples.expect(&metric::RESTARTS, &[group, engine, Tier::Engine.as_str(), ENGINE_FAULTS[0].as_str()]);
+    samples.expect(&metric::RESTARTS, &[group, engine, Tier::Engine.as_str(), Fault::EngineDied.as_str()]);
     for cause in ExitCause::ALL {
         samples.expect(&metric::ENGINE_EXITS, &[group, engine, cause.as_str()]);
     }

@@ -1,0 +1,49 @@
+//! Gauges of one engine, and its counters that others keep: CPU time and tokens.
+
+use super::catalogue::{self as metric, Metric};
+use super::exposition::Exposition;
+use super::gauges::{flag, write_known};
+use crate::model::{EngineLoad, EngineState, EngineStatus, GroupName};
+
+/// Of a model's name, in characters: an engine may say anything.
+const LONGEST_MODEL: usize = 200;
+
+/// Adds them. `endpoint` is where the engine is reached, or empty.
+pub fn write(page: &mut Exposition, group: &GroupName, engine: &EngineStatus, endpoint: &str) {
+    let labels = &[group.as_str(), engine.name.as_str()];
+    let states = EngineState::ALL.iter().map(|state| state.as_str());
+    page.states(&metric::ENGINE_STATE, labels, states, Some(engine.state.as_str()));
+    write_known(page, &metric::ENGINE_ATTACHED, labels, engine.attached.map(flag));
+    write_bytes(page, &metric::ENGINE_DEVICE_MEMORY, labels, engine.device_memory);
+    write_bytes(page, &metric::ENGINE_DEVICE_MEMORY_LIMIT, labels, engine.device_memory_limit);
+    let left = engine.memory_time_to_limit.map(|left| left.as_secs_f64());
+    write_known(page, &metric::ENGINE_TIME_TO_LIMIT, labels, left);
+    write_bytes(page, &metric::ENGINE_RESIDENT, labels, engine.resident_memory);
+    page.number(&metric::ENGINE_CPU, labels, engine.cpu.as_secs_f64());
+    if let Some(load) = &engine.load {
+        write_load(page, labels, load);
+    }
+    write_info(page, labels, engine, endpoint);
+}
+
+fn write_load(page: &mut Exposition, labels: &[&str; 2], load: &EngineLoad) {
+    write_known(page, &metric::REQUESTS_RUNNING, labels, load.running);
+    write_known(page, &metric::REQUESTS_WAITING, labels, load.waiting);
+    write_known(page, &metric::KV_CACHE, labels, load.kv_cache);
+    write_known(page, &metric::TOKENS, &[labels[0], labels[1], "prompt"], load.prompt_tokens);
+    write_known(page, &metric::TOKENS, &[labels[0], labels[1], "generation"], load.generation_tokens);
+}
+
+/// One series however many clients it has: a join on group and engine must find one.
+fn write_info(page: &mut Exposition, labels: &[&str; 2], engine: &EngineStatus, endpoint: &str) {
+    let model = engine.load.as_ref().and_then(|load| load.model.as_deref()).unwrap_or_default();
+    let end = model.char_indices().nth(LONGEST_MODEL).map_or(model.len(), |(end, _)| end);
+    let main = engine.main.map(|process| process.pid.to_string()).unwrap_or_default();
+    let clients: Vec<String> = engine.clients.iter().map(u32::to_string).collect();
+    let labels = &[labels[0], labels[1], &model[..end], endpoint, &main, &clients.join(",")];
+    page.number(&metric::ENGINE_INFO, labels, 1.0);
+}
+
+fn write_bytes(page: &mut Exposition, metric: &'static Metric, labels: &[&str], bytes: Option<u64>) {
+    write_known(page, metric, labels, bytes.map(|bytes| bytes as f64));
+}

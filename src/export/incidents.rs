@@ -1,0 +1,334 @@
+//! Incidents from the stream of events: which event belongs to which, when one begins and is over, and how many
+//! are kept. In memory; it decides nothing about the groups themselves.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::open_incident::OpenIncident;
+use crate::model::{Event, GroupName, Incident, Status, What};
+
+/// The latest are kept.
+const MAX_INCIDENTS: usize = 100;
+/// Of one group at once: faults that last and that nobody mends. The oldest is closed for a newer one.
+const MAX_OPEN: usize = 8;
+/// An incident in which nothing is on its way is left alone after so long without a line: its fault lasts, and
+/// what happens now is another matter.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Those that go on and those that are over.
+#[derive(Debug, Default)]
+pub struct Incidents {
+    /// Oldest first.
+    open: Vec<OpenIncident>,
+    /// Oldest first.
+    closed: VecDeque<Arc<Incident>>,
+    /// Incidents so far, so that no two have the same name.
+    begun: u64,
+    last_id: String,
+}
+
+impl Incidents {
+    /// Takes up one event. `boot` is the boot's wall time in seconds since 1970; `status` says which groups are
+    /// on a GPU.
+    pub fn record(&mut self, event: &Event, status: &Status, boot: f64) {
+        match (&event.what, &event.group) {
+            // Looks go on all the time, and say nothing here that their sources do not.
+            (What::Command { .. }, _) => {}
+            (What::Xid { gpu: Some(gpu), .. }, _) => {
+                let there = status.groups.iter().filter(|group| group.gpu == *gpu);
+                there.for_each(|group| self.add(event, &group.name, boot));
+            }
+            (_, Some(group)) => self.add(event, group, boot),
+            (_, None) => {}
+        }
+    }
+
+    /// Closes those of groups that are no longer there.
+    pub fn keep_groups_of(&mut self, status: &Status) {
+        let (kept, gone) =
+            std::mem::take(&mut self.open).into_iter().partition(|open| status.group(open.group().as_str()).is_some());
+        self.open = kept;
+        for open in gone {
+            let at = status.at;
+            self.keep(open.closed("removed", at));
+        }
+    }
+
+    /// Every one that is kept.
+    pub fn newest_first(&self) -> Vec<Arc<Incident>> {
+        let open = self.open.iter().map(|open| Arc::new(open.so_far()));
+        let mut all: Vec<Arc<Incident>> = self.closed.iter().cloned().chain(open).collect();
+        all.sort_by(|one, other| other.decided_at.total_cmp(&one.decided_at).then_with(|| other.id.cmp(&one.id)));
+        all.truncate(MAX_INCIDENTS);
+        all
+    }
+
+    fn add(&mut self, event: &Event, group: &GroupName, boot: f64) {
+        let Some(place) = self.place_of(event, group) else {
+            if let What::FaultBegan { .. } = event.what {
+                self.begin(event, group, boot);
+            }
+            return;
+        };
+        self.open[place].add(event);
+        if let Some(result) = self.open[place].result() {
+            let open = self.open.remove(place);
+            self.keep(open.closed(result, event.at));
+        }
+    }
+
+    /// Which open incident the event belongs to: the one that waits for this fault's end, else the latest of the
+    /// group unless it has gone quiet.
+    fn place_of(&self, event: &Event, group: &GroupName) -> Option<usize> {
+        let of_group = |open: &OpenIncident| open.group() == group;
+        let awaiting = self.open.iter().rposition(|open| of_group(open) && open.awaits_end_of(event));
+        awaiting.or_else(|| {
+            let latest = self.open.iter().rposition(of_group)?;
+            (!self.open[latest].is_quiet(QUIET, event.at) || matches!(event.what, What::Stopped)).then_some(latest)
+        })
+    }
+
+    fn begin(&mut self, event: &Event, group: &GroupName, boot: f64) {
+        let of_group = |open: &&OpenIncident| open.group() == group;
+        if self.open.iter().filter(of_group).count() >= MAX_OPEN
+            && let Some(oldest) = self.open.iter().position(|open| open.group() == group)
+        {
+            let open = self.open.remove(oldest);
+            self.keep(open.closed("lasts", event.at));
+        }
+        if let Some(mut open) = OpenIncident::begin(event, group, boot) {
+            self.begun += 1;
+            open.name_after(&mut self.last_id, self.begun);
+            self.open.push(open);
+        }
+    }
+
+    fn keep(&mut self, incident: Incident) {
+        self.closed.push_back(Arc::new(incident));
+        if self.closed.len() > MAX_INCIDENTS {
+            self.closed.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::super::testing::{group, status};
+    use super::*;
+    use crate::model::{Exit, ExitCause, Fault, Moment, RecoveryResult, RecoveryStep, Tier};
+
+    /// Wall time of the boot: 2026-11-22 23:15:00 UTC.
+    const BOOT: f64 = 1_795_389_300.0;
+
+    fn at(seconds: f64) -> Moment {
+        Moment::from_nanos((seconds * 1e9) as u64)
+    }
+
+    fn event(seconds: f64, engine: &str, what: What) -> Event {
+        let engine = (!engine.is_empty()).then(|| engine.into());
+        Event { at: at(seconds), group: Some("small-llms".into()), engine, what }
+    }
+
+    fn began(seconds: f64, engine: &str, fault: Fault) -> Event {
+        let because = format!("evidence of {fault}");
+        event(seconds, engine, What::FaultBegan { fault, evidence_at: at(seconds - 0.25), because })
+    }
+
+    fn over(seconds: f64, engine: &str, fault: Fault) -> Event {
+        event(seconds, engine, What::FaultEnded { fault, lasted: Duration::from_secs(1) })
+    }
+
+    fn restart(seconds: f64, engine: &str, reason: Fault) -> Event {
+        let tier = if engine.is_empty() { Tier::Clients } else { Tier::Engine };
+        event(seconds, engine, What::RestartBegan { tier, reason, attempt: 1, budget_left: 4 })
+    }
+
+    fn ended(seconds: f64, engine: &str, result: RecoveryResult) -> Event {
+        let tier = if engine.is_empty() { Tier::Clients } else { Tier::Engine };
+        event(seconds, engine, What::RestartEnded { tier, result, took: Duration::from_secs(2) })
+    }
+
+    fn observed(seconds: f64) -> Event {
+        let detail = "evidence".to_owned();
+        event(seconds, "", What::Suppressed { action: "restart_clients", reason: "observe", detail })
+    }
+
+    /// Newest first.
+    fn after(events: &[Event]) -> Vec<Arc<Incident>> {
+        let (mut incidents, status) = (Incidents::default(), status(vec![group("small-llms")]));
+        events.iter().for_each(|event| incidents.record(event, &status, BOOT));
+        incidents.newest_first()
+    }
+
+    fn words(incident: &Incident) -> Vec<&str> {
+        incident.lines.iter().map(|line| line.word.as_str()).collect()
+    }
+
+    fn result(incident: &Incident) -> Option<&str> {
+        incident.result.as_deref()
+    }
+
+    #[test]
+    fn a_restart_of_the_group_is_told_from_the_evidence_to_its_end() {
+        let gone = What::StepEnded { step: RecoveryStep::Gone, took: Duration::from_millis(161) };
+        let exited = What::EngineExited { exit: Exit::Signal(9), cause: ExitCause::GroupRestart };
+        let xid = What::Xid { gpu: Some("GPU-0".into()), xid: 31, pid: None };
+        let incidents = after(&[
+            event(1.0, "", What::ServerStarted { server: 11 }),
+            began(2.25, "", Fault::GpuFault),
+            restart(2.25, "", Fault::GpuFault),
+            event(2.26, "", What::Command { result: crate::model::CommandResult::Answered }),
+            Event { group: None, ..event(2.27, "", xid) },
+            event(2.4, "qwen-a", exited),
+            event(2.5, "", gone),
+            over(2.6, "", Fault::GpuFault),
+            ended(4.25, "", RecoveryResult::Serving),
+            event(9.0, "qwen-a", What::EngineFailing { because: "later".to_owned() }),
+        ]);
+        let incident = &incidents[0];
+        assert_eq!(incidents.len(), 1);
+        assert_eq!(incident.id, "20261122T231502.250-small-llms-gpu_fault");
+        assert_eq!((incident.fault, incident.because.as_str()), (Fault::GpuFault, "evidence of gpu_fault"));
+        assert_eq!((incident.evidence_at, incident.decided_at), (BOOT + 2.0, BOOT + 2.25));
+        assert_eq!((incident.ended_at, result(incident)), (Some(BOOT + 4.25), Some("serving")));
+        assert_eq!(words(incident), ["gpu_fault", "restart", "xid", "exited", "step", "fault_over", "serving"]);
+        assert_eq!((incident.lines[4].took, incident.lines[4].text.as_str()), (Some(0.161), "gone took 161 ms"));
+        assert_eq!(incident.lines[3].engine, Some("qwen-a".into()));
+    }
+
+    #[test]
+    fn a_restart_of_one_engine_is_an_incident_of_that_engine() {
+        let incidents = after(&[
+            began(1.0, "qwen-b", Fault::EngineDied),
+            restart(1.0, "qwen-b", Fault::EngineDied),
+            ended(3.0, "qwen-b", RecoveryResult::Serving),
+            over(3.0, "qwen-b", Fault::EngineDied),
+        ]);
+        assert_eq!((incidents.len(), incidents[0].engine.clone()), (1, Some("qwen-b".into())));
+        assert_eq!(result(&incidents[0]), Some("serving"));
+    }
+
+    #[test]
+    fn a_fault_of_a_sibling_keeps_the_incident_open_until_that_is_mended_too() {
+        let mut events = vec![
+            began(1.0, "qwen-a", Fault::EngineDied),
+            restart(1.0, "qwen-a", Fault::EngineDied),
+            began(2.0, "qwen-b", Fault::EngineDied),
+            ended(3.0, "qwen-a", RecoveryResult::Serving),
+        ];
+        assert_eq!(result(&after(&events)[0]), None);
+        events.push(restart(4.0, "qwen-b", Fault::EngineDied));
+        events.push(ended(5.0, "qwen-b", RecoveryResult::Serving));
+        assert_eq!((after(&events).len(), result(&after(&events)[0])), (1, Some("serving")));
+    }
+
+    #[test]
+    fn a_restart_that_another_supersedes_stays_in_its_incident() {
+        let incidents = after(&[
+            began(1.0, "", Fault::GpuFault),
+            restart(1.0, "", Fault::GpuFault),
+            over(1.2, "", Fault::GpuFault),
+            began(3.0, "", Fault::GpuFault),
+            ended(3.0, "", RecoveryResult::Superseded),
+            restart(3.0, "", Fault::GpuFault),
+            over(3.2, "", Fault::GpuFault),
+            ended(9.0, "", RecoveryResult::Partly),
+        ]);
+        assert_eq!((incidents.len(), incidents[0].lines.len(), result(&incidents[0])), (1, 8, Some("partly")));
+    }
+
+    #[test]
+    fn an_engine_that_is_given_up_ends_its_incident_as_quarantined() {
+        let incidents = after(&[
+            began(1.0, "qwen-b", Fault::EngineDied),
+            restart(1.0, "qwen-b", Fault::EngineDied),
+            ended(2.0, "qwen-b", RecoveryResult::Superseded),
+            event(2.5, "qwen-b", What::EngineQuarantined { failures: 5 }),
+            began(2.5, "qwen-b", Fault::CrashLoop),
+            over(2.5, "qwen-b", Fault::EngineDied),
+        ]);
+        assert_eq!((incidents.len(), result(&incidents[0])), (1, Some("quarantined")));
+    }
+
+    #[test]
+    fn a_fault_that_is_only_observed_ends_when_it_goes() {
+        let mut events = vec![began(1.0, "", Fault::GpuFault), observed(1.0)];
+        assert_eq!((result(&after(&events)[0]), after(&events)[0].ended_at), (None, None));
+        events.push(over(2.0, "", Fault::GpuFault));
+        assert_eq!(result(&after(&events)[0]), Some("observed"));
+        let by_itself = [began(1.0, "", Fault::UnknownClient), over(2.0, "", Fault::UnknownClient)];
+        assert_eq!(result(&after(&by_itself)[0]), Some("over"));
+    }
+
+    #[test]
+    fn a_fault_that_lasts_hides_no_later_incident() {
+        let mut events = vec![
+            began(1.0, "", Fault::UnknownClient),
+            began(900.0, "", Fault::GpuFault),
+            restart(900.0, "", Fault::GpuFault),
+            ended(902.0, "", RecoveryResult::Serving),
+        ];
+        let incidents = after(&events);
+        assert_eq!((incidents.len(), incidents[0].fault, result(&incidents[0])), (2, Fault::GpuFault, Some("serving")));
+        assert_eq!((incidents[1].fault, result(&incidents[1])), (Fault::UnknownClient, None));
+        events.push(over(1800.0, "", Fault::UnknownClient));
+        assert_eq!(after(&events)[1].ended_at, Some(BOOT + 1800.0));
+    }
+
+    #[test]
+    fn a_held_group_is_one_incident_until_it_goes_on() {
+        let reason = crate::model::HeldReason::BudgetSpent;
+        let incidents = after(&[
+            began(1.0, "", Fault::GpuFault),
+            event(2.0, "", What::Held { reason, detail: "spent".to_owned() }),
+            event(9000.0, "", What::Released { reason }),
+            restart(9000.0, "", Fault::GpuFault),
+            over(9000.1, "", Fault::GpuFault),
+            ended(9002.0, "", RecoveryResult::Serving),
+        ]);
+        assert_eq!((incidents.len(), result(&incidents[0])), (1, Some("serving")));
+    }
+
+    #[test]
+    fn a_group_that_stops_or_leaves_ends_its_incidents() {
+        let stopped = after(&[began(1.0, "", Fault::GpuFault), observed(1.0), event(500.0, "", What::Stopped)]);
+        assert_eq!(result(&stopped[0]), Some("stopped"));
+        let mut incidents = Incidents::default();
+        incidents.record(&began(1.0, "", Fault::GpuFault), &status(vec![group("small-llms")]), BOOT);
+        incidents.keep_groups_of(&status(Vec::new()));
+        assert_eq!(result(&incidents.newest_first()[0]), Some("removed"));
+    }
+
+    #[test]
+    fn a_storm_keeps_the_latest_incidents_each_with_a_name_of_its_own() {
+        let storm: Vec<Event> =
+            (0..5000).flat_map(|_| [began(1.0, "", Fault::GpuFault), over(1.0, "", Fault::GpuFault)]).collect();
+        let incidents = after(&storm);
+        let names: std::collections::BTreeSet<&str> = incidents.iter().map(|incident| incident.id.as_str()).collect();
+        assert_eq!((incidents.len(), names.len()), (MAX_INCIDENTS, MAX_INCIDENTS));
+    }
+
+    #[test]
+    fn a_long_incident_keeps_its_first_and_its_last_lines() {
+        let mut events = vec![began(1.0, "", Fault::GpuFault), restart(1.0, "", Fault::GpuFault)];
+        let line = |code| What::CudaError { code, line: "é".repeat(10_000) };
+        events.extend((0..5000).map(|code| event(1.1, "qwen-a", line(code))));
+        events.push(ended(9.0, "", RecoveryResult::Serving));
+        let incidents = after(&events);
+        let incident = &incidents[0];
+        assert_eq!((incident.lines.len(), incident.omitted), (200, 5003 - 200));
+        assert_eq!((words(incident)[0], words(incident)[199]), ("gpu_fault", "serving"));
+        assert!(incident.lines.iter().all(|line| line.text.len() <= 500));
+    }
+
+    #[test]
+    fn faults_that_nobody_mends_are_bounded_too() {
+        let many: Vec<Event> =
+            (0..100).map(|n| began(f64::from(n) * 100.0 + 1.0, &format!("engine-{n}"), Fault::Hang)).collect();
+        let incidents = after(&many);
+        assert_eq!(incidents.iter().filter(|incident| incident.ended_at.is_none()).count(), MAX_OPEN);
+        assert_eq!(result(&incidents[MAX_OPEN]), Some("lasts"));
+    }
+}

@@ -1,0 +1,219 @@
+//! One incident while it goes on: its lines, within their bounds, and what it still waits for.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::sentence::{sentence, word};
+use crate::model::{EngineName, Event, Fault, GroupName, Incident, IncidentLine, Moment, RecoveryResult, What};
+
+/// Of the beginning, and of the end, each.
+const MAX_LINES: usize = 100;
+/// Bytes of evidence and of a line: an engine's output may be in it.
+const LONGEST_TEXT: usize = 500;
+
+/// An incident that is not over.
+#[derive(Debug)]
+pub struct OpenIncident {
+    /// Without lines.
+    told: Incident,
+    first: Vec<IncidentLine>,
+    last: VecDeque<IncidentLine>,
+    omitted: u32,
+    /// Wall time of the boot in seconds since 1970, for all of its times.
+    boot: f64,
+    /// Faults that nothing was restarted for so far.
+    faults: BTreeSet<(Option<EngineName>, Fault)>,
+    /// Restarts on their way: of these engines, `None` for the whole group.
+    restarts: BTreeSet<Option<EngineName>>,
+    held: bool,
+    over: Over,
+    latest: Moment,
+}
+
+/// How it ended, or would.
+#[derive(Debug)]
+enum Over {
+    /// It goes on; what it comes to once its faults are over.
+    NotYet(&'static str),
+    Ended(&'static str),
+}
+
+impl OpenIncident {
+    /// Begins with a fault; `None` for any other event.
+    pub fn begin(event: &Event, group: &GroupName, boot: f64) -> Option<Self> {
+        let What::FaultBegan { fault, evidence_at, because } = &event.what else { return None };
+        let decided_at = boot + event.at.as_secs_f64();
+        let told = Incident {
+            id: format!("{}-{group}-{fault}", stamp(decided_at)),
+            group: group.clone(),
+            engine: event.engine.clone(),
+            fault: *fault,
+            because: cut(because.clone()),
+            evidence_at: boot + evidence_at.as_secs_f64(),
+            decided_at,
+            ended_at: None,
+            result: None,
+            lines: Vec::new(),
+            omitted: 0,
+        };
+        let mut open = OpenIncident {
+            told,
+            first: Vec::new(),
+            last: VecDeque::new(),
+            omitted: 0,
+            boot,
+            faults: BTreeSet::new(),
+            restarts: BTreeSet::new(),
+            held: false,
+            over: Over::NotYet("over"),
+            latest: event.at,
+        };
+        open.add(event);
+        Some(open)
+    }
+
+    /// Makes its name differ from the `last` one given, which it replaces; `number` is used where time does not.
+    pub fn name_after(&mut self, last: &mut String, number: u64) {
+        if self.told.id == *last {
+            self.told.id.push_str(&format!("-{number}"));
+            return;
+        }
+        last.clone_from(&self.told.id);
+    }
+
+    /// Whose it is.
+    pub fn group(&self) -> &GroupName {
+        &self.told.group
+    }
+
+    /// Whether the event is the end of a fault that this one waits for.
+    pub fn awaits_end_of(&self, event: &Event) -> bool {
+        match &event.what {
+            What::FaultEnded { fault, .. } => self.faults.contains(&(event.engine.clone(), *fault)),
+            _ => false,
+        }
+    }
+
+    /// Whether nothing is on its way and nothing was said for `pause`.
+    pub fn is_quiet(&self, pause: Duration, now: Moment) -> bool {
+        self.restarts.is_empty() && !self.held && now.since(self.latest) > pause
+    }
+
+    /// Takes up an event of its group.
+    pub fn add(&mut self, event: &Event) {
+        self.latest = event.at;
+        self.push_line(event);
+        let engine = &event.engine;
+        match &event.what {
+            // It is the end of an incident in which an engine was given up, and lasts until a person comes.
+            What::FaultBegan { fault: Fault::CrashLoop, .. } if !self.faults.is_empty() => {}
+            What::FaultBegan { fault, .. } => {
+                self.faults.insert((engine.clone(), *fault));
+            }
+            What::FaultEnded { fault, .. } => {
+                self.faults.remove(&(engine.clone(), *fault));
+                self.end_if_nothing_is_left();
+            }
+            What::RestartBegan { .. } => self.restart_began(engine),
+            What::RestartEnded { result, .. } => self.restart_ended(engine, *result),
+            What::Suppressed { .. } => self.over = Over::NotYet("observed"),
+            What::EngineQuarantined { .. } => self.over = Over::NotYet("quarantined"),
+            What::Held { .. } => self.held = true,
+            What::Released { .. } => self.held = false,
+            What::Stopped => self.over = Over::Ended("stopped"),
+            _ => {}
+        }
+    }
+
+    /// How it ended; `None` while it goes on.
+    pub fn result(&self) -> Option<&'static str> {
+        match self.over {
+            Over::NotYet(_) => None,
+            Over::Ended(result) => Some(result),
+        }
+    }
+
+    /// As it stands.
+    pub fn so_far(&self) -> Incident {
+        let lines = self.first.iter().chain(&self.last).cloned().collect();
+        Incident { lines, omitted: self.omitted, ..self.told.clone() }
+    }
+
+    /// As it ended, at `at`.
+    pub fn closed(self, result: &str, at: Moment) -> Incident {
+        let ended_at = Some(self.boot + at.as_secs_f64());
+        let lines = self.first.into_iter().chain(self.last).collect();
+        Incident { ended_at, result: Some(result.to_owned()), lines, omitted: self.omitted, ..self.told }
+    }
+
+    /// A restart of the whole group takes those of its engines in.
+    fn restart_began(&mut self, engine: &Option<EngineName>) {
+        if engine.is_none() {
+            self.restarts.clear();
+        }
+        self.restarts.insert(engine.clone());
+    }
+
+    fn restart_ended(&mut self, engine: &Option<EngineName>, result: RecoveryResult) {
+        self.restarts.remove(engine);
+        if result == RecoveryResult::Superseded {
+            return;
+        }
+        // A fault that a restart does not end is told of by `mps_fault_active`; the incident is over.
+        self.faults.retain(|(owner, _)| engine.is_some() && owner != engine);
+        self.over = Over::NotYet(result.as_str());
+        self.end_if_nothing_is_left();
+    }
+
+    fn end_if_nothing_is_left(&mut self) {
+        if let Over::NotYet(result) = self.over
+            && self.faults.is_empty()
+            && self.restarts.is_empty()
+        {
+            self.over = Over::Ended(result);
+        }
+    }
+
+    fn push_line(&mut self, event: &Event) {
+        let line = IncidentLine {
+            at: self.boot + event.at.as_secs_f64(),
+            engine: event.engine.clone(),
+            word: word(event).to_owned(),
+            text: cut(sentence(event)),
+            took: took(&event.what).map(|took| took.as_secs_f64()),
+        };
+        if self.first.len() < MAX_LINES {
+            return self.first.push(line);
+        }
+        self.last.push_back(line);
+        if self.last.len() > MAX_LINES {
+            self.last.pop_front();
+            self.omitted = self.omitted.saturating_add(1);
+        }
+    }
+}
+
+/// How long that took which the event ends.
+fn took(what: &What) -> Option<Duration> {
+    match what {
+        What::StepEnded { took, .. } | What::RestartEnded { took, .. } | What::EngineServing { took } => Some(*took),
+        What::FaultEnded { lasted, .. } | What::HoldEnded { lasted, .. } => Some(*lasted),
+        _ => None,
+    }
+}
+
+/// `20261122T231502.123`, UTC: names sort by time.
+fn stamp(seconds: f64) -> String {
+    let millis = (seconds * 1e3).round();
+    let time = jiff::Timestamp::from_millisecond(millis as i64).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    time.strftime("%Y%m%dT%H%M%S.%3f").to_string()
+}
+
+/// At most `LONGEST_TEXT` bytes, at a character's end.
+fn cut(mut text: String) -> String {
+    if text.len() > LONGEST_TEXT {
+        let end = (0..=LONGEST_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}

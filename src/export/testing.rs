@@ -1,0 +1,56 @@
+//! Statuses for the tests of this folder.
+
+use std::time::Duration;
+
+use crate::model::{EngineState, EngineStatus, GroupState, GroupStatus, Mode, Moment, ServerState, Status};
+
+/// A serving engine of which little is known.
+pub fn engine(name: &str) -> EngineStatus {
+    EngineStatus {
+        name: name.into(),
+        state: EngineState::Serving,
+        attached: None,
+        device_memory: None,
+        device_memory_limit: None,
+        memory_time_to_limit: None,
+        resident_memory: None,
+        cpu: Duration::ZERO,
+        load: None,
+        main: None,
+        clients: Vec::new(),
+        incarnation: 1,
+        failures: 0,
+        note: None,
+    }
+}
+
+/// A serving group without engines, on `GPU-0`.
+pub fn group(name: &str) -> GroupStatus {
+    GroupStatus {
+        name: name.into(),
+        gpu: "GPU-0".into(),
+        mode: Mode::Enforce,
+        state: GroupState::Serving,
+        generation: 1,
+        control_up: None,
+        control: None,
+        server: ServerState::Active,
+        server_pid: None,
+        server_since: None,
+        clients: None,
+        clients_limit: 48,
+        unknown_clients: None,
+        recovery: None,
+        held: None,
+        hold: None,
+        budget_remaining: 5,
+        active: Vec::new(),
+        faults: Vec::new(),
+        engines: Vec::new(),
+    }
+}
+
+/// These groups, and nothing else.
+pub fn status(groups: Vec<GroupStatus>) -> Status {
+    Status { at: Moment::ZERO, ready: true, groups, gpus: Vec::new(), sources: Vec::new() }
+}
