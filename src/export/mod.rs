@@ -14,6 +14,7 @@ mod site;
 pub mod story;
 mod tally;
 mod wall;
+pub mod web;
 
 pub use exporter::{BuildInfo, Exporter, TooOld};
 pub use log_queue::LogGuard;
