@@ -1,12 +1,15 @@
 //! What the outside sees: metrics, HTTP, log lines. It reads events and the last status, and decides nothing.
 
 pub mod catalogue;
+mod connection;
 mod exporter;
 mod gauges;
+mod gzip;
 pub mod http;
 pub mod log;
 mod log_queue;
 mod own_process;
+mod pace;
 mod port_holder;
 mod samples;
 pub mod sentence;

@@ -51,7 +51,10 @@ impl AllowedNames {
     /// E-mail addresses are refused: the library that reads certificates does not show them.
     pub fn new(names: &[Text], origin: &Origin<'_>) -> Result<AllowedNames, Problem> {
         if let Some(mail) = names.iter().find(|name| name.value.contains('@') && !name.value.contains("://")) {
-            return Err(origin.refuse(mail, "client_allowed_sans can't match e-mail addresses: use a DNS name, a URI or an IP address"));
+            return Err(origin.refuse(
+                mail,
+                "client_allowed_sans can't match e-mail addresses: use a DNS name, a URI or an IP address",
+            ));
         }
         let texts: Vec<String> = names.iter().map(|name| name.value.clone()).collect();
         let addresses = texts.iter().filter_map(|text| text.parse().ok()).collect();
@@ -114,7 +117,8 @@ impl ClientCertVerifier for ClientCertificates {
         }
         let refused = |why| Error::InvalidCertificate(why);
         if let Some(names) = &self.names {
-            let certificate = EndEntityCert::try_from(end_entity).map_err(|_| refused(CertificateError::BadEncoding))?;
+            let certificate =
+                EndEntityCert::try_from(end_entity).map_err(|_| refused(CertificateError::BadEncoding))?;
             if !names.allow(&certificate) {
                 return Err(refused(CertificateError::ApplicationVerificationFailure));
             }

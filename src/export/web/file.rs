@@ -76,7 +76,10 @@ impl Origin<'_> {
         })?;
         let document = document.unwrap_or_default();
         match &document.rate_limit {
-            Some(limit) => Err(self.refuse(limit, "rate_limit is not supported: at most 40 requests are answered at once in any case; leave it out")),
+            Some(limit) => Err(self.refuse(
+                limit,
+                "rate_limit is not supported: at most 40 requests are answered at once in any case; leave it out",
+            )),
             None => Ok(document),
         }
     }
@@ -90,7 +93,10 @@ impl Origin<'_> {
     pub fn read_named(&self, key: &str, name: &Text) -> Result<Vec<u8>, Problem> {
         let path = self.beside(&name.value);
         read_bounded(&path).map_err(|error| {
-            self.refuse(name, format!("{key} {} can't be read: {error}; it must be a file that this user may read", path.display()))
+            self.refuse(
+                name,
+                format!("{key} {} can't be read: {error}; it must be a file that this user may read", path.display()),
+            )
         })
     }
 

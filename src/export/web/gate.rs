@@ -43,10 +43,16 @@ impl Gate {
             }
             None => (Vec::new(), Policy::default()),
         };
-        let no_randomness = || Problem { place: "getrandom".to_owned(), what: "the system gives no randomness".to_owned() };
+        let no_randomness =
+            || Problem { place: "getrandom".to_owned(), what: "the system gives no randomness".to_owned() };
         let desk = Desk::new().ok_or_else(no_randomness)?;
         let state = State { policy: Arc::new(policy), stamps, looked: Instant::now(), looking: false };
         Ok(Gate { path: path.map(Path::to_owned), desk, state: Mutex::new(state) })
+    }
+
+    /// How its URLs begin: `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.state().policy.tls.is_some() { "https" } else { "http" }
     }
 
     /// The policy for a connection or a request, after a look at the files where one is due.

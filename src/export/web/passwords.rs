@@ -41,7 +41,12 @@ impl Users {
         let mut costliest = (0, String::new());
         for (name, hash) in users {
             let cost = cost(&hash.value).map_err(|why| {
-                origin.refuse(hash, format!("the password of {name:?} is no bcrypt hash: {why}; make one with `htpasswd -nBC 10 {name}`"))
+                origin.refuse(
+                    hash,
+                    format!(
+                        "the password of {name:?} is no bcrypt hash: {why}; make one with `htpasswd -nBC 10 {name}`"
+                    ),
+                )
             })?;
             if cost > MAX_COST {
                 return Err(origin.refuse(hash, format!("the password of {name:?} has cost {cost}: over {MAX_COST} each check takes minutes; 10 is usual")));
@@ -115,7 +120,11 @@ impl Desk {
             let turn = turn.acquire_owned().await.ok()?;
             let check = spawn_blocking(move || {
                 let granted = bcrypt::verify(&password, &hash).unwrap_or(false) && known;
-                if granted { good.keep(tag) } else { bad.keep(tag) }
+                if granted {
+                    good.keep(tag)
+                } else {
+                    bad.keep(tag)
+                }
                 drop(turn);
                 granted
             });

@@ -105,14 +105,21 @@ fn client_certificates(
     let ca = pem("client_ca", &section.client_ca, "client_ca_file", &section.client_ca_file, origin)?;
     let Some(demand) = demand else {
         return match (ca, &section.client_allowed_sans) {
-            (Some(ca), _) => Err(ca.refuse(origin, format!("{} without client_auth_type checks nobody: set it to RequireAndVerifyClientCert", ca.name))),
-            (None, Some(_)) => Err(origin.refuse_whole("client_allowed_sans checks nobody without client_auth_type: set it to RequireAndVerifyClientCert")),
+            (Some(ca), _) => Err(ca.refuse(
+                origin,
+                format!("{} without client_auth_type checks nobody: set it to RequireAndVerifyClientCert", ca.name),
+            )),
+            (None, Some(_)) => Err(origin.refuse_whole(
+                "client_allowed_sans checks nobody without client_auth_type: set it to RequireAndVerifyClientCert",
+            )),
             (None, None) => Ok(None),
         };
     };
     let roots = ca.map(|ca| roots(&ca, origin)).transpose()?;
     if demand.verified && roots.is_none() {
-        return Err(origin.refuse_whole("client_auth_type needs client_ca_file beside it: the system's certificate authorities are not asked"));
+        return Err(origin.refuse_whole(
+            "client_auth_type needs client_ca_file beside it: the system's certificate authorities are not asked",
+        ));
     }
     let names = match &section.client_allowed_sans {
         Some(_) if !demand.mandatory => {
@@ -197,7 +204,9 @@ fn version(text: &Text, origin: &Origin<'_>) -> Result<&'static SupportedProtoco
     match text.value.as_str() {
         "TLS12" => Ok(&TLS12),
         "TLS13" => Ok(&TLS13),
-        "TLS10" | "TLS11" => Err(origin.refuse(text, format!("{} is broken and not offered: TLS12 or TLS13", text.value))),
+        "TLS10" | "TLS11" => {
+            Err(origin.refuse(text, format!("{} is broken and not offered: TLS12 or TLS13", text.value)))
+        }
         other => Err(origin.refuse(text, format!("there is no TLS version {other:?}: TLS12 or TLS13"))),
     }
 }
