@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -68,11 +68,12 @@ async fn begins_tls(stream: &TcpStream) -> io::Result<bool> {
 }
 
 async fn refuse_plain(mut stream: TcpStream) {
-    // Whether it arrives is the client's affair; unread bytes would make a reset of the close.
-    let mut head = [0; 4096];
-    let _ = stream.try_read(&mut head);
+    // Whether it arrives is the client's affair.
     let _ = stream.write_all(NOT_TLS).await;
     let _ = stream.shutdown().await;
+    // A close with bytes unread is a reset, which overtakes the answer.
+    let mut rest = stream.take(LARGEST_HEAD as u64);
+    let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, front: &Front, pace: &Arc<Pace>) {
