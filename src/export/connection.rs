@@ -20,8 +20,9 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::answer::{self, Page};
 use super::pace::{Answering, HEAD_TIMEOUT, Pace};
-use super::site::{self, Page, Site};
+use super::site::Site;
 use super::web::{Admission, Gate};
 
 /// The longest life of a connection, so that a trickle of bytes does not keep one for ever.
@@ -98,8 +99,8 @@ async fn answer(request: &Request<Incoming>, front: &Front, pace: &Arc<Pace>) ->
     let policy = front.gate.policy().await;
     let mut response = match front.gate.admit(&policy, request.headers().get(AUTHORIZATION)).await {
         Admission::Granted => front.site.answer(request.method(), request.uri(), request.headers()).await,
-        Admission::Refused => site::unauthorized(),
-        Admission::Busy => site::too_many_passwords(),
+        Admission::Refused => answer::unauthorized(),
+        Admission::Busy => answer::too_many_passwords(),
     };
     for (name, value) in &policy.headers {
         response.headers_mut().insert(name, value.clone());

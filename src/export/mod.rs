@@ -1,5 +1,6 @@
 //! What the outside sees: metrics, HTTP, log lines. It reads events and the last status, and decides nothing.
 
+mod answer;
 pub mod catalogue;
 mod connection;
 mod exporter;

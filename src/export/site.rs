@@ -1,29 +1,21 @@
 //! What is answered at which path: metrics, liveness, readiness, status. It reads memory and changes nothing.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{ALLOW, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode, Uri};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Exporter;
+use super::answer::{Answer, HTML, METRICS, Page, json};
 use super::gzip::{self, Kept};
 use crate::model::{EngineState, EngineStatus, GroupState, GroupStatus, Moment, Status};
 
 /// Answers on their way at once; node_exporter's number.
 const MAX_REQUESTS: usize = 40;
-/// How much of a page is handed to a connection at once, so that a slow reader keeps its place.
-const CHUNK: usize = 64 * 1024;
 /// How long Prometheus will wait, in seconds.
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 /// For an answer whose client does not say how long it waits: Prometheus' own default.
@@ -32,10 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
 /// For the way of an answer to whoever asked.
 const ON_THE_WAY: Duration = Duration::from_millis(250);
-/// The page carries its own style and script, and fetches from here alone.
-const ONLY_FROM_HERE: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-                              connect-src 'self'; img-src data:";
-
 /// Everything that can be asked.
 pub struct Site {
     telemetry_path: String,
@@ -47,25 +35,6 @@ pub struct Site {
     making: Arc<Semaphore>,
     zipped: Kept,
 }
-
-/// An answer's body. It keeps its place among the requests until the connection has taken it all.
-pub struct Page {
-    left: Bytes,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-/// An answer without headers of its own.
-struct Answer {
-    status: StatusCode,
-    content: &'static str,
-    body: Bytes,
-    zipped: bool,
-}
-
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
-const TEXT: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
-const JSON: &str = "application/json";
 
 impl Site {
     /// `alive` says whether the core loop turned within the last 10 s; `clock` is CLOCK_BOOTTIME.
@@ -188,32 +157,11 @@ impl Site {
     }
 }
 
-/// The answer to a wrong password or none.
-pub(super) fn unauthorized() -> Response<Page> {
-    let mut response = Answer::text(StatusCode::UNAUTHORIZED, "Unauthorized").page(None);
-    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
-    response
-}
-
-/// The answer where passwords come faster than they can be checked.
-pub(super) fn too_many_passwords() -> Response<Page> {
-    let mut response = Answer::unavailable("too many passwords wait to be checked: try again".to_owned()).page(None);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
-}
-
 /// How long the client waits, less the way to it. What is no number of seconds is ignored.
 fn patience(headers: &HeaderMap) -> Duration {
     let named = headers.get(SCRAPE_TIMEOUT).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let waits = named.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).filter(|waits| !waits.is_zero());
     waits.map_or(PATIENCE, |waits| waits.saturating_sub(ON_THE_WAY).clamp(waits.min(ON_THE_WAY) / 2, MOST_PATIENCE))
-}
-
-fn json(what: &str, made: Result<Bytes, serde_json::Error>) -> Answer {
-    match made {
-        Ok(body) => Answer::found(JSON, body),
-        Err(error) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("the {what} can't be written: {error}")),
-    }
 }
 
 fn sources_ready(status: &Status) -> Answer {
@@ -252,58 +200,6 @@ fn whole_group_ready(group: &GroupStatus) -> Answer {
 fn why_not(engine: &EngineStatus) -> String {
     let note = engine.note.as_ref().map(|note| format!(", {note}")).unwrap_or_default();
     format!("engine {} is {}{note}", engine.name, engine.state)
-}
-
-impl Answer {
-    fn text(status: StatusCode, sentence: impl Into<String>) -> Answer {
-        let mut sentence = sentence.into();
-        sentence.push('\n');
-        Answer { status, content: TEXT, body: sentence.into(), zipped: false }
-    }
-
-    fn found(content: &'static str, body: impl Into<Bytes>) -> Answer {
-        Answer { status: StatusCode::OK, content, body: body.into(), zipped: false }
-    }
-
-    fn unavailable(sentence: String) -> Answer {
-        Answer::text(StatusCode::SERVICE_UNAVAILABLE, sentence)
-    }
-
-    fn page(self, place: Option<OwnedSemaphorePermit>) -> Response<Page> {
-        let mut response = Response::new(Page { left: self.body, _place: place });
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if self.zipped {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        if self.content == HTML {
-            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(ONLY_FROM_HERE));
-        }
-        response
-    }
-}
-
-impl Body for Page {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let most = CHUNK.min(self.left.len());
-        let next = self.left.split_to(most);
-        Poll::Ready((!next.is_empty()).then(|| Ok(Frame::data(next))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left.len() as u64)
-    }
 }
 
 /// The first value of `name` in a query, decoded.
@@ -390,18 +286,6 @@ mod tests {
             assert_eq!(waits(garbage), 10.0, "{garbage}");
         }
         assert_eq!(patience(&HeaderMap::new()), PATIENCE);
-    }
-
-    #[test]
-    fn a_large_page_is_handed_over_in_pieces_that_add_up() {
-        let mut page = Page { left: Bytes::from(vec![b'x'; CHUNK * 2 + 1]), _place: None };
-        let mut sizes = Vec::new();
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut page).poll_frame(&mut context) {
-            sizes.push(frame.into_data().unwrap().len());
-        }
-        assert_eq!(sizes, [CHUNK, CHUNK, 1]);
-        assert!(page.is_end_stream());
     }
 
     #[test]

@@ -143,3 +143,13 @@ fn certificate_and_key_may_stand_in_the_file_itself() {
     assert_eq!(get(Shows::Ours).unwrap().status, 200);
     assert!(get(Shows::Nothing).is_err());
 }
+
+#[test]
+fn a_certificate_that_is_itself_an_authority_is_no_clients() {
+    let authority = Authority::new();
+    let auth = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n";
+    let server = start(Some(&authority.configure(&format!("{TLS}{auth}")))).unwrap();
+    let get = |shows| once(server.address(), Some(&authority.client(shows)), "GET /metrics", &[]);
+    assert!(get(Shows::Authority).is_err());
+    assert_eq!(get(Shows::Ours).unwrap().status, 200);
+}

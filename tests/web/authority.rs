@@ -25,6 +25,8 @@ pub enum Shows {
     Nothing,
     /// From the authority, for `prometheus.example`, `spiffe://example/prometheus` and 10.0.0.7.
     Ours,
+    /// The authority's own certificate.
+    Authority,
     /// From an authority that the server does not know.
     Strange,
 }
@@ -69,6 +71,11 @@ impl Authority {
             .with_root_certificates(roots);
         let issuer = match shows {
             Shows::Nothing => return Arc::new(builder.with_no_client_auth()),
+            Shows::Authority => {
+                let key = PrivateKeyDer::Pkcs8(self.issuer.key().serialize_der().into());
+                let chain = vec![self.issuer.der().clone()];
+                return Arc::new(builder.with_client_auth_cert(chain, key).unwrap());
+            }
             Shows::Ours => &self.issuer,
             Shows::Strange => &self.stranger,
         };

@@ -75,7 +75,7 @@ fn a_flood_of_wrong_passwords_stops_no_scrape_with_a_good_one() {
     let address = server.address();
     let good = password("ann", "secret");
     let mut scraper = open(address, None).unwrap();
-    assert_eq!(ask(&mut *scraper, "GET /metrics", &[good.clone()]).unwrap().status, 200);
+    assert_eq!(ask(&mut *scraper, "GET /metrics", std::slice::from_ref(&good)).unwrap().status, 200);
     let flood: Vec<_> = (0..40)
         .map(|number| {
             thread::spawn(move || {
@@ -85,7 +85,7 @@ fn a_flood_of_wrong_passwords_stops_no_scrape_with_a_good_one() {
         })
         .collect();
     for _ in 0..150 {
-        assert_eq!(ask(&mut *scraper, "GET /metrics", &[good.clone()]).unwrap().status, 200);
+        assert_eq!(ask(&mut *scraper, "GET /metrics", std::slice::from_ref(&good)).unwrap().status, 200);
     }
     for refused in flood {
         assert!([401, 503].contains(&refused.join().unwrap()));

@@ -8,6 +8,7 @@ mod needs;
 mod answers;
 mod authority;
 mod client;
+mod documented;
 mod floods;
 mod oracle;
 mod refusals;

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::file::{Origin, Text};
 use super::problem::Problem;
 
-/// A cost of 18 takes some 20 s, and each step doubles it.
+/// Each step doubles the time of a check; above this it takes far longer than a request waits.
 const MAX_COST: u32 = 18;
 /// Verdicts that are remembered, of each kind; the toolkit's number.
 const REMEMBERED: usize = 100;
@@ -49,7 +49,7 @@ impl Users {
                 )
             })?;
             if cost > MAX_COST {
-                return Err(origin.refuse(hash, format!("the password of {name:?} has cost {cost}: over {MAX_COST} each check takes minutes; 10 is usual")));
+                return Err(origin.refuse(hash, format!("the password of {name:?} has cost {cost}: over {MAX_COST} a check takes longer than a request waits; 10 is usual")));
             }
             costliest = costliest.max((cost, hash.value.clone()));
         }
@@ -181,4 +181,65 @@ fn credentials(authorization: &HeaderValue) -> Option<(Vec<u8>, Vec<u8>)> {
     let decoded = STANDARD.decode(encoded.trim_ascii()).ok()?;
     let colon = decoded.iter().position(|byte| *byte == b':')?;
     Some((decoded[..colon].to_vec(), decoded[colon + 1..].to_vec()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn users(cost: u32) -> Users {
+        let hash = bcrypt::hash("secret", cost).unwrap();
+        Users { hashes: BTreeMap::from([("ann".to_owned(), hash.clone())]), decoy: hash }
+    }
+
+    fn basic(text: &[u8]) -> HeaderValue {
+        HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(text))).unwrap()
+    }
+
+    #[test]
+    fn a_password_may_hold_colons_and_any_bytes() {
+        let (name, password) = credentials(&basic(b"ann:a:b\xff")).unwrap();
+        assert_eq!((name.as_slice(), password.as_slice()), (b"ann".as_slice(), b"a:b\xff".as_slice()));
+        for garbage in ["", "Basic", "Basic ", "Basic YQ", "Bearer YTpi", "Basic \u{e9}"] {
+            assert_eq!(credentials(&HeaderValue::from_str(garbage).unwrap()), None, "{garbage}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_decoys_password_lets_no_stranger_in() {
+        let (desk, users) = (Desk::new().unwrap(), users(4));
+        for _ in 0..2 {
+            assert_eq!(desk.admit(&users, Some(&basic(b"nobody:secret"))).await, Admission::Refused);
+            assert_eq!(desk.admit(&users, Some(&basic(b"ann:secret"))).await, Admission::Granted);
+        }
+        assert_eq!(desk.admit(&users, None).await, Admission::Refused);
+        assert_eq!(desk.admit(&Users::default(), None).await, Admission::Granted);
+    }
+
+    #[tokio::test]
+    async fn an_old_verdict_does_not_outlive_its_hash() {
+        let desk = Desk::new().unwrap();
+        let mut users = users(4);
+        assert_eq!(desk.admit(&users, Some(&basic(b"ann:secret"))).await, Admission::Granted);
+        users.hashes.insert("ann".to_owned(), bcrypt::hash("other", 4).unwrap());
+        assert_eq!(desk.admit(&users, Some(&basic(b"ann:secret"))).await, Admission::Refused);
+        users.hashes.clear();
+        users.hashes.insert("bob".to_owned(), users.decoy.clone());
+        assert_eq!(desk.admit(&users, Some(&basic(b"ann:secret"))).await, Admission::Refused);
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_sent_away_and_drives_no_good_verdict_out() {
+        let (desk, users) = (Desk::new().unwrap(), users(4));
+        let good = basic(b"ann:secret");
+        assert_eq!(desk.admit(&users, Some(&good)).await, Admission::Granted);
+        for number in 0..2 * REMEMBERED {
+            desk.admit(&users, Some(&basic(format!("ann:{number}").as_bytes()))).await;
+        }
+        assert_eq!(desk.bad.tags.lock().unwrap().len(), REMEMBERED);
+        let _all = desk.waiting.acquire_many(MAX_WAITING as u32).await.unwrap();
+        assert_eq!(desk.admit(&users, Some(&basic(b"ann:new"))).await, Admission::Busy);
+        assert_eq!(desk.admit(&users, Some(&good)).await, Admission::Granted, "remembered");
+    }
 }
