@@ -70,6 +70,9 @@ pub struct RunOptions {
     /// Where HTTP listens, in place of the configuration's addresses; may be given several times.
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
     pub listen: Vec<SocketAddr>,
+    /// TLS, passwords and headers, in the format of Prometheus' exporter-toolkit.
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
     /// Where the metrics are.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
     pub telemetry_path: String,
@@ -95,6 +98,9 @@ pub struct DemoOptions {
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address,
           default_values_t = [LISTEN])]
     pub listen: Vec<SocketAddr>,
+    /// TLS, passwords and headers, in the format of Prometheus' exporter-toolkit.
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
     /// Where the metrics are.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
     pub telemetry_path: String,

@@ -7,32 +7,28 @@ use std::net::{SocketAddr, TcpListener as Listener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use super::Exporter;
+use super::connection::{Front, converse};
+use super::pace::Room;
 use super::port_holder::holder;
 use super::site::Site;
+use super::web::Gate;
 use crate::model::Moment;
 
-/// Further ones wait in the kernel's backlog until one of these ends.
+/// A further one takes the place of the one that has been idle longest.
 const MAX_CONNECTIONS: usize = 256;
-/// For a request's head, and for an idle connection's next one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a client that takes nothing of its answer (TCP_USER_TIMEOUT, milliseconds).
 const WRITE_TIMEOUT_MS: u32 = 10_000;
-/// The longest life of a connection, so that a trickle of bytes does not keep one for ever.
-const CONNECTION_LIFE: Duration = Duration::from_secs(600);
 /// Between two tries when accepting fails, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Threads for what may take long: one renders, one checks a password, one looks at files.
+const WORKERS: usize = 4;
 
 /// A running server. It stops taking connections when dropped, and waits for nothing.
 #[derive(Debug)]
@@ -42,11 +38,24 @@ pub struct Server {
     _stop: oneshot::Sender<Infallible>,
 }
 
-/// Binds every address, then answers on a thread of its own.
+/// [`serve_behind`] a gate that is open to everyone.
+pub fn serve(
+    addresses: &[SocketAddr],
+    telemetry_path: &str,
+    exporter: Arc<Exporter>,
+    liveness: Arc<dyn Fn() -> bool + Send + Sync>,
+    clock: Arc<dyn Fn() -> Moment + Send + Sync>,
+) -> io::Result<Server> {
+    let gate = Gate::new(None).map_err(io::Error::other)?;
+    serve_behind(gate, addresses, telemetry_path, exporter, liveness, clock)
+}
+
+/// Binds every address, then answers whoever `gate` lets in, on a thread of its own.
 ///
 /// `liveness` says whether the core loop turned within the last 10 s; `clock` is CLOCK_BOOTTIME. Errors
 /// name the address and the cure.
-pub fn serve(
+pub fn serve_behind(
+    gate: Gate,
     addresses: &[SocketAddr],
     telemetry_path: &str,
     exporter: Arc<Exporter>,
@@ -56,20 +65,23 @@ pub fn serve(
     // Before there is a runtime: one that is dropped on the caller's runtime, on an error, would panic.
     let listeners = addresses.iter().map(|address| bind(*address)).collect::<io::Result<Vec<_>>>()?;
     let local_addresses = listeners.iter().map(Listener::local_addr).collect::<io::Result<_>>()?;
-    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime = Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(WORKERS).build()?;
     let site = Arc::new(Site::new(telemetry_path, exporter, liveness, clock));
+    let front = Arc::new(Front { site, gate: Arc::new(gate) });
     let (stop, stopped) = oneshot::channel();
-    std::thread::Builder::new().name("http".to_owned()).spawn(move || run(&runtime, listeners, &site, stopped))?;
+    std::thread::Builder::new().name("http".to_owned()).spawn(move || run(runtime, listeners, &front, stopped))?;
     Ok(Server { local_addresses, _stop: stop })
 }
 
-fn run(runtime: &Runtime, listeners: Vec<Listener>, site: &Arc<Site>, stopped: oneshot::Receiver<Infallible>) {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+fn run(runtime: Runtime, listeners: Vec<Listener>, front: &Arc<Front>, stopped: oneshot::Receiver<Infallible>) {
+    let room = Arc::new(Room::new(MAX_CONNECTIONS));
     for listener in listeners {
-        runtime.spawn(accept(listener, Arc::clone(site), Arc::clone(&room)));
+        runtime.spawn(accept(listener, Arc::clone(front), Arc::clone(&room)));
     }
     // Nothing is ever sent: the sender's drop is the word to stop.
     let _ = runtime.block_on(stopped);
+    // A password that is being checked is not waited for.
+    runtime.shutdown_background();
 }
 
 fn bind(address: SocketAddr) -> io::Result<Listener> {
@@ -93,20 +105,17 @@ fn explained(address: SocketAddr, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("can't listen on {address}: {cure}"))
 }
 
-async fn accept(listener: Listener, site: Arc<Site>, room: Arc<Semaphore>) {
+async fn accept(listener: Listener, front: Arc<Front>, room: Arc<Room>) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!("HTTP is not served: {error}"),
     };
-    // The semaphore is never closed, so the loop ends only with the runtime.
-    while let Ok(place) = Arc::clone(&room).acquire_owned().await {
+    loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let site = Arc::clone(&site);
-                tokio::spawn(async move {
-                    converse(stream, &site).await;
-                    drop(place);
-                });
+                let Some(place) = room.enter().await else { return };
+                let front = Arc::clone(&front);
+                tokio::spawn(async move { converse(stream, &front, &place.pace).await });
             }
             Err(error) => {
                 tracing::debug!("a connection can't be accepted: {error}");
@@ -114,23 +123,4 @@ async fn accept(listener: Listener, site: Arc<Site>, room: Arc<Semaphore>) {
             }
         }
     }
-}
-
-/// Answers one connection's requests until it ends, by itself or by its bound.
-async fn converse(stream: TcpStream, site: &Site) {
-    let service = service_fn(async |request: Request<Incoming>| {
-        Ok::<_, Infallible>(site.answer(request.method(), request.uri()))
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        // Clients that go away or send garbage are their own affair.
-        _ = connection.as_mut() => return,
-        () = sleep(CONNECTION_LIFE) => connection.as_mut().graceful_shutdown(),
-    }
-    // Past this the connection is dropped, whatever is left of its answer.
-    let _ = timeout(HEAD_TIMEOUT, connection).await;
 }

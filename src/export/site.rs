@@ -1,23 +1,29 @@
 //! What is answered at which path: metrics, liveness, readiness, status. It reads memory and changes nothing.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode, Uri};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::Exporter;
+use super::answer::{Answer, HTML, METRICS, Page, json};
+use super::gzip::{self, Kept};
 use crate::model::{EngineState, EngineStatus, GroupState, GroupStatus, Moment, Status};
 
 /// Answers on their way at once; node_exporter's number.
 const MAX_REQUESTS: usize = 40;
-/// How much of a page is handed to a connection at once, so that a slow reader keeps its place.
-const CHUNK: usize = 64 * 1024;
-
+/// How long Prometheus will wait, in seconds.
+const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+/// For an answer whose client does not say how long it waits: Prometheus' own default.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// However long a client would wait.
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
+/// For the way of an answer to whoever asked.
+const ON_THE_WAY: Duration = Duration::from_millis(250);
 /// Everything that can be asked.
 pub struct Site {
     telemetry_path: String,
@@ -25,25 +31,10 @@ pub struct Site {
     alive: Arc<dyn Fn() -> bool + Send + Sync>,
     clock: Arc<dyn Fn() -> Moment + Send + Sync>,
     places: Arc<Semaphore>,
+    /// One answer is made at a time, so that a rendering that hangs holds one thread.
+    making: Arc<Semaphore>,
+    zipped: Kept,
 }
-
-/// An answer's body. It keeps its place among the requests until the connection has taken it all.
-pub struct Page {
-    left: Bytes,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-/// An answer without headers of its own.
-struct Answer {
-    status: StatusCode,
-    content: &'static str,
-    body: Bytes,
-}
-
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
-const TEXT: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
-const JSON: &str = "application/json";
 
 impl Site {
     /// `alive` says whether the core loop turned within the last 10 s; `clock` is CLOCK_BOOTTIME.
@@ -54,11 +45,12 @@ impl Site {
         clock: Arc<dyn Fn() -> Moment + Send + Sync>,
     ) -> Self {
         let telemetry_path = telemetry_path.to_owned();
-        Site { telemetry_path, exporter, alive, clock, places: Arc::new(Semaphore::new(MAX_REQUESTS)) }
+        let (places, making) = (Arc::new(Semaphore::new(MAX_REQUESTS)), Arc::new(Semaphore::new(1)));
+        Site { telemetry_path, exporter, alive, clock, places, making, zipped: Kept::default() }
     }
 
     /// Answers one request; a HEAD like its GET, the server leaves the body out.
-    pub fn answer(&self, method: &Method, uri: &Uri) -> Response<Page> {
+    pub async fn answer(self: &Arc<Self>, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Page> {
         if method != Method::GET && method != Method::HEAD {
             let mut response =
                 Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD: orders go through the control socket")
@@ -71,35 +63,60 @@ impl Site {
             "/-/healthy" => self.healthy().page(None),
             "/-/ready" => self.ready(uri.query().unwrap_or_default()).page(None),
             path => match Arc::clone(&self.places).try_acquire_owned() {
-                Ok(place) => self.content(path).page(Some(place)),
+                Ok(place) => self.in_time(path, headers).await.page(Some(place)),
                 Err(_) => Answer::unavailable(format!("{MAX_REQUESTS} requests are being answered already: try again"))
                     .page(None),
             },
         }
     }
 
+    /// Makes the answer on another thread, and gives up before the client does.
+    async fn in_time(self: &Arc<Self>, path: &str, headers: &HeaderMap) -> Answer {
+        let (patience, zips) = (patience(headers), gzip::is_accepted(headers));
+        let (site, path, making) = (Arc::clone(self), path.to_owned(), Arc::clone(&self.making));
+        let made = timeout(patience, async move {
+            let turn = making.acquire_owned().await.ok()?;
+            let made = spawn_blocking(move || {
+                let answer = site.content(&path);
+                let answer = if zips { site.zipped(answer) } else { answer };
+                drop(turn);
+                answer
+            });
+            made.await.ok()
+        });
+        match made.await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be made: see the log"),
+            Err(_) => Answer::unavailable(format!("no answer within {patience:?}: rendering is blocked")),
+        }
+    }
+
     fn content(&self, path: &str) -> Answer {
         match path {
             path if path == self.telemetry_path => self.metrics(),
-            "/api/v1/status" => self.status(),
-            "/" => Answer { status: StatusCode::OK, content: HTML, body: self.landing().into() },
+            "/api/v1/status" => json("status", self.exporter.status_json()),
+            "/api/v1/incidents" => json("incidents", self.exporter.incidents_json()),
+            "/" => Answer::found(HTML, self.landing()),
             _ => Answer::text(StatusCode::NOT_FOUND, "nothing here: / lists what there is"),
+        }
+    }
+
+    /// The answer compressed, where that is worth it. Metrics are many clients' and keep their compressed form.
+    fn zipped(&self, answer: Answer) -> Answer {
+        let zipped = match answer.content {
+            METRICS => self.zipped.squeezed(&answer.body),
+            _ => gzip::squeezed(&answer.body),
+        };
+        match zipped {
+            Some(body) => Answer { body, zipped: true, ..answer },
+            None => answer,
         }
     }
 
     fn metrics(&self) -> Answer {
         match self.exporter.scrape((self.clock)()) {
-            Ok(body) => Answer { status: StatusCode::OK, content: METRICS, body },
+            Ok(body) => Answer::found(METRICS, body),
             Err(too_old) => Answer::unavailable(too_old.to_string()),
-        }
-    }
-
-    fn status(&self) -> Answer {
-        match self.exporter.status_json() {
-            Ok(body) => Answer { status: StatusCode::OK, content: JSON, body },
-            Err(error) => {
-                Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("the status can't be written: {error}"))
-            }
         }
     }
 
@@ -140,6 +157,13 @@ impl Site {
     }
 }
 
+/// How long the client waits, less the way to it. What is no number of seconds is ignored.
+fn patience(headers: &HeaderMap) -> Duration {
+    let named = headers.get(SCRAPE_TIMEOUT).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let waits = named.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).filter(|waits| !waits.is_zero());
+    waits.map_or(PATIENCE, |waits| waits.saturating_sub(ON_THE_WAY).clamp(waits.min(ON_THE_WAY) / 2, MOST_PATIENCE))
+}
+
 fn sources_ready(status: &Status) -> Answer {
     if status.ready {
         return Answer::text(StatusCode::OK, "every source has reported");
@@ -178,45 +202,6 @@ fn why_not(engine: &EngineStatus) -> String {
     format!("engine {} is {}{note}", engine.name, engine.state)
 }
 
-impl Answer {
-    fn text(status: StatusCode, sentence: impl Into<String>) -> Answer {
-        let mut sentence = sentence.into();
-        sentence.push('\n');
-        Answer { status, content: TEXT, body: sentence.into() }
-    }
-
-    fn unavailable(sentence: String) -> Answer {
-        Answer::text(StatusCode::SERVICE_UNAVAILABLE, sentence)
-    }
-
-    fn page(self, place: Option<OwnedSemaphorePermit>) -> Response<Page> {
-        let mut response = Response::new(Page { left: self.body, _place: place });
-        *response.status_mut() = self.status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.content));
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
-    }
-}
-
-impl Body for Page {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let most = CHUNK.min(self.left.len());
-        let next = self.left.split_to(most);
-        Poll::Ready((!next.is_empty()).then(|| Ok(Frame::data(next))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left.len() as u64)
-    }
-}
-
 /// The first value of `name` in a query, decoded.
 fn parameter(query: &str, name: &str) -> Option<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -249,39 +234,58 @@ mod tests {
     use super::*;
     use crate::export::BuildInfo;
 
-    fn site() -> Site {
+    fn site() -> Arc<Site> {
         let empty = Status { at: Moment::ZERO, ready: true, groups: vec![], gpus: vec![], sources: vec![] };
         let build = BuildInfo { version: "0", revision: "", rustc: "" };
         let exporter = Arc::new(Exporter::new(build, || UNIX_EPOCH, &empty));
-        Site::new("/metrics", exporter, Arc::new(|| true), Arc::new(|| Moment::ZERO))
+        Arc::new(Site::new("/metrics", exporter, Arc::new(|| true), Arc::new(|| Moment::ZERO)))
     }
 
-    fn code(site: &Site, path: &'static str) -> u16 {
-        site.answer(&Method::GET, &Uri::from_static(path)).status().as_u16()
+    async fn get(site: &Arc<Site>, path: &'static str) -> Response<Page> {
+        site.answer(&Method::GET, &Uri::from_static(path), &HeaderMap::new()).await
     }
 
-    #[test]
-    fn the_41st_request_at_once_is_refused_and_probes_are_not() {
+    async fn code(site: &Arc<Site>, path: &'static str) -> u16 {
+        get(site, path).await.status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn the_41st_request_at_once_is_refused_and_probes_are_not() {
         let site = site();
-        let metrics = Uri::from_static("/metrics");
-        let mut on_their_way: Vec<_> = (0..40).map(|_| site.answer(&Method::GET, &metrics)).collect();
+        let mut on_their_way = Vec::new();
+        for _ in 0..40 {
+            on_their_way.push(get(&site, "/metrics").await);
+        }
         assert!(on_their_way.iter().all(|answer| answer.status() == StatusCode::OK));
-        assert_eq!(code(&site, "/metrics"), 503);
-        assert_eq!((code(&site, "/-/healthy"), code(&site, "/-/ready")), (200, 200));
+        assert_eq!(code(&site, "/metrics").await, 503);
+        assert_eq!((code(&site, "/-/healthy").await, code(&site, "/-/ready").await), (200, 200));
         on_their_way.pop();
-        assert_eq!(code(&site, "/metrics"), 200);
+        assert_eq!(code(&site, "/metrics").await, 200);
+    }
+
+    #[tokio::test]
+    async fn a_scrape_that_cannot_be_answered_in_its_time_is_refused() {
+        let site = site();
+        let _blocked = site.making.acquire().await.unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(SCRAPE_TIMEOUT, HeaderValue::from_static("0.3"));
+        let answer = site.answer(&Method::GET, &Uri::from_static("/metrics"), &headers).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(code(&site, "/-/healthy").await, 200);
     }
 
     #[test]
-    fn a_large_page_is_handed_over_in_pieces_that_add_up() {
-        let mut page = Page { left: Bytes::from(vec![b'x'; CHUNK * 2 + 1]), _place: None };
-        let mut sizes = Vec::new();
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut page).poll_frame(&mut context) {
-            sizes.push(frame.into_data().unwrap().len());
+    fn a_client_says_how_long_it_waits() {
+        let waits = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(SCRAPE_TIMEOUT, HeaderValue::from_static(text));
+            patience(&headers).as_secs_f64()
+        };
+        assert_eq!((waits("5"), waits("0.5"), waits("0.2"), waits("1e9")), (4.75, 0.25, 0.1, 60.0));
+        for garbage in ["", "soon", "-1", "0", "NaN", "inf", "1e300", "1,5"] {
+            assert_eq!(waits(garbage), 10.0, "{garbage}");
         }
-        assert_eq!(sizes, [CHUNK, CHUNK, 1]);
-        assert!(page.is_end_stream());
+        assert_eq!(patience(&HeaderMap::new()), PATIENCE);
     }
 
     #[test]

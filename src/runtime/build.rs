@@ -12,6 +12,7 @@ use crate::act::Executor;
 use crate::config::Configuration;
 use crate::decide::Watchdog;
 use crate::export::http::{self, Server};
+use crate::export::web::Gate;
 use crate::export::{BuildInfo, Exporter};
 use crate::host::follow::{self, Start};
 use crate::host::leftovers::Lock;
@@ -32,6 +33,7 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct Wishes {
     pub listen: Vec<SocketAddr>,
     pub telemetry_path: String,
+    pub web_config_file: Option<PathBuf>,
     pub requests: UnboundedReceiver<Request>,
     pub story: Option<Story>,
 }
@@ -44,7 +46,12 @@ pub(super) struct Built {
 }
 
 /// Builds everything; starts no process. Runs within the runtime.
-pub(super) fn build(configuration: &Configuration, prepared: Prepared, wishes: Wishes) -> Result<Built, Refusal> {
+pub(super) fn build(
+    configuration: &Configuration,
+    prepared: Prepared,
+    wishes: Wishes,
+    gate: Gate,
+) -> Result<Built, Refusal> {
     let Prepared { policy, launches, gpus: identities, driver, memory, owner, lock } = prepared;
     let (sender, reports) = unbounded_channel();
     let executor = Executor::new(launches.clone(), owner, sender.clone()).map_err(Refusal::unavailable)?;
@@ -69,7 +76,7 @@ pub(super) fn build(configuration: &Configuration, prepared: Prepared, wishes: W
     let watchdog = Watchdog::new(policy, memory);
     let exporter = Arc::new(exporter(&watchdog, &launches));
     let heartbeat = Arc::new(Heartbeat::default());
-    let server = listen(&wishes, exporter.clone(), heartbeat.clone())?;
+    let server = listen(&wishes, gate, exporter.clone(), heartbeat.clone())?;
     let Wishes { requests, story, .. } = wishes;
     let core = CoreLoop { watchdog, executor, observers, exporter, heartbeat, reports, requests, story };
     Ok(Built { core, server, _lock: lock })
@@ -86,9 +93,9 @@ fn exporter(watchdog: &Watchdog, launches: &[GroupLaunch]) -> Exporter {
     Exporter::new(build, || clock::wall_of(Moment::ZERO), &watchdog.status(clock::now())).with_endpoints(endpoints)
 }
 
-fn listen(wishes: &Wishes, exporter: Arc<Exporter>, heartbeat: Arc<Heartbeat>) -> Result<Server, Refusal> {
+fn listen(wishes: &Wishes, gate: Gate, exporter: Arc<Exporter>, heartbeat: Arc<Heartbeat>) -> Result<Server, Refusal> {
     let alive = Arc::new(move || heartbeat.age() <= ALIVE_WITHIN);
-    http::serve(&wishes.listen, &wishes.telemetry_path, exporter, alive, Arc::new(clock::now))
+    http::serve_behind(gate, &wishes.listen, &wishes.telemetry_path, exporter, alive, Arc::new(clock::now))
         .map_err(|error| Refusal::io("serve HTTP", &error))
 }
 

@@ -58,6 +58,7 @@ fn play(options: &DemoOptions) -> io::Result<ExitStatus> {
     let wishes = Wishes {
         listen: options.listen.clone(),
         telemetry_path: options.telemetry_path.clone(),
+        web_config_file: options.web_config_file.clone(),
         requests,
         story: Some(tell(story)),
     };

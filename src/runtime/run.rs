@@ -8,6 +8,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::LocalSet;
 
 use crate::config::{Configuration, ExitStatus, LogFormat, LogOptions, RunOptions};
+use crate::export::web::Gate;
 use crate::export::{LogGuard, log};
 use crate::host::{clock, notify};
 
@@ -29,6 +30,7 @@ pub fn run(configuration: Configuration, options: RunOptions) -> ExitCode {
     let wishes = Wishes {
         listen: options.listen_addresses(&configuration),
         telemetry_path: options.telemetry_path.clone(),
+        web_config_file: options.web_config_file.clone(),
         requests,
         story: None,
     };
@@ -77,10 +79,12 @@ fn on_runtime<S: Clone>(
     let local = LocalSet::new();
     let ended = local.block_on(&runtime, async {
         follow(requests).map_err(|error| Refusal::io("follow signals", &error))?;
+        let gate = Gate::new(wishes.web_config_file.as_deref()).map_err(Refusal::configuration)?;
+        let scheme = gate.scheme();
         let prepared = prepare(configuration, seed).await?;
-        let Built { core, server, _lock } = build(configuration, prepared, wishes)?;
+        let Built { core, server, _lock } = build(configuration, prepared, wishes, gate)?;
         for address in &server.local_addresses {
-            tracing::info!("serving HTTP on http://{address}");
+            tracing::info!("serving HTTP on {scheme}://{address}");
         }
         notify::ready();
         let status = core.run().await;

@@ -141,9 +141,10 @@ impl Drop for Browser {
 /// `ChromeDriver was started successfully on port 36441.`
 fn port_of(driver: &mut Child) -> u16 {
     let said = BufReader::new(driver.stdout.take().expect("its output"));
-    let told = said.lines().map_while(Result::ok).find_map(|line| {
-        line.split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok()
-    });
+    let told = said
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok());
     told.expect("chromedriver names its port")
 }
 

@@ -1,0 +1,16 @@
+//! The web side over real sockets: TLS, passwords, reloads, floods; and node_exporter as the oracle for
+//! web.config.yml.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../needs/mod.rs"]
+mod needs;
+
+mod answers;
+mod authority;
+mod client;
+mod documented;
+mod floods;
+mod oracle;
+mod refusals;
+mod reload;
+mod server;
