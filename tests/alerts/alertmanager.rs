@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::http;
 use crate::needs;
-use crate::running::{Running, directory, free_address};
+use crate::running::{Running, directory};
 use crate::shipped::folder;
 
 /// An alert's labels; `alertname` is one of them.
@@ -40,15 +40,15 @@ impl Alertmanager {
     /// Starts it; `receiver` takes the place of the example's. `None`: it is not installed.
     pub fn start(receiver: SocketAddr) -> Option<Alertmanager> {
         let program = needs::program("prometheus-alertmanager", "prometheus-alertmanager")?;
-        let (directory, address) = (directory(), free_address());
+        let directory = directory();
         let file = directory.path().join("alertmanager.yml");
         fs::write(&file, configuration(receiver)).unwrap();
         let mut command = Command::new(program);
         command.arg(format!("--config.file={}", file.display()));
         command.arg(format!("--storage.path={}", directory.path().join("data").display()));
-        command.arg(format!("--web.listen-address={address}")).arg("--cluster.listen-address=");
+        command.args(["--web.listen-address=127.0.0.1:0", "--cluster.listen-address="]);
         let mut running = Running::start(directory, &mut command);
-        running.await_answer(address, "/-/ready");
+        let address = running.await_answer("\"Listening on\" address=", "/-/ready");
         Some(Alertmanager { address, _running: running })
     }
 

@@ -10,26 +10,27 @@ use serde_json::Value;
 use crate::alertmanager::Alertmanager;
 use crate::http;
 use crate::needs;
-use crate::running::{Running, directory, eventually, free_address};
+use crate::running::{Running, directory, eventually};
 use crate::shipped::{folder, rules};
 use crate::webhook::Webhook;
 
 /// Engines start one after the other, 1.5 s each: a recovery that lasts for some scrapes.
 const ENGINES: &str = "6";
 
-fn demo(listen: SocketAddr, fault: &str) -> Running {
+/// The second fault is for a machine on which the first comes before Prometheus is up.
+fn demo() -> (Running, SocketAddr) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mpswarden"));
-    command.args(["demo", "--engines", ENGINES, "--for", "10m", "--inject", fault]);
-    command.args(["--web.listen-address", &listen.to_string()]);
+    command.args(["demo", "--engines", ENGINES, "--for", "10m", "--web.listen-address", "127.0.0.1:0"]);
+    command.args(["--inject", "illegal-address@15s", "--inject", "illegal-address@60s"]);
     let mut running = Running::start(directory(), &mut command);
-    running.await_answer(listen, "/metrics");
-    running
+    let address = running.await_answer("serving HTTP on http://", "/metrics");
+    (running, address)
 }
 
 /// Scrapes and evaluates each second.
 fn prometheus(target: SocketAddr, alertmanager: SocketAddr) -> Option<(Running, SocketAddr)> {
     let program = needs::program("prometheus", "prometheus")?;
-    let (directory, address) = (directory(), free_address());
+    let directory = directory();
     let file = directory.path().join("prometheus.yml");
     let rules = folder("alerts").join("*.rules.yaml");
     let text = format!(
@@ -43,9 +44,9 @@ fn prometheus(target: SocketAddr, alertmanager: SocketAddr) -> Option<(Running, 
     let mut command = Command::new(program);
     command.arg(format!("--config.file={}", file.display()));
     command.arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
-    command.arg(format!("--web.listen-address={address}"));
+    command.arg("--web.listen-address=127.0.0.1:0");
     let mut running = Running::start(directory, &mut command);
-    running.await_answer(address, "/-/ready");
+    let address = running.await_answer("\"Listening on\" address=", "/-/ready");
     Some((running, address))
 }
 
@@ -69,9 +70,8 @@ fn assert_rules_are_sound(prometheus: SocketAddr) {
 fn a_fault_in_the_demo_is_told_to_the_webhook_and_resolves_after_the_recovery() {
     let webhook = Webhook::listen();
     let Some(alertmanager) = Alertmanager::start(webhook.address) else { return };
-    let target = free_address();
+    let (demo, target) = demo();
     let Some((_prometheus, prometheus)) = prometheus(target, alertmanager.address) else { return };
-    let demo = demo(target, "illegal-address@15s");
 
     let told = |alert: &str, status: &str| {
         eventually(&format!("{alert} {status}"), || webhook.told_of(alert, status).into_iter().next())

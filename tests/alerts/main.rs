@@ -8,6 +8,7 @@ mod catalogued;
 mod conventions;
 mod end_to_end;
 mod http;
+mod index;
 mod inhibitions;
 #[path = "../needs/mod.rs"]
 mod needs;

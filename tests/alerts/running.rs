@@ -1,7 +1,7 @@
-//! Programs that a test starts: on free ports, and ended with the test whatever comes of it.
+//! Programs that a test starts: on ports that they choose, and ended with the test whatever comes of it.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -36,11 +36,6 @@ fn within<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<
     }
 }
 
-/// A port that nobody listens on now.
-pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 /// A short directory that every process of one test names.
 pub fn directory() -> TempDir {
     tempfile::Builder::new().prefix("mw-").tempdir_in("/tmp").unwrap()
@@ -63,12 +58,15 @@ impl Running {
         Running { child: command.spawn().unwrap(), directory, output }
     }
 
-    /// Waits until it answers 200 at `path`; panics with its output if it ends before.
-    pub fn await_answer(&mut self, address: SocketAddr, path: &str) {
+    /// Waits until it has written an address behind `words` and answers 200 there at `path`; panics with its
+    /// output if it ends before.
+    pub fn await_answer(&mut self, words: &str, path: &str) -> SocketAddr {
         eventually(path, || {
             assert!(self.child.try_wait().unwrap().is_none(), "it has ended:\n{}", self.told());
-            http::get(address, path).map(drop)
-        });
+            let told = self.told();
+            let address = told.split_once(words)?.1.split_whitespace().next()?.parse().ok()?;
+            http::get(address, path).map(|_| address)
+        })
     }
 
     /// What it has written so far.

@@ -26,7 +26,6 @@ pub struct Rule {
     pub name: String,
     pub expr: String,
     #[serde(rename = "for")]
-    #[allow(dead_code)]
     pub lasts: Option<String>,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
