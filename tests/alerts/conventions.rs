@@ -1,0 +1,109 @@
+//! Each alert has a severity, words for people, a runbook, and a case that fires and one that does not.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::shipped::{Expected, cases, files, folder, rules};
+
+const RUNBOOKS: &str = "https://github.com/mpswarden/mpswarden/blob/main/docs/runbooks/";
+
+#[test]
+fn every_alert_has_a_severity_and_words_for_people() {
+    for rule in rules() {
+        let name = &rule.name;
+        assert!(name.starts_with("Mpswarden") || name.starts_with("Mps"), "{name}");
+        assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{name}: CamelCase");
+        let labels: Vec<&str> = rule.labels.keys().map(String::as_str).collect();
+        assert_eq!(labels, ["severity"], "{name}");
+        assert!(["critical", "warning", "info"].contains(&rule.labels["severity"].as_str()), "{name}");
+        let annotations: Vec<&str> = rule.annotations.keys().map(String::as_str).collect();
+        assert_eq!(annotations, ["description", "runbook_url", "summary"], "{name}");
+        assert_eq!(rule.annotations["runbook_url"], format!("{RUNBOOKS}{name}.md"));
+        assert!(rule.annotations["summary"].ends_with('.'), "{name}: a summary is a sentence");
+        assert!(rule.annotations["summary"].len() < 120, "{name}: a summary is short");
+    }
+}
+
+#[test]
+fn no_name_is_taken_twice() {
+    let mut names = BTreeSet::new();
+    assert!(rules().iter().all(|rule| names.insert(rule.name.clone())));
+}
+
+#[test]
+fn every_alert_has_a_case_that_fires_and_one_that_does_not() {
+    let cases = cases();
+    for rule in rules() {
+        let own = || cases.iter().filter(|case| case.alertname == rule.name);
+        assert!(own().any(|case| !case.exp_alerts.is_empty()), "{}: no case fires", rule.name);
+        assert!(own().any(|case| case.exp_alerts.is_empty()), "{}: no case is silent", rule.name);
+    }
+}
+
+#[test]
+fn what_a_firing_case_expects_is_whole() {
+    let rules = rules();
+    for case in cases() {
+        let rule = rules.iter().find(|rule| rule.name == case.alertname);
+        let rule = rule.unwrap_or_else(|| panic!("a case for {}, which is no alert", case.alertname));
+        for expected in &case.exp_alerts {
+            assert_eq!(expected.exp_labels["severity"], rule.labels["severity"], "{}", rule.name);
+            assert!(expected.exp_annotations.keys().eq(rule.annotations.keys()), "{}", rule.name);
+        }
+    }
+}
+
+/// Alertmanager groups and inhibits by these: an expression must not lose them.
+#[test]
+fn alerts_keep_the_labels_that_alertmanager_groups_by() {
+    for case in cases() {
+        for Expected { exp_labels: labels, .. } in &case.exp_alerts {
+            let name = case.alertname.as_str();
+            assert!(name == "MpswardenAbsent" || labels.contains_key("instance"), "{name}");
+            let needed = match name {
+                _ if name.starts_with("MpsEngine") => &["group", "engine"][..],
+                _ if ["MpsGroup", "MpsRec", "MpsRes", "MpsServer", "MpsControl"]
+                    .iter()
+                    .any(|part| name.starts_with(part)) =>
+                {
+                    &["group"]
+                }
+                _ => &[],
+            };
+            assert!(needed.iter().all(|label| labels.contains_key(*label)), "{name}: {labels:?}");
+        }
+    }
+}
+
+#[test]
+fn every_alert_has_a_runbook_and_no_runbook_is_left_over() {
+    let alerts: BTreeSet<String> = rules().into_iter().map(|rule| rule.name).collect();
+    let paths = files(&folder("docs/runbooks"), ".md");
+    let books: BTreeSet<String> =
+        paths.iter().map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(alerts, books);
+}
+
+#[test]
+fn a_runbook_has_its_four_parts_and_says_something_in_each() {
+    for path in files(&folder("docs/runbooks"), ".md") {
+        let text = fs::read_to_string(&path).unwrap();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(text.starts_with(&format!("# {name}\n")), "{name}");
+        let parts: Vec<(&str, &str)> = text.split("\n## ").skip(1).map(|part| part.split_once('\n').unwrap()).collect();
+        let headings: Vec<&str> = parts.iter().map(|(heading, _)| *heading).collect();
+        assert_eq!(headings, ["Meaning", "Impact", "Diagnosis", "Mitigation"], "{name}");
+        assert!(parts.iter().all(|(_, body)| !body.trim().is_empty()), "{name}");
+    }
+}
+
+#[test]
+fn what_a_runbook_refers_to_is_there() {
+    let books = folder("docs/runbooks");
+    for path in files(&books, ".md") {
+        let text = fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).map(|rest| rest.split_once(')').unwrap().0) {
+            assert!(books.join(link).is_file(), "{}: {link}", path.display());
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A fault in the demo becomes an alert at a webhook, and resolves there after the recovery: the real binary,
+//! a real Prometheus with the shipped rules and a real Alertmanager with the shipped example.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::alertmanager::Alertmanager;
+use crate::http;
+use crate::needs;
+use crate::running::{Running, directory, eventually};
+use crate::shipped::{folder, rules};
+use crate::webhook::Webhook;
+
+/// Engines start one after the other, 1.5 s each: a recovery that lasts for some scrapes.
+const ENGINES: &str = "6";
+
+/// The second fault is for a machine on which the first comes before Prometheus is up.
+fn demo() -> (Running, SocketAddr) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mpswarden"));
+    command.args(["demo", "--engines", ENGINES, "--for", "10m", "--web.listen-address", "127.0.0.1:0"]);
+    command.args(["--inject", "illegal-address@15s", "--inject", "illegal-address@60s"]);
+    let mut running = Running::start(directory(), &mut command);
+    let address = running.await_answer("serving HTTP on http://", "/metrics");
+    (running, address)
+}
+
+/// Scrapes and evaluates each second.
+fn prometheus(target: SocketAddr, alertmanager: SocketAddr) -> Option<(Running, SocketAddr)> {
+    let program = needs::program("prometheus", "prometheus")?;
+    let directory = directory();
+    let file = directory.path().join("prometheus.yml");
+    let rules = folder("alerts").join("*.rules.yaml");
+    let text = format!(
+        "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
+         rule_files: ['{}']\n\
+         alerting: {{ alertmanagers: [{{ static_configs: [{{ targets: ['{alertmanager}'] }}] }}] }}\n\
+         scrape_configs: [{{ job_name: mpswarden, static_configs: [{{ targets: ['{target}'] }}] }}]\n",
+        rules.display()
+    );
+    fs::write(&file, text).unwrap();
+    let mut command = Command::new(program);
+    command.arg(format!("--config.file={}", file.display()));
+    command.arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
+    command.arg("--web.listen-address=127.0.0.1:0");
+    let mut running = Running::start(directory, &mut command);
+    let address = running.await_answer("\"Listening on\" address=", "/-/ready");
+    Some((running, address))
+}
+
+fn data(prometheus: SocketAddr, path: &str) -> Option<Value> {
+    let answer: Value = serde_json::from_str(&http::get(prometheus, path)?).ok()?;
+    Some(answer["data"].clone())
+}
+
+/// Every shipped rule was evaluated over what the demo exports, without an error.
+fn assert_rules_are_sound(prometheus: SocketAddr) {
+    let groups = data(prometheus, "/api/v1/rules").unwrap()["groups"].clone();
+    let evaluated: Vec<Value> =
+        groups.as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect();
+    assert_eq!(evaluated.len(), rules().len());
+    for rule in evaluated {
+        assert_eq!(rule["health"], "ok", "{}: {}", rule["name"], rule["lastError"]);
+    }
+}
+
+#[test]
+fn a_fault_in_the_demo_is_told_to_the_webhook_and_resolves_after_the_recovery() {
+    let webhook = Webhook::listen();
+    let Some(alertmanager) = Alertmanager::start(webhook.address) else { return };
+    let (demo, target) = demo();
+    let Some((_prometheus, prometheus)) = prometheus(target, alertmanager.address) else { return };
+
+    let told = |alert: &str, status: &str| {
+        eventually(&format!("{alert} {status}"), || webhook.told_of(alert, status).into_iter().next())
+    };
+    let (receiver, faulted) = told("MpsGroupFaulted", "firing");
+    assert_eq!(receiver, "/chat", "a fault that is repaired pages nobody");
+    assert_eq!(faulted["labels"]["fault"], "gpu_fault");
+    let (_, recovering) = told("MpsRecoveryInProgress", "firing");
+    assert_eq!(recovering["labels"]["group"], "small-llms");
+    assert!(recovering["annotations"]["summary"].as_str().unwrap().contains("small-llms"), "{recovering}");
+    let (_, resolved) = told("MpsRecoveryInProgress", "resolved");
+    assert_eq!(resolved["labels"], recovering["labels"]);
+    assert!(demo.told().contains("ended serving"), "{}", demo.told());
+
+    assert_rules_are_sound(prometheus);
+    assert_eq!(webhook.messages_at("/page"), 0, "what is repaired pages nobody");
+}

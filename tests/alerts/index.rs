@@ -1,0 +1,37 @@
+//! `alerts/README.md` lists every alert; UPDATE=1 writes its table anew.
+
+use std::fs;
+
+use crate::shipped::{Rule, folder, rules};
+
+const BEGIN: &str = "<!-- alerts -->\n";
+const END: &str = "<!-- end -->\n";
+
+/// The first sentence of a runbook.
+fn meaning(name: &str) -> String {
+    let text = fs::read_to_string(folder("docs/runbooks").join(format!("{name}.md"))).unwrap();
+    let body = text.split_once("## Meaning\n").unwrap().1;
+    let end = body.match_indices('.').find(|(at, _)| body[at + 1..].starts_with([' ', '\n'])).unwrap().0;
+    body[..end].to_owned()
+}
+
+fn row(rule: &Rule) -> String {
+    let Rule { name, lasts, labels, .. } = rule;
+    let lasts = lasts.as_deref().unwrap_or("at once");
+    format!("| [{name}](../docs/runbooks/{name}.md) | {} | {lasts} | {} |\n", labels["severity"], meaning(name))
+}
+
+#[test]
+fn the_readme_lists_every_alert() {
+    let path = folder("alerts").join("README.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let after = rest.split_once(END).unwrap().1;
+    let rows: String = rules().iter().map(row).collect();
+    let today = format!("{before}{BEGIN}| alert | severity | after | says |\n|---|---|---|---|\n{rows}{END}{after}");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, today).unwrap();
+    } else {
+        assert!(text == today, "alerts/README.md is not of today: UPDATE=1 cargo test --test alerts index");
+    }
+}
