@@ -122,7 +122,7 @@ const LOWEST_CONTRAST: &str = r#"
 #[test]
 fn the_page_reads_well_on_a_phone_in_light_and_dark_and_without_its_script() {
     let Some(browser) = Browser::start(Look { phone: true, ..Look::default() }) else { return };
-    let demo = Demo::start(&["--inject", "sigkill-idle:qwen-b@8s", "--inject", "foreign-process@8s"]);
+    let demo = Demo::start(&["--inject", "sigkill-idle:qwen-b@12s", "--inject", "foreign-process@12s"]);
     browser.go(&demo.url);
     eventually("a fault and its end", || shows(&browser, &["engine_died", "all serving"]));
     for scheme in ["light", "dark"] {

@@ -155,6 +155,16 @@ impl Exporter {
         serde_json::to_vec(&list).map(Bytes::from)
     }
 
+    /// What is running.
+    pub fn build(&self) -> BuildInfo {
+        self.build
+    }
+
+    /// Seconds since 1970 of `Moment::ZERO`.
+    pub fn boot(&self) -> f64 {
+        self.wall.boot()
+    }
+
     /// The last status.
     pub fn status(&self) -> Arc<Status> {
         Arc::clone(&lock(&self.facts).status)

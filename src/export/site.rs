@@ -1,4 +1,4 @@
-//! What is answered at which path: metrics, liveness, readiness, status. It reads memory and changes nothing.
+//! What is answered at which path: metrics, liveness, readiness, status, the page for people. It reads memory and changes nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::Exporter;
 use super::answer::{Answer, HTML, METRICS, Page, json};
 use super::gzip::{self, Kept};
+use super::page::{self, View};
 use crate::model::{EngineState, EngineStatus, GroupState, GroupStatus, Moment, Status};
 
 /// Answers on their way at once; node_exporter's number.
@@ -62,8 +63,8 @@ impl Site {
         match uri.path() {
             "/-/healthy" => self.healthy().page(None),
             "/-/ready" => self.ready(uri.query().unwrap_or_default()).page(None),
-            path => match Arc::clone(&self.places).try_acquire_owned() {
-                Ok(place) => self.in_time(path, headers).await.page(Some(place)),
+            _ => match Arc::clone(&self.places).try_acquire_owned() {
+                Ok(place) => self.in_time(uri, headers).await.page(Some(place)),
                 Err(_) => Answer::unavailable(format!("{MAX_REQUESTS} requests are being answered already: try again"))
                     .page(None),
             },
@@ -71,13 +72,13 @@ impl Site {
     }
 
     /// Makes the answer on another thread, and gives up before the client does.
-    async fn in_time(self: &Arc<Self>, path: &str, headers: &HeaderMap) -> Answer {
+    async fn in_time(self: &Arc<Self>, uri: &Uri, headers: &HeaderMap) -> Answer {
         let (patience, zips) = (patience(headers), gzip::is_accepted(headers));
-        let (site, path, making) = (Arc::clone(self), path.to_owned(), Arc::clone(&self.making));
+        let (site, uri, making) = (Arc::clone(self), uri.clone(), Arc::clone(&self.making));
         let made = timeout(patience, async move {
             let turn = making.acquire_owned().await.ok()?;
             let made = spawn_blocking(move || {
-                let answer = site.content(&path);
+                let answer = site.content(uri.path(), uri.query());
                 let answer = if zips { site.zipped(answer) } else { answer };
                 drop(turn);
                 answer
@@ -91,12 +92,12 @@ impl Site {
         }
     }
 
-    fn content(&self, path: &str) -> Answer {
+    fn content(&self, path: &str, query: Option<&str>) -> Answer {
         match path {
             path if path == self.telemetry_path => self.metrics(),
             "/api/v1/status" => json("status", self.exporter.status_json()),
             "/api/v1/incidents" => json("incidents", self.exporter.incidents_json()),
-            "/" => Answer::found(HTML, self.landing()),
+            "/" => self.people(query == Some("live")),
             _ => Answer::text(StatusCode::NOT_FOUND, "nothing here: / lists what there is"),
         }
     }
@@ -144,16 +145,18 @@ impl Site {
         }
     }
 
-    /// A small page with links, until the one for people comes.
-    fn landing(&self) -> String {
-        let path = &self.telemetry_path;
-        format!(
-            "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>mpswarden</title></head><body>\n\
-             <h1>mpswarden</h1>\n<p>The watchdog and Prometheus exporter for NVIDIA MPS groups.</p>\n<ul>\n\
-             <li><a href=\"{path}\">Metrics</a></li>\n<li><a href=\"/api/v1/status\">Status as JSON</a></li>\n\
-             <li><a href=\"/-/ready\">Readiness</a></li>\n<li><a href=\"/-/healthy\">Liveness</a></li>\n\
-             </ul>\n</body></html>\n"
-        )
+    /// The page for people, or what its script fetches again.
+    fn people(&self, live: bool) -> Answer {
+        let (status, incidents) = (self.exporter.status(), self.exporter.incidents());
+        let view = View {
+            status: &status,
+            incidents: &incidents,
+            build: self.exporter.build(),
+            telemetry_path: &self.telemetry_path,
+            boot: self.exporter.boot(),
+            now: (self.clock)(),
+        };
+        Answer::found(HTML, if live { page::fragment(&view) } else { page::document(&view) })
     }
 }
 
