@@ -1,4 +1,4 @@
-//! What the core and the exporter cost: an input, a decision, a status, a scrape. Pure: no process, no file.
+//! What the core costs: an input, a decision, a status. Pure: no process, no file.
 //!
 //! `cargo bench --bench core`
 
@@ -7,12 +7,10 @@
 mod stand;
 
 use std::hint::black_box;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use mpswarden::decide::Input;
-use mpswarden::export::{BuildInfo, Exporter};
 use mpswarden::model::{Health, Moment, Observation, ServerLine};
 
 use stand::{Stand, fatal, gpu, group_name, kills, server_of};
@@ -61,28 +59,5 @@ fn decision(c: &mut Criterion) {
     }
 }
 
-fn scrape(c: &mut Criterion) {
-    for (groups, engines) in SIZES {
-        let stand = Stand::serving(groups, engines, Moment::ZERO);
-        let status = Arc::new(stand.watchdog.status(stand.now));
-        let build = BuildInfo { version: "0", revision: "0", rustc: "0" };
-        let exporter = Exporter::new(build, || SystemTime::UNIX_EPOCH, &status);
-        exporter.publish(status.clone());
-        let page = exporter.scrape(stand.now).unwrap();
-        let series = std::str::from_utf8(&page).unwrap().lines().filter(|line| !line.starts_with('#')).count();
-        println!("export/{groups}x{engines}: {series} series, {} bytes", page.len());
-        let mut group = c.benchmark_group(format!("export/{groups}x{engines}"));
-        group.bench_function("publish", |bencher| bencher.iter(|| exporter.publish(status.clone())));
-        group.bench_function("publish_and_scrape", |bencher| {
-            bencher.iter(|| {
-                exporter.publish(status.clone());
-                black_box(exporter.scrape(stand.now).unwrap())
-            });
-        });
-        group.bench_function("scrape_again", |bencher| bencher.iter(|| black_box(exporter.scrape(stand.now).unwrap())));
-        group.finish();
-    }
-}
-
-criterion_group!(benches, inputs, decision, scrape);
+criterion_group!(benches, inputs, decision);
 criterion_main!(benches);

@@ -1,1 +1,136 @@
-fn main() {}
+//! What metrics cost: an event, a status, a page, and whole scrapes side by side with other exporters.
+//!
+//! `cargo bench --bench scrape` for the pieces, in process and by size.
+//! `cargo bench --bench scrape -- side-by-side [--seconds N]` for scrapes over loopback, beside Debian's
+//! prometheus-node-exporter and prometheus-process-exporter. Ends with status 1 where a promise is not kept.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
+
+mod side_by_side;
+mod stand;
+
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use criterion::Criterion;
+use mpswarden::export::{BuildInfo, Exporter};
+use mpswarden::model::gpu::GpuActivity;
+use mpswarden::model::{EngineLoad, Event, Fault, Moment, Status, What};
+
+use stand::Stand;
+
+/// Groups and engines in each: from the least to all that a host with eight GPUs can have, and more.
+const SIZES: [(usize, usize); 5] = [(1, 1), (1, 4), (1, 48), (8, 48), (10, 48)];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    let option = |name: &str| {
+        let value = arguments.iter().skip_while(|argument| *argument != name).nth(1)?;
+        Some(value.parse().expect("a number"))
+    };
+    if has("stand-in") {
+        side_by_side::stand_in(option("--every-ms").unwrap_or(1000));
+    } else if has("side-by-side") {
+        return side_by_side::run(Duration::from_secs(option("--seconds").unwrap_or(10)));
+    } else if has("--bench") {
+        let mut criterion = Criterion::default().configure_from_args();
+        pieces(&mut criterion);
+        criterion.final_summary();
+    }
+    ExitCode::SUCCESS
+}
+
+fn pieces(c: &mut Criterion) {
+    for (groups, engines) in SIZES {
+        let status = full_status(groups, engines);
+        let now = status.at;
+        let (exporter, status) = (exporter(&status), Arc::new(status));
+        let later = Arc::new(later(&status, now.after(Duration::from_secs(1))));
+        let page = exporter.scrape(now).unwrap();
+        println!("export/{groups}x{engines}: {} series, {} bytes", series(&page), page.len());
+        let mut group = c.benchmark_group(format!("export/{groups}x{engines}"));
+        group.sample_size(30).measurement_time(Duration::from_secs(3));
+        let mut turn = 0;
+        // Each reading is a new one.
+        let mut publish = || {
+            turn += 1;
+            exporter.publish(Arc::clone(if turn % 2 == 0 { &status } else { &later }));
+        };
+        group.bench_function("publish", |bencher| bencher.iter(&mut publish));
+        group.bench_function("publish_and_scrape", |bencher| {
+            bencher.iter(|| {
+                publish();
+                black_box(exporter.scrape(now).unwrap())
+            });
+        });
+        group.bench_function("scrape_again", |bencher| bencher.iter(|| black_box(exporter.scrape(now).unwrap())));
+        let fault = fault_of(&status);
+        group.bench_function("record_a_fault", |bencher| bencher.iter(|| exporter.record(black_box(&fault))));
+        group.finish();
+    }
+}
+
+fn fault_of(status: &Status) -> Event {
+    let what = What::FaultBegan {
+        fault: Fault::GpuFault,
+        evidence_at: Moment::ZERO,
+        because: "server 624 is handling a fatal GPU error".to_owned(),
+    };
+    Event { at: status.at, group: Some(status.groups[0].name.clone()), engine: None, what }
+}
+
+/// An exporter that has it.
+pub fn exporter(status: &Status) -> Exporter {
+    let build = BuildInfo { version: "0", revision: "0", rustc: "0" };
+    let exporter = Exporter::new(build, || SystemTime::UNIX_EPOCH, status);
+    exporter.publish(Arc::new(status.clone()));
+    exporter
+}
+
+/// Serving groups, in which everything is known.
+pub fn full_status(groups: usize, engines: usize) -> Status {
+    let stand = Stand::serving(groups, engines, Moment::ZERO);
+    let mut status = stand.watchdog.status(stand.now);
+    let share = Some(0.116);
+    for gpu in &mut status.gpus {
+        gpu.activity =
+            Some(GpuActivity { sm_active: share, sm_occupancy: share, dram_active: share, tensor_active: share });
+        gpu.foreign_processes = Some(0);
+    }
+    for (place, group) in status.groups.iter_mut().enumerate() {
+        group.active = (0..=engines).map(|active| Duration::from_millis((active * 137 + place) as u64)).collect();
+        for (place, engine) in group.engines.iter_mut().enumerate() {
+            engine.resident_memory = Some(3_456_789_012 + place as u64);
+            engine.cpu = Duration::from_micros(12_345_678 + place as u64);
+            engine.device_memory_limit = Some(40 << 30);
+            engine.load = Some(EngineLoad {
+                running: Some(place as f64),
+                waiting: Some(2.0),
+                kv_cache: Some(0.437_219 + place as f64 / 1e3),
+                prompt_tokens: Some(1_234_567.0),
+                generation_tokens: Some(7_654_321.0),
+                model: Some("Qwen/Qwen2.5-0.5B-Instruct".to_owned()),
+            });
+        }
+    }
+    status
+}
+
+/// The same with every source read once more.
+pub fn later(status: &Status, at: Moment) -> Status {
+    let mut later = status.clone();
+    later.at = at;
+    for source in &mut later.sources {
+        source.last_success = Some(at);
+        source.took = Some(Duration::from_micros(80));
+    }
+    later
+}
+
+/// Samples on a page.
+pub fn series(page: &[u8]) -> usize {
+    page.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#').count()
+}

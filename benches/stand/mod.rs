@@ -1,5 +1,6 @@
 //! What the benchmarks of the core stand on: a world that answers every order at once, so that groups
 //! serve without a process. It measures nothing.
+#![allow(dead_code, reason = "each benchmark uses a part")]
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -15,6 +15,8 @@ use crate::model::{
 
 /// Whole-group tiers, for series that one engine's restart has no part in.
 const GROUP_TIERS: &[Tier] = &[Tier::Clients, Tier::Daemon];
+/// The reason of a restart that no fault asked for.
+const BY_ORDER: &str = "operator";
 /// What `Suppressed` may name in this version.
 const VERBS: &[&str] = &["restart_clients", "restart_daemon", "restart_engine", "kill_unknown_client"];
 
@@ -195,8 +197,10 @@ fn expect_group(samples: &mut Samples, group: &str) {
     }
     for fault in MENDED_FAULTS {
         samples.expect(&metric::FAULT_DETECTION, &[group, fault.as_str()]);
-        for tier in GROUP_TIERS {
-            samples.expect(&metric::RESTARTS, &[group, "", tier.as_str(), fault.as_str()]);
+    }
+    for tier in GROUP_TIERS {
+        for reason in MENDED_FAULTS.iter().map(|fault| fault.as_str()).chain([BY_ORDER]) {
+            samples.expect(&metric::RESTARTS, &[group, "", tier.as_str(), reason]);
         }
     }
     for tier in Tier::ALL {
@@ -221,7 +225,9 @@ fn expect_engine(samples: &mut Samples, group: &str, engine: &str) {
     for fault in ENGINE_FAULTS {
         samples.expect(&metric::FAULTS, &[group, engine, fault.as_str()]);
     }
-    samples.expect(&metric::RESTARTS, &[group, engine, Tier::Engine.as_str(), Fault::EngineDied.as_str()]);
+    for reason in [Fault::EngineDied.as_str(), BY_ORDER] {
+        samples.expect(&metric::RESTARTS, &[group, engine, Tier::Engine.as_str(), reason]);
+    }
     for cause in ExitCause::ALL {
         samples.expect(&metric::ENGINE_EXITS, &[group, engine, cause.as_str()]);
     }
