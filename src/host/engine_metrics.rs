@@ -151,14 +151,17 @@ impl Page {
     }
 
     fn begin(&mut self, piece: &[u8]) -> Result<(), MetricsError> {
-        if self.begun.len() + piece.len() > LONGEST_LINE {
-            return Err(MetricsError::LongLine { line: self.lines + 1 });
-        }
+        self.bound_line(self.begun.len() + piece.len())?;
         self.begun.extend_from_slice(piece);
         Ok(())
     }
 
+    fn bound_line(&self, length: usize) -> Result<(), MetricsError> {
+        if length > LONGEST_LINE { Err(MetricsError::LongLine { line: self.lines + 1 }) } else { Ok(()) }
+    }
+
     fn line(&mut self, line: &[u8]) -> Result<(), MetricsError> {
+        self.bound_line(line.len())?;
         self.lines += 1;
         if self.lines > MOST_LINES {
             return Err(MetricsError::TooManyLines);
@@ -182,8 +185,8 @@ impl Page {
         let value = rest.split(u8::is_ascii_whitespace).find(|word| !word.is_empty())?;
         let value: f64 = str::from_utf8(value).ok()?.parse().ok()?;
         self.model = self.model.take().or(labels.model);
-        // SGLang shows each priority's share beside the whole, which has an empty priority.
-        if !labels.share {
+        // SGLang shows each priority's part beside the whole, which has an empty priority.
+        if !labels.part {
             self.add(place, value);
         }
         Some(())
@@ -192,16 +195,13 @@ impl Page {
     /// Series of one name (an engine may run several schedulers) add up. Of their caches the fullest counts:
     /// it is where requests wait first.
     fn add(&mut self, place: usize, value: f64) {
-        let is_share = NAMES[place].1 == Figure::KvCache;
-        let can_be = value.is_finite() && value >= 0.0 && (!is_share || value <= 1.0);
+        let cache = NAMES[place].1 == Figure::KvCache;
+        let can_be = value.is_finite() && value >= 0.0 && (!cache || value <= 1.0);
         let value = if can_be { value } else { f64::NAN };
         let so_far = self.values[place].unwrap_or(0.0);
-        let nan = so_far.is_nan() || value.is_nan();
-        self.values[place] = Some(match is_share {
-            _ if nan => f64::NAN,
-            true => so_far.max(value),
-            false => so_far + value,
-        });
+        // A sum with NaN is NaN; the larger of NaN and a number would be the number.
+        let sum = so_far + value;
+        self.values[place] = Some(if cache && !sum.is_nan() { so_far.max(value) } else { sum });
     }
 }
 
@@ -210,7 +210,7 @@ impl Page {
 struct Labels {
     model: Option<String>,
     /// It counts a part of what another series counts whole.
-    share: bool,
+    part: bool,
 }
 
 impl Labels {
@@ -226,8 +226,8 @@ impl Labels {
             let (name, after) = rest.split_at(memchr(b'=', rest)?);
             let (value, after) = unquote(after[1..].trim_ascii_start())?;
             match name.trim_ascii() {
-                b"model_name" => labels.model = Some(value.chars().take(LONGEST_MODEL).collect()),
-                b"priority" => labels.share = !value.is_empty(),
+                b"model_name" if !value.is_empty() => labels.model = Some(value.chars().take(LONGEST_MODEL).collect()),
+                b"priority" => labels.part = !value.is_empty(),
                 _ => {}
             }
             rest = after.trim_ascii_start();

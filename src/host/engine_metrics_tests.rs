@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -139,6 +142,9 @@ fn no_page_is_held_or_followed_for_ever() {
     assert!(matches!(error, MetricsError::LongLine { line: 1 }), "{error}");
     assert!(page.begun.capacity() <= 2 * LONGEST_LINE);
 
+    let long = [&[b'#'; LONGEST_LINE + 1][..], b"\n"].concat();
+    assert!(matches!(parse(long), Err(MetricsError::LongLine { line: 1 })));
+
     let mut page = Page::default();
     let series = b"http_requests_total{path=\"/a/very/long/one/it/is/and/another/one\"} 1\n".repeat(100);
     let error = (0..).find_map(|_| page.push(&series).err()).unwrap();
@@ -148,6 +154,30 @@ fn no_page_is_held_or_followed_for_ever() {
     let comment = [&[b'#'; 10_000][..], b"\n"].concat();
     let error = (0..).find_map(|_| page.push(&comment).err()).unwrap();
     assert_eq!(error.to_string(), "over 16 MiB of metrics: see what answers at its metrics_path");
+}
+
+proptest! {
+    /// Garbage in a real page, cut anywhere: a result, the same as of the whole page.
+    #[test]
+    fn nothing_panics_and_where_a_page_is_cut_makes_no_difference(
+        sglang: bool,
+        spots in vec((any::<Index>(), vec(any::<u8>(), 0..4)), 0..6),
+        cuts in vec(any::<Index>(), 0..6),
+    ) {
+        let mut page = if sglang { SGLANG } else { VLLM }.as_bytes().to_vec();
+        for (spot, bytes) in spots {
+            let at = spot.index(page.len());
+            page.splice(at..(at + bytes.len()).min(page.len()), bytes);
+        }
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(page.len())).collect();
+        cuts.sort();
+        let ends = cuts.iter().copied().chain([page.len()]);
+        let mut pieces = [0].into_iter().chain(cuts.iter().copied()).zip(ends).map(|(start, end)| &page[start..end]);
+        let mut reading = Page::default();
+        let read = pieces.try_for_each(|piece| reading.push(piece)).and_then(|()| reading.finish());
+        let text = |read: Result<EngineLoad, MetricsError>| read.map_err(|error| error.to_string());
+        prop_assert_eq!(text(read), text(parse(&page)));
+    }
 }
 
 /// A server that does the same to each of its callers, once it was asked.

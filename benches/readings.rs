@@ -1,0 +1,67 @@
+//! What the frequent readings cost: an engine's page of metrics, and a process's line in /proc. No GPU.
+//!
+//! `cargo bench --bench readings`
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
+
+use std::fmt::Write;
+use std::hint::black_box;
+use std::path::Path;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mpswarden::host::engine_metrics::Page;
+use mpswarden::host::procfs::Procfs;
+
+const FIXTURE: &str = include_str!("../tests/fixtures/engine_metrics/vllm.txt");
+
+/// A page comes off a socket in pieces of about this size.
+const PIECE: usize = 16 << 10;
+
+/// Many of vLLM's metrics are histograms: so many of them, with so many buckets, make a page of usual size.
+const HISTOGRAMS: usize = 40;
+const BUCKETS: usize = 25;
+
+fn page() -> String {
+    let mut page = FIXTURE.to_owned();
+    for histogram in 0..HISTOGRAMS {
+        for bucket in 0..BUCKETS {
+            let labels = format!("engine=\"0\",le=\"{bucket}.0\",model_name=\"Qwen/Qwen2.5-0.5B-Instruct\"");
+            writeln!(page, "vllm:request_time_number_{histogram}_seconds_bucket{{{labels}}} 3117.0").unwrap();
+        }
+    }
+    page
+}
+
+fn metrics(c: &mut Criterion) {
+    let page = page();
+    println!("metrics: {} lines, {} bytes", page.lines().count(), page.len());
+    let mut group = c.benchmark_group("metrics");
+    group.throughput(Throughput::Bytes(page.len() as u64));
+    group.bench_function("vllm_page", |bencher| {
+        bencher.iter(|| {
+            let mut reading = Page::default();
+            black_box(page.as_bytes()).chunks(PIECE).for_each(|piece| reading.push(piece).unwrap());
+            reading.finish().unwrap()
+        });
+    });
+    let flood = "vllm:num_requests_running{request=\"1234567\"} 1.0\n".repeat(1000);
+    group.bench_function("flood_until_refused", |bencher| {
+        bencher.iter(|| {
+            let mut reading = Page::default();
+            while reading.push(black_box(flood.as_bytes())).is_ok() {}
+        });
+    });
+    group.finish();
+}
+
+fn usage(c: &mut Criterion) {
+    let (procfs, us) = (Procfs::new(Path::new("/proc")), std::process::id());
+    let mut group = c.benchmark_group("process");
+    group.bench_function("stat", |bencher| bencher.iter(|| procfs.stat(black_box(us)).unwrap().unwrap()));
+    let stat = procfs.stat(us).unwrap().unwrap();
+    group.bench_function("usage_of_a_stat", |bencher| bencher.iter(|| black_box(&stat).usage()));
+    group.finish();
+}
+
+criterion_group!(benches, metrics, usage);
+criterion_main!(benches);
