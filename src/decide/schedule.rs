@@ -1,0 +1,249 @@
+//! When each look was last given, how it went, and when it is due again. What is wanted stands in `looks`.
+//!
+//! An input costs what it changes: looks lie by their deadlines, and a group that wants what it wanted changes none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::model::status::SourceScope;
+use crate::model::{GroupName, Known, Look, Moment, Source};
+
+use super::looks::{Want, company};
+use super::status::scope;
+
+/// A look without what changes from one to the next. Those of one source lie together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LookKey {
+    pub scope: SourceScope,
+    pub kind: Kind,
+}
+
+/// Which of a source's looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// The only one, or the first.
+    Main,
+    /// Of the control daemon: its server's clients.
+    Clients,
+    /// Of an engine: its own metrics.
+    Load,
+}
+
+/// One look's history.
+#[derive(Clone, Debug)]
+pub(super) struct LookState {
+    look: Look,
+    /// Who wants it, and how often.
+    wanted: Vec<(GroupName, Duration)>,
+    every: Duration,
+    sent: Option<Moment>,
+    in_flight: bool,
+    /// Where it lies: from when it goes along with company, and when it is due alone.
+    lies: Option<(Moment, Moment)>,
+    /// When it last worked.
+    pub worked: Known<Duration>,
+    /// Its last outcome was no success.
+    pub failed: Option<String>,
+}
+
+/// What a look's end changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// When it had been sent.
+    pub sent: Option<Moment>,
+    /// Whether its source failed before.
+    pub failed: bool,
+    /// Whether it does now.
+    pub fails: bool,
+}
+
+/// All looks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Schedule {
+    states: BTreeMap<LookKey, LookState>,
+    wants: BTreeMap<GroupName, Vec<Want>>,
+    /// Those that wait, by the moment from which they go along, and by the one when they are due alone.
+    early: BTreeSet<(Moment, LookKey)>,
+    late: BTreeSet<(Moment, LookKey)>,
+    /// Those that nobody may want any more.
+    loose: Vec<LookKey>,
+}
+
+impl Schedule {
+    /// All that a group wants from now on.
+    pub fn want(&mut self, group: &GroupName, wanted: Vec<Want>) {
+        let old = self.wants.insert(group.clone(), Vec::new()).unwrap_or_default();
+        let (old_change, new_change) = difference(&old, &wanted);
+        for (look, _) in old_change {
+            self.change(key(look), |state| state.wanted.retain(|(name, _)| name != group));
+        }
+        for (look, every) in new_change {
+            let key = key(look);
+            self.states.entry(key.clone()).or_insert_with(|| LookState::new(look.clone()));
+            self.change(key, |state| state.wanted_by(group, look, *every));
+        }
+        self.wants.insert(group.clone(), wanted);
+    }
+
+    /// Forgets the groups that are no more, with all their sources.
+    pub fn keep(&mut self, groups: &BTreeSet<GroupName>) {
+        let unused = |key: &LookKey, state: &LookState| key.scope.source == Source::Nvml && state.wanted.is_empty();
+        let gone: Vec<GroupName> = self.wants.keys().filter(|name| !groups.contains(*name)).cloned().collect();
+        for name in gone {
+            self.want(&name, Vec::new());
+            self.wants.remove(&name);
+            self.states.retain(|key, _| key.scope.group.as_ref() != Some(&name));
+        }
+        self.states.retain(|key, state| !unused(key, state));
+    }
+
+    /// Groups with looks that are due now. Loads are only told.
+    pub fn groups_due(&self, now: Moment) -> impl Iterator<Item = &GroupName> {
+        let due = self.early.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| key);
+        let states = due.filter(|key| key.kind != Kind::Load).filter_map(|key| self.states.get(key));
+        states.flat_map(|state| state.wanted.iter().map(|(group, _)| group))
+    }
+
+    /// Which looks are due now, in their order; they count as sent.
+    pub fn due(&mut self, now: Moment) -> Vec<Look> {
+        self.drop_the_loose();
+        let mut due = Vec::new();
+        while let Some(key) = self.early.first().filter(|(at, _)| *at <= now).map(|(_, key)| key.clone()) {
+            self.change(key, |state| {
+                state.sent = Some(now);
+                state.in_flight = true;
+                due.push(state.look.clone());
+            });
+        }
+        due.sort();
+        due
+    }
+
+    /// When the next look is due.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        self.late.first().map(|(at, _)| *at)
+    }
+
+    /// A look ended. `None`: nobody remembers it.
+    pub fn ended(&mut self, look: &Look, failed: Option<String>, now: Moment) -> Option<Ended> {
+        let key = key(look);
+        let sent = self.states.get(&key)?.sent;
+        let before = self.fails(&key);
+        self.change(key.clone(), |state| {
+            state.in_flight = false;
+            if failed.is_none() {
+                state.worked.saw(sent.map_or(Duration::ZERO, |sent| now.since(sent)), now);
+            }
+            state.failed = failed;
+        });
+        Some(Ended { sent, failed: before, fails: self.fails(&key) })
+    }
+
+    /// All looks and how they go; those of one source one after the other.
+    pub fn all(&self) -> impl Iterator<Item = (&LookKey, &LookState)> {
+        self.states.iter()
+    }
+
+    /// Whether the look fails; of an engine, one of its two: they are one source.
+    fn fails(&self, key: &LookKey) -> bool {
+        let fails = |kind| {
+            let key = LookKey { kind, ..key.clone() };
+            self.states.get(&key).is_some_and(|state| state.failed.is_some())
+        };
+        match key.scope.source {
+            Source::Engine => fails(Kind::Main) || fails(Kind::Load),
+            _ => fails(key.kind),
+        }
+    }
+
+    /// Changes a look and lays it where it belongs then.
+    fn change(&mut self, key: LookKey, change: impl FnOnce(&mut LookState)) {
+        let Some(state) = self.states.get_mut(&key) else { return };
+        change(state);
+        let (was, lies) = (state.lies, state.waits());
+        state.lies = lies;
+        let idle = !state.in_flight && state.wanted.is_empty();
+        if was != lies {
+            if let Some((early, late)) = was {
+                self.early.remove(&(early, key.clone()));
+                self.late.remove(&(late, key.clone()));
+            }
+            if let Some((early, late)) = lies {
+                self.early.insert((early, key.clone()));
+                self.late.insert((late, key.clone()));
+            }
+        }
+        if idle && key.scope.source == Source::Engine {
+            self.loose.push(key);
+        }
+    }
+
+    /// An engine without a process is no source.
+    fn drop_the_loose(&mut self) {
+        for key in std::mem::take(&mut self.loose) {
+            if self.states.get(&key).is_some_and(|state| !state.in_flight && state.wanted.is_empty()) {
+                self.states.remove(&key);
+            }
+        }
+    }
+}
+
+impl LookState {
+    fn new(look: Look) -> Self {
+        LookState {
+            look,
+            wanted: Vec::new(),
+            every: Duration::ZERO,
+            sent: None,
+            in_flight: false,
+            lies: None,
+            worked: Known::Unknown,
+            failed: None,
+        }
+    }
+
+    fn wanted_by(&mut self, group: &GroupName, look: &Look, every: Duration) {
+        self.look = look.clone();
+        self.wanted.push((group.clone(), every));
+    }
+
+    /// From when it goes along, and when it is due alone; `None`: it is on its way, or nobody wants it.
+    fn waits(&mut self) -> Option<(Moment, Moment)> {
+        self.every = self.wanted.iter().map(|(_, every)| *every).min().unwrap_or(self.every);
+        if self.in_flight || self.wanted.is_empty() {
+            return None;
+        }
+        let Some(sent) = self.sent else { return Some((Moment::ZERO, Moment::ZERO)) };
+        Some((sent.after(self.every - company(self.every)), sent.after(self.every)))
+    }
+
+    /// Its last reading worked, and not too long ago: three of its intervals, and three seconds at least.
+    pub fn up(&self, now: Moment) -> bool {
+        let limit = (self.every * 3).max(Duration::from_secs(3));
+        self.failed.is_none() && self.worked.fresh(limit, now).is_some()
+    }
+
+    /// It has not ended once.
+    pub fn is_new(&self) -> bool {
+        self.failed.is_none() && self.worked.at().is_none()
+    }
+}
+
+/// Both lists without what they have in common at their ends: when one engine changes, that is all but its looks.
+fn difference<'a>(old: &'a [Want], new: &'a [Want]) -> (&'a [Want], &'a [Want]) {
+    let same = |(one, two): &(&Want, &Want)| one == two;
+    let first = old.iter().zip(new).take_while(same).count();
+    let (old, new) = (&old[first..], &new[first..]);
+    let last = old.iter().rev().zip(new.iter().rev()).take_while(same).count();
+    (&old[..old.len() - last], &new[..new.len() - last])
+}
+
+/// The same look, whichever server it is about.
+fn key(look: &Look) -> LookKey {
+    let kind = match look {
+        Look::Gpu(_) | Look::Server { .. } | Look::Trees(_) | Look::Health(_) => Kind::Main,
+        Look::Clients { .. } => Kind::Clients,
+        Look::Load(_) => Kind::Load,
+    };
+    LookKey { scope: scope(look), kind }
+}
