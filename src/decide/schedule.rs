@@ -247,3 +247,140 @@ fn key(look: &Look) -> LookKey {
     };
     LookKey { scope: scope(look), kind }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::model::{EngineKey, EngineName, GpuUuid};
+
+    fn at(millis: u64) -> Moment {
+        Moment::ZERO.after(Duration::from_millis(millis))
+    }
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn group(name: &str) -> GroupName {
+        GroupName::from(name)
+    }
+
+    fn engine() -> EngineKey {
+        EngineKey::new(&group("one"), &EngineName::from("a"))
+    }
+
+    fn gpu() -> Look {
+        Look::Gpu(GpuUuid::from("GPU-0"))
+    }
+
+    fn trees() -> Look {
+        Look::Trees(group("one"))
+    }
+
+    /// A group that wants these looks.
+    fn wanting(wanted: &[(Look, u64)]) -> Schedule {
+        let mut schedule = Schedule::default();
+        schedule.want(&group("one"), wants(wanted));
+        schedule
+    }
+
+    fn wants(wanted: &[(Look, u64)]) -> Vec<Want> {
+        wanted.iter().map(|(look, every)| (look.clone(), ms(*every))).collect()
+    }
+
+    #[test]
+    fn a_look_is_due_at_once_and_then_after_its_time_once_it_ended() {
+        let mut schedule = wanting(&[(trees(), 10_000)]);
+        assert_eq!(schedule.due(at(5)), [trees()]);
+        assert_eq!((schedule.due(at(20_000)), schedule.next_deadline()), (vec![], None));
+        schedule.ended(&trees(), None, at(6));
+        assert_eq!(schedule.next_deadline(), Some(at(10_005)));
+        assert_eq!(schedule.due(at(10_004)), []);
+        assert_eq!(schedule.due(at(10_005)), [trees()]);
+    }
+
+    #[test]
+    fn a_look_that_comes_each_second_goes_along_a_tenth_early() {
+        let mut schedule = wanting(&[(gpu(), 1000)]);
+        schedule.due(at(0));
+        schedule.ended(&gpu(), None, at(1));
+        assert_eq!(schedule.next_deadline(), Some(at(1000)));
+        assert_eq!(schedule.due(at(899)), []);
+        assert_eq!(schedule.due(at(900)), [gpu()]);
+    }
+
+    #[test]
+    fn looks_that_are_due_together_keep_their_order() {
+        let mut schedule = wanting(&[(Look::Load(engine()), 2000), (trees(), 10_000), (gpu(), 1000)]);
+        assert_eq!(schedule.due(at(0)), [gpu(), trees(), Look::Load(engine())]);
+    }
+
+    #[test]
+    fn a_look_that_two_groups_want_comes_as_often_as_the_more_curious_wants() {
+        let mut schedule = wanting(&[(gpu(), 1000)]);
+        schedule.want(&group("two"), wants(&[(gpu(), 4)]));
+        schedule.due(at(0));
+        schedule.ended(&gpu(), None, at(1));
+        assert_eq!(schedule.next_deadline(), Some(at(4)));
+        schedule.want(&group("two"), Vec::new());
+        assert_eq!(schedule.next_deadline(), Some(at(1000)));
+    }
+
+    #[test]
+    fn a_look_that_is_wanted_again_remembers_when_it_was_sent() {
+        let mut schedule = wanting(&[(trees(), 10_000)]);
+        schedule.due(at(0));
+        schedule.ended(&trees(), None, at(1));
+        schedule.want(&group("one"), Vec::new());
+        assert_eq!((schedule.due(at(9000)), schedule.next_deadline()), (vec![], None));
+        schedule.want(&group("one"), wants(&[(trees(), 10_000)]));
+        assert_eq!(schedule.next_deadline(), Some(at(10_000)));
+    }
+
+    #[test]
+    fn an_engine_without_a_process_is_no_source_once_its_looks_have_ended() {
+        let mut schedule = wanting(&[(Look::Health(engine()), 2000)]);
+        schedule.due(at(0));
+        schedule.want(&group("one"), Vec::new());
+        schedule.due(at(1));
+        assert_eq!(schedule.all().count(), 1);
+        assert!(schedule.ended(&Look::Health(engine()), None, at(2)).is_some());
+        schedule.due(at(3));
+        assert_eq!(schedule.all().count(), 0);
+        assert!(schedule.ended(&Look::Health(engine()), None, at(4)).is_none());
+    }
+
+    #[test]
+    fn an_engine_is_one_source_that_fails_while_one_of_its_two_looks_does() {
+        let (health, load) = (Look::Health(engine()), Look::Load(engine()));
+        let mut schedule = wanting(&[(health.clone(), 2000), (load.clone(), 2000)]);
+        schedule.due(at(0));
+        let mut end = |look: &Look, why: Option<&str>| {
+            let ended = schedule.ended(look, why.map(str::to_owned), at(1)).unwrap();
+            (ended.failed, ended.fails)
+        };
+        assert_eq!(end(&load, Some("garbage")), (false, true));
+        assert_eq!(end(&health, Some("hangs")), (true, true));
+        assert_eq!(end(&load, None), (true, true));
+        assert_eq!(end(&health, None), (true, false));
+    }
+
+    #[test]
+    fn a_group_that_is_no_more_leaves_nothing_behind() {
+        let mut schedule = wanting(&[(gpu(), 1000), (trees(), 10_000), (Look::Load(engine()), 2000)]);
+        schedule.due(at(0));
+        schedule.ended(&trees(), None, at(1));
+        schedule.keep(&BTreeSet::new());
+        assert_eq!((schedule.all().count(), schedule.next_deadline(), schedule.due(at(99_999))), (0, None, vec![]));
+    }
+
+    #[test]
+    fn when_one_engine_changes_only_its_looks_do() {
+        let want = |number: u64| (trees(), ms(number));
+        let (old, new) = ([want(1), want(2), want(3), want(4)], [want(1), want(9), want(4)]);
+        assert_eq!(difference(&old, &new), (&old[1..3], &new[1..2]));
+        assert_eq!(difference(&old, &old), (&old[4..], &old[4..]));
+        assert_eq!(difference(&old[..2], &old[..1]), (&old[1..2], &old[1..1]));
+    }
+}
