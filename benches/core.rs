@@ -17,15 +17,19 @@ use stand::{Stand, fatal, gpu, group_name, kills, server_of};
 
 /// Groups and engines in each: what is usual, and all that a host with eight GPUs can have.
 const SIZES: [(usize, usize); 2] = [(1, 4), (8, 48)];
+/// How an input's cost grows: within one group up to all that one server takes, then by the number of groups.
+const GROWTH: [(usize, usize); 5] = [(1, 1), (1, 4), (1, 48), (8, 48), (10, 48)];
 
 fn inputs(c: &mut Criterion) {
-    for (groups, engines) in SIZES {
+    for (groups, engines) in GROWTH {
         let mut group = c.benchmark_group(format!("handle/{groups}x{engines}"));
+        group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
         let mut stand = Stand::serving(groups, engines, Moment::ZERO);
         let client = ServerLine::Disconnected { server: server_of(&group_name(0)), client: 7 };
         let log = Observation::Log { group: group_name(0), line: client, stamped: stand.now };
         let health = Observation::Health { engine: stand.engine(0), health: Health::Ok };
-        let frequent = [("gpu_reading", stand.reading(&gpu(0))), ("health", health), ("log_line", log)];
+        let load = Observation::Load { engine: stand.engine(0), load: stand::load() };
+        let frequent = [("gpu_reading", stand.reading(&gpu(0))), ("health", health), ("load", load), ("log_line", log)];
         for (name, observation) in frequent {
             group.bench_function(name, |bencher| {
                 // Time goes on by a little, so that no look is due.

@@ -11,8 +11,8 @@ use mpswarden::decide::policy::WhenSpent;
 use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden::model::Request;
 use mpswarden::model::{
-    Action, ActionId, CommandResult, EngineKey, Exit, GpuProcess, GpuReading, Health, Mode, Moment, Observation,
-    Ordered, Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState, Source, XidVia,
+    Action, ActionId, CommandResult, EngineKey, EngineLoad, Exit, GpuProcess, GpuReading, Health, Mode, Moment,
+    Observation, Ordered, Outcome, Owner, ProcessId, ProcessUsage, Remaining, ServerLine, ServerState, Source, XidVia,
 };
 use proptest::prelude::*;
 use world::{GIB, ms, policies};
@@ -325,6 +325,20 @@ fn observation() -> impl Strategy<Value = Observation> {
             processes: pids.into_iter().map(process).collect(),
         }),
         4 => (0..2usize, health).prop_map(|(engine, health)| Observation::Health { engine: key(engine), health }),
+        1 => (0..2usize, prop::option::of(any::<f64>())).prop_map(|(engine, running)| Observation::Load {
+            engine: key(engine),
+            load: EngineLoad { running, ..EngineLoad::default() },
+        }),
+        1 => (0..2usize, prop::collection::vec((30..34u32, any::<u64>(), any::<u64>()), 0..3)).prop_map(
+            |(engine, used)| {
+                let usage = |(pid, resident, nanos)| ProcessUsage {
+                    process: process(pid),
+                    resident,
+                    cpu: Duration::from_nanos(nanos),
+                };
+                Observation::Usage { engine: key(engine), processes: used.into_iter().map(usage).collect() }
+            }
+        ),
         1 => (0..2usize, any::<u32>())
             .prop_map(|(engine, code)| Observation::CudaError { engine: key(engine), code, line: String::new() }),
         1 => Just(Observation::Blind { source: Source::Kmsg, group: None, engine: None, gpu: None, why: String::new() }),

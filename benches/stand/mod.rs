@@ -9,8 +9,8 @@ use mpswarden::decide::policy::{EnginePolicy, GroupPolicy, RecoveryPolicy, Start
 use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden::model::gpu::ComputeMode;
 use mpswarden::model::{
-    Action, EngineKey, EngineName, EngineState, GpuIdentity, GpuProcess, GpuReading, GpuUuid, GroupName, Health, Look,
-    Mode, Moment, Observation, Outcome, ProcessId, ServerLine, ServerState,
+    Action, EngineKey, EngineLoad, EngineName, EngineState, GpuIdentity, GpuProcess, GpuReading, GpuUuid, GroupName,
+    Health, Look, Mode, Moment, Observation, Outcome, ProcessId, ServerLine, ServerState,
 };
 
 /// Bytes that each engine holds.
@@ -97,7 +97,7 @@ impl Stand {
                 vec![Observation::Clients { clients: self.clients(&group), group, server }]
             }
             Look::Trees(group) => self.keys(&group).map(|engine| self.tree(engine)).collect(),
-            Look::Load(_) => Vec::new(),
+            Look::Load(engine) => vec![Observation::Load { engine, load: load() }],
             Look::Health(engine) => vec![Observation::Health { engine, health: Health::Ok }],
         }
     }
@@ -157,6 +157,11 @@ impl Stand {
 pub fn fatal(stamped: Moment) -> Input {
     let line = ServerLine::Fatal { server: server_of(&group_name(0)) };
     Input::Observed(Observation::Log { group: group_name(0), line, stamped })
+}
+
+/// The load of an engine at work.
+pub fn load() -> EngineLoad {
+    EngineLoad { running: Some(3.0), waiting: Some(1.0), kv_cache: Some(0.4), ..EngineLoad::default() }
 }
 
 /// The name of a group by its number.

@@ -2,45 +2,34 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{GpuReading, ProcessId};
+use crate::model::ProcessId;
 
-/// `Some(false)`: it runs outside MPS, or is not on the GPU at all. Without a reading of NVML, or where
+use super::reading::Reading;
+
+/// `false`: it runs outside MPS, or is not on the GPU at all. Without a reading of NVML, or where
 /// NVML shows other pids than ours (in some containers), the daemon's client list decides alone.
 pub(super) fn attached(
     tree: &[ProcessId],
     clients: &BTreeSet<u32>,
     server: Option<u32>,
-    reading: Option<&GpuReading>,
+    reading: Option<&Reading>,
 ) -> bool {
-    let pids: BTreeSet<u32> = tree.iter().map(|process| process.pid).collect();
-    let Some(reading) = reading.filter(|reading| pids_match(reading, clients, server)) else {
-        return !pids.is_disjoint(clients);
+    let is_client = |process: &ProcessId| clients.contains(&process.pid);
+    let Some(reading) = reading.filter(|reading| reading.pids_match(clients, server)) else {
+        return tree.iter().any(is_client);
     };
-    let mps: BTreeSet<u32> = reading.mps.iter().map(|process| process.pid).collect();
-    let on_gpu: BTreeSet<u32> = reading
-        .compute
-        .iter()
-        .map(|process| process.pid)
-        .chain(mps.iter().copied())
-        .filter(|pid| pids.contains(pid))
-        .collect();
-    !on_gpu.is_empty() && on_gpu.iter().all(|pid| mps.contains(pid) && clients.contains(pid))
-}
-
-/// Whether NVML speaks of the same pids as the control daemon: it lists the server or one of its clients.
-pub(super) fn pids_match(reading: &GpuReading, clients: &BTreeSet<u32>, server: Option<u32>) -> bool {
-    let listed = |pid: u32| reading.compute.iter().chain(&reading.mps).any(|process| process.pid == pid);
-    server.is_some_and(listed) || clients.iter().any(|client| listed(*client))
+    let mut on_gpu = tree.iter().filter(|process| reading.lists(process.pid)).peekable();
+    on_gpu.peek().is_some() && on_gpu.all(|process| reading.is_client(process.pid) && is_client(process))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::GpuProcess;
+    use crate::model::{GpuProcess, GpuReading};
 
-    fn reading(compute: &[u32], mps: &[u32]) -> GpuReading {
+    fn reading(compute: &[u32], mps: &[u32]) -> Reading {
         let list = |pids: &[u32]| pids.iter().map(|pid| GpuProcess { pid: *pid, memory: None }).collect();
-        GpuReading {
+        Reading::from(GpuReading {
             activity: None,
             memory_used: 0,
             memory_total: 0,
@@ -48,10 +37,10 @@ mod tests {
             compute: list(compute),
             mps: list(mps),
             recovery_action: None,
-        }
+        })
     }
 
-    fn judge(clients: &[u32], reading: Option<&GpuReading>) -> bool {
+    fn judge(clients: &[u32], reading: Option<&Reading>) -> bool {
         let tree = [ProcessId { pid: 10, started_at: 1 }, ProcessId { pid: 11, started_at: 1 }];
         attached(&tree, &clients.iter().copied().collect(), Some(5), reading)
     }

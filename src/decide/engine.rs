@@ -1,14 +1,15 @@
 //! One engine: what is known of it and which stage of its life it is in. Nothing here orders anything.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{ActionId, EngineName, EngineState, Exit, GpuReading, Health, Known, Moment, ProcessId};
+use crate::model::{ActionId, EngineName, EngineState, Exit, Health, Known, Moment, ProcessId};
 
 use super::attached::attached;
 use super::facts::ServerFacts;
+use super::figures::Figures;
 use super::guard::Attempts;
 use super::policy::EnginePolicy;
+use super::reading::Reading;
 use super::remembered::EngineMemory;
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
@@ -80,6 +81,8 @@ pub(super) struct Engine {
     pub failures: Attempts,
     /// In words, why it does not serve.
     pub note: Option<String>,
+    /// What is only told.
+    pub figures: Figures,
 }
 
 /// An engine's failure.
@@ -110,6 +113,7 @@ impl Engine {
             died: None,
             failures: Attempts::of(memory.failures),
             note: None,
+            figures: Figures::default(),
         }
     }
 
@@ -139,6 +143,7 @@ impl Engine {
         self.ended = None;
         self.error = None;
         self.note = None;
+        self.figures.launched();
     }
 
     /// A health probe answered.
@@ -171,12 +176,7 @@ impl Engine {
 
     /// Attached, by facts that were all seen after it got healthy; `None`: they are not all there yet. The
     /// client list may be older, if it was asked for since the start: from there on lines keep it.
-    pub fn attached_since_healthy(
-        &self,
-        server: &ServerFacts,
-        reading: &Known<GpuReading>,
-        now: Moment,
-    ) -> Option<bool> {
+    pub fn attached_since_healthy(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<bool> {
         let healthy = self.healthy_since?;
         let tree = self.tree.since(healthy)?;
         server.clients_asked.filter(|asked| *asked >= self.started)?;
@@ -188,12 +188,21 @@ impl Engine {
     }
 
     /// Attached, as far as is known now; `None`: unknown, or no process.
-    pub fn attached_now(&self, server: &ServerFacts, reading: &Known<GpuReading>, now: Moment) -> Option<bool> {
+    pub fn attached_now(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<bool> {
         if !self.alive() {
             return None;
         }
         let tree = self.tree.last()?;
         Some(attached(tree, server.clients.last()?, server.pid, reading.fresh(READING_FRESH, now)))
+    }
+
+    /// Nothing about it changes by time alone, nor by an answer that says what was known.
+    pub fn is_steady(&self) -> bool {
+        match self.stage {
+            Stage::Serving => self.detached_since.is_none(),
+            Stage::Quarantined | Stage::Left => true,
+            _ => false,
+        }
     }
 
     /// Notes a look at its attachment while it serves; true once it has been detached for too long.
@@ -211,15 +220,9 @@ impl Engine {
     }
 
     /// Bytes of device memory of its whole tree; `None`: unknown.
-    pub fn device_memory(&self, reading: Option<&GpuReading>) -> Option<u64> {
-        let pids: BTreeSet<u32> = self.tree.last()?.iter().map(|process| process.pid).collect();
-        let reading = reading?;
-        let mut memory = std::collections::BTreeMap::new();
-        for process in reading.compute.iter().chain(&reading.mps).filter(|process| pids.contains(&process.pid)) {
-            let held = memory.entry(process.pid).or_insert(0);
-            *held = process.memory?.max(*held);
-        }
-        Some(memory.values().sum())
+    pub fn device_memory(&self, reading: Option<&Reading>) -> Option<u64> {
+        let pids = self.tree.last()?.iter().map(|process| process.pid).collect();
+        reading?.memory_of(&pids)
     }
 
     /// The state that the outside sees.

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{CommandResult, Exit, GpuIdentity, GpuReading, Known, Moment, ProcessId, ServerLine, ServerState};
+use crate::model::{CommandResult, Exit, GpuIdentity, Known, Moment, ProcessId, ServerLine, ServerState};
+
+use super::reading::Reading;
 
 /// A stamp further from the arrival of its line than this is of another clock.
 const STAMP_TRUST: Duration = Duration::from_secs(5);
@@ -17,7 +19,7 @@ const SILENT_APART: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(super) struct GpuFacts {
     pub identity: GpuIdentity,
-    pub reading: Known<GpuReading>,
+    pub reading: Known<Reading>,
 }
 
 /// A control daemon.
@@ -215,7 +217,10 @@ impl ServerFacts {
         if self.pid != Some(server) {
             return ServerNews::Nothing;
         }
-        let mut clients = self.clients.last().cloned().unwrap_or_default();
+        let mut clients = match std::mem::take(&mut self.clients) {
+            Known::Seen { value, .. } => value,
+            Known::Unknown => BTreeSet::new(),
+        };
         if there {
             clients.insert(client)
         } else {

@@ -9,15 +9,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Action, EngineKey, EngineName, Exit, Fault, GpuReading, Known, Moment, Observation, Outcome, Owner, ProcessId, What,
+    Action, EngineKey, EngineName, Exit, Fault, Known, Moment, Observation, Outcome, Owner, ProcessId, What,
 };
 
-use super::attached::pids_match;
+use super::active_time::ActiveTime;
 use super::engine::{Engine, Stage};
 use super::facts::{ControlFacts, ServerFacts, ServerNews};
 use super::guard::{Attempts, Jitter};
 use super::orders::Purpose;
 use super::policy::GroupPolicy;
+use super::pulse::Pulse;
+use super::reading::Reading;
 use super::remembered::GroupMemory;
 use super::restart::Restart;
 use super::settling::Settling;
@@ -63,6 +65,10 @@ pub(super) struct Group {
     pub pids_match: bool,
     /// Since when something makes the server's word urgent.
     pub ask_server: Option<Moment>,
+    /// Time by how many engines had requests in flight.
+    pub active: ActiveTime,
+    /// When it is to be stepped.
+    pub pulse: Pulse,
 }
 
 impl Group {
@@ -86,6 +92,8 @@ impl Group {
             serving_since: None,
             pids_match: true,
             ask_server: None,
+            active: ActiveTime::default(),
+            pulse: Pulse::default(),
             policy,
         }
     }
@@ -125,15 +133,16 @@ impl Group {
                 }
             }
             Observation::CudaError { engine, code, line } => self.cuda_error(&engine, code, line, turn),
-            Observation::Usage { .. } | Observation::Load { .. } => {}
+            Observation::Usage { engine, processes } => self.usage(&engine, &processes, turn.now),
+            Observation::Load { engine, load } => self.load(&engine, load, turn.now),
             Observation::Gpu { .. } | Observation::Xid { .. } | Observation::Blind { .. } => {}
         }
     }
 
     /// NVML read the group's GPU.
-    pub fn gpu_read(&mut self, reading: &GpuReading) {
+    pub fn gpu_read(&mut self, reading: &Reading) {
         if let Some(clients) = self.server.clients.last().filter(|clients| !clients.is_empty()) {
-            self.pids_match = pids_match(reading, clients, self.server.pid);
+            self.pids_match = reading.pids_match(clients, self.server.pid);
         }
     }
 
@@ -178,7 +187,7 @@ impl Group {
             Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
         };
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine));
-        engines.chain(phase).min()
+        engines.chain(phase).filter(|at| *at > now).min()
     }
 
     /// Since when a restart waits for ACTIVE, if it does.
@@ -190,6 +199,11 @@ impl Group {
     }
 
     /// The engine of that name.
+    pub fn engine(&self, name: &EngineName) -> Option<&Engine> {
+        self.engines.iter().find(|engine| engine.name() == name)
+    }
+
+    /// The engine of that name, to be changed.
     pub fn engine_mut(&mut self, name: &EngineName) -> Option<&mut Engine> {
         self.engines.iter_mut().find(|engine| engine.name() == name)
     }

@@ -1,12 +1,11 @@
 //! Which readings are wanted and how often: the one place that knows every cadence.
 //!
-//! In steady state: NVML each second, health every two, trees and one control command every 10 s. Inside a
-//! restart, what it waits for is read at most 5 ms apart.
+//! In steady state: NVML each second, health and load every two, trees and one control command every 10 s. Inside
+//! a restart, what it waits for is read at most 5 ms apart.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{EngineKey, Known, Look, Moment, ServerState, Source};
+use crate::model::{Look, Moment, ServerState};
 
 use super::engine::{Ending, Engine, Stage};
 use super::group::{Group, Phase};
@@ -17,7 +16,10 @@ const FAST: Duration = Duration::from_millis(4);
 const STARTING: Duration = Duration::from_millis(2);
 const GPU: Duration = Duration::from_secs(1);
 const HEALTH: Duration = Duration::from_secs(2);
-const TREES: Duration = Duration::from_secs(10);
+/// An engine's own metrics: a request over loopback, some 100 KB of text at vLLM's and SGLang's worst, read on
+/// the core's thread. So not while it starts, and no more often than a person or a scrape can use.
+pub(super) const LOAD: Duration = Duration::from_secs(2);
+pub(super) const TREES: Duration = Duration::from_secs(10);
 const SERVER: Duration = Duration::from_secs(10);
 /// After a command without an answer: three in a row, so far apart, are no chance.
 const SERVER_SILENT: Duration = Duration::from_secs(5);
@@ -30,195 +32,118 @@ const HELD: Duration = Duration::from_secs(1);
 /// An engine is looked at this closely for so long after it got healthy.
 const CLOSELY: Duration = Duration::from_secs(1);
 
-/// Wanted readings, each with the longest time between two of them.
-pub(super) type Wanted = BTreeMap<Look, Duration>;
+/// A wanted reading, and the longest time between two of them.
+pub(super) type Want = (Look, Duration);
 
-fn want(wanted: &mut Wanted, look: Look, every: Duration) {
-    wanted.entry(look).and_modify(|known| *known = every.min(*known)).or_insert(every);
+/// What a group wants of each look that it has one of, and of its engines.
+#[derive(Default)]
+struct Wants {
+    gpu: Option<Duration>,
+    trees: Option<Duration>,
+    server: Option<Duration>,
+    clients: Option<Duration>,
+    engines: Vec<Want>,
+}
+
+/// At least so often.
+fn want(known: &mut Option<Duration>, every: Duration) {
+    *known = Some(known.map_or(every, |known| known.min(every)));
 }
 
 impl Group {
-    /// Adds what this group wants to see now.
-    pub fn want(&self, wanted: &mut Wanted, now: Moment) {
+    /// What this group wants to see from now on: each look once, in an order that stays.
+    pub fn wanted(&self, now: Moment) -> Vec<Want> {
+        let mut wants = Wants::default();
         match &self.phase {
             Phase::Waiting => {
-                want(wanted, self.look_gpu(), WAITING);
-                want(wanted, self.look_trees(), WAITING);
+                want(&mut wants.gpu, WAITING);
+                want(&mut wants.trees, WAITING);
             }
-            Phase::Running(_) => self.want_running(wanted, now),
+            Phase::Running(_) => self.want_running(&mut wants, now),
             Phase::Restart(restart) => {
                 let held = restart.held.is_some();
                 let memory = restart.waiting_for_memory();
-                want(wanted, self.look_gpu(), if memory && !held { FAST } else { GPU });
-                self.want_active(wanted);
+                want(&mut wants.gpu, if memory && !held { FAST } else { GPU });
+                self.want_active(&mut wants);
             }
-            Phase::Stopping(_) | Phase::Stopped => want(wanted, self.look_gpu(), GPU),
+            Phase::Stopping(_) | Phase::Stopped => want(&mut wants.gpu, GPU),
         }
+        self.looks(wants)
     }
 
-    fn want_running(&self, wanted: &mut Wanted, now: Moment) {
-        want(wanted, self.look_gpu(), GPU);
-        want(wanted, self.look_trees(), TREES);
+    fn want_running(&self, wants: &mut Wants, now: Moment) {
+        want(&mut wants.gpu, GPU);
+        want(&mut wants.trees, TREES);
         let steady = if self.control.silent > 0 { SERVER_SILENT } else { SERVER };
-        want(wanted, self.look_server(), if self.ask_server.is_some() { URGENT } else { steady });
+        want(&mut wants.server, if self.ask_server.is_some() { URGENT } else { steady });
+        wants.engines.reserve(2 * self.engines.len());
         for engine in &self.engines {
-            self.want_engine(engine, wanted, now);
+            self.want_engine(engine, wants, now);
         }
     }
 
-    fn want_engine(&self, engine: &Engine, wanted: &mut Wanted, now: Moment) {
-        let health = Look::Health(EngineKey::new(&self.policy.name, engine.name()));
+    fn want_engine(&self, engine: &Engine, wants: &mut Wants, now: Moment) {
+        let key = || self.key(engine.name());
         match &engine.stage {
             Stage::Starting => {
-                want(wanted, health, STARTING);
-                self.want_clients_of_a_start(engine, wanted);
+                wants.engines.push((Look::Health(key()), STARTING));
+                self.want_clients_of_a_start(engine, wants);
                 if let Some(healthy) = engine.healthy_since {
                     let every = if now.since(healthy) < CLOSELY { FAST } else { HELD };
-                    self.want_attachment(wanted, every);
+                    want_attachment(wants, every);
                 }
             }
-            Stage::Serving => want(wanted, health, HEALTH),
-            Stage::Failing => {
-                want(wanted, health, HEALTH);
-                self.want_attachment(wanted, SERVER);
+            Stage::Serving => {
+                wants.engines.push((Look::Health(key()), HEALTH));
+                wants.engines.push((Look::Load(key()), LOAD));
             }
-            Stage::Ending(Ending::Look { .. }) => want(wanted, self.look_trees(), FAST),
+            Stage::Failing => {
+                wants.engines.push((Look::Health(key()), HEALTH));
+                want_attachment(wants, SERVER);
+            }
+            Stage::Ending(Ending::Look { .. }) => want(&mut wants.trees, FAST),
             _ => {}
         }
     }
 
     /// A client came while an engine starts: its list is asked for now, so that no engine waits for it later.
-    fn want_clients_of_a_start(&self, engine: &Engine, wanted: &mut Wanted) {
+    fn want_clients_of_a_start(&self, engine: &Engine, wants: &mut Wants) {
         let changed = self.server.clients.at().filter(|at| *at >= engine.started);
-        if let (Some(server), true) = (self.server.pid, changed > self.server.clients_asked) {
-            want(wanted, Look::Clients { group: self.policy.name.clone(), server }, FAST);
+        if changed > self.server.clients_asked {
+            want(&mut wants.clients, FAST);
         }
     }
 
-    fn want_attachment(&self, wanted: &mut Wanted, every: Duration) {
-        want(wanted, self.look_trees(), every);
-        want(wanted, self.look_gpu(), every.min(GPU));
-        if let Some(server) = self.server.pid {
-            want(wanted, Look::Clients { group: self.policy.name.clone(), server }, every);
-        }
-    }
-
-    fn want_active(&self, wanted: &mut Wanted) {
+    fn want_active(&self, wants: &mut Wants) {
         let Some(since) = self.waiting_for_active() else { return };
-        want(wanted, self.look_server(), FAST);
-        let fault = self.server.state.since(since) == Some(&ServerState::Fault);
-        if let (true, Some(server)) = (fault, self.server.pid) {
-            want(wanted, Look::Clients { group: self.policy.name.clone(), server }, FAST * 10);
+        want(&mut wants.server, FAST);
+        if self.server.state.since(since) == Some(&ServerState::Fault) {
+            want(&mut wants.clients, FAST * 10);
         }
     }
 
-    fn look_gpu(&self) -> Look {
-        Look::Gpu(self.policy.gpu.clone())
-    }
-
-    fn look_trees(&self) -> Look {
-        Look::Trees(self.policy.name.clone())
-    }
-
-    fn look_server(&self) -> Look {
-        Look::Server { group: self.policy.name.clone(), server: self.server.pid }
+    /// Gives the looks their targets. Without a server there is no list of clients.
+    fn looks(&self, wants: Wants) -> Vec<Want> {
+        let (group, server) = (&self.policy.name, self.server.pid);
+        let clients = wants.clients.zip(server);
+        let whole = [
+            wants.gpu.map(|every| (Look::Gpu(self.policy.gpu.clone()), every)),
+            wants.trees.map(|every| (Look::Trees(group.clone()), every)),
+            wants.server.map(|every| (Look::Server { group: group.clone(), server }, every)),
+            clients.map(|(every, server)| (Look::Clients { group: group.clone(), server }, every)),
+        ];
+        whole.into_iter().flatten().chain(wants.engines).collect()
     }
 }
 
-/// When each reading was last asked for and how it went.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Looks {
-    states: BTreeMap<LookKey, LookState>,
-}
-
-/// A look without what changes from one to the next.
-pub(super) type LookKey = (Source, Look);
-
-/// One reading's history.
-#[derive(Clone, Debug, Default)]
-pub(super) struct LookState {
-    pub sent: Option<Moment>,
-    in_flight: bool,
-    every: Duration,
-    /// When it last worked.
-    pub worked: Known<Duration>,
-    /// Its last outcome was no success.
-    pub failed: Option<String>,
-}
-
-impl Looks {
-    /// Which of the wanted readings are due now; they count as sent.
-    pub fn due(&mut self, wanted: &Wanted, now: Moment) -> Vec<Look> {
-        // An engine without a process is no source.
-        self.states.retain(|key, state| key.0 != Source::Engine || state.in_flight || wanted.contains_key(&key.1));
-        wanted
-            .iter()
-            .filter(|(look, every)| self.take_if_due(look, **every, now))
-            .map(|(look, _)| look.clone())
-            .collect()
-    }
-
-    fn take_if_due(&mut self, look: &Look, every: Duration, now: Moment) -> bool {
-        let state = self.states.entry(key(look)).or_default();
-        state.every = every;
-        let due = !state.in_flight && state.sent.is_none_or(|sent| now.since(sent) >= every - company(every));
-        if due {
-            state.sent = Some(now);
-            state.in_flight = true;
-        }
-        due
-    }
-
-    /// When the next of the wanted readings is due.
-    pub fn next_deadline(&self, wanted: &Wanted) -> Option<Moment> {
-        wanted
-            .iter()
-            .filter_map(|(look, every)| {
-                let state = self.states.get(&key(look))?;
-                if state.in_flight { None } else { Some(state.sent?.after(*every)) }
-            })
-            .min()
-    }
-
-    /// A reading ended. Gives its state from before, for telling what changed.
-    pub fn ended(&mut self, look: &Look, failed: Option<String>, now: Moment) -> Option<LookState> {
-        let state = self.states.get_mut(&key(look))?;
-        let before = state.clone();
-        state.in_flight = false;
-        if failed.is_none() {
-            state.worked.saw(state.sent.map_or(Duration::ZERO, |sent| now.since(sent)), now);
-        }
-        state.failed = failed;
-        Some(before)
-    }
-
-    /// All readings and how they go.
-    pub fn all(&self) -> impl Iterator<Item = (&LookKey, &LookState)> {
-        self.states.iter()
-    }
+fn want_attachment(wants: &mut Wants, every: Duration) {
+    want(&mut wants.trees, every);
+    want(&mut wants.gpu, every.min(GPU));
+    want(&mut wants.clients, every);
 }
 
 /// How much earlier a look that comes each second or so goes along when something wakes the core anyway:
 /// one wake-up then serves for all of them.
-fn company(every: Duration) -> Duration {
+pub(super) fn company(every: Duration) -> Duration {
     if every >= Duration::from_millis(500) && every < SERVER_SILENT { every / 10 } else { Duration::ZERO }
-}
-
-impl LookState {
-    /// Its last reading worked, and not too long ago: three of its intervals, and a second at least.
-    pub fn up(&self, now: Moment) -> bool {
-        let limit = (self.every * 3).max(Duration::from_secs(3));
-        self.failed.is_none() && self.worked.fresh(limit, now).is_some()
-    }
-}
-
-/// The same reading, whichever server it is about.
-fn key(look: &Look) -> LookKey {
-    match look {
-        Look::Gpu(_) => (Source::Nvml, look.clone()),
-        Look::Server { group, .. } => (Source::Mps, Look::Server { group: group.clone(), server: None }),
-        Look::Clients { group, .. } => (Source::Mps, Look::Clients { group: group.clone(), server: 0 }),
-        Look::Trees(_) => (Source::Procfs, look.clone()),
-        Look::Health(_) | Look::Load(_) => (Source::Engine, look.clone()),
-    }
 }

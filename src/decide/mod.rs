@@ -2,29 +2,38 @@
 //!
 //! Read it in this order: `watchdog` takes one input and gives one decision; `group` is one group's
 //! whole state; `detect` finds faults in it; `ladder` and `guard` say how far to go and whether it may;
-//! `restart`, `engine_tier` and `stopping` carry that through step by step; `looks` asks for readings.
+//! `restart`, `engine_tier` and `stopping` carry that through step by step; `looks` says which readings are
+//! wanted and `schedule` when; `pulse` says which groups an input concerns. `figures` is what is only told.
 
+mod active_time;
 mod attached;
 mod detect;
 mod engine;
 mod engine_tier;
 mod facts;
 mod faults;
+mod figures;
+mod foreign;
 mod group;
 mod guard;
 mod input;
 mod ladder;
 mod looks;
 mod memory_gate;
+mod memory_trend;
 mod orders;
 pub mod policy;
+mod pulse;
+mod reading;
 mod remembered;
 mod restart;
+mod schedule;
 mod settling;
 mod status;
 mod stopping;
 mod suspects;
 mod turn;
+mod usage;
 mod watchdog;
 
 pub use input::{Decision, Input, PolicyChange};

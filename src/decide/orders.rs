@@ -1,6 +1,6 @@
 //! Orders that have no outcome yet: who waits for which.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{ActionId, EngineName, Look, Moment};
@@ -42,6 +42,7 @@ pub(super) struct Open {
 pub(super) struct Orders {
     last: u64,
     open: BTreeMap<ActionId, Open>,
+    deadlines: BTreeSet<(Moment, ActionId)>,
 }
 
 impl Orders {
@@ -50,22 +51,25 @@ impl Orders {
         self.last += 1;
         let id = ActionId(self.last);
         self.open.insert(id, Open { group, purpose, deadline });
+        self.deadlines.insert((deadline, id));
         id
     }
 
     /// Ends an order. `None`: it had ended before, and this outcome comes too late to count.
     pub fn end(&mut self, id: ActionId) -> Option<Open> {
-        self.open.remove(&id)
+        let open = self.open.remove(&id)?;
+        self.deadlines.remove(&(open.deadline, id));
+        Some(open)
     }
 
-    /// An order whose executor broke its promise to answer by the deadline.
+    /// The order that has waited longest for an executor that broke its promise to answer by the deadline.
     pub fn overdue(&self, now: Moment) -> Option<ActionId> {
-        self.open.iter().find(|(_, open)| open.deadline.after(SLACK) <= now).map(|(id, _)| *id)
+        self.deadlines.first().filter(|(deadline, _)| deadline.after(SLACK) <= now).map(|(_, id)| *id)
     }
 
     /// When the next order would be overdue.
     pub fn next_deadline(&self) -> Option<Moment> {
-        self.open.values().map(|open| open.deadline.after(SLACK)).min()
+        self.deadlines.first().map(|(deadline, _)| deadline.after(SLACK))
     }
 
     /// Whether any intervention of this group (no look, watch or save) is on its way.

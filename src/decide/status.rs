@@ -6,15 +6,17 @@ use std::time::Duration;
 use crate::model::gpu::ComputeMode;
 use crate::model::status::{RecoveryStatus, SourceScope};
 use crate::model::{
-    EngineState, EngineStatus, GpuReading, GpuStatus, GpuUuid, GroupState, GroupStatus, Look, Moment, ServerState,
-    Source, SourceStatus, Status,
+    EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, Look, Moment, ServerState, Source,
+    SourceStatus, Status,
 };
 
 use super::detect::unknown_clients;
 use super::engine::{Engine, READING_FRESH, Stage};
 use super::facts::GpuFacts;
+use super::foreign::foreign_processes;
 use super::group::{Group, Phase};
-use super::looks::Looks;
+use super::reading::Reading;
+use super::schedule::{Kind, Schedule};
 use super::settling::SERVER_FRESH;
 
 /// A health answer is believed for so long.
@@ -23,12 +25,15 @@ const HEALTH_FRESH: Duration = Duration::from_secs(6);
 pub(super) fn status(
     groups: &[Group],
     gpus: &BTreeMap<GpuUuid, GpuFacts>,
-    looks: &Looks,
+    looks: &Schedule,
     kernel_log_blind: bool,
     now: Moment,
 ) -> Status {
     let reading_of = |group: &Group| gpus.get(&group.policy.gpu).and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
-    let mut gpu_statuses: Vec<GpuStatus> = gpus.values().map(|gpu| gpu_status(gpu, now)).collect();
+    let mut on_gpu: BTreeMap<&GpuUuid, Vec<&Group>> = BTreeMap::new();
+    groups.iter().for_each(|group| on_gpu.entry(&group.policy.gpu).or_default().push(group));
+    let groups_of = |gpu: &GpuFacts| on_gpu.get(&gpu.identity.uuid).map_or(&[][..], Vec::as_slice);
+    let mut gpu_statuses: Vec<GpuStatus> = gpus.values().map(|gpu| gpu_status(gpu, groups_of(gpu), now)).collect();
     gpu_statuses.sort_by_key(|gpu| gpu.identity.index);
     Status {
         at: now,
@@ -39,7 +44,7 @@ pub(super) fn status(
     }
 }
 
-fn gpu_status(gpu: &GpuFacts, now: Moment) -> GpuStatus {
+fn gpu_status(gpu: &GpuFacts, groups: &[&Group], now: Moment) -> GpuStatus {
     let reading = gpu.reading.fresh(READING_FRESH, now);
     GpuStatus {
         identity: gpu.identity.clone(),
@@ -47,27 +52,34 @@ fn gpu_status(gpu: &GpuFacts, now: Moment) -> GpuStatus {
         busy: reading.and_then(|reading| reading.busy),
         compute_mode: if reading.is_some() { gpu.identity.compute_mode } else { ComputeMode::Unknown },
         activity: reading.and_then(|reading| reading.activity),
-        foreign_processes: None,
+        foreign_processes: reading.and_then(|reading| foreign_processes(reading, groups)),
         recovery_action: reading.and_then(|reading| reading.recovery_action),
     }
 }
 
-/// Each source once for what it is read for; two readings of one source count as one, the worse.
-fn sources(looks: &Looks, kernel_log_blind: bool, now: Moment) -> Vec<SourceStatus> {
-    let mut by_scope: BTreeMap<SourceScope, SourceStatus> = BTreeMap::new();
-    for ((_, look), state) in looks.all().filter(|((_, look), _)| !matches!(look, Look::Clients { .. })) {
-        let scope = scope(look);
-        let source = SourceStatus {
-            scope: scope.clone(),
-            up: state.up(now),
-            last_success: state.worked.at(),
-            took: state.worked.last().copied(),
-        };
-        by_scope.insert(scope, source);
+/// Each source once for what it is read for; an engine's two looks count as one, the worse.
+fn sources(looks: &Schedule, kernel_log_blind: bool, now: Moment) -> Vec<SourceStatus> {
+    let mut sources: Vec<SourceStatus> = Vec::new();
+    for (key, state) in looks.all() {
+        // The server's word alone says how the control daemon answers; a first load takes its time.
+        if key.kind == Kind::Clients || key.kind == Kind::Load && state.is_new() {
+            continue;
+        }
+        let scope = key.scope.clone();
+        let (up, last_success, took) = (state.up(now), state.worked.at(), state.worked.last().copied());
+        match sources.last_mut().filter(|last| last.scope == scope) {
+            Some(last) => {
+                last.up &= up;
+                last.last_success = last.last_success.min(last_success);
+                last.took = last.took.max(took);
+            }
+            None => sources.push(SourceStatus { scope, up, last_success, took }),
+        }
     }
     let scope = kernel_log_scope();
-    by_scope.insert(scope.clone(), SourceStatus { scope, up: !kernel_log_blind, last_success: None, took: None });
-    by_scope.into_values().collect()
+    let place = sources.partition_point(|source| source.scope < scope);
+    sources.insert(place, SourceStatus { scope, up: !kernel_log_blind, last_success: None, took: None });
+    sources
 }
 
 /// The kernel log's: it has no group and no GPU.
@@ -97,7 +109,7 @@ impl Group {
         begun && (self.control.answered.last().is_some() || self.control.silent > 0 || self.generation > 0)
     }
 
-    fn status(&self, gpu: Option<&GpuFacts>, reading: Option<&GpuReading>, now: Moment) -> GroupStatus {
+    fn status(&self, gpu: Option<&GpuFacts>, reading: Option<&Reading>, now: Moment) -> GroupStatus {
         let blind = self.blind(now);
         GroupStatus {
             name: self.policy.name.clone(),
@@ -116,7 +128,7 @@ impl Group {
             recovery: self.recovery(),
             held: self.held(),
             hold: None,
-            active: Vec::new(),
+            active: self.active.by_number(self.engines.len()),
             budget_remaining: self.budget_remaining(now),
             faults: self.faults.keys().cloned().collect(),
             engines: self.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, blind, now)).collect(),
@@ -210,7 +222,7 @@ impl Group {
         &self,
         engine: &Engine,
         gpu: Option<&GpuFacts>,
-        reading: Option<&GpuReading>,
+        reading: Option<&Reading>,
         blind: bool,
         now: Moment,
     ) -> EngineStatus {
@@ -224,10 +236,10 @@ impl Group {
             attached,
             device_memory: if engine.alive() { engine.device_memory(reading) } else { Some(0) },
             device_memory_limit: engine.policy.device_memory_limit,
-            memory_time_to_limit: None,
-            resident_memory: None,
-            cpu: std::time::Duration::ZERO,
-            load: None,
+            memory_time_to_limit: engine.memory_time_to_limit(reading),
+            resident_memory: engine.resident_memory(now),
+            cpu: engine.figures.cpu(),
+            load: engine.load(now).cloned(),
             main: engine.main.filter(|_| engine.ended.is_none()),
             clients: processes.iter().map(|process| process.pid).filter(is_client).collect(),
             incarnation: engine.incarnation,

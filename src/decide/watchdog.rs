@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Action, ActionId, Event, GpuIdentity, GpuUuid, GroupName, Known, Look, Moment, Observation, Ordered, Outcome,
-    Owner, Plan, Request, Source, Status, What, XidVia,
+    Action, ActionId, Event, GpuIdentity, GpuReading, GpuUuid, GroupName, Known, Look, Moment, Observation, Ordered,
+    Outcome, Owner, Plan, Request, Source, Status, What, XidVia,
 };
 
 use super::facts::GpuFacts;
 use super::group::Group;
-use super::looks::{Looks, Wanted};
 use super::orders::{Orders, Purpose};
+use super::reading::Reading;
 use super::remembered::{GroupMemory, Memory};
+use super::schedule::Schedule;
 use super::turn::Turn;
 use super::{Decision, Input, Policy};
 
@@ -32,8 +33,7 @@ pub struct Watchdog {
     groups: Vec<Group>,
     /// GPUs that more than one group uses.
     shared: BTreeSet<GpuUuid>,
-    looks: Looks,
-    wanted: Wanted,
+    looks: Schedule,
     orders: Orders,
     now: Moment,
     kernel_log_blind: bool,
@@ -55,8 +55,7 @@ impl Watchdog {
                     Group::new(group, remembered, seed.wrapping_add(place))
                 })
                 .collect(),
-            looks: Looks::default(),
-            wanted: Wanted::new(),
+            looks: Schedule::default(),
             orders: Orders::default(),
             now: Moment::ZERO,
             kernel_log_blind: false,
@@ -69,6 +68,7 @@ impl Watchdog {
         self.now = now.max(self.now);
         let mut decision = Decision::default();
         let mut save = false;
+        let policy_changed = matches!(input, Input::PolicyChanged(_));
         match input {
             Input::Observed(observation) => self.observe(observation, &mut decision, &mut save),
             Input::Finished(id, outcome) => self.finish(id, outcome, &mut decision, &mut save),
@@ -78,7 +78,13 @@ impl Watchdog {
         while let Some(id) = self.orders.overdue(self.now) {
             self.finish(id, Outcome::TimedOut, &mut decision, &mut save);
         }
-        self.each_group(&mut decision, &mut save, |group, turn| group.step(turn));
+        if policy_changed {
+            self.groups.iter_mut().for_each(Group::stir);
+        }
+        self.step_groups(&mut decision, &mut save);
+        if policy_changed {
+            self.looks.keep(&self.groups.iter().map(|group| group.policy.name.clone()).collect());
+        }
         self.order_looks(&mut decision);
         if save {
             self.order_save(&mut decision);
@@ -88,9 +94,9 @@ impl Watchdog {
 
     /// When it wants to be woken if nothing else happens. Later than the last input, or `None`.
     pub fn next_deadline(&self) -> Option<Moment> {
-        let groups = self.groups.iter().filter_map(|group| group.next_deadline(self.now));
-        let looks = self.looks.next_deadline(&self.wanted);
-        groups.chain(looks).chain(self.orders.next_deadline()).filter(|at| *at > self.now).min()
+        let groups = self.groups.iter().filter_map(|group| group.pulse.due());
+        let others = [self.looks.next_deadline(), self.orders.next_deadline()];
+        groups.chain(others.into_iter().flatten()).filter(|at| *at > self.now).min()
     }
 
     /// What it knows, for gauges, JSON and people.
@@ -114,27 +120,34 @@ impl Watchdog {
     }
 
     fn observe(&mut self, observation: Observation, decision: &mut Decision, save: &mut bool) {
-        match &observation {
-            Observation::Gpu { gpu, reading } => {
-                if let Some(facts) = self.gpus.get_mut(gpu) {
-                    facts.reading.saw(reading.clone(), self.now);
-                }
-                for group in self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu) {
-                    group.gpu_read(reading);
-                }
-            }
+        match observation {
+            Observation::Gpu { gpu, reading } => self.gpu_read(&gpu, reading),
             Observation::Xid { gpu, xid, pid, via } => {
-                if *via == XidVia::Kmsg {
+                if via == XidVia::Kmsg {
                     self.kernel_log_speaks(decision);
                 }
-                self.xid(gpu.clone(), *xid, *pid, *via, decision);
+                self.xid(gpu, xid, pid, via, decision);
             }
-            Observation::Blind { source: Source::Kmsg, why, .. } => self.kernel_log_lost(why.clone(), decision),
-            _ => {
-                let Some(name) = group_of(&observation).cloned() else { return };
-                self.one_group(&name, decision, save, |group, turn| group.observe(observation, turn));
+            Observation::Blind { source: Source::Kmsg, why, .. } => self.kernel_log_lost(why, decision),
+            observation => {
+                let Some(index) = group_of(&observation).and_then(|name| self.place(name)) else { return };
+                if self.groups[index].is_news(&observation) {
+                    self.groups[index].stir();
+                }
+                self.at(index, decision, save, |group, turn| group.observe(observation, turn));
             }
         }
+    }
+
+    fn gpu_read(&mut self, gpu: &GpuUuid, reading: GpuReading) {
+        let Some(facts) = self.gpus.get_mut(gpu) else { return };
+        let reading = Reading::from(reading);
+        for group in self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu) {
+            group.gpu_read(&reading);
+            group.sample_memory(&reading, self.now);
+            group.stir();
+        }
+        facts.reading.saw(reading, self.now);
     }
 
     /// An Xid decides nothing: it makes the watchdog ask the servers on that GPU at once.
@@ -143,6 +156,7 @@ impl Watchdog {
         let twin = seen.is_some_and(|(at, by)| by != via && self.now.since(at) <= SAME_XID);
         for group in self.groups.iter_mut().filter(|group| gpu.as_ref().is_none_or(|gpu| group.policy.gpu == *gpu)) {
             group.ask_server = Some(self.now);
+            group.stir();
         }
         if !twin {
             decision.events.push(Event { at: self.now, group: None, engine: None, what: What::Xid { gpu, xid, pid } });
@@ -171,6 +185,9 @@ impl Watchdog {
             self.look_ended(look, &outcome, decision);
         }
         if let Some(index) = open.group {
+            if let Some(group) = self.groups.get_mut(index) {
+                group.stir();
+            }
             self.at(index, decision, save, |group, turn| group.finished(id, open.purpose, outcome, turn));
         }
     }
@@ -181,18 +198,25 @@ impl Watchdog {
             Outcome::TimedOut => Some("no answer in its time".to_owned()),
             _ => None,
         };
-        let Some(before) = self.looks.ended(look, failed.clone(), self.now) else { return };
-        if let Look::Server { group, .. } = look {
-            // Only an answer to a question that came after the doubt settles it.
-            let settles = |asked: Moment| before.sent.is_some_and(|sent| sent >= asked);
-            let named = self.groups.iter_mut().filter(|known| known.policy.name == *group);
-            named.for_each(|group| group.ask_server = group.ask_server.filter(|asked| !settles(*asked)));
-        }
+        let Some(ended) = self.looks.ended(look, failed.clone(), self.now) else { return };
         let source = super::status::scope(look);
+        let concerned = |group: &&mut Group| match look {
+            Look::Gpu(gpu) => group.policy.gpu == *gpu,
+            Look::Load(_) => false,
+            _ => source.group.as_ref() == Some(&group.policy.name),
+        };
+        for group in self.groups.iter_mut().filter(concerned) {
+            group.stir_unless_calm();
+            if let Look::Server { .. } = look {
+                // Only an answer to a question that came after the doubt settles it.
+                let settles = |asked: Moment| ended.sent.is_some_and(|sent| sent >= asked);
+                group.ask_server = group.ask_server.filter(|asked| !settles(*asked));
+            }
+        }
         let (group, engine) = (source.group.clone(), source.engine.clone().map(|key| key.engine));
-        let what = match (before.failed, failed) {
-            (None, Some(why)) => What::SourceDown { source, why },
-            (Some(_), None) => What::SourceUp { source },
+        let what = match (ended.failed, ended.fails, failed) {
+            (false, true, Some(why)) => What::SourceDown { source, why },
+            (true, false, _) => What::SourceUp { source },
             _ => return,
         };
         decision.events.push(Event { at: self.now, group, engine, what });
@@ -209,12 +233,27 @@ impl Watchdog {
         }
     }
 
-    fn order_looks(&mut self, decision: &mut Decision) {
-        self.wanted.clear();
-        for group in &self.groups {
-            group.want(&mut self.wanted, self.now);
+    /// Every group that this turn concerns goes as far as it can, and says what it wants to see then.
+    fn step_groups(&mut self, decision: &mut Decision, save: &mut bool) {
+        for name in self.looks.groups_due(self.now) {
+            if let Some(group) = self.groups.iter_mut().find(|group| group.policy.name == *name) {
+                group.stir_unless_calm();
+            }
         }
-        for look in self.looks.due(&self.wanted, self.now) {
+        for index in 0..self.groups.len() {
+            if !self.groups[index].is_stirred(self.now) {
+                continue;
+            }
+            self.at(index, decision, save, |group, turn| group.step(turn));
+            let group = &mut self.groups[index];
+            group.count_active_time(self.now);
+            group.stepped(self.now);
+            self.looks.want(&group.policy.name, group.wanted(self.now));
+        }
+    }
+
+    fn order_looks(&mut self, decision: &mut Decision) {
+        for look in self.looks.due(self.now) {
             let two = matches!(look, Look::Server { server: None, .. });
             let deadline = self.now.after(if two { TWO_COMMANDS_BOUND } else { LOOK_BOUND });
             let id = self.orders.add(None, Purpose::Look(look.clone()), deadline);
@@ -237,6 +276,7 @@ impl Watchdog {
         mut work: impl FnMut(&mut Group, &mut Turn<'_>),
     ) {
         for index in 0..self.groups.len() {
+            self.groups[index].stir();
             self.at(index, decision, save, &mut work);
         }
     }
@@ -248,9 +288,14 @@ impl Watchdog {
         save: &mut bool,
         work: impl FnOnce(&mut Group, &mut Turn<'_>),
     ) {
-        if let Some(index) = self.groups.iter().position(|group| group.policy.name == *name) {
+        if let Some(index) = self.place(name) {
+            self.groups[index].stir();
             self.at(index, decision, save, work);
         }
+    }
+
+    fn place(&self, name: &GroupName) -> Option<usize> {
+        self.groups.iter().position(|group| group.policy.name == *name)
     }
 
     fn at(

@@ -21,7 +21,10 @@ impl World {
         }
         self.later(ordered.deadline.since(self.now), Happening::Deadline(id));
         match ordered.action {
-            Action::Look(look) => self.look(id, look),
+            Action::Look(look) => {
+                self.looks.push((self.now, look.clone()));
+                self.look(id, look);
+            }
             Action::Save { memory } => {
                 self.saved = serde_json::from_str(&memory).unwrap();
                 self.later(Duration::ZERO, Happening::Finish(id, Outcome::Done));
@@ -98,7 +101,11 @@ impl World {
                 let trees = trees.collect();
                 self.answer(id, trees, Outcome::Done);
             }
-            Look::Load(_) => self.answer(id, Vec::new(), Outcome::Done),
+            Look::Load(_) if self.load_fails => {
+                self.answer(id, vec![], Outcome::Failed { why: "garbage".to_owned() });
+            }
+            // An engine without metrics; a test tells of loads by itself.
+            Look::Load(_) => self.answer(id, vec![], Outcome::Done),
             Look::Health(engine) => {
                 let (group, place) = self.find_engine(&engine);
                 let ready = self.groups[group].engines[place].ready;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden::model::{
-    Action, ActionId, EngineKey, EngineName, Event, Exit, GpuProcess, GpuReading, GroupName, Moment, Observation,
+    Action, ActionId, EngineKey, EngineName, Event, Exit, GpuProcess, GpuReading, GroupName, Look, Moment, Observation,
     Ordered, Outcome, Owner, ProcessId, ServerLine, ServerState, What,
 };
 
@@ -129,6 +129,12 @@ pub struct World {
     pub saved: Memory,
     /// From an engine's start to its first healthy answer.
     pub start_takes: Duration,
+    /// Looks that were given, and when.
+    pub looks: Vec<(Moment, Look)>,
+    /// Engines' own metrics can't be read.
+    pub load_fails: bool,
+    /// Bytes of device memory by which each engine grows a second, from 20 GiB at the beginning.
+    pub grows: u64,
     /// Attempts without a result.
     attempts: BTreeMap<(Option<GroupName>, Option<EngineName>), i32>,
     groups: Vec<Group>,
@@ -152,6 +158,9 @@ impl World {
             violations: Vec::new(),
             saved: Memory::default(),
             start_takes: ms(1500),
+            looks: Vec::new(),
+            load_fails: false,
+            grows: 0,
             attempts: BTreeMap::new(),
             groups,
             gpu: Gpu::default(),
@@ -307,10 +316,11 @@ impl World {
     fn reading(&self) -> GpuReading {
         let mut compute = Vec::new();
         let mut mps = Vec::new();
+        let held = 20 * GIB + self.grows * (self.now.as_secs_f64() as u64);
         for group in &self.groups {
             compute.extend(group.server.iter().map(|server| GpuProcess { pid: server.pid, memory: Some(66 * MIB) }));
             for engine in group.engines.iter().filter(|engine| engine.client || engine.ready) {
-                let process = GpuProcess { pid: engine.pid.unwrap_or(0), memory: Some(20 * GIB) };
+                let process = GpuProcess { pid: engine.pid.unwrap_or(0), memory: Some(held) };
                 compute.push(process);
                 if engine.client {
                     mps.push(process);

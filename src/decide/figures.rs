@@ -1,0 +1,109 @@
+//! Figures of engines that are only told: load, usage, the trend of device memory. Nothing is decided by them.
+
+use std::time::Duration;
+
+use crate::model::{EngineKey, EngineLoad, Known, Moment, ProcessUsage};
+
+use super::active_time::Level;
+use super::engine::{Engine, Stage};
+use super::group::Group;
+use super::looks::{LOAD, TREES};
+use super::memory_trend::MemoryTrend;
+use super::reading::Reading;
+use super::usage::Usage;
+
+/// A load is believed for so long: three of its intervals.
+const LOAD_FRESH: Duration = Duration::from_secs(3 * LOAD.as_secs());
+/// What processes use is believed for so long: three of its intervals, and a second for the look itself.
+const USAGE_FRESH: Duration = Duration::from_secs(3 * TREES.as_secs() + 1);
+
+/// One engine's.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Figures {
+    load: Known<EngineLoad>,
+    memory: MemoryTrend,
+    usage: Usage,
+}
+
+impl Figures {
+    /// A new incarnation begins; what processes used stays counted.
+    pub fn launched(&mut self) {
+        self.load.forget();
+        self.memory.forget();
+        self.usage.resident.forget();
+    }
+
+    /// CPU time of all its processes that were seen.
+    pub fn cpu(&self) -> Duration {
+        self.usage.cpu
+    }
+}
+
+impl Engine {
+    /// Its load; `None`: it has none, or too old a one.
+    pub fn load(&self, now: Moment) -> Option<&EngineLoad> {
+        self.figures.load.fresh(LOAD_FRESH, now).filter(|_| self.alive())
+    }
+
+    /// Bytes of host memory of its whole tree; `None`: unknown.
+    pub fn resident_memory(&self, now: Moment) -> Option<u64> {
+        if self.alive() { self.figures.usage.resident.fresh(USAGE_FRESH, now).copied() } else { Some(0) }
+    }
+
+    /// Until its device memory meets its limit, else the end of the GPU, at the pace of late.
+    pub fn memory_time_to_limit(&self, reading: Option<&Reading>) -> Option<Duration> {
+        let reading = reading.filter(|_| self.alive())?;
+        let held = self.device_memory(Some(reading))?;
+        let others = reading.memory_used.saturating_sub(held);
+        let left = reading.memory_total.saturating_sub(others);
+        self.figures.memory.time_to(self.policy.device_memory_limit.unwrap_or(left), held)
+    }
+
+    fn has_requests(&self, now: Moment) -> Option<bool> {
+        self.load(now)?.running.map(|running| running > 0.0)
+    }
+}
+
+impl Group {
+    /// What an engine says of its load.
+    pub fn load(&mut self, key: &EngineKey, load: EngineLoad, now: Moment) {
+        let Some(engine) = self.engine_mut(&key.engine) else { return };
+        if matches!(engine.stage, Stage::Serving | Stage::Failing) {
+            engine.figures.load.saw(load, now);
+            self.count_active_time(now);
+        }
+    }
+
+    /// What an engine's processes use.
+    pub fn usage(&mut self, key: &EngineKey, processes: &[ProcessUsage], now: Moment) {
+        if let Some(engine) = self.engine_mut(&key.engine) {
+            engine.figures.usage.saw(processes, now);
+        }
+    }
+
+    /// Samples what each engine holds, where it is time to.
+    pub fn sample_memory(&mut self, reading: &Reading, now: Moment) {
+        for engine in self.engines.iter_mut().filter(|engine| engine.alive() && engine.figures.memory.due(now)) {
+            if let Some(held) = engine.device_memory(Some(reading)) {
+                engine.figures.memory.sample(held, now);
+            }
+        }
+    }
+
+    /// Counts the time since the last count, by the engines that had requests. To be called when a load was
+    /// read and when an engine may have begun or ceased to serve.
+    pub fn count_active_time(&mut self, now: Moment) {
+        self.active.goes_on(self.active_level(now), now);
+    }
+
+    fn active_level(&self, now: Moment) -> Option<Level> {
+        let mut level: Option<Level> = None;
+        for engine in self.engines.iter().filter(|engine| engine.stage == Stage::Serving) {
+            let until = engine.figures.load.at()?.after(LOAD_FRESH);
+            let so_far = level.unwrap_or(Level { active: 0, until });
+            let active = so_far.active + usize::from(engine.has_requests(now)?);
+            level = Some(Level { active, until: until.min(so_far.until) });
+        }
+        level
+    }
+}

@@ -1,0 +1,79 @@
+//! Which groups a turn goes through: those that its input says something new to, and those whose time has come.
+//! So an input costs what its own group costs, and one that says what was known next to nothing.
+
+use crate::model::{Health, Moment, Observation};
+
+use super::engine::{Engine, Stage};
+use super::group::{Group, Phase};
+
+/// When a group is to be stepped.
+#[derive(Clone, Debug)]
+pub(super) struct Pulse {
+    /// Something was done to it in this turn, or it learnt something.
+    stirred: bool,
+    /// When time alone may change something.
+    due: Option<Moment>,
+    /// After its last step: all is well, and nothing but news or its deadline changes anything.
+    calm: bool,
+}
+
+impl Default for Pulse {
+    /// Of a group that is new: it is stepped in the first turn.
+    fn default() -> Self {
+        Pulse { stirred: true, due: None, calm: false }
+    }
+}
+
+impl Pulse {
+    /// When time alone may change something.
+    pub fn due(&self) -> Option<Moment> {
+        self.due
+    }
+}
+
+impl Group {
+    /// The group is to be stepped in this turn.
+    pub fn stir(&mut self) {
+        self.pulse.stirred = true;
+    }
+
+    /// A look at it is due or ended: while something is not well, even that may be what it waits for.
+    pub fn stir_unless_calm(&mut self) {
+        self.pulse.stirred |= !self.pulse.calm;
+    }
+
+    /// Whether it is to be stepped in this turn.
+    pub fn is_stirred(&self, now: Moment) -> bool {
+        self.pulse.stirred || self.pulse.due.is_some_and(|due| due <= now)
+    }
+
+    /// It was stepped.
+    pub fn stepped(&mut self, now: Moment) {
+        let due = self.next_deadline(now);
+        self.pulse = Pulse { stirred: false, due, calm: self.is_calm() };
+    }
+
+    /// Whether a fact can change what is decided. Figures that are only told never can; while all is well,
+    /// neither can a good answer of an engine that serves nor a tree that is as it was.
+    pub fn is_news(&self, observation: &Observation) -> bool {
+        match observation {
+            Observation::Load { .. } | Observation::Usage { .. } => false,
+            Observation::Health { engine, health: Health::Ok } => {
+                let serves = |engine: &Engine| engine.stage == Stage::Serving;
+                !self.pulse.calm || !self.engine(&engine.engine).is_some_and(serves)
+            }
+            Observation::Tree { engine, processes } => {
+                let same = |engine: &Engine| engine.tree.last() == Some(processes);
+                !self.pulse.calm || !self.engine(&engine.engine).is_some_and(same)
+            }
+            _ => true,
+        }
+    }
+
+    fn is_calm(&self) -> bool {
+        matches!(self.phase, Phase::Running(None))
+            && self.ask_server.is_none()
+            && self.control.silent == 0
+            && self.engines.iter().all(Engine::is_steady)
+    }
+}

@@ -1,0 +1,386 @@
+//! When each look was last given, how it went, and when it is due again. What is wanted stands in `looks`.
+//!
+//! An input costs what it changes: looks lie by their deadlines, and a group that wants what it wanted changes none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::model::status::SourceScope;
+use crate::model::{GroupName, Known, Look, Moment, Source};
+
+use super::looks::{Want, company};
+use super::status::scope;
+
+/// A look without what changes from one to the next. Those of one source lie together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LookKey {
+    pub scope: SourceScope,
+    pub kind: Kind,
+}
+
+/// Which of a source's looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// The only one, or the first.
+    Main,
+    /// Of the control daemon: its server's clients.
+    Clients,
+    /// Of an engine: its own metrics.
+    Load,
+}
+
+/// One look's history.
+#[derive(Clone, Debug)]
+pub(super) struct LookState {
+    look: Look,
+    /// Who wants it, and how often.
+    wanted: Vec<(GroupName, Duration)>,
+    every: Duration,
+    sent: Option<Moment>,
+    in_flight: bool,
+    /// Where it lies: from when it goes along with company, and when it is due alone.
+    lies: Option<(Moment, Moment)>,
+    /// When it last worked.
+    pub worked: Known<Duration>,
+    /// Its last outcome was no success.
+    pub failed: Option<String>,
+}
+
+/// What a look's end changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// When it had been sent.
+    pub sent: Option<Moment>,
+    /// Whether its source failed before.
+    pub failed: bool,
+    /// Whether it does now.
+    pub fails: bool,
+}
+
+/// All looks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Schedule {
+    states: BTreeMap<LookKey, LookState>,
+    wants: BTreeMap<GroupName, Vec<Want>>,
+    /// Those that wait, by the moment from which they go along, and by the one when they are due alone.
+    early: BTreeSet<(Moment, LookKey)>,
+    late: BTreeSet<(Moment, LookKey)>,
+    /// Those that nobody may want any more.
+    loose: Vec<LookKey>,
+}
+
+impl Schedule {
+    /// All that a group wants from now on.
+    pub fn want(&mut self, group: &GroupName, wanted: Vec<Want>) {
+        let old = self.wants.insert(group.clone(), Vec::new()).unwrap_or_default();
+        let (old_change, new_change) = difference(&old, &wanted);
+        for (look, _) in old_change {
+            self.change(key(look), |state| state.wanted.retain(|(name, _)| name != group));
+        }
+        for (look, every) in new_change {
+            let key = key(look);
+            self.states.entry(key.clone()).or_insert_with(|| LookState::new(look.clone()));
+            self.change(key, |state| state.wanted_by(group, look, *every));
+        }
+        self.wants.insert(group.clone(), wanted);
+    }
+
+    /// Forgets the groups that are no more, with all their sources.
+    pub fn keep(&mut self, groups: &BTreeSet<GroupName>) {
+        let unused = |key: &LookKey, state: &LookState| key.scope.source == Source::Nvml && state.wanted.is_empty();
+        let gone: Vec<GroupName> = self.wants.keys().filter(|name| !groups.contains(*name)).cloned().collect();
+        for name in gone {
+            self.want(&name, Vec::new());
+            self.wants.remove(&name);
+            self.states.retain(|key, _| key.scope.group.as_ref() != Some(&name));
+        }
+        self.states.retain(|key, state| !unused(key, state));
+    }
+
+    /// Groups with looks that are due now. Loads are only told.
+    pub fn groups_due(&self, now: Moment) -> impl Iterator<Item = &GroupName> {
+        let due = self.early.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| key);
+        let states = due.filter(|key| key.kind != Kind::Load).filter_map(|key| self.states.get(key));
+        states.flat_map(|state| state.wanted.iter().map(|(group, _)| group))
+    }
+
+    /// Which looks are due now, in their order; they count as sent.
+    pub fn due(&mut self, now: Moment) -> Vec<Look> {
+        self.drop_the_loose();
+        let mut due = Vec::new();
+        while let Some(key) = self.early.first().filter(|(at, _)| *at <= now).map(|(_, key)| key.clone()) {
+            self.change(key, |state| {
+                state.sent = Some(now);
+                state.in_flight = true;
+                due.push(state.look.clone());
+            });
+        }
+        due.sort();
+        due
+    }
+
+    /// When the next look is due.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        self.late.first().map(|(at, _)| *at)
+    }
+
+    /// A look ended. `None`: nobody remembers it.
+    pub fn ended(&mut self, look: &Look, failed: Option<String>, now: Moment) -> Option<Ended> {
+        let key = key(look);
+        let sent = self.states.get(&key)?.sent;
+        let before = self.fails(&key);
+        self.change(key.clone(), |state| {
+            state.in_flight = false;
+            if failed.is_none() {
+                state.worked.saw(sent.map_or(Duration::ZERO, |sent| now.since(sent)), now);
+            }
+            state.failed = failed;
+        });
+        Some(Ended { sent, failed: before, fails: self.fails(&key) })
+    }
+
+    /// All looks and how they go; those of one source one after the other.
+    pub fn all(&self) -> impl Iterator<Item = (&LookKey, &LookState)> {
+        self.states.iter()
+    }
+
+    /// Whether the look fails; of an engine, one of its two: they are one source.
+    fn fails(&self, key: &LookKey) -> bool {
+        let fails = |kind| {
+            let key = LookKey { kind, ..key.clone() };
+            self.states.get(&key).is_some_and(|state| state.failed.is_some())
+        };
+        match key.scope.source {
+            Source::Engine => fails(Kind::Main) || fails(Kind::Load),
+            _ => fails(key.kind),
+        }
+    }
+
+    /// Changes a look and lays it where it belongs then.
+    fn change(&mut self, key: LookKey, change: impl FnOnce(&mut LookState)) {
+        let Some(state) = self.states.get_mut(&key) else { return };
+        change(state);
+        let (was, lies) = (state.lies, state.waits());
+        state.lies = lies;
+        let idle = !state.in_flight && state.wanted.is_empty();
+        if was != lies {
+            if let Some((early, late)) = was {
+                self.early.remove(&(early, key.clone()));
+                self.late.remove(&(late, key.clone()));
+            }
+            if let Some((early, late)) = lies {
+                self.early.insert((early, key.clone()));
+                self.late.insert((late, key.clone()));
+            }
+        }
+        if idle && key.scope.source == Source::Engine {
+            self.loose.push(key);
+        }
+    }
+
+    /// An engine without a process is no source.
+    fn drop_the_loose(&mut self) {
+        for key in std::mem::take(&mut self.loose) {
+            if self.states.get(&key).is_some_and(|state| !state.in_flight && state.wanted.is_empty()) {
+                self.states.remove(&key);
+            }
+        }
+    }
+}
+
+impl LookState {
+    fn new(look: Look) -> Self {
+        LookState {
+            look,
+            wanted: Vec::new(),
+            every: Duration::ZERO,
+            sent: None,
+            in_flight: false,
+            lies: None,
+            worked: Known::Unknown,
+            failed: None,
+        }
+    }
+
+    fn wanted_by(&mut self, group: &GroupName, look: &Look, every: Duration) {
+        self.look = look.clone();
+        self.wanted.push((group.clone(), every));
+    }
+
+    /// From when it goes along, and when it is due alone; `None`: it is on its way, or nobody wants it.
+    fn waits(&mut self) -> Option<(Moment, Moment)> {
+        self.every = self.wanted.iter().map(|(_, every)| *every).min().unwrap_or(self.every);
+        if self.in_flight || self.wanted.is_empty() {
+            return None;
+        }
+        let Some(sent) = self.sent else { return Some((Moment::ZERO, Moment::ZERO)) };
+        Some((sent.after(self.every - company(self.every)), sent.after(self.every)))
+    }
+
+    /// Its last reading worked, and not too long ago: three of its intervals, and three seconds at least.
+    pub fn up(&self, now: Moment) -> bool {
+        let limit = (self.every * 3).max(Duration::from_secs(3));
+        self.failed.is_none() && self.worked.fresh(limit, now).is_some()
+    }
+
+    /// It has not ended once.
+    pub fn is_new(&self) -> bool {
+        self.failed.is_none() && self.worked.at().is_none()
+    }
+}
+
+/// Both lists without what they have in common at their ends: when one engine changes, that is all but its looks.
+fn difference<'a>(old: &'a [Want], new: &'a [Want]) -> (&'a [Want], &'a [Want]) {
+    let same = |(one, two): &(&Want, &Want)| one == two;
+    let first = old.iter().zip(new).take_while(same).count();
+    let (old, new) = (&old[first..], &new[first..]);
+    let last = old.iter().rev().zip(new.iter().rev()).take_while(same).count();
+    (&old[..old.len() - last], &new[..new.len() - last])
+}
+
+/// The same look, whichever server it is about.
+fn key(look: &Look) -> LookKey {
+    let kind = match look {
+        Look::Gpu(_) | Look::Server { .. } | Look::Trees(_) | Look::Health(_) => Kind::Main,
+        Look::Clients { .. } => Kind::Clients,
+        Look::Load(_) => Kind::Load,
+    };
+    LookKey { scope: scope(look), kind }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::model::{EngineKey, EngineName, GpuUuid};
+
+    fn at(millis: u64) -> Moment {
+        Moment::ZERO.after(Duration::from_millis(millis))
+    }
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn group(name: &str) -> GroupName {
+        GroupName::from(name)
+    }
+
+    fn engine() -> EngineKey {
+        EngineKey::new(&group("one"), &EngineName::from("a"))
+    }
+
+    fn gpu() -> Look {
+        Look::Gpu(GpuUuid::from("GPU-0"))
+    }
+
+    fn trees() -> Look {
+        Look::Trees(group("one"))
+    }
+
+    /// A group that wants these looks.
+    fn wanting(wanted: &[(Look, u64)]) -> Schedule {
+        let mut schedule = Schedule::default();
+        schedule.want(&group("one"), wants(wanted));
+        schedule
+    }
+
+    fn wants(wanted: &[(Look, u64)]) -> Vec<Want> {
+        wanted.iter().map(|(look, every)| (look.clone(), ms(*every))).collect()
+    }
+
+    #[test]
+    fn a_look_is_due_at_once_and_then_after_its_time_once_it_ended() {
+        let mut schedule = wanting(&[(trees(), 10_000)]);
+        assert_eq!(schedule.due(at(5)), [trees()]);
+        assert_eq!((schedule.due(at(20_000)), schedule.next_deadline()), (vec![], None));
+        schedule.ended(&trees(), None, at(6));
+        assert_eq!(schedule.next_deadline(), Some(at(10_005)));
+        assert_eq!(schedule.due(at(10_004)), []);
+        assert_eq!(schedule.due(at(10_005)), [trees()]);
+    }
+
+    #[test]
+    fn a_look_that_comes_each_second_goes_along_a_tenth_early() {
+        let mut schedule = wanting(&[(gpu(), 1000)]);
+        schedule.due(at(0));
+        schedule.ended(&gpu(), None, at(1));
+        assert_eq!(schedule.next_deadline(), Some(at(1000)));
+        assert_eq!(schedule.due(at(899)), []);
+        assert_eq!(schedule.due(at(900)), [gpu()]);
+    }
+
+    #[test]
+    fn looks_that_are_due_together_keep_their_order() {
+        let mut schedule = wanting(&[(Look::Load(engine()), 2000), (trees(), 10_000), (gpu(), 1000)]);
+        assert_eq!(schedule.due(at(0)), [gpu(), trees(), Look::Load(engine())]);
+    }
+
+    #[test]
+    fn a_look_that_two_groups_want_comes_as_often_as_the_more_curious_wants() {
+        let mut schedule = wanting(&[(gpu(), 1000)]);
+        schedule.want(&group("two"), wants(&[(gpu(), 4)]));
+        schedule.due(at(0));
+        schedule.ended(&gpu(), None, at(1));
+        assert_eq!(schedule.next_deadline(), Some(at(4)));
+        schedule.want(&group("two"), Vec::new());
+        assert_eq!(schedule.next_deadline(), Some(at(1000)));
+    }
+
+    #[test]
+    fn a_look_that_is_wanted_again_remembers_when_it_was_sent() {
+        let mut schedule = wanting(&[(trees(), 10_000)]);
+        schedule.due(at(0));
+        schedule.ended(&trees(), None, at(1));
+        schedule.want(&group("one"), Vec::new());
+        assert_eq!((schedule.due(at(9000)), schedule.next_deadline()), (vec![], None));
+        schedule.want(&group("one"), wants(&[(trees(), 10_000)]));
+        assert_eq!(schedule.next_deadline(), Some(at(10_000)));
+    }
+
+    #[test]
+    fn an_engine_without_a_process_is_no_source_once_its_looks_have_ended() {
+        let mut schedule = wanting(&[(Look::Health(engine()), 2000)]);
+        schedule.due(at(0));
+        schedule.want(&group("one"), Vec::new());
+        schedule.due(at(1));
+        assert_eq!(schedule.all().count(), 1);
+        assert!(schedule.ended(&Look::Health(engine()), None, at(2)).is_some());
+        schedule.due(at(3));
+        assert_eq!(schedule.all().count(), 0);
+        assert!(schedule.ended(&Look::Health(engine()), None, at(4)).is_none());
+    }
+
+    #[test]
+    fn an_engine_is_one_source_that_fails_while_one_of_its_two_looks_does() {
+        let (health, load) = (Look::Health(engine()), Look::Load(engine()));
+        let mut schedule = wanting(&[(health.clone(), 2000), (load.clone(), 2000)]);
+        schedule.due(at(0));
+        let mut end = |look: &Look, why: Option<&str>| {
+            let ended = schedule.ended(look, why.map(str::to_owned), at(1)).unwrap();
+            (ended.failed, ended.fails)
+        };
+        assert_eq!(end(&load, Some("garbage")), (false, true));
+        assert_eq!(end(&health, Some("hangs")), (true, true));
+        assert_eq!(end(&load, None), (true, true));
+        assert_eq!(end(&health, None), (true, false));
+    }
+
+    #[test]
+    fn a_group_that_is_no_more_leaves_nothing_behind() {
+        let mut schedule = wanting(&[(gpu(), 1000), (trees(), 10_000), (Look::Load(engine()), 2000)]);
+        schedule.due(at(0));
+        schedule.ended(&trees(), None, at(1));
+        schedule.keep(&BTreeSet::new());
+        assert_eq!((schedule.all().count(), schedule.next_deadline(), schedule.due(at(99_999))), (0, None, vec![]));
+    }
+
+    #[test]
+    fn when_one_engine_changes_only_its_looks_do() {
+        let want = |number: u64| (trees(), ms(number));
+        let (old, new) = ([want(1), want(2), want(3), want(4)], [want(1), want(9), want(4)]);
+        assert_eq!(difference(&old, &new), (&old[1..3], &new[1..2]));
+        assert_eq!(difference(&old, &old), (&old[4..], &old[4..]));
+        assert_eq!(difference(&old[..2], &old[..1]), (&old[1..2], &old[1..1]));
+    }
+}
