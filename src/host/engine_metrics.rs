@@ -4,7 +4,7 @@
 use std::mem;
 use std::time::Duration;
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
 use super::http::{GetError, Peer};
 use crate::model::EngineLoad;
@@ -184,7 +184,7 @@ impl Page {
         let (labels, rest) = Labels::parse(rest)?;
         let value = rest.split(u8::is_ascii_whitespace).find(|word| !word.is_empty())?;
         let value: f64 = str::from_utf8(value).ok()?.parse().ok()?;
-        self.model = self.model.take().or(labels.model);
+        self.model = self.model.take().or_else(|| labels.model.map(unescape));
         // SGLang shows each priority's part beside the whole, which has an empty priority.
         if !labels.part {
             self.add(place, value);
@@ -207,15 +207,16 @@ impl Page {
 
 /// Of a sample's labels, those that matter.
 #[derive(Default)]
-struct Labels {
-    model: Option<String>,
+struct Labels<'a> {
+    /// As it stands there.
+    model: Option<&'a [u8]>,
     /// It counts a part of what another series counts whole.
     part: bool,
 }
 
-impl Labels {
+impl<'a> Labels<'a> {
     /// What stands between a name and its value, and what follows. `None`: these are no labels.
-    fn parse(text: &[u8]) -> Option<(Labels, &[u8])> {
+    fn parse(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let mut labels = Labels::default();
         let Some(mut rest) = text.strip_prefix(b"{") else { return Some((labels, text)) };
         loop {
@@ -224,9 +225,9 @@ impl Labels {
                 return Some((labels, after));
             }
             let (name, after) = rest.split_at(memchr(b'=', rest)?);
-            let (value, after) = unquote(after[1..].trim_ascii_start())?;
+            let (value, after) = quoted(after[1..].trim_ascii_start())?;
             match name.trim_ascii() {
-                b"model_name" if !value.is_empty() => labels.model = Some(value.chars().take(LONGEST_MODEL).collect()),
+                b"model_name" if !value.is_empty() => labels.model = Some(value),
                 b"priority" => labels.part = !value.is_empty(),
                 _ => {}
             }
@@ -236,20 +237,31 @@ impl Labels {
     }
 }
 
-/// A quoted value with its escapes undone, and what follows it. Bytes that are no UTF-8 become U+FFFD.
-fn unquote(text: &[u8]) -> Option<(String, &[u8])> {
-    let mut value = Vec::new();
-    let mut bytes = text.strip_prefix(b"\"")?.iter();
+/// What stands between two quotes, escapes and all, and what follows.
+fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.strip_prefix(b"\"")?;
+    let mut end = 0;
     loop {
-        value.push(match bytes.next()? {
-            b'"' => return Some((String::from_utf8_lossy(&value).into_owned(), bytes.as_slice())),
-            b'\\' => match bytes.next()? {
-                b'n' => b'\n',
-                other => *other,
-            },
-            other => *other,
+        end += memchr2(b'"', b'\\', text.get(end..)?)?;
+        if text[end] == b'"' {
+            return Some((&text[..end], &text[end + 1..]));
+        }
+        end += 2;
+    }
+}
+
+/// A model with its escapes undone, cut where it is too long. Bytes that are no UTF-8 become U+FFFD.
+fn unescape(quoted: &[u8]) -> String {
+    let mut bytes = quoted.iter();
+    let mut value = Vec::new();
+    while let Some(byte) = bytes.next() {
+        let escaped = if *byte == b'\\' { bytes.next() } else { None };
+        value.push(match escaped {
+            Some(b'n') => b'\n',
+            other => *other.unwrap_or(byte),
         });
     }
+    String::from_utf8_lossy(&value).chars().take(LONGEST_MODEL).collect()
 }
 
 fn is_of_a_name(byte: u8) -> bool {
