@@ -8,8 +8,9 @@ use crate::model::{ActionId, EngineName, EngineState, Exit, GpuReading, Health, 
 use super::attached::attached;
 use super::facts::ServerFacts;
 use super::guard::Attempts;
+use super::operator::{note_of, stage_of};
 use super::policy::EnginePolicy;
-use super::remembered::EngineMemory;
+use super::remembered::{EngineMemory, Rest};
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;
@@ -35,8 +36,10 @@ pub(super) enum Stage {
     Ending(Ending),
     /// Its group's restart or stop took it out, or is about to.
     Fallen,
-    /// It failed too often.
+    /// It failed too often, or an operator took it out for good.
     Quarantined,
+    /// Out because somebody wants it so, and proven gone.
+    Stopped,
     /// Left alone, without a process: in `observe` mode nobody starts it again.
     Left,
 }
@@ -80,6 +83,14 @@ pub(super) struct Engine {
     pub failures: Attempts,
     /// In words, why it does not serve.
     pub note: Option<String>,
+    /// Why it is to have no process; `None`: it is to run.
+    pub rest: Option<Rest>,
+    /// The configuration has it no more: it is forgotten once it is gone.
+    pub leaving: bool,
+    /// It runs as an older configuration says, and is to be taken out and started again.
+    pub rolls: bool,
+    /// Since when the engine tier is at work to start it again, told and without a result yet.
+    pub recovery: Option<Moment>,
 }
 
 /// An engine's failure.
@@ -87,8 +98,6 @@ pub(super) struct Engine {
 pub(super) struct Died {
     pub at: Moment,
     pub because: String,
-    /// The engine tier starts it again.
-    pub restarting: bool,
 }
 
 impl Engine {
@@ -96,7 +105,7 @@ impl Engine {
     pub fn new(policy: EnginePolicy, memory: EngineMemory) -> Self {
         Engine {
             policy,
-            stage: if memory.quarantined { Stage::Quarantined } else { Stage::Down { due: Moment::ZERO } },
+            stage: stage_of(memory.rest).unwrap_or(Stage::Down { due: Moment::ZERO }),
             incarnation: memory.incarnation,
             main: None,
             started: Moment::ZERO,
@@ -109,7 +118,11 @@ impl Engine {
             error: None,
             died: None,
             failures: Attempts::of(memory.failures),
-            note: None,
+            note: note_of(memory.rest),
+            rest: memory.rest,
+            leaving: false,
+            rolls: false,
+            recovery: None,
         }
     }
 
@@ -119,11 +132,7 @@ impl Engine {
 
     /// What must survive.
     pub fn memory(&self) -> EngineMemory {
-        EngineMemory {
-            incarnation: self.incarnation,
-            failures: self.failures.moments(),
-            quarantined: self.stage == Stage::Quarantined,
-        }
+        EngineMemory { incarnation: self.incarnation, failures: self.failures.moments(), rest: self.rest }
     }
 
     /// A new incarnation begins: nothing seen before is about it.
@@ -139,6 +148,7 @@ impl Engine {
         self.ended = None;
         self.error = None;
         self.note = None;
+        self.rolls = false;
     }
 
     /// A health probe answered.
@@ -226,7 +236,7 @@ impl Engine {
     pub fn state(&self, blind: bool) -> EngineState {
         match self.stage {
             Stage::Down { .. } if self.died.is_some() => EngineState::Failing,
-            Stage::Down { .. } | Stage::Left => EngineState::Stopped,
+            Stage::Down { .. } | Stage::Left | Stage::Stopped => EngineState::Stopped,
             Stage::Launching(_) | Stage::Starting => EngineState::Starting,
             Stage::Serving | Stage::Failing if blind => EngineState::Unknown,
             Stage::Serving => EngineState::Serving,

@@ -9,19 +9,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Action, EngineKey, EngineName, Exit, Fault, GpuReading, Known, Moment, Observation, Outcome, Owner, ProcessId, What,
+    Action, EngineKey, EngineName, Exit, Fault, GpuReading, Hold, Known, Moment, Observation, Outcome, Owner,
+    ProcessId, What,
 };
 
 use super::attached::pids_match;
 use super::engine::{Engine, Stage};
 use super::facts::{ControlFacts, ServerFacts, ServerNews};
 use super::guard::{Attempts, Jitter};
-use super::orders::Purpose;
+use super::orders::{GroupId, Purpose};
 use super::policy::GroupPolicy;
 use super::remembered::GroupMemory;
 use super::restart::Restart;
 use super::settling::Settling;
-use super::stopping::Stopping;
+use super::stopping::{AfterStop, Stopping};
 use super::turn::Turn;
 
 /// For following the end of a server.
@@ -45,6 +46,7 @@ pub(super) enum Phase {
 /// One group.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
+    pub id: GroupId,
     pub policy: GroupPolicy,
     pub phase: Phase,
     pub control: ControlFacts,
@@ -63,18 +65,30 @@ pub(super) struct Group {
     pub pids_match: bool,
     /// Since when something makes the server's word urgent.
     pub ask_server: Option<Moment>,
+    /// An operator's word that nothing is to be done by itself.
+    pub hold: Option<Hold>,
+    /// An operator stopped it: it is not started before somebody says so.
+    pub kept_down: bool,
+    /// What becomes of it once it is stopped.
+    pub after_stop: AfterStop,
+    /// Not everything was proven gone when it was stopped: its next start begins with the kill and the proof.
+    pub left_behind: bool,
+    /// The engine that is being taken out and started again for a changed configuration.
+    pub rolling: Option<EngineName>,
 }
 
 impl Group {
     /// A group that has not started, with what is remembered of it.
-    pub fn new(policy: GroupPolicy, mut memory: GroupMemory, seed: u64) -> Self {
+    pub fn new(id: GroupId, policy: GroupPolicy, mut memory: GroupMemory, seed: u64) -> Self {
         let engines = policy
             .engines
             .iter()
             .map(|engine| Engine::new(engine.clone(), memory.engines.remove(&engine.name).unwrap_or_default()))
             .collect();
         Group {
-            phase: Phase::Waiting,
+            id,
+            // What the watchdog had started is gone before it comes back, so a stopped group needs no proof.
+            phase: if memory.stopped { Phase::Stopped } else { Phase::Waiting },
             control: ControlFacts::default(),
             server: ServerFacts::default(),
             engines,
@@ -86,6 +100,11 @@ impl Group {
             serving_since: None,
             pids_match: true,
             ask_server: None,
+            hold: memory.hold,
+            kept_down: memory.stopped,
+            after_stop: AfterStop::Stays,
+            left_behind: false,
+            rolling: None,
             policy,
         }
     }
@@ -95,6 +114,8 @@ impl Group {
         GroupMemory {
             generation: self.generation,
             attempts: self.attempts.moments(),
+            hold: self.hold.clone(),
+            stopped: self.kept_down,
             engines: self.engines.iter().map(|engine| (engine.name().clone(), engine.memory())).collect(),
         }
     }
@@ -157,6 +178,7 @@ impl Group {
 
     /// Goes as far as it can with what is known.
     pub fn step(&mut self, turn: &mut Turn<'_>) {
+        self.end_an_expired_hold(turn);
         let found = self.note_faults(turn);
         match self.phase {
             Phase::Waiting => self.wait_for_sources(turn),
@@ -178,7 +200,8 @@ impl Group {
             Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
         };
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine));
-        engines.chain(phase).min()
+        let hold = self.hold_until().filter(|until| *until > now);
+        engines.chain(phase).chain(hold).min()
     }
 
     /// Since when a restart waits for ACTIVE, if it does.
@@ -211,7 +234,7 @@ impl Group {
 
     fn wait_for_sources(&mut self, turn: &mut Turn<'_>) {
         if turn.gpu.reading.last().is_some() && self.trees_seen.last().is_some() {
-            self.first_start(turn);
+            if self.left_behind { self.start_over(turn) } else { self.first_start(turn) }
         }
     }
 

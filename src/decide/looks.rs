@@ -192,6 +192,11 @@ impl Looks {
         Some(before)
     }
 
+    /// Forgets the readings of what is there no more.
+    pub fn keep(&mut self, there: impl Fn(&Look) -> bool) {
+        self.states.retain(|key, _| there(&key.1));
+    }
+
     /// All readings and how they go.
     pub fn all(&self) -> impl Iterator<Item = (&LookKey, &LookState)> {
         self.states.iter()

@@ -16,6 +16,7 @@ mod input;
 mod ladder;
 mod looks;
 mod memory_gate;
+mod operator;
 mod orders;
 pub mod policy;
 mod remembered;

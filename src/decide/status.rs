@@ -94,7 +94,8 @@ impl Group {
 
     fn every_source_reported(&self) -> bool {
         let begun = !matches!(self.phase, Phase::Waiting);
-        begun && (self.control.answered.last().is_some() || self.control.silent > 0 || self.generation > 0)
+        self.is_stopped()
+            || begun && (self.control.answered.last().is_some() || self.control.silent > 0 || self.generation > 0)
     }
 
     fn status(&self, gpu: Option<&GpuFacts>, reading: Option<&GpuReading>, now: Moment) -> GroupStatus {
@@ -115,7 +116,7 @@ impl Group {
             unknown_clients: if blind { None } else { self.count_unknown() },
             recovery: self.recovery(),
             held: self.held(),
-            hold: None,
+            hold: self.hold.clone(),
             active: Vec::new(),
             budget_remaining: self.budget_remaining(now),
             faults: self.faults.keys().cloned().collect(),
@@ -200,10 +201,11 @@ impl Group {
     }
 
     fn held(&self) -> Option<(crate::model::HeldReason, String)> {
-        match &self.phase {
+        let stuck = match &self.phase {
             Phase::Restart(restart) => restart.held.clone(),
             _ => None,
-        }
+        };
+        stuck.or_else(|| self.held_by_an_operator())
     }
 
     fn engine_status(

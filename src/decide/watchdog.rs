@@ -11,10 +11,12 @@ use crate::model::{
 use super::facts::GpuFacts;
 use super::group::Group;
 use super::looks::{Looks, Wanted};
-use super::orders::{Orders, Purpose};
+use super::operator;
+use super::orders::{GroupId, Orders, Purpose};
+use super::policy::GroupPolicy;
 use super::remembered::{GroupMemory, Memory};
 use super::turn::Turn;
-use super::{Decision, Input, Policy};
+use super::{Decision, Input, Policy, PolicyChange};
 
 /// For one reading, whatever hangs.
 const LOOK_BOUND: Duration = Duration::from_secs(4);
@@ -30,6 +32,11 @@ const SAME_XID: Duration = Duration::from_secs(1);
 pub struct Watchdog {
     gpus: BTreeMap<GpuUuid, GpuFacts>,
     groups: Vec<Group>,
+    /// The next group's; never given twice.
+    next_group: GroupId,
+    seed: u64,
+    /// An operator ends it all, and the watchdog with it.
+    ending: bool,
     /// GPUs that more than one group uses.
     shared: BTreeSet<GpuUuid>,
     looks: Looks,
@@ -44,24 +51,26 @@ impl Watchdog {
     /// A watchdog that has seen nothing yet.
     pub fn new(policy: Policy, mut memory: Memory) -> Self {
         let facts = |identity: GpuIdentity| (identity.uuid.clone(), GpuFacts { identity, reading: Known::Unknown });
-        let seed = policy.seed;
-        Watchdog {
-            shared: shared(&policy),
+        let mut watchdog = Watchdog {
+            shared: BTreeSet::new(),
             gpus: policy.gpus.into_iter().map(facts).collect(),
-            groups: (0u64..)
-                .zip(policy.groups)
-                .map(|(place, group)| {
-                    let remembered: GroupMemory = memory.groups.remove(&group.name).unwrap_or_default();
-                    Group::new(group, remembered, seed.wrapping_add(place))
-                })
-                .collect(),
+            groups: Vec::new(),
+            next_group: GroupId(0),
+            seed: policy.seed,
+            ending: false,
             looks: Looks::default(),
             wanted: Wanted::new(),
             orders: Orders::default(),
             now: Moment::ZERO,
             kernel_log_blind: false,
             xids: BTreeMap::new(),
+        };
+        for group in policy.groups {
+            let remembered = memory.groups.remove(&group.name).unwrap_or_default();
+            watchdog.add(group, remembered);
         }
+        watchdog.shared = shared(&watchdog.groups);
+        watchdog
     }
 
     /// Takes one input and says what to do and what to tell.
@@ -73,12 +82,14 @@ impl Watchdog {
             Input::Observed(observation) => self.observe(observation, &mut decision, &mut save),
             Input::Finished(id, outcome) => self.finish(id, outcome, &mut decision, &mut save),
             Input::Asked(request) => self.asked(&request, &mut decision, &mut save),
-            Input::PolicyChanged(_) | Input::Woke => {}
+            Input::PolicyChanged(change) => self.policy_changed(*change, &mut decision, &mut save),
+            Input::Woke => {}
         }
         while let Some(id) = self.orders.overdue(self.now) {
             self.finish(id, Outcome::TimedOut, &mut decision, &mut save);
         }
         self.each_group(&mut decision, &mut save, |group, turn| group.step(turn));
+        self.forget_groups(&mut save);
         self.order_looks(&mut decision);
         if save {
             self.order_save(&mut decision);
@@ -99,8 +110,15 @@ impl Watchdog {
     }
 
     /// What an order would come to, as things stand; or why it can't be done. Changes nothing.
-    pub fn plan(&self, _request: &Request, _now: Moment) -> Result<Plan, String> {
-        Err("no order is taken yet".to_owned())
+    pub fn plan(&self, request: &Request, now: Moment) -> Result<Plan, String> {
+        if self.ending && !matches!(request, Request::Stop | Request::StopNow) {
+            return Err("mpswarden is being stopped and takes no order any more".to_owned());
+        }
+        let Some(name) = operator::group_of(request) else {
+            return operator::plan_for_all(&self.groups, request, now);
+        };
+        let group = self.groups.iter().find(|group| group.policy.name == *name);
+        group.ok_or_else(|| operator::no_such_group(name, &self.groups))?.plan(request, now)
     }
 
     /// What must survive a crash.
@@ -108,9 +126,10 @@ impl Watchdog {
         Memory { groups: self.groups.iter().map(|group| (group.policy.name.clone(), group.memory())).collect() }
     }
 
-    /// Whether every group has been stopped.
+    /// Whether it was told to end and every group has been stopped. Groups that an operator stopped one by one
+    /// don't end it.
     pub fn stopped(&self) -> bool {
-        self.groups.iter().all(Group::is_stopped)
+        self.ending && self.groups.iter().all(Group::is_stopped)
     }
 
     fn observe(&mut self, observation: Observation, decision: &mut Decision, save: &mut bool) {
@@ -170,7 +189,8 @@ impl Watchdog {
         if let Purpose::Look(look) = &open.purpose {
             self.look_ended(look, &outcome, decision);
         }
-        if let Some(index) = open.group {
+        let index = open.group.and_then(|id| self.groups.iter().position(|group| group.id == id));
+        if let Some(index) = index {
             self.at(index, decision, save, |group, turn| group.finished(id, open.purpose, outcome, turn));
         }
     }
@@ -199,14 +219,75 @@ impl Watchdog {
     }
 
     fn asked(&mut self, request: &Request, decision: &mut Decision, save: &mut bool) {
-        match request {
-            Request::Stop => self.each_group(decision, save, |group, turn| group.stop(false, turn)),
-            Request::StopNow => self.each_group(decision, save, |group, turn| group.stop(true, turn)),
-            Request::Resume { group: Some(name) } => {
-                self.one_group(name, decision, save, |group, turn| group.resume(turn))
-            }
-            _ => {}
+        let Ok(plan) = self.plan(request, self.now) else { return };
+        let engine = operator::engine_of(request).map(|key| key.engine.clone());
+        let what = What::Ordered { order: operator::verb(request), detail: plan.steps.join("; ") };
+        decision.events.push(Event { at: self.now, group: operator::group_of(request).cloned(), engine, what });
+        self.ending |= matches!(request, Request::Stop | Request::StopNow);
+        // Through these two, so that every group that the order touches is stepped in this same turn.
+        match operator::group_of(request) {
+            Some(name) => self.one_group(name, decision, save, |group, turn| group.take_up(request, turn)),
+            None => self.each_group(decision, save, |group, turn| {
+                if group.plan(request, turn.now).is_ok() {
+                    group.take_up(request, turn);
+                }
+            }),
         }
+    }
+
+    /// A changed configuration, while nobody ends it all.
+    fn policy_changed(&mut self, change: PolicyChange, decision: &mut Decision, save: &mut bool) {
+        if self.ending {
+            return;
+        }
+        let PolicyChange { policy, rolls } = change;
+        for identity in policy.gpus {
+            let uuid = identity.uuid.clone();
+            self.gpus.entry(uuid).or_insert(GpuFacts { identity, reading: Known::Unknown });
+        }
+        let names: Vec<GroupName> = policy.groups.iter().map(|group| group.name.clone()).collect();
+        for group in policy.groups {
+            let name = group.name.clone();
+            if !self.groups.iter().any(|known| known.policy.name == name) {
+                self.add(group.clone(), GroupMemory::default());
+            }
+            // Through `one_group` and `each_group`, so that every group is stepped in this same turn.
+            self.one_group(&name, decision, save, |known, turn| known.change(group, &rolls, turn));
+        }
+        let gone = |group: &Group| !names.contains(&group.policy.name);
+        self.each_group(decision, save, |group, turn| {
+            if gone(group) {
+                group.leave(turn)
+            }
+        });
+        self.groups.sort_by_key(|group| names.iter().position(|name| *name == group.policy.name).unwrap_or(usize::MAX));
+        self.shared = shared(&self.groups);
+    }
+
+    fn add(&mut self, group: GroupPolicy, remembered: GroupMemory) {
+        let id = self.next_group;
+        self.next_group = GroupId(id.0 + 1);
+        self.groups.push(Group::new(id, group, remembered, self.seed.wrapping_add(id.0)));
+    }
+
+    /// Forgets groups that have left the configuration and are stopped, with GPUs that nobody uses any more.
+    fn forget_groups(&mut self, save: &mut bool) {
+        if !self.groups.iter().any(Group::is_forgotten) {
+            return;
+        }
+        self.groups.retain(|group| !group.is_forgotten());
+        let (groups, gpus) = (&self.groups, &mut self.gpus);
+        gpus.retain(|uuid, _| groups.iter().any(|group| group.policy.gpu == *uuid));
+        let there = |look: &Look| match look {
+            Look::Gpu(uuid) => gpus.contains_key(uuid),
+            Look::Server { group, .. } | Look::Clients { group, .. } | Look::Trees(group) => {
+                groups.iter().any(|known| known.policy.name == *group)
+            }
+            Look::Health(key) | Look::Load(key) => groups.iter().any(|known| known.policy.name == key.group),
+        };
+        self.looks.keep(there);
+        self.shared = shared(&self.groups);
+        *save = true;
     }
 
     fn order_looks(&mut self, decision: &mut Decision) {
@@ -266,7 +347,7 @@ impl Watchdog {
             now: self.now,
             gpu,
             alone: !self.shared.contains(&group.policy.gpu),
-            index,
+            id: group.id,
             group: group.policy.name.clone(),
             orders: &mut self.orders,
             decision,
@@ -277,9 +358,9 @@ impl Watchdog {
 }
 
 /// GPUs that more than one group uses.
-fn shared(policy: &Policy) -> BTreeSet<GpuUuid> {
+fn shared(groups: &[Group]) -> BTreeSet<GpuUuid> {
     let mut seen = BTreeSet::new();
-    policy.groups.iter().map(|group| &group.gpu).filter(|gpu| !seen.insert(*gpu)).cloned().collect()
+    groups.iter().map(|group| &group.policy.gpu).filter(|gpu| !seen.insert(*gpu)).cloned().collect()
 }
 
 /// The group that a fact is about.
