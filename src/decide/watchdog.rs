@@ -1,5 +1,7 @@
 //! The core itself: one input in, one decision out. It keeps the groups, the GPUs and the cadences together.
 
+mod groups;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -13,10 +15,9 @@ use super::group::Group;
 use super::looks::{Looks, Wanted};
 use super::operator;
 use super::orders::{GroupId, Orders, Purpose};
-use super::policy::GroupPolicy;
-use super::remembered::{GroupMemory, Memory};
+use super::remembered::Memory;
 use super::turn::Turn;
-use super::{Decision, Input, Policy, PolicyChange};
+use super::{Decision, Input, Policy};
 
 /// For one reading, whatever hangs.
 const LOOK_BOUND: Duration = Duration::from_secs(4);
@@ -69,7 +70,7 @@ impl Watchdog {
             let remembered = memory.groups.remove(&group.name).unwrap_or_default();
             watchdog.add(group, remembered);
         }
-        watchdog.shared = shared(&watchdog.groups);
+        watchdog.shared = groups::shared(&watchdog.groups);
         watchdog
     }
 
@@ -235,61 +236,6 @@ impl Watchdog {
         }
     }
 
-    /// A changed configuration, while nobody ends it all.
-    fn policy_changed(&mut self, change: PolicyChange, decision: &mut Decision, save: &mut bool) {
-        if self.ending {
-            return;
-        }
-        let PolicyChange { policy, rolls } = change;
-        for identity in policy.gpus {
-            let uuid = identity.uuid.clone();
-            self.gpus.entry(uuid).or_insert(GpuFacts { identity, reading: Known::Unknown });
-        }
-        let names: Vec<GroupName> = policy.groups.iter().map(|group| group.name.clone()).collect();
-        for group in policy.groups {
-            let name = group.name.clone();
-            if !self.groups.iter().any(|known| known.policy.name == name) {
-                self.add(group.clone(), GroupMemory::default());
-            }
-            // Through `one_group` and `each_group`, so that every group is stepped in this same turn.
-            self.one_group(&name, decision, save, |known, turn| known.change(group, &rolls, turn));
-        }
-        let gone = |group: &Group| !names.contains(&group.policy.name);
-        self.each_group(decision, save, |group, turn| {
-            if gone(group) {
-                group.leave(turn)
-            }
-        });
-        self.groups.sort_by_key(|group| names.iter().position(|name| *name == group.policy.name).unwrap_or(usize::MAX));
-        self.shared = shared(&self.groups);
-    }
-
-    fn add(&mut self, group: GroupPolicy, remembered: GroupMemory) {
-        let id = self.next_group;
-        self.next_group = GroupId(id.0 + 1);
-        self.groups.push(Group::new(id, group, remembered, self.seed.wrapping_add(id.0)));
-    }
-
-    /// Forgets groups that have left the configuration and are stopped, with GPUs that nobody uses any more.
-    fn forget_groups(&mut self, save: &mut bool) {
-        if !self.groups.iter().any(Group::is_forgotten) {
-            return;
-        }
-        self.groups.retain(|group| !group.is_forgotten());
-        let (groups, gpus) = (&self.groups, &mut self.gpus);
-        gpus.retain(|uuid, _| groups.iter().any(|group| group.policy.gpu == *uuid));
-        let there = |look: &Look| match look {
-            Look::Gpu(uuid) => gpus.contains_key(uuid),
-            Look::Server { group, .. } | Look::Clients { group, .. } | Look::Trees(group) => {
-                groups.iter().any(|known| known.policy.name == *group)
-            }
-            Look::Health(key) | Look::Load(key) => groups.iter().any(|known| known.policy.name == key.group),
-        };
-        self.looks.keep(there);
-        self.shared = shared(&self.groups);
-        *save = true;
-    }
-
     fn order_looks(&mut self, decision: &mut Decision) {
         self.wanted.clear();
         for group in &self.groups {
@@ -355,12 +301,6 @@ impl Watchdog {
         };
         work(group, &mut turn);
     }
-}
-
-/// GPUs that more than one group uses.
-fn shared(groups: &[Group]) -> BTreeSet<GpuUuid> {
-    let mut seen = BTreeSet::new();
-    groups.iter().map(|group| &group.policy.gpu).filter(|gpu| !seen.insert(*gpu)).cloned().collect()
 }
 
 /// The group that a fact is about.
