@@ -9,12 +9,14 @@ mod world;
 
 use mpswarden::decide::policy::WhenSpent;
 use mpswarden::model::ServerState;
-use state::{Left, Move, State, Step};
+use state::{Left, Move, State, Step, Word};
 use stateright::{Checker, Model, Property};
 use world::policies;
 
 /// Whole-group restarts within the window.
 const BUDGET: u32 = 2;
+
+const WORDS: [Word; 5] = [Word::Evict, Word::Stop, Word::Restart, Word::StopGroup, Word::StartGroup];
 
 struct Ladder {
     when_spent: WhenSpent,
@@ -47,6 +49,9 @@ impl Model for Ladder {
         }
         if state.left.control_deaths > 0 && state.control.is_some() {
             steps.push(Step::ControlDies);
+        }
+        if state.left.orders > 0 {
+            steps.extend(WORDS.map(Step::Asks));
         }
         steps.push(Step::Tick);
         for step in steps {
@@ -94,7 +99,7 @@ fn check(left: Left, when_spent: WhenSpent) -> Vec<&'static str> {
     checker.discoveries().into_keys().collect()
 }
 
-const NOTHING: Left = Left { faults: 0, engine_deaths: 0, control_deaths: 0, failures: 0, crashes: 0 };
+const NOTHING: Left = Left { faults: 0, engine_deaths: 0, control_deaths: 0, failures: 0, crashes: 0, orders: 0 };
 
 #[test]
 fn faults_and_crashes_anywhere_break_no_rule() {
@@ -110,4 +115,14 @@ fn failing_orders_and_a_crash_anywhere_break_no_rule() {
 #[test]
 fn deaths_of_engines_and_of_the_control_daemon_break_no_rule() {
     check(Left { faults: 1, engine_deaths: 1, control_deaths: 1, ..NOTHING }, WhenSpent::Slow);
+}
+
+#[test]
+fn orders_with_a_fault_and_a_crash_anywhere_break_no_rule() {
+    check(Left { faults: 1, crashes: 1, orders: 1, ..NOTHING }, WhenSpent::Slow);
+}
+
+#[test]
+fn orders_one_after_the_other_break_no_rule() {
+    check(Left { orders: 2, ..NOTHING }, WhenSpent::Slow);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mpswarden::decide::Policy;
 use mpswarden::decide::policy::{StartOrder, UnknownClients, WhenSpent};
 use mpswarden::model::Request;
-use mpswarden::model::{EngineState, Fault, GroupName, GroupState, Mode, Moment};
+use mpswarden::model::{EngineKey, EngineName, EngineState, Fault, GroupName, GroupState, Mode, Moment, Tier};
 use proptest::prelude::*;
 use world::{Break, Knob, World, at_ms, ms, policies};
 
@@ -58,10 +58,74 @@ fn trouble() -> impl Strategy<Value = Break> {
     ]
 }
 
-/// What goes wrong, and how long after the one before.
+/// What an operator orders, wise or not, and how the configuration changes.
+fn word() -> impl Strategy<Value = Break> {
+    let group = || (0..2usize).prop_map(name);
+    let key = || (0..2usize, 0..2usize).prop_map(|(group, engine)| key(group, engine));
+    let tier = prop::sample::select(Tier::ALL);
+    let lasts = prop::option::of((0..9u64).prop_map(Duration::from_secs));
+    let hold = (prop::option::of(group()), lasts).prop_map(|(group, lasts)| Request::Hold {
+        group,
+        lasts,
+        reason: "maintenance".to_owned(),
+    });
+    let order = prop_oneof![
+        2 => (group(), tier).prop_map(|(group, tier)| Request::Restart { group, tier }),
+        1 => group().prop_map(Request::StopGroup),
+        1 => group().prop_map(Request::StartGroup),
+        2 => key().prop_map(Request::StopEngine),
+        1 => key().prop_map(Request::StartEngine),
+        3 => key().prop_map(Request::Evict),
+        1 => key().prop_map(Request::Quarantine),
+        1 => key().prop_map(Request::Release),
+        1 => hold,
+        1 => prop::option::of(group()).prop_map(|group| Request::Resume { group }),
+    ];
+    let engine = (0..2usize, 0..2usize, any::<bool>());
+    prop_oneof![
+        8 => order.prop_map(Break::Ask),
+        1 => (0..2usize, any::<bool>()).prop_map(|(group, has)| Break::HasGroup(group, has)),
+        2 => engine.prop_map(|(group, engine, has)| Break::Has(group, engine, has)),
+        1 => (0..2usize, prop::sample::subsequence(vec![0, 1], 0..3)).prop_map(|(group, rolls)| Break::Rolls(group, rolls)),
+    ]
+}
+
+fn name(group: usize) -> GroupName {
+    GroupName::from(["one", "two"][group])
+}
+
+fn key(group: usize, engine: usize) -> EngineKey {
+    EngineKey::new(&name(group), &EngineName::from(["a", "b"][engine]))
+}
+
+/// How long after what happened before.
+fn wait() -> impl Strategy<Value = u64> {
+    prop_oneof![0..20u64, 0..400u64, 0..5000u64]
+}
+
+/// What goes wrong.
 fn troubles() -> impl Strategy<Value = Vec<(u64, Break)>> {
-    let wait = prop_oneof![0..20u64, 0..400u64, 0..5000u64];
-    prop::collection::vec((wait, trouble()), 1..8)
+    prop::collection::vec((wait(), trouble()), 1..8)
+}
+
+/// What goes wrong, and what people say to it.
+fn troubles_and_words() -> impl Strategy<Value = Vec<(u64, Break)>> {
+    prop::collection::vec((wait(), prop_oneof![trouble(), word()]), 1..12)
+}
+
+/// Everything is in the configuration again, and nobody keeps anything from running.
+fn take_back(world: &mut World) {
+    for group in 0..2 {
+        world.break_it(Break::HasGroup(group, true));
+        (0..2).for_each(|engine| world.break_it(Break::Has(group, engine, true)));
+        world.break_it(Break::Ask(Request::StartGroup(name(group))));
+    }
+    world.break_it(Break::Ask(Request::Resume { group: None }));
+    world.run_for(Duration::from_secs(120));
+    for (group, engine) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        world.break_it(Break::Ask(Request::StartEngine(key(group, engine))));
+        world.break_it(Break::Ask(Request::Release(key(group, engine))));
+    }
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
@@ -94,12 +158,28 @@ fn policy() -> impl Strategy<Value = Policy> {
 fn play(policy: Policy, troubles: &[(u64, Break)]) -> World {
     let mut world = World::new(policy);
     world.start_takes = ms(100);
+    break_all(&mut world, troubles);
+    world
+}
+
+/// Gives how often the watchdog crashed.
+fn break_all(world: &mut World, troubles: &[(u64, Break)]) -> usize {
     for (wait, trouble) in troubles {
         world.run_for(ms(*wait));
         world.break_it(trouble.clone());
-        attempts_stay_within_the_budget(&world);
+        attempts_stay_within_the_budget(world);
     }
-    world
+    troubles.iter().filter(|(_, trouble)| *trouble == Break::Crash).count()
+}
+
+/// Nothing was ended, and nothing started more often than a watchdog came up.
+fn left_alone(world: &World, starts_at_most: usize) {
+    let done: Vec<&String> = world.journal.iter().filter(|line| line.contains(" do ")).collect();
+    assert!(done.iter().all(|line| line.contains(" do start ")), "{done:?}");
+    for engine in ["one/a", "one/b", "two/a", "two/b"] {
+        let starts = done.iter().filter(|line| line.contains(&format!("start {engine} "))).count();
+        assert!(starts <= starts_at_most, "{engine} {starts}: {done:?}");
+    }
 }
 
 /// Nothing is wrong any more.
@@ -117,7 +197,8 @@ fn mend(world: &mut World) {
 
 fn attempts_stay_within_the_budget(world: &World) {
     for group in &world.policy.groups {
-        let attempts = world.dog.memory().groups[&group.name].attempts.len();
+        // A group that is new in the configuration may not have been told of yet.
+        let attempts = world.dog.memory().groups.get(&group.name).map_or(0, |memory| memory.attempts.len());
         if group.recovery.when_spent == WhenSpent::Hold {
             assert!(attempts <= group.recovery.budget as usize, "{attempts} attempts in {}", group.name);
         }
@@ -165,7 +246,43 @@ proptest! {
     }
 
     #[test]
-    fn the_same_inputs_give_the_same_decisions(policy in policy(), troubles in troubles()) {
+    fn whatever_people_say_meanwhile_no_rule_is_broken_and_once_they_take_it_back_it_serves(
+        policy in policy(),
+        troubles in troubles_and_words(),
+    ) {
+        let mut world = play(policy, &troubles);
+        mend(&mut world);
+        take_back(&mut world);
+        run_until_settled(&mut world);
+        world.break_it(Break::Ask(Request::Resume { group: None }));
+        run_until_settled(&mut world);
+        prop_assert!(world.violations.is_empty(), "{:?}\n{}", world.violations, world.journal.join("\n"));
+        attempts_stay_within_the_budget(&world);
+        let status = world.dog.status(world.now);
+        let served = |state| matches!(state, EngineState::Serving | EngineState::Quarantined);
+        let all = status.groups.iter().all(|group| group.engines.iter().all(|engine| served(engine.state)));
+        let there = status.groups.iter().map(|group| group.engines.len()).collect::<Vec<_>>() == [2, 2];
+        let held = status.groups.iter().any(|group| group.held.is_some());
+        let said = world::words::status(&status);
+        prop_assert!(all && there && !held, "{said:?}\n{}", world.journal.join("\n"));
+    }
+
+    #[test]
+    fn a_group_on_hold_is_left_alone(policy in policy(), troubles in troubles()) {
+        let mut world = World::new(policy);
+        world.start_takes = ms(100);
+        world.run_for(Duration::from_secs(10));
+        let hold = Request::Hold { group: None, lasts: None, reason: "maintenance".to_owned() };
+        world.break_it(Break::Ask(hold));
+        world.run_for(ms(1));
+        world.journal.clear();
+        let crashes = break_all(&mut world, &troubles);
+        world.run_for(Duration::from_secs(12));
+        left_alone(&world, crashes);
+    }
+
+    #[test]
+    fn the_same_inputs_give_the_same_decisions(policy in policy(), troubles in troubles_and_words()) {
         let mut one = play(policy.clone(), &troubles);
         let mut two = play(policy, &troubles);
         one.run_for(Duration::from_secs(3));
@@ -182,22 +299,17 @@ proptest! {
         for group in &mut policy.groups {
             group.mode = Mode::Observe;
         }
-        let crashes = troubles.iter().filter(|(_, trouble)| *trouble == Break::Crash).count();
-        let mut world = play(policy, &troubles);
+        let mut world = World::new(policy);
+        world.start_takes = ms(100);
+        let crashes = break_all(&mut world, &troubles);
         world.run_for(Duration::from_secs(12));
-        let done: Vec<&String> = world.journal.iter().filter(|line| line.contains(" do ")).collect();
-        let touches = |line: &&&String| !line.contains(" do start ");
-        prop_assert!(!done.iter().any(|line| touches(&line)), "{done:?}");
-        for engine in ["one/a", "one/b", "two/a", "two/b"] {
-            let starts = done.iter().filter(|line| line.contains(&format!("start {engine} "))).count();
-            prop_assert!(starts <= 1 + crashes, "{engine} {starts}: {done:?}");
-        }
+        left_alone(&world, 1 + crashes);
     }
 
     #[test]
     fn a_stop_ends_everything_whatever_was_on_its_way(
         policy in policy(),
-        troubles in troubles(),
+        troubles in troubles_and_words(),
         wait in 0..3000u64,
         now in any::<bool>(),
     ) {

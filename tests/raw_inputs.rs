@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mpswarden::decide::policy::WhenSpent;
-use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
+use mpswarden::decide::{Decision, Input, Memory, Policy, PolicyChange, Watchdog};
 use mpswarden::model::Request;
 use mpswarden::model::{
     Action, ActionId, CommandResult, EngineKey, EngineLoad, Exit, GpuProcess, GpuReading, Health, Mode, Moment,
-    Observation, Ordered, Outcome, Owner, ProcessId, ProcessUsage, Remaining, ServerLine, ServerState, Source, XidVia,
+    Observation, Ordered, Outcome, Owner, ProcessId, ProcessUsage, Remaining, ServerLine, ServerState, Source, Tier,
+    What, XidVia,
 };
 use proptest::prelude::*;
 use world::{GIB, ms, policies};
@@ -35,6 +36,12 @@ enum Poke {
     Stray(u64, Outcome),
     Sees(Observation),
     Asks(Request),
+    /// The configuration has the engine `b`, or not; `a` rolls, or not; it observes, or not.
+    Changes {
+        has_b: bool,
+        rolls: bool,
+        observes: bool,
+    },
 }
 
 /// Watches what goes in and out.
@@ -48,6 +55,9 @@ struct Referee {
     saw_tree: bool,
     active: bool,
     stop_asked: bool,
+    /// Somebody ordered something that touches processes.
+    ordered: bool,
+    all: Policy,
     engines: BTreeMap<EngineKey, Life>,
 }
 
@@ -57,6 +67,8 @@ struct Life {
     incarnation: u32,
     may_live: bool,
     launching: bool,
+    /// It was not in the configuration for a while: it may count from 1 again.
+    left: bool,
 }
 
 impl Referee {
@@ -66,6 +78,7 @@ impl Referee {
         Referee {
             dog: Watchdog::new(policy.clone(), Memory::default()),
             engines: engines.collect(),
+            all: policy.clone(),
             policy,
             now: Moment::ZERO,
             open: Vec::new(),
@@ -74,6 +87,7 @@ impl Referee {
             saw_tree: false,
             active: false,
             stop_asked: false,
+            ordered: false,
         }
     }
 
@@ -109,10 +123,24 @@ impl Referee {
                 self.tell(Input::Observed(observation));
             }
             Poke::Asks(request) => {
-                self.stop_asked |= !matches!(request, Request::Resume { .. });
+                self.stop_asked |= matches!(request, Request::Stop | Request::StopNow);
+                self.ordered |= !matches!(request, Request::Resume { .. } | Request::Hold { .. });
                 self.tell(Input::Asked(request));
             }
+            Poke::Changes { has_b, rolls, observes } => self.change(has_b, rolls, observes),
         }
+    }
+
+    fn change(&mut self, has_b: bool, rolls: bool, observes: bool) {
+        self.ordered = true;
+        self.policy = self.all.clone();
+        let group = &mut self.policy.groups[0];
+        group.mode = if observes { Mode::Observe } else { Mode::Enforce };
+        group.engines.truncate(if has_b { 2 } else { 1 });
+        self.engines.get_mut(&key(1)).unwrap().left |= !has_b;
+        let rolls = rolls.then(|| key(0)).into_iter().collect();
+        let change = PolicyChange { policy: self.policy.clone(), rolls };
+        self.tell(Input::PolicyChanged(Box::new(change)));
     }
 
     fn all_is_well(&mut self) {
@@ -177,7 +205,13 @@ impl Referee {
         }
         // Between two inputs time passes, be it ever so little.
         self.now = self.now.after(Duration::from_micros(1));
+        let refused = match &input {
+            Input::Asked(request) => self.dog.plan(request, self.now).is_err(),
+            _ => true,
+        };
         let decision = self.dog.handle(input, self.now);
+        let taken_up = decision.events.iter().any(|event| matches!(event.what, What::Ordered { .. }));
+        assert_eq!(taken_up, !refused, "an order is done where its plan allows it, and nowhere else");
         self.judge(decision);
         assert!(self.dog.next_deadline().is_none_or(|at| at > self.now), "next_deadline is not later than now");
         serde_json::to_string(&self.dog.status(self.now)).unwrap();
@@ -197,7 +231,7 @@ impl Referee {
                     action,
                     Action::StartControl { .. } | Action::StartServer { .. } | Action::StartEngine { .. }
                 );
-                assert!(!observes || starts || self.stop_asked, "acted where it only observes: {action:?}");
+                assert!(!observes || starts || self.ordered, "acted where it only observes: {action:?}");
             }
             self.judge_engines(action);
             self.open.push(ordered);
@@ -211,8 +245,9 @@ impl Referee {
                 assert!(self.active, "{engine} was started and nobody had said ACTIVE");
                 let life = self.engines.get_mut(engine).unwrap();
                 assert!(!life.may_live, "{engine} was started and its predecessor not proven gone");
-                assert_eq!(*incarnation, life.incarnation + 1);
-                *life = Life { incarnation: *incarnation, may_live: true, launching: true };
+                let anew = *incarnation == 1 && life.left;
+                assert!(anew || *incarnation == life.incarnation + 1, "{engine} #{incarnation}");
+                *life = Life { incarnation: *incarnation, may_live: true, launching: true, left: life.left };
             }
             _ => {}
         }
@@ -220,7 +255,8 @@ impl Referee {
 
     fn judge_budget(&self) {
         let group = &self.policy.groups[0];
-        let attempts = self.dog.memory().groups[&group.name].attempts.len();
+        let memory = self.dog.memory();
+        let attempts = memory.groups[&group.name].attempts.len();
         let recovery = &group.recovery;
         assert!(recovery.when_spent == WhenSpent::Slow || attempts <= recovery.budget as usize, "{attempts} attempts");
     }
@@ -360,6 +396,35 @@ fn poke() -> impl Strategy<Value = Poke> {
     ]
 }
 
+/// What people may say besides.
+fn word() -> impl Strategy<Value = Poke> {
+    let name = || policies::one_group(&[]).groups[0].name.clone();
+    let group = || prop::sample::select(vec![name(), name(), name(), "another".into()]);
+    let lasts = prop::option::of((0..2000u64).prop_map(Duration::from_secs));
+    let key = || (0..2usize).prop_map(key);
+    let order = prop_oneof![
+        (group(), prop::sample::select(Tier::ALL)).prop_map(|(group, tier)| Request::Restart { group, tier }),
+        group().prop_map(Request::StopGroup),
+        group().prop_map(Request::StartGroup),
+        key().prop_map(Request::StopEngine),
+        key().prop_map(Request::StartEngine),
+        key().prop_map(Request::Evict),
+        key().prop_map(Request::Quarantine),
+        key().prop_map(Request::Release),
+        (prop::option::of(group()), lasts, "[a ]{0,3}").prop_map(|(group, lasts, reason)| Request::Hold {
+            group,
+            lasts,
+            reason
+        }),
+        prop::option::of(group()).prop_map(|group| Request::Resume { group }),
+    ];
+    let change = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.2));
+    prop_oneof![
+        5 => order.prop_map(Poke::Asks),
+        1 => change.prop_map(|(has_b, rolls, observes)| Poke::Changes { has_b, rolls, observes }),
+    ]
+}
+
 fn policy() -> impl Strategy<Value = Policy> {
     (any::<bool>(), any::<bool>(), 0..4u32).prop_map(|(observe, hold, budget)| {
         let mut policy = policies::one_group(&["a", "b"]);
@@ -382,9 +447,18 @@ proptest! {
     }
 
     #[test]
+    fn raw_inputs_and_orders_break_no_rule(
+        policy in policy(),
+        pokes in prop::collection::vec(prop_oneof![12 => poke(), 1 => word()], 1..400),
+    ) {
+        let mut referee = Referee::new(policy);
+        pokes.into_iter().for_each(|poke| referee.poke(poke));
+    }
+
+    #[test]
     fn raw_inputs_break_no_rule_on_the_way_to_a_stop(
         policy in policy(),
-        before in prop::collection::vec(poke(), 0..100),
+        before in prop::collection::vec(prop_oneof![12 => poke(), 1 => word()], 0..100),
         request in prop::sample::select(vec![Request::Stop, Request::StopNow]),
         after in prop::collection::vec(poke(), 0..100),
     ) {

@@ -8,9 +8,10 @@ use super::attached::attached;
 use super::facts::ServerFacts;
 use super::figures::Figures;
 use super::guard::Attempts;
+use super::operator::{note_of, stage_of};
 use super::policy::EnginePolicy;
 use super::reading::Reading;
-use super::remembered::EngineMemory;
+use super::remembered::{EngineMemory, Rest};
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;
@@ -36,8 +37,10 @@ pub(super) enum Stage {
     Ending(Ending),
     /// Its group's restart or stop took it out, or is about to.
     Fallen,
-    /// It failed too often.
+    /// It failed too often, or an operator took it out for good.
     Quarantined,
+    /// Out because somebody wants it so, and proven gone.
+    Stopped,
     /// Left alone, without a process: in `observe` mode nobody starts it again.
     Left,
 }
@@ -83,6 +86,14 @@ pub(super) struct Engine {
     pub note: Option<String>,
     /// What is only told.
     pub figures: Figures,
+    /// Why it is to have no process; `None`: it is to run.
+    pub rest: Option<Rest>,
+    /// The configuration has it no more: it is forgotten once it is gone.
+    pub leaving: bool,
+    /// It runs as an older configuration says, and is to be taken out and started again.
+    pub rolls: bool,
+    /// Since when the engine tier is at work to start it again, told and without a result yet.
+    pub recovery: Option<Moment>,
 }
 
 /// An engine's failure.
@@ -90,8 +101,6 @@ pub(super) struct Engine {
 pub(super) struct Died {
     pub at: Moment,
     pub because: String,
-    /// The engine tier starts it again.
-    pub restarting: bool,
 }
 
 impl Engine {
@@ -99,7 +108,7 @@ impl Engine {
     pub fn new(policy: EnginePolicy, memory: EngineMemory) -> Self {
         Engine {
             policy,
-            stage: if memory.quarantined { Stage::Quarantined } else { Stage::Down { due: Moment::ZERO } },
+            stage: stage_of(memory.rest).unwrap_or(Stage::Down { due: Moment::ZERO }),
             incarnation: memory.incarnation,
             main: None,
             started: Moment::ZERO,
@@ -112,8 +121,12 @@ impl Engine {
             error: None,
             died: None,
             failures: Attempts::of(memory.failures),
-            note: None,
+            note: note_of(memory.rest),
             figures: Figures::default(),
+            rest: memory.rest,
+            leaving: false,
+            rolls: false,
+            recovery: None,
         }
     }
 
@@ -123,11 +136,7 @@ impl Engine {
 
     /// What must survive.
     pub fn memory(&self) -> EngineMemory {
-        EngineMemory {
-            incarnation: self.incarnation,
-            failures: self.failures.moments(),
-            quarantined: self.stage == Stage::Quarantined,
-        }
+        EngineMemory { incarnation: self.incarnation, failures: self.failures.moments(), rest: self.rest }
     }
 
     /// A new incarnation begins: nothing seen before is about it.
@@ -144,6 +153,7 @@ impl Engine {
         self.error = None;
         self.note = None;
         self.figures.launched();
+        self.rolls = false;
     }
 
     /// A health probe answered.
@@ -199,8 +209,8 @@ impl Engine {
     /// Nothing about it changes by time alone, nor by an answer that says what was known.
     pub fn is_steady(&self) -> bool {
         match self.stage {
-            Stage::Serving => self.detached_since.is_none(),
-            Stage::Quarantined | Stage::Left => true,
+            Stage::Serving => self.detached_since.is_none() && !self.leaving && !self.rolls,
+            Stage::Stopped | Stage::Quarantined | Stage::Left => !self.leaving,
             _ => false,
         }
     }
@@ -229,7 +239,7 @@ impl Engine {
     pub fn state(&self, blind: bool) -> EngineState {
         match self.stage {
             Stage::Down { .. } if self.died.is_some() => EngineState::Failing,
-            Stage::Down { .. } | Stage::Left => EngineState::Stopped,
+            Stage::Down { .. } | Stage::Left | Stage::Stopped => EngineState::Stopped,
             Stage::Launching(_) | Stage::Starting => EngineState::Starting,
             Stage::Serving | Stage::Failing if blind => EngineState::Unknown,
             Stage::Serving => EngineState::Serving,

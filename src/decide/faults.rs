@@ -1,6 +1,6 @@
 //! When faults begin and end: the difference between what is found now and what was there before.
 
-use crate::model::{Mode, Moment, Tier, What};
+use crate::model::{Moment, Tier, What};
 
 use super::detect::{self, Finding};
 use super::group::{Group, Phase};
@@ -36,10 +36,15 @@ impl Group {
             Some(engine) => turn.tell_of(engine, what),
             None => turn.tell(what),
         }
+        self.tell_suppressed(finding, turn);
+    }
+
+    /// Tells what would be done about a fault of the whole group, where it is not done.
+    pub fn tell_suppressed(&self, finding: &Finding, turn: &mut Turn<'_>) {
         let group_wide = ladder::tier(finding.fault).filter(|tier| *tier > Tier::Engine);
-        if let (Some(tier), Mode::Observe) = (group_wide, self.policy.mode_of(finding.fault)) {
+        if let (Some(tier), Some(reason)) = (group_wide, self.hands_off(finding.fault)) {
             let action = if tier == Tier::Daemon { "restart_daemon" } else { "restart_clients" };
-            turn.tell(What::Suppressed { action, reason: "observe", detail: finding.because.clone() });
+            turn.tell(What::Suppressed { action, reason, detail: finding.because.clone() });
         }
     }
 
@@ -61,7 +66,7 @@ impl Group {
     pub fn most_urgent<'a>(&self, found: &'a [Finding], now: Moment) -> Option<(&'a Finding, Tier)> {
         found
             .iter()
-            .filter(|finding| self.policy.mode_of(finding.fault) == Mode::Enforce)
+            .filter(|finding| self.hands_off(finding.fault).is_none())
             .filter_map(|finding| ladder::tier(finding.fault).map(|tier| (finding, tier)))
             .filter(|(finding, tier)| *tier > Tier::Engine && self.due(finding.fault, now))
             .max_by_key(|(_, tier)| *tier)

@@ -9,21 +9,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Action, EngineKey, EngineName, Exit, Fault, Known, Moment, Observation, Outcome, Owner, ProcessId, What,
+    Action, EngineKey, EngineName, Exit, Fault, Hold, Known, Moment, Observation, Outcome, Owner, ProcessId, What,
 };
 
 use super::active_time::ActiveTime;
 use super::engine::{Engine, Stage};
 use super::facts::{ControlFacts, ServerFacts, ServerNews};
 use super::guard::{Attempts, Jitter};
-use super::orders::Purpose;
+use super::orders::{GroupId, Purpose};
 use super::policy::GroupPolicy;
 use super::pulse::Pulse;
 use super::reading::Reading;
 use super::remembered::GroupMemory;
 use super::restart::Restart;
 use super::settling::Settling;
-use super::stopping::Stopping;
+use super::stopping::{AfterStop, Stopping};
 use super::turn::Turn;
 
 /// For following the end of a server.
@@ -47,6 +47,7 @@ pub(super) enum Phase {
 /// One group.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
+    pub id: GroupId,
     pub policy: GroupPolicy,
     pub phase: Phase,
     pub control: ControlFacts,
@@ -69,18 +70,30 @@ pub(super) struct Group {
     pub active: ActiveTime,
     /// When it is to be stepped.
     pub pulse: Pulse,
+    /// An operator's word that nothing is to be done by itself.
+    pub hold: Option<Hold>,
+    /// An operator stopped it: it is not started before somebody says so.
+    pub kept_down: bool,
+    /// What becomes of it once it is stopped.
+    pub after_stop: AfterStop,
+    /// Not everything was proven gone when it was stopped: its next start begins with the kill and the proof.
+    pub left_behind: bool,
+    /// The engine that is being taken out and started again for a changed configuration.
+    pub rolling: Option<EngineName>,
 }
 
 impl Group {
     /// A group that has not started, with what is remembered of it.
-    pub fn new(policy: GroupPolicy, mut memory: GroupMemory, seed: u64) -> Self {
+    pub fn new(id: GroupId, policy: GroupPolicy, mut memory: GroupMemory, seed: u64) -> Self {
         let engines = policy
             .engines
             .iter()
             .map(|engine| Engine::new(engine.clone(), memory.engines.remove(&engine.name).unwrap_or_default()))
             .collect();
         Group {
-            phase: Phase::Waiting,
+            id,
+            // What the watchdog had started is gone before it comes back, so a stopped group needs no proof.
+            phase: if memory.stopped { Phase::Stopped } else { Phase::Waiting },
             control: ControlFacts::default(),
             server: ServerFacts::default(),
             engines,
@@ -94,6 +107,11 @@ impl Group {
             ask_server: None,
             active: ActiveTime::default(),
             pulse: Pulse::default(),
+            hold: memory.hold,
+            kept_down: memory.stopped,
+            after_stop: AfterStop::Stays,
+            left_behind: false,
+            rolling: None,
             policy,
         }
     }
@@ -103,6 +121,8 @@ impl Group {
         GroupMemory {
             generation: self.generation,
             attempts: self.attempts.moments(),
+            hold: self.hold.clone(),
+            stopped: self.kept_down,
             engines: self.engines.iter().map(|engine| (engine.name().clone(), engine.memory())).collect(),
         }
     }
@@ -166,6 +186,7 @@ impl Group {
 
     /// Goes as far as it can with what is known.
     pub fn step(&mut self, turn: &mut Turn<'_>) {
+        self.end_an_expired_hold(turn);
         let found = self.note_faults(turn);
         match self.phase {
             Phase::Waiting => self.wait_for_sources(turn),
@@ -187,7 +208,8 @@ impl Group {
             Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
         };
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine));
-        engines.chain(phase).filter(|at| *at > now).min()
+        let hold = self.hold_until();
+        engines.chain(phase).chain(hold).filter(|at| *at > now).min()
     }
 
     /// Since when a restart waits for ACTIVE, if it does.
@@ -225,7 +247,7 @@ impl Group {
 
     fn wait_for_sources(&mut self, turn: &mut Turn<'_>) {
         if turn.gpu.reading.last().is_some() && self.trees_seen.last().is_some() {
-            self.first_start(turn);
+            if self.left_behind { self.start_over(turn) } else { self.first_start(turn) }
         }
     }
 

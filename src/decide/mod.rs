@@ -21,6 +21,7 @@ mod ladder;
 mod looks;
 mod memory_gate;
 mod memory_trend;
+mod operator;
 mod orders;
 pub mod policy;
 mod pulse;

@@ -8,6 +8,11 @@ use crate::model::{ActionId, EngineName, Look, Moment};
 /// How long after its deadline an order is given up even if the executor says nothing.
 const SLACK: Duration = Duration::from_secs(1);
 
+/// One group of this run. Its place among the groups changes with the configuration; this does not, and it is
+/// never given to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GroupId(pub u64);
+
 /// What an order was for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -30,8 +35,8 @@ pub(super) enum Purpose {
 /// One order without an outcome.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
-    /// The group it belongs to, by its place in the policy; `None`: to no group.
-    pub group: Option<usize>,
+    /// The group it belongs to; `None`: to no group.
+    pub group: Option<GroupId>,
     /// What it was for.
     pub purpose: Purpose,
     deadline: Moment,
@@ -47,7 +52,7 @@ pub(super) struct Orders {
 
 impl Orders {
     /// Takes up a new order.
-    pub fn add(&mut self, group: Option<usize>, purpose: Purpose, deadline: Moment) -> ActionId {
+    pub fn add(&mut self, group: Option<GroupId>, purpose: Purpose, deadline: Moment) -> ActionId {
         self.last += 1;
         let id = ActionId(self.last);
         self.open.insert(id, Open { group, purpose, deadline });
@@ -73,19 +78,19 @@ impl Orders {
     }
 
     /// Whether any intervention of this group (no look, watch or save) is on its way.
-    pub fn busy(&self, group: usize) -> bool {
+    pub fn busy(&self, group: GroupId) -> bool {
         let intervenes = |purpose: &Purpose| !matches!(purpose, Purpose::Look(_) | Purpose::Watch | Purpose::Save);
         self.open.values().any(|open| open.group == Some(group) && intervenes(&open.purpose))
     }
 
     /// Whether an engine or the daemon of this group may still come up.
-    pub fn starting(&self, group: usize) -> bool {
+    pub fn starting(&self, group: GroupId) -> bool {
         let starts = |purpose: &Purpose| matches!(purpose, Purpose::Control | Purpose::Launch(_));
         self.open.values().any(|open| open.group == Some(group) && starts(&open.purpose))
     }
 
     /// Whether an engine of this group may still come up.
-    pub fn launching(&self, group: usize) -> bool {
+    pub fn launching(&self, group: GroupId) -> bool {
         self.open.values().any(|open| open.group == Some(group) && matches!(open.purpose, Purpose::Launch(_)))
     }
 }
@@ -94,6 +99,9 @@ impl Orders {
 mod tests {
     use super::*;
 
+    const ONE: GroupId = GroupId(0);
+    const TWO: GroupId = GroupId(1);
+
     fn at(millis: u64) -> Moment {
         Moment::ZERO.after(Duration::from_millis(millis))
     }
@@ -101,7 +109,7 @@ mod tests {
     #[test]
     fn an_order_ends_once() {
         let mut orders = Orders::default();
-        let id = orders.add(Some(0), Purpose::Group, at(10));
+        let id = orders.add(Some(ONE), Purpose::Group, at(10));
         assert!(orders.end(id).is_some());
         assert!(orders.end(id).is_none());
     }
@@ -109,7 +117,7 @@ mod tests {
     #[test]
     fn an_order_without_an_outcome_is_given_up_a_second_after_its_deadline() {
         let mut orders = Orders::default();
-        let id = orders.add(Some(0), Purpose::Group, at(10));
+        let id = orders.add(Some(ONE), Purpose::Group, at(10));
         assert_eq!(orders.overdue(at(1009)), None);
         assert_eq!(orders.overdue(at(1010)), Some(id));
         assert_eq!(orders.next_deadline(), Some(at(1010)));
@@ -118,11 +126,11 @@ mod tests {
     #[test]
     fn a_group_waits_for_its_own_starts_and_for_no_look() {
         let mut orders = Orders::default();
-        orders.add(Some(0), Purpose::Watch, at(10));
-        orders.add(Some(1), Purpose::Launch(EngineName::from("a")), at(10));
-        assert!(!orders.busy(0) && !orders.launching(0) && !orders.starting(0));
-        assert!(orders.busy(1) && orders.launching(1) && orders.starting(1));
-        orders.add(Some(0), Purpose::Control, at(10));
-        assert!(orders.busy(0) && !orders.launching(0) && orders.starting(0));
+        orders.add(Some(ONE), Purpose::Watch, at(10));
+        orders.add(Some(TWO), Purpose::Launch(EngineName::from("a")), at(10));
+        assert!(!orders.busy(ONE) && !orders.launching(ONE) && !orders.starting(ONE));
+        assert!(orders.busy(TWO) && orders.launching(TWO) && orders.starting(TWO));
+        orders.add(Some(ONE), Purpose::Control, at(10));
+        assert!(orders.busy(ONE) && !orders.launching(ONE) && orders.starting(ONE));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{EngineName, GroupName, Moment};
+use crate::model::{EngineName, GroupName, Hold, Moment};
 
 /// The core's memory. Moments are of this boot; the caller drops the memory of another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,12 @@ pub struct GroupMemory {
     pub generation: u32,
     /// When whole-group restarts were ordered, within the window.
     pub attempts: Vec<Moment>,
+    /// An operator's word that nothing is to be done by itself.
+    #[serde(default)]
+    pub hold: Option<Hold>,
+    /// An operator stopped it: it is not started before somebody says so.
+    #[serde(default)]
+    pub stopped: bool,
     /// By engine.
     pub engines: BTreeMap<EngineName, EngineMemory>,
 }
@@ -31,6 +37,19 @@ pub struct EngineMemory {
     pub incarnation: u32,
     /// When it failed, within the window.
     pub failures: Vec<Moment>,
-    /// It is not started any more.
-    pub quarantined: bool,
+    /// Why it is not started; `None`: it is.
+    #[serde(default)]
+    pub rest: Option<Rest>,
+}
+
+/// Why an engine is to have no process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rest {
+    /// An operator stopped it.
+    Stopped,
+    /// An operator took it out for good.
+    Quarantined,
+    /// It failed too often.
+    CrashLoop,
 }

@@ -1,6 +1,6 @@
 //! A group whose engines run: starts those that are down, and says when a restart has come to its end.
 
-use crate::model::{Action, Fault, Moment, RecoveryResult, RecoveryStep, ServerState, Tier, What};
+use crate::model::{Action, EngineName, Moment, Reason, RecoveryResult, RecoveryStep, ServerState, Tier, What};
 
 use super::detect::Finding;
 use super::engine::{Engine, Stage};
@@ -18,15 +18,15 @@ pub(super) const SERVER_FRESH: std::time::Duration = std::time::Duration::from_s
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settling {
     pub tier: Tier,
-    pub reason: Option<Fault>,
+    pub reason: Option<Reason>,
     /// When the restart was decided.
     pub since: Moment,
     /// Its result is still to be told.
     pub open: bool,
     pub step: RecoveryStep,
     pub step_since: Moment,
-    /// The engine that starts last, by its place.
-    pub last: Option<usize>,
+    /// The engine that starts last.
+    pub last: Option<EngineName>,
 }
 
 impl Settling {
@@ -41,7 +41,7 @@ impl Group {
     /// Engines run: faults of the whole group first, then each engine, then starts, then the balance.
     pub fn run(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
         if let Some((finding, tier)) = self.most_urgent(found, turn.now) {
-            let (reason, evidence_at) = (finding.fault, finding.evidence_at);
+            let (reason, evidence_at) = (finding.fault.into(), finding.evidence_at);
             self.begin_restart(tier, reason, evidence_at, turn);
             return;
         }
@@ -51,6 +51,8 @@ impl Group {
         }
         self.start_engines(turn);
         self.settle(turn);
+        self.roll_on(turn);
+        self.forget_the_removed(turn);
         self.note_serving(turn);
     }
 
@@ -85,12 +87,12 @@ impl Group {
 
     fn next_to_start(&self, now: Moment) -> Option<usize> {
         let last = match &self.phase {
-            Phase::Running(Some(settling)) => settling.last,
+            Phase::Running(Some(settling)) => settling.last.as_ref(),
             _ => None,
         };
         let due = |place: &usize| matches!(self.engines[*place].stage, Stage::Down { due } if due <= now);
         let places = || (0..self.engines.len()).filter(due);
-        places().find(|place| Some(*place) != last).or_else(|| places().next())
+        places().find(|place| Some(self.engines[*place].name()) != last).or_else(|| places().next())
     }
 
     fn start_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
@@ -114,7 +116,7 @@ impl Group {
 
     fn settle(&mut self, turn: &mut Turn<'_>) {
         let settled = |engine: &Engine| match engine.stage {
-            Stage::Serving | Stage::Quarantined | Stage::Left | Stage::Failing => true,
+            Stage::Serving | Stage::Quarantined | Stage::Stopped | Stage::Left | Stage::Failing => true,
             Stage::Down { .. } | Stage::Ending(_) => engine.died.is_some(),
             Stage::Launching(_) | Stage::Starting | Stage::Fallen => false,
         };
@@ -131,9 +133,9 @@ impl Group {
         turn.tell(What::RestartEnded { tier: done.tier, result, took: turn.now.since(done.since) });
     }
 
-    /// Every engine that is not quarantined serves, and there is one.
+    /// Every engine that is to run serves, and there is one: whom an operator stopped is not missed.
     pub fn all_serve(&self) -> bool {
-        let mut counted = self.engines.iter().filter(|engine| engine.stage != Stage::Quarantined).peekable();
+        let mut counted = self.engines.iter().filter(|engine| !engine.is_to_rest()).peekable();
         counted.peek().is_some() && counted.all(|engine| engine.stage == Stage::Serving)
     }
 

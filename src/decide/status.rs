@@ -106,7 +106,8 @@ impl Group {
 
     fn every_source_reported(&self) -> bool {
         let begun = !matches!(self.phase, Phase::Waiting);
-        begun && (self.control.answered.last().is_some() || self.control.silent > 0 || self.generation > 0)
+        self.is_stopped()
+            || begun && (self.control.answered.last().is_some() || self.control.silent > 0 || self.generation > 0)
     }
 
     fn status(&self, gpu: Option<&GpuFacts>, reading: Option<&Reading>, now: Moment) -> GroupStatus {
@@ -127,7 +128,7 @@ impl Group {
             unknown_clients: if blind { None } else { self.count_unknown() },
             recovery: self.recovery(),
             held: self.held(),
-            hold: None,
+            hold: self.hold.clone(),
             active: self.active.by_number(self.engines.len()),
             budget_remaining: self.budget_remaining(now),
             faults: self.faults.keys().cloned().collect(),
@@ -212,10 +213,11 @@ impl Group {
     }
 
     fn held(&self) -> Option<(crate::model::HeldReason, String)> {
-        match &self.phase {
+        let stuck = match &self.phase {
             Phase::Restart(restart) => restart.held.clone(),
             _ => None,
-        }
+        };
+        stuck.or_else(|| self.held_by_an_operator())
     }
 
     fn engine_status(

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use crate::model::{Action, ActionId, Outcome, What};
+use crate::model::{Action, ActionId, EngineName, Outcome, What};
 
 use super::engine::Stage;
 use super::group::{Group, Phase};
+use super::operator::stage_of;
 use super::orders::Purpose;
+use super::remembered::Rest;
 use super::restart::{QUIT_GRACE, STOP_CONTROL_BOUND};
 use super::turn::Turn;
 
@@ -14,6 +16,17 @@ use super::turn::Turn;
 const DEATH_BOUND: Duration = Duration::from_secs(15);
 /// For everything that was killed to be gone.
 const GONE_BOUND: Duration = Duration::from_secs(5);
+
+/// What becomes of a group once it is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AfterStop {
+    /// It stays stopped.
+    Stays,
+    /// It starts again: somebody changed his mind meanwhile.
+    Starts,
+    /// The configuration has it no more: it is forgotten.
+    IsForgotten,
+}
 
 /// A stop on its way.
 #[derive(Clone, Debug)]
@@ -27,8 +40,8 @@ pub(super) struct Stopping {
 enum Step {
     /// Orders from before must end first: none may start an engine behind our back.
     Quiet,
-    /// Engines from this place on are stopped; this one is being stopped.
-    Engine(ActionId, usize),
+    /// Engines after this one are stopped; this one is being stopped.
+    Engine(ActionId, EngineName),
     /// All engines get KILL.
     Kill(ActionId),
     /// They are waited for.
@@ -47,8 +60,9 @@ impl Stopping {
 }
 
 impl Group {
-    /// Somebody wants the group to end.
-    pub fn stop(&mut self, now: bool, turn: &mut Turn<'_>) {
+    /// Somebody wants the group to end, and `after_stop` to become of it then.
+    pub fn stop(&mut self, now: bool, after_stop: AfterStop, turn: &mut Turn<'_>) {
+        self.after_stop = after_stop;
         match &mut self.phase {
             Phase::Waiting => self.stopped(turn),
             Phase::Stopped => {}
@@ -64,9 +78,12 @@ impl Group {
     fn fence(&mut self, turn: &mut Turn<'_>) {
         self.supersede(turn);
         for engine in &mut self.engines {
-            engine.stage = if engine.stage == Stage::Quarantined { Stage::Quarantined } else { Stage::Fallen };
+            if !matches!(engine.stage, Stage::Quarantined | Stage::Stopped) {
+                engine.stage = Stage::Fallen;
+            }
             engine.died = None;
         }
+        self.rolling = None;
         self.faults.clear();
     }
 
@@ -79,11 +96,11 @@ impl Group {
     /// Goes on once earlier orders have ended.
     pub fn advance_stopping(&mut self, turn: &mut Turn<'_>) {
         let quiet = matches!(&self.phase, Phase::Stopping(Stopping { step: Step::Quiet, .. }));
-        if quiet && !turn.orders.busy(turn.index) {
+        if quiet && !turn.orders.busy(turn.id) {
             self.stop_engine_before(self.engines.len(), turn);
         }
         let starts = matches!(&self.phase, Phase::Stopping(Stopping { step: Step::Starts, .. }));
-        if starts && !turn.orders.starting(turn.index) {
+        if starts && !turn.orders.starting(turn.id) {
             self.stop_at_once(turn);
         }
     }
@@ -92,22 +109,27 @@ impl Group {
     pub fn stopping_finished(&mut self, id: ActionId, outcome: Outcome, turn: &mut Turn<'_>) {
         let Phase::Stopping(stopping) = &self.phase else { return };
         let now = stopping.now;
-        match stopping.step {
-            Step::Engine(order, place) if order == id => {
+        match &stopping.step {
+            Step::Engine(order, name) if *order == id => {
                 turn.tell_failure("stop", &outcome);
-                self.stop_engine_before(place, turn);
+                self.left_behind |= outcome != Outcome::Done;
+                // Its place may have changed with the configuration.
+                let place = self.engines.iter().position(|engine| engine.name() == name);
+                self.stop_engine_before(place.unwrap_or(self.engines.len()), turn);
             }
-            Step::Kill(order) if order == id => self.killed(outcome, turn),
-            Step::Gone(order) if order == id => {
+            Step::Kill(order) if *order == id => self.killed(outcome, turn),
+            Step::Gone(order) if *order == id => {
                 turn.tell_failure("gone", &outcome);
-                if turn.orders.starting(turn.index) {
+                self.left_behind |= outcome != Outcome::Gone { remaining: Vec::new() };
+                if turn.orders.starting(turn.id) {
                     self.phase = Phase::Stopping(Stopping { now, step: Step::Starts });
                 } else {
                     self.stop_control(now, turn);
                 }
             }
-            Step::Control(order) if order == id => {
+            Step::Control(order) if *order == id => {
                 turn.tell_failure("stop_control", &outcome);
+                self.left_behind |= outcome != Outcome::Done;
                 self.stopped(turn);
             }
             _ => {}
@@ -133,10 +155,10 @@ impl Group {
             return self.stop_control(false, turn);
         };
         let engine = &self.engines[place];
-        let (key, grace) = (self.key(engine.name()), engine.policy.stop_timeout);
-        let action = Action::StopEngine { engine: key, grace };
+        let (name, grace) = (engine.name().clone(), engine.policy.stop_timeout);
+        let action = Action::StopEngine { engine: self.key(&name), grace };
         let id = turn.order(Purpose::Group, action, grace + DEATH_BOUND);
-        self.phase = Phase::Stopping(Stopping { now: false, step: Step::Engine(id, place) });
+        self.phase = Phase::Stopping(Stopping { now: false, step: Step::Engine(id, name) });
     }
 
     fn stop_control(&mut self, now: bool, turn: &mut Turn<'_>) {
@@ -147,16 +169,19 @@ impl Group {
         self.phase = Phase::Stopping(Stopping { now, step: Step::Control(id) });
     }
 
-    /// The end: an operator ended the group, so nothing of it is held against its next start.
+    /// The end: an operator ended the group, so nothing of it is held against its next start. Engines that an
+    /// operator stopped or took out for good stay out over it.
     fn stopped(&mut self, turn: &mut Turn<'_>) {
-        self.phase = Phase::Stopped;
+        self.phase = if self.after_stop == AfterStop::Starts { Phase::Waiting } else { Phase::Stopped };
         self.control = super::facts::ControlFacts::default();
         self.server = super::facts::ServerFacts::default();
         self.attempts.clear();
+        self.forget_leavers();
         for engine in &mut self.engines {
             engine.failures.clear();
             engine.main = None;
-            engine.stage = Stage::Left;
+            engine.rest = engine.rest.filter(|rest| *rest != Rest::CrashLoop);
+            engine.stage = stage_of(engine.rest).unwrap_or(Stage::Left);
         }
         *turn.save = true;
         turn.tell(What::Stopped);

@@ -5,18 +5,20 @@
 
 use std::time::Duration;
 
+use crate::model::EngineName;
+
 use super::engine::Engine;
 
 /// Errors of one fault that come closer together than this accuse nobody.
 const WELL_AHEAD: Duration = Duration::from_millis(50);
 
-/// The place of the engine whose error came well before the others', if there is one.
-pub(super) fn suspect(engines: &[Engine]) -> Option<usize> {
+/// The engine whose error came well before the others', if there is one.
+pub(super) fn suspect(engines: &[Engine]) -> Option<EngineName> {
     let mut errors: Vec<_> =
-        engines.iter().enumerate().filter_map(|(place, engine)| engine.error.map(|(at, _)| (at, place))).collect();
-    errors.sort();
+        engines.iter().filter_map(|engine| engine.error.map(|(at, _)| (at, engine.name()))).collect();
+    errors.sort_by_key(|(at, _)| *at);
     match errors.as_slice() {
-        [(first, place), (second, _), ..] if second.since(*first) >= WELL_AHEAD => Some(*place),
+        [(first, name), (second, _), ..] if second.since(*first) >= WELL_AHEAD => Some((*name).clone()),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use crate::model::{Action, ActionId, EngineName, Event, GroupName, Moment, Order
 
 use super::Decision;
 use super::facts::GpuFacts;
-use super::orders::{Orders, Purpose};
+use super::orders::{GroupId, Orders, Purpose};
 
 /// Of an order whose outcome stayed out.
 pub(super) const NO_OUTCOME: &str = "no outcome in its time";
@@ -19,8 +19,8 @@ pub(super) struct Turn<'a> {
     pub gpu: &'a GpuFacts,
     /// Whether no other group uses that GPU.
     pub alone: bool,
-    /// The group's place in the policy.
-    pub index: usize,
+    /// Which group of this run it is.
+    pub id: GroupId,
     /// The group's name.
     pub group: GroupName,
     /// Orders on their way.
@@ -35,7 +35,7 @@ impl Turn<'_> {
     /// Orders something for this group, with an outcome within `bound`.
     pub fn order(&mut self, purpose: Purpose, action: Action, bound: Duration) -> ActionId {
         let deadline = self.now.after(bound);
-        let id = self.orders.add(Some(self.index), purpose, deadline);
+        let id = self.orders.add(Some(self.id), purpose, deadline);
         self.decision.actions.push(Ordered { id, deadline, action });
         id
     }

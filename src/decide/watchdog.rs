@@ -1,5 +1,7 @@
 //! The core itself: one input in, one decision out. It keeps the groups, the GPUs and the cadences together.
 
+mod groups;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -10,9 +12,10 @@ use crate::model::{
 
 use super::facts::GpuFacts;
 use super::group::Group;
-use super::orders::{Orders, Purpose};
+use super::operator;
+use super::orders::{GroupId, Orders, Purpose};
 use super::reading::Reading;
-use super::remembered::{GroupMemory, Memory};
+use super::remembered::Memory;
 use super::schedule::Schedule;
 use super::turn::Turn;
 use super::{Decision, Input, Policy};
@@ -31,6 +34,11 @@ const SAME_XID: Duration = Duration::from_secs(1);
 pub struct Watchdog {
     gpus: BTreeMap<GpuUuid, GpuFacts>,
     groups: Vec<Group>,
+    /// The next group's; never given twice.
+    next_group: GroupId,
+    seed: u64,
+    /// An operator ends it all, and the watchdog with it.
+    ending: bool,
     /// GPUs that more than one group uses.
     shared: BTreeSet<GpuUuid>,
     looks: Schedule,
@@ -44,23 +52,25 @@ impl Watchdog {
     /// A watchdog that has seen nothing yet.
     pub fn new(policy: Policy, mut memory: Memory) -> Self {
         let facts = |identity: GpuIdentity| (identity.uuid.clone(), GpuFacts { identity, reading: Known::Unknown });
-        let seed = policy.seed;
-        Watchdog {
-            shared: shared(&policy),
+        let mut watchdog = Watchdog {
+            shared: BTreeSet::new(),
             gpus: policy.gpus.into_iter().map(facts).collect(),
-            groups: (0u64..)
-                .zip(policy.groups)
-                .map(|(place, group)| {
-                    let remembered: GroupMemory = memory.groups.remove(&group.name).unwrap_or_default();
-                    Group::new(group, remembered, seed.wrapping_add(place))
-                })
-                .collect(),
+            groups: Vec::new(),
+            next_group: GroupId(0),
+            seed: policy.seed,
+            ending: false,
             looks: Schedule::default(),
             orders: Orders::default(),
             now: Moment::ZERO,
             kernel_log_blind: false,
             xids: BTreeMap::new(),
+        };
+        for group in policy.groups {
+            let remembered = memory.groups.remove(&group.name).unwrap_or_default();
+            watchdog.add(group, remembered);
         }
+        watchdog.shared = groups::shared(&watchdog.groups);
+        watchdog
     }
 
     /// Takes one input and says what to do and what to tell.
@@ -68,23 +78,18 @@ impl Watchdog {
         self.now = now.max(self.now);
         let mut decision = Decision::default();
         let mut save = false;
-        let policy_changed = matches!(input, Input::PolicyChanged(_));
         match input {
             Input::Observed(observation) => self.observe(observation, &mut decision, &mut save),
             Input::Finished(id, outcome) => self.finish(id, outcome, &mut decision, &mut save),
             Input::Asked(request) => self.asked(&request, &mut decision, &mut save),
-            Input::PolicyChanged(_) | Input::Woke => {}
+            Input::PolicyChanged(change) => self.policy_changed(*change, &mut decision, &mut save),
+            Input::Woke => {}
         }
         while let Some(id) = self.orders.overdue(self.now) {
             self.finish(id, Outcome::TimedOut, &mut decision, &mut save);
         }
-        if policy_changed {
-            self.groups.iter_mut().for_each(Group::stir);
-        }
         self.step_groups(&mut decision, &mut save);
-        if policy_changed {
-            self.looks.keep(&self.groups.iter().map(|group| group.policy.name.clone()).collect());
-        }
+        self.forget_groups(&mut save);
         self.order_looks(&mut decision);
         if save {
             self.order_save(&mut decision);
@@ -105,8 +110,15 @@ impl Watchdog {
     }
 
     /// What an order would come to, as things stand; or why it can't be done. Changes nothing.
-    pub fn plan(&self, _request: &Request, _now: Moment) -> Result<Plan, String> {
-        Err("no order is taken yet".to_owned())
+    pub fn plan(&self, request: &Request, now: Moment) -> Result<Plan, String> {
+        if self.ending && !matches!(request, Request::Stop | Request::StopNow) {
+            return Err("mpswarden is being stopped and takes no order any more".to_owned());
+        }
+        let Some(name) = operator::group_of(request) else {
+            return operator::plan_for_all(&self.groups, request, now);
+        };
+        let group = self.groups.iter().find(|group| group.policy.name == *name);
+        group.ok_or_else(|| operator::no_such_group(name, &self.groups))?.plan(request, now)
     }
 
     /// What must survive a crash.
@@ -114,9 +126,10 @@ impl Watchdog {
         Memory { groups: self.groups.iter().map(|group| (group.policy.name.clone(), group.memory())).collect() }
     }
 
-    /// Whether every group has been stopped.
+    /// Whether it was told to end and every group has been stopped. Groups that an operator stopped one by one
+    /// don't end it.
     pub fn stopped(&self) -> bool {
-        self.groups.iter().all(Group::is_stopped)
+        self.ending && self.groups.iter().all(Group::is_stopped)
     }
 
     fn observe(&mut self, observation: Observation, decision: &mut Decision, save: &mut bool) {
@@ -184,10 +197,9 @@ impl Watchdog {
         if let Purpose::Look(look) = &open.purpose {
             self.look_ended(look, &outcome, decision);
         }
-        if let Some(index) = open.group {
-            if let Some(group) = self.groups.get_mut(index) {
-                group.stir();
-            }
+        let index = open.group.and_then(|id| self.groups.iter().position(|group| group.id == id));
+        if let Some(index) = index {
+            self.groups[index].stir();
             self.at(index, decision, save, |group, turn| group.finished(id, open.purpose, outcome, turn));
         }
     }
@@ -223,13 +235,19 @@ impl Watchdog {
     }
 
     fn asked(&mut self, request: &Request, decision: &mut Decision, save: &mut bool) {
-        match request {
-            Request::Stop => self.each_group(decision, save, |group, turn| group.stop(false, turn)),
-            Request::StopNow => self.each_group(decision, save, |group, turn| group.stop(true, turn)),
-            Request::Resume { group: Some(name) } => {
-                self.one_group(name, decision, save, |group, turn| group.resume(turn))
-            }
-            _ => {}
+        let Ok(plan) = self.plan(request, self.now) else { return };
+        let engine = operator::engine_of(request).map(|key| key.engine.clone());
+        let what = What::Ordered { order: operator::verb(request), detail: plan.steps.join("; ") };
+        decision.events.push(Event { at: self.now, group: operator::group_of(request).cloned(), engine, what });
+        self.ending |= matches!(request, Request::Stop | Request::StopNow);
+        // Through these two, so that every group that the order touches is stepped in this same turn.
+        match operator::group_of(request) {
+            Some(name) => self.one_group(name, decision, save, |group, turn| group.take_up(request, turn)),
+            None => self.each_group(decision, save, |group, turn| {
+                if group.plan(request, turn.now).is_ok() {
+                    group.take_up(request, turn);
+                }
+            }),
         }
     }
 
@@ -311,7 +329,7 @@ impl Watchdog {
             now: self.now,
             gpu,
             alone: !self.shared.contains(&group.policy.gpu),
-            index,
+            id: group.id,
             group: group.policy.name.clone(),
             orders: &mut self.orders,
             decision,
@@ -319,12 +337,6 @@ impl Watchdog {
         };
         work(group, &mut turn);
     }
-}
-
-/// GPUs that more than one group uses.
-fn shared(policy: &Policy) -> BTreeSet<GpuUuid> {
-    let mut seen = BTreeSet::new();
-    policy.groups.iter().map(|group| &group.gpu).filter(|gpu| !seen.insert(*gpu)).cloned().collect()
 }
 
 /// The group that a fact is about.

@@ -142,7 +142,7 @@ mod tests {
 
     fn restart(seconds: f64, engine: &str, reason: Fault) -> Event {
         let tier = if engine.is_empty() { Tier::Clients } else { Tier::Engine };
-        event(seconds, engine, What::RestartBegan { tier, reason, attempt: 1, budget_left: 4 })
+        event(seconds, engine, What::RestartBegan { tier, reason: reason.into(), attempt: 1, budget_left: 4 })
     }
 
     fn ended(seconds: f64, engine: &str, result: RecoveryResult) -> Event {

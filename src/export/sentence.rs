@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::status::SourceScope;
-use crate::model::{Event, GpuUuid, Tier, What};
+use crate::model::{Event, GpuUuid, Reason, Tier, What};
 
 /// One word for the event, for a column: the fault's name, or what was done.
 pub fn word(event: &Event) -> &'static str {
@@ -62,6 +62,9 @@ fn told(event: &Event) -> String {
     match &event.what {
         What::FaultBegan { because, .. } | What::EngineFailing { because } => because.clone(),
         What::FaultEnded { fault, lasted } => format!("{fault} is over after {}", span(*lasted)),
+        What::RestartBegan { tier, reason: Reason::Operator, .. } => {
+            format!("restarting {} because an operator said so (not counted)", all_of(*tier))
+        }
         What::RestartBegan { tier, reason, attempt, budget_left } => {
             format!(
                 "restarting {} because of {reason} (attempt {attempt}, {budget_left} left in the window)",
@@ -165,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_restart_says_why_and_what_is_left() {
-        let restart = What::RestartBegan { tier: Tier::Clients, reason: Fault::GpuFault, attempt: 1, budget_left: 4 };
+        let restart =
+            What::RestartBegan { tier: Tier::Clients, reason: Fault::GpuFault.into(), attempt: 1, budget_left: 4 };
         assert_eq!(
             sentence(&event(None, restart)),
             "restarting all clients because of gpu_fault (attempt 1, 4 left in the window)"

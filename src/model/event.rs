@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::status::SourceScope;
 use super::{
-    CommandResult, EngineName, Exit, ExitCause, Fault, GpuUuid, GroupName, HeldReason, Moment, ProcessId,
+    CommandResult, EngineName, Exit, ExitCause, Fault, GpuUuid, GroupName, HeldReason, Moment, ProcessId, Reason,
     RecoveryResult, RecoveryStep, Tier,
 };
 
@@ -49,8 +49,8 @@ pub enum What {
         /// How far it goes.
         tier: Tier,
         /// Why.
-        reason: Fault,
-        /// Which attempt in the window, from 1.
+        reason: Reason,
+        /// Which attempt in the window, from 1; an operator's is none and adds nothing.
         attempt: u32,
         /// Attempts left in the window.
         budget_left: u32,

@@ -1,5 +1,9 @@
 //! Faults and what is done about them, in the words of the metrics.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use super::words::words;
 
 words!(
@@ -62,6 +66,54 @@ words!(
     }
 );
 
+/// Why something is restarted: a fault, spelled as it is, or an operator's word, spelled `operator`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Reason {
+    /// This fault.
+    Fault(Fault),
+    /// An operator ordered it, or changed the configuration.
+    Operator,
+}
+
+impl Reason {
+    /// The one spelling of this reason.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::Fault(fault) => fault.as_str(),
+            Reason::Operator => "operator",
+        }
+    }
+}
+
+impl From<Fault> for Reason {
+    fn from(fault: Fault) -> Self {
+        Reason::Fault(fault)
+    }
+}
+
+impl From<Reason> for String {
+    fn from(reason: Reason) -> Self {
+        reason.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for Reason {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let fault = Fault::ALL.iter().find(|fault| fault.as_str() == text).copied().map(Reason::Fault);
+        let operator = (text == Reason::Operator.as_str()).then_some(Reason::Operator);
+        fault.or(operator).ok_or_else(|| format!("`{text}` is no reason for a restart: a fault, or `operator`"))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 words!(
     /// The steps of a recovery, in order.
     RecoveryStep {
@@ -117,3 +169,20 @@ words!(
         Operator = "operator",
     }
 );
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_read_as_it_is_spelled_and_nothing_else_is() {
+        let faults = Fault::ALL.iter().copied().map(Reason::Fault);
+        for reason in faults.chain([Reason::Operator]) {
+            let text = serde_json::to_string(&reason).unwrap();
+            assert_eq!(text, format!("\"{reason}\""));
+            assert_eq!(serde_json::from_str::<Reason>(&text).unwrap(), reason);
+        }
+        assert!(serde_json::from_str::<Reason>("\"whim\"").is_err());
+    }
+}

@@ -22,7 +22,7 @@ mod words;
 
 pub use action::{Action, Look, Ordered};
 pub use event::{Event, What};
-pub use fault::{Fault, HeldReason, RecoveryResult, RecoveryStep, Tier};
+pub use fault::{Fault, HeldReason, Reason, RecoveryResult, RecoveryStep, Tier};
 pub use gpu::{GpuActivity, GpuIdentity, GpuProcess, GpuReading};
 pub use ids::{ActionId, EngineKey, EngineName, GpuUuid, GroupName};
 pub use incident::{Incident, IncidentLine};

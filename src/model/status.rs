@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use super::{
     EngineKey, EngineLoad, EngineName, EngineState, Fault, GpuIdentity, GpuUuid, GroupName, GroupState, HeldReason,
-    Mode, Moment, ProcessId, RecoveryStep, ServerState, Source, Tier,
+    Mode, Moment, ProcessId, Reason, RecoveryStep, ServerState, Source, Tier,
 };
 
 /// Everything at one moment.
@@ -88,7 +88,7 @@ pub struct RecoveryStatus {
     /// How far it goes.
     pub tier: Tier,
     /// Why; `None`: the first start.
-    pub reason: Option<Fault>,
+    pub reason: Option<Reason>,
     /// The step it is in.
     pub step: RecoveryStep,
     /// Since when.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use mpswarden::decide::{Input, Memory, Policy, Watchdog};
 use mpswarden::model::{
-    Action, CommandResult, EngineKey, EngineState, Exit, GpuProcess, GpuReading, GroupName, Health, Look, Moment,
-    Observation, Ordered, Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState,
+    Action, CommandResult, EngineKey, EngineName, EngineState, EngineStatus, Exit, GpuProcess, GpuReading, GroupName,
+    GroupState, Health, Look, Moment, Observation, Ordered, Outcome, Owner, ProcessId, Remaining, Request, ServerLine,
+    ServerState, Tier,
 };
 
 use crate::world::{GIB, words};
@@ -22,6 +23,17 @@ pub struct Left {
     pub control_deaths: u8,
     pub failures: u8,
     pub crashes: u8,
+    pub orders: u8,
+}
+
+/// What an operator may order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    Evict,
+    Stop,
+    Restart,
+    StopGroup,
+    StartGroup,
 }
 
 /// One step of the world.
@@ -34,6 +46,7 @@ pub enum Step {
     Fault,
     EngineDies(usize),
     ControlDies,
+    Asks(Word),
     Tick,
 }
 
@@ -114,11 +127,25 @@ impl State {
                 self.left.control_deaths -= 1;
                 self.control_ends();
             }
+            Step::Asks(word) => self.ask(word),
             Step::Tick => {
                 self.now = self.now.after(TICK);
                 self.tell(Input::Woke);
             }
         }
+    }
+
+    /// The first engine is evicted, the second stopped.
+    fn ask(&mut self, word: Word) {
+        self.left.orders -= 1;
+        let request = match word {
+            Word::Evict => Request::Evict(self.key(0)),
+            Word::Stop => Request::StopEngine(self.key(1)),
+            Word::Restart => Request::Restart { group: self.group(), tier: Tier::Clients },
+            Word::StopGroup => Request::StopGroup(self.group()),
+            Word::StartGroup => Request::StartGroup(self.group()),
+        };
+        self.tell(Input::Asked(request));
     }
 
     fn fault(&mut self) {
@@ -333,9 +360,14 @@ impl State {
         for _ in 0..200 {
             let status = self.dog.status(self.now);
             let group = &status.groups[0];
+            let memory = &self.dog.memory().groups[&group.name];
+            let rests = |name: &EngineName| memory.engines.get(name).is_some_and(|engine| engine.rest.is_some());
             let over = |state| matches!(state, EngineState::Serving | EngineState::Quarantined);
-            let serves = group.recovery.is_none() && group.engines.iter().all(|engine| over(engine.state));
-            if group.held.is_some() || serves {
+            let at_rest = |engine: &EngineStatus| engine.state == EngineState::Stopped && rests(&engine.name);
+            let done = |engine: &EngineStatus| over(engine.state) || at_rest(engine);
+            let serves = group.recovery.is_none() && group.engines.iter().all(done);
+            let stopped = group.state == GroupState::Stopped && self.living.is_empty();
+            if group.held.is_some() || serves || stopped {
                 return true;
             }
             self.take(if self.open.is_empty() { Step::Tick } else { Step::Succeeds(0) });
@@ -382,7 +414,8 @@ impl State {
         let memory = self.saved.groups.values().next();
         let counts = memory.map(|memory| {
             let failures: Vec<usize> = memory.engines.values().map(|engine| engine.failures.len()).collect();
-            (memory.attempts.len(), failures)
+            let rests: Vec<_> = memory.engines.values().map(|engine| engine.rest).collect();
+            (memory.attempts.len(), failures, rests, memory.stopped)
         });
         let open: Vec<&Action> = self.open.iter().map(|ordered| &ordered.action).collect();
         let levels = (&self.living, self.control.is_some(), self.server.map(|server| server.1));

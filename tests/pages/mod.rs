@@ -120,7 +120,8 @@ pub fn incident() -> Vec<Event> {
     let because = "server 624 is handling a fatal GPU error".to_owned();
     let xid = What::Xid { gpu: Some(GPU.into()), xid: 31, pid: Some(630) };
     let began = What::FaultBegan { fault: Fault::GpuFault, evidence_at: at(20.0), because };
-    let restart = What::RestartBegan { tier: Tier::Clients, reason: Fault::GpuFault, attempt: 1, budget_left: 4 };
+    let restart =
+        What::RestartBegan { tier: Tier::Clients, reason: Fault::GpuFault.into(), attempt: 1, budget_left: 4 };
     let exited = What::EngineExited { exit: Exit::Signal(9), cause: ExitCause::GroupRestart };
     let gone = What::StepEnded { step: RecoveryStep::Gone, took: Duration::from_millis(161) };
     let took = Duration::from_millis(1_834);

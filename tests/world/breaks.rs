@@ -1,12 +1,15 @@
 //! What can go wrong in the stand-in world, and its spelling in scenario files.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mpswarden::decide::Input;
+use mpswarden::decide::{Input, PolicyChange};
 use mpswarden::model::Request;
-use mpswarden::model::{EngineKey, EngineName, Exit, GroupName, Observation, ServerLine, ServerState, XidVia};
+use mpswarden::model::{
+    EngineKey, EngineName, Exit, GroupName, Mode, Observation, ServerLine, ServerState, Tier, XidVia,
+};
 
-use super::{Happening, World, ms};
+use super::{Engine, Group, Happening, World, ms, policies};
 
 /// How an engine behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,13 @@ pub enum Break {
     CudaError(usize, usize, u32),
     Ask(Request),
     Crash,
+    /// A changed configuration has this group, or has it not.
+    HasGroup(usize, bool),
+    /// It has this engine of the group, or has it not.
+    Has(usize, usize, bool),
+    /// It starts these engines of the group in another way.
+    Rolls(usize, Vec<usize>),
+    SetMode(usize, Mode),
 }
 
 impl World {
@@ -95,12 +105,63 @@ impl World {
             }
             Break::Ask(request) => self.ask(request),
             Break::Crash => self.crash(),
+            Break::HasGroup(group, has) => self.configure(group, None, has),
+            Break::Has(group, engine, has) => self.configure(group, Some(engine), has),
+            Break::Rolls(group, engines) => {
+                let rolls = engines.into_iter().map(|engine| self.key(group, engine)).collect();
+                self.reload(rolls);
+            }
+            Break::SetMode(group, mode) => {
+                self.all.groups[group].mode = mode;
+                self.reload(BTreeSet::new());
+            }
         }
     }
 
+    fn configure(&mut self, group: usize, engine: Option<usize>, has: bool) {
+        let changed = if has { self.absent.remove(&(group, engine)) } else { self.absent.insert((group, engine)) };
+        if changed && engine.is_none() && !has {
+            self.groups[group].stopping = true;
+        }
+        self.reload(BTreeSet::new());
+    }
+
+    /// The configuration as it is now comes to the core. It names only engines that it has.
+    fn reload(&mut self, rolls: BTreeSet<EngineKey>) {
+        let mut policy = self.all.clone();
+        for (group, here) in policy.groups.iter_mut().enumerate() {
+            let mut places = 0..;
+            here.engines.retain(|_| !self.absent.contains(&(group, places.next())));
+        }
+        let mut places = 0..;
+        policy.groups.retain(|_| !self.absent.contains(&(places.next().unwrap(), None)));
+        self.policy = policy.clone();
+        let change = PolicyChange { policy, rolls };
+        self.later(Duration::ZERO, Happening::Told(Input::PolicyChanged(Box::new(change))));
+    }
+
+    /// A group or an engine that there never was before; it is in the next configuration.
+    pub fn add_group(&mut self, name: &str) {
+        let group = policies::group(name, &["one", "two"]);
+        self.groups.push(Group::new(&group));
+        self.all.groups.push(group);
+    }
+
+    pub fn add_engine(&mut self, group: usize, name: &str) {
+        let engine = policies::engine(name);
+        self.groups[group].engines.push(Engine::new(&engine.name));
+        self.all.groups[group].engines.push(engine);
+    }
+
     fn ask(&mut self, request: Request) {
-        if matches!(request, Request::Stop | Request::StopNow) {
-            self.groups.iter_mut().for_each(|group| group.stopping = true);
+        match &request {
+            Request::Stop | Request::StopNow => self.groups.iter_mut().for_each(|group| group.stopping = true),
+            Request::StopGroup(name) => {
+                if let Some(group) = self.groups.iter_mut().find(|group| group.name == *name) {
+                    group.stopping = true;
+                }
+            }
+            _ => {}
         }
         self.later(Duration::ZERO, Happening::Told(Input::Asked(request)));
     }
@@ -145,8 +206,51 @@ impl World {
         }
     }
 
+    /// Reads an order as people type it: `evict qwen-a`, `restart small-llms daemon`, `hold small-llms 60 a reason`.
+    /// A name without a slash that is no group is an engine of the first.
+    fn order(&self, words: &[&str]) -> Request {
+        let group = |name: &str| GroupName::from(name);
+        let key = |name: &str| match name.split_once('/') {
+            Some((group, engine)) => EngineKey { group: group.into(), engine: engine.into() },
+            None => EngineKey { group: self.groups[0].name.clone(), engine: name.into() },
+        };
+        let is_group = |name: &str| self.groups.iter().any(|group| group.name.as_str() == name);
+        let some = |name: &str| (name != "all").then(|| group(name));
+        match *words {
+            ["restart", name] => Request::Restart { group: group(name), tier: Tier::Clients },
+            ["restart", name, "daemon"] => Request::Restart { group: group(name), tier: Tier::Daemon },
+            ["restart", name, "engine"] => Request::Restart { group: group(name), tier: Tier::Engine },
+            ["stop", name] if is_group(name) => Request::StopGroup(group(name)),
+            ["start", name] if is_group(name) => Request::StartGroup(group(name)),
+            ["stop", name] => Request::StopEngine(key(name)),
+            ["start", name] => Request::StartEngine(key(name)),
+            ["evict", name] => Request::Evict(key(name)),
+            ["quarantine", name] => Request::Quarantine(key(name)),
+            ["release", name] => Request::Release(key(name)),
+            ["hold", name, secs, ref reason @ ..] => Request::Hold {
+                group: some(name),
+                lasts: secs.parse().ok().map(Duration::from_secs),
+                reason: reason.join(" "),
+            },
+            ["resume", name] => Request::Resume { group: some(name) },
+            _ => panic!("`{words:?}` is no order"),
+        }
+    }
+
     /// Reads a break as scenario files spell it: `sigkill qwen-a`, `fatal illegal-address`, `b: kill-server`.
-    pub fn parse(&self, text: &str) -> Break {
+    pub fn parse(&mut self, text: &str) -> Break {
+        match text.split_whitespace().collect::<Vec<_>>().as_slice() {
+            ["add-group", name] => {
+                self.add_group(name);
+                return Break::HasGroup(self.groups.len() - 1, true);
+            }
+            ["add", name] => {
+                self.add_engine(0, name);
+                return Break::Has(0, self.groups[0].engines.len() - 1, true);
+            }
+            ["order", words @ ..] => return Break::Ask(self.order(words)),
+            _ => {}
+        }
         let (group, text) = match text.split_once(": ") {
             Some((name, rest)) => (self.find_group(&GroupName::from(name)), rest),
             None => (0, text),
@@ -181,6 +285,13 @@ impl World {
             ["stop-now"] => Break::Ask(Request::StopNow),
             ["resume"] => Break::Ask(Request::Resume { group: Some(self.groups[group].name.clone()) }),
             ["crash"] => Break::Crash,
+            ["remove-group"] => Break::HasGroup(group, false),
+            ["bring-back-group"] => Break::HasGroup(group, true),
+            ["remove", name] => Break::Has(group, engine(name), false),
+            ["bring-back", name] => Break::Has(group, engine(name), true),
+            ["roll", names @ ..] => Break::Rolls(group, names.iter().map(|name| engine(name)).collect()),
+            ["mode", "observe"] => Break::SetMode(group, Mode::Observe),
+            ["mode", "enforce"] => Break::SetMode(group, Mode::Enforce),
             _ => panic!("`{text}` is no input"),
         }
     }

@@ -161,6 +161,7 @@ impl World {
         let process = self.spawn(group, owner);
         self.groups[group].control = Some(process.pid);
         self.groups[group].wedged = false;
+        self.groups[group].stopping = false;
         self.finish(id, Outcome::Started { process });
     }
 

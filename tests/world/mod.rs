@@ -17,7 +17,7 @@ use std::time::Duration;
 use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden::model::{
     Action, ActionId, EngineKey, EngineName, Event, Exit, GpuProcess, GpuReading, GroupName, Look, Moment, Observation,
-    Ordered, Outcome, Owner, ProcessId, ServerLine, ServerState, What,
+    Ordered, Outcome, Owner, Plan, ProcessId, ServerLine, ServerState, What,
 };
 
 pub use breaks::{Break, Knob};
@@ -100,6 +100,7 @@ struct Group {
     engines: Vec<Engine>,
     /// Clients that no engine owns.
     strays: BTreeSet<u32>,
+    /// It is being stopped as a whole: no sibling needs to be spared.
     stopping: bool,
     cannot_start_control: bool,
     does_not_heal: bool,
@@ -120,7 +121,11 @@ struct Gpu {
 pub struct World {
     pub now: Moment,
     pub dog: Watchdog,
+    /// The configuration: what there is of `all` now.
     pub policy: Policy,
+    /// Everything that there ever was, and which groups and engines of it there are not now.
+    all: Policy,
+    absent: BTreeSet<(usize, Option<usize>)>,
     /// What was decided, with its times.
     pub journal: Vec<String>,
     /// Rules that the watchdog broke.
@@ -153,6 +158,8 @@ impl World {
         let mut world = World {
             now: Moment::ZERO,
             dog: Watchdog::new(policy.clone(), Memory::default()),
+            all: policy.clone(),
+            absent: BTreeSet::new(),
             policy,
             journal: Vec::new(),
             violations: Vec::new(),
@@ -225,7 +232,12 @@ impl World {
 
     /// Hands the core one input, writes its decision down and carries it out.
     pub fn tell(&mut self, input: Input) -> Decision {
+        let plan = match &input {
+            Input::Asked(request) => Some(self.dog.plan(request, self.now)),
+            _ => None,
+        };
         let decision = self.dog.handle(input, self.now);
+        self.hold_to(plan, &decision);
         if self.dog.next_deadline().is_some_and(|at| at <= self.now) {
             self.violate("next_deadline is not later than now");
         }
@@ -248,6 +260,23 @@ impl World {
             self.carry_out(ordered.clone());
         }
         decision
+    }
+
+    /// An order is done as its plan says, or not at all.
+    fn hold_to(&mut self, plan: Option<Result<Plan, String>>, decision: &Decision) {
+        let told = decision.events.iter().find_map(|event| match &event.what {
+            What::Ordered { detail, .. } => Some(detail.clone()),
+            _ => None,
+        });
+        match plan {
+            Some(Err(why)) => self.journal.push(format!("{} refused: {why}", self.now)),
+            Some(Ok(plan)) if told == Some(plan.steps.join("; ")) => return,
+            None => {}
+            Some(Ok(plan)) => self.violate(&format!("planned {plan:?}, told {told:?}")),
+        }
+        if told.is_some() {
+            self.violate(&format!("nobody ordered it or it was refused: {told:?}"));
+        }
     }
 
     /// Each attempt has one result: none without a begin, no second begin before it.
@@ -352,22 +381,21 @@ impl World {
     }
 }
 
+impl Engine {
+    fn new(name: &EngineName) -> Self {
+        let name = name.clone();
+        Engine { name, knob: Knob::Well, pid: None, ready: false, client: false, terminated: false }
+    }
+}
+
 impl Group {
     fn new(policy: &mpswarden::decide::policy::GroupPolicy) -> Self {
-        let engine = |name: &EngineName| Engine {
-            name: name.clone(),
-            knob: Knob::Well,
-            pid: None,
-            ready: false,
-            client: false,
-            terminated: false,
-        };
         Group {
             name: policy.name.clone(),
             control: None,
             wedged: false,
             server: None,
-            engines: policy.engines.iter().map(|policy| engine(&policy.name)).collect(),
+            engines: policy.engines.iter().map(|policy| Engine::new(&policy.name)).collect(),
             strays: BTreeSet::new(),
             stopping: false,
             cannot_start_control: false,

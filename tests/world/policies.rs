@@ -42,7 +42,7 @@ pub fn group(name: &str, engines: &[&str]) -> GroupPolicy {
     }
 }
 
-fn engine(name: &str) -> EnginePolicy {
+pub fn engine(name: &str) -> EnginePolicy {
     EnginePolicy {
         name: EngineName::from(name),
         device_memory_limit: None,

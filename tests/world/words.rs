@@ -83,11 +83,15 @@ pub fn status(status: &Status) -> Vec<String> {
     let group = |group: &mpswarden::model::GroupStatus| {
         let engines: Vec<String> =
             group.engines.iter().map(|engine| format!("{} {}", engine.name, engine.state)).collect();
+        let hold = group.hold.as_ref().map_or_else(String::new, |hold| {
+            let until = hold.until.map_or_else(|| "it is ended".to_owned(), |until| until.to_string());
+            format!(", on hold until {until}")
+        });
         let held = group.held.as_ref().map_or_else(String::new, |(reason, _)| format!(" ({reason})"));
         let faults: Vec<String> = group.faults.iter().map(|(_, fault)| fault.to_string()).collect();
         let faults = if faults.is_empty() { String::new() } else { format!("; faults: {}", faults.join(" ")) };
         format!(
-            "{} is {}{held}, generation {}, budget {}: {}{faults}",
+            "{} is {}{held}{hold}, generation {}, budget {}: {}{faults}",
             group.name,
             group.state,
             group.generation,

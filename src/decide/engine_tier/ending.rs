@@ -7,6 +7,7 @@ use crate::decide::engine::{Ending, Stage};
 use crate::decide::group::Group;
 use crate::decide::guard;
 use crate::decide::orders::Purpose;
+use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;
 use crate::model::{Action, Outcome, ProcessId, What};
 
@@ -82,15 +83,22 @@ impl Group {
     fn engine_down(&mut self, place: usize, turn: &mut Turn<'_>) {
         let recovery = &self.policy.recovery;
         let engine = &mut self.engines[place];
-        let failures = engine.failures.within(recovery.budget_window, turn.now);
-        let name = engine.name().clone();
-        if failures >= recovery.engine_budget {
-            engine.stage = Stage::Quarantined;
-            engine.died = None;
-            *turn.save = true;
-            turn.tell_of(&name, What::EngineQuarantined { failures });
+        if engine.is_to_rest() {
+            return self.rests(place, turn);
+        }
+        if engine.died.is_none() {
+            // It was ordered out, not taken out for a failure.
+            engine.stage = Stage::Down { due: turn.now };
             return;
         }
+        let failures = engine.failures.within(recovery.budget_window, turn.now);
+        if failures >= recovery.engine_budget {
+            engine.rest = Some(Rest::CrashLoop);
+            engine.died = None;
+            *turn.save = true;
+            return self.rests(place, turn);
+        }
+        let name = engine.name().clone();
         let wait = guard::wait(&recovery.backoff, failures, self.jitter.next());
         engine.stage = Stage::Down { due: turn.now.after(wait) };
         if !wait.is_zero() {

@@ -10,17 +10,20 @@ use crate::decide::engine::{Died, Ending, Engine, Stage};
 use crate::decide::group::{Group, Phase};
 use crate::decide::turn::Turn;
 use crate::model::{
-    ActionId, EngineKey, EngineName, Exit, ExitCause, Fault, Mode, Moment, Outcome, RecoveryResult, Tier, What,
+    ActionId, EngineKey, EngineName, Exit, ExitCause, Fault, Moment, Outcome, RecoveryResult, Tier, What,
 };
 
 impl Group {
     /// Takes one engine as far as it gets.
     pub fn advance_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
+        self.lead_to_rest(place, turn);
+        self.act_on_the_neglected(place, turn);
         match self.engines[place].stage.clone() {
             Stage::Starting => self.advance_start(place, turn),
             Stage::Serving | Stage::Failing => self.advance_served(place, turn),
             Stage::Ending(ending) => self.advance_ending(place, &ending, turn),
-            Stage::Down { .. } | Stage::Launching(_) | Stage::Fallen | Stage::Quarantined | Stage::Left => {}
+            Stage::Down { .. } | Stage::Launching(_) | Stage::Fallen => {}
+            Stage::Quarantined | Stage::Stopped | Stage::Left => {}
         }
     }
 
@@ -56,16 +59,19 @@ impl Group {
         let engine = &mut self.engines[place];
         engine.stage = Stage::Serving;
         engine.note = None;
-        let died = engine.died.take();
-        let (name, took) = (engine.name().clone(), turn.now.since(engine.started));
-        turn.tell_of(&name, What::EngineServing { took });
-        if let Some(died) = died.filter(|died| died.restarting) {
-            self.tell_engine_restart_ended(&name, &died, RecoveryResult::Serving, turn);
-        }
+        engine.died = None;
+        let took = turn.now.since(engine.started);
+        turn.tell_of(&engine.policy.name, What::EngineServing { took });
+        engine.recovery_ended(RecoveryResult::Serving, turn);
     }
 
-    fn tell_engine_restart_ended(&self, name: &EngineName, died: &Died, result: RecoveryResult, turn: &mut Turn<'_>) {
-        turn.tell_of(name, What::RestartEnded { tier: Tier::Engine, result, took: turn.now.since(died.at) });
+    /// An engine that died while nobody might act, and somebody may now.
+    fn act_on_the_neglected(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let engine = &self.engines[place];
+        let neglected = engine.died.clone().filter(|_| matches!(engine.stage, Stage::Left | Stage::Failing));
+        if let (Some(died), None) = (neglected, self.hands_off(Fault::EngineDied)) {
+            self.engine_failed(place, died.at, died.because, turn);
+        }
     }
 
     fn advance_served(&mut self, place: usize, turn: &mut Turn<'_>) {
@@ -91,23 +97,25 @@ impl Group {
 
     /// An engine failed by itself: it is taken out and started again, if that is allowed.
     pub fn engine_failed(&mut self, place: usize, at: Moment, because: String, turn: &mut Turn<'_>) {
-        let mode = self.policy.mode_of(Fault::EngineDied);
+        if self.engines[place].is_to_rest() {
+            // It was on its way out: that is no failure.
+            return self.take_out(place, turn);
+        }
+        let hands_off = self.hands_off(Fault::EngineDied);
         let (budget, window) = (self.policy.recovery.engine_budget, self.policy.recovery.budget_window);
         let engine = &mut self.engines[place];
         let name = engine.name().clone();
         engine.note = Some(because.clone());
-        let earlier = engine.died.replace(Died { at, because: because.clone(), restarting: false });
-        if let Some(earlier) = earlier.filter(|died| died.restarting) {
-            self.tell_engine_restart_ended(&name, &earlier, RecoveryResult::Superseded, turn);
-        }
+        engine.died = Some(Died { at, because: because.clone() });
+        engine.recovery_ended(RecoveryResult::Superseded, turn);
         self.note_faults(turn);
         let hit_alone = self.faults.keys().all(|(engine, _)| engine.is_some());
         let engine = &mut self.engines[place];
-        if mode == Mode::Observe {
+        if let Some(reason) = hands_off {
             engine.stage = if engine.main.is_some() && engine.ended.is_none() { Stage::Failing } else { Stage::Left };
             if hit_alone {
                 let action = "restart_engine";
-                turn.tell_of(&name, What::Suppressed { action, reason: "observe", detail: because });
+                turn.tell_of(&name, What::Suppressed { action, reason, detail: because });
             }
             return;
         }
@@ -116,15 +124,10 @@ impl Group {
         let failures = engine.failures.within(window, turn.now);
         *turn.save = true;
         if failures < budget {
-            if let Some(died) = &mut engine.died {
-                died.restarting = true;
-            }
-            let left = budget - failures;
-            let reason = Fault::EngineDied;
-            turn.tell_of(
-                &name,
-                What::RestartBegan { tier: Tier::Engine, reason, attempt: failures, budget_left: left },
-            );
+            engine.recovery = Some(at);
+            let (reason, budget_left) = (Fault::EngineDied.into(), budget - failures);
+            let what = What::RestartBegan { tier: Tier::Engine, reason, attempt: failures, budget_left };
+            turn.tell_of(&name, what);
         }
     }
 

@@ -31,7 +31,7 @@ impl Group {
         let stuck = self.faults.contains_key(&(None, Fault::ServerStuck));
         let bound = if restart.tier == Tier::Daemon { NEW_ACTIVE_BOUND } else { ACTIVE_BOUND };
         if restart.tier == Tier::Clients && (stuck || turn.now.since(since) >= bound) {
-            let reason = if stuck { Fault::ServerStuck } else { restart.reason.unwrap_or(Fault::ServerStuck) };
+            let reason = restart.reason.filter(|_| !stuck).unwrap_or(Fault::ServerStuck.into());
             self.escalate(restart, reason, turn);
             self.after_gone(restart, turn);
         } else if turn.now.since(since) >= bound {
@@ -74,9 +74,12 @@ impl Group {
         restart.tell_step(restart.step.shown(), turn);
         self.generation += 1;
         self.server.new_generation(turn.now);
-        for engine in self.engines.iter_mut().filter(|engine| engine.stage != Stage::Quarantined) {
-            engine.stage = Stage::Down { due: turn.now };
+        for engine in &mut self.engines {
+            engine.stage = engine.at_rest().unwrap_or(Stage::Down { due: turn.now });
+            engine.rolls = false;
         }
+        self.rolling = None;
+        self.left_behind = false;
         self.phase = Phase::Running(Some(Settling {
             tier: restart.tier,
             reason: restart.reason,
@@ -84,7 +87,7 @@ impl Group {
             open: restart.open,
             step: RecoveryStep::Start,
             step_since: turn.now,
-            last: restart.last,
+            last: restart.last.clone(),
         }));
         *turn.save = true;
         let found = self.note_faults(turn);

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::engine::Stage;
+use crate::decide::engine::{Engine, Stage};
 use crate::decide::group::{Group, Phase};
 use crate::decide::guard;
 use crate::decide::memory_gate::{Baseline, baseline};
 use crate::decide::policy::WhenSpent;
 use crate::decide::suspects::suspect;
 use crate::decide::turn::Turn;
-use crate::model::{Fault, Mode, Moment, RecoveryResult, RecoveryStep, Tier, What};
+use crate::model::{Fault, Moment, Reason, RecoveryResult, RecoveryStep, Tier, What};
 
 use super::{Gate, Next, Restart, Step};
 
@@ -25,8 +25,18 @@ impl Group {
         *turn.save = true;
     }
 
+    /// A start after a stop that left something behind: what may still live is ended and proven gone first.
+    pub fn start_over(&mut self, turn: &mut Turn<'_>) {
+        let kill = Step::Kill(self.order_kill(Vec::new(), turn));
+        let mut restart = self.new_restart(Tier::Daemon, None, kill, Gate::Open, turn.now);
+        restart.old = self.old_pids(turn);
+        restart.baseline = self.baseline(&restart.old, turn);
+        self.phase = Phase::Restart(Box::new(restart));
+        *turn.save = true;
+    }
+
     /// Ends all engines at once and starts them again, after `tier`'s work on server and daemon.
-    pub fn begin_restart(&mut self, tier: Tier, reason: Fault, evidence_at: Moment, turn: &mut Turn<'_>) {
+    pub fn begin_restart(&mut self, tier: Tier, reason: Reason, evidence_at: Moment, turn: &mut Turn<'_>) {
         self.supersede(turn);
         let gate = self.admit(tier, reason, turn);
         let old = self.old_pids(turn);
@@ -39,7 +49,8 @@ impl Group {
         restart.old = old;
         restart.last = last;
         self.phase = Phase::Restart(Box::new(restart));
-        for engine in self.engines.iter_mut().filter(|engine| engine.stage != Stage::Quarantined) {
+        let has_a_process = |engine: &&mut Engine| !matches!(engine.stage, Stage::Quarantined | Stage::Stopped);
+        for engine in self.engines.iter_mut().filter(has_a_process) {
             engine.stage = Stage::Fallen;
             engine.died = None;
         }
@@ -48,10 +59,12 @@ impl Group {
     }
 
     /// A fault that needs a step further up the ladder shows while the restart is on its way.
-    pub(super) fn escalate(&mut self, restart: &mut Restart, reason: Fault, turn: &mut Turn<'_>) {
+    pub(super) fn escalate(&mut self, restart: &mut Restart, reason: Reason, turn: &mut Turn<'_>) {
         let told = restart.open;
         restart.ended(RecoveryResult::Superseded, turn);
         restart.tier = Tier::Daemon;
+        // What an operator ordered stays his, however far it must go: it is not counted.
+        let reason = restart.reason.filter(|known| *known == Reason::Operator).unwrap_or(reason);
         restart.reason = Some(reason);
         if told {
             // The same attempt goes further: it is counted once.
@@ -79,16 +92,18 @@ impl Group {
                 // The group's fault took it: that is no failure of its own.
                 engine.failures.forgive_last();
             }
-            if let Some(died) = engine.died.take().filter(|died| died.restarting) {
-                let took = turn.now.since(died.at);
-                let what = What::RestartEnded { tier: Tier::Engine, result: RecoveryResult::Superseded, took };
-                turn.tell_of(&engine.policy.name, what);
-            }
+            engine.died = None;
+            engine.recovery_ended(RecoveryResult::Superseded, turn);
         }
     }
 
     /// Whether there may be another attempt, and after which wait. Counts it if there may.
-    fn admit(&mut self, tier: Tier, reason: Fault, turn: &mut Turn<'_>) -> Gate {
+    fn admit(&mut self, tier: Tier, reason: Reason, turn: &mut Turn<'_>) -> Gate {
+        if reason == Reason::Operator {
+            let (attempt, budget_left) = self.attempt_and_left(turn.now);
+            turn.tell(What::RestartBegan { tier, reason, attempt, budget_left });
+            return Gate::Wait(Duration::ZERO);
+        }
         let recovery = &self.policy.recovery;
         let spent = self.attempts.within(recovery.budget_window, turn.now) >= recovery.budget;
         if self.must_hold(turn.now) {
@@ -114,7 +129,7 @@ impl Group {
         (attempt, self.policy.recovery.budget.saturating_sub(attempt))
     }
 
-    fn new_restart(&self, tier: Tier, reason: Option<Fault>, step: Step, gate: Gate, now: Moment) -> Restart {
+    fn new_restart(&self, tier: Tier, reason: Option<Reason>, step: Step, gate: Gate, now: Moment) -> Restart {
         Restart {
             tier,
             reason,
@@ -149,11 +164,11 @@ impl Group {
     pub(super) fn attempt_failed(&mut self, restart: &mut Restart, reason: Fault, turn: &mut Turn<'_>) -> Next {
         let held = self.must_hold(turn.now);
         restart.ended(if held { RecoveryResult::Held } else { RecoveryResult::Superseded }, turn);
-        if restart.reason.is_some() || self.policy.mode == Mode::Enforce {
+        if matches!(restart.reason, Some(Reason::Fault(_))) || self.hands_off(reason).is_none() {
             return Next::Again(reason);
         }
-        // Where the watchdog only observes, it ends nothing: the first start is tried again.
-        restart.gate = self.admit(restart.tier, reason, turn);
+        // Where the watchdog only observes, it ends nothing: the first or the ordered start is tried again.
+        restart.gate = self.admit(restart.tier, reason.into(), turn);
         restart.open = restart.gate != Gate::Hold;
         restart.since = turn.now;
         self.enter_backoff(restart, turn);
@@ -167,7 +182,7 @@ impl Group {
         *turn.save = true;
         self.with_restart(turn, |group, restart, turn| {
             if restart.gate == Gate::Hold {
-                let reason = restart.reason.unwrap_or(Fault::ControlDied);
+                let reason = restart.reason.unwrap_or(Fault::ControlDied.into());
                 restart.gate = group.admit(restart.tier, reason, turn);
                 restart.since = turn.now;
                 restart.open = true;
@@ -194,6 +209,6 @@ impl Group {
     }
 
     fn failing(&self) -> bool {
-        self.engines.iter().any(|engine| !matches!(engine.stage, Stage::Serving | Stage::Quarantined))
+        self.engines.iter().any(|engine| !matches!(engine.stage, Stage::Serving | Stage::Quarantined | Stage::Stopped))
     }
 }

@@ -18,7 +18,9 @@ mod steps;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{ActionId, Fault, HeldReason, Moment, Outcome, RecoveryResult, RecoveryStep, Tier, What};
+use crate::model::{
+    ActionId, EngineName, Fault, HeldReason, Moment, Outcome, Reason, RecoveryResult, RecoveryStep, Tier, What,
+};
 
 use super::group::{Group, Phase};
 use super::memory_gate::Baseline;
@@ -31,7 +33,7 @@ pub(super) use steps::{QUIT_GRACE, STOP_CONTROL_BOUND};
 pub(super) struct Restart {
     pub tier: Tier,
     /// `None`: the first start.
-    pub reason: Option<Fault>,
+    pub reason: Option<Reason>,
     /// When it was decided.
     pub since: Moment,
     /// It was told as an attempt and its result was not told yet. A first start is no recovery.
@@ -48,8 +50,8 @@ pub(super) struct Restart {
     /// When `start_server` was last ordered in this step.
     asked_to_start: Option<Moment>,
     strays_killed: bool,
-    /// The engine under suspicion, by its place.
-    last: Option<usize>,
+    /// The engine under suspicion.
+    last: Option<EngineName>,
 }
 
 /// Whether the engines may be started again, and when.
@@ -181,7 +183,7 @@ impl Group {
             Next::Generation => self.new_generation(&restart, turn),
             Next::Again(reason) => {
                 self.phase = Phase::Restart(restart);
-                self.begin_restart(Tier::Daemon, reason, turn.now, turn);
+                self.begin_restart(Tier::Daemon, reason.into(), turn.now, turn);
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::decide::facts::ControlFacts;
 use crate::decide::group::Group;
 use crate::decide::orders::Purpose;
 use crate::decide::turn::Turn;
-use crate::model::{Action, ActionId, Fault, HeldReason, Mode, Outcome, Remaining, Tier, What};
+use crate::model::{Action, ActionId, Fault, HeldReason, Mode, Outcome, Reason, Remaining, Tier, What};
 
 use super::{Gate, Next, Restart, Step, tell_failure};
 
@@ -96,7 +96,7 @@ impl Group {
             return restart.enter(Step::Stuck { again: turn.now.after(STUCK_PAUSE) }, turn);
         }
         restart.release_from(HeldReason::ProcessStuck, turn);
-        if turn.orders.launching(turn.index) {
+        if turn.orders.launching(turn.id) {
             // An engine may still come up: the kill is repeated once it has, or after a pause.
             return restart.enter(Step::Stuck { again: turn.now.after(STUCK_PAUSE) }, turn);
         }
@@ -156,14 +156,14 @@ impl Group {
             control if control.wedged_at.is_some() => Fault::ControlWedged,
             _ => return None,
         };
-        if restart.reason.is_some() && self.policy.mode_of(reason) == Mode::Observe {
+        if matches!(restart.reason, Some(Reason::Fault(_))) && self.policy.mode_of(reason) == Mode::Observe {
             return None;
         }
         if restart.tier == Tier::Daemon {
             let new = matches!(restart.step, Step::Active { .. });
             return new.then(|| self.attempt_failed(restart, reason, turn));
         }
-        self.escalate(restart, reason, turn);
+        self.escalate(restart, reason.into(), turn);
         if !matches!(restart.step, Step::Kill(_) | Step::KillAgain(_) | Step::Gone(_) | Step::Stuck { .. }) {
             self.after_gone(restart, turn);
         }

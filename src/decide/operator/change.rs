@@ -1,0 +1,81 @@
+//! A changed configuration, in place: what is new is started, what is gone is taken out and forgotten, what is
+//! started in another way rolls, and everything else stays as it is.
+
+use std::collections::BTreeSet;
+
+use crate::decide::engine::{Engine, Stage};
+use crate::decide::group::{Group, Phase};
+use crate::decide::policy::{EnginePolicy, GroupPolicy};
+use crate::decide::remembered::EngineMemory;
+use crate::decide::stopping::AfterStop;
+use crate::decide::turn::Turn;
+use crate::model::EngineKey;
+
+impl Group {
+    /// Takes up a changed policy. The GPU stays: the caller promises that a group never moves.
+    pub fn change(&mut self, policy: GroupPolicy, rolls: &BTreeSet<EngineKey>, turn: &mut Turn<'_>) {
+        if self.after_stop == AfterStop::IsForgotten {
+            // It had left the configuration and is back before it was gone: once it is stopped it starts again.
+            self.after_stop = if self.kept_down { AfterStop::Stays } else { AfterStop::Starts };
+        }
+        let mut old = std::mem::take(&mut self.engines);
+        let mut take = |name: &_| old.iter().position(|engine| engine.name() == name).map(|place| old.remove(place));
+        for engine in &policy.engines {
+            let rolls = rolls.contains(&EngineKey::new(&policy.name, &engine.name));
+            let changed = match take(&engine.name) {
+                Some(known) => changed(known, engine.clone(), rolls),
+                None => self.newcomer(engine.clone(), turn),
+            };
+            self.engines.push(changed);
+        }
+        for mut engine in old {
+            engine.leaving = true;
+            self.engines.push(engine);
+        }
+        self.policy = GroupPolicy { gpu: self.policy.gpu.clone(), ..policy };
+        if matches!(self.phase, Phase::Waiting | Phase::Stopped) {
+            self.forget_leavers();
+        }
+        *turn.save = true;
+    }
+
+    /// The configuration has the group no more: it is stopped in order, then forgotten.
+    pub fn leave(&mut self, turn: &mut Turn<'_>) {
+        if self.after_stop != AfterStop::IsForgotten {
+            self.stop(false, AfterStop::IsForgotten, turn);
+        }
+    }
+
+    /// Whether it has left the configuration and nothing of it is left. One that left something behind is kept:
+    /// should its name come back, that must be proven gone before anything starts.
+    pub fn is_forgotten(&self) -> bool {
+        self.after_stop == AfterStop::IsForgotten && matches!(self.phase, Phase::Stopped) && !self.left_behind
+    }
+
+    /// Forgets engines that have left the configuration, in a group that has no process. Where something was left
+    /// behind it may be theirs: the next start ends it first.
+    pub fn forget_leavers(&mut self) {
+        let all_gone = !self.left_behind;
+        self.engines.retain(|engine| !(engine.leaving && all_gone));
+    }
+
+    /// An engine that was not there before starts as soon as its group lets it.
+    fn newcomer(&self, policy: EnginePolicy, turn: &Turn<'_>) -> Engine {
+        let mut engine = Engine::new(policy, EngineMemory::default());
+        engine.stage = match self.phase {
+            Phase::Waiting | Phase::Running(_) => Stage::Down { due: turn.now },
+            // The new generation starts it.
+            Phase::Restart(_) => Stage::Fallen,
+            Phase::Stopping(_) | Phase::Stopped => Stage::Left,
+        };
+        engine
+    }
+}
+
+/// An engine that stays. One that was on its way out comes back as the new configuration says.
+fn changed(mut engine: Engine, policy: EnginePolicy, rolls: bool) -> Engine {
+    engine.policy = policy;
+    engine.rolls |= rolls || engine.leaving;
+    engine.leaving = false;
+    engine
+}

@@ -1,0 +1,60 @@
+//! Holds: an operator's word that nothing is to be done by itself in a group, and its end.
+
+use std::time::Duration;
+
+use crate::decide::detect;
+use crate::decide::group::{Group, Phase};
+use crate::decide::turn::Turn;
+use crate::model::{Fault, HeldReason, Hold, Mode, Moment, What};
+
+impl Group {
+    /// Why nothing may be done about `fault` by itself; `None`: it may. A restart that is on its way when a hold
+    /// begins does not ask again and goes on to its end: one that stopped half-way would leave the group down.
+    pub fn hands_off(&self, fault: Fault) -> Option<&'static str> {
+        match self.policy.mode_of(fault) {
+            Mode::Observe => Some("observe"),
+            Mode::Enforce => self.hold.is_some().then_some("hold"),
+        }
+    }
+
+    /// Begins a hold, or gives the one that lasts a new end and reason.
+    pub(super) fn begin_hold(&mut self, lasts: Option<Duration>, reason: &str, turn: &mut Turn<'_>) {
+        let news = self.hold.is_none();
+        let since = self.hold.as_ref().map_or(turn.now, |hold| hold.since);
+        let until = lasts.map(|lasts| turn.now.after(lasts));
+        self.hold = Some(Hold { reason: reason.to_owned(), since, until });
+        *turn.save = true;
+        turn.tell(What::HoldBegan { reason: reason.to_owned(), lasts });
+        if news && matches!(self.phase, Phase::Running(_)) {
+            // Those that wait for their grace: what is told once a fault is told now.
+            for finding in detect::findings(self, turn.now) {
+                self.tell_suppressed(&finding, turn);
+            }
+        }
+    }
+
+    /// Ends the hold; faults that are still there are acted on in this same turn.
+    pub(super) fn end_hold(&mut self, expired: bool, turn: &mut Turn<'_>) {
+        if let Some(hold) = self.hold.take() {
+            *turn.save = true;
+            turn.tell(What::HoldEnded { lasted: turn.now.since(hold.since), expired });
+        }
+    }
+
+    /// Ends a hold whose time ran out, be it while the watchdog was away.
+    pub fn end_an_expired_hold(&mut self, turn: &mut Turn<'_>) {
+        if self.hold_until().is_some_and(|until| until <= turn.now) {
+            self.end_hold(true, turn);
+        }
+    }
+
+    /// When the hold ends by itself, if it does.
+    pub fn hold_until(&self) -> Option<Moment> {
+        self.hold.as_ref()?.until
+    }
+
+    /// The hold as a reason why the group is held; its state stays what its engines are.
+    pub fn held_by_an_operator(&self) -> Option<(HeldReason, String)> {
+        self.hold.as_ref().map(|hold| (HeldReason::Operator, hold.reason.clone()))
+    }
+}

@@ -1,0 +1,59 @@
+//! What people order: what an order would come to (`plan` and `plan_engine`), its being taken up (`take_up`),
+//! engines that are to have no process or a new one (`rest`), holds (`hold`) and changed configurations (`change`).
+//!
+//! An order says what is wanted and leaves a mark in the group or the engine; every turn then goes a step
+//! towards it. So a fault in between, a crash or a second order needs no case of its own.
+
+mod change;
+mod hold;
+mod plan;
+mod plan_engine;
+mod rest;
+mod take_up;
+
+use crate::model::{EngineKey, GroupName, Request};
+
+pub(super) use plan::{no_such_group, plan_for_all};
+pub(super) use rest::{note_of, stage_of};
+
+/// The group that an order is for; `None`: every group.
+pub(super) fn group_of(request: &Request) -> Option<&GroupName> {
+    match request {
+        Request::Stop | Request::StopNow => None,
+        Request::Restart { group, .. } | Request::StopGroup(group) | Request::StartGroup(group) => Some(group),
+        Request::Hold { group, .. } | Request::Resume { group } => group.as_ref(),
+        _ => engine_of(request).map(|key| &key.group),
+    }
+}
+
+/// The engine that an order is for, where it is for one.
+pub(super) fn engine_of(request: &Request) -> Option<&EngineKey> {
+    match request {
+        Request::StopEngine(key)
+        | Request::StartEngine(key)
+        | Request::Evict(key)
+        | Request::Quarantine(key)
+        | Request::Release(key) => Some(key),
+        Request::Stop
+        | Request::StopNow
+        | Request::Restart { .. }
+        | Request::StopGroup(_)
+        | Request::StartGroup(_)
+        | Request::Hold { .. }
+        | Request::Resume { .. } => None,
+    }
+}
+
+/// The verb of an order, as people type it.
+pub(super) fn verb(request: &Request) -> &'static str {
+    match request {
+        Request::Stop | Request::StopNow | Request::StopGroup(_) | Request::StopEngine(_) => "stop",
+        Request::Restart { .. } => "restart",
+        Request::StartGroup(_) | Request::StartEngine(_) => "start",
+        Request::Evict(_) => "evict",
+        Request::Quarantine(_) => "quarantine",
+        Request::Release(_) => "release",
+        Request::Hold { .. } => "hold",
+        Request::Resume { .. } => "resume",
+    }
+}

@@ -1,0 +1,212 @@
+//! What an order would come to, in sentences; or why it can't be done, with the cure. Orders for a whole group
+//! are here, those for one engine in `plan_engine`. Nothing is changed.
+
+use std::time::Duration;
+
+use crate::decide::engine::Engine;
+use crate::decide::group::{Group, Phase};
+use crate::decide::policy::StartOrder;
+use crate::decide::stopping::AfterStop;
+use crate::model::{Goal, GroupName, HeldReason, Moment, Plan, Request, Tier};
+
+/// Names in a row.
+pub(super) fn list<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+    names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// A time as people say it.
+fn span(time: Duration) -> String {
+    match time.as_secs() {
+        secs if secs % 3600 == 0 => format!("{} h", secs / 3600),
+        secs if secs % 60 == 0 => format!("{} min", secs / 60),
+        _ => format!("{} s", time.as_secs_f64()),
+    }
+}
+
+/// A group that is not there, and those that are.
+pub(in crate::decide) fn no_such_group(name: &GroupName, groups: &[Group]) -> String {
+    format!("there is no group {name}; there are: {}", list(groups.iter().map(|group| &group.policy.name)))
+}
+
+/// An order for every group: it is done in those where there is something to do.
+pub(in crate::decide) fn plan_for_all(groups: &[Group], request: &Request, now: Moment) -> Result<Plan, String> {
+    let (mut all, mut refused) = (Plan { steps: Vec::new(), goals: Vec::new() }, Vec::new());
+    for plan in groups.iter().map(|group| group.plan(request, now)) {
+        match plan {
+            Ok(plan) => {
+                all.steps.extend(plan.steps);
+                all.goals.extend(plan.goals);
+            }
+            Err(why) => refused.push(why),
+        }
+    }
+    if matches!(request, Request::Stop | Request::StopNow) {
+        all.steps.push("end mpswarden".to_owned());
+    } else if all.steps.is_empty() {
+        return Err(refused.join("; "));
+    }
+    Ok(all)
+}
+
+impl Group {
+    /// What an order for this group or one of its engines would come to at this moment.
+    pub fn plan(&self, request: &Request, now: Moment) -> Result<Plan, String> {
+        let ends = matches!(request, Request::Stop | Request::StopNow);
+        if self.after_stop == AfterStop::IsForgotten && !ends {
+            return Err(format!("{} is being stopped: the configuration has it no more", self.policy.name));
+        }
+        match request {
+            Request::Stop | Request::StopGroup(_) => self.plan_stop(!ends),
+            Request::StopNow => self.plan_stop_now(),
+            Request::StartGroup(_) => self.plan_start(),
+            Request::Restart { tier, .. } => self.plan_restart(*tier),
+            Request::Hold { lasts, reason, .. } => self.plan_hold(*lasts, reason),
+            Request::Resume { .. } => self.plan_resume(now),
+            Request::StopEngine(key)
+            | Request::StartEngine(key)
+            | Request::Evict(key)
+            | Request::Quarantine(key)
+            | Request::Release(key) => self.plan_engine(request, self.known(key)?, now),
+        }
+    }
+
+    fn plan_stop(&self, for_good: bool) -> Result<Plan, String> {
+        let name = &self.policy.name;
+        match self.phase {
+            Phase::Stopped => return Err(format!("{name} is already stopped")),
+            Phase::Stopping(_) if self.after_stop == AfterStop::Stays && for_good => {
+                return Err(format!("{name} is already being stopped"));
+            }
+            _ => {}
+        }
+        let mut steps = Vec::new();
+        let run: Vec<_> = self.engines.iter().rev().filter(|engine| engine.has_process()).map(Engine::name).collect();
+        if !run.is_empty() {
+            steps.push(format!("stop {} of {name} one after the other: TERM, KILL after the time of each", list(run)));
+        }
+        steps.push(format!("stop the control daemon of {name}"));
+        if for_good {
+            steps.push(format!("keep {name} stopped until it is started"));
+        }
+        Ok(Plan { steps, goals: vec![Goal::GroupStopped(name.clone())] })
+    }
+
+    fn plan_stop_now(&self) -> Result<Plan, String> {
+        let name = &self.policy.name;
+        if matches!(self.phase, Phase::Stopped) {
+            return Err(format!("{name} is already stopped"));
+        }
+        let steps = vec![format!("kill all engines of {name} at once"), format!("kill the control daemon of {name}")];
+        Ok(Plan { steps, goals: vec![Goal::GroupStopped(name.clone())] })
+    }
+
+    fn plan_start(&self) -> Result<Plan, String> {
+        let name = &self.policy.name;
+        let first = match self.phase {
+            Phase::Stopped => None,
+            Phase::Stopping(_) if self.after_stop == AfterStop::Stays => Some(format!("wait until {name} is stopped")),
+            _ => return Err(format!("{name} is not stopped: nothing is to be started")),
+        };
+        let daemon = format!("start the control daemon and the server of {name}");
+        let steps = first.into_iter().chain([daemon]).chain(self.starts()).collect();
+        Ok(Plan { steps, goals: vec![self.serves_next()] })
+    }
+
+    fn plan_restart(&self, tier: Tier) -> Result<Plan, String> {
+        let name = &self.policy.name;
+        if tier == Tier::Engine {
+            return Err(format!("a restart of {name} has the tier clients or daemon; evict restarts one engine"));
+        }
+        self.not_restartable().map_or(Ok(()), Err)?;
+        let all = self.engines.iter().filter(|engine| engine.has_process()).count();
+        let kill = format!("kill all {all} engines of {name} at once, wait for their end and for their memory");
+        let daemon = (tier == Tier::Daemon).then(|| format!("stop the control daemon of {name} and start it again"));
+        let active = format!("wait for the server of {name} to be ACTIVE");
+        let steps = [kill].into_iter().chain(daemon).chain([active]).chain(self.starts()).collect();
+        Ok(Plan { steps, goals: vec![self.serves_next()] })
+    }
+
+    /// Why the whole group can't be restarted now.
+    fn not_restartable(&self) -> Option<String> {
+        let name = &self.policy.name;
+        match &self.phase {
+            Phase::Running(_) => None,
+            Phase::Waiting => Some(format!("{name} has not started: NVML and /proc have to report first; try again")),
+            Phase::Restart(restart) => Some(match (&restart.held, restart.reason) {
+                (Some((HeldReason::ProcessStuck, why)), _) => {
+                    format!("{name} is held, process_stuck: {why}; it goes on by itself once that process is gone")
+                }
+                (Some((reason, why)), _) => format!("{name} is held, {reason}: {why}; resume lets it go on"),
+                (None, None) => format!("{name} is being started; wait until it serves"),
+                (None, Some(reason)) => {
+                    let (tier, step) = (restart.tier, restart.step.shown());
+                    format!("a restart of {name} is on its way ({tier}, for {reason}, at the step {step})")
+                }
+            }),
+            Phase::Stopping(_) => Some(format!("{name} is being stopped; start it once it is")),
+            Phase::Stopped => Some(format!("{name} is stopped; start it")),
+        }
+    }
+
+    fn plan_hold(&self, lasts: Option<Duration>, reason: &str) -> Result<Plan, String> {
+        if reason.trim().is_empty() {
+            return Err("a hold needs a reason, for whoever finds it".to_owned());
+        }
+        if lasts.is_some_and(|lasts| lasts.is_zero()) {
+            return Err("a hold of no time is none; give it a time, or none to hold until resume".to_owned());
+        }
+        let lasts = lasts.map_or_else(|| "until resume".to_owned(), |lasts| format!("for {}", span(lasts)));
+        let name = &self.policy.name;
+        let mut steps = vec![format!("do nothing by itself in {name} {lasts}, and only say what would be done")];
+        if let Phase::Restart(restart) = &self.phase {
+            let what = if restart.reason.is_some() { "restart" } else { "start" };
+            steps.push(format!("let the {what} of {name} that is on its way go on to its end"));
+        }
+        Ok(Plan { steps, goals: Vec::new() })
+    }
+
+    fn plan_resume(&self, now: Moment) -> Result<Plan, String> {
+        let name = &self.policy.name;
+        let mut plan = Plan { steps: Vec::new(), goals: Vec::new() };
+        if self.hold.is_some() {
+            plan.steps.push(format!("end the hold of {name}, and act on faults that are there"));
+        }
+        if self.attempts.within(self.policy.recovery.budget_window, now) > 0 {
+            plan.steps.push(format!("give {name} its budget of {} restarts back", self.policy.recovery.budget));
+        }
+        if let Phase::Restart(restart) = &self.phase
+            && let Some((reason, _)) = restart.held.as_ref().filter(|(reason, _)| *reason != HeldReason::ProcessStuck)
+        {
+            plan.steps.push(format!("let the start of {name} go on, though {reason}"));
+            plan.goals.push(self.serves_next());
+        }
+        if plan.steps.is_empty() {
+            return Err(format!("{name} is on no hold and its budget is whole: there is nothing to resume"));
+        }
+        Ok(plan)
+    }
+
+    /// The engines' starts, where any is to run.
+    fn starts(&self) -> Vec<String> {
+        let name = &self.policy.name;
+        let (rest, run): (Vec<&Engine>, Vec<&Engine>) =
+            self.engines.iter().filter(|engine| !engine.leaving).partition(|engine| engine.is_to_rest());
+        let how = match self.policy.recovery.start {
+            StartOrder::Sequential => "one after the other",
+            StartOrder::Parallel => "all at once",
+        };
+        let mut steps = Vec::new();
+        if !run.is_empty() {
+            steps.push(format!("start {} of {name} {how}", list(run.into_iter().map(Engine::name))));
+        }
+        if !rest.is_empty() {
+            let names = list(rest.into_iter().map(Engine::name));
+            steps.push(format!("not start {names} of {name}: stopped by an operator, or quarantined"));
+        }
+        steps
+    }
+
+    fn serves_next(&self) -> Goal {
+        Goal::GroupServes { group: self.policy.name.clone(), generation: self.generation.saturating_add(1) }
+    }
+}

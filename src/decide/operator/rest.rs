@@ -1,0 +1,142 @@
+//! Engines that are to have no process, or a new one: taken out by the engine tier's safe way, with no failure
+//! counted. Nothing here decides that an engine failed.
+
+use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::group::{Group, Phase};
+use crate::decide::remembered::Rest;
+use crate::decide::turn::Turn;
+use crate::model::{EngineName, Reason, RecoveryResult, Tier, What};
+
+/// The stage of an engine that is out for this reason.
+pub(in crate::decide) fn stage_of(rest: Option<Rest>) -> Option<Stage> {
+    Some(match rest? {
+        Rest::Stopped => Stage::Stopped,
+        Rest::Quarantined | Rest::CrashLoop => Stage::Quarantined,
+    })
+}
+
+/// Why an engine is out, for people; of one that failed too often its last failure says it.
+pub(in crate::decide) fn note_of(rest: Option<Rest>) -> Option<String> {
+    match rest? {
+        Rest::Stopped => Some("an operator stopped it".to_owned()),
+        Rest::Quarantined => Some("an operator took it out for good".to_owned()),
+        Rest::CrashLoop => None,
+    }
+}
+
+impl Engine {
+    /// The stage it is to come to and to stay in; `None`: it is to run.
+    pub fn at_rest(&self) -> Option<Stage> {
+        stage_of(self.rest).or(self.leaving.then_some(Stage::Stopped))
+    }
+
+    /// Whether it is to have no process.
+    pub fn is_to_rest(&self) -> bool {
+        self.at_rest().is_some()
+    }
+
+    /// Tells the result of the engine tier's work on it, if that has none yet.
+    pub fn recovery_ended(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
+        if let Some(since) = self.recovery.take() {
+            let what = What::RestartEnded { tier: Tier::Engine, result, took: turn.now.since(since) };
+            turn.tell_of(&self.policy.name, what);
+        }
+    }
+}
+
+impl Group {
+    /// The place of the engine of that name.
+    pub fn place_of(&self, name: &EngineName) -> Option<usize> {
+        self.engines.iter().position(|engine| engine.name() == name)
+    }
+
+    /// An engine is to have no process from now on. While its whole group starts or stops, that alone sees to it.
+    pub(super) fn give_rest(&mut self, place: usize, rest: Rest, turn: &mut Turn<'_>) {
+        let engine = &mut self.engines[place];
+        engine.rest = Some(rest);
+        engine.note = note_of(engine.rest);
+        engine.died = None;
+        engine.recovery_ended(RecoveryResult::Superseded, turn);
+        *turn.save = true;
+    }
+
+    /// Brings an engine that is to have no process nearer to that.
+    pub fn lead_to_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let engine = &self.engines[place];
+        let Some(wanted) = engine.at_rest() else { return };
+        match &engine.stage {
+            Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left => self.take_out(place, turn),
+            Stage::Down { .. } => self.rests(place, turn),
+            Stage::Stopped | Stage::Quarantined if engine.stage != wanted => self.rests(place, turn),
+            // A process may still come up, is being ended, or its whole group is.
+            Stage::Launching(_) | Stage::Ending(_) | Stage::Fallen | Stage::Stopped | Stage::Quarantined => {}
+        }
+    }
+
+    /// An engine that is to have no process is proven to have none.
+    pub fn rests(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let window = self.policy.recovery.budget_window;
+        let engine = &mut self.engines[place];
+        let Some(stage) = engine.at_rest() else { return };
+        engine.stage = stage;
+        engine.note = note_of(engine.rest).or(engine.note.take());
+        if engine.stage == Stage::Quarantined {
+            let failures = engine.failures.within(window, turn.now);
+            turn.tell_of(&engine.policy.name, What::EngineQuarantined { failures });
+        }
+    }
+
+    /// Begins to take an engine out because somebody wants it so: no failure is counted.
+    pub fn take_out(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let engine = &mut self.engines[place];
+        engine.died = None;
+        engine.recovery_ended(RecoveryResult::Superseded, turn);
+        engine.stage = Stage::Ending(Ending::Look { since: turn.now });
+    }
+
+    /// Takes an engine out and starts it again; told as a restart that counts against no budget.
+    pub(super) fn evict(&mut self, place: usize, turn: &mut Turn<'_>) {
+        self.take_out(place, turn);
+        let recovery = &self.policy.recovery;
+        let engine = &mut self.engines[place];
+        engine.rolls = false;
+        engine.recovery = Some(turn.now);
+        let attempt = engine.failures.within(recovery.budget_window, turn.now);
+        let budget_left = recovery.engine_budget.saturating_sub(attempt);
+        let what = What::RestartBegan { tier: Tier::Engine, reason: Reason::Operator, attempt, budget_left };
+        turn.tell_of(&engine.policy.name, what);
+    }
+
+    /// Takes out the next engine that runs as an older configuration says, once the one before serves or has
+    /// failed. Not while the group is being restarted: that makes them all new.
+    pub fn roll_on(&mut self, turn: &mut Turn<'_>) {
+        if !matches!(self.phase, Phase::Running(None)) || self.rolls_now() {
+            return;
+        }
+        let old = |engine: &Engine| {
+            let runs = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left);
+            engine.rolls && runs
+        };
+        let next = self.engines.iter().position(old);
+        self.rolling = next.map(|place| self.engines[place].name().clone());
+        if let Some(place) = next {
+            self.evict(place, turn);
+        }
+    }
+
+    fn rolls_now(&self) -> bool {
+        let Some(engine) = self.rolling.as_ref().and_then(|name| self.place_of(name)) else { return false };
+        let engine = &self.engines[engine];
+        // It failed, or it is to rest by now: the next one need not wait for it.
+        engine.stage != Stage::Serving && engine.died.is_none() && !engine.is_to_rest()
+    }
+
+    /// Forgets engines that the configuration has no more, once they are proven gone.
+    pub fn forget_the_removed(&mut self, turn: &mut Turn<'_>) {
+        let gone = |engine: &Engine| engine.leaving && matches!(engine.stage, Stage::Stopped | Stage::Quarantined);
+        if self.engines.iter().any(gone) {
+            self.engines.retain(|engine| !gone(engine));
+            *turn.save = true;
+        }
+    }
+}

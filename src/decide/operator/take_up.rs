@@ -1,0 +1,79 @@
+//! Takes up an order that its plan allows. What it leads to is done by the restart, the engine tier and the stop.
+
+use crate::decide::engine::{Ending, Stage};
+use crate::decide::group::{Group, Phase};
+use crate::decide::remembered::Rest;
+use crate::decide::stopping::AfterStop;
+use crate::decide::turn::Turn;
+use crate::model::{EngineKey, Reason, Request};
+
+impl Group {
+    /// Does what the order's plan says. The caller has made that plan at this same moment, and steps the group
+    /// afterwards.
+    pub fn take_up(&mut self, request: &Request, turn: &mut Turn<'_>) {
+        match request {
+            Request::Stop => self.stop(false, AfterStop::Stays, turn),
+            Request::StopNow => self.stop(true, AfterStop::Stays, turn),
+            Request::Restart { tier, .. } => self.begin_restart(*tier, Reason::Operator, turn.now, turn),
+            Request::StopGroup(_) => self.keep_down(turn),
+            Request::StartGroup(_) => self.start_again(turn),
+            Request::StopEngine(key) => self.with_engine(key, |group, place| {
+                group.give_rest(place, Rest::Stopped, turn);
+            }),
+            Request::Quarantine(key) => self.with_engine(key, |group, place| {
+                group.give_rest(place, Rest::Quarantined, turn);
+            }),
+            Request::StartEngine(key) | Request::Release(key) => {
+                self.with_engine(key, |group, place| group.end_rest(place, turn));
+            }
+            Request::Evict(key) => self.with_engine(key, |group, place| group.evict(place, turn)),
+            Request::Hold { lasts, reason, .. } => self.begin_hold(*lasts, reason, turn),
+            Request::Resume { .. } => {
+                self.end_hold(false, turn);
+                self.resume(turn);
+            }
+        }
+    }
+
+    fn with_engine(&mut self, key: &EngineKey, work: impl FnOnce(&mut Group, usize)) {
+        if let Some(place) = self.place_of(&key.engine) {
+            work(self, place);
+        }
+    }
+
+    fn keep_down(&mut self, turn: &mut Turn<'_>) {
+        // Saved before the first signal: a watchdog that dies on the way comes back to a stopped group.
+        self.kept_down = true;
+        *turn.save = true;
+        self.stop(false, AfterStop::Stays, turn);
+    }
+
+    fn start_again(&mut self, turn: &mut Turn<'_>) {
+        self.kept_down = false;
+        self.after_stop = AfterStop::Starts;
+        *turn.save = true;
+        if matches!(self.phase, Phase::Stopped) {
+            self.phase = Phase::Waiting;
+        }
+    }
+
+    /// An engine may run again. One that nobody proved gone is taken out first.
+    fn end_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let running = matches!(self.phase, Phase::Running(_));
+        let engine = &mut self.engines[place];
+        if engine.rest.take().is_some_and(|rest| rest != Rest::Stopped) {
+            engine.failures.clear();
+        }
+        engine.note = None;
+        *turn.save = true;
+        match engine.stage {
+            Stage::Stopped | Stage::Quarantined if running => engine.stage = Stage::Down { due: turn.now },
+            Stage::Left if running => engine.stage = Stage::Ending(Ending::Look { since: turn.now }),
+            _ => {}
+        }
+        if running {
+            // A dead one that was only observed: starting it is no more its failure.
+            engine.died = None;
+        }
+    }
+}
