@@ -1,6 +1,7 @@
 //! `mpswarden run`: from a configuration to the end of all its groups.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tokio::runtime::Builder;
@@ -12,12 +13,13 @@ use crate::export::{LogGuard, log};
 use crate::host::{clock, notify};
 
 use super::build::{Built, Wishes, build};
+use super::control::{DEFAULT_SOCKET, SocketWish};
 use super::prepare::prepare;
 use super::refusal::Refusal;
 use super::signals;
 
-/// Supervises the groups of `configuration` until a signal.
-pub fn run(configuration: Configuration, options: RunOptions) -> ExitCode {
+/// Supervises the groups of `configuration` until a signal; `control_socket` as the command line has it.
+pub fn run(configuration: Configuration, options: RunOptions, control_socket: Option<PathBuf>) -> ExitCode {
     let guard = match open_log(&options.log) {
         Ok(guard) => guard,
         Err(status) => return status.into(),
@@ -29,6 +31,7 @@ pub fn run(configuration: Configuration, options: RunOptions) -> ExitCode {
     let wishes = Wishes {
         listen: options.listen_addresses(&configuration),
         telemetry_path: options.telemetry_path.clone(),
+        control_socket: SocketWish::of(control_socket, Path::new(DEFAULT_SOCKET)),
         requests,
         story: None,
     };
@@ -78,7 +81,7 @@ fn on_runtime<S: Clone>(
     let ended = local.block_on(&runtime, async {
         follow(requests).map_err(|error| Refusal::io("follow signals", &error))?;
         let prepared = prepare(configuration, seed).await?;
-        let Built { core, server, _lock } = build(configuration, prepared, wishes)?;
+        let Built { core, server, _control, _lock } = build(configuration, prepared, wishes)?;
         for address in &server.local_addresses {
             tracing::info!("serving HTTP on http://{address}");
         }
