@@ -2,6 +2,7 @@
 //! No socket here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -10,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::seen::Incidents;
-use super::words::{CORE_BOUND, Call, Failure, Kind, Line, VERSION};
+use super::words::{Call, Failure, Kind, Line, VERSION};
 use crate::export::Exporter;
 use crate::model::{Incident, Plan, Request};
 
@@ -44,16 +45,18 @@ pub(super) struct Answers {
 type Answered = Result<Box<RawValue>, Failure>;
 
 impl Answers {
-    /// The answer to one line, within [`CORE_BOUND`].
+    /// The answer to one line, within its call's bound.
     pub async fn answer(&self, line: &[u8]) -> Answered {
-        match parse(line)? {
+        let call = parse(line)?;
+        let bound = call.bound();
+        match call {
             Call::Status => document(self.exporter.status_json()),
             Call::Incidents { id } => self.incidents(id.as_deref()),
             Call::Order { request: Request::Stop | Request::StopNow, .. } => {
                 Err(Failure::new(Kind::Refused, "mpswarden itself is stopped by SIGTERM: systemctl stop mpswarden"))
             }
-            Call::Order { request, dry_run } => self.ask(Wanted::Order(request), dry_run).await,
-            Call::Reload { dry_run } => self.ask(Wanted::Reload, dry_run).await,
+            Call::Order { request, dry_run } => self.ask(Wanted::Order(request), dry_run, bound).await,
+            Call::Reload { dry_run } => self.ask(Wanted::Reload, dry_run, bound).await,
             Call::Version => written(&Running {
                 version: env!("CARGO_PKG_VERSION"),
                 revision: env!("MPSWARDEN_REVISION"),
@@ -74,18 +77,18 @@ impl Answers {
         written(&Incidents { incidents })
     }
 
-    async fn ask(&self, wanted: Wanted, dry_run: bool) -> Answered {
+    async fn ask(&self, wanted: Wanted, dry_run: bool, bound: Duration) -> Answered {
         let (answer, answered) = oneshot::channel();
         let stuck = "see `mpswarden status` for whether it was taken up, and the log";
         let asked = async {
             self.core.send(Asked { wanted, dry_run, answer }).await.ok()?;
             answered.await.ok()
         };
-        match timeout(CORE_BOUND, asked).await {
+        match timeout(bound, asked).await {
             Ok(Some(plan)) => written(&plan.map_err(|why| Failure::new(Kind::Refused, why))?),
             Ok(None) => Err(Failure::new(Kind::Unavailable, format!("mpswarden is ending: {stuck}"))),
             Err(_) => {
-                let bound = CORE_BOUND.as_secs();
+                let bound = bound.as_secs();
                 Err(Failure::new(Kind::Unavailable, format!("the core loop did not answer within {bound} s: {stuck}")))
             }
         }

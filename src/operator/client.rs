@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -10,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::words::{CORE_BOUND, Call, Failure, IDLE, Kind, LONGEST_ANSWER, Line, Reply, VERSION};
+use super::words::{Call, Failure, IDLE, Kind, LONGEST_ANSWER, Line, Reply, VERSION};
 
 /// Who asks over a socket.
 #[derive(Clone, Debug)]
@@ -26,7 +25,7 @@ impl Client {
 
     /// The answer to a call as it came. Every failure says what to do about it.
     pub async fn call(&self, call: Call) -> Result<Box<RawValue>, Failure> {
-        let bound: Duration = IDLE + CORE_BOUND + IDLE;
+        let bound = IDLE + call.bound() + IDLE;
         let answer = match timeout(bound, self.converse(call)).await {
             Ok(answer) => answer.map_err(|error| self.unreachable(&error))?,
             Err(_) => return Err(self.silent(&format!("gave no answer within {} s", bound.as_secs()))),

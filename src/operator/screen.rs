@@ -108,6 +108,9 @@ fn wrapped(text: &str, room: usize) -> Vec<String> {
     for word in text.split(' ') {
         let last = lines.last().map_or(0, |line| line.width());
         if last > 0 && last + 1 + word.width() > room {
+            if let Some(full) = lines.last_mut() {
+                full.truncate(full.trim_end().len());
+            }
             lines.push(word.to_owned());
         } else if let Some(line) = lines.last_mut() {
             line.push_str(if last > 0 { " " } else { "" });

@@ -18,7 +18,9 @@ pub const LONGEST_ANSWER: usize = 64 << 20;
 /// For a whole call to come, and for a whole answer to be taken.
 pub const IDLE: Duration = Duration::from_secs(5);
 /// For the core loop to answer; it takes milliseconds unless it is stuck.
-pub const CORE_BOUND: Duration = Duration::from_secs(10);
+const CORE_BOUND: Duration = Duration::from_secs(10);
+/// For a configuration to be read, checked against the driver and taken up.
+const RELOAD_BOUND: Duration = Duration::from_secs(60);
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +50,13 @@ pub enum Call {
     },
     /// What is running.
     Version,
+}
+
+impl Call {
+    /// Within this time it is answered.
+    pub fn bound(&self) -> Duration {
+        if matches!(self, Call::Reload { .. }) { RELOAD_BOUND } else { CORE_BOUND }
+    }
 }
 
 /// A call with the version of its words.

@@ -83,21 +83,23 @@ pub(super) fn take_up(asked: Asked, watchdog: &Watchdog, owed: &mut Option<Owed>
         // Given up already, and told so.
         return Input::Woke;
     }
-    let planned = match wanted {
-        Wanted::Reload => reload(dry_run),
+    match wanted {
+        Wanted::Reload => reload(dry_run, answer),
         Wanted::Order(request) => match watchdog.plan(&request, now) {
             Ok(plan) if !dry_run => {
                 *owed = Some(Owed { answer, plan });
                 return Input::Asked(request);
             }
-            planned => planned,
+            // Whoever went away needs no answer.
+            planned => drop(answer.send(planned)),
         },
-    };
-    let _ = answer.send(planned);
+    }
     Input::Woke
 }
 
-/// Takes up a changed configuration: a sentence for each change, without goals.
-fn reload(_dry_run: bool) -> Result<Plan, String> {
-    Err("the configuration is read at the start only: restart mpswarden to take up a change".to_owned())
+/// Takes up a changed configuration, and answers with a sentence for each change, without goals; the answer
+/// may come later than this returns.
+fn reload(_dry_run: bool, answer: oneshot::Sender<Result<Plan, String>>) {
+    let why = "the configuration is read at the start only: restart mpswarden to take up a change";
+    drop(answer.send(Err(why.to_owned())));
 }
