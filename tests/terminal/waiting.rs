@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use mpswarden::model::{GroupState, HeldReason, Status};
+use mpswarden::model::{EngineState, GroupState, HeldReason, Status};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -169,4 +169,64 @@ fn an_incident_is_shown_by_its_name_and_json_is_the_document() {
     assert!(out.starts_with("gpu_fault in small-llms  serving\n"), "{out}");
     let (_, out, _) = asked(&player.socket(), &["incidents", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), document);
+}
+
+/// How the wait for this goal ends, where every look shows this.
+fn waited(goal: Value, look: impl Fn(u64) -> Status + Send + 'static) -> (i32, String, String) {
+    let mut looks = 0;
+    let player = Player::answering(move |call| match call["call"].as_str() {
+        Some("status") => {
+            looks += 1;
+            ok(&made::document(&look(looks)))
+        }
+        _ => ok(&json!({ "steps": [], "goals": [goal] })),
+    });
+    asked(&player.socket(), &["evict", "small-llms/qwen-a", "--wait", "--timeout", "20s"])
+}
+
+/// Three engines, of which qwen-a is in this state and incarnation, with a process or none.
+fn with_engine(look: u64, state: EngineState, incarnation: u32, lives: bool) -> Status {
+    let mut status = later(2 * look, GroupState::Degraded, 2);
+    let engine = &mut status.groups[0].engines[0];
+    (engine.state, engine.incarnation) = (state, incarnation);
+    if !lives {
+        engine.main = None;
+        engine.clients.clear();
+    }
+    status
+}
+
+#[test]
+fn an_engine_serves_only_in_the_incarnation_that_was_promised() {
+    let goal =
+        || json!({ "engine_serves": { "engine": { "group": "small-llms", "engine": "qwen-a" }, "incarnation": 2 } });
+    let (code, out, err) = waited(goal(), |look| match look {
+        1 => with_engine(look, EngineState::Serving, 1, true),
+        2 => with_engine(look, EngineState::Stopped, 1, false),
+        _ => with_engine(look, EngineState::Serving, 2, true),
+    });
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("small-llms/qwen-a serves in incarnation 2"), "{out}");
+    let (code, _, err) = waited(goal(), |look| with_engine(look, EngineState::Quarantined, 2, false));
+    assert_eq!(code, 69);
+    assert!(err.contains("small-llms/qwen-a is quarantined"), "{err}");
+}
+
+#[test]
+fn an_engine_is_stopped_only_once_none_of_its_processes_is_left() {
+    let goal = json!({ "engine_stopped": { "group": "small-llms", "engine": "qwen-a" } });
+    let (code, out, err) = waited(goal, |look| match look {
+        1 => with_engine(look, EngineState::Stopping, 1, true),
+        2 => with_engine(look, EngineState::Stopped, 1, true),
+        _ => with_engine(look, EngineState::Stopped, 1, false),
+    });
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("small-llms/qwen-a is stopped"), "{out}");
+}
+
+#[test]
+fn an_order_without_goals_is_done_at_once() {
+    let player = Player::answering(|_| ok(&json!({ "steps": ["hold small-llms"], "goals": [] })));
+    let (code, out, _) = asked(&player.socket(), &["hold", "small-llms", "--reason", "x", "--wait"]);
+    assert_eq!((code, out.as_str()), (0, "ordered:\n  - hold small-llms\ndone at once\n"));
 }
