@@ -11,5 +11,6 @@ pub mod export;
 pub mod host;
 pub mod model;
 pub mod observe;
+pub mod operator;
 pub mod runtime;
 pub mod sim;

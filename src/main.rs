@@ -13,14 +13,18 @@ fn main() -> ExitCode {
     if let Some(ended) = sim::dispatch(&argv) {
         return ended;
     }
-    match Arguments::read(&argv) {
-        Err(status) => status.into(),
-        Ok(Arguments { command: Command::Check { file } }) => check(&file).unwrap_or_else(ExitCode::from),
-        Ok(Arguments { command: Command::Demo(options) }) => runtime::demo(options),
-        Ok(Arguments { command: Command::Run(options) }) => match load(&options.config) {
-            Ok(configuration) => runtime::run(configuration, options),
+    let Arguments { command, control_socket } = match Arguments::read(&argv) {
+        Ok(arguments) => arguments,
+        Err(status) => return status.into(),
+    };
+    match command {
+        Command::Check { file } => check(&file).unwrap_or_else(ExitCode::from),
+        Command::Demo(options) => runtime::demo(options, control_socket),
+        Command::Run(options) => match load(&options.config) {
+            Ok(configuration) => runtime::run(configuration, options, control_socket),
             Err(status) => status.into(),
         },
+        Command::Client(command) => runtime::client(command, control_socket),
     }
 }
 

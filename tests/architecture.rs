@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder and the folders that it may name.
-const MAY_NAME: [(&str, &[&str]); 9] = [
+const MAY_NAME: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("decide", &["model"]),
     ("host", &["model"]),
@@ -15,7 +15,8 @@ const MAY_NAME: [(&str, &[&str]); 9] = [
     ("export", &["model"]),
     ("config", &["model", "decide"]),
     ("sim", &["model", "host"]),
-    ("runtime", &["model", "decide", "host", "observe", "act", "export", "config", "sim"]),
+    ("operator", &["model", "export"]),
+    ("runtime", &["model", "decide", "host", "observe", "act", "export", "config", "sim", "operator"]),
 ];
 
 /// No I/O, clock, randomness, async, logging, lock or unordered map here.

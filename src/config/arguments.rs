@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::client_arguments::ClientCommand;
 use super::configuration::{Configuration, LISTEN};
 use super::exit::ExitStatus;
 use super::suggest::nearest;
@@ -45,6 +46,10 @@ pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// The unix socket over which a running mpswarden is asked and takes orders
+    /// [default: /run/mpswarden/control.sock; of demo: one in its own directory].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub control_socket: Option<PathBuf>,
 }
 
 /// What to do.
@@ -59,6 +64,9 @@ pub enum Command {
     },
     /// The same watchdog over a simulated GPU, MPS daemon and engines, with traffic.
     Demo(DemoOptions),
+    /// Of a running one.
+    #[command(flatten)]
+    Client(ClientCommand),
 }
 
 /// Of `run`.

@@ -2,6 +2,7 @@
 
 pub mod arguments;
 mod check;
+mod client_arguments;
 mod configuration;
 mod effective;
 mod exit;
@@ -15,6 +16,7 @@ mod units;
 mod values;
 
 pub use arguments::{Arguments, Command, DemoOptions, Injection, LogFormat, LogOptions, RunOptions};
+pub use client_arguments::{ClientCommand, OrderOptions};
 pub use configuration::{
     Configuration, EngineConfiguration, GpuChoice, GroupConfiguration, Hooks, MpsConfiguration, Web,
 };

@@ -20,7 +20,9 @@ use crate::host::{clock, reaper};
 use crate::model::Request;
 use crate::model::{EngineKey, GroupLaunch, Moment, Observation, Report};
 use crate::observe::{Observers, engines, gpus, kernel_log, mps};
+use crate::operator::ControlSocket;
 
+use super::control::{self, SocketWish};
 use super::core_loop::{CoreLoop, Heartbeat, Story};
 use super::hands::Lent;
 use super::prepare::Prepared;
@@ -34,6 +36,7 @@ pub(super) struct Wishes {
     pub listen: Vec<SocketAddr>,
     pub telemetry_path: String,
     pub web_config_file: Option<PathBuf>,
+    pub control_socket: SocketWish,
     pub requests: UnboundedReceiver<Request>,
     pub story: Option<Story>,
 }
@@ -42,6 +45,7 @@ pub(super) struct Wishes {
 pub(super) struct Built {
     pub core: CoreLoop,
     pub server: Server,
+    pub _control: Option<ControlSocket>,
     pub _lock: Lock,
 }
 
@@ -77,9 +81,10 @@ pub(super) fn build(
     let exporter = Arc::new(exporter(&watchdog, &launches));
     let heartbeat = Arc::new(Heartbeat::default());
     let server = listen(&wishes, gate, exporter.clone(), heartbeat.clone())?;
+    let (control, questions) = control::open(&wishes.control_socket, exporter.clone())?;
     let Wishes { requests, story, .. } = wishes;
-    let core = CoreLoop { watchdog, executor, observers, exporter, heartbeat, reports, requests, story };
-    Ok(Built { core, server, _lock: lock })
+    let core = CoreLoop { watchdog, executor, observers, exporter, heartbeat, reports, requests, questions, story };
+    Ok(Built { core, server, _control: control, _lock: lock })
 }
 
 fn exporter(watchdog: &Watchdog, launches: &[GroupLaunch]) -> Exporter {

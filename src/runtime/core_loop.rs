@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::time::sleep;
 
 use crate::act::Executor;
@@ -16,6 +16,9 @@ use crate::host::{clock, notify};
 use crate::model::Request;
 use crate::model::{Action, Event, Moment, Ordered, Report, What};
 use crate::observe::Observers;
+use crate::operator::Asked;
+
+use super::control::{Owed, take_up};
 
 /// The status is published at least so often: it is never older than that while the loop turns.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
@@ -50,6 +53,7 @@ pub(super) struct CoreLoop {
     pub heartbeat: Arc<Heartbeat>,
     pub reports: UnboundedReceiver<Report>,
     pub requests: UnboundedReceiver<Request>,
+    pub questions: Receiver<Asked>,
     pub story: Option<Story>,
 }
 
@@ -61,6 +65,8 @@ struct Progress {
     status: ExitStatus,
     /// Requests of the loop's own.
     own: VecDeque<Request>,
+    /// The answer to the order that is the next input.
+    owed: Option<Owed>,
 }
 
 impl CoreLoop {
@@ -73,23 +79,29 @@ impl CoreLoop {
             self.heartbeat.beat(now);
             let decision = self.watchdog.handle(input, now);
             self.carry_out(decision, now, &mut progress);
+            if let Some(owed) = progress.owed.take() {
+                self.publish(&mut progress, now);
+                owed.pay();
+            }
             if self.watchdog.stopped() {
                 self.publish(&mut progress, clock::now());
                 return progress.status;
             }
             input = match progress.own.pop_front() {
                 Some(request) => Input::Asked(request),
-                None => self.next(now).await,
+                None => self.next(now, &mut progress.owed).await,
             };
         }
     }
 
-    /// Priorities: requests, the core's own deadline, outcomes and facts in the order they came.
-    async fn next(&mut self, now: Moment) -> Input {
+    /// Priorities: requests, an operator's questions (16 at once at most), the core's own deadline, outcomes
+    /// and facts in the order they came.
+    async fn next(&mut self, now: Moment, owed: &mut Option<Owed>) -> Input {
         let wait = self.watchdog.next_deadline().map_or(LONGEST_SLEEP, |at| at.since(now)).min(LONGEST_SLEEP);
         tokio::select! {
             biased;
             Some(request) = self.requests.recv() => Input::Asked(request),
+            Some(asked) = self.questions.recv() => take_up(asked, &self.watchdog, owed, clock::now()),
             () = sleep(wait) => Input::Woke,
             Some(report) = self.reports.recv() => report.into(),
         }

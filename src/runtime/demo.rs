@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,19 +20,21 @@ use crate::model::Request;
 use crate::sim::{Stage, StageOptions, Traffic};
 
 use super::build::Wishes;
+use super::control::SocketWish;
 use super::run::{open_log, supervise};
 use super::signals;
 
 /// The simulated engines' time to start: long enough for a restart to be seen.
 const STARTUP: Duration = Duration::from_millis(1500);
 
-/// Sets the stage, runs the watchdog over it for as long as asked, and takes everything away again.
-pub fn demo(options: DemoOptions) -> ExitCode {
+/// Sets the stage, runs the watchdog over it for as long as asked, and takes everything away again. The
+/// control socket is in its own directory unless the command line names another.
+pub fn demo(options: DemoOptions, control_socket: Option<PathBuf>) -> ExitCode {
     let guard = match open_log(&options.log) {
         Ok(guard) => guard,
         Err(status) => return status.into(),
     };
-    let status = play(&options).unwrap_or_else(|why| {
+    let status = play(&options, control_socket).unwrap_or_else(|why| {
         tracing::error!("the demo can't be played: {why}");
         ExitStatus::Software
     });
@@ -40,7 +42,7 @@ pub fn demo(options: DemoOptions) -> ExitCode {
     status.into()
 }
 
-fn play(options: &DemoOptions) -> io::Result<ExitStatus> {
+fn play(options: &DemoOptions, control_socket: Option<PathBuf>) -> io::Result<ExitStatus> {
     let directory = tempfile::Builder::new().prefix("mpswarden-").tempdir()?;
     let stage = Arc::new(set(directory.path(), options)?);
     if let Some(unknown) = unknown_engine(options, &stage) {
@@ -55,10 +57,13 @@ fn play(options: &DemoOptions) -> io::Result<ExitStatus> {
     let (over, ended) = mpsc::channel::<()>();
     let story = Arc::new(Mutex::new(Story::for_stdout(clock::now())));
     let schedule = spawn_schedule(options, stage.clone(), story.clone(), sender.clone(), ended)?;
+    let control_socket = SocketWish::of(control_socket, &directory.path().join("control.sock"));
+    say(&format!("beside it: mpswarden --control-socket {} status", control_socket.path().display()));
     let wishes = Wishes {
         listen: options.listen.clone(),
         telemetry_path: options.telemetry_path.clone(),
         web_config_file: options.web_config_file.clone(),
+        control_socket,
         requests,
         story: Some(tell(story)),
     };

@@ -1,6 +1,8 @@
 //! Wiring: builds everything, spawns everything, runs the core loop, drains. It decides nothing.
 
 mod build;
+mod client;
+mod control;
 mod core_loop;
 mod demo;
 mod hands;
@@ -9,5 +11,6 @@ mod refusal;
 mod run;
 mod signals;
 
+pub use client::client;
 pub use demo::demo;
 pub use run::run;

@@ -23,6 +23,11 @@ impl Refusal {
         Refusal { status: ExitStatus::Configuration, why: why.to_string() }
     }
 
+    /// A permission is missing: 77.
+    pub fn denied(why: impl fmt::Display) -> Self {
+        Refusal { status: ExitStatus::Permission, why: why.to_string() }
+    }
+
     /// The system refused `doing`: 77 where permission is missing, else 69.
     pub fn io(doing: &str, error: &io::Error) -> Self {
         let denied = error.kind() == io::ErrorKind::PermissionDenied;

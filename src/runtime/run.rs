@@ -1,6 +1,7 @@
 //! `mpswarden run`: from a configuration to the end of all its groups.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tokio::runtime::Builder;
@@ -13,12 +14,13 @@ use crate::export::{LogGuard, log};
 use crate::host::{clock, notify};
 
 use super::build::{Built, Wishes, build};
+use super::control::{DEFAULT_SOCKET, SocketWish};
 use super::prepare::prepare;
 use super::refusal::Refusal;
 use super::signals;
 
-/// Supervises the groups of `configuration` until a signal.
-pub fn run(configuration: Configuration, options: RunOptions) -> ExitCode {
+/// Supervises the groups of `configuration` until a signal; `control_socket` as the command line has it.
+pub fn run(configuration: Configuration, options: RunOptions, control_socket: Option<PathBuf>) -> ExitCode {
     let guard = match open_log(&options.log) {
         Ok(guard) => guard,
         Err(status) => return status.into(),
@@ -31,6 +33,7 @@ pub fn run(configuration: Configuration, options: RunOptions) -> ExitCode {
         listen: options.listen_addresses(&configuration),
         telemetry_path: options.telemetry_path.clone(),
         web_config_file: options.web_config_file.clone(),
+        control_socket: SocketWish::of(control_socket, Path::new(DEFAULT_SOCKET)),
         requests,
         story: None,
     };
@@ -82,7 +85,7 @@ fn on_runtime<S: Clone>(
         let gate = Gate::new(wishes.web_config_file.as_deref()).map_err(Refusal::configuration)?;
         let scheme = gate.scheme();
         let prepared = prepare(configuration, seed).await?;
-        let Built { core, server, _lock } = build(configuration, prepared, wishes, gate)?;
+        let Built { core, server, _control, _lock } = build(configuration, prepared, wishes, gate)?;
         for address in &server.local_addresses {
             tracing::info!("serving HTTP on {scheme}://{address}");
         }

@@ -86,6 +86,7 @@ impl Watchdog {
         let mut command = Command::new(program());
         command.arg("run").arg("--config").arg(configuration);
         command.args(["--log.format", "json", "--log.level", "debug"]);
+        command.arg("--control-socket").arg(configuration.with_file_name("control.sock"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Log::default());

@@ -1,0 +1,154 @@
+//! Where text goes: how wide it is, whether it takes colours; and text that can't drive it. Pure but for
+//! the look at the terminal.
+
+use std::io::{IsTerminal, Stdout};
+
+use jiff::tz::TimeZone;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::export::log::no_color;
+
+/// Wider lines are hard to read, and narrower ones hold nothing.
+const NARROWEST: usize = 40;
+
+/// What the text is made for.
+#[derive(Clone, Debug)]
+pub struct Screen {
+    /// Columns; `None`: as many as it takes.
+    pub width: Option<usize>,
+    /// Whether colours are wanted.
+    pub coloured: bool,
+    /// Of times of day.
+    pub zone: TimeZone,
+}
+
+/// What a word means, by its colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ink {
+    Plain,
+    Bold,
+    Dim,
+    Good,
+    Warn,
+    Bad,
+    Odd,
+}
+
+impl Screen {
+    /// The terminal behind stdout, if it is one.
+    pub fn of(stdout: &Stdout) -> Screen {
+        let terminal = stdout.is_terminal();
+        let width = rustix::termios::tcgetwinsize(stdout).ok().map(|size| usize::from(size.ws_col));
+        Screen {
+            width: width.filter(|width| terminal && *width > 0).map(|width| width.max(NARROWEST)),
+            coloured: terminal && !no_color(),
+            zone: TimeZone::system(),
+        }
+    }
+
+    /// The text in its ink.
+    pub(super) fn paint(&self, text: &str, ink: Ink) -> String {
+        let code = match ink {
+            Ink::Plain => return text.to_owned(),
+            Ink::Bold => "1",
+            Ink::Dim => "2",
+            Ink::Good => "32",
+            Ink::Warn => "33",
+            Ink::Bad => "31",
+            Ink::Odd => "35",
+        };
+        if self.coloured && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Prose after a label, wrapped between words and indented below itself; ends with a newline. A label
+    /// that is told in its ink.
+    pub(super) fn prose(&self, label: &str, ink: Ink, text: &str) -> String {
+        let indent = label.width();
+        let room = self.width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(NARROWEST / 2));
+        let lines = wrapped(&clean(text), room);
+        let below = format!("\n{}", " ".repeat(indent));
+        format!("{}{}\n", self.paint(label, ink), lines.join(&below))
+    }
+}
+
+/// Nothing in it can break a line, drive a terminal or turn the direction of what is read.
+pub(super) fn clean(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let breaks = |c: char| matches!(c, '\u{2028}' | '\u{2029}');
+    text.trim_end().chars().map(|c| if c.is_control() || turns(c) || breaks(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// JSON that a terminal takes as text: what `serde_json` leaves of control characters, escaped.
+pub(super) fn tame(json: &str) -> String {
+    let mut tame = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\u{7f}'..='\u{9f}' => tame.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => tame.push(c),
+        }
+    }
+    tame
+}
+
+/// At most so many columns; what was cut off shows as `…`.
+pub(super) fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut used = 1;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used <= columns
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last().map_or(0, |line| line.width());
+        if last > 0 && last + 1 + word.width() > room {
+            if let Some(full) = lines.last_mut() {
+                full.truncate(full.trim_end().len());
+            }
+            lines.push(word.to_owned());
+        } else if let Some(line) = lines.last_mut() {
+            line.push_str(if last > 0 { " " } else { "" });
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn screen(width: Option<usize>, coloured: bool) -> Screen {
+        Screen { width, coloured, zone: TimeZone::UTC }
+    }
+
+    #[test]
+    fn nothing_drives_the_terminal() {
+        assert_eq!(clean("a\u{1b}[2Jb\nc\u{9b}d\u{202e}e\r\n"), "a�[2Jb�c�d�e");
+        assert_eq!(tame("\"\u{9b}2J\u{7f}é\""), "\"\\u009b2J\\u007fé\"");
+    }
+
+    #[test]
+    fn prose_is_wrapped_below_itself() {
+        let told = screen(Some(40), false).prose(
+            "  held  ",
+            Ink::Bad,
+            "process 4711 does not die (state D), which only a reboot ends",
+        );
+        assert_eq!(told, "  held  process 4711 does not die (state\n        D), which only a reboot ends\n");
+        assert_eq!(screen(None, true).prose("x ", Ink::Bad, "y z"), "\x1b[31mx \x1b[0my z\n");
+    }
+
+    #[test]
+    fn text_is_cut_by_columns_not_by_characters() {
+        assert_eq!(cut("引擎引擎", 8), "引擎引擎");
+        assert_eq!(cut("引擎引擎", 6), "引擎…");
+        assert_eq!(cut("abc", 2), "a…");
+    }
+}

@@ -1,0 +1,50 @@
+//! What a client gets: the documents of `/api/v1/status` and `/api/v1/incidents`, read back. No judgement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Incident, Moment, Status};
+
+/// The document of a status.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Seen {
+    /// Seconds since 1970 at which it was made.
+    pub timestamp_seconds: f64,
+    /// What it says.
+    #[serde(flatten)]
+    pub status: Status,
+}
+
+/// The document of incidents.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Incidents {
+    /// Newest first.
+    #[serde(with = "shared")]
+    pub incidents: Vec<Arc<Incident>>,
+}
+
+impl Seen {
+    /// How long ago `moment` was when the status was made.
+    pub fn age(&self, moment: Moment) -> Duration {
+        self.status.at.since(moment)
+    }
+}
+
+/// serde's own support of `Arc` is a feature for all crates; this needs it in one place.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::model::Incident;
+
+    pub fn serialize<S: Serializer>(incidents: &[Arc<Incident>], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(incidents.iter().map(Arc::as_ref))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Arc<Incident>>, D::Error> {
+        Ok(Vec::<Incident>::deserialize(from)?.into_iter().map(Arc::new).collect())
+    }
+}

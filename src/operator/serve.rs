@@ -1,0 +1,168 @@
+//! The control socket at work, on a thread and a runtime of its own: a slow or mad client never delays the
+//! core. It bounds connections, waits and sizes and checks who asks; what is answered is `answers`'.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+use super::answers::Answers;
+use super::listen::Listening;
+use super::words::{Failure, IDLE, Kind, LONGEST_CALL, Reply};
+use crate::export::Exporter;
+
+pub use super::answers::{Asked, Wanted};
+
+/// Further ones are told to try again.
+const MAX_CONNECTIONS: usize = 16;
+/// Between two tries when accepting fails, as it does when descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A control socket at work. Dropping it ends it, and removes its file; it waits for nothing.
+#[derive(Debug)]
+pub struct ControlSocket {
+    _stop: oneshot::Sender<Infallible>,
+    _listening: Listening,
+}
+
+/// Answers on a thread of its own. What only the core loop can answer goes to `core`; at most as many
+/// questions as there are connections are open there.
+pub fn serve(listening: Listening, exporter: Arc<Exporter>, core: mpsc::Sender<Asked>) -> io::Result<ControlSocket> {
+    let listener = listening.listener.try_clone()?;
+    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    let (stop, stopped) = oneshot::channel();
+    let answers = Answers { exporter, core };
+    std::thread::Builder::new().name("control".to_owned()).spawn(move || run(&runtime, listener, answers, stopped))?;
+    Ok(ControlSocket { _stop: stop, _listening: listening })
+}
+
+fn run(
+    runtime: &Runtime,
+    listener: std::os::unix::net::UnixListener,
+    answers: Answers,
+    stopped: oneshot::Receiver<Infallible>,
+) {
+    runtime.block_on(async {
+        tokio::select! {
+            // Nothing is ever sent: the sender's drop is the word to stop.
+            _ = stopped => {}
+            () = accept(listener, answers) => {}
+        }
+    });
+}
+
+async fn accept(listener: std::os::unix::net::UnixListener, answers: Answers) {
+    let listener = match UnixListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!("the control socket does not answer: {error}"),
+    };
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => take(stream, &room, &answers).await,
+            Err(error) => {
+                tracing::debug!("a control connection can't be accepted: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Gives a connection its place, or tells it why not.
+async fn take(stream: UnixStream, room: &Arc<Semaphore>, answers: &Answers) {
+    if let Err(denied) = admit(&stream) {
+        tracing::warn!("a control connection was refused: {denied}");
+        return refuse(stream, denied).await;
+    }
+    let Ok(place) = Arc::clone(room).try_acquire_owned() else {
+        let busy = format!("{MAX_CONNECTIONS} control connections are open already: try again");
+        return refuse(stream, Failure::new(Kind::Unavailable, busy)).await;
+    };
+    let answers = answers.clone();
+    tokio::spawn(async move {
+        converse(stream, &answers).await;
+        drop(place);
+    });
+}
+
+/// Only root and the watchdog's own user. The file's mode says so already; this says it of a socket that
+/// was handed on, too.
+fn admit(stream: &UnixStream) -> Result<(), Failure> {
+    let peer =
+        stream.peer_cred().map_err(|error| Failure::new(Kind::Denied, format!("nobody knows who asks: {error}")))?;
+    admits(peer.uid(), geteuid().as_raw())
+}
+
+fn admits(peer: u32, own: u32) -> Result<(), Failure> {
+    if peer == 0 || peer == own {
+        return Ok(());
+    }
+    let who = format!("user {peer} may not ask: only root and user {own}, which mpswarden runs as, may");
+    Err(Failure::new(Kind::Denied, who))
+}
+
+/// One short line into an empty buffer: it never waits.
+async fn refuse(mut stream: UnixStream, failure: Failure) {
+    let line = line(&Reply::from(Err(failure)));
+    let _ = stream.try_write(&line);
+    let _ = stream.shutdown().await;
+}
+
+/// One call, one answer.
+async fn converse(stream: UnixStream, answers: &Answers) {
+    let mut stream = BufReader::new(stream);
+    let answered = match call(&mut stream).await {
+        Ok(None) => return,
+        Ok(Some(call)) => answers.answer(&call).await,
+        Err(failure) => Err(failure),
+    };
+    let line = line(&Reply::from(answered));
+    // A client that went away, or takes nothing, is its own affair.
+    let _ = timeout(IDLE, async {
+        stream.get_mut().write_all(&line).await?;
+        stream.get_mut().shutdown().await
+    })
+    .await;
+}
+
+/// One whole line within [`IDLE`], however its bytes trickle; `None`: it hung up without a word.
+async fn call(stream: &mut BufReader<UnixStream>) -> Result<Option<Vec<u8>>, Failure> {
+    let mut call = Vec::new();
+    let mut bounded = stream.take(LONGEST_CALL as u64);
+    let malformed = |why: String| Err(Failure::new(Kind::Malformed, why));
+    match timeout(IDLE, bounded.read_until(b'\n', &mut call)).await {
+        Ok(Ok(0)) => Ok(None),
+        Ok(Ok(_)) if call.ends_with(b"\n") => Ok(Some(call)),
+        Ok(Ok(LONGEST_CALL)) => malformed(format!("a call of over {} KiB", LONGEST_CALL / 1024)),
+        Ok(Ok(_)) => malformed("half a call: its end of line is missing".to_owned()),
+        Ok(Err(error)) => malformed(format!("the call can't be read: {error}")),
+        Err(_) => malformed(format!("no whole call within {} s", IDLE.as_secs())),
+    }
+}
+
+fn line(reply: &Reply) -> Vec<u8> {
+    let mut line = serde_json::to_vec(reply).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_and_its_own_user_may_ask() {
+        assert_eq!(admits(0, 1000), Ok(()));
+        assert_eq!(admits(1000, 1000), Ok(()));
+        let denied = admits(1001, 1000).map_err(|failure| (failure.kind, failure.text));
+        let text = "user 1001 may not ask: only root and user 1000, which mpswarden runs as, may";
+        assert_eq!(denied, Err((Kind::Denied, text.to_owned())));
+    }
+}

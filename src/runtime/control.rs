@@ -1,0 +1,105 @@
+//! The control socket's place in the watchdog: where it is, and what the core loop makes of a question.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::decide::{Input, Watchdog};
+use crate::export::Exporter;
+use crate::model::{Moment, Plan};
+use crate::operator::{self, Asked, ControlSocket, Wanted};
+
+use super::refusal::Refusal;
+
+/// Where the socket is unless another is asked for.
+pub(super) const DEFAULT_SOCKET: &str = "/run/mpswarden/control.sock";
+/// Questions that may wait for the core loop; the socket takes no more connections than that.
+const QUESTIONS: usize = 16;
+
+/// Where the socket is wanted.
+#[derive(Clone, Debug)]
+pub(super) enum SocketWish {
+    /// Here; without it the watchdog does not start.
+    Asked(PathBuf),
+    /// Here if it can be had; the groups are watched without it, too.
+    Default(PathBuf),
+}
+
+impl SocketWish {
+    /// What the command line says, else `default`.
+    pub fn of(asked: Option<PathBuf>, default: &Path) -> SocketWish {
+        asked.map_or_else(|| SocketWish::Default(default.to_owned()), SocketWish::Asked)
+    }
+
+    /// Where.
+    pub fn path(&self) -> &Path {
+        let (SocketWish::Asked(path) | SocketWish::Default(path)) = self;
+        path
+    }
+}
+
+/// Opens the socket; what only the core loop can answer comes out of the receiver.
+pub(super) fn open(
+    wish: &SocketWish,
+    exporter: Arc<Exporter>,
+) -> Result<(Option<ControlSocket>, mpsc::Receiver<Asked>), Refusal> {
+    let (sender, questions) = mpsc::channel(QUESTIONS);
+    let path = wish.path();
+    let listening = match (operator::bind(path), wish) {
+        (Ok(listening), _) => listening,
+        (Err(error), SocketWish::Default(_)) => {
+            tracing::warn!("no orders are taken: {error}");
+            return Ok((None, questions));
+        }
+        (Err(error), SocketWish::Asked(_)) if error.is_denied() => return Err(Refusal::denied(error)),
+        (Err(error), SocketWish::Asked(_)) => return Err(Refusal::unavailable(error)),
+    };
+    let socket = operator::serve(listening, exporter, sender)
+        .map_err(|error| Refusal::io("start a thread for the control socket", &error))?;
+    tracing::info!("taking orders on {}", path.display());
+    Ok((Some(socket), questions))
+}
+
+/// Who waits for the answer to an order that is being taken up.
+pub(super) struct Owed {
+    answer: oneshot::Sender<Result<Plan, String>>,
+    plan: Plan,
+}
+
+impl Owed {
+    /// Tells that the order was taken up.
+    pub fn pay(self) {
+        // One that went away meanwhile sees it in the status.
+        let _ = self.answer.send(Ok(self.plan));
+    }
+}
+
+/// What the core is to be told for a question. An order that is to be carried out leaves its answer owed: it
+/// is paid once a status shows what it changed, so that whoever waits for its goals looks at no older one.
+pub(super) fn take_up(asked: Asked, watchdog: &Watchdog, owed: &mut Option<Owed>, now: Moment) -> Input {
+    let Asked { wanted, dry_run, answer } = asked;
+    if answer.is_closed() {
+        // Given up already, and told so.
+        return Input::Woke;
+    }
+    match wanted {
+        Wanted::Reload => reload(dry_run, answer),
+        Wanted::Order(request) => match watchdog.plan(&request, now) {
+            Ok(plan) if !dry_run => {
+                *owed = Some(Owed { answer, plan });
+                return Input::Asked(request);
+            }
+            // Whoever went away needs no answer.
+            planned => drop(answer.send(planned)),
+        },
+    }
+    Input::Woke
+}
+
+/// Takes up a changed configuration, and answers with a sentence for each change, without goals; the answer
+/// may come later than this returns.
+fn reload(_dry_run: bool, answer: oneshot::Sender<Result<Plan, String>>) {
+    let why = "the configuration is read at the start only: restart mpswarden to take up a change";
+    drop(answer.send(Err(why.to_owned())));
+}

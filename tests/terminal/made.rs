@@ -1,0 +1,239 @@
+//! A status and incidents made by hand, with every kind of trouble in them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mpswarden::model::gpu::{ComputeMode, GpuActivity};
+use mpswarden::model::status::{RecoveryStatus, SourceScope};
+use mpswarden::model::{
+    EngineKey, EngineLoad, EngineState, EngineStatus, Fault, GpuIdentity, GpuStatus, GroupState, GroupStatus,
+    HeldReason, Hold, Incident, IncidentLine, Mode, Moment, ProcessId, RecoveryStep, ServerState, Source, SourceStatus,
+    Status, Tier,
+};
+use serde_json::{Value, json};
+
+/// 2026-11-22 23:05:02 UTC.
+pub const NOW: f64 = 1_795_388_702.0;
+const GIB: u64 = 1 << 30;
+
+pub fn at(seconds: u64) -> Moment {
+    Moment::ZERO.after(Duration::from_secs(seconds))
+}
+
+/// An engine that serves.
+pub fn engine(name: &str) -> EngineStatus {
+    EngineStatus {
+        name: name.into(),
+        state: EngineState::Serving,
+        attached: Some(true),
+        device_memory: Some(20 * GIB),
+        device_memory_limit: Some(60 * GIB),
+        memory_time_to_limit: None,
+        resident_memory: Some(2_200 << 20),
+        cpu: Duration::from_secs(90),
+        load: Some(EngineLoad {
+            running: Some(12.0),
+            waiting: Some(3.0),
+            kv_cache: Some(0.45),
+            ..EngineLoad::default()
+        }),
+        main: Some(ProcessId { pid: 4711, started_at: 7 }),
+        clients: vec![4712],
+        incarnation: 1,
+        failures: 0,
+        note: None,
+    }
+}
+
+/// A group that serves.
+pub fn group(name: &str, engines: Vec<EngineStatus>) -> GroupStatus {
+    GroupStatus {
+        name: name.into(),
+        gpu: "GPU-daa6eae7".into(),
+        mode: Mode::Enforce,
+        state: GroupState::Serving,
+        generation: 2,
+        control_up: Some(true),
+        control: Some(ProcessId { pid: 4700, started_at: 5 }),
+        server: ServerState::Active,
+        server_pid: Some(4701),
+        server_since: Some(at(808)),
+        clients: Some(3),
+        clients_limit: 60,
+        unknown_clients: Some(0),
+        recovery: None,
+        held: None,
+        hold: None,
+        budget_remaining: 4,
+        active: Vec::new(),
+        faults: Vec::new(),
+        engines,
+    }
+}
+
+/// Groups at 1000 s after the boot.
+pub fn status(groups: Vec<GroupStatus>) -> Status {
+    let identity = GpuIdentity {
+        uuid: "GPU-daa6eae7".into(),
+        index: 0,
+        pci_bus_id: "00000000:00:06.0".to_owned(),
+        name: "NVIDIA H200".to_owned(),
+        memory_total: 140 * GIB,
+        compute_mode: ComputeMode::Default,
+    };
+    let gpu = GpuStatus {
+        identity,
+        memory_used: Some(61 * GIB),
+        busy: Some(0.93),
+        activity: Some(GpuActivity { sm_active: Some(0.71), ..GpuActivity::default() }),
+        foreign_processes: Some(0),
+        compute_mode: ComputeMode::Default,
+        recovery_action: None,
+    };
+    Status { at: at(1000), ready: true, groups, gpus: vec![gpu], sources: Vec::new() }
+}
+
+/// Its document, as `/api/v1/status` has it.
+pub fn document(status: &Status) -> Value {
+    let mut document = serde_json::to_value(status).unwrap();
+    document["timestamp_seconds"] = json!(NOW);
+    document["boot_timestamp_seconds"] = json!(NOW - 1000.0);
+    document["build"] = json!({ "version": "0.1.0", "revision": "x", "rustc": "x" });
+    document
+}
+
+/// All is well with three engines.
+pub fn well() -> Status {
+    status(vec![group("small-llms", vec![engine("qwen-a"), engine("qwen-b"), engine("qwen-c")])])
+}
+
+/// What can be wrong, is.
+pub fn troubled() -> Status {
+    let recovering = GroupStatus {
+        state: GroupState::Recovering,
+        server: ServerState::Fault,
+        unknown_clients: Some(1),
+        recovery: Some(RecoveryStatus {
+            tier: Tier::Clients,
+            reason: Some(Fault::GpuFault.into()),
+            step: RecoveryStep::Memory,
+            since: at(997),
+        }),
+        faults: vec![(None, Fault::GpuFault), (Some("qwen-a".into()), Fault::Hang)],
+        ..group("small-llms", vec![ended("qwen-a"), hostile("qwen-b"), quarantined("引擎-c")])
+    };
+    let held = GroupStatus {
+        state: GroupState::Held,
+        mode: Mode::Observe,
+        control_up: None,
+        server: ServerState::None,
+        server_pid: None,
+        server_since: None,
+        clients: None,
+        held: Some((HeldReason::ProcessStuck, "process 4711 does not die (state D): only a reboot ends it".to_owned())),
+        budget_remaining: 0,
+        ..group("big", vec![blind("llama")])
+    };
+    let hold = Hold { reason: "new model\u{1b}[2J".to_owned(), since: at(808), until: Some(at(7408)) };
+    let on_hold = GroupStatus {
+        hold: Some(hold),
+        held: Some((HeldReason::Operator, "new model".to_owned())),
+        ..group("quiet", vec![engine("phi")])
+    };
+    let mut status = status(vec![recovering, held, on_hold]);
+    let engine = EngineKey { group: "big".into(), engine: "llama".into() };
+    let scope = SourceScope { source: Source::Engine, group: None, engine: Some(engine), gpu: None };
+    status.sources = vec![SourceStatus { scope, up: false, last_success: Some(at(900)), took: None }];
+    status
+}
+
+fn ended(name: &str) -> EngineStatus {
+    EngineStatus {
+        state: EngineState::Stopped,
+        attached: None,
+        device_memory: None,
+        resident_memory: None,
+        load: None,
+        main: None,
+        clients: Vec::new(),
+        ..engine(name)
+    }
+}
+
+fn hostile(name: &str) -> EngineStatus {
+    EngineStatus {
+        state: EngineState::Failing,
+        attached: Some(false),
+        device_memory: Some(59 * GIB),
+        memory_time_to_limit: Some(Duration::from_secs(250)),
+        load: Some(EngineLoad { running: Some(f64::NAN), ..EngineLoad::default() }),
+        note: Some("said \u{1b}]0;owned\u{7}\u{202e} and\nmore".to_owned()),
+        ..engine(name)
+    }
+}
+
+fn quarantined(name: &str) -> EngineStatus {
+    EngineStatus {
+        state: EngineState::Quarantined,
+        failures: 5,
+        incarnation: 12,
+        note: Some("failed too often".to_owned()),
+        ..ended(name)
+    }
+}
+
+fn blind(name: &str) -> EngineStatus {
+    EngineStatus {
+        state: EngineState::Unknown,
+        attached: None,
+        device_memory: None,
+        device_memory_limit: None,
+        resident_memory: None,
+        load: None,
+        ..engine(name)
+    }
+}
+
+/// One that ended, and one that has not; newest first.
+pub fn incidents() -> Vec<Arc<Incident>> {
+    let line = |at: f64, engine: Option<&str>, word: &str, text: &str, took: Option<f64>| IncidentLine {
+        at: NOW + at,
+        engine: engine.map(Into::into),
+        word: word.to_owned(),
+        text: text.to_owned(),
+        took,
+    };
+    let recovered = Incident {
+        id: "20261122T230502.000-small-llms-gpu_fault".to_owned(),
+        group: "small-llms".into(),
+        engine: None,
+        fault: Fault::GpuFault,
+        because: "server 4701 is handling a fatal GPU error; its log names client 4712, which is no proof".to_owned(),
+        evidence_at: NOW,
+        decided_at: NOW + 0.0004,
+        ended_at: Some(NOW + 5.37),
+        result: Some("serving".to_owned()),
+        lines: vec![
+            line(0.0004, None, "gpu_fault", "server 4701 is handling a fatal GPU error", None),
+            line(0.0005, None, "restart", "restarting all clients because of gpu_fault", None),
+            line(0.0036, None, "step", "kill took 3.1 ms", Some(0.0031)),
+            line(0.22, Some("qwen-a"), "cuda_error", "output names CUDA error 700: \u{1b}[2J", None),
+            line(5.37, None, "serving", "restart of all clients ended serving after 5.37 s", Some(5.37)),
+        ],
+        omitted: 7,
+    };
+    let open = Incident {
+        id: "20261122T230402.000-small-llms-engine_died".to_owned(),
+        engine: Some("qwen-b".into()),
+        fault: Fault::EngineDied,
+        because: "main process ended with signal 9".to_owned(),
+        evidence_at: NOW - 60.0,
+        decided_at: NOW - 60.0,
+        ended_at: None,
+        result: None,
+        lines: Vec::new(),
+        omitted: 0,
+        ..recovered.clone()
+    };
+    vec![Arc::new(recovered), Arc::new(open)]
+}
