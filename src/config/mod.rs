@@ -1,6 +1,7 @@
 //! The TOML shape with its defaults, its check, the policy made from it, and the command line.
 
 pub mod arguments;
+mod changes;
 mod check;
 mod configuration;
 mod effective;
@@ -15,6 +16,7 @@ mod units;
 mod values;
 
 pub use arguments::{Arguments, Command, DemoOptions, Injection, LogFormat, LogOptions, RunOptions};
+pub use changes::Changes;
 pub use configuration::{
     Configuration, EngineConfiguration, GpuChoice, GroupConfiguration, Hooks, MpsConfiguration, Web,
 };

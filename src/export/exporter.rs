@@ -47,7 +47,7 @@ pub struct TooOld {
 pub struct Exporter {
     build: BuildInfo,
     wall: WallClock,
-    endpoints: BTreeMap<EngineKey, String>,
+    endpoints: Mutex<BTreeMap<EngineKey, String>>,
     facts: Mutex<Facts>,
     page: Mutex<Option<Page>>,
 }
@@ -89,13 +89,18 @@ impl Exporter {
         tally::expect(&mut tally, known);
         let facts = Facts { status: Arc::new(known.clone()), tally, version: 0 };
         let wall = WallClock::new(boot_to_wall);
-        Exporter { build, wall, endpoints: BTreeMap::new(), facts: Mutex::new(facts), page: Mutex::new(None) }
+        Exporter { build, wall, endpoints: Mutex::default(), facts: Mutex::new(facts), page: Mutex::new(None) }
     }
 
     /// With the URLs of engines, for `mps_engine_info`.
-    pub fn with_endpoints(mut self, endpoints: BTreeMap<EngineKey, String>) -> Self {
-        self.endpoints = endpoints;
+    pub fn with_endpoints(self, endpoints: BTreeMap<EngineKey, String>) -> Self {
+        self.take_up_endpoints(endpoints);
         self
+    }
+
+    /// Takes up other URLs of engines.
+    pub fn take_up_endpoints(&self, endpoints: BTreeMap<EngineKey, String>) {
+        *lock(&self.endpoints) = endpoints;
     }
 
     /// Counts an event.
@@ -167,7 +172,7 @@ impl Exporter {
         let BuildInfo { version, revision, rustc } = self.build;
         gauges.set(&metric::BUILD_INFO, &[version, revision, rustc], 1.0);
         own_process::add(&mut gauges, self.wall.boot());
-        Readings { status: &status, endpoints: &self.endpoints, wall: &self.wall }.add_to(&mut gauges);
+        Readings { status: &status, endpoints: &lock(&self.endpoints), wall: &self.wall }.add_to(&mut gauges);
         gauges.text(&tally)
     }
 }

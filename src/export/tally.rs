@@ -65,7 +65,8 @@ pub fn record(samples: &mut Samples, event: &Event, status: &Status, wall: f64) 
         | What::HoldBegan { .. }
         | What::HoldEnded { .. }
         | What::Reloaded { .. }
-        | What::ReloadFailed { .. } => {}
+        | What::ReloadFailed { .. }
+        | What::HookEnded { .. } => {}
     }
 }
 

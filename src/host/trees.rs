@@ -1,7 +1,7 @@
 //! Which living processes belong to which engine: its cgroup, its session, every descendant. Holds a
 //! pidfd of each, so that ending them needs no search first. Signals nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +34,19 @@ impl Trees {
     pub fn new(engines: impl IntoIterator<Item = EngineKey>) -> Self {
         let trees = engines.into_iter().map(|key| (key, Tree::default())).collect();
         Trees { trees: Arc::new(Mutex::new(trees)), procfs: Procfs::new(Path::new("/proc")) }
+    }
+
+    /// Engines that may be started from now on; those that are known stay as they are.
+    pub fn expect(&self, engines: impl IntoIterator<Item = EngineKey>) {
+        let mut trees = self.lock();
+        for key in engines {
+            trees.entry(key).or_default();
+        }
+    }
+
+    /// Forgets all other engines of which nothing lives.
+    pub fn keep(&self, engines: &BTreeSet<EngineKey>) {
+        self.lock().retain(|key, tree| engines.contains(key) || tree.main.is_some());
     }
 
     /// An engine's main process was started.

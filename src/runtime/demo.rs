@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::config::{self, DemoOptions, ExitStatus, Injection};
@@ -52,6 +53,7 @@ fn play(options: &DemoOptions) -> io::Result<ExitStatus> {
     let configuration = config::parse(&text, Path::new("demo.toml")).map_err(io::Error::other)?;
     let traffic = Traffic::start(names(&stage).iter().filter_map(|name| stage.engine_address(name)))?;
     let (sender, requests) = unbounded_channel();
+    let hangup = Arc::new(Notify::new());
     let (over, ended) = mpsc::channel::<()>();
     let story = Arc::new(Mutex::new(Story::for_stdout(clock::now())));
     let schedule = spawn_schedule(options, stage.clone(), story.clone(), sender.clone(), ended)?;
@@ -60,8 +62,10 @@ fn play(options: &DemoOptions) -> io::Result<ExitStatus> {
         telemetry_path: options.telemetry_path.clone(),
         requests,
         story: Some(tell(story)),
+        file: None,
+        hangup: hangup.clone(),
     };
-    let status = supervise(&configuration, wishes, options.seed, signals::follow, sender);
+    let status = supervise(&configuration, wishes, options.seed, |sender| signals::follow(sender, hangup), sender);
     drop(over);
     // A thread that panicked has injected all that it could.
     let _ = schedule.join();

@@ -3,9 +3,13 @@
 mod build;
 mod core_loop;
 mod demo;
+mod followers;
 mod hands;
+mod hooks;
+mod news;
 mod prepare;
 mod refusal;
+mod reload;
 mod run;
 mod signals;
 

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::runtime::Builder;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::LocalSet;
 
@@ -26,15 +28,18 @@ pub fn run(configuration: Configuration, options: RunOptions) -> ExitCode {
         tracing::warn!("{note}");
     }
     let (sender, requests) = unbounded_channel();
+    let hangup = Arc::new(Notify::new());
     let wishes = Wishes {
         listen: options.listen_addresses(&configuration),
         telemetry_path: options.telemetry_path.clone(),
         requests,
         story: None,
+        file: Some(options.config.clone()),
+        hangup: hangup.clone(),
     };
     // Jitter only: that two watchdogs of one rack do not restart in step.
     let seed = clock::now().as_nanos() ^ u64::from(std::process::id());
-    let status = supervise(&configuration, wishes, seed, signals::follow, sender);
+    let status = supervise(&configuration, wishes, seed, |sender| signals::follow(sender, hangup), sender);
     drop(guard);
     status.into()
 }
@@ -78,13 +83,14 @@ fn on_runtime<S: Clone>(
     let ended = local.block_on(&runtime, async {
         follow(requests).map_err(|error| Refusal::io("follow signals", &error))?;
         let prepared = prepare(configuration, seed).await?;
-        let Built { core, server, _lock } = build(configuration, prepared, wishes)?;
+        let Built { core, server, hooks, _lock } = build(configuration, prepared, wishes)?;
         for address in &server.local_addresses {
             tracing::info!("serving HTTP on http://{address}");
         }
         notify::ready();
         let status = core.run().await;
         notify::stopping();
+        hooks.finish();
         Ok(status)
     });
     // A thread that hangs in the driver must not keep the process.

@@ -12,6 +12,7 @@ mod http;
 mod metrics;
 mod observe_mode;
 mod processes;
+mod reload;
 mod scene;
 mod second_fault;
 mod steps;
