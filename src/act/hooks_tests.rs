@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
-use super::super::testing::owner;
 use super::*;
+use crate::act::testing::owner;
 
 /// Whatever is waited for comes within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
