@@ -123,8 +123,8 @@ impl CoreLoop {
     /// A changed configuration, wholly or not at all.
     fn take_up(&mut self, take_up: TakeUp, progress: &mut Progress) -> Input {
         let TakeUp { change, launches, hooks, summary, answer } = take_up;
-        if progress.stopping {
-            // Whoever asked may have given up.
+        if progress.stopping || answer.is_closed() {
+            // Whoever gave up asking goes by what was in force.
             let _ = answer.send(Err("mpswarden is stopping".to_owned()));
             return Input::Woke;
         }

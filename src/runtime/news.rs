@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::config::Hooks;
 use crate::decide::PolicyChange;
 use crate::host::clock;
-use crate::model::{Event, GroupLaunch, What};
+use crate::model::{EngineKey, Event, GroupLaunch, What};
 
 /// One piece of it.
 pub(super) enum News {
@@ -38,7 +38,7 @@ pub(super) fn event(what: What) -> Event {
 }
 
 /// Where each engine answers, for `mps_engine_info`.
-pub(super) fn endpoints(launches: &[GroupLaunch]) -> BTreeMap<crate::model::EngineKey, String> {
+pub(super) fn endpoints(launches: &[GroupLaunch]) -> BTreeMap<EngineKey, String> {
     let engines = launches.iter().flat_map(|launch| &launch.engines);
     engines.map(|engine| (engine.key.clone(), engine.url.clone())).collect()
 }

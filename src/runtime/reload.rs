@@ -14,7 +14,7 @@ use crate::config::{self, Changes, Configuration};
 use crate::decide::{Policy, PolicyChange};
 use crate::export::Exporter;
 use crate::host::nvml::Driver;
-use crate::model::{GroupLaunch, Status, What};
+use crate::model::{GroupLaunch, GroupName, Status, What};
 
 use super::news::{News, TakeUp};
 use super::prepare;
@@ -51,8 +51,11 @@ struct Read {
 impl Reloader {
     /// Reads the file again and takes it up, unless it is to be a dry run. The error names every problem; then
     /// the old configuration stays in force, and that is told and exported.
-    pub async fn reload(&self, dry_run: bool) -> Result<Changes, String> {
-        let done = self.try_reload(dry_run).await;
+    pub async fn reload(self: &Arc<Self>, dry_run: bool) -> Result<Changes, String> {
+        let reloader = self.clone();
+        // A caller that goes away half-way must not leave it half-done.
+        let done = tokio::spawn(async move { reloader.try_reload(dry_run).await }).await;
+        let done = done.unwrap_or_else(|error| Err(format!("the reload broke off: {error}")));
         if let (Err(why), false) = (&done, dry_run) {
             // Nobody listens any more only when the watchdog ends.
             let _ = self.news.send(News::Told(What::ReloadFailed { why: why.clone() }));
@@ -136,7 +139,7 @@ fn read(file: &Path, driver: &Driver, seed: u64) -> Result<Read, String> {
 
 /// A group or an engine that an earlier reload removed is in the status until it is stopped.
 fn refuse_leaving(status: &Status, running: &[GroupLaunch], wanted: &[GroupLaunch]) -> Result<(), String> {
-    let known = |name: &crate::model::GroupName| running.iter().find(|launch| &launch.name == name);
+    let known = |name: &GroupName| running.iter().find(|launch| &launch.name == name);
     for group in &status.groups {
         let Some(launch) = wanted.iter().find(|launch| launch.name == group.name) else { continue };
         let Some(before) = known(&group.name) else {
