@@ -62,3 +62,26 @@ impl Launches {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::testing::group;
+    use super::*;
+
+    #[test]
+    fn a_changed_launch_counts_at_once_and_one_that_is_not_named_stays_until_it_is_let_go() {
+        let (old, new) = (group(Path::new("/old"), &["true"]), group(Path::new("/new"), &["true"]));
+        let launches = Launches::new([old.clone()]);
+        let mut changed = old.clone();
+        changed.engines[0].command = vec!["false".to_owned()];
+        launches.take_up(&[changed.clone()]);
+        assert_eq!(*launches.group(&old.name).unwrap(), changed);
+        launches.take_up(std::slice::from_ref(&new));
+        assert!(launches.control(&old.name).is_some() && launches.control(&new.name).is_some());
+        launches.retain(|name| name == &new.name);
+        assert!(launches.group(&old.name).is_none() && launches.group(&new.name).is_some());
+    }
+}

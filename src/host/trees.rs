@@ -225,4 +225,15 @@ mod tests {
         let trees = BTreeMap::from([(key("a"), Tree::default())]);
         assert!(assign(&trees, &[stat(10, std::process::id(), 10)], |_| Some("g/a".into())).is_empty());
     }
+
+    #[test]
+    fn a_new_engine_is_known_before_it_starts_and_an_old_one_while_anything_of_it_lives() {
+        let trees = Trees::new([key("a"), key("b")]);
+        trees.lock().insert(key("b"), tree(20));
+        trees.expect([key("b"), key("c")]);
+        assert_eq!(trees.main(&key("b")).map(|main| main.pid), Some(20));
+        trees.keep(&BTreeSet::from([key("c")]));
+        let known: Vec<EngineKey> = trees.lock().keys().cloned().collect();
+        assert_eq!(known, [key("b"), key("c")]);
+    }
 }

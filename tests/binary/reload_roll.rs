@@ -64,9 +64,11 @@ fn engines_that_changed_roll_one_after_the_other() {
     watchdog.await_serving();
     let lines = watchdog.lines().split_off(mark);
     let of_engines = lines.iter().filter(|line| ["exited", "serving"].contains(&line.event()) && line.engine() != "");
-    let order: Vec<_> = of_engines.map(|line| (line.engine(), line.event())).collect();
-    assert_eq!(order.len(), 4, "{order:?}");
-    assert_eq!(order[0].0, order[1].0, "the second was stopped before the first served: {order:?}");
+    let mut order: Vec<_> = of_engines.map(|line| (line.engine(), line.event())).collect();
+    // An engine serves, and its restart ended serving.
+    order.dedup();
+    let expected = ["qwen-a", "qwen-b"].map(|name| [(name, "exited"), (name, "serving")]).concat();
+    assert_eq!(order, expected);
     watchdog.stop();
     scene.assert_nothing_is_left();
 }
