@@ -113,8 +113,8 @@ fn the_effective_configuration_reads_back_as_the_same() {
 
 #[test]
 fn keys_without_effect_are_told() {
-    let told = read(&format!("{SMALLEST}hang_after = \"60s\"\n[hooks]\non_held = [\"page-me\"]\n")).unwrap();
-    let expected = ["`group[0].engine[0].hang_after` has no effect yet", "`hooks.on_held` has no effect yet"];
+    let told = read(&format!("{SMALLEST}hang_after = \"60s\"\n")).unwrap();
+    let expected = ["`group[0].engine[0].hang_after` has no effect yet"];
     assert_eq!(told.without_effect(), expected);
     assert!(read(SMALLEST).unwrap().without_effect().is_empty());
 }

@@ -30,20 +30,20 @@ pub(super) async fn start(shared: &Arc<Shared>, group: &GroupName) -> Outcome {
 async fn try_start(shared: &Arc<Shared>, name: &GroupName) -> Result<Outcome, Outcome> {
     let group = shared.group(name)?;
     let control = shared.control(name).ok_or_else(|| failed(format!("no group `{name}`")))?;
-    make_directories(group).map_err(|error| failed(error.to_string()))?;
-    if let Some(why) = leftovers::occupied(control).await {
+    make_directories(&group).map_err(|error| failed(error.to_string()))?;
+    if let Some(why) = leftovers::occupied(&control).await {
         return Err(failed(why));
     }
     let log = group.control.log_directory.join("daemon.log");
     let written = log.metadata().map_or(0, |metadata| metadata.len());
-    let child = child::start(&launch_of(shared, group, &log))
+    let child = child::start(&launch_of(shared, &group, &log))
         .map_err(|error| failed(format!("control daemon of group `{name}`: {error}")))?;
     let held = child.pidfd();
     let owner = Owner::Control(name.clone());
     shared.note(owner.clone(), &held, None);
     shared.running().daemons.insert(name.clone(), held.clone());
     Watch { child, owner }.spawn(shared);
-    if answers(control, &held).await {
+    if answers(&control, &held).await {
         shared.observed(Observation::Command { group: name.clone(), result: CommandResult::Answered });
         return Ok(Outcome::Started { process: held.id });
     }
@@ -106,7 +106,7 @@ pub(super) async fn stop(shared: &Shared, group: &GroupName, grace: Duration, se
         return failed(format!("group `{group}`: KILL did not end process {}", stuck.join(", ")));
     }
     let Some(control) = shared.control(group) else { return failed(format!("no group `{group}`")) };
-    match leftovers::sweep(control).await {
+    match leftovers::sweep(&control).await {
         Ok(()) => Outcome::Done,
         Err(why) => failed(format!("the pipe directory of group `{group}` is not swept: {why}")),
     }

@@ -19,8 +19,8 @@ pub(super) fn start(shared: &Shared, key: &EngineKey, incarnation: u32) -> (Outc
 fn try_start(shared: &Shared, key: &EngineKey, incarnation: u32) -> Result<Watch, Outcome> {
     let (group, engine) = shared.engine(key)?;
     refuse_a_twin(shared, key)?;
-    let mut launch = launch_of(shared, group, engine).map_err(|why| failed(format!("engine `{key}`: {why}")))?;
-    let cgroup = enter_cgroup(shared, engine);
+    let mut launch = launch_of(shared, &group, &engine).map_err(|why| failed(format!("engine `{key}`: {why}")))?;
+    let cgroup = enter_cgroup(shared, &engine);
     launch.cgroup = cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
     let child = child::start(&launch).map_err(|error| {
         // It is empty: nothing ran in it.

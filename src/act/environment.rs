@@ -7,6 +7,7 @@ use std::path::Path;
 
 use nix::unistd::User;
 
+use super::hooks::Call;
 use super::shared::OwnerMark;
 use crate::host::leftovers::OWNER_VARIABLE;
 use crate::host::trees::ENGINE_VARIABLE;
@@ -52,6 +53,19 @@ pub(super) fn of_engine(
         // By the only device that the engine sees; in MiB, since bytes have no unit there.
         environment.insert("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT".into(), format!("0={}M", bytes >> 20).into());
     }
+    environment
+}
+
+/// For a command that is told of an event. Marked as ours: one that outlives a crash of the watchdog is ended
+/// with all else. `MPSWARDEN_ENGINE` is the engine's bare name here, which marks no process as an engine's.
+pub(super) fn of_hook(own: Environment, call: &Call, owner: &OwnerMark) -> Environment {
+    let mut environment = own;
+    environment.retain(|name, _| OUR_SUPERVISORS.iter().all(|ours| name != ours));
+    let text = |name: Option<&str>| name.unwrap_or_default().into();
+    environment.insert("MPSWARDEN_EVENT".into(), call.hook.event().into());
+    environment.insert("MPSWARDEN_GROUP".into(), text(call.group.as_ref().map(|group| group.as_str())));
+    environment.insert(ENGINE_VARIABLE.into(), text(call.engine.as_ref().map(|engine| engine.as_str())));
+    environment.insert(OWNER_VARIABLE.into(), owner.state_directory.clone().into());
     environment
 }
 

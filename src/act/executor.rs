@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout;
 
-use super::shared::{OwnerMark, PrepareError, Shared};
+use super::launches::Launches;
+use super::shared::{OwnerMark, PrepareError, Shared, engines_of, make_directories};
 use super::{control_daemon, engine, gone, kill, save, server, stop, terminate};
 use crate::host::cgroup::Cgroups;
 use crate::host::clock;
-use crate::host::control::ControlClient;
 use crate::host::trees::Trees;
 use crate::model::{Action, ActionId, GroupLaunch, GroupName, Moment, Ordered, Outcome, Report};
 
@@ -71,9 +71,29 @@ impl Executor {
         }
     }
 
-    /// The group's command worker, for whoever else asks its daemon.
-    pub fn control(&self, group: &GroupName) -> Option<ControlClient> {
-        self.shared.control(group).cloned()
+    /// Makes the directories of these groups; starts nothing.
+    pub fn prepare(&self, launches: &[GroupLaunch]) -> Result<(), PrepareError> {
+        launches.iter().try_for_each(make_directories)
+    }
+
+    /// Takes up changed launches, prepared before: each counts from the next start on. Groups and engines
+    /// that are not named stay, for their stop.
+    pub fn take_up(&self, launches: &[GroupLaunch]) {
+        self.shared.launches.take_up(launches);
+        self.shared.trees.expect(engines_of(launches));
+    }
+
+    /// Forgets groups and engines that are not named and of which nothing lives.
+    pub fn keep(&self, launches: &[GroupLaunch]) {
+        let running = self.shared.running();
+        let runs = |name: &GroupName| running.daemons.get(name).is_some_and(|held| !held.is_gone());
+        self.shared.launches.retain(|name| runs(name) || launches.iter().any(|launch| &launch.name == name));
+        self.shared.trees.keep(&engines_of(launches).collect());
+    }
+
+    /// The groups' command workers, for whoever else asks their daemons.
+    pub fn launches(&self) -> Launches {
+        self.shared.launches.clone()
     }
 
     /// The processes of all engines, for whoever looks at them.

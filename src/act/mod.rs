@@ -5,7 +5,9 @@ mod engine;
 mod environment;
 mod executor;
 mod gone;
+mod hooks;
 mod kill;
+mod launches;
 mod save;
 mod server;
 mod shared;
@@ -13,6 +15,8 @@ mod stop;
 mod terminate;
 
 pub use executor::Executor;
+pub use hooks::{Call, Hooks};
+pub use launches::Launches;
 pub use save::saved_memory;
 pub use shared::{OwnerMark, PrepareError};
 

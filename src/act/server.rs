@@ -15,7 +15,7 @@ use crate::model::{Exit, GroupLaunch, GroupName, Observation, Outcome, Owner};
 /// Done when the daemon took the order; that the server is ACTIVE is seen by looking.
 pub(super) async fn start(shared: &Shared, group: &GroupName) -> Outcome {
     let uid = match shared.group(group) {
-        Ok(launch) => uid_of(launch),
+        Ok(launch) => uid_of(&launch),
         Err(outcome) => return outcome,
     };
     match shared.command(group, &format!("start_server -uid {uid}"), READ_TIMEOUT).await {

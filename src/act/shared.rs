@@ -11,15 +11,14 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::launches::Launches;
 use crate::host::cgroup::Cgroups;
 use crate::host::child::Child;
 use crate::host::control::{CommandOutcome, ControlClient};
 use crate::host::leftovers::{self, Record, Recorded};
 use crate::host::pidfd::Pidfd;
 use crate::host::trees::Trees;
-use crate::model::{
-    ActionId, ControlLaunch, EngineKey, EngineLaunch, GroupLaunch, GroupName, Observation, Outcome, Owner, Report,
-};
+use crate::model::{ActionId, EngineKey, EngineLaunch, GroupLaunch, GroupName, Observation, Outcome, Owner, Report};
 
 /// Whose the started processes are: they carry it in their environment.
 #[derive(Clone, Debug)]
@@ -46,8 +45,7 @@ pub(super) struct Shared {
     pub owner: OwnerMark,
     pub trees: Trees,
     pub cgroups: Result<Cgroups, String>,
-    launches: Vec<GroupLaunch>,
-    controls: BTreeMap<GroupName, ControlClient>,
+    pub launches: Launches,
     running: Mutex<Running>,
     reports: UnboundedSender<Report>,
 }
@@ -70,15 +68,12 @@ impl Shared {
         make_directory("state_directory", &owner.state_directory, 0o700)?;
         let owner = OwnerMark { state_directory: leftovers::mark_of(&owner.state_directory) };
         launches.iter().try_for_each(make_directories)?;
-        let engines = launches.iter().flat_map(|group| group.engines.iter().map(|engine| engine.key.clone()));
-        let client = |control: &ControlLaunch| ControlClient::new(&control.binary, &control.pipe_directory);
         Ok(Shared {
-            trees: Trees::new(engines),
-            controls: launches.iter().map(|group| (group.name.clone(), client(&group.control))).collect(),
+            trees: Trees::new(engines_of(&launches)),
             cgroups,
             running: Mutex::default(),
             owner,
-            launches,
+            launches: Launches::new(launches),
             reports,
         })
     }
@@ -92,18 +87,18 @@ impl Shared {
         let _ = self.reports.send(Report::Observed(observation));
     }
 
-    pub fn group(&self, name: &GroupName) -> Result<&GroupLaunch, Outcome> {
-        self.launches.iter().find(|group| &group.name == name).ok_or_else(|| failed(format!("no group `{name}`")))
+    pub fn group(&self, name: &GroupName) -> Result<Arc<GroupLaunch>, Outcome> {
+        self.launches.group(name).ok_or_else(|| failed(format!("no group `{name}`")))
     }
 
-    pub fn engine(&self, key: &EngineKey) -> Result<(&GroupLaunch, &EngineLaunch), Outcome> {
+    pub fn engine(&self, key: &EngineKey) -> Result<(Arc<GroupLaunch>, EngineLaunch), Outcome> {
         let group = self.group(&key.group)?;
-        let engine = group.engines.iter().find(|engine| &engine.key == key);
+        let engine = group.engines.iter().find(|engine| &engine.key == key).cloned();
         Ok((group, engine.ok_or_else(|| failed(format!("no engine `{key}`")))?))
     }
 
-    pub fn control(&self, group: &GroupName) -> Option<&ControlClient> {
-        self.controls.get(group)
+    pub fn control(&self, group: &GroupName) -> Option<ControlClient> {
+        self.launches.control(group)
     }
 
     /// One control command, counted as an observation.
@@ -145,6 +140,10 @@ impl Watch {
             shared.observed(Observation::Ended { owner: self.owner, process, exit });
         });
     }
+}
+
+pub(super) fn engines_of(launches: &[GroupLaunch]) -> impl Iterator<Item = EngineKey> {
+    launches.iter().flat_map(|group| group.engines.iter().map(|engine| engine.key.clone()))
 }
 
 pub(super) fn failed(why: impl Into<String>) -> Outcome {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::decide::policy::{RecoveryPolicy, UnknownClients};
-use crate::model::{EngineName, Fault, GpuUuid, GroupName, Mode};
+use crate::model::{EngineName, Fault, GpuUuid, GroupName, Hook, Mode};
 
 use super::problem::Places;
 
@@ -24,7 +24,7 @@ pub struct Configuration {
     pub state_directory: PathBuf,
     /// HTTP.
     pub web: Web,
-    /// Commands told of events; read, and not yet run.
+    /// Commands told of events.
     pub hooks: Hooks,
     /// Groups, in the file's order; at least one.
     pub groups: Vec<GroupConfiguration>,
@@ -35,9 +35,8 @@ pub struct Configuration {
 impl Configuration {
     /// What the file says and this version does not do yet, a sentence each: to be told, not to stop for.
     pub fn without_effect(&self) -> Vec<String> {
-        let told = self.places.at.keys().filter(|path| {
-            path.starts_with("hooks.") || path.ends_with(".hang_after") || path.ends_with(".drain_timeout")
-        });
+        let told =
+            self.places.at.keys().filter(|path| path.ends_with(".hang_after") || path.ends_with(".drain_timeout"));
         told.map(|path| format!("`{path}` has no effect yet")).collect()
     }
 }
@@ -49,12 +48,8 @@ pub struct Web {
     pub listen_addresses: Vec<SocketAddr>,
 }
 
-/// Commands told of events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hooks {
-    /// Program and arguments, when a group is held; empty: none.
-    pub on_held: Vec<String>,
-}
+/// Commands told of events: program and arguments, by what they are called for.
+pub type Hooks = BTreeMap<Hook, Vec<String>>;
 
 /// One group.
 #[derive(Clone, Debug, PartialEq)]

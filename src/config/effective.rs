@@ -19,9 +19,11 @@ impl Configuration {
         out.line("state_directory", path(&self.state_directory));
         out.header("[web]");
         out.line("listen_addresses", list(self.web.listen_addresses.iter()));
-        if !self.hooks.on_held.is_empty() {
+        if !self.hooks.is_empty() {
             out.header("[hooks]");
-            out.line("on_held", list(self.hooks.on_held.iter()));
+        }
+        for (hook, command) in &self.hooks {
+            out.line(hook.as_str(), list(command.iter()));
         }
         for configuration in &self.groups {
             group(&mut out, configuration);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::decide::policy::{Backoff, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent};
-use crate::model::{Fault, GpuUuid, Mode};
+use crate::model::{Fault, GpuUuid, Hook, Mode};
 
 use super::check;
 use super::configuration::{
@@ -79,9 +79,16 @@ fn web(web: Section) -> Web {
 }
 
 fn hooks(hooks: Section) -> Hooks {
-    let on_held = hooks.list("on_held", text).unwrap_or_default();
+    let mut commands = Hooks::new();
+    for hook in Hook::ALL {
+        let Some(command) = hooks.list(hook.as_str(), values::any_text) else { continue };
+        if command.first().is_none_or(String::is_empty) {
+            hooks.refuse(hook.as_str(), "names no program", "leave the key out for none");
+        }
+        commands.insert(*hook, command);
+    }
     hooks.finish();
-    Hooks { on_held }
+    commands
 }
 
 fn group(group: Section) -> GroupConfiguration {

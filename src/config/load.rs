@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use nix::unistd::User;
+use nix::unistd::{AccessFlags, User, access};
 
 use super::configuration::{Configuration, EngineConfiguration};
 use super::keys::parse;
@@ -19,6 +19,7 @@ pub fn load(path: &Path) -> Result<Configuration, Problems> {
     let text = read(path)?;
     let configuration = parse(&text, path)?;
     let mut problems = Vec::new();
+    hooks(&configuration, &mut problems);
     for (group_index, group) in configuration.groups.iter().enumerate() {
         for (index, engine) in group.engines.iter().enumerate() {
             let path = format!("group[{group_index}].engine[{index}]");
@@ -46,6 +47,26 @@ fn read(path: &Path) -> Result<String, Problems> {
         let line = upto.iter().filter(|byte| **byte == b'\n').count() + 1;
         Problems::of_file(path, format!("line {line} is not UTF-8"), "save the file as UTF-8")
     })
+}
+
+/// A typo in a command must not wait to be found until somebody should have been called.
+fn hooks(configuration: &Configuration, problems: &mut Vec<Problem>) {
+    for (hook, command) in &configuration.hooks {
+        let Some(program) = command.first().filter(|program| !can_be_run(program)) else { continue };
+        let what = format!("the program {program:?} of {hook} was not found, or may not be executed");
+        let hint = "install it, give its full path, or chmod +x";
+        problems.push(configuration.places.problem(&format!("hooks.{hook}"), what, hint));
+    }
+}
+
+fn can_be_run(program: &str) -> bool {
+    let fine = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+    match program.contains('/') {
+        true => fine(Path::new(program)),
+        false => {
+            std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|at| fine(&at.join(program))))
+        }
+    }
 }
 
 fn user(places: &Places, path: &str, engine: &EngineConfiguration, problems: &mut Vec<Problem>) {

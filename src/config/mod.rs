@@ -1,6 +1,7 @@
 //! The TOML shape with its defaults, its check, the policy made from it, and the command line.
 
 pub mod arguments;
+mod changes;
 mod check;
 mod client_arguments;
 mod configuration;
@@ -16,6 +17,7 @@ mod units;
 mod values;
 
 pub use arguments::{Arguments, Command, DemoOptions, Injection, LogFormat, LogOptions, RunOptions};
+pub use changes::Changes;
 pub use client_arguments::{ClientCommand, OrderOptions};
 pub use configuration::{
     Configuration, EngineConfiguration, GpuChoice, GroupConfiguration, Hooks, MpsConfiguration, Web,

@@ -12,7 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::log_queue::{LogGuard, LogQueue};
 use super::sentence::{place, sentence, word};
-use crate::model::{Event, ExitCause, RecoveryResult, What};
+use crate::model::{Event, ExitCause, HookResult, RecoveryResult, What};
 
 /// The shape of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub fn level(event: &Event) -> Level {
         | What::Ordered { .. }
         | What::HoldEnded { .. }
         | What::Reloaded { .. } => Level::INFO,
+        What::HookEnded { result: HookResult::Ok, .. } => Level::DEBUG,
+        What::HookEnded { .. } => Level::WARN,
         What::StepEnded { .. } | What::Command { .. } => Level::DEBUG,
     }
 }

@@ -36,6 +36,7 @@ pub fn word(event: &Event) -> &'static str {
         What::HoldEnded { .. } => "hold_over",
         What::Reloaded { .. } => "reloaded",
         What::ReloadFailed { .. } => "reload_failed",
+        What::HookEnded { .. } => "hook",
     }
 }
 
@@ -107,6 +108,8 @@ fn told(event: &Event) -> String {
         }
         What::Reloaded { detail } => format!("the configuration was read again: {detail}"),
         What::ReloadFailed { why } => format!("the configuration stays as it was: {why}"),
+        What::HookEnded { hook, result, why } if why.is_empty() => format!("{hook} ended: {result}"),
+        What::HookEnded { hook, result, why } => format!("{hook} ended: {result}: {why}"),
     }
 }
 

@@ -9,8 +9,8 @@ use super::gpu_gauges::gpu_label;
 use super::known_series::{ENGINE_FAULTS, GROUP_FAULTS, MENDED_FAULTS, XIDS};
 use super::samples::Samples;
 use crate::model::{
-    CommandResult, EngineKey, EngineName, Event, ExitCause, Fault, GroupName, RecoveryResult, RecoveryStep, Source,
-    Status, Tier, What,
+    CommandResult, EngineKey, EngineName, Event, ExitCause, Fault, GroupName, Hook, HookResult, RecoveryResult,
+    RecoveryStep, Source, Status, Tier, What,
 };
 
 /// Whole-group tiers, for series that one engine's restart has no part in.
@@ -81,6 +81,9 @@ impl Tally {
             }
             What::Reloaded { .. } => self.reloaded(wall),
             What::ReloadFailed { .. } => self.at(Place::Watchdog).set(&metric::RELOAD_SUCCESSFUL, &[], 0.0),
+            What::HookEnded { hook, result, .. } => {
+                self.at(Place::Watchdog).count(&metric::HOOK_RUNS, &[hook.as_str(), result.as_str()]);
+            }
             What::FaultEnded { .. }
             | What::Held { .. }
             | What::Released { .. }
@@ -122,6 +125,12 @@ impl Tally {
 
     /// Begins at 0 whatever can be counted of the groups, engines, GPUs and sources in `status`.
     pub fn expect(&mut self, status: &Status) {
+        let watchdog = self.at(Place::Watchdog);
+        for hook in Hook::ALL {
+            HookResult::ALL
+                .iter()
+                .for_each(|result| watchdog.expect(&metric::HOOK_RUNS, &[hook.as_str(), result.as_str()]));
+        }
         for source in &status.sources {
             self.reading(source.scope.source);
         }

@@ -1,7 +1,7 @@
 //! Which living processes belong to which engine: its cgroup, its session, every descendant; and what they
 //! use. Holds a pidfd of each, so that ending them needs no search first. Signals nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,6 +42,19 @@ impl Trees {
     pub fn new(engines: impl IntoIterator<Item = EngineKey>) -> Self {
         let trees = engines.into_iter().map(|key| (key, Tree::default())).collect();
         Trees { trees: Arc::new(Mutex::new(trees)), procfs: Procfs::new(Path::new("/proc")) }
+    }
+
+    /// Engines that may be started from now on; those that are known stay as they are.
+    pub fn expect(&self, engines: impl IntoIterator<Item = EngineKey>) {
+        let mut trees = self.lock();
+        for key in engines {
+            trees.entry(key).or_default();
+        }
+    }
+
+    /// Forgets all other engines of which nothing lives.
+    pub fn keep(&self, engines: &BTreeSet<EngineKey>) {
+        self.lock().retain(|key, tree| engines.contains(key) || tree.main.is_some());
     }
 
     /// An engine's main process was started.
@@ -225,5 +238,16 @@ mod tests {
     fn a_session_number_means_nothing_once_its_engine_is_gone() {
         let trees = BTreeMap::from([(key("a"), Tree::default())]);
         assert!(assign(&trees, &[stat(10, std::process::id(), 10)], |_| Some("g/a".into())).is_empty());
+    }
+
+    #[test]
+    fn a_new_engine_is_known_before_it_starts_and_an_old_one_while_anything_of_it_lives() {
+        let trees = Trees::new([key("a"), key("b")]);
+        trees.lock().insert(key("b"), tree(20));
+        trees.expect([key("b"), key("c")]);
+        assert_eq!(trees.main(&key("b")).map(|main| main.pid), Some(20));
+        trees.keep(&BTreeSet::from([key("c")]));
+        let known: Vec<EngineKey> = trees.lock().keys().cloned().collect();
+        assert_eq!(known, [key("b"), key("c")]);
     }
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::status::SourceScope;
 use super::{
-    CommandResult, EngineName, Exit, ExitCause, Fault, GpuUuid, GroupName, HeldReason, Moment, ProcessId, Reason,
-    RecoveryResult, RecoveryStep, Tier,
+    CommandResult, EngineName, Exit, ExitCause, Fault, GpuUuid, GroupName, HeldReason, Hook, HookResult, Moment,
+    ProcessId, Reason, RecoveryResult, RecoveryStep, Tier,
 };
 
 /// One thing that happened.
@@ -209,6 +209,15 @@ pub enum What {
     /// A changed configuration was not taken up; the old one stays.
     ReloadFailed {
         /// Every problem, for people.
+        why: String,
+    },
+    /// A command that is told of events ended. Counted in `mpswarden_hook_runs_total`.
+    HookEnded {
+        /// Which.
+        hook: Hook,
+        /// How.
+        result: HookResult,
+        /// How it failed, for people; empty: it did not.
         why: String,
     },
 }

@@ -99,22 +99,32 @@ pub(super) async fn look(gpu: GpuUuid, answer: oneshot::Receiver<Reading>, repor
     Ok(())
 }
 
-/// Follows the Xid events of one GPU on a thread that ends with the core loop. They come as
-/// `Observation::Xid`; where they can't be followed, one `Blind` of NVML as a whole says why.
-pub fn follow_xids(driver: Arc<dyn Gpus>, gpu: GpuUuid, reports: UnboundedSender<Report>) -> io::Result<()> {
-    let reports = Reports(reports);
-    thread::Builder::new().name("nvml-xid".into()).spawn(move || keep_following(&*driver, &gpu, &reports, RETRY))?;
-    Ok(())
+/// While it is held, the Xid events of a GPU are followed.
+#[derive(Debug)]
+pub struct XidFollower {
+    _held: Arc<()>,
 }
 
-fn keep_following(driver: &dyn Gpus, gpu: &GpuUuid, reports: &Reports, retry: Duration) {
+/// Follows the Xid events of one GPU on a thread that ends with the follower, or the core loop. They come as
+/// `Observation::Xid`; where they can't be followed, one `Blind` of NVML as a whole says why.
+pub fn follow_xids(driver: Arc<dyn Gpus>, gpu: GpuUuid, reports: UnboundedSender<Report>) -> io::Result<XidFollower> {
+    let (held, reports) = (Arc::new(()), Reports(reports));
+    let wanted = Arc::downgrade(&held);
+    thread::Builder::new().name("nvml-xid".into()).spawn(move || {
+        let over = || reports.closed() || wanted.strong_count() == 0;
+        keep_following(&*driver, &gpu, &reports, RETRY, over);
+    })?;
+    Ok(XidFollower { _held: held })
+}
+
+fn keep_following(driver: &dyn Gpus, gpu: &GpuUuid, reports: &Reports, retry: Duration, over: impl Fn() -> bool) {
     let mut told = String::new();
-    while !reports.closed() {
+    while !over() {
         let followed = driver.follow_xids(gpu, &mut |xid| {
             if let Some(xid) = xid {
                 reports.observed(Observation::Xid { gpu: Some(gpu.clone()), xid, pid: None, via: XidVia::Nvml });
             }
-            if reports.closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if let Err(why) = followed {
             if why != told {
@@ -157,7 +167,8 @@ mod tests {
     fn events_that_fail_are_followed_again_and_the_reason_is_told_once() {
         let (sender, mut reports) = unbounded_channel();
         let follower = thread::spawn(move || {
-            keep_following(&Flaky(AtomicU32::new(0)), &"GPU-1".into(), &Reports(sender), Duration::ZERO);
+            let reports = Reports(sender);
+            keep_following(&Flaky(AtomicU32::new(0)), &"GPU-1".into(), &reports, Duration::ZERO, || reports.closed());
         });
         let first = reports.blocking_recv().unwrap();
         assert!(matches!(first, Report::Observed(Observation::Blind { source: Source::Nvml, .. })), "{first:?}");
@@ -165,5 +176,15 @@ mod tests {
         assert!(matches!(second, Report::Observed(Observation::Xid { xid: 31, via: XidVia::Nvml, .. })), "{second:?}");
         drop(reports);
         follower.join().unwrap();
+    }
+
+    #[test]
+    fn a_follower_that_is_dropped_ends_its_thread() {
+        let (sender, mut reports) = unbounded_channel();
+        let follower = follow_xids(Arc::new(Flaky(AtomicU32::new(2))), "GPU-1".into(), sender).unwrap();
+        assert!(reports.blocking_recv().is_some());
+        drop(follower);
+        // The thread has the only sender: once it is gone, nothing comes any more.
+        while reports.blocking_recv().is_some() {}
     }
 }

@@ -1,7 +1,7 @@
 //! Carries out one look at a time for each order: observations first, then exactly one outcome, by
 //! the deadline, whatever hangs. Reads only; never blocks the thread it is called on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, ready};
 use std::io;
 use std::pin::Pin;
@@ -38,6 +38,9 @@ pub trait Hands {
 pub struct Observers {
     gpus: BTreeMap<GpuUuid, GpuThread>,
     endpoints: BTreeMap<EngineKey, Rc<Endpoint>>,
+    /// Where engines answer once they are started the next time.
+    next_endpoints: BTreeMap<EngineKey, Rc<Endpoint>>,
+    driver: Arc<dyn Gpus>,
     hands: Rc<dyn Hands>,
     reports: Reports,
 }
@@ -50,15 +53,49 @@ impl Observers {
         hands: Rc<dyn Hands>,
         reports: UnboundedSender<Report>,
     ) -> io::Result<Self> {
-        let mut gpus = BTreeMap::new();
+        let mut observers = Observers {
+            gpus: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            next_endpoints: BTreeMap::new(),
+            driver,
+            hands,
+            reports: Reports(reports),
+        };
+        observers.take_up(launches, &BTreeSet::new())?;
+        Ok(observers)
+    }
+
+    /// Takes up changed launches, with a thread for each new GPU. Engines of `rolls` answer where they did until
+    /// they are started the next time. What is not named stays. Fails only where no thread can be started.
+    pub fn take_up(&mut self, launches: &[GroupLaunch], rolls: &BTreeSet<EngineKey>) -> io::Result<()> {
         for launch in launches {
-            if !gpus.contains_key(&launch.gpu) {
-                gpus.insert(launch.gpu.clone(), GpuThread::start(driver.clone(), launch.gpu.clone())?);
+            if !self.gpus.contains_key(&launch.gpu) {
+                let thread = GpuThread::start(self.driver.clone(), launch.gpu.clone())?;
+                self.gpus.insert(launch.gpu.clone(), thread);
             }
         }
-        let engines = launches.iter().flat_map(|launch| &launch.engines);
-        let endpoints = engines.map(|engine| (engine.key.clone(), Rc::new(Endpoint::of(engine)))).collect();
-        Ok(Observers { gpus, endpoints, hands, reports: Reports(reports) })
+        for engine in launches.iter().flat_map(|launch| &launch.engines) {
+            let later = rolls.contains(&engine.key) && self.endpoints.contains_key(&engine.key);
+            let endpoints = if later { &mut self.next_endpoints } else { &mut self.endpoints };
+            endpoints.insert(engine.key.clone(), Rc::new(Endpoint::of(engine)));
+        }
+        Ok(())
+    }
+
+    /// An engine is started: from now on it answers where its launch says.
+    pub fn engine_starts(&mut self, engine: &EngineKey) {
+        if let Some(endpoint) = self.next_endpoints.remove(engine) {
+            self.endpoints.insert(engine.clone(), endpoint);
+        }
+    }
+
+    /// Forgets the GPUs and engines that are not named.
+    pub fn keep(&mut self, launches: &[GroupLaunch]) {
+        let engines: BTreeSet<_> =
+            launches.iter().flat_map(|launch| &launch.engines).map(|engine| &engine.key).collect();
+        self.endpoints.retain(|key, _| engines.contains(key));
+        self.next_endpoints.retain(|key, _| engines.contains(key));
+        self.gpus.retain(|gpu, _| launches.iter().any(|launch| launch.gpu == *gpu));
     }
 
     /// Carries out one look. Must be called within a tokio `LocalSet` (or local runtime).

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::seen::Incidents;
 use super::words::{Call, Failure, Kind, Line, VERSION};
 use crate::export::Exporter;
-use crate::model::{Incident, Plan, Request};
+use crate::model::{Plan, Request};
 
 /// What only the core loop can answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Answers {
     }
 
     fn incidents(&self, id: Option<&str>) -> Answered {
-        let mut incidents = known_incidents(&self.exporter);
+        let mut incidents = self.exporter.incidents();
         if let Some(id) = id {
             incidents.retain(|incident| incident.id == id);
             if incidents.is_empty() {
@@ -93,11 +93,6 @@ impl Answers {
             }
         }
     }
-}
-
-/// Newest first.
-fn known_incidents(_exporter: &Exporter) -> Vec<Arc<Incident>> {
-    Vec::new()
 }
 
 /// What is running.

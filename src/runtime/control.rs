@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
 
 use crate::decide::{Input, Watchdog};
 use crate::export::Exporter;
@@ -11,6 +12,7 @@ use crate::model::{Moment, Plan};
 use crate::operator::{self, Asked, ControlSocket, Wanted};
 
 use super::refusal::Refusal;
+use super::reload::Reloader;
 
 /// Where the socket is unless another is asked for.
 pub(super) const DEFAULT_SOCKET: &str = "/run/mpswarden/control.sock";
@@ -77,14 +79,20 @@ impl Owed {
 
 /// What the core is to be told for a question. An order that is to be carried out leaves its answer owed: it
 /// is paid once a status shows what it changed, so that whoever waits for its goals looks at no older one.
-pub(super) fn take_up(asked: Asked, watchdog: &Watchdog, owed: &mut Option<Owed>, now: Moment) -> Input {
+pub(super) fn take_up(
+    asked: Asked,
+    watchdog: &Watchdog,
+    reloader: Option<&Arc<Reloader>>,
+    owed: &mut Option<Owed>,
+    now: Moment,
+) -> Input {
     let Asked { wanted, dry_run, answer } = asked;
     if answer.is_closed() {
         // Given up already, and told so.
         return Input::Woke;
     }
     match wanted {
-        Wanted::Reload => reload(dry_run, answer),
+        Wanted::Reload => reload(reloader.cloned(), dry_run, answer),
         Wanted::Order(request) => match watchdog.plan(&request, now) {
             Ok(plan) if !dry_run => {
                 *owed = Some(Owed { answer, plan });
@@ -97,9 +105,16 @@ pub(super) fn take_up(asked: Asked, watchdog: &Watchdog, owed: &mut Option<Owed>
     Input::Woke
 }
 
-/// Takes up a changed configuration, and answers with a sentence for each change, without goals; the answer
-/// may come later than this returns.
-fn reload(_dry_run: bool, answer: oneshot::Sender<Result<Plan, String>>) {
-    let why = "the configuration is read at the start only: restart mpswarden to take up a change";
-    drop(answer.send(Err(why.to_owned())));
+/// Takes up a changed configuration, and answers with a sentence for each change once the core has it. The loop
+/// goes on meanwhile.
+fn reload(reloader: Option<Arc<Reloader>>, dry_run: bool, answer: oneshot::Sender<Result<Plan, String>>) {
+    let Some(reloader) = reloader else {
+        drop(answer.send(Err("there is no file to read again: the demo has made its own configuration".to_owned())));
+        return;
+    };
+    spawn_local(async move {
+        let changes = reloader.reload(dry_run).await;
+        // Whoever went away needs no answer.
+        drop(answer.send(changes.map(|changes| Plan { steps: changes.sentences, goals: Vec::new() })));
+    });
 }

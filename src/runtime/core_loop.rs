@@ -10,15 +10,18 @@ use tokio::time::sleep;
 
 use crate::act::Executor;
 use crate::config::ExitStatus;
-use crate::decide::{Decision, Input, Watchdog};
+use crate::decide::{Decision, Input, PolicyChange, Watchdog};
 use crate::export::{Exporter, log};
 use crate::host::{clock, notify};
-use crate::model::Request;
-use crate::model::{Action, Event, Moment, Ordered, Report, What};
+use crate::model::{Action, Event, GroupLaunch, GroupStatus, Moment, Ordered, Report, Request, Status, What};
 use crate::observe::Observers;
 use crate::operator::Asked;
 
 use super::control::{Owed, take_up};
+use super::followers::Followers;
+use super::hooks::Callers;
+use super::news::{self, News, TakeUp};
+use super::reload::Reloader;
 
 /// The status is published at least so often: it is never older than that while the loop turns.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
@@ -49,12 +52,19 @@ pub(super) struct CoreLoop {
     pub watchdog: Watchdog,
     pub executor: Executor,
     pub observers: Observers,
+    pub followers: Followers,
+    pub hooks: Arc<Callers>,
     pub exporter: Arc<Exporter>,
     pub heartbeat: Arc<Heartbeat>,
     pub reports: UnboundedReceiver<Report>,
     pub requests: UnboundedReceiver<Request>,
     pub questions: Receiver<Asked>,
+    pub news: UnboundedReceiver<News>,
+    /// Takes up a changed file, where there is one.
+    pub reloader: Option<Arc<Reloader>>,
     pub story: Option<Story>,
+    /// What is in force.
+    pub launches: Vec<GroupLaunch>,
 }
 
 /// What the loop remembers between two turns.
@@ -67,6 +77,10 @@ struct Progress {
     own: VecDeque<Request>,
     /// The answer to the order that is the next input.
     owed: Option<Owed>,
+    /// A stop was asked for: nothing new is taken up.
+    stopping: bool,
+    /// Groups or engines that are in force no more may still be there.
+    leaving: bool,
 }
 
 impl CoreLoop {
@@ -77,6 +91,7 @@ impl CoreLoop {
         loop {
             let now = clock::now();
             self.heartbeat.beat(now);
+            progress.stopping |= matches!(input, Input::Asked(Request::Stop | Request::StopNow));
             let decision = self.watchdog.handle(input, now);
             self.carry_out(decision, now, &mut progress);
             if let Some(owed) = progress.owed.take() {
@@ -89,22 +104,87 @@ impl CoreLoop {
             }
             input = match progress.own.pop_front() {
                 Some(request) => Input::Asked(request),
-                None => self.next(now, &mut progress.owed).await,
+                None => self.next(now, &mut progress).await,
             };
         }
     }
 
-    /// Priorities: requests, an operator's questions (16 at once at most), the core's own deadline, outcomes
+    /// Priorities: requests, an operator's questions (16 at once at most), the core's own deadline, news, outcomes
     /// and facts in the order they came.
-    async fn next(&mut self, now: Moment, owed: &mut Option<Owed>) -> Input {
+    async fn next(&mut self, now: Moment, progress: &mut Progress) -> Input {
         let wait = self.watchdog.next_deadline().map_or(LONGEST_SLEEP, |at| at.since(now)).min(LONGEST_SLEEP);
         tokio::select! {
             biased;
             Some(request) = self.requests.recv() => Input::Asked(request),
-            Some(asked) = self.questions.recv() => take_up(asked, &self.watchdog, owed, clock::now()),
+            Some(asked) = self.questions.recv() => {
+                take_up(asked, &self.watchdog, self.reloader.as_ref(), &mut progress.owed, clock::now())
+            }
             () = sleep(wait) => Input::Woke,
+            Some(news) = self.news.recv() => self.hear(news, progress),
             Some(report) = self.reports.recv() => report.into(),
         }
+    }
+
+    /// What the core need not know is told at once; then it is only woken.
+    fn hear(&mut self, news: News, progress: &mut Progress) -> Input {
+        match news {
+            News::Told(what) => {
+                self.announce(&news::event(what), progress);
+                Input::Woke
+            }
+            News::TakeUp(take_up) => self.take_up(*take_up, progress),
+        }
+    }
+
+    /// A changed configuration, wholly or not at all.
+    fn take_up(&mut self, take_up: TakeUp, progress: &mut Progress) -> Input {
+        let TakeUp { change, launches, hooks, summary, answer } = take_up;
+        if progress.stopping || answer.is_closed() {
+            // Whoever gave up asking goes by what was in force.
+            let _ = answer.send(Err("mpswarden is stopping".to_owned()));
+            return Input::Woke;
+        }
+        if let Err(why) = self.replace(&launches, &change) {
+            let _ = answer.send(Err(why));
+            return Input::Woke;
+        }
+        self.exporter.set_endpoints(news::endpoints(&launches));
+        self.hooks.take_up(hooks);
+        (self.launches, progress.leaving) = (launches, true);
+        self.announce(&news::event(What::Reloaded { detail: summary }), progress);
+        let _ = answer.send(Ok(()));
+        Input::PolicyChanged(Box::new(change))
+    }
+
+    /// What can fail comes first, and has no effect of its own.
+    fn replace(&mut self, launches: &[GroupLaunch], change: &PolicyChange) -> Result<(), String> {
+        let no_thread = |error| format!("no thread for NVML can be started: {error}; raise the limit of tasks");
+        self.executor.prepare(launches).map_err(|error| error.to_string())?;
+        self.followers.take_up(launches).map_err(no_thread)?;
+        self.observers.take_up(launches, &change.rolls).map_err(no_thread)?;
+        self.executor.take_up(launches);
+        Ok(())
+    }
+
+    /// Lets go of what an earlier configuration had, once the core shows none of it any more.
+    fn release(&mut self, status: &Status, progress: &mut Progress) {
+        let in_force = |group: &GroupStatus| {
+            let launch = self.launches.iter().find(|launch| launch.name == group.name);
+            let has = |name| launch.is_some_and(|launch| launch.engines.iter().any(|known| &known.key.engine == name));
+            launch.is_some() && group.engines.iter().all(|engine| has(&engine.name))
+        };
+        if progress.leaving && status.groups.iter().all(in_force) {
+            progress.leaving = false;
+            self.executor.keep(&self.launches);
+            self.observers.keep(&self.launches);
+            self.followers.keep(&self.launches);
+        }
+    }
+
+    /// An event that the core did not make.
+    fn announce(&mut self, event: &Event, progress: &mut Progress) {
+        self.exporter.record(event);
+        self.tell(event, progress);
     }
 
     /// Actions first: what was decided happens before it is told. The log comes last: whoever reads there of a
@@ -113,7 +193,12 @@ impl CoreLoop {
         for Ordered { id, deadline, action } in decision.actions {
             match action {
                 Action::Look(look) => self.observers.look(id, look, deadline),
-                action => self.executor.carry_out(Ordered { id, deadline, action }),
+                action => {
+                    if let Action::StartEngine { engine, .. } = &action {
+                        self.observers.engine_starts(engine);
+                    }
+                    self.executor.carry_out(Ordered { id, deadline, action });
+                }
             }
         }
         decision.events.iter().for_each(|event| self.exporter.record(event));
@@ -127,6 +212,7 @@ impl CoreLoop {
 
     fn tell(&mut self, event: &Event, progress: &mut Progress) {
         log::log_event(event);
+        self.hooks.call(event);
         if let Some(story) = &mut self.story {
             story(event);
         }
@@ -143,7 +229,9 @@ impl CoreLoop {
 
     fn publish(&mut self, progress: &mut Progress, now: Moment) {
         progress.published = now;
-        self.exporter.publish(Arc::new(self.watchdog.status(now)));
+        let status = Arc::new(self.watchdog.status(now));
+        self.release(&status, progress);
+        self.exporter.publish(status);
         notify::alive();
     }
 }

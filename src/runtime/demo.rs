@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::config::{self, DemoOptions, ExitStatus, Injection};
@@ -54,6 +55,7 @@ fn play(options: &DemoOptions, control_socket: Option<PathBuf>) -> io::Result<Ex
     let configuration = config::parse(&text, Path::new("demo.toml")).map_err(io::Error::other)?;
     let traffic = Traffic::start(names(&stage).iter().filter_map(|name| stage.engine_address(name)))?;
     let (sender, requests) = unbounded_channel();
+    let hangup = Arc::new(Notify::new());
     let (over, ended) = mpsc::channel::<()>();
     let story = Arc::new(Mutex::new(Story::for_stdout(clock::now())));
     let schedule = spawn_schedule(options, stage.clone(), story.clone(), sender.clone(), ended)?;
@@ -66,8 +68,10 @@ fn play(options: &DemoOptions, control_socket: Option<PathBuf>) -> io::Result<Ex
         control_socket,
         requests,
         story: Some(tell(story)),
+        file: None,
+        hangup: hangup.clone(),
     };
-    let status = supervise(&configuration, wishes, options.seed, signals::follow, sender);
+    let status = supervise(&configuration, wishes, options.seed, |sender| signals::follow(sender, hangup), sender);
     drop(over);
     // A thread that panicked has injected all that it could.
     let _ = schedule.join();

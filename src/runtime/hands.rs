@@ -1,31 +1,29 @@
 //! What `act` lends to `observe`: control commands and engine trees.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::act::Executor;
-use crate::host::control::{CommandOutcome, ControlClient};
+use crate::act::{Executor, Launches};
+use crate::host::control::CommandOutcome;
 use crate::host::trees::Trees;
-use crate::model::{CommandResult, EngineKey, GroupLaunch, GroupName, ProcessUsage};
+use crate::model::{CommandResult, EngineKey, GroupName, ProcessUsage};
 use crate::observe::{Answer, Hands};
 
-/// The executor's command workers and trees.
+/// The executor's command workers and trees, as they are at each look.
 pub(super) struct Lent {
-    controls: BTreeMap<GroupName, ControlClient>,
+    launches: Launches,
     trees: Trees,
 }
 
 impl Lent {
-    /// What the executor has for these groups.
-    pub fn by(executor: &Executor, launches: &[GroupLaunch]) -> Self {
-        let control = |launch: &GroupLaunch| Some((launch.name.clone(), executor.control(&launch.name)?));
-        Lent { controls: launches.iter().filter_map(control).collect(), trees: executor.trees() }
+    /// What the executor has.
+    pub fn by(executor: &Executor) -> Self {
+        Lent { launches: executor.launches(), trees: executor.trees() }
     }
 }
 
 impl Hands for Lent {
     fn command(&self, group: &GroupName, text: &str, timeout: Duration) -> Answer<(CommandResult, String)> {
-        let (control, text) = (self.controls.get(group).cloned(), text.to_owned());
+        let (control, text) = (self.launches.control(group), text.to_owned());
         Box::pin(async move {
             let Some(control) = control else { return (CommandResult::Unreachable, String::new()) };
             let outcome = control.command(&text, timeout).await;

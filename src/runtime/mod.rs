@@ -5,9 +5,13 @@ mod client;
 mod control;
 mod core_loop;
 mod demo;
+mod followers;
 mod hands;
+mod hooks;
+mod news;
 mod prepare;
 mod refusal;
+mod reload;
 mod run;
 mod signals;
 

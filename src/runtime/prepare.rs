@@ -51,7 +51,7 @@ pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<
     Ok(Prepared { policy, launches, gpus, driver, memory, owner, lock })
 }
 
-fn find_binaries(launches: &[GroupLaunch]) -> Result<(), Refusal> {
+pub(super) fn find_binaries(launches: &[GroupLaunch]) -> Result<(), Refusal> {
     for launch in launches {
         child::find_program(&launch.control.binary).map_err(|error| {
             Refusal::unavailable(format!(
@@ -84,7 +84,7 @@ async fn clear_leftovers(lock: &Lock, configuration: &Configuration) -> Result<(
     Err(Refusal::unavailable(format!("an earlier run left processes that do not die: {list}; state D needs a reboot")))
 }
 
-async fn refuse_occupied(launches: &[GroupLaunch]) -> Result<(), Refusal> {
+pub(super) async fn refuse_occupied(launches: &[GroupLaunch]) -> Result<(), Refusal> {
     for launch in launches {
         let control = ControlClient::new(&launch.control.binary, &launch.control.pipe_directory);
         if let Some(why) = leftovers::occupied(&control).await {

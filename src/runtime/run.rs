@@ -3,8 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::runtime::Builder;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::LocalSet;
 
@@ -29,6 +31,7 @@ pub fn run(configuration: Configuration, options: RunOptions, control_socket: Op
         tracing::warn!("{note}");
     }
     let (sender, requests) = unbounded_channel();
+    let hangup = Arc::new(Notify::new());
     let wishes = Wishes {
         listen: options.listen_addresses(&configuration),
         telemetry_path: options.telemetry_path.clone(),
@@ -36,10 +39,12 @@ pub fn run(configuration: Configuration, options: RunOptions, control_socket: Op
         control_socket: SocketWish::of(control_socket, Path::new(DEFAULT_SOCKET)),
         requests,
         story: None,
+        file: Some(options.config.clone()),
+        hangup: hangup.clone(),
     };
     // Jitter only: that two watchdogs of one rack do not restart in step.
     let seed = clock::now().as_nanos() ^ u64::from(std::process::id());
-    let status = supervise(&configuration, wishes, seed, signals::follow, sender);
+    let status = supervise(&configuration, wishes, seed, |sender| signals::follow(sender, hangup), sender);
     drop(guard);
     status.into()
 }
@@ -85,13 +90,14 @@ fn on_runtime<S: Clone>(
         let gate = Gate::new(wishes.web_config_file.as_deref()).map_err(Refusal::configuration)?;
         let scheme = gate.scheme();
         let prepared = prepare(configuration, seed).await?;
-        let Built { core, server, _control, _lock } = build(configuration, prepared, wishes, gate)?;
+        let Built { core, server, _control, hooks, _lock } = build(configuration, prepared, wishes, gate)?;
         for address in &server.local_addresses {
             tracing::info!("serving HTTP on {scheme}://{address}");
         }
         notify::ready();
         let status = core.run().await;
         notify::stopping();
+        hooks.finish();
         Ok(status)
     });
     // A thread that hangs in the driver must not keep the process.

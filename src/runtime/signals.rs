@@ -1,20 +1,27 @@
-//! SIGTERM and SIGINT become requests: the first to drain, the second to stop at once.
+//! SIGTERM and SIGINT become requests: the first to drain, the second to stop at once. SIGHUP asks for a reload.
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::model::Request;
 
-/// Follows the signals until nobody listens any more. SIGHUP is taken and only told of: a reload comes later.
-pub(super) fn follow(requests: UnboundedSender<Request>) -> io::Result<()> {
+/// Follows the signals until nobody listens any more. A SIGHUP before somebody waits for it is kept.
+pub(super) fn follow(requests: UnboundedSender<Request>, hangup: Arc<Notify>) -> io::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut hangups = signal(SignalKind::hangup())?;
+    tokio::task::spawn_local(async move {
+        while hangups.recv().await.is_some() {
+            hangup.notify_one();
+        }
+    });
     tokio::task::spawn_local(async move {
         let mut stops = 0;
-        while next(&mut term, &mut interrupt, &mut hangup).await {
+        while next(&mut term, &mut interrupt).await {
             stops += 1;
             let request = if stops == 1 { Request::Stop } else { Request::StopNow };
             tracing::info!(second = stops > 1, "a signal asks to stop");
@@ -27,19 +34,9 @@ pub(super) fn follow(requests: UnboundedSender<Request>) -> io::Result<()> {
 }
 
 /// Waits for a signal that asks to stop; false when none will come.
-async fn next(term: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) -> bool {
-    loop {
-        let stop = tokio::select! {
-            seen = term.recv() => seen.is_some(),
-            seen = interrupt.recv() => seen.is_some(),
-            seen = hangup.recv() => {
-                if seen.is_some() {
-                    tracing::warn!("SIGHUP: the configuration is read at the start only; restart to take up a change");
-                    continue;
-                }
-                false
-            }
-        };
-        return stop;
+async fn next(term: &mut Signal, interrupt: &mut Signal) -> bool {
+    tokio::select! {
+        seen = term.recv() => seen.is_some(),
+        seen = interrupt.recv() => seen.is_some(),
     }
 }

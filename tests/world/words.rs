@@ -75,6 +75,7 @@ fn what(what: &What) -> Option<String> {
         What::HoldEnded { lasted, expired } => format!("hold over after {lasted:?}, expired: {expired}"),
         What::Reloaded { detail } => format!("reloaded: {detail}"),
         What::ReloadFailed { why } => format!("reload failed: {why}"),
+        What::HookEnded { hook, result, .. } => format!("hook {hook}: {result}"),
     })
 }
 

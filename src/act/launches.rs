@@ -1,0 +1,87 @@
+//! What may be started, group by group, and the command worker of each. A changed configuration replaces
+//! it while everything runs; starts and stops nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::host::control::ControlClient;
+use crate::model::{GroupLaunch, GroupName};
+
+/// The groups. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Launches(Arc<Mutex<BTreeMap<GroupName, Entry>>>);
+
+#[derive(Debug)]
+struct Entry {
+    launch: Arc<GroupLaunch>,
+    control: ControlClient,
+}
+
+impl Entry {
+    fn new(launch: GroupLaunch) -> Self {
+        let control = ControlClient::new(&launch.control.binary, &launch.control.pipe_directory);
+        Entry { launch: Arc::new(launch), control }
+    }
+}
+
+impl Launches {
+    /// These groups.
+    pub(super) fn new(launches: impl IntoIterator<Item = GroupLaunch>) -> Self {
+        let entries = launches.into_iter().map(|launch| (launch.name.clone(), Entry::new(launch)));
+        Launches(Arc::new(Mutex::new(entries.collect())))
+    }
+
+    /// Takes up new and changed ones. Those that are not named stay, for their stop; a control daemon that
+    /// runs keeps its command worker, so that two commands never go to it at once.
+    pub(super) fn take_up(&self, launches: &[GroupLaunch]) {
+        let mut entries = self.lock();
+        for launch in launches {
+            match entries.get_mut(&launch.name) {
+                Some(entry) if entry.launch.control == launch.control => entry.launch = Arc::new(launch.clone()),
+                _ => drop(entries.insert(launch.name.clone(), Entry::new(launch.clone()))),
+            }
+        }
+    }
+
+    /// Forgets every group for which this does not hold.
+    pub(super) fn retain(&self, stays: impl Fn(&GroupName) -> bool) {
+        self.lock().retain(|name, _| stays(name));
+    }
+
+    /// What is started of a group.
+    pub(super) fn group(&self, name: &GroupName) -> Option<Arc<GroupLaunch>> {
+        self.lock().get(name).map(|entry| entry.launch.clone())
+    }
+
+    /// A group's command worker.
+    pub fn control(&self, name: &GroupName) -> Option<ControlClient> {
+        self.lock().get(name).map(|entry| entry.control.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<GroupName, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::testing::group;
+    use super::*;
+
+    #[test]
+    fn a_changed_launch_counts_at_once_and_one_that_is_not_named_stays_until_it_is_let_go() {
+        let (old, new) = (group(Path::new("/old"), &["true"]), group(Path::new("/new"), &["true"]));
+        let launches = Launches::new([old.clone()]);
+        let mut changed = old.clone();
+        changed.engines[0].command = vec!["false".to_owned()];
+        launches.take_up(&[changed.clone()]);
+        assert_eq!(*launches.group(&old.name).unwrap(), changed);
+        launches.take_up(std::slice::from_ref(&new));
+        assert!(launches.control(&old.name).is_some() && launches.control(&new.name).is_some());
+        launches.retain(|name| name == &new.name);
+        assert!(launches.group(&old.name).is_none() && launches.group(&new.name).is_some());
+    }
+}

@@ -1,0 +1,44 @@
+//! What comes to the core loop beside facts and requests: a changed configuration to be taken up, and what
+//! others than the core have to tell.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::oneshot;
+
+use crate::config::Hooks;
+use crate::decide::PolicyChange;
+use crate::host::clock;
+use crate::model::{EngineKey, Event, GroupLaunch, What};
+
+/// One piece of it.
+pub(super) enum News {
+    /// Something happened; it is counted and told as the core's own events are.
+    Told(What),
+    /// A configuration that was checked wholly; the answer says whether it was taken up.
+    TakeUp(Box<TakeUp>),
+}
+
+/// A changed configuration, ready to be taken up at once.
+pub(super) struct TakeUp {
+    /// For the core.
+    pub change: PolicyChange,
+    /// All groups.
+    pub launches: Vec<GroupLaunch>,
+    /// Commands told of events.
+    pub hooks: Hooks,
+    /// What changes, in one line.
+    pub summary: String,
+    /// Why nothing was taken up.
+    pub answer: oneshot::Sender<Result<(), String>>,
+}
+
+/// An event of the watchdog as a whole.
+pub(super) fn event(what: What) -> Event {
+    Event { at: clock::now(), group: None, engine: None, what }
+}
+
+/// Where each engine answers, for `mps_engine_info`.
+pub(super) fn endpoints(launches: &[GroupLaunch]) -> BTreeMap<EngineKey, String> {
+    let engines = launches.iter().flat_map(|launch| &launch.engines);
+    engines.map(|engine| (engine.key.clone(), engine.url.clone())).collect()
+}
