@@ -1,6 +1,7 @@
 //! Exporters beside each other: each is scraped over one kept-alive loopback connection, in turns, so that what
 //! else the machine does hits all of them. Prints scrapes, series, latencies, memory and how they compare.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -96,7 +97,11 @@ fn start() -> Vec<Exporting> {
     let (node, process, demo) = (free(), free(), free());
     let listen = |option: &str, address: SocketAddr| format!("{option}={address}");
     let node_command = with(NODE, &[&listen("--web.listen-address", node), "--log.level=error"]);
-    let process_command = with(PROCESS, &[&listen("-web.listen-address", process), "-namemapping=every,(.+)"]);
+    // Every process by its name, as its documentation begins.
+    let names = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&names, "process_names: [{name: \"{{.Comm}}\", cmdline: [\".+\"]}]\n").unwrap();
+    let names_option = format!("-config.path={}", names.path().display());
+    let process_command = with(PROCESS, &[&listen("-web.listen-address", process), &names_option]);
     let demo_address = demo.to_string();
     let demo_options =
         ["demo", "--engines", "4", "--for", "30m", "--inject", "illegal-address@25m", "--web.listen-address"];
@@ -185,7 +190,7 @@ impl Exporting {
         self.took.sort_by(f64::total_cmp);
         let at = |share: f64| 1e3 * self.took[((self.took.len() - 1) as f64 * share).round() as usize];
         let scrapes = self.took.len() as f64 / self.took.iter().sum::<f64>();
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         let memory = peak.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0;
         Measured { scrapes, series: scrapes * self.series as f64, p50: at(0.5), p99: at(0.99), memory }
