@@ -27,8 +27,10 @@ fn inputs(c: &mut Criterion) {
         let mut stand = Stand::serving(groups, engines, Moment::ZERO);
         let client = ServerLine::Disconnected { server: server_of(&group_name(0)), client: 7 };
         let log = Observation::Log { group: group_name(0), line: client, stamped: stand.now };
-        let health = Observation::Health { engine: stand.engine(0), health: Health::Ok };
-        let load = Observation::Load { engine: stand.engine(0), load: stand::load() };
+        // The last engine: it takes longest to find.
+        let last = stand.engine(engines - 1);
+        let health = Observation::Health { engine: last.clone(), health: Health::Ok };
+        let load = Observation::Load { engine: last, load: stand::load() };
         let frequent = [("gpu_reading", stand.reading(&gpu(0))), ("health", health), ("load", load), ("log_line", log)];
         for (name, observation) in frequent {
             group.bench_function(name, |bencher| {

@@ -75,6 +75,14 @@ struct Rendering {
     at: Moment,
 }
 
+impl Page {
+    /// The last rendering, while nothing has happened since.
+    fn current(&self, version: u64, now: Moment) -> Option<Bytes> {
+        let last = self.last.as_ref()?;
+        (last.version == version && now.since(last.at) < MAX_PAGE_AGE).then(|| last.text.clone())
+    }
+}
+
 /// The JSON of a status; its moments are nanoseconds since `boot_timestamp_seconds`.
 #[derive(Serialize)]
 struct Document<'a> {
@@ -177,16 +185,21 @@ impl Exporter {
         if age > MAX_STATUS_AGE { Err(TooOld { age }) } else { Ok(status) }
     }
 
+    /// The last page, where it is current and nobody is making another: at once, whatever hangs.
+    pub fn current_page(&self, now: Moment) -> Option<Bytes> {
+        let page = self.page.try_lock().ok()?;
+        let facts = self.facts.try_lock().ok()?;
+        let fresh = now.since(facts.status.at) <= MAX_STATUS_AGE;
+        page.current(facts.version, now).filter(|_| fresh)
+    }
+
     /// Every metric in the exposition format 0.0.4; the same bytes for all until something happens.
     pub fn scrape(&self, now: Moment) -> Result<Bytes, TooOld> {
         self.fresh_status(now)?;
         let page = &mut *lock(&self.page);
         let version = lock(&self.facts).version;
-        if let Some(last) = &page.last
-            && last.version == version
-            && now.since(last.at) < MAX_PAGE_AGE
-        {
-            return Ok(last.text.clone());
+        if let Some(text) = page.current(version, now) {
+            return Ok(text);
         }
         let text = Bytes::from(self.render(&mut page.next));
         page.last = Some(Rendering { text: text.clone(), version, at: now });

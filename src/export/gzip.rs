@@ -41,15 +41,25 @@ pub(super) struct Kept {
     pair: Mutex<Option<Pair>>,
 }
 
+impl Pair {
+    fn is_of(&self, plain: &Bytes) -> bool {
+        self.plain.as_ptr() == plain.as_ptr() && self.plain.len() == plain.len()
+    }
+}
+
 impl Kept {
+    /// The page compressed, where that was done and nobody is at it.
+    pub fn kept(&self, plain: &Bytes) -> Option<Bytes> {
+        let kept = self.pair.try_lock().ok()?;
+        kept.as_ref().filter(|pair| pair.is_of(plain)).map(|pair| pair.zipped.clone())
+    }
+
     /// The page compressed; the same bytes again for the same page. It is known by its place in memory,
     /// which cannot be another page's while it is kept.
     pub fn squeezed(&self, plain: &Bytes) -> Option<Bytes> {
         let mut kept = self.pair.lock().unwrap_or_else(PoisonError::into_inner);
         match kept.as_ref() {
-            Some(pair) if pair.plain.as_ptr() == plain.as_ptr() && pair.plain.len() == plain.len() => {
-                Some(pair.zipped.clone())
-            }
+            Some(pair) if pair.is_of(plain) => Some(pair.zipped.clone()),
             _ => {
                 let zipped = squeezed(plain)?;
                 *kept = Some(Pair { plain: plain.clone(), zipped: zipped.clone() });

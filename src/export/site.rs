@@ -64,11 +64,27 @@ impl Site {
             "/-/healthy" => self.healthy().page(None),
             "/-/ready" => self.ready(uri.query().unwrap_or_default()).page(None),
             _ => match Arc::clone(&self.places).try_acquire_owned() {
-                Ok(place) => self.in_time(uri, headers).await.page(Some(place)),
+                Ok(place) => match self.at_hand(uri.path(), headers) {
+                    Some(answer) => answer.page(Some(place)),
+                    None => self.in_time(uri, headers).await.page(Some(place)),
+                },
                 Err(_) => Answer::unavailable(format!("{MAX_REQUESTS} requests are being answered already: try again"))
                     .page(None),
             },
         }
+    }
+
+    /// The metrics, where they are made and current: the common case needs no other thread.
+    fn at_hand(&self, path: &str, headers: &HeaderMap) -> Option<Answer> {
+        if path != self.telemetry_path {
+            return None;
+        }
+        let page = self.exporter.current_page((self.clock)())?;
+        if !gzip::is_accepted(headers) {
+            return Some(Answer::found(METRICS, page));
+        }
+        let zipped = self.zipped.kept(&page)?;
+        Some(Answer { zipped: true, ..Answer::found(METRICS, zipped) })
     }
 
     /// Makes the answer on another thread, and gives up before the client does.

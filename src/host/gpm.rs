@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_share_is_between_none_and_all() {
-        assert_eq!(share(11.6), Some(0.116));
+        assert_eq!(share(12.5), Some(0.125));
         assert_eq!(share(100.4), Some(1.0));
         assert_eq!((share(f64::NAN), share(-1.0), share(f64::INFINITY)), (None, None, None));
     }
