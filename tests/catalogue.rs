@@ -25,7 +25,6 @@ const LATER: &[&str] = &[
     "mps_kernel_concurrency_seconds_total",
     "mps_probe_sampled_seconds_total",
     "mps_throughput_gain",
-    "mpswarden_hook_runs_total",
 ];
 
 /// Everything is known, and much is the matter.
