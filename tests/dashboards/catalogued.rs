@@ -1,0 +1,75 @@
+//! Expressions name what is exported: metrics of the catalogue, labels that they have, words of the model.
+
+use mpswarden::export::catalogue::{ALL, Kind};
+use mpswarden::model::gpu::RecoveryAction;
+use mpswarden::model::{CommandResult, EngineState, Fault, GroupState, RecoveryStep, ServerState, Source};
+
+use crate::expressions::{name, parts};
+use crate::shipped::dashboards;
+
+/// Prometheus' own of every target.
+const SCRAPED: &[&str] = &["up", "scrape_duration_seconds", "scrape_samples_scraped"];
+/// Prometheus' own labels.
+const OWN_LABELS: &[&str] = &["job", "instance"];
+
+/// The labels of a series; `None`: no such series.
+pub fn labels_of(series: &str) -> Option<Vec<&'static str>> {
+    if SCRAPED.contains(&series) {
+        return Some(Vec::new());
+    }
+    ALL.iter().find_map(|metric| match (metric.kind, series.strip_prefix(metric.name)?) {
+        (Kind::Histogram(_), "_bucket") => Some([metric.labels, &["le"]].concat()),
+        (Kind::Histogram(_), "_sum" | "_count") | (Kind::Counter | Kind::Gauge, "") => Some(metric.labels.to_vec()),
+        _ => None,
+    })
+}
+
+#[test]
+fn every_metric_is_in_the_catalogue_with_the_labels_that_are_asked_for() {
+    for query in dashboards().iter().flat_map(|dashboard| dashboard.queries()) {
+        for selector in parts(&query.place, &query.expr).selectors {
+            let series = name(&selector);
+            let labels = labels_of(series).unwrap_or_else(|| panic!("{}: {series} is not exported", query.place));
+            for matcher in &selector.matchers.matchers {
+                let known = labels.contains(&matcher.name.as_str()) || OWN_LABELS.contains(&matcher.name.as_str());
+                assert!(known, "{}: {series} has no label {}", query.place, matcher.name);
+            }
+        }
+    }
+}
+
+/// The words that a label may have, where they are known beforehand.
+fn words(series: &str, label: &str) -> Option<Vec<&'static str>> {
+    macro_rules! all {
+        ($words:ty) => {
+            Some(<$words>::ALL.iter().map(|word| word.as_str()).collect())
+        };
+    }
+    match (series, label) {
+        ("mps_group_state", "state") => all!(GroupState),
+        ("mps_engine_state", "state") => all!(EngineState),
+        ("mps_server_state", "state") => all!(ServerState),
+        ("mps_control_commands_total", "result") => all!(CommandResult),
+        ("mps_gpu_recovery_action", "action") => all!(RecoveryAction),
+        ("mps_engine_tokens_total", "kind") => Some(vec!["prompt", "generation"]),
+        ("mpswarden_hook_runs_total", "result") => Some(vec!["ok", "failed", "timeout", "dropped"]),
+        (_, "step") => all!(RecoveryStep),
+        (_, "fault") => all!(Fault),
+        (_, "source") => all!(Source),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_matcher_asks_for_words_that_there_are() {
+    for query in dashboards().iter().flat_map(|dashboard| dashboard.queries()) {
+        for selector in parts(&query.place, &query.expr).selectors {
+            for matcher in &selector.matchers.matchers {
+                let Some(words) = words(name(&selector), &matcher.name) else { continue };
+                for asked in matcher.value.split('|') {
+                    assert!(words.contains(&asked), "{}: {}={asked}", query.place, matcher.name);
+                }
+            }
+        }
+    }
+}
