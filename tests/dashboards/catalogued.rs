@@ -1,6 +1,8 @@
 //! Expressions name what is exported: metrics of the catalogue, labels that they have, words of the model.
 
-use mpswarden::export::catalogue::{ALL, Kind};
+use std::collections::BTreeSet;
+
+use mpswarden::export::catalogue::{ALL, Kind, Metric};
 use mpswarden::model::gpu::RecoveryAction;
 use mpswarden::model::{CommandResult, EngineState, Fault, GroupState, RecoveryStep, ServerState, Source};
 
@@ -36,6 +38,20 @@ fn every_metric_is_in_the_catalogue_with_the_labels_that_are_asked_for() {
             }
         }
     }
+}
+
+/// Rows without a panel.
+const NOT_SHOWN: &[&str] = &[];
+
+#[test]
+fn every_metric_has_a_panel_or_is_named_here() {
+    let queries: Vec<_> = dashboards().iter().flat_map(|dashboard| dashboard.queries()).collect();
+    let selectors = queries.iter().flat_map(|query| parts(&query.place, &query.expr).selectors);
+    let shown: BTreeSet<String> = selectors.map(|selector| name(&selector).to_owned()).collect();
+    let is_shown =
+        |metric: &Metric| ["", "_bucket", "_sum"].iter().any(|end| shown.contains(&format!("{}{end}", metric.name)));
+    let missing: Vec<&str> = ALL.iter().filter(|metric| !is_shown(metric)).map(|metric| metric.name).collect();
+    assert_eq!(missing, NOT_SHOWN);
 }
 
 /// The words that a label may have, where they are known beforehand.

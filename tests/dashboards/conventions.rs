@@ -103,6 +103,18 @@ fn every_selector_asks_for_the_chosen_job_instance_and_group() {
     }
 }
 
+/// With all jobs chosen they would be those of every program that Prometheus scrapes.
+#[test]
+fn what_other_programs_export_too_is_asked_of_watchdogs_alone() {
+    for query in dashboards().iter().flat_map(Dashboard::queries) {
+        let selectors = parts(&query.place, &query.expr).selectors;
+        let is_shared = |series: &str| !series.starts_with("mps_") && !series.starts_with("mpswarden_");
+        let shared = selectors.iter().filter(|selector| is_shared(name(selector))).count();
+        let narrowed = selectors.iter().filter(|selector| name(selector) == "mpswarden_build_info").count();
+        assert!(shared <= narrowed, "{}: {}", query.place, query.expr);
+    }
+}
+
 #[test]
 fn rates_are_over_the_rate_interval_and_nothing_has_a_fixed_range() {
     for query in dashboards().iter().flat_map(Dashboard::queries) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use promql_parser::parser::token::T_MUL;
 use promql_parser::parser::{self, Expr, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 
@@ -54,7 +55,7 @@ impl ExprVisitor for Parts {
                     self.ranges.push((call.func.name, range.range, range.vs.clone()));
                 }
             }
-            Expr::Binary(binary) => {
+            Expr::Binary(binary) if binary.op.id() == T_MUL => {
                 if let (Expr::NumberLiteral(number), Expr::VectorSelector(selector)) = (&*binary.lhs, &*binary.rhs) {
                     self.factors.push((number.val, selector.clone()));
                 }
