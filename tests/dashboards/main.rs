@@ -6,6 +6,7 @@
 mod catalogued;
 mod conventions;
 mod data;
+mod documented;
 mod expressions;
 #[path = "../alerts/http.rs"]
 #[allow(dead_code)]
