@@ -215,8 +215,11 @@ impl Stage {
     fn engine_table(&self, name: &str) -> String {
         let command = toml::Value::from(self.engine_command(name));
         let url = self.engine_url(name);
+        // Room to leak into, and an end to it.
+        let limit = self.options.memory.div_ceil(1 << 20) * 2;
         format!(
-            "\n[[group.engine]]\nname = \"{name}\"\ncommand = {command}\nurl = \"{url}\"\nstart_timeout = \"30s\"\n"
+            "\n[[group.engine]]\nname = \"{name}\"\ncommand = {command}\nurl = \"{url}\"\nstart_timeout = \"30s\"\n\
+             device_memory_limit = \"{limit}MiB\"\n"
         )
     }
 

@@ -1,0 +1,24 @@
+//! The dashboards, held to the conventions of the field, to the metric catalogue, and to a real Prometheus that
+//! scrapes a demo. Grafana itself is not needed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod catalogued;
+mod conventions;
+mod data;
+mod documented;
+mod expressions;
+#[path = "../alerts/http.rs"]
+#[allow(dead_code)]
+mod http;
+mod layout;
+#[path = "../needs/mod.rs"]
+mod needs;
+#[path = "../binary/processes.rs"]
+#[allow(dead_code)]
+mod processes;
+#[path = "../alerts/running.rs"]
+#[allow(dead_code)]
+mod running;
+mod shipped;
+mod states;
