@@ -192,8 +192,8 @@ class Day:
         gone = not alive(before[first])
         kept = all(alive(before[name]) for name in others)
         self.check("stop of one engine", code == 0 and gone and kept, f"status {code}, {took:.2f} s {text}")
-        self.check("the others go on", not self.stage.progressing(
-            [engine for engine in self.stage.engines if engine.name in others]), others)
+        stuck = self.stage.progressing([engine for engine in self.stage.engines if engine.name in others])
+        self.check("the others go on", not stuck, f"stuck: {stuck}")
         self.ordered(["start", f"{group}/{first}"], [first], others)
         code, text, took = self.terminal("stop", group, "--wait")
         left = self.stage.members()
@@ -237,6 +237,8 @@ class Day:
         with open(self.stage.configuration, "w") as file:
             file.write(marked)
         self.check("a mended file is taken up", self.terminal("reload")[0] == 0)
+        with open(self.stage.configuration, "w") as file:
+            file.write(text)
 
 
 def main():

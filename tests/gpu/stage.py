@@ -128,7 +128,8 @@ class Stage:
     def tokens(self, engine):
         """Tokens an engine has made so far; -1 when it does not answer."""
         status, text = fetch(engine.url + "/metrics")
-        return Scrape(text).total("vllm:generation_tokens_total") if status == 200 else -1
+        made = (Scrape(text).total(f"{speaks}:generation_tokens_total") for speaks in ("vllm", "sglang"))
+        return sum(made) if status == 200 else -1
 
     def progressing(self, engines, seconds=10):
         """The engines among these that made no token within `seconds`."""
