@@ -97,7 +97,7 @@ fn promtool_finds_nothing_to_say_about_a_page_with_every_metric() {
 fn the_document_of_metrics_is_made_from_the_catalogue() {
     let mut told = String::from(
         "# Metrics\n\n\
-         Made from `src/export/catalogue.rs` by `UPDATE=1 cargo test --test catalogue`; change it there.\n\n\
+         Made from `src/export/metrics/catalogue.rs` by `UPDATE=1 cargo test --test catalogue`; change it there.\n\n\
          - `group` and `engine` are names of the configuration, `gpu` is NVML's index. What changes with a restart \
          (pids, the model) is only in `_info` series, to join with.\n\
          - An enumeration is one series a value: 1 for the one that holds, 0 for the others, `unknown` among them while \

@@ -8,12 +8,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::catalogue as metric;
-use super::exposition::Exposition;
-use super::gauges::Readings;
 use super::incidents::Incidents;
-use super::own_process;
-use super::tally::Tally;
+use super::metrics::{Exposition, Readings, Tally, catalogue as metric, write_own_process};
 use super::wall::WallClock;
 use crate::model::{EngineKey, EngineName, Event, GroupName, Incident, Moment, Status};
 
@@ -226,7 +222,7 @@ impl Exporter {
         let boot = self.wall.boot();
         let BuildInfo { version, revision, rustc } = self.build;
         page.number(&metric::BUILD_INFO, &[version, revision, rustc], 1.0);
-        own_process::write(page, boot);
+        write_own_process(page, boot);
         Readings { status: &status, endpoints: &endpoints, boot }.write(page);
         tally.write(&status, page);
         page.take()

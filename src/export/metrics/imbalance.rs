@@ -30,8 +30,8 @@ pub fn imbalance(group: &GroupStatus) -> Option<f64> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use super::super::testing::{engine, group};
     use super::*;
+    use crate::export::testing::{engine, group};
     use crate::model::EngineLoad;
 
     /// A group of serving engines with so many requests each, running and waiting.

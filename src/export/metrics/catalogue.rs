@@ -261,7 +261,7 @@ mod tests {
     /// Every name in the interface's table. `{...}` repeats the labels of the name before it; a name
     /// without braces has the labels of which the row's meaning says "by".
     fn promises() -> BTreeMap<String, Promise> {
-        let table = include_str!("../../tests/fixtures/metrics.md");
+        let table = include_str!("../../../tests/fixtures/metrics.md");
         table.lines().skip(2).flat_map(promises_of_row).collect()
     }
 

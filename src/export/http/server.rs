@@ -13,12 +13,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::Exporter;
 use super::connection::{Front, converse};
 use super::pace::Room;
 use super::port_holder::holder;
 use super::site::Site;
 use super::web::Gate;
+use crate::export::Exporter;
 use crate::model::Moment;
 
 /// A further one takes the place of the one that has been idle longest.

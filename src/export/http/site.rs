@@ -9,10 +9,10 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::Exporter;
 use super::answer::{Answer, HTML, METRICS, Page, json};
 use super::gzip::{self, Kept};
-use super::page::{self, View};
+use crate::export::Exporter;
+use crate::export::page::{self, View};
 use crate::model::{EngineState, EngineStatus, GroupState, GroupStatus, Moment, Status};
 
 /// Answers on their way at once; node_exporter's number.
