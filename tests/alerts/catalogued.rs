@@ -3,15 +3,13 @@
 use std::collections::BTreeSet;
 
 use mpswarden::export::catalogue::{ALL, Kind};
-use mpswarden::model::gpu::RecoveryAction;
-use mpswarden::model::{
-    EngineState, ExitCause, Fault, GroupState, HeldReason, RecoveryResult, RecoveryStep, ServerState, Source,
-};
+use mpswarden::model::{Fault, HeldReason, Source};
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{self, Expr, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 
 use crate::shipped::{Rule, rules};
+use crate::words::words;
 
 /// Prometheus' own labels.
 const SCRAPED: &[&str] = &["job", "instance"];
@@ -68,28 +66,6 @@ fn every_metric_is_in_the_catalogue_with_the_labels_that_are_asked_for() {
                 assert!(known, "{}: {series} has no label {name}", rule.name);
             }
         }
-    }
-}
-
-/// The words that a label may have, where they are known beforehand.
-fn words(series: &str, label: &str) -> Option<Vec<&'static str>> {
-    macro_rules! all {
-        ($words:ty) => {
-            Some(<$words>::ALL.iter().map(|word| word.as_str()).collect())
-        };
-    }
-    match (series, label) {
-        ("mps_group_state", "state") => all!(GroupState),
-        ("mps_engine_state", "state") => all!(EngineState),
-        ("mps_server_state", "state") => all!(ServerState),
-        ("mps_group_held", "reason") => all!(HeldReason),
-        ("mps_recovery_step", "step") => all!(RecoveryStep),
-        ("mps_recoveries_total", "result") => all!(RecoveryResult),
-        ("mps_engine_exits_total", "cause") => all!(ExitCause),
-        ("mps_gpu_recovery_action", "action") => all!(RecoveryAction),
-        ("mpswarden_source_up", "source") => all!(Source),
-        (_, "fault") => all!(Fault),
-        _ => None,
     }
 }
 

@@ -1,7 +1,6 @@
 //! A fault in the demo becomes an alert at a webhook, and resolves there after the recovery: the real binary,
 //! a real Prometheus with the shipped rules and a real Alertmanager with the shipped example.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
 
@@ -9,8 +8,7 @@ use serde_json::Value;
 
 use crate::alertmanager::Alertmanager;
 use crate::http;
-use crate::needs;
-use crate::running::{Running, directory, eventually};
+use crate::running::{self, Running, directory, eventually};
 use crate::shipped::{folder, rules};
 use crate::webhook::Webhook;
 
@@ -29,9 +27,6 @@ fn demo() -> (Running, SocketAddr) {
 
 /// Scrapes and evaluates each second.
 fn prometheus(target: SocketAddr, alertmanager: SocketAddr) -> Option<(Running, SocketAddr)> {
-    let program = needs::program("prometheus", "prometheus")?;
-    let directory = directory();
-    let file = directory.path().join("prometheus.yml");
     let rules = folder("alerts").join("*.rules.yaml");
     let text = format!(
         "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
@@ -40,14 +35,7 @@ fn prometheus(target: SocketAddr, alertmanager: SocketAddr) -> Option<(Running, 
          scrape_configs: [{{ job_name: mpswarden, static_configs: [{{ targets: ['{target}'] }}] }}]\n",
         rules.display()
     );
-    fs::write(&file, text).unwrap();
-    let mut command = Command::new(program);
-    command.arg(format!("--config.file={}", file.display()));
-    command.arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
-    command.arg("--web.listen-address=127.0.0.1:0");
-    let mut running = Running::start(directory, &mut command);
-    let address = running.await_answer("\"Listening on\" address=", "/-/ready");
-    Some((running, address))
+    running::prometheus(&text)
 }
 
 fn data(prometheus: SocketAddr, path: &str) -> Option<Value> {

@@ -7,6 +7,7 @@ mod alertmanager;
 mod catalogued;
 mod conventions;
 mod end_to_end;
+#[path = "../outside/http.rs"]
 mod http;
 mod index;
 mod inhibitions;
@@ -16,6 +17,9 @@ mod needs;
 #[allow(dead_code)]
 mod processes;
 mod promtool;
+#[path = "../outside/running.rs"]
 mod running;
 mod shipped;
 mod webhook;
+#[path = "../outside/words.rs"]
+mod words;

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use mpswarden::export::catalogue::{ALL, Kind, Metric};
-use mpswarden::model::gpu::RecoveryAction;
-use mpswarden::model::{CommandResult, EngineState, Fault, GroupState, RecoveryStep, ServerState, Source};
 
 use crate::expressions::{name, parts};
 use crate::shipped::dashboards;
+use crate::words::words;
 
 /// Prometheus' own of every target.
 const SCRAPED: &[&str] = &["up", "scrape_duration_seconds", "scrape_samples_scraped"];
@@ -67,28 +66,6 @@ fn every_metric_has_a_panel_or_is_named_here() {
         |metric: &Metric| ["", "_bucket", "_sum"].iter().any(|end| shown.contains(&format!("{}{end}", metric.name)));
     let missing: Vec<&str> = ALL.iter().filter(|metric| !is_shown(metric)).map(|metric| metric.name).collect();
     assert_eq!(missing, NOT_SHOWN);
-}
-
-/// The words that a label may have, where they are known beforehand.
-fn words(series: &str, label: &str) -> Option<Vec<&'static str>> {
-    macro_rules! all {
-        ($words:ty) => {
-            Some(<$words>::ALL.iter().map(|word| word.as_str()).collect())
-        };
-    }
-    match (series, label) {
-        ("mps_group_state", "state") => all!(GroupState),
-        ("mps_engine_state", "state") => all!(EngineState),
-        ("mps_server_state", "state") => all!(ServerState),
-        ("mps_control_commands_total", "result") => all!(CommandResult),
-        ("mps_gpu_recovery_action", "action") => all!(RecoveryAction),
-        ("mps_engine_tokens_total", "kind") => Some(vec!["prompt", "generation"]),
-        ("mpswarden_hook_runs_total", "result") => Some(vec!["ok", "failed", "timeout", "dropped"]),
-        (_, "step") => all!(RecoveryStep),
-        (_, "fault") => all!(Fault),
-        (_, "source") => all!(Source),
-        _ => None,
-    }
 }
 
 #[test]

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::thread;
@@ -13,8 +12,7 @@ use serde_json::Value;
 
 use crate::expressions::with_all_chosen;
 use crate::http;
-use crate::needs;
-use crate::running::{Running, directory};
+use crate::running::{self, Running, directory};
 use crate::shipped::{Dashboard, Query, dashboards, text};
 
 /// For all data to be there, on a loaded machine too.
@@ -37,21 +35,11 @@ fn demo() -> (Running, SocketAddr) {
 
 /// Scrapes each second.
 fn prometheus(target: SocketAddr) -> Option<(Running, SocketAddr)> {
-    let program = needs::program("prometheus", "prometheus")?;
-    let directory = directory();
-    let file = directory.path().join("prometheus.yml");
     let text = format!(
         "global: {{ scrape_interval: 1s }}\n\
          scrape_configs: [{{ job_name: mpswarden, static_configs: [{{ targets: ['{target}'] }}] }}]\n"
     );
-    fs::write(&file, text).unwrap();
-    let mut command = Command::new(program);
-    command.arg(format!("--config.file={}", file.display()));
-    command.arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
-    command.arg("--web.listen-address=127.0.0.1:0");
-    let mut running = Running::start(directory, &mut command);
-    let address = running.await_answer("\"Listening on\" address=", "/-/ready");
-    Some((running, address))
+    running::prometheus(&text)
 }
 
 fn encoded(text: &str) -> String {

@@ -8,7 +8,7 @@ mod conventions;
 mod data;
 mod documented;
 mod expressions;
-#[path = "../alerts/http.rs"]
+#[path = "../outside/http.rs"]
 #[allow(dead_code)]
 mod http;
 mod layout;
@@ -17,8 +17,10 @@ mod needs;
 #[path = "../binary/processes.rs"]
 #[allow(dead_code)]
 mod processes;
-#[path = "../alerts/running.rs"]
+#[path = "../outside/running.rs"]
 #[allow(dead_code)]
 mod running;
 mod shipped;
 mod states;
+#[path = "../outside/words.rs"]
+mod words;

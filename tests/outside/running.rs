@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::http;
+use crate::needs;
 use crate::processes;
 
 /// Whatever is waited for comes within this time, on a loaded machine too.
@@ -90,4 +91,19 @@ impl Drop for Running {
         }
         processes::naming(self.path()).iter().for_each(|process| process.signal(Signal::SIGKILL));
     }
+}
+
+/// A Prometheus with this configuration; `None` where it is not installed.
+pub fn prometheus(configuration: &str) -> Option<(Running, SocketAddr)> {
+    let program = needs::program("prometheus", "prometheus")?;
+    let directory = directory();
+    let file = directory.path().join("prometheus.yml");
+    std::fs::write(&file, configuration).unwrap();
+    let mut command = Command::new(program);
+    command.arg(format!("--config.file={}", file.display()));
+    command.arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
+    command.arg("--web.listen-address=127.0.0.1:0");
+    let mut running = Running::start(directory, &mut command);
+    let address = running.await_answer("\"Listening on\" address=", "/-/ready");
+    Some((running, address))
 }
