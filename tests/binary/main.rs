@@ -6,6 +6,7 @@
 mod bad_input;
 mod crash;
 mod demo;
+mod engine_metrics;
 mod faults;
 mod health;
 mod http;
