@@ -171,7 +171,13 @@ impl Group {
         if self.server.pid.is_none() {
             return Some(0);
         }
-        unknown_clients(self).map(|unknown| u32::try_from(unknown.len()).unwrap_or(u32::MAX))
+        let unknown = unknown_clients(self)?;
+        // A client that came after the last look at an engine's processes may be one of them.
+        let may_own = |engine: &Engine| engine.alive() && engine.tree.at() < self.server.clients.at();
+        if !unknown.is_empty() && self.engines.iter().any(may_own) {
+            return None;
+        }
+        u32::try_from(unknown.len()).ok()
     }
 
     fn budget_remaining(&self, now: Moment) -> u32 {

@@ -111,7 +111,7 @@ fn troubles(seen: &Seen, group: &GroupStatus, screen: &Screen) -> String {
     if let Some(recovery) = &group.recovery {
         let why =
             recovery.reason.map_or("first start".to_owned(), |fault| format!("{} because of {fault}", recovery.tier));
-        let words = format!("{why}: step {}, {} since its begin", recovery.step, age(seen.age(recovery.since)));
+        let words = format!("{why}: step {}, since {}", recovery.step, age(seen.age(recovery.since)));
         text.push_str(&screen.prose("  restart ", Ink::Warn, &words));
     }
     if !group.faults.is_empty() {
@@ -191,7 +191,11 @@ fn memory_ink(used: u64, limit: u64) -> Ink {
 
 fn note(engine: &EngineStatus) -> Cell {
     let full = engine.memory_time_to_limit.map(|left| format!("memory is at its limit in {}", age(left)));
-    let failures = (engine.failures > 0).then(|| format!("{} failures in the window", engine.failures));
+    let failures = match engine.failures {
+        0 => None,
+        1 => Some("1 failure in the window".to_owned()),
+        more => Some(format!("{more} failures in the window")),
+    };
     let words: Vec<String> = engine.note.clone().into_iter().chain(full).chain(failures).collect();
     plain(&words.join("; "))
 }
