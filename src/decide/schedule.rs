@@ -124,10 +124,15 @@ impl Schedule {
         self.late.first().map(|(at, _)| *at)
     }
 
-    /// A look ended. `None`: nobody remembers it.
+    /// A look ended. `None`: nobody remembers it, or it was of an engine that is no source any more.
     pub fn ended(&mut self, look: &Look, failed: Option<String>, now: Moment) -> Option<Ended> {
         let key = key(look);
-        let sent = self.states.get(&key)?.sent;
+        let state = self.states.get(&key)?;
+        let sent = state.sent;
+        if key.scope.source == Source::Engine && state.wanted.is_empty() {
+            self.change(key, |state| state.in_flight = false);
+            return None;
+        }
         let before = self.fails(&key);
         self.change(key.clone(), |state| {
             state.in_flight = false;
@@ -339,16 +344,16 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_without_a_process_is_no_source_once_its_looks_have_ended() {
-        let mut schedule = wanting(&[(Look::Health(engine()), 2000)]);
+    fn an_engine_without_a_process_is_no_source_and_a_reading_that_ends_then_says_nothing() {
+        let load = Look::Load(engine());
+        let mut schedule = wanting(&[(load.clone(), 2000)]);
         schedule.due(at(0));
         schedule.want(&group("one"), Vec::new());
         schedule.due(at(1));
         assert_eq!(schedule.all().count(), 1);
-        assert!(schedule.ended(&Look::Health(engine()), None, at(2)).is_some());
-        schedule.due(at(3));
+        assert_eq!(schedule.ended(&load, Some("connection reset".to_owned()), at(5)), None);
+        schedule.due(at(6));
         assert_eq!(schedule.all().count(), 0);
-        assert!(schedule.ended(&Look::Health(engine()), None, at(4)).is_none());
     }
 
     #[test]
