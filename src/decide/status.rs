@@ -252,7 +252,7 @@ impl Group {
             clients: processes.iter().map(|process| process.pid).filter(is_client).collect(),
             incarnation: engine.incarnation,
             failures: engine.failures.within(self.policy.recovery.budget_window, now),
-            note: engine.note.clone(),
+            note: engine.note.clone().or_else(|| engine.waits_to_roll()),
         }
     }
 

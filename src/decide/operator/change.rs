@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::decide::engine::{Engine, Stage};
 use crate::decide::group::{Group, Phase};
 use crate::decide::policy::{EnginePolicy, GroupPolicy};
-use crate::decide::remembered::EngineMemory;
+use crate::decide::remembered::{EngineMemory, Rest};
 use crate::decide::stopping::AfterStop;
 use crate::decide::turn::Turn;
 use crate::model::EngineKey;
@@ -33,6 +33,7 @@ impl Group {
             self.engines.push(engine);
         }
         self.policy = GroupPolicy { gpu: self.policy.gpu.clone(), ..policy };
+        self.give_another_chance(rolls, turn);
         if matches!(self.phase, Phase::Waiting | Phase::Stopped) {
             self.forget_leavers();
         }
@@ -57,6 +58,17 @@ impl Group {
     pub fn forget_leavers(&mut self) {
         let all_gone = !self.left_behind;
         self.engines.retain(|engine| !(engine.leaving && all_gone));
+    }
+
+    /// An engine that failed too often may start again where its configuration changed: that may be the cure.
+    fn give_another_chance(&mut self, rolls: &BTreeSet<EngineKey>, turn: &mut Turn<'_>) {
+        for place in 0..self.engines.len() {
+            let engine = &self.engines[place];
+            let changed = rolls.contains(&EngineKey::new(&self.policy.name, engine.name()));
+            if changed && engine.rest == Some(Rest::CrashLoop) {
+                self.end_rest(place, turn);
+            }
+        }
     }
 
     /// An engine that was not there before starts as soon as its group lets it.

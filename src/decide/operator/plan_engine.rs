@@ -29,8 +29,8 @@ impl Group {
 
     pub(super) fn plan_engine(&self, request: &Request, engine: &Engine, now: Moment) -> Result<Plan, String> {
         match request {
-            Request::StopEngine(key) => self.plan_rest(key, engine, "it is started"),
-            Request::Quarantine(key) => self.plan_rest(key, engine, "it is released"),
+            Request::StopEngine(key) => self.plan_rest(key, engine, Rest::Stopped),
+            Request::Quarantine(key) => self.plan_rest(key, engine, Rest::Quarantined),
             Request::StartEngine(key) => self.plan_start_engine(key, engine),
             Request::Release(key) => self.plan_release(key, engine),
             Request::Evict(key) => self.plan_evict(key, engine, now),
@@ -38,13 +38,15 @@ impl Group {
         }
     }
 
-    fn plan_rest(&self, key: &EngineKey, engine: &Engine, until: &str) -> Result<Plan, String> {
-        let stops = until == "it is started";
+    fn plan_rest(&self, key: &EngineKey, engine: &Engine, wanted: Rest) -> Result<Plan, String> {
+        let until = if wanted == Rest::Stopped { "it is started" } else { "it is released" };
         match engine.rest {
             Some(Rest::Quarantined | Rest::CrashLoop) => {
                 return Err(format!("{key} is quarantined and has no process; release lets it start again"));
             }
-            Some(Rest::Stopped) if stops => return Err(format!("{key} is already stopped by an operator")),
+            Some(Rest::Stopped) if wanted == Rest::Stopped => {
+                return Err(format!("{key} is already stopped by an operator"));
+            }
             _ => {}
         }
         let mut steps = if self.runs() { self.way_out(key, engine) } else { Vec::new() };

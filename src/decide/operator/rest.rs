@@ -35,6 +35,12 @@ impl Engine {
         self.at_rest().is_some()
     }
 
+    /// In words, that its turn in a changed configuration has not come.
+    pub fn waits_to_roll(&self) -> Option<String> {
+        let waits = self.rolls && self.alive() && !matches!(self.stage, Stage::Ending(_));
+        waits.then(|| "runs as it was configured before; it rolls once the one before it serves".to_owned())
+    }
+
     /// Tells the result of the engine tier's work on it, if that has none yet.
     pub fn recovery_ended(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
         if let Some(since) = self.recovery.take() {
@@ -107,8 +113,8 @@ impl Group {
         turn.tell_of(&engine.policy.name, what);
     }
 
-    /// Takes out the next engine that runs as an older configuration says, once the one before serves or has
-    /// failed. Not while the group is being restarted: that makes them all new.
+    /// Takes out the next engine that runs as an older configuration says, once the one before serves. Not while the
+    /// group is being restarted: that makes them all new.
     pub fn roll_on(&mut self, turn: &mut Turn<'_>) {
         if !matches!(self.phase, Phase::Running(None)) || self.rolls_now() {
             return;
@@ -127,8 +133,10 @@ impl Group {
     fn rolls_now(&self) -> bool {
         let Some(engine) = self.rolling.as_ref().and_then(|name| self.place_of(name)) else { return false };
         let engine = &self.engines[engine];
-        // It failed, or it is to rest by now: the next one need not wait for it.
-        engine.stage != Stage::Serving && engine.died.is_none() && !engine.is_to_rest()
+        // One that fails as it is now holds the others back: a bad setting must not go round. One that somebody
+        // wants to be down does not.
+        let unwanted = engine.leaving || matches!(engine.rest, Some(Rest::Stopped | Rest::Quarantined));
+        engine.stage != Stage::Serving && !unwanted
     }
 
     /// Forgets engines that the configuration has no more, once they are proven gone.

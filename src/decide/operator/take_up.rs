@@ -58,7 +58,7 @@ impl Group {
     }
 
     /// An engine may run again. One that nobody proved gone is taken out first.
-    fn end_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
+    pub(super) fn end_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
         let running = matches!(self.phase, Phase::Running(_));
         let engine = &mut self.engines[place];
         if engine.rest.take().is_some_and(|rest| rest != Rest::Stopped) {
