@@ -166,19 +166,29 @@ fn the_package_has_the_versions_own_changelog() {
     assert!(first.starts_with(&format!("mpswarden ({}-1)", env!("CARGO_PKG_VERSION"))), "{first}");
 }
 
+/// What a page shows as Prometheus' configuration.
+fn prometheus_of(page: &str) -> String {
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut configurations = blocks.filter(|block| block.contains("scrape_configs"));
+    configurations.next().expect("a configuration of Prometheus").to_owned()
+}
+
 #[test]
-fn prometheus_loads_its_configuration_and_our_rules() {
+fn prometheus_loads_every_configuration_that_we_show_with_our_rules() {
     let Some(promtool) = needs::program("promtool", "prometheus") else { return };
     let installed = "/usr/share/mpswarden/alerts";
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts");
-    let original = text("prometheus/prometheus.yml");
-    assert!(original.contains(installed));
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("prometheus.yml");
-    fs::write(&file, original.replace(installed, &here.display().to_string())).unwrap();
-    let checked = run(Command::new(promtool).args(["check", "config"]).arg(&file));
-    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
-    assert!(said.contains("rules found"), "no rule was loaded: {said}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = root.join("alerts");
+    let page = |path: &str| prometheus_of(&fs::read_to_string(root.join(path)).unwrap());
+    for original in [text("prometheus/prometheus.yml"), page("README.md"), page("alerts/README.md")] {
+        assert!(original.contains(installed) && original.contains("job_name: mpswarden"), "{original}");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("prometheus.yml");
+        fs::write(&file, original.replace(installed, &here.display().to_string())).unwrap();
+        let checked = run(Command::new(&promtool).args(["check", "config"]).arg(&file));
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert!(said.contains("rules found"), "no rule was loaded: {said}");
+    }
 }
 
 fn service<'a>(compose: &'a Value, name: &str) -> &'a Value {
