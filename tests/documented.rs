@@ -1,0 +1,61 @@
+//! Every command that a page tells people to type is one: runbooks are read at night.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mpswarden::config::{Arguments, ExitStatus};
+
+/// All pages.
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["docs", "docs/runbooks", "alerts"].map(|folder| root.join(folder));
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
+    let pages = entries.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    pages.chain([root.join("README.md")]).collect()
+}
+
+/// Commands in backticks, and lines of code that begin with one.
+fn commands(page: &str) -> Vec<String> {
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in page.lines() {
+        if line.starts_with("```") {
+            inside = !inside;
+        } else if inside {
+            let typed = line.trim_start_matches("$ ");
+            found.extend(typed.starts_with("mpswarden ").then(|| typed.split(" #").next().unwrap().trim().to_owned()));
+        } else {
+            let quoted = line.split('`').skip(1).step_by(2).filter(|text| text.starts_with("mpswarden "));
+            found.extend(quoted.map(str::to_owned));
+        }
+    }
+    found
+}
+
+/// With names in place of what stands for them.
+fn typed(command: &str) -> Vec<OsString> {
+    let words = command.split_whitespace().map(|word| match word {
+        "GROUP" => "small-llms",
+        "GROUP/ENGINE" => "small-llms/qwen-a",
+        "..." | "TEXT" | "ID" | "FILE" => "it",
+        word => word,
+    });
+    words.map(OsString::from).collect()
+}
+
+#[test]
+fn every_command_that_a_page_shows_is_one() {
+    let mut seen = 0;
+    for page in pages() {
+        for command in commands(&fs::read_to_string(&page).unwrap()) {
+            seen += 1;
+            let bare = matches!(command.as_str(), "mpswarden run" | "mpswarden check");
+            let read = Arguments::read(&typed(&command));
+            let is_command = read.is_ok() || matches!(read, Err(ExitStatus::Success));
+            assert!(bare || is_command, "{}: `{command}` is no command", page.display());
+        }
+    }
+    assert!(seen > 80, "only {seen} commands were found");
+}
