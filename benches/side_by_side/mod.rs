@@ -14,6 +14,8 @@ use mpswarden::host::clock;
 
 use super::{exporter, full_status, later, series};
 
+/// A stand-in's status is made anew after this.
+const FRESH: Duration = Duration::from_secs(1);
 const NODE: &str = "prometheus-node-exporter";
 const PROCESS: &str = "prometheus-process-exporter";
 const DEMO: &str = "mpswarden demo";
@@ -132,11 +134,13 @@ pub fn stand_in(every_ms: u64) {
     println!("{}", server.local_addresses[0]);
     io::stdout().flush().unwrap();
     thread::spawn(move || {
-        let statuses = [Arc::new(first), Arc::new(later(&status, start.after(Duration::from_secs(1))))];
+        let mut statuses = [Arc::new(first), Arc::new(later(&status, clock::now()))];
         for turn in 0.. {
-            let next =
-                if every_ms >= 1000 { Arc::new(later(&status, clock::now())) } else { Arc::clone(&statuses[turn % 2]) };
-            exporter.publish(next);
+            // To make one takes longer than to publish it: of each second a new one, and in between the two last.
+            if clock::now().since(statuses[1].at) >= FRESH {
+                statuses = [Arc::clone(&statuses[1]), Arc::new(later(&status, clock::now()))];
+            }
+            exporter.publish(Arc::clone(&statuses[turn % 2]));
             thread::sleep(Duration::from_millis(every_ms));
         }
     });
