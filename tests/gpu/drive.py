@@ -331,15 +331,8 @@ def nvml_share():
 
 
 def cpu_seconds(pid):
-    """CPU time of all living threads, from the scheduler: exact to the nanosecond, where ticks are 10 ms."""
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        try:
-            with open(f"/proc/{pid}/task/{task}/schedstat") as file:
-                total += int(file.read().split()[0])
-        except OSError:
-            pass  # the thread has just ended
-    return total / 1e9
+    """CPU time of all threads, those that ended too: the process's own clock, exact to the nanosecond."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def resident(pid):
