@@ -37,6 +37,10 @@ impl Demo {
         eventually(part, || self.told().contains(part).then_some(()));
     }
 
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
     fn ended(&mut self) -> ExitStatus {
         eventually("the demo's end", || self.child.try_wait().unwrap())
     }
@@ -59,7 +63,9 @@ impl Drop for Demo {
 
 #[test]
 fn the_demo_tells_the_incident_with_its_times_and_leaves_nothing() {
-    let mut demo = Demo::play(&["--engines", "2", "--for", "16s", "--inject", "illegal-address@6s"]);
+    let mut demo = Demo::play(&["--engines", "2", "--for", "10m", "--inject", "illegal-address@12s"]);
+    demo.await_line("restart of all clients ended serving after");
+    demo.signal(Signal::SIGTERM);
     let status = demo.ended();
     let told = demo.told();
     assert_eq!(status.code(), Some(0), "{told}");
@@ -85,10 +91,18 @@ fn the_demo_tells_the_incident_with_its_times_and_leaves_nothing() {
 }
 
 #[test]
+fn the_demo_ends_by_itself_after_its_time() {
+    let mut demo = Demo::play(&["--engines", "1", "--for", "3s"]);
+    assert_eq!(demo.ended().code(), Some(0), "{}", demo.told());
+    assert!(demo.told().contains("requests: "), "{}", demo.told());
+    demo.assert_nothing_is_left();
+}
+
+#[test]
 fn sigint_ends_the_demo_clean() {
     let mut demo = Demo::play(&["--engines", "1", "--for", "10m"]);
     demo.await_line("healthy and attached");
-    kill(Pid::from_raw(demo.child.id().cast_signed()), Signal::SIGINT).unwrap();
+    demo.signal(Signal::SIGINT);
     assert_eq!(demo.ended().code(), Some(0), "{}", demo.told());
     demo.assert_nothing_is_left();
 }

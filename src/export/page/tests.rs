@@ -2,15 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::*;
-use crate::export::BuildInfo;
+use crate::export::{BuildInfo, testing};
 use crate::model::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use crate::model::status::{RecoveryStatus, SourceScope};
 use crate::model::{
     EngineLoad, EngineStatus, Fault, GpuIdentity, GpuStatus, GroupStatus, HeldReason, Hold, Incident, IncidentLine,
-    Mode, Moment, ProcessId, RecoveryStep, ServerState, Source, SourceStatus, Status, Tier,
+    Moment, ProcessId, RecoveryStep, Source, SourceStatus, Status, Tier,
 };
 
 const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";
@@ -29,45 +28,29 @@ fn engine(name: &str, gib: u64, state: EngineState) -> EngineStatus {
         ..EngineLoad::default()
     };
     EngineStatus {
-        name: name.into(),
         state,
         attached: Some(true),
         device_memory: Some(gib << 30),
         device_memory_limit: Some(40 << 30),
-        memory_time_to_limit: None,
-        resident_memory: Some(3 << 30),
-        cpu: Duration::from_secs(12),
         load: Some(load),
         main: Some(ProcessId { pid: 600, started_at: 9 }),
-        clients: vec![630],
-        incarnation: 1,
-        failures: 0,
-        note: None,
+        ..testing::engine(name)
     }
 }
 
 fn group(engines: Vec<EngineStatus>) -> GroupStatus {
     GroupStatus {
-        name: "small-llms".into(),
         gpu: GPU.into(),
-        mode: Mode::Enforce,
-        state: GroupState::Serving,
         generation: 2,
         control_up: Some(true),
         control: Some(ProcessId { pid: 610, started_at: 9 }),
-        server: ServerState::Active,
         server_pid: Some(624),
         server_since: Some(at(12.5)),
         clients: Some(3),
-        clients_limit: 48,
         unknown_clients: Some(0),
-        recovery: None,
-        held: None,
-        hold: None,
         budget_remaining: 4,
-        active: Vec::new(),
-        faults: Vec::new(),
         engines,
+        ..testing::group("small-llms")
     }
 }
 
@@ -92,7 +75,7 @@ fn gpu_status() -> GpuStatus {
 
 fn serving() -> Status {
     let engines = vec![engine("qwen-a", 30, EngineState::Serving), engine("qwen-b", 20, EngineState::Serving)];
-    Status { at: at(60.0), ready: true, groups: vec![group(engines)], gpus: vec![gpu_status()], sources: vec![] }
+    Status { at: at(60.0), gpus: vec![gpu_status()], ..testing::status(vec![group(engines)]) }
 }
 
 fn line(after: f64, word: &str, text: &str, took: Option<f64>) -> IncidentLine {
