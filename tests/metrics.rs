@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mpswarden::export::Exporter;
 use mpswarden::export::http::{self, Server};
+use mpswarden::export::web::Gate;
 use mpswarden::model::gpu::GpuActivity;
 use mpswarden::model::status::RecoveryStatus;
 use mpswarden::model::{
@@ -433,7 +434,15 @@ fn web(status: &Status) -> Web {
     let turns = Arc::clone(&alive);
     let liveness = Arc::new(move || turns.load(Ordering::Relaxed));
     let any = "127.0.0.1:0".parse().unwrap();
-    let server = http::serve(&[any], "/metrics", Arc::clone(&exporter), liveness, Arc::new(move || now)).unwrap();
+    let server = http::serve(
+        Gate::new(None).unwrap(),
+        &[any],
+        "/metrics",
+        Arc::clone(&exporter),
+        liveness,
+        Arc::new(move || now),
+    )
+    .unwrap();
     Web { server, exporter, alive }
 }
 
@@ -507,8 +516,15 @@ fn a_status_that_is_too_old_fails_the_scrape_and_readiness_but_not_liveness() {
     let now = at(31.0);
     let exporter = Arc::new(exporter(&old));
     let any = "127.0.0.1:0".parse().unwrap();
-    let server =
-        http::serve(&[any], "/metrics", Arc::clone(&exporter), Arc::new(|| true), Arc::new(move || now)).unwrap();
+    let server = http::serve(
+        Gate::new(None).unwrap(),
+        &[any],
+        "/metrics",
+        Arc::clone(&exporter),
+        Arc::new(|| true),
+        Arc::new(move || now),
+    )
+    .unwrap();
     let web = Web { server, exporter, alive: Arc::default() };
     assert_eq!(web.get("/metrics").0, 503);
     assert_eq!(web.get("/-/ready").0, 503);
@@ -585,7 +601,9 @@ fn an_address_in_use_is_refused_by_naming_who_holds_it() {
     let address = taken.local_addr().unwrap();
     let exporter = Arc::new(exporter(&status(15.0)));
     let clock = Arc::new(|| Moment::ZERO);
-    let error = http::serve(&[address], "/metrics", exporter, Arc::new(|| true), clock).unwrap_err().to_string();
+    let error = http::serve(Gate::new(None).unwrap(), &[address], "/metrics", exporter, Arc::new(|| true), clock)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains(&address.to_string()) && error.contains("--web.listen-address"), "{error}");
     assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
 }

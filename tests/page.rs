@@ -4,60 +4,25 @@
 
 #[path = "page/browser.rs"]
 mod browser;
+#[path = "outside/http.rs"]
+#[allow(dead_code)]
+mod http;
 #[path = "needs/mod.rs"]
 mod needs;
-
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+#[path = "binary/processes.rs"]
+#[allow(dead_code)]
+mod processes;
+#[path = "outside/running.rs"]
+#[allow(dead_code)]
+mod running;
 
 use browser::{Browser, Look};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A demo, ended when dropped.
-struct Demo {
-    child: Child,
-    url: String,
-}
-
-impl Demo {
-    fn start(arguments: &[&str]) -> Demo {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mpswarden"));
-        command.args(["demo", "--for", "5m", "--web.listen-address", &format!("127.0.0.1:{port}")]);
-        let child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let demo = Demo { child, url: format!("http://127.0.0.1:{port}/") };
-        eventually("the demo answers", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-        demo
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        // In order, so that it takes its stage away; by force where that takes too long.
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        let _ = self.child.kill();
-    }
-}
-
+/// The page is looked at until it is so.
 #[track_caller]
 fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(50));
-    }
+    running::eventually(what, || condition().then_some(()));
 }
 
 fn shows(browser: &Browser, parts: &[&str]) -> bool {
@@ -68,8 +33,8 @@ fn shows(browser: &Browser, parts: &[&str]) -> bool {
 #[test]
 fn the_page_follows_a_fault_and_its_recovery_without_being_loaded_again() {
     let Some(browser) = Browser::start(Look::default()) else { return };
-    let demo = Demo::start(&["--inject", "illegal-address@12s"]);
-    browser.go(&demo.url);
+    let (demo, address) = running::demo(&["--for", "5m", "--inject", "illegal-address@12s"]);
+    browser.go(&format!("http://{address}/"));
     browser.run("window.loadedOnce = true");
     eventually("all serve", || shows(&browser, &["all serving", "3 of 3 engines serve", "qwen-a", "MPS server"]));
     eventually("the fault", || shows(&browser, &["gpu_fault", "fatal GPU error", "going on"]));
@@ -122,8 +87,10 @@ const LOWEST_CONTRAST: &str = r#"
 #[test]
 fn the_page_reads_well_on_a_phone_in_light_and_dark_and_without_its_script() {
     let Some(browser) = Browser::start(Look { phone: true, ..Look::default() }) else { return };
-    let demo = Demo::start(&["--inject", "sigkill-idle:qwen-b@12s", "--inject", "foreign-process@12s"]);
-    browser.go(&demo.url);
+    let faults = ["--for", "5m", "--inject", "sigkill-idle:qwen-b@12s", "--inject", "foreign-process@12s"];
+    let (_demo, address) = running::demo(&faults);
+    let url = format!("http://{address}/");
+    browser.go(&url);
     eventually("a fault and its end", || shows(&browser, &["engine_died", "all serving"]));
     for scheme in ["light", "dark"] {
         browser.prefer(scheme);
@@ -137,6 +104,6 @@ fn the_page_reads_well_on_a_phone_in_light_and_dark_and_without_its_script() {
     assert_eq!(wide[0], wide[1], "it has to be scrolled sideways");
     drop(browser);
     let Some(browser) = Browser::start(Look { without_script: true, ..Look::default() }) else { return };
-    browser.go(&demo.url);
+    browser.go(&url);
     assert!(shows(&browser, &["qwen-a", "qwen-b", "MPS server", "engine_died", "Evidence", "GiB of"]));
 }

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mpswarden::export::http;
+use mpswarden::export::web::Gate;
 use mpswarden::host::clock;
 
 use super::{exporter, full_status, later, series};
@@ -130,7 +131,14 @@ pub fn stand_in(every_ms: u64) {
     let first = later(&status, start);
     let exporter = Arc::new(exporter(&first));
     let any = "127.0.0.1:0".parse().unwrap();
-    let server = http::serve(&[any], "/metrics", Arc::clone(&exporter), Arc::new(|| true), Arc::new(clock::now));
+    let server = http::serve(
+        Gate::new(None).unwrap(),
+        &[any],
+        "/metrics",
+        Arc::clone(&exporter),
+        Arc::new(|| true),
+        Arc::new(clock::now),
+    );
     let server = server.unwrap();
     println!("{}", server.local_addresses[0]);
     io::stdout().flush().unwrap();

@@ -144,7 +144,8 @@ fn xid_sentence(gpu: Option<&GpuUuid>, xid: u32, pid: Option<u32>) -> String {
     format!("Xid {xid} on {on}{pid}")
 }
 
-fn source_words(scope: &SourceScope) -> String {
+/// A source and what it is read for: `engine of small-llms/qwen-a`.
+pub fn source_words(scope: &SourceScope) -> String {
     let gpu = scope.gpu.as_ref().map(|gpu| format!(" of {gpu}"));
     let engine = scope.engine.as_ref().map(|engine| format!(" of {engine}"));
     let group = scope.group.as_ref().map(|group| format!(" of {group}"));

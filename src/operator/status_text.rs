@@ -4,8 +4,8 @@ use super::figures::{age, bar, bytes, bytes_of, count, share};
 use super::screen::{Ink, Screen, clean};
 use super::seen::Seen;
 use super::table::{Cell, Column, table};
+use crate::export::sentence::source_words;
 use crate::model::gpu::RecoveryAction;
-use crate::model::status::SourceScope;
 use crate::model::{
     EngineLoad, EngineState, EngineStatus, GpuStatus, GroupState, GroupStatus, Mode, ServerState, SourceStatus,
 };
@@ -201,15 +201,15 @@ fn note(engine: &EngineStatus) -> Cell {
 }
 
 fn is_down(seen: &Seen, source: &SourceStatus, screen: &Screen) -> String {
-    let SourceScope { source: name, group, engine, gpu } = &source.scope;
-    let engine = engine.as_ref().map(|engine| format!(" of {engine}"));
-    let group = group.as_ref().map(|group| format!(" of {group}"));
-    let of = engine.or(group).or(gpu.as_ref().map(|gpu| format!(" of {gpu}"))).unwrap_or_default();
     let last = match source.last_success {
         Some(last) => format!("it last answered {} ago", age(seen.age(last))),
         None => "it has not answered yet".to_owned(),
     };
-    screen.prose("source down  ", Ink::Odd, &format!("{name}{of}: {last}; what it knew is unknown"))
+    screen.prose(
+        "source down  ",
+        Ink::Odd,
+        &format!("{}: {last}; what it knew is unknown", source_words(&source.scope)),
+    )
 }
 
 fn state_ink(state: GroupState) -> Ink {

@@ -131,6 +131,6 @@ fn exporter(watchdog: &Watchdog, launches: &[GroupLaunch]) -> Exporter {
 
 fn listen(wishes: &Wishes, gate: Gate, exporter: Arc<Exporter>, heartbeat: Arc<Heartbeat>) -> Result<Server, Refusal> {
     let alive = Arc::new(move || heartbeat.age() <= ALIVE_WITHIN);
-    http::serve_behind(gate, &wishes.listen, &wishes.telemetry_path, exporter, alive, Arc::new(clock::now))
+    http::serve(gate, &wishes.listen, &wishes.telemetry_path, exporter, alive, Arc::new(clock::now))
         .map_err(|error| Refusal::io("serve HTTP", &error))
 }

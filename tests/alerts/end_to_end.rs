@@ -2,13 +2,12 @@
 //! a real Prometheus with the shipped rules and a real Alertmanager with the shipped example.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::alertmanager::Alertmanager;
 use crate::http;
-use crate::running::{self, Running, directory, eventually};
+use crate::running::{self, Running, eventually};
 use crate::shipped::{folder, rules};
 use crate::webhook::Webhook;
 
@@ -17,12 +16,8 @@ const ENGINES: &str = "6";
 
 /// The second fault is for a machine on which the first comes before Prometheus is up.
 fn demo() -> (Running, SocketAddr) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mpswarden"));
-    command.args(["demo", "--engines", ENGINES, "--for", "10m", "--web.listen-address", "127.0.0.1:0"]);
-    command.args(["--inject", "illegal-address@15s", "--inject", "illegal-address@60s"]);
-    let mut running = Running::start(directory(), &mut command);
-    let address = running.await_answer("serving HTTP on http://", "/metrics");
-    (running, address)
+    let faults = ["--inject", "illegal-address@15s", "--inject", "illegal-address@60s"];
+    running::demo(&[&["--engines", ENGINES, "--for", "10m"], &faults[..]].concat())
 }
 
 /// Scrapes and evaluates each second.

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use serde_json::Value;
 
 use crate::expressions::with_all_chosen;
 use crate::http;
-use crate::running::{self, Running, directory};
+use crate::running::{self, Running};
 use crate::shipped::{Dashboard, Query, dashboards, text};
 
 /// For all data to be there, on a loaded machine too.
@@ -23,14 +22,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A fault of the whole group, an engine that dies alone, a server that dies. The later ones are for a machine on
 /// which the first comes before Prometheus is up.
 fn demo() -> (Running, SocketAddr) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mpswarden"));
-    command.args(["demo", "--for", "10m", "--web.listen-address", "127.0.0.1:0"]);
-    for fault in ["illegal-address@15s", "sigkill-idle:qwen-b@30s", "server-kill@45s", "illegal-address@75s"] {
-        command.args(["--inject", fault]);
-    }
-    let mut running = Running::start(directory(), &mut command);
-    let address = running.await_answer("serving HTTP on http://", "/metrics");
-    (running, address)
+    let faults = ["illegal-address@15s", "sigkill-idle:qwen-b@30s", "server-kill@45s", "illegal-address@75s"];
+    let injections = faults.iter().flat_map(|fault| ["--inject", fault]);
+    running::demo(&["--for", "10m"].into_iter().chain(injections).collect::<Vec<_>>())
 }
 
 /// Scrapes each second.

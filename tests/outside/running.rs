@@ -93,6 +93,15 @@ impl Drop for Running {
     }
 }
 
+/// The real binary's demo, once it serves metrics at the address.
+pub fn demo(arguments: &[&str]) -> (Running, SocketAddr) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mpswarden"));
+    command.args(["demo", "--web.listen-address", "127.0.0.1:0"]).args(arguments);
+    let mut running = Running::start(directory(), &mut command);
+    let address = running.await_answer("serving HTTP on http://", "/metrics");
+    (running, address)
+}
+
 /// A Prometheus with this configuration; `None` where it is not installed.
 pub fn prometheus(configuration: &str) -> Option<(Running, SocketAddr)> {
     let program = needs::program("prometheus", "prometheus")?;

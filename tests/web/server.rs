@@ -35,7 +35,7 @@ pub fn start_with(file: Option<&Path>, version: &'static str) -> Result<Running,
     let exporter = Arc::new(Exporter::new(build, || UNIX_EPOCH, &status));
     let any = "127.0.0.1:0".parse().unwrap();
     let (alive, clock) = (Arc::new(|| true), Arc::new(|| Moment::ZERO));
-    Ok(Running { server: http::serve_behind(gate, &[any], "/metrics", exporter, alive, clock).unwrap() })
+    Ok(Running { server: http::serve(gate, &[any], "/metrics", exporter, alive, clock).unwrap() })
 }
 
 static LOG: OnceLock<Arc<Mutex<Vec<u8>>>> = OnceLock::new();

@@ -9,4 +9,4 @@ mod server;
 mod site;
 pub mod web;
 
-pub use server::{Server, serve, serve_behind};
+pub use server::{Server, serve};

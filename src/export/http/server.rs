@@ -38,23 +38,11 @@ pub struct Server {
     _stop: oneshot::Sender<Infallible>,
 }
 
-/// [`serve_behind`] a gate that is open to everyone.
-pub fn serve(
-    addresses: &[SocketAddr],
-    telemetry_path: &str,
-    exporter: Arc<Exporter>,
-    liveness: Arc<dyn Fn() -> bool + Send + Sync>,
-    clock: Arc<dyn Fn() -> Moment + Send + Sync>,
-) -> io::Result<Server> {
-    let gate = Gate::new(None).map_err(io::Error::other)?;
-    serve_behind(gate, addresses, telemetry_path, exporter, liveness, clock)
-}
-
 /// Binds every address, then answers whoever `gate` lets in, on a thread of its own.
 ///
 /// `liveness` says whether the core loop turned within the last 10 s; `clock` is CLOCK_BOOTTIME. Errors
 /// name the address and the cure.
-pub fn serve_behind(
+pub fn serve(
     gate: Gate,
     addresses: &[SocketAddr],
     telemetry_path: &str,
