@@ -219,6 +219,9 @@ fn group_policy(number: u32, engines: &[EngineName]) -> GroupPolicy {
         device_memory_limit: None,
         start_timeout: Duration::from_secs(30),
         stop_timeout: Duration::from_secs(10),
+        drain_timeout: Duration::from_secs(60),
+        hang_after: Duration::from_secs(120),
+        sm_limited: false,
     };
     GroupPolicy {
         name: group_name(number),

@@ -87,6 +87,9 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupPolicy {
         device_memory_limit: engine.device_memory_limit,
         start_timeout: engine.start_timeout,
         stop_timeout: engine.stop_timeout,
+        drain_timeout: engine.drain_timeout,
+        hang_after: engine.hang_after,
+        sm_limited: engine.sm_percentage.is_some(),
     };
     GroupPolicy {
         name: group.name.clone(),

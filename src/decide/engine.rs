@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{ActionId, EngineName, EngineState, Exit, Health, Known, Moment, ProcessId};
+use crate::model::{ActionId, EngineName, EngineState, Exit, Fault, Health, Known, Moment, ProcessId};
 
 use super::attached::attached;
 use super::facts::ServerFacts;
@@ -100,6 +100,7 @@ pub(super) struct Engine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Died {
     pub at: Moment,
+    pub fault: Fault,
     pub because: String,
 }
 

@@ -1,10 +1,9 @@
 //! When faults begin and end: the difference between what is found now and what was there before.
 
-use crate::model::{Moment, Tier, What};
+use crate::model::{Fault, Moment, Tier, What};
 
 use super::detect::{self, Finding};
 use super::group::{Group, Phase};
-use super::ladder;
 use super::turn::Turn;
 
 impl Group {
@@ -13,7 +12,7 @@ impl Group {
         if matches!(self.phase, Phase::Stopping(_) | Phase::Stopped) {
             return Vec::new();
         }
-        let found = detect::findings(self, turn.now);
+        let found = detect::findings(self, turn.gpu, turn.now);
         for finding in &found {
             let key = (finding.engine.clone(), finding.fault);
             if self.faults.contains_key(&key) {
@@ -39,12 +38,22 @@ impl Group {
         self.tell_suppressed(finding, turn);
     }
 
-    /// Tells what would be done about a fault of the whole group, where it is not done.
+    /// Tells what would be done about a fault, where it is not done.
     pub fn tell_suppressed(&self, finding: &Finding, turn: &mut Turn<'_>) {
-        let group_wide = ladder::tier(finding.fault).filter(|tier| *tier > Tier::Engine);
-        if let (Some(tier), Some(reason)) = (group_wide, self.hands_off(finding.fault)) {
-            let action = if tier == Tier::Daemon { "restart_daemon" } else { "restart_clients" };
-            turn.tell(What::Suppressed { action, reason, detail: finding.because.clone() });
+        // Of an engine that died the engine tier tells it, where no fault of the whole group explains it.
+        let told_there = finding.fault == Fault::EngineDied;
+        let tier = finding.tier().filter(|_| !told_there);
+        if let (Some(tier), Some(reason)) = (tier, self.hands_off(finding.fault)) {
+            let action = match tier {
+                Tier::Engine => "restart_engine",
+                Tier::Clients => "restart_clients",
+                Tier::Daemon => "restart_daemon",
+            };
+            let what = What::Suppressed { action, reason, detail: finding.because.clone() };
+            match &finding.engine {
+                Some(engine) => turn.tell_of(engine, what),
+                None => turn.tell(what),
+            }
         }
     }
 
@@ -67,7 +76,7 @@ impl Group {
         found
             .iter()
             .filter(|finding| self.hands_off(finding.fault).is_none())
-            .filter_map(|finding| ladder::tier(finding.fault).map(|tier| (finding, tier)))
+            .filter_map(|finding| finding.tier().map(|tier| (finding, tier)))
             .filter(|(finding, tier)| *tier > Tier::Engine && self.due(finding.fault, now))
             .max_by_key(|(_, tier)| *tier)
     }

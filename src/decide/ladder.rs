@@ -5,24 +5,24 @@ use crate::model::{Fault, Tier};
 /// The least tier that mends `fault`; `None`: it is reported, and nothing is restarted for it.
 pub(super) fn tier(fault: Fault) -> Option<Tier> {
     match fault {
-        Fault::EngineDied => Some(Tier::Engine),
-        Fault::GpuFault | Fault::ServerDied => Some(Tier::Clients),
-        Fault::ControlDied | Fault::ControlWedged | Fault::ServerStuck => Some(Tier::Daemon),
-        Fault::UnknownClient | Fault::CrashLoop => None,
-        // Findings of later versions: they are in the catalogue and not found yet.
-        Fault::GpuLost
-        | Fault::GpuResetNeeded
+        Fault::EngineDied
         | Fault::DeviceOom
         | Fault::HostOom
         | Fault::MemoryLeak
         | Fault::LimitMissing
         | Fault::LimitExceeded
         | Fault::Hang
+        | Fault::OutsideMps => Some(Tier::Engine),
+        Fault::GpuFault | Fault::ServerDied => Some(Tier::Clients),
+        Fault::ControlDied | Fault::ControlWedged | Fault::ServerStuck => Some(Tier::Daemon),
+        Fault::UnknownClient
+        | Fault::CrashLoop
         | Fault::Starved
-        | Fault::OutsideMps
         | Fault::ForeignProcess
         | Fault::UidMismatch
-        | Fault::ClientLimit => None,
+        | Fault::ClientLimit
+        | Fault::GpuLost
+        | Fault::GpuResetNeeded => None,
     }
 }
 

@@ -113,6 +113,12 @@ pub struct EnginePolicy {
     pub start_timeout: Duration,
     /// Between TERM and KILL.
     pub stop_timeout: Duration,
+    /// For requests in flight to end before an ordered stop.
+    pub drain_timeout: Duration,
+    /// Requests running and no token for so long.
+    pub hang_after: Duration,
+    /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE is set.
+    pub sm_limited: bool,
 }
 
 impl GroupPolicy {

@@ -46,6 +46,7 @@ impl Group {
             return;
         }
         self.forget_the_healed();
+        self.mend_engines(found, turn);
         for place in 0..self.engines.len() {
             self.advance_engine(place, turn);
         }

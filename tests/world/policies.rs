@@ -48,5 +48,8 @@ pub fn engine(name: &str) -> EnginePolicy {
         device_memory_limit: None,
         start_timeout: Duration::from_secs(10),
         stop_timeout: Duration::from_secs(5),
+        drain_timeout: Duration::from_secs(3),
+        hang_after: Duration::from_secs(20),
+        sm_limited: false,
     }
 }

@@ -14,10 +14,7 @@ pub(super) fn find(engine: &Engine, group: &Group, now: Moment) -> Option<Findin
     }
     let window = group.policy.recovery.budget_window;
     let failures = engine.failures.within(window, now);
-    Some(Finding {
-        fault: Fault::CrashLoop,
-        engine: Some(engine.name().clone()),
-        evidence_at: engine.failures.moments().last().copied().unwrap_or(now),
-        because: format!("it failed {failures} times within {} s", window.as_secs()),
-    })
+    let last = engine.failures.moments().last().copied().unwrap_or(now);
+    let because = format!("it failed {failures} times within {} s", window.as_secs());
+    Some(Finding::of_engine(Fault::CrashLoop, engine, last, because))
 }

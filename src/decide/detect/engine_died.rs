@@ -1,16 +1,10 @@
 //! engine_died: an engine's main process ended, or it did not get ready in its time; until it serves again.
-
-use crate::decide::engine::Engine;
-use crate::model::Fault;
+//! An engine that was taken out for another fault keeps that one until then.
 
 use super::Finding;
+use crate::decide::engine::Engine;
 
 pub(super) fn find(engine: &Engine) -> Option<Finding> {
     let died = engine.died.as_ref()?;
-    Some(Finding {
-        fault: Fault::EngineDied,
-        engine: Some(engine.name().clone()),
-        evidence_at: died.at,
-        because: died.because.clone(),
-    })
+    Some(Finding::of_engine(died.fault, engine, died.at, died.because.clone()))
 }

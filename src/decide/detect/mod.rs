@@ -10,9 +10,12 @@ mod server_stuck;
 mod together;
 mod unknown_client;
 
-use crate::model::{EngineName, Fault, Moment};
+use crate::model::{EngineName, Fault, Moment, Tier};
 
+use super::engine::Engine;
+use super::facts::GpuFacts;
 use super::group::Group;
+use super::ladder;
 
 pub(super) use unknown_client::unknown_clients;
 
@@ -26,16 +29,29 @@ pub(super) struct Finding {
     pub evidence_at: Moment,
     /// The evidence, for people.
     pub because: String,
+    /// It is to be acted on now; `false`: so far it is only told.
+    pub acts: bool,
 }
 
 impl Finding {
     fn of_group(fault: Fault, evidence_at: Moment, because: String) -> Self {
-        Finding { fault, engine: None, evidence_at, because }
+        Finding { fault, engine: None, evidence_at, because, acts: true }
+    }
+
+    fn of_engine(fault: Fault, engine: &Engine, evidence_at: Moment, because: String) -> Self {
+        Finding { engine: Some(engine.name().clone()), ..Finding::of_group(fault, evidence_at, because) }
+    }
+
+    /// How far it makes the watchdog go now; `None`: nothing is restarted for it. What mends one engine does not
+    /// mend several that fail as one: that takes the group.
+    pub fn tier(&self) -> Option<Tier> {
+        let tier = ladder::tier(self.fault).filter(|_| self.acts)?;
+        Some(if self.engine.is_none() { tier.max(Tier::Clients) } else { tier })
     }
 }
 
-/// Everything that is wrong with the group now.
-pub(super) fn findings(group: &Group, now: Moment) -> Vec<Finding> {
+/// Everything that is wrong with the group now. What is known of its GPU is believed for as long as `READING_FRESH`.
+pub(super) fn findings(group: &Group, _gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let whole = [
         control_died::find(group),
         control_wedged::find(group),

@@ -6,6 +6,7 @@
 
 mod ending;
 
+use crate::decide::detect::Finding;
 use crate::decide::engine::{Died, Ending, Engine, Stage};
 use crate::decide::group::{Group, Phase};
 use crate::decide::turn::Turn;
@@ -30,7 +31,8 @@ impl Group {
     fn advance_start(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &self.engines[place];
         if let Some((at, exit)) = engine.ended {
-            return self.engine_failed(place, at, format!("it ended with {exit} before it served"), turn);
+            let because = format!("it ended with {exit} before it served");
+            return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
         }
         match engine.attached_since_healthy(&self.server, &turn.gpu.reading, turn.now) {
             Some(true) => self.engine_serves(place, turn),
@@ -51,7 +53,7 @@ impl Group {
         let bound = engine.policy.start_timeout;
         if turn.now.since(engine.started) >= bound {
             let because = format!("it did not get ready within {} s: {note}", bound.as_secs());
-            self.engine_failed(place, turn.now, because, turn);
+            self.engine_failed(place, Died { at: turn.now, fault: Fault::EngineDied, because }, turn);
         }
     }
 
@@ -69,8 +71,9 @@ impl Group {
     fn act_on_the_neglected(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &self.engines[place];
         let neglected = engine.died.clone().filter(|_| matches!(engine.stage, Stage::Left | Stage::Failing));
-        if let (Some(died), None) = (neglected, self.hands_off(Fault::EngineDied)) {
-            self.engine_failed(place, died.at, died.because, turn);
+        let Some(died) = neglected else { return };
+        if self.hands_off(died.fault).is_none() {
+            self.engine_failed(place, died, turn);
         }
     }
 
@@ -78,7 +81,8 @@ impl Group {
         let attached = self.engines[place].attached_now(&self.server, &turn.gpu.reading, turn.now);
         let engine = &mut self.engines[place];
         if let Some((at, exit)) = engine.ended {
-            return self.engine_failed(place, at, format!("its main process ended with {exit}"), turn);
+            let because = format!("its main process ended with {exit}");
+            return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
         }
         let detached = engine.detached(attached, turn.now);
         let sound = engine.healthy_since.is_some() && !detached;
@@ -95,18 +99,34 @@ impl Group {
         }
     }
 
+    /// Takes out every engine that lives and has a fault of its own that one engine's restart mends.
+    pub fn mend_engines(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
+        let mended = found.iter().filter(|finding| finding.tier() == Some(Tier::Engine));
+        for finding in mended.filter(|finding| finding.fault != Fault::EngineDied) {
+            let place = finding.engine.as_ref().and_then(|name| self.place_of(name));
+            let Some(place) = place.filter(|_| self.hands_off(finding.fault).is_none()) else { continue };
+            let engine = &self.engines[place];
+            let lives = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing);
+            if lives && engine.ended.is_none() && engine.died.is_none() {
+                let died = Died { at: finding.evidence_at, fault: finding.fault, because: finding.because.clone() };
+                self.engine_failed(place, died, turn);
+            }
+        }
+    }
+
     /// An engine failed by itself: it is taken out and started again, if that is allowed.
-    pub fn engine_failed(&mut self, place: usize, at: Moment, because: String, turn: &mut Turn<'_>) {
+    pub fn engine_failed(&mut self, place: usize, died: Died, turn: &mut Turn<'_>) {
         if self.engines[place].is_to_rest() {
             // It was on its way out: that is no failure.
             return self.take_out(place, turn);
         }
-        let hands_off = self.hands_off(Fault::EngineDied);
+        let hands_off = self.hands_off(died.fault);
+        let Died { at, fault, because } = died.clone();
         let (budget, window) = (self.policy.recovery.engine_budget, self.policy.recovery.budget_window);
         let engine = &mut self.engines[place];
         let name = engine.name().clone();
         engine.note = Some(because.clone());
-        engine.died = Some(Died { at, because: because.clone() });
+        engine.died = Some(died);
         engine.recovery_ended(RecoveryResult::Superseded, turn);
         self.note_faults(turn);
         let hit_alone = self.faults.keys().all(|(engine, _)| engine.is_some());
@@ -125,7 +145,7 @@ impl Group {
         *turn.save = true;
         if failures < budget {
             engine.recovery = Some(at);
-            let (reason, budget_left) = (Fault::EngineDied.into(), budget - failures);
+            let (reason, budget_left) = (fault.into(), budget - failures);
             let what = What::RestartBegan { tier: Tier::Engine, reason, attempt: failures, budget_left };
             turn.tell_of(&name, what);
         }
@@ -171,7 +191,7 @@ impl Group {
                     Outcome::Failed { why } => why,
                     _ => "it could not be started in time".to_owned(),
                 };
-                self.engine_failed(place, turn.now, why, turn);
+                self.engine_failed(place, Died { at: turn.now, fault: Fault::EngineDied, because: why }, turn);
             }
         }
     }

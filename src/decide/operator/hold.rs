@@ -27,7 +27,7 @@ impl Group {
         turn.tell(What::HoldBegan { reason: reason.to_owned(), lasts });
         if news && matches!(self.phase, Phase::Running(_)) {
             // Those that wait for their grace: what is told once a fault is told now.
-            for finding in detect::findings(self, turn.now) {
+            for finding in detect::findings(self, turn.gpu, turn.now) {
                 self.tell_suppressed(&finding, turn);
             }
         }
