@@ -46,6 +46,15 @@ __global__ void spin(uint64_t ns) {
     } while (now - from < ns);
 }
 
+// Leaves no room for any other kernel: as many threads as the GPU holds.
+__global__ void __launch_bounds__(1024, 2) crowd(uint64_t ns) {
+    uint64_t from, now;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(from));
+    do {
+        asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+    } while (now - from < ns);
+}
+
 __global__ void write_astray() { *reinterpret_cast<volatile int *>(0xdead00bee000ull) = 1; }
 
 __global__ void trap() { asm volatile("trap;"); }
@@ -64,6 +73,12 @@ int work(uint64_t us, int sms) {
     spin<<<sms, 32>>>(us * 1000);
     return finish();
 }
+int take_all(uint64_t us) {
+    int sms = 0;
+    cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, 0);
+    crowd<<<sms * 2, 1024>>>(us * 1000);
+    return finish();
+}
 int illegal_address() {
     write_astray<<<1, 1>>>();
     return finish();
@@ -77,11 +92,15 @@ const char *text(int code) { return cudaGetErrorString(static_cast<cudaError_t>(
 #else
 
 int open() { return 0; }
-int hold(size_t) { return 0; }
+int hold(size_t bytes) {
+    static size_t held = 0; // of a GPU of 140 GiB
+    return (held += bytes) > (140ull << 30) ? 2 : 0;
+}
 int work(uint64_t us, int) {
     usleep(us);
     return 0;
 }
+int take_all(uint64_t us) { return work(us, 132); }
 int illegal_address() {
     usleep(100000);
     return 700;
@@ -91,6 +110,7 @@ int trapped() {
     return 719;
 }
 const char *text(int code) {
+    if (code == 2) return "out of memory";
     return code == 700 ? "an illegal memory access was encountered" : "unspecified launch failure";
 }
 
@@ -107,13 +127,15 @@ struct Arguments {
     uint64_t kernel_us = 1000;
     int sms = 16;
     bool fork_child = false; // the GPU work in a child process, as vLLM does it
+    bool main_lives = false; // it lives on without that child, and says it is healthy
     bool foreign = false;    // no HTTP: run, fault, end
+    bool linger = false;     // --foreign: lives on with its error until it is killed
     double seconds = 2;      // --foreign: how long at most
     double at = 0.5;         // --foreign: when it faults, after its context is ready
     std::string fault = "illegal-address";
 };
 
-enum Fault : int { none, illegal_address, trap, hang, long_kernel };
+enum Fault : int { none, illegal_address, trap, hang, long_kernel, device_oom, host_oom, take_all };
 
 // What the HTTP side and the GPU side tell each other: shared memory, since they may be two processes.
 struct Shared {
@@ -124,6 +146,8 @@ struct Shared {
     std::atomic<int> stop{0};
     std::atomic<int> order{none};
     std::atomic<uint64_t> order_us{0};
+    std::atomic<uint64_t> kernel_us{0};
+    std::atomic<uint64_t> leak{0}; // bytes of device memory a second
     std::atomic<uint64_t> kernels{0};
 };
 
@@ -151,6 +175,9 @@ static Fault fault_named(const std::string &name) {
     if (name == "trap") return trap;
     if (name == "hang") return hang;
     if (name == "long") return long_kernel;
+    if (name == "device-oom") return device_oom;
+    if (name == "host-oom") return host_oom;
+    if (name == "take-all") return take_all;
     return none;
 }
 
@@ -170,11 +197,45 @@ static void check(int code) {
     if (code != 0) fail(code);
 }
 
+static int exhaust_device() {
+    for (;;)
+        if (int code = gpu::hold(1ull << 30)) return code;
+}
+
+// Touches host memory, 64 GiB at most: a limit of its cgroup ends it long before.
+static int exhaust_host() {
+    const size_t piece = 64ull << 20;
+    for (size_t taken = 0; taken < (64ull << 30); taken += piece) {
+        void *memory = malloc(piece);
+        if (memory == nullptr) return 2;
+        memset(memory, 1, piece);
+    }
+    return 2;
+}
+
+// Keeps the whole GPU, and makes tokens meanwhile as an engine with work of its own would.
+static int crowd_out(uint64_t us) {
+    std::atomic<bool> done{false};
+    std::thread tokens([&done] {
+        while (!done.load()) {
+            shared->kernels.fetch_add(1);
+            usleep(1000);
+        }
+    });
+    int code = gpu::take_all(us);
+    done.store(true);
+    tokens.join();
+    return code;
+}
+
 static int commit(int fault, uint64_t us) {
     switch (fault) {
+    case device_oom: return exhaust_device();
+    case host_oom: return exhaust_host();
+    case take_all: return crowd_out(us ? us : 10000000);
     case illegal_address: return gpu::illegal_address();
     case trap: return gpu::trapped();
-    case hang: return gpu::work(us ? us : 60000000, arguments.sms);
+    case hang: return gpu::work(us ? us : 600000000, arguments.sms);
     case long_kernel: return gpu::work(us ? us : 2000000, arguments.sms);
     default: return 0;
     }
@@ -193,20 +254,33 @@ static void open_gpu() {
     shared->ready.store(1);
 }
 
+// Takes what is due of a leak, in pieces of 16 MiB.
+static void leak_on(double &since) {
+    const uint64_t rate = shared->leak.load(), piece = 16ull << 20;
+    if (rate == 0) {
+        since = monotonic();
+    } else if ((monotonic() - since) * rate >= piece) {
+        since += static_cast<double>(piece) / rate;
+        check(gpu::hold(piece));
+    }
+}
+
 // Works until it is told to stop; one kernel at a time, an order between two of them.
 static void serve_gpu() {
     open_gpu();
+    double leaks_since = monotonic();
     while (!shared->stop.load()) {
         int fault = shared->order.exchange(none);
         if (fault != none) {
             say("order " + std::to_string(fault) + " begins");
             check(commit(fault, shared->order_us.load()));
         } else if (shared->load.load()) {
-            check(gpu::work(arguments.kernel_us, arguments.sms));
+            check(gpu::work(shared->kernel_us.load(), arguments.sms));
             shared->kernels.fetch_add(1);
         } else {
             usleep(1000);
         }
+        leak_on(leaks_since);
     }
     say("stopped");
     _exit(0);
@@ -250,7 +324,7 @@ static Answer metrics() {
 
 static Answer inject(const std::string &query) {
     Fault fault = fault_named(parameter(query, "fault"));
-    if (fault == none) return {400, "fault is illegal-address, trap, hang or long\n"};
+    if (fault == none) return {400, "no such fault\n"};
     shared->order_us.store(strtoull(parameter(query, "us").c_str(), nullptr, 10));
     shared->order.store(fault);
     return {202, "ordered\n"};
@@ -258,6 +332,11 @@ static Answer inject(const std::string &query) {
 
 static Answer set(std::atomic<int> &flag, const std::string &query) {
     flag.store(parameter(query, "on") == "1");
+    return {200, "done\n"};
+}
+
+static Answer set(std::atomic<uint64_t> &figure, const std::string &query, const std::string &key) {
+    figure.store(strtoull(parameter(query, key).c_str(), nullptr, 10));
     return {200, "done\n"};
 }
 
@@ -270,6 +349,8 @@ static Answer answer(const std::string &method, const std::string &path, const s
     if (method == "POST" && path == "/inject") return inject(query);
     if (method == "POST" && path == "/linger") return set(shared->linger, query);
     if (method == "POST" && path == "/load") return set(shared->load, query);
+    if (method == "POST" && path == "/kernel") return set(shared->kernel_us, query, "us");
+    if (method == "POST" && path == "/leak") return set(shared->leak, query, "bytes");
     return {404, "no such page\n"};
 }
 
@@ -347,6 +428,7 @@ static void follow(pid_t child) {
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     say("the GPU process ended, status " + std::to_string(status));
+    if (arguments.main_lives) return;
     _exit(WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : 1);
 }
 
@@ -371,8 +453,8 @@ static void on_term(int) { shared->stop.store(1); }
 
 static void usage(const char *program) {
     fprintf(stderr,
-            "usage: %s --port P [--name S] [--memory-gib G] [--kernel-us U] [--sms N] [--fork-child]\n"
-            "       %s --foreign [--seconds K] [--at T] [--fault illegal-address|trap|none] [...]\n",
+            "usage: %s --port P [--name S] [--memory-gib G] [--kernel-us U] [--sms N] [--fork-child [--main-lives]]\n"
+            "       %s --foreign [--seconds K] [--at T] [--fault illegal-address|trap|none] [--linger] [...]\n",
             program, program);
     exit(64);
 }
@@ -384,8 +466,16 @@ static void parse(int argc, char **argv) {
             arguments.fork_child = true;
             continue;
         }
+        if (key == "--main-lives") {
+            arguments.main_lives = true;
+            continue;
+        }
         if (key == "--foreign") {
             arguments.foreign = true;
+            continue;
+        }
+        if (key == "--linger") {
+            arguments.linger = true;
             continue;
         }
         if (++i >= argc) usage(argv[0]);
@@ -408,6 +498,8 @@ int main(int argc, char **argv) {
     void *memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return 71;
     shared = new (memory) Shared;
+    shared->kernel_us.store(arguments.kernel_us);
+    shared->linger.store(arguments.linger);
     signal(SIGTERM, on_term);
     say("starting (pid " + std::to_string(getpid()) + ")");
     if (arguments.foreign) run_foreign();

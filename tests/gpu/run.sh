@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles the engine, runs the plan over a real GPU (or, --simulated, over a simulated one), ends everything.
-# From the repository root: OUT=/tmp/out bash tests/gpu/run.sh [--day] [--simulated] [--runs 10] [--deadline 540]
+# From the repository root: OUT=/tmp/out bash tests/gpu/run.sh [--day|--faults] [--simulated] [--runs 10] [--deadline 540]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH="$PATH:/usr/local/cuda/bin:/usr/local/nvidia/bin" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TZ=UTC
@@ -13,7 +13,10 @@ fail() { echo "run.sh: $*" >&2; exit 1; }
 [ -x "$watchdog" ] || fail "no $watchdog: cargo build --release, or say where it is by MPSWARDEN=..."
 
 plan=tests/gpu/drive.py
-if [ "${1:-}" = --day ]; then plan=tests/gpu/day.py; shift; fi
+case "${1:-}" in
+--day) plan=tests/gpu/day.py; shift ;;
+--faults) plan=tests/gpu/faults.py; shift ;;
+esac
 
 case " $* " in
 *" --simulated "*)
