@@ -187,6 +187,7 @@ impl Group {
     /// Goes as far as it can with what is known.
     pub fn step(&mut self, turn: &mut Turn<'_>) {
         self.end_an_expired_hold(turn);
+        self.note_attachments(turn.gpu, turn.now);
         let found = self.note_faults(turn);
         match self.phase {
             Phase::Waiting => self.wait_for_sources(turn),

@@ -96,10 +96,13 @@ impl Group {
             Stage::Serving => {
                 wants.engines.push((Look::Health(key()), HEALTH));
                 wants.engines.push((Look::Load(key()), LOAD));
+                if engine.detached_lately(now) {
+                    want_attachment(wants, HELD);
+                }
             }
             Stage::Failing => {
                 wants.engines.push((Look::Health(key()), HEALTH));
-                want_attachment(wants, SERVER);
+                want_attachment(wants, if engine.detached_lately(now) { HELD } else { SERVER });
             }
             Stage::Ending(Ending::Look { .. }) => want(&mut wants.trees, FAST),
             _ => {}

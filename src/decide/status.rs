@@ -11,6 +11,7 @@ use crate::model::{
 };
 
 use super::detect::unknown_clients;
+use super::attached::Attachment;
 use super::engine::{Engine, READING_FRESH, Stage};
 use super::facts::GpuFacts;
 use super::foreign::foreign_processes;
@@ -235,13 +236,17 @@ impl Group {
         now: Moment,
     ) -> EngineStatus {
         let deaf = engine.health.fresh(HEALTH_FRESH, now).is_none();
-        let attached = gpu.filter(|_| !blind).and_then(|gpu| engine.attached_now(&self.server, &gpu.reading, now));
+        let seen = gpu.filter(|_| !blind).and_then(|gpu| engine.attachment_now(&self.server, &gpu.reading, now));
         let processes = engine.processes();
         let is_client = |pid: &u32| self.server.clients.last().is_some_and(|clients| clients.contains(pid));
         EngineStatus {
             name: engine.name().clone(),
             state: self.engine_state(engine, blind || deaf),
-            attached,
+            attached: seen.and_then(|seen| match seen {
+                Attachment::Attached => Some(true),
+                Attachment::Outside(_) => Some(false),
+                Attachment::Absent => None,
+            }),
             device_memory: if engine.alive() { engine.device_memory(reading) } else { Some(0) },
             device_memory_limit: engine.policy.device_memory_limit,
             memory_time_to_limit: engine.memory_time_to_limit(reading),

@@ -5,6 +5,7 @@ mod control_wedged;
 mod crash_loop;
 mod engine_died;
 mod gpu_fault;
+mod outside_mps;
 mod server_died;
 mod server_stuck;
 mod together;
@@ -51,7 +52,7 @@ impl Finding {
 }
 
 /// Everything that is wrong with the group now. What is known of its GPU is believed for as long as `READING_FRESH`.
-pub(super) fn findings(group: &Group, _gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+pub(super) fn findings(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let whole = [
         control_died::find(group),
         control_wedged::find(group),
@@ -60,7 +61,22 @@ pub(super) fn findings(group: &Group, _gpu: &GpuFacts, now: Moment) -> Vec<Findi
         server_stuck::find(group, now),
         unknown_client::find(group),
     ];
-    let single =
-        group.engines.iter().flat_map(|engine| [engine_died::find(engine), crash_loop::find(engine, group, now)]);
+    let single = group.engines.iter().flat_map(|engine| {
+        [
+            engine_died::find(engine),
+            crash_loop::find(engine, group, now),
+            outside_mps::find(engine, group, gpu, now),
+        ]
+    });
     whole.into_iter().chain(single).flatten().collect()
+}
+
+/// Processes by their pids: `its process 12 is`, `its processes 12 and 13 are`.
+fn pids(what: &str, pids: &[u32]) -> String {
+    let words: Vec<String> = pids.iter().map(u32::to_string).collect();
+    match words.as_slice() {
+        [one] => format!("{what} {one} is"),
+        [first @ .., last] => format!("{what}es {} and {last} are", first.join(", ")),
+        [] => format!("no {what} is"),
+    }
 }
