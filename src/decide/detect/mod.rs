@@ -1,14 +1,18 @@
 //! Detectors, one file a fault: each looks at everything that is known and says whether its fault is there now.
 
+mod client_limit;
 mod control_died;
 mod control_wedged;
 mod crash_loop;
+mod door;
 mod engine_died;
+mod foreign_process;
 mod gpu_fault;
 mod outside_mps;
 mod server_died;
 mod server_stuck;
 mod together;
+mod uid_mismatch;
 mod unknown_client;
 
 use crate::model::{EngineName, Fault, Moment, Tier};
@@ -18,6 +22,7 @@ use super::facts::GpuFacts;
 use super::group::Group;
 use super::ladder;
 
+pub(super) use foreign_process::foreign_sentence;
 pub(super) use unknown_client::unknown_clients;
 
 /// A fault that is there now.
@@ -60,15 +65,13 @@ pub(super) fn findings(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Findin
         gpu_fault::find(group),
         server_stuck::find(group, now),
         unknown_client::find(group),
+        foreign_process::find(group, now),
     ];
     let single = group.engines.iter().flat_map(|engine| {
-        [
-            engine_died::find(engine),
-            crash_loop::find(engine, group, now),
-            outside_mps::find(engine, group, gpu, now),
-        ]
+        [engine_died::find(engine), crash_loop::find(engine, group, now), outside_mps::find(engine, group, gpu, now)]
     });
-    whole.into_iter().chain(single).flatten().collect()
+    let kept_out = uid_mismatch::find(group, now).into_iter().chain(client_limit::find(group, now));
+    whole.into_iter().chain(single).flatten().chain(kept_out).collect()
 }
 
 /// Processes by their pids: `its process 12 is`, `its processes 12 and 13 are`.

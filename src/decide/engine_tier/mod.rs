@@ -62,6 +62,7 @@ impl Group {
         let engine = &mut self.engines[place];
         engine.stage = Stage::Serving;
         engine.note = None;
+        engine.over_limit = None;
         engine.died = None;
         let took = turn.now.since(engine.started);
         turn.tell_of(&engine.policy.name, What::EngineServing { took });
