@@ -223,7 +223,7 @@ fn a_process_past_mps_that_no_engine_owns_is_foreign() {
         "one reading is no proof"
     );
     assert_eq!(see(reading(&[5001, 5002], &[5002])), None, "NVML shows other pids than ours");
-    [901, 902].map(|pid| world.break_it(Break::Foreign(pid, "python3 train.py".to_owned())));
+    [901, 902].into_iter().for_each(|pid| world.break_it(Break::Foreign(pid, "python3 train.py".to_owned())));
     world.run_for(seconds(6));
     assert_eq!(foreign(&world), Some(2));
     world.break_it(Break::NvmlBlind(true));
