@@ -217,8 +217,15 @@ fn a_process_past_mps_that_no_engine_owns_is_foreign() {
         world.tell(Input::Observed(Observation::Gpu { gpu: gpu.clone(), reading }));
         foreign(&world)
     };
-    assert_eq!(see(reading(&[server, main, client, 901, 902, 903], &[client, 903])), Some(2));
+    assert_eq!(
+        see(reading(&[server, main, client, 901, 902, 903], &[client, 903])),
+        Some(0),
+        "one reading is no proof"
+    );
     assert_eq!(see(reading(&[5001, 5002], &[5002])), None, "NVML shows other pids than ours");
+    [901, 902].into_iter().for_each(|pid| world.break_it(Break::Foreign(pid, "python3 train.py".to_owned())));
+    world.run_for(seconds(6));
+    assert_eq!(foreign(&world), Some(2));
     world.break_it(Break::NvmlBlind(true));
     world.run_for(seconds(5));
     assert_eq!(foreign(&world), None, "the reading is too old");

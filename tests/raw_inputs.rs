@@ -11,9 +11,9 @@ use mpswarden::decide::policy::WhenSpent;
 use mpswarden::decide::{Decision, Input, Memory, Policy, PolicyChange, Watchdog};
 use mpswarden::model::Request;
 use mpswarden::model::{
-    Action, ActionId, CommandResult, EngineKey, EngineLoad, Exit, GpuProcess, GpuReading, Health, Mode, Moment,
-    Observation, Ordered, Outcome, Owner, ProcessId, ProcessUsage, Remaining, ServerLine, ServerState, Source, Tier,
-    What, XidVia,
+    Action, ActionId, CommandLine, CommandResult, EngineKey, EngineLoad, Exit, GpuProcess, GpuReading, Health, Mode,
+    Moment, Observation, Ordered, Outcome, Owner, ProcessId, ProcessUsage, Remaining, ServerLine, ServerState, Source,
+    Tier, What, XidVia,
 };
 use proptest::prelude::*;
 use world::{GIB, ms, policies};
@@ -320,13 +320,14 @@ fn line() -> impl Strategy<Value = ServerLine> {
     let server = 20..23u32;
     let client = 30..34u32;
     prop_oneof![
-        server.clone().prop_map(|server| ServerLine::Starting { server }),
+        (server.clone(), 0..2u32).prop_map(|(server, uid)| ServerLine::Starting { server, uid }),
         server.clone().prop_map(|server| ServerLine::Ready { server }),
         server.clone().prop_map(|server| ServerLine::Exited { server, status: 0 }),
         server.clone().prop_map(|server| ServerLine::Fatal { server }),
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Blamed { server, client }),
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Connected { server, client }),
-        (server, client.clone()).prop_map(|(server, client)| ServerLine::Disconnected { server, client }),
+        (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Disconnected { server, client }),
+        (server, client.clone()).prop_map(|(server, client)| ServerLine::Refused { server, client, status: 808 }),
         client.prop_map(|client| ServerLine::Pending { client, uid: 1 }),
     ]
 }
@@ -375,7 +376,12 @@ fn observation() -> impl Strategy<Value = Observation> {
                 Observation::Usage { engine: key(engine), processes: used.into_iter().map(usage).collect() }
             }
         ),
-        1 => (0..2usize, any::<u32>())
+        1 => (pids(), pids()).prop_map(move |(asked, found)| Observation::Commands {
+            group: name(),
+            asked,
+            found: found.into_iter().map(|pid| CommandLine { process: process(pid), text: "x".to_owned() }).collect(),
+        }),
+        1 => (0..2usize, prop_oneof![any::<u32>(), 800..812u32])
             .prop_map(|(engine, code)| Observation::CudaError { engine: key(engine), code, line: String::new() }),
         1 => Just(Observation::Blind { source: Source::Kmsg, group: None, engine: None, gpu: None, why: String::new() }),
     ]

@@ -96,6 +96,7 @@ impl Stand {
             Look::Clients { group, server } => {
                 vec![Observation::Clients { clients: self.clients(&group), group, server }]
             }
+            Look::Commands { .. } => Vec::new(),
             Look::Trees(group) => self.keys(&group).map(|engine| self.tree(engine)).collect(),
             Look::Load(engine) => vec![Observation::Load { engine, load: load() }],
             Look::Health(engine) => vec![Observation::Health { engine, health: Health::Ok }],

@@ -1,25 +1,130 @@
 //! Whether an engine's process tree is attached: clients of this group's server, all that is on the GPU.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use crate::model::ProcessId;
+use crate::model::{Moment, ProcessId};
 
+use super::engine::{Engine, READING_FRESH, Stage};
+use super::facts::{GpuFacts, ServerFacts};
+use super::group::Group;
 use super::reading::Reading;
 
-/// `false`: it runs outside MPS, or is not on the GPU at all. Without a reading of NVML, or where
-/// NVML shows other pids than ours (in some containers), the daemon's client list decides alone.
-pub(super) fn attached(
+/// An engine that is seen detached for so long is failing.
+const DETACHED_FOR: Duration = Duration::from_secs(3);
+/// A client's end shows as detached before its process is seen gone.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+/// The lists are read closely for so long, then at leisure: a control command writes to the daemon's log.
+const LATELY: Duration = Duration::from_secs(10);
+/// One that starts and is healthy is looked at closely: a client that ends is off all three lists by then.
+const OUTSIDE_AT_START_FOR: Duration = Duration::from_millis(300);
+
+/// Where an engine computes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Attachment {
+    /// In this group's server, with everything that it has on the GPU.
+    Attached,
+    /// On the GPU, and not in this server.
+    Outside(Outside),
+    /// No process of it is a client, and none is seen on the GPU.
+    Absent,
+}
+
+/// Processes of an engine that compute where they should not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Outside {
+    /// No client of any MPS server.
+    pub past: Vec<u32>,
+    /// NVML has them as clients of a server, and this group's does not list them.
+    pub elsewhere: Vec<u32>,
+}
+
+/// What an engine is seen as, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Watched {
+    pub attachment: Attachment,
+    pub since: Moment,
+}
+
+/// Without a reading of NVML, or where NVML shows other pids than ours (in some containers), the daemon's
+/// client list decides alone, and nobody is proven to be outside.
+pub(super) fn attachment(
     tree: &[ProcessId],
     clients: &BTreeSet<u32>,
     server: Option<u32>,
     reading: Option<&Reading>,
-) -> bool {
+) -> Attachment {
     let is_client = |process: &ProcessId| clients.contains(&process.pid);
     let Some(reading) = reading.filter(|reading| reading.pids_match(clients, server)) else {
-        return tree.iter().any(is_client);
+        return if tree.iter().any(is_client) { Attachment::Attached } else { Attachment::Absent };
     };
     let mut on_gpu = tree.iter().filter(|process| reading.lists(process.pid)).peekable();
-    on_gpu.peek().is_some() && on_gpu.all(|process| reading.is_client(process.pid) && is_client(process))
+    if on_gpu.peek().is_none() {
+        return Attachment::Absent;
+    }
+    let mut outside = Outside::default();
+    for process in on_gpu {
+        match (reading.is_client(process.pid), is_client(process)) {
+            (true, true) => {}
+            (true, false) => outside.elsewhere.push(process.pid),
+            (false, _) => outside.past.push(process.pid),
+        }
+    }
+    if outside == Outside::default() { Attachment::Attached } else { Attachment::Outside(outside) }
+}
+
+impl Group {
+    /// Notes where each engine computes, as far as is known now.
+    pub fn note_attachments(&mut self, gpu: &GpuFacts, now: Moment) {
+        for engine in &mut self.engines {
+            let attachment = engine.attachment_now(&self.server, &gpu.reading, now);
+            engine.saw_attachment(attachment, now);
+        }
+    }
+}
+
+impl Engine {
+    fn saw_attachment(&mut self, attachment: Option<Attachment>, now: Moment) {
+        let kind = std::mem::discriminant::<Attachment>;
+        self.watched = attachment.map(|attachment| match self.watched.take() {
+            Some(was) if kind(&was.attachment) == kind(&attachment) => Watched { attachment, since: was.since },
+            _ => Watched { attachment, since: now },
+        });
+    }
+
+    /// Seen detached, so far for however short a time.
+    pub fn seems_detached(&self) -> bool {
+        self.watched.as_ref().is_some_and(|watched| watched.attachment != Attachment::Attached)
+    }
+
+    /// Seen detached in one way, for too long to be a matter of three lists that are not read at one moment.
+    pub fn is_detached(&self, now: Moment) -> bool {
+        self.detached_for(now) >= Some(DETACHED_FOR)
+    }
+
+    /// Detached for long enough to be no client's end, which needs no command, and not for ever.
+    pub fn detached_lately(&self, now: Moment) -> bool {
+        self.detached_for(now).is_some_and(|time| (ENDS_WITHIN..LATELY).contains(&time))
+    }
+
+    fn detached_for(&self, now: Moment) -> Option<Duration> {
+        self.watched.as_ref().filter(|_| self.seems_detached()).map(|watched| now.since(watched.since))
+    }
+
+    /// Proven to compute outside the group's server, and since when: every list was read anew after it was
+    /// first seen so and, of an engine that starts, after it got healthy.
+    pub fn proven_outside(&self, server: &ServerFacts, gpu: &GpuFacts, now: Moment) -> Option<(&Outside, Moment)> {
+        let Some(Watched { attachment: Attachment::Outside(outside), since }) = &self.watched else { return None };
+        let (from, patience) = match self.stage {
+            Stage::Starting => ((*since).max(self.healthy_since?), OUTSIDE_AT_START_FOR),
+            Stage::Serving | Stage::Failing => (*since, DETACHED_FOR),
+            _ => return None,
+        };
+        let reading = gpu.reading.at().filter(|_| gpu.reading.fresh(READING_FRESH, now).is_some());
+        let read = [self.tree.at(), server.clients_asked, reading];
+        let proven = now.since(from) >= patience && read.iter().all(|at| at.is_some_and(|at| at > from));
+        proven.then_some((outside, from))
+    }
 }
 
 #[cfg(test)]
@@ -40,39 +145,44 @@ mod tests {
         })
     }
 
-    fn judge(clients: &[u32], reading: Option<&Reading>) -> bool {
+    fn judge(clients: &[u32], reading: Option<&Reading>) -> Attachment {
         let tree = [ProcessId { pid: 10, started_at: 1 }, ProcessId { pid: 11, started_at: 1 }];
-        attached(&tree, &clients.iter().copied().collect(), Some(5), reading)
+        attachment(&tree, &clients.iter().copied().collect(), Some(5), reading)
+    }
+
+    fn outside(past: &[u32], elsewhere: &[u32]) -> Attachment {
+        Attachment::Outside(Outside { past: past.to_vec(), elsewhere: elsewhere.to_vec() })
     }
 
     #[test]
     fn a_child_that_is_a_client_attaches_the_tree() {
-        assert!(judge(&[11], Some(&reading(&[5, 11], &[11]))));
+        assert_eq!(judge(&[11], Some(&reading(&[5, 11], &[11]))), Attachment::Attached);
     }
 
     #[test]
-    fn a_process_on_the_gpu_outside_the_server_detaches_the_tree() {
-        assert!(!judge(&[11], Some(&reading(&[5, 10, 11], &[11]))));
+    fn a_process_on_the_gpu_past_every_server_is_outside() {
+        assert_eq!(judge(&[11], Some(&reading(&[5, 10, 11], &[11]))), outside(&[10], &[]));
     }
 
     #[test]
-    fn a_client_of_another_server_is_not_attached_to_this_one() {
-        assert!(!judge(&[12], Some(&reading(&[5, 11, 12], &[11, 12]))));
+    fn a_client_of_another_server_is_outside_this_one() {
+        assert_eq!(judge(&[12], Some(&reading(&[5, 11, 12], &[11, 12]))), outside(&[], &[11]));
     }
 
     #[test]
-    fn a_tree_that_is_not_on_the_gpu_is_not_attached() {
-        assert!(!judge(&[12], Some(&reading(&[5, 12], &[12]))));
+    fn a_tree_that_is_not_on_the_gpu_is_absent_and_not_outside() {
+        assert_eq!(judge(&[12], Some(&reading(&[5, 12], &[12]))), Attachment::Absent);
     }
 
     #[test]
-    fn where_nvml_shows_other_pids_the_daemon_decides() {
-        assert!(judge(&[11], Some(&reading(&[4005, 4011], &[4011]))));
-        assert!(!judge(&[12], Some(&reading(&[4005, 4011], &[4011]))));
+    fn where_nvml_shows_other_pids_the_daemon_decides_and_nobody_is_outside() {
+        assert_eq!(judge(&[11], Some(&reading(&[4005, 4011], &[4011]))), Attachment::Attached);
+        assert_eq!(judge(&[12], Some(&reading(&[4005, 4011], &[4011]))), Attachment::Absent);
     }
 
     #[test]
-    fn without_nvml_the_daemon_decides() {
-        assert!(judge(&[11], None));
+    fn without_nvml_the_daemon_decides_and_nobody_is_outside() {
+        assert_eq!(judge(&[11], None), Attachment::Attached);
+        assert_eq!(judge(&[12], None), Attachment::Absent);
     }
 }

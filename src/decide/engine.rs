@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::{ActionId, EngineName, EngineState, Exit, Fault, Health, Known, Moment, ProcessId};
 
-use super::attached::attached;
+use super::attached::{Attachment, Watched, attachment};
 use super::facts::ServerFacts;
 use super::figures::Figures;
 use super::guard::Attempts;
@@ -15,8 +15,6 @@ use super::remembered::{EngineMemory, Rest};
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;
-/// An engine that is seen detached for so long is failing: the three lists are not read at one moment.
-const DETACHED_FOR: Duration = Duration::from_secs(3);
 /// NVML's lists are believed for so long.
 pub(super) const READING_FRESH: Duration = Duration::from_secs(3);
 
@@ -74,7 +72,10 @@ pub(super) struct Engine {
     /// When this row of good probes began.
     pub healthy_since: Option<Moment>,
     bad_probes: u32,
-    detached_since: Option<Moment>,
+    /// Where it computes; `None`: unknown.
+    pub watched: Option<Watched>,
+    /// Its output named CUDA error 808 or 809 in this incarnation, since it last got ready.
+    pub over_limit: Option<(Moment, u32)>,
     /// Its main process ended in this incarnation.
     pub ended: Option<(Moment, Exit)>,
     /// The first fatal CUDA error that its output named in this incarnation.
@@ -117,7 +118,8 @@ impl Engine {
             health: Known::Unknown,
             healthy_since: None,
             bad_probes: 0,
-            detached_since: None,
+            watched: None,
+            over_limit: None,
             ended: None,
             error: None,
             died: None,
@@ -149,7 +151,8 @@ impl Engine {
         self.health.forget();
         self.healthy_since = None;
         self.bad_probes = 0;
-        self.detached_since = None;
+        self.watched = None;
+        self.over_limit = None;
         self.ended = None;
         self.error = None;
         self.note = None;
@@ -195,38 +198,24 @@ impl Engine {
         if fresh.is_some() {
             reading.since(healthy)?;
         }
-        Some(attached(tree, server.clients.last()?, server.pid, fresh))
+        Some(attachment(tree, server.clients.last()?, server.pid, fresh) == Attachment::Attached)
     }
 
-    /// Attached, as far as is known now; `None`: unknown, or no process.
-    pub fn attached_now(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<bool> {
+    /// Where it computes, as far as is known now; `None`: unknown, or no process.
+    pub fn attachment_now(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<Attachment> {
         if !self.alive() {
             return None;
         }
         let tree = self.tree.last()?;
-        Some(attached(tree, server.clients.last()?, server.pid, reading.fresh(READING_FRESH, now)))
+        Some(attachment(tree, server.clients.last()?, server.pid, reading.fresh(READING_FRESH, now)))
     }
 
     /// Nothing about it changes by time alone, nor by an answer that says what was known.
     pub fn is_steady(&self) -> bool {
         match self.stage {
-            Stage::Serving => self.detached_since.is_none() && !self.leaving && !self.rolls,
+            Stage::Serving => !self.seems_detached() && !self.leaving && !self.rolls,
             Stage::Stopped | Stage::Quarantined | Stage::Left => !self.leaving,
             _ => false,
-        }
-    }
-
-    /// Notes a look at its attachment while it serves; true once it has been detached for too long.
-    pub fn detached(&mut self, attached: Option<bool>, now: Moment) -> bool {
-        match attached {
-            Some(false) => {
-                let since = *self.detached_since.get_or_insert(now);
-                now.since(since) >= DETACHED_FOR
-            }
-            _ => {
-                self.detached_since = None;
-                false
-            }
         }
     }
 

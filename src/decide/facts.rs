@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::{CommandResult, Exit, GpuIdentity, Known, Moment, ProcessId, ServerLine, ServerState};
 
+use super::kept_out::KeptOut;
 use super::reading::Reading;
 
 /// A stamp further from the arrival of its line than this is of another clock.
@@ -91,11 +92,15 @@ pub(super) struct Fatal {
 pub(super) struct ServerFacts {
     pub pid: Option<u32>,
     pub process: Option<ProcessId>,
+    /// The user that it serves; `None`: its first line was missed.
+    pub uid: Option<u32>,
     pub since: Option<Moment>,
     pub state: Known<ServerState>,
     pub clients: Known<BTreeSet<u32>>,
     /// When the list above was last taken from an answer, not from lines.
     pub clients_asked: Option<Moment>,
+    /// Clients that are not let in.
+    pub kept_out: KeptOut,
     /// These two stay until the generation they hit is gone.
     pub fatal: Option<Fatal>,
     pub died: Option<Moment>,
@@ -119,7 +124,11 @@ impl ServerFacts {
     pub fn line(&mut self, line: ServerLine, stamped: Moment, now: Moment) -> ServerNews {
         let at = trusted(stamped, now);
         match line {
-            ServerLine::Starting { server } => self.replaced(server, ServerState::Initializing, now),
+            ServerLine::Starting { server, uid } => {
+                let news = self.replaced(server, ServerState::Initializing, now);
+                self.uid = Some(uid);
+                news
+            }
             ServerLine::Ready { server } => {
                 let news = if self.pid == Some(server) {
                     ServerNews::Nothing
@@ -137,7 +146,16 @@ impl ServerFacts {
             ServerLine::Fatal { server } => self.fatal_line(server, at, now),
             ServerLine::Connected { server, client } => self.client(server, client, true, now),
             ServerLine::Disconnected { server, client } => self.client(server, client, false, now),
-            ServerLine::Refused { .. } | ServerLine::Pending { .. } => ServerNews::Nothing,
+            ServerLine::Refused { server, client, status } => {
+                if self.pid == Some(server) {
+                    self.kept_out.refused(client, status, at);
+                }
+                ServerNews::Nothing
+            }
+            ServerLine::Pending { client, uid } => {
+                self.kept_out.pending(client, uid, at);
+                ServerNews::Nothing
+            }
         }
     }
 
@@ -162,6 +180,7 @@ impl ServerFacts {
         if self.pid == Some(server) {
             self.pid = None;
             self.process = None;
+            self.uid = None;
             self.since = None;
             self.clients.forget();
             if !self.stopping {
@@ -195,6 +214,7 @@ impl ServerFacts {
         }
         self.pid = Some(server);
         self.process = None;
+        self.uid = None;
         self.since = Some(now);
         self.stopping = false;
         self.state.saw(state, now);
@@ -222,6 +242,7 @@ impl ServerFacts {
             Known::Unknown => BTreeSet::new(),
         };
         if there {
+            self.kept_out.let_in(client);
             clients.insert(client)
         } else {
             clients.remove(&client)
@@ -247,7 +268,7 @@ mod tests {
 
     fn active() -> ServerFacts {
         let mut server = ServerFacts::default();
-        server.line(ServerLine::Starting { server: 7 }, at(0), at(0));
+        server.line(ServerLine::Starting { server: 7, uid: 0 }, at(0), at(0));
         server.line(ServerLine::Ready { server: 7 }, at(270), at(270));
         server
     }
@@ -255,7 +276,7 @@ mod tests {
     #[test]
     fn a_server_that_is_not_listed_before_it_is_ready_has_not_died() {
         let mut server = ServerFacts::default();
-        server.line(ServerLine::Starting { server: 7 }, at(0), at(0));
+        server.line(ServerLine::Starting { server: 7, uid: 0 }, at(0), at(0));
         server.asked(None, ServerState::None, at(5));
         assert_eq!((server.pid, server.died), (Some(7), None));
     }

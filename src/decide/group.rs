@@ -15,7 +15,9 @@ use crate::model::{
 use super::active_time::ActiveTime;
 use super::engine::{Engine, Stage};
 use super::facts::{ControlFacts, ServerFacts, ServerNews};
+use super::foreign::Foreign;
 use super::guard::{Attempts, Jitter};
+use super::kept_out::is_over_limit;
 use super::orders::{GroupId, Purpose};
 use super::policy::GroupPolicy;
 use super::pulse::Pulse;
@@ -24,6 +26,7 @@ use super::remembered::GroupMemory;
 use super::restart::Restart;
 use super::settling::Settling;
 use super::stopping::{AfterStop, Stopping};
+use super::strangers::Strangers;
 use super::turn::Turn;
 
 /// For following the end of a server.
@@ -64,6 +67,10 @@ pub(super) struct Group {
     pub serving_since: Option<Moment>,
     /// NVML speaks of our pids; false in some containers.
     pub pids_match: bool,
+    /// Who computes on its GPU and belongs to no group.
+    pub foreign: Foreign,
+    /// What /proc says of processes that no engine owns.
+    pub strangers: Strangers,
     /// Since when something makes the server's word urgent.
     pub ask_server: Option<Moment>,
     /// Time by how many engines had requests in flight.
@@ -104,6 +111,8 @@ impl Group {
             faults: BTreeMap::new(),
             serving_since: None,
             pids_match: true,
+            foreign: Foreign::default(),
+            strangers: Strangers::default(),
             ask_server: None,
             active: ActiveTime::default(),
             pulse: Pulse::default(),
@@ -155,6 +164,7 @@ impl Group {
             Observation::CudaError { engine, code, line } => self.cuda_error(&engine, code, line, turn),
             Observation::Usage { engine, processes } => self.usage(&engine, &processes, turn.now),
             Observation::Load { engine, load } => self.load(&engine, load, turn.now),
+            Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),
             Observation::Gpu { .. } | Observation::Xid { .. } | Observation::Blind { .. } => {}
         }
     }
@@ -187,7 +197,9 @@ impl Group {
     /// Goes as far as it can with what is known.
     pub fn step(&mut self, turn: &mut Turn<'_>) {
         self.end_an_expired_hold(turn);
+        self.note_attachments(turn.gpu, turn.now);
         let found = self.note_faults(turn);
+        self.tell_of_joined_foreigners(turn);
         match self.phase {
             Phase::Waiting => self.wait_for_sources(turn),
             Phase::Running(_) => {
@@ -284,6 +296,9 @@ impl Group {
             self.ask_server = Some(turn.now);
         }
         let Some(engine) = self.engine_mut(&key.engine) else { return };
+        if is_over_limit(code) {
+            engine.over_limit = engine.over_limit.or(Some((turn.now, code)));
+        }
         if is_context_fatal(code) && engine.error.is_none() && engine.stage != Stage::Fallen {
             engine.error = Some((turn.now, code));
         }
@@ -292,7 +307,8 @@ impl Group {
 }
 
 /// CUDA errors after which no context of the same server can be used: 700 to 720 (a kernel's fault), and
-/// 805 to 809 (the server or the daemon is gone or in teardown). Out of memory (2) is the caller's alone.
+/// 805 to 807 (the server or the daemon is gone or in teardown). Out of memory (2), and a server that takes no
+/// more clients (808, 809), are the caller's alone.
 fn is_context_fatal(code: u32) -> bool {
-    matches!(code, 700..=720 | 805..=809)
+    matches!(code, 700..=720 | 805..=807)
 }

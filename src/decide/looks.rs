@@ -29,6 +29,8 @@ const URGENT: Duration = Duration::from_millis(200);
 const WAITING: Duration = Duration::from_millis(200);
 /// While something stays out for longer than it should.
 const HELD: Duration = Duration::from_secs(1);
+/// Whose is a process that nobody knows?
+const STRANGERS: Duration = Duration::from_millis(500);
 /// An engine is looked at this closely for so long after it got healthy.
 const CLOSELY: Duration = Duration::from_secs(1);
 
@@ -42,6 +44,8 @@ struct Wants {
     trees: Option<Duration>,
     server: Option<Duration>,
     clients: Option<Duration>,
+    /// Whose command lines.
+    strangers: Vec<u32>,
     engines: Vec<Want>,
 }
 
@@ -68,6 +72,7 @@ impl Group {
             }
             Phase::Stopping(_) | Phase::Stopped => want(&mut wants.gpu, GPU),
         }
+        self.want_strangers(&mut wants, now);
         self.looks(wants)
     }
 
@@ -96,10 +101,13 @@ impl Group {
             Stage::Serving => {
                 wants.engines.push((Look::Health(key()), HEALTH));
                 wants.engines.push((Look::Load(key()), LOAD));
+                if engine.detached_lately(now) {
+                    want_attachment(wants, HELD);
+                }
             }
             Stage::Failing => {
                 wants.engines.push((Look::Health(key()), HEALTH));
-                want_attachment(wants, SERVER);
+                want_attachment(wants, if engine.detached_lately(now) { HELD } else { SERVER });
             }
             Stage::Ending(Ending::Look { .. }) => want(&mut wants.trees, FAST),
             _ => {}
@@ -122,15 +130,33 @@ impl Group {
         }
     }
 
+    /// Somebody computes on the GPU, or waits for the server, and may be an engine's child that is not known yet.
+    /// While processes are being ended their trees are left as they were when they were signalled.
+    fn want_strangers(&self, wants: &mut Wants, now: Moment) {
+        let settled = match &self.phase {
+            Phase::Waiting | Phase::Running(_) => true,
+            Phase::Restart(restart) => restart.held.is_some(),
+            Phase::Stopping(_) | Phase::Stopped => false,
+        };
+        if settled && self.may_own_a_stranger(now) {
+            want(&mut wants.trees, STRANGERS);
+        }
+        if settled {
+            wants.strangers = self.nameless(now);
+        }
+    }
+
     /// Gives the looks their targets. Without a server there is no list of clients.
     fn looks(&self, wants: Wants) -> Vec<Want> {
         let (group, server) = (&self.policy.name, self.server.pid);
         let clients = wants.clients.zip(server);
+        let strangers = (!wants.strangers.is_empty()).then_some(wants.strangers);
         let whole = [
             wants.gpu.map(|every| (Look::Gpu(self.policy.gpu.clone()), every)),
             wants.trees.map(|every| (Look::Trees(group.clone()), every)),
             wants.server.map(|every| (Look::Server { group: group.clone(), server }, every)),
             clients.map(|(every, server)| (Look::Clients { group: group.clone(), server }, every)),
+            strangers.map(|pids| (Look::Commands { group: group.clone(), pids }, STRANGERS)),
         ];
         whole.into_iter().flatten().chain(wants.engines).collect()
     }

@@ -25,6 +25,8 @@ pub(super) enum Kind {
     Main,
     /// Of the control daemon: its server's clients.
     Clients,
+    /// Of /proc: processes that no engine owns.
+    Commands,
     /// Of an engine: its own metrics.
     Load,
 }
@@ -248,6 +250,7 @@ fn key(look: &Look) -> LookKey {
     let kind = match look {
         Look::Gpu(_) | Look::Server { .. } | Look::Trees(_) | Look::Health(_) => Kind::Main,
         Look::Clients { .. } => Kind::Clients,
+        Look::Commands { .. } => Kind::Commands,
         Look::Load(_) => Kind::Load,
     };
     LookKey { scope: scope(look), kind }

@@ -76,7 +76,8 @@ impl Group {
         }
     }
 
-    fn may_start(&self, now: Moment) -> bool {
+    /// Whether an engine that is started now becomes a client of an ACTIVE server.
+    pub fn may_start(&self, now: Moment) -> bool {
         let server = &self.server;
         let sound = server.fatal.is_none() && server.died.is_none();
         sound && self.control_answers() && server.state.fresh(SERVER_FRESH, now) == Some(&ServerState::Active)

@@ -10,10 +10,10 @@ use crate::model::{
     SourceStatus, Status,
 };
 
+use super::attached::Attachment;
 use super::detect::unknown_clients;
 use super::engine::{Engine, READING_FRESH, Stage};
 use super::facts::GpuFacts;
-use super::foreign::foreign_processes;
 use super::group::{Group, Phase};
 use super::reading::Reading;
 use super::schedule::{Kind, Schedule};
@@ -52,17 +52,24 @@ fn gpu_status(gpu: &GpuFacts, groups: &[&Group], now: Moment) -> GpuStatus {
         busy: reading.and_then(|reading| reading.busy),
         compute_mode: if reading.is_some() { gpu.identity.compute_mode } else { ComputeMode::Unknown },
         activity: reading.and_then(|reading| reading.activity),
-        foreign_processes: reading.and_then(|reading| foreign_processes(reading, groups)),
+        foreign_processes: reading.and_then(|_| count_foreign(groups, now)),
         recovery_action: reading.and_then(|reading| reading.recovery_action),
     }
+}
+
+/// `None`: an engine's processes are not known, or NVML shows other pids than ours.
+fn count_foreign(groups: &[&Group], now: Moment) -> Option<u32> {
+    let known = |group: &&Group| group.pids_match && group.trees_at(now).is_some();
+    groups.iter().all(known).then(|| groups.iter().map(|group| group.foreign.count()).max().unwrap_or(0))
 }
 
 /// Each source once for what it is read for; an engine's two looks count as one, the worse.
 fn sources(looks: &Schedule, kernel_log_blind: bool, now: Moment) -> Vec<SourceStatus> {
     let mut sources: Vec<SourceStatus> = Vec::new();
     for (key, state) in looks.all() {
-        // The server's word alone says how the control daemon answers; a first load takes its time.
-        if key.kind == Kind::Clients || key.kind == Kind::Load && state.is_new() {
+        // The server's word alone says how the control daemon answers, the trees how /proc does; a first load
+        // takes its time.
+        if matches!(key.kind, Kind::Clients | Kind::Commands) || key.kind == Kind::Load && state.is_new() {
             continue;
         }
         let scope = key.scope.clone();
@@ -92,7 +99,7 @@ pub(super) fn scope(look: &Look) -> SourceScope {
     let (source, group, engine, gpu) = match look {
         Look::Gpu(gpu) => (Source::Nvml, None, None, Some(gpu.clone())),
         Look::Server { group, .. } | Look::Clients { group, .. } => (Source::Mps, Some(group.clone()), None, None),
-        Look::Trees(group) => (Source::Procfs, Some(group.clone()), None, None),
+        Look::Trees(group) | Look::Commands { group, .. } => (Source::Procfs, Some(group.clone()), None, None),
         Look::Health(key) | Look::Load(key) => (Source::Engine, Some(key.group.clone()), Some(key.clone()), None),
     };
     SourceScope { source, group, engine, gpu }
@@ -235,13 +242,17 @@ impl Group {
         now: Moment,
     ) -> EngineStatus {
         let deaf = engine.health.fresh(HEALTH_FRESH, now).is_none();
-        let attached = gpu.filter(|_| !blind).and_then(|gpu| engine.attached_now(&self.server, &gpu.reading, now));
+        let seen = gpu.filter(|_| !blind).and_then(|gpu| engine.attachment_now(&self.server, &gpu.reading, now));
         let processes = engine.processes();
         let is_client = |pid: &u32| self.server.clients.last().is_some_and(|clients| clients.contains(pid));
         EngineStatus {
             name: engine.name().clone(),
             state: self.engine_state(engine, blind || deaf),
-            attached,
+            attached: seen.and_then(|seen| match seen {
+                Attachment::Attached => Some(true),
+                Attachment::Outside(_) => Some(false),
+                Attachment::Absent => None,
+            }),
             device_memory: if engine.alive() { engine.device_memory(reading) } else { Some(0) },
             device_memory_limit: engine.policy.device_memory_limit,
             memory_time_to_limit: engine.memory_time_to_limit(reading),

@@ -11,6 +11,7 @@ use crate::model::{
 };
 
 use super::facts::GpuFacts;
+use super::foreign::beside;
 use super::group::Group;
 use super::operator;
 use super::orders::{GroupId, Orders, Purpose};
@@ -155,9 +156,14 @@ impl Watchdog {
     fn gpu_read(&mut self, gpu: &GpuUuid, reading: GpuReading) {
         let Some(facts) = self.gpus.get_mut(gpu) else { return };
         let reading = Reading::from(reading);
+        let on_gpu: Vec<&Group> = self.groups.iter().filter(|group| group.policy.gpu == *gpu).collect();
+        let beside = beside(&reading, &on_gpu, &self.groups, self.now);
         for group in self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu) {
             group.gpu_read(&reading);
             group.sample_memory(&reading, self.now);
+            if let Some(beside) = &beside {
+                group.foreign.saw(beside, self.now);
+            }
             group.stir();
         }
         facts.reading.saw(reading, self.now);
@@ -345,7 +351,8 @@ fn group_of(observation: &Observation) -> Option<&GroupName> {
         Observation::Log { group, .. }
         | Observation::Command { group, .. }
         | Observation::Server { group, .. }
-        | Observation::Clients { group, .. } => Some(group),
+        | Observation::Clients { group, .. }
+        | Observation::Commands { group, .. } => Some(group),
         Observation::Tree { engine, .. }
         | Observation::Usage { engine, .. }
         | Observation::Health { engine, .. }

@@ -8,7 +8,7 @@ use crate::model::{Event, GpuUuid, Reason, Tier, What};
 /// One word for the event, for a column: the fault's name, or what was done.
 pub fn word(event: &Event) -> &'static str {
     match &event.what {
-        What::FaultBegan { fault, .. } => fault.as_str(),
+        What::FaultBegan { fault, .. } | What::FaultChanged { fault, .. } => fault.as_str(),
         What::FaultEnded { .. } => "fault_over",
         What::RestartBegan { .. } => "restart",
         What::StepEnded { .. } => "step",
@@ -61,7 +61,9 @@ fn one_line(text: &str) -> String {
 
 fn told(event: &Event) -> String {
     match &event.what {
-        What::FaultBegan { because, .. } | What::EngineFailing { because } => because.clone(),
+        What::FaultBegan { because, .. } | What::FaultChanged { because, .. } | What::EngineFailing { because } => {
+            because.clone()
+        }
         What::FaultEnded { fault, lasted } => format!("{fault} is over after {}", span(*lasted)),
         What::RestartBegan { tier, reason: Reason::Operator, .. } => {
             format!("restarting {} because an operator said so (not counted)", all_of(*tier))

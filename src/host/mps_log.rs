@@ -55,7 +55,8 @@ fn of_control(text: &str) -> Option<ServerLine> {
     }
     if let Some(rest) = text.strip_prefix("Starting new server ") {
         let (server, rest) = number(rest)?;
-        return rest.starts_with(" for user ").then_some(ServerLine::Starting { server });
+        let (uid, _) = number(rest.strip_prefix(" for user ")?)?;
+        return Some(ServerLine::Starting { server, uid });
     }
     if let Some(rest) = text.strip_prefix("NEW CLIENT ") {
         let (client, rest) = number(rest)?;
@@ -187,6 +188,16 @@ mod tests {
         let line = "[2026-11-22 19:42:36.957 Server   624] Server is handling a fatal GPU error.";
         let stamp = Stamp { unix_millis: 1_795_376_556_957 };
         assert_eq!(parse(line), Some((stamp, ServerLine::Fatal { server: 624 })));
+    }
+
+    #[test]
+    fn a_start_names_the_user_that_is_served_and_a_pending_client_its_own() {
+        let line = "[2026-11-22 19:43:14.360 Control   885] Starting new server 912 for user 1001";
+        assert_eq!(parse(line).unwrap().1, ServerLine::Starting { server: 912, uid: 1001 });
+        let line = "[2026-11-22 19:43:14.362 Control   885] NEW CLIENT 907 from user 0: Server is not ready, push client to pending list";
+        assert_eq!(parse(line).unwrap().1, ServerLine::Pending { client: 907, uid: 0 });
+        let line = "[2026-11-22 19:43:14.360 Control   885] Starting new server 912 for user root";
+        assert_eq!(parse(line), None, "a user that is no number");
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! /proc: who a process is, what it uses, who is below it, what its environment says. Reads only; the root is injected.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::{ProcessId, ProcessUsage};
+use crate::model::{CommandLine, ProcessId, ProcessUsage};
 
 /// Readings of the root's own children in one walk: what forks faster than that is found by the next walk.
 const MOST_ROUNDS: u32 = 8;
+
+/// Of a command line, which may have megabytes, so much is read and so many characters are kept.
+const COMMAND_BYTES: u64 = 4096;
+const COMMAND_CHARACTERS: usize = 160;
 
 /// What /proc/PID/stat says of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +145,26 @@ impl Procfs {
         Ok(Some(children))
     }
 
+    /// What a process was started as, else its name in brackets (a zombie has no command line). `None`: there is
+    /// no process of that pid in sight. May wait for a process that the driver holds.
+    pub fn command(&self, pid: u32) -> io::Result<Option<CommandLine>> {
+        let Some(stat) = self.stat(pid)? else { return Ok(None) };
+        let said = self.beginning(pid, "cmdline").map(|bytes| readable(&bytes)).unwrap_or_default();
+        let text = if said.is_empty() {
+            let name = self.beginning(pid, "comm").map(|bytes| readable(&bytes)).unwrap_or_default();
+            format!("[{name}]")
+        } else {
+            said
+        };
+        Ok(Some(CommandLine { process: stat.id, text }))
+    }
+
+    fn beginning(&self, pid: u32, file: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(self.root.join(pid.to_string()).join(file))?.take(COMMAND_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// A variable of the environment that a process was started with; `None`: unset, or not ours to read.
     pub fn environment(&self, pid: u32, name: &str) -> Option<String> {
         let text = std::fs::read(self.root.join(pid.to_string()).join("environ")).ok()?;
@@ -163,6 +188,23 @@ fn is_gone(error: &io::Error) -> bool {
 fn numbers(directory: &Path) -> io::Result<Vec<u32>> {
     let entries = std::fs::read_dir(directory)?;
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// Arguments that end in zeros, as one line for people: nothing in it drives a terminal or turns its direction.
+fn readable(bytes: &[u8]) -> String {
+    let end = bytes.iter().rposition(|byte| !matches!(byte, 0 | b'\n')).map_or(0, |last| last + 1);
+    let text = String::from_utf8_lossy(&bytes[..end]);
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let plain = |c: char| match c {
+        '\0' => ' ',
+        c if c.is_control() || turns(c) => '?',
+        c => c,
+    };
+    let mut line: String = text.chars().take(COMMAND_CHARACTERS).map(plain).collect();
+    if text.chars().nth(COMMAND_CHARACTERS).is_some() {
+        line.push_str("...");
+    }
+    line
 }
 
 /// The fields of one stat line. The command's name may hold spaces and parentheses: fields count from its end.
@@ -264,6 +306,29 @@ mod tests {
             assert_eq!(pids(&procfs.below(1).unwrap()), [2, 3, 4, 5], "lists: {lists}");
             assert_eq!(pids(&procfs.below(9).unwrap()), [] as [u32; 0]);
         }
+    }
+
+    fn command(root: &Path, cmdline: &[u8]) -> String {
+        process(root, 8, 1, 'S', 1, None);
+        fs::write(root.join("8/cmdline"), cmdline).unwrap();
+        fs::write(root.join("8/comm"), "python3\n").unwrap();
+        Procfs::new(root).command(8).unwrap().unwrap().text
+    }
+
+    #[test]
+    fn a_command_line_is_one_bounded_line_that_drives_no_terminal() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(command(root.path(), b"python3\0train.py\0--lr\0 1\0"), "python3 train.py --lr  1");
+        assert_eq!(command(root.path(), b"a\x1b[31m\n\xff\xe2\x80\xae\0"), "a?[31m?\u{fffd}?");
+        let long = command(root.path(), &vec![b'x'; 2 << 20]);
+        assert_eq!(long.len(), COMMAND_CHARACTERS + 3);
+    }
+
+    #[test]
+    fn a_process_without_a_command_line_is_named_in_brackets_and_one_that_is_gone_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(command(root.path(), b""), "[python3]");
+        assert_eq!(Procfs::new(root.path()).command(9).unwrap(), None);
     }
 
     #[test]

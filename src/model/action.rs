@@ -126,6 +126,13 @@ pub enum Look {
     },
     /// The processes of all of a group's engines.
     Trees(GroupName),
+    /// What /proc says of processes that no engine owns.
+    Commands {
+        /// Who asks.
+        group: GroupName,
+        /// Their pids.
+        pids: Vec<u32>,
+    },
     /// One engine's health endpoint.
     Health(EngineKey),
     /// One engine's own metrics.

@@ -37,6 +37,13 @@ pub enum What {
         /// The evidence, for people.
         because: String,
     },
+    /// A fault goes on, and there is more evidence. Counted nowhere.
+    FaultChanged {
+        /// Which.
+        fault: Fault,
+        /// The evidence now, for people.
+        because: String,
+    },
     /// A fault is over.
     FaultEnded {
         /// Which.

@@ -41,6 +41,8 @@ pub enum ServerLine {
     Starting {
         /// The server's pid.
         server: u32,
+        /// The user it serves.
+        uid: u32,
     },
     /// `NEW SERVER N: Ready`: ACTIVE from here.
     Ready {

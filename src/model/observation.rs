@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CommandResult, EngineKey, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, Moment, Owner, ProcessId, ProcessUsage,
-    ServerLine, ServerState, Source,
+    CommandLine, CommandResult, EngineKey, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, Moment, Owner, ProcessId,
+    ProcessUsage, ServerLine, ServerState, Source,
 };
 
 /// One fact from the outside world.
@@ -77,6 +77,15 @@ pub enum Observation {
         engine: EngineKey,
         /// Which; empty when none is left.
         processes: Vec<ProcessId>,
+    },
+    /// What /proc says of processes that no engine owns.
+    Commands {
+        /// Who asked.
+        group: GroupName,
+        /// For which pids.
+        asked: Vec<u32>,
+        /// Those of them that are there.
+        found: Vec<CommandLine>,
     },
     /// An engine's health endpoint.
     Health {

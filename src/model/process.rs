@@ -21,6 +21,15 @@ impl fmt::Display for ProcessId {
     }
 }
 
+/// A process and what it was started as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandLine {
+    /// Which.
+    pub process: ProcessId,
+    /// Its command line, else its name in brackets: one bounded line without control characters.
+    pub text: String,
+}
+
 /// Who owns a process: the one answer to "whose is it".
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Owner {

@@ -102,7 +102,8 @@ pub struct EngineStatus {
     pub name: EngineName,
     /// Its state.
     pub state: EngineState,
-    /// All of it is clients of this group's server; `None`: unknown or no process.
+    /// All of it is clients of this group's server; `false`: it computes outside it; `None`: unknown, or it
+    /// has nothing on the GPU.
     pub attached: Option<bool>,
     /// Bytes of device memory of its whole tree; `None`: unknown.
     pub device_memory: Option<u64>,

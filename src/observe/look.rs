@@ -130,6 +130,7 @@ impl Observers {
             Look::Server { group, server } => Box::pin(mps::look_server(hands, group, server, bound, reports)),
             Look::Clients { group, server } => Box::pin(mps::look_clients(hands, group, server, bound, reports)),
             Look::Trees(group) => Box::pin(async move { processes::look(&*hands, &group, &reports) }),
+            Look::Commands { group, pids } => Box::pin(processes::look_at_commands(group, pids, reports)),
             Look::Health(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_health(engine, endpoint.clone(), bound, reports)),
                 None => Box::pin(ready(Err(format!("no engine {engine}")))),

@@ -1,8 +1,15 @@
-//! Observes which processes each engine of a group has, and what they use, from one reading. Signals nobody.
+//! Observes which processes each engine of a group has, and what they use, from one reading; and what processes
+//! that no engine owns were started as. Signals nobody.
+
+use std::path::Path;
+use std::thread;
+
+use tokio::sync::oneshot;
 
 use super::Hands;
 use super::reports::Reports;
-use crate::model::{GroupName, Observation};
+use crate::host::procfs::Procfs;
+use crate::model::{CommandLine, GroupName, Observation};
 
 pub(super) fn look(hands: &dyn Hands, group: &GroupName, reports: &Reports) -> Result<(), String> {
     for (engine, processes) in hands.trees(group)? {
@@ -11,4 +18,24 @@ pub(super) fn look(hands: &dyn Hands, group: &GroupName, reports: &Reports) -> R
         reports.observed(Observation::Usage { engine, processes });
     }
     Ok(())
+}
+
+/// On a thread of its own: a command line is read from its process's memory, and waits for one that a driver
+/// call holds. Such a thread is left behind; the core asks a few times only.
+pub(super) async fn look_at_commands(group: GroupName, asked: Vec<u32>, reports: Reports) -> Result<(), String> {
+    let (answer, answered) = oneshot::channel();
+    let pids = asked.clone();
+    let reader = thread::Builder::new().name("commands".to_owned());
+    reader
+        .spawn(move || {
+            let _ = answer.send(read(&Procfs::new(Path::new("/proc")), &pids));
+        })
+        .map_err(|error| format!("no thread to read command lines: {error}"))?;
+    let found = answered.await.map_err(|_| "the thread that reads command lines ended".to_owned())?;
+    reports.observed(Observation::Commands { group, asked, found });
+    Ok(())
+}
+
+fn read(procfs: &Procfs, pids: &[u32]) -> Vec<CommandLine> {
+    pids.iter().filter_map(|pid| procfs.command(*pid).ok().flatten()).collect()
 }

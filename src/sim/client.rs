@@ -13,6 +13,8 @@ use super::args;
 use super::cuda::CudaError;
 use super::wire::Link;
 
+/// A client that is to be taken for another user's says so in this variable: a test has one user only.
+pub const AS_USER: &str = "MPSWARDEN_SIM_UID";
 /// From the first context to the second, and from the second to the first call's return.
 const SECOND_CONTEXT: Duration = Duration::from_millis(35);
 const CONTEXT_READY: Duration = Duration::from_millis(80);
@@ -100,7 +102,8 @@ fn join(control: &Path, context: u8) -> Result<(), CudaError> {
 }
 
 fn ask_control(control: &Path, context: u8) -> io::Result<String> {
-    Link::connect(control)?.ask(&format!("client {context}"))
+    let user = env::var(AS_USER).map_or_else(|_| String::new(), |uid| format!(" as {uid}"));
+    Link::connect(control)?.ask(&format!("client {context}{user}"))
 }
 
 /// CUDA_VISIBLE_DEVICES: unset, an index, or UUIDs of which one must be ours.

@@ -20,6 +20,8 @@ mod traffic;
 mod wire;
 
 pub use args::Args;
+pub use client::AS_USER;
+pub use control::server::CLIENTS_LIMIT;
 pub use inject::Injection;
 pub use stage::{Stage, StageOptions};
 pub use traffic::Traffic;

@@ -168,50 +168,6 @@ fn a_fault_of_a_process_outside_mps_changes_nothing() {
     the_group_stays(scene, watchdog, before);
 }
 
-#[test]
-fn a_process_outside_mps_that_computes_on_the_same_gpu_changes_nothing() {
-    let scene = Scene::set();
-    let watchdog = scene.serving();
-    let before = watchdog.engines();
-    let used = watchdog.metrics().sum("mps_gpu_memory_used_bytes", &[]);
-    scene.inject(Injection::ForeignProcess);
-    let four_gib = (4_u64 << 30) as f64;
-    watchdog.await_metrics("its memory", |metrics| metrics.sum("mps_gpu_memory_used_bytes", &[]) >= used + four_gib);
-    the_group_stays(scene, watchdog, before);
-}
-
-#[test]
-fn an_engine_that_moves_outside_mps_no_longer_serves_and_its_sibling_does() {
-    let scene = Scene::set();
-    let mut watchdog = scene.serving();
-    scene.inject(Injection::OutsideMps);
-    watchdog.await_event("failing", "outside MPS");
-    let degraded = |metrics: &Metrics| metrics.state("mps_group_state", &[], "state") == Some("degraded");
-    let metrics = watchdog.await_metrics("a degraded group", degraded);
-    let attached = |engine| metrics.value("mps_engine_attached", &[("engine", engine)]);
-    assert_eq!((attached("qwen-a"), attached("qwen-b")), (Some(0.0), Some(1.0)));
-    assert_eq!(watchdog.ready(), 503);
-    assert_eq!(watchdog.get("/-/ready?group=small-llms&engine=qwen-b"), 200);
-    watchdog.stop();
-    scene.assert_nothing_is_left();
-}
-
-#[test]
-fn an_engine_that_came_up_outside_mps_does_not_serve() {
-    let mut scene = Scene::set();
-    scene.recovery("engine_budget", 1);
-    scene.wrap(0, &["env", "CUDA_MPS_PIPE_DIRECTORY=/nonexistent"]);
-    scene.engine(0).insert("start_timeout".to_owned(), "4s".into());
-    let mut watchdog = scene.start();
-    watchdog.await_engine("quarantined", "qwen-a");
-    watchdog.await_engine("serving", "qwen-b");
-    assert_eq!(watchdog.count("serving", "qwen-a"), 0);
-    watchdog.await_event("crash_loop", "");
-    assert!(watchdog.told().contains("it did not get ready within 4 s: it is healthy and runs outside MPS"));
-    watchdog.stop();
-    scene.assert_nothing_is_left();
-}
-
 /// A client of the group's server that no engine owns; it lives on with its error.
 fn stranger(scene: &Scene) -> Child {
     let mut command = Command::new(scene.stage.program());

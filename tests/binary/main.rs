@@ -13,6 +13,7 @@ mod http;
 mod metrics;
 mod observe_mode;
 mod orders;
+mod outside;
 mod processes;
 mod reload;
 mod reload_roll;

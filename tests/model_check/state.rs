@@ -239,7 +239,7 @@ impl State {
         if self.control.is_some() && self.server.is_none() {
             let server = self.pid();
             self.server = Some((server, ServerState::Active));
-            self.log(ServerLine::Starting { server });
+            self.log(ServerLine::Starting { server, uid: 0 });
             self.log(ServerLine::Ready { server });
         }
     }
@@ -313,7 +313,7 @@ impl State {
         match look {
             Look::Gpu(gpu) => vec![Observation::Gpu { gpu: gpu.clone(), reading: self.reading() }],
             Look::Trees(_) => (0..2).map(|engine| self.tree(engine)).collect(),
-            Look::Load(_) => Vec::new(),
+            Look::Load(_) | Look::Commands { .. } => Vec::new(),
             Look::Health(engine) => {
                 let place = self.place(engine);
                 let serves = self.server.is_some_and(|(_, state)| state == ServerState::Active);

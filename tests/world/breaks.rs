@@ -19,6 +19,10 @@ pub enum Knob {
     NeverReady,
     CannotStart,
     OutsideMps,
+    /// It computes as a client of another server.
+    Elsewhere,
+    /// It serves and computes nowhere.
+    OffGpu,
     /// Its process does not die: a driver call hangs.
     Undead,
     /// It catches its error and stays.
@@ -27,6 +31,12 @@ pub enum Knob {
     Busy,
     IgnoresTerm,
     HangsInTerminate,
+}
+
+impl Knob {
+    pub(super) fn is_outside(self) -> bool {
+        matches!(self, Knob::OutsideMps | Knob::Elsewhere | Knob::OffGpu)
+    }
 }
 
 /// One thing that goes wrong, or right again. Groups and engines by place.
@@ -62,6 +72,16 @@ pub enum Break {
     /// It starts these engines of the group in another way.
     Rolls(usize, Vec<usize>),
     SetMode(usize, Mode),
+    /// A process that no group owns computes on the GPU.
+    Foreign(u32, String),
+    /// A client of this user waits for the group's server.
+    Pending(usize, u32, u32),
+    /// The server refuses a client with this CUDA error.
+    Refused(usize, u32, u32),
+    LetIn(usize, u32),
+    /// So many clients that no engine owns.
+    Crowd(usize, u32),
+    OutsiderGone(u32),
 }
 
 impl World {
@@ -115,6 +135,7 @@ impl World {
                 self.all.groups[group].mode = mode;
                 self.reload(BTreeSet::new());
             }
+            outside => self.break_outside(outside),
         }
     }
 
@@ -171,13 +192,26 @@ impl World {
     }
 
     fn make(&mut self, group: usize, engine: usize, knob: Knob) {
+        let place = engine;
         let engine = &mut self.groups[group].engines[engine];
         engine.knob = knob;
+        let left = matches!(knob, Knob::Elsewhere | Knob::OffGpu) && std::mem::take(&mut engine.client);
+        if let (true, Some(client)) = (left, engine.pid) {
+            self.leaves(group, client);
+        }
+        let engine = &self.groups[group].engines[place];
         let Some(process) = engine.pid.and_then(|pid| self.processes.get_mut(&pid)) else { return };
         process.undead = knob == Knob::Undead;
         if let (Some(exit), false) = (process.signalled, process.undead) {
             let pid = process.id.pid;
             self.later(ms(1), Happening::Gone(pid, exit));
+        }
+    }
+
+    fn leaves(&mut self, group: usize, client: u32) {
+        if let Some(server) = self.groups[group].server.as_ref().map(|server| server.pid) {
+            self.log(group, ServerLine::Disconnected { server, client });
+            self.client_left(group, server);
         }
     }
 
@@ -195,7 +229,7 @@ impl World {
         self.end(group, engine, Exit::Signal(9), ms(30));
     }
 
-    fn stray(&mut self, group: usize) {
+    pub(super) fn stray(&mut self, group: usize) {
         let Some(server) = self.groups[group].server.as_ref() else { return };
         let (server, active) = (server.pid, server.state == ServerState::Active);
         let client = 9000 + self.next_pid;
@@ -256,6 +290,9 @@ impl World {
             None => (0, text),
         };
         let words: Vec<&str> = text.split_whitespace().collect();
+        if let Some(outside) = self.parse_outsider(group, &words) {
+            return outside;
+        }
         let engine = |name: &str| {
             let name = EngineName::from(name);
             let found = self.groups[group].engines.iter().position(|engine| engine.name == name);
@@ -304,6 +341,8 @@ fn parse_knob(text: &str) -> Knob {
         "never-ready" => Knob::NeverReady,
         "cannot-start" => Knob::CannotStart,
         "outside-mps" => Knob::OutsideMps,
+        "elsewhere" => Knob::Elsewhere,
+        "off-gpu" => Knob::OffGpu,
         "undead" => Knob::Undead,
         "linger" => Knob::Lingers,
         "busy" => Knob::Busy,

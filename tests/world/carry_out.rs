@@ -101,6 +101,10 @@ impl World {
                 let trees = trees.collect();
                 self.answer(id, trees, Outcome::Done);
             }
+            Look::Commands { group, pids } => {
+                let found = self.command_lines(&pids);
+                self.answer(id, vec![Observation::Commands { group, asked: pids, found }], Outcome::Done);
+            }
             Look::Load(_) if self.load_fails => {
                 self.answer(id, vec![], Outcome::Failed { why: "garbage".to_owned() });
             }
@@ -187,7 +191,7 @@ impl World {
             let pid = self.spawn(group, owner).pid;
             self.groups[group].server = Some(Server { pid, state: ServerState::Initializing });
             self.groups[group].does_not_heal = false;
-            self.log(group, ServerLine::Starting { server: pid });
+            self.log(group, ServerLine::Starting { server: pid, uid: super::UID });
             self.later(ms(270), Happening::ServerReady(group, pid));
         }
         self.later(ms(2), Happening::Finish(id, Outcome::Done));

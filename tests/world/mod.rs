@@ -2,12 +2,13 @@
 //! delays that were measured on an H200. No threads and no clock; a test breaks things and reads the journal.
 //!
 //! `mod` holds the levels and the event queue, `carry_out` does what the core orders, `fates` is what becomes of
-//! processes, `breaks` is what can go wrong, `words` writes decisions down, `policies` has the policies that tests start from.
+//! processes, `outsiders` are those that no engine owns, `breaks` is what can go wrong, `words` writes decisions down, `policies` has the policies that tests start from.
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
 mod breaks;
 mod carry_out;
 mod fates;
+mod outsiders;
 pub mod policies;
 pub mod words;
 
@@ -25,6 +26,8 @@ pub use breaks::{Break, Knob};
 pub const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
 
+/// Whom servers serve.
+pub const UID: u32 = 1000;
 /// The driver tears a killed client down.
 const TEARDOWN: Duration = Duration::from_millis(160);
 /// The server heals once its last client is gone.
@@ -144,6 +147,7 @@ pub struct World {
     attempts: BTreeMap<(Option<GroupName>, Option<EngineName>), i32>,
     groups: Vec<Group>,
     gpu: Gpu,
+    outsiders: BTreeMap<u32, outsiders::Outsider>,
     processes: BTreeMap<u32, Process>,
     queue: BTreeMap<(Moment, u64), Happening>,
     open: BTreeMap<ActionId, Ordered>,
@@ -171,6 +175,7 @@ impl World {
             attempts: BTreeMap::new(),
             groups,
             gpu: Gpu::default(),
+            outsiders: BTreeMap::new(),
             processes: BTreeMap::new(),
             queue: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -348,15 +353,18 @@ impl World {
         let held = 20 * GIB + self.grows * (self.now.as_secs_f64() as u64);
         for group in &self.groups {
             compute.extend(group.server.iter().map(|server| GpuProcess { pid: server.pid, memory: Some(66 * MIB) }));
-            for engine in group.engines.iter().filter(|engine| engine.client || engine.ready) {
+            for engine in
+                group.engines.iter().filter(|engine| (engine.client || engine.ready) && engine.knob != Knob::OffGpu)
+            {
                 let process = GpuProcess { pid: engine.pid.unwrap_or(0), memory: Some(held) };
                 compute.push(process);
-                if engine.client {
+                if engine.client || engine.knob == Knob::Elsewhere {
                     mps.push(process);
                 }
             }
             mps.extend(group.strays.iter().map(|pid| GpuProcess { pid: *pid, memory: Some(GIB) }));
         }
+        compute.extend(self.foreign_on_gpu());
         let held: u64 =
             compute.iter().chain(mps.iter().filter(|p| !compute.contains(p))).filter_map(|p| p.memory).sum();
         GpuReading {

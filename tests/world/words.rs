@@ -47,6 +47,7 @@ fn what(what: &What) -> Option<String> {
         What::FaultBegan { fault, evidence_at, because } => {
             format!("{fault} began (evidence {evidence_at}): {because}")
         }
+        What::FaultChanged { fault, because } => format!("{fault} goes on: {because}"),
         What::FaultEnded { fault, lasted } => format!("{fault} ended after {lasted:?}"),
         What::RestartBegan { tier, reason, attempt, budget_left } => {
             format!("restart {tier} for {reason}: attempt {attempt}, {budget_left} left")

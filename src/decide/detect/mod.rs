@@ -1,13 +1,18 @@
 //! Detectors, one file a fault: each looks at everything that is known and says whether its fault is there now.
 
+mod client_limit;
 mod control_died;
 mod control_wedged;
 mod crash_loop;
+mod door;
 mod engine_died;
+mod foreign_process;
 mod gpu_fault;
+mod outside_mps;
 mod server_died;
 mod server_stuck;
 mod together;
+mod uid_mismatch;
 mod unknown_client;
 
 use crate::model::{EngineName, Fault, Moment, Tier};
@@ -17,6 +22,7 @@ use super::facts::GpuFacts;
 use super::group::Group;
 use super::ladder;
 
+pub(super) use foreign_process::foreign_sentence;
 pub(super) use unknown_client::unknown_clients;
 
 /// A fault that is there now.
@@ -51,7 +57,7 @@ impl Finding {
 }
 
 /// Everything that is wrong with the group now. What is known of its GPU is believed for as long as `READING_FRESH`.
-pub(super) fn findings(group: &Group, _gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+pub(super) fn findings(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let whole = [
         control_died::find(group),
         control_wedged::find(group),
@@ -59,8 +65,21 @@ pub(super) fn findings(group: &Group, _gpu: &GpuFacts, now: Moment) -> Vec<Findi
         gpu_fault::find(group),
         server_stuck::find(group, now),
         unknown_client::find(group),
+        foreign_process::find(group, now),
     ];
-    let single =
-        group.engines.iter().flat_map(|engine| [engine_died::find(engine), crash_loop::find(engine, group, now)]);
-    whole.into_iter().chain(single).flatten().collect()
+    let single = group.engines.iter().flat_map(|engine| {
+        [engine_died::find(engine), crash_loop::find(engine, group, now), outside_mps::find(engine, group, gpu, now)]
+    });
+    let kept_out = uid_mismatch::find(group, now).into_iter().chain(client_limit::find(group, now));
+    whole.into_iter().chain(single).flatten().chain(kept_out).collect()
+}
+
+/// Processes by their pids: `its process 12 is`, `its processes 12 and 13 are`.
+fn pids(what: &str, pids: &[u32]) -> String {
+    let words: Vec<String> = pids.iter().map(u32::to_string).collect();
+    match words.as_slice() {
+        [one] => format!("{what} {one} is"),
+        [first @ .., last] => format!("{what}es {} and {last} are", first.join(", ")),
+        [] => format!("no {what} is"),
+    }
 }

@@ -12,7 +12,7 @@ const TOGETHER: Duration = Duration::from_secs(2);
 
 /// CUDA errors that mean that the server or its daemon is gone, not that a kernel went wrong.
 pub(super) fn is_of_a_lost_server(code: u32) -> bool {
-    matches!(code, 805..=809)
+    matches!(code, 805..=807)
 }
 
 /// When the second of two engines lost its context close to the first, both with an error of that kind.

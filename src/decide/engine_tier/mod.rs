@@ -6,6 +6,7 @@
 
 mod ending;
 
+use crate::decide::attached::Attachment;
 use crate::decide::detect::Finding;
 use crate::decide::engine::{Died, Ending, Engine, Stage};
 use crate::decide::group::{Group, Phase};
@@ -38,7 +39,7 @@ impl Group {
             Some(true) => self.engine_serves(place, turn),
             attached => {
                 let note = match attached {
-                    Some(_) => "it is healthy and runs outside MPS: it is no client of this group's server",
+                    Some(_) => self.detached_note(place),
                     None if engine.healthy_since.is_some() => "it is healthy; whether it is attached is not known yet",
                     None => "its health endpoint does not answer 200 yet",
                 };
@@ -61,6 +62,7 @@ impl Group {
         let engine = &mut self.engines[place];
         engine.stage = Stage::Serving;
         engine.note = None;
+        engine.over_limit = None;
         engine.died = None;
         let took = turn.now.since(engine.started);
         turn.tell_of(&engine.policy.name, What::EngineServing { took });
@@ -78,24 +80,32 @@ impl Group {
     }
 
     fn advance_served(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let attached = self.engines[place].attached_now(&self.server, &turn.gpu.reading, turn.now);
+        let note = self.detached_note(place);
         let engine = &mut self.engines[place];
         if let Some((at, exit)) = engine.ended {
             let because = format!("its main process ended with {exit}");
             return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
         }
-        let detached = engine.detached(attached, turn.now);
+        let detached = engine.is_detached(turn.now);
+        let attached = engine.watched.is_some() && !engine.seems_detached();
         let sound = engine.healthy_since.is_some() && !detached;
         let name = engine.name().clone();
         match (&engine.stage, sound) {
             (Stage::Serving, false) => {
                 engine.stage = Stage::Failing;
-                let because = if detached { "it runs outside MPS" } else { "its health endpoint does not answer 200" };
+                let because = if detached { note } else { "its health endpoint does not answer 200" };
                 engine.note = Some(because.to_owned());
                 turn.tell_of(&name, What::EngineFailing { because: because.to_owned() });
             }
-            (Stage::Failing, true) if attached == Some(true) => self.engine_serves(place, turn),
+            (Stage::Failing, true) if attached => self.engine_serves(place, turn),
             _ => {}
+        }
+    }
+
+    fn detached_note(&self, place: usize) -> &'static str {
+        match self.engines[place].watched.as_ref().map(|watched| &watched.attachment) {
+            Some(Attachment::Outside(_)) => "it runs outside MPS: it is no client of this group's server",
+            _ => "it is no client of this group's server, and not seen on the GPU",
         }
     }
 
@@ -107,7 +117,7 @@ impl Group {
             let Some(place) = place.filter(|_| self.hands_off(finding.fault).is_none()) else { continue };
             let engine = &self.engines[place];
             let lives = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing);
-            if lives && engine.ended.is_none() && engine.died.is_none() {
+            if lives && engine.ended.is_none() {
                 let died = Died { at: finding.evidence_at, fault: finding.fault, because: finding.because.clone() };
                 self.engine_failed(place, died, turn);
             }

@@ -84,7 +84,8 @@ impl Tally {
             What::HookEnded { hook, result, .. } => {
                 self.at(Place::Watchdog).count(&metric::HOOK_RUNS, &[hook.as_str(), result.as_str()]);
             }
-            What::FaultEnded { .. }
+            What::FaultChanged { .. }
+            | What::FaultEnded { .. }
             | What::Held { .. }
             | What::Released { .. }
             | What::ControlStarted { .. }

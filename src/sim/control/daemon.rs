@@ -43,6 +43,8 @@ pub(super) struct Client {
 /// The one server.
 pub(super) struct Server {
     pub pid: u32,
+    /// The one user that it serves.
+    pub uid: u32,
     pub link: Option<u64>,
     pub ready: bool,
     pub state: &'static str,
@@ -54,6 +56,8 @@ struct Request {
     link: u64,
     pid: u32,
     context: u8,
+    /// Another user than its process has, if it says so.
+    claims: Option<u32>,
     passed_on: bool,
 }
 
@@ -147,6 +151,11 @@ fn say_hello(pid: u32, socket: &Path) {
     log::write(Role::Control, pid, "CUDA MPS Control binary version: 13000");
 }
 
+/// One server serves one user; who claims no other is taken for it.
+fn serves(server: &Server, claims: Option<u32>) -> bool {
+    claims.is_none_or(|uid| uid == server.uid)
+}
+
 impl Daemon {
     pub(super) fn log(&self, text: &str) {
         log::write(Role::Control, self.pid, text);
@@ -170,7 +179,10 @@ impl Daemon {
         let Some(peer) = self.links.peer(link) else { return };
         match line.split_once(' ') {
             Some(("ui", command)) => self.command(link, command),
-            Some(("client", context)) => self.new_client(link, peer, u8::from(context == "1")),
+            Some(("client", request)) => {
+                let (context, claims) = request.split_once(" as ").unwrap_or((request, ""));
+                self.new_client(link, peer, u8::from(context == "1"), claims.parse().ok());
+            }
             _ if line == "server" => self.server_connected(link, peer),
             _ => {}
         }
@@ -210,12 +222,13 @@ impl Daemon {
         self.log("UI closed");
     }
 
-    fn new_client(&mut self, link: u64, peer: Peer, context: u8) {
+    fn new_client(&mut self, link: u64, peer: Peer, context: u8, claims: Option<u32>) {
         let Peer { pid, uid } = peer;
-        let ready = self.server.as_ref().is_some_and(|server| server.ready);
+        let uid = claims.unwrap_or(uid);
+        let ready = self.server.as_ref().is_some_and(|server| server.ready && serves(server, claims));
         let what = if ready { "Server already exists" } else { "Server is not ready, push client to pending list" };
         self.log(&format!("NEW CLIENT {pid} from user {uid}: {what}"));
-        self.requests.push_back(Request { link, pid, context, passed_on: false });
+        self.requests.push_back(Request { link, pid, context, claims, passed_on: false });
         if ready {
             self.pass_requests_on();
         } else if self.server.is_none() {
@@ -224,8 +237,10 @@ impl Daemon {
     }
 
     fn pass_requests_on(&mut self) {
-        let Some(link) = self.server.as_ref().and_then(|server| server.link) else { return };
-        for request in self.requests.iter_mut().filter(|request| !request.passed_on) {
+        let Some(server) = &self.server else { return };
+        let Some(link) = server.link else { return };
+        let waiting = |request: &&mut Request| !request.passed_on && serves(server, request.claims);
+        for request in self.requests.iter_mut().filter(waiting) {
             request.passed_on = true;
             self.links.say(link, &format!("client {} {}", request.pid, request.context));
         }
@@ -237,7 +252,7 @@ impl Daemon {
             Ok(child) => {
                 let pid = child.id();
                 let clients = Vec::new();
-                self.server = Some(Server { pid, link: None, ready: false, state: "INITIALIZING", clients });
+                self.server = Some(Server { pid, uid, link: None, ready: false, state: "INITIALIZING", clients });
                 self.servers_so_far += 1;
                 self.watch(child);
             }

@@ -15,6 +15,9 @@ use crate::sim::chance::Chance;
 use crate::sim::cuda::CudaError;
 use crate::sim::wire::{self, Link};
 
+/// Clients that it gives a context (CUDA 13.1).
+pub const CLIENTS_LIMIT: usize = 60;
+
 /// What a server hears; `None`: that side is gone.
 enum Message {
     Control(Option<String>),
@@ -184,6 +187,10 @@ impl Server {
     }
 
     fn accept(&mut self, pid: u32, context: u8) {
+        // As recorded of 66 at once: all are listed, and those over the limit wait for a context without an error.
+        if context == 1 && self.clients.len() > CLIENTS_LIMIT {
+            return;
+        }
         let client = format!("{{PID: {pid}, Context ID: {context}}}");
         self.log(&format!("Client {client} connected"));
         self.log(&format!("Creating worker thread for client {client}"));

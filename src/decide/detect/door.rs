@@ -1,0 +1,35 @@
+//! Clients that the server keeps out, with whose they are: an engine's, or of a process that no engine owns and
+//! that is still there. Of one that may yet turn out to be an engine's nothing is said.
+
+use std::collections::BTreeMap;
+
+use crate::decide::group::Group;
+use crate::decide::kept_out::Why;
+use crate::model::{EngineName, Moment};
+
+/// Whose clients wait, since when the first does, and who they are, for people.
+pub(super) type Waiting<'a> = BTreeMap<Option<&'a EngineName>, (Moment, Vec<String>)>;
+
+/// Those that are kept out for a reason that `word` has a word for.
+pub(super) fn kept_out<'a>(group: &'a Group, now: Moment, word: impl Fn(Why) -> Option<String>) -> Waiting<'a> {
+    let mut waiting = Waiting::new();
+    for (pid, since, why) in group.server.kept_out.all() {
+        let (Some(word), Some((whose, who))) = (word(why), owner(group, pid, since, now)) else { continue };
+        let (first, all) = waiting.entry(whose).or_insert_with(|| (since, Vec::new()));
+        *first = since.min(*first);
+        all.push(format!("{who} {word}"));
+    }
+    waiting
+}
+
+fn owner(group: &Group, pid: u32, since: Moment, now: Moment) -> Option<(Option<&EngineName>, String)> {
+    let owns = |engine: &&crate::decide::engine::Engine| {
+        engine.alive() && engine.processes().iter().any(|process| process.pid == pid)
+    };
+    if let Some(engine) = group.engines.iter().find(owns) {
+        return Some((Some(engine.name()), format!("its process {pid}")));
+    }
+    let looked = group.trees_at(now).is_some_and(|at| at > since);
+    group.strangers.there_since(pid, since).filter(|_| looked)?;
+    Some((None, format!("process {} of no engine", group.strangers.name(pid))))
+}

@@ -1,0 +1,27 @@
+//! outside_mps: an engine computes on the GPU and is no client of its group's server. It is acted on only while
+//! it can be started again: a second start without a server would end outside MPS too.
+
+use crate::decide::attached::Outside;
+use crate::decide::engine::Engine;
+use crate::decide::facts::GpuFacts;
+use crate::decide::group::Group;
+use crate::model::{Fault, Moment};
+
+use super::{Finding, pids};
+
+pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
+    let (outside, since) = engine.proven_outside(&group.server, gpu, now)?;
+    let server = group.server.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
+    let because = format!("{}; this group's server is {server}", evidence(outside));
+    Some(Finding { acts: group.may_start(now), ..Finding::of_engine(Fault::OutsideMps, engine, since, because) })
+}
+
+fn evidence(outside: &Outside) -> String {
+    let Outside { past, elsewhere } = outside;
+    let past = (!past.is_empty()).then(|| format!("{} on the GPU outside MPS", pids("its process", past)));
+    let elsewhere = (!elsewhere.is_empty()).then(|| {
+        let who = pids("its process", elsewhere);
+        format!("{who} on the GPU as a client of another MPS server")
+    });
+    past.into_iter().chain(elsewhere).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,22 @@
+//! uid_mismatch: a client waits because its user is not the server's: one server serves one user. The same line
+//! with the server's own user is only a start.
+
+use crate::decide::group::Group;
+use crate::decide::kept_out::Why;
+use crate::model::{Fault, Moment};
+
+use super::Finding;
+use super::door::kept_out;
+
+pub(super) fn find(group: &Group, now: Moment) -> Vec<Finding> {
+    let Some(serves) = group.server.uid else { return Vec::new() };
+    let word = |why: Why| match why {
+        Why::User(uid) if uid != serves => Some(format!("as user {uid}")),
+        _ => None,
+    };
+    let finding = |(whose, (since, who)): (Option<&crate::model::EngineName>, (Moment, Vec<String>))| {
+        let because = format!("the server serves user {serves} alone and keeps waiting: {}", who.join(", "));
+        Finding { engine: whose.cloned(), ..Finding::of_group(Fault::UidMismatch, since, because) }
+    };
+    kept_out(group, now, word).into_iter().map(finding).collect()
+}

@@ -1,0 +1,125 @@
+//! Clients that the MPS server did not let in: of another user than it serves, or one too many. From its log's
+//! lines; who they are is looked up elsewhere.
+
+use std::collections::BTreeMap;
+
+use crate::model::Moment;
+
+/// So many are remembered, the latest: a program that tries again and again is a new pid each time.
+const MOST: usize = 64;
+/// CUDA errors of a server that takes no more clients, or no more connections.
+const OVER_LIMIT: [u32; 2] = [808, 809];
+
+/// Why a client is not in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It waits, and this is its user.
+    User(u32),
+    /// It was refused with this CUDA error.
+    Limit(u32),
+}
+
+/// All that are not in, by pid, and since when.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeptOut(BTreeMap<u32, (Moment, Why)>);
+
+/// Whether this CUDA error says that the server takes no more.
+pub(super) fn is_over_limit(code: u32) -> bool {
+    OVER_LIMIT.contains(&code)
+}
+
+impl KeptOut {
+    /// A client was put on the pending list. That of the server's own user only waits for its start.
+    pub fn pending(&mut self, client: u32, uid: u32, at: Moment) {
+        self.add(client, Why::User(uid), at);
+    }
+
+    /// A client was refused; with another error than those of the limit that says nothing of it.
+    pub fn refused(&mut self, client: u32, status: u32, at: Moment) {
+        if is_over_limit(status) {
+            self.add(client, Why::Limit(status), at);
+        }
+    }
+
+    /// A client is in.
+    pub fn let_in(&mut self, client: u32) {
+        self.0.remove(&client);
+    }
+
+    /// Nobody waits at a new control daemon.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Keeps those of whom `keep` says so, by pid and since when.
+    pub fn retain(&mut self, keep: impl Fn(u32, Moment) -> bool) {
+        self.0.retain(|pid, (since, _)| keep(*pid, *since));
+    }
+
+    /// Nobody is kept out.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Their pids.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        self.0.keys().copied()
+    }
+
+    /// Their pids, and since when they are not in.
+    pub fn pids_since(&self) -> impl Iterator<Item = (u32, Moment)> {
+        self.0.iter().map(|(pid, (since, _))| (*pid, *since))
+    }
+
+    /// All of them, by pid.
+    pub fn all(&self) -> impl Iterator<Item = (u32, Moment, Why)> {
+        self.0.iter().map(|(pid, (since, why))| (*pid, *since, *why))
+    }
+
+    fn add(&mut self, client: u32, why: Why, at: Moment) {
+        let since = self.0.get(&client).filter(|(_, known)| *known == why).map_or(at, |(since, _)| *since);
+        self.0.insert(client, (since, why));
+        if self.0.len() > MOST {
+            let oldest = self.0.iter().min_by_key(|(_, (since, _))| *since).map(|(pid, _)| *pid);
+            oldest.and_then(|pid| self.0.remove(&pid));
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::ZERO.after(std::time::Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_client_that_asks_again_waits_since_it_first_did() {
+        let mut kept_out = KeptOut::default();
+        kept_out.pending(7, 1001, at(1));
+        kept_out.pending(7, 1001, at(5));
+        assert_eq!(kept_out.all().collect::<Vec<_>>(), [(7, at(1), Why::User(1001))]);
+        kept_out.let_in(7);
+        assert!(kept_out.is_empty());
+    }
+
+    #[test]
+    fn only_the_errors_of_the_limit_keep_a_client_out() {
+        let mut kept_out = KeptOut::default();
+        kept_out.refused(7, 807, at(1));
+        assert!(kept_out.is_empty());
+        kept_out.refused(7, 808, at(1));
+        kept_out.refused(8, 809, at(1));
+        assert_eq!(kept_out.pids().collect::<Vec<_>>(), [7, 8]);
+    }
+
+    #[test]
+    fn a_flood_of_clients_is_bounded_and_the_latest_stay() {
+        let mut kept_out = KeptOut::default();
+        (0..1000).for_each(|pid| kept_out.pending(5000 - pid, 1001, at(u64::from(pid))));
+        assert_eq!(kept_out.pids().count(), MOST);
+        assert_eq!(kept_out.pids().next(), Some(4001));
+    }
+}

@@ -1,0 +1,82 @@
+//! Processes of the stand-in world that no engine owns: some compute on the GPU, some wait for the MPS server.
+
+use mpswarden::model::{CommandLine, GpuProcess, Observation, ProcessId, ServerLine, ServerState};
+
+use super::{Break, GIB, World};
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Outsider {
+    command: String,
+    computes: bool,
+}
+
+impl World {
+    /// Reads what outsiders do: `foreign 901 python3 train.py`, `pending 950 1001`, `refused qwen-b 808`, `gone 901`.
+    pub(super) fn parse_outsider(&self, group: usize, words: &[&str]) -> Option<Break> {
+        let pid = |name: &str| {
+            let engine = self.groups[group].engines.iter().find(|engine| engine.name.as_str() == name);
+            engine.map_or_else(|| name.parse().unwrap(), |engine| engine.pid.unwrap())
+        };
+        let number = |text: &str| text.parse().unwrap();
+        Some(match words {
+            ["foreign", at, command @ ..] => Break::Foreign(number(at), command.join(" ")),
+            ["pending", who, uid] => Break::Pending(group, pid(who), number(uid)),
+            ["refused", who, status] => Break::Refused(group, pid(who), number(status)),
+            ["let-in", who] => Break::LetIn(group, pid(who)),
+            ["crowd", clients] => Break::Crowd(group, number(clients)),
+            ["gone", who] => Break::OutsiderGone(number(who)),
+            _ => return None,
+        })
+    }
+
+    /// Carries it out.
+    pub(super) fn break_outside(&mut self, what: Break) {
+        match what {
+            Break::Foreign(pid, command) => {
+                self.outsiders.insert(pid, Outsider { command, computes: true });
+            }
+            Break::Pending(group, client, uid) => {
+                self.waits(client);
+                self.log(group, ServerLine::Pending { client, uid });
+            }
+            Break::Refused(group, client, status) => {
+                self.waits(client);
+                let server = self.groups[group].server.as_ref().unwrap().pid;
+                self.log(group, ServerLine::Refused { server, client, status });
+            }
+            Break::LetIn(group, client) => {
+                let server = self.groups[group].server.as_ref().unwrap().pid;
+                self.log(group, ServerLine::Connected { server, client });
+            }
+            Break::Crowd(group, clients) => {
+                (0..clients).for_each(|_| self.stray(group));
+            }
+            Break::OutsiderGone(pid) => {
+                self.outsiders.remove(&pid);
+            }
+            _ => unreachable!("nothing of the outside"),
+        }
+    }
+
+    fn waits(&mut self, pid: u32) {
+        if !self.processes.contains_key(&pid) {
+            self.outsiders.insert(pid, Outsider { command: "client".to_owned(), computes: false });
+        }
+    }
+
+    /// What NVML lists of them.
+    pub(super) fn foreign_on_gpu(&self) -> impl Iterator<Item = GpuProcess> {
+        let computing = self.outsiders.iter().filter(|(_, outsider)| outsider.computes);
+        computing.map(|(pid, _)| GpuProcess { pid: *pid, memory: Some(GIB) })
+    }
+
+    /// What /proc says of these.
+    pub(super) fn command_lines(&self, pids: &[u32]) -> Vec<CommandLine> {
+        let found = |pid: &u32| {
+            let text = self.outsiders.get(pid)?.command.clone();
+            Some(CommandLine { process: ProcessId { pid: *pid, started_at: 1 }, text })
+        };
+        pids.iter().filter_map(found).collect()
+    }
+}
