@@ -70,16 +70,16 @@ impl Group {
     fn start_engines(&mut self, turn: &mut Turn<'_>) {
         let starting = |engine: &Engine| matches!(engine.stage, Stage::Launching(_) | Stage::Starting);
         let sequential = self.policy.recovery.start == StartOrder::Sequential;
-        while self.may_start(turn.now) && !(sequential && self.engines.iter().any(starting)) {
+        while self.may_start(turn) && !(sequential && self.engines.iter().any(starting)) {
             let Some(place) = self.next_to_start(turn.now) else { return };
             self.start_engine(place, turn);
         }
     }
 
-    fn may_start(&self, now: Moment) -> bool {
+    fn may_start(&self, turn: &Turn<'_>) -> bool {
         let server = &self.server;
-        let sound = server.fatal.is_none() && server.died.is_none();
-        sound && self.control_answers() && server.state.fresh(SERVER_FRESH, now) == Some(&ServerState::Active)
+        let sound = server.fatal.is_none() && server.died.is_none() && self.barred(turn.gpu).is_none();
+        sound && self.control_answers() && server.state.fresh(SERVER_FRESH, turn.now) == Some(&ServerState::Active)
     }
 
     fn control_answers(&self) -> bool {

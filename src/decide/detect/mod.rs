@@ -5,6 +5,7 @@ mod control_wedged;
 mod crash_loop;
 mod engine_died;
 mod gpu_fault;
+mod gpu_sick;
 mod server_died;
 mod server_stuck;
 mod together;
@@ -51,7 +52,7 @@ impl Finding {
 }
 
 /// Everything that is wrong with the group now. What is known of its GPU is believed for as long as `READING_FRESH`.
-pub(super) fn findings(group: &Group, _gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+pub(super) fn findings(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let whole = [
         control_died::find(group),
         control_wedged::find(group),
@@ -59,6 +60,8 @@ pub(super) fn findings(group: &Group, _gpu: &GpuFacts, now: Moment) -> Vec<Findi
         gpu_fault::find(group),
         server_stuck::find(group, now),
         unknown_client::find(group),
+        // Last: of those that go equally far it is the one that no restart mends.
+        gpu_sick::find(group, gpu),
     ];
     let single =
         group.engines.iter().flat_map(|engine| [engine_died::find(engine), crash_loop::find(engine, group, now)]);
