@@ -88,7 +88,7 @@ impl GpuHealth {
     /// An Xid of it.
     pub fn xid(&mut self, xid: u32, now: Moment) {
         match meaning(xid) {
-            Meaning::Gone => self.lost(format!("Xid {xid} at {now} s since boot: the GPU has fallen off the bus"), now),
+            Meaning::Gone => self.lost(format!("Xid {xid} at {now} s since boot: it has fallen off the bus"), now),
             Meaning::NeedsReset => self.doubt(xid, Some(Kind::ResetNeeded { reboot: false }), now),
             Meaning::ActionChanged => self.doubt(xid, None, now),
             Meaning::Evidence => {}
@@ -117,10 +117,14 @@ impl GpuHealth {
         let doubt = self.doubt.take_if(|doubt| doubt.since <= asked);
         match (word, &doubt) {
             (Some(action), _) => match kind_of(action) {
-                Some(kind) => self.ails(kind, wanted(action, doubt.as_ref()), now),
+                Some(kind) => self.ails(kind, wanted(action, doubt.as_ref(), now), now),
                 None => self.is_well(asked),
             },
-            (None, Some(doubt)) => self.decide_without(doubt, "the driver has no recovery action to read", now),
+            (None, Some(doubt)) => self.decide_without(
+                doubt,
+                "the driver shows no recovery action, so nobody can say when it is well again",
+                now,
+            ),
             // It answers: it is not lost. Whether a reset was done nobody can say.
             (None, None) if self.ailment.as_ref().is_none_or(|ailment| ailment.kind == Kind::Lost) => {
                 self.is_well(asked);
@@ -163,9 +167,9 @@ impl GpuHealth {
         let lost = self.ailment.as_ref().is_some_and(|ailment| ailment.kind == Kind::Lost);
         let Some(kind) = doubt.otherwise.filter(|_| !lost) else { return };
         let says = match (doubt.xid, kind) {
-            (154, Kind::ResetNeeded { reboot: true }) => "the driver announced that the node needs a reboot",
-            (154, Kind::Draining) => "the driver announced that the GPU is to be drained and reset",
-            (154, _) => "the driver announced that the GPU needs a reset",
+            (154, Kind::ResetNeeded { reboot: true }) => "the driver announced that it needs a reboot of the node",
+            (154, Kind::Draining) => "the driver announced that it is to be drained and reset",
+            (154, _) => "the driver announced that it needs a reset",
             _ => "it goes with a GPU that needs a reset",
         };
         self.ails(kind, format!("Xid {} at {} s since boot: {says}; {why}", doubt.xid, doubt.since), now);
@@ -198,7 +202,7 @@ fn kind_of(action: RecoveryAction) -> Option<Kind> {
     }
 }
 
-fn wanted(action: RecoveryAction, doubt: Option<&Doubt>) -> String {
+fn wanted(action: RecoveryAction, doubt: Option<&Doubt>, now: Moment) -> String {
     let after = doubt.map_or_else(String::new, |doubt| format!(", after Xid {} at {} s", doubt.xid, doubt.since));
-    format!("NVML shows the recovery action {action}{after}")
+    format!("NVML shows the recovery action {action} since {now} s since boot{after}")
 }

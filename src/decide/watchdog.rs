@@ -139,7 +139,9 @@ impl Watchdog {
         match observation {
             Observation::Gpu { gpu, reading } => self.gpu_read(&gpu, reading),
             Observation::GpuLost { gpu, why } => {
-                self.gpu_health(&gpu, |health, now| health.lost(format!("NVML says: {why}"), now));
+                self.gpu_health(&gpu, |health, now| {
+                    health.lost(format!("NVML says at {now} s since boot: {why}"), now)
+                });
             }
             Observation::RecoveryAction { gpu, action } => {
                 self.gpu_health(&gpu, |health, now| health.announced(action, now));

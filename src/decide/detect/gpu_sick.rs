@@ -9,7 +9,7 @@ use super::Finding;
 
 pub(super) fn find(group: &Group, gpu: &GpuFacts) -> Option<Finding> {
     let ailment = gpu.health.ailment()?;
-    let because = format!("{} of {}", ailment.because, gpu.identity.uuid);
+    let because = format!("{}: {}", gpu.identity.uuid, ailment.because);
     let acts = ailment.kind != Kind::Draining && !group.excuses(ailment);
     Some(Finding { acts, ..Finding::of_group(ailment.fault(), ailment.since, because) })
 }

@@ -61,7 +61,7 @@ impl Group {
     /// Holds the start for as long as the GPU is sick, and until a reading from after this wait began shows it well.
     pub(super) fn check_gpu(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
         if let Some(ailment) = self.barred(turn.gpu) {
-            let detail = format!("{}; {}", ailment.because, self.cure(ailment, turn.gpu));
+            let detail = self.says(ailment, turn.gpu);
             restart.hold(ailment.held_reason(), detail, turn);
         } else if turn.gpu.health.well_since(restart.step_since) {
             restart.release(turn);
@@ -72,21 +72,22 @@ impl Group {
     /// What stands in the way besides, where a GPU is sick: both reasons are said.
     pub(super) fn with_the_gpu(&self, detail: String, turn: &Turn<'_>) -> String {
         match self.barred(turn.gpu) {
-            Some(ailment) => format!("{detail}; besides: {}; {}", ailment.because, self.cure(ailment, turn.gpu)),
+            Some(ailment) => format!("{detail}; besides, {}", self.says(ailment, turn.gpu)),
             None => detail,
         }
     }
 
-    /// What a person is to do.
-    fn cure(&self, ailment: &Ailment, gpu: &GpuFacts) -> String {
+    /// What ails the GPU, and what a person is to do.
+    fn says(&self, ailment: &Ailment, gpu: &GpuFacts) -> String {
         let (name, uuid) = (&self.policy.name, &gpu.identity.uuid);
-        let reset = format!("`nvidia-smi --gpu-reset -i {uuid}`, or reboot the node");
         let cure = match ailment.kind {
             Kind::Lost | Kind::ResetNeeded { reboot: true } => "reboot the node".to_owned(),
-            Kind::ResetNeeded { reboot: false } => format!("with nobody left on it: {reset}"),
-            Kind::Draining => format!("once all other work on it has ended: {reset}"),
+            Kind::ResetNeeded { reboot: false } | Kind::Draining => {
+                format!("once nobody else is on it, `nvidia-smi --gpu-reset -i {uuid}`, or reboot the node")
+            }
         };
-        format!("{cure}; it goes on once NVML shows {uuid} well, or by `mpswarden resume {name}`")
+        let because = &ailment.because;
+        format!("{uuid}: {because}; {cure}; it goes on once NVML shows {uuid} well, or by `mpswarden resume {name}`")
     }
 }
 
