@@ -50,6 +50,9 @@ impl Model for Ladder {
         if state.left.control_deaths > 0 && state.control.is_some() {
             steps.push(Step::ControlDies);
         }
+        if state.lost || state.left.losses > 0 {
+            steps.push(Step::GpuIsLost(!state.lost));
+        }
         if state.left.orders > 0 {
             steps.extend(WORDS.map(Step::Asks));
         }
@@ -76,7 +79,7 @@ impl Model for Ladder {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(
-                "no process of an older generation or incarnation lives at a start",
+                "no process of an older generation or incarnation lives at a start, and none starts on a lost GPU",
                 |_, state: &State| state.broken.is_none(),
             ),
             Property::always("recoveries stay within the budget", |model: &Ladder, state: &State| {
@@ -93,13 +96,16 @@ impl Model for Ladder {
 fn check(left: Left, when_spent: WhenSpent) -> Vec<&'static str> {
     let checker = Ladder { when_spent, left }.checker().threads(2).target_max_depth(36).spawn_bfs().join();
     assert!(checker.unique_state_count() > 1000);
-    checker.assert_no_discovery("no process of an older generation or incarnation lives at a start");
+    checker.assert_no_discovery(
+        "no process of an older generation or incarnation lives at a start, and none starts on a lost GPU",
+    );
     checker.assert_no_discovery("recoveries stay within the budget");
     checker.assert_no_discovery("left alone, it ends serving or held");
     checker.discoveries().into_keys().collect()
 }
 
-const NOTHING: Left = Left { faults: 0, engine_deaths: 0, control_deaths: 0, failures: 0, crashes: 0, orders: 0 };
+const NOTHING: Left =
+    Left { faults: 0, engine_deaths: 0, control_deaths: 0, failures: 0, crashes: 0, orders: 0, losses: 0 };
 
 #[test]
 fn faults_and_crashes_anywhere_break_no_rule() {
@@ -125,4 +131,11 @@ fn orders_with_a_fault_and_a_crash_anywhere_break_no_rule() {
 #[test]
 fn orders_one_after_the_other_break_no_rule() {
     check(Left { orders: 2, ..NOTHING }, WhenSpent::Slow);
+}
+
+#[test]
+fn a_gpu_that_is_lost_anywhere_in_a_recovery_breaks_no_rule() {
+    check(Left { faults: 1, losses: 1, ..NOTHING }, WhenSpent::Hold);
+    check(Left { losses: 1, crashes: 1, ..NOTHING }, WhenSpent::Hold);
+    check(Left { losses: 1, failures: 1, ..NOTHING }, WhenSpent::Slow);
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mpswarden::decide::Policy;
 use mpswarden::decide::policy::{StartOrder, UnknownClients, WhenSpent};
 use mpswarden::model::Request;
+use mpswarden::model::gpu::RecoveryAction;
 use mpswarden::model::{EngineKey, EngineName, EngineState, Fault, GroupName, GroupState, Mode, Moment, Tier};
 use proptest::prelude::*;
 use world::{Break, Knob, World, at_ms, ms, policies};
@@ -57,8 +58,12 @@ fn trouble() -> impl Strategy<Value = Break> {
         1 => (900..903u32).prop_map(Break::OutsiderGone),
         1 => group.prop_map(|group| Break::Crowd(group, 60)),
         1 => any::<bool>().prop_map(Break::NvmlBlind),
+        1 => any::<bool>().prop_map(Break::NvmlHangs),
+        1 => any::<(bool, bool)>().prop_map(|(lost, xid)| Break::Lost(lost, xid)),
+        1 => prop::option::of(prop::sample::select(RecoveryAction::ALL)).prop_map(Break::Action),
+        1 => prop::sample::select(RecoveryAction::ALL).prop_map(Break::Announced),
         1 => any::<bool>().prop_map(Break::Leak),
-        1 => (0..120u32).prop_map(Break::Xid),
+        1 => (0..160u32).prop_map(Break::Xid),
         1 => (engine, 699..721u32).prop_map(|((group, engine), code)| Break::CudaError(group, engine, code)),
         1 => Just(Break::Crash),
     ]
@@ -191,6 +196,9 @@ fn left_alone(world: &World, starts_at_most: usize) {
 /// Nothing is wrong any more.
 fn mend(world: &mut World) {
     world.break_it(Break::NvmlBlind(false));
+    world.break_it(Break::NvmlHangs(false));
+    world.break_it(Break::Lost(false, false));
+    world.break_it(Break::Action(Some(RecoveryAction::None)));
     world.break_it(Break::Leak(false));
     for group in 0..2 {
         world.break_it(Break::WedgeControl(group, false));

@@ -339,6 +339,7 @@ fn observation() -> impl Strategy<Value = Observation> {
     let health = prop::sample::select(vec![Health::Ok, Health::Ok, Health::Refused, Health::Status(503)]);
     prop_oneof![
         3 => reading().prop_map(|reading| Observation::Gpu { gpu: policies::gpu().uuid, reading }),
+        1 => (0..160u32).prop_map(|xid| Observation::Xid { gpu: Some("GPU-0".into()), xid, pid: None, via: XidVia::Kmsg }),
         1 => any::<u32>().prop_map(|xid| Observation::Xid { gpu: None, xid, pid: None, via: XidVia::Nvml }),
         3 => (line(), any::<u64>())
             .prop_map(move |(line, at)| Observation::Log { group: name(), line, stamped: Moment::from_nanos(at) }),

@@ -11,14 +11,17 @@ mod play;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::ops::ControlFlow;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use mpswarden::host;
 use mpswarden::host::engine_metrics::{self, MetricsError};
 use mpswarden::host::http::{GetError, Peer};
 use mpswarden::host::nvml::Driver;
 use mpswarden::model::EngineLoad;
+use mpswarden::model::gpu::RecoveryAction;
 use mpswarden::sim::Injection;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -219,6 +222,41 @@ fn the_activity_of_the_gpu_follows_its_kernels() {
             ordered && activity.tensor_active > Some(0.05) && activity.sm_active > Some(0.25)
         })
     });
+}
+
+#[test]
+fn nvml_is_let_go_of_while_a_gpu_is_to_be_reset_and_opened_again_for_each_reading() {
+    let play = Play::begin();
+    let driver = Driver::open(play.stage.nvml_library().to_str().unwrap()).unwrap();
+    let gpu = play.stage.gpu_uuid().into();
+    let action = || driver.read(&gpu).unwrap().recovery_action;
+    let followed = || driver.follow_xids(&gpu, |_| ControlFlow::Break(()));
+    assert_eq!((action(), followed()), (Some(RecoveryAction::None), Ok(())));
+    play.stage.inject(Injection::ResetNeeded, None).unwrap();
+    assert_eq!((action(), action()), (Some(RecoveryAction::GpuReset), Some(RecoveryAction::GpuReset)));
+    assert!(followed().is_err(), "an event set would keep the GPU from being reset");
+    let kernel = std::fs::read_to_string(play.stage.kernel_log()).unwrap();
+    assert!(
+        kernel.contains("154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)"),
+        "{kernel}"
+    );
+    play.stage.inject(Injection::GpuRepaired, None).unwrap();
+    assert_eq!((action(), followed()), (Some(RecoveryAction::None), Ok(())));
+}
+
+#[test]
+fn a_gpu_that_comes_back_is_read_again_and_an_error_of_nvml_is_no_loss() {
+    let play = Play::begin();
+    let driver = Driver::open(play.stage.nvml_library().to_str().unwrap()).unwrap();
+    let gpu = play.stage.gpu_uuid().into();
+    play.stage.inject(Injection::Xid79, None).unwrap();
+    assert!(matches!(driver.read(&gpu), Err(host::nvml::NvmlError::Lost { .. })));
+    play.stage.inject(Injection::GpuRepaired, None).unwrap();
+    driver.read(&gpu).unwrap();
+    play.stage.inject(Injection::NvmlError, None).unwrap();
+    assert!(matches!(driver.read(&gpu), Err(host::nvml::NvmlError::Gpu { .. })));
+    play.stage.inject(Injection::NvmlWell, None).unwrap();
+    driver.read(&gpu).unwrap();
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::suggest::nearest;
 use super::{units, values};
 
 /// What `demo --inject` can do to the simulated group.
-pub const INJECTIONS: [&str; 17] = [
+pub const INJECTIONS: [&str; 22] = [
     "illegal-address",
     "trap",
     "linger",
@@ -33,6 +33,11 @@ pub const INJECTIONS: [&str; 17] = [
     "foreign-process",
     "foreign-fault",
     "xid-79",
+    "reset-needed",
+    "gpu-repaired",
+    "nvml-hang",
+    "nvml-error",
+    "nvml-well",
 ];
 
 /// When the demo's first fault comes, if none is asked for, and each later one after it.

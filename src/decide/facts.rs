@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::{CommandResult, Exit, GpuIdentity, Known, Moment, ProcessId, ServerLine, ServerState};
 
+use super::gpu_health::GpuHealth;
 use super::kept_out::KeptOut;
 use super::reading::Reading;
 
@@ -21,6 +22,14 @@ const SILENT_APART: Duration = Duration::from_secs(2);
 pub(super) struct GpuFacts {
     pub identity: GpuIdentity,
     pub reading: Known<Reading>,
+    pub health: GpuHealth,
+}
+
+impl GpuFacts {
+    /// A GPU of which nothing was seen yet.
+    pub fn new(identity: GpuIdentity) -> Self {
+        GpuFacts { identity, reading: Known::Unknown, health: GpuHealth::default() }
+    }
 }
 
 /// A control daemon.

@@ -4,6 +4,7 @@ use crate::model::{Fault, Moment, Tier, What};
 
 use super::detect::{self, Finding};
 use super::group::{Group, Phase};
+use super::ladder::is_of_the_gpu;
 use super::turn::Turn;
 
 impl Group {
@@ -45,6 +46,7 @@ impl Group {
         let tier = finding.tier().filter(|_| !told_there);
         if let (Some(tier), Some(reason)) = (tier, self.hands_off(finding.fault)) {
             let action = match tier {
+                Tier::Daemon if is_of_the_gpu(finding.fault) => "stop_group",
                 Tier::Engine => "restart_engine",
                 Tier::Clients => "restart_clients",
                 Tier::Daemon => "restart_daemon",

@@ -85,6 +85,8 @@ pub(super) struct Group {
     pub after_stop: AfterStop,
     /// Not everything was proven gone when it was stopped: its next start begins with the kill and the proof.
     pub left_behind: bool,
+    /// An operator let it go on over what was known until then to ail its GPU.
+    pub gpu_excused: Option<Moment>,
     /// The engine that is being taken out and started again for a changed configuration.
     pub rolling: Option<EngineName>,
 }
@@ -120,6 +122,7 @@ impl Group {
             kept_down: memory.stopped,
             after_stop: AfterStop::Stays,
             left_behind: false,
+            gpu_excused: None,
             rolling: None,
             policy,
         }
@@ -165,7 +168,8 @@ impl Group {
             Observation::Usage { engine, processes } => self.usage(&engine, &processes, turn.now),
             Observation::Load { engine, load } => self.load(&engine, load, turn.now),
             Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),
-            Observation::Gpu { .. } | Observation::Xid { .. } | Observation::Blind { .. } => {}
+            Observation::Gpu { .. } | Observation::GpuLost { .. } | Observation::RecoveryAction { .. } => {}
+            Observation::Xid { .. } | Observation::Blind { .. } => {}
         }
     }
 

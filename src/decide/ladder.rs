@@ -15,15 +15,20 @@ pub(super) fn tier(fault: Fault) -> Option<Tier> {
         | Fault::OutsideMps => Some(Tier::Engine),
         Fault::GpuFault | Fault::ServerDied => Some(Tier::Clients),
         Fault::ControlDied | Fault::ControlWedged | Fault::ServerStuck => Some(Tier::Daemon),
+        // Nobody may be on a GPU that is to be reset; the start then waits until it is well.
+        Fault::GpuLost | Fault::GpuResetNeeded => Some(Tier::Daemon),
         Fault::UnknownClient
         | Fault::CrashLoop
         | Fault::Starved
         | Fault::ForeignProcess
         | Fault::UidMismatch
-        | Fault::ClientLimit
-        | Fault::GpuLost
-        | Fault::GpuResetNeeded => None,
+        | Fault::ClientLimit => None,
     }
+}
+
+/// Whether `fault` is the GPU's own: no restart mends it.
+pub(super) fn is_of_the_gpu(fault: Fault) -> bool {
+    matches!(fault, Fault::GpuLost | Fault::GpuResetNeeded)
 }
 
 #[cfg(test)]
@@ -37,9 +42,10 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_is_restarted_only_for_what_a_daemon_alone_mends() {
-        let daemon: Vec<Fault> =
-            Fault::ALL.iter().copied().filter(|fault| tier(*fault) == Some(Tier::Daemon)).collect();
+    fn a_daemon_is_restarted_only_for_what_a_daemon_alone_mends_and_stopped_for_a_sick_gpu() {
+        let daemon = Fault::ALL.iter().copied().filter(|fault| tier(*fault) == Some(Tier::Daemon));
+        let (gpu, daemon): (Vec<Fault>, Vec<Fault>) = daemon.partition(|fault| is_of_the_gpu(*fault));
+        assert_eq!(gpu, [Fault::GpuLost, Fault::GpuResetNeeded]);
         assert_eq!(daemon, [Fault::ControlDied, Fault::ControlWedged, Fault::ServerStuck]);
     }
 

@@ -55,8 +55,9 @@ fn want(known: &mut Option<Duration>, every: Duration) {
 }
 
 impl Group {
-    /// What this group wants to see from now on: each look once, in an order that stays.
-    pub fn wanted(&self, now: Moment) -> Vec<Want> {
+    /// What this group wants to see from now on: each look once, in an order that stays. While its GPU is in doubt
+    /// the driver's word is wanted at once.
+    pub fn wanted(&self, in_doubt: bool, now: Moment) -> Vec<Want> {
         let mut wants = Wants::default();
         match &self.phase {
             Phase::Waiting => {
@@ -73,6 +74,9 @@ impl Group {
             Phase::Stopping(_) | Phase::Stopped => want(&mut wants.gpu, GPU),
         }
         self.want_strangers(&mut wants, now);
+        if in_doubt {
+            want(&mut wants.gpu, FAST);
+        }
         self.looks(wants)
     }
 

@@ -14,6 +14,7 @@ mod facts;
 mod faults;
 mod figures;
 mod foreign;
+mod gpu_health;
 mod group;
 mod guard;
 mod input;
@@ -38,6 +39,7 @@ mod suspects;
 mod turn;
 mod usage;
 mod watchdog;
+mod xid;
 
 pub use input::{Decision, Input, PolicyChange};
 pub use policy::Policy;

@@ -121,6 +121,11 @@ impl Schedule {
         due
     }
 
+    /// When the look was last given.
+    pub fn sent(&self, look: &Look) -> Option<Moment> {
+        self.states.get(&key(look))?.sent
+    }
+
     /// When the next look is due.
     pub fn next_deadline(&self) -> Option<Moment> {
         self.late.first().map(|(at, _)| *at)

@@ -4,6 +4,7 @@ use crate::model::{Action, EngineName, Moment, Reason, RecoveryResult, RecoveryS
 
 use super::detect::Finding;
 use super::engine::{Engine, Stage};
+use super::facts::GpuFacts;
 use super::group::{Group, Phase};
 use super::orders::Purpose;
 use super::policy::StartOrder;
@@ -70,16 +71,16 @@ impl Group {
     fn start_engines(&mut self, turn: &mut Turn<'_>) {
         let starting = |engine: &Engine| matches!(engine.stage, Stage::Launching(_) | Stage::Starting);
         let sequential = self.policy.recovery.start == StartOrder::Sequential;
-        while self.may_start(turn.now) && !(sequential && self.engines.iter().any(starting)) {
+        while self.may_start(turn.gpu, turn.now) && !(sequential && self.engines.iter().any(starting)) {
             let Some(place) = self.next_to_start(turn.now) else { return };
             self.start_engine(place, turn);
         }
     }
 
     /// Whether an engine that is started now becomes a client of an ACTIVE server.
-    pub fn may_start(&self, now: Moment) -> bool {
+    pub fn may_start(&self, gpu: &GpuFacts, now: Moment) -> bool {
         let server = &self.server;
-        let sound = server.fatal.is_none() && server.died.is_none();
+        let sound = server.fatal.is_none() && server.died.is_none() && self.barred(gpu).is_none();
         sound && self.control_answers() && server.state.fresh(SERVER_FRESH, now) == Some(&ServerState::Active)
     }
 

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Action, ActionId, Event, GpuIdentity, GpuReading, GpuUuid, GroupName, Known, Look, Moment, Observation, Ordered,
-    Outcome, Owner, Plan, Request, Source, Status, What, XidVia,
+    Action, ActionId, Event, GpuIdentity, GpuReading, GpuUuid, GroupName, Look, Moment, Observation, Ordered, Outcome,
+    Owner, Plan, Request, Source, Status, What, XidVia,
 };
 
 use super::facts::GpuFacts;
 use super::foreign::beside;
+use super::gpu_health::GpuHealth;
 use super::group::Group;
 use super::operator;
 use super::orders::{GroupId, Orders, Purpose};
@@ -52,7 +53,7 @@ pub struct Watchdog {
 impl Watchdog {
     /// A watchdog that has seen nothing yet.
     pub fn new(policy: Policy, mut memory: Memory) -> Self {
-        let facts = |identity: GpuIdentity| (identity.uuid.clone(), GpuFacts { identity, reading: Known::Unknown });
+        let facts = |identity: GpuIdentity| (identity.uuid.clone(), GpuFacts::new(identity));
         let mut watchdog = Watchdog {
             shared: BTreeSet::new(),
             gpus: policy.gpus.into_iter().map(facts).collect(),
@@ -89,6 +90,7 @@ impl Watchdog {
         while let Some(id) = self.orders.overdue(self.now) {
             self.finish(id, Outcome::TimedOut, &mut decision, &mut save);
         }
+        self.wait_for_drivers();
         self.step_groups(&mut decision, &mut save);
         self.forget_groups(&mut save);
         self.order_looks(&mut decision);
@@ -102,7 +104,8 @@ impl Watchdog {
     pub fn next_deadline(&self) -> Option<Moment> {
         let groups = self.groups.iter().filter_map(|group| group.pulse.due());
         let others = [self.looks.next_deadline(), self.orders.next_deadline()];
-        groups.chain(others.into_iter().flatten()).filter(|at| *at > self.now).min()
+        let gpus = self.gpus.values().filter_map(|gpu| gpu.health.deadline());
+        groups.chain(gpus).chain(others.into_iter().flatten()).filter(|at| *at > self.now).min()
     }
 
     /// What it knows, for gauges, JSON and people.
@@ -136,6 +139,14 @@ impl Watchdog {
     fn observe(&mut self, observation: Observation, decision: &mut Decision, save: &mut bool) {
         match observation {
             Observation::Gpu { gpu, reading } => self.gpu_read(&gpu, reading),
+            Observation::GpuLost { gpu, why } => {
+                self.gpu_health(&gpu, |health, now| {
+                    health.lost(format!("NVML says at {now} s since boot: {why}"), now)
+                });
+            }
+            Observation::RecoveryAction { gpu, action } => {
+                self.gpu_health(&gpu, |health, now| health.announced(action, now));
+            }
             Observation::Xid { gpu, xid, pid, via } => {
                 if via == XidVia::Kmsg {
                     self.kernel_log_speaks(decision);
@@ -166,10 +177,30 @@ impl Watchdog {
             }
             group.stir();
         }
+        // A reading from before an Xid says nothing about what it came to.
+        let asked = self.looks.sent(&Look::Gpu(gpu.clone())).unwrap_or_default();
+        facts.health.read(reading.recovery_action, asked, self.now);
         facts.reading.saw(reading, self.now);
     }
 
-    /// An Xid decides nothing: it makes the watchdog ask the servers on that GPU at once.
+    /// Something changes what is known of a GPU's own health: it concerns every group on it.
+    fn gpu_health(&mut self, gpu: &GpuUuid, learn: impl FnOnce(&mut GpuHealth, Moment)) {
+        let Some(facts) = self.gpus.get_mut(gpu) else { return };
+        learn(&mut facts.health, self.now);
+        self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu).for_each(Group::stir);
+    }
+
+    /// GPUs whose driver was to say what it wants and did not.
+    fn wait_for_drivers(&mut self) {
+        let (now, groups) = (self.now, &mut self.groups);
+        for (uuid, gpu) in &mut self.gpus {
+            if gpu.health.waited(now) {
+                groups.iter_mut().filter(|group| group.policy.gpu == *uuid).for_each(Group::stir);
+            }
+        }
+    }
+
+    /// An Xid makes the watchdog ask the servers on that GPU at once; what it says about the GPU is kept.
     fn xid(&mut self, gpu: Option<GpuUuid>, xid: u32, pid: Option<u32>, via: XidVia, decision: &mut Decision) {
         let seen = self.xids.insert((gpu.clone(), xid), (self.now, via));
         let twin = seen.is_some_and(|(at, by)| by != via && self.now.since(at) <= SAME_XID);
@@ -178,6 +209,9 @@ impl Watchdog {
             group.stir();
         }
         if !twin {
+            if let Some(gpu) = &gpu {
+                self.gpu_health(gpu, |health, now| health.xid(xid, now));
+            }
             decision.events.push(Event { at: self.now, group: None, engine: None, what: What::Xid { gpu, xid, pid } });
         }
     }
@@ -218,6 +252,9 @@ impl Watchdog {
         };
         let Some(ended) = self.looks.ended(look, failed.clone(), self.now) else { return };
         let source = super::status::scope(look);
+        if let (Look::Gpu(gpu), Some(asked), Some(_)) = (look, ended.sent, &failed) {
+            self.gpu_health(gpu, |health, now| health.unread(asked, now));
+        }
         let concerned = |group: &&mut Group| match look {
             Look::Gpu(gpu) => group.policy.gpu == *gpu,
             Look::Load(_) => false,
@@ -272,7 +309,8 @@ impl Watchdog {
             let group = &mut self.groups[index];
             group.count_active_time(self.now);
             group.stepped(self.now);
-            self.looks.want(&group.policy.name, group.wanted(self.now));
+            let in_doubt = self.gpus.get(&group.policy.gpu).is_some_and(|gpu| gpu.health.in_doubt());
+            self.looks.want(&group.policy.name, group.wanted(in_doubt, self.now));
         }
     }
 
@@ -360,6 +398,7 @@ fn group_of(observation: &Observation) -> Option<&GroupName> {
         | Observation::CudaError { engine, .. } => Some(&engine.group),
         Observation::Ended { owner: Owner::Engine(key, _), .. } => Some(&key.group),
         Observation::Ended { owner: Owner::Control(group) | Owner::Server(group), .. } => Some(group),
-        Observation::Gpu { .. } | Observation::Xid { .. } | Observation::Blind { .. } => None,
+        Observation::Gpu { .. } | Observation::GpuLost { .. } | Observation::RecoveryAction { .. } => None,
+        Observation::Xid { .. } | Observation::Blind { .. } => None,
     }
 }

@@ -51,7 +51,8 @@ impl Gpm {
 
     /// From the last sample to now; `None`: this is the first.
     fn measure(&mut self, nvml: &Arc<Nvml>, gpu: &GpuUuid) -> Result<Option<GpuActivity>, Failure> {
-        let since = self.since.take();
+        // A sample of a library that was closed since can't be compared.
+        let since = self.since.take().filter(|since| Arc::ptr_eq(&since.nvml, nvml));
         let now = self.since.insert(Sample::take(nvml, gpu)?);
         since.map(|since| since.activity_until(now)).transpose()
     }

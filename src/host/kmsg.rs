@@ -13,6 +13,8 @@ use nix::libc::O_NONBLOCK;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use crate::model::gpu::RecoveryAction;
+
 /// One record of /dev/kmsg fits: the kernel makes none longer than 8 KiB.
 const RECORD: usize = 16 * 1024;
 
@@ -21,6 +23,9 @@ const LONGEST_LINE: usize = 64 * 1024;
 
 /// How long a wait lasts before the follower is asked whether to go on, in milliseconds.
 const WAIT_MS: u16 = 1000;
+
+/// The Xid that announces a changed recovery action.
+const ACTION_CHANGED: u32 = 154;
 
 /// A line of the kernel log that tells of an Xid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub struct KernelLine {
     pub xid: u32,
     /// The process that the line names, if any: close to worthless under MPS.
     pub pid: Option<u32>,
+    /// What the driver announces that it wants from now on, in the line of an Xid 154.
+    pub action: Option<RecoveryAction>,
 }
 
 /// Where a GPU sits. The function is left out: the kernel's lines have none.
@@ -65,7 +72,17 @@ pub fn parse(record: &str) -> Option<KernelLine> {
     let pci = PciAddress::parse(place.split(' ').next()?)?;
     let xid = digits(rest)?;
     let pid = rest.split_once(", pid=").and_then(|(_, pid)| digits(pid));
-    Some(KernelLine { pci, xid, pid })
+    let action = announced(rest).filter(|_| xid == ACTION_CHANGED);
+    Some(KernelLine { pci, xid, pid, action })
+}
+
+/// The number in `154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)`: the words
+/// differ from driver to driver.
+fn announced(rest: &str) -> Option<RecoveryAction> {
+    let (_, changed) = rest.split_once("GPU recovery action changed from ")?;
+    let (_, number) = changed.split_once(" to 0x")?;
+    let end = number.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(number.len());
+    Some(RecoveryAction::of_number(u64::from_str_radix(&number[..end], 16).ok()?))
 }
 
 /// What the kernel said, without the prefix.
@@ -239,7 +256,7 @@ mod tests {
                             intr 00000000. MMU Fault: ENGINE GRAPHICS";
 
     fn line(xid: u32, pid: Option<u32>) -> KernelLine {
-        KernelLine { pci: PciAddress::parse("0000:00:06").unwrap(), xid, pid }
+        KernelLine { pci: PciAddress::parse("0000:00:06").unwrap(), xid, pid, action: None }
     }
 
     fn recorded(path: &str) -> String {
@@ -280,6 +297,18 @@ mod tests {
             Some(line(79, None))
         );
         assert_eq!(parse("6,1,2,-;NVRM: Xid (PCI:0000:00:06 GPU-I:02): 94, pid=7"), Some(line(94, Some(7))));
+    }
+
+    #[test]
+    fn an_announced_recovery_action_is_read_by_its_number_whatever_the_words() {
+        let announced = |text: &str| parse(&format!("6,1,2,-;NVRM: Xid (PCI:0000:00:06): {text}")).unwrap().action;
+        let changed = "154, GPU recovery action changed from 0x0 (None) to";
+        assert_eq!(announced(&format!("{changed} 0x1 (GPU Reset Required)")), Some(RecoveryAction::GpuReset));
+        assert_eq!(announced(&format!("{changed} 0x1 (PF FLR)")), Some(RecoveryAction::GpuReset));
+        assert_eq!(announced(&format!("{changed} 0x2 (OS Reboot)")), Some(RecoveryAction::NodeReboot));
+        assert_eq!(announced(&format!("{changed} 0x7f (Dance)")), Some(RecoveryAction::Unknown));
+        assert_eq!(announced("154, pid=7, name=a"), None);
+        assert_eq!(announced("31, GPU recovery action changed from 0x0 (None) to 0x2 (a process' name)"), None);
     }
 
     #[test]
@@ -356,6 +385,7 @@ mod tests {
             parse(&tail);
             parse(&format!("6,1,2,-;NVRM: Xid (PCI:{tail}"));
             parse(&format!("6,1,2,-;NVRM: Xid (PCI:0000:00:06): {tail}"));
+            parse(&format!("6,1,2,-;NVRM: Xid (PCI:0000:00:06): 154, GPU recovery action changed from {tail} to 0x{tail}"));
             PciAddress::parse(&tail);
         }
     }

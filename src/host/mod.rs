@@ -15,6 +15,7 @@ pub mod leftovers;
 pub mod mps_log;
 pub mod notify;
 pub mod nvml;
+mod nvml_session;
 pub mod pidfd;
 pub mod procfs;
 pub mod reaper;

@@ -19,6 +19,7 @@ use nvml_wrapper::sys_exports::field_id::NVML_FI_DEV_GET_GPU_RECOVERY_ACTION;
 use nvml_wrapper::{Device, Nvml};
 
 use super::gpm::Gpm;
+use super::nvml_session::Session;
 use crate::model::gpu::{ComputeMode, RecoveryAction};
 use crate::model::{GpuActivity, GpuIdentity, GpuProcess, GpuReading, GpuUuid};
 
@@ -64,6 +65,14 @@ pub enum NvmlError {
         /// How long it was waited for.
         within: Duration,
     },
+    /// A GPU is off the bus. Any other error says nothing about the GPU.
+    #[error("NVML says that {gpu} is lost: {why}")]
+    Lost {
+        /// Which.
+        gpu: GpuUuid,
+        /// NVML's words.
+        why: String,
+    },
     /// One GPU could not be read.
     #[error("NVML cannot {call} of {gpu}: {why}")]
     Gpu {
@@ -76,20 +85,17 @@ pub enum NvmlError {
     },
 }
 
-/// The loaded library. Clones share it; it is shut down with the last one.
+/// The library. Clones share it. It is let go of while a GPU is to be reset, and opened anew after a GPU was lost.
 #[derive(Clone)]
 pub struct Driver {
-    nvml: Arc<Nvml>,
+    session: Arc<Session>,
     gpm: Arc<Mutex<BTreeMap<GpuUuid, Gpm>>>,
 }
 
 impl Driver {
     /// Loads `path` (a path, or a name that the loader finds) and initializes it. May block.
     pub fn open(path: &str) -> Result<Driver, NvmlError> {
-        match Nvml::builder().lib_path(path.as_ref()).init() {
-            Ok(nvml) => Ok(Driver { nvml: Arc::new(nvml), gpm: Arc::default() }),
-            Err(error) => Err(open_error(path, error)),
-        }
+        Ok(Driver { session: Arc::new(Session::open(path)?), gpm: Arc::default() })
     }
 
     /// `open` and `identities` with a bound: a thread that hangs in the driver is left behind.
@@ -114,26 +120,46 @@ impl Driver {
 
     /// Every GPU that can be read, by index. One that can't is left out and logged: the others work on.
     pub fn identities(&self) -> Vec<GpuIdentity> {
-        let count = self.nvml.device_count().unwrap_or_else(|error| {
+        let nvml = match self.session.nvml() {
+            Ok(nvml) => nvml,
+            Err(error) => {
+                tracing::warn!(%error, "NVML cannot be opened");
+                return Vec::new();
+            }
+        };
+        let count = nvml.device_count().unwrap_or_else(|error| {
             tracing::warn!(%error, "NVML cannot count the GPUs");
             0
         });
-        (0..count).filter_map(|index| self.identity(index)).collect()
+        (0..count).filter_map(|index| identity(&nvml, index)).collect()
     }
 
-    fn identity(&self, index: u32) -> Option<GpuIdentity> {
-        let read = self.nvml.device_by_index(index).and_then(|device| identity_of(&device, index));
-        read.inspect_err(|error| tracing::warn!(index, %error, "NVML cannot identify a GPU")).ok()
-    }
-
-    /// Reads one GPU. Memory and both process lists make a reading; what else fails is `None`.
+    /// Reads one GPU. Memory and both process lists make a reading; what else fails is `None`. Where a person is to
+    /// reset the GPU, the library is let go of until the next reading: a reset wants nobody on it, not even this.
     pub fn read(&self, gpu: &GpuUuid) -> Result<GpuReading, NvmlError> {
-        let device = self.device(gpu)?;
+        let nvml = self.session.nvml()?;
+        let reading = self.read_with(&nvml, gpu);
+        let let_go = match &reading {
+            Ok(reading) if wants_reset(reading) => {
+                self.session.let_go();
+                true
+            }
+            Ok(_) => false,
+            Err(_) => self.session.renew(),
+        };
+        if let_go {
+            self.gpm.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        reading
+    }
+
+    fn read_with(&self, nvml: &Arc<Nvml>, gpu: &GpuUuid) -> Result<GpuReading, NvmlError> {
+        let device = device(nvml, gpu)?;
         let memory = device.memory_info().map_err(failed(gpu, "read the memory"))?;
         let compute = list(|| device.running_compute_processes());
         let mps = list(|| device.mps_running_compute_processes());
         Ok(GpuReading {
-            activity: self.activity(gpu),
+            activity: self.activity(nvml, gpu),
             memory_used: memory.used,
             memory_total: memory.total,
             busy: device.utilization_rates().ok().map(|rates| f64::from(rates.gpu) / 100.0),
@@ -144,10 +170,10 @@ impl Driver {
     }
 
     /// The lock is not held while the driver works: one GPU that hangs must not stop another's reading.
-    fn activity(&self, gpu: &GpuUuid) -> Option<GpuActivity> {
+    fn activity(&self, nvml: &Arc<Nvml>, gpu: &GpuUuid) -> Option<GpuActivity> {
         let all = || self.gpm.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gpm = all().remove(gpu).unwrap_or_default();
-        let activity = gpm.read(&self.nvml, gpu);
+        let activity = gpm.read(nvml, gpu);
         all().insert(gpu.clone(), gpm);
         activity
     }
@@ -159,8 +185,10 @@ impl Driver {
         gpu: &GpuUuid,
         mut seen: impl FnMut(Option<u32>) -> ControlFlow<()>,
     ) -> Result<(), NvmlError> {
-        let device = self.device(gpu)?;
-        let set = self.nvml.create_event_set().map_err(failed(gpu, "make an event set"))?;
+        // Not opened for this: whoever follows must not hold a GPU that is to be reset.
+        let nvml = self.session.opened().ok_or_else(|| let_go(gpu))?;
+        let device = device(&nvml, gpu)?;
+        let set = nvml.create_event_set().map_err(failed(gpu, "make an event set"))?;
         let set = device
             .register_events(EventTypes::CRITICAL_XID_ERROR, set)
             .map_err(|failure| failed(gpu, "register for Xid events")(failure.error))?;
@@ -173,16 +201,33 @@ impl Driver {
             if seen(xid).is_break() {
                 return Ok(());
             }
+            if self.session.opened().is_none_or(|opened| !Arc::ptr_eq(&opened, &nvml)) {
+                return Err(let_go(gpu));
+            }
         }
-    }
-
-    /// By UUID each time: indexes move when a GPU falls off the bus.
-    fn device(&self, gpu: &GpuUuid) -> Result<Device<'_>, NvmlError> {
-        self.nvml.device_by_uuid(gpu.as_str()).map_err(failed(gpu, "find the device"))
     }
 }
 
-fn open_error(path: &str, error: Failure) -> NvmlError {
+/// By UUID each time: indexes move when a GPU falls off the bus.
+fn device<'a>(nvml: &'a Nvml, gpu: &GpuUuid) -> Result<Device<'a>, NvmlError> {
+    nvml.device_by_uuid(gpu.as_str()).map_err(failed(gpu, "find the device"))
+}
+
+fn identity(nvml: &Nvml, index: u32) -> Option<GpuIdentity> {
+    let read = nvml.device_by_index(index).and_then(|device| identity_of(&device, index));
+    read.inspect_err(|error| tracing::warn!(index, %error, "NVML cannot identify a GPU")).ok()
+}
+
+fn wants_reset(reading: &GpuReading) -> bool {
+    matches!(reading.recovery_action, Some(RecoveryAction::GpuReset | RecoveryAction::DrainAndReset))
+}
+
+fn let_go(gpu: &GpuUuid) -> NvmlError {
+    let why = "NVML was let go of, for a GPU that is lost or to be reset; it is opened again".to_owned();
+    NvmlError::Gpu { gpu: gpu.clone(), call: "follow Xid events", why }
+}
+
+pub(super) fn open_error(path: &str, error: Failure) -> NvmlError {
     let (library, why) = (path.to_owned(), error.to_string());
     match error {
         Failure::LibloadingError(cause) => NvmlError::Library { library, why: cause.to_string() },
@@ -193,7 +238,10 @@ fn open_error(path: &str, error: Failure) -> NvmlError {
 }
 
 fn failed(gpu: &GpuUuid, call: &'static str) -> impl Fn(Failure) -> NvmlError {
-    move |error| NvmlError::Gpu { gpu: gpu.clone(), call, why: error.to_string() }
+    move |error| match error {
+        Failure::GpuLost => NvmlError::Lost { gpu: gpu.clone(), why: error.to_string() },
+        _ => NvmlError::Gpu { gpu: gpu.clone(), call, why: error.to_string() },
+    }
 }
 
 fn identity_of(device: &Device<'_>, index: u32) -> Result<GpuIdentity, Failure> {
@@ -233,14 +281,10 @@ fn recovery_action(device: &Device<'_>) -> Option<RecoveryAction> {
     Some(recovery_action_of(&sample.value.ok()?))
 }
 
-/// nvmlDeviceGpuRecoveryAction_t of nvml.h.
 fn recovery_action_of(value: &SampleValue) -> RecoveryAction {
     match value {
-        SampleValue::U32(0) | SampleValue::U64(0) => RecoveryAction::None,
-        SampleValue::U32(1) | SampleValue::U64(1) => RecoveryAction::GpuReset,
-        SampleValue::U32(2) | SampleValue::U64(2) => RecoveryAction::NodeReboot,
-        SampleValue::U32(3) | SampleValue::U64(3) => RecoveryAction::DrainP2p,
-        SampleValue::U32(4) | SampleValue::U64(4) => RecoveryAction::DrainAndReset,
+        SampleValue::U32(number) => RecoveryAction::of_number((*number).into()),
+        SampleValue::U64(number) => RecoveryAction::of_number(*number),
         _ => RecoveryAction::Unknown,
     }
 }

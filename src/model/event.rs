@@ -92,7 +92,8 @@ pub enum What {
     },
     /// What would have been done. Counted in `mps_actions_suppressed_total`.
     Suppressed {
-        /// The verb: `restart_clients`, `restart_daemon`, `restart_engine`, `kill_unknown_client`.
+        /// The verb: `restart_clients`, `restart_daemon`, `restart_engine`, `stop_group`,
+        /// `kill_unknown_client`.
         action: &'static str,
         /// `observe`, or why else.
         reason: &'static str,

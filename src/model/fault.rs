@@ -123,6 +123,8 @@ words!(
         Kill = "kill",
         /// Every process proven gone.
         Gone = "gone",
+        /// The GPU well again, where a restart waits for that.
+        Gpu = "gpu",
         /// Device memory back.
         Memory = "memory",
         /// Server ACTIVE (with the daemon's restart, where the tier has one).

@@ -54,6 +54,20 @@ words!(
     }
 );
 
+impl RecoveryAction {
+    /// By its number in nvml.h (nvmlDeviceGpuRecoveryAction_t) and in the kernel's lines.
+    pub fn of_number(number: u64) -> Self {
+        match number {
+            0 => RecoveryAction::None,
+            1 => RecoveryAction::GpuReset,
+            2 => RecoveryAction::NodeReboot,
+            3 => RecoveryAction::DrainP2p,
+            4 => RecoveryAction::DrainAndReset,
+            _ => RecoveryAction::Unknown,
+        }
+    }
+}
+
 /// One process in an NVML list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GpuProcess {

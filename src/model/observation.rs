@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::gpu::RecoveryAction;
 use super::{
     CommandLine, CommandResult, EngineKey, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, Moment, Owner, ProcessId,
     ProcessUsage, ServerLine, ServerState, Source,
@@ -17,7 +18,22 @@ pub enum Observation {
         /// What it said.
         reading: GpuReading,
     },
-    /// The driver reported an Xid. It decides nothing: the server is asked.
+    /// NVML says that a GPU is lost; every other error of NVML is blindness.
+    GpuLost {
+        /// Which.
+        gpu: GpuUuid,
+        /// NVML's words.
+        why: String,
+    },
+    /// The driver announced in the kernel log that it wants something done to a GPU from now on (Xid 154).
+    RecoveryAction {
+        /// Which.
+        gpu: GpuUuid,
+        /// What.
+        action: RecoveryAction,
+    },
+    /// The driver reported an Xid. The server is asked; what else it means stands in one table
+    /// of the core.
     Xid {
         /// The GPU, where the line names one that is known.
         gpu: Option<GpuUuid>,

@@ -13,16 +13,25 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::reports::{Reports, whole};
-use crate::host::nvml::Driver;
+use crate::host::nvml::{Driver, NvmlError};
 use crate::model::{GpuReading, GpuUuid, Observation, Report, Source, XidVia};
 
 /// Between attempts to follow events after a failure: a GPU that was reset needs a new event set.
 const RETRY: Duration = Duration::from_secs(10);
 
+/// Why a GPU could not be read, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It is lost: that is a fact about the GPU.
+    Lost(String),
+    /// Nobody can say.
+    Blind(String),
+}
+
 /// Where readings of GPUs come from. Every call may block for ever.
 pub trait Gpus: Send + Sync + 'static {
     /// Reads one GPU, or says why it can't.
-    fn read(&self, gpu: &GpuUuid) -> Result<GpuReading, String>;
+    fn read(&self, gpu: &GpuUuid) -> Result<GpuReading, Unread>;
 
     /// Calls `seen` with the number of each Xid, and with `None` now and then, until it breaks
     /// (`Ok`) or the source fails (`Err`).
@@ -30,8 +39,11 @@ pub trait Gpus: Send + Sync + 'static {
 }
 
 impl Gpus for Driver {
-    fn read(&self, gpu: &GpuUuid) -> Result<GpuReading, String> {
-        Driver::read(self, gpu).map_err(|error| error.to_string())
+    fn read(&self, gpu: &GpuUuid) -> Result<GpuReading, Unread> {
+        Driver::read(self, gpu).map_err(|error| match error {
+            NvmlError::Lost { why, .. } => Unread::Lost(why),
+            error => Unread::Blind(error.to_string()),
+        })
     }
 
     fn follow_xids(&self, gpu: &GpuUuid, seen: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), String> {
@@ -39,7 +51,7 @@ impl Gpus for Driver {
     }
 }
 
-type Reading = Result<GpuReading, String>;
+type Reading = Result<GpuReading, Unread>;
 
 /// Who waits for the next reading of a GPU. One reading answers all who asked before it began.
 type Askers = Arc<Mutex<Vec<oneshot::Sender<Reading>>>>;
@@ -94,9 +106,17 @@ fn lock(askers: &Askers) -> MutexGuard<'_, Vec<oneshot::Sender<Reading>>> {
 }
 
 pub(super) async fn look(gpu: GpuUuid, answer: oneshot::Receiver<Reading>, reports: Reports) -> Result<(), String> {
-    let reading = answer.await.map_err(|_| "the thread that reads NVML has ended".to_owned())??;
-    reports.observed(Observation::Gpu { gpu, reading });
-    Ok(())
+    match answer.await.map_err(|_| "the thread that reads NVML has ended".to_owned())? {
+        Ok(reading) => {
+            reports.observed(Observation::Gpu { gpu, reading });
+            Ok(())
+        }
+        Err(Unread::Lost(why)) => {
+            reports.observed(Observation::GpuLost { gpu, why: why.clone() });
+            Err(why)
+        }
+        Err(Unread::Blind(why)) => Err(why),
+    }
 }
 
 /// While it is held, the Xid events of a GPU are followed.
@@ -150,7 +170,7 @@ mod tests {
 
     impl Gpus for Flaky {
         fn read(&self, _: &GpuUuid) -> Reading {
-            Err("not read here".into())
+            Err(Unread::Blind("not read here".into()))
         }
 
         fn follow_xids(&self, _: &GpuUuid, seen: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), String> {

@@ -28,7 +28,7 @@ pub fn follow(path: &Path, gpus: &[GpuIdentity], reports: UnboundedSender<Report
 fn follow_open(log: KernelLog, places: Vec<(PciAddress, GpuUuid)>, reports: &Reports) {
     let followed = log.follow(|line| {
         if let Some(line) = line {
-            reports.observed(observation(line, &places));
+            observe(line, &places, reports);
         }
         if reports.closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -37,9 +37,12 @@ fn follow_open(log: KernelLog, places: Vec<(PciAddress, GpuUuid)>, reports: &Rep
     }
 }
 
-fn observation(line: KernelLine, places: &[(PciAddress, GpuUuid)]) -> Observation {
+fn observe(line: KernelLine, places: &[(PciAddress, GpuUuid)], reports: &Reports) {
     let gpu = places.iter().find(|(place, _)| *place == line.pci).map(|(_, uuid)| uuid.clone());
-    Observation::Xid { gpu, xid: line.xid, pid: line.pid, via: XidVia::Kmsg }
+    reports.observed(Observation::Xid { gpu: gpu.clone(), xid: line.xid, pid: line.pid, via: XidVia::Kmsg });
+    if let (Some(gpu), Some(action)) = (gpu, line.action) {
+        reports.observed(Observation::RecoveryAction { gpu, action });
+    }
 }
 
 #[cfg(test)]
@@ -50,7 +53,7 @@ mod tests {
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
-    use crate::model::gpu::ComputeMode;
+    use crate::model::gpu::{ComputeMode, RecoveryAction};
 
     fn gpu() -> GpuIdentity {
         GpuIdentity {
@@ -73,6 +76,12 @@ mod tests {
         let xid = |gpu, xid, pid| Report::Observed(Observation::Xid { gpu, xid, pid, via: XidVia::Kmsg });
         assert_eq!(reports.blocking_recv(), Some(xid(Some("GPU-1".into()), 31, Some(635))));
         assert_eq!(reports.blocking_recv(), Some(xid(None, 79, None)));
+        let changed = "154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)";
+        writeln!(file, "6,3,3,-;NVRM: Xid (PCI:0000:00:06): {changed}").unwrap();
+        assert_eq!(reports.blocking_recv(), Some(xid(Some("GPU-1".into()), 154, None)));
+        let (gpu, action) = ("GPU-1".into(), RecoveryAction::GpuReset);
+        let announced = Report::Observed(Observation::RecoveryAction { gpu, action });
+        assert_eq!(reports.blocking_recv(), Some(announced));
     }
 
     #[test]

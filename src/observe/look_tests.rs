@@ -17,6 +17,7 @@ use super::*;
 use crate::model::{
     ControlLaunch, EngineLaunch, EngineLoad, GpuReading, Health, Observation, ProcessId, ServerState, Source,
 };
+use crate::observe::gpus::Unread;
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(30);
@@ -42,11 +43,11 @@ impl FakeDriver {
 }
 
 impl Gpus for FakeDriver {
-    fn read(&self, _: &GpuUuid) -> Result<GpuReading, String> {
+    fn read(&self, _: &GpuUuid) -> Result<GpuReading, Unread> {
         self.readings.fetch_add(1, Ordering::SeqCst);
         let hangs = self.hangs.lock().unwrap();
         let _hangs = self.goes_on.wait_while(hangs, |hangs| *hangs).unwrap();
-        if self.fails { Err("the GPU is lost".into()) } else { Ok(reading()) }
+        if self.fails { Err(Unread::Lost("the GPU is lost".into())) } else { Ok(reading()) }
     }
 
     fn follow_xids(&self, _: &GpuUuid, _: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), String> {
@@ -192,11 +193,12 @@ async fn a_gpu_is_read_and_then_the_look_is_done() {
 }
 
 #[tokio::test]
-async fn a_gpu_that_nvml_cannot_read_leaves_the_look_blind_and_failed() {
+async fn a_gpu_that_nvml_calls_lost_is_told_and_leaves_the_look_blind_and_failed() {
     let driver = Arc::new(FakeDriver { fails: true, ..FakeDriver::default() });
     let (observers, mut reports) = observers(driver, FakeHands::default(), "");
     let (seen, outcome) = LocalSet::new().run_until(looked(&observers, &mut reports, gpu(), LONG)).await;
-    assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Nvml)]);
+    assert_eq!(seen[0], Observation::GpuLost { gpu: "GPU-1".into(), why: "the GPU is lost".into() });
+    assert_eq!(seen[1..].iter().map(blind).collect::<Vec<_>>(), [Some(Source::Nvml)]);
     assert_eq!(outcome, Outcome::Failed { why: "the GPU is lost".into() });
 }
 

@@ -1,5 +1,6 @@
 //! The faults that a stage can bring about, by the names that `demo --inject` takes, and how.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -13,6 +14,10 @@ use super::stage::Stage;
 
 /// An engine answers the stage within this time, or is taken for hung.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// Files beside the NVML library that make its calls hang, or fail, while they are there.
+const NVML_HANG: &str = "nvml.hang";
+const NVML_ERROR: &str = "nvml.error";
 
 macro_rules! injections {
     ($($(#[$meta:meta])* $variant:ident = $text:literal,)+) => {
@@ -73,6 +78,16 @@ injections! {
     MetricsFlood = "metrics-flood",
     /// The GPU falls off the bus.
     Xid79 = "xid-79",
+    /// Xid 95, and the driver wants the GPU reset.
+    ResetNeeded = "reset-needed",
+    /// The GPU was reset, or is back on the bus.
+    GpuRepaired = "gpu-repaired",
+    /// Every call of NVML hangs.
+    NvmlHang = "nvml-hang",
+    /// Every call of NVML fails, with an error that says nothing of the GPU.
+    NvmlError = "nvml-error",
+    /// NVML answers again.
+    NvmlWell = "nvml-well",
 }
 
 impl FromStr for Injection {
@@ -119,8 +134,23 @@ impl Stage {
             Injection::ForeignProcess => self.start_foreign("spin"),
             Injection::ForeignFault => self.start_foreign("fault"),
             Injection::Xid79 => self.ask_gpu("lose").map(drop),
+            Injection::ResetNeeded => self.ask_gpu("want-reset").map(drop),
+            Injection::GpuRepaired => self.ask_gpu("repair").map(drop),
+            Injection::NvmlHang => fs::write(self.directory().join(NVML_HANG), ""),
+            Injection::NvmlError => fs::write(self.directory().join(NVML_ERROR), ""),
+            Injection::NvmlWell => self.let_nvml_answer(),
             other => self.order(engine, other.as_str()),
         }
+    }
+
+    fn let_nvml_answer(&self) -> io::Result<()> {
+        for file in [NVML_HANG, NVML_ERROR] {
+            match fs::remove_file(self.directory().join(file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn order(&self, engine: &str, fault: &str) -> io::Result<()> {

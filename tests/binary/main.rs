@@ -8,6 +8,7 @@ mod crash;
 mod demo;
 mod engine_metrics;
 mod faults;
+mod gpu;
 mod health;
 mod http;
 mod metrics;

@@ -24,6 +24,7 @@ pub struct Left {
     pub failures: u8,
     pub crashes: u8,
     pub orders: u8,
+    pub losses: u8,
 }
 
 /// What an operator may order.
@@ -46,6 +47,8 @@ pub enum Step {
     Fault,
     EngineDies(usize),
     ControlDies,
+    /// The GPU is lost; or it is there again.
+    GpuIsLost(bool),
     Asks(Word),
     Tick,
 }
@@ -77,6 +80,8 @@ pub struct State {
     pub living: Vec<Living>,
     pub control: Option<u32>,
     pub server: Option<(u32, ServerState)>,
+    /// The GPU is off the bus.
+    pub lost: bool,
     pub next_pid: u32,
     pub left: Left,
     /// The group was killed, and nothing was started since.
@@ -100,6 +105,7 @@ impl State {
             living: Vec::new(),
             control: None,
             server: None,
+            lost: false,
             next_pid: 10,
             left,
             killed: false,
@@ -127,11 +133,21 @@ impl State {
                 self.left.control_deaths -= 1;
                 self.control_ends();
             }
+            Step::GpuIsLost(lost) => self.gpu_is_lost(lost),
             Step::Asks(word) => self.ask(word),
             Step::Tick => {
                 self.now = self.now.after(TICK);
                 self.tell(Input::Woke);
             }
+        }
+    }
+
+    fn gpu_is_lost(&mut self, lost: bool) {
+        self.lost = lost;
+        if lost {
+            self.left.losses -= 1;
+            let gpu = self.policy.gpus[0].uuid.clone();
+            self.tell(Input::Observed(Observation::GpuLost { gpu, why: "GPU is lost".to_owned() }));
         }
     }
 
@@ -267,6 +283,9 @@ impl State {
     }
 
     fn carry_out(&mut self, ordered: Ordered) {
+        if self.lost && matches!(ordered.action, Action::StartControl { .. } | Action::StartEngine { .. }) {
+            self.broken = Some("something was started on a lost GPU");
+        }
         match &ordered.action {
             Action::Save { memory } => {
                 self.saved = serde_json::from_str(memory).unwrap();
@@ -274,7 +293,8 @@ impl State {
             }
             Action::Look(look) => {
                 let seen = self.look(&look.clone());
-                let known = !seen.is_empty() || matches!(look, Look::Load(_));
+                let lost = matches!(look, Look::Gpu(_)) && self.lost;
+                let known = !seen.is_empty() && !lost || matches!(look, Look::Load(_));
                 seen.into_iter().for_each(|seen| self.tell(Input::Observed(seen)));
                 let failed = Outcome::Failed { why: "unreachable".to_owned() };
                 self.tell(Input::Finished(ordered.id, if known { Outcome::Done } else { failed }));
@@ -311,6 +331,9 @@ impl State {
     fn look(&self, look: &Look) -> Vec<Observation> {
         let group = self.group();
         match look {
+            Look::Gpu(gpu) if self.lost => {
+                vec![Observation::GpuLost { gpu: gpu.clone(), why: "GPU is lost".to_owned() }]
+            }
             Look::Gpu(gpu) => vec![Observation::Gpu { gpu: gpu.clone(), reading: self.reading() }],
             Look::Trees(_) => (0..2).map(|engine| self.tree(engine)).collect(),
             Look::Load(_) | Look::Commands { .. } => Vec::new(),
@@ -357,6 +380,7 @@ impl State {
 
     /// Lets everything succeed from here on: it must come to an end.
     pub fn settles(mut self) -> bool {
+        self.lost = false;
         for _ in 0..200 {
             let status = self.dog.status(self.now);
             let group = &status.groups[0];
@@ -418,7 +442,7 @@ impl State {
             (memory.attempts.len(), failures, rests, memory.stopped)
         });
         let open: Vec<&Action> = self.open.iter().map(|ordered| &ordered.action).collect();
-        let levels = (&self.living, self.control.is_some(), self.server.map(|server| server.1));
+        let levels = (&self.living, self.control.is_some(), self.server.map(|server| server.1), self.lost);
         let told = (self.left, self.killed, self.recoveries, self.broken);
         format!("{status:?} {step:?} {counts:?} {open:?} {levels:?} {told:?}")
     }

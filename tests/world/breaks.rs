@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mpswarden::decide::{Input, PolicyChange};
 use mpswarden::model::Request;
+use mpswarden::model::gpu::RecoveryAction;
 use mpswarden::model::{
     EngineKey, EngineName, Exit, GroupName, Mode, Observation, ServerLine, ServerState, Tier, XidVia,
 };
@@ -59,6 +60,14 @@ pub enum Break {
     Sigkill(usize, usize),
     Stray(usize),
     NvmlBlind(bool),
+    /// Readings hang in the driver; `false`: they are answered again.
+    NvmlHangs(bool),
+    /// The GPU falls off the bus, with Xid 79 or unsaid; `false`: it is there again.
+    Lost(bool, bool),
+    /// What the driver wants done to the GPU; `None`: it has no such field.
+    Action(Option<RecoveryAction>),
+    /// The kernel log announces it, whatever NVML says.
+    Announced(RecoveryAction),
     /// Killed processes' memory does not come back; `false`: it does.
     Leak(bool),
     Xid(u32),
@@ -110,6 +119,19 @@ impl World {
             Break::Sigkill(group, engine) => self.sigkill(group, engine),
             Break::Stray(group) => self.stray(group),
             Break::NvmlBlind(blind) => self.gpu.blind = blind,
+            Break::NvmlHangs(hangs) => self.gpu.hangs = hangs,
+            Break::Lost(lost, xid) => {
+                self.gpu.lost = lost;
+                if lost && xid {
+                    self.break_it(Break::Xid(79));
+                }
+            }
+            Break::Action(action) => self.gpu.action = action,
+            Break::Announced(action) => {
+                self.break_it(Break::Xid(154));
+                let gpu = self.policy.gpus[0].uuid.clone();
+                self.observe(Observation::RecoveryAction { gpu, action });
+            }
             Break::Leak(leaks) => {
                 self.gpu.leaks = leaks;
                 self.gpu.leaked = if leaks { self.gpu.leaked } else { 0 };
@@ -314,6 +336,14 @@ impl World {
             ["stray-connects"] => Break::Stray(group),
             ["nvml-blind"] => Break::NvmlBlind(true),
             ["nvml-sees"] => Break::NvmlBlind(false),
+            ["nvml-hangs"] => Break::NvmlHangs(true),
+            ["nvml-answers"] => Break::NvmlHangs(false),
+            ["gpu-lost"] => Break::Lost(true, true),
+            ["nvml-says-lost"] => Break::Lost(true, false),
+            ["gpu-back"] => Break::Lost(false, false),
+            ["gpu-action", "absent"] => Break::Action(None),
+            ["gpu-action", word] => Break::Action(Some(action(word))),
+            ["announce", word] => Break::Announced(action(word)),
             ["memory-leaks"] => Break::Leak(true),
             ["memory-is-back"] => Break::Leak(false),
             ["xid", number] => Break::Xid(number.parse().unwrap()),
@@ -332,6 +362,11 @@ impl World {
             _ => panic!("`{text}` is no input"),
         }
     }
+}
+
+fn action(text: &str) -> RecoveryAction {
+    let known = RecoveryAction::ALL.iter().find(|action| action.as_str() == text).copied();
+    known.unwrap_or_else(|| panic!("`{text}` is no recovery action"))
 }
 
 fn parse_knob(text: &str) -> Knob {

@@ -80,6 +80,12 @@ impl World {
 
     fn look(&mut self, id: ActionId, look: Look) {
         match look {
+            // Nobody answers before the look's deadline.
+            Look::Gpu(_) if self.gpu.hangs => {}
+            Look::Gpu(gpu) if self.gpu.lost => {
+                let why = "GPU is lost".to_owned();
+                self.answer(id, vec![Observation::GpuLost { gpu, why: why.clone() }], Outcome::Failed { why });
+            }
             Look::Gpu(_) if self.gpu.blind => {
                 self.answer(id, vec![], Outcome::Failed { why: "NVML: unknown error".to_owned() });
             }

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
+use mpswarden::model::gpu::RecoveryAction;
 use mpswarden::model::{
     Action, ActionId, EngineKey, EngineName, Event, Exit, GpuProcess, GpuReading, GroupName, Look, Moment, Observation,
     Ordered, Outcome, Owner, Plan, ProcessId, ServerLine, ServerState, What,
@@ -112,9 +113,15 @@ struct Group {
 }
 
 /// The GPU.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Gpu {
     blind: bool,
+    /// Readings hang in the driver.
+    hangs: bool,
+    /// NVML says that it is lost.
+    lost: bool,
+    /// What the driver wants; `None`: it has no such field.
+    action: Option<RecoveryAction>,
     /// Bytes that nobody gives back.
     leaked: u64,
     leaks: bool,
@@ -174,7 +181,14 @@ impl World {
             grows: 0,
             attempts: BTreeMap::new(),
             groups,
-            gpu: Gpu::default(),
+            gpu: Gpu {
+                blind: false,
+                hangs: false,
+                lost: false,
+                action: Some(RecoveryAction::None),
+                leaked: 0,
+                leaks: false,
+            },
             outsiders: BTreeMap::new(),
             processes: BTreeMap::new(),
             queue: BTreeMap::new(),
@@ -374,7 +388,7 @@ impl World {
             busy: Some(0.5),
             compute,
             mps,
-            recovery_action: None,
+            recovery_action: self.gpu.action,
         }
     }
 

@@ -8,6 +8,7 @@ mod door;
 mod engine_died;
 mod foreign_process;
 mod gpu_fault;
+mod gpu_sick;
 mod outside_mps;
 mod server_died;
 mod server_stuck;
@@ -66,6 +67,8 @@ pub(super) fn findings(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Findin
         server_stuck::find(group, now),
         unknown_client::find(group),
         foreign_process::find(group, now),
+        // Last: of those that go equally far it is the one that no restart mends.
+        gpu_sick::find(group, gpu),
     ];
     let single = group.engines.iter().flat_map(|engine| {
         [engine_died::find(engine), crash_loop::find(engine, group, now), outside_mps::find(engine, group, gpu, now)]

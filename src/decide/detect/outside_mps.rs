@@ -13,7 +13,7 @@ pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) 
     let (outside, since) = engine.proven_outside(&group.server, gpu, now)?;
     let server = group.server.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
     let because = format!("{}; this group's server is {server}", evidence(outside));
-    Some(Finding { acts: group.may_start(now), ..Finding::of_engine(Fault::OutsideMps, engine, since, because) })
+    Some(Finding { acts: group.may_start(gpu, now), ..Finding::of_engine(Fault::OutsideMps, engine, since, because) })
 }
 
 fn evidence(outside: &Outside) -> String {

@@ -20,9 +20,21 @@ const ONE_EVENT: Duration = Duration::from_secs(1);
 impl Group {
     /// The first start: a daemon, a server, the engines. There is nothing to end.
     pub fn first_start(&mut self, turn: &mut Turn<'_>) {
+        if self.barred(turn.gpu).is_some() {
+            return self.first_start_on_a_sick_gpu(turn);
+        }
         let step = Step::StartControl(self.order_start_control(turn));
         self.phase = Phase::Restart(Box::new(self.new_restart(Tier::Daemon, None, step, Gate::Open, turn.now)));
         *turn.save = true;
+    }
+
+    /// Nothing is started before the GPU is well.
+    fn first_start_on_a_sick_gpu(&mut self, turn: &mut Turn<'_>) {
+        let mut restart = self.new_restart(Tier::Daemon, None, Step::Gpu, Gate::Open, turn.now);
+        restart.baseline = self.baseline(&restart.old, turn);
+        self.phase = Phase::Restart(Box::new(restart));
+        *turn.save = true;
+        self.advance_restart(turn);
     }
 
     /// A start after a stop that left something behind: what may still live is ended and proven gone first.
@@ -163,6 +175,11 @@ impl Group {
     /// A new daemon or server did not come up: another attempt, from the start and within the budget.
     pub(super) fn attempt_failed(&mut self, restart: &mut Restart, reason: Fault, turn: &mut Turn<'_>) -> Next {
         let held = self.must_hold(turn.now);
+        if self.barred(turn.gpu).is_some() {
+            // No attempt mends it: what came up is stopped again, and the start waits.
+            self.stop_for_the_gpu(restart, turn);
+            return Next::Go;
+        }
         restart.ended(if held { RecoveryResult::Held } else { RecoveryResult::Superseded }, turn);
         if matches!(restart.reason, Some(Reason::Fault(_))) || self.hands_off(reason).is_none() {
             return Next::Again(reason);
@@ -175,7 +192,7 @@ impl Group {
         Next::Go
     }
 
-    /// An operator lets a held group go on: it gets its budget back, and memory is waited for no longer.
+    /// An operator lets a held group go on: it gets its budget back, and neither memory nor the GPU is waited for.
     /// What a process that does not die holds back stays held.
     pub fn resume(&mut self, turn: &mut Turn<'_>) {
         self.attempts.clear();
@@ -187,7 +204,10 @@ impl Group {
                 restart.since = turn.now;
                 restart.open = true;
             }
-            if restart.waiting_for_memory() && restart.held.is_some() {
+            if restart.step == Step::Gpu {
+                group.gpu_excused = Some(turn.now);
+            }
+            if (restart.waiting_for_memory() || restart.step == Step::Gpu) && restart.held.is_some() {
                 restart.release(turn);
                 group.enter_backoff(restart, turn);
             }

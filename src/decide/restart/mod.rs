@@ -1,7 +1,7 @@
 //! A restart of the whole group, step by step; the first start is one with nothing to end.
 //!
 //! ```text
-//! Kill -> Gone -> (daemon tier: StopControl) -> Memory -> Backoff -> (StartControl) -> Active -> engines
+//! Kill -> Gone -> (daemon tier: StopControl -> Gpu) -> Memory -> Backoff -> (StartControl) -> Active -> engines
 //!   ^      |
 //!   +-- Stuck (held until every process is gone)
 //! ```
@@ -9,10 +9,11 @@
 //! more slowly, so that a new fact lets the group go on without a person.
 //!
 //! Here is what a restart is; `begin` lets one in, `steps` goes from the kill to the server's start,
-//! `active` from there to the new generation.
+//! `active` from there to the new generation, `gpu` waits where the GPU itself is sick.
 
 mod active;
 mod begin;
+mod gpu;
 mod steps;
 
 use std::collections::BTreeSet;
@@ -76,6 +77,8 @@ pub(super) enum Step {
         again: Moment,
     },
     StopControl(ActionId),
+    /// Nobody is on the GPU any more; held until it is well.
+    Gpu,
     Memory,
     Backoff {
         until: Moment,
@@ -101,6 +104,7 @@ impl Step {
         match self {
             Step::Kill(_) => RecoveryStep::Kill,
             Step::KillAgain(_) | Step::Gone(_) | Step::Stuck { .. } | Step::StopControl(_) => RecoveryStep::Gone,
+            Step::Gpu => RecoveryStep::Gpu,
             Step::Memory => RecoveryStep::Memory,
             Step::Backoff { .. } => RecoveryStep::Backoff,
             Step::StartControl(_) | Step::Active { .. } => RecoveryStep::Active,
@@ -196,7 +200,8 @@ impl Group {
             Step::Backoff { until } => Some(*until),
             Step::Active { since } if restart.tier == Tier::Daemon => Some(since.after(active::NEW_ACTIVE_BOUND)),
             Step::Active { since } => Some(since.after(active::ACTIVE_BOUND)),
-            Step::Kill(_) | Step::KillAgain(_) | Step::Gone(_) | Step::StopControl(_) | Step::StartControl(_) => None,
+            Step::Kill(_) | Step::KillAgain(_) | Step::Gone(_) => None,
+            Step::StopControl(_) | Step::Gpu | Step::StartControl(_) => None,
         }
     }
 }

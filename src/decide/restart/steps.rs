@@ -72,6 +72,7 @@ impl Group {
                     outcome,
                 ) if *order == id => {
                     let detail = tell_failure(restart.step.shown().as_str(), &outcome, turn);
+                    let detail = group.with_the_gpu(detail, turn);
                     restart.hold(HeldReason::ProcessStuck, detail, turn);
                     restart.enter(Step::Stuck { again: turn.now.after(STUCK_PAUSE) }, turn);
                 }
@@ -93,6 +94,7 @@ impl Group {
             let list: Vec<String> =
                 remaining.iter().map(|left| format!("{} (state {})", left.process, left.state)).collect();
             let detail = format!("process {} does not die; state D is a driver call that hangs", list.join(", "));
+            let detail = self.with_the_gpu(detail, turn);
             restart.hold(HeldReason::ProcessStuck, detail, turn);
             return restart.enter(Step::Stuck { again: turn.now.after(STUCK_PAUSE) }, turn);
         }
@@ -123,13 +125,15 @@ impl Group {
             self.server.gone(server, turn.now, turn.now);
         }
         self.control = ControlFacts::default();
-        restart.enter(Step::Memory, turn);
+        self.after_the_control(restart, turn);
     }
 
     /// Goes on with what is known; levels only, so a missed edge costs nothing.
     pub fn advance_restart(&mut self, turn: &mut Turn<'_>) {
         self.with_restart(turn, |group, restart, turn| {
-            if let Some(next) = group.daemon_lost(restart, turn) {
+            if !group.gpu_is_sick(restart, turn)
+                && let Some(next) = group.daemon_lost(restart, turn)
+            {
                 return next;
             }
             match restart.step.clone() {
@@ -137,6 +141,7 @@ impl Group {
                     let kill = group.order_kill(Vec::new(), turn);
                     restart.enter(Step::KillAgain(kill), turn);
                 }
+                Step::Gpu => group.check_gpu(restart, turn),
                 Step::Memory => group.check_memory(restart, turn),
                 Step::Backoff { until } if until <= turn.now && restart.gate != Gate::Hold => {
                     restart.release(turn);

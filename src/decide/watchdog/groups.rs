@@ -8,7 +8,7 @@ use crate::decide::orders::GroupId;
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
 use crate::decide::{Decision, PolicyChange};
-use crate::model::{GpuUuid, GroupName, Known};
+use crate::model::{GpuUuid, GroupName};
 
 use super::Watchdog;
 
@@ -21,7 +21,7 @@ impl Watchdog {
         let PolicyChange { policy, rolls } = change;
         for identity in policy.gpus {
             let uuid = identity.uuid.clone();
-            self.gpus.entry(uuid).or_insert(GpuFacts { identity, reading: Known::Unknown });
+            self.gpus.entry(uuid).or_insert_with(|| GpuFacts::new(identity));
         }
         let names: Vec<GroupName> = policy.groups.iter().map(|group| group.name.clone()).collect();
         for group in policy.groups {

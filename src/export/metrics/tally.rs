@@ -18,7 +18,7 @@ const GROUP_TIERS: &[Tier] = &[Tier::Clients, Tier::Daemon];
 /// The reason of a restart that no fault asked for.
 const BY_ORDER: &str = "operator";
 /// What `Suppressed` may name in this version.
-const VERBS: &[&str] = &["restart_clients", "restart_daemon", "restart_engine", "kill_unknown_client"];
+const VERBS: &[&str] = &["restart_clients", "restart_daemon", "restart_engine", "stop_group", "kill_unknown_client"];
 
 /// Everything counted since the start. A clone is cheap: places are shared until they change.
 #[derive(Clone, Debug, Default)]

@@ -29,6 +29,8 @@ pub struct Gpu {
     pub watchers: Vec<u64>,
     /// Off the bus.
     pub lost: bool,
+    /// What the driver wants done to it, by nvml.h's number: 1 is a reset.
+    pub recovery_action: u32,
     /// Memory of servers that are dead and not yet torn down.
     pub memory_of_the_dead: u64,
     /// Processes are held at their exit, as far as the last attempt can tell.
@@ -91,6 +93,7 @@ impl Gpu {
             busy: Busy::default(),
             watchers: Vec::new(),
             lost: false,
+            recovery_action: 0,
             memory_of_the_dead: 0,
             holds: !args.has("let-go"),
             roles: BTreeMap::new(),
@@ -199,7 +202,7 @@ impl Gpu {
     fn hear_client(&mut self, pid: u32, words: &[&str]) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.waiting = true;
-        if self.lost {
+        if self.lost || self.recovery_action != 0 {
             return self.give_error(pid, CudaError::UNKNOWN);
         }
         if let Some(CudaError(code)) = process.error {

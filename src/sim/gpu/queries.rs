@@ -10,6 +10,7 @@ impl Gpu {
     /// One question of a reader.
     pub fn answer(&mut self, link: u64, words: &[&str]) {
         let answer = match *words {
+            ["repair"] => self.repair(),
             _ if self.lost && words != ["events"] => "lost".to_owned(),
             ["memory"] => format!("{MEMORY_TOTAL} {}", self.memory_used()),
             ["busy"] => self.busy.percent(Instant::now()).to_string(),
@@ -24,7 +25,9 @@ impl Gpu {
                 self.log.record(&words[1..].join(" "));
                 "ok".to_owned()
             }
+            ["action"] => self.recovery_action.to_string(),
             ["lose"] => self.lose(),
+            ["want-reset"] => self.want_reset(),
             ["events"] => {
                 self.watchers.push(link);
                 "ok".to_owned()
@@ -58,6 +61,25 @@ impl Gpu {
     fn lose(&mut self) -> String {
         self.raise_xid(79, "GPU has fallen off the bus.");
         self.lost = true;
+        self.fail_everyone()
+    }
+
+    /// Memory is broken beyond containment: Xid 95, and the driver wants a reset.
+    fn want_reset(&mut self) -> String {
+        let pid = self.processes.keys().next().copied().unwrap_or(1);
+        self.recovery_action = 1;
+        self.raise_xid(95, &format!("pid={pid}, Uncontained: LTC TAG (0x2,0x1). RST: Yes, D-RST: No"));
+        self.raise_xid(154, "GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)");
+        self.fail_everyone()
+    }
+
+    /// It was reset, or is there again.
+    fn repair(&mut self) -> String {
+        (self.lost, self.recovery_action) = (false, 0);
+        "ok".to_owned()
+    }
+
+    fn fail_everyone(&mut self) -> String {
         let all: Vec<u32> = self.processes.keys().copied().collect();
         for pid in all {
             self.give_error(pid, CudaError::UNKNOWN);

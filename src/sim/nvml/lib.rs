@@ -20,6 +20,7 @@ const INSUFFICIENT_SIZE: Return = 7;
 const DRIVER_NOT_LOADED: Return = 9;
 const TIMEOUT: Return = 10;
 const GPU_IS_LOST: Return = 15;
+const UNKNOWN: Return = 999;
 
 const RECOVERY_ACTION: c_uint = 230;
 const VALUE_TYPE_UNSIGNED_INT: c_uint = 1;
@@ -113,7 +114,7 @@ fn numbers(question: &str) -> Result<Vec<u64>, Return> {
 fn memory() -> Result<(u64, u64), Return> {
     match numbers("memory")?[..] {
         [total, used] => Ok((total, used)),
-        _ => Err(GPU_IS_LOST),
+        _ => Err(UNKNOWN),
     }
 }
 
@@ -320,14 +321,15 @@ pub unsafe extern "C" fn nvmlDeviceGetFieldValues(_device: Device, count: c_int,
     if values.is_null() || count < 0 {
         return INVALID_ARGUMENT;
     }
-    if let Err(code) = ask("uuid") {
-        return code;
-    }
+    let action = match numbers("action") {
+        Ok(action) => action.first().copied().unwrap_or(0),
+        Err(code) => return code,
+    };
     // SAFETY: `count` fields by NVML's contract.
     for field in unsafe { std::slice::from_raw_parts_mut(values, count as usize) } {
         field.result = if field.field_id == RECOVERY_ACTION { SUCCESS } else { NOT_SUPPORTED };
         field.value_type = VALUE_TYPE_UNSIGNED_INT;
-        field.value = 0;
+        field.value = action;
     }
     SUCCESS
 }

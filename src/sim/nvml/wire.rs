@@ -1,5 +1,5 @@
 //! Talks to the simulated GPU over its socket, which lies beside this library. While a file
-//! `nvml.hang` lies there too, every call hangs, as calls on a sick GPU do.
+//! `nvml.hang` lies there too, every call hangs, as calls on a sick GPU do; with `nvml.error`, every call fails.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::{self, ErrorKind, Read, Write};
@@ -9,9 +9,9 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{GPU_IS_LOST, Return};
+use super::{GPU_IS_LOST, Return, UNKNOWN};
 
-/// A GPU process that does not answer for so long is lost.
+/// For the GPU process to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// One connection as a reader.
@@ -28,13 +28,16 @@ pub fn ask(question: &str) -> Result<String, Return> {
     while beside("nvml.hang").exists() {
         thread::sleep(Duration::from_millis(20));
     }
+    if beside("nvml.error").exists() {
+        return Err(UNKNOWN);
+    }
     let mut calls = CALLS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let kept = calls.take().and_then(|mut kept| kept.ask(question).ok().map(|answer| (answer, kept)));
     let fresh = || {
         let mut fresh = Conversation::open().ok()?;
         fresh.ask(question).ok().map(|answer| (answer, fresh))
     };
-    let (answer, conversation) = kept.or_else(fresh).ok_or(GPU_IS_LOST)?;
+    let (answer, conversation) = kept.or_else(fresh).ok_or(UNKNOWN)?;
     *calls = Some(conversation);
     if answer == "lost" { Err(GPU_IS_LOST) } else { Ok(answer) }
 }

@@ -1,0 +1,208 @@
+//! What ails a GPU itself: lost, to be reset, or to be drained. The driver's word decides, by NVML's recovery action;
+//! the table of Xids only where that word stays out. What was found stays until a reading disproves it.
+
+use std::time::Duration;
+
+use crate::model::gpu::RecoveryAction;
+use crate::model::{Fault, HeldReason, Moment};
+
+use super::xid::{Meaning, meaning};
+
+/// For NVML to say what the driver wants, after an Xid that asks for it.
+const ANSWER_BOUND: Duration = Duration::from_secs(2);
+
+/// What a GPU suffers from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It is off the bus.
+    Lost,
+    /// The driver wants a reset, or a reboot of the node.
+    ResetNeeded { reboot: bool },
+    /// The driver wants running work to end, and a reset then.
+    Draining,
+}
+
+/// A GPU on which nothing may be started, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ailment {
+    pub kind: Kind,
+    /// The evidence's own time.
+    pub since: Moment,
+    /// The evidence, for people.
+    pub because: String,
+}
+
+impl Ailment {
+    /// The fault that it is.
+    pub fn fault(&self) -> Fault {
+        if self.kind == Kind::Lost { Fault::GpuLost } else { Fault::GpuResetNeeded }
+    }
+
+    /// Why a group on that GPU is held.
+    pub fn held_reason(&self) -> HeldReason {
+        if self.kind == Kind::Lost { HeldReason::GpuLost } else { HeldReason::GpuResetNeeded }
+    }
+}
+
+/// An Xid that asks for the driver's word, while that is out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Doubt {
+    since: Moment,
+    /// The last Xid of its kind: a reading must have been asked for after `since`, and another one after this.
+    latest: Moment,
+    xid: u32,
+    /// What holds if the driver's word stays out; `None`: nothing.
+    otherwise: Option<Kind>,
+}
+
+/// What is known of a GPU's health.
+#[derive(Clone, Debug, Default)]
+pub(super) struct GpuHealth {
+    ailment: Option<Ailment>,
+    doubt: Option<Doubt>,
+    /// When the last reading that found it well was asked for.
+    well: Option<Moment>,
+}
+
+impl GpuHealth {
+    /// What ails it.
+    pub fn ailment(&self) -> Option<&Ailment> {
+        self.ailment.as_ref()
+    }
+
+    /// Whether a reading that was asked for after `moment` found it well, and nothing has ailed it since.
+    pub fn well_since(&self, moment: Moment) -> bool {
+        self.ailment.is_none() && self.well.is_some_and(|asked| asked >= moment)
+    }
+
+    /// Whether the driver's word is wanted at once.
+    pub fn in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+
+    /// When the driver's word is out for too long.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.doubt.as_ref().map(|doubt| doubt.since.after(ANSWER_BOUND))
+    }
+
+    /// An Xid of it.
+    pub fn xid(&mut self, xid: u32, now: Moment) {
+        match meaning(xid) {
+            Meaning::Gone => self.lost(format!("Xid {xid} at {now} s since boot: it has fallen off the bus"), now),
+            Meaning::NeedsReset => self.doubt(xid, Some(Kind::ResetNeeded { reboot: false }), now),
+            Meaning::ActionChanged => self.doubt(xid, None, now),
+            Meaning::Evidence => {}
+        }
+    }
+
+    /// The kernel log says what the driver wants from now on. NVML has the last word.
+    pub fn announced(&mut self, action: RecoveryAction, now: Moment) {
+        self.doubt(154, kind_of(action), now);
+        if let Some(doubt) = &mut self.doubt {
+            // It is of the driver, and so overrules the table. A well GPU must be seen, though.
+            doubt.otherwise = kind_of(action).or(doubt.otherwise);
+            doubt.xid = 154;
+        }
+    }
+
+    /// NVML, or Xid 79, says that it is gone.
+    pub fn lost(&mut self, because: String, now: Moment) {
+        self.doubt = None;
+        self.ails(Kind::Lost, because, now);
+    }
+
+    /// A reading that was asked for at `asked` shows this action; `None`: the driver has no such field.
+    pub fn read(&mut self, action: Option<RecoveryAction>, asked: Moment, now: Moment) {
+        let word = action.filter(|action| *action != RecoveryAction::Unknown);
+        let doubt = self.doubt.take_if(|doubt| doubt.since <= asked);
+        match (word, &doubt) {
+            (Some(action), _) => match kind_of(action) {
+                Some(kind) => self.ails(kind, wanted(action, doubt.as_ref(), now), now),
+                None => self.is_well(asked),
+            },
+            (None, Some(doubt)) => self.decide_without(
+                doubt,
+                "the driver shows no recovery action, so nobody can say when it is well again",
+                now,
+            ),
+            // It answers: it is not lost. Whether a reset was done nobody can say.
+            (None, None) if self.ailment.as_ref().is_none_or(|ailment| ailment.kind == Kind::Lost) => {
+                self.is_well(asked);
+            }
+            (None, None) => {}
+        }
+        if let Some(doubt) = doubt.filter(|doubt| doubt.latest > asked) {
+            self.doubt = Some(Doubt { since: doubt.latest, ..doubt });
+        }
+    }
+
+    /// A reading that was asked for at `asked` failed.
+    pub fn unread(&mut self, asked: Moment, now: Moment) {
+        if let Some(doubt) = self.doubt.take_if(|doubt| doubt.since <= asked) {
+            self.decide_without(&doubt, "NVML could not read the recovery action", now);
+        }
+    }
+
+    /// Time has passed. `true`: the driver's word stayed out for too long.
+    pub fn waited(&mut self, now: Moment) -> bool {
+        let overdue = self.doubt.take_if(|doubt| doubt.since.after(ANSWER_BOUND) <= now);
+        if let Some(doubt) = &overdue {
+            let why = format!("NVML did not say what the driver wants within {} s", ANSWER_BOUND.as_secs());
+            self.decide_without(doubt, &why, now);
+        }
+        overdue.is_some()
+    }
+
+    fn doubt(&mut self, xid: u32, otherwise: Option<Kind>, now: Moment) {
+        match &mut self.doubt {
+            Some(doubt) => {
+                doubt.latest = now;
+                doubt.otherwise = doubt.otherwise.or(otherwise);
+            }
+            None => self.doubt = Some(Doubt { since: now, latest: now, xid, otherwise }),
+        }
+    }
+
+    fn decide_without(&mut self, doubt: &Doubt, why: &str, now: Moment) {
+        let lost = self.ailment.as_ref().is_some_and(|ailment| ailment.kind == Kind::Lost);
+        let Some(kind) = doubt.otherwise.filter(|_| !lost) else { return };
+        let says = match (doubt.xid, kind) {
+            (154, Kind::ResetNeeded { reboot: true }) => "the driver announced that it needs a reboot of the node",
+            (154, Kind::Draining) => "the driver announced that it is to be drained and reset",
+            (154, _) => "the driver announced that it needs a reset",
+            _ => "it goes with a GPU that needs a reset",
+        };
+        self.ails(kind, format!("Xid {} at {} s since boot: {says}; {why}", doubt.xid, doubt.since), now);
+        if let Some(ailment) = &mut self.ailment {
+            ailment.since = ailment.since.min(doubt.since);
+        }
+    }
+
+    /// The same again is no news.
+    fn ails(&mut self, kind: Kind, because: String, now: Moment) {
+        if self.ailment.as_ref().is_none_or(|ailment| ailment.kind != kind) {
+            self.ailment = Some(Ailment { kind, since: now, because });
+        }
+    }
+
+    /// A reading from before the evidence disproves nothing.
+    fn is_well(&mut self, asked: Moment) {
+        self.ailment.take_if(|ailment| ailment.since <= asked);
+        self.well = Some(asked);
+    }
+}
+
+/// What an action of the driver's makes of a GPU; `None`: it may be used.
+fn kind_of(action: RecoveryAction) -> Option<Kind> {
+    match action {
+        RecoveryAction::GpuReset => Some(Kind::ResetNeeded { reboot: false }),
+        RecoveryAction::NodeReboot => Some(Kind::ResetNeeded { reboot: true }),
+        RecoveryAction::DrainAndReset => Some(Kind::Draining),
+        RecoveryAction::None | RecoveryAction::DrainP2p | RecoveryAction::Unknown => None,
+    }
+}
+
+fn wanted(action: RecoveryAction, doubt: Option<&Doubt>, now: Moment) -> String {
+    let after = doubt.map_or_else(String::new, |doubt| format!(", after Xid {} at {} s", doubt.xid, doubt.since));
+    format!("NVML shows the recovery action {action} since {now} s since boot{after}")
+}

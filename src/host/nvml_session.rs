@@ -1,0 +1,71 @@
+//! The open NVML library, shared by all who read: opened anew after it was let go of. An open one has every GPU's
+//! device open, so a GPU can't be reset and the driver can't be reloaded meanwhile; and it may never see a GPU again
+//! that came back.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nvml_wrapper::Nvml;
+
+use super::nvml::{NvmlError, open_error};
+
+/// Opening it anew takes some 10 ms of the driver's time: no more often for a GPU that stays lost.
+const RENEWED: Duration = Duration::from_secs(10);
+
+/// The library and whether it is open.
+pub(super) struct Session {
+    library: String,
+    open: Mutex<Open>,
+}
+
+struct Open {
+    nvml: Option<Arc<Nvml>>,
+    since: Instant,
+}
+
+impl Session {
+    /// Loads `library` (a path, or a name that the loader finds) and initializes it. May block.
+    pub fn open(library: &str) -> Result<Session, NvmlError> {
+        let open = Mutex::new(Open { nvml: None, since: Instant::now() });
+        let session = Session { library: library.to_owned(), open };
+        session.nvml()?;
+        Ok(session)
+    }
+
+    /// The open library, opened again if it was let go of. May block.
+    pub fn nvml(&self) -> Result<Arc<Nvml>, NvmlError> {
+        let mut open = self.lock();
+        if let Some(nvml) = &open.nvml {
+            return Ok(nvml.clone());
+        }
+        let init = Nvml::builder().lib_path(self.library.as_ref()).init();
+        let nvml = Arc::new(init.map_err(|error| open_error(&self.library, error))?);
+        *open = Open { nvml: Some(nvml.clone()), since: Instant::now() };
+        Ok(nvml)
+    }
+
+    /// The library, if it is open.
+    pub fn opened(&self) -> Option<Arc<Nvml>> {
+        self.lock().nvml.clone()
+    }
+
+    /// Closes it, once those who use it now are done.
+    pub fn let_go(&self) {
+        self.lock().nvml = None;
+    }
+
+    /// Closes it, unless it was opened a moment ago.
+    pub fn renew(&self) -> bool {
+        let mut open = self.lock();
+        let old = open.since.elapsed() >= RENEWED;
+        if old {
+            open.nvml = None;
+        }
+        old
+    }
+
+    /// An option is whole after a panic, too.
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
