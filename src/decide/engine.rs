@@ -79,6 +79,8 @@ pub(super) struct Engine {
     pub ended: Option<(Moment, Exit)>,
     /// The first fatal CUDA error that its output named in this incarnation.
     pub error: Option<(Moment, u32)>,
+    /// When a process of it last began to leave the server in this incarnation.
+    pub left: Option<Moment>,
     /// It died or did not get ready, and has not served since.
     pub died: Option<Died>,
     pub failures: Attempts,
@@ -120,6 +122,7 @@ impl Engine {
             detached_since: None,
             ended: None,
             error: None,
+            left: None,
             died: None,
             failures: Attempts::of(memory.failures),
             note: note_of(memory.rest),
@@ -152,6 +155,7 @@ impl Engine {
         self.detached_since = None;
         self.ended = None;
         self.error = None;
+        self.left = None;
         self.note = None;
         self.figures.launched();
         self.rolls = false;

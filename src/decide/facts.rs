@@ -137,7 +137,7 @@ impl ServerFacts {
             ServerLine::Fatal { server } => self.fatal_line(server, at, now),
             ServerLine::Connected { server, client } => self.client(server, client, true, now),
             ServerLine::Disconnected { server, client } => self.client(server, client, false, now),
-            ServerLine::Refused { .. } | ServerLine::Pending { .. } => ServerNews::Nothing,
+            ServerLine::Exiting { .. } | ServerLine::Refused { .. } | ServerLine::Pending { .. } => ServerNews::Nothing,
         }
     }
 
@@ -231,7 +231,8 @@ impl ServerFacts {
     }
 }
 
-fn trusted(stamped: Moment, now: Moment) -> Moment {
+/// A line's own time, where it can be of this clock.
+pub(super) fn trusted(stamped: Moment, now: Moment) -> Moment {
     let apart = now.since(stamped).max(stamped.since(now));
     if apart > STAMP_TRUST { now } else { stamped.min(now) }
 }

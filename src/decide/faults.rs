@@ -20,6 +20,7 @@ impl Group {
             }
             self.faults.insert(key, turn.now);
             self.tell_fault(finding, turn);
+            self.open_case(finding, turn);
         }
         self.end_faults(&found, turn);
         found

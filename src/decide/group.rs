@@ -24,6 +24,7 @@ use super::remembered::GroupMemory;
 use super::restart::Restart;
 use super::settling::Settling;
 use super::stopping::{AfterStop, Stopping};
+use super::suspects::Suspects;
 use super::turn::Turn;
 
 /// For following the end of a server.
@@ -78,6 +79,8 @@ pub(super) struct Group {
     pub after_stop: AfterStop,
     /// Not everything was proven gone when it was stopped: its next start begins with the kill and the proof.
     pub left_behind: bool,
+    /// Who did it, while a fault of the whole group is not over, and what is remembered of earlier ones.
+    pub suspects: Suspects,
     /// The engine that is being taken out and started again for a changed configuration.
     pub rolling: Option<EngineName>,
 }
@@ -111,6 +114,7 @@ impl Group {
             kept_down: memory.stopped,
             after_stop: AfterStop::Stays,
             left_behind: false,
+            suspects: Suspects::default(),
             rolling: None,
             policy,
         }
@@ -131,6 +135,7 @@ impl Group {
     pub fn observe(&mut self, observation: Observation, turn: &mut Turn<'_>) {
         match observation {
             Observation::Log { line, stamped, .. } => {
+                self.client_leaves(line, stamped, turn.now);
                 let news = self.server.line(line, stamped, turn.now);
                 self.server_news(news, turn);
             }
@@ -188,6 +193,7 @@ impl Group {
     pub fn step(&mut self, turn: &mut Turn<'_>) {
         self.end_an_expired_hold(turn);
         let found = self.note_faults(turn);
+        self.reconsider(turn);
         match self.phase {
             Phase::Waiting => self.wait_for_sources(turn),
             Phase::Running(_) => {
@@ -208,8 +214,8 @@ impl Group {
             Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
         };
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine));
-        let hold = self.hold_until();
-        engines.chain(phase).chain(hold).filter(|at| *at > now).min()
+        let others = [self.hold_until(), self.suspects.deadline()];
+        engines.chain(phase).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
     }
 
     /// Since when a restart waits for ACTIVE, if it does.
@@ -282,6 +288,7 @@ impl Group {
     fn cuda_error(&mut self, key: &EngineKey, code: u32, line: String, turn: &mut Turn<'_>) {
         if is_context_fatal(code) {
             self.ask_server = Some(turn.now);
+            self.suspects.error(&key.engine, code, turn.now);
         }
         let Some(engine) = self.engine_mut(&key.engine) else { return };
         if is_context_fatal(code) && engine.error.is_none() && engine.stage != Stage::Fallen {

@@ -41,11 +41,14 @@ impl Group {
     /// Engines run: faults of the whole group first, then each engine, then starts, then the balance.
     pub fn run(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
         if let Some((finding, tier)) = self.most_urgent(found, turn.now) {
+            if self.waits_for_evidence(finding.fault, turn.now) {
+                return;
+            }
             let (reason, evidence_at) = (finding.fault.into(), finding.evidence_at);
             self.begin_restart(tier, reason, evidence_at, turn);
             return;
         }
-        self.forget_the_healed();
+        self.forget_the_healed(turn);
         self.mend_engines(found, turn);
         for place in 0..self.engines.len() {
             self.advance_engine(place, turn);
@@ -58,12 +61,13 @@ impl Group {
     }
 
     /// A fault that is only observed is over once the server is ACTIVE again and nothing lives that it hit.
-    fn forget_the_healed(&mut self) {
+    fn forget_the_healed(&mut self, turn: &mut Turn<'_>) {
         let server = &self.server;
         let Some(hit) = server.fatal.map(|fatal| fatal.at).or(server.died) else { return };
         let active = server.state.at().filter(|at| *at > hit && server.state.last() == Some(&ServerState::Active));
         if let (Some(at), false) = (active, self.engines.iter().any(Engine::alive)) {
             self.server.new_generation(at);
+            self.close_case(turn);
         }
     }
 

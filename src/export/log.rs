@@ -65,6 +65,7 @@ pub fn level(event: &Event) -> Level {
             Level::INFO
         }
         What::RestartBegan { .. }
+        | What::Suspected { .. }
         | What::Suppressed { .. }
         | What::EngineFailing { .. }
         | What::EngineExited { .. }

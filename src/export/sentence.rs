@@ -10,6 +10,7 @@ pub fn word(event: &Event) -> &'static str {
     match &event.what {
         What::FaultBegan { fault, .. } => fault.as_str(),
         What::FaultEnded { .. } => "fault_over",
+        What::Suspected { .. } => "suspects",
         What::RestartBegan { .. } => "restart",
         What::StepEnded { .. } => "step",
         What::RestartEnded { result, .. } => result.as_str(),
@@ -62,6 +63,7 @@ fn one_line(text: &str) -> String {
 fn told(event: &Event) -> String {
     match &event.what {
         What::FaultBegan { because, .. } | What::EngineFailing { because } => because.clone(),
+        What::Suspected { verdict, .. } => format!("who: {verdict}"),
         What::FaultEnded { fault, lasted } => format!("{fault} is over after {}", span(*lasted)),
         What::RestartBegan { tier, reason: Reason::Operator, .. } => {
             format!("restarting {} because an operator said so (not counted)", all_of(*tier))

@@ -85,6 +85,7 @@ impl Tally {
                 self.at(Place::Watchdog).count(&metric::HOOK_RUNS, &[hook.as_str(), result.as_str()]);
             }
             What::FaultEnded { .. }
+            | What::Suspected { .. }
             | What::Held { .. }
             | What::Released { .. }
             | What::ControlStarted { .. }
