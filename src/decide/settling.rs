@@ -48,7 +48,7 @@ impl Group {
             self.begin_restart(tier, reason, evidence_at, turn);
             return;
         }
-        self.forget_the_healed(turn);
+        self.forget_the_healed();
         self.mend_engines(found, turn);
         for place in 0..self.engines.len() {
             self.advance_engine(place, turn);
@@ -61,13 +61,12 @@ impl Group {
     }
 
     /// A fault that is only observed is over once the server is ACTIVE again and nothing lives that it hit.
-    fn forget_the_healed(&mut self, turn: &mut Turn<'_>) {
+    fn forget_the_healed(&mut self) {
         let server = &self.server;
         let Some(hit) = server.fatal.map(|fatal| fatal.at).or(server.died) else { return };
         let active = server.state.at().filter(|at| *at > hit && server.state.last() == Some(&ServerState::Active));
         if let (Some(at), false) = (active, self.engines.iter().any(Engine::alive)) {
             self.server.new_generation(at);
-            self.close_case(turn);
         }
     }
 

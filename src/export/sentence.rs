@@ -56,7 +56,7 @@ pub fn sentence(event: &Event) -> String {
 }
 
 /// Evidence comes from engines' output: nothing in it may break a line or drive a terminal.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -13,3 +13,5 @@ mod weigh;
 
 pub(super) use case::Suspects;
 pub(super) use idle::IdleRow;
+#[cfg(test)]
+mod tests;

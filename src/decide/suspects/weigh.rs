@@ -99,7 +99,8 @@ fn by_exclusion(evidence: &Evidence) -> Verdict {
     if candidates.is_empty() {
         // They all looked idle, and one of them was not.
         candidates = evidence.engines.iter().filter(|engine| engine.there).collect();
-    } else if let ([only], false) = (candidates.as_slice(), evidence.strangers) {
+    }
+    if let ([only], false) = (candidates.as_slice(), evidence.strangers) {
         let alone = evidence.engines.iter().filter(|engine| engine.there).count() == 1;
         let why = if alone { "no other engine was on the server" } else { "every other engine was idle" };
         return convict(evidence, only, why.to_owned(), format!("{}, by exclusion: {why}", only.engine));
@@ -125,6 +126,9 @@ fn is_cleared(engine: &EngineEvidence) -> bool {
 
 /// The one candidate that more speaks against than against any other, and what; `None`: they are alike.
 fn standing_out<'a>(evidence: &Evidence, candidates: &[&'a EngineEvidence]) -> Option<(&'a EngineEvidence, String)> {
+    if let [only] = candidates {
+        return Some((only, "every other engine was idle, but it may have been a client that is no engine".to_owned()));
+    }
     let mut always = candidates.iter().filter(|engine| evidence.earlier > 0 && engine.before == evidence.earlier);
     if let (Some(one), None) = (always.next(), always.next()) {
         let faults = evidence.earlier + 1;
