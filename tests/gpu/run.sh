@@ -14,6 +14,7 @@ fail() { echo "run.sh: $*" >&2; exit 1; }
 
 plan=tests/gpu/drive.py
 if [ "${1:-}" = --day ]; then plan=tests/gpu/day.py; shift; fi
+if [ "${1:-}" = --who ]; then plan=tests/gpu/who.py; shift; fi
 
 case " $* " in
 *" --simulated "*)
