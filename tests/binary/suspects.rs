@@ -53,7 +53,10 @@ fn a_traps_culprit_is_convicted_by_its_early_error() {
         assert!(strength(&incident, "qwen-b") != "convicted" && strength(&incident, "qwen-c") != "convicted");
         if convicts(&incident) {
             assert!(verdict(&incident).starts_with("qwen-a: its error came "), "{incident:#}");
-            assert_eq!((strength(&incident, "qwen-b"), strength(&incident, "qwen-c")), ("cleared".into(), "cleared".into()));
+            assert_eq!(
+                (strength(&incident, "qwen-b"), strength(&incident, "qwen-c")),
+                ("cleared".into(), "cleared".into())
+            );
             assert!(has_evidence_of(&incident, "output") && has_evidence_of(&incident, "server_log"));
             return;
         }

@@ -66,8 +66,7 @@ fn by_the_first_error(evidence: &Evidence) -> Option<Verdict> {
         }
         None => {
             let after = said(at.since(evidence.fault_at));
-            let why =
-                format!("its output named CUDA error {LAUNCH_FAILURE} {after} after the fatal line, no other's did");
+            let why = "no other engine's error came so soon after a trap's fatal line".to_owned();
             (why, format!("its error came {after} after a trap's fatal line, and no other's did so soon"))
         }
     };
