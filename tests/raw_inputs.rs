@@ -327,6 +327,7 @@ fn line() -> impl Strategy<Value = ServerLine> {
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Blamed { server, client }),
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Connected { server, client }),
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Disconnected { server, client }),
+        (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Exiting { server, client }),
         (server, client.clone()).prop_map(|(server, client)| ServerLine::Refused { server, client, status: 808 }),
         client.prop_map(|client| ServerLine::Pending { client, uid: 1 }),
     ]

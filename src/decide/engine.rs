@@ -80,6 +80,8 @@ pub(super) struct Engine {
     pub ended: Option<(Moment, Exit)>,
     /// The first fatal CUDA error that its output named in this incarnation.
     pub error: Option<(Moment, u32)>,
+    /// When a process of it last began to leave the server in this incarnation.
+    pub left: Option<Moment>,
     /// It died or did not get ready, and has not served since.
     pub died: Option<Died>,
     pub failures: Attempts,
@@ -122,6 +124,7 @@ impl Engine {
             over_limit: None,
             ended: None,
             error: None,
+            left: None,
             died: None,
             failures: Attempts::of(memory.failures),
             note: note_of(memory.rest),
@@ -155,6 +158,7 @@ impl Engine {
         self.over_limit = None;
         self.ended = None;
         self.error = None;
+        self.left = None;
         self.note = None;
         self.figures.launched();
         self.rolls = false;

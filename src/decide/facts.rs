@@ -165,6 +165,7 @@ impl ServerFacts {
                 self.kept_out.pending(client, uid, at);
                 ServerNews::Nothing
             }
+            ServerLine::Exiting { .. } => ServerNews::Nothing,
         }
     }
 
@@ -261,7 +262,8 @@ impl ServerFacts {
     }
 }
 
-fn trusted(stamped: Moment, now: Moment) -> Moment {
+/// A line's own time, where it can be of this clock.
+pub(super) fn trusted(stamped: Moment, now: Moment) -> Moment {
     let apart = now.since(stamped).max(stamped.since(now));
     if apart > STAMP_TRUST { now } else { stamped.min(now) }
 }

@@ -21,6 +21,7 @@ impl Group {
             }
             self.faults.insert(key, turn.now);
             self.tell_fault(finding, turn);
+            self.open_case(finding, turn);
         }
         self.end_faults(&found, turn);
         found
@@ -65,6 +66,10 @@ impl Group {
         let over: Vec<_> = self.faults.keys().filter(|key| !there(key)).cloned().collect();
         for key in over {
             let since = self.faults.remove(&key).unwrap_or(turn.now);
+            if key == (None, Fault::GpuFault) && matches!(self.phase, Phase::Running(_)) {
+                // It healed by itself: what was to be learnt of it was learnt.
+                self.close_case(turn);
+            }
             let what = What::FaultEnded { fault: key.1, lasted: turn.now.since(since) };
             match &key.0 {
                 Some(engine) => turn.tell_of(engine, what),

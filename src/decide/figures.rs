@@ -10,6 +10,7 @@ use super::group::Group;
 use super::looks::{LOAD, TREES};
 use super::memory_trend::MemoryTrend;
 use super::reading::Reading;
+use super::suspects::IdleRow;
 use super::usage::Usage;
 
 /// A load is believed for so long: three of its intervals.
@@ -21,6 +22,8 @@ const USAGE_FRESH: Duration = Duration::from_secs(3 * TREES.as_secs() + 1);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Figures {
     load: Known<EngineLoad>,
+    /// Readings without work, in a row.
+    pub idle: IdleRow,
     memory: MemoryTrend,
     usage: Usage,
 }
@@ -29,8 +32,15 @@ impl Figures {
     /// A new incarnation begins; what processes used stays counted.
     pub fn launched(&mut self) {
         self.load.forget();
+        self.idle = IdleRow::default();
         self.memory.forget();
         self.usage.resident.forget();
+    }
+
+    /// Requests running and waiting as last read, and when; `None`: unknown.
+    pub fn requests(&self, now: Moment) -> Option<(f64, f64, Moment)> {
+        let load = self.load.fresh(LOAD_FRESH, now)?;
+        Some((load.running?, load.waiting?, self.load.at()?))
     }
 
     /// CPU time of all its processes that were seen.
@@ -69,6 +79,7 @@ impl Group {
     pub fn load(&mut self, key: &EngineKey, load: EngineLoad, now: Moment) {
         let Some(engine) = self.engine_mut(&key.engine) else { return };
         if matches!(engine.stage, Stage::Serving | Stage::Failing) {
+            engine.figures.idle.saw(&load, now);
             engine.figures.load.saw(load, now);
             self.count_active_time(now);
         }

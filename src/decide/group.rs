@@ -27,6 +27,7 @@ use super::restart::Restart;
 use super::settling::Settling;
 use super::stopping::{AfterStop, Stopping};
 use super::strangers::Strangers;
+use super::suspects::Suspects;
 use super::turn::Turn;
 
 /// For following the end of a server.
@@ -87,6 +88,8 @@ pub(super) struct Group {
     pub left_behind: bool,
     /// An operator let it go on over what was known until then to ail its GPU.
     pub gpu_excused: Option<Moment>,
+    /// Who did it, while a fault of the whole group is not over, and what is remembered of earlier ones.
+    pub suspects: Suspects,
     /// The engine that is being taken out and started again for a changed configuration.
     pub rolling: Option<EngineName>,
 }
@@ -123,6 +126,7 @@ impl Group {
             after_stop: AfterStop::Stays,
             left_behind: false,
             gpu_excused: None,
+            suspects: Suspects::default(),
             rolling: None,
             policy,
         }
@@ -143,6 +147,7 @@ impl Group {
     pub fn observe(&mut self, observation: Observation, turn: &mut Turn<'_>) {
         match observation {
             Observation::Log { line, stamped, .. } => {
+                self.client_leaves(line, stamped, turn.now);
                 let news = self.server.line(line, stamped, turn.now);
                 self.server_news(news, turn);
             }
@@ -204,6 +209,7 @@ impl Group {
         self.note_attachments(turn.gpu, turn.now);
         let found = self.note_faults(turn);
         self.tell_of_joined_foreigners(turn);
+        self.reconsider(turn);
         match self.phase {
             Phase::Waiting => self.wait_for_sources(turn),
             Phase::Running(_) => {
@@ -224,8 +230,8 @@ impl Group {
             Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
         };
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine));
-        let hold = self.hold_until();
-        engines.chain(phase).chain(hold).filter(|at| *at > now).min()
+        let others = [self.hold_until(), self.suspects.deadline()];
+        engines.chain(phase).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
     }
 
     /// Since when a restart waits for ACTIVE, if it does.
@@ -298,6 +304,7 @@ impl Group {
     fn cuda_error(&mut self, key: &EngineKey, code: u32, line: String, turn: &mut Turn<'_>) {
         if is_context_fatal(code) {
             self.ask_server = Some(turn.now);
+            self.suspects.error(&key.engine, code, turn.now);
         }
         let Some(engine) = self.engine_mut(&key.engine) else { return };
         if is_over_limit(code) {

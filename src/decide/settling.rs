@@ -42,6 +42,9 @@ impl Group {
     /// Engines run: faults of the whole group first, then each engine, then starts, then the balance.
     pub fn run(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
         if let Some((finding, tier)) = self.most_urgent(found, turn.now) {
+            if self.waits_for_evidence(finding.fault, turn.now) {
+                return;
+            }
             let (reason, evidence_at) = (finding.fault.into(), finding.evidence_at);
             self.begin_restart(tier, reason, evidence_at, turn);
             return;

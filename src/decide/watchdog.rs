@@ -206,6 +206,9 @@ impl Watchdog {
         let twin = seen.is_some_and(|(at, by)| by != via && self.now.since(at) <= SAME_XID);
         for group in self.groups.iter_mut().filter(|group| gpu.as_ref().is_none_or(|gpu| group.policy.gpu == *gpu)) {
             group.ask_server = Some(self.now);
+            if !twin {
+                group.suspects.xid(xid, pid, self.now);
+            }
             group.stir();
         }
         if !twin {

@@ -66,6 +66,7 @@ pub fn level(event: &Event) -> Level {
         }
         What::RestartBegan { .. }
         | What::FaultChanged { .. }
+        | What::Suspected { .. }
         | What::Suppressed { .. }
         | What::EngineFailing { .. }
         | What::EngineExited { .. }

@@ -3,8 +3,10 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::sentence::{sentence, word};
-use crate::model::{EngineName, Event, Fault, GroupName, Incident, IncidentLine, Moment, RecoveryResult, What};
+use super::sentence::{one_line, sentence, word};
+use crate::model::{
+    EngineName, Event, EvidenceLine, Fault, GroupName, Incident, IncidentLine, Moment, RecoveryResult, What,
+};
 
 /// Of the beginning, and of the end, each.
 const MAX_LINES: usize = 100;
@@ -53,6 +55,9 @@ impl OpenIncident {
             decided_at,
             ended_at: None,
             result: None,
+            verdict: None,
+            suspects: Vec::new(),
+            evidence: Vec::new(),
             lines: Vec::new(),
             omitted: 0,
         };
@@ -113,6 +118,11 @@ impl OpenIncident {
             What::FaultEnded { fault, .. } => {
                 self.faults.remove(&(engine.clone(), *fault));
                 self.end_if_nothing_is_left();
+            }
+            What::Suspected { suspicions, verdict, evidence, .. } => {
+                self.told.verdict = Some(cut(verdict.clone()));
+                self.told.suspects = suspicions.clone();
+                self.told.evidence = evidence.iter().map(|line| of_evidence(line, self.boot)).collect();
             }
             What::RestartBegan { .. } => self.restart_began(engine),
             What::RestartEnded { result, .. } => self.restart_ended(engine, *result),
@@ -190,6 +200,16 @@ impl OpenIncident {
             self.last.pop_front();
             self.omitted = self.omitted.saturating_add(1);
         }
+    }
+}
+
+fn of_evidence(line: &EvidenceLine, boot: f64) -> IncidentLine {
+    IncidentLine {
+        at: boot + line.at.as_secs_f64(),
+        engine: line.engine.clone(),
+        word: line.source.as_str().to_owned(),
+        text: cut(one_line(&line.text)),
+        took: None,
     }
 }
 

@@ -10,6 +10,7 @@ pub fn word(event: &Event) -> &'static str {
     match &event.what {
         What::FaultBegan { fault, .. } | What::FaultChanged { fault, .. } => fault.as_str(),
         What::FaultEnded { .. } => "fault_over",
+        What::Suspected { .. } => "suspects",
         What::RestartBegan { .. } => "restart",
         What::StepEnded { .. } => "step",
         What::RestartEnded { result, .. } => result.as_str(),
@@ -55,7 +56,7 @@ pub fn sentence(event: &Event) -> String {
 }
 
 /// Evidence comes from engines' output: nothing in it may break a line or drive a terminal.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -64,6 +65,7 @@ fn told(event: &Event) -> String {
         What::FaultBegan { because, .. } | What::FaultChanged { because, .. } | What::EngineFailing { because } => {
             because.clone()
         }
+        What::Suspected { verdict, .. } => format!("who: {verdict}"),
         What::FaultEnded { fault, lasted } => format!("{fault} is over after {}", span(*lasted)),
         What::RestartBegan { tier, reason: Reason::Operator, .. } => {
             format!("restarting {} because an operator said so (not counted)", all_of(*tier))

@@ -34,6 +34,7 @@ fn of_server(server: u32, text: &str) -> Option<ServerLine> {
         let (client, rest) = number(rest)?;
         return match rest {
             _ if rest.ends_with("} connected") => Some(ServerLine::Connected { server, client }),
+            _ if rest.contains("} exiting.") => Some(ServerLine::Exiting { server, client }),
             _ if rest.ends_with("} encountered a fatal GPU error.") => Some(ServerLine::Blamed { server, client }),
             _ => None,
         };
@@ -147,6 +148,7 @@ mod tests {
             ServerLine::Blamed { .. } => "blamed",
             ServerLine::Fatal { .. } => "fatal",
             ServerLine::Connected { .. } => "connected",
+            ServerLine::Exiting { .. } => "exiting",
             ServerLine::Disconnected { .. } => "disconnected",
             ServerLine::Refused { .. } => "refused",
             ServerLine::Pending { .. } => "pending",

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::status::SourceScope;
 use super::{
-    CommandResult, EngineName, Exit, ExitCause, Fault, GpuUuid, GroupName, HeldReason, Hook, HookResult, Moment,
-    ProcessId, Reason, RecoveryResult, RecoveryStep, Tier,
+    CommandResult, EngineName, EvidenceLine, Exit, ExitCause, Fault, GpuUuid, GroupName, HeldReason, Hook, HookResult,
+    Moment, ProcessId, Reason, RecoveryResult, RecoveryStep, Suspicion, Tier,
 };
 
 /// One thing that happened.
@@ -50,6 +50,17 @@ pub enum What {
         fault: Fault,
         /// How long it lasted.
         lasted: Duration,
+    },
+    /// Who is suspected of a fault of the whole group. Told once for each, and again when later evidence changes it.
+    Suspected {
+        /// Every engine, most suspected first.
+        suspicions: Vec<Suspicion>,
+        /// The fault is the aftershock of this engine's end, which was brought about from outside.
+        explained: Option<EngineName>,
+        /// Who, for people.
+        verdict: String,
+        /// By its own time; bounded.
+        evidence: Vec<EvidenceLine>,
     },
     /// A restart was ordered; an attempt. Counted in `mps_restarts_total`.
     RestartBegan {

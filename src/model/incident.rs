@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{EngineName, Fault, GroupName};
+use super::{EngineName, Fault, GroupName, Suspicion};
 
 /// One incident. Times are seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,15 @@ pub struct Incident {
     pub ended_at: Option<f64>,
     /// How it ended: a recovery's result, or `over` for a fault that went by itself.
     pub result: Option<String>,
+    /// Who did it, for people; `None`: the question does not arise, or nothing was said so far.
+    #[serde(default)]
+    pub verdict: Option<String>,
+    /// Every engine, most suspected first; empty without a verdict.
+    #[serde(default)]
+    pub suspects: Vec<Suspicion>,
+    /// What the verdict rests on, by its own times; the word is its source, as `EvidenceSource` spells it. Bounded.
+    #[serde(default)]
+    pub evidence: Vec<IncidentLine>,
     /// Everything of its group meanwhile, in order; bounded, the oldest evidence and the latest end are kept.
     pub lines: Vec<IncidentLine>,
     /// Lines that were left out for the bound.

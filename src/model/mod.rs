@@ -19,6 +19,7 @@ pub mod report;
 pub mod request;
 pub mod state;
 pub mod status;
+pub mod suspicion;
 mod words;
 
 pub use action::{Action, Look, Ordered};
@@ -40,3 +41,4 @@ pub use report::Report;
 pub use request::{Goal, Plan, Request};
 pub use state::{EngineState, ExitCause, GroupState, Mode, Source};
 pub use status::{EngineStatus, GpuStatus, GroupStatus, Hold, SourceStatus, Status};
+pub use suspicion::{EvidenceLine, EvidenceSource, Strength, Suspicion};

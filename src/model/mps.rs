@@ -76,6 +76,14 @@ pub enum ServerLine {
         /// The client's pid.
         client: u32,
     },
+    /// `Client {PID: n, Context ID: c} exiting. ...`: a context of it ends; the first word of a client's end, and of
+    /// a killed one's long before its process is gone.
+    Exiting {
+        /// The server's pid.
+        server: u32,
+        /// The client's pid.
+        client: u32,
+    },
     /// `Client process n disconnected`.
     Disconnected {
         /// The server's pid.

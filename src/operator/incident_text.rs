@@ -4,7 +4,7 @@ use super::figures::{span, time};
 use super::screen::{Ink, Screen, clean};
 use super::seen::Incidents;
 use super::table::{Cell, Column, table};
-use crate::model::{Incident, IncidentLine};
+use crate::model::{Incident, IncidentLine, Strength, Suspicion};
 
 /// A line for each incident, newest first.
 pub fn incidents_text(known: &Incidents, screen: &Screen) -> String {
@@ -35,12 +35,14 @@ pub fn incident_text(incident: &Incident, screen: &Screen) -> String {
     let began = time(incident.evidence_at, &screen.zone, "%F %T%.3f %Z");
     text.push_str(&screen.prose("  began     ", Ink::Dim, &began));
     text.push_str(&screen.prose("  evidence  ", Ink::Dim, &incident.because));
+    text.push_str(&who(incident, screen));
     let decided = format!("{} after the evidence", span(incident.decided_at - incident.evidence_at));
     text.push_str(&screen.prose("  decided   ", Ink::Dim, &decided));
     if incident.ended_at.is_some() {
         text.push_str(&screen.prose("  over      ", Ink::Dim, &format!("{} after the decision", took(incident))));
     }
     text.push('\n');
+    text.push_str(&suspects(incident, screen));
     text.push_str(&time_line(incident, screen));
     if incident.omitted > 0 {
         let words = format!("{} lines of the middle are left out", incident.omitted);
@@ -49,13 +51,44 @@ pub fn incident_text(incident: &Incident, screen: &Screen) -> String {
     text
 }
 
+fn who(incident: &Incident, screen: &Screen) -> String {
+    let verdict = incident.verdict.as_ref();
+    verdict.map_or_else(String::new, |verdict| screen.prose("  who       ", Ink::Dim, verdict))
+}
+
+/// Each engine, most suspected first; then what that rests on.
+fn suspects(incident: &Incident, screen: &Screen) -> String {
+    if incident.suspects.is_empty() {
+        return String::new();
+    }
+    let names = incident.suspects.iter().map(|held| clean(held.engine.as_str()));
+    let widest = names.map(|name| name.chars().count()).max().unwrap_or_default();
+    let ink = |strength: Strength| match strength {
+        Strength::Convicted => Ink::Bad,
+        Strength::Suspected => Ink::Warn,
+        Strength::Weak => Ink::Plain,
+        Strength::Cleared => Ink::Good,
+    };
+    let one = |held: &Suspicion| {
+        let label = format!("  {:<widest$}  {:<9}  ", clean(held.engine.as_str()), held.strength);
+        screen.prose(&label, ink(held.strength), &held.why.join("; "))
+    };
+    let each: String = incident.suspects.iter().map(one).collect();
+    format!("{each}\n{}\n", lines("EVIDENCE", &incident.evidence, incident, screen))
+}
+
 fn time_line(incident: &Incident, screen: &Screen) -> String {
-    let of = |cell: &dyn Fn(&IncidentLine) -> Cell| incident.lines.iter().map(cell).collect::<Vec<_>>().into_iter();
+    lines("WHAT", &incident.lines, incident, screen)
+}
+
+/// Lines in columns, by their offset from the evidence.
+fn lines(what: &'static str, lines: &[IncidentLine], incident: &Incident, screen: &Screen) -> String {
+    let of = |cell: &dyn Fn(&IncidentLine) -> Cell| lines.iter().map(cell).collect::<Vec<_>>().into_iter();
     let offset = |line: &IncidentLine| format!("{:+.3} s", line.at - incident.evidence_at);
     let engine = |line: &IncidentLine| line.engine.as_ref().map(ToString::to_string).unwrap_or_default();
     let columns = vec![
         Column::right("AT", 0, of(&|line| (offset(line), Ink::Dim))),
-        Column::left("WHAT", 0, of(&|line| (line.word.clone(), word_ink(&line.word)))),
+        Column::left(what, 0, of(&|line| (line.word.clone(), word_ink(&line.word)))),
         Column::right("TOOK", 1, of(&|line| (line.took.map(span).unwrap_or_default(), Ink::Plain))),
         Column::left("ENGINE", 0, of(&|line| (engine(line), Ink::Plain))),
         Column::left("", 0, of(&|line| (line.text.clone(), Ink::Plain))),

@@ -22,4 +22,5 @@ mod scene;
 mod second_fault;
 mod steps;
 mod stop;
+mod suspects;
 mod watchdog;

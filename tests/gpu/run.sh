@@ -16,6 +16,7 @@ plan=tests/gpu/drive.py
 case "${1:-}" in
 --day) plan=tests/gpu/day.py; shift ;;
 --faults) plan=tests/gpu/faults.py; shift ;;
+--who) plan=tests/gpu/who.py; shift ;;
 esac
 
 case " $* " in

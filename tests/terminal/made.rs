@@ -8,7 +8,7 @@ use mpswarden::model::status::{RecoveryStatus, SourceScope};
 use mpswarden::model::{
     EngineKey, EngineLoad, EngineState, EngineStatus, Fault, GpuIdentity, GpuStatus, GroupState, GroupStatus,
     HeldReason, Hold, Incident, IncidentLine, Mode, Moment, ProcessId, RecoveryStep, ServerState, Source, SourceStatus,
-    Status, Tier,
+    Status, Strength, Suspicion, Tier,
 };
 use serde_json::{Value, json};
 
@@ -203,6 +203,11 @@ pub fn incidents() -> Vec<Arc<Incident>> {
         text: text.to_owned(),
         took,
     };
+    let suspicion = |engine: &str, strength: Strength, why: &str| Suspicion {
+        engine: engine.into(),
+        strength,
+        why: vec![why.to_owned()],
+    };
     let recovered = Incident {
         id: "20261122T230502.000-small-llms-gpu_fault".to_owned(),
         group: "small-llms".into(),
@@ -213,6 +218,27 @@ pub fn incidents() -> Vec<Arc<Incident>> {
         decided_at: NOW + 0.0004,
         ended_at: Some(NOW + 5.37),
         result: Some("serving".to_owned()),
+        verdict: Some(
+            "nobody can say: it was one of qwen-a, qwen-b; the server's log names qwen-a, which is no proof".to_owned(),
+        ),
+        suspects: vec![
+            suspicion(
+                "qwen-a",
+                Strength::Weak,
+                "12 requests running and 3 waiting when last read, 812 ms before the fault",
+            ),
+            suspicion("qwen-b", Strength::Weak, "nobody knows whether it had work"),
+            suspicion(
+                "qwen-c",
+                Strength::Cleared,
+                "it had been idle for 62.0 s when last read, 1.1 s before the fault",
+            ),
+        ],
+        evidence: vec![
+            line(-0.812, Some("qwen-a"), "load", "12 requests running, 3 waiting", None),
+            line(0.0, None, "server_log", "server 4701 is handling a fatal GPU error", None),
+            line(0.0003, None, "xid", "Xid 31, its line names pid 4712", None),
+        ],
         lines: vec![
             line(0.0004, None, "gpu_fault", "server 4701 is handling a fatal GPU error", None),
             line(0.0005, None, "restart", "restarting all clients because of gpu_fault", None),
@@ -231,6 +257,9 @@ pub fn incidents() -> Vec<Arc<Incident>> {
         decided_at: NOW - 60.0,
         ended_at: None,
         result: None,
+        verdict: None,
+        suspects: Vec::new(),
+        evidence: Vec::new(),
         lines: Vec::new(),
         omitted: 0,
         ..recovered.clone()

@@ -72,6 +72,8 @@ pub enum Break {
     Leak(bool),
     Xid(u32),
     CudaError(usize, usize, u32),
+    /// It says from now on that it works on so many requests.
+    Requests(usize, usize, u32),
     Ask(Request),
     Crash,
     /// A changed configuration has this group, or has it not.
@@ -145,6 +147,7 @@ impl World {
                 let line = format!("CUDA error {code}");
                 self.observe(Observation::CudaError { engine, code, line });
             }
+            Break::Requests(group, engine, running) => self.groups[group].engines[engine].requests = Some(running),
             Break::Ask(request) => self.ask(request),
             Break::Crash => self.crash(),
             Break::HasGroup(group, has) => self.configure(group, None, has),
@@ -248,6 +251,11 @@ impl World {
         if hit.knob == Knob::Busy && hit.client {
             self.neighbours_fail(group);
         }
+        let server = self.groups[group].server.as_ref().map(|server| server.pid);
+        let client = self.groups[group].engines[engine].pid.filter(|_| self.groups[group].engines[engine].client);
+        if let (Some(server), Some(client)) = (server, client) {
+            self.log(group, ServerLine::Exiting { server, client });
+        }
         self.end(group, engine, Exit::Signal(9), ms(30));
     }
 
@@ -348,6 +356,7 @@ impl World {
             ["memory-is-back"] => Break::Leak(false),
             ["xid", number] => Break::Xid(number.parse().unwrap()),
             ["cuda-error", name, code] => Break::CudaError(group, engine(name), code.parse().unwrap()),
+            ["requests", name, number] => Break::Requests(group, engine(name), number.parse().unwrap()),
             ["stop"] => Break::Ask(Request::Stop),
             ["stop-now"] => Break::Ask(Request::StopNow),
             ["resume"] => Break::Ask(Request::Resume { group: Some(self.groups[group].name.clone()) }),

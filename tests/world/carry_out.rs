@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mpswarden::decide::Input;
 use mpswarden::model::{
-    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, Health, Look, Observation, Ordered, Outcome, Owner,
-    ProcessId, Remaining, ServerLine, ServerState,
+    Action, ActionId, CommandResult, EngineKey, EngineLoad, EngineName, Exit, Health, Look, Observation, Ordered,
+    Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState,
 };
 
 use super::{AFTERSHOCK, Happening, Knob, Server, TEARDOWN, World, ms};
@@ -78,6 +78,18 @@ impl World {
         self.later(Duration::ZERO, Happening::Finish(id, outcome));
     }
 
+    /// Tokens grow while there is work.
+    fn load_of(&self, running: u32) -> EngineLoad {
+        let tokens = Some(if running > 0 { self.now.as_secs_f64() * 100.0 } else { 0.0 });
+        EngineLoad {
+            running: Some(f64::from(running)),
+            waiting: Some(0.0),
+            prompt_tokens: tokens,
+            generation_tokens: tokens,
+            ..EngineLoad::default()
+        }
+    }
+
     fn look(&mut self, id: ActionId, look: Look) {
         match look {
             // Nobody answers before the look's deadline.
@@ -114,8 +126,13 @@ impl World {
             Look::Load(_) if self.load_fails => {
                 self.answer(id, vec![], Outcome::Failed { why: "garbage".to_owned() });
             }
-            // An engine without metrics; a test tells of loads by itself.
-            Look::Load(_) => self.answer(id, vec![], Outcome::Done),
+            Look::Load(engine) => {
+                let (group, place) = self.find_engine(&engine);
+                // An engine without metrics; a test tells of loads by itself.
+                let load = self.groups[group].engines[place].requests.map(|running| self.load_of(running));
+                let load = load.map(|load| Observation::Load { engine, load });
+                self.answer(id, load.into_iter().collect(), Outcome::Done);
+            }
             Look::Health(engine) => {
                 let (group, place) = self.find_engine(&engine);
                 let ready = self.groups[group].engines[place].ready;

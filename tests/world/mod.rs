@@ -80,6 +80,8 @@ struct Process {
 struct Engine {
     name: EngineName,
     knob: Knob,
+    /// Requests that it says it works on; `None`: it has no metrics.
+    requests: Option<u32>,
     pid: Option<u32>,
     ready: bool,
     client: bool,
@@ -406,7 +408,7 @@ impl World {
 impl Engine {
     fn new(name: &EngineName) -> Self {
         let name = name.clone();
-        Engine { name, knob: Knob::Well, pid: None, ready: false, client: false, terminated: false }
+        Engine { name, knob: Knob::Well, requests: None, pid: None, ready: false, client: false, terminated: false }
     }
 }
 

@@ -48,6 +48,10 @@ fn what(what: &What) -> Option<String> {
             format!("{fault} began (evidence {evidence_at}): {because}")
         }
         What::FaultChanged { fault, because } => format!("{fault} goes on: {because}"),
+        What::Suspected { suspicions, verdict, .. } => {
+            let of = |held: &mpswarden::model::Suspicion| format!("{} {}", held.engine, held.strength);
+            format!("who: {verdict} [{}]", suspicions.iter().map(of).collect::<Vec<_>>().join(", "))
+        }
         What::FaultEnded { fault, lasted } => format!("{fault} ended after {lasted:?}"),
         What::RestartBegan { tier, reason, attempt, budget_left } => {
             format!("restart {tier} for {reason}: attempt {attempt}, {budget_left} left")

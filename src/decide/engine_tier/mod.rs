@@ -224,6 +224,7 @@ impl Group {
             Exit::Signal(_) => ExitCause::Signal,
         });
         engine.ended = Some((turn.now, exit));
+        self.suspects.exit(&key.engine, exit, turn.now);
         turn.tell_of(&key.engine, What::EngineExited { exit, cause });
     }
 

@@ -80,6 +80,7 @@ impl Group {
         }
         self.rolling = None;
         self.left_behind = false;
+        let verdict = self.close_case(turn);
         self.phase = Phase::Running(Some(Settling {
             tier: restart.tier,
             reason: restart.reason,
@@ -87,7 +88,7 @@ impl Group {
             open: restart.open,
             step: RecoveryStep::Start,
             step_since: turn.now,
-            last: restart.last.clone(),
+            last: verdict.and_then(|verdict| verdict.stands_out().cloned()),
         }));
         *turn.save = true;
         let found = self.note_faults(turn);

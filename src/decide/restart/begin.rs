@@ -8,7 +8,6 @@ use crate::decide::group::{Group, Phase};
 use crate::decide::guard;
 use crate::decide::memory_gate::{Baseline, baseline};
 use crate::decide::policy::WhenSpent;
-use crate::decide::suspects::suspect;
 use crate::decide::turn::Turn;
 use crate::model::{Fault, Moment, Reason, RecoveryResult, RecoveryStep, Tier, What};
 
@@ -52,14 +51,13 @@ impl Group {
         self.supersede(turn);
         let gate = self.admit(tier, reason, turn);
         let old = self.old_pids(turn);
-        let last = suspect(&self.engines);
         let kill = self.order_kill(Vec::new(), turn);
+        self.tell_verdict(turn);
         turn.tell(What::StepEnded { step: RecoveryStep::Decide, took: turn.now.since(evidence_at) });
         let mut restart = self.new_restart(tier, Some(reason), Step::Kill(kill), gate, turn.now);
         restart.open = gate != Gate::Hold;
         restart.baseline = self.baseline(&old, turn);
         restart.old = old;
-        restart.last = last;
         self.phase = Phase::Restart(Box::new(restart));
         let has_a_process = |engine: &&mut Engine| !matches!(engine.stage, Stage::Quarantined | Stage::Stopped);
         for engine in self.engines.iter_mut().filter(has_a_process) {
@@ -155,7 +153,6 @@ impl Group {
             old: BTreeSet::new(),
             asked_to_start: None,
             strays_killed: false,
-            last: None,
         }
     }
 

@@ -19,9 +19,7 @@ mod steps;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{
-    ActionId, EngineName, Fault, HeldReason, Moment, Outcome, Reason, RecoveryResult, RecoveryStep, Tier, What,
-};
+use crate::model::{ActionId, Fault, HeldReason, Moment, Outcome, Reason, RecoveryResult, RecoveryStep, Tier, What};
 
 use super::group::{Group, Phase};
 use super::memory_gate::Baseline;
@@ -51,8 +49,6 @@ pub(super) struct Restart {
     /// When `start_server` was last ordered in this step.
     asked_to_start: Option<Moment>,
     strays_killed: bool,
-    /// The engine under suspicion.
-    last: Option<EngineName>,
 }
 
 /// Whether the engines may be started again, and when.

@@ -86,6 +86,7 @@ impl Tally {
             }
             What::FaultChanged { .. }
             | What::FaultEnded { .. }
+            | What::Suspected { .. }
             | What::Held { .. }
             | What::Released { .. }
             | What::ControlStarted { .. }

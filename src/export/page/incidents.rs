@@ -38,6 +38,8 @@ fn one(incident: &Incident, open: bool) -> Markup {
             }
             p { b { "Evidence: " } (incident.because) }
             p { b { "Decided " } (offset(incident, incident.decided_at)) " after it" }
+            @if let Some(verdict) = &incident.verdict { p { b { "Who: " } (verdict) } }
+            @if !incident.suspects.is_empty() { (suspects(incident)) }
             @if !steps.is_empty() { (drawn(&steps)) }
             div.scroll {
                 table {
@@ -46,6 +48,29 @@ fn one(incident: &Incident, open: bool) -> Markup {
                 }
             }
             @if incident.omitted > 0 { p.dim { (incident.omitted) " lines in between are left out." } }
+        }
+    }
+}
+
+/// Every engine and what speaks for and against it, then what that rests on; folded.
+fn suspects(incident: &Incident) -> Markup {
+    html! {
+        details {
+            summary { "Suspects and evidence" }
+            div.scroll {
+                table {
+                    thead { tr { th { "engine" } th { "strength" } th { "why" } } }
+                    tbody {
+                        @for held in &incident.suspects {
+                            tr { td { (held.engine) } td { (held.strength) } td { (held.why.join("; ")) } }
+                        }
+                    }
+                }
+                table {
+                    thead { tr { th { "after" } th { "source" } th { "engine" } th { "" } } }
+                    tbody { @for line in &incident.evidence { (row(incident, line)) } }
+                }
+            }
         }
     }
 }
@@ -101,7 +126,8 @@ fn took(incident: &Incident) -> Option<String> {
 }
 
 fn offset(incident: &Incident, at: f64) -> String {
-    seconds(at - incident.evidence_at)
+    let after = at - incident.evidence_at;
+    if after < 0.0 { format!("-{}", seconds(-after)) } else { seconds(after) }
 }
 
 fn seconds(seconds: f64) -> String {

@@ -9,7 +9,7 @@ use crate::model::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use crate::model::status::{RecoveryStatus, SourceScope};
 use crate::model::{
     EngineLoad, EngineStatus, Fault, GpuIdentity, GpuStatus, GroupStatus, HeldReason, Hold, Incident, IncidentLine,
-    Moment, ProcessId, RecoveryStep, Source, SourceStatus, Status, Tier,
+    Moment, ProcessId, RecoveryStep, Source, SourceStatus, Status, Strength, Suspicion, Tier,
 };
 
 const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";
@@ -93,6 +93,13 @@ fn incident() -> Incident {
         decided_at: BOOT + 30.0002,
         ended_at: Some(BOOT + 35.37),
         result: Some("serving".to_owned()),
+        verdict: Some("nobody can say: it was one of qwen-a, qwen-b".to_owned()),
+        suspects: vec![Suspicion {
+            engine: "qwen-a".into(),
+            strength: Strength::Weak,
+            why: vec!["its load was <unknown>".to_owned()],
+        }],
+        evidence: vec![line(0.001, "xid", "Xid 31, its line names pid 630", None)],
         lines: vec![
             line(0.003, "step", "kill took 3.1 ms", Some(0.0031)),
             line(0.218, "step", "gone took 215 ms", Some(0.215)),

@@ -1,0 +1,17 @@
+//! Who did it, after a fault of the whole group: evidence in, verdict out. It orders nothing.
+//!
+//! `evidence` is what is known, `weigh` what it is worth, `verdict` what it comes to, `reasons` and `lines` its
+//! words, `idle` who had no work; `case` keeps it all for a group from the fault to the next generation.
+
+mod case;
+mod evidence;
+mod idle;
+mod lines;
+mod reasons;
+mod verdict;
+mod weigh;
+
+pub(super) use case::Suspects;
+pub(super) use idle::IdleRow;
+#[cfg(test)]
+mod tests;
