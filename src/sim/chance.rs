@@ -25,6 +25,16 @@ impl Chance {
         (self.next() % count.max(1) as u64) as usize
     }
 
+    /// From 0 to 1, without the 1.
+    pub fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Whether something comes about that does so in this share of all cases.
+    pub fn of(&mut self, share: f64) -> bool {
+        self.share() < share
+    }
+
     /// A time between two numbers of milliseconds, to the microsecond.
     pub fn millis(&mut self, least: u64, most: u64) -> Duration {
         let span = (most - least) * 1000 + 1;
@@ -43,6 +53,13 @@ mod tests {
             (0..4).map(|_| chance.next()).collect::<Vec<_>>()
         };
         assert_eq!(tell(), tell());
+    }
+
+    #[test]
+    fn a_share_is_met_in_the_long_run() {
+        let mut chance = Chance::new(3);
+        let met = (0..10_000).filter(|_| chance.of(0.2)).count();
+        assert!((1800..2200).contains(&met), "{met}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod traffic;
 mod wire;
 
 pub use args::Args;
+pub use chance::Chance;
 pub use inject::Injection;
 pub use stage::{Stage, StageOptions};
 pub use traffic::Traffic;
