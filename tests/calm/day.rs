@@ -72,8 +72,8 @@ impl Day {
             .iter()
             .map(|engine| EngineKey::new(&policy.groups[0].name, &engine.name))
             .collect();
-        let made = engines.iter().zip(KINDS).map(|(key, kind)| (key.clone(), Engine::new(kind, chance.next())));
-        let shared = Rc::new(RefCell::new(Surroundings::new(made.collect(), chance.next())));
+        let made = engines.iter().zip(KINDS).map(|(key, kind)| (key.clone(), Engine::new(kind, chance.draw())));
+        let shared = Rc::new(RefCell::new(Surroundings::new(made.collect(), chance.draw())));
         let mut world = World::new(policy);
         world.start_takes = STARTUP;
         world.nature = Some(Box::new(Shared(shared.clone())));

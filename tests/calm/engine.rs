@@ -15,7 +15,7 @@ const PLACES: usize = 64;
 /// A prompt's longest prefill: no token of any request meanwhile.
 const LONGEST_PREFILL: u64 = 100;
 /// From its process's start until it serves.
-pub const STARTUP: Duration = Duration::from_secs(15);
+pub const STARTUP: Duration = Duration::from_secs(5);
 
 /// What an engine is and what it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Engine {
         if self.process == Some(process) {
             return;
         }
-        let fresh = Engine::new(self.kind, self.chance.next());
+        let fresh = Engine::new(self.kind, self.chance.draw());
         let (born, at) = (Moment::from_nanos(process.started_at * 10_000_000), now);
         *self = Engine { process: Some(process), born, at, growth: self.growth, ..fresh };
     }
@@ -216,7 +216,7 @@ impl Engine {
     /// level out, what requests need, and what a collector takes back every few minutes.
     pub fn device_memory(&self) -> u64 {
         let age = self.at.since(self.born).as_secs_f64();
-        let graphs = 60.0 * MIB * ((age - 13.0) / 2.0).floor().clamp(0.0, 8.0);
+        let graphs = 60.0 * MIB * ((age - 4.0) / 2.0).floor().clamp(0.0, 8.0);
         let held = 27.0 * GIB + graphs + self.warm(age) + 4.0 * MIB * self.running() as f64 + saw(age, 173.0, 250.0);
         (held + self.leaked(|leak| leak.1)) as u64
     }

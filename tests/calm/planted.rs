@@ -28,7 +28,6 @@ fn plant(fault: Fault, day: &mut Day) -> Moment {
         Fault::ServerDied => day.world.break_it(Break::KillServer(0)),
         Fault::ControlDied => day.world.break_it(Break::KillControl(0)),
         Fault::ControlWedged => day.world.break_it(Break::WedgeControl(0, true)),
-        Fault::UnknownClient => day.world.break_it(Break::Stray(0)),
         Fault::Hang => engine(day, &|engine| engine.stuck = Some(now)),
         // 1 % of the GPU's memory a minute, of the device and of the host.
         Fault::MemoryLeak => engine(day, &|engine| engine.leak = Some((now, 1.4 * GIB as f64 / 60.0, 0.0))),
@@ -80,7 +79,6 @@ planted! {
     a_killed_server_is_found: ServerDied within 1;
     a_killed_control_daemon_is_found: ControlDied within 1;
     a_wedged_control_daemon_is_found: ControlWedged within 60;
-    an_unknown_client_is_found: UnknownClient within 15;
     #[ignore = "nobody finds it yet"]
     a_hang_is_found: Hang within HANG_AFTER.as_secs() + 10;
     // At 1 % of the GPU a minute an engine with 31 GiB meets the GPU's end after some 17 minutes.

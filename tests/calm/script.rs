@@ -36,12 +36,15 @@ pub enum Happens {
     Suspend(Duration),
 }
 
+/// Makes one of a sort.
+type Make<'a> = &'a dyn Fn(&mut Chance) -> Happens;
+
 /// A day of these, by their times.
 pub fn script(engines: &[EngineKey], chance: &mut Chance, length: Duration) -> BTreeMap<Moment, Happens> {
     let group = engines[0].group.clone();
     let mut script = BTreeMap::new();
     // On average so many a day.
-    let rates: [(f64, &dyn Fn(&mut Chance) -> Happens); 12] = [
+    let rates: [(f64, Make<'_>); 12] = [
         (4.0, &|chance| order(&group, engine(engines, chance), chance)),
         (2.0, &|chance| stop_and_start(&group, engine(engines, chance), chance)),
         (30.0, &|chance| Happens::Burst(engine(engines, chance), 150 + chance.below(100) as u32)),

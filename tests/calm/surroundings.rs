@@ -17,7 +17,7 @@ use crate::engine::Engine;
 use crate::world::{Nature, World};
 
 /// An engine's main process forks its GPU process so much later, with a pid so much higher.
-const FORKS: Duration = Duration::from_secs(5);
+const FORKS: Duration = Duration::from_secs(1);
 const CHILD: u32 = 100_000;
 
 /// A time in which something is so.
@@ -227,12 +227,10 @@ impl Nature for Shared {
                 clients.retain(|client| !outside(*client));
                 clients.iter_mut().for_each(|client| *client = here.child(*client));
             }
-            Observation::Log { line, .. } => match line {
-                ServerLine::Connected { client, .. } | ServerLine::Disconnected { client, .. } => {
-                    *client = here.child(*client);
-                }
-                _ => {}
-            },
+            Observation::Log {
+                line: ServerLine::Connected { client, .. } | ServerLine::Disconnected { client, .. },
+                ..
+            } => *client = here.child(*client),
             _ => {}
         }
     }
