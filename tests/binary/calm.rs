@@ -43,6 +43,8 @@ impl Calm {
         let mut scene = Scene::with(3);
         for place in 0..3 {
             scene.engine(place).insert("hang_after".to_owned(), plan.hang_after.into());
+            // Users go on asking whatever stops.
+            scene.engine(place).insert("drain_timeout".to_owned(), "2s".into());
         }
         let watchdog = scene.serving();
         let (chance, done) = (Chance::new(11), BTreeMap::new());

@@ -17,16 +17,22 @@ use crate::world::{Break, GIB, World, policies};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const KINDS: [Kind; 4] = [Kind::Vllm, Kind::Pooling, Kind::CountsPrompts, Kind::Terse];
-/// The clock's hour at the beginning: the idle night comes last, and is whole.
-const BEGINS: f64 = 5.5;
 /// At most so long between two looks of the judge.
 const STEP: Duration = Duration::from_secs(60);
 /// A stranger that faults is gone so soon after its Xid.
 const DEATH: Duration = Duration::from_millis(90);
 
-/// The clock's hour, over 24 on later days.
-pub fn hours(at: Moment) -> f64 {
-    BEGINS + at.as_secs_f64() / 3600.0
+/// Hours of a day in which there is traffic; the night after them is idle.
+pub const DAYTIME: f64 = 16.0;
+
+/// Hours since the morning.
+pub fn time_of_day(at: Moment) -> f64 {
+    (at.as_secs_f64() / 3600.0) % 24.0
+}
+
+/// Nobody asks for anything.
+pub fn is_night(at: Moment) -> bool {
+    time_of_day(at) >= DAYTIME
 }
 
 /// A world with its surroundings, and who judges it.
@@ -171,7 +177,7 @@ impl Day {
         let now = self.world.now;
         let mut around = self.around();
         let engine = around.engines.get_mut(key).unwrap();
-        if engine.serves(now) {
+        if engine.serves(now) && !is_night(now) {
             change(engine);
         }
     }
@@ -229,14 +235,30 @@ impl Day {
         self.world.tell(Input::PolicyChanged(Box::new(PolicyChange { policy, rolls: BTreeSet::new() })));
     }
 
+    /// It had all that a healthy day has: else it proves nothing.
+    pub fn assert_it_was_a_day(&self) {
+        let extent = &self.shared.borrow().extent;
+        assert!(extent.most_waiting >= 120.0, "no burst: {extent:?}");
+        assert!(extent.longest_silence >= Duration::from_secs(80), "no long prefill: {extent:?}");
+        assert!(extent.longest_silence < Duration::from_secs(118), "that is no healthy prefill: {extent:?}");
+        assert!(extent.longest_idle >= Duration::from_secs(7 * 3600), "no idle night: {extent:?}");
+        assert!(extent.resets > 0 && extent.failed_readings > 1000, "nothing was started again or failed: {extent:?}");
+    }
+
     /// A line for a person.
     pub fn summary(&self, seed: u64) -> String {
         let judge = &self.judge;
+        let extent = &self.shared.borrow().extent;
         let faults: BTreeSet<&str> = judge.faults.iter().map(|(_, _, fault)| fault.as_str()).collect();
         format!(
-            "seed {seed}: {:.1} h, {} looks, {} events, {} orders with {} deeds, faults told: {faults:?}, false alarms: {}",
+            "seed {seed}: {:.1} h, {} looks ({} failed), {} requests waiting at most, {:.0} s without a token at most, \
+             {:.1} h idle at most, {} events, {} orders with {} deeds, faults told: {faults:?}, false alarms: {}",
             self.world.now.as_secs_f64() / 3600.0,
             self.inputs,
+            extent.failed_readings,
+            extent.most_waiting,
+            extent.longest_silence.as_secs_f64(),
+            extent.longest_idle.as_secs_f64() / 3600.0,
             judge.events,
             judge.orders_taken,
             judge.interventions,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mpswarden::model::{EngineLoad, Moment, ProcessId};
 use mpswarden::sim::Chance;
 
-use crate::day::hours;
+use crate::day::{DAYTIME, is_night, time_of_day};
 
 const MIB: f64 = (1 << 20) as f64;
 const GIB: f64 = (1 << 30) as f64;
@@ -137,10 +137,14 @@ impl Engine {
         self.decode(time);
     }
 
-    /// Nights are idle for eight hours; the day has a morning, a noon and an evening.
+    /// The day has a morning, a noon and an evening. One that answers for minutes is asked less often.
     fn requests_a_second(&self) -> f64 {
-        let hour = hours(self.at) % 24.0;
-        if (5.5..21.5).contains(&hour) { 0.05 + 0.4 * ((hour - 5.5) / 16.0 * std::f64::consts::PI).sin() } else { 0.0 }
+        let most = if self.kind == Kind::CountsPrompts { 0.1 } else { 0.25 };
+        if is_night(self.at) {
+            0.0
+        } else {
+            0.05 + most * (time_of_day(self.at) / DAYTIME * std::f64::consts::PI).sin()
+        }
     }
 
     fn prompt_read(&mut self, tokens: f64) {

@@ -4,6 +4,7 @@
 
 mod day;
 mod engine;
+mod extent;
 mod judge;
 mod planted;
 mod script;
@@ -28,6 +29,7 @@ fn a_healthy_day(seed: u64) {
     eprintln!("{}", day.summary(seed));
     assert!(day.judge.alarms.is_empty(), "{}", day.judge.alarms.join("\n"));
     assert!(day.inputs > 300_000, "it was looked at {} times", day.inputs);
+    day.assert_it_was_a_day();
 }
 
 #[test]

@@ -14,6 +14,7 @@ use mpswarden::model::{
 use mpswarden::sim::Chance;
 
 use crate::engine::Engine;
+use crate::extent::Extent;
 use crate::world::{Nature, World};
 
 /// An engine's main process forks its GPU process so much later, with a pid so much higher.
@@ -37,6 +38,8 @@ pub struct Surroundings {
     pub metrics_fail: BTreeMap<EngineKey, Spell>,
     /// The next control commands go to nobody, each so.
     pub commands_fail: Vec<CommandResult>,
+    /// What there was of traffic.
+    pub extent: Extent,
     /// Nothing fails by itself any more.
     pub exact: bool,
     /// Planted: this engine's processes are no clients of any server.
@@ -59,6 +62,7 @@ impl Surroundings {
             nvml_fails: (Moment::ZERO, Moment::ZERO),
             metrics_fail: BTreeMap::new(),
             commands_fail: Vec::new(),
+            extent: Extent::default(),
             exact: false,
             outside: None,
             recovery_action: RecoveryAction::None,
@@ -69,6 +73,7 @@ impl Surroundings {
     /// The machine slept.
     pub fn slept(&mut self, gap: Duration) {
         self.engines.values_mut().for_each(|engine| engine.slept(gap));
+        self.extent.slept();
     }
 
     /// A pid that an engine's process once had, if there is one.
@@ -153,7 +158,9 @@ impl Surroundings {
 
     /// One in so many readings goes wrong, and now and then all of a spell.
     fn fails(&mut self, now: Moment, spell: Spell, one_in: usize) -> bool {
-        !self.exact && ((spell.0 <= now && now < spell.1) || self.chance.below(one_in) == 0)
+        let fails = !self.exact && ((spell.0 <= now && now < spell.1) || self.chance.below(one_in) == 0);
+        self.extent.failed_readings += u32::from(fails);
+        fails
     }
 
     fn look_at_gpu(&mut self, world: &World, seen: &mut Vec<Observation>, outcome: &mut Outcome) -> Duration {
@@ -170,6 +177,7 @@ impl Surroundings {
             return blind(Source::Engine, Some(key), "its metrics can't be read", seen, outcome);
         }
         let load = self.engines[key].load();
+        self.extent.saw(key, &load, now);
         seen.push(Observation::Load { engine: key.clone(), load });
     }
 
