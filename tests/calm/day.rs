@@ -213,15 +213,16 @@ impl Day {
         }
     }
 
-    /// A client's second context, and a client that waits while its server starts.
+    /// A client that had to wait while its server started, and its second context.
     fn log_noise(&mut self) {
         let group = self.engines[0].group.clone();
-        let clients: Vec<u32> =
-            self.world.running().filter(|(_, at)| at.on_gpu).map(|(_, at)| at.process.pid).collect();
+        let (clients, stamped) = (self.world.running().filter(|(_, at)| at.on_gpu), self.world.now);
+        let clients: Vec<u32> = clients.map(|(_, at)| at.process.pid).collect();
         let Some(server) = self.world.server(0) else { return };
-        for line in clients.into_iter().map(|client| ServerLine::Connected { server, client }) {
-            let stamped = self.world.now;
-            self.world.tell(Input::Observed(Observation::Log { group: group.clone(), line, stamped }));
+        for client in clients {
+            for line in [ServerLine::Pending { client, uid: 0 }, ServerLine::Connected { server, client }] {
+                self.world.tell(Input::Observed(Observation::Log { group: group.clone(), line, stamped }));
+            }
         }
     }
 

@@ -56,7 +56,7 @@ pub struct Engine {
 impl Engine {
     pub fn new(kind: Kind, seed: u64) -> Engine {
         let mut chance = Chance::new(seed);
-        let growth = ((0.2 + 1.6 * chance.share()) * GIB, 300.0 + 1500.0 * chance.share());
+        let growth = ((0.2 + chance.share()) * GIB, 600.0 + 1200.0 * chance.share());
         Engine {
             kind,
             chance,
@@ -95,6 +95,11 @@ impl Engine {
     /// It serves.
     pub fn serves(&self, now: Moment) -> bool {
         self.process.is_some() && now.since(self.born) >= STARTUP
+    }
+
+    /// It has become a client just now: of NVML's two lists, read one after the other, one may lack it.
+    pub fn is_new(&self, now: Moment) -> bool {
+        now.since(self.born) < STARTUP * 9 / 10
     }
 
     /// A burst of requests.

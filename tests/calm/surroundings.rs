@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use mpswarden::model::ServerLine::{Connected, Disconnected, Pending};
 use mpswarden::model::gpu::{GpuActivity, RecoveryAction};
 use mpswarden::model::{
     CommandResult, EngineKey, GpuProcess, GpuReading, Health, Look, Moment, Observation, Outcome, ProcessId,
-    ProcessUsage, ServerLine, Source,
+    ProcessUsage, Source,
 };
 use mpswarden::sim::Chance;
 
@@ -101,16 +102,17 @@ impl Surroundings {
     /// What NVML shows, of what the world says.
     fn gpu(&mut self, world: &World, reading: &mut GpuReading) {
         let held: BTreeMap<u32, (&EngineKey, u64)> = self.held(world);
-        let real = |list: &mut Vec<GpuProcess>, outside: Option<&EngineKey>| {
+        let is_no_client = |key: &EngineKey| self.outside.as_ref() == Some(key) || self.engines[key].is_new(world.now);
+        let real = |list: &mut Vec<GpuProcess>, of_mps: bool| {
             list.retain_mut(|process| {
                 let engine = held.get(&process.pid);
                 process.pid = self.child(process.pid);
                 process.memory = engine.map(|(_, bytes)| *bytes).or(process.memory);
-                engine.is_none_or(|(key, _)| Some(*key) != outside)
+                !engine.is_some_and(|(key, _)| of_mps && is_no_client(key))
             });
         };
-        real(&mut reading.compute, None);
-        real(&mut reading.mps, self.outside.as_ref());
+        real(&mut reading.compute, false);
+        real(&mut reading.mps, true);
         let strangers = self.strangers.iter().map(|(pid, bytes)| GpuProcess { pid: *pid, memory: Some(*bytes) });
         reading.compute.extend(strangers);
         reading.memory_used = (600 << 20) + reading.compute.iter().filter_map(|process| process.memory).sum::<u64>();
@@ -235,10 +237,9 @@ impl Nature for Shared {
                 clients.retain(|client| !outside(*client));
                 clients.iter_mut().for_each(|client| *client = here.child(*client));
             }
-            Observation::Log {
-                line: ServerLine::Connected { client, .. } | ServerLine::Disconnected { client, .. },
-                ..
-            } => *client = here.child(*client),
+            Observation::Log { line: Connected { client, .. }, .. }
+            | Observation::Log { line: Disconnected { client, .. }, .. }
+            | Observation::Log { line: Pending { client, .. }, .. } => *client = here.child(*client),
             _ => {}
         }
     }
