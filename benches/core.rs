@@ -30,7 +30,7 @@ fn inputs(c: &mut Criterion) {
         // The last engine: it takes longest to find.
         let last = stand.engine(engines - 1);
         let health = Observation::Health { engine: last.clone(), health: Health::Ok };
-        let load = Observation::Load { engine: last, load: stand::load() };
+        let load = Observation::Load { engine: last, load: stand::load(stand.now) };
         let frequent = [("gpu_reading", stand.reading(&gpu(0))), ("health", health), ("load", load), ("log_line", log)];
         for (name, observation) in frequent {
             group.bench_function(name, |bencher| {
@@ -45,6 +45,26 @@ fn inputs(c: &mut Criterion) {
         group.bench_function("status", |bencher| bencher.iter(|| black_box(stand.watchdog.status(stand.now))));
         group.finish();
     }
+}
+
+/// What comes all day long, where everything is known and all is well: the detectors have the most to look at.
+fn steady(c: &mut Criterion) {
+    let mut stand = Stand::settled(8, 48, Duration::from_secs(300));
+    let mut group = c.benchmark_group("steady/8x48");
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    let (reading, engine) = (stand.reading(&gpu(0)), stand.engine(47));
+    let load = Observation::Load { engine, load: stand::load(stand.now) };
+    for (name, observation) in [("gpu_reading", reading), ("load", load)] {
+        group.bench_function(name, |bencher| {
+            let mut feed = |observation| {
+                let now = stand.now.after(Duration::from_nanos(1));
+                stand.handle(Input::Observed(observation), now)
+            };
+            bencher.iter_batched(|| observation.clone(), |seen| black_box(feed(seen)), BatchSize::SmallInput);
+        });
+    }
+    group.bench_function("next_deadline", |bencher| bencher.iter(|| black_box(stand.watchdog.next_deadline())));
+    group.finish();
 }
 
 fn decision(c: &mut Criterion) {
@@ -65,5 +85,5 @@ fn decision(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, inputs, decision);
+criterion_group!(benches, inputs, steady, decision);
 criterion_main!(benches);

@@ -49,6 +49,16 @@ impl Stand {
         panic!("the groups do not serve: {:?}", stand.watchdog.status(stand.now));
     }
 
+    /// The same after a while in which all was well: every load and tree is known, and so is how memory goes.
+    pub fn settled(groups: usize, engines: usize, time: Duration) -> Stand {
+        let mut stand = Stand::serving(groups, engines, Moment::ZERO);
+        let until = stand.now.after(time);
+        while stand.now < until || !stand.answers.is_empty() {
+            stand.step();
+        }
+        stand
+    }
+
     /// One input: an answer, or else the core's next deadline.
     fn step(&mut self) {
         let input = self.answers.pop_front().unwrap_or_else(|| {
@@ -98,7 +108,7 @@ impl Stand {
             }
             Look::Commands { .. } => Vec::new(),
             Look::Trees(group) => self.keys(&group).map(|engine| self.tree(engine)).collect(),
-            Look::Load(engine) => vec![Observation::Load { engine, load: load() }],
+            Look::Load(engine) => vec![Observation::Load { engine, load: load(self.now) }],
             Look::Health(engine) => vec![Observation::Health { engine, health: Health::Ok }],
         }
     }
@@ -160,9 +170,11 @@ pub fn fatal(stamped: Moment) -> Input {
     Input::Observed(Observation::Log { group: group_name(0), line, stamped })
 }
 
-/// The load of an engine at work.
-pub fn load() -> EngineLoad {
-    EngineLoad { running: Some(3.0), waiting: Some(1.0), kv_cache: Some(0.4), ..EngineLoad::default() }
+/// The load of an engine at work: its tokens go on with time.
+pub fn load(now: Moment) -> EngineLoad {
+    let (prompt_tokens, generation_tokens) = (Some(1000.0 * now.as_secs_f64()), Some(90.0 * now.as_secs_f64()));
+    let (running, waiting, kv_cache) = (Some(3.0), Some(1.0), Some(0.4));
+    EngineLoad { running, waiting, kv_cache, prompt_tokens, generation_tokens, ..EngineLoad::default() }
 }
 
 /// The name of a group by its number.

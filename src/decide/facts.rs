@@ -12,6 +12,9 @@ use super::reading::Reading;
 /// A stamp further from the arrival of its line than this is of another clock.
 const STAMP_TRUST: Duration = Duration::from_secs(5);
 
+/// An answer to a command is at most so old when it comes: then the command's own time is over.
+const OLDEST_ANSWER: Duration = Duration::from_secs(3);
+
 /// Commands in a row without an answer that are too many for chance.
 const SILENT_COMMANDS: u32 = 3;
 /// Of those that come closer together only one counts: the looks give them 5 s apart.
@@ -116,6 +119,8 @@ pub(super) struct ServerFacts {
     /// The watchdog is ending it: that is no fault.
     pub stopping: bool,
     blamed: Option<u32>,
+    /// When its own line said that it is ready.
+    ready: Option<Moment>,
     /// Lines from before this moment are about an older generation.
     generation_since: Moment,
 }
@@ -145,6 +150,7 @@ impl ServerFacts {
                     self.replaced(server, ServerState::Active, now)
                 };
                 self.state.saw(ServerState::Active, now);
+                self.ready = Some(now);
                 news
             }
             ServerLine::Exited { server, .. } => self.gone(server, at, now),
@@ -174,6 +180,8 @@ impl ServerFacts {
         match (self.pid, server) {
             // A server is listed only once it is ready: until then its own lines and its pidfd speak for it.
             (Some(_), None) if self.state.last() == Some(&ServerState::Initializing) => {}
+            // So was this answer, perhaps, and its own line was faster.
+            (Some(_), None) if self.ready.is_some_and(|ready| now.since(ready) < OLDEST_ANSWER) => {}
             (Some(old), None) => return self.gone(old, now, now),
             (None, None) => self.state.saw(ServerState::None, now),
             (known, Some(pid)) => {
@@ -225,6 +233,7 @@ impl ServerFacts {
         self.pid = Some(server);
         self.process = None;
         self.uid = None;
+        self.ready = None;
         self.since = Some(now);
         self.stopping = false;
         self.state.saw(state, now);
@@ -285,6 +294,15 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_from_before_a_server_was_ready_may_come_after_its_line() {
+        let mut server = active();
+        server.asked(None, ServerState::None, at(272));
+        assert_eq!((server.pid, server.died), (Some(7), None));
+        server.asked(None, ServerState::None, at(3270));
+        assert_eq!((server.pid, server.died), (None, Some(at(3270))));
+    }
+
+    #[test]
     fn a_server_that_is_not_listed_before_it_is_ready_has_not_died() {
         let mut server = ServerFacts::default();
         server.line(ServerLine::Starting { server: 7, uid: 0 }, at(0), at(0));
@@ -295,8 +313,8 @@ mod tests {
     #[test]
     fn a_server_that_is_listed_no_more_has_died() {
         let mut server = active();
-        server.asked(None, ServerState::None, at(300));
-        assert_eq!((server.pid, server.died), (None, Some(at(300))));
+        server.asked(None, ServerState::None, at(10_300));
+        assert_eq!((server.pid, server.died), (None, Some(at(10_300))));
     }
 
     #[test]

@@ -13,7 +13,7 @@ impl Chance {
     }
 
     /// Any value.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -22,13 +22,23 @@ impl Chance {
 
     /// From 0 to `count - 1`; 0 where there is nothing to choose from.
     pub fn below(&mut self, count: usize) -> usize {
-        (self.next() % count.max(1) as u64) as usize
+        (self.draw() % count.max(1) as u64) as usize
+    }
+
+    /// From 0 to 1, without the 1.
+    pub fn share(&mut self) -> f64 {
+        (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Whether something comes about that does so in this share of all cases.
+    pub fn of(&mut self, share: f64) -> bool {
+        self.share() < share
     }
 
     /// A time between two numbers of milliseconds, to the microsecond.
     pub fn millis(&mut self, least: u64, most: u64) -> Duration {
         let span = (most - least) * 1000 + 1;
-        Duration::from_micros(least * 1000 + self.next() % span)
+        Duration::from_micros(least * 1000 + self.draw() % span)
     }
 }
 
@@ -40,9 +50,16 @@ mod tests {
     fn a_seed_tells_the_same_story_again() {
         let tell = || {
             let mut chance = Chance::new(7);
-            (0..4).map(|_| chance.next()).collect::<Vec<_>>()
+            (0..4).map(|_| chance.draw()).collect::<Vec<_>>()
         };
         assert_eq!(tell(), tell());
+    }
+
+    #[test]
+    fn a_share_is_met_in_the_long_run() {
+        let mut chance = Chance::new(3);
+        let met = (0..10_000).filter(|_| chance.of(0.2)).count();
+        assert!((1800..2200).contains(&met), "{met}");
     }
 
     #[test]

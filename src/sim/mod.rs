@@ -20,6 +20,7 @@ mod traffic;
 mod wire;
 
 pub use args::Args;
+pub use chance::Chance;
 pub use client::AS_USER;
 pub use control::server::CLIENTS_LIMIT;
 pub use inject::Injection;

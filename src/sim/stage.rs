@@ -293,7 +293,7 @@ fn free_address() -> io::Result<SocketAddr> {
 
 /// A UUID as NVIDIA writes them.
 fn uuid(chance: &mut Chance) -> String {
-    let (high, low) = (chance.next(), chance.next());
+    let (high, low) = (chance.draw(), chance.draw());
     let digits = format!("{high:016x}{low:016x}");
     let (a, b, c, d, e) = (&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]);
     format!("GPU-{a}-{b}-{c}-{d}-{e}")

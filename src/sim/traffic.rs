@@ -5,9 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A request and its answer take less than this, or have failed.
+use super::chance::Chance;
+
+/// A request and its answer take less than this, or have failed; over the time that its prompt takes to be read.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two requests to one engine.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -15,6 +17,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Tokens that a request asks for.
 const TOKENS: u32 = 8;
+/// A prompt of no length worth speaking of.
+const SHORT: u64 = 3;
+/// Requests that come at once: more than an engine has places for.
+const BURST: usize = 80;
+/// Prompt tokens that an engine reads in a second.
+const READS: u64 = 50_000;
 
 /// Traffic that is under way. Dropping it ends it.
 #[derive(Debug)]
@@ -31,23 +39,42 @@ struct Counts {
     failed: AtomicU64,
 }
 
+/// Who sends requests to one engine.
+struct Sender {
+    engine: SocketAddr,
+    end: Arc<AtomicBool>,
+    counts: Arc<Counts>,
+}
+
 impl Traffic {
     /// Sends one streaming completion after the other to each of the engines.
     pub fn start(engines: impl IntoIterator<Item = SocketAddr>) -> io::Result<Traffic> {
+        Traffic::with(engines, |_| Sender::lively)
+    }
+
+    /// Sends requests as users do: a while of this and a while of that, by the seed. Some now and then, many at
+    /// once, prompts that take up to `longest_prompt` to be read, and nothing at all for a while.
+    pub fn of_users(
+        engines: impl IntoIterator<Item = SocketAddr>,
+        seed: u64,
+        longest_prompt: Duration,
+    ) -> io::Result<Traffic> {
+        Traffic::with(engines, |place| {
+            let chance = Chance::new(seed.wrapping_add(place));
+            move |sender: &Sender| sender.as_users(chance, longest_prompt)
+        })
+    }
+
+    fn with<S: FnOnce(&Sender) + Send + 'static>(
+        engines: impl IntoIterator<Item = SocketAddr>,
+        mut manner: impl FnMut(u64) -> S,
+    ) -> io::Result<Traffic> {
         let mut traffic = Traffic { end: Arc::default(), counts: Arc::default(), threads: Vec::new() };
-        for address in engines {
-            let (end, counts) = (traffic.end.clone(), traffic.counts.clone());
-            let send = move || {
-                while !end.load(Ordering::Relaxed) {
-                    let (count, pause) = match complete(address) {
-                        Ok(()) => (&counts.answered, PAUSE),
-                        Err(_) => (&counts.failed, PAUSE_AFTER_FAILURE),
-                    };
-                    count.fetch_add(1, Ordering::Relaxed);
-                    thread::sleep(pause);
-                }
-            };
-            traffic.threads.push(thread::Builder::new().name(format!("traffic-{address}")).spawn(send)?);
+        for (place, engine) in (0..).zip(engines) {
+            let sender = Sender { engine, end: traffic.end.clone(), counts: traffic.counts.clone() };
+            let send = manner(place);
+            let thread = thread::Builder::new().name(format!("traffic-{engine}"));
+            traffic.threads.push(thread.spawn(move || send(&sender))?);
         }
         Ok(traffic)
     }
@@ -73,11 +100,81 @@ impl Drop for Traffic {
     }
 }
 
+impl Sender {
+    fn goes_on(&self) -> bool {
+        !self.end.load(Ordering::Relaxed)
+    }
+
+    /// One request after the other.
+    fn lively(&self) {
+        while self.goes_on() {
+            self.send(SHORT, PAUSE);
+        }
+    }
+
+    fn as_users(&self, mut chance: Chance, longest_prompt: Duration) {
+        while self.goes_on() {
+            match chance.below(8) {
+                0 => self.wait(chance.millis(1_000, 8_000)),
+                1 => self.burst(),
+                2 => {
+                    let takes = longest_prompt.mul_f64(chance.share());
+                    self.send(READS * takes.as_millis() as u64 / 1000, PAUSE);
+                }
+                _ => self.steadily(&mut chance),
+            }
+        }
+    }
+
+    /// Some requests, with waits between them that are mostly short and sometimes long.
+    fn steadily(&self, chance: &mut Chance) {
+        for _ in 0..20 {
+            let wait = -(1.0 - chance.share()).ln() * 0.15;
+            self.send(SHORT, Duration::from_secs_f64(wait));
+            if !self.goes_on() {
+                return;
+            }
+        }
+    }
+
+    fn burst(&self) {
+        thread::scope(|scope| {
+            for _ in 0..BURST {
+                // One that can't be sent is missed by nobody.
+                let _ = thread::Builder::new().spawn_scoped(scope, || self.send(SHORT, Duration::ZERO));
+            }
+        });
+    }
+
+    /// One request, and a pause after it.
+    fn send(&self, prompt_tokens: u64, pause: Duration) {
+        let (count, pause) = match complete(self.engine, prompt_tokens) {
+            Ok(()) => (&self.counts.answered, pause),
+            Err(_) => (&self.counts.failed, PAUSE_AFTER_FAILURE),
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        self.wait(pause);
+    }
+
+    /// Waits, but not for longer than the traffic lasts.
+    fn wait(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while self.goes_on() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(PAUSE_AFTER_FAILURE));
+        }
+    }
+}
+
 /// One streaming completion, read to its end.
-fn complete(address: SocketAddr) -> io::Result<()> {
+fn complete(address: SocketAddr, prompt_tokens: u64) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let body = format!(r#"{{"prompt":"How are you?","max_tokens":{TOKENS},"stream":true}}"#);
+    stream.set_read_timeout(Some(PATIENCE + 2 * Duration::from_secs(prompt_tokens / READS)))?;
+    let body =
+        format!(r#"{{"prompt":"How are you?","prompt_tokens":{prompt_tokens},"max_tokens":{TOKENS},"stream":true}}"#);
     let length = body.len();
     write!(
         stream,

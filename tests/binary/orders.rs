@@ -19,7 +19,7 @@ fn ask(scene: &Scene, words: &[&str]) -> (i32, String, String) {
 }
 
 /// Gives an order and waits for its end, which is good.
-fn done(scene: &Scene, words: &[&str]) -> String {
+pub fn done(scene: &Scene, words: &[&str]) -> String {
     let (code, out, err) = ask(scene, &[words, &["--wait", "--timeout", "60s"]].concat());
     assert_eq!(code, 0, "{words:?}: {out}{err}");
     out

@@ -71,11 +71,12 @@ impl World {
         self.finish(id, outcome);
     }
 
-    fn answer(&mut self, id: ActionId, observations: Vec<Observation>, outcome: Outcome) {
-        for observation in observations {
-            self.observe(observation);
+    fn answer(&mut self, id: ActionId, mut seen: Vec<Observation>, mut outcome: Outcome) {
+        let wait = self.by_nature(id, &mut seen, &mut outcome);
+        for observation in seen {
+            self.later(wait, Happening::Told(Input::Observed(observation)));
         }
-        self.later(Duration::ZERO, Happening::Finish(id, outcome));
+        self.later(wait, Happening::Finish(id, outcome));
     }
 
     /// Tokens grow while there is work.

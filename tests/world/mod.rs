@@ -2,12 +2,13 @@
 //! delays that were measured on an H200. No threads and no clock; a test breaks things and reads the journal.
 //!
 //! `mod` holds the levels and the event queue, `carry_out` does what the core orders, `fates` is what becomes of
-//! processes, `outsiders` are those that no engine owns, `breaks` is what can go wrong, `words` writes decisions down, `policies` has the policies that tests start from.
+//! processes, `outsiders` are those that no engine owns, `breaks` is what can go wrong, `words` writes decisions down, `policies` has the policies that tests start from, `nature` lets a test say how readings differ.
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
 mod breaks;
 mod carry_out;
 mod fates;
+mod nature;
 mod outsiders;
 pub mod policies;
 pub mod words;
@@ -23,6 +24,7 @@ use mpswarden::model::{
 };
 
 pub use breaks::{Break, Knob};
+pub use nature::{Nature, Running};
 
 pub const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
@@ -140,6 +142,11 @@ pub struct World {
     absent: BTreeSet<(usize, Option<usize>)>,
     /// What was decided, with its times.
     pub journal: Vec<String>,
+    /// The same as values: what was told, and what was done to the world.
+    pub events: Vec<Event>,
+    pub deeds: Vec<(Moment, Action)>,
+    /// How its readings differ from plain ones.
+    pub nature: Option<Box<dyn Nature>>,
     /// Rules that the watchdog broke.
     pub violations: Vec<String>,
     /// The last memory that was saved.
@@ -175,6 +182,9 @@ impl World {
             absent: BTreeSet::new(),
             policy,
             journal: Vec::new(),
+            events: Vec::new(),
+            deeds: Vec::new(),
+            nature: None,
             violations: Vec::new(),
             saved: Memory::default(),
             start_takes: ms(1500),
@@ -257,7 +267,9 @@ impl World {
             Input::Asked(request) => Some(self.dog.plan(request, self.now)),
             _ => None,
         };
+        let input = self.as_nature_has_it(input);
         let decision = self.dog.handle(input, self.now);
+        self.events.extend_from_slice(&decision.events);
         self.hold_to(plan, &decision);
         if self.dog.next_deadline().is_some_and(|at| at <= self.now) {
             self.violate("next_deadline is not later than now");
@@ -272,6 +284,9 @@ impl World {
         for ordered in &decision.actions {
             if let Some(line) = words::action(&ordered.action) {
                 self.journal.push(format!("{} do {line}", self.now));
+            }
+            if ordered.action.intervenes() {
+                self.deeds.push((self.now, ordered.action.clone()));
             }
             match ordered.action {
                 Action::Save { .. } if acted => self.violate("a save after an action of its decision"),

@@ -17,8 +17,14 @@ const PLACES: usize = 64;
 /// Between the core's end and the engine's.
 const LAST_WORDS: Duration = Duration::from_millis(150);
 
+/// Prompt tokens that one step reads, of all requests together: so a long prompt takes its time, and others go on.
+const CHUNK: u64 = 512;
+
 /// A request in the batch.
 struct Request {
+    /// Tokens of its prompt, and how many of them are still to be read. Counted once all are, as vLLM does.
+    prompt: u64,
+    unread: u64,
     tokens_left: u32,
     to: Sender<()>,
 }
@@ -98,8 +104,7 @@ impl Batch {
         let (to, received) = channel();
         let mut state = self.shared.state();
         if !state.dead {
-            state.prompt_tokens += prompt_tokens;
-            state.requests.push(Request { tokens_left: tokens, to });
+            state.requests.push(Request { prompt: prompt_tokens, unread: prompt_tokens, tokens_left: tokens, to });
         }
         self.shared.news.notify_all();
         received
@@ -200,16 +205,24 @@ impl Shared {
         Ok(done)
     }
 
+    /// A step is done: some more of the prompts is read, and whoever has read his gets a token.
     fn hand_out_tokens(&self) {
         let mut state = self.state();
-        let running = state.running_and_waiting().0;
+        let (running, mut chunk) = (state.running_and_waiting().0, CHUNK);
+        let (mut read, mut generated) = (0, 0);
         for request in state.requests.iter_mut().take(running) {
+            read += request.read(&mut chunk);
+            if request.unread > 0 {
+                continue;
+            }
+            generated += 1;
             request.tokens_left = request.tokens_left.saturating_sub(1);
             if request.to.send(()).is_err() {
                 request.tokens_left = 0;
             }
         }
-        state.generation_tokens += running as u64;
+        state.prompt_tokens += read;
+        state.generation_tokens += generated;
         state.requests.retain(|request| request.tokens_left > 0);
     }
 
@@ -219,6 +232,16 @@ impl Shared {
         let old = nix::unistd::Pid::from_raw(old.cast_signed());
         nix::sys::signal::kill(old, nix::sys::signal::Signal::SIGKILL)?;
         self.start_core(args, true)
+    }
+}
+
+impl Request {
+    /// Reads what is left of the prompt, as far as the step's chunk goes; gives what is to be counted now.
+    fn read(&mut self, chunk: &mut u64) -> u64 {
+        let reads = self.unread.min(*chunk);
+        *chunk -= reads;
+        self.unread -= reads;
+        if reads > 0 && self.unread == 0 { self.prompt } else { 0 }
     }
 }
 

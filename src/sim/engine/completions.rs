@@ -18,6 +18,8 @@ const DEAD: &str =
 struct Request {
     #[serde(default)]
     prompt: String,
+    /// The prompt stands for one of so many tokens.
+    prompt_tokens: Option<usize>,
     #[serde(default = "sixteen")]
     max_tokens: u32,
     #[serde(default)]
@@ -35,7 +37,7 @@ pub fn complete(batch: &Batch, stream: &mut TcpStream, body: &[u8]) -> io::Resul
         Err(error) => return reply(stream, "400 Bad Request", "text/plain", &format!("{error}\n")),
     };
     let tokens = request.max_tokens.max(1);
-    let prompt_tokens = request.prompt.split_whitespace().count().max(1);
+    let prompt_tokens = request.prompt_tokens.unwrap_or_else(|| request.prompt.split_whitespace().count()).max(1);
     if batch.state().dead {
         return reply(stream, "500 Internal Server Error", "application/json", DEAD);
     }

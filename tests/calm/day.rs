@@ -1,0 +1,269 @@
+//! A day of a group of four engines: time, the script, and the judge after each step.
+
+use std::cell::{RefCell, RefMut};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use mpswarden::decide::{Input, Policy, PolicyChange};
+use mpswarden::model::{EngineKey, Moment, Observation, Request, ServerLine, XidVia};
+use mpswarden::sim::Chance;
+
+use crate::engine::{Engine, Kind, STARTUP};
+use crate::judge::Judge;
+use crate::script::{Happens, script};
+use crate::surroundings::{Shared, Surroundings};
+use crate::world::{Break, GIB, World, policies};
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const KINDS: [Kind; 4] = [Kind::Vllm, Kind::Pooling, Kind::CountsPrompts, Kind::Terse];
+/// At most so long between two looks of the judge.
+const STEP: Duration = Duration::from_secs(60);
+/// A stranger that faults is gone so soon after its Xid.
+const DEATH: Duration = Duration::from_millis(90);
+
+/// Hours of a day in which there is traffic; the night after them is idle.
+pub const DAYTIME: f64 = 16.0;
+
+/// Hours since the morning.
+pub fn time_of_day(at: Moment) -> f64 {
+    (at.as_secs_f64() / 3600.0) % 24.0
+}
+
+/// Nobody asks for anything.
+pub fn is_night(at: Moment) -> bool {
+    time_of_day(at) >= DAYTIME
+}
+
+/// A world with its surroundings, and who judges it.
+pub struct Day {
+    pub world: World,
+    pub judge: Judge,
+    pub engines: Vec<EngineKey>,
+    shared: Rc<RefCell<Surroundings>>,
+    script: BTreeMap<Moment, Happens>,
+    /// Strangers that end, with the Xid that they leave; orders that follow.
+    later: BTreeMap<Moment, Later>,
+    chance: Chance,
+    pub inputs: usize,
+}
+
+enum Later {
+    Leaves(u32, Option<u32>),
+    Order(Request),
+}
+
+/// The policy of a group whose engines have the defaults' patience.
+fn policy() -> Policy {
+    let mut policy = policies::one_group(&NAMES);
+    for (place, engine) in policy.groups[0].engines.iter_mut().enumerate() {
+        engine.start_timeout = Duration::from_secs(600);
+        engine.hang_after = Duration::from_secs(120);
+        engine.drain_timeout = Duration::from_secs(60);
+        engine.stop_timeout = Duration::from_secs(30);
+        // One without a limit, one close to its own, two with room.
+        engine.device_memory_limit = [None, Some(31 * GIB), Some(34 * GIB), Some(40 * GIB)][place];
+        engine.sm_limited = place > 1;
+    }
+    policy
+}
+
+impl Day {
+    /// A day that begins with everything to be started.
+    pub fn new(seed: u64) -> Day {
+        let mut chance = Chance::new(seed);
+        let policy = policy();
+        let engines: Vec<EngineKey> = policy.groups[0]
+            .engines
+            .iter()
+            .map(|engine| EngineKey::new(&policy.groups[0].name, &engine.name))
+            .collect();
+        let made = engines.iter().zip(KINDS).map(|(key, kind)| (key.clone(), Engine::new(kind, chance.draw())));
+        let shared = Rc::new(RefCell::new(Surroundings::new(made.collect(), chance.draw())));
+        let mut world = World::new(policy);
+        world.start_takes = STARTUP;
+        world.nature = Some(Box::new(Shared(shared.clone())));
+        let judge = Judge::first_start(&world);
+        Day { world, judge, engines, shared, script: BTreeMap::new(), later: BTreeMap::new(), chance, inputs: 0 }
+    }
+
+    /// What goes on around the watchdog, to be changed.
+    pub fn around(&mut self) -> RefMut<'_, Surroundings> {
+        self.shared.borrow_mut()
+    }
+
+    /// Lets a time pass with all that happens on such a day.
+    pub fn live(&mut self, length: Duration) {
+        self.script = script(&self.engines, &mut self.chance, length);
+        self.pass(length);
+    }
+
+    /// Lets a time pass in which people and strangers stay away, but for what is on its way.
+    pub fn pass(&mut self, length: Duration) {
+        let end = self.world.now.after(length);
+        while self.world.now < end {
+            let next = [self.script.keys().next(), self.later.keys().next()].into_iter().flatten().min().copied();
+            let step = if self.judge.waits() { Duration::from_secs(1) } else { STEP };
+            self.world.run_until(end.min(self.world.now.after(step)).min(next.unwrap_or(end)).max(self.world.now));
+            self.happen();
+            self.inputs += self.world.looks.len();
+            let stranger_seen = self.around().stranger_seen;
+            self.judge.look(&mut self.world, stranger_seen);
+        }
+    }
+
+    fn happen(&mut self) {
+        while let Some(due) = self.later.first_entry().filter(|due| *due.key() <= self.world.now) {
+            match due.remove() {
+                Later::Leaves(pid, xid) => self.leaves(pid, xid),
+                Later::Order(request) => self.order(request),
+            }
+        }
+        while let Some(due) = self.script.first_entry().filter(|due| *due.key() <= self.world.now) {
+            let happens = due.remove();
+            self.play(happens);
+        }
+    }
+
+    fn play(&mut self, happens: Happens) {
+        let now = self.world.now;
+        match happens {
+            Happens::Order(request) => self.order(request),
+            Happens::StopAndStart(stop, start, between) => {
+                self.order(stop);
+                self.after(between, Later::Order(start));
+            }
+            Happens::Burst(key, requests) => self.engine(&key, |engine| engine.burst(requests)),
+            Happens::LongPrompt(key, takes) => self.engine(&key, |engine| engine.long_prompt(now, takes)),
+            Happens::Stranger { stays, xid } => self.stranger(stays, xid),
+            Happens::Xid(xid) => self.xid(xid, Some(4242)),
+            Happens::LogNoise => self.log_noise(),
+            Happens::NvmlFails(time) => self.around().nvml_fails = (now, now.after(time)),
+            Happens::MetricsFail(key, time) => {
+                self.around().metrics_fail.insert(key, (now, now.after(time)));
+            }
+            Happens::CommandsFail(results) => self.around().commands_fail = results,
+            Happens::Reload { changed } => self.reload(changed),
+            Happens::Suspend(gap) => {
+                self.around().slept(gap);
+                self.world.suspend(gap);
+            }
+        }
+    }
+
+    /// Orders follow each other: nobody gives one while another is on its way.
+    fn order(&mut self, request: Request) {
+        if self.judge.waits() {
+            return self.after(Duration::from_secs(30), Later::Order(request));
+        }
+        let Ok(plan) = self.world.dog.plan(&request, self.world.now) else { return };
+        let engine = match &request {
+            Request::StopEngine(key) | Request::StartEngine(key) | Request::Evict(key) => Some(key.clone()),
+            Request::Quarantine(key) | Request::Release(key) => Some(key.clone()),
+            _ => None,
+        };
+        self.judge.ordered(engine, plan, self.world.now);
+        self.world.break_it(Break::Ask(request));
+    }
+
+    fn after(&mut self, wait: Duration, what: Later) {
+        let free = |at: &Moment| !self.later.contains_key(at);
+        let first = self.world.now.after(wait);
+        let at = (0..).map(|nanos| first.after(Duration::from_nanos(nanos))).find(free).unwrap_or(first);
+        self.later.insert(at, what);
+    }
+
+    fn engine(&mut self, key: &EngineKey, change: impl FnOnce(&mut Engine)) {
+        let now = self.world.now;
+        let mut around = self.around();
+        let engine = around.engines.get_mut(key).unwrap();
+        if engine.serves(now) && !is_night(now) {
+            change(engine);
+        }
+    }
+
+    /// It has a pid of its own, or that of a process which an engine once was.
+    fn stranger(&mut self, stays: Duration, xid: Option<u32>) {
+        let old = self.shared.borrow_mut().old_pid(&self.world);
+        let reused = old.filter(|_| self.chance.of(0.5));
+        let pid = reused.unwrap_or_else(|| 700_000 + self.chance.below(1000) as u32);
+        let bytes = GIB * (1 + self.chance.below(4) as u64);
+        self.around().strangers.insert(pid, bytes);
+        self.after(stays, Later::Leaves(pid, xid));
+    }
+
+    fn leaves(&mut self, pid: u32, xid: Option<u32>) {
+        match xid {
+            // First the line, then the end.
+            Some(xid) => {
+                self.xid(xid, Some(pid));
+                self.after(DEATH, Later::Leaves(pid, None));
+            }
+            None => {
+                self.around().strangers.remove(&pid);
+            }
+        }
+    }
+
+    /// By the kernel log and by NVML, which knows no pid.
+    fn xid(&mut self, xid: u32, pid: Option<u32>) {
+        let gpu = Some(policies::gpu().uuid);
+        for (pid, via) in [(pid, XidVia::Kmsg), (None, XidVia::Nvml)] {
+            self.world.tell(Input::Observed(Observation::Xid { gpu: gpu.clone(), xid, pid, via }));
+        }
+    }
+
+    /// A client that had to wait while its server started, and its second context.
+    fn log_noise(&mut self) {
+        let group = self.engines[0].group.clone();
+        let (clients, stamped) = (self.world.running().filter(|(_, at)| at.on_gpu), self.world.now);
+        let clients: Vec<u32> = clients.map(|(_, at)| at.process.pid).collect();
+        let Some(server) = self.world.server(0) else { return };
+        for client in clients {
+            for line in [ServerLine::Pending { client, uid: 0 }, ServerLine::Connected { server, client }] {
+                self.world.tell(Input::Observed(Observation::Log { group: group.clone(), line, stamped }));
+            }
+        }
+    }
+
+    fn reload(&mut self, changed: bool) {
+        let mut policy = self.world.policy.clone();
+        if changed {
+            let engine = &mut policy.groups[0].engines[0];
+            engine.stop_timeout += Duration::from_secs(1);
+        }
+        self.world.policy = policy.clone();
+        self.world.tell(Input::PolicyChanged(Box::new(PolicyChange { policy, rolls: BTreeSet::new() })));
+    }
+
+    /// It had all that a healthy day has: else it proves nothing.
+    pub fn assert_it_was_a_day(&self) {
+        let extent = &self.shared.borrow().extent;
+        assert!(extent.most_waiting >= 120.0, "no burst: {extent:?}");
+        assert!(extent.longest_silence >= Duration::from_secs(80), "no long prefill: {extent:?}");
+        assert!(extent.longest_silence < Duration::from_secs(118), "that is no healthy prefill: {extent:?}");
+        assert!(extent.longest_idle >= Duration::from_secs(7 * 3600), "no idle night: {extent:?}");
+        assert!(extent.resets > 0 && extent.failed_readings > 1000, "nothing was started again or failed: {extent:?}");
+    }
+
+    /// A line for a person.
+    pub fn summary(&self, seed: u64) -> String {
+        let judge = &self.judge;
+        let extent = &self.shared.borrow().extent;
+        let faults: BTreeSet<&str> = judge.faults.iter().map(|(_, _, fault)| fault.as_str()).collect();
+        format!(
+            "seed {seed}: {:.1} h, {} looks ({} failed), {} requests waiting at most, {:.0} s without a token at most, \
+             {:.1} h idle at most, {} events, {} orders with {} deeds, faults told: {faults:?}, false alarms: {}",
+            self.world.now.as_secs_f64() / 3600.0,
+            self.inputs,
+            extent.failed_readings,
+            extent.most_waiting,
+            extent.longest_silence.as_secs_f64(),
+            extent.longest_idle.as_secs_f64() / 3600.0,
+            judge.events,
+            judge.orders_taken,
+            judge.interventions,
+            judge.alarms.len()
+        )
+    }
+}
