@@ -21,6 +21,10 @@ const HEALTH: Duration = Duration::from_secs(2);
 pub(super) const LOAD: Duration = Duration::from_secs(2);
 pub(super) const TREES: Duration = Duration::from_secs(10);
 const SERVER: Duration = Duration::from_secs(10);
+/// While an engine's GPU process may have ended: its processes, its health.
+const LOST: Duration = Duration::from_millis(20);
+/// Its requests in flight, before it is stopped.
+const DRAINING: Duration = Duration::from_millis(200);
 /// After a command without an answer: three in a row, so far apart, are no chance.
 const SERVER_SILENT: Duration = Duration::from_secs(5);
 /// Asked for because of an Xid or a CUDA error: at most so often, whatever storms.
@@ -66,7 +70,10 @@ impl Group {
                 want(&mut wants.gpu, if memory && !held { FAST } else { GPU });
                 self.want_active(&mut wants);
             }
-            Phase::Stopping(_) | Phase::Stopped => want(&mut wants.gpu, GPU),
+            Phase::Stopping(_) | Phase::Stopped => {
+                want(&mut wants.gpu, GPU);
+                self.engines.iter().filter(|engine| engine.drains()).for_each(|e| self.want_engine(e, &mut wants, now));
+            }
         }
         self.looks(wants)
     }
@@ -93,14 +100,22 @@ impl Group {
                     want_attachment(wants, every);
                 }
             }
-            Stage::Serving => {
-                wants.engines.push((Look::Health(key()), HEALTH));
-                wants.engines.push((Look::Load(key()), LOAD));
+            Stage::Serving | Stage::Failing => {
+                let lost = engine.gpu_processes.gone().is_some();
+                wants.engines.push((Look::Health(key()), if lost { LOST } else { HEALTH }));
+                wants.engines.push((Look::Load(key()), engine.load_every(now)));
+                if engine.stage == Stage::Failing {
+                    want_attachment(wants, SERVER);
+                }
+                if engine.watched(now) {
+                    want(&mut wants.trees, HELD);
+                }
+                if engine.gpu_processes.doubtful(now) {
+                    want(&mut wants.trees, LOST);
+                    want(&mut wants.gpu, LOST);
+                }
             }
-            Stage::Failing => {
-                wants.engines.push((Look::Health(key()), HEALTH));
-                want_attachment(wants, SERVER);
-            }
+            Stage::Ending(Ending::Drain { .. }) => wants.engines.push((Look::Load(key()), DRAINING)),
             Stage::Ending(Ending::Look { .. }) => want(&mut wants.trees, FAST),
             _ => {}
         }

@@ -82,6 +82,8 @@ pub fn level(event: &Event) -> Level {
         | What::ServerStarted { .. }
         | What::EngineStarted { .. }
         | What::EngineServing { .. }
+        | What::Draining { .. }
+        | What::Drained { .. }
         | What::SourceUp { .. }
         | What::Stopped
         | What::Ordered { .. }

@@ -5,8 +5,10 @@ mod control_wedged;
 mod crash_loop;
 mod engine_died;
 mod gpu_fault;
+mod hang;
 mod server_died;
 mod server_stuck;
+mod starved;
 mod together;
 mod unknown_client;
 
@@ -51,7 +53,7 @@ impl Finding {
 }
 
 /// Everything that is wrong with the group now. What is known of its GPU is believed for as long as `READING_FRESH`.
-pub(super) fn findings(group: &Group, _gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+pub(super) fn findings(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let whole = [
         control_died::find(group),
         control_wedged::find(group),
@@ -60,7 +62,9 @@ pub(super) fn findings(group: &Group, _gpu: &GpuFacts, now: Moment) -> Vec<Findi
         server_stuck::find(group, now),
         unknown_client::find(group),
     ];
-    let single =
-        group.engines.iter().flat_map(|engine| [engine_died::find(engine), crash_loop::find(engine, group, now)]);
-    whole.into_iter().chain(single).flatten().collect()
+    let of_one = |engine| {
+        [engine_died::find(engine), crash_loop::find(engine, group, now), starved::find(engine, group, gpu, now)]
+    };
+    let single = group.engines.iter().flat_map(of_one);
+    whole.into_iter().chain(single).flatten().chain(hang::find(group, gpu, now)).collect()
 }
