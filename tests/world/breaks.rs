@@ -9,6 +9,7 @@ use mpswarden::model::{
     EngineKey, EngineName, Exit, GroupName, Mode, Observation, ServerLine, ServerState, Tier, XidVia,
 };
 
+use super::stuck::Says;
 use super::{Engine, Group, Happening, World, ms, policies};
 
 /// How an engine behaves.
@@ -27,6 +28,12 @@ pub enum Knob {
     Busy,
     IgnoresTerm,
     HangsInTerminate,
+    /// `terminate_client` never answers, and the daemon is wedged behind it.
+    WedgesInTerminate,
+    /// It answers nothing and lives.
+    Silent,
+    /// So, and SIGSTOP is why: TERM waits.
+    Frozen,
 }
 
 /// One thing that goes wrong, or right again. Groups and engines by place.
@@ -62,6 +69,14 @@ pub enum Break {
     /// It starts these engines of the group in another way.
     Rolls(usize, Vec<usize>),
     SetMode(usize, Mode),
+    /// What an engine says of its load from now on, in words.
+    Says(usize, usize, String),
+    /// An engine's client becomes a child of its main process.
+    Split(usize, usize),
+    /// That child ends, and its main process does not notice.
+    CoreEnds(usize, usize),
+    /// In percent of the SMs; `None`: there is no GPM.
+    SmActive(Option<u8>),
 }
 
 impl World {
@@ -105,6 +120,14 @@ impl World {
             }
             Break::Ask(request) => self.ask(request),
             Break::Crash => self.crash(),
+            Break::Says(group, engine, words) => {
+                let (engine, now) = (&mut self.groups[group].engines[engine], self.now);
+                let words: Vec<&str> = words.split_whitespace().collect();
+                engine.says = Some(Says::parse(&words, engine.says.as_ref(), now));
+            }
+            Break::Split(group, engine) => self.split(group, engine),
+            Break::CoreEnds(group, engine) => self.core_ends(group, engine),
+            Break::SmActive(percent) => self.gpu.sm_active = percent.map(|percent| f64::from(percent) / 100.0),
             Break::HasGroup(group, has) => self.configure(group, None, has),
             Break::Has(group, engine, has) => self.configure(group, Some(engine), has),
             Break::Rolls(group, engines) => {
@@ -166,7 +189,7 @@ impl World {
         self.later(Duration::ZERO, Happening::Told(Input::Asked(request)));
     }
 
-    fn key(&self, group: usize, engine: usize) -> EngineKey {
+    pub(super) fn key(&self, group: usize, engine: usize) -> EngineKey {
         EngineKey::new(&self.groups[group].name, &self.groups[group].engines[engine].name)
     }
 
@@ -285,6 +308,10 @@ impl World {
             ["stop-now"] => Break::Ask(Request::StopNow),
             ["resume"] => Break::Ask(Request::Resume { group: Some(self.groups[group].name.clone()) }),
             ["crash"] => Break::Crash,
+            ["load", name, words @ ..] => Break::Says(group, engine(name), words.join(" ")),
+            ["split", name] => Break::Split(group, engine(name)),
+            ["core-ends", name] => Break::CoreEnds(group, engine(name)),
+            ["sm-active", percent] => Break::SmActive(Some(percent.parse().unwrap())),
             ["remove-group"] => Break::HasGroup(group, false),
             ["bring-back-group"] => Break::HasGroup(group, true),
             ["remove", name] => Break::Has(group, engine(name), false),
@@ -309,6 +336,9 @@ fn parse_knob(text: &str) -> Knob {
         "busy" => Knob::Busy,
         "ignore-term" => Knob::IgnoresTerm,
         "hang-in-terminate" => Knob::HangsInTerminate,
+        "wedge-in-terminate" => Knob::WedgesInTerminate,
+        "silent" => Knob::Silent,
+        "frozen" => Knob::Frozen,
         _ => panic!("`{text}` is no way for an engine to be"),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mpswarden::decide::Input;
 use mpswarden::model::{
-    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, Health, Look, Observation, Ordered, Outcome, Owner,
+    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, Look, Observation, Ordered, Outcome, Owner,
     ProcessId, Remaining, ServerLine, ServerState,
 };
 
@@ -71,7 +71,7 @@ impl World {
         self.finish(id, outcome);
     }
 
-    fn answer(&mut self, id: ActionId, observations: Vec<Observation>, outcome: Outcome) {
+    pub(super) fn answer(&mut self, id: ActionId, observations: Vec<Observation>, outcome: Outcome) {
         for observation in observations {
             self.observe(observation);
         }
@@ -96,21 +96,25 @@ impl World {
                 let here = &self.groups[group];
                 let trees = here.engines.iter().map(|engine| Observation::Tree {
                     engine: EngineKey::new(&here.name, &engine.name),
-                    processes: engine.pid.and_then(|pid| self.processes.get(&pid)).map(|p| p.id).into_iter().collect(),
+                    processes: {
+                        let main = engine.pid.and_then(|pid| self.processes.get(&pid)).map(|p| p.id);
+                        main.into_iter().chain(engine.core).collect()
+                    },
                 });
-                let trees = trees.collect();
+                let mut trees: Vec<Observation> = trees.collect();
+                trees.extend((0..here.engines.len()).filter_map(|place| self.usage(group, place)));
                 self.answer(id, trees, Outcome::Done);
             }
             Look::Load(_) if self.load_fails => {
                 self.answer(id, vec![], Outcome::Failed { why: "garbage".to_owned() });
             }
-            // An engine without metrics; a test tells of loads by itself.
-            Look::Load(_) => self.answer(id, vec![], Outcome::Done),
+            Look::Load(engine) => {
+                let (group, place) = self.find_engine(&engine);
+                self.look_load(id, group, place);
+            }
             Look::Health(engine) => {
                 let (group, place) = self.find_engine(&engine);
-                let ready = self.groups[group].engines[place].ready;
-                let health = if ready { Health::Ok } else { Health::Refused };
-                self.answer(id, vec![Observation::Health { engine, health }], Outcome::Done);
+                self.look_health(id, group, place);
             }
         }
     }
@@ -257,8 +261,12 @@ impl World {
 
     fn terminate(&mut self, id: ActionId, key: &EngineKey) {
         let (group, place) = self.find_engine(key);
+        self.terminate_hangs(group, place);
         let here = &mut self.groups[group];
         let engine = &mut here.engines[place];
+        if let Some(core) = engine.core.filter(|_| !here.wedged) {
+            here.strays.remove(&core.pid);
+        }
         if here.wedged || engine.knob == Knob::HangsInTerminate {
             return;
         }
@@ -274,7 +282,7 @@ impl World {
         let siblings = here.engines.iter().filter(|engine| engine.client).count() > 1;
         let healthy = here.server.as_ref().is_some_and(|server| server.state == ServerState::Active);
         let Some(pid) = engine.pid else { return self.waiters() };
-        let (busy, ignores) = (engine.knob == Knob::Busy && engine.client, engine.knob == Knob::IgnoresTerm);
+        let (busy, ignores) = (engine.knob == Knob::Busy && engine.client, matches!(engine.knob, Knob::IgnoresTerm | Knob::Frozen));
         if engine.client && siblings && healthy && !engine.terminated && !here.stopping {
             self.violate(&format!("{key} was signalled before terminate_client had answered"));
         }

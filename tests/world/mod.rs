@@ -2,13 +2,14 @@
 //! delays that were measured on an H200. No threads and no clock; a test breaks things and reads the journal.
 //!
 //! `mod` holds the levels and the event queue, `carry_out` does what the core orders, `fates` is what becomes of
-//! processes, `breaks` is what can go wrong, `words` writes decisions down, `policies` has the policies that tests start from.
+//! processes, `breaks` is what can go wrong, `stuck` engines that stand still, `words` writes decisions down, `policies` has the policies that tests start from.
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
 mod breaks;
 mod carry_out;
 mod fates;
 pub mod policies;
+mod stuck;
 pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden::model::{
-    Action, ActionId, EngineKey, EngineName, Event, Exit, GpuProcess, GpuReading, GroupName, Look, Moment, Observation,
+    Action, ActionId, EngineKey, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GroupName, Look, Moment, Observation,
     Ordered, Outcome, Owner, Plan, ProcessId, ServerLine, ServerState, What,
 };
 
@@ -81,6 +82,11 @@ struct Engine {
     client: bool,
     /// `terminate_client` was answered, or timed out.
     terminated: bool,
+    /// What it says of its load; `None`: it has no metrics.
+    says: Option<stuck::Says>,
+    /// Its client is a child of its main process, and lives.
+    split: bool,
+    core: Option<ProcessId>,
 }
 
 /// One MPS server.
@@ -115,6 +121,8 @@ struct Gpu {
     /// Bytes that nobody gives back.
     leaked: u64,
     leaks: bool,
+    /// What GPM says.
+    sm_active: Option<f64>,
 }
 
 /// The outside world and the watchdog in it.
@@ -348,7 +356,7 @@ impl World {
         let held = 20 * GIB + self.grows * (self.now.as_secs_f64() as u64);
         for group in &self.groups {
             compute.extend(group.server.iter().map(|server| GpuProcess { pid: server.pid, memory: Some(66 * MIB) }));
-            for engine in group.engines.iter().filter(|engine| engine.client || engine.ready) {
+            for engine in group.engines.iter().filter(|engine| engine.client || engine.ready && !engine.split) {
                 let process = GpuProcess { pid: engine.pid.unwrap_or(0), memory: Some(held) };
                 compute.push(process);
                 if engine.client {
@@ -360,7 +368,7 @@ impl World {
         let held: u64 =
             compute.iter().chain(mps.iter().filter(|p| !compute.contains(p))).filter_map(|p| p.memory).sum();
         GpuReading {
-            activity: None,
+            activity: self.gpu.sm_active.map(|active| GpuActivity { sm_active: Some(active), ..GpuActivity::default() }),
             memory_used: 600 * MIB + held + self.gpu.leaked,
             memory_total: 140 * GIB,
             busy: Some(0.5),
@@ -384,7 +392,7 @@ impl World {
 impl Engine {
     fn new(name: &EngineName) -> Self {
         let name = name.clone();
-        Engine { name, knob: Knob::Well, pid: None, ready: false, client: false, terminated: false }
+        Engine { name, knob: Knob::Well, pid: None, ready: false, client: false, terminated: false, says: None, split: false, core: None }
     }
 }
 
