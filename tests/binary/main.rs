@@ -20,4 +20,5 @@ mod scene;
 mod second_fault;
 mod steps;
 mod stop;
+mod stuck;
 mod watchdog;

@@ -12,6 +12,8 @@ use super::{AFTERSHOCK, Happening, Knob, Server, TEARDOWN, World, ms};
 
 /// A control command's timeout.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(3);
+/// That of `terminate_client`.
+const TERMINATE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl World {
     pub(super) fn carry_out(&mut self, ordered: Ordered) {
@@ -268,11 +270,21 @@ impl World {
             here.strays.remove(&core.pid);
         }
         if here.wedged || engine.knob == Knob::HangsInTerminate {
-            return;
+            return self.later(TERMINATE_TIMEOUT, Happening::TerminateFailed(id, group, place));
         }
         engine.terminated = true;
         engine.client = false;
         self.later(ms(10), Happening::Finish(id, Outcome::Done));
+    }
+
+    pub(super) fn terminate_failed(&mut self, id: ActionId, group: usize, place: usize) {
+        if self.open.contains_key(&id) {
+            self.groups[group].engines[place].terminated = true;
+            let group = self.groups[group].name.clone();
+            self.tell(Input::Observed(Observation::Command { group, result: CommandResult::Timeout }));
+            let why = "terminate_client: no answer within 2 s".to_owned();
+            self.finish(id, Outcome::Failed { why });
+        }
     }
 
     fn stop_engine(&mut self, key: &EngineKey, grace: Duration) {
@@ -282,7 +294,8 @@ impl World {
         let siblings = here.engines.iter().filter(|engine| engine.client).count() > 1;
         let healthy = here.server.as_ref().is_some_and(|server| server.state == ServerState::Active);
         let Some(pid) = engine.pid else { return self.waiters() };
-        let (busy, ignores) = (engine.knob == Knob::Busy && engine.client, matches!(engine.knob, Knob::IgnoresTerm | Knob::Frozen));
+        let (busy, ignores) =
+            (engine.knob == Knob::Busy && engine.client, matches!(engine.knob, Knob::IgnoresTerm | Knob::Frozen));
         if engine.client && siblings && healthy && !engine.terminated && !here.stopping {
             self.violate(&format!("{key} was signalled before terminate_client had answered"));
         }

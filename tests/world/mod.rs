@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden::model::{
-    Action, ActionId, EngineKey, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GroupName, Look, Moment, Observation,
-    Ordered, Outcome, Owner, Plan, ProcessId, ServerLine, ServerState, What,
+    Action, ActionId, EngineKey, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GroupName, Look, Moment,
+    Observation, Ordered, Outcome, Owner, Plan, ProcessId, ServerLine, ServerState, What,
 };
 
 pub use breaks::{Break, Knob};
@@ -56,6 +56,7 @@ enum Happening {
     Connects(u32),
     Ready(u32),
     ControlUp(usize, ActionId),
+    TerminateFailed(ActionId, usize, usize),
 }
 
 /// One living process.
@@ -342,6 +343,7 @@ impl World {
                     engine.ready = true;
                 }
             }
+            Happening::TerminateFailed(id, group, place) => self.terminate_failed(id, group, place),
             Happening::ControlUp(group, id) => self.control_up(group, id),
         }
     }
@@ -368,7 +370,10 @@ impl World {
         let held: u64 =
             compute.iter().chain(mps.iter().filter(|p| !compute.contains(p))).filter_map(|p| p.memory).sum();
         GpuReading {
-            activity: self.gpu.sm_active.map(|active| GpuActivity { sm_active: Some(active), ..GpuActivity::default() }),
+            activity: self
+                .gpu
+                .sm_active
+                .map(|active| GpuActivity { sm_active: Some(active), ..GpuActivity::default() }),
             memory_used: 600 * MIB + held + self.gpu.leaked,
             memory_total: 140 * GIB,
             busy: Some(0.5),
@@ -392,7 +397,17 @@ impl World {
 impl Engine {
     fn new(name: &EngineName) -> Self {
         let name = name.clone();
-        Engine { name, knob: Knob::Well, pid: None, ready: false, client: false, terminated: false, says: None, split: false, core: None }
+        Engine {
+            name,
+            knob: Knob::Well,
+            pid: None,
+            ready: false,
+            client: false,
+            terminated: false,
+            says: None,
+            split: false,
+            core: None,
+        }
     }
 }
 
