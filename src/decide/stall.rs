@@ -50,7 +50,8 @@ impl Engine {
 
     /// Requests ran and tokens moved a moment ago.
     pub fn gets_on(&self, now: Moment) -> bool {
-        self.stage == Stage::Serving && self.tokens.moved().is_some_and(|moved| now.since(moved) <= MOVES)
+        let lately = MOVES.min(self.policy.hang_after / 2);
+        self.stage == Stage::Serving && self.tokens.moved().is_some_and(|moved| now.since(moved) <= lately)
     }
 
     /// It is about to be a hang, or just was found to be one: the next fact decides.

@@ -27,7 +27,7 @@ pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) 
     }
     let reading = gpu.reading.fresh(READING_FRESH, now)?;
     let taken = reading.activity?.sm_active.filter(|active| *active >= TAKEN)?;
-    let takes = |sibling: &&Engine| sibling.gets_on(now) && !sibling.policy.sm_limited;
+    let takes = |it: &&Engine| it.name() != engine.name() && it.gets_on(now) && !it.policy.sm_limited;
     let sibling = group.engines.iter().find(takes)?;
     let (seconds, percent) = (stall.lasts.as_secs(), (taken * 100.0).round());
     let because = format!(

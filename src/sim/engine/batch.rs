@@ -19,6 +19,8 @@ const LAST_WORDS: Duration = Duration::from_millis(150);
 
 /// A request in the batch.
 struct Request {
+    /// Counted once its prefill is done, with its first token.
+    prompt_tokens: u64,
     tokens_left: u32,
     to: Sender<()>,
 }
@@ -40,6 +42,8 @@ pub struct State {
     pub dead: bool,
     /// What becomes of whoever asks for metrics.
     pub manner: Manner,
+    /// Requests whose cache the core had filled when it last said so.
+    pub cached: usize,
     pub prompt_tokens: u64,
     pub generation_tokens: u64,
 }
@@ -100,8 +104,7 @@ impl Batch {
         let (to, received) = channel();
         let mut state = self.shared.state();
         if !state.dead {
-            state.prompt_tokens += prompt_tokens;
-            state.requests.push(Request { tokens_left: tokens, to });
+            state.requests.push(Request { prompt_tokens, tokens_left: tokens, to });
         }
         self.shared.news.notify_all();
         received
@@ -205,14 +208,18 @@ impl Shared {
     fn hand_out_tokens(&self) {
         let mut state = self.state();
         let running = state.running_and_waiting().0;
+        let mut prefilled = 0;
         for request in state.requests.iter_mut().take(running) {
+            prefilled += std::mem::take(&mut request.prompt_tokens);
             request.tokens_left = request.tokens_left.saturating_sub(1);
             if request.to.send(()).is_err() {
                 request.tokens_left = 0;
             }
         }
+        state.prompt_tokens += prefilled;
         state.generation_tokens += running as u64;
         state.requests.retain(|request| request.tokens_left > 0);
+        state.cached = state.running_and_waiting().0;
     }
 
     /// Another core takes the place of this one, where no control daemon is: it runs outside MPS.
