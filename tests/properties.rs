@@ -33,6 +33,9 @@ fn knob() -> impl Strategy<Value = Knob> {
         Just(Knob::Busy),
         Just(Knob::IgnoresTerm),
         Just(Knob::HangsInTerminate),
+        Just(Knob::WedgesInTerminate),
+        Just(Knob::Silent),
+        Just(Knob::Frozen),
     ]
 }
 
@@ -55,7 +58,22 @@ fn trouble() -> impl Strategy<Value = Break> {
         1 => (0..120u32).prop_map(Break::Xid),
         1 => (engine, 699..721u32).prop_map(|((group, engine), code)| Break::CudaError(group, engine, code)),
         1 => Just(Break::Crash),
+        4 => says(),
+        1 => (0..101u8).prop_map(|percent| Break::SmActive(Some(percent))),
     ]
+}
+
+/// What an engine says of its load: all kinds of counters, moving or not.
+fn says() -> impl Strategy<Value = Break> {
+    let words = prop::sample::select(vec![
+        "running=1 waiting=0 rate=0 kv=0.5",
+        "running=3 waiting=2 rate=50",
+        "running=1 rate=0",
+        "running=0 waiting=0 rate=0",
+        "rate=10",
+        "running=2",
+    ]);
+    ((0..2usize, 0..2usize), words).prop_map(|((group, engine), words)| Break::Says(group, engine, words.to_owned()))
 }
 
 /// What an operator orders, wise or not, and how the configuration changes.
@@ -148,6 +166,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                 for engine in &mut group.engines {
                     engine.start_timeout = Duration::from_secs(1);
                     engine.stop_timeout = ms(500);
+                    engine.hang_after = Duration::from_secs(2);
                 }
             }
             policy
@@ -191,6 +210,7 @@ fn mend(world: &mut World) {
         world.break_it(Break::NoControl(group, false));
         for engine in 0..2 {
             world.break_it(Break::Make(group, engine, Knob::Well));
+            world.break_it(Break::Says(group, engine, "running=1 rate=50".to_owned()));
         }
     }
 }
