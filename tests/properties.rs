@@ -378,3 +378,21 @@ fn a_fault_that_is_only_observed_is_not_acted_on_within_a_group_that_enforces() 
     world.run_until(at_ms(60_000));
     assert!(!world.journal.iter().any(|line| line.contains(" do kill") || line.contains(" do stop")));
 }
+
+#[test]
+fn a_hang_is_found_at_its_time_give_or_take_a_second_wherever_the_readings_fall() {
+    for offset in (0..2000).step_by(125) {
+        let mut world = World::new(policies::one_group(&["a", "b"]));
+        world.run_until(at_ms(6000));
+        world.break_it(Break::Says(0, 0, "running=2 rate=100".to_owned()));
+        world.run_until(at_ms(20_000 + offset));
+        world.break_it(Break::Says(0, 0, "running=2 rate=0".to_owned()));
+        world.journal.clear();
+        let found = |world: &World| world.journal.iter().any(|line| line.contains("hang began"));
+        // The policy's hang_after is 20 s.
+        world.run_for(ms(19_000));
+        assert!(!found(&world), "too early, {offset} ms: {:?}", world.journal);
+        world.run_for(ms(2000));
+        assert!(found(&world), "too late, {offset} ms: {:?}", world.journal);
+    }
+}
