@@ -30,9 +30,6 @@ fn main() -> ExitCode {
 
 fn check(file: &Path) -> Result<ExitCode, ExitStatus> {
     let configuration = load(file)?;
-    for note in configuration.without_effect() {
-        tell(&format!("{}: {note}", file.display()));
-    }
     // A reader that went away (a pager) is no fault of the configuration.
     let _ = std::io::stdout().write_all(configuration.effective().as_bytes());
     Ok(ExitCode::SUCCESS)

@@ -112,14 +112,6 @@ fn the_effective_configuration_reads_back_as_the_same() {
 }
 
 #[test]
-fn keys_without_effect_are_told() {
-    let told = read(&format!("{SMALLEST}hang_after = \"60s\"\n")).unwrap();
-    let expected = ["`group[0].engine[0].hang_after` has no effect yet"];
-    assert_eq!(told.without_effect(), expected);
-    assert!(read(SMALLEST).unwrap().without_effect().is_empty());
-}
-
-#[test]
 fn every_toml_block_in_the_documents_is_a_right_configuration() {
     let mut count = 0;
     for (path, text) in documents() {

@@ -118,6 +118,7 @@ fn what_processes_use_is_summed_over_the_tree_and_over_incarnations() {
         process: ProcessId { pid, started_at: u64::from(pid) },
         resident,
         cpu: seconds(cpu),
+        state: 'S',
     };
     let see = |world: &mut World, processes: Vec<ProcessUsage>| {
         let usage = Observation::Usage { engine: key(world, "a"), processes };

@@ -7,6 +7,8 @@
 mod state;
 mod world;
 
+use std::time::Duration;
+
 use mpswarden::decide::policy::WhenSpent;
 use mpswarden::model::ServerState;
 use state::{Left, Move, State, Step, Word};
@@ -32,6 +34,8 @@ impl Model for Ladder {
         policy.groups[0].recovery.budget = BUDGET;
         policy.groups[0].recovery.engine_budget = 2;
         policy.groups[0].recovery.when_spent = self.when_spent;
+        // One tick: only the time of a drain passes in it.
+        policy.groups[0].engines.iter_mut().for_each(|engine| engine.drain_timeout = Duration::from_secs(1));
         vec![State::new(policy, self.left)]
     }
 
@@ -105,7 +109,7 @@ fn check(left: Left, when_spent: WhenSpent) -> Vec<&'static str> {
 }
 
 const NOTHING: Left =
-    Left { faults: 0, engine_deaths: 0, control_deaths: 0, failures: 0, crashes: 0, orders: 0, losses: 0 };
+    Left { faults: 0, engine_deaths: 0, control_deaths: 0, failures: 0, crashes: 0, orders: 0, losses: 0, busy: false };
 
 #[test]
 fn faults_and_crashes_anywhere_break_no_rule() {
@@ -138,4 +142,9 @@ fn a_gpu_that_is_lost_anywhere_in_a_recovery_breaks_no_rule() {
     check(Left { faults: 1, losses: 1, ..NOTHING }, WhenSpent::Hold);
     check(Left { losses: 1, crashes: 1, ..NOTHING }, WhenSpent::Hold);
     check(Left { losses: 1, failures: 1, ..NOTHING }, WhenSpent::Slow);
+}
+
+#[test]
+fn drains_with_a_fault_and_a_crash_anywhere_break_no_rule() {
+    check(Left { faults: 1, crashes: 1, orders: 1, busy: true, ..NOTHING }, WhenSpent::Slow);
 }

@@ -36,6 +36,9 @@ fn knob() -> impl Strategy<Value = Knob> {
         Just(Knob::Busy),
         Just(Knob::IgnoresTerm),
         Just(Knob::HangsInTerminate),
+        Just(Knob::WedgesInTerminate),
+        Just(Knob::Silent),
+        Just(Knob::Frozen),
     ]
 }
 
@@ -66,7 +69,22 @@ fn trouble() -> impl Strategy<Value = Break> {
         1 => (0..160u32).prop_map(Break::Xid),
         1 => (engine, 699..721u32).prop_map(|((group, engine), code)| Break::CudaError(group, engine, code)),
         1 => Just(Break::Crash),
+        4 => says(),
+        1 => (0..101u8).prop_map(|percent| Break::SmActive(Some(percent))),
     ]
+}
+
+/// What an engine says of its load: all kinds of counters, moving or not.
+fn says() -> impl Strategy<Value = Break> {
+    let words = prop::sample::select(vec![
+        "running=1 waiting=0 rate=0 kv=0.5",
+        "running=3 waiting=2 rate=50",
+        "running=1 rate=0",
+        "running=0 waiting=0 rate=0",
+        "rate=10",
+        "running=2",
+    ]);
+    ((0..2usize, 0..2usize), words).prop_map(|((group, engine), words)| Break::Says(group, engine, words.to_owned()))
 }
 
 /// What an operator orders, wise or not, and how the configuration changes.
@@ -159,6 +177,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                 for engine in &mut group.engines {
                     engine.start_timeout = Duration::from_secs(1);
                     engine.stop_timeout = ms(500);
+                    engine.hang_after = Duration::from_secs(2);
                 }
             }
             policy
@@ -205,6 +224,7 @@ fn mend(world: &mut World) {
         world.break_it(Break::NoControl(group, false));
         for engine in 0..2 {
             world.break_it(Break::Make(group, engine, Knob::Well));
+            world.break_it(Break::Says(group, engine, "running=1 rate=50".to_owned()));
         }
     }
 }
@@ -371,4 +391,22 @@ fn a_fault_that_is_only_observed_is_not_acted_on_within_a_group_that_enforces() 
     world.break_it(Break::Fatal { group: 0, memory_fault: true });
     world.run_until(at_ms(60_000));
     assert!(!world.journal.iter().any(|line| line.contains(" do kill") || line.contains(" do stop")));
+}
+
+#[test]
+fn a_hang_is_found_at_its_time_give_or_take_a_second_wherever_the_readings_fall() {
+    for offset in (0..2000).step_by(125) {
+        let mut world = World::new(policies::one_group(&["a", "b"]));
+        world.run_until(at_ms(6000));
+        world.break_it(Break::Says(0, 0, "running=2 rate=100".to_owned()));
+        world.run_until(at_ms(20_000 + offset));
+        world.break_it(Break::Says(0, 0, "running=2 rate=0".to_owned()));
+        world.journal.clear();
+        let found = |world: &World| world.journal.iter().any(|line| line.contains("hang began"));
+        // The policy's hang_after is 20 s.
+        world.run_for(ms(19_000));
+        assert!(!found(&world), "too early, {offset} ms: {:?}", world.journal);
+        world.run_for(ms(2000));
+        assert!(found(&world), "too late, {offset} ms: {:?}", world.journal);
+    }
 }

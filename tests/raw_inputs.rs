@@ -374,6 +374,7 @@ fn observation() -> impl Strategy<Value = Observation> {
                     process: process(pid),
                     resident,
                     cpu: Duration::from_nanos(nanos),
+                    state: if nanos % 3 == 0 { 'T' } else { 'S' },
                 };
                 Observation::Usage { engine: key(engine), processes: used.into_iter().map(usage).collect() }
             }

@@ -136,6 +136,10 @@ fn set(mut policy: Policy, setting: &str) -> Policy {
         ["when_spent", "hold"] => group.recovery.when_spent = WhenSpent::Hold,
         ["when_spent", "slow"] => group.recovery.when_spent = WhenSpent::Slow,
         ["most", time] => group.recovery.backoff.most = seconds(time),
+        ["hang_after", time] => group.engines.iter_mut().for_each(|engine| engine.hang_after = seconds(time)),
+        ["sm_limited", name] => {
+            group.engines.iter_mut().filter(|e| e.name.as_str() == *name).for_each(|e| e.sm_limited = true);
+        }
         ["stable_after", time] => group.recovery.stable_after = seconds(time),
         ["start", "parallel"] => group.recovery.start = StartOrder::Parallel,
         ["memory_timeout", time] => group.recovery.memory_timeout = seconds(time),

@@ -15,7 +15,7 @@ use super::suggest::nearest;
 use super::{units, values};
 
 /// What `demo --inject` can do to the simulated group.
-pub const INJECTIONS: [&str; 22] = [
+pub const INJECTIONS: [&str; 26] = [
     "illegal-address",
     "trap",
     "linger",
@@ -25,6 +25,10 @@ pub const INJECTIONS: [&str; 22] = [
     "host-oom",
     "leak",
     "hang",
+    "stop",
+    "stop-core",
+    "dead-core",
+    "starve",
     "zombie",
     "server-kill",
     "control-kill",

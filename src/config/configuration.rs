@@ -32,15 +32,6 @@ pub struct Configuration {
     pub(super) places: Places,
 }
 
-impl Configuration {
-    /// What the file says and this version does not do yet, a sentence each: to be told, not to stop for.
-    pub fn without_effect(&self) -> Vec<String> {
-        let told =
-            self.places.at.keys().filter(|path| path.ends_with(".hang_after") || path.ends_with(".drain_timeout"));
-        told.map(|path| format!("`{path}` has no effect yet")).collect()
-    }
-}
-
 /// HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Web {
@@ -121,10 +112,10 @@ pub struct EngineConfiguration {
     pub memory_max: Option<u64>,
     /// From its start to serving.
     pub start_timeout: Duration,
-    /// For its requests to end before it is stopped; read, and not yet used.
+    /// For its requests to end before a planned stop.
     pub drain_timeout: Duration,
     /// Between TERM and KILL.
     pub stop_timeout: Duration,
-    /// Requests running and no token for so long; read, and not yet used.
+    /// Requests running and no token, or no answer, for so long: it hangs.
     pub hang_after: Duration,
 }

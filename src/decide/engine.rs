@@ -7,9 +7,11 @@ use crate::model::{ActionId, EngineName, EngineState, Exit, Fault, Health, Known
 use super::attached::{Attachment, Watched, attachment};
 use super::facts::ServerFacts;
 use super::figures::Figures;
+use super::gpu_process::GpuProcesses;
 use super::guard::Attempts;
 use super::operator::{note_of, stage_of};
 use super::policy::EnginePolicy;
+use super::progress::{Answers, Tokens};
 use super::reading::Reading;
 use super::remembered::{EngineMemory, Rest};
 
@@ -46,6 +48,8 @@ pub(super) enum Stage {
 /// A step of taking one engine out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
+    /// Its requests in flight are let end, until then at the latest.
+    Drain { since: Moment, until: Moment, told: bool },
     /// Waiting for a fresh look at its processes.
     Look { since: Moment },
     /// `terminate_client` is on its way.
@@ -89,6 +93,12 @@ pub(super) struct Engine {
     pub note: Option<String>,
     /// What is only told.
     pub figures: Figures,
+    /// Its requests' tokens, and its answers: whether it gets on.
+    pub tokens: Tokens,
+    pub answers: Answers,
+    pub gpu_processes: GpuProcesses,
+    /// A process of it does not die: which, for people.
+    pub stuck: Option<String>,
     /// Why it is to have no process; `None`: it is to run.
     pub rest: Option<Rest>,
     /// The configuration has it no more: it is forgotten once it is gone.
@@ -129,6 +139,10 @@ impl Engine {
             failures: Attempts::of(memory.failures),
             note: note_of(memory.rest),
             figures: Figures::default(),
+            tokens: Tokens::default(),
+            answers: Answers::default(),
+            gpu_processes: GpuProcesses::default(),
+            stuck: None,
             rest: memory.rest,
             leaving: false,
             rolls: false,
@@ -161,11 +175,15 @@ impl Engine {
         self.left = None;
         self.note = None;
         self.figures.launched();
+        self.tokens = Tokens::default();
+        self.answers = Answers::default();
+        self.gpu_processes = GpuProcesses::default();
         self.rolls = false;
     }
 
     /// A health probe answered.
     pub fn probed(&mut self, health: Health, now: Moment) {
+        self.answers.probed(health, now);
         if health == Health::Ok {
             self.healthy_since = self.healthy_since.or(Some(now));
             self.bad_probes = 0;
@@ -217,7 +235,10 @@ impl Engine {
     /// Nothing about it changes by time alone, nor by an answer that says what was known.
     pub fn is_steady(&self) -> bool {
         match self.stage {
-            Stage::Serving => !self.seems_detached() && !self.leaving && !self.rolls,
+            Stage::Serving => {
+                let whole = !self.seems_detached() && self.gpu_processes.gone().is_none();
+                whole && !self.leaving && !self.rolls
+            }
             Stage::Stopped | Stage::Quarantined | Stage::Left => !self.leaving,
             _ => false,
         }

@@ -1,8 +1,8 @@
-//! Figures of engines that are only told: load, usage, the trend of device memory. Nothing is decided by them.
+//! Figures of engines, most of them only told: load, usage, the trend of device memory.
 
 use std::time::Duration;
 
-use crate::model::{EngineKey, EngineLoad, Known, Moment, ProcessUsage};
+use crate::model::{EngineKey, EngineLoad, Known, Moment, ProcessId, ProcessUsage};
 
 use super::active_time::Level;
 use super::engine::{Engine, Stage};
@@ -26,6 +26,7 @@ pub(super) struct Figures {
     pub idle: IdleRow,
     memory: MemoryTrend,
     usage: Usage,
+    frozen: Vec<(ProcessId, char)>,
 }
 
 impl Figures {
@@ -35,6 +36,24 @@ impl Figures {
         self.idle = IdleRow::default();
         self.memory.forget();
         self.usage.resident.forget();
+        self.frozen.clear();
+    }
+
+    /// Requests that it works on, as last read.
+    pub fn running(&self) -> Option<f64> {
+        self.load.last()?.running
+    }
+
+    /// Requests that it works on and that wait in its queue, by a load that was read at `moment` or later; `None`: none
+    /// was, or it does not say.
+    pub fn in_flight_since(&self, moment: Moment) -> Option<f64> {
+        let load = self.load.since(moment)?;
+        Some(load.running? + load.waiting.unwrap_or(0.0))
+    }
+
+    /// Its processes that were stopped or in uninterruptible sleep when last seen, with their state's letter.
+    pub fn frozen(&self) -> &[(ProcessId, char)] {
+        &self.frozen
     }
 
     /// Requests running and waiting as last read, and when; `None`: unknown.
@@ -78,7 +97,9 @@ impl Group {
     /// What an engine says of its load.
     pub fn load(&mut self, key: &EngineKey, load: EngineLoad, now: Moment) {
         let Some(engine) = self.engine_mut(&key.engine) else { return };
-        if matches!(engine.stage, Stage::Serving | Stage::Failing) {
+        if matches!(engine.stage, Stage::Serving | Stage::Failing) || engine.drains() {
+            engine.tokens.saw(&load, now);
+            engine.answers.heard(now);
             engine.figures.idle.saw(&load, now);
             engine.figures.load.saw(load, now);
             self.count_active_time(now);
@@ -89,6 +110,8 @@ impl Group {
     pub fn usage(&mut self, key: &EngineKey, processes: &[ProcessUsage], now: Moment) {
         if let Some(engine) = self.engine_mut(&key.engine) {
             engine.figures.usage.saw(processes, now);
+            let frozen = |process: &&ProcessUsage| matches!(process.state, 'T' | 't' | 'D');
+            engine.figures.frozen = processes.iter().filter(frozen).map(|p| (p.process, p.state)).collect();
         }
     }
 

@@ -9,7 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Action, EngineKey, EngineName, Exit, Fault, Hold, Known, Moment, Observation, Outcome, Owner, ProcessId, What,
+    Action, EngineKey, EngineName, Exit, Fault, Hold, Known, Moment, Observation, Outcome, Owner, ProcessId,
+    ServerLine, What,
 };
 
 use super::active_time::ActiveTime;
@@ -148,6 +149,9 @@ impl Group {
         match observation {
             Observation::Log { line, stamped, .. } => {
                 self.client_leaves(line, stamped, turn.now);
+                if let ServerLine::Disconnected { client, .. } = line {
+                    self.engines.iter_mut().for_each(|engine| engine.gpu_processes.left(client, turn.now));
+                }
                 let news = self.server.line(line, stamped, turn.now);
                 self.server_news(news, turn);
             }
@@ -229,7 +233,7 @@ impl Group {
             Phase::Running(_) => self.running_deadline(now),
             Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
         };
-        let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine));
+        let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine, now));
         let others = [self.hold_until(), self.suspects.deadline()];
         engines.chain(phase).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
     }
@@ -296,7 +300,11 @@ impl Group {
 
     fn tree(&mut self, key: &EngineKey, processes: Vec<ProcessId>, now: Moment) {
         self.trees_seen.saw((), now);
-        if let Some(engine) = self.engine_mut(&key.engine) {
+        let clients = self.server.clients.last();
+        if let Some(engine) = self.engines.iter_mut().find(|engine| *engine.name() == key.engine) {
+            if matches!(engine.stage, Stage::Serving | Stage::Failing) {
+                engine.gpu_processes.looked(&processes, clients, now);
+            }
             engine.tree.saw(processes, now);
         }
     }

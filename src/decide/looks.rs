@@ -1,6 +1,7 @@
 //! Which readings are wanted and how often: the one place that knows every cadence.
 //!
-//! In steady state: NVML each second, health and load every two, trees and one control command every 10 s. Inside
+//! In steady state: NVML each second, health and load every two (load more often where `hang_after` is short, and
+//! when an engine is about to be found hung), trees and one control command every 10 s. Inside
 //! a restart, what it waits for is read at most 5 ms apart.
 
 use std::time::Duration;
@@ -21,6 +22,10 @@ const HEALTH: Duration = Duration::from_secs(2);
 pub(super) const LOAD: Duration = Duration::from_secs(2);
 pub(super) const TREES: Duration = Duration::from_secs(10);
 const SERVER: Duration = Duration::from_secs(10);
+/// While an engine's GPU process may have ended: its processes, its health.
+const LOST: Duration = Duration::from_millis(20);
+/// Its requests in flight, before it is stopped.
+const DRAINING: Duration = Duration::from_millis(200);
 /// After a command without an answer: three in a row, so far apart, are no chance.
 const SERVER_SILENT: Duration = Duration::from_secs(5);
 /// Asked for because of an Xid or a CUDA error: at most so often, whatever storms.
@@ -71,7 +76,10 @@ impl Group {
                 want(&mut wants.gpu, if memory && !held { FAST } else { GPU });
                 self.want_active(&mut wants);
             }
-            Phase::Stopping(_) | Phase::Stopped => want(&mut wants.gpu, GPU),
+            Phase::Stopping(_) | Phase::Stopped => {
+                want(&mut wants.gpu, GPU);
+                self.engines.iter().filter(|engine| engine.drains()).for_each(|e| self.want_engine(e, &mut wants, now));
+            }
         }
         self.want_strangers(&mut wants, now);
         if in_doubt {
@@ -102,17 +110,24 @@ impl Group {
                     want_attachment(wants, every);
                 }
             }
-            Stage::Serving => {
-                wants.engines.push((Look::Health(key()), HEALTH));
-                wants.engines.push((Look::Load(key()), LOAD));
+            Stage::Serving | Stage::Failing => {
+                let lost = engine.gpu_processes.gone().is_some();
+                wants.engines.push((Look::Health(key()), if lost { LOST } else { HEALTH }));
+                wants.engines.push((Look::Load(key()), engine.load_every(now)));
                 if engine.detached_lately(now) {
                     want_attachment(wants, HELD);
+                } else if engine.stage == Stage::Failing {
+                    want_attachment(wants, SERVER);
+                }
+                if engine.watched(now) {
+                    want(&mut wants.trees, HELD);
+                }
+                if engine.gpu_processes.doubtful(now) {
+                    want(&mut wants.trees, LOST);
+                    want(&mut wants.gpu, LOST);
                 }
             }
-            Stage::Failing => {
-                wants.engines.push((Look::Health(key()), HEALTH));
-                want_attachment(wants, if engine.detached_lately(now) { HELD } else { SERVER });
-            }
+            Stage::Ending(Ending::Drain { .. }) => wants.engines.push((Look::Load(key()), DRAINING)),
             Stage::Ending(Ending::Look { .. }) => want(&mut wants.trees, FAST),
             _ => {}
         }

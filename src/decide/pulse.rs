@@ -1,7 +1,7 @@
 //! Which groups a turn goes through: those that its input says something new to, and those whose time has come.
 //! So an input costs what its own group costs, and one that says what was known next to nothing.
 
-use crate::model::{Health, Moment, Observation};
+use crate::model::{Fault, Health, Moment, Observation};
 
 use super::engine::{Engine, Stage};
 use super::group::{Group, Phase};
@@ -55,9 +55,10 @@ impl Group {
 
     /// Whether a fact can change what is decided. Figures that are only told never can; while all is well,
     /// neither can a good answer of an engine that serves nor a tree that is as it was.
-    pub fn is_news(&self, observation: &Observation) -> bool {
+    pub fn is_news(&self, observation: &Observation, now: Moment) -> bool {
         match observation {
-            Observation::Load { .. } | Observation::Usage { .. } => false,
+            Observation::Usage { .. } => false,
+            Observation::Load { engine, .. } => self.engine(&engine.engine).is_some_and(|it| self.load_counts(it, now)),
             Observation::Health { engine, health: Health::Ok } => {
                 let serves = |engine: &Engine| engine.stage == Stage::Serving;
                 !self.pulse.calm || !self.engine(&engine.engine).is_some_and(serves)
@@ -68,6 +69,12 @@ impl Group {
             }
             _ => true,
         }
+    }
+
+    /// Whether an engine's load can change something: it may be found hung now, or well again, or drained.
+    fn load_counts(&self, engine: &Engine, now: Moment) -> bool {
+        let told = |fault| self.faults.contains_key(&(Some(engine.name().clone()), fault));
+        engine.drains() || engine.watched(now) || told(Fault::Hang) || told(Fault::Starved)
     }
 
     fn is_calm(&self) -> bool {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::model::gpu::ComputeMode;
 use crate::model::status::{RecoveryStatus, SourceScope};
 use crate::model::{
-    EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, Look, Moment, ServerState, Source,
-    SourceStatus, Status,
+    EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Look, Moment, ServerState,
+    Source, SourceStatus, Status,
 };
 
 use super::attached::Attachment;
@@ -199,6 +199,7 @@ impl Group {
             Phase::Restart(restart) if restart.held.is_some() => GroupState::Held,
             Phase::Restart(restart) if restart.reason.is_none() => GroupState::Starting,
             Phase::Restart(_) => GroupState::Recovering,
+            Phase::Running(_) if self.stuck().is_some() => GroupState::Held,
             Phase::Running(_) if blind => GroupState::Unknown,
             Phase::Running(Some(settling)) if settling.reason.is_none() => GroupState::Starting,
             Phase::Running(Some(_)) => GroupState::Recovering,
@@ -225,9 +226,10 @@ impl Group {
         }
     }
 
-    fn held(&self) -> Option<(crate::model::HeldReason, String)> {
+    fn held(&self) -> Option<(HeldReason, String)> {
         let stuck = match &self.phase {
             Phase::Restart(restart) => restart.held.clone(),
+            Phase::Running(_) => self.stuck().map(|why| (HeldReason::ProcessStuck, why)),
             _ => None,
         };
         stuck.or_else(|| self.held_by_an_operator())

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{Action, ActionId, EngineName, Outcome, What};
+use crate::model::{Action, ActionId, EngineName, Moment, Outcome, What};
 
-use super::engine::Stage;
+use super::engine::{Engine, Stage};
 use super::group::{Group, Phase};
 use super::operator::stage_of;
 use super::orders::Purpose;
@@ -38,7 +38,7 @@ pub(super) struct Stopping {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Orders from before must end first: none may start an engine behind our back.
+    /// Orders from before must end first: none may start an engine behind our back. Requests in flight too.
     Quiet,
     /// Engines after this one are stopped; this one is being stopped.
     Engine(ActionId, EngineName),
@@ -69,10 +69,20 @@ impl Group {
             Phase::Stopping(stopping) if stopping.now || !now => {}
             Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) if now => self.stop_at_once(turn),
             Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) => {
+                let drains = self.drains_before_a_stop(turn.now);
                 self.fence(turn);
+                for (place, stage) in drains {
+                    self.engines[place].stage = stage;
+                }
                 self.phase = Phase::Stopping(Stopping { now: false, step: Step::Quiet });
             }
         }
+    }
+
+    /// Engines whose requests are let end first, all at the same time.
+    fn drains_before_a_stop(&self, now: Moment) -> Vec<(usize, Stage)> {
+        let drains = |(place, engine)| self.may_drain(engine).then(|| (place, self.planned_end(place, now)));
+        self.engines.iter().enumerate().filter_map(drains).collect()
     }
 
     fn fence(&mut self, turn: &mut Turn<'_>) {
@@ -96,13 +106,22 @@ impl Group {
     /// Goes on once earlier orders have ended.
     pub fn advance_stopping(&mut self, turn: &mut Turn<'_>) {
         let quiet = matches!(&self.phase, Phase::Stopping(Stopping { step: Step::Quiet, .. }));
-        if quiet && !turn.orders.busy(turn.id) {
+        if quiet && self.all_drained(turn) && !turn.orders.busy(turn.id) {
             self.stop_engine_before(self.engines.len(), turn);
         }
         let starts = matches!(&self.phase, Phase::Stopping(Stopping { step: Step::Starts, .. }));
         if starts && !turn.orders.starting(turn.id) {
             self.stop_at_once(turn);
         }
+    }
+
+    fn all_drained(&mut self, turn: &mut Turn<'_>) -> bool {
+        for place in 0..self.engines.len() {
+            if self.engines[place].drains() && self.drained(place, turn) {
+                self.engines[place].stage = Stage::Fallen;
+            }
+        }
+        !self.engines.iter().any(Engine::drains)
     }
 
     /// An order of the stop ended. What failed is told; the stop goes on, the daemon's KILL comes last.

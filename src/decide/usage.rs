@@ -45,7 +45,8 @@ mod tests {
     use super::*;
 
     fn process(pid: u32, resident: u64, cpu: u64) -> ProcessUsage {
-        ProcessUsage { process: ProcessId { pid, started_at: 1 }, resident, cpu: Duration::from_secs(cpu) }
+        let process = ProcessId { pid, started_at: 1 };
+        ProcessUsage { process, resident, cpu: Duration::from_secs(cpu), state: 'S' }
     }
 
     fn after(looks: &[&[ProcessUsage]]) -> Usage {

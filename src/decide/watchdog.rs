@@ -156,7 +156,7 @@ impl Watchdog {
             Observation::Blind { source: Source::Kmsg, why, .. } => self.kernel_log_lost(why, decision),
             observation => {
                 let Some(index) = group_of(&observation).and_then(|name| self.place(name)) else { return };
-                if self.groups[index].is_news(&observation) {
+                if self.groups[index].is_news(&observation, self.now) {
                     self.groups[index].stir();
                 }
                 self.at(index, decision, save, |group, turn| group.observe(observation, turn));

@@ -84,6 +84,8 @@ pub fn level(event: &Event) -> Level {
         | What::ServerStarted { .. }
         | What::EngineStarted { .. }
         | What::EngineServing { .. }
+        | What::Draining { .. }
+        | What::Drained { .. }
         | What::SourceUp { .. }
         | What::Stopped
         | What::Ordered { .. }

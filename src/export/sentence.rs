@@ -22,6 +22,8 @@ pub fn word(event: &Event) -> &'static str {
         What::EngineStarted { .. } => "started",
         What::EngineServing { .. } => "serving",
         What::EngineFailing { .. } => "failing",
+        What::Draining { .. } => "draining",
+        What::Drained { .. } => "drained",
         What::EngineExited { .. } => "exited",
         What::EngineBackoff { .. } => "backoff",
         What::EngineQuarantined { .. } => "quarantined",
@@ -87,6 +89,10 @@ fn told(event: &Event) -> String {
         What::ServerStarted { server } => format!("server {server} is there"),
         What::EngineStarted { process, incarnation } => format!("process {process} started, incarnation {incarnation}"),
         What::EngineServing { took } => format!("healthy and attached {} after its start", span(*took)),
+        What::Draining { requests, at_most } => {
+            format!("takes no new request; {requests} in flight may end, for {} at most", span(*at_most))
+        }
+        What::Drained { took, left } => drained(*took, *left),
         What::EngineExited { exit, cause } => format!("main process ended with {exit} ({cause})"),
         What::EngineBackoff { wait, failures } => {
             format!("starts again in {}, after {failures} {} in the window", span(*wait), failures_word(*failures))
@@ -134,6 +140,15 @@ fn all_of(tier: Tier) -> &'static str {
         Tier::Engine => "the engine",
         Tier::Clients => "all clients",
         Tier::Daemon => "all clients and the control daemon",
+    }
+}
+
+fn drained(took: Duration, left: Option<f64>) -> String {
+    let took = span(took);
+    match left {
+        Some(left) if left > 0.0 => format!("{left} requests in flight are cut off after {took}"),
+        Some(_) => format!("its last request ended after {took}"),
+        None => format!("whether requests are in flight could not be read for {took}"),
     }
 }
 

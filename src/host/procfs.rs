@@ -50,7 +50,8 @@ impl Stat {
     /// What it uses, in bytes and seconds.
     pub fn usage(&self) -> ProcessUsage {
         let resident = self.taken.pages.saturating_mul(procfs::page_size());
-        ProcessUsage { process: self.id, resident, cpu: ticks(self.taken.ticks, procfs::ticks_per_second()) }
+        let cpu = ticks(self.taken.ticks, procfs::ticks_per_second());
+        ProcessUsage { process: self.id, resident, cpu, state: self.state }
     }
 }
 

@@ -59,7 +59,7 @@ impl Trees {
 
     /// An engine's main process was started.
     pub fn began(&self, key: &EngineKey, main: Arc<Pidfd>, cgroup: Option<Cgroup>) {
-        let unused = ProcessUsage { process: main.id, resident: 0, cpu: Duration::ZERO };
+        let unused = ProcessUsage { process: main.id, resident: 0, cpu: Duration::ZERO, state: '?' };
         let members = BTreeMap::from([(main.id, Member { held: main.clone(), usage: unused })]);
         let tree = Tree { main: Some(main.id), cgroup, members };
         self.lock().insert(key.clone(), tree);

@@ -138,6 +138,20 @@ pub enum What {
         /// Why, for people.
         because: String,
     },
+    /// A planned stop of an engine lets its requests in flight end first.
+    Draining {
+        /// How many there are.
+        requests: f64,
+        /// For how long.
+        at_most: Duration,
+    },
+    /// They have ended, or their time is over.
+    Drained {
+        /// Since its readiness went off.
+        took: Duration,
+        /// How many are left and end with the engine; `None`: it does not say.
+        left: Option<f64>,
+    },
     /// An engine's main process ended. Counted in `mps_engine_exits_total`.
     EngineExited {
         /// How.

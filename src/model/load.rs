@@ -32,4 +32,6 @@ pub struct ProcessUsage {
     pub resident: u64,
     /// User and system CPU time since its start.
     pub cpu: Duration,
+    /// Its state letter of /proc/PID/stat: `T` is stopped by a signal, `D` in uninterruptible sleep.
+    pub state: char,
 }

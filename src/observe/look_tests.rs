@@ -92,7 +92,7 @@ impl Hands for FakeHands {
 
 fn usage() -> ProcessUsage {
     let process = ProcessId { pid: 7, started_at: 8 };
-    ProcessUsage { process, resident: 4096, cpu: Duration::from_millis(30) }
+    ProcessUsage { process, resident: 4096, cpu: Duration::from_millis(30), state: 'S' }
 }
 
 fn answers(answers: &[(&'static str, CommandResult, &'static str)]) -> FakeHands {

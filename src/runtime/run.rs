@@ -27,9 +27,6 @@ pub fn run(configuration: Configuration, options: RunOptions, control_socket: Op
         Ok(guard) => guard,
         Err(status) => return status.into(),
     };
-    for note in configuration.without_effect() {
-        tracing::warn!("{note}");
-    }
     let (sender, requests) = unbounded_channel();
     let hangup = Arc::new(Notify::new());
     let wishes = Wishes {

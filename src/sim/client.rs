@@ -72,6 +72,11 @@ impl Context {
         self.call("hang")
     }
 
+    /// From now on its kernels wait for the GPU.
+    pub fn starve(&mut self) -> Result<(), CudaError> {
+        self.call("starve")
+    }
+
     /// Runs a kernel that faults: `illegal-address` or `trap`.
     pub fn fault(&mut self, kind: &str) -> Result<(), CudaError> {
         self.call(&format!("fault {kind}"))

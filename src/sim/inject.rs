@@ -58,6 +58,14 @@ injections! {
     Leak = "leak",
     /// A kernel of the engine never ends.
     Hang = "hang",
+    /// SIGSTOP of the whole engine: it answers nothing.
+    Stop = "stop",
+    /// SIGSTOP of the engine's GPU process; its main process says that it is healthy.
+    StopCore = "stop-core",
+    /// The engine's GPU process is killed; its main process does not notice and says that it is healthy.
+    DeadCore = "dead-core",
+    /// The engine's kernels wait while others take every SM.
+    Starve = "starve",
     /// The engine's main process is killed; its GPU process lives on without it.
     Zombie = "zombie",
     /// SIGKILL of the MPS server.
@@ -123,6 +131,16 @@ impl Stage {
                 let core = self.core(engine)?;
                 self.ask_gpu(&format!("kmsg Out of memory: Killed process {core} ({engine}) total-vm:1048576kB"))?;
                 signal(core, Signal::SIGKILL)
+            }
+            Injection::Stop => {
+                let main = self.main_process(engine)?;
+                signal(self.core(engine)?, Signal::SIGSTOP)?;
+                signal(main, Signal::SIGSTOP)
+            }
+            Injection::StopCore => signal(self.core(engine)?, Signal::SIGSTOP),
+            Injection::DeadCore => {
+                self.order(engine, "unaware")?;
+                self.kill_core(engine)
             }
             Injection::Zombie => {
                 self.order(engine, "orphan")?;

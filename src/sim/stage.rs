@@ -219,7 +219,7 @@ impl Stage {
         let limit = self.options.memory.div_ceil(1 << 20) * 2;
         format!(
             "\n[[group.engine]]\nname = \"{name}\"\ncommand = {command}\nurl = \"{url}\"\nstart_timeout = \"30s\"\n\
-             device_memory_limit = \"{limit}MiB\"\n"
+             drain_timeout = \"2s\"\ndevice_memory_limit = \"{limit}MiB\"\n"
         )
     }
 

@@ -23,5 +23,6 @@ mod scene;
 mod second_fault;
 mod steps;
 mod stop;
+mod stuck;
 mod suspects;
 mod watchdog;

@@ -152,7 +152,7 @@ impl Surroundings {
             processes.extend(processes.clone().iter().filter_map(forked).copied().collect::<Vec<_>>());
             let (count, cpu) = (processes.len().max(1) as u32, engine.cpu());
             let resident = engine.host_memory() / u64::from(count);
-            let of = |process: &ProcessId| ProcessUsage { process: *process, resident, cpu: cpu / count };
+            let of = |process: &ProcessId| ProcessUsage { process: *process, resident, cpu: cpu / count, state: 'S' };
             used.push(Observation::Usage { engine: key.clone(), processes: processes.iter().map(of).collect() });
         }
         seen.extend(used);

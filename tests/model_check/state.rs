@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use mpswarden::decide::{Input, Memory, Policy, Watchdog};
 use mpswarden::model::{
-    Action, CommandResult, EngineKey, EngineName, EngineState, EngineStatus, Exit, GpuProcess, GpuReading, GroupName,
-    GroupState, Health, Look, Moment, Observation, Ordered, Outcome, Owner, ProcessId, Remaining, Request, ServerLine,
-    ServerState, Tier,
+    Action, CommandResult, EngineKey, EngineLoad, EngineName, EngineState, EngineStatus, Exit, GpuProcess, GpuReading,
+    GroupName, GroupState, Health, Look, Moment, Observation, Ordered, Outcome, Owner, ProcessId, Remaining, Request,
+    ServerLine, ServerState, Tier,
 };
 
 use crate::world::{GIB, words};
@@ -25,6 +25,8 @@ pub struct Left {
     pub crashes: u8,
     pub orders: u8,
     pub losses: u8,
+    /// Engines have requests in flight all along: a planned stop drains for its whole time.
+    pub busy: bool,
 }
 
 /// What an operator may order.
@@ -336,6 +338,10 @@ impl State {
             }
             Look::Gpu(gpu) => vec![Observation::Gpu { gpu: gpu.clone(), reading: self.reading() }],
             Look::Trees(_) => (0..2).map(|engine| self.tree(engine)).collect(),
+            Look::Load(engine) if self.left.busy => {
+                let load = EngineLoad { running: Some(1.0), ..EngineLoad::default() };
+                vec![Observation::Load { engine: engine.clone(), load }]
+            }
             Look::Load(_) | Look::Commands { .. } => Vec::new(),
             Look::Health(engine) => {
                 let place = self.place(engine);

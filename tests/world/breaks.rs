@@ -10,6 +10,7 @@ use mpswarden::model::{
     EngineKey, EngineName, Exit, GroupName, Mode, Observation, ServerLine, ServerState, Tier, XidVia,
 };
 
+use super::stuck::Says;
 use super::{Engine, Group, Happening, World, ms, policies};
 
 /// How an engine behaves.
@@ -32,6 +33,12 @@ pub enum Knob {
     Busy,
     IgnoresTerm,
     HangsInTerminate,
+    /// `terminate_client` never answers, and the daemon is wedged behind it.
+    WedgesInTerminate,
+    /// It answers nothing and lives.
+    Silent,
+    /// So, and SIGSTOP is why: TERM waits.
+    Frozen,
 }
 
 impl Knob {
@@ -72,8 +79,6 @@ pub enum Break {
     Leak(bool),
     Xid(u32),
     CudaError(usize, usize, u32),
-    /// It says from now on that it works on so many requests.
-    Requests(usize, usize, u32),
     Ask(Request),
     Crash,
     /// A changed configuration has this group, or has it not.
@@ -93,6 +98,14 @@ pub enum Break {
     /// So many clients that no engine owns.
     Crowd(usize, u32),
     OutsiderGone(u32),
+    /// What an engine says of its load from now on, in words.
+    Says(usize, usize, String),
+    /// An engine's client becomes a child of its main process.
+    Split(usize, usize),
+    /// That child ends, and its main process does not notice.
+    CoreEnds(usize, usize),
+    /// In percent of the SMs; `None`: there is no GPM.
+    SmActive(Option<u8>),
 }
 
 impl World {
@@ -147,9 +160,16 @@ impl World {
                 let line = format!("CUDA error {code}");
                 self.observe(Observation::CudaError { engine, code, line });
             }
-            Break::Requests(group, engine, running) => self.groups[group].engines[engine].requests = Some(running),
             Break::Ask(request) => self.ask(request),
             Break::Crash => self.crash(),
+            Break::Says(group, engine, words) => {
+                let (engine, now) = (&mut self.groups[group].engines[engine], self.now);
+                let words: Vec<&str> = words.split_whitespace().collect();
+                engine.says = Some(Says::parse(&words, engine.says.as_ref(), now));
+            }
+            Break::Split(group, engine) => self.split(group, engine),
+            Break::CoreEnds(group, engine) => self.core_ends(group, engine),
+            Break::SmActive(percent) => self.gpu.sm_active = percent.map(|percent| f64::from(percent) / 100.0),
             Break::HasGroup(group, has) => self.configure(group, None, has),
             Break::Has(group, engine, has) => self.configure(group, Some(engine), has),
             Break::Rolls(group, engines) => {
@@ -212,7 +232,7 @@ impl World {
         self.later(Duration::ZERO, Happening::Told(Input::Asked(request)));
     }
 
-    fn key(&self, group: usize, engine: usize) -> EngineKey {
+    pub(super) fn key(&self, group: usize, engine: usize) -> EngineKey {
         EngineKey::new(&self.groups[group].name, &self.groups[group].engines[engine].name)
     }
 
@@ -356,11 +376,14 @@ impl World {
             ["memory-is-back"] => Break::Leak(false),
             ["xid", number] => Break::Xid(number.parse().unwrap()),
             ["cuda-error", name, code] => Break::CudaError(group, engine(name), code.parse().unwrap()),
-            ["requests", name, number] => Break::Requests(group, engine(name), number.parse().unwrap()),
             ["stop"] => Break::Ask(Request::Stop),
             ["stop-now"] => Break::Ask(Request::StopNow),
             ["resume"] => Break::Ask(Request::Resume { group: Some(self.groups[group].name.clone()) }),
             ["crash"] => Break::Crash,
+            ["load", name, words @ ..] => Break::Says(group, engine(name), words.join(" ")),
+            ["split", name] => Break::Split(group, engine(name)),
+            ["core-ends", name] => Break::CoreEnds(group, engine(name)),
+            ["sm-active", percent] => Break::SmActive(Some(percent.parse().unwrap())),
             ["remove-group"] => Break::HasGroup(group, false),
             ["bring-back-group"] => Break::HasGroup(group, true),
             ["remove", name] => Break::Has(group, engine(name), false),
@@ -392,6 +415,9 @@ fn parse_knob(text: &str) -> Knob {
         "busy" => Knob::Busy,
         "ignore-term" => Knob::IgnoresTerm,
         "hang-in-terminate" => Knob::HangsInTerminate,
+        "wedge-in-terminate" => Knob::WedgesInTerminate,
+        "silent" => Knob::Silent,
+        "frozen" => Knob::Frozen,
         _ => panic!("`{text}` is no way for an engine to be"),
     }
 }

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use mpswarden::decide::Input;
 use mpswarden::model::{
-    Action, ActionId, CommandResult, EngineKey, EngineLoad, EngineName, Exit, Health, Look, Observation, Ordered,
-    Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState,
+    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, Look, Observation, Ordered, Outcome, Owner,
+    ProcessId, Remaining, ServerLine, ServerState,
 };
 
 use super::{AFTERSHOCK, Happening, Knob, Server, TEARDOWN, World, ms};
 
 /// A control command's timeout.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(3);
+/// That of `terminate_client`.
+const TERMINATE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl World {
     pub(super) fn carry_out(&mut self, ordered: Ordered) {
@@ -71,24 +73,12 @@ impl World {
         self.finish(id, outcome);
     }
 
-    fn answer(&mut self, id: ActionId, mut seen: Vec<Observation>, mut outcome: Outcome) {
+    pub(super) fn answer(&mut self, id: ActionId, mut seen: Vec<Observation>, mut outcome: Outcome) {
         let wait = self.by_nature(id, &mut seen, &mut outcome);
         for observation in seen {
             self.later(wait, Happening::Told(Input::Observed(observation)));
         }
         self.later(wait, Happening::Finish(id, outcome));
-    }
-
-    /// Tokens grow while there is work.
-    fn load_of(&self, running: u32) -> EngineLoad {
-        let tokens = Some(if running > 0 { self.now.as_secs_f64() * 100.0 } else { 0.0 });
-        EngineLoad {
-            running: Some(f64::from(running)),
-            waiting: Some(0.0),
-            prompt_tokens: tokens,
-            generation_tokens: tokens,
-            ..EngineLoad::default()
-        }
     }
 
     fn look(&mut self, id: ActionId, look: Look) {
@@ -115,9 +105,13 @@ impl World {
                 let here = &self.groups[group];
                 let trees = here.engines.iter().map(|engine| Observation::Tree {
                     engine: EngineKey::new(&here.name, &engine.name),
-                    processes: engine.pid.and_then(|pid| self.processes.get(&pid)).map(|p| p.id).into_iter().collect(),
+                    processes: {
+                        let main = engine.pid.and_then(|pid| self.processes.get(&pid)).map(|p| p.id);
+                        main.into_iter().chain(engine.core).collect()
+                    },
                 });
-                let trees = trees.collect();
+                let mut trees: Vec<Observation> = trees.collect();
+                trees.extend((0..here.engines.len()).filter_map(|place| self.usage(group, place)));
                 self.answer(id, trees, Outcome::Done);
             }
             Look::Commands { group, pids } => {
@@ -129,16 +123,11 @@ impl World {
             }
             Look::Load(engine) => {
                 let (group, place) = self.find_engine(&engine);
-                // An engine without metrics; a test tells of loads by itself.
-                let load = self.groups[group].engines[place].requests.map(|running| self.load_of(running));
-                let load = load.map(|load| Observation::Load { engine, load });
-                self.answer(id, load.into_iter().collect(), Outcome::Done);
+                self.look_load(id, group, place);
             }
             Look::Health(engine) => {
                 let (group, place) = self.find_engine(&engine);
-                let ready = self.groups[group].engines[place].ready;
-                let health = if ready { Health::Ok } else { Health::Refused };
-                self.answer(id, vec![Observation::Health { engine, health }], Outcome::Done);
+                self.look_health(id, group, place);
             }
         }
     }
@@ -285,14 +274,28 @@ impl World {
 
     fn terminate(&mut self, id: ActionId, key: &EngineKey) {
         let (group, place) = self.find_engine(key);
+        self.terminate_hangs(group, place);
         let here = &mut self.groups[group];
         let engine = &mut here.engines[place];
+        if let Some(core) = engine.core.filter(|_| !here.wedged) {
+            here.strays.remove(&core.pid);
+        }
         if here.wedged || engine.knob == Knob::HangsInTerminate {
-            return;
+            return self.later(TERMINATE_TIMEOUT, Happening::TerminateFailed(id, group, place));
         }
         engine.terminated = true;
         engine.client = false;
         self.later(ms(10), Happening::Finish(id, Outcome::Done));
+    }
+
+    pub(super) fn terminate_failed(&mut self, id: ActionId, group: usize, place: usize) {
+        if self.open.contains_key(&id) {
+            self.groups[group].engines[place].terminated = true;
+            let group = self.groups[group].name.clone();
+            self.tell(Input::Observed(Observation::Command { group, result: CommandResult::Timeout }));
+            let why = "terminate_client: no answer within 2 s".to_owned();
+            self.finish(id, Outcome::Failed { why });
+        }
     }
 
     fn stop_engine(&mut self, key: &EngineKey, grace: Duration) {
@@ -302,7 +305,8 @@ impl World {
         let siblings = here.engines.iter().filter(|engine| engine.client).count() > 1;
         let healthy = here.server.as_ref().is_some_and(|server| server.state == ServerState::Active);
         let Some(pid) = engine.pid else { return self.waiters() };
-        let (busy, ignores) = (engine.knob == Knob::Busy && engine.client, engine.knob == Knob::IgnoresTerm);
+        let (busy, ignores) =
+            (engine.knob == Knob::Busy && engine.client, matches!(engine.knob, Knob::IgnoresTerm | Knob::Frozen));
         if engine.client && siblings && healthy && !engine.terminated && !here.stopping {
             self.violate(&format!("{key} was signalled before terminate_client had answered"));
         }

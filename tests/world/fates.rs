@@ -40,13 +40,24 @@ impl World {
     }
 
     pub(super) fn engine_gone(&mut self, group: usize, pid: u32) {
-        let leaks = self.gpu.leaks;
+        let (leaks, now) = (self.gpu.leaks, self.now);
         let Some(engine) = self.engine_of(pid) else { return };
-        let client = std::mem::take(&mut engine.client);
+        let client = std::mem::take(&mut engine.client) || engine.core.is_some();
         engine.pid = None;
         engine.ready = false;
+        engine.split = false;
+        let core = engine.core.take();
+        if engine.says.is_some() {
+            engine.says = Some(super::stuck::Says::parse(&["running=0", "rate=0"], None, now));
+        }
+        if matches!(engine.knob, Knob::Silent | Knob::Frozen) {
+            engine.knob = Knob::Well;
+        }
         if leaks && client {
             self.gpu.leaked += 20 * GIB;
+        }
+        if let Some(core) = core {
+            self.groups[group].strays.remove(&core.pid);
         }
         let server = self.groups[group].server.as_ref().map(|server| server.pid);
         if let (true, Some(server)) = (client, server) {

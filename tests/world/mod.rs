@@ -2,7 +2,7 @@
 //! delays that were measured on an H200. No threads and no clock; a test breaks things and reads the journal.
 //!
 //! `mod` holds the levels and the event queue, `carry_out` does what the core orders, `fates` is what becomes of
-//! processes, `outsiders` are those that no engine owns, `breaks` is what can go wrong, `words` writes decisions down, `policies` has the policies that tests start from, `nature` lets a test say how readings differ.
+//! processes, `outsiders` are those that no engine owns, `stuck` engines that stand still, `breaks` is what can go wrong, `words` writes decisions down, `policies` has the policies that tests start from, `nature` lets a test say how readings differ.
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
 mod breaks;
@@ -11,6 +11,7 @@ mod fates;
 mod nature;
 mod outsiders;
 pub mod policies;
+mod stuck;
 pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +20,8 @@ use std::time::Duration;
 use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden::model::gpu::RecoveryAction;
 use mpswarden::model::{
-    Action, ActionId, EngineKey, EngineName, Event, Exit, GpuProcess, GpuReading, GroupName, Look, Moment, Observation,
-    Ordered, Outcome, Owner, Plan, ProcessId, ServerLine, ServerState, What,
+    Action, ActionId, EngineKey, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GroupName, Look, Moment,
+    Observation, Ordered, Outcome, Owner, Plan, ProcessId, ServerLine, ServerState, What,
 };
 
 pub use breaks::{Break, Knob};
@@ -61,6 +62,7 @@ enum Happening {
     Connects(u32),
     Ready(u32),
     ControlUp(usize, ActionId),
+    TerminateFailed(ActionId, usize, usize),
 }
 
 /// One living process.
@@ -82,13 +84,16 @@ struct Process {
 struct Engine {
     name: EngineName,
     knob: Knob,
-    /// Requests that it says it works on; `None`: it has no metrics.
-    requests: Option<u32>,
     pid: Option<u32>,
     ready: bool,
     client: bool,
     /// `terminate_client` was answered, or timed out.
     terminated: bool,
+    /// What it says of its load; `None`: it has no metrics.
+    says: Option<stuck::Says>,
+    /// Its client is a child of its main process, and lives.
+    split: bool,
+    core: Option<ProcessId>,
 }
 
 /// One MPS server.
@@ -129,6 +134,8 @@ struct Gpu {
     /// Bytes that nobody gives back.
     leaked: u64,
     leaks: bool,
+    /// What GPM says.
+    sm_active: Option<f64>,
 }
 
 /// The outside world and the watchdog in it.
@@ -200,6 +207,7 @@ impl World {
                 action: Some(RecoveryAction::None),
                 leaked: 0,
                 leaks: false,
+                sm_active: None,
             },
             outsiders: BTreeMap::new(),
             processes: BTreeMap::new(),
@@ -370,6 +378,7 @@ impl World {
                     engine.ready = true;
                 }
             }
+            Happening::TerminateFailed(id, group, place) => self.terminate_failed(id, group, place),
             Happening::ControlUp(group, id) => self.control_up(group, id),
         }
     }
@@ -384,9 +393,9 @@ impl World {
         let held = 20 * GIB + self.grows * (self.now.as_secs_f64() as u64);
         for group in &self.groups {
             compute.extend(group.server.iter().map(|server| GpuProcess { pid: server.pid, memory: Some(66 * MIB) }));
-            for engine in
-                group.engines.iter().filter(|engine| (engine.client || engine.ready) && engine.knob != Knob::OffGpu)
-            {
+            let on_gpu =
+                |engine: &&Engine| engine.client || engine.ready && !engine.split && engine.knob != Knob::OffGpu;
+            for engine in group.engines.iter().filter(on_gpu) {
                 let process = GpuProcess { pid: engine.pid.unwrap_or(0), memory: Some(held) };
                 compute.push(process);
                 if engine.client || engine.knob == Knob::Elsewhere {
@@ -399,7 +408,10 @@ impl World {
         let held: u64 =
             compute.iter().chain(mps.iter().filter(|p| !compute.contains(p))).filter_map(|p| p.memory).sum();
         GpuReading {
-            activity: None,
+            activity: self
+                .gpu
+                .sm_active
+                .map(|active| GpuActivity { sm_active: Some(active), ..GpuActivity::default() }),
             memory_used: 600 * MIB + held + self.gpu.leaked,
             memory_total: 140 * GIB,
             busy: Some(0.5),
@@ -423,7 +435,17 @@ impl World {
 impl Engine {
     fn new(name: &EngineName) -> Self {
         let name = name.clone();
-        Engine { name, knob: Knob::Well, requests: None, pid: None, ready: false, client: false, terminated: false }
+        Engine {
+            name,
+            knob: Knob::Well,
+            pid: None,
+            ready: false,
+            client: false,
+            terminated: false,
+            says: None,
+            split: false,
+            core: None,
+        }
     }
 }
 

@@ -66,6 +66,8 @@ fn what(what: &What) -> Option<String> {
         What::EngineStarted { process, incarnation } => format!("#{incarnation} started as {process}"),
         What::EngineServing { took } => format!("serves after {took:?}"),
         What::EngineFailing { because } => format!("failing: {because}"),
+        What::Draining { requests, at_most } => format!("draining: {requests} in flight, for {at_most:?} at most"),
+        What::Drained { took, left } => format!("drained after {took:?}, left: {left:?}"),
         What::EngineExited { exit, cause } => format!("exited with {exit}: {cause}"),
         What::EngineBackoff { wait, failures } => format!("waits {wait:?} after {failures} failures"),
         What::EngineQuarantined { failures } => format!("QUARANTINED after {failures} failures"),

@@ -9,9 +9,11 @@ mod engine_died;
 mod foreign_process;
 mod gpu_fault;
 mod gpu_sick;
+mod hang;
 mod outside_mps;
 mod server_died;
 mod server_stuck;
+mod starved;
 mod together;
 mod uid_mismatch;
 mod unknown_client;
@@ -71,10 +73,16 @@ pub(super) fn findings(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Findin
         gpu_sick::find(group, gpu),
     ];
     let single = group.engines.iter().flat_map(|engine| {
-        [engine_died::find(engine), crash_loop::find(engine, group, now), outside_mps::find(engine, group, gpu, now)]
+        [
+            engine_died::find(engine),
+            crash_loop::find(engine, group, now),
+            outside_mps::find(engine, group, gpu, now),
+            starved::find(engine, group, gpu, now),
+        ]
     });
+    let hung = hang::find(group, gpu, now);
     let kept_out = uid_mismatch::find(group, now).into_iter().chain(client_limit::find(group, now));
-    whole.into_iter().chain(single).flatten().chain(kept_out).collect()
+    whole.into_iter().chain(single).flatten().chain(kept_out).chain(hung).collect()
 }
 
 /// Processes by their pids: `its process 12 is`, `its processes 12 and 13 are`.

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::engine::{Ending, Stage};
+use crate::decide::engine::{Ending, Engine, Stage};
 use crate::decide::group::Group;
 use crate::decide::guard;
 use crate::decide::orders::Purpose;
 use crate::decide::remembered::Rest;
-use crate::decide::turn::Turn;
-use crate::model::{Action, Outcome, ProcessId, What};
+use crate::decide::turn::{NO_OUTCOME, Turn, failure};
+use crate::model::{Action, Fault, HeldReason, Outcome, ProcessId, RecoveryResult, What};
 
 /// For a fresh look at the engine's processes; then the last one must do.
 pub(super) const LOOK_BOUND: Duration = Duration::from_secs(2);
@@ -19,17 +19,34 @@ const TERMINATE_BOUND: Duration = Duration::from_millis(2500);
 const DEATH_BOUND: Duration = Duration::from_secs(15);
 /// Siblings of a killed client fail 130 to 160 ms after it, if they do.
 const AFTERSHOCK: Duration = Duration::from_millis(500);
-/// Told once; the attempts go on.
-const DOES_NOT_DIE: &str = "a process of it does not die";
+/// Between TERM and KILL of an engine that hangs: it can't react, and its requests are lost.
+const HUNG_GRACE: Duration = Duration::from_secs(2);
 /// Between attempts to end a process that does not die.
 const STUCK_PAUSE: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// Between TERM and KILL.
+    fn grace(&self) -> Duration {
+        if self.main.is_none() || self.ended.is_some() || self.stuck.is_some() {
+            return Duration::ZERO;
+        }
+        let hangs = self.died.as_ref().is_some_and(|died| died.fault == Fault::Hang);
+        if hangs { self.policy.stop_timeout.min(HUNG_GRACE) } else { self.policy.stop_timeout }
+    }
+}
 
 impl Group {
     pub(super) fn advance_ending(&mut self, place: usize, ending: &Ending, turn: &mut Turn<'_>) {
         match ending {
+            Ending::Drain { .. } => {
+                if self.drained(place, turn) {
+                    self.engines[place].stage = Stage::Ending(Ending::Look { since: turn.now });
+                }
+            }
             Ending::Look { since } => {
                 let seen = self.engines[place].tree.since(*since).is_some();
-                if seen || turn.now.since(*since) >= LOOK_BOUND {
+                let looked = seen || turn.now.since(*since) >= LOOK_BOUND;
+                if looked && !self.terminates() {
                     self.terminate_or_stop(place, turn);
                 }
             }
@@ -37,6 +54,11 @@ impl Group {
             Ending::Aftershock { until } if *until <= turn.now => self.engine_down(place, turn),
             Ending::Terminate(_) | Ending::Stop(_) | Ending::Stuck { .. } | Ending::Aftershock { .. } => {}
         }
+    }
+
+    /// Whether clients of an engine are being taken off the server: several at once harm their neighbours (FACTS).
+    fn terminates(&self) -> bool {
+        self.engines.iter().any(|engine| matches!(engine.stage, Stage::Ending(Ending::Terminate(_))))
     }
 
     fn terminate_or_stop(&mut self, place: usize, turn: &mut Turn<'_>) {
@@ -56,8 +78,7 @@ impl Group {
 
     pub(super) fn stop_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &self.engines[place];
-        let gone = engine.main.is_none() || engine.ended.is_some();
-        let grace = if gone { Duration::ZERO } else { engine.policy.stop_timeout };
+        let grace = engine.grace();
         let name = engine.name().clone();
         let action = Action::StopEngine { engine: self.key(&name), grace };
         let id = turn.order(Purpose::Engine(name), action, grace + DEATH_BOUND);
@@ -65,19 +86,47 @@ impl Group {
     }
 
     pub(super) fn engine_stopped(&mut self, place: usize, outcome: Outcome, turn: &mut Turn<'_>) {
-        let engine = &mut self.engines[place];
         if outcome == Outcome::Done {
+            self.release_from(place, turn);
+            let engine = &mut self.engines[place];
             engine.main = None;
             engine.tree.saw(Vec::new(), turn.now);
             engine.stage = Stage::Ending(Ending::Aftershock { until: turn.now.after(AFTERSHOCK) });
             return;
         }
-        let name = engine.name().clone();
-        engine.stage = Stage::Ending(Ending::Stuck { again: turn.now.after(STUCK_PAUSE) });
-        if engine.note.as_deref() != Some(DOES_NOT_DIE) {
-            engine.note = Some(DOES_NOT_DIE.to_owned());
-            turn.tell_failure_of(&name, "stop", &outcome);
+        self.engines[place].stage = Stage::Ending(Ending::Stuck { again: turn.now.after(STUCK_PAUSE) });
+        if self.engines[place].stuck.is_none() {
+            self.hold_for(place, &outcome, turn);
         }
+    }
+
+    /// A process of an engine does not die: it stays out and the group says so, while its siblings serve on. Told
+    /// once; the attempts go on.
+    fn hold_for(&mut self, place: usize, outcome: &Outcome, turn: &mut Turn<'_>) {
+        let news = self.stuck().is_none();
+        let engine = &mut self.engines[place];
+        let why = failure(outcome).unwrap_or_else(|| NO_OUTCOME.to_owned());
+        let detail = format!("a process of {} does not die: {why}", engine.policy.name);
+        turn.tell_failure_of(&engine.policy.name, "stop", outcome);
+        engine.note = Some("a process of it does not die".to_owned());
+        engine.stuck = Some(detail.clone());
+        engine.recovery_ended(RecoveryResult::Held, turn);
+        if news {
+            turn.tell(What::Held { reason: HeldReason::ProcessStuck, detail });
+        }
+    }
+
+    /// Nothing of the engine lives any more, or its whole group's restart or stop sees to it.
+    pub fn release_from(&mut self, place: usize, turn: &mut Turn<'_>) {
+        if self.engines[place].stuck.take().is_some() && self.stuck().is_none() {
+            turn.tell(What::Released { reason: HeldReason::ProcessStuck });
+        }
+    }
+
+    /// Which processes do not die, for people; `None`: none is known to.
+    pub fn stuck(&self) -> Option<String> {
+        let stuck: Vec<&str> = self.engines.iter().filter_map(|engine| engine.stuck.as_deref()).collect();
+        (!stuck.is_empty()).then(|| stuck.join("; "))
     }
 
     fn engine_down(&mut self, place: usize, turn: &mut Turn<'_>) {

@@ -4,6 +4,7 @@
 //! a signal to a client with a long kernel in flight kills every sibling 130 to 160 ms later. Here is what
 //! makes an engine serve or fail; `ending` takes it out.
 
+mod drain;
 mod ending;
 
 use crate::decide::attached::Attachment;
@@ -64,6 +65,9 @@ impl Group {
         engine.note = None;
         engine.over_limit = None;
         engine.died = None;
+        if let Some(tree) = engine.tree.last() {
+            engine.gpu_processes.looked(tree, self.server.clients.last(), turn.now);
+        }
         let took = turn.now.since(engine.started);
         turn.tell_of(&engine.policy.name, What::EngineServing { took });
         engine.recovery_ended(RecoveryResult::Serving, turn);
@@ -88,6 +92,11 @@ impl Group {
         }
         let detached = engine.is_detached(turn.now);
         let attached = engine.watched.is_some() && !engine.seems_detached();
+        if let Some((at, because)) = engine.lost_its_gpu_processes(&turn.gpu.reading, turn.now)
+            && engine.died.is_none()
+        {
+            return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
+        }
         let sound = engine.healthy_since.is_some() && !detached;
         let name = engine.name().clone();
         match (&engine.stage, sound) {
@@ -131,6 +140,11 @@ impl Group {
             return self.take_out(place, turn);
         }
         let hands_off = self.hands_off(died.fault);
+        // A leak is no emergency: its requests may end.
+        let ending = match died.fault {
+            Fault::MemoryLeak => self.planned_end(place, turn.now),
+            _ => Stage::Ending(Ending::Look { since: turn.now }),
+        };
         let Died { at, fault, because } = died.clone();
         let (budget, window) = (self.policy.recovery.engine_budget, self.policy.recovery.budget_window);
         let engine = &mut self.engines[place];
@@ -150,7 +164,7 @@ impl Group {
             return;
         }
         engine.failures.count(window, turn.now);
-        engine.stage = Stage::Ending(Ending::Look { since: turn.now });
+        engine.stage = ending;
         let failures = engine.failures.within(window, turn.now);
         *turn.save = true;
         if failures < budget {
@@ -229,13 +243,18 @@ impl Group {
     }
 
     /// When an engine changes by time alone.
-    pub fn engine_deadline(&self, engine: &Engine) -> Option<Moment> {
+    pub fn engine_deadline(&self, engine: &Engine, now: Moment) -> Option<Moment> {
         if !matches!(self.phase, Phase::Running(_)) {
-            return None;
+            return engine.drain_until();
         }
         match &engine.stage {
             Stage::Down { due } => Some(*due),
             Stage::Starting => Some(engine.started.after(engine.policy.start_timeout)),
+            Stage::Serving | Stage::Failing => {
+                let gone = engine.gpu_processes.deadline();
+                engine.stall_deadline(now).into_iter().chain(gone).filter(|at| *at > now).min()
+            }
+            Stage::Ending(Ending::Drain { until, .. }) => Some(*until),
             Stage::Ending(Ending::Look { since }) => Some(since.after(ending::LOOK_BOUND)),
             Stage::Ending(Ending::Stuck { again }) => Some(*again),
             Stage::Ending(Ending::Aftershock { until }) => Some(*until),

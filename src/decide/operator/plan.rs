@@ -7,7 +7,7 @@ use crate::decide::engine::Engine;
 use crate::decide::group::{Group, Phase};
 use crate::decide::policy::StartOrder;
 use crate::decide::stopping::AfterStop;
-use crate::model::{Goal, GroupName, HeldReason, Moment, Plan, Request, Tier};
+use crate::model::{EngineKey, Goal, GroupName, HeldReason, Moment, Plan, Request, Tier};
 
 /// Names in a row.
 pub(super) fn list<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
@@ -79,16 +79,25 @@ impl Group {
             }
             _ => {}
         }
-        let mut steps = Vec::new();
-        let run: Vec<_> = self.engines.iter().rev().filter(|engine| engine.has_process()).map(Engine::name).collect();
+        let run: Vec<_> = self.engines.iter().rev().filter(|engine| engine.has_process()).collect();
+        let mut steps = Vec::from_iter(self.drains(&run));
         if !run.is_empty() {
-            steps.push(format!("stop {} of {name} one after the other: TERM, KILL after the time of each", list(run)));
+            let run = list(run.into_iter().map(Engine::name));
+            steps.push(format!("stop {run} of {name} one after the other: TERM, KILL after the time of each"));
         }
         steps.push(format!("stop the control daemon of {name}"));
         if for_good {
             steps.push(format!("keep {name} stopped until it is started"));
         }
         Ok(Plan { steps, goals: vec![Goal::GroupStopped(name.clone())] })
+    }
+
+    /// Whose requests are let end before they are stopped.
+    pub(super) fn drains(&self, engines: &[&Engine]) -> Option<String> {
+        let drained: Vec<&&Engine> = engines.iter().filter(|engine| self.may_drain(engine)).collect();
+        let most = drained.iter().map(|engine| engine.policy.drain_timeout).max()?;
+        let names = list(drained.iter().map(|engine| EngineKey::new(&self.policy.name, engine.name())));
+        Some(format!("give {names} no new request and let those in flight end, for {} s at most", most.as_secs_f64()))
     }
 
     fn plan_stop_now(&self) -> Result<Plan, String> {

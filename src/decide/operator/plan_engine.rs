@@ -113,7 +113,9 @@ impl Group {
         match &engine.stage {
             Stage::Ending(_) if !gone => vec![format!("go on taking {key} out")],
             Stage::Launching(_) => vec![format!("wait for the process of {key}, then TERM")],
-            Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left => vec![self.ends(key, engine)],
+            Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left => {
+                self.drains(&[engine]).into_iter().chain([self.ends(key, engine)]).collect()
+            }
             _ => Vec::new(),
         }
     }

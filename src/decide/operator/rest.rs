@@ -1,7 +1,7 @@
 //! Engines that are to have no process, or a new one: taken out by the engine tier's safe way, with no failure
 //! counted. Nothing here decides that an engine failed.
 
-use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::engine::{Engine, Stage};
 use crate::decide::group::{Group, Phase};
 use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;
@@ -97,7 +97,7 @@ impl Group {
         let engine = &mut self.engines[place];
         engine.died = None;
         engine.recovery_ended(RecoveryResult::Superseded, turn);
-        engine.stage = Stage::Ending(Ending::Look { since: turn.now });
+        self.engines[place].stage = self.planned_end(place, turn.now);
     }
 
     /// Takes an engine out and starts it again; told as a restart that counts against no budget.

@@ -96,6 +96,7 @@ impl Group {
         if let Phase::Restart(restart) = &mut self.phase {
             restart.ended(RecoveryResult::Superseded, turn);
         }
+        (0..self.engines.len()).for_each(|place| self.release_from(place, turn));
         for engine in &mut self.engines {
             let at = engine.died.as_ref().map(|died| died.at);
             if matches!(engine.stage, Stage::Ending(_)) && at.is_some_and(|at| turn.now.since(at) <= ONE_EVENT) {

@@ -93,6 +93,8 @@ impl Tally {
             | What::EngineStarted { .. }
             | What::EngineServing { .. }
             | What::EngineFailing { .. }
+            | What::Draining { .. }
+            | What::Drained { .. }
             | What::EngineBackoff { .. }
             | What::EngineQuarantined { .. }
             | What::CudaError { .. }

@@ -40,10 +40,14 @@ struct Order {
 pub struct State {
     requests: Vec<Request>,
     orders: Vec<Order>,
+    /// The end of the core goes unnoticed.
+    pub unaware: bool,
     /// The core is dead, or stays with a sticky error: no request can be served.
     pub dead: bool,
     /// What becomes of whoever asks for metrics.
     pub manner: Manner,
+    /// Requests whose cache the core had filled when it last said so.
+    pub cached: usize,
     pub prompt_tokens: u64,
     pub generation_tokens: u64,
 }
@@ -148,7 +152,7 @@ impl Shared {
     /// The engine ends shortly after its core, unless another has taken its place.
     fn outlive(&self, mut child: Child) {
         let status = child.wait();
-        if self.core.load(Ordering::Relaxed) != child.id() {
+        if self.core.load(Ordering::Relaxed) != child.id() || self.state().unaware {
             return;
         }
         self.fail_all();
@@ -224,14 +228,15 @@ impl Shared {
         state.prompt_tokens += read;
         state.generation_tokens += generated;
         state.requests.retain(|request| request.tokens_left > 0);
+        state.cached = state.running_and_waiting().0;
     }
 
     /// Another core takes the place of this one, where no control daemon is: it runs outside MPS.
     fn move_outside(self: &Arc<Self>, args: &Args) -> io::Result<Core> {
-        let old = self.core.swap(0, Ordering::Relaxed);
-        let old = nix::unistd::Pid::from_raw(old.cast_signed());
+        let old = nix::unistd::Pid::from_raw(self.core.load(Ordering::Relaxed).cast_signed());
+        let other = self.start_core(args, true)?;
         nix::sys::signal::kill(old, nix::sys::signal::Signal::SIGKILL)?;
-        self.start_core(args, true)
+        Ok(other)
     }
 }
 

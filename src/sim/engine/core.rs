@@ -78,6 +78,7 @@ fn carry_out(context: &mut Context, manners: &mut Manners, order: &str) -> Resul
         ["alloc", bytes] => context.allocate(bytes.parse().unwrap_or(0)),
         ["fault", kind] => context.fault(kind),
         ["hang"] => context.hang(),
+        ["starve"] => context.starve(),
         ["exhaust"] => loop {
             context.allocate(1 << 30)?;
         },

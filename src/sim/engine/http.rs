@@ -103,6 +103,11 @@ fn inject(batch: &Arc<Batch>, stream: &mut TcpStream, body: &[u8]) -> io::Result
         "stay" => &["stay"],
         "linger" => &["stay", "fault illegal-address"],
         "hang" => &["hang"],
+        "starve" => &["starve"],
+        "unaware" => {
+            batch.state().unaware = true;
+            &[]
+        }
         "device-oom" => &["exhaust"],
         "leak" => {
             leak(batch.clone());

@@ -84,7 +84,7 @@ fn rows(batch: &Batch) -> Vec<Row> {
     let state = batch.state();
     let (running, waiting) = state.running_and_waiting();
     let (running, waiting) = (running as f64, waiting as f64);
-    let cache = running / CACHE;
+    let cache = state.cached as f64 / CACHE;
     let (prompt, generated) = (state.prompt_tokens as f64, state.generation_tokens as f64);
     let model = &batch.model;
     match batch.dialect {

@@ -31,6 +31,8 @@ pub struct Gpu {
     pub lost: bool,
     /// What the driver wants done to it, by nvml.h's number: 1 is a reset.
     pub recovery_action: u32,
+    /// Since when somebody starves: every SM is taken.
+    pub starving: Option<Instant>,
     /// Memory of servers that are dead and not yet torn down.
     pub memory_of_the_dead: u64,
     /// Processes are held at their exit, as far as the last attempt can tell.
@@ -64,6 +66,8 @@ pub struct Process {
     pub ended: bool,
     /// Its context was ended by `terminate_client`.
     pub terminated: bool,
+    /// Its kernels wait while others take the GPU.
+    pub starves: bool,
     /// When its teardown will be over, once that is planned.
     pub gone_at: Option<Instant>,
     /// That plan was made when its server was dead.
@@ -94,6 +98,7 @@ impl Gpu {
             watchers: Vec::new(),
             lost: false,
             recovery_action: 0,
+            starving: None,
             memory_of_the_dead: 0,
             holds: !args.has("let-go"),
             roles: BTreeMap::new(),
@@ -155,6 +160,7 @@ impl Gpu {
             waiting: false,
             ended: false,
             terminated: false,
+            starves: false,
             gone_at: None,
             outlived_server: false,
             hold: None,
@@ -216,6 +222,11 @@ impl Gpu {
             ["alloc", bytes] => self.allocate(pid, bytes.parse().unwrap_or(u64::MAX)),
             ["launch", micros] => self.launch(pid, micros.parse().ok().map(Duration::from_micros)),
             ["hang"] => self.launch(pid, None),
+            ["starve"] => {
+                process.starves = true;
+                self.starving.get_or_insert_with(Instant::now);
+                self.reply(pid, "ok");
+            }
             ["fault", kind] => self.begin_fault(pid, kind == "trap"),
             _ => self.give_error(pid, CudaError::UNKNOWN),
         }
@@ -234,6 +245,8 @@ impl Gpu {
 
     fn launch(&mut self, pid: u32, length: Option<Duration>) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
+        // One that starves gets to run at no time that matters.
+        let length = if process.starves { Some(Duration::from_secs(3600)) } else { length };
         let kernel = self.busy.start(length);
         if let Some(length) = length {
             self.agenda.after(length, Due::KernelDone { pid, serial: kernel.serial });

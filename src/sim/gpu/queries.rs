@@ -14,7 +14,7 @@ impl Gpu {
             _ if self.lost && words != ["events"] => "lost".to_owned(),
             ["memory"] => format!("{MEMORY_TOTAL} {}", self.memory_used()),
             ["busy"] => self.busy.percent(Instant::now()).to_string(),
-            ["kernel-time"] => self.busy.kernel_time(Instant::now()).as_nanos().to_string(),
+            ["kernel-time"] => self.kernel_time().to_string(),
             ["compute"] => self.compute(),
             ["mps"] => self.mps(),
             ["uuid"] => self.uuid.clone(),
@@ -35,6 +35,13 @@ impl Gpu {
             _ => "unknown".to_owned(),
         };
         self.links.say(link, &answer);
+    }
+
+    /// In nanoseconds; while somebody starves, as much as fills every SM.
+    fn kernel_time(&self) -> u128 {
+        let now = Instant::now();
+        let starving = self.starving.map_or(0, |since| now.saturating_duration_since(since).as_nanos());
+        self.busy.kernel_time(now).as_nanos() + 4 * starving
     }
 
     /// Clients, servers and whoever computes outside MPS, as `pid:bytes`.

@@ -1,0 +1,68 @@
+//! hang: an engine that served stands still for `hang_after`: requests run and neither a token nor its cache moves, or
+//! it answers nothing though it lives. Several that stand still while nobody gets on are one fault of the group:
+//! nobody can say whose it is.
+//!
+//! Its limits: counters that are not shown are unknown, so an engine without them hangs only by its silence; and a
+//! core that hung with nothing running shows no request, however many wait outside.
+
+use std::time::Duration;
+
+use crate::decide::engine::Engine;
+use crate::decide::facts::GpuFacts;
+use crate::decide::group::Group;
+use crate::decide::stall::Stall;
+use crate::model::{Fault, Moment};
+
+use super::{Finding, starved};
+
+pub(super) fn find(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+    let stalls: Vec<(&Engine, Stall)> =
+        group.engines.iter().filter_map(|engine| Some((engine, engine.stall(now)?))).collect();
+    let hangs = |(engine, stall): &&(&Engine, Stall)| stall.lasts >= engine.policy.hang_after;
+    let excused = |(engine, _): &&(&Engine, Stall)| starved::find(engine, group, gpu, now).is_some();
+    let hung: Vec<_> = stalls.iter().filter(hangs).filter(|stalled| !excused(stalled)).collect();
+    // The others of one fault stand still almost as long: their times differ by what they were at.
+    let stands = |(engine, stall): &&(&Engine, Stall)| stall.lasts >= engine.policy.hang_after * 3 / 4;
+    let standing = stalls.iter().filter(stands).count();
+    match hung.as_slice() {
+        [(first, stall), ..] if standing > 1 && !group.engines.iter().any(|engine| engine.gets_on(now)) => {
+            let all: Vec<String> = stalls.iter().filter(stands).map(|(engine, stall)| told(engine, stall)).collect();
+            vec![Finding { acts: stall.fresh, ..Finding::of_group(Fault::Hang, since(first, stall), all.join("; ")) }]
+        }
+        each => each.iter().map(|(engine, stall)| alone(engine, stall)).collect(),
+    }
+}
+
+fn alone(engine: &Engine, stall: &Stall) -> Finding {
+    let because = format!("{}{}", says(engine, stall), frozen(engine));
+    Finding { acts: stall.fresh, ..Finding::of_engine(Fault::Hang, engine, since(engine, stall), because) }
+}
+
+/// From then on it is a hang: the evidence was complete.
+fn since(engine: &Engine, stall: &Stall) -> Moment {
+    stall.since.after(engine.policy.hang_after)
+}
+
+fn told(engine: &Engine, stall: &Stall) -> String {
+    format!("{}: {}{}", engine.name(), says(engine, stall), frozen(engine))
+}
+
+fn says(engine: &Engine, stall: &Stall) -> String {
+    let seconds = Duration::as_secs(&stall.lasts);
+    match engine.figures.running() {
+        _ if stall.silent => {
+            format!("neither its health endpoint nor its metrics answered for {seconds} s, and it lives")
+        }
+        Some(running) => format!("{running} requests running and no token for {seconds} s"),
+        None => format!("requests running and no token for {seconds} s"),
+    }
+}
+
+/// Processes of it that can't run, as /proc says.
+fn frozen(engine: &Engine) -> String {
+    let of = |(process, state): &(_, char)| match state {
+        'D' => format!("; its process {process} is in the kernel and can't be ended (state D)"),
+        state => format!("; its process {process} is stopped (state {state})"),
+    };
+    engine.figures.frozen().iter().map(of).collect()
+}

@@ -1,0 +1,69 @@
+//! Lets an engine's requests end before it is taken out because somebody wants it so. Its readiness is off from the
+//! first moment; what is in flight has `drain_timeout`. An engine that is faulty, or that shows no requests, is not
+//! waited for.
+
+use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::group::Group;
+use crate::decide::turn::Turn;
+use crate::model::{Fault, Moment, What};
+
+impl Engine {
+    /// Whether its requests are let end.
+    pub fn drains(&self) -> bool {
+        matches!(self.stage, Stage::Ending(Ending::Drain { .. }))
+    }
+
+    /// When a drain is over at the latest.
+    pub fn drain_until(&self) -> Option<Moment> {
+        match self.stage {
+            Stage::Ending(Ending::Drain { until, .. }) => Some(until),
+            _ => None,
+        }
+    }
+}
+
+impl Group {
+    /// Whether a planned stop lets the engine's requests end first.
+    pub fn may_drain(&self, engine: &Engine) -> bool {
+        let faulty = |fault: Fault| self.faults.contains_key(&(Some(engine.name().clone()), fault));
+        engine.stage == Stage::Serving
+            && engine.ended.is_none()
+            && !engine.policy.drain_timeout.is_zero()
+            && engine.figures.running().is_some()
+            && ![Fault::Hang, Fault::EngineDied, Fault::OutsideMps].into_iter().any(faulty)
+    }
+
+    /// The first stage of a planned end.
+    pub fn planned_end(&self, place: usize, now: Moment) -> Stage {
+        let engine = &self.engines[place];
+        Stage::Ending(if self.may_drain(engine) {
+            Ending::Drain { since: now, until: now.after(engine.policy.drain_timeout), told: false }
+        } else {
+            Ending::Look { since: now }
+        })
+    }
+
+    /// Whether the engine's requests have ended, by a load that was read since the fence, or their time is over.
+    pub fn drained(&mut self, place: usize, turn: &mut Turn<'_>) -> bool {
+        let engine = &mut self.engines[place];
+        let Stage::Ending(Ending::Drain { since, until, told }) = &mut engine.stage else { return true };
+        let left = engine.figures.in_flight_since(*since);
+        let none_left = left.is_some_and(|left| left <= 0.0);
+        if none_left || engine.ended.is_some() || *until <= turn.now {
+            if *told || left.is_none() && engine.ended.is_none() {
+                let what = What::Drained { took: turn.now.since(*since), left };
+                turn.tell_of(&engine.policy.name, what);
+            }
+            engine.note = None;
+            return true;
+        }
+        if let Some(left) = left {
+            engine.note = Some(format!("draining: {left} requests in flight"));
+            if !std::mem::replace(told, true) {
+                let what = What::Draining { requests: left, at_most: until.since(turn.now) };
+                turn.tell_of(&engine.policy.name, what);
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,145 @@
+//! An engine's GPU processes, its clients as they were last seen while it served, and whether all of them have
+//! ended while its main process lives on: vLLM's main process can call itself healthy without its EngineCore.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::model::{Health, Known, Moment, ProcessId};
+
+use super::engine::{Engine, READING_FRESH, Stage};
+use super::reading::Reading;
+
+/// A main process that notices the end of its GPU process ends too, within 150 ms or so, or says 500. One that
+/// calls itself healthy after this time has not noticed.
+const NOTICES: Duration = Duration::from_millis(200);
+/// One that says anything else, and does not end, has this long.
+const ENDS: Duration = Duration::from_secs(5);
+/// After a GPU process left the server its end is looked for so long: it may also live on, or come back.
+const LOOKED_FOR: Duration = Duration::from_secs(2);
+
+/// One incarnation's.
+#[derive(Clone, Debug, Default)]
+pub(super) struct GpuProcesses {
+    seen: Vec<ProcessId>,
+    /// When one of them left the server.
+    left: Option<Moment>,
+    /// Since when none of them is among the engine's processes.
+    gone: Option<Moment>,
+}
+
+impl GpuProcesses {
+    /// A client left the server.
+    pub fn left(&mut self, client: u32, now: Moment) {
+        if self.seen.iter().any(|process| process.pid == client) {
+            self.left = Some(now);
+        }
+    }
+
+    /// Its processes were looked at. Those that are clients count while any of them is one: a helper that leaves, or
+    /// one of several that ends, is no end of all.
+    pub fn looked(&mut self, tree: &[ProcessId], clients: Option<&BTreeSet<u32>>, now: Moment) {
+        let is_client = |process: &&ProcessId| clients.is_some_and(|clients| clients.contains(&process.pid));
+        let computing: Vec<ProcessId> = tree.iter().filter(is_client).copied().collect();
+        if !computing.is_empty() {
+            *self = GpuProcesses { seen: computing, left: self.left, gone: None };
+        }
+        let gone = !self.seen.is_empty() && !self.seen.iter().any(|process| tree.contains(process));
+        self.gone = gone.then(|| self.gone.unwrap_or(now));
+    }
+
+    /// Whether its processes are to be looked at closely.
+    pub fn doubtful(&self, now: Moment) -> bool {
+        self.gone.is_some() || self.left.is_some_and(|left| now.since(left) < LOOKED_FOR)
+    }
+
+    /// Since when none of them is there.
+    pub fn gone(&self) -> Option<Moment> {
+        self.gone
+    }
+
+    /// When time alone may say more.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.gone.map(|gone| gone.after(ENDS)).or(self.left.map(|left| left.after(LOOKED_FOR)))
+    }
+}
+
+impl Engine {
+    /// Why it is dead though its main process lives: all its GPU processes have ended and none has come.
+    pub fn lost_its_gpu_processes(&self, reading: &Known<Reading>, now: Moment) -> Option<(Moment, String)> {
+        let gone = self.gpu_processes.gone()?;
+        let served = matches!(self.stage, Stage::Serving | Stage::Failing) && self.ended.is_none();
+        let tree = self.tree.since(gone)?;
+        let main = self.main.filter(|main| served && tree.contains(main))?;
+        // Another may have come that runs outside MPS: where NVML is fresh, it must have looked since.
+        let on_gpu = |reading: &Reading| tree.iter().any(|process| reading.lists(process.pid));
+        if reading.fresh(READING_FRESH, now).is_some() && reading.since(gone).is_none_or(on_gpu) {
+            return None;
+        }
+        let unaware = self.health.since(gone.after(NOTICES)) == Some(&Health::Ok);
+        if !unaware && now.since(gone) < ENDS {
+            return None;
+        }
+        let pids: Vec<String> = self.gpu_processes.seen.iter().map(ToString::to_string).collect();
+        let says = if unaware { "calls itself healthy" } else { "does not end" };
+        let because =
+            format!("its GPU process {} ended and its main process {main} lives on and {says}", pids.join(", "));
+        Some((gone, because))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::ZERO.after(Duration::from_secs(seconds))
+    }
+
+    fn tree(pids: &[u32]) -> Vec<ProcessId> {
+        pids.iter().map(|pid| ProcessId { pid: *pid, started_at: 1 }).collect()
+    }
+
+    fn after(looks: &[(&[u32], &[u32])]) -> GpuProcesses {
+        let mut processes = GpuProcesses::default();
+        for (second, (pids, clients)) in (0..).zip(looks) {
+            processes.looked(&tree(pids), Some(&clients.iter().copied().collect()), at(second));
+        }
+        processes
+    }
+
+    #[test]
+    fn they_are_gone_once_none_of_them_is_among_its_processes() {
+        assert_eq!(after(&[(&[10, 11], &[11]), (&[10], &[])]).gone(), Some(at(1)));
+        assert_eq!(after(&[(&[10, 11], &[11]), (&[10], &[]), (&[10], &[])]).gone(), Some(at(1)));
+    }
+
+    #[test]
+    fn a_client_that_leaves_the_server_and_lives_is_not_gone() {
+        assert_eq!(after(&[(&[10, 11], &[11]), (&[10, 11], &[])]).gone(), None);
+    }
+
+    #[test]
+    fn one_of_several_that_ends_is_not_all_of_them() {
+        assert_eq!(after(&[(&[10, 11, 12], &[11, 12]), (&[10, 12], &[12])]).gone(), None);
+    }
+
+    #[test]
+    fn another_that_connects_takes_their_place() {
+        assert_eq!(after(&[(&[10, 11], &[11]), (&[10], &[]), (&[10, 13], &[13])]).gone(), None);
+    }
+
+    #[test]
+    fn an_engine_that_never_had_one_has_lost_none() {
+        assert_eq!(after(&[(&[10, 11], &[]), (&[10], &[])]).gone(), None);
+    }
+
+    #[test]
+    fn only_its_own_client_that_left_makes_it_doubtful() {
+        let mut processes = after(&[(&[10, 11], &[11])]);
+        processes.left(99, at(1));
+        assert!(!processes.doubtful(at(1)));
+        processes.left(11, at(1));
+        assert!(processes.doubtful(at(1)) && !processes.doubtful(at(4)));
+    }
+}

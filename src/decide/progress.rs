@@ -1,0 +1,229 @@
+//! Whether an engine gets on, by what it says of itself: tokens made, and answers given. It keeps since when
+//! nothing moves; what that means is decided elsewhere.
+//!
+//! A counter that is not shown is unknown, not zero. A time in which nothing was read is unknown too: the clock
+//! starts anew after it.
+
+use std::time::Duration;
+
+use crate::model::{EngineLoad, Health, Moment};
+
+/// Readings further apart than this say nothing about the time between them.
+const GAP: Duration = Duration::from_secs(6);
+
+/// What moves when an engine gets on: tokens, and its cache while a long prompt is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Counters {
+    prompt: Option<f64>,
+    generation: Option<f64>,
+    kv_cache: Option<f64>,
+}
+
+impl Counters {
+    /// `None`: it has no requests running, or does not say so, or counts no token.
+    fn of(load: &EngineLoad) -> Option<Counters> {
+        let (prompt, generation) = (load.prompt_tokens, load.generation_tokens);
+        let works = load.running? > 0.0 && (prompt.is_some() || generation.is_some());
+        works.then_some(Counters { prompt, generation, kv_cache: load.kv_cache })
+    }
+}
+
+/// Since when nothing moves, and when that was last seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub since: Moment,
+    pub seen: Moment,
+}
+
+impl Standing {
+    /// For how long, as far as was seen.
+    pub fn lasts(&self) -> Duration {
+        self.seen.since(self.since)
+    }
+}
+
+/// One incarnation's tokens.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tokens {
+    counters: Option<Counters>,
+    read: Option<Moment>,
+    standing: Option<Standing>,
+    moved: Option<Moment>,
+}
+
+impl Tokens {
+    /// A load was read. What changed did so between two readings: half-way is at most half an interval off.
+    pub fn saw(&mut self, load: &EngineLoad, now: Moment) {
+        let counters = Counters::of(load);
+        let before = self.read.replace(now).filter(|read| now.since(*read) <= GAP);
+        let same = counters.is_some() && counters == self.counters;
+        let since = match (before, self.standing) {
+            (Some(_), Some(standing)) if same => standing.since,
+            (Some(read), _) => read.after(now.since(read) / 2),
+            (None, _) => now,
+        };
+        if before.is_some() && counters.is_some() && self.counters.is_some() && !same {
+            self.moved = Some(now);
+        }
+        self.standing = counters.map(|_| Standing { since, seen: now });
+        self.counters = counters;
+    }
+
+    /// Requests run and nothing has moved since then; `None`: no request runs, or nobody can say.
+    pub fn standing(&self) -> Option<Standing> {
+        self.standing
+    }
+
+    /// When its counters were last seen to move with requests running.
+    pub fn moved(&self) -> Option<Moment> {
+        self.moved
+    }
+}
+
+/// One incarnation's answers over HTTP.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answers {
+    heard: Option<Moment>,
+    asked: Option<Moment>,
+    silent: Option<Standing>,
+}
+
+impl Answers {
+    /// It answered something, whatever.
+    pub fn heard(&mut self, now: Moment) {
+        self.heard = Some(now);
+        self.silent = None;
+    }
+
+    /// Its health endpoint was asked. A refused connection is an answer: nobody listens, which is no hang.
+    pub fn probed(&mut self, health: Health, now: Moment) {
+        let all_along = self.asked.replace(now).is_some_and(|asked| now.since(asked) <= GAP);
+        if health != Health::NoAnswer {
+            return self.heard(now);
+        }
+        let since = self.silent.map(|silent| silent.since).or(self.heard).filter(|_| all_along);
+        self.silent = self.heard.map(|_| Standing { since: since.unwrap_or(now), seen: now });
+    }
+
+    /// It answered once, and has left every question without an answer since then.
+    pub fn silent(&self) -> Option<Standing> {
+        self.silent
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::ZERO.after(Duration::from_secs(seconds))
+    }
+
+    fn load(running: f64, prompt: f64, generation: f64, kv_cache: f64) -> EngineLoad {
+        let some = |value: f64| Some(value).filter(|value| *value >= 0.0);
+        EngineLoad {
+            running: some(running),
+            prompt_tokens: some(prompt),
+            generation_tokens: some(generation),
+            kv_cache: some(kv_cache),
+            ..EngineLoad::default()
+        }
+    }
+
+    /// How long it stands, as seen at the end: readings every two seconds; one below zero is not shown.
+    fn stands(loads: &[(f64, f64, f64, f64)]) -> Option<u64> {
+        let mut tokens = Tokens::default();
+        for (place, (running, prompt, generation, kv_cache)) in (0u64..).zip(loads) {
+            tokens.saw(&load(*running, *prompt, *generation, *kv_cache), at(2 * place));
+        }
+        tokens.standing().map(|standing| standing.lasts().as_secs())
+    }
+
+    const STUCK: (f64, f64, f64, f64) = (3.0, 500.0, 90.0, 0.4);
+
+    #[test]
+    fn requests_that_run_without_a_token_stand() {
+        assert_eq!(stands(&[STUCK; 61]), Some(120));
+    }
+
+    #[test]
+    fn an_idle_engine_does_not_stand_however_long() {
+        assert_eq!(stands(&[(0.0, 500.0, 90.0, 0.0); 61]), None);
+    }
+
+    #[test]
+    fn the_clock_starts_between_the_last_reading_that_moved_and_the_next() {
+        assert_eq!(stands(&[(3.0, 500.0, 80.0, 0.4), (3.0, 500.0, 90.0, 0.4), STUCK, STUCK]), Some(5));
+        assert_eq!(stands(&[(0.0, 500.0, 90.0, 0.0), STUCK, STUCK]), Some(3));
+    }
+
+    #[test]
+    fn a_long_prefill_gets_on_while_its_cache_fills() {
+        let prefill: Vec<_> = (0..60).map(|step| (1.0, 500.0, 90.0, f64::from(step) / 100.0)).collect();
+        assert_eq!(stands(&prefill), Some(1));
+    }
+
+    #[test]
+    fn bursts_with_pauses_do_not_stand() {
+        let bursts: Vec<_> = (0..60).map(|n| (f64::from(n % 2), 500.0, f64::from(90 + n / 2), 0.0)).collect();
+        assert!(stands(&bursts).is_none_or(|seconds| seconds <= 1));
+    }
+
+    #[test]
+    fn missing_counters_are_unknown_not_zero() {
+        assert_eq!(stands(&[(-1.0, 500.0, 90.0, 0.4); 61]), None);
+        assert_eq!(stands(&[(3.0, -1.0, -1.0, 0.4); 61]), None);
+        assert_eq!(stands(&[(3.0, -1.0, 90.0, -1.0); 61]), Some(120));
+    }
+
+    #[test]
+    fn a_counter_that_begins_again_moves() {
+        assert_eq!(stands(&[STUCK, STUCK, (3.0, 500.0, 0.0, 0.4), (3.0, 500.0, 0.0, 0.4)]), Some(3));
+    }
+
+    #[test]
+    fn a_counter_that_is_no_number_never_stands_still() {
+        let mut tokens = Tokens::default();
+        let nan = EngineLoad { running: Some(1.0), prompt_tokens: Some(f64::NAN), ..EngineLoad::default() };
+        (0..9).for_each(|place| tokens.saw(&nan, at(2 * place)));
+        assert_eq!(tokens.standing().unwrap().lasts().as_secs(), 1);
+    }
+
+    #[test]
+    fn a_time_without_readings_is_unknown_and_the_clock_starts_anew() {
+        let mut tokens = Tokens::default();
+        let stuck = load(3.0, 500.0, 90.0, 0.4);
+        [0, 2, 4, 60, 62].iter().for_each(|second| tokens.saw(&stuck, at(*second)));
+        assert_eq!(tokens.standing().unwrap().lasts(), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn silence_counts_from_the_last_answer_and_any_answer_ends_it() {
+        let mut answers = Answers::default();
+        answers.probed(Health::Ok, at(0));
+        (1..=3).for_each(|n| answers.probed(Health::NoAnswer, at(n * 3)));
+        assert_eq!(answers.silent(), Some(Standing { since: at(0), seen: at(9) }));
+        answers.probed(Health::Status(503), at(12));
+        assert_eq!(answers.silent(), None);
+    }
+
+    #[test]
+    fn metrics_that_still_answer_break_the_silence() {
+        let mut answers = Answers::default();
+        answers.probed(Health::Ok, at(0));
+        answers.probed(Health::NoAnswer, at(3));
+        answers.heard(at(4));
+        assert_eq!(answers.silent(), None);
+    }
+
+    #[test]
+    fn an_engine_that_never_answered_is_not_silent_and_a_time_without_questions_proves_nothing() {
+        let mut answers = Answers::default();
+        answers.probed(Health::NoAnswer, at(0));
+        assert_eq!(answers.silent(), None);
+        answers.probed(Health::Ok, at(3));
+        answers.probed(Health::NoAnswer, at(3600));
+        assert_eq!(answers.silent(), Some(Standing { since: at(3600), seen: at(3600) }));
+    }
+}

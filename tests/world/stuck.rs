@@ -1,0 +1,117 @@
+//! Engines of the stand-in world that say what they do, stand still, or lose their GPU process.
+
+use std::time::Duration;
+
+use mpswarden::model::{ActionId, EngineLoad, Health, Moment, Observation, Outcome, Owner, ProcessUsage, ServerLine};
+
+use super::{Happening, Knob, World};
+
+/// An engine's health and metrics have so long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What an engine says of its load: tokens come at a rate.
+#[derive(Clone, Debug)]
+pub struct Says {
+    load: EngineLoad,
+    /// Tokens a second.
+    rate: f64,
+    since: Moment,
+}
+
+impl Says {
+    /// `running=3 waiting=1 rate=100 prompt=5 tokens=7 kv=0.4`; what is not named is not shown.
+    pub fn parse(words: &[&str], before: Option<&Says>, now: Moment) -> Says {
+        let number = |name: &str| {
+            let value = words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+            value.map(|value| value.parse::<f64>().unwrap())
+        };
+        let made = before.map(|says| says.now(now));
+        let counted = made.and_then(|load| load.generation_tokens);
+        let load = EngineLoad {
+            running: number("running"),
+            waiting: number("waiting"),
+            kv_cache: number("kv"),
+            prompt_tokens: number("prompt"),
+            generation_tokens: number("tokens").or(number("rate").map(|_| counted.unwrap_or(0.0))),
+            model: None,
+        };
+        Says { load, rate: number("rate").unwrap_or(0.0), since: now }
+    }
+
+    fn now(&self, now: Moment) -> EngineLoad {
+        let made = (self.rate * now.since(self.since).as_secs_f64()).floor();
+        EngineLoad { generation_tokens: self.load.generation_tokens.map(|tokens| tokens + made), ..self.load.clone() }
+    }
+}
+
+impl World {
+    pub(super) fn look_load(&mut self, id: ActionId, group: usize, place: usize) {
+        let engine = &self.groups[group].engines[place];
+        if matches!(engine.knob, Knob::Silent | Knob::Frozen) {
+            let why = "no answer within 1 s".to_owned();
+            return self.later(PATIENCE, Happening::Finish(id, Outcome::Failed { why }));
+        }
+        // An engine without metrics, where nothing is said: a test may tell of loads by itself.
+        let load = engine.says.as_ref().filter(|_| engine.ready).map(|says| says.now(self.now));
+        let engine = self.key(group, place);
+        let said = load.map(|load| Observation::Load { engine, load });
+        self.answer(id, said.into_iter().collect(), Outcome::Done);
+    }
+
+    pub(super) fn look_health(&mut self, id: ActionId, group: usize, place: usize) {
+        let (engine, here) = (self.key(group, place), &self.groups[group].engines[place]);
+        if here.ready && matches!(here.knob, Knob::Silent | Knob::Frozen) {
+            let said = Observation::Health { engine, health: Health::NoAnswer };
+            self.later(PATIENCE, Happening::Told(mpswarden::decide::Input::Observed(said)));
+            return self.later(PATIENCE, Happening::Finish(id, Outcome::Done));
+        }
+        let health = if here.ready { Health::Ok } else { Health::Refused };
+        self.answer(id, vec![Observation::Health { engine, health }], Outcome::Done);
+    }
+
+    /// What /proc says of an engine that is stopped or can't die; of others a test tells by itself.
+    pub(super) fn usage(&self, group: usize, place: usize) -> Option<Observation> {
+        let engine = &self.groups[group].engines[place];
+        let state = match engine.knob {
+            Knob::Frozen => 'T',
+            Knob::Undead => 'D',
+            _ => return None,
+        };
+        let process = self.processes.get(&engine.pid?)?.id;
+        let used = ProcessUsage { process, resident: 4096, cpu: Duration::ZERO, state };
+        Some(Observation::Usage { engine: self.key(group, place), processes: vec![used] })
+    }
+
+    /// The engine's client is from now on a child of its main process.
+    pub(super) fn split(&mut self, group: usize, place: usize) {
+        let owner = Owner::Engine(self.key(group, place), 0);
+        let core = self.spawn(group, owner);
+        self.processes.remove(&core.pid);
+        let here = &mut self.groups[group];
+        here.engines[place].core = Some(core);
+        here.engines[place].split = true;
+        here.engines[place].client = false;
+        here.strays.insert(core.pid);
+        let server = here.server.as_ref().unwrap().pid;
+        self.log(group, ServerLine::Connected { server, client: core.pid });
+    }
+
+    /// It ends, and its main process does not notice.
+    pub(super) fn core_ends(&mut self, group: usize, place: usize) {
+        let here = &mut self.groups[group];
+        let Some(core) = here.engines[place].core.take() else { return };
+        here.strays.remove(&core.pid);
+        let server = here.server.as_ref().map(|server| server.pid);
+        if let Some(server) = server {
+            self.log(group, ServerLine::Disconnected { server, client: core.pid });
+            self.client_left(group, server);
+        }
+    }
+
+    /// The daemon is of no use for as long as a client's termination hangs.
+    pub(super) fn terminate_hangs(&mut self, group: usize, place: usize) {
+        if self.groups[group].engines[place].knob == Knob::WedgesInTerminate {
+            self.groups[group].wedged = true;
+        }
+    }
+}
