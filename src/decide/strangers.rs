@@ -28,11 +28,6 @@ impl Strangers {
         }
     }
 
-    /// Forgets all others.
-    pub fn keep(&mut self, pids: &BTreeSet<u32>) {
-        self.0.retain(|pid, _| pids.contains(pid));
-    }
-
     /// The process, if it was there when it was asked for after `moment`.
     pub fn there_since(&self, pid: u32, moment: Moment) -> Option<ProcessId> {
         let (at, command) = self.0.get(&pid)?;
@@ -74,8 +69,15 @@ impl Group {
         self.strangers.saw(asked, found, now);
         let strangers = &self.strangers;
         self.server.kept_out.retain(|pid, since| !reused.contains(&pid) && !strangers.gone_since(pid, since));
-        let of_interest = self.foreign.pids().chain(self.server.kept_out.pids()).collect();
-        self.strangers.keep(&of_interest);
+        self.forget_strangers();
+    }
+
+    /// What was said of pids that nobody asks about any more may be about others by the time that somebody does.
+    pub fn forget_strangers(&mut self) {
+        if !self.strangers.0.is_empty() {
+            let of_interest: BTreeSet<u32> = self.foreign.pids().chain(self.server.kept_out.pids()).collect();
+            self.strangers.0.retain(|pid, _| of_interest.contains(pid));
+        }
     }
 
     /// The oldest last look at its engines' processes; `None`: one was never looked at. Of a group that was
@@ -116,5 +118,37 @@ impl Group {
         }
         let owned = self.pids();
         self.server.kept_out.pids_since().filter(|(pid, _)| !owned.contains(pid)).map(|(_, since)| since).max()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::ZERO.after(Duration::from_secs(seconds))
+    }
+
+    fn told() -> Strangers {
+        let mut strangers = Strangers::default();
+        let process = ProcessId { pid: 901, started_at: 1 };
+        strangers.saw(&[901, 902], vec![CommandLine { process, text: "train".to_owned() }], at(5));
+        strangers
+    }
+
+    #[test]
+    fn an_answer_says_nothing_of_what_came_after_it() {
+        let strangers = told();
+        assert_eq!(strangers.there_since(901, at(5)).map(|process| process.pid), Some(901));
+        assert_eq!((strangers.there_since(901, at(6)), strangers.gone_since(902, at(6))), (None, false));
+        assert!(strangers.gone_since(902, at(5)) && !strangers.gone_since(901, at(5)));
+    }
+
+    #[test]
+    fn a_process_is_named_with_what_is_known_of_it() {
+        let names = [901, 902, 903].map(|pid| told().name(pid));
+        assert_eq!(names[0], "901 (train)");
+        assert!(names[1].contains("not in sight") && names[2].contains("can't be read"), "{names:?}");
     }
 }

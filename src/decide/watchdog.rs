@@ -174,6 +174,7 @@ impl Watchdog {
             group.sample_memory(&reading, self.now);
             if let Some(beside) = &beside {
                 group.foreign.saw(beside, self.now);
+                group.forget_strangers();
             }
             group.stir();
         }

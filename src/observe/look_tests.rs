@@ -361,6 +361,19 @@ async fn load_is_what_the_engine_says_or_the_look_is_blind_for_that_engine() {
 }
 
 #[tokio::test]
+async fn command_lines_are_those_of_the_processes_that_are_there() {
+    let (ours, nobody) = (std::process::id(), u32::MAX);
+    let group = GroupName::from("small-llms");
+    let look = Look::Commands { group: group.clone(), pids: vec![ours, nobody] };
+    let (seen, outcome) = asked(FakeHands::default(), look, LONG).await;
+    let [Observation::Commands { group: of, asked, found }] = seen.as_slice() else { panic!("{seen:?}") };
+    assert_eq!((of, asked.as_slice(), &outcome), (&group, &[ours, nobody][..], &Outcome::Done));
+    let [command] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(command.process.pid, ours);
+    assert!(command.text.contains("mpswarden"), "{}", command.text);
+}
+
+#[tokio::test]
 async fn metrics_that_hang_do_not_delay_health() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

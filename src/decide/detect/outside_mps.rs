@@ -1,8 +1,8 @@
 //! outside_mps: an engine computes on the GPU and is no client of its group's server. It is acted on only while
-//! it can be started again: a second start without a server would end outside MPS too.
+//! it can be started again: without a server it would come up outside MPS once more.
 
 use crate::decide::attached::Outside;
-use crate::decide::engine::Engine;
+use crate::decide::engine::{Engine, Stage};
 use crate::decide::facts::GpuFacts;
 use crate::decide::group::Group;
 use crate::model::{Fault, Moment};
@@ -13,7 +13,12 @@ pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) 
     let (outside, since) = engine.proven_outside(&group.server, gpu, now)?;
     let server = group.server.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
     let because = format!("{}; this group's server is {server}", evidence(outside));
-    Some(Finding { acts: group.may_start(gpu, now), ..Finding::of_engine(Fault::OutsideMps, engine, since, because) })
+    // Ending a busy client of another server takes that server's clients along; one that starts has no requests.
+    let harmless = outside.elsewhere.is_empty() || engine.stage == Stage::Starting;
+    Some(Finding {
+        acts: harmless && group.may_start(gpu, now),
+        ..Finding::of_engine(Fault::OutsideMps, engine, since, because)
+    })
 }
 
 fn evidence(outside: &Outside) -> String {

@@ -180,7 +180,7 @@ metrics! {
     ENGINE_STATE = Kind::Gauge, "mps_engine_state", ["group", "engine", "state"],
         "1 for the engine's state.";
     ENGINE_ATTACHED = Kind::Gauge, "mps_engine_attached", ["group", "engine"],
-        "1: all its GPU processes are clients of the group's server; 0: it runs outside MPS; no sample while unknown.";
+        "1: all its GPU processes are clients of the group's server; 0: it runs outside MPS; no sample while unknown, or while it has nothing on the GPU.";
     ENGINE_DEVICE_MEMORY = Kind::Gauge, "mps_engine_device_memory_bytes", ["group", "engine"],
         "Device memory of the engine's whole process tree.";
     ENGINE_DEVICE_MEMORY_LIMIT = Kind::Gauge, "mps_engine_device_memory_limit_bytes", ["group", "engine"],
@@ -240,7 +240,7 @@ metrics! {
     GPU_TENSOR_ACTIVE = Kind::Gauge, "mps_gpu_tensor_active_ratio", ["gpu"],
         "Share of time in which the tensor cores worked, by GPM.";
     FOREIGN_PROCESSES = Kind::Gauge, "mps_foreign_processes", ["gpu"],
-        "Processes that compute on the GPU and belong to no group; no sample while unknown.";
+        "Processes proven to compute on the GPU and to belong to no group (two readings, and a fresh look at all engines' processes); no sample while unknown.";
     GPU_COMPUTE_MODE = Kind::Gauge, "mps_gpu_compute_mode", ["gpu", "mode"],
         "1 for the GPU's compute mode.";
 }
