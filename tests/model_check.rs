@@ -99,7 +99,7 @@ impl Model for Ladder {
 /// Checks every state within the bounds, and gives what it has found on its way.
 fn check(left: Left, when_spent: WhenSpent) -> Vec<&'static str> {
     let checker = Ladder { when_spent, left }.checker().threads(2).target_max_depth(36).spawn_bfs().join();
-    assert!(checker.unique_state_count() > 1000);
+    assert!(checker.unique_state_count() > 100);
     checker.assert_no_discovery(
         "no process of an older generation or incarnation lives at a start, and none starts on a lost GPU",
     );

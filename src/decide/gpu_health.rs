@@ -206,3 +206,98 @@ fn wanted(action: RecoveryAction, doubt: Option<&Doubt>, now: Moment) -> String 
     let after = doubt.map_or_else(String::new, |doubt| format!(", after Xid {} at {} s", doubt.xid, doubt.since));
     format!("NVML shows the recovery action {action} since {now} s since boot{after}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::ZERO.after(Duration::from_millis(millis))
+    }
+
+    fn kind(health: &GpuHealth) -> Option<Kind> {
+        health.ailment().map(|ailment| ailment.kind)
+    }
+
+    /// An Xid that goes with a reset, at 1 s.
+    fn in_doubt() -> GpuHealth {
+        let mut health = GpuHealth::default();
+        health.xid(95, at(1000));
+        health
+    }
+
+    const RESET: Option<Kind> = Some(Kind::ResetNeeded { reboot: false });
+
+    #[test]
+    fn a_reading_from_before_an_xid_neither_clears_nor_convicts_the_gpu() {
+        let mut health = in_doubt();
+        health.read(Some(RecoveryAction::None), at(999), at(1001));
+        health.unread(at(999), at(1002));
+        assert!(health.in_doubt() && health.ailment().is_none());
+        health.read(Some(RecoveryAction::None), at(1002), at(1003));
+        assert!(!health.in_doubt() && health.well_since(at(1002)));
+    }
+
+    #[test]
+    fn an_xid_that_comes_while_the_driver_answers_is_asked_about_again() {
+        let mut health = in_doubt();
+        health.xid(48, at(1003));
+        health.read(Some(RecoveryAction::None), at(1002), at(1004));
+        assert_eq!((health.deadline(), kind(&health)), (Some(at(3003)), None));
+        health.read(Some(RecoveryAction::None), at(1005), at(1006));
+        assert!(!health.in_doubt());
+    }
+
+    #[test]
+    fn without_the_drivers_word_the_table_decides_once() {
+        let mut no_field = in_doubt();
+        no_field.read(None, at(1001), at(1002));
+        let mut fails = in_doubt();
+        fails.unread(at(1001), at(1002));
+        let mut hangs = in_doubt();
+        assert!(!hangs.waited(at(2999)) && hangs.waited(at(3000)) && !hangs.waited(at(3001)));
+        assert_eq!((kind(&no_field), kind(&fails), kind(&hangs)), (RESET, RESET, RESET));
+        assert_eq!(hangs.ailment().map(|ailment| ailment.since), Some(at(1000)));
+    }
+
+    #[test]
+    fn what_the_kernel_log_announced_holds_where_nvml_is_silent_and_overrules_the_table() {
+        let mut health = in_doubt();
+        health.xid(154, at(1001));
+        health.announced(RecoveryAction::NodeReboot, at(1001));
+        health.unread(at(1001), at(1002));
+        assert_eq!(kind(&health), Some(Kind::ResetNeeded { reboot: true }));
+    }
+
+    #[test]
+    fn an_announcement_that_nothing_is_to_be_done_clears_no_gpu_by_itself() {
+        let mut health = GpuHealth::default();
+        health.read(Some(RecoveryAction::GpuReset), at(0), at(1));
+        health.announced(RecoveryAction::None, at(2));
+        health.waited(at(9000));
+        assert_eq!(kind(&health), RESET);
+    }
+
+    #[test]
+    fn a_lost_gpu_stays_lost_whatever_the_table_says_until_it_answers() {
+        let mut health = GpuHealth::default();
+        health.xid(79, at(10));
+        health.xid(154, at(20));
+        health.announced(RecoveryAction::NodeReboot, at(20));
+        health.waited(at(9000));
+        assert_eq!(kind(&health), Some(Kind::Lost));
+        health.read(None, at(9), at(9001));
+        assert_eq!(kind(&health), Some(Kind::Lost), "asked before it was lost");
+        health.read(None, at(9002), at(9003));
+        assert_eq!(kind(&health), None);
+    }
+
+    #[test]
+    fn a_driver_without_the_field_can_not_clear_a_gpu_that_needs_a_reset() {
+        let mut health = in_doubt();
+        health.unread(at(1001), at(1002));
+        health.read(None, at(2000), at(2001));
+        health.read(Some(RecoveryAction::Unknown), at(3000), at(3001));
+        assert_eq!(kind(&health), RESET);
+    }
+}

@@ -109,7 +109,10 @@ fn recovery(view: &View<'_>, group: &GroupStatus) -> Markup {
     };
     html! {
         ol.steps aria-label=(format!("restart of tier {}, step {}", recovery.tier, recovery.step)) {
-            @for (index, step) in RecoveryStep::ALL.iter().enumerate() { li class=(class(index)) { (step) } }
+            @for (index, step) in RecoveryStep::ALL.iter().enumerate() {
+                    // Hardly ever there: it is shown while a restart waits in it.
+                    @if *step != RecoveryStep::Gpu || recovery.step == *step { li class=(class(index)) { (step) } }
+                }
         }
         p.dim { (recovery.tier) " tier, since " (figures::ago(view.since(recovery.since))) }
     }
