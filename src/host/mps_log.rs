@@ -168,6 +168,7 @@ mod tests {
             ("connected", 60),
             ("disconnected", 26),
             ("exited", 12),
+            ("exiting", 26),
             ("fatal", 5),
             ("pending", 1),
             ("ready", 13),
@@ -175,6 +176,14 @@ mod tests {
             ("starting", 13),
         ];
         assert_eq!(counts, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn a_client_killed_while_busy_is_said_to_exit_long_before_its_neighbours_fault() {
+        let (_, log) = recordings().into_iter().find(|(name, _)| name == "sigkill_busy_client").unwrap();
+        let at = |wanted| log.lines().filter_map(parse).find(|(_, line)| *line == wanted).unwrap().0.unix_millis;
+        let (left, fatal) = (ServerLine::Exiting { server: 757, client: 769 }, ServerLine::Fatal { server: 757 });
+        assert_eq!(at(fatal) - at(left), 162);
     }
 
     #[test]
