@@ -10,6 +10,7 @@ pub mod engine_metrics;
 pub mod follow;
 mod gpm;
 pub mod http;
+pub mod incident_store;
 pub mod kmsg;
 pub mod leftovers;
 pub mod mps_log;

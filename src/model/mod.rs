@@ -27,7 +27,7 @@ pub use fault::{Fault, HeldReason, Reason, RecoveryResult, RecoveryStep, Tier};
 pub use gpu::{GpuActivity, GpuIdentity, GpuProcess, GpuReading};
 pub use hook::{Hook, HookResult};
 pub use ids::{ActionId, EngineKey, EngineName, GpuUuid, GroupName};
-pub use incident::{Incident, IncidentLine};
+pub use incident::{Incident, IncidentLine, Written};
 pub use known::Known;
 pub use launch::{ControlLaunch, EngineLaunch, GroupLaunch};
 pub use load::{EngineLoad, ProcessUsage};

@@ -8,6 +8,7 @@ mod demo;
 mod followers;
 mod hands;
 mod hooks;
+mod incident_keeper;
 mod news;
 mod prepare;
 mod refusal;
