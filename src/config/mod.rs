@@ -12,6 +12,8 @@ mod load;
 mod problem;
 mod reader;
 mod resolve;
+pub mod secrets;
+mod shareable;
 mod suggest;
 mod units;
 mod values;
