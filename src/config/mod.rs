@@ -7,6 +7,7 @@ mod client_arguments;
 mod configuration;
 mod effective;
 mod exit;
+mod incident_arguments;
 mod keys;
 mod load;
 mod problem;
@@ -25,6 +26,7 @@ pub use configuration::{
     Configuration, EngineConfiguration, GpuChoice, GroupConfiguration, Hooks, MpsConfiguration, Web,
 };
 pub use exit::ExitStatus;
+pub use incident_arguments::IncidentOptions;
 pub use keys::{known_keys, parse};
 pub use load::load;
 pub use problem::{Problem, Problems};

@@ -29,7 +29,7 @@ pub fn logs_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// The last whole lines of a regular file, at most `most` bytes of them. A link is refused: engines may write
 /// into the directory of their logs, and must not choose what is read there.
 pub fn tail(path: &Path, most: u64) -> io::Result<String> {
-    let mut file = regular(path)?;
+    let mut file = regular(path, O_NOFOLLOW)?;
     let length = file.metadata()?.len();
     let start = length.saturating_sub(most);
     file.seek(SeekFrom::Start(start))?;
@@ -42,15 +42,15 @@ pub fn tail(path: &Path, most: u64) -> io::Result<String> {
 /// A whole regular file of at most `most` bytes.
 pub fn whole(path: &Path, most: u64) -> io::Result<String> {
     let mut text = String::new();
-    match regular(path)?.take(most + 1).read_to_string(&mut text)? as u64 > most {
+    match regular(path, 0)?.take(most + 1).read_to_string(&mut text)? as u64 > most {
         true => Err(io::Error::other(format!("it is over {most} bytes"))),
         false => Ok(text),
     }
 }
 
-fn regular(path: &Path) -> io::Result<File> {
+fn regular(path: &Path, flags: i32) -> io::Result<File> {
     // A FIFO would block.
-    let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(flags | O_NONBLOCK).open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::other("it is no regular file")),

@@ -33,6 +33,7 @@ use super::news;
 use super::prepare::Prepared;
 use super::refusal::Refusal;
 use super::reload::{self, Reloader, Running};
+use super::setup::InForce;
 
 /// The loop counts as alive while it turned within this time; it turns each second.
 const ALIVE_WITHIN: Duration = Duration::from_secs(10);
@@ -98,11 +99,12 @@ pub(super) fn build(
     let keeper = Arc::new(keeper);
     let heartbeat = Arc::new(Heartbeat::default());
     let server = listen(&wishes, gate, exporter.clone(), heartbeat.clone())?;
-    let (control, questions) = control::open(&wishes.control_socket, exporter.clone())?;
+    let in_force = Arc::new(InForce::new(configuration.clone(), wishes.file.clone()));
+    let (control, questions) = control::open(&wishes.control_socket, exporter.clone(), in_force.clone())?;
     let Wishes { requests, story, file, hangup, .. } = wishes;
     let reloader = file.map(|file| {
         let running = Mutex::new(Running { configuration: configuration.clone(), launches: launches.clone() });
-        Arc::new(Reloader { file, driver, seed, exporter: exporter.clone(), news: news_sender, running })
+        Arc::new(Reloader { file, driver, seed, exporter: exporter.clone(), news: news_sender, in_force, running })
     });
     if let Some(reloader) = &reloader {
         spawn_local(reload::follow(hangup, reloader.clone()));
