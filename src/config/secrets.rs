@@ -8,24 +8,29 @@ use regex::{Captures, Regex};
 /// What stands in a secret's place.
 pub const HIDDEN: &str = "[redacted]";
 
+// Letters are those of ASCII: names and keys have no others, and the tables for all of Unicode would cost the
+// watchdog, which shows its own configuration by these, 17 MB more at that moment.
+
 /// `scheme://user:password@`: what stands before the host.
-const USER_INFO: &str = r#"\b[A-Za-z][A-Za-z0-9+.-]*://(?<secret>[^\s/?\#'"<>]+)@"#;
+const USER_INFO: &str = r#"(?-u:\b)[A-Za-z][A-Za-z0-9+.-]*://(?<secret>[^\x00-\x20/?\#'"<>]+)@"#;
 /// Keys by their makers' shapes, and addresses that are keys themselves.
 const SHAPES: &str = r"(?x)(?<secret>
-    \b(?: sk-[\w-]{8,} | hf_\w{8,} | gh[pousr]_\w{16,} | github_pat_\w{16,} | glpat-[\w-]{16,} | xox[a-z]-[\w-]{8,}
-        | AKIA[0-9A-Z]{12,} | AIza[\w-]{20,} | nvapi-[\w-]{16,} | eyJ[\w-]{8,}\.[\w.-]+ )
-    | hooks\.slack\.com/\S+ | discord(?:app)?\.com/api/webhooks/\S+ | webhook\.office\.com/\S+
-    | -----BEGIN\s[A-Z\x20]*PRIVATE\sKEY-----(?s:.)*?(?:-----END\s[A-Z\x20]*PRIVATE\sKEY-----|\z)
-    | \A[A-Za-z0-9+/=\s]{16,}-----END\s[A-Z\x20]*PRIVATE\sKEY----- )";
+    (?-u:\b)(?: sk-[0-9A-Za-z_-]{8,} | hf_[0-9A-Za-z_]{8,} | gh[pousr]_[0-9A-Za-z_]{16,}
+        | github_pat_[0-9A-Za-z_]{16,} | glpat-[0-9A-Za-z_-]{16,} | xox[a-z]-[0-9A-Za-z_-]{8,}
+        | AKIA[0-9A-Z]{12,} | AIza[0-9A-Za-z_-]{20,} | nvapi-[0-9A-Za-z_-]{16,} | eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]+ )
+    | hooks\.slack\.com/[^\x00-\x20]+
+    | discord(?:app)?\.com/api/webhooks/[^\x00-\x20]+ | webhook\.office\.com/[^\x00-\x20]+
+    | -----BEGIN\x20[A-Z\x20]*PRIVATE\x20KEY-----(?s:.)*?(?:-----END\x20[A-Z\x20]*PRIVATE\x20KEY-----|\z)
+    | \A[A-Za-z0-9+/=\r\n]{16,}-----END\x20[A-Z\x20]*PRIVATE\x20KEY----- )";
 /// What follows the word in a header.
-const BEARER: &str = r"(?i)\bbearer\s+(?<secret>[\w.~+/=-]{6,})";
+const BEARER: &str = r"(?i-u)\bbearer[\t\r\n\x20]+(?<secret>[0-9A-Za-z_.~+/=-]{6,})";
 /// `name=value`, `name: value`, `"name": "value"`, also within a string of JSON. The value ends with its quote or
 /// bracket, else with the word.
-const PAIR: &str = r#"(?x) (?<name>[A-Za-z][\w.-]*) (?:\\?["'])? \s* (?:=>|=|:) [\x20\t]*
+const PAIR: &str = r#"(?x) (?<name>[A-Za-z][0-9A-Za-z_.-]*) (?:\\?["'])? [\t\r\n\x20]* (?:=>|=|:) [\x20\t]*
     (?<secret> \\"(?:[^"\\]|\\[^"])*\\?"? | [bBrRuUfF]{0,2}"(?:[^"\\]|\\.)*"? | [bBrRuUfF]{0,2}'(?:[^'\\]|\\.)*'?
-        | \[[^\]\n]*\]? | \([^)\n]*\)? | [\w.]+\([^)\n]*\)? | [^\s,;&"']+ )"#;
+        | \[[^\]\n]*\]? | \([^)\n]*\)? | [0-9A-Za-z_.]+\([^)\n]*\)? | [^\x00-\x20,;&"']+ )"#;
 /// `--name` before a value that is a word, or several, of its own; also in a printed list.
-const FLAG: &str = r#"(?x) --?(?<name>[A-Za-z][\w-]*) ["']? (?:,[\x20\t]*|[\x20\t]+) (?<secret>[^\n]+)"#;
+const FLAG: &str = r#"(?x) --?(?<name>[A-Za-z][0-9A-Za-z_-]*) ["']? (?:,[\x20\t]*|[\x20\t]+) (?<secret>[^\n]+)"#;
 /// Escape sequences for terminals: they could stand in the middle of anything.
 const TERMINAL: &str = r"\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?)";
 

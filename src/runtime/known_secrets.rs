@@ -17,7 +17,10 @@ pub(super) struct Known {
 /// Everything that looks like a secret in there; `None`: there is no file.
 pub(super) fn known(configuration: Option<&Result<Configuration, String>>, looks: &Secrets) -> Known {
     let configuration = match configuration {
-        None => return Known { values: Vec::new(), told: String::new() },
+        None => {
+            let told = "The configuration has no file: demo made it, without secrets.".to_owned();
+            return Known { values: Vec::new(), told };
+        }
         Some(Err(why)) => {
             let told = format!("The configuration's own secrets were NOT looked for elsewhere: {why}.");
             return Known { values: Vec::new(), told };
