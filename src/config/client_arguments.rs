@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::incident_arguments::IncidentOptions;
 use super::units;
 use crate::model::{EngineKey, GroupName, Request, Tier};
 
@@ -21,13 +22,7 @@ pub enum ClientCommand {
         json: bool,
     },
     /// Show the last incidents, or one with its evidence and time line.
-    Incidents {
-        /// Which one.
-        id: Option<String>,
-        /// The document of /api/v1/incidents.
-        #[arg(long)]
-        json: bool,
-    },
+    Incidents(IncidentOptions),
     /// Restart a whole group, as a fault would.
     Restart {
         /// Which group.
@@ -167,7 +162,7 @@ impl ClientCommand {
     /// only asks.
     pub fn order(self) -> Option<(Option<Request>, OrderOptions)> {
         let (request, how) = match self {
-            ClientCommand::Status { .. } | ClientCommand::Incidents { .. } => return None,
+            ClientCommand::Status { .. } | ClientCommand::Incidents(_) => return None,
             ClientCommand::Reload { how } => return Some((None, how)),
             ClientCommand::Restart { group, tier, how } => (Request::Restart { group, tier: tier.into() }, how),
             ClientCommand::Stop { target: Target::Group(group), how } => (Request::StopGroup(group), how),

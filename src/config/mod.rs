@@ -7,11 +7,14 @@ mod client_arguments;
 mod configuration;
 mod effective;
 mod exit;
+mod incident_arguments;
 mod keys;
 mod load;
 mod problem;
 mod reader;
 mod resolve;
+pub mod secrets;
+mod shareable;
 mod suggest;
 mod units;
 mod values;
@@ -23,6 +26,7 @@ pub use configuration::{
     Configuration, EngineConfiguration, GpuChoice, GroupConfiguration, Hooks, MpsConfiguration, Web,
 };
 pub use exit::ExitStatus;
+pub use incident_arguments::IncidentOptions;
 pub use keys::{known_keys, parse};
 pub use load::load;
 pub use problem::{Problem, Problems};

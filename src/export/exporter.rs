@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::incidents::Incidents;
 use super::metrics::{Exposition, Readings, Tally, catalogue as metric, write_own_process};
 use super::wall::WallClock;
-use crate::model::{EngineKey, EngineName, Event, GroupName, Incident, Moment, Status};
+use crate::model::{EngineKey, EngineName, Event, GroupName, Incident, Moment, Status, Written};
 
 /// A status older than this is not served: better no data than stale data.
 pub const MAX_STATUS_AGE: Duration = Duration::from_secs(30);
@@ -150,6 +150,24 @@ impl Exporter {
     /// Every incident that is kept, newest first.
     pub fn incidents(&self) -> Vec<Arc<Incident>> {
         lock(&self.facts).incidents.newest_first()
+    }
+
+    /// Takes in those of earlier runs, newest first; given back are those that were not over then, as they are
+    /// to be written now.
+    pub fn remember(&self, earlier: Vec<Incident>) -> Vec<Arc<Incident>> {
+        lock(&self.facts).incidents.remember(earlier)
+    }
+
+    /// What is to be written of incidents, to outlive this process.
+    pub fn incidents_to_write(&self, now: Moment) -> Vec<Arc<Incident>> {
+        lock(&self.facts).incidents.take_unwritten(now)
+    }
+
+    /// Counts the writing of an incident.
+    pub fn incident_written(&self, result: Written) {
+        let facts = &mut *lock(&self.facts);
+        facts.tally.incident_written(result);
+        facts.version += 1;
     }
 
     /// They as JSON: `{"incidents": [...]}`.

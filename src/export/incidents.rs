@@ -1,12 +1,12 @@
-//! Incidents from the stream of events: which event belongs to which, when one begins and is over, and how many
-//! are kept. In memory; it decides nothing about the groups themselves.
+//! Incidents from the stream of events: which event belongs to which, when one begins and is over, how many are
+//! kept, and what of them is to be written. In memory; it decides nothing about the groups themselves.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::open_incident::OpenIncident;
-use crate::model::{Event, GroupName, Incident, Status, What};
+use crate::model::{Event, GroupName, Incident, Moment, Status, What};
 
 /// The latest are kept.
 const MAX_INCIDENTS: usize = 100;
@@ -23,9 +23,8 @@ pub struct Incidents {
     open: Vec<OpenIncident>,
     /// Oldest first.
     closed: VecDeque<Arc<Incident>>,
-    /// Incidents so far, so that no two have the same name.
-    begun: u64,
-    last_id: String,
+    /// So many of the latest closed are not written yet.
+    unwritten: usize,
 }
 
 impl Incidents {
@@ -64,6 +63,31 @@ impl Incidents {
         all
     }
 
+    /// Takes in those of earlier runs, newest first. What was not over then is closed where it is last heard of;
+    /// given back are those that this changed.
+    pub fn remember(&mut self, earlier: Vec<Incident>) -> Vec<Arc<Incident>> {
+        let mut changed = Vec::new();
+        let room = MAX_INCIDENTS.saturating_sub(self.closed.len());
+        for mut incident in earlier.into_iter().take(room) {
+            let was_open = incident.ended_at.is_none();
+            if was_open {
+                let last = incident.lines.last().map_or(incident.decided_at, |line| line.at);
+                (incident.ended_at, incident.result) = (Some(last), Some("watchdog_ended".to_owned()));
+            }
+            let incident = Arc::new(incident);
+            changed.extend(was_open.then(|| Arc::clone(&incident)));
+            self.closed.push_front(incident);
+        }
+        changed
+    }
+
+    /// What is to be written: one that began or ended at once, what else happens in one about once a second.
+    pub fn take_unwritten(&mut self, now: Moment) -> Vec<Arc<Incident>> {
+        let unwritten = std::mem::take(&mut self.unwritten).min(self.closed.len());
+        let closed = self.closed.range(self.closed.len() - unwritten..).cloned();
+        closed.chain(self.open.iter_mut().filter_map(|open| open.take_unwritten(now).map(Arc::new))).collect()
+    }
+
     fn add(&mut self, event: &Event, group: &GroupName, boot: f64) {
         let Some(place) = self.place_of(event, group) else {
             if let What::FaultBegan { .. } = event.what {
@@ -98,14 +122,19 @@ impl Incidents {
             self.keep(open.closed("lasts", event.at));
         }
         if let Some(mut open) = OpenIncident::begin(event, group, boot) {
-            self.begun += 1;
-            open.name_after(&mut self.last_id, self.begun);
+            // Its name is that of a file, too: no two have the same.
+            open.name_apart_from(|id| self.has(id));
             self.open.push(open);
         }
     }
 
+    fn has(&self, id: &str) -> bool {
+        self.open.iter().any(|open| open.id() == id) || self.closed.iter().any(|closed| closed.id == id)
+    }
+
     fn keep(&mut self, incident: Incident) {
         self.closed.push_back(Arc::new(incident));
+        self.unwritten += 1;
         if self.closed.len() > MAX_INCIDENTS {
             self.closed.pop_front();
         }
@@ -117,7 +146,7 @@ impl Incidents {
 mod tests {
     use super::super::testing::{group, status};
     use super::*;
-    use crate::model::{Exit, ExitCause, Fault, Moment, RecoveryResult, RecoveryStep, Tier};
+    use crate::model::{Exit, ExitCause, Fault, RecoveryResult, RecoveryStep, Tier};
 
     /// Wall time of the boot: 2026-11-22 23:15:00 UTC.
     const BOOT: f64 = 1_795_389_300.0;
@@ -330,5 +359,61 @@ mod tests {
         let incidents = after(&many);
         assert_eq!(incidents.iter().filter(|incident| incident.ended_at.is_none()).count(), MAX_OPEN);
         assert_eq!(result(&incidents[MAX_OPEN]), Some("lasts"));
+    }
+
+    /// What is written now: how many lines it has, and its result.
+    fn written(incidents: &mut Incidents, now: f64) -> Vec<(usize, Option<String>)> {
+        let written = incidents.take_unwritten(at(now));
+        written.iter().map(|incident| (incident.lines.len(), incident.result.clone())).collect()
+    }
+
+    #[test]
+    fn beginnings_and_ends_are_written_at_once_and_the_rest_once_a_second() {
+        let (mut incidents, status) = (Incidents::default(), status(vec![group("small-llms")]));
+        incidents.record(&began(1.0, "", Fault::GpuFault), &status, BOOT);
+        assert_eq!(written(&mut incidents, 1.0), [(1, None)]);
+        assert_eq!(written(&mut incidents, 9.0), []);
+        incidents.record(&restart(9.0, "", Fault::GpuFault), &status, BOOT);
+        assert_eq!(written(&mut incidents, 9.0), [(2, None)]);
+        incidents.record(&over(9.1, "", Fault::GpuFault), &status, BOOT);
+        assert_eq!(written(&mut incidents, 9.1), []);
+        assert_eq!(written(&mut incidents, 10.1), [(3, None)]);
+        incidents.record(&ended(10.2, "", RecoveryResult::Serving), &status, BOOT);
+        assert_eq!(written(&mut incidents, 10.2), [(4, Some("serving".to_owned()))]);
+        assert_eq!(written(&mut incidents, 99.0), []);
+    }
+
+    #[test]
+    fn a_storm_that_nobody_writes_is_bounded_too() {
+        let (mut incidents, status) = (Incidents::default(), status(vec![group("small-llms")]));
+        for _ in 0..500 {
+            incidents.record(&began(1.0, "", Fault::GpuFault), &status, BOOT);
+            incidents.record(&over(1.0, "", Fault::GpuFault), &status, BOOT);
+        }
+        assert_eq!(written(&mut incidents, 1.0).len(), MAX_INCIDENTS);
+    }
+
+    #[test]
+    fn what_was_not_over_when_the_watchdog_ended_ended_where_it_is_last_heard_of() {
+        let open = after(&[began(1.0, "", Fault::GpuFault), restart(1.5, "", Fault::GpuFault)]).remove(0);
+        let closed = after(&[began(0.0, "", Fault::GpuFault), over(0.5, "", Fault::GpuFault)]).remove(0);
+        let mut incidents = Incidents::default();
+        let changed = incidents.remember(vec![(*open).clone(), (*closed).clone()]);
+        assert_eq!(changed.len(), 1);
+        assert_eq!((result(&changed[0]), changed[0].ended_at), (Some("watchdog_ended"), Some(BOOT + 1.5)));
+        assert_eq!(incidents.newest_first(), [changed[0].clone(), closed]);
+        assert_eq!(written(&mut incidents, 2.0), []);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_gives_no_name_twice() {
+        let mut events = vec![began(1.0, "", Fault::GpuFault), over(1.0, "", Fault::GpuFault)];
+        let earlier = (*after(&events)[0]).clone();
+        let (mut incidents, status) = (Incidents::default(), status(vec![group("small-llms")]));
+        incidents.remember(vec![earlier.clone()]);
+        events.extend(events.clone());
+        events.iter().for_each(|event| incidents.record(event, &status, BOOT));
+        let names: Vec<String> = incidents.newest_first().iter().map(|incident| incident.id.clone()).collect();
+        assert_eq!(names, [format!("{}-3", earlier.id), format!("{}-2", earlier.id), earlier.id]);
     }
 }

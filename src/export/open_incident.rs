@@ -10,6 +10,8 @@ use crate::model::{
 
 /// Of the beginning, and of the end, each.
 const MAX_LINES: usize = 100;
+/// Between two writings of one that goes on.
+const WRITE_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of evidence and of a line: an engine's output may be in it.
 const LONGEST_TEXT: usize = 500;
 
@@ -30,6 +32,17 @@ pub struct OpenIncident {
     held: bool,
     over: Over,
     latest: Moment,
+    given: Given,
+}
+
+/// When it was last given out to be written.
+#[derive(Debug, PartialEq)]
+enum Given {
+    Never,
+    /// And nothing happened since.
+    At(Moment),
+    /// And something happened since.
+    Before(Moment),
 }
 
 /// How it ended, or would.
@@ -72,18 +85,25 @@ impl OpenIncident {
             held: false,
             over: Over::NotYet("over"),
             latest: event.at,
+            given: Given::Never,
         };
         open.add(event);
         Some(open)
     }
 
-    /// Makes its name differ from the `last` one given, which it replaces; `number` is used where time does not.
-    pub fn name_after(&mut self, last: &mut String, number: u64) {
-        if self.told.id == *last {
-            self.told.id.push_str(&format!("-{number}"));
-            return;
+    /// Gives it a name that is not `taken`: its own, where the time alone makes it differ.
+    pub fn name_apart_from(&mut self, taken: impl Fn(&str) -> bool) {
+        let own = self.told.id.clone();
+        let mut number = 1u32;
+        while taken(&self.told.id) {
+            number += 1;
+            self.told.id = format!("{own}-{number}");
         }
-        last.clone_from(&self.told.id);
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &str {
+        &self.told.id
     }
 
     /// Whose it is.
@@ -107,6 +127,9 @@ impl OpenIncident {
     /// Takes up an event of its group.
     pub fn add(&mut self, event: &Event) {
         self.latest = event.at;
+        if let Given::At(at) = self.given {
+            self.given = Given::Before(at);
+        }
         self.push_line(event);
         let engine = &event.engine;
         match &event.what {
@@ -147,6 +170,17 @@ impl OpenIncident {
     pub fn so_far(&self) -> Incident {
         let lines = self.first.iter().chain(&self.last).cloned().collect();
         Incident { lines, omitted: self.omitted, ..self.told.clone() }
+    }
+
+    /// As it stands, where that is to be written now.
+    pub fn take_unwritten(&mut self, now: Moment) -> Option<Incident> {
+        match self.given {
+            Given::At(_) => return None,
+            Given::Before(at) if now.since(at) < WRITE_PAUSE => return None,
+            Given::Never | Given::Before(_) => {}
+        }
+        self.given = Given::At(now);
+        Some(self.so_far())
     }
 
     /// As it ended, at `at`.

@@ -107,6 +107,8 @@ fn told(event: &Event) -> String {
         What::SourceUp { source } => format!("{} answers again", source_words(source)),
         What::ActionFailed { action, why } => format!("{action} failed: {why}"),
         What::Stopped => "stopped in order".to_owned(),
+        // A signal, or the end of a demo.
+        What::Ordered { order: "stop", detail } if event.group.is_none() => format!("told to stop: {detail}"),
         What::Ordered { order, detail } => format!("an operator's {order}: {detail}"),
         What::HoldBegan { reason, lasts } => {
             let lasts = lasts.map_or("until it is resumed".to_owned(), |lasts| format!("for {}", span(lasts)));

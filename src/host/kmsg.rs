@@ -21,6 +21,9 @@ const RECORD: usize = 16 * 1024;
 /// A line of a plain file that is longer is dropped.
 const LONGEST_LINE: usize = 64 * 1024;
 
+/// Of a plain file, when it is asked what it holds.
+const READ_BACK: u64 = 8 << 20;
+
 /// How long a wait lasts before the follower is asked whether to go on, in milliseconds.
 const WAIT_MS: u16 = 1000;
 
@@ -135,6 +138,33 @@ impl KernelLog {
         open().map_err(|error| kmsg_error(path, error))
     }
 
+    /// What the log holds of lines that are `wanted`, the last `most` bytes of them. Of a plain file its end alone
+    /// is read.
+    pub fn told(path: &Path, wanted: impl Fn(&str) -> bool, most: usize) -> Result<String, KmsgError> {
+        let mut text = String::new();
+        let mut take = |record: &str| {
+            let line = record.lines().next().unwrap_or_default();
+            if wanted(line) {
+                text.push_str(line);
+                text.push('\n');
+            }
+            if text.len() > 2 * most {
+                text = last_lines(&text, most).to_owned();
+            }
+        };
+        let mut read = || {
+            let mut file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
+            if file.metadata()?.file_type().is_char_device() {
+                return drain_device(&mut file, &mut take);
+            }
+            let start = file.metadata()?.size().saturating_sub(READ_BACK);
+            file.seek(SeekFrom::Start(start))?;
+            drain_plain(&mut file, &mut Vec::new(), &mut take)
+        };
+        read().map_err(|error| kmsg_error(path, error))?;
+        Ok(last_lines(&text, most).to_owned())
+    }
+
     /// Calls `seen` with each Xid line, and with `None` at least once a second, until it breaks
     /// (`Ok`) or the log can't be read any more (`Err`). Blocks: it wants a thread of its own.
     pub fn follow(mut self, mut seen: impl FnMut(Option<KernelLine>) -> ControlFlow<()>) -> Result<(), KmsgError> {
@@ -229,6 +259,14 @@ fn take_lines(partial: &mut Vec<u8>, bytes: &[u8], record: &mut dyn FnMut(&str))
     }
 }
 
+/// Whole lines of the end.
+fn last_lines(text: &str, most: usize) -> &str {
+    let from = text.len().saturating_sub(most);
+    let start =
+        text.char_indices().map(|(at, _)| at).find(|at| *at >= from && (*at == 0 || text.as_bytes()[at - 1] == b'\n'));
+    start.map_or("", |start| &text[start..])
+}
+
 fn kmsg_error(path: &Path, source: io::Error) -> KmsgError {
     let cure = match source.kind() {
         ErrorKind::PermissionDenied => {
@@ -262,6 +300,17 @@ mod tests {
     fn recorded(path: &str) -> String {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recordings");
         std::fs::read_to_string(root.join(path)).unwrap()
+    }
+
+    #[test]
+    fn what_a_log_holds_is_read_back_by_its_last_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kernel.log");
+        std::fs::write(&path, format!("{RECORDED}\n6,1,1,-;usb 1-1: new device\n{RECORDED}\n")).unwrap();
+        let told = |most| KernelLog::told(&path, |line| line.contains("NVRM"), most).unwrap();
+        assert_eq!(told(10_000), format!("{RECORDED}\n{RECORDED}\n"));
+        assert_eq!(told(RECORDED.len() + 1), format!("{RECORDED}\n"));
+        assert_eq!(told(10), "");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One file for each outside system. Parsing is pure, I/O thin; roots and paths are injected.
 
+pub mod archive;
 mod birth;
 pub mod cgroup;
 pub mod child;
@@ -7,9 +8,11 @@ pub mod clock;
 pub mod control;
 pub mod cuda;
 pub mod engine_metrics;
+pub mod evidence;
 pub mod follow;
 mod gpm;
 pub mod http;
+pub mod incident_store;
 pub mod kmsg;
 pub mod leftovers;
 pub mod mps_log;

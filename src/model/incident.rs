@@ -2,7 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::words::words;
 use super::{EngineName, Fault, GroupName, Suspicion};
+
+words! {
+    /// How the writing of an incident to disk ended.
+    Written {
+        /// It is there.
+        Ok = "ok",
+        /// It is not, and will be tried again.
+        Failed = "failed",
+        /// It will not be tried again: too many newer ones wait.
+        Dropped = "dropped",
+    }
+}
 
 /// One incident. Times are seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +36,8 @@ pub struct Incident {
     pub decided_at: f64,
     /// When it was over; `None`: it is not.
     pub ended_at: Option<f64>,
-    /// How it ended: a recovery's result, or `over` for a fault that went by itself.
+    /// How it ended: a recovery's result, `over` for a fault that went by itself, or `watchdog_ended` for one that
+    /// was not over when the watchdog ended.
     pub result: Option<String>,
     /// Who did it, for people; `None`: the question does not arise, or nothing was said so far.
     #[serde(default)]
@@ -35,8 +49,10 @@ pub struct Incident {
     #[serde(default)]
     pub evidence: Vec<IncidentLine>,
     /// Everything of its group meanwhile, in order; bounded, the oldest evidence and the latest end are kept.
+    #[serde(default)]
     pub lines: Vec<IncidentLine>,
     /// Lines that were left out for the bound.
+    #[serde(default)]
     pub omitted: u32,
 }
 

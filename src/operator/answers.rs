@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::seen::Incidents;
 use super::words::{Call, Failure, Kind, Line, VERSION};
 use crate::export::Exporter;
-use crate::model::{Plan, Request};
+use crate::model::{Plan, Request, Setup};
 
 /// What only the core loop can answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,11 @@ pub struct Asked {
 pub(super) struct Answers {
     pub exporter: Arc<Exporter>,
     pub core: mpsc::Sender<Asked>,
+    pub setup: SetupSource,
 }
+
+/// Gives the configuration in force, without its secrets. It may take milliseconds.
+pub type SetupSource = Arc<dyn Fn() -> Result<Setup, String> + Send + Sync>;
 
 type Answered = Result<Box<RawValue>, Failure>;
 
@@ -57,6 +61,7 @@ impl Answers {
             }
             Call::Order { request, dry_run } => self.ask(Wanted::Order(request), dry_run, bound).await,
             Call::Reload { dry_run } => self.ask(Wanted::Reload, dry_run, bound).await,
+            Call::Setup => written(&(self.setup)().map_err(|why| Failure::new(Kind::Unavailable, why))?),
             Call::Version => written(&Running {
                 version: env!("CARGO_PKG_VERSION"),
                 revision: env!("MPSWARDEN_REVISION"),
@@ -113,8 +118,9 @@ fn parse(line: &[u8]) -> Result<Call, Failure> {
         let cure = "use the mpswarden binary that runs";
         return Err(malformed(format!("a call of version {version}; this mpswarden speaks {VERSION}: {cure}")));
     }
-    let line: Line = serde_json::from_slice(line)
-        .map_err(|error| malformed(format!("no such call ({error}): status, incidents, order, reload, version")))?;
+    let line: Line = serde_json::from_slice(line).map_err(|error| {
+        malformed(format!("no such call ({error}): status, incidents, order, reload, setup, version"))
+    })?;
     Ok(line.call)
 }
 

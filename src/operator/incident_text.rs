@@ -9,7 +9,7 @@ use crate::model::{Incident, IncidentLine, Strength, Suspicion};
 /// A line for each incident, newest first.
 pub fn incidents_text(known: &Incidents, screen: &Screen) -> String {
     if known.incidents.is_empty() {
-        return "no incident since mpswarden was started\n".to_owned();
+        return "no incident is remembered\n".to_owned();
     }
     let of = |cell: &dyn Fn(&Incident) -> Cell| {
         known.incidents.iter().map(|incident| cell(incident)).collect::<Vec<_>>().into_iter()

@@ -22,7 +22,7 @@ pub use listen::{BindError, Listening, bind};
 pub use order::Ordering;
 pub use screen::Screen;
 pub use seen::{Incidents, Seen};
-pub use serve::{Asked, ControlSocket, Wanted, serve};
+pub use serve::{Asked, ControlSocket, SetupSource, Wanted, serve};
 pub use status_text::status_text;
 pub use terminal::{Ended, Terminal};
 pub use words::{Call, Failure, Kind};

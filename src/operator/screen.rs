@@ -46,6 +46,11 @@ impl Screen {
         }
     }
 
+    /// None: a file, with times in UTC.
+    pub fn plain() -> Screen {
+        Screen { width: None, coloured: false, zone: TimeZone::UTC }
+    }
+
     /// The text in its ink.
     pub(super) fn paint(&self, text: &str, ink: Ink) -> String {
         let code = match ink {

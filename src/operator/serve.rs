@@ -18,7 +18,7 @@ use super::listen::Listening;
 use super::words::{Failure, IDLE, Kind, LONGEST_CALL, Reply};
 use crate::export::Exporter;
 
-pub use super::answers::{Asked, Wanted};
+pub use super::answers::{Asked, SetupSource, Wanted};
 
 /// Further ones are told to try again.
 const MAX_CONNECTIONS: usize = 16;
@@ -34,11 +34,16 @@ pub struct ControlSocket {
 
 /// Answers on a thread of its own. What only the core loop can answer goes to `core`; at most as many
 /// questions as there are connections are open there.
-pub fn serve(listening: Listening, exporter: Arc<Exporter>, core: mpsc::Sender<Asked>) -> io::Result<ControlSocket> {
+pub fn serve(
+    listening: Listening,
+    exporter: Arc<Exporter>,
+    core: mpsc::Sender<Asked>,
+    setup: SetupSource,
+) -> io::Result<ControlSocket> {
     let listener = listening.listener.try_clone()?;
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
     let (stop, stopped) = oneshot::channel();
-    let answers = Answers { exporter, core };
+    let answers = Answers { exporter, core, setup };
     std::thread::Builder::new().name("control".to_owned()).spawn(move || run(&runtime, listener, answers, stopped))?;
     Ok(ControlSocket { _stop: stop, _listening: listening })
 }

@@ -10,7 +10,7 @@ use super::order::{Ordering, reach};
 use super::screen::{Screen, clean, cut, tame};
 use super::seen::{Incidents, Seen};
 use super::status_text::status_text;
-use super::words::{Call, Failure};
+use super::words::{Call, Failure, Kind};
 use crate::model::Plan;
 
 /// How a command ended that did not fail.
@@ -54,11 +54,31 @@ impl Terminal {
         if self.json {
             return Ok(self.json(document.get()));
         }
-        let known: Incidents = self.client.read(&document)?;
+        self.show_incidents(&self.client.read(&document)?, one)
+    }
+
+    /// Shows these, or the `one` that they are.
+    pub fn show_incidents(&self, known: &Incidents, one: bool) -> Result<Ended, Failure> {
+        if self.json {
+            let text = serde_json::to_string(known);
+            let text =
+                text.map_err(|error| Failure::new(Kind::Unavailable, format!("no JSON can be made: {error}")))?;
+            return Ok(self.json(&text));
+        }
         match known.incidents.first() {
             Some(incident) if one => Ok(show(&incident_text(incident, &self.screen))),
-            _ => Ok(show(&incidents_text(&known, &self.screen))),
+            _ => Ok(show(&incidents_text(known, &self.screen))),
         }
+    }
+
+    /// Says what was done, in a line.
+    pub fn say(&self, text: &str) {
+        show(&format!("{}\n", clean(text)));
+    }
+
+    /// Says what is amiss, in a line on stderr.
+    pub fn warn(&self, text: &str) {
+        tell(&format!("mpswarden: {text}"));
     }
 
     /// Gives an order, and waits for its end where that is wanted.

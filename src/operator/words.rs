@@ -48,6 +48,8 @@ pub enum Call {
         #[serde(default)]
         dry_run: bool,
     },
+    /// The configuration in force, without its secrets; the answer is a [`crate::model::Setup`].
+    Setup,
     /// What is running.
     Version,
 }

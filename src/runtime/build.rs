@@ -15,6 +15,7 @@ use crate::decide::Watchdog;
 use crate::export::http::{self, Server};
 use crate::export::web::Gate;
 use crate::export::{BuildInfo, Exporter};
+use crate::host::incident_store::IncidentStore;
 use crate::host::leftovers::Lock;
 use crate::host::{clock, reaper};
 use crate::model::Request;
@@ -27,10 +28,12 @@ use super::core_loop::{CoreLoop, Heartbeat, Story};
 use super::followers::Followers;
 use super::hands::Lent;
 use super::hooks::Callers;
+use super::incident_keeper::{self, Keeper};
 use super::news;
 use super::prepare::Prepared;
 use super::refusal::Refusal;
 use super::reload::{self, Reloader, Running};
+use super::setup::InForce;
 
 /// The loop counts as alive while it turned within this time; it turns each second.
 const ALIVE_WITHIN: Duration = Duration::from_secs(10);
@@ -55,6 +58,7 @@ pub(super) struct Built {
     pub server: Server,
     pub _control: Option<ControlSocket>,
     pub hooks: Arc<Callers>,
+    pub keeper: Arc<Keeper>,
     pub _lock: Lock,
 }
 
@@ -89,13 +93,18 @@ pub(super) fn build(
     let (hooks, seed) = (Arc::new(hooks), policy.seed);
     let watchdog = Watchdog::new(policy, memory);
     let exporter = Arc::new(exporter(&watchdog, &launches));
+    let store = IncidentStore::of(&configuration.state_directory);
+    let keeper = incident_keeper::start(store, &exporter)
+        .map_err(|error| Refusal::io("start a thread for incidents", &error))?;
+    let keeper = Arc::new(keeper);
     let heartbeat = Arc::new(Heartbeat::default());
     let server = listen(&wishes, gate, exporter.clone(), heartbeat.clone())?;
-    let (control, questions) = control::open(&wishes.control_socket, exporter.clone())?;
+    let in_force = Arc::new(InForce::new(configuration.clone(), wishes.file.clone()));
+    let (control, questions) = control::open(&wishes.control_socket, exporter.clone(), in_force.clone())?;
     let Wishes { requests, story, file, hangup, .. } = wishes;
     let reloader = file.map(|file| {
         let running = Mutex::new(Running { configuration: configuration.clone(), launches: launches.clone() });
-        Arc::new(Reloader { file, driver, seed, exporter: exporter.clone(), news: news_sender, running })
+        Arc::new(Reloader { file, driver, seed, exporter: exporter.clone(), news: news_sender, in_force, running })
     });
     if let Some(reloader) = &reloader {
         spawn_local(reload::follow(hangup, reloader.clone()));
@@ -107,6 +116,7 @@ pub(super) fn build(
         followers,
         exporter,
         hooks: hooks.clone(),
+        keeper: keeper.clone(),
         heartbeat,
         reports,
         requests,
@@ -116,7 +126,7 @@ pub(super) fn build(
         story,
         launches,
     };
-    Ok(Built { core, server, _control: control, hooks, _lock: lock })
+    Ok(Built { core, server, _control: control, hooks, keeper, _lock: lock })
 }
 
 fn exporter(watchdog: &Watchdog, launches: &[GroupLaunch]) -> Exporter {

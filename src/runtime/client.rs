@@ -9,6 +9,7 @@ use crate::config::{ClientCommand, ExitStatus, OrderOptions};
 use crate::operator::{Ended, Failure, Kind, Ordering, Terminal};
 
 use super::control::DEFAULT_SOCKET;
+use super::incidents::incidents;
 
 /// As a shell has it for what Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -26,7 +27,7 @@ pub fn client(command: ClientCommand, socket: Option<PathBuf>) -> ExitCode {
 async fn carry_out(command: ClientCommand, socket: &Path) -> Result<Ended, Failure> {
     match command {
         ClientCommand::Status { json } => Terminal::at(socket, json).status().await,
-        ClientCommand::Incidents { id, json } => Terminal::at(socket, json).incidents(id).await,
+        ClientCommand::Incidents(options) => incidents(options, socket).await,
         other => match other.order() {
             Some((request, OrderOptions { dry_run, wait, timeout, json })) => {
                 let ordering = Ordering { request, dry_run, wait: wait.then_some(timeout) };

@@ -13,6 +13,7 @@ use crate::operator::{self, Asked, ControlSocket, Wanted};
 
 use super::refusal::Refusal;
 use super::reload::Reloader;
+use super::setup::InForce;
 
 /// Where the socket is unless another is asked for.
 pub(super) const DEFAULT_SOCKET: &str = "/run/mpswarden/control.sock";
@@ -45,6 +46,7 @@ impl SocketWish {
 pub(super) fn open(
     wish: &SocketWish,
     exporter: Arc<Exporter>,
+    in_force: Arc<InForce>,
 ) -> Result<(Option<ControlSocket>, mpsc::Receiver<Asked>), Refusal> {
     let (sender, questions) = mpsc::channel(QUESTIONS);
     let path = wish.path();
@@ -57,7 +59,7 @@ pub(super) fn open(
         (Err(error), SocketWish::Asked(_)) if error.is_denied() => return Err(Refusal::denied(error)),
         (Err(error), SocketWish::Asked(_)) => return Err(Refusal::unavailable(error)),
     };
-    let socket = operator::serve(listening, exporter, sender)
+    let socket = operator::serve(listening, exporter, sender, Arc::new(move || in_force.setup()))
         .map_err(|error| Refusal::io("start a thread for the control socket", &error))?;
     tracing::info!("taking orders on {}", path.display());
     Ok((Some(socket), questions))

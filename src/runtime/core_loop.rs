@@ -20,6 +20,7 @@ use crate::operator::Asked;
 use super::control::{Owed, take_up};
 use super::followers::Followers;
 use super::hooks::Callers;
+use super::incident_keeper::Keeper;
 use super::news::{self, News, TakeUp};
 use super::reload::Reloader;
 
@@ -54,6 +55,7 @@ pub(super) struct CoreLoop {
     pub observers: Observers,
     pub followers: Followers,
     pub hooks: Arc<Callers>,
+    pub keeper: Arc<Keeper>,
     pub exporter: Arc<Exporter>,
     pub heartbeat: Arc<Heartbeat>,
     pub reports: UnboundedReceiver<Report>,
@@ -232,6 +234,7 @@ impl CoreLoop {
         let status = Arc::new(self.watchdog.status(now));
         self.release(&status, progress);
         self.exporter.publish(status);
+        self.keeper.keep(self.exporter.incidents_to_write(now));
         notify::alive();
     }
 }

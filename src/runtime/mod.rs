@@ -1,6 +1,7 @@
 //! Wiring: builds everything, spawns everything, runs the core loop, drains. It decides nothing.
 
 mod build;
+mod bundle;
 mod client;
 mod control;
 mod core_loop;
@@ -8,11 +9,15 @@ mod demo;
 mod followers;
 mod hands;
 mod hooks;
+mod incident_keeper;
+mod incidents;
+mod known_secrets;
 mod news;
 mod prepare;
 mod refusal;
 mod reload;
 mod run;
+mod setup;
 mod signals;
 
 pub use client::client;

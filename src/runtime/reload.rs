@@ -18,6 +18,7 @@ use crate::model::{GroupLaunch, GroupName, Status, What};
 
 use super::news::{News, TakeUp};
 use super::prepare;
+use super::setup::InForce;
 
 /// For the file, the user database and the driver to answer; on a thread of their own.
 const READ_BOUND: Duration = Duration::from_secs(30);
@@ -31,6 +32,8 @@ pub(super) struct Reloader {
     pub seed: u64,
     pub exporter: Arc<Exporter>,
     pub news: UnboundedSender<News>,
+    /// What others are shown of it.
+    pub in_force: Arc<InForce>,
     /// What is in force; held while a reload is under way.
     pub running: Mutex<Running>,
 }
@@ -115,7 +118,9 @@ impl Reloader {
             Ok(Err(_)) => return Err("mpswarden is stopping".to_owned()),
             Err(_) => return Err(format!("the core loop did not take it up within {TAKE_UP_BOUND:?}: try again")),
         }
-        *running = Running { configuration: with_start_keys(configuration, &running.configuration), launches };
+        let configuration = with_start_keys(configuration, &running.configuration);
+        self.in_force.take_up(configuration.clone());
+        *running = Running { configuration, launches };
         Ok(())
     }
 }

@@ -87,7 +87,7 @@ fn on_runtime<S: Clone>(
         let gate = Gate::new(wishes.web_config_file.as_deref()).map_err(Refusal::configuration)?;
         let scheme = gate.scheme();
         let prepared = prepare(configuration, seed).await?;
-        let Built { core, server, _control, hooks, _lock } = build(configuration, prepared, wishes, gate)?;
+        let Built { core, server, _control, hooks, keeper, _lock } = build(configuration, prepared, wishes, gate)?;
         for address in &server.local_addresses {
             tracing::info!("serving HTTP on {scheme}://{address}");
         }
@@ -95,6 +95,7 @@ fn on_runtime<S: Clone>(
         let status = core.run().await;
         notify::stopping();
         hooks.finish();
+        keeper.finish();
         Ok(status)
     });
     // A thread that hangs in the driver must not keep the process.

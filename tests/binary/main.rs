@@ -12,6 +12,7 @@ mod faults;
 mod gpu;
 mod health;
 mod http;
+mod incidents;
 mod metrics;
 mod observe_mode;
 mod orders;

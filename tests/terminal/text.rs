@@ -64,10 +64,7 @@ fn incidents_are_a_table_and_one_is_its_time_line() {
     let incidents = Incidents { incidents: made::incidents() };
     assert_golden("incidents.txt", &incidents_text(&incidents, &screen(None, false)));
     assert_golden("incident.txt", &incident_text(&incidents.incidents[0], &screen(Some(100), false)));
-    assert_eq!(
-        incidents_text(&Incidents::default(), &screen(None, false)),
-        "no incident since mpswarden was started\n"
-    );
+    assert_eq!(incidents_text(&Incidents::default(), &screen(None, false)), "no incident is remembered\n");
 }
 
 #[test]

@@ -100,6 +100,8 @@ metrics! {
         "When a configuration was last taken up; at first the start of the watchdog.";
     HOOK_RUNS = Kind::Counter, "mpswarden_hook_runs_total", ["hook", "result"],
         "Runs of the configured hooks, by how they ended: ok, failed, timeout, dropped.";
+    INCIDENT_WRITES = Kind::Counter, "mpswarden_incident_writes_total", ["result"],
+        "Writings of incidents to disk, by how they ended: ok; failed, to be tried again; dropped, since too many wait.";
     SOURCE_UP = Kind::Gauge, "mpswarden_source_up", ["source", "group", "engine", "gpu"],
         "Whether the source's last reading worked and is not too old.";
     SOURCE_LAST_SUCCESS = Kind::Gauge, "mpswarden_source_last_success_timestamp_seconds",
@@ -307,6 +309,7 @@ mod tests {
     const MORE: &[&str] = &[
         "mpswarden_config_last_reload_success_timestamp_seconds",
         "mpswarden_hook_runs_total",
+        "mpswarden_incident_writes_total",
         "mps_group_hold_timestamp_seconds",
         "mps_group_hold_until_timestamp_seconds",
     ];

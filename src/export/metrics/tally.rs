@@ -10,7 +10,7 @@ use super::known_series::{ENGINE_FAULTS, GROUP_FAULTS, MENDED_FAULTS, XIDS};
 use super::samples::Samples;
 use crate::model::{
     CommandResult, EngineKey, EngineName, Event, ExitCause, Fault, GroupName, Hook, HookResult, RecoveryResult,
-    RecoveryStep, Source, Status, Tier, What,
+    RecoveryStep, Source, Status, Tier, What, Written,
 };
 
 /// Whole-group tiers, for series that one engine's restart has no part in.
@@ -108,6 +108,11 @@ impl Tally {
         }
     }
 
+    /// An incident was written, or not.
+    pub fn incident_written(&mut self, result: Written) {
+        self.at(Place::Watchdog).count(&metric::INCIDENT_WRITES, &[result.as_str()]);
+    }
+
     /// A configuration was taken up, at `wall`; the first one at the start.
     pub fn reloaded(&mut self, wall: f64) {
         let samples = self.at(Place::Watchdog);
@@ -130,6 +135,7 @@ impl Tally {
     /// Begins at 0 whatever can be counted of the groups, engines, GPUs and sources in `status`.
     pub fn expect(&mut self, status: &Status) {
         let watchdog = self.at(Place::Watchdog);
+        Written::ALL.iter().for_each(|result| watchdog.expect(&metric::INCIDENT_WRITES, &[result.as_str()]));
         for hook in Hook::ALL {
             HookResult::ALL
                 .iter()

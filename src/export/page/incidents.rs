@@ -18,7 +18,7 @@ pub fn section(view: &View<'_>) -> Markup {
     html! {
         section.incidents {
             h2 { "Incidents" @if view.incidents.len() > SHOWN { small { " the last " (SHOWN) } } }
-            @if view.incidents.is_empty() { p.dim { "None since mpswarden was started." } }
+            @if view.incidents.is_empty() { p.dim { "None is remembered." } }
             @for (place, incident) in view.incidents.iter().take(SHOWN).enumerate() { (one(incident, place == 0)) }
         }
     }

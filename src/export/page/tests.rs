@@ -157,7 +157,7 @@ fn a_group_that_serves_is_shown_with_gpu_server_and_engines() {
             "30 GiB of 40 GiB",
             "running 3",
             "KV 42 %",
-            "None since mpswarden was started.",
+            "None is remembered.",
         ],
     );
 }
