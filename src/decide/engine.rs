@@ -90,6 +90,12 @@ pub(super) struct Engine {
     pub rest: Option<Rest>,
     /// The configuration has it no more: it is forgotten once it is gone.
     pub leaving: bool,
+    /// It is to run on its group's other side, or otherwise than it was started: not started before it is there.
+    pub moves: bool,
+    /// It is to be started outside MPS.
+    pub goes_outside: bool,
+    /// This incarnation was started outside MPS.
+    pub outside: bool,
     /// It runs as an older configuration says, and is to be taken out and started again.
     pub rolls: bool,
     /// Since when the engine tier is at work to start it again, told and without a result yet.
@@ -126,6 +132,9 @@ impl Engine {
             figures: Figures::default(),
             rest: memory.rest,
             leaving: false,
+            moves: false,
+            goes_outside: false,
+            outside: false,
             rolls: false,
             recovery: None,
         }
@@ -155,6 +164,7 @@ impl Engine {
         self.note = None;
         self.figures.launched();
         self.rolls = false;
+        self.outside = self.goes_outside;
     }
 
     /// A health probe answered.
@@ -198,6 +208,16 @@ impl Engine {
         Some(attached(tree, server.clients.last()?, server.pid, fresh))
     }
 
+    /// Where it is meant to be: attached, or outside MPS on purpose; by what was seen after it got healthy.
+    pub fn placed_since_healthy(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<bool> {
+        if self.outside { self.healthy_since.map(|_| true) } else { self.attached_since_healthy(server, reading, now) }
+    }
+
+    /// The same, as far as is known now.
+    pub fn placed_now(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<bool> {
+        if self.outside { Some(true) } else { self.attached_now(server, reading, now) }
+    }
+
     /// Attached, as far as is known now; `None`: unknown, or no process.
     pub fn attached_now(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<bool> {
         if !self.alive() {
@@ -210,8 +230,8 @@ impl Engine {
     /// Nothing about it changes by time alone, nor by an answer that says what was known.
     pub fn is_steady(&self) -> bool {
         match self.stage {
-            Stage::Serving => self.detached_since.is_none() && !self.leaving && !self.rolls,
-            Stage::Stopped | Stage::Quarantined | Stage::Left => !self.leaving,
+            Stage::Serving => self.detached_since.is_none() && !self.leaving && !self.rolls && !self.moves,
+            Stage::Stopped | Stage::Quarantined | Stage::Left => !self.leaving && !self.moves,
             _ => false,
         }
     }

@@ -16,6 +16,7 @@ use super::active_time::ActiveTime;
 use super::engine::{Engine, Stage};
 use super::facts::{ControlFacts, ServerFacts, ServerNews};
 use super::guard::{Attempts, Jitter};
+use super::isolation::{Hit, IsolatedTime, Isolation};
 use super::orders::{GroupId, Purpose};
 use super::policy::GroupPolicy;
 use super::pulse::Pulse;
@@ -78,6 +79,12 @@ pub(super) struct Group {
     pub after_stop: AfterStop,
     /// Not everything was proven gone when it was stopped: its next start begins with the kill and the proof.
     pub left_behind: bool,
+    /// What is known of the culprit of repeated faults. A second side has none: its group's first side has it.
+    pub isolation: Isolation,
+    /// A fault hit these engines, and nobody weighed it yet.
+    pub hit: Option<Hit>,
+    /// Time in which engines serve on both sides of the group.
+    pub isolated: IsolatedTime,
     /// The engine that is being taken out and started again for a changed configuration.
     pub rolling: Option<EngineName>,
 }
@@ -111,6 +118,9 @@ impl Group {
             kept_down: memory.stopped,
             after_stop: AfterStop::Stays,
             left_behind: false,
+            isolation: memory.isolation,
+            hit: None,
+            isolated: IsolatedTime::default(),
             rolling: None,
             policy,
         }
@@ -123,6 +133,7 @@ impl Group {
             attempts: self.attempts.moments(),
             hold: self.hold.clone(),
             stopped: self.kept_down,
+            isolation: self.isolation.clone(),
             engines: self.engines.iter().map(|engine| (engine.name().clone(), engine.memory())).collect(),
         }
     }
@@ -208,8 +219,8 @@ impl Group {
             Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
         };
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine));
-        let hold = self.hold_until();
-        engines.chain(phase).chain(hold).filter(|at| *at > now).min()
+        let others = [self.hold_until(), self.isolation_until()].into_iter().flatten();
+        engines.chain(phase).chain(others).filter(|at| *at > now).min()
     }
 
     /// Since when a restart waits for ACTIVE, if it does.

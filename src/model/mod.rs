@@ -38,5 +38,5 @@ pub use outcome::{Outcome, Remaining};
 pub use process::{Exit, Owner, ProcessId};
 pub use report::Report;
 pub use request::{Goal, Plan, Request};
-pub use state::{EngineState, ExitCause, GroupState, Mode, Source};
-pub use status::{EngineStatus, GpuStatus, GroupStatus, Hold, SourceStatus, Status};
+pub use state::{EngineIsolation, EngineState, ExitCause, GroupState, IsolationResult, Mode, Source};
+pub use status::{EngineStatus, GpuStatus, GroupStatus, Hold, IsolationStatus, SourceStatus, Status};

@@ -37,6 +37,8 @@ pub enum Break {
         group: usize,
         memory_fault: bool,
     },
+    /// This engine's kernel goes wrong: every client of the server that it runs under loses its context.
+    FatalOf(usize, usize),
     KillServer(usize),
     KillControl(usize),
     WedgeControl(usize, bool),
@@ -72,6 +74,13 @@ impl World {
                     self.fatal(group, server, memory_fault);
                 }
             }
+            Break::FatalOf(group, engine) => {
+                let side = self.side_of(group, engine);
+                let server = self.groups[side].server.as_ref().map(|server| server.pid);
+                if let Some(server) = server.filter(|_| self.groups[side].engines[engine].client) {
+                    self.fatal(side, server, false);
+                }
+            }
             Break::KillServer(group) => {
                 if let Some(server) = self.groups[group].server.as_ref().map(|server| server.pid) {
                     self.signal(server, Exit::Signal(9), ms(1));
@@ -86,8 +95,8 @@ impl World {
             Break::NoControl(group, gone) => self.groups[group].cannot_start_control = gone,
             Break::DoesNotHeal(group) => self.groups[group].does_not_heal = true,
             Break::Make(group, engine, knob) => self.make(group, engine, knob),
-            Break::Exit(group, engine, status) => self.end(group, engine, Exit::Status(status), ms(1)),
-            Break::Sigkill(group, engine) => self.sigkill(group, engine),
+            Break::Exit(group, engine, status) => self.end(self.side_of(group, engine), engine, Exit::Status(status), ms(1)),
+            Break::Sigkill(group, engine) => self.sigkill(self.side_of(group, engine), engine),
             Break::Stray(group) => self.stray(group),
             Break::NvmlBlind(blind) => self.gpu.blind = blind,
             Break::Leak(leaks) => {
@@ -121,7 +130,7 @@ impl World {
     fn configure(&mut self, group: usize, engine: Option<usize>, has: bool) {
         let changed = if has { self.absent.remove(&(group, engine)) } else { self.absent.insert((group, engine)) };
         if changed && engine.is_none() && !has {
-            self.groups[group].stopping = true;
+            self.sides(group).into_iter().for_each(|side| self.groups[side].stopping = true);
         }
         self.reload(BTreeSet::new());
     }
@@ -157,9 +166,7 @@ impl World {
         match &request {
             Request::Stop | Request::StopNow => self.groups.iter_mut().for_each(|group| group.stopping = true),
             Request::StopGroup(name) => {
-                if let Some(group) = self.groups.iter_mut().find(|group| group.name == *name) {
-                    group.stopping = true;
-                }
+                self.groups.iter_mut().filter(|side| side.name.home() == *name).for_each(|side| side.stopping = true);
             }
             _ => {}
         }
@@ -171,8 +178,11 @@ impl World {
     }
 
     fn make(&mut self, group: usize, engine: usize, knob: Knob) {
+        for side in self.sides(group) {
+            self.groups[side].engines[engine].knob = knob;
+        }
+        let group = self.side_of(group, engine);
         let engine = &mut self.groups[group].engines[engine];
-        engine.knob = knob;
         let Some(process) = engine.pid.and_then(|pid| self.processes.get_mut(&pid)) else { return };
         process.undead = knob == Knob::Undead;
         if let (Some(exit), false) = (process.signalled, process.undead) {
@@ -264,6 +274,7 @@ impl World {
         match words.as_slice() {
             ["fatal", "illegal-address"] => Break::Fatal { group, memory_fault: true },
             ["fatal", "trap"] => Break::Fatal { group, memory_fault: false },
+            ["fatal", "of", name] => Break::FatalOf(group, engine(name)),
             ["kill-server"] => Break::KillServer(group),
             ["kill-control"] => Break::KillControl(group),
             ["wedge-control"] => Break::WedgeControl(group, true),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mpswarden::decide::Input;
 use mpswarden::model::{
-    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, Health, Look, Observation, Ordered, Outcome, Owner,
+    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, GroupName, Health, Look, Observation, Ordered, Outcome, Owner,
     ProcessId, Remaining, ServerLine, ServerState,
 };
 
@@ -16,6 +16,9 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(3);
 impl World {
     pub(super) fn carry_out(&mut self, ordered: Ordered) {
         let id = ordered.id;
+        if let Some(group) = group_of(&ordered.action) {
+            self.open_second_side(&group);
+        }
         if self.open.insert(id, ordered.clone()).is_some() {
             self.violate("an action id was used twice");
         }
@@ -42,7 +45,9 @@ impl World {
             }
             Action::StopControl { group, grace, .. } => self.stop_control(id, self.find_group(&group), grace),
             Action::StartServer { group } => self.start_server(id, self.find_group(&group)),
-            Action::StartEngine { engine, incarnation } => self.start_engine(id, &engine, incarnation),
+            Action::StartEngine { engine, incarnation, outside } => {
+                self.start_engine(id, &engine, incarnation, outside);
+            }
             Action::KillEngines { group, engines, strays } => {
                 let group = self.find_group(&group);
                 self.kill_engines(id, group, &engines, &strays);
@@ -193,7 +198,7 @@ impl World {
         self.later(ms(2), Happening::Finish(id, Outcome::Done));
     }
 
-    fn start_engine(&mut self, id: ActionId, key: &EngineKey, incarnation: u32) {
+    fn start_engine(&mut self, id: ActionId, key: &EngineKey, incarnation: u32, outside: bool) {
         let (group, place) = self.find_engine(key);
         self.check_start(group, place, key);
         let knob = self.groups[group].engines[place].knob;
@@ -207,6 +212,7 @@ impl World {
         engine.ready = false;
         engine.client = false;
         engine.terminated = false;
+        engine.outside = outside;
         self.later(ms(1), Happening::Finish(id, Outcome::Started { process }));
         match knob {
             Knob::ExitsAtOnce => self.later(ms(20), Happening::Gone(process.pid, Exit::Status(1))),
@@ -226,7 +232,7 @@ impl World {
         if !active && all_told {
             self.violate(&format!("{key} was started while its server was not ACTIVE"));
         }
-        if self.groups[group].engines[place].pid.is_some() {
+        if self.sides(group).into_iter().any(|side| self.groups[side].engines[place].pid.is_some()) {
             self.violate(&format!("{key} was started while its predecessor lived"));
         }
         if self.processes.values().any(|process| process.group == group && process.with_its_group) {
@@ -325,5 +331,23 @@ impl World {
         for (id, outcome) in over {
             self.later(Duration::ZERO, Happening::Finish(id, outcome));
         }
+    }
+}
+
+/// Whose an order or a look is.
+fn group_of(action: &Action) -> Option<GroupName> {
+    match action {
+        Action::Look(Look::Gpu(_)) | Action::Save { .. } => None,
+        Action::Look(Look::Health(key) | Look::Load(key)) => Some(key.group.clone()),
+        Action::Look(Look::Server { group, .. } | Look::Clients { group, .. } | Look::Trees(group)) => Some(group.clone()),
+        Action::WatchServer { group, .. }
+        | Action::StartControl { group }
+        | Action::StopControl { group, .. }
+        | Action::StartServer { group }
+        | Action::KillEngines { group, .. }
+        | Action::AwaitGone { group, .. } => Some(group.clone()),
+        Action::StartEngine { engine, .. }
+        | Action::TerminateClients { engine, .. }
+        | Action::StopEngine { engine, .. } => Some(engine.group.clone()),
     }
 }

@@ -132,7 +132,7 @@ impl World {
         let server = self.groups[group].server.as_ref().map(|server| (server.pid, server.state));
         let Some(engine) = self.engine_of(pid) else { return };
         match server {
-            Some((server, ServerState::Active)) if engine.knob != Knob::OutsideMps => {
+            Some((server, ServerState::Active)) if engine.knob != Knob::OutsideMps && !engine.outside => {
                 engine.client = true;
                 self.log(group, ServerLine::Connected { server, client: pid });
             }

@@ -34,7 +34,7 @@ impl Group {
             let because = format!("it ended with {exit} before it served");
             return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
         }
-        match engine.attached_since_healthy(&self.server, &turn.gpu.reading, turn.now) {
+        match engine.placed_since_healthy(&self.server, &turn.gpu.reading, turn.now) {
             Some(true) => self.engine_serves(place, turn),
             attached => {
                 let note = match attached {
@@ -78,7 +78,7 @@ impl Group {
     }
 
     fn advance_served(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let attached = self.engines[place].attached_now(&self.server, &turn.gpu.reading, turn.now);
+        let attached = self.engines[place].placed_now(&self.server, &turn.gpu.reading, turn.now);
         let engine = &mut self.engines[place];
         if let Some((at, exit)) = engine.ended {
             let because = format!("its main process ended with {exit}");
