@@ -158,7 +158,9 @@ impl World {
 
     pub fn add_engine(&mut self, group: usize, name: &str) {
         let engine = policies::engine(name);
-        self.groups[group].engines.push(Engine::new(&engine.name));
+        for side in self.sides(group) {
+            self.groups[side].engines.push(Engine::new(&engine.name));
+        }
         self.all.groups[group].engines.push(engine);
     }
 
