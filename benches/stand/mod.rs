@@ -5,7 +5,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use mpswarden::decide::policy::{EnginePolicy, GroupPolicy, IsolationPolicy, RecoveryPolicy, StartOrder, UnknownClients};
+use mpswarden::decide::policy::{
+    EnginePolicy, GroupPolicy, IsolationPolicy, RecoveryPolicy, StartOrder, UnknownClients,
+};
 use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden::model::gpu::ComputeMode;
 use mpswarden::model::{

@@ -9,12 +9,7 @@ use crate::host::child::{self, Launch, Output};
 use crate::model::{EngineKey, EngineLaunch, GroupLaunch, Outcome, Owner};
 
 /// Started when it returns. What comes beside the outcome is to be watched after that was told.
-pub(super) fn start(
-    shared: &Shared,
-    key: &EngineKey,
-    incarnation: u32,
-    outside: bool,
-) -> (Outcome, Option<Watch>) {
+pub(super) fn start(shared: &Shared, key: &EngineKey, incarnation: u32, outside: bool) -> (Outcome, Option<Watch>) {
     match try_start(shared, key, incarnation, outside) {
         Ok(watch) => (Outcome::Started { process: watch.child.id() }, Some(watch)),
         Err(outcome) => (outcome, None),

@@ -279,7 +279,10 @@ async fn a_command_that_does_not_exist_is_named() {
     stage.executor = Executor::new(vec![stage.group.clone()], mark, send).unwrap();
     stage.reports = reports;
     let engine = stage.key(0);
-    let Outcome::Failed { why } = stage.outcome(Action::StartEngine { engine, incarnation: 1, outside: false }).await else { panic!() };
+    let Outcome::Failed { why } = stage.outcome(Action::StartEngine { engine, incarnation: 1, outside: false }).await
+    else {
+        panic!()
+    };
     assert!(why.contains("`/no/such/engine` was not found") && why.contains("/e0"), "{why}");
 }
 

@@ -8,7 +8,9 @@ use toml::Value;
 
 use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GroupConfiguration};
 use super::units::{write_duration, write_size};
-use crate::decide::policy::{IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent};
+use crate::decide::policy::{
+    IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent,
+};
 
 impl Configuration {
     /// The whole configuration as TOML that reads back as the same.

@@ -157,8 +157,7 @@ fn policy(policy: Section) -> (BTreeMap<Fault, Mode>, UnknownClients) {
 }
 
 fn isolation(isolation: Section) -> IsolationPolicy {
-    let modes =
-        [("enforce", IsolationMode::Enforce), ("observe", IsolationMode::Observe), ("off", IsolationMode::Off)];
+    let modes = [("enforce", IsolationMode::Enforce), ("observe", IsolationMode::Observe), ("off", IsolationMode::Off)];
     let quarantines =
         [("apart", Quarantine::Apart), ("outside", Quarantine::Outside), ("stopped", Quarantine::Stopped)];
     let usual = IsolationPolicy::default();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::model::gpu::ComputeMode;
 use crate::model::status::{RecoveryStatus, SourceScope};
 use crate::model::{
-    EngineKey, EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, Look, Moment, ServerState, Source,
-    SourceStatus, Status,
+    EngineKey, EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, Look, Moment, ServerState,
+    Source, SourceStatus, Status,
 };
 
 use super::detect::unknown_clients;

@@ -58,7 +58,9 @@ pub fn log_event(event: &Event) {
 /// trouble; info, the ordinary course; debug, each step.
 pub fn level(event: &Event) -> Level {
     match &event.what {
-        What::FaultBegan { .. } | What::Held { .. } | What::EngineQuarantined { .. } | What::Proven { .. } => Level::ERROR,
+        What::FaultBegan { .. } | What::Held { .. } | What::EngineQuarantined { .. } | What::Proven { .. } => {
+            Level::ERROR
+        }
         What::RestartEnded { result: RecoveryResult::Held, .. } => Level::ERROR,
         What::RestartEnded { result: RecoveryResult::Partly, .. } => Level::WARN,
         What::EngineExited { cause: ExitCause::Clean | ExitCause::Evicted | ExitCause::GroupRestart, .. } => {

@@ -95,7 +95,8 @@ fn told(event: &Event) -> String {
         }
         What::Isolating { suspects, apart, faults } => {
             let (suspects, apart) = (names(suspects), names(apart));
-            let times = if *faults == 1 { "faults repeat".to_owned() } else { format!("fault {faults} since it began") };
+            let times =
+                if *faults == 1 { "faults repeat".to_owned() } else { format!("fault {faults} since it began") };
             format!("{times}: {suspects} may be the cause; {apart} set apart from the others to find out")
         }
         What::Proven { faults } => {

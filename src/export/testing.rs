@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{EngineState, EngineIsolation, EngineStatus, GroupState, GroupStatus, Mode, Moment, ServerState, Status};
+use crate::model::{
+    EngineIsolation, EngineState, EngineStatus, GroupState, GroupStatus, Mode, Moment, ServerState, Status,
+};
 
 /// A serving engine of which little is known.
 pub fn engine(name: &str) -> EngineStatus {

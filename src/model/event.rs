@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::status::SourceScope;
 use super::{
-    CommandResult, EngineName, Exit, ExitCause, Fault, GpuUuid, GroupName, HeldReason, Hook, HookResult, IsolationResult, Moment,
-    ProcessId, Reason, RecoveryResult, RecoveryStep, Tier,
+    CommandResult, EngineName, Exit, ExitCause, Fault, GpuUuid, GroupName, HeldReason, Hook, HookResult,
+    IsolationResult, Moment, ProcessId, Reason, RecoveryResult, RecoveryStep, Tier,
 };
 
 /// One thing that happened.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use super::{
-    EngineIsolation, EngineKey, EngineLoad, EngineName, EngineState, Fault, GpuIdentity, GpuUuid, GroupName, GroupState, HeldReason,
-    Mode, Moment, ProcessId, Reason, RecoveryStep, ServerState, Source, Tier,
+    EngineIsolation, EngineKey, EngineLoad, EngineName, EngineState, Fault, GpuIdentity, GpuUuid, GroupName,
+    GroupState, HeldReason, Mode, Moment, ProcessId, Reason, RecoveryStep, ServerState, Source, Tier,
 };
 
 /// Everything at one moment.

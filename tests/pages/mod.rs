@@ -8,9 +8,9 @@ use mpswarden::export::{BuildInfo, Exporter};
 use mpswarden::model::gpu::{ComputeMode, RecoveryAction};
 use mpswarden::model::status::SourceScope;
 use mpswarden::model::{
-    CommandResult, EngineKey, EngineState, EngineIsolation, EngineStatus, Event, Exit, ExitCause, Fault, GpuIdentity, GpuStatus,
-    GroupState, GroupStatus, Mode, Moment, ProcessId, RecoveryResult, RecoveryStep, ServerState, Source, SourceStatus,
-    Status, Tier, What,
+    CommandResult, EngineIsolation, EngineKey, EngineState, EngineStatus, Event, Exit, ExitCause, Fault, GpuIdentity,
+    GpuStatus, GroupState, GroupStatus, Mode, Moment, ProcessId, RecoveryResult, RecoveryStep, ServerState, Source,
+    SourceStatus, Status, Tier, What,
 };
 
 pub const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";

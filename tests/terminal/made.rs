@@ -6,9 +6,9 @@ use std::time::Duration;
 use mpswarden::model::gpu::{ComputeMode, GpuActivity};
 use mpswarden::model::status::{RecoveryStatus, SourceScope};
 use mpswarden::model::{
-    EngineKey, EngineLoad, EngineState, EngineIsolation, EngineStatus, Fault, GpuIdentity, GpuStatus, GroupState, GroupStatus,
-    HeldReason, Hold, Incident, IncidentLine, Mode, Moment, ProcessId, RecoveryStep, ServerState, Source, SourceStatus,
-    Status, Tier,
+    EngineIsolation, EngineKey, EngineLoad, EngineState, EngineStatus, Fault, GpuIdentity, GpuStatus, GroupState,
+    GroupStatus, HeldReason, Hold, Incident, IncidentLine, Mode, Moment, ProcessId, RecoveryStep, ServerState, Source,
+    SourceStatus, Status, Tier,
 };
 use serde_json::{Value, json};
 

@@ -95,7 +95,9 @@ impl World {
             Break::NoControl(group, gone) => self.groups[group].cannot_start_control = gone,
             Break::DoesNotHeal(group) => self.groups[group].does_not_heal = true,
             Break::Make(group, engine, knob) => self.make(group, engine, knob),
-            Break::Exit(group, engine, status) => self.end(self.side_of(group, engine), engine, Exit::Status(status), ms(1)),
+            Break::Exit(group, engine, status) => {
+                self.end(self.side_of(group, engine), engine, Exit::Status(status), ms(1))
+            }
             Break::Sigkill(group, engine) => self.sigkill(self.side_of(group, engine), engine),
             Break::Stray(group) => self.stray(group),
             Break::NvmlBlind(blind) => self.gpu.blind = blind,

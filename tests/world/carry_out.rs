@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mpswarden::decide::Input;
 use mpswarden::model::{
-    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, GroupName, Health, Look, Observation, Ordered, Outcome, Owner,
-    ProcessId, Remaining, ServerLine, ServerState,
+    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, GroupName, Health, Look, Observation, Ordered,
+    Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState,
 };
 
 use super::{AFTERSHOCK, Happening, Knob, Server, TEARDOWN, World, ms};
@@ -339,7 +339,9 @@ fn group_of(action: &Action) -> Option<GroupName> {
     match action {
         Action::Look(Look::Gpu(_)) | Action::Save { .. } => None,
         Action::Look(Look::Health(key) | Look::Load(key)) => Some(key.group.clone()),
-        Action::Look(Look::Server { group, .. } | Look::Clients { group, .. } | Look::Trees(group)) => Some(group.clone()),
+        Action::Look(Look::Server { group, .. } | Look::Clients { group, .. } | Look::Trees(group)) => {
+            Some(group.clone())
+        }
         Action::WatchServer { group, .. }
         | Action::StartControl { group }
         | Action::StopControl { group, .. }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mpswarden::decide::Policy;
-use mpswarden::decide::policy::{Backoff, EnginePolicy, GroupPolicy, IsolationMode, IsolationPolicy, RecoveryPolicy, UnknownClients};
+use mpswarden::decide::policy::{
+    Backoff, EnginePolicy, GroupPolicy, IsolationMode, IsolationPolicy, RecoveryPolicy, UnknownClients,
+};
 use mpswarden::model::gpu::ComputeMode;
 use mpswarden::model::{EngineName, GpuIdentity, GpuUuid, GroupName, Mode};
 

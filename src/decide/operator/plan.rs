@@ -25,7 +25,10 @@ fn span(time: Duration) -> String {
 
 /// A group that is not there, and those that are.
 pub(in crate::decide) fn no_such_group(name: &GroupName, groups: &[Group]) -> String {
-    format!("there is no group {name}; there are: {}", list(groups.iter().filter(|group| !group.is_apart()).map(|group| &group.policy.name)))
+    format!(
+        "there is no group {name}; there are: {}",
+        list(groups.iter().filter(|group| !group.is_apart()).map(|group| &group.policy.name))
+    )
 }
 
 /// An order for every group: it is done in those where there is something to do.

@@ -58,7 +58,9 @@ impl Group {
         match engine.rest {
             Some(Rest::Stopped) => {}
             Some(Rest::Apart) => {
-                return Err(format!("{key} is stopped while the cause of its group's faults is searched for; it starts by itself after that"));
+                return Err(format!(
+                    "{key} is stopped while the cause of its group's faults is searched for; it starts by itself after that"
+                ));
             }
             Some(_) => return Err(format!("{key} is quarantined; release lets it start again")),
             None if engine.stage == Stage::Left && self.runs() => {}

@@ -137,7 +137,8 @@ impl Group {
         let engine = &self.engines[engine];
         // One that fails as it is now holds the others back: a bad setting must not go round. One that somebody
         // wants to be down does not.
-        let unwanted = engine.leaving || matches!(engine.rest, Some(Rest::Stopped | Rest::Quarantined | Rest::Apart | Rest::Guilty));
+        let unwanted = engine.leaving
+            || matches!(engine.rest, Some(Rest::Stopped | Rest::Quarantined | Rest::Apart | Rest::Guilty));
         engine.stage != Stage::Serving && !unwanted
     }
 

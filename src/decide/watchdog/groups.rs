@@ -38,7 +38,8 @@ impl Watchdog {
                 group.leave(turn)
             }
         });
-        self.groups.sort_by_key(|group| names.iter().position(|name| *name == group.policy.name.home()).unwrap_or(usize::MAX));
+        self.groups
+            .sort_by_key(|group| names.iter().position(|name| *name == group.policy.name.home()).unwrap_or(usize::MAX));
         self.shared = shared(&self.groups);
     }
 
@@ -84,7 +85,8 @@ impl Watchdog {
     pub(super) fn forget_groups(&mut self, save: &mut bool) {
         let homes: BTreeSet<GroupName> = self.groups.iter().map(|group| group.policy.name.clone()).collect();
         // Engines of a second side go back to the first before it is forgotten.
-        let waits = |group: &Group| group.is_apart() && !group.engines.is_empty() && homes.contains(&group.policy.name.home());
+        let waits =
+            |group: &Group| group.is_apart() && !group.engines.is_empty() && homes.contains(&group.policy.name.home());
         let goes = |group: &Group| group.is_forgotten() && !waits(group);
         if !self.groups.iter().any(goes) {
             return;

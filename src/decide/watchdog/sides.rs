@@ -120,14 +120,7 @@ impl Watchdog {
         changed
     }
 
-    fn lead_side(
-        &mut self,
-        home: usize,
-        side: usize,
-        parts: bool,
-        decision: &mut Decision,
-        save: &mut bool,
-    ) -> bool {
+    fn lead_side(&mut self, home: usize, side: usize, parts: bool, decision: &mut Decision, save: &mut bool) -> bool {
         let mut changed = false;
         let names = self.groups[side].names();
         for name in names {

@@ -3,7 +3,7 @@
 use super::catalogue::{self as metric, Metric};
 use super::exposition::Exposition;
 use super::gauges::{flag, write_known};
-use crate::model::{EngineLoad, EngineIsolation, EngineState, EngineStatus, GroupName};
+use crate::model::{EngineIsolation, EngineLoad, EngineState, EngineStatus, GroupName};
 
 /// Of a model's name, in characters: an engine may say anything.
 const LONGEST_MODEL: usize = 200;

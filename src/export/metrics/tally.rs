@@ -9,8 +9,8 @@ use super::gpu_gauges::gpu_label;
 use super::known_series::{ENGINE_FAULTS, GROUP_FAULTS, MENDED_FAULTS, XIDS};
 use super::samples::Samples;
 use crate::model::{
-    CommandResult, EngineKey, EngineName, Event, ExitCause, Fault, GroupName, Hook, HookResult, IsolationResult, RecoveryResult,
-    RecoveryStep, Source, Status, Tier, What,
+    CommandResult, EngineKey, EngineName, Event, ExitCause, Fault, GroupName, Hook, HookResult, IsolationResult,
+    RecoveryResult, RecoveryStep, Source, Status, Tier, What,
 };
 
 /// Whole-group tiers, for series that one engine's restart has no part in.
@@ -18,7 +18,8 @@ const GROUP_TIERS: &[Tier] = &[Tier::Clients, Tier::Daemon];
 /// The reason of a restart that no fault asked for.
 const BY_ORDER: &str = "operator";
 /// What `Suppressed` may name in this version.
-const VERBS: &[&str] = &["restart_clients", "restart_daemon", "restart_engine", "kill_unknown_client", "isolate_engines"];
+const VERBS: &[&str] =
+    &["restart_clients", "restart_daemon", "restart_engine", "kill_unknown_client", "isolate_engines"];
 
 /// Everything counted since the start. A clone is cheap: places are shared until they change.
 #[derive(Clone, Debug, Default)]
