@@ -16,6 +16,7 @@ pub(in crate::decide) fn one_each(groups: &[Group], status: impl Fn(&Group) -> G
             take_in(home, status(group), group);
         }
     }
+    shown.iter_mut().for_each(note_who_is_apart);
     shown
 }
 
@@ -68,6 +69,25 @@ fn take_in(home: &mut GroupStatus, side: GroupStatus, group: &Group) {
         let place = rank(engine.name.clone());
         let at = home.engines.partition_point(|known| rank(known.name.clone()) < place);
         home.engines.insert(at, engine);
+    }
+}
+
+/// Says of an engine that serves, and of which nothing else is to be said, why it runs where it does.
+fn note_who_is_apart(group: &mut GroupStatus) {
+    let Some(isolation) = &group.isolation else { return };
+    for engine in group.engines.iter_mut().filter(|engine| engine.note.is_none()) {
+        let apart = isolation.apart.contains(&engine.name);
+        let note = match engine.isolation {
+            EngineIsolation::Guilty => {
+                "proven guilty of its group's repeated faults; kept from the others until released"
+            }
+            EngineIsolation::Apart if apart => {
+                "runs apart from the others: its group's faults repeat, and it may be the cause"
+            }
+            EngineIsolation::None if apart => "runs apart from the others, and goes back to them when its turn comes",
+            _ => continue,
+        };
+        engine.note = Some(note.to_owned());
     }
 }
 
