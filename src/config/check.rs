@@ -90,6 +90,11 @@ fn directories(configuration: &Configuration, problems: &mut Vec<Problem>) {
             let path = format!("group[{index}].mps.{key}");
             if !twin || configuration.places.at.contains_key(&path) {
                 directories.claim("directory", &directory.display().to_string(), path.clone(), hint);
+                let mut earlier = configuration.groups[..index].iter().map(|other| &other.mps);
+                if earlier.any(|other| [&other.pipe_directory, &other.log_directory].contains(&directory)) {
+                    continue;
+                }
+                // That of the group's second side.
                 let apart = if key == "pipe_directory" { apart_pipe_directory } else { apart_log_directory };
                 directories.claim("directory", &apart(directory).display().to_string(), path, hint);
             }

@@ -319,6 +319,11 @@ mod tests {
         "mpswarden_hook_runs_total",
         "mps_group_hold_timestamp_seconds",
         "mps_group_hold_until_timestamp_seconds",
+        "mps_isolations_total",
+        "mps_isolation_active",
+        "mps_isolation_seconds_total",
+        "mps_isolation_time_sliced_seconds_total",
+        "mps_engine_isolated",
     ];
 
     fn row(name: &str) -> Option<&'static Metric> {
