@@ -83,7 +83,8 @@ impl Orders {
         rows[0].record(self.order(Action::Save { memory }).await.1).unwrap();
         for engine in self.engines.clone() {
             let engine = EngineKey::new(&self.group, &engine);
-            let (outcome, blocked, _) = self.order(Action::StartEngine { engine, incarnation: 1 }).await;
+            let (outcome, blocked, _) =
+                self.order(Action::StartEngine { engine, incarnation: 1, outside: false }).await;
             assert!(matches!(outcome, Outcome::Started { .. }), "{outcome:?}");
             rows[1].record(blocked).unwrap();
         }

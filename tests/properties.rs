@@ -6,7 +6,7 @@ mod world;
 use std::time::Duration;
 
 use mpswarden::decide::Policy;
-use mpswarden::decide::policy::{StartOrder, UnknownClients, WhenSpent};
+use mpswarden::decide::policy::{IsolationMode, IsolationPolicy, Quarantine, StartOrder, UnknownClients, WhenSpent};
 use mpswarden::model::Request;
 use mpswarden::model::gpu::RecoveryAction;
 use mpswarden::model::{EngineKey, EngineName, EngineState, Fault, GroupName, GroupState, Mode, Moment, Tier};
@@ -47,6 +47,7 @@ fn trouble() -> impl Strategy<Value = Break> {
     let engine = (0..2usize, 0..2usize);
     prop_oneof![
         3 => (group.clone(), any::<bool>()).prop_map(|(group, memory_fault)| Break::Fatal { group, memory_fault }),
+        4 => engine.clone().prop_map(|(group, engine)| Break::FatalOf(group, engine)),
         2 => group.clone().prop_map(Break::KillServer),
         2 => group.clone().prop_map(Break::KillControl),
         1 => (group.clone(), any::<bool>()).prop_map(|(group, wedged)| Break::WedgeControl(group, wedged)),
@@ -158,11 +159,17 @@ fn take_back(world: &mut World) {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    (1..4u32, any::<bool>(), any::<bool>(), any::<bool>(), 1..4u32).prop_map(
-        |(budget, hold, parallel, kill_strays, engine_budget)| {
+    let quarantine =
+        prop::sample::select(&[None, Some(Quarantine::Apart), Some(Quarantine::Outside), Some(Quarantine::Stopped)]);
+    (1..4u32, any::<bool>(), any::<bool>(), any::<bool>(), 1..4u32, quarantine).prop_map(
+        |(budget, hold, parallel, kill_strays, engine_budget, quarantine)| {
             let mut policy = policies::one_group(&["a", "b"]);
             policy.groups = vec![policies::group("one", &["a", "b"]), policies::group("two", &["a", "b"])];
             for group in &mut policy.groups {
+                if let Some(quarantine) = quarantine {
+                    let window = Duration::from_secs(20);
+                    group.isolation = IsolationPolicy { mode: IsolationMode::Enforce, window, quarantine };
+                }
                 let recovery = &mut group.recovery;
                 recovery.budget = budget;
                 recovery.when_spent = if hold { WhenSpent::Hold } else { WhenSpent::Slow };

@@ -241,7 +241,7 @@ impl Referee {
     fn judge_engines(&mut self, action: &Action) {
         match action {
             Action::KillEngines { strays, .. } if strays.is_empty() => self.active = false,
-            Action::StartEngine { engine, incarnation } => {
+            Action::StartEngine { engine, incarnation, .. } => {
                 assert!(self.active, "{engine} was started and nobody had said ACTIVE");
                 let life = self.engines.get_mut(engine).unwrap();
                 assert!(!life.may_live, "{engine} was started and its predecessor not proven gone");

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mpswarden::decide::Policy;
-use mpswarden::decide::policy::{StartOrder, UnknownClients, WhenSpent};
+use mpswarden::decide::policy::{IsolationMode, Quarantine, StartOrder, UnknownClients, WhenSpent};
+use mpswarden::model::gpu::ComputeMode;
 use mpswarden::model::{Fault, Mode, Moment};
 use world::{World, policies, words};
 
@@ -131,6 +132,14 @@ fn set(mut policy: Policy, setting: &str) -> Policy {
             group.faults.insert(*fault, Mode::Observe);
         }
         ["unknown_clients", "kill_on_fault"] => group.unknown_clients = UnknownClients::KillOnFault,
+        ["isolation"] => group.isolation.mode = IsolationMode::Enforce,
+        ["isolation", "observe"] => group.isolation.mode = IsolationMode::Observe,
+        ["isolation_window", time] => group.isolation.window = seconds(time),
+        ["quarantine", "apart"] => group.isolation.quarantine = Quarantine::Apart,
+        ["quarantine", "outside"] => group.isolation.quarantine = Quarantine::Outside,
+        ["quarantine", "stopped"] => group.isolation.quarantine = Quarantine::Stopped,
+        ["engines", names @ ..] => group.engines = names.iter().map(|name| policies::engine(name)).collect(),
+        ["exclusive"] => policy.gpus[0].compute_mode = ComputeMode::ExclusiveProcess,
         ["budget", number] => group.recovery.budget = number.parse().unwrap(),
         ["engine_budget", number] => group.recovery.engine_budget = number.parse().unwrap(),
         ["when_spent", "hold"] => group.recovery.when_spent = WhenSpent::Hold,

@@ -5,7 +5,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use mpswarden::decide::policy::{EnginePolicy, GroupPolicy, RecoveryPolicy, StartOrder, UnknownClients};
+use mpswarden::decide::policy::{
+    EnginePolicy, GroupPolicy, IsolationPolicy, RecoveryPolicy, StartOrder, UnknownClients,
+};
 use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden::model::gpu::ComputeMode;
 use mpswarden::model::{
@@ -242,6 +244,7 @@ fn group_policy(number: u32, engines: &[EngineName]) -> GroupPolicy {
         mode: Mode::Enforce,
         faults: Default::default(),
         unknown_clients: UnknownClients::Report,
+        isolation: IsolationPolicy::default(),
         recovery: RecoveryPolicy { start: StartOrder::Parallel, ..RecoveryPolicy::default() },
         engines: engines.iter().map(engine).collect(),
         clients_limit: 48,

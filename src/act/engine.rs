@@ -9,17 +9,20 @@ use crate::host::child::{self, Launch, Output};
 use crate::model::{EngineKey, EngineLaunch, GroupLaunch, Outcome, Owner};
 
 /// Started when it returns. What comes beside the outcome is to be watched after that was told.
-pub(super) fn start(shared: &Shared, key: &EngineKey, incarnation: u32) -> (Outcome, Option<Watch>) {
-    match try_start(shared, key, incarnation) {
+pub(super) fn start(shared: &Shared, key: &EngineKey, incarnation: u32, outside: bool) -> (Outcome, Option<Watch>) {
+    match try_start(shared, key, incarnation, outside) {
         Ok(watch) => (Outcome::Started { process: watch.child.id() }, Some(watch)),
         Err(outcome) => (outcome, None),
     }
 }
 
-fn try_start(shared: &Shared, key: &EngineKey, incarnation: u32) -> Result<Watch, Outcome> {
+fn try_start(shared: &Shared, key: &EngineKey, incarnation: u32, outside: bool) -> Result<Watch, Outcome> {
     let (group, engine) = shared.engine(key)?;
     refuse_a_twin(shared, key)?;
     let mut launch = launch_of(shared, &group, &engine).map_err(|why| failed(format!("engine `{key}`: {why}")))?;
+    if outside {
+        environment::leave_mps(&mut launch.environment, &group);
+    }
     let cgroup = enter_cgroup(shared, &engine);
     launch.cgroup = cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
     let child = child::start(&launch).map_err(|error| {

@@ -56,6 +56,15 @@ pub(super) fn of_engine(
     environment
 }
 
+/// Makes an engine run outside MPS: it finds no control daemon where it looks, be there one elsewhere. A limit of
+/// MPS is none there.
+pub(super) fn leave_mps(environment: &mut Environment, group: &GroupLaunch) {
+    let nowhere = group.control.pipe_directory.join("outside");
+    environment.insert("CUDA_MPS_PIPE_DIRECTORY".into(), nowhere.into());
+    environment.remove(std::ffi::OsStr::new("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"));
+    environment.remove(std::ffi::OsStr::new("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"));
+}
+
 /// For a command that is told of an event. Marked as ours: one that outlives a crash of the watchdog is ended
 /// with all else. `MPSWARDEN_ENGINE` is the engine's bare name here, which marks no process as an engine's.
 pub(super) fn of_hook(own: Environment, call: &Call, owner: &OwnerMark) -> Environment {

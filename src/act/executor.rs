@@ -51,8 +51,8 @@ impl Executor {
         let shared = self.shared.clone();
         match action {
             Action::Save { memory } => shared.finish(id, save::save(&shared.owner, &memory)),
-            Action::StartEngine { engine, incarnation } => {
-                let (outcome, watch) = engine::start(&shared, &engine, incarnation);
+            Action::StartEngine { engine, incarnation, outside } => {
+                let (outcome, watch) = engine::start(&shared, &engine, incarnation, outside);
                 shared.finish(id, outcome);
                 // Only now, so that no end comes before its start.
                 if let Some(watch) = watch {

@@ -131,7 +131,7 @@ impl Stage {
 
     async fn start(&mut self, number: usize) -> ProcessId {
         let engine = self.key(number);
-        match self.outcome(Action::StartEngine { engine, incarnation: 1 }).await {
+        match self.outcome(Action::StartEngine { engine, incarnation: 1, outside: false }).await {
             Outcome::Started { process } => process,
             other => panic!("{other:?}"),
         }
@@ -279,7 +279,10 @@ async fn a_command_that_does_not_exist_is_named() {
     stage.executor = Executor::new(vec![stage.group.clone()], mark, send).unwrap();
     stage.reports = reports;
     let engine = stage.key(0);
-    let Outcome::Failed { why } = stage.outcome(Action::StartEngine { engine, incarnation: 1 }).await else { panic!() };
+    let Outcome::Failed { why } = stage.outcome(Action::StartEngine { engine, incarnation: 1, outside: false }).await
+    else {
+        panic!()
+    };
     assert!(why.contains("`/no/such/engine` was not found") && why.contains("/e0"), "{why}");
 }
 
@@ -288,7 +291,7 @@ async fn no_twin_starts_beside_a_living_incarnation() {
     let mut stage = Stage::new(&["sleep 1000"]);
     let main = stage.start(0).await;
     let engine = stage.key(0);
-    let twin = Action::StartEngine { engine, incarnation: 2 };
+    let twin = Action::StartEngine { engine, incarnation: 2, outside: false };
     let Outcome::Failed { why } = stage.outcome(twin.clone()).await else { panic!() };
     assert!(why.contains(&main.to_string()), "{why}");
     stage.kill_and_prove().await;
@@ -419,7 +422,7 @@ async fn what_is_unknown_or_not_ours_to_do_still_gets_its_outcome() {
         Action::StartControl { group: nobody() },
         Action::StartServer { group: nobody() },
         Action::StopControl { group: nobody(), grace: LONG, server: None },
-        Action::StartEngine { engine: engine.clone(), incarnation: 1 },
+        Action::StartEngine { engine: engine.clone(), incarnation: 1, outside: false },
         Action::TerminateClients { engine, server: 1, clients: vec![1] },
         Action::WatchServer { group: nobody(), server: 0 },
     ] {

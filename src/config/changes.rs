@@ -35,7 +35,8 @@ impl Changes {
         let (was, is) = (tree(old.0), tree(new.0));
         changes.top(&was, &is);
         changes.groups(&named(&was, "group"), &named(&is, "group"));
-        for launch in new.1 {
+        // The second sides follow the first.
+        for launch in new.1.iter().filter(|launch| !launch.name.is_apart()) {
             if let Some(before) = old.1.iter().find(|before| before.name == launch.name) {
                 changes.fixed(before, launch);
                 changes.order(before, launch);

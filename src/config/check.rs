@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::configuration::{Configuration, EngineConfiguration, GroupConfiguration};
 use super::problem::{Places, Problem};
+use super::resolve::{apart_log_directory, apart_pipe_directory};
 use super::values::authority;
 
 /// The longest path of a socket: sun_path has 108 bytes with its NUL.
@@ -88,7 +89,14 @@ fn directories(configuration: &Configuration, problems: &mut Vec<Problem>) {
         for (key, directory) in [("pipe_directory", &mps.pipe_directory), ("log_directory", &mps.log_directory)] {
             let path = format!("group[{index}].mps.{key}");
             if !twin || configuration.places.at.contains_key(&path) {
-                directories.claim("directory", &directory.display().to_string(), path, hint);
+                directories.claim("directory", &directory.display().to_string(), path.clone(), hint);
+                let mut earlier = configuration.groups[..index].iter().map(|other| &other.mps);
+                if earlier.any(|other| [&other.pipe_directory, &other.log_directory].contains(&directory)) {
+                    continue;
+                }
+                // That of the group's second side.
+                let apart = if key == "pipe_directory" { apart_pipe_directory } else { apart_log_directory };
+                directories.claim("directory", &apart(directory).display().to_string(), path, hint);
             }
         }
     }
@@ -123,7 +131,8 @@ fn engines(configuration: &Configuration) -> impl Iterator<Item = (String, &Engi
 }
 
 fn socket_path(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
-    let socket = group.mps.pipe_directory.join("control");
+    // That of the second side is the longer one.
+    let socket = apart_pipe_directory(&group.mps.pipe_directory).join("control");
     let length = socket.as_os_str().len();
     if length > SOCKET_PATH {
         let what = format!("the socket {} has {length} bytes, {SOCKET_PATH} at most", socket.display());

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::decide::policy::{RecoveryPolicy, UnknownClients};
+use crate::decide::policy::{IsolationPolicy, RecoveryPolicy, UnknownClients};
 use crate::model::{EngineName, Fault, GpuUuid, GroupName, Hook, Mode};
 
 use super::problem::Places;
@@ -57,6 +57,8 @@ pub struct GroupConfiguration {
     pub faults: BTreeMap<Fault, Mode>,
     /// What becomes of clients that no engine owns.
     pub unknown_clients: UnknownClients,
+    /// What is done when faults of the whole group repeat.
+    pub isolation: IsolationPolicy,
     /// Restarts and their limits.
     pub recovery: RecoveryPolicy,
     /// Engines, in the order of their start; at least one.

@@ -8,7 +8,9 @@ use toml::Value;
 
 use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GroupConfiguration};
 use super::units::{write_duration, write_size};
-use crate::decide::policy::{RecoveryPolicy, StartOrder, UnknownClients, WhenSpent};
+use crate::decide::policy::{
+    IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent,
+};
 
 impl Configuration {
     /// The whole configuration as TOML that reads back as the same.
@@ -93,10 +95,28 @@ fn group(out: &mut Lines, group: &GroupConfiguration) {
         UnknownClients::KillOnFault => "kill_on_fault",
     };
     out.line("unknown_clients", text(unknown_clients));
+    isolation(out, group.isolation);
     recovery(out, &group.recovery);
     for configuration in &group.engines {
         engine(out, configuration);
     }
+}
+
+fn isolation(out: &mut Lines, isolation: IsolationPolicy) {
+    let mode = match isolation.mode {
+        IsolationMode::Enforce => "enforce",
+        IsolationMode::Observe => "observe",
+        IsolationMode::Off => "off",
+    };
+    let quarantine = match isolation.quarantine {
+        Quarantine::Apart => "apart",
+        Quarantine::Outside => "outside",
+        Quarantine::Stopped => "stopped",
+    };
+    out.header("[group.isolation]");
+    out.line("mode", text(mode));
+    out.line("window", length(isolation.window));
+    out.line("quarantine", text(quarantine));
 }
 
 fn recovery(out: &mut Lines, recovery: &RecoveryPolicy) {

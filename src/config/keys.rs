@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::decide::policy::{Backoff, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent};
+use crate::decide::policy::{
+    Backoff, IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent,
+};
 use crate::model::{Fault, GpuUuid, Hook, Mode};
 
 use super::check;
@@ -105,6 +107,7 @@ fn group(group: Section) -> GroupConfiguration {
         mps: mps(group.table("mps"), &name),
         faults,
         unknown_clients,
+        isolation: isolation(group.table("isolation")),
         recovery: recovery(group.table("recovery")),
         engines,
         name: name.into(),
@@ -151,6 +154,20 @@ fn policy(policy: Section) -> (BTreeMap<Fault, Mode>, UnknownClients) {
     let unknown_clients = policy.optional("unknown_clients", |value| word(value, &choices));
     policy.finish();
     (faults, unknown_clients.unwrap_or(UnknownClients::Report))
+}
+
+fn isolation(isolation: Section) -> IsolationPolicy {
+    let modes = [("enforce", IsolationMode::Enforce), ("observe", IsolationMode::Observe), ("off", IsolationMode::Off)];
+    let quarantines =
+        [("apart", Quarantine::Apart), ("outside", Quarantine::Outside), ("stopped", Quarantine::Stopped)];
+    let usual = IsolationPolicy::default();
+    let configuration = IsolationPolicy {
+        mode: isolation.optional("mode", |value| word(value, &modes)).unwrap_or(usual.mode),
+        window: isolation.optional("window", some_duration).unwrap_or(usual.window),
+        quarantine: isolation.optional("quarantine", |value| word(value, &quarantines)).unwrap_or(usual.quarantine),
+    };
+    isolation.finish();
+    configuration
 }
 
 fn recovery(recovery: Section) -> RecoveryPolicy {

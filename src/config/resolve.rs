@@ -2,6 +2,7 @@
 //! Pure.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy};
 use crate::model::gpu::ComputeMode;
@@ -32,6 +33,7 @@ impl Configuration {
             problems.extend(self.limits(&path, group, gpu));
             policies.push(group_policy(group, gpu));
             launches.push(group_launch(group, gpu));
+            launches.push(second_side(group, gpu));
         }
         let gpus = used.into_values().cloned().collect();
         Problems::or(&self.places.file, problems, (Policy { gpus, groups: policies, seed }, launches))
@@ -97,10 +99,35 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupPolicy {
         mode: group.mode,
         faults: group.faults.clone(),
         unknown_clients: group.unknown_clients,
+        isolation: group.isolation,
         recovery: group.recovery.clone(),
         engines: group.engines.iter().map(engine).collect(),
         clients_limit: CLIENTS_LIMIT,
     }
+}
+
+/// How the group's second side is started, should its faults repeat: as the first, with directories of its own.
+fn second_side(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {
+    let mut side = group_launch(group, gpu);
+    side.name = group.name.apart();
+    side.control.pipe_directory = apart_pipe_directory(&group.mps.pipe_directory);
+    side.control.log_directory = apart_log_directory(&group.mps.log_directory);
+    for engine in &mut side.engines {
+        engine.key.group = side.name.clone();
+    }
+    side
+}
+
+/// The pipe directory of a group's second side.
+pub(super) fn apart_pipe_directory(first: &Path) -> PathBuf {
+    let mut apart = first.as_os_str().to_owned();
+    apart.push("-apart");
+    apart.into()
+}
+
+/// The log directory of a group's second side.
+pub(super) fn apart_log_directory(first: &Path) -> PathBuf {
+    first.join("apart")
 }
 
 fn group_launch(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {

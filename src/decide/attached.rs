@@ -77,7 +77,11 @@ impl Group {
     /// Notes where each engine computes, as far as is known now.
     pub fn note_attachments(&mut self, gpu: &GpuFacts, now: Moment) {
         for engine in &mut self.engines {
-            let attachment = engine.attachment_now(&self.server, &gpu.reading, now);
+            // Outside MPS on purpose it is where it is meant to be.
+            let attachment = match engine.outside {
+                true => engine.alive().then_some(Attachment::Attached),
+                false => engine.attachment_now(&self.server, &gpu.reading, now),
+            };
             engine.saw_attachment(attachment, now);
         }
     }

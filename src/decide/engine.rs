@@ -103,6 +103,12 @@ pub(super) struct Engine {
     pub rest: Option<Rest>,
     /// The configuration has it no more: it is forgotten once it is gone.
     pub leaving: bool,
+    /// It is to run on its group's other side, or otherwise than it was started: not started before it is there.
+    pub moves: bool,
+    /// It is to be started outside MPS.
+    pub goes_outside: bool,
+    /// This incarnation was started outside MPS.
+    pub outside: bool,
     /// It runs as an older configuration says, and is to be taken out and started again.
     pub rolls: bool,
     /// Since when the engine tier is at work to start it again, told and without a result yet.
@@ -145,6 +151,9 @@ impl Engine {
             stuck: None,
             rest: memory.rest,
             leaving: false,
+            moves: false,
+            goes_outside: false,
+            outside: false,
             rolls: false,
             recovery: None,
         }
@@ -179,6 +188,7 @@ impl Engine {
         self.answers = Answers::default();
         self.gpu_processes = GpuProcesses::default();
         self.rolls = false;
+        self.outside = self.goes_outside;
     }
 
     /// A health probe answered.
@@ -223,6 +233,11 @@ impl Engine {
         Some(attachment(tree, server.clients.last()?, server.pid, fresh) == Attachment::Attached)
     }
 
+    /// Where it is meant to be: attached, or outside MPS on purpose; by what was seen after it got healthy.
+    pub fn placed_since_healthy(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<bool> {
+        if self.outside { self.healthy_since.map(|_| true) } else { self.attached_since_healthy(server, reading, now) }
+    }
+
     /// Where it computes, as far as is known now; `None`: unknown, or no process.
     pub fn attachment_now(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<Attachment> {
         if !self.alive() {
@@ -237,9 +252,9 @@ impl Engine {
         match self.stage {
             Stage::Serving => {
                 let whole = !self.seems_detached() && self.gpu_processes.gone().is_none();
-                whole && !self.leaving && !self.rolls
+                whole && !self.leaving && !self.rolls && !self.moves
             }
-            Stage::Stopped | Stage::Quarantined | Stage::Left => !self.leaving,
+            Stage::Stopped | Stage::Quarantined | Stage::Left => !self.leaving && !self.moves,
             _ => false,
         }
     }

@@ -60,7 +60,7 @@ impl Group {
         }
     }
 
-    fn end_faults(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
+    pub(super) fn end_faults(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
         let there =
             |key: &(Option<_>, _)| found.iter().any(|finding| finding.engine == key.0 && finding.fault == key.1);
         let over: Vec<_> = self.faults.keys().filter(|key| !there(key)).cloned().collect();

@@ -127,17 +127,18 @@ impl Group {
     /// Counts the time since the last count, by the engines that had requests. To be called when a load was
     /// read and when an engine may have begun or ceased to serve.
     pub fn count_active_time(&mut self, now: Moment) {
-        self.active.goes_on(self.active_level(now), now);
+        self.active.goes_on(active_level(self.engines.iter(), now), now);
     }
+}
 
-    fn active_level(&self, now: Moment) -> Option<Level> {
-        let mut level: Option<Level> = None;
-        for engine in self.engines.iter().filter(|engine| engine.stage == Stage::Serving) {
-            let until = engine.figures.load.at()?.after(LOAD_FRESH);
-            let so_far = level.unwrap_or(Level { active: 0, until });
-            let active = so_far.active + usize::from(engine.has_requests(now)?);
-            level = Some(Level { active, until: until.min(so_far.until) });
-        }
-        level
+/// How many of these engines have requests; `None`: none serves, or of one that does nobody knows.
+pub(super) fn active_level<'e>(engines: impl Iterator<Item = &'e Engine>, now: Moment) -> Option<Level> {
+    let mut level: Option<Level> = None;
+    for engine in engines.filter(|engine| engine.stage == Stage::Serving) {
+        let until = engine.figures.load.at()?.after(LOAD_FRESH);
+        let so_far = level.unwrap_or(Level { active: 0, until });
+        let active = so_far.active + usize::from(engine.has_requests(now)?);
+        level = Some(Level { active, until: until.min(so_far.until) });
     }
+    level
 }

@@ -18,6 +18,7 @@ use super::engine::{Engine, Stage};
 use super::facts::{ControlFacts, ServerFacts, ServerNews};
 use super::foreign::Foreign;
 use super::guard::{Attempts, Jitter};
+use super::isolation::{Hit, IsolatedTime, Isolation};
 use super::kept_out::is_over_limit;
 use super::orders::{GroupId, Purpose};
 use super::policy::GroupPolicy;
@@ -91,6 +92,12 @@ pub(super) struct Group {
     pub gpu_excused: Option<Moment>,
     /// Who did it, while a fault of the whole group is not over, and what is remembered of earlier ones.
     pub suspects: Suspects,
+    /// What is known of the culprit of repeated faults. A second side has none: its group's first side has it.
+    pub isolation: Isolation,
+    /// A fault hit these engines, and nobody weighed it yet.
+    pub hit: Option<Hit>,
+    /// Time in which engines serve on both sides of the group.
+    pub isolated: IsolatedTime,
     /// The engine that is being taken out and started again for a changed configuration.
     pub rolling: Option<EngineName>,
 }
@@ -128,6 +135,9 @@ impl Group {
             left_behind: false,
             gpu_excused: None,
             suspects: Suspects::default(),
+            isolation: memory.isolation,
+            hit: None,
+            isolated: IsolatedTime::default(),
             rolling: None,
             policy,
         }
@@ -140,6 +150,7 @@ impl Group {
             attempts: self.attempts.moments(),
             hold: self.hold.clone(),
             stopped: self.kept_down,
+            isolation: self.isolation.clone(),
             engines: self.engines.iter().map(|engine| (engine.name().clone(), engine.memory())).collect(),
         }
     }
@@ -234,7 +245,7 @@ impl Group {
             Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
         };
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine, now));
-        let others = [self.hold_until(), self.suspects.deadline()];
+        let others = [self.hold_until(), self.isolation_until(), self.suspects.deadline()];
         engines.chain(phase).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
     }
 

@@ -3,7 +3,8 @@
 //! Read it in this order: `watchdog` takes one input and gives one decision; `group` is one group's
 //! whole state; `detect` finds faults in it; `ladder` and `guard` say how far to go and whether it may;
 //! `restart`, `engine_tier` and `stopping` carry that through step by step; `looks` says which readings are
-//! wanted and `schedule` when; `pulse` says which groups an input concerns. `figures` is what is only told.
+//! wanted and `schedule` when; `pulse` says which groups an input concerns;
+//! `isolation` finds the culprit of faults that repeat. `figures` is what is only told.
 
 mod active_time;
 mod attached;
@@ -19,6 +20,7 @@ mod gpu_process;
 mod group;
 mod guard;
 mod input;
+mod isolation;
 mod kept_out;
 mod ladder;
 mod looks;

@@ -29,6 +29,8 @@ pub struct GroupPolicy {
     pub faults: BTreeMap<Fault, Mode>,
     /// What becomes of clients that no engine owns.
     pub unknown_clients: UnknownClients,
+    /// What is done when faults of the whole group repeat.
+    pub isolation: IsolationPolicy,
     /// Restarts and their limits.
     pub recovery: RecoveryPolicy,
     /// Engines, in the order of their start.
@@ -44,6 +46,39 @@ pub enum UnknownClients {
     Report,
     /// It is killed when it holds the server in FAULT.
     KillOnFault,
+}
+
+/// What is done when faults of the whole group repeat: the search for their culprit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IsolationPolicy {
+    /// Whether it is searched for.
+    pub mode: IsolationMode,
+    /// A fault so soon after the last one is a repetition; so long without one ends the search.
+    pub window: Duration,
+    /// What becomes of an engine that was proven guilty.
+    pub quarantine: Quarantine,
+}
+
+/// Whether the culprit of repeated faults is searched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsolationMode {
+    /// It is.
+    Enforce,
+    /// It is only told that it would be.
+    Observe,
+    /// It is not.
+    Off,
+}
+
+/// What becomes of an engine that was proven guilty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quarantine {
+    /// It serves on, alone on a second server of the same GPU: its faults harm nobody else.
+    Apart,
+    /// It serves on outside MPS: its faults harm nobody else, and no limit of MPS binds it.
+    Outside,
+    /// It is stopped.
+    Stopped,
 }
 
 /// Restarts and their limits.
@@ -128,6 +163,13 @@ impl GroupPolicy {
             Mode::Observe => Mode::Observe,
             Mode::Enforce => self.faults.get(&fault).copied().unwrap_or(Mode::Enforce),
         }
+    }
+}
+
+impl Default for IsolationPolicy {
+    fn default() -> Self {
+        let window = Duration::from_secs(3600);
+        IsolationPolicy { mode: IsolationMode::Enforce, window, quarantine: Quarantine::Apart }
     }
 }
 

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{EngineName, GroupName, Hold, Moment};
 
+use super::isolation::Isolation;
+
 /// The core's memory. Moments are of this boot; the caller drops the memory of another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
@@ -26,6 +28,9 @@ pub struct GroupMemory {
     /// An operator stopped it: it is not started before somebody says so.
     #[serde(default)]
     pub stopped: bool,
+    /// The search for the culprit of repeated faults, and who was proven guilty.
+    #[serde(default)]
+    pub isolation: Isolation,
     /// By engine.
     pub engines: BTreeMap<EngineName, EngineMemory>,
 }
@@ -52,4 +57,8 @@ pub enum Rest {
     Quarantined,
     /// It failed too often.
     CrashLoop,
+    /// It is suspected of its group's repeated faults, and can't run apart from the others.
+    Apart,
+    /// It was proven guilty of its group's repeated faults.
+    Guilty,
 }

@@ -72,12 +72,16 @@ impl Group {
     }
 
     fn start_engines(&mut self, turn: &mut Turn<'_>) {
-        let starting = |engine: &Engine| matches!(engine.stage, Stage::Launching(_) | Stage::Starting);
         let sequential = self.policy.recovery.start == StartOrder::Sequential;
-        while self.may_start(turn.gpu, turn.now) && !(sequential && self.engines.iter().any(starting)) {
+        while self.may_start(turn.gpu, turn.now) && !(sequential && (turn.home_starts || self.starts_an_engine())) {
             let Some(place) = self.next_to_start(turn.now) else { return };
             self.start_engine(place, turn);
         }
+    }
+
+    /// Whether the start of an engine is on its way.
+    pub fn starts_an_engine(&self) -> bool {
+        self.engines.iter().any(|engine| matches!(engine.stage, Stage::Launching(_) | Stage::Starting))
     }
 
     /// Whether an engine that is started now becomes a client of an ACTIVE server.
@@ -96,7 +100,10 @@ impl Group {
             Phase::Running(Some(settling)) => settling.last.as_ref(),
             _ => None,
         };
-        let due = |place: &usize| matches!(self.engines[*place].stage, Stage::Down { due } if due <= now);
+        let due = |place: &usize| {
+            let engine = &self.engines[*place];
+            !engine.moves && matches!(engine.stage, Stage::Down { due } if due <= now)
+        };
         let places = || (0..self.engines.len()).filter(due);
         places().find(|place| Some(self.engines[*place].name()) != last).or_else(|| places().next())
     }
@@ -104,7 +111,8 @@ impl Group {
     fn start_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         let name = self.engines[place].name().clone();
         let incarnation = self.engines[place].incarnation + 1;
-        let action = Action::StartEngine { engine: self.key(&name), incarnation };
+        let outside = self.engines[place].goes_outside;
+        let action = Action::StartEngine { engine: self.key(&name), incarnation, outside };
         let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);
         self.engines[place].launch(id);
         *turn.save = true;
@@ -123,7 +131,7 @@ impl Group {
     fn settle(&mut self, turn: &mut Turn<'_>) {
         let settled = |engine: &Engine| match engine.stage {
             Stage::Serving | Stage::Quarantined | Stage::Stopped | Stage::Left | Stage::Failing => true,
-            Stage::Down { .. } | Stage::Ending(_) => engine.died.is_some(),
+            Stage::Down { .. } | Stage::Ending(_) => engine.died.is_some() || engine.moves,
             Stage::Launching(_) | Stage::Starting | Stage::Fallen => false,
         };
         if !self.engines.iter().all(settled) {

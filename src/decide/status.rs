@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::model::gpu::ComputeMode;
 use crate::model::status::{RecoveryStatus, SourceScope};
 use crate::model::{
-    EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Look, Moment, ServerState,
-    Source, SourceStatus, Status,
+    EngineKey, EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Look, Moment,
+    ServerState, Source, SourceStatus, Status,
 };
 
 use super::attached::Attachment;
@@ -15,6 +15,7 @@ use super::detect::unknown_clients;
 use super::engine::{Engine, READING_FRESH, Stage};
 use super::facts::GpuFacts;
 use super::group::{Group, Phase};
+use super::isolation::one_each;
 use super::reading::Reading;
 use super::schedule::{Kind, Schedule};
 use super::settling::SERVER_FRESH;
@@ -38,7 +39,7 @@ pub(super) fn status(
     Status {
         at: now,
         ready: groups.iter().all(Group::every_source_reported),
-        groups: groups.iter().map(|group| group.status(gpus.get(&group.policy.gpu), reading_of(group), now)).collect(),
+        groups: one_each(groups, |group| group.status(gpus.get(&group.policy.gpu), reading_of(group), now)),
         gpus: gpu_statuses,
         sources: sources(looks, kernel_log_blind, now),
     }
@@ -72,9 +73,10 @@ fn sources(looks: &Schedule, kernel_log_blind: bool, now: Moment) -> Vec<SourceS
         if matches!(key.kind, Kind::Clients | Kind::Commands) || key.kind == Kind::Load && state.is_new() {
             continue;
         }
-        let scope = key.scope.clone();
+        let scope = shown(key.scope.clone());
         let (up, last_success, took) = (state.up(now), state.worked.at(), state.worked.last().copied());
-        match sources.last_mut().filter(|last| last.scope == scope) {
+        let apart = key.scope != scope;
+        match sources.iter_mut().rev().take(if apart { usize::MAX } else { 1 }).find(|known| known.scope == scope) {
             Some(last) => {
                 last.up &= up;
                 last.last_success = last.last_success.min(last_success);
@@ -105,6 +107,13 @@ pub(super) fn scope(look: &Look) -> SourceScope {
     SourceScope { source, group, engine, gpu }
 }
 
+/// A source as the outside knows it: a group's two sides have one name.
+pub(super) fn shown(mut scope: SourceScope) -> SourceScope {
+    scope.group = scope.group.map(|group| group.home());
+    scope.engine = scope.engine.map(|key| EngineKey { group: key.group.home(), ..key });
+    scope
+}
+
 impl Group {
     /// Whether it was stopped in order.
     pub fn is_stopped(&self) -> bool {
@@ -117,7 +126,7 @@ impl Group {
             || begun && (self.control.answered.last().is_some() || self.control.silent > 0 || self.generation > 0)
     }
 
-    fn status(&self, gpu: Option<&GpuFacts>, reading: Option<&Reading>, now: Moment) -> GroupStatus {
+    pub(super) fn status(&self, gpu: Option<&GpuFacts>, reading: Option<&Reading>, now: Moment) -> GroupStatus {
         let blind = self.blind(now);
         GroupStatus {
             name: self.policy.name.clone(),
@@ -136,9 +145,12 @@ impl Group {
             recovery: self.recovery(),
             held: self.held(),
             hold: self.hold.clone(),
-            active: self.active.by_number(self.engines.len()),
+            active: self.active.by_number(self.engines.len().max(self.policy.engines.len())),
             budget_remaining: self.budget_remaining(now),
             faults: self.faults.keys().cloned().collect(),
+            isolation: None,
+            isolated: self.isolated.isolated,
+            time_sliced: self.isolated.sliced,
             engines: self.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, blind, now)).collect(),
         }
     }
@@ -265,6 +277,7 @@ impl Group {
             clients: processes.iter().map(|process| process.pid).filter(is_client).collect(),
             incarnation: engine.incarnation,
             failures: engine.failures.within(self.policy.recovery.budget_window, now),
+            isolation: self.isolation.of(engine.name()),
             note: engine.note.clone().or_else(|| engine.waits_to_roll()),
         }
     }

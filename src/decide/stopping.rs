@@ -94,6 +94,10 @@ impl Group {
             engine.died = None;
         }
         self.rolling = None;
+        if self.is_apart() {
+            // Its group goes on: what it told of is over.
+            self.end_faults(&[], turn);
+        }
         self.faults.clear();
     }
 
@@ -203,6 +207,8 @@ impl Group {
             engine.stage = stage_of(engine.rest).unwrap_or(Stage::Left);
         }
         *turn.save = true;
-        turn.tell(What::Stopped);
+        if !self.is_apart() {
+            turn.tell(What::Stopped);
+        }
     }
 }

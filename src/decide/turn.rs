@@ -19,9 +19,11 @@ pub(super) struct Turn<'a> {
     pub gpu: &'a GpuFacts,
     /// Whether no other group uses that GPU.
     pub alone: bool,
+    /// Of a group's second side: whether an engine of its first side is being started.
+    pub home_starts: bool,
     /// Which group of this run it is.
     pub id: GroupId,
-    /// The group's name.
+    /// The group's name, as the outside knows it: that of both its sides.
     pub group: GroupName,
     /// Orders on their way.
     pub orders: &'a mut Orders,

@@ -1,6 +1,7 @@
 //! The core itself: one input in, one decision out. It keeps the groups, the GPUs and the cadences together.
 
 mod groups;
+mod sides;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -30,6 +31,9 @@ const TWO_COMMANDS_BOUND: Duration = Duration::from_secs(7);
 const SAVE_BOUND: Duration = Duration::from_secs(2);
 /// The same Xid of the same GPU from the kernel log and from NVML, so close together, is one.
 const SAME_XID: Duration = Duration::from_secs(1);
+
+/// An engine that changes sides is told of to both in the same turn: out, over, and up.
+const SIDES_BOUND: usize = 4;
 
 /// The watchdog state machine. See the module's head for what it never does.
 #[derive(Clone, Debug)]
@@ -69,7 +73,8 @@ impl Watchdog {
         };
         for group in policy.groups {
             let remembered = memory.groups.remove(&group.name).unwrap_or_default();
-            watchdog.add(group, remembered);
+            let apart = memory.groups.remove(&group.name.apart());
+            watchdog.add(group, remembered, apart);
         }
         watchdog.shared = groups::shared(&watchdog.groups);
         watchdog
@@ -91,7 +96,12 @@ impl Watchdog {
             self.finish(id, Outcome::TimedOut, &mut decision, &mut save);
         }
         self.wait_for_drivers();
-        self.step_groups(&mut decision, &mut save);
+        for _ in 0..SIDES_BOUND {
+            self.step_groups(&mut decision, &mut save);
+            if !self.arrange_sides(&mut decision, &mut save) {
+                break;
+            }
+        }
         self.forget_groups(&mut save);
         self.order_looks(&mut decision);
         if save {
@@ -121,8 +131,7 @@ impl Watchdog {
         let Some(name) = operator::group_of(request) else {
             return operator::plan_for_all(&self.groups, request, now);
         };
-        let group = self.groups.iter().find(|group| group.policy.name == *name);
-        group.ok_or_else(|| operator::no_such_group(name, &self.groups))?.plan(request, now)
+        self.plan_sides(name, request, now)
     }
 
     /// What must survive a crash.
@@ -272,6 +281,7 @@ impl Watchdog {
                 group.ask_server = group.ask_server.filter(|asked| !settles(*asked));
             }
         }
+        let source = super::status::shown(source);
         let (group, engine) = (source.group.clone(), source.engine.clone().map(|key| key.engine));
         let what = match (ended.failed, ended.fails, failed) {
             (false, true, Some(why)) => What::SourceDown { source, why },
@@ -289,7 +299,7 @@ impl Watchdog {
         self.ending |= matches!(request, Request::Stop | Request::StopNow);
         // Through these two, so that every group that the order touches is stepped in this same turn.
         match operator::group_of(request) {
-            Some(name) => self.one_group(name, decision, save, |group, turn| group.take_up(request, turn)),
+            Some(name) => self.take_up_on_sides(name, request, decision, save),
             None => self.each_group(decision, save, |group, turn| {
                 if group.plan(request, turn.now).is_ok() {
                     group.take_up(request, turn);
@@ -315,6 +325,10 @@ impl Watchdog {
             group.stepped(self.now);
             let in_doubt = self.gpus.get(&group.policy.gpu).is_some_and(|gpu| gpu.health.in_doubt());
             self.looks.want(&group.policy.name, group.wanted(in_doubt, self.now));
+            // Its second side starts engines only while it starts none.
+            if let Some(apart) = self.apart_of(index) {
+                self.groups[apart].stir();
+            }
         }
     }
 
@@ -371,14 +385,18 @@ impl Watchdog {
         save: &mut bool,
         work: impl FnOnce(&mut Group, &mut Turn<'_>),
     ) {
+        // A second side is right behind its first.
+        let home = index.checked_sub(1).filter(|home| self.apart_of(*home) == Some(index));
+        let home_starts = home.is_some_and(|home| self.groups[home].starts_an_engine());
         let Some(group) = self.groups.get_mut(index) else { return };
         let Some(gpu) = self.gpus.get(&group.policy.gpu) else { return };
         let mut turn = Turn {
             now: self.now,
             gpu,
             alone: !self.shared.contains(&group.policy.gpu),
+            home_starts,
             id: group.id,
-            group: group.policy.name.clone(),
+            group: group.policy.name.home(),
             orders: &mut self.orders,
             decision,
             save,

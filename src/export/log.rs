@@ -12,7 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::log_queue::{LogGuard, LogQueue};
 use super::sentence::{place, sentence, word};
-use crate::model::{Event, ExitCause, HookResult, RecoveryResult, What};
+use crate::model::{Event, ExitCause, HookResult, IsolationResult, RecoveryResult, What};
 
 /// The shape of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,9 @@ pub fn log_event(event: &Event) {
 /// trouble; info, the ordinary course; debug, each step.
 pub fn level(event: &Event) -> Level {
     match &event.what {
-        What::FaultBegan { .. } | What::Held { .. } | What::EngineQuarantined { .. } => Level::ERROR,
+        What::FaultBegan { .. } | What::Held { .. } | What::EngineQuarantined { .. } | What::Proven { .. } => {
+            Level::ERROR
+        }
         What::RestartEnded { result: RecoveryResult::Held, .. } => Level::ERROR,
         What::RestartEnded { result: RecoveryResult::Partly, .. } => Level::WARN,
         What::EngineExited { cause: ExitCause::Clean | ExitCause::Evicted | ExitCause::GroupRestart, .. } => {
@@ -68,6 +70,8 @@ pub fn level(event: &Event) -> Level {
         | What::FaultChanged { .. }
         | What::Suspected { .. }
         | What::Suppressed { .. }
+        | What::Isolating { .. }
+        | What::IsolationEnded { result: IsolationResult::Contradiction, .. }
         | What::EngineFailing { .. }
         | What::EngineExited { .. }
         | What::EngineBackoff { .. }
@@ -80,6 +84,7 @@ pub fn level(event: &Event) -> Level {
         What::FaultEnded { .. }
         | What::RestartEnded { .. }
         | What::Released { .. }
+        | What::IsolationEnded { .. }
         | What::ControlStarted { .. }
         | What::ServerStarted { .. }
         | What::EngineStarted { .. }

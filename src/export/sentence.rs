@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::status::SourceScope;
-use crate::model::{Event, GpuUuid, Reason, Tier, What};
+use crate::model::{EngineName, Event, GpuUuid, IsolationResult, Reason, Tier, What};
 
 /// One word for the event, for a column: the fault's name, or what was done.
 pub fn word(event: &Event) -> &'static str {
@@ -27,6 +27,9 @@ pub fn word(event: &Event) -> &'static str {
         What::EngineExited { .. } => "exited",
         What::EngineBackoff { .. } => "backoff",
         What::EngineQuarantined { .. } => "quarantined",
+        What::Isolating { .. } => "isolating",
+        What::Proven { .. } => "guilty",
+        What::IsolationEnded { .. } => "isolation_over",
         What::Xid { .. } => "xid",
         What::CudaError { .. } => "cuda_error",
         What::Command { .. } => "command",
@@ -100,6 +103,24 @@ fn told(event: &Event) -> String {
         What::EngineQuarantined { failures } => {
             format!("not started any more: {failures} {} in the window", failures_word(*failures))
         }
+        What::Isolating { suspects, apart, faults } => {
+            let (suspects, apart) = (names(suspects), names(apart));
+            let times =
+                if *faults == 1 { "faults repeat".to_owned() } else { format!("fault {faults} since it began") };
+            format!("{times}: {suspects} may be the cause; {apart} set apart from the others to find out")
+        }
+        What::Proven { faults } => {
+            format!("proven guilty of the group's repeated faults: it alone ran where fault {faults} came")
+        }
+        What::IsolationEnded { result, faults, lasted } => {
+            let how = match result {
+                IsolationResult::Proven => "the cause is found",
+                IsolationResult::Expired => "no fault came any more, and nobody is accused",
+                IsolationResult::Contradiction => "a fault came where no suspect ran: two causes, or the hardware",
+                IsolationResult::Ended => "the configuration wants it no more",
+            };
+            format!("the search ended {result} after {} and {faults} faults: {how}", span(*lasted))
+        }
         What::Xid { gpu, xid, pid } => xid_sentence(gpu.as_ref(), *xid, *pid),
         What::CudaError { code, line } => format!("output names CUDA error {code}: {line}"),
         What::Command { result } => format!("control command {result}"),
@@ -152,6 +173,10 @@ fn drained(took: Duration, left: Option<f64>) -> String {
         Some(_) => format!("its last request ended after {took}"),
         None => format!("whether requests are in flight could not be read for {took}"),
     }
+}
+
+fn names(engines: &[EngineName]) -> String {
+    engines.iter().map(EngineName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn failures_word(count: u32) -> &'static str {

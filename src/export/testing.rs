@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{EngineState, EngineStatus, GroupState, GroupStatus, Mode, Moment, ServerState, Status};
+use crate::model::{
+    EngineIsolation, EngineState, EngineStatus, GroupState, GroupStatus, Mode, Moment, ServerState, Status,
+};
 
 /// A serving engine of which little is known.
 pub fn engine(name: &str) -> EngineStatus {
@@ -20,6 +22,7 @@ pub fn engine(name: &str) -> EngineStatus {
         clients: Vec::new(),
         incarnation: 1,
         failures: 0,
+        isolation: EngineIsolation::None,
         note: None,
     }
 }
@@ -46,6 +49,9 @@ pub fn group(name: &str) -> GroupStatus {
         budget_remaining: 5,
         active: Vec::new(),
         faults: Vec::new(),
+        isolation: None,
+        isolated: Duration::ZERO,
+        time_sliced: Duration::ZERO,
         engines: Vec::new(),
     }
 }

@@ -60,6 +60,8 @@ pub enum Action {
         engine: EngineKey,
         /// Its number, counted from 1.
         incarnation: u32,
+        /// Outside MPS, whatever daemon runs.
+        outside: bool,
     },
     /// KILL every process of these engines at once, children too, and these strays.
     KillEngines {

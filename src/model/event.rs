@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::status::SourceScope;
 use super::{
     CommandResult, EngineName, EvidenceLine, Exit, ExitCause, Fault, GpuUuid, GroupName, HeldReason, Hook, HookResult,
-    Moment, ProcessId, Reason, RecoveryResult, RecoveryStep, Suspicion, Tier,
+    IsolationResult, Moment, ProcessId, Reason, RecoveryResult, RecoveryStep, Suspicion, Tier,
 };
 
 /// One thing that happened.
@@ -170,6 +170,30 @@ pub enum What {
     EngineQuarantined {
         /// Failures in the window.
         failures: u32,
+    },
+    /// Faults repeat: these engines run apart from the others from now on, to find out who it is. Told again
+    /// whenever that changes.
+    Isolating {
+        /// Who may have done it, the most suspected first.
+        suspects: Vec<EngineName>,
+        /// Those of them that run apart; where the GPU allows one server only, those that are stopped.
+        apart: Vec<EngineName>,
+        /// Faults since it began, the one that began it included.
+        faults: u32,
+    },
+    /// An engine alone on its server brought the fault again: it is the culprit. Told before the end of the search.
+    Proven {
+        /// Faults since the search began.
+        faults: u32,
+    },
+    /// The search is over. Counted in `mps_isolations_total`.
+    IsolationEnded {
+        /// How.
+        result: IsolationResult,
+        /// Faults since it began.
+        faults: u32,
+        /// How long it took.
+        lasted: Duration,
     },
     /// The driver reported an Xid. Counted in `mps_gpu_xid_errors_total`.
     Xid {

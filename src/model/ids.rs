@@ -58,6 +58,27 @@ name!(
     GpuUuid
 );
 
+/// What the name of a group's second side ends with. The configuration refuses `~` in names.
+const APART: &str = "~apart";
+
+impl GroupName {
+    /// The name of the group's second side on the same GPU, where suspects run. It is never shown: outside there
+    /// is one group.
+    pub fn apart(&self) -> GroupName {
+        GroupName::from(format!("{}{APART}", self.home()))
+    }
+
+    /// The name that the configuration has.
+    pub fn home(&self) -> GroupName {
+        self.as_str().strip_suffix(APART).map_or_else(|| self.clone(), GroupName::from)
+    }
+
+    /// Whether it names a second side.
+    pub fn is_apart(&self) -> bool {
+        self.as_str().ends_with(APART)
+    }
+}
+
 /// One engine of one group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EngineKey {

@@ -41,6 +41,6 @@ pub use process::{CommandLine, Exit, Owner, ProcessId};
 pub use report::Report;
 pub use request::{Goal, Plan, Request};
 pub use setup::Setup;
-pub use state::{EngineState, ExitCause, GroupState, Mode, Source};
-pub use status::{EngineStatus, GpuStatus, GroupStatus, Hold, SourceStatus, Status};
+pub use state::{EngineIsolation, EngineState, ExitCause, GroupState, IsolationResult, Mode, Source};
+pub use status::{EngineStatus, GpuStatus, GroupStatus, Hold, IsolationStatus, SourceStatus, Status};
 pub use suspicion::{EvidenceLine, EvidenceSource, Strength, Suspicion};

@@ -53,6 +53,34 @@ words!(
 );
 
 words!(
+    /// What the search for the cause of repeated faults makes of an engine.
+    EngineIsolation {
+        /// It is under no suspicion.
+        None = "none",
+        /// It may be the culprit, and runs with the others.
+        Suspect = "suspect",
+        /// It may be the culprit, and is set apart: in a second group on the same GPU, or stopped.
+        Apart = "apart",
+        /// It is the culprit: it alone ran where the fault came again.
+        Guilty = "guilty",
+    }
+);
+
+words!(
+    /// How the search for the cause of repeated faults ended.
+    IsolationResult {
+        /// One engine was proven to be the culprit.
+        Proven = "proven",
+        /// No fault came any more.
+        Expired = "expired",
+        /// A fault came where no suspect ran: two culprits, or the hardware. The search begins anew.
+        Contradiction = "contradiction",
+        /// The configuration ended it.
+        Ended = "ended",
+    }
+);
+
+words!(
     /// Why an engine's process ended.
     ExitCause {
         /// Status 0.

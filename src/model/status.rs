@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use super::{
-    EngineKey, EngineLoad, EngineName, EngineState, Fault, GpuIdentity, GpuUuid, GroupName, GroupState, HeldReason,
-    Mode, Moment, ProcessId, Reason, RecoveryStep, ServerState, Source, Tier,
+    EngineIsolation, EngineKey, EngineLoad, EngineName, EngineState, Fault, GpuIdentity, GpuUuid, GroupName,
+    GroupState, HeldReason, Mode, Moment, ProcessId, Reason, RecoveryStep, ServerState, Source, Tier,
 };
 
 /// Everything at one moment.
@@ -67,8 +67,38 @@ pub struct GroupStatus {
     pub active: Vec<Duration>,
     /// Faults that are there now; of the whole group where no engine is named.
     pub faults: Vec<(Option<EngineName>, Fault)>,
-    /// By configuration order.
+    /// The second side on the same GPU and the search that it is for; `None`: neither is there.
+    #[serde(default)]
+    pub isolation: Option<IsolationStatus>,
+    /// Time with engines serving on both sides, since the watchdog's start.
+    #[serde(default)]
+    pub isolated: Duration,
+    /// Of it, time with requests in flight on both: two servers share the GPU by time slices and do not overlap.
+    #[serde(default)]
+    pub time_sliced: Duration,
+    /// By configuration order, wherever they run.
     pub engines: Vec<EngineStatus>,
+}
+
+/// The search for the engine whose faults repeat, and the group's second side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IsolationStatus {
+    /// Since when it is searched; `None`: it is not, and the second side is there for one proven guilty.
+    pub since: Option<Moment>,
+    /// Who may be the culprit, the most suspected first.
+    pub suspects: Vec<EngineName>,
+    /// Who runs on the second side, by configuration order.
+    pub apart: Vec<EngineName>,
+    /// Who was proven guilty and was not released since.
+    pub guilty: Vec<EngineName>,
+    /// Faults since the search began, the one that began it included.
+    pub faults: u32,
+    /// The second server's state; `none`: there is none.
+    pub server: ServerState,
+    /// Its pid.
+    pub server_pid: Option<u32>,
+    /// The second control daemon's process.
+    pub control: Option<ProcessId>,
 }
 
 /// An operator's word that nothing is to be done by itself.
@@ -126,6 +156,9 @@ pub struct EngineStatus {
     pub incarnation: u32,
     /// Failures in the window.
     pub failures: u32,
+    /// What the search for the cause of repeated faults makes of it.
+    #[serde(default = "no_suspicion")]
+    pub isolation: EngineIsolation,
     /// In words, why it does not serve.
     pub note: Option<String>,
 }
@@ -173,6 +206,10 @@ pub struct SourceScope {
     pub engine: Option<EngineKey>,
     /// Of which GPU.
     pub gpu: Option<GpuUuid>,
+}
+
+fn no_suspicion() -> EngineIsolation {
+    EngineIsolation::None
 }
 
 impl Status {

@@ -13,6 +13,7 @@ mod gpu;
 mod health;
 mod http;
 mod incidents;
+mod isolation;
 mod metrics;
 mod observe_mode;
 mod orders;

@@ -200,7 +200,7 @@ impl State {
                 self.start_server();
                 Outcome::Done
             }
-            Action::StartEngine { engine, incarnation } => {
+            Action::StartEngine { engine, incarnation, .. } => {
                 Outcome::Started { process: process(pid_of(self.place(engine), *incarnation)) }
             }
             Action::KillEngines { .. } => Outcome::Killed { processes: self.living.iter().map(Living::id).collect() },
@@ -223,7 +223,7 @@ impl State {
                 let left = |living: &Living| Remaining { process: living.id(), state: 'D' };
                 Outcome::Gone { remaining: self.living.iter().map(left).collect() }
             }
-            Action::StartEngine { engine, incarnation } => {
+            Action::StartEngine { engine, incarnation, .. } => {
                 let (place, incarnation) = (self.place(engine), *incarnation);
                 self.living.retain(|living| (living.engine, living.incarnation) != (place, incarnation));
                 Outcome::Failed { why: "no such file".to_owned() }
@@ -305,7 +305,7 @@ impl State {
                 let outcome = Outcome::Started { process: process(*server) };
                 self.tell(Input::Finished(ordered.id, outcome));
             }
-            Action::StartEngine { engine, incarnation } => {
+            Action::StartEngine { engine, incarnation, .. } => {
                 let (engine, incarnation) = (self.place(engine), *incarnation);
                 self.start_engine(engine, incarnation);
                 self.open.push(ordered);

@@ -8,9 +8,9 @@ use mpswarden::export::{BuildInfo, Exporter};
 use mpswarden::model::gpu::{ComputeMode, RecoveryAction};
 use mpswarden::model::status::SourceScope;
 use mpswarden::model::{
-    CommandResult, EngineKey, EngineState, EngineStatus, Event, Exit, ExitCause, Fault, GpuIdentity, GpuStatus,
-    GroupState, GroupStatus, Mode, Moment, ProcessId, RecoveryResult, RecoveryStep, ServerState, Source, SourceStatus,
-    Status, Tier, What,
+    CommandResult, EngineIsolation, EngineKey, EngineState, EngineStatus, Event, Exit, ExitCause, Fault, GpuIdentity,
+    GpuStatus, GroupState, GroupStatus, Mode, Moment, ProcessId, RecoveryResult, RecoveryStep, ServerState, Source,
+    SourceStatus, Status, Tier, What,
 };
 
 pub const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";
@@ -34,6 +34,7 @@ pub fn engine(name: &str, state: EngineState) -> EngineStatus {
         clients: vec![630],
         incarnation: 1,
         failures: 0,
+        isolation: EngineIsolation::None,
         note: None,
     }
 }
@@ -59,6 +60,9 @@ pub fn group(name: &str, state: GroupState, engines: Vec<EngineStatus>) -> Group
         active: Vec::new(),
         budget_remaining: 4,
         faults: Vec::new(),
+        isolation: None,
+        isolated: Duration::ZERO,
+        time_sliced: Duration::ZERO,
         engines,
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use mpswarden::model::gpu::{ComputeMode, GpuActivity};
 use mpswarden::model::status::{RecoveryStatus, SourceScope};
 use mpswarden::model::{
-    EngineKey, EngineLoad, EngineState, EngineStatus, Fault, GpuIdentity, GpuStatus, GroupState, GroupStatus,
-    HeldReason, Hold, Incident, IncidentLine, Mode, Moment, ProcessId, RecoveryStep, ServerState, Source, SourceStatus,
-    Status, Strength, Suspicion, Tier,
+    EngineIsolation, EngineKey, EngineLoad, EngineState, EngineStatus, Fault, GpuIdentity, GpuStatus, GroupState,
+    GroupStatus, HeldReason, Hold, Incident, IncidentLine, Mode, Moment, ProcessId, RecoveryStep, ServerState, Source,
+    SourceStatus, Status, Strength, Suspicion, Tier,
 };
 use serde_json::{Value, json};
 
@@ -41,6 +41,7 @@ pub fn engine(name: &str) -> EngineStatus {
         clients: vec![4712],
         incarnation: 1,
         failures: 0,
+        isolation: EngineIsolation::None,
         note: None,
     }
 }
@@ -67,6 +68,9 @@ pub fn group(name: &str, engines: Vec<EngineStatus>) -> GroupStatus {
         budget_remaining: 4,
         active: Vec::new(),
         faults: Vec::new(),
+        isolation: None,
+        isolated: Duration::ZERO,
+        time_sliced: Duration::ZERO,
         engines,
     }
 }

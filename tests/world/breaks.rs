@@ -55,6 +55,8 @@ pub enum Break {
         group: usize,
         memory_fault: bool,
     },
+    /// This engine's kernel goes wrong: every client of the server that it runs under loses its context.
+    FatalOf(usize, usize),
     KillServer(usize),
     KillControl(usize),
     WedgeControl(usize, bool),
@@ -116,6 +118,13 @@ impl World {
                     self.fatal(group, server, memory_fault);
                 }
             }
+            Break::FatalOf(group, engine) => {
+                let side = self.side_of(group, engine);
+                let server = self.groups[side].server.as_ref().map(|server| server.pid);
+                if let Some(server) = server.filter(|_| self.groups[side].engines[engine].client) {
+                    self.fatal(side, server, false);
+                }
+            }
             Break::KillServer(group) => {
                 if let Some(server) = self.groups[group].server.as_ref().map(|server| server.pid) {
                     self.signal(server, Exit::Signal(9), ms(1));
@@ -130,8 +139,10 @@ impl World {
             Break::NoControl(group, gone) => self.groups[group].cannot_start_control = gone,
             Break::DoesNotHeal(group) => self.groups[group].does_not_heal = true,
             Break::Make(group, engine, knob) => self.make(group, engine, knob),
-            Break::Exit(group, engine, status) => self.end(group, engine, Exit::Status(status), ms(1)),
-            Break::Sigkill(group, engine) => self.sigkill(group, engine),
+            Break::Exit(group, engine, status) => {
+                self.end(self.side_of(group, engine), engine, Exit::Status(status), ms(1))
+            }
+            Break::Sigkill(group, engine) => self.sigkill(self.side_of(group, engine), engine),
             Break::Stray(group) => self.stray(group),
             Break::NvmlBlind(blind) => self.gpu.blind = blind,
             Break::NvmlHangs(hangs) => self.gpu.hangs = hangs,
@@ -187,7 +198,7 @@ impl World {
     fn configure(&mut self, group: usize, engine: Option<usize>, has: bool) {
         let changed = if has { self.absent.remove(&(group, engine)) } else { self.absent.insert((group, engine)) };
         if changed && engine.is_none() && !has {
-            self.groups[group].stopping = true;
+            self.sides(group).into_iter().for_each(|side| self.groups[side].stopping = true);
         }
         self.reload(BTreeSet::new());
     }
@@ -215,7 +226,9 @@ impl World {
 
     pub fn add_engine(&mut self, group: usize, name: &str) {
         let engine = policies::engine(name);
-        self.groups[group].engines.push(Engine::new(&engine.name));
+        for side in self.sides(group) {
+            self.groups[side].engines.push(Engine::new(&engine.name));
+        }
         self.all.groups[group].engines.push(engine);
     }
 
@@ -223,9 +236,7 @@ impl World {
         match &request {
             Request::Stop | Request::StopNow => self.groups.iter_mut().for_each(|group| group.stopping = true),
             Request::StopGroup(name) => {
-                if let Some(group) = self.groups.iter_mut().find(|group| group.name == *name) {
-                    group.stopping = true;
-                }
+                self.groups.iter_mut().filter(|side| side.name.home() == *name).for_each(|side| side.stopping = true);
             }
             _ => {}
         }
@@ -237,9 +248,12 @@ impl World {
     }
 
     fn make(&mut self, group: usize, engine: usize, knob: Knob) {
+        for side in self.sides(group) {
+            self.groups[side].engines[engine].knob = knob;
+        }
+        let group = self.side_of(group, engine);
         let place = engine;
         let engine = &mut self.groups[group].engines[engine];
-        engine.knob = knob;
         let left = matches!(knob, Knob::Elsewhere | Knob::OffGpu) && std::mem::take(&mut engine.client);
         if let (true, Some(client)) = (left, engine.pid) {
             self.leaves(group, client);
@@ -351,6 +365,7 @@ impl World {
         match words.as_slice() {
             ["fatal", "illegal-address"] => Break::Fatal { group, memory_fault: true },
             ["fatal", "trap"] => Break::Fatal { group, memory_fault: false },
+            ["fatal", "of", name] => Break::FatalOf(group, engine(name)),
             ["kill-server"] => Break::KillServer(group),
             ["kill-control"] => Break::KillControl(group),
             ["wedge-control"] => Break::WedgeControl(group, true),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mpswarden::decide::Input;
 use mpswarden::model::{
-    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, Look, Observation, Ordered, Outcome, Owner,
-    ProcessId, Remaining, ServerLine, ServerState,
+    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, GroupName, Health, Look, Observation, Ordered,
+    Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState,
 };
 
 use super::{AFTERSHOCK, Happening, Knob, Server, TEARDOWN, World, ms};
@@ -18,6 +18,9 @@ const TERMINATE_TIMEOUT: Duration = Duration::from_secs(2);
 impl World {
     pub(super) fn carry_out(&mut self, ordered: Ordered) {
         let id = ordered.id;
+        if let Some(group) = group_of(&ordered.action) {
+            self.open_second_side(&group);
+        }
         if self.open.insert(id, ordered.clone()).is_some() {
             self.violate("an action id was used twice");
         }
@@ -44,7 +47,9 @@ impl World {
             }
             Action::StopControl { group, grace, .. } => self.stop_control(id, self.find_group(&group), grace),
             Action::StartServer { group } => self.start_server(id, self.find_group(&group)),
-            Action::StartEngine { engine, incarnation } => self.start_engine(id, &engine, incarnation),
+            Action::StartEngine { engine, incarnation, outside } => {
+                self.start_engine(id, &engine, incarnation, outside);
+            }
             Action::KillEngines { group, engines, strays } => {
                 let group = self.find_group(&group);
                 self.kill_engines(id, group, &engines, &strays);
@@ -210,7 +215,7 @@ impl World {
         self.later(ms(2), Happening::Finish(id, Outcome::Done));
     }
 
-    fn start_engine(&mut self, id: ActionId, key: &EngineKey, incarnation: u32) {
+    fn start_engine(&mut self, id: ActionId, key: &EngineKey, incarnation: u32, outside: bool) {
         let (group, place) = self.find_engine(key);
         self.check_start(group, place, key);
         let knob = self.groups[group].engines[place].knob;
@@ -224,6 +229,7 @@ impl World {
         engine.ready = false;
         engine.client = false;
         engine.terminated = false;
+        engine.outside = outside;
         self.later(ms(1), Happening::Finish(id, Outcome::Started { process }));
         match knob {
             Knob::ExitsAtOnce => self.later(ms(20), Happening::Gone(process.pid, Exit::Status(1))),
@@ -243,7 +249,7 @@ impl World {
         if !active && all_told {
             self.violate(&format!("{key} was started while its server was not ACTIVE"));
         }
-        if self.groups[group].engines[place].pid.is_some() {
+        if self.sides(group).into_iter().any(|side| self.groups[side].engines[place].pid.is_some()) {
             self.violate(&format!("{key} was started while its predecessor lived"));
         }
         if self.processes.values().any(|process| process.group == group && process.with_its_group) {
@@ -357,5 +363,28 @@ impl World {
         for (id, outcome) in over {
             self.later(Duration::ZERO, Happening::Finish(id, outcome));
         }
+    }
+}
+
+/// Whose an order or a look is.
+fn group_of(action: &Action) -> Option<GroupName> {
+    match action {
+        Action::Look(Look::Gpu(_)) | Action::Save { .. } => None,
+        Action::Look(Look::Health(key) | Look::Load(key)) => Some(key.group.clone()),
+        Action::Look(
+            Look::Server { group, .. }
+            | Look::Clients { group, .. }
+            | Look::Commands { group, .. }
+            | Look::Trees(group),
+        ) => Some(group.clone()),
+        Action::WatchServer { group, .. }
+        | Action::StartControl { group }
+        | Action::StopControl { group, .. }
+        | Action::StartServer { group }
+        | Action::KillEngines { group, .. }
+        | Action::AwaitGone { group, .. } => Some(group.clone()),
+        Action::StartEngine { engine, .. }
+        | Action::TerminateClients { engine, .. }
+        | Action::StopEngine { engine, .. } => Some(engine.group.clone()),
     }
 }

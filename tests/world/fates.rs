@@ -143,7 +143,7 @@ impl World {
         let server = self.groups[group].server.as_ref().map(|server| (server.pid, server.state));
         let Some(engine) = self.engine_of(pid) else { return };
         match server {
-            Some((server, ServerState::Active)) if !engine.knob.is_outside() => {
+            Some((server, ServerState::Active)) if !engine.knob.is_outside() && !engine.outside => {
                 engine.client = true;
                 self.log(group, ServerLine::Connected { server, client: pid });
             }

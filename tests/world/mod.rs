@@ -94,6 +94,8 @@ struct Engine {
     /// Its client is a child of its main process, and lives.
     split: bool,
     core: Option<ProcessId>,
+    /// It was started outside MPS.
+    outside: bool,
 }
 
 /// One MPS server.
@@ -323,16 +325,18 @@ impl World {
         }
     }
 
-    /// Each attempt has one result: none without a begin, no second begin before it.
+    /// Each attempt has one result: none without a begin, no second begin before it on the same side.
     fn balance(&mut self, event: &Event) {
         let change = match event.what {
             What::RestartBegan { .. } => 1,
             What::RestartEnded { .. } => -1,
             _ => return,
         };
+        let whole = event.engine.is_none();
+        let sides = event.group.as_ref().filter(|_| whole).map_or(1, |group| self.sides(self.find_group(group)).len());
         let open = self.attempts.entry((event.group.clone(), event.engine.clone())).or_insert(0);
         *open += change;
-        if !(0..=1).contains(open) {
+        if !(0..=sides as i32).contains(open) {
             self.violate(&format!("attempts and results don't match: {event:?}"));
         }
     }
@@ -421,6 +425,30 @@ impl World {
         }
     }
 
+    /// The second side of a group has the same engines, and comes when it is first named.
+    fn open_second_side(&mut self, name: &GroupName) {
+        if name.is_apart() && !self.groups.iter().any(|group| group.name == *name) {
+            let home = self.all.groups.iter().find(|group| group.name == name.home()).unwrap();
+            let mut side = Group::new(home);
+            side.name = name.clone();
+            let knobs = &self.groups[self.find_group(&name.home())].engines;
+            side.engines.iter_mut().zip(knobs).for_each(|(there, here)| there.knob = here.knob);
+            self.groups.push(side);
+        }
+    }
+
+    /// Both sides of a group.
+    fn sides(&self, group: usize) -> Vec<usize> {
+        let name = self.groups[group].name.home();
+        (0..self.groups.len()).filter(|other| self.groups[*other].name.home() == name).collect()
+    }
+
+    /// The side on which the engine has a process, else the first.
+    fn side_of(&self, group: usize, engine: usize) -> usize {
+        let has = |side: &usize| self.groups[*side].engines.get(engine).is_some_and(|engine| engine.pid.is_some());
+        self.sides(group).into_iter().find(has).unwrap_or(group)
+    }
+
     fn find_engine(&self, key: &EngineKey) -> (usize, usize) {
         let group = self.groups.iter().position(|group| group.name == key.group).unwrap();
         let engine = self.groups[group].engines.iter().position(|engine| engine.name == key.engine).unwrap();
@@ -445,6 +473,7 @@ impl Engine {
             says: None,
             split: false,
             core: None,
+            outside: false,
         }
     }
 }

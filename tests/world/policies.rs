@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mpswarden::decide::Policy;
-use mpswarden::decide::policy::{Backoff, EnginePolicy, GroupPolicy, RecoveryPolicy, UnknownClients};
+use mpswarden::decide::policy::{
+    Backoff, EnginePolicy, GroupPolicy, IsolationMode, IsolationPolicy, RecoveryPolicy, UnknownClients,
+};
 use mpswarden::model::gpu::ComputeMode;
 use mpswarden::model::{EngineName, GpuIdentity, GpuUuid, GroupName, Mode};
 
@@ -33,6 +35,8 @@ pub fn group(name: &str, engines: &[&str]) -> GroupPolicy {
         mode: Mode::Enforce,
         faults: BTreeMap::new(),
         unknown_clients: UnknownClients::Report,
+        // Most incidents are of other things: those of repeated faults switch it on.
+        isolation: IsolationPolicy { mode: IsolationMode::Off, ..IsolationPolicy::default() },
         recovery: RecoveryPolicy {
             backoff: Backoff { jitter: 0.0, ..Backoff::default() },
             ..RecoveryPolicy::default()

@@ -11,7 +11,8 @@ pub(super) fn action(action: &Action) -> Option<String> {
             format!("stop control daemon of {group}, grace {} s", grace.as_secs())
         }
         Action::StartServer { group } => format!("start server of {group}"),
-        Action::StartEngine { engine, incarnation } => format!("start {engine} #{incarnation}"),
+        Action::StartEngine { engine, incarnation, outside: false } => format!("start {engine} #{incarnation}"),
+        Action::StartEngine { engine, incarnation, .. } => format!("start {engine} #{incarnation} outside MPS"),
         Action::KillEngines { group, engines, strays } if strays.is_empty() => {
             format!("kill {group}: {}", list(engines))
         }
@@ -71,6 +72,13 @@ fn what(what: &What) -> Option<String> {
         What::EngineExited { exit, cause } => format!("exited with {exit}: {cause}"),
         What::EngineBackoff { wait, failures } => format!("waits {wait:?} after {failures} failures"),
         What::EngineQuarantined { failures } => format!("QUARANTINED after {failures} failures"),
+        What::Isolating { suspects, apart, faults } => {
+            format!("isolating, fault {faults}: suspects {}; apart {}", list(suspects), list(apart))
+        }
+        What::Proven { faults } => format!("GUILTY, proven by fault {faults}"),
+        What::IsolationEnded { result, faults, lasted } => {
+            format!("isolation over: {result} after {lasted:?} and {faults} faults")
+        }
         What::Xid { xid, .. } => format!("Xid {xid}"),
         What::CudaError { code, .. } => format!("CUDA error {code}"),
         What::SourceDown { source, why } => format!("source {} down: {why}", source.source),
@@ -98,8 +106,13 @@ pub fn status(status: &Status) -> Vec<String> {
         let held = group.held.as_ref().map_or_else(String::new, |(reason, _)| format!(" ({reason})"));
         let faults: Vec<String> = group.faults.iter().map(|(_, fault)| fault.to_string()).collect();
         let faults = if faults.is_empty() { String::new() } else { format!("; faults: {}", faults.join(" ")) };
+        let isolation = group.isolation.as_ref().map_or_else(String::new, |isolation| {
+            let lists = [&isolation.suspects, &isolation.apart, &isolation.guilty].map(|names| list(names));
+            let [suspects, apart, guilty] = lists;
+            format!("; isolation: suspects {suspects}; apart {apart} ({}); guilty {guilty}", isolation.server)
+        });
         format!(
-            "{} is {}{held}{hold}, generation {}, budget {}: {}{faults}",
+            "{} is {}{held}{hold}, generation {}, budget {}: {}{faults}{isolation}",
             group.name,
             group.state,
             group.generation,

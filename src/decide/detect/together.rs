@@ -20,6 +20,7 @@ pub(super) fn lost_together(group: &Group, of_kind: impl Fn(u32) -> bool) -> Opt
     let mut errors: Vec<(Moment, u32, &str)> = group
         .engines
         .iter()
+        .filter(|engine| !engine.outside)
         .filter(|engine| engine.alive() || engine.stage == Stage::Fallen)
         .filter_map(|engine| engine.error.map(|(at, code)| (at, code, engine.name().as_str())))
         .filter(|(_, code, _)| of_kind(*code))

@@ -36,7 +36,7 @@ impl Group {
             let because = format!("it ended with {exit} before it served");
             return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
         }
-        match engine.attached_since_healthy(&self.server, &turn.gpu.reading, turn.now) {
+        match engine.placed_since_healthy(&self.server, &turn.gpu.reading, turn.now) {
             Some(true) => self.engine_serves(place, turn),
             attached => {
                 let note = match attached {

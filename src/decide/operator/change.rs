@@ -9,19 +9,27 @@ use crate::decide::policy::{EnginePolicy, GroupPolicy};
 use crate::decide::remembered::{EngineMemory, Rest};
 use crate::decide::stopping::AfterStop;
 use crate::decide::turn::Turn;
-use crate::model::EngineKey;
+use crate::model::{EngineKey, EngineName};
 
 impl Group {
-    /// Takes up a changed policy. The GPU stays: the caller promises that a group never moves.
-    pub fn change(&mut self, policy: GroupPolicy, rolls: &BTreeSet<EngineKey>, turn: &mut Turn<'_>) {
+    /// Takes up a changed policy. The GPU stays: the caller promises that a group never moves. `elsewhere` are
+    /// engines that its other side has.
+    pub fn change(
+        &mut self,
+        policy: GroupPolicy,
+        rolls: &BTreeSet<EngineKey>,
+        elsewhere: &[EngineName],
+        turn: &mut Turn<'_>,
+    ) {
         if self.after_stop == AfterStop::IsForgotten {
             // It had left the configuration and is back before it was gone: once it is stopped it starts again.
             self.after_stop = if self.kept_down { AfterStop::Stays } else { AfterStop::Starts };
         }
         let mut old = std::mem::take(&mut self.engines);
         let mut take = |name: &_| old.iter().position(|engine| engine.name() == name).map(|place| old.remove(place));
-        for engine in &policy.engines {
-            let rolls = rolls.contains(&EngineKey::new(&policy.name, &engine.name));
+        let home = policy.name.home();
+        for engine in policy.engines.iter().filter(|engine| !elsewhere.contains(&engine.name)) {
+            let rolls = rolls.contains(&EngineKey::new(&home, &engine.name));
             let changed = match take(&engine.name) {
                 Some(known) => changed(known, engine.clone(), rolls),
                 None => self.newcomer(engine.clone(), turn),
@@ -62,9 +70,10 @@ impl Group {
 
     /// An engine that failed too often may start again where its configuration changed: that may be the cure.
     fn give_another_chance(&mut self, rolls: &BTreeSet<EngineKey>, turn: &mut Turn<'_>) {
+        let home = self.policy.name.home();
         for place in 0..self.engines.len() {
             let engine = &self.engines[place];
-            let changed = rolls.contains(&EngineKey::new(&self.policy.name, engine.name()));
+            let changed = rolls.contains(&EngineKey::new(&home, engine.name()));
             if changed && engine.rest == Some(Rest::CrashLoop) {
                 self.end_rest(place, turn);
             }

@@ -43,7 +43,8 @@ impl Group {
 
     /// Ends a hold whose time ran out, be it while the watchdog was away.
     pub fn end_an_expired_hold(&mut self, turn: &mut Turn<'_>) {
-        if self.hold_until().is_some_and(|until| until <= turn.now) {
+        // A second side holds for as long as the first.
+        if !self.is_apart() && self.hold_until().is_some_and(|until| until <= turn.now) {
             self.end_hold(true, turn);
         }
     }

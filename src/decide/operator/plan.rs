@@ -25,7 +25,10 @@ fn span(time: Duration) -> String {
 
 /// A group that is not there, and those that are.
 pub(in crate::decide) fn no_such_group(name: &GroupName, groups: &[Group]) -> String {
-    format!("there is no group {name}; there are: {}", list(groups.iter().map(|group| &group.policy.name)))
+    format!(
+        "there is no group {name}; there are: {}",
+        list(groups.iter().filter(|group| !group.is_apart()).map(|group| &group.policy.name))
+    )
 }
 
 /// An order for every group: it is done in those where there is something to do.
@@ -55,6 +58,9 @@ impl Group {
         if self.after_stop == AfterStop::IsForgotten && !ends {
             return Err(format!("{} is being stopped: the configuration has it no more", self.policy.name));
         }
+        if self.is_apart() {
+            return self.plan_second_side(request, now);
+        }
         match request {
             Request::Stop | Request::StopGroup(_) => self.plan_stop(!ends),
             Request::StopNow => self.plan_stop_now(),
@@ -68,6 +74,30 @@ impl Group {
             | Request::Quarantine(key)
             | Request::Release(key) => self.plan_engine(request, self.known(key)?, now),
         }
+    }
+
+    /// The second side of a group follows the first: what is told of it stands beside what the first one does.
+    fn plan_second_side(&self, request: &Request, now: Moment) -> Result<Plan, String> {
+        let home = self.policy.name.home();
+        let step = match (request, &self.phase) {
+            (_, Phase::Stopped) => return Err(format!("the second side of {home} is down")),
+            (Request::Stop | Request::StopGroup(_), _) => format!("stop the second side of {home} and its daemon"),
+            (Request::StopNow, _) => format!("kill the second side of {home} and its daemon"),
+            (Request::Restart { .. }, Phase::Running(_)) => format!("restart the second side of {home} as well"),
+            (Request::Resume { .. }, Phase::Restart(restart)) if restart.held.is_some() => {
+                format!("let the start of the second side of {home} go on")
+            }
+            (
+                Request::StopEngine(key)
+                | Request::StartEngine(key)
+                | Request::Evict(key)
+                | Request::Quarantine(key)
+                | Request::Release(key),
+                _,
+            ) => return self.plan_engine(request, self.known(key)?, now),
+            _ => return Err(format!("the second side of {home} follows the first")),
+        };
+        Ok(Plan { steps: vec![step], goals: Vec::new() })
     }
 
     fn plan_stop(&self, for_good: bool) -> Result<Plan, String> {

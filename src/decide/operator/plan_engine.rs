@@ -41,7 +41,7 @@ impl Group {
     fn plan_rest(&self, key: &EngineKey, engine: &Engine, wanted: Rest) -> Result<Plan, String> {
         let until = if wanted == Rest::Stopped { "it is started" } else { "it is released" };
         match engine.rest {
-            Some(Rest::Quarantined | Rest::CrashLoop) => {
+            Some(Rest::Quarantined | Rest::CrashLoop | Rest::Guilty) => {
                 return Err(format!("{key} is quarantined and has no process; release lets it start again"));
             }
             Some(Rest::Stopped) if wanted == Rest::Stopped => {
@@ -57,6 +57,11 @@ impl Group {
     fn plan_start_engine(&self, key: &EngineKey, engine: &Engine) -> Result<Plan, String> {
         match engine.rest {
             Some(Rest::Stopped) => {}
+            Some(Rest::Apart) => {
+                return Err(format!(
+                    "{key} is stopped while the cause of its group's faults is searched for; it starts by itself after that"
+                ));
+            }
             Some(_) => return Err(format!("{key} is quarantined; release lets it start again")),
             None if engine.stage == Stage::Left && self.runs() => {}
             None => return Err(format!("{key} was stopped by nobody; it is {}", engine.state(false))),
@@ -70,6 +75,16 @@ impl Group {
         }
         let budget = self.policy.recovery.engine_budget;
         self.plan_run(key, engine, vec![format!("give {key} its budget of {budget} failures back")])
+    }
+
+    /// An engine that was proven guilty is forgiven.
+    pub fn plan_absolve(&self, key: &EngineKey, engine: &Engine) -> Plan {
+        let budget = self.policy.recovery.engine_budget;
+        let steps = vec![
+            format!("forget that {key} was proven guilty, and give it its budget of {budget} failures back"),
+            format!("end {key} where it runs, and start it with the others of {}", self.policy.name),
+        ];
+        Plan { steps, goals: vec![serves_next(key, engine)] }
     }
 
     /// It may have a process again.

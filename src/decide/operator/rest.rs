@@ -10,8 +10,8 @@ use crate::model::{EngineName, Reason, RecoveryResult, Tier, What};
 /// The stage of an engine that is out for this reason.
 pub(in crate::decide) fn stage_of(rest: Option<Rest>) -> Option<Stage> {
     Some(match rest? {
-        Rest::Stopped => Stage::Stopped,
-        Rest::Quarantined | Rest::CrashLoop => Stage::Quarantined,
+        Rest::Stopped | Rest::Apart => Stage::Stopped,
+        Rest::Quarantined | Rest::CrashLoop | Rest::Guilty => Stage::Quarantined,
     })
 }
 
@@ -21,6 +21,8 @@ pub(in crate::decide) fn note_of(rest: Option<Rest>) -> Option<String> {
         Rest::Stopped => Some("an operator stopped it".to_owned()),
         Rest::Quarantined => Some("an operator took it out for good".to_owned()),
         Rest::CrashLoop => None,
+        Rest::Apart => Some("stopped for a while: its group's faults repeat, and it may be their culprit".to_owned()),
+        Rest::Guilty => Some("it was proven guilty of its group's repeated faults".to_owned()),
     }
 }
 
@@ -57,7 +59,7 @@ impl Group {
     }
 
     /// An engine is to have no process from now on. While its whole group starts or stops, that alone sees to it.
-    pub(super) fn give_rest(&mut self, place: usize, rest: Rest, turn: &mut Turn<'_>) {
+    pub fn give_rest(&mut self, place: usize, rest: Rest, turn: &mut Turn<'_>) {
         let engine = &mut self.engines[place];
         engine.rest = Some(rest);
         engine.note = note_of(engine.rest);
@@ -135,7 +137,8 @@ impl Group {
         let engine = &self.engines[engine];
         // One that fails as it is now holds the others back: a bad setting must not go round. One that somebody
         // wants to be down does not.
-        let unwanted = engine.leaving || matches!(engine.rest, Some(Rest::Stopped | Rest::Quarantined));
+        let unwanted = engine.leaving
+            || matches!(engine.rest, Some(Rest::Stopped | Rest::Quarantined | Rest::Apart | Rest::Guilty));
         engine.stage != Stage::Serving && !unwanted
     }
 

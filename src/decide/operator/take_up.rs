@@ -12,6 +12,7 @@ impl Group {
     /// afterwards.
     pub fn take_up(&mut self, request: &Request, turn: &mut Turn<'_>) {
         match request {
+            // The watchdog ends with it: both sides are left as they are.
             Request::Stop => self.stop(false, AfterStop::Stays, turn),
             Request::StopNow => self.stop(true, AfterStop::Stays, turn),
             Request::Restart { tier, .. } => self.begin_restart(*tier, Reason::Operator, turn.now, turn),
@@ -42,6 +43,10 @@ impl Group {
     }
 
     fn keep_down(&mut self, turn: &mut Turn<'_>) {
+        if self.is_apart() {
+            // Its engines go back to the first side, which is what stays down.
+            return self.stop(false, AfterStop::IsForgotten, turn);
+        }
         // Saved before the first signal: a watchdog that dies on the way comes back to a stopped group.
         self.kept_down = true;
         *turn.save = true;
@@ -58,7 +63,7 @@ impl Group {
     }
 
     /// An engine may run again. One that nobody proved gone is taken out first.
-    pub(super) fn end_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
+    pub fn end_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
         let running = matches!(self.phase, Phase::Running(_));
         let engine = &mut self.engines[place];
         if engine.rest.take().is_some_and(|rest| rest != Rest::Stopped) {

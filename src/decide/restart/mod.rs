@@ -117,6 +117,11 @@ impl Restart {
         }
     }
 
+    /// Whether every process of the old generation is proven gone, its memory is back, and none of the new is there.
+    pub fn old_is_gone(&self) -> bool {
+        matches!(self.step, Step::Backoff { .. } | Step::StartControl(_) | Step::Active { .. })
+    }
+
     /// Since when it waits for memory, if it does.
     pub fn waiting_for_memory(&self) -> bool {
         self.step == Step::Memory

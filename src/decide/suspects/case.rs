@@ -8,6 +8,7 @@ use crate::decide::detect::{Finding, unknown_clients};
 use crate::decide::engine::{Ending, Engine, READING_FRESH, Stage};
 use crate::decide::facts::trusted;
 use crate::decide::group::{Group, Phase};
+use crate::decide::isolation::Hit;
 use crate::decide::turn::Turn;
 use crate::model::{EngineName, Exit, Fault, Moment, ServerLine, Strength, What};
 
@@ -118,6 +119,17 @@ impl Suspects {
 }
 
 impl Case {
+    /// What the fault says to the search for an offender whose faults repeat.
+    fn hit(&self, verdict: &Verdict) -> Hit {
+        let there =
+            |name: &&EngineName| self.evidence.engines.iter().any(|known| known.there && known.engine == **name);
+        Hit {
+            ran: verdict.ranked().into_iter().filter(there).cloned().collect(),
+            cleared: verdict.cleared().into_iter().cloned().collect(),
+            strangers: self.evidence.strangers,
+        }
+    }
+
     /// Whether the first error would convict whom nothing convicts so far.
     fn awaits_an_error(&self) -> bool {
         let engines = &self.evidence.engines;
@@ -156,7 +168,7 @@ impl Group {
         let (figures, reading) = (&engine.figures, &turn.gpu.reading);
         let memory = engine.device_memory(reading.fresh(READING_FRESH, turn.now));
         EngineEvidence {
-            there: engine.alive() || recent,
+            there: !engine.outside && (engine.alive() || recent),
             idle: figures.idle.at(fault_at),
             requests: figures.requests(turn.now),
             error: engine.error.filter(|(at, _)| fault_at.since(*at) <= OWN_ERROR),
@@ -219,6 +231,9 @@ impl Group {
             verdict: verdict.sentence.clone(),
             evidence: lines::of(case),
         });
+        if case.told.is_none() && verdict.explained.is_none() {
+            self.hit = Some(case.hit(&verdict));
+        }
         case.told = Some(verdict);
     }
 

@@ -8,7 +8,7 @@ use crate::decide::orders::GroupId;
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
 use crate::decide::{Decision, PolicyChange};
-use crate::model::{GpuUuid, GroupName};
+use crate::model::{EngineKey, EngineName, GpuUuid, GroupName};
 
 use super::Watchdog;
 
@@ -27,34 +27,71 @@ impl Watchdog {
         for group in policy.groups {
             let name = group.name.clone();
             if !self.groups.iter().any(|known| known.policy.name == name) {
-                self.add(group.clone(), GroupMemory::default());
+                self.add(group.clone(), GroupMemory::default(), None);
             }
             // Through `one_group` and `each_group`, so that every group is stepped in this same turn.
-            self.one_group(&name, decision, save, |known, turn| known.change(group, &rolls, turn));
+            self.change(&name, &group, &rolls, decision, save);
         }
-        let gone = |group: &Group| !names.contains(&group.policy.name);
+        let gone = |group: &Group| !names.contains(&group.policy.name.home());
         self.each_group(decision, save, |group, turn| {
             if gone(group) {
                 group.leave(turn)
             }
         });
-        self.groups.sort_by_key(|group| names.iter().position(|name| *name == group.policy.name).unwrap_or(usize::MAX));
+        self.groups
+            .sort_by_key(|group| names.iter().position(|name| *name == group.policy.name.home()).unwrap_or(usize::MAX));
         self.shared = shared(&self.groups);
     }
 
-    /// One group more, with what is remembered of it.
-    pub(super) fn add(&mut self, group: GroupPolicy, remembered: GroupMemory) {
+    /// Both sides of a group take up its changed policy, each for the engines that it has; new ones are the first's.
+    fn change(
+        &mut self,
+        name: &GroupName,
+        policy: &GroupPolicy,
+        rolls: &BTreeSet<EngineKey>,
+        decision: &mut Decision,
+        save: &mut bool,
+    ) {
+        let apart = self.place(name).and_then(|home| self.apart_of(home));
+        let over_there = apart.map_or_else(Vec::new, |apart| self.groups[apart].names());
+        self.one_group(name, decision, save, |known, turn| known.change(policy.clone(), rolls, &over_there, turn));
+        let Some(apart) = apart else { return };
+        let name = name.apart();
+        let all = policy.engines.iter().map(|engine| engine.name.clone());
+        let elsewhere: Vec<EngineName> = all.filter(|name| !self.groups[apart].names().contains(name)).collect();
+        let policy = GroupPolicy { name: name.clone(), ..policy.clone() };
+        self.one_group(&name, decision, save, |known, turn| known.change(policy, rolls, &elsewhere, turn));
+    }
+
+    /// One group more, with what is remembered of it and of its second side.
+    pub(super) fn add(&mut self, policy: GroupPolicy, mut remembered: GroupMemory, apart: Option<GroupMemory>) {
+        if let Some(apart) = &apart {
+            remembered.engines.extend(apart.engines.clone());
+        }
+        let group = self.new_group(policy, remembered);
+        self.groups.push(group);
+        if let Some(apart) = apart {
+            self.add_second_side(self.groups.len() - 1, apart);
+        }
+    }
+
+    pub(super) fn new_group(&mut self, policy: GroupPolicy, remembered: GroupMemory) -> Group {
         let id = self.next_group;
         self.next_group = GroupId(id.0 + 1);
-        self.groups.push(Group::new(id, group, remembered, self.seed.wrapping_add(id.0)));
+        Group::new(id, policy, remembered, self.seed.wrapping_add(id.0))
     }
 
     /// Forgets groups that have left the configuration and are stopped, with GPUs that nobody uses any more.
     pub(super) fn forget_groups(&mut self, save: &mut bool) {
-        if !self.groups.iter().any(Group::is_forgotten) {
+        let homes: BTreeSet<GroupName> = self.groups.iter().map(|group| group.policy.name.clone()).collect();
+        // Engines of a second side go back to the first before it is forgotten.
+        let waits =
+            |group: &Group| group.is_apart() && !group.engines.is_empty() && homes.contains(&group.policy.name.home());
+        let goes = |group: &Group| group.is_forgotten() && !waits(group);
+        if !self.groups.iter().any(goes) {
             return;
         }
-        self.groups.retain(|group| !group.is_forgotten());
+        self.groups.retain(|group| !goes(group));
         let (groups, gpus) = (&self.groups, &mut self.gpus);
         gpus.retain(|uuid, _| groups.iter().any(|group| group.policy.gpu == *uuid));
         self.looks.keep(&self.groups.iter().map(|group| group.policy.name.clone()).collect());

@@ -157,6 +157,14 @@ metrics! {
         "When the operator's hold on the group ends; no sample while there is none, or it has no end.";
     ACTIONS_SUPPRESSED = Kind::Counter, "mps_actions_suppressed_total", ["group", "action", "reason"],
         "What would have been done and was not.";
+    ISOLATIONS = Kind::Counter, "mps_isolations_total", ["group", "result"],
+        "Searches for the engine whose faults repeat that ended, by how.";
+    ISOLATION_ACTIVE = Kind::Gauge, "mps_isolation_active", ["group"],
+        "1 while the engine whose faults repeat is searched for; 0: it is not.";
+    ISOLATION_SECONDS = Kind::Counter, "mps_isolation_seconds_total", ["group"],
+        "Time with engines serving on both sides of the group: two servers on one GPU.";
+    ISOLATION_TIME_SLICED = Kind::Counter, "mps_isolation_time_sliced_seconds_total", ["group"],
+        "Of it, time with requests in flight on both: the two servers share the GPU by time slices, without overlap.";
     RESTARTS = Kind::Counter, "mps_restarts_total", ["group", "engine", "tier", "reason"],
         "Restarts begun, by how far they go and why; engine is empty for whole groups.";
     RECOVERIES = Kind::Counter, "mps_recoveries_total", ["group", "tier", "result"],
@@ -181,6 +189,8 @@ metrics! {
     // Engines.
     ENGINE_STATE = Kind::Gauge, "mps_engine_state", ["group", "engine", "state"],
         "1 for the engine's state.";
+    ENGINE_ISOLATED = Kind::Gauge, "mps_engine_isolated", ["group", "engine", "isolation"],
+        "1 for what the search for the cause of repeated faults makes of the engine: none, suspect, apart, guilty.";
     ENGINE_ATTACHED = Kind::Gauge, "mps_engine_attached", ["group", "engine"],
         "1: all its GPU processes are clients of the group's server; 0: it runs outside MPS; no sample while unknown, or while it has nothing on the GPU.";
     ENGINE_DEVICE_MEMORY = Kind::Gauge, "mps_engine_device_memory_bytes", ["group", "engine"],
@@ -312,6 +322,11 @@ mod tests {
         "mpswarden_incident_writes_total",
         "mps_group_hold_timestamp_seconds",
         "mps_group_hold_until_timestamp_seconds",
+        "mps_isolations_total",
+        "mps_isolation_active",
+        "mps_isolation_seconds_total",
+        "mps_isolation_time_sliced_seconds_total",
+        "mps_engine_isolated",
     ];
 
     fn row(name: &str) -> Option<&'static Metric> {

@@ -3,7 +3,7 @@
 use super::catalogue::{self as metric, Metric};
 use super::exposition::Exposition;
 use super::gauges::{flag, write_known};
-use crate::model::{EngineLoad, EngineState, EngineStatus, GroupName};
+use crate::model::{EngineIsolation, EngineLoad, EngineState, EngineStatus, GroupName};
 
 /// Of a model's name, in characters: an engine may say anything.
 const LONGEST_MODEL: usize = 200;
@@ -13,6 +13,8 @@ pub fn write(page: &mut Exposition, group: &GroupName, engine: &EngineStatus, en
     let labels = &[group.as_str(), engine.name.as_str()];
     let states = EngineState::ALL.iter().map(|state| state.as_str());
     page.states(&metric::ENGINE_STATE, labels, states, Some(engine.state.as_str()));
+    let isolations = EngineIsolation::ALL.iter().map(|isolation| isolation.as_str());
+    page.states(&metric::ENGINE_ISOLATED, labels, isolations, Some(engine.isolation.as_str()));
     write_known(page, &metric::ENGINE_ATTACHED, labels, engine.attached.map(flag));
     write_bytes(page, &metric::ENGINE_DEVICE_MEMORY, labels, engine.device_memory);
     write_bytes(page, &metric::ENGINE_DEVICE_MEMORY_LIMIT, labels, engine.device_memory_limit);

@@ -76,6 +76,10 @@ impl Readings<'_> {
         for (active, time) in group.active.iter().enumerate() {
             page.number(&metric::ENGINES_ACTIVE, &[name, &active.to_string()], time.as_secs_f64());
         }
+        let searched = group.isolation.as_ref().is_some_and(|isolation| isolation.since.is_some());
+        page.number(&metric::ISOLATION_ACTIVE, &[name], flag(searched));
+        page.number(&metric::ISOLATION_SECONDS, &[name], group.isolated.as_secs_f64());
+        page.number(&metric::ISOLATION_TIME_SLICED, &[name], group.time_sliced.as_secs_f64());
         write_states(page, group);
         write_faults(page, group);
     }

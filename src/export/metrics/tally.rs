@@ -9,8 +9,8 @@ use super::gpu_gauges::gpu_label;
 use super::known_series::{ENGINE_FAULTS, GROUP_FAULTS, MENDED_FAULTS, XIDS};
 use super::samples::Samples;
 use crate::model::{
-    CommandResult, EngineKey, EngineName, Event, ExitCause, Fault, GroupName, Hook, HookResult, RecoveryResult,
-    RecoveryStep, Source, Status, Tier, What, Written,
+    CommandResult, EngineKey, EngineName, Event, ExitCause, Fault, GroupName, Hook, HookResult, IsolationResult,
+    RecoveryResult, RecoveryStep, Source, Status, Tier, What, Written,
 };
 
 /// Whole-group tiers, for series that one engine's restart has no part in.
@@ -18,7 +18,8 @@ const GROUP_TIERS: &[Tier] = &[Tier::Clients, Tier::Daemon];
 /// The reason of a restart that no fault asked for.
 const BY_ORDER: &str = "operator";
 /// What `Suppressed` may name in this version.
-const VERBS: &[&str] = &["restart_clients", "restart_daemon", "restart_engine", "stop_group", "kill_unknown_client"];
+const VERBS: &[&str] =
+    &["restart_clients", "restart_daemon", "restart_engine", "stop_group", "kill_unknown_client", "isolate_engines"];
 
 /// Everything counted since the start. A clone is cheap: places are shared until they change.
 #[derive(Clone, Debug, Default)]
@@ -84,9 +85,14 @@ impl Tally {
             What::HookEnded { hook, result, .. } => {
                 self.at(Place::Watchdog).count(&metric::HOOK_RUNS, &[hook.as_str(), result.as_str()]);
             }
+            What::IsolationEnded { result, .. } => {
+                self.of_group(event).count(&metric::ISOLATIONS, &[group, result.as_str()]);
+            }
             What::FaultChanged { .. }
             | What::FaultEnded { .. }
             | What::Suspected { .. }
+            | What::Isolating { .. }
+            | What::Proven { .. }
             | What::Held { .. }
             | What::Released { .. }
             | What::ControlStarted { .. }
@@ -230,6 +236,9 @@ fn expect_group(samples: &mut Samples, group: &str) {
     }
     for step in RecoveryStep::ALL {
         samples.expect(&metric::RECOVERY_STEP_SECONDS, &[group, step.as_str()]);
+    }
+    for result in IsolationResult::ALL {
+        samples.expect(&metric::ISOLATIONS, &[group, result.as_str()]);
     }
     for verb in VERBS {
         samples.expect(&metric::ACTIONS_SUPPRESSED, &[group, verb, "observe"]);

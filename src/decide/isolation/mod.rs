@@ -1,0 +1,180 @@
+//! Isolation: faults of a whole group that repeat make its suspects run apart, in a second group on the same GPU,
+//! until one is proven guilty. Here is what a fault comes to and where each engine is to be; nothing is moved here.
+//!
+//! ```text
+//! fault, fault within the window --> search --> ... halved at each fault ... --> proven: quarantined by policy
+//!                                       |
+//!                                       +--> no fault for the window: all go home, nobody is accused
+//! ```
+//! `search` is the pure search, `place` leads the engines of one side to where they are to be, `time` counts what
+//! it costs. The sides themselves, and the moves between them, are in `watchdog/sides`.
+
+mod place;
+mod search;
+mod shown;
+mod time;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{EngineIsolation, EngineName, Fault, IsolationResult, Moment, What};
+
+use super::group::Group;
+use super::policy::IsolationMode;
+use super::turn::Turn;
+
+pub(super) use place::Place;
+pub(super) use search::Hit;
+use search::{Search, Verdict};
+pub(super) use shown::one_each;
+pub(super) use time::IsolatedTime;
+
+/// What is known of the culprit of a group's repeated faults. It survives a crash.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolation {
+    /// The last fault that nothing else explained.
+    last: Option<Moment>,
+    search: Option<Search>,
+    /// Engines that were proven guilty, with the number of faults that it took.
+    guilty: BTreeMap<EngineName, u32>,
+}
+
+impl Isolation {
+    /// Whether no engine is to be anywhere but where it always is.
+    pub(super) fn is_idle(&self) -> bool {
+        self.search.is_none() && self.guilty.is_empty()
+    }
+
+    pub(super) fn search(&self) -> Option<&Search> {
+        self.search.as_ref()
+    }
+
+    pub(super) fn is_guilty(&self, engine: &EngineName) -> bool {
+        self.guilty.contains_key(engine)
+    }
+
+    /// What the outside is told of an engine.
+    pub(super) fn of(&self, engine: &EngineName) -> EngineIsolation {
+        match &self.search {
+            _ if self.is_guilty(engine) => EngineIsolation::Guilty,
+            Some(search) if search.apart.contains(engine) => EngineIsolation::Apart,
+            Some(search) if search.suspects.contains(engine) => EngineIsolation::Suspect,
+            _ => EngineIsolation::None,
+        }
+    }
+}
+
+impl Group {
+    /// Whether it is the second side of a group.
+    pub fn is_apart(&self) -> bool {
+        self.policy.name.is_apart()
+    }
+
+    /// Weighs a fault of one of the group's two sides.
+    pub fn weigh(&mut self, hit: &Hit, turn: &mut Turn<'_>) {
+        let policy = self.policy.isolation;
+        if policy.mode == IsolationMode::Off {
+            return;
+        }
+        let repeats = self.isolation.last.is_some_and(|last| turn.now.since(last) < policy.window);
+        self.isolation.last = Some(turn.now);
+        *turn.save = true;
+        if let Some(search) = &mut self.isolation.search {
+            let before = search.since;
+            let faults = search.faults + 1;
+            match search.hit(hit, turn.now) {
+                Verdict::Proven(engine) => self.convict(engine, turn),
+                Verdict::Contradiction => {
+                    let (result, lasted) = (IsolationResult::Contradiction, turn.now.since(before));
+                    turn.tell(What::IsolationEnded { result, faults, lasted });
+                    self.tell_search(turn);
+                }
+                Verdict::Narrowed => self.tell_search(turn),
+            }
+        } else if repeats {
+            self.begin_search(hit, turn);
+        }
+    }
+
+    fn begin_search(&mut self, hit: &Hit, turn: &mut Turn<'_>) {
+        let Some(search) = Search::begin(hit, turn.now) else { return };
+        if let Some(reason) = self.search_is_off() {
+            let names: Vec<&str> = search.apart.iter().map(EngineName::as_str).collect();
+            let detail = format!("faults repeat; {} would run apart from the others", names.join(", "));
+            return turn.tell(What::Suppressed { action: "isolate_engines", reason, detail });
+        }
+        self.isolation.search = Some(search);
+        self.tell_search(turn);
+    }
+
+    /// Why nobody is moved for a search by itself; `None`: it may be.
+    pub fn search_is_off(&self) -> Option<&'static str> {
+        match self.policy.isolation.mode {
+            IsolationMode::Enforce => self.hands_off(Fault::GpuFault),
+            IsolationMode::Observe => Some("observe"),
+            IsolationMode::Off => Some("off"),
+        }
+    }
+
+    fn convict(&mut self, engine: EngineName, turn: &mut Turn<'_>) {
+        let faults = self.isolation.search.as_ref().map_or(1, |search| search.faults);
+        turn.tell_of(&engine, What::Proven { faults });
+        self.isolation.guilty.insert(engine, faults);
+        self.end_search(IsolationResult::Proven, turn);
+        self.isolation.last = None;
+    }
+
+    /// A guilty engine brought the fault again, where it harms only itself: that counts against it alone.
+    pub fn count_against(&mut self, engine: &EngineName, turn: &mut Turn<'_>) {
+        let (budget, window) = (self.policy.recovery.engine_budget, self.policy.recovery.budget_window);
+        let Some(engine) = self.engine_mut(engine) else { return };
+        engine.failures.count(window, turn.now);
+        *turn.save = true;
+        let failures = engine.failures.within(window, turn.now);
+        if failures >= budget && engine.rest.is_none() {
+            engine.rest = Some(super::remembered::Rest::CrashLoop);
+            turn.tell_of(&engine.policy.name, What::EngineQuarantined { failures });
+        }
+    }
+
+    /// Ends a search that found nobody in its time, or that the configuration does not want any more.
+    pub fn end_an_idle_search(&mut self, turn: &mut Turn<'_>) {
+        let here: Vec<EngineName> = self.policy.engines.iter().map(|engine| engine.name.clone()).collect();
+        self.isolation.guilty.retain(|name, _| here.contains(name));
+        let Some(search) = &mut self.isolation.search else { return };
+        search.forget(|name| !here.contains(name));
+        let unwanted = search.suspects.is_empty() || self.policy.isolation.mode != IsolationMode::Enforce;
+        if unwanted {
+            self.end_search(IsolationResult::Ended, turn);
+        } else if self.isolation_until().is_some_and(|until| until <= turn.now) {
+            self.end_search(IsolationResult::Expired, turn);
+        }
+    }
+
+    /// When a search that finds nobody ends.
+    pub fn isolation_until(&self) -> Option<Moment> {
+        self.isolation.search.as_ref()?;
+        Some(self.isolation.last?.after(self.policy.isolation.window))
+    }
+
+    /// An operator lets a guilty engine go home.
+    pub fn absolve(&mut self, engine: &EngineName, turn: &mut Turn<'_>) {
+        if self.isolation.guilty.remove(engine).is_some() {
+            *turn.save = true;
+        }
+    }
+
+    fn end_search(&mut self, result: IsolationResult, turn: &mut Turn<'_>) {
+        let Some(search) = self.isolation.search.take() else { return };
+        let lasted = turn.now.since(search.since);
+        turn.tell(What::IsolationEnded { result, faults: search.faults, lasted });
+        *turn.save = true;
+    }
+
+    fn tell_search(&self, turn: &mut Turn<'_>) {
+        let Some(search) = &self.isolation.search else { return };
+        let (suspects, apart) = (search.suspects.clone(), search.apart.iter().cloned().collect());
+        turn.tell(What::Isolating { suspects, apart, faults: search.faults });
+    }
+}

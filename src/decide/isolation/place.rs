@@ -1,0 +1,116 @@
+//! Where each engine of a group is to be, and one step towards it. An engine is taken out by the engine tier's safe
+//! way, one at a time; it changes sides only once it is proven gone.
+
+use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::group::{Group, Phase};
+use crate::decide::policy::Quarantine;
+use crate::decide::remembered::Rest;
+use crate::decide::turn::Turn;
+use crate::model::EngineName;
+
+/// Where an engine is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::decide) enum Place {
+    /// With the others.
+    Home,
+    /// On the second side.
+    Apart,
+    /// At home, and started outside MPS.
+    Outside,
+    /// Without a process.
+    Resting(Rest),
+}
+
+impl Place {
+    fn rest(self) -> Option<Rest> {
+        match self {
+            Place::Resting(rest) => Some(rest),
+            Place::Home | Place::Apart | Place::Outside => None,
+        }
+    }
+}
+
+impl Group {
+    /// Where an engine of the group is to be. `parts`: its GPU takes a second server.
+    pub fn place_for(&self, engine: &EngineName, parts: bool) -> Place {
+        let suspected = self.isolation.search().is_some_and(|search| search.apart.contains(engine));
+        match self.policy.isolation.quarantine {
+            Quarantine::Apart if parts && self.isolation.is_guilty(engine) => Place::Apart,
+            Quarantine::Outside if parts && self.isolation.is_guilty(engine) => Place::Outside,
+            _ if self.isolation.is_guilty(engine) => Place::Resting(Rest::Guilty),
+            _ if suspected && parts => Place::Apart,
+            _ if suspected => Place::Resting(Rest::Apart),
+            _ => Place::Home,
+        }
+    }
+
+    /// Leads an engine of this side to its place, as far as that is this side's work; says whether it may go over
+    /// now. `may_take_out`: no other engine of the group is on its way.
+    pub fn lead_to_place(&mut self, at: usize, place: Place, may_take_out: bool, turn: &mut Turn<'_>) -> bool {
+        self.lead_to_its_rest(at, place, turn);
+        let apart = self.is_apart();
+        let engine = &mut self.engines[at];
+        engine.goes_outside = place == Place::Outside;
+        let wrong_side = apart != (place == Place::Apart);
+        let wrong_way = engine.goes_outside != engine.outside && engine.alive();
+        engine.moves = wrong_side || wrong_way;
+        let served = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing);
+        if engine.moves && served && may_take_out && matches!(self.phase, Phase::Running(_)) {
+            self.take_out(at, turn);
+        }
+        wrong_side && self.is_proven_gone(at)
+    }
+
+    fn lead_to_its_rest(&mut self, at: usize, place: Place, turn: &mut Turn<'_>) {
+        let ours = |rest: Rest| matches!(rest, Rest::Apart | Rest::Guilty);
+        match (self.engines[at].rest, place.rest()) {
+            (None, Some(rest)) => self.give_rest(at, rest, turn),
+            (Some(known), Some(rest)) if ours(known) && known != rest => self.give_rest(at, rest, turn),
+            (Some(known), None) if ours(known) => self.end_rest(at, turn),
+            _ => {}
+        }
+    }
+
+    /// Whether no process of an engine is there, and none can come up.
+    fn is_proven_gone(&self, at: usize) -> bool {
+        let engine = &self.engines[at];
+        match &self.phase {
+            Phase::Waiting | Phase::Stopped => !self.left_behind,
+            Phase::Restart(restart) => {
+                restart.old_is_gone() || matches!(engine.stage, Stage::Stopped | Stage::Quarantined)
+            }
+            Phase::Running(_) => matches!(engine.stage, Stage::Down { .. } | Stage::Stopped | Stage::Quarantined),
+            Phase::Stopping(_) => false,
+        }
+    }
+
+    /// Whether nobody of this side is on his way out or up: another may be taken out.
+    pub fn is_at_rest(&self) -> bool {
+        let still = |engine: &Engine| match engine.stage {
+            Stage::Serving | Stage::Failing | Stage::Stopped | Stage::Quarantined | Stage::Left => true,
+            Stage::Ending(Ending::Stuck { .. }) => true,
+            Stage::Down { .. } => engine.died.is_some() || engine.moves,
+            Stage::Launching(_) | Stage::Starting | Stage::Ending(_) | Stage::Fallen => false,
+        };
+        matches!(self.phase, Phase::Running(_)) && self.engines.iter().all(still)
+    }
+
+    /// Takes in an engine of the other side that is proven gone, at its place in the configuration. `stays`: it is
+    /// to run here.
+    pub fn take_in(&mut self, mut engine: Engine, stays: bool, turn: &mut Turn<'_>) {
+        engine.main = None;
+        engine.moves = !stays;
+        engine.stage = engine.at_rest().unwrap_or(match (&self.phase, &engine.stage) {
+            (Phase::Restart(_), _) => Stage::Fallen,
+            (Phase::Stopped | Phase::Stopping(_), _) => Stage::Left,
+            (Phase::Waiting | Phase::Running(_), Stage::Down { due }) => Stage::Down { due: *due },
+            (Phase::Waiting | Phase::Running(_), _) => Stage::Down { due: turn.now },
+        });
+        let order = |name: &EngineName| self.policy.engines.iter().position(|policy| policy.name == *name);
+        let rank = order(engine.name()).unwrap_or(usize::MAX);
+        let at = self.engines.partition_point(|known| order(known.name()).unwrap_or(usize::MAX) < rank);
+        self.engines.insert(at, engine);
+        self.stir();
+        *turn.save = true;
+    }
+}

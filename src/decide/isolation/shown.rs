@@ -1,0 +1,116 @@
+//! A group's two sides as the one group that the outside knows.
+
+use crate::decide::group::Group;
+use crate::model::{EngineIsolation, EngineStatus, GroupState, GroupStatus, IsolationStatus, ServerState};
+
+/// The status of each group, its second side in it.
+pub(in crate::decide) fn one_each(groups: &[Group], status: impl Fn(&Group) -> GroupStatus) -> Vec<GroupStatus> {
+    let mut shown: Vec<GroupStatus> = Vec::with_capacity(groups.len());
+    for group in groups {
+        if !group.is_apart() {
+            let mut one = status(group);
+            one.isolation = group.isolation_status();
+            shown.push(one);
+        } else if let Some(home) = shown.last_mut().filter(|home| home.name == group.policy.name.home()) {
+            // One that has left the configuration ends after its first side may have.
+            take_in(home, status(group), group);
+        }
+    }
+    shown.iter_mut().for_each(note_who_is_apart);
+    shown
+}
+
+impl Group {
+    fn isolation_status(&self) -> Option<IsolationStatus> {
+        if self.isolation.is_idle() {
+            return None;
+        }
+        let search = self.isolation.search();
+        Some(IsolationStatus {
+            since: search.map(|search| search.since),
+            suspects: search.map_or_else(Vec::new, |search| search.suspects.clone()),
+            faults: search.map_or(0, |search| search.faults),
+            guilty: self.isolation.guilty.keys().cloned().collect(),
+            ..nobody_apart()
+        })
+    }
+}
+
+fn nobody_apart() -> IsolationStatus {
+    IsolationStatus {
+        since: None,
+        suspects: Vec::new(),
+        apart: Vec::new(),
+        guilty: Vec::new(),
+        faults: 0,
+        server: ServerState::None,
+        server_pid: None,
+        control: None,
+    }
+}
+
+fn take_in(home: &mut GroupStatus, side: GroupStatus, group: &Group) {
+    let isolation = home.isolation.get_or_insert_with(nobody_apart);
+    (isolation.server, isolation.server_pid, isolation.control) = (side.server, side.server_pid, side.control);
+    isolation.apart = side.engines.iter().map(|engine| engine.name.clone()).collect();
+    home.state = both(home.state, side.state, side.engines.is_empty());
+    home.recovery = home.recovery.or(side.recovery);
+    home.held = home.held.take().or(side.held);
+    home.clients = home.clients.zip(side.clients).map(|(here, there)| here + there);
+    home.unknown_clients = home.unknown_clients.zip(side.unknown_clients).map(|(here, there)| here + there);
+    home.budget_remaining = home.budget_remaining.min(side.budget_remaining);
+    home.faults.extend(side.faults);
+    home.faults.sort();
+    home.faults.dedup();
+    let known = home.isolation.clone();
+    for mut engine in side.engines {
+        engine.isolation = judged(&engine, known.as_ref());
+        let rank = |name| group.policy.engines.iter().position(|policy| policy.name == name).unwrap_or(usize::MAX);
+        let place = rank(engine.name.clone());
+        let at = home.engines.partition_point(|known| rank(known.name.clone()) < place);
+        home.engines.insert(at, engine);
+    }
+}
+
+/// Says of an engine that serves, and of which nothing else is to be said, why it runs where it does.
+fn note_who_is_apart(group: &mut GroupStatus) {
+    let Some(isolation) = &group.isolation else { return };
+    for engine in group.engines.iter_mut().filter(|engine| engine.note.is_none()) {
+        let apart = isolation.apart.contains(&engine.name);
+        let note = match engine.isolation {
+            EngineIsolation::Guilty => {
+                "proven guilty of its group's repeated faults; kept from the others until released"
+            }
+            EngineIsolation::Apart if apart => {
+                "runs apart from the others: its group's faults repeat, and it may be the cause"
+            }
+            EngineIsolation::None if apart => "runs apart from the others, and goes back to them when its turn comes",
+            _ => continue,
+        };
+        engine.note = Some(note.to_owned());
+    }
+}
+
+/// One that is still apart and under no suspicion any more is on its way home.
+fn judged(engine: &EngineStatus, isolation: Option<&IsolationStatus>) -> EngineIsolation {
+    let Some(isolation) = isolation else { return EngineIsolation::None };
+    if isolation.guilty.contains(&engine.name) {
+        EngineIsolation::Guilty
+    } else if isolation.suspects.contains(&engine.name) {
+        EngineIsolation::Apart
+    } else {
+        EngineIsolation::None
+    }
+}
+
+/// The worse of both sides' states; a second side that only starts makes a serving group degraded, no more.
+fn both(home: GroupState, side: GroupState, side_is_empty: bool) -> GroupState {
+    match (home, side) {
+        _ if side_is_empty => home,
+        (GroupState::Serving, GroupState::Serving) => GroupState::Serving,
+        (_, GroupState::Held) => GroupState::Held,
+        (GroupState::Serving | GroupState::Degraded, GroupState::Recovering | GroupState::Unknown) => side,
+        (GroupState::Serving, _) => GroupState::Degraded,
+        _ => home,
+    }
+}
