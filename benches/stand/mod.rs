@@ -217,6 +217,7 @@ fn group_policy(number: u32, engines: &[EngineName]) -> GroupPolicy {
     let engine = |name: &EngineName| EnginePolicy {
         name: name.clone(),
         device_memory_limit: None,
+        memory_max: None,
         start_timeout: Duration::from_secs(30),
         stop_timeout: Duration::from_secs(10),
         drain_timeout: Duration::from_secs(60),

@@ -8,10 +8,12 @@ use super::attached::attached;
 use super::facts::ServerFacts;
 use super::figures::Figures;
 use super::guard::Attempts;
+use super::limits::Limits;
 use super::operator::{note_of, stage_of};
 use super::policy::EnginePolicy;
 use super::reading::Reading;
 use super::remembered::{EngineMemory, Rest};
+use super::shortage::Shortage;
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;
@@ -79,6 +81,10 @@ pub(super) struct Engine {
     pub ended: Option<(Moment, Exit)>,
     /// The first fatal CUDA error that its output named in this incarnation.
     pub error: Option<(Moment, u32)>,
+    /// Who said that it ran out of memory.
+    pub shortage: Shortage,
+    /// Its limits as they are.
+    pub limits: Limits,
     /// It died or did not get ready, and has not served since.
     pub died: Option<Died>,
     pub failures: Attempts,
@@ -120,6 +126,8 @@ impl Engine {
             detached_since: None,
             ended: None,
             error: None,
+            shortage: Shortage::default(),
+            limits: Limits::default(),
             died: None,
             failures: Attempts::of(memory.failures),
             note: note_of(memory.rest),
@@ -152,6 +160,8 @@ impl Engine {
         self.detached_since = None;
         self.ended = None;
         self.error = None;
+        self.shortage = Shortage::default();
+        self.limits.launched();
         self.note = None;
         self.figures.launched();
         self.rolls = false;

@@ -23,6 +23,7 @@ use super::reading::Reading;
 use super::remembered::GroupMemory;
 use super::restart::Restart;
 use super::settling::Settling;
+use super::shortage::OUT_OF_MEMORY;
 use super::stopping::{AfterStop, Stopping};
 use super::turn::Turn;
 
@@ -66,6 +67,8 @@ pub(super) struct Group {
     pub pids_match: bool,
     /// Since when something makes the server's word urgent.
     pub ask_server: Option<Moment>,
+    /// Bytes of host memory that are left.
+    pub host_available: Known<u64>,
     /// Time by how many engines had requests in flight.
     pub active: ActiveTime,
     /// When it is to be stepped.
@@ -105,6 +108,7 @@ impl Group {
             serving_since: None,
             pids_match: true,
             ask_server: None,
+            host_available: Known::Unknown,
             active: ActiveTime::default(),
             pulse: Pulse::default(),
             hold: memory.hold,
@@ -155,6 +159,10 @@ impl Group {
             Observation::CudaError { engine, code, line } => self.cuda_error(&engine, code, line, turn),
             Observation::Usage { engine, processes } => self.usage(&engine, &processes, turn.now),
             Observation::Load { engine, load } => self.load(&engine, load, turn.now),
+            Observation::Environment { engine, processes } => self.environment(&engine, processes, turn.now),
+            Observation::MemoryEvents { engine, oom_kills } => self.memory_events(&engine, oom_kills, turn.now),
+            Observation::HostMemory { available, .. } => self.host_available.saw(available, turn.now),
+            Observation::OomKill { pid, line } => self.oom_kill(pid, &line, turn),
             Observation::Gpu { .. } | Observation::Xid { .. } | Observation::Blind { .. } => {}
         }
     }
@@ -208,8 +216,10 @@ impl Group {
             Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
         };
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine));
+        let words = self.engines.iter().flat_map(|engine| engine.shortage.until());
+        let ready = self.engines.iter().flat_map(|engine| [engine.environment_due(), engine.count_due()]).flatten();
         let hold = self.hold_until();
-        engines.chain(phase).chain(hold).filter(|at| *at > now).min()
+        engines.chain(words).chain(ready).chain(phase).chain(hold).filter(|at| *at > now).min()
     }
 
     /// Since when a restart waits for ACTIVE, if it does.
@@ -275,6 +285,10 @@ impl Group {
     fn tree(&mut self, key: &EngineKey, processes: Vec<ProcessId>, now: Moment) {
         self.trees_seen.saw((), now);
         if let Some(engine) = self.engine_mut(&key.engine) {
+            if engine.tree.last() != Some(&processes) {
+                engine.limits.processes_changed(now);
+            }
+            engine.shortage.lives(processes.iter().map(|process| process.pid), now);
             engine.tree.saw(processes, now);
         }
     }
@@ -282,6 +296,9 @@ impl Group {
     fn cuda_error(&mut self, key: &EngineKey, code: u32, line: String, turn: &mut Turn<'_>) {
         if is_context_fatal(code) {
             self.ask_server = Some(turn.now);
+        }
+        if code == OUT_OF_MEMORY {
+            self.ran_out(key, &line, turn);
         }
         let Some(engine) = self.engine_mut(&key.engine) else { return };
         if is_context_fatal(code) && engine.error.is_none() && engine.stage != Stage::Fallen {

@@ -84,6 +84,9 @@ impl Group {
 
     fn want_engine(&self, engine: &Engine, wants: &mut Wants, now: Moment) {
         let key = || self.key(engine.name());
+        if engine.count_due().is_some() {
+            want(&mut wants.trees, FAST);
+        }
         match &engine.stage {
             Stage::Starting => {
                 wants.engines.push((Look::Health(key()), STARTING));
@@ -91,11 +94,13 @@ impl Group {
                 if let Some(healthy) = engine.healthy_since {
                     let every = if now.since(healthy) < CLOSELY { FAST } else { HELD };
                     want_attachment(wants, every);
+                    self.want_environment(engine, wants, URGENT);
                 }
             }
             Stage::Serving => {
                 wants.engines.push((Look::Health(key()), HEALTH));
                 wants.engines.push((Look::Load(key()), LOAD));
+                self.want_environment(engine, wants, TREES);
             }
             Stage::Failing => {
                 wants.engines.push((Look::Health(key()), HEALTH));
@@ -103,6 +108,13 @@ impl Group {
             }
             Stage::Ending(Ending::Look { .. }) => want(&mut wants.trees, FAST),
             _ => {}
+        }
+    }
+
+    /// What its processes were told: once when it is about to serve, and when it has others.
+    fn want_environment(&self, engine: &Engine, wants: &mut Wants, every: Duration) {
+        if engine.wants_environment() {
+            wants.engines.push((Look::Environment(self.key(engine.name())), every));
         }
     }
 

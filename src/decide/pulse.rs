@@ -57,7 +57,11 @@ impl Group {
     /// neither can a good answer of an engine that serves nor a tree that is as it was.
     pub fn is_news(&self, observation: &Observation) -> bool {
         match observation {
-            Observation::Load { .. } | Observation::Usage { .. } => false,
+            Observation::Load { .. } | Observation::Usage { .. } | Observation::HostMemory { .. } => false,
+            Observation::MemoryEvents { engine, oom_kills } => {
+                let news = |engine: &Engine| engine.ended.is_some() || engine.shortage.is_news(*oom_kills);
+                self.engine(&engine.engine).is_some_and(news)
+            }
             Observation::Health { engine, health: Health::Ok } => {
                 let serves = |engine: &Engine| engine.stage == Stage::Serving;
                 !self.pulse.calm || !self.engine(&engine.engine).is_some_and(serves)

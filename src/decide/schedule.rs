@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Clients,
     /// Of an engine: its own metrics.
     Load,
+    /// Of an engine's processes: what they were told.
+    Environment,
 }
 
 /// One look's history.
@@ -129,7 +131,7 @@ impl Schedule {
         let key = key(look);
         let state = self.states.get(&key)?;
         let sent = state.sent;
-        if key.scope.source == Source::Engine && state.wanted.is_empty() {
+        if key.scope.engine.is_some() && state.wanted.is_empty() {
             self.change(key, |state| state.in_flight = false);
             return None;
         }
@@ -178,7 +180,7 @@ impl Schedule {
                 self.late.insert((late, key.clone()));
             }
         }
-        if idle && key.scope.source == Source::Engine {
+        if idle && key.scope.engine.is_some() {
             self.loose.push(key);
         }
     }
@@ -249,6 +251,7 @@ fn key(look: &Look) -> LookKey {
         Look::Gpu(_) | Look::Server { .. } | Look::Trees(_) | Look::Health(_) => Kind::Main,
         Look::Clients { .. } => Kind::Clients,
         Look::Load(_) => Kind::Load,
+        Look::Environment(_) => Kind::Environment,
     };
     LookKey { scope: scope(look), kind }
 }

@@ -61,8 +61,9 @@ fn gpu_status(gpu: &GpuFacts, groups: &[&Group], now: Moment) -> GpuStatus {
 fn sources(looks: &Schedule, kernel_log_blind: bool, now: Moment) -> Vec<SourceStatus> {
     let mut sources: Vec<SourceStatus> = Vec::new();
     for (key, state) in looks.all() {
-        // The server's word alone says how the control daemon answers; a first load takes its time.
-        if key.kind == Kind::Clients || key.kind == Kind::Load && state.is_new() {
+        // The server's word alone says how the control daemon answers, the trees' how /proc does; a first load
+        // takes its time.
+        if matches!(key.kind, Kind::Clients | Kind::Environment) || key.kind == Kind::Load && state.is_new() {
             continue;
         }
         let scope = key.scope.clone();
@@ -93,6 +94,7 @@ pub(super) fn scope(look: &Look) -> SourceScope {
         Look::Gpu(gpu) => (Source::Nvml, None, None, Some(gpu.clone())),
         Look::Server { group, .. } | Look::Clients { group, .. } => (Source::Mps, Some(group.clone()), None, None),
         Look::Trees(group) => (Source::Procfs, Some(group.clone()), None, None),
+        Look::Environment(key) => (Source::Procfs, Some(key.group.clone()), Some(key.clone()), None),
         Look::Health(key) | Look::Load(key) => (Source::Engine, Some(key.group.clone()), Some(key.clone()), None),
     };
     SourceScope { source, group, engine, gpu }

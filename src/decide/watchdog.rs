@@ -141,6 +141,12 @@ impl Watchdog {
                 }
                 self.xid(gpu, xid, pid, via, decision);
             }
+            Observation::OomKill { pid, .. } => {
+                self.kernel_log_speaks(decision);
+                let Some(index) = self.groups.iter().position(|group| group.owner_of(pid).is_some()) else { return };
+                self.groups[index].stir();
+                self.at(index, decision, save, |group, turn| group.observe(observation, turn));
+            }
             Observation::Blind { source: Source::Kmsg, why, .. } => self.kernel_log_lost(why, decision),
             observation => {
                 let Some(index) = group_of(&observation).and_then(|name| self.place(name)) else { return };
@@ -158,6 +164,7 @@ impl Watchdog {
         for group in self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu) {
             group.gpu_read(&reading);
             group.sample_memory(&reading, self.now);
+            group.note_limits(&reading, self.now);
             group.stir();
         }
         facts.reading.saw(reading, self.now);
@@ -345,14 +352,19 @@ fn group_of(observation: &Observation) -> Option<&GroupName> {
         Observation::Log { group, .. }
         | Observation::Command { group, .. }
         | Observation::Server { group, .. }
-        | Observation::Clients { group, .. } => Some(group),
+        | Observation::Clients { group, .. }
+        | Observation::HostMemory { group, .. } => Some(group),
         Observation::Tree { engine, .. }
         | Observation::Usage { engine, .. }
+        | Observation::MemoryEvents { engine, .. }
+        | Observation::Environment { engine, .. }
         | Observation::Health { engine, .. }
         | Observation::Load { engine, .. }
         | Observation::CudaError { engine, .. } => Some(&engine.group),
         Observation::Ended { owner: Owner::Engine(key, _), .. } => Some(&key.group),
         Observation::Ended { owner: Owner::Control(group) | Owner::Server(group), .. } => Some(group),
         Observation::Gpu { .. } | Observation::Xid { .. } | Observation::Blind { .. } => None,
+        // Its pid says whose it was.
+        Observation::OomKill { .. } => None,
     }
 }

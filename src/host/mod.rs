@@ -7,6 +7,7 @@ pub mod clock;
 pub mod control;
 pub mod cuda;
 pub mod engine_metrics;
+pub mod environ;
 pub mod follow;
 mod gpm;
 pub mod http;

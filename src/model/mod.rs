@@ -35,7 +35,7 @@ pub use moment::Moment;
 pub use mps::{CommandResult, ServerLine, ServerState};
 pub use observation::{Health, Observation, XidVia};
 pub use outcome::{Outcome, Remaining};
-pub use process::{Exit, Owner, ProcessId};
+pub use process::{Exit, MpsEnvironment, Owner, ProcessId};
 pub use report::Report;
 pub use request::{Goal, Plan, Request};
 pub use state::{EngineState, ExitCause, GroupState, Mode, Source};

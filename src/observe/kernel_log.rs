@@ -1,4 +1,4 @@
-//! Makes observations of the kernel log's Xid lines, on a thread that ends with the core loop.
+//! Makes observations of the kernel log's Xid lines and the OOM killer's, on a thread that ends with the core loop.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -26,8 +26,10 @@ pub fn follow(path: &Path, gpus: &[GpuIdentity], reports: UnboundedSender<Report
 }
 
 fn follow_open(log: KernelLog, places: Vec<(PciAddress, GpuUuid)>, reports: &Reports) {
+    let our_pids = log.speaks_of_our_pids();
     let followed = log.follow(|line| {
-        if let Some(line) = line {
+        let known = |line: &KernelLine| our_pids || !matches!(line, KernelLine::OomKill { .. });
+        if let Some(line) = line.filter(known) {
             reports.observed(observation(line, &places));
         }
         if reports.closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -38,8 +40,13 @@ fn follow_open(log: KernelLog, places: Vec<(PciAddress, GpuUuid)>, reports: &Rep
 }
 
 fn observation(line: KernelLine, places: &[(PciAddress, GpuUuid)]) -> Observation {
-    let gpu = places.iter().find(|(place, _)| *place == line.pci).map(|(_, uuid)| uuid.clone());
-    Observation::Xid { gpu, xid: line.xid, pid: line.pid, via: XidVia::Kmsg }
+    match line {
+        KernelLine::Xid { pci, xid, pid } => {
+            let gpu = places.iter().find(|(place, _)| *place == pci).map(|(_, uuid)| uuid.clone());
+            Observation::Xid { gpu, xid, pid, via: XidVia::Kmsg }
+        }
+        KernelLine::OomKill { pid, text } => Observation::OomKill { pid, line: text },
+    }
 }
 
 #[cfg(test)]
@@ -70,9 +77,12 @@ mod tests {
         follow(file.path(), &[gpu()], sender);
         writeln!(file, "6,1,1,-;NVRM: Xid (PCI:0000:00:06): 31, pid=635, name=client").unwrap();
         writeln!(file, "6,2,2,-;NVRM: Xid (PCI:0000:00:07): 79, GPU has fallen off the bus.").unwrap();
+        writeln!(file, "3,3,3,-;Out of memory: Killed process 635 (client) total-vm:1kB").unwrap();
         let xid = |gpu, xid, pid| Report::Observed(Observation::Xid { gpu, xid, pid, via: XidVia::Kmsg });
         assert_eq!(reports.blocking_recv(), Some(xid(Some("GPU-1".into()), 31, Some(635))));
         assert_eq!(reports.blocking_recv(), Some(xid(None, 79, None)));
+        let line = "Out of memory: Killed process 635 (client) total-vm:1kB".to_owned();
+        assert_eq!(reports.blocking_recv(), Some(Report::Observed(Observation::OomKill { pid: 635, line })));
     }
 
     #[test]

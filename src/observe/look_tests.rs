@@ -87,6 +87,22 @@ impl Hands for FakeHands {
         }
         Ok(vec![(engine(), vec![usage()])])
     }
+
+    fn oom_kills(&self, _: &GroupName) -> Vec<(EngineKey, u64)> {
+        vec![(engine(), 1)]
+    }
+
+    fn host_memory(&self) -> Option<u64> {
+        Some(5)
+    }
+
+    fn environments(&self, _: &EngineKey) -> Answer<Result<Vec<MpsEnvironment>, String>> {
+        Box::pin(ready(Ok(vec![told()])))
+    }
+}
+
+fn told() -> MpsEnvironment {
+    MpsEnvironment { process: usage().process, own_pipe: true, thread_percentage: true, memory_limit: false }
 }
 
 fn usage() -> ProcessUsage {

@@ -43,6 +43,9 @@ pub(super) fn scope_of(look: &Look) -> SourceScope {
             SourceScope { group: Some(group.clone()), ..whole(Source::Mps) }
         }
         Look::Trees(group) => SourceScope { group: Some(group.clone()), ..whole(Source::Procfs) },
+        Look::Environment(engine) => {
+            SourceScope { group: Some(engine.group.clone()), engine: Some(engine.clone()), ..whole(Source::Procfs) }
+        }
         Look::Health(engine) | Look::Load(engine) => {
             SourceScope { group: Some(engine.group.clone()), engine: Some(engine.clone()), ..whole(Source::Engine) }
         }

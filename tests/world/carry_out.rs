@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use mpswarden::decide::Input;
 use mpswarden::model::{
-    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, Health, Look, Observation, Ordered, Outcome, Owner,
-    ProcessId, Remaining, ServerLine, ServerState,
+    Action, ActionId, CommandResult, EngineKey, EngineLoad, EngineName, Exit, Health, Look, MpsEnvironment,
+    Observation, Ordered, Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState,
 };
 
-use super::{AFTERSHOCK, Happening, Knob, Server, TEARDOWN, World, ms};
+use super::{AFTERSHOCK, Engine, Happening, Knob, Server, TEARDOWN, World, ms};
 
 /// A control command's timeout.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(3);
@@ -105,7 +105,26 @@ impl World {
                 self.answer(id, vec![], Outcome::Failed { why: "garbage".to_owned() });
             }
             // An engine without metrics; a test tells of loads by itself.
-            Look::Load(_) => self.answer(id, vec![], Outcome::Done),
+            Look::Load(engine) => {
+                let (group, place) = self.find_engine(&engine);
+                let running = self.groups[group].engines[place].running;
+                let load = EngineLoad { running, ..EngineLoad::default() };
+                let said = running.map(|_| Observation::Load { engine, load });
+                self.answer(id, said.into_iter().collect(), Outcome::Done);
+            }
+            Look::Environment(engine) => {
+                let (group, place) = self.find_engine(&engine);
+                let Engine { pid, knob, .. } = &self.groups[group].engines[place];
+                let process = pid.and_then(|pid| self.processes.get(&pid)).map(|process| process.id);
+                let told = |process| MpsEnvironment {
+                    process,
+                    own_pipe: true,
+                    thread_percentage: true,
+                    memory_limit: *knob != Knob::DropsLimits,
+                };
+                let processes = process.map(told).into_iter().collect();
+                self.answer(id, vec![Observation::Environment { engine, processes }], Outcome::Done);
+            }
             Look::Health(engine) => {
                 let (group, place) = self.find_engine(&engine);
                 let ready = self.groups[group].engines[place].ready;

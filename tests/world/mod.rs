@@ -81,6 +81,10 @@ struct Engine {
     client: bool,
     /// `terminate_client` was answered, or timed out.
     terminated: bool,
+    /// Bytes of device memory, more with each second since that moment.
+    memory: (u64, u64, Moment),
+    /// Requests that it says it works on; `None`: it has no metrics.
+    running: Option<f64>,
 }
 
 /// One MPS server.
@@ -349,7 +353,8 @@ impl World {
         for group in &self.groups {
             compute.extend(group.server.iter().map(|server| GpuProcess { pid: server.pid, memory: Some(66 * MIB) }));
             for engine in group.engines.iter().filter(|engine| engine.client || engine.ready) {
-                let process = GpuProcess { pid: engine.pid.unwrap_or(0), memory: Some(held) };
+                let own = engine.holds(self.now).unwrap_or(held);
+                let process = GpuProcess { pid: engine.pid.unwrap_or(0), memory: Some(own) };
                 compute.push(process);
                 if engine.client {
                     mps.push(process);
@@ -384,7 +389,23 @@ impl World {
 impl Engine {
     fn new(name: &EngineName) -> Self {
         let name = name.clone();
-        Engine { name, knob: Knob::Well, pid: None, ready: false, client: false, terminated: false }
+        let memory = (0, 0, Moment::ZERO);
+        Engine {
+            name,
+            knob: Knob::Well,
+            pid: None,
+            ready: false,
+            client: false,
+            terminated: false,
+            memory,
+            running: None,
+        }
+    }
+
+    /// Bytes of device memory, where a test says so.
+    fn holds(&self, now: Moment) -> Option<u64> {
+        let (held, grows, since) = self.memory;
+        (held > 0).then(|| held + grows * now.since(since).as_secs())
     }
 }
 

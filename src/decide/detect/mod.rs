@@ -3,8 +3,13 @@
 mod control_died;
 mod control_wedged;
 mod crash_loop;
+mod device_oom;
 mod engine_died;
 mod gpu_fault;
+mod host_oom;
+mod limit_exceeded;
+mod limit_missing;
+mod memory_leak;
 mod server_died;
 mod server_stuck;
 mod together;
@@ -17,6 +22,7 @@ use super::facts::GpuFacts;
 use super::group::Group;
 use super::ladder;
 
+pub(super) use memory_leak::Room;
 pub(super) use unknown_client::unknown_clients;
 
 /// A fault that is there now.
@@ -51,7 +57,7 @@ impl Finding {
 }
 
 /// Everything that is wrong with the group now. What is known of its GPU is believed for as long as `READING_FRESH`.
-pub(super) fn findings(group: &Group, _gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+pub(super) fn findings(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let whole = [
         control_died::find(group),
         control_wedged::find(group),
@@ -60,7 +66,21 @@ pub(super) fn findings(group: &Group, _gpu: &GpuFacts, now: Moment) -> Vec<Findi
         server_stuck::find(group, now),
         unknown_client::find(group),
     ];
-    let single =
-        group.engines.iter().flat_map(|engine| [engine_died::find(engine), crash_loop::find(engine, group, now)]);
+    let single = group.engines.iter().flat_map(|engine| {
+        [
+            engine_died::find(engine),
+            crash_loop::find(engine, group, now),
+            host_oom::find(engine, now),
+            device_oom::find(engine, now),
+            limit_missing::find(engine, group, gpu, now),
+            limit_exceeded::find(engine, now),
+            memory_leak::find(engine, group, gpu, now),
+        ]
+    });
     whole.into_iter().chain(single).flatten().collect()
+}
+
+/// Bytes as people write them.
+pub(super) fn gib(bytes: u64) -> String {
+    format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
 }
