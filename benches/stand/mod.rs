@@ -98,6 +98,7 @@ impl Stand {
             }
             Look::Trees(group) => self.keys(&group).map(|engine| self.tree(engine)).collect(),
             Look::Load(engine) => vec![Observation::Load { engine, load: load() }],
+            Look::Environment(engine) => vec![Observation::Environment { engine, processes: Vec::new() }],
             Look::Health(engine) => vec![Observation::Health { engine, health: Health::Ok }],
         }
     }

@@ -10,6 +10,7 @@ mod engine_metrics;
 mod faults;
 mod health;
 mod http;
+mod memory;
 mod metrics;
 mod observe_mode;
 mod orders;
