@@ -313,7 +313,7 @@ impl State {
         match look {
             Look::Gpu(gpu) => vec![Observation::Gpu { gpu: gpu.clone(), reading: self.reading() }],
             Look::Trees(_) => (0..2).map(|engine| self.tree(engine)).collect(),
-            Look::Load(_) => Vec::new(),
+            Look::Load(_) | Look::Environment(_) => Vec::new(),
             Look::Health(engine) => {
                 let place = self.place(engine);
                 let serves = self.server.is_some_and(|(_, state)| state == ServerState::Active);

@@ -15,12 +15,14 @@ pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) 
     }
     let reading = gpu.reading.fresh(READING_FRESH, now);
     let uses = |told: &&MpsEnvironment| group.uses_the_gpu(told.process, reading);
-    let (process, missing) = told.iter().filter(uses).find_map(|told| Some((told.process, missing(engine, told)?)))?;
+    let (told, missing) = told.iter().filter(uses).find_map(|told| Some((told, missing(engine, told)?)))?;
+    let process = told.process;
     let because = format!(
         "its process {process} uses the GPU and {missing}: whatever starts it (a wrapper script, sudo, a container) must pass \
          the CUDA_MPS_ variables on"
     );
-    let acts = engine.limits.may_mend(Fault::LimitMissing, now);
+    // One with another pipe directory runs outside MPS: that is a fault of its own, with a restart of its own.
+    let acts = told.own_pipe && engine.limits.may_mend(Fault::LimitMissing, now);
     Some(Finding { acts, ..Finding::of_engine(Fault::LimitMissing, engine, at, because) })
 }
 
