@@ -41,10 +41,10 @@ impl Environments {
         if Arc::strong_count(&self.readings) > MOST_HANGING {
             return Err(format!("{MOST_HANGING} readings of /proc/PID/environ hang; look for processes in state D"));
         }
-        let (here, counted) = (self.clone(), self.readings.clone());
+        let (root, counted) = (self.root.clone(), self.readings.clone());
         let (to, answer) = oneshot::channel();
         let read = move || {
-            let told = processes.into_iter().filter_map(|process| here.of(process, &pipe)).collect();
+            let told = processes.into_iter().filter_map(|process| of(&root, process, &pipe)).collect();
             // Nobody waits any more: the look timed out.
             let _ = to.send(told);
             drop(counted);
@@ -53,13 +53,13 @@ impl Environments {
         thread.map_err(|error| format!("no thread to read /proc/PID/environ on: {error}"))?;
         Ok(answer)
     }
+}
 
-    fn of(&self, process: ProcessId, pipe: &Path) -> Option<MpsEnvironment> {
-        let text = whole(&self.root.join(process.pid.to_string()).join("environ")).ok()?;
-        // Asked after it: so it is the environment of this process, and of no other that has its pid now.
-        let same = Procfs::new(&self.root).stat(process.pid).ok()??.id == process;
-        same.then(|| parse(process, &text?, pipe)).flatten()
-    }
+fn of(root: &Path, process: ProcessId, pipe: &Path) -> Option<MpsEnvironment> {
+    let text = whole(&root.join(process.pid.to_string()).join("environ")).ok()?;
+    // Asked after it: so it is the environment of this process, and of no other that has its pid now.
+    let same = Procfs::new(root).stat(process.pid).ok()??.id == process;
+    same.then(|| parse(process, &text?, pipe)).flatten()
 }
 
 /// `None`: it is longer than any environment.
