@@ -151,6 +151,10 @@ fn set(mut policy: Policy, setting: &str) -> Policy {
         }
         ["stable_after", time] => group.recovery.stable_after = seconds(time),
         ["start", "parallel"] => group.recovery.start = StartOrder::Parallel,
+        ["device_memory_limit", gib] => {
+            let limit = gib.parse::<u64>().unwrap() << 30;
+            group.engines.iter_mut().for_each(|engine| engine.device_memory_limit = Some(limit));
+        }
         ["memory_timeout", time] => group.recovery.memory_timeout = seconds(time),
         _ => panic!("`policy {setting}` is no setting"),
     }

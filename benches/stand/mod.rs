@@ -111,6 +111,7 @@ impl Stand {
             Look::Commands { .. } => Vec::new(),
             Look::Trees(group) => self.keys(&group).map(|engine| self.tree(engine)).collect(),
             Look::Load(engine) => vec![Observation::Load { engine, load: load(self.now) }],
+            Look::Environment(engine) => vec![Observation::Environment { engine, processes: Vec::new() }],
             Look::Health(engine) => vec![Observation::Health { engine, health: Health::Ok }],
         }
     }
@@ -232,6 +233,7 @@ fn group_policy(number: u32, engines: &[EngineName]) -> GroupPolicy {
     let engine = |name: &EngineName| EnginePolicy {
         name: name.clone(),
         device_memory_limit: None,
+        memory_max: None,
         start_timeout: Duration::from_secs(30),
         stop_timeout: Duration::from_secs(10),
         drain_timeout: Duration::from_secs(60),

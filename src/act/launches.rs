@@ -2,6 +2,7 @@
 //! it while everything runs; starts and stops nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::host::control::ControlClient;
@@ -51,6 +52,11 @@ impl Launches {
     /// What is started of a group.
     pub(super) fn group(&self, name: &GroupName) -> Option<Arc<GroupLaunch>> {
         self.lock().get(name).map(|entry| entry.launch.clone())
+    }
+
+    /// The pipe directory of a group.
+    pub fn pipe_directory(&self, name: &GroupName) -> Option<PathBuf> {
+        self.group(name).map(|launch| launch.control.pipe_directory.clone())
     }
 
     /// A group's command worker.

@@ -87,6 +87,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupPolicy {
     let engine = |engine: &EngineConfiguration| EnginePolicy {
         name: engine.name.clone(),
         device_memory_limit: engine.device_memory_limit,
+        memory_max: engine.memory_max,
         start_timeout: engine.start_timeout,
         stop_timeout: engine.stop_timeout,
         drain_timeout: engine.drain_timeout,

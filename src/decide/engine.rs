@@ -9,11 +9,13 @@ use super::facts::ServerFacts;
 use super::figures::Figures;
 use super::gpu_process::GpuProcesses;
 use super::guard::Attempts;
+use super::limits::Limits;
 use super::operator::{note_of, stage_of};
 use super::policy::EnginePolicy;
 use super::progress::{Answers, Tokens};
 use super::reading::Reading;
 use super::remembered::{EngineMemory, Rest};
+use super::shortage::Shortage;
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;
@@ -86,6 +88,10 @@ pub(super) struct Engine {
     pub error: Option<(Moment, u32)>,
     /// When a process of it last began to leave the server in this incarnation.
     pub left: Option<Moment>,
+    /// Who said that it ran out of memory.
+    pub shortage: Shortage,
+    /// Its limits as they are.
+    pub limits: Limits,
     /// It died or did not get ready, and has not served since.
     pub died: Option<Died>,
     pub failures: Attempts,
@@ -141,6 +147,8 @@ impl Engine {
             ended: None,
             error: None,
             left: None,
+            shortage: Shortage::default(),
+            limits: Limits::default(),
             died: None,
             failures: Attempts::of(memory.failures),
             note: note_of(memory.rest),
@@ -182,6 +190,8 @@ impl Engine {
         self.ended = None;
         self.error = None;
         self.left = None;
+        self.shortage = Shortage::default();
+        self.limits.launched();
         self.note = None;
         self.figures.launched();
         self.tokens = Tokens::default();

@@ -43,7 +43,8 @@ impl Group {
     /// Tells what would be done about a fault, where it is not done.
     pub fn tell_suppressed(&self, finding: &Finding, turn: &mut Turn<'_>) {
         // Of an engine that died the engine tier tells it, where no fault of the whole group explains it.
-        let told_there = finding.fault == Fault::EngineDied;
+        let engine = finding.engine.as_ref().and_then(|name| self.engine(name));
+        let told_there = engine.and_then(|engine| engine.died.as_ref()).is_some_and(|died| died.fault == finding.fault);
         let tier = finding.tier().filter(|_| !told_there);
         if let (Some(tier), Some(reason)) = (tier, self.hands_off(finding.fault)) {
             let action = match tier {

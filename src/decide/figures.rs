@@ -1,12 +1,14 @@
-//! Figures of engines, most of them only told: load, usage, the trend of device memory.
+//! Figures of engines: load, usage, the trends of device and host memory. They are told; `detect` and `suspects` read them.
 
 use std::time::Duration;
 
 use crate::model::{EngineKey, EngineLoad, Known, Moment, ProcessId, ProcessUsage};
 
 use super::active_time::Level;
+use super::detect::Room;
 use super::engine::{Engine, Stage};
 use super::group::Group;
+use super::growth::Work;
 use super::looks::{LOAD, TREES};
 use super::memory_trend::MemoryTrend;
 use super::reading::Reading;
@@ -25,6 +27,7 @@ pub(super) struct Figures {
     /// Readings without work, in a row.
     pub idle: IdleRow,
     memory: MemoryTrend,
+    resident: MemoryTrend,
     usage: Usage,
     frozen: Vec<(ProcessId, char)>,
 }
@@ -34,7 +37,7 @@ impl Figures {
     pub fn launched(&mut self) {
         self.load.forget();
         self.idle = IdleRow::default();
-        self.memory.forget();
+        self.ready();
         self.usage.resident.forget();
         self.frozen.clear();
     }
@@ -62,6 +65,12 @@ impl Figures {
         Some((load.running?, load.waiting?, self.load.at()?))
     }
 
+    /// Its model is loaded: what it took to get there says nothing about what comes.
+    pub fn ready(&mut self) {
+        self.memory.forget();
+        self.resident.forget();
+    }
+
     /// CPU time of all its processes that were seen.
     pub fn cpu(&self) -> Duration {
         self.usage.cpu
@@ -81,11 +90,35 @@ impl Engine {
 
     /// Until its device memory meets its limit, else the end of the GPU, at the pace of late.
     pub fn memory_time_to_limit(&self, reading: Option<&Reading>) -> Option<Duration> {
-        let reading = reading.filter(|_| self.alive())?;
+        let (held, limit) = self.device_memory_and_end(reading.filter(|_| self.alive())?)?;
+        self.figures.memory.time_to(limit, held)
+    }
+
+    /// Its device memory that grows without a reason; `None`: it does not, or its size is not known.
+    pub fn device_room(&self, reading: Option<&Reading>) -> Option<Room<'_>> {
+        let growth = self.figures.memory.unexplained()?;
+        let (held, limit) = self.device_memory_and_end(reading?)?;
+        Some(Room { kind: "device", growth, held, limit })
+    }
+
+    /// Its host memory that grows without a reason. `available`: what the host has left; its cgroup may end it sooner.
+    pub fn host_room(&self, available: Option<u64>, now: Moment) -> Option<Room<'_>> {
+        let growth = self.figures.resident.unexplained()?;
+        let held = self.resident_memory(now)?;
+        let host = available.map(|available| held.saturating_add(available));
+        let limit = [host, self.policy.memory_max].into_iter().flatten().min()?;
+        Some(Room { kind: "host", growth, held, limit })
+    }
+
+    /// What it holds of the device, and where that ends: at its limit, else with the GPU.
+    pub fn device_memory_and_end(&self, reading: &Reading) -> Option<(u64, u64)> {
         let held = self.device_memory(Some(reading))?;
-        let others = reading.memory_used.saturating_sub(held);
-        let left = reading.memory_total.saturating_sub(others);
-        self.figures.memory.time_to(self.policy.device_memory_limit.unwrap_or(left), held)
+        let left = reading.memory_total.saturating_sub(reading.memory_used.saturating_sub(held));
+        Some((held, self.policy.device_memory_limit.map_or(left, |limit| limit.min(left))))
+    }
+
+    fn work(&self, now: Moment) -> Work {
+        self.load(now).map(Work::from).unwrap_or_default()
     }
 
     fn has_requests(&self, now: Moment) -> Option<bool> {
@@ -108,10 +141,17 @@ impl Group {
 
     /// What an engine's processes use.
     pub fn usage(&mut self, key: &EngineKey, processes: &[ProcessUsage], now: Moment) {
-        if let Some(engine) = self.engine_mut(&key.engine) {
-            engine.figures.usage.saw(processes, now);
-            let frozen = |process: &&ProcessUsage| matches!(process.state, 'T' | 't' | 'D');
-            engine.figures.frozen = processes.iter().filter(frozen).map(|p| (p.process, p.state)).collect();
+        let Some(engine) = self.engine_mut(&key.engine) else { return };
+        engine.figures.usage.saw(processes, now);
+        let frozen = |process: &&ProcessUsage| matches!(process.state, 'T' | 't' | 'D');
+        engine.figures.frozen = processes.iter().filter(frozen).map(|p| (p.process, p.state)).collect();
+        let resident = engine.resident_memory(now).filter(|_| engine.figures.resident.due(now) && engine.alive());
+        if let Some(resident) = resident {
+            let work = engine.work(now);
+            engine.figures.resident.sample(resident, work, now);
+            if engine.figures.resident.unexplained().is_some() {
+                self.stir();
+            }
         }
     }
 
@@ -119,7 +159,8 @@ impl Group {
     pub fn sample_memory(&mut self, reading: &Reading, now: Moment) {
         for engine in self.engines.iter_mut().filter(|engine| engine.alive() && engine.figures.memory.due(now)) {
             if let Some(held) = engine.device_memory(Some(reading)) {
-                engine.figures.memory.sample(held, now);
+                let work = engine.work(now);
+                engine.figures.memory.sample(held, work, now);
             }
         }
     }

@@ -27,6 +27,7 @@ use super::reading::Reading;
 use super::remembered::GroupMemory;
 use super::restart::Restart;
 use super::settling::Settling;
+use super::shortage::OUT_OF_MEMORY;
 use super::stopping::{AfterStop, Stopping};
 use super::strangers::Strangers;
 use super::suspects::Suspects;
@@ -76,6 +77,8 @@ pub(super) struct Group {
     pub strangers: Strangers,
     /// Since when something makes the server's word urgent.
     pub ask_server: Option<Moment>,
+    /// Bytes of host memory that are left.
+    pub host_available: Known<u64>,
     /// Time by how many engines had requests in flight.
     pub active: ActiveTime,
     /// When it is to be stepped.
@@ -127,6 +130,7 @@ impl Group {
             foreign: Foreign::default(),
             strangers: Strangers::default(),
             ask_server: None,
+            host_available: Known::Unknown,
             active: ActiveTime::default(),
             pulse: Pulse::default(),
             hold: memory.hold,
@@ -190,6 +194,10 @@ impl Group {
             Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),
             Observation::Gpu { .. } | Observation::GpuLost { .. } | Observation::RecoveryAction { .. } => {}
             Observation::Xid { .. } | Observation::Blind { .. } => {}
+            Observation::Environment { engine, processes } => self.environment(&engine, processes, turn.now),
+            Observation::MemoryEvents { engine, oom_kills } => self.memory_events(&engine, oom_kills, turn.now),
+            Observation::HostMemory { available, .. } => self.host_available.saw(available, turn.now),
+            Observation::OomKill { pid, line } => self.oom_kill(pid, &line, turn),
         }
     }
 
@@ -245,8 +253,10 @@ impl Group {
             Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
         };
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine, now));
-        let others = [self.hold_until(), self.isolation_until(), self.suspects.deadline()];
-        engines.chain(phase).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
+        let words = self.engines.iter().flat_map(|engine| engine.shortage.until());
+        let ready = self.engines.iter().flat_map(|engine| [engine.environment_due(), engine.count_due()]).flatten();
+        let others = [self.hold_until(), self.isolation_until(), self.suspects.deadline(), phase];
+        engines.chain(words).chain(ready).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
     }
 
     /// Since when a restart waits for ACTIVE, if it does.
@@ -316,6 +326,10 @@ impl Group {
             if matches!(engine.stage, Stage::Serving | Stage::Failing) {
                 engine.gpu_processes.looked(&processes, clients, now);
             }
+            if engine.tree.last() != Some(&processes) {
+                engine.limits.processes_changed(now);
+            }
+            engine.shortage.lives(processes.iter().map(|process| process.pid), now);
             engine.tree.saw(processes, now);
         }
     }
@@ -324,6 +338,9 @@ impl Group {
         if is_context_fatal(code) {
             self.ask_server = Some(turn.now);
             self.suspects.error(&key.engine, code, turn.now);
+        }
+        if code == OUT_OF_MEMORY {
+            self.ran_out(key, &line, turn);
         }
         let Some(engine) = self.engine_mut(&key.engine) else { return };
         if is_over_limit(code) {

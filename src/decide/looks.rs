@@ -101,6 +101,9 @@ impl Group {
 
     fn want_engine(&self, engine: &Engine, wants: &mut Wants, now: Moment) {
         let key = || self.key(engine.name());
+        if engine.count_due().is_some() {
+            want(&mut wants.trees, FAST);
+        }
         match &engine.stage {
             Stage::Starting => {
                 wants.engines.push((Look::Health(key()), STARTING));
@@ -108,6 +111,7 @@ impl Group {
                 if let Some(healthy) = engine.healthy_since {
                     let every = if now.since(healthy) < CLOSELY { FAST } else { HELD };
                     want_attachment(wants, every);
+                    self.want_environment(engine, wants, URGENT);
                 }
             }
             Stage::Serving | Stage::Failing => {
@@ -119,6 +123,7 @@ impl Group {
                 } else if engine.stage == Stage::Failing {
                     want_attachment(wants, SERVER);
                 }
+                self.want_environment(engine, wants, TREES);
                 if engine.watched(now) {
                     want(&mut wants.trees, HELD);
                 }
@@ -130,6 +135,13 @@ impl Group {
             Stage::Ending(Ending::Drain { .. }) => wants.engines.push((Look::Load(key()), DRAINING)),
             Stage::Ending(Ending::Look { .. }) => want(&mut wants.trees, FAST),
             _ => {}
+        }
+    }
+
+    /// What its processes were told: once when it is about to serve, and when it has others.
+    fn want_environment(&self, engine: &Engine, wants: &mut Wants, every: Duration) {
+        if engine.wants_environment() {
+            wants.engines.push((Look::Environment(self.key(engine.name())), every));
         }
     }
 

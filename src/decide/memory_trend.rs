@@ -1,4 +1,5 @@
-//! How fast an engine's device memory grows, and when it meets its limit at that pace. It only informs.
+//! How fast an engine's memory grows, of its device or of its host: when it meets its limit at that pace, and what
+//! grew of it without a reason.
 //!
 //! The slope is the median of differences between samples a quarter of the ring apart: one jump (weights
 //! loaded, a pool that grew once) lies within at most a third of those pairs, and a spike within two. What
@@ -9,8 +10,10 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-/// At most so often a sample is taken: 60 of them make the window.
-const EVERY: Duration = Duration::from_secs(10);
+use super::growth::{self, Growth, Sample, Work};
+
+/// At most so often a sample is taken: some 60 of them make the window. Looks that come each 10 s may come 1 s early.
+const EVERY: Duration = Duration::from_secs(9);
 /// Samples that are older say nothing any more.
 const WINDOW: Duration = Duration::from_secs(600);
 /// Samples must span so much before they say anything.
@@ -20,10 +23,16 @@ const FEWEST: usize = 12;
 /// Growth over the samples' span below this share of the limit is noise.
 const NOISE: f64 = 0.01;
 
-/// An engine's device memory over the last ten minutes of one incarnation.
+/// What was held before the window is remembered for so long, by the most in each window.
+const PEAKS: usize = 6;
+
+/// An engine's memory over the last ten minutes of one incarnation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MemoryTrend {
-    samples: VecDeque<(Moment, u64)>,
+    samples: VecDeque<Sample>,
+    /// The most that was held in each of the windows before this one, and since when, the latest last.
+    peaks: VecDeque<(Moment, u64)>,
+    unexplained: Option<Growth>,
     /// Bytes a second, and the bytes by which it grew at that pace over the samples' span; made with each sample.
     growth: Option<(f64, f64)>,
 }
@@ -31,16 +40,35 @@ pub(super) struct MemoryTrend {
 impl MemoryTrend {
     /// Whether it is time for another sample.
     pub fn due(&self, now: Moment) -> bool {
-        self.samples.back().is_none_or(|(last, _)| now.since(*last) >= EVERY)
+        self.samples.back().is_none_or(|last| now.since(last.at) >= EVERY)
     }
 
-    /// Takes a sample: bytes held by the whole tree.
-    pub fn sample(&mut self, held: u64, now: Moment) {
-        while self.samples.front().is_some_and(|(first, _)| now.since(*first) >= WINDOW) {
+    /// Takes a sample: bytes held by the whole tree, and what it had to do.
+    pub fn sample(&mut self, held: u64, work: Work, now: Moment) {
+        while let Some(old) = self.samples.front().copied().filter(|first| now.since(first.at) >= WINDOW) {
             self.samples.pop_front();
+            self.remember(old);
         }
-        self.samples.push_back((now, held));
+        self.samples.push_back(Sample { at: now, held, work });
         self.growth = self.slope().map(|slope| (slope, slope * self.span().as_secs_f64()));
+        let peak = self.peaks.iter().map(|(_, held)| *held).max().unwrap_or(0);
+        self.unexplained = growth::unexplained(self.samples.make_contiguous(), peak);
+    }
+
+    /// Growth of late that nothing explains.
+    pub fn unexplained(&self) -> Option<&Growth> {
+        self.unexplained.as_ref()
+    }
+
+    /// A spike of one sample counts as a peak too: then a leak is found later, and never wrongly.
+    fn remember(&mut self, old: Sample) {
+        match self.peaks.back_mut() {
+            Some((since, most)) if old.at.since(*since) < WINDOW => *most = old.held.max(*most),
+            _ => self.peaks.push_back((old.at, old.held)),
+        }
+        if self.peaks.len() > PEAKS {
+            self.peaks.pop_front();
+        }
     }
 
     /// A new incarnation begins.
@@ -60,7 +88,7 @@ impl MemoryTrend {
 
     fn span(&self) -> Duration {
         match (self.samples.front(), self.samples.back()) {
-            (Some((first, _)), Some((last, _))) => last.since(*first),
+            (Some(first), Some(last)) => last.at.since(first.at),
             _ => Duration::ZERO,
         }
     }
@@ -72,7 +100,7 @@ impl MemoryTrend {
         let apart = self.samples.len() / 4;
         let pairs = self.samples.iter().zip(self.samples.iter().skip(apart));
         let mut slopes: Vec<f64> = pairs
-            .map(|((then, less), (now, more))| (*more as f64 - *less as f64) / now.since(*then).as_secs_f64())
+            .map(|(then, now)| (now.held as f64 - then.held as f64) / now.at.since(then.at).as_secs_f64())
             .collect();
         let middle = slopes.len() / 2;
         Some(*slopes.select_nth_unstable_by(middle, f64::total_cmp).1)
@@ -90,13 +118,13 @@ mod tests {
     const LIMIT: u64 = 40 * GIB;
 
     fn at(sample: u64) -> Moment {
-        Moment::ZERO.after(EVERY * u32::try_from(sample).unwrap())
+        Moment::ZERO.after(Duration::from_secs(10 * sample))
     }
 
     /// A trend after samples 10 s apart.
     fn trend(held: impl IntoIterator<Item = u64>) -> MemoryTrend {
         let mut trend = MemoryTrend::default();
-        (0..).zip(held).for_each(|(sample, held)| trend.sample(held, at(sample)));
+        (0..).zip(held).for_each(|(sample, held)| trend.sample(held, Work::default(), at(sample)));
         trend
     }
 
@@ -123,9 +151,9 @@ mod tests {
     }
 
     #[test]
-    fn samples_are_taken_ten_seconds_apart() {
+    fn samples_are_taken_nine_seconds_apart_at_least() {
         let trend = trend([GIB]);
-        assert!(!trend.due(Moment::ZERO.after(Duration::from_millis(9_999))) && trend.due(at(1)));
+        assert!(!trend.due(Moment::ZERO.after(Duration::from_millis(8_999))) && trend.due(at(1)));
     }
 
     #[test]
@@ -137,7 +165,7 @@ mod tests {
     #[test]
     fn samples_that_come_seldom_are_no_trend() {
         let mut trend = MemoryTrend::default();
-        (0..11).for_each(|n| trend.sample(n * GIB, at(n * 5)));
+        (0..11).for_each(|n| trend.sample(n * GIB, Work::default(), at(n * 5)));
         assert_eq!(trend.time_to(LIMIT, 11 * GIB), None);
     }
 
@@ -183,9 +211,9 @@ mod tests {
             for (wait, held) in samples {
                 now = now.after(Duration::from_millis(wait % 200_000));
                 if trend.due(now) {
-                    trend.sample(held, now);
+                    trend.sample(held, Work::default(), now);
                 }
-                prop_assert!(trend.samples.len() <= 60);
+                prop_assert!(trend.samples.len() <= 67 && trend.peaks.len() <= PEAKS);
             }
             let said = trend.time_to(limit, held);
             prop_assert!(said.is_none_or(|said| said <= WINDOW * 100));

@@ -144,6 +144,8 @@ pub struct EnginePolicy {
     pub name: EngineName,
     /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT in bytes.
     pub device_memory_limit: Option<u64>,
+    /// Bytes of host memory that its cgroup allows, where it has one.
+    pub memory_max: Option<u64>,
     /// From its start to serving.
     pub start_timeout: Duration,
     /// Between TERM and KILL.

@@ -57,8 +57,12 @@ impl Group {
     /// neither can a good answer of an engine that serves nor a tree that is as it was.
     pub fn is_news(&self, observation: &Observation, now: Moment) -> bool {
         match observation {
-            Observation::Usage { .. } => false,
+            Observation::Usage { .. } | Observation::HostMemory { .. } => false,
             Observation::Load { engine, .. } => self.engine(&engine.engine).is_some_and(|it| self.load_counts(it, now)),
+            Observation::MemoryEvents { engine, oom_kills } => {
+                let news = |engine: &Engine| engine.ended.is_some() || engine.shortage.is_news(*oom_kills);
+                self.engine(&engine.engine).is_some_and(news)
+            }
             Observation::Health { engine, health: Health::Ok } => {
                 let serves = |engine: &Engine| engine.stage == Stage::Serving;
                 !self.pulse.calm || !self.engine(&engine.engine).is_some_and(serves)

@@ -29,6 +29,8 @@ pub(super) enum Kind {
     Commands,
     /// Of an engine: its own metrics.
     Load,
+    /// Of an engine's processes: what they were told.
+    Environment,
 }
 
 /// One look's history.
@@ -136,7 +138,7 @@ impl Schedule {
         let key = key(look);
         let state = self.states.get(&key)?;
         let sent = state.sent;
-        if key.scope.source == Source::Engine && state.wanted.is_empty() {
+        if key.scope.engine.is_some() && state.wanted.is_empty() {
             self.change(key, |state| state.in_flight = false);
             return None;
         }
@@ -185,7 +187,7 @@ impl Schedule {
                 self.late.insert((late, key.clone()));
             }
         }
-        if idle && key.scope.source == Source::Engine {
+        if idle && key.scope.engine.is_some() {
             self.loose.push(key);
         }
     }
@@ -257,6 +259,7 @@ fn key(look: &Look) -> LookKey {
         Look::Clients { .. } => Kind::Clients,
         Look::Commands { .. } => Kind::Commands,
         Look::Load(_) => Kind::Load,
+        Look::Environment(_) => Kind::Environment,
     };
     LookKey { scope: scope(look), kind }
 }

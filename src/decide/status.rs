@@ -70,7 +70,9 @@ fn sources(looks: &Schedule, kernel_log_blind: bool, now: Moment) -> Vec<SourceS
     for (key, state) in looks.all() {
         // The server's word alone says how the control daemon answers, the trees how /proc does; a first load
         // takes its time.
-        if matches!(key.kind, Kind::Clients | Kind::Commands) || key.kind == Kind::Load && state.is_new() {
+        if matches!(key.kind, Kind::Clients | Kind::Commands | Kind::Environment)
+            || key.kind == Kind::Load && state.is_new()
+        {
             continue;
         }
         let scope = shown(key.scope.clone());
@@ -102,6 +104,7 @@ pub(super) fn scope(look: &Look) -> SourceScope {
         Look::Gpu(gpu) => (Source::Nvml, None, None, Some(gpu.clone())),
         Look::Server { group, .. } | Look::Clients { group, .. } => (Source::Mps, Some(group.clone()), None, None),
         Look::Trees(group) | Look::Commands { group, .. } => (Source::Procfs, Some(group.clone()), None, None),
+        Look::Environment(key) => (Source::Procfs, Some(key.group.clone()), Some(key.clone()), None),
         Look::Health(key) | Look::Load(key) => (Source::Engine, Some(key.group.clone()), Some(key.clone()), None),
     };
     SourceScope { source, group, engine, gpu }

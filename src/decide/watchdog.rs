@@ -162,6 +162,12 @@ impl Watchdog {
                 }
                 self.xid(gpu, xid, pid, via, decision);
             }
+            Observation::OomKill { pid, .. } => {
+                self.kernel_log_speaks(decision);
+                let Some(index) = self.groups.iter().position(|group| group.owner_of(pid).is_some()) else { return };
+                self.groups[index].stir();
+                self.at(index, decision, save, |group, turn| group.observe(observation, turn));
+            }
             Observation::Blind { source: Source::Kmsg, why, .. } => self.kernel_log_lost(why, decision),
             observation => {
                 let Some(index) = group_of(&observation).and_then(|name| self.place(name)) else { return };
@@ -185,6 +191,7 @@ impl Watchdog {
                 group.foreign.saw(beside, self.now);
                 group.forget_strangers();
             }
+            group.note_limits(&reading, self.now);
             group.stir();
         }
         // A reading from before an Xid says nothing about what it came to.
@@ -412,9 +419,12 @@ fn group_of(observation: &Observation) -> Option<&GroupName> {
         | Observation::Command { group, .. }
         | Observation::Server { group, .. }
         | Observation::Clients { group, .. }
-        | Observation::Commands { group, .. } => Some(group),
+        | Observation::Commands { group, .. }
+        | Observation::HostMemory { group, .. } => Some(group),
         Observation::Tree { engine, .. }
         | Observation::Usage { engine, .. }
+        | Observation::MemoryEvents { engine, .. }
+        | Observation::Environment { engine, .. }
         | Observation::Health { engine, .. }
         | Observation::Load { engine, .. }
         | Observation::CudaError { engine, .. } => Some(&engine.group),
@@ -422,5 +432,7 @@ fn group_of(observation: &Observation) -> Option<&GroupName> {
         Observation::Ended { owner: Owner::Control(group) | Owner::Server(group), .. } => Some(group),
         Observation::Gpu { .. } | Observation::GpuLost { .. } | Observation::RecoveryAction { .. } => None,
         Observation::Xid { .. } | Observation::Blind { .. } => None,
+        // Its pid says whose it was.
+        Observation::OomKill { .. } => None,
     }
 }

@@ -97,6 +97,12 @@ impl Cgroup {
         Ok(pids)
     }
 
+    /// How many processes in it and below it the kernel's OOM killer took since it was made; `None`: the memory
+    /// controller does not count here.
+    pub fn oom_kills(&self) -> Option<u64> {
+        count_of("oom_kill", &fs::read_to_string(self.path.join("memory.events")).ok()?)
+    }
+
     /// KILL to all in it and below it, also to what is forked meanwhile.
     pub fn kill(&self) -> io::Result<()> {
         fs::write(self.path.join("cgroup.kill"), "1")
@@ -118,6 +124,11 @@ impl Cgroup {
         let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         directories.map(|entry| Cgroup { path: entry.path() }).collect()
     }
+}
+
+/// A count of memory.events, lines of a name and a number.
+fn count_of(name: &str, events: &str) -> Option<u64> {
+    events.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {
@@ -171,6 +182,18 @@ mod tests {
         assert!(why.contains("cgroup.kill"), "{why}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         assert!(Cgroups::below(Path::new("/no/such/place")).unwrap_err().contains("/no/such/place"));
+    }
+
+    #[test]
+    fn the_oom_killers_work_is_counted_where_the_memory_controller_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let cgroup = Cgroup::at(directory.path());
+        assert_eq!(cgroup.oom_kills(), None);
+        let events = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n";
+        fs::write(directory.path().join("memory.events"), events).unwrap();
+        assert_eq!(cgroup.oom_kills(), Some(2));
+        assert_eq!(count_of("oom_kill", "oom 1\noom_kill\noom_kill many\n"), None);
+        assert_eq!(count_of("oom_kill", ""), None);
     }
 
     #[test]

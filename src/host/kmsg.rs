@@ -1,5 +1,5 @@
-//! Follows the kernel log and finds the driver's Xid lines in it. Reads only what is written from
-//! now on; what an Xid means is decided elsewhere.
+//! Follows the kernel log and finds the driver's Xid lines and the OOM killer's in it. Reads only what is
+//! written from now on; what they mean is decided elsewhere.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -23,6 +23,11 @@ const LONGEST_LINE: usize = 64 * 1024;
 
 /// Of a plain file, when it is asked what it holds.
 const READ_BACK: u64 = 8 << 20;
+/// The machine's own pid namespace, by its fixed number (the kernel's PROC_PID_INIT_INO).
+const MACHINE_NAMESPACE: &str = "pid:[4026531836]";
+
+/// How much of a line is kept as evidence, in bytes.
+const LINE: usize = 300;
 
 /// How long a wait lasts before the follower is asked whether to go on, in milliseconds.
 const WAIT_MS: u16 = 1000;
@@ -30,17 +35,27 @@ const WAIT_MS: u16 = 1000;
 /// The Xid that announces a changed recovery action.
 const ACTION_CHANGED: u32 = 154;
 
-/// A line of the kernel log that tells of an Xid.
+/// A line of the kernel log that says something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KernelLine {
-    /// The GPU.
-    pub pci: PciAddress,
-    /// The Xid's number.
-    pub xid: u32,
-    /// The process that the line names, if any: close to worthless under MPS.
-    pub pid: Option<u32>,
-    /// What the driver announces that it wants from now on, in the line of an Xid 154.
-    pub action: Option<RecoveryAction>,
+pub enum KernelLine {
+    /// The driver tells of an Xid.
+    Xid {
+        /// The GPU.
+        pci: PciAddress,
+        /// The Xid's number.
+        xid: u32,
+        /// The process that the line names, if any: close to worthless under MPS.
+        pid: Option<u32>,
+        /// What the driver announces that it wants from now on, in the line of an Xid 154.
+        action: Option<RecoveryAction>,
+    },
+    /// The kernel's OOM killer took a process.
+    OomKill {
+        /// Its pid, in the machine's own namespace.
+        pid: u32,
+        /// The line, cut at 300 bytes.
+        text: String,
+    },
 }
 
 /// Where a GPU sits. The function is left out: the kernel's lines have none.
@@ -66,17 +81,22 @@ impl PciAddress {
 }
 
 /// Reads one record, `6,339,5140900,-;NVRM: Xid (PCI:0000:00:06): 31, pid=635, ...`, or the same as
-/// `dmesg` prints it, `[   38.047175] NVRM: ...`. `None`: it tells of no Xid.
+/// `dmesg` prints it, `[   38.047175] NVRM: ...`. `None`: it says nothing of interest.
 pub fn parse(record: &str) -> Option<KernelLine> {
+    let text = text_of(record);
+    parse_xid(text).or_else(|| parse_oom_kill(text))
+}
+
+fn parse_xid(text: &str) -> Option<KernelLine> {
     // Only text that begins so is the driver's own: process names can hold anything.
-    let rest = text_of(record).strip_prefix("NVRM: Xid (PCI:")?;
+    let rest = text.strip_prefix("NVRM: Xid (PCI:")?;
     let (place, rest) = rest.split_once("): ")?;
     // A MIG instance's name may follow the address.
     let pci = PciAddress::parse(place.split(' ').next()?)?;
     let xid = digits(rest)?;
     let pid = rest.split_once(", pid=").and_then(|(_, pid)| digits(pid));
     let action = announced(rest).filter(|_| xid == ACTION_CHANGED);
-    Some(KernelLine { pci, xid, pid, action })
+    Some(KernelLine::Xid { pci, xid, pid, action })
 }
 
 /// The number in `154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)`: the words
@@ -86,6 +106,21 @@ fn announced(rest: &str) -> Option<RecoveryAction> {
     let (_, number) = changed.split_once(" to 0x")?;
     let end = number.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(number.len());
     Some(RecoveryAction::of_number(u64::from_str_radix(&number[..end], 16).ok()?))
+}
+
+/// `Out of memory: Killed process 123 (name) total-vm:...`, or `Memory cgroup out of memory: Killed process ...`.
+fn parse_oom_kill(text: &str) -> Option<KernelLine> {
+    let (cause, rest) = text.split_once(": Killed process ")?;
+    let known = ["Out of memory", "Memory cgroup out of memory"];
+    // What follows the words, as in `Out of memory (oom_kill_allocating_task)`, is the kernel's too.
+    if !known
+        .iter()
+        .any(|known| cause.strip_prefix(known).is_some_and(|more| more.is_empty() || more.starts_with(" (")))
+    {
+        return None;
+    }
+    let end = (0..=LINE.min(text.len())).rfind(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    Some(KernelLine::OomKill { pid: digits(rest)?, text: text[..end].to_owned() })
 }
 
 /// What the kernel said, without the prefix.
@@ -165,7 +200,14 @@ impl KernelLog {
         Ok(last_lines(&text, most).to_owned())
     }
 
-    /// Calls `seen` with each Xid line, and with `None` at least once a second, until it breaks
+    /// Whether its pids are those that this process sees: the kernel prints those of the machine's own namespace.
+    /// A plain file's writer is taken for one of us.
+    pub fn speaks_of_our_pids(&self) -> bool {
+        let ours = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        matches!(self.kind, Kind::Plain { .. }) || ours == Path::new(MACHINE_NAMESPACE)
+    }
+
+    /// Calls `seen` with each line that says something, and with `None` at least once a second, until it breaks
     /// (`Ok`) or the log can't be read any more (`Err`). Blocks: it wants a thread of its own.
     pub fn follow(mut self, mut seen: impl FnMut(Option<KernelLine>) -> ControlFlow<()>) -> Result<(), KmsgError> {
         loop {
@@ -294,7 +336,40 @@ mod tests {
                             intr 00000000. MMU Fault: ENGINE GRAPHICS";
 
     fn line(xid: u32, pid: Option<u32>) -> KernelLine {
-        KernelLine { pci: PciAddress::parse("0000:00:06").unwrap(), xid, pid, action: None }
+        KernelLine::Xid { pci: PciAddress::parse("0000:00:06").unwrap(), xid, pid, action: None }
+    }
+
+    fn oom_kill(text: &str) -> Option<u32> {
+        match parse(&format!("3,1,2,-;{text}"))? {
+            KernelLine::OomKill { pid, text: kept } => {
+                assert!(text.starts_with(&kept) && kept.len() <= LINE);
+                Some(pid)
+            }
+            KernelLine::Xid { .. } => None,
+        }
+    }
+
+    #[test]
+    fn the_oom_killers_victims_are_read_in_every_shape_of_its_line() {
+        let rest = "total-vm:48234496kB, anon-rss:31457280kB, file-rss:512kB, shmem-rss:0kB, UID:0 pgtables:61440kB oom_score_adj:0";
+        assert_eq!(oom_kill(&format!("Out of memory: Killed process 4711 (VLLM::EngineCor) {rest}")), Some(4711));
+        assert_eq!(oom_kill(&format!("Memory cgroup out of memory: Killed process 12 (python3) {rest}")), Some(12));
+        let allocating = "Out of memory (oom_kill_allocating_task): Killed process 9 (a: Killed process 8)";
+        assert_eq!(oom_kill(allocating), Some(9));
+        assert_eq!(oom_kill(&format!("Out of memory: Killed process 5 ({})", "ä".repeat(400))), Some(5));
+    }
+
+    #[test]
+    fn a_line_that_only_looks_like_the_oom_killers_names_nobody() {
+        for text in [
+            "Out of memory: Killed process many (x)",
+            "python3[7]: Out of memory: Killed process 5 (x)",
+            "Out of memory and more: Killed process 5 (x)",
+            "Tasks in /mpswarden.1/g_a are going to be killed due to memory.oom.group set",
+            "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),task=python3,pid=4711,uid=0",
+        ] {
+            assert_eq!(oom_kill(text), None, "{text}");
+        }
     }
 
     fn recorded(path: &str) -> String {
@@ -350,7 +425,10 @@ mod tests {
 
     #[test]
     fn an_announced_recovery_action_is_read_by_its_number_whatever_the_words() {
-        let announced = |text: &str| parse(&format!("6,1,2,-;NVRM: Xid (PCI:0000:00:06): {text}")).unwrap().action;
+        let announced = |text: &str| match parse(&format!("6,1,2,-;NVRM: Xid (PCI:0000:00:06): {text}")) {
+            Some(KernelLine::Xid { action, .. }) => action,
+            other => panic!("{other:?}"),
+        };
         let changed = "154, GPU recovery action changed from 0x0 (None) to";
         assert_eq!(announced(&format!("{changed} 0x1 (GPU Reset Required)")), Some(RecoveryAction::GpuReset));
         assert_eq!(announced(&format!("{changed} 0x1 (PF FLR)")), Some(RecoveryAction::GpuReset));
@@ -382,7 +460,9 @@ mod tests {
         let (seen, lines) = mpsc::channel();
         let follower = std::thread::spawn(move || {
             log.follow(|line| match line {
-                Some(line) if seen.send(line.clone()).is_err() || line.xid == 45 => ControlFlow::Break(()),
+                Some(line) if seen.send(line.clone()).is_err() || line == self::line(45, Some(2)) => {
+                    ControlFlow::Break(())
+                }
                 _ => ControlFlow::Continue(()),
             })
         });
@@ -435,6 +515,7 @@ mod tests {
             parse(&format!("6,1,2,-;NVRM: Xid (PCI:{tail}"));
             parse(&format!("6,1,2,-;NVRM: Xid (PCI:0000:00:06): {tail}"));
             parse(&format!("6,1,2,-;NVRM: Xid (PCI:0000:00:06): 154, GPU recovery action changed from {tail} to 0x{tail}"));
+            parse(&format!("6,1,2,-;Out of memory: Killed process {tail}"));
             PciAddress::parse(&tail);
         }
     }

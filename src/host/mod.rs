@@ -8,6 +8,7 @@ pub mod clock;
 pub mod control;
 pub mod cuda;
 pub mod engine_metrics;
+pub mod environ;
 pub mod evidence;
 pub mod follow;
 mod gpm;

@@ -166,6 +166,14 @@ impl Procfs {
         Ok(bytes)
     }
 
+    /// Bytes of host memory that are left for new processes: MemAvailable; `None`: this kernel does not say.
+    pub fn available(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(self.root.join("meminfo")).ok()?;
+        let kib =
+            text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.strip_suffix("kB")?.trim().parse().ok());
+        kib.map(|kib: u64| kib.saturating_mul(1024))
+    }
+
     /// A variable of the environment that a process was started with; `None`: unset, or not ours to read.
     pub fn environment(&self, pid: u32, name: &str) -> Option<String> {
         let text = std::fs::read(self.root.join(pid.to_string()).join("environ")).ok()?;
@@ -266,6 +274,18 @@ mod tests {
         let mut pids: Vec<u32> = stats.iter().map(|stat| stat.id.pid).collect();
         pids.sort();
         pids
+    }
+
+    #[test]
+    fn memory_that_is_left_is_what_the_kernel_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let procfs = Procfs::new(directory.path());
+        assert_eq!(procfs.available(), None);
+        let text = "MemTotal:       131072 kB\nMemFree:  1 kB\nMemAvailable:    65536 kB\n";
+        std::fs::write(directory.path().join("meminfo"), text).unwrap();
+        assert_eq!(procfs.available(), Some(64 << 20));
+        std::fs::write(directory.path().join("meminfo"), "MemAvailable: all of it\n").unwrap();
+        assert_eq!(procfs.available(), None);
     }
 
     #[test]

@@ -27,7 +27,17 @@ struct Tree {
     /// Leads the session; `None` once everything of it is gone.
     main: Option<ProcessId>,
     cgroup: Option<Cgroup>,
+    oom: OomKills,
     members: BTreeMap<ProcessId, Member>,
+}
+
+/// What a cgroup counted of the OOM killer.
+#[derive(Debug, Default)]
+struct OomKills {
+    /// When the engine was started.
+    before: u64,
+    /// As of the last look; `None`: nobody counts.
+    counted: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -61,7 +71,9 @@ impl Trees {
     pub fn began(&self, key: &EngineKey, main: Arc<Pidfd>, cgroup: Option<Cgroup>) {
         let unused = ProcessUsage { process: main.id, resident: 0, cpu: Duration::ZERO, state: '?' };
         let members = BTreeMap::from([(main.id, Member { held: main.clone(), usage: unused })]);
-        let tree = Tree { main: Some(main.id), cgroup, members };
+        let counted = cgroup.as_ref().and_then(Cgroup::oom_kills);
+        let oom = OomKills { before: counted.unwrap_or(0), counted };
+        let tree = Tree { main: Some(main.id), cgroup, oom, members };
         self.lock().insert(key.clone(), tree);
     }
 
@@ -75,6 +87,21 @@ impl Trees {
             .collect())
     }
 
+    /// How many processes of each engine the OOM killer took since its start, as of the last look; of those
+    /// whose cgroup counts them.
+    pub fn oom_kills(&self, group: &GroupName) -> Vec<(EngineKey, u64)> {
+        let trees = self.lock();
+        let of_group = trees.iter().filter(|(key, _)| &key.group == group);
+        of_group
+            .filter_map(|(key, tree)| Some((key.clone(), tree.oom.counted?.saturating_sub(tree.oom.before))))
+            .collect()
+    }
+
+    /// Bytes of host memory that are left; `None`: nobody says.
+    pub fn available(&self) -> Option<u64> {
+        self.procfs.available()
+    }
+
     /// Living processes of these engines as of the last look.
     pub fn known(&self, group: &GroupName, engines: &[EngineName]) -> Vec<Arc<Pidfd>> {
         let mut trees = self.lock();
@@ -86,6 +113,12 @@ impl Trees {
     pub fn living(&self, group: &GroupName, engines: &[EngineName]) -> io::Result<Vec<Arc<Pidfd>>> {
         self.refresh()?;
         Ok(self.known(group, engines))
+    }
+
+    /// Which processes of one engine live, after a fresh look.
+    pub fn living_of(&self, key: &EngineKey) -> io::Result<Vec<ProcessId>> {
+        let living = self.living(&key.group, std::slice::from_ref(&key.engine))?;
+        Ok(living.iter().map(|held| held.id).collect())
     }
 
     /// Cgroups of these engines.
@@ -123,6 +156,8 @@ impl Trees {
                 members.extend(self.procfs.stat(pid)?);
             }
             tree.take_up(&members)?;
+            // Before the cgroup goes, with its counts.
+            tree.oom.counted = tree.cgroup.as_ref().and_then(Cgroup::oom_kills).or(tree.oom.counted);
             if was_empty && tree.members.is_empty() {
                 tree.end();
             }

@@ -139,4 +139,6 @@ pub enum Look {
     Health(EngineKey),
     /// One engine's own metrics.
     Load(EngineKey),
+    /// What one engine's processes were told of MPS.
+    Environment(EngineKey),
 }

@@ -37,7 +37,7 @@ pub use moment::Moment;
 pub use mps::{CommandResult, ServerLine, ServerState};
 pub use observation::{Health, Observation, XidVia};
 pub use outcome::{Outcome, Remaining};
-pub use process::{CommandLine, Exit, Owner, ProcessId};
+pub use process::{CommandLine, Exit, MpsEnvironment, Owner, ProcessId};
 pub use report::Report;
 pub use request::{Goal, Plan, Request};
 pub use setup::Setup;

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::RecoveryAction;
 use super::{
-    CommandLine, CommandResult, EngineKey, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, Moment, Owner, ProcessId,
-    ProcessUsage, ServerLine, ServerState, Source,
+    CommandLine, CommandResult, EngineKey, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, Moment, MpsEnvironment,
+    Owner, ProcessId, ProcessUsage, ServerLine, ServerState, Source,
 };
 
 /// One fact from the outside world.
@@ -132,6 +132,34 @@ pub enum Observation {
         code: u32,
         /// The line, cut at 300 bytes.
         line: String,
+    },
+    /// The kernel's OOM killer took a process, by the kernel log. Whose it was is found out by its pid.
+    OomKill {
+        /// Its pid.
+        pid: u32,
+        /// What the kernel said, cut at 300 bytes.
+        line: String,
+    },
+    /// How many processes of an engine the kernel's OOM killer took since its start, by its cgroup.
+    MemoryEvents {
+        /// Whose.
+        engine: EngineKey,
+        /// `oom_kill` of memory.events.
+        oom_kills: u64,
+    },
+    /// Host memory that is left for new processes, of the whole machine.
+    HostMemory {
+        /// The group whose engines were looked at.
+        group: GroupName,
+        /// Bytes: MemAvailable.
+        available: u64,
+    },
+    /// What the processes of an engine were told of MPS when they were started.
+    Environment {
+        /// Whose.
+        engine: EngineKey,
+        /// Those that could be read.
+        processes: Vec<MpsEnvironment>,
     },
     /// A source could not be read. It says nothing about what it would have shown.
     Blind {

@@ -41,6 +41,19 @@ pub enum Owner {
     Server(GroupName),
 }
 
+/// What one process was told of MPS by its environment. What is unset is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MpsEnvironment {
+    /// Which.
+    pub process: ProcessId,
+    /// CUDA_MPS_PIPE_DIRECTORY is that of its group.
+    pub own_pipe: bool,
+    /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE is set.
+    pub thread_percentage: bool,
+    /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT is set.
+    pub memory_limit: bool,
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Exit {

@@ -1,4 +1,4 @@
-//! Makes observations of the kernel log's Xid lines, on a thread that ends with the core loop.
+//! Makes observations of the kernel log's Xid lines and the OOM killer's, on a thread that ends with the core loop.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -26,8 +26,10 @@ pub fn follow(path: &Path, gpus: &[GpuIdentity], reports: UnboundedSender<Report
 }
 
 fn follow_open(log: KernelLog, places: Vec<(PciAddress, GpuUuid)>, reports: &Reports) {
+    let our_pids = log.speaks_of_our_pids();
     let followed = log.follow(|line| {
-        if let Some(line) = line {
+        let known = |line: &KernelLine| our_pids || !matches!(line, KernelLine::OomKill { .. });
+        if let Some(line) = line.filter(known) {
             observe(line, &places, reports);
         }
         if reports.closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -38,10 +40,15 @@ fn follow_open(log: KernelLog, places: Vec<(PciAddress, GpuUuid)>, reports: &Rep
 }
 
 fn observe(line: KernelLine, places: &[(PciAddress, GpuUuid)], reports: &Reports) {
-    let gpu = places.iter().find(|(place, _)| *place == line.pci).map(|(_, uuid)| uuid.clone());
-    reports.observed(Observation::Xid { gpu: gpu.clone(), xid: line.xid, pid: line.pid, via: XidVia::Kmsg });
-    if let (Some(gpu), Some(action)) = (gpu, line.action) {
-        reports.observed(Observation::RecoveryAction { gpu, action });
+    match line {
+        KernelLine::Xid { pci, xid, pid, action } => {
+            let gpu = places.iter().find(|(place, _)| *place == pci).map(|(_, uuid)| uuid.clone());
+            reports.observed(Observation::Xid { gpu: gpu.clone(), xid, pid, via: XidVia::Kmsg });
+            if let (Some(gpu), Some(action)) = (gpu, action) {
+                reports.observed(Observation::RecoveryAction { gpu, action });
+            }
+        }
+        KernelLine::OomKill { pid, text } => reports.observed(Observation::OomKill { pid, line: text }),
     }
 }
 
@@ -73,9 +80,12 @@ mod tests {
         follow(file.path(), &[gpu()], sender);
         writeln!(file, "6,1,1,-;NVRM: Xid (PCI:0000:00:06): 31, pid=635, name=client").unwrap();
         writeln!(file, "6,2,2,-;NVRM: Xid (PCI:0000:00:07): 79, GPU has fallen off the bus.").unwrap();
+        writeln!(file, "3,3,3,-;Out of memory: Killed process 635 (client) total-vm:1kB").unwrap();
         let xid = |gpu, xid, pid| Report::Observed(Observation::Xid { gpu, xid, pid, via: XidVia::Kmsg });
         assert_eq!(reports.blocking_recv(), Some(xid(Some("GPU-1".into()), 31, Some(635))));
         assert_eq!(reports.blocking_recv(), Some(xid(None, 79, None)));
+        let line = "Out of memory: Killed process 635 (client) total-vm:1kB".to_owned();
+        assert_eq!(reports.blocking_recv(), Some(Report::Observed(Observation::OomKill { pid: 635, line })));
         let changed = "154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)";
         writeln!(file, "6,3,3,-;NVRM: Xid (PCI:0000:00:06): {changed}").unwrap();
         assert_eq!(reports.blocking_recv(), Some(xid(Some("GPU-1".into()), 154, None)));

@@ -17,7 +17,8 @@ use super::reports::{Reports, scope_of};
 use super::{mps, processes};
 use crate::host::clock;
 use crate::model::{
-    ActionId, CommandResult, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Moment, Outcome, ProcessUsage, Report,
+    ActionId, CommandResult, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Moment, MpsEnvironment, Outcome,
+    ProcessUsage, Report,
 };
 
 /// What will be known later, on this thread.
@@ -32,6 +33,16 @@ pub trait Hands {
     /// The living processes of each of the group's engines, of those without any too, with what they use; or
     /// why not.
     fn trees(&self, group: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessUsage>)>, String>;
+
+    /// How many processes of each of the group's engines the OOM killer took since its start, as of the last
+    /// look at the trees; of those whose cgroup counts them.
+    fn oom_kills(&self, group: &GroupName) -> Vec<(EngineKey, u64)>;
+
+    /// Bytes of host memory that are left; `None`: nobody says.
+    fn host_memory(&self) -> Option<u64>;
+
+    /// What the processes of one engine were told of MPS; of those that may be read.
+    fn environments(&self, engine: &EngineKey) -> Answer<Result<Vec<MpsEnvironment>, String>>;
 }
 
 /// Everything that can be looked at.
@@ -131,6 +142,7 @@ impl Observers {
             Look::Clients { group, server } => Box::pin(mps::look_clients(hands, group, server, bound, reports)),
             Look::Trees(group) => Box::pin(async move { processes::look(&*hands, &group, &reports) }),
             Look::Commands { group, pids } => Box::pin(processes::look_at_commands(group, pids, reports)),
+            Look::Environment(engine) => Box::pin(processes::look_told(hands.environments(&engine), engine, reports)),
             Look::Health(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_health(engine, endpoint.clone(), bound, reports)),
                 None => Box::pin(ready(Err(format!("no engine {engine}")))),

@@ -88,6 +88,22 @@ impl Hands for FakeHands {
         }
         Ok(vec![(engine(), vec![usage()])])
     }
+
+    fn oom_kills(&self, _: &GroupName) -> Vec<(EngineKey, u64)> {
+        vec![(engine(), 1)]
+    }
+
+    fn host_memory(&self) -> Option<u64> {
+        Some(5)
+    }
+
+    fn environments(&self, _: &EngineKey) -> Answer<Result<Vec<MpsEnvironment>, String>> {
+        Box::pin(ready(Ok(vec![told()])))
+    }
+}
+
+fn told() -> MpsEnvironment {
+    MpsEnvironment { process: usage().process, own_pipe: true, thread_percentage: true, memory_limit: false }
 }
 
 fn usage() -> ProcessUsage {
@@ -296,11 +312,20 @@ async fn clients_are_listed() {
 async fn trees_are_observed_engine_by_engine_or_the_look_is_blind() {
     let (seen, _) = asked(FakeHands::default(), Look::Trees("g".into()), LONG).await;
     let tree = Observation::Tree { engine: engine(), processes: vec![usage().process] };
-    assert_eq!(seen, [tree, Observation::Usage { engine: engine(), processes: vec![usage()] }]);
+    let usage = Observation::Usage { engine: engine(), processes: vec![usage()] };
+    let events = Observation::MemoryEvents { engine: engine(), oom_kills: 1 };
+    assert_eq!(seen, [tree, usage, events, Observation::HostMemory { group: "g".into(), available: 5 }]);
     let hands = FakeHands { no_trees: true, ..FakeHands::default() };
     let (seen, outcome) = asked(hands, Look::Trees("g".into()), LONG).await;
     assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Procfs)]);
     assert_eq!(outcome, Outcome::Failed { why: "no /proc".into() });
+}
+
+#[tokio::test]
+async fn what_processes_were_told_is_observed() {
+    let (seen, outcome) = asked(FakeHands::default(), Look::Environment(engine()), LONG).await;
+    assert_eq!(seen, [Observation::Environment { engine: engine(), processes: vec![told()] }]);
+    assert_eq!(outcome, Outcome::Done);
 }
 
 /// An address whose one caller gets `answer`.

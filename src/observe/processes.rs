@@ -1,15 +1,15 @@
-//! Observes which processes each engine of a group has, and what they use, from one reading; and what processes
-//! that no engine owns were started as. Signals nobody.
+//! Observes which processes each engine of a group has, what they use, what the OOM killer took of them and what
+//! they were told of MPS; and what processes that no engine owns were started as. Signals nobody.
 
 use std::path::Path;
 use std::thread;
 
 use tokio::sync::oneshot;
 
-use super::Hands;
 use super::reports::Reports;
+use super::{Answer, Hands};
 use crate::host::procfs::Procfs;
-use crate::model::{CommandLine, GroupName, Observation};
+use crate::model::{CommandLine, EngineKey, GroupName, MpsEnvironment, Observation};
 
 pub(super) fn look(hands: &dyn Hands, group: &GroupName, reports: &Reports) -> Result<(), String> {
     for (engine, processes) in hands.trees(group)? {
@@ -17,6 +17,22 @@ pub(super) fn look(hands: &dyn Hands, group: &GroupName, reports: &Reports) -> R
         reports.observed(Observation::Tree { engine: engine.clone(), processes: tree });
         reports.observed(Observation::Usage { engine, processes });
     }
+    for (engine, oom_kills) in hands.oom_kills(group) {
+        reports.observed(Observation::MemoryEvents { engine, oom_kills });
+    }
+    if let Some(available) = hands.host_memory() {
+        reports.observed(Observation::HostMemory { group: group.clone(), available });
+    }
+    Ok(())
+}
+
+pub(super) async fn look_told(
+    answer: Answer<Result<Vec<MpsEnvironment>, String>>,
+    engine: EngineKey,
+    reports: Reports,
+) -> Result<(), String> {
+    let processes = answer.await?;
+    reports.observed(Observation::Environment { engine, processes });
     Ok(())
 }
 

@@ -45,6 +45,9 @@ pub(super) fn scope_of(look: &Look) -> SourceScope {
         Look::Trees(group) | Look::Commands { group, .. } => {
             SourceScope { group: Some(group.clone()), ..whole(Source::Procfs) }
         }
+        Look::Environment(engine) => {
+            SourceScope { group: Some(engine.group.clone()), engine: Some(engine.clone()), ..whole(Source::Procfs) }
+        }
         Look::Health(engine) | Look::Load(engine) => {
             SourceScope { group: Some(engine.group.clone()), engine: Some(engine.clone()), ..whole(Source::Engine) }
         }

@@ -129,7 +129,10 @@ impl Stage {
             Injection::SigkillIdle => self.kill_core(engine),
             Injection::HostOom => {
                 let core = self.core(engine)?;
-                self.ask_gpu(&format!("kmsg Out of memory: Killed process {core} ({engine}) total-vm:1048576kB"))?;
+                self.ask_gpu(&format!(
+                    "kmsg Out of memory: Killed process {core} (VLLM::EngineCor) total-vm:68157440kB, \
+                     anon-rss:31457280kB, file-rss:524288kB, shmem-rss:0kB, UID:0 pgtables:65536kB oom_score_adj:0"
+                ))?;
                 signal(core, Signal::SIGKILL)
             }
             Injection::Stop => {

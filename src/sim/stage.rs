@@ -44,6 +44,8 @@ pub struct StageOptions {
     pub startup: Duration,
     /// Bytes of device memory of each engine.
     pub memory: u64,
+    /// Bytes of device memory that an engine that leaks takes in a minute.
+    pub leak: u64,
     /// Keep exiting processes for the driver's teardown (by ptrace, where it is permitted); otherwise only
     /// their memory and NVML's entries stay.
     pub hold: bool,
@@ -52,13 +54,15 @@ pub struct StageOptions {
 }
 
 impl StageOptions {
-    /// Three engines that take 1.5 s to start and 20 GiB each.
+    /// Three engines that take 1.5 s to start and 20 GiB each; one that leaks reaches its limit, twice as much, in
+    /// eight minutes.
     pub fn new(program: PathBuf) -> StageOptions {
         StageOptions {
             engines: 3,
             seed: 1,
             startup: Duration::from_millis(1500),
             memory: 20 << 30,
+            leak: 2560 << 20,
             hold: true,
             program,
         }
@@ -184,6 +188,7 @@ impl Stage {
             ("--port", port.to_string()),
             ("--gpu", self.gpu_socket().display().to_string()),
             ("--memory", self.options.memory.to_string()),
+            ("--leak", self.options.leak.to_string()),
             ("--startup", format!("{}ms", self.options.startup.as_millis())),
             ("--seed", self.options.seed.to_string()),
             ("--model", MODELS[place % MODELS.len()].to_owned()),

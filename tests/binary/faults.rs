@@ -98,7 +98,7 @@ fn a_client_killed_with_a_long_kernel_in_flight_takes_the_group_with_it() {
 }
 
 /// One engine restarts; its siblings' processes and the generation stay as they are.
-fn one_engine_restarts(injection: Injection) {
+fn one_engine_restarts(injection: Injection, fault: &str, cause: &str) {
     let scene = Scene::with(3);
     let mut watchdog = scene.serving();
     let before = watchdog.engines();
@@ -116,12 +116,13 @@ fn one_engine_restarts(injection: Injection) {
     assert_eq!(before[1..], after[1..]);
     let metrics = watchdog.metrics();
     let engine = ("engine", "qwen-a");
-    assert_eq!(metrics.sum("mps_faults_total", &[("fault", "engine_died"), engine]), 1.0);
+    assert_eq!(metrics.sum("mps_faults_total", &[("fault", fault), engine]), 1.0);
     assert_eq!(metrics.sum("mps_faults_total", &[]), 1.0);
     assert_eq!(metrics.sum("mps_restarts_total", &[("tier", "engine"), engine]), 1.0);
     assert_eq!(metrics.sum("mps_restarts_total", &[]), 1.0);
     assert_eq!(metrics.sum("mps_recoveries_total", &[("tier", "engine"), ("result", "serving")]), 1.0);
     assert_eq!(metrics.sum("mps_recovery_seconds_count", &[("tier", "engine")]), 1.0);
+    assert_eq!(metrics.sum("mps_engine_exits_total", &[("cause", cause), engine]), 1.0);
     assert_eq!(metrics.sum("mps_engine_exits_total", &[]), 1.0);
     assert_eq!(metrics.sum("mps_group_generation", &[]), 1.0);
     assert_eq!(metrics.sum("mps_restart_budget_remaining", &[]), 5.0);
@@ -131,17 +132,22 @@ fn one_engine_restarts(injection: Injection) {
 
 #[test]
 fn an_idle_client_that_is_killed_costs_its_own_engine_only() {
-    one_engine_restarts(Injection::SigkillIdle);
+    one_engine_restarts(Injection::SigkillIdle, "engine_died", "error");
 }
 
 #[test]
 fn the_child_of_a_dead_main_process_is_gone_before_the_engine_starts_again() {
-    one_engine_restarts(Injection::Zombie);
+    one_engine_restarts(Injection::Zombie, "engine_died", "signal");
 }
 
 #[test]
 fn an_engine_that_runs_out_of_device_memory_is_restarted_alone() {
-    one_engine_restarts(Injection::DeviceOom);
+    one_engine_restarts(Injection::DeviceOom, "device_oom", "device_oom");
+}
+
+#[test]
+fn an_engine_that_the_oom_killer_takes_is_restarted_alone_and_by_that_name() {
+    one_engine_restarts(Injection::HostOom, "host_oom", "host_oom");
 }
 
 /// Nothing of the group changes.

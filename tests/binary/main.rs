@@ -14,6 +14,7 @@ mod health;
 mod http;
 mod incidents;
 mod isolation;
+mod memory;
 mod metrics;
 mod observe_mode;
 mod orders;

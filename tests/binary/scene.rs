@@ -54,6 +54,7 @@ impl Scene {
             engines,
             startup: Duration::from_millis(100),
             memory: 4 << 30,
+            leak: 512 << 20,
             ..StageOptions::new(program())
         };
         let stage = Stage::set(directory.path(), &options).unwrap();

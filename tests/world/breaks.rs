@@ -11,7 +11,7 @@ use mpswarden::model::{
 };
 
 use super::stuck::Says;
-use super::{Engine, Group, Happening, World, ms, policies};
+use super::{Engine, GIB, Group, Happening, World, ms, policies};
 
 /// How an engine behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub enum Knob {
     Silent,
     /// So, and SIGSTOP is why: TERM waits.
     Frozen,
+    /// A wrapper that does not pass its limits on.
+    DropsLimits,
 }
 
 impl Knob {
@@ -67,6 +69,12 @@ pub enum Break {
     Make(usize, usize, Knob),
     Exit(usize, usize, i32),
     Sigkill(usize, usize),
+    /// The kernel's OOM killer takes it; its line in the log comes so many milliseconds later, or never.
+    OomKill(usize, usize, Option<u64>),
+    /// Its cgroup counts so many.
+    MemoryEvents(usize, usize, u64),
+    /// It holds so many bytes of device memory, and so many more each second.
+    Holds(usize, usize, u64, u64),
     Stray(usize),
     NvmlBlind(bool),
     /// Readings hang in the driver; `false`: they are answered again.
@@ -143,6 +151,14 @@ impl World {
                 self.end(self.side_of(group, engine), engine, Exit::Status(status), ms(1))
             }
             Break::Sigkill(group, engine) => self.sigkill(self.side_of(group, engine), engine),
+            Break::OomKill(group, engine, line) => self.oom_kill(group, engine, line),
+            Break::MemoryEvents(group, engine, oom_kills) => {
+                let engine = self.key(group, engine);
+                self.observe(Observation::MemoryEvents { engine, oom_kills });
+            }
+            Break::Holds(group, engine, held, grows) => {
+                self.groups[group].engines[engine].memory = (held, grows, self.now);
+            }
             Break::Stray(group) => self.stray(group),
             Break::NvmlBlind(blind) => self.gpu.blind = blind,
             Break::NvmlHangs(hangs) => self.gpu.hangs = hangs,
@@ -293,6 +309,15 @@ impl World {
         self.end(group, engine, Exit::Signal(9), ms(30));
     }
 
+    fn oom_kill(&mut self, group: usize, engine: usize, line: Option<u64>) {
+        if let (Some(pid), Some(wait)) = (self.groups[group].engines[engine].pid, line) {
+            let line = format!("Out of memory: Killed process {pid} (VLLM::EngineCor)");
+            let said = Input::Observed(Observation::OomKill { pid, line });
+            self.later(ms(wait), Happening::Told(said));
+        }
+        self.sigkill(group, engine);
+    }
+
     pub(super) fn stray(&mut self, group: usize) {
         let Some(server) = self.groups[group].server.as_ref() else { return };
         let (server, active) = (server.pid, server.state == ServerState::Active);
@@ -376,6 +401,15 @@ impl World {
             ["make", name, knob] => Break::Make(group, engine(name), parse_knob(knob)),
             ["exit", name, status] => Break::Exit(group, engine(name), status.parse().unwrap()),
             ["sigkill", name] => Break::Sigkill(group, engine(name)),
+            ["oom-kill", name] => Break::OomKill(group, engine(name), Some(0)),
+            ["oom-kill", name, "late", millis] => Break::OomKill(group, engine(name), Some(millis.parse().unwrap())),
+            ["oom-kill", name, "untold"] => Break::OomKill(group, engine(name), None),
+            ["memory-events", name, count] => Break::MemoryEvents(group, engine(name), count.parse().unwrap()),
+            ["holds", name, gib] => Break::Holds(group, engine(name), gib.parse::<u64>().unwrap() * GIB, 0),
+            ["leaks", name, gib, mib] => {
+                let (gib, mib): (u64, u64) = (gib.parse().unwrap(), mib.parse().unwrap());
+                Break::Holds(group, engine(name), gib * GIB, mib << 20)
+            }
             ["stray-connects"] => Break::Stray(group),
             ["nvml-blind"] => Break::NvmlBlind(true),
             ["nvml-sees"] => Break::NvmlBlind(false),
@@ -433,6 +467,7 @@ fn parse_knob(text: &str) -> Knob {
         "wedge-in-terminate" => Knob::WedgesInTerminate,
         "silent" => Knob::Silent,
         "frozen" => Knob::Frozen,
+        "drop-limits" => Knob::DropsLimits,
         _ => panic!("`{text}` is no way for an engine to be"),
     }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use mpswarden::decide::Input;
 use mpswarden::model::{
-    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, GroupName, Health, Look, Observation, Ordered,
-    Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState,
+    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, GroupName, Look, MpsEnvironment, Observation,
+    Ordered, Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState,
 };
 
-use super::{AFTERSHOCK, Happening, Knob, Server, TEARDOWN, World, ms};
+use super::{AFTERSHOCK, Engine, Happening, Knob, Server, TEARDOWN, World, ms};
 
 /// A control command's timeout.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(3);
@@ -129,6 +129,19 @@ impl World {
             Look::Load(engine) => {
                 let (group, place) = self.find_engine(&engine);
                 self.look_load(id, group, place);
+            }
+            Look::Environment(engine) => {
+                let (group, place) = self.find_engine(&engine);
+                let Engine { pid, knob, .. } = &self.groups[group].engines[place];
+                let process = pid.and_then(|pid| self.processes.get(&pid)).map(|process| process.id);
+                let told = |process| MpsEnvironment {
+                    process,
+                    own_pipe: true,
+                    thread_percentage: true,
+                    memory_limit: *knob != Knob::DropsLimits,
+                };
+                let processes = process.map(told).into_iter().collect();
+                self.answer(id, vec![Observation::Environment { engine, processes }], Outcome::Done);
             }
             Look::Health(engine) => {
                 let (group, place) = self.find_engine(&engine);
@@ -370,7 +383,7 @@ impl World {
 fn group_of(action: &Action) -> Option<GroupName> {
     match action {
         Action::Look(Look::Gpu(_)) | Action::Save { .. } => None,
-        Action::Look(Look::Health(key) | Look::Load(key)) => Some(key.group.clone()),
+        Action::Look(Look::Health(key) | Look::Load(key) | Look::Environment(key)) => Some(key.group.clone()),
         Action::Look(
             Look::Server { group, .. }
             | Look::Clients { group, .. }

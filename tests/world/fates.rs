@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mpswarden::model::{Exit, Observation, Owner, ProcessId, ServerLine, ServerState};
+use mpswarden::model::{Exit, Moment, Observation, Owner, ProcessId, ServerLine, ServerState};
 
 use super::{CLIENT_EXITS, GIB, HEALS, Happening, Knob, Process, World, ms};
 
@@ -53,6 +53,8 @@ impl World {
         if matches!(engine.knob, Knob::Silent | Knob::Frozen) {
             engine.knob = Knob::Well;
         }
+        // What had grown begins anew; what it takes from its start it takes again.
+        engine.memory = if engine.memory.1 > 0 { (0, 0, Moment::ZERO) } else { engine.memory };
         if leaks && client {
             self.gpu.leaked += 20 * GIB;
         }

@@ -96,6 +96,8 @@ struct Engine {
     core: Option<ProcessId>,
     /// It was started outside MPS.
     outside: bool,
+    /// Bytes of device memory, more with each second since that moment.
+    memory: (u64, u64, Moment),
 }
 
 /// One MPS server.
@@ -400,7 +402,8 @@ impl World {
             let on_gpu =
                 |engine: &&Engine| engine.client || engine.ready && !engine.split && engine.knob != Knob::OffGpu;
             for engine in group.engines.iter().filter(on_gpu) {
-                let process = GpuProcess { pid: engine.pid.unwrap_or(0), memory: Some(held) };
+                let own = engine.holds(self.now).unwrap_or(held);
+                let process = GpuProcess { pid: engine.pid.unwrap_or(0), memory: Some(own) };
                 compute.push(process);
                 if engine.client || engine.knob == Knob::Elsewhere {
                     mps.push(process);
@@ -463,6 +466,7 @@ impl World {
 impl Engine {
     fn new(name: &EngineName) -> Self {
         let name = name.clone();
+        let memory = (0, 0, Moment::ZERO);
         Engine {
             name,
             knob: Knob::Well,
@@ -474,7 +478,14 @@ impl Engine {
             split: false,
             core: None,
             outside: false,
+            memory,
         }
+    }
+
+    /// Bytes of device memory, where a test says so.
+    fn holds(&self, now: Moment) -> Option<u64> {
+        let (held, grows, since) = self.memory;
+        (held > 0).then(|| held + grows * now.since(since).as_secs())
     }
 }
 

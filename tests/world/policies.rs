@@ -50,6 +50,7 @@ pub fn engine(name: &str) -> EnginePolicy {
     EnginePolicy {
         name: EngineName::from(name),
         device_memory_limit: None,
+        memory_max: None,
         start_timeout: Duration::from_secs(10),
         stop_timeout: Duration::from_secs(5),
         drain_timeout: Duration::from_secs(3),

@@ -4,12 +4,17 @@ mod client_limit;
 mod control_died;
 mod control_wedged;
 mod crash_loop;
+mod device_oom;
 mod door;
 mod engine_died;
 mod foreign_process;
 mod gpu_fault;
 mod gpu_sick;
 mod hang;
+mod host_oom;
+mod limit_exceeded;
+mod limit_missing;
+mod memory_leak;
 mod outside_mps;
 mod server_died;
 mod server_stuck;
@@ -26,6 +31,7 @@ use super::group::Group;
 use super::ladder;
 
 pub(super) use foreign_process::foreign_sentence;
+pub(super) use memory_leak::Room;
 pub(super) use unknown_client::unknown_clients;
 
 /// A fault that is there now.
@@ -76,6 +82,11 @@ pub(super) fn findings(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Findin
         [
             engine_died::find(engine),
             crash_loop::find(engine, group, now),
+            host_oom::find(engine, now),
+            device_oom::find(engine, now),
+            limit_missing::find(engine, group, gpu, now),
+            limit_exceeded::find(engine, now),
+            memory_leak::find(engine, group, gpu, now),
             outside_mps::find(engine, group, gpu, now),
             starved::find(engine, group, gpu, now),
         ]
@@ -93,4 +104,9 @@ fn pids(what: &str, pids: &[u32]) -> String {
         [first @ .., last] => format!("{what}es {} and {last} are", first.join(", ")),
         [] => format!("no {what} is"),
     }
+}
+
+/// Bytes as people write them.
+pub(super) fn gib(bytes: u64) -> String {
+    format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
 }

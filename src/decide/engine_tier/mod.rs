@@ -32,12 +32,19 @@ impl Group {
 
     fn advance_start(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &self.engines[place];
+        if engine.count_due().is_some_and(|due| turn.now < due) {
+            return;
+        }
         if let Some((at, exit)) = engine.ended {
             let because = format!("it ended with {exit} before it served");
             return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
         }
         match engine.placed_since_healthy(&self.server, &turn.gpu.reading, turn.now) {
-            Some(true) => self.engine_serves(place, turn),
+            Some(true) if engine.awaits_environment(turn.now) => {}
+            Some(true) => {
+                self.engines[place].figures.ready();
+                self.engine_serves(place, turn);
+            }
             attached => {
                 let note = match attached {
                     Some(_) => self.detached_note(place),
@@ -84,6 +91,9 @@ impl Group {
     }
 
     fn advance_served(&mut self, place: usize, turn: &mut Turn<'_>) {
+        if self.engines[place].count_due().is_some_and(|due| turn.now < due) {
+            return;
+        }
         let note = self.detached_note(place);
         let engine = &mut self.engines[place];
         if let Some((at, exit)) = engine.ended {
@@ -120,6 +130,7 @@ impl Group {
 
     /// Takes out every engine that lives and has a fault of its own that one engine's restart mends.
     pub fn mend_engines(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
+        self.note_unmended(found, turn.now);
         let mended = found.iter().filter(|finding| finding.tier() == Some(Tier::Engine));
         for finding in mended.filter(|finding| finding.fault != Fault::EngineDied) {
             let place = finding.engine.as_ref().and_then(|name| self.place_of(name));
@@ -139,6 +150,9 @@ impl Group {
             // It was on its way out: that is no failure.
             return self.take_out(place, turn);
         }
+        let engine = &mut self.engines[place];
+        let died = engine.shortage.explain(died, engine.ended.map(|(_, exit)| exit));
+        engine.limits.tries(died.fault, turn.now);
         let hands_off = self.hands_off(died.fault);
         // A leak is no emergency: its requests may end.
         let ending = match died.fault {
@@ -205,6 +219,7 @@ impl Group {
             Outcome::Started { process } => {
                 engine.stage = Stage::Starting;
                 engine.main = Some(process);
+                engine.shortage.lives(std::iter::once(process.pid), turn.now);
                 engine.started = turn.now;
                 let incarnation = engine.incarnation;
                 turn.tell_of(&name, What::EngineStarted { process, incarnation });
@@ -232,7 +247,9 @@ impl Group {
             return;
         }
         let evicted = matches!(engine.stage, Stage::Ending(_)).then_some(ExitCause::Evicted);
-        let cause = ordered.or(evicted).unwrap_or(match exit {
+        let short = engine.shortage.cause_of(turn.now, exit);
+        let taken = short.filter(|cause| *cause == ExitCause::HostOom);
+        let cause = ordered.or(taken).or(evicted).or(short).unwrap_or(match exit {
             Exit::Status(0) => ExitCause::Clean,
             Exit::Status(_) | Exit::Unknown => ExitCause::Error,
             Exit::Signal(_) => ExitCause::Signal,

@@ -66,6 +66,8 @@ pub struct Batch {
     pub model: String,
     /// How its metrics are named.
     pub dialect: Dialect,
+    /// Bytes of device memory that a leak takes in a minute.
+    pub leak: u64,
     shared: Arc<Shared>,
 }
 
@@ -88,9 +90,10 @@ impl Batch {
         let core = shared.start_core(args, false)?;
         let model = args.text("model").or(args.text("name")).unwrap_or("engine").to_owned();
         let dialect = Dialect::named(args.text("speaks"));
+        let leak = args.size("leak", 2560 << 20);
         let (worker, args) = (shared.clone(), args.clone());
         thread::spawn(move || worker.work(core, &args));
-        Ok(Batch { model, dialect, shared })
+        Ok(Batch { model, dialect, leak, shared })
     }
 
     /// The pid of the process that is the GPU's client.

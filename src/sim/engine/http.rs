@@ -17,7 +17,7 @@ const LONGEST_BODY: usize = 1 << 20;
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long a caller of `/sim/inject` waits for its order to be carried out.
 const ORDER: Duration = Duration::from_millis(500);
-/// A leak takes a quarter of a GiB so often.
+/// A leak takes a piece so often: 120 of them a minute.
 const LEAK: Duration = Duration::from_millis(500);
 
 /// Serves one connection; a caller who hangs up is no trouble.
@@ -134,9 +134,10 @@ fn mind(batch: &Batch, manner: Manner) -> &'static [&'static str] {
 
 /// Takes device memory for ever, until there is no more and the engine dies of it.
 fn leak(batch: Arc<Batch>) {
+    let piece = format!("alloc {}", batch.leak / 120);
     thread::spawn(move || {
         while !batch.state().dead {
-            let _ = batch.order("alloc 268435456").recv_timeout(ORDER);
+            let _ = batch.order(&piece).recv_timeout(ORDER);
             thread::sleep(LEAK);
         }
     });

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::args::Args;
 use batch::Batch;
 
-/// `sim engine --name N --port P --gpu PATH [--model M] [--speaks vllm|sglang] [--memory 20GiB]
+/// `sim engine --name N --port P --gpu PATH [--model M] [--speaks vllm|sglang] [--memory 20GiB] [--leak 2560MiB]
 /// [--startup 1500ms] [--tokens-per-second 100]`.
 /// Status 1 when its core died.
 pub fn main(args: &Args) -> ExitCode {

@@ -1,0 +1,24 @@
+//! limit_exceeded: NVML shows more device memory than the engine's limit, in two readings. MPS limits each process:
+//! where no single one is over it, a restart mends nothing, and it is only told.
+
+use crate::decide::engine::Engine;
+use crate::model::{Fault, Moment};
+
+use super::{Finding, gib};
+
+pub(super) fn find(engine: &Engine, now: Moment) -> Option<Finding> {
+    let limit = engine.policy.device_memory_limit?;
+    let over = engine.limits.exceeded().filter(|_| engine.alive() && engine.died.is_none())?;
+    let one = over.largest > limit;
+    let because = match one {
+        true => format!("it holds {} of device memory, more than its limit of {}", gib(over.held), gib(limit)),
+        false => format!(
+            "its processes hold {} of device memory together, more than its limit of {}; none does alone, and MPS limits \
+             each by itself",
+            gib(over.held),
+            gib(limit)
+        ),
+    };
+    let acts = one && engine.limits.may_mend(Fault::LimitExceeded, now);
+    Some(Finding { acts, ..Finding::of_engine(Fault::LimitExceeded, engine, over.since, because) })
+}

@@ -1,0 +1,39 @@
+//! limit_missing: a process of the engine uses the GPU and was not told of a limit that is configured, or of this
+//! group's pipe directory: a wrapper or a container dropped it. What can't be read is unknown.
+
+use crate::decide::engine::{Engine, READING_FRESH};
+use crate::decide::facts::GpuFacts;
+use crate::decide::group::Group;
+use crate::model::{Fault, Moment, MpsEnvironment};
+
+use super::Finding;
+
+pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
+    let (told, at) = engine.limits.told.last().zip(engine.limits.told.at())?;
+    if !engine.alive() || engine.died.is_some() {
+        return None;
+    }
+    let reading = gpu.reading.fresh(READING_FRESH, now);
+    let uses = |told: &&MpsEnvironment| group.uses_the_gpu(told.process, reading);
+    let (told, missing) = told.iter().filter(uses).find_map(|told| Some((told, missing(engine, told)?)))?;
+    let process = told.process;
+    let because = format!(
+        "its process {process} uses the GPU and {missing}: whatever starts it (a wrapper script, sudo, a container) must pass \
+         the CUDA_MPS_ variables on"
+    );
+    // One with another pipe directory runs outside MPS: that is a fault of its own, with a restart of its own.
+    let acts = told.own_pipe && engine.limits.may_mend(Fault::LimitMissing, now);
+    Some(Finding { acts, ..Finding::of_engine(Fault::LimitMissing, engine, at, because) })
+}
+
+/// What a process should have been told and was not.
+fn missing(engine: &Engine, told: &MpsEnvironment) -> Option<&'static str> {
+    let policy = &engine.policy;
+    if policy.device_memory_limit.is_some() && !told.memory_limit {
+        Some("was started without CUDA_MPS_PINNED_DEVICE_MEM_LIMIT")
+    } else if policy.sm_limited && !told.thread_percentage {
+        Some("was started without CUDA_MPS_ACTIVE_THREAD_PERCENTAGE")
+    } else {
+        (!told.own_pipe).then_some("was started with another CUDA_MPS_PIPE_DIRECTORY than its group's")
+    }
+}

@@ -1,0 +1,74 @@
+//! memory_leak: memory of the device or the host grows steadily and nothing explains it. It is told once the end is
+//! near by what was seen so far, and the engine is restarted by itself shortly before it gets there.
+
+use std::time::Duration;
+
+use crate::decide::engine::{Engine, READING_FRESH, Stage};
+use crate::decide::facts::GpuFacts;
+use crate::decide::group::Group;
+use crate::decide::growth::Growth;
+use crate::model::{Fault, Moment};
+
+use super::{Finding, gib};
+
+/// Growth is believed to go on for so many times as long as it was seen: 12 to 40 minutes.
+const FORESIGHT: u32 = 4;
+/// And where the engine does not say what it had to do.
+const BLIND_FORESIGHT: u32 = 2;
+/// A planned restart is better than what comes after that.
+const LAST_MOMENT: Duration = Duration::from_secs(180);
+/// Without word of its load, so much of it must have been seen.
+const BLIND_SPAN: Duration = Duration::from_secs(280);
+/// Growth of less than this share of the limit is noise.
+const NOISE: f64 = 0.01;
+
+/// A memory that grows, and what it has room for.
+pub(in crate::decide) struct Room<'a> {
+    /// `device` or `host`.
+    pub kind: &'static str,
+    pub growth: &'a Growth,
+    pub held: u64,
+    pub limit: u64,
+}
+
+pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
+    if !matches!(engine.stage, Stage::Serving | Stage::Failing) || engine.died.is_some() || engine.ended.is_some() {
+        return None;
+    }
+    let told = group.faults.contains_key(&(Some(engine.name().clone()), Fault::MemoryLeak));
+    let reading = gpu.reading.fresh(READING_FRESH, now);
+    let rooms = [engine.device_room(reading), engine.host_room(group.host_available.last().copied(), now)];
+    let leaks = rooms.into_iter().flatten().filter_map(|room| Some((left(&room, told)?, room)));
+    let (left, room) = leaks.min_by_key(|(left, _)| *left)?;
+    let acts = left < LAST_MOMENT && (room.growth.requests.is_some() || room.growth.span >= BLIND_SPAN);
+    Some(Finding { acts, ..Finding::of_engine(Fault::MemoryLeak, engine, now, because(&room, left)) })
+}
+
+/// Until it meets its limit; `None`: that is too far off to tell. What was told stays so for twice as far.
+fn left(room: &Room<'_>, told: bool) -> Option<Duration> {
+    let Growth { pace, span, requests } = *room.growth;
+    if pace * span.as_secs_f64() < NOISE * room.limit as f64 {
+        return None;
+    }
+    let left = Duration::try_from_secs_f64(room.limit.saturating_sub(room.held) as f64 / pace).ok()?;
+    let foresight = if requests.is_some() { FORESIGHT } else { BLIND_FORESIGHT };
+    (left <= span * foresight * if told { 2 } else { 1 }).then_some(left)
+}
+
+fn because(room: &Room<'_>, left: Duration) -> String {
+    let Growth { pace, span, requests } = *room.growth;
+    let load = requests.map_or_else(
+        || "what it had to do is not known".to_owned(),
+        |requests| format!("its load did not ({requests:.0} requests running or waiting)"),
+    );
+    format!(
+        "its {} memory grew by {} a minute over the last {} s, steadily, and {load}; it holds {} and meets its end at {} in \
+         {} s at this pace",
+        room.kind,
+        gib((pace * 60.0) as u64),
+        span.as_secs(),
+        gib(room.held),
+        gib(room.limit),
+        left.as_secs()
+    )
+}
