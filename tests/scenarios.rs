@@ -10,6 +10,8 @@ mod world;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mpswarden::decide::Policy;
@@ -21,16 +23,22 @@ use world::{World, policies, words};
 #[test]
 fn every_incident_is_decided_as_its_file_says() {
     let update = std::env::var_os("UPDATE").is_some();
-    let mut wrong = Vec::new();
-    for path in files() {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let played = play(&text);
-        if update {
-            std::fs::write(&path, played).unwrap();
-        } else if let Some(difference) = first_difference(&text, &played) {
-            wrong.push(format!("{}: {difference}", path.display()));
+    let (files, next, wrong) = (files(), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let text = std::fs::read_to_string(path).unwrap();
+            let played = play(&text);
+            if update {
+                std::fs::write(path, played).unwrap();
+            } else if let Some(difference) = first_difference(&text, &played) {
+                wrong.lock().unwrap().push(format!("{}: {difference}", path.display()));
+            }
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        (0..std::thread::available_parallelism().map_or(1, usize::from)).for_each(|_| drop(scope.spawn(work)));
+    });
+    let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "UPDATE=1 rewrites them; review the diff\n{}", wrong.join("\n"));
 }
 

@@ -220,7 +220,7 @@ mod tests {
         let (_directory, store) = store();
         store.save(&incident("1")).unwrap();
         let path = store.directory().join("1.json");
-        let text = fs::read_to_string(&path).unwrap().replacen('{', "{\"verdict\": {\"a\": []},", 1);
+        let text = fs::read_to_string(&path).unwrap().replacen('{', "{\"weather\": {\"a\": []},", 1);
         fs::write(&path, text).unwrap();
         assert_eq!(store.load().unwrap().incidents, [incident("1")]);
     }
