@@ -38,6 +38,9 @@ mode = "enforce"
 pipe_directory = "{root}/p"
 log_directory = "{root}/log"
 
+[group.policy]
+hang = "enforce"
+
 [group.isolation]
 mode = "{isolation}"
 
@@ -176,6 +179,7 @@ class Faults:
     def __init__(self, stage, chosen):
         self.stage, self.out, self.records = stage, chosen.out, []
         self.until = time.monotonic() + chosen.deadline
+        self.revived, self.configured = 0, {}
         self.socket = os.path.join(os.path.dirname(stage.configuration), "control.sock")
         stage.control_socket = self.socket
 
@@ -191,6 +195,7 @@ class Faults:
         return done.returncode, done.stdout + done.stderr
 
     def begin(self, **configuration):
+        self.configured = configuration
         self.stage.configure(**configuration)
         self.stage.start()
         if not self.stage.wait_ready(90):
@@ -200,12 +205,20 @@ class Faults:
         self.stage.progressing(self.stage.engines)
 
     def settle(self, seconds=40):
-        """Waits until all engines serve and the fault before is over."""
+        """Waits until all engines serve and the fault before is over; else starts all anew, three times at most."""
         def calm():
             scrape = self.stage.scrape()
             return scrape and self.stage.ready() and scrape.total(STATE, state="serving") == 1
         if not wait_for(calm, seconds, 0.05):
-            raise RuntimeError(f"the group does not serve: {self.stage.status()[:1500]}")
+            print(f"not serving, started anew: {self.stage.status()[:3000]}", flush=True)
+            self.revived += 1
+            if self.revived > 3:
+                raise RuntimeError("the group failed to serve too often")
+            self.stage.stop(15)
+            self.stage.kill_all()
+            for path in glob.glob(f"{ROOT}/once-*"):
+                os.remove(path)
+            self.begin(**self.configured)
         for engine in self.stage.engines:
             self.stage.load(engine, True)
 
