@@ -146,7 +146,7 @@ async fn verb(shared: &Arc<Shared>, action: Action, deadline: Moment) -> Outcome
             gone::await_gone(shared, &group, &engines, &processes, deadline).await
         }
         Action::TerminateClients { engine, server, clients } => {
-            terminate::terminate(shared, &engine.group, server, &clients).await
+            terminate::terminate(shared, &engine, server, &clients).await
         }
         Action::StopEngine { engine, grace } => stop::stop(shared, &engine, grace, deadline).await,
         Action::Look(_) | Action::Save { .. } | Action::WatchServer { .. } | Action::StartEngine { .. } => {

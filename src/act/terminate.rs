@@ -1,24 +1,36 @@
 //! `terminate_client`: takes clients off the server so that their end harms no neighbour. One at a time,
-//! each bounded: it can hang for ever, and several at once harm neighbours (FACTS).
+//! each bounded: it can hang for ever, and several at once harm neighbours (FACTS). A client that a signal stopped
+//! is let go on first: it must take part, and until it does all its neighbours stand still (docs/h200.md).
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::shared::{Shared, failed};
 use crate::host::control::CommandOutcome;
-use crate::model::{GroupName, Outcome};
+use crate::model::{EngineKey, Outcome};
 
 /// It answers within 10 ms or so, or never.
 const LIMIT: Duration = Duration::from_secs(2);
 
-pub(super) async fn terminate(shared: &Shared, group: &GroupName, server: u32, clients: &[u32]) -> Outcome {
+pub(super) async fn terminate(shared: &Shared, engine: &EngineKey, server: u32, clients: &[u32]) -> Outcome {
     let mut trouble = Vec::new();
+    wake(shared, engine);
     for client in clients {
-        let outcome = shared.command(group, &format!("terminate_client {server} {client}"), LIMIT).await;
+        let outcome = shared.command(&engine.group, &format!("terminate_client {server} {client}"), LIMIT).await;
         if let Some(why) = trouble_of(&outcome) {
             trouble.push(format!("client {client}: {why}"));
         }
     }
     if trouble.is_empty() { Outcome::Done } else { failed(format!("terminate_client: {}", trouble.join("; "))) }
+}
+
+/// To a process that runs the signal is nothing.
+fn wake(shared: &Shared, engine: &EngineKey) {
+    for process in shared.trees.known(&engine.group, std::slice::from_ref(&engine.engine)) {
+        // One that is gone needs no waking.
+        let _ = process.signal(Signal::SIGCONT);
+    }
 }
 
 /// `0` is done, and so is a client that the server no longer has.

@@ -15,6 +15,7 @@ use super::testing::{group, owner};
 use super::{Executor, saved_memory};
 use crate::host::cgroup::Cgroups;
 use crate::host::pidfd::{identify, signal};
+use crate::host::procfs::Procfs;
 use crate::host::state_file::Loaded;
 use crate::host::{clock, reaper};
 use crate::model::{
@@ -387,6 +388,31 @@ async fn clients_are_terminated_one_by_one_whoever_is_gone_is_done_and_trouble_i
     assert!(why.contains("client 9: answered `1`"), "{why}");
     let stop = Action::StopControl { group, grace: Duration::ZERO, server: None };
     assert_eq!(stage.outcome(stop).await, Outcome::Done);
+}
+
+#[tokio::test]
+async fn an_engine_that_a_signal_stopped_goes_on_before_its_client_is_terminated() {
+    let mut stage = Stage::new(&["exec sleep 1000"]);
+    let group = stage.group.name.clone();
+    let Outcome::Started { .. } = stage.outcome(Action::StartControl { group }).await else { panic!() };
+    let start = Action::StartEngine { engine: stage.key(0), incarnation: 1, outside: false };
+    let Outcome::Started { process } = stage.outcome(start).await else { panic!() };
+    signal(process, Signal::SIGSTOP).unwrap();
+    becomes(process, 'T').await;
+    let terminate = Action::TerminateClients { engine: stage.key(0), server: 1, clients: vec![7] };
+    assert_eq!(stage.outcome(terminate).await, Outcome::Done);
+    becomes(process, 'S').await;
+}
+
+async fn becomes(process: ProcessId, state: char) {
+    let now = || Procfs::new(Path::new("/proc")).stat(process.pid).unwrap().map(|stat| stat.state);
+    timeout(LONG, async {
+        while now() != Some(state) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::procfs::Procfs;
+
 /// Where the cgroups of this watchdog's engines are made.
 #[derive(Clone, Debug)]
 pub struct Cgroups {
@@ -52,16 +54,39 @@ impl Cgroups {
         Ok((cgroup, limited.err()))
     }
 
-    /// Controllers are given only by a cgroup without processes of its own: ours go into a leaf first.
+    /// Controllers are given only by a cgroup without processes of its own: ours, and what we started in it (the
+    /// control daemons), go into a leaf first. Processes that are not ours stay, and are named as the reason.
     fn limit_memory(&self, cgroup: &Cgroup, bytes: u64) -> io::Result<()> {
         if !cgroup.path.join("memory.max").exists() {
             let leaf = self.own.join("watchdog");
             make_directory(&leaf)?;
-            fs::write(leaf.join("cgroup.procs"), "0")?;
-            fs::write(self.own.join("cgroup.subtree_control"), "+memory")?;
+            for pid in self.our_processes()? {
+                // One that ended meanwhile needs no move.
+                let _ = fs::write(leaf.join("cgroup.procs"), pid.to_string());
+            }
+            fs::write(self.own.join("cgroup.subtree_control"), "+memory").map_err(|error| self.explained(error))?;
             fs::write(self.base.join("cgroup.subtree_control"), "+memory")?;
         }
         fs::write(cgroup.path.join("memory.max"), bytes.to_string())
+    }
+
+    /// Those of our processes that are in our own cgroup itself.
+    fn our_processes(&self) -> io::Result<Vec<u32>> {
+        let own = std::process::id();
+        let below = Procfs::new(Path::new("/proc")).below(own)?;
+        let ours: Vec<u32> = std::iter::once(own).chain(below.iter().map(|stat| stat.id.pid)).collect();
+        let text = fs::read_to_string(self.own.join("cgroup.procs"))?;
+        Ok(text.lines().filter_map(|pid| pid.parse().ok()).filter(|pid| ours.contains(pid)).collect())
+    }
+
+    fn explained(&self, error: io::Error) -> io::Error {
+        if error.raw_os_error() != Some(nix::libc::EBUSY) {
+            return error;
+        }
+        io::Error::other(format!(
+            "other processes are in {}: give mpswarden a cgroup of its own (systemd: Delegate=yes)",
+            self.own.display()
+        ))
     }
 
     /// Removes our directory; it stays while an engine's cgroup is there.
@@ -204,5 +229,16 @@ mod tests {
         fs::write(directory.path().join("below/cgroup.procs"), "3\n").unwrap();
         assert_eq!(Cgroup::at(directory.path()).processes().unwrap(), [1, 2, 3]);
         assert_eq!(Cgroup::at(Path::new("/no/such/place")).processes().unwrap(), [] as [u32; 0]);
+    }
+
+    #[test]
+    fn only_what_is_ours_makes_room_for_a_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = std::process::id();
+        fs::write(directory.path().join("cgroup.procs"), format!("1\n{own}\n")).unwrap();
+        let cgroups = Cgroups { own: directory.path().to_owned(), base: directory.path().join("base") };
+        assert_eq!(cgroups.our_processes().unwrap(), [own]);
+        let busy = cgroups.explained(io::Error::from_raw_os_error(nix::libc::EBUSY)).to_string();
+        assert!(busy.contains("Delegate=yes"), "{busy}");
     }
 }

@@ -22,6 +22,8 @@ GIB = 1 << 30
 FAULTS, RESTARTS, STATE = "mps_faults_total", "mps_restarts_total", "mps_group_state"
 # 1 % of this GPU's memory a minute.
 LEAK = int(0.01 * 140 * GIB / 60)
+# The watchdog's own, as a service manager would give it one.
+CGROUP = "/sys/fs/cgroup/mw"
 CONFIGURATION = """\
 nvml_library = {nvml}
 state_directory = "{root}/state"
@@ -118,6 +120,20 @@ class Neighbours:
                     shares.append(rate(window) / usual)
         return min(shares, default=None)
 
+    def stalled(self):
+        """The longest time in which one of them made no token, in seconds."""
+        longest = 0.0
+        for engine in self.engines:
+            points = [(at, made[engine.name]) for at, made in self.samples if made[engine.name] >= 0]
+            moved = [points[0][0]] if points else []
+            for (_, before), (at, after) in zip(points, points[1:]):
+                if after != before:
+                    longest = max(longest, at - moved[-1])
+                    moved.append(at)
+            if points and points[-1][0] > moved[-1]:
+                longest = max(longest, points[-1][0] - moved[-1])
+        return longest
+
 
 def rate(points):
     """Tokens a second over these points."""
@@ -151,6 +167,22 @@ class FaultStage(RealStage):
             self.engines.append(Engine(name, f"http://127.0.0.1:{port}"))
         with open(self.configuration, "w") as file:
             file.write(text)
+
+    def start(self):
+        """In a cgroup of its own that may limit memory, where that can be made."""
+        with contextlib.suppress(OSError):
+            os.makedirs("/sys/fs/cgroup/rest", exist_ok=True)
+            for pid in open("/sys/fs/cgroup/cgroup.procs").read().split():
+                with contextlib.suppress(OSError), open("/sys/fs/cgroup/rest/cgroup.procs", "w") as file:
+                    file.write(pid)
+            with open("/sys/fs/cgroup/cgroup.subtree_control", "w") as file:
+                file.write("+memory")
+            os.makedirs(CGROUP, exist_ok=True)
+        super().start()
+
+    def enter_cgroup(self):
+        with contextlib.suppress(OSError), open(f"{CGROUP}/cgroup.procs", "w") as file:
+            file.write(str(os.getpid()))
 
     def otherwise(self, name, text):
         """The next start of this engine does this first."""
@@ -252,8 +284,8 @@ class Faults:
             if after:
                 after(done)
         record["harmed"] = neighbours.harmed() if "group" not in action else []
-        record["lowest"] = neighbours.lowest()
-        record["because"] = self.because(fault)
+        record["lowest"], record["stalled"] = neighbours.lowest(), neighbours.stalled()
+        record["because"] = self.because(fault, engine)
         record["detection"] = self.own_detection(before, fault)
         self.judge(record, expected)
         return record
@@ -291,12 +323,14 @@ class Faults:
             before.total("mps_recoveries_total", tier=tier, result="serving")
         return action if wait_for(serving, 60) else "not serving again"
 
-    def because(self, fault):
-        """The words of the latest incident of that fault."""
+    def because(self, fault, engine=""):
+        """The words of the latest incident of that fault, or of its line in another one."""
         status, text = fetch(f"http://{self.stage.listen}/api/v1/incidents")
         found = json.loads(text) if status == 200 else {}
         listed = found.get("incidents", found) if isinstance(found, dict) else found
-        return next((incident["because"] for incident in listed if incident["fault"] == fault), "")
+        lines = [(line["word"], line["engine"] or "", line["text"]) for incident in listed for line in
+                 [{"word": incident["fault"], "engine": incident["engine"], "text": incident["because"]}, *incident["lines"]]]
+        return next((text for word, whose, text in lines if word == fault and whose == engine), "")
 
     def judge(self, record, expected):
         action = {"told": "none"}.get(record["action"], record["action"])
@@ -371,13 +405,10 @@ class Faults:
 
     def host_memory(self, engine, name):
         """Its cgroup's limit of host memory; left out where cgroups can't be made."""
-        if not glob.glob("/sys/fs/cgroup/**/memory.max", recursive=True) or "without cgroups" in self.log():
-            return print("left out: no cgroups of its own here, so no limit of host memory", flush=True)
+        limits = glob.glob(f"{CGROUP}/**/h200_{name}/memory.max", recursive=True)
+        if [open(limit).read().strip() for limit in limits] != [str(2 * GIB)]:
+            return print(f"left out: {limits} limit no host memory here", flush=True)
         self.case("host memory over its cgroup's limit", "host_oom", lambda: self.stage.inject("host-oom", engine), name)
-
-    def log(self):
-        with open(os.path.join(self.out, "mpswarden.log"), errors="replace") as file:
-            return file.read()
 
     # ------------------------------------------------------------ evictions
 
@@ -391,7 +422,7 @@ class Faults:
             engine = next(engine for engine in stage.engines if engine.name == name)
             how = ("a kernel that never ends", "kernels of 300 ms", "kernels of 3 s")[number // 2 % 3]
             self.settle()
-            others = [other for other in stage.engines if other.name != name]
+            others = [other for other in stage.engines if other.name not in (name, "e")]  # e may be taken out for its leak
             with Neighbours(stage, others) as neighbours:
                 if how == "a kernel that never ends" or stage.simulated:
                     stage.inject("hang", engine)
@@ -402,7 +433,7 @@ class Faults:
                 code, text = self.terminal("evict", f"{stage.group}/{name}", "--wait")
                 took = time.monotonic() - begin
             row = {"engine": name, "busy with": how, "status": code, "seconds": took, "harmed": neighbours.harmed(),
-                   "lowest": neighbours.lowest()}
+                   "lowest": neighbours.lowest(), "stalled": neighbours.stalled()}
             rows.append(row)
             print(f"{time.strftime('%H:%M:%S')} eviction {number + 1}: {row} {text if code else ''}", flush=True)
         return rows
@@ -410,7 +441,7 @@ class Faults:
     # ------------------------------------------------------------ leaks, beside all that
 
     def begin_leaks(self):
-        self.leaks = {name: {"begun": time.monotonic()} for name in "de" if not self.stage.simulated}
+        self.leaks = {name: {"begun": time.monotonic(), "wall": time.time()} for name in "de" if not self.stage.simulated}
         for name in self.leaks:
             self.stage.tell(name, f"leak?bytes={LEAK}")
 
@@ -420,9 +451,9 @@ class Faults:
             until = min(leak["begun"] + seconds - time.monotonic(), self.left() - 60)
             found = wait_for(lambda: (scrape := self.stage.scrape()) and
                              scrape.total(FAULTS, fault="memory_leak", engine=name) > 0, max(until, 0), 0.1)
-            took = time.monotonic() - leak["begun"] if found else None
             scrape = self.stage.scrape()
-            left = scrape.total("mps_engine_memory_time_to_limit_seconds", engine=name)
+            told_at = scrape.total("mps_fault_last_timestamp_seconds", fault="memory_leak", engine=name)
+            took = told_at - leak["wall"] if found else None
             restarted = None
             if name == "e":
                 restarted = wait_for(lambda: (scrape := self.stage.scrape()) and
@@ -433,7 +464,7 @@ class Faults:
                       "expected": "memory_leak", "engine": name, "seconds": took, "found": {f"{name}:memory_leak": 1},
                       "action": "told" if name == "d" else "engine restart", "harmed": [], "lowest": None,
                       "acted": "engine restart" if restarted else "none", "detection": None,
-                      "because": f"{left:.0f} s before it would hit when told; {self.because('memory_leak')}"}
+                      "because": self.because("memory_leak", name)}
             record["found"] = record["found"] if found else {}
             if deaths:
                 record["found"]["device_oom"] = int(deaths)
@@ -457,10 +488,6 @@ class Faults:
         stage = self.stage
         if stage.simulated:
             return
-        os.chmod(stage.pipe_directory, 0o755)
-        end = lambda process: (process.kill(), process.wait(30))
-        self.case("a client of another user", "uid_mismatch", lambda: stage.client(user="nobody"), "", "told", after=end)
-        os.chmod(stage.pipe_directory, 0o700)
         stray = []
         def lingering():
             stray.append(stage.client("--linger", seconds=60))
@@ -489,6 +516,20 @@ class Faults:
                 process.kill()
                 process.wait(10)
         self.case("50 clients more", "client_limit", crowd, "", "told", 40, after=ended)
+
+    def another_user(self):
+        """The daemon then wants to end the server: the group must be restarted all the same."""
+        if self.stage.simulated:
+            return
+        os.chmod(self.stage.pipe_directory, 0o755)
+        end = lambda process: (process.kill(), process.wait(30))
+        self.case("a client of another user", "uid_mismatch", lambda: self.stage.client(user="nobody"), "", "told", after=end)
+        os.chmod(self.stage.pipe_directory, 0o700)
+        begin = time.monotonic()
+        code, text = self.terminal("restart", "h200", "--wait")
+        self.records[-1]["restart_after_it"] = {"status": code, "seconds": time.monotonic() - begin, "text": text[-500:]}
+        if code:
+            self.records[-1]["problems"].append(f"a restart after it: status {code}")
 
     def isolation(self):
         """The same engine faults again and again: it must be found, and nobody else."""
@@ -552,6 +593,7 @@ def run(faults, chosen, kept):
     faults.starved()
     faults.strangers()
     faults.crowd()
+    faults.another_user()
     faults.settle(60)
     code, took = stage.stop(60)
     kept["stop"] = {"status": code, "seconds": took, "left": len(stage.members())}

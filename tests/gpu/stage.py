@@ -88,6 +88,9 @@ class Stage:
         self.watchdog, self.out = watchdog, out
         self.process = self.control_socket = None
 
+    def enter_cgroup(self):
+        """Called in the watchdog's process before it runs."""
+
     def start(self):
         """Starts the watchdog; its output is appended to mpswarden.log."""
         hidden = ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY", "CUDA_VISIBLE_DEVICES")
@@ -96,7 +99,8 @@ class Stage:
             command = [self.watchdog, "run", "--config", self.configuration]
             command += ["--control-socket", self.control_socket] if self.control_socket else []
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
+                preexec_fn=self.enter_cgroup,
             )
 
     def scrape(self):

@@ -3,17 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use super::kernel_log::KernelLog;
 use super::kernels::{Busy, Kernel};
 use super::{Due, Message, SERVER_MEMORY, faults::Fault, reaper};
+use crate::host::procfs::Procfs;
 use crate::sim::agenda::Agenda;
 use crate::sim::args::Args;
 use crate::sim::chance::Chance;
 use crate::sim::cuda::CudaError;
 use crate::sim::wire::{Links, Peer};
+
+/// How often a stopped client is looked at.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// One simulated GPU.
 pub struct Gpu {
@@ -302,7 +307,11 @@ impl Gpu {
         self.reply(pid, "done");
     }
 
+    /// Its part done, the server answers. A client that is stopped does no part until it goes on.
     fn terminated(&mut self, server: u32, pid: u32) {
+        if is_stopped(pid) {
+            return self.agenda.after(PATIENCE, Due::Terminated { server, pid });
+        }
         self.stop_kernel(pid);
         self.give_error(pid, CudaError::MPS_CLIENT_TERMINATED);
         self.tell_server(server, &format!("terminated {pid}"));
@@ -330,4 +339,10 @@ impl Gpu {
             self.links.say(server.link, line);
         }
     }
+}
+
+/// By a signal, or by a debugger.
+fn is_stopped(pid: u32) -> bool {
+    let stat = Procfs::new(Path::new("/proc")).stat(pid).ok().flatten();
+    stat.is_some_and(|stat| matches!(stat.state, 'T' | 't'))
 }
