@@ -405,7 +405,7 @@ class Faults:
 
     def host_memory(self, engine, name):
         """Its cgroup's limit of host memory; left out where cgroups can't be made."""
-        limits = glob.glob(f"{CGROUP}/**/h200_{name}/memory.max", recursive=True)
+        limits = glob.glob(f"{CGROUP}/**/h200.{name}/memory.max", recursive=True)
         if [open(limit).read().strip() for limit in limits] != [str(2 * GIB)]:
             return print(f"left out: {limits} limit no host memory here", flush=True)
         self.case("host memory over its cgroup's limit", "host_oom", lambda: self.stage.inject("host-oom", engine), name)
