@@ -21,6 +21,8 @@ pub use save::saved_memory;
 pub use shared::{OwnerMark, PrepareError};
 
 #[cfg(test)]
+mod stage;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
