@@ -328,7 +328,12 @@ fn line() -> impl Strategy<Value = ServerLine> {
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Connected { server, client }),
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Disconnected { server, client }),
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Exiting { server, client }),
-        (server, client.clone()).prop_map(|(server, client)| ServerLine::Refused { server, client, status: 808 }),
+        (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Refused {
+            server,
+            client,
+            status: 808
+        }),
+        (server, 0..5u32).prop_map(|(server, limit)| ServerLine::Full { server, limit }),
         client.prop_map(|client| ServerLine::Pending { client, uid: 1 }),
     ]
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::{CommandResult, Exit, GpuIdentity, Known, Moment, ProcessId, ServerLine, ServerState};
 
 use super::gpu_health::GpuHealth;
-use super::kept_out::KeptOut;
+use super::kept_out::{Full, KeptOut};
 use super::reading::Reading;
 
 /// A stamp further from the arrival of its line than this is of another clock.
@@ -113,6 +113,10 @@ pub(super) struct ServerFacts {
     pub clients_asked: Option<Moment>,
     /// Clients that are not let in.
     pub kept_out: KeptOut,
+    /// It said that it takes no more.
+    pub full: Option<Full>,
+    /// Clients that a server takes, as one said; the next one takes no more and no fewer.
+    pub limit: Option<u32>,
     /// These two stay until the generation they hit is gone.
     pub fatal: Option<Fatal>,
     pub died: Option<Moment>,
@@ -167,6 +171,13 @@ impl ServerFacts {
                 }
                 ServerNews::Nothing
             }
+            ServerLine::Full { server, limit } => {
+                self.limit = Some(limit);
+                if self.pid == Some(server) {
+                    self.full = Some(Full::said(self.full, limit, at));
+                }
+                ServerNews::Nothing
+            }
             ServerLine::Pending { client, uid } => {
                 self.kept_out.pending(client, uid, at);
                 ServerNews::Nothing
@@ -200,6 +211,7 @@ impl ServerFacts {
             self.process = None;
             self.uid = None;
             self.since = None;
+            self.full = None;
             self.clients.forget();
             if !self.stopping {
                 self.died = self.died.or(Some(at));

@@ -143,7 +143,7 @@ impl Group {
             server_pid: self.server.pid,
             server_since: self.server.since,
             clients: self.clients(blind),
-            clients_limit: self.policy.clients_limit,
+            clients_limit: self.clients_limit(),
             unknown_clients: if blind { None } else { self.count_unknown() },
             recovery: self.recovery(),
             held: self.held(),

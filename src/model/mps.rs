@@ -100,6 +100,14 @@ pub enum ServerLine {
         /// The CUDA error it gets, 807 in a fault.
         status: u32,
     },
+    /// `Failed to accept new client. Maximum number of clients (48) reached.`: the one that connected just before
+    /// gets CUDA error 46, and is disconnected in the same millisecond.
+    Full {
+        /// The server's pid.
+        server: u32,
+        /// Clients that it takes.
+        limit: u32,
+    },
     /// `NEW CLIENT n from user u: Server is not ready, push client to pending list`.
     Pending {
         /// The client's pid.
