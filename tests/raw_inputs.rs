@@ -324,6 +324,7 @@ fn line() -> impl Strategy<Value = ServerLine> {
         server.clone().prop_map(|server| ServerLine::Ready { server }),
         server.clone().prop_map(|server| ServerLine::Exited { server, status: 0 }),
         server.clone().prop_map(|server| ServerLine::Fatal { server }),
+        server.clone().prop_map(|server| ServerLine::Leaving { server }),
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Blamed { server, client }),
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Connected { server, client }),
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Disconnected { server, client }),

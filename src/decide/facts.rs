@@ -106,6 +106,8 @@ pub(super) struct ServerFacts {
     pub process: Option<ProcessId>,
     /// The user that it serves; `None`: its first line was missed.
     pub uid: Option<u32>,
+    /// The user that this daemon's first server served: the one that the watchdog asked for.
+    pub ours: Option<u32>,
     pub since: Option<Moment>,
     pub state: Known<ServerState>,
     pub clients: Known<BTreeSet<u32>>,
@@ -120,7 +122,7 @@ pub(super) struct ServerFacts {
     /// These two stay until the generation they hit is gone.
     pub fatal: Option<Fatal>,
     pub died: Option<Moment>,
-    /// The watchdog is ending it: that is no fault.
+    /// The watchdog is ending it, or the control daemon while it has no client: that is no fault.
     pub stopping: bool,
     blamed: Option<u32>,
     /// When its own line said that it is ready.
@@ -145,6 +147,7 @@ impl ServerFacts {
             ServerLine::Starting { server, uid } => {
                 let news = self.replaced(server, ServerState::Initializing, now);
                 self.uid = Some(uid);
+                self.ours = self.ours.or(self.uid);
                 news
             }
             ServerLine::Ready { server } => {
@@ -182,6 +185,12 @@ impl ServerFacts {
                 self.kept_out.pending(client, uid, at);
                 ServerNews::Nothing
             }
+            ServerLine::Leaving { server } => {
+                // The daemon wants it gone for a client of another user: nobody loses anything by it.
+                let empty = self.clients.last().is_some_and(BTreeSet::is_empty);
+                self.stopping |= self.pid == Some(server) && empty;
+                ServerNews::Nothing
+            }
             ServerLine::Exiting { .. } => ServerNews::Nothing,
         }
     }
@@ -202,6 +211,17 @@ impl ServerFacts {
             }
         }
         ServerNews::Nothing
+    }
+
+    /// It serves another user than the one that the watchdog asked for: no engine gets in.
+    pub fn is_anothers(&self) -> bool {
+        self.uid.is_some_and(|uid| self.ours.is_some_and(|ours| ours != uid))
+    }
+
+    /// A new control daemon is there: nobody waits at it, and it had no server.
+    pub fn new_control(&mut self) {
+        self.kept_out.clear();
+        self.ours = None;
     }
 
     /// The server's process is gone.
@@ -335,6 +355,19 @@ mod tests {
         server.stopping = true;
         server.gone(7, at(300), at(300));
         assert_eq!((server.pid, server.died), (None, None));
+    }
+
+    #[test]
+    fn a_server_that_leaves_in_order_has_not_died_unless_it_has_clients() {
+        let mut server = active();
+        server.line(ServerLine::Leaving { server: 7 }, at(300), at(300));
+        server.gone(7, at(340), at(340));
+        assert_eq!((server.pid, server.died), (None, None));
+        let mut server = active();
+        server.line(ServerLine::Connected { server: 7, client: 9 }, at(300), at(300));
+        server.line(ServerLine::Leaving { server: 7 }, at(301), at(301));
+        server.gone(7, at(340), at(340));
+        assert_eq!(server.died, Some(at(340)));
     }
 
     #[test]

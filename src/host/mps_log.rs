@@ -30,6 +30,9 @@ fn of_server(server: u32, text: &str) -> Option<ServerLine> {
     if text == "Server is handling a fatal GPU error." {
         return Some(ServerLine::Fatal { server });
     }
+    if text == "Exiting" {
+        return Some(ServerLine::Leaving { server });
+    }
     if let Some(rest) = text.strip_prefix("Client {PID: ") {
         let (client, rest) = number(rest)?;
         return match rest {
@@ -150,6 +153,7 @@ mod tests {
             ServerLine::Ready { .. } => "ready",
             ServerLine::Exited { .. } => "exited",
             ServerLine::Blamed { .. } => "blamed",
+            ServerLine::Leaving { .. } => "leaving",
             ServerLine::Fatal { .. } => "fatal",
             ServerLine::Connected { .. } => "connected",
             ServerLine::Exiting { .. } => "exiting",
@@ -175,6 +179,7 @@ mod tests {
             ("exited", 12),
             ("exiting", 26),
             ("fatal", 5),
+            ("leaving", 10),
             ("pending", 1),
             ("ready", 13),
             ("refused", 1),

@@ -56,6 +56,11 @@ pub enum ServerLine {
         /// Its status.
         status: i32,
     },
+    /// `Exiting`: it ends in order, without a client, because the control daemon told it to.
+    Leaving {
+        /// The server's pid.
+        server: u32,
+    },
     /// `Client {PID: n, Context: 1} encountered a fatal GPU error.`: names the client that
     /// connected first, whoever did it. Comes before `Fatal`, for memory faults only.
     Blamed {

@@ -6,6 +6,7 @@ use mpswarden::sim::{AS_USER, CLIENTS_LIMIT, Injection};
 use nix::unistd::getuid;
 
 use crate::metrics::Metrics;
+use crate::orders::done;
 use crate::scene::Scene;
 use crate::watchdog::Watchdog;
 
@@ -150,6 +151,47 @@ fn a_client_of_another_user_that_no_engine_owns_is_told_of_until_it_is_gone() {
     end(waiting);
     watchdog.await_event("fault_over", "uid_mismatch");
     assert_eq!(watchdog.metrics().sum("mps_restarts_total", &[]), 0.0);
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+/// The daemon wants the server gone for the stranger, and ends it in the gap of a restart: nothing is told of that but
+/// the server's new start, and no budget is spent on it.
+fn the_group_is_restarted_in_order_and_after_a_fault(scene: &Scene, watchdog: &Watchdog) {
+    done(scene, &["restart", "small-llms"]);
+    watchdog.await_serving();
+    assert_eq!(watchdog.count("server_died", ""), 0);
+    scene.inject(Injection::IllegalAddress);
+    watchdog.await_event("restart", "because of gpu_fault (attempt 1, 4 left in the window)");
+    watchdog.await_event("serving", "ended serving");
+    watchdog.await_serving();
+    let metrics = watchdog.metrics();
+    assert_eq!((watchdog.generation(), watchdog.count("server_died", "")), (3, 0));
+    assert_eq!(metrics.sum("mps_restarts_total", &[]), 2.0);
+    assert_eq!(metrics.sum("mps_engine_attached", &[]), 2.0);
+}
+
+#[test]
+fn a_group_is_restarted_though_the_daemon_wants_its_server_gone_for_a_stranger_that_left() {
+    let scene = Scene::set();
+    let mut watchdog = scene.serving();
+    let waiting = program(&scene, "client", "4GiB", &[(AS_USER, &another_user())]);
+    watchdog.await_event("uid_mismatch", "the daemon now tries to shut the server down for it");
+    end(waiting);
+    watchdog.await_event("fault_over", "uid_mismatch");
+    the_group_is_restarted_in_order_and_after_a_fault(&scene, &watchdog);
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
+#[test]
+fn a_server_that_the_daemon_starts_for_a_stranger_that_waits_is_not_taken_for_the_groups() {
+    let scene = Scene::set();
+    let mut watchdog = scene.serving();
+    let waiting = program(&scene, "client", "4GiB", &[(AS_USER, &another_user())]);
+    watchdog.await_event("uid_mismatch", "the daemon now tries to shut the server down for it");
+    the_group_is_restarted_in_order_and_after_a_fault(&scene, &watchdog);
+    end(waiting);
     watchdog.stop();
     scene.assert_nothing_is_left();
 }
