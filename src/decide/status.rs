@@ -271,7 +271,7 @@ impl Group {
                 Attachment::Absent => None,
             }),
             device_memory: if engine.alive() { engine.device_memory(reading) } else { Some(0) },
-            device_memory_limit: engine.policy.device_memory_limit,
+            device_memory_limit: engine.device_memory_limit(),
             memory_time_to_limit: engine.memory_time_to_limit(reading),
             resident_memory: engine.resident_memory(now),
             cpu: engine.figures.cpu(),
