@@ -324,11 +324,17 @@ fn line() -> impl Strategy<Value = ServerLine> {
         server.clone().prop_map(|server| ServerLine::Ready { server }),
         server.clone().prop_map(|server| ServerLine::Exited { server, status: 0 }),
         server.clone().prop_map(|server| ServerLine::Fatal { server }),
+        server.clone().prop_map(|server| ServerLine::Leaving { server }),
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Blamed { server, client }),
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Connected { server, client }),
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Disconnected { server, client }),
         (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Exiting { server, client }),
-        (server, client.clone()).prop_map(|(server, client)| ServerLine::Refused { server, client, status: 808 }),
+        (server.clone(), client.clone()).prop_map(|(server, client)| ServerLine::Refused {
+            server,
+            client,
+            status: 808
+        }),
+        (server, 0..5u32).prop_map(|(server, limit)| ServerLine::Full { server, limit }),
         client.prop_map(|client| ServerLine::Pending { client, uid: 1 }),
     ]
 }

@@ -119,6 +119,13 @@ fn second_side(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {
     side
 }
 
+impl GroupConfiguration {
+    /// Where the logs of its first side are, and those of its second.
+    pub fn log_directories(&self) -> [PathBuf; 2] {
+        [self.mps.log_directory.clone(), apart_log_directory(&self.mps.log_directory)]
+    }
+}
+
 /// The pipe directory of a group's second side.
 pub(super) fn apart_pipe_directory(first: &Path) -> PathBuf {
     let mut apart = first.as_os_str().to_owned();

@@ -80,7 +80,7 @@ pub(super) struct Engine {
     bad_probes: u32,
     /// Where it computes; `None`: unknown.
     pub watched: Option<Watched>,
-    /// Its output named CUDA error 808 or 809 in this incarnation, since it last got ready.
+    /// Its output named CUDA error 46, 808 or 809 in this incarnation, since it last got ready.
     pub over_limit: Option<(Moment, u32)>,
     /// Its main process ended in this incarnation.
     pub ended: Option<(Moment, Exit)>,

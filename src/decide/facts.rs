@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::{CommandResult, Exit, GpuIdentity, Known, Moment, ProcessId, ServerLine, ServerState};
 
 use super::gpu_health::GpuHealth;
-use super::kept_out::KeptOut;
+use super::kept_out::{Full, KeptOut};
 use super::reading::Reading;
 
 /// A stamp further from the arrival of its line than this is of another clock.
@@ -106,6 +106,8 @@ pub(super) struct ServerFacts {
     pub process: Option<ProcessId>,
     /// The user that it serves; `None`: its first line was missed.
     pub uid: Option<u32>,
+    /// The user that this daemon's first server served: the one that the watchdog asked for.
+    pub ours: Option<u32>,
     pub since: Option<Moment>,
     pub state: Known<ServerState>,
     pub clients: Known<BTreeSet<u32>>,
@@ -113,10 +115,14 @@ pub(super) struct ServerFacts {
     pub clients_asked: Option<Moment>,
     /// Clients that are not let in.
     pub kept_out: KeptOut,
+    /// It said that it takes no more.
+    pub full: Option<Full>,
+    /// Clients that a server takes, as one said; the next one takes no more and no fewer.
+    pub limit: Option<u32>,
     /// These two stay until the generation they hit is gone.
     pub fatal: Option<Fatal>,
     pub died: Option<Moment>,
-    /// The watchdog is ending it: that is no fault.
+    /// The watchdog is ending it, or the control daemon while it has no client: that is no fault.
     pub stopping: bool,
     blamed: Option<u32>,
     /// When its own line said that it is ready.
@@ -141,6 +147,7 @@ impl ServerFacts {
             ServerLine::Starting { server, uid } => {
                 let news = self.replaced(server, ServerState::Initializing, now);
                 self.uid = Some(uid);
+                self.ours = self.ours.or(self.uid);
                 news
             }
             ServerLine::Ready { server } => {
@@ -167,8 +174,21 @@ impl ServerFacts {
                 }
                 ServerNews::Nothing
             }
+            ServerLine::Full { server, limit } => {
+                self.limit = Some(limit);
+                if self.pid == Some(server) {
+                    self.full = Some(Full::said(self.full, limit, at));
+                }
+                ServerNews::Nothing
+            }
             ServerLine::Pending { client, uid } => {
                 self.kept_out.pending(client, uid, at);
+                ServerNews::Nothing
+            }
+            ServerLine::Leaving { server } => {
+                // The daemon wants it gone for a client of another user: nobody loses anything by it.
+                let empty = self.clients.last().is_some_and(BTreeSet::is_empty);
+                self.stopping |= self.pid == Some(server) && empty;
                 ServerNews::Nothing
             }
             ServerLine::Exiting { .. } => ServerNews::Nothing,
@@ -193,6 +213,17 @@ impl ServerFacts {
         ServerNews::Nothing
     }
 
+    /// It serves another user than the one that the watchdog asked for: no engine gets in.
+    pub fn is_anothers(&self) -> bool {
+        self.uid.is_some_and(|uid| self.ours.is_some_and(|ours| ours != uid))
+    }
+
+    /// A new control daemon is there: nobody waits at it, and it had no server.
+    pub fn new_control(&mut self) {
+        self.kept_out.clear();
+        self.ours = None;
+    }
+
     /// The server's process is gone.
     pub fn gone(&mut self, server: u32, at: Moment, now: Moment) -> ServerNews {
         if self.pid == Some(server) {
@@ -200,6 +231,7 @@ impl ServerFacts {
             self.process = None;
             self.uid = None;
             self.since = None;
+            self.full = None;
             self.clients.forget();
             if !self.stopping {
                 self.died = self.died.or(Some(at));
@@ -323,6 +355,19 @@ mod tests {
         server.stopping = true;
         server.gone(7, at(300), at(300));
         assert_eq!((server.pid, server.died), (None, None));
+    }
+
+    #[test]
+    fn a_server_that_leaves_in_order_has_not_died_unless_it_has_clients() {
+        let mut server = active();
+        server.line(ServerLine::Leaving { server: 7 }, at(300), at(300));
+        server.gone(7, at(340), at(340));
+        assert_eq!((server.pid, server.died), (None, None));
+        let mut server = active();
+        server.line(ServerLine::Connected { server: 7, client: 9 }, at(300), at(300));
+        server.line(ServerLine::Leaving { server: 7 }, at(301), at(301));
+        server.gone(7, at(340), at(340));
+        assert_eq!(server.died, Some(at(340)));
     }
 
     #[test]

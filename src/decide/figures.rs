@@ -114,7 +114,7 @@ impl Engine {
     pub fn device_memory_and_end(&self, reading: &Reading) -> Option<(u64, u64)> {
         let held = self.device_memory(Some(reading))?;
         let left = reading.memory_total.saturating_sub(reading.memory_used.saturating_sub(held));
-        Some((held, self.policy.device_memory_limit.map_or(left, |limit| limit.min(left))))
+        Some((held, self.device_memory_limit().map_or(left, |limit| limit.min(left))))
     }
 
     fn work(&self, now: Moment) -> Work {

@@ -19,7 +19,7 @@ use super::facts::{ControlFacts, ServerFacts, ServerNews};
 use super::foreign::Foreign;
 use super::guard::{Attempts, Jitter};
 use super::isolation::{Hit, IsolatedTime, Isolation};
-use super::kept_out::is_over_limit;
+use super::kept_out::{UNAVAILABLE, is_over_limit};
 use super::orders::{GroupId, Purpose};
 use super::policy::GroupPolicy;
 use super::pulse::Pulse;
@@ -255,8 +255,20 @@ impl Group {
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine, now));
         let words = self.engines.iter().flat_map(|engine| engine.shortage.until());
         let ready = self.engines.iter().flat_map(|engine| [engine.environment_due(), engine.count_due()]).flatten();
-        let others = [self.hold_until(), self.isolation_until(), self.suspects.deadline(), phase];
+        let full = self.server.full.map(|full| full.until());
+        let others = [self.hold_until(), self.isolation_until(), self.suspects.deadline(), full, phase];
         engines.chain(words).chain(ready).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
+    }
+
+    /// Clients that its server takes: as a server said, else as is counted on.
+    pub fn clients_limit(&self) -> u32 {
+        self.server.limit.unwrap_or(self.policy.clients_limit)
+    }
+
+    /// Its server has all the clients that it takes, as far as is known.
+    pub fn is_full(&self) -> bool {
+        let clients = self.server.clients.last().map_or(0, |clients| clients.len());
+        u32::try_from(clients).is_ok_and(|clients| clients >= self.clients_limit())
     }
 
     /// Since when a restart waits for ACTIVE, if it does.
@@ -343,7 +355,7 @@ impl Group {
             self.ran_out(key, &line, turn);
         }
         let Some(engine) = self.engine_mut(&key.engine) else { return };
-        if is_over_limit(code) {
+        if is_over_limit(code) || code == UNAVAILABLE {
             engine.over_limit = engine.over_limit.or(Some((turn.now, code)));
         }
         if is_context_fatal(code) && engine.error.is_none() && engine.stage != Stage::Fallen {
@@ -355,7 +367,7 @@ impl Group {
 
 /// CUDA errors after which no context of the same server can be used: 700 to 720 (a kernel's fault), and
 /// 805 to 807 (the server or the daemon is gone or in teardown). Out of memory (2), and a server that takes no
-/// more clients (808, 809), are the caller's alone.
+/// more clients (46, 808, 809), are the caller's alone.
 fn is_context_fatal(code: u32) -> bool {
     matches!(code, 700..=720 | 805..=807)
 }

@@ -2,6 +2,7 @@
 //! lines; who they are is looked up elsewhere.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::Moment;
 
@@ -9,6 +10,12 @@ use crate::model::Moment;
 const MOST: usize = 64;
 /// CUDA errors of a server that takes no more clients, or no more connections.
 const OVER_LIMIT: [u32; 2] = [808, 809];
+/// What a client gets that a full server refuses. Others get it too: alone it says nothing of the server.
+pub(super) const UNAVAILABLE: u32 = 46;
+/// The server's word and the client's error are of one refusal within this.
+const TOGETHER: Duration = Duration::from_secs(5);
+/// A refusal is told for so long, for a person to see it: its client is off the list at once.
+const FULL_FOR: Duration = Duration::from_secs(60);
 
 /// Why a client is not in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +29,33 @@ pub(super) enum Why {
 /// All that are not in, by pid, and since when.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KeptOut(BTreeMap<u32, (Moment, Why)>);
+
+/// A server said that it is full, once or in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full {
+    pub since: Moment,
+    last: Moment,
+    /// Clients that it takes, as it said.
+    pub limit: u32,
+}
+
+impl Full {
+    /// Another such line, or the first one.
+    pub fn said(was: Option<Full>, limit: u32, at: Moment) -> Full {
+        let since = was.filter(|was| at <= was.until()).map_or(at, |was| was.since);
+        Full { since, last: at, limit }
+    }
+
+    /// Until then at least it is told.
+    pub fn until(&self) -> Moment {
+        self.last.after(FULL_FOR)
+    }
+
+    /// Whether an error that a client got then can be of such a refusal.
+    pub fn explains(&self, at: Moment) -> bool {
+        at.after(TOGETHER) >= self.since && at <= self.last.after(TOGETHER)
+    }
+}
 
 /// Whether this CUDA error says that the server takes no more.
 pub(super) fn is_over_limit(code: u32) -> bool {
@@ -113,6 +147,15 @@ mod tests {
         kept_out.refused(7, 808, at(1));
         kept_out.refused(8, 809, at(1));
         assert_eq!(kept_out.pids().collect::<Vec<_>>(), [7, 8]);
+    }
+
+    #[test]
+    fn refusals_in_a_row_are_one_and_explain_the_errors_around_them() {
+        let full = Full::said(None, 48, at(100));
+        let full = Full::said(Some(full), 48, at(150));
+        assert_eq!((full.since, full.until()), (at(100), at(210)));
+        assert_eq!([94, 95, 120, 155, 156].map(|second| full.explains(at(second))), [false, true, true, true, false]);
+        assert_eq!(Full::said(Some(full), 48, at(211)).since, at(211));
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Limits {
 impl Engine {
     /// Whether a look at what its processes were told is wanted: it has limits, and none since they changed.
     pub fn wants_environment(&self) -> bool {
-        let limited = self.policy.device_memory_limit.is_some() || self.policy.sm_limited;
+        let limited = !self.outside && (self.policy.device_memory_limit.is_some() || self.policy.sm_limited);
         limited && self.limits.told.since(self.limits.changed.max(self.started)).is_none()
     }
 
@@ -105,8 +105,13 @@ impl Engine {
         self.healthy_since.filter(|_| awaits).map(|since| since.after(WAITS))
     }
 
+    /// Bytes of device memory that MPS lets it have; outside MPS on purpose nobody limits it.
+    pub fn device_memory_limit(&self) -> Option<u64> {
+        self.policy.device_memory_limit.filter(|_| !self.outside)
+    }
+
     fn over_limit(&self, reading: &Reading) -> Option<(u64, u64)> {
-        let limit = self.policy.device_memory_limit?.saturating_add(TOLERANCE);
+        let limit = self.device_memory_limit()?.saturating_add(TOLERANCE);
         let pids = self.tree.last()?.iter().map(|process| process.pid);
         let each: Option<Vec<u64>> =
             pids.filter(|pid| reading.lists(*pid)).map(|pid| reading.memory_of(&[pid].into())).collect();

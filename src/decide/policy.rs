@@ -35,7 +35,7 @@ pub struct GroupPolicy {
     pub recovery: RecoveryPolicy,
     /// Engines, in the order of their start.
     pub engines: Vec<EnginePolicy>,
-    /// Clients that the server takes (FACTS: 48 a device, 60 since CUDA 13.1).
+    /// Clients that the server takes (48, measured with driver 580), until a server says how many.
     pub clients_limit: u32,
 }
 

@@ -102,15 +102,25 @@ impl Incidents {
         }
     }
 
-    /// Which open incident the event belongs to: the one that waits for this fault's end, else the latest of the
-    /// group unless it has gone quiet.
+    /// Which open incident the event belongs to: the one that waits for it, else the latest of the group unless it
+    /// has gone quiet. One that only lasts is quiet for all that begins something else.
     fn place_of(&self, event: &Event, group: &GroupName) -> Option<usize> {
-        let of_group = |open: &OpenIncident| open.group() == group;
-        let awaiting = self.open.iter().rposition(|open| of_group(open) && open.awaits_end_of(event));
-        awaiting.or_else(|| {
-            let latest = self.open.iter().rposition(of_group)?;
-            (!self.open[latest].is_quiet(QUIET, event.at) || matches!(event.what, What::Stopped)).then_some(latest)
-        })
+        let latest = |wanted: &dyn Fn(&OpenIncident) -> bool| {
+            self.open.iter().rposition(|open| open.group() == group && wanted(open))
+        };
+        let takes = |open: &OpenIncident| match &event.what {
+            What::Stopped => true,
+            What::FaultBegan { fault, .. } => !open.is_quiet(QUIET, event.at) && open.is_of(*fault),
+            What::RestartBegan { .. } => false,
+            _ => !open.is_quiet(QUIET, event.at),
+        };
+        latest(&|open| open.awaits(event))
+            .or_else(|| latest(&|open| !open.only_lasts()).filter(|at| self.goes_on(*at, event)))
+            .or_else(|| latest(&|_| true).filter(|at| takes(&self.open[*at])))
+    }
+
+    fn goes_on(&self, place: usize, event: &Event) -> bool {
+        !self.open[place].is_quiet(QUIET, event.at) || matches!(event.what, What::Stopped)
     }
 
     fn begin(&mut self, event: &Event, group: &GroupName, boot: f64) {
@@ -304,6 +314,46 @@ mod tests {
         assert_eq!((incidents[1].fault, result(&incidents[1])), (Fault::UnknownClient, None));
         events.push(over(1800.0, "", Fault::UnknownClient));
         assert_eq!(after(&events)[1].ended_at, Some(BOOT + 1800.0));
+    }
+
+    #[test]
+    fn a_fault_that_is_only_told_swallows_no_other_however_soon_that_comes() {
+        let mut events = vec![
+            began(1.0, "", Fault::ForeignProcess),
+            began(2.0, "", Fault::GpuFault),
+            restart(2.0, "", Fault::GpuFault),
+            began(2.5, "", Fault::UidMismatch),
+            over(3.0, "", Fault::GpuFault),
+            ended(4.0, "", RecoveryResult::Serving),
+            began(5.0, "qwen-a", Fault::EngineDied),
+            restart(5.0, "qwen-a", Fault::EngineDied),
+            began(5.5, "", Fault::ClientLimit),
+            over(6.0, "qwen-a", Fault::EngineDied),
+            ended(6.0, "qwen-a", RecoveryResult::Serving),
+        ];
+        let faults = |all: &[Arc<Incident>]| all.iter().map(|incident| incident.fault).collect::<Vec<_>>();
+        let incidents = after(&events);
+        assert_eq!(faults(&incidents), [Fault::EngineDied, Fault::GpuFault, Fault::ForeignProcess]);
+        assert_eq!([0, 1, 2].map(|at| result(&incidents[at])), [Some("serving"), Some("serving"), None]);
+        assert_eq!(words(&incidents[1])[2], "uid_mismatch");
+        events.push(over(7.0, "", Fault::ForeignProcess));
+        assert_eq!(result(&after(&events)[2]), Some("over"));
+    }
+
+    #[test]
+    fn a_fault_that_was_told_ahead_is_one_incident_with_its_restart() {
+        let incidents = after(&[
+            began(1.0, "qwen-a", Fault::MemoryLeak),
+            began(2.0, "", Fault::ForeignProcess),
+            restart(600.0, "qwen-a", Fault::MemoryLeak),
+            over(600.0, "qwen-a", Fault::MemoryLeak),
+            ended(603.0, "qwen-a", RecoveryResult::Serving),
+        ]);
+        assert_eq!(
+            (incidents.len(), incidents[1].fault, result(&incidents[1])),
+            (2, Fault::MemoryLeak, Some("serving"))
+        );
+        assert_eq!(result(&incidents[0]), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::sentence::{one_line, sentence, word};
 use crate::model::{
-    EngineName, Event, EvidenceLine, Fault, GroupName, Incident, IncidentLine, Moment, RecoveryResult, What,
+    EngineName, Event, EvidenceLine, Fault, GroupName, Incident, IncidentLine, Moment, Reason, RecoveryResult, What,
 };
 
 /// Of the beginning, and of the end, each.
@@ -111,12 +111,31 @@ impl OpenIncident {
         &self.told.group
     }
 
-    /// Whether the event is the end of a fault that this one waits for.
-    pub fn awaits_end_of(&self, event: &Event) -> bool {
+    /// Whether the event is what this one waits for: the end of a fault of it or a restart for one, or the end of a
+    /// restart of it.
+    pub fn awaits(&self, event: &Event) -> bool {
+        let has = |fault: &Fault| self.faults.contains(&(event.engine.clone(), *fault));
         match &event.what {
-            What::FaultEnded { fault, .. } => self.faults.contains(&(event.engine.clone(), *fault)),
+            What::FaultEnded { fault, .. } | What::RestartBegan { reason: Reason::Fault(fault), .. } => has(fault),
+            What::RestartEnded { .. } => self.restarts.contains(&event.engine),
             _ => false,
         }
+    }
+
+    /// Whether it waits for nothing but the end of faults that may last and that nobody mends. Another fault, or an
+    /// ordered restart, is another matter.
+    pub fn only_lasts(&self) -> bool {
+        let waits = self.restarts.is_empty() && !self.held && !self.faults.is_empty();
+        waits && self.faults.iter().all(|(_, fault)| is_often_only_told(*fault))
+    }
+
+    fn is_new(&self) -> bool {
+        self.first.len() == 1
+    }
+
+    /// Whether it is about this kind of fault.
+    pub fn is_of(&self, kind: Fault) -> bool {
+        self.faults.iter().any(|(_, fault)| *fault == kind)
     }
 
     /// Whether nothing is on its way and nothing was said for `pause`.
@@ -135,6 +154,8 @@ impl OpenIncident {
         match &event.what {
             // It is the end of an incident in which an engine was given up, and lasts until a person comes.
             What::FaultBegan { fault: Fault::CrashLoop, .. } if !self.faults.is_empty() => {}
+            // It may last long after this incident is over.
+            What::FaultBegan { fault, .. } if is_often_only_told(*fault) && !self.is_new() && !self.only_lasts() => {}
             What::FaultBegan { fault, .. } => {
                 self.faults.insert((engine.clone(), *fault));
             }
@@ -235,6 +256,26 @@ impl OpenIncident {
             self.omitted = self.omitted.saturating_add(1);
         }
     }
+}
+
+/// Faults that are told and may last, and that nothing or only sometimes something is restarted for.
+fn is_often_only_told(fault: Fault) -> bool {
+    use Fault::{
+        ClientLimit, DeviceOom, ForeignProcess, LimitExceeded, LimitMissing, MemoryLeak, Starved, UidMismatch,
+        UnknownClient,
+    };
+    matches!(
+        fault,
+        ClientLimit
+            | DeviceOom
+            | ForeignProcess
+            | LimitExceeded
+            | LimitMissing
+            | MemoryLeak
+            | Starved
+            | UidMismatch
+            | UnknownClient
+    )
 }
 
 fn of_evidence(line: &EvidenceLine, boot: f64) -> IncidentLine {

@@ -18,6 +18,7 @@ const fn row(code: u32, runtime: &'static str, driver: &'static str, texts: &'st
 /// The errors that say something about the device, a context or MPS. Codes as in driver_types.h.
 const ERRORS: &[CudaError] = &[
     row(2, "MemoryAllocation", "OUT_OF_MEMORY", &["CUDA out of memory", "CUDA error: out of memory"]),
+    row(46, "DevicesUnavailable", "DEVICE_UNAVAILABLE", &["CUDA-capable device(s) is/are busy or unavailable"]),
     row(214, "ECCUncorrectable", "ECC_UNCORRECTABLE", &["uncorrectable ECC error encountered"]),
     row(220, "NvlinkUncorrectable", "NVLINK_UNCORRECTABLE", &["uncorrectable NVLink error detected"]),
     row(700, "IllegalAddress", "ILLEGAL_ADDRESS", &["an illegal memory access was encountered"]),

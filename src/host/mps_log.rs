@@ -30,6 +30,9 @@ fn of_server(server: u32, text: &str) -> Option<ServerLine> {
     if text == "Server is handling a fatal GPU error." {
         return Some(ServerLine::Fatal { server });
     }
+    if text == "Exiting" {
+        return Some(ServerLine::Leaving { server });
+    }
     if let Some(rest) = text.strip_prefix("Client {PID: ") {
         let (client, rest) = number(rest)?;
         return match rest {
@@ -42,6 +45,10 @@ fn of_server(server: u32, text: &str) -> Option<ServerLine> {
     if let Some(rest) = text.strip_prefix("Client process ") {
         let (client, rest) = number(rest)?;
         return (rest == " disconnected").then_some(ServerLine::Disconnected { server, client });
+    }
+    if let Some(rest) = text.strip_prefix("Failed to accept new client. Maximum number of clients (") {
+        let (limit, rest) = number(rest)?;
+        return (rest == ") reached.").then_some(ServerLine::Full { server, limit });
     }
     let (client, rest) = number(text.strip_prefix("Failed to accept client {PID: ")?)?;
     let status = rest.split_once("} with status ")?.1.parse().ok()?;
@@ -146,11 +153,13 @@ mod tests {
             ServerLine::Ready { .. } => "ready",
             ServerLine::Exited { .. } => "exited",
             ServerLine::Blamed { .. } => "blamed",
+            ServerLine::Leaving { .. } => "leaving",
             ServerLine::Fatal { .. } => "fatal",
             ServerLine::Connected { .. } => "connected",
             ServerLine::Exiting { .. } => "exiting",
             ServerLine::Disconnected { .. } => "disconnected",
             ServerLine::Refused { .. } => "refused",
+            ServerLine::Full { .. } => "full",
             ServerLine::Pending { .. } => "pending",
         }
     }
@@ -170,6 +179,7 @@ mod tests {
             ("exited", 12),
             ("exiting", 26),
             ("fatal", 5),
+            ("leaving", 10),
             ("pending", 1),
             ("ready", 13),
             ("refused", 1),
@@ -218,6 +228,13 @@ mod tests {
         let line =
             "[2026-11-22 19:42:41.123 Server   665] Failed to accept client {PID: 694, Context ID: 0} with status 807";
         assert_eq!(parse(line).unwrap().1, ServerLine::Refused { server: 665, client: 694, status: 807 });
+    }
+
+    #[test]
+    fn a_server_that_takes_no_more_says_how_many_it_takes() {
+        let line = "[2026-11-23 02:06:59.331 Server   697] Failed to accept new client. Maximum number of clients (48) reached.";
+        assert_eq!(parse(line).unwrap().1, ServerLine::Full { server: 697, limit: 48 });
+        assert_eq!(parse(&line.replace("48", "many")), None);
     }
 
     #[test]

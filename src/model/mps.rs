@@ -56,6 +56,11 @@ pub enum ServerLine {
         /// Its status.
         status: i32,
     },
+    /// `Exiting`: it ends in order, without a client, because the control daemon told it to.
+    Leaving {
+        /// The server's pid.
+        server: u32,
+    },
     /// `Client {PID: n, Context: 1} encountered a fatal GPU error.`: names the client that
     /// connected first, whoever did it. Comes before `Fatal`, for memory faults only.
     Blamed {
@@ -99,6 +104,14 @@ pub enum ServerLine {
         client: u32,
         /// The CUDA error it gets, 807 in a fault.
         status: u32,
+    },
+    /// `Failed to accept new client. Maximum number of clients (48) reached.`: the one that connected just before
+    /// gets CUDA error 46, and is disconnected in the same millisecond.
+    Full {
+        /// The server's pid.
+        server: u32,
+        /// Clients that it takes.
+        limit: u32,
     },
     /// `NEW CLIENT n from user u: Server is not ready, push client to pending list`.
     Pending {

@@ -16,6 +16,6 @@ pub struct Setup {
     pub configuration: String,
     /// Where the kernel log is.
     pub kernel_log: PathBuf,
-    /// Where each group's logs are.
-    pub logs: BTreeMap<GroupName, PathBuf>,
+    /// Where each group's logs are, and where those of its second side are, should it ever have had one.
+    pub logs: BTreeMap<GroupName, [PathBuf; 2]>,
 }

@@ -101,23 +101,32 @@ impl Bundle<'_> {
         self.text("configuration.toml", configuration)
     }
 
-    /// The ends of all logs of its group: those of the engines, of the control daemon and of MPS itself.
+    /// The ends of all logs of its group: those of the engines, of the control daemons of both
+    /// its sides and of MPS itself.
     fn logs_of(&mut self, incident: &Incident, setup: &Result<Setup, String>) -> io::Result<()> {
-        let directory = match setup {
+        let directories = match setup {
             Ok(setup) => setup.logs.get(&incident.group).ok_or("its group is not in the configuration any more"),
             Err(why) => Err(why.as_str()),
         };
-        let logs = directory.map_err(str::to_owned).and_then(|directory| {
-            let unreadable = |error| format!("{} can't be read: {error}", directory.display());
-            evidence::logs_in(directory).map_err(unreadable)
-        });
-        let logs = match logs {
+        let [first, apart] = match directories {
+            Ok(directories) => directories,
+            Err(why) => return self.text("logs", Err::<String, _>(why)),
+        };
+        self.logs_in("logs", first)?;
+        // Only a group that was once in two has the other.
+        if apart.is_dir() { self.logs_in("logs/apart", apart) } else { Ok(()) }
+    }
+
+    fn logs_in(&mut self, name: &str, directory: &Path) -> io::Result<()> {
+        let logs = match evidence::logs_in(directory) {
             Ok(logs) => logs,
-            Err(why) => return self.text("logs", Err::<String, String>(why)),
+            Err(error) => {
+                return self.text(name, Err::<String, _>(format!("{} can't be read: {error}", directory.display())));
+            }
         };
         for log in logs {
-            let name = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            self.text(&format!("logs/{name}"), evidence::tail(&log, LOG_END))?;
+            let file = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            self.text(&format!("{name}/{file}"), evidence::tail(&log, LOG_END))?;
         }
         Ok(())
     }

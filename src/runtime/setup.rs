@@ -39,7 +39,7 @@ impl InForce {
 /// A configuration as it may be shown.
 pub(super) fn setup(configuration: &Configuration, file: Option<PathBuf>) -> Result<Setup, String> {
     let secrets = Secrets::new().map_err(|error| format!("secrets can't be hidden: {error}"))?;
-    let logs = configuration.groups.iter().map(|group| (group.name.clone(), group.mps.log_directory.clone()));
+    let logs = configuration.groups.iter().map(|group| (group.name.clone(), group.log_directories()));
     Ok(Setup {
         // A client may stand elsewhere.
         file: file.map(|file| std::path::absolute(&file).unwrap_or(file)),

@@ -7,6 +7,8 @@ pub struct CudaError(pub u32);
 impl CudaError {
     /// `cudaErrorMemoryAllocation`: the caller's alone.
     pub const OUT_OF_MEMORY: CudaError = CudaError(2);
+    /// `cudaErrorDevicesUnavailable`: the server takes no more clients.
+    pub const DEVICES_UNAVAILABLE: CudaError = CudaError(46);
     /// `cudaErrorNoDevice`: CUDA_VISIBLE_DEVICES names no GPU that is there.
     pub const NO_DEVICE: CudaError = CudaError(100);
     /// `cudaErrorIllegalAddress`.
@@ -35,6 +37,7 @@ impl CudaError {
     fn words(self) -> (&'static str, &'static str) {
         match self.0 {
             2 => ("cudaErrorMemoryAllocation", "out of memory"),
+            46 => ("cudaErrorDevicesUnavailable", "CUDA-capable device(s) is/are busy or unavailable"),
             100 => ("cudaErrorNoDevice", "no CUDA-capable device is detected"),
             700 => ("cudaErrorIllegalAddress", "an illegal memory access was encountered"),
             719 => ("cudaErrorLaunchFailure", "unspecified launch failure"),

@@ -189,6 +189,9 @@ fn a_bundle_has_what_a_person_would_ask_for_and_no_secret() {
     let mut watchdog = scene.serving();
     recovers(&scene, &watchdog);
     let (id, _) = await_result(&scene, &json!("serving"));
+    let apart = scene.stage.directory().join("log/apart");
+    fs::create_dir_all(&apart).unwrap();
+    fs::write(apart.join("daemon.log"), "of the second control daemon").unwrap();
     let bundle = scene.directory().join("bundle.tar.gz");
     let name = bundle.display().to_string();
     let (code, out, err) = asked(&scene, &[&id, "--bundle", &name]);
@@ -204,7 +207,7 @@ fn a_bundle_has_what_a_person_would_ask_for_and_no_secret() {
     assert_eq!(status["groups"][0]["name"], "small-llms");
     assert!(part(&parts, "configuration.toml").contains("PLAIN = \"[redacted]\""));
     assert!(part(&parts, "logs/qwen-a.log").contains("I have [redacted] and [redacted] and [redacted]"));
-    for log in ["logs/daemon.log", "logs/qwen-b.log"] {
+    for log in ["logs/daemon.log", "logs/qwen-b.log", "logs/apart/daemon.log"] {
         part(&parts, log);
     }
     assert!(part(&parts, "kernel.log").contains("Xid"));

@@ -104,6 +104,8 @@ pub enum Break {
     Pending(usize, u32, u32),
     /// The server refuses a client with this CUDA error.
     Refused(usize, u32, u32),
+    /// The server says that it takes so many and no more.
+    Full(usize, u32),
     LetIn(usize, u32),
     /// So many clients that no engine owns.
     Crowd(usize, u32),

@@ -12,7 +12,8 @@ pub(super) struct Outsider {
 }
 
 impl World {
-    /// Reads what outsiders do: `foreign 901 python3 train.py`, `pending 950 1001`, `refused qwen-b 808`, `gone 901`.
+    /// Reads what outsiders do: `foreign 901 python3 train.py`, `pending 950 1001`, `refused qwen-b 808`, `full 48`,
+    /// `gone 901`.
     pub(super) fn parse_outsider(&self, group: usize, words: &[&str]) -> Option<Break> {
         let pid = |name: &str| {
             let engine = self.groups[group].engines.iter().find(|engine| engine.name.as_str() == name);
@@ -23,6 +24,7 @@ impl World {
             ["foreign", at, command @ ..] => Break::Foreign(number(at), command.join(" ")),
             ["pending", who, uid] => Break::Pending(group, pid(who), number(uid)),
             ["refused", who, status] => Break::Refused(group, pid(who), number(status)),
+            ["full", limit] => Break::Full(group, number(limit)),
             ["let-in", who] => Break::LetIn(group, pid(who)),
             ["crowd", clients] => Break::Crowd(group, number(clients)),
             ["gone", who] => Break::OutsiderGone(number(who)),
@@ -44,6 +46,10 @@ impl World {
                 self.waits(client);
                 let server = self.groups[group].server.as_ref().unwrap().pid;
                 self.log(group, ServerLine::Refused { server, client, status });
+            }
+            Break::Full(group, limit) => {
+                let server = self.groups[group].server.as_ref().unwrap().pid;
+                self.log(group, ServerLine::Full { server, limit });
             }
             Break::LetIn(group, client) => {
                 let server = self.groups[group].server.as_ref().unwrap().pid;

@@ -42,7 +42,7 @@ pub fn group(name: &str, engines: &[&str]) -> GroupPolicy {
             ..RecoveryPolicy::default()
         },
         engines: engines.iter().map(|name| engine(name)).collect(),
-        clients_limit: 60,
+        clients_limit: 48,
     }
 }
 

@@ -1,9 +1,9 @@
-//! client_limit: the server has all the clients that it takes, or refused one for that (CUDA errors 808, 809). It
-//! is told; nobody lost a context for it.
+//! client_limit: the server refused a client because it has all that it takes: its own word (the client gets CUDA
+//! error 46), or errors 808 and 809. It is told; nobody lost a context for it.
 
 use crate::decide::engine::Engine;
 use crate::decide::group::Group;
-use crate::decide::kept_out::Why;
+use crate::decide::kept_out::{UNAVAILABLE, Why};
 use crate::model::{Fault, Moment};
 
 use super::Finding;
@@ -15,8 +15,8 @@ pub(super) fn find(group: &Group, now: Moment) -> Vec<Finding> {
         Why::User(_) => None,
     };
     let mut refused = kept_out(group, now, word);
-    group.engines.iter().for_each(|engine| said(engine, &mut refused));
-    if let Some((at, sentence)) = listed(group) {
+    group.engines.iter().for_each(|engine| said(engine, group, &mut refused));
+    if let Some((at, sentence)) = full(group, now) {
         refused.entry(None).or_insert_with(|| (at, Vec::new())).1.push(sentence);
     }
     let finding = |(whose, (since, who)): (Option<&crate::model::EngineName>, (Moment, Vec<String>))| Finding {
@@ -27,18 +27,22 @@ pub(super) fn find(group: &Group, now: Moment) -> Vec<Finding> {
 }
 
 /// What an engine's own output says of it.
-fn said<'a>(engine: &'a Engine, refused: &mut Waiting<'a>) {
+fn said<'a>(engine: &'a Engine, group: &Group, refused: &mut Waiting<'a>) {
     let Some((at, code)) = engine.over_limit.filter(|_| engine.alive()) else { return };
+    if code == UNAVAILABLE && !group.server.full.is_some_and(|full| full.explains(at)) {
+        return;
+    }
     let (first, all) = refused.entry(Some(engine.name())).or_insert_with(|| (at, Vec::new()));
     *first = at.min(*first);
     all.push(format!("its output names CUDA error {code}: a server that takes no more clients"));
 }
 
-fn listed(group: &Group) -> Option<(Moment, String)> {
-    let clients = group.server.clients.last().map_or(0, |clients| clients.len());
-    let limit = group.policy.clients_limit;
-    let full = u32::try_from(clients).unwrap_or(u32::MAX) >= limit;
-    let sentence =
-        || format!("{clients} clients are listed and a server takes {limit}: more get no context, and no error");
-    full.then(|| (group.server.clients.at().unwrap_or_default(), sentence()))
+/// Its own word. A full list that nobody wants to be on yet is no fault.
+fn full(group: &Group, now: Moment) -> Option<(Moment, String)> {
+    let full = group.server.full.filter(|full| now < full.until() || group.is_full())?;
+    let sentence = format!(
+        "server {} refused a client: it takes {} and no more; who is refused gets CUDA error {UNAVAILABLE}",
+        group.server.pid?, full.limit
+    );
+    Some((full.since, sentence))
 }

@@ -7,7 +7,7 @@ use crate::model::{Fault, Moment};
 use super::{Finding, gib};
 
 pub(super) fn find(engine: &Engine, now: Moment) -> Option<Finding> {
-    let limit = engine.policy.device_memory_limit?;
+    let limit = engine.device_memory_limit()?;
     let over = engine.limits.exceeded().filter(|_| engine.alive() && engine.died.is_none())?;
     let one = over.largest > limit;
     let because = match one {

@@ -1,5 +1,6 @@
 //! limit_missing: a process of the engine uses the GPU and was not told of a limit that is configured, or of this
-//! group's pipe directory: a wrapper or a container dropped it. What can't be read is unknown.
+//! group's pipe directory: a wrapper or a container dropped it. What can't be read is unknown; one that runs outside
+//! MPS on purpose has no limits.
 
 use crate::decide::engine::{Engine, READING_FRESH};
 use crate::decide::facts::GpuFacts;
@@ -10,7 +11,7 @@ use super::Finding;
 
 pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
     let (told, at) = engine.limits.told.last().zip(engine.limits.told.at())?;
-    if !engine.alive() || engine.died.is_some() {
+    if !engine.alive() || engine.died.is_some() || engine.outside {
         return None;
     }
     let reading = gpu.reading.fresh(READING_FRESH, now);

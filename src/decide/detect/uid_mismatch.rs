@@ -15,7 +15,10 @@ pub(super) fn find(group: &Group, now: Moment) -> Vec<Finding> {
         _ => None,
     };
     let finding = |(whose, (since, who)): (Option<&crate::model::EngineName>, (Moment, Vec<String>))| {
-        let because = format!("the server serves user {serves} alone and keeps waiting: {}", who.join(", "));
+        let because = format!(
+            "the server serves user {serves} alone and keeps waiting: {}; the daemon now tries to shut the server down for it",
+            who.join(", ")
+        );
         Finding { engine: whose.cloned(), ..Finding::of_group(Fault::UidMismatch, since, because) }
     };
     kept_out(group, now, word).into_iter().map(finding).collect()

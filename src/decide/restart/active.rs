@@ -22,13 +22,15 @@ pub(super) const NEW_ACTIVE_BOUND: Duration = Duration::from_secs(30);
 
 impl Group {
     pub(super) fn check_active(&mut self, restart: &mut Restart, since: Moment, turn: &mut Turn<'_>) -> Next {
+        let anothers = self.server.is_anothers();
         match self.server.state.since(since) {
-            Some(ServerState::Active) => return Next::Generation,
+            Some(ServerState::Active) if !anothers => return Next::Generation,
             Some(ServerState::None) => self.ask_to_start(restart, turn),
             Some(ServerState::Fault) => self.check_strays(restart, turn),
             _ => {}
         }
-        let stuck = self.faults.contains_key(&(None, Fault::ServerStuck));
+        // A server that the daemon started for a client of another user: a new daemon has no such client.
+        let stuck = anothers || self.faults.contains_key(&(None, Fault::ServerStuck));
         let bound = if restart.tier == Tier::Daemon { NEW_ACTIVE_BOUND } else { ACTIVE_BOUND };
         if restart.tier == Tier::Clients && (stuck || turn.now.since(since) >= bound) {
             let reason = restart.reason.filter(|_| !stuck).unwrap_or(Fault::ServerStuck.into());

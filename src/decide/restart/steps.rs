@@ -63,7 +63,7 @@ impl Group {
                 (Step::StopControl(order), Outcome::Done) if *order == id => group.control_stopped(restart, turn),
                 (Step::StartControl(order), Outcome::Started { process }) if *order == id => {
                     group.control.started(process, turn.now);
-                    group.server.kept_out.clear();
+                    group.server.new_control();
                     turn.tell(What::ControlStarted { process });
                     restart.enter(Step::Active { since: turn.now }, turn);
                 }

@@ -233,6 +233,8 @@ impl Daemon {
             self.pass_requests_on();
         } else if self.server.is_none() {
             self.start_server(uid);
+        } else if self.server.as_ref().is_some_and(|server| server.ready && !serves(server, claims)) {
+            self.make_way();
         }
     }
 
@@ -355,7 +357,7 @@ impl Daemon {
         if let Some(link) = self.server.take().and_then(|server| server.link) {
             self.links.close(link);
         }
-        if self.quit.is_some() {
+        if self.quit.take().is_some_and(|quit| quit.daemon) {
             return self.exit();
         }
         if self.serving.is_some() {
@@ -366,8 +368,8 @@ impl Daemon {
         for pid in lost {
             self.answer_client(pid, "error 806");
         }
-        if !self.requests.is_empty() {
-            self.start_server(nix::unistd::getuid().as_raw());
+        if let Some(first) = self.requests.front() {
+            self.start_server(first.claims.unwrap_or_else(|| nix::unistd::getuid().as_raw()));
         }
     }
 }

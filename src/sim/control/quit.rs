@@ -1,5 +1,5 @@
-//! `quit [-t SECONDS]`: the server is asked to end, again and again with growing waits while it has
-//! clients, and ended by force once the time is over. Without a time it is asked for ever.
+//! `quit [-t SECONDS]`, and a client of another user: the server is asked to end, again and again with growing waits
+//! while it has clients, and ended by force once the time of a `quit` is over. Without a time it is asked for ever.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,8 +12,10 @@ use super::daemon::{Daemon, TryAgain};
 /// From the daemon's last line to its end.
 const FAREWELL: Duration = Duration::from_millis(255);
 
-/// A quit on its way.
+/// The server's end is on its way.
 pub struct Quit {
+    /// The daemon ends, too; else the server only makes way for another user's.
+    pub daemon: bool,
     deadline: Option<Instant>,
     wait: Duration,
     tries: u32,
@@ -23,18 +25,36 @@ impl Daemon {
     /// The command; answered by the daemon's end.
     pub(super) fn begin_quit(&mut self, seconds: Option<u64>) {
         let deadline = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        // As recorded: while the server is to make way, the daemon waits for its next try, whatever the time.
+        if let Some(quit) = self.quit.as_mut() {
+            quit.daemon = true;
+            return;
+        }
         if let Some(seconds) = seconds {
             self.log(&format!("quit command issued with timeout of {seconds}"));
         }
-        self.quit = Some(Quit { deadline, wait: Duration::from_millis(200), tries: 0 });
+        self.begin(true, deadline);
+    }
+
+    /// A client of another user waits; as recorded, its end changes nothing.
+    pub(super) fn make_way(&mut self) {
+        if self.quit.is_none() {
+            self.begin(false, None);
+        }
+    }
+
+    fn begin(&mut self, daemon: bool, deadline: Option<Instant>) {
+        self.quit = Some(Quit { daemon, deadline, wait: Duration::from_millis(200), tries: 0 });
         self.try_shutting_down();
     }
 
     /// One try.
     pub(super) fn try_shutting_down(&mut self) {
-        let Some(server) = self.server.as_ref() else { return self.exit() };
-        let (pid, link) = (server.pid, server.link);
         let Some(quit) = self.quit.as_mut() else { return };
+        let Some(server) = self.server.as_ref() else {
+            return if quit.daemon { self.exit() } else { self.quit = None };
+        };
+        let (pid, link) = (server.pid, server.link);
         quit.tries += 1;
         let last = quit.deadline.is_some_and(|deadline| deadline <= Instant::now());
         let backoff = if quit.tries == 1 || last { "disabled" } else { "enabled" };

@@ -15,8 +15,8 @@ use crate::sim::chance::Chance;
 use crate::sim::cuda::CudaError;
 use crate::sim::wire::{self, Link};
 
-/// Clients that it gives a context (CUDA 13.1).
-pub const CLIENTS_LIMIT: usize = 60;
+/// Clients that it takes (driver 580).
+pub const CLIENTS_LIMIT: usize = 48;
 
 /// What a server hears; `None`: that side is gone.
 enum Message {
@@ -187,9 +187,8 @@ impl Server {
     }
 
     fn accept(&mut self, pid: u32, context: u8) {
-        // As recorded of 66 at once: all are listed, and those over the limit wait for a context without an error.
-        if context == 1 && self.clients.len() > CLIENTS_LIMIT {
-            return;
+        if context == 1 && self.clients.iter().filter(|client| client.context).count() >= CLIENTS_LIMIT {
+            return self.turn_away(pid);
         }
         let client = format!("{{PID: {pid}, Context ID: {context}}}");
         self.log(&format!("Client {client} connected"));
@@ -205,6 +204,20 @@ impl Server {
         }
         self.tell_gpu(&format!("accept {pid} {context}"));
         self.tell_control(&format!("accepted {pid} {context}"));
+    }
+
+    /// One too many, as recorded of 57 at once: it is let in, and out again within the same millisecond.
+    fn turn_away(&mut self, pid: u32) {
+        let client = format!("{{PID: {pid}, Context ID: 1}}");
+        self.log(&format!("Client {client} connected"));
+        self.log(&format!("Creating worker thread for client {client}"));
+        self.log(&format!("Device NVIDIA H200 (uuid {}) is associated", self.uuid));
+        self.log(&format!("Failed to accept new client. Maximum number of clients ({CLIENTS_LIMIT}) reached."));
+        self.log(&format!("Client process {pid} disconnected"));
+        self.clients.retain(|client| client.pid != pid);
+        let CudaError(code) = CudaError::DEVICES_UNAVAILABLE;
+        self.tell_control(&format!("refused {pid} {code}"));
+        self.tell_control(&format!("left {pid}"));
     }
 
     /// Clients with a context: the one that connected first, then the others, newest first.
