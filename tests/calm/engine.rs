@@ -15,7 +15,7 @@ const PLACES: usize = 64;
 /// A prompt's longest prefill: no token of any request meanwhile.
 const LONGEST_PREFILL: u64 = 100;
 /// From its process's start until it serves.
-pub const STARTUP: Duration = Duration::from_secs(5);
+pub const STARTUP: Duration = Duration::from_secs(2);
 
 /// What an engine is and what it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The same days with one real fault each: it must be found in its time, and nothing else before it. What proves
+//! Healthy traffic with one real fault each: it must be found in its time, and nothing else before it. What proves
 //! that the judge sees.
 
 use std::time::Duration;
@@ -10,10 +10,8 @@ use crate::day::Day;
 use crate::engine::Engine;
 use crate::world::{Break, GIB, Knob};
 
-/// A healthy morning goes before it.
-const MORNING: Duration = Duration::from_secs(1500);
-/// Until the last stranger is forgotten, and nobody gives an order any more.
-const SETTLES: Duration = Duration::from_secs(60);
+/// Twelve healthy minutes go before it, without people and strangers: longer than what any trend looks back.
+const BEFORE: Duration = Duration::from_secs(700);
 
 fn server_dies(day: &mut Day) {
     day.world.break_it(Break::KillServer(0));
@@ -134,10 +132,8 @@ fn is_told(fault: Fault, plant: fn(&mut Day), within: Duration) {
 /// Gives how much was done from then on.
 fn found(fault: Fault, plant: fn(&mut Day), within: Duration) -> usize {
     let mut day = Day::new(7);
-    day.live(MORNING);
+    day.pass(BEFORE);
     day.around().exact = true;
-    day.around().strangers.clear();
-    day.pass(SETTLES);
     assert!(day.judge.alarms.is_empty(), "before it was there: {:?}", day.judge.alarms);
     let (since, before) = (day.world.now, day.judge.interventions);
     plant(&mut day);
@@ -174,7 +170,7 @@ planted! {
     a_kill_by_the_kernel_is_found: kernel_kills_an_engine_for_memory is_found HostOom within 1;
     an_engine_without_device_memory_that_lives_on_is_told: engine_runs_out_of_device_memory is_told DeviceOom within 60;
     an_engine_over_its_limit_is_found: engine_holds_more_than_its_limit is_found LimitExceeded within 10;
-    // It drains for a minute at most, and starts in 5 s.
+    // It drains for a minute at most, and starts in 2 s.
     an_engine_without_its_limits_is_found: engine_is_started_without_its_limits is_found LimitMissing within 70;
     an_engine_that_starts_outside_mps_is_found: engine_is_started_outside_mps is_found OutsideMps within 70;
     // Its clients are asked for every 10 s.
