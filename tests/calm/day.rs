@@ -150,6 +150,7 @@ impl Day {
             Happens::Reload { changed } => self.reload(changed),
             Happens::Suspend(gap) => {
                 self.around().slept(gap);
+                self.judge.slept(gap);
                 self.world.suspend(gap);
             }
         }
