@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::{CommandResult, Exit, GpuIdentity, Known, Moment, ProcessId, ServerLine, ServerState};
 
+use super::engine::READING_FRESH;
 use super::gpu_health::GpuHealth;
 use super::kept_out::{Full, KeptOut};
 use super::reading::Reading;
@@ -19,19 +20,31 @@ const OLDEST_ANSWER: Duration = Duration::from_secs(3);
 const SILENT_COMMANDS: u32 = 3;
 /// Of those that come closer together only one counts: the looks give them 5 s apart.
 const SILENT_APART: Duration = Duration::from_secs(2);
+/// Over it the GPU is taken: share of time in which an SM had a warp, over all SMs.
+const TAKEN: f64 = 0.9;
 
 /// A GPU.
 #[derive(Clone, Debug)]
 pub(super) struct GpuFacts {
     pub identity: GpuIdentity,
     pub reading: Known<Reading>,
+    /// Since when each reading showed the SMs taken.
+    pub taken_since: Option<Moment>,
     pub health: GpuHealth,
 }
 
 impl GpuFacts {
     /// A GPU of which nothing was seen yet.
     pub fn new(identity: GpuIdentity) -> Self {
-        GpuFacts { identity, reading: Known::Unknown, health: GpuHealth::default() }
+        GpuFacts { identity, reading: Known::Unknown, taken_since: None, health: GpuHealth::default() }
+    }
+
+    /// NVML read it. A time without readings is no proof that the SMs were taken all along.
+    pub fn saw(&mut self, reading: Reading, now: Moment) {
+        let taken = reading.activity.and_then(|activity| activity.sm_active).is_some_and(|active| active >= TAKEN);
+        let all_along = self.taken_since.filter(|_| self.reading.fresh(READING_FRESH, now).is_some());
+        self.taken_since = taken.then(|| all_along.unwrap_or(now));
+        self.reading.saw(reading, now);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Whether an engine gets on, by what it says of itself: tokens made, and answers given. It keeps since when
 //! nothing moves; what that means is decided elsewhere.
 //!
-//! A counter that is not shown is unknown, not zero. A time in which nothing was read is unknown too: the clock
-//! starts anew after it.
+//! A counter that is not shown is unknown, not zero: an engine that counts prompts alone may answer for minutes
+//! without a sign. A time in which nothing was read is unknown too: the clock starts anew after it.
 
 use std::time::Duration;
 
@@ -65,11 +65,12 @@ impl Tokens {
         if before.is_some() && counters.is_some() && self.counters.is_some() && !same {
             self.moved = Some(now);
         }
-        self.standing = counters.map(|_| Standing { since, seen: now });
+        self.standing = counters.filter(|all| all.generation.is_some()).map(|_| Standing { since, seen: now });
         self.counters = counters;
     }
 
-    /// Requests run and nothing has moved since then; `None`: no request runs, or nobody can say.
+    /// Requests run and nothing has moved since then; `None`: no request runs, or nobody can say: generated tokens
+    /// are not counted.
     pub fn standing(&self) -> Option<Standing> {
         self.standing
     }
@@ -174,6 +175,7 @@ mod tests {
     fn missing_counters_are_unknown_not_zero() {
         assert_eq!(stands(&[(-1.0, 500.0, 90.0, 0.4); 61]), None);
         assert_eq!(stands(&[(3.0, -1.0, -1.0, 0.4); 61]), None);
+        assert_eq!(stands(&[(3.0, 500.0, -1.0, 0.4); 61]), None);
         assert_eq!(stands(&[(3.0, -1.0, 90.0, -1.0); 61]), Some(120));
     }
 
@@ -185,7 +187,7 @@ mod tests {
     #[test]
     fn a_counter_that_is_no_number_never_stands_still() {
         let mut tokens = Tokens::default();
-        let nan = EngineLoad { running: Some(1.0), prompt_tokens: Some(f64::NAN), ..EngineLoad::default() };
+        let nan = EngineLoad { running: Some(1.0), generation_tokens: Some(f64::NAN), ..EngineLoad::default() };
         (0..9).for_each(|place| tokens.saw(&nan, at(2 * place)));
         assert_eq!(tokens.standing().unwrap().lasts().as_secs(), 1);
     }

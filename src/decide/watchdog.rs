@@ -197,7 +197,7 @@ impl Watchdog {
         // A reading from before an Xid says nothing about what it came to.
         let asked = self.looks.sent(&Look::Gpu(gpu.clone())).unwrap_or_default();
         facts.health.read(reading.recovery_action, asked, self.now);
-        facts.reading.saw(reading, self.now);
+        facts.saw(reading, self.now);
     }
 
     /// Something changes what is known of a GPU's own health: it concerns every group on it.

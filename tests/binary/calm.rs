@@ -41,6 +41,8 @@ struct Calm {
 impl Calm {
     fn begin(plan: &Plan) -> Calm {
         let mut scene = Scene::with(3);
+        // A hang that is none would be acted on.
+        scene.group().insert("policy".to_owned(), toml::toml! { hang = "enforce" }.into());
         for place in 0..3 {
             scene.engine(place).insert("hang_after".to_owned(), plan.hang_after.into());
             // Users go on asking whatever stops.

@@ -6,14 +6,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mpswarden::decide::{Input, Policy, PolicyChange};
-use mpswarden::model::{EngineKey, Moment, Observation, Request, ServerLine, XidVia};
+use mpswarden::model::gpu::RecoveryAction;
+use mpswarden::model::{EngineKey, GpuUuid, Moment, Observation, Request, ServerLine, XidVia};
 use mpswarden::sim::Chance;
 
 use crate::engine::{Engine, Kind, STARTUP};
 use crate::judge::Judge;
 use crate::script::{Happens, script};
 use crate::surroundings::{Shared, Surroundings};
-use crate::world::{Break, GIB, World, policies};
+use crate::world::{Break, GIB, UID, World, policies};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const KINDS: [Kind; 4] = [Kind::Vllm, Kind::Pooling, Kind::CountsPrompts, Kind::Terse];
@@ -137,6 +138,9 @@ impl Day {
             Happens::LongPrompt(key, takes) => self.engine(&key, |engine| engine.long_prompt(now, takes)),
             Happens::Stranger { stays, xid } => self.stranger(stays, xid),
             Happens::Xid(xid) => self.xid(xid, Some(4242)),
+            Happens::OomKill => self.oom_kill(),
+            Happens::KernelNoise => self.kernel_noise(),
+            Happens::EnvironmentFails(time) => self.around().environment_fails = (now, now.after(time)),
             Happens::LogNoise => self.log_noise(),
             Happens::NvmlFails(time) => self.around().nvml_fails = (now, now.after(time)),
             Happens::MetricsFail(key, time) => {
@@ -146,13 +150,14 @@ impl Day {
             Happens::Reload { changed } => self.reload(changed),
             Happens::Suspend(gap) => {
                 self.around().slept(gap);
+                self.judge.slept(gap);
                 self.world.suspend(gap);
             }
         }
     }
 
     /// Orders follow each other: nobody gives one while another is on its way.
-    fn order(&mut self, request: Request) {
+    pub fn order(&mut self, request: Request) {
         if self.judge.waits() {
             return self.after(Duration::from_secs(30), Later::Order(request));
         }
@@ -213,6 +218,27 @@ impl Day {
         }
     }
 
+    /// Of a stranger, of a process that nobody saw, or of a pid that an engine's process never had.
+    fn oom_kill(&mut self) {
+        let stranger = self.around().strangers.keys().next().copied();
+        let pid = stranger.unwrap_or_else(|| 800_000 + self.chance.below(1000) as u32);
+        let line = format!("Out of memory: Killed process {pid} (python3) total-vm:412340kB, anon-rss:398012kB");
+        self.world.tell(Input::Observed(Observation::OomKill { pid, line }));
+    }
+
+    /// Another GPU is lost, wants a reset, and has Xids of all kinds; so has one that the line does not name.
+    fn kernel_noise(&mut self) {
+        let other = GpuUuid::from("GPU-2");
+        let via = XidVia::Kmsg;
+        for xid in [79, 48, 94, 31] {
+            let pid = Some(4242);
+            self.world.tell(Input::Observed(Observation::Xid { gpu: Some(other.clone()), xid, pid, via }));
+        }
+        self.world.tell(Input::Observed(Observation::Xid { gpu: None, xid: 43, pid: None, via }));
+        let action = RecoveryAction::GpuReset;
+        self.world.tell(Input::Observed(Observation::RecoveryAction { gpu: other, action }));
+    }
+
     /// A client that had to wait while its server started, and its second context.
     fn log_noise(&mut self) {
         let group = self.engines[0].group.clone();
@@ -220,7 +246,7 @@ impl Day {
         let clients: Vec<u32> = clients.map(|(_, at)| at.process.pid).collect();
         let Some(server) = self.world.server(0) else { return };
         for client in clients {
-            for line in [ServerLine::Pending { client, uid: 0 }, ServerLine::Connected { server, client }] {
+            for line in [ServerLine::Pending { client, uid: UID }, ServerLine::Connected { server, client }] {
                 self.world.tell(Input::Observed(Observation::Log { group: group.clone(), line, stamped }));
             }
         }
@@ -236,14 +262,16 @@ impl Day {
         self.world.tell(Input::PolicyChanged(Box::new(PolicyChange { policy, rolls: BTreeSet::new() })));
     }
 
-    /// It had all that a healthy day has: else it proves nothing.
+    /// It had all that healthy hours have, and a day its night: else it proves nothing.
     pub fn assert_it_was_a_day(&self) {
         let extent = &self.shared.borrow().extent;
+        let whole = self.world.now >= Moment::ZERO.after(Duration::from_secs(86_400));
         assert!(extent.most_waiting >= 120.0, "no burst: {extent:?}");
         assert!(extent.longest_silence >= Duration::from_secs(80), "no long prefill: {extent:?}");
         assert!(extent.longest_silence < Duration::from_secs(118), "that is no healthy prefill: {extent:?}");
-        assert!(extent.longest_idle >= Duration::from_secs(7 * 3600), "no idle night: {extent:?}");
-        assert!(extent.resets > 0 && extent.failed_readings > 1000, "nothing was started again or failed: {extent:?}");
+        assert!(extent.full_readings > 10, "the GPU was never full: {extent:?}");
+        assert!(!whole || extent.longest_idle >= Duration::from_secs(7 * 3600), "no idle night: {extent:?}");
+        assert!(extent.resets > 0 && extent.failed_readings > 300, "nothing was started again or failed: {extent:?}");
     }
 
     /// A line for a person.
@@ -252,11 +280,12 @@ impl Day {
         let extent = &self.shared.borrow().extent;
         let faults: BTreeSet<&str> = judge.faults.iter().map(|(_, _, fault)| fault.as_str()).collect();
         format!(
-            "seed {seed}: {:.1} h, {} looks ({} failed), {} requests waiting at most, {:.0} s without a token at most, \
+            "seed {seed}: {:.1} h, {} looks ({} failed, {} of a full GPU), {} requests waiting at most, {:.0} s without a token at most, \
              {:.1} h idle at most, {} events, {} orders with {} deeds, faults told: {faults:?}, false alarms: {}",
             self.world.now.as_secs_f64() / 3600.0,
             self.inputs,
             extent.failed_readings,
+            extent.full_readings,
             extent.most_waiting,
             extent.longest_silence.as_secs_f64(),
             extent.longest_idle.as_secs_f64() / 3600.0,

@@ -15,14 +15,15 @@ const PLACES: usize = 64;
 /// A prompt's longest prefill: no token of any request meanwhile.
 const LONGEST_PREFILL: u64 = 100;
 /// From its process's start until it serves.
-pub const STARTUP: Duration = Duration::from_secs(5);
+pub const STARTUP: Duration = Duration::from_secs(2);
 
 /// What an engine is and what it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// All counters; its key-value cache fills while a prompt is read.
     Vllm,
-    /// It embeds: no request ever generates a token, and its requests come in batches.
+    /// It embeds: no request ever generates a token, and its requests come in batches. It says nothing of its cache:
+    /// while it reads a long prompt nothing moves.
     Pooling,
     /// It counts prompts and no generated tokens, and answers for minutes.
     CountsPrompts,
@@ -206,6 +207,16 @@ impl Engine {
         self.running() > 0
     }
 
+    /// It has so much to do that it fills the GPU.
+    pub fn works_hard(&self) -> bool {
+        self.running() >= PLACES / 2
+    }
+
+    /// It reads a prompt for longer than an engine that is not starved waits for its share.
+    pub fn reads_long(&self) -> bool {
+        self.prefill.is_some_and(|(_, tokens)| tokens > 25_000.0)
+    }
+
     /// Its own metrics.
     pub fn load(&self) -> EngineLoad {
         let some = |value: f64, kinds: &[Kind]| kinds.contains(&self.kind).then_some(value);
@@ -214,7 +225,7 @@ impl Engine {
         EngineLoad {
             running: Some(self.running() as f64),
             waiting: Some(f64::from(self.waiting)),
-            kv_cache: some(cache, &[Kind::Vllm, Kind::Pooling]),
+            kv_cache: some(cache, &[Kind::Vllm]),
             prompt_tokens: some(self.prompt, &[Kind::Vllm, Kind::Pooling, Kind::CountsPrompts]),
             generation_tokens: some(self.generated, &[Kind::Vllm, Kind::Pooling]),
             ..EngineLoad::default()

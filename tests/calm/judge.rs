@@ -54,6 +54,14 @@ impl Judge {
         !self.orders.is_empty()
     }
 
+    /// The machine slept: an order on its way went on later by as much.
+    pub fn slept(&mut self, gap: Duration) {
+        for order in &mut self.orders {
+            order.since = order.since.after(gap);
+            order.reached = order.reached.map(|at| at.after(gap));
+        }
+    }
+
     /// Judges all that was decided since it was asked last.
     pub fn look(&mut self, world: &mut World, stranger_seen: Option<Moment>) {
         for (at, action) in std::mem::take(&mut world.deeds) {

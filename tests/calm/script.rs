@@ -22,6 +22,12 @@ pub enum Happens {
     Stranger { stays: Duration, xid: Option<u32> },
     /// An Xid of a process that nobody saw.
     Xid(u32),
+    /// The kernel's OOM killer takes a process that is nobody's.
+    OomKill,
+    /// The kernel log tells of another GPU, or of one that it does not name.
+    KernelNoise,
+    /// What engines' processes were told can't be read for so long.
+    EnvironmentFails(Duration),
     /// Lines of the server's log that are no alarm.
     LogNoise,
     /// NVML can't be read for so long.
@@ -44,13 +50,16 @@ pub fn script(engines: &[EngineKey], chance: &mut Chance, length: Duration) -> B
     let group = engines[0].group.clone();
     let mut script = BTreeMap::new();
     // On average so many a day.
-    let rates: [(f64, Make<'_>); 12] = [
+    let rates: [(f64, Make<'_>); 15] = [
         (4.0, &|chance| order(&group, engine(engines, chance), chance)),
         (2.0, &|chance| stop_and_start(&group, engine(engines, chance), chance)),
         (30.0, &|chance| Happens::Burst(engine(engines, chance), 150 + chance.below(100) as u32)),
         (40.0, &|chance| Happens::LongPrompt(engine(engines, chance), chance.millis(30_000, 100_000))),
         (10.0, &stranger),
         (8.0, &|chance| Happens::Xid([13, 31, 43, 45][chance.below(4)])),
+        (6.0, &|_| Happens::OomKill),
+        (12.0, &|_| Happens::KernelNoise),
+        (6.0, &|chance| Happens::EnvironmentFails(chance.millis(1000, 600_000))),
         (40.0, &|_| Happens::LogNoise),
         (12.0, &|chance| Happens::NvmlFails(chance.millis(1000, 20_000))),
         (12.0, &|chance| Happens::MetricsFail(engine(engines, chance), chance.millis(2000, 130_000))),

@@ -9,14 +9,14 @@ use std::time::Duration;
 use mpswarden::model::ServerLine::{Connected, Disconnected, Pending};
 use mpswarden::model::gpu::{GpuActivity, RecoveryAction};
 use mpswarden::model::{
-    CommandResult, EngineKey, GpuProcess, GpuReading, Health, Look, Moment, Observation, Outcome, ProcessId,
-    ProcessUsage, Source,
+    CommandLine, CommandResult, EngineKey, GpuProcess, GpuReading, GroupName, Health, Look, Moment, MpsEnvironment,
+    Observation, Outcome, ProcessId, ProcessUsage, Source,
 };
 use mpswarden::sim::Chance;
 
 use crate::engine::Engine;
 use crate::extent::Extent;
-use crate::world::{Nature, World};
+use crate::world::{GIB, Nature, World};
 
 /// An engine's main process forks its GPU process so much later, with a pid so much higher.
 const FORKS: Duration = Duration::from_secs(1);
@@ -37,6 +37,8 @@ pub struct Surroundings {
     pub nvml_fails: Spell,
     /// One engine's metrics can't be read.
     pub metrics_fail: BTreeMap<EngineKey, Spell>,
+    /// What engines' processes were told can't be read.
+    pub environment_fails: Spell,
     /// The next control commands go to nobody, each so.
     pub commands_fail: Vec<CommandResult>,
     /// What there was of traffic.
@@ -45,6 +47,8 @@ pub struct Surroundings {
     pub exact: bool,
     /// Planted: this engine's processes are no clients of any server.
     pub outside: Option<EngineKey>,
+    /// Planted: the share of the SMs that is busy.
+    pub sm_active: Option<f64>,
     /// Planted: what the driver wants.
     pub recovery_action: RecoveryAction,
     children: BTreeMap<u32, ProcessId>,
@@ -62,10 +66,12 @@ impl Surroundings {
             chance: Chance::new(seed),
             nvml_fails: (Moment::ZERO, Moment::ZERO),
             metrics_fail: BTreeMap::new(),
+            environment_fails: (Moment::ZERO, Moment::ZERO),
             commands_fail: Vec::new(),
             extent: Extent::default(),
             exact: false,
             outside: None,
+            sm_active: None,
             recovery_action: RecoveryAction::None,
             children: BTreeMap::new(),
         }
@@ -118,9 +124,13 @@ impl Surroundings {
         reading.memory_used = (600 << 20) + reading.compute.iter().filter_map(|process| process.memory).sum::<u64>();
         let working = self.engines.values().filter(|engine| engine.works()).count() as f64 / self.engines.len() as f64;
         let noise = 0.1 * self.chance.share();
+        // One that works hard fills the GPU; whoever reads a long prompt beside it leaves room.
+        let full = self.engines.values().any(Engine::works_hard) && !self.engines.values().any(Engine::reads_long);
+        let sm_active = if full { 1.0 - noise / 4.0 } else { 0.6 * working + noise };
+        self.extent.full_readings += u32::from(full);
         reading.busy = Some((working + noise).min(1.0));
         reading.activity = Some(GpuActivity {
-            sm_active: Some(0.6 * working + noise),
+            sm_active: self.sm_active.or(Some(sm_active)),
             sm_occupancy: Some(0.2 * working),
             dram_active: Some(0.5 * working),
             tensor_active: None,
@@ -140,8 +150,8 @@ impl Surroundings {
     }
 
     /// The tree has its child, and with it comes what both use.
-    fn trees(&self, world: &World, seen: &mut Vec<Observation>) {
-        let mut used = Vec::new();
+    fn trees(&mut self, world: &World, group: &GroupName, seen: &mut Vec<Observation>) {
+        let mut used = vec![Observation::HostMemory { group: group.clone(), available: self.host_memory() }];
         for observation in seen.iter_mut() {
             let Observation::Tree { engine: key, processes } = observation else { continue };
             let engine = &self.engines[key];
@@ -154,8 +164,46 @@ impl Surroundings {
             let resident = engine.host_memory() / u64::from(count);
             let of = |process: &ProcessId| ProcessUsage { process: *process, resident, cpu: cpu / count, state: 'S' };
             used.push(Observation::Usage { engine: key.clone(), processes: processes.iter().map(of).collect() });
+            used.push(Observation::MemoryEvents { engine: key.clone(), oom_kills: 0 });
         }
         seen.extend(used);
+    }
+
+    /// Others on the host take what they like and give it back.
+    fn host_memory(&mut self) -> u64 {
+        if self.exact { 64 * GIB } else { (20 + self.chance.below(380) as u64) * GIB }
+    }
+
+    /// A stranger's command line can be read.
+    fn look_at_commands(&self, seen: &mut [Observation]) {
+        for observation in seen {
+            let Observation::Commands { asked, found, .. } = observation else { continue };
+            let strange = asked.iter().filter(|pid| self.strangers.contains_key(pid));
+            found.extend(strange.map(|pid| CommandLine {
+                process: ProcessId { pid: *pid, started_at: 1 },
+                text: "python3 train.py".to_owned(),
+            }));
+        }
+    }
+
+    /// A child was told what its main process was told.
+    fn look_at_environment(&mut self, now: Moment, seen: &mut Vec<Observation>, outcome: &mut Outcome) {
+        if self.fails(now, self.environment_fails, 4) {
+            *outcome = Outcome::Failed { why: "/proc/N/environ: permission denied".to_owned() };
+            return seen.clear();
+        }
+        let nothing = self.fails(now, Spell::default(), 4);
+        for observation in seen {
+            let Observation::Environment { processes, .. } = observation else { continue };
+            let children: Vec<_> = processes
+                .iter()
+                .filter_map(|told| Some(MpsEnvironment { process: *self.children.get(&told.process.pid)?, ..*told }))
+                .collect();
+            processes.extend(children);
+            if nothing {
+                processes.clear();
+            }
+        }
     }
 
     /// One in so many readings goes wrong, and now and then all of a spell.
@@ -219,9 +267,10 @@ impl Nature for Shared {
             Look::Gpu(_) => return here.look_at_gpu(world, seen, outcome),
             Look::Load(key) => here.look_at_load(key, world.now, seen, outcome),
             Look::Health(_) => here.look_at_health(world.now, seen),
-            Look::Trees(_) => here.trees(world, seen),
-            // The other looks are commands to the control daemon.
-            _ => return here.command(seen, outcome),
+            Look::Trees(group) => here.trees(world, group, seen),
+            Look::Commands { .. } => here.look_at_commands(seen),
+            Look::Environment(_) => here.look_at_environment(world.now, seen, outcome),
+            Look::Server { .. } | Look::Clients { .. } => return here.command(seen, outcome),
         }
         Duration::from_millis(1)
     }

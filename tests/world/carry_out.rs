@@ -14,6 +14,8 @@ use super::{AFTERSHOCK, Engine, Happening, Knob, Server, TEARDOWN, World, ms};
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(3);
 /// That of `terminate_client`.
 const TERMINATE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A terminated client has left its server so long after the command.
+const LEAVES: Duration = Duration::from_millis(23);
 
 impl World {
     pub(super) fn carry_out(&mut self, ordered: Ordered) {
@@ -303,7 +305,12 @@ impl World {
             return self.later(TERMINATE_TIMEOUT, Happening::TerminateFailed(id, group, place));
         }
         engine.terminated = true;
-        engine.client = false;
+        let client = engine.pid.filter(|_| std::mem::take(&mut engine.client));
+        if let (Some(client), Some(server)) = (client, here.server.as_ref().map(|server| server.pid)) {
+            let (stamped, line) = (self.now.after(LEAVES), ServerLine::Disconnected { server, client });
+            let said = Observation::Log { group: here.name.clone(), line, stamped };
+            self.later(LEAVES, Happening::Told(Input::Observed(said)));
+        }
         self.later(ms(10), Happening::Finish(id, Outcome::Done));
     }
 
