@@ -13,8 +13,11 @@ use super::group::{Group, Phase};
 
 /// A timer of the runtime rounds up to the next millisecond: with it, at most 5 ms apart.
 const FAST: Duration = Duration::from_millis(4);
-/// An engine that starts is asked for its health so often: a refused connection costs 30 us.
+/// An engine that starts is asked for its health so often (a refused connection costs 30 us), and less often the
+/// longer its start takes: the wait adds a thousandth to it, at most.
 const STARTING: Duration = Duration::from_millis(2);
+const STARTING_LONG: Duration = Duration::from_millis(100);
+const STARTING_SHARE: u32 = 1000;
 const GPU: Duration = Duration::from_secs(1);
 const HEALTH: Duration = Duration::from_secs(2);
 /// An engine's own metrics: a request over loopback, some 100 KB of text at vLLM's and SGLang's worst, read on
@@ -106,7 +109,8 @@ impl Group {
         }
         match &engine.stage {
             Stage::Starting => {
-                wants.engines.push((Look::Health(key()), STARTING));
+                let every = (now.since(engine.started) / STARTING_SHARE).clamp(STARTING, STARTING_LONG);
+                wants.engines.push((Look::Health(key()), every));
                 self.want_clients_of_a_start(engine, wants);
                 if let Some(healthy) = engine.healthy_since {
                     let every = if now.since(healthy) < CLOSELY { FAST } else { HELD };
