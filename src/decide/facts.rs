@@ -30,13 +30,15 @@ pub(super) struct GpuFacts {
     pub reading: Known<Reading>,
     /// Since when each reading showed the SMs taken.
     pub taken_since: Option<Moment>,
+    /// When a reading last showed them taken.
+    pub taken: Option<Moment>,
     pub health: GpuHealth,
 }
 
 impl GpuFacts {
     /// A GPU of which nothing was seen yet.
     pub fn new(identity: GpuIdentity) -> Self {
-        GpuFacts { identity, reading: Known::Unknown, taken_since: None, health: GpuHealth::default() }
+        GpuFacts { identity, reading: Known::Unknown, taken_since: None, taken: None, health: GpuHealth::default() }
     }
 
     /// NVML read it. A time without readings is no proof that the SMs were taken all along.
@@ -44,6 +46,7 @@ impl GpuFacts {
         let taken = reading.activity.and_then(|activity| activity.sm_active).is_some_and(|active| active >= TAKEN);
         let all_along = self.taken_since.filter(|_| self.reading.fresh(READING_FRESH, now).is_some());
         self.taken_since = taken.then(|| all_along.unwrap_or(now));
+        self.taken = if taken { Some(now) } else { self.taken };
         self.reading.saw(reading, now);
     }
 }

@@ -19,7 +19,8 @@ pub(super) fn find(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let stalls: Vec<(&Engine, Stall)> =
         group.engines.iter().filter_map(|engine| Some((engine, engine.stall(now)?))).collect();
     let hangs = |(engine, stall): &&(&Engine, Stall)| stall.lasts >= engine.policy.hang_after;
-    let excused = |(engine, _): &&(&Engine, Stall)| starved::find(engine, group, gpu, now).is_some();
+    let excused =
+        |(engine, stall): &&(&Engine, Stall)| !stall.silent && starved::taker(engine, group, gpu, now).is_some();
     let hung: Vec<_> = stalls.iter().filter(hangs).filter(|stalled| !excused(stalled)).collect();
     // The others of one fault stand still almost as long: their times differ by what they were at.
     let stands = |(engine, stall): &&(&Engine, Stall)| stall.lasts >= engine.policy.hang_after * 3 / 4;

@@ -1,6 +1,7 @@
 //! starved: an engine has requests running and makes no token while a sibling makes them and the GPU is taken: it waits
-//! for its share. It is told and not acted on, and while the proof lasts it is no hang. One full reading beside a long
-//! prompt that is just over is no proof: the GPU is taken for some time of the very wait.
+//! for its share. It is told and not acted on. One full reading beside a long prompt that is just over is no proof: the
+//! GPU is taken for some time of the very wait. It is excuse enough not to call it hung: to end an engine whose
+//! kernels wait for a GPU that is taken takes its siblings along (docs/h200.md).
 //!
 //! Its limits: GPM counts the whole GPU, not who takes it. Without GPM nothing is known of it. A sibling with an SM
 //! percentage leaves SMs to others and proves nothing. An endless kernel that fills the GPU beside a sibling that
@@ -24,17 +25,22 @@ pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) 
     if stall.lasts < after {
         return None;
     }
-    let reading = gpu.reading.fresh(READING_FRESH, now)?;
-    let taken = reading.activity?.sm_active?;
+    let sibling = taker(engine, group, gpu, now)?;
     // Its tokens were read before the GPU was: the GPU was taken by then, and for as long as is asked at least.
     let last_seen = stall.since.after(stall.lasts);
     gpu.taken_since.filter(|since| last_seen.since(*since) >= LEAST.min(after))?;
-    let takes = |it: &&Engine| it.name() != engine.name() && it.gets_on(now) && !it.policy.sm_limited;
-    let sibling = group.engines.iter().find(takes)?;
+    let taken = gpu.reading.fresh(READING_FRESH, now)?.activity?.sm_active?;
     let (seconds, percent) = (stall.lasts.as_secs(), (taken * 100.0).round());
     let because = format!(
         "requests running and no token for {seconds} s while {} makes tokens and {percent} % of the SMs are busy",
         sibling.name()
     );
     Some(Finding { acts: false, ..Finding::of_engine(Fault::Starved, engine, stall.since.after(after), because) })
+}
+
+/// The sibling that may have taken the GPU, which was taken a moment ago: then nobody can say that this engine hangs.
+pub(super) fn taker<'a>(engine: &Engine, group: &'a Group, gpu: &GpuFacts, now: Moment) -> Option<&'a Engine> {
+    gpu.taken.filter(|at| now.since(*at) <= READING_FRESH)?;
+    let takes = |it: &&Engine| it.name() != engine.name() && it.gets_on(now) && !it.policy.sm_limited;
+    group.engines.iter().find(takes)
 }
