@@ -34,6 +34,9 @@ mode = "enforce"
 pipe_directory = "{root}/p"
 log_directory = "{root}/log"
 
+[group.isolation]
+mode = "off"
+
 [group.recovery]
 budget = 1000
 budget_window = "1h"
@@ -52,6 +55,7 @@ command = {command}
 url = "http://127.0.0.1:{port}"
 {limits}start_timeout = "60s"
 stop_timeout = "10s"
+drain_timeout = "1s"
 """
 
 
