@@ -220,6 +220,8 @@ impl ServerFacts {
             (Some(_), None) if self.ready.is_some_and(|ready| now.since(ready) < OLDEST_ANSWER) => {}
             (Some(old), None) => return self.gone(old, now, now),
             (None, None) => self.state.saw(ServerState::None, now),
+            // Nor does a server that is ready initialize again: this answer was made before its line.
+            (Some(known), Some(pid)) if known == pid && self.is_ready_and(state) => {}
             (known, Some(pid)) => {
                 let news = if known == Some(pid) { ServerNews::Nothing } else { self.replaced(pid, state, now) };
                 self.state.saw(state, now);
@@ -227,6 +229,10 @@ impl ServerFacts {
             }
         }
         ServerNews::Nothing
+    }
+
+    fn is_ready_and(&self, asked: ServerState) -> bool {
+        asked == ServerState::Initializing && self.state.last() == Some(&ServerState::Active)
     }
 
     /// It serves another user than the one that the watchdog asked for: no engine gets in.
@@ -356,6 +362,16 @@ mod tests {
         server.line(ServerLine::Starting { server: 7, uid: 0 }, at(0), at(0));
         server.asked(None, ServerState::None, at(5));
         assert_eq!((server.pid, server.died), (Some(7), None));
+    }
+
+    #[test]
+    fn an_answer_from_before_a_server_was_ready_does_not_make_it_initialize_again() {
+        let mut server = active();
+        server.asked(Some(7), ServerState::Initializing, at(271));
+        assert_eq!(server.state.last(), Some(&ServerState::Active));
+        server.line(ServerLine::Fatal { server: 7 }, at(400), at(400));
+        server.asked(Some(7), ServerState::Initializing, at(600));
+        assert_eq!(server.state.last(), Some(&ServerState::Initializing));
     }
 
     #[test]

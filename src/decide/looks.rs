@@ -95,7 +95,9 @@ impl Group {
         want(&mut wants.gpu, GPU);
         want(&mut wants.trees, TREES);
         let steady = if self.control.silent > 0 { SERVER_SILENT } else { SERVER };
-        want(&mut wants.server, if self.ask_server.is_some() { URGENT } else { steady });
+        let waits = |engine: &Engine| matches!(engine.stage, Stage::Down { due } if due <= now);
+        let blocked = self.server.state.last() != Some(&ServerState::Active) && self.engines.iter().any(waits);
+        want(&mut wants.server, if self.ask_server.is_some() || blocked { URGENT } else { steady });
         wants.engines.reserve(2 * self.engines.len());
         for engine in &self.engines {
             self.want_engine(engine, wants, now);

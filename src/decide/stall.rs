@@ -50,7 +50,15 @@ impl Engine {
 
     /// Requests ran and tokens moved a moment ago.
     pub fn gets_on(&self, now: Moment) -> bool {
-        let lately = MOVES.min(self.policy.hang_after / 2);
+        self.moved_within(MOVES.min(self.policy.hang_after / 2), now)
+    }
+
+    /// It serves and made tokens not long ago: enough to be why another one waits.
+    pub fn got_on(&self, now: Moment) -> bool {
+        self.moved_within(MOVES, now)
+    }
+
+    fn moved_within(&self, lately: Duration, now: Moment) -> bool {
         self.stage == Stage::Serving && self.tokens.moved().is_some_and(|moved| now.since(moved) <= lately)
     }
 

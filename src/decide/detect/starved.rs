@@ -41,6 +41,6 @@ pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) 
 /// The sibling that may have taken the GPU, which was taken a moment ago: then nobody can say that this engine hangs.
 pub(super) fn taker<'a>(engine: &Engine, group: &'a Group, gpu: &GpuFacts, now: Moment) -> Option<&'a Engine> {
     gpu.taken.filter(|at| now.since(*at) <= READING_FRESH)?;
-    let takes = |it: &&Engine| it.name() != engine.name() && it.gets_on(now) && !it.policy.sm_limited;
+    let takes = |it: &&Engine| it.name() != engine.name() && it.got_on(now) && !it.policy.sm_limited;
     group.engines.iter().find(takes)
 }
