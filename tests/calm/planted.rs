@@ -68,7 +68,7 @@ fn client_of_another_user_waits(day: &mut Day) {
 }
 
 fn more_clients_come_than_a_server_takes(day: &mut Day) {
-    day.world.break_it(Break::Crowd(0, 60));
+    day.world.break_it(Break::Full(0, 48));
 }
 
 fn kernel_kills_an_engine_for_memory(day: &mut Day) {
