@@ -112,6 +112,7 @@ pub fn full_status(groups: usize, engines: usize) -> Status {
                 kv_cache: Some(0.437_219 + place as f64 / 1e3),
                 prompt_tokens: Some(1_234_567.0),
                 generation_tokens: Some(7_654_321.0),
+                requests: Some(4321.0),
                 model: Some("Qwen/Qwen2.5-0.5B-Instruct".to_owned()),
             });
         }

@@ -133,6 +133,7 @@ fn launch(directory: &Path, group: &GroupName, engines: &[EngineName]) -> GroupL
         metrics_path: "/metrics".into(),
         sm_percentage: None,
         device_memory_limit: None,
+        probe: false,
         memory_max: None,
     };
     let control = ControlLaunch {

@@ -2,7 +2,8 @@
 //!
 //! Data flows one way through the folders, in this order: `host` reads, `observe` makes observations,
 //! `decide` turns them into actions, events and a status, `act` carries actions out, `export` shows the
-//! rest. `model` is their common language; `config` and `sim` stand beside; `runtime` wires it all.
+//! rest. `model` is their common language; `config`, `sim`, `probe` (the library inside the engines) and
+//! `study` (the experiment) stand beside; `runtime` wires it all.
 
 pub mod act;
 pub mod config;
@@ -12,5 +13,7 @@ pub mod host;
 pub mod model;
 pub mod observe;
 pub mod operator;
+pub mod probe;
 pub mod runtime;
 pub mod sim;
+pub mod study;

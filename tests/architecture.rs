@@ -6,17 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder and the folders that it may name.
-const MAY_NAME: [(&str, &[&str]); 10] = [
+const MAY_NAME: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("decide", &["model"]),
-    ("host", &["model"]),
-    ("observe", &["model", "host"]),
+    ("host", &["model", "probe"]),
+    ("observe", &["model", "host", "probe"]),
     ("act", &["model", "host"]),
+    ("probe", &[]),
+    ("study", &["model", "host", "act", "config"]),
     ("export", &["model"]),
     ("config", &["model", "decide"]),
     ("sim", &["model", "host"]),
     ("operator", &["model", "export"]),
-    ("runtime", &["model", "decide", "host", "observe", "act", "export", "config", "sim", "operator"]),
+    ("runtime", &["model", "decide", "host", "observe", "act", "export", "config", "sim", "operator", "study"]),
 ];
 
 /// No I/O, clock, randomness, async, logging, lock or unordered map here.

@@ -46,6 +46,7 @@ fn full(seconds: f64) -> Status {
             kv_cache: Some(0.5),
             prompt_tokens: Some(12_345.0),
             generation_tokens: Some(67.0),
+            requests: Some(8.0),
             model: Some("Qwen/Qwen2.5-0.5B \"chat\"\n\\".to_owned()),
         });
     }

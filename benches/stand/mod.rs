@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use mpswarden::decide::policy::{
-    EnginePolicy, GroupPolicy, IsolationPolicy, RecoveryPolicy, StartOrder, UnknownClients,
+    EnginePolicy, GroupPolicy, IsolationPolicy, OverlapPolicy, RecoveryPolicy, StartOrder, UnknownClients,
 };
 use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden::model::gpu::ComputeMode;
@@ -108,7 +108,7 @@ impl Stand {
             Look::Clients { group, server } => {
                 vec![Observation::Clients { clients: self.clients(&group), group, server }]
             }
-            Look::Commands { .. } => Vec::new(),
+            Look::Commands { .. } | Look::Overlap(_) => Vec::new(),
             Look::Trees(group) => self.keys(&group).map(|engine| self.tree(engine)).collect(),
             Look::Load(engine) => vec![Observation::Load { engine, load: load(self.now) }],
             Look::Environment(engine) => vec![Observation::Environment { engine, processes: Vec::new() }],
@@ -239,6 +239,7 @@ fn group_policy(number: u32, engines: &[EngineName]) -> GroupPolicy {
         drain_timeout: Duration::from_secs(60),
         hang_after: Duration::from_secs(120),
         sm_limited: false,
+        probe: false,
     };
     GroupPolicy {
         name: group_name(number),
@@ -247,6 +248,7 @@ fn group_policy(number: u32, engines: &[EngineName]) -> GroupPolicy {
         faults: Default::default(),
         unknown_clients: UnknownClients::Report,
         isolation: IsolationPolicy::default(),
+        overlap: OverlapPolicy::default(),
         recovery: RecoveryPolicy { start: StartOrder::Parallel, ..RecoveryPolicy::default() },
         engines: engines.iter().map(engine).collect(),
         clients_limit: 48,

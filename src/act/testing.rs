@@ -23,6 +23,7 @@ pub(super) fn group(directory: &Path, scripts: &[&str]) -> GroupLaunch {
         metrics_path: "/metrics".into(),
         sm_percentage: None,
         device_memory_limit: None,
+        probe: false,
         memory_max: None,
     };
     let engines = scripts.iter().enumerate().map(engine).collect();

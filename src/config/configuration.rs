@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::decide::policy::{IsolationPolicy, RecoveryPolicy, UnknownClients};
+use crate::decide::policy::{IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients};
 use crate::model::{EngineName, Fault, GpuUuid, GroupName, Hook, Mode};
 
 use super::problem::Places;
@@ -59,6 +59,8 @@ pub struct GroupConfiguration {
     pub unknown_clients: UnknownClients,
     /// What is done when faults of the whole group repeat.
     pub isolation: IsolationPolicy,
+    /// What is measured of the engines' sharing of the GPU.
+    pub overlap: OverlapPolicy,
     /// Restarts and their limits.
     pub recovery: RecoveryPolicy,
     /// Engines, in the order of their start; at least one.
@@ -110,6 +112,8 @@ pub struct EngineConfiguration {
     pub sm_percentage: Option<f64>,
     /// Bytes.
     pub device_memory_limit: Option<u64>,
+    /// Its kernels are recorded in sampled windows.
+    pub probe: bool,
     /// Bytes of host memory.
     pub memory_max: Option<u64>,
     /// From its start to serving.

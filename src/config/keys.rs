@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::decide::policy::{
-    Backoff, IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent,
+    Backoff, IsolationMode, IsolationPolicy, OverlapPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients,
+    WhenSpent,
 };
 use crate::model::{Fault, GpuUuid, Hook, Mode};
 
@@ -108,6 +109,7 @@ fn group(group: Section) -> GroupConfiguration {
         faults,
         unknown_clients,
         isolation: isolation(group.table("isolation")),
+        overlap: OverlapPolicy::default(),
         recovery: recovery(group.table("recovery")),
         engines,
         name: name.into(),
@@ -222,6 +224,7 @@ fn engine(engine: Section) -> EngineConfiguration {
         metrics_path: engine.optional("metrics_path", values::url_path).unwrap_or_else(|| "/metrics".to_owned()),
         sm_percentage: engine.optional("sm_percentage", percentage),
         device_memory_limit: engine.optional("device_memory_limit", values::size),
+        probe: false,
         memory_max: engine.optional("memory_max", values::size),
         start_timeout: or("start_timeout", 600, some_duration),
         drain_timeout: or("drain_timeout", 60, duration),

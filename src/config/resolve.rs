@@ -93,6 +93,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupPolicy {
         drain_timeout: engine.drain_timeout,
         hang_after: engine.hang_after,
         sm_limited: engine.sm_percentage.is_some(),
+        probe: engine.probe,
     };
     GroupPolicy {
         name: group.name.clone(),
@@ -101,6 +102,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupPolicy {
         faults: group.faults.clone(),
         unknown_clients: group.unknown_clients,
         isolation: group.isolation,
+        overlap: group.overlap.clone(),
         recovery: group.recovery.clone(),
         engines: group.engines.iter().map(engine).collect(),
         clients_limit: CLIENTS_LIMIT,
@@ -161,6 +163,7 @@ fn engine_launch(group: &GroupConfiguration, engine: &EngineConfiguration) -> En
         metrics_path: engine.metrics_path.clone(),
         sm_percentage: engine.sm_percentage,
         device_memory_limit: engine.device_memory_limit,
+        probe: engine.probe,
         memory_max: engine.memory_max,
     }
 }

@@ -194,6 +194,7 @@ impl Group {
             Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),
             Observation::Gpu { .. } | Observation::GpuLost { .. } | Observation::RecoveryAction { .. } => {}
             Observation::Xid { .. } | Observation::Blind { .. } => {}
+            Observation::Overlap { .. } | Observation::Probe { .. } => {}
             Observation::Environment { engine, processes } => self.environment(&engine, processes, turn.now),
             Observation::MemoryEvents { engine, oom_kills } => self.memory_events(&engine, oom_kills, turn.now),
             Observation::HostMemory { available, .. } => self.host_available.saw(available, turn.now),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{EngineName, Fault, GpuIdentity, GpuUuid, GroupName, Mode};
+use crate::model::{Baseline, EngineName, Fault, GpuIdentity, GpuUuid, GroupName, Mode};
 
 /// Everything the core must know beforehand.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,8 @@ pub struct GroupPolicy {
     pub unknown_clients: UnknownClients,
     /// What is done when faults of the whole group repeat.
     pub isolation: IsolationPolicy,
+    /// What is measured of the engines' sharing of the GPU.
+    pub overlap: OverlapPolicy,
     /// Restarts and their limits.
     pub recovery: RecoveryPolicy,
     /// Engines, in the order of their start.
@@ -79,6 +81,23 @@ pub enum Quarantine {
     Outside,
     /// It is stopped.
     Stopped,
+}
+
+/// What is measured of the engines' sharing of the GPU, and when it does not pay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OverlapPolicy {
+    /// How long a window of the kernel probe is.
+    pub window: Duration,
+    /// From one window to the next, on average.
+    pub period: Duration,
+    /// How fast engines are alone: the configuration's word, and a study's.
+    pub baselines: Vec<Baseline>,
+    /// A gain under this does not pay.
+    pub low_gain: f64,
+    /// A slow-down of one engine over this does not pay; `None`: any does.
+    pub most_slowdown: Option<f64>,
+    /// For so long without a break, before it is told.
+    pub advice_after: Duration,
 }
 
 /// Restarts and their limits.
@@ -156,6 +175,8 @@ pub struct EnginePolicy {
     pub hang_after: Duration,
     /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE is set.
     pub sm_limited: bool,
+    /// Its kernels are recorded in sampled windows.
+    pub probe: bool,
 }
 
 impl GroupPolicy {
@@ -172,6 +193,19 @@ impl Default for IsolationPolicy {
     fn default() -> Self {
         let window = Duration::from_secs(3600);
         IsolationPolicy { mode: IsolationMode::Enforce, window, quarantine: Quarantine::Apart }
+    }
+}
+
+impl Default for OverlapPolicy {
+    fn default() -> Self {
+        OverlapPolicy {
+            window: Duration::from_millis(50),
+            period: Duration::from_secs(15),
+            baselines: Vec::new(),
+            low_gain: 1.05,
+            most_slowdown: None,
+            advice_after: Duration::from_secs(3600),
+        }
     }
 }
 

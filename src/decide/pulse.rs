@@ -58,6 +58,7 @@ impl Group {
     pub fn is_news(&self, observation: &Observation, now: Moment) -> bool {
         match observation {
             Observation::Usage { .. } | Observation::HostMemory { .. } => false,
+            Observation::Overlap { .. } | Observation::Probe { .. } => false,
             Observation::Load { engine, .. } => self.engine(&engine.engine).is_some_and(|it| self.load_counts(it, now)),
             Observation::MemoryEvents { engine, oom_kills } => {
                 let news = |engine: &Engine| engine.ended.is_some() || engine.shortage.is_news(*oom_kills);

@@ -31,6 +31,7 @@ pub(super) enum Kind {
     Load,
     /// Of an engine's processes: what they were told.
     Environment,
+    Overlap,
 }
 
 /// One look's history.
@@ -260,6 +261,7 @@ fn key(look: &Look) -> LookKey {
         Look::Commands { .. } => Kind::Commands,
         Look::Load(_) => Kind::Load,
         Look::Environment(_) => Kind::Environment,
+        Look::Overlap(_) => Kind::Overlap,
     };
     LookKey { scope: scope(look), kind }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::model::gpu::ComputeMode;
 use crate::model::status::{RecoveryStatus, SourceScope};
 use crate::model::{
-    EngineKey, EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Look, Moment,
-    ServerState, Source, SourceStatus, Status,
+    EngineKey, EngineSharing, EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Look,
+    Moment, OverlapStatus, ServerState, Source, SourceStatus, Status,
 };
 
 use super::attached::Attachment;
@@ -104,6 +104,7 @@ pub(super) fn scope(look: &Look) -> SourceScope {
         Look::Gpu(gpu) => (Source::Nvml, None, None, Some(gpu.clone())),
         Look::Server { group, .. } | Look::Clients { group, .. } => (Source::Mps, Some(group.clone()), None, None),
         Look::Trees(group) | Look::Commands { group, .. } => (Source::Procfs, Some(group.clone()), None, None),
+        Look::Overlap(group) => (Source::Probe, Some(group.clone()), None, None),
         Look::Environment(key) => (Source::Procfs, Some(key.group.clone()), Some(key.clone()), None),
         Look::Health(key) | Look::Load(key) => (Source::Engine, Some(key.group.clone()), Some(key.clone()), None),
     };
@@ -152,6 +153,7 @@ impl Group {
             budget_remaining: self.budget_remaining(now),
             faults: self.faults.keys().cloned().collect(),
             isolation: None,
+            overlap: OverlapStatus::default(),
             isolated: self.isolated.isolated,
             time_sliced: self.isolated.sliced,
             engines: self.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, blind, now)).collect(),
@@ -281,6 +283,7 @@ impl Group {
             incarnation: engine.incarnation,
             failures: engine.failures.within(self.policy.recovery.budget_window, now),
             isolation: self.isolation.of(engine.name()),
+            sharing: EngineSharing::default(),
             note: engine.note.clone().or_else(|| engine.waits_to_roll()),
         }
     }

@@ -277,7 +277,7 @@ impl Watchdog {
         }
         let concerned = |group: &&mut Group| match look {
             Look::Gpu(gpu) => group.policy.gpu == *gpu,
-            Look::Load(_) => false,
+            Look::Load(_) | Look::Overlap(_) => false,
             _ => source.group.as_ref() == Some(&group.policy.name),
         };
         for group in self.groups.iter_mut().filter(concerned) {
@@ -420,6 +420,7 @@ fn group_of(observation: &Observation) -> Option<&GroupName> {
         | Observation::Server { group, .. }
         | Observation::Clients { group, .. }
         | Observation::Commands { group, .. }
+        | Observation::Overlap { group, .. }
         | Observation::HostMemory { group, .. } => Some(group),
         Observation::Tree { engine, .. }
         | Observation::Usage { engine, .. }
@@ -427,6 +428,7 @@ fn group_of(observation: &Observation) -> Option<&GroupName> {
         | Observation::Environment { engine, .. }
         | Observation::Health { engine, .. }
         | Observation::Load { engine, .. }
+        | Observation::Probe { engine, .. }
         | Observation::CudaError { engine, .. } => Some(&engine.group),
         Observation::Ended { owner: Owner::Engine(key, _), .. } => Some(&key.group),
         Observation::Ended { owner: Owner::Control(group) | Owner::Server(group), .. } => Some(group),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::model::{
-    EngineIsolation, EngineState, EngineStatus, GroupState, GroupStatus, Mode, Moment, ServerState, Status,
+    EngineIsolation, EngineSharing, EngineState, EngineStatus, GroupState, GroupStatus, Mode, Moment, OverlapStatus,
+    ServerState, Status,
 };
 
 /// A serving engine of which little is known.
@@ -23,6 +24,7 @@ pub fn engine(name: &str) -> EngineStatus {
         incarnation: 1,
         failures: 0,
         isolation: EngineIsolation::None,
+        sharing: EngineSharing::default(),
         note: None,
     }
 }
@@ -52,6 +54,7 @@ pub fn group(name: &str) -> GroupStatus {
         isolation: None,
         isolated: Duration::ZERO,
         time_sliced: Duration::ZERO,
+        overlap: OverlapStatus::default(),
         engines: Vec::new(),
     }
 }

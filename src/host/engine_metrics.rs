@@ -23,7 +23,7 @@ const LONGEST_MODEL: usize = 200;
 
 /// The names that are read. Of a figure with several, the first that is there counts: an older name may stand
 /// beside the newer one, with the same value.
-const NAMES: [(&str, Figure); 15] = [
+const NAMES: [(&str, Figure); 18] = [
     ("vllm:num_requests_running", Figure::Running),
     ("sglang:num_running_reqs", Figure::Running),
     ("vllm:num_requests_waiting", Figure::Waiting),
@@ -39,6 +39,9 @@ const NAMES: [(&str, Figure); 15] = [
     ("vllm:generation_tokens", Figure::GenerationTokens),
     ("sglang:generation_tokens_total", Figure::GenerationTokens),
     ("sglang:generation_tokens", Figure::GenerationTokens),
+    ("vllm:request_success_total", Figure::Requests),
+    ("vllm:request_success", Figure::Requests),
+    ("sglang:num_requests_total", Figure::Requests),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,7 @@ enum Figure {
     KvCache,
     PromptTokens,
     GenerationTokens,
+    Requests,
 }
 
 /// Why an engine's load could not be read.
@@ -141,6 +145,7 @@ impl Page {
             kv_cache: self.figure(Figure::KvCache),
             prompt_tokens: self.figure(Figure::PromptTokens),
             generation_tokens: self.figure(Figure::GenerationTokens),
+            requests: self.figure(Figure::Requests),
             model: self.model,
         })
     }

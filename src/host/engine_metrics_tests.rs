@@ -32,6 +32,7 @@ fn vllms_figures_are_read_and_all_else_is_left() {
         kv_cache: Some(0.341_269_841_269_841_3),
         prompt_tokens: Some(4_882_260.0),
         generation_tokens: Some(1_397_950.0),
+        requests: Some(9351.0),
         model: Some("Qwen/Qwen2.5-0.5B-Instruct".into()),
     };
     assert_eq!(parse(VLLM).unwrap(), load);
@@ -45,6 +46,7 @@ fn sglangs_figures_are_read_without_the_shares_of_each_priority() {
         kv_cache: Some(0.74),
         prompt_tokens: Some(9001.0),
         generation_tokens: Some(4400.0),
+        requests: None,
         model: Some("qwen/qwen2.5-0.5b-instruct".into()),
     };
     assert_eq!(parse(SGLANG).unwrap(), load);

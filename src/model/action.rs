@@ -141,4 +141,6 @@ pub enum Look {
     Load(EngineKey),
     /// What one engine's processes were told of MPS.
     Environment(EngineKey),
+    /// One window of the kernel probe, of all of a group's engines that have one, on both of its sides.
+    Overlap(GroupName),
 }

@@ -55,6 +55,8 @@ pub struct EngineLaunch {
     pub sm_percentage: Option<f64>,
     /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT, bytes.
     pub device_memory_limit: Option<u64>,
+    /// It loads the kernel probe.
+    pub probe: bool,
     /// Bytes of host memory, where cgroups allow.
     pub memory_max: Option<u64>,
 }

@@ -19,6 +19,8 @@ pub struct EngineLoad {
     pub prompt_tokens: Option<f64>,
     /// Generated tokens since its start.
     pub generation_tokens: Option<f64>,
+    /// Requests that ended since its start, well or not.
+    pub requests: Option<f64>,
     /// The model it serves.
     pub model: Option<String>,
 }

@@ -14,6 +14,7 @@ pub mod moment;
 pub mod mps;
 pub mod observation;
 pub mod outcome;
+pub mod overlap;
 pub mod process;
 pub mod report;
 pub mod request;
@@ -37,10 +38,13 @@ pub use moment::Moment;
 pub use mps::{CommandResult, ServerLine, ServerState};
 pub use observation::{Health, Observation, XidVia};
 pub use outcome::{Outcome, Remaining};
+pub use overlap::{Advice, AdviceReason, Baseline, BaselineSource, OverlapWindow, ProbeState, Taken};
 pub use process::{CommandLine, Exit, MpsEnvironment, Owner, ProcessId};
 pub use report::Report;
 pub use request::{Goal, Plan, Request};
 pub use setup::Setup;
 pub use state::{EngineIsolation, EngineState, ExitCause, GroupState, IsolationResult, Mode, Source};
-pub use status::{EngineStatus, GpuStatus, GroupStatus, Hold, IsolationStatus, SourceStatus, Status};
+pub use status::{
+    EngineSharing, EngineStatus, GpuStatus, GroupStatus, Hold, IsolationStatus, OverlapStatus, SourceStatus, Status,
+};
 pub use suspicion::{EvidenceLine, EvidenceSource, Strength, Suspicion};

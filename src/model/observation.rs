@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::gpu::RecoveryAction;
 use super::{
     CommandLine, CommandResult, EngineKey, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, Moment, MpsEnvironment,
-    Owner, ProcessId, ProcessUsage, ServerLine, ServerState, Source,
+    OverlapWindow, Owner, ProbeState, ProcessId, ProcessUsage, ServerLine, ServerState, Source,
 };
 
 /// One fact from the outside world.
@@ -160,6 +160,22 @@ pub enum Observation {
         engine: EngineKey,
         /// Those that could be read.
         processes: Vec<MpsEnvironment>,
+    },
+    /// A window of the kernel probe ended, and every probed engine of the group told of it.
+    Overlap {
+        /// Whose; by its home name.
+        group: GroupName,
+        /// What it showed.
+        window: OverlapWindow,
+    },
+    /// An engine's kernel probe changed its state.
+    Probe {
+        /// Whose.
+        engine: EngineKey,
+        /// What it does now.
+        state: ProbeState,
+        /// Why it can't work, for people.
+        why: Option<String>,
     },
     /// A source could not be read. It says nothing about what it would have shown.
     Blind {

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use super::{
-    EngineIsolation, EngineKey, EngineLoad, EngineName, EngineState, Fault, GpuIdentity, GpuUuid, GroupName,
-    GroupState, HeldReason, Mode, Moment, ProcessId, Reason, RecoveryStep, ServerState, Source, Tier,
+    Advice, Baseline, EngineIsolation, EngineKey, EngineLoad, EngineName, EngineState, Fault, GpuIdentity, GpuUuid,
+    GroupName, GroupState, HeldReason, Mode, Moment, ProbeState, ProcessId, Reason, RecoveryStep, ServerState, Source,
+    Tier,
 };
 
 /// Everything at one moment.
@@ -76,8 +77,46 @@ pub struct GroupStatus {
     /// Of it, time with requests in flight on both: two servers share the GPU by time slices and do not overlap.
     #[serde(default)]
     pub time_sliced: Duration,
+    /// What the kernel probe saw, and whether sharing the GPU pays.
+    #[serde(default)]
+    pub overlap: OverlapStatus,
     /// By configuration order, wherever they run.
     pub engines: Vec<EngineStatus>,
+}
+
+/// What the kernel probe saw of a group since the watchdog's start, and whether sharing the GPU pays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OverlapStatus {
+    /// Windows that were counted.
+    pub windows: u64,
+    /// Time in them.
+    pub sampled: Duration,
+    /// Of it, time with exactly so many clients' kernels on the GPU, by their number from 0.
+    pub by_clients: Vec<Duration>,
+    /// When the last one was counted.
+    pub last_window: Option<Moment>,
+    /// Sum over the engines with work of their rate together over their rate alone, at like load, of late.
+    /// `None`: an engine with work has no baseline at such a load.
+    pub gain: Option<f64>,
+    /// Why sharing does not pay; empty: it does, or nobody knows.
+    pub advice: Vec<Advice>,
+}
+
+/// One engine's kernels, and how fast it is beside the others.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EngineSharing {
+    /// What its kernel probe does.
+    pub probe: ProbeState,
+    /// Why it does not work, for people.
+    pub probe_note: Option<String>,
+    /// Sampled time in which it had a kernel on the GPU, since the watchdog's start.
+    pub kernel_busy: Duration,
+    /// Its rate alone over its rate of late, at like load; `None`: no work, or no baseline at such a load.
+    pub slowdown: Option<f64>,
+    /// The newest of its baselines.
+    pub baseline: Option<Baseline>,
+    /// How many it has.
+    pub baselines: u32,
 }
 
 /// The search for the engine whose faults repeat, and the group's second side.
@@ -159,6 +198,9 @@ pub struct EngineStatus {
     /// What the search for the cause of repeated faults makes of it.
     #[serde(default = "no_suspicion")]
     pub isolation: EngineIsolation,
+    /// Its kernels, and how fast it is beside the others.
+    #[serde(default)]
+    pub sharing: EngineSharing,
     /// In words, why it does not serve.
     pub note: Option<String>,
 }

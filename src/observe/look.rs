@@ -147,6 +147,7 @@ impl Observers {
                 Some(endpoint) => Box::pin(engines::look_health(engine, endpoint.clone(), bound, reports)),
                 None => Box::pin(ready(Err(format!("no engine {engine}")))),
             },
+            Look::Overlap(group) => Box::pin(ready(Err(format!("no engine of {group} has a kernel probe")))),
             Look::Load(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_load(engine, endpoint.clone(), bound, reports)),
                 None => Box::pin(ready(Err(format!("no engine {engine}")))),

@@ -137,6 +137,7 @@ fn launch(url: &str) -> GroupLaunch {
             metrics_path: "/metrics".into(),
             sm_percentage: None,
             device_memory_limit: None,
+            probe: false,
             memory_max: None,
         }],
     }

@@ -45,6 +45,7 @@ pub(super) fn scope_of(look: &Look) -> SourceScope {
         Look::Trees(group) | Look::Commands { group, .. } => {
             SourceScope { group: Some(group.clone()), ..whole(Source::Procfs) }
         }
+        Look::Overlap(group) => SourceScope { group: Some(group.clone()), ..whole(Source::Probe) },
         Look::Environment(engine) => {
             SourceScope { group: Some(engine.group.clone()), engine: Some(engine.clone()), ..whole(Source::Procfs) }
         }

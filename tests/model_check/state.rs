@@ -342,7 +342,7 @@ impl State {
                 let load = EngineLoad { running: Some(1.0), ..EngineLoad::default() };
                 vec![Observation::Load { engine: engine.clone(), load }]
             }
-            Look::Load(_) | Look::Commands { .. } | Look::Environment(_) => Vec::new(),
+            Look::Load(_) | Look::Commands { .. } | Look::Environment(_) | Look::Overlap(_) => Vec::new(),
             Look::Health(engine) => {
                 let place = self.place(engine);
                 let serves = self.server.is_some_and(|(_, state)| state == ServerState::Active);

@@ -8,9 +8,9 @@ use mpswarden::export::{BuildInfo, Exporter};
 use mpswarden::model::gpu::{ComputeMode, RecoveryAction};
 use mpswarden::model::status::SourceScope;
 use mpswarden::model::{
-    CommandResult, EngineIsolation, EngineKey, EngineState, EngineStatus, Event, Exit, ExitCause, Fault, GpuIdentity,
-    GpuStatus, GroupState, GroupStatus, Mode, Moment, ProcessId, RecoveryResult, RecoveryStep, ServerState, Source,
-    SourceStatus, Status, Tier, What,
+    CommandResult, EngineIsolation, EngineKey, EngineSharing, EngineState, EngineStatus, Event, Exit, ExitCause, Fault,
+    GpuIdentity, GpuStatus, GroupState, GroupStatus, Mode, Moment, OverlapStatus, ProcessId, RecoveryResult,
+    RecoveryStep, ServerState, Source, SourceStatus, Status, Tier, What,
 };
 
 pub const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";
@@ -35,6 +35,7 @@ pub fn engine(name: &str, state: EngineState) -> EngineStatus {
         incarnation: 1,
         failures: 0,
         isolation: EngineIsolation::None,
+        sharing: EngineSharing::default(),
         note: None,
     }
 }
@@ -63,6 +64,7 @@ pub fn group(name: &str, state: GroupState, engines: Vec<EngineStatus>) -> Group
         isolation: None,
         isolated: Duration::ZERO,
         time_sliced: Duration::ZERO,
+        overlap: OverlapStatus::default(),
         engines,
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use mpswarden::model::gpu::{ComputeMode, GpuActivity};
 use mpswarden::model::status::{RecoveryStatus, SourceScope};
 use mpswarden::model::{
-    EngineIsolation, EngineKey, EngineLoad, EngineState, EngineStatus, Fault, GpuIdentity, GpuStatus, GroupState,
-    GroupStatus, HeldReason, Hold, Incident, IncidentLine, Mode, Moment, ProcessId, RecoveryStep, ServerState, Source,
-    SourceStatus, Status, Strength, Suspicion, Tier,
+    EngineIsolation, EngineKey, EngineLoad, EngineSharing, EngineState, EngineStatus, Fault, GpuIdentity, GpuStatus,
+    GroupState, GroupStatus, HeldReason, Hold, Incident, IncidentLine, Mode, Moment, OverlapStatus, ProcessId,
+    RecoveryStep, ServerState, Source, SourceStatus, Status, Strength, Suspicion, Tier,
 };
 use serde_json::{Value, json};
 
@@ -42,6 +42,7 @@ pub fn engine(name: &str) -> EngineStatus {
         incarnation: 1,
         failures: 0,
         isolation: EngineIsolation::None,
+        sharing: EngineSharing::default(),
         note: None,
     }
 }
@@ -71,6 +72,7 @@ pub fn group(name: &str, engines: Vec<EngineStatus>) -> GroupStatus {
         isolation: None,
         isolated: Duration::ZERO,
         time_sliced: Duration::ZERO,
+        overlap: OverlapStatus::default(),
         engines,
     }
 }

@@ -125,6 +125,7 @@ impl World {
                 let found = self.command_lines(&pids);
                 self.answer(id, vec![Observation::Commands { group, asked: pids, found }], Outcome::Done);
             }
+            Look::Overlap(_) => self.answer(id, vec![], Outcome::Done),
             Look::Load(_) if self.load_fails => {
                 self.answer(id, vec![], Outcome::Failed { why: "garbage".to_owned() });
             }
@@ -395,7 +396,8 @@ fn group_of(action: &Action) -> Option<GroupName> {
             Look::Server { group, .. }
             | Look::Clients { group, .. }
             | Look::Commands { group, .. }
-            | Look::Trees(group),
+            | Look::Trees(group)
+            | Look::Overlap(group),
         ) => Some(group.clone()),
         Action::WatchServer { group, .. }
         | Action::StartControl { group }

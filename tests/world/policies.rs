@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mpswarden::decide::Policy;
 use mpswarden::decide::policy::{
-    Backoff, EnginePolicy, GroupPolicy, IsolationMode, IsolationPolicy, RecoveryPolicy, UnknownClients,
+    Backoff, EnginePolicy, GroupPolicy, IsolationMode, IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients,
 };
 use mpswarden::model::gpu::ComputeMode;
 use mpswarden::model::{EngineName, GpuIdentity, GpuUuid, GroupName, Mode};
@@ -37,6 +37,7 @@ pub fn group(name: &str, engines: &[&str]) -> GroupPolicy {
         unknown_clients: UnknownClients::Report,
         // Most incidents are of other things: those of repeated faults switch it on.
         isolation: IsolationPolicy { mode: IsolationMode::Off, ..IsolationPolicy::default() },
+        overlap: OverlapPolicy::default(),
         recovery: RecoveryPolicy {
             backoff: Backoff { jitter: 0.0, ..Backoff::default() },
             ..RecoveryPolicy::default()
@@ -56,5 +57,6 @@ pub fn engine(name: &str) -> EnginePolicy {
         drain_timeout: Duration::from_secs(3),
         hang_after: Duration::from_secs(20),
         sm_limited: false,
+        probe: false,
     }
 }

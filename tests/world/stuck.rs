@@ -33,6 +33,7 @@ impl Says {
             kv_cache: number("kv"),
             prompt_tokens: number("prompt"),
             generation_tokens: number("tokens").or(number("rate").map(|_| counted.unwrap_or(0.0))),
+            requests: number("requests"),
             model: None,
         };
         Says { load, rate: number("rate").unwrap_or(0.0), since: now }
