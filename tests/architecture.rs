@@ -283,9 +283,9 @@ fn module(file: &Path) -> Vec<String> {
     words
 }
 
-/// The stand-in NVML library is a crate of its own that the build script compiles.
+/// The libraries that the build script compiles are crates of their own.
 fn is_own_crate(file: &Path) -> bool {
-    file.starts_with("src/sim/nvml")
+    ["src/sim/nvml", "src/sim/cupti", "src/probe/lib"].iter().any(|folder| file.starts_with(folder))
 }
 
 fn is_test(module: &[String]) -> bool {

@@ -24,7 +24,7 @@ pub use chance::Chance;
 pub use client::AS_USER;
 pub use control::server::CLIENTS_LIMIT;
 pub use inject::Injection;
-pub use stage::{Stage, StageOptions};
+pub use stage::{CUPTI, Stage, StageOptions};
 pub use traffic::Traffic;
 
 /// Runs a simulated process, if the arguments ask for one: by the name that it was called by

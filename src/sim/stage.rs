@@ -21,6 +21,8 @@ use super::wire::Link;
 
 /// The stand-in NVML library, compiled by the build script.
 const NVML: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libnvidia-ml.so"));
+/// The stand-in CUPTI library, likewise.
+pub const CUPTI: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libcupti.so"));
 /// The GPU answers within this time of its start.
 const START: Duration = Duration::from_secs(10);
 /// Below the ports that the kernel gives to outgoing connections and to port 0 (ip_local_port_range).
