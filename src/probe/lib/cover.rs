@@ -68,3 +68,69 @@ fn cut(kernels: &mut Kernels, excess: usize) {
     kernels.times.truncate(keep);
     kernels.covered.1 = end.clamp(kernels.covered.0, kernels.covered.1);
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Window = Window { number: 7, ordered: (10_000, 20_000), recorded: (9_000, 22_000) };
+
+    #[test]
+    fn a_kernel_belongs_to_the_window_where_any_of_it_ran_there() {
+        let times = vec![(19_000, 21_500), (9_500, 10_500), (9_100, 10_000), (20_000, 21_000), (12_000, 12_000)];
+        let kernels = WINDOW.kernels(times, true);
+        assert_eq!(kernels.covered, (10_000, 20_000));
+        assert_eq!(kernels.times, [(9_500, 10_500), (12_000, 12_000), (19_000, 21_500)]);
+        assert_eq!((kernels.window, kernels.dropped), (7, 0));
+    }
+
+    #[test]
+    fn a_window_without_kernels_is_covered_as_one_without_kernels() {
+        assert_eq!(WINDOW.kernels(Vec::new(), true).covered, (10_000, 20_000));
+        assert_eq!(WINDOW.kernels(vec![(20_500, 21_000)], true).covered, (10_000, 20_000));
+    }
+
+    #[test]
+    fn nothing_is_known_before_a_first_kernel_that_came_late() {
+        assert_eq!(WINDOW.kernels(vec![(12_000, 13_000)], true).covered, (12_000, 20_000));
+    }
+
+    #[test]
+    fn what_was_not_recorded_is_not_covered() {
+        let late = Window { recorded: (11_000, 22_000), ..WINDOW };
+        assert_eq!(late.kernels(Vec::new(), true).covered, (11_000, 20_000));
+        let too_late = Window { recorded: (21_000, 22_000), ..WINDOW };
+        let kernels = too_late.kernels(vec![(21_000, 21_500)], true);
+        assert!(kernels.covered.0 == kernels.covered.1 && kernels.times.is_empty());
+    }
+
+    #[test]
+    fn records_without_times_or_with_those_of_elsewhere_are_counted_and_left_out() {
+        let far = 22_000 + STRAY + 1;
+        let times = vec![(0, 0), (11_000, 0), (11_000, far), (9_000, 9_500), (13_000, 12_999), (14_000, 15_000)];
+        let kernels = Window { recorded: (9_000, 22_000), ..WINDOW }.kernels(times, true);
+        // The clock of these tests begins within a second of 0: (0, 0) is a plausible time here.
+        assert_eq!((kernels.dropped, kernels.times), (3, vec![(14_000, 15_000)]));
+        assert_eq!(kernels.covered, (10_000, 20_000));
+    }
+
+    #[test]
+    fn where_cupti_dropped_records_nothing_is_covered() {
+        let kernels = WINDOW.kernels(vec![(11_000, 12_000)], false);
+        assert!(kernels.covered.0 == kernels.covered.1 && kernels.times.is_empty());
+    }
+
+    #[test]
+    fn more_kernels_than_a_frame_holds_end_what_is_covered_at_the_last_that_fits() {
+        let from = 1_790_000_000_000_000_000;
+        let ordered = (from, from + 1_000_000_000);
+        let window = Window { number: 1, ordered, recorded: (from - 50_000_000, from + 1_010_000_000) };
+        let times: Vec<_> = (0..400_000).map(|at| (from + at * 2_500, from + at * 2_500 + 2_400)).collect();
+        let kernels = window.kernels(times.clone(), true);
+        let count = kernels.times.len();
+        assert!(Word::Kernels(kernels.clone()).frame().len() - 4 <= LONGEST);
+        assert!(count > 100_000 && kernels.times == times[..count]);
+        assert_eq!(kernels.covered, (from, times[count].0));
+    }
+}

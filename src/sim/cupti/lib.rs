@@ -83,20 +83,20 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// A kernel ran, in nanoseconds of CLOCK_REALTIME. Called by the simulated engine.
+/// A kernel ran, in nanoseconds of CLOCK_REALTIME. Called by the simulated engine. 1: it was recorded, 0: it wasn't.
 #[unsafe(no_mangle)]
-pub extern "C" fn simulated_kernel(start: u64, end: u64) {
+pub extern "C" fn simulated_kernel(start: u64, end: u64) -> c_int {
     let mut state = state();
     let State { mode, recording: true, callbacks: Some((requested, _)), buffers, kernels, dropped, .. } = &mut *state
     else {
-        return;
+        return 0;
     };
     *kernels += 1;
     let timeless = mode.zeroes && kernels.is_multiple_of(8);
     let (start, end) = if timeless { (0, 0) } else { (start, end) };
-    if !buffers.write(*requested, KERNELS, start, end) {
-        *dropped += 1;
-    }
+    let recorded = buffers.write(*requested, KERNELS, start, end);
+    *dropped += usize::from(!recorded);
+    c_int::from(recorded)
 }
 
 #[unsafe(no_mangle)]
