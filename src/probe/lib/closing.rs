@@ -24,7 +24,7 @@ pub fn begin(process: u32) {
     at_exit(close);
 }
 
-/// Has the hook called before CUPTI's own ones, which CUPTI registers when it is first attached.
+/// Has the hook called before those of CUPTI, which registers them when it is first subscribed to.
 pub fn again() {
     at_exit(close);
 }
@@ -35,6 +35,11 @@ pub fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
     let done = work();
     STATE.fetch_and(!BUSY, SeqCst);
     Some(done)
+}
+
+/// Whether the end has begun.
+pub fn is_closed() -> bool {
+    STATE.load(SeqCst) & CLOSED != 0
 }
 
 extern "C" fn close() {

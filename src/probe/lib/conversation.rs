@@ -66,13 +66,13 @@ impl Speaker {
     fn obey(&mut self, order: Order) -> Answer {
         let Order::Record { window, from, to } = order;
         match self.recorder.record(window, from, to) {
-            Ok(None) => Answer::Ended,
-            Ok(Some(kernels)) => {
+            None => Answer::Ended,
+            Some(Ok(kernels)) => {
                 self.trouble = None;
                 Answer::Say(Word::Kernels(kernels).frame())
             }
-            Err(trouble) if self.trouble.as_ref() == Some(&trouble) => Answer::Silence,
-            Err(trouble) => Answer::Say(unavailable(self.trouble.insert(trouble))),
+            Some(Err(trouble)) if self.trouble.as_ref() == Some(&trouble) => Answer::Silence,
+            Some(Err(trouble)) => Answer::Say(unavailable(self.trouble.insert(trouble))),
         }
     }
 }

@@ -1,31 +1,53 @@
-//! CUPTI's C functions, as cupti_activity.h, cupti_callbacks.h and cupti_result.h of CUDA 11 to 13 have them, and
-//! how it is attached. Where it is found is `find`'s, how it is taken down `detach`'s.
+//! CUPTI's callbacks, as cupti_callbacks.h and cupti_driver_cbid.h of CUDA 11 to 13 have them: subscribed to before
+//! a window, taken down after it. What is done in them is `launches`'.
+//!
+//! No activity kind is ever enabled: kernels launched under one write to memory that `cuptiFinalize` frees, and an
+//! engine that has some in flight dies of it, with its whole MPS group. Callbacks alone leave nothing behind.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 
+use super::driver::Driver;
+use super::launches;
 use super::system::Library;
-use super::{buffers, detach};
 
-/// `CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL`: kernels stay concurrent under it.
-pub const KERNELS: u32 = 10;
 /// `CUPTI_ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED`.
 const ANOTHER_SUBSCRIBER: c_int = 39;
-/// `CUPTI_ACTIVITY_ATTR_ZEROED_OUT_ACTIVITY_BUFFER`: buffers come zeroed, no thread of the engine need do it.
-const ZEROED: u32 = 5;
-/// `CUPTI_ACTIVITY_FLAG_FLUSH_FORCED`: buffers with unfinished records too.
-const FORCED: u32 = 1;
+const DRIVER_API: u32 = 1;
+/// `CUPTI_DRIVER_TRACE_CBID_cuDriverGetVersion`.
+const GET_VERSION: u32 = 2;
+/// `CUPTI_API_EXIT`.
+pub const EXIT: u32 = 1;
 
-/// Where a record of kind 10 says when its kernel began and ended, in nanoseconds of CLOCK_REALTIME.
-const START: usize = 16;
-const END: usize = 24;
+/// `CUpti_CallbackData`.
+#[repr(C)]
+pub struct Call {
+    /// 0: the call begins, 1: it ends.
+    pub site: u32,
+    function: *const c_char,
+    /// The structure of the call's arguments.
+    pub arguments: *const u8,
+    returned: *const c_int,
+    symbol: *const c_char,
+    /// The context of the calling thread.
+    pub context: *mut c_void,
+    context_number: u32,
+    note: *mut u64,
+    correlation: u32,
+}
 
-/// A subscriber, as CUPTI names it.
-pub type Subscriber = *mut c_void;
-/// `CUpti_CallbackFunc`.
-pub type Callback = unsafe extern "C" fn(*mut c_void, u32, u32, *const c_void);
-type Requested = unsafe extern "C" fn(*mut *mut u8, *mut usize, *mut usize);
-type Completed = unsafe extern "C" fn(*mut c_void, u32, *mut u8, usize, usize);
+impl Call {
+    /// Whether a call that ends did what it was asked to.
+    pub fn succeeded(&self) -> bool {
+        // SAFETY: CUPTI's pointer to the call's answer, or null.
+        unsafe { self.returned.as_ref() }.is_some_and(|answer| *answer == 0)
+    }
+}
+
+type Subscriber = *mut c_void;
+type Callback = unsafe extern "C" fn(*mut c_void, u32, u32, *const Call);
 
 /// Why nothing is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,135 +58,97 @@ pub enum Trouble {
     Lasting(String),
 }
 
-macro_rules! functions {
-    ($($field:ident = $name:literal: fn($($argument:ty),*);)*) => {
-        /// The functions; each returns a `CUptiResult`.
-        pub struct Functions {
-            $(pub $field: unsafe extern "C" fn($($argument),*) -> c_int,)*
-        }
-
-        impl Functions {
-            fn of(library: Library) -> Result<Functions, String> {
-                Ok(Functions {
-                    // SAFETY: the types are those of the headers.
-                    $($field: unsafe { library.function($name) }
-                        .ok_or_else(|| format!("libcupti has no {}", $name.to_string_lossy()))?,)*
-                })
-            }
-        }
-    };
+/// The functions; each returns a `CUptiResult`.
+pub struct Cupti {
+    get_version: unsafe extern "C" fn(*mut u32) -> c_int,
+    get_result_string: unsafe extern "C" fn(c_int, *mut *const c_char) -> c_int,
+    subscribe: unsafe extern "C" fn(*mut Subscriber, Callback, *mut c_void) -> c_int,
+    unsubscribe: unsafe extern "C" fn(Subscriber) -> c_int,
+    enable_callback: unsafe extern "C" fn(u32, Subscriber, u32, u32) -> c_int,
+    finalize: unsafe extern "C" fn() -> c_int,
 }
 
-functions! {
-    get_version = c"cuptiGetVersion": fn(*mut u32);
-    get_result_string = c"cuptiGetResultString": fn(c_int, *mut *const c_char);
-    subscribe = c"cuptiSubscribe": fn(*mut Subscriber, Callback, *mut c_void);
-    unsubscribe = c"cuptiUnsubscribe": fn(Subscriber);
-    register_callbacks = c"cuptiActivityRegisterCallbacks": fn(Requested, Completed);
-    set_attribute = c"cuptiActivitySetAttribute": fn(u32, *mut usize, *mut c_void);
-    enable = c"cuptiActivityEnable": fn(u32);
-    disable = c"cuptiActivityDisable": fn(u32);
-    flush_all = c"cuptiActivityFlushAll": fn(u32);
-    get_next_record = c"cuptiActivityGetNextRecord": fn(*mut u8, usize, *mut *mut u8);
-    get_dropped = c"cuptiActivityGetNumDroppedRecords": fn(*mut c_void, u32, *mut usize);
-}
+/// `cuptiFinalize`, where the callback finds it.
+static FINALIZE: OnceLock<unsafe extern "C" fn() -> c_int> = OnceLock::new();
+/// It is to be called, by the next knock.
+static WANTED: AtomicBool = AtomicBool::new(false);
+static ANSWER: AtomicI32 = AtomicI32::new(0);
 
-/// What was recorded.
-pub struct Records {
-    /// Start and end of every kernel, as CUPTI wrote them.
-    pub times: Vec<(u64, u64)>,
-    /// Some are missing: CUPTI dropped them.
-    pub incomplete: bool,
-}
+/// A subscription. It is ended by `end` alone.
+pub struct Subscription(Subscriber);
 
-impl Functions {
-    /// Those of a libcupti whose records are known.
-    pub fn load(library: Library) -> Result<Functions, String> {
-        let functions = Functions::of(library)?;
+impl Cupti {
+    /// The functions of a libcupti that is known.
+    pub fn load(library: Library) -> Result<Cupti, String> {
+        let cupti = Cupti::of(library)?;
         let mut version = 0;
-        functions.call("cuptiGetVersion", |cupti| unsafe { (cupti.get_version)(&mut version) })?;
+        // SAFETY: a place for the answer.
+        cupti.said("cuptiGetVersion", unsafe { (cupti.get_version)(&mut version) })?;
         // 13: CUDA 11.0, 28: CUDA 12.9; CUDA 13 counts 130000 and on.
         let known = matches!(version, 13..=99 | 130_000..140_000);
-        known.then_some(functions).ok_or_else(|| format!("libcupti's API version {version} is not known"))
+        FINALIZE.get_or_init(|| cupti.finalize);
+        known.then_some(cupti).ok_or_else(|| format!("libcupti's API version {version} is not known"))
     }
 
-    /// Subscribes and records kernels, from now on; nothing is left of it where it fails.
-    pub fn attach(&self) -> Result<Subscriber, Trouble> {
-        if !buffers::open() {
-            return Err(Trouble::Lasting("no memory for records".to_owned()));
+    fn of(library: Library) -> Result<Cupti, String> {
+        // SAFETY: the types are those of the headers.
+        unsafe {
+            Ok(Cupti {
+                get_version: needed(library, c"cuptiGetVersion")?,
+                get_result_string: needed(library, c"cuptiGetResultString")?,
+                subscribe: needed(library, c"cuptiSubscribe")?,
+                unsubscribe: needed(library, c"cuptiUnsubscribe")?,
+                enable_callback: needed(library, c"cuptiEnableCallback")?,
+                finalize: needed(library, c"cuptiFinalize")?,
+            })
         }
+    }
+
+    /// Takes the place of the process' one subscriber. Nothing is called back yet.
+    pub fn subscribe(&self) -> Result<Subscription, Trouble> {
         let mut subscriber = null_mut();
-        // SAFETY: the callback outlives the process' use of CUPTI: this library is never unloaded.
-        let answer = unsafe { (self.subscribe)(&mut subscriber, detach::callback, null_mut()) };
+        // SAFETY: the callback's code stays: this library is never unloaded.
+        let answer = unsafe { (self.subscribe)(&mut subscriber, callback, null_mut()) };
         if answer == ANOTHER_SUBSCRIBER {
             return Err(Trouble::Passing("another profiler has subscribed to CUPTI in this process".to_owned()));
         }
         self.said("cuptiSubscribe", answer).map_err(Trouble::Lasting)?;
-        self.start().map(|()| subscriber).map_err(|why| {
-            // SAFETY: subscribed above.
-            unsafe { (self.unsubscribe)(subscriber) };
-            buffers::close();
-            Trouble::Lasting(why)
-        })
+        Ok(Subscription(subscriber))
     }
 
-    fn start(&self) -> Result<(), String> {
-        let (mut size, mut zeroed) = (1, 1u8);
-        // An older CUPTI has no such attribute, and zeroes the buffers itself.
-        // SAFETY: a value of one byte, as the header says.
-        unsafe { (self.set_attribute)(ZEROED, &mut size, (&raw mut zeroed).cast()) };
-        let (requested, completed) = (buffers::requested, buffers::completed);
-        self.call("cuptiActivityRegisterCallbacks", |cupti| unsafe {
-            (cupti.register_callbacks)(requested, completed)
-        })?;
-        self.call("cuptiActivityEnable", |cupti| unsafe { (cupti.enable)(KERNELS) })?;
-        // What was dropped between windows is no loss of this one.
-        self.dropped();
+    /// Launches are called back from now on. An older CUPTI does not know the later ones, which its CUDA hasn't.
+    pub fn watch(&self, subscription: &Subscription) -> Result<(), String> {
+        let [kernel, rest @ ..] = launches::CALLS;
+        self.enable(subscription, kernel)?;
+        rest.into_iter().for_each(|call| _ = self.enable(subscription, call));
         Ok(())
     }
 
-    /// All that was recorded so far.
-    pub fn collect(&self) -> Result<Records, String> {
-        self.call("cuptiActivityFlushAll", |cupti| unsafe { (cupti.flush_all)(FORCED) })?;
-        let times = buffers::filled().flat_map(|(buffer, length)| self.times(buffer, length)).collect();
-        let incomplete = self.dropped() > 0 || buffers::ran_short();
-        buffers::close();
-        Ok(Records { times, incomplete })
+    fn enable(&self, subscription: &Subscription, call: u32) -> Result<(), String> {
+        // SAFETY: a live subscription.
+        self.said("cuptiEnableCallback", unsafe { (self.enable_callback)(1, subscription.0, DRIVER_API, call) })
     }
 
-    /// How many records CUPTI dropped since it was asked last.
-    fn dropped(&self) -> usize {
-        let mut dropped = 0;
-        // SAFETY: no context: the records that belong to none, which all do since CUDA 6.
-        unsafe { (self.get_dropped)(null_mut(), 0, &mut dropped) };
-        dropped
-    }
-
-    fn times(&self, buffer: *mut u8, length: usize) -> impl Iterator<Item = (u64, u64)> {
-        let mut record = null_mut();
-        std::iter::from_fn(move || {
-            // SAFETY: a buffer that CUPTI filled up to `length`, and the record before, or none.
-            let there = unsafe { (self.get_next_record)(buffer, length, &mut record) } == 0 && !record.is_null();
-            let last = length.checked_sub(END + 8)?;
-            let offset = (record as usize).wrapping_sub(buffer as usize);
-            (there && offset <= last).then_some(record)
-        })
-        // SAFETY: the record's first 32 bytes lie in the buffer.
-        .filter(|record| unsafe { record.cast::<u32>().read_unaligned() } == KERNELS)
-        .map(|record| unsafe { (number(record, START), number(record, END)) })
-    }
-
-    /// Calls and says what went wrong.
-    pub fn call(&self, name: &str, call: impl FnOnce(&Functions) -> c_int) -> Result<(), String> {
-        self.said(name, call(self))
+    /// Takes CUPTI down, so that the engine's calls cost what they did without it. That is allowed at the end of a
+    /// call of the driver only, so the driver is called, and no other thread's call is waited for.
+    pub fn end(&self, driver: &Driver, subscription: Subscription) -> Result<(), String> {
+        self.enable(&subscription, GET_VERSION)?;
+        WANTED.store(true, SeqCst);
+        driver.knock();
+        if WANTED.swap(false, SeqCst) {
+            // SAFETY: a live subscription, not used again. Calls stay a little slower than without.
+            unsafe { (self.unsubscribe)(subscription.0) };
+            return Err("CUPTI did not call back, and could not be taken down".to_owned());
+        }
+        self.said("cuptiFinalize", ANSWER.load(SeqCst))
     }
 
     /// What a call answered, in words.
-    pub fn said(&self, name: &str, answer: c_int) -> Result<(), String> {
+    fn said(&self, name: &str, answer: c_int) -> Result<(), String> {
         if answer == 0 {
             return Ok(());
         }
-        let mut text = std::ptr::null();
+        let mut text = null();
         // SAFETY: CUPTI's strings are constants.
         let known = unsafe { (self.get_result_string)(answer, &mut text) } == 0 && !text.is_null();
         let text = if known { unsafe { CStr::from_ptr(text) }.to_string_lossy() } else { "unknown".into() };
@@ -172,7 +156,23 @@ impl Functions {
     }
 }
 
-unsafe fn number(record: *const u8, offset: usize) -> u64 {
-    // SAFETY: the caller has seen that these 8 bytes are the record's.
-    unsafe { record.add(offset).cast::<u64>().read_unaligned() }
+unsafe fn needed<F: Copy>(library: Library, name: &CStr) -> Result<F, String> {
+    // SAFETY: the caller's promise about `F`.
+    unsafe { library.function(name) }.ok_or_else(|| format!("libcupti has no {}", name.to_string_lossy()))
+}
+
+/// On the engine's threads at their launches, and on the probe's when it knocks.
+unsafe extern "C" fn callback(_: *mut c_void, _: u32, id: u32, call: *const Call) {
+    // SAFETY: CUPTI's own structure, for as long as the callback lasts.
+    let Some(call) = (unsafe { call.as_ref() }) else { return };
+    if id != GET_VERSION {
+        launches::called(id, call);
+    } else if call.site == EXIT
+        && launches::on_own_thread()
+        && WANTED.swap(false, SeqCst)
+        && let Some(finalize) = FINALIZE.get()
+    {
+        // SAFETY: at the end of a call of the driver, once in a subscription.
+        ANSWER.store(unsafe { finalize() }, SeqCst);
+    }
 }

@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-mod buffers;
+mod clock;
 mod closing;
 mod conversation;
 mod cover;
 mod cupti;
-mod detach;
+mod driver;
 mod find;
+mod launches;
 mod system;
 mod window;
 #[path = "../wire.rs"]

@@ -1,9 +1,8 @@
-//! What the C library offers and std does not: libraries by name, signal masks, memory given back, exit hooks.
+//! What the C library offers and std does not: libraries by name, signal masks, exit hooks.
 //! Declared by hand, as std links libc anyway.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_ulong, c_void};
 use std::mem::{MaybeUninit, transmute_copy};
-use std::ptr::null_mut;
 
 const RTLD_NOW: c_int = 2;
 const RTLD_NOLOAD: c_int = 4;
@@ -11,9 +10,6 @@ const SIG_SETMASK: c_int = 2;
 /// Faults of a thread itself: blocked, they would hide from the engine's crash handler.
 const FAULTS: [c_int; 5] =
     [4 /* SIGILL */, 5 /* SIGTRAP */, 7 /* SIGBUS */, 8 /* SIGFPE */, 11 /* SIGSEGV */];
-const PROT_READ_WRITE: c_int = 3;
-const MAP_PRIVATE_ANONYMOUS_NORESERVE: c_int = 0x4022;
-const MADV_DONTNEED: c_int = 4;
 
 /// `sigset_t`, 128 bytes in glibc and musl.
 pub type SignalMask = [u64; 16];
@@ -22,12 +18,11 @@ unsafe extern "C" {
     fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
     fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
     fn dlerror() -> *const c_char;
+    fn pthread_self() -> c_ulong;
     fn atexit(hook: extern "C" fn()) -> c_int;
     fn pthread_sigmask(how: c_int, set: *const SignalMask, old: *mut SignalMask) -> c_int;
     fn sigfillset(set: *mut SignalMask) -> c_int;
     fn sigdelset(set: *mut SignalMask, signal: c_int) -> c_int;
-    fn mmap(at: *mut c_void, length: usize, protection: c_int, flags: c_int, fd: c_int, offset: i64) -> *mut c_void;
-    fn madvise(at: *mut c_void, length: usize, advice: c_int) -> c_int;
 }
 
 /// A loaded library. It stays loaded.
@@ -68,6 +63,12 @@ fn trouble() -> String {
     if said.is_null() { unknown() } else { unsafe { CStr::from_ptr(said) }.to_string_lossy().into_owned() }
 }
 
+/// The calling thread, as long as it lives.
+pub fn this_thread() -> usize {
+    // SAFETY: has no conditions.
+    unsafe { pthread_self() as usize }
+}
+
 /// Has `hook` called when the process ends by `exit`, before the hooks that were there already.
 pub fn at_exit(hook: extern "C" fn()) {
     // SAFETY: the hook's code stays: this library is never unloaded (-z nodelete).
@@ -93,17 +94,4 @@ pub fn restore_signals(mask: &SignalMask) {
     let mut before = MaybeUninit::uninit();
     // SAFETY: a mask that pthread_sigmask filled.
     unsafe { pthread_sigmask(SIG_SETMASK, mask, before.as_mut_ptr()) };
-}
-
-/// Zeroed memory that costs nothing until it is touched; `None`: there is none.
-pub fn reserve(length: usize) -> Option<*mut u8> {
-    // SAFETY: a new private mapping.
-    let memory = unsafe { mmap(null_mut(), length, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, -1, 0) };
-    (memory as isize != -1).then_some(memory.cast())
-}
-
-/// Gives the memory behind a reservation back; it reads as zeros afterwards.
-pub fn give_back(memory: *mut u8, length: usize) {
-    // SAFETY: a whole reservation of ours, which holds plain bytes.
-    unsafe { madvise(memory.cast(), length, MADV_DONTNEED) };
 }

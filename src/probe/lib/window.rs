@@ -1,21 +1,25 @@
-//! One window: waits for its time, attaches CUPTI before it and takes it down after it. Between windows nothing of
-//! ours runs, and before the first one CUPTI is not even looked for.
+//! One window: prepares before it, notes launches in it, takes CUPTI down at its end and reads the times after it.
+//! Between windows nothing of ours runs, and before the first one CUPTI is not even looked for.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::clock::{Clock, Reading};
 use super::closing::{self, guarded};
-use super::cover::Window;
-use super::cupti::{Functions, Trouble};
-use super::detach::detach;
+use super::cover::{Timed, Window};
+use super::cupti::{Cupti, Subscription, Trouble};
+use super::driver::Driver;
 use super::find::Hints;
+use super::launches::{self, Launch};
 use super::wire::Kernels;
 
-/// Attaching begins so long before a window: it took up to 24 ms on an H200, and kernels that were launched before
-/// it, which are not recorded, shall have ended by the window's beginning.
-const AHEAD: Duration = Duration::from_millis(50);
-/// Recording goes on so long after a window, for the kernels that began in it to end.
-const AFTER: Duration = Duration::from_millis(10);
+/// Preparing begins so long before a window: events, clock and subscription took up to 31 ms on an H200. Launches
+/// are noted from then on, so that by the window's beginning each stream has an event that tells where it is.
+const AHEAD: Duration = Duration::from_millis(60);
+/// So long after a window its last kernels may end.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks at them.
+const LOOK: Duration = Duration::from_millis(1);
 /// No window is longer, and none begins later from now.
 const LONGEST: Duration = Duration::from_secs(1);
 const FARTHEST: Duration = Duration::from_secs(10);
@@ -23,45 +27,159 @@ const FARTHEST: Duration = Duration::from_secs(10);
 /// Records windows, and remembers where CUPTI is.
 pub struct Recorder {
     hints: Hints,
-    cupti: Option<Functions>,
-    attached_before: bool,
+    loaded: Option<(Cupti, &'static Driver)>,
+    subscribed_before: bool,
 }
+
+/// What was ordered.
+#[derive(Clone, Copy)]
+struct Ordered {
+    number: u64,
+    from: u64,
+    to: u64,
+    end: Instant,
+}
+
+/// The end of the process has begun: nothing more is touched.
+struct Ended;
 
 impl Recorder {
     /// Looks for nothing yet.
     pub fn new(hints: Hints) -> Recorder {
-        Recorder { hints, cupti: None, attached_before: false }
+        Recorder { hints, loaded: None, subscribed_before: false }
     }
 
     /// The kernels of a window, some milliseconds after its end. A window that is over, too long or too far ahead
-    /// is not recorded, and nothing of it covered. `Ok(None)`: the process is ending.
-    pub fn record(&mut self, number: u64, from: u64, to: u64) -> Result<Option<Kernels>, Trouble> {
-        let Some((begin, end)) = moments(from, to) else { return Ok(Some(Window::nothing(number, from))) };
-        let Some(loaded) = guarded(|| self.load()) else { return Ok(None) };
-        loaded?;
-        let Some(cupti) = &self.cupti else { return Ok(None) };
-        sleep(begin.saturating_duration_since(Instant::now() + AHEAD));
-        let Some(attached) = guarded(|| cupti.attach()) else { return Ok(None) };
-        let subscriber = attached?;
-        if !self.attached_before {
-            closing::again();
-            self.attached_before = true;
+    /// is not recorded, and nothing of it covered. `None`: the process is ending.
+    pub fn record(&mut self, number: u64, from: u64, to: u64) -> Option<Result<Kernels, Trouble>> {
+        let Some((begin, end)) = moments(from, to) else { return Some(Ok(Window::nothing(number, from))) };
+        let ordered = Ordered { number, from, to, end };
+        if let Err(why) = guarded(|| self.load())? {
+            return Some(Err(Trouble::Lasting(why)));
         }
-        let since = now();
-        sleep((end + AFTER).saturating_duration_since(Instant::now()));
-        let until = now();
-        let Some(records) = guarded(|| detach(cupti, subscriber)) else { return Ok(None) };
-        let records = records.map_err(Trouble::Lasting)?;
-        let window = Window { number, ordered: (from, to), recorded: (since, until) };
-        Ok(Some(window.kernels(records.times, !records.incomplete)))
+        let (cupti, driver) = self.loaded.as_ref()?;
+        sleep_until(begin.checked_sub(AHEAD)?);
+        if !guarded(|| driver.is_active())? {
+            return idle(driver, ordered).map(Ok);
+        }
+        let session = match guarded(|| Session::open(cupti, driver))? {
+            Ok(session) => session,
+            Err(trouble) => return Some(Err(trouble)),
+        };
+        if !self.subscribed_before {
+            closing::again();
+            self.subscribed_before = true;
+        }
+        session.window(ordered).ok()
     }
 
-    fn load(&mut self) -> Result<(), Trouble> {
-        if self.cupti.is_none() {
-            let loaded = self.hints.load().and_then(Functions::load);
-            self.cupti = Some(loaded.map_err(Trouble::Lasting)?);
+    fn load(&mut self) -> Result<(), String> {
+        if self.loaded.is_none() {
+            let library = self.hints.load()?;
+            let driver = launches::driver(|| Driver::load(library))?;
+            self.loaded = Some((Cupti::load(library)?, driver));
         }
         Ok(())
+    }
+}
+
+/// A process without a context has no kernels, if it has none afterwards either.
+fn idle(driver: &Driver, ordered: Ordered) -> Option<Kernels> {
+    sleep_until(ordered.end);
+    let window = Window { number: ordered.number, ordered: (ordered.from, ordered.to), seen: (0, u64::MAX) };
+    let active = guarded(|| driver.is_active())?;
+    Some(if active { Window::nothing(ordered.number, ordered.from) } else { window.kernels(&[], 0) })
+}
+
+/// A window's events, clock and subscription.
+struct Session<'a> {
+    cupti: &'a Cupti,
+    driver: &'a Driver,
+    clock: Clock,
+    before: Option<Reading>,
+    subscription: Subscription,
+}
+
+impl<'a> Session<'a> {
+    fn open(cupti: &'a Cupti, driver: &'a Driver) -> Result<Session<'a>, Trouble> {
+        let context = driver.enter().map_err(Trouble::Passing)?;
+        let opened = Clock::start(driver).map_err(Trouble::Passing).and_then(|clock| {
+            let before = clock.read(driver);
+            let prepared = launches::prepare(driver, context).map_err(Trouble::Passing);
+            match prepared.and_then(|()| cupti.subscribe()) {
+                Ok(subscription) => Ok(Session { cupti, driver, clock, before, subscription }),
+                Err(trouble) => {
+                    launches::close();
+                    clock.end(driver);
+                    Err(trouble)
+                }
+            }
+        });
+        opened.inspect_err(|_| {
+            launches::clear(driver);
+            driver.leave();
+        })
+    }
+
+    fn window(self, ordered: Ordered) -> Result<Result<Kernels, Trouble>, Ended> {
+        let watched = guarded(|| self.cupti.watch(&self.subscription)).ok_or(Ended)?;
+        let since = now();
+        sleep_until(ordered.end);
+        let until = now();
+        let Session { cupti, driver, clock, before, subscription } = self;
+        let (taken_down, quiet) = guarded(|| (cupti.end(driver, subscription), launches::close())).ok_or(Ended)?;
+        let outcome = launches::outcome();
+        wait(driver, &outcome.launches)?;
+        let kernels = guarded(|| {
+            let reading = surer(before, clock.read(driver));
+            let time = |launch: &Launch| timed(driver, &clock, reading?, launch);
+            let times: Vec<_> = outcome.launches.iter().filter_map(time).collect();
+            let until = until.min(outcome.full.unwrap_or(until));
+            let window = Window { number: ordered.number, ordered: (ordered.from, ordered.to), seen: (since, until) };
+            let untold = outcome.launches.len() - times.len();
+            let kernels = reading.map(|_| window.kernels(&times, outcome.failed + untold as u64));
+            clock.end(driver);
+            if quiet {
+                launches::clear(driver);
+            }
+            driver.leave();
+            kernels.unwrap_or_else(|| Window::nothing(ordered.number, ordered.from))
+        });
+        let kernels = kernels.ok_or(Ended)?;
+        if outcome.foreign {
+            let why = "kernels are launched in another context than the primary one of the first GPU";
+            return Ok(Err(Trouble::Passing(why.to_owned())));
+        }
+        Ok(watched.and(taken_down).map(|()| kernels).map_err(Trouble::Lasting))
+    }
+}
+
+/// Until all that was launched has ended, in bounds. The guard is let go between looks: an exit does not wait.
+fn wait(driver: &Driver, launches: &[Launch]) -> Result<(), Ended> {
+    let deadline = Instant::now() + PATIENCE;
+    let pending = |launch: &Launch| driver.is_past(launch.event) == Some(false);
+    let mut rest = launches;
+    while let Some(first) = guarded(|| rest.iter().position(pending)).ok_or(Ended)? {
+        if Instant::now() > deadline {
+            break;
+        }
+        rest = rest.get(first..).unwrap_or_default();
+        sleep(LOOK);
+    }
+    Ok(())
+}
+
+/// `None`: the driver can't tell.
+fn timed(driver: &Driver, clock: &Clock, reading: Reading, launch: &Launch) -> Option<Timed> {
+    let ended = driver.is_past(launch.event)?;
+    let end = if ended { Some(clock.time(driver, reading, launch.event)?) } else { None };
+    Some(Timed { launched: launch.launched, stream: launch.stream, end })
+}
+
+fn surer(before: Option<Reading>, after: Option<Reading>) -> Option<Reading> {
+    match (before, after) {
+        (Some(before), Some(after)) => Some(before.or(after)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -73,8 +191,12 @@ fn moments(from: u64, to: u64) -> Option<(Instant, Instant)> {
     (ahead <= FARTHEST && length <= LONGEST).then(|| (steady + ahead, steady + ahead + length))
 }
 
-/// CLOCK_REALTIME, as CUPTI's records have it.
-fn now() -> u64 {
+fn sleep_until(moment: Instant) {
+    sleep(moment.saturating_duration_since(Instant::now()));
+}
+
+/// CLOCK_REALTIME in nanoseconds.
+pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,195 @@
+//! What happens on the engine's threads in a window: after each launch of a kernel or a graph an event is put into
+//! its stream, which takes the GPU's time when the kernel has ended. No lock, no allocation, no wait.
+
+use std::ffi::c_void;
+use std::ptr::null_mut;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::closing;
+use super::cupti::{Call, EXIT};
+use super::driver::{Driver, Handle};
+use super::system::this_thread;
+use super::window::now;
+
+/// `CUPTI_DRIVER_TRACE_CBID_`…: cuLaunchKernel, cuLaunchCooperativeKernel, cuGraphLaunch and cuLaunchKernelEx, each
+/// with its variant of per-thread streams.
+pub const CALLS: [u32; 8] = [307, 442, 477, 478, 514, 515, 652, 653];
+/// `CU_STREAM_PER_THREAD`: what the variants mean by no stream.
+const PER_THREAD: usize = 2;
+/// Launches of a window: 40 000 a second in one of 50 ms. A graph is one launch.
+const COUNT: usize = 4096;
+/// A callback takes microseconds; one that takes longer than this has lost its processor.
+const STEPS: u32 = 200;
+
+struct Place {
+    event: AtomicPtr<c_void>,
+    stream: AtomicUsize,
+    launched: AtomicU64,
+    recorded: AtomicBool,
+}
+
+static PLACES: [Place; COUNT] = [const {
+    Place {
+        event: AtomicPtr::new(null_mut()),
+        stream: AtomicUsize::new(0),
+        launched: AtomicU64::new(0),
+        recorded: AtomicBool::new(false),
+    }
+}; COUNT];
+
+static DRIVER: OnceLock<Driver> = OnceLock::new();
+/// Places are given out.
+static OPEN: AtomicBool = AtomicBool::new(false);
+/// Threads that are in a callback.
+static INSIDE: AtomicUsize = AtomicUsize::new(0);
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+static CONTEXT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+/// When there was no place left; `u64::MAX`: there always was.
+static FULL: AtomicU64 = AtomicU64::new(u64::MAX);
+static FOREIGN: AtomicBool = AtomicBool::new(false);
+static FAILED: AtomicU64 = AtomicU64::new(0);
+static OWN: AtomicUsize = AtomicUsize::new(0);
+
+/// A launch and its event.
+#[derive(Clone, Copy)]
+pub struct Launch {
+    /// When the engine's call had returned.
+    pub launched: u64,
+    /// Its stream, to tell it from others.
+    pub stream: usize,
+    /// Past when the kernel has ended.
+    pub event: Handle,
+}
+
+/// How a window went.
+pub struct Outcome {
+    /// In about the order of their calls.
+    pub launches: Vec<Launch>,
+    /// When launches were no more seen, as there were too many.
+    pub full: Option<u64>,
+    /// Launches without a time: the driver refused the event.
+    pub failed: u64,
+    /// Some were in another context than the primary one, and were not seen.
+    pub foreign: bool,
+}
+
+/// The driver, loaded once.
+pub fn driver(load: impl FnOnce() -> Result<Driver, String>) -> Result<&'static Driver, String> {
+    match DRIVER.get() {
+        Some(driver) => Ok(driver),
+        None => load().map(|driver| DRIVER.get_or_init(|| driver)),
+    }
+}
+
+/// Whether this is the thread that opened the window.
+pub fn on_own_thread() -> bool {
+    OWN.load(SeqCst) == this_thread()
+}
+
+/// Makes the events of a window's launches.
+pub fn prepare(driver: &Driver, context: Handle) -> Result<(), String> {
+    OWN.store(this_thread(), SeqCst);
+    for place in &PLACES {
+        place.recorded.store(false, SeqCst);
+        place.event.store(driver.event()?, SeqCst);
+    }
+    CONTEXT.store(context, SeqCst);
+    TAKEN.store(0, SeqCst);
+    FULL.store(u64::MAX, SeqCst);
+    FAILED.store(0, SeqCst);
+    FOREIGN.store(false, SeqCst);
+    OPEN.store(true, SeqCst);
+    Ok(())
+}
+
+/// No launch is noted after this. False: a thread is still at it, and its event must stay.
+pub fn close() -> bool {
+    OPEN.store(false, SeqCst);
+    for _ in 0..STEPS {
+        if INSIDE.load(SeqCst) == 0 {
+            return true;
+        }
+        sleep(Duration::from_millis(1));
+    }
+    false
+}
+
+/// What was noted in a closed window.
+pub fn outcome() -> Outcome {
+    let recorded = PLACES.iter().filter(|place| place.recorded.load(SeqCst));
+    let launches = recorded.map(|place| {
+        let (launched, stream) = (place.launched.load(SeqCst), place.stream.load(SeqCst));
+        Launch { launched, stream, event: place.event.load(SeqCst) }
+    });
+    let full = FULL.load(SeqCst);
+    Outcome {
+        launches: launches.collect(),
+        full: (full != u64::MAX).then_some(full),
+        failed: FAILED.load(SeqCst),
+        foreign: FOREIGN.load(SeqCst),
+    }
+}
+
+/// Ends the events of a closed window, or of one that could not be prepared.
+pub fn clear(driver: &Driver) {
+    for place in &PLACES {
+        let event = place.event.swap(null_mut(), SeqCst);
+        if !event.is_null() {
+            driver.end_event(event);
+        }
+    }
+}
+
+/// A launch begins or ends on the calling thread.
+pub fn called(id: u32, call: &Call) {
+    INSIDE.fetch_add(1, SeqCst);
+    if call.site == EXIT
+        && OPEN.load(SeqCst)
+        && !closing::is_closed()
+        && call.succeeded()
+        && let Some(driver) = DRIVER.get()
+    {
+        note(driver, id, call, now());
+    }
+    INSIDE.fetch_sub(1, SeqCst);
+}
+
+fn note(driver: &Driver, id: u32, call: &Call, launched: u64) {
+    if call.context != CONTEXT.load(SeqCst) {
+        FOREIGN.store(true, SeqCst);
+        return;
+    }
+    let stream = stream(id, call);
+    // What is captured does not run now.
+    if driver.is_capturing(stream) {
+        return;
+    }
+    let Some(place) = PLACES.get(TAKEN.fetch_add(1, SeqCst)) else {
+        FULL.fetch_min(launched, SeqCst);
+        return;
+    };
+    if driver.record(place.event.load(SeqCst), stream) {
+        place.stream.store(stream as usize, SeqCst);
+        place.launched.store(launched, SeqCst);
+        place.recorded.store(true, SeqCst);
+    } else {
+        FAILED.fetch_add(1, SeqCst);
+    }
+}
+
+/// The stream of a launch, from the structures of generated_cuda_meta.h.
+fn stream(id: u32, call: &Call) -> Handle {
+    // SAFETY: the arguments of just this call; the configuration of cuLaunchKernelEx is the caller's own.
+    let stream: usize = unsafe {
+        match id {
+            514 | 515 => call.arguments.add(8).cast::<usize>().read_unaligned(),
+            652 | 653 => call.arguments.cast::<*const u8>().read_unaligned().add(32).cast::<usize>().read_unaligned(),
+            _ => call.arguments.add(40).cast::<usize>().read_unaligned(),
+        }
+    };
+    let per_thread = stream == 0 && matches!(id, 442 | 478 | 515 | 653);
+    (if per_thread { PER_THREAD } else { stream }) as Handle
+}
