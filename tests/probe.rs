@@ -110,26 +110,31 @@ fn now() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
 }
 
-/// A kernel before the window, to be told that nothing is missing at its beginning.
-fn before(from: u64) -> (u64, u64) {
-    (from - 2 * MILLI, from - MILLI)
+/// Whether two times are the same by clocks that were compared on a busy machine.
+fn near(one: u64, other: u64) -> bool {
+    one.abs_diff(other) < MILLI / 5
+}
+
+/// Four kernels, one after the other: the first ends before the window and the last after it. True: the window came
+/// back with just the others. On a machine too busy for that, launches come later than they should.
+fn three_kernels_come_back(scene: &mut Scene, line: &mut Line, window: u64) -> bool {
+    let from = line.order(window);
+    let ends = [from - MILLI, from + 2 * MILLI, from + 3 * MILLI, from + 25 * MILLI];
+    scene.engine.play(&ends);
+    let kernels = line.kernels();
+    assert_eq!((kernels.window, kernels.dropped), (window, 0));
+    let expected = ends.windows(2).map(|ends| (ends[0], ends[1]));
+    kernels.covered == (from, from + 20 * MILLI)
+        && kernels.times.len() == 3
+        && expected.zip(&kernels.times).all(|(one, other)| near(one.0, other.0) && near(one.1, other.1))
 }
 
 #[test]
 fn each_window_comes_back_with_exactly_its_kernels() {
     let mut scene = Scene::set("");
     let mut line = scene.line();
-    for window in 1..=3 {
-        let from = line.order(window);
-        let at = |micros: u64| from + micros * 1000;
-        let inside = [(at(100), at(600)), (at(700) - MILLI, at(900)), (at(19_000), at(25_000))];
-        scene.engine.play(&[before(from), inside[0], inside[1], inside[2], (at(20_500), at(21_000))]);
-        let mut kernels = line.kernels();
-        kernels.times.sort_unstable();
-        let mut expected = inside.to_vec();
-        expected.sort_unstable();
-        assert_eq!(kernels, Kernels { window, covered: (from, at(20_000)), dropped: 0, times: expected });
-    }
+    let good = (0..20).filter(|window| three_kernels_come_back(&mut scene, &mut line, *window));
+    assert_eq!(good.take(3).count(), 3);
     scene.engine.end();
 }
 
@@ -151,31 +156,54 @@ fn nothing_is_loaded_before_the_first_order_and_nothing_recorded_after_it() {
     line.order(1);
     line.kernels();
     assert!(scene.engine.has_cupti());
-    assert_eq!(scene.engine.ask("record"), "0");
+    assert_eq!(scene.engine.ask("launch"), "0");
+    assert_eq!(scene.engine.ask("events"), "0");
     assert_eq!(scene.engine.ask("subscribe"), "0", "the place of the one subscriber is free");
     scene.engine.end();
 }
 
 #[test]
-fn records_without_times_are_counted_and_left_out() {
-    let mut scene = Scene::set("zero-times");
+fn a_process_without_a_context_is_covered_and_has_no_kernels() {
+    let scene = Scene::set("no-context");
     let mut line = scene.line();
     let from = line.order(1);
-    let kernel = |at: u64| (from + at * MILLI, from + at * MILLI + 1000);
-    let played: Vec<_> = std::iter::once(before(from)).chain((1..16).map(kernel)).collect();
-    scene.engine.play(&played);
     let kernels = line.kernels();
-    assert_eq!((kernels.dropped, kernels.times.len()), (2, 13));
+    assert_eq!((kernels.covered, kernels.times), ((from, from + 20 * MILLI), Vec::new()));
     scene.engine.end();
 }
 
 #[test]
-fn where_cupti_drops_records_nothing_is_covered() {
-    let scene = Scene::set("drops");
+fn what_is_captured_for_a_graph_is_no_kernel_and_is_not_touched() {
+    let mut scene = Scene::set("capturing");
     let mut line = scene.line();
-    line.order(1);
+    let from = line.order(1);
+    scene.engine.play(&[from + MILLI]);
     let kernels = line.kernels();
-    assert_eq!(kernels.covered.0, kernels.covered.1);
+    assert_eq!((kernels.covered.0, kernels.dropped, kernels.times), (from, 0, Vec::new()));
+    scene.engine.end();
+}
+
+#[test]
+fn where_the_driver_refuses_an_event_nothing_is_covered() {
+    let mut scene = Scene::set("no-events");
+    let mut line = scene.line();
+    let from = line.order(1);
+    scene.engine.play(&[from + MILLI, from + 2 * MILLI]);
+    let kernels = line.kernels();
+    assert_eq!((kernels.dropped, kernels.covered.0), (2, kernels.covered.1));
+    assert_eq!(scene.engine.ask("events"), "0");
+    scene.engine.end();
+}
+
+#[test]
+fn more_launches_than_there_are_events_end_what_is_covered() {
+    let mut scene = Scene::set("");
+    let mut line = scene.line();
+    let from = now() + 100 * MILLI;
+    line.send(Order::Record { window: 1, from, to: from + 900 * MILLI });
+    scene.engine.play(&vec![from + MILLI; 5000]);
+    let kernels = line.kernels();
+    assert!(kernels.covered.1 < from + 900 * MILLI, "{:?}", kernels.covered);
     scene.engine.end();
 }
 
@@ -274,6 +302,7 @@ fn a_watchdog_that_reads_nothing_is_left() {
 #[test]
 fn an_engine_without_a_usable_cupti_says_so_once_and_does_nothing() {
     for (mode, why) in [
+        ("deaf", "did not call back"),
         ("missing", "cannot open shared object file"),
         ("unknown-version", "version 200000 is not known"),
         ("subscriber-refused", "another profiler"),
@@ -305,6 +334,16 @@ fn a_profiler_that_went_away_is_no_trouble_any_more() {
 }
 
 #[test]
+fn kernels_of_another_context_are_not_kept_silent() {
+    let mut scene = Scene::set("foreign-context");
+    let mut line = scene.line();
+    let from = line.order(1);
+    scene.engine.play(&[from]);
+    assert!(line.why().contains("another context"));
+    scene.engine.end();
+}
+
+#[test]
 fn the_next_watchdog_is_told_the_lasting_trouble_too() {
     let scene = Scene::set("missing");
     let mut line = scene.line();
@@ -321,7 +360,7 @@ fn an_engine_that_exits_in_a_window_ends_with_its_own_status() {
     let mut line = scene.line();
     let from = now() + 100 * MILLI;
     line.send(Order::Record { window: 1, from, to: from + 900 * MILLI });
-    scene.engine.play(&[before(from)]);
+    scene.engine.play(&[from]);
     scene.engine.end();
     assert_eq!(line.hear(), None);
 }
@@ -331,7 +370,7 @@ fn an_engine_whose_driver_hangs_in_the_probe_ends_all_the_same() {
     let mut scene = Scene::set("hanging-subscribe");
     let mut line = scene.line();
     line.order(1);
-    assert_eq!(scene.engine.ask("record"), "0", "CUPTI is loaded");
+    assert_eq!(scene.engine.ask("launch"), "0", "CUPTI is loaded");
     scene.engine.end();
     assert_eq!(line.hear(), None);
 }
@@ -343,7 +382,7 @@ fn a_forked_child_ends_at_once_and_the_engine_goes_on() {
     assert_eq!(scene.engine.ask("fork"), "exited 3");
     let from = now() + 100 * MILLI;
     line.send(Order::Record { window: 1, from, to: from + 500 * MILLI });
-    scene.engine.play(&[before(from)]);
+    scene.engine.play(&[from]);
     assert_eq!(scene.engine.ask("fork"), "exited 3");
     assert_eq!(line.kernels().covered, (from, from + 500 * MILLI));
     scene.engine.end();

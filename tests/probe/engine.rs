@@ -69,10 +69,10 @@ impl Engine {
         writeln!(self.orders, "{order}").unwrap();
     }
 
-    /// Has it run these kernels, once CUPTI records.
-    pub fn play(&mut self, kernels: &[(u64, u64)]) {
-        let times: Vec<_> = kernels.iter().map(|(start, end)| format!(" {start} {end}")).collect();
-        assert_eq!(self.ask(&format!("play{}", times.concat())), "played");
+    /// Has it launch kernels that end at these times, once a window has begun to note launches.
+    pub fn play(&mut self, ends: &[u64]) {
+        let ends: Vec<_> = ends.iter().map(|end| format!(" {end}")).collect();
+        assert_eq!(self.ask(&format!("play{}", ends.concat())), "played");
     }
 
     /// Whether it has a libcupti loaded.
@@ -124,7 +124,8 @@ pub fn main() {
         let answer = match verb {
             "load" => load(&probe).to_string(),
             "play" => play(rest),
-            "record" => unsafe { kernel()(1, 2) }.to_string(),
+            "launch" => launch(1).to_string(),
+            "events" => events().to_string(),
             "subscribe" => subscribe().to_string(),
             "fork" => fork_and_exit(),
             "exit" => exit(rest.parse().unwrap()),
@@ -134,8 +135,8 @@ pub fn main() {
     }
 }
 
-type Kernel = unsafe extern "C" fn(u64, u64) -> c_int;
-type Subscribe = unsafe extern "C" fn(*mut *mut c_void, *const c_void, *mut c_void) -> c_int;
+type Callback = extern "C" fn(*mut c_void, u32, u32, *const c_void);
+type Subscribe = extern "C" fn(*mut *mut c_void, Callback, *mut c_void) -> c_int;
 
 unsafe extern "C" {
     fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
@@ -171,28 +172,36 @@ fn of_cupti(name: &str) -> *mut c_void {
     }
 }
 
-fn kernel() -> Kernel {
-    unsafe { std::mem::transmute::<*mut c_void, Kernel>(of_cupti("simulated_kernel")) }
+/// A kernel that ends then. 1: somebody noted it.
+fn launch(end: u64) -> c_int {
+    let launch: extern "C" fn() -> c_int = unsafe { std::mem::transmute(of_cupti("simulated_launch")) };
+    let kernel: extern "C" fn(u64, u64) = unsafe { std::mem::transmute(of_cupti("simulated_kernel")) };
+    let noted = launch();
+    kernel(0, end);
+    noted
 }
 
-fn play(times: &str) -> String {
-    let kernel = kernel();
-    let times: Vec<u64> = times.split(' ').map(|time| time.parse().unwrap()).collect();
+fn play(ends: &str) -> String {
     let deadline = Instant::now() + LIMIT;
-    for time in times.chunks(2) {
-        while unsafe { kernel(time[0], time[1]) } == 0 {
-            assert!(Instant::now() < deadline, "CUPTI does not record");
+    for end in ends.split(' ') {
+        while launch(end.parse().unwrap()) == 0 {
+            assert!(Instant::now() < deadline, "nobody notes launches");
             sleep(Duration::from_millis(1));
         }
     }
     "played".to_owned()
 }
 
+fn events() -> usize {
+    let events: extern "C" fn() -> usize = unsafe { std::mem::transmute(of_cupti("simulated_events")) };
+    events()
+}
+
 /// As another profiler would.
 fn subscribe() -> c_int {
+    extern "C" fn ignore(_: *mut c_void, _: u32, _: u32, _: *const c_void) {}
     let subscribe: Subscribe = unsafe { std::mem::transmute(of_cupti("cuptiSubscribe")) };
-    let mut subscriber = std::ptr::null_mut();
-    unsafe { subscribe(&mut subscriber, std::ptr::null(), std::ptr::null_mut()) }
+    subscribe(&mut std::ptr::null_mut(), ignore, std::ptr::null_mut())
 }
 
 /// A child as Python's multiprocessing makes them: forked, and ended by `exit`.

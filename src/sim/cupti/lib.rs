@@ -1,108 +1,110 @@
-//! A stand-in libcupti: the kernel probe's part of CUPTI's C interface, over kernels that the simulated engine
-//! tells it (`simulated_kernel`). Records as the real one does only while subscribed and enabled. Its environment
-//! can make it fail: `MPSWARDEN_SIM_CUPTI` holds words of `Mode`.
+//! A stand-in libcupti with the CUDA driver behind it: what the kernel probe uses of both, over kernels that the
+//! simulated engine tells of (`simulated_launch`, `simulated_kernel`). The environment can make it fail:
+//! `MPSWARDEN_SIM_CUPTI` holds words of `Mode`.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::ptr::{dangling_mut, null, null_mut};
 use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
 
-mod records;
+mod driver;
+mod mode;
+mod work;
 
-use records::Buffers;
+use mode::Mode;
+use work::Work;
 
-/// `CUptiResult`.
-pub type Answer = c_int;
+/// `CUptiResult`, and `CUresult`.
+type Answer = c_int;
 const SUCCESS: Answer = 0;
 const INVALID_PARAMETER: Answer = 1;
-const MAX_LIMIT_REACHED: Answer = 12;
-const INVALID_KIND: Answer = 21;
 const MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED: Answer = 39;
-const KERNELS: u32 = 10;
 /// As CUDA 13.0 says it.
 const VERSION: u32 = 130_000;
+const DRIVER_API: u32 = 1;
+const GET_VERSION: u32 = 2;
+const LAUNCH_KERNEL: u32 = 307;
+/// Where cuLaunchKernel's arguments hold its stream.
+const STREAM_AT: usize = 5;
 
-type Requested = unsafe extern "C" fn(*mut *mut u8, *mut usize, *mut usize);
-type Completed = unsafe extern "C" fn(*mut c_void, u32, *mut u8, usize, usize);
+/// `CUpti_CallbackFunc`.
+type Callback = unsafe extern "C" fn(*mut c_void, u32, u32, *const Call);
 
-/// How it behaves: words that the environment holds.
-struct Mode {
-    /// `unknown-version`.
-    version: u32,
-    /// `subscriber-refused`: another profiler was faster. `subscriber-refused-once`: and goes away.
-    refused: u32,
-    /// `hanging-subscribe`: a driver that does not answer.
-    hangs: bool,
-    /// `zero-times`: every eighth record carries none.
-    zeroes: bool,
-    /// `drops`: one record is dropped in each window.
-    drops: bool,
-}
-
-impl Mode {
-    fn of_environment() -> Mode {
-        let words = std::env::var("MPSWARDEN_SIM_CUPTI").unwrap_or_default();
-        let says = |word: &str| words.split_whitespace().any(|said| said == word);
-        let refused = if says("subscriber-refused") { u32::MAX } else { u32::from(says("subscriber-refused-once")) };
-        Mode {
-            version: if says("unknown-version") { 200_000 } else { VERSION },
-            refused,
-            hangs: says("hanging-subscribe"),
-            zeroes: says("zero-times"),
-            drops: says("drops"),
-        }
-    }
+/// `CUpti_CallbackData`.
+#[repr(C)]
+pub struct Call {
+    site: u32,
+    function: *const c_char,
+    arguments: *const usize,
+    returned: *const Answer,
+    symbol: *const c_char,
+    context: *mut c_void,
+    context_number: u32,
+    note: *mut u64,
+    correlation: u32,
 }
 
 struct State {
     mode: Mode,
-    subscribed: bool,
-    recording: bool,
-    callbacks: Option<(Requested, Completed)>,
-    buffers: Buffers,
-    kernels: u64,
-    dropped: usize,
+    subscriber: Option<Callback>,
+    enabled: Vec<u32>,
+    work: Work,
 }
 
-impl State {
-    fn of_environment() -> State {
-        State {
-            mode: Mode::of_environment(),
-            subscribed: false,
-            recording: false,
-            callbacks: None,
-            buffers: Buffers::default(),
-            kernels: 0,
-            dropped: 0,
-        }
-    }
-}
-
-static STATE: LazyLock<Mutex<State>> = LazyLock::new(|| Mutex::new(State::of_environment()));
+static STATE: LazyLock<Mutex<State>> = LazyLock::new(|| {
+    Mutex::new(State { mode: Mode::of_environment(), subscriber: None, enabled: Vec::new(), work: Work::default() })
+});
 
 fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// A kernel ran, in nanoseconds of CLOCK_REALTIME. Called by the simulated engine. 1: it was recorded, 0: it wasn't.
+/// A kernel is launched now, in the engine's one stream. Called by the simulated engine. 1: a subscriber was told.
 #[unsafe(no_mangle)]
-pub extern "C" fn simulated_kernel(start: u64, end: u64) -> c_int {
-    let mut state = state();
-    let State { mode, recording: true, callbacks: Some((requested, _)), buffers, kernels, dropped, .. } = &mut *state
-    else {
-        return 0;
-    };
-    *kernels += 1;
-    let timeless = mode.zeroes && kernels.is_multiple_of(8);
-    let (start, end) = if timeless { (0, 0) } else { (start, end) };
-    let recorded = buffers.write(*requested, KERNELS, start, end);
-    *dropped += usize::from(!recorded);
-    c_int::from(recorded)
+pub extern "C" fn simulated_launch() -> c_int {
+    state().work.launch();
+    c_int::from(call_back(LAUNCH_KERNEL))
+}
+
+/// The oldest launched kernel that had not ended ran until `end`, in nanoseconds of CLOCK_REALTIME; when it began is
+/// not asked. Called by the simulated engine.
+#[unsafe(no_mangle)]
+pub extern "C" fn simulated_kernel(_start: u64, end: u64) {
+    state().work.end(end);
+}
+
+/// How many events of the driver's there are.
+#[unsafe(no_mangle)]
+pub extern "C" fn simulated_events() -> usize {
+    state().work.events()
+}
+
+/// Calls the subscriber at the call's begin and at its end, if it wants to know of it.
+fn call_back(id: u32) -> bool {
+    let (mut arguments, mut note, returned) = ([0; 8], 0, SUCCESS);
+    arguments[STREAM_AT] = work::ENGINES_STREAM;
+    for site in 0..=1 {
+        let state = state();
+        let wanted = state.subscriber.filter(|_| state.enabled.contains(&id));
+        let context = if state.mode.foreign { null_mut() } else { dangling_mut() };
+        // The callback calls back: not under the lock.
+        drop(state);
+        let Some(callback) = wanted else { return false };
+        let (arguments, returned, note) = (arguments.as_ptr(), &raw const returned, &raw mut note);
+        let (function, symbol) = (null(), null());
+        let call =
+            Call { site, function, arguments, returned, symbol, context, context_number: 1, note, correlation: 1 };
+        // SAFETY: the subscriber's callback, with a structure that outlives it.
+        unsafe { callback(null_mut(), DRIVER_API, id, &call) };
+    }
+    true
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuptiGetVersion(version: *mut u32) -> Answer {
+    let said = if state().mode.unknown { 200_000 } else { VERSION };
     // SAFETY: null, or the caller's place.
-    unsafe { put(version, state().mode.version) }
+    unsafe { put(version, said) }
 }
 
 #[unsafe(no_mangle)]
@@ -110,8 +112,6 @@ pub unsafe extern "C" fn cuptiGetResultString(answer: Answer, text: *mut *const 
     let said = match answer {
         SUCCESS => c"CUPTI_SUCCESS",
         INVALID_PARAMETER => c"CUPTI_ERROR_INVALID_PARAMETER",
-        MAX_LIMIT_REACHED => c"CUPTI_ERROR_MAX_LIMIT_REACHED",
-        INVALID_KIND => c"CUPTI_ERROR_INVALID_KIND",
         MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED => c"CUPTI_ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED",
         _ => return INVALID_PARAMETER,
     };
@@ -120,87 +120,47 @@ pub unsafe extern "C" fn cuptiGetResultString(answer: Answer, text: *mut *const 
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuptiSubscribe(subscriber: *mut *mut c_void, _: *const c_void, _: *mut c_void) -> Answer {
+pub unsafe extern "C" fn cuptiSubscribe(subscriber: *mut *mut c_void, callback: Callback, _: *mut c_void) -> Answer {
     while state().mode.hangs {
         std::thread::sleep(Duration::from_secs(1));
     }
     let mut state = state();
-    if state.subscribed || state.mode.refused > 0 {
-        state.mode.refused = state.mode.refused.saturating_sub(1);
+    if state.subscriber.is_some() || state.mode.refusals > 0 {
+        state.mode.refusals = state.mode.refusals.saturating_sub(1);
         return MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED;
     }
-    state.subscribed = true;
+    state.subscriber = Some(callback);
     // SAFETY: null, or the caller's place.
-    unsafe { put(subscriber, std::ptr::dangling_mut()) }
+    unsafe { put(subscriber, dangling_mut()) }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuptiUnsubscribe(_: *mut c_void) -> Answer {
+    cuptiFinalize()
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuptiFinalize() -> Answer {
     let mut state = state();
-    (state.subscribed, state.recording) = (false, false);
+    state.subscriber = None;
+    state.enabled.clear();
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuptiActivityRegisterCallbacks(requested: Requested, completed: Completed) -> Answer {
-    state().callbacks = Some((requested, completed));
-    SUCCESS
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuptiActivitySetAttribute(_: u32, _: *mut usize, _: *mut c_void) -> Answer {
-    SUCCESS
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuptiActivityEnable(kind: u32) -> Answer {
-    record(kind, true)
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuptiActivityDisable(kind: u32) -> Answer {
-    record(kind, false)
-}
-
-fn record(kind: u32, recording: bool) -> Answer {
-    state().recording = recording;
-    if kind == KERNELS { SUCCESS } else { INVALID_KIND }
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuptiActivityFlushAll(_: u32) -> Answer {
-    let mut state = state();
-    state.dropped += usize::from(state.mode.drops);
-    let (full, callbacks) = (std::mem::take(&mut state.buffers), state.callbacks);
-    // The callback may call back: not under the lock.
-    drop(state);
-    if let Some((_, completed)) = callbacks {
-        full.hand_over(completed);
+pub extern "C" fn cuptiEnableCallback(enable: u32, _: *mut c_void, domain: u32, id: u32) -> Answer {
+    if enable != 1 || domain != DRIVER_API {
+        return INVALID_PARAMETER;
     }
+    state().enabled.push(id);
     SUCCESS
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuptiActivityGetNextRecord(buffer: *mut u8, length: usize, record: *mut *mut u8) -> Answer {
-    // SAFETY: the caller's buffer and place, by CUPTI's contract.
-    match unsafe { records::next(buffer, length, *record) } {
-        Some(next) => unsafe { put(record, next) },
-        None => MAX_LIMIT_REACHED,
-    }
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuptiActivityGetNumDroppedRecords(_: *mut c_void, _: u32, dropped: *mut usize) -> Answer {
-    let counted = std::mem::take(&mut state().dropped);
-    // SAFETY: null, or the caller's place.
-    unsafe { put(dropped, counted) }
 }
 
 unsafe fn put<T>(place: *mut T, value: T) -> Answer {
     if place.is_null() {
         return INVALID_PARAMETER;
     }
-    // SAFETY: not null, and the caller's by CUPTI's contract.
+    // SAFETY: not null, and the caller's by the interface's contract.
     unsafe { place.write(value) };
     SUCCESS
 }
