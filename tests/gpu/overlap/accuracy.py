@@ -19,14 +19,17 @@ sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 from clients import Memory, Place, find_cupti, find_probe
 from probes import Watch, shares
 
-# Kernel length in us, and how busy each client is.
-CASES = (
+# Kernel length in us, and how busy each client is; then, whether its bursts are CUDA graphs. A probe that sees launches
+# counts a graph as one span, the gaps between its kernels too: those cases show by how much, and are bound by nothing.
+PLAIN = (
     (20, (0.1, 0.1)), (20, (0.3, 0.6)), (20, (0.9, 0.9)), (20, (0.5, 0.5, 0.5)),
     (50, (0.3, 0.3)), (50, (0.8, 0.5)),
     (100, (0.1, 0.9)), (100, (0.5, 0.5)), (100, (0.9, 0.9)), (100, (0.3, 0.6, 0.9)),
     (300, (0.5, 0.3)), (300, (0.2, 0.5, 0.8)),
     (1000, (0.5, 0.5)),
 )
+GRAPHS = ((20, (0.5, 0.5)), (100, (0.5, 0.5)))
+CASES = [(*case, False) for case in PLAIN] + [(*case, True) for case in GRAPHS]
 
 
 def bound(length):
@@ -34,9 +37,9 @@ def bound(length):
     return 2.0 if length >= 100 else 3.0
 
 
-def burst(length, busy):
-    """Kernels launched as one graph, so that launches leave enough of the time."""
-    return 1 if length * (1 - busy) / busy > 20 else max(4, 200 // length)
+def burst(length, busy, graph):
+    """Kernels queued at once, so that launches leave enough of the time."""
+    return 1 if not graph and length * (1 - busy) / busy > 15 else max(4, 200 // length)
 
 
 class Truth:
@@ -113,11 +116,12 @@ def judge_window(window, truths):
     return row
 
 
-def start_clients(place, chosen, watch, length, levels):
+def start_clients(place, chosen, watch, length, levels, graph):
     """One client for each level, ready, with its probe connected."""
     clients = []
     for number, busy in enumerate(levels):
-        command = [chosen.kernels, "--length-us", str(length), "--busy", str(busy), "--burst", str(burst(length, busy))]
+        command = [chosen.kernels, "--length-us", str(length), "--busy", str(busy), "--graph", "yes" if graph else "no"]
+        command += ["--burst", str(burst(length, busy, graph))]
         command += ["--seed", str(number + 1), "--ring", f"{place.folder}/ring{number}"]
         clients.append(place.start(command, chosen.probe, watch.path, chosen.cupti))
     firsts = [client.answer(30) for client in clients]
@@ -127,9 +131,9 @@ def start_clients(place, chosen, watch, length, levels):
     return clients, firsts, probes
 
 
-def measure(place, chosen, watch, memory, length, levels):
+def measure(place, chosen, watch, memory, length, levels, graph):
     """One case: its windows, judged."""
-    clients, firsts, probes = start_clients(place, chosen, watch, length, levels)
+    clients, firsts, probes = start_clients(place, chosen, watch, length, levels, graph)
     seconds = chosen.windows * (chosen.window + 0.6) + 0.5
     until = time.monotonic() + seconds
     for client in clients:
@@ -149,7 +153,7 @@ def measure(place, chosen, watch, memory, length, levels):
          "after": memory.most(client.pid, idle, idle + 10**11)} for client in clients
     ]
     return {
-        "length_us": length, "busy": levels, "step_ns": firsts[0]["step_ns"], "memory_mib": held,
+        "length_us": length, "busy": levels, "graph": graph, "step_ns": firsts[0]["step_ns"], "memory_mib": held,
         "bracket_ns": [truth.bracket for truth in truths], "drift_ppm": [truth.drift for truth in truths],
         "apart_ns": [truth.points[0][1] - truths[0].gpu(truth.points[0][0]) for truth in truths],
         "unavailable": [probe.why_not for probe in probes if probe.why_not],
@@ -167,54 +171,71 @@ def summary(case):
     clients = [client for row in good for client in row["clients"]]
     total = lambda key: sum(client[key] for client in clients)
     longer = [client["longer_ns"] for client in clients if client["longer_ns"] is not None]
+    middle = lambda key: statistics.median(client[key] for client in clients) / 1e3 if len(longer) == len(clients) else None
     return {
         "good": len(good), "probe": mean("probe"), "truth": mean("truth"), "points": mean("points"),
         "worst": max(abs(points) for row in good for points in row["points"]),
         "longer_us": statistics.fmean(longer) / 1e3 if longer else None,
+        "start_us": middle("start_ns"), "end_us": middle("end_ns"),
         "recorded": total("recorded"), "true": total("true"), "matched": total("matched"), "dropped": total("dropped"),
         "late_ms": max(row["late_ns"] for row in good) / 1e6, "arrived_ms": max(row["arrived_ns"] for row in good) / 1e6,
     }
 
 
-def parts(values, scale=100, form="{:5.1f}"):
+def parts(values, form):
     """A list as one cell."""
-    return " ".join(form.format(value * scale) for value in values)
+    return " ".join(form.format(value) for value in values)
+
+
+def percents(values):
+    return parts([100 * value for value in values], "{:5.1f}")
 
 
 def print_cases(cases):
-    """A row for each case, the most telling figures of each."""
-    print("\n  us  busy           probe 0/1/2.. %           truth %                   off by, points            worst  longer us"
-          "  records/true/matched  dropped  late ms  frame ms")
+    """A row for each case: its shares, then what its records are worth."""
+    print("\n  us  busy               probe 0/1/2.. %           truth %                   off by, points               worst")
     for case in cases:
         found, busy = case.get("summary"), "/".join(f"{level:.1f}" for level in case["busy"])
+        begin = f"{case['length_us']:4}  {busy + ' graphs' * case['graph']:<18} "
         if not found:
-            print(f"{case['length_us']:4}  {busy:<13}  NO WINDOW  {case.get('problem') or case.get('unavailable')}")
+            print(f"{begin} NO WINDOW: {case.get('problem') or case.get('unavailable')}")
             continue
-        longer = "-" if found["longer_us"] is None else f"{found['longer_us']:.2f}"
-        print(f"{case['length_us']:4}  {busy:<13}  {parts(found['probe']):<26}{parts(found['truth']):<26}"
-              f"{parts(found['points'], 1, '{:+5.2f}'):<26} {found['worst']:5.2f}  {longer:>9}  "
-              f"{found['recorded']}/{found['true']}/{found['matched']}  {found['dropped']:7}  "
-              f"{found['late_ms']:7.1f}  {found['arrived_ms']:8.1f}")
+        print(f"{begin} {percents(found['probe']):<26}{percents(found['truth']):<26}"
+              f"{parts(found['points'], '{:+5.2f}'):<28} {found['worst']:5.2f}")
+    print("\n  us  busy               longer  start    end us   records/true/matched  dropped  late ms  frame after ms")
+    for case in cases:
+        found = case.get("summary")
+        if found:
+            busy = "/".join(f"{level:.1f}" for level in case["busy"]) + " graphs" * case["graph"]
+            bias = [found[key] for key in ("longer_us", "start_us", "end_us")]
+            bias = parts(bias, "{:+7.2f}") if None not in bias else "-"
+            counts = f"{found['recorded']}/{found['true']}/{found['matched']}"
+            print(f"{case['length_us']:4}  {busy:<18} {bias:<24} {counts:<21} {found['dropped']:8}  "
+                  f"{found['late_ms']:7.1f}  {found['arrived_ms']:14.1f}")
 
 
 def print_verdicts(cases):
     """By kernel length, against the bounds; and the memory. True: all is well."""
     fine = True
-    for length in sorted({case["length_us"] for case in cases}):
-        of_it = [case for case in cases if case["length_us"] == length]
+    for graph, length in sorted({(case["graph"], case["length_us"]) for case in cases}):
+        of_it = [case for case in cases if (case["graph"], case["length_us"]) == (graph, length)]
         found = [case["summary"] for case in of_it if case.get("summary")]
         worst = max((one["worst"] for one in found), default=None)
-        mean = statistics.fmean(abs(points) for one in found for points in one["points"]) if found else None
-        longer = [one["longer_us"] for one in found if one["longer_us"] is not None]
-        good = len(found) == len(of_it) and worst is not None and worst <= bound(length)
-        fine &= good
-        told = f"worst {worst:.2f}, mean {mean:.2f} points" if found else "nothing"
-        told += f", {statistics.fmean(longer):+.2f} us a kernel" if longer else ""
-        print(f"{'ok  ' if good else 'FAIL'} {length} us: {told} (bound {bound(length):.0f}) in {len(found)} of {len(of_it)} cases")
+        good = len(found) == len(of_it) and worst <= bound(length)
+        fine &= good or graph
+        told = "nothing was measured"
+        if found:
+            mean = statistics.fmean(abs(points) for one in found for points in one["points"])
+            longer = [one["longer_us"] for one in found if one["longer_us"] is not None]
+            told = f"worst {worst:.2f}, mean {mean:.2f} points"
+            told += f", {statistics.fmean(longer):+.2f} us a kernel" if longer and not graph else ""
+        word = "note" if graph else "ok  " if good else "FAIL"
+        limit = "in graphs" if graph else f"bound {bound(length):.0f}"
+        print(f"{word} {length} us: {told} ({limit}) in {len(found)} of {len(of_it)} cases")
     held = [one for case in cases for one in case.get("memory_mib", ()) if None not in one.values()]
     if held:
         most = lambda key: max(one[key] - one["before"] for one in held)
-        print(f"memory: with CUPTI {most('with'):+.0f} MiB at most, after it {most('after'):+.0f} MiB at most, of {len(held)} clients")
+        print(f"GPU memory of {len(held)} clients: {most('with'):+.0f} MiB at most with windows, {most('after'):+.0f} MiB after them")
     return fine
 
 
@@ -241,15 +262,15 @@ def main():
     memory = Memory()
     with Place(chosen.out, chosen.plain) as place:
         watch = Watch(f"{place.folder}/probe.sock")
-        for length, levels in CASES[: chosen.only]:
+        for length, levels, graph in CASES[: chosen.only]:
             if time.monotonic() + 15 > until:
                 print(f"the deadline is near: {len(cases)} of {chosen.only} cases were measured", flush=True)
                 break
             try:
-                case = measure(place, chosen, watch, memory, length, levels)
+                case = measure(place, chosen, watch, memory, length, levels, graph)
                 case["summary"] = summary(case)
             except (RuntimeError, OSError, ValueError) as problem:
-                case = {"length_us": length, "busy": levels, "problem": str(problem)}
+                case = {"length_us": length, "busy": levels, "graph": graph, "problem": str(problem)}
                 for client in place.clients:
                     client.end()
             cases.append(case)

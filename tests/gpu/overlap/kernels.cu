@@ -29,7 +29,8 @@
 struct Arguments {
     double length_us = 100; // of a kernel
     double busy = 0.5;      // share of time; 1: back to back, with some bursts in flight
-    int burst = 1;          // kernels launched together, as one graph
+    int burst = 1;          // kernels queued together, before the next gap
+    bool graph = false;     // each burst is one CUDA graph
     int blocks = 8;         // one an SM, as long as there are that many
     uint64_t capacity = 1 << 20;
     unsigned seed = 1;
@@ -56,7 +57,7 @@ namespace gpu {
 
 // A moment of the GPU's clock, and of CLOCK_REALTIME right before and after it.
 struct Bracket {
-    uint64_t before = 0, gpu = 0, after = UINT64_MAX;
+    uint64_t before, gpu, after;
 };
 
 #ifndef WITHOUT_CUDA
@@ -149,7 +150,7 @@ static void open() {
         check(cudaMemset(ring.ends, 0, bytes));
     }
     check(cudaDeviceSynchronize());
-    if (arguments.burst > 1) capture();
+    if (arguments.graph) capture();
 }
 
 static void begin_burst() {
@@ -173,7 +174,7 @@ static uint64_t step() {
 }
 
 static Bracket bracket() {
-    Bracket found;
+    Bracket found{};
     found.before = realtime();
     read_clock<<<1, 1, 0, stream>>>(told);
     finish();
@@ -298,6 +299,7 @@ static void parse(int argc, char **argv) {
         if (key == "--length-us") arguments.length_us = atof(argv[i + 1]);
         else if (key == "--busy") arguments.busy = atof(argv[i + 1]);
         else if (key == "--burst") arguments.burst = std::max(1, atoi(argv[i + 1]));
+        else if (key == "--graph") arguments.graph = strcmp(argv[i + 1], "yes") == 0;
         else if (key == "--blocks") arguments.blocks = std::max(1, atoi(argv[i + 1]));
         else if (key == "--capacity") arguments.capacity = strtoull(argv[i + 1], nullptr, 10);
         else if (key == "--seed") arguments.seed = atoi(argv[i + 1]);
