@@ -196,30 +196,35 @@ static std::vector<uint64_t> copy_ring() {
 
 #else
 
-// Kernels are waits of this thread, its clock is off by a second, and a stand-in CUPTI is told of each.
-constexpr uint64_t AHEAD = 1000000000;
+// Kernels are waits of this thread that begin as long after their launch as on an H200; the clock is off by a second,
+// and the stand-in CUPTI of the simulation is told of each.
+constexpr uint64_t AHEAD = 1000000000, LAUNCH = 4000;
 static std::vector<uint64_t> pairs;
-static void (*tell_cupti)(uint64_t, uint64_t) = nullptr;
+static int (*tell_launch)() = nullptr;
+static void (*tell_kernel)(uint64_t, uint64_t) = nullptr;
 
 static void *symbol(const char *variable, const char *name) {
     const char *path = getenv(variable);
-    void *library = path ? dlopen(path, RTLD_NOW) : nullptr;
+    void *library = path ? dlopen(path, RTLD_NOW | RTLD_GLOBAL) : nullptr;
     return library ? dlsym(library, name) : nullptr;
 }
 
 static void open() {
+    tell_launch = reinterpret_cast<int (*)()>(symbol("MPSWARDEN_CUPTI", "simulated_launch"));
+    tell_kernel = reinterpret_cast<void (*)(uint64_t, uint64_t)>(symbol("MPSWARDEN_CUPTI", "simulated_kernel"));
     auto inject = reinterpret_cast<int (*)()>(symbol("CUDA_INJECTION64_PATH", "InitializeInjection"));
     if (inject) inject();
-    tell_cupti = reinterpret_cast<void (*)(uint64_t, uint64_t)>(symbol("MPSWARDEN_CUPTI", "simulated_kernel"));
 }
 
 static void begin_burst() {
     for (int i = 0; i < arguments.burst; i++) {
-        uint64_t from = realtime();
+        if (tell_launch) tell_launch();
+        uint64_t launched = realtime(), from = launched;
+        while (from - launched < LAUNCH) from = realtime();
         while (realtime() - from < arguments.length_us * 1000) usleep(5);
         uint64_t to = realtime();
         if (!arguments.ring.empty()) pairs.insert(pairs.end(), {from + AHEAD, to + AHEAD});
-        if (tell_cupti) tell_cupti(from, to);
+        if (tell_kernel) tell_kernel(from, to);
     }
 }
 static void finish() {}
