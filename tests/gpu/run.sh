@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compiles the engine, runs the plan over a real GPU (or, --simulated, over a simulated one), ends everything.
 # From the repository root: OUT=/tmp/out bash tests/gpu/run.sh [--day|--faults] [--simulated] [--runs 10] [--deadline 540]
+#                           OUT=/tmp/out bash tests/gpu/run.sh --overlap [--accuracy|--cost|--study] [...]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH="$PATH:/usr/local/cuda/bin:/usr/local/nvidia/bin" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TZ=UTC
@@ -10,6 +11,7 @@ out="${OUT:-$(mktemp -d)}"
 mkdir -p "$out"
 watchdog="${MPSWARDEN:-target/release/mpswarden}"
 fail() { echo "run.sh: $*" >&2; exit 1; }
+[ "${1:-}" = --overlap ] && { shift; OUT="$out" MPSWARDEN="$watchdog" exec bash tests/gpu/overlap/run.sh "$@"; }
 [ -x "$watchdog" ] || fail "no $watchdog: cargo build --release, or say where it is by MPSWARDEN=..."
 
 plan=tests/gpu/drive.py

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Overlap on a real GPU: how true the kernel probe is, what it costs, what a study says. All three, or the one named;
+# what else is given goes to that one. Called by tests/gpu/run.sh --overlap, from the repository root.
+set -euo pipefail
+
+here=tests/gpu/overlap
+fail() { echo "overlap: $*" >&2; exit 1; }
+for program in nvcc nvidia-smi nvidia-cuda-mps-control python3; do
+    command -v "$program" >/dev/null || fail "$program is not on PATH"
+done
+part="${1:-all}"
+[ $# -gt 0 ] && shift
+case "$part" in
+all | --accuracy | --cost | --study) ;;
+*) fail "$part is not known: --accuracy, --cost, --study, or none of them for all" ;;
+esac
+
+build="$(mktemp -d)"
+trap 'rm -rf "$build"' EXIT
+timeout 120 nvcc -O2 -std=c++17 -arch="${CUDA_ARCH:-sm_90}" -o "$build/kernels" "$here/kernels.cu" ||
+    fail "kernels.cu does not compile"
+probe=()
+[ -z "${MPSWARDEN_PROBE:-}" ] || probe=(--probe "$MPSWARDEN_PROBE")
+
+status=0
+# Its name, the seconds it may take, its command. One that fails does not keep the others from running.
+part() {
+    [ "$part" = all ] || [ "$part" = "--$1" ] || return 0
+    echo "=== $1"
+    timeout -k 20 "$2" python3 "$here/$1.py" "${@:3}" --out "$OUT" || status=$?
+}
+part accuracy 200 --kernels "$build/kernels" --deadline 120 "${probe[@]}" "$@"
+part cost 300 --kernels "$build/kernels" --deadline 240 "${probe[@]}" "$@"
+part study 300 --watchdog "$MPSWARDEN" --deadline 240 "$@"
+exit "$status"
