@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Overlap on a real GPU: how true the kernel probe is, what it costs, what a study says. All three, or the one named;
-# what else is given goes to that one. Called by tests/gpu/run.sh --overlap, from the repository root.
+# Overlap on a real GPU: whether the kernel probe harms an engine, how true it is, what it costs, what a study says.
+# All of it, or the part named; what else is given goes to that one. Called by tests/gpu/run.sh --overlap, from the repository root.
 set -euo pipefail
 
 here=tests/gpu/overlap
@@ -11,14 +11,16 @@ done
 part="${1:-all}"
 [ $# -gt 0 ] && shift
 case "$part" in
-all | --accuracy | --cost | --study) ;;
-*) fail "$part is not known: --accuracy, --cost, --study, or none of them for all" ;;
+all | --safety | --accuracy | --cost | --study) ;;
+*) fail "$part is not known: --safety, --accuracy, --cost, --study, or none of them for all" ;;
 esac
 
 build="$(mktemp -d)"
 trap 'rm -rf "$build"' EXIT
 timeout 120 nvcc -O2 -std=c++17 -arch="${CUDA_ARCH:-sm_90}" -o "$build/kernels" "$here/kernels.cu" ||
     fail "kernels.cu does not compile"
+timeout 120 nvcc -O2 -std=c++17 -arch="${CUDA_ARCH:-sm_90}" -o "$build/torture" "$here/torture.cu" ||
+    fail "torture.cu does not compile"
 probe=()
 [ -z "${MPSWARDEN_PROBE:-}" ] || probe=(--probe "$MPSWARDEN_PROBE")
 
@@ -29,6 +31,7 @@ part() {
     echo "=== $1"
     timeout -k 20 "$2" python3 "$here/$1.py" "${@:3}" --out "$OUT" || status=$?
 }
+part safety 240 --torture "$build/torture" --deadline 200 "${probe[@]}" "$@"
 part accuracy 200 --kernels "$build/kernels" --deadline 120 "${probe[@]}" "$@"
 part cost 300 --kernels "$build/kernels" --deadline 240 "${probe[@]}" "$@"
 part study 300 --watchdog "$MPSWARDEN" --deadline 240 "$@"
