@@ -10,6 +10,7 @@ import array
 import bisect
 import json
 import os
+import signal
 import statistics
 import sys
 import time
@@ -256,6 +257,7 @@ def options():
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started ends with us
     chosen, cases = options(), []
     os.makedirs(chosen.out, exist_ok=True)
     until = time.monotonic() + chosen.deadline
