@@ -174,7 +174,7 @@ def summary(case):
     longer = [client["longer_ns"] for client in clients if client["longer_ns"] is not None]
     middle = lambda key: statistics.median(client[key] for client in clients) / 1e3 if len(longer) == len(clients) else None
     return {
-        "good": len(good), "probe": mean("probe"), "truth": mean("truth"), "points": mean("points"),
+        "windows": f"{len(good)}/{len(case['windows'])}", "whole": len(good) == len(case["windows"]), "probe": mean("probe"), "truth": mean("truth"), "points": mean("points"),
         "worst": max(abs(points) for row in good for points in row["points"]),
         "longer_us": statistics.fmean(longer) / 1e3 if longer else None,
         "start_us": middle("start_ns"), "end_us": middle("end_ns"),
@@ -203,7 +203,7 @@ def print_cases(cases):
             continue
         print(f"{begin} {percents(found['probe']):<26}{percents(found['truth']):<26}"
               f"{parts(found['points'], '{:+5.2f}'):<28} {found['worst']:5.2f}")
-    print("\n  us  busy               longer  start    end us   records/true/matched  dropped  late ms  frame after ms")
+    print("\n  us  busy               longer  start    end us   records/true/matched  dropped  windows  late ms  frame after ms")
     for case in cases:
         found = case.get("summary")
         if found:
@@ -211,7 +211,7 @@ def print_cases(cases):
             bias = [found[key] for key in ("longer_us", "start_us", "end_us")]
             bias = parts(bias, "{:+7.2f}") if None not in bias else "-"
             counts = f"{found['recorded']}/{found['true']}/{found['matched']}"
-            print(f"{case['length_us']:4}  {busy:<18} {bias:<24} {counts:<21} {found['dropped']:8}  "
+            print(f"{case['length_us']:4}  {busy:<18} {bias:<24} {counts:<21} {found['dropped']:8}  {found['windows']:>7}  "
                   f"{found['late_ms']:7.1f}  {found['arrived_ms']:14.1f}")
 
 
@@ -222,7 +222,7 @@ def print_verdicts(cases):
         of_it = [case for case in cases if (case["graph"], case["length_us"]) == (graph, length)]
         found = [case["summary"] for case in of_it if case.get("summary")]
         worst = max((one["worst"] for one in found), default=None)
-        good = len(found) == len(of_it) and worst <= bound(length)
+        good = len(found) == len(of_it) and worst <= bound(length) and all(one["whole"] for one in found)
         fine &= good or graph
         told = "nothing was measured"
         if found:
