@@ -171,15 +171,18 @@ def summary(case):
     mean = lambda key: [statistics.fmean(column) for column in zip(*(row[key] for row in good))]
     clients = [client for row in good for client in row["clients"]]
     total = lambda key: sum(client[key] for client in clients)
-    longer = [client["longer_ns"] for client in clients if client["longer_ns"] is not None]
-    middle = lambda key: statistics.median(client[key] for client in clients) / 1e3 if len(longer) == len(clients) else None
+    told = [client for client in clients if client["longer_ns"] is not None]
+    longer = [client["longer_ns"] for client in told]
+    middle = lambda key: statistics.median(client[key] for client in told) / 1e3 if told else None
     return {
-        "windows": f"{len(good)}/{len(case['windows'])}", "whole": len(good) == len(case["windows"]), "probe": mean("probe"), "truth": mean("truth"), "points": mean("points"),
+        "windows": f"{len(good)}/{len(case['windows'])}", "whole": len(good) == len(case["windows"]),
+        "probe": mean("probe"), "truth": mean("truth"), "points": mean("points"),
         "worst": max(abs(points) for row in good for points in row["points"]),
         "longer_us": statistics.fmean(longer) / 1e3 if longer else None,
         "start_us": middle("start_ns"), "end_us": middle("end_ns"),
         "recorded": total("recorded"), "true": total("true"), "matched": total("matched"), "dropped": total("dropped"),
-        "late_ms": max(row["late_ns"] for row in good) / 1e6, "arrived_ms": max(row["arrived_ns"] for row in good) / 1e6,
+        "late_ms": max(row["late_ns"] for row in good) / 1e6,
+        "arrived_ms": max(row["arrived_ns"] for row in good) / 1e6,
     }
 
 
@@ -194,7 +197,8 @@ def percents(values):
 
 def print_cases(cases):
     """A row for each case: its shares, then what its records are worth."""
-    print("\n  us  busy               probe 0/1/2.. %           truth %                   off by, points               worst")
+    print("\n  us  busy               probe 0/1/2.. %           truth %                   "
+          "off by, points               worst")
     for case in cases:
         found, busy = case.get("summary"), "/".join(f"{level:.1f}" for level in case["busy"])
         begin = f"{case['length_us']:4}  {busy + ' graphs' * case['graph']:<18} "
@@ -203,7 +207,8 @@ def print_cases(cases):
             continue
         print(f"{begin} {percents(found['probe']):<26}{percents(found['truth']):<26}"
               f"{parts(found['points'], '{:+5.2f}'):<28} {found['worst']:5.2f}")
-    print("\n  us  busy               longer  start    end us   records/true/matched  dropped  windows  late ms  frame after ms")
+    print("\n  us  busy               longer  start    end us   records/true/matched  dropped  windows  late ms  "
+          "frame after ms")
     for case in cases:
         found = case.get("summary")
         if found:
