@@ -10,6 +10,7 @@ import array
 import bisect
 import json
 import os
+import signal
 import statistics
 import sys
 import time
@@ -170,15 +171,18 @@ def summary(case):
     mean = lambda key: [statistics.fmean(column) for column in zip(*(row[key] for row in good))]
     clients = [client for row in good for client in row["clients"]]
     total = lambda key: sum(client[key] for client in clients)
-    longer = [client["longer_ns"] for client in clients if client["longer_ns"] is not None]
-    middle = lambda key: statistics.median(client[key] for client in clients) / 1e3 if len(longer) == len(clients) else None
+    told = [client for client in clients if client["longer_ns"] is not None]
+    longer = [client["longer_ns"] for client in told]
+    middle = lambda key: statistics.median(client[key] for client in told) / 1e3 if told else None
     return {
-        "good": len(good), "probe": mean("probe"), "truth": mean("truth"), "points": mean("points"),
+        "windows": f"{len(good)}/{len(case['windows'])}", "whole": len(good) == len(case["windows"]),
+        "probe": mean("probe"), "truth": mean("truth"), "points": mean("points"),
         "worst": max(abs(points) for row in good for points in row["points"]),
         "longer_us": statistics.fmean(longer) / 1e3 if longer else None,
         "start_us": middle("start_ns"), "end_us": middle("end_ns"),
         "recorded": total("recorded"), "true": total("true"), "matched": total("matched"), "dropped": total("dropped"),
-        "late_ms": max(row["late_ns"] for row in good) / 1e6, "arrived_ms": max(row["arrived_ns"] for row in good) / 1e6,
+        "late_ms": max(row["late_ns"] for row in good) / 1e6,
+        "arrived_ms": max(row["arrived_ns"] for row in good) / 1e6,
     }
 
 
@@ -193,7 +197,8 @@ def percents(values):
 
 def print_cases(cases):
     """A row for each case: its shares, then what its records are worth."""
-    print("\n  us  busy               probe 0/1/2.. %           truth %                   off by, points               worst")
+    print("\n  us  busy               probe 0/1/2.. %           truth %                   "
+          "off by, points               worst")
     for case in cases:
         found, busy = case.get("summary"), "/".join(f"{level:.1f}" for level in case["busy"])
         begin = f"{case['length_us']:4}  {busy + ' graphs' * case['graph']:<18} "
@@ -202,7 +207,8 @@ def print_cases(cases):
             continue
         print(f"{begin} {percents(found['probe']):<26}{percents(found['truth']):<26}"
               f"{parts(found['points'], '{:+5.2f}'):<28} {found['worst']:5.2f}")
-    print("\n  us  busy               longer  start    end us   records/true/matched  dropped  late ms  frame after ms")
+    print("\n  us  busy               longer  start    end us   records/true/matched  dropped  windows  late ms  "
+          "frame after ms")
     for case in cases:
         found = case.get("summary")
         if found:
@@ -210,7 +216,7 @@ def print_cases(cases):
             bias = [found[key] for key in ("longer_us", "start_us", "end_us")]
             bias = parts(bias, "{:+7.2f}") if None not in bias else "-"
             counts = f"{found['recorded']}/{found['true']}/{found['matched']}"
-            print(f"{case['length_us']:4}  {busy:<18} {bias:<24} {counts:<21} {found['dropped']:8}  "
+            print(f"{case['length_us']:4}  {busy:<18} {bias:<24} {counts:<21} {found['dropped']:8}  {found['windows']:>7}  "
                   f"{found['late_ms']:7.1f}  {found['arrived_ms']:14.1f}")
 
 
@@ -221,7 +227,7 @@ def print_verdicts(cases):
         of_it = [case for case in cases if (case["graph"], case["length_us"]) == (graph, length)]
         found = [case["summary"] for case in of_it if case.get("summary")]
         worst = max((one["worst"] for one in found), default=None)
-        good = len(found) == len(of_it) and worst <= bound(length)
+        good = len(found) == len(of_it) and worst <= bound(length) and all(one["whole"] for one in found)
         fine &= good or graph
         told = "nothing was measured"
         if found:
@@ -256,6 +262,7 @@ def options():
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started ends with us
     chosen, cases = options(), []
     os.makedirs(chosen.out, exist_ok=True)
     until = time.monotonic() + chosen.deadline

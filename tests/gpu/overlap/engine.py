@@ -125,7 +125,8 @@ def load_model(options):
 def serve(pipe, options):
     """The GPU's process: until the pipe's other end is gone, or its parent."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent's end is the sign
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the parent's end is the sign
     model = load_model(options)
     batcher = Batcher(model, options.prefill_chunk, lambda told, counts: pipe.send(("made", told, counts)))
     pipe.send(("ready", os.getpid()))

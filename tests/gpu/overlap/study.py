@@ -2,7 +2,7 @@
 a short table of gains; study.json, study.html and the study's own log go to the output folder.
 
 usage: study.py --watchdog PATH --out DIR [--graphs] [--prompts 16,4096] [--outputs 1,64] [--concurrency 8] [--seconds 3]
-       [--warm-up 1] [--repeats 2] [--probe-engines] [--deadline 280]; --dry: the configuration alone, checked
+       [--warm-up 1] [--repeats 2] [--probe-engines] [--deadline 400]; --dry: the configuration alone, checked
 """
 
 import argparse
@@ -80,9 +80,16 @@ def run_study(path, chosen):
         return process.wait(chosen.deadline)
     except subprocess.TimeoutExpired:
         print("the deadline has come: the study ends with what it has", flush=True)
-        process.send_signal(signal.SIGINT)
+        return ended(process, 40)
+    finally:
+        ended(process, 15)
+
+
+def ended(process, seconds):
+    """Ends the study in order, its engines with it: its exit status, None when it had to be killed."""
+    process.send_signal(signal.SIGINT)  # nothing where it has ended
     try:
-        return process.wait(40)
+        return process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         return None
@@ -150,13 +157,14 @@ def options():
     reading.add_argument("--warm-up", type=float, default=1)
     reading.add_argument("--repeats", type=int, default=2)
     reading.add_argument("--probe-engines", action="store_true", help="engines carry the kernel probe")
-    reading.add_argument("--deadline", type=float, default=280)
+    reading.add_argument("--deadline", type=float, default=400)
     reading.add_argument("--dry", action="store_true")
     return reading.parse_args()
 
 
 def main():
     chosen = options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started ends with us
     os.makedirs(chosen.out, exist_ok=True)
     root = tempfile.mkdtemp(prefix="mws", dir="/tmp")
     fine = False
