@@ -122,7 +122,7 @@ pub fn status(seconds: f64) -> Status {
 pub fn sharing(seconds: f64) -> Status {
     let mut status = status(seconds);
     let part = |share: f64| Duration::from_secs_f64(seconds / 300.0 * share);
-    let of_group = |reason, engine| Advice { reason, engine, since: at(1.0), value: 1.02 };
+    let of = |reason, engine, value| Advice { reason, engine, since: at(1.0), value };
     let group = &mut status.groups[0];
     group.overlap = OverlapStatus {
         windows: seconds as u64 / 15,
@@ -130,7 +130,7 @@ pub fn sharing(seconds: f64) -> Status {
         by_clients: vec![part(0.25), part(0.5), part(0.25)],
         last_window: Some(at(seconds - 1.0)),
         gain: Some(1.02),
-        advice: vec![of_group(AdviceReason::LowGain, None), of_group(AdviceReason::Slowdown, Some("qwen-a".into()))],
+        advice: vec![of(AdviceReason::LowGain, None, 1.02), of(AdviceReason::Slowdown, Some("qwen-b".into()), 2.5)],
     };
     for (engine, busy) in group.engines.iter_mut().zip([0.6, 0.4]) {
         engine.sharing = EngineSharing {
@@ -154,7 +154,7 @@ fn baseline(engine: &EngineName) -> Baseline {
         tokens_per_second: 2600.0,
         samples: 12,
         source: BaselineSource::Study,
-        taken: Taken::Unix(1_795_000_000),
+        taken: Taken::Unix(999_900_000),
     }
 }
 

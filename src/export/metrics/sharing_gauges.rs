@@ -46,7 +46,7 @@ fn write_probed(page: &mut Exposition, group: &GroupStatus, probed: usize) {
         // Those that are off too: what they run is in no sum.
         let states = ProbeState::ALL.iter().map(|state| state.as_str());
         page.states(&metric::PROBE_STATE, labels, states, Some(engine.sharing.probe.as_str()));
-        let busy = is_probed(engine).then(|| engine.sharing.kernel_busy.as_secs_f64());
+        let busy = is_probed(engine).then_some(engine.sharing.kernel_busy.as_secs_f64());
         write_known(page, &metric::KERNEL_BUSY, labels, busy);
     }
 }

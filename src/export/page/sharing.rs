@@ -16,7 +16,7 @@ pub fn group(view: &View<'_>, group: &GroupStatus) -> Markup {
     html! {
         @for advice in &overlap.advice {
             p.advice {
-                (advice_words(advice)) " for " (ago(view.since(advice.since)))
+                (advice_words(advice)) ", since " (ago(view.since(advice.since)))
                 " · " span.dim { (advice_runbook(advice.reason)) }
             }
         }
@@ -57,7 +57,7 @@ pub fn engine(view: &View<'_>, overlap: &OverlapStatus, sharing: &EngineSharing)
     html! {
         @if busy.is_some() || sharing.slowdown.is_some() {
             p.figures {
-                @if let Some(busy) = busy { span { "kernels " b { (share(busy)) } } }
+                @if let Some(busy) = busy { span { "kernels " b { (share(busy)) } " of sampled time" } }
                 @if let Some(slowdown) = sharing.slowdown { span { "slowed " b { (factor(slowdown)) "×" } } }
             }
         }

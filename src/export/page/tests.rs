@@ -205,10 +205,10 @@ fn overlap_gain_and_advice_are_shown_and_nothing_of_them_where_nobody_asked() {
     shows(
         &page(&shared(), &[]),
         &[
-            "sharing does not pay: gain 1.02 for 60 s · docs/runbooks/MpsSharingDoesNotPay.md",
+            "sharing does not pay: gain 1.02, since 60 s · docs/runbooks/MpsSharingDoesNotPay.md",
             "kernels on the GPU: none 20 % · 1 client 39 % · 2 clients 41 %",
             "gain 1.02 120 windows, the last 3.0 s ago",
-            "kernels 50 % slowed 1.50×",
+            "kernels 50 % of sampled time slowed 1.50×",
             "kernel probe working",
             "baseline study: 2600 tokens/s, 12 samples, 2 h old",
             "kernel probe unavailable: another injection",
