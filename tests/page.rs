@@ -9,6 +9,7 @@ mod browser;
 mod http;
 #[path = "needs/mod.rs"]
 mod needs;
+mod pages;
 #[path = "binary/processes.rs"]
 #[allow(dead_code)]
 mod processes;
@@ -16,7 +17,12 @@ mod processes;
 #[allow(dead_code)]
 mod running;
 
+use std::sync::Arc;
+
 use browser::{Browser, Look};
+use mpswarden::export::http::{Server, serve};
+use mpswarden::export::web::Gate;
+use mpswarden::model::{ProbeState, Status};
 use serde_json::Value;
 
 /// The page is looked at until it is so.
@@ -33,11 +39,12 @@ fn shows(browser: &Browser, parts: &[&str]) -> bool {
 #[test]
 fn the_page_follows_a_fault_and_its_recovery_without_being_loaded_again() {
     let Some(browser) = Browser::start(Look::default()) else { return };
-    let (demo, address) = running::demo(&["--for", "5m", "--inject", "illegal-address@12s"]);
+    let (demo, address) = running::demo(&["--for", "5m", "--inject", "illegal-address@20s"]);
     browser.go(&format!("http://{address}/"));
     browser.run("window.loadedOnce = true");
     eventually("all serve", || shows(&browser, &["all serving", "3 of 3 engines serve", "qwen-a", "MPS server"]));
-    eventually("the fault", || shows(&browser, &["gpu_fault", "fatal GPU error", "going on"]));
+    // Whichever evidence came first.
+    eventually("the fault", || shows(&browser, &["gpu_fault", "Evidence", "going on"]));
     browser.picture("page-recovering");
     eventually("the recovery", || shows(&browser, &["all serving", "gpu_fault", "Decided", "ended serving after"]));
     browser.picture("page-light");
@@ -84,6 +91,46 @@ const LOWEST_CONTRAST: &str = r#"
     return lowest;
 "#;
 
+/// In light and dark, with a picture of each, and without being scrolled sideways.
+#[track_caller]
+fn assert_reads_well(browser: &Browser, name: &str) {
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme);
+        let ground = browser.run("return getComputedStyle(document.body).backgroundColor");
+        assert_eq!(ground == "rgb(20, 23, 26)", scheme == "dark", "{scheme}: {ground}");
+        let lowest = browser.run(LOWEST_CONTRAST);
+        assert!(lowest[0].as_f64().unwrap() >= 4.5, "{scheme}: contrast {lowest}");
+        browser.picture(&format!("{name}-{scheme}"));
+    }
+    let wide = browser.run("return [document.documentElement.scrollWidth, window.innerWidth]");
+    // A bar to scroll down by is no part of the first.
+    assert!(wide[0].as_u64() <= wide[1].as_u64(), "it has to be scrolled sideways: {wide}");
+}
+
+/// The page of a status that does not change.
+fn served(status: &Status) -> Server {
+    let (exporter, now) = (Arc::new(pages::exporter(status)), status.at);
+    let addresses = ["127.0.0.1:0".parse().unwrap()];
+    let gate = Gate::new(None).unwrap();
+    serve(gate, &addresses, "/metrics", exporter, Arc::new(|| true), Arc::new(move || now)).unwrap()
+}
+
+#[test]
+fn overlap_gain_and_advice_read_well_on_every_screen() {
+    let mut status = pages::sharing(300.0);
+    let sharing = &mut status.groups[0].engines[1].sharing;
+    sharing.probe = ProbeState::Unavailable;
+    sharing.probe_note = Some("another injection library is named in its environment".to_owned());
+    let server = served(&status);
+    for phone in [false, true] {
+        let Some(browser) = Browser::start(Look { phone, ..Look::default() }) else { return };
+        browser.go(&format!("http://{}/", server.local_addresses[0]));
+        let said = ["sharing does not pay: gain 1.02", "none 25 % · 1 client 50 % · 2 clients 25 %", "baseline study"];
+        assert!(shows(&browser, &said), "{}", browser.text());
+        assert_reads_well(&browser, if phone { "sharing-phone" } else { "sharing" });
+    }
+}
+
 #[test]
 fn the_page_reads_well_on_a_phone_in_light_and_dark_and_without_its_script() {
     let Some(browser) = Browser::start(Look { phone: true, ..Look::default() }) else { return };
@@ -92,16 +139,7 @@ fn the_page_reads_well_on_a_phone_in_light_and_dark_and_without_its_script() {
     let url = format!("http://{address}/");
     browser.go(&url);
     eventually("a fault and its end", || shows(&browser, &["engine_died", "all serving"]));
-    for scheme in ["light", "dark"] {
-        browser.prefer(scheme);
-        let ground = browser.run("return getComputedStyle(document.body).backgroundColor");
-        assert_eq!(ground == "rgb(20, 23, 26)", scheme == "dark", "{scheme}: {ground}");
-        let lowest = browser.run(LOWEST_CONTRAST);
-        assert!(lowest[0].as_f64().unwrap() >= 4.5, "{scheme}: contrast {lowest}");
-        browser.picture(&format!("page-phone-{scheme}"));
-    }
-    let wide = browser.run("return [document.documentElement.scrollWidth, window.innerWidth]");
-    assert_eq!(wide[0], wide[1], "it has to be scrolled sideways");
+    assert_reads_well(&browser, "page-phone");
     drop(browser);
     let Some(browser) = Browser::start(Look { without_script: true, ..Look::default() }) else { return };
     browser.go(&url);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::status::SourceScope;
-use crate::model::{EngineName, Event, GpuUuid, IsolationResult, Reason, Tier, What};
+use crate::model::{Advice, AdviceReason, EngineName, Event, GpuUuid, IsolationResult, Reason, Tier, What};
 
 /// One word for the event, for a column: the fault's name, or what was done.
 pub fn word(event: &Event) -> &'static str {
@@ -188,6 +188,25 @@ fn xid_sentence(gpu: Option<&GpuUuid>, xid: u32, pid: Option<u32>) -> String {
     // The pid is no proof of who did it: the driver names a bystander as often as the culprit.
     let pid = pid.map(|pid| format!(", its line names pid {pid}")).unwrap_or_default();
     format!("Xid {xid} on {on}{pid}")
+}
+
+/// Why sharing the GPU does not pay, without since when.
+pub fn advice_words(advice: &Advice) -> String {
+    match (advice.reason, &advice.engine) {
+        (AdviceReason::LowGain, _) => format!("sharing does not pay: gain {:.2}", advice.value),
+        (AdviceReason::Slowdown, Some(engine)) => {
+            format!("{engine} is {:.2} times slower than alone", advice.value)
+        }
+        (AdviceReason::Slowdown, None) => format!("engines are {:.2} times slower than alone", advice.value),
+    }
+}
+
+/// What to do about it: a page of this repository.
+pub fn advice_runbook(reason: AdviceReason) -> &'static str {
+    match reason {
+        AdviceReason::LowGain => "docs/runbooks/MpsSharingDoesNotPay.md",
+        AdviceReason::Slowdown => "docs/runbooks/MpsEngineSlowedDown.md",
+    }
 }
 
 /// A source and what it is read for: `engine of small-llms/qwen-a`.

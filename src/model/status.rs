@@ -261,6 +261,18 @@ impl Status {
     }
 }
 
+impl OverlapStatus {
+    /// Share of the sampled time with exactly so many clients' kernels on the GPU, by their number from 0;
+    /// empty: none was sampled.
+    pub fn shares(&self) -> Vec<f64> {
+        let sampled = self.sampled.as_secs_f64();
+        if sampled <= 0.0 {
+            return Vec::new();
+        }
+        self.by_clients.iter().map(|time| time.as_secs_f64() / sampled).collect()
+    }
+}
+
 impl GroupStatus {
     /// The engine of that name.
     pub fn engine(&self, name: &str) -> Option<&EngineStatus> {

@@ -50,6 +50,11 @@ pub(super) fn share(part: f64) -> String {
     if part.is_finite() { format!("{:.0}%", part * 100.0) } else { "?".to_owned() }
 }
 
+/// `1.62`.
+pub(super) fn factor(number: f64) -> String {
+    if number.is_finite() { format!("{number:.2}") } else { "?".to_owned() }
+}
+
 /// A count that came as a float.
 pub(super) fn count(number: f64) -> String {
     if number.is_finite() { format!("{number:.0}") } else { "?".to_owned() }
@@ -91,6 +96,7 @@ mod tests {
         assert_eq!([0.0, 0.33, 1.0, 7.0].map(bar), ["░░░░░░░░░░", "███░░░░░░░", "██████████", "██████████"]);
         assert_eq!((bar(f64::NAN), share(f64::NAN), count(f64::NAN)), (bar(0.0), "?".to_owned(), "?".to_owned()));
         assert_eq!((share(0.453), bytes_of(20 << 30, 60 << 30)), ("45%".to_owned(), "20.0/60.0 GiB".to_owned()));
+        assert_eq!([1.618, f64::INFINITY].map(factor), ["1.62", "?"]);
         assert_eq!([0, 5 << 20, 3 << 29].map(bytes), ["0", "5 MiB", "1.5 GiB"]);
     }
 

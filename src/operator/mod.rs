@@ -11,6 +11,7 @@ mod order;
 mod screen;
 mod seen;
 mod serve;
+mod sharing_text;
 mod status_text;
 mod table;
 mod terminal;

@@ -3,6 +3,7 @@
 use super::figures::{age, bar, bytes, bytes_of, count, share};
 use super::screen::{Ink, Screen, clean};
 use super::seen::Seen;
+use super::sharing_text::{probe, sharing, slowdown};
 use super::table::{Cell, Column, table};
 use crate::export::sentence::source_words;
 use crate::model::gpu::RecoveryAction;
@@ -36,6 +37,7 @@ fn block(seen: &Seen, group: &GroupStatus, screen: &Screen) -> String {
     let mut text = header(group, screen);
     text.push_str(&gpu_line(seen, group, screen));
     text.push_str(&server_line(seen, group, screen));
+    text.push_str(&sharing(seen, group, screen));
     text.push_str(&troubles(seen, group, screen));
     text.push_str(&engines(group, screen));
     text
@@ -133,6 +135,8 @@ fn engines(group: &GroupStatus, screen: &Screen) -> String {
         Column::right("RUNS", 3, of(|engine| figure(engine, |load| load.running.map(count)))),
         Column::right("WAITS", 3, of(|engine| figure(engine, |load| load.waiting.map(count)))),
         Column::right("KV", 4, of(|engine| figure(engine, |load| load.kv_cache.map(share)))),
+        Column::right("SLOWED", 4, of(slowdown)),
+        Column::left("PROBE", 6, group.engines.iter().map(|engine| probe(group, engine))),
         Column::left("", 7, of(memory_bar)),
         Column::right("DEVICE MEMORY", 1, of(memory)),
         Column::right("HOST", 6, of(|engine| known(engine, engine.resident_memory.map(bytes)))),
@@ -196,7 +200,8 @@ fn note(engine: &EngineStatus) -> Cell {
         1 => Some("1 failure in the window".to_owned()),
         more => Some(format!("{more} failures in the window")),
     };
-    let words: Vec<String> = engine.note.clone().into_iter().chain(full).chain(failures).collect();
+    let probe = engine.sharing.probe_note.as_ref().map(|why| format!("no kernel probe: {why}"));
+    let words: Vec<String> = engine.note.clone().into_iter().chain(full).chain(failures).chain(probe).collect();
     plain(&words.join("; "))
 }
 

@@ -125,6 +125,19 @@ fn a_lost_gpu_silences_the_xids_of_that_gpu() {
 }
 
 #[test]
+fn a_probe_that_does_not_work_silences_that_its_group_has_no_windows() {
+    assert_silences(
+        alert!("MpsProbeUnavailable", group = "a", engine = "x", severity = "info"),
+        &[alert!("MpswardenSourceDown", source = "probe", group = "a")],
+        &[
+            alert!("MpswardenSourceDown", source = "probe", group = "b"),
+            alert!("MpswardenSourceDown", source = "kmsg"),
+            alert!("MpsEngineSlowedDown", group = "a", engine = "x"),
+        ],
+    );
+}
+
+#[test]
 fn a_watchdog_that_is_down_silences_nothing_that_its_groups_had_to_say() {
     assert_silences(
         alert!("MpswardenDown", severity = "critical"),

@@ -39,20 +39,13 @@ fn every_metric_is_in_the_catalogue_with_the_labels_that_are_asked_for() {
     }
 }
 
-/// Rows without a panel: what others join with or show, the times of a hold (its group is shown as held), and what
-/// only later versions fill.
+/// Rows without a panel: what others join with or show, and the times of a hold (its group is shown as held).
 const NOT_SHOWN: &[&str] = &[
     "process_virtual_memory_bytes",
     "mps_gpu_info",
     "mps_server_start_time_seconds",
     "mps_group_hold_timestamp_seconds",
     "mps_group_hold_until_timestamp_seconds",
-    "mps_kernel_concurrency_seconds_total",
-    "mps_engine_kernel_busy_seconds_total",
-    "mps_probe_sampled_seconds_total",
-    "mps_throughput_gain",
-    "mps_engine_slowdown_factor",
-    "mps_baseline_timestamp_seconds",
     "mps_gpu_xid_last_timestamp_seconds",
     "mps_gpu_compute_mode",
 ];

@@ -1,5 +1,5 @@
 //! Every expression of every dashboard returns data: the real binary plays faults, and a real Prometheus
-//! scrapes it.
+//! scrapes it, beside a stand-in for what a demo has not.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,6 +13,7 @@ use crate::expressions::with_all_chosen;
 use crate::http;
 use crate::running::{self, Running};
 use crate::shipped::{Dashboard, Query, dashboards, text};
+use crate::stand_in;
 
 /// For all data to be there, on a loaded machine too.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -28,10 +29,11 @@ fn demo() -> (Running, SocketAddr) {
 }
 
 /// Scrapes each second.
-fn prometheus(target: SocketAddr) -> Option<(Running, SocketAddr)> {
+fn prometheus(targets: [SocketAddr; 2]) -> Option<(Running, SocketAddr)> {
+    let targets = targets.map(|target| format!("'{target}'")).join(", ");
     let text = format!(
         "global: {{ scrape_interval: 1s }}\n\
-         scrape_configs: [{{ job_name: mpswarden, static_configs: [{{ targets: ['{target}'] }}] }}]\n"
+         scrape_configs: [{{ job_name: mpswarden, static_configs: [{{ targets: [{targets}] }}] }}]\n"
     );
     running::prometheus(&text)
 }
@@ -78,7 +80,7 @@ fn offers(dashboard: &Dashboard) -> Vec<Query> {
 #[test]
 fn every_expression_returns_data_from_a_demo() {
     let (_demo, target) = demo();
-    let Some((_prometheus, prometheus)) = prometheus(target) else { return };
+    let Some((_prometheus, prometheus)) = prometheus([target, stand_in::watchdog()]) else { return };
     let asked = |dashboard: &Dashboard| dashboard.queries().into_iter().chain(offers(dashboard)).collect::<Vec<_>>();
     let mut waiting: Vec<Query> = dashboards().iter().flat_map(asked).collect();
     let deadline = Instant::now() + PATIENCE;

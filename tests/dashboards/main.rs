@@ -14,6 +14,8 @@ mod http;
 mod layout;
 #[path = "../needs/mod.rs"]
 mod needs;
+#[path = "../pages/mod.rs"]
+mod pages;
 #[path = "../binary/processes.rs"]
 #[allow(dead_code)]
 mod processes;
@@ -21,6 +23,7 @@ mod processes;
 #[allow(dead_code)]
 mod running;
 mod shipped;
+mod stand_in;
 mod states;
 #[path = "../outside/words.rs"]
 mod words;

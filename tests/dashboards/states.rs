@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use mpswarden::model::{EngineState, GroupState, RecoveryStep, ServerState};
+use mpswarden::model::{EngineState, GroupState, ProbeState, RecoveryStep, ServerState};
 use promql_parser::parser::VectorSelector;
 use serde_json::Value;
 
@@ -35,11 +35,12 @@ fn mappings(panel: &Value) -> Vec<BTreeMap<String, Value>> {
     options.iter().copied().filter(numbered).map(|options| serde_json::from_value(options.clone()).unwrap()).collect()
 }
 
-fn state_metrics() -> [(&'static str, &'static str, Vec<&'static str>); 4] {
+fn state_metrics() -> [(&'static str, &'static str, Vec<&'static str>); 5] {
     [
         ("mps_group_state", "state", GroupState::ALL.iter().map(|state| state.as_str()).collect()),
         ("mps_engine_state", "state", EngineState::ALL.iter().map(|state| state.as_str()).collect()),
         ("mps_server_state", "state", ServerState::ALL.iter().map(|state| state.as_str()).collect()),
+        ("mps_engine_probe_state", "state", ProbeState::ALL.iter().map(|state| state.as_str()).collect()),
         ("mps_recovery_step", "step", RecoveryStep::ALL.iter().map(|step| step.as_str()).collect()),
     ]
 }

@@ -3,8 +3,8 @@
 use mpswarden::model::gpu::RecoveryAction;
 use mpswarden::model::hook::HookResult;
 use mpswarden::model::{
-    CommandResult, EngineState, ExitCause, Fault, GroupState, HeldReason, RecoveryResult, RecoveryStep, ServerState,
-    Source,
+    AdviceReason, BaselineSource, CommandResult, EngineState, ExitCause, Fault, GroupState, HeldReason, ProbeState,
+    RecoveryResult, RecoveryStep, ServerState, Source,
 };
 
 /// The words of one label of a series; `None`: any may come.
@@ -18,6 +18,9 @@ pub fn words(series: &str, label: &str) -> Option<Vec<&'static str>> {
         ("mps_group_state", "state") => all!(GroupState),
         ("mps_engine_state", "state") => all!(EngineState),
         ("mps_server_state", "state") => all!(ServerState),
+        ("mps_engine_probe_state", "state") => all!(ProbeState),
+        ("mps_sharing_advice_active", "reason") => all!(AdviceReason),
+        ("mps_baseline_info", "source") => all!(BaselineSource),
         ("mps_group_held", "reason") => all!(HeldReason),
         ("mps_recoveries_total", "result") => all!(RecoveryResult),
         ("mps_control_commands_total", "result") => all!(CommandResult),

@@ -8,9 +8,10 @@ use mpswarden::export::{BuildInfo, Exporter};
 use mpswarden::model::gpu::{ComputeMode, RecoveryAction};
 use mpswarden::model::status::SourceScope;
 use mpswarden::model::{
-    CommandResult, EngineIsolation, EngineKey, EngineSharing, EngineState, EngineStatus, Event, Exit, ExitCause, Fault,
-    GpuIdentity, GpuStatus, GroupState, GroupStatus, Mode, Moment, OverlapStatus, ProcessId, RecoveryResult,
-    RecoveryStep, ServerState, Source, SourceStatus, Status, Tier, What,
+    Advice, AdviceReason, Baseline, BaselineSource, CommandResult, EngineIsolation, EngineKey, EngineName,
+    EngineSharing, EngineState, EngineStatus, Event, Exit, ExitCause, Fault, GpuIdentity, GpuStatus, GroupState,
+    GroupStatus, Mode, Moment, OverlapStatus, ProbeState, ProcessId, RecoveryResult, RecoveryStep, ServerState, Source,
+    SourceStatus, Status, Taken, Tier, What,
 };
 
 pub const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";
@@ -114,6 +115,46 @@ pub fn status(seconds: f64) -> Status {
             source(Source::Mps, None, seen),
             source(Source::Engine, Some(qwen_a()), seen),
         ],
+    }
+}
+
+/// The same, its engines probed and compared with their baselines: sharing does not pay. Its sums grow with time.
+pub fn sharing(seconds: f64) -> Status {
+    let mut status = status(seconds);
+    let part = |share: f64| Duration::from_secs_f64(seconds / 300.0 * share);
+    let of = |reason, engine, value| Advice { reason, engine, since: at(1.0), value };
+    let group = &mut status.groups[0];
+    group.overlap = OverlapStatus {
+        windows: seconds as u64 / 15,
+        sampled: part(1.0),
+        by_clients: vec![part(0.25), part(0.5), part(0.25)],
+        last_window: Some(at(seconds - 1.0)),
+        gain: Some(1.02),
+        advice: vec![of(AdviceReason::LowGain, None, 1.02), of(AdviceReason::Slowdown, Some("qwen-b".into()), 2.5)],
+    };
+    for (engine, busy) in group.engines.iter_mut().zip([0.6, 0.4]) {
+        engine.sharing = EngineSharing {
+            probe: ProbeState::Working,
+            probe_note: None,
+            kernel_busy: part(busy),
+            slowdown: Some(1.0 / busy),
+            baseline: Some(baseline(&engine.name)),
+            baselines: 2,
+        };
+    }
+    status
+}
+
+fn baseline(engine: &EngineName) -> Baseline {
+    Baseline {
+        engine: engine.clone(),
+        running: 8.0,
+        prompt_tokens: 512.0,
+        generation_tokens: 128.0,
+        tokens_per_second: 2600.0,
+        samples: 12,
+        source: BaselineSource::Study,
+        taken: Taken::Unix(999_900_000),
     }
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use mpswarden::model::gpu::{ComputeMode, GpuActivity};
 use mpswarden::model::status::{RecoveryStatus, SourceScope};
 use mpswarden::model::{
-    EngineIsolation, EngineKey, EngineLoad, EngineSharing, EngineState, EngineStatus, Fault, GpuIdentity, GpuStatus,
-    GroupState, GroupStatus, HeldReason, Hold, Incident, IncidentLine, Mode, Moment, OverlapStatus, ProcessId,
-    RecoveryStep, ServerState, Source, SourceStatus, Status, Strength, Suspicion, Tier,
+    Advice, AdviceReason, EngineIsolation, EngineKey, EngineLoad, EngineSharing, EngineState, EngineStatus, Fault,
+    GpuIdentity, GpuStatus, GroupState, GroupStatus, HeldReason, Hold, Incident, IncidentLine, Mode, Moment,
+    OverlapStatus, ProbeState, ProcessId, RecoveryStep, ServerState, Source, SourceStatus, Status, Strength, Suspicion,
+    Tier,
 };
 use serde_json::{Value, json};
 
@@ -111,6 +112,32 @@ pub fn document(status: &Status) -> Value {
 /// All is well with three engines.
 pub fn well() -> Status {
     status(vec![group("small-llms", vec![engine("qwen-a"), engine("qwen-b"), engine("qwen-c")])])
+}
+
+/// The kernel probe is there and baselines are known; sharing does not pay.
+pub fn sharing() -> Status {
+    let engines = [
+        ("qwen-a", ProbeState::Working, Some(3.4), None),
+        ("qwen-b", ProbeState::Unavailable, Some(1.1), Some("another\u{1b} injection")),
+        ("qwen-c", ProbeState::Off, None, None),
+    ];
+    let engines = engines.map(|(name, probe, slowdown, note)| {
+        let probe_note = note.map(str::to_owned);
+        let sharing = EngineSharing { probe, probe_note, slowdown, ..EngineSharing::default() };
+        EngineStatus { sharing, ..engine(name) }
+    });
+    let advice = [(AdviceReason::LowGain, None, 1.02), (AdviceReason::Slowdown, Some("qwen-a".into()), 3.4)];
+    let overlap = OverlapStatus {
+        windows: 120,
+        sampled: Duration::from_secs(6),
+        by_clients: [1_200, 2_340, 1_860, 600].map(Duration::from_millis).to_vec(),
+        last_window: Some(at(988)),
+        gain: Some(1.02),
+        advice: advice.map(|(reason, engine, value)| Advice { reason, engine, since: at(1000 - 900), value }).to_vec(),
+    };
+    let waiting = EngineSharing { probe: ProbeState::Waiting, ..EngineSharing::default() };
+    let waiting = group("big", vec![EngineStatus { sharing: waiting, ..engine("llama") }]);
+    status(vec![GroupStatus { overlap, ..group("small-llms", engines.to_vec()) }, waiting])
 }
 
 /// What can be wrong, is.

@@ -53,6 +53,16 @@ fn a_narrow_terminal_gets_fewer_columns_and_no_line_is_wider_than_it() {
 }
 
 #[test]
+fn whether_sharing_pays_is_said_with_its_advice() {
+    assert_golden("status_sharing.txt", &status_text(&seen(made::sharing()), NOW, &screen(None, false)));
+    for width in [60, 100] {
+        let text = status_text(&seen(made::sharing()), NOW, &screen(Some(width), false));
+        assert!(text.lines().all(|line| line.width() <= width), "{width}: {text}");
+        assert_golden(&format!("status_sharing_{width}.txt"), &text);
+    }
+}
+
+#[test]
 fn an_old_status_and_a_blind_watchdog_say_so() {
     let mut status = made::well();
     status.ready = false;

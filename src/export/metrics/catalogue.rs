@@ -225,12 +225,20 @@ metrics! {
         "Sampled time with a kernel of the engine on the GPU, by the kernel probe.";
     PROBE_SAMPLED = Kind::Counter, "mps_probe_sampled_seconds_total", ["group"],
         "Time that the kernel probe sampled.";
+    PROBE_STATE = Kind::Gauge, "mps_engine_probe_state", ["group", "engine", "state"],
+        "1 for what the engine's kernel probe does: off, waiting, working, unavailable; only in groups that have one.";
     THROUGHPUT_GAIN = Kind::Gauge, "mps_throughput_gain", ["group"],
-        "Sum over the engines of their rate together by their rate alone: 1, sharing brings nothing; n, n engines at full speed.";
+        "Sum over the engines of their rate together by their rate alone: 1, sharing brings nothing; n, n engines at full speed; no sample without a baseline at like load.";
     SLOWDOWN = Kind::Gauge, "mps_engine_slowdown_factor", ["group", "engine"],
-        "The engine's rate alone by its rate together, at like load.";
+        "The engine's rate alone by its rate together, at like load; no sample without a baseline at like load.";
     BASELINE_TIME = Kind::Gauge, "mps_baseline_timestamp_seconds", ["group", "engine"],
-        "When the engine's rate alone was measured.";
+        "When the engine's rate alone was measured, by the newest of its baselines.";
+    BASELINE_SAMPLES = Kind::Gauge, "mps_baseline_samples", ["group", "engine"],
+        "Measurements behind the newest of the engine's baselines; 0: the configuration's word.";
+    BASELINE_INFO = Kind::Gauge, "mps_baseline_info", ["group", "engine", "source"],
+        "Where the newest of the engine's baselines is from: configured, study, learnt; always 1.";
+    SHARING_ADVICE = Kind::Gauge, "mps_sharing_advice_active", ["group", "engine", "reason"],
+        "1 while sharing the GPU has not paid for long: low_gain, of the group (engine is empty); slowdown, of an engine; no sample without a baseline.";
 
     // GPUs.
     XID_ERRORS = Kind::Counter, "mps_gpu_xid_errors_total", ["gpu", "xid"],
@@ -327,6 +335,10 @@ mod tests {
         "mps_isolation_seconds_total",
         "mps_isolation_time_sliced_seconds_total",
         "mps_engine_isolated",
+        "mps_engine_probe_state",
+        "mps_baseline_samples",
+        "mps_baseline_info",
+        "mps_sharing_advice_active",
     ];
 
     fn row(name: &str) -> Option<&'static Metric> {

@@ -9,6 +9,7 @@ use super::exposition::Exposition;
 use super::gpu_gauges::{self, gpu_label};
 use super::imbalance::imbalance;
 use super::known_series::{ENGINE_FAULTS, GROUP_FAULTS};
+use super::sharing_gauges;
 use crate::model::{
     EngineKey, EngineName, Fault, GroupState, GroupStatus, HeldReason, Moment, RecoveryStep, ServerState, SourceStatus,
     Status,
@@ -40,6 +41,7 @@ impl Readings<'_> {
                 let endpoint = self.endpoints.get(&EngineKey::new(&group.name, &engine.name));
                 engine_gauges::write(page, &group.name, engine, endpoint.map_or("", String::as_str));
             }
+            sharing_gauges::write(page, group, self.boot);
         }
     }
 

@@ -9,6 +9,7 @@ mod imbalance;
 mod known_series;
 mod own_process;
 mod samples;
+mod sharing_gauges;
 mod tally;
 
 pub(super) use exposition::Exposition;

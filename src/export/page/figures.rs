@@ -39,6 +39,11 @@ pub fn share(ratio: f64) -> String {
     format!("{:.0} %", ratio * 100.0)
 }
 
+/// `1.62`.
+pub fn factor(factor: f64) -> String {
+    format!("{factor:.2}")
+}
+
 /// `23:15:02 UTC`.
 pub fn clock_time(seconds: f64) -> String {
     formatted(seconds, "%H:%M:%S UTC")

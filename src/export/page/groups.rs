@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::View;
 use super::figures::{self, Part, bar, bytes, plural, share};
+use super::sharing;
 use crate::model::{
     EngineLoad, EngineState, EngineStatus, GpuStatus, GroupState, GroupStatus, Mode, RecoveryStep, ServerState,
 };
@@ -82,9 +83,10 @@ fn group(view: &View<'_>, group: &GroupStatus) -> Markup {
                 p.warn { b { (fault) } @if let Some(engine) = engine { " · " (engine) } }
             }
             (recovery(view, group))
+            (sharing::group(view, group))
             div.tree {
                 (control(group)) div.link {} (server(view, group))
-                ul.engines { @for engine in &group.engines { li { (self::engine(engine, colour(view, group, engine))) } } }
+                ul.engines { @for engine in &group.engines { li { (self::engine(view, group, engine)) } } }
             }
         }
     }
@@ -156,15 +158,16 @@ fn colour(view: &View<'_>, group: &GroupStatus, engine: &EngineStatus) -> &'stat
     COLOURS[place.unwrap_or_default() % COLOURS.len()]
 }
 
-fn engine(engine: &EngineStatus, colour: &'static str) -> Markup {
+fn engine(view: &View<'_>, group: &GroupStatus, engine: &EngineStatus) -> Markup {
     let tone = engine_tone(engine.state);
     html! {
         div class={ "box engine edge-" (tone) } {
             b { (engine.name) } " " (badge(tone, engine.state.as_str()))
             @if engine.attached == Some(false) { " " (badge("bad", "outside MPS")) }
             @if let Some(model) = engine.load.as_ref().and_then(|load| load.model.as_ref()) { small { (model) } }
-            (engine_memory(engine, colour))
+            (engine_memory(engine, colour(view, group, engine)))
             @if let Some(load) = &engine.load { (self::load(load)) }
+            (sharing::engine(view, &group.overlap, &engine.sharing))
             @if let Some(note) = &engine.note { small.note { (note) } }
             small { "incarnation " (engine.incarnation) @if let Some(main) = engine.main { " · pid " (main) } }
         }

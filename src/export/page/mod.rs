@@ -4,6 +4,7 @@
 mod figures;
 mod groups;
 mod incidents;
+mod sharing;
 mod view;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};

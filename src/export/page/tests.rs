@@ -2,14 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::export::{BuildInfo, testing};
 use crate::model::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use crate::model::status::{RecoveryStatus, SourceScope};
 use crate::model::{
-    EngineLoad, EngineStatus, Fault, GpuIdentity, GpuStatus, GroupStatus, HeldReason, Hold, Incident, IncidentLine,
-    Moment, ProcessId, RecoveryStep, Source, SourceStatus, Status, Strength, Suspicion, Tier,
+    Advice, AdviceReason, Baseline, BaselineSource, EngineLoad, EngineSharing, EngineStatus, Fault, GpuIdentity,
+    GpuStatus, GroupStatus, HeldReason, Hold, Incident, IncidentLine, Moment, OverlapStatus, ProbeState, ProcessId,
+    RecoveryStep, Source, SourceStatus, Status, Strength, Suspicion, Taken, Tier,
 };
 
 const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";
@@ -160,6 +162,61 @@ fn a_group_that_serves_is_shown_with_gpu_server_and_engines() {
             "None is remembered.",
         ],
     );
+}
+
+fn shared() -> Status {
+    let mut status = serving();
+    let group = &mut status.groups[0];
+    let advice = Advice { reason: AdviceReason::LowGain, engine: None, since: at(0.0), value: 1.02 };
+    group.overlap = OverlapStatus {
+        windows: 120,
+        sampled: Duration::from_secs(6),
+        by_clients: [1_200, 2_340, 2_460].map(Duration::from_millis).to_vec(),
+        last_window: Some(at(57.0)),
+        gain: Some(1.02),
+        advice: vec![advice],
+    };
+    let baseline = Baseline {
+        engine: "qwen-a".into(),
+        running: 8.0,
+        prompt_tokens: 512.0,
+        generation_tokens: 128.0,
+        tokens_per_second: 2600.4,
+        samples: 12,
+        source: BaselineSource::Study,
+        taken: Taken::Unix((BOOT + 60.0) as u64 - 7200),
+    };
+    group.engines[0].sharing = EngineSharing {
+        probe: ProbeState::Working,
+        probe_note: None,
+        kernel_busy: Duration::from_secs(3),
+        slowdown: Some(1.5),
+        baseline: Some(baseline),
+        baselines: 1,
+    };
+    let note = Some("another injection".to_owned());
+    let probe = ProbeState::Unavailable;
+    group.engines[1].sharing = EngineSharing { probe, probe_note: note, ..EngineSharing::default() };
+    status
+}
+
+#[test]
+fn overlap_gain_and_advice_are_shown_and_nothing_of_them_where_nobody_asked() {
+    shows(
+        &page(&shared(), &[]),
+        &[
+            "sharing does not pay: gain 1.02, since 60 s · docs/runbooks/MpsSharingDoesNotPay.md",
+            "kernels on the GPU: none 20 % · 1 client 39 % · 2 clients 41 %",
+            "gain 1.02 120 windows, the last 3.0 s ago",
+            "kernels 50 % of sampled time slowed 1.50×",
+            "kernel probe working",
+            "baseline study: 2600 tokens/s, 12 samples, 2 h old",
+            "kernel probe unavailable: another injection",
+        ],
+    );
+    assert!(!text(&page(&shared(), &[])).contains("kernels 0 %"), "nobody knows what qwen-b ran");
+    let plain = text(&page(&serving(), &[]));
+    assert!(!["probe", "gain", "baseline", "kernels"].iter().any(|word| plain.contains(word)), "{plain}");
 }
 
 #[test]

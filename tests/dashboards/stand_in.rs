@@ -1,0 +1,57 @@
+//! A watchdog that has what a demo's has not: engines with kernel probes and baselines, by a status made by hand.
+//! It answers scrapes with those metrics alone, so that it can answer for no other.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::pages::{at, exporter, page_of, sharing};
+
+/// Metrics without a sample in a demo.
+const SHARING: &[&str] = &[
+    "mps_kernel_concurrency_seconds_total",
+    "mps_engine_kernel_busy_seconds_total",
+    "mps_probe_sampled_seconds_total",
+    "mps_engine_probe_state",
+    "mps_throughput_gain",
+    "mps_engine_slowdown_factor",
+    "mps_baseline_",
+    "mps_sharing_advice_active",
+];
+/// For a request to come.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// It answers at the address until the test ends.
+pub fn watchdog() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let exporter = exporter(&sharing(15.0));
+        let began = Instant::now();
+        for stream in listener.incoming() {
+            let now = 15.0 + began.elapsed().as_secs_f64();
+            exporter.publish(Arc::new(sharing(now)));
+            // A scraper that goes away comes again.
+            let _ = answer(stream.unwrap(), &page_of(&exporter, at(now)));
+        }
+    });
+    address
+}
+
+fn answer(mut stream: TcpStream, page: &str) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(BOUND))?;
+    let mut request = Vec::new();
+    let mut part = [0; 1024];
+    while !request.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut part)? {
+            0 => return Ok(()),
+            read => request.extend_from_slice(&part[..read]),
+        }
+    }
+    let lines = page.lines().filter(|line| SHARING.iter().any(|name| line.starts_with(name)));
+    let body: String = lines.map(|line| format!("{line}\n")).collect();
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
+    write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len())
+}
