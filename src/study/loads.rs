@@ -117,8 +117,9 @@ impl Grid {
 
 fn tokens(name: &str, from: usize, to: usize, values: &[u32]) -> String {
     match (values[from], values[to]) {
-        (low, _) if from > 0 && to + 1 == values.len() => format!("{name} of {low} tokens and more"),
+        (1, 1) => format!("{name} of 1 token"),
         (low, high) if low == high => format!("{name} of {low} tokens"),
+        (low, _) if to + 1 == values.len() => format!("{name} of {low} tokens and more"),
         (_, high) if from == 0 => format!("{name} of up to {high} tokens"),
         (low, high) => format!("{name} of {low} to {high} tokens"),
     }
@@ -126,9 +127,9 @@ fn tokens(name: &str, from: usize, to: usize, values: &[u32]) -> String {
 
 fn concurrency(from: usize, to: usize, values: &[u32]) -> String {
     match (values[from], values[to]) {
-        (low, _) if from > 0 && to + 1 == values.len() => format!("{low} requests in flight and more"),
         (1, 1) => "1 request in flight".to_owned(),
         (low, high) if low == high => format!("{low} requests in flight"),
+        (low, _) if to + 1 == values.len() => format!("{low} requests in flight and more"),
         (_, high) if from == 0 => format!("up to {high} requests in flight"),
         (low, high) => format!("{low} to {high} requests in flight"),
     }
@@ -156,13 +157,13 @@ mod tests {
         assert_eq!(of(|load| load.output == 1), "prefill only");
         assert_eq!(of(|load| load.prompt < 1000), "prompts of up to 256 tokens");
         assert_eq!(of(|load| load.concurrency == 4), "4 requests in flight");
-        assert_eq!(of(|load| load.prompt == 1024 && load.output == 1), "prefill only, prompts of 1024 tokens and more");
+        assert_eq!(of(|load| load.prompt == 1024 && load.output == 1), "prefill only, prompts of 1024 tokens");
     }
 
     #[test]
     fn what_no_box_holds_is_told_in_several_and_what_is_left_is_counted() {
         let either = of(|load| load.output == 128 || load.concurrency == 1);
-        assert_eq!(either, "outputs of 128 tokens and more; 1 request in flight");
+        assert_eq!(either, "outputs of 128 tokens; 1 request in flight");
         let scattered = of(|load| (load.output + load.prompt / 16 + load.concurrency) % 2 == 0);
         assert!(scattered.contains("other load"), "{scattered}");
     }

@@ -53,13 +53,18 @@ fn reason(choice: Choice, all: &[Advised]) -> Option<String> {
     let here: Vec<Load> = meant.iter().map(|load| load.load).collect();
     let here = loads::told(&here, &others).map_or_else(String::new, |told| format!("For {told}: "));
     Some(match choice {
-        Choice::Mps => format!("{here}MPS pays, gain {gain}: so many times as much is done as by one engine at a time."),
+        Choice::Mps => format!("{here}MPS pays: gain {gain}, so many times as much done as by one engine at a time."),
         Choice::TimeSlicing => {
-            format!("{here}time-slicing does as well, gain {} without MPS and {gain} with it.", sliced.unwrap_or_default())
+            format!(
+                "{here}time-slicing does as well, gain {} without MPS and {gain} with it.",
+                sliced.unwrap_or_default()
+            )
         }
         Choice::OneEngine => {
             let over_one = range(&meant, |load| load.over_one).unwrap_or_default();
-            format!("{here}one engine with the whole load does as well or better, MPS gets {over_one} times as much done.")
+            format!(
+                "{here}one engine with the whole load does as well or better, MPS gets {over_one} times as much done."
+            )
         }
         Choice::NoSharing => format!("{here}MPS does not pay, gain {gain}: one engine at a time gets more done."),
         Choice::NoDifference => format!(
@@ -83,7 +88,7 @@ fn compared(all: &[Advised]) -> Option<String> {
     let sliced = range(&mps, |load| load.over_sliced).map(|range| format!("{range} times that of time-slicing"));
     let one = range(&mps, |load| load.over_one).map(|range| format!("{range} times that of one engine with all load"));
     let parts: Vec<String> = [sliced, one].into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| format!("Its throughput there is {}.", listed(&parts)))
+    (!parts.is_empty()).then(|| format!("Where MPS pays, its throughput is {}.", listed(&parts)))
 }
 
 fn percentages(what: &Recommendation) -> Option<String> {
@@ -132,7 +137,7 @@ fn uncertainty(all: &[Advised]) -> Vec<String> {
         once.then(|| "Something ran once only, so how far its runs differ is not known: repeat it.".to_owned()),
         (doubtful > 0).then(|| {
             let (loads, share) = (plural(doubtful, "load"), percent(FAILURES * 100.0));
-            format!("Left out as doubtful, since over {share} of an engine's requests failed: {loads}.")
+            format!("Left out as doubtful (?), since over {share} of an engine's requests failed: {loads}.")
         }),
         (missing > 0).then(|| format!("Not measured whole: {} of {}.", missing, plural(all.len(), "load"))),
     ];

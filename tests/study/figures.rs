@@ -1,0 +1,1 @@
+//! The arithmetic, against answers worked out by hand.

@@ -1,0 +1,1 @@
+//! What is recommended, in words and as data.
