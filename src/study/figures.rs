@@ -30,6 +30,7 @@ pub(super) fn rate(tokens: f64) -> String {
 
 fn whole(number: f64) -> String {
     match number.abs() {
+        _ if !number.is_finite() => NONE.to_owned(),
         ..1e7 => format!("{number:.0}"),
         _ => format!("{number:.1e}"),
     }
@@ -70,6 +71,9 @@ pub(super) fn short(number: f64) -> String {
 
 /// As few digits as it takes: `0`, `0.5`, `250`.
 fn plain(number: f64) -> String {
+    if !number.is_finite() {
+        return NONE.to_owned();
+    }
     let text = format!("{number:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
@@ -124,6 +128,13 @@ mod tests {
         assert_eq!([0.00042, 0.0123, 0.161, 5.371].map(seconds), ["0.42 ms", "12.3 ms", "161 ms", "5.37 s"]);
         assert_eq!([0.0, 0.5, 512.0, 4096.0, 1500.0, 2e6].map(short), ["0", "0.5", "512", "4.1k", "1.5k", "2M"]);
         assert_eq!([1e-4, 5e-3, 2.0].map(short_time), ["100 µs", "5 ms", "2 s"]);
+    }
+
+    #[test]
+    fn what_is_no_number_is_told_as_none() {
+        for told in [times(f64::NAN), rate(f64::INFINITY), percent(f64::NAN), took(f64::NAN), seconds(f64::INFINITY)] {
+            assert!(told.starts_with(NONE), "{told}");
+        }
     }
 
     #[test]

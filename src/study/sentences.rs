@@ -56,7 +56,7 @@ fn reason(choice: Choice, all: &[Advised]) -> Option<String> {
         Choice::Mps => format!("{here}MPS pays: gain {gain}, so many times as much done as by one engine at a time."),
         Choice::TimeSlicing => {
             format!(
-                "{here}time-slicing does as well, gain {} without MPS and {gain} with it.",
+                "{here}time-slicing does as well: gain {} without MPS and {gain} with it.",
                 sliced.unwrap_or_default()
             )
         }
@@ -66,9 +66,9 @@ fn reason(choice: Choice, all: &[Advised]) -> Option<String> {
                 "{here}one engine with the whole load does as well or better, MPS gets {over_one} times as much done."
             )
         }
-        Choice::NoSharing => format!("{here}MPS does not pay, gain {gain}: one engine at a time gets more done."),
+        Choice::NoSharing => format!("{here}MPS does not pay: gain {gain}, and one engine at a time gets more done."),
         Choice::NoDifference => format!(
-            "{here}no difference was measured, gain {gain}: within {} of 1, or within what its runs differ by.",
+            "{here}no difference was measured: gain {gain}, within {} of 1 or within what its runs differ by.",
             percent(NO_DIFFERENCE * 100.0)
         ),
         Choice::ByLoad | Choice::NotMeasured => return None,

@@ -3,9 +3,11 @@
 /// Lines of a linear axis, about.
 const LINES: f64 = 4.0;
 /// Decades of a logarithmic axis below which 2 and 5 get lines too.
-const FEW_DECADES: i32 = 2;
+const FEW_DECADES: f64 = 2.0;
 /// More decades than these are not told apart.
-const MOST_DECADES: i32 = 9;
+const MOST_DECADES: f64 = 9.0;
+/// What rounding may take from a value.
+const HAIR: f64 = 1e-9;
 
 /// A scale with its lines.
 pub struct Axis {
@@ -29,17 +31,18 @@ impl Axis {
         Axis { from: 0.0, to: count * step, log: false, ticks, told }
     }
 
-    /// Whole decades around all of `values` that are over 0.
+    /// Around all of `values` that are over 0, from 1, 2 or 5 times a power of ten to another.
     pub fn log(values: impl Iterator<Item = f64>, told: fn(f64) -> String) -> Axis {
         let exponents = values.filter(|value| value.is_finite() && *value > 0.0).map(f64::log10);
         let (low, high) = exponents.fold((f64::MAX, f64::MIN), |(low, high), one| (low.min(one), high.max(one)));
-        let (low, high) = if low <= high { (low.floor() as i32, high.ceil() as i32) } else { (0, 1) };
-        let high = high.max(low + 1);
-        let low = low.max(high - MOST_DECADES);
-        let parts: &[f64] = if high - low <= FEW_DECADES { &[1.0, 2.0, 5.0] } else { &[1.0] };
-        let of = |exponent: i32| parts.iter().map(move |part| part * 10_f64.powi(exponent));
-        let ticks = (low..high).flat_map(of).chain([10_f64.powi(high)]).collect();
-        Axis { from: f64::from(low), to: f64::from(high), log: true, ticks, told }
+        let (low, high) = if low <= high { (low.max(high - MOST_DECADES), high) } else { (0.0, 1.0) };
+        let steps = (low.floor() as i32 - 1..=high.ceil() as i32 + 1).flat_map(|at| [1, 2, 5].map(|part| (part, at)));
+        let steps: Vec<(i32, f64)> = steps.map(|(part, at)| (part, f64::from(part).log10() + f64::from(at))).collect();
+        let from = steps.iter().rev().map(|step| step.1).find(|at| *at <= low + HAIR).unwrap_or(low);
+        let to = steps.iter().map(|step| step.1).find(|at| *at >= high - HAIR && *at > from).unwrap_or(high);
+        let shown = |(part, at): &(i32, f64)| (from..=to).contains(at) && (*part == 1 || to - from <= FEW_DECADES);
+        let ticks = steps.iter().filter(|step| shown(step)).map(|step| 10_f64.powf(step.1)).collect();
+        Axis { from, to, log: true, ticks, told }
     }
 
     /// Where a value is: 0 at the bottom, 1 at the top.
@@ -61,6 +64,7 @@ fn round(step: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::study::figures::short_time;
 
     fn linear(most: f64) -> Vec<f64> {
         Axis::linear([most].into_iter(), |value| value.to_string()).ticks
@@ -75,11 +79,13 @@ mod tests {
     }
 
     #[test]
-    fn a_logarithmic_axis_has_whole_decades_and_their_halves_where_there_is_room() {
-        let log = |values: &[f64]| Axis::log(values.iter().copied(), |value| value.to_string());
-        assert_eq!(log(&[0.02, 0.5]).ticks.len(), 7);
-        assert_eq!(log(&[0.002, 0.5, 20.0]).ticks.len(), 6);
+    fn a_logarithmic_axis_is_as_long_as_its_values_and_has_lines_at_2_and_5_where_there_is_room() {
+        let log = |values: &[f64]| Axis::log(values.iter().copied(), short_time);
+        let lines = |values: &[f64]| log(values).ticks.iter().map(|tick| short_time(*tick)).collect::<Vec<_>>();
+        assert_eq!(lines(&[0.003, 0.04]), ["2 ms", "5 ms", "10 ms", "20 ms", "50 ms"]);
+        assert_eq!(lines(&[0.003, 20.0]), ["10 ms", "100 ms", "1 s", "10 s"]);
+        assert_eq!(lines(&[0.01, 0.01]), ["10 ms", "20 ms"]);
         assert_eq!((log(&[]).at(1.0), log(&[1.0, 10.0]).at(0.0), log(&[0.0, f64::NAN]).at(10.0)), (0.0, 0.0, 1.0));
-        assert!(log(&[1e-300, 1e300]).ticks.len() <= 10);
+        assert!((1..=10).contains(&log(&[1e-300, 1e300]).ticks.len()));
     }
 }

@@ -107,7 +107,7 @@ fn sections(study: &Study, analysis: &Analysis, recommended: &Recommendation) ->
     html! {
         (section("Gain by context", note_gain, charts::gains(analysis), html! {}))
         (section("Gain by load", "The gain under MPS, and what to use.", tables::gains(analysis, recommended), html! {}))
-        (section("Gain by model and context", note_models, charts::models(study, analysis), tables::models(study, analysis)))
+        (section("Gain by model and context", note_models, models(study, analysis), html! {}))
         (section("Throughput", note_throughput, charts::throughput(analysis), folded("Throughput in numbers", tables::throughput(analysis))))
         (section("Time to first token (TTFT)", note_latency, charts::latency(analysis, |way| way.ttft), html! {}))
         (section("Time per output token (TPOT)", note_latency, charts::latency(analysis, |way| way.tpot),
@@ -122,6 +122,10 @@ fn sections(study: &Study, analysis: &Analysis, recommended: &Recommendation) ->
 
 fn section(title: &str, note: &str, body: Markup, more: Markup) -> Markup {
     html! { section { h2 { (title) } @if !note.is_empty() { p.dim { (note) } } (body) (more) } }
+}
+
+fn models(study: &Study, analysis: &Analysis) -> Markup {
+    html! { div.beside { div { (charts::models(study, analysis)) } (tables::models(study, analysis)) } }
 }
 
 fn folded(title: &str, body: Markup) -> Markup {
