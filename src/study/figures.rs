@@ -55,7 +55,7 @@ pub(super) fn took(seconds: f64) -> String {
     }
 }
 
-/// On an axis, where room is short: `512`, `4k`, `1.5k`, `2M`.
+/// As short as it gets, on an axis or in a sentence: `512`, `4k`, `1.5k`, `2M`.
 pub(super) fn short(number: f64) -> String {
     let of = |unit: f64, name: &str| {
         let digits = if (number / unit).fract().abs() < 0.05 { 0 } else { 1 };
@@ -65,7 +65,8 @@ pub(super) fn short(number: f64) -> String {
         ..1e3 => plain(number),
         ..1e6 => of(1e3, "k"),
         ..1e9 => of(1e6, "M"),
-        _ => format!("{number:.0e}"),
+        _ if number.is_finite() => format!("{number:.0e}"),
+        _ => NONE.to_owned(),
     }
 }
 
@@ -132,7 +133,14 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_told_as_none() {
-        for told in [times(f64::NAN), rate(f64::INFINITY), percent(f64::NAN), took(f64::NAN), seconds(f64::INFINITY)] {
+        for told in [
+            times(f64::NAN),
+            short(f64::NAN),
+            rate(f64::INFINITY),
+            percent(f64::NAN),
+            took(f64::NAN),
+            seconds(f64::INFINITY),
+        ] {
             assert!(told.starts_with(NONE), "{told}");
         }
     }

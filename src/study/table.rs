@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::analysis::{Analysis, CellFigures, Load, Way, analysis};
 use super::columns::{Column, needed, prose, table as laid_out};
-use super::figures::{NONE, date, or_none, percent, plural, rate, seconds, span, times, took};
+use super::figures::{NONE, date, or_none, percent, plural, rate, seconds, short, span, times, took};
 use super::recommend::{Recommendation, recommendation};
 use super::results::Study;
 use super::spread::Spread;
@@ -40,7 +40,7 @@ fn head(study: &Study, width: usize) -> String {
     let runs = plural(study.plan.repeats as usize, "repeat");
     let what = format!("Study of group {}: {engines} on {}{driver}", study.group, study.gpu);
     let how =
-        format!("{}, took {}, {runs} of {} s each", date(study.began), took(study.took), rate(study.plan.seconds));
+        format!("{}, took {}, {runs} of {} s each", date(study.began), took(study.took), short(study.plan.seconds));
     prose("", &what, width) + &prose("", &how, width)
 }
 

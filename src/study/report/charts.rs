@@ -124,11 +124,11 @@ fn chart(title: String, prompts: &[u32], series: Vec<Series>, told: fn(&Spread) 
     Chart { title, x_name: CONTEXT, xs, axis, series, told, level: None }
 }
 
-/// `1024`, `4k`, `100k`: whole, or short where that is as exact.
+/// `1024`, `32Ki`, `100k`: short where room is.
 fn tokens(count: u32) -> String {
     match count {
         0..10_000 => count.to_string(),
-        _ if count % 1024 == 0 => format!("{}Ki", count / 1024),
+        _ if count.is_multiple_of(1024) => format!("{}Ki", count / 1024),
         _ => figures::short(f64::from(count)),
     }
 }

@@ -8,7 +8,7 @@ mod tables;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::analysis::{Analysis, analysis};
-use super::figures::{date, listed, plural, rate, span, times, took};
+use super::figures::{date, listed, percent, plural, short, span, times, took};
 use super::recommend::{Choice, Recommendation, recommendation};
 use super::results::{Plan, Study};
 use super::spread::Spread;
@@ -99,7 +99,7 @@ fn sections(study: &Study, analysis: &Analysis, recommended: &Recommendation) ->
     let note_gain = "How many times as much all engines get done together as one engine at a time: 1 is no gain. \
                      Whiskers and brackets: the least and the most that the runs allow.";
     let note_models = "What each engine keeps of its speed when all work at once, by prompt length. Medians over outputs \
-                       and requests in flight, with the least and the most of them. Its inverse is the slow-down, and the \
+                       and requests in flight, with the least and the most of them. At each load its inverse is the slow-down, and the \
                        sum over engines is the gain.";
     let note_throughput = "Prompt and generated tokens a second of all engines together, in each way to share the GPU. \
                            One at a time: the mean of the engines alone.";
@@ -137,8 +137,8 @@ fn method(plan: &Plan) -> Markup {
     html! {
         p {
             "Prompts of " (told(&plan.prompts)) " tokens, outputs of " (told(&plan.outputs)) " (1: prefill only), "
-            (told(&plan.concurrencies)) " requests in flight of each engine. Each run: " (rate(plan.warm_up))
-            " s of load to warm up, then " (rate(plan.seconds)) " s that count; each arrangement "
+            (told(&plan.concurrencies)) " requests in flight of each engine. Each run: " (short(plan.warm_up))
+            " s of load to warm up, then " (short(plan.seconds)) " s that count; each arrangement "
             (plural(plan.repeats as usize, "time")) " at each load, interleaved, so that a drift favours none."
         }
         dl {
@@ -149,9 +149,9 @@ fn method(plan: &Plan) -> Markup {
             dt { "gain" } dd { "Sum over engines of the median tokens per second together over the median alone." }
             dt { "slow-down" } dd { "Of an engine: its median tokens per second alone over that together." }
             dt { "no difference" } dd {
-                "A ratio within " (rate(NO_DIFFERENCE * 100.0)) " % of 1, or one whose least and most lie on both sides of it."
+                "A ratio within " (percent(NO_DIFFERENCE * 100.0)) " of 1, or one whose least and most lie on both sides of it."
             }
-            dt { "doubtful (?)" } dd { "Over " (rate(FAILURES * 100.0)) " % of an engine's requests failed in a run; nothing is recommended by it." }
+            dt { "doubtful (?)" } dd { "Over " (percent(FAILURES * 100.0)) " of an engine's requests failed in a run; nothing is recommended by it." }
         }
     }
 }
