@@ -118,7 +118,10 @@ impl Chart {
                 g {
                     title { (series.name) ", " (self.xs[*place]) ": " ((self.told)(point)) }
                     @match kind {
-                        Kind::Lines => { (self.whisker(self.x(*place), point)) (mark(series.mark, self.x(*place), self.y(point.middle))) }
+                        Kind::Lines => {
+                            (self.whisker(self.x(*place), point))
+                            (mark(series.mark, self.x(*place), self.y(point.middle)))
+                        }
                         Kind::Bars => (self.bar(*place, at, point)),
                         Kind::Ranges => (self.range(self.group_x(*place, at), point)),
                     }

@@ -89,7 +89,9 @@ fn tiles(analysis: &Analysis) -> Markup {
     html! {
         div.tiles {
             @for (name, ratio) in all { @if let Some(ratio) = ratio {
-                div { b { (times(ratio.middle)) } span { (name) } small { (span(&ratio)) " over " (plural(ratio.runs, "load")) } }
+                div { b { (times(ratio.middle)) } span { (name) }
+                small { (span(&ratio)) " over " (plural(ratio.runs, "load")) }
+            }
             } }
         }
     }
@@ -99,8 +101,8 @@ fn sections(study: &Study, analysis: &Analysis, recommended: &Recommendation) ->
     let note_gain = "How many times as much all engines get done together as one engine at a time: 1 is no gain. \
                      Whiskers and brackets: the least and the most that the runs allow.";
     let note_models = "What each engine keeps of its speed when all work at once, by prompt length. Medians over outputs \
-                       and requests in flight, with the least and the most of them. At each load its inverse is the slow-down, and the \
-                       sum over engines is the gain.";
+                       and requests in flight, with the least and the most of them. At each load \
+                       its inverse is the slow-down, and the sum over engines is the gain.";
     let note_throughput = "Prompt and generated tokens a second of all engines together, in each way to share the GPU. \
                            One at a time: the mean of the engines alone.";
     let note_latency = "A dot at p50, strokes at p90 and p99, of the engine that takes longest; one scale for all.";
@@ -108,7 +110,8 @@ fn sections(study: &Study, analysis: &Analysis, recommended: &Recommendation) ->
         (section("Gain by context", note_gain, charts::gains(analysis), html! {}))
         (section("Gain by load", "The gain under MPS, and what to use.", tables::gains(analysis, recommended), html! {}))
         (section("Gain by model and context", note_models, models(study, analysis), html! {}))
-        (section("Throughput", note_throughput, charts::throughput(analysis), folded("Throughput in numbers", tables::throughput(analysis))))
+        (section("Throughput", note_throughput, charts::throughput(analysis),
+            folded("Throughput in numbers", tables::throughput(analysis))))
         (section("Time to first token (TTFT)", note_latency, charts::latency(analysis, |way| way.ttft), html! {}))
         (section("Time per output token (TPOT)", note_latency, charts::latency(analysis, |way| way.tpot),
             folded("Engines and latencies in numbers (p50 / p90 / p99)", tables::engines(analysis))))
@@ -142,7 +145,9 @@ fn method(plan: &Plan) -> Markup {
             (plural(plan.repeats as usize, "time")) " at each load, interleaved, so that a drift favours none."
         }
         dl {
-            dt { "one at a time" } dd { "One engine has work, without MPS and limits: the whole GPU. The others are started and idle." }
+            dt { "one at a time" } dd {
+                "One engine has work, without MPS and limits: the whole GPU. The others are started and idle."
+            }
             dt { "MPS" } dd { "All engines have work, under MPS, with their limits." }
             dt { "time-sliced" } dd { "All engines have work, without MPS." }
             dt { "one for all" } dd { "One engine has the load of all of them; told only where all serve the same model." }
@@ -151,7 +156,9 @@ fn method(plan: &Plan) -> Markup {
             dt { "no difference" } dd {
                 "A ratio within " (percent(NO_DIFFERENCE * 100.0)) " of 1, or one whose least and most lie on both sides of it."
             }
-            dt { "doubtful (?)" } dd { "Over " (percent(FAILURES * 100.0)) " of an engine's requests failed in a run; nothing is recommended by it." }
+            dt { "doubtful (?)" } dd {
+                "Over " (percent(FAILURES * 100.0)) " of an engine's requests failed in a run; nothing is recommended by it."
+            }
         }
     }
 }

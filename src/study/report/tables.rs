@@ -25,7 +25,9 @@ pub fn gains(analysis: &Analysis, recommended: &Recommendation) -> Markup {
                     @for concurrency in across.iter().copied() {
                         @let load = Load { output, prompt, concurrency };
                         @match cell_at(analysis, load) {
-                            Some(cell) => td class=(class(choice(load))) { (gain(cell)) small { (advice(choice(load))) } },
+                            Some(cell) => td class=(class(choice(load))) {
+                                (gain(cell)) small { (advice(choice(load))) }
+                            },
                             None => td { (NONE) },
                         }
                     }
@@ -79,14 +81,16 @@ pub fn models(study: &Study, analysis: &Analysis) -> Markup {
 }
 
 fn ratio(ratio: Option<Spread>) -> Markup {
-    html! { td.number { (or_none(ratio, |ratio| times(ratio.middle))) @if let Some(ratio) = ratio { small { (span(&ratio)) } } } }
+    let told = or_none(ratio, |ratio| times(ratio.middle));
+    html! { td.number { (told) @if let Some(ratio) = ratio { small { (span(&ratio)) } } } }
 }
 
 /// One row for each load.
 pub fn throughput(analysis: &Analysis) -> Markup {
     let total = |cell: &CellFigures, way| {
         let total = cell.total(way);
-        html! { td.number { (or_none(total, |total| rate(total.middle))) @if let Some(total) = total { small { (rates(&total)) } } } }
+        let told = or_none(total, |total| rate(total.middle));
+        html! { td.number { (told) @if let Some(total) = total { small { (rates(&total)) } } } }
     };
     html! {
         div.scroll { table {
