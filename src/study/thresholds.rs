@@ -1,0 +1,13 @@
+//! Where a study's numbers begin to mean something: every threshold of its recommendation, and no arithmetic.
+
+/// A ratio this near to 1 is no difference.
+pub const NO_DIFFERENCE: f64 = 0.05;
+/// Above this share of failed requests a load's numbers are doubtful, and nothing is recommended by them.
+pub const FAILURES: f64 = 0.01;
+/// Slow-downs are uneven where the greatest is over this many times the least.
+pub const UNEVEN: f64 = 1.25;
+/// The first token comes late where TTFT p99 under MPS is over this many times that of the engine alone.
+pub const LATE: f64 = 2.0;
+/// Tokens of a request are taken as measured where this many requests ended for each in flight; else as asked for,
+/// since requests that a run's ends cut in two weigh too much among few.
+pub const ENOUGH_REQUESTS: u64 = 10;

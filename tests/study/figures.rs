@@ -1,0 +1,225 @@
+//! The arithmetic, against answers worked out by hand, and against studies that nobody would make.
+
+use mpswarden::model::{BaselineSource, Taken};
+use mpswarden::study::analysis::{CellFigures, Way, analysis};
+use mpswarden::study::results::{Arrangement, Cell, Measured, Percentiles, Run, StudiedEngine, Study};
+use mpswarden::study::{baselines, html, recommend, table};
+use proptest::prelude::*;
+
+use crate::made::{Speeds, around, sharing, steady, study, with};
+
+const LOAD: (u32, u32, u32) = (256, 32, 4);
+
+/// The only load's figures.
+fn figures(study: &Study) -> CellFigures {
+    analysis(study).cells.pop().unwrap()
+}
+
+/// Rounded to four digits, so that it can be compared.
+fn middle(spread: Option<mpswarden::study::spread::Spread>) -> Option<f64> {
+    spread.map(|spread| (spread.middle * 1e4).round() / 1e4)
+}
+
+#[test]
+fn the_gain_is_the_sum_of_what_each_engine_keeps_of_its_speed() {
+    // 810 of 1000 and 405 of 500: 0.81 each.
+    let speeds = Speeds {
+        alone: vec![steady(1000.0), steady(500.0)],
+        mps: vec![steady(810.0), steady(405.0)],
+        sliced: vec![steady(500.0), steady(250.0)],
+        one: steady(1080.0),
+        ttft: None,
+    };
+    let cell = figures(&with(study(&["a", "b"]), LOAD, &speeds));
+    assert_eq!((middle(cell.gain), middle(cell.sliced_gain)), (Some(1.62), Some(1.0)));
+    assert_eq!((middle(cell.over_sliced), middle(cell.over_one)), (Some(1.62), Some(1.125)));
+    let totals = Way::ALL.map(|way| middle(cell.total(way)));
+    assert_eq!(totals, [Some(750.0), Some(1215.0), Some(750.0), Some(1080.0)]);
+    assert_eq!(cell.engines.iter().map(|engine| engine.slowdown.unwrap()).collect::<Vec<_>>(), [1000.0 / 810.0; 2]);
+}
+
+#[test]
+fn the_median_is_taken_over_repeats_and_the_spread_is_from_the_least_to_the_most() {
+    let speeds = Speeds { alone: vec![vec![100.0, 104.0, 90.0]], mps: vec![vec![80.0, 120.0]], ..Speeds::default() };
+    let cell = figures(&with(study(&["a"]), LOAD, &speeds));
+    let alone = cell.total(Way::Alone).unwrap();
+    assert_eq!((alone.middle, alone.low, alone.high, alone.runs), (100.0, 90.0, 104.0, 3));
+    let gain = cell.gain.unwrap();
+    assert_eq!((gain.middle, gain.low, gain.high, gain.runs), (1.0, 80.0 / 104.0, 120.0 / 90.0, 2));
+}
+
+#[test]
+fn what_engines_trade_within_a_run_does_not_widen_the_gain() {
+    let traded = vec![vec![60.0, 80.0, 100.0], vec![100.0, 80.0, 60.0]];
+    let speeds = Speeds { alone: vec![steady(100.0); 2], mps: traded, ..Speeds::default() };
+    let gain = figures(&with(study(&["a", "b"]), LOAD, &speeds)).gain.unwrap();
+    assert_eq!((gain.low, gain.middle, gain.high), (1.6, 1.6, 1.6));
+}
+
+#[test]
+fn what_was_not_measured_has_no_number() {
+    let two = || study(&["a", "b"]);
+    let only_alone = figures(&with(two(), LOAD, &Speeds { alone: vec![steady(9.0); 2], ..Speeds::default() }));
+    assert_eq!((only_alone.gain, only_alone.over_sliced, only_alone.total(Way::Mps)), (None, None, None));
+    let one_alone = Speeds { alone: vec![steady(9.0)], mps: vec![steady(5.0); 2], ..Speeds::default() };
+    let cell = figures(&with(two(), LOAD, &one_alone));
+    assert_eq!((cell.gain, cell.total(Way::Alone)), (None, None));
+    assert_eq!(middle(cell.total(Way::Mps)), Some(10.0));
+    assert_eq!(figures(&with(study(&[]), LOAD, &Speeds::default())).gain, None);
+}
+
+#[test]
+fn a_run_in_which_one_engine_got_nothing_done_counts_for_nobody() {
+    let mut speeds = sharing(2, 0.8, 0.5);
+    speeds.mps = vec![vec![800.0, 990.0], vec![800.0, 0.0]];
+    let mut study = with(study(&["a", "b"]), LOAD, &speeds);
+    assert_eq!(middle(figures(&study).total(Way::Mps)), Some(1600.0));
+    for run in study.cells[0].runs.iter_mut().filter(|run| run.arrangement == Arrangement::Mps) {
+        run.engines.retain(|part| part.engine == "a");
+    }
+    assert_eq!((figures(&study).total(Way::Mps), figures(&study).gain), (None, None));
+}
+
+#[test]
+fn one_engine_for_all_is_compared_only_where_all_serve_the_same_model() {
+    let mut study = with(study(&["a", "b"]), LOAD, &Speeds { one: steady(1200.0), ..sharing(2, 0.8, 0.5) });
+    assert_eq!(middle(figures(&study).over_one), Some(1.3333));
+    study.engines[1].model = Some("another".to_owned());
+    assert_eq!(figures(&study).over_one, None);
+    study.engines.iter_mut().for_each(|engine| engine.model = None);
+    assert_eq!((figures(&study).over_one, figures(&study).total(Way::Consolidated)), (None, None));
+}
+
+#[test]
+fn eight_engines_that_keep_a_quarter_each_gain_twofold() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    assert_eq!(middle(figures(&with(study(&names), LOAD, &sharing(8, 0.25, 0.125))).gain), Some(2.0));
+}
+
+#[test]
+fn more_than_one_failure_in_a_hundred_makes_a_load_doubtful() {
+    let mut study = with(study(&["a", "b"]), LOAD, &sharing(2, 0.8, 0.5));
+    let part = &mut study.cells[0].runs[4].engines[0];
+    (part.requests, part.failed) = (99, 1);
+    assert_eq!(figures(&study).failures, None);
+    let part = &mut study.cells[0].runs[4].engines[0];
+    (part.requests, part.failed) = (98, 2);
+    assert_eq!(figures(&study).failures, Some(0.02));
+}
+
+#[test]
+fn baselines_are_what_each_engine_did_alone() {
+    let speeds = Speeds { alone: vec![around(2880.0), steady(28.8)], ..Speeds::default() };
+    let baselines = baselines(&with(study(&["a", "b"]), LOAD, &speeds));
+    let told: Vec<_> = baselines.iter().map(|one| (one.engine.as_str(), one.tokens_per_second, one.samples)).collect();
+    assert_eq!(told, [("a", 2880.0, 3), ("b", 28.8, 3)]);
+    let first = &baselines[0];
+    assert_eq!((first.running, first.source, first.taken), (4.0, BaselineSource::Study, Taken::Unix(1_795_388_702)));
+    assert_eq!((first.prompt_tokens, first.generation_tokens), (256.0, 32.0));
+    // Of b one request ended in each run: too few to tell a request's tokens from them.
+    assert_eq!((baselines[1].prompt_tokens, baselines[1].generation_tokens), (256.0, 32.0));
+}
+
+#[test]
+fn no_baseline_comes_from_runs_that_failed_or_did_nothing() {
+    let mut study = with(study(&["a", "b"]), LOAD, &sharing(2, 0.8, 0.5));
+    for run in &mut study.cells[0].runs {
+        let part = &mut run.engines[0];
+        match part.engine.as_str() {
+            "a" => part.failed = part.requests,
+            _ => (part.prompt_tokens, part.generation_tokens, part.requests) = (0, 0, 0),
+        }
+    }
+    assert_eq!(baselines(&study), []);
+}
+
+fn number() -> impl Strategy<Value = f64> {
+    let odd = prop_oneof![Just(0.0), Just(-1.0), Just(f64::NAN), Just(f64::INFINITY), Just(1e-308), Just(1e308)];
+    prop_oneof![4 => 0.001..1e4, 1 => odd]
+}
+
+fn count() -> impl Strategy<Value = u64> {
+    prop_oneof![6 => 0..100_000_u64, 1 => Just(u64::MAX)]
+}
+
+fn percentiles() -> impl Strategy<Value = Option<Percentiles>> {
+    let three = (number(), number(), number()).prop_map(|(p50, p90, p99)| Percentiles { p50, p90, p99 });
+    proptest::option::of(three)
+}
+
+fn names() -> impl Strategy<Value = String> {
+    prop_oneof![Just("a".to_owned()), Just("b".to_owned()), Just("c".to_owned())]
+}
+
+fn measured() -> impl Strategy<Value = Measured> {
+    let counts = (count(), count(), count(), count());
+    let all = (names(), number(), counts, number(), percentiles(), percentiles());
+    all.prop_map(|(engine, seconds, (requests, failed, prompt, generated), running, ttft, tpot)| Measured {
+        engine,
+        seconds,
+        requests,
+        failed,
+        prompt_tokens: prompt,
+        generation_tokens: generated,
+        running,
+        ttft,
+        tpot,
+    })
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    let arrangement = prop_oneof![
+        names().prop_map(Arrangement::Alone),
+        names().prop_map(Arrangement::Consolidated),
+        Just(Arrangement::Mps),
+        Just(Arrangement::TimeSliced),
+    ];
+    (arrangement, 0..3_u32, proptest::collection::vec(measured(), 0..4))
+        .prop_map(|(arrangement, repeat, engines)| Run { arrangement, repeat, engines })
+}
+
+fn cell() -> impl Strategy<Value = Cell> {
+    let size = || prop_oneof![Just(0), Just(1), Just(16), Just(1024), Just(u32::MAX)];
+    (size(), size(), size(), proptest::collection::vec(run(), 0..20))
+        .prop_map(|(prompt, output, concurrency, runs)| Cell { prompt, output, concurrency, runs })
+}
+
+fn any_study() -> impl Strategy<Value = Study> {
+    let engine = (names(), proptest::option::of("\\PC{0,40}"), proptest::option::of(number()));
+    let engine = engine.prop_map(|(name, model, sm_percentage)| StudiedEngine { name, model, sm_percentage });
+    let engines = proptest::collection::vec(engine, 0..4);
+    (engines, proptest::collection::vec(cell(), 0..8), number()).prop_map(|(engines, cells, took)| Study {
+        engines,
+        cells,
+        took,
+        ..study(&[])
+    })
+}
+
+/// Words of a text that begin or end like a number that is none.
+fn not_finite(text: &str) -> Vec<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.filter(|word| matches!(*word, "NaN" | "inf")).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_study_makes_it_panic_or_tell_a_number_that_is_none(mut any in any_study(), width in 0..300_usize) {
+        any.engines.iter_mut().for_each(|engine| engine.model = engine.model.take().filter(|it| not_finite(it).is_empty()));
+        let shown = [table(&any, width), html(&any), recommend(&any).sentences.join("\n")];
+        for text in &shown {
+            prop_assert!(not_finite(text).is_empty(), "{text}");
+        }
+        for baseline in baselines(&any) {
+            let numbers = [baseline.running, baseline.prompt_tokens, baseline.generation_tokens, baseline.tokens_per_second];
+            prop_assert!(numbers.iter().all(|number| number.is_finite() && *number >= 0.0), "{baseline:?}");
+        }
+        let recommended = recommend(&any);
+        let told = serde_json::to_string(&recommended).unwrap();
+        prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&told).is_ok(), true);
+        let mut ratios = recommended.loads.iter().flat_map(|load| [load.gain, load.sliced_gain, load.over_sliced, load.over_one]).flatten();
+        prop_assert!(ratios.all(|ratio| ratio.low <= ratio.middle && ratio.middle <= ratio.high));
+    }
+}
