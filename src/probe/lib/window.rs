@@ -52,7 +52,7 @@ impl Recorder {
     /// The kernels of a window, some milliseconds after its end. A window that is over, too long or too far ahead
     /// is not recorded, and nothing of it covered. `None`: the process is ending.
     pub fn record(&mut self, number: u64, from: u64, to: u64) -> Option<Result<Kernels, Trouble>> {
-        let Some((begin, end)) = moments(from, to) else { return Some(Ok(Window::nothing(number, from))) };
+        let Some((begin, end)) = moments(from, to) else { return Some(Ok(nothing(number, from))) };
         let ordered = Ordered { number, from, to, end };
         if let Err(why) = guarded(|| self.load())? {
             return Some(Err(Trouble::Lasting(why)));
@@ -83,12 +83,17 @@ impl Recorder {
     }
 }
 
+/// An answer that covers nothing.
+fn nothing(window: u64, from: u64) -> Kernels {
+    Kernels { window, covered: (from, from), ..Kernels::default() }
+}
+
 /// A process without a context has no kernels, if it has none afterwards either.
 fn idle(driver: &Driver, ordered: Ordered) -> Option<Kernels> {
     sleep_until(ordered.end);
     let window = Window { number: ordered.number, ordered: (ordered.from, ordered.to), seen: (0, u64::MAX) };
     let active = guarded(|| driver.is_active())?;
-    Some(if active { Window::nothing(ordered.number, ordered.from) } else { window.kernels(&[], 0) })
+    Some(if active { nothing(ordered.number, ordered.from) } else { window.kernels(&[], 0) })
 }
 
 /// A window's events, clock and subscription.
@@ -143,7 +148,7 @@ impl<'a> Session<'a> {
                 launches::clear(driver);
             }
             driver.leave();
-            kernels.unwrap_or_else(|| Window::nothing(ordered.number, ordered.from))
+            kernels.unwrap_or_else(|| nothing(ordered.number, ordered.from))
         });
         let kernels = kernels.ok_or(Ended)?;
         if outcome.foreign {
