@@ -58,7 +58,7 @@ impl Recorder {
             return Some(Err(Trouble::Lasting(why)));
         }
         let (cupti, driver) = self.loaded.as_ref()?;
-        sleep_until(begin.checked_sub(AHEAD)?);
+        sleep_until(begin.checked_sub(AHEAD).unwrap_or(begin));
         if !guarded(|| driver.is_active())? {
             return idle(driver, ordered).map(Ok);
         }
