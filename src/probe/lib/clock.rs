@@ -1,19 +1,23 @@
 //! The GPU's clock against CLOCK_REALTIME: events on an idle stream of our own, between two looks at the clock. The
 //! tightest pair of looks tells best.
 
-use std::thread::yield_now;
+use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
 use super::driver::{Driver, Handle};
 use super::window::now;
 
-const ROUNDS: u32 = 20;
-/// For all rounds together; a GPU that takes longer is not to be waited for.
-const LIMIT: Duration = Duration::from_millis(100);
+/// Looks so close together are good enough: an idle GPU answers in 10 us.
+const TIGHT: u64 = 20_000;
 /// Looks further apart than this tell too little.
 const LOOSEST: u64 = 200_000;
+/// For all rounds together. A busy GPU answers quickly once in a while.
+pub const LIMIT: Duration = Duration::from_millis(60);
+/// Between two rounds.
+const PAUSE: Duration = Duration::from_micros(200);
 
-/// A stream and two events.
+/// A stream and two events, made once in a context.
+#[derive(Clone, Copy)]
 pub struct Clock {
     stream: Handle,
     base: Handle,
@@ -29,24 +33,28 @@ pub struct Reading {
 
 impl Clock {
     /// In the current context.
-    pub fn start(driver: &Driver) -> Result<Clock, String> {
-        let clock = Clock { stream: driver.stream()?, base: driver.event()?, tick: driver.event()? };
-        driver.record(clock.base, clock.stream);
-        Ok(clock)
+    pub fn make(driver: &Driver) -> Result<Clock, String> {
+        Ok(Clock { stream: driver.stream()?, base: driver.event()?, tick: driver.event()? })
     }
 
-    /// Its events and stream go.
-    pub fn end(self, driver: &Driver) {
-        driver.end_event(self.base);
-        driver.end_event(self.tick);
-        driver.end_stream(self.stream);
+    /// Starts anew: the times of a window are told from here, as floats of few digits.
+    pub fn start(&self, driver: &Driver) {
+        driver.record(self.base, self.stream);
     }
 
     /// The tightest of some rounds; `None`: the GPU did not answer quickly enough.
     pub fn read(&self, driver: &Driver) -> Option<Reading> {
         let deadline = Instant::now() + LIMIT;
-        let rounds = (0..ROUNDS).map_while(|_| self.round(driver, deadline));
-        rounds.min_by_key(|reading| reading.width).filter(|reading| reading.width <= LOOSEST)
+        let mut best: Option<Reading> = None;
+        while let Some(reading) = self.round(driver, deadline) {
+            let tightest = best.map_or(reading, |best| best.or(reading));
+            best = Some(tightest);
+            if tightest.width <= TIGHT || Instant::now() > deadline {
+                break;
+            }
+            sleep(PAUSE);
+        }
+        best.filter(|reading| reading.width <= LOOSEST)
     }
 
     fn round(&self, driver: &Driver, deadline: Instant) -> Option<Reading> {

@@ -38,11 +38,6 @@ pub struct Window {
 }
 
 impl Window {
-    /// An answer that covers nothing.
-    pub fn nothing(number: u64, from: u64) -> Kernels {
-        Kernels { window: number, covered: (from, from), ..Kernels::default() }
-    }
-
     /// The kernels that ran in the window, as one frame can hold them. `failed`: so many launches have no event;
     /// where any has no time, nothing is covered.
     pub fn kernels(&self, launches: &[Timed], failed: u64) -> Kernels {

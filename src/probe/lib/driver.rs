@@ -41,8 +41,9 @@ driver! {
     set_current = [c"cuCtxSetCurrent"]: fn(Handle);
     exchange_mode = [c"cuThreadExchangeStreamCaptureMode"]: fn(*mut c_int);
     is_capturing = [c"cuStreamIsCapturing"]: fn(Handle, *mut c_int);
-    create_stream = [c"cuStreamCreate"]: fn(*mut Handle, c_uint);
-    destroy_stream = [c"cuStreamDestroy_v2"]: fn(Handle);
+    get_id = [c"cuCtxGetId"]: fn(Handle, *mut u64);
+    get_priorities = [c"cuCtxGetStreamPriorityRange"]: fn(*mut c_int, *mut c_int);
+    create_stream = [c"cuStreamCreateWithPriority"]: fn(*mut Handle, c_uint, c_int);
     create_event = [c"cuEventCreate"]: fn(*mut Handle, c_uint);
     destroy_event = [c"cuEventDestroy_v2"]: fn(Handle);
     record_event = [c"cuEventRecord"]: fn(Handle, Handle);
@@ -94,18 +95,24 @@ impl Driver {
         }
     }
 
-    /// A stream that waits for no other one.
-    pub fn stream(&self) -> Result<Handle, String> {
-        let mut stream = null_mut();
-        // SAFETY: a place for the answer.
-        said("cuStreamCreate", unsafe { (self.create_stream)(&mut stream, NON_BLOCKING) })?;
-        Ok(stream)
+    /// What tells a context from all others that the process ever had. Its handle does not.
+    pub fn id(&self, context: Handle) -> Result<u64, String> {
+        let mut id = 0;
+        // SAFETY: a live context and a place for the answer.
+        said("cuCtxGetId", unsafe { (self.get_id)(context, &mut id) })?;
+        Ok(id)
     }
 
-    /// Of `stream`'s.
-    pub fn end_stream(&self, stream: Handle) {
-        // SAFETY: made by `stream`, ended once.
-        unsafe { (self.destroy_stream)(stream) };
+    /// A stream that waits for no other one. It has the greatest priority, which gives it a hardware channel that
+    /// the engine's streams, of the usual priority, are not in.
+    pub fn stream(&self) -> Result<Handle, String> {
+        let (mut stream, mut least, mut greatest) = (null_mut(), 0, 0);
+        // SAFETY: places for the answers.
+        unsafe {
+            said("cuCtxGetStreamPriorityRange", (self.get_priorities)(&mut least, &mut greatest))?;
+            said("cuStreamCreateWithPriority", (self.create_stream)(&mut stream, NON_BLOCKING, greatest))?;
+        }
+        Ok(stream)
     }
 
     /// An event that takes the time.

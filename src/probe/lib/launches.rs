@@ -89,32 +89,47 @@ pub fn on_own_thread() -> bool {
     OWN.load(SeqCst) == this_thread()
 }
 
-/// Makes the events of a window's launches.
-pub fn prepare(driver: &Driver, context: Handle) -> Result<(), String> {
-    OWN.store(this_thread(), SeqCst);
+/// Makes the events of all windows in the current context. Those of an earlier context ended with it.
+pub fn make(driver: &Driver) -> Result<(), String> {
+    PLACES.iter().for_each(|place| place.event.store(null_mut(), SeqCst));
     for place in &PLACES {
-        place.recorded.store(false, SeqCst);
-        place.event.store(driver.event()?, SeqCst);
+        match driver.event() {
+            Ok(event) => place.event.store(event, SeqCst),
+            Err(why) => {
+                clear(driver);
+                return Err(why);
+            }
+        }
     }
+    Ok(())
+}
+
+fn clear(driver: &Driver) {
+    let made = PLACES.iter().map(|place| place.event.swap(null_mut(), SeqCst));
+    made.filter(|event| !event.is_null()).for_each(|event| driver.end_event(event));
+}
+
+/// Launches in this context are noted from now on, where CUPTI calls back.
+pub fn open(context: Handle) {
+    OWN.store(this_thread(), SeqCst);
+    PLACES.iter().for_each(|place| place.recorded.store(false, SeqCst));
     CONTEXT.store(context, SeqCst);
     TAKEN.store(0, SeqCst);
     FULL.store(u64::MAX, SeqCst);
     FAILED.store(0, SeqCst);
     FOREIGN.store(false, SeqCst);
     OPEN.store(true, SeqCst);
-    Ok(())
 }
 
-/// No launch is noted after this. False: a thread is still at it, and its event must stay.
-pub fn close() -> bool {
+/// No launch is noted after this; waits, in bounds, for threads that are still at it.
+pub fn close() {
     OPEN.store(false, SeqCst);
     for _ in 0..STEPS {
         if INSIDE.load(SeqCst) == 0 {
-            return true;
+            return;
         }
         sleep(Duration::from_millis(1));
     }
-    false
 }
 
 /// What was noted in a closed window.
@@ -130,16 +145,6 @@ pub fn outcome() -> Outcome {
         full: (full != u64::MAX).then_some(full),
         failed: FAILED.load(SeqCst),
         foreign: FOREIGN.load(SeqCst),
-    }
-}
-
-/// Ends the events of a closed window, or of one that could not be prepared.
-pub fn clear(driver: &Driver) {
-    for place in &PLACES {
-        let event = place.event.swap(null_mut(), SeqCst);
-        if !event.is_null() {
-            driver.end_event(event);
-        }
     }
 }
 

@@ -8,14 +8,16 @@ use super::clock::{Clock, Reading};
 use super::closing::{self, guarded};
 use super::cover::{Timed, Window};
 use super::cupti::{Cupti, Subscription, Trouble};
-use super::driver::Driver;
+use super::driver::{Driver, Handle};
 use super::find::Hints;
 use super::launches::{self, Launch};
 use super::wire::Kernels;
 
-/// Preparing begins so long before a window: events, clock and subscription took up to 31 ms on an H200. Launches
-/// are noted from then on, so that by the window's beginning each stream has an event that tells where it is.
-const AHEAD: Duration = Duration::from_millis(60);
+/// Preparing begins so long before a window: the clock takes 60 ms at most, a subscription 15 ms on an H200.
+const AHEAD: Duration = Duration::from_millis(90);
+/// Launches are noted from so long before a window, so that by its beginning each stream has an event that tells
+/// where it is. No longer: a fast engine would use the events up.
+const SETTLING: Duration = Duration::from_millis(15);
 /// So long after a window its last kernels may end.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two looks at them.
@@ -28,7 +30,16 @@ const FARTHEST: Duration = Duration::from_secs(10);
 pub struct Recorder {
     hints: Hints,
     loaded: Option<(Cupti, &'static Driver)>,
+    kit: Option<Kit>,
     subscribed_before: bool,
+}
+
+/// The clock and the events of launches, made at the first window in a context and kept: to make 4096 events
+/// takes the driver's locks for long enough to be seen by the engine.
+#[derive(Clone, Copy)]
+struct Kit {
+    context: u64,
+    clock: Clock,
 }
 
 /// What was ordered.
@@ -37,6 +48,7 @@ struct Ordered {
     number: u64,
     from: u64,
     to: u64,
+    begin: Instant,
     end: Instant,
 }
 
@@ -46,23 +58,23 @@ struct Ended;
 impl Recorder {
     /// Looks for nothing yet.
     pub fn new(hints: Hints) -> Recorder {
-        Recorder { hints, loaded: None, subscribed_before: false }
+        Recorder { hints, loaded: None, kit: None, subscribed_before: false }
     }
 
     /// The kernels of a window, some milliseconds after its end. A window that is over, too long or too far ahead
     /// is not recorded, and nothing of it covered. `None`: the process is ending.
     pub fn record(&mut self, number: u64, from: u64, to: u64) -> Option<Result<Kernels, Trouble>> {
-        let Some((begin, end)) = moments(from, to) else { return Some(Ok(Window::nothing(number, from))) };
-        let ordered = Ordered { number, from, to, end };
+        let Some((begin, end)) = moments(from, to) else { return Some(Ok(nothing(number, from))) };
+        let ordered = Ordered { number, from, to, begin, end };
         if let Err(why) = guarded(|| self.load())? {
             return Some(Err(Trouble::Lasting(why)));
         }
         let (cupti, driver) = self.loaded.as_ref()?;
-        sleep_until(begin.checked_sub(AHEAD)?);
+        sleep_until(before(begin, AHEAD));
         if !guarded(|| driver.is_active())? {
             return idle(driver, ordered).map(Ok);
         }
-        let session = match guarded(|| Session::open(cupti, driver))? {
+        let session = match guarded(|| Session::open(cupti, driver, &mut self.kit))? {
             Ok(session) => session,
             Err(trouble) => return Some(Err(trouble)),
         };
@@ -83,12 +95,17 @@ impl Recorder {
     }
 }
 
+/// An answer that covers nothing.
+fn nothing(window: u64, from: u64) -> Kernels {
+    Kernels { window, covered: (from, from), ..Kernels::default() }
+}
+
 /// A process without a context has no kernels, if it has none afterwards either.
 fn idle(driver: &Driver, ordered: Ordered) -> Option<Kernels> {
     sleep_until(ordered.end);
     let window = Window { number: ordered.number, ordered: (ordered.from, ordered.to), seen: (0, u64::MAX) };
     let active = guarded(|| driver.is_active())?;
-    Some(if active { Window::nothing(ordered.number, ordered.from) } else { window.kernels(&[], 0) })
+    Some(if active { nothing(ordered.number, ordered.from) } else { window.kernels(&[], 0) })
 }
 
 /// A window's events, clock and subscription.
@@ -101,33 +118,27 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn open(cupti: &'a Cupti, driver: &'a Driver) -> Result<Session<'a>, Trouble> {
+    fn open(cupti: &'a Cupti, driver: &'a Driver, kit: &mut Option<Kit>) -> Result<Session<'a>, Trouble> {
         let context = driver.enter().map_err(Trouble::Passing)?;
-        let opened = Clock::start(driver).map_err(Trouble::Passing).and_then(|clock| {
+        let opened = Kit::of(driver, context, kit).map_err(Trouble::Lasting).and_then(|clock| {
+            clock.start(driver);
             let before = clock.read(driver);
-            let prepared = launches::prepare(driver, context).map_err(Trouble::Passing);
-            match prepared.and_then(|()| cupti.subscribe()) {
-                Ok(subscription) => Ok(Session { cupti, driver, clock, before, subscription }),
-                Err(trouble) => {
-                    launches::close();
-                    clock.end(driver);
-                    Err(trouble)
-                }
-            }
+            let subscription = cupti.subscribe()?;
+            launches::open(context);
+            Ok(Session { cupti, driver, clock, before, subscription })
         });
-        opened.inspect_err(|_| {
-            launches::clear(driver);
-            driver.leave();
-        })
+        opened.inspect_err(|_| driver.leave())
     }
 
     fn window(self, ordered: Ordered) -> Result<Result<Kernels, Trouble>, Ended> {
+        sleep_until(before(ordered.begin, SETTLING));
         let watched = guarded(|| self.cupti.watch(&self.subscription)).ok_or(Ended)?;
         let since = now();
         sleep_until(ordered.end);
         let until = now();
         let Session { cupti, driver, clock, before, subscription } = self;
-        let (taken_down, quiet) = guarded(|| (cupti.end(driver, subscription), launches::close())).ok_or(Ended)?;
+        let taken_down = guarded(|| cupti.end(driver, subscription)).ok_or(Ended)?;
+        launches::close();
         let outcome = launches::outcome();
         wait(driver, &outcome.launches)?;
         let kernels = guarded(|| {
@@ -138,12 +149,8 @@ impl<'a> Session<'a> {
             let window = Window { number: ordered.number, ordered: (ordered.from, ordered.to), seen: (since, until) };
             let untold = outcome.launches.len() - times.len();
             let kernels = reading.map(|_| window.kernels(&times, outcome.failed + untold as u64));
-            clock.end(driver);
-            if quiet {
-                launches::clear(driver);
-            }
             driver.leave();
-            kernels.unwrap_or_else(|| Window::nothing(ordered.number, ordered.from))
+            kernels.unwrap_or_else(|| nothing(ordered.number, ordered.from))
         });
         let kernels = kernels.ok_or(Ended)?;
         if outcome.foreign {
@@ -151,6 +158,21 @@ impl<'a> Session<'a> {
             return Ok(Err(Trouble::Passing(why.to_owned())));
         }
         Ok(watched.and(taken_down).map(|()| kernels).map_err(Trouble::Lasting))
+    }
+}
+
+impl Kit {
+    /// The clock of this context, whose events are made too.
+    fn of(driver: &Driver, context: Handle, kept: &mut Option<Kit>) -> Result<Clock, String> {
+        let id = driver.id(context)?;
+        if let Some(kit) = kept.filter(|kit| kit.context == id) {
+            return Ok(kit.clock);
+        }
+        *kept = None;
+        launches::make(driver)?;
+        let clock = Clock::make(driver)?;
+        *kept = Some(Kit { context: id, clock });
+        Ok(clock)
     }
 }
 
@@ -189,6 +211,10 @@ fn moments(from: u64, to: u64) -> Option<(Instant, Instant)> {
     let ahead = Duration::from_nanos(from.checked_sub(now)?);
     let length = Duration::from_nanos(to.checked_sub(from)?);
     (ahead <= FARTHEST && length <= LONGEST).then(|| (steady + ahead, steady + ahead + length))
+}
+
+fn before(moment: Instant, by: Duration) -> Instant {
+    moment.checked_sub(by).unwrap_or(moment)
 }
 
 fn sleep_until(moment: Instant) {

@@ -55,14 +55,21 @@ pub unsafe extern "C" fn cuStreamIsCapturing(_: usize, status: *mut c_int) -> An
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuStreamCreate(stream: *mut usize, _: c_uint) -> Answer {
+pub unsafe extern "C" fn cuCtxGetId(_: *mut c_void, id: *mut u64) -> Answer {
     // SAFETY: null, or the caller's place.
-    unsafe { put(stream, OTHER_STREAM) }
+    unsafe { put(id, 1) }
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuStreamDestroy_v2(_: usize) -> Answer {
-    SUCCESS
+pub unsafe extern "C" fn cuCtxGetStreamPriorityRange(least: *mut c_int, greatest: *mut c_int) -> Answer {
+    // SAFETY: null, or the caller's places.
+    unsafe { put(least, 0) | put(greatest, -5) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamCreateWithPriority(stream: *mut usize, _: c_uint, _: c_int) -> Answer {
+    // SAFETY: null, or the caller's place.
+    unsafe { put(stream, OTHER_STREAM) }
 }
 
 #[unsafe(no_mangle)]
