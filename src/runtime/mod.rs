@@ -19,7 +19,10 @@ mod reload;
 mod run;
 mod setup;
 mod signals;
+mod study;
+mod study_files;
 
 pub use client::client;
 pub use demo::demo;
 pub use run::run;
+pub use study::study;

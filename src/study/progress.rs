@@ -1,0 +1,76 @@
+//! Tells on stderr how far a study is: a bar with the time left on a terminal, a line for each cell elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+const TEMPLATE: &str = "{bar:24} {pos}/{len} runs, {eta} left  {wide_msg}";
+
+/// How it is told.
+#[derive(Debug)]
+pub enum Progress {
+    /// On a terminal.
+    Bar(ProgressBar),
+    /// In a log; the last line, which is not told twice.
+    Lines(String),
+}
+
+impl Progress {
+    /// For this process' stderr.
+    pub fn for_stderr() -> Progress {
+        if !std::io::stderr().is_terminal() {
+            return Progress::Lines(String::new());
+        }
+        let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::new(0).with_style(style);
+        bar.enable_steady_tick(Duration::from_secs(1));
+        Progress::Bar(bar)
+    }
+
+    /// There are so many runs in all.
+    pub(super) fn expect(&mut self, runs: usize) {
+        if let Progress::Bar(bar) = self {
+            bar.set_length(runs as u64);
+        }
+    }
+
+    /// What is being done now; the same words again are the same line.
+    pub(super) fn now(&mut self, what: &str) {
+        match self {
+            Progress::Bar(bar) => bar.set_message(what.to_owned()),
+            Progress::Lines(last) if last == what => {}
+            Progress::Lines(last) => {
+                what.clone_into(last);
+                say(what);
+            }
+        }
+    }
+
+    /// One run is over.
+    pub(super) fn step(&mut self) {
+        if let Progress::Bar(bar) = self {
+            bar.inc(1);
+        }
+    }
+
+    /// Something to be remembered.
+    pub fn tell(&self, what: &str) {
+        match self {
+            Progress::Bar(bar) => bar.suspend(|| say(what)),
+            Progress::Lines(_) => say(what),
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn clear(&self) {
+        if let Progress::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Goes on where nobody reads any more.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
