@@ -159,16 +159,17 @@ async fn ready(
             tracing::error!("engines' orphans are not reaped: {error}");
         }
     });
-    let minutes = study::estimate(&plan, launch.engines.len()).as_secs_f64() / 60.0;
-    let engines = launch.engines.len();
+    let (length, engines) = (study::estimate(&plan, launch.engines.len()), launch.engines.len());
     let gpu = gpus.into_iter().find(|gpu| gpu.uuid == launch.gpu).map_or_else(String::new, |gpu| gpu.name);
     let patience =
         group.engines.iter().map(|engine| Patience { start: engine.start_timeout, stop: engine.stop_timeout });
     let subject = Subject { patience: patience.collect(), launch, gpu, driver };
     let progress = Progress::for_stderr();
     progress.tell(&format!(
-        "studying group `{}`: {minutes:.0} minutes of load at most, and two starts of its {engines} engines",
-        group.name
+        "studying group `{}`: {} min {} s at most, and the time that its {engines} engines take to start twice",
+        group.name,
+        length.as_secs() / 60,
+        length.as_secs() % 60
     ));
     let experiment = Experiment::new(subject, plan, owner, progress).map_err(Refusal::unavailable)?;
     Ok((experiment, lock))

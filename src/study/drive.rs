@@ -71,32 +71,31 @@ impl Experiment {
     pub async fn run(&mut self) {
         for setting in [Setting::Outside, Setting::UnderMps] {
             let mut done = 0;
-            let mut starts = 0;
-            loop {
-                starts += 1;
-                let jobs = match self.begin(setting).await {
-                    Ok(()) => self.jobs(setting),
-                    Err(why) => {
-                        self.problem(format!("{}: {why}", words(setting)));
-                        break;
-                    }
-                };
-                self.work(&jobs, &mut done).await;
-                if done == jobs.len() {
-                    break;
-                }
-                if starts == STARTS {
-                    self.problem(format!("{}: given up after {STARTS} starts", words(setting)));
-                    break;
-                }
+            for start in 1..=STARTS {
+                let over = self.once(setting, &mut done).await;
+                // Nothing starts beside what does not die.
                 if self.take_down().await.is_err() {
                     return;
                 }
-            }
-            if self.take_down().await.is_err() {
-                return;
+                if over {
+                    break;
+                }
+                if start == STARTS {
+                    self.problem(format!("{}: given up after {STARTS} starts", words(setting)));
+                }
             }
         }
+    }
+
+    /// One start, and what is still to be done. Whether another start is of no use.
+    async fn once(&mut self, setting: Setting, done: &mut usize) -> bool {
+        if let Err(why) = self.begin(setting).await {
+            self.problem(format!("{}: {why}", words(setting)));
+            return true;
+        }
+        let jobs = self.jobs(setting);
+        self.work(&jobs, done).await;
+        *done == jobs.len()
     }
 
     /// Ends every process, proven; after a run that was dropped, and for certain after one that was not.
@@ -156,10 +155,10 @@ impl Experiment {
         settings.into_iter().filter(|(of, _)| *of == setting).flat_map(|(_, jobs)| jobs).collect()
     }
 
-    /// Runs what is not done yet, up to where an engine is lost.
+    /// Runs what is not done yet, up to where an engine is lost: that run counts for nothing.
     async fn work(&mut self, jobs: &[Job], done: &mut usize) {
         while let Some(job) = jobs.get(*done) {
-            self.measure(job).await;
+            let run = self.measure(job).await;
             self.progress.step();
             *done += 1;
             let lost = self.group.lost();
@@ -167,26 +166,26 @@ impl Experiment {
                 lost.into_iter().for_each(|lost| self.problem(lost));
                 return;
             }
+            self.study.cells[job.cell].runs.extend(run);
         }
     }
 
-    async fn measure(&mut self, job: &Job) {
+    /// `None`: an engine did nothing, and is told.
+    async fn measure(&mut self, job: &Job) -> Option<Run> {
         let cell = &self.study.cells[job.cell];
         let what = format!("prompt {}, output {}, {} in flight", cell.prompt, cell.output, cell.concurrency);
-        self.progress.now(&what);
-        let (alive, ended) = watch::channel(());
+        let setting = if job.arrangement == Arrangement::Mps { Setting::UnderMps } else { Setting::Outside };
+        self.progress.now(&format!("{}: {what}", words(setting)));
+        // Lets go of the loads when this is dropped.
+        let (_alive, ended) = watch::channel(());
         let runs: Vec<_> = self.loads(job).into_iter().map(|load| tokio::spawn(load.run(ended.clone()))).collect();
         let mut measured = Vec::new();
         for run in runs {
             let loaded = run.await.map_err(|error| error.to_string()).and_then(|loaded| loaded);
-            measured.extend(self.judge(&what, loaded));
+            measured.push(self.judge(&what, loaded));
         }
-        drop(alive);
-        let all = measured.len() == self.working(&job.arrangement).len();
-        if all {
-            let run = Run { arrangement: job.arrangement.clone(), repeat: job.repeat, engines: measured };
-            self.study.cells[job.cell].runs.push(run);
-        }
+        let engines = measured.into_iter().collect::<Option<Vec<_>>>()?;
+        Some(Run { arrangement: job.arrangement.clone(), repeat: job.repeat, engines })
     }
 
     /// What counts of a load: one in which nothing came is none.

@@ -12,15 +12,23 @@ const TEMPLATE: &str = "{bar:24} {pos}/{len} runs, {eta} left  {wide_msg}";
 pub enum Progress {
     /// On a terminal.
     Bar(ProgressBar),
-    /// In a log; the last line, which is not told twice.
-    Lines(String),
+    /// In a log.
+    Lines(Lines),
+}
+
+/// What was told of, so that it is not told twice.
+#[derive(Debug, Default)]
+pub struct Lines {
+    last: String,
+    done: usize,
+    runs: usize,
 }
 
 impl Progress {
     /// For this process' stderr.
     pub fn for_stderr() -> Progress {
         if !std::io::stderr().is_terminal() {
-            return Progress::Lines(String::new());
+            return Progress::Lines(Lines::default());
         }
         let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(0).with_style(style);
@@ -30,8 +38,13 @@ impl Progress {
 
     /// There are so many runs in all.
     pub(super) fn expect(&mut self, runs: usize) {
-        if let Progress::Bar(bar) = self {
-            bar.set_length(runs as u64);
+        match self {
+            Progress::Bar(bar) => {
+                bar.set_length(runs as u64);
+                // The time that engines take to start says nothing about that of the runs.
+                bar.reset_eta();
+            }
+            Progress::Lines(lines) => lines.runs = runs,
         }
     }
 
@@ -39,18 +52,19 @@ impl Progress {
     pub(super) fn now(&mut self, what: &str) {
         match self {
             Progress::Bar(bar) => bar.set_message(what.to_owned()),
-            Progress::Lines(last) if last == what => {}
-            Progress::Lines(last) => {
-                what.clone_into(last);
-                say(what);
+            Progress::Lines(lines) if lines.last == what => {}
+            Progress::Lines(lines) => {
+                what.clone_into(&mut lines.last);
+                say(&format!("{:>4}/{} {what}", lines.done, lines.runs));
             }
         }
     }
 
     /// One run is over.
     pub(super) fn step(&mut self) {
-        if let Progress::Bar(bar) = self {
-            bar.inc(1);
+        match self {
+            Progress::Bar(bar) => bar.inc(1),
+            Progress::Lines(lines) => lines.done += 1,
         }
     }
 
