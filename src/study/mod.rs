@@ -2,6 +2,9 @@
 
 mod arrangement;
 mod client;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod client_tests;
 mod drive;
 mod hands;
 mod load;
