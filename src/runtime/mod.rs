@@ -21,6 +21,7 @@ mod setup;
 mod signals;
 mod study;
 mod study_files;
+mod study_order;
 
 pub use client::client;
 pub use demo::demo;

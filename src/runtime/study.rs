@@ -12,12 +12,11 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::config::{
-    self, Configuration, ExitStatus, GroupConfiguration, KeepBaselines, LogFormat, LogOptions, StudyOptions,
-};
+use crate::config::{self, Configuration, ExitStatus, GroupConfiguration, LogFormat, LogOptions, StudyOptions};
 use crate::host::leftovers::Lock;
-use crate::host::{evidence, reaper};
-use crate::model::{Request, Status};
+use crate::host::reaper;
+use crate::model::gpu::ComputeMode;
+use crate::model::{GpuIdentity, Request, Status};
 use crate::operator::{Call, Client};
 use crate::sim::{Stage, StageOptions};
 use crate::study::results::{Plan, Study};
@@ -29,13 +28,19 @@ use super::refusal::Refusal;
 use super::run::open_log;
 use super::signals;
 use super::study_files::{self, StudyFiles};
+use super::study_order::Order;
 
 /// As a shell has it for what Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 /// Nothing random is decided here.
 const SEED: u64 = 0;
+/// Simulated engines, and the time that they take to start.
+const ENGINES: usize = 3;
+const STARTUP: Duration = Duration::from_millis(200);
 /// Columns of a table that goes to no terminal.
 const WIDTH: usize = 120;
+/// A table is no narrower.
+const NARROWEST: usize = 80;
 
 /// Studies a group of `configuration`; `None`: simulated engines.
 pub fn study(configuration: Option<Configuration>, options: &StudyOptions, socket: Option<PathBuf>) -> ExitCode {
@@ -44,7 +49,10 @@ pub fn study(configuration: Option<Configuration>, options: &StudyOptions, socke
         Err(status) => return status.into(),
     };
     let ended = match configuration {
-        Some(configuration) => of_group(configuration, options, socket),
+        Some(configuration) => Order::of_group(configuration, options).and_then(|order| {
+            let socket = socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
+            on_runtime(order, Some(&socket))
+        }),
         None => of_demo(options),
     };
     let code = ended.unwrap_or_else(|refusal| {
@@ -55,52 +63,17 @@ pub fn study(configuration: Option<Configuration>, options: &StudyOptions, socke
     code
 }
 
-/// Everything that is said before the first engine starts.
-struct Order {
-    /// Of the one group that is studied.
-    configuration: Configuration,
-    plan: Plan,
-    files: StudyFiles,
-    baselines: Option<PathBuf>,
-    driver: Option<String>,
-}
-
-fn of_group(
-    mut configuration: Configuration,
-    options: &StudyOptions,
-    socket: Option<PathBuf>,
-) -> Result<ExitCode, Refusal> {
-    let group = chosen(&configuration.groups, options.group.as_deref())?;
-    let baselines = match &options.baselines {
-        None => Some(configuration.state_directory.join("baselines").join(format!("{}.json", group.name))),
-        Some(KeepBaselines::None) => None,
-        Some(KeepBaselines::File(path)) => Some(path.clone()),
-    };
-    let files = files(options, &group)?;
-    configuration.groups = vec![group];
-    let order = Order { configuration, plan: plan(options), files, baselines, driver: driver_version() };
-    let socket = socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
-    on_runtime(order, Some(&socket))
-}
-
+/// On a stage that goes when it ends.
 fn of_demo(options: &StudyOptions) -> Result<ExitCode, Refusal> {
     let unset = |error: io::Error| Refusal::io("set the simulated stage", &error);
     let directory = tempfile::Builder::new().prefix("mpswarden-").tempdir().map_err(unset)?;
     let program = std::env::current_exe().map_err(unset)?;
-    let engines = options.engines.unwrap_or(3);
-    let wanted = StageOptions { engines, startup: Duration::from_millis(200), ..StageOptions::new(program) };
+    let engines = options.engines.unwrap_or(ENGINES);
+    let wanted = StageOptions { engines, startup: STARTUP, ..StageOptions::new(program) };
     let stage = Stage::set(directory.path(), &wanted).map_err(unset)?;
     let configuration = config::parse(&stage.configuration("127.0.0.1:0"), Path::new("demo.toml"))
         .map_err(|problems| Refusal { status: ExitStatus::Software, why: problems.to_string() })?;
-    let group = chosen(&configuration.groups, None)?;
-    let baselines = match &options.baselines {
-        Some(KeepBaselines::File(path)) => Some(path.clone()),
-        Some(KeepBaselines::None) | None => None,
-    };
-    let order = Order { files: files(options, &group)?, configuration, plan: plan(options), baselines, driver: None };
-    let ended = on_runtime(order, None);
-    drop(stage);
-    ended
+    on_runtime(Order::of_demo(configuration, options)?, None)
 }
 
 fn on_runtime(order: Order, socket: Option<&Path>) -> Result<ExitCode, Refusal> {
@@ -160,7 +133,9 @@ async fn ready(
         }
     });
     let (length, engines) = (study::estimate(&plan, launch.engines.len()), launch.engines.len());
-    let gpu = gpus.into_iter().find(|gpu| gpu.uuid == launch.gpu).map_or_else(String::new, |gpu| gpu.name);
+    let gpu = gpus.into_iter().find(|gpu| gpu.uuid == launch.gpu);
+    refuse_exclusive(gpu.as_ref(), engines)?;
+    let gpu = gpu.map_or_else(String::new, |gpu| gpu.name);
     let patience =
         group.engines.iter().map(|engine| Patience { start: engine.start_timeout, stop: engine.stop_timeout });
     let subject = Subject { patience: patience.collect(), launch, gpu, driver };
@@ -190,38 +165,22 @@ async fn end(experiment: &mut Experiment, stops: &mut UnboundedReceiver<Request>
 
 /// The table and the recommendation to stdout, everything to files.
 fn tell(study: &Study, files: &StudyFiles, baselines: Option<PathBuf>) -> Result<(), Refusal> {
+    // Whatever becomes of the files, what was measured is told.
     let width = rustix::termios::tcgetwinsize(io::stdout()).map_or(WIDTH, |size| usize::from(size.ws_col));
-    let mut text = study::table(study, width.max(80));
+    say(&study::table(study, width.max(NARROWEST)));
     files.write(study).map_err(|error| Refusal::io("write the study's files", &error))?;
-    text.push_str(&format!("\nThe report: {}\n", files.report().display()));
-    if let Some(path) = baselines.filter(|_| !study.baselines.is_empty()) {
-        let kept = study_files::keep(&path, &study.baselines);
-        kept.map_err(|error| Refusal::io(&format!("keep the baselines in `{}`", path.display()), &error))?;
-        text.push_str(&format!(
-            "The baselines, for `mpswarden run` from its next start or reload on: {}\n",
-            path.display()
-        ));
-    }
-    // What was measured is in its files, whoever reads this.
-    let _ = io::stdout().write_all(text.as_bytes());
+    say(&format!("\nThe report: {}\n", files.report().display()));
+    let Some(path) = baselines.filter(|_| !study.baselines.is_empty()) else { return Ok(()) };
+    let kept = study_files::keep(&path, &study.baselines);
+    kept.map_err(|error| Refusal::io(&format!("keep the baselines in `{}`", path.display()), &error))?;
+    say(&format!("The baselines, for `mpswarden run` from its next start or reload on: {}\n", path.display()));
     Ok(())
 }
 
-/// The group of that name; without a name, the only one.
-fn chosen(groups: &[GroupConfiguration], name: Option<&str>) -> Result<GroupConfiguration, Refusal> {
-    let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
-    let cure = |name: &str| match config::nearest(name, names.iter().copied()) {
-        Some(known) => format!("did you mean `{known}`?"),
-        None => format!("there are {}", names.join(", ")),
-    };
-    match (name, groups) {
-        (None, [only]) => Ok(only.clone()),
-        (None, _) => Err(Refusal::usage(format!("name one of the groups with --group: {}", names.join(", ")))),
-        (Some(name), _) => {
-            let found = groups.iter().find(|group| group.name.as_str() == name).cloned();
-            found.ok_or_else(|| Refusal::configuration(format!("there is no group `{name}`; {}", cure(name))))
-        }
-    }
+/// To stdout; goes on where nobody reads any more.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// A watchdog with another state directory may serve the group all the same.
@@ -239,32 +198,16 @@ async fn refuse_served(socket: &Path, group: &GroupConfiguration) -> Result<(), 
     )))
 }
 
-fn files(options: &StudyOptions, group: &GroupConfiguration) -> Result<StudyFiles, Refusal> {
-    let directory = options.out.clone().unwrap_or_else(|| PathBuf::from(format!("study-{}", group.name)));
-    StudyFiles::in_directory(&directory)
-        .map_err(|error| Refusal::io(&format!("write into `{}` (see --out)", directory.display()), &error))
-}
-
-fn plan(options: &StudyOptions) -> Plan {
-    let or = |given: &[u32], real: &[u32], demo: &[u32]| match (given, options.demo) {
-        ([], false) => real.to_vec(),
-        ([], true) => demo.to_vec(),
-        (given, _) => given.to_vec(),
-    };
-    let pick = |real: f64, demo: f64| if options.demo { demo } else { real };
-    Plan {
-        prompts: or(&options.prompts, &[16, 256, 1024], &[16, 1024]),
-        outputs: or(&options.outputs, &[1, 128], &[1, 32]),
-        concurrencies: or(&options.concurrency, &[1, 8], &[4]),
-        seconds: options.seconds.unwrap_or(pick(5.0, 1.0)),
-        warm_up: options.warm_up.unwrap_or(pick(1.0, 0.25)),
-        repeats: options.repeats.unwrap_or(if options.demo { 2 } else { 3 }),
+/// Without MPS, such a GPU takes one process.
+fn refuse_exclusive(gpu: Option<&GpuIdentity>, engines: usize) -> Result<(), Refusal> {
+    match gpu {
+        Some(gpu) if gpu.compute_mode == ComputeMode::ExclusiveProcess && engines > 1 => {
+            Err(Refusal::configuration(format!(
+                "GPU {} is in compute mode EXCLUSIVE_PROCESS, where engines can't be compared with what they do without \
+                 MPS: nvidia-smi -c DEFAULT",
+                gpu.uuid
+            )))
+        }
+        _ => Ok(()),
     }
-}
-
-/// As the kernel module tells it: the first word that is all digits and dots.
-fn driver_version() -> Option<String> {
-    let text = evidence::whole(Path::new("/proc/driver/nvidia/version"), 4096).ok()?;
-    let is_version = |word: &&str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');
-    text.split_whitespace().find(is_version).map(str::to_owned)
 }

@@ -6,15 +6,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Response, Uri};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::connection::{Connection, read};
 use super::request::{Form, Lengths};
 use super::sse::{Event, Events, Usage};
 
@@ -83,12 +80,6 @@ impl Target {
 pub(super) struct Caller<'t> {
     target: &'t Target,
     kept: Option<Connection>,
-}
-
-struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    /// Ends the connection's task with it.
-    _tasks: JoinSet<Result<(), hyper::Error>>,
 }
 
 impl<'t> Caller<'t> {
@@ -172,32 +163,8 @@ impl<'t> Caller<'t> {
         {
             return Ok(answer);
         }
-        let authority = &self.target.authority;
-        let (host, port) = &self.target.address;
-        let stream = TcpStream::connect((host.as_str(), *port))
-            .await
-            .map_err(|error| format!("no connection to {authority}: {error}"))?;
-        let malformed = |error: hyper::Error| format!("{authority} answers no HTTP: {error}");
-        // Without it a request may wait for an acknowledgement; where it can't be had, it may.
-        let _ = stream.set_nodelay(true);
-        Connection::over(stream).await.map_err(malformed)?.ask(request).await.map_err(malformed)
-    }
-}
-
-impl Connection {
-    async fn over(stream: TcpStream) -> Result<Connection, hyper::Error> {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(connection);
-        Ok(Connection { sender, _tasks: tasks })
-    }
-
-    async fn ask(
-        mut self,
-        request: hyper::Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Connection), hyper::Error> {
-        self.sender.ready().await?;
-        Ok((self.sender.send_request(request).await?, self))
+        let asked = Connection::open(&self.target.address).await?.ask(request).await;
+        asked.map_err(|error| format!("{} answers no HTTP: {error}", self.target.authority))
     }
 }
 
@@ -239,19 +206,6 @@ async fn refusal(answer: &mut Response<Incoming>) -> Result<(), Failure> {
     let said = read(answer, 4 << 10).await;
     let why = format!("HTTP {status}: {}", shortened(&String::from_utf8_lossy(&said)));
     Err(Failure { why, refused: matches!(status, 400 | 422) })
-}
-
-/// The body up to `most` bytes, or up to where it breaks off.
-async fn read(answer: &mut Response<Incoming>, most: usize) -> Vec<u8> {
-    let mut read = Vec::new();
-    while let Some(Ok(frame)) = answer.body_mut().frame().await {
-        read.extend_from_slice(&frame.into_data().unwrap_or_default());
-        if read.len() >= most {
-            read.truncate(most);
-            break;
-        }
-    }
-    read
 }
 
 /// In one line of bounded length.

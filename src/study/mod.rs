@@ -5,6 +5,7 @@ mod client;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod client_tests;
+mod connection;
 mod drive;
 mod hands;
 mod load;

@@ -55,7 +55,10 @@ impl Progress {
             Progress::Lines(lines) if lines.last == what => {}
             Progress::Lines(lines) => {
                 what.clone_into(&mut lines.last);
-                say(&format!("{:>4}/{} {what}", lines.done, lines.runs));
+                match lines.runs {
+                    0 => say(what),
+                    runs => say(&format!("{:>4}/{runs} {what}", lines.done)),
+                }
             }
         }
     }
