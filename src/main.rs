@@ -24,6 +24,10 @@ fn main() -> ExitCode {
             Ok(configuration) => runtime::run(configuration, options, control_socket),
             Err(status) => status.into(),
         },
+        Command::Study(options) => match options.config.as_deref().map(load).transpose() {
+            Ok(configuration) => runtime::study(configuration, &options, control_socket),
+            Err(status) => status.into(),
+        },
         Command::Client(command) => runtime::client(command, control_socket),
     }
 }

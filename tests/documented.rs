@@ -51,7 +51,7 @@ fn every_command_that_a_page_shows_is_one() {
     for page in pages() {
         for command in commands(&fs::read_to_string(&page).unwrap()) {
             seen += 1;
-            let bare = matches!(command.as_str(), "mpswarden run" | "mpswarden check");
+            let bare = matches!(command.as_str(), "mpswarden run" | "mpswarden check" | "mpswarden study");
             let read = Arguments::read(&typed(&command));
             let is_command = read.is_ok() || matches!(read, Err(ExitStatus::Success));
             assert!(bare || is_command, "{}: `{command}` is no command", page.display());

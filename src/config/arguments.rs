@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::client_arguments::ClientCommand;
 use super::configuration::{Configuration, LISTEN};
 use super::exit::ExitStatus;
+use super::study_arguments::StudyOptions;
 use super::suggest::nearest;
 use super::{units, values};
 
@@ -73,6 +74,8 @@ pub enum Command {
     },
     /// The same watchdog over a simulated GPU, MPS daemon and engines, with traffic.
     Demo(DemoOptions),
+    /// Measure whether sharing the GPU under MPS pays for a group's engines: each alone, all under MPS, all without.
+    Study(StudyOptions),
     /// Of a running one.
     #[command(flatten)]
     Client(ClientCommand),

@@ -19,7 +19,11 @@ mod reload;
 mod run;
 mod setup;
 mod signals;
+mod study;
+mod study_files;
+mod study_order;
 
 pub use client::client;
 pub use demo::demo;
 pub use run::run;
+pub use study::study;

@@ -18,6 +18,11 @@ impl Refusal {
         Refusal { status: ExitStatus::Unavailable, why: why.to_string() }
     }
 
+    /// The command line asks for what can't be: 64.
+    pub fn usage(why: impl fmt::Display) -> Self {
+        Refusal { status: ExitStatus::Usage, why: why.to_string() }
+    }
+
     /// A file asks for what can't be: 78.
     pub fn configuration(why: impl fmt::Display) -> Self {
         Refusal { status: ExitStatus::Configuration, why: why.to_string() }

@@ -1,19 +1,37 @@
 //! Whether sharing a GPU under MPS pays for these engines: the experiment, its arithmetic and its report.
 
 pub mod analysis;
+mod arrangement;
 mod baselines;
+mod client;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod client_tests;
 mod columns;
+mod connection;
+mod drive;
 mod figures;
+mod hands;
+mod load;
 mod loads;
+mod progress;
 pub mod recommend;
 mod report;
+mod request;
 pub mod results;
+mod schedule;
 mod sentences;
 pub mod spread;
+mod sse;
 mod table;
+mod tally;
 pub mod thresholds;
 
+pub use arrangement::{Manner, Patience};
 pub use baselines::baselines;
+pub use drive::{Experiment, Subject};
+pub use progress::Progress;
 pub use recommend::{Recommendation, recommend};
 pub use report::html;
+pub use schedule::estimate;
 pub use table::table;

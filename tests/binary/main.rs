@@ -27,5 +27,6 @@ mod second_fault;
 mod steps;
 mod stop;
 mod stuck;
+mod study;
 mod suspects;
 mod watchdog;

@@ -1,0 +1,213 @@
+//! `mpswarden study`: from a configuration, or a simulated stage, to a study's report. Refuses what a watchdog
+//! serves; ends whatever it has started, whether it comes to its end or a signal comes first.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::config::{self, Configuration, ExitStatus, GroupConfiguration, LogFormat, LogOptions, StudyOptions};
+use crate::host::leftovers::Lock;
+use crate::host::reaper;
+use crate::model::gpu::ComputeMode;
+use crate::model::{GpuIdentity, Request, Status};
+use crate::operator::{Call, Client};
+use crate::sim::{Stage, StageOptions};
+use crate::study::results::{Plan, Study};
+use crate::study::{self, Experiment, Manner, Patience, Progress, Subject};
+
+use super::control::DEFAULT_SOCKET;
+use super::prepare::{Prepared, prepare};
+use super::refusal::Refusal;
+use super::run::open_log;
+use super::signals;
+use super::study_files::{self, StudyFiles};
+use super::study_order::Order;
+
+/// As a shell has it for what Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+/// Nothing random is decided here.
+const SEED: u64 = 0;
+/// Simulated engines, and the time that they take to start.
+const ENGINES: usize = 3;
+const STARTUP: Duration = Duration::from_millis(200);
+/// Columns of a table that goes to no terminal.
+const WIDTH: usize = 120;
+/// A table is no narrower.
+const NARROWEST: usize = 80;
+
+/// Studies a group of `configuration`; `None`: simulated engines.
+pub fn study(configuration: Option<Configuration>, options: &StudyOptions, socket: Option<PathBuf>) -> ExitCode {
+    let guard = match open_log(&LogOptions { level: tracing::Level::WARN, format: LogFormat::Text }) {
+        Ok(guard) => guard,
+        Err(status) => return status.into(),
+    };
+    let ended = match configuration {
+        Some(configuration) => Order::of_group(configuration, options).and_then(|order| {
+            let socket = socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
+            on_runtime(order, Some(&socket))
+        }),
+        None => of_demo(options),
+    };
+    let code = ended.unwrap_or_else(|refusal| {
+        tracing::error!("{refusal}");
+        refusal.status.into()
+    });
+    drop(guard);
+    code
+}
+
+/// On a stage that goes when it ends.
+fn of_demo(options: &StudyOptions) -> Result<ExitCode, Refusal> {
+    let unset = |error: io::Error| Refusal::io("set the simulated stage", &error);
+    let directory = tempfile::Builder::new().prefix("mpswarden-").tempdir().map_err(unset)?;
+    let program = std::env::current_exe().map_err(unset)?;
+    let engines = options.engines.unwrap_or(ENGINES);
+    let wanted = StageOptions { engines, startup: STARTUP, ..StageOptions::new(program) };
+    let stage = Stage::set(directory.path(), &wanted).map_err(unset)?;
+    let configuration = config::parse(&stage.configuration("127.0.0.1:0"), Path::new("demo.toml"))
+        .map_err(|problems| Refusal { status: ExitStatus::Software, why: problems.to_string() })?;
+    on_runtime(Order::of_demo(configuration, options)?, None)
+}
+
+fn on_runtime(order: Order, socket: Option<&Path>) -> Result<ExitCode, Refusal> {
+    let runtime =
+        Builder::new_current_thread().enable_all().build().map_err(|error| Refusal::io("make the runtime", &error))?;
+    let ended = LocalSet::new().block_on(&runtime, conduct(order, socket));
+    // A thread that hangs in the driver must not keep the process.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn conduct(order: Order, socket: Option<&Path>) -> Result<ExitCode, Refusal> {
+    let Order { configuration, plan, files, baselines, driver } = order;
+    let (sender, mut stops) = unbounded_channel();
+    // A study reads its configuration once: SIGHUP does not end it.
+    signals::follow(sender, Arc::new(Notify::new())).map_err(|error| Refusal::io("follow signals", &error))?;
+    if let Some(socket) = socket {
+        refuse_served(socket, &configuration.groups[0]).await?;
+    }
+    let (mut experiment, _lock) = ready(&configuration, plan, driver).await?;
+    let ended = tokio::select! {
+        biased;
+        _ = stops.recv() => false,
+        () = experiment.run() => true,
+    };
+    if !ended {
+        experiment.problem("ended early by a signal: what is missing was not measured".to_owned());
+    }
+    let gone = end(&mut experiment, &mut stops).await;
+    let mut study = experiment.finish();
+    study.baselines = study::baselines(&study);
+    tell(&study, &files, baselines.filter(|_| ended))?;
+    gone.map_err(Refusal::unavailable)?;
+    let measured = study.cells.iter().any(|cell| !cell.runs.is_empty());
+    match (ended, measured) {
+        (false, _) => Ok(ExitCode::from(INTERRUPTED)),
+        (true, true) => Ok(ExitCode::SUCCESS),
+        (true, false) => Err(Refusal::unavailable("nothing could be measured: the reasons are above")),
+    }
+}
+
+/// Looks at all that must be there, ends what an earlier run left, and says how long it will take.
+async fn ready(
+    configuration: &Configuration,
+    plan: Plan,
+    driver: Option<String>,
+) -> Result<(Experiment, Lock), Refusal> {
+    let Prepared { launches, owner, gpus, lock, .. } = prepare(configuration, SEED).await?;
+    let group = &configuration.groups[0];
+    let launch = launches.into_iter().find(|launch| launch.name == group.name);
+    let mut launch = launch.ok_or_else(|| Refusal::unavailable(format!("group `{}` can't be started", group.name)))?;
+    // Nobody listens to the kernel probe here, and nothing may stand beside what is measured.
+    launch.engines.iter_mut().for_each(|engine| engine.probe = false);
+    spawn_local(async {
+        if let Err(error) = reaper::reap_orphans().await {
+            tracing::error!("engines' orphans are not reaped: {error}");
+        }
+    });
+    let (length, engines) = (study::estimate(&plan, launch.engines.len()), launch.engines.len());
+    let gpu = gpus.into_iter().find(|gpu| gpu.uuid == launch.gpu);
+    refuse_exclusive(gpu.as_ref(), engines)?;
+    let gpu = gpu.map_or_else(String::new, |gpu| gpu.name);
+    let patience =
+        group.engines.iter().map(|engine| Patience { start: engine.start_timeout, stop: engine.stop_timeout });
+    let subject = Subject { patience: patience.collect(), launch, gpu, driver };
+    let progress = Progress::for_stderr();
+    progress.tell(&format!(
+        "studying group `{}`: {} min {} s at most, and the time that its {engines} engines take to start twice",
+        group.name,
+        length.as_secs() / 60,
+        length.as_secs() % 60
+    ));
+    let experiment = Experiment::new(subject, plan, owner, progress).map_err(Refusal::unavailable)?;
+    Ok((experiment, lock))
+}
+
+/// In order; a second signal ends them at once.
+async fn end(experiment: &mut Experiment, stops: &mut UnboundedReceiver<Request>) -> Result<(), String> {
+    let in_order = tokio::select! {
+        biased;
+        _ = stops.recv() => None,
+        ended = experiment.end(Manner::InOrder) => Some(ended),
+    };
+    match in_order {
+        Some(ended) => ended,
+        None => experiment.end(Manner::AtOnce).await,
+    }
+}
+
+/// The table and the recommendation to stdout, everything to files.
+fn tell(study: &Study, files: &StudyFiles, baselines: Option<PathBuf>) -> Result<(), Refusal> {
+    // Whatever becomes of the files, what was measured is told.
+    let width = rustix::termios::tcgetwinsize(io::stdout()).map_or(WIDTH, |size| usize::from(size.ws_col));
+    say(&study::table(study, width.max(NARROWEST)));
+    files.write(study).map_err(|error| Refusal::io("write the study's files", &error))?;
+    say(&format!("\nThe report: {}\n", files.report().display()));
+    let Some(path) = baselines.filter(|_| !study.baselines.is_empty()) else { return Ok(()) };
+    let kept = study_files::keep(&path, &study.baselines);
+    kept.map_err(|error| Refusal::io(&format!("keep the baselines in `{}`", path.display()), &error))?;
+    say(&format!("The baselines, for `mpswarden run` from its next start or reload on: {}\n", path.display()));
+    Ok(())
+}
+
+/// To stdout; goes on where nobody reads any more.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// A watchdog with another state directory may serve the group all the same.
+async fn refuse_served(socket: &Path, group: &GroupConfiguration) -> Result<(), Refusal> {
+    // Where nobody answers, nobody serves it that could be asked; the locks are still to be taken.
+    let Ok(status) = Client::of(socket).ask::<Status>(Call::Status).await else { return Ok(()) };
+    if status.groups.iter().all(|served| served.name != group.name) {
+        return Ok(());
+    }
+    Err(Refusal::unavailable(format!(
+        "group `{}` is served by the mpswarden that listens on {}: stop that one first, a study starts and ends the \
+         engines itself",
+        group.name,
+        socket.display()
+    )))
+}
+
+/// Without MPS, such a GPU takes one process.
+fn refuse_exclusive(gpu: Option<&GpuIdentity>, engines: usize) -> Result<(), Refusal> {
+    match gpu {
+        Some(gpu) if gpu.compute_mode == ComputeMode::ExclusiveProcess && engines > 1 => {
+            Err(Refusal::configuration(format!(
+                "GPU {} is in compute mode EXCLUSIVE_PROCESS, where engines can't be compared with what they do without \
+                 MPS: nvidia-smi -c DEFAULT",
+                gpu.uuid
+            )))
+        }
+        _ => Ok(()),
+    }
+}

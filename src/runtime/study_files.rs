@@ -1,0 +1,65 @@
+//! What a study leaves behind: its report, its numbers and the baselines. Each file is whole or not there.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::model::Baseline;
+use crate::study::results::Study;
+use crate::study::{self};
+
+/// A study's directory.
+#[derive(Debug)]
+pub(super) struct StudyFiles {
+    directory: PathBuf,
+}
+
+impl StudyFiles {
+    /// Makes it, so that no study is made in vain.
+    pub fn in_directory(directory: &Path) -> io::Result<StudyFiles> {
+        fs::create_dir_all(directory)?;
+        nix::unistd::access(directory, nix::unistd::AccessFlags::W_OK)?;
+        Ok(StudyFiles { directory: directory.to_owned() })
+    }
+
+    /// Writes the report for people, the numbers for programs with what they come to, and the baselines.
+    pub fn write(&self, study: &Study) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Told<'a, R> {
+            #[serde(flatten)]
+            study: &'a Study,
+            recommendation: R,
+        }
+        let told = Told { study, recommendation: study::recommend(study) };
+        replace(&self.path("study.json"), &serde_json::to_vec_pretty(&told)?)?;
+        replace(&self.path("study.html"), study::html(study).as_bytes())?;
+        keep(&self.path("baselines.json"), &study.baselines)
+    }
+
+    /// Where the report for people is.
+    pub fn report(&self) -> PathBuf {
+        self.path("study.html")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+/// Writes baselines where `run` reads them; makes the directory.
+pub(super) fn keep(path: &Path, baselines: &[Baseline]) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    replace(path, &serde_json::to_vec_pretty(&json!({ "baselines": baselines }))?)
+}
+
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    fs::write(&beside, content)?;
+    fs::rename(&beside, path)
+}

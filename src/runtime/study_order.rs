@@ -1,0 +1,96 @@
+//! What the command line and the configuration order a study of: its group, grid and files. Starts nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{self, Configuration, GroupConfiguration, KeepBaselines, StudyOptions};
+use crate::host::evidence;
+use crate::study::results::Plan;
+
+use super::refusal::Refusal;
+use super::study_files::StudyFiles;
+
+/// Everything that is said before the first engine starts.
+pub(super) struct Order {
+    /// Of the one group that is studied.
+    pub configuration: Configuration,
+    pub plan: Plan,
+    pub files: StudyFiles,
+    /// Where they are kept for `run`.
+    pub baselines: Option<PathBuf>,
+    /// The driver's version.
+    pub driver: Option<String>,
+}
+
+impl Order {
+    /// Of a group of `configuration`.
+    pub fn of_group(mut configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
+        let group = chosen(&configuration.groups, options.group.as_deref())?;
+        let baselines = match &options.baselines {
+            None => Some(baselines_of(&configuration, &group)),
+            Some(KeepBaselines::None) => None,
+            Some(KeepBaselines::File(path)) => Some(path.clone()),
+        };
+        let files = files(options, &group)?;
+        configuration.groups = vec![group];
+        Ok(Order { configuration, plan: plan(options), files, baselines, driver: driver_version() })
+    }
+
+    /// Of the simulated stage's only group: nobody runs it later, so its baselines are kept where it is asked for.
+    pub fn of_demo(configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
+        let nowhere = options.baselines.clone().unwrap_or(KeepBaselines::None);
+        let options = StudyOptions { baselines: Some(nowhere), ..options.clone() };
+        Ok(Order { driver: None, ..Order::of_group(configuration, &options)? })
+    }
+}
+
+/// Where `run` looks for them.
+fn baselines_of(configuration: &Configuration, group: &GroupConfiguration) -> PathBuf {
+    configuration.state_directory.join("baselines").join(format!("{}.json", group.name))
+}
+
+/// The group of that name; without a name, the only one.
+fn chosen(groups: &[GroupConfiguration], name: Option<&str>) -> Result<GroupConfiguration, Refusal> {
+    let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
+    let cure = |name: &str| match config::nearest(name, names.iter().copied()) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => format!("there are {}", names.join(", ")),
+    };
+    match (name, groups) {
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => Err(Refusal::usage(format!("name one of the groups with --group: {}", names.join(", ")))),
+        (Some(name), _) => {
+            let found = groups.iter().find(|group| group.name.as_str() == name).cloned();
+            found.ok_or_else(|| Refusal::configuration(format!("there is no group `{name}`; {}", cure(name))))
+        }
+    }
+}
+
+fn files(options: &StudyOptions, group: &GroupConfiguration) -> Result<StudyFiles, Refusal> {
+    let directory = options.out.clone().unwrap_or_else(|| PathBuf::from(format!("study-{}", group.name)));
+    StudyFiles::in_directory(&directory)
+        .map_err(|error| Refusal::io(&format!("write into `{}` (see --out)", directory.display()), &error))
+}
+
+fn plan(options: &StudyOptions) -> Plan {
+    let or = |given: &[u32], real: &[u32], demo: &[u32]| match (given, options.demo) {
+        ([], false) => real.to_vec(),
+        ([], true) => demo.to_vec(),
+        (given, _) => given.to_vec(),
+    };
+    let pick = |real: f64, demo: f64| if options.demo { demo } else { real };
+    Plan {
+        prompts: or(&options.prompts, &[16, 256, 1024], &[16, 1024]),
+        outputs: or(&options.outputs, &[1, 128], &[1, 32]),
+        concurrencies: or(&options.concurrency, &[1, 8], &[4]),
+        seconds: options.seconds.unwrap_or(pick(5.0, 1.0)),
+        warm_up: options.warm_up.unwrap_or(pick(1.0, 0.25)),
+        repeats: options.repeats.unwrap_or(if options.demo { 2 } else { 3 }),
+    }
+}
+
+/// As the kernel module tells it: the first word that is all digits and dots.
+fn driver_version() -> Option<String> {
+    let text = evidence::whole(Path::new("/proc/driver/nvidia/version"), 4096).ok()?;
+    let is_version = |word: &&str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    text.split_whitespace().find(is_version).map(str::to_owned)
+}

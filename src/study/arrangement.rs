@@ -1,0 +1,232 @@
+//! Brings a group's engines up, outside MPS or under it with their limits, and takes them down again: started in
+//! their order, each healthy before the next; killed and proven gone. Sends no load.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::hands::Hands;
+use crate::host::http::Peer;
+use crate::host::mps_log;
+use crate::model::{Action, EngineLaunch, EngineName, GroupLaunch, GroupName, Outcome, ServerState};
+
+/// Between two looks at what is waited for.
+const POLL: Duration = Duration::from_millis(50);
+/// For the control daemon, and for the server to be ACTIVE: it takes half a second.
+const MPS: Duration = Duration::from_secs(30);
+/// For an engine that is healthy to be the server's client, too.
+const ATTACH: Duration = Duration::from_secs(10);
+/// For one answer to a question about health.
+const HEALTH: Duration = Duration::from_secs(1);
+/// `quit -t`.
+const QUIT: Duration = Duration::from_secs(2);
+/// For KILL and its proof: the driver's teardown takes a third of a second with 40 GB.
+const KILL: Duration = Duration::from_secs(30);
+
+/// How engines share the GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Setting {
+    /// No control daemon, no limits.
+    Outside,
+    /// Under MPS, with their limits.
+    UnderMps,
+}
+
+/// How engines are ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// TERM, and KILL after each one's `stop_timeout`.
+    InOrder,
+    /// KILL.
+    AtOnce,
+}
+
+/// An engine's patience, from the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// From its start to serving.
+    pub start: Duration,
+    /// Between TERM and KILL.
+    pub stop: Duration,
+}
+
+/// A group and what brings it up and down.
+#[derive(Debug)]
+pub(super) struct Arrangement {
+    hands: Hands,
+    launch: GroupLaunch,
+    patience: Vec<Patience>,
+    incarnation: u32,
+}
+
+impl Arrangement {
+    /// Nothing runs yet. `patience` is in the order of the engines.
+    pub fn new(hands: Hands, launch: GroupLaunch, patience: Vec<Patience>) -> Arrangement {
+        Arrangement { hands, launch, patience, incarnation: 0 }
+    }
+
+    /// What is started.
+    pub fn launch(&self) -> &GroupLaunch {
+        &self.launch
+    }
+
+    /// Starts all; what was started stays where one fails. Tells what does not keep it from serving.
+    pub async fn begin(&mut self, setting: Setting) -> Result<Vec<String>, String> {
+        self.incarnation += 1;
+        self.hands.ended();
+        if setting == Setting::UnderMps {
+            self.begin_mps().await?;
+        }
+        for (place, engine) in self.launch.engines.clone().iter().enumerate() {
+            self.begin_engine(engine, self.patience[place].start, setting == Setting::Outside).await?;
+        }
+        Ok(if setting == Setting::UnderMps { self.outsiders().await } else { Vec::new() })
+    }
+
+    /// The engines that ended by themselves since they were started, each in a sentence.
+    pub fn lost(&mut self) -> Vec<String> {
+        let ended = self.hands.ended();
+        ended
+            .iter()
+            .map(|(key, exit)| format!("engine `{key}` ended with {exit}; {}", self.log_of(&key.engine)))
+            .collect()
+    }
+
+    /// Ends all, proven. Waits first for what is under way: nothing starts after this.
+    pub async fn end(&mut self, manner: Manner) -> Result<(), String> {
+        self.hands.settle().await;
+        let group = self.launch.name.clone();
+        let grace = if manner == Manner::InOrder { QUIT } else { Duration::ZERO };
+        let engines = self.end_engines(manner).await;
+        let stop = Action::StopControl { group, grace, server: None };
+        let daemon = done(self.hands.carry_out(stop, KILL).await);
+        self.hands.ended();
+        engines.and(daemon)
+    }
+
+    async fn end_engines(&mut self, manner: Manner) -> Result<(), String> {
+        if manner == Manner::InOrder {
+            // What does not end in order is killed below.
+            let longest = self.patience.iter().map(|patience| patience.stop).max().unwrap_or_default();
+            let grace = |place: usize| self.patience[place].stop;
+            let engines = self.launch.engines.iter().enumerate();
+            let stops =
+                engines.map(|(place, engine)| Action::StopEngine { engine: engine.key.clone(), grace: grace(place) });
+            let stops = stops.collect();
+            self.hands.all(stops, longest + KILL).await;
+        }
+        let engines = self.names();
+        let group = self.launch.name.clone();
+        let kill = Action::KillEngines { group: group.clone(), engines: engines.clone(), strays: Vec::new() };
+        let processes = match self.hands.carry_out(kill, KILL).await {
+            Outcome::Killed { processes } => processes,
+            other => return done(other),
+        };
+        match self.hands.carry_out(Action::AwaitGone { group, engines, processes }, KILL).await {
+            Outcome::Gone { remaining } if remaining.is_empty() => Ok(()),
+            Outcome::Gone { remaining } => {
+                let left: Vec<String> =
+                    remaining.iter().map(|left| format!("{} ({})", left.process, left.state)).collect();
+                Err(format!("processes {} do not die; D is stuck in the kernel and needs a reboot", left.join(", ")))
+            }
+            other => done(other),
+        }
+    }
+
+    async fn begin_mps(&mut self) -> Result<(), String> {
+        let group = self.launch.name.clone();
+        started(self.hands.carry_out(Action::StartControl { group: group.clone() }, MPS).await)?;
+        done(self.hands.carry_out(Action::StartServer { group: group.clone() }, MPS).await)?;
+        let deadline = Instant::now() + MPS;
+        let server = loop {
+            match self.active_server(&group).await {
+                Ok(server) => break server,
+                Err(why) if Instant::now() >= deadline => {
+                    return Err(format!("no MPS server within {} s: {why}", MPS.as_secs()));
+                }
+                Err(_) => sleep(POLL).await,
+            }
+        };
+        started(self.hands.carry_out(Action::WatchServer { group, server }, MPS).await)
+    }
+
+    async fn active_server(&self, group: &GroupName) -> Result<u32, String> {
+        let servers = self.hands.command(group, "get_server_list").await?;
+        let server = mps_log::pids(&servers).and_then(|pids| pids.first().copied()).ok_or("there is none")?;
+        let state = self.hands.command(group, &format!("get_server_status {server}")).await?;
+        match mps_log::server_state(&state) {
+            Some(ServerState::Active) => Ok(server),
+            state => Err(format!("its state is {}", state.unwrap_or(ServerState::Unknown))),
+        }
+    }
+
+    async fn begin_engine(&mut self, engine: &EngineLaunch, bound: Duration, outside: bool) -> Result<(), String> {
+        let key = engine.key.clone();
+        let start = Action::StartEngine { engine: key.clone(), incarnation: self.incarnation, outside };
+        started(self.hands.carry_out(start, bound).await)?;
+        let (mut peer, deadline) = (Peer::new(&engine.url), Instant::now() + bound);
+        loop {
+            let health = match peer.get(&engine.health_path, HEALTH, 4096).await {
+                Ok(answer) if answer.status == 200 => return Ok(()),
+                Ok(answer) => format!("status {}", answer.status),
+                Err(error) => error.to_string(),
+            };
+            if let Some(lost) = self.lost().pop() {
+                return Err(lost);
+            }
+            if Instant::now() >= deadline {
+                let log = self.log_of(&key.engine);
+                return Err(format!("engine `{key}` is not healthy within its start_timeout ({health}); {log}"));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Engines of which no process is a client of the server: what they do is not under MPS.
+    async fn outsiders(&mut self) -> Vec<String> {
+        let deadline = Instant::now() + ATTACH;
+        loop {
+            let clients = self.clients().await.unwrap_or_default();
+            let trees = self.hands.trees(&self.launch.name);
+            let outside = trees.iter().filter(|(_, tree)| !tree.iter().any(|pid| clients.contains(pid)));
+            let outside: Vec<_> = outside
+                .map(|(key, _)| {
+                    format!(
+                        "engine `{key}` is no client of the MPS server: what is measured of it may not be under MPS"
+                    )
+                })
+                .collect();
+            if outside.is_empty() || Instant::now() >= deadline {
+                return outside;
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    async fn clients(&self) -> Result<Vec<u32>, String> {
+        let server = self.active_server(&self.launch.name).await?;
+        let clients = self.hands.command(&self.launch.name, &format!("get_client_list {server}")).await?;
+        mps_log::pids(&clients).ok_or_else(|| "the client list is not understood".to_owned())
+    }
+
+    fn names(&self) -> Vec<EngineName> {
+        self.launch.engines.iter().map(|engine| engine.key.engine.clone()).collect()
+    }
+
+    fn log_of(&self, engine: &EngineName) -> String {
+        format!("see {}", self.launch.control.log_directory.join(format!("{engine}.log")).display())
+    }
+}
+
+fn started(outcome: Outcome) -> Result<(), String> {
+    if let Outcome::Started { .. } = outcome { Ok(()) } else { done(outcome) }
+}
+
+fn done(outcome: Outcome) -> Result<(), String> {
+    match outcome {
+        Outcome::Done => Ok(()),
+        Outcome::Failed { why } => Err(why),
+        Outcome::TimedOut => Err("it was not done in time".to_owned()),
+        other => Err(format!("an unexpected outcome: {other:?}")),
+    }
+}

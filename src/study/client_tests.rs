@@ -1,0 +1,179 @@
+//! The client and the load against servers that answer as told, well and badly.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::client::{Caller, Target};
+use super::load::Load;
+use super::request::Lengths;
+
+const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+const TOKEN: &str = "data: {\"choices\":[{\"text\":\" a\"}]}\n\n";
+const LENGTHS: Lengths = Lengths { prompt: 8, output: 3 };
+
+/// A whole answer of this text.
+fn whole(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+}
+
+/// Three tokens, two in one chunk by the server's count.
+fn well() -> String {
+    let usage = r#"{"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":3}}"#;
+    let end = r#"{"choices":[{"text":"","finish_reason":"length"}]}"#;
+    format!("{STREAM}{TOKEN}{TOKEN}data: {end}\n\ndata: {usage}\n\ndata: [DONE]\n\n")
+}
+
+/// A server; what it is asked goes through `answer`, path and body.
+async fn server(answer: impl Fn(&str, &str) -> String + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, answer.clone()));
+        }
+    });
+    url
+}
+
+async fn serve(mut stream: TcpStream, answer: Arc<impl Fn(&str, &str) -> String>) {
+    let mut text = String::new();
+    let mut piece = [0; 4096];
+    loop {
+        let length = stream.read(&mut piece).await.unwrap_or(0);
+        text.push_str(&String::from_utf8_lossy(&piece[..length]));
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let wanted = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        if length == 0 || body.len() >= wanted.unwrap_or(0) {
+            let path = head.split(' ').nth(1).unwrap_or_default();
+            let _ = stream.write_all(answer(path, body).as_bytes()).await;
+            return;
+        }
+    }
+}
+
+/// One completion of an engine that answered its trial well.
+async fn completed(answer: String) -> Result<Option<u64>, String> {
+    let asked = AtomicUsize::new(0);
+    let url = server(move |path, _| match path {
+        "/v1/models" => whole("404 Not Found", ""),
+        _ if asked.fetch_add(1, Ordering::SeqCst) == 0 => well(),
+        _ => answer.clone(),
+    });
+    let target = Target::meet(&url.await, None).await.unwrap();
+    let ended = Caller::of(&target).stream(LENGTHS, Instant::now(), |_, _| {}).await;
+    ended.map(|usage| usage.map(|usage| usage.completion_tokens))
+}
+
+#[tokio::test]
+async fn the_model_is_asked_for_and_every_field_is_sent_to_a_server_that_takes_it() {
+    let models = r#"{"data":[{"id":"tiny"}]}"#;
+    let url = server(move |path, body| match path {
+        "/v1/models" => whole("200 OK", models),
+        _ if ["\"tiny\"", "ignore_eos", "min_tokens", "include_usage", "\"prompt\":["]
+            .iter()
+            .all(|part| body.contains(part)) =>
+        {
+            well()
+        }
+        _ => whole("500 Internal Server Error", "a field is missing"),
+    });
+    let target = Target::meet(&url.await, None).await.unwrap();
+    assert_eq!((target.model.as_deref(), target.lacks()), (Some("tiny"), None));
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_a_field_is_asked_without_it_and_that_is_told() {
+    let url = server(|path, body| match path {
+        "/v1/models" => whole("404 Not Found", ""),
+        _ if body.contains("\"prompt\":[") => whole("400 Bad Request", "prompt must be a string"),
+        _ if body.contains("ignore_eos") => whole("422 Unprocessable Entity", "unknown field"),
+        _ => well(),
+    });
+    let target = Target::meet(&url.await, None).await.unwrap();
+    let lacks = target.lacks().unwrap();
+    assert!(lacks.contains("token ids") && lacks.contains("ignore_eos") && !lacks.contains("usage"), "{lacks}");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_everything_is_told_with_its_reason() {
+    let url = server(|_, _| whole("400 Bad Request", "no such model\nsecond line")).await;
+    let why = Target::meet(&url, None).await.unwrap_err();
+    assert_eq!(why, "HTTP 400: no such model second line");
+    let why = Target::meet("http://127.0.0.1:1", None).await.unwrap_err();
+    assert!(why.contains("no connection to 127.0.0.1:1"), "{why}");
+    assert!(Target::meet("https://h", None).await.unwrap_err().contains("no http://host:port"));
+}
+
+#[tokio::test]
+async fn an_answer_counts_only_from_its_beginning_to_its_end() {
+    assert_eq!(completed(well()).await, Ok(Some(3)));
+    let uncounted = format!("{STREAM}{TOKEN}data: [DONE]\n\n");
+    assert_eq!(completed(uncounted).await, Ok(None));
+    for (answer, part) in [
+        (whole("503 Service Unavailable", "overloaded"), "HTTP 503: overloaded"),
+        (format!("{STREAM}{TOKEN}"), "without an end"),
+        (format!("{STREAM}data: [DONE]\n\n"), "without tokens"),
+        (format!("{STREAM}{TOKEN}data: {{\"error\":\"dead\"}}\n\n"), "it failed: \"dead\""),
+        (format!("{STREAM}data: nonsense\n\n"), "no chunk"),
+        (format!("{STREAM}{}", "x".repeat(300 << 10)), "a line of over 256 KiB"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ndata: x".to_owned(), "broke off"),
+        ("garbage\r\n\r\n".to_owned(), "answers no HTTP"),
+    ] {
+        let why = completed(answer).await.unwrap_err();
+        assert!(why.contains(part), "{part}: {why}");
+    }
+}
+
+async fn load(url: &str, concurrency: u32) -> Load {
+    Load {
+        engine: "a".to_owned(),
+        target: Target::meet(url, None).await.unwrap(),
+        lengths: LENGTHS,
+        concurrency,
+        warm_up: Duration::ZERO,
+        counts: Duration::from_millis(300),
+    }
+}
+
+#[tokio::test]
+async fn load_goes_on_until_its_end_and_is_counted_as_the_server_counts() {
+    let (_alive, ended) = watch::channel(());
+    let url = server(|_, _| well()).await;
+    let loaded = load(&url, 2).await.run(ended).await.unwrap();
+    let measured = loaded.measured;
+    assert_eq!(loaded.failure, None);
+    assert!(measured.requests > 2 && measured.failed == 0, "{measured:?}");
+    assert!(measured.prompt_tokens >= 8 * measured.requests && measured.generation_tokens >= 3 * measured.requests);
+    assert!(measured.running > 0.0 && measured.running <= 2.0, "{measured:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_fails_every_request_is_soon_left_alone() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    let url = server(move |path, _| match path {
+        "/v1/models" => whole("404 Not Found", ""),
+        _ if counter.fetch_add(1, Ordering::SeqCst) == 0 => well(),
+        _ => whole("500 Internal Server Error", "dead"),
+    });
+    let (_alive, ended) = watch::channel(());
+    let forever = Load { counts: Duration::from_secs(3600), ..load(&url.await, 2).await };
+    let loaded = forever.run(ended).await.unwrap();
+    assert_eq!((loaded.measured.failed, loaded.failure.as_deref()), (10, Some("HTTP 500: dead")));
+    assert_eq!(asked.load(Ordering::SeqCst), 11);
+}
+
+#[tokio::test]
+async fn load_that_nobody_waits_for_ends_and_what_came_of_it_stays() {
+    let url = server(|path, _| if path == "/v1/models" { whole("404 Not Found", "") } else { well() }).await;
+    let (alive, ended) = watch::channel(());
+    let forever = Load { counts: Duration::from_secs(3600), ..load(&url, 1).await };
+    drop(alive);
+    assert_eq!(forever.run(ended).await.unwrap().measured.failed, 0);
+}
