@@ -1,5 +1,6 @@
 //! Turns host readings into observations. Each source that can block has a thread of its own.
 
+pub mod concurrency;
 pub mod engines;
 pub mod gpus;
 pub mod kernel_log;
