@@ -121,6 +121,23 @@ impl Trees {
         Ok(living.iter().map(|held| held.id).collect())
     }
 
+    /// Whose this process is: an engine, and the process held; after a fresh look, if it is not known yet. `None`:
+    /// nobody's.
+    pub fn owner_of(&self, pid: u32) -> io::Result<Option<(EngineKey, Arc<Pidfd>)>> {
+        if let Some(found) = self.known_owner_of(pid) {
+            return Ok(Some(found));
+        }
+        self.refresh()?;
+        Ok(self.known_owner_of(pid))
+    }
+
+    fn known_owner_of(&self, pid: u32) -> Option<(EngineKey, Arc<Pidfd>)> {
+        self.lock().iter_mut().find_map(|(key, tree)| {
+            let held = tree.living().find(|held| held.id.pid == pid)?.clone();
+            Some((key.clone(), held))
+        })
+    }
+
     /// Cgroups of these engines.
     pub fn cgroups(&self, group: &GroupName, engines: &[EngineName]) -> Vec<Cgroup> {
         let trees = self.lock();
