@@ -1,11 +1,11 @@
 //! Turns host readings into observations. Each source that can block has a thread of its own.
 
-pub mod concurrency;
 pub mod engines;
 pub mod gpus;
 pub mod kernel_log;
 pub mod look;
 pub mod mps;
+pub mod overlap;
 pub mod processes;
 mod reports;
 
