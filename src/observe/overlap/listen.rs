@@ -55,14 +55,13 @@ async fn take_calls(socket: &ProbeSocket, owners: &Owners, probes: &Shared) -> s
 /// Until either side has enough: the connection ends with it.
 async fn converse(call: Call, (engine, held): Owner, probes: Shared) {
     let Call { mut words, orders, .. } = call;
-    let Ok(Ok(Word::Hello { version })) = timeout(HELLO_BOUND, words.next()).await else {
-        tracing::debug!("a process of {engine} called as a kernel probe and did not say so");
+    let pid = held.id.pid;
+    let Ok(Ok(Word::Hello { version: VERSION })) = timeout(HELLO_BOUND, words.next()).await else {
+        tracing::debug!("process {pid} of {engine} called as a kernel probe and did not say hello as this one does");
         return;
     };
-    let other = (version != VERSION).then(|| {
-        format!("its library speaks version {version} where the watchdog speaks {VERSION}: restart the engine")
-    });
-    let joined = probes.borrow_mut().join(engine, held, other);
+    tracing::debug!("process {pid} of {engine} has a kernel probe");
+    let joined = probes.borrow_mut().join(engine, held);
     let Some((id, ordered)) = joined else { return };
     tokio::select! {
         () = hear(id, &mut words, &probes) => {}

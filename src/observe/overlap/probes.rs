@@ -45,7 +45,7 @@ struct Client {
     orders: Sender<Order>,
     /// Why it can't record.
     unavailable: Option<String>,
-    /// Orders without an answer yet.
+    /// What it may still say: a word after its hello, and one for each order.
     owed: u32,
     awaited: Option<(u64, oneshot::Sender<Kernels>)>,
 }
@@ -68,12 +68,7 @@ impl Probes {
     }
 
     /// A process of an engine said hello. A connection that it had before is over. `None`: its group has too many.
-    pub fn join(
-        &mut self,
-        engine: EngineKey,
-        held: Arc<Pidfd>,
-        unavailable: Option<String>,
-    ) -> Option<(u64, Receiver<Order>)> {
+    pub fn join(&mut self, engine: EngineKey, held: Arc<Pidfd>) -> Option<(u64, Receiver<Order>)> {
         self.forget(|client| client.held.id == held.id || client.held.is_gone());
         let group = engine.group.home();
         if self.clients.values().filter(|client| client.engine.group.home() == group).count() >= MOST {
@@ -82,7 +77,7 @@ impl Probes {
         }
         let (orders, ordered) = channel(WAITING);
         let id = self.number();
-        let client = Client { engine: engine.clone(), held, orders, unavailable, owed: 0, awaited: None };
+        let client = Client { engine: engine.clone(), held, orders, unavailable: None, owed: 1, awaited: None };
         self.clients.insert(id, client);
         self.tell(&engine);
         Some((id, ordered))
@@ -98,28 +93,24 @@ impl Probes {
     /// Takes up what a process said. `false`: it does not speak as a probe does.
     pub fn said(&mut self, id: u64, word: Word) -> bool {
         let Some(client) = self.clients.get_mut(&id) else { return false };
-        match word {
-            Word::Kernels(kernels) => client.answered(kernels),
-            Word::Unavailable { why } if client.unavailable.is_none() => {
-                (client.unavailable, client.awaited) = (Some(why), None);
-                let engine = client.engine.clone();
-                self.tell(&engine);
-                true
-            }
-            Word::Unavailable { .. } | Word::Hello { .. } => false,
+        if !client.said(word) {
+            return false;
         }
+        let engine = client.engine.clone();
+        self.tell(&engine);
+        true
     }
 
-    /// Orders one window of every process of the group that can record. Fails where one of them can't be asked.
+    /// Orders one window of every process of the group. What those will say that can record is waited for; one that
+    /// could not may try again, and counts from the next window on. Fails where one of them can't be asked.
     pub fn order(&mut self, group: &GroupName, (from, to): Span) -> Result<Vec<Asked>, String> {
         if let Some(why) = &self.deaf {
             return Err(why.clone());
         }
         self.forget(|client| client.held.is_gone());
         let window = self.number();
-        let able = self.clients.values_mut();
-        let able = able.filter(|client| client.engine.group.home() == *group && client.unavailable.is_none());
-        able.map(|client| client.order(Order::Record { window, from, to })).collect()
+        let of_group = self.clients.values_mut().filter(|client| client.engine.group.home() == *group);
+        of_group.filter_map(|client| client.order(Order::Record { window, from, to }).transpose()).collect()
     }
 
     /// A window came out, or no time of it was covered by all: how often that was in a row.
@@ -162,23 +153,35 @@ impl Probes {
 }
 
 impl Client {
-    fn order(&mut self, order: Order) -> Result<Asked, String> {
+    /// `None`: nobody waits for what it says.
+    fn order(&mut self, order: Order) -> Result<Option<Asked>, String> {
         let Order::Record { window, .. } = order;
+        let taken = self.orders.try_send(order);
+        self.owed = self.owed.saturating_add(u32::from(taken.is_ok()));
+        if self.unavailable.is_some() {
+            return Ok(None);
+        }
         let hangs = |_| format!("the kernel probe of {}, process {}, takes no orders", self.engine, self.held.id.pid);
-        self.orders.try_send(order).map_err(hangs)?;
+        taken.map_err(hangs)?;
         let (answer, answered) = oneshot::channel();
-        self.owed = self.owed.saturating_add(1);
         self.awaited = Some((window, answer));
-        Ok((self.engine.engine.clone(), answered))
+        Ok(Some((self.engine.engine.clone(), answered)))
     }
 
-    /// One answer for each order, however late. `false`: nobody asked.
-    fn answered(&mut self, kernels: Kernels) -> bool {
+    /// `false`: it was not its turn.
+    fn said(&mut self, word: Word) -> bool {
         let Some(owed) = self.owed.checked_sub(1) else { return false };
         self.owed = owed;
-        if let Some((_, answer)) = self.awaited.take_if(|(window, _)| *window == kernels.window) {
-            // Nobody waits for one that comes too late.
-            let _ = answer.send(kernels);
+        match word {
+            Word::Hello { .. } => return false,
+            Word::Unavailable { why } => (self.unavailable, self.awaited) = (Some(why), None),
+            Word::Kernels(kernels) => {
+                self.unavailable = None;
+                // Nobody waits for one that comes too late.
+                if let Some((_, answer)) = self.awaited.take_if(|(window, _)| *window == kernels.window) {
+                    let _ = answer.send(kernels);
+                }
+            }
         }
         true
     }
