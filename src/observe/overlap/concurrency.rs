@@ -59,7 +59,8 @@ fn inside(covered: Span, times: &[Span]) -> Vec<Span> {
 
 /// The same time, in order and without overlaps.
 fn union(mut spans: Vec<Span>) -> Vec<Span> {
-    spans.sort_unstable();
+    // Stable sorts take what is in order already, as records nearly are, in one pass.
+    spans.sort();
     spans.dedup_by(|next, kept| {
         let joined = next.0 <= kept.1;
         if joined {
@@ -73,7 +74,8 @@ fn union(mut spans: Vec<Span>) -> Vec<Span> {
 /// How long exactly so many of `clients` were busy, by their number from 0. Every edge lies in `covered`, and every
 /// beginning (`true`) has its end.
 fn by_depth(covered: Span, mut edges: Vec<(u64, bool)>, clients: usize) -> Vec<Duration> {
-    edges.sort_unstable();
+    // One run for each client.
+    edges.sort();
     let mut nanos = vec![0; clients + 1];
     let (mut at, mut depth) = (covered.0, 0);
     for (edge, begins) in edges.into_iter().chain([(covered.1, false)]) {
