@@ -1,4 +1,5 @@
-//! What the frequent readings cost: an engine's page of metrics, and a process's line in /proc. No GPU.
+//! What the frequent readings cost: an engine's page of metrics, a process's line in /proc, a window of the kernel
+//! probe. No GPU.
 //!
 //! `cargo bench --bench readings`
 
@@ -11,6 +12,8 @@ use std::path::Path;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mpswarden::host::engine_metrics::Page;
 use mpswarden::host::procfs::Procfs;
+use mpswarden::observe::overlap::concurrency::{Recorded, measure};
+use mpswarden::probe::wire::{Kernels, Word};
 
 const FIXTURE: &str = include_str!("../tests/fixtures/engine_metrics/vllm.txt");
 
@@ -63,5 +66,29 @@ fn usage(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, metrics, usage);
+/// Clients of a window, and kernels of each: 3 us each, back to back, for 50 ms.
+const CLIENTS: u64 = 4;
+const KERNELS: u64 = 16_000;
+
+/// Off the core's thread, once each 15 s.
+fn window(c: &mut Criterion) {
+    let (from, to) = (1_790_000_000_000_000_000, 1_790_000_000_050_000_000);
+    let frame = |client: u64| {
+        let times = (0..KERNELS).map(|at| from + at * 3100 + client * 700).map(|start| (start, start + 3000)).collect();
+        Word::Kernels(Kernels { window: 1, covered: (from, to), dropped: 0, times }).frame()
+    };
+    let frames: Vec<Vec<u8>> = (0..CLIENTS).map(frame).collect();
+    println!("window: {} bytes", frames.iter().map(Vec::len).sum::<usize>());
+    let read = |frame: &Vec<u8>| match Word::read(&frame[4..]) {
+        Some(Word::Kernels(kernels)) => Recorded { engine: "qwen-a".into(), kernels },
+        other => panic!("{other:?}"),
+    };
+    let mut group = c.benchmark_group("window");
+    group.bench_function("decode", |bencher| bencher.iter(|| frames.iter().map(read).collect::<Vec<_>>()));
+    let recorded: Vec<Recorded> = frames.iter().map(read).collect();
+    group.bench_function("measure", |bencher| bencher.iter(|| measure((from, to), black_box(&recorded)).unwrap()));
+    group.finish();
+}
+
+criterion_group!(benches, metrics, usage, window);
 criterion_main!(benches);

@@ -6,7 +6,7 @@ use super::environment;
 use super::shared::{Shared, Watch, failed};
 use crate::host::cgroup::Cgroup;
 use crate::host::child::{self, Launch, Output};
-use crate::model::{EngineKey, EngineLaunch, GroupLaunch, Outcome, Owner};
+use crate::model::{EngineKey, EngineLaunch, GroupLaunch, Observation, Outcome, Owner, ProbeState};
 
 /// Started when it returns. What comes beside the outcome is to be watched after that was told.
 pub(super) fn start(shared: &Shared, key: &EngineKey, incarnation: u32, outside: bool) -> (Outcome, Option<Watch>) {
@@ -53,15 +53,30 @@ fn launch_of(shared: &Shared, group: &GroupLaunch, engine: &EngineLaunch) -> Res
     // An unknown user is told by the start itself.
     let user = engine.user.as_deref().and_then(|name| child::account_of(name).ok().flatten());
     let own = std::env::vars_os().collect();
+    let mut environment = environment::of_engine(own, user.as_ref(), file, group, engine, &shared.owner);
+    if engine.probe {
+        let place = &shared.probe;
+        let loaded = place.ready_for(user.as_ref()).and_then(|()| environment::load_probe(&mut environment, place));
+        tell_probe(shared, &engine.key, loaded.err());
+    }
     Ok(Launch {
         program: program.into(),
         arguments: arguments.iter().map(Into::into).collect(),
-        environment: environment::of_engine(own, user.as_ref(), file, group, engine, &shared.owner),
+        environment,
         directory: engine.working_directory.clone(),
         user: engine.user.clone(),
         output: Output::Append(log_of(group, engine)),
         cgroup: None,
     })
+}
+
+/// Told before the start: what its processes say of it comes later. Without the probe the engine serves as well.
+fn tell_probe(shared: &Shared, engine: &EngineKey, why: Option<String>) {
+    if let Some(why) = &why {
+        tracing::warn!("engine `{engine}` runs without the kernel probe: {why}");
+    }
+    let state = if why.is_none() { ProbeState::Waiting } else { ProbeState::Unavailable };
+    shared.observed(Observation::Probe { engine: engine.clone(), state, why });
 }
 
 fn log_of(group: &GroupLaunch, engine: &EngineLaunch) -> PathBuf {

@@ -2,7 +2,7 @@
 //! Pure but for the file that it reads: the watchdog's own environment comes in as a value.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use nix::unistd::User;
@@ -10,11 +10,15 @@ use nix::unistd::User;
 use super::hooks::Call;
 use super::shared::OwnerMark;
 use crate::host::leftovers::OWNER_VARIABLE;
+use crate::host::probe_place::ProbePlace;
 use crate::host::trees::ENGINE_VARIABLE;
 use crate::model::{EngineLaunch, GroupLaunch};
 
 /// Variables by name.
 pub(super) type Environment = BTreeMap<OsString, OsString>;
+
+/// CUDA loads the library that it names into each process.
+const INJECTION: &str = "CUDA_INJECTION64_PATH";
 
 /// What speaks to the watchdog's own supervisor is no child's to say.
 const OUR_SUPERVISORS: [&str; 6] =
@@ -61,8 +65,19 @@ pub(super) fn of_engine(
 pub(super) fn leave_mps(environment: &mut Environment, group: &GroupLaunch) {
     let nowhere = group.control.pipe_directory.join("outside");
     environment.insert("CUDA_MPS_PIPE_DIRECTORY".into(), nowhere.into());
-    environment.remove(std::ffi::OsStr::new("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"));
-    environment.remove(std::ffi::OsStr::new("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"));
+    environment.remove(OsStr::new("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"));
+    environment.remove(OsStr::new("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"));
+}
+
+/// Makes an engine load the kernel probe, inside MPS or outside it. Fails where another library has that place: only
+/// one fits, and the operator's choice stands.
+pub(super) fn load_probe(environment: &mut Environment, place: &ProbePlace) -> Result<(), String> {
+    if environment.contains_key(OsStr::new(INJECTION)) {
+        return Err(format!("another injection: {INJECTION} is set already; leave it out, or set overlap = \"off\""));
+    }
+    environment.insert(INJECTION.into(), place.library().into());
+    environment.insert("MPSWARDEN_PROBE_SOCKET".into(), place.socket().into());
+    Ok(())
 }
 
 /// For a command that is told of an event. Marked as ours: one that outlives a crash of the watchdog is ended
@@ -153,6 +168,24 @@ mod tests {
         for (name, value) in expected {
             assert_eq!(get(&made, name), value, "{name}");
         }
+    }
+
+    #[test]
+    fn the_probe_is_loaded_from_the_state_directory_and_stays_outside_mps() {
+        let group = group(Path::new("/d"), &["true"]);
+        let mut made = of_engine(own(), None, Vec::new(), &group, &group.engines[0], &owner(Path::new("/s")));
+        load_probe(&mut made, &ProbePlace::of(Path::new("/s"))).unwrap();
+        leave_mps(&mut made, &group);
+        assert_eq!(get(&made, INJECTION), Some("/s/probe/libmpswarden_probe.so"));
+        assert_eq!(get(&made, "MPSWARDEN_PROBE_SOCKET"), Some("/s/probe/probe.sock"));
+    }
+
+    #[test]
+    fn another_injection_keeps_its_place() {
+        let mut made = Environment::from([(INJECTION.into(), "/opt/profiler.so".into())]);
+        let why = load_probe(&mut made, &ProbePlace::of(Path::new("/s"))).unwrap_err();
+        assert!(why.starts_with("another injection"), "{why}");
+        assert_eq!((get(&made, INJECTION), made.len()), (Some("/opt/profiler.so"), 1));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::shared::{OwnerMark, PrepareError, Shared, engines_of, make_directorie
 use super::{control_daemon, engine, gone, kill, save, server, stop, terminate};
 use crate::host::cgroup::Cgroups;
 use crate::host::clock;
+use crate::host::probe_place::ProbePlace;
 use crate::host::trees::Trees;
 use crate::model::{Action, ActionId, GroupLaunch, GroupName, Moment, Ordered, Outcome, Report};
 
@@ -99,6 +100,11 @@ impl Executor {
     /// The processes of all engines, for whoever looks at them.
     pub fn trees(&self) -> Trees {
         self.shared.trees.clone()
+    }
+
+    /// Where the kernel probes of all engines call.
+    pub fn probe_place(&self) -> ProbePlace {
+        self.shared.probe.clone()
     }
 
     /// Why engines run without cgroups; `None`: they have them.

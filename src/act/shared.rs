@@ -17,6 +17,7 @@ use crate::host::child::Child;
 use crate::host::control::{CommandOutcome, ControlClient};
 use crate::host::leftovers::{self, Record, Recorded};
 use crate::host::pidfd::Pidfd;
+use crate::host::probe_place::ProbePlace;
 use crate::host::trees::Trees;
 use crate::model::{ActionId, EngineKey, EngineLaunch, GroupLaunch, GroupName, Observation, Outcome, Owner, Report};
 
@@ -43,6 +44,7 @@ pub struct PrepareError {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub owner: OwnerMark,
+    pub probe: ProbePlace,
     pub trees: Trees,
     pub cgroups: Result<Cgroups, String>,
     pub launches: Launches,
@@ -72,6 +74,7 @@ impl Shared {
             trees: Trees::new(engines_of(&launches)),
             cgroups,
             running: Mutex::default(),
+            probe: ProbePlace::of(&owner.state_directory),
             owner,
             launches: Launches::new(launches),
             reports,

@@ -18,7 +18,10 @@ use crate::host::clock;
 use crate::host::pidfd::{identify, signal};
 use crate::host::procfs::Procfs;
 use crate::host::state_file::Loaded;
-use crate::model::{Action, ActionId, EngineKey, Exit, GroupLaunch, Look, Moment, Outcome, Owner, ProcessId, Report};
+use crate::model::{
+    Action, ActionId, EngineKey, Exit, GroupLaunch, Look, Moment, Observation, Outcome, Owner, ProbeState, ProcessId,
+    Report,
+};
 
 use super::stage::{CONTROL, LONG, Stage};
 
@@ -73,6 +76,56 @@ async fn an_orphan_with_a_session_of_its_own_is_still_its_engines() {
         let trees = stage.executor.trees().look(&stage.group.name).unwrap();
         assert_eq!(trees, [(stage.key(0), vec![])]);
     }
+}
+
+#[tokio::test]
+async fn a_process_that_no_look_has_seen_yet_has_its_owner_and_a_stranger_has_none() {
+    for cgroups in with_and_without_cgroups() {
+        let text = script("sleep 1000 & echo $! >child; (setsid sh -c 'echo $$ >orphan; exec sleep 1000' &); wait");
+        let mut stage = Stage::with(&[&text], CONTROL, cgroups);
+        let main = stage.start(0).await;
+        let (child, orphan) = (stage.written("child").await, stage.written("orphan").await);
+        let trees = stage.executor.trees();
+        for pid in [main.pid, child.parse().unwrap(), orphan.parse().unwrap()] {
+            let (engine, held) = trees.owner_of(pid).unwrap().unwrap();
+            assert_eq!((engine, held.id.pid), (stage.key(0), pid));
+        }
+        assert!(trees.owner_of(std::process::id()).unwrap().is_none());
+        stage.kill_and_prove().await;
+        assert!(trees.owner_of(main.pid).unwrap().is_none());
+    }
+}
+
+/// What the engine's environment has of the probe, and what is told of it at the start.
+async fn started_with_probe(injection: Option<&str>) -> (String, (ProbeState, Option<String>), tempfile::TempDir) {
+    let mut stage = Stage::new(&[&script("echo \"$CUDA_INJECTION64_PATH $MPSWARDEN_PROBE_SOCKET\" >told")]);
+    let engine = &mut stage.group.engines[0];
+    engine.probe = true;
+    engine.environment.extend(injection.map(|path| ("CUDA_INJECTION64_PATH".to_owned(), path.to_owned())));
+    stage.executor.take_up(std::slice::from_ref(&stage.group));
+    stage.start(0).await;
+    let told = stage.find(|report| match report {
+        Report::Observed(Observation::Probe { state, why, .. }) => Some((*state, why.clone())),
+        _ => None,
+    });
+    let told = told.await;
+    (stage.written("told").await, told, stage.directory)
+}
+
+#[tokio::test]
+async fn a_probed_engine_finds_the_library_and_the_socket_and_is_waited_for() {
+    let (environment, told, directory) = started_with_probe(None).await;
+    let probe = directory.path().join("state/probe").canonicalize().unwrap();
+    assert!(probe.join("libmpswarden_probe.so").is_file());
+    assert_eq!(environment, format!("{0}/libmpswarden_probe.so {0}/probe.sock", probe.display()));
+    assert_eq!(told, (ProbeState::Waiting, None));
+}
+
+#[tokio::test]
+async fn an_engine_with_another_injection_starts_with_it_and_without_the_probe() {
+    let (environment, (state, why), _directory) = started_with_probe(Some("/opt/profiler.so")).await;
+    assert_eq!((environment.as_str(), state), ("/opt/profiler.so", ProbeState::Unavailable));
+    assert!(why.unwrap().contains("another injection"));
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ pub mod notify;
 pub mod nvml;
 mod nvml_session;
 pub mod pidfd;
+pub mod probe_place;
+pub mod probe_socket;
 pub mod procfs;
 pub mod reaper;
 pub mod state_file;

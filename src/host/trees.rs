@@ -121,6 +121,25 @@ impl Trees {
         Ok(living.iter().map(|held| held.id).collect())
     }
 
+    /// Whose this process is: an engine, and the process held. `None`: nobody's. Changes nothing, so that any thread
+    /// may ask.
+    pub fn owner_of(&self, pid: u32) -> io::Result<Option<(EngineKey, Arc<Pidfd>)>> {
+        let trees = self.lock();
+        let known = trees.iter().find_map(|(key, tree)| {
+            let mut held = tree.members.values().map(|member| &member.held);
+            let held = held.find(|held| held.id.pid == pid && !held.is_gone())?;
+            Some((key.clone(), held.clone()))
+        });
+        if known.is_some() {
+            return Ok(known);
+        }
+        let is_it = |stat: &&Stat| stat.id.pid == pid && stat.lives();
+        let found = self.find(&trees)?.into_iter();
+        let mut found = found.filter_map(|(key, stats)| stats.iter().find(is_it).map(|stat| (key, stat.id)));
+        let Some((key, id)) = found.next() else { return Ok(None) };
+        Ok(Pidfd::open_exact(id)?.map(|held| (key, Arc::new(held))))
+    }
+
     /// Cgroups of these engines.
     pub fn cgroups(&self, group: &GroupName, engines: &[EngineName]) -> Vec<Cgroup> {
         let trees = self.lock();
@@ -142,20 +161,13 @@ impl Trees {
         self.lock().get(key)?.main
     }
 
-    /// Looks at what runs. Everything that engines started is below us, since we adopt orphans; where
-    /// every engine has a cgroup, that list is enough.
+    /// Looks at what runs, and holds it.
     fn refresh(&self) -> io::Result<()> {
         let mut trees = self.lock();
         let empty: Vec<bool> = trees.values_mut().map(|tree| tree.living().next().is_none()).collect();
-        let walk = trees.values().any(|tree| tree.main.is_some() && tree.cgroup.is_none());
-        let below = if walk { self.procfs.below(std::process::id())? } else { Vec::new() };
-        let mut found = assign(&trees, &below, |pid| self.procfs.environment(pid, ENGINE_VARIABLE));
+        let mut found = self.find(&trees)?;
         for ((key, tree), was_empty) in trees.iter_mut().zip(empty) {
-            let mut members = found.remove(key).unwrap_or_default();
-            for pid in tree.cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::processes)? {
-                members.extend(self.procfs.stat(pid)?);
-            }
-            tree.take_up(&members)?;
+            tree.take_up(&found.remove(key).unwrap_or_default())?;
             // Before the cgroup goes, with its counts.
             tree.oom.counted = tree.cgroup.as_ref().and_then(Cgroup::oom_kills).or(tree.oom.counted);
             if was_empty && tree.members.is_empty() {
@@ -163,6 +175,20 @@ impl Trees {
             }
         }
         Ok(())
+    }
+
+    /// What runs of each engine. Everything that engines started is below us, since we adopt orphans; where every
+    /// engine has a cgroup, that list is enough.
+    fn find(&self, trees: &BTreeMap<EngineKey, Tree>) -> io::Result<BTreeMap<EngineKey, Vec<Stat>>> {
+        let walk = trees.values().any(|tree| tree.main.is_some() && tree.cgroup.is_none());
+        let below = if walk { self.procfs.below(std::process::id())? } else { Vec::new() };
+        let mut found = assign(trees, &below, |pid| self.procfs.environment(pid, ENGINE_VARIABLE));
+        for (key, tree) in trees {
+            for pid in tree.cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::processes)? {
+                found.entry(key.clone()).or_default().extend(self.procfs.stat(pid)?);
+            }
+        }
+        Ok(found)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<EngineKey, Tree>> {

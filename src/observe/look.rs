@@ -13,6 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::engines::{self, Endpoint};
 use super::gpus::{self, GpuThread, Gpus};
+use super::overlap::{Sampler, Timing};
 use super::reports::{Reports, scope_of};
 use super::{mps, processes};
 use crate::host::clock;
@@ -53,6 +54,7 @@ pub struct Observers {
     next_endpoints: BTreeMap<EngineKey, Rc<Endpoint>>,
     driver: Arc<dyn Gpus>,
     hands: Rc<dyn Hands>,
+    sampler: Sampler,
     reports: Reports,
 }
 
@@ -62,6 +64,7 @@ impl Observers {
         driver: Arc<dyn Gpus>,
         launches: &[GroupLaunch],
         hands: Rc<dyn Hands>,
+        sampler: Sampler,
         reports: UnboundedSender<Report>,
     ) -> io::Result<Self> {
         let mut observers = Observers {
@@ -70,6 +73,7 @@ impl Observers {
             next_endpoints: BTreeMap::new(),
             driver,
             hands,
+            sampler,
             reports: Reports(reports),
         };
         observers.take_up(launches, &BTreeSet::new())?;
@@ -91,6 +95,12 @@ impl Observers {
             endpoints.insert(engine.key.clone(), Rc::new(Endpoint::of(engine)));
         }
         Ok(())
+    }
+
+    /// The windows of the kernel probe of the groups that have them, by their home names. Fails only where no
+    /// thread can be started.
+    pub fn sample(&mut self, timings: BTreeMap<GroupName, Timing>) -> io::Result<()> {
+        self.sampler.take_up(timings)
     }
 
     /// An engine is started: from now on it answers where its launch says.
@@ -147,7 +157,7 @@ impl Observers {
                 Some(endpoint) => Box::pin(engines::look_health(engine, endpoint.clone(), bound, reports)),
                 None => Box::pin(ready(Err(format!("no engine {engine}")))),
             },
-            Look::Overlap(group) => Box::pin(ready(Err(format!("no engine of {group} has a kernel probe")))),
+            Look::Overlap(group) => self.sampler.look(group, bound, reports),
             Look::Load(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_load(engine, endpoint.clone(), bound, reports)),
                 None => Box::pin(ready(Err(format!("no engine {engine}")))),

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex};
 
@@ -14,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
 use super::*;
+use crate::host::probe_place::ProbePlace;
 use crate::model::{
     ControlLaunch, EngineLaunch, EngineLoad, GpuReading, Health, Observation, ProcessId, ServerState, Source,
 };
@@ -145,7 +147,9 @@ fn launch(url: &str) -> GroupLaunch {
 
 fn observers(driver: Arc<FakeDriver>, hands: FakeHands, url: &str) -> (Observers, UnboundedReceiver<Report>) {
     let (sender, reports) = unbounded_channel();
-    (Observers::new(driver, &[launch(url)], Rc::new(hands), sender).unwrap(), reports)
+    let nowhere = ProbePlace::of(Path::new("/nonexistent"));
+    let sampler = Sampler::new(nowhere, Arc::new(|_| Ok(None)), sender.clone());
+    (Observers::new(driver, &[launch(url)], Rc::new(hands), sampler, sender).unwrap(), reports)
 }
 
 /// All that one look reports, up to its outcome.
@@ -423,6 +427,13 @@ async fn a_deadline_that_has_passed_still_ends_the_look_once() {
     let (seen, outcome) = asked(FakeHands::default(), server(None), Duration::ZERO).await;
     assert_eq!(seen.len(), 1);
     assert_eq!(outcome, Outcome::TimedOut);
+}
+
+#[tokio::test]
+async fn a_group_without_a_kernel_probe_has_no_window() {
+    let (seen, outcome) = asked(FakeHands::default(), Look::Overlap("g".into()), LONG).await;
+    assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Probe)]);
+    assert_eq!(outcome, Outcome::Failed { why: "no engine of g has a kernel probe".into() });
 }
 
 #[test]

@@ -31,6 +31,7 @@ use super::hooks::Callers;
 use super::incident_keeper::{self, Keeper};
 use super::news;
 use super::prepare::Prepared;
+use super::probes;
 use super::refusal::Refusal;
 use super::reload::{self, Reloader, Running};
 use super::setup::InForce;
@@ -77,8 +78,12 @@ pub(super) fn build(
     }
     let gpus: Arc<dyn gpus::Gpus> = Arc::new(driver.clone());
     let lent = std::rc::Rc::new(Lent::by(&executor));
-    let observers = Observers::new(gpus.clone(), &launches, lent, sender.clone())
+    let sampler = probes::sampler(&executor, sender.clone());
+    let mut observers = Observers::new(gpus.clone(), &launches, lent, sampler, sender.clone())
         .map_err(|error| Refusal::io("start a thread for NVML", &error))?;
+    observers
+        .sample(probes::timings(&policy))
+        .map_err(|error| Refusal::io("start a thread for the kernel probes", &error))?;
     kernel_log::follow(&configuration.kernel_log, &identities, sender.clone());
     let mut followers = Followers::new(gpus, sender);
     followers.take_up(&launches).map_err(|error| Refusal::io("start a thread for NVML's events", &error))?;

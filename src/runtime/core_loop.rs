@@ -22,6 +22,7 @@ use super::followers::Followers;
 use super::hooks::Callers;
 use super::incident_keeper::Keeper;
 use super::news::{self, News, TakeUp};
+use super::probes;
 use super::reload::Reloader;
 
 /// The status is published at least so often: it is never older than that while the loop turns.
@@ -160,10 +161,11 @@ impl CoreLoop {
 
     /// What can fail comes first, and has no effect of its own.
     fn replace(&mut self, launches: &[GroupLaunch], change: &PolicyChange) -> Result<(), String> {
-        let no_thread = |error| format!("no thread for NVML can be started: {error}; raise the limit of tasks");
+        let no_thread = |error| format!("no thread can be started: {error}; raise the limit of tasks");
         self.executor.prepare(launches).map_err(|error| error.to_string())?;
         self.followers.take_up(launches).map_err(no_thread)?;
         self.observers.take_up(launches, &change.rolls).map_err(no_thread)?;
+        self.observers.sample(probes::timings(&change.policy)).map_err(no_thread)?;
         self.executor.take_up(launches);
         Ok(())
     }

@@ -14,6 +14,7 @@ mod incidents;
 mod known_secrets;
 mod news;
 mod prepare;
+mod probes;
 mod refusal;
 mod reload;
 mod run;

@@ -19,6 +19,7 @@ mod metrics;
 mod observe_mode;
 mod orders;
 mod outside;
+mod overlap;
 mod processes;
 mod reload;
 mod reload_roll;

@@ -1,0 +1,127 @@
+//! The core's way to the thread that listens to the kernel probes. Starts it once an engine is to be probed; never
+//! waits for it.
+
+use std::collections::BTreeMap;
+use std::future::ready;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::task::{LocalSet, spawn_local};
+
+use super::listen::listen;
+use super::probes::{Probes, Shared};
+use super::window;
+use crate::host::pidfd::Pidfd;
+use crate::host::probe_place::ProbePlace;
+use crate::model::{EngineKey, GroupName, Observation, OverlapWindow, Report};
+use crate::observe::look::Answer;
+use crate::observe::reports::Reports;
+
+/// A process of an engine, held.
+pub type Owner = (EngineKey, Arc<Pidfd>);
+
+/// Whose the process of a pid is. `None`: no engine's.
+pub type Owners = Arc<dyn Fn(u32) -> io::Result<Option<Owner>> + Send + Sync>;
+
+/// A group's windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long each is.
+    pub window: Duration,
+    /// From one to the next, on average.
+    pub period: Duration,
+}
+
+/// One window that is wanted.
+pub(super) struct Wanted {
+    pub group: GroupName,
+    pub timing: Timing,
+    /// For all of it.
+    pub bound: Duration,
+    /// `None`: there is nothing to tell, and nothing is wrong.
+    pub answer: oneshot::Sender<Result<Option<OverlapWindow>, String>>,
+}
+
+/// Asks the probes of all groups.
+pub struct Sampler {
+    place: ProbePlace,
+    owners: Owners,
+    reports: UnboundedSender<Report>,
+    timings: BTreeMap<GroupName, Timing>,
+    /// `None`: no engine was to be probed yet.
+    thread: Option<UnboundedSender<Wanted>>,
+}
+
+impl Sampler {
+    /// For probes that call at this place, and are whose `owners` says. Starts nothing.
+    pub fn new(place: ProbePlace, owners: Owners, reports: UnboundedSender<Report>) -> Self {
+        Sampler { place, owners, reports, timings: BTreeMap::new(), thread: None }
+    }
+
+    /// The windows of the groups that have them, by their home names; there are no others from now on. Fails only
+    /// where no thread can be started.
+    pub fn take_up(&mut self, timings: BTreeMap<GroupName, Timing>) -> io::Result<()> {
+        if self.thread.is_none() && !timings.is_empty() {
+            self.thread = Some(self.start()?);
+        }
+        self.timings = timings;
+        Ok(())
+    }
+
+    fn start(&self) -> io::Result<UnboundedSender<Wanted>> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (sender, wanted) = unbounded_channel();
+        let (place, owners, reports) = (self.place.clone(), self.owners.clone(), Reports(self.reports.clone()));
+        thread::Builder::new().name("probes".into()).spawn(move || serve(&runtime, place, owners, reports, wanted))?;
+        Ok(sender)
+    }
+
+    /// One window of a group, told as an observation if every probe of it answers.
+    pub(in crate::observe) fn look(
+        &self,
+        group: GroupName,
+        bound: Duration,
+        reports: Reports,
+    ) -> Answer<Result<(), String>> {
+        let (Some(timing), Some(thread)) = (self.timings.get(&group), &self.thread) else {
+            return Box::pin(ready(Err(format!("no engine of {group} has a kernel probe"))));
+        };
+        let (answer, answered) = oneshot::channel();
+        // A thread that has ended drops the answer.
+        let _ = thread.send(Wanted { group: group.clone(), timing: *timing, bound, answer });
+        Box::pin(async move {
+            let window = answered.await.map_err(|_| "the thread of the kernel probes has ended".to_owned())??;
+            if let Some(window) = window {
+                reports.observed(Observation::Overlap { group, window });
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Until the sampler is dropped.
+fn serve(
+    runtime: &Runtime,
+    place: ProbePlace,
+    owners: Owners,
+    reports: Reports,
+    mut wanted: UnboundedReceiver<Wanted>,
+) {
+    let probes: Shared = Rc::new(Probes::new(reports).into());
+    LocalSet::new().block_on(runtime, async {
+        spawn_local(listen(place, owners, probes.clone()));
+        while let Some(Wanted { group, timing, bound, answer }) = wanted.recv().await {
+            let probes = probes.clone();
+            spawn_local(async move {
+                // Whoever gave up asking has had its outcome.
+                let _ = answer.send(window::take(&probes, &group, timing, bound).await);
+            });
+        }
+    });
+}
