@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::Args;
 use super::client::Context;
 use super::cuda::CudaError;
+use super::gpu::DEMAND;
 
-/// `sim client|foreign VERB --gpu PATH [--name N] [--seconds S] [--us N] [--gap N] [--at S] [--memory M]
-/// [--linger]`. Status 3 on a CUDA error.
+/// `sim client|foreign VERB --gpu PATH [--name N] [--seconds S] [--us N] [--demand D] [--gap N] [--at S]
+/// [--memory M] [--linger]`. Status 3 on a CUDA error.
 pub fn main(args: &Args) -> ExitCode {
     tell(&format!("pid={} init", std::process::id()));
     let started = Instant::now();
@@ -44,6 +45,7 @@ fn perform(context: &mut Context, args: &Args) -> Result<(), CudaError> {
     let verb = args.words.first().map_or("spin", String::as_str);
     context.allocate(args.size("memory", 0))?;
     let length = Duration::from_micros(args.number("us", 1000));
+    let demand = args.number("demand", DEMAND);
     let gap = Duration::from_micros(args.number("gap", 0));
     let started = Instant::now();
     let at = Duration::try_from_secs_f64(args.number("at", 1.0)).unwrap_or_default();
@@ -54,7 +56,7 @@ fn perform(context: &mut Context, args: &Args) -> Result<(), CudaError> {
             done = true;
             misbehave(context, verb)?;
         }
-        context.launch(length)?;
+        context.launch(length, demand)?;
         iterations += 1;
         thread::sleep(gap);
     }
