@@ -68,14 +68,14 @@ impl Context {
         Ok(())
     }
 
-    /// Runs a kernel that takes so long alone and can use this share of the SMs, and waits for it.
-    pub fn launch(&mut self, alone: Duration, demand: f64) -> Result<(), CudaError> {
+    /// Runs a kernel that takes so long alone and can use this share of the SMs, and waits for it; how long
+    /// it ran beside others.
+    pub fn launch(&mut self, alone: Duration, demand: f64) -> Result<Duration, CudaError> {
         let answer = self.call(&format!("launch {} {demand}", alone.as_micros()))?;
         let mut times = answer.split_whitespace().skip(1).map_while(|time| time.parse().ok());
-        if let (Some(begin), Some(end)) = (times.next(), times.next()) {
-            self.profiler.ran(begin, end);
-        }
-        Ok(())
+        let (Some(begin), Some(end)) = (times.next(), times.next()) else { return Err(CudaError::UNKNOWN) };
+        self.profiler.ran(begin, end);
+        Ok(Duration::from_nanos(end.saturating_sub(begin)))
     }
 
     /// Runs a kernel that never ends; comes back only with an error.

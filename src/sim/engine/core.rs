@@ -75,8 +75,8 @@ fn serve(mut context: Context) -> ExitCode {
 
 fn carry_out(context: &mut Context, manners: &mut Manners, order: &str) -> Result<(), CudaError> {
     match *order.split_whitespace().collect::<Vec<_>>() {
-        ["launch", micros] => context.launch(micros_of(micros), DEMAND),
-        ["launch", micros, demand] => context.launch(micros_of(micros), demand.parse().unwrap_or(DEMAND)),
+        ["launch", micros] => context.launch(micros_of(micros), DEMAND).map(drop),
+        ["launch", micros, demand] => context.launch(micros_of(micros), demand.parse().unwrap_or(DEMAND)).map(drop),
         ["alloc", bytes] => context.allocate(bytes.parse().unwrap_or(0)),
         ["fault", kind] => context.fault(kind),
         ["hang"] => context.hang(),

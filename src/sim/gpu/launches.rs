@@ -48,7 +48,8 @@ impl Gpu {
         let span = self.kernels.end(serial, at);
         self.ran(pid, span);
         let (begin, end) = span.unwrap_or((at, at));
-        self.reply(pid, &format!("done {} {}", realtime(begin), realtime(end)));
+        let (ended, length) = (realtime(end), end.duration_since(begin).as_nanos());
+        self.reply(pid, &format!("done {} {ended}", ended.saturating_sub(length)));
     }
 
     /// Ends what a process runs, done or not.
