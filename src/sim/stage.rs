@@ -31,6 +31,10 @@ const GROUP: &str = "small-llms";
 /// The kernel probe of a stage that nobody wants to watch for long.
 const PROBED: &str = "\n[group.overlap]\nwindow = \"50ms\"\nperiod = \"2s\"\n";
 
+/// A small model's engine: it decodes as fast as without these, but waits for its host most of the time, and a long
+/// prompt fills the GPU. So sharing pays while it generates, and hardly while it reads.
+const LIFELIKE: &str = "--step-gpu 4ms --demand 0.4 --step-cpu 6ms --request-cpu 0.05ms --chunk-gpu 12ms";
+
 /// What the engines serve, in turn.
 const MODELS: [&str; 3] = ["Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-3B-Instruct"];
 /// The place of the engine whose metrics are SGLang's; the others' are vLLM's.
@@ -75,6 +79,11 @@ impl StageOptions {
             probe: false,
             program,
         }
+    }
+
+    /// The same, with engines that wait for their host and prompts that cost GPU time, as those of small models.
+    pub fn lifelike(program: PathBuf) -> StageOptions {
+        StageOptions { pace: LIFELIKE.split(' ').map(str::to_owned).collect(), ..StageOptions::new(program) }
     }
 }
 
