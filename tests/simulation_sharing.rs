@@ -88,7 +88,9 @@ fn every_kernel_is_told_with_the_times_at_which_it_kept_the_gpu_busy() {
     client.env("CUDA_INJECTION64_PATH", recorder()).env("MPSWARDEN_CUPTI", recorder()).env("RECORDER", &notes);
     assert!(client.stdout(Stdio::null()).status().unwrap().success());
     let after = play::now().as_nanos() as u64;
-    assert!(fs::read_to_string(&notes).unwrap().starts_with("injected\n"), "at its start");
+    let told = fs::read_to_string(&notes).unwrap();
+    assert!(told.starts_with("injected\nlaunched\n"), "{told}");
+    assert_eq!(told.matches("launched").count(), 50);
     let times = kernels(&notes);
     assert_eq!(times.len(), 50);
     assert!(times.iter().all(|(begin, end)| before < *begin && *end < after));

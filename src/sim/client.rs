@@ -71,6 +71,7 @@ impl Context {
     /// Runs a kernel that takes so long alone and can use this share of the SMs, and waits for it; how long
     /// it ran beside others.
     pub fn launch(&mut self, alone: Duration, demand: f64) -> Result<Duration, CudaError> {
+        self.profiler.launched();
         let answer = self.call(&format!("launch {} {demand}", alone.as_micros()))?;
         let mut times = answer.split_whitespace().skip(1).map_while(|time| time.parse().ok());
         let (Some(begin), Some(end)) = (times.next(), times.next()) else { return Err(CudaError::UNKNOWN) };

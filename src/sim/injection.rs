@@ -17,23 +17,37 @@ pub fn load() {
     unsafe { initialize() };
 }
 
-/// Who is told of kernels, if anybody.
+/// Who is told of kernels, if anybody: the stand-in CUPTI.
 #[derive(Debug)]
-pub struct Profiler(Option<unsafe extern "C" fn(u64, u64)>);
+pub struct Profiler {
+    launched: Option<unsafe extern "C" fn() -> c_int>,
+    ran: Option<unsafe extern "C" fn(u64, u64)>,
+}
 
 impl Profiler {
-    /// The stand-in CUPTI that `MPSWARDEN_CUPTI` names.
+    /// The library that `MPSWARDEN_CUPTI` names.
     pub fn of_environment() -> Profiler {
-        let found = symbol("MPSWARDEN_CUPTI", "simulated_kernel");
-        // SAFETY: the stand-in's entry point takes two numbers and returns nothing.
-        Profiler(
-            found.map(|entry| unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn(u64, u64)>(entry) }),
-        )
+        let entry = |name| symbol("MPSWARDEN_CUPTI", name);
+        // SAFETY: the stand-in's entry points have these types.
+        unsafe {
+            Profiler {
+                launched: entry("simulated_launch").map(|entry| std::mem::transmute(entry)),
+                ran: entry("simulated_kernel").map(|entry| std::mem::transmute(entry)),
+            }
+        }
     }
 
-    /// A kernel ran, in nanoseconds of CLOCK_REALTIME.
+    /// A kernel is about to be launched.
+    pub fn launched(&self) {
+        if let Some(tell) = self.launched {
+            // SAFETY: the library is never unloaded.
+            unsafe { tell() };
+        }
+    }
+
+    /// The kernel launched last ran, in nanoseconds of CLOCK_REALTIME.
     pub fn ran(&self, begin: u64, end: u64) {
-        if let Some(tell) = self.0 {
+        if let Some(tell) = self.ran {
             // SAFETY: the library is never unloaded.
             unsafe { tell(begin, end) };
         }

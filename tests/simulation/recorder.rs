@@ -16,6 +16,12 @@ pub extern "C" fn InitializeInjection() -> i32 {
 }
 
 #[unsafe(no_mangle)]
+pub extern "C" fn simulated_launch() -> i32 {
+    note("launched");
+    0
+}
+
+#[unsafe(no_mangle)]
 pub extern "C" fn simulated_kernel(begin: u64, end: u64) {
     note(&format!("{begin} {end}"));
 }

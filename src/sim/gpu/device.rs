@@ -285,7 +285,7 @@ impl Gpu {
     /// Does what was planned for now.
     pub fn carry_out(&mut self, due: Due) {
         match due {
-            Due::KernelDone => self.kernel_done(),
+            Due::KernelDone => self.end_kernels(),
             Due::FaultLine { domain, kind, culprit } => self.fault_line(domain, kind, culprit),
             Due::XidEvent(xid) => self.tell_watchers(xid),
             Due::Error { pid, error } => self.give_error(pid, error),

@@ -22,6 +22,7 @@ impl Gpu {
     }
 
     fn begin_kernel(&mut self, pid: u32, alone: Option<Duration>, demand: f64) {
+        self.end_kernels();
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let domain = process.server.map_or(Domain::Alone(pid), Domain::Server);
         // With fewer SMs than it can use it takes longer.
@@ -35,15 +36,22 @@ impl Gpu {
         self.plan_next_end();
     }
 
-    /// The first kernel in flight is done, and tells its client when it ran.
-    pub fn kernel_done(&mut self) {
-        let Some((at, serial)) = self.kernels.next_end() else { return };
+    /// Ends every kernel whose time has come, at that time, however late it is noticed.
+    pub fn end_kernels(&mut self) {
+        let now = Instant::now();
+        while let Some((at, serial)) = self.kernels.next_end().filter(|(at, _)| *at <= now) {
+            self.kernel_done(at, serial);
+        }
+        self.plan_next_end();
+    }
+
+    /// A kernel is done; its client is told when it ran. On a server that handles a fault none gets done any more.
+    fn kernel_done(&mut self, at: Instant, serial: u64) {
         let found = self.processes.iter().find(|(_, process)| process.kernel == Some(serial));
         let (pid, server) = found.map_or((0, None), |(pid, process)| (*pid, process.server));
         let server = server.and_then(|server| self.servers.get(&server));
         if server.is_some_and(|server| server.fault.is_some()) {
-            self.kernels.stall(serial);
-            return self.plan_next_end();
+            return self.kernels.stall(serial);
         }
         let span = self.kernels.end(serial, at);
         self.ran(pid, span);
