@@ -187,7 +187,7 @@ fn engines_tell_their_load_as_vllm_and_sglang_do() {
             kv_cache: Some(0.0),
             prompt_tokens: Some(3.0),
             generation_tokens: Some(4.0),
-            requests: None,
+            requests: Some(1.0),
             model: Some(model.into()),
         };
         until("the last token is counted", || load(&play, name).unwrap() == expected);

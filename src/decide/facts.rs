@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::model::{CommandResult, Exit, GpuIdentity, Known, Moment, ProcessId, ServerLine, ServerState};
 
-use super::engine::READING_FRESH;
 use super::gpu_health::GpuHealth;
 use super::kept_out::{Full, KeptOut};
 use super::reading::Reading;
+use super::taken::Taken;
 
 /// A stamp further from the arrival of its line than this is of another clock.
 const STAMP_TRUST: Duration = Duration::from_secs(5);
@@ -20,33 +20,25 @@ const OLDEST_ANSWER: Duration = Duration::from_secs(3);
 const SILENT_COMMANDS: u32 = 3;
 /// Of those that come closer together only one counts: the looks give them 5 s apart.
 const SILENT_APART: Duration = Duration::from_secs(2);
-/// Over it the GPU is taken: share of time in which an SM had a warp, over all SMs.
-const TAKEN: f64 = 0.9;
 
 /// A GPU.
 #[derive(Clone, Debug)]
 pub(super) struct GpuFacts {
     pub identity: GpuIdentity,
     pub reading: Known<Reading>,
-    /// Since when each reading showed the SMs taken.
-    pub taken_since: Option<Moment>,
-    /// When a reading last showed them taken.
-    pub taken: Option<Moment>,
+    pub taken: Taken,
     pub health: GpuHealth,
 }
 
 impl GpuFacts {
     /// A GPU of which nothing was seen yet.
     pub fn new(identity: GpuIdentity) -> Self {
-        GpuFacts { identity, reading: Known::Unknown, taken_since: None, taken: None, health: GpuHealth::default() }
+        GpuFacts { identity, reading: Known::Unknown, taken: Taken::default(), health: GpuHealth::default() }
     }
 
-    /// NVML read it. A time without readings is no proof that the SMs were taken all along.
+    /// NVML read it.
     pub fn saw(&mut self, reading: Reading, now: Moment) {
-        let taken = reading.activity.and_then(|activity| activity.sm_active).is_some_and(|active| active >= TAKEN);
-        let all_along = self.taken_since.filter(|_| self.reading.fresh(READING_FRESH, now).is_some());
-        self.taken_since = taken.then(|| all_along.unwrap_or(now));
-        self.taken = if taken { Some(now) } else { self.taken };
+        self.taken.saw(reading.activity.and_then(|activity| activity.sm_active), now);
         self.reading.saw(reading, now);
     }
 }

@@ -44,6 +44,7 @@ mod status;
 mod stopping;
 mod strangers;
 mod suspects;
+mod taken;
 mod turn;
 mod usage;
 mod watchdog;

@@ -46,6 +46,8 @@ impl Standing {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tokens {
     counters: Option<Counters>,
+    /// Generated tokens as last shown, whether or not a request ran at that moment.
+    made: Option<f64>,
     read: Option<Moment>,
     standing: Option<Standing>,
     moved: Option<Moment>,
@@ -62,9 +64,11 @@ impl Tokens {
             (Some(read), _) => read.after(now.since(read) / 2),
             (None, _) => now,
         };
-        if before.is_some() && counters.is_some() && self.counters.is_some() && !same {
+        let worked = counters.is_some() && self.counters.is_some() && !same;
+        if before.is_some() && (worked || self.made.zip(load.generation_tokens).is_some_and(|(old, new)| new > old)) {
             self.moved = Some(now);
         }
+        self.made = load.generation_tokens;
         self.standing = counters.filter(|all| all.generation.is_some()).map(|_| Standing { since, seen: now });
         self.counters = counters;
     }
@@ -75,7 +79,8 @@ impl Tokens {
         self.standing
     }
 
-    /// When its counters were last seen to move with requests running.
+    /// When it was last seen to get on: it made tokens, though short requests may leave it idle whenever it is looked
+    /// at, or another of its counters moved with requests running.
     pub fn moved(&self) -> Option<Moment> {
         self.moved
     }
@@ -182,6 +187,20 @@ mod tests {
     #[test]
     fn a_counter_that_begins_again_moves() {
         assert_eq!(stands(&[STUCK, STUCK, (3.0, 500.0, 0.0, 0.4), (3.0, 500.0, 0.0, 0.4)]), Some(3));
+    }
+
+    #[test]
+    fn short_requests_that_no_reading_meets_move_all_the_same() {
+        let moved = |loads: [(f64, f64); 2]| {
+            let mut tokens = Tokens::default();
+            let read = |(place, (running, made))| tokens.saw(&load(running, 500.0, made, 0.0), at(2 * place));
+            (0u64..).zip(loads).for_each(read);
+            tokens.moved()
+        };
+        assert_eq!(moved([(0.0, 90.0), (0.0, 98.0)]), Some(at(2)));
+        assert_eq!(moved([(1.0, 90.0), (0.0, 98.0)]), Some(at(2)));
+        assert_eq!(moved([(0.0, 90.0), (1.0, 90.0)]), None);
+        assert_eq!(moved([(0.0, 90.0), (0.0, 0.0)]), None, "it began again, and may have made none since");
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Engine {
         silent.into_iter().chain(tokens).max_by_key(|stall| stall.lasts)
     }
 
-    /// Requests ran and tokens moved a moment ago.
+    /// Tokens moved a moment ago.
     pub fn gets_on(&self, now: Moment) -> bool {
         self.moved_within(MOVES.min(self.policy.hang_after / 2), now)
     }

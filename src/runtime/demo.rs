@@ -83,8 +83,12 @@ fn play(options: &DemoOptions, control_socket: Option<PathBuf>) -> io::Result<Ex
 
 fn set(directory: &Path, options: &DemoOptions) -> io::Result<Stage> {
     let program = std::env::current_exe()?;
-    let wanted =
-        StageOptions { engines: options.engines, seed: options.seed, startup: STARTUP, ..StageOptions::new(program) };
+    let wanted = StageOptions {
+        engines: options.engines,
+        seed: options.seed,
+        startup: STARTUP,
+        ..StageOptions::lifelike(program)
+    };
     Stage::set(directory, &wanted)
 }
 

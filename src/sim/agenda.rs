@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 /// Deeds by their time; of two for the same moment the older comes first.
 #[derive(Debug)]
 pub struct Agenda<T> {
-    deeds: BTreeMap<(Instant, u64), T>,
+    deeds: BTreeMap<Ticket, T>,
     made: u64,
 }
+
+/// A deed that is noted: its time, and its place among those of that time.
+pub type Ticket = (Instant, u64);
 
 /// What came first.
 #[derive(Debug)]
@@ -35,9 +38,16 @@ impl<T> Agenda<T> {
     }
 
     /// Notes a deed for a moment.
-    pub fn at(&mut self, when: Instant, deed: T) {
+    pub fn at(&mut self, when: Instant, deed: T) -> Ticket {
         self.made += 1;
-        self.deeds.insert((when, self.made), deed);
+        let ticket = (when, self.made);
+        self.deeds.insert(ticket, deed);
+        ticket
+    }
+
+    /// Strikes a deed out; one that was done, or struck out, is no longer there.
+    pub fn cancel(&mut self, ticket: Ticket) {
+        self.deeds.remove(&ticket);
     }
 
     /// Waits for the next message or deed; without deeds and messages it costs nothing.
@@ -69,6 +79,8 @@ mod tests {
         let now = Instant::now();
         agenda.at(now + Duration::from_millis(2), "second");
         agenda.at(now, "first");
+        let ticket = agenda.at(now, "never");
+        agenda.cancel(ticket);
         assert!(matches!(agenda.next(&messages), Next::Deed("first")));
         assert!(matches!(agenda.next(&messages), Next::Deed("second")));
     }

@@ -11,6 +11,7 @@ use nix::libc;
 
 use super::args;
 use super::cuda::CudaError;
+use super::injection::{self, Profiler};
 use super::wire::Link;
 
 /// A client that is to be taken for another user's says so in this variable: a test has one user only.
@@ -26,11 +27,13 @@ pub struct Context {
     /// Bytes that it may allocate (CUDA_MPS_PINNED_DEVICE_MEM_LIMIT); `None`: no limit.
     limit: Option<u64>,
     allocated: u64,
+    profiler: Profiler,
 }
 
 impl Context {
     /// Makes a context, as the first CUDA call of a process does. `name` is what others see it by.
     pub fn create(gpu: &Path, name: &str) -> Result<Context, CudaError> {
+        injection::load();
         let mut link = Link::connect(gpu).map_err(|_| CudaError::NO_DEVICE)?;
         check_visible(&mut link)?;
         let mut link = Link::connect(gpu).map_err(|_| CudaError::NO_DEVICE)?;
@@ -38,7 +41,7 @@ impl Context {
         let watched = gpu.to_owned();
         thread::spawn(move || end_with_the_gpu(&watched));
         link.ask(&format!("client {name}")).map_err(|_| CudaError::NO_DEVICE)?;
-        let mut context = Context { gpu: link, limit: None, allocated: 0 };
+        let mut context = Context { gpu: link, limit: None, allocated: 0, profiler: Profiler::of_environment() };
         let control = pipe_directory().join("control");
         if Link::knock(&control).is_err() {
             context.call("outside")?;
@@ -49,6 +52,9 @@ impl Context {
         join(&control, 1)?;
         thread::sleep(CONTEXT_READY);
         context.limit = memory_limit();
+        if let Ok(percent) = env::var("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE") {
+            context.call(&format!("percentage {percent}"))?;
+        }
         Ok(context)
     }
 
@@ -62,31 +68,38 @@ impl Context {
         Ok(())
     }
 
-    /// Runs a kernel of this length and waits for it.
-    pub fn launch(&mut self, length: Duration) -> Result<(), CudaError> {
-        self.call(&format!("launch {}", length.as_micros()))
+    /// Runs a kernel that takes so long alone and can use this share of the SMs, and waits for it; how long
+    /// it ran beside others.
+    pub fn launch(&mut self, alone: Duration, demand: f64) -> Result<Duration, CudaError> {
+        self.profiler.launched();
+        let answer = self.call(&format!("launch {} {demand}", alone.as_micros()))?;
+        let mut times = answer.split_whitespace().skip(1).map_while(|time| time.parse().ok());
+        let (Some(begin), Some(end)) = (times.next(), times.next()) else { return Err(CudaError::UNKNOWN) };
+        self.profiler.ran(begin, end);
+        Ok(Duration::from_nanos(end.saturating_sub(begin)))
     }
 
     /// Runs a kernel that never ends; comes back only with an error.
     pub fn hang(&mut self) -> Result<(), CudaError> {
-        self.call("hang")
+        self.call("hang").map(drop)
     }
 
     /// From now on its kernels wait for the GPU.
     pub fn starve(&mut self) -> Result<(), CudaError> {
-        self.call("starve")
+        self.call("starve").map(drop)
     }
 
     /// Runs a kernel that faults: `illegal-address` or `trap`.
     pub fn fault(&mut self, kind: &str) -> Result<(), CudaError> {
-        self.call(&format!("fault {kind}"))
+        self.call(&format!("fault {kind}")).map(drop)
     }
 
-    fn call(&mut self, line: &str) -> Result<(), CudaError> {
+    /// What the GPU answers, unless it is an error.
+    fn call(&mut self, line: &str) -> Result<String, CudaError> {
         let answer = self.gpu.ask(line).map_err(|_| CudaError::UNKNOWN)?;
         match answer.strip_prefix("error ") {
             Some(code) => Err(CudaError(code.parse().unwrap_or(CudaError::UNKNOWN.0))),
-            None => Ok(()),
+            None => Ok(answer),
         }
     }
 }

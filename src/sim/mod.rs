@@ -14,6 +14,7 @@ mod cuda;
 mod engine;
 mod gpu;
 mod inject;
+mod injection;
 mod stage;
 mod story;
 mod traffic;

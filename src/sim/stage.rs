@@ -30,6 +30,13 @@ const PORTS: Range<u16> = 20_000..32_000;
 /// The group's name.
 const GROUP: &str = "small-llms";
 
+/// The kernel probe of a stage that nobody wants to watch for long.
+const PROBED: &str = "\n[group.overlap]\nwindow = \"50ms\"\nperiod = \"2s\"\n";
+
+/// A small model's engine: it decodes as fast as without these, but waits for its host most of the time, and a long
+/// prompt fills the GPU. So sharing pays while it generates, and hardly while it reads.
+const LIFELIKE: &str = "--step-gpu 4ms --demand 0.4 --step-cpu 6ms --request-cpu 0.05ms --chunk-gpu 12ms";
+
 /// What the engines serve, in turn.
 const MODELS: [&str; 3] = ["Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-3B-Instruct"];
 /// The place of the engine whose metrics are SGLang's; the others' are vLLM's.
@@ -51,6 +58,10 @@ pub struct StageOptions {
     /// Keep exiting processes for the driver's teardown (by ptrace, where it is permitted); otherwise only
     /// their memory and NVML's entries stay.
     pub hold: bool,
+    /// Further options of every engine, as `--step-cpu 6ms` (see `sim engine`).
+    pub pace: Vec<String>,
+    /// Engines have the kernel probe, over the stand-in CUPTI; a window of 50 ms every 2 s.
+    pub probe: bool,
     /// The mpswarden binary, which plays every part.
     pub program: PathBuf,
 }
@@ -66,8 +77,15 @@ impl StageOptions {
             memory: 20 << 30,
             leak: 2560 << 20,
             hold: true,
+            pace: Vec::new(),
+            probe: false,
             program,
         }
+    }
+
+    /// The same, with engines that wait for their host and prompts that cost GPU time, as those of small models.
+    pub fn lifelike(program: PathBuf) -> StageOptions {
+        StageOptions { pace: LIFELIKE.split(' ').map(str::to_owned).collect(), ..StageOptions::new(program) }
     }
 }
 
@@ -197,6 +215,7 @@ impl Stage {
             ("--speaks", if place == SGLANG { "sglang" } else { "vllm" }.to_owned()),
         ];
         command.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        command.extend(self.options.pace.iter().cloned());
         command
     }
 
@@ -204,11 +223,12 @@ impl Stage {
     pub fn configuration(&self, listen: &str) -> String {
         let path = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
         let here = |name: &str| path(&self.directory.join(name));
+        let overlap = if self.options.probe { PROBED } else { "" };
         let engines: String = self.engine_names().map(|name| self.engine_table(name)).collect();
         format!(
             "nvml_library = {}\nkernel_log = {}\nstate_directory = {}\n\n[web]\nlisten_addresses = [\"{listen}\"]\n\n\
              [[group]]\nname = \"{GROUP}\"\ngpu = \"{}\"\nmode = \"enforce\"\n\n\
-             [group.mps]\nbinary = {}\npipe_directory = {}\nlog_directory = {}\n{engines}",
+             [group.mps]\nbinary = {}\npipe_directory = {}\nlog_directory = {}\n{overlap}{engines}",
             path(&self.nvml),
             path(&self.kernel_log),
             here("state"),
@@ -222,11 +242,14 @@ impl Stage {
     fn engine_table(&self, name: &str) -> String {
         let command = toml::Value::from(self.engine_command(name));
         let url = self.engine_url(name);
+        let cupti = toml::Value::from(self.directory.join("libcupti.so").display().to_string());
+        let probe = format!("overlap = \"probe\"\nenvironment = {{ MPSWARDEN_CUPTI = {cupti} }}\n");
+        let probe = if self.options.probe { probe.as_str() } else { "" };
         // Room to leak into, and an end to it.
         let limit = self.options.memory.div_ceil(1 << 20) * 2;
         format!(
             "\n[[group.engine]]\nname = \"{name}\"\ncommand = {command}\nurl = \"{url}\"\nstart_timeout = \"30s\"\n\
-             drain_timeout = \"2s\"\ndevice_memory_limit = \"{limit}MiB\"\n"
+             drain_timeout = \"2s\"\ndevice_memory_limit = \"{limit}MiB\"\n{probe}"
         )
     }
 

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::Args;
 use super::client::Context;
 use super::cuda::CudaError;
+use super::gpu::DEMAND;
 
-/// `sim client|foreign VERB --gpu PATH [--name N] [--seconds S] [--us N] [--gap N] [--at S] [--memory M]
-/// [--linger]`. Status 3 on a CUDA error.
+/// `sim client|foreign VERB --gpu PATH [--name N] [--seconds S] [--kernels N] [--us N] [--demand D]
+/// [--gap N] [--at S] [--memory M] [--linger]`. Status 3 on a CUDA error.
 pub fn main(args: &Args) -> ExitCode {
     tell(&format!("pid={} init", std::process::id()));
     let started = Instant::now();
@@ -44,22 +45,25 @@ fn perform(context: &mut Context, args: &Args) -> Result<(), CudaError> {
     let verb = args.words.first().map_or("spin", String::as_str);
     context.allocate(args.size("memory", 0))?;
     let length = Duration::from_micros(args.number("us", 1000));
+    let demand = args.number("demand", DEMAND);
     let gap = Duration::from_micros(args.number("gap", 0));
     let started = Instant::now();
     let at = Duration::try_from_secs_f64(args.number("at", 1.0)).unwrap_or_default();
     let until = Duration::try_from_secs_f64(args.number("seconds", 3.0)).unwrap_or_default();
-    let (mut iterations, mut done) = (0, verb == "spin");
-    while started.elapsed() < until {
+    let most: u32 = args.number("kernels", u32::MAX);
+    let (mut iterations, mut ran, mut done) = (0, Duration::ZERO, verb == "spin");
+    while started.elapsed() < until && iterations < most {
         if !done && started.elapsed() >= at {
             done = true;
             misbehave(context, verb)?;
         }
-        context.launch(length)?;
+        ran += context.launch(length, demand)?;
         iterations += 1;
         thread::sleep(gap);
     }
     let rate = f64::from(iterations) / started.elapsed().as_secs_f64();
-    tell(&format!("done iterations={iterations} rate={rate:.1}"));
+    let each = ran.as_secs_f64() * 1e3 / f64::from(iterations.max(1));
+    tell(&format!("done iterations={iterations} rate={rate:.1} each={each:.3} ms"));
     Ok(())
 }
 

@@ -80,7 +80,6 @@ fn a_dead_gpu_process_behind_a_living_health_endpoint_is_found_at_once() {
 }
 
 #[test]
-#[ignore = "one run in three or so it waits in vain: its traffic or the simulated share is not steady enough"]
 fn an_engine_that_starves_is_told_and_left_alone() {
     let mut scene = scene();
     // Longer than the pauses of a sibling's traffic, which is its own: users who wait for one engine ask no other.

@@ -28,8 +28,8 @@ pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) 
     let sibling = taker(engine, group, gpu, now)?;
     // Its tokens were read before the GPU was: the GPU was taken by then, and for as long as is asked at least.
     let last_seen = stall.since.after(stall.lasts);
-    gpu.taken_since.filter(|since| last_seen.since(*since) >= LEAST.min(after))?;
-    let taken = gpu.reading.fresh(READING_FRESH, now)?.activity?.sm_active?;
+    gpu.taken.since.filter(|since| last_seen.since(*since) >= LEAST.min(after))?;
+    let taken = gpu.taken.share.fresh(READING_FRESH, now)?;
     let (seconds, percent) = (stall.lasts.as_secs(), (taken * 100.0).round());
     let because = format!(
         "requests running and no token for {seconds} s while {} makes tokens and {percent} % of the SMs are busy",
@@ -40,7 +40,7 @@ pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) 
 
 /// The sibling that may have taken the GPU, which was taken a moment ago: then nobody can say that this engine hangs.
 pub(super) fn taker<'a>(engine: &Engine, group: &'a Group, gpu: &GpuFacts, now: Moment) -> Option<&'a Engine> {
-    gpu.taken.filter(|at| now.since(*at) <= READING_FRESH)?;
+    gpu.taken.share.fresh(READING_FRESH, now)?;
     let takes = |it: &&Engine| it.name() != engine.name() && it.got_on(now) && !it.policy.sm_limited;
     group.engines.iter().find(takes)
 }

@@ -10,15 +10,13 @@ use std::thread;
 use std::time::Duration;
 
 use super::metrics::{Dialect, Manner};
+use super::pace::{CHUNK, Pace, Step};
 use crate::sim::Args;
 
 /// Requests that run at once; the others wait.
 const PLACES: usize = 64;
 /// Between the core's end and the engine's.
 const LAST_WORDS: Duration = Duration::from_millis(150);
-
-/// Prompt tokens that one step reads, of all requests together: so a long prompt takes its time, and others go on.
-const CHUNK: u64 = 512;
 
 /// A request in the batch.
 struct Request {
@@ -50,6 +48,9 @@ pub struct State {
     pub cached: usize,
     pub prompt_tokens: u64,
     pub generation_tokens: u64,
+    /// Requests that got all their tokens, and those whose caller went away.
+    pub ended: u64,
+    pub aborted: u64,
 }
 
 impl State {
@@ -57,6 +58,15 @@ impl State {
     pub fn running_and_waiting(&self) -> (usize, usize) {
         let running = self.requests.len().min(PLACES);
         (running, self.requests.len() - running)
+    }
+
+    /// What the next step has to do.
+    fn next_step(&self) -> Step {
+        let requests = self.running_and_waiting().0;
+        let running = || self.requests.iter().take(requests);
+        let unread: u64 = running().map(|request| request.unread).sum();
+        let decodes = running().filter(|request| request.unread == 0).count();
+        Step { requests, decodes, reads: unread.min(CHUNK) }
     }
 }
 
@@ -172,8 +182,7 @@ impl Shared {
     }
 
     fn work(self: Arc<Self>, mut core: Core, args: &Args) {
-        let step = Duration::from_secs(1) / args.number("tokens-per-second", 100).max(1);
-        let step = format!("launch {}", step.as_micros());
+        let pace = Pace::of(args);
         loop {
             match self.next_order() {
                 Some(order) if order.line == "outside" => match self.move_outside(args) {
@@ -186,11 +195,11 @@ impl Shared {
                     }
                     drop(order.done);
                 }
-                None => match self.tell(&mut core, &step) {
-                    Ok(true) => self.hand_out_tokens(),
-                    Ok(false) => {}
-                    Err(_) => return,
-                },
+                None => {
+                    if self.step(&mut core, &pace).is_err() {
+                        return;
+                    }
+                }
             }
         }
     }
@@ -212,25 +221,39 @@ impl Shared {
         Ok(done)
     }
 
+    /// One step for the requests that are there at its begin.
+    fn step(&self, core: &mut Core, pace: &Pace) -> io::Result<()> {
+        let step = self.state().next_step();
+        for launch in pace.launches(step) {
+            if !self.tell(core, &launch)? {
+                return Ok(());
+            }
+        }
+        thread::sleep(pace.host_time(step));
+        self.hand_out_tokens(step.requests);
+        Ok(())
+    }
+
     /// A step is done: some more of the prompts is read, and whoever has read his gets a token.
-    fn hand_out_tokens(&self) {
+    fn hand_out_tokens(&self, running: usize) {
         let mut state = self.state();
-        let (running, mut chunk) = (state.running_and_waiting().0, CHUNK);
-        let (mut read, mut generated) = (0, 0);
-        for request in state.requests.iter_mut().take(running) {
-            read += request.read(&mut chunk);
+        let State { requests, prompt_tokens, generation_tokens, ended, aborted, .. } = &mut *state;
+        let mut chunk = CHUNK;
+        for request in requests.iter_mut().take(running) {
+            *prompt_tokens += request.read(&mut chunk);
             if request.unread > 0 {
                 continue;
             }
-            generated += 1;
+            *generation_tokens += 1;
             request.tokens_left = request.tokens_left.saturating_sub(1);
             if request.to.send(()).is_err() {
                 request.tokens_left = 0;
+                *aborted += 1;
+            } else if request.tokens_left == 0 {
+                *ended += 1;
             }
         }
-        state.prompt_tokens += read;
-        state.generation_tokens += generated;
-        state.requests.retain(|request| request.tokens_left > 0);
+        requests.retain(|request| request.tokens_left > 0);
         state.cached = state.running_and_waiting().0;
     }
 

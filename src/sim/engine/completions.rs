@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::mpsc::Receiver;
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::batch::Batch;
 use super::http::reply;
@@ -13,21 +13,50 @@ use super::http::reply;
 const DEAD: &str =
     r#"{"error":{"message":"EngineCore encountered an issue.","type":"InternalServerError","code":500}}"#;
 
-/// What is asked for.
+/// Every token.
+const TOKEN: &str = " token";
+
+/// What is asked for. What else a caller says (`temperature`, `ignore_eos`) changes nothing here.
 #[derive(Deserialize)]
 struct Request {
     #[serde(default)]
-    prompt: String,
+    prompt: Prompt,
     /// The prompt stands for one of so many tokens.
     prompt_tokens: Option<usize>,
-    #[serde(default = "sixteen")]
-    max_tokens: u32,
+    max_tokens: Option<u32>,
     #[serde(default)]
     stream: bool,
+    stream_options: Option<StreamOptions>,
 }
 
-fn sixteen() -> u32 {
-    16
+/// Text, or the numbers of tokens.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Prompt {
+    Text(String),
+    Tokens(Vec<u32>),
+}
+
+#[derive(Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
+}
+
+impl Default for Prompt {
+    fn default() -> Self {
+        Prompt::Text(String::new())
+    }
+}
+
+impl Prompt {
+    /// A word of a text is a token.
+    fn tokens(&self) -> usize {
+        match self {
+            Prompt::Text(text) => text.split_whitespace().count(),
+            Prompt::Tokens(tokens) => tokens.len(),
+        }
+    }
 }
 
 /// Serves one request; of an engine that dies meanwhile the caller gets a 500, or the stream's end.
@@ -36,42 +65,75 @@ pub fn complete(batch: &Batch, stream: &mut TcpStream, body: &[u8]) -> io::Resul
         Ok(request) => request,
         Err(error) => return reply(stream, "400 Bad Request", "text/plain", &format!("{error}\n")),
     };
-    let tokens = request.max_tokens.max(1);
-    let prompt_tokens = request.prompt_tokens.unwrap_or_else(|| request.prompt.split_whitespace().count()).max(1);
     if batch.state().dead {
         return reply(stream, "500 Internal Server Error", "application/json", DEAD);
     }
-    let received = batch.request(prompt_tokens as u64, tokens);
+    let prompt = request.prompt_tokens.unwrap_or_else(|| request.prompt.tokens()).max(1);
+    let asked = Asked { model: &batch.model, prompt, tokens: request.max_tokens.unwrap_or(16).max(1) };
+    let received = batch.request(prompt as u64, asked.tokens);
     match request.stream {
-        true => stream_tokens(batch, stream, tokens, &received),
-        false => whole(batch, stream, prompt_tokens, tokens, &received),
+        true => asked.stream(stream, request.stream_options.is_some_and(|options| options.include_usage), &received),
+        false => asked.whole(stream, &received),
     }
 }
 
-fn whole(batch: &Batch, stream: &mut TcpStream, prompt: usize, tokens: u32, received: &Receiver<()>) -> io::Result<()> {
-    if (received.iter().count() as u32) < tokens {
-        return reply(stream, "500 Internal Server Error", "application/json", DEAD);
-    }
-    let body = json!({
-        "object": "text_completion",
-        "model": batch.model,
-        "choices": [{"index": 0, "text": " token".repeat(tokens as usize), "finish_reason": "length"}],
-        "usage": {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt as u32 + tokens},
-    });
-    reply(stream, "200 OK", "application/json", &body.to_string())
+/// A request that is being served.
+struct Asked<'a> {
+    model: &'a str,
+    /// In tokens.
+    prompt: usize,
+    tokens: u32,
 }
 
-fn stream_tokens(batch: &Batch, stream: &mut TcpStream, tokens: u32, received: &Receiver<()>) -> io::Result<()> {
-    write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")?;
-    let mut sent = 0;
-    for () in received.iter() {
-        let chunk = json!({
-            "object": "text_completion",
-            "model": batch.model,
-            "choices": [{"index": 0, "text": " token"}],
-        });
-        write!(stream, "data: {chunk}\n\n")?;
-        sent += 1;
+impl Asked<'_> {
+    fn whole(&self, stream: &mut TcpStream, received: &Receiver<()>) -> io::Result<()> {
+        if (received.iter().count() as u32) < self.tokens {
+            return reply(stream, "500 Internal Server Error", "application/json", DEAD);
+        }
+        let mut body = self.chunk(json!([{
+            "index": 0, "text": TOKEN.repeat(self.tokens as usize), "finish_reason": "length",
+        }]));
+        body["usage"] = self.usage();
+        reply(stream, "200 OK", "application/json", &body.to_string())
     }
-    if sent >= tokens { write!(stream, "data: [DONE]\n\n") } else { Ok(()) }
+
+    /// Tokens that are there at once go out at once, each in an event of its own.
+    fn stream(&self, stream: &mut TcpStream, include_usage: bool, received: &Receiver<()>) -> io::Result<()> {
+        let event = |choices| format!("data: {}\n\n", self.chunk(choices));
+        let token = |reason: Option<&str>| event(json!([{"index": 0, "text": TOKEN, "finish_reason": reason}]));
+        let (token, last) = (token(None), token(Some("length")));
+        stream.set_nodelay(true)?;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")?;
+        let mut sent = 0;
+        while received.recv().is_ok() {
+            let mut events = String::new();
+            for _ in 0..=received.try_iter().count() {
+                sent += 1;
+                events.push_str(if sent < self.tokens { &token } else { &last });
+            }
+            stream.write_all(events.as_bytes())?;
+        }
+        if sent < self.tokens {
+            return Ok(());
+        }
+        let mut usage = self.chunk(json!([]));
+        usage["usage"] = self.usage();
+        let usage = if include_usage { format!("data: {usage}\n\n") } else { String::new() };
+        stream.write_all(format!("{usage}data: [DONE]\n\n").as_bytes())
+    }
+
+    fn chunk(&self, choices: Value) -> Value {
+        json!({"id": "cmpl-0", "object": "text_completion", "model": self.model, "choices": choices})
+    }
+
+    fn usage(&self) -> Value {
+        let total = self.prompt + self.tokens as usize;
+        json!({"prompt_tokens": self.prompt, "completion_tokens": self.tokens, "total_tokens": total})
+    }
+}
+
+/// `GET /v1/models`: the one that it serves.
+pub fn models(batch: &Batch, stream: &mut TcpStream) -> io::Result<()> {
+    let model = json!({"id": batch.model, "object": "model", "owned_by": "mpswarden"});
+    reply(stream, "200 OK", "application/json", &json!({"object": "list", "data": [model]}).to_string())
 }

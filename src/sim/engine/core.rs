@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::sim::Args;
 use crate::sim::client::Context;
 use crate::sim::cuda::CudaError;
+use crate::sim::gpu::DEMAND;
 
 /// The model is loaded in so many pieces.
 const PIECES: u32 = 10;
@@ -74,7 +75,8 @@ fn serve(mut context: Context) -> ExitCode {
 
 fn carry_out(context: &mut Context, manners: &mut Manners, order: &str) -> Result<(), CudaError> {
     match *order.split_whitespace().collect::<Vec<_>>() {
-        ["launch", micros] => context.launch(Duration::from_micros(micros.parse().unwrap_or(0))),
+        ["launch", micros] => context.launch(micros_of(micros), DEMAND).map(drop),
+        ["launch", micros, demand] => context.launch(micros_of(micros), demand.parse().unwrap_or(DEMAND)).map(drop),
         ["alloc", bytes] => context.allocate(bytes.parse().unwrap_or(0)),
         ["fault", kind] => context.fault(kind),
         ["hang"] => context.hang(),
@@ -92,6 +94,10 @@ fn carry_out(context: &mut Context, manners: &mut Manners, order: &str) -> Resul
         }
         _ => Ok(()),
     }
+}
+
+fn micros_of(text: &str) -> Duration {
+    Duration::from_micros(text.parse().unwrap_or(0))
 }
 
 /// As PyTorch words it.

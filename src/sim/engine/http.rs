@@ -50,6 +50,7 @@ fn answer(batch: &Arc<Batch>, stream: &mut TcpStream, words: &[&str], body: &[u8
     match words {
         ["GET", "/sim/core", ..] => reply(stream, "200 OK", "text/plain", &batch.core().to_string()),
         ["GET", "/sim/main", ..] => reply(stream, "200 OK", "text/plain", &std::process::id().to_string()),
+        ["GET", "/v1/models", ..] => completions::models(batch, stream),
         ["POST", "/v1/completions", ..] => completions::complete(batch, stream, body),
         ["POST", "/sim/inject", ..] => inject(batch, stream, body),
         _ => reply(stream, "404 Not Found", "text/plain", "no such path\n"),

@@ -86,12 +86,11 @@ fn rows(batch: &Batch) -> Vec<Row> {
     let (running, waiting) = (running as f64, waiting as f64);
     let cache = state.cached as f64 / CACHE;
     let (prompt, generated) = (state.prompt_tokens as f64, state.generation_tokens as f64);
-    let model = &batch.model;
+    let (ended, aborted) = (state.ended as f64, state.aborted as f64);
+    let (model, figures) = (&batch.model, [running, waiting, cache, prompt, generated, ended, aborted]);
     match batch.dialect {
-        Dialect::Vllm => {
-            vllm(&format!("engine=\"0\",model_name=\"{model}\""), [running, waiting, cache, prompt, generated])
-        }
-        Dialect::Sglang => sglang(model, [running, waiting, cache, prompt, generated]),
+        Dialect::Vllm => vllm(model, figures),
+        Dialect::Sglang => sglang(model, figures),
     }
 }
 
@@ -103,8 +102,11 @@ fn counter(name: &'static str, help: &'static str, labels: &str, value: f64) -> 
     Row { kind: "counter", ..gauge(name, help, labels, value) }
 }
 
-fn vllm(labels: &str, [running, waiting, cache, prompt, generated]: [f64; 5]) -> Vec<Row> {
+fn vllm(model: &str, [running, waiting, cache, prompt, generated, ended, aborted]: [f64; 7]) -> Vec<Row> {
+    let labels = &format!("engine=\"0\",model_name=\"{model}\"");
     let reason = |reason: &str, value| (format!("{labels},reason=\"{reason}\""), value);
+    let finished =
+        |reason: &str, value| (format!("engine=\"0\",finished_reason=\"{reason}\",model_name=\"{model}\""), value);
     vec![
         gauge("vllm:num_requests_running", "Number of requests in model execution batches.", labels, running),
         gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.", labels, waiting),
@@ -117,10 +119,16 @@ fn vllm(labels: &str, [running, waiting, cache, prompt, generated]: [f64; 5]) ->
         gauge("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", labels, cache),
         counter("vllm:prompt_tokens_total", "Number of prefill tokens processed.", labels, prompt),
         counter("vllm:generation_tokens_total", "Number of generation tokens processed.", labels, generated),
+        Row {
+            name: "vllm:request_success_total",
+            kind: "counter",
+            help: "Count of successfully processed requests.",
+            series: vec![finished("stop", 0.0), finished("length", ended), finished("abort", aborted)],
+        },
     ]
 }
 
-fn sglang(model: &str, [running, waiting, cache, prompt, generated]: [f64; 5]) -> Vec<Row> {
+fn sglang(model: &str, [running, waiting, cache, prompt, generated, ended, aborted]: [f64; 7]) -> Vec<Row> {
     let scheduler = format!("engine_type=\"unified\",model_name=\"{model}\",pp_rank=\"0\",tp_rank=\"0\"");
     let whole = format!("model_name=\"{model}\"");
     vec![
@@ -129,5 +137,6 @@ fn sglang(model: &str, [running, waiting, cache, prompt, generated]: [f64; 5]) -
         gauge("sglang:token_usage", "The token usage.", &scheduler, cache),
         counter("sglang:prompt_tokens_total", "Number of prefill tokens processed.", &whole, prompt),
         counter("sglang:generation_tokens_total", "Number of generation tokens processed.", &whole, generated),
+        counter("sglang:num_requests_total", "Number of requests processed.", &whole, ended + aborted),
     ]
 }

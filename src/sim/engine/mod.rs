@@ -6,6 +6,7 @@ mod completions;
 pub mod core;
 mod http;
 mod metrics;
+mod pace;
 
 use std::io;
 use std::net::TcpListener;
@@ -16,7 +17,8 @@ use super::args::Args;
 use batch::Batch;
 
 /// `sim engine --name N --port P --gpu PATH [--model M] [--speaks vllm|sglang] [--memory 20GiB] [--leak 2560MiB]
-/// [--startup 1500ms] [--tokens-per-second 100]`.
+/// [--startup 1500ms] [--tokens-per-second 100] [--step-gpu 4ms] [--demand 0.3] [--chunk-gpu 8ms] [--step-cpu 6ms]
+/// [--request-cpu 0.1ms]`.
 /// Status 1 when its core died.
 pub fn main(args: &Args) -> ExitCode {
     match run(args) {

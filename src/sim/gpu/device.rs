@@ -1,5 +1,5 @@
 //! The GPU's state, who speaks to it, and what each of them may say. What faults and ends lead to is
-//! in `faults` and `ends`.
+//! in `faults` and `ends`, what kernels do in `launches`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use super::busy::Busy;
 use super::kernel_log::KernelLog;
-use super::kernels::{Busy, Kernel};
+use super::kernels::Kernels;
 use super::{Due, Message, SERVER_MEMORY, faults::Fault, reaper};
 use crate::host::procfs::Procfs;
-use crate::sim::agenda::Agenda;
+use crate::sim::agenda::{Agenda, Ticket};
 use crate::sim::args::Args;
 use crate::sim::chance::Chance;
 use crate::sim::cuda::CudaError;
@@ -29,6 +30,9 @@ pub struct Gpu {
     pub log: KernelLog,
     pub processes: BTreeMap<u32, Process>,
     pub servers: BTreeMap<u32, Server>,
+    pub kernels: Kernels,
+    /// The agenda's entry for the next kernel's end.
+    pub next_end: Option<Ticket>,
     pub busy: Busy,
     /// Connections that wait for Xids.
     pub watchers: Vec<u64>,
@@ -63,7 +67,10 @@ pub struct Process {
     /// It has a context that NVML shows.
     pub context: bool,
     pub memory: u64,
-    pub kernel: Option<Kernel>,
+    /// The share of the SMs that it may use: its active thread percentage.
+    pub sm_share: f64,
+    /// The serial number of what it runs.
+    pub kernel: Option<u64>,
     /// Sticky: the answer to all further calls.
     pub error: Option<CudaError>,
     /// It waits for an answer.
@@ -99,6 +106,8 @@ impl Gpu {
             log: KernelLog::open(&args.path("kernel-log", "kmsg"))?,
             processes: BTreeMap::new(),
             servers: BTreeMap::new(),
+            kernels: Kernels::new(Instant::now()),
+            next_end: None,
             busy: Busy::default(),
             watchers: Vec::new(),
             lost: false,
@@ -160,6 +169,7 @@ impl Gpu {
             server: None,
             context: false,
             memory: 0,
+            sm_share: 1.0,
             kernel: None,
             error: None,
             waiting: false,
@@ -225,8 +235,12 @@ impl Gpu {
                 self.reply(pid, "ok");
             }
             ["alloc", bytes] => self.allocate(pid, bytes.parse().unwrap_or(u64::MAX)),
-            ["launch", micros] => self.launch(pid, micros.parse().ok().map(Duration::from_micros)),
-            ["hang"] => self.launch(pid, None),
+            ["percentage", percent] => {
+                process.sm_share = percent.parse().map_or(1.0, |percent: f64| (percent / 100.0).clamp(0.0, 1.0));
+                self.reply(pid, "ok");
+            }
+            ["launch", micros, demand] => self.launch(pid, micros, demand),
+            ["hang"] => self.begin_endless(pid),
             ["starve"] => {
                 process.starves = true;
                 self.starving.get_or_insert_with(Instant::now);
@@ -246,17 +260,6 @@ impl Gpu {
         }
         process.memory += bytes;
         self.reply(pid, "ok");
-    }
-
-    fn launch(&mut self, pid: u32, length: Option<Duration>) {
-        let Some(process) = self.processes.get_mut(&pid) else { return };
-        // One that starves gets to run at no time that matters.
-        let length = if process.starves { Some(Duration::from_secs(3600)) } else { length };
-        let kernel = self.busy.start(length);
-        if let Some(length) = length {
-            self.agenda.after(length, Due::KernelDone { pid, serial: kernel.serial });
-        }
-        process.kernel = Some(kernel);
     }
 
     /// Answers a client that waits.
@@ -282,7 +285,7 @@ impl Gpu {
     /// Does what was planned for now.
     pub fn carry_out(&mut self, due: Due) {
         match due {
-            Due::KernelDone { pid, serial } => self.kernel_done(pid, serial),
+            Due::KernelDone => self.end_kernels(),
             Due::FaultLine { domain, kind, culprit } => self.fault_line(domain, kind, culprit),
             Due::XidEvent(xid) => self.tell_watchers(xid),
             Due::Error { pid, error } => self.give_error(pid, error),
@@ -296,17 +299,6 @@ impl Gpu {
         }
     }
 
-    fn kernel_done(&mut self, pid: u32, serial: u64) {
-        let Some(process) = self.processes.get_mut(&pid) else { return };
-        let stalled = process.server.and_then(|server| self.servers.get(&server)).is_some_and(|s| s.fault.is_some());
-        if stalled || process.kernel.as_ref().is_none_or(|kernel| kernel.serial != serial) {
-            return;
-        }
-        process.kernel = None;
-        self.busy.end(serial, Instant::now());
-        self.reply(pid, "done");
-    }
-
     /// Its part done, the server answers. A client that is stopped does no part until it goes on.
     fn terminated(&mut self, server: u32, pid: u32) {
         if is_stopped(pid) {
@@ -315,13 +307,6 @@ impl Gpu {
         self.stop_kernel(pid);
         self.give_error(pid, CudaError::MPS_CLIENT_TERMINATED);
         self.tell_server(server, &format!("terminated {pid}"));
-    }
-
-    /// Ends what a process runs, done or not.
-    pub fn stop_kernel(&mut self, pid: u32) {
-        if let Some(kernel) = self.processes.get_mut(&pid).and_then(|process| process.kernel.take()) {
-            self.busy.end(kernel.serial, Instant::now());
-        }
     }
 
     /// An error that all further calls of this client will get too.

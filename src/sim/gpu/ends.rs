@@ -135,6 +135,7 @@ impl Gpu {
 
     /// Every trace of a process goes, and it may be reaped.
     pub fn gone(&mut self, pid: u32) {
+        self.stop_kernel(pid);
         let Some(process) = self.processes.remove(&pid) else { return };
         let Some(server) = process.server.filter(|server| self.faulted(*server)) else { return };
         if !self.processes.values().any(|other| other.server == Some(server)) {

@@ -36,9 +36,9 @@ impl Kind {
 impl Gpu {
     /// A client's kernel faults: the GPU notices after the recorded time.
     pub fn begin_fault(&mut self, pid: u32, trap: bool) {
-        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let Some(process) = self.processes.get(&pid) else { return };
         let domain = process.server.map_or(Domain::Alone(pid), Domain::Server);
-        process.kernel = Some(self.busy.start(None));
+        self.begin_endless(pid);
         let (kind, wait) = match trap {
             true => (Kind::Trap, self.chance.millis(13, 15)),
             false => (Kind::IllegalAddress, self.chance.millis(88, 125)),
@@ -49,7 +49,8 @@ impl Gpu {
     /// Whether killing this client now would fault its neighbours.
     pub fn would_orphan(&self, pid: u32) -> bool {
         let Some(process) = self.processes.get(&pid) else { return false };
-        !process.terminated && process.kernel.is_some_and(|kernel| kernel.outlasts(DRAIN))
+        let outlasts = |serial| self.kernels.outlasts(serial, DRAIN, Instant::now());
+        !process.terminated && process.kernel.is_some_and(outlasts)
     }
 
     /// The fault is there.

@@ -1,11 +1,13 @@
 //! The driver and the hardware: one process that knows every server, context, byte, kernel and fault
 //! of one simulated GPU, and writes the kernel log. It ends when whoever started it does.
 
+mod busy;
 mod device;
 mod ends;
 mod faults;
 mod kernel_log;
 mod kernels;
+mod launches;
 mod queries;
 mod reaper;
 
@@ -24,6 +26,9 @@ pub const MEMORY_TOTAL: u64 = 143_771 << 20;
 /// Bytes that a server's context takes.
 pub const SERVER_MEMORY: u64 = 66 << 20;
 
+/// The share of the SMs that a kernel can use, where nobody says: three of them do not slow each other down.
+pub const DEMAND: f64 = 0.3;
+
 /// What the GPU process hears.
 enum Message {
     Wire(Heard),
@@ -39,10 +44,8 @@ impl From<Heard> for Message {
 
 /// What the GPU will do later. Processes and servers are named by pid.
 enum Due {
-    KernelDone {
-        pid: u32,
-        serial: u64,
-    },
+    /// The first of those in flight.
+    KernelDone,
     FaultLine {
         domain: Domain,
         kind: Kind,
@@ -80,7 +83,7 @@ enum Due {
 }
 
 /// Who shares a fault: the clients of one server, or one process outside MPS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Domain {
     Server(u32),
     Alone(u32),

@@ -13,8 +13,8 @@ impl Gpu {
             ["repair"] => self.repair(),
             _ if self.lost && words != ["events"] => "lost".to_owned(),
             ["memory"] => format!("{MEMORY_TOTAL} {}", self.memory_used()),
-            ["busy"] => self.busy.percent(Instant::now()).to_string(),
-            ["kernel-time"] => self.kernel_time().to_string(),
+            ["busy"] => self.busy.percent(self.kernels.begins(), Instant::now()).to_string(),
+            ["sm-time"] => self.sm_time().to_string(),
             ["compute"] => self.compute(),
             ["mps"] => self.mps(),
             ["uuid"] => self.uuid.clone(),
@@ -37,11 +37,11 @@ impl Gpu {
         self.links.say(link, &answer);
     }
 
-    /// In nanoseconds; while somebody starves, as much as fills every SM.
-    fn kernel_time(&self) -> u128 {
+    /// For how many nanoseconds every SM was busy, all told; while somebody starves they all are.
+    fn sm_time(&self) -> u128 {
         let now = Instant::now();
         let starving = self.starving.map_or(0, |since| now.saturating_duration_since(since).as_nanos());
-        self.busy.kernel_time(now).as_nanos() + 4 * starving
+        self.kernels.used(now).as_nanos() + starving
     }
 
     /// Clients, servers and whoever computes outside MPS, as `pid:bytes`.

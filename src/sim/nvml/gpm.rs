@@ -1,4 +1,4 @@
-//! Performance monitoring (GPM): a sample is how long kernels have run so far, and figures follow from the
+//! Performance monitoring (GPM): a sample is how long every SM was busy so far, and figures follow from the
 //! difference of two. Which part of a GPU a kernel keeps busy is made up, and the same for all.
 
 use std::ffi::{c_char, c_uint};
@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use super::{Device, INVALID_ARGUMENT, NOT_SUPPORTED, Return, SUCCESS, numbers, put};
 
-/// Metric numbers of nvml.h, with the percentage that one kernel all along would show.
+/// Metric numbers of nvml.h, with the percentage that every SM busy all along would show.
 const METRICS: [(c_uint, f64); 5] = [
-    (1, 95.0), // GRAPHICS_UTIL
-    (2, 30.0), // SM_UTIL
-    (3, 12.0), // SM_OCCUPANCY
-    (5, 8.0),  // ANY_TENSOR_UTIL
-    (10, 24.0), // DRAM_BW_UTIL
+    (1, 300.0), // GRAPHICS_UTIL: a third of the SMs keeps the engine busy
+    (2, 100.0), // SM_UTIL
+    (3, 40.0), // SM_OCCUPANCY
+    (5, 27.0),  // ANY_TENSOR_UTIL
+    (10, 80.0), // DRAM_BW_UTIL
 ];
 
 #[repr(C)]
@@ -46,7 +46,7 @@ pub struct Sample(Option<Taken>);
 
 struct Taken {
     at: Instant,
-    kernel_nanos: u64,
+    sm_nanos: u64,
 }
 
 #[unsafe(no_mangle)]
@@ -74,10 +74,10 @@ pub unsafe extern "C" fn nvmlGpmSampleFree(sample: *mut Sample) -> Return {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlGpmSampleGet(_device: Device, sample: *mut Sample) -> Return {
-    match numbers("kernel-time") {
+    match numbers("sm-time") {
         Ok(counted) => {
-            let kernel_nanos = counted.first().copied().unwrap_or(0);
-            unsafe { put(sample, Sample(Some(Taken { at: Instant::now(), kernel_nanos }))) }
+            let sm_nanos = counted.first().copied().unwrap_or(0);
+            unsafe { put(sample, Sample(Some(Taken { at: Instant::now(), sm_nanos }))) }
         }
         Err(code) => code,
     }
@@ -92,13 +92,13 @@ pub unsafe extern "C" fn nvmlGpmMetricsGet(request: *mut MetricsGet) -> Return {
     let [first, second] = header.samples.map(|sample| unsafe { sample.as_ref() }.and_then(|sample| sample.0.as_ref()));
     let (Some(first), Some(second)) = (first, second) else { return INVALID_ARGUMENT };
     let span = second.at.saturating_duration_since(first.at).as_nanos() as f64;
-    let kernels = second.kernel_nanos.saturating_sub(first.kernel_nanos) as f64 / span.max(1.0);
+    let busy = second.sm_nanos.saturating_sub(first.sm_nanos) as f64 / span.max(1.0);
     // SAFETY: by NVML's contract `count` metrics begin there.
     let metrics = unsafe { std::slice::from_raw_parts_mut((&raw mut (*request).metrics).cast::<Metric>(), count) };
     for metric in metrics {
         let known = METRICS.iter().find(|(id, _)| *id == metric.id);
         metric.result = if known.is_some() { SUCCESS } else { NOT_SUPPORTED };
-        metric.value = known.map_or(0.0, |(_, percent)| (percent * kernels).min(100.0));
+        metric.value = known.map_or(0.0, |(_, percent)| (percent * busy).min(100.0));
     }
     SUCCESS
 }
