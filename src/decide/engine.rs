@@ -203,7 +203,7 @@ impl Engine {
         self.limits.launched();
         self.note = None;
         self.figures.launched();
-        self.sharing.launched(!self.rolls && self.outside == self.goes_outside);
+        self.sharing.launched(self.policy.launch, self.goes_outside);
         self.tokens = Tokens::default();
         self.answers = Answers::default();
         self.gpu_processes = GpuProcesses::default();

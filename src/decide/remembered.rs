@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Baseline, EngineName, GroupName, Hold, Moment};
+use crate::model::{EngineName, GroupName, Hold, Moment};
 
 use super::isolation::Isolation;
+use super::overlap::Learnt;
 
 /// The core's memory. Moments are of this boot; the caller drops the memory of another.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,7 +48,7 @@ pub struct EngineMemory {
     pub rest: Option<Rest>,
     /// How fast it was while it alone had work.
     #[serde(default)]
-    pub learnt: Vec<Baseline>,
+    pub learnt: Learnt,
 }
 
 /// Why an engine is to have no process.

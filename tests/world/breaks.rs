@@ -209,6 +209,7 @@ impl World {
             Break::HasGroup(group, has) => self.configure(group, None, has),
             Break::Has(group, engine, has) => self.configure(group, Some(engine), has),
             Break::Rolls(group, engines) => {
+                engines.iter().for_each(|engine| self.all.groups[group].engines[*engine].launch += 1);
                 let rolls = engines.into_iter().map(|engine| self.key(group, engine)).collect();
                 self.reload(rolls);
             }

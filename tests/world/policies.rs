@@ -73,5 +73,6 @@ pub fn engine(name: &str) -> EnginePolicy {
         hang_after: Duration::from_secs(20),
         sm_limited: false,
         probe: false,
+        launch: 0,
     }
 }

@@ -1,6 +1,8 @@
 //! What was learnt of one engine while it alone had work: a point for each kind of load, an average of its last
 //! stretches. It keeps points; who is alone is decided in `solo`.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Baseline, BaselineSource, EngineName, Moment, Taken};
 
 use super::baseline::Work;
@@ -12,30 +14,31 @@ const FEWEST_STRETCHES: u32 = 3;
 /// An average is of about so many: an engine may change with time.
 const MEMORY: u32 = 32;
 
-/// One engine's points.
-#[derive(Clone, Debug, Default)]
-pub(in crate::decide) struct Learnt {
+/// How an engine was started: the number of its launch, and whether outside MPS.
+pub(in crate::decide) type Start = (u64, bool);
+
+/// One engine's points. They survive the watchdog.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Learnt {
+    start: Start,
     points: Vec<Baseline>,
 }
 
 impl Learnt {
-    /// What is remembered of it.
-    pub fn of(points: Vec<Baseline>) -> Self {
-        Learnt { points }
-    }
-
-    /// What must survive.
-    pub fn points(&self) -> &[Baseline] {
-        &self.points
+    /// The engine is started: in another way than before it is another engine.
+    pub(in crate::decide) fn started(&mut self, start: Start) {
+        if self.start != start {
+            *self = Learnt { start, points: Vec::new() };
+        }
     }
 
     /// Those that count.
-    pub fn proven(&self) -> impl Iterator<Item = &Baseline> {
+    pub(super) fn proven(&self) -> impl Iterator<Item = &Baseline> {
         self.points.iter().filter(|point| point.samples >= FEWEST_STRETCHES)
     }
 
     /// One stretch more.
-    pub fn saw(&mut self, engine: &EngineName, work: &Work, tokens_per_second: f64, now: Moment) {
+    pub(super) fn saw(&mut self, engine: &EngineName, work: &Work, tokens_per_second: f64, now: Moment) {
         let kind = kind(work.running, work.prompt, work.generation);
         let same = |point: &Baseline| self::kind(point.running, point.prompt_tokens, point.generation_tokens) == kind;
         match self.points.iter_mut().find(|point| same(point)) {
@@ -129,14 +132,14 @@ mod tests {
         for n in 0..40 {
             saw(&mut learnt, f64::from(1 << (n % 20)), 100.0, u64::try_from(n).unwrap());
         }
-        assert_eq!(learnt.points().len(), 20);
+        assert_eq!(learnt.points.len(), 20);
         for n in 0..40u32 {
             let work = Work { running: 1.0, prompt: 1000.0 * 2f64.powi(n as i32), generation: 50.0 };
             let at = Moment::ZERO.after(Duration::from_secs(100 + u64::from(n)));
             learnt.saw(&EngineName::from("a"), &work, 1.0, at);
         }
-        assert_eq!(learnt.points().len(), MOST_POINTS);
-        assert!(learnt.points().iter().all(|point| point.prompt_tokens > 100_000.0), "the oldest went");
+        assert_eq!(learnt.points.len(), MOST_POINTS);
+        assert!(learnt.points.iter().all(|point| point.prompt_tokens > 100_000.0), "the oldest went");
     }
 
     #[test]
@@ -146,7 +149,7 @@ mod tests {
         for n in 0..200u32 {
             saw(&mut learnt, 4.0 + f64::from(n % 40) / 10.0, 100.0, u64::from(n));
         }
-        let kinds: std::collections::BTreeSet<_> = learnt.points().iter().map(of).collect();
-        assert_eq!(kinds.len(), learnt.points().len());
+        let kinds: std::collections::BTreeSet<_> = learnt.points.iter().map(of).collect();
+        assert_eq!(kinds.len(), learnt.points.len());
     }
 }

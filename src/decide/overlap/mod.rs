@@ -28,7 +28,7 @@ use super::turn::Turn;
 use advice::{News, Spells};
 use counts::Counts;
 use gain::Share;
-use learnt::Learnt;
+pub(super) use learnt::Learnt;
 use pace::Pace;
 use solo::Solo;
 pub(super) use solo::{Alone, alone};
@@ -114,23 +114,21 @@ impl Overlap {
 
 impl Sharing {
     /// With what is remembered of it.
-    pub fn of(learnt: Vec<Baseline>) -> Self {
-        Sharing { learnt: Learnt::of(learnt), ..Sharing::default() }
+    pub fn of(learnt: Learnt) -> Self {
+        Sharing { learnt, ..Sharing::default() }
     }
 
     /// What must survive.
-    pub fn learnt(&self) -> Vec<Baseline> {
-        self.learnt.points().to_vec()
+    pub fn learnt(&self) -> Learnt {
+        self.learnt.clone()
     }
 
-    /// A new incarnation begins. `as_before`: it is started as the one before it was.
-    pub fn launched(&mut self, as_before: bool) {
+    /// A new incarnation begins: of that launch, and perhaps outside MPS.
+    pub fn launched(&mut self, launch: u64, outside: bool) {
         self.pace = Pace::default();
         self.probe.forget();
         self.slowdown.forget();
-        if !as_before {
-            self.learnt = Learnt::default();
-        }
+        self.learnt.started((launch, outside));
     }
 
     /// A load was read.
