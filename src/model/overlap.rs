@@ -24,8 +24,10 @@ pub struct OverlapWindow {
 
 words! {
     /// What an engine's kernel probe does.
+    #[derive(Default)]
     ProbeState {
         /// It was not asked for.
+        #[default]
         Off = "off",
         /// No process of the engine has spoken yet.
         Waiting = "waiting",
@@ -33,12 +35,6 @@ words! {
         Working = "working",
         /// It can't, and does nothing.
         Unavailable = "unavailable",
-    }
-}
-
-impl Default for ProbeState {
-    fn default() -> Self {
-        ProbeState::Off
     }
 }
 
