@@ -152,7 +152,7 @@ pub(super) mod tests {
     #[test]
     fn few_tokens_are_like_fewer() {
         let prefill = Baseline { generation_tokens: 1.0, ..point(8.0, 600.0) };
-        let like = |generation| rate(&[prefill.clone()], Work { running: 8.0, prompt: 100.0, generation });
+        let like = |generation| rate(std::slice::from_ref(&prefill), Work { running: 8.0, prompt: 100.0, generation });
         assert_eq!((like(0.0), like(15.0), like(16.0)), (Some(600.0), Some(600.0), None));
     }
 
