@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use mpswarden::config::{Configuration, ExitStatus, GpuChoice, Problems, known_keys, load, parse};
-use mpswarden::decide::policy::RecoveryPolicy;
+use mpswarden::config::{Configuration, ExitStatus, GpuChoice, Problems, known_keys, load, parse, write_baselines};
+use mpswarden::decide::policy::{OverlapPolicy, RecoveryPolicy};
 use mpswarden::model::gpu::ComputeMode;
-use mpswarden::model::{Fault, GpuIdentity, GpuUuid, Mode};
+use mpswarden::model::{BaselineSource, Fault, GpuIdentity, GpuUuid, Mode};
 use proptest::prelude::*;
 
 const FIXTURES: &str = "tests/fixtures/configurations";
@@ -101,9 +101,86 @@ fn the_smallest_file_has_the_promised_defaults() {
     assert_eq!((engine.sm_percentage, engine.device_memory_limit, engine.memory_max), (None, None, None));
 }
 
+/// Sharing, with all that can be said of it.
+const SHARING: &str = r#"
+[[group]]
+name = "g"
+gpu = 0
+mode = "observe"
+
+[group.overlap]
+window = "20ms"
+period = "1s"
+baselines = "/somewhere/g.json"
+low_gain = 1.1
+most_slowdown = 3
+advice_after = "30m"
+
+[[group.engine]]
+name = "a"
+command = ["engine"]
+url = "http://127.0.0.1:8001"
+overlap = "probe"
+
+[[group.engine.baseline]]
+running = 8
+prompt_tokens = 512.0
+generation_tokens = 1
+tokens_per_second = 2600.5
+
+[[group.engine]]
+name = "b"
+command = ["engine"]
+url = "http://127.0.0.1:8002"
+"#;
+
+#[test]
+fn what_is_said_of_sharing_is_in_the_policy() {
+    let configuration = read(SHARING).unwrap();
+    let (policy, launches) = configuration.resolve(&[gpu(0, ComputeMode::Default)], 1).unwrap();
+    let (group, overlap) = (&policy.groups[0], &policy.groups[0].overlap);
+    assert_eq!((overlap.window, overlap.period), (Duration::from_millis(20), Duration::from_secs(1)));
+    assert_eq!((overlap.low_gain, overlap.most_slowdown), (1.1, Some(3.0)));
+    let baseline = &overlap.baselines[0];
+    assert_eq!((baseline.engine.as_str(), baseline.source, baseline.samples), ("a", BaselineSource::Configured, 0));
+    assert_eq!((baseline.running, baseline.tokens_per_second), (8.0, 2600.5));
+    assert_eq!((group.engines[0].probe, group.engines[1].probe), (true, false));
+    assert_eq!((launches[0].engines[0].probe, launches[0].engines[1].probe), (true, false));
+    let default = read(SMALLEST).unwrap();
+    assert_eq!(default.groups[0].overlap, OverlapPolicy::default());
+    assert_eq!(default.groups[0].baselines, Path::new("/var/lib/mpswarden/baselines/g.json"));
+}
+
+#[test]
+fn an_engine_that_is_started_in_another_way_has_another_launch() {
+    let launch = |text: &str| {
+        let policy = read(text).unwrap().resolve(&[gpu(0, ComputeMode::Default)], 1).unwrap().0;
+        policy.groups[0].engines[0].launch
+    };
+    assert_eq!(launch(SHARING), launch(&SHARING.replace("period = \"1s\"", "period = \"2s\"")));
+    assert_ne!(launch(SHARING), launch(&SHARING.replacen("[\"engine\"]", "[\"engine\", \"more\"]", 1)));
+}
+
+#[test]
+fn what_a_study_measured_is_loaded_beside_what_the_file_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, study) = (directory.path().join("c.toml"), directory.path().join("g.json"));
+    fs::write(&file, SHARING.replace("/somewhere/g.json", study.to_str().unwrap())).unwrap();
+    assert!(load(&file).is_err(), "it is named and missing");
+    let given = read(SHARING).unwrap().groups[0].overlap.baselines.clone();
+    write_baselines(&study, &given).unwrap();
+    let loaded = load(&file).unwrap();
+    let sources: Vec<_> = loaded.groups[0].overlap.baselines.iter().map(|baseline| baseline.source).collect();
+    assert_eq!(sources, [BaselineSource::Configured, BaselineSource::Study]);
+    assert!(loaded.effective().contains("# 1 were read from it"));
+    fs::write(&study, "{").unwrap();
+    let problem = load(&file).unwrap_err().to_string();
+    assert!(problem.contains("g.json holds no baselines") && problem.contains("mpswarden study"), "{problem}");
+}
+
 #[test]
 fn the_effective_configuration_reads_back_as_the_same() {
-    for text in [SMALLEST, &whole()] {
+    for text in [SMALLEST, SHARING, &whole()] {
         let first = read(text).unwrap();
         let again = read(&first.effective()).unwrap();
         assert_eq!(first.groups, again.groups);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use mpswarden::decide::Input;
 use mpswarden::model::{
-    Action, EngineKey, EngineLoad, EngineName, EngineState, EngineStatus, GpuProcess, GpuReading, GroupState, Look,
-    Moment, Observation, ProcessId, ProcessUsage, Source, SourceStatus,
+    Action, BaselineSource, EngineKey, EngineLoad, EngineName, EngineState, EngineStatus, GpuProcess, GpuReading,
+    GroupState, Look, Moment, Observation, OverlapWindow, ProbeState, ProcessId, ProcessUsage, Source, SourceStatus,
 };
 use world::{Break, GIB, World, at_ms, policies};
 
@@ -230,4 +230,121 @@ fn a_process_past_mps_that_no_engine_owns_is_foreign() {
     world.break_it(Break::NvmlBlind(true));
     world.run_for(seconds(5));
     assert_eq!(foreign(&world), None, "the reading is too old");
+}
+
+/// Engines with a kernel probe.
+fn probed(names: &[&str]) -> World {
+    let mut policy = policies::one_group(&["a", "b"]);
+    let engines = &mut policy.groups[0].engines;
+    engines.iter_mut().filter(|engine| names.contains(&engine.name.as_str())).for_each(|engine| engine.probe = true);
+    let mut world = World::new(policy);
+    world.run_until(at_ms(30_000));
+    world.journal.clear();
+    world
+}
+
+fn windows_asked(world: &World) -> Vec<Moment> {
+    world.looks.iter().filter(|(_, look)| matches!(look, Look::Overlap(_))).map(|(at, _)| *at).collect()
+}
+
+#[test]
+fn kernel_probes_are_asked_for_a_window_in_each_period_and_only_where_there_are_any() {
+    let mut world = probed(&["b"]);
+    world.run_for(seconds(120));
+    let asked = windows_asked(&world);
+    assert!(asked.windows(2).all(|two| two[1].since(two[0]) == seconds(15)), "{asked:?}");
+    assert!((9..=10).contains(&asked.len()), "{asked:?}");
+    let mut world = serving();
+    world.run_for(seconds(120));
+    assert_eq!(windows_asked(&world), []);
+}
+
+#[test]
+fn a_failing_kernel_probe_changes_nothing_but_its_source() {
+    let mut world = probed(&["a", "b"]);
+    world.break_it(Break::Windows(world::Windows::Fail));
+    world.run_for(seconds(120));
+    let status = world.dog.status(world.now);
+    assert!(status.ready);
+    assert_eq!((status.groups[0].state, status.groups[0].faults.len()), (GroupState::Serving, 0));
+    assert_eq!(world.journal.len(), 1, "{:?}", world.journal);
+    let source = status.sources.iter().find(|source| source.scope.source == Source::Probe).unwrap();
+    assert!(!source.up && source.scope.engine.is_none());
+}
+
+#[test]
+fn a_group_is_ready_before_any_kernel_probe_has_spoken() {
+    let world = probed(&["a", "b"]);
+    assert!(world.dog.status(world.now).ready);
+    let world = probed(&[]);
+    let status = world.dog.status(world.now);
+    assert!(status.ready && status.sources.iter().all(|source| source.scope.source != Source::Probe));
+}
+
+#[test]
+fn windows_and_probes_are_told_and_stir_nothing() {
+    let mut world = probed(&["a"]);
+    let window = OverlapWindow {
+        sampled: seconds(1),
+        by_clients: vec![seconds(0), seconds(1)],
+        busy: vec![(EngineName::from("a"), seconds(1)), (EngineName::from("nobody"), seconds(1))],
+        kernels: 7,
+        dropped: 0,
+    };
+    let group = world.policy.groups[0].name.clone();
+    tell(&mut world, Observation::Overlap { group, window });
+    let probe = Observation::Probe { engine: key(&world, "a"), state: ProbeState::Working, why: None };
+    tell(&mut world, probe);
+    let overlap = world.dog.status(world.now).groups[0].overlap.clone();
+    assert_eq!((overlap.windows, overlap.by_clients), (1, vec![seconds(0), seconds(1), seconds(0)]));
+    let sharing = engine(&world, "a").sharing;
+    assert_eq!((sharing.probe, sharing.kernel_busy), (ProbeState::Working, seconds(1)));
+    assert_eq!(engine(&world, "b").sharing.probe, ProbeState::Off);
+}
+
+/// One engine's load from now on: requests of 200 prompt and 100 generated tokens, so many at once, at a rate.
+fn works(world: &mut World, place: usize, running: f64, rate: f64) {
+    let (generated, prompts, ends) = (rate / 3.0, rate * 2.0 / 3.0, rate / 300.0);
+    let words = format!("running={running} waiting=0 rate={generated} prompts={prompts} ends={ends}");
+    world.break_it(Break::Says(0, place, words));
+}
+
+#[test]
+fn rates_and_gains_of_engines_of_known_speed_come_out_within_two_percent() {
+    for (running, alone, shares) in
+        [(1.0, [90.0, 2000.0], [0.9, 0.8]), (8.0, [2600.0, 700.0], [0.5, 0.6]), (33.0, [9000.0, 30_000.0], [0.4, 0.4])]
+    {
+        let mut world = serving();
+        for (a, b) in [(running, 0.0), (0.0, running)] {
+            works(&mut world, 0, a, if a > 0.0 { alone[0] } else { 0.0 });
+            works(&mut world, 1, b, if b > 0.0 { alone[1] } else { 0.0 });
+            world.run_for(seconds(200));
+        }
+        works(&mut world, 0, running, alone[0] * shares[0]);
+        works(&mut world, 1, running, alone[1] * shares[1]);
+        world.run_for(seconds(200));
+        let near = |value: f64, truth: f64| assert!((value / truth - 1.0).abs() < 0.02, "{value} is not {truth}");
+        for (place, name) in ["a", "b"].into_iter().enumerate() {
+            let sharing = engine(&world, name).sharing;
+            let learnt = sharing.baseline.unwrap();
+            assert_eq!((learnt.source, sharing.baselines), (BaselineSource::Learnt, 1));
+            near(learnt.tokens_per_second, alone[place]);
+            near(learnt.running, running);
+            near(sharing.slowdown.unwrap(), 1.0 / shares[place]);
+        }
+        near(world.dog.status(world.now).groups[0].overlap.gain.unwrap(), shares[0] + shares[1]);
+    }
+}
+
+#[test]
+fn nothing_is_learnt_while_a_stranger_computes() {
+    let mut world = serving();
+    world.break_it(Break::Foreign(901, "python3 train.py".to_owned()));
+    works(&mut world, 0, 8.0, 2600.0);
+    works(&mut world, 1, 0.0, 0.0);
+    world.run_for(seconds(120));
+    assert_eq!(engine(&world, "a").sharing.baselines, 0);
+    world.break_it(Break::OutsiderGone(901));
+    world.run_for(seconds(120));
+    assert_eq!(engine(&world, "a").sharing.baselines, 1);
 }

@@ -163,6 +163,12 @@ fn set(mut policy: Policy, setting: &str) -> Policy {
             let limit = gib.parse::<u64>().unwrap() << 30;
             group.engines.iter_mut().for_each(|engine| engine.device_memory_limit = Some(limit));
         }
+        ["probe", names @ ..] => {
+            group.engines.iter_mut().filter(|e| names.contains(&e.name.as_str())).for_each(|e| e.probe = true);
+        }
+        ["advice_after", time] => group.overlap.advice_after = seconds(time),
+        ["most_slowdown", factor] => group.overlap.most_slowdown = Some(factor.parse().unwrap()),
+        ["baseline", rest @ ..] => group.overlap.baselines.push(policies::baseline(rest)),
         ["memory_timeout", time] => group.recovery.memory_timeout = seconds(time),
         _ => panic!("`policy {setting}` is no setting"),
     }

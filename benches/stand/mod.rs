@@ -240,6 +240,7 @@ fn group_policy(number: u32, engines: &[EngineName]) -> GroupPolicy {
         hang_after: Duration::from_secs(120),
         sm_limited: false,
         probe: false,
+        launch: 0,
     };
     GroupPolicy {
         name: group_name(number),

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
-use crate::model::{EngineKey, GroupLaunch};
+use crate::model::{Baseline, BaselineSource, EngineKey, GroupLaunch};
 
-use super::Configuration;
+use super::{Configuration, GroupConfiguration};
 
 /// Keys of the file that count from the next start on: nothing of them can go wrong until then.
 const AT_THE_NEXT_START: [&str; 3] = ["kernel_log", "nvml_library", "web"];
 /// Keys of an engine that its running process does not feel. Every other one makes it roll.
-const WITHOUT_A_ROLL: [&str; 7] =
-    ["name", "health_path", "metrics_path", "start_timeout", "drain_timeout", "stop_timeout", "hang_after"];
+const WITHOUT_A_ROLL: [&str; 8] =
+    ["name", "baseline", "health_path", "metrics_path", "start_timeout", "drain_timeout", "stop_timeout", "hang_after"];
 /// The cure for what a running group can't change.
 const NEW_NAME: &str = "give the group a new name, or restart mpswarden";
 
@@ -35,6 +35,7 @@ impl Changes {
         let (was, is) = (tree(old.0), tree(new.0));
         changes.top(&was, &is);
         changes.groups(&named(&was, "group"), &named(&is, "group"));
+        changes.studies(old.0, new.0);
         // The second sides follow the first.
         for launch in new.1.iter().filter(|launch| !launch.name.is_apart()) {
             if let Some(before) = old.1.iter().find(|before| before.name == launch.name) {
@@ -52,6 +53,20 @@ impl Changes {
 
     fn say(&mut self, sentence: String) {
         self.sentences.push(sentence);
+    }
+
+    /// A study's file of baselines stands beside the configuration.
+    fn studies(&mut self, was: &Configuration, is: &Configuration) {
+        let studied = |group: &GroupConfiguration| -> Vec<Baseline> {
+            let all = group.overlap.baselines.iter();
+            all.filter(|baseline| baseline.source == BaselineSource::Study).cloned().collect()
+        };
+        for group in &is.groups {
+            let before = was.groups.iter().find(|before| before.name == group.name);
+            if before.is_some_and(|before| studied(before) != studied(group)) {
+                self.say(format!("{}: the baselines of its study changed", group.name));
+            }
+        }
     }
 
     /// What stands outside the groups.

@@ -9,6 +9,8 @@ use super::values::authority;
 
 /// The longest path of a socket: sun_path has 108 bytes with its NUL.
 const SOCKET_PATH: usize = 107;
+/// At most one part in so many of the time is sampled.
+const MOST_SAMPLED: u32 = 20;
 
 /// Everything that contradicts itself.
 pub fn contradictions(configuration: &Configuration) -> Vec<Problem> {
@@ -16,10 +18,12 @@ pub fn contradictions(configuration: &Configuration) -> Vec<Problem> {
     names(configuration, &mut problems);
     directories(configuration, &mut problems);
     addresses(configuration, &mut problems);
+    injections(configuration, &mut problems);
     for (index, group) in configuration.groups.iter().enumerate() {
         let path = format!("group[{index}]");
         socket_path(&configuration.places, &path, group, &mut problems);
         backoff(&configuration.places, &path, group, &mut problems);
+        windows(&configuration.places, &path, group, &mut problems);
         users(&configuration.places, &path, group, &mut problems);
     }
     problems
@@ -145,6 +149,26 @@ fn backoff(places: &Places, path: &str, group: &GroupConfiguration, problems: &m
     if backoff.most < backoff.first.max(backoff.next) {
         let what = "the back-off's `most` is less than its `first` or `next`".to_owned();
         problems.push(places.problem(&format!("{path}.recovery.backoff.most"), what, "raise `most`"));
+    }
+}
+
+/// Windows are a sample: they must not come one after the other.
+fn windows(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
+    let overlap = &group.overlap;
+    if overlap.period < MOST_SAMPLED * overlap.window {
+        let what = format!("the kernel probe's `period` is less than {MOST_SAMPLED} of its windows");
+        problems.push(places.problem(&format!("{path}.overlap.period"), what, "raise `period`, or shorten `window`"));
+    }
+}
+
+/// CUDA loads one injection library into a process.
+fn injections(configuration: &Configuration, problems: &mut Vec<Problem>) {
+    for (path, engine) in engines(configuration) {
+        if engine.probe && engine.environment.contains_key("CUDA_INJECTION64_PATH") {
+            let what = "`overlap = \"probe\"` and a CUDA_INJECTION64_PATH exclude each other".to_owned();
+            let hint = "take the variable out, or set overlap = \"off\": CUDA loads one of them";
+            problems.push(configuration.places.problem(&format!("{path}.overlap"), what, hint));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::decide::policy::{IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients};
@@ -59,8 +59,11 @@ pub struct GroupConfiguration {
     pub unknown_clients: UnknownClients,
     /// What is done when faults of the whole group repeat.
     pub isolation: IsolationPolicy,
-    /// What is measured of the engines' sharing of the GPU.
+    /// What is measured of the engines' sharing of the GPU. Its baselines: this file's own, and once it is loaded
+    /// those of the study's file.
     pub overlap: OverlapPolicy,
+    /// The study's file of baselines; at its default path it may be missing.
+    pub baselines: PathBuf,
     /// Restarts and their limits.
     pub recovery: RecoveryPolicy,
     /// Engines, in the order of their start; at least one.
@@ -124,4 +127,11 @@ pub struct EngineConfiguration {
     pub stop_timeout: Duration,
     /// Requests running and no token, or no answer, for so long: it hangs.
     pub hang_after: Duration,
+}
+
+impl Configuration {
+    /// Where a group's baselines are, if the file does not say: under the state directory.
+    pub(super) fn default_baselines(state_directory: &Path, group: &str) -> PathBuf {
+        state_directory.join("baselines").join(format!("{group}.json"))
+    }
 }

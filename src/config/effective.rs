@@ -11,6 +11,7 @@ use super::units::{write_duration, write_size};
 use crate::decide::policy::{
     IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent,
 };
+use crate::model::{Baseline, BaselineSource};
 
 impl Configuration {
     /// The whole configuration as TOML that reads back as the same.
@@ -96,9 +97,11 @@ fn group(out: &mut Lines, group: &GroupConfiguration) {
     };
     out.line("unknown_clients", text(unknown_clients));
     isolation(out, group.isolation);
+    overlap(out, group);
     recovery(out, &group.recovery);
     for configuration in &group.engines {
         engine(out, configuration);
+        given_baselines(out, group, configuration);
     }
 }
 
@@ -117,6 +120,32 @@ fn isolation(out: &mut Lines, isolation: IsolationPolicy) {
     out.line("mode", text(mode));
     out.line("window", length(isolation.window));
     out.line("quarantine", text(quarantine));
+}
+
+fn overlap(out: &mut Lines, group: &GroupConfiguration) {
+    let overlap = &group.overlap;
+    out.header("[group.overlap]");
+    out.line("window", length(overlap.window));
+    out.line("period", length(overlap.period));
+    out.line("baselines", path(&group.baselines));
+    let studied = overlap.baselines.iter().filter(|baseline| baseline.source == BaselineSource::Study).count();
+    if studied > 0 {
+        out.0.push_str(&format!("# {studied} were read from it\n"));
+    }
+    out.line("low_gain", Value::Float(overlap.low_gain));
+    out.some("most_slowdown", overlap.most_slowdown.map(Value::Float));
+    out.line("advice_after", length(overlap.advice_after));
+}
+
+fn given_baselines(out: &mut Lines, group: &GroupConfiguration, engine: &EngineConfiguration) {
+    let given = |baseline: &&Baseline| baseline.source == BaselineSource::Configured && baseline.engine == engine.name;
+    for baseline in group.overlap.baselines.iter().filter(given) {
+        out.header("[[group.engine.baseline]]");
+        out.line("running", Value::Float(baseline.running));
+        out.line("prompt_tokens", Value::Float(baseline.prompt_tokens));
+        out.line("generation_tokens", Value::Float(baseline.generation_tokens));
+        out.line("tokens_per_second", Value::Float(baseline.tokens_per_second));
+    }
 }
 
 fn recovery(out: &mut Lines, recovery: &RecoveryPolicy) {
@@ -160,6 +189,7 @@ fn engine(out: &mut Lines, engine: &EngineConfiguration) {
     out.line("metrics_path", text(&engine.metrics_path));
     out.some("sm_percentage", engine.sm_percentage.map(Value::Float));
     out.some("device_memory_limit", engine.device_memory_limit.map(bytes));
+    out.line("overlap", text(if engine.probe { "probe" } else { "off" }));
     out.some("memory_max", engine.memory_max.map(bytes));
     out.line("start_timeout", length(engine.start_timeout));
     out.line("drain_timeout", length(engine.drain_timeout));

@@ -8,7 +8,7 @@ use crate::decide::policy::{
     Backoff, IsolationMode, IsolationPolicy, OverlapPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients,
     WhenSpent,
 };
-use crate::model::{Fault, GpuUuid, Hook, Mode};
+use crate::model::{Baseline, BaselineSource, EngineName, Fault, GpuUuid, Hook, Mode, Taken};
 
 use super::check;
 use super::configuration::{
@@ -21,13 +21,14 @@ use super::values::{self, count, duration, integer, number, path, program, some_
 const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("observe", Mode::Observe)];
 
 /// What mpswarden itself puts into an engine's environment, and the key that it comes from.
-const OWN_VARIABLES: [(&str, &str); 6] = [
+const OWN_VARIABLES: [(&str, &str); 7] = [
     ("CUDA_VISIBLE_DEVICES", "set `gpu` of the group"),
     ("CUDA_MPS_PIPE_DIRECTORY", "set `pipe_directory` of the group"),
     ("CUDA_MPS_LOG_DIRECTORY", "set `log_directory` of the group"),
     ("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "set `sm_percentage`"),
     ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "set `device_memory_limit`"),
     ("CUDA_DEVICE_ORDER", "a group has one GPU, by UUID"),
+    ("MPSWARDEN_PROBE_SOCKET", "set `overlap = \"probe\"`"),
 ];
 
 /// The configuration that `text` holds, or everything that is wrong with it. `file` is its name in
@@ -43,20 +44,21 @@ pub fn parse(text: &str, file: &Path) -> Result<Configuration, Problems> {
 
 /// Every key that the file may hold, as a dotted path: what its documentation must name.
 pub fn known_keys() -> BTreeSet<String> {
-    let (document, tree) = Document::parse("[[group]]\n[[group.engine]]\n", Path::new(""));
+    let (document, tree) = Document::parse("[[group]]\n[[group.engine]]\n[[group.engine.baseline]]\n", Path::new(""));
     whole(document.root(tree.get_ref()));
     document.finish().2
 }
 
 fn whole(root: Section) -> Configuration {
-    let groups: Vec<_> = root.tables("group").into_iter().map(group).collect();
+    let state_directory = root.optional("state_directory", path).unwrap_or_else(|| "/var/lib/mpswarden".into());
+    let groups: Vec<_> = root.tables("group").into_iter().map(|section| group(section, &state_directory)).collect();
     if groups.is_empty() && !root.has("group") {
         root.missing("no [[group]]", "a group is one GPU, one control daemon and its engines");
     }
     let configuration = Configuration {
         nvml_library: root.optional("nvml_library", text).unwrap_or_else(|| "libnvidia-ml.so.1".to_owned()),
         kernel_log: root.optional("kernel_log", path).unwrap_or_else(|| "/dev/kmsg".into()),
-        state_directory: root.optional("state_directory", path).unwrap_or_else(|| "/var/lib/mpswarden".into()),
+        state_directory,
         web: web(root.table("web")),
         hooks: hooks(root.table("hooks")),
         groups,
@@ -94,11 +96,12 @@ fn hooks(hooks: Section) -> Hooks {
     commands
 }
 
-fn group(group: Section) -> GroupConfiguration {
+fn group(group: Section, state_directory: &Path) -> GroupConfiguration {
     let name = group.required("name", "name = \"small-llms\"", values::name).unwrap_or_default();
     let mode_hint = "choose: \"observe\" only says what it would do, \"enforce\" does it";
     let (faults, unknown_clients) = policy(group.table("policy"));
-    let engines: Vec<_> = group.tables("engine").into_iter().map(engine).collect();
+    let (engines, given): (Vec<_>, Vec<_>) = group.tables("engine").into_iter().map(engine).unzip();
+    let (overlap, baselines) = overlap(group.table("overlap"), given.concat());
     if engines.is_empty() && !group.has("engine") {
         group.missing("the group has no [[group.engine]]", "add the engines that share the GPU");
     }
@@ -109,7 +112,8 @@ fn group(group: Section) -> GroupConfiguration {
         faults,
         unknown_clients,
         isolation: isolation(group.table("isolation")),
-        overlap: OverlapPolicy::default(),
+        overlap,
+        baselines: baselines.unwrap_or_else(|| Configuration::default_baselines(state_directory, &name)),
         recovery: recovery(group.table("recovery")),
         engines,
         name: name.into(),
@@ -172,6 +176,31 @@ fn isolation(isolation: Section) -> IsolationPolicy {
     configuration
 }
 
+/// What is measured of sharing, and the file of baselines, where one is named.
+fn overlap(overlap: Section, baselines: Vec<Baseline>) -> (OverlapPolicy, Option<PathBuf>) {
+    let gain = |value: &_| number(value, "a number from 0 to 100", |number| (0.0..=100.0).contains(&number));
+    let factor = |value: &_| number(value, "over 1, at most 1000", |number| number > 1.0 && number <= 1000.0);
+    let usual = OverlapPolicy::default();
+    let policy = OverlapPolicy {
+        window: overlap.optional("window", window).unwrap_or(usual.window),
+        period: overlap.optional("period", some_duration).unwrap_or(usual.period),
+        baselines,
+        low_gain: overlap.optional("low_gain", gain).unwrap_or(usual.low_gain),
+        most_slowdown: overlap.optional("most_slowdown", factor),
+        advice_after: overlap.optional("advice_after", some_duration).unwrap_or(usual.advice_after),
+    };
+    let file = overlap.optional("baselines", path);
+    overlap.finish();
+    (policy, file)
+}
+
+fn window(value: &toml::de::DeValue<'_>) -> Reading<Duration> {
+    match duration(value)? {
+        length if (10..=500).contains(&length.as_millis()) => Ok(length),
+        _ => wrong("is too short or too long", "from 10ms to 500ms"),
+    }
+}
+
 fn recovery(recovery: Section) -> RecoveryPolicy {
     let spent = [("slow", WhenSpent::Slow), ("hold", WhenSpent::Hold)];
     let start = [("sequential", StartOrder::Sequential), ("parallel", StartOrder::Parallel)];
@@ -206,7 +235,8 @@ fn backoff(backoff: Section) -> Backoff {
     configuration
 }
 
-fn engine(engine: Section) -> EngineConfiguration {
+/// An engine, and the configuration's word on how fast it is alone.
+fn engine(engine: Section) -> (EngineConfiguration, Vec<Baseline>) {
     let percentage = |value: &_| number(value, "over 0, at most 100", |number| number > 0.0 && number <= 100.0);
     let url_hint = "url = \"http://127.0.0.1:8001\", where its /health answers";
     let or = |key, seconds, read: fn(&toml::de::DeValue<'_>) -> Reading<Duration>| {
@@ -224,15 +254,37 @@ fn engine(engine: Section) -> EngineConfiguration {
         metrics_path: engine.optional("metrics_path", values::url_path).unwrap_or_else(|| "/metrics".to_owned()),
         sm_percentage: engine.optional("sm_percentage", percentage),
         device_memory_limit: engine.optional("device_memory_limit", values::size),
-        probe: false,
+        probe: engine.optional("overlap", |value| word(value, &[("probe", true), ("off", false)])).unwrap_or(false),
         memory_max: engine.optional("memory_max", values::size),
         start_timeout: or("start_timeout", 600, some_duration),
         drain_timeout: or("drain_timeout", 60, duration),
         stop_timeout: or("stop_timeout", 30, duration),
         hang_after: or("hang_after", 120, some_duration),
     };
+    let given =
+        engine.tables("baseline").into_iter().filter_map(|given| baseline(given, &configuration.name)).collect();
     engine.finish();
-    configuration
+    (configuration, given)
+}
+
+fn baseline(given: Section, engine: &EngineName) -> Option<Baseline> {
+    let positive = |value: &_| number(value, "a number over 0", |number| number.is_finite() && number > 0.0);
+    let tokens = |value: &_| number(value, "a number from 0 up", |number| number.is_finite() && number >= 0.0);
+    let running = given.required("running", "requests that it works on at once: running = 8.0", positive);
+    let prompt = given.required("prompt_tokens", "tokens of a prompt, on average: prompt_tokens = 512.0", tokens);
+    let generation = given.required("generation_tokens", "generated for a request: generation_tokens = 128.0", tokens);
+    let rate = given.required("tokens_per_second", "prompt and generated: tokens_per_second = 2600.0", positive);
+    given.finish();
+    Some(Baseline {
+        engine: engine.clone(),
+        running: running?,
+        prompt_tokens: prompt?,
+        generation_tokens: generation?,
+        tokens_per_second: rate?,
+        samples: 0,
+        source: BaselineSource::Configured,
+        taken: Taken::Unix(0),
+    })
 }
 
 /// Program and arguments. Engines that others start are refused until they can be taken over.

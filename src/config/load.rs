@@ -7,6 +7,7 @@ use std::path::Path;
 
 use nix::unistd::{AccessFlags, User, access};
 
+use super::baselines::read_baselines;
 use super::configuration::{Configuration, EngineConfiguration};
 use super::keys::parse;
 use super::problem::{Places, Problem, Problems};
@@ -17,9 +18,10 @@ const LARGEST: u64 = 1 << 20;
 /// The configuration in `path`, or everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Configuration, Problems> {
     let text = read(path)?;
-    let configuration = parse(&text, path)?;
+    let mut configuration = parse(&text, path)?;
     let mut problems = Vec::new();
     hooks(&configuration, &mut problems);
+    baselines(&mut configuration, &mut problems);
     for (group_index, group) in configuration.groups.iter().enumerate() {
         for (index, engine) in group.engines.iter().enumerate() {
             let path = format!("group[{group_index}].engine[{index}]");
@@ -47,6 +49,25 @@ fn read(path: &Path) -> Result<String, Problems> {
         let line = upto.iter().filter(|byte| **byte == b'\n').count() + 1;
         Problems::of_file(path, format!("line {line} is not UTF-8"), "save the file as UTF-8")
     })
+}
+
+/// What studies measured. A file that is missing where nobody named one was never written.
+fn baselines(configuration: &mut Configuration, problems: &mut Vec<Problem>) {
+    for (index, group) in configuration.groups.iter_mut().enumerate() {
+        let file = &group.baselines;
+        let usual = Configuration::default_baselines(&configuration.state_directory, group.name.as_str());
+        let what = match read_baselines(file) {
+            Ok(Some(found)) => {
+                group.overlap.baselines.extend(found);
+                continue;
+            }
+            Ok(None) if *file == usual => continue,
+            Ok(None) => "is not there".to_owned(),
+            Err(why) => why,
+        };
+        let (path, what) = (format!("group[{index}].overlap.baselines"), format!("{} {what}", file.display()));
+        problems.push(configuration.places.problem(&path, what, "a file that `mpswarden study` wrote"));
+    }
 }
 
 /// A typo in a command must not wait to be found until somebody should have been called.

@@ -1,6 +1,7 @@
 //! The TOML shape with its defaults, its check, the policy made from it, and the command line.
 
 pub mod arguments;
+mod baselines;
 mod changes;
 mod check;
 mod client_arguments;
@@ -21,6 +22,7 @@ mod units;
 mod values;
 
 pub use arguments::{Arguments, Command, DemoOptions, Injection, LogFormat, LogOptions, RunOptions};
+pub use baselines::{read_baselines, write_baselines};
 pub use changes::Changes;
 pub use client_arguments::{ClientCommand, OrderOptions};
 pub use configuration::{

@@ -2,6 +2,7 @@
 //! Pure.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy};
@@ -94,6 +95,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupPolicy {
         hang_after: engine.hang_after,
         sm_limited: engine.sm_percentage.is_some(),
         probe: engine.probe,
+        launch: number(&engine_launch(group, engine)),
     };
     GroupPolicy {
         name: group.name.clone(),
@@ -107,6 +109,13 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupPolicy {
         engines: group.engines.iter().map(engine).collect(),
         clients_limit: CLIENTS_LIMIT,
     }
+}
+
+/// Another one for each other launch.
+fn number(launch: &EngineLaunch) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    format!("{launch:?}").hash(&mut hasher);
+    hasher.finish()
 }
 
 /// How the group's second side is started, should its faults repeat: as the first, with directories of its own.

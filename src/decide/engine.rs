@@ -11,6 +11,7 @@ use super::gpu_process::GpuProcesses;
 use super::guard::Attempts;
 use super::limits::Limits;
 use super::operator::{note_of, stage_of};
+use super::overlap::Sharing;
 use super::policy::EnginePolicy;
 use super::progress::{Answers, Tokens};
 use super::reading::Reading;
@@ -99,6 +100,8 @@ pub(super) struct Engine {
     pub note: Option<String>,
     /// What is only told.
     pub figures: Figures,
+    /// Its kernels, and how fast it is alone and beside the others.
+    pub sharing: Sharing,
     /// Its requests' tokens, and its answers: whether it gets on.
     pub tokens: Tokens,
     pub answers: Answers,
@@ -153,6 +156,7 @@ impl Engine {
             failures: Attempts::of(memory.failures),
             note: note_of(memory.rest),
             figures: Figures::default(),
+            sharing: Sharing::of(memory.learnt),
             tokens: Tokens::default(),
             answers: Answers::default(),
             gpu_processes: GpuProcesses::default(),
@@ -173,7 +177,12 @@ impl Engine {
 
     /// What must survive.
     pub fn memory(&self) -> EngineMemory {
-        EngineMemory { incarnation: self.incarnation, failures: self.failures.moments(), rest: self.rest }
+        EngineMemory {
+            incarnation: self.incarnation,
+            failures: self.failures.moments(),
+            rest: self.rest,
+            learnt: self.sharing.learnt(),
+        }
     }
 
     /// A new incarnation begins: nothing seen before is about it.
@@ -194,6 +203,7 @@ impl Engine {
         self.limits.launched();
         self.note = None;
         self.figures.launched();
+        self.sharing.launched(self.policy.launch, self.goes_outside);
         self.tokens = Tokens::default();
         self.answers = Answers::default();
         self.gpu_processes = GpuProcesses::default();

@@ -16,7 +16,7 @@ use super::suspects::IdleRow;
 use super::usage::Usage;
 
 /// A load is believed for so long: three of its intervals.
-const LOAD_FRESH: Duration = Duration::from_secs(3 * LOAD.as_secs());
+pub(super) const LOAD_FRESH: Duration = Duration::from_secs(3 * LOAD.as_secs());
 /// What processes use is believed for so long: three of its intervals, and a second for the look itself.
 const USAGE_FRESH: Duration = Duration::from_secs(3 * TREES.as_secs() + 1);
 
@@ -134,6 +134,7 @@ impl Group {
             engine.tokens.saw(&load, now);
             engine.answers.heard(now);
             engine.figures.idle.saw(&load, now);
+            engine.sharing.read(&load, now);
             engine.figures.load.saw(load, now);
             self.count_active_time(now);
         }

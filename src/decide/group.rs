@@ -21,6 +21,7 @@ use super::guard::{Attempts, Jitter};
 use super::isolation::{Hit, IsolatedTime, Isolation};
 use super::kept_out::{UNAVAILABLE, is_over_limit};
 use super::orders::{GroupId, Purpose};
+use super::overlap::Overlap;
 use super::policy::GroupPolicy;
 use super::pulse::Pulse;
 use super::reading::Reading;
@@ -81,6 +82,8 @@ pub(super) struct Group {
     pub host_available: Known<u64>,
     /// Time by how many engines had requests in flight.
     pub active: ActiveTime,
+    /// The kernel probe's windows, and whether sharing the GPU pays.
+    pub overlap: Overlap,
     /// When it is to be stepped.
     pub pulse: Pulse,
     /// An operator's word that nothing is to be done by itself.
@@ -132,6 +135,7 @@ impl Group {
             ask_server: None,
             host_available: Known::Unknown,
             active: ActiveTime::default(),
+            overlap: Overlap::default(),
             pulse: Pulse::default(),
             hold: memory.hold,
             kept_down: memory.stopped,
@@ -194,6 +198,7 @@ impl Group {
             Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),
             Observation::Gpu { .. } | Observation::GpuLost { .. } | Observation::RecoveryAction { .. } => {}
             Observation::Xid { .. } | Observation::Blind { .. } => {}
+            // They concern both sides: the watchdog takes them up.
             Observation::Overlap { .. } | Observation::Probe { .. } => {}
             Observation::Environment { engine, processes } => self.environment(&engine, processes, turn.now),
             Observation::MemoryEvents { engine, oom_kills } => self.memory_events(&engine, oom_kills, turn.now),

@@ -195,7 +195,7 @@ impl Group {
             clients.map(|(every, server)| (Look::Clients { group: group.clone(), server }, every)),
             strangers.map(|pids| (Look::Commands { group: group.clone(), pids }, STRANGERS)),
         ];
-        whole.into_iter().flatten().chain(wants.engines).collect()
+        whole.into_iter().flatten().chain(wants.engines).chain(self.wanted_window()).collect()
     }
 }
 

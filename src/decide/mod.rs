@@ -4,7 +4,7 @@
 //! whole state; `detect` finds faults in it; `ladder` and `guard` say how far to go and whether it may;
 //! `restart`, `engine_tier` and `stopping` carry that through step by step; `looks` says which readings are
 //! wanted and `schedule` when; `pulse` says which groups an input concerns;
-//! `isolation` finds the culprit of faults that repeat. `figures` is what is only told.
+//! `isolation` finds the culprit of faults that repeat. `figures` and `overlap` are what is only told.
 
 mod active_time;
 mod attached;
@@ -30,6 +30,7 @@ mod memory_gate;
 mod memory_trend;
 mod operator;
 mod orders;
+mod overlap;
 pub mod policy;
 mod progress;
 mod pulse;

@@ -177,6 +177,8 @@ pub struct EnginePolicy {
     pub sm_limited: bool,
     /// Its kernels are recorded in sampled windows.
     pub probe: bool,
+    /// Of how it is started: with another number what was learnt of it is void.
+    pub launch: u64,
 }
 
 impl GroupPolicy {

@@ -7,16 +7,17 @@ use serde::{Deserialize, Serialize};
 use crate::model::{EngineName, GroupName, Hold, Moment};
 
 use super::isolation::Isolation;
+use super::overlap::Learnt;
 
 /// The core's memory. Moments are of this boot; the caller drops the memory of another.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// By group.
     pub groups: BTreeMap<GroupName, GroupMemory>,
 }
 
 /// One group's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupMemory {
     /// Whole-group starts so far.
     pub generation: u32,
@@ -36,7 +37,7 @@ pub struct GroupMemory {
 }
 
 /// One engine's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EngineMemory {
     /// Starts so far.
     pub incarnation: u32,
@@ -45,6 +46,9 @@ pub struct EngineMemory {
     /// Why it is not started; `None`: it is.
     #[serde(default)]
     pub rest: Option<Rest>,
+    /// How fast it was while it alone had work.
+    #[serde(default)]
+    pub learnt: Learnt,
 }
 
 /// Why an engine is to have no process.

@@ -31,6 +31,7 @@ pub(super) enum Kind {
     Load,
     /// Of an engine's processes: what they were told.
     Environment,
+    /// Of the kernel probes: a window.
     Overlap,
 }
 
@@ -102,10 +103,12 @@ impl Schedule {
         self.states.retain(|key, state| !unused(key, state));
     }
 
-    /// Groups with looks that are due now. Loads are only told.
+    /// Groups with looks that are due now. Loads and windows of the kernel probe are
+    /// only told.
     pub fn groups_due(&self, now: Moment) -> impl Iterator<Item = &GroupName> {
         let due = self.early.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| key);
-        let states = due.filter(|key| key.kind != Kind::Load).filter_map(|key| self.states.get(key));
+        let states =
+            due.filter(|key| !matches!(key.kind, Kind::Load | Kind::Overlap)).filter_map(|key| self.states.get(key));
         states.flat_map(|state| state.wanted.iter().map(|(group, _)| group))
     }
 
@@ -236,6 +239,11 @@ impl LookState {
     pub fn up(&self, now: Moment) -> bool {
         let limit = (self.every * 3).max(Duration::from_secs(3));
         self.failed.is_none() && self.worked.fresh(limit, now).is_some()
+    }
+
+    /// Somebody wants it.
+    pub fn is_wanted(&self) -> bool {
+        !self.wanted.is_empty()
     }
 
     /// It has not ended once.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::model::gpu::ComputeMode;
 use crate::model::status::{RecoveryStatus, SourceScope};
 use crate::model::{
-    EngineKey, EngineSharing, EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Look,
-    Moment, OverlapStatus, ServerState, Source, SourceStatus, Status,
+    EngineKey, EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Look, Moment,
+    ServerState, Source, SourceStatus, Status,
 };
 
 use super::attached::Attachment;
@@ -69,9 +69,10 @@ fn sources(looks: &Schedule, kernel_log_blind: bool, now: Moment) -> Vec<SourceS
     let mut sources: Vec<SourceStatus> = Vec::new();
     for (key, state) in looks.all() {
         // The server's word alone says how the control daemon answers, the trees how /proc does; a first load
-        // takes its time.
+        // takes its time, as does a first window; without an engine that has a kernel probe there is no such source.
         if matches!(key.kind, Kind::Clients | Kind::Commands | Kind::Environment)
             || key.kind == Kind::Load && state.is_new()
+            || key.kind == Kind::Overlap && (state.is_new() || !state.is_wanted())
         {
             continue;
         }
@@ -153,7 +154,7 @@ impl Group {
             budget_remaining: self.budget_remaining(now),
             faults: self.faults.keys().cloned().collect(),
             isolation: None,
-            overlap: OverlapStatus::default(),
+            overlap: self.overlap_status(now),
             isolated: self.isolated.isolated,
             time_sliced: self.isolated.sliced,
             engines: self.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, blind, now)).collect(),
@@ -283,7 +284,7 @@ impl Group {
             incarnation: engine.incarnation,
             failures: engine.failures.within(self.policy.recovery.budget_window, now),
             isolation: self.isolation.of(engine.name()),
-            sharing: EngineSharing::default(),
+            sharing: engine.sharing_status(&self.policy.overlap, now),
             note: engine.note.clone().or_else(|| engine.waits_to_roll()),
         }
     }

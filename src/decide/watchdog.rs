@@ -1,6 +1,7 @@
 //! The core itself: one input in, one decision out. It keeps the groups, the GPUs and the cadences together.
 
 mod groups;
+mod sharing;
 mod sides;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,12 +170,19 @@ impl Watchdog {
                 self.at(index, decision, save, |group, turn| group.observe(observation, turn));
             }
             Observation::Blind { source: Source::Kmsg, why, .. } => self.kernel_log_lost(why, decision),
+            Observation::Overlap { group, window } => self.window_seen(&group, &window),
+            Observation::Probe { engine, state, why } => self.probe_seen(&engine, state, why),
             observation => {
                 let Some(index) = group_of(&observation).and_then(|name| self.place(name)) else { return };
                 if self.groups[index].is_news(&observation, self.now) {
                     self.groups[index].stir();
                 }
+                let loaded =
+                    matches!(observation, Observation::Load { .. }).then(|| self.groups[index].policy.name.home());
                 self.at(index, decision, save, |group, turn| group.observe(observation, turn));
+                if let Some(name) = loaded {
+                    self.weigh_sharing(&name, decision, save);
+                }
             }
         }
     }
@@ -332,6 +340,8 @@ impl Watchdog {
             group.stepped(self.now);
             let in_doubt = self.gpus.get(&group.policy.gpu).is_some_and(|gpu| gpu.health.in_doubt());
             self.looks.want(&group.policy.name, group.wanted(in_doubt, self.now));
+            let home = group.policy.name.home();
+            self.weigh_sharing(&home, decision, save);
             // Its second side starts engines only while it starts none.
             if let Some(apart) = self.apart_of(index) {
                 self.groups[apart].stir();

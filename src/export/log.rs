@@ -71,6 +71,7 @@ pub fn level(event: &Event) -> Level {
         | What::Suspected { .. }
         | What::Suppressed { .. }
         | What::Isolating { .. }
+        | What::AdviceBegan { .. }
         | What::IsolationEnded { result: IsolationResult::Contradiction, .. }
         | What::EngineFailing { .. }
         | What::EngineExited { .. }
@@ -85,6 +86,7 @@ pub fn level(event: &Event) -> Level {
         | What::RestartEnded { .. }
         | What::Released { .. }
         | What::IsolationEnded { .. }
+        | What::AdviceEnded { .. }
         | What::ControlStarted { .. }
         | What::ServerStarted { .. }
         | What::EngineStarted { .. }

@@ -30,6 +30,8 @@ pub fn word(event: &Event) -> &'static str {
         What::Isolating { .. } => "isolating",
         What::Proven { .. } => "guilty",
         What::IsolationEnded { .. } => "isolation_over",
+        What::AdviceBegan { .. } => "advice",
+        What::AdviceEnded { .. } => "advice_over",
         What::Xid { .. } => "xid",
         What::CudaError { .. } => "cuda_error",
         What::Command { .. } => "command",
@@ -120,6 +122,17 @@ fn told(event: &Event) -> String {
                 IsolationResult::Ended => "the configuration wants it no more",
             };
             format!("the search ended {result} after {} and {faults} faults: {how}", span(*lasted))
+        }
+        What::AdviceBegan { reason: AdviceReason::LowGain, value, lasted } => {
+            format!("sharing does not pay here: a gain of {value:.2} for {}", span(*lasted))
+        }
+        What::AdviceBegan { reason: AdviceReason::Slowdown, value, lasted } => {
+            format!("sharing does not pay for it: {value:.2} times slower than alone for {}", span(*lasted))
+        }
+        What::AdviceEnded { reason, value, lasted } => {
+            let value = value.map_or("unknown".to_owned(), |value| format!("{value:.2}"));
+            let what = if *reason == AdviceReason::LowGain { "the gain" } else { "its slow-down" };
+            format!("no word against sharing any more: {what} is {value}, after {}", span(*lasted))
         }
         What::Xid { gpu, xid, pid } => xid_sentence(gpu.as_ref(), *xid, *pid),
         What::CudaError { code, line } => format!("output names CUDA error {code}: {line}"),

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::status::SourceScope;
 use super::{
-    CommandResult, EngineName, EvidenceLine, Exit, ExitCause, Fault, GpuUuid, GroupName, HeldReason, Hook, HookResult,
-    IsolationResult, Moment, ProcessId, Reason, RecoveryResult, RecoveryStep, Suspicion, Tier,
+    AdviceReason, CommandResult, EngineName, EvidenceLine, Exit, ExitCause, Fault, GpuUuid, GroupName, HeldReason,
+    Hook, HookResult, IsolationResult, Moment, ProcessId, Reason, RecoveryResult, RecoveryStep, Suspicion, Tier,
 };
 
 /// One thing that happened.
@@ -193,6 +193,24 @@ pub enum What {
         /// Faults since it began.
         faults: u32,
         /// How long it took.
+        lasted: Duration,
+    },
+    /// Sharing the GPU has not paid for so long that somebody should know; of one engine: it pays for the others.
+    AdviceBegan {
+        /// Why not.
+        reason: AdviceReason,
+        /// The gain, or the slow-down, now.
+        value: f64,
+        /// For so long without a break.
+        lasted: Duration,
+    },
+    /// That is over.
+    AdviceEnded {
+        /// Why it did not pay.
+        reason: AdviceReason,
+        /// The gain, or the slow-down, now; `None`: nobody has known it for too long.
+        value: Option<f64>,
+        /// How long it had lasted.
         lasted: Duration,
     },
     /// The driver reported an Xid. Counted in `mps_gpu_xid_errors_total`.

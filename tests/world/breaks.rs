@@ -7,9 +7,10 @@ use mpswarden::decide::{Input, PolicyChange};
 use mpswarden::model::Request;
 use mpswarden::model::gpu::RecoveryAction;
 use mpswarden::model::{
-    EngineKey, EngineName, Exit, GroupName, Mode, Observation, ServerLine, ServerState, Tier, XidVia,
+    EngineKey, EngineName, Exit, GroupName, Mode, Observation, ProbeState, ServerLine, ServerState, Tier, XidVia,
 };
 
+use super::sharing::Windows;
 use super::stuck::Says;
 use super::{Engine, GIB, Group, Happening, World, ms, policies};
 
@@ -116,6 +117,10 @@ pub enum Break {
     Split(usize, usize),
     /// That child ends, and its main process does not notice.
     CoreEnds(usize, usize),
+    /// What the kernel probes show from now on.
+    Windows(Windows),
+    /// What an engine's kernel probe does from now on.
+    Probe(usize, usize, ProbeState),
     /// In percent of the SMs; `None`: there is no GPM.
     SmActive(Option<u8>),
 }
@@ -196,12 +201,15 @@ impl World {
                 let words: Vec<&str> = words.split_whitespace().collect();
                 engine.says = Some(Says::parse(&words, engine.says.as_ref(), now));
             }
+            Break::Windows(windows) => self.windows = windows,
+            Break::Probe(group, engine, state) => self.probe(group, engine, state),
             Break::Split(group, engine) => self.split(group, engine),
             Break::CoreEnds(group, engine) => self.core_ends(group, engine),
             Break::SmActive(percent) => self.gpu.sm_active = percent.map(|percent| f64::from(percent) / 100.0),
             Break::HasGroup(group, has) => self.configure(group, None, has),
             Break::Has(group, engine, has) => self.configure(group, Some(engine), has),
             Break::Rolls(group, engines) => {
+                engines.iter().for_each(|engine| self.all.groups[group].engines[*engine].launch += 1);
                 let rolls = engines.into_iter().map(|engine| self.key(group, engine)).collect();
                 self.reload(rolls);
             }
@@ -381,8 +389,8 @@ impl World {
             None => (0, text),
         };
         let words: Vec<&str> = text.split_whitespace().collect();
-        if let Some(outside) = self.parse_outsider(group, &words) {
-            return outside;
+        if let Some(known) = self.parse_outsider(group, &words).or_else(|| self.parse_sharing(group, &words)) {
+            return known;
         }
         let engine = |name: &str| {
             let name = EngineName::from(name);

@@ -125,7 +125,7 @@ impl World {
                 let found = self.command_lines(&pids);
                 self.answer(id, vec![Observation::Commands { group, asked: pids, found }], Outcome::Done);
             }
-            Look::Overlap(_) => self.answer(id, vec![], Outcome::Done),
+            Look::Overlap(group) => self.look_overlap(id, group),
             Look::Load(_) if self.load_fails => {
                 self.answer(id, vec![], Outcome::Failed { why: "garbage".to_owned() });
             }

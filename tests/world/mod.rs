@@ -2,7 +2,7 @@
 //! delays that were measured on an H200. No threads and no clock; a test breaks things and reads the journal.
 //!
 //! `mod` holds the levels and the event queue, `carry_out` does what the core orders, `fates` is what becomes of
-//! processes, `outsiders` are those that no engine owns, `stuck` engines that stand still, `breaks` is what can go wrong, `words` writes decisions down, `policies` has the policies that tests start from, `nature` lets a test say how readings differ.
+//! processes, `outsiders` are those that no engine owns, `sharing` kernel probes, `stuck` engines that stand still, `breaks` is what can go wrong, `words` writes decisions down, `policies` has the policies that tests start from, `nature` lets a test say how readings differ.
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
 mod breaks;
@@ -11,6 +11,7 @@ mod fates;
 mod nature;
 mod outsiders;
 pub mod policies;
+mod sharing;
 mod stuck;
 pub mod words;
 
@@ -26,6 +27,7 @@ use mpswarden::model::{
 
 pub use breaks::{Break, Knob};
 pub use nature::{Nature, Running};
+pub use sharing::Windows;
 
 pub const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
@@ -166,6 +168,8 @@ pub struct World {
     pub start_takes: Duration,
     /// Looks that were given, and when.
     pub looks: Vec<(Moment, Look)>,
+    /// What looks at the kernel probes come to.
+    pub windows: Windows,
     /// Engines' own metrics can't be read.
     pub load_fails: bool,
     /// Bytes of device memory by which each engine grows a second, from 20 GiB at the beginning.
@@ -200,6 +204,7 @@ impl World {
             saved: Memory::default(),
             start_takes: ms(1500),
             looks: Vec::new(),
+            windows: Windows::None,
             load_fails: false,
             grows: 0,
             attempts: BTreeMap::new(),

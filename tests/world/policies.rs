@@ -8,7 +8,7 @@ use mpswarden::decide::policy::{
     Backoff, EnginePolicy, GroupPolicy, IsolationMode, IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients,
 };
 use mpswarden::model::gpu::ComputeMode;
-use mpswarden::model::{EngineName, GpuIdentity, GpuUuid, GroupName, Mode};
+use mpswarden::model::{Baseline, BaselineSource, EngineName, GpuIdentity, GpuUuid, GroupName, Mode, Taken};
 
 use super::GIB;
 
@@ -47,6 +47,21 @@ pub fn group(name: &str, engines: &[&str]) -> GroupPolicy {
     }
 }
 
+/// A study's word: engine, requests at once, tokens of a prompt, generated tokens of a request, tokens a second.
+pub fn baseline(words: &[&str]) -> Baseline {
+    let number = |place: usize| words[place].parse().unwrap();
+    Baseline {
+        engine: EngineName::from(words[0]),
+        running: number(1),
+        prompt_tokens: number(2),
+        generation_tokens: number(3),
+        tokens_per_second: number(4),
+        samples: 3,
+        source: BaselineSource::Study,
+        taken: Taken::Unix(1_790_000_000),
+    }
+}
+
 pub fn engine(name: &str) -> EnginePolicy {
     EnginePolicy {
         name: EngineName::from(name),
@@ -58,5 +73,6 @@ pub fn engine(name: &str) -> EnginePolicy {
         hang_after: Duration::from_secs(20),
         sm_limited: false,
         probe: false,
+        launch: 0,
     }
 }

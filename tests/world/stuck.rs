@@ -13,35 +13,47 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Says {
     load: EngineLoad,
-    /// Tokens a second.
+    /// Generated tokens, prompt tokens and ended requests a second.
     rate: f64,
+    prompts: f64,
+    ends: f64,
     since: Moment,
 }
 
 impl Says {
-    /// `running=3 waiting=1 rate=100 prompt=5 tokens=7 kv=0.4`; what is not named is not shown.
+    /// `running=3 waiting=1 rate=100 prompt=5 tokens=7 kv=0.4`; what is not named is not shown. `prompts=900 ends=4`:
+    /// prompt tokens and ended requests a second.
     pub fn parse(words: &[&str], before: Option<&Says>, now: Moment) -> Says {
         let number = |name: &str| {
             let value = words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
             value.map(|value| value.parse::<f64>().unwrap())
         };
         let made = before.map(|says| says.now(now));
-        let counted = made.and_then(|load| load.generation_tokens);
+        let counts = |rate: &str, of: fn(&EngineLoad) -> Option<f64>| {
+            number(rate).map(|_| made.as_ref().and_then(of).unwrap_or(0.0))
+        };
         let load = EngineLoad {
             running: number("running"),
             waiting: number("waiting"),
             kv_cache: number("kv"),
-            prompt_tokens: number("prompt"),
-            generation_tokens: number("tokens").or(number("rate").map(|_| counted.unwrap_or(0.0))),
-            requests: number("requests"),
+            prompt_tokens: number("prompt").or(counts("prompts", |load| load.prompt_tokens)),
+            generation_tokens: number("tokens").or(counts("rate", |load| load.generation_tokens)),
+            requests: counts("ends", |load| load.requests),
             model: None,
         };
-        Says { load, rate: number("rate").unwrap_or(0.0), since: now }
+        let rate = |name: &str| number(name).unwrap_or(0.0);
+        Says { load, rate: rate("rate"), prompts: rate("prompts"), ends: rate("ends"), since: now }
     }
 
     fn now(&self, now: Moment) -> EngineLoad {
-        let made = (self.rate * now.since(self.since).as_secs_f64()).floor();
-        EngineLoad { generation_tokens: self.load.generation_tokens.map(|tokens| tokens + made), ..self.load.clone() }
+        let seconds = now.since(self.since).as_secs_f64();
+        let grown = |count: Option<f64>, rate: f64| count.map(|count| count + (rate * seconds).floor());
+        EngineLoad {
+            prompt_tokens: grown(self.load.prompt_tokens, self.prompts),
+            generation_tokens: grown(self.load.generation_tokens, self.rate),
+            requests: grown(self.load.requests, self.ends),
+            ..self.load.clone()
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! How decisions are written down in scenario files: one line each, in the words of the model.
 
-use mpswarden::model::{Action, CommandResult, EngineName, Event, Status, What};
+use std::fmt::Write as _;
+
+use mpswarden::model::{Action, CommandResult, EngineName, Event, GroupStatus, ProbeState, Status, What};
 
 /// `None`: looks, watches and saves are left out.
 pub(super) fn action(action: &Action) -> Option<String> {
@@ -79,6 +81,13 @@ fn what(what: &What) -> Option<String> {
         What::IsolationEnded { result, faults, lasted } => {
             format!("isolation over: {result} after {lasted:?} and {faults} faults")
         }
+        What::AdviceBegan { reason, value, lasted } => {
+            format!("sharing does not pay: {reason}, {value:.2} for {lasted:?}")
+        }
+        What::AdviceEnded { reason, value, lasted } => {
+            let value = value.map_or("unknown".to_owned(), |value| format!("{value:.2}"));
+            format!("sharing pays again: {reason}, {value} after {lasted:?}")
+        }
         What::Xid { xid, .. } => format!("Xid {xid}"),
         What::CudaError { code, .. } => format!("CUDA error {code}"),
         What::SourceDown { source, why } => format!("source {} down: {why}", source.source),
@@ -111,8 +120,9 @@ pub fn status(status: &Status) -> Vec<String> {
             let [suspects, apart, guilty] = lists;
             format!("; isolation: suspects {suspects}; apart {apart} ({}); guilty {guilty}", isolation.server)
         });
+        let sharing = sharing(group);
         format!(
-            "{} is {}{held}{hold}, generation {}, budget {}: {}{faults}{isolation}",
+            "{} is {}{held}{hold}, generation {}, budget {}: {}{faults}{isolation}{sharing}",
             group.name,
             group.state,
             group.generation,
@@ -121,4 +131,36 @@ pub fn status(status: &Status) -> Vec<String> {
         )
     };
     status.groups.iter().map(group).collect()
+}
+
+/// What is known of how a group shares its GPU; nothing where that is nothing.
+fn sharing(group: &GroupStatus) -> String {
+    let mut text = String::new();
+    let overlap = &group.overlap;
+    if overlap.windows > 0 {
+        let times: Vec<u128> = overlap.by_clients.iter().map(std::time::Duration::as_millis).collect();
+        write!(text, "; {} windows, ms by clients {times:?}", overlap.windows).unwrap();
+    }
+    if let Some(gain) = overlap.gain {
+        write!(text, "; gain {gain:.2}").unwrap();
+    }
+    for engine in &group.engines {
+        let sharing = &engine.sharing;
+        if sharing.probe != ProbeState::Off {
+            write!(text, "; {} probe {} busy {:?}", engine.name, sharing.probe, sharing.kernel_busy).unwrap();
+        }
+        if let Some(slowdown) = sharing.slowdown {
+            write!(text, "; {} slowed {slowdown:.2}", engine.name).unwrap();
+        }
+        if let Some(newest) = &sharing.baseline {
+            let (source, rate, running) = (newest.source, newest.tokens_per_second, newest.running);
+            let all = sharing.baselines;
+            write!(text, "; {} alone {source} {rate:.0}/s at {running:.1}, of {all}", engine.name).unwrap();
+        }
+    }
+    for advice in &overlap.advice {
+        let engine = advice.engine.as_ref().map_or("all", EngineName::as_str);
+        write!(text, "; advice {} {engine} {:.2} since {}", advice.reason, advice.value, advice.since).unwrap();
+    }
+    text
 }

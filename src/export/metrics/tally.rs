@@ -93,6 +93,8 @@ impl Tally {
             | What::Suspected { .. }
             | What::Isolating { .. }
             | What::Proven { .. }
+            | What::AdviceBegan { .. }
+            | What::AdviceEnded { .. }
             | What::Held { .. }
             | What::Released { .. }
             | What::ControlStarted { .. }

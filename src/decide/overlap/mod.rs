@@ -1,0 +1,245 @@
+//! What the kernel probe saw of a group, how fast its engines are together and alone, and when that is worth a word.
+//! It informs: nothing is started, stopped or found faulty by it.
+//!
+//! `counts` adds windows up, `pace` says what an engine does, `baseline` how fast it would be alone, `solo` and
+//! `learnt` where such a baseline comes from, `gain` what follows, `advice` when that is told.
+
+mod advice;
+mod baseline;
+mod counts;
+mod gain;
+mod learnt;
+mod pace;
+mod solo;
+
+use std::time::Duration;
+
+use crate::model::{
+    Baseline, EngineName, EngineSharing, GroupName, Known, Look, Moment, OverlapStatus, OverlapWindow, ProbeState, What,
+};
+
+use super::engine::{Engine, Stage};
+use super::figures::LOAD_FRESH;
+use super::group::{Group, Phase};
+use super::looks::Want;
+use super::policy::OverlapPolicy;
+use super::turn::Turn;
+
+use advice::{News, Spells};
+use counts::Counts;
+use gain::Share;
+pub(super) use learnt::Learnt;
+use pace::Pace;
+use solo::Solo;
+pub(super) use solo::{Alone, alone};
+
+/// What was learnt is saved so often at most: what a crash may lose.
+const SAVED_EVERY: Duration = Duration::from_secs(300);
+/// The gain is computed so often at most.
+const WEIGHED_EVERY: Duration = Duration::from_secs(1);
+
+/// One group's. All but who is alone here is kept by its first side, for both.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overlap {
+    counts: Counts,
+    /// The gain of late, when it could be told.
+    gain: Known<f64>,
+    weighed: Option<Moment>,
+    spells: Spells,
+    solo: Option<Solo>,
+    saved: Option<Moment>,
+}
+
+/// One engine's; it goes with the engine from side to side.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sharing {
+    pace: Pace,
+    learnt: Learnt,
+    probe: Known<(ProbeState, Option<String>)>,
+    kernel_busy: Duration,
+    slowdown: Known<f64>,
+}
+
+/// What follows from the last minute's loads.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Weighed {
+    gain: Option<f64>,
+    slowdowns: Vec<(EngineName, Option<f64>)>,
+}
+
+impl Weighed {
+    /// Of all engines of a group, on both its sides.
+    pub fn of<'e>(engines: impl Iterator<Item = &'e Engine>, policy: &OverlapPolicy, now: Moment) -> Weighed {
+        let working = engines.filter(|engine| matches!(engine.stage, Stage::Serving | Stage::Failing));
+        let share = |engine: &Engine| Share::of_late(&engine.sharing.pace, engine.baselines(policy), now);
+        let (names, shares): (Vec<_>, Vec<_>) = working.map(|it| (it.name().clone(), share(it))).unzip();
+        let slowdowns = shares.iter().map(|share| share.and_then(|share| share.slowdown()));
+        Weighed { gain: gain::gain(&shares), slowdowns: names.into_iter().zip(slowdowns).collect() }
+    }
+
+    /// An engine's slow-down.
+    pub fn slowdown_of(&self, name: &EngineName) -> Option<f64> {
+        self.slowdowns.iter().find(|(known, _)| known == name)?.1
+    }
+}
+
+impl Overlap {
+    /// A window of the kernel probe.
+    pub fn saw(&mut self, window: &OverlapWindow, now: Moment) {
+        self.counts.saw(window, now);
+    }
+
+    /// It is time to weigh again.
+    pub fn is_due(&self, now: Moment) -> bool {
+        self.weighed.is_none_or(|weighed| now.since(weighed) >= WEIGHED_EVERY)
+    }
+
+    /// Who is alone with its work, if it is an engine of this side.
+    pub fn alone(&mut self, alone: Option<&Alone>, now: Moment) {
+        let before = self.solo.take();
+        self.solo = alone.map(|alone| Solo::goes_on(before, alone, now));
+    }
+
+    fn status(&self, engines: usize, now: Moment) -> OverlapStatus {
+        OverlapStatus {
+            windows: self.counts.windows,
+            sampled: self.counts.sampled,
+            by_clients: self.counts.by_clients(engines),
+            last_window: self.counts.last,
+            gain: self.gain.fresh(LOAD_FRESH, now).copied(),
+            advice: self.spells.told(),
+        }
+    }
+}
+
+impl Sharing {
+    /// With what is remembered of it.
+    pub fn of(learnt: Learnt) -> Self {
+        Sharing { learnt, ..Sharing::default() }
+    }
+
+    /// What must survive.
+    pub fn learnt(&self) -> Learnt {
+        self.learnt.clone()
+    }
+
+    /// A new incarnation begins: of that launch, and perhaps outside MPS.
+    pub fn launched(&mut self, launch: u64, outside: bool) {
+        self.pace = Pace::default();
+        self.probe.forget();
+        self.slowdown.forget();
+        self.learnt.started((launch, outside));
+    }
+
+    /// A load was read.
+    pub fn read(&mut self, load: &crate::model::EngineLoad, now: Moment) {
+        self.pace.saw(load, now);
+    }
+
+    /// Its kernel probe changed its state.
+    pub fn probed(&mut self, state: ProbeState, why: Option<String>, now: Moment) {
+        self.probe.saw((state, why), now);
+    }
+
+    /// Of a window, it had a kernel on the GPU for so long.
+    pub fn saw(&mut self, busy: Duration) {
+        self.kernel_busy = self.kernel_busy.saturating_add(busy);
+    }
+}
+
+impl Engine {
+    /// All that is known of how fast it is alone.
+    pub fn baselines<'e>(&'e self, policy: &'e OverlapPolicy) -> impl Iterator<Item = &'e Baseline> {
+        let given = policy.baselines.iter().filter(|baseline| baseline.engine == *self.name());
+        given.chain(self.sharing.learnt.proven())
+    }
+
+    /// What its kernel probe does.
+    fn probe(&self) -> ProbeState {
+        match self.sharing.probe.last() {
+            _ if !self.policy.probe => ProbeState::Off,
+            None => ProbeState::Waiting,
+            Some((state, _)) => *state,
+        }
+    }
+
+    fn is_probed(&self) -> bool {
+        self.stage == Stage::Serving && matches!(self.probe(), ProbeState::Waiting | ProbeState::Working)
+    }
+
+    /// Its kernels, and how fast it is beside the others.
+    pub fn sharing_status(&self, policy: &OverlapPolicy, now: Moment) -> EngineSharing {
+        let note = self.sharing.probe.last().filter(|_| self.policy.probe).and_then(|(_, why)| why.clone());
+        EngineSharing {
+            probe: self.probe(),
+            probe_note: note,
+            kernel_busy: self.sharing.kernel_busy,
+            slowdown: self.sharing.slowdown.fresh(LOAD_FRESH, now).copied().filter(|_| self.alive()),
+            baseline: baseline::newest(self.baselines(policy)).cloned(),
+            baselines: u32::try_from(self.baselines(policy).count()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Takes up what was found of it.
+    pub fn weighed(&mut self, weighed: &Weighed, now: Moment) {
+        match weighed.slowdown_of(self.name()) {
+            Some(slowdown) => self.sharing.slowdown.saw(slowdown, now),
+            None => self.sharing.slowdown.forget(),
+        }
+    }
+}
+
+impl Group {
+    /// What is told of all of the group's engines together.
+    pub fn overlap_status(&self, now: Moment) -> OverlapStatus {
+        self.overlap.status(self.engines.len().max(self.policy.engines.len()), now)
+    }
+
+    /// A window of the kernel probe, while an engine here has one that may work: of the whole group, never while
+    /// engines are being started or stopped together.
+    pub fn wanted_window(&self) -> Option<Want> {
+        let wanted = matches!(self.phase, Phase::Running(_)) && self.engines.iter().any(Engine::is_probed);
+        let look = |name: &GroupName| Look::Overlap(name.home());
+        wanted.then(|| (look(&self.policy.name), self.policy.overlap.period))
+    }
+
+    /// Takes up what was found of the group, and tells what is new.
+    pub fn weighed(&mut self, weighed: &Weighed, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        self.overlap.weighed = Some(now);
+        match weighed.gain {
+            Some(gain) => self.overlap.gain.saw(gain, now),
+            None => self.overlap.gain.forget(),
+        }
+        let news = self.overlap.spells.judge(weighed.gain, &weighed.slowdowns, &self.policy.overlap, now);
+        news.into_iter().for_each(|news| tell(news, turn));
+    }
+
+    /// Learns from the engine that is alone with its work, if it is one here.
+    pub fn learn(&mut self, sure: Moment, turn: &mut Turn<'_>) {
+        let Some(solo) = &mut self.overlap.solo else { return };
+        let Some(engine) = self.engines.iter_mut().find(|engine| engine.name() == solo.engine()) else { return };
+        let Some((work, rate)) = solo.stretch(&engine.sharing.pace, sure) else { return };
+        let name = engine.name().clone();
+        engine.sharing.learnt.saw(&name, &work, rate, turn.now);
+        let is_old = |saved: Moment| turn.now.since(saved) >= SAVED_EVERY;
+        if self.overlap.saved.is_none_or(is_old) {
+            self.overlap.saved = Some(turn.now);
+            *turn.save = true;
+        }
+    }
+}
+
+fn tell(news: News, turn: &mut Turn<'_>) {
+    let (engine, what) = match news {
+        News::Began(advice) => {
+            let lasted = turn.now.since(advice.since);
+            (advice.engine, What::AdviceBegan { reason: advice.reason, value: advice.value, lasted })
+        }
+        News::Ended { reason, engine, lasted, value } => (engine, What::AdviceEnded { reason, value, lasted }),
+    };
+    match engine {
+        Some(engine) => turn.tell_of(&engine, what),
+        None => turn.tell(what),
+    }
+}

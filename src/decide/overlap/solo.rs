@@ -1,0 +1,128 @@
+//! Which engine alone had work on its GPU, since when, and until when that is sure. What may be learnt of it then is
+//! decided here; what is known of engines is read, not kept.
+
+use std::time::Duration;
+
+use crate::decide::engine::{Engine, Stage};
+use crate::decide::figures::LOAD_FRESH;
+use crate::decide::group::{Group, Phase};
+use crate::decide::orders::GroupId;
+use crate::model::{EngineName, Moment};
+
+use super::baseline::Work;
+use super::pace::Pace;
+
+/// A rate is learnt from stretches of this length at least.
+const STRETCH: Duration = Duration::from_secs(10);
+
+/// The only engine with work, for now.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::decide) struct Alone {
+    /// The side of a group that has it.
+    pub side: GroupId,
+    engine: EngineName,
+    incarnation: u32,
+    /// Every engine on the GPU was read at this moment or later.
+    pub sure: Moment,
+}
+
+/// For as long as one engine is alone.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::decide) struct Solo {
+    engine: EngineName,
+    incarnation: u32,
+    since: Moment,
+    /// Where the next stretch begins.
+    from: Moment,
+}
+
+/// The only engine with work of all groups on one GPU: everyone else has none or no process, nothing else computes
+/// there, and nothing is being started or stopped.
+pub(in crate::decide) fn alone<'g>(groups: impl Iterator<Item = &'g Group>, now: Moment) -> Option<Alone> {
+    let (mut busy, mut sure) = (None, now);
+    for group in groups {
+        if !matches!(group.phase, Phase::Running(None) | Phase::Stopped) || group.foreign.count() > 0 {
+            return None;
+        }
+        for engine in group.engines.iter().filter(|engine| !has_no_process(engine)) {
+            let pace = &engine.sharing.pace;
+            let read = pace.read().filter(|read| now.since(*read) <= LOAD_FRESH && engine.stage == Stage::Serving)?;
+            sure = sure.min(read);
+            if pace.is_busy() && busy.is_none() {
+                busy = Some((group.id, engine));
+            } else if !pace.is_idle() {
+                return None;
+            }
+        }
+    }
+    let (side, engine) = busy?;
+    Some(Alone { side, engine: engine.name().clone(), incarnation: engine.incarnation, sure })
+}
+
+fn has_no_process(engine: &Engine) -> bool {
+    matches!(engine.stage, Stage::Down { .. } | Stage::Quarantined | Stage::Stopped | Stage::Left)
+}
+
+impl Solo {
+    /// It goes on, or begins now with this engine.
+    pub fn goes_on(before: Option<Solo>, alone: &Alone, now: Moment) -> Solo {
+        let same = |solo: &Solo| solo.engine == alone.engine && solo.incarnation == alone.incarnation;
+        before.filter(same).unwrap_or_else(|| Solo {
+            engine: alone.engine.clone(),
+            incarnation: alone.incarnation,
+            since: now,
+            from: now,
+        })
+    }
+
+    /// Whose it is.
+    pub fn engine(&self) -> &EngineName {
+        &self.engine
+    }
+
+    /// What the engine did in the next whole stretch, and how fast; `None`: there is none yet.
+    pub fn stretch(&mut self, pace: &Pace, sure: Moment) -> Option<(Work, f64)> {
+        let stretch = pace.stretch(self.from, sure).filter(|stretch| stretch.lasted >= STRETCH)?;
+        let shape = pace.shape(self.since, sure)?;
+        self.from = stretch.end;
+        let work = Work { running: stretch.running, prompt: shape.prompt, generation: shape.generation };
+        (stretch.tokens_per_second > 0.0).then_some((work, stretch.tokens_per_second))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::super::pace::tests::{at, works};
+    use super::*;
+
+    fn solo(since: u64) -> Solo {
+        Solo { engine: EngineName::from("a"), incarnation: 1, since: at(since), from: at(since) }
+    }
+
+    #[test]
+    fn stretches_follow_one_another_up_to_what_is_sure() {
+        let (mut pace, mut solo) = (Pace::default(), solo(4));
+        works(&mut pace, 0, 60, 4.0, 4.0);
+        assert_eq!(solo.stretch(&pace, at(13)), None, "eight seconds");
+        let (work, rate) = solo.stretch(&pace, at(15)).unwrap();
+        assert_eq!((work, rate), (Work { running: 4.0, prompt: 100.0, generation: 50.0 }, 600.0));
+        assert_eq!(solo.stretch(&pace, at(23)), None);
+        assert!(solo.stretch(&pace, at(24)).is_some());
+    }
+
+    #[test]
+    fn a_stretch_waits_until_enough_requests_have_ended() {
+        let (mut pace, mut solo) = (Pace::default(), solo(0));
+        works(&mut pace, 0, 60, 4.0, 0.5);
+        assert_eq!(solo.stretch(&pace, at(30)), None);
+        assert!(solo.stretch(&pace, at(32)).is_some());
+    }
+
+    #[test]
+    fn an_engine_that_makes_no_token_teaches_nothing() {
+        let (mut pace, mut solo) = (Pace::default(), solo(0));
+        works(&mut pace, 0, 60, 4.0, 0.0);
+        assert_eq!(solo.stretch(&pace, at(60)), None);
+    }
+}
