@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use mpswarden::config::{self, Arguments, Command, Configuration, ExitStatus};
+use mpswarden::config::{self, Arguments, Command, Configuration, ExitStatus, Problems};
 use mpswarden::{runtime, sim};
 
 fn main() -> ExitCode {
@@ -20,11 +20,12 @@ fn main() -> ExitCode {
     match command {
         Command::Check { file } => check(&file).unwrap_or_else(ExitCode::from),
         Command::Demo(options) => runtime::demo(options, control_socket),
-        Command::Run(options) => match load(&options.config) {
+        Command::Run(options) => match or_tell(config::load(&options.config)) {
             Ok(configuration) => runtime::run(configuration, options, control_socket),
             Err(status) => status.into(),
         },
-        Command::Study(options) => match options.config.as_deref().map(load).transpose() {
+        Command::Study(options) => match options.config.as_deref().map(config::load_for_study).map(or_tell).transpose()
+        {
             Ok(configuration) => runtime::study(configuration, &options, control_socket),
             Err(status) => status.into(),
         },
@@ -33,14 +34,14 @@ fn main() -> ExitCode {
 }
 
 fn check(file: &Path) -> Result<ExitCode, ExitStatus> {
-    let configuration = load(file)?;
+    let configuration = or_tell(config::load(file))?;
     // A reader that went away (a pager) is no fault of the configuration.
     let _ = std::io::stdout().write_all(configuration.effective().as_bytes());
     Ok(ExitCode::SUCCESS)
 }
 
-fn load(file: &Path) -> Result<Configuration, ExitStatus> {
-    config::load(file).map_err(|problems| {
+fn or_tell(loaded: Result<Configuration, Problems>) -> Result<Configuration, ExitStatus> {
+    loaded.map_err(|problems| {
         tell(&problems.to_string());
         problems.status()
     })

@@ -31,7 +31,7 @@ pub use configuration::{
 pub use exit::ExitStatus;
 pub use incident_arguments::IncidentOptions;
 pub use keys::{known_keys, parse};
-pub use load::load;
+pub use load::{load, load_for_study};
 pub use problem::{Problem, Problems};
 pub use study_arguments::{KeepBaselines, StudyOptions};
 pub use suggest::nearest;

@@ -202,7 +202,7 @@ impl Default for OverlapPolicy {
     fn default() -> Self {
         OverlapPolicy {
             window: Duration::from_millis(50),
-            period: Duration::from_secs(15),
+            period: Duration::from_secs(10),
             baselines: Vec::new(),
             low_gain: 1.05,
             most_slowdown: None,

@@ -87,6 +87,7 @@ fn set(directory: &Path, options: &DemoOptions) -> io::Result<Stage> {
         engines: options.engines,
         seed: options.seed,
         startup: STARTUP,
+        probe: true,
         ..StageOptions::lifelike(program)
     };
     Stage::set(directory, &wanted)

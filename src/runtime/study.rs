@@ -27,7 +27,7 @@ use super::prepare::{Prepared, prepare};
 use super::refusal::Refusal;
 use super::run::open_log;
 use super::signals;
-use super::study_files::{self, StudyFiles};
+use super::study_files::StudyFiles;
 use super::study_order::Order;
 
 /// As a shell has it for what Ctrl-C ended.
@@ -69,7 +69,7 @@ fn of_demo(options: &StudyOptions) -> Result<ExitCode, Refusal> {
     let directory = tempfile::Builder::new().prefix("mpswarden-").tempdir().map_err(unset)?;
     let program = std::env::current_exe().map_err(unset)?;
     let engines = options.engines.unwrap_or(ENGINES);
-    let wanted = StageOptions { engines, startup: STARTUP, ..StageOptions::new(program) };
+    let wanted = StageOptions { engines, startup: STARTUP, ..StageOptions::lifelike(program) };
     let stage = Stage::set(directory.path(), &wanted).map_err(unset)?;
     let configuration = config::parse(&stage.configuration("127.0.0.1:0"), Path::new("demo.toml"))
         .map_err(|problems| Refusal { status: ExitStatus::Software, why: problems.to_string() })?;
@@ -171,7 +171,7 @@ fn tell(study: &Study, files: &StudyFiles, baselines: Option<PathBuf>) -> Result
     files.write(study).map_err(|error| Refusal::io("write the study's files", &error))?;
     say(&format!("\nThe report: {}\n", files.report().display()));
     let Some(path) = baselines.filter(|_| !study.baselines.is_empty()) else { return Ok(()) };
-    let kept = study_files::keep(&path, &study.baselines);
+    let kept = config::write_baselines(&path, &study.baselines);
     kept.map_err(|error| Refusal::io(&format!("keep the baselines in `{}`", path.display()), &error))?;
     say(&format!("The baselines, for `mpswarden run` from its next start or reload on: {}\n", path.display()));
     Ok(())

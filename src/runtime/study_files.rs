@@ -5,11 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::json;
 
-use crate::model::Baseline;
+use crate::config;
+use crate::study;
 use crate::study::results::Study;
-use crate::study::{self};
 
 /// A study's directory.
 #[derive(Debug)]
@@ -36,7 +35,7 @@ impl StudyFiles {
         let told = Told { study, recommendation: study::recommend(study) };
         replace(&self.path("study.json"), &serde_json::to_vec_pretty(&told)?)?;
         replace(&self.path("study.html"), study::html(study).as_bytes())?;
-        keep(&self.path("baselines.json"), &study.baselines)
+        config::write_baselines(&self.path("baselines.json"), &study.baselines)
     }
 
     /// Where the report for people is.
@@ -47,14 +46,6 @@ impl StudyFiles {
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
-}
-
-/// Writes baselines where `run` reads them; makes the directory.
-pub(super) fn keep(path: &Path, baselines: &[Baseline]) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    replace(path, &serde_json::to_vec_pretty(&json!({ "baselines": baselines }))?)
 }
 
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {

@@ -26,7 +26,7 @@ impl Order {
     pub fn of_group(mut configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
         let group = chosen(&configuration.groups, options.group.as_deref())?;
         let baselines = match &options.baselines {
-            None => Some(baselines_of(&configuration, &group)),
+            None => Some(group.baselines.clone()),
             Some(KeepBaselines::None) => None,
             Some(KeepBaselines::File(path)) => Some(path.clone()),
         };
@@ -41,11 +41,6 @@ impl Order {
         let options = StudyOptions { baselines: Some(nowhere), ..options.clone() };
         Ok(Order { driver: None, ..Order::of_group(configuration, &options)? })
     }
-}
-
-/// Where `run` looks for them.
-fn baselines_of(configuration: &Configuration, group: &GroupConfiguration) -> PathBuf {
-    configuration.state_directory.join("baselines").join(format!("{}.json", group.name))
 }
 
 /// The group of that name; without a name, the only one.

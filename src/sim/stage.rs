@@ -112,6 +112,9 @@ impl Stage {
         let (nvml, kernel_log) = (directory.join("libnvidia-ml.so.1"), directory.join("kmsg"));
         let control = directory.join("nvidia-cuda-mps-control");
         fs::write(&nvml, NVML)?;
+        if options.probe {
+            fs::write(directory.join("libcupti.so"), CUPTI)?;
+        }
         fs::write(&kernel_log, "")?;
         let _ = fs::remove_file(&control);
         symlink(&options.program, &control)?;

@@ -53,10 +53,12 @@ fn write_probed(page: &mut Exposition, group: &GroupStatus, probed: usize) {
 
 fn write_baseline(page: &mut Exposition, labels: &[&str; 2], baseline: &Baseline, boot: f64) {
     let taken = match baseline.taken {
-        Taken::At(moment) => boot + moment.as_secs_f64(),
-        Taken::Unix(seconds) => seconds as f64,
+        Taken::At(moment) => Some(boot + moment.as_secs_f64()),
+        // Somebody's word, of no known time.
+        Taken::Unix(0) => None,
+        Taken::Unix(seconds) => Some(seconds as f64),
     };
-    page.number(&metric::BASELINE_TIME, labels, taken);
+    write_known(page, &metric::BASELINE_TIME, labels, taken);
     page.number(&metric::BASELINE_SAMPLES, labels, f64::from(baseline.samples));
     page.number(&metric::BASELINE_INFO, &[labels[0], labels[1], baseline.source.as_str()], 1.0);
 }

@@ -10,8 +10,8 @@ use super::probes::{Asked, Shared};
 use super::sampler::Timing;
 use crate::model::{GroupName, OverlapWindow};
 
-/// Orders are given so long ahead: to attach takes a probe up to 24 ms.
-const LEAD: Duration = Duration::from_millis(100);
+/// Orders are given so long ahead: a probe prepares for 90 ms, most of which it waits.
+const LEAD: Duration = Duration::from_millis(150);
 /// For the answers, from the window's end.
 const ANSWERS: Duration = Duration::from_secs(2);
 /// A window that not all cover is chance; so many in a row are not.
