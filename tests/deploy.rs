@@ -85,7 +85,7 @@ fn the_unit_stops_in_order_and_gives_each_directory_its_mode() {
         "RestartPreventExitStatus=64 77 78",
         "RuntimeDirectory=mpswarden",
         "RuntimeDirectoryMode=0755",
-        "StateDirectoryMode=0700",
+        "StateDirectoryMode=0711",
     ] {
         assert!(lines.contains(&line), "{line}");
     }

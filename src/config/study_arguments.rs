@@ -19,7 +19,7 @@ pub struct StudyOptions {
     #[arg(long)]
     pub demo: bool,
     /// How many engines share the simulated GPU.
-    #[arg(long, value_name = "N", requires = "demo", value_parser = RangedU64ValueParser::<usize>::new().range(1..=16))]
+    #[arg(long, value_name = "N", requires = "demo", conflicts_with = "config", value_parser = RangedU64ValueParser::<usize>::new().range(1..=16))]
     pub engines: Option<usize>,
     /// Prompt lengths in tokens [default: 16,256,1024; with --demo: 16,1024].
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', value_parser = RangedU64ValueParser::<u32>::new().range(1..=1 << 20))]

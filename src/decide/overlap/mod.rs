@@ -167,6 +167,11 @@ impl Engine {
         self.stage == Stage::Serving && matches!(self.probe(), ProbeState::Waiting | ProbeState::Working)
     }
 
+    /// It starts, or is being ended: a probe that came up with it takes no orders now.
+    fn is_changing(&self) -> bool {
+        matches!(self.stage, Stage::Launching(_) | Stage::Starting | Stage::Ending(_))
+    }
+
     /// Its kernels, and how fast it is beside the others.
     pub fn sharing_status(&self, policy: &OverlapPolicy, now: Moment) -> EngineSharing {
         let note = self.sharing.probe.last().filter(|_| self.policy.probe).and_then(|(_, why)| why.clone());
@@ -195,10 +200,11 @@ impl Group {
         self.overlap.status(self.engines.len().max(self.policy.engines.len()), now)
     }
 
-    /// A window of the kernel probe, while an engine here has one that may work: of the whole group, never while
-    /// engines are being started or stopped together.
+    /// A window of the kernel probe, while an engine here has one that may work: of the whole group, and never while
+    /// engines are being started or stopped. One that starts builds its graphs, and CUPTI is not to be attached then.
     pub fn wanted_window(&self) -> Option<Want> {
-        let wanted = matches!(self.phase, Phase::Running(_)) && self.engines.iter().any(Engine::is_probed);
+        let calm = matches!(self.phase, Phase::Running(_)) && !self.engines.iter().any(Engine::is_changing);
+        let wanted = calm && self.engines.iter().any(Engine::is_probed);
         let look = |name: &GroupName| Look::Overlap(name.home());
         wanted.then(|| (look(&self.policy.name), self.policy.overlap.period))
     }

@@ -138,7 +138,7 @@ class Watch:
         wait_for(lambda: all(pid in self.probes and self.probes[pid].greeted for pid in pids), seconds)
         return [self.probes[pid] for pid in pids if pid in self.probes]
 
-    def window(self, probes, length, ahead=0.1, patience=2.0):
+    def window(self, probes, length, ahead=0.15, patience=2.0):
         """One window of `length` seconds: (from, to, the Kernels of each probe or None)."""
         self.windows += 1
         number, begin = self.windows, time.time_ns() + int(ahead * 1e9)

@@ -11,8 +11,8 @@ done
 part="${1:-all}"
 [ $# -gt 0 ] && shift
 case "$part" in
-all | --safety | --accuracy | --cost | --study) ;;
-*) fail "$part is not known: --safety, --accuracy, --cost, --study, or none of them for all" ;;
+all | --safety | --accuracy | --cost | --study | --live) ;;
+*) fail "$part is not known: --safety, --accuracy, --cost, --study, --live, or none of them for all" ;;
 esac
 
 build="$(mktemp -d)"
@@ -37,5 +37,6 @@ part safety 240 --torture "$build/torture" --deadline 200 $(short --deadline 110
 part accuracy 170 --kernels "$build/kernels" --deadline 130 "${probe[@]}" "$@"
 part cost 500 --kernels "$build/kernels" --deadline 420 $(short --deadline 180 --rounds 4 --seconds 1.5) "${probe[@]}" "$@"
 part study 480 --watchdog "$MPSWARDEN" --deadline 400 $(short --deadline 190 --seconds 2) "$@"
+part live 260 --watchdog "$MPSWARDEN" --deadline 240 "$@"
 timeout 20 python3 "$here/tables.py" "$OUT" >"$OUT/overlap.md" || status=$?
 exit "$status"

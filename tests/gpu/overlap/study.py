@@ -1,7 +1,7 @@
 """The study over a real GPU: two engines of server.py, `mpswarden study` over a small grid. Prints what the study says and
 a short table of gains; study.json, study.html and the study's own log go to the output folder.
 
-usage: study.py --watchdog PATH --out DIR [--graphs] [--prompts 16,4096] [--outputs 1,64] [--concurrency 8] [--seconds 3]
+usage: study.py --watchdog PATH --out DIR [--graphs] [--prompts 16,16384] [--outputs 1,64] [--concurrency 8] [--seconds 3]
        [--warm-up 1] [--repeats 2] [--probe-engines] [--deadline 400]; --dry: the configuration alone, checked
 """
 
@@ -150,7 +150,7 @@ def options():
     reading.add_argument("--out", required=True, type=os.path.abspath)
     reading.add_argument("--graphs", action="store_true", help="decode in CUDA graphs, not launch by launch")
     reading.add_argument("--rows", type=int, default=16)
-    reading.add_argument("--prompts", type=numbers, default=[16, 4096])
+    reading.add_argument("--prompts", type=numbers, default=[16, 16384])
     reading.add_argument("--outputs", type=numbers, default=[1, 64])
     reading.add_argument("--concurrency", type=numbers, default=[8])
     reading.add_argument("--seconds", type=float, default=3)
