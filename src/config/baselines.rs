@@ -17,11 +17,11 @@ struct Content {
     baselines: Vec<Baseline>,
 }
 
-/// The baselines in `path`, as a study's; `None`: there is no such file. The error says what is wrong with it.
+/// The baselines in `path`, as a study's; `None`: there is no such file that this user can see. The error says what is wrong with it.
 pub fn read_baselines(path: &Path) -> Result<Option<Vec<Baseline>>, String> {
     let unreadable = |error: io::Error| format!("can't be read: {error}");
     match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if is_hidden(&error) => return Ok(None),
         Err(error) => return Err(unreadable(error)),
         // A FIFO or a device could block for ever.
         Ok(found) if !found.is_file() => return Err("is not a regular file".to_owned()),
@@ -39,6 +39,12 @@ pub fn read_baselines(path: &Path) -> Result<Option<Vec<Baseline>>, String> {
         Some(wrong) => Err(format!("holds a baseline of {} that can't be: {}", wrong.engine, in_words(wrong))),
         None => Ok(Some(baselines)),
     }
+}
+
+/// Not there, or below what is no directory, or closed to this user: whoever checks a file need not be who runs it.
+fn is_hidden(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
 }
 
 /// Writes `baselines` in the place of what was there, and the directory above it; a crash at any line leaves the old
@@ -96,6 +102,12 @@ mod tests {
         let path = directory.path().join("baselines.json");
         fs::write(&path, text).unwrap();
         read_baselines(&path)
+    }
+
+    #[test]
+    fn below_a_file_there_is_none() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(read_baselines(&file.path().join("baselines/g.json")), Ok(None));
     }
 
     #[test]

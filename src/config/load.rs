@@ -74,7 +74,7 @@ fn baselines(configuration: &mut Configuration, problems: &mut Vec<Problem>) {
                 continue;
             }
             Ok(None) if *file == usual => continue,
-            Ok(None) => "is not there".to_owned(),
+            Ok(None) => "is not there, or not for this user to see".to_owned(),
             Err(why) => why,
         };
         let (path, what) = (format!("group[{index}].overlap.baselines"), format!("{} {what}", file.display()));
