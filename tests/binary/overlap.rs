@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mpswarden::probe::LIBRARY;
 use mpswarden::probe::wire::{Kernels, Order, VERSION, Word};
+use mpswarden::sim::{CUPTI, Traffic};
 use toml::Value;
 
 use crate::scene::{PATIENCE, Scene, eventually};
@@ -17,11 +18,18 @@ use crate::watchdog::Watchdog;
 /// In an engine's environment: it is to have another process, which plays a probe.
 const PLAYS: &str = "MPSWARDEN_TEST_PLAYS_A_PROBE";
 
-/// Both engines are probed, and windows come often.
+/// Both engines are probed, over the stand-in CUPTI, and windows come often.
 fn scene() -> Scene {
     let mut scene = Scene::set();
+    let cupti = scene.directory().join("libcupti.so");
+    fs::write(&cupti, CUPTI).unwrap();
+    let cupti = cupti.display().to_string();
     for place in 0..2 {
         scene.engine(place).insert("overlap".to_owned(), "probe".into());
+        scene.engine(place).insert(
+            "environment".to_owned(),
+            toml::Table::from_iter([("MPSWARDEN_CUPTI".to_owned(), Value::from(cupti.clone()))]).into(),
+        );
     }
     let overlap = toml::toml! { window = "20ms" period = "1s" };
     scene.group().insert("overlap".to_owned(), overlap.into());
@@ -159,6 +167,32 @@ fn a_library_that_an_earlier_version_left_is_replaced_before_an_engine_starts() 
     scene.assert_nothing_is_left();
 }
 
+/// As serde writes it.
+fn time(value: &serde_json::Value) -> Duration {
+    let part = |name: &str| value[name].as_u64().unwrap();
+    Duration::new(part("secs"), u32::try_from(part("nanos")).unwrap())
+}
+
+#[test]
+fn the_kernels_of_simulated_engines_are_counted_by_the_real_library() {
+    let scene = scene();
+    let mut watchdog = scene.serving();
+    let names = ["qwen-a", "qwen-b"];
+    let traffic = Traffic::start(names.iter().filter_map(|name| scene.stage.engine_address(name))).unwrap();
+    let status = eventually("kernels of both", || {
+        let status = watchdog.status();
+        let busy = |place: usize| time(&status["engines"][place]["sharing"]["kernel_busy"]) > Duration::ZERO;
+        (busy(0) && busy(1)).then_some(status)
+    });
+    let of_engines: Duration = (0..2).map(|place| time(&status["engines"][place]["sharing"]["kernel_busy"])).sum();
+    let by_clients = status["overlap"]["by_clients"].as_array().unwrap().iter().map(time);
+    let of_clients: Duration = (0..).zip(by_clients).map(|(clients, time)| time * clients).sum();
+    assert_eq!(of_clients, of_engines, "each engine is one client");
+    traffic.finish();
+    watchdog.stop();
+    scene.assert_nothing_is_left();
+}
+
 /// Windows of this group so far.
 fn windows(watchdog: &Watchdog) -> u64 {
     watchdog.status()["overlap"]["windows"].as_u64().unwrap()
@@ -196,10 +230,6 @@ fn windows_are_counted_and_the_player_is_busy_for_half_of_their_time() {
         let status = watchdog.status();
         (status["overlap"]["windows"].as_u64()? >= 3).then_some(status)
     });
-    let time = |value: &serde_json::Value| {
-        let part = |name: &str| value[name].as_u64().unwrap();
-        Duration::new(part("secs"), u32::try_from(part("nanos")).unwrap())
-    };
     let (sampled, engine) = (time(&status["overlap"]["sampled"]), &status["engines"][0]["sharing"]);
     assert_eq!(engine["probe"], "working");
     // The engine's own kernels, where it has a probe too, come on top.
