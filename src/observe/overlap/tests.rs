@@ -171,7 +171,7 @@ async fn all_probes_of_a_group_get_the_same_window_and_what_they_say_is_counted(
     let (a, b) = (a.answer(&[(0, 4_000_000)]), b.answer(&[(3_000_000, 6_000_000)]));
     assert_eq!(bench.look(PATIENCE).await, Ok(()));
     let window = bench.window().await;
-    let ((_, first), (_, second)) = (a.join().unwrap(), b.join().unwrap());
+    let ((_a, first), (_b, second)) = (a.join().unwrap(), b.join().unwrap());
     assert_eq!(first, second);
     assert_eq!(first.2 - first.1, 10_000_000);
     let millis: Vec<_> = window.by_clients.iter().map(Duration::as_millis).collect();
