@@ -2,7 +2,8 @@
 profile from many threads, each alone under MPS. An engine that says a CUDA error, ends or loses its pace was harmed.
 Prints a table last, writes safety.json.
 
-usage: safety.py --torture PATH --out DIR [--probe PATH] [--seconds 10] [--only NAME] [--deadline 240]
+usage: safety.py --torture PATH --out DIR [--probe PATH] [--seconds 8] [--only NAME] [--times 1] [--deadline 240]
+       --quiet: no window is ordered: what the engines do to themselves
 """
 
 import argparse
@@ -33,6 +34,8 @@ def measure(place, chosen, watch, memory, name, command):
     client.order(f"run {chosen.seconds}")
     begun, until = time.time_ns(), time.monotonic() + chosen.seconds - 0.3
     first = None
+    while chosen.quiet and time.monotonic() < until and client.process.poll() is None:
+        time.sleep(0.05)
     while probes and time.monotonic() < until and client.process.poll() is None and not probes[0].lost:
         begin, end, (kernels,) = watch.window(probes, chosen.window, 0.15)
         row["windows"] += 1
@@ -46,7 +49,7 @@ def measure(place, chosen, watch, memory, name, command):
         first = first or time.time_ns()
     try:
         row |= client.answer(30)
-        row |= ended_in_a_window(client, watch, probes, chosen.window)
+        row |= ended_in_a_window(client, watch, [] if chosen.quiet else probes, chosen.window)
     except (RuntimeError, OSError, ValueError) as problem:
         row |= {"error": -1, "words": str(problem)[:200], "status": client.process.poll()}
     client.end()
@@ -82,6 +85,8 @@ def main():
     reading.add_argument("--window", type=float, default=0.02)
     reading.add_argument("--seconds", type=float, default=8)
     reading.add_argument("--only")
+    reading.add_argument("--times", type=int, default=1)
+    reading.add_argument("--quiet", action="store_true")
     reading.add_argument("--deadline", type=float, default=240)
     chosen = reading.parse_args()
     chosen.probe, chosen.cupti, until = find_probe(chosen.probe), find_cupti(), time.monotonic() + chosen.deadline
@@ -91,7 +96,7 @@ def main():
     rows = []
     with Place(chosen.out) as place:
         watch, memory = Watch(f"{place.folder}/s"), Memory()
-        for name, command in cases.items():
+        for name, command in [*cases.items()] * chosen.times:
             if (not chosen.only or chosen.only in name) and time.monotonic() + chosen.seconds + 10 < until:
                 rows.append(measure(place, chosen, watch, memory, name, command))
                 print(told(rows[-1]), flush=True)
