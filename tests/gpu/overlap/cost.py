@@ -181,7 +181,7 @@ def options():
     reading.add_argument("--seconds", type=float, default=2)
     reading.add_argument("--every", type=float, default=0.5)
     reading.add_argument("--window", type=float, default=0.05)
-    reading.add_argument("--period", type=float, default=15)
+    reading.add_argument("--period", type=float, default=10)
     reading.add_argument("--cases", default=",".join(TITLES))
     reading.add_argument("--deadline", type=float, default=420)
     reading.add_argument("--plain", action="store_true")

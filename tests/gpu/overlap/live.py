@@ -20,8 +20,8 @@ import time
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
-from outside import fetch, kill, members, wait_for
-from study import PORTS, gain, numbers, rates, write_configuration
+from outside import fetch, members, wait_for
+from study import PORTS, clear, gain, rates, write_configuration
 
 METRICS = "http://127.0.0.1:10678/metrics"
 
@@ -45,8 +45,7 @@ class Page:
     """One scrape."""
 
     def __init__(self):
-        self.text = fetch(METRICS)[1] or ""
-        self.text = self.text.decode() if isinstance(self.text, bytes) else self.text
+        self.text = fetch(METRICS)[1]
 
     def value(self, name, **labels):
         """The sample with these labels; None: there is none."""
@@ -63,7 +62,7 @@ def serving():
 
 
 def cell_of(folder, prompt, output, concurrency):
-    """That cell of the study, and where its baselines are."""
+    """That cell of the study; None where there is none."""
     path = os.path.join(folder or "", "study.json")
     if not folder or not os.path.exists(path):
         return None
@@ -131,7 +130,7 @@ def main():
     chosen = reading.parse_args()
     chosen.study = chosen.study or f"{chosen.out}/study"
     # As tests/gpu/overlap/study.py starts them.
-    chosen.graphs, chosen.rows, chosen.prompts, chosen.outputs, chosen.concurrency = False, 16, [16, 16384], [1, 64], numbers("8")
+    chosen.graphs, chosen.rows, chosen.prompts, chosen.outputs, chosen.concurrency = False, 16, [16, 16384], [1, 64], [8]
     chosen.prompt, chosen.output, chosen.probe_engines = 16, 64, True
     root, fine, watchdog = tempfile.mkdtemp(prefix="mwl", dir="/tmp"), False, None
     try:
@@ -158,11 +157,7 @@ def main():
     finally:
         if watchdog and watchdog.poll() is None:
             watchdog.kill()
-        for process in members(f"{root}/p"):
-            kill(process)
-        if os.path.isdir(f"{root}/log"):
-            shutil.copytree(f"{root}/log", f"{chosen.out}/live-log", dirs_exist_ok=True)
-        shutil.rmtree(root, ignore_errors=True)
+        clear(root, f"{chosen.out}/live-log")
     sys.exit(0 if fine else 1)
 
 

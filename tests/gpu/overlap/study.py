@@ -144,6 +144,15 @@ def judge(code, folder):
     return pays and does_not
 
 
+def clear(root, logs):
+    """Ends whatever is left of a group, keeps its logs, and removes its folder."""
+    for process in members(f"{root}/p"):
+        kill(process)
+    if os.path.isdir(f"{root}/log"):
+        shutil.copytree(f"{root}/log", logs, dirs_exist_ok=True)
+    shutil.rmtree(root, ignore_errors=True)
+
+
 def options():
     reading = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reading.add_argument("--watchdog", required=True, type=os.path.abspath)
@@ -179,11 +188,7 @@ def main():
         fine &= not left
         print(f"{'FAIL' if left else 'ok  '} processes left: {', '.join(left) or 'none'}")
     finally:
-        for process in members(f"{root}/p"):
-            kill(process)
-        if os.path.isdir(f"{root}/log"):
-            shutil.copytree(f"{root}/log", f"{chosen.out}/study-log", dirs_exist_ok=True)
-        shutil.rmtree(root, ignore_errors=True)
+        clear(root, f"{chosen.out}/study-log")
     sys.exit(0 if fine else 1)
 
 
