@@ -65,8 +65,8 @@ fn want(known: &mut Option<Duration>, every: Duration) {
 
 impl Group {
     /// What this group wants to see from now on: each look once, in an order that stays. While its GPU is in doubt
-    /// the driver's word is wanted at once.
-    pub fn wanted(&self, in_doubt: bool, now: Moment) -> Vec<Want> {
+    /// the driver's word is wanted at once. `calm`: no engine of either side is being started or stopped.
+    pub fn wanted(&self, in_doubt: bool, calm: bool, now: Moment) -> Vec<Want> {
         let mut wants = Wants::default();
         match &self.phase {
             Phase::Waiting => {
@@ -89,7 +89,9 @@ impl Group {
         if in_doubt {
             want(&mut wants.gpu, FAST);
         }
-        self.looks(wants)
+        let mut looks = self.looks(wants);
+        looks.extend(self.wanted_window(calm));
+        looks
     }
 
     fn want_running(&self, wants: &mut Wants, now: Moment) {
@@ -196,7 +198,7 @@ impl Group {
             clients.map(|(every, server)| (Look::Clients { group: group.clone(), server }, every)),
             strangers.map(|pids| (Look::Commands { group: group.clone(), pids }, STRANGERS)),
         ];
-        whole.into_iter().flatten().chain(wants.engines).chain(self.wanted_window()).collect()
+        whole.into_iter().flatten().chain(wants.engines).collect()
     }
 }
 

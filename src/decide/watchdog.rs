@@ -338,14 +338,23 @@ impl Watchdog {
             let group = &mut self.groups[index];
             group.count_active_time(self.now);
             group.stepped(self.now);
-            let in_doubt = self.gpus.get(&group.policy.gpu).is_some_and(|gpu| gpu.health.in_doubt());
-            self.looks.want(&group.policy.name, group.wanted(in_doubt, self.now));
             let home = group.policy.name.home();
+            self.want_looks(&home);
             self.weigh_sharing(&home, decision, save);
             // Its second side starts engines only while it starts none.
             if let Some(apart) = self.apart_of(index) {
                 self.groups[apart].stir();
             }
+        }
+    }
+
+    /// Both sides at once: what one may want to see depends on the other.
+    fn want_looks(&mut self, name: &GroupName) {
+        let calm = self.sides(name).all(|side| !self.groups[side].is_changing());
+        for side in self.sides(name) {
+            let group = &self.groups[side];
+            let in_doubt = self.gpus.get(&group.policy.gpu).is_some_and(|gpu| gpu.health.in_doubt());
+            self.looks.want(&group.policy.name, group.wanted(in_doubt, calm, self.now));
         }
     }
 

@@ -200,10 +200,16 @@ impl Group {
         self.overlap.status(self.engines.len().max(self.policy.engines.len()), now)
     }
 
-    /// A window of the kernel probe, while an engine here has one that may work: of the whole group, and never while
-    /// engines are being started or stopped. One that starts builds its graphs, and CUPTI is not to be attached then.
-    pub fn wanted_window(&self) -> Option<Want> {
-        let calm = matches!(self.phase, Phase::Running(_)) && !self.engines.iter().any(Engine::is_changing);
+    /// Engines here are being started or stopped. One that starts builds its graphs, and CUPTI is not to be attached
+    /// then.
+    pub fn is_changing(&self) -> bool {
+        self.engines.iter().any(Engine::is_changing)
+    }
+
+    /// A window of the kernel probe, while an engine here has one that may work: of the whole group, and only while
+    /// no engine of it changes.
+    pub fn wanted_window(&self, calm: bool) -> Option<Want> {
+        let calm = calm && matches!(self.phase, Phase::Running(_));
         let wanted = calm && self.engines.iter().any(Engine::is_probed);
         let look = |name: &GroupName| Look::Overlap(name.home());
         wanted.then(|| (look(&self.policy.name), self.policy.overlap.period))
