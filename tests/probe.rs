@@ -189,14 +189,21 @@ fn a_process_without_a_context_is_covered_and_has_no_kernels() {
 }
 
 #[test]
-fn what_is_captured_for_a_graph_is_no_kernel_and_is_not_touched() {
+fn an_engine_that_makes_graphs_while_it_serves_is_left_alone_from_then_on() {
+    const WHY: &str = "the engine makes CUDA graphs while it serves";
     let mut scene = Scene::set("capturing");
     let mut line = scene.line();
     let from = line.order(1);
     scene.engine.play(&[from + MILLI]);
-    let kernels = line.kernels();
-    assert_eq!((kernels.dropped, kernels.times), (0, Vec::new()));
+    assert_eq!(line.why(), WHY);
+    assert_eq!(scene.engine.ask("recorded"), "0", "no event in a stream that is captured");
+    drop(line);
+    let mut line = scene.line();
+    assert_eq!(line.why(), WHY);
+    line.order(2);
+    line.send(Order::Record { window: 3, from: 1, to: 2 });
     scene.engine.end();
+    assert_eq!(line.hear(), None);
 }
 
 #[test]

@@ -125,7 +125,8 @@ pub fn main() {
             "load" => load(&probe).to_string(),
             "play" => play(rest),
             "launch" => launch(1).to_string(),
-            "events" => events().to_string(),
+            "events" => counted("simulated_events").to_string(),
+            "recorded" => counted("simulated_recorded").to_string(),
             "subscribe" => subscribe().to_string(),
             "fork" => fork_and_exit(),
             "exit" => exit(rest.parse().unwrap()),
@@ -192,9 +193,9 @@ fn play(ends: &str) -> String {
     "played".to_owned()
 }
 
-fn events() -> usize {
-    let events: extern "C" fn() -> usize = unsafe { std::mem::transmute(of_cupti("simulated_events")) };
-    events()
+fn counted(name: &str) -> usize {
+    let counted: extern "C" fn() -> usize = unsafe { std::mem::transmute(of_cupti(name)) };
+    counted()
 }
 
 /// As another profiler would.

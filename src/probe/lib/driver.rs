@@ -129,12 +129,13 @@ impl Driver {
         unsafe { (self.destroy_event)(event) };
     }
 
-    /// Whether a stream takes launches down for a graph, or can't say: nothing may be recorded in it then.
-    pub fn is_capturing(&self, stream: Handle) -> bool {
+    /// Whether a stream takes launches down for a graph; `None`: it can't say. Nothing may be recorded in it but
+    /// after a no.
+    pub fn is_capturing(&self, stream: Handle) -> Option<bool> {
         let mut status = 1;
         // SAFETY: a stream that its engine launches in right now.
         let answer = unsafe { (self.is_capturing)(stream, &mut status) };
-        answer != 0 || status != 0
+        (answer == 0).then_some(status != 0)
     }
 
     /// Has the event take the time when the stream gets there; false: it won't.

@@ -50,6 +50,7 @@ static CONTEXT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 /// When there was no place left; `u64::MAX`: there always was.
 static FULL: AtomicU64 = AtomicU64::new(u64::MAX);
 static FOREIGN: AtomicBool = AtomicBool::new(false);
+static CAPTURED: AtomicBool = AtomicBool::new(false);
 static FAILED: AtomicU64 = AtomicU64::new(0);
 static OWN: AtomicUsize = AtomicUsize::new(0);
 
@@ -70,10 +71,12 @@ pub struct Outcome {
     pub launches: Vec<Launch>,
     /// When launches were no more seen, as there were too many.
     pub full: Option<u64>,
-    /// Launches without a time: the driver refused the event.
+    /// Launches without a time: the driver refused the event, or could not say whether the stream is captured.
     pub failed: u64,
     /// Some were in another context than the primary one, and were not seen.
     pub foreign: bool,
+    /// Some were captured for a graph.
+    pub captured: bool,
 }
 
 /// The driver, loaded once.
@@ -118,6 +121,7 @@ pub fn open(context: Handle) {
     FULL.store(u64::MAX, SeqCst);
     FAILED.store(0, SeqCst);
     FOREIGN.store(false, SeqCst);
+    CAPTURED.store(false, SeqCst);
     OPEN.store(true, SeqCst);
 }
 
@@ -145,6 +149,7 @@ pub fn outcome() -> Outcome {
         full: (full != u64::MAX).then_some(full),
         failed: FAILED.load(SeqCst),
         foreign: FOREIGN.load(SeqCst),
+        captured: CAPTURED.load(SeqCst),
     }
 }
 
@@ -168,10 +173,15 @@ fn note(driver: &Driver, id: u32, call: &Call, launched: u64) {
         return;
     }
     let stream = stream(id, call);
-    // What is captured does not run now.
-    if driver.is_capturing(stream) {
-        return;
+    match driver.is_capturing(stream) {
+        Some(false) => put_event(driver, stream, launched),
+        // What is captured does not run now.
+        Some(true) => CAPTURED.store(true, SeqCst),
+        None => _ = FAILED.fetch_add(1, SeqCst),
     }
+}
+
+fn put_event(driver: &Driver, stream: Handle, launched: u64) {
     let Some(place) = PLACES.get(TAKEN.fetch_add(1, SeqCst)) else {
         FULL.fetch_min(launched, SeqCst);
         return;

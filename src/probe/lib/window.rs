@@ -10,7 +10,7 @@ use super::cover::{Timed, Window};
 use super::cupti::{Cupti, Subscription, Trouble};
 use super::driver::{Driver, Handle};
 use super::find::Hints;
-use super::launches::{self, Launch};
+use super::launches::{self, Launch, Outcome};
 use super::wire::Kernels;
 
 /// Preparing begins so long before a window: the clock takes 60 ms at most, a subscription 15 ms on an H200.
@@ -153,11 +153,21 @@ impl<'a> Session<'a> {
             kernels.unwrap_or_else(|| nothing(ordered.number, ordered.from))
         });
         let kernels = kernels.ok_or(Ended)?;
-        if outcome.foreign {
-            let why = "kernels are launched in another context than the primary one of the first GPU";
-            return Ok(Err(Trouble::Passing(why.to_owned())));
+        Ok(watched.and(taken_down).map_err(Trouble::Lasting).and_then(|()| outcome.trouble()).map(|()| kernels))
+    }
+}
+
+impl Outcome {
+    fn trouble(&self) -> Result<(), Trouble> {
+        if self.captured {
+            // CUPTI that comes or goes while a graph is destroyed can end the process. Once is luck enough.
+            return Err(Trouble::Lasting("the engine makes CUDA graphs while it serves".to_owned()));
         }
-        Ok(watched.and(taken_down).map(|()| kernels).map_err(Trouble::Lasting))
+        if self.foreign {
+            let why = "kernels are launched in another context than the primary one of the first GPU";
+            return Err(Trouble::Passing(why.to_owned()));
+        }
+        Ok(())
     }
 }
 

@@ -79,6 +79,12 @@ pub extern "C" fn simulated_events() -> usize {
     state().work.events()
 }
 
+/// How many events were put into the engine's stream.
+#[unsafe(no_mangle)]
+pub extern "C" fn simulated_recorded() -> usize {
+    state().work.recorded()
+}
+
 /// Calls the subscriber at the call's begin and at its end, if it wants to know of it.
 fn call_back(id: u32) -> bool {
     let (mut arguments, mut note, returned) = ([0; 8], 0, SUCCESS);

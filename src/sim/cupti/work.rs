@@ -14,6 +14,7 @@ pub struct Work {
     pending: VecDeque<u64>,
     events: BTreeMap<usize, Event>,
     made: usize,
+    recorded: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -45,6 +46,11 @@ impl Work {
         self.events.len()
     }
 
+    /// In the engine's stream, so far.
+    pub fn recorded(&self) -> usize {
+        self.recorded
+    }
+
     /// Its handle.
     pub fn make_event(&mut self) -> usize {
         self.made += 1;
@@ -59,7 +65,9 @@ impl Work {
 
     /// False: there is no such event.
     pub fn record(&mut self, event: usize, stream: usize) -> bool {
-        let waits = stream == ENGINES_STREAM && !self.pending.is_empty();
+        let engines = stream == ENGINES_STREAM;
+        self.recorded += usize::from(engines);
+        let waits = engines && !self.pending.is_empty();
         let recorded = if waits { Event::After(self.launched) } else { Event::Past(now()) };
         self.events.get_mut(&event).map(|event| *event = recorded).is_some()
     }
