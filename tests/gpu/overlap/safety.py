@@ -16,6 +16,7 @@ import time
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from clients import Memory, Place, find_cupti, find_probe
+from outside import wait_for
 from probes import Watch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -51,6 +52,7 @@ def measure(place, chosen, watch, memory, name, command):
         row |= client.answer(30)
         row |= ended_in_a_window(client, watch, [] if chosen.quiet else probes, chosen.window)
     except (RuntimeError, OSError, ValueError) as problem:
+        wait_for(lambda: client.process.poll() is not None, 5)
         row |= {"error": -1, "words": str(problem)[:200], "status": client.process.poll()}
     client.end()
     row["why_not"] = probes[0].why_not if probes else "no probe came"
@@ -74,7 +76,8 @@ def told(row):
     share = row["covered"] / row["answered"] if row["answered"] else 0
     verdict = "well" if row["error"] == 0 and row["status"] == 0 else "HARMED"
     return (f"{row['case']:28} {verdict:7} windows {row['answered']:4} of {row['windows']:4}, covered {share:4.2f}, "
-            f"kernels {row['kernels']:8}, without a time {row['dropped']}, MiB {row['memory_mib']}, ended in {row.get('end_s')} s, {row.get('words', '')} {row['why_not']} {row.get('seen', '')}")
+            f"kernels {row['kernels']:8}, graphs made {row.get('graphs', 0)}, without a time {row['dropped']}, MiB {row['memory_mib']}, ended in {row.get('end_s')} s, {row.get('words', '')} {row['why_not']} {row.get('seen', '')}"
+            f"{'' if row['status'] == 0 else ' status ' + str(row['status'])}")
 
 
 def main():

@@ -5,6 +5,11 @@
 //   nvcc -O2 -std=c++17 -arch=sm_90 -o torture torture.cu
 
 #include <cuda_runtime.h>
+#include <dirent.h>
+#include <execinfo.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -18,6 +23,7 @@
 static std::atomic<bool> stop{false};
 static std::atomic<int> error{0};
 static std::atomic<long> done{0};
+static std::atomic<long> graphs{0};
 static std::atomic<int> preparing{0};
 
 __global__ void spin(uint64_t ns) {
@@ -72,7 +78,7 @@ static void work(char kind) {
             break;
         case 'c': {  // no thread may do anything unsafe while this captures
             cudaGraphExec_t another = capture(stream, cudaStreamCaptureModeGlobal);
-            if (another) { well(cudaGraphLaunch(another, stream)); well(cudaStreamSynchronize(stream)); well(cudaGraphExecDestroy(another)); }
+            if (another) { well(cudaGraphLaunch(another, stream)); well(cudaStreamSynchronize(stream)); well(cudaGraphExecDestroy(another)); graphs++; }
             break;
         }
         case 'm': {
@@ -105,7 +111,39 @@ static void work(char kind) {
     cudaStreamSynchronize(stream);
 }
 
+// Where the calling thread is, on stderr.
+static void tell(int signal) {
+    void *frames[64];
+    dprintf(2, "pid %d, thread %ld, signal %d:\n", getpid(), syscall(SYS_gettid), signal);
+    backtrace_symbols_fd(frames, backtrace(frames, 64), 2);
+}
+
+// A deadly signal: where this thread is, and then every other one.
+static void die(int signal, siginfo_t *info, void *) {
+    dprintf(2, "at address %p\n", info->si_addr);
+    tell(signal);
+    DIR *threads = opendir("/proc/self/task");
+    while (dirent *thread = threads ? readdir(threads) : nullptr) {
+        long number = atol(thread->d_name);
+        if (number == 0 || number == syscall(SYS_gettid)) continue;
+        syscall(SYS_tgkill, getpid(), number, SIGUSR2);
+        usleep(50000);  // one after the other
+    }
+    _exit(128 + signal);
+}
+
+static void tell_of_death() {
+    void *frame;
+    backtrace(&frame, 1);  // loads what it needs
+    struct sigaction action = {};
+    action.sa_sigaction = die;
+    action.sa_flags = SA_SIGINFO | SA_RESETHAND;
+    for (int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE}) sigaction(signal, &action, nullptr);
+    signal(SIGUSR2, tell);
+}
+
 int main(int count, char **words) {
+    tell_of_death();
     const char *kinds = count > 1 ? words[1] : "gk";
     setbuf(stdout, nullptr);
     well(cudaFree(nullptr));
@@ -114,14 +152,14 @@ int main(int count, char **words) {
     while (fgets(line, sizeof line, stdin)) {
         if (strncmp(line, "run ", 4)) continue;
         std::vector<std::thread> threads;
-        stop = false, done = 0, preparing = int(strlen(kinds));
+        stop = false, done = 0, graphs = 0, preparing = int(strlen(kinds));
         auto begin = std::chrono::steady_clock::now(), until = begin + std::chrono::milliseconds(long(1000 * atof(line + 4)));
         for (const char *kind = kinds; *kind; kind++) threads.emplace_back(work, *kind);
         while (!stop && std::chrono::steady_clock::now() < until) std::this_thread::sleep_for(std::chrono::milliseconds(5));
         stop = true;
         for (auto &thread : threads) thread.join();
         double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-        printf("{\"done\": %ld, \"seconds\": %.3f, \"error\": %d, \"words\": \"%s\"}\n", done.load(), seconds, error.load(), cudaGetErrorString(cudaError_t(error.load())));
+        printf("{\"done\": %ld, \"graphs\": %ld, \"seconds\": %.3f, \"error\": %d, \"words\": \"%s\"}\n", done.load(), graphs.load(), seconds, error.load(), cudaGetErrorString(cudaError_t(error.load())));
     }
     printf("{\"ended\": true}\n");
 }
