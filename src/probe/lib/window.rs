@@ -160,7 +160,7 @@ impl<'a> Session<'a> {
 impl Outcome {
     fn trouble(&self) -> Result<(), Trouble> {
         if self.captured {
-            // CUPTI that comes or goes while a graph is destroyed can end the process. Once is luck enough.
+            // CUPTI that comes or goes while a graph is destroyed can end the process: it does not come again.
             return Err(Trouble::Lasting("the engine makes CUDA graphs while it serves".to_owned()));
         }
         if self.foreign {
