@@ -1,9 +1,9 @@
 //! Growth of an engine's memory that its load does not explain: steady, and to a new high, over the last three, five
 //! or ten minutes. Figures only; what follows from them is decided in `detect/memory_leak`.
 //!
-//! What is no such growth: one jump or two (not every third of the span rises), a cache that fills and then stays
-//! (its last third rises less), the teeth of a garbage collector (they climb to where memory has been before),
-//! and what comes with more requests or a fuller KV cache.
+//! What is no such growth: noise (it falls as often as it rises), one jump or two (not every third of the span rises),
+//! a cache that fills and then stays (its last third rises less), the teeth of a garbage collector (they climb to
+//! where memory has been before), and what comes with more requests or a fuller KV cache.
 
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ const FEWEST: usize = 9;
 const STEADY: f64 = 0.5;
 /// And it must still go on: the end of the last third against its beginning.
 const STILL: f64 = 0.25;
+/// Of two samples that differ the later one must be higher in this share of all pairs (Kendall's tau is 0.7 there): in
+/// noise it is half of them.
+const RISING: f64 = 0.85;
 /// This share of the growth must go beyond what memory reached before.
 const NEW_HIGH: f64 = 0.5;
 /// Requests that grew by less than this factor, and one, are as many.
@@ -82,7 +85,8 @@ fn over(samples: &[Sample], span: Duration, peak: u64) -> Option<Growth> {
     let still = (held(last)? - held(before_last)?) / apart(before_last, last);
     let steady = pace > 0.0 && first.min(second) >= STEADY * pace && still >= STILL * pace;
     let highest = before.chunks(3).filter_map(held).fold(peak as f64, f64::max);
-    if !steady || high - highest < NEW_HIGH * (high - low) || is_explained(before, early, late) {
+    let new = high - highest >= NEW_HIGH * (high - low);
+    if !steady || !new || rising(within) < RISING || is_explained(before, early, late) {
         return None;
     }
     Some(Growth { pace: pace.min(second), span: covered, requests: requests(early).and(requests(late)) })
@@ -100,6 +104,17 @@ fn is_explained(before: &[Sample], early: &[Sample], late: &[Sample]) -> bool {
 
 fn apart(one: &[Sample], two: &[Sample]) -> f64 {
     two[two.len() / 2].at.since(one[one.len() / 2].at).as_secs_f64().max(1.0)
+}
+
+/// Of the pairs of samples that differ, the share in which the later one is higher.
+fn rising(samples: &[Sample]) -> f64 {
+    let pairs = samples.iter().enumerate().flat_map(|(n, one)| samples[n + 1..].iter().map(move |later| (one, later)));
+    let (mut up, mut down) = (0u32, 0u32);
+    for (one, later) in pairs {
+        up += u32::from(later.held > one.held);
+        down += u32::from(later.held < one.held);
+    }
+    f64::from(up) / f64::from(up + down).max(1.0)
 }
 
 fn held(samples: &[Sample]) -> Option<f64> {

@@ -69,6 +69,18 @@ fn a_cache_that_fills_and_then_stays_is_no_leak() {
     assert_eq!(told(&filling, ALL), None);
 }
 
+/// Of an engine that was just started: later, what memory has reached before speaks against a leak.
+#[test]
+fn a_thousand_beginnings_with_noise_near_the_end_are_no_leak() {
+    const NEXT: u64 = 6_364_136_223_846_793_005;
+    let states = std::iter::successors(Some(1), |state: &u64| Some(state.wrapping_mul(NEXT).wrapping_add(1)));
+    let random: Vec<f64> = states.take(60_000).map(|state| (state >> 32) as f64 / f64::from(u32::MAX)).collect();
+    for beginning in random.chunks(60) {
+        let noisy = samples(beginning.iter().map(|random| (0.96 + 0.02 * random) * ALL));
+        assert_eq!(told(&noisy, ALL), None);
+    }
+}
+
 #[test]
 fn few_samples_or_a_short_time_say_nothing() {
     assert_eq!(unexplained(&[], 0), None);
