@@ -348,16 +348,6 @@ impl Watchdog {
         }
     }
 
-    /// Both sides at once: what one may want to see depends on the other.
-    fn want_looks(&mut self, name: &GroupName) {
-        let calm = self.sides(name).all(|side| !self.groups[side].is_changing());
-        for side in self.sides(name) {
-            let group = &self.groups[side];
-            let in_doubt = self.gpus.get(&group.policy.gpu).is_some_and(|gpu| gpu.health.in_doubt());
-            self.looks.want(&group.policy.name, group.wanted(in_doubt, calm, self.now));
-        }
-    }
-
     fn order_looks(&mut self, decision: &mut Decision) {
         for look in self.looks.due(self.now) {
             let two = matches!(look, Look::Server { server: None, .. });

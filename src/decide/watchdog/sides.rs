@@ -49,6 +49,16 @@ impl Watchdog {
         home.into_iter().chain(apart)
     }
 
+    /// Both sides at once: what one may want to see depends on the other.
+    pub(super) fn want_looks(&mut self, name: &GroupName) {
+        let calm = self.sides(name).all(|side| !self.groups[side].is_changing());
+        for side in self.sides(name) {
+            let group = &self.groups[side];
+            let in_doubt = self.gpus.get(&group.policy.gpu).is_some_and(|gpu| gpu.health.in_doubt());
+            self.looks.want(&group.policy.name, group.wanted(in_doubt, calm, self.now));
+        }
+    }
+
     /// The side that has the engine; the first one, if none has.
     pub(super) fn side_of(&self, name: &GroupName, engine: &EngineName) -> Option<usize> {
         self.sides(name).find(|side| self.groups[*side].engine(engine).is_some()).or_else(|| self.place(name))
