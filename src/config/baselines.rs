@@ -17,7 +17,8 @@ struct Content {
     baselines: Vec<Baseline>,
 }
 
-/// The baselines in `path`, as a study's; `None`: there is no such file that this user can see. The error says what is wrong with it.
+/// The baselines in `path`, as a study's; `None`: there is no such file that this user can see. The error says what is
+/// wrong with it.
 pub fn read_baselines(path: &Path) -> Result<Option<Vec<Baseline>>, String> {
     let unreadable = |error: io::Error| format!("can't be read: {error}");
     match fs::metadata(path) {

@@ -1,9 +1,8 @@
 //! Which readings are wanted and how often: the one place that knows every cadence.
 //!
 //! In steady state: NVML each second, health and load every two (load more often where `hang_after` is short, and
-//! when an engine is about to be found hung), trees and one control command every 10 s, a window of the kernel probe as
-//! often as the configuration says. Inside
-//! a restart, what it waits for is read at most 5 ms apart.
+//! when an engine is about to be found hung), trees and one control command every 10 s, a window of the kernel probe
+//! as often as the configuration says. Inside a restart, what it waits for is read at most 5 ms apart.
 
 use std::time::Duration;
 
@@ -90,7 +89,7 @@ impl Group {
             want(&mut wants.gpu, FAST);
         }
         let mut looks = self.looks(wants);
-        looks.extend(self.wanted_window(calm));
+        looks.extend(self.wanted_window().filter(|_| calm));
         looks
     }
 

@@ -167,7 +167,7 @@ impl Engine {
         self.stage == Stage::Serving && matches!(self.probe(), ProbeState::Waiting | ProbeState::Working)
     }
 
-    /// It starts, or is being ended: a probe that came up with it takes no orders now.
+    /// It starts, or is being ended. One that starts builds its graphs, and CUPTI is not to be attached then.
     fn is_changing(&self) -> bool {
         matches!(self.stage, Stage::Launching(_) | Stage::Starting | Stage::Ending(_))
     }
@@ -200,17 +200,14 @@ impl Group {
         self.overlap.status(self.engines.len().max(self.policy.engines.len()), now)
     }
 
-    /// Engines here are being started or stopped. One that starts builds its graphs, and CUPTI is not to be attached
-    /// then.
+    /// An engine here is being started or ended.
     pub fn is_changing(&self) -> bool {
         self.engines.iter().any(Engine::is_changing)
     }
 
-    /// A window of the kernel probe, while an engine here has one that may work: of the whole group, and only while
-    /// no engine of it changes.
-    pub fn wanted_window(&self, calm: bool) -> Option<Want> {
-        let calm = calm && matches!(self.phase, Phase::Running(_));
-        let wanted = calm && self.engines.iter().any(Engine::is_probed);
+    /// A window of the kernel probe, of the whole group, while an engine here has one that may work.
+    pub fn wanted_window(&self) -> Option<Want> {
+        let wanted = matches!(self.phase, Phase::Running(_)) && self.engines.iter().any(Engine::is_probed);
         let look = |name: &GroupName| Look::Overlap(name.home());
         wanted.then(|| (look(&self.policy.name), self.policy.overlap.period))
     }

@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import time
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
-from outside import fetch, members, wait_for
+from outside import Scrape, fetch, members, wait_for
 from study import PORTS, clear, gain, rates, write_configuration
 
 METRICS = "http://127.0.0.1:10678/metrics"
@@ -41,24 +40,18 @@ def ask(port, prompt, output, stop):
             connection.close()
 
 
-class Page:
-    """One scrape."""
+def scrape():
+    return Scrape(fetch(METRICS)[1])
 
-    def __init__(self):
-        self.text = fetch(METRICS)[1]
 
-    def value(self, name, **labels):
-        """The sample with these labels; None: there is none."""
-        for line in self.text.splitlines():
-            found = re.match(r"([a-z_]+)(?:\{(.*)\})? (\S+)$", line)
-            if found and found[1] == name and all(f'{key}="{value}"' in (found[2] or "") for key, value in labels.items()):
-                return float(found[3])
-        return None
+def sample(page, name, **labels):
+    """The one sample with these labels; None: there is none."""
+    return next((value for _, value in page.matching(name, **labels)), None)
 
 
 def serving():
-    page = Page()
-    return all(page.value("mps_engine_state", engine=name, state="serving") == 1 for name in PORTS)
+    page = scrape()
+    return all(page.total("mps_engine_state", engine=name, state="serving") == 1 for name in PORTS)
 
 
 def cell_of(folder, prompt, output, concurrency):
@@ -93,7 +86,7 @@ def load(chosen, seconds):
                for port in PORTS.values() for _ in range(chosen.concurrency[0])]
     [thread.start() for thread in threads]
     time.sleep(seconds)
-    page = Page()
+    page = scrape()
     stop.set()
     [thread.join(60) for thread in threads]
     return page
@@ -101,13 +94,13 @@ def load(chosen, seconds):
 
 def judge(page, cell):
     """What the page says, each line with its verdict."""
-    sampled = page.value("mps_probe_sampled_seconds_total") or 0
-    by = [page.value("mps_kernel_concurrency_seconds_total", clients=count) or 0 for count in range(3)]
+    sampled = page.total("mps_probe_sampled_seconds_total")
+    by = [page.total("mps_kernel_concurrency_seconds_total", clients=str(count)) for count in range(3)]
     found = {"sampled": sampled, "shares": [time / sampled for time in by] if sampled else None,
-             "busy": {name: (page.value("mps_engine_kernel_busy_seconds_total", engine=name) or 0) / (sampled or 1) for name in PORTS},
-             "gain": page.value("mps_throughput_gain"),
-             "slowdown": {name: page.value("mps_engine_slowdown_factor", engine=name) for name in PORTS}}
-    lines = [(f"probe of {name} works", page.value("mps_engine_probe_state", engine=name, state="working") == 1) for name in PORTS]
+             "busy": {name: page.total("mps_engine_kernel_busy_seconds_total", engine=name) / (sampled or 1) for name in PORTS},
+             "gain": sample(page, "mps_throughput_gain"),
+             "slowdown": {name: sample(page, "mps_engine_slowdown_factor", engine=name) for name in PORTS}}
+    lines = [(f"probe of {name} works", page.total("mps_engine_probe_state", engine=name, state="working") == 1) for name in PORTS]
     lines.append((f"sampled {sampled:.2f} s, with 0/1/2 clients {found['shares']}", sampled > 0.5))
     lines.append(("the shares add up", bool(sampled) and abs(sum(by) - sampled) < 1e-6))
     lines.append((f"kernels of each {found['busy']}: as the shares say",

@@ -13,6 +13,7 @@ from outside import wait_for
 
 HELLO, UNAVAILABLE, KERNELS, RECORD = 1, 2, 3, 4
 LONGEST = 1 << 20
+AHEAD = 0.15  # seconds from an order to its window, as the watchdog leaves them
 
 
 def put(number):
@@ -138,7 +139,7 @@ class Watch:
         wait_for(lambda: all(pid in self.probes and self.probes[pid].greeted for pid in pids), seconds)
         return [self.probes[pid] for pid in pids if pid in self.probes]
 
-    def window(self, probes, length, ahead=0.15, patience=2.0):
+    def window(self, probes, length, ahead=AHEAD, patience=2.0):
         """One window of `length` seconds: (from, to, the Kernels of each probe or None)."""
         self.windows += 1
         number, begin = self.windows, time.time_ns() + int(ahead * 1e9)

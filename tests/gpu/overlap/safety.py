@@ -17,7 +17,7 @@ sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 from clients import Memory, Place, find_cupti, find_probe
 from outside import wait_for
-from probes import Watch
+from probes import AHEAD, Watch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CASES = {
@@ -38,7 +38,7 @@ def measure(place, chosen, watch, memory, name, command):
     while chosen.quiet and time.monotonic() < until and client.process.poll() is None:
         time.sleep(0.05)
     while probes and time.monotonic() < until and client.process.poll() is None and not probes[0].lost:
-        begin, end, (kernels,) = watch.window(probes, chosen.window, 0.15)
+        begin, end, (kernels,) = watch.window(probes, chosen.window)
         row["windows"] += 1
         if kernels:
             row["answered"] += 1
@@ -63,9 +63,9 @@ def measure(place, chosen, watch, memory, name, command):
 
 def ended_in_a_window(client, watch, probes, window):
     """Ends the engine while a window is open: its status and the seconds that it took."""
-    asking = threading.Thread(target=watch.window, args=(probes, window, 0.15, 0.5), daemon=True)
+    asking = threading.Thread(target=watch.window, args=(probes, window, AHEAD, 0.5), daemon=True)
     asking.start()
-    time.sleep(0.15 + window / 2)
+    time.sleep(AHEAD + window / 2)
     begun = time.monotonic()
     client.finish(30)
     asking.join(5)
