@@ -38,6 +38,7 @@ fn full(seconds: f64) -> Status {
             generation_tokens: Some(67.0),
             requests: Some(8.0),
             model: Some("Qwen/Qwen2.5-0.5B \"chat\"\n\\".to_owned()),
+            ..EngineLoad::default()
         });
     }
     full

@@ -391,7 +391,11 @@ fn observation() -> impl Strategy<Value = Observation> {
             found: found.into_iter().map(|pid| CommandLine { process: process(pid), text: "x".to_owned() }).collect(),
         }),
         1 => (0..2usize, prop_oneof![any::<u32>(), 800..812u32])
-            .prop_map(|(engine, code)| Observation::CudaError { engine: key(engine), code, line: String::new() }),
+            .prop_map(|(engine, code)| Observation::Said {
+                engine: key(engine),
+                saying: Saying::Error(code),
+                place: LinePlace::default(),
+            }),
         1 => Just(Observation::Blind { source: Source::Kmsg, group: None, engine: None, gpu: None, why: String::new() }),
     ]
 }

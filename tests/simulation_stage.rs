@@ -189,6 +189,7 @@ fn engines_tell_their_load_as_vllm_and_sglang_do() {
             generation_tokens: Some(4.0),
             requests: Some(1.0),
             model: Some(model.into()),
+            ..EngineLoad::default()
         };
         until("the last token is counted", || load(&play, name).unwrap() == expected);
     }

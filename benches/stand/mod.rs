@@ -108,10 +108,12 @@ impl Stand {
             Look::Clients { group, server } => {
                 vec![Observation::Clients { clients: self.clients(&group), group, server }]
             }
-            Look::Commands { .. } | Look::Overlap(_) => Vec::new(),
+            Look::Commands { .. } | Look::Overlap(_) | Look::Traffic(_) | Look::Token(_) => Vec::new(),
             Look::Trees(group) => self.keys(&group).map(|engine| self.tree(engine)).collect(),
             Look::Load(engine) => vec![Observation::Load { engine, load: load(self.now) }],
-            Look::Environment(engine) => vec![Observation::Environment { engine, processes: Vec::new() }],
+            Look::Environment(engine) => {
+                vec![Observation::Environment { engine, processes: Vec::new(), overwritten: Vec::new() }]
+            }
             Look::Health(engine) => vec![Observation::Health { engine, health: Health::Ok }],
         }
     }
@@ -239,6 +241,9 @@ fn group_policy(number: u32, engines: &[EngineName]) -> GroupPolicy {
         drain_timeout: Duration::from_secs(60),
         hang_after: Duration::from_secs(120),
         sm_limited: false,
+        kind: mpswarden::model::EngineKind::Other,
+        health_timeout: Duration::from_secs(10),
+        probe_request: false,
         probe: false,
         launch: 0,
     };

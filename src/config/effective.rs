@@ -155,6 +155,7 @@ fn recovery(out: &mut Lines, recovery: &RecoveryPolicy) {
     };
     let start = match recovery.start {
         StartOrder::Sequential => "sequential",
+        StartOrder::Staggered => "staggered",
         StartOrder::Parallel => "parallel",
     };
     let backoff = &recovery.backoff;

@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy};
 use crate::model::gpu::ComputeMode;
-use crate::model::{ControlLaunch, EngineKey, EngineLaunch, GpuIdentity, GroupLaunch};
+use crate::model::{
+    ControlLaunch, EngineKey, EngineKind, EngineLaunch, GpuIdentity, GpuNamedBy, GroupLaunch, MetricsPlace,
+};
 
 use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GroupConfiguration};
 use super::problem::{Problem, Problems};
@@ -94,6 +97,9 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupPolicy {
         drain_timeout: engine.drain_timeout,
         hang_after: engine.hang_after,
         sm_limited: engine.sm_percentage.is_some(),
+        kind: EngineKind::Other,
+        health_timeout: Duration::from_secs(10),
+        probe_request: false,
         probe: engine.probe,
         launch: number(&engine_launch(group, engine)),
     };
@@ -169,7 +175,10 @@ fn engine_launch(group: &GroupConfiguration, engine: &EngineConfiguration) -> En
         environment_file: engine.environment_file.clone(),
         url: engine.url.clone(),
         health_path: engine.health_path.clone(),
-        metrics_path: engine.metrics_path.clone(),
+        kind: EngineKind::Other,
+        health_timeout: Duration::from_secs(10),
+        metrics: MetricsPlace::Under(engine.metrics_path.clone()),
+        gpu_named_by: GpuNamedBy::Uuid,
         sm_percentage: engine.sm_percentage,
         device_memory_limit: engine.device_memory_limit,
         probe: engine.probe,

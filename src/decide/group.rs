@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Action, EngineKey, EngineName, Exit, Fault, Hold, Known, Moment, Observation, Outcome, Owner, ProcessId,
-    ServerLine, What,
+    Action, EngineKey, EngineName, Exit, Fault, Hold, Known, LinePlace, Moment, Observation, Outcome, Owner, ProcessId,
+    Saying, ServerLine, What,
 };
 
 use super::active_time::ActiveTime;
@@ -192,7 +192,10 @@ impl Group {
                     engine.probed(health, turn.now);
                 }
             }
-            Observation::CudaError { engine, code, line } => self.cuda_error(&engine, code, line, turn),
+            Observation::Said { engine, saying: Saying::Error(code), place } => {
+                self.cuda_error(&engine, code, place, turn)
+            }
+            Observation::Said { .. } | Observation::Traffic { .. } | Observation::Token { .. } => {}
             Observation::Usage { engine, processes } => self.usage(&engine, &processes, turn.now),
             Observation::Load { engine, load } => self.load(&engine, load, turn.now),
             Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),
@@ -200,7 +203,7 @@ impl Group {
             Observation::Xid { .. } | Observation::Blind { .. } => {}
             // They concern both sides: the watchdog takes them up.
             Observation::Overlap { .. } | Observation::Probe { .. } => {}
-            Observation::Environment { engine, processes } => self.environment(&engine, processes, turn.now),
+            Observation::Environment { engine, processes, .. } => self.environment(&engine, processes, turn.now),
             Observation::MemoryEvents { engine, oom_kills } => self.memory_events(&engine, oom_kills, turn.now),
             Observation::HostMemory { available, .. } => self.host_available.saw(available, turn.now),
             Observation::OomKill { pid, line } => self.oom_kill(pid, &line, turn),
@@ -352,13 +355,13 @@ impl Group {
         }
     }
 
-    fn cuda_error(&mut self, key: &EngineKey, code: u32, line: String, turn: &mut Turn<'_>) {
+    fn cuda_error(&mut self, key: &EngineKey, code: u32, place: LinePlace, turn: &mut Turn<'_>) {
         if is_context_fatal(code) {
             self.ask_server = Some(turn.now);
             self.suspects.error(&key.engine, code, turn.now);
         }
         if code == OUT_OF_MEMORY {
-            self.ran_out(key, &line, turn);
+            self.ran_out(key, &place, turn);
         }
         let Some(engine) = self.engine_mut(&key.engine) else { return };
         if is_over_limit(code) || code == UNAVAILABLE {
@@ -367,7 +370,7 @@ impl Group {
         if is_context_fatal(code) && engine.error.is_none() && engine.stage != Stage::Fallen {
             engine.error = Some((turn.now, code));
         }
-        turn.tell_of(&key.engine, What::CudaError { code, line });
+        turn.tell_of(&key.engine, What::CudaError { code, place });
     }
 }
 

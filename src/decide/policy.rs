@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{Baseline, EngineName, Fault, GpuIdentity, GpuUuid, GroupName, Mode};
+use crate::model::{Baseline, EngineKind, EngineName, Fault, GpuIdentity, GpuUuid, GroupName, Mode};
 
 /// Everything the core must know beforehand.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,7 +119,7 @@ pub struct RecoveryPolicy {
     pub memory_timeout: Duration,
     /// A control daemon that does not answer gets this long while the engines are fine.
     pub wedge_grace: Duration,
-    /// One engine after the other, or all at once.
+    /// In which order engines start.
     pub start: StartOrder,
 }
 
@@ -135,8 +135,10 @@ pub enum WhenSpent {
 /// How engines start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartOrder {
-    /// Engines that profile free memory need it.
+    /// Each once the one before it serves: engines that profile free memory need it.
     Sequential,
+    /// Each once the one before it has allocated its memory.
+    Staggered,
     /// All at once.
     Parallel,
 }
@@ -175,6 +177,12 @@ pub struct EnginePolicy {
     pub hang_after: Duration,
     /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE is set.
     pub sm_limited: bool,
+    /// Which program it is: the configuration's word, else a guess from its command.
+    pub kind: EngineKind,
+    /// How long its health and its metrics may take to answer.
+    pub health_timeout: Duration,
+    /// It may be asked for a token where nothing else tells whether it hangs.
+    pub probe_request: bool,
     /// Its kernels are recorded in sampled windows.
     pub probe: bool,
     /// Of how it is started: with another number what was learnt of it is void.

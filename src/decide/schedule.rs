@@ -31,6 +31,10 @@ pub(super) enum Kind {
     Load,
     /// Of an engine's processes: what they were told.
     Environment,
+    /// Of an engine: the connections to its port.
+    Traffic,
+    /// Of an engine: one token.
+    Token,
     /// Of the kernel probes: a window.
     Overlap,
 }
@@ -269,6 +273,8 @@ fn key(look: &Look) -> LookKey {
         Look::Commands { .. } => Kind::Commands,
         Look::Load(_) => Kind::Load,
         Look::Environment(_) => Kind::Environment,
+        Look::Traffic(_) => Kind::Traffic,
+        Look::Token(_) => Kind::Token,
         Look::Overlap(_) => Kind::Overlap,
     };
     LookKey { scope: scope(look), kind }

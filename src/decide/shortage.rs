@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{EngineKey, EngineName, Exit, ExitCause, Fault, Known, Moment};
+use crate::model::{EngineKey, EngineName, Exit, ExitCause, Fault, Known, LinePlace, Moment};
 
 use super::detect::gib;
 use super::engine::{Died, Engine, READING_FRESH, Stage};
@@ -152,7 +152,7 @@ impl Group {
     }
 
     /// An engine's output says that device memory ran out.
-    pub fn ran_out(&mut self, key: &EngineKey, line: &str, turn: &Turn<'_>) {
+    pub fn ran_out(&mut self, key: &EngineKey, place: &LinePlace, turn: &Turn<'_>) {
         let reading = turn.gpu.reading.fresh(READING_FRESH, turn.now);
         let Some(engine) = self.engine_mut(&key.engine).filter(|engine| engine.main.is_some()) else { return };
         let room = reading.and_then(|reading| engine.device_memory_and_end(reading));
@@ -160,7 +160,7 @@ impl Group {
             || "how much it held is not known".to_owned(),
             |(held, end)| format!("it held {} and its end is at {}", gib(held), gib(end)),
         );
-        let words = format!("it ran out of device memory (\"{line}\"; {room})");
+        let words = format!("it ran out of device memory ({place}; {room})");
         engine.shortage.device = Some(Word { at: turn.now, words });
     }
 }

@@ -70,7 +70,7 @@ fn sources(looks: &Schedule, kernel_log_blind: bool, now: Moment) -> Vec<SourceS
     for (key, state) in looks.all() {
         // The server's word alone says how the control daemon answers, the trees how /proc does; a first load
         // takes its time, as does a first window; without an engine that has a kernel probe there is no such source.
-        if matches!(key.kind, Kind::Clients | Kind::Commands | Kind::Environment)
+        if matches!(key.kind, Kind::Clients | Kind::Commands | Kind::Environment | Kind::Traffic | Kind::Token)
             || key.kind == Kind::Load && state.is_new()
             || key.kind == Kind::Overlap && (state.is_new() || !state.is_wanted())
         {
@@ -107,7 +107,9 @@ pub(super) fn scope(look: &Look) -> SourceScope {
         Look::Trees(group) | Look::Commands { group, .. } => (Source::Procfs, Some(group.clone()), None, None),
         Look::Overlap(group) => (Source::Probe, Some(group.clone()), None, None),
         Look::Environment(key) => (Source::Procfs, Some(key.group.clone()), Some(key.clone()), None),
-        Look::Health(key) | Look::Load(key) => (Source::Engine, Some(key.group.clone()), Some(key.clone()), None),
+        Look::Health(key) | Look::Load(key) | Look::Traffic(key) | Look::Token(key) => {
+            (Source::Engine, Some(key.group.clone()), Some(key.clone()), None)
+        }
     };
     SourceScope { source, group, engine, gpu }
 }
@@ -279,6 +281,9 @@ impl Group {
             resident_memory: engine.resident_memory(now),
             cpu: engine.figures.cpu(),
             load: engine.load(now).cloned(),
+            kind: engine.policy.kind,
+            unknown: Vec::new(),
+            doubted: Vec::new(),
             main: engine.main.filter(|_| engine.ended.is_none()),
             clients: processes.iter().map(|process| process.pid).filter(is_client).collect(),
             incarnation: engine.incarnation,

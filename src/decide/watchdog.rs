@@ -438,7 +438,9 @@ fn group_of(observation: &Observation) -> Option<&GroupName> {
         | Observation::Health { engine, .. }
         | Observation::Load { engine, .. }
         | Observation::Probe { engine, .. }
-        | Observation::CudaError { engine, .. } => Some(&engine.group),
+        | Observation::Traffic { engine, .. }
+        | Observation::Token { engine, .. }
+        | Observation::Said { engine, .. } => Some(&engine.group),
         Observation::Ended { owner: Owner::Engine(key, _), .. } => Some(&key.group),
         Observation::Ended { owner: Owner::Control(group) | Owner::Server(group), .. } => Some(group),
         Observation::Gpu { .. } | Observation::GpuLost { .. } | Observation::RecoveryAction { .. } => None,

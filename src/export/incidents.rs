@@ -392,8 +392,8 @@ mod tests {
     #[test]
     fn a_long_incident_keeps_its_first_and_its_last_lines() {
         let mut events = vec![began(1.0, "", Fault::GpuFault), restart(1.0, "", Fault::GpuFault)];
-        let line = |code| What::CudaError { code, line: "é".repeat(10_000) };
-        events.extend((0..5000).map(|code| event(1.1, "qwen-a", line(code))));
+        let line = || What::EngineFailing { because: "é".repeat(10_000) };
+        events.extend((0..5000).map(|_| event(1.1, "qwen-a", line())));
         events.push(ended(9.0, "", RecoveryResult::Serving));
         let incidents = after(&events);
         let incident = &incidents[0];

@@ -78,6 +78,7 @@ pub fn level(event: &Event) -> Level {
         | What::EngineBackoff { .. }
         | What::Xid { .. }
         | What::CudaError { .. }
+        | What::Doubted { .. }
         | What::SourceDown { .. }
         | What::ActionFailed { .. }
         | What::HoldBegan { .. }

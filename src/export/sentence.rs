@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::model::saying::cuda_words;
 use crate::model::status::SourceScope;
-use crate::model::{Advice, AdviceReason, EngineName, Event, GpuUuid, IsolationResult, Reason, Tier, What};
+use crate::model::{Advice, AdviceReason, Doubt, EngineName, Event, GpuUuid, IsolationResult, Reason, Tier, What};
 
 /// One word for the event, for a column: the fault's name, or what was done.
 pub fn word(event: &Event) -> &'static str {
@@ -34,6 +35,7 @@ pub fn word(event: &Event) -> &'static str {
         What::AdviceEnded { .. } => "advice_over",
         What::Xid { .. } => "xid",
         What::CudaError { .. } => "cuda_error",
+        What::Doubted { .. } => "doubted",
         What::Command { .. } => "command",
         What::SourceDown { .. } => "source_down",
         What::SourceUp { .. } => "source_up",
@@ -135,7 +137,15 @@ fn told(event: &Event) -> String {
             format!("no word against sharing any more: {what} is {value}, after {}", span(*lasted))
         }
         What::Xid { gpu, xid, pid } => xid_sentence(gpu.as_ref(), *xid, *pid),
-        What::CudaError { code, line } => format!("output names CUDA error {code}: {line}"),
+        What::CudaError { code, place } => {
+            format!("output names {} ({place}): nothing follows before a fact agrees", cuda_words(*code))
+        }
+        What::Doubted { code, how: Doubt::Refuted, lines } => {
+            format!("{} of {} were wrong: the same client is listed and at work", count(*lines), cuda_words(*code))
+        }
+        What::Doubted { code, how: Doubt::Undecided, lines } => {
+            format!("{} of {} came to nothing: no fact decided within a minute", count(*lines), cuda_words(*code))
+        }
         What::Command { result } => format!("control command {result}"),
         What::SourceDown { source, why } => format!("{} does not answer: {why}", source_words(source)),
         What::SourceUp { source } => format!("{} answers again", source_words(source)),
@@ -190,6 +200,10 @@ fn drained(took: Duration, left: Option<f64>) -> String {
 
 fn names(engines: &[EngineName]) -> String {
     engines.iter().map(EngineName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn count(lines: u64) -> String {
+    if lines == 1 { "a line".to_owned() } else { format!("{lines} lines") }
 }
 
 fn failures_word(count: u32) -> &'static str {
@@ -279,8 +293,8 @@ mod tests {
 
     #[test]
     fn an_engines_output_neither_breaks_the_line_nor_drives_the_terminal() {
-        let error = What::CudaError { code: 700, line: "a\nb\u{1b}[2J\n".to_owned() };
-        assert_eq!(sentence(&event(Some("qwen-a"), error)), "output names CUDA error 700: a b [2J");
+        let error = What::EngineFailing { because: "a\nb\u{1b}[2J\n".to_owned() };
+        assert_eq!(sentence(&event(Some("qwen-a"), error)), "a b [2J");
     }
 
     #[test]

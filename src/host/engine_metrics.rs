@@ -147,6 +147,7 @@ impl Page {
             generation_tokens: self.figure(Figure::GenerationTokens),
             requests: self.figure(Figure::Requests),
             model: self.model,
+            ..EngineLoad::default()
         })
     }
 

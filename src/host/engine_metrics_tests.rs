@@ -34,6 +34,7 @@ fn vllms_figures_are_read_and_all_else_is_left() {
         generation_tokens: Some(1_397_950.0),
         requests: Some(9351.0),
         model: Some("Qwen/Qwen2.5-0.5B-Instruct".into()),
+        ..EngineLoad::default()
     };
     assert_eq!(parse(VLLM).unwrap(), load);
 }
@@ -48,6 +49,7 @@ fn sglangs_figures_are_read_without_the_shares_of_each_priority() {
         generation_tokens: Some(4400.0),
         requests: None,
         model: Some("qwen/qwen2.5-0.5b-instruct".into()),
+        ..EngineLoad::default()
     };
     assert_eq!(parse(SGLANG).unwrap(), load);
 }

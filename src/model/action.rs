@@ -141,6 +141,10 @@ pub enum Look {
     Load(EngineKey),
     /// What one engine's processes were told of MPS.
     Environment(EngineKey),
+    /// The connections to one engine's port.
+    Traffic(EngineKey),
+    /// One token of an engine, where its configuration lets it be asked for.
+    Token(EngineKey),
     /// One window of the kernel probe, of all of a group's engines that have one, on both of its sides.
     Overlap(GroupName),
 }

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::status::SourceScope;
 use super::{
-    AdviceReason, CommandResult, EngineName, EvidenceLine, Exit, ExitCause, Fault, GpuUuid, GroupName, HeldReason,
-    Hook, HookResult, IsolationResult, Moment, ProcessId, Reason, RecoveryResult, RecoveryStep, Suspicion, Tier,
+    AdviceReason, CommandResult, Doubt, EngineName, EvidenceLine, Exit, ExitCause, Fault, GpuUuid, GroupName,
+    HeldReason, Hook, HookResult, IsolationResult, LinePlace, Moment, ProcessId, Reason, RecoveryResult, RecoveryStep,
+    Suspicion, Tier,
 };
 
 /// One thing that happened.
@@ -222,12 +223,21 @@ pub enum What {
         /// The pid in the line.
         pid: Option<u32>,
     },
-    /// An engine's output named a CUDA error.
+    /// An engine's output named a CUDA error: a word, of which nothing follows before a fact agrees.
     CudaError {
         /// The code.
         code: u32,
-        /// The line.
-        line: String,
+        /// Where the line stands.
+        place: LinePlace,
+    },
+    /// No fact confirmed an engine's error lines. The status counts them.
+    Doubted {
+        /// Their code.
+        code: u32,
+        /// How it ended.
+        how: Doubt,
+        /// How many lines since that was last told.
+        lines: u64,
     },
     /// A control command ended. Counted in `mps_control_commands_total`.
     Command {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::{EngineKey, GpuUuid, GroupName};
+use super::{EngineKey, EngineKind, GpuUuid, GroupName};
 
 /// Everything of one group that is started.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,26 @@ pub struct ControlLaunch {
     pub log_directory: PathBuf,
 }
 
+/// Where an engine's own metrics are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetricsPlace {
+    /// At this path under its URL.
+    Under(String),
+    /// At another address: a URL without a path, and the path.
+    Elsewhere(String, String),
+    /// It has none.
+    Nowhere,
+}
+
+/// What CUDA_VISIBLE_DEVICES of an engine says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GpuNamedBy {
+    /// The GPU's UUID.
+    Uuid,
+    /// Its index: 0 for a client of the control daemon, which shows one GPU; of an engine outside MPS this, NVML's.
+    Index(u32),
+}
+
 /// An engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineLaunch {
@@ -45,12 +66,18 @@ pub struct EngineLaunch {
     pub environment: BTreeMap<String, String>,
     /// `KEY=value` lines, read at each start.
     pub environment_file: Option<PathBuf>,
-    /// `http://host:port`, without a path.
+    /// Which program it is: the configuration's word, else a guess from its command.
+    pub kind: EngineKind,
+    /// `http://host:port`, `https://host:port` or `unix:/path`, without a path of HTTP.
     pub url: String,
     /// Under the URL.
     pub health_path: String,
-    /// Under the URL.
-    pub metrics_path: String,
+    /// How long its health and its metrics may take to answer.
+    pub health_timeout: Duration,
+    /// Where its metrics are.
+    pub metrics: MetricsPlace,
+    /// What CUDA_VISIBLE_DEVICES says.
+    pub gpu_named_by: GpuNamedBy,
     /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE, over 0 to 100.
     pub sm_percentage: Option<f64>,
     /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT, bytes.

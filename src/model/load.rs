@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ProcessId;
+use super::{EngineKind, ProcessId};
 
-/// An engine's load, read from its own metrics (vLLM's or SGLang's names). What it does not show is `None`.
+/// An engine's load, read from its own metrics (by the names that its dialect has). What it does not show is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EngineLoad {
     /// Requests that it works on.
@@ -21,8 +21,17 @@ pub struct EngineLoad {
     pub generation_tokens: Option<f64>,
     /// Requests that ended since its start, well or not.
     pub requests: Option<f64>,
+    /// A figure that changes while it works on requests, whatever it counts (iterations, tokens a second): only
+    /// whether it moved is of interest.
+    pub steps: Option<f64>,
+    /// Its model is put to sleep: it takes no request until it is woken.
+    pub asleep: Option<bool>,
     /// The model it serves.
     pub model: Option<String>,
+    /// Whose names the figures have; `None`: nobody's that is known.
+    pub kind: Option<EngineKind>,
+    /// It has no metrics, and how it says so, for people; `None`: it has.
+    pub no_metrics: Option<String>,
 }
 
 /// What one process uses.

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::RecoveryAction;
 use super::{
-    CommandLine, CommandResult, EngineKey, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, Moment, MpsEnvironment,
-    OverlapWindow, Owner, ProbeState, ProcessId, ProcessUsage, ServerLine, ServerState, Source,
+    CommandLine, CommandResult, EngineKey, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, LinePlace, Moment,
+    MpsEnvironment, OverlapWindow, Owner, ProbeState, ProcessId, ProcessUsage, Saying, ServerLine, ServerState, Source,
+    Traffic,
 };
 
 /// One fact from the outside world.
@@ -124,14 +125,26 @@ pub enum Observation {
         /// What it said.
         load: EngineLoad,
     },
-    /// An engine's output names a CUDA error.
-    CudaError {
+    /// A line of an engine's output was recognized. A word, never a fact.
+    Said {
         /// Whose.
         engine: EngineKey,
-        /// CUDA's code, 700 for an illegal address.
-        code: u32,
-        /// The line, cut at 300 bytes.
-        line: String,
+        /// What it seems to say.
+        saying: Saying,
+        /// Where the line stands.
+        place: LinePlace,
+    },
+    /// The connections to an engine's port, or why they can't be seen.
+    Traffic {
+        /// Whose.
+        engine: EngineKey,
+        /// What the kernel said.
+        traffic: Result<Traffic, String>,
+    },
+    /// An engine was asked for one token and gave it.
+    Token {
+        /// Whose.
+        engine: EngineKey,
     },
     /// The kernel's OOM killer took a process, by the kernel log. Whose it was is found out by its pid.
     OomKill {
@@ -160,6 +173,8 @@ pub enum Observation {
         engine: EngineKey,
         /// Those that could be read.
         processes: Vec<MpsEnvironment>,
+        /// Those that have overwritten it, as `setproctitle` does: what they were told can't be seen any more.
+        overwritten: Vec<ProcessId>,
     },
     /// A window of the kernel probe ended, and every probed engine of the group told of it.
     Overlap {

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use super::{
-    Advice, Baseline, EngineIsolation, EngineKey, EngineLoad, EngineName, EngineState, Fault, GpuIdentity, GpuUuid,
-    GroupName, GroupState, HeldReason, Mode, Moment, ProbeState, ProcessId, Reason, RecoveryStep, ServerState, Source,
-    Tier,
+    Advice, Baseline, Doubt, EngineIsolation, EngineKey, EngineKind, EngineLoad, EngineName, EngineState, Fault,
+    GpuIdentity, GpuUuid, GroupName, GroupState, HeldReason, Mode, Moment, ProbeState, ProcessId, Reason, RecoveryStep,
+    ServerState, Source, Tier, Unknown,
 };
 
 /// Everything at one moment.
@@ -187,6 +187,15 @@ pub struct EngineStatus {
     pub cpu: Duration,
     /// What it says of its load; `None`: unknown.
     pub load: Option<EngineLoad>,
+    /// Which program it is: the configuration's word, else what its metrics show, else a guess from its command.
+    #[serde(default)]
+    pub kind: EngineKind,
+    /// What can't be known of it, and why.
+    #[serde(default)]
+    pub unknown: Vec<Unknown>,
+    /// Error lines of its output that no fact confirmed since the watchdog's start, by their code.
+    #[serde(default)]
+    pub doubted: Vec<(u32, Doubt, u64)>,
     /// Its main process.
     pub main: Option<ProcessId>,
     /// Its processes that are clients.

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use super::reports::Reports;
 use crate::host::http::{GetError, Peer};
 use crate::host::{cuda, engine_metrics};
-use crate::model::{EngineKey, EngineLaunch, Health, Observation};
+use crate::model::{EngineKey, EngineLaunch, Health, LinePlace, MetricsPlace, Observation, Saying};
 
 /// A healthy engine answers well within it.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -19,9 +19,6 @@ const HEALTH_BODY: usize = 64 * 1024;
 
 /// A page of metrics is read within it; a busy engine renders one in some 10 ms.
 const METRICS_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How much of a line is kept as evidence, in bytes.
-const LINE: usize = 300;
 
 /// Where an engine answers.
 pub(super) struct Endpoint {
@@ -40,7 +37,11 @@ struct Page {
 impl Endpoint {
     pub fn of(engine: &EngineLaunch) -> Self {
         let page = |path: &str| Page { path: path.to_owned(), peer: Mutex::new(Peer::new(&engine.url)) };
-        Endpoint { health: page(&engine.health_path), metrics: page(&engine.metrics_path) }
+        let metrics = match &engine.metrics {
+            MetricsPlace::Under(path) | MetricsPlace::Elsewhere(_, path) => path,
+            MetricsPlace::Nowhere => "/metrics",
+        };
+        Endpoint { health: page(&engine.health_path), metrics: page(metrics) }
     }
 }
 
@@ -78,8 +79,8 @@ pub(super) async fn look_load(
 /// One line of an engine's output. `None`: it names no CUDA error.
 pub fn output_line(engine: &EngineKey, line: &str) -> Option<Observation> {
     let code = cuda::error_in(line)?;
-    let end = (0..=LINE.min(line.len())).rfind(|end| line.is_char_boundary(*end)).unwrap_or(0);
-    Some(Observation::CudaError { engine: engine.clone(), code, line: line[..end].to_owned() })
+    let place = LinePlace { file: format!("{}.log", engine.engine), byte: 0 };
+    Some(Observation::Said { engine: engine.clone(), saying: Saying::Error(code), place })
 }
 
 #[cfg(test)]
@@ -88,12 +89,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_line_is_cut_between_characters() {
+    fn what_was_matched_goes_out_and_never_the_words_around_it() {
         let engine = EngineKey::new(&"g".into(), &"e".into());
-        let line = format!("CUDA error: unspecified launch failure {}", "ä".repeat(500));
-        let Some(Observation::CudaError { code, line, .. }) = output_line(&engine, &line) else { panic!() };
-        assert_eq!(code, 719);
-        assert!(line.len() <= LINE && line.ends_with('ä'), "{line}");
+        let line = "RuntimeError: CUDA error: unspecified launch failure; said somebody";
+        let Some(Observation::Said { saying, .. }) = output_line(&engine, line) else { panic!() };
+        assert_eq!(saying, Saying::Error(719));
         assert_eq!(output_line(&engine, "INFO Capturing CUDA graphs"), None);
     }
 }

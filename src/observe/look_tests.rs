@@ -136,7 +136,10 @@ fn launch(url: &str) -> GroupLaunch {
             environment_file: None,
             url: url.into(),
             health_path: "/health".into(),
-            metrics_path: "/metrics".into(),
+            kind: crate::model::EngineKind::Other,
+            health_timeout: std::time::Duration::from_secs(1),
+            metrics: crate::model::MetricsPlace::Under("/metrics".into()),
+            gpu_named_by: crate::model::GpuNamedBy::Uuid,
             sm_percentage: None,
             device_memory_limit: None,
             probe: false,
@@ -329,7 +332,7 @@ async fn trees_are_observed_engine_by_engine_or_the_look_is_blind() {
 #[tokio::test]
 async fn what_processes_were_told_is_observed() {
     let (seen, outcome) = asked(FakeHands::default(), Look::Environment(engine()), LONG).await;
-    assert_eq!(seen, [Observation::Environment { engine: engine(), processes: vec![told()] }]);
+    assert_eq!(seen, [Observation::Environment { engine: engine(), processes: vec![told()], overwritten: Vec::new() }]);
     assert_eq!(outcome, Outcome::Done);
 }
 

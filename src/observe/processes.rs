@@ -32,7 +32,7 @@ pub(super) async fn look_told(
     reports: Reports,
 ) -> Result<(), String> {
     let processes = answer.await?;
-    reports.observed(Observation::Environment { engine, processes });
+    reports.observed(Observation::Environment { engine, processes, overwritten: Vec::new() });
     Ok(())
 }
 

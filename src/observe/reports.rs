@@ -49,7 +49,7 @@ pub(super) fn scope_of(look: &Look) -> SourceScope {
         Look::Environment(engine) => {
             SourceScope { group: Some(engine.group.clone()), engine: Some(engine.clone()), ..whole(Source::Procfs) }
         }
-        Look::Health(engine) | Look::Load(engine) => {
+        Look::Health(engine) | Look::Load(engine) | Look::Traffic(engine) | Look::Token(engine) => {
             SourceScope { group: Some(engine.group.clone()), engine: Some(engine.clone()), ..whole(Source::Engine) }
         }
     }

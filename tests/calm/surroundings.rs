@@ -269,7 +269,7 @@ impl Nature for Shared {
             Look::Health(_) => here.look_at_health(world.now, seen),
             Look::Trees(group) => here.trees(world, group, seen),
             Look::Commands { .. } => here.look_at_commands(seen),
-            Look::Overlap(_) => {}
+            Look::Overlap(_) | Look::Traffic(_) | Look::Token(_) => {}
             Look::Environment(_) => here.look_at_environment(world.now, seen, outcome),
             Look::Server { .. } | Look::Clients { .. } => return here.command(seen, outcome),
         }

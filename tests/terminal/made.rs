@@ -32,6 +32,9 @@ pub fn engine(name: &str) -> EngineStatus {
         memory_time_to_limit: None,
         resident_memory: Some(2_200 << 20),
         cpu: Duration::from_secs(90),
+        kind: mpswarden::model::EngineKind::Other,
+        unknown: Vec::new(),
+        doubted: Vec::new(),
         load: Some(EngineLoad {
             running: Some(12.0),
             waiting: Some(3.0),

@@ -7,7 +7,8 @@ use mpswarden::decide::{Input, PolicyChange};
 use mpswarden::model::Request;
 use mpswarden::model::gpu::RecoveryAction;
 use mpswarden::model::{
-    EngineKey, EngineName, Exit, GroupName, Mode, Observation, ProbeState, ServerLine, ServerState, Tier, XidVia,
+    EngineKey, EngineName, Exit, GroupName, LinePlace, Mode, Observation, ProbeState, Saying, ServerLine, ServerState,
+    Tier, XidVia,
 };
 
 use super::sharing::Windows;
@@ -191,8 +192,8 @@ impl World {
             }
             Break::CudaError(group, engine, code) => {
                 let engine = self.key(group, engine);
-                let line = format!("CUDA error {code}");
-                self.observe(Observation::CudaError { engine, code, line });
+                let place = LinePlace { file: format!("{}.log", engine.engine), byte: 0 };
+                self.observe(Observation::Said { engine, saying: Saying::Error(code), place });
             }
             Break::Ask(request) => self.ask(request),
             Break::Crash => self.crash(),

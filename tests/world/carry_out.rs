@@ -144,8 +144,13 @@ impl World {
                     memory_limit: *knob != Knob::DropsLimits,
                 };
                 let processes = process.map(told).into_iter().collect();
-                self.answer(id, vec![Observation::Environment { engine, processes }], Outcome::Done);
+                self.answer(
+                    id,
+                    vec![Observation::Environment { engine, processes, overwritten: Vec::new() }],
+                    Outcome::Done,
+                );
             }
+            Look::Traffic(_) | Look::Token(_) => self.answer(id, vec![], Outcome::Done),
             Look::Health(engine) => {
                 let (group, place) = self.find_engine(&engine);
                 self.look_health(id, group, place);
@@ -391,7 +396,9 @@ impl World {
 fn group_of(action: &Action) -> Option<GroupName> {
     match action {
         Action::Look(Look::Gpu(_)) | Action::Save { .. } => None,
-        Action::Look(Look::Health(key) | Look::Load(key) | Look::Environment(key)) => Some(key.group.clone()),
+        Action::Look(
+            Look::Health(key) | Look::Load(key) | Look::Environment(key) | Look::Traffic(key) | Look::Token(key),
+        ) => Some(key.group.clone()),
         Action::Look(
             Look::Server { group, .. }
             | Look::Clients { group, .. }

@@ -72,6 +72,9 @@ pub fn engine(name: &str) -> EnginePolicy {
         drain_timeout: Duration::from_secs(3),
         hang_after: Duration::from_secs(20),
         sm_limited: false,
+        kind: mpswarden::model::EngineKind::Other,
+        health_timeout: Duration::from_secs(10),
+        probe_request: false,
         probe: false,
         launch: 0,
     }

@@ -40,6 +40,7 @@ impl Says {
             generation_tokens: number("tokens").or(counts("rate", |load| load.generation_tokens)),
             requests: counts("ends", |load| load.requests),
             model: None,
+            ..EngineLoad::default()
         };
         let rate = |name: &str| number(name).unwrap_or(0.0);
         Says { load, rate: rate("rate"), prompts: rate("prompts"), ends: rate("ends"), since: now }

@@ -232,6 +232,7 @@ impl Group {
             self.engines.iter().filter(|engine| !engine.leaving).partition(|engine| engine.is_to_rest());
         let how = match self.policy.recovery.start {
             StartOrder::Sequential => "one after the other",
+            StartOrder::Staggered => "each once the one before it has its memory",
             StartOrder::Parallel => "all at once",
         };
         let mut steps = Vec::new();

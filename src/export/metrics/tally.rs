@@ -106,6 +106,7 @@ impl Tally {
             | What::EngineBackoff { .. }
             | What::EngineQuarantined { .. }
             | What::CudaError { .. }
+            | What::Doubted { .. }
             | What::SourceDown { .. }
             | What::SourceUp { .. }
             | What::ActionFailed { .. }

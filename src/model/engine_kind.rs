@@ -1,0 +1,25 @@
+//! Which program an engine is, as far as its answers and its output differ.
+
+use super::words::words;
+
+words!(
+    /// The dialect that an engine speaks.
+    EngineKind {
+        /// vLLM, 0.6 and later.
+        Vllm = "vllm",
+        /// SGLang.
+        Sglang = "sglang",
+        /// llama.cpp's server.
+        LlamaCpp = "llama.cpp",
+        /// `transformers serve`.
+        Transformers = "transformers",
+        /// Any other, or not known yet: nothing is taken for granted.
+        Other = "other",
+    }
+);
+
+impl Default for EngineKind {
+    fn default() -> Self {
+        EngineKind::Other
+    }
+}

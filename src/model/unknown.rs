@@ -1,0 +1,28 @@
+//! What can't be known of an engine, and why: said, never guessed.
+
+use serde::{Deserialize, Serialize};
+
+use super::words::words;
+
+words!(
+    /// What is asked of an engine.
+    Question {
+        /// What its GPU processes were told of MPS and its limits.
+        Limits = "limits",
+        /// Its requests, tokens and cache.
+        Load = "load",
+        /// Whether somebody waits for it, by the connections to its port.
+        Traffic = "traffic",
+        /// Whether it hangs.
+        Hang = "hang",
+    }
+);
+
+/// A question without an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unknown {
+    /// What is not known.
+    pub question: Question,
+    /// Why not, for people.
+    pub why: String,
+}
