@@ -15,6 +15,7 @@ use mpswarden::model::{
     Moment, Observation, Ordered, Outcome, Owner, ProcessId, ProcessUsage, Remaining, ServerLine, ServerState, Source,
     Tier, What, XidVia,
 };
+use mpswarden::model::{LinePlace, Saying};
 use proptest::prelude::*;
 use world::{GIB, ms, policies};
 
