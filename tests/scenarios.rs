@@ -158,6 +158,7 @@ fn set(mut policy: Policy, setting: &str) -> Policy {
             group.engines.iter_mut().filter(|e| e.name.as_str() == *name).for_each(|e| e.sm_limited = true);
         }
         ["stable_after", time] => group.recovery.stable_after = seconds(time),
+        ["start", "staggered"] => group.recovery.start = StartOrder::Staggered,
         ["start", "parallel"] => group.recovery.start = StartOrder::Parallel,
         ["device_memory_limit", gib] => {
             let limit = gib.parse::<u64>().unwrap() << 30;

@@ -12,11 +12,14 @@ use super::guard::Attempts;
 use super::limits::Limits;
 use super::operator::{note_of, stage_of};
 use super::overlap::Sharing;
+use super::passage::Passage;
 use super::policy::EnginePolicy;
-use super::progress::{Answers, Tokens};
+use super::progress::{Answers, Stretch, Tokens};
 use super::reading::Reading;
 use super::remembered::{EngineMemory, Rest};
+use super::said::Said;
 use super::shortage::Shortage;
+use super::words::Telling;
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;
@@ -85,8 +88,14 @@ pub(super) struct Engine {
     pub over_limit: Option<(Moment, u32)>,
     /// Its main process ended in this incarnation.
     pub ended: Option<(Moment, Exit)>,
-    /// The first fatal CUDA error that its output named in this incarnation.
-    pub error: Option<(Moment, u32)>,
+    /// Error lines of its output in this incarnation.
+    pub said: Said,
+    /// What was told of those lines, and how many no fact confirmed.
+    pub telling: Telling,
+    /// Its output said that all its memory is allocated, while it started.
+    pub allocated: Option<Moment>,
+    /// Its output said that it wants numbers in CUDA_VISIBLE_DEVICES, while it started.
+    pub wants_index: bool,
     /// When a process of it last began to leave the server in this incarnation.
     pub left: Option<Moment>,
     /// Who said that it ran out of memory.
@@ -102,9 +111,14 @@ pub(super) struct Engine {
     pub figures: Figures,
     /// Its kernels, and how fast it is alone and beside the others.
     pub sharing: Sharing,
-    /// Its requests' tokens, and its answers: whether it gets on.
+    /// Its requests' tokens, its answers and its connections: whether it gets on, and whether somebody waits.
     pub tokens: Tokens,
     pub answers: Answers,
+    pub passage: Passage,
+    /// Answers to the tokens that the watchdog asked for.
+    pub asked_token: Answers,
+    /// Windows of the kernel probe between which kernels of it ended.
+    pub kernels: Option<Stretch>,
     pub gpu_processes: GpuProcesses,
     /// A process of it does not die: which, for people.
     pub stuck: Option<String>,
@@ -148,7 +162,10 @@ impl Engine {
             watched: None,
             over_limit: None,
             ended: None,
-            error: None,
+            said: Said::default(),
+            telling: Telling::default(),
+            allocated: None,
+            wants_index: false,
             left: None,
             shortage: Shortage::default(),
             limits: Limits::default(),
@@ -159,6 +176,9 @@ impl Engine {
             sharing: Sharing::of(memory.learnt),
             tokens: Tokens::default(),
             answers: Answers::default(),
+            passage: Passage::default(),
+            asked_token: Answers::default(),
+            kernels: None,
             gpu_processes: GpuProcesses::default(),
             stuck: None,
             rest: memory.rest,
@@ -186,7 +206,7 @@ impl Engine {
     }
 
     /// A new incarnation begins: nothing seen before is about it.
-    pub fn launch(&mut self, order: ActionId) {
+    pub fn launch(&mut self, order: ActionId, now: Moment) {
         self.incarnation += 1;
         self.stage = Stage::Launching(order);
         self.main = None;
@@ -197,7 +217,9 @@ impl Engine {
         self.watched = None;
         self.over_limit = None;
         self.ended = None;
-        self.error = None;
+        self.forget_words(now);
+        self.allocated = None;
+        self.wants_index = false;
         self.left = None;
         self.shortage = Shortage::default();
         self.limits.launched();
@@ -206,6 +228,9 @@ impl Engine {
         self.sharing.launched(self.policy.launch, self.goes_outside);
         self.tokens = Tokens::default();
         self.answers = Answers::default();
+        self.passage = Passage::default();
+        self.asked_token = Answers::default();
+        self.kernels = None;
         self.gpu_processes = GpuProcesses::default();
         self.rolls = false;
         self.outside = self.goes_outside;
@@ -213,8 +238,11 @@ impl Engine {
 
     /// A health probe answered.
     pub fn probed(&mut self, health: Health, now: Moment) {
-        self.answers.probed(health, now);
-        if health == Health::Ok {
+        self.answers.probed(health, self.gap(), now);
+        let works = health == Health::NoAnswer && self.gets_on(now);
+        if works {
+            // Its front end is busy: tokens that move say more than an answer that is late.
+        } else if health == Health::Ok {
             self.healthy_since = self.healthy_since.or(Some(now));
             self.bad_probes = 0;
         } else {
@@ -224,6 +252,15 @@ impl Engine {
             }
         }
         self.health.saw(health, now);
+    }
+
+    /// What its output hints at as the reason why it did not come up; empty: nothing.
+    pub fn hint(&self) -> &'static str {
+        if self.wants_index {
+            "; its output says that it wants a number in CUDA_VISIBLE_DEVICES and found a UUID: set gpu_named_by = \"index\""
+        } else {
+            ""
+        }
     }
 
     /// Its processes, as last seen: never without its main process while that lives.

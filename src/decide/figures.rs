@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{EngineKey, EngineLoad, Known, Moment, ProcessId, ProcessUsage};
+use crate::model::{EngineKey, EngineLoad, Health, Known, Moment, ProcessId, ProcessUsage, Traffic};
 
 use super::active_time::Level;
 use super::detect::Room;
@@ -80,7 +80,7 @@ impl Figures {
 impl Engine {
     /// Its load; `None`: it has none, or too old a one.
     pub fn load(&self, now: Moment) -> Option<&EngineLoad> {
-        self.figures.load.fresh(LOAD_FRESH, now).filter(|_| self.alive())
+        self.figures.load.fresh(LOAD_FRESH + self.policy.health_timeout, now).filter(|_| self.alive())
     }
 
     /// Bytes of host memory of its whole tree; `None`: unknown.
@@ -117,6 +117,14 @@ impl Engine {
         Some((held, self.device_memory_limit().map_or(left, |limit| limit.min(left))))
     }
 
+    /// Whether a load without requests can be believed: some engines write their gauges now and then only, and then a
+    /// client that waits says more.
+    fn may_be_idle(&self, load: &EngineLoad) -> bool {
+        let kind = load.kind.unwrap_or(self.policy.kind);
+        let waits = self.passage.waited().is_some();
+        !waits && (!kind.gauges_lag() || self.passage.seen_at().is_some() && !self.passage.may_have_clients())
+    }
+
     fn work(&self, now: Moment) -> Work {
         self.load(now).map(Work::from).unwrap_or_default()
     }
@@ -131,12 +139,32 @@ impl Group {
     pub fn load(&mut self, key: &EngineKey, load: EngineLoad, now: Moment) {
         let Some(engine) = self.engine_mut(&key.engine) else { return };
         if matches!(engine.stage, Stage::Serving | Stage::Failing) || engine.drains() {
-            engine.tokens.saw(&load, now);
+            let load = engine.passage.corrected(load, engine.figures.load.last(), now);
+            engine.tokens.saw(&load, engine.gap(), now);
             engine.answers.heard(now);
-            engine.figures.idle.saw(&load, now);
+            engine.figures.idle.saw(&load, engine.may_be_idle(&load), now);
             engine.sharing.read(&load, now);
             engine.figures.load.saw(load, now);
             self.count_active_time(now);
+        }
+    }
+
+    /// The connections to an engine's port.
+    pub fn traffic(&mut self, key: &EngineKey, traffic: Result<Traffic, String>, now: Moment) {
+        let Some(engine) = self.engine_mut(&key.engine) else { return };
+        if engine.alive() {
+            let running = engine.figures.running();
+            engine.passage.saw(traffic, running, engine.gap(), now);
+        }
+    }
+
+    /// An engine was asked for a token.
+    pub fn token(&mut self, key: &EngineKey, given: bool, now: Moment) {
+        let Some(engine) = self.engine_mut(&key.engine) else { return };
+        let answer = if given { Health::Ok } else { Health::NoAnswer };
+        let gap = engine.gap() + engine.policy.hang_after;
+        if engine.alive() {
+            engine.asked_token.probed(answer, gap, now);
         }
     }
 

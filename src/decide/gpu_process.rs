@@ -14,6 +14,8 @@ use super::reading::Reading;
 const NOTICES: Duration = Duration::from_millis(200);
 /// One that says anything else, and does not end, has this long.
 const ENDS: Duration = Duration::from_secs(5);
+/// One that listens no more began to end: vLLM needs half a second for it, or never comes to its end.
+const LEAVES: Duration = Duration::from_secs(2);
 /// After a GPU process left the server its end is looked for so long: it may also live on, or come back.
 const LOOKED_FOR: Duration = Duration::from_secs(2);
 
@@ -58,12 +60,29 @@ impl GpuProcesses {
     }
 
     /// When time alone may say more.
-    pub fn deadline(&self) -> Option<Moment> {
-        self.gone.map(|gone| gone.after(ENDS)).or(self.left.map(|left| left.after(LOOKED_FOR)))
+    pub fn deadlines(&self) -> impl Iterator<Item = Moment> {
+        let gone = self.gone.map(|gone| [gone.after(LEAVES), gone.after(ENDS)]);
+        gone.into_iter().flatten().chain(self.left.map(|left| left.after(LOOKED_FOR)))
     }
 }
 
 impl Engine {
+    /// Nobody listens on its port any more, by what was seen since `moment`.
+    pub fn refuses_since(&self, moment: Moment) -> bool {
+        self.health.since(moment) == Some(&Health::Refused) || self.passage.listens_since(moment) == Some(false)
+    }
+
+    /// Its GPU process has ended and its port is closed: nothing is left that could end in order.
+    pub fn is_hollow(&self) -> bool {
+        self.gpu_processes.gone().is_some_and(|gone| self.refuses_since(gone))
+    }
+
+    /// Its main process still answered after its GPU process had ended: so that one did not end because it was told to.
+    pub fn outlived_its_gpu_process(&self) -> bool {
+        let Some(gone) = self.gpu_processes.gone().into_iter().chain(self.left).min() else { return false };
+        self.answers.spoke().is_some_and(|spoke| spoke > gone)
+    }
+
     /// Why it is dead though its main process lives: all its GPU processes have ended and none has come.
     pub fn lost_its_gpu_processes(&self, reading: &Known<Reading>, now: Moment) -> Option<(Moment, String)> {
         let gone = self.gpu_processes.gone()?;
@@ -76,11 +95,16 @@ impl Engine {
             return None;
         }
         let unaware = self.health.since(gone.after(NOTICES)) == Some(&Health::Ok);
-        if !unaware && now.since(gone) < ENDS {
+        let patience = if self.refuses_since(gone) { LEAVES } else { ENDS };
+        if !unaware && now.since(gone) < patience {
             return None;
         }
         let pids: Vec<String> = self.gpu_processes.seen.iter().map(ToString::to_string).collect();
-        let says = if unaware { "calls itself healthy" } else { "does not end" };
+        let says = match (unaware, self.refuses_since(gone)) {
+            (true, _) => "calls itself healthy",
+            (false, true) => "listens no more and does not end",
+            (false, false) => "does not end",
+        };
         let because =
             format!("its GPU process {} ended and its main process {main} lives on and {says}", pids.join(", "));
         Some((gone, because))

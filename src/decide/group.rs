@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Action, EngineKey, EngineName, Exit, Fault, Hold, Known, LinePlace, Moment, Observation, Outcome, Owner, ProcessId,
-    Saying, ServerLine, What,
+    Action, EngineKey, EngineName, Exit, Fault, Hold, Known, Moment, Observation, Outcome, Owner, ProcessId,
+    ServerLine, What,
 };
 
 use super::active_time::ActiveTime;
@@ -19,7 +19,6 @@ use super::facts::{ControlFacts, ServerFacts, ServerNews};
 use super::foreign::Foreign;
 use super::guard::{Attempts, Jitter};
 use super::isolation::{Hit, IsolatedTime, Isolation};
-use super::kept_out::{UNAVAILABLE, is_over_limit};
 use super::orders::{GroupId, Purpose};
 use super::overlap::Overlap;
 use super::policy::GroupPolicy;
@@ -28,7 +27,6 @@ use super::reading::Reading;
 use super::remembered::GroupMemory;
 use super::restart::Restart;
 use super::settling::Settling;
-use super::shortage::OUT_OF_MEMORY;
 use super::stopping::{AfterStop, Stopping};
 use super::strangers::Strangers;
 use super::suspects::Suspects;
@@ -192,10 +190,9 @@ impl Group {
                     engine.probed(health, turn.now);
                 }
             }
-            Observation::Said { engine, saying: Saying::Error(code), place } => {
-                self.cuda_error(&engine, code, place, turn)
-            }
-            Observation::Said { .. } | Observation::Traffic { .. } | Observation::Token { .. } => {}
+            Observation::Said { engine, saying, place } => self.heard(&engine, saying, &place, turn),
+            Observation::Traffic { engine, traffic } => self.traffic(&engine, traffic, turn.now),
+            Observation::Token { engine, given } => self.token(&engine, given, turn.now),
             Observation::Usage { engine, processes } => self.usage(&engine, &processes, turn.now),
             Observation::Load { engine, load } => self.load(&engine, load, turn.now),
             Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),
@@ -203,7 +200,9 @@ impl Group {
             Observation::Xid { .. } | Observation::Blind { .. } => {}
             // They concern both sides: the watchdog takes them up.
             Observation::Overlap { .. } | Observation::Probe { .. } => {}
-            Observation::Environment { engine, processes, .. } => self.environment(&engine, processes, turn.now),
+            Observation::Environment { engine, processes, overwritten } => {
+                self.environment(&engine, processes, overwritten, turn.now);
+            }
             Observation::MemoryEvents { engine, oom_kills } => self.memory_events(&engine, oom_kills, turn.now),
             Observation::HostMemory { available, .. } => self.host_available.saw(available, turn.now),
             Observation::OomKill { pid, line } => self.oom_kill(pid, &line, turn),
@@ -239,6 +238,7 @@ impl Group {
     pub fn step(&mut self, turn: &mut Turn<'_>) {
         self.end_an_expired_hold(turn);
         self.note_attachments(turn.gpu, turn.now);
+        self.judge_words(turn);
         let found = self.note_faults(turn);
         self.tell_of_joined_foreigners(turn);
         self.reconsider(turn);
@@ -265,7 +265,14 @@ impl Group {
         let words = self.engines.iter().flat_map(|engine| engine.shortage.until());
         let ready = self.engines.iter().flat_map(|engine| [engine.environment_due(), engine.count_due()]).flatten();
         let full = self.server.full.map(|full| full.until());
-        let others = [self.hold_until(), self.isolation_until(), self.suspects.deadline(), full, phase];
+        let others = [
+            self.hold_until(),
+            self.isolation_until(),
+            self.suspects.deadline(),
+            self.words_deadline(now),
+            full,
+            phase,
+        ];
         engines.chain(words).chain(ready).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
     }
 
@@ -354,29 +361,4 @@ impl Group {
             engine.tree.saw(processes, now);
         }
     }
-
-    fn cuda_error(&mut self, key: &EngineKey, code: u32, place: LinePlace, turn: &mut Turn<'_>) {
-        if is_context_fatal(code) {
-            self.ask_server = Some(turn.now);
-            self.suspects.error(&key.engine, code, turn.now);
-        }
-        if code == OUT_OF_MEMORY {
-            self.ran_out(key, &place, turn);
-        }
-        let Some(engine) = self.engine_mut(&key.engine) else { return };
-        if is_over_limit(code) || code == UNAVAILABLE {
-            engine.over_limit = engine.over_limit.or(Some((turn.now, code)));
-        }
-        if is_context_fatal(code) && engine.error.is_none() && engine.stage != Stage::Fallen {
-            engine.error = Some((turn.now, code));
-        }
-        turn.tell_of(&key.engine, What::CudaError { code, place });
-    }
-}
-
-/// CUDA errors after which no context of the same server can be used: 700 to 720 (a kernel's fault), and
-/// 805 to 807 (the server or the daemon is gone or in teardown). Out of memory (2), and a server that takes no
-/// more clients (46, 808, 809), are the caller's alone.
-fn is_context_fatal(code: u32) -> bool {
-    matches!(code, 700..=720 | 805..=807)
 }

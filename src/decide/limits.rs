@@ -24,10 +24,13 @@ const WAITS: Duration = Duration::from_millis(500);
 /// One engine's.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Limits {
-    /// What its processes were told, of this incarnation.
+    /// What its processes were told, of this incarnation: as last seen before any of them overwrote it.
     pub told: Known<Vec<MpsEnvironment>>,
-    /// When its processes changed last.
+    /// Those of them of which it was never seen.
+    overwritten: Vec<ProcessId>,
+    /// When its processes changed last, and when they were last looked at.
     changed: Moment,
+    looked: Option<Moment>,
     pub over: Option<Over>,
     /// Faults that a restart was tried for, and when each was last there. They outlive the incarnation.
     tried: BTreeMap<Fault, Moment>,
@@ -48,7 +51,29 @@ impl Limits {
     /// A new incarnation begins.
     pub fn launched(&mut self) {
         self.told.forget();
+        self.overwritten.clear();
+        self.looked = None;
         self.over = None;
+    }
+
+    /// What its processes were told, of those that show it; the others are as they were known to be.
+    fn told(&mut self, mut processes: Vec<MpsEnvironment>, overwritten: Vec<ProcessId>, now: Moment) {
+        let before = self.told.last().map_or(&[][..], Vec::as_slice);
+        let known = |process: &ProcessId| before.iter().find(|told| told.process == *process).copied();
+        processes.extend(overwritten.iter().filter_map(known));
+        self.overwritten = overwritten.into_iter().filter(|process| known(process).is_none()).collect();
+        self.told.saw(processes, now);
+        self.looked = Some(now);
+    }
+
+    /// Our own start told it so, whatever it shows later. A wrapper may yet drop it: what can be read says more.
+    pub fn started_with(&mut self, told: MpsEnvironment, now: Moment) {
+        self.told.saw(vec![told], now);
+    }
+
+    /// Processes of which nobody knows what they were told.
+    pub fn overwritten(&self) -> &[ProcessId] {
+        &self.overwritten
     }
 
     /// It has other processes than before.
@@ -88,10 +113,14 @@ impl Limits {
 }
 
 impl Engine {
+    /// It has limits that MPS enforces.
+    pub fn is_limited(&self) -> bool {
+        !self.outside && (self.policy.device_memory_limit.is_some() || self.policy.sm_limited)
+    }
+
     /// Whether a look at what its processes were told is wanted: it has limits, and none since they changed.
     pub fn wants_environment(&self) -> bool {
-        let limited = !self.outside && (self.policy.device_memory_limit.is_some() || self.policy.sm_limited);
-        limited && self.limits.told.since(self.limits.changed.max(self.started)).is_none()
+        self.is_limited() && self.limits.looked.is_none_or(|looked| looked < self.limits.changed.max(self.started))
     }
 
     /// It is healthy, and the word on what it was told is still to come.
@@ -130,10 +159,16 @@ impl Group {
         }
     }
 
-    /// What an engine's processes were told. One of an older incarnation is of no interest.
-    pub fn environment(&mut self, key: &EngineKey, processes: Vec<MpsEnvironment>, now: Moment) {
+    /// What an engine's processes were told, and those that show it no more. One of an older incarnation is of no interest.
+    pub fn environment(
+        &mut self,
+        key: &EngineKey,
+        processes: Vec<MpsEnvironment>,
+        overwritten: Vec<ProcessId>,
+        now: Moment,
+    ) {
         if let Some(engine) = self.engine_mut(&key.engine).filter(|engine| engine.main.is_some()) {
-            engine.limits.told.saw(processes, now);
+            engine.limits.told(processes, overwritten, now);
         }
     }
 

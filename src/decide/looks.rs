@@ -10,6 +10,7 @@ use crate::model::{Look, Moment, ServerState};
 
 use super::engine::{Ending, Engine, Stage};
 use super::group::{Group, Phase};
+use super::policy::StartOrder;
 
 /// A timer of the runtime rounds up to the next millisecond: with it, at most 5 ms apart.
 const FAST: Duration = Duration::from_millis(4);
@@ -33,6 +34,8 @@ const DRAINING: Duration = Duration::from_millis(200);
 const SERVER_SILENT: Duration = Duration::from_secs(5);
 /// Asked for because of an Xid or a CUDA error: at most so often, whatever storms.
 const URGENT: Duration = Duration::from_millis(200);
+/// While it starts and has limits: what its processes were told is seen before they overwrite it.
+const YOUNG: Duration = Duration::from_secs(1);
 /// Before the first start.
 const WAITING: Duration = Duration::from_millis(200);
 /// While something stays out for longer than it should.
@@ -100,6 +103,10 @@ impl Group {
         let waits = |engine: &Engine| matches!(engine.stage, Stage::Down { due } if due <= now);
         let blocked = self.server.state.last() != Some(&ServerState::Active) && self.engines.iter().any(waits);
         want(&mut wants.server, if self.ask_server.is_some() || blocked { URGENT } else { steady });
+        if let Some(every) = self.word_asks(now).map(|every| every.max(URGENT)) {
+            want(&mut wants.server, every);
+            want(&mut wants.clients, every);
+        }
         wants.engines.reserve(2 * self.engines.len());
         for engine in &self.engines {
             self.want_engine(engine, wants, now);
@@ -116,16 +123,25 @@ impl Group {
                 let every = (now.since(engine.started) / STARTING_SHARE).clamp(STARTING, STARTING_LONG);
                 wants.engines.push((Look::Health(key()), every));
                 self.want_clients_of_a_start(engine, wants);
+                if engine.allocated.is_some() && self.policy.recovery.start == StartOrder::Staggered {
+                    want(&mut wants.trees, URGENT);
+                    want(&mut wants.gpu, URGENT);
+                }
+                if engine.is_limited() {
+                    want(&mut wants.trees, YOUNG);
+                    self.want_environment(engine, wants, URGENT);
+                }
                 if let Some(healthy) = engine.healthy_since {
                     let every = if now.since(healthy) < CLOSELY { FAST } else { HELD };
                     want_attachment(wants, every);
-                    self.want_environment(engine, wants, URGENT);
                 }
             }
             Stage::Serving | Stage::Failing => {
                 let lost = engine.gpu_processes.gone().is_some();
                 wants.engines.push((Look::Health(key()), if lost { LOST } else { HEALTH }));
                 wants.engines.push((Look::Load(key()), engine.load_every(now)));
+                wants.engines.push((Look::Traffic(key()), if lost { LOST } else { engine.load_every(now) }));
+                wants.engines.extend(engine.token_every().map(|every| (Look::Token(key()), every)));
                 if engine.detached_lately(now) {
                     want_attachment(wants, HELD);
                 } else if engine.stage == Stage::Failing {
@@ -140,7 +156,10 @@ impl Group {
                     want(&mut wants.gpu, LOST);
                 }
             }
-            Stage::Ending(Ending::Drain { .. }) => wants.engines.push((Look::Load(key()), DRAINING)),
+            Stage::Ending(Ending::Drain { .. }) => {
+                wants.engines.push((Look::Load(key()), DRAINING));
+                wants.engines.push((Look::Traffic(key()), DRAINING));
+            }
             Stage::Ending(Ending::Look { .. }) => want(&mut wants.trees, FAST),
             _ => {}
         }

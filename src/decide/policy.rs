@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{Baseline, EngineKind, EngineName, Fault, GpuIdentity, GpuUuid, GroupName, Mode};
+use crate::model::{
+    Baseline, EngineKind, EngineName, Fault, GpuIdentity, GpuUuid, GroupName, Mode, MpsEnvironment, ProcessId,
+};
 
 /// Everything the core must know beforehand.
 #[derive(Clone, Debug, PartialEq)]
@@ -187,6 +189,18 @@ pub struct EnginePolicy {
     pub probe: bool,
     /// Of how it is started: with another number what was learnt of it is void.
     pub launch: u64,
+}
+
+impl EnginePolicy {
+    /// What its main process is told of MPS when it is started. `inside`: as a client of its group's server.
+    pub fn told(&self, process: ProcessId, inside: bool) -> MpsEnvironment {
+        MpsEnvironment {
+            process,
+            own_pipe: inside,
+            thread_percentage: inside && self.sm_limited,
+            memory_limit: inside && self.device_memory_limit.is_some(),
+        }
+    }
 }
 
 impl GroupPolicy {

@@ -1,4 +1,4 @@
-//! Whether an engine gets on, by what it says of itself: tokens made, and answers given. It keeps since when
+//! Whether an engine gets on, by what it says of itself: tokens made, steps taken, and answers given. It keeps since when
 //! nothing moves; what that means is decided elsewhere.
 //!
 //! A counter that is not shown is unknown, not zero: an engine that counts prompts alone may answer for minutes
@@ -8,15 +8,27 @@ use std::time::Duration;
 
 use crate::model::{EngineLoad, Health, Moment};
 
-/// Readings further apart than this say nothing about the time between them.
-const GAP: Duration = Duration::from_secs(6);
+/// Between two readings something moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub from: Moment,
+    pub to: Moment,
+}
 
-/// What moves when an engine gets on: tokens, and its cache while a long prompt is read.
+impl Stretch {
+    /// When something moved, at most half an interval off.
+    pub fn middle(self) -> Moment {
+        self.from.after(self.to.since(self.from) / 2)
+    }
+}
+
+/// What moves when an engine gets on: tokens, its cache while a long prompt is read, whatever counts its steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Counters {
     prompt: Option<f64>,
     generation: Option<f64>,
     kv_cache: Option<f64>,
+    steps: Option<f64>,
 }
 
 impl Counters {
@@ -24,7 +36,7 @@ impl Counters {
     fn of(load: &EngineLoad) -> Option<Counters> {
         let (prompt, generation) = (load.prompt_tokens, load.generation_tokens);
         let works = load.running? > 0.0 && (prompt.is_some() || generation.is_some());
-        works.then_some(Counters { prompt, generation, kv_cache: load.kv_cache })
+        works.then_some(Counters { prompt, generation, kv_cache: load.kv_cache, steps: load.steps })
     }
 }
 
@@ -35,6 +47,7 @@ pub(super) struct Standing {
     pub seen: Moment,
 }
 
+#[cfg(test)]
 impl Standing {
     /// For how long, as far as was seen.
     pub fn lasts(&self) -> Duration {
@@ -50,14 +63,15 @@ pub(super) struct Tokens {
     made: Option<f64>,
     read: Option<Moment>,
     standing: Option<Standing>,
-    moved: Option<Moment>,
+    moved: Option<Stretch>,
 }
 
 impl Tokens {
-    /// A load was read. What changed did so between two readings: half-way is at most half an interval off.
-    pub fn saw(&mut self, load: &EngineLoad, now: Moment) {
+    /// A load was read; readings further apart than `gap` say nothing about the time between them. What changed did so
+    /// between two readings: half-way is at most half an interval off.
+    pub fn saw(&mut self, load: &EngineLoad, gap: Duration, now: Moment) {
         let counters = Counters::of(load);
-        let before = self.read.replace(now).filter(|read| now.since(*read) <= GAP);
+        let before = self.read.replace(now).filter(|read| now.since(*read) <= gap);
         let same = counters.is_some() && counters == self.counters;
         let since = match (before, self.standing) {
             (Some(_), Some(standing)) if same => standing.since,
@@ -65,12 +79,18 @@ impl Tokens {
             (None, _) => now,
         };
         let worked = counters.is_some() && self.counters.is_some() && !same;
-        if before.is_some() && (worked || self.made.zip(load.generation_tokens).is_some_and(|(old, new)| new > old)) {
-            self.moved = Some(now);
+        let made = self.made.zip(load.generation_tokens).is_some_and(|(old, new)| new > old);
+        if let Some(from) = before.filter(|_| worked || made) {
+            self.moved = Some(Stretch { from, to: now });
         }
         self.made = load.generation_tokens;
         self.standing = counters.filter(|all| all.generation.is_some()).map(|_| Standing { since, seen: now });
         self.counters = counters;
+    }
+
+    /// It counts what it generates: so it can be seen to stand still.
+    pub fn standing_is_known(&self) -> bool {
+        self.made.is_some()
     }
 
     /// Requests run and nothing has moved since then; `None`: no request runs, or nobody can say: generated tokens
@@ -79,9 +99,9 @@ impl Tokens {
         self.standing
     }
 
-    /// When it was last seen to get on: it made tokens, though short requests may leave it idle whenever it is looked
-    /// at, or another of its counters moved with requests running.
-    pub fn moved(&self) -> Option<Moment> {
+    /// Between which readings it last got on: it made tokens, though short requests may leave it idle whenever it is
+    /// looked at, or another of its counters moved with requests running.
+    pub fn moved(&self) -> Option<Stretch> {
         self.moved
     }
 }
@@ -90,22 +110,37 @@ impl Tokens {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers {
     heard: Option<Moment>,
+    /// When it last said anything over HTTP.
+    spoke: Option<Moment>,
     asked: Option<Moment>,
     silent: Option<Standing>,
 }
 
 impl Answers {
-    /// It answered something, whatever.
+    /// It answered something over HTTP, whatever.
     pub fn heard(&mut self, now: Moment) {
+        self.spoke = Some(now);
+        self.not_silent(now);
+    }
+
+    fn not_silent(&mut self, now: Moment) {
         self.heard = Some(now);
         self.silent = None;
     }
 
-    /// Its health endpoint was asked. A refused connection is an answer: nobody listens, which is no hang.
-    pub fn probed(&mut self, health: Health, now: Moment) {
-        let all_along = self.asked.replace(now).is_some_and(|asked| now.since(asked) <= GAP);
-        if health != Health::NoAnswer {
-            return self.heard(now);
+    /// When it last said anything over HTTP.
+    pub fn spoke(&self) -> Option<Moment> {
+        self.spoke
+    }
+
+    /// Its health endpoint was asked; questions further apart than `gap` say nothing about the time between them. A refused
+    /// connection is an answer: nobody listens, which is no hang.
+    pub fn probed(&mut self, health: Health, gap: Duration, now: Moment) {
+        let all_along = self.asked.replace(now).is_some_and(|asked| now.since(asked) <= gap);
+        match health {
+            Health::Ok | Health::Status(_) => return self.heard(now),
+            Health::Refused => return self.not_silent(now),
+            Health::NoAnswer => {}
         }
         let since = self.silent.map(|silent| silent.since).or(self.heard).filter(|_| all_along);
         self.silent = self.heard.map(|_| Standing { since: since.unwrap_or(now), seen: now });
@@ -121,6 +156,8 @@ impl Answers {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+
+    const GAP: Duration = Duration::from_secs(6);
 
     fn at(seconds: u64) -> Moment {
         Moment::ZERO.after(Duration::from_secs(seconds))
@@ -141,7 +178,7 @@ mod tests {
     fn stands(loads: &[(f64, f64, f64, f64)]) -> Option<u64> {
         let mut tokens = Tokens::default();
         for (place, (running, prompt, generation, kv_cache)) in (0u64..).zip(loads) {
-            tokens.saw(&load(*running, *prompt, *generation, *kv_cache), at(2 * place));
+            tokens.saw(&load(*running, *prompt, *generation, *kv_cache), GAP, at(2 * place));
         }
         tokens.standing().map(|standing| standing.lasts().as_secs())
     }
@@ -193,9 +230,9 @@ mod tests {
     fn short_requests_that_no_reading_meets_move_all_the_same() {
         let moved = |loads: [(f64, f64); 2]| {
             let mut tokens = Tokens::default();
-            let read = |(place, (running, made))| tokens.saw(&load(running, 500.0, made, 0.0), at(2 * place));
+            let read = |(place, (running, made))| tokens.saw(&load(running, 500.0, made, 0.0), GAP, at(2 * place));
             (0u64..).zip(loads).for_each(read);
-            tokens.moved()
+            tokens.moved().map(|moved| moved.to)
         };
         assert_eq!(moved([(0.0, 90.0), (0.0, 98.0)]), Some(at(2)));
         assert_eq!(moved([(1.0, 90.0), (0.0, 98.0)]), Some(at(2)));
@@ -207,7 +244,7 @@ mod tests {
     fn a_counter_that_is_no_number_never_stands_still() {
         let mut tokens = Tokens::default();
         let nan = EngineLoad { running: Some(1.0), generation_tokens: Some(f64::NAN), ..EngineLoad::default() };
-        (0..9).for_each(|place| tokens.saw(&nan, at(2 * place)));
+        (0..9).for_each(|place| tokens.saw(&nan, GAP, at(2 * place)));
         assert_eq!(tokens.standing().unwrap().lasts().as_secs(), 1);
     }
 
@@ -215,25 +252,25 @@ mod tests {
     fn a_time_without_readings_is_unknown_and_the_clock_starts_anew() {
         let mut tokens = Tokens::default();
         let stuck = load(3.0, 500.0, 90.0, 0.4);
-        [0, 2, 4, 60, 62].iter().for_each(|second| tokens.saw(&stuck, at(*second)));
+        [0, 2, 4, 60, 62].iter().for_each(|second| tokens.saw(&stuck, GAP, at(*second)));
         assert_eq!(tokens.standing().unwrap().lasts(), Duration::from_secs(2));
     }
 
     #[test]
     fn silence_counts_from_the_last_answer_and_any_answer_ends_it() {
         let mut answers = Answers::default();
-        answers.probed(Health::Ok, at(0));
-        (1..=3).for_each(|n| answers.probed(Health::NoAnswer, at(n * 3)));
+        answers.probed(Health::Ok, GAP, at(0));
+        (1..=3).for_each(|n| answers.probed(Health::NoAnswer, GAP, at(n * 3)));
         assert_eq!(answers.silent(), Some(Standing { since: at(0), seen: at(9) }));
-        answers.probed(Health::Status(503), at(12));
+        answers.probed(Health::Status(503), GAP, at(12));
         assert_eq!(answers.silent(), None);
     }
 
     #[test]
     fn metrics_that_still_answer_break_the_silence() {
         let mut answers = Answers::default();
-        answers.probed(Health::Ok, at(0));
-        answers.probed(Health::NoAnswer, at(3));
+        answers.probed(Health::Ok, GAP, at(0));
+        answers.probed(Health::NoAnswer, GAP, at(3));
         answers.heard(at(4));
         assert_eq!(answers.silent(), None);
     }
@@ -241,10 +278,10 @@ mod tests {
     #[test]
     fn an_engine_that_never_answered_is_not_silent_and_a_time_without_questions_proves_nothing() {
         let mut answers = Answers::default();
-        answers.probed(Health::NoAnswer, at(0));
+        answers.probed(Health::NoAnswer, GAP, at(0));
         assert_eq!(answers.silent(), None);
-        answers.probed(Health::Ok, at(3));
-        answers.probed(Health::NoAnswer, at(3600));
+        answers.probed(Health::Ok, GAP, at(3));
+        answers.probed(Health::NoAnswer, GAP, at(3600));
         assert_eq!(answers.silent(), Some(Standing { since: at(3600), seen: at(3600) }));
     }
 }

@@ -242,7 +242,9 @@ impl LookState {
     /// Its last reading worked, and not too long ago: three of its intervals, and three seconds at least.
     pub fn up(&self, now: Moment) -> bool {
         let limit = (self.every * 3).max(Duration::from_secs(3));
-        self.failed.is_none() && self.worked.fresh(limit, now).is_some()
+        // While it is on its way nothing newer can be known: whoever answers late has answered.
+        let until = self.sent.filter(|_| self.in_flight).unwrap_or(now);
+        self.failed.is_none() && self.worked.fresh(limit, until).is_some()
     }
 
     /// Somebody wants it.

@@ -8,6 +8,7 @@ use super::facts::GpuFacts;
 use super::group::{Group, Phase};
 use super::orders::Purpose;
 use super::policy::StartOrder;
+use super::reading::Reading;
 use super::turn::Turn;
 
 /// For an engine's process to be started.
@@ -34,6 +35,20 @@ impl Settling {
     fn tell_step(&self, turn: &mut Turn<'_>) {
         if self.reason.is_some() {
             turn.tell(What::StepEnded { step: self.step, took: turn.now.since(self.step_since) });
+        }
+    }
+}
+
+impl Engine {
+    /// It starts, and may still take more of the GPU's memory: its own word that it has all is believed once NVML shows what
+    /// it holds.
+    fn takes_memory(&self, turn: &Turn<'_>) -> bool {
+        let shown = |reading: &&Reading| self.device_memory(Some(*reading)).is_some_and(|held| held > 0);
+        let has_all = || self.allocated.and_then(|said| turn.gpu.reading.since(said)).filter(shown).is_some();
+        match self.stage {
+            Stage::Launching(_) => true,
+            Stage::Starting => !has_all(),
+            _ => false,
         }
     }
 }
@@ -72,10 +87,18 @@ impl Group {
     }
 
     fn start_engines(&mut self, turn: &mut Turn<'_>) {
-        let sequential = self.policy.recovery.start == StartOrder::Sequential;
-        while self.may_start(turn.gpu, turn.now) && !(sequential && (turn.home_starts || self.starts_an_engine())) {
+        while self.may_start(turn.gpu, turn.now) && !self.must_wait_for_another(turn) {
             let Some(place) = self.next_to_start(turn.now) else { return };
             self.start_engine(place, turn);
+        }
+    }
+
+    /// Whether the next start waits for one that is on its way.
+    fn must_wait_for_another(&self, turn: &Turn<'_>) -> bool {
+        match self.policy.recovery.start {
+            StartOrder::Parallel => false,
+            StartOrder::Sequential => turn.home_starts || self.starts_an_engine(),
+            StartOrder::Staggered => turn.home_starts || self.engines.iter().any(|engine| engine.takes_memory(turn)),
         }
     }
 
@@ -114,7 +137,7 @@ impl Group {
         let outside = self.engines[place].goes_outside;
         let action = Action::StartEngine { engine: self.key(&name), incarnation, outside };
         let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);
-        self.engines[place].launch(id);
+        self.engines[place].launch(id, turn.now);
         *turn.save = true;
         self.enter_settling_step(RecoveryStep::Ready, turn);
     }

@@ -9,6 +9,7 @@ use crate::model::{EngineKey, EngineName, Exit, ExitCause, Fault, Known, LinePla
 use super::detect::gib;
 use super::engine::{Died, Engine, READING_FRESH, Stage};
 use super::group::Group;
+use super::reading::Reading;
 use super::turn::Turn;
 
 /// An end so soon after the word of it is of it; and so long an engine that lives on is watched for its end.
@@ -18,8 +19,10 @@ pub(super) const SOON: Duration = Duration::from_secs(60);
 const COUNT_BOUND: Duration = Duration::from_millis(20);
 /// CUDA's error for an allocation that failed: the caller's alone.
 pub(super) const OUT_OF_MEMORY: u32 = 2;
-/// Signals that an engine does not send itself for want of memory: somebody ended it.
+/// Signals that come from outside, or from an engine's front end that ends its own tree.
 const FROM_OUTSIDE: [i32; 4] = [1, 2, 9, 15];
+/// An engine with less room than this share of its limit is at it: allocators take memory in large pieces.
+const AT_ITS_LIMIT: f64 = 0.05;
 
 /// What was said, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(super) struct Word {
 pub(super) struct Shortage {
     /// An allocation of device memory failed: the last time.
     pub device: Option<Word>,
+    /// It was seen at work after that: so it did not end by it, unless it says so by the way it ends.
+    device_refuted: bool,
     /// The kernel's OOM killer took a process of it.
     pub host: Option<Word>,
     /// That process was a client of the server, and not the main one: without it the engine serves nobody.
@@ -61,6 +66,17 @@ impl Shortage {
         let words = format!("the kernel's OOM killer took its process {pid} (\"{line}\")");
         self.host = Some(Word { at: now, words });
         self.took_a_client |= is_client;
+    }
+
+    /// The engine went on after it said that device memory ran out.
+    pub fn refuted(&mut self) {
+        self.device_refuted = true;
+    }
+
+    /// Its output says that an allocation of device memory failed.
+    pub fn allocation_failed(&mut self, word: Word) {
+        self.device = Some(word);
+        self.device_refuted = false;
     }
 
     /// Its cgroup counts so many since its start. Who they were says the kernel log, where it can be read.
@@ -104,14 +120,17 @@ impl Shortage {
 
     fn explanation(&self, at: Moment, exit: Option<Exit>) -> Option<(ExitCause, &Word)> {
         let of_it = |word: &&Word| at.since(word.at) <= SOON;
-        if exit == Some(Exit::Status(0)) {
-            return None;
-        }
         if let Some(word) = self.host.as_ref().filter(of_it) {
             return Some((ExitCause::HostOom, word));
         }
-        let ended_from_outside = matches!(exit, Some(Exit::Signal(number)) if FROM_OUTSIDE.contains(&number));
-        let word = self.device.as_ref().filter(of_it).filter(|word| !ended_from_outside && word.at <= at)?;
+        // A front end may end after it in any way: with status 0, or its whole tree and itself by signal 9.
+        let says_nothing = match exit {
+            Some(Exit::Status(status)) => status == 0,
+            Some(Exit::Signal(number)) => FROM_OUTSIDE.contains(&number),
+            Some(Exit::Unknown) | None => false,
+        };
+        let went_on = says_nothing && self.device_refuted;
+        let word = self.device.as_ref().filter(of_it).filter(|word| !went_on && word.at <= at)?;
         Some((ExitCause::DeviceOom, word))
     }
 }
@@ -161,11 +180,17 @@ impl Group {
             |(held, end)| format!("it held {} and its end is at {}", gib(held), gib(end)),
         );
         let words = format!("it ran out of device memory ({place}; {room})");
-        engine.shortage.device = Some(Word { at: turn.now, words });
+        engine.shortage.allocation_failed(Word { at: turn.now, words });
     }
 }
 
 impl Engine {
+    /// Whether NVML shows it at the end of the device memory that it may have.
+    pub fn is_out_of_memory(&self, reading: &Reading) -> bool {
+        let room = self.device_memory_and_end(reading).filter(|(held, _)| *held > 0);
+        room.is_some_and(|(held, end)| end.saturating_sub(held) as f64 <= AT_ITS_LIMIT * end as f64)
+    }
+
     /// It ended, and its cgroup has not been asked yet whether the OOM killer took it: until then.
     pub fn count_due(&self) -> Option<Moment> {
         let (at, _) = self.ended.filter(|_| matches!(self.stage, Stage::Starting | Stage::Serving | Stage::Failing))?;
@@ -216,12 +241,17 @@ mod tests {
     }
 
     #[test]
-    fn whoever_was_ended_from_outside_or_in_order_did_not_end_for_want_of_memory() {
-        for exit in [Exit::Signal(9), Exit::Signal(15), Exit::Status(0)] {
-            assert_eq!(device(100).cause_of(at(101), exit), None, "{exit}");
+    fn after_the_word_every_end_is_of_it_unless_the_engine_went_on_and_was_ended_from_outside() {
+        for exit in
+            [Exit::Signal(9), Exit::Signal(15), Exit::Status(0), Exit::Status(1), Exit::Signal(6), Exit::Unknown]
+        {
+            assert_eq!(device(100).cause_of(at(101), exit), Some(ExitCause::DeviceOom), "{exit}");
+            let mut went_on = device(100);
+            went_on.refuted();
+            let own = !matches!(exit, Exit::Signal(9 | 15) | Exit::Status(0));
+            assert_eq!(went_on.cause_of(at(101), exit), own.then_some(ExitCause::DeviceOom), "{exit}");
         }
-        assert_eq!(device(100).cause_of(at(101), Exit::Signal(6)), Some(ExitCause::DeviceOom));
-        assert_eq!(taken(100).cause_of(at(101), Exit::Status(0)), None);
+        assert_eq!(taken(100).cause_of(at(101), Exit::Status(0)), Some(ExitCause::HostOom));
     }
 
     #[test]

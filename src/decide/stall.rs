@@ -1,5 +1,8 @@
-//! Whether an engine stands still: requests that run without a token, or no answer at all. It says since when, from
-//! which moment that is a hang, and how closely it is looked at until then.
+//! Whether an engine stands still: somebody waits for it and nothing comes out. It says since when, from which moment that
+//! is a hang, and how closely it is looked at until then.
+//!
+//! Gauges alone never make it stand: they may be ones that nobody writes. Somebody waits where a client's request has no
+//! answer yet, by the kernel's word on its connections, or where the watchdog's own question has none.
 
 use std::time::Duration;
 
@@ -7,23 +10,37 @@ use crate::model::Moment;
 
 use super::engine::{Engine, Stage};
 use super::looks::LOAD;
-use super::progress::Standing;
+use super::progress::{Standing, Stretch};
 
 /// A load is read so often at most, however short `hang_after` is.
 const FASTEST: Duration = Duration::from_millis(200);
 /// Around the moment at which it would be a hang.
 const CLOSE: Duration = Duration::from_millis(250);
-/// What was last seen is believed for so long: three intervals.
+/// What was last seen is believed for so long, over the time that an answer may take: three intervals.
 const FRESH: Duration = Duration::from_secs(6);
+/// Readings further apart, over the time that an answer may take, say nothing about the time between them.
+const GAP: Duration = Duration::from_secs(6);
 /// An engine whose tokens moved so lately gets on.
 const MOVES: Duration = Duration::from_secs(5);
+/// A token is asked for so often at least, and at most.
+const TOKEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What does not move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stands {
+    /// It answers nothing.
+    Silent,
+    /// Its counters, with requests running and a client that waits.
+    Counters,
+    /// It was asked for a token and gave none.
+    Token,
+}
 
 /// An engine that stands still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stall {
     pub since: Moment,
-    /// It answers nothing; otherwise its counters say it.
-    pub silent: bool,
+    pub stands: Stands,
     /// As far as was seen.
     pub lasts: Duration,
     /// It was seen a moment ago.
@@ -31,21 +48,51 @@ pub(super) struct Stall {
 }
 
 impl Engine {
+    /// Readings of it further apart than this say nothing about the time between them.
+    pub fn gap(&self) -> Duration {
+        GAP + self.policy.health_timeout
+    }
+
     /// Its stall, if it served and stands still now.
     pub fn stall(&self, now: Moment) -> Option<Stall> {
         if !matches!(self.stage, Stage::Serving | Stage::Failing) || self.ended.is_some() || self.died.is_some() {
             return None;
         }
-        let stall = |standing: Standing, silent: bool| {
-            let fresh = now.since(standing.seen) <= FRESH;
-            // Silence goes on between two questions; counters may have moved since they were read.
-            let lasts = if silent && fresh { now.since(standing.since) } else { standing.lasts() };
-            Stall { since: standing.since, silent, lasts, fresh }
-        };
-        let silent = self.answers.silent().map(|silent| stall(silent, true));
-        let tokens = self.tokens.standing().map(|tokens| stall(tokens, false));
+        let silent = self.answers.silent().map(|silent| self.stands(silent, Stands::Silent, now));
+        let counters = self.counters_stand().map(|counters| self.stands(counters, Stands::Counters, now));
+        let token = self.asked_token.silent().map(|token| self.stands(token, Stands::Token, now));
         // The longer one says more.
-        silent.into_iter().chain(tokens).max_by_key(|stall| stall.lasts)
+        [silent, counters, token].into_iter().flatten().max_by_key(|stall| stall.lasts)
+    }
+
+    /// Requests run, nothing moves, and somebody waits; from when all of that holds.
+    fn counters_stand(&self) -> Option<Standing> {
+        let (counters, waited) = (self.tokens.standing()?, self.passage.waited()?);
+        let seen = counters.seen.min(self.passage.seen_at()?);
+        Some(Standing { since: counters.since.max(waited), seen })
+    }
+
+    /// Answers that go out, and kernels that end, speak against every stall.
+    fn stands(&self, standing: Standing, stands: Stands, now: Moment) -> Stall {
+        let moved = self.passage.moved().into_iter().chain(self.kernels).map(Stretch::middle).max();
+        let since = standing.since.max(moved.unwrap_or_default());
+        let fresh = now.since(standing.seen) <= FRESH + self.policy.health_timeout;
+        // Silence goes on between two questions; counters may have moved since they were read.
+        let seen = if stands == Stands::Silent && fresh { now } else { standing.seen };
+        Stall { since, stands, lasts: seen.since(since), fresh }
+    }
+
+    /// A window of the kernel probe saw kernels of it: one that was on the GPU for a part of it began or ended.
+    pub fn saw_kernels(&mut self, busy: Duration, sampled: Duration, now: Moment) {
+        if !busy.is_zero() && busy < sampled {
+            self.kernels = Some(Stretch { from: now.before(sampled), to: now });
+        }
+    }
+
+    /// Between which readings it last got on, by any of its signs.
+    pub fn worked(&self) -> Option<Stretch> {
+        let signs = [self.tokens.moved(), self.passage.moved(), self.kernels];
+        signs.into_iter().flatten().max_by_key(|moved| moved.from)
     }
 
     /// Tokens moved a moment ago.
@@ -59,7 +106,9 @@ impl Engine {
     }
 
     fn moved_within(&self, lately: Duration, now: Moment) -> bool {
-        self.stage == Stage::Serving && self.tokens.moved().is_some_and(|moved| now.since(moved) <= lately)
+        let signs = [self.tokens.moved(), self.passage.moved(), self.kernels];
+        let moved = signs.into_iter().flatten().map(|moved| moved.to).max();
+        self.stage == Stage::Serving && moved.is_some_and(|moved| now.since(moved) <= lately)
     }
 
     /// It is about to be a hang, or just was found to be one: the next fact decides.
@@ -83,5 +132,12 @@ impl Engine {
         let hang = stall.since.after(self.policy.hang_after);
         let close = hang.before(LOAD.min(self.policy.hang_after / 2));
         [close, hang].into_iter().find(|at| *at > now)
+    }
+
+    /// How often a token is to be asked for; `None`: it is not allowed, or something else tells whether it hangs.
+    pub fn token_every(&self) -> Option<Duration> {
+        let told = self.tokens.standing_is_known() && self.passage.blind().is_none();
+        let asks = self.policy.probe_request && !told && self.stage == Stage::Serving;
+        asks.then(|| (self.policy.hang_after / 4).clamp(TOKEN.0, TOKEN.1))
     }
 }

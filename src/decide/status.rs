@@ -20,7 +20,7 @@ use super::reading::Reading;
 use super::schedule::{Kind, Schedule};
 use super::settling::SERVER_FRESH;
 
-/// A health answer is believed for so long.
+/// A health answer is believed for so long, over the time that it may take.
 const HEALTH_FRESH: Duration = Duration::from_secs(6);
 
 pub(super) fn status(
@@ -263,7 +263,7 @@ impl Group {
         blind: bool,
         now: Moment,
     ) -> EngineStatus {
-        let deaf = engine.health.fresh(HEALTH_FRESH, now).is_none();
+        let deaf = engine.health.fresh(HEALTH_FRESH + engine.policy.health_timeout, now).is_none();
         let seen = gpu.filter(|_| !blind).and_then(|gpu| engine.attachment_now(&self.server, &gpu.reading, now));
         let processes = engine.processes();
         let is_client = |pid: &u32| self.server.clients.last().is_some_and(|clients| clients.contains(pid));
@@ -281,9 +281,9 @@ impl Group {
             resident_memory: engine.resident_memory(now),
             cpu: engine.figures.cpu(),
             load: engine.load(now).cloned(),
-            kind: engine.policy.kind,
-            unknown: Vec::new(),
-            doubted: Vec::new(),
+            kind: engine.kind(now),
+            unknown: self.unknown_of(engine, reading, now),
+            doubted: engine.telling.counted(),
             main: engine.main.filter(|_| engine.ended.is_none()),
             clients: processes.iter().map(|process| process.pid).filter(is_client).collect(),
             incarnation: engine.incarnation,

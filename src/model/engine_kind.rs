@@ -18,6 +18,13 @@ words!(
     }
 );
 
+impl EngineKind {
+    /// Whether its gauges of requests are written now and then only, not with each request.
+    pub fn gauges_lag(self) -> bool {
+        self == EngineKind::Sglang
+    }
+}
+
 impl Default for EngineKind {
     fn default() -> Self {
         EngineKind::Other

@@ -141,10 +141,12 @@ pub enum Observation {
         /// What the kernel said.
         traffic: Result<Traffic, String>,
     },
-    /// An engine was asked for one token and gave it.
+    /// An engine was asked for one token. Where its answer says nothing of that there is no observation.
     Token {
         /// Whose.
         engine: EngineKey,
+        /// It gave it; `false`: no answer came in time.
+        given: bool,
     },
     /// The kernel's OOM killer took a process, by the kernel log. Whose it was is found out by its pid.
     OomKill {

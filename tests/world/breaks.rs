@@ -41,6 +41,8 @@ pub enum Knob {
     Silent,
     /// So, and SIGSTOP is why: TERM waits.
     Frozen,
+    /// It closed its port and does not end; TERM does nothing.
+    Leaving,
     /// A wrapper that does not pass its limits on.
     DropsLimits,
 }
@@ -64,6 +66,12 @@ pub enum Break {
     KillServer(usize),
     KillControl(usize),
     WedgeControl(usize, bool),
+    /// The daemon's log can't be read.
+    LogUnreadable(usize),
+    /// The daemon's one slot is taken by another caller (or is free again).
+    SlotTaken(usize, bool),
+    /// An engine's output was recognized as this.
+    Said(usize, usize, Saying),
     /// The control daemon can't be started (or can again).
     NoControl(usize, bool),
     /// This server stays in FAULT, whoever leaves.
@@ -152,6 +160,13 @@ impl World {
                 }
             }
             Break::WedgeControl(group, wedged) => self.groups[group].wedged = wedged,
+            Break::LogUnreadable(group) => self.groups[group].log_unreadable = true,
+            Break::SlotTaken(group, taken) => self.groups[group].slot_taken = taken,
+            Break::Said(group, engine, saying) => {
+                let engine = self.key(group, engine);
+                let place = LinePlace { file: format!("{}.log", engine.engine), byte: 0 };
+                self.observe(Observation::Said { engine, saying, place });
+            }
             Break::NoControl(group, gone) => self.groups[group].cannot_start_control = gone,
             Break::DoesNotHeal(group) => self.groups[group].does_not_heal = true,
             Break::Make(group, engine, knob) => self.make(group, engine, knob),
@@ -190,11 +205,7 @@ impl World {
                 let gpu = Some(self.policy.gpus[0].uuid.clone());
                 self.observe(Observation::Xid { gpu, xid, pid: Some(4242), via: XidVia::Kmsg });
             }
-            Break::CudaError(group, engine, code) => {
-                let engine = self.key(group, engine);
-                let place = LinePlace { file: format!("{}.log", engine.engine), byte: 0 };
-                self.observe(Observation::Said { engine, saying: Saying::Error(code), place });
-            }
+            Break::CudaError(group, engine, code) => self.break_it(Break::Said(group, engine, Saying::Error(code))),
             Break::Ask(request) => self.ask(request),
             Break::Crash => self.crash(),
             Break::Says(group, engine, words) => {
@@ -281,6 +292,7 @@ impl World {
         let group = self.side_of(group, engine);
         let place = engine;
         let engine = &mut self.groups[group].engines[engine];
+        engine.ready &= knob != Knob::Leaving;
         let left = matches!(knob, Knob::Elsewhere | Knob::OffGpu) && std::mem::take(&mut engine.client);
         if let (true, Some(client)) = (left, engine.pid) {
             self.leaves(group, client);
@@ -408,6 +420,11 @@ impl World {
             ["unwedge-control"] => Break::WedgeControl(group, false),
             ["no-control-binary"] => Break::NoControl(group, true),
             ["control-binary"] => Break::NoControl(group, false),
+            ["log-unreadable"] => Break::LogUnreadable(group),
+            ["slot-taken"] => Break::SlotTaken(group, true),
+            ["slot-free"] => Break::SlotTaken(group, false),
+            ["says-allocated", name] => Break::Said(group, engine(name), Saying::Allocated),
+            ["says-wants-index", name] => Break::Said(group, engine(name), Saying::WantsGpuByIndex),
             ["server-does-not-heal"] => Break::DoesNotHeal(group),
             ["make", name, knob] => Break::Make(group, engine(name), parse_knob(knob)),
             ["exit", name, status] => Break::Exit(group, engine(name), status.parse().unwrap()),
@@ -474,6 +491,7 @@ fn parse_knob(text: &str) -> Knob {
         "linger" => Knob::Lingers,
         "busy" => Knob::Busy,
         "ignore-term" => Knob::IgnoresTerm,
+        "leaving" => Knob::Leaving,
         "hang-in-terminate" => Knob::HangsInTerminate,
         "wedge-in-terminate" => Knob::WedgesInTerminate,
         "silent" => Knob::Silent,

@@ -150,7 +150,11 @@ impl World {
                     Outcome::Done,
                 );
             }
-            Look::Traffic(_) | Look::Token(_) => self.answer(id, vec![], Outcome::Done),
+            Look::Traffic(engine) => {
+                let (group, place) = self.find_engine(&engine);
+                self.look_traffic(id, group, place);
+            }
+            Look::Token(_) => self.answer(id, vec![], Outcome::Done),
             Look::Health(engine) => {
                 let (group, place) = self.find_engine(&engine);
                 self.look_health(id, group, place);
@@ -167,6 +171,10 @@ impl World {
         if here.control.is_none() {
             let said = vec![Observation::Command { group: name, result: CommandResult::Unreachable }];
             return self.answer(id, said, failed("no control daemon there"));
+        }
+        if here.slot_taken {
+            let said = vec![Observation::Command { group: name, result: CommandResult::Refused }];
+            return self.answer(id, said, failed("it serves another caller"));
         }
         if here.wedged {
             let said = Observation::Command { group: name, result: CommandResult::Timeout };
@@ -337,8 +345,10 @@ impl World {
         let siblings = here.engines.iter().filter(|engine| engine.client).count() > 1;
         let healthy = here.server.as_ref().is_some_and(|server| server.state == ServerState::Active);
         let Some(pid) = engine.pid else { return self.waiters() };
-        let (busy, ignores) =
-            (engine.knob == Knob::Busy && engine.client, matches!(engine.knob, Knob::IgnoresTerm | Knob::Frozen));
+        let (busy, ignores) = (
+            engine.knob == Knob::Busy && engine.client,
+            matches!(engine.knob, Knob::IgnoresTerm | Knob::Frozen | Knob::Leaving),
+        );
         if engine.client && siblings && healthy && !engine.terminated && !here.stopping {
             self.violate(&format!("{key} was signalled before terminate_client had answered"));
         }

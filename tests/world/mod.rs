@@ -115,6 +115,9 @@ struct Group {
     name: GroupName,
     control: Option<u32>,
     wedged: bool,
+    /// Another caller has the daemon's one slot.
+    slot_taken: bool,
+    log_unreadable: bool,
     server: Option<Server>,
     engines: Vec<Engine>,
     /// Clients that no engine owns.
@@ -362,6 +365,9 @@ impl World {
     }
 
     fn log(&mut self, group: usize, line: ServerLine) {
+        if self.groups[group].log_unreadable {
+            return;
+        }
         let group = self.groups[group].name.clone();
         self.observe(Observation::Log { group, line, stamped: self.now });
     }
@@ -500,6 +506,8 @@ impl Group {
             name: policy.name.clone(),
             control: None,
             wedged: false,
+            slot_taken: false,
+            log_unreadable: false,
             server: None,
             engines: policy.engines.iter().map(|policy| Engine::new(&policy.name)).collect(),
             strays: BTreeSet::new(),

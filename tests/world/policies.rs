@@ -73,7 +73,7 @@ pub fn engine(name: &str) -> EnginePolicy {
         hang_after: Duration::from_secs(20),
         sm_limited: false,
         kind: mpswarden::model::EngineKind::Other,
-        health_timeout: Duration::from_secs(10),
+        health_timeout: Duration::from_secs(1),
         probe_request: false,
         probe: false,
         launch: 0,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mpswarden::model::{ActionId, EngineLoad, Health, Moment, Observation, Outcome, Owner, ProcessUsage, ServerLine};
+use mpswarden::model::{
+    ActionId, EngineLoad, Health, Moment, Observation, Outcome, Owner, ProcessUsage, ServerLine, Traffic,
+};
 
 use super::{Happening, Knob, World};
 
@@ -18,11 +20,23 @@ pub struct Says {
     prompts: f64,
     ends: f64,
     since: Moment,
+    callers: Callers,
+}
+
+/// Who is connected to an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Callers {
+    /// One for each request that runs; without tokens a second they wait.
+    Each,
+    /// Nobody: its gauge is one that it does not write any more.
+    Nobody,
+    /// The connections can't be seen.
+    Unseen,
 }
 
 impl Says {
     /// `running=3 waiting=1 rate=100 prompt=5 tokens=7 kv=0.4`; what is not named is not shown. `prompts=900 ends=4`:
-    /// prompt tokens and ended requests a second.
+    /// prompt tokens and ended requests a second. `nobody`: no client is connected; `unseen`: nobody can say.
     pub fn parse(words: &[&str], before: Option<&Says>, now: Moment) -> Says {
         let number = |name: &str| {
             let value = words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
@@ -43,7 +57,31 @@ impl Says {
             ..EngineLoad::default()
         };
         let rate = |name: &str| number(name).unwrap_or(0.0);
-        Says { load, rate: rate("rate"), prompts: rate("prompts"), ends: rate("ends"), since: now }
+        let callers = match words.iter().find(|word| ["nobody", "unseen"].contains(*word)) {
+            Some(&"nobody") => Callers::Nobody,
+            Some(_) => Callers::Unseen,
+            None => Callers::Each,
+        };
+        Says { callers, load, rate: rate("rate"), prompts: rate("prompts"), ends: rate("ends"), since: now }
+    }
+
+    /// The connections to its port: requests that get tokens get them in streams.
+    fn traffic(&self, now: Moment) -> Result<Traffic, String> {
+        let load = self.now(now);
+        let running = load.running.unwrap_or(0.0) as u32;
+        let waits = self.rate <= 0.0;
+        match self.callers {
+            Callers::Unseen => Err("it is in another network namespace".to_owned()),
+            Callers::Nobody => Ok(Traffic { listening: true, ..Traffic::default() }),
+            Callers::Each => Ok(Traffic {
+                listening: true,
+                open: running,
+                unanswered: if waits { running } else { 0 },
+                longest: if waits && running > 0 { now.since(self.since) } else { Duration::ZERO },
+                stalled: 0,
+                answered: load.generation_tokens.unwrap_or(0.0) as u64,
+            }),
+        }
     }
 
     fn now(&self, now: Moment) -> EngineLoad {
@@ -70,6 +108,21 @@ impl World {
         let engine = self.key(group, place);
         let said = load.map(|load| Observation::Load { engine, load });
         self.answer(id, said.into_iter().collect(), Outcome::Done);
+    }
+
+    pub(super) fn look_traffic(&mut self, id: ActionId, group: usize, place: usize) {
+        let engine = &self.groups[group].engines[place];
+        let traffic = match &engine.says {
+            // Whoever is stopped sends nothing, and its clients wait.
+            Some(says) if matches!(engine.knob, Knob::Silent | Knob::Frozen) => {
+                let open = says.load.running.unwrap_or(0.0) as u32;
+                Ok(Traffic { listening: true, open, unanswered: open, ..Traffic::default() })
+            }
+            Some(says) if engine.ready => says.traffic(self.now),
+            _ => Ok(Traffic { listening: engine.ready, ..Traffic::default() }),
+        };
+        let engine = self.key(group, place);
+        self.answer(id, vec![Observation::Traffic { engine, traffic }], Outcome::Done);
     }
 
     pub(super) fn look_health(&mut self, id: ActionId, group: usize, place: usize) {

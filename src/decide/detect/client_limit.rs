@@ -1,5 +1,6 @@
-//! client_limit: the server refused a client because it has all that it takes: its own word (the client gets CUDA
-//! error 46), or errors 808 and 809. It is told; nobody lost a context for it.
+//! client_limit: the server refused a client because it has all that it takes: its own line (the client gets CUDA
+//! error 46), or its list. What an engine prints of it (46, 808, 809) is a word, and told where one of these agrees.
+//! Nobody lost a context for it.
 
 use crate::decide::engine::Engine;
 use crate::decide::group::Group;
@@ -29,7 +30,9 @@ pub(super) fn find(group: &Group, now: Moment) -> Vec<Finding> {
 /// What an engine's own output says of it.
 fn said<'a>(engine: &'a Engine, group: &Group, refused: &mut Waiting<'a>) {
     let Some((at, code)) = engine.over_limit.filter(|_| engine.alive()) else { return };
-    if code == UNAVAILABLE && !group.server.full.is_some_and(|full| full.explains(at)) {
+    let refused_itself = refused.contains_key(&Some(engine.name()));
+    let listed = code != UNAVAILABLE && group.is_full();
+    if !(refused_itself || listed || group.server.full.is_some_and(|full| full.explains(at))) {
         return;
     }
     let (first, all) = refused.entry(Some(engine.name())).or_insert_with(|| (at, Vec::new()));

@@ -22,10 +22,10 @@ fn line(group: &Group) -> Option<(Moment, String)> {
 
 fn state(group: &Group) -> Option<(Moment, String)> {
     let server = &group.server;
-    (server.state.last() == Some(&ServerState::Fault)).then(|| {
-        let pid = server.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
-        (server.state.at().unwrap_or_default(), format!("server {pid} says FAULT"))
-    })
+    let at = server.state.at().filter(|_| server.state.last() == Some(&ServerState::Fault))?;
+    let pid = server.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+    // What engines printed before it is confirmed by it: the fault is as old as that.
+    Some((group.confirmed_word().map_or(at, |said| said.min(at)), format!("server {pid} says FAULT")))
 }
 
 fn siblings(group: &Group) -> Option<(Moment, String)> {

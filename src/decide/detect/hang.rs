@@ -1,16 +1,16 @@
-//! hang: an engine that served stands still for `hang_after`: requests run and neither a token nor its cache moves, or
+//! hang: an engine that served stands still for `hang_after`: somebody waits for it and nothing comes out (`stall`), or
 //! it answers nothing though it lives. Several that stand still while nobody gets on are one fault of the group:
 //! nobody can say whose it is.
 //!
-//! Its limits: counters that are not shown are unknown, so an engine without them hangs only by its silence; and a
-//! core that hung with nothing running shows no request, however many wait outside.
+//! Its limits: without a client that waits there is none; counters and connections that can't be seen are unknown, so an
+//! engine without them hangs only by its silence, or by a token that it does not give.
 
 use std::time::Duration;
 
 use crate::decide::engine::Engine;
 use crate::decide::facts::GpuFacts;
 use crate::decide::group::Group;
-use crate::decide::stall::Stall;
+use crate::decide::stall::{Stall, Stands};
 use crate::model::{Fault, Moment};
 
 use super::{Finding, starved};
@@ -19,8 +19,9 @@ pub(super) fn find(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let stalls: Vec<(&Engine, Stall)> =
         group.engines.iter().filter_map(|engine| Some((engine, engine.stall(now)?))).collect();
     let hangs = |(engine, stall): &&(&Engine, Stall)| stall.lasts >= engine.policy.hang_after;
-    let excused =
-        |(engine, stall): &&(&Engine, Stall)| !stall.silent && starved::taker(engine, group, gpu, now).is_some();
+    let excused = |(engine, stall): &&(&Engine, Stall)| {
+        stall.stands != Stands::Silent && starved::taker(engine, group, gpu, now).is_some()
+    };
     let hung: Vec<_> = stalls.iter().filter(hangs).filter(|stalled| !excused(stalled)).collect();
     // The others of one fault stand still almost as long: their times differ by what they were at.
     let stands = |(engine, stall): &&(&Engine, Stall)| stall.lasts >= engine.policy.hang_after * 3 / 4;
@@ -51,9 +52,10 @@ fn told(engine: &Engine, stall: &Stall) -> String {
 fn says(engine: &Engine, stall: &Stall) -> String {
     let seconds = Duration::as_secs(&stall.lasts);
     match engine.figures.running() {
-        _ if stall.silent => {
+        _ if stall.stands == Stands::Silent => {
             format!("neither its health endpoint nor its metrics answered for {seconds} s, and it lives")
         }
+        _ if stall.stands == Stands::Token => format!("it was asked for one token and gave none for {seconds} s"),
         Some(running) => format!("{running} requests running and no token for {seconds} s"),
         None => format!("requests running and no token for {seconds} s"),
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::decide::engine::{Engine, READING_FRESH};
 use crate::decide::facts::GpuFacts;
 use crate::decide::group::Group;
+use crate::decide::stall::Stands;
 use crate::model::{Fault, Moment};
 
 use super::Finding;
@@ -20,7 +21,7 @@ use super::Finding;
 const LEAST: Duration = Duration::from_secs(10);
 
 pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
-    let stall = engine.stall(now).filter(|stall| !stall.silent && stall.fresh)?;
+    let stall = engine.stall(now).filter(|stall| stall.stands == Stands::Counters && stall.fresh)?;
     let after = (engine.policy.hang_after / 4).max(LEAST).min(engine.policy.hang_after);
     if stall.lasts < after {
         return None;

@@ -1,10 +1,16 @@
-//! Engines that lost their contexts together, by the errors in their outputs: evidence of gpu_fault or of
-//! server_died that needs neither the server's log nor its word.
+//! Engines that lost their contexts together: each named a fatal CUDA error, and then ended or left the server. Evidence of
+//! gpu_fault or of server_died that needs neither the server's log nor its word. The errors alone are words, and the ends
+//! alone are ends.
+//!
+//! A client that is idle notices nothing of a fault and prints nothing. While one is there that neither ended nor named
+//! an error, the server's own state tells: it stays in FAULT as long as a client that the fault hit is there.
 
 use std::time::Duration;
 
-use crate::decide::engine::Stage;
+use crate::decide::engine::{Engine, Stage};
 use crate::decide::group::Group;
+use crate::decide::said::{Run, Standing};
+use crate::decide::words::is_context_fatal;
 use crate::model::Moment;
 
 /// Two engines whose contexts die within this time died of one fault.
@@ -15,21 +21,36 @@ pub(super) fn is_of_a_lost_server(code: u32) -> bool {
     matches!(code, 805..=807)
 }
 
-/// When the second of two engines lost its context close to the first, both with an error of that kind.
+/// When the second of two engines lost its context close to the first, both after an error of that kind; the time of
+/// its error.
 pub(super) fn lost_together(group: &Group, of_kind: impl Fn(u32) -> bool) -> Option<(Moment, String)> {
-    let mut errors: Vec<(Moment, u32, &str)> = group
-        .engines
-        .iter()
-        .filter(|engine| !engine.outside)
-        .filter(|engine| engine.alive() || engine.stage == Stage::Fallen)
-        .filter_map(|engine| engine.error.map(|(at, code)| (at, code, engine.name().as_str())))
-        .filter(|(_, code, _)| of_kind(*code))
-        .collect();
-    errors.sort();
-    let pair = errors.windows(2).find(|pair| pair[1].0.since(pair[0].0) <= TOGETHER)?;
+    let runs = |engine: &&Engine| engine.alive() || engine.stage == Stage::Fallen;
+    let here = || group.engines.iter().filter(|engine| !engine.outside).filter(runs);
+    if here().any(|engine| is_untouched(engine, group)) {
+        return None;
+    }
+    let error = |engine: &Engine| {
+        let of_kind = |run: &&Run| run.standing == Standing::Confirmed && of_kind(run.code);
+        engine.said.all().find(of_kind).map(|run| (run.first, run.code))
+    };
+    let lost = |engine: &'_ Engine| {
+        let ((said, code), at) = (error(engine)?, engine.lost_its_context()?);
+        Some((at, said, code, engine.name().as_str().to_owned()))
+    };
+    let mut lost: Vec<(Moment, Moment, u32, String)> = here().filter_map(lost).collect();
+    lost.sort();
+    let pair = lost.windows(2).find(|pair| pair[1].0.since(pair[0].0) <= TOGETHER)?;
     let because = format!(
-        "engines {} and {} lost their contexts together (CUDA errors {} and {})",
-        pair[0].2, pair[1].2, pair[0].1, pair[1].1
+        "engines {} and {} lost their contexts together (CUDA errors {} and {}, and each ended or left the server)",
+        pair[0].3, pair[1].3, pair[0].2, pair[1].2
     );
-    Some((pair[1].0, because))
+    Some((pair[0].1.max(pair[1].1), because))
+}
+
+/// It is a client of the server, and nothing says that it lost its context.
+fn is_untouched(engine: &Engine, group: &Group) -> bool {
+    let listed = group.server.clients.last();
+    let is_client = engine.processes().iter().any(|process| listed.is_some_and(|all| all.contains(&process.pid)));
+    let speaks = engine.said.open().any(|run| is_context_fatal(run.code));
+    engine.alive() && is_client && engine.lost_its_context().is_none() && !speaks
 }

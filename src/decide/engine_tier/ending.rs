@@ -19,7 +19,8 @@ const TERMINATE_BOUND: Duration = Duration::from_millis(2500);
 const DEATH_BOUND: Duration = Duration::from_secs(15);
 /// Siblings of a killed client fail 130 to 160 ms after it, if they do.
 const AFTERSHOCK: Duration = Duration::from_millis(500);
-/// Between TERM and KILL of an engine that hangs: it can't react, and its requests are lost.
+/// Between TERM and KILL of an engine that hangs, or of which only the main process is left, with its port closed: it
+/// can't react, and its requests are lost.
 const HUNG_GRACE: Duration = Duration::from_secs(2);
 /// Between attempts to end a process that does not die.
 const STUCK_PAUSE: Duration = Duration::from_secs(5);
@@ -31,7 +32,7 @@ impl Engine {
             return Duration::ZERO;
         }
         let hangs = self.died.as_ref().is_some_and(|died| died.fault == Fault::Hang);
-        if hangs { self.policy.stop_timeout.min(HUNG_GRACE) } else { self.policy.stop_timeout }
+        if hangs || self.is_hollow() { self.policy.stop_timeout.min(HUNG_GRACE) } else { self.policy.stop_timeout }
     }
 }
 

@@ -36,7 +36,7 @@ impl Group {
             return;
         }
         if let Some((at, exit)) = engine.ended {
-            let because = format!("it ended with {exit} before it served");
+            let because = format!("it ended with {exit} before it served{}", engine.hint());
             return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
         }
         match engine.placed_since_healthy(&self.server, &turn.gpu.reading, turn.now) {
@@ -221,6 +221,7 @@ impl Group {
                 engine.main = Some(process);
                 engine.shortage.lives(std::iter::once(process.pid), turn.now);
                 engine.started = turn.now;
+                engine.limits.started_with(engine.policy.told(process, !engine.outside), turn.now);
                 let incarnation = engine.incarnation;
                 turn.tell_of(&name, What::EngineStarted { process, incarnation });
             }
@@ -235,7 +236,8 @@ impl Group {
         }
     }
 
-    /// An engine's main process ended.
+    /// An engine's main process ended. Status 0 is no clean end by itself: vLLM's front end ends with it when its core was
+    /// killed.
     pub fn engine_ended(&mut self, key: &EngineKey, incarnation: u32, exit: Exit, turn: &mut Turn<'_>) {
         let ordered = match &self.phase {
             Phase::Restart(_) => Some(ExitCause::GroupRestart),
@@ -250,7 +252,7 @@ impl Group {
         let short = engine.shortage.cause_of(turn.now, exit);
         let taken = short.filter(|cause| *cause == ExitCause::HostOom);
         let cause = ordered.or(taken).or(evicted).or(short).unwrap_or(match exit {
-            Exit::Status(0) => ExitCause::Clean,
+            Exit::Status(0) if !engine.outlived_its_gpu_process() => ExitCause::Clean,
             Exit::Status(_) | Exit::Unknown => ExitCause::Error,
             Exit::Signal(_) => ExitCause::Signal,
         });
@@ -268,7 +270,7 @@ impl Group {
             Stage::Down { due } => Some(*due),
             Stage::Starting => Some(engine.started.after(engine.policy.start_timeout)),
             Stage::Serving | Stage::Failing => {
-                let gone = engine.gpu_processes.deadline();
+                let gone = engine.gpu_processes.deadlines();
                 engine.stall_deadline(now).into_iter().chain(gone).filter(|at| *at > now).min()
             }
             Stage::Ending(Ending::Drain { until, .. }) => Some(*until),

@@ -9,7 +9,9 @@ use crate::decide::engine::{Ending, Engine, READING_FRESH, Stage};
 use crate::decide::facts::trusted;
 use crate::decide::group::{Group, Phase};
 use crate::decide::isolation::Hit;
+use crate::decide::said::Run;
 use crate::decide::turn::Turn;
+use crate::decide::words::{NEAR, is_context_fatal};
 use crate::model::{EngineName, Exit, Fault, Moment, ServerLine, Strength, What};
 
 use super::evidence::{EngineEvidence, Evidence, FaultKind};
@@ -18,12 +20,14 @@ use super::verdict::Verdict;
 use super::weigh::{AFTERSHOCK, weigh};
 
 /// The group's end waits so long, from a trap's fatal line on, for the culprit's error: it comes within 10 ms of it,
-/// and nobody is hurt, since every context is dead.
+/// and nobody is hurt, since every context is dead. It is a word and convicts nobody, but it says where to look first.
 const FIRST_ERROR: Duration = Duration::from_millis(25);
 /// Where nobody ends the group all errors are out by then: a trap's last one comes 440 ms after it.
 const ALL_SAID: Duration = Duration::from_millis(600);
-/// An error so long before the fault is none of its own.
+/// Without a line of the server an error so long before the fault may be of it.
 const OWN_ERROR: Duration = Duration::from_secs(1);
+/// Errors that no fact confirmed, so long before the fault, make every engine's words worthless: somebody quotes errors.
+const DOUBTFUL: Duration = Duration::from_secs(10);
 /// Faults that are remembered.
 const REMEMBERED: usize = 8;
 /// Xids that are remembered, and for how long.
@@ -130,10 +134,11 @@ impl Case {
         }
     }
 
-    /// Whether the first error would convict whom nothing convicts so far.
+    /// Whether the first error would say something of whom nothing convicts so far.
     fn awaits_an_error(&self) -> bool {
         let engines = &self.evidence.engines;
         self.evidence.kind == FaultKind::Trap
+            && !self.evidence.doubtful
             && engines.iter().all(|engine| engine.error.is_none())
             && weigh(&self.evidence).of(Strength::Convicted).next().is_none()
     }
@@ -154,7 +159,8 @@ impl Group {
         });
         let earlier = self.suspects.before(None, self.policy.recovery.budget_window, turn.now);
         let strangers = unknown_clients(self).is_none_or(|unknown| !unknown.is_empty());
-        let evidence = Evidence { fault_at, kind, strangers, earlier, engines };
+        let doubtful = self.words_are_doubtful(fault_at.before(DOUBTFUL), fault_at.before(NEAR));
+        let evidence = Evidence { fault_at, kind, strangers, earlier, doubtful, engines };
         let because = finding.because.clone();
         let (exits, opened) = (self.exits_before(fault_at), turn.now);
         self.suspects.case = Some(Case { evidence, because, xids, exits, opened, told: None, news: false });
@@ -171,7 +177,7 @@ impl Group {
             there: !engine.outside && (engine.alive() || recent),
             idle: figures.idle.at(fault_at),
             requests: figures.requests(turn.now),
-            error: engine.error.filter(|(at, _)| fault_at.since(*at) <= OWN_ERROR),
+            error: own_error(engine, fault_at, self.server.fatal.is_some()),
             left,
             exit: engine.ended,
             evicted: is_evicted(engine),
@@ -244,6 +250,13 @@ impl Group {
         self.suspects.remember(&verdict, turn.now);
         Some(verdict)
     }
+}
+
+/// The first fatal error in an engine's output that may be of the fault.
+fn own_error(engine: &Engine, fault_at: Moment, by_a_line: bool) -> Option<(Moment, u32)> {
+    let before = if by_a_line { NEAR } else { OWN_ERROR };
+    let of_it = |run: &&Run| is_context_fatal(run.code) && run.first.after(before) >= fault_at;
+    engine.said.all().find(of_it).map(|run| (run.first, run.code))
 }
 
 /// The watchdog was taking it out, and not because it had ended by itself.

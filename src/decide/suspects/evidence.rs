@@ -15,6 +15,8 @@ pub struct Evidence {
     pub strangers: bool,
     /// Faults before this one that are remembered and that nobody was convicted of.
     pub earlier: u32,
+    /// Engines printed errors shortly before it that no fact confirmed: what they print now is worth nothing.
+    pub doubtful: bool,
     /// Every engine of the group.
     pub engines: Vec<EngineEvidence>,
 }

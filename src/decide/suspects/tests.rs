@@ -32,11 +32,11 @@ fn idle(name: &str) -> EngineEvidence {
 }
 
 fn fault(kind: FaultKind, engines: Vec<EngineEvidence>) -> Evidence {
-    Evidence { fault_at: at(0), kind, strangers: false, earlier: 0, engines }
+    Evidence { fault_at: at(0), kind, strangers: false, earlier: 0, doubtful: false, engines }
 }
 
-fn convicted(evidence: &Evidence) -> Option<String> {
-    weigh(evidence).convicted().map(ToString::to_string)
+fn stands_out(evidence: &Evidence) -> Option<String> {
+    weigh(evidence).stands_out().map(ToString::to_string)
 }
 
 fn strengths(verdict: &Verdict) -> Vec<(EngineName, Strength)> {
@@ -109,10 +109,26 @@ fn anything() -> impl Strategy<Value = Evidence> {
 
 proptest! {
     #[test]
-    fn each_trap_convicts_its_culprit_and_clears_the_others((evidence, culprit) in trap()) {
+    fn each_trap_makes_its_culprit_suspected_and_convicts_nobody((evidence, culprit) in trap()) {
         let verdict = weigh(&evidence);
-        prop_assert_eq!(verdict.convicted(), Some(&evidence.engines[culprit].engine));
-        prop_assert_eq!(verdict.cleared().len(), evidence.engines.len() - 1);
+        prop_assert_eq!(verdict.stands_out(), Some(&evidence.engines[culprit].engine));
+        prop_assert_eq!((verdict.convicted(), verdict.cleared().len()), (None, 0));
+    }
+
+    #[test]
+    fn what_engines_print_convicts_nobody_whatever_else_is_known(evidence in anything()) {
+        let mut silent = evidence.clone();
+        silent.engines.iter_mut().for_each(|engine| engine.error = None);
+        let (with, without) = (weigh(&evidence), weigh(&silent));
+        let convicted: Vec<_> = with.of(Strength::Convicted).collect();
+        let same: Vec<_> = without.of(Strength::Convicted).collect();
+        prop_assert!(convicted.is_empty() || convicted == same, "{convicted:?} {same:?}");
+    }
+
+    #[test]
+    fn nobody_is_suspected_by_words_where_words_were_wrong_shortly_before((evidence, _) in trap()) {
+        let verdict = weigh(&Evidence { doubtful: true, ..evidence });
+        prop_assert!(verdict.suspicions.iter().all(|held| held.strength == Strength::Weak), "{verdict:?}");
     }
 
     #[test]
@@ -164,17 +180,17 @@ proptest! {
 }
 
 #[test]
-fn an_error_that_was_read_late_convicts_nobody() {
+fn an_error_that_was_read_late_accuses_nobody() {
     // The core stood still for 200 ms: a bystander's error is read, the culprit's not yet.
     let late = EngineEvidence { error: Some((at(200), 719)), ..busy("a") };
-    assert_eq!(convicted(&fault(FaultKind::Trap, vec![late, busy("b")])), None);
+    assert_eq!(stands_out(&fault(FaultKind::Trap, vec![late, busy("b")])), None);
 }
 
 #[test]
-fn two_errors_at_once_convict_nobody() {
+fn two_errors_at_once_accuse_nobody() {
     let of = |name, millis| EngineEvidence { error: Some((at(millis), 719)), ..busy(name) };
-    assert_eq!(convicted(&fault(FaultKind::Trap, vec![of("a", 5), of("b", 54)])), None);
-    assert_eq!(convicted(&fault(FaultKind::Trap, vec![of("a", 5), of("b", 55)])), Some("a".to_owned()));
+    assert_eq!(stands_out(&fault(FaultKind::Trap, vec![of("a", 5), of("b", 54)])), None);
+    assert_eq!(stands_out(&fault(FaultKind::Trap, vec![of("a", 5), of("b", 55)])), Some("a".to_owned()));
 }
 
 #[test]

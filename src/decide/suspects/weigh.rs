@@ -1,8 +1,10 @@
 //! The weighing: evidence in, verdict out. Each source counts for what it was worth in thirteen faults with a known
 //! culprit (four traps, nine illegal addresses); the server log's name and the Xid's pid count for nothing.
 //!
-//! In this order: a client that died with work in flight explains the fault; the one early error after a trap
-//! convicts; who was idle is cleared, and who is left alone is convicted; the rest is suspicion. No tie convicts.
+//! In this order: a client that died with work in flight explains the fault; who was idle is cleared, and who is left alone
+//! is convicted; the rest is suspicion. What an engine printed never convicts: whoever may send it a prompt can have it
+//! print that. It makes the one whose error came first suspected, unless such words were wrong shortly before. No tie
+//! convicts.
 
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ const FROM_OUTSIDE: [i32; 4] = [1, 2, 9, 15];
 
 /// Says who did it, as far as the evidence goes. The order of the engines and their names change nothing.
 pub fn weigh(evidence: &Evidence) -> Verdict {
-    by_a_death(evidence).or_else(|| by_the_first_error(evidence)).unwrap_or_else(|| by_exclusion(evidence))
+    by_a_death(evidence).unwrap_or_else(|| by_exclusion(evidence))
 }
 
 /// A client died so shortly before that the fault is the aftershock of its death.
@@ -54,27 +56,8 @@ fn crashed(engine: &EngineEvidence) -> bool {
     !engine.evicted && matches!(engine.exit, Some((_, Exit::Signal(signal))) if !FROM_OUTSIDE.contains(&signal))
 }
 
-/// After a trap one engine's error comes well before any other's. After an illegal address all come within 1.5 ms,
-/// in no order: those convict nobody.
-fn by_the_first_error(evidence: &Evidence) -> Option<Verdict> {
-    let (first, at) = early_error(evidence)?;
-    let second = errors(evidence).get(1).map(|(second, _)| *second);
-    let (why, sentence) = match second {
-        Some(second) => {
-            let lead = said(second.since(at));
-            (format!("its error came {lead} before any other's"), format!("its error came {lead} before any other's"))
-        }
-        None => {
-            let after = said(at.since(evidence.fault_at));
-            let why = "no other engine's error came so soon after a trap's fatal line".to_owned();
-            (why, format!("its error came {after} after a trap's fatal line, and no other's did so soon"))
-        }
-    };
-    let sentence = format!("{}: {sentence}", first.engine);
-    Some(convict(evidence, first, why, sentence))
-}
-
-/// The one error that came as soon after a trap as only its culprit's does.
+/// The one error that came as soon after a trap as only its culprit's does. After an illegal address all come within
+/// 1.5 ms, in no order: those accuse nobody.
 fn early_error(evidence: &Evidence) -> Option<(&EngineEvidence, Moment)> {
     let errors = errors(evidence);
     let (at, first) = *errors.first().filter(|_| evidence.kind == FaultKind::Trap)?;
@@ -99,7 +82,10 @@ fn by_exclusion(evidence: &Evidence) -> Verdict {
         // They all looked idle, and one of them was not.
         candidates = evidence.engines.iter().filter(|engine| engine.there).collect();
     }
-    if let ([only], false) = (candidates.as_slice(), evidence.strangers) {
+    if let [only] = candidates.as_slice()
+        && !evidence.strangers
+        && only.idle.is_none()
+    {
         let alone = evidence.engines.iter().filter(|engine| engine.there).count() == 1;
         let why = if alone { "no other engine was on the server" } else { "every other engine was idle" };
         return convict(evidence, only, why.to_owned(), format!("{}, by exclusion: {why}", only.engine));
@@ -118,26 +104,64 @@ fn by_exclusion(evidence: &Evidence) -> Verdict {
     ranked(evidence, evidence.engines.iter().map(judged).collect(), sentence)
 }
 
-/// An idle client made no call, so it did nothing, and an error of its own says that it was not idle.
+/// An idle client made no call, so it did nothing. Whatever error it prints, its own or somebody's words, says that it was
+/// not idle.
 fn is_cleared(engine: &EngineEvidence) -> bool {
     !engine.there || engine.idle.is_some() && engine.error.is_none()
 }
 
 /// The one candidate that more speaks against than against any other, and what; `None`: they are alike.
 fn standing_out<'a>(evidence: &Evidence, candidates: &[&'a EngineEvidence]) -> Option<(&'a EngineEvidence, String)> {
-    if let [only] = candidates {
-        return Some((only, "every other engine was idle, but it may have been a client that is no engine".to_owned()));
+    match candidates {
+        [only] if only.idle.is_some() => {
+            let why = "it looked idle as the others did, and its output names an error".to_owned();
+            return (!evidence.doubtful).then_some((*only, why));
+        }
+        [only] => {
+            let why = "every other engine was idle, but it may have been a client that is no engine".to_owned();
+            return Some((*only, why));
+        }
+        _ => {}
+    }
+    if let Some(first) = by_the_first_error(evidence, candidates) {
+        return Some(first);
     }
     let mut always = candidates.iter().filter(|engine| evidence.earlier > 0 && engine.before == evidence.earlier);
     if let (Some(one), None) = (always.next(), always.next()) {
         let faults = evidence.earlier + 1;
         return Some((one, format!("it was at work in each of the last {faults} faults, and no other engine was")));
     }
+    None
+}
+
+/// The engine whose error came well before any other's, and in which words; nobody where such words were wrong of late.
+fn by_the_first_error<'a>(
+    evidence: &Evidence,
+    candidates: &[&'a EngineEvidence],
+) -> Option<(&'a EngineEvidence, String)> {
+    let errors = errors(evidence);
+    let second = errors.get(1).map(|(second, _)| *second);
+    let early = early_error(evidence).map(|(engine, at)| {
+        let alone = || {
+            format!(
+                "its error came {} after a trap's fatal line, and no other's did so soon",
+                said(at.since(evidence.fault_at))
+            )
+        };
+        let why = second.map(|second| format!("its error came {} before any other's", said(second.since(at))));
+        (engine, why.unwrap_or_else(alone))
+    });
+    let (engine, why) = early.or_else(|| blind_error(evidence)).filter(|_| !evidence.doubtful)?;
+    let candidate = candidates.iter().find(|held| held.engine == engine.engine)?;
+    Some((*candidate, why))
+}
+
+/// Without a line of the server: a trap's error that came well before any other's.
+fn blind_error(evidence: &Evidence) -> Option<(&EngineEvidence, String)> {
     let errors = errors(evidence);
     let [(first, engine), (second, _), ..] = errors.as_slice() else { return None };
     let lead = second.since(*first);
     let trapped = engine.error.is_some_and(|(_, code)| code == LAUNCH_FAILURE);
-    let engine = candidates.iter().find(|held| held.engine == engine.engine)?;
     let blind = evidence.kind == FaultKind::Unknown && trapped && lead >= WELL_AHEAD;
     blind.then(|| (*engine, format!("its error came {} before any other's, without a line of the server", said(lead))))
 }

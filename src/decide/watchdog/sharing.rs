@@ -16,6 +16,7 @@ impl Watchdog {
             for (engine, busy) in &window.busy {
                 if let Some(engine) = self.groups[side].engine_mut(engine) {
                     engine.sharing.saw(*busy);
+                    engine.saw_kernels(*busy, window.sampled, self.now);
                 }
             }
         }
