@@ -8,7 +8,7 @@ use super::table::{Cell, Column, table};
 use crate::export::sentence::source_words;
 use crate::model::gpu::RecoveryAction;
 use crate::model::{
-    EngineLoad, EngineState, EngineStatus, GpuStatus, GroupState, GroupStatus, Mode, ServerState, SourceStatus,
+    EngineLoad, EngineState, EngineStatus, GpuStatus, GroupState, GroupStatus, Mode, ServerState, SourceStatus, Unknown,
 };
 
 /// A status this old means that the core loop is stuck: it makes one each second.
@@ -40,6 +40,7 @@ fn block(seen: &Seen, group: &GroupStatus, screen: &Screen) -> String {
     text.push_str(&sharing(seen, group, screen));
     text.push_str(&troubles(seen, group, screen));
     text.push_str(&engines(group, screen));
+    text.push_str(&unknown(group, screen));
     text
 }
 
@@ -131,6 +132,7 @@ fn engines(group: &GroupStatus, screen: &Screen) -> String {
     let columns = vec![
         Column::left("ENGINE", 0, of(|engine| plain(engine.name.as_str()))),
         Column::left("STATE", 0, of(|engine| (engine.state.to_string(), engine_ink(engine.state)))),
+        Column::left("KIND", 8, of(|engine| plain(engine.kind.as_str()))),
         Column::left("MPS", 2, of(attached)),
         Column::right("RUNS", 3, of(|engine| figure(engine, |load| load.running.map(count)))),
         Column::right("WAITS", 3, of(|engine| figure(engine, |load| load.waiting.map(count)))),
@@ -144,6 +146,16 @@ fn engines(group: &GroupStatus, screen: &Screen) -> String {
         Column::left("NOTE", 0, of(note)),
     ];
     table(columns, "  ", screen)
+}
+
+/// What can't be known of the engines, and why.
+fn unknown(group: &GroupStatus, screen: &Screen) -> String {
+    let of = |engine: &EngineStatus| {
+        let words = |unknown: &Unknown| format!("{} of {}: {}", unknown.question, engine.name, unknown.why);
+        engine.unknown.iter().map(words).collect::<Vec<String>>()
+    };
+    let lines = group.engines.iter().flat_map(of);
+    lines.map(|line| screen.prose("  unknown ", Ink::Dim, &line)).collect()
 }
 
 fn plain(text: &str) -> Cell {

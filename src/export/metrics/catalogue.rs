@@ -125,8 +125,8 @@ metrics! {
     GPU_INFO = Kind::Gauge, "mps_gpu_info", ["gpu", "uuid", "pci_bus_id", "name"],
         "Which GPU it is; always 1.";
     ENGINE_INFO = Kind::Gauge, "mps_engine_info",
-        ["group", "engine", "model_name", "endpoint", "main_pid", "client_pid"],
-        "The engine's processes and where it is reached; several client pids are joined by commas; always 1.";
+        ["group", "engine", "model_name", "endpoint", "main_pid", "client_pid", "kind"],
+        "The engine's processes, where it is reached and which program it is; several client pids are joined by commas; always 1.";
 
     // The control daemon and its server.
     CONTROL_UP = Kind::Gauge, "mps_control_up", ["group"],
@@ -213,6 +213,10 @@ metrics! {
         "Prompt and generation tokens since the engine's start, by its own word; no sample while unknown.";
     ENGINE_EXITS = Kind::Counter, "mps_engine_exits_total", ["group", "engine", "cause"],
         "Ends of the engine's main process, by cause.";
+    EVIDENCE_REFUTED = Kind::Counter, "mps_evidence_refuted_total", ["group", "engine", "code", "how"],
+        "Error lines of the engine's output that no fact confirmed: refuted by facts, or undecided for a minute; nothing followed from them.";
+    ENGINE_UNKNOWN = Kind::Gauge, "mps_engine_unknown", ["group", "engine", "question"],
+        "Whether something of a serving engine can't be known; the status says why.";
 
     // How engines share a GPU.
     LOAD_IMBALANCE = Kind::Gauge, "mps_load_imbalance_ratio", ["group"],
@@ -336,6 +340,7 @@ mod tests {
         "mps_isolation_time_sliced_seconds_total",
         "mps_engine_isolated",
         "mps_engine_probe_state",
+        "mps_engine_unknown",
         "mps_baseline_samples",
         "mps_baseline_info",
         "mps_sharing_advice_active",

@@ -3,7 +3,7 @@
 use super::catalogue::{self as metric, Metric};
 use super::exposition::Exposition;
 use super::gauges::{flag, write_known};
-use crate::model::{EngineIsolation, EngineLoad, EngineState, EngineStatus, GroupName};
+use crate::model::{EngineIsolation, EngineLoad, EngineState, EngineStatus, GroupName, Question};
 
 /// Of a model's name, in characters: an engine may say anything.
 const LONGEST_MODEL: usize = 200;
@@ -25,6 +25,14 @@ pub fn write(page: &mut Exposition, group: &GroupName, engine: &EngineStatus, en
     if let Some(load) = &engine.load {
         write_load(page, labels, load);
     }
+    for (code, how, lines) in &engine.doubted {
+        let code = code.to_string();
+        page.number(&metric::EVIDENCE_REFUTED, &[labels[0], labels[1], &code, how.as_str()], *lines as f64);
+    }
+    for question in Question::ALL.iter().filter(|_| engine.state == EngineState::Serving) {
+        let unknown = engine.unknown.iter().any(|unknown| unknown.question == *question);
+        page.number(&metric::ENGINE_UNKNOWN, &[labels[0], labels[1], question.as_str()], flag(unknown));
+    }
     write_info(page, labels, engine, endpoint);
 }
 
@@ -42,7 +50,7 @@ fn write_info(page: &mut Exposition, labels: &[&str; 2], engine: &EngineStatus, 
     let end = model.char_indices().nth(LONGEST_MODEL).map_or(model.len(), |(end, _)| end);
     let main = engine.main.map(|process| process.pid.to_string()).unwrap_or_default();
     let clients: Vec<String> = engine.clients.iter().map(u32::to_string).collect();
-    let labels = &[labels[0], labels[1], &model[..end], endpoint, &main, &clients.join(",")];
+    let labels = &[labels[0], labels[1], &model[..end], endpoint, &main, &clients.join(","), engine.kind.as_str()];
     page.number(&metric::ENGINE_INFO, labels, 1.0);
 }
 

@@ -6,7 +6,8 @@ use super::View;
 use super::figures::{self, Part, bar, bytes, plural, share};
 use super::sharing;
 use crate::model::{
-    EngineLoad, EngineState, EngineStatus, GpuStatus, GroupState, GroupStatus, Mode, RecoveryStep, ServerState,
+    EngineKind, EngineLoad, EngineState, EngineStatus, GpuStatus, GroupState, GroupStatus, Mode, RecoveryStep,
+    ServerState,
 };
 
 /// Engines' colours in a GPU's memory, by their place; they repeat.
@@ -169,6 +170,8 @@ fn engine(view: &View<'_>, group: &GroupStatus, engine: &EngineStatus) -> Markup
             @if let Some(load) = &engine.load { (self::load(load)) }
             (sharing::engine(view, &group.overlap, &engine.sharing))
             @if let Some(note) = &engine.note { small.note { (note) } }
+            @for unknown in &engine.unknown { small { (unknown.question) ": not known: " (unknown.why) } }
+            @if engine.kind != EngineKind::Other { small { (engine.kind) } }
             small { "incarnation " (engine.incarnation) @if let Some(main) = engine.main { " · pid " (main) } }
         }
     }
