@@ -13,9 +13,12 @@ pub struct IncidentOptions {
     #[arg(long)]
     pub json: bool,
     /// Write everything that is known of it to FILE, a .tar.gz: the incident, the status, the configuration and the
-    /// ends of the logs, with what looks like a secret hidden. Look through it before you send it.
+    /// end of the control daemon's log, with what looks like a secret hidden. Look through it before you send it.
     #[arg(long, value_name = "FILE", requires = "id", conflicts_with = "json")]
     pub bundle: Option<PathBuf>,
+    /// With the ends of the engines' logs: prompts of users, and answers to them, may stand there.
+    #[arg(long, requires = "bundle")]
+    pub with_engine_logs: bool,
     /// Write over FILE.
     #[arg(long, requires = "bundle")]
     pub force: bool,
@@ -47,7 +50,8 @@ mod tests {
     fn incidents_are_asked_for_read_from_disk_or_bundled() {
         assert_eq!(read("mpswarden incidents").unwrap(), IncidentOptions::default());
         let options = read("mpswarden incidents x --bundle b.tar.gz --force --config c.toml").unwrap();
-        assert_eq!((options.id.as_deref(), options.force), (Some("x"), true));
+        assert_eq!((options.id.as_deref(), options.force, options.with_engine_logs), (Some("x"), true, false));
+        assert!(read("mpswarden incidents x --bundle b --with-engine-logs").unwrap().with_engine_logs);
         assert_eq!((options.bundle, options.config), (Some("b.tar.gz".into()), Some("c.toml".into())));
         assert_eq!(read("mpswarden incidents --state-directory /x").unwrap().state_directory, Some("/x".into()));
     }
@@ -57,6 +61,7 @@ mod tests {
         for wrong in [
             "--bundle b.tar.gz",
             "x --force",
+            "x --with-engine-logs",
             "x --bundle b --json",
             "--config c --state-directory d",
             "x --bundle b --state-directory d",

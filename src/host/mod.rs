@@ -25,5 +25,6 @@ pub mod probe_place;
 pub mod probe_socket;
 pub mod procfs;
 pub mod reaper;
+pub mod sockets;
 pub mod state_file;
 pub mod trees;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use super::connections::Door;
 use super::reports::Reports;
 use crate::host::http::{GetError, Peer};
 use crate::host::{cuda, engine_metrics};
@@ -25,6 +26,8 @@ pub(super) struct Endpoint {
     health: Page,
     /// On a connection of its own: metrics that hang must not delay health.
     metrics: Page,
+    /// Where others reach it; or why their connections can't be seen.
+    pub door: Result<Door, String>,
 }
 
 /// One path of an engine.
@@ -41,7 +44,12 @@ impl Endpoint {
             MetricsPlace::Under(path) | MetricsPlace::Elsewhere(_, path) => path,
             MetricsPlace::Nowhere => "/metrics",
         };
-        Endpoint { health: page(&engine.health_path), metrics: page(metrics) }
+        Endpoint { health: page(&engine.health_path), metrics: page(metrics), door: Door::of(&engine.url) }
+    }
+
+    /// The local ports of our own connections to it.
+    pub fn own_ports(&self) -> Vec<u16> {
+        Vec::new()
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::connections::Connections;
 use super::engines::{self, Endpoint};
 use super::gpus::{self, GpuThread, Gpus};
 use super::overlap::{Sampler, Timing};
@@ -19,7 +20,7 @@ use super::{mps, processes};
 use crate::host::clock;
 use crate::model::{
     ActionId, CommandResult, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Moment, MpsEnvironment, Outcome,
-    ProcessUsage, Report,
+    ProcessId, ProcessUsage, Report,
 };
 
 /// What will be known later, on this thread.
@@ -42,6 +43,9 @@ pub trait Hands {
     /// Bytes of host memory that are left; `None`: nobody says.
     fn host_memory(&self) -> Option<u64>;
 
+    /// The living processes of one engine as of the last look at the trees, its main one first.
+    fn processes(&self, engine: &EngineKey) -> Vec<ProcessId>;
+
     /// What the processes of one engine were told of MPS; of those that may be read.
     fn environments(&self, engine: &EngineKey) -> Answer<Result<Vec<MpsEnvironment>, String>>;
 }
@@ -55,11 +59,12 @@ pub struct Observers {
     driver: Arc<dyn Gpus>,
     hands: Rc<dyn Hands>,
     sampler: Sampler,
+    connections: Connections,
     reports: Reports,
 }
 
 impl Observers {
-    /// Starts a thread for each GPU of the groups. Fails only where no thread can be started.
+    /// Starts a thread for each GPU of the groups, and one for sockets. Fails only where no thread can be started.
     pub fn new(
         driver: Arc<dyn Gpus>,
         launches: &[GroupLaunch],
@@ -74,6 +79,7 @@ impl Observers {
             driver,
             hands,
             sampler,
+            connections: Connections::start()?,
             reports: Reports(reports),
         };
         observers.take_up(launches, &BTreeSet::new())?;
@@ -114,6 +120,7 @@ impl Observers {
     pub fn keep(&mut self, launches: &[GroupLaunch]) {
         let engines: BTreeSet<_> =
             launches.iter().flat_map(|launch| &launch.engines).map(|engine| &engine.key).collect();
+        self.connections.keep(engines.iter().map(|&engine| engine.clone()).collect());
         self.endpoints.retain(|key, _| engines.contains(key));
         self.next_endpoints.retain(|key, _| engines.contains(key));
         self.gpus.retain(|gpu, _| launches.iter().any(|launch| launch.gpu == *gpu));
@@ -152,7 +159,14 @@ impl Observers {
             Look::Clients { group, server } => Box::pin(mps::look_clients(hands, group, server, bound, reports)),
             Look::Trees(group) => Box::pin(async move { processes::look(&*hands, &group, &reports) }),
             Look::Commands { group, pids } => Box::pin(processes::look_at_commands(group, pids, reports)),
-            Look::Traffic(_) | Look::Token(_) => Box::pin(ready(Ok(()))),
+            Look::Token(_) => Box::pin(ready(Ok(()))),
+            Look::Traffic(engine) => match self.endpoints.get(&engine) {
+                Some(endpoint) => {
+                    let (processes, own_ports) = (hands.processes(&engine), endpoint.own_ports());
+                    self.connections.look(engine, endpoint.door.clone(), processes, own_ports, reports)
+                }
+                None => Box::pin(ready(Err(format!("no engine {engine}")))),
+            },
             Look::Environment(engine) => Box::pin(processes::look_told(hands.environments(&engine), engine, reports)),
             Look::Health(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_health(engine, endpoint.clone(), bound, reports)),

@@ -1,5 +1,6 @@
 //! Turns host readings into observations. Each source that can block has a thread of its own.
 
+mod connections;
 pub mod engines;
 pub mod gpus;
 pub mod kernel_log;
@@ -8,5 +9,6 @@ pub mod mps;
 pub mod overlap;
 pub mod processes;
 mod reports;
+mod traffic;
 
 pub use look::{Answer, Hands, Observers};

@@ -17,6 +17,8 @@ use crate::operator::{Screen, incident_text};
 
 use super::known_secrets::{Known, known};
 
+/// The output of a control daemon and of MPS itself; every other log in its directory is an engine's.
+const DAEMON_LOG: &str = "daemon.log";
 /// Of each log.
 const LOG_END: u64 = 256 * 1024;
 /// For a program to print what it knows.
@@ -34,25 +36,35 @@ pub(super) struct Evidence {
     pub configuration: Option<Result<Configuration, String>>,
 }
 
+/// What whoever asks for it wants.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wishes {
+    /// The ends of the engines' logs too, in which prompts and answers may stand.
+    pub engine_logs: bool,
+    /// Write over what is there.
+    pub force: bool,
+}
+
 /// An archive with its list of contents.
 struct Bundle<'a> {
     archive: Archive,
+    wishes: Wishes,
     secrets: &'a Secrets,
     manifest: String,
 }
 
-/// Writes it to `path`; over what is there only with `force`. What was written, in a sentence.
-pub(super) fn write(evidence: Evidence, path: &Path, force: bool) -> io::Result<String> {
+/// Writes it to `path`. What was written, in a sentence.
+pub(super) fn write(evidence: Evidence, path: &Path, wishes: Wishes) -> io::Result<String> {
     let looks = Secrets::new().map_err(io::Error::other)?;
     let Known { values, told } = known(evidence.configuration.as_ref(), &looks);
     let secrets = looks.knowing(values);
     let incident = &evidence.incident;
     let archive = Archive::create(path, &format!("mpswarden-{}", incident.id))?;
-    let mut bundle = Bundle { archive, secrets: &secrets, manifest: heading(incident) };
+    let mut bundle = Bundle { archive, wishes, secrets: &secrets, manifest: heading(incident) };
     bundle.known_of(&evidence)?;
     bundle.logs_of(incident, &evidence.setup)?;
     bundle.machine(evidence.setup.as_ref().map_or(Path::new("/dev/kmsg"), |setup| &setup.kernel_log))?;
-    bundle.finish(&told, force)?;
+    bundle.finish(&told)?;
     Ok(format!("{} written; look through it before you send it: its MANIFEST says what is in it", path.display()))
 }
 
@@ -101,8 +113,8 @@ impl Bundle<'_> {
         self.text("configuration.toml", configuration)
     }
 
-    /// The ends of all logs of its group: those of the engines, of the control daemons of both
-    /// its sides and of MPS itself.
+    /// The ends of the logs of its group: of the control daemons of both its sides and of MPS itself, and those of the
+    /// engines where they are wished for. What was recognized in those is in the incident.
     fn logs_of(&mut self, incident: &Incident, setup: &Result<Setup, String>) -> io::Result<()> {
         let directories = match setup {
             Ok(setup) => setup.logs.get(&incident.group).ok_or("its group is not in the configuration any more"),
@@ -126,7 +138,11 @@ impl Bundle<'_> {
         };
         for log in logs {
             let file = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            self.text(&format!("{name}/{file}"), evidence::tail(&log, LOG_END))?;
+            let name = format!("{name}/{file}");
+            match file == DAEMON_LOG || self.wishes.engine_logs {
+                true => self.text(&name, evidence::tail(&log, LOG_END))?,
+                false => self.manifest.push_str(&format!("left out {name}: an engine's words\n")),
+            }
         }
         Ok(())
     }
@@ -142,18 +158,33 @@ impl Bundle<'_> {
         self.text("nvidia-smi.txt", evidence::printed("nvidia-smi", &["-q"], PROGRAM_BOUND, LOG_END))
     }
 
-    fn finish(mut self, told: &str, force: bool) -> io::Result<()> {
+    /// What it means that engines' logs are in it, or are not.
+    fn engine_logs(&self) -> &'static str {
+        match self.wishes.engine_logs {
+            true => {
+                "The engines' logs are in it, as --with-engine-logs asked for: prompts of users, and answers to them, \
+                 may stand there."
+            }
+            false => {
+                "The engines' logs are not in it, since prompts of users, and answers to them, may stand there; what was \
+                 recognized in them is in the incident. --with-engine-logs adds them."
+            }
+        }
+    }
+
+    fn finish(mut self, told: &str) -> io::Result<()> {
         self.manifest.push_str(&format!(
-            "\nSizes are in bytes. Of each log there are the last {} KiB.\n\nHidden, as [redacted]: the value of every \
+            "\nSizes are in bytes. Of each log there are the last {} KiB. {}\n\nHidden, as [redacted]: the value of every \
              variable in the configuration, and wherever they stand what follows names like api-key, token, secret \
              and password, headers for authorization, user and password in URLs, private keys, and keys by the shapes \
              of their makers. {told}\nA secret that looks like nothing is not found: look through it before you send \
              it.\n",
-            LOG_END / 1024
+            LOG_END / 1024,
+            self.engine_logs(),
         ));
         let manifest = std::mem::take(&mut self.manifest);
         self.archive.add("MANIFEST", manifest.as_bytes())?;
-        self.archive.finish(force)
+        self.archive.finish(self.wishes.force)
     }
 }
 

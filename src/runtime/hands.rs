@@ -7,7 +7,7 @@ use crate::act::{Executor, Launches};
 use crate::host::control::CommandOutcome;
 use crate::host::environ::Environments;
 use crate::host::trees::Trees;
-use crate::model::{CommandResult, EngineKey, GroupName, MpsEnvironment, ProcessUsage};
+use crate::model::{CommandResult, EngineKey, GroupName, MpsEnvironment, ProcessId, ProcessUsage};
 use crate::observe::{Answer, Hands};
 
 /// The executor's command workers and trees, as they are at each look.
@@ -52,6 +52,14 @@ impl Hands for Lent {
 
     fn host_memory(&self) -> Option<u64> {
         self.trees.available()
+    }
+
+    fn processes(&self, engine: &EngineKey) -> Vec<ProcessId> {
+        let main = self.trees.main(engine);
+        let known = self.trees.known(&engine.group, std::slice::from_ref(&engine.engine));
+        let mut known: Vec<ProcessId> = known.iter().map(|held| held.id).collect();
+        known.sort_by_key(|process| Some(*process) != main);
+        known
     }
 
     fn environments(&self, engine: &EngineKey) -> Answer<Result<Vec<MpsEnvironment>, String>> {

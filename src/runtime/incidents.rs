@@ -9,7 +9,7 @@ use crate::host::incident_store::{Found, IncidentStore};
 use crate::model::{Incident, Setup};
 use crate::operator::{Call, Client, Ended, Failure, Incidents, Kind, Terminal};
 
-use super::bundle::{self, Evidence};
+use super::bundle::{self, Evidence, Wishes};
 use super::setup::setup;
 
 /// Shows incidents, or writes a bundle of one.
@@ -32,7 +32,8 @@ pub(super) async fn incidents(options: IncidentOptions, socket: &Path) -> Result
             from_disk(&incident, options.config.as_deref(), configuration)
         }
     };
-    let written = bundle::write(evidence, file, options.force).map_err(|error| unwritten(file, &error))?;
+    let wishes = Wishes { engine_logs: options.with_engine_logs, force: options.force };
+    let written = bundle::write(evidence, file, wishes).map_err(|error| unwritten(file, &error))?;
     terminal.say(&written);
     Ok(Ended::Done)
 }

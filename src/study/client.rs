@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::connection::{Connection, read};
 use super::request::{Form, Lengths};
-use super::sse::{Event, Events, Usage};
+use super::sse::{Came, Event, Events, Usage};
 
 /// For one request, from its connection to its last token.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -61,13 +61,22 @@ impl Target {
         target.model = Caller::of(&target).model().await;
         for form in Form::ALL {
             target.form = form;
-            match Caller::of(&target).complete(TRIAL, Instant::now(), |_, _| {}).await {
-                Ok(_) => return Ok(target),
+            match target.trial().await {
+                Ok(()) => return Ok(target),
                 Err(failure) if failure.refused && form != Form::ALL[4] => {}
                 Err(failure) => return Err(failure.why),
             }
         }
         Ok(target)
+    }
+
+    /// Whether it takes its form. One answer that goes wrong says nothing about it yet.
+    async fn trial(&self) -> Result<(), Failure> {
+        let ask = async || Caller::of(self).complete(TRIAL, Instant::now(), |_, _| {}).await.map(|_| ());
+        match ask().await {
+            Err(failure) if !failure.refused => ask().await,
+            told => told,
+        }
     }
 
     /// What it does not understand, for people.
@@ -173,6 +182,8 @@ impl<'t> Caller<'t> {
 struct Heard {
     bytes: usize,
     tokens: bool,
+    /// The end, without text.
+    end: bool,
     finished: bool,
     usage: Option<Usage>,
     error: Option<String>,
@@ -180,17 +191,24 @@ struct Heard {
 
 impl Heard {
     fn hear(&mut self, event: &Event) {
-        self.tokens |= event.text;
+        self.tokens |= event.came == Came::Token;
+        self.end |= event.came == Came::End;
         self.finished |= event.finished;
         self.usage = event.usage.or(self.usage);
         self.error = self.error.take().or_else(|| event.error.as_deref().map(shortened));
     }
 
+    /// Whether there was any token: by what came, else by the server's count.
+    fn had_tokens(&self) -> bool {
+        self.tokens || self.usage.map_or(self.end, |usage| usage.completion_tokens > 0)
+    }
+
     /// The server's count, if it was an answer from its beginning to its end.
     fn whole(self) -> Result<Option<Usage>, Failure> {
+        let had_tokens = self.had_tokens();
         match self {
             Heard { error: Some(error), .. } => Err(format!("it failed: {error}").into()),
-            Heard { tokens: false, .. } => Err("an answer without tokens".to_owned().into()),
+            _ if !had_tokens => Err("an answer without tokens".to_owned().into()),
             Heard { finished: false, .. } => Err("an answer without an end".to_owned().into()),
             Heard { usage, .. } => Ok(usage),
         }

@@ -14,6 +14,9 @@ use super::request::Lengths;
 
 const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
 const TOKEN: &str = "data: {\"choices\":[{\"text\":\" a\"}]}\n\n";
+const END: &str = "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"length\"}]}\n\n";
+const NONE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":8,\"completion_tokens\":0}}\n\n";
+const ONE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":8,\"completion_tokens\":1}}\n\n";
 const LENGTHS: Lengths = Lengths { prompt: 8, output: 3 };
 
 /// A whole answer of this text.
@@ -119,6 +122,7 @@ async fn an_answer_counts_only_from_its_beginning_to_its_end() {
         (whole("503 Service Unavailable", "overloaded"), "HTTP 503: overloaded"),
         (format!("{STREAM}{TOKEN}"), "without an end"),
         (format!("{STREAM}data: [DONE]\n\n"), "without tokens"),
+        (format!("{STREAM}{END}{NONE}data: [DONE]\n\n"), "without tokens"),
         (format!("{STREAM}{TOKEN}data: {{\"error\":\"dead\"}}\n\n"), "it failed: \"dead\""),
         (format!("{STREAM}data: nonsense\n\n"), "no chunk"),
         (format!("{STREAM}{}", "x".repeat(300 << 10)), "a line of over 256 KiB"),
@@ -127,6 +131,32 @@ async fn an_answer_counts_only_from_its_beginning_to_its_end() {
     ] {
         let why = completed(answer).await.unwrap_err();
         assert!(why.contains(part), "{part}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_has_tokens_by_the_servers_count_or_by_its_chunks_and_never_by_what_they_show() {
+    for (answer, counted) in [
+        (format!("{STREAM}{END}{ONE}"), Some(1)),
+        (format!("{STREAM}{END}"), None),
+        (format!("{STREAM}{ONE}data: [DONE]\n\n"), Some(1)),
+        (format!("{STREAM}data: {{\"choices\":[{{\"text\":null}}]}}\n\n{END}"), None),
+        (format!("{STREAM}data: null\n\n{TOKEN}data: {{\"choices\":null,\"usage\":null}}\n\n{END}{ONE}"), Some(1)),
+    ] {
+        assert_eq!(completed(answer.clone()).await, Ok(counted), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn one_odd_answer_costs_one_request_and_not_the_engine() {
+    for odd in ["data: {\n\n", "data: [DONE]\n\n", "data: {\"error\":\"busy\"}\n\n"] {
+        let asked = AtomicUsize::new(0);
+        let url = server(move |path, _| match path {
+            "/v1/models" => whole("404 Not Found", ""),
+            _ if asked.fetch_add(1, Ordering::SeqCst) == 0 => format!("{STREAM}{odd}"),
+            _ => well(),
+        });
+        assert!(Target::meet(&url.await, None).await.is_ok(), "{odd}");
     }
 }
 

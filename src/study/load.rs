@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::client::{Caller, Target};
 use super::request::Lengths;
 use super::results::Measured;
+use super::sse::{Came, Event};
 use super::tally::{Request, tally};
 
 /// After the end of the load, for requests to end by themselves; then they are cut off.
@@ -88,9 +89,12 @@ async fn send(load: Rc<Load>, began: Instant, requests: Rc<RefCell<Vec<Request>>
     while began.elapsed() < load.span().end && failures < FAILURES {
         let place = requests.borrow().len();
         requests.borrow_mut().push(Request { sent: began.elapsed(), ..Request::default() });
-        let came = |event: super::sse::Event, at| {
-            if event.text {
-                requests.borrow_mut()[place].chunks.push(at);
+        let came = |event: Event, at| {
+            let request = &mut requests.borrow_mut()[place];
+            match event.came {
+                Came::Token => request.chunks.push(at),
+                Came::End => request.end = Some(at),
+                Came::Nothing => {}
             }
         };
         let ended = caller.stream(load.lengths, began, came).await;
@@ -98,7 +102,7 @@ async fn send(load: Rc<Load>, began: Instant, requests: Rc<RefCell<Vec<Request>>
             let request = &mut requests.borrow_mut()[place];
             request.ended = Some(began.elapsed());
             match ended {
-                Ok(usage) => request.usage = usage,
+                Ok(usage) => request.counted(usage),
                 Err(why) => request.failed = Some(why),
             }
             request.failed.is_some()

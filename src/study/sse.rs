@@ -1,47 +1,38 @@
 //! The server-sent events of a streamed completion, as OpenAI's API has them: one JSON object a `data:` line. Pure;
 //! bounded in memory, and tolerant of whatever else a server says.
 
-use serde::Deserialize;
 use serde_json::Value;
 
 /// Bytes of a line: a chunk of one token has some 300.
 const LONGEST_LINE: usize = 256 << 10;
 
 /// Tokens of a whole request, as the server counts them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Usage {
-    pub prompt_tokens: u64,
-    #[serde(default)]
+    /// `None`: it does not say.
+    pub prompt_tokens: Option<u64>,
     pub completion_tokens: u64,
+}
+
+/// What an event says of the answer's tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Came {
+    #[default]
+    Nothing,
+    /// A token, or some. It may have no text of its own, as half of a character.
+    Token,
+    /// The reason of the end, without text: with a last token that has none, or alone. The server's count tells.
+    End,
 }
 
 /// What one event says; it may say several things.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Event {
-    /// A token came, or some.
-    pub text: bool,
+    pub came: Came,
     /// The answer has come to its end.
     pub finished: bool,
     pub usage: Option<Usage>,
     pub error: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Chunk {
-    #[serde(default)]
-    choices: Vec<Choice>,
-    #[serde(default)]
-    usage: Option<Usage>,
-    #[serde(default)]
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    #[serde(default)]
-    text: String,
-    #[serde(default)]
-    finish_reason: Option<Value>,
 }
 
 /// Puts pieces together to lines.
@@ -77,16 +68,32 @@ fn event(line: &[u8]) -> Result<Option<Event>, String> {
         b"[DONE]" => return Ok(Some(Event { finished: true, ..Event::default() })),
         _ => {}
     }
-    let chunk: Chunk = serde_json::from_slice(data).map_err(|error| format!("a chunk that is no chunk: {error}"))?;
-    let finish = |choice: &Choice| choice.finish_reason.as_ref().is_some_and(|reason| !reason.is_null());
-    // A token may have no text of its own, as half of a character; the reason of the end alone is none.
-    let text = chunk.choices.iter().any(|choice| !choice.text.is_empty() || !finish(choice));
+    let chunk: Value = serde_json::from_slice(data).map_err(|error| format!("a chunk that is no chunk: {error}"))?;
+    let choices = || chunk["choices"].as_array().into_iter().flatten().filter(|choice| choice.is_object());
+    let came = choices().map(came).find(|came| *came == Came::Token).or_else(|| choices().next().map(|_| Came::End));
     Ok(Some(Event {
-        text,
-        finished: chunk.choices.iter().any(finish),
-        usage: chunk.usage,
-        error: chunk.error.map(|error| error.to_string()),
+        came: came.unwrap_or_default(),
+        finished: choices().any(has_ended),
+        usage: usage(&chunk["usage"]),
+        error: Some(&chunk["error"]).filter(|error| !error.is_null()).map(Value::to_string),
     }))
+}
+
+/// What a choice says. Text is in one of two places, and any may be missing or null.
+fn came(choice: &Value) -> Came {
+    let texts = [&choice["text"], &choice["delta"]["content"]];
+    let shows = texts.iter().any(|text| text.as_str().is_some_and(|text| !text.is_empty()));
+    if shows || !has_ended(choice) { Came::Token } else { Came::End }
+}
+
+fn has_ended(choice: &Value) -> bool {
+    !choice["finish_reason"].is_null()
+}
+
+/// `None`: it counts no tokens of the answer.
+fn usage(said: &Value) -> Option<Usage> {
+    let count = |name: &str| said[name].as_u64().or_else(|| said[name].as_f64().map(|count| count as u64));
+    Some(Usage { prompt_tokens: count("prompt_tokens"), completion_tokens: count("completion_tokens")? })
 }
 
 #[cfg(test)]
@@ -110,9 +117,10 @@ mod tests {
             "data: [DONE]\n\n",
         );
         let whole = events(&[text]).unwrap();
-        let said: Vec<_> = whole.iter().map(|event| (event.text, event.finished, event.usage.is_some())).collect();
-        assert_eq!(said, [(true, false, false), (false, true, false), (false, false, true), (false, true, false)]);
-        assert_eq!(whole[2].usage, Some(Usage { prompt_tokens: 5, completion_tokens: 2 }));
+        let said: Vec<_> = whole.iter().map(|event| (event.came, event.finished, event.usage.is_some())).collect();
+        let (token, end, nothing) = (Came::Token, Came::End, Came::Nothing);
+        assert_eq!(said, [(token, false, false), (end, true, false), (nothing, false, true), (nothing, true, false)]);
+        assert_eq!(whole[2].usage, Some(Usage { prompt_tokens: Some(5), completion_tokens: 2 }));
         for cut in 1..text.len() {
             assert_eq!(events(&[&text[..cut], &text[cut..]]).unwrap(), whole, "cut at {cut}");
         }
@@ -120,9 +128,47 @@ mod tests {
 
     #[test]
     fn a_token_without_text_is_one_and_an_error_is_told() {
-        assert!(events(&["data: {\"choices\":[{\"text\":\"\"}]}\n"]).unwrap()[0].text);
+        let came = |choice: &str| events(&[&format!("data: {{\"choices\":[{choice}]}}\n")]).unwrap()[0].came;
+        for token in [
+            r#"{"text":""}"#,
+            r#"{"text":null,"finish_reason":null}"#,
+            "{}",
+            r#"{"text":"a","finish_reason":"length"}"#,
+            r#"{"delta":{"content":"a"},"finish_reason":"stop"}"#,
+        ] {
+            assert_eq!(came(token), Came::Token, "{token}");
+        }
+        assert_eq!(came(r#"{"text":"","finish_reason":"length"}"#), Came::End);
+        assert_eq!(came(r#"{"text":null,"finish_reason":"stop"}"#), Came::End);
         let told = events(&["data: {\"error\":{\"message\":\"dead\"}}\n"]).unwrap();
         assert!(told[0].error.as_ref().unwrap().contains("dead"));
+    }
+
+    #[test]
+    fn odd_chunks_say_nothing_and_are_no_failure() {
+        for odd in [
+            "null",
+            "[]",
+            "7",
+            "\"x\"",
+            "{}",
+            r#"{"choices":null,"usage":null,"error":null}"#,
+            r#"{"choices":"none"}"#,
+            r#"{"choices":[null, 3]}"#,
+            r#"{"usage":{}}"#,
+            r#"{"usage":{"prompt_tokens":3,"completion_tokens":null}}"#,
+            r#"{"usage":[1]}"#,
+        ] {
+            assert_eq!(events(&[&format!("data: {odd}\n")]).unwrap(), [Event::default()], "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_count_may_come_as_a_fraction_and_without_that_of_the_prompt() {
+        let usage = |text: &str| events(&[&format!("data: {{\"usage\":{text}}}\n")]).unwrap()[0].usage;
+        let said = Some(Usage { prompt_tokens: None, completion_tokens: 3 });
+        assert_eq!(usage(r#"{"completion_tokens":3.0}"#), said);
+        assert_eq!(usage(r#"{"completion_tokens":3,"prompt_tokens":null}"#), said);
     }
 
     #[test]

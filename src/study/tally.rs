@@ -10,8 +10,10 @@ use super::sse::Usage;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Request {
     pub sent: Duration,
-    /// When each chunk with text came: one token or some.
+    /// When each chunk with tokens came: one or some.
     pub chunks: Vec<Duration>,
+    /// When the end came without text, with a last token or alone.
+    pub end: Option<Duration>,
     /// When it ended, well or not; `None`: it was cut off at the end of the load.
     pub ended: Option<Duration>,
     pub usage: Option<Usage>,
@@ -20,6 +22,16 @@ pub(super) struct Request {
 }
 
 impl Request {
+    /// It came to its end, with the server's count, if it has one. That also tells whether there was a token in chunks
+    /// that show none; where it has none, an answer of a single chunk has one.
+    pub fn counted(&mut self, usage: Option<Usage>) {
+        self.usage = usage;
+        let seen = self.chunks.len() as u64;
+        if usage.map_or(seen == 0, |usage| usage.completion_tokens > seen) {
+            self.chunks.extend(self.end.or(self.ended.filter(|_| seen == 0)));
+        }
+    }
+
     fn ended_well(&self) -> bool {
         self.ended.is_some() && self.failed.is_none()
     }
@@ -28,6 +40,10 @@ impl Request {
     fn tokens_per_chunk(&self) -> Option<f64> {
         let tokens = self.usage?.completion_tokens as f64;
         (!self.chunks.is_empty() && tokens > 0.0).then(|| tokens / self.chunks.len() as f64)
+    }
+
+    fn prompt(&self) -> Option<u64> {
+        self.usage?.prompt_tokens
     }
 
     fn first_within(&self, span: &Range<Duration>) -> Option<Duration> {
@@ -51,7 +67,7 @@ pub(super) fn tally(engine: &str, requests: &[Request], prompt: u32, span: &Rang
         seconds,
         requests: requests.iter().filter(ended).filter(|request| request.ended_well()).count() as u64,
         failed: requests.iter().filter(ended).filter(|request| !request.ended_well()).count() as u64,
-        prompt_tokens: requests.iter().filter(first).map(|one| one.usage.map_or(asked, |had| had.prompt_tokens)).sum(),
+        prompt_tokens: requests.iter().filter(first).map(|one| one.prompt().unwrap_or(asked)).sum(),
         generation_tokens: requests.iter().map(|request| generated(request, span, per_chunk)).sum::<f64>().round()
             as u64,
         running: requests.iter().map(|request| request.time_within(span).as_secs_f64()).sum::<f64>() / seconds,
@@ -106,7 +122,8 @@ mod tests {
             sent: ms(sent),
             chunks: chunks.iter().copied().map(ms).collect(),
             ended: chunks.last().copied().map(ms),
-            usage: Some(Usage { prompt_tokens: 100, completion_tokens: tokens }),
+            usage: Some(Usage { prompt_tokens: Some(100), completion_tokens: tokens }),
+            end: None,
             failed: None,
         }
     }
@@ -148,6 +165,23 @@ mod tests {
         let found = of(&[silent]);
         assert_eq!((found.generation_tokens, found.prompt_tokens), (3, 90));
         assert!((found.tpot.unwrap().p50 - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_token_that_shows_nothing_is_counted_where_the_server_says_so() {
+        let of = |chunks: &[u64], end: Option<u64>, tokens: Option<u64>| {
+            let mut request = Request { end: end.map(ms), ended: Some(ms(1500)), ..request(1000, chunks, 0) };
+            request.counted(tokens.map(|tokens| Usage { prompt_tokens: None, completion_tokens: tokens }));
+            let found = of(&[request]);
+            (found.generation_tokens, found.ttft.map(|first| (first.p50 * 1e3).round()))
+        };
+        assert_eq!(of(&[], Some(1400), Some(1)), (1, Some(400.0)), "the only token");
+        assert_eq!(of(&[1100], Some(1400), Some(2)), (2, Some(100.0)));
+        assert_eq!(of(&[1100, 1200], Some(1400), Some(2)), (2, Some(100.0)), "the end alone");
+        assert_eq!(of(&[1100, 1200], Some(1400), None), (2, Some(100.0)));
+        assert_eq!(of(&[], Some(1400), None), (1, Some(400.0)), "a server that counts nothing");
+        assert_eq!(of(&[], None, Some(4)), (4, Some(500.0)), "a server that shows nothing");
+        assert_eq!(of(&[], Some(1400), Some(0)), (0, None));
     }
 
     #[test]

@@ -194,7 +194,7 @@ fn a_bundle_has_what_a_person_would_ask_for_and_no_secret() {
     fs::write(apart.join("daemon.log"), "of the second control daemon").unwrap();
     let bundle = scene.directory().join("bundle.tar.gz");
     let name = bundle.display().to_string();
-    let (code, out, err) = asked(&scene, &[&id, "--bundle", &name]);
+    let (code, out, err) = asked(&scene, &[&id, "--bundle", &name, "--with-engine-logs"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("look through it before you send it"), "{out}");
     assert_eq!(fs::metadata(&bundle).unwrap().permissions().mode() & 0o777, 0o600);
@@ -214,6 +214,7 @@ fn a_bundle_has_what_a_person_would_ask_for_and_no_secret() {
     assert!(part(&parts, "version.json").contains("revision"));
     let manifest = part(&parts, "MANIFEST");
     assert!(manifest.contains("logs/qwen-a.log") && manifest.contains("wherever they stand"), "{manifest}");
+    assert!(manifest.contains("prompts of users, and answers to them, may stand there"), "{manifest}");
     let left = parts.iter().find(|(_, text)| text.contains("s3cret"));
     assert!(left.is_none(), "{left:#?}");
 
@@ -237,7 +238,11 @@ fn a_bundle_can_be_made_when_nobody_runs() {
     let (code, _, err) = incidents(&[&id, "--config", &file, "--bundle", &bundle.display().to_string()]);
     assert_eq!(code, 0, "{err}");
     let parts = parts(&bundle);
-    part(&parts, "logs/qwen-a.log");
-    assert!(part(&parts, "MANIFEST").contains("missing  status.json: no watchdog was asked"));
+    part(&parts, "logs/daemon.log");
+    let manifest = part(&parts, "MANIFEST");
+    assert!(manifest.contains("missing  status.json: no watchdog was asked"), "{manifest}");
+    // Nobody asked for what engines wrote, which may be what their users did.
+    assert!(manifest.contains("left out logs/qwen-a.log") && manifest.contains("--with-engine-logs"), "{manifest}");
+    assert!(!parts.iter().any(|(name, text)| name.ends_with("qwen-a.log") || text.contains("I have")), "{parts:#?}");
     assert!(!parts.iter().any(|(_, text)| text.contains("s3cret")));
 }

@@ -250,21 +250,27 @@ fn decoded(text: &str) -> String {
 mod tests {
     use std::time::UNIX_EPOCH;
 
+    use http_body_util::BodyExt;
+
     use super::*;
     use crate::export::BuildInfo;
 
     fn site() -> Arc<Site> {
+        site_with("/metrics")
+    }
+
+    fn site_with(telemetry_path: &str) -> Arc<Site> {
         let empty = Status { at: Moment::ZERO, ready: true, groups: vec![], gpus: vec![], sources: vec![] };
         let build = BuildInfo { version: "0", revision: "", rustc: "" };
         let exporter = Arc::new(Exporter::new(build, || UNIX_EPOCH, &empty));
-        Arc::new(Site::new("/metrics", exporter, Arc::new(|| true), Arc::new(|| Moment::ZERO)))
+        Arc::new(Site::new(telemetry_path, exporter, Arc::new(|| true), Arc::new(|| Moment::ZERO)))
     }
 
-    async fn get(site: &Arc<Site>, path: &'static str) -> Response<Page> {
-        site.answer(&Method::GET, &Uri::from_static(path), &HeaderMap::new()).await
+    async fn get(site: &Arc<Site>, path: &str) -> Response<Page> {
+        site.answer(&Method::GET, &path.parse().unwrap(), &HeaderMap::new()).await
     }
 
-    async fn code(site: &Arc<Site>, path: &'static str) -> u16 {
+    async fn code(site: &Arc<Site>, path: &str) -> u16 {
         get(site, path).await.status().as_u16()
     }
 
@@ -291,6 +297,30 @@ mod tests {
         let answer = site.answer(&Method::GET, &Uri::from_static("/metrics"), &headers).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(code(&site, "/-/healthy").await, 200);
+    }
+
+    /// All that the page lets a browser ask for: what stands in quotes behind these.
+    fn named_in(page: &str) -> Vec<String> {
+        let after = ["href=\"", "src=\"", "action=\"", "fetch(\"", "EventSource(\""];
+        let found = after.iter().flat_map(|before| page.split(before).skip(1));
+        found.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).filter(|link| link != "data:,").collect()
+    }
+
+    #[tokio::test]
+    async fn the_page_works_at_the_root_and_below_a_prefix() {
+        for telemetry_path in ["/metrics", "/deep/a:b/metrics"] {
+            let site = site_with(telemetry_path);
+            let body = get(&site, "/").await.into_body().collect().await.unwrap().to_bytes();
+            let links = named_in(std::str::from_utf8(&body).unwrap());
+            assert!(links.len() >= 6 && links.contains(&"./?live".to_owned()), "{links:?}");
+            assert!(links.contains(&format!(".{telemetry_path}")), "{links:?}");
+            for link in links {
+                // From the page at PREFIX/ this leads to PREFIX/..., whatever the prefix is.
+                let path =
+                    link.strip_prefix('.').filter(|path| path.starts_with('/') && !path.contains("/..")).unwrap();
+                assert_ne!(code(&site, path).await, 404, "{link}");
+            }
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@
   const turn = async () => {
     try {
       if (!busy()) {
-        const answer = await fetch("/?live", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+        const answer = await fetch("./?live", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
         if (!answer.ok) throw new Error(answer.status);
         put(await answer.text());
         failed = 0;

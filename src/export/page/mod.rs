@@ -1,5 +1,6 @@
 //! The page for people: groups as a picture, incidents with their time lines. Made whole from one status;
-//! it asks nobody, and is complete without its script.
+//! it asks nobody, and is complete without its script. All that it names is relative to it, so that it may stand below
+//! a proxy's prefix.
 
 mod figures;
 mod groups;
@@ -37,11 +38,11 @@ pub fn document(view: &View<'_>) -> String {
                 header {
                     h1 { "mpswarden" }
                     nav {
-                        a href=(view.telemetry_path) { "metrics" }
-                        a href="/api/v1/status" { "status" }
-                        a href="/api/v1/incidents" { "incidents" }
-                        a href="/-/ready" { "ready" }
-                        a href="/-/healthy" { "healthy" }
+                        a href={ "." (view.telemetry_path) } { "metrics" }
+                        a href="./api/v1/status" { "status" }
+                        a href="./api/v1/incidents" { "incidents" }
+                        a href="./-/ready" { "ready" }
+                        a href="./-/healthy" { "healthy" }
                     }
                 }
                 main { (live(view)) }

@@ -1,0 +1,228 @@
+//! The bytes of sock_diag (linux/inet_diag.h, linux/tcp.h): one request, and the messages of its answer. Pure.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// AF_INET.
+pub(super) const IPV4: u8 = 2;
+/// AF_INET6; sockets that take IPv4 too are among them.
+pub(super) const IPV6: u8 = 10;
+
+const TCP: u8 = 6;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// NLM_F_REQUEST | NLM_F_DUMP.
+const DUMP: u16 = 0x301;
+/// NLM_F_DUMP_INTR.
+const INTERRUPTED: u16 = 0x10;
+/// NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN.
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+const OVERRUN: u16 = 4;
+/// The attribute that holds tcp_info, INET_DIAG_INFO.
+const INFO: u16 = 2;
+const ESTABLISHED: u8 = 1;
+const LISTEN: u8 = 10;
+
+/// struct nlmsghdr.
+const HEADER: usize = 16;
+/// That, and struct inet_diag_req_v2.
+const REQUEST: usize = HEADER + 56;
+/// struct inet_diag_msg.
+const MESSAGE: usize = 72;
+
+/// One TCP socket that listens or is open on both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// It waits for connections.
+    pub listens: bool,
+    /// Its own end. An IPv4 address is one, whatever kind of socket has it.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// No other socket has had it since the machine's boot.
+    pub cookie: u64,
+    /// Bytes that it has sent, or will, and that the other end has not acknowledged.
+    pub unacknowledged: u32,
+    /// Bytes that the other end has acknowledged.
+    pub acknowledged: u64,
+    /// Packets with bytes that were sent.
+    pub packets: u32,
+    /// Bytes that came.
+    pub received: u64,
+    /// Since bytes were sent; since it was opened, where none were.
+    pub since_sent: Duration,
+    /// Since bytes came; since it was opened, where none did.
+    pub since_received: Duration,
+}
+
+/// What a message says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Socket(Socket),
+    /// An errno.
+    Failed(i32),
+    /// That was all.
+    End,
+}
+
+/// Asks for all sockets that listen or are open, with this port of their own.
+pub(super) fn request(family: u8, port: u16, sequence: u32) -> Vec<u8> {
+    let states = (1u32 << ESTABLISHED) | (1 << LISTEN);
+    let mut bytes = Vec::with_capacity(REQUEST);
+    bytes.extend((REQUEST as u32).to_ne_bytes());
+    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes.extend(DUMP.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend([family, TCP, 1 << (INFO - 1), 0]);
+    bytes.extend(states.to_ne_bytes());
+    // Whatever else of its name is zero fits any socket.
+    bytes.extend(port.to_be_bytes());
+    bytes.resize(REQUEST, 0);
+    bytes
+}
+
+/// The messages of one piece of an answer; those that answer another request are left out.
+pub(super) fn messages(piece: &[u8], sequence: u32) -> impl Iterator<Item = Result<Message<'_>, String>> {
+    let mut rest = piece;
+    let all = std::iter::from_fn(move || {
+        let bytes = Some(std::mem::take(&mut rest)).filter(|bytes| !bytes.is_empty())?;
+        let Some((message, after)) = Message::first(bytes) else {
+            return Some(Err(format!("{} bytes of the kernel's answer are no netlink message", bytes.len())));
+        };
+        rest = after;
+        Some(Ok(message))
+    });
+    all.filter(move |message| message.as_ref().map_or(true, |message| message.sequence == sequence))
+}
+
+/// struct nlmsghdr, and what follows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message<'b> {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    body: &'b [u8],
+}
+
+impl<'b> Message<'b> {
+    /// With what comes after it.
+    fn first(bytes: &'b [u8]) -> Option<(Message<'b>, &'b [u8])> {
+        let length = u32_at(bytes, 0)? as usize;
+        let body = bytes.get(HEADER..length)?;
+        let after = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((Message { kind: u16_at(bytes, 4)?, flags: u16_at(bytes, 6)?, sequence: u32_at(bytes, 8)?, body }, after))
+    }
+
+    /// Sockets came or went meanwhile, so that one may be missing or told twice.
+    pub fn changed(&self) -> bool {
+        self.flags & INTERRUPTED != 0 || self.kind == OVERRUN
+    }
+
+    /// `None`: nothing that matters.
+    pub fn part(&self) -> Result<Option<Part>, String> {
+        match self.kind {
+            SOCK_DIAG_BY_FAMILY => Ok(socket(self.body)?.map(Part::Socket)),
+            ERROR | DONE => match u32_at(self.body, 0).map_or(0, u32::cast_signed) {
+                failed if failed < 0 => Ok(Some(Part::Failed(failed.saturating_neg()))),
+                _ => Ok((self.kind == DONE).then_some(Part::End)),
+            },
+            _ => Ok(None),
+        }
+    }
+}
+
+/// struct inet_diag_msg and its attributes. `None`: a socket in a state that was not asked for.
+fn socket(body: &[u8]) -> Result<Option<Socket>, String> {
+    let Some(([family, state, ..], attributes)) = body.split_first_chunk::<MESSAGE>() else {
+        return Err(format!("a socket of {} bytes came from the kernel", body.len()));
+    };
+    if !matches!(*state, ESTABLISHED | LISTEN) {
+        return Ok(None);
+    }
+    let socket = still(body, *family, *state == LISTEN)
+        .ok_or_else(|| format!("a socket of the unknown family {family} came from the kernel"))?;
+    match attribute(attributes, INFO) {
+        _ if socket.listens => Ok(Some(socket)),
+        Some(info) => moved(socket, info).map(Some),
+        None => Err("the kernel tells a connection without what moved on it".to_owned()),
+    }
+}
+
+/// A socket on which nothing has moved.
+fn still(body: &[u8], family: u8, listens: bool) -> Option<Socket> {
+    let place = |port, address| Some(SocketAddr::new(address_at(body, address, family)?, port_at(body, port)?));
+    Some(Socket {
+        listens,
+        local: place(4, 8)?,
+        remote: place(6, 24)?,
+        cookie: u64_at(body, 44)?,
+        // Of one that listens it is its backlog.
+        unacknowledged: if listens { 0 } else { u32_at(body, 60)? },
+        acknowledged: 0,
+        packets: 0,
+        received: 0,
+        since_sent: Duration::ZERO,
+        since_received: Duration::ZERO,
+    })
+}
+
+/// struct tcp_info. It grows with each kernel, at its end.
+fn moved(socket: Socket, info: &[u8]) -> Result<Socket, String> {
+    let read = || {
+        Some(Socket {
+            acknowledged: u64_at(info, 120)?,
+            received: u64_at(info, 128)?,
+            packets: u32_at(info, 156)?,
+            since_sent: ago(u32_at(info, 44)?),
+            since_received: ago(u32_at(info, 52)?),
+            ..socket
+        })
+    };
+    read().ok_or_else(|| "the kernel counts too little of a connection: it is older than 4.6".to_owned())
+}
+
+/// Of milliseconds; a socket that moves just then may be a tick ahead, which reads as 49 days.
+fn ago(milliseconds: u32) -> Duration {
+    match milliseconds.cast_signed() {
+        0.. => Duration::from_millis(milliseconds.into()),
+        _ => Duration::ZERO,
+    }
+}
+
+/// The value of the first attribute of a kind.
+fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let (length, kind) = (u16_at(bytes, 0)? as usize, u16_at(bytes, 2)?);
+        let value = bytes.get(4..length)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+fn address_at(bytes: &[u8], at: usize, family: u8) -> Option<IpAddr> {
+    let bytes = bytes.get(at..)?;
+    match family {
+        IPV4 => Some(Ipv4Addr::from(*bytes.first_chunk()?).into()),
+        IPV6 => Some(IpAddr::from(Ipv6Addr::from(*bytes.first_chunk()?)).to_canonical()),
+        _ => None,
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn port_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}

@@ -1,0 +1,231 @@
+//! Looks at the connections to engines' ports, each in the network of its engine, on a thread of its own: what the kernel
+//! is asked for keeps nobody waiting.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use hyper::Uri;
+use tokio::sync::oneshot;
+
+use super::look::Answer;
+use super::reports::Reports;
+use super::traffic::Reckoner;
+use crate::host::clock;
+use crate::host::sockets::{Network, Socket, Sockets};
+use crate::model::{EngineKey, Observation, ProcessId, Traffic};
+
+/// Processes of one engine that are asked for their network.
+const MOST_PROCESSES: usize = 256;
+
+/// Where an engine takes connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Door {
+    /// `None`: a name, which may have many addresses.
+    host: Option<IpAddr>,
+    port: u16,
+}
+
+impl Door {
+    /// Of an engine's URL; or why its connections can't be seen.
+    pub fn of(url: &str) -> Result<Door, String> {
+        if url.starts_with("unix:") {
+            return Err("its address is a unix socket: the kernel counts no bytes there".to_owned());
+        }
+        let uri = url.parse::<Uri>().ok();
+        let place = uri.and_then(|uri| Some((uri.host()?.trim_matches(['[', ']']).parse().ok(), uri.port_u16()?)));
+        let (host, port) = place.ok_or_else(|| format!("its url {url} names no port: give it as http://host:port"))?;
+        Ok(Door { host, port })
+    }
+}
+
+/// One look.
+struct Wanted {
+    engine: EngineKey,
+    door: Door,
+    /// Its main one first.
+    processes: Vec<ProcessId>,
+    /// Of the watchdog's own connections.
+    own_ports: Vec<u16>,
+    answer: oneshot::Sender<Result<Traffic, String>>,
+}
+
+enum Order {
+    Look(Wanted),
+    Keep(BTreeSet<EngineKey>),
+}
+
+/// The way to the thread.
+pub(super) struct Connections(Sender<Order>);
+
+impl Connections {
+    /// Fails only where no thread can be started. It ends once this is dropped.
+    pub fn start() -> io::Result<Connections> {
+        let (sender, orders) = channel();
+        thread::Builder::new().name("sockets".into()).spawn(move || serve(&orders))?;
+        Ok(Connections(sender))
+    }
+
+    /// Forgets the engines that are not named.
+    pub fn keep(&self, engines: BTreeSet<EngineKey>) {
+        // A thread that has ended keeps nobody.
+        let _ = self.0.send(Order::Keep(engines));
+    }
+
+    /// Tells what the kernel says, or why it can't be seen: to be unable to look is an answer here, and no failure.
+    pub fn look(
+        &self,
+        engine: EngineKey,
+        door: Result<Door, String>,
+        processes: Vec<ProcessId>,
+        own_ports: Vec<u16>,
+        reports: Reports,
+    ) -> Answer<Result<(), String>> {
+        let asked = door.map(|door| {
+            let (answer, answered) = oneshot::channel();
+            // A thread that has ended drops the answer.
+            let _ = self.0.send(Order::Look(Wanted { engine: engine.clone(), door, processes, own_ports, answer }));
+            answered
+        });
+        Box::pin(async move {
+            let ended = |_| Err("the thread that looks at sockets has ended".to_owned());
+            let traffic = match asked {
+                Ok(answered) => answered.await.unwrap_or_else(ended),
+                Err(why) => Err(why),
+            };
+            reports.observed(Observation::Traffic { engine, traffic });
+            Ok(())
+        })
+    }
+}
+
+fn serve(orders: &Receiver<Order>) {
+    let mut watched: BTreeMap<EngineKey, Watched> = BTreeMap::new();
+    let mut ours = Ours::default();
+    while let Ok(order) = orders.recv() {
+        match order {
+            Order::Keep(engines) => watched.retain(|engine, _| engines.contains(engine)),
+            // Whoever gave up asking needs none.
+            Order::Look(wanted) if wanted.answer.is_closed() => {}
+            Order::Look(Wanted { engine, door, processes, own_ports, answer }) => {
+                let watched = watched.entry(engine).or_default();
+                let _ = answer.send(watched.look(&mut ours, door, &processes, &own_ports));
+            }
+        }
+    }
+}
+
+/// What is kept of one engine.
+#[derive(Default)]
+struct Watched {
+    /// Its incarnation.
+    main: Option<ProcessId>,
+    /// Where its port listened at the last look.
+    place: Option<Place>,
+    reckoner: Reckoner,
+}
+
+impl Watched {
+    fn look(
+        &mut self,
+        ours: &mut Ours,
+        door: Door,
+        processes: &[ProcessId],
+        own_ports: &[u16],
+    ) -> Result<Traffic, String> {
+        let main = *processes.first().ok_or("it has no process")?;
+        if self.main != Some(main) {
+            (self.main, self.place) = (Some(main), None);
+            self.reckoner.begin();
+        }
+        let (place, sockets) = match self.again(ours, door.port) {
+            Some(found) => found,
+            None => find(ours, door.port, processes)?,
+        };
+        // In a network of its own it has the port to itself, and we may know it by another address.
+        let host = door.host.filter(|_| matches!(place, Place::Ours));
+        self.place = Some(place).filter(|_| listens(&sockets));
+        Ok(self.reckoner.reckon(&sockets, host, own_ports, clock::now()))
+    }
+
+    /// Where it listened at the last look, if it still does.
+    fn again(&mut self, ours: &mut Ours, port: u16) -> Option<(Place, Vec<Socket>)> {
+        let mut place = self.place.take()?;
+        let sockets = place.at_port(ours, port).ok().filter(|sockets| listens(sockets))?;
+        Some((place, sockets))
+    }
+}
+
+/// A network in which an engine may take connections.
+enum Place {
+    Ours,
+    Theirs(Sockets),
+}
+
+impl Place {
+    fn at_port(&mut self, ours: &mut Ours, port: u16) -> Result<Vec<Socket>, String> {
+        match self {
+            Place::Ours => ours.at_port(port),
+            Place::Theirs(sockets) => sockets.at_port(port),
+        }
+    }
+}
+
+/// The sockets of our own network, opened once for all engines.
+#[derive(Default)]
+struct Ours(Option<Sockets>);
+
+impl Ours {
+    fn at_port(&mut self, port: u16) -> Result<Vec<Socket>, String> {
+        let mut sockets = match self.0.take() {
+            Some(sockets) => sockets,
+            None => Sockets::here().map_err(|error| {
+                format!(
+                    "the kernel does not tell its sockets ({error}): it needs CONFIG_INET_DIAG, and AF_NETLINK allowed"
+                )
+            })?,
+        };
+        let found = sockets.at_port(port)?;
+        self.0 = Some(sockets);
+        Ok(found)
+    }
+}
+
+/// Where the port listens, in whichever network of the processes. Ours comes last: there it may be anybody's.
+fn find(ours: &mut Ours, port: u16, processes: &[ProcessId]) -> Result<(Place, Vec<Socket>), String> {
+    let networks = networks(processes)?;
+    let own = Network::own()?;
+    let (near, far): (Vec<Network>, Vec<Network>) = networks.into_iter().partition(|network| network.id == own);
+    let mut quiet = Err("it has no process".to_owned());
+    for network in far.into_iter().map(Some).chain(near.first().map(|_| None)) {
+        let place = network.map_or(Ok(Place::Ours), |network| network.sockets().map(Place::Theirs));
+        match place.and_then(|mut place| Ok((place.at_port(ours, port)?, place))) {
+            Ok((sockets, place)) if listens(&sockets) => return Ok((place, sockets)),
+            Ok((sockets, place)) if quiet.is_err() => quiet = Ok((place, sockets)),
+            Ok(_) => {}
+            // It may listen there.
+            Err(why) => return Err(why),
+        }
+    }
+    quiet
+}
+
+/// Each network that one of the processes is in.
+fn networks(processes: &[ProcessId]) -> Result<Vec<Network>, String> {
+    let mut networks: Vec<Network> = Vec::new();
+    for process in processes.iter().take(MOST_PROCESSES) {
+        let network = Network::of(*process)?;
+        networks.extend(network.filter(|network| networks.iter().all(|known| known.id != network.id)));
+    }
+    Ok(networks)
+}
+
+fn listens(sockets: &[Socket]) -> bool {
+    sockets.iter().any(|socket| socket.listens)
+}
+
+#[cfg(test)]
+#[path = "connections_tests.rs"]
+mod tests;
