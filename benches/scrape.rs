@@ -114,6 +114,7 @@ pub fn full_status(groups: usize, engines: usize) -> Status {
                 generation_tokens: Some(7_654_321.0),
                 requests: Some(4321.0),
                 model: Some("Qwen/Qwen2.5-0.5B-Instruct".to_owned()),
+                ..EngineLoad::default()
             });
         }
     }

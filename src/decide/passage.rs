@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::model::traffic::STALLED_AFTER;
 use crate::model::{EngineLoad, Moment, Traffic};
 
 use super::progress::Stretch;
@@ -40,9 +41,11 @@ impl Passage {
         if let Some((_, at)) = before.filter(|(before, _)| traffic.answered > before.answered) {
             self.moved = Some(Stretch { from: at, to: now });
         }
-        let waits = traffic.unanswered > 0 || traffic.stalled > 0 && running.is_some_and(|running| running > 0.0);
-        let began = || now.before(traffic.longest.min(before.map_or(Duration::ZERO, |(_, at)| now.since(at))));
-        self.waited = waits.then(|| self.waited.filter(|_| before.is_some()).unwrap_or_else(began));
+        let stalls = traffic.stalled > 0 && running.is_some_and(|running| running > 0.0);
+        let waits = traffic.unanswered > 0 || stalls;
+        let since_last = before.map_or(Duration::ZERO, |(_, at)| now.since(at));
+        let began = now.before(if stalls { STALLED_AFTER } else { traffic.longest.min(since_last) });
+        self.waited = waits.then(|| self.waited.filter(|_| before.is_some()).map_or(began, |waited| waited.min(began)));
         self.empty = (traffic.open == 0).then(|| self.empty.filter(|_| before.is_some()).unwrap_or(now));
         self.blind = None;
         self.seen = Some((traffic, now));

@@ -151,7 +151,9 @@ mod tests {
 
     fn said(lines: &[(u64, u32)]) -> Said {
         let mut said = Said::default();
-        lines.iter().for_each(|(millis, code)| drop(said.error(*code, Vec::new, at(*millis))));
+        for (millis, code) in lines {
+            said.error(*code, Vec::new, at(*millis));
+        }
         said
     }
 

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// Longer without an answer's bytes, and one that was begun does not go on.
+pub const STALLED_AFTER: Duration = Duration::from_secs(10);
+
 /// The connections to one engine's port at one moment, without those of the watchdog itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {

@@ -8,14 +8,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::host::sockets::Socket;
+use crate::model::traffic::STALLED_AFTER;
 use crate::model::{Moment, Traffic};
 
 /// Connections whose bytes are followed; what more there are is counted, and adds nothing to `answered`.
 const MOST: usize = 4096;
 /// What comes sooner after its request may be a front end's own: /health, /metrics, a refusal.
 const LATE: Duration = Duration::from_secs(1);
-/// Longer without an answer's bytes, and one that was begun does not go on.
-const STALLED: Duration = Duration::from_secs(10);
 /// A front end's sign of life on a silent stream (SSE comments: `:`, `: keep-alive`, `: ping - TIME`), in bytes. A token as
 /// an event of OpenAI's API has twice as many.
 const SIGN: u64 = 80;
@@ -103,7 +102,7 @@ impl Reckoner {
     /// does not write.
     fn stalls(&self, socket: &Socket, now: Moment) -> bool {
         let at = self.seen.get(&socket.cookie).map_or(Seen::of(socket, now).at, |seen| seen.at);
-        socket.received > 0 && !waits(socket) && socket.unacknowledged == 0 && now.since(at) > STALLED
+        socket.received > 0 && !waits(socket) && socket.unacknowledged == 0 && now.since(at) > STALLED_AFTER
     }
 }
 
