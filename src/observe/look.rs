@@ -17,9 +17,9 @@ use super::overlap::{Sampler, Timing};
 use super::reports::{Reports, scope_of};
 use super::{mps, processes};
 use crate::host::clock;
+use crate::host::environ::Told;
 use crate::model::{
-    ActionId, CommandResult, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Moment, MpsEnvironment, Outcome,
-    ProcessUsage, Report,
+    ActionId, CommandResult, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Moment, Outcome, ProcessUsage, Report,
 };
 
 /// What will be known later, on this thread.
@@ -43,7 +43,7 @@ pub trait Hands {
     fn host_memory(&self) -> Option<u64>;
 
     /// What the processes of one engine were told of MPS; of those that may be read.
-    fn environments(&self, engine: &EngineKey) -> Answer<Result<Vec<MpsEnvironment>, String>>;
+    fn environments(&self, engine: &EngineKey) -> Answer<Result<Told, String>>;
 }
 
 /// Everything that can be looked at.

@@ -17,7 +17,7 @@ use tokio::task::LocalSet;
 use super::*;
 use crate::host::probe_place::ProbePlace;
 use crate::model::{
-    ControlLaunch, EngineLaunch, EngineLoad, GpuReading, Health, Observation, ProcessId, ServerState, Source,
+    ControlLaunch, EngineLaunch, EngineLoad, GpuReading, Health, MpsEnvironment, Observation, ProcessId, ServerState, Source,
 };
 use crate::observe::gpus::Unread;
 
@@ -99,10 +99,12 @@ impl Hands for FakeHands {
         Some(5)
     }
 
-    fn environments(&self, _: &EngineKey) -> Answer<Result<Vec<MpsEnvironment>, String>> {
-        Box::pin(ready(Ok(vec![told()])))
+    fn environments(&self, _: &EngineKey) -> Answer<Result<Told, String>> {
+        Box::pin(ready(Ok(Told { processes: vec![told()], overwritten: vec![OVERWRITTEN] })))
     }
 }
+
+const OVERWRITTEN: ProcessId = ProcessId { pid: 9, started_at: 8 };
 
 fn told() -> MpsEnvironment {
     MpsEnvironment { process: usage().process, own_pipe: true, thread_percentage: true, memory_limit: false }
@@ -332,7 +334,8 @@ async fn trees_are_observed_engine_by_engine_or_the_look_is_blind() {
 #[tokio::test]
 async fn what_processes_were_told_is_observed() {
     let (seen, outcome) = asked(FakeHands::default(), Look::Environment(engine()), LONG).await;
-    assert_eq!(seen, [Observation::Environment { engine: engine(), processes: vec![told()], overwritten: Vec::new() }]);
+    let overwritten = vec![OVERWRITTEN];
+    assert_eq!(seen, [Observation::Environment { engine: engine(), processes: vec![told()], overwritten }]);
     assert_eq!(outcome, Outcome::Done);
 }
 
