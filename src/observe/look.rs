@@ -152,7 +152,11 @@ impl Observers {
             Look::Clients { group, server } => Box::pin(mps::look_clients(hands, group, server, bound, reports)),
             Look::Trees(group) => Box::pin(async move { processes::look(&*hands, &group, &reports) }),
             Look::Commands { group, pids } => Box::pin(processes::look_at_commands(group, pids, reports)),
-            Look::Traffic(_) | Look::Token(_) => Box::pin(ready(Ok(()))),
+            Look::Traffic(_) => Box::pin(ready(Ok(()))),
+            Look::Token(engine) => match self.endpoints.get(&engine) {
+                Some(endpoint) => Box::pin(engines::look_token(engine, endpoint.clone(), bound, reports)),
+                None => Box::pin(ready(Err(format!("no engine {engine}")))),
+            },
             Look::Environment(engine) => Box::pin(processes::look_told(hands.environments(&engine), engine, reports)),
             Look::Health(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_health(engine, endpoint.clone(), bound, reports)),
