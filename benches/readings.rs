@@ -44,7 +44,7 @@ fn metrics(c: &mut Criterion) {
         bencher.iter(|| {
             let mut reading = Page::default();
             black_box(page.as_bytes()).chunks(PIECE).for_each(|piece| reading.push(piece).unwrap());
-            reading.finish().unwrap()
+            reading.finish("/metrics")
         });
     });
     let flood = "vllm:num_requests_running{request=\"1234567\"} 1.0\n".repeat(1000);

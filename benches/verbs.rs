@@ -12,8 +12,8 @@ use hdrhistogram::Histogram;
 use mpswarden::act::{Executor, OwnerMark};
 use mpswarden::host::{clock, reaper};
 use mpswarden::model::{
-    Action, ActionId, ControlLaunch, EngineKey, EngineLaunch, EngineName, GroupLaunch, GroupName, Ordered, Outcome,
-    ProcessId, Report,
+    Action, ActionId, ControlLaunch, EngineKey, EngineKind, EngineLaunch, EngineName, GpuNamedBy, GroupLaunch,
+    GroupName, MetricsPlace, Ordered, Outcome, ProcessId, Report,
 };
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -130,7 +130,10 @@ fn launch(directory: &Path, group: &GroupName, engines: &[EngineName]) -> GroupL
         environment_file: None,
         url: "http://127.0.0.1:1".into(),
         health_path: "/health".into(),
-        metrics_path: "/metrics".into(),
+        kind: EngineKind::Other,
+        health_timeout: BOUND,
+        metrics: MetricsPlace::Under("/metrics".into()),
+        gpu_named_by: GpuNamedBy::Uuid,
         sm_percentage: None,
         device_memory_limit: None,
         probe: false,

@@ -9,9 +9,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use mpswarden::config::{Configuration, ExitStatus, GpuChoice, Problems, known_keys, load, parse, write_baselines};
-use mpswarden::decide::policy::{OverlapPolicy, RecoveryPolicy};
+use mpswarden::decide::policy::{OverlapPolicy, RecoveryPolicy, StartOrder};
 use mpswarden::model::gpu::ComputeMode;
-use mpswarden::model::{BaselineSource, Fault, GpuIdentity, GpuUuid, Mode};
+use mpswarden::model::{
+    BaselineSource, EngineKind, EngineLaunch, Fault, GpuIdentity, GpuNamedBy, GpuUuid, MetricsPlace, Mode,
+};
 use proptest::prelude::*;
 
 const FIXTURES: &str = "tests/fixtures/configurations";
@@ -99,6 +101,129 @@ fn the_smallest_file_has_the_promised_defaults() {
     assert_eq!((engine.health_path.as_str(), engine.metrics_path.as_str()), ("/health", "/metrics"));
     assert_eq!((engine.start_timeout, engine.stop_timeout), (Duration::from_secs(600), Duration::from_secs(30)));
     assert_eq!((engine.sm_percentage, engine.device_memory_limit, engine.memory_max), (None, None, None));
+    assert_eq!((engine.kind, engine.health_timeout), (EngineKind::Other, Duration::from_secs(10)));
+    assert_eq!((engine.metrics_url.as_ref(), engine.probe_request), (None, false));
+}
+
+/// The smallest file with more lines in its engine, and another command.
+fn engine_with(command: &str, lines: &str) -> String {
+    format!("{}{lines}\n", SMALLEST.replace("[\"engine\"]", command))
+}
+
+fn launched(text: &str) -> EngineLaunch {
+    let (_, launches) = read(text).unwrap().resolve(&[gpu(3, ComputeMode::Default)], 1).unwrap();
+    launches[0].engines[0].clone()
+}
+
+const VLLM: &str = r#"["vllm", "serve", "m"]"#;
+
+fn of(command: &str, lines: &str) -> EngineLaunch {
+    launched(&engine_with(command, lines).replace("gpu = 0", "gpu = 3"))
+}
+
+#[test]
+fn an_engine_has_the_kind_that_is_named_or_that_its_command_tells() {
+    let other = r#"["engine"]"#;
+    assert_eq!(of(VLLM, "").kind, EngineKind::Vllm);
+    assert_eq!(of(VLLM, "kind = \"other\"").kind, EngineKind::Other);
+    for kind in EngineKind::ALL {
+        assert_eq!(of(other, &format!("kind = \"{kind}\"")).kind, *kind);
+    }
+    let policy = read(&engine_with(VLLM, "probe_request = true\nhealth_timeout = \"3s\"")).unwrap();
+    let policy = policy.resolve(&[gpu(0, ComputeMode::Default)], 1).unwrap().0;
+    let engine = &policy.groups[0].engines[0];
+    let expected = (EngineKind::Vllm, Duration::from_secs(3), true);
+    assert_eq!((engine.kind, engine.health_timeout, engine.probe_request), expected);
+}
+
+#[test]
+fn an_engines_gpu_is_named_as_it_is_asked_for_or_as_its_kind_needs() {
+    let (other, index) = (r#"["engine"]"#, GpuNamedBy::Index(3));
+    assert_eq!(of(VLLM, "").gpu_named_by, index);
+    assert_eq!(of(VLLM, "gpu_named_by = \"uuid\"").gpu_named_by, GpuNamedBy::Uuid);
+    assert_eq!(of(other, "").gpu_named_by, GpuNamedBy::Uuid);
+    assert_eq!(of(other, "gpu_named_by = \"index\"").gpu_named_by, index);
+    let zero = of(other, "environment = { CUDA_VISIBLE_DEVICES = \"0\", A = \"1\" }");
+    assert_eq!((zero.gpu_named_by, zero.environment.len()), (index, 1));
+    let refused = read(&engine_with(other, "environment = { CUDA_VISIBLE_DEVICES = \"1\" }")).unwrap_err();
+    assert!(refused.to_string().contains("gpu_named_by"), "{refused}");
+    let both = "gpu_named_by = \"uuid\"\nenvironment = { CUDA_VISIBLE_DEVICES = \"0\" }";
+    assert!(read(&engine_with(other, both)).unwrap_err().to_string().contains("exclude each other"));
+}
+
+#[test]
+fn metrics_are_under_the_url_or_elsewhere_or_nowhere() {
+    let metrics = |lines: &str| of(VLLM, lines).metrics;
+    let elsewhere = |url: &str, path: &str| MetricsPlace::Elsewhere(url.to_owned(), path.to_owned());
+    assert_eq!(metrics(""), MetricsPlace::Under("/metrics".to_owned()));
+    assert_eq!(metrics("metrics_path = \"/m\""), MetricsPlace::Under("/m".to_owned()));
+    assert_eq!(metrics("metrics_url = \"none\""), MetricsPlace::Nowhere);
+    for (written, url, path) in [
+        ("http://127.0.0.1:8002/metrics?a=1", "http://127.0.0.1:8002", "/metrics?a=1"),
+        ("http://127.0.0.1:8002", "http://127.0.0.1:8002", "/metrics"),
+        ("https://[::1]:8002/", "https://[::1]:8002", "/metrics"),
+        ("unix:/run/e.sock", "unix:/run/e.sock", "/metrics"),
+    ] {
+        assert_eq!(metrics(&format!("metrics_url = {written:?}")), elsewhere(url, path), "{written}");
+    }
+    for wrong in ["", "None", "/metrics", "127.0.0.1:8002", "http://127.0.0.1/metrics", "http://h:1/a b", "unix:e.sock"]
+    {
+        assert!(read(&engine_with(VLLM, &format!("metrics_url = {wrong:?}"))).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn an_engine_answers_at_a_host_or_at_a_socket() {
+    let url = |url: &str| {
+        read(&SMALLEST.replace("http://127.0.0.1:8001", url)).map(|read| read.groups[0].engines[0].url.clone())
+    };
+    assert_eq!(url("https://127.0.0.1:8001/").unwrap(), "https://127.0.0.1:8001");
+    assert_eq!(url("unix:/run/e.sock").unwrap(), "unix:/run/e.sock");
+    assert_eq!(url("unix:///run/e.sock").unwrap(), "unix:/run/e.sock");
+    let long = format!("unix:/{}", "a".repeat(107));
+    for wrong in ["ftp://127.0.0.1:8001", "https://127.0.0.1", "unix:", "unix:e.sock", "unix:/run/../e", &long] {
+        assert!(url(wrong).is_err(), "{wrong}");
+    }
+}
+
+/// How engines with these commands start, with these lines in `[group.recovery]`.
+fn start(lines: &str, commands: &[&str]) -> Result<StartOrder, Problems> {
+    let mut text = format!("[[group]]\nname = \"g\"\ngpu = 0\nmode = \"observe\"\n[group.recovery]\n{lines}\n");
+    for (place, command) in commands.iter().enumerate() {
+        let port = 8001 + place;
+        let url = format!("http://127.0.0.1:{port}");
+        text += &format!("[[group.engine]]\nname = \"e{place}\"\ncommand = {command}\nurl = {url:?}\n");
+    }
+    read(&text).map(|read| read.groups[0].recovery.start)
+}
+
+#[test]
+fn engines_start_at_once_where_every_one_fixes_its_memory() {
+    let fixed = r#"["vllm", "serve", "m", "--kv-cache-memory-bytes=4G"]"#;
+    let llama = r#"["llama-server", "-m", "m.gguf", "-ngl", "99", "-c", "8192"]"#;
+    assert_eq!(start("", &[fixed, llama]), Ok(StartOrder::Parallel));
+    assert_eq!(start("", &[fixed, VLLM]), Ok(StartOrder::Sequential));
+    assert_eq!(start("", &[r#"["engine"]"#]), Ok(StartOrder::Sequential));
+    assert_eq!(start("start = \"sequential\"", &[fixed, fixed]), Ok(StartOrder::Sequential));
+    assert_eq!(start("start = \"staggered\"", &[VLLM]), Ok(StartOrder::Staggered));
+    assert_eq!(start("start_order = \"parallel\"", &[VLLM]), Ok(StartOrder::Parallel));
+    let both = start("start = \"parallel\"\nstart_order = \"parallel\"", &[VLLM]).unwrap_err();
+    assert!(both.to_string().contains("one key"), "{both}");
+}
+
+#[test]
+fn how_an_engine_is_watched_is_no_part_of_its_launch_number() {
+    let number = |lines: &str| {
+        let policy = read(&engine_with(VLLM, lines)).unwrap().resolve(&[gpu(0, ComputeMode::Default)], 1).unwrap().0;
+        policy.groups[0].engines[0].launch
+    };
+    for watched in ["kind = \"other\"", "health_timeout = \"3s\"", "metrics_url = \"none\"", "health_path = \"/ping\""]
+    {
+        assert_eq!(number(""), number(watched), "{watched}");
+    }
+    for launched in ["sm_percentage = 50", "environment = { A = \"1\" }", "memory_max = \"4GiB\""] {
+        assert_ne!(number(""), number(launched), "{launched}");
+    }
 }
 
 /// Sharing, with all that can be said of it.
@@ -180,7 +305,11 @@ fn what_a_study_measured_is_loaded_beside_what_the_file_says() {
 
 #[test]
 fn the_effective_configuration_reads_back_as_the_same() {
-    for text in [SMALLEST, SHARING, &whole()] {
+    let asked = "metrics_url = \"http://127.0.0.1:9/m\"\nprobe_request = true\nhealth_timeout = \"3s\"\n\
+                 environment = { CUDA_VISIBLE_DEVICES = \"0\" }";
+    let other = "kind = \"llama.cpp\"\nmetrics_url = \"none\"";
+    let [asked, other] = [asked, other].map(|lines| engine_with("[\"engine\"]", lines));
+    for text in [SMALLEST, SHARING, &whole(), &asked, &other] {
         let first = read(text).unwrap();
         let again = read(&first.effective()).unwrap();
         assert_eq!(first.groups, again.groups);

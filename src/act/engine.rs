@@ -21,7 +21,7 @@ fn try_start(shared: &Shared, key: &EngineKey, incarnation: u32, outside: bool) 
     refuse_a_twin(shared, key)?;
     let mut launch = launch_of(shared, &group, &engine).map_err(|why| failed(format!("engine `{key}`: {why}")))?;
     if outside {
-        environment::leave_mps(&mut launch.environment, &group);
+        environment::leave_mps(&mut launch.environment, &group, &engine);
     }
     let cgroup = enter_cgroup(shared, &engine);
     launch.cgroup = cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());

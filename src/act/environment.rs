@@ -12,13 +12,16 @@ use super::shared::OwnerMark;
 use crate::host::leftovers::OWNER_VARIABLE;
 use crate::host::probe_place::ProbePlace;
 use crate::host::trees::ENGINE_VARIABLE;
-use crate::model::{EngineLaunch, GroupLaunch};
+use crate::model::{EngineLaunch, GpuNamedBy, GroupLaunch};
 
 /// Variables by name.
 pub(super) type Environment = BTreeMap<OsString, OsString>;
 
 /// CUDA loads the library that it names into each process.
 const INJECTION: &str = "CUDA_INJECTION64_PATH";
+
+/// CUDA uses the GPUs that it names.
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
 /// What speaks to the watchdog's own supervisor is no child's to say.
 const OUR_SUPERVISORS: [&str; 6] =
@@ -49,6 +52,10 @@ pub(super) fn of_engine(
     let configured = engine.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
     environment.extend(file.into_iter().chain(configured).map(|(name, value)| (name.into(), value.into())));
     let mut environment = of_group(environment, group, owner);
+    if let GpuNamedBy::Index(_) = engine.gpu_named_by {
+        // The control daemon shows its clients one GPU.
+        environment.insert(VISIBLE.into(), "0".into());
+    }
     environment.insert(ENGINE_VARIABLE.into(), engine.key.to_string().into());
     if let Some(percentage) = engine.sm_percentage {
         environment.insert("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE".into(), percentage.to_string().into());
@@ -61,12 +68,16 @@ pub(super) fn of_engine(
 }
 
 /// Makes an engine run outside MPS: it finds no control daemon where it looks, be there one elsewhere. A limit of
-/// MPS is none there.
-pub(super) fn leave_mps(environment: &mut Environment, group: &GroupLaunch) {
+/// MPS is none there, and a number names one of all GPUs: that which NVML means, whose order is that of the bus.
+pub(super) fn leave_mps(environment: &mut Environment, group: &GroupLaunch, engine: &EngineLaunch) {
     let nowhere = group.control.pipe_directory.join("outside");
     environment.insert("CUDA_MPS_PIPE_DIRECTORY".into(), nowhere.into());
     environment.remove(OsStr::new("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"));
     environment.remove(OsStr::new("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"));
+    if let GpuNamedBy::Index(index) = engine.gpu_named_by {
+        environment.insert(VISIBLE.into(), index.to_string().into());
+        environment.insert("CUDA_DEVICE_ORDER".into(), "PCI_BUS_ID".into());
+    }
 }
 
 /// Makes an engine load the kernel probe, inside MPS or outside it. Fails where another library has that place: only
@@ -97,7 +108,7 @@ fn of_group(mut environment: Environment, group: &GroupLaunch, owner: &OwnerMark
     environment.retain(|name, _| OUR_SUPERVISORS.iter().all(|ours| name != ours));
     environment.insert("CUDA_MPS_PIPE_DIRECTORY".into(), group.control.pipe_directory.clone().into());
     environment.insert("CUDA_MPS_LOG_DIRECTORY".into(), group.control.log_directory.clone().into());
-    environment.insert("CUDA_VISIBLE_DEVICES".into(), group.gpu.as_str().into());
+    environment.insert(VISIBLE.into(), group.gpu.as_str().into());
     environment.insert(OWNER_VARIABLE.into(), owner.state_directory.clone().into());
     environment
 }
@@ -175,9 +186,29 @@ mod tests {
         let group = group(Path::new("/d"), &["true"]);
         let mut made = of_engine(own(), None, Vec::new(), &group, &group.engines[0], &owner(Path::new("/s")));
         load_probe(&mut made, &ProbePlace::of(Path::new("/s"))).unwrap();
-        leave_mps(&mut made, &group);
+        leave_mps(&mut made, &group, &group.engines[0]);
         assert_eq!(get(&made, INJECTION), Some("/s/probe/libmpswarden_probe.so"));
         assert_eq!(get(&made, "MPSWARDEN_PROBE_SOCKET"), Some("/s/probe/probe.sock"));
+    }
+
+    /// CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER of an engine inside MPS, and of the same outside.
+    fn named(gpu_named_by: GpuNamedBy) -> [[Option<String>; 2]; 2] {
+        let mut group = group(Path::new("/d"), &["true"]);
+        group.engines[0].gpu_named_by = gpu_named_by;
+        let engine = &group.engines[0];
+        let inside = of_engine(own(), None, Vec::new(), &group, engine, &owner(Path::new("/s")));
+        let mut outside = inside.clone();
+        leave_mps(&mut outside, &group, engine);
+        [inside, outside].map(|made| [VISIBLE, "CUDA_DEVICE_ORDER"].map(|name| get(&made, name).map(str::to_owned)))
+    }
+
+    #[test]
+    fn a_number_names_the_one_gpu_of_the_daemon_and_outside_mps_the_same_among_all() {
+        let some = |text: &str| Some(text.to_owned());
+        let [inside, outside] = named(GpuNamedBy::Index(3));
+        assert_eq!((inside, outside), ([some("0"), None], [some("3"), some("PCI_BUS_ID")]));
+        let [inside, outside] = named(GpuNamedBy::Uuid);
+        assert_eq!((inside, outside), ([some("GPU-1"), None], [some("GPU-1"), None]));
     }
 
     #[test]

@@ -5,15 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
-use crate::model::{Baseline, BaselineSource, EngineKey, GroupLaunch};
+use crate::model::{Baseline, BaselineSource, EngineKey, EngineKind, GroupLaunch};
 
-use super::{Configuration, GroupConfiguration};
+use super::{Configuration, GpuNaming, GroupConfiguration};
 
 /// Keys of the file that count from the next start on: nothing of them can go wrong until then.
 const AT_THE_NEXT_START: [&str; 3] = ["kernel_log", "nvml_library", "web"];
 /// Keys of an engine that its running process does not feel. Every other one makes it roll.
-const WITHOUT_A_ROLL: [&str; 8] =
-    ["name", "baseline", "health_path", "metrics_path", "start_timeout", "drain_timeout", "stop_timeout", "hang_after"];
+const WITHOUT_A_ROLL: [&str; 12] = [
+    "name",
+    "baseline",
+    "kind",
+    "health_path",
+    "health_timeout",
+    "metrics_path",
+    "metrics_url",
+    "probe_request",
+    "start_timeout",
+    "drain_timeout",
+    "stop_timeout",
+    "hang_after",
+];
 /// The cure for what a running group can't change.
 const NEW_NAME: &str = "give the group a new name, or restart mpswarden";
 
@@ -115,8 +127,8 @@ impl Changes {
 
     /// Values of what makes it roll are not told: a command or a variable may hold a secret.
     fn engine(&mut self, key: &EngineKey, was: &Table, is: &Table) {
-        let rolls = changed_keys(was, is).into_iter().filter(|key| !WITHOUT_A_ROLL.contains(&key.as_str()));
-        let rolls: Vec<String> = rolls.collect();
+        let felt = |key: &String| !WITHOUT_A_ROLL.contains(&key.as_str()) && !follows_its_kind(key, was, is);
+        let rolls: Vec<String> = changed_keys(was, is).into_iter().filter(felt).collect();
         if !rolls.is_empty() {
             self.say(format!("{key} rolls ({})", rolls.join(", ")));
             self.rolls.insert(key.clone());
@@ -153,6 +165,17 @@ impl Changes {
             self.say(format!("{}: from its next restart on engines start in the order {}", is.name, names.join(", ")));
         }
     }
+}
+
+/// What its GPU is named by has another default for another kind: of an engine that runs it counts from its next
+/// start on.
+fn follows_its_kind(key: &str, was: &Table, is: &Table) -> bool {
+    let is_usual = |engine: &Table| {
+        let text = |key| engine.get(key).and_then(Value::as_str);
+        let kind = text("kind").and_then(|kind| EngineKind::ALL.iter().find(|known| known.as_str() == kind));
+        kind.is_some_and(|kind| text("gpu_named_by") == Some(GpuNaming::of(*kind).as_str()))
+    };
+    key == "gpu_named_by" && was.get("kind") != is.get("kind") && is_usual(was) && is_usual(is)
 }
 
 /// The effective configuration reads back as TOML, by a test; what would not is empty.
@@ -278,6 +301,27 @@ url = "http://127.0.0.1:8002"
         assert!(changes.rolls.is_empty());
         let expected = ["g/a: health_path \"/health\" -> \"/ping\"", "g/a: start_timeout \"10m\" -> \"20m\""];
         assert_eq!(changes.sentences, expected);
+        for line in [
+            "kind = \"sglang\"",
+            "health_timeout = \"3s\"",
+            "metrics_url = \"none\"",
+            "metrics_url = \"http://127.0.0.1:9001/metrics\"",
+            "probe_request = true",
+        ] {
+            let changes = after(&[("name = \"a\"", &format!("name = \"a\"\n{line}"))]);
+            assert!(changes.rolls.is_empty() && !changes.sentences.is_empty(), "{line}: {changes:?}");
+        }
+        let changes = after(&[("\"observe\"", "\"observe\"\nrecovery = { start = \"staggered\" }")]);
+        let expected = ["g: recovery.start \"sequential\" -> \"staggered\""];
+        assert_eq!((changes.rolls.len(), changes.sentences.as_slice()), (0, expected.map(str::to_owned).as_slice()));
+    }
+
+    #[test]
+    fn another_address_or_another_name_of_its_gpu_rolls_an_engine() {
+        assert_eq!(rolls(&after(&[("127.0.0.1:8001", "127.0.0.1:8003")])), ["g/a"]);
+        for line in ["gpu_named_by = \"uuid\"", "kind = \"sglang\"\ngpu_named_by = \"index\"\nsm_percentage = 50"] {
+            assert_eq!(rolls(&after(&[("name = \"a\"", &format!("name = \"a\"\n{line}"))])), ["g/a"], "{line}");
+        }
     }
 
     #[test]

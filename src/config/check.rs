@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use super::configuration::{Configuration, EngineConfiguration, GroupConfiguration};
 use super::problem::{Places, Problem};
 use super::resolve::{apart_log_directory, apart_pipe_directory};
-use super::values::authority;
+use super::values::{SOCKET_PATH, authority, host_of};
 
-/// The longest path of a socket: sun_path has 108 bytes with its NUL.
-const SOCKET_PATH: usize = 107;
 /// At most one part in so many of the time is sampled.
 const MOST_SAMPLED: u32 = 20;
 
@@ -114,8 +112,11 @@ fn addresses(configuration: &Configuration, problems: &mut Vec<Problem>) {
         addresses.claim("address", &canonical(&address.ip().to_string(), address.port()), path, hint);
     }
     for (path, engine) in engines(configuration) {
-        let Some((host, port)) = engine.url.strip_prefix("http://").and_then(authority) else { continue };
-        addresses.claim("address", &canonical(host, port), format!("{path}.url"), hint);
+        let address = match host_of(&engine.url).and_then(authority) {
+            Some((host, port)) => canonical(host, port),
+            None => engine.url.clone(),
+        };
+        addresses.claim("address", &address, format!("{path}.url"), hint);
     }
 }
 

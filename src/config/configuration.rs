@@ -1,12 +1,13 @@
 //! What a configuration says, every default filled in. Decides nothing.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::decide::policy::{IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients};
-use crate::model::{EngineName, Fault, GpuUuid, GroupName, Hook, Mode};
+use crate::model::{EngineKind, EngineName, Fault, GpuUuid, GroupName, Hook, Mode};
 
 use super::problem::Places;
 
@@ -79,6 +80,30 @@ pub enum GpuChoice {
     Index(u32),
 }
 
+/// What CUDA_VISIBLE_DEVICES of an engine says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GpuNaming {
+    /// The GPU's UUID.
+    Uuid,
+    /// A number.
+    Index,
+}
+
+impl GpuNaming {
+    /// As the file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GpuNaming::Uuid => "uuid",
+            GpuNaming::Index => "index",
+        }
+    }
+
+    /// Where the file does not say: vLLM up to 0.20 takes numbers alone.
+    pub(super) fn of(kind: EngineKind) -> GpuNaming {
+        if kind == EngineKind::Vllm { GpuNaming::Index } else { GpuNaming::Uuid }
+    }
+}
+
 /// A control daemon of our own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MpsConfiguration {
@@ -97,6 +122,8 @@ pub struct EngineConfiguration {
     pub name: EngineName,
     /// Program and arguments.
     pub command: Vec<String>,
+    /// Which program it is: the file's word, else a guess from the command.
+    pub kind: EngineKind,
     /// The user it runs as; `None`: the watchdog's.
     pub user: Option<String>,
     /// Its working directory; `None`: the watchdog's.
@@ -105,12 +132,20 @@ pub struct EngineConfiguration {
     pub environment: BTreeMap<String, String>,
     /// `KEY=value` lines.
     pub environment_file: Option<PathBuf>,
-    /// `http://host:port`.
+    /// What its CUDA_VISIBLE_DEVICES says.
+    pub gpu_named_by: GpuNaming,
+    /// `http://host:port`, `https://host:port` or `unix:/path`.
     pub url: String,
     /// Under the URL.
     pub health_path: String,
-    /// Under the URL.
+    /// How long its health and its metrics may take to answer.
+    pub health_timeout: Duration,
+    /// Under the URL, unless `metrics_url` is there.
     pub metrics_path: String,
+    /// Where its metrics are, if not under the URL.
+    pub metrics_url: Option<MetricsUrl>,
+    /// It may be asked for a token.
+    pub probe_request: bool,
     /// Over 0, at most 100.
     pub sm_percentage: Option<f64>,
     /// Bytes.
@@ -127,6 +162,26 @@ pub struct EngineConfiguration {
     pub stop_timeout: Duration,
     /// Requests running and no token, or no answer, for so long: it hangs.
     pub hang_after: Duration,
+}
+
+/// Where an engine's metrics are, if not under its URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetricsUrl {
+    /// At this URL, without a path, and this path.
+    At(String, String),
+    /// It has none.
+    Nowhere,
+}
+
+impl fmt::Display for MetricsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // The path of a socket is no place for another.
+            MetricsUrl::At(url, _) if url.starts_with("unix:") => f.write_str(url),
+            MetricsUrl::At(url, path) => write!(f, "{url}{path}"),
+            MetricsUrl::Nowhere => f.write_str("none"),
+        }
+    }
 }
 
 impl Configuration {

@@ -181,13 +181,20 @@ fn engine(out: &mut Lines, engine: &EngineConfiguration) {
     out.header("[[group.engine]]");
     out.line("name", text(engine.name.as_str()));
     out.line("command", list(engine.command.iter()));
+    out.line("kind", text(engine.kind.as_str()));
     out.some("user", engine.user.as_deref().map(text));
     out.some("working_directory", engine.working_directory.as_deref().map(path));
     out.line("environment", Value::Table(environment.collect()));
     out.some("environment_file", engine.environment_file.as_deref().map(path));
+    out.line("gpu_named_by", text(engine.gpu_named_by.as_str()));
     out.line("url", text(&engine.url));
     out.line("health_path", text(&engine.health_path));
-    out.line("metrics_path", text(&engine.metrics_path));
+    out.line("health_timeout", length(engine.health_timeout));
+    match &engine.metrics_url {
+        Some(url) => out.line("metrics_url", text(&url.to_string())),
+        None => out.line("metrics_path", text(&engine.metrics_path)),
+    }
+    out.line("probe_request", engine.probe_request);
     out.some("sm_percentage", engine.sm_percentage.map(Value::Float));
     out.some("device_memory_limit", engine.device_memory_limit.map(bytes));
     out.line("overlap", text(if engine.probe { "probe" } else { "off" }));

@@ -8,21 +8,28 @@ use crate::decide::policy::{
     Backoff, IsolationMode, IsolationPolicy, OverlapPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients,
     WhenSpent,
 };
-use crate::model::{Baseline, BaselineSource, EngineName, Fault, GpuUuid, Hook, Mode, Taken};
+use crate::model::{Baseline, BaselineSource, EngineKind, EngineName, Fault, GpuUuid, Hook, Mode, Taken};
 
 use super::check;
 use super::configuration::{
-    Configuration, EngineConfiguration, GpuChoice, GroupConfiguration, Hooks, LISTEN, MpsConfiguration, Web,
+    Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, Hooks, LISTEN, MpsConfiguration, Web,
 };
+use super::guess::{fixes_its_memory, guess_kind};
 use super::problem::Problems;
 use super::reader::{Document, Reading, Section, wrong};
 use super::values::{self, count, duration, integer, number, path, program, some_duration, text, word};
 
 const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("observe", Mode::Observe)];
 
+const STARTS: [(&str, StartOrder); 3] =
+    [("sequential", StartOrder::Sequential), ("parallel", StartOrder::Parallel), ("staggered", StartOrder::Staggered)];
+
+/// CUDA names GPUs by it.
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+
 /// What mpswarden itself puts into an engine's environment, and the key that it comes from.
 const OWN_VARIABLES: [(&str, &str); 7] = [
-    ("CUDA_VISIBLE_DEVICES", "set `gpu` of the group"),
+    (VISIBLE, "set `gpu` of the group; for an engine that wants a number, gpu_named_by = \"index\""),
     ("CUDA_MPS_PIPE_DIRECTORY", "set `pipe_directory` of the group"),
     ("CUDA_MPS_LOG_DIRECTORY", "set `log_directory` of the group"),
     ("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "set `sm_percentage`"),
@@ -114,7 +121,7 @@ fn group(group: Section, state_directory: &Path) -> GroupConfiguration {
         isolation: isolation(group.table("isolation")),
         overlap,
         baselines: baselines.unwrap_or_else(|| Configuration::default_baselines(state_directory, &name)),
-        recovery: recovery(group.table("recovery")),
+        recovery: recovery(group.table("recovery"), &engines),
         engines,
         name: name.into(),
     };
@@ -201,9 +208,8 @@ fn window(value: &toml::de::DeValue<'_>) -> Reading<Duration> {
     }
 }
 
-fn recovery(recovery: Section) -> RecoveryPolicy {
+fn recovery(recovery: Section, engines: &[EngineConfiguration]) -> RecoveryPolicy {
     let spent = [("slow", WhenSpent::Slow), ("hold", WhenSpent::Hold)];
-    let start = [("sequential", StartOrder::Sequential), ("parallel", StartOrder::Parallel)];
     let usual = RecoveryPolicy::default();
     let configuration = RecoveryPolicy {
         budget: recovery.optional("budget", |value| count(value, 0, 1000)).unwrap_or(usual.budget),
@@ -214,10 +220,27 @@ fn recovery(recovery: Section) -> RecoveryPolicy {
         engine_budget: recovery.optional("engine_budget", |value| count(value, 1, 1000)).unwrap_or(usual.engine_budget),
         memory_timeout: recovery.optional("memory_timeout", some_duration).unwrap_or(usual.memory_timeout),
         wedge_grace: recovery.optional("wedge_grace", duration).unwrap_or(usual.wedge_grace),
-        start: recovery.optional("start", |value| word(value, &start)).unwrap_or(usual.start),
+        start: start(&recovery).unwrap_or_else(|| usual_start(engines)),
     };
     recovery.finish();
     configuration
+}
+
+/// Under either of its names.
+fn start(recovery: &Section) -> Option<StartOrder> {
+    if recovery.has("start") {
+        recovery.refuse("start_order", "and `start` are one key", "write one of them");
+        return recovery.optional("start", |value| word(value, &STARTS));
+    }
+    recovery.optional("start_order", |value| word(value, &STARTS))
+}
+
+/// Engines that measure free memory when they start must not start at once.
+fn usual_start(engines: &[EngineConfiguration]) -> StartOrder {
+    match engines.iter().all(|engine| fixes_its_memory(engine.kind, &engine.command)) {
+        true => StartOrder::Parallel,
+        false => StartOrder::Sequential,
+    }
 }
 
 fn backoff(backoff: Section) -> Backoff {
@@ -239,19 +262,35 @@ fn backoff(backoff: Section) -> Backoff {
 fn engine(engine: Section) -> (EngineConfiguration, Vec<Baseline>) {
     let percentage = |value: &_| number(value, "over 0, at most 100", |number| number > 0.0 && number <= 100.0);
     let url_hint = "url = \"http://127.0.0.1:8001\", where its /health answers";
+    let kinds: Vec<_> = EngineKind::ALL.iter().map(|kind| (kind.as_str(), *kind)).collect();
+    let name = engine.required("name", "name = \"qwen-a\"", values::name).unwrap_or_default().into();
+    let command = command(&engine);
+    let kind = engine.optional("kind", |value| word(value, &kinds)).unwrap_or_else(|| guess_kind(&command));
+    let mut environment = engine.map("environment", variable);
+    let says_index = environment.remove(VISIBLE).is_some();
+    if engine.has("metrics_url") {
+        engine.refuse("metrics_path", "and `metrics_url` exclude each other", "write the path in metrics_url");
+    }
     let or = |key, seconds, read: fn(&toml::de::DeValue<'_>) -> Reading<Duration>| {
         engine.optional(key, read).unwrap_or(Duration::from_secs(seconds))
     };
     let configuration = EngineConfiguration {
-        name: engine.required("name", "name = \"qwen-a\"", values::name).unwrap_or_default().into(),
-        command: command(&engine),
+        name,
+        command,
+        kind,
         user: engine.optional("user", text),
         working_directory: engine.optional("working_directory", path),
-        environment: engine.map("environment", variable),
+        environment,
         environment_file: engine.optional("environment_file", path),
+        gpu_named_by: gpu_named_by(&engine, kind, says_index),
         url: engine.required("url", url_hint, values::url).unwrap_or_default(),
         health_path: engine.optional("health_path", values::url_path).unwrap_or_else(|| "/health".to_owned()),
-        metrics_path: engine.optional("metrics_path", values::url_path).unwrap_or_else(|| "/metrics".to_owned()),
+        health_timeout: or("health_timeout", 10, some_duration),
+        metrics_path: engine
+            .optional("metrics_path", values::url_path)
+            .unwrap_or_else(|| values::METRICS_PATH.to_owned()),
+        metrics_url: engine.optional("metrics_url", values::metrics_url),
+        probe_request: engine.optional("probe_request", values::boolean).unwrap_or(false),
         sm_percentage: engine.optional("sm_percentage", percentage),
         device_memory_limit: engine.optional("device_memory_limit", values::size),
         probe: engine.optional("overlap", |value| word(value, &[("probe", true), ("off", false)])).unwrap_or(false),
@@ -265,6 +304,18 @@ fn engine(engine: Section) -> (EngineConfiguration, Vec<Baseline>) {
         engine.tables("baseline").into_iter().filter_map(|given| baseline(given, &configuration.name)).collect();
     engine.finish();
     (configuration, given)
+}
+
+/// What CUDA_VISIBLE_DEVICES says. An environment that says "0" means the number.
+fn gpu_named_by(engine: &Section, kind: EngineKind, says_index: bool) -> GpuNaming {
+    let ways = [GpuNaming::Uuid, GpuNaming::Index].map(|way| (way.as_str(), way));
+    let given = engine.optional("gpu_named_by", |value| word(value, &ways));
+    if says_index && given == Some(GpuNaming::Uuid) {
+        let what = "= \"uuid\" and CUDA_VISIBLE_DEVICES = \"0\" in `environment` exclude each other";
+        engine.refuse("gpu_named_by", what, "leave one of them out");
+    }
+    let usual = if says_index { GpuNaming::Index } else { GpuNaming::of(kind) };
+    given.unwrap_or(usual)
 }
 
 fn baseline(given: Section, engine: &EngineName) -> Option<Baseline> {
@@ -306,6 +357,10 @@ fn command(engine: &Section) -> Vec<String> {
 fn variable(name: &str, value: &toml::de::DeValue<'_>) -> Reading<String> {
     if name.is_empty() || name.contains(['=', '\0']) {
         return wrong("is no name for a variable", "");
+    }
+    // Of the GPUs that the control daemon shows an engine there is one.
+    if name == VISIBLE && value.as_str() == Some("0") {
+        return values::any_text(value);
     }
     if let Some((_, hint)) = OWN_VARIABLES.iter().find(|(own, _)| *own == name) {
         return wrong("is set by mpswarden", *hint);

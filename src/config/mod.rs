@@ -8,6 +8,7 @@ mod client_arguments;
 mod configuration;
 mod effective;
 mod exit;
+mod guess;
 mod incident_arguments;
 mod keys;
 mod load;
@@ -26,9 +27,11 @@ pub use baselines::{read_baselines, write_baselines};
 pub use changes::Changes;
 pub use client_arguments::{ClientCommand, OrderOptions};
 pub use configuration::{
-    Configuration, EngineConfiguration, GpuChoice, GroupConfiguration, Hooks, MpsConfiguration, Web,
+    Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, Hooks, MetricsUrl, MpsConfiguration,
+    Web,
 };
 pub use exit::ExitStatus;
+pub use guess::guess_kind;
 pub use incident_arguments::IncidentOptions;
 pub use keys::{known_keys, parse};
 pub use load::{load, load_for_study};

@@ -4,15 +4,12 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy};
 use crate::model::gpu::ComputeMode;
-use crate::model::{
-    ControlLaunch, EngineKey, EngineKind, EngineLaunch, GpuIdentity, GpuNamedBy, GroupLaunch, MetricsPlace,
-};
+use crate::model::{ControlLaunch, EngineKey, EngineLaunch, GpuIdentity, GpuNamedBy, GroupLaunch, MetricsPlace};
 
-use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GroupConfiguration};
+use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, MetricsUrl};
 use super::problem::{Problem, Problems};
 use super::units::write_size;
 
@@ -97,11 +94,11 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupPolicy {
         drain_timeout: engine.drain_timeout,
         hang_after: engine.hang_after,
         sm_limited: engine.sm_percentage.is_some(),
-        kind: EngineKind::Other,
-        health_timeout: Duration::from_secs(10),
-        probe_request: false,
+        kind: engine.kind,
+        health_timeout: engine.health_timeout,
+        probe_request: engine.probe_request,
         probe: engine.probe,
-        launch: number(&engine_launch(group, engine)),
+        launch: number(engine),
     };
     GroupPolicy {
         name: group.name.clone(),
@@ -117,10 +114,13 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupPolicy {
     }
 }
 
-/// Another one for each other launch.
-fn number(launch: &EngineLaunch) -> u64 {
+/// Another one for each other process that is launched: what was learnt of one does not hold for another. How it is
+/// watched is not part of it, so that a new key changes nothing.
+fn number(engine: &EngineConfiguration) -> u64 {
+    let EngineConfiguration { command, user, working_directory, environment, environment_file, .. } = engine;
+    let limits = (engine.sm_percentage.map(f64::to_bits), engine.device_memory_limit, engine.memory_max);
     let mut hasher = DefaultHasher::new();
-    format!("{launch:?}").hash(&mut hasher);
+    (command, user, working_directory, environment, environment_file, limits, engine.probe).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -161,11 +161,11 @@ fn group_launch(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {
         pipe_directory: group.mps.pipe_directory.clone(),
         log_directory: group.mps.log_directory.clone(),
     };
-    let engines = group.engines.iter().map(|engine| engine_launch(group, engine)).collect();
+    let engines = group.engines.iter().map(|engine| engine_launch(group, gpu, engine)).collect();
     GroupLaunch { name: group.name.clone(), gpu: gpu.uuid.clone(), control, engines }
 }
 
-fn engine_launch(group: &GroupConfiguration, engine: &EngineConfiguration) -> EngineLaunch {
+fn engine_launch(group: &GroupConfiguration, gpu: &GpuIdentity, engine: &EngineConfiguration) -> EngineLaunch {
     EngineLaunch {
         key: EngineKey::new(&group.name, &engine.name),
         command: engine.command.clone(),
@@ -175,10 +175,17 @@ fn engine_launch(group: &GroupConfiguration, engine: &EngineConfiguration) -> En
         environment_file: engine.environment_file.clone(),
         url: engine.url.clone(),
         health_path: engine.health_path.clone(),
-        kind: EngineKind::Other,
-        health_timeout: Duration::from_secs(10),
-        metrics: MetricsPlace::Under(engine.metrics_path.clone()),
-        gpu_named_by: GpuNamedBy::Uuid,
+        kind: engine.kind,
+        health_timeout: engine.health_timeout,
+        metrics: match &engine.metrics_url {
+            None => MetricsPlace::Under(engine.metrics_path.clone()),
+            Some(MetricsUrl::At(url, path)) => MetricsPlace::Elsewhere(url.clone(), path.clone()),
+            Some(MetricsUrl::Nowhere) => MetricsPlace::Nowhere,
+        },
+        gpu_named_by: match engine.gpu_named_by {
+            GpuNaming::Uuid => GpuNamedBy::Uuid,
+            GpuNaming::Index => GpuNamedBy::Index(gpu.index),
+        },
         sm_percentage: engine.sm_percentage,
         device_memory_limit: engine.device_memory_limit,
         probe: engine.probe,

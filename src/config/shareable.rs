@@ -1,6 +1,6 @@
 //! A configuration that others may read, and the secrets in one. Pure.
 
-use super::configuration::{Configuration, EngineConfiguration};
+use super::configuration::{Configuration, EngineConfiguration, MetricsUrl};
 use super::secrets::{HIDDEN, Secrets, is_secret};
 
 impl Configuration {
@@ -27,6 +27,9 @@ fn hide(engine: &mut EngineConfiguration, secrets: &Secrets) {
     engine.command = secrets.command(&engine.command);
     engine.environment.values_mut().for_each(|value| *value = HIDDEN.to_owned());
     for path in [&mut engine.health_path, &mut engine.metrics_path] {
+        *path = secrets.text(path);
+    }
+    if let Some(MetricsUrl::At(_, path)) = &mut engine.metrics_url {
         *path = secrets.text(path);
     }
 }

@@ -6,9 +6,15 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::configuration::MetricsUrl;
 use super::reader::{Reading, kind, wrong};
 use super::suggest::nearest;
 use super::units;
+
+/// The longest path of a socket: sun_path has 108 bytes with its NUL.
+pub const SOCKET_PATH: usize = 107;
+/// Where metrics are under a URL, if nobody says.
+pub const METRICS_PATH: &str = "/metrics";
 
 /// Text that is not empty and holds no NUL.
 pub fn text(value: &DeValue<'_>) -> Reading<String> {
@@ -129,13 +135,67 @@ pub fn program(value: &DeValue<'_>) -> Reading<PathBuf> {
     }
 }
 
-/// `http://host:port`, a slash at its end forgiven.
+/// True or false.
+pub fn boolean(value: &DeValue<'_>) -> Reading<bool> {
+    match value {
+        DeValue::Boolean(truth) => Ok(*truth),
+        _ => wrong(format!("is {}, not true or false", kind(value)), "write it without quotes"),
+    }
+}
+
+/// `http://host:port` or `https://host:port`, a slash at its end forgiven, or `unix:/absolute/path`.
 pub fn url(value: &DeValue<'_>) -> Reading<String> {
     let text = text(value)?;
+    if let Some(path) = text.strip_prefix("unix:") {
+        return socket(path);
+    }
     let url = text.strip_suffix('/').unwrap_or(&text);
-    match url.strip_prefix("http://").and_then(authority) {
+    match host_of(url).and_then(authority) {
         Some(_) => Ok(url.to_owned()),
-        None => wrong(format!("is not http://host:port: {text:?}"), "paths go in health_path and metrics_path"),
+        None => wrong(
+            format!("is not http://host:port, https://host:port or unix:/path: {text:?}"),
+            "paths go in health_path and metrics_path",
+        ),
+    }
+}
+
+/// What follows `http://` or `https://`.
+pub fn host_of(url: &str) -> Option<&str> {
+    url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))
+}
+
+/// The URL of a unix socket.
+fn socket(path: &str) -> Reading<String> {
+    let at = Path::new(path);
+    if !at.is_absolute() || at.components().any(|part| part == Component::ParentDir) {
+        return wrong(format!("is not the absolute path of a socket: {path:?}"), "unix:/run/engine.sock");
+    }
+    let path = at.components().collect::<PathBuf>();
+    match path.as_os_str().len() {
+        length if length > SOCKET_PATH => {
+            wrong(format!("has a path of {length} bytes, {SOCKET_PATH} at most"), "choose a shorter one")
+        }
+        _ => Ok(format!("unix:{}", path.display())),
+    }
+}
+
+/// A URL with a path, `/metrics` where it has none, or `none`.
+pub fn metrics_url(value: &DeValue<'_>) -> Reading<MetricsUrl> {
+    let text = text(value)?;
+    if text == "none" {
+        return Ok(MetricsUrl::Nowhere);
+    }
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(MetricsUrl::At(socket(path)?, METRICS_PATH.to_owned()));
+    }
+    let parts =
+        host_of(&text).map(|rest| text.split_at(text.len() - rest.len() + rest.find('/').unwrap_or(rest.len())));
+    match parts {
+        Some((url, path)) if host_of(url).and_then(authority).is_some() && (path.is_empty() || is_url_path(path)) => {
+            let path = if path.len() < 2 { METRICS_PATH } else { path };
+            Ok(MetricsUrl::At(url.to_owned(), path.to_owned()))
+        }
+        _ => wrong(format!("is not http://host:port/path: {text:?}"), "or \"none\", for an engine without metrics"),
     }
 }
 
@@ -154,10 +214,14 @@ pub fn authority(text: &str) -> Option<(&str, u16)> {
 /// What follows `http://host:port`.
 pub fn url_path(value: &DeValue<'_>) -> Reading<String> {
     let text = text(value)?;
-    match text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+    match is_url_path(&text) {
         true => Ok(text),
         false => wrong(format!("is not a path of a URL: {text:?}"), "begin it with /"),
     }
+}
+
+fn is_url_path(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
 /// `127.0.0.1:10677`, `[::1]:10677`; `:10677` means every IPv4 address.

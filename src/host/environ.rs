@@ -17,6 +17,16 @@ const MOST_HANGING: usize = 8;
 /// A longer environment is not read: the kernel allows 6 MiB with its usual stack limit.
 const LONGEST: u64 = 8 << 20;
 
+/// What some processes were told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Those that still show it.
+    pub processes: Vec<MpsEnvironment>,
+    /// Those that have written something else in its place, as `setproctitle` does: what they were told can't be
+    /// seen any more.
+    pub overwritten: Vec<ProcessId>,
+}
+
 /// Reads environments; the root of /proc is injected.
 #[derive(Clone, Debug)]
 pub struct Environments {
@@ -33,20 +43,15 @@ impl Environments {
 
     /// Reads those of `processes`, of a group with this pipe directory. One that is gone, or whose environment is
     /// not ours to read, is left out. Never blocks; fails where too many readings hang.
-    pub fn read(
-        &self,
-        processes: Vec<ProcessId>,
-        pipe: PathBuf,
-    ) -> Result<oneshot::Receiver<Vec<MpsEnvironment>>, String> {
+    pub fn read(&self, processes: Vec<ProcessId>, pipe: PathBuf) -> Result<oneshot::Receiver<Told>, String> {
         if Arc::strong_count(&self.readings) > MOST_HANGING {
             return Err(format!("{MOST_HANGING} readings of /proc/PID/environ hang; look for processes in state D"));
         }
         let (root, counted) = (self.root.clone(), self.readings.clone());
         let (to, answer) = oneshot::channel();
         let read = move || {
-            let told = processes.into_iter().filter_map(|process| of(&root, process, &pipe)).collect();
             // Nobody waits any more: the look timed out.
-            let _ = to.send(told);
+            let _ = to.send(of_all(&root, processes, &pipe));
             drop(counted);
         };
         let thread = thread::Builder::new().name("environ".into()).spawn(read);
@@ -55,11 +60,25 @@ impl Environments {
     }
 }
 
-fn of(root: &Path, process: ProcessId, pipe: &Path) -> Option<MpsEnvironment> {
+fn of_all(root: &Path, processes: Vec<ProcessId>, pipe: &Path) -> Told {
+    let mut told = Told::default();
+    for process in processes {
+        match of(root, process).map(|text| is_well_formed(&text).then(|| parse(process, &text, pipe))) {
+            Some(Some(environment)) => told.processes.push(environment),
+            Some(None) => told.overwritten.push(process),
+            None => {}
+        }
+    }
+    told
+}
+
+/// `None`: it is gone, or not ours to read. An environment that is empty is that of a process that ends, or of a
+/// kernel thread.
+fn of(root: &Path, process: ProcessId) -> Option<Vec<u8>> {
     let text = whole(&root.join(process.pid.to_string()).join("environ")).ok()?;
     // Asked after it: so it is the environment of this process, and of no other that has its pid now.
     let same = Procfs::new(root).stat(process.pid).ok()??.id == process;
-    same.then(|| parse(process, &text?, pipe)).flatten()
+    text.filter(|text| same && !text.is_empty())
 }
 
 /// `None`: it is longer than any environment.
@@ -69,26 +88,35 @@ fn whole(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(text).filter(|text| (text.len() as u64) < LONGEST))
 }
 
-/// `None`: an environment that is empty is that of a process that ends, or of a kernel thread.
-fn parse(process: ProcessId, text: &[u8], pipe: &Path) -> Option<MpsEnvironment> {
+/// Whether it is `NAME=value` and a NUL, again and again, as the kernel put it there. A title in its place, and the
+/// NULs that fill up what is left, are not.
+fn is_well_formed(text: &[u8]) -> bool {
+    let is_variable = |entry: &[u8]| {
+        let name = entry.split(|byte| *byte == b'=').next().unwrap_or_default();
+        (1..entry.len()).contains(&name.len()) && !name.iter().any(|byte| *byte <= b' ')
+    };
+    text.strip_suffix(b"\0").is_some_and(|text| text.split(|byte| *byte == 0).all(is_variable))
+}
+
+fn parse(process: ProcessId, text: &[u8], pipe: &Path) -> MpsEnvironment {
     let value = |name: &str| {
         let mut entries = text.split(|byte| *byte == 0);
         entries
             .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
             .filter(|value| !value.is_empty())
     };
-    (!text.is_empty()).then(|| MpsEnvironment {
+    MpsEnvironment {
         process,
         own_pipe: value("CUDA_MPS_PIPE_DIRECTORY") == Some(pipe.as_os_str().as_encoded_bytes()),
         thread_percentage: value("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE").is_some(),
         memory_limit: value("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT").is_some(),
-    })
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{FileExt, OpenOptionsExt};
     use std::process::Command;
     use std::time::{Duration, Instant};
 
@@ -104,20 +132,65 @@ mod tests {
         ProcessId { pid: 7, started_at: 8 }
     }
 
-    fn told(text: &[u8]) -> Option<(bool, bool, bool)> {
-        let told = parse(process(), text, Path::new(PIPE))?;
-        Some((told.own_pipe, told.thread_percentage, told.memory_limit))
+    fn told(text: &[u8]) -> (bool, bool, bool) {
+        assert!(is_well_formed(text));
+        let told = parse(process(), text, Path::new(PIPE));
+        (told.own_pipe, told.thread_percentage, told.memory_limit)
     }
 
     #[test]
     fn what_is_set_is_found_and_what_is_empty_or_another_pipe_is_not() {
         let whole = b"A=1\0CUDA_MPS_PIPE_DIRECTORY=/run/mpswarden/g\0CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=50\0\
                       CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=40960M\0";
-        assert_eq!(told(whole), Some((true, true, true)));
+        assert_eq!(told(whole), (true, true, true));
         let other = b"CUDA_MPS_PIPE_DIRECTORY=/tmp/nvidia-mps\0CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=\0";
-        assert_eq!(told(other), Some((false, false, false)));
-        assert_eq!(told(b"CUDA_MPS_PINNED_DEVICE_MEM_LIMITS=1\0"), Some((false, false, false)));
-        assert_eq!(told(b""), None);
+        assert_eq!(told(other), (false, false, false));
+        assert_eq!(told(b"CUDA_MPS_PINNED_DEVICE_MEM_LIMITS=1\0"), (false, false, false));
+    }
+
+    #[test]
+    fn what_setproctitle_leaves_behind_is_no_environment() {
+        for text in [
+            &b"\0\0\0\0\0\0\0\0"[..],
+            b"\0",
+            b"VLLM::EngineCore\0",
+            b"ineCore_DP0\0\0\0\0\0\0",
+            b"a title with=a sign\0\0\0\0",
+            b"sglang::scheduler_TP0   ",
+            b"ore\0CUDA_MPS_PIPE_DIRECTORY=/run/mpswarden/g\0A=1\0",
+            b"A=1\0\0B=2\0",
+            b"A=1\0B=2\0\0",
+            b"=1\0",
+            b"A=1",
+        ] {
+            assert!(!is_well_formed(text), "{:?}", String::from_utf8_lossy(text));
+        }
+        for text in [&b"A=1\0"[..], b"A=\0B= =\0", b"A=two\nlines\0BASH_FUNC_f%%=() { :; }\0", b"A=\xff\0"] {
+            assert!(is_well_formed(text), "{:?}", String::from_utf8_lossy(text));
+        }
+    }
+
+    /// Where the kernel looks for a process's environment: env_start and env_end of /proc/PID/stat.
+    fn place_of_the_environment(pid: u32) -> std::ops::Range<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let number = |field: usize| fields[field - 3].trim().parse().unwrap();
+        number(50)..number(51)
+    }
+
+    #[test]
+    fn a_process_that_overwrote_its_environment_is_told_apart_from_one_that_lacks_a_variable() {
+        let mut child = Command::new("sleep").arg("60").env("CUDA_MPS_PIPE_DIRECTORY", PIPE).spawn().unwrap();
+        // The kernel tells of it at the end of the exec, which the spawn does not wait for.
+        let place = std::iter::repeat_with(|| place_of_the_environment(child.id())).find(|place| !place.is_empty());
+        let place = place.unwrap();
+        let memory = std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/mem", child.id())).unwrap();
+        memory.write_all_at(&vec![0; (place.end - place.start) as usize], place.start).unwrap();
+        let id = Procfs::new(Path::new("/proc")).stat(child.id()).unwrap().unwrap().id;
+        let read = Environments::new(Path::new("/proc")).read(vec![id], PIPE.into()).unwrap().blocking_recv();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(read.unwrap(), Told { processes: Vec::new(), overwritten: vec![id] });
     }
 
     #[test]
@@ -129,9 +202,8 @@ mod tests {
         let (mine, reused) = (read(id), read(ProcessId { started_at: id.started_at + 1, ..id }));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(mine.iter().map(|told| (told.process, told.own_pipe)).collect::<Vec<_>>(), [(id, true)]);
-        assert_eq!(reused, []);
-        assert_eq!(read(id), []);
+        assert_eq!(mine.processes.iter().map(|told| (told.process, told.own_pipe)).collect::<Vec<_>>(), [(id, true)]);
+        assert_eq!((mine.overwritten, reused, read(id)), (Vec::new(), Told::default(), Told::default()));
     }
 
     #[test]
@@ -152,7 +224,7 @@ mod tests {
             assert!(Instant::now() < deadline, "{} readings hang on", answers.len());
             let _ = std::fs::OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(&fifo);
             answers.retain_mut(|answer| match answer.try_recv() {
-                Ok(told) => !told.is_empty(),
+                Ok(told) => told != Told::default(),
                 Err(TryRecvError::Empty) => true,
                 Err(TryRecvError::Closed) => panic!("no answer"),
             });
@@ -164,6 +236,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(text in prop::collection::vec(any::<u8>(), 0..400)) {
             parse(process(), &text, Path::new(PIPE));
+            is_well_formed(&text);
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Asks engines for their health and their load, and looks for CUDA errors in what they print. What a bad
+//! Asks engines for their health, their load and one token, and looks for CUDA errors in what they print. What a bad
 //! answer means is decided elsewhere.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,48 +9,97 @@ use tokio::sync::Mutex;
 
 use super::connections::Door;
 use super::reports::Reports;
-use crate::host::http::{GetError, Peer};
+use crate::host::http::{GetError, OurPort, Peer};
 use crate::host::{cuda, engine_metrics};
-use crate::model::{EngineKey, EngineLaunch, Health, LinePlace, MetricsPlace, Observation, Saying};
-
-/// A healthy engine answers well within it.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+use crate::model::{
+    EngineKey, EngineKind, EngineLaunch, EngineLoad, Health, LinePlace, MetricsPlace, Observation, Saying,
+};
 
 /// More of a health endpoint's body is not read.
 const HEALTH_BODY: usize = 64 * 1024;
 
-/// A page of metrics is read within it; a busy engine renders one in some 10 ms.
-const METRICS_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Where an engine answers.
 pub(super) struct Endpoint {
     health: Page,
-    /// On a connection of its own: metrics that hang must not delay health.
-    metrics: Page,
+    /// On a connection of its own: metrics that hang must not delay health. `None`: it has none.
+    metrics: Option<Page>,
+    /// Where it is asked for a token.
+    inference: Server,
+    /// For its health and its metrics.
+    timeout: Duration,
+    kind: EngineKind,
     /// Where others reach it; or why their connections can't be seen.
     pub door: Result<Door, String>,
+    seen: RefCell<Seen>,
+}
+
+/// What it said of itself that matters for asking it.
+#[derive(Clone, Default)]
+struct Seen {
+    kind: Option<EngineKind>,
+    model: Option<String>,
+    asleep: bool,
 }
 
 /// One path of an engine.
 struct Page {
     path: String,
+    server: Server,
+}
+
+struct Server {
+    /// To be read while a request is in flight.
+    ours: OurPort,
     /// One request in flight at most.
     peer: Mutex<Peer>,
 }
 
+impl Server {
+    fn at(url: &str) -> Self {
+        let peer = Peer::new(url);
+        Server { ours: peer.ours(), peer: Mutex::new(peer) }
+    }
+}
+
 impl Endpoint {
     pub fn of(engine: &EngineLaunch) -> Self {
-        let page = |path: &str| Page { path: path.to_owned(), peer: Mutex::new(Peer::new(&engine.url)) };
-        let metrics = match &engine.metrics {
-            MetricsPlace::Under(path) | MetricsPlace::Elsewhere(_, path) => path,
-            MetricsPlace::Nowhere => "/metrics",
-        };
-        Endpoint { health: page(&engine.health_path), metrics: page(metrics), door: Door::of(&engine.url) }
+        let page = |url: &str, path: &str| Page { path: path.to_owned(), server: Server::at(url) };
+        Endpoint {
+            health: page(&engine.url, &engine.health_path),
+            metrics: match &engine.metrics {
+                MetricsPlace::Under(path) => Some(page(&engine.url, path)),
+                MetricsPlace::Elsewhere(url, path) => Some(page(url, path)),
+                MetricsPlace::Nowhere => None,
+            },
+            inference: Server::at(&engine.url),
+            timeout: engine.health_timeout,
+            kind: engine.kind,
+            door: Door::of(&engine.url),
+            seen: RefCell::default(),
+        }
     }
 
-    /// The local ports of our own connections to it.
+    /// Local ports of the connections that these looks hold or open: they are nobody's requests.
     pub fn own_ports(&self) -> Vec<u16> {
-        Vec::new()
+        let metrics = self.metrics.iter().map(|page| &page.server);
+        metrics.chain([&self.health.server, &self.inference]).filter_map(|server| server.ours.get()).collect()
+    }
+
+    fn saw(&self, load: &EngineLoad) {
+        let mut seen = self.seen.borrow_mut();
+        seen.kind = load.kind.or(seen.kind);
+        if load.model.is_some() {
+            seen.model.clone_from(&load.model);
+        }
+        seen.asleep = load.asleep == Some(true);
+    }
+
+    /// By its configuration, else by its metrics.
+    fn kind(&self) -> EngineKind {
+        match self.kind {
+            EngineKind::Other => self.seen.borrow().kind.unwrap_or_default(),
+            kind => kind,
+        }
     }
 }
 
@@ -59,12 +109,12 @@ pub(super) async fn look_health(
     bound: Duration,
     reports: Reports,
 ) -> Result<(), String> {
-    let Page { path, peer } = &endpoint.health;
-    let health = match peer.lock().await.get(path, bound.min(HEALTH_TIMEOUT), HEALTH_BODY).await {
+    let Page { path, server } = &endpoint.health;
+    let health = match server.peer.lock().await.get(path, bound.min(endpoint.timeout), HEALTH_BODY).await {
         Ok(response) if response.status == 200 => Health::Ok,
         Ok(response) => Health::Status(response.status),
         Err(GetError::Refused { .. }) => Health::Refused,
-        Err(GetError::Timeout { .. } | GetError::Malformed { .. }) => Health::NoAnswer,
+        Err(GetError::Timeout { .. } | GetError::Malformed { .. } | GetError::Tls { .. }) => Health::NoAnswer,
         Err(error @ GetError::Url { .. }) => return Err(error.to_string()),
     };
     reports.observed(Observation::Health { engine, health });
@@ -77,11 +127,50 @@ pub(super) async fn look_load(
     bound: Duration,
     reports: Reports,
 ) -> Result<(), String> {
-    let Page { path, peer } = &endpoint.metrics;
-    let read = engine_metrics::read(&mut *peer.lock().await, path, bound.min(METRICS_TIMEOUT)).await;
-    let load = read.map_err(|error| error.to_string())?;
+    let load = match &endpoint.metrics {
+        Some(Page { path, server }) => {
+            let mut peer = server.peer.lock().await;
+            let read = engine_metrics::read(&mut peer, path, bound.min(endpoint.timeout)).await;
+            read.map_err(|error| error.to_string())?
+        }
+        None => EngineLoad { no_metrics: Some("metrics_url = \"none\"".to_owned()), ..EngineLoad::default() },
+    };
+    endpoint.saw(&load);
     reports.observed(Observation::Load { engine, load });
     Ok(())
+}
+
+/// An engine that does not answer in time gave no token. One that answers something else says nothing of that: it may not
+/// know the request. One that sleeps is not asked.
+pub(super) async fn look_token(
+    engine: EngineKey,
+    endpoint: Rc<Endpoint>,
+    bound: Duration,
+    reports: Reports,
+) -> Result<(), String> {
+    if endpoint.seen.borrow().asleep {
+        return Ok(());
+    }
+    let asked = tokio::time::timeout(bound, token(&endpoint, bound)).await;
+    let given = match asked {
+        Ok(Ok(true)) => true,
+        Err(_) | Ok(Err(GetError::Timeout { .. })) => false,
+        Ok(Ok(false) | Err(_)) => return Ok(()),
+    };
+    reports.observed(Observation::Token { engine, given });
+    Ok(())
+}
+
+async fn token(endpoint: &Endpoint, bound: Duration) -> Result<bool, GetError> {
+    let (kind, known) = (endpoint.kind(), endpoint.seen.borrow().model.clone());
+    let mut peer = endpoint.inference.peer.lock().await;
+    let model = match known {
+        // It serves one model, whatever it is asked for.
+        None if kind != EngineKind::LlamaCpp => engine_metrics::served_model(&mut peer, kind, bound).await?,
+        known => known,
+    };
+    endpoint.seen.borrow_mut().model.clone_from(&model);
+    engine_metrics::ask_for_a_token(&mut peer, kind, model.as_deref(), bound).await
 }
 
 /// One line of an engine's output. `None`: it names no CUDA error.
@@ -92,16 +181,5 @@ pub fn output_line(engine: &EngineKey, line: &str) -> Option<Observation> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_matched_goes_out_and_never_the_words_around_it() {
-        let engine = EngineKey::new(&"g".into(), &"e".into());
-        let line = "RuntimeError: CUDA error: unspecified launch failure; said somebody";
-        let Some(Observation::Said { saying, .. }) = output_line(&engine, line) else { panic!() };
-        assert_eq!(saying, Saying::Error(719));
-        assert_eq!(output_line(&engine, "INFO Capturing CUDA graphs"), None);
-    }
-}
+#[path = "engines_tests.rs"]
+mod tests;

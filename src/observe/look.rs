@@ -18,9 +18,10 @@ use super::overlap::{Sampler, Timing};
 use super::reports::{Reports, scope_of};
 use super::{mps, processes};
 use crate::host::clock;
+use crate::host::environ::Told;
 use crate::model::{
-    ActionId, CommandResult, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Moment, MpsEnvironment, Outcome,
-    ProcessId, ProcessUsage, Report,
+    ActionId, CommandResult, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Moment, Outcome, ProcessId,
+    ProcessUsage, Report,
 };
 
 /// What will be known later, on this thread.
@@ -47,7 +48,7 @@ pub trait Hands {
     fn processes(&self, engine: &EngineKey) -> Vec<ProcessId>;
 
     /// What the processes of one engine were told of MPS; of those that may be read.
-    fn environments(&self, engine: &EngineKey) -> Answer<Result<Vec<MpsEnvironment>, String>>;
+    fn environments(&self, engine: &EngineKey) -> Answer<Result<Told, String>>;
 }
 
 /// Everything that can be looked at.
@@ -159,12 +160,15 @@ impl Observers {
             Look::Clients { group, server } => Box::pin(mps::look_clients(hands, group, server, bound, reports)),
             Look::Trees(group) => Box::pin(async move { processes::look(&*hands, &group, &reports) }),
             Look::Commands { group, pids } => Box::pin(processes::look_at_commands(group, pids, reports)),
-            Look::Token(_) => Box::pin(ready(Ok(()))),
             Look::Traffic(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => {
                     let (processes, own_ports) = (hands.processes(&engine), endpoint.own_ports());
                     self.connections.look(engine, endpoint.door.clone(), processes, own_ports, reports)
                 }
+                None => Box::pin(ready(Err(format!("no engine {engine}")))),
+            },
+            Look::Token(engine) => match self.endpoints.get(&engine) {
+                Some(endpoint) => Box::pin(engines::look_token(engine, endpoint.clone(), bound, reports)),
                 None => Box::pin(ready(Err(format!("no engine {engine}")))),
             },
             Look::Environment(engine) => Box::pin(processes::look_told(hands.environments(&engine), engine, reports)),

@@ -18,7 +18,8 @@ use super::*;
 use crate::host::probe_place::ProbePlace;
 use crate::host::procfs::Procfs;
 use crate::model::{
-    ControlLaunch, EngineLaunch, EngineLoad, GpuReading, Health, Observation, ProcessId, ServerState, Source, Traffic,
+    ControlLaunch, EngineKind, EngineLaunch, EngineLoad, GpuReading, Health, MpsEnvironment, Observation, ProcessId,
+    ServerState, Source, Traffic,
 };
 use crate::observe::gpus::Unread;
 
@@ -104,10 +105,12 @@ impl Hands for FakeHands {
         Procfs::new(Path::new("/proc")).stat(std::process::id()).unwrap().map(|stat| stat.id).into_iter().collect()
     }
 
-    fn environments(&self, _: &EngineKey) -> Answer<Result<Vec<MpsEnvironment>, String>> {
-        Box::pin(ready(Ok(vec![told()])))
+    fn environments(&self, _: &EngineKey) -> Answer<Result<Told, String>> {
+        Box::pin(ready(Ok(Told { processes: vec![told()], overwritten: vec![OVERWRITTEN] })))
     }
 }
+
+const OVERWRITTEN: ProcessId = ProcessId { pid: 9, started_at: 8 };
 
 fn told() -> MpsEnvironment {
     MpsEnvironment { process: usage().process, own_pipe: true, thread_percentage: true, memory_limit: false }
@@ -141,7 +144,7 @@ fn launch(url: &str) -> GroupLaunch {
             environment_file: None,
             url: url.into(),
             health_path: "/health".into(),
-            kind: crate::model::EngineKind::Other,
+            kind: EngineKind::Other,
             health_timeout: std::time::Duration::from_secs(1),
             metrics: crate::model::MetricsPlace::Under("/metrics".into()),
             gpu_named_by: crate::model::GpuNamedBy::Uuid,
@@ -337,7 +340,8 @@ async fn trees_are_observed_engine_by_engine_or_the_look_is_blind() {
 #[tokio::test]
 async fn what_processes_were_told_is_observed() {
     let (seen, outcome) = asked(FakeHands::default(), Look::Environment(engine()), LONG).await;
-    assert_eq!(seen, [Observation::Environment { engine: engine(), processes: vec![told()], overwritten: Vec::new() }]);
+    let overwritten = vec![OVERWRITTEN];
+    assert_eq!(seen, [Observation::Environment { engine: engine(), processes: vec![told()], overwritten }]);
     assert_eq!(outcome, Outcome::Done);
 }
 
@@ -389,13 +393,13 @@ async fn an_engine_that_nobody_listens_for_is_refused_and_one_that_hangs_gives_n
 async fn load_is_what_the_engine_says_or_the_look_is_blind_for_that_engine() {
     let page = "HTTP/1.1 200 OK\r\nContent-Length: 28\r\n\r\nvllm:num_requests_running 3\n";
     let (seen, outcome) = asked_at(&answering(page).await, Look::Load(engine())).await;
-    let load = EngineLoad { running: Some(3.0), ..EngineLoad::default() };
+    let load = EngineLoad { running: Some(3.0), kind: Some(EngineKind::Vllm), ..EngineLoad::default() };
     assert_eq!((seen, outcome), (vec![Observation::Load { engine: engine(), load }], Outcome::Done));
 
-    let garbage = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<ht>\n";
-    let (seen, outcome) = asked_at(&answering(garbage).await, Look::Load(engine())).await;
+    let busy = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
+    let (seen, outcome) = asked_at(&answering(busy).await, Look::Load(engine())).await;
     assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Engine)]);
-    assert!(matches!(outcome, Outcome::Failed { why } if why.contains("line 1")));
+    assert!(matches!(outcome, Outcome::Failed { why } if why.contains("503")));
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use tokio::sync::oneshot;
 
 use super::reports::Reports;
 use super::{Answer, Hands};
+use crate::host::environ::Told;
 use crate::host::procfs::Procfs;
-use crate::model::{CommandLine, EngineKey, GroupName, MpsEnvironment, Observation};
+use crate::model::{CommandLine, EngineKey, GroupName, Observation};
 
 pub(super) fn look(hands: &dyn Hands, group: &GroupName, reports: &Reports) -> Result<(), String> {
     for (engine, processes) in hands.trees(group)? {
@@ -27,12 +28,12 @@ pub(super) fn look(hands: &dyn Hands, group: &GroupName, reports: &Reports) -> R
 }
 
 pub(super) async fn look_told(
-    answer: Answer<Result<Vec<MpsEnvironment>, String>>,
+    answer: Answer<Result<Told, String>>,
     engine: EngineKey,
     reports: Reports,
 ) -> Result<(), String> {
-    let processes = answer.await?;
-    reports.observed(Observation::Environment { engine, processes, overwritten: Vec::new() });
+    let Told { processes, overwritten } = answer.await?;
+    reports.observed(Observation::Environment { engine, processes, overwritten });
     Ok(())
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::act::{Executor, Launches};
 use crate::host::control::CommandOutcome;
-use crate::host::environ::Environments;
+use crate::host::environ::{Environments, Told};
 use crate::host::trees::Trees;
-use crate::model::{CommandResult, EngineKey, GroupName, MpsEnvironment, ProcessId, ProcessUsage};
+use crate::model::{CommandResult, EngineKey, GroupName, ProcessId, ProcessUsage};
 use crate::observe::{Answer, Hands};
 
 /// The executor's command workers and trees, as they are at each look.
@@ -62,7 +62,7 @@ impl Hands for Lent {
         known
     }
 
-    fn environments(&self, engine: &EngineKey) -> Answer<Result<Vec<MpsEnvironment>, String>> {
+    fn environments(&self, engine: &EngineKey) -> Answer<Result<Told, String>> {
         let processes = self.trees.living_of(engine);
         let begun = match self.launches.pipe_directory(&engine.group) {
             Some(pipe) => processes

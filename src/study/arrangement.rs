@@ -16,8 +16,6 @@ const POLL: Duration = Duration::from_millis(50);
 const MPS: Duration = Duration::from_secs(30);
 /// For an engine that is healthy to be the server's client, too.
 const ATTACH: Duration = Duration::from_secs(10);
-/// For one answer to a question about health.
-const HEALTH: Duration = Duration::from_secs(1);
 /// `quit -t`.
 const QUIT: Duration = Duration::from_secs(2);
 /// For KILL and its proof: the driver's teardown takes a third of a second with 40 GB.
@@ -166,7 +164,7 @@ impl Arrangement {
         started(self.hands.carry_out(start, bound).await)?;
         let (mut peer, deadline) = (Peer::new(&engine.url), Instant::now() + bound);
         loop {
-            let health = match peer.get(&engine.health_path, HEALTH, 4096).await {
+            let health = match peer.get(&engine.health_path, engine.health_timeout, 4096).await {
                 Ok(answer) if answer.status == 200 => return Ok(()),
                 Ok(answer) => format!("status {}", answer.status),
                 Err(error) => error.to_string(),

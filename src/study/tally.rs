@@ -85,7 +85,7 @@ fn usual(requests: &[Request]) -> f64 {
 }
 
 fn generated(request: &Request, span: &Range<Duration>, usual: f64) -> f64 {
-    let came = request.chunks.iter().filter(|chunk| span.contains(chunk)).count() as f64;
+    let came = request.chunks.iter().filter(|chunk| span.contains(*chunk)).count() as f64;
     came * request.tokens_per_chunk().unwrap_or(if request.usage.is_some() { 1.0 } else { usual })
 }
 
