@@ -21,6 +21,7 @@ pub mod notify;
 pub mod nvml;
 mod nvml_session;
 pub mod pidfd;
+pub mod pieces;
 pub mod probe_place;
 pub mod probe_socket;
 pub mod procfs;
