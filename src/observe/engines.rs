@@ -1,5 +1,4 @@
-//! Asks engines for their health and their load, and looks for CUDA errors in what they print. What a bad
-//! answer means is decided elsewhere.
+//! Asks engines for their health and their load. What a bad answer means is decided elsewhere.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::reports::Reports;
+use crate::host::engine_metrics;
 use crate::host::http::{GetError, Peer};
-use crate::host::{cuda, engine_metrics};
-use crate::model::{EngineKey, EngineLaunch, Health, LinePlace, MetricsPlace, Observation, Saying};
+use crate::model::{EngineKey, EngineLaunch, Health, MetricsPlace, Observation};
 
 /// A healthy engine answers well within it.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -74,26 +73,4 @@ pub(super) async fn look_load(
     let load = read.map_err(|error| error.to_string())?;
     reports.observed(Observation::Load { engine, load });
     Ok(())
-}
-
-/// One line of an engine's output. `None`: it names no CUDA error.
-pub fn output_line(engine: &EngineKey, line: &str) -> Option<Observation> {
-    let code = cuda::error_in(line)?;
-    let place = LinePlace { file: format!("{}.log", engine.engine), byte: 0 };
-    Some(Observation::Said { engine: engine.clone(), saying: Saying::Error(code), place })
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_matched_goes_out_and_never_the_words_around_it() {
-        let engine = EngineKey::new(&"g".into(), &"e".into());
-        let line = "RuntimeError: CUDA error: unspecified launch failure; said somebody";
-        let Some(Observation::Said { saying, .. }) = output_line(&engine, line) else { panic!() };
-        assert_eq!(saying, Saying::Error(719));
-        assert_eq!(output_line(&engine, "INFO Capturing CUDA graphs"), None);
-    }
 }
