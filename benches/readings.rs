@@ -11,6 +11,7 @@ use std::path::Path;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mpswarden::host::engine_metrics::Page;
+use mpswarden::host::engines::said_in;
 use mpswarden::host::procfs::Procfs;
 use mpswarden::observe::overlap::concurrency::{Recorded, measure};
 use mpswarden::probe::wire::{Kernels, Word};
@@ -90,5 +91,16 @@ fn window(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, metrics, usage, window);
+/// A harmless line of an engine's output, as it comes every ten seconds, and an error.
+fn words(c: &mut Criterion) {
+    let harmless = "(APIServer pid=672) INFO 11-29 14:36:06 [loggers.py:273] Engine 000: Avg prompt throughput: 166.4 \
+        tokens/s, Avg generation throughput: 204.3 tokens/s, Running: 8 reqs, Prefix cache hit rate: 72.9%";
+    let error = "(EngineCore pid=1677) ERROR 11-29 14:41:14 [core.py:1233] torch.AcceleratorError: CUDA error: an \
+        illegal memory access was encountered";
+    for (name, line) in [("harmless", harmless), ("error", error)] {
+        c.bench_function(&format!("line/{name}"), |b| b.iter(|| said_in(line)));
+    }
+}
+
+criterion_group!(benches, metrics, usage, window, words);
 criterion_main!(benches);

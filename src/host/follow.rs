@@ -1,7 +1,6 @@
 //! Follows one append-only file by inotify, line by line, and truncates it once it is read and long.
 //! What a line means is decided elsewhere.
 
-use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -14,19 +13,27 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use super::clock;
+use super::pieces::{Lines, Part, Piece};
 use crate::model::Moment;
 
 /// The bytes at which a followed file is truncated, if the configuration of the caller has no other.
 pub const DEFAULT_LIMIT: u64 = 8 << 20;
-/// A longer line is cut there: nobody's memory is the writer's to fill.
-const LONGEST_LINE: usize = 64 << 10;
 /// A file over its limit is truncated when nobody has written for so long: what is written between the
-/// last read and the truncation would be lost.
+/// last read and the truncation would be lost. A line without an end is taken for one after it.
 const QUIET: Duration = Duration::from_millis(200);
-/// At so many limits it is truncated anyway: a full disk harms more.
+/// At so many limits it is truncated anyway: a full disk harms more. What is not read yet then, because its writer is
+/// faster than any reader or made a hole, is given up but for its end, which tells how it ended.
 const MOST_LIMITS: u64 = 4;
+/// That something is given up is told so often.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// Bytes that are read before others get their turn.
+const TURN: usize = 1 << 20;
+/// Turns that a file is read on for after another came in its place.
+const LAST_TURNS: u32 = 64;
 
 /// Where following begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +42,52 @@ pub enum Start {
     Beginning,
     /// With what is written from now on.
     End,
+    /// With what was written since then.
+    Since(Mark),
+}
+
+/// The end of a file at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(Option<(Inode, u64)>);
+
+type Inode = (u64, u64);
+
+impl Mark {
+    /// The end of the file at `path` now. One that is not there yet begins later.
+    pub fn now(path: &Path) -> Self {
+        Mark(std::fs::metadata(path).ok().map(|metadata| ((metadata.dev(), metadata.ino()), metadata.len())))
+    }
 }
 
 /// Follows the file at `path` for as long as it can: calls `on_line` for every whole line, without its
-/// newline, with the moment at which it was read. The file may come later, be truncated or replaced.
-/// Its directory must be there. Returns only an error.
+/// newline, with the moment at which it was read. The file may come later, be truncated or replaced. Of a very long
+/// line only the beginning comes. Its directory must be there. Returns only an error.
 pub async fn follow(path: &Path, start: Start, limit: u64, mut on_line: impl FnMut(&str, Moment)) -> io::Error {
-    match Follower::new(path, start, limit) {
+    let mut on_piece = |piece: &Piece| {
+        if piece.part == Part::First {
+            on_line(piece.text, piece.read_at);
+        }
+    };
+    follow_with(Follower::new(path, start, limit), &mut on_piece).await
+}
+
+/// As [`follow`], but hands on very long lines in pieces, and lines without an end once their writer pauses. Whole
+/// lines that `worth` finds not worth a look, many at a time, may be left out.
+pub async fn follow_pieces(
+    path: &Path,
+    start: Start,
+    limit: u64,
+    worth: fn(&[u8]) -> bool,
+    mut on_piece: impl FnMut(&Piece),
+) -> io::Error {
+    let follower = Follower::new(path, start, limit).map(|follower| Follower { worth, partial: true, ..follower });
+    follow_with(follower, &mut on_piece).await
+}
+
+async fn follow_with(follower: io::Result<Follower>, on_piece: &mut impl FnMut(&Piece)) -> io::Error {
+    match follower {
         Ok(mut follower) => loop {
-            if let Err(error) = follower.turn(&mut on_line).await {
+            if let Err(error) = follower.turn(on_piece).await {
                 return error;
             }
         },
@@ -57,6 +101,11 @@ struct Follower {
     notify: AsyncFd<Watches>,
     open: Option<Opened>,
     lines: Lines,
+    worth: fn(&[u8]) -> bool,
+    /// Lines without an end are handed on too.
+    partial: bool,
+    /// When it was told last that something is given up.
+    told: Option<Moment>,
 }
 
 /// An inotify instance that epoll can take.
@@ -71,8 +120,24 @@ impl AsRawFd for Watches {
 struct Opened {
     file: File,
     watch: WatchDescriptor,
-    inode: (u64, u64),
+    inode: Inode,
     offset: u64,
+}
+
+impl Opened {
+    fn go_to(&mut self, to: SeekFrom) -> io::Result<()> {
+        self.offset = self.file.seek(to)?;
+        Ok(())
+    }
+}
+
+/// What a truncation may lose.
+#[derive(PartialEq)]
+enum Loses {
+    /// Nothing that is there now.
+    Nothing,
+    /// What is not read yet.
+    Unread,
 }
 
 impl Follower {
@@ -84,58 +149,106 @@ impl Follower {
         })?;
         // SAFETY: the wrapper owns its descriptor for as long as it is registered.
         let notify = unsafe { AsyncFd::register_with_interest(Watches(inotify), Interest::READABLE) }?;
-        let mut follower = Follower { path: path.to_owned(), limit, notify, open: None, lines: Lines::default() };
-        follower.reopen()?;
-        if let (Start::End, Some(open)) = (start, &mut follower.open) {
-            open.offset = open.file.seek(SeekFrom::End(0))?;
+        let (lines, worth) = (Lines::default(), (|_| true) as fn(&[u8]) -> bool);
+        let mut follower =
+            Follower { path: path.to_owned(), limit, notify, open: None, lines, worth, partial: false, told: None };
+        follower.reopen(&mut |_: &Piece| {})?;
+        match (start, &mut follower.open) {
+            (Start::End, Some(open)) => open.go_to(SeekFrom::End(0))?,
+            (Start::Since(Mark(Some((inode, length)))), Some(open)) if open.inode == inode => {
+                open.go_to(SeekFrom::Start(length))?;
+            }
+            _ => {}
         }
         Ok(follower)
     }
 
-    /// Reads all there is, then waits for more. The watch was set before the read, so nothing between
+    /// Reads a part of what there is, or waits for more. The watch was set before the read, so nothing between
     /// the two is missed.
-    async fn turn(&mut self, on_line: &mut impl FnMut(&str, Moment)) -> io::Result<()> {
-        self.read(on_line)?;
-        if !self.is_over(self.limit) {
-            return self.wait(on_line).await;
+    async fn turn(&mut self, on_piece: &mut impl FnMut(&Piece)) -> io::Result<()> {
+        let more = self.read(on_piece)?;
+        if self.is_over(MOST_LIMITS)? {
+            if more {
+                self.skip_to_its_end(on_piece)?;
+            }
+            if self.truncate(Loses::Unread, on_piece)? {
+                yield_now().await;
+                return Ok(());
+            }
         }
-        let waited = match self.is_over(self.limit.saturating_mul(MOST_LIMITS)) {
-            true => None,
-            false => tokio::time::timeout(QUIET, self.notify.readable()).await.ok(),
-        };
-        match waited {
-            Some(_) => self.wait(on_line).await,
-            None => self.truncate(on_line),
+        if more {
+            yield_now().await;
+            // A file that came in its place is taken up however much is left to read.
+            return match timeout(Duration::ZERO, self.notify.readable()).await {
+                Ok(_) => self.wait(on_piece).await,
+                Err(_) => Ok(()),
+            };
+        }
+        let over = self.is_over(1)?;
+        let unheard = self.partial && self.lines.has_news();
+        if (over || unheard) && timeout(QUIET, self.notify.readable()).await.is_err() {
+            self.tell_partial(on_piece);
+            if over && self.truncate(Loses::Nothing, on_piece)? {
+                return Ok(());
+            }
+        }
+        self.wait(on_piece).await
+    }
+
+    fn is_over(&self, limits: u64) -> io::Result<bool> {
+        let Some(open) = &self.open else { return Ok(false) };
+        Ok(open.file.metadata()?.len() > self.limit.saturating_mul(limits))
+    }
+
+    fn tell_partial(&mut self, on_piece: &mut impl FnMut(&Piece)) {
+        if self.partial {
+            self.lines.tell_partial(clock::now(), on_piece);
         }
     }
 
-    fn is_over(&self, limit: u64) -> bool {
-        self.open.as_ref().is_some_and(|open| open.offset > limit)
-    }
-
-    /// Reads from where it stopped to the end.
-    fn read(&mut self, on_line: &mut impl FnMut(&str, Moment)) -> io::Result<()> {
-        let Some(open) = &mut self.open else { return Ok(()) };
-        let mut chunk = [0; 16 << 10];
-        loop {
+    /// Reads on from where it stopped. Whether there may be more.
+    fn read(&mut self, on_piece: &mut impl FnMut(&Piece)) -> io::Result<bool> {
+        let Some(open) = &mut self.open else { return Ok(false) };
+        let (mut chunk, mut left) = ([0; 16 << 10], TURN);
+        while left > 0 {
             let read = open.file.read(&mut chunk)?;
             if read == 0 {
                 break;
             }
+            self.lines.take(&chunk[..read], open.offset, clock::now(), self.worth, on_piece);
             open.offset += read as u64;
-            self.lines.take(&chunk[..read], clock::now(), on_line);
+            left = left.saturating_sub(read);
         }
         if open.file.metadata()?.len() < open.offset {
             // Others truncated it: what is there now is all new.
+            open.go_to(SeekFrom::Start(0))?;
+            self.tell_partial(on_piece);
             self.lines.forget();
-            open.offset = open.file.seek(SeekFrom::Start(0))?;
-            return self.read(on_line);
+            return Ok(true);
         }
-        Ok(())
+        Ok(left == 0)
+    }
+
+    /// Gives up what is not read, but for the last of it.
+    fn skip_to_its_end(&mut self, on_piece: &mut impl FnMut(&Piece)) -> io::Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let last = open.file.metadata()?.len().saturating_sub(TURN as u64);
+        if last > open.offset {
+            let now = clock::now();
+            if self.told.is_none_or(|told| now.since(told) > TOLD_EVERY) {
+                let unread = last - open.offset;
+                tracing::warn!("{unread} bytes of {} were not read: it grew too fast", self.path.display());
+                self.told = Some(now);
+            }
+            open.go_to(SeekFrom::Start(last))?;
+            self.tell_partial(on_piece);
+            self.lines.forget();
+        }
+        self.read(on_piece).map(|_| ())
     }
 
     /// Waits for an event and takes up a file that came in the place of the one that is open.
-    async fn wait(&mut self, on_line: &mut impl FnMut(&str, Moment)) -> io::Result<()> {
+    async fn wait(&mut self, on_piece: &mut impl FnMut(&Piece)) -> io::Result<()> {
         let mut ready = self.notify.readable().await?;
         let events = match ready.get_inner().0.read_events() {
             Err(Errno::EAGAIN) => {
@@ -150,15 +263,20 @@ impl Follower {
             .iter()
             .any(|event| event.mask.intersects(other_file) || (event.name.is_some() && event.name.as_deref() == name))
         {
-            self.read(on_line)?;
-            self.reopen()?;
+            for _ in 0..LAST_TURNS {
+                if !self.read(on_piece)? {
+                    break;
+                }
+                yield_now().await;
+            }
+            self.reopen(on_piece)?;
         }
         Ok(())
     }
 
     /// Opens the file at the path if it is another than the one that is open. One that is gone stays
     /// open: its writer may go on.
-    fn reopen(&mut self) -> io::Result<()> {
+    fn reopen(&mut self, on_piece: &mut impl FnMut(&Piece)) -> io::Result<()> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -172,6 +290,7 @@ impl Follower {
         if let Some(old) = self.open.take() {
             // Fails where the kernel took the watch away with the file.
             let _ = self.notify.get_ref().0.rm_watch(old.watch);
+            self.tell_partial(on_piece);
             self.lines.forget();
         }
         let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_ATTRIB;
@@ -180,62 +299,31 @@ impl Follower {
         Ok(())
     }
 
-    /// Truncates what was read, unless more came meanwhile. Writers append, so they go on at the new end.
-    fn truncate(&mut self, on_line: &mut impl FnMut(&str, Moment)) -> io::Result<()> {
-        self.read(on_line)?;
-        let Some(open) = &mut self.open else { return Ok(()) };
-        let writable = OpenOptions::new().write(true).open(&self.path)?;
+    /// Truncates the file; writers append, so they go on at its new end. Whether it did: one that more came to is
+    /// left alone where nothing may be lost, and so is one that was moved away.
+    fn truncate(&mut self, loses: Loses, on_piece: &mut impl FnMut(&Piece)) -> io::Result<bool> {
+        if loses == Loses::Nothing {
+            self.read(on_piece)?;
+        }
+        let Some(open) = &mut self.open else { return Ok(false) };
+        let writable = match OpenOptions::new().write(true).open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            file => file?,
+        };
         let metadata = writable.metadata()?;
-        if (metadata.dev(), metadata.ino()) == open.inode && metadata.len() == open.offset {
-            writable.set_len(0)?;
-            open.offset = open.file.seek(SeekFrom::Start(0))?;
+        let (length, ours) = (metadata.len(), (metadata.dev(), metadata.ino()) == open.inode);
+        if !ours || loses == Loses::Nothing && length != open.offset {
+            return Ok(false);
         }
-        Ok(())
-    }
-}
-
-/// Cuts bytes into lines; a partial line waits for its rest.
-#[derive(Default)]
-struct Lines {
-    partial: Vec<u8>,
-    skipping: bool,
-}
-
-impl Lines {
-    fn take(&mut self, mut bytes: &[u8], now: Moment, on_line: &mut impl FnMut(&str, Moment)) {
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.keep(&bytes[..end], now, on_line);
-            if !self.skipping {
-                on_line(&text(&self.partial), now);
-            }
-            self.forget();
-            bytes = &bytes[end + 1..];
+        writable.set_len(0)?;
+        let unread = length > open.offset;
+        open.go_to(SeekFrom::Start(0))?;
+        if unread {
+            self.tell_partial(on_piece);
+            self.lines.forget();
         }
-        self.keep(bytes, now, on_line);
+        Ok(true)
     }
-
-    /// Adds to the partial line; one that grows too long is told at once, the rest of it skipped.
-    fn keep(&mut self, bytes: &[u8], now: Moment, on_line: &mut impl FnMut(&str, Moment)) {
-        if self.skipping {
-            return;
-        }
-        let room = LONGEST_LINE - self.partial.len();
-        self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        if bytes.len() > room {
-            on_line(&text(&self.partial), now);
-            self.partial.clear();
-            self.skipping = true;
-        }
-    }
-
-    fn forget(&mut self) {
-        self.partial.clear();
-        self.skipping = false;
-    }
-}
-
-fn text(line: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
 #[cfg(test)]
@@ -243,7 +331,6 @@ fn text(line: &[u8]) -> Cow<'_, str> {
 mod tests {
     use std::io::Write;
 
-    use proptest::prelude::*;
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
     use tokio::time::timeout;
 
@@ -269,6 +356,10 @@ mod tests {
     }
 
     fn followed(before: Option<&str>, start: Start, limit: u64) -> Followed {
+        followed_with(before, start, limit, false)
+    }
+
+    fn followed_with(before: Option<&str>, start: Start, limit: u64, partial: bool) -> Followed {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         if let Some(before) = before {
@@ -276,9 +367,10 @@ mod tests {
         }
         let (send, lines) = unbounded_channel();
         // The watches are set before the test goes on.
-        let mut follower = Follower::new(&path, start, limit).unwrap();
+        let mut follower = Follower { partial, ..Follower::new(&path, start, limit).unwrap() };
         tokio::spawn(async move {
-            while follower.turn(&mut |line: &str, _| drop(send.send(line.to_owned()))).await.is_ok() {}
+            let mut on_piece = |piece: &Piece| drop(send.send(piece.text.to_owned()));
+            while follower.turn(&mut on_piece).await.is_ok() {}
         });
         Followed { directory, lines }
     }
@@ -357,34 +449,90 @@ mod tests {
         assert!(error.to_string().contains("/no/such/place"), "{error}");
     }
 
-    #[test]
-    fn a_line_that_is_too_long_is_cut_once() {
-        let (mut lines, mut seen) = (Lines::default(), Vec::new());
-        let long = "a".repeat(LONGEST_LINE + 5);
-        for part in [long.as_bytes(), b"more", b"\nnext\n"] {
-            lines.take(part, Moment::ZERO, &mut |line: &str, _| seen.push(line.to_owned()));
-        }
-        assert_eq!(seen, [long[..LONGEST_LINE].to_owned(), "next".to_owned()]);
+    #[tokio::test]
+    async fn a_line_without_an_end_comes_once_its_writer_pauses_and_not_again() {
+        let mut log = followed_with(None, Start::Beginning, 1 << 20, true);
+        log.append(b"its last words");
+        assert_eq!(log.next().await, "its last words");
+        log.append(b"\nnext\n");
+        assert_eq!(log.next().await, "next");
     }
 
-    proptest! {
-        #[test]
-        fn however_bytes_are_cut_the_lines_are_the_same(text in "[a-c\n]{0,60}", cuts in prop::collection::vec(0usize..60, 0..6)) {
-            let whole = { let mut seen = Vec::new(); Lines::default().take(text.as_bytes(), Moment::ZERO, &mut |line: &str, _| seen.push(line.to_owned())); seen };
-            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
-            cuts.sort();
-            cuts.push(text.len());
-            let (mut lines, mut seen, mut from) = (Lines::default(), Vec::new(), 0);
-            for cut in cuts {
-                lines.take(&text.as_bytes()[from..cut], Moment::ZERO, &mut |line: &str, _| seen.push(line.to_owned()));
-                from = cut;
-            }
-            prop_assert_eq!(whole, seen);
-        }
+    #[tokio::test]
+    async fn what_stood_without_an_end_in_a_file_that_is_replaced_is_not_lost() {
+        let mut log = followed_with(Some("its last words"), Start::Beginning, 1 << 20, true);
+        let new = log.directory.path().join("new");
+        std::fs::write(&new, "next\n").unwrap();
+        std::fs::rename(&new, log.path()).unwrap();
+        assert_eq!((log.next().await, log.next().await), ("its last words".into(), "next".into()));
+    }
 
-        #[test]
-        fn bytes_that_are_no_text_never_panic(bytes in any::<Vec<u8>>()) {
-            Lines::default().take(&bytes, Moment::ZERO, &mut |_: &str, _| {});
+    #[tokio::test]
+    async fn what_was_written_since_a_mark_is_read_and_nothing_before_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        std::fs::write(&path, "old\n").unwrap();
+        let mark = Mark::now(&path);
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"new\n").unwrap();
+        let mut follower = Follower::new(&path, Start::Since(mark), 1 << 20).unwrap();
+        let mut seen = Vec::new();
+        follower.read(&mut |piece: &Piece| seen.push((piece.text.to_owned(), piece.byte))).unwrap();
+        assert_eq!(seen, [("new".to_owned(), 4)]);
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_bounded_however_much_there_is_to_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        std::fs::write(&path, b"y\n".repeat(2 << 20)).unwrap();
+        let mut follower = Follower::new(&path, Start::Beginning, u64::MAX).unwrap();
+        let mut lines = 0;
+        assert!(follower.read(&mut |_: &Piece| lines += 1).unwrap(), "there is more");
+        assert_eq!(lines, TURN / 2);
+    }
+
+    #[tokio::test]
+    async fn a_hole_is_not_read_through() {
+        let mut log = followed(Some("before\n"), Start::Beginning, 1024);
+        assert_eq!(log.next().await, "before");
+        OpenOptions::new().write(true).open(log.path()).unwrap().set_len(1 << 40).unwrap();
+        let deadline = clock::now().after(Duration::from_secs(20));
+        while std::fs::metadata(log.path()).unwrap().len() > 0 {
+            assert!(clock::now() < deadline, "the hole is gone");
+            tokio::task::yield_now().await;
         }
+        log.append(b"after\n");
+        assert_eq!(log.next().await, "after");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_read_of_a_file_that_grows_too_fast_is_given_up_but_for_its_end() {
+        let limit = 1 << 20;
+        let mut log = followed(None, Start::Beginning, limit);
+        log.append(&b"y\n".repeat((2 * MOST_LIMITS * limit) as usize));
+        log.append(b"its end\n");
+        while log.next().await != "its end" {}
+        let deadline = clock::now().after(Duration::from_secs(20));
+        while std::fs::metadata(log.path()).unwrap().len() > 0 {
+            assert!(clock::now() < deadline, "the file was truncated");
+            tokio::task::yield_now().await;
+        }
+        log.append(b"new\n");
+        while log.next().await != "new" {}
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_moved_away_is_not_truncated_and_keeps_nobody_busy() {
+        let mut log = followed(Some("old\n"), Start::Beginning, 16);
+        assert_eq!(log.next().await, "old");
+        let rotated = log.directory.path().join("log.1");
+        std::fs::rename(log.path(), &rotated).unwrap();
+        OpenOptions::new().append(true).open(&rotated).unwrap().write_all(&b"0123456\n".repeat(64)).unwrap();
+        for _ in 0..64 {
+            assert_eq!(log.next().await, "0123456");
+        }
+        assert_eq!(std::fs::metadata(&rotated).unwrap().len(), 4 + 64 * 8);
+        log.append(b"new\n");
+        assert_eq!(log.next().await, "new");
     }
 }

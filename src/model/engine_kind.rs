@@ -4,6 +4,7 @@ use super::words::words;
 
 words!(
     /// The dialect that an engine speaks.
+    #[derive(Default)]
     EngineKind {
         /// vLLM, 0.6 and later.
         Vllm = "vllm",
@@ -14,6 +15,7 @@ words!(
         /// `transformers serve`.
         Transformers = "transformers",
         /// Any other, or not known yet: nothing is taken for granted.
+        #[default]
         Other = "other",
     }
 );
@@ -22,11 +24,5 @@ impl EngineKind {
     /// Whether its gauges of requests are written now and then only, not with each request.
     pub fn gauges_lag(self) -> bool {
         self == EngineKind::Sglang
-    }
-}
-
-impl Default for EngineKind {
-    fn default() -> Self {
-        EngineKind::Other
     }
 }

@@ -22,7 +22,8 @@ pub enum Saying {
 pub struct LinePlace {
     /// The file's name, without its directory.
     pub file: String,
-    /// The line's first byte, counted from the file's beginning at the time of reading.
+    /// The line's first byte, counted from the file's beginning at the time of reading; of a line of more than 64 KiB
+    /// the first byte of the part in which it was.
     pub byte: u64,
 }
 

@@ -1,5 +1,4 @@
-//! Asks engines for their health, their load and one token, and looks for CUDA errors in what they print. What a bad
-//! answer means is decided elsewhere.
+//! Asks engines for their health, their load and one token. What a bad answer means is decided elsewhere.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,11 +8,9 @@ use tokio::sync::Mutex;
 
 use super::connections::Door;
 use super::reports::Reports;
+use crate::host::engine_metrics;
 use crate::host::http::{GetError, OurPort, Peer};
-use crate::host::{cuda, engine_metrics};
-use crate::model::{
-    EngineKey, EngineKind, EngineLaunch, EngineLoad, Health, LinePlace, MetricsPlace, Observation, Saying,
-};
+use crate::model::{EngineKey, EngineKind, EngineLaunch, EngineLoad, Health, MetricsPlace, Observation};
 
 /// More of a health endpoint's body is not read.
 const HEALTH_BODY: usize = 64 * 1024;
@@ -171,13 +168,6 @@ async fn token(endpoint: &Endpoint, bound: Duration) -> Result<bool, GetError> {
     };
     endpoint.seen.borrow_mut().model.clone_from(&model);
     engine_metrics::ask_for_a_token(&mut peer, kind, model.as_deref(), bound).await
-}
-
-/// One line of an engine's output. `None`: it names no CUDA error.
-pub fn output_line(engine: &EngineKey, line: &str) -> Option<Observation> {
-    let code = cuda::error_in(line)?;
-    let place = LinePlace { file: format!("{}.log", engine.engine), byte: 0 };
-    Some(Observation::Said { engine: engine.clone(), saying: Saying::Error(code), place })
 }
 
 #[cfg(test)]

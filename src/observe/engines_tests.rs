@@ -86,14 +86,6 @@ fn under() -> MetricsPlace {
     MetricsPlace::Under("/metrics".into())
 }
 
-#[test]
-fn what_was_matched_goes_out_and_never_the_words_around_it() {
-    let line = "RuntimeError: CUDA error: unspecified launch failure; said somebody";
-    let Some(Observation::Said { saying, .. }) = output_line(&engine(), line) else { panic!() };
-    assert_eq!(saying, Saying::Error(719));
-    assert_eq!(output_line(&engine(), "INFO Capturing CUDA graphs"), None);
-}
-
 #[tokio::test]
 async fn an_engine_that_has_no_metrics_by_its_configuration_is_not_asked() {
     let place = endpoint("http://127.0.0.1:1", MetricsPlace::Nowhere);

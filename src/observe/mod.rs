@@ -6,6 +6,7 @@ pub mod gpus;
 pub mod kernel_log;
 pub mod look;
 pub mod mps;
+pub mod output;
 pub mod overlap;
 pub mod processes;
 mod reports;

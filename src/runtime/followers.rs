@@ -1,7 +1,7 @@
 //! What is followed for as long as its group or GPU is supervised: outputs of daemons and engines, Xid
 //! events. It comes to the core loop by itself, as reports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,30 +9,32 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{AbortHandle, spawn_local};
 
+use super::outputs::Outputs;
 use crate::host::follow::{self, Start};
-use crate::model::{EngineKey, GpuUuid, GroupLaunch, GroupName, Moment, Observation, Report};
+use crate::model::{EngineKey, GpuUuid, GroupLaunch, GroupName, Moment, Report};
 use crate::observe::gpus::{Gpus, XidFollower};
-use crate::observe::{engines, gpus, mps};
-
-/// Whose output a file is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Writer {
-    Daemon(GroupName),
-    Engine(EngineKey),
-}
+use crate::observe::{gpus, mps};
 
 /// All followers.
 pub(super) struct Followers {
     driver: Arc<dyn Gpus>,
     reports: UnboundedSender<Report>,
-    outputs: BTreeMap<Writer, Output>,
+    logs: BTreeMap<GroupName, Log>,
+    engines: Engines,
     xids: BTreeMap<GpuUuid, XidFollower>,
 }
 
-/// One followed file; ends with its handle.
-struct Output(AbortHandle);
+/// The engines whose outputs are followed, and the thread that does.
+#[derive(Default)]
+struct Engines {
+    outputs: Option<Outputs>,
+    followed: BTreeSet<EngineKey>,
+}
 
-impl Drop for Output {
+/// One followed log of a daemon; ends with its handle.
+struct Log(AbortHandle);
+
+impl Drop for Log {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -41,7 +43,7 @@ impl Drop for Output {
 impl Followers {
     /// Nobody is followed yet.
     pub fn new(driver: Arc<dyn Gpus>, reports: UnboundedSender<Report>) -> Self {
-        Followers { driver, reports, outputs: BTreeMap::new(), xids: BTreeMap::new() }
+        Followers { driver, reports, logs: BTreeMap::new(), engines: Engines::default(), xids: BTreeMap::new() }
     }
 
     /// Follows, from now on, whatever of these groups is not followed yet; what earlier runs wrote is of no
@@ -52,40 +54,57 @@ impl Followers {
                 let follower = gpus::follow_xids(self.driver.clone(), launch.gpu.clone(), self.reports.clone())?;
                 self.xids.insert(launch.gpu.clone(), follower);
             }
-            for writer in writers(launch) {
-                let path = launch.control.log_directory.join(file_of(&writer));
-                let reports = &self.reports;
-                self.outputs.entry(writer).or_insert_with_key(|writer| output(writer.clone(), path, reports.clone()));
-            }
+            let path = launch.control.log_directory.join("daemon.log");
+            let reports = &self.reports;
+            self.logs.entry(launch.name.clone()).or_insert_with_key(|group| log(group.clone(), path, reports.clone()));
+            self.engines.take_up(launch, reports)?;
         }
         Ok(())
     }
 
     /// Ends what belongs to none of these groups.
     pub fn keep(&mut self, launches: &[GroupLaunch]) {
-        let wanted: Vec<Writer> = launches.iter().flat_map(writers).collect();
-        self.outputs.retain(|writer, _| wanted.contains(writer));
+        self.logs.retain(|group, _| launches.iter().any(|launch| launch.name == *group));
+        self.engines.keep(launches);
         self.xids.retain(|gpu, _| launches.iter().any(|launch| launch.gpu == *gpu));
     }
 }
 
-fn writers(launch: &GroupLaunch) -> impl Iterator<Item = Writer> {
-    let engines = launch.engines.iter().map(|engine| Writer::Engine(engine.key.clone()));
-    std::iter::once(Writer::Daemon(launch.name.clone())).chain(engines)
-}
+impl Engines {
+    fn take_up(&mut self, launch: &GroupLaunch, reports: &UnboundedSender<Report>) -> io::Result<()> {
+        let outputs = match &mut self.outputs {
+            Some(outputs) => outputs,
+            none => none.insert(Outputs::start(reports.clone())?),
+        };
+        for engine in &launch.engines {
+            if self.followed.insert(engine.key.clone()) {
+                let path = launch.control.log_directory.join(format!("{}.log", engine.key.engine));
+                outputs.follow(engine.key.clone(), path);
+            }
+        }
+        Ok(())
+    }
 
-fn file_of(writer: &Writer) -> String {
-    match writer {
-        Writer::Daemon(_) => "daemon.log".to_owned(),
-        Writer::Engine(key) => format!("{}.log", key.engine),
+    fn keep(&mut self, launches: &[GroupLaunch]) {
+        let wanted: BTreeSet<&EngineKey> =
+            launches.iter().flat_map(|launch| &launch.engines).map(|engine| &engine.key).collect();
+        let Some(outputs) = &self.outputs else { return };
+        self.followed.retain(|engine| {
+            let kept = wanted.contains(engine);
+            if !kept {
+                outputs.leave(engine.clone());
+            }
+            kept
+        });
     }
 }
 
-/// One file, one task. Without it the daemon's answers, the pidfds and NVML still tell; it is said once.
-fn output(writer: Writer, path: PathBuf, reports: UnboundedSender<Report>) -> Output {
+/// One log, one task, with the core: a server's fatal line waits for nobody. Without it the daemon's answers, the
+/// pidfds and NVML still tell; it is said once.
+fn log(group: GroupName, path: PathBuf, reports: UnboundedSender<Report>) -> Log {
     let task = spawn_local(async move {
         let on_line = |line: &str, read_at: Moment| {
-            if let Some(observation) = observation(&writer, line, read_at) {
+            if let Some(observation) = mps::log_line(&group, line, read_at) {
                 // The receiver is gone only when the watchdog ends.
                 let _ = reports.send(Report::Observed(observation));
             }
@@ -93,12 +112,5 @@ fn output(writer: Writer, path: PathBuf, reports: UnboundedSender<Report>) -> Ou
         let error = follow::follow(&path, Start::End, follow::DEFAULT_LIMIT, on_line).await;
         tracing::error!("{} is not followed any more: {error}", path.display());
     });
-    Output(task.abort_handle())
-}
-
-fn observation(writer: &Writer, line: &str, read_at: Moment) -> Option<Observation> {
-    match writer {
-        Writer::Daemon(group) => mps::log_line(group, line, read_at),
-        Writer::Engine(key) => engines::output_line(key, line),
-    }
+    Log(task.abort_handle())
 }

@@ -13,6 +13,7 @@ mod incident_keeper;
 mod incidents;
 mod known_secrets;
 mod news;
+mod outputs;
 mod prepare;
 mod probes;
 mod refusal;
