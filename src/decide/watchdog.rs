@@ -1,6 +1,7 @@
 //! The core itself: one input in, one decision out. It keeps the groups, the GPUs and the cadences together.
 
 mod groups;
+mod looking;
 mod sharing;
 mod sides;
 
@@ -8,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Action, ActionId, EngineKey, Event, GpuIdentity, GpuReading, GpuUuid, GroupName, Look, Moment, Observation,
-    Ordered, Outcome, Owner, Plan, Request, Source, Status, What, XidVia,
+    Action, ActionId, Event, GpuIdentity, GpuReading, GpuUuid, GroupName, Look, Moment, Observation, Ordered, Outcome,
+    Owner, Plan, Request, Source, Status, What, XidVia,
 };
 
 use super::facts::GpuFacts;
@@ -24,12 +25,6 @@ use super::schedule::Schedule;
 use super::turn::Turn;
 use super::{Decision, Input, Policy};
 
-/// For one reading, whatever hangs.
-const LOOK_BOUND: Duration = Duration::from_secs(4);
-/// For one that may take two control commands of 3 s.
-const TWO_COMMANDS_BOUND: Duration = Duration::from_secs(7);
-/// Over the time that an engine may take to answer.
-const FOR_THE_LOOK_ITSELF: Duration = Duration::from_secs(1);
 /// For the core's memory to be kept.
 const SAVE_BOUND: Duration = Duration::from_secs(2);
 /// The same Xid of the same GPU from the kernel log and from NVML, so close together, is one.
@@ -347,27 +342,6 @@ impl Watchdog {
             if let Some(apart) = self.apart_of(index) {
                 self.groups[apart].stir();
             }
-        }
-    }
-
-    fn order_looks(&mut self, decision: &mut Decision) {
-        for look in self.looks.due(self.now) {
-            let deadline = self.now.after(self.bound_of(&look));
-            let id = self.orders.add(None, Purpose::Look(look.clone()), deadline);
-            decision.actions.push(Ordered { id, deadline, action: Action::Look(look) });
-        }
-    }
-
-    /// For a look to end, whatever hangs. What an engine is asked for may take as long as its configuration says.
-    fn bound_of(&self, look: &Look) -> Duration {
-        let engine = |key: &EngineKey| self.place(&key.group).and_then(|place| self.groups[place].engine(&key.engine));
-        match look {
-            Look::Server { server: None, .. } => TWO_COMMANDS_BOUND,
-            Look::Health(key) | Look::Load(key) => {
-                engine(key).map_or(LOOK_BOUND, |engine| engine.policy.health_timeout + FOR_THE_LOOK_ITSELF)
-            }
-            Look::Token(key) => engine(key).map_or(LOOK_BOUND, |engine| engine.policy.hang_after + FOR_THE_LOOK_ITSELF),
-            _ => LOOK_BOUND,
         }
     }
 

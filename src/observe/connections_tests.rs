@@ -7,8 +7,11 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use tokio::sync::mpsc::unbounded_channel;
+
 use super::*;
 use crate::host::procfs::Procfs;
+use crate::model::Report;
 
 /// Listens at a free port, says which, and takes one connection that it asks from itself and does not answer.
 const ENGINE: &str = "import socket, sys, time
@@ -66,6 +69,28 @@ fn an_engine_is_looked_at_from_before_it_listens_to_after_its_next_start() {
     drop((listener, accepted));
     assert!(!look(&us, &[]).unwrap().listening);
     assert!(look(&[], &[]).unwrap_err().contains("no process"));
+}
+
+/// What one look tells; it never fails.
+async fn told(url: &str, processes: Vec<ProcessId>) -> Result<Traffic, String> {
+    let (sender, mut reports) = unbounded_channel();
+    let (connections, engine) = (Connections::start().unwrap(), EngineKey::new(&"g".into(), &"e".into()));
+    connections.look(engine, Door::of(url), processes, Vec::new(), Reports(sender)).await.unwrap();
+    match reports.recv().await.unwrap() {
+        Report::Observed(Observation::Traffic { traffic, .. }) => traffic,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn connections_are_told_or_why_they_cannot_be_seen() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let seen = told(&url, vec![id(std::process::id())]).await.unwrap();
+    assert_eq!((seen.listening, seen.open, seen.unanswered), (true, 1, 0));
+    assert!(told(&url, Vec::new()).await.unwrap_err().contains("no process"));
+    assert!(told("unix:/run/engine.sock", Vec::new()).await.unwrap_err().contains("unix socket"));
 }
 
 #[test]

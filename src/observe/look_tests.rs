@@ -16,7 +16,6 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::host::probe_place::ProbePlace;
-use crate::host::procfs::Procfs;
 use crate::model::{
     ControlLaunch, EngineKind, EngineLaunch, EngineLoad, GpuReading, Health, MpsEnvironment, Observation, ProcessId,
     ServerState, Source, Traffic,
@@ -102,7 +101,7 @@ impl Hands for FakeHands {
     }
 
     fn processes(&self, _: &EngineKey) -> Vec<ProcessId> {
-        Procfs::new(Path::new("/proc")).stat(std::process::id()).unwrap().map(|stat| stat.id).into_iter().collect()
+        Vec::new()
     }
 
     fn environments(&self, _: &EngineKey) -> Answer<Result<Told, String>> {
@@ -452,30 +451,4 @@ async fn a_group_without_a_kernel_probe_has_no_window() {
 fn what_happens_inside_a_look_ends_before_it() {
     assert_eq!(inner_bound(Duration::from_secs(3)), Duration::from_millis(2900));
     assert_eq!(inner_bound(Duration::from_millis(10)), Duration::from_millis(9));
-}
-
-/// What one look at the connections of an engine at `url` tells.
-async fn traffic(url: &str) -> Result<Traffic, String> {
-    let (seen, outcome) = asked_at(url, Look::Traffic(engine())).await;
-    assert_eq!(outcome, Outcome::Done);
-    let [Observation::Traffic { traffic, .. }] = &seen[..] else { panic!("{seen:?}") };
-    traffic.clone()
-}
-
-#[tokio::test]
-async fn the_connections_to_an_engine_are_told() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
-    client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    let told = traffic(&format!("http://{address}")).await.unwrap();
-    assert_eq!((told.listening, told.open, told.unanswered), (true, 1, 1));
-}
-
-#[tokio::test]
-async fn connections_that_cannot_be_seen_are_told_with_their_reason_and_are_no_blindness() {
-    assert!(traffic("unix:/run/engine.sock").await.unwrap_err().contains("unix socket"));
-    assert!(traffic("http://127.0.0.1").await.unwrap_err().contains("names no port"));
-    let (seen, outcome) = asked_at("http://127.0.0.1:1", Look::Traffic(EngineKey::new(&"g".into(), &"x".into()))).await;
-    assert!(seen.iter().all(|one| blind(one).is_some()) && matches!(outcome, Outcome::Failed { .. }));
 }

@@ -141,7 +141,7 @@ impl Bundle<'_> {
             let name = format!("{name}/{file}");
             match file == DAEMON_LOG || self.wishes.engine_logs {
                 true => self.text(&name, evidence::tail(&log, LOG_END))?,
-                false => self.manifest.push_str(&format!("left out {name}: an engine's words\n")),
+                false => self.manifest.push_str(&format!("left out {name}: --with-engine-logs adds it\n")),
             }
         }
         Ok(())

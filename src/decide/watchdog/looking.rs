@@ -1,0 +1,39 @@
+//! Orders the looks that are due, each with the time that it may take.
+
+use std::time::Duration;
+
+use crate::decide::Decision;
+use crate::decide::orders::Purpose;
+use crate::model::{Action, EngineKey, Look, Ordered};
+
+use super::Watchdog;
+
+/// For one reading, whatever hangs.
+const LOOK_BOUND: Duration = Duration::from_secs(4);
+/// For one that may take two control commands of 3 s.
+const TWO_COMMANDS_BOUND: Duration = Duration::from_secs(7);
+/// Over the time that an engine may take to answer.
+const FOR_THE_LOOK_ITSELF: Duration = Duration::from_secs(1);
+
+impl Watchdog {
+    pub(super) fn order_looks(&mut self, decision: &mut Decision) {
+        for look in self.looks.due(self.now) {
+            let deadline = self.now.after(self.bound_of(&look));
+            let id = self.orders.add(None, Purpose::Look(look.clone()), deadline);
+            decision.actions.push(Ordered { id, deadline, action: Action::Look(look) });
+        }
+    }
+
+    /// For a look to end, whatever hangs. What an engine is asked for may take as long as its configuration says.
+    fn bound_of(&self, look: &Look) -> Duration {
+        let engine = |key: &EngineKey| self.place(&key.group).and_then(|place| self.groups[place].engine(&key.engine));
+        match look {
+            Look::Server { server: None, .. } => TWO_COMMANDS_BOUND,
+            Look::Health(key) | Look::Load(key) => {
+                engine(key).map_or(LOOK_BOUND, |engine| engine.policy.health_timeout + FOR_THE_LOOK_ITSELF)
+            }
+            Look::Token(key) => engine(key).map_or(LOOK_BOUND, |engine| engine.policy.hang_after + FOR_THE_LOOK_ITSELF),
+            _ => LOOK_BOUND,
+        }
+    }
+}
