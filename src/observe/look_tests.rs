@@ -25,6 +25,11 @@ use crate::observe::gpus::Unread;
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(30);
 
+#[path = "look_hands.rs"]
+mod hands;
+
+use hands::FakeHands;
+
 /// A driver that hangs until it is let go; it counts its readings.
 #[derive(Default)]
 struct FakeDriver {
@@ -67,45 +72,6 @@ fn reading() -> GpuReading {
         compute: Vec::new(),
         mps: Vec::new(),
         recovery_action: None,
-    }
-}
-
-/// Answers each command from a table; one that is not in it is never answered.
-#[derive(Default)]
-struct FakeHands {
-    answers: BTreeMap<&'static str, (CommandResult, &'static str)>,
-    no_trees: bool,
-}
-
-impl Hands for FakeHands {
-    fn command(&self, _: &GroupName, text: &str, _: Duration) -> Answer<(CommandResult, String)> {
-        match self.answers.get(text) {
-            Some((result, answer)) => Box::pin(ready((*result, (*answer).to_owned()))),
-            None => Box::pin(pending()),
-        }
-    }
-
-    fn trees(&self, _: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessUsage>)>, String> {
-        if self.no_trees {
-            return Err("no /proc".into());
-        }
-        Ok(vec![(engine(), vec![usage()])])
-    }
-
-    fn oom_kills(&self, _: &GroupName) -> Vec<(EngineKey, u64)> {
-        vec![(engine(), 1)]
-    }
-
-    fn host_memory(&self) -> Option<u64> {
-        Some(5)
-    }
-
-    fn processes(&self, _: &EngineKey) -> Vec<ProcessId> {
-        Vec::new()
-    }
-
-    fn environments(&self, _: &EngineKey) -> Answer<Result<Told, String>> {
-        Box::pin(ready(Ok(Told { processes: vec![told()], overwritten: vec![OVERWRITTEN] })))
     }
 }
 

@@ -1,0 +1,42 @@
+//! Hands that lend what a test says.
+
+use super::*;
+
+/// Answers each command from a table; one that is not in it is never answered.
+#[derive(Default)]
+pub struct FakeHands {
+    pub answers: BTreeMap<&'static str, (CommandResult, &'static str)>,
+    pub no_trees: bool,
+}
+
+impl Hands for FakeHands {
+    fn command(&self, _: &GroupName, text: &str, _: Duration) -> Answer<(CommandResult, String)> {
+        match self.answers.get(text) {
+            Some((result, answer)) => Box::pin(ready((*result, (*answer).to_owned()))),
+            None => Box::pin(pending()),
+        }
+    }
+
+    fn trees(&self, _: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessUsage>)>, String> {
+        if self.no_trees {
+            return Err("no /proc".into());
+        }
+        Ok(vec![(engine(), vec![usage()])])
+    }
+
+    fn oom_kills(&self, _: &GroupName) -> Vec<(EngineKey, u64)> {
+        vec![(engine(), 1)]
+    }
+
+    fn host_memory(&self) -> Option<u64> {
+        Some(5)
+    }
+
+    fn processes(&self, _: &EngineKey) -> Vec<ProcessId> {
+        Vec::new()
+    }
+
+    fn environments(&self, _: &EngineKey) -> Answer<Result<Told, String>> {
+        Box::pin(ready(Ok(Told { processes: vec![told()], overwritten: vec![OVERWRITTEN] })))
+    }
+}
