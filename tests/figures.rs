@@ -71,7 +71,7 @@ fn a_load_is_told_while_it_is_fresh() {
     says(&mut world, "a", Some(3.0));
     world.run_for(seconds(6));
     assert_eq!(engine(&world, "a").load.and_then(|load| load.running), Some(3.0));
-    world.run_for(seconds(1));
+    world.run_for(seconds(2));
     assert_eq!(engine(&world, "a").load, None);
 }
 

@@ -497,7 +497,7 @@ fn other_methods_and_paths_are_refused() {
     assert_eq!(code, 405);
     assert!(head.contains("allow: get, head"), "{head}");
     assert_eq!(web.get("/nothing").0, 404);
-    assert!(web.get("/").1.contains("href=\"/metrics\""));
+    assert!(web.get("/").1.contains("href=\"./metrics\""));
 }
 
 #[test]

@@ -10,8 +10,8 @@ use crate::model::{Doubt, Moment};
 
 /// A line that nothing decided waits for so long.
 pub(super) const UNDECIDED_AFTER: Duration = Duration::from_secs(60);
-/// Lines of one code closer together than this are one run.
-const BURST: Duration = Duration::from_millis(100);
+/// Lines of one code closer together than this are one run: in a flood each code has one that goes on.
+const BURST: Duration = Duration::from_secs(1);
 /// Runs that are kept: with some twenty codes, the last few of each.
 const MOST: usize = 64;
 
@@ -45,6 +45,8 @@ pub(super) type Doubted = (u32, Doubt, u64);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Said {
     runs: VecDeque<Run>,
+    /// Open ones that had to make room.
+    forgotten: Vec<Doubted>,
 }
 
 impl Said {
@@ -65,7 +67,8 @@ impl Said {
     fn make_room(&mut self) {
         if self.runs.len() >= MOST {
             let decided = self.runs.iter().position(|run| run.standing != Standing::Open);
-            self.runs.remove(decided.unwrap_or(0));
+            let oldest = self.runs.remove(decided.unwrap_or(0));
+            self.forgotten.extend(oldest.filter(|_| decided.is_none()).map(|mut run| run.undecided()));
         }
     }
 
@@ -105,7 +108,8 @@ impl Said {
     /// Runs that have waited for too long.
     pub fn give_up(&mut self, now: Moment) -> Vec<Doubted> {
         let old = |run: &&mut Run| run.standing == Standing::Open && now.since(run.last) >= UNDECIDED_AFTER;
-        self.runs.iter_mut().filter(old).map(Run::undecided).collect()
+        let old: Vec<Doubted> = self.runs.iter_mut().filter(old).map(Run::undecided).collect();
+        std::mem::take(&mut self.forgotten).into_iter().chain(old).collect()
     }
 
     /// The incarnation is over: what was not decided stays so.
@@ -159,9 +163,9 @@ mod tests {
 
     #[test]
     fn lines_of_one_code_close_together_are_one_run_and_others_are_not() {
-        let said = said(&[(0, 700), (50, 700), (60, 719), (120, 700), (400, 700)]);
+        let said = said(&[(0, 700), (50, 700), (60, 719), (120, 700), (1400, 700)]);
         let runs: Vec<_> = said.all().map(|run| (run.code, run.first, run.last)).collect();
-        assert_eq!(runs, [(700, at(0), at(120)), (719, at(60), at(60)), (700, at(400), at(400))]);
+        assert_eq!(runs, [(700, at(0), at(120)), (719, at(60), at(60)), (700, at(1400), at(1400))]);
     }
 
     #[test]

@@ -25,6 +25,8 @@ const fn row(code: u32, runtime: &'static str, driver: &'static str, text: &'sta
 const ERRORS: &[CudaError] = &[
     row(OUT_OF_MEMORY, "MemoryAllocation", "OUT_OF_MEMORY", "out of memory"),
     row(46, "DevicesUnavailable", "DEVICE_UNAVAILABLE", "CUDA-capable device(s) is/are busy or unavailable"),
+    // As older releases have it.
+    row(46, "DevicesUnavailable", "DEVICE_UNAVAILABLE", "all CUDA-capable devices are busy or unavailable"),
     row(214, "ECCUncorrectable", "ECC_UNCORRECTABLE", "uncorrectable ECC error encountered"),
     row(220, "NvlinkUncorrectable", "NVLINK_UNCORRECTABLE", "uncorrectable NVLink error detected"),
     row(700, "IllegalAddress", "ILLEGAL_ADDRESS", "an illegal memory access was encountered"),
