@@ -77,12 +77,12 @@ pub fn level(event: &Event) -> Level {
         | What::EngineExited { .. }
         | What::EngineBackoff { .. }
         | What::Xid { .. }
-        | What::CudaError { .. }
-        | What::Doubted { .. }
         | What::SourceDown { .. }
         | What::ActionFailed { .. }
         | What::HoldBegan { .. }
         | What::ReloadFailed { .. } => Level::WARN,
+        // Words: whoever may send a prompt can have them printed.
+        What::CudaError { .. } | What::Doubted { .. } => Level::INFO,
         What::FaultEnded { .. }
         | What::RestartEnded { .. }
         | What::Released { .. }

@@ -66,6 +66,8 @@ pub enum Break {
     KillServer(usize),
     KillControl(usize),
     WedgeControl(usize, bool),
+    /// The driver tears the server down: the daemon calls that FAULT, and no line does.
+    Teardown(usize),
     /// The daemon's log can't be read.
     LogUnreadable(usize),
     /// The daemon's one slot is taken by another caller (or is free again).
@@ -160,6 +162,11 @@ impl World {
                 }
             }
             Break::WedgeControl(group, wedged) => self.groups[group].wedged = wedged,
+            Break::Teardown(group) => {
+                if let Some(server) = &mut self.groups[group].server {
+                    server.state = ServerState::Fault;
+                }
+            }
             Break::LogUnreadable(group) => self.groups[group].log_unreadable = true,
             Break::SlotTaken(group, taken) => self.groups[group].slot_taken = taken,
             Break::Said(group, engine, saying) => {
@@ -420,6 +427,7 @@ impl World {
             ["unwedge-control"] => Break::WedgeControl(group, false),
             ["no-control-binary"] => Break::NoControl(group, true),
             ["control-binary"] => Break::NoControl(group, false),
+            ["server-in-teardown"] => Break::Teardown(group),
             ["log-unreadable"] => Break::LogUnreadable(group),
             ["slot-taken"] => Break::SlotTaken(group, true),
             ["slot-free"] => Break::SlotTaken(group, false),

@@ -5,6 +5,7 @@ use crate::decide::group::Group;
 use crate::model::{Fault, Moment, ServerState};
 
 use super::Finding;
+use super::server_died;
 use super::together::{is_of_a_lost_server, lost_together};
 
 pub(super) fn find(group: &Group) -> Option<Finding> {
@@ -22,6 +23,9 @@ fn line(group: &Group) -> Option<(Moment, String)> {
 
 fn state(group: &Group) -> Option<(Moment, String)> {
     let server = &group.server;
+    if server_died::is_dying(group) {
+        return None;
+    }
     let at = server.state.at().filter(|_| server.state.last() == Some(&ServerState::Fault))?;
     let pid = server.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
     // What engines printed before it is confirmed by it: the fault is as old as that.
