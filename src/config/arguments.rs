@@ -16,7 +16,7 @@ use super::suggest::nearest;
 use super::{units, values};
 
 /// What `demo --inject` can do to the simulated group.
-pub const INJECTIONS: [&str; 26] = [
+pub const INJECTIONS: [&str; 30] = [
     "illegal-address",
     "trap",
     "linger",
@@ -37,6 +37,10 @@ pub const INJECTIONS: [&str; 26] = [
     "outside-mps",
     "foreign-process",
     "foreign-fault",
+    "term-hangs",
+    "abort-all",
+    "echo",
+    "echo-flood",
     "xid-79",
     "reset-needed",
     "gpu-repaired",
@@ -107,6 +111,10 @@ pub struct DemoOptions {
     /// How many engines share the GPU.
     #[arg(long, value_name = "N", default_value = "3", value_parser = engines)]
     pub engines: usize,
+    /// What the engines are like, down to what makes them hard to see: their environment is overwritten, gauges of an
+    /// idle one stand still, and SGLang's health takes a second [default: mixed, with words and metrics alone].
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub engines_like: Option<EnginesLike>,
     /// How long it lasts.
     #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = length)]
     pub length: Duration,
@@ -130,6 +138,17 @@ pub struct DemoOptions {
     /// Of the log.
     #[command(flatten)]
     pub log: LogOptions,
+}
+
+/// What the demo's engines are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EnginesLike {
+    /// vLLM 0.25.
+    Vllm,
+    /// SGLang 0.5.
+    Sglang,
+    /// Two like vLLM, the third like SGLang, and so on.
+    Mixed,
 }
 
 /// Of the log.
@@ -300,6 +319,12 @@ mod tests {
         assert_eq!(times("mpswarden demo --for 140s"), [15, 75, 135]);
         assert!(times("mpswarden demo --for 10s").is_empty());
         assert_eq!(times("mpswarden demo --inject trap@9s --inject server-kill@2s"), [2, 9]);
+    }
+
+    #[test]
+    fn engines_are_like_real_ones_where_that_is_asked_for() {
+        assert_eq!(demo("mpswarden demo").engines_like, None);
+        assert_eq!(demo("mpswarden demo --engines-like sglang").engines_like, Some(EnginesLike::Sglang));
     }
 
     #[test]

@@ -22,7 +22,9 @@ mod suggest;
 mod units;
 mod values;
 
-pub use arguments::{Arguments, Command, DemoOptions, Injection, LogFormat, LogOptions, RunOptions};
+pub use arguments::{
+    Arguments, Command, DemoOptions, EnginesLike, INJECTIONS, Injection, LogFormat, LogOptions, RunOptions,
+};
 pub use baselines::{read_baselines, write_baselines};
 pub use changes::Changes;
 pub use client_arguments::{ClientCommand, OrderOptions};

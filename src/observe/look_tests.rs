@@ -18,7 +18,7 @@ use super::*;
 use crate::host::probe_place::ProbePlace;
 use crate::model::{
     ControlLaunch, EngineKind, EngineLaunch, EngineLoad, GpuReading, Health, MpsEnvironment, Observation, ProcessId,
-    ServerState, Source, Traffic,
+    ServerState, Source,
 };
 use crate::observe::gpus::Unread;
 

@@ -13,11 +13,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::config::{self, DemoOptions, ExitStatus, Injection};
+use crate::config::{self, DemoOptions, EnginesLike, ExitStatus, Injection};
 use crate::export::Story;
 use crate::host::clock;
-use crate::model::Event;
-use crate::model::Request;
+use crate::model::{EngineKind, Event, Request};
 use crate::sim::{Stage, StageOptions, Traffic};
 
 use super::build::Wishes;
@@ -53,7 +52,7 @@ fn play(options: &DemoOptions, control_socket: Option<PathBuf>) -> io::Result<Ex
     let listen = options.listen.first().map_or_else(|| "127.0.0.1:0".to_owned(), SocketAddr::to_string);
     let text = stage.configuration(&listen);
     let configuration = config::parse(&text, Path::new("demo.toml")).map_err(io::Error::other)?;
-    let traffic = Traffic::start(names(&stage).iter().filter_map(|name| stage.engine_address(name)))?;
+    let traffic = Traffic::of_stage(&stage)?;
     let (sender, requests) = unbounded_channel();
     let hangup = Arc::new(Notify::new());
     let (over, ended) = mpsc::channel::<()>();
@@ -83,13 +82,19 @@ fn play(options: &DemoOptions, control_socket: Option<PathBuf>) -> io::Result<Ex
 
 fn set(directory: &Path, options: &DemoOptions) -> io::Result<Stage> {
     let program = std::env::current_exe()?;
-    let wanted = StageOptions {
+    let mut wanted = StageOptions {
         engines: options.engines,
         seed: options.seed,
         startup: STARTUP,
         probe: true,
+        faithful: options.engines_like.is_some(),
         ..StageOptions::lifelike(program)
     };
+    match options.engines_like {
+        Some(EnginesLike::Vllm) => wanted.kinds = vec![EngineKind::Vllm],
+        Some(EnginesLike::Sglang) => wanted.kinds = vec![EngineKind::Sglang],
+        Some(EnginesLike::Mixed) | None => {}
+    }
     Stage::set(directory, &wanted)
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::crowd;
+use super::engine::QUESTION;
 use super::stage::Stage;
 
 /// An engine answers the stage within this time, or is taken for hung.
@@ -84,6 +86,14 @@ injections! {
     MetricsHang = "metrics-hang",
     /// The engine's metrics never end.
     MetricsFlood = "metrics-flood",
+    /// After SIGTERM the engine's GPU process ends and its port closes, and its main process stays until it is killed.
+    TermHangs = "term-hangs",
+    /// All callers of the engine go away at once, and nobody comes for ten minutes: its gauges stay where they were.
+    AbortAll = "abort-all",
+    /// Users ask two engines about a CUDA error of their own, within two seconds, and their prompts are logged.
+    Echo = "echo",
+    /// The engine logs such prompts, 10 000 lines a second for three seconds.
+    EchoFlood = "echo-flood",
     /// The GPU falls off the bus.
     Xid79 = "xid-79",
     /// Xid 95, and the driver wants the GPU reset.
@@ -149,6 +159,12 @@ impl Stage {
                 self.order(engine, "orphan")?;
                 signal(self.main_process(engine)?, Signal::SIGKILL)
             }
+            Injection::AbortAll => {
+                // Where engines are plain ones their gauges would show the moment.
+                self.order(engine, "gauges-of-steps")?;
+                crowd::come_and_go(self.address(engine)?, self.silence())
+            }
+            Injection::Echo => self.echo(engine),
             Injection::ServerKill => signal(first_number(&self.ask_gpu("servers")?)?, Signal::SIGKILL),
             Injection::ControlKill => signal(self.control_daemon()?, Signal::SIGKILL),
             Injection::ControlWedge => signal(self.control_daemon()?, Signal::SIGSTOP),
@@ -162,6 +178,16 @@ impl Stage {
             Injection::NvmlWell => self.let_nvml_answer(),
             other => self.order(engine, other.as_str()),
         }
+    }
+
+    /// The engine and another one, as far as there is one.
+    fn echo(&self, engine: &str) -> io::Result<()> {
+        let other = self.engine_names().find(|name| *name != engine);
+        for name in [Some(engine), other].into_iter().flatten() {
+            self.order(name, "log-requests")?;
+            crowd::ask_about(self.address(name)?, QUESTION)?;
+        }
+        Ok(())
     }
 
     fn let_nvml_answer(&self) -> io::Result<()> {
@@ -208,8 +234,12 @@ impl Stage {
         Ok(())
     }
 
+    fn address(&self, engine: &str) -> io::Result<SocketAddr> {
+        self.engine_address(engine).ok_or_else(|| io::Error::other(format!("no engine `{engine}`")))
+    }
+
     fn http(&self, engine: &str, verb: &str, path: &str, body: &str) -> io::Result<String> {
-        let address = self.engine_address(engine).ok_or_else(|| io::Error::other(format!("no engine `{engine}`")))?;
+        let address = self.address(engine)?;
         let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
         stream.set_read_timeout(Some(ANSWER))?;
         let length = body.len();

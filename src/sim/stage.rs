@@ -17,7 +17,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::chance::Chance;
+use super::silence::Silence;
 use super::wire::Link;
+use crate::model::EngineKind;
 
 /// The stand-in NVML library, compiled by the build script.
 const NVML: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libnvidia-ml.so"));
@@ -39,8 +41,8 @@ const LIFELIKE: &str = "--step-gpu 4ms --demand 0.4 --step-cpu 6ms --request-cpu
 
 /// What the engines serve, in turn.
 const MODELS: [&str; 3] = ["Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-3B-Instruct"];
-/// The place of the engine whose metrics are SGLang's; the others' are vLLM's.
-const SGLANG: usize = 2;
+/// What the engines are like, in turn.
+const KINDS: [EngineKind; 3] = [EngineKind::Vllm, EngineKind::Vllm, EngineKind::Sglang];
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -60,6 +62,12 @@ pub struct StageOptions {
     pub hold: bool,
     /// Further options of every engine, as `--step-cpu 6ms` (see `sim engine`).
     pub pace: Vec<String>,
+    /// What the engines are like, in turn; what is not SGLang is vLLM.
+    pub kinds: Vec<EngineKind>,
+    /// Engines have the habits too that make them hard to see: their environment is overwritten, their gauges stand
+    /// still between steps, an SGLang's health takes a second, and they end with status 0 or kill themselves when their
+    /// GPU process has died. Without it only their words are alike.
+    pub faithful: bool,
     /// Engines have the kernel probe, over the stand-in CUPTI; a window of 50 ms every 2 s.
     pub probe: bool,
     /// The mpswarden binary, which plays every part.
@@ -67,7 +75,7 @@ pub struct StageOptions {
 }
 
 impl StageOptions {
-    /// Three engines that take 1.5 s to start and 20 GiB each; one that leaks reaches its limit, twice as much, in
+    /// Three engines, the third an SGLang, that take 1.5 s to start and 20 GiB each; one that leaks reaches its limit, twice as much, in
     /// eight minutes.
     pub fn new(program: PathBuf) -> StageOptions {
         StageOptions {
@@ -78,6 +86,8 @@ impl StageOptions {
             leak: 2560 << 20,
             hold: true,
             pace: Vec::new(),
+            kinds: KINDS.to_vec(),
+            faithful: false,
             probe: false,
             program,
         }
@@ -101,6 +111,7 @@ pub struct Stage {
     control: PathBuf,
     gpu: Child,
     foreign: Mutex<Vec<Child>>,
+    silence: Silence,
 }
 
 impl Stage {
@@ -130,6 +141,7 @@ impl Stage {
             control,
             gpu,
             foreign: Mutex::default(),
+            silence: Silence::default(),
         };
         stage.await_gpu()?;
         Ok(stage)
@@ -215,11 +227,21 @@ impl Stage {
             ("--startup", format!("{}ms", self.options.startup.as_millis())),
             ("--seed", self.options.seed.to_string()),
             ("--model", MODELS[place % MODELS.len()].to_owned()),
-            ("--speaks", if place == SGLANG { "sglang" } else { "vllm" }.to_owned()),
+            ("--speaks", self.kind(place).as_str().to_owned()),
         ];
         command.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        command.extend((!self.options.faithful).then(|| "--plain".to_owned()));
         command.extend(self.options.pace.iter().cloned());
         command
+    }
+
+    fn kind(&self, place: usize) -> EngineKind {
+        self.options.kinds.iter().cycle().nth(place).copied().unwrap_or(EngineKind::Vllm)
+    }
+
+    /// Which engines get no request for a while.
+    pub(super) fn silence(&self) -> &Silence {
+        &self.silence
     }
 
     /// A whole configuration: one group of these engines in enforce mode. `listen`: the watchdog's address.

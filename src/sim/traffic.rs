@@ -8,6 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::chance::Chance;
+use super::silence::Silence;
+use super::stage::Stage;
 
 /// A request and its answer take less than this, or have failed; over the time that its prompt takes to be read.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,6 +44,7 @@ struct Counts {
 /// Who sends requests to one engine.
 struct Sender {
     engine: SocketAddr,
+    silence: Silence,
     end: Arc<AtomicBool>,
     counts: Arc<Counts>,
 }
@@ -49,7 +52,13 @@ struct Sender {
 impl Traffic {
     /// Sends one streaming completion after the other to each of the engines.
     pub fn start(engines: impl IntoIterator<Item = SocketAddr>) -> io::Result<Traffic> {
-        Traffic::with(engines, |_| Sender::lively)
+        Traffic::with(engines, &Silence::default(), |_| Sender::lively)
+    }
+
+    /// The same to all engines of a stage, but for those that get none for a while, because the stage says so.
+    pub fn of_stage(stage: &Stage) -> io::Result<Traffic> {
+        let engines = stage.engine_names().filter_map(|name| stage.engine_address(name));
+        Traffic::with(engines, stage.silence(), |_| Sender::lively)
     }
 
     /// Sends requests as users do: a while of this and a while of that, by the seed. Some now and then, many at
@@ -59,7 +68,7 @@ impl Traffic {
         seed: u64,
         longest_prompt: Duration,
     ) -> io::Result<Traffic> {
-        Traffic::with(engines, |place| {
+        Traffic::with(engines, &Silence::default(), |place| {
             let chance = Chance::new(seed.wrapping_add(place));
             move |sender: &Sender| sender.as_users(chance, longest_prompt)
         })
@@ -67,11 +76,13 @@ impl Traffic {
 
     fn with<S: FnOnce(&Sender) + Send + 'static>(
         engines: impl IntoIterator<Item = SocketAddr>,
+        silence: &Silence,
         mut manner: impl FnMut(u64) -> S,
     ) -> io::Result<Traffic> {
         let mut traffic = Traffic { end: Arc::default(), counts: Arc::default(), threads: Vec::new() };
         for (place, engine) in (0..).zip(engines) {
-            let sender = Sender { engine, end: traffic.end.clone(), counts: traffic.counts.clone() };
+            let (silence, end) = (silence.clone(), traffic.end.clone());
+            let sender = Sender { engine, silence, end, counts: traffic.counts.clone() };
             let send = manner(place);
             let thread = thread::Builder::new().name(format!("traffic-{engine}"));
             traffic.threads.push(thread.spawn(move || send(&sender))?);
@@ -148,8 +159,13 @@ impl Sender {
 
     /// One request, and a pause after it.
     fn send(&self, prompt_tokens: u64, pause: Duration) {
-        let (count, pause) = match complete(self.engine, prompt_tokens) {
+        if self.silence.is_around(self.engine) {
+            return self.wait(PAUSE_AFTER_FAILURE);
+        }
+        let (count, pause) = match self.complete(prompt_tokens) {
             Ok(()) => (&self.counts.answered, pause),
+            // It went away by itself.
+            Err(_) if self.silence.is_around(self.engine) => return,
             Err(_) => (&self.counts.failed, PAUSE_AFTER_FAILURE),
         };
         count.fetch_add(1, Ordering::Relaxed);
@@ -167,10 +183,28 @@ impl Sender {
             thread::sleep(left.min(PAUSE_AFTER_FAILURE));
         }
     }
+
+    /// One streaming completion, read to its end; or until silence begins.
+    fn complete(&self, prompt_tokens: u64) -> io::Result<()> {
+        let mut stream = ask(self.engine, prompt_tokens)?;
+        let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+        loop {
+            match stream.read(&mut piece)? {
+                0 => break,
+                length => answer.extend_from_slice(&piece[..length]),
+            }
+            if self.silence.is_around(self.engine) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+        }
+        let answer = String::from_utf8_lossy(&answer);
+        let whole = answer.starts_with("HTTP/1.1 200") && answer.contains("data: [DONE]");
+        if whole { Ok(()) } else { Err(io::Error::other("no whole answer")) }
+    }
 }
 
-/// One streaming completion, read to its end.
-fn complete(address: SocketAddr, prompt_tokens: u64) -> io::Result<()> {
+/// Sends a request for a streaming completion.
+fn ask(address: SocketAddr, prompt_tokens: u64) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE + 2 * Duration::from_secs(prompt_tokens / READS)))?;
     let body =
@@ -181,8 +215,5 @@ fn complete(address: SocketAddr, prompt_tokens: u64) -> io::Result<()> {
         "POST /v1/completions HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
          Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let whole = answer.starts_with("HTTP/1.1 200") && answer.contains("data: [DONE]");
-    if whole { Ok(()) } else { Err(io::Error::other("no whole answer")) }
+    Ok(stream)
 }

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use mpswarden::decide::{Input, Policy, PolicyChange};
 use mpswarden::model::gpu::RecoveryAction;
-use mpswarden::model::{EngineKey, GpuUuid, Moment, Observation, Request, ServerLine, XidVia};
+use mpswarden::model::{EngineKey, GpuUuid, LinePlace, Moment, Observation, Request, Saying, ServerLine, XidVia};
 use mpswarden::sim::Chance;
 
-use crate::engine::{Engine, Kind, STARTUP};
+use crate::engine::{Engine, STARTUP};
 use crate::judge::Judge;
+use crate::kind::Dialect;
 use crate::script::{Happens, script};
 use crate::surroundings::{Shared, Surroundings};
 use crate::world::{Break, GIB, UID, World, policies};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-const KINDS: [Kind; 4] = [Kind::Vllm, Kind::Pooling, Kind::CountsPrompts, Kind::Terse];
 /// At most so long between two looks of the judge.
 const STEP: Duration = Duration::from_secs(60);
 /// A stranger that faults is gone so soon after its Xid.
@@ -43,7 +43,7 @@ pub struct Day {
     pub engines: Vec<EngineKey>,
     shared: Rc<RefCell<Surroundings>>,
     script: BTreeMap<Moment, Happens>,
-    /// Strangers that end, with the Xid that they leave; orders that follow.
+    /// Strangers that end, with the Xid that they leave; orders that follow; what is quoted a moment later.
     later: BTreeMap<Moment, Later>,
     chance: Chance,
     pub inputs: usize,
@@ -52,6 +52,7 @@ pub struct Day {
 enum Later {
     Leaves(u32, Option<u32>),
     Order(Request),
+    Quotes(EngineKey, u32),
 }
 
 /// The policy of a group whose engines have the defaults' patience.
@@ -71,7 +72,7 @@ fn policy() -> Policy {
 
 impl Day {
     /// A day that begins with everything to be started.
-    pub fn new(seed: u64) -> Day {
+    pub fn new(dialect: Dialect, seed: u64) -> Day {
         let mut chance = Chance::new(seed);
         let policy = policy();
         let engines: Vec<EngineKey> = policy.groups[0]
@@ -79,8 +80,9 @@ impl Day {
             .iter()
             .map(|engine| EngineKey::new(&policy.groups[0].name, &engine.name))
             .collect();
-        let made = engines.iter().zip(KINDS).map(|(key, kind)| (key.clone(), Engine::new(kind, chance.draw())));
-        let shared = Rc::new(RefCell::new(Surroundings::new(made.collect(), chance.draw())));
+        let made =
+            engines.iter().zip(dialect.engines()).map(|(key, kind)| (key.clone(), Engine::new(kind, chance.draw())));
+        let shared = Rc::new(RefCell::new(Surroundings::new(dialect, made.collect(), chance.draw())));
         let mut world = World::new(policy);
         world.start_takes = STARTUP;
         world.nature = Some(Box::new(Shared(shared.clone())));
@@ -118,6 +120,7 @@ impl Day {
             match due.remove() {
                 Later::Leaves(pid, xid) => self.leaves(pid, xid),
                 Later::Order(request) => self.order(request),
+                Later::Quotes(key, code) => self.quotes(&key, code),
             }
         }
         while let Some(due) = self.script.first_entry().filter(|due| *due.key() <= self.world.now) {
@@ -136,6 +139,12 @@ impl Day {
             }
             Happens::Burst(key, requests) => self.engine(&key, |engine| engine.burst(requests)),
             Happens::LongPrompt(key, takes) => self.engine(&key, |engine| engine.long_prompt(now, takes)),
+            Happens::AbortAll(key) => self.engine(&key, Engine::abort_all),
+            Happens::Echo { first, second, code } => {
+                self.quotes(&first, code);
+                let wait = self.chance.millis(0, 1000);
+                second.into_iter().for_each(|second| self.after(wait, Later::Quotes(second, code)));
+            }
             Happens::Stranger { stays, xid } => self.stranger(stays, xid),
             Happens::Xid(xid) => self.xid(xid, Some(4242)),
             Happens::OomKill => self.oom_kill(),
@@ -176,6 +185,17 @@ impl Day {
         let first = self.world.now.after(wait);
         let at = (0..).map(|nanos| first.after(Duration::from_nanos(nanos))).find(free).unwrap_or(first);
         self.later.insert(at, what);
+    }
+
+    /// A user's prompt with a CUDA error in it stands in an engine's log.
+    fn quotes(&mut self, key: &EngineKey, code: u32) {
+        let now = self.world.now;
+        if !self.around().engines[key].serves(now) || is_night(now) {
+            return;
+        }
+        let place = LinePlace { file: format!("{}.log", key.engine), byte: self.chance.below(1 << 20) as u64 };
+        let (engine, saying) = (key.clone(), Saying::Error(code));
+        self.world.tell(Input::Observed(Observation::Said { engine, saying, place }));
     }
 
     fn engine(&mut self, key: &EngineKey, change: impl FnOnce(&mut Engine)) {

@@ -1,12 +1,15 @@
-//! One healthy engine: its requests, its tokens, its memory, as its own metrics, NVML and /proc would show them.
-//! It goes on second by second, and is asked whenever somebody looks.
+//! One healthy engine: its requests, its tokens, its memory, as its own metrics, NVML, the kernel and /proc would show
+//! them. It goes on second by second, and is asked whenever somebody looks.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use mpswarden::model::{EngineLoad, Moment, ProcessId};
+use mpswarden::model::{EngineLoad, Moment, ProcessId, Traffic};
 use mpswarden::sim::Chance;
 
 use crate::day::{DAYTIME, is_night, time_of_day};
+use crate::gauges::Gauges;
+use crate::kind::Kind;
 
 const MIB: f64 = (1 << 20) as f64;
 const GIB: f64 = (1 << 30) as f64;
@@ -14,21 +17,31 @@ const GIB: f64 = (1 << 30) as f64;
 const PLACES: usize = 64;
 /// A prompt's longest prefill: no token of any request meanwhile.
 const LONGEST_PREFILL: u64 = 100;
+/// Tokens that are generated in a second for each request, and bytes of each in an answer.
+const PACE: f64 = 30.0;
+const BYTES: f64 = 190.0;
+/// An answer that has not moved for so long stands still, as the kernel's figures have it.
+const STALLED: Duration = Duration::from_secs(10);
 /// From its process's start until it serves.
 pub const STARTUP: Duration = Duration::from_secs(2);
 
-/// What an engine is and what it shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// All counters; its key-value cache fills while a prompt is read.
-    Vllm,
-    /// It embeds: no request ever generates a token, and its requests come in batches. It says nothing of its cache:
-    /// while it reads a long prompt nothing moves.
-    Pooling,
-    /// It counts prompts and no generated tokens, and answers for minutes.
-    CountsPrompts,
-    /// It says how many requests it has, and nothing else.
-    Terse,
+/// A request that is being answered.
+struct Running {
+    since: Moment,
+    prompt: f64,
+    made: f64,
+    left: f64,
+    /// Each token goes out when it is made; otherwise all at the end.
+    streams: bool,
+}
+
+/// A prompt that is being read.
+#[derive(Clone, Copy)]
+struct Reading {
+    since: Moment,
+    began: Moment,
+    until: Moment,
+    tokens: f64,
 }
 
 /// An engine and what it does.
@@ -38,13 +51,18 @@ pub struct Engine {
     process: Option<ProcessId>,
     born: Moment,
     at: Moment,
-    /// Tokens that each running request still gets.
-    requests: Vec<f64>,
-    waiting: u32,
-    /// A prompt is read until then, and so many tokens are counted at its end.
-    prefill: Option<(Moment, f64)>,
+    requests: Vec<Running>,
+    /// When those came that wait.
+    waiting: VecDeque<Moment>,
+    reading: Option<Reading>,
+    gauges: Gauges,
+    /// Tokens of prompts that were read, and generated ones, as they are made and as its metrics count them.
     prompt: f64,
     generated: f64,
+    counted: (f64, f64),
+    /// When a token was last made, and bytes of late answers so far.
+    token_at: Moment,
+    answered: f64,
     cpu: Duration,
     /// Bytes by which it grows once it is warm, and within how many seconds.
     growth: (f64, f64),
@@ -65,10 +83,14 @@ impl Engine {
             born: Moment::ZERO,
             at: Moment::ZERO,
             requests: Vec::new(),
-            waiting: 0,
-            prefill: None,
+            waiting: VecDeque::new(),
+            reading: None,
+            gauges: Gauges::default(),
             prompt: 0.0,
             generated: 0.0,
+            counted: (0.0, 0.0),
+            token_at: Moment::ZERO,
+            answered: 0.0,
             cpu: Duration::ZERO,
             growth,
             stuck: None,
@@ -83,14 +105,25 @@ impl Engine {
         }
         let fresh = Engine::new(self.kind, self.chance.draw());
         let (born, at) = (Moment::from_nanos(process.started_at * 10_000_000), now);
-        *self = Engine { process: Some(process), born, at, growth: self.growth, ..fresh };
+        // What the kernel counted of a port, it keeps.
+        let answered = self.answered;
+        *self = Engine { process: Some(process), born, at, answered, growth: self.growth, ..fresh };
     }
 
     /// The machine slept for so long, and the engine with it.
     pub fn slept(&mut self, gap: Duration) {
-        self.at = self.at.after(gap);
-        self.born = self.born.after(gap);
-        self.prefill = self.prefill.map(|(until, tokens)| (until.after(gap), tokens));
+        for at in [&mut self.at, &mut self.born, &mut self.token_at].into_iter().chain(&mut self.waiting) {
+            *at = at.after(gap);
+        }
+        self.requests.iter_mut().for_each(|request| request.since = request.since.after(gap));
+        self.gauges.slept(gap);
+        let later = |Reading { since, began, until, tokens }| Reading {
+            since: since.after(gap),
+            began: began.after(gap),
+            until: until.after(gap),
+            tokens,
+        };
+        self.reading = self.reading.map(later);
     }
 
     /// It serves.
@@ -105,12 +138,25 @@ impl Engine {
 
     /// A burst of requests.
     pub fn burst(&mut self, requests: u32) {
-        self.waiting += requests;
+        self.waiting.extend((0..requests).map(|_| self.at));
     }
 
     /// A prompt that takes this long to be read, now.
     pub fn long_prompt(&mut self, now: Moment, takes: Duration) {
-        self.prefill = self.prefill.or(Some((now.after(takes), 1000.0 * takes.as_secs_f64())));
+        let tokens = 1000.0 * takes.as_secs_f64();
+        self.reading = self.reading.or(Some(Reading { since: now, began: now, until: now.after(takes), tokens }));
+    }
+
+    /// Everybody who waits for an answer goes away at one moment. Gauges stay as they were: no step follows, and an
+    /// interval ends later if at all.
+    pub fn abort_all(&mut self) {
+        if !self.kind.counts_at_the_end() {
+            self.look();
+            self.gauges.no_step_follows();
+        }
+        self.requests.clear();
+        self.waiting.clear();
+        self.reading = None;
     }
 
     /// Lets it work until `now`.
@@ -118,88 +164,174 @@ impl Engine {
         while self.at < now {
             let until = now.min(self.at.after(Duration::from_secs(1)));
             let time = until.since(self.at).as_secs_f64();
+            let evening = is_night(until) && !is_night(self.at);
             self.at = until;
             if self.serves(until) {
                 self.work(time);
             }
+            if evening && self.kind == Kind::Vllm {
+                self.all_go_home();
+            }
         }
+    }
+
+    /// At least one of them without having got an answer.
+    fn all_go_home(&mut self) {
+        if self.serves(self.at) && self.running() == 0 {
+            self.take_up(self.at, 500.0);
+        }
+        self.abort_all();
     }
 
     fn work(&mut self, time: f64) {
         self.cpu += Duration::from_secs_f64(time * if self.running() > 0 { 1.0 } else { 0.02 });
         if self.chance.of(self.requests_a_second() * time) {
-            self.waiting += 1;
+            self.waiting.push_back(self.at);
         }
         if self.stuck.is_some_and(|since| since <= self.at) {
-            // Somebody waits for it, so that there is something to be found.
-            self.prefill = Some((self.at.after(Duration::from_secs(3600)), 0.0));
+            return self.stand_still();
         }
-        match self.prefill {
-            Some((until, _)) if until > self.at => return,
-            Some((_, tokens)) => self.prompt_read(tokens),
+        match self.reading {
+            Some(reading) if reading.until > self.at => return self.tell(0.0),
+            Some(reading) => self.prompt_read(reading),
             None => {}
         }
         self.admit();
         self.decode(time);
+        self.tell(time);
     }
 
-    /// The day has a morning, a noon and an evening. One that answers for minutes is asked less often.
-    fn requests_a_second(&self) -> f64 {
-        let most = if self.kind == Kind::CountsPrompts { 0.1 } else { 0.25 };
-        if is_night(self.at) {
-            0.0
-        } else {
-            0.05 + most * (time_of_day(self.at) / DAYTIME * std::f64::consts::PI).sin()
+    /// Somebody waits for it, so that there is something to be found.
+    fn stand_still(&mut self) {
+        let (now, later) = (self.at, self.at.after(Duration::from_secs(3600)));
+        if self.reading.is_none_or(|reading| reading.tokens > 0.0) {
+            self.reading = Some(Reading { since: now, began: now, until: later, tokens: 0.0 });
+            // The step in which it stands was begun.
+            self.look();
         }
     }
 
-    fn prompt_read(&mut self, tokens: f64) {
-        self.prefill = None;
-        self.prompt += tokens;
-        self.take_up();
+    /// The day has a morning, a noon and an evening.
+    fn requests_a_second(&self) -> f64 {
+        let (least, most) = self.kind.requests_a_second();
+        if is_night(self.at) {
+            0.0
+        } else {
+            least + most * (time_of_day(self.at) / DAYTIME * std::f64::consts::PI).sin()
+        }
     }
 
-    fn take_up(&mut self) {
-        let tokens = match self.kind {
+    fn prompt_read(&mut self, Reading { since, tokens, .. }: Reading) {
+        self.reading = None;
+        self.take_up(since, tokens);
+    }
+
+    fn take_up(&mut self, since: Moment, prompt: f64) {
+        self.prompt += prompt;
+        if !self.kind.counts_at_the_end() {
+            self.counted.0 += prompt;
+        }
+        let left = match self.kind {
             Kind::Pooling => 0.0,
-            Kind::CountsPrompts => 2000.0 + 8000.0 * self.chance.share(),
-            Kind::Vllm | Kind::Terse => 20.0 + 600.0 * self.chance.share(),
+            kind if kind.answers_for_minutes() => 2000.0 + 8000.0 * self.chance.share(),
+            _ => 20.0 + 600.0 * self.chance.share(),
         };
         // An embedding is its prompt's end.
-        if tokens > 0.0 {
-            self.requests.push(tokens);
+        if left == 0.0 {
+            return self.answer(since, 40.0);
+        }
+        let streams = self.chance.of(0.7);
+        self.requests.push(Running { since, prompt, made: 0.0, left, streams });
+    }
+
+    /// Bytes of an answer whose request came long enough ago to be counted.
+    fn answer(&mut self, since: Moment, tokens: f64) {
+        if self.at.since(since) >= Duration::from_secs(1) {
+            self.answered += tokens * BYTES;
         }
     }
 
     fn admit(&mut self) {
-        while self.prefill.is_none() && self.waiting > 0 && self.requests.len() < PLACES {
-            self.waiting -= 1;
+        while self.reading.is_none() && self.requests.len() < PLACES {
+            let Some(since) = self.waiting.pop_front() else { return };
             if self.chance.of(0.01) || self.kind == Kind::Pooling {
                 let most = if self.chance.of(0.01) { LONGEST_PREFILL * 1000 } else { 1500 };
                 let takes = self.chance.millis(50, most);
                 self.long_prompt(self.at, takes);
+                self.reading = self.reading.map(|reading| Reading { since, ..reading });
             } else {
-                self.prompt += 200.0 + 800.0 * self.chance.share();
-                self.take_up();
+                let tokens = 200.0 + 800.0 * self.chance.share();
+                self.take_up(since, tokens);
             }
         }
     }
 
     fn decode(&mut self, time: f64) {
-        for left in &mut self.requests {
-            let tokens = (30.0 * time).floor().min(*left);
+        let (mut streamed, mut ended) = (Vec::new(), Vec::new());
+        for request in &mut self.requests {
+            let tokens = (PACE * time).floor().min(request.left);
+            request.made += tokens;
+            request.left -= tokens.max(1.0);
             self.generated += tokens;
-            *left -= tokens.max(1.0);
+            if request.streams {
+                streamed.push((request.since, tokens));
+            }
+            if tokens > 0.0 {
+                self.token_at = self.at;
+            }
         }
-        self.requests.retain(|left| *left > 0.0);
+        for request in self.requests.extract_if(.., |request| request.left <= 0.0) {
+            ended.push((request.prompt, request.made));
+            if !request.streams {
+                streamed.push((request.since, request.made));
+            }
+        }
+        streamed.into_iter().for_each(|(since, tokens)| self.answer(since, tokens));
+        ended.into_iter().for_each(|(prompt, made)| self.count_whole(prompt, made));
+        if !self.kind.counts_at_the_end() {
+            self.counted.1 = self.generated;
+        }
         // Somebody hangs up now and then.
         if self.chance.of(0.01 * time) {
-            self.requests.pop();
+            let gone = self.requests.pop();
+            gone.into_iter().for_each(|request| self.count_whole(request.prompt, request.made));
         }
     }
 
+    fn count_whole(&mut self, prompt: f64, made: f64) {
+        if self.kind.counts_at_the_end() {
+            self.counted.0 += prompt;
+            self.counted.1 += made;
+        }
+    }
+
+    /// It brings its gauges up to date as its dialect does, after a time in which it decoded.
+    fn tell(&mut self, decoded: f64) {
+        let busy = self.running() + self.waiting.len() > 0;
+        let read = self.reading.map(|reading| self.at.since(reading.began));
+        let due = match self.kind.counts_at_the_end() {
+            true => self.gauges.interval(self.at, if busy { PACE * decoded } else { 0.0 }, read, busy),
+            // Without a request there is no step; the last one's end is told by the step that ended it.
+            false => self.gauges.step(busy),
+        };
+        if due {
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        let throughput = PACE * self.requests.len() as f64 * (0.95 + 0.1 * self.chance.share());
+        let (running, waiting, cache) = (self.running() as f64, self.waiting.len() as f64, self.cache());
+        self.gauges.look(self.at, [running, waiting, cache, throughput]);
+    }
+
+    fn cache(&self) -> f64 {
+        let read = self.reading.map_or(0.0, |reading| 0.3 / (1.0 + reading.until.since(self.at).as_secs_f64()));
+        (self.requests.len() as f64 / 96.0 + read).min(1.0)
+    }
+
     fn running(&self) -> usize {
-        self.requests.len() + usize::from(self.prefill.is_some())
+        self.requests.len() + usize::from(self.reading.is_some())
     }
 
     /// Whether it keeps the GPU busy.
@@ -214,21 +346,42 @@ impl Engine {
 
     /// It reads a prompt for longer than an engine that is not starved waits for its share.
     pub fn reads_long(&self) -> bool {
-        self.prefill.is_some_and(|(_, tokens)| tokens > 25_000.0)
+        self.reading.is_some_and(|reading| reading.tokens > 25_000.0)
+    }
+
+    /// How it is, whatever its metrics show.
+    pub fn truth(&self) -> EngineLoad {
+        EngineLoad {
+            running: Some(self.running() as f64),
+            waiting: Some(self.waiting.len() as f64),
+            prompt_tokens: Some(self.prompt),
+            generation_tokens: Some(self.generated),
+            ..EngineLoad::default()
+        }
     }
 
     /// Its own metrics.
     pub fn load(&self) -> EngineLoad {
-        let some = |value: f64, kinds: &[Kind]| kinds.contains(&self.kind).then_some(value);
-        let read = self.prefill.map_or(0.0, |(until, _)| 0.3 / (1.0 + until.since(self.at).as_secs_f64()));
-        let cache = (self.requests.len() as f64 / 96.0 + read).min(1.0);
-        EngineLoad {
-            running: Some(self.running() as f64),
-            waiting: Some(f64::from(self.waiting)),
-            kv_cache: some(cache, &[Kind::Vllm]),
-            prompt_tokens: some(self.prompt, &[Kind::Vllm, Kind::Pooling, Kind::CountsPrompts]),
-            generation_tokens: some(self.generated, &[Kind::Vllm, Kind::Pooling]),
-            ..EngineLoad::default()
+        let [running, waiting, cache, throughput] = self.gauges.shown();
+        self.kind.shows(running, waiting, cache, throughput, self.counted)
+    }
+
+    /// The connections to its port: requests, and some that are kept for the next one.
+    pub fn traffic(&self, now: Moment) -> Traffic {
+        let silent = |request: &&Running| !request.streams || request.made == 0.0;
+        let read = self.reading.iter().map(|reading| reading.since);
+        let unanswered = self.requests.iter().filter(silent).map(|request| request.since);
+        let unanswered: Vec<Moment> = unanswered.chain(read).chain(self.waiting.iter().copied()).collect();
+        let streaming = self.requests.len() - self.requests.iter().filter(silent).count();
+        let stalled = if now.since(self.token_at) > STALLED { streaming } else { 0 };
+        let kept = if is_night(now) { 0 } else { 2 };
+        Traffic {
+            listening: self.serves(now),
+            open: (unanswered.len() + streaming + kept) as u32,
+            unanswered: unanswered.len() as u32,
+            longest: unanswered.iter().min().map_or(Duration::ZERO, |since| now.since(*since)),
+            stalled: stalled as u32,
+            answered: self.answered as u64,
         }
     }
 
@@ -244,7 +397,7 @@ impl Engine {
     /// Bytes of host memory of all its processes.
     pub fn host_memory(&self) -> u64 {
         let age = self.at.since(self.born).as_secs_f64();
-        let held = 5.0 * GIB + 0.7 * self.warm(age) + MIB * f64::from(self.waiting) + saw(age, 331.0, 400.0);
+        let held = 5.0 * GIB + 0.7 * self.warm(age) + MIB * self.waiting.len() as f64 + saw(age, 331.0, 400.0);
         (held + self.leaked(|leak| leak.2)) as u64
     }
 

@@ -5,7 +5,9 @@
 mod day;
 mod engine;
 mod extent;
+mod gauges;
 mod judge;
+mod kind;
 mod planted;
 mod script;
 mod surroundings;
@@ -15,6 +17,7 @@ mod world;
 use std::time::Duration;
 
 use day::Day;
+use kind::Dialect;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -23,8 +26,8 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 }
 
 /// `CALM_DAYS=7 CALM_SEED=3 cargo test --test calm healthy -- --nocapture`: so many days in place of each length.
-fn all_is_well(seed: u64, length: Duration) {
-    let mut day = Day::new(number("CALM_SEED", 1) * 1000 + seed);
+fn all_is_well(dialect: Dialect, seed: u64, length: Duration) {
+    let mut day = Day::new(dialect, number("CALM_SEED", 1) * 1000 + seed);
     let days = u32::try_from(number("CALM_DAYS", 0)).unwrap();
     let length = if days > 0 { DAY * days } else { length };
     day.live(length);
@@ -36,11 +39,17 @@ fn all_is_well(seed: u64, length: Duration) {
 }
 
 #[test]
-fn on_a_healthy_day_nothing_is_done_that_nobody_ordered() {
-    all_is_well(1, DAY);
+fn on_a_healthy_day_of_engines_like_vllm_nothing_is_done_that_nobody_ordered() {
+    all_is_well(Dialect::Vllm, 1, DAY);
+}
+
+#[test]
+fn on_a_healthy_day_of_engines_like_sglang_nothing_is_done_that_nobody_ordered() {
+    all_is_well(Dialect::Sglang, 1, DAY);
 }
 
 #[test]
 fn in_other_healthy_hours_nothing_is_done_either() {
-    all_is_well(2, DAY / 4);
+    all_is_well(Dialect::Vllm, 2, DAY / 6);
+    all_is_well(Dialect::Sglang, 2, DAY / 6);
 }

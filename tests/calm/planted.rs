@@ -8,6 +8,7 @@ use mpswarden::model::{Fault, Request};
 
 use crate::day::Day;
 use crate::engine::Engine;
+use crate::kind::Dialect;
 use crate::world::{Break, GIB, Knob};
 
 /// Twelve healthy minutes go before it, without people and strangers: longer than what any trend looks back.
@@ -118,20 +119,22 @@ fn change(day: &mut Day, place: usize, how: impl Fn(&mut Engine)) {
     how(day.around().engines.get_mut(&key).unwrap());
 }
 
-/// What is planted is found as this fault within its time, and nothing is found before it was there.
+/// What is planted is found as this fault within its time, whatever the engines are like, and nothing is found before it was there.
 fn is_found(fault: Fault, plant: fn(&mut Day), within: Duration) {
-    found(fault, plant, within);
+    for dialect in [Dialect::Vllm, Dialect::Sglang] {
+        found(dialect, fault, plant, within);
+    }
 }
 
 /// So, and nobody is touched for it.
 fn is_told(fault: Fault, plant: fn(&mut Day), within: Duration) {
-    let deeds = found(fault, plant, within);
-    assert_eq!(deeds, 0, "it is told and not acted on");
+    let deeds = [Dialect::Vllm, Dialect::Sglang].map(|dialect| found(dialect, fault, plant, within));
+    assert_eq!(deeds, [0, 0], "it is told and not acted on");
 }
 
 /// Gives how much was done from then on.
-fn found(fault: Fault, plant: fn(&mut Day), within: Duration) -> usize {
-    let mut day = Day::new(7);
+fn found(dialect: Dialect, fault: Fault, plant: fn(&mut Day), within: Duration) -> usize {
+    let mut day = Day::new(dialect, 7);
     day.pass(BEFORE);
     day.around().exact = true;
     assert!(day.judge.alarms.is_empty(), "before it was there: {:?}", day.judge.alarms);
@@ -139,7 +142,7 @@ fn found(fault: Fault, plant: fn(&mut Day), within: Duration) -> usize {
     plant(&mut day);
     day.pass(within);
     let found = day.judge.faults.iter().find(|(at, _, _)| *at >= since);
-    assert_eq!(found.map(|(_, _, fault)| *fault), Some(fault), "{:?}", day.judge.alarms);
+    assert_eq!(found.map(|(_, _, fault)| *fault), Some(fault), "{dialect:?}: {:?}", day.judge.alarms);
     day.judge.interventions - before
 }
 

@@ -18,6 +18,10 @@ pub enum Happens {
     Burst(EngineKey, u32),
     /// A prompt takes so long.
     LongPrompt(EngineKey, Duration),
+    /// All callers go away at once.
+    AbortAll(EngineKey),
+    /// Users quote a CUDA error, of one engine or of two within a second.
+    Echo { first: EngineKey, second: Option<EngineKey>, code: u32 },
     /// A process outside the group computes for so long, and may end by a fault of its own.
     Stranger { stays: Duration, xid: Option<u32> },
     /// An Xid of a process that nobody saw.
@@ -50,11 +54,13 @@ pub fn script(engines: &[EngineKey], chance: &mut Chance, length: Duration) -> B
     let group = engines[0].group.clone();
     let mut script = BTreeMap::new();
     // On average so many a day.
-    let rates: [(f64, Make<'_>); 15] = [
+    let rates: [(f64, Make<'_>); 17] = [
         (4.0, &|chance| order(&group, engine(engines, chance), chance)),
         (2.0, &|chance| stop_and_start(&group, engine(engines, chance), chance)),
         (30.0, &|chance| Happens::Burst(engine(engines, chance), 150 + chance.below(100) as u32)),
         (40.0, &|chance| Happens::LongPrompt(engine(engines, chance), chance.millis(30_000, 100_000))),
+        (20.0, &|chance| Happens::AbortAll(engine(engines, chance))),
+        (40.0, &|chance| echo(engines, chance)),
         (10.0, &stranger),
         (8.0, &|chance| Happens::Xid([13, 31, 43, 45][chance.below(4)])),
         (6.0, &|_| Happens::OomKill),
@@ -98,6 +104,14 @@ fn stop_and_start(group: &GroupName, engine: EngineKey, chance: &mut Chance) -> 
         _ => (Request::StopEngine(engine.clone()), Request::StartEngine(engine)),
     };
     Happens::StopAndStart(stop, start, between)
+}
+
+/// Whatever people ask about: their own faults, memory, daemons.
+fn echo(engines: &[EngineKey], chance: &mut Chance) -> Happens {
+    let code = [700, 719, 2, 46, 214, 710, 805, 806, 807, 810][chance.below(10)];
+    let first = chance.below(engines.len());
+    let second = chance.of(0.5).then(|| engines[(first + 1) % engines.len()].clone());
+    Happens::Echo { first: engines[first].clone(), second, code }
 }
 
 fn stranger(chance: &mut Chance) -> Happens {

@@ -16,6 +16,7 @@ use mpswarden::sim::Chance;
 
 use crate::engine::Engine;
 use crate::extent::Extent;
+use crate::kind::Dialect;
 use crate::world::{GIB, Nature, World};
 
 /// An engine's main process forks its GPU process so much later, with a pid so much higher.
@@ -27,6 +28,7 @@ pub type Spell = (Moment, Moment);
 
 /// What goes on around the watchdog.
 pub struct Surroundings {
+    dialect: Dialect,
     pub engines: BTreeMap<EngineKey, Engine>,
     /// Processes outside every group, with their bytes.
     pub strangers: BTreeMap<u32, u64>,
@@ -58,8 +60,9 @@ pub struct Surroundings {
 pub struct Shared(pub Rc<RefCell<Surroundings>>);
 
 impl Surroundings {
-    pub fn new(engines: BTreeMap<EngineKey, Engine>, seed: u64) -> Surroundings {
+    pub fn new(dialect: Dialect, engines: BTreeMap<EngineKey, Engine>, seed: u64) -> Surroundings {
         Surroundings {
+            dialect,
             engines,
             strangers: BTreeMap::new(),
             stranger_seen: None,
@@ -186,7 +189,8 @@ impl Surroundings {
         }
     }
 
-    /// A child was told what its main process was told.
+    /// A child was told what its main process was told. All have overwritten it but those of the second engine, and of
+    /// the last its main process has too.
     fn look_at_environment(&mut self, now: Moment, seen: &mut Vec<Observation>, outcome: &mut Outcome) {
         if self.fails(now, self.environment_fails, 4) {
             *outcome = Outcome::Failed { why: "/proc/N/environ: permission denied".to_owned() };
@@ -194,14 +198,22 @@ impl Surroundings {
         }
         let nothing = self.fails(now, Spell::default(), 4);
         for observation in seen {
-            let Observation::Environment { processes, .. } = observation else { continue };
-            let children: Vec<_> = processes
+            let Observation::Environment { engine, processes, overwritten } = observation else { continue };
+            let place = self.engines.keys().position(|key| key == engine).unwrap();
+            let told = processes
                 .iter()
-                .filter_map(|told| Some(MpsEnvironment { process: *self.children.get(&told.process.pid)?, ..*told }))
-                .collect();
-            processes.extend(children);
+                .filter_map(|told| Some(MpsEnvironment { process: *self.children.get(&told.process.pid)?, ..*told }));
+            let children: Vec<MpsEnvironment> = told.collect();
+            match place {
+                1 => processes.extend(children),
+                _ => overwritten.extend(children.iter().map(|told| told.process)),
+            }
+            if place == 3 {
+                overwritten.extend(processes.drain(..).map(|told| told.process));
+            }
             if nothing {
                 processes.clear();
+                overwritten.clear();
             }
         }
     }
@@ -226,18 +238,32 @@ impl Surroundings {
         if self.fails(now, spell, 100) {
             return blind(Source::Engine, Some(key), "its metrics can't be read", seen, outcome);
         }
-        let load = self.engines[key].load();
-        self.extent.saw(key, &load, now);
+        let engine = &self.engines[key];
+        self.extent.saw(key, &engine.truth(), now);
+        let load = engine.load();
         seen.push(Observation::Load { engine: key.clone(), load });
     }
 
-    fn look_at_health(&mut self, now: Moment, seen: &mut [Observation]) {
+    fn look_at_traffic(&mut self, key: &EngineKey, now: Moment, seen: &mut Vec<Observation>) {
+        let fails = self.fails(now, Spell::default(), 1000);
+        let traffic =
+            if fails { Err("the kernel did not answer".to_owned()) } else { Ok(self.engines[key].traffic(now)) };
+        seen.push(Observation::Traffic { engine: key.clone(), traffic });
+    }
+
+    /// An answer is late where there is much to do, and in a dialect always.
+    fn look_at_health(&mut self, key: &EngineKey, now: Moment, seen: &mut [Observation]) -> Duration {
         let no_answer = self.fails(now, Spell::default(), 3000);
+        let (hard, stuck) = (self.engines[key].works_hard(), self.engines[key].stuck.is_some());
+        let mut takes = Duration::from_millis(1);
         for observation in seen {
-            if let (Observation::Health { health, .. }, true) = (observation, no_answer) {
-                *health = if *health == Health::Ok { Health::NoAnswer } else { *health };
+            let Observation::Health { health, .. } = observation else { continue };
+            if *health == Health::Ok {
+                *health = if no_answer { Health::NoAnswer } else { Health::Ok };
+                takes = self.dialect.health_takes(hard, stuck, &mut self.chance);
             }
         }
+        takes
     }
 
     fn command(&mut self, seen: &mut Vec<Observation>, outcome: &mut Outcome) -> Duration {
@@ -266,10 +292,11 @@ impl Nature for Shared {
         match look {
             Look::Gpu(_) => return here.look_at_gpu(world, seen, outcome),
             Look::Load(key) => here.look_at_load(key, world.now, seen, outcome),
-            Look::Health(_) => here.look_at_health(world.now, seen),
+            Look::Health(key) => return here.look_at_health(key, world.now, seen),
+            Look::Traffic(key) => here.look_at_traffic(key, world.now, seen),
             Look::Trees(group) => here.trees(world, group, seen),
             Look::Commands { .. } => here.look_at_commands(seen),
-            Look::Overlap(_) | Look::Traffic(_) | Look::Token(_) => {}
+            Look::Overlap(_) | Look::Token(_) => {}
             Look::Environment(_) => here.look_at_environment(world.now, seen, outcome),
             Look::Server { .. } | Look::Clients { .. } => return here.command(seen, outcome),
         }

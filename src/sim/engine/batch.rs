@@ -2,29 +2,35 @@
 //! speaks to the engine's core, and carries out the stage's orders between steps.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
 
-use super::metrics::{Dialect, Manner};
+use super::books::{Books, Done, Figures};
+use super::dialect::{self, Dialect, Voice};
+use super::ends;
+use super::metrics::Manner;
 use super::pace::{CHUNK, Pace, Step};
 use crate::sim::Args;
 
 /// Requests that run at once; the others wait.
 const PLACES: usize = 64;
-/// Between the core's end and the engine's.
-const LAST_WORDS: Duration = Duration::from_millis(150);
 
 /// A request in the batch.
 struct Request {
+    id: u64,
     /// Tokens of its prompt, and how many of them are still to be read. Counted once all are, as vLLM does.
     prompt: u64,
     unread: u64,
+    tokens: u32,
     tokens_left: u32,
     to: Sender<()>,
+    /// Its caller went away: it is in the batch until the step that runs is done.
+    gone: bool,
+    /// The engine's own, to see whether it is well: in no book.
+    own: bool,
 }
 
 /// An order for the core; whoever gave it may wait for its end.
@@ -34,26 +40,70 @@ struct Order {
 }
 
 /// What requests, orders and the core did so far.
-#[derive(Default)]
 pub struct State {
     requests: Vec<Request>,
     orders: Vec<Order>,
+    next_id: u64,
+    /// It has its dialect's words, and none of its other habits.
+    pub plain: bool,
+    /// The core has loaded its model.
+    pub loaded: bool,
     /// The end of the core goes unnoticed.
     pub unaware: bool,
     /// The core is dead, or stays with a sticky error: no request can be served.
     pub dead: bool,
+    /// The process of the core has ended.
+    pub core_ended: bool,
+    /// SIGTERM came.
+    pub stopping: bool,
+    /// After SIGTERM it does not end.
+    pub term_hangs: bool,
+    /// What users write stands in the log.
+    pub log_requests: bool,
     /// What becomes of whoever asks for metrics.
     pub manner: Manner,
-    /// Requests whose cache the core had filled when it last said so.
-    pub cached: usize,
-    pub prompt_tokens: u64,
-    pub generation_tokens: u64,
-    /// Requests that got all their tokens, and those whose caller went away.
-    pub ended: u64,
-    pub aborted: u64,
+    /// What is counted.
+    pub books: Books,
 }
 
 impl State {
+    fn new(args: &Args, dialect: &dyn Dialect) -> State {
+        State {
+            requests: Vec::new(),
+            orders: Vec::new(),
+            next_id: 0,
+            plain: args.has("plain"),
+            loaded: false,
+            unaware: false,
+            dead: false,
+            core_ended: false,
+            stopping: false,
+            term_hangs: false,
+            log_requests: args.has("log-requests"),
+            manner: Manner::default(),
+            books: Books::new(dialect.counts_steps(), args.has("plain")),
+        }
+    }
+
+    /// What the metrics show now.
+    pub fn figures(&mut self) -> Figures {
+        let (running, waiting) = self.running_and_waiting();
+        self.books.shown(running, waiting)
+    }
+
+    /// Requests that are not done.
+    pub fn requests(&self) -> usize {
+        self.requests.iter().filter(|request| !request.own).count()
+    }
+
+    /// Takes out whose callers went away. Gauges stay as they were: they follow steps, and there may be none.
+    fn let_go(&mut self) {
+        let State { requests, books, .. } = self;
+        for request in requests.extract_if(.., |request| request.gone).filter(|request| !request.own) {
+            books.aborted(request.prompt, u64::from(request.tokens - request.tokens_left));
+        }
+    }
+
     /// Requests in the batch, and those that wait for a place.
     pub fn running_and_waiting(&self) -> (usize, usize) {
         let running = self.requests.len().min(PLACES);
@@ -74,17 +124,33 @@ impl State {
 pub struct Batch {
     /// The model that it says it serves.
     pub model: String,
-    /// How its metrics are named.
-    pub dialect: Dialect,
+    /// Which engine it is like.
+    pub dialect: &'static dyn Dialect,
     /// Bytes of device memory that a leak takes in a minute.
     pub leak: u64,
     shared: Arc<Shared>,
 }
 
 struct Shared {
+    dialect: &'static dyn Dialect,
     state: Mutex<State>,
     news: Condvar,
     core: AtomicU32,
+}
+
+/// A request on its way. Whoever drops it has gone away, or needs no more.
+pub struct Ticket<'a> {
+    /// The number by which its engine knows it.
+    pub id: u64,
+    /// Each token is one message, and the end of the channel is the end of it.
+    pub tokens: Receiver<()>,
+    batch: &'a Batch,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.batch.abort(self.id);
+    }
 }
 
 /// A core that runs.
@@ -96,10 +162,13 @@ struct Core {
 impl Batch {
     /// Starts the core and waits until the model is loaded.
     pub fn start(args: &Args) -> io::Result<Batch> {
-        let shared = Arc::new(Shared { state: Mutex::default(), news: Condvar::new(), core: AtomicU32::new(0) });
-        let core = shared.start_core(args, false)?;
+        let dialect = dialect::named(args.text("speaks"));
         let model = args.text("model").or(args.text("name")).unwrap_or("engine").to_owned();
-        let dialect = Dialect::named(args.text("speaks"));
+        let state = Mutex::new(State::new(args, dialect));
+        let shared = Arc::new(Shared { dialect, state, news: Condvar::new(), core: AtomicU32::new(0) });
+        dialect.say(Voice::Front, &dialect.begins(&model));
+        let core = shared.start_core(args, false)?;
+        shared.state().loaded = true;
         let leak = args.size("leak", 2560 << 20);
         let (worker, args) = (shared.clone(), args.clone());
         thread::spawn(move || worker.work(core, &args));
@@ -116,15 +185,41 @@ impl Batch {
         self.shared.state()
     }
 
-    /// Adds a request; each token is one message, and the end of the channel is the end of it.
-    pub fn request(&self, prompt_tokens: u64, tokens: u32) -> Receiver<()> {
+    /// Adds a request of a user.
+    pub fn request(&self, prompt_tokens: u64, tokens: u32) -> Ticket<'_> {
+        self.add(prompt_tokens, tokens, false)
+    }
+
+    /// Adds a request of the engine's own, for one token.
+    pub fn own_request(&self) -> Ticket<'_> {
+        self.add(1, 1, true)
+    }
+
+    fn add(&self, prompt: u64, tokens: u32, own: bool) -> Ticket<'_> {
         let (to, received) = channel();
         let mut state = self.shared.state();
+        state.next_id += 1;
+        let id = state.next_id;
         if !state.dead {
-            state.requests.push(Request { prompt: prompt_tokens, unread: prompt_tokens, tokens_left: tokens, to });
+            let request = Request { id, prompt, unread: prompt, tokens, tokens_left: tokens, to, gone: false, own };
+            state.requests.push(request);
         }
         self.shared.news.notify_all();
-        received
+        Ticket { id, tokens: received, batch: self }
+    }
+
+    /// A caller went away; of a request that is done there is nothing to say.
+    fn abort(&self, id: u64) {
+        let mut state = self.shared.state();
+        if let Some(request) = state.requests.iter_mut().find(|request| request.id == id) {
+            request.gone = true;
+        }
+        self.shared.news.notify_all();
+    }
+
+    /// Takes no request any more, and those that are there get no further token.
+    pub fn fail_all(&self) {
+        self.shared.fail_all();
     }
 
     /// Gives the core an order; the channel ends when it has been carried out.
@@ -144,9 +239,10 @@ impl Shared {
     fn start_core(self: &Arc<Self>, args: &Args, outside: bool) -> io::Result<Core> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["sim", "engine-core"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        for option in ["gpu", "name", "memory", "startup"] {
+        for option in ["gpu", "name", "memory", "startup", "speaks", "model"] {
             command.args(args.text(option).map(|value| [format!("--{option}"), value.to_owned()]).iter().flatten());
         }
+        command.args(args.has("plain").then_some("--plain"));
         if outside {
             command.env("CUDA_MPS_PIPE_DIRECTORY", "/nonexistent");
         }
@@ -164,14 +260,21 @@ impl Shared {
 
     /// The engine ends shortly after its core, unless another has taken its place.
     fn outlive(&self, mut child: Child) {
-        let status = child.wait();
-        if self.core.load(Ordering::Relaxed) != child.id() || self.state().unaware {
+        // However it ended: it is gone.
+        let _ = child.wait();
+        if self.core.load(Ordering::Relaxed) != child.id() {
             return;
         }
-        self.fail_all();
-        eprintln!("ERROR: EngineCore died: {}", describe(&status));
-        thread::sleep(LAST_WORDS);
-        std::process::exit(1);
+        let (noticed, loaded, plain) = {
+            let mut state = self.state();
+            state.core_ended = true;
+            (!state.unaware && !state.stopping, state.loaded, state.plain)
+        };
+        if noticed {
+            self.fail_all();
+            self.dialect.say(Voice::Front, &self.dialect.lost_its_core(child.id()));
+            ends::end_as(if loaded && !plain { self.dialect.end() } else { ends::PLAIN });
+        }
     }
 
     fn fail_all(&self) {
@@ -206,7 +309,10 @@ impl Shared {
 
     /// Waits for something to do: an order, or (`None`) requests to serve.
     fn next_order(&self) -> Option<Order> {
-        let idle = |state: &mut State| state.orders.is_empty() && state.requests.is_empty();
+        let idle = |state: &mut State| {
+            state.let_go();
+            state.orders.is_empty() && state.requests.is_empty()
+        };
         let mut state = self.news.wait_while(self.state(), idle).unwrap_or_else(|poisoned| poisoned.into_inner());
         if state.orders.is_empty() { None } else { Some(state.orders.remove(0)) }
     }
@@ -237,24 +343,21 @@ impl Shared {
     /// A step is done: some more of the prompts is read, and whoever has read his gets a token.
     fn hand_out_tokens(&self, running: usize) {
         let mut state = self.state();
-        let State { requests, prompt_tokens, generation_tokens, ended, aborted, .. } = &mut *state;
+        let mut done = Done::default();
         let mut chunk = CHUNK;
-        for request in requests.iter_mut().take(running) {
-            *prompt_tokens += request.read(&mut chunk);
-            if request.unread > 0 {
-                continue;
-            }
-            *generation_tokens += 1;
-            request.tokens_left = request.tokens_left.saturating_sub(1);
-            if request.to.send(()).is_err() {
-                request.tokens_left = 0;
-                *aborted += 1;
-            } else if request.tokens_left == 0 {
-                *ended += 1;
-            }
+        for request in state.requests.iter_mut().take(running) {
+            request.go_on(&mut chunk, &mut done);
         }
-        requests.retain(|request| request.tokens_left > 0);
-        state.cached = state.running_and_waiting().0;
+        let State { requests, books, .. } = &mut *state;
+        for request in requests.extract_if(.., |request| request.tokens_left == 0).filter(|request| !request.own) {
+            books.ended(request.prompt, u64::from(request.tokens));
+        }
+        (done.running, done.waiting) = state.running_and_waiting();
+        let told = state.books.step(done).and_then(|work| self.dialect.batch(&work));
+        drop(state);
+        if let Some(line) = told {
+            self.dialect.say(Voice::Core, &[line]);
+        }
     }
 
     /// Another core takes the place of this one, where no control daemon is: it runs outside MPS.
@@ -267,12 +370,22 @@ impl Shared {
 }
 
 impl Request {
-    /// Reads what is left of the prompt, as far as the step's chunk goes; gives what is to be counted now.
-    fn read(&mut self, chunk: &mut u64) -> u64 {
+    /// Reads some more of the prompt, as far as the step's chunk goes, or gets a token.
+    fn go_on(&mut self, chunk: &mut u64, done: &mut Done) {
         let reads = self.unread.min(*chunk);
         *chunk -= reads;
         self.unread -= reads;
-        if reads > 0 && self.unread == 0 { self.prompt } else { 0 }
+        if self.unread > 0 {
+            return;
+        }
+        if !self.own {
+            done.generated += 1;
+            done.prompts += usize::from(reads > 0);
+            done.prompt += if reads > 0 { self.prompt } else { 0 };
+        }
+        self.tokens_left = self.tokens_left.saturating_sub(1);
+        // A caller who does not listen any more is about to be let go of.
+        let _ = self.to.send(());
     }
 }
 
@@ -284,8 +397,4 @@ impl Core {
             _ => Ok(line.trim_end().to_owned()),
         }
     }
-}
-
-fn describe(status: &io::Result<ExitStatus>) -> String {
-    status.as_ref().map_or_else(ToString::to_string, ToString::to_string)
 }

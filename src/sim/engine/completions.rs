@@ -2,13 +2,18 @@
 
 use std::io::{self, Write};
 use std::net::TcpStream;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::batch::Batch;
+use super::batch::{Batch, Ticket};
+use super::dialect::{Received, Voice};
 use super::http::reply;
+
+/// Whether the caller is still there is looked at so often, while it waits for a token.
+const LOOK: Duration = Duration::from_millis(50);
 
 const DEAD: &str =
     r#"{"error":{"message":"EngineCore encountered an issue.","type":"InternalServerError","code":500}}"#;
@@ -50,6 +55,14 @@ impl Default for Prompt {
 }
 
 impl Prompt {
+    /// What its user wrote; of numbers, nothing.
+    fn text(&self) -> &str {
+        match self {
+            Prompt::Text(text) => text,
+            Prompt::Tokens(_) => "",
+        }
+    }
+
     /// A word of a text is a token.
     fn tokens(&self) -> usize {
         match self {
@@ -70,10 +83,37 @@ pub fn complete(batch: &Batch, stream: &mut TcpStream, body: &[u8]) -> io::Resul
     }
     let prompt = request.prompt_tokens.unwrap_or_else(|| request.prompt.tokens()).max(1);
     let asked = Asked { model: &batch.model, prompt, tokens: request.max_tokens.unwrap_or(16).max(1) };
-    let received = batch.request(prompt as u64, asked.tokens);
+    let ticket = batch.request(prompt as u64, asked.tokens);
+    if batch.state().log_requests {
+        let received = Received { id: ticket.id, prompt: request.prompt.text(), tokens: asked.tokens };
+        batch.dialect.say(Voice::Front, &[batch.dialect.received(&received)]);
+    }
     match request.stream {
-        true => asked.stream(stream, request.stream_options.is_some_and(|options| options.include_usage), &received),
-        false => asked.whole(stream, &received),
+        true => asked.stream(stream, request.stream_options.is_some_and(|options| options.include_usage), &ticket),
+        false => asked.whole(stream, &ticket),
+    }
+}
+
+/// Tokens that are there, at least one; `None`: no more will come. An error says that the caller has gone away.
+fn next_tokens(stream: &TcpStream, ticket: &Ticket) -> io::Result<Option<u32>> {
+    loop {
+        match ticket.tokens.recv_timeout(LOOK) {
+            Ok(()) => return Ok(Some(1 + u32::try_from(ticket.tokens.try_iter().count()).unwrap_or(u32::MAX))),
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => still_there(stream)?,
+        }
+    }
+}
+
+/// A caller that has closed its side wants no answer any more, as uvicorn takes it.
+fn still_there(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false)?;
+    match peeked {
+        Ok(0) => Err(io::ErrorKind::ConnectionAborted.into()),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -86,8 +126,17 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn whole(&self, stream: &mut TcpStream, received: &Receiver<()>) -> io::Result<()> {
-        if (received.iter().count() as u32) < self.tokens {
+    fn whole(&self, stream: &mut TcpStream, ticket: &Ticket) -> io::Result<()> {
+        let (mut received, mut looked) = (0, Instant::now());
+        while let Some(tokens) = next_tokens(stream, ticket)? {
+            received += tokens;
+            // Nothing is written before the end that would fail.
+            if looked.elapsed() >= LOOK {
+                still_there(stream)?;
+                looked = Instant::now();
+            }
+        }
+        if received < self.tokens {
             return reply(stream, "500 Internal Server Error", "application/json", DEAD);
         }
         let mut body = self.chunk(json!([{
@@ -98,16 +147,16 @@ impl Asked<'_> {
     }
 
     /// Tokens that are there at once go out at once, each in an event of its own.
-    fn stream(&self, stream: &mut TcpStream, include_usage: bool, received: &Receiver<()>) -> io::Result<()> {
+    fn stream(&self, stream: &mut TcpStream, include_usage: bool, ticket: &Ticket) -> io::Result<()> {
         let event = |choices| format!("data: {}\n\n", self.chunk(choices));
         let token = |reason: Option<&str>| event(json!([{"index": 0, "text": TOKEN, "finish_reason": reason}]));
         let (token, last) = (token(None), token(Some("length")));
         stream.set_nodelay(true)?;
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")?;
         let mut sent = 0;
-        while received.recv().is_ok() {
+        while let Some(tokens) = next_tokens(stream, ticket)? {
             let mut events = String::new();
-            for _ in 0..=received.try_iter().count() {
+            for _ in 0..tokens {
                 sent += 1;
                 events.push_str(if sent < self.tokens { &token } else { &last });
             }

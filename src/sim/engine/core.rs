@@ -4,13 +4,17 @@
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::dialect::{self, Dialect, Voice};
+use super::environment;
 use crate::sim::Args;
 use crate::sim::client::Context;
 use crate::sim::cuda::CudaError;
 use crate::sim::gpu::DEMAND;
 
+/// Bytes of a token in the key-value cache, which takes what the model leaves.
+const TOKEN: u64 = 12_288;
 /// The model is loaded in so many pieces.
 const PIECES: u32 = 10;
 
@@ -23,21 +27,32 @@ struct Manners {
     orphan: bool,
 }
 
-/// `sim engine-core --gpu PATH --name N --memory SIZE --startup TIME`. Status 1 on a CUDA error.
+/// `sim engine-core --gpu PATH --name N --memory SIZE --startup TIME [--speaks vllm|sglang] [--model M] [--plain]`.
+/// Status 1 on a CUDA error.
 pub fn main(args: &Args) -> ExitCode {
-    let name = args.text("name").unwrap_or("engine");
-    let gpu = args.path("gpu", "gpu.socket");
-    let loaded = Context::create(&gpu, name).and_then(|mut context| {
-        load(&mut context, args.size("memory", 1 << 30), args.time("startup", Duration::ZERO))?;
-        Ok(context)
-    });
-    match loaded {
+    let dialect = dialect::named(args.text("speaks"));
+    if let Err(error) = environment::wipe(args) {
+        eprintln!("engine-core: {error}");
+        return ExitCode::FAILURE;
+    }
+    match start(args, dialect) {
         Ok(context) => {
             answer("ready");
-            serve(context)
+            serve(context, dialect)
         }
-        Err(error) => die_of(error),
+        Err(error) => die_of(error, dialect),
     }
+}
+
+fn start(args: &Args, dialect: &dyn Dialect) -> Result<Context, CudaError> {
+    let begun = Instant::now();
+    let name = args.text("name").unwrap_or("engine");
+    let memory = args.size("memory", 1 << 30);
+    let mut context = Context::create(&args.path("gpu", "gpu.socket"), name)?;
+    dialect.say(Voice::Core, &dialect.loads(args.text("model").unwrap_or(name)));
+    load(&mut context, memory, args.time("startup", Duration::ZERO))?;
+    dialect.say(Voice::Core, &dialect.allocated(memory / 4 / TOKEN, begun.elapsed()));
+    Ok(context)
 }
 
 fn load(context: &mut Context, bytes: u64, time: Duration) -> Result<(), CudaError> {
@@ -53,16 +68,16 @@ fn answer(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-fn serve(mut context: Context) -> ExitCode {
+fn serve(mut context: Context, dialect: &dyn Dialect) -> ExitCode {
     let mut manners = Manners::default();
     for order in io::stdin().lock().lines().map_while(Result::ok) {
         match carry_out(&mut context, &mut manners, &order) {
             Ok(()) => answer("done"),
             Err(error) if manners.stays => {
-                complain(error);
+                dialect.say(Voice::Core, &dialect.dies_of(error));
                 answer(&format!("error {}", error.0));
             }
-            Err(error) => return die_of(error),
+            Err(error) => return die_of(error, dialect),
         }
     }
     if !manners.orphan {
@@ -100,16 +115,7 @@ fn micros_of(text: &str) -> Duration {
     Duration::from_micros(text.parse().unwrap_or(0))
 }
 
-/// As PyTorch words it.
-fn complain(error: CudaError) {
-    if error == CudaError::OUT_OF_MEMORY {
-        eprintln!("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1024.00 MiB.");
-    } else {
-        eprintln!("torch.AcceleratorError: CUDA error: {}", error.text());
-    }
-}
-
-fn die_of(error: CudaError) -> ExitCode {
-    complain(error);
+fn die_of(error: CudaError, dialect: &dyn Dialect) -> ExitCode {
+    dialect.say(Voice::Core, &dialect.dies_of(error));
     ExitCode::FAILURE
 }

@@ -4,21 +4,23 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::mpsc::TryRecvError;
 use std::thread;
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::completions;
-use super::metrics::{self, Manner};
+use super::dialect::{Voice, Work};
+use super::inject::inject;
+use super::{completions, metrics};
 
 /// A body may have so many bytes.
 const LONGEST_BODY: usize = 1 << 20;
 /// A caller may be silent for so long.
 const SILENCE: Duration = Duration::from_secs(10);
-/// How long a caller of `/sim/inject` waits for its order to be carried out.
-const ORDER: Duration = Duration::from_millis(500);
-/// A leak takes a piece so often: 120 of them a minute.
-const LEAK: Duration = Duration::from_millis(500);
+/// An engine that looks whether a token came for its health gives up after so many looks.
+const LOOKS: u32 = 20;
+/// The load is told of so often.
+const PERIOD: Duration = Duration::from_secs(10);
 
 /// Serves one connection; a caller who hangs up is no trouble.
 pub fn serve(batch: &Arc<Batch>, stream: TcpStream) {
@@ -42,8 +44,55 @@ fn answer_all(batch: &Arc<Batch>, mut stream: TcpStream) -> io::Result<()> {
 }
 
 fn health(batch: &Arc<Batch>, stream: &mut TcpStream) -> io::Result<()> {
-    let status = if batch.state().dead { "500 Internal Server Error" } else { "200 OK" };
+    let status = if is_well(batch) { "200 OK" } else { "503 Service Unavailable" };
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")
+}
+
+/// Whether its core is there, or, in a dialect that asks for a token, whether that came.
+fn is_well(batch: &Batch) -> bool {
+    let (dead, stopping, plain) = {
+        let state = batch.state();
+        (state.dead, state.stopping, state.plain)
+    };
+    match batch.dialect.health_by_token().filter(|_| !plain) {
+        _ if dead => false,
+        Some(_) if stopping => false,
+        Some(between) => {
+            let own = batch.own_request();
+            let came = || own.tokens.try_recv() != Err(TryRecvError::Empty);
+            let looked = (0..LOOKS).any(|_| {
+                thread::sleep(between);
+                came()
+            });
+            looked && !batch.state().dead
+        }
+        None => true,
+    }
+}
+
+/// Tells in the log of the load of the last ten seconds, while there is one and once more after it.
+pub fn tell_of_the_load(batch: &Batch) {
+    let (mut before, mut idle) = (batch.state().books.made(), true);
+    loop {
+        thread::sleep(PERIOD);
+        let (made, figures) = {
+            let mut state = batch.state();
+            (state.books.made(), state.figures())
+        };
+        let a_second = |now: f64, before: f64| (now - before) / PERIOD.as_secs_f64();
+        let work = Work {
+            running: figures.running as usize,
+            waiting: figures.waiting as usize,
+            cache: figures.cache,
+            prompt: a_second(made.0, before.0),
+            generated: a_second(made.1, before.1),
+        };
+        let was_idle = std::mem::replace(&mut idle, made == before);
+        before = made;
+        if let Some(line) = batch.dialect.periodic(&work).filter(|_| !(idle && was_idle)) {
+            batch.dialect.say(Voice::Front, &[line]);
+        }
+    }
 }
 
 fn answer(batch: &Arc<Batch>, stream: &mut TcpStream, words: &[&str], body: &[u8]) -> io::Result<()> {
@@ -91,55 +140,4 @@ pub fn reply(stream: &mut TcpStream, status: &str, kind: &str, body: &str) -> io
         stream,
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
-}
-
-/// `{"fault": NAME, "millis": N}`: what the stage wants to happen to this engine.
-fn inject(batch: &Arc<Batch>, stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
-    let wish: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let millis = wish["millis"].as_u64().unwrap_or(2000);
-    let kernel = format!("launch {}", millis * 1000);
-    let orders: &[&str] = match wish["fault"].as_str().unwrap_or_default() {
-        "illegal-address" => &["fault illegal-address"],
-        "trap" => &["fault trap"],
-        "stay" => &["stay"],
-        "linger" => &["stay", "fault illegal-address"],
-        "hang" => &["hang"],
-        "starve" => &["starve"],
-        "unaware" => {
-            batch.state().unaware = true;
-            &[]
-        }
-        "device-oom" => &["exhaust"],
-        "leak" => {
-            leak(batch.clone());
-            &[]
-        }
-        "metrics-hang" => mind(batch, Manner::Hang),
-        "metrics-flood" => mind(batch, Manner::Flood),
-        "orphan" => &["orphan"],
-        "outside-mps" => &["outside"],
-        "kernel" => &[&kernel],
-        _ => return reply(stream, "400 Bad Request", "text/plain", "unknown fault\n"),
-    };
-    for order in orders {
-        let _ = batch.order(order).recv_timeout(ORDER);
-    }
-    reply(stream, "200 OK", "text/plain", "ordered\n")
-}
-
-/// From now on metrics are answered like this.
-fn mind(batch: &Batch, manner: Manner) -> &'static [&'static str] {
-    batch.state().manner = manner;
-    &[]
-}
-
-/// Takes device memory for ever, until there is no more and the engine dies of it.
-fn leak(batch: Arc<Batch>) {
-    let piece = format!("alloc {}", batch.leak / 120);
-    thread::spawn(move || {
-        while !batch.state().dead {
-            let _ = batch.order(&piece).recv_timeout(ORDER);
-            thread::sleep(LEAK);
-        }
-    });
 }

@@ -1,0 +1,60 @@
+//! Requests that the stage itself sends to bring a fault about: many callers who all go away at once, and users who
+//! ask about a CUDA error of their own.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::silence::Silence;
+
+/// So many callers.
+const CALLERS: usize = 12;
+/// A caller is answered within this time, or its engine is taken for hung.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// For so long after they left nobody comes: longer than any engine may stand still.
+const QUIET: Duration = Duration::from_secs(600);
+
+/// Callers come, wait until each of them gets tokens, and go away at one moment, all others with them.
+pub fn come_and_go(engine: SocketAddr, silence: &Silence) -> io::Result<()> {
+    let callers: Vec<_> =
+        (0..CALLERS).map(|_| ask(engine, "Tell me a long story", 100_000)).collect::<Result<_, _>>()?;
+    let mut waiting = callers.into_iter().map(BufReader::new).collect::<Vec<_>>();
+    for caller in &mut waiting {
+        await_token(caller)?;
+    }
+    silence.begin(engine, QUIET);
+    drop(waiting);
+    Ok(())
+}
+
+/// Somebody asks this, and reads the answer.
+pub fn ask_about(engine: SocketAddr, question: &str) -> io::Result<()> {
+    let mut caller = BufReader::new(ask(engine, question, 4)?);
+    await_token(&mut caller)?;
+    io::copy(&mut caller, &mut io::sink()).map(drop)
+}
+
+/// Sends a streaming request.
+fn ask(engine: SocketAddr, prompt: &str, tokens: u32) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&engine, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let body = serde_json::json!({ "prompt": prompt, "max_tokens": tokens, "stream": true }).to_string();
+    let length = body.len();
+    write!(
+        stream,
+        "POST /v1/completions HTTP/1.1\r\nHost: {engine}\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )?;
+    Ok(stream)
+}
+
+fn await_token(caller: &mut BufReader<TcpStream>) -> io::Result<()> {
+    let mut line = String::new();
+    while !line.starts_with("data:") {
+        line.clear();
+        if caller.read_line(&mut line)? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the engine hung up before it gave a token"));
+        }
+    }
+    Ok(())
+}

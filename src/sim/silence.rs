@@ -1,0 +1,26 @@
+//! Engines to which nobody sends a request for a while: the stage says so, and its traffic heeds it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Until when which engine gets no request; shared by all who have a copy.
+#[derive(Clone, Debug, Default)]
+pub struct Silence(Arc<Mutex<BTreeMap<SocketAddr, Instant>>>);
+
+impl Silence {
+    /// Nobody sends the engine anything for so long, and whoever waits for an answer goes away.
+    pub fn begin(&self, engine: SocketAddr, length: Duration) {
+        self.lock().insert(engine, Instant::now() + length);
+    }
+
+    /// Whether the engine gets no request now.
+    pub fn is_around(&self, engine: SocketAddr) -> bool {
+        self.lock().get(&engine).is_some_and(|until| Instant::now() < *until)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
