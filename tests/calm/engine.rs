@@ -70,6 +70,8 @@ pub struct Engine {
     pub stuck: Option<Moment>,
     /// Bytes of device and host memory that it loses each second from a moment on: a fault that was planted.
     pub leak: Option<(Moment, f64, f64)>,
+    /// Bytes of device memory that it holds, whatever it does: a fault that was planted.
+    pub holds: Option<u64>,
 }
 
 impl Engine {
@@ -95,6 +97,7 @@ impl Engine {
             growth,
             stuck: None,
             leak: None,
+            holds: None,
         }
     }
 
@@ -391,7 +394,7 @@ impl Engine {
         let age = self.at.since(self.born).as_secs_f64();
         let graphs = 60.0 * MIB * ((age - 4.0) / 2.0).floor().clamp(0.0, 8.0);
         let held = 27.0 * GIB + graphs + self.warm(age) + 4.0 * MIB * self.running() as f64 + saw(age, 173.0, 250.0);
-        (held + self.leaked(|leak| leak.1)) as u64
+        self.holds.unwrap_or((held + self.leaked(|leak| leak.1)) as u64)
     }
 
     /// Bytes of host memory of all its processes.

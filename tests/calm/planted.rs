@@ -82,9 +82,10 @@ fn engine_leaks_host_memory(day: &mut Day) {
     change(day, 0, |engine| engine.leak = Some((now, 0.0, 4.0 * GIB as f64 / 60.0)));
 }
 
-/// One try to allocate fails, and it serves on.
+/// It is full to half a GiB of its limit, one try to allocate fails, and it serves on.
 fn engine_runs_out_of_device_memory(day: &mut Day) {
-    day.world.break_it(Break::CudaError(0, 0, 2));
+    change(day, 1, |engine| engine.holds = Some(30 * GIB + GIB / 2));
+    day.world.break_it(Break::CudaError(0, 1, 2));
 }
 
 /// Its wrapper passes them on no more.

@@ -248,7 +248,7 @@ impl Surroundings {
         let fails = self.fails(now, Spell::default(), 1000);
         let traffic =
             if fails { Err("the kernel did not answer".to_owned()) } else { Ok(self.engines[key].traffic(now)) };
-        seen.push(Observation::Traffic { engine: key.clone(), traffic });
+        *seen = vec![Observation::Traffic { engine: key.clone(), traffic }];
     }
 
     /// An answer is late where there is much to do, and in a dialect always.
