@@ -130,6 +130,8 @@ pub(super) struct ServerFacts {
     /// These two stay until the generation they hit is gone.
     pub fatal: Option<Fatal>,
     pub died: Option<Moment>,
+    /// Its clients lost it while it says FAULT, without a fatal line: the driver tears it down. The first of their errors.
+    pub dying: Option<(Moment, u32)>,
     /// The watchdog is ending it, or the control daemon while it has no client: that is no fault.
     pub stopping: bool,
     blamed: Option<u32>,
@@ -259,6 +261,7 @@ impl ServerFacts {
     pub fn new_generation(&mut self, now: Moment) {
         self.fatal = None;
         self.died = None;
+        self.dying = None;
         self.stopping = false;
         self.blamed = None;
         self.generation_since = now;

@@ -143,6 +143,18 @@ impl Group {
             let Some(engine) = self.engine_mut(&name) else { continue };
             engine.doubts(doubted, turn);
         }
+        self.judge_lost_server();
+    }
+
+    /// A server that says FAULT without a fatal line, and of which every error of its clients says that it is gone, is
+    /// being torn down: no kernel went wrong. Its clients' ends do not change that.
+    fn judge_lost_server(&mut self) {
+        let says_fault = self.server.state.last() == Some(&ServerState::Fault) && self.server.fatal.is_none();
+        let confirmed = |run: &&Run| run.standing == Standing::Confirmed && is_context_fatal(run.code);
+        let runs = || self.engines.iter().flat_map(|engine| engine.said.all()).filter(confirmed);
+        let kernel_failed = runs().any(|run| !is_of_a_lost_server(run.code));
+        let first = runs().map(|run| (run.first, run.code)).min();
+        self.server.dying = self.server.dying.or(first).filter(|_| says_fault && !kernel_failed);
     }
 
     /// When the server and all its clients' contexts were lost; `None`: they were not, as far as the server says.
@@ -248,6 +260,11 @@ fn clients_of(engine: &Engine, listed: &BTreeSet<u32>) -> Vec<u32> {
 /// more clients (46, 808, 809), are the caller's alone.
 pub(super) fn is_context_fatal(code: u32) -> bool {
     matches!(code, 700..=720 | 805..=807)
+}
+
+/// CUDA errors that mean that the server or its daemon is gone, not that a kernel went wrong.
+pub(super) fn is_of_a_lost_server(code: u32) -> bool {
+    matches!(code, 805..=807)
 }
 
 /// Errors of which something would follow. The others are told.

@@ -2,11 +2,11 @@
 //! An Xid says nothing about which group it hit: it only makes the watchdog ask the server.
 
 use crate::decide::group::Group;
+use crate::decide::words::is_of_a_lost_server;
 use crate::model::{Fault, Moment, ServerState};
 
 use super::Finding;
-use super::server_died;
-use super::together::{is_of_a_lost_server, lost_together};
+use super::together::lost_together;
 
 pub(super) fn find(group: &Group) -> Option<Finding> {
     let (at, because) = line(group).or_else(|| state(group)).or_else(|| siblings(group))?;
@@ -23,7 +23,7 @@ fn line(group: &Group) -> Option<(Moment, String)> {
 
 fn state(group: &Group) -> Option<(Moment, String)> {
     let server = &group.server;
-    if server_died::is_dying(group) {
+    if server.dying.is_some() {
         return None;
     }
     let at = server.state.at().filter(|_| server.state.last() == Some(&ServerState::Fault))?;

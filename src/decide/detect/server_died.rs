@@ -2,12 +2,11 @@
 //! process is gone: the driver's teardown comes first, and the daemon calls a server in teardown FAULT (docs/h200.md).
 
 use crate::decide::group::Group;
-use crate::decide::said::{Run, Standing};
-use crate::decide::words::is_context_fatal;
-use crate::model::{Fault, Moment, ServerState};
+use crate::decide::words::is_of_a_lost_server;
+use crate::model::{Fault, Moment};
 
 use super::Finding;
-use super::together::{is_of_a_lost_server, lost_together};
+use super::together::lost_together;
 
 pub(super) fn find(group: &Group) -> Option<Finding> {
     let gone = group.server.died.map(|at| (at, "the MPS server's process ended".to_owned()));
@@ -16,23 +15,8 @@ pub(super) fn find(group: &Group) -> Option<Finding> {
     Some(Finding::of_group(Fault::ServerDied, at, because))
 }
 
-/// The server's state is FAULT, without a line of a fatal error, and every error that engines named since says that the
-/// server is gone: no kernel went wrong.
-pub(super) fn is_dying(group: &Group) -> bool {
-    let server = &group.server;
-    let faulted = server.state.last() == Some(&ServerState::Fault) && server.fatal.is_none();
-    let errors: Vec<u32> = confirmed(group).map(|run| run.code).collect();
-    faulted && !errors.is_empty() && errors.into_iter().all(is_of_a_lost_server)
-}
-
 fn dying(group: &Group) -> Option<(Moment, String)> {
-    let first = confirmed(group).min_by_key(|run| run.first).filter(|_| is_dying(group))?;
+    let (at, code) = group.server.dying?;
     let pid = group.server.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
-    Some((first.first, format!("server {pid} says FAULT and its clients lost it (CUDA error {})", first.code)))
-}
-
-/// Fatal errors of engines that live, which a fact has confirmed.
-fn confirmed(group: &Group) -> impl Iterator<Item = &Run> {
-    let runs = group.engines.iter().filter(|engine| engine.alive()).flat_map(|engine| engine.said.all());
-    runs.filter(|run| run.standing == Standing::Confirmed && is_context_fatal(run.code))
+    Some((at, format!("server {pid} says FAULT and its clients lost it (CUDA error {code})")))
 }

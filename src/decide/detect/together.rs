@@ -16,11 +16,6 @@ use crate::model::Moment;
 /// Two engines whose contexts die within this time died of one fault.
 const TOGETHER: Duration = Duration::from_secs(2);
 
-/// CUDA errors that mean that the server or its daemon is gone, not that a kernel went wrong.
-pub(super) fn is_of_a_lost_server(code: u32) -> bool {
-    matches!(code, 805..=807)
-}
-
 /// When the second of two engines lost its context close to the first, both after an error of that kind; the time of
 /// its error.
 pub(super) fn lost_together(group: &Group, of_kind: impl Fn(u32) -> bool) -> Option<(Moment, String)> {
