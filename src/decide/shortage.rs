@@ -39,6 +39,8 @@ pub(super) struct Shortage {
     pub device: Option<Word>,
     /// It was seen at work after that: so it did not end by it, unless it says so by the way it ends.
     device_refuted: bool,
+    /// NVML agreed with such a word: the last time.
+    at_limit: Option<Moment>,
     /// The kernel's OOM killer took a process of it.
     pub host: Option<Word>,
     /// That process was a client of the server, and not the main one: without it the engine serves nobody.
@@ -79,6 +81,17 @@ impl Shortage {
         self.device_refuted = false;
     }
 
+    /// NVML shows it at its limit, beside that word.
+    pub fn at_its_limit(&mut self, now: Moment) {
+        self.at_limit = Some(now);
+    }
+
+    /// The word that device memory ran out, if NVML agreed with it and both are not old.
+    pub fn short_of_device_memory(&self, now: Moment) -> Option<&Word> {
+        let agreed = self.at_limit.is_some_and(|at| now.since(at) < SOON);
+        self.device.as_ref().filter(|word| agreed && now.since(word.at) < SOON)
+    }
+
     /// Its cgroup counts so many since its start. Who they were says the kernel log, where it can be read.
     pub fn counted(&mut self, oom_kills: u64, now: Moment) {
         let before = self.oom_kills.last().copied().unwrap_or(0);
@@ -98,7 +111,8 @@ impl Shortage {
 
     /// When each word is old.
     pub fn until(&self) -> impl Iterator<Item = Moment> {
-        [&self.device, &self.host].into_iter().flatten().map(|word| word.at.after(SOON))
+        let words = [&self.device, &self.host].into_iter().flatten().map(|word| word.at);
+        words.chain(self.at_limit).map(|at| at.after(SOON))
     }
 
     /// Why an engine ended as it did; `None`: not for want of memory.

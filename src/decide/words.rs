@@ -131,6 +131,9 @@ impl Group {
             }
             let lost = engine.lost_its_context();
             let short = reading.is_some_and(|reading| engine.is_out_of_memory(reading));
+            if short && engine.said.open().any(|run| run.code == OUT_OF_MEMORY) {
+                engine.shortage.at_its_limit(turn.now);
+            }
             engine.said.confirm(|run| confirms(run, server, lost, short, full));
             let worked = engine.worked().filter(|_| sound).map(|worked| worked.from);
             let from = worked.zip(asked).map(|(worked, asked)| worked.min(asked.before(OLDEST_ANSWER)));

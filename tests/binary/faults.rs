@@ -116,7 +116,7 @@ fn one_engine_restarts(injection: Injection, fault: &str, cause: &str) {
     assert_eq!(before[1..], after[1..]);
     let metrics = watchdog.metrics();
     let engine = ("engine", "qwen-a");
-    assert_eq!(metrics.sum("mps_faults_total", &[("fault", fault), engine]), 1.0);
+    assert_eq!(metrics.sum("mps_faults_total", &[("fault", fault), engine]), 1.0, "{}", watchdog.told());
     assert_eq!(metrics.sum("mps_faults_total", &[]), 1.0);
     assert_eq!(metrics.sum("mps_restarts_total", &[("tier", "engine"), engine]), 1.0);
     assert_eq!(metrics.sum("mps_restarts_total", &[]), 1.0);

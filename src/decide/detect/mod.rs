@@ -83,7 +83,7 @@ pub(super) fn findings(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Findin
             engine_died::find(engine),
             crash_loop::find(engine, group, now),
             host_oom::find(engine, now),
-            device_oom::find(engine, gpu, now),
+            device_oom::find(engine, now),
             limit_missing::find(engine, group, gpu, now),
             limit_exceeded::find(engine, now),
             memory_leak::find(engine, group, gpu, now),
