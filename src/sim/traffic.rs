@@ -11,8 +11,12 @@ use super::chance::Chance;
 use super::silence::Silence;
 use super::stage::Stage;
 
-/// A request and its answer take less than this, or have failed; over the time that its prompt takes to be read.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// To be let in.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Users wait so long for the next piece of an answer, over the time that their prompt takes to be read.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Somebody who waits looks so often whether the traffic has ended.
+const LOOK: Duration = Duration::from_millis(500);
 /// Between two requests to one engine.
 const PAUSE: Duration = Duration::from_millis(50);
 /// After one that failed: its engine is down.
@@ -165,7 +169,7 @@ impl Sender {
         let (count, pause) = match self.complete(prompt_tokens) {
             Ok(()) => (&self.counts.answered, pause),
             // It went away by itself.
-            Err(_) if self.silence.is_around(self.engine) => return,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
             Err(_) => (&self.counts.failed, PAUSE_AFTER_FAILURE),
         };
         count.fetch_add(1, Ordering::Relaxed);
@@ -187,26 +191,41 @@ impl Sender {
     /// One streaming completion, read to its end; or until silence begins.
     fn complete(&self, prompt_tokens: u64) -> io::Result<()> {
         let mut stream = ask(self.engine, prompt_tokens)?;
-        let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
-        loop {
-            match stream.read(&mut piece)? {
-                0 => break,
-                length => answer.extend_from_slice(&piece[..length]),
-            }
-            if self.silence.is_around(self.engine) {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-        }
+        let patience = PATIENCE + 2 * Duration::from_secs(prompt_tokens / READS);
+        let mut answer = Vec::new();
+        while self.read(&mut stream, &mut answer, patience)? {}
         let answer = String::from_utf8_lossy(&answer);
         let whole = answer.starts_with("HTTP/1.1 200") && answer.contains("data: [DONE]");
         if whole { Ok(()) } else { Err(io::Error::other("no whole answer")) }
+    }
+
+    /// Reads the next piece of an answer; `false`: that was all of it.
+    fn read(&self, stream: &mut TcpStream, answer: &mut Vec<u8>, patience: Duration) -> io::Result<bool> {
+        let (until, mut piece) = (Instant::now() + patience, [0; 4096]);
+        loop {
+            let read = stream.read(&mut piece);
+            if self.silence.is_around(self.engine) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            match read {
+                Ok(length) => {
+                    answer.extend_from_slice(&piece[..length]);
+                    return Ok(length > 0);
+                }
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock || Instant::now() >= until => {
+                    return Err(error);
+                }
+                Err(_) if self.goes_on() => {}
+                Err(_) => return Err(io::ErrorKind::Interrupted.into()),
+            }
+        }
     }
 }
 
 /// Sends a request for a streaming completion.
 fn ask(address: SocketAddr, prompt_tokens: u64) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE + 2 * Duration::from_secs(prompt_tokens / READS)))?;
+    let mut stream = TcpStream::connect_timeout(&address, CONNECT)?;
+    stream.set_read_timeout(Some(LOOK))?;
     let body =
         format!(r#"{{"prompt":"How are you?","prompt_tokens":{prompt_tokens},"max_tokens":{TOKENS},"stream":true}}"#);
     let length = body.len();

@@ -42,26 +42,23 @@ fn ends(scene: &Scene, mut watchdog: Watchdog) {
     scene.assert_nothing_is_left();
 }
 
-/// On a machine that is busy otherwise the error may come too late to tell: then nobody is convicted, and it is tried
-/// again.
+/// What an engine prints convicts nobody: whoever sends it a prompt may have it print that. On a machine that is busy
+/// otherwise the error may come too late to tell: then nobody is suspected, and it is tried again.
 #[test]
-fn a_traps_culprit_is_convicted_by_its_early_error() {
-    let convicts = |incident: &Value| strength(incident, "qwen-a") == "convicted";
+fn a_traps_culprit_is_suspected_by_its_early_error() {
     for _ in 0..5 {
         let (scene, watchdog, incident) = after(Injection::Trap);
         ends(&scene, watchdog);
-        assert!(strength(&incident, "qwen-b") != "convicted" && strength(&incident, "qwen-c") != "convicted");
-        if convicts(&incident) {
-            assert!(verdict(&incident).starts_with("qwen-a: its error came "), "{incident:#}");
-            assert_eq!(
-                (strength(&incident, "qwen-b"), strength(&incident, "qwen-c")),
-                ("cleared".into(), "cleared".into())
-            );
+        for engine in ["qwen-a", "qwen-b", "qwen-c"] {
+            assert_ne!(strength(&incident, engine), "convicted", "{incident:#}");
+        }
+        if strength(&incident, "qwen-a") == "suspected" {
+            assert!(verdict(&incident).starts_with("perhaps qwen-a: its error came "), "{incident:#}");
             assert!(has_evidence_of(&incident, "output") && has_evidence_of(&incident, "server_log"));
             return;
         }
     }
-    panic!("five traps convicted nobody");
+    panic!("five traps made nobody suspected");
 }
 
 #[test]

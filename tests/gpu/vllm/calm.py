@@ -11,8 +11,8 @@ from group import NAMES, say
 from quotes import MARK
 from watch import Watch, kinds
 
-# Lines of level WARN that tell of something found.
-BAD_EVENT = re.compile(r'event="(source_down|failing|cuda_error|restart|exited|backoff|suspects|xid)"')
+# Lines that tell of something found. What an engine printed is told too, and nothing follows from it.
+BAD_EVENT = re.compile(r'event="(source_down|failing|restart|exited|backoff|suspects|xid)"')
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
