@@ -141,7 +141,7 @@ fn told(event: &Event) -> String {
             format!("output names {} ({place}): nothing follows before a fact agrees", cuda_words(*code))
         }
         What::Doubted { code, how: Doubt::Refuted, lines } => {
-            format!("{} of {} were wrong: the same client is listed and at work", count(*lines), cuda_words(*code))
+            format!("{} of {} proved wrong: the same client is listed and at work", count(*lines), cuda_words(*code))
         }
         What::Doubted { code, how: Doubt::Undecided, lines } => {
             format!("{} of {} came to nothing: no fact decided within a minute", count(*lines), cuda_words(*code))
