@@ -1,4 +1,5 @@
-//! A watchdog that has what a demo's has not: engines with kernel probes and baselines, by a status made by hand.
+//! A watchdog that has what a demo's has not: engines with kernel probes and baselines, and with words that proved wrong,
+//! by a status made by hand.
 //! It answers scrapes with those metrics alone, so that it can answer for no other.
 
 use std::io::{Read, Write};
@@ -7,10 +8,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mpswarden::model::{Doubt, Status};
+
 use crate::pages::{at, exporter, page_of, sharing};
 
 /// Metrics without a sample in a demo.
-const SHARING: &[&str] = &[
+const ITS_OWN: &[&str] = &[
     "mps_kernel_concurrency_seconds_total",
     "mps_engine_kernel_busy_seconds_total",
     "mps_probe_sampled_seconds_total",
@@ -19,6 +22,7 @@ const SHARING: &[&str] = &[
     "mps_engine_slowdown_factor",
     "mps_baseline_",
     "mps_sharing_advice_active",
+    "mps_evidence_refuted_total",
 ];
 /// For a request to come.
 const BOUND: Duration = Duration::from_secs(10);
@@ -28,16 +32,22 @@ pub fn watchdog() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
-        let exporter = exporter(&sharing(15.0));
+        let exporter = exporter(&status(15.0));
         let began = Instant::now();
         for stream in listener.incoming() {
             let now = 15.0 + began.elapsed().as_secs_f64();
-            exporter.publish(Arc::new(sharing(now)));
+            exporter.publish(Arc::new(status(now)));
             // A scraper that goes away comes again.
             let _ = answer(stream.unwrap(), &page_of(&exporter, at(now)));
         }
     });
     address
+}
+
+fn status(seconds: f64) -> Status {
+    let mut status = sharing(seconds);
+    status.groups[0].engines[0].doubted = vec![(700, Doubt::Refuted, seconds as u64)];
+    status
 }
 
 fn answer(mut stream: TcpStream, page: &str) -> std::io::Result<()> {
@@ -50,7 +60,7 @@ fn answer(mut stream: TcpStream, page: &str) -> std::io::Result<()> {
             read => request.extend_from_slice(&part[..read]),
         }
     }
-    let lines = page.lines().filter(|line| SHARING.iter().any(|name| line.starts_with(name)));
+    let lines = page.lines().filter(|line| ITS_OWN.iter().any(|name| line.starts_with(name)));
     let body: String = lines.map(|line| format!("{line}\n")).collect();
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
     write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len())
