@@ -156,7 +156,7 @@ async fn its_own_port_is_told_while_it_asks_and_until_the_connection_ends() {
     let seen = async {
         let (mut stream, caller) = listener.accept().await.unwrap();
         assert_eq!(ours.get(), Some(caller.port()));
-        stream.read(&mut [0; 1024]).await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
         (stream, caller.port())
     };
@@ -203,7 +203,7 @@ async fn a_certificate_that_nobody_signed_is_taken() {
     let serving = async {
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(stream).await.unwrap();
-        stream.read(&mut [0; 1024]).await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
         stream
     };
@@ -223,7 +223,7 @@ async fn plain() -> (String, tokio::task::JoinHandle<()>) {
     let url = format!("https://{}", listener.local_addr().unwrap());
     let serving = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        stream.read(&mut [0; 1024]).await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await.unwrap();
     });
     (url, serving)
