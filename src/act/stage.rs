@@ -17,14 +17,14 @@ use crate::model::{
 
 pub(super) const LONG: Duration = Duration::from_secs(20);
 
-/// A control daemon and its command line: it lives while the file `quit` is not there.
+/// A control daemon and its command line: it lives while the file `quit` is not there, and its own file is.
 pub(super) const CONTROL: &str = r#"#!/bin/sh
 cd "$CUDA_MPS_PIPE_DIRECTORY"
 if [ "$1" = -f ]; then
     echo "Starting control daemon"
     rm -f quit
     echo $$ >nvidia-cuda-mps-control.pid
-    while [ ! -e quit ]; do sleep 0.01; done
+    while [ ! -e quit ] && [ -e "$0" ]; do sleep 0.01; done
     exit 0
 fi
 read command
