@@ -150,6 +150,16 @@ pub(super) enum ServerNews {
 }
 
 impl ServerFacts {
+    /// Since when its state was last seen to be FAULT, if it is.
+    pub fn says_fault(&self) -> Option<Moment> {
+        self.state.at().filter(|_| self.state.last() == Some(&ServerState::Fault))
+    }
+
+    /// What it is called, for people.
+    pub fn words(&self) -> String {
+        self.pid.map_or_else(|| "server ?".to_owned(), |pid| format!("server {pid}"))
+    }
+
     /// A line of the daemon's log; `stamped` is its own time.
     pub fn line(&mut self, line: ServerLine, stamped: Moment, now: Moment) -> ServerNews {
         let at = trusted(stamped, now);

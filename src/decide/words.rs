@@ -152,28 +152,25 @@ impl Group {
     /// A server that says FAULT without a fatal line, and of which every error of its clients says that it is gone, is
     /// being torn down: no kernel went wrong. Its clients' ends do not change that.
     fn judge_lost_server(&mut self) {
-        let says_fault = self.server.state.last() == Some(&ServerState::Fault) && self.server.fatal.is_none();
-        let confirmed = |run: &&Run| run.standing == Standing::Confirmed && is_context_fatal(run.code);
-        let runs = || self.engines.iter().flat_map(|engine| engine.said.all()).filter(confirmed);
+        let torn_down = self.server.says_fault().is_some() && self.server.fatal.is_none();
+        let runs = || self.engines.iter().flat_map(|engine| engine.said.all()).filter(is_confirmed_fatal);
         let kernel_failed = runs().any(|run| !is_of_a_lost_server(run.code));
         let first = runs().map(|run| (run.first, run.code)).min();
-        self.server.dying = self.server.dying.or(first).filter(|_| says_fault && !kernel_failed);
+        self.server.dying = self.server.dying.or(first).filter(|_| torn_down && !kernel_failed);
     }
 
     /// When the server and all its clients' contexts were lost; `None`: they were not, as far as the server says.
     fn server_lost(&self) -> Option<ServerLost> {
         let server = &self.server;
-        let fault = server.state.at().filter(|_| server.state.last() == Some(&ServerState::Fault));
         let fatal = server.fatal.map(|fatal| ServerLost { at: fatal.at, before: NEAR });
-        let later = server.died.or(fault).or(self.control.died.map(|(at, _)| at));
+        let later = server.died.or(server.says_fault()).or(self.control.died.map(|(at, _)| at));
         fatal.or(later.map(|at| ServerLost { at, before: OF_THE_SERVER }))
     }
 
     /// When an engine first printed a fatal error that a fact has confirmed.
     pub fn confirmed_word(&self) -> Option<Moment> {
-        let confirmed = |run: &&Run| run.standing == Standing::Confirmed && is_context_fatal(run.code);
         let runs = self.engines.iter().filter(|engine| engine.alive()).flat_map(|engine| engine.said.all());
-        runs.filter(confirmed).map(|run| run.first).min()
+        runs.filter(is_confirmed_fatal).map(|run| run.first).min()
     }
 
     /// How often the server and its clients are to be asked because of a word; `None`: no word is open.
@@ -263,6 +260,11 @@ fn clients_of(engine: &Engine, listed: &BTreeSet<u32>) -> Vec<u32> {
 /// more clients (46, 808, 809), are the caller's alone.
 pub(super) fn is_context_fatal(code: u32) -> bool {
     matches!(code, 700..=720 | 805..=807)
+}
+
+/// A fatal error that a fact has confirmed.
+fn is_confirmed_fatal(run: &&Run) -> bool {
+    run.standing == Standing::Confirmed && is_context_fatal(run.code)
 }
 
 /// CUDA errors that mean that the server or its daemon is gone, not that a kernel went wrong.

@@ -3,7 +3,7 @@
 
 use crate::decide::group::Group;
 use crate::decide::words::is_of_a_lost_server;
-use crate::model::{Fault, Moment, ServerState};
+use crate::model::{Fault, Moment};
 
 use super::Finding;
 use super::together::lost_together;
@@ -26,10 +26,9 @@ fn state(group: &Group) -> Option<(Moment, String)> {
     if server.dying.is_some() {
         return None;
     }
-    let at = server.state.at().filter(|_| server.state.last() == Some(&ServerState::Fault))?;
-    let pid = server.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+    let at = server.says_fault()?;
     // What engines printed before it is confirmed by it: the fault is as old as that.
-    Some((group.confirmed_word().map_or(at, |said| said.min(at)), format!("server {pid} says FAULT")))
+    Some((group.confirmed_word().map_or(at, |said| said.min(at)), format!("{} says FAULT", server.words())))
 }
 
 fn siblings(group: &Group) -> Option<(Moment, String)> {

@@ -17,6 +17,6 @@ pub(super) fn find(group: &Group) -> Option<Finding> {
 
 fn dying(group: &Group) -> Option<(Moment, String)> {
     let (at, code) = group.server.dying?;
-    let pid = group.server.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
-    Some((at, format!("server {pid} says FAULT and its clients lost it (CUDA error {code})")))
+    let server = group.server.words();
+    Some((at, format!("{server} says FAULT and its clients lost it (CUDA error {code})")))
 }
