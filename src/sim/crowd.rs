@@ -1,11 +1,12 @@
 //! Requests that the stage itself sends to bring a fault about: many callers who all go away at once, and users who
 //! ask about a CUDA error of their own.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::silence::Silence;
+use super::traffic::send;
 
 /// So many callers.
 const CALLERS: usize = 12;
@@ -36,16 +37,8 @@ pub fn ask_about(engine: SocketAddr, question: &str) -> io::Result<()> {
 
 /// Sends a streaming request.
 fn ask(engine: SocketAddr, prompt: &str, tokens: u32) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&engine, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
     let body = serde_json::json!({ "prompt": prompt, "max_tokens": tokens, "stream": true }).to_string();
-    let length = body.len();
-    write!(
-        stream,
-        "POST /v1/completions HTTP/1.1\r\nHost: {engine}\r\nContent-Type: application/json\r\n\
-         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )?;
-    Ok(stream)
+    send(engine, &body, PATIENCE)
 }
 
 fn await_token(caller: &mut BufReader<TcpStream>) -> io::Result<()> {

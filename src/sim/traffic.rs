@@ -224,10 +224,15 @@ impl Sender {
 
 /// Sends a request for a streaming completion.
 fn ask(address: SocketAddr, prompt_tokens: u64) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&address, CONNECT)?;
-    stream.set_read_timeout(Some(LOOK))?;
     let body =
         format!(r#"{{"prompt":"How are you?","prompt_tokens":{prompt_tokens},"max_tokens":{TOKENS},"stream":true}}"#);
+    send(address, &body, LOOK)
+}
+
+/// Sends this completion to an engine; each read of the answer takes `patience` at most.
+pub(super) fn send(address: SocketAddr, body: &str, patience: Duration) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&address, CONNECT)?;
+    stream.set_read_timeout(Some(patience))?;
     let length = body.len();
     write!(
         stream,
