@@ -8,7 +8,8 @@ use std::time::Duration;
 use mpswarden::decide::Input;
 use mpswarden::model::{
     Action, BaselineSource, EngineKey, EngineLoad, EngineName, EngineState, EngineStatus, GpuProcess, GpuReading,
-    GroupState, Look, Moment, Observation, OverlapWindow, ProbeState, ProcessId, ProcessUsage, Source, SourceStatus,
+    GroupState, Look, Moment, Observation, OverlapWindow, ProbeState, ProcessId, ProcessUsage, Request, Source,
+    SourceState, SourceStatus,
 };
 use world::{Break, GIB, World, at_ms, policies};
 
@@ -54,6 +55,24 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 #[test]
+fn what_a_stopped_group_would_be_asked_is_not_asked_and_counts_as_no_blindness() {
+    let mut world = serving();
+    let ours = |world: &World| -> Vec<SourceStatus> {
+        let sources = world.dog.status(world.now).sources;
+        sources
+            .into_iter()
+            .filter(|source| source.scope.group.is_some() && source.scope.source != Source::Log)
+            .collect()
+    };
+    assert!(ours(&world).iter().all(|source| source.up() == Some(true)), "{:?}", ours(&world));
+    world.break_it(Break::Ask(Request::StopGroup("small-llms".into())));
+    world.run_for(seconds(60));
+    let stopped = ours(&world);
+    assert!(stopped.len() >= 4, "{stopped:?}");
+    assert!(stopped.iter().all(|source| (source.state, source.up()) == (SourceState::NotAsked, None)), "{stopped:?}");
+}
+
+#[test]
 fn a_serving_engine_is_asked_for_its_load_every_two_seconds_and_never_while_it_starts() {
     let mut world = World::new(policies::one_group(&["a"]));
     world.run_until(at_ms(60_000));
@@ -89,7 +108,7 @@ fn a_load_that_can_not_be_read_is_a_source_that_is_down_and_nothing_else() {
     let mut world = serving();
     world.load_fails = true;
     world.run_for(seconds(60));
-    assert!(!source_of(&world, "a").up);
+    assert!(source_of(&world, "a").is_blind());
     let group = &world.dog.status(world.now).groups[0];
     assert_eq!((group.state, group.faults.len()), (GroupState::Serving, 0));
     assert!(group.engines.iter().all(|engine| engine.state == EngineState::Serving));
@@ -97,7 +116,7 @@ fn a_load_that_can_not_be_read_is_a_source_that_is_down_and_nothing_else() {
     assert_eq!((world.journal.len(), downs), (2, 2), "{:?}", world.journal);
     world.load_fails = false;
     world.run_for(seconds(3));
-    assert!(source_of(&world, "a").up);
+    assert_eq!(source_of(&world, "a").state, SourceState::Answers);
     assert_eq!(world.journal.iter().filter(|line| line.contains("source engine up")).count(), 2);
 }
 
@@ -269,7 +288,7 @@ fn a_failing_kernel_probe_changes_nothing_but_its_source() {
     assert_eq!((status.groups[0].state, status.groups[0].faults.len()), (GroupState::Serving, 0));
     assert_eq!(world.journal.len(), 1, "{:?}", world.journal);
     let source = status.sources.iter().find(|source| source.scope.source == Source::Probe).unwrap();
-    assert!(!source.up && source.scope.engine.is_none());
+    assert!(source.is_blind() && source.scope.engine.is_none());
 }
 
 #[test]

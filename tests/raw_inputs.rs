@@ -13,7 +13,7 @@ use mpswarden::model::Request;
 use mpswarden::model::{
     Action, ActionId, CommandLine, CommandResult, EngineKey, EngineLoad, Exit, GpuProcess, GpuReading, Health, Mode,
     Moment, Observation, Ordered, Outcome, Owner, ProcessId, ProcessUsage, Remaining, ServerLine, ServerState, Source,
-    Tier, What, XidVia,
+    SourceState, Tier, What, XidVia,
 };
 use mpswarden::model::{LinePlace, Saying};
 use proptest::prelude::*;
@@ -300,6 +300,8 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         }),
         Just(Outcome::Failed { why: "no".to_owned() }),
         Just(Outcome::TimedOut),
+        Just(Outcome::NotUnderstood { why: "what?".to_owned() }),
+        Just(Outcome::NotAsked { why: "too many open files".to_owned() }),
     ]
 }
 
@@ -397,8 +399,22 @@ fn observation() -> impl Strategy<Value = Observation> {
                 saying: Saying::Error(code),
                 place: LinePlace::default(),
             }),
-        1 => Just(Observation::Blind { source: Source::Kmsg, group: None, engine: None, gpu: None, why: String::new() }),
+        1 => blind_log(),
+        1 => Just(Observation::Heard { source: Source::Kmsg, group: None }),
     ]
+}
+
+/// A log of the group, or the kernel's, of which nothing is known.
+fn blind_log() -> impl Strategy<Value = Observation> {
+    let states = [SourceState::Silent, SourceState::NotUnderstood, SourceState::NotAsked];
+    (any::<bool>(), prop::sample::select(states.to_vec())).prop_map(|(kernel, state)| Observation::Blind {
+        source: if kernel { Source::Kmsg } else { Source::Log },
+        group: (!kernel).then(|| policies::one_group(&[]).groups[0].name.clone()),
+        engine: None,
+        gpu: None,
+        state,
+        why: String::new(),
+    })
 }
 
 fn poke() -> impl Strategy<Value = Poke> {

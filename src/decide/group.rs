@@ -197,7 +197,7 @@ impl Group {
             Observation::Load { engine, load } => self.load(&engine, load, turn.now),
             Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),
             Observation::Gpu { .. } | Observation::GpuLost { .. } | Observation::RecoveryAction { .. } => {}
-            Observation::Xid { .. } | Observation::Blind { .. } => {}
+            Observation::Xid { .. } | Observation::Blind { .. } | Observation::Heard { .. } => {}
             // They concern both sides: the watchdog takes them up.
             Observation::Overlap { .. } | Observation::Probe { .. } => {}
             Observation::Environment { engine, processes, overwritten } => {

@@ -42,6 +42,7 @@ mod said;
 mod schedule;
 mod settling;
 mod shortage;
+mod sources;
 mod stall;
 mod status;
 mod stopping;

@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::status::SourceScope;
-use crate::model::{GroupName, Known, Look, Moment, Source};
+use crate::model::{Blindness, GroupName, Known, Look, Moment, Source, SourceScope, SourceState};
 
 use super::looks::{Want, company};
-use super::status::scope;
+
+/// A reading is believed for three of its intervals, and for so long at least.
+const OLDEST: Duration = Duration::from_secs(3);
 
 /// A look without what changes from one to the next. Those of one source lie together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,8 +53,8 @@ pub(super) struct LookState {
     lies: Option<(Moment, Moment)>,
     /// When it last worked.
     pub worked: Known<Duration>,
-    /// Its last outcome was no success.
-    pub failed: Option<String>,
+    /// Why its last outcome was no success.
+    failed: Option<Blindness>,
 }
 
 /// What a look's end changed.
@@ -61,10 +62,10 @@ pub(super) struct LookState {
 pub(super) struct Ended {
     /// When it had been sent.
     pub sent: Option<Moment>,
-    /// Whether its source failed before.
-    pub failed: bool,
-    /// Whether it does now.
-    pub fails: bool,
+    /// How its source stood before, if it showed nothing.
+    pub before: Option<SourceState>,
+    /// How it stands now, if it shows nothing.
+    pub after: Option<SourceState>,
 }
 
 /// All looks.
@@ -142,7 +143,7 @@ impl Schedule {
     }
 
     /// A look ended. `None`: nobody remembers it, or it was of an engine that is no source any more.
-    pub fn ended(&mut self, look: &Look, failed: Option<String>, now: Moment) -> Option<Ended> {
+    pub fn ended(&mut self, look: &Look, failed: Option<Blindness>, now: Moment) -> Option<Ended> {
         let key = key(look);
         let state = self.states.get(&key)?;
         let sent = state.sent;
@@ -158,7 +159,7 @@ impl Schedule {
             }
             state.failed = failed;
         });
-        Some(Ended { sent, failed: before, fails: self.fails(&key) })
+        Some(Ended { sent, before, after: self.fails(&key) })
     }
 
     /// All looks and how they go; those of one source one after the other.
@@ -166,14 +167,14 @@ impl Schedule {
         self.states.iter()
     }
 
-    /// Whether the look fails; of an engine, one of its two: they are one source.
-    fn fails(&self, key: &LookKey) -> bool {
+    /// How the look fails, if it does; of an engine, one of its two: they are one source.
+    fn fails(&self, key: &LookKey) -> Option<SourceState> {
         let fails = |kind| {
             let key = LookKey { kind, ..key.clone() };
-            self.states.get(&key).is_some_and(|state| state.failed.is_some())
+            self.states.get(&key)?.failed.as_ref().map(|blindness| blindness.state)
         };
         match key.scope.source {
-            Source::Engine => fails(Kind::Main) || fails(Kind::Load),
+            Source::Engine => fails(Kind::Main).or_else(|| fails(Kind::Load)),
             _ => fails(key.kind),
         }
     }
@@ -239,12 +240,17 @@ impl LookState {
         Some((sent.after(self.every - company(self.every)), sent.after(self.every)))
     }
 
-    /// Its last reading worked, and not too long ago: three of its intervals, and three seconds at least.
-    pub fn up(&self, now: Moment) -> bool {
-        let limit = (self.every * 3).max(Duration::from_secs(3));
-        // While it is on its way nothing newer can be known: whoever answers late has answered.
-        let until = self.sent.filter(|_| self.in_flight).unwrap_or(now);
-        self.failed.is_none() && self.worked.fresh(limit, until).is_some()
+    /// Why it shows nothing, if it should; `Ok(false)`: nobody wants to know, or nobody has asked yet.
+    pub fn shows(&self, now: Moment) -> Result<bool, Blindness> {
+        if self.is_new() || !self.is_wanted() && !self.in_flight {
+            return Ok(false);
+        }
+        match &self.failed {
+            Some(blindness) => Err(blindness.clone()),
+            // Whoever answers late has answered: while it is on its way nothing newer can be known.
+            None if self.in_flight || self.worked.fresh((self.every * 3).max(OLDEST), now).is_some() => Ok(true),
+            None => Err(Blindness::silent("its last answer is too old")),
+        }
     }
 
     /// Somebody wants it.
@@ -279,7 +285,7 @@ fn key(look: &Look) -> LookKey {
         Look::Token(_) => Kind::Token,
         Look::Overlap(_) => Kind::Overlap,
     };
-    LookKey { scope: scope(look), kind }
+    LookKey { scope: look.scope(), kind }
 }
 
 #[cfg(test)]
@@ -380,7 +386,7 @@ mod tests {
         schedule.want(&group("one"), Vec::new());
         schedule.due(at(1));
         assert_eq!(schedule.all().count(), 1);
-        assert_eq!(schedule.ended(&load, Some("connection reset".to_owned()), at(5)), None);
+        assert_eq!(schedule.ended(&load, Some(Blindness::silent("connection reset")), at(5)), None);
         schedule.due(at(6));
         assert_eq!(schedule.all().count(), 0);
     }
@@ -391,8 +397,8 @@ mod tests {
         let mut schedule = wanting(&[(health.clone(), 2000), (load.clone(), 2000)]);
         schedule.due(at(0));
         let mut end = |look: &Look, why: Option<&str>| {
-            let ended = schedule.ended(look, why.map(str::to_owned), at(1)).unwrap();
-            (ended.failed, ended.fails)
+            let ended = schedule.ended(look, why.map(Blindness::silent), at(1)).unwrap();
+            (ended.before.is_some(), ended.after.is_some())
         };
         assert_eq!(end(&load, Some("garbage")), (false, true));
         assert_eq!(end(&health, Some("hangs")), (true, true));

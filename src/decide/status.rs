@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::gpu::ComputeMode;
-use crate::model::status::{RecoveryStatus, SourceScope};
+use crate::model::status::RecoveryStatus;
 use crate::model::{
-    EngineKey, EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Look, Moment,
-    ServerState, Source, SourceStatus, Status,
+    EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Moment, ServerState, Status,
 };
 
 use super::attached::Attachment;
@@ -17,8 +16,9 @@ use super::facts::GpuFacts;
 use super::group::{Group, Phase};
 use super::isolation::one_each;
 use super::reading::Reading;
-use super::schedule::{Kind, Schedule};
+use super::schedule::Schedule;
 use super::settling::SERVER_FRESH;
+use super::sources::{Logs, sources};
 
 /// A health answer is believed for so long, over the time that it may take.
 const HEALTH_FRESH: Duration = Duration::from_secs(6);
@@ -27,7 +27,7 @@ pub(super) fn status(
     groups: &[Group],
     gpus: &BTreeMap<GpuUuid, GpuFacts>,
     looks: &Schedule,
-    kernel_log_blind: bool,
+    logs: &Logs,
     now: Moment,
 ) -> Status {
     let reading_of = |group: &Group| gpus.get(&group.policy.gpu).and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
@@ -41,7 +41,7 @@ pub(super) fn status(
         ready: groups.iter().all(Group::every_source_reported),
         groups: one_each(groups, |group| group.status(gpus.get(&group.policy.gpu), reading_of(group), now)),
         gpus: gpu_statuses,
-        sources: sources(looks, kernel_log_blind, now),
+        sources: sources(groups, looks, logs, now),
     }
 }
 
@@ -62,63 +62,6 @@ fn gpu_status(gpu: &GpuFacts, groups: &[&Group], now: Moment) -> GpuStatus {
 fn count_foreign(groups: &[&Group], now: Moment) -> Option<u32> {
     let known = |group: &&Group| group.pids_match && group.trees_at(now).is_some();
     groups.iter().all(known).then(|| groups.iter().map(|group| group.foreign.count()).max().unwrap_or(0))
-}
-
-/// Each source once for what it is read for; an engine's two looks count as one, the worse.
-fn sources(looks: &Schedule, kernel_log_blind: bool, now: Moment) -> Vec<SourceStatus> {
-    let mut sources: Vec<SourceStatus> = Vec::new();
-    for (key, state) in looks.all() {
-        // The server's word alone says how the control daemon answers, the trees how /proc does; a first load
-        // takes its time, as does a first window; without an engine that has a kernel probe there is no such source.
-        if matches!(key.kind, Kind::Clients | Kind::Commands | Kind::Environment | Kind::Traffic | Kind::Token)
-            || key.kind == Kind::Load && state.is_new()
-            || key.kind == Kind::Overlap && (state.is_new() || !state.is_wanted())
-        {
-            continue;
-        }
-        let scope = shown(key.scope.clone());
-        let (up, last_success, took) = (state.up(now), state.worked.at(), state.worked.last().copied());
-        let apart = key.scope != scope;
-        match sources.iter_mut().rev().take(if apart { usize::MAX } else { 1 }).find(|known| known.scope == scope) {
-            Some(last) => {
-                last.up &= up;
-                last.last_success = last.last_success.min(last_success);
-                last.took = last.took.max(took);
-            }
-            None => sources.push(SourceStatus { scope, up, last_success, took }),
-        }
-    }
-    let scope = kernel_log_scope();
-    let place = sources.partition_point(|source| source.scope < scope);
-    sources.insert(place, SourceStatus { scope, up: !kernel_log_blind, last_success: None, took: None });
-    sources
-}
-
-/// The kernel log's: it has no group and no GPU.
-pub(super) fn kernel_log_scope() -> SourceScope {
-    SourceScope { source: Source::Kmsg, group: None, engine: None, gpu: None }
-}
-
-/// Which source a reading is of, and what for.
-pub(super) fn scope(look: &Look) -> SourceScope {
-    let (source, group, engine, gpu) = match look {
-        Look::Gpu(gpu) => (Source::Nvml, None, None, Some(gpu.clone())),
-        Look::Server { group, .. } | Look::Clients { group, .. } => (Source::Mps, Some(group.clone()), None, None),
-        Look::Trees(group) | Look::Commands { group, .. } => (Source::Procfs, Some(group.clone()), None, None),
-        Look::Overlap(group) => (Source::Probe, Some(group.clone()), None, None),
-        Look::Environment(key) => (Source::Procfs, Some(key.group.clone()), Some(key.clone()), None),
-        Look::Health(key) | Look::Load(key) | Look::Traffic(key) | Look::Token(key) => {
-            (Source::Engine, Some(key.group.clone()), Some(key.clone()), None)
-        }
-    };
-    SourceScope { source, group, engine, gpu }
-}
-
-/// A source as the outside knows it: a group's two sides have one name.
-pub(super) fn shown(mut scope: SourceScope) -> SourceScope {
-    scope.group = scope.group.map(|group| group.home());
-    scope.engine = scope.engine.map(|key| EngineKey { group: key.group.home(), ..key });
-    scope
 }
 
 impl Group {

@@ -74,8 +74,7 @@ impl Turn<'_> {
 /// Why an order failed; `None`: it did not.
 pub(super) fn failure(outcome: &Outcome) -> Option<String> {
     match outcome {
-        Outcome::Failed { why } => Some(why.clone()),
         Outcome::TimedOut => Some(NO_OUTCOME.to_owned()),
-        _ => None,
+        outcome => outcome.blindness().map(|blindness| blindness.why),
     }
 }

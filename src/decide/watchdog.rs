@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Action, ActionId, Event, GpuIdentity, GpuReading, GpuUuid, GroupName, Look, Moment, Observation, Ordered, Outcome,
-    Owner, Plan, Request, Source, Status, What, XidVia,
+    Action, ActionId, Blindness, Event, GpuIdentity, GpuReading, GpuUuid, GroupName, Look, Moment, Observation,
+    Ordered, Outcome, Owner, Plan, Request, Source, SourceScope, Status, What, XidVia,
 };
 
 use super::facts::GpuFacts;
@@ -22,6 +22,7 @@ use super::orders::{GroupId, Orders, Purpose};
 use super::reading::Reading;
 use super::remembered::Memory;
 use super::schedule::Schedule;
+use super::sources::{self, Logs};
 use super::turn::Turn;
 use super::{Decision, Input, Policy};
 
@@ -48,7 +49,7 @@ pub struct Watchdog {
     looks: Schedule,
     orders: Orders,
     now: Moment,
-    kernel_log_blind: bool,
+    logs: Logs,
     xids: BTreeMap<(Option<GpuUuid>, u32), (Moment, XidVia)>,
 }
 
@@ -66,7 +67,7 @@ impl Watchdog {
             looks: Schedule::default(),
             orders: Orders::default(),
             now: Moment::ZERO,
-            kernel_log_blind: false,
+            logs: Logs::default(),
             xids: BTreeMap::new(),
         };
         for group in policy.groups {
@@ -118,7 +119,7 @@ impl Watchdog {
 
     /// What it knows, for gauges, JSON and people.
     pub fn status(&self, now: Moment) -> Status {
-        super::status::status(&self.groups, &self.gpus, &self.looks, self.kernel_log_blind, now)
+        super::status::status(&self.groups, &self.gpus, &self.looks, &self.logs, now)
     }
 
     /// What an order would come to, as things stand; or why it can't be done. Changes nothing.
@@ -156,17 +157,20 @@ impl Watchdog {
             }
             Observation::Xid { gpu, xid, pid, via } => {
                 if via == XidVia::Kmsg {
-                    self.kernel_log_speaks(decision);
+                    self.log_heard(Source::Kmsg, None, decision);
                 }
                 self.xid(gpu, xid, pid, via, decision);
             }
             Observation::OomKill { pid, .. } => {
-                self.kernel_log_speaks(decision);
+                self.log_heard(Source::Kmsg, None, decision);
                 let Some(index) = self.groups.iter().position(|group| group.owner_of(pid).is_some()) else { return };
                 self.groups[index].stir();
                 self.at(index, decision, save, |group, turn| group.observe(observation, turn));
             }
-            Observation::Blind { source: Source::Kmsg, why, .. } => self.kernel_log_lost(why, decision),
+            Observation::Blind { source: source @ (Source::Kmsg | Source::Log), group, state, why, .. } => {
+                self.log_lost(SourceScope { group, ..SourceScope::whole(source) }, Blindness { state, why }, decision);
+            }
+            Observation::Heard { source, group } => self.log_heard(source, group, decision),
             Observation::Overlap { group, window } => self.window_seen(&group, &window),
             Observation::Probe { engine, state, why } => self.probe_seen(&engine, state, why),
             observation => {
@@ -241,19 +245,20 @@ impl Watchdog {
         }
     }
 
-    fn kernel_log_lost(&mut self, why: String, decision: &mut Decision) {
-        if !self.kernel_log_blind {
-            let source = super::status::kernel_log_scope();
-            let what = What::SourceDown { source, why };
-            decision.events.push(Event { at: self.now, group: None, engine: None, what });
+    fn log_lost(&mut self, scope: SourceScope, blindness: Blindness, decision: &mut Decision) {
+        let source = sources::shown(scope);
+        if self.logs.lost(source.clone(), blindness.clone()) {
+            let Blindness { state, why } = blindness;
+            let (group, what) = (source.group.clone(), What::SourceDown { source, state, why });
+            decision.events.push(Event { at: self.now, group, engine: None, what });
         }
-        self.kernel_log_blind = true;
     }
 
-    fn kernel_log_speaks(&mut self, decision: &mut Decision) {
-        if std::mem::take(&mut self.kernel_log_blind) {
-            let what = What::SourceUp { source: super::status::kernel_log_scope() };
-            decision.events.push(Event { at: self.now, group: None, engine: None, what });
+    fn log_heard(&mut self, source: Source, group: Option<GroupName>, decision: &mut Decision) {
+        let source = sources::shown(SourceScope { group, ..SourceScope::whole(source) });
+        if self.logs.heard(&source) {
+            let (group, what) = (source.group.clone(), What::SourceUp { source });
+            decision.events.push(Event { at: self.now, group, engine: None, what });
         }
     }
 
@@ -270,13 +275,9 @@ impl Watchdog {
     }
 
     fn look_ended(&mut self, look: &Look, outcome: &Outcome, decision: &mut Decision) {
-        let failed = match outcome {
-            Outcome::Failed { why } => Some(why.clone()),
-            Outcome::TimedOut => Some("no answer in its time".to_owned()),
-            _ => None,
-        };
+        let failed = outcome.blindness();
         let Some(ended) = self.looks.ended(look, failed.clone(), self.now) else { return };
-        let source = super::status::scope(look);
+        let source = look.scope();
         if let (Look::Gpu(gpu), Some(asked), Some(_)) = (look, ended.sent, &failed) {
             self.gpu_health(gpu, |health, now| health.unread(asked, now));
         }
@@ -293,11 +294,13 @@ impl Watchdog {
                 group.ask_server = group.ask_server.filter(|asked| !settles(*asked));
             }
         }
-        let source = super::status::shown(source);
+        let source = sources::shown(source);
         let (group, engine) = (source.group.clone(), source.engine.clone().map(|key| key.engine));
-        let what = match (ended.failed, ended.fails, failed) {
-            (false, true, Some(why)) => What::SourceDown { source, why },
-            (true, false, _) => What::SourceUp { source },
+        let what = match (ended.before, ended.after, failed) {
+            (before, Some(state), Some(Blindness { why, .. })) if before != Some(state) => {
+                What::SourceDown { source, state, why }
+            }
+            (Some(_), None, _) => What::SourceUp { source },
             _ => return,
         };
         decision.events.push(Event { at: self.now, group, engine, what });
@@ -432,7 +435,7 @@ fn group_of(observation: &Observation) -> Option<&GroupName> {
         Observation::Ended { owner: Owner::Engine(key, _), .. } => Some(&key.group),
         Observation::Ended { owner: Owner::Control(group) | Owner::Server(group), .. } => Some(group),
         Observation::Gpu { .. } | Observation::GpuLost { .. } | Observation::RecoveryAction { .. } => None,
-        Observation::Xid { .. } | Observation::Blind { .. } => None,
+        Observation::Xid { .. } | Observation::Blind { .. } | Observation::Heard { .. } => None,
         // Its pid says whose it was.
         Observation::OomKill { .. } => None,
     }

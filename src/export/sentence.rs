@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::model::saying::cuda_words;
-use crate::model::status::SourceScope;
-use crate::model::{Advice, AdviceReason, Doubt, EngineName, Event, GpuUuid, IsolationResult, Reason, Tier, What};
+use crate::model::{
+    Advice, AdviceReason, Doubt, EngineName, Event, GpuUuid, IsolationResult, Reason, SourceScope, SourceState, Tier,
+    What,
+};
 
 /// One word for the event, for a column: the fault's name, or what was done.
 pub fn word(event: &Event) -> &'static str {
@@ -147,7 +149,7 @@ fn told(event: &Event) -> String {
             format!("{} of {} came to nothing: no fact decided within a minute", count(*lines), cuda_words(*code))
         }
         What::Command { result } => format!("control command {result}"),
-        What::SourceDown { source, why } => format!("{} does not answer: {why}", source_words(source)),
+        What::SourceDown { source, state, why } => format!("{} {}: {why}", source_words(source), blind_words(*state)),
         What::SourceUp { source } => format!("{} answers again", source_words(source)),
         What::ActionFailed { action, why } => format!("{action} failed: {why}"),
         What::Stopped => "stopped in order".to_owned(),
@@ -233,6 +235,15 @@ pub fn advice_runbook(reason: AdviceReason) -> &'static str {
     match reason {
         AdviceReason::LowGain => "docs/runbooks/MpsSharingDoesNotPay.md",
         AdviceReason::Slowdown => "docs/runbooks/MpsEngineSlowedDown.md",
+    }
+}
+
+/// What is wrong with a source that shows nothing, as a predicate.
+pub fn blind_words(state: SourceState) -> &'static str {
+    match state {
+        SourceState::NotUnderstood => "is not understood",
+        SourceState::NotAsked => "can't be asked",
+        SourceState::Silent | SourceState::Answers => "does not answer",
     }
 }
 

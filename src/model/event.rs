@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::status::SourceScope;
 use super::{
     AdviceReason, CommandResult, Doubt, EngineName, EvidenceLine, Exit, ExitCause, Fault, GpuUuid, GroupName,
     HeldReason, Hook, HookResult, IsolationResult, LinePlace, Moment, ProcessId, Reason, RecoveryResult, RecoveryStep,
-    Suspicion, Tier,
+    SourceScope, SourceState, Suspicion, Tier,
 };
 
 /// One thing that happened.
@@ -244,10 +243,12 @@ pub enum What {
         /// How.
         result: CommandResult,
     },
-    /// A source stopped answering.
+    /// A source shows nothing any more.
     SourceDown {
         /// Which.
         source: SourceScope,
+        /// How it stands.
+        state: SourceState,
         /// Why.
         why: String,
     },

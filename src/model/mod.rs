@@ -21,6 +21,7 @@ pub mod report;
 pub mod request;
 pub mod saying;
 pub mod setup;
+pub mod source;
 pub mod state;
 pub mod status;
 pub mod suspicion;
@@ -49,10 +50,9 @@ pub use report::Report;
 pub use request::{Goal, Plan, Request};
 pub use saying::{Doubt, LinePlace, Saying};
 pub use setup::Setup;
-pub use state::{EngineIsolation, EngineState, ExitCause, GroupState, IsolationResult, Mode, Source};
-pub use status::{
-    EngineSharing, EngineStatus, GpuStatus, GroupStatus, Hold, IsolationStatus, OverlapStatus, SourceStatus, Status,
-};
+pub use source::{Blindness, Source, SourceScope, SourceState, SourceStatus};
+pub use state::{EngineIsolation, EngineState, ExitCause, GroupState, IsolationResult, Mode};
+pub use status::{EngineSharing, EngineStatus, GpuStatus, GroupStatus, Hold, IsolationStatus, OverlapStatus, Status};
 pub use suspicion::{EvidenceLine, EvidenceSource, Strength, Suspicion};
 pub use traffic::Traffic;
 pub use unknown::{Question, Unknown};

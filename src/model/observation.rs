@@ -6,7 +6,7 @@ use super::gpu::RecoveryAction;
 use super::{
     CommandLine, CommandResult, EngineKey, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, LinePlace, Moment,
     MpsEnvironment, OverlapWindow, Owner, ProbeState, ProcessId, ProcessUsage, Saying, ServerLine, ServerState, Source,
-    Traffic,
+    SourceState, Traffic,
 };
 
 /// One fact from the outside world.
@@ -194,6 +194,13 @@ pub enum Observation {
         /// Why it can't work, for people.
         why: Option<String>,
     },
+    /// A source that comes by itself, as a log does, is read and understood again.
+    Heard {
+        /// Which source.
+        source: Source,
+        /// Of which group, where it has one.
+        group: Option<GroupName>,
+    },
     /// A source could not be read. It says nothing about what it would have shown.
     Blind {
         /// Which source.
@@ -204,6 +211,8 @@ pub enum Observation {
         engine: Option<EngineKey>,
         /// Of which GPU, where it has one.
         gpu: Option<GpuUuid>,
+        /// How it stands; never [`SourceState::Answers`].
+        state: SourceState,
         /// Why, for people.
         why: String,
     },

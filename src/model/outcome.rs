@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ProcessId;
+use super::{Blindness, ProcessId, SourceState};
 
 /// Exactly one for each order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,13 +24,47 @@ pub enum Outcome {
         /// Who is still there; empty: all proven gone.
         remaining: Vec<Remaining>,
     },
-    /// It could not be done.
+    /// It could not be done; of a reading: the other side did not answer.
     Failed {
         /// What and why, with the cure where one is known.
         why: String,
     },
     /// Its deadline passed.
     TimedOut,
+    /// Of a reading: an answer came and says nothing that is known here.
+    NotUnderstood {
+        /// What came.
+        why: String,
+    },
+    /// The watchdog itself could not ask: nothing follows from it about the other side.
+    NotAsked {
+        /// Why not, with the cure where one is known.
+        why: String,
+    },
+}
+
+/// Of a reading that shows nothing.
+impl From<Blindness> for Outcome {
+    fn from(Blindness { state, why }: Blindness) -> Self {
+        match state {
+            SourceState::NotUnderstood => Outcome::NotUnderstood { why },
+            SourceState::NotAsked => Outcome::NotAsked { why },
+            SourceState::Silent | SourceState::Answers => Outcome::Failed { why },
+        }
+    }
+}
+
+impl Outcome {
+    /// Of a reading: why it shows nothing; `None`: it does.
+    pub fn blindness(&self) -> Option<Blindness> {
+        match self {
+            Outcome::Failed { why } => Some(Blindness::silent(why.clone())),
+            Outcome::TimedOut => Some(Blindness::silent("no answer in its time")),
+            Outcome::NotUnderstood { why } => Some(Blindness::not_understood(why.clone())),
+            Outcome::NotAsked { why } => Some(Blindness::not_asked(why.clone())),
+            Outcome::Done | Outcome::Started { .. } | Outcome::Killed { .. } | Outcome::Gone { .. } => None,
+        }
+    }
 }
 
 /// A process that did not die.

@@ -99,23 +99,3 @@ words!(
         GroupRestart = "group_restart",
     }
 );
-
-words!(
-    /// Where readings come from.
-    Source {
-        /// The driver's library.
-        Nvml = "nvml",
-        /// The MPS control daemon's answers.
-        Mps = "mps",
-        /// /proc.
-        Procfs = "procfs",
-        /// The cgroup file system.
-        Cgroup = "cgroup",
-        /// The kernel log.
-        Kmsg = "kmsg",
-        /// An engine's HTTP.
-        Engine = "engine",
-        /// The kernel probe.
-        Probe = "probe",
-    }
-);

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use super::{
-    Advice, Baseline, Doubt, EngineIsolation, EngineKey, EngineKind, EngineLoad, EngineName, EngineState, Fault,
-    GpuIdentity, GpuUuid, GroupName, GroupState, HeldReason, Mode, Moment, ProbeState, ProcessId, Reason, RecoveryStep,
-    ServerState, Source, Tier, Unknown,
+    Advice, Baseline, Doubt, EngineIsolation, EngineKind, EngineLoad, EngineName, EngineState, Fault, GpuIdentity,
+    GpuUuid, GroupName, GroupState, HeldReason, Mode, Moment, ProbeState, ProcessId, Reason, RecoveryStep, ServerState,
+    SourceStatus, Tier, Unknown,
 };
 
 /// Everything at one moment.
@@ -231,32 +231,6 @@ pub struct GpuStatus {
     pub compute_mode: ComputeMode,
     /// What the driver wants; `None`: unknown.
     pub recovery_action: Option<RecoveryAction>,
-}
-
-/// One source.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SourceStatus {
-    /// Which.
-    pub scope: SourceScope,
-    /// Its last reading worked and is not too old.
-    pub up: bool,
-    /// When it last worked.
-    pub last_success: Option<Moment>,
-    /// How long its last reading took.
-    pub took: Option<Duration>,
-}
-
-/// A source and what it is read for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SourceScope {
-    /// Which source.
-    pub source: Source,
-    /// Of which group.
-    pub group: Option<GroupName>,
-    /// Of which engine.
-    pub engine: Option<EngineKey>,
-    /// Of which GPU.
-    pub gpu: Option<GpuUuid>,
 }
 
 fn no_suspicion() -> EngineIsolation {

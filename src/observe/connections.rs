@@ -15,7 +15,7 @@ use super::reports::Reports;
 use super::traffic::Reckoner;
 use crate::host::clock;
 use crate::host::sockets::{Network, Socket, Sockets};
-use crate::model::{EngineKey, Observation, ProcessId, Traffic};
+use crate::model::{Blindness, EngineKey, Observation, ProcessId, Traffic};
 
 /// Processes of one engine that are asked for their network.
 const MOST_PROCESSES: usize = 256;
@@ -82,7 +82,7 @@ impl Connections {
         processes: Vec<ProcessId>,
         own_ports: Vec<u16>,
         reports: Reports,
-    ) -> Answer<Result<(), String>> {
+    ) -> Answer<Result<(), Blindness>> {
         let asked = door.map(|door| {
             let (answer, answered) = oneshot::channel();
             // A thread that has ended drops the answer.

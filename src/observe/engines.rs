@@ -8,9 +8,9 @@ use tokio::sync::Mutex;
 
 use super::connections::Door;
 use super::reports::Reports;
-use crate::host::engine_metrics;
+use crate::host::engine_metrics::{self, MetricsError};
 use crate::host::http::{GetError, OurPort, Peer};
-use crate::model::{EngineKey, EngineKind, EngineLaunch, EngineLoad, Health, MetricsPlace, Observation};
+use crate::model::{Blindness, EngineKey, EngineKind, EngineLaunch, EngineLoad, Health, MetricsPlace, Observation};
 
 /// More of a health endpoint's body is not read.
 const HEALTH_BODY: usize = 64 * 1024;
@@ -105,14 +105,14 @@ pub(super) async fn look_health(
     endpoint: Rc<Endpoint>,
     bound: Duration,
     reports: Reports,
-) -> Result<(), String> {
+) -> Result<(), Blindness> {
     let Page { path, server } = &endpoint.health;
     let health = match server.peer.lock().await.get(path, bound.min(endpoint.timeout), HEALTH_BODY).await {
         Ok(response) if response.status == 200 => Health::Ok,
         Ok(response) => Health::Status(response.status),
         Err(GetError::Refused { .. }) => Health::Refused,
         Err(GetError::Timeout { .. } | GetError::Malformed { .. } | GetError::Tls { .. }) => Health::NoAnswer,
-        Err(error @ GetError::Url { .. }) => return Err(error.to_string()),
+        Err(error @ GetError::Url { .. }) => return Err(Blindness::not_asked(error.to_string())),
     };
     reports.observed(Observation::Health { engine, health });
     Ok(())
@@ -123,12 +123,12 @@ pub(super) async fn look_load(
     endpoint: Rc<Endpoint>,
     bound: Duration,
     reports: Reports,
-) -> Result<(), String> {
+) -> Result<(), Blindness> {
     let load = match &endpoint.metrics {
         Some(Page { path, server }) => {
             let mut peer = server.peer.lock().await;
             let read = engine_metrics::read(&mut peer, path, bound.min(endpoint.timeout)).await;
-            read.map_err(|error| error.to_string())?
+            read.map_err(|error| unread(&error))?
         }
         None => EngineLoad { no_metrics: Some("metrics_url = \"none\"".to_owned()), ..EngineLoad::default() },
     };
@@ -139,12 +139,23 @@ pub(super) async fn look_load(
 
 /// An engine that does not answer in time gave no token. One that answers something else says nothing of that: it may not
 /// know the request. One that sleeps is not asked.
+/// An answer that shows no load is not silence.
+fn unread(error: &MetricsError) -> Blindness {
+    let why = error.to_string();
+    match error {
+        MetricsError::Status(_) => Blindness::not_understood(why),
+        MetricsError::Get(GetError::Malformed { source, .. }) if source.is_parse() => Blindness::not_understood(why),
+        MetricsError::Get(GetError::Url { .. }) => Blindness::not_asked(why),
+        MetricsError::Get(_) => Blindness::silent(why),
+    }
+}
+
 pub(super) async fn look_token(
     engine: EngineKey,
     endpoint: Rc<Endpoint>,
     bound: Duration,
     reports: Reports,
-) -> Result<(), String> {
+) -> Result<(), Blindness> {
     if endpoint.seen.borrow().asleep {
         return Ok(());
     }

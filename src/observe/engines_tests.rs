@@ -43,7 +43,7 @@ fn endpoint(url: &str, metrics: MetricsPlace) -> Rc<Endpoint> {
 }
 
 /// What a look reports, which must not fail.
-async fn seen<F: Future<Output = Result<(), String>>>(look: impl FnOnce(Reports) -> F) -> Vec<Observation> {
+async fn seen<F: Future<Output = Result<(), Blindness>>>(look: impl FnOnce(Reports) -> F) -> Vec<Observation> {
     let (sender, mut reports) = unbounded_channel();
     look(Reports(sender)).await.unwrap();
     let mut seen = Vec::new();

@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::reports::{Reports, whole};
+use super::reports::Reports;
 use crate::host::nvml::{Driver, NvmlError};
-use crate::model::{GpuReading, GpuUuid, Observation, Report, Source, XidVia};
+use crate::model::{Blindness, GpuReading, GpuUuid, Observation, Report, Source, SourceScope, XidVia};
 
 /// Between attempts to follow events after a failure: a GPU that was reset needs a new event set.
 const RETRY: Duration = Duration::from_secs(10);
@@ -105,7 +105,7 @@ fn lock(askers: &Askers) -> MutexGuard<'_, Vec<oneshot::Sender<Reading>>> {
     askers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) async fn look(gpu: GpuUuid, answer: oneshot::Receiver<Reading>, reports: Reports) -> Result<(), String> {
+pub(super) async fn look(gpu: GpuUuid, answer: oneshot::Receiver<Reading>, reports: Reports) -> Result<(), Blindness> {
     match answer.await.map_err(|_| "the thread that reads NVML has ended".to_owned())? {
         Ok(reading) => {
             reports.observed(Observation::Gpu { gpu, reading });
@@ -113,9 +113,9 @@ pub(super) async fn look(gpu: GpuUuid, answer: oneshot::Receiver<Reading>, repor
         }
         Err(Unread::Lost(why)) => {
             reports.observed(Observation::GpuLost { gpu, why: why.clone() });
-            Err(why)
+            Err(why.into())
         }
-        Err(Unread::Blind(why)) => Err(why),
+        Err(Unread::Blind(why)) => Err(why.into()),
     }
 }
 
@@ -148,7 +148,7 @@ fn keep_following(driver: &dyn Gpus, gpu: &GpuUuid, reports: &Reports, retry: Du
         });
         if let Err(why) = followed {
             if why != told {
-                reports.blind(whole(Source::Nvml), why.clone());
+                reports.blind(SourceScope::whole(Source::Nvml), Blindness::silent(why.clone()));
                 told = why;
             }
             thread::sleep(retry);

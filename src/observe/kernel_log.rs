@@ -6,9 +6,9 @@ use std::thread;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::reports::{Reports, whole};
+use super::reports::Reports;
 use crate::host::kmsg::{KernelLine, KernelLog, PciAddress};
-use crate::model::{GpuIdentity, GpuUuid, Observation, Report, Source, XidVia};
+use crate::model::{Blindness, GpuIdentity, GpuUuid, Observation, Report, Source, SourceScope, XidVia};
 
 /// Follows the kernel log at `path` from its present end. Where it can't be read, one `Blind` of
 /// kmsg says why, with the cure, and nothing follows: Xids come by NVML then.
@@ -21,7 +21,7 @@ pub fn follow(path: &Path, gpus: &[GpuIdentity], reports: UnboundedSender<Report
         thread.map_err(|error| format!("no thread to read the kernel log on: {error}"))
     });
     if let Err(why) = started {
-        reports.blind(whole(Source::Kmsg), why);
+        reports.blind(SourceScope::whole(Source::Kmsg), Blindness::not_asked(why));
     }
 }
 
@@ -35,7 +35,7 @@ fn follow_open(log: KernelLog, places: Vec<(PciAddress, GpuUuid)>, reports: &Rep
         if reports.closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     if let Err(error) = followed {
-        reports.blind(whole(Source::Kmsg), error.to_string());
+        reports.blind(SourceScope::whole(Source::Kmsg), Blindness::silent(error.to_string()));
     }
 }
 

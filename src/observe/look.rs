@@ -15,12 +15,12 @@ use super::connections::Connections;
 use super::engines::{self, Endpoint};
 use super::gpus::{self, GpuThread, Gpus};
 use super::overlap::{Sampler, Timing};
-use super::reports::{Reports, scope_of};
+use super::reports::Reports;
 use super::{mps, processes};
 use crate::host::clock;
 use crate::host::environ::Told;
 use crate::model::{
-    ActionId, CommandResult, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Moment, Outcome, ProcessId,
+    ActionId, Blindness, CommandResult, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Moment, Outcome, ProcessId,
     ProcessUsage, Report,
 };
 
@@ -130,17 +130,17 @@ impl Observers {
     /// Carries out one look. Must be called within a tokio `LocalSet` (or local runtime).
     pub fn look(&self, id: ActionId, look: Look, deadline: Moment) {
         let left = deadline.since(clock::now());
-        let (scope, reports) = (scope_of(&look), self.reports.clone());
+        let (scope, reports) = (look.scope(), self.reports.clone());
         let reading = self.reading(look, left);
         tokio::task::spawn_local(async move {
             let outcome = match tokio::time::timeout(left, reading).await {
                 Ok(Ok(())) => Outcome::Done,
-                Ok(Err(why)) => {
-                    reports.blind(scope, why.clone());
-                    Outcome::Failed { why }
+                Ok(Err(blindness)) => {
+                    reports.blind(scope, blindness.clone());
+                    Outcome::from(blindness)
                 }
                 Err(_) => {
-                    reports.blind(scope, format!("no answer within {left:?}"));
+                    reports.blind(scope, Blindness::silent(format!("no answer within {left:?}")));
                     Outcome::TimedOut
                 }
             };
@@ -149,12 +149,12 @@ impl Observers {
     }
 
     /// Reports what it sees; fails when it could not look.
-    fn reading(&self, look: Look, left: Duration) -> Answer<Result<(), String>> {
+    fn reading(&self, look: Look, left: Duration) -> Answer<Result<(), Blindness>> {
         let (reports, hands, bound) = (self.reports.clone(), self.hands.clone(), inner_bound(left));
         match look {
             Look::Gpu(gpu) => match self.gpus.get(&gpu) {
                 Some(thread) => Box::pin(gpus::look(gpu, thread.read(), reports)),
-                None => Box::pin(ready(Err(format!("no group has the GPU {gpu}")))),
+                None => Box::pin(ready(Err(unknown(format!("no group has the GPU {gpu}"))))),
             },
             Look::Server { group, server } => Box::pin(mps::look_server(hands, group, server, bound, reports)),
             Look::Clients { group, server } => Box::pin(mps::look_clients(hands, group, server, bound, reports)),
@@ -165,24 +165,29 @@ impl Observers {
                     let (processes, own_ports) = (hands.processes(&engine), endpoint.own_ports());
                     self.connections.look(engine, endpoint.door.clone(), processes, own_ports, reports)
                 }
-                None => Box::pin(ready(Err(format!("no engine {engine}")))),
+                None => Box::pin(ready(Err(unknown(format!("no engine {engine}"))))),
             },
             Look::Token(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_token(engine, endpoint.clone(), bound, reports)),
-                None => Box::pin(ready(Err(format!("no engine {engine}")))),
+                None => Box::pin(ready(Err(unknown(format!("no engine {engine}"))))),
             },
             Look::Environment(engine) => Box::pin(processes::look_told(hands.environments(&engine), engine, reports)),
             Look::Health(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_health(engine, endpoint.clone(), bound, reports)),
-                None => Box::pin(ready(Err(format!("no engine {engine}")))),
+                None => Box::pin(ready(Err(unknown(format!("no engine {engine}"))))),
             },
             Look::Overlap(group) => self.sampler.look(group, bound, reports),
             Look::Load(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_load(engine, endpoint.clone(), bound, reports)),
-                None => Box::pin(ready(Err(format!("no engine {engine}")))),
+                None => Box::pin(ready(Err(unknown(format!("no engine {engine}"))))),
             },
         }
     }
+}
+
+/// A configuration that changed meanwhile took it away.
+fn unknown(why: String) -> Blindness {
+    Blindness::not_asked(why)
 }
 
 /// A bound for what happens inside a look: early enough that its own verdict (a command that timed

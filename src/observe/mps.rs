@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Hands;
 use super::reports::Reports;
 use crate::host::{clock, mps_log};
-use crate::model::{CommandResult, GroupName, Moment, Observation, ServerState};
+use crate::model::{Blindness, CommandResult, GroupName, Moment, Observation, ServerState};
 
 /// A read is answered within this or not at all (a healthy daemon needs 2 ms).
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
@@ -36,7 +36,7 @@ pub(super) async fn look_server(
     server: Option<u32>,
     bound: Duration,
     reports: Reports,
-) -> Result<(), String> {
+) -> Result<(), Blindness> {
     let daemon = Daemon { hands, group, until: Instant::now() + bound, reports };
     let server = match server {
         Some(server) => Some(server),
@@ -58,7 +58,7 @@ pub(super) async fn look_clients(
     server: u32,
     bound: Duration,
     reports: Reports,
-) -> Result<(), String> {
+) -> Result<(), Blindness> {
     let daemon = Daemon { hands, group, until: Instant::now() + bound, reports };
     let clients = daemon.pids(&format!("get_client_list {server}")).await?;
     daemon.reports.observed(Observation::Clients { group: daemon.group, server, clients });
@@ -75,32 +75,32 @@ struct Daemon {
 
 impl Daemon {
     /// The answer to one command; what became of it is an observation of its own.
-    async fn ask(&self, command: &str) -> Result<String, String> {
+    async fn ask(&self, command: &str) -> Result<String, Blindness> {
         let timeout = self.until.saturating_duration_since(Instant::now()).min(READ_TIMEOUT);
         let (result, answer) = self.hands.command(&self.group, command, timeout).await;
         self.reports.observed(Observation::Command { group: self.group.clone(), result });
         match result {
             CommandResult::Answered => Ok(answer),
-            _ => Err(format!("control daemon of {}: {command}: {result}", self.group)),
+            _ => Err(Blindness::silent(format!("control daemon of {}: {command}: {result}", self.group))),
         }
     }
 
-    async fn pids(&self, command: &str) -> Result<Vec<u32>, String> {
+    async fn pids(&self, command: &str) -> Result<Vec<u32>, Blindness> {
         let answer = self.ask(command).await?;
         understood(mps_log::pids(&answer), &answer)
     }
 
-    async fn state(&self, server: u32) -> Result<ServerState, String> {
+    async fn state(&self, server: u32) -> Result<ServerState, Blindness> {
         let answer = self.ask(&format!("get_server_status {server}")).await?;
         understood(mps_log::server_state(&answer), &answer)
     }
 }
 
 /// What came of an answer; another dialect must not be taken for "none".
-fn understood<T>(parsed: Option<T>, answer: &str) -> Result<T, String> {
+fn understood<T>(parsed: Option<T>, answer: &str) -> Result<T, Blindness> {
     parsed.ok_or_else(|| {
         let start: String = answer.chars().take(200).collect();
-        format!("the control daemon's answer is not understood: {start:?}")
+        Blindness::not_understood(format!("the control daemon said {start:?}"))
     })
 }
 
@@ -108,7 +108,7 @@ fn understood<T>(parsed: Option<T>, answer: &str) -> Result<T, String> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::model::ServerLine;
+    use crate::model::{ServerLine, SourceState};
 
     const FATAL: &str = "[2026-11-22 19:42:36.957 Server   624] Server is handling a fatal GPU error.";
 
@@ -133,6 +133,7 @@ mod tests {
     fn an_answer_in_another_dialect_is_not_taken_for_none() {
         let answer = "Unknown command \"get_server_list\"\n";
         let error = understood(mps_log::pids(answer), answer).unwrap_err();
-        assert!(error.contains("Unknown command"), "{error}");
+        assert_eq!(error.state, SourceState::NotUnderstood);
+        assert!(error.why.contains("Unknown command"), "{error:?}");
     }
 }

@@ -10,10 +10,10 @@ use super::reports::Reports;
 use super::{Answer, Hands};
 use crate::host::environ::Told;
 use crate::host::procfs::Procfs;
-use crate::model::{CommandLine, EngineKey, GroupName, Observation};
+use crate::model::{Blindness, CommandLine, EngineKey, GroupName, Observation};
 
-pub(super) fn look(hands: &dyn Hands, group: &GroupName, reports: &Reports) -> Result<(), String> {
-    for (engine, processes) in hands.trees(group)? {
+pub(super) fn look(hands: &dyn Hands, group: &GroupName, reports: &Reports) -> Result<(), Blindness> {
+    for (engine, processes) in hands.trees(group).map_err(Blindness::not_asked)? {
         let tree = processes.iter().map(|usage| usage.process).collect();
         reports.observed(Observation::Tree { engine: engine.clone(), processes: tree });
         reports.observed(Observation::Usage { engine, processes });
@@ -31,15 +31,15 @@ pub(super) async fn look_told(
     answer: Answer<Result<Told, String>>,
     engine: EngineKey,
     reports: Reports,
-) -> Result<(), String> {
-    let Told { processes, overwritten } = answer.await?;
+) -> Result<(), Blindness> {
+    let Told { processes, overwritten } = answer.await.map_err(Blindness::not_asked)?;
     reports.observed(Observation::Environment { engine, processes, overwritten });
     Ok(())
 }
 
 /// On a thread of its own: a command line is read from its process's memory, and waits for one that a driver
 /// call holds. Such a thread is left behind; the core asks a few times only.
-pub(super) async fn look_at_commands(group: GroupName, asked: Vec<u32>, reports: Reports) -> Result<(), String> {
+pub(super) async fn look_at_commands(group: GroupName, asked: Vec<u32>, reports: Reports) -> Result<(), Blindness> {
     let (answer, answered) = oneshot::channel();
     let pids = asked.clone();
     let reader = thread::Builder::new().name("commands".to_owned());
@@ -47,7 +47,7 @@ pub(super) async fn look_at_commands(group: GroupName, asked: Vec<u32>, reports:
         .spawn(move || {
             let _ = answer.send(read(&Procfs::new(Path::new("/proc")), &pids));
         })
-        .map_err(|error| format!("no thread to read command lines: {error}"))?;
+        .map_err(|error| Blindness::not_asked(format!("no thread to read command lines: {error}")))?;
     let found = answered.await.map_err(|_| "the thread that reads command lines ended".to_owned())?;
     reports.observed(Observation::Commands { group, asked, found });
     Ok(())

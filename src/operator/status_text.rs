@@ -5,7 +5,7 @@ use super::screen::{Ink, Screen, clean};
 use super::seen::Seen;
 use super::sharing_text::{probe, sharing, slowdown};
 use super::table::{Cell, Column, table};
-use crate::export::sentence::source_words;
+use crate::export::sentence::{blind_words, source_words};
 use crate::model::gpu::RecoveryAction;
 use crate::model::{
     EngineLoad, EngineState, EngineStatus, GpuStatus, GroupState, GroupStatus, Mode, ServerState, SourceStatus, Unknown,
@@ -26,8 +26,13 @@ pub fn status_text(seen: &Seen, now: f64, screen: &Screen) -> String {
         blocks.push(screen.prose("BLIND  ", Ink::Odd, "not every source has reported yet: nothing is done until then"));
     }
     blocks.extend(seen.status.groups.iter().map(|group| block(seen, group, screen)));
-    let down: String =
-        seen.status.sources.iter().filter(|source| !source.up).map(|source| is_down(seen, source, screen)).collect();
+    let down: String = seen
+        .status
+        .sources
+        .iter()
+        .filter(|source| source.is_blind())
+        .map(|source| is_down(seen, source, screen))
+        .collect();
     blocks.push(down);
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n")
@@ -218,6 +223,7 @@ fn note(engine: &EngineStatus) -> Cell {
 }
 
 fn is_down(seen: &Seen, source: &SourceStatus, screen: &Screen) -> String {
+    let why = source.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
     let last = match source.last_success {
         Some(last) => format!("it last answered {} ago", age(seen.age(last))),
         None => "it has not answered yet".to_owned(),
@@ -225,7 +231,7 @@ fn is_down(seen: &Seen, source: &SourceStatus, screen: &Screen) -> String {
     screen.prose(
         "source down  ",
         Ink::Odd,
-        &format!("{}: {last}; what it knew is unknown", source_words(&source.scope)),
+        &format!("{} {}{why}; {last}; what it knew is unknown", source_words(&source.scope), blind_words(source.state)),
     )
 }
 

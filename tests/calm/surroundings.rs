@@ -10,7 +10,7 @@ use mpswarden::model::ServerLine::{Connected, Disconnected, Pending};
 use mpswarden::model::gpu::{GpuActivity, RecoveryAction};
 use mpswarden::model::{
     CommandLine, CommandResult, EngineKey, GpuProcess, GpuReading, GroupName, Health, Look, Moment, MpsEnvironment,
-    Observation, Outcome, ProcessId, ProcessUsage, Source,
+    Observation, Outcome, ProcessId, ProcessUsage, Source, SourceState,
 };
 use mpswarden::sim::Chance;
 
@@ -281,7 +281,8 @@ impl Surroundings {
 
 fn blind(source: Source, key: Option<&EngineKey>, why: &str, seen: &mut Vec<Observation>, outcome: &mut Outcome) {
     let (group, engine) = (key.map(|key| key.group.clone()), key.cloned());
-    *seen = vec![Observation::Blind { source, group, engine, gpu: None, why: why.to_owned() }];
+    *seen =
+        vec![Observation::Blind { source, group, engine, gpu: None, state: SourceState::Silent, why: why.to_owned() }];
     *outcome = Outcome::Failed { why: why.to_owned() };
 }
 

@@ -6,12 +6,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use mpswarden::export::{BuildInfo, Exporter};
 use mpswarden::model::gpu::{ComputeMode, RecoveryAction};
-use mpswarden::model::status::SourceScope;
 use mpswarden::model::{
     Advice, AdviceReason, Baseline, BaselineSource, CommandResult, EngineIsolation, EngineKey, EngineName,
     EngineSharing, EngineState, EngineStatus, Event, Exit, ExitCause, Fault, GpuIdentity, GpuStatus, GroupState,
     GroupStatus, Mode, Moment, OverlapStatus, ProbeState, ProcessId, RecoveryResult, RecoveryStep, ServerState, Source,
-    SourceStatus, Status, Taken, Tier, What,
+    SourceScope, SourceState, SourceStatus, Status, Taken, Tier, What,
 };
 
 pub const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";
@@ -97,7 +96,9 @@ pub fn source(source: Source, engine: Option<EngineKey>, last_success: Option<Mo
     let gpu = (source == Source::Nvml).then(|| GPU.into());
     let group = (source == Source::Mps).then(|| "small-llms".into());
     let took = last_success.map(|_| Duration::from_micros(80));
-    SourceStatus { scope: SourceScope { source, group, engine, gpu }, up: last_success.is_some(), last_success, took }
+    let state = if last_success.is_some() { SourceState::Answers } else { SourceState::Silent };
+    let why = last_success.is_none().then(|| "no answer in its time".to_owned());
+    SourceStatus { scope: SourceScope { source, group, engine, gpu }, state, why, last_success, took }
 }
 
 pub fn qwen_a() -> EngineKey {

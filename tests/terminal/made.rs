@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mpswarden::model::gpu::{ComputeMode, GpuActivity};
-use mpswarden::model::status::{RecoveryStatus, SourceScope};
+use mpswarden::model::status::RecoveryStatus;
 use mpswarden::model::{
     Advice, AdviceReason, EngineIsolation, EngineKey, EngineLoad, EngineSharing, EngineState, EngineStatus, Fault,
     GpuIdentity, GpuStatus, GroupState, GroupStatus, HeldReason, Hold, Incident, IncidentLine, Mode, Moment,
-    OverlapStatus, ProbeState, ProcessId, RecoveryStep, ServerState, Source, SourceStatus, Status, Strength, Suspicion,
-    Tier,
+    OverlapStatus, ProbeState, ProcessId, RecoveryStep, ServerState, Source, SourceScope, SourceState, SourceStatus,
+    Status, Strength, Suspicion, Tier,
 };
 use serde_json::{Value, json};
 
@@ -179,7 +179,13 @@ pub fn troubled() -> Status {
     let mut status = status(vec![recovering, held, on_hold]);
     let engine = EngineKey { group: "big".into(), engine: "llama".into() };
     let scope = SourceScope { source: Source::Engine, group: None, engine: Some(engine), gpu: None };
-    status.sources = vec![SourceStatus { scope, up: false, last_success: Some(at(900)), took: None }];
+    status.sources = vec![SourceStatus {
+        scope,
+        state: SourceState::Silent,
+        why: Some("no answer from its port".to_owned()),
+        last_success: Some(at(900)),
+        took: None,
+    }];
     status
 }
 

@@ -91,7 +91,7 @@ fn what(what: &What) -> Option<String> {
         What::Xid { xid, .. } => format!("Xid {xid}"),
         What::CudaError { code, .. } => format!("CUDA error {code}"),
         What::Doubted { code, how, lines } => format!("{lines} lines of CUDA error {code}: {how}"),
-        What::SourceDown { source, why } => format!("source {} down: {why}", source.source),
+        What::SourceDown { source, why, .. } => format!("source {} down: {why}", source.source),
         What::SourceUp { source } => format!("source {} up", source.source),
         What::ActionFailed { action, why } => format!("FAILED {action}: {why}"),
         What::Stopped => "stopped".to_owned(),

@@ -103,7 +103,10 @@ metrics! {
     INCIDENT_WRITES = Kind::Counter, "mpswarden_incident_writes_total", ["result"],
         "Writings of incidents to disk, by how they ended: ok; failed, to be tried again; dropped, since too many wait.";
     SOURCE_UP = Kind::Gauge, "mpswarden_source_up", ["source", "group", "engine", "gpu"],
-        "Whether the source's last reading worked and is not too old.";
+        "Whether what the source shows is known; no sample while nobody wants to know.";
+    SOURCE_STATE = Kind::Gauge, "mpswarden_source_state", ["source", "group", "engine", "gpu", "state"],
+        "How a source stands: it answers, is silent, is not understood, or is not asked, since nobody wants to know \
+         or the watchdog itself can't ask. Only silence is ever evidence about the other side.";
     SOURCE_LAST_SUCCESS = Kind::Gauge, "mpswarden_source_last_success_timestamp_seconds",
         ["source", "group", "engine", "gpu"], "When the source last answered.";
     SOURCE_DURATION = READING, "mpswarden_source_duration_seconds", ["source"],

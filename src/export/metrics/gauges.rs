@@ -11,8 +11,8 @@ use super::imbalance::imbalance;
 use super::known_series::{ENGINE_FAULTS, GROUP_FAULTS};
 use super::sharing_gauges;
 use crate::model::{
-    EngineKey, EngineName, Fault, GroupState, GroupStatus, HeldReason, Moment, RecoveryStep, ServerState, SourceStatus,
-    Status,
+    EngineKey, EngineName, Fault, GroupState, GroupStatus, HeldReason, Moment, RecoveryStep, ServerState, SourceState,
+    SourceStatus, Status,
 };
 
 /// What gauges are made from.
@@ -56,7 +56,11 @@ impl Readings<'_> {
             engine.map_or("", |key| key.engine.as_str()),
             &gpu,
         ];
-        page.number(&metric::SOURCE_UP, labels, flag(source.up));
+        write_known(page, &metric::SOURCE_UP, labels, source.up().map(flag));
+        for state in SourceState::ALL {
+            let labels = &[labels[0], labels[1], labels[2], labels[3], state.as_str()];
+            page.number(&metric::SOURCE_STATE, labels, flag(*state == source.state));
+        }
         self.write_time(page, &metric::SOURCE_LAST_SUCCESS, labels, source.last_success);
     }
 

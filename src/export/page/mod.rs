@@ -68,7 +68,7 @@ fn live(view: &View<'_>) -> Markup {
         @if !view.status.ready {
             p.warn { "Not every source has reported yet." }
         }
-        @for source in view.status.sources.iter().filter(|source| !source.up) {
+        @for source in view.status.sources.iter().filter(|source| source.is_blind()) {
             p.warn { "Blind: " (view.source_words(source)) }
         }
         @for gpu in &view.status.gpus { (groups::gpu(view, gpu)) }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::*;
 use crate::export::{BuildInfo, testing};
 use crate::model::gpu::{ComputeMode, GpuActivity, RecoveryAction};
-use crate::model::status::{RecoveryStatus, SourceScope};
+use crate::model::status::RecoveryStatus;
 use crate::model::{
     Advice, AdviceReason, Baseline, BaselineSource, EngineLoad, EngineSharing, EngineStatus, Fault, GpuIdentity,
     GpuStatus, GroupStatus, HeldReason, Hold, Incident, IncidentLine, Moment, OverlapStatus, ProbeState, ProcessId,
-    RecoveryStep, Source, SourceStatus, Status, Strength, Suspicion, Taken, Tier,
+    RecoveryStep, Source, SourceScope, SourceState, SourceStatus, Status, Strength, Suspicion, Taken, Tier,
 };
 
 const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";
@@ -258,13 +258,14 @@ fn what_is_not_known_is_called_unknown_and_never_zero() {
     status.groups[0].engines[0].load = None;
     status.sources.push(SourceStatus {
         scope: SourceScope { source: Source::Nvml, group: None, engine: None, gpu: Some(GPU.into()) },
-        up: false,
+        state: SourceState::Silent,
+        why: Some("the driver hangs".to_owned()),
         last_success: Some(at(30.0)),
         took: None,
     });
     let page = page(&status, &[]);
     shows(&page, &["memory: unknown", "control daemon unknown", "? of 48 clients", "device memory: unknown"]);
-    shows(&page, &["Blind: nvml of GPU 0 last answered 30 s ago"]);
+    shows(&page, &["Blind: nvml of GPU 0 does not answer, last answered 30 s ago: the driver hangs"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::export::BuildInfo;
+use crate::export::sentence::blind_words;
 use crate::model::{GpuUuid, GroupStatus, Incident, Moment, SourceStatus, Status};
 
 /// What the page is made from.
@@ -42,7 +43,7 @@ impl View<'_> {
         self.status.groups.iter().filter(move |group| group.gpu == *gpu)
     }
 
-    /// A source and since when it does not answer.
+    /// A source that shows nothing: how, why, and since when.
     pub fn source_words(&self, source: &SourceStatus) -> String {
         let scope = &source.scope;
         let gpu = self.status.gpus.iter().find(|gpu| Some(&gpu.identity.uuid) == scope.gpu.as_ref());
@@ -52,9 +53,11 @@ impl View<'_> {
             (None, None, Some(gpu)) => format!(" of GPU {}", gpu.identity.index),
             _ => String::new(),
         };
-        match source.last_success {
-            Some(at) => format!("{}{of} last answered {} ago", scope.source, super::figures::ago(self.since(at))),
-            None => format!("{}{of} has never answered", scope.source),
-        }
+        let since = match source.last_success {
+            Some(at) => format!("last answered {} ago", super::figures::ago(self.since(at))),
+            None => "never answered".to_owned(),
+        };
+        let why = source.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        format!("{}{of} {}, {since}{why}", scope.source, blind_words(source.state))
     }
 }

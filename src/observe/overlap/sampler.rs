@@ -19,7 +19,7 @@ use super::probes::{Probes, Shared};
 use super::window;
 use crate::host::pidfd::Pidfd;
 use crate::host::probe_place::ProbePlace;
-use crate::model::{EngineKey, GroupName, Observation, OverlapWindow, Report};
+use crate::model::{Blindness, EngineKey, GroupName, Observation, OverlapWindow, Report};
 use crate::observe::look::Answer;
 use crate::observe::reports::Reports;
 
@@ -88,9 +88,9 @@ impl Sampler {
         group: GroupName,
         bound: Duration,
         reports: Reports,
-    ) -> Answer<Result<(), String>> {
+    ) -> Answer<Result<(), Blindness>> {
         let (Some(timing), Some(thread)) = (self.timings.get(&group), &self.thread) else {
-            return Box::pin(ready(Err(format!("no engine of {group} has a kernel probe"))));
+            return Box::pin(ready(Err(Blindness::not_asked(format!("no engine of {group} has a kernel probe")))));
         };
         let (answer, answered) = oneshot::channel();
         // A thread that has ended drops the answer.

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::{Sampler, Timing};
 use crate::host::pidfd::Pidfd;
 use crate::host::probe_place::ProbePlace;
-use crate::model::{EngineKey, GroupName, Observation, OverlapWindow, ProbeState, Report};
+use crate::model::{Blindness, EngineKey, GroupName, Observation, OverlapWindow, ProbeState, Report};
 use crate::observe::reports::Reports;
 use crate::probe::wire::{Kernels, LONGEST, Order, VERSION, Word};
 
@@ -99,7 +99,7 @@ impl Bench {
     }
 
     /// One window.
-    async fn look(&self, bound: Duration) -> Result<(), String> {
+    async fn look(&self, bound: Duration) -> Result<(), Blindness> {
         let look = self.sampler.look(group(), bound, self.out.clone());
         timeout(PATIENCE, look).await.expect("an outcome in time")
     }
@@ -209,7 +209,7 @@ async fn a_probe_that_does_not_answer_costs_the_window_and_its_late_answer_harms
     let mut bench = Bench::new();
     let mut a = bench.probe("a").await;
     let why = bench.look(Duration::from_millis(200)).await.unwrap_err();
-    assert!(why.contains("the kernel probe of a did not answer"), "{why}");
+    assert!(why.why.contains("the kernel probe of a did not answer"), "{why:?}");
     let (window, from, to) = a.ordered();
     a.say(&Word::Kernels(Kernels { window, covered: (from, to), ..Kernels::default() }));
     let a = a.answer(&[]);
@@ -361,7 +361,7 @@ async fn windows_that_a_probe_does_not_cover_are_none_and_the_third_in_a_row_is_
     assert_eq!(bench.look(PATIENCE).await, Ok(()));
     assert_eq!(bench.look(PATIENCE).await, Ok(()));
     let why = bench.look(PATIENCE).await.unwrap_err();
-    assert!(why.contains("3 windows in a row") && why.contains("that of a covered nothing"), "{why}");
+    assert!(why.why.contains("3 windows in a row") && why.why.contains("that of a covered nothing"), "{why:?}");
     bench.nothing_more_is_told();
     drop(answers.join().unwrap());
 }
@@ -374,8 +374,8 @@ async fn a_socket_that_can_not_be_made_is_said_and_asked_for_again() {
     let place = ProbePlace::of(directory.path());
     let mut sampler = Sampler::new(place, Arc::new(|_| Ok(None)), sender.clone());
     sampler.take_up([(group(), TIMING)].into()).unwrap();
-    let why = sampler.look(group(), PATIENCE, Reports(sender)).await.unwrap_err();
-    assert!(why.contains("no kernel probe can call at"), "{why}");
+    let blind = sampler.look(group(), PATIENCE, Reports(sender)).await.unwrap_err();
+    assert!(blind.why.contains("no kernel probe can call at"), "{blind:?}");
 }
 
 #[tokio::test]

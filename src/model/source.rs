@@ -1,0 +1,157 @@
+//! What is read, and how it goes.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::words::words;
+use super::{EngineKey, GpuUuid, GroupName, Look, Moment};
+
+words!(
+    /// Where readings come from.
+    Source {
+        /// The driver's library.
+        Nvml = "nvml",
+        /// The MPS control daemon's answers.
+        Mps = "mps",
+        /// /proc.
+        Procfs = "procfs",
+        /// The cgroup file system.
+        Cgroup = "cgroup",
+        /// The kernel log.
+        Kmsg = "kmsg",
+        /// The log of an MPS control daemon and its servers.
+        Log = "log",
+        /// An engine's HTTP.
+        Engine = "engine",
+        /// The kernel probe.
+        Probe = "probe",
+    }
+);
+
+words!(
+    /// How a source stands. Only silence is ever evidence about the other side.
+    SourceState {
+        /// Its last reading worked, or the first one since it was asked for is on its way.
+        Answers = "answers",
+        /// It was asked and did not answer.
+        Silent = "silent",
+        /// It answered, and nothing that is known here.
+        NotUnderstood = "not_understood",
+        /// Nobody wants to know, or the watchdog itself could not ask.
+        NotAsked = "not_asked",
+    }
+);
+
+/// Why a reading shows nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Blindness {
+    /// How the source stands; never [`SourceState::Answers`].
+    pub state: SourceState,
+    /// For people, with the cure where one is known.
+    pub why: String,
+}
+
+impl Blindness {
+    /// The other side did not answer.
+    pub fn silent(why: impl Into<String>) -> Self {
+        Blindness { state: SourceState::Silent, why: why.into() }
+    }
+
+    /// An answer that is not understood.
+    pub fn not_understood(why: impl Into<String>) -> Self {
+        Blindness { state: SourceState::NotUnderstood, why: why.into() }
+    }
+
+    /// The watchdog could not ask.
+    pub fn not_asked(why: impl Into<String>) -> Self {
+        Blindness { state: SourceState::NotAsked, why: why.into() }
+    }
+}
+
+/// A reading that failed without more words: the other side did not answer.
+impl From<String> for Blindness {
+    fn from(why: String) -> Self {
+        Blindness::silent(why)
+    }
+}
+
+/// One source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// Which.
+    pub scope: SourceScope,
+    /// How it stands.
+    pub state: SourceState,
+    /// Why it does not answer; `None`: it does, or nobody wants to know.
+    pub why: Option<String>,
+    /// When it last worked.
+    pub last_success: Option<Moment>,
+    /// How long its last reading took.
+    pub took: Option<Duration>,
+}
+
+impl SourceStatus {
+    /// Whether what it would show is known; `None`: nobody wants to know.
+    pub fn up(&self) -> Option<bool> {
+        (self.state != SourceState::NotAsked || self.why.is_some()).then_some(self.state == SourceState::Answers)
+    }
+
+    /// It should show something and does not.
+    pub fn is_blind(&self) -> bool {
+        self.up() == Some(false)
+    }
+}
+
+/// A source and what it is read for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SourceScope {
+    /// Which source.
+    pub source: Source,
+    /// Of which group.
+    pub group: Option<GroupName>,
+    /// Of which engine.
+    pub engine: Option<EngineKey>,
+    /// Of which GPU.
+    pub gpu: Option<GpuUuid>,
+}
+
+impl SourceScope {
+    /// A source of the whole machine.
+    pub fn whole(source: Source) -> Self {
+        SourceScope { source, group: None, engine: None, gpu: None }
+    }
+
+    /// A source of one group.
+    pub fn of_group(source: Source, group: GroupName) -> Self {
+        SourceScope { group: Some(group), ..SourceScope::whole(source) }
+    }
+
+    /// A source of one engine.
+    pub fn of_engine(source: Source, engine: EngineKey) -> Self {
+        SourceScope { engine: Some(engine.clone()), ..SourceScope::of_group(source, engine.group) }
+    }
+
+    /// A source of one GPU.
+    pub fn of_gpu(source: Source, gpu: GpuUuid) -> Self {
+        SourceScope { gpu: Some(gpu), ..SourceScope::whole(source) }
+    }
+}
+
+impl Look {
+    /// Which source it reads, and what for.
+    pub fn scope(&self) -> SourceScope {
+        match self {
+            Look::Gpu(gpu) => SourceScope::of_gpu(Source::Nvml, gpu.clone()),
+            Look::Server { group, .. } | Look::Clients { group, .. } => {
+                SourceScope::of_group(Source::Mps, group.clone())
+            }
+            Look::Trees(group) | Look::Commands { group, .. } => SourceScope::of_group(Source::Procfs, group.clone()),
+            Look::Overlap(group) => SourceScope::of_group(Source::Probe, group.clone()),
+            Look::Environment(engine) => SourceScope::of_engine(Source::Procfs, engine.clone()),
+            Look::Health(engine) | Look::Load(engine) | Look::Traffic(engine) | Look::Token(engine) => {
+                SourceScope::of_engine(Source::Engine, engine.clone())
+            }
+        }
+    }
+}
