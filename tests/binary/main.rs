@@ -9,6 +9,7 @@ mod crash;
 mod demo;
 mod engine_metrics;
 mod faults;
+mod flood;
 mod gpu;
 mod health;
 mod http;
