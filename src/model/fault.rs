@@ -167,6 +167,12 @@ words!(
         GpuResetNeeded = "gpu_reset_needed",
         /// The GPU is off the bus.
         GpuLost = "gpu_lost",
+        /// NVML does not list the GPU, or can't read it.
+        GpuUnreadable = "gpu_unreadable",
+        /// The MPS binary is not there, or can't be run.
+        MpsBinaryMissing = "mps_binary_missing",
+        /// Another control daemon uses the group's pipe directory.
+        PipeDirectoryOccupied = "pipe_directory_occupied",
         /// An operator said so.
         Operator = "operator",
     }
