@@ -61,11 +61,13 @@ fn whole() -> String {
 fn gpu(index: u32, compute_mode: ComputeMode) -> GpuIdentity {
     GpuIdentity {
         uuid: GpuUuid::from(format!("GPU-{index}")),
-        index,
-        pci_bus_id: format!("00000000:0{index}:00.0"),
-        name: "NVIDIA H200".to_owned(),
-        memory_total: 139 << 30,
+        index: Some(index),
+        pci_bus_id: Some(format!("00000000:0{index}:00.0")),
+        name: Some("NVIDIA H200".to_owned()),
+        memory_total: Some(139 << 30),
         compute_mode,
+        driver_version: Some("580.159.04".to_owned()),
+        absent: false,
     }
 }
 

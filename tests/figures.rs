@@ -224,11 +224,11 @@ fn a_process_past_mps_that_no_engine_owns_is_foreign() {
     let client = engine(&world, "b").clients[0];
     let list = |pids: &[u32]| pids.iter().map(|pid| GpuProcess { pid: *pid, memory: None }).collect();
     let reading = |compute: &[u32], mps: &[u32]| GpuReading {
-        memory_used: 0,
-        memory_total: GIB,
+        memory_used: Some(0),
+        memory_total: Some(GIB),
         busy: None,
-        compute: list(compute),
-        mps: list(mps),
+        compute: Some(list(compute)),
+        mps: Some(list(mps)),
         recovery_action: None,
         activity: None,
     };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use mpswarden::decide::policy::WhenSpent;
 use mpswarden::decide::{Decision, Input, Memory, Policy, PolicyChange, Watchdog};
 use mpswarden::model::Request;
+use mpswarden::model::gpu::RecoveryAction;
 use mpswarden::model::{
     Action, ActionId, CommandLine, CommandResult, EngineKey, EngineLoad, Exit, GpuProcess, GpuReading, Health, Mode,
     Moment, Observation, Ordered, Outcome, Owner, ProcessId, ProcessUsage, Remaining, ServerLine, ServerState, Source,
@@ -276,8 +277,16 @@ fn success(action: &Action) -> Outcome {
 }
 
 fn empty() -> GpuReading {
-    let (compute, mps) = (vec![], vec![]);
-    GpuReading { memory_used: 0, memory_total: GIB, busy: None, compute, mps, recovery_action: None, activity: None }
+    let (compute, mps) = (Some(vec![]), Some(vec![]));
+    GpuReading {
+        memory_used: Some(0),
+        memory_total: Some(GIB),
+        busy: None,
+        compute,
+        mps,
+        recovery_action: None,
+        activity: None,
+    }
 }
 
 fn process(pid: u32) -> ProcessId {
@@ -306,16 +315,18 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 }
 
 fn reading() -> impl Strategy<Value = GpuReading> {
-    let list = || prop::collection::vec((20..34u32, prop::option::of(0..40 * GIB)), 0..4);
+    let list = || prop::option::weighted(0.9, prop::collection::vec((20..34u32, prop::option::of(0..40 * GIB)), 0..4));
     let process = |(pid, memory)| GpuProcess { pid, memory };
-    (0..140 * GIB, list(), list()).prop_map(move |(memory_used, compute, mps)| GpuReading {
+    let used = prop::option::weighted(0.9, 0..140 * GIB);
+    let action = prop::option::weighted(0.1, (0..12u64).prop_map(RecoveryAction::of_number));
+    (used, list(), list(), action).prop_map(move |(memory_used, compute, mps, recovery_action)| GpuReading {
         activity: None,
         memory_used,
-        memory_total: 140 * GIB,
+        memory_total: memory_used.map(|_| 140 * GIB),
         busy: None,
-        compute: compute.into_iter().map(process).collect(),
-        mps: mps.into_iter().map(process).collect(),
-        recovery_action: None,
+        compute: compute.map(|list| list.into_iter().map(process).collect()),
+        mps: mps.map(|list| list.into_iter().map(process).collect()),
+        recovery_action,
     })
 }
 

@@ -250,11 +250,13 @@ url = "http://127.0.0.1:8002"
     fn gpu(index: u32) -> GpuIdentity {
         GpuIdentity {
             uuid: format!("GPU-{}", index + 1).into(),
-            index,
-            pci_bus_id: String::new(),
-            name: String::new(),
-            memory_total: 1 << 40,
+            index: Some(index),
+            pci_bus_id: Some(String::new()),
+            name: Some(String::new()),
+            memory_total: Some(1 << 40),
             compute_mode: ComputeMode::Default,
+            driver_version: Some("580.159.04".to_owned()),
+            absent: false,
         }
     }
 

@@ -38,5 +38,6 @@ pub use incident_arguments::IncidentOptions;
 pub use keys::{known_keys, parse};
 pub use load::{load, load_for_study};
 pub use problem::{Problem, Problems};
+pub use resolve::Resolved;
 pub use study_arguments::{KeepBaselines, StudyOptions};
 pub use suggest::nearest;

@@ -7,37 +7,63 @@ use std::path::{Path, PathBuf};
 
 use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy};
 use crate::model::gpu::ComputeMode;
-use crate::model::{ControlLaunch, EngineKey, EngineLaunch, GpuIdentity, GpuNamedBy, GroupLaunch, MetricsPlace};
+use crate::model::{
+    ControlLaunch, EngineKey, EngineLaunch, GpuIdentity, GpuNamedBy, GpuUuid, GroupLaunch, GroupName, MetricsPlace,
+};
 
 use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, MetricsUrl};
 use super::problem::{Problem, Problems};
 use super::units::write_size;
 
-/// Clients that one server takes on one device: 48; 60 from CUDA 13.1 on. The lower one is safe on both.
-const CLIENTS_LIMIT: u32 = 48;
+/// Clients that one server takes on one device: 48 by drivers before 590 (measured with 580), 60 by those that come with
+/// CUDA 13.1 or later.
+const CLIENTS_LIMITS: [u32; 2] = [48, 60];
+/// The first driver with the higher one.
+const CUDA_13_1: u32 = 590;
+
+/// A configuration on this machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// For the core.
+    pub policy: Policy,
+    /// What is to be started.
+    pub launches: Vec<GroupLaunch>,
+    /// Groups whose GPU NVML does not show, and why: they are held until it does.
+    pub absent: BTreeMap<GroupName, Problems>,
+}
 
 impl Configuration {
-    /// The policy and the launches for these GPUs. `seed` is where jitter comes from.
+    /// The policy and the launches for these GPUs, all of which must be there. `seed` is where jitter comes from.
     pub fn resolve(&self, gpus: &[GpuIdentity], seed: u64) -> Result<(Policy, Vec<GroupLaunch>), Problems> {
+        let Resolved { policy, launches, absent } = self.resolve_for_those_there(gpus, seed)?;
+        let problems = absent.into_values().flat_map(|problems| problems.list).collect();
+        Problems::or(&self.places.file, problems, (policy, launches))
+    }
+
+    /// The same, where a GPU that is not among these keeps only its own groups from being started.
+    pub fn resolve_for_those_there(&self, gpus: &[GpuIdentity], seed: u64) -> Result<Resolved, Problems> {
         let mut problems = Vec::new();
-        let mut used: BTreeMap<u32, &GpuIdentity> = BTreeMap::new();
-        let mut policies = Vec::new();
-        let mut launches = Vec::new();
+        let mut used: BTreeMap<GpuUuid, GpuIdentity> = BTreeMap::new();
+        let (mut groups, mut launches, mut absent) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let driver = gpus.iter().find_map(|gpu| gpu.driver_version.as_deref());
         for (index, group) in self.groups.iter().enumerate() {
             let path = format!("group[{index}]");
-            let Some(gpu) = find(gpus, &group.gpu) else {
-                problems.push(self.absent(&path, &group.gpu, gpus));
-                continue;
-            };
-            let shared = used.insert(gpu.index, gpu).is_some();
-            problems.extend(self.compute_mode(&path, gpu, shared));
-            problems.extend(self.limits(&path, group, gpu));
-            policies.push(group_policy(group, gpu));
-            launches.push(group_launch(group, gpu));
-            launches.push(second_side(group, gpu));
+            let gpu = find(gpus, &group.gpu).cloned().unwrap_or_else(|| stand_in(&group.gpu));
+            if gpu.absent {
+                let list = vec![self.absent(&path, &group.gpu, gpus)];
+                absent.insert(group.name.clone(), Problems { file: self.places.file.clone(), list });
+            }
+            let shared = used.insert(gpu.uuid.clone(), gpu.clone()).is_some();
+            problems.extend(self.compute_mode(&path, &gpu, shared));
+            problems.extend(self.limits(&path, group, &gpu));
+            groups.push(group_policy(group, &gpu, driver));
+            launches.push(group_launch(group, &gpu));
+            launches.push(second_side(group, &gpu));
         }
-        let gpus = used.into_values().cloned().collect();
-        Problems::or(&self.places.file, problems, (Policy { gpus, groups: policies, seed }, launches))
+        let mut gpus: Vec<GpuIdentity> = used.into_values().collect();
+        gpus.sort_by(|one, other| (one.index, &one.uuid).cmp(&(other.index, &other.uuid)));
+        let resolved = Resolved { policy: Policy { gpus, groups, seed }, launches, absent };
+        Problems::or(&self.places.file, problems, resolved)
     }
 
     fn absent(&self, path: &str, choice: &GpuChoice, gpus: &[GpuIdentity]) -> Problem {
@@ -45,7 +71,8 @@ impl Configuration {
             GpuChoice::Uuid(uuid) => format!("there is no GPU {uuid}"),
             GpuChoice::Index(index) => format!("there is no GPU {index}"),
         };
-        let here: Vec<_> = gpus.iter().map(|gpu| format!("{} {}", gpu.index, gpu.uuid)).collect();
+        let there = gpus.iter().filter(|gpu| !gpu.absent);
+        let here: Vec<_> = there.map(|gpu| format!("{} {}", gpu.label(), gpu.uuid)).collect();
         let hint = match here.is_empty() {
             true => "NVML shows none".to_owned(),
             false => format!("NVML shows {}", here.join(", ")),
@@ -68,9 +95,10 @@ impl Configuration {
 
     fn limits(&self, path: &str, group: &GroupConfiguration, gpu: &GpuIdentity) -> Vec<Problem> {
         let over = |(index, engine): (usize, &EngineConfiguration)| {
-            let limit = engine.device_memory_limit.filter(|limit| *limit > gpu.memory_total)?;
+            let total = gpu.memory_total?;
+            let limit = engine.device_memory_limit.filter(|limit| *limit > total)?;
             let what = format!("device_memory_limit {} of {} is more than the GPU has", write_size(limit), engine.name);
-            let hint = format!("{} has {} MiB", gpu.name, gpu.memory_total >> 20);
+            let hint = format!("{} has {} MiB", gpu.product(), total >> 20);
             Some(self.places.problem(&format!("{path}.engine[{index}].device_memory_limit"), what, &hint))
         };
         group.engines.iter().enumerate().filter_map(over).collect()
@@ -80,11 +108,25 @@ impl Configuration {
 fn find<'g>(gpus: &'g [GpuIdentity], choice: &GpuChoice) -> Option<&'g GpuIdentity> {
     gpus.iter().find(|gpu| match choice {
         GpuChoice::Uuid(uuid) => gpu.uuid == *uuid,
-        GpuChoice::Index(index) => gpu.index == *index,
+        GpuChoice::Index(index) => gpu.index == Some(*index),
     })
 }
 
-fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupPolicy {
+/// For a GPU that the configuration names and NVML does not show.
+fn stand_in(choice: &GpuChoice) -> GpuIdentity {
+    match choice {
+        GpuChoice::Uuid(uuid) => GpuIdentity::absent(uuid.clone(), None),
+        GpuChoice::Index(index) => GpuIdentity::absent(GpuUuid::of_index(*index), Some(*index)),
+    }
+}
+
+/// `None`: nobody knows the driver's version.
+fn clients_limit(driver_version: Option<&str>) -> Option<u32> {
+    let branch: u32 = driver_version?.split('.').next()?.parse().ok()?;
+    Some(CLIENTS_LIMITS[usize::from(branch >= CUDA_13_1)])
+}
+
+fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: Option<&str>) -> GroupPolicy {
     let engine = |engine: &EngineConfiguration| EnginePolicy {
         name: engine.name.clone(),
         device_memory_limit: engine.device_memory_limit,
@@ -110,7 +152,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupPolicy {
         overlap: group.overlap.clone(),
         recovery: group.recovery.clone(),
         engines: group.engines.iter().map(engine).collect(),
-        clients_limit: CLIENTS_LIMIT,
+        clients_limit: clients_limit(gpu.driver_version.as_deref().or(driver_version)),
     }
 }
 
@@ -184,11 +226,32 @@ fn engine_launch(group: &GroupConfiguration, gpu: &GpuIdentity, engine: &EngineC
         },
         gpu_named_by: match engine.gpu_named_by {
             GpuNaming::Uuid => GpuNamedBy::Uuid,
-            GpuNaming::Index => GpuNamedBy::Index(gpu.index),
+            // One that is not identified is started by nothing: it is made anew once it is.
+            GpuNaming::Index => gpu.index.map_or(GpuNamedBy::Uuid, GpuNamedBy::Index),
         },
         sm_percentage: engine.sm_percentage,
         device_memory_limit: engine.device_memory_limit,
         probe: engine.probe,
         memory_max: engine.memory_max,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drivers_version_says_how_many_clients_a_server_takes() {
+        for (version, limit) in [
+            ("450.51", Some(48)),
+            ("580.159.04", Some(48)),
+            ("590.44.01", Some(60)),
+            ("615.10", Some(60)),
+            ("", None),
+            ("unknown", None),
+        ] {
+            assert_eq!(clients_limit(Some(version)), limit, "{version}");
+        }
+        assert_eq!(clients_limit(None), None);
     }
 }

@@ -46,8 +46,9 @@ pub(super) struct Watched {
     pub since: Moment,
 }
 
-/// Without a reading of NVML, or where NVML shows other pids than ours (in some containers), the daemon's
-/// client list decides alone, and nobody is proven to be outside.
+/// Without a reading of NVML, or where NVML shows other pids than ours (in some containers), the daemon's client list
+/// decides alone, and nobody is proven to be outside. Where NVML has no list of MPS clients, or one that knows none of the
+/// daemon's, the daemon's list says who is a client, and NVML who computes.
 pub(super) fn attachment(
     tree: &[ProcessId],
     clients: &BTreeSet<u32>,
@@ -63,9 +64,11 @@ pub(super) fn attachment(
         return Attachment::Absent;
     }
     let mut outside = Outside::default();
+    let nvml_knows = reading.knows_clients(clients);
     for process in on_gpu {
         match (reading.is_client(process.pid), is_client(process)) {
             (true, true) => {}
+            (false, true) if !nvml_knows => {}
             (true, false) => outside.elsewhere.push(process.pid),
             (false, _) => outside.past.push(process.pid),
         }
@@ -140,11 +143,11 @@ mod tests {
         let list = |pids: &[u32]| pids.iter().map(|pid| GpuProcess { pid: *pid, memory: None }).collect();
         Reading::from(GpuReading {
             activity: None,
-            memory_used: 0,
-            memory_total: 0,
+            memory_used: None,
+            memory_total: None,
             busy: None,
-            compute: list(compute),
-            mps: list(mps),
+            compute: Some(list(compute)),
+            mps: Some(list(mps)),
             recovery_action: None,
         })
     }
@@ -182,6 +185,16 @@ mod tests {
     fn where_nvml_shows_other_pids_the_daemon_decides_and_nobody_is_outside() {
         assert_eq!(judge(&[11], Some(&reading(&[4005, 4011], &[4011]))), Attachment::Attached);
         assert_eq!(judge(&[12], Some(&reading(&[4005, 4011], &[4011]))), Attachment::Absent);
+    }
+
+    #[test]
+    fn where_nvmls_list_of_clients_knows_none_of_the_daemons_the_daemon_decides() {
+        for mps in [Some(vec![]), Some(vec![GpuProcess { pid: 99, memory: None }]), None] {
+            let there = Reading::from(GpuReading { mps, ..(*reading(&[5, 10, 11, 12], &[])).clone() });
+            assert_eq!(judge(&[10, 11], Some(&there)), Attachment::Attached);
+            assert_eq!(judge(&[11], Some(&there)), outside(&[10], &[]), "it computes and is no client of anybody");
+            assert_eq!(judge(&[12], Some(&there)), outside(&[10, 11], &[]));
+        }
     }
 
     #[test]

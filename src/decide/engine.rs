@@ -102,6 +102,8 @@ pub(super) struct Engine {
     pub shortage: Shortage,
     /// Its limits as they are.
     pub limits: Limits,
+    /// What NVML lists of it can be believed, as of its last reading.
+    counted: bool,
     /// It died or did not get ready, and has not served since.
     pub died: Option<Died>,
     pub failures: Attempts,
@@ -169,6 +171,7 @@ impl Engine {
             left: None,
             shortage: Shortage::default(),
             limits: Limits::default(),
+            counted: false,
             died: None,
             failures: Attempts::of(memory.failures),
             note: note_of(memory.rest),
@@ -319,7 +322,24 @@ impl Engine {
     /// Bytes of device memory of its whole tree; `None`: unknown.
     pub fn device_memory(&self, reading: Option<&Reading>) -> Option<u64> {
         let pids = self.tree.last()?.iter().map(|process| process.pid).collect();
-        reading?.memory_of(&pids)
+        reading.filter(|_| self.counted)?.memory_of(&pids)
+    }
+
+    /// Whether what NVML lists of it can be believed.
+    pub fn is_counted(&self) -> bool {
+        self.counted
+    }
+
+    /// NVML read its GPU. What it lists of this engine is believed where it shows that it speaks of our processes, and
+    /// misses none that is a client: in some containers it lists nobody, or other pids.
+    pub fn listed(&mut self, reading: &Reading, server: &ServerFacts) {
+        let clients = server.clients.last();
+        let is_client = |pid: u32| clients.is_some_and(|clients| clients.contains(&pid));
+        let pids = || self.tree.last().into_iter().flatten().map(|process| process.pid);
+        let missed = pids().any(|pid| is_client(pid) && !reading.lists(pid));
+        let known = pids().any(|pid| reading.lists(pid))
+            || clients.is_some_and(|clients| reading.pids_match(clients, server.pid));
+        self.counted = known && !missed;
     }
 
     /// The state that the outside sees.

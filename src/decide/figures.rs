@@ -110,11 +110,14 @@ impl Engine {
         Some(Room { kind: "host", growth, held, limit })
     }
 
-    /// What it holds of the device, and where that ends: at its limit, else with the GPU.
+    /// What it holds of the device, and where that ends: at its limit, else with the GPU; `None`: one of them is unknown.
     pub fn device_memory_and_end(&self, reading: &Reading) -> Option<(u64, u64)> {
         let held = self.device_memory(Some(reading))?;
-        let left = reading.memory_total.saturating_sub(reading.memory_used.saturating_sub(held));
-        Some((held, self.device_memory_limit().map_or(left, |limit| limit.min(left))))
+        let left = reading
+            .memory_total
+            .zip(reading.memory_used)
+            .map(|(total, used)| total.saturating_sub(used.saturating_sub(held)));
+        Some((held, [left, self.device_memory_limit()].into_iter().flatten().min()?))
     }
 
     /// Whether a load without requests can be believed: some engines write their gauges now and then only, and then a

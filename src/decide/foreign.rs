@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{Fault, Moment, What};
+use crate::model::{Fault, Moment, ServerState, What};
 
 use super::group::Group;
 use super::reading::Reading;
@@ -30,8 +30,15 @@ pub(super) fn beside(reading: &Reading, on_gpu: &[&Group], groups: &[Group], now
         return None;
     }
     let trees_at = on_gpu.iter().try_fold(now, |oldest, group| Some(oldest.min(group.trees_at(now)?)))?;
+    // NVML speaks of other pids, as far as anybody can tell: a server with a context is not among them.
+    if on_gpu.iter().any(|group| group.hides_its_server(reading)) {
+        return None;
+    }
     let is_server = |pid: &u32| groups.iter().any(|group| group.server.pid == Some(*pid));
-    let mut pids: BTreeSet<u32> = reading.beside_mps().filter(|pid| !is_server(pid)).collect();
+    // Where NVML does not know of a client, its daemon does.
+    let is_client =
+        |pid: &u32| groups.iter().any(|group| group.server.clients.last().is_some_and(|all| all.contains(pid)));
+    let mut pids: BTreeSet<u32> = reading.beside_mps().filter(|pid| !is_server(pid) && !is_client(pid)).collect();
     if !pids.is_empty() {
         groups.iter().flat_map(Group::pids).for_each(|pid| {
             pids.remove(&pid);
@@ -96,6 +103,14 @@ impl Foreign {
 }
 
 impl Group {
+    /// It has a server that is ready, and NVML lists neither that nor a client of it, but others.
+    fn hides_its_server(&self, reading: &Reading) -> bool {
+        let ready = self.server.state.last() == Some(&ServerState::Active);
+        let server = self.server.pid.filter(|_| ready);
+        let clients = self.server.clients.last().filter(|_| server.is_some());
+        clients.is_some_and(|clients| !reading.pids_match(clients, server))
+    }
+
     /// The proven ones whose command is known, or can't be learnt, and since when they were listed.
     pub fn foreigners(&self, now: Moment) -> BTreeMap<u32, Moment> {
         let named = |pid: u32, since| self.strangers.answered(pid) || now.since(since) >= NAMED_WITHIN;

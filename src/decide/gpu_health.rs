@@ -16,10 +16,23 @@ const ANSWER_BOUND: Duration = Duration::from_secs(2);
 pub(super) enum Kind {
     /// It is off the bus.
     Lost,
-    /// The driver wants a reset, or a reboot of the node.
-    ResetNeeded { reboot: bool },
+    /// The driver wants this done.
+    ResetNeeded(Cure),
     /// The driver wants running work to end, and a reset then.
     Draining,
+}
+
+/// What makes a GPU well that needs a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cure {
+    /// A reset of the GPU.
+    Reset,
+    /// A reset of the GPU by its bus.
+    BusReset,
+    /// A reboot of the node.
+    NodeReboot,
+    /// A reboot of the whole system.
+    SystemReboot,
 }
 
 /// A GPU on which nothing may be started, and why.
@@ -30,6 +43,8 @@ pub(super) struct Ailment {
     pub since: Moment,
     /// The evidence, for people.
     pub because: String,
+    /// NVML refused to answer for it: an answer disproves it.
+    refused: bool,
 }
 
 impl Ailment {
@@ -89,7 +104,7 @@ impl GpuHealth {
     pub fn xid(&mut self, xid: u32, now: Moment) {
         match meaning(xid) {
             Meaning::Gone => self.lost(format!("Xid {xid} at {now} s since boot: it has fallen off the bus"), now),
-            Meaning::NeedsReset => self.doubt(xid, Some(Kind::ResetNeeded { reboot: false }), now),
+            Meaning::NeedsReset => self.doubt(xid, Some(Kind::ResetNeeded(Cure::Reset)), now),
             Meaning::ActionChanged => self.doubt(xid, None, now),
             Meaning::Evidence => {}
         }
@@ -109,24 +124,47 @@ impl GpuHealth {
     pub fn lost(&mut self, because: String, now: Moment) {
         self.doubt = None;
         self.ails(Kind::Lost, because, now);
+        self.refused();
+    }
+
+    /// NVML answers to a call that the GPU needs a reset, and to most calls nothing else. What the driver said before of
+    /// how stays.
+    pub fn reset_needed(&mut self, because: String, now: Moment) {
+        let known = self.ailment.as_ref().is_some_and(|ailment| ailment.kind != Kind::Lost);
+        if !known {
+            let announced = self.doubt.take().and_then(|doubt| doubt.otherwise);
+            self.ails(announced.unwrap_or(Kind::ResetNeeded(Cure::Reset)), because, now);
+        }
+        self.refused();
+    }
+
+    fn refused(&mut self) {
+        if let Some(ailment) = &mut self.ailment {
+            ailment.refused = true;
+        }
     }
 
     /// A reading that was asked for at `asked` shows this action; `None`: the driver has no such field.
     pub fn read(&mut self, action: Option<RecoveryAction>, asked: Moment, now: Moment) {
-        let word = action.filter(|action| *action != RecoveryAction::Unknown);
+        use RecoveryAction::{NotUnderstood, Unknown};
+        // A word that is not understood overrules nothing, and heals nothing.
+        let word = action.filter(|action| !matches!(action, Unknown | NotUnderstood));
         let doubt = self.doubt.take_if(|doubt| doubt.since <= asked);
         match (word, &doubt) {
             (Some(action), _) => match kind_of(action) {
                 Some(kind) => self.ails(kind, wanted(action, doubt.as_ref(), now), now),
                 None => self.is_well(asked),
             },
-            (None, Some(doubt)) => self.decide_without(
-                doubt,
-                "the driver shows no recovery action, so nobody can say when it is well again",
-                now,
-            ),
-            // It answers: it is not lost. Whether a reset was done nobody can say.
-            (None, None) if self.ailment.as_ref().is_none_or(|ailment| ailment.kind == Kind::Lost) => {
+            (None, Some(doubt)) => {
+                let why = "the driver shows no recovery action, so nobody can say when it is well again";
+                self.decide_without(doubt, why, now);
+                if self.ailment.is_none() {
+                    self.is_well(asked);
+                }
+            }
+            // It answers: it is not lost, and no reset is wanted any more by a call. Whether one that an Xid asked for was
+            // done nobody can say.
+            (None, None) if self.ailment.as_ref().is_none_or(|ailment| ailment.refused) => {
                 self.is_well(asked);
             }
             (None, None) => {}
@@ -167,7 +205,9 @@ impl GpuHealth {
         let lost = self.ailment.as_ref().is_some_and(|ailment| ailment.kind == Kind::Lost);
         let Some(kind) = doubt.otherwise.filter(|_| !lost) else { return };
         let says = match (doubt.xid, kind) {
-            (154, Kind::ResetNeeded { reboot: true }) => "the driver announced that it needs a reboot of the node",
+            (154, Kind::ResetNeeded(Cure::NodeReboot)) => "the driver announced that it needs a reboot of the node",
+            (154, Kind::ResetNeeded(Cure::SystemReboot)) => "the driver announced that it needs a reboot of the system",
+            (154, Kind::ResetNeeded(Cure::BusReset)) => "the driver announced that it needs a reset of its bus",
             (154, Kind::Draining) => "the driver announced that it is to be drained and reset",
             (154, _) => "the driver announced that it needs a reset",
             _ => "it goes with a GPU that needs a reset",
@@ -181,7 +221,7 @@ impl GpuHealth {
     /// The same again is no news.
     fn ails(&mut self, kind: Kind, because: String, now: Moment) {
         if self.ailment.as_ref().is_none_or(|ailment| ailment.kind != kind) {
-            self.ailment = Some(Ailment { kind, since: now, because });
+            self.ailment = Some(Ailment { kind, since: now, because, refused: false });
         }
     }
 
@@ -195,10 +235,13 @@ impl GpuHealth {
 /// What an action of the driver's makes of a GPU; `None`: it may be used.
 fn kind_of(action: RecoveryAction) -> Option<Kind> {
     match action {
-        RecoveryAction::GpuReset => Some(Kind::ResetNeeded { reboot: false }),
-        RecoveryAction::NodeReboot => Some(Kind::ResetNeeded { reboot: true }),
+        RecoveryAction::GpuReset => Some(Kind::ResetNeeded(Cure::Reset)),
+        RecoveryAction::BusReset => Some(Kind::ResetNeeded(Cure::BusReset)),
+        RecoveryAction::NodeReboot => Some(Kind::ResetNeeded(Cure::NodeReboot)),
+        RecoveryAction::SystemReboot => Some(Kind::ResetNeeded(Cure::SystemReboot)),
         RecoveryAction::DrainAndReset => Some(Kind::Draining),
-        RecoveryAction::None | RecoveryAction::DrainP2p | RecoveryAction::Unknown => None,
+        RecoveryAction::None | RecoveryAction::DrainP2p | RecoveryAction::RecoverImexDomain => None,
+        RecoveryAction::NotUnderstood | RecoveryAction::Unknown => None,
     }
 }
 
@@ -226,7 +269,7 @@ mod tests {
         health
     }
 
-    const RESET: Option<Kind> = Some(Kind::ResetNeeded { reboot: false });
+    const RESET: Option<Kind> = Some(Kind::ResetNeeded(Cure::Reset));
 
     #[test]
     fn a_reading_from_before_an_xid_neither_clears_nor_convicts_the_gpu() {
@@ -266,7 +309,7 @@ mod tests {
         health.xid(154, at(1001));
         health.announced(RecoveryAction::NodeReboot, at(1001));
         health.unread(at(1001), at(1002));
-        assert_eq!(kind(&health), Some(Kind::ResetNeeded { reboot: true }));
+        assert_eq!(kind(&health), Some(Kind::ResetNeeded(Cure::NodeReboot)));
     }
 
     #[test]
@@ -298,6 +341,40 @@ mod tests {
         health.unread(at(1001), at(1002));
         health.read(None, at(2000), at(2001));
         health.read(Some(RecoveryAction::Unknown), at(3000), at(3001));
+        health.read(Some(RecoveryAction::NotUnderstood), at(4000), at(4001));
         assert_eq!(kind(&health), RESET);
+    }
+
+    #[test]
+    fn a_gpu_for_which_a_call_asked_for_a_reset_is_well_once_it_answers() {
+        let mut health = GpuHealth::default();
+        health.reset_needed("requires a reset".into(), at(10));
+        assert_eq!(kind(&health), RESET);
+        health.read(None, at(9), at(11));
+        assert_eq!(kind(&health), RESET, "asked before");
+        health.read(None, at(12), at(13));
+        assert!(kind(&health).is_none() && health.well_since(at(12)));
+    }
+
+    #[test]
+    fn what_the_driver_said_of_the_cure_stays_when_calls_are_refused() {
+        let mut announced = GpuHealth::default();
+        announced.announced(RecoveryAction::SystemReboot, at(1));
+        announced.reset_needed("requires a reset".into(), at(2));
+        let mut read = GpuHealth::default();
+        read.read(Some(RecoveryAction::BusReset), at(1), at(2));
+        read.reset_needed("requires a reset".into(), at(3));
+        assert_eq!(kind(&announced), Some(Kind::ResetNeeded(Cure::SystemReboot)));
+        assert_eq!(kind(&read), Some(Kind::ResetNeeded(Cure::BusReset)));
+    }
+
+    #[test]
+    fn what_is_not_for_this_gpu_or_is_not_understood_ails_nobody() {
+        for number in [3, 5, 8, 77, u64::MAX] {
+            let mut health = GpuHealth::default();
+            health.announced(RecoveryAction::of_number(number), at(1));
+            health.read(Some(RecoveryAction::of_number(number)), at(2), at(3));
+            assert!(kind(&health).is_none() && health.well_since(at(2)), "{number}");
+        }
     }
 }

@@ -196,7 +196,8 @@ impl Group {
             Observation::Usage { engine, processes } => self.usage(&engine, &processes, turn.now),
             Observation::Load { engine, load } => self.load(&engine, load, turn.now),
             Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),
-            Observation::Gpu { .. } | Observation::GpuLost { .. } | Observation::RecoveryAction { .. } => {}
+            Observation::Gpu { .. } | Observation::RecoveryAction { .. } => {}
+            Observation::GpuLost { .. } | Observation::GpuResetNeeded { .. } => {}
             Observation::Xid { .. } | Observation::Blind { .. } | Observation::Heard { .. } => {}
             // They concern both sides: the watchdog takes them up.
             Observation::Overlap { .. } | Observation::Probe { .. } => {}
@@ -213,6 +214,9 @@ impl Group {
     pub fn gpu_read(&mut self, reading: &Reading) {
         if let Some(clients) = self.server.clients.last().filter(|clients| !clients.is_empty()) {
             self.pids_match = reading.pids_match(clients, self.server.pid);
+        }
+        for engine in &mut self.engines {
+            engine.listed(reading, &self.server);
         }
     }
 
@@ -276,15 +280,16 @@ impl Group {
         engines.chain(words).chain(ready).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
     }
 
-    /// Clients that its server takes: as a server said, else as is counted on.
-    pub fn clients_limit(&self) -> u32 {
-        self.server.limit.unwrap_or(self.policy.clients_limit)
+    /// Clients that its server takes: as a server said, else by the driver's version; `None`: nobody knows.
+    pub fn clients_limit(&self) -> Option<u32> {
+        self.server.limit.or(self.policy.clients_limit)
     }
 
     /// Its server has all the clients that it takes, as far as is known.
     pub fn is_full(&self) -> bool {
         let clients = self.server.clients.last().map_or(0, |clients| clients.len());
-        u32::try_from(clients).is_ok_and(|clients| clients >= self.clients_limit())
+        let limit = self.clients_limit();
+        limit.is_some_and(|limit| u32::try_from(clients).is_ok_and(|clients| clients >= limit))
     }
 
     /// Since when a restart waits for ACTIVE, if it does.
@@ -321,7 +326,9 @@ impl Group {
     }
 
     fn wait_for_sources(&mut self, turn: &mut Turn<'_>) {
-        if turn.gpu.reading.last().is_some() && self.trees_seen.last().is_some() {
+        // A GPU that is sick, or that nobody can read, holds the start with its reason.
+        let looked = self.cannot_use(turn.gpu).is_none() || self.must_wait_for(turn.gpu, turn.now);
+        if looked && self.trees_seen.last().is_some() {
             if self.left_behind { self.start_over(turn) } else { self.first_start(turn) }
         }
     }

@@ -39,8 +39,9 @@ pub struct GroupPolicy {
     pub recovery: RecoveryPolicy,
     /// Engines, in the order of their start.
     pub engines: Vec<EnginePolicy>,
-    /// Clients that the server takes (48, measured with driver 580), until a server says how many.
-    pub clients_limit: u32,
+    /// Clients that the server takes by the driver's version (48, measured with driver 580), until a server says how
+    /// many; `None`: nobody knows.
+    pub clients_limit: Option<u32>,
 }
 
 /// What becomes of a client of the server that no engine owns.

@@ -28,9 +28,16 @@ impl Reading {
         self.find(pid).is_some()
     }
 
-    /// Whether the process is a client of some MPS server.
+    /// Whether NVML has the process as a client of some MPS server.
     pub fn is_client(&self, pid: u32) -> bool {
         self.find(pid).is_some_and(|listed| listed.mps)
+    }
+
+    /// Whether NVML's list of MPS clients says anything about those of this server. Older drivers have none, and in some
+    /// containers it is empty whoever computes: where the daemon has clients and NVML none of them, the daemon's list
+    /// decides.
+    pub fn knows_clients(&self, clients: &BTreeSet<u32>) -> bool {
+        self.reading.mps.is_some() && (clients.is_empty() || clients.iter().any(|client| self.is_client(*client)))
     }
 
     /// Bytes of device memory that these processes hold together; `None`: NVML does not know of one of them.
@@ -39,7 +46,8 @@ impl Reading {
         held.try_fold(0u64, |sum, memory| Some(sum.saturating_add(memory?)))
     }
 
-    /// Processes that compute without being clients of an MPS server: servers, and whoever goes past MPS.
+    /// Processes that NVML does not have as clients of an MPS server: servers, and whoever goes past MPS. Where it has no
+    /// list of clients, clients too.
     pub fn beside_mps(&self) -> impl Iterator<Item = u32> {
         self.listed.iter().filter(|(_, listed)| !listed.mps).map(|(pid, _)| *pid)
     }
@@ -59,8 +67,8 @@ impl From<GpuReading> for Reading {
     fn from(reading: GpuReading) -> Self {
         let one =
             |mps: bool| move |process: &crate::model::GpuProcess| (process.pid, Listed { mps, memory: process.memory });
-        let compute = reading.compute.iter().map(one(false));
-        let mut listed: Vec<(u32, Listed)> = compute.chain(reading.mps.iter().map(one(true))).collect();
+        let compute = reading.compute.iter().flatten().map(one(false));
+        let mut listed: Vec<(u32, Listed)> = compute.chain(reading.mps.iter().flatten().map(one(true))).collect();
         listed.sort_by_key(|(pid, _)| *pid);
         listed.dedup_by(|later, kept| {
             let same = later.0 == kept.0;
@@ -93,11 +101,11 @@ mod tests {
         };
         Reading::from(GpuReading {
             activity: None,
-            memory_used: 0,
-            memory_total: 0,
+            memory_used: None,
+            memory_total: None,
             busy: None,
-            compute: list(compute),
-            mps: list(mps),
+            compute: Some(list(compute)),
+            mps: Some(list(mps)),
             recovery_action: None,
         })
     }
@@ -120,6 +128,17 @@ mod tests {
     fn whoever_computes_without_being_a_client_is_beside_mps() {
         let reading = reading(&[(5, None), (11, None), (7, None)], &[(11, None)]);
         assert_eq!(reading.beside_mps().collect::<Vec<_>>(), [5, 7]);
+    }
+
+    #[test]
+    fn a_list_of_clients_with_none_of_the_servers_says_nothing_about_them() {
+        let clients = BTreeSet::from([11, 12]);
+        assert!(reading(&[], &[(12, None)]).knows_clients(&clients));
+        assert!(!reading(&[(12, None)], &[]).knows_clients(&clients));
+        assert!(!reading(&[], &[(99, None)]).knows_clients(&clients));
+        assert!(reading(&[], &[]).knows_clients(&BTreeSet::new()));
+        let without = GpuReading { mps: None, ..(*reading(&[], &[])).clone() };
+        assert!(!Reading::from(without).knows_clients(&BTreeSet::new()));
     }
 
     #[test]

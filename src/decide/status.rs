@@ -49,7 +49,7 @@ fn gpu_status(gpu: &GpuFacts, groups: &[&Group], now: Moment) -> GpuStatus {
     let reading = gpu.reading.fresh(READING_FRESH, now);
     GpuStatus {
         identity: gpu.identity.clone(),
-        memory_used: reading.map(|reading| reading.memory_used),
+        memory_used: reading.and_then(|reading| reading.memory_used),
         busy: reading.and_then(|reading| reading.busy),
         compute_mode: if reading.is_some() { gpu.identity.compute_mode } else { ComputeMode::Unknown },
         activity: reading.and_then(|reading| reading.activity),

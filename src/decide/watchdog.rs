@@ -1,5 +1,6 @@
 //! The core itself: one input in, one decision out. It keeps the groups, the GPUs and the cadences together.
 
+mod gpus;
 mod groups;
 mod looking;
 mod sharing;
@@ -9,17 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Action, ActionId, Blindness, Event, GpuIdentity, GpuReading, GpuUuid, GroupName, Look, Moment, Observation,
+    Action, ActionId, Blindness, Event, GpuIdentity, GpuUuid, GroupName, Look, Moment, Observation,
     Ordered, Outcome, Owner, Plan, Request, Source, SourceScope, Status, What, XidVia,
 };
 
 use super::facts::GpuFacts;
-use super::foreign::beside;
-use super::gpu_health::GpuHealth;
 use super::group::Group;
 use super::operator;
 use super::orders::{GroupId, Orders, Purpose};
-use super::reading::Reading;
 use super::remembered::Memory;
 use super::schedule::Schedule;
 use super::sources::{self, Logs};
@@ -146,14 +144,24 @@ impl Watchdog {
 
     fn observe(&mut self, observation: Observation, decision: &mut Decision, save: &mut bool) {
         match observation {
-            Observation::Gpu { gpu, reading } => self.gpu_read(&gpu, reading),
+            Observation::Gpu { gpu, reading } => {
+                let action = reading.recovery_action;
+                self.gpu_read(&gpu, reading);
+                self.tell_what_the_driver_wants(&gpu, action, decision);
+            }
             Observation::GpuLost { gpu, why } => {
                 self.gpu_health(&gpu, |health, now| {
                     health.lost(format!("NVML says at {now} s since boot: {why}"), now)
                 });
             }
+            Observation::GpuResetNeeded { gpu, why } => {
+                self.gpu_health(&gpu, |health, now| {
+                    health.reset_needed(format!("NVML says since {now} s since boot: {why}"), now)
+                });
+            }
             Observation::RecoveryAction { gpu, action } => {
                 self.gpu_health(&gpu, |health, now| health.announced(action, now));
+                self.tell_what_the_driver_wants(&gpu, Some(action), decision);
             }
             Observation::Xid { gpu, xid, pid, via } => {
                 if via == XidVia::Kmsg {
@@ -184,44 +192,6 @@ impl Watchdog {
                 if let Some(name) = loaded {
                     self.weigh_sharing(&name, decision, save);
                 }
-            }
-        }
-    }
-
-    fn gpu_read(&mut self, gpu: &GpuUuid, reading: GpuReading) {
-        let Some(facts) = self.gpus.get_mut(gpu) else { return };
-        let reading = Reading::from(reading);
-        let on_gpu: Vec<&Group> = self.groups.iter().filter(|group| group.policy.gpu == *gpu).collect();
-        let beside = beside(&reading, &on_gpu, &self.groups, self.now);
-        for group in self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu) {
-            group.gpu_read(&reading);
-            group.sample_memory(&reading, self.now);
-            if let Some(beside) = &beside {
-                group.foreign.saw(beside, self.now);
-                group.forget_strangers();
-            }
-            group.note_limits(&reading, self.now);
-            group.stir();
-        }
-        // A reading from before an Xid says nothing about what it came to.
-        let asked = self.looks.sent(&Look::Gpu(gpu.clone())).unwrap_or_default();
-        facts.health.read(reading.recovery_action, asked, self.now);
-        facts.saw(reading, self.now);
-    }
-
-    /// Something changes what is known of a GPU's own health: it concerns every group on it.
-    fn gpu_health(&mut self, gpu: &GpuUuid, learn: impl FnOnce(&mut GpuHealth, Moment)) {
-        let Some(facts) = self.gpus.get_mut(gpu) else { return };
-        learn(&mut facts.health, self.now);
-        self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu).for_each(Group::stir);
-    }
-
-    /// GPUs whose driver was to say what it wants and did not.
-    fn wait_for_drivers(&mut self) {
-        let (now, groups) = (self.now, &mut self.groups);
-        for (uuid, gpu) in &mut self.gpus {
-            if gpu.health.waited(now) {
-                groups.iter_mut().filter(|group| group.policy.gpu == *uuid).for_each(Group::stir);
             }
         }
     }
@@ -280,6 +250,11 @@ impl Watchdog {
         let source = look.scope();
         if let (Look::Gpu(gpu), Some(asked), Some(_)) = (look, ended.sent, &failed) {
             self.gpu_health(gpu, |health, now| health.unread(asked, now));
+        }
+        if let (Look::Gpu(gpu), Some(why)) = (look, &failed)
+            && let Some(facts) = self.gpus.get_mut(gpu)
+        {
+            facts.is_unread(why.why.clone(), self.now);
         }
         let concerned = |group: &&mut Group| match look {
             Look::Gpu(gpu) => group.policy.gpu == *gpu,
@@ -434,7 +409,8 @@ fn group_of(observation: &Observation) -> Option<&GroupName> {
         | Observation::Said { engine, .. } => Some(&engine.group),
         Observation::Ended { owner: Owner::Engine(key, _), .. } => Some(&key.group),
         Observation::Ended { owner: Owner::Control(group) | Owner::Server(group), .. } => Some(group),
-        Observation::Gpu { .. } | Observation::GpuLost { .. } | Observation::RecoveryAction { .. } => None,
+        Observation::Gpu { .. } | Observation::RecoveryAction { .. } => None,
+        Observation::GpuLost { .. } | Observation::GpuResetNeeded { .. } => None,
         Observation::Xid { .. } | Observation::Blind { .. } | Observation::Heard { .. } => None,
         // Its pid says whose it was.
         Observation::OomKill { .. } => None,

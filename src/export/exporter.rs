@@ -249,7 +249,7 @@ impl Exporter {
 
 /// Whether both have the same groups, engines, GPUs and sources, in the same order.
 fn same_names(one: &Status, other: &Status) -> bool {
-    one.gpus.iter().map(|gpu| gpu.identity.index).eq(other.gpus.iter().map(|gpu| gpu.identity.index))
+    one.gpus.iter().map(|gpu| gpu.identity.label()).eq(other.gpus.iter().map(|gpu| gpu.identity.label()))
         && one.sources.iter().map(|source| &source.scope).eq(other.sources.iter().map(|source| &source.scope))
         && engine_names(one).eq(engine_names(other))
         && one.groups.iter().map(|group| &group.name).eq(other.groups.iter().map(|group| &group.name))

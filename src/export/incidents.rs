@@ -34,7 +34,7 @@ impl Incidents {
         match (&event.what, &event.group) {
             // Looks go on all the time, and say nothing here that their sources do not.
             (What::Command { .. }, _) => {}
-            (What::Xid { gpu: Some(gpu), .. }, _) => {
+            (What::Xid { gpu: Some(gpu), .. } | What::DriverWants { gpu, .. }, _) => {
                 let there = status.groups.iter().filter(|group| group.gpu == *gpu);
                 there.for_each(|group| self.add(event, &group.name, boot));
             }

@@ -77,6 +77,7 @@ pub fn level(event: &Event) -> Level {
         | What::EngineExited { .. }
         | What::EngineBackoff { .. }
         | What::Xid { .. }
+        | What::DriverWants { .. }
         | What::SourceDown { .. }
         | What::ActionFailed { .. }
         | What::HoldBegan { .. }

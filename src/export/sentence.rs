@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::gpu::RecoveryAction;
 use crate::model::saying::cuda_words;
 use crate::model::{
     Advice, AdviceReason, Doubt, EngineName, Event, GpuUuid, IsolationResult, Reason, SourceScope, SourceState, Tier,
@@ -36,6 +37,7 @@ pub fn word(event: &Event) -> &'static str {
         What::AdviceBegan { .. } => "advice",
         What::AdviceEnded { .. } => "advice_over",
         What::Xid { .. } => "xid",
+        What::DriverWants { .. } => "driver_wants",
         What::CudaError { .. } => "cuda_error",
         What::Doubted { .. } => "doubted",
         What::Command { .. } => "command",
@@ -139,6 +141,7 @@ fn told(event: &Event) -> String {
             format!("no word against sharing any more: {what} is {value}, after {}", span(*lasted))
         }
         What::Xid { gpu, xid, pid } => xid_sentence(gpu.as_ref(), *xid, *pid),
+        What::DriverWants { gpu, action } => driver_wants(gpu, *action),
         What::CudaError { code, place } => {
             format!("output names {} ({place}): nothing follows before a fact agrees", cuda_words(*code))
         }
@@ -210,6 +213,24 @@ fn count(lines: u64) -> String {
 
 fn failures_word(count: u32) -> &'static str {
     if count == 1 { "failure" } else { "failures" }
+}
+
+fn driver_wants(gpu: &GpuUuid, action: RecoveryAction) -> String {
+    match action {
+        RecoveryAction::RecoverImexDomain => format!(
+            "the driver of {gpu} wants its IMEX domain recovered (the service nvidia-imex on the domain's nodes); the GPU \
+             itself is well, so nothing is stopped"
+        ),
+        RecoveryAction::DrainP2p => format!(
+            "the driver of {gpu} wants peer-to-peer traffic to end: end what talks to other GPUs, then it says what else it \
+             wants; nothing is stopped"
+        ),
+        RecoveryAction::NotUnderstood => format!(
+            "the driver of {gpu} wants something done that this mpswarden does not know: see `nvidia-smi -q -i {gpu}` under \
+             GPU Recovery Action; nothing is stopped"
+        ),
+        action => format!("the driver of {gpu} wants {action}"),
+    }
 }
 
 fn xid_sentence(gpu: Option<&GpuUuid>, xid: u32, pid: Option<u32>) -> String {

@@ -46,7 +46,7 @@ pub fn group(name: &str) -> GroupStatus {
         server_pid: None,
         server_since: None,
         clients: None,
-        clients_limit: 48,
+        clients_limit: Some(48),
         unknown_clients: None,
         recovery: None,
         held: None,

@@ -433,7 +433,7 @@ mod tests {
         assert_eq!(announced(&format!("{changed} 0x1 (GPU Reset Required)")), Some(RecoveryAction::GpuReset));
         assert_eq!(announced(&format!("{changed} 0x1 (PF FLR)")), Some(RecoveryAction::GpuReset));
         assert_eq!(announced(&format!("{changed} 0x2 (OS Reboot)")), Some(RecoveryAction::NodeReboot));
-        assert_eq!(announced(&format!("{changed} 0x7f (Dance)")), Some(RecoveryAction::Unknown));
+        assert_eq!(announced(&format!("{changed} 0x7f (Dance)")), Some(RecoveryAction::NotUnderstood));
         assert_eq!(announced("154, pid=7, name=a"), None);
         assert_eq!(announced("31, GPU recovery action changed from 0x0 (None) to 0x2 (a process' name)"), None);
     }

@@ -19,6 +19,8 @@ pub mod leftovers;
 pub mod mps_log;
 pub mod notify;
 pub mod nvml;
+mod nvml_error;
+mod nvml_legacy;
 mod nvml_session;
 pub mod pidfd;
 pub mod pieces;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nvml_wrapper::bitmasks::event::EventTypes;
 use nvml_wrapper::enum_wrappers::device::ComputeMode as NvmlComputeMode;
@@ -19,6 +19,9 @@ use nvml_wrapper::sys_exports::field_id::NVML_FI_DEV_GET_GPU_RECOVERY_ACTION;
 use nvml_wrapper::{Device, Nvml};
 
 use super::gpm::Gpm;
+pub use super::nvml_error::NvmlError;
+use super::nvml_error::{failed, is_missing, is_of_the_gpu, not_found};
+use super::nvml_legacy::{self as legacy, Memory};
 use super::nvml_session::Session;
 use crate::model::gpu::{ComputeMode, RecoveryAction};
 use crate::model::{GpuActivity, GpuIdentity, GpuProcess, GpuReading, GpuUuid};
@@ -31,59 +34,6 @@ const EVENT_WAIT_MS: u32 = 1000;
 
 /// The number that NVML has for an Xid it does not know.
 const XID_UNKNOWN: u32 = 999;
-
-/// What went wrong with the library, the driver or a GPU, and the cure.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NvmlError {
-    /// The library is not there or is not NVML.
-    #[error(
-        "cannot load the NVML library {library}: {why}; install the NVIDIA driver, or set nvml_library to the \
-         library's path; in a container, start it with the NVIDIA runtime (--gpus)"
-    )]
-    Library {
-        /// As configured.
-        library: String,
-        /// The loader's words.
-        why: String,
-    },
-    /// The library is there, the driver does not serve it.
-    #[error("NVML ({library}) has no driver to talk to: {why}; see whether `nvidia-smi` works and what `dmesg` says")]
-    Driver {
-        /// As configured.
-        library: String,
-        /// NVML's words.
-        why: String,
-    },
-    /// A call never came back.
-    #[error(
-        "NVML ({library}) did not answer within {within:?}: the driver hangs; look for Xids in `dmesg` and for \
-         processes in state D, and reset the GPU or reboot"
-    )]
-    Hangs {
-        /// As configured.
-        library: String,
-        /// How long it was waited for.
-        within: Duration,
-    },
-    /// A GPU is off the bus. Any other error says nothing about the GPU.
-    #[error("NVML says that {gpu} is lost: {why}")]
-    Lost {
-        /// Which.
-        gpu: GpuUuid,
-        /// NVML's words.
-        why: String,
-    },
-    /// One GPU could not be read.
-    #[error("NVML cannot {call} of {gpu}: {why}")]
-    Gpu {
-        /// Which.
-        gpu: GpuUuid,
-        /// What was asked for.
-        call: &'static str,
-        /// NVML's words.
-        why: String,
-    },
-}
 
 /// The library. Clones share it. It is let go of while a GPU is to be reset, and opened anew after a GPU was lost.
 #[derive(Clone)]
@@ -103,7 +53,7 @@ impl Driver {
         let (answer, answered) = mpsc::sync_channel(1);
         let library = path.to_owned();
         let opening = thread::Builder::new().name("nvml-open".into()).spawn(move || {
-            let opened = Driver::open(&library).map(|driver| (driver.clone(), driver.identities()));
+            let opened = Driver::open(&library).map(|driver| (driver.clone(), driver.identities_within(within / 2)));
             // The asker may have given up; nobody else wants it.
             let _ = answer.send(opened);
         });
@@ -118,8 +68,9 @@ impl Driver {
         }
     }
 
-    /// Every GPU that can be read, by index. One that can't is left out and logged: the others work on.
-    pub fn identities(&self) -> Vec<GpuIdentity> {
+    /// Every GPU that can be read, by index. One that can't, or that hangs the driver for so long, is left out and
+    /// logged: the others work on. A thread that hangs in the driver is left behind.
+    pub fn identities_within(&self, within: Duration) -> Vec<GpuIdentity> {
         let nvml = match self.session.nvml() {
             Ok(nvml) => nvml,
             Err(error) => {
@@ -131,19 +82,39 @@ impl Driver {
             tracing::warn!(%error, "NVML cannot count the GPUs");
             0
         });
-        (0..count).filter_map(|index| identity(&nvml, index)).collect()
+        let version = nvml.sys_driver_version().ok();
+        let (answer, answers) = mpsc::channel();
+        for index in 0..count {
+            let (nvml, version, answer) = (nvml.clone(), version.clone(), answer.clone());
+            let read = move || {
+                // The asker may have given up.
+                let _ = answer.send((index, identity(&nvml, index, version.as_deref())));
+            };
+            if let Err(error) = thread::Builder::new().name("nvml-identity".into()).spawn(read) {
+                tracing::warn!(index, %error, "no thread to identify a GPU on");
+            }
+        }
+        drop(answer);
+        let deadline = Instant::now() + within;
+        let mut found = BTreeMap::new();
+        while let Ok((index, read)) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            found.insert(index, read);
+        }
+        for index in (0..count).filter(|index| !found.contains_key(index)) {
+            tracing::warn!(index, "NVML does not answer for a GPU within {within:?}: the driver hangs on it");
+        }
+        found.into_values().flatten().collect()
     }
 
-    /// Reads one GPU. Memory and both process lists make a reading; what else fails is `None`. Where a person is to
-    /// reset the GPU, the library is let go of until the next reading: a reset wants nobody on it, not even this.
+    /// Reads one GPU. A figure that this GPU or driver does not have is `None`; it fails where nothing can be read, and
+    /// where the GPU is lost or needs a reset. Where a person is to reset it, the library is let go of until the next
+    /// reading: a reset wants nobody on it, not even this.
     pub fn read(&self, gpu: &GpuUuid) -> Result<GpuReading, NvmlError> {
         let nvml = self.session.nvml()?;
         let reading = self.read_with(&nvml, gpu);
         let let_go = match &reading {
-            Ok(reading) if wants_reset(reading) => {
-                self.session.let_go();
-                true
-            }
+            Ok(reading) if wants_reset(reading) => self.session.let_go(),
+            Err(NvmlError::ResetNeeded { .. }) => self.session.let_go(),
             Ok(_) => false,
             Err(_) => self.session.renew(),
         };
@@ -153,19 +124,35 @@ impl Driver {
         reading
     }
 
+    /// The same with a bound; `None`: no answer. A thread that hangs in the driver is left behind.
+    pub fn read_within(&self, gpu: &GpuUuid, within: Duration) -> Option<Result<GpuReading, NvmlError>> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let (driver, gpu) = (self.clone(), gpu.clone());
+        let read = move || {
+            // The asker may have given up.
+            let _ = answer.send(driver.read(&gpu));
+        };
+        thread::Builder::new().name("nvml-ask".into()).spawn(read).ok()?;
+        answered.recv_timeout(within).ok()
+    }
+
     fn read_with(&self, nvml: &Arc<Nvml>, gpu: &GpuUuid) -> Result<GpuReading, NvmlError> {
         let device = device(nvml, gpu)?;
-        let memory = device.memory_info().map_err(failed(gpu, "read the memory"))?;
-        let compute = list(|| device.running_compute_processes());
-        let mps = list(|| device.mps_running_compute_processes());
+        let mut figures = Figures::of(gpu);
+        let memory = figures.take("read the memory", memory(&device, self.session.library()))?;
+        let compute = figures.take("list the compute processes", compute_processes(&device, self.session.library()))?;
+        let mps = figures.take("list the MPS clients", mps_processes(&device, self.session.library()))?;
+        let busy = figures.take("read the utilization", device.utilization_rates())?;
+        let recovery_action = figures.take("read the recovery action", recovery_action(&device))?.flatten();
+        figures.some_were_read()?;
         Ok(GpuReading {
             activity: self.activity(nvml, gpu),
-            memory_used: memory.used,
-            memory_total: memory.total,
-            busy: device.utilization_rates().ok().map(|rates| f64::from(rates.gpu) / 100.0),
-            compute: compute.map_err(failed(gpu, "list the compute processes"))?,
-            mps: mps.map_err(failed(gpu, "list the MPS clients"))?,
-            recovery_action: recovery_action(&device),
+            memory_used: memory.as_ref().map(|memory| memory.used),
+            memory_total: memory.as_ref().map(|memory| memory.total),
+            busy: busy.map(|rates| f64::from(rates.gpu) / 100.0),
+            compute,
+            mps,
+            recovery_action,
         })
     }
 
@@ -186,7 +173,7 @@ impl Driver {
         mut seen: impl FnMut(Option<u32>) -> ControlFlow<()>,
     ) -> Result<(), NvmlError> {
         // Not opened for this: whoever follows must not hold a GPU that is to be reset.
-        let nvml = self.session.opened().ok_or_else(|| let_go(gpu))?;
+        let nvml = self.session.opened().ok_or(NvmlError::LetGo)?;
         let device = device(&nvml, gpu)?;
         let set = nvml.create_event_set().map_err(failed(gpu, "make an event set"))?;
         let set = device
@@ -202,57 +189,104 @@ impl Driver {
                 return Ok(());
             }
             if self.session.opened().is_none_or(|opened| !Arc::ptr_eq(&opened, &nvml)) {
-                return Err(let_go(gpu));
+                return Err(NvmlError::LetGo);
             }
         }
     }
 }
 
-/// By UUID each time: indexes move when a GPU falls off the bus.
+/// By UUID each time: indexes move when a GPU falls off the bus. By its index only where nobody knows the UUID.
 fn device<'a>(nvml: &'a Nvml, gpu: &GpuUuid) -> Result<Device<'a>, NvmlError> {
-    nvml.device_by_uuid(gpu.as_str()).map_err(failed(gpu, "find the device"))
+    let device = match gpu.as_index() {
+        Some(index) => nvml.device_by_index(index),
+        None => nvml.device_by_uuid(gpu.as_str()),
+    };
+    device.map_err(not_found(gpu))
 }
 
-fn identity(nvml: &Nvml, index: u32) -> Option<GpuIdentity> {
-    let read = nvml.device_by_index(index).and_then(|device| identity_of(&device, index));
+fn identity(nvml: &Nvml, index: u32, driver_version: Option<&str>) -> Option<GpuIdentity> {
+    let read = nvml.device_by_index(index).and_then(|device| identity_of(&device, index, driver_version));
     read.inspect_err(|error| tracing::warn!(index, %error, "NVML cannot identify a GPU")).ok()
 }
 
 fn wants_reset(reading: &GpuReading) -> bool {
-    matches!(reading.recovery_action, Some(RecoveryAction::GpuReset | RecoveryAction::DrainAndReset))
+    use RecoveryAction::{BusReset, DrainAndReset, GpuReset};
+    matches!(reading.recovery_action, Some(GpuReset | DrainAndReset | BusReset))
 }
 
-fn let_go(gpu: &GpuUuid) -> NvmlError {
-    let why = "NVML was let go of, for a GPU that is lost or to be reset; it is opened again".to_owned();
-    NvmlError::Gpu { gpu: gpu.clone(), call: "follow Xid events", why }
-}
-
-pub(super) fn open_error(path: &str, error: Failure) -> NvmlError {
-    let (library, why) = (path.to_owned(), error.to_string());
-    match error {
-        Failure::LibloadingError(cause) => NvmlError::Library { library, why: cause.to_string() },
-        Failure::FailedToLoadSymbol(symbol) => NvmlError::Library { library, why: symbol },
-        Failure::LibraryNotFound | Failure::FunctionNotFound => NvmlError::Library { library, why },
-        _ => NvmlError::Driver { library, why },
-    }
-}
-
-fn failed(gpu: &GpuUuid, call: &'static str) -> impl Fn(Failure) -> NvmlError {
-    move |error| match error {
-        Failure::GpuLost => NvmlError::Lost { gpu: gpu.clone(), why: error.to_string() },
-        _ => NvmlError::Gpu { gpu: gpu.clone(), call, why: error.to_string() },
-    }
-}
-
-fn identity_of(device: &Device<'_>, index: u32) -> Result<GpuIdentity, Failure> {
+/// A GPU is known by its UUID; what else NVML does not say of it is unknown.
+fn identity_of(device: &Device<'_>, index: u32, driver_version: Option<&str>) -> Result<GpuIdentity, Failure> {
     Ok(GpuIdentity {
         uuid: device.uuid()?.into(),
-        index,
-        pci_bus_id: device.pci_info()?.bus_id,
-        name: device.name()?,
-        memory_total: device.memory_info()?.total,
+        index: Some(index),
+        pci_bus_id: device.pci_info().ok().map(|pci| pci.bus_id),
+        name: device.name().ok(),
+        memory_total: device.memory_info().ok().map(|memory| memory.total),
         compute_mode: device.compute_mode().map_or(ComputeMode::Unknown, compute_mode),
+        driver_version: driver_version.map(ToOwned::to_owned),
+        absent: false,
     })
+}
+
+/// What was read of a GPU in one go: each call that fails takes away its own figure.
+struct Figures<'a> {
+    gpu: &'a GpuUuid,
+    some: bool,
+    /// The first failure that is not for ever.
+    failure: Option<NvmlError>,
+}
+
+impl<'a> Figures<'a> {
+    fn of(gpu: &'a GpuUuid) -> Self {
+        Figures { gpu, some: false, failure: None }
+    }
+
+    /// The figure, where there is one; fails where the answer is a fact about the GPU.
+    fn take<T>(&mut self, call: &'static str, answer: Result<T, Failure>) -> Result<Option<T>, NvmlError> {
+        match answer {
+            Ok(figure) => {
+                self.some = true;
+                Ok(Some(figure))
+            }
+            Err(error) if is_of_the_gpu(&error) => Err(failed(self.gpu, call)(error)),
+            Err(error) => {
+                let passing = !is_missing(&error);
+                let error = failed(self.gpu, call)(error);
+                self.failure = self.failure.take().or(passing.then_some(error));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Where every call failed the GPU was not read.
+    fn some_were_read(self) -> Result<(), NvmlError> {
+        match self.failure {
+            Some(failure) if !self.some => Err(failure),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn memory(device: &Device<'_>, library: &str) -> Result<Memory, Failure> {
+    match device.memory_info() {
+        Ok(memory) => Ok(Memory { used: memory.used, total: memory.total }),
+        Err(error) if is_missing(&error) => legacy::memory(device, library).unwrap_or(Err(error)),
+        Err(error) => Err(error),
+    }
+}
+
+fn compute_processes(device: &Device<'_>, library: &str) -> Result<Vec<GpuProcess>, Failure> {
+    match list(|| device.running_compute_processes()) {
+        Err(error) if is_missing(&error) => legacy::processes(device, library, legacy::COMPUTE).unwrap_or(Err(error)),
+        listed => listed,
+    }
+}
+
+fn mps_processes(device: &Device<'_>, library: &str) -> Result<Vec<GpuProcess>, Failure> {
+    match list(|| device.mps_running_compute_processes()) {
+        Err(error) if is_missing(&error) => legacy::processes(device, library, legacy::MPS).unwrap_or(Err(error)),
+        listed => listed,
+    }
 }
 
 /// Fetches a list again for as long as it grows between its count and its content.
@@ -275,17 +309,22 @@ fn process(info: &ProcessInfo) -> GpuProcess {
     GpuProcess { pid: info.pid, memory }
 }
 
-fn recovery_action(device: &Device<'_>) -> Option<RecoveryAction> {
-    let samples = device.field_values_for(&[FieldId(NVML_FI_DEV_GET_GPU_RECOVERY_ACTION)]).ok()?;
-    let sample = samples.into_iter().next()?.ok()?;
-    Some(recovery_action_of(&sample.value.ok()?))
+/// `None` where the driver has no such field.
+fn recovery_action(device: &Device<'_>) -> Result<Option<RecoveryAction>, Failure> {
+    let samples = device.field_values_for(&[FieldId(NVML_FI_DEV_GET_GPU_RECOVERY_ACTION)])?;
+    let value = samples.into_iter().next().map(|sample| sample.and_then(|sample| sample.value));
+    match value {
+        Some(Err(error)) if is_of_the_gpu(&error) => Err(error),
+        Some(Ok(value)) => Ok(Some(recovery_action_of(&value))),
+        Some(Err(_)) | None => Ok(None),
+    }
 }
 
 fn recovery_action_of(value: &SampleValue) -> RecoveryAction {
     match value {
         SampleValue::U32(number) => RecoveryAction::of_number((*number).into()),
         SampleValue::U64(number) => RecoveryAction::of_number(*number),
-        _ => RecoveryAction::Unknown,
+        _ => RecoveryAction::NotUnderstood,
     }
 }
 
@@ -329,12 +368,6 @@ mod tests {
     }
 
     #[test]
-    fn a_library_without_a_driver_is_told_from_a_missing_one() {
-        let error = open_error("libnvidia-ml.so.1", Failure::DriverNotLoaded);
-        assert!(matches!(error, NvmlError::Driver { .. }), "{error:?}");
-    }
-
-    #[test]
     fn a_list_that_grew_is_fetched_again() {
         let mut answers = vec![Ok(vec![info(7, UsedGpuMemory::Used(5))]), Err(Failure::InsufficientSize(None))];
         let listed = list(|| answers.pop().unwrap()).unwrap();
@@ -358,9 +391,9 @@ mod tests {
     }
 
     #[test]
-    fn a_recovery_action_of_a_later_driver_is_unknown() {
+    fn a_recovery_action_of_a_later_driver_is_not_understood() {
         assert_eq!(recovery_action_of(&SampleValue::U32(0)), RecoveryAction::None);
         assert_eq!(recovery_action_of(&SampleValue::U64(1)), RecoveryAction::GpuReset);
-        assert_eq!(recovery_action_of(&SampleValue::U32(77)), RecoveryAction::Unknown);
+        assert_eq!(recovery_action_of(&SampleValue::U32(77)), RecoveryAction::NotUnderstood);
     }
 }

@@ -2,15 +2,22 @@
 //! device open, so a GPU can't be reset and the driver can't be reloaded meanwhile; and it may never see a GPU again
 //! that came back.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nvml_wrapper::Nvml;
 
-use super::nvml::{NvmlError, open_error};
+use super::nvml_error::{NvmlError, open_error};
 
-/// Opening it anew takes some 10 ms of the driver's time: no more often for a GPU that stays lost.
-const RENEWED: Duration = Duration::from_secs(10);
+/// Opening it anew takes some 10 ms of the driver's time, and the Xids of well GPUs are not heard meanwhile: no more
+/// often for a GPU that stays lost.
+const RENEWED: Duration = Duration::from_secs(60);
+/// For those who follow events to drop the old one: NVML counts who has it open, and looks at the GPUs anew only after
+/// the last. Longer than one of their waits.
+const DROPPED: Duration = Duration::from_millis(1500);
+/// Between two looks whether they have.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The library and whether it is open.
 pub(super) struct Session {
@@ -21,12 +28,14 @@ pub(super) struct Session {
 struct Open {
     nvml: Option<Arc<Nvml>>,
     since: Instant,
+    /// The one that was let go of: others may use it still.
+    before: Weak<Nvml>,
 }
 
 impl Session {
     /// Loads `library` (a path, or a name that the loader finds) and initializes it. May block.
     pub fn open(library: &str) -> Result<Session, NvmlError> {
-        let open = Mutex::new(Open { nvml: None, since: Instant::now() });
+        let open = Mutex::new(Open { nvml: None, since: Instant::now(), before: Weak::new() });
         let session = Session { library: library.to_owned(), open };
         session.nvml()?;
         Ok(session)
@@ -38,9 +47,13 @@ impl Session {
         if let Some(nvml) = &open.nvml {
             return Ok(nvml.clone());
         }
+        let waits_until = Instant::now() + DROPPED;
+        while open.before.strong_count() > 0 && Instant::now() < waits_until {
+            thread::sleep(LOOK);
+        }
         let init = Nvml::builder().lib_path(self.library.as_ref()).init();
         let nvml = Arc::new(init.map_err(|error| open_error(&self.library, error))?);
-        *open = Open { nvml: Some(nvml.clone()), since: Instant::now() };
+        *open = Open { nvml: Some(nvml.clone()), since: Instant::now(), before: Weak::new() };
         Ok(nvml)
     }
 
@@ -49,9 +62,15 @@ impl Session {
         self.lock().nvml.clone()
     }
 
-    /// Closes it, once those who use it now are done.
-    pub fn let_go(&self) {
-        self.lock().nvml = None;
+    /// The library's path, or its name.
+    pub fn library(&self) -> &str {
+        &self.library
+    }
+
+    /// Closes it, once those who use it now are done. True.
+    pub fn let_go(&self) -> bool {
+        self.lock().close();
+        true
     }
 
     /// Closes it, unless it was opened a moment ago.
@@ -59,7 +78,7 @@ impl Session {
         let mut open = self.lock();
         let old = open.since.elapsed() >= RENEWED;
         if old {
-            open.nvml = None;
+            open.close();
         }
         old
     }
@@ -67,5 +86,13 @@ impl Session {
     /// An option is whole after a panic, too.
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn close(&mut self) {
+        if let Some(nvml) = self.nvml.take() {
+            self.before = Arc::downgrade(&nvml);
+        }
     }
 }

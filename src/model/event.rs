@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::gpu::RecoveryAction;
 use super::{
     AdviceReason, CommandResult, Doubt, EngineName, EvidenceLine, Exit, ExitCause, Fault, GpuUuid, GroupName,
     HeldReason, Hook, HookResult, IsolationResult, LinePlace, Moment, ProcessId, Reason, RecoveryResult, RecoveryStep,
@@ -61,6 +62,14 @@ pub enum What {
         verdict: String,
         /// By its own time; bounded.
         evidence: Vec<EvidenceLine>,
+    },
+    /// The driver wants something done to a GPU for which nothing is stopped or held: it does not concern the GPU's
+    /// use, or this program doesn't know what it is.
+    DriverWants {
+        /// Which GPU.
+        gpu: GpuUuid,
+        /// What.
+        action: RecoveryAction,
     },
     /// A restart was ordered; an attempt. Counted in `mps_restarts_total`.
     RestartBegan {

@@ -19,8 +19,15 @@ pub enum Observation {
         /// What it said.
         reading: GpuReading,
     },
-    /// NVML says that a GPU is lost; every other error of NVML is blindness.
+    /// NVML says that a GPU is lost.
     GpuLost {
+        /// Which.
+        gpu: GpuUuid,
+        /// NVML's words.
+        why: String,
+    },
+    /// NVML says that a GPU needs a reset. Every other error of NVML is blindness.
+    GpuResetNeeded {
         /// Which.
         gpu: GpuUuid,
         /// NVML's words.

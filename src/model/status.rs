@@ -52,7 +52,7 @@ pub struct GroupStatus {
     /// Its clients; `None`: unknown.
     pub clients: Option<u32>,
     /// How many it takes.
-    pub clients_limit: u32,
+    pub clients_limit: Option<u32>,
     /// Clients that no engine owns; `None`: unknown.
     pub unknown_clients: Option<u32>,
     /// The restart on its way.

@@ -18,14 +18,51 @@ use crate::model::{Blindness, GpuReading, GpuUuid, Observation, Report, Source, 
 
 /// Between attempts to follow events after a failure: a GPU that was reset needs a new event set.
 const RETRY: Duration = Duration::from_secs(10);
+/// The library is open again with the next reading of some GPU.
+const REOPENED: Duration = Duration::from_secs(1);
 
 /// Why a GPU could not be read, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unread {
     /// It is lost: that is a fact about the GPU.
     Lost(String),
+    /// It needs a reset: so is that.
+    ResetNeeded(String),
+    /// The library is being opened anew: whoever follows events begins again.
+    LetGo,
     /// Nobody can say.
     Blind(String),
+}
+
+impl Unread {
+    /// The fact about the GPU, if it is one.
+    fn observation(&self, gpu: &GpuUuid) -> Option<Observation> {
+        let gpu = gpu.clone();
+        match self {
+            Unread::Lost(why) => Some(Observation::GpuLost { gpu, why: why.clone() }),
+            Unread::ResetNeeded(why) => Some(Observation::GpuResetNeeded { gpu, why: why.clone() }),
+            Unread::LetGo | Unread::Blind(_) => None,
+        }
+    }
+
+    /// In words.
+    fn why(self) -> String {
+        match self {
+            Unread::Lost(why) | Unread::ResetNeeded(why) | Unread::Blind(why) => why,
+            Unread::LetGo => "NVML is opened anew".to_owned(),
+        }
+    }
+}
+
+impl From<NvmlError> for Unread {
+    fn from(error: NvmlError) -> Self {
+        match error {
+            NvmlError::Lost { why, .. } => Unread::Lost(why),
+            NvmlError::ResetNeeded { why, .. } => Unread::ResetNeeded(why),
+            NvmlError::LetGo => Unread::LetGo,
+            error => Unread::Blind(error.to_string()),
+        }
+    }
 }
 
 /// Where readings of GPUs come from. Every call may block for ever.
@@ -35,19 +72,16 @@ pub trait Gpus: Send + Sync + 'static {
 
     /// Calls `seen` with the number of each Xid, and with `None` now and then, until it breaks
     /// (`Ok`) or the source fails (`Err`).
-    fn follow_xids(&self, gpu: &GpuUuid, seen: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), String>;
+    fn follow_xids(&self, gpu: &GpuUuid, seen: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), Unread>;
 }
 
 impl Gpus for Driver {
     fn read(&self, gpu: &GpuUuid) -> Result<GpuReading, Unread> {
-        Driver::read(self, gpu).map_err(|error| match error {
-            NvmlError::Lost { why, .. } => Unread::Lost(why),
-            error => Unread::Blind(error.to_string()),
-        })
+        Driver::read(self, gpu).map_err(Unread::from)
     }
 
-    fn follow_xids(&self, gpu: &GpuUuid, seen: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), String> {
-        Driver::follow_xids(self, gpu, seen).map_err(|error| error.to_string())
+    fn follow_xids(&self, gpu: &GpuUuid, seen: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), Unread> {
+        Driver::follow_xids(self, gpu, seen).map_err(Unread::from)
     }
 }
 
@@ -111,11 +145,12 @@ pub(super) async fn look(gpu: GpuUuid, answer: oneshot::Receiver<Reading>, repor
             reports.observed(Observation::Gpu { gpu, reading });
             Ok(())
         }
-        Err(Unread::Lost(why)) => {
-            reports.observed(Observation::GpuLost { gpu, why: why.clone() });
-            Err(why.into())
+        Err(unread) => {
+            if let Some(fact) = unread.observation(&gpu) {
+                reports.observed(fact);
+            }
+            Err(unread.why().into())
         }
-        Err(Unread::Blind(why)) => Err(why.into()),
     }
 }
 
@@ -138,7 +173,7 @@ pub fn follow_xids(driver: Arc<dyn Gpus>, gpu: GpuUuid, reports: UnboundedSender
 }
 
 fn keep_following(driver: &dyn Gpus, gpu: &GpuUuid, reports: &Reports, retry: Duration, over: impl Fn() -> bool) {
-    let mut told = String::new();
+    let mut told = Unread::LetGo;
     while !over() {
         let followed = driver.follow_xids(gpu, &mut |xid| {
             if let Some(xid) = xid {
@@ -146,12 +181,19 @@ fn keep_following(driver: &dyn Gpus, gpu: &GpuUuid, reports: &Reports, retry: Du
             }
             if over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        if let Err(why) = followed {
-            if why != told {
-                reports.blind(SourceScope::whole(Source::Nvml), Blindness::silent(why.clone()));
-                told = why;
+        match followed {
+            Ok(()) => {}
+            Err(Unread::LetGo) => thread::sleep(retry.min(REOPENED)),
+            Err(unread) => {
+                if unread != told {
+                    match unread.observation(gpu) {
+                        Some(fact) => reports.observed(fact),
+                        None => reports.blind(SourceScope::whole(Source::Nvml), Blindness::silent(unread.clone().why())),
+                    }
+                    told = unread;
+                }
+                thread::sleep(retry);
             }
-            thread::sleep(retry);
         }
     }
 }
@@ -173,9 +215,9 @@ mod tests {
             Err(Unread::Blind("not read here".into()))
         }
 
-        fn follow_xids(&self, _: &GpuUuid, seen: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), String> {
+        fn follow_xids(&self, _: &GpuUuid, seen: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), Unread> {
             if self.0.fetch_add(1, Ordering::SeqCst) < 2 {
-                return Err("no events".into());
+                return Err(Unread::Blind("no events".into()));
             }
             assert!(seen(None).is_continue());
             while seen(Some(31)).is_continue() {}

@@ -14,7 +14,10 @@ use crate::model::{Blindness, GpuIdentity, GpuUuid, Observation, Report, Source,
 /// kmsg says why, with the cure, and nothing follows: Xids come by NVML then.
 pub fn follow(path: &Path, gpus: &[GpuIdentity], reports: UnboundedSender<Report>) {
     let reports = Reports(reports);
-    let places = gpus.iter().filter_map(|gpu| Some((PciAddress::parse(&gpu.pci_bus_id)?, gpu.uuid.clone()))).collect();
+    let places = gpus
+        .iter()
+        .filter_map(|gpu| Some((PciAddress::parse(gpu.pci_bus_id.as_deref()?)?, gpu.uuid.clone())))
+        .collect();
     let started = KernelLog::open(path).map_err(|error| error.to_string()).and_then(|log| {
         let reports = reports.clone();
         let thread = thread::Builder::new().name("kmsg".into()).spawn(move || follow_open(log, places, &reports));
@@ -65,11 +68,13 @@ mod tests {
     fn gpu() -> GpuIdentity {
         GpuIdentity {
             uuid: "GPU-1".into(),
-            index: 0,
-            pci_bus_id: "00000000:00:06.0".into(),
-            name: "NVIDIA H200".into(),
-            memory_total: 0,
+            index: Some(0),
+            pci_bus_id: Some("00000000:00:06.0".into()),
+            name: Some("NVIDIA H200".into()),
+            memory_total: Some(0),
             compute_mode: ComputeMode::Default,
+            driver_version: Some("580.159.04".to_owned()),
+            absent: false,
         }
     }
 

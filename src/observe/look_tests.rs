@@ -58,7 +58,7 @@ impl Gpus for FakeDriver {
         if self.fails { Err(Unread::Lost("the GPU is lost".into())) } else { Ok(reading()) }
     }
 
-    fn follow_xids(&self, _: &GpuUuid, _: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), String> {
+    fn follow_xids(&self, _: &GpuUuid, _: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), Unread> {
         Ok(())
     }
 }
@@ -66,11 +66,11 @@ impl Gpus for FakeDriver {
 fn reading() -> GpuReading {
     GpuReading {
         activity: None,
-        memory_used: 1,
-        memory_total: 2,
+        memory_used: Some(1),
+        memory_total: Some(2),
         busy: None,
-        compute: Vec::new(),
-        mps: Vec::new(),
+        compute: Some(Vec::new()),
+        mps: Some(Vec::new()),
         recovery_action: None,
     }
 }

@@ -71,16 +71,23 @@ fn gpu_line(seen: &Seen, group: &GroupStatus, screen: &Screen) -> String {
 
 fn gpu_words(gpu: &GpuStatus) -> String {
     let identity = &gpu.identity;
-    let mut words = vec![format!("{} {}", identity.index, identity.name)];
-    words.push(match gpu.memory_used {
-        Some(used) => format!("memory {}", bytes_of(used, identity.memory_total)),
-        None => "memory ?".to_owned(),
+    let mut words = vec![match identity.absent {
+        true => format!("{} (NVML can't read it)", identity.label()),
+        false => format!("{} {}", identity.label(), identity.product()),
+    }];
+    words.push(match (gpu.memory_used, identity.memory_total) {
+        (Some(used), Some(total)) => format!("memory {}", bytes_of(used, total)),
+        (Some(used), None) => format!("memory {}", bytes(used)),
+        (None, _) => "memory ?".to_owned(),
     });
     words.extend(gpu.busy.map(|busy| format!("busy {}", share(busy))));
     words.extend(gpu.activity.and_then(|activity| activity.sm_active).map(|sm| format!("SMs active {}", share(sm))));
     words.extend(gpu.foreign_processes.filter(|count| *count > 0).map(|count| format!("foreign processes {count}")));
     let wanted = gpu.recovery_action.filter(|action| *action != RecoveryAction::None);
-    words.extend(wanted.map(|action| format!("the driver wants {action}")));
+    words.extend(wanted.map(|action| match action {
+        RecoveryAction::NotUnderstood => "the driver wants something that this mpswarden does not know".to_owned(),
+        action => format!("the driver wants {action}"),
+    }));
     words.join("   ")
 }
 
@@ -99,7 +106,8 @@ fn server_line(seen: &Seen, group: &GroupStatus, screen: &Screen) -> String {
     let clients = group.clients.map_or("?".to_owned(), |clients| clients.to_string());
     let strangers = group.unknown_clients.filter(|count| *count > 0);
     let strangers = strangers.map(|count| format!(", {count} of them of no engine")).unwrap_or_default();
-    let words = format!("{control}   {server}   clients {clients} of {}{strangers}", group.clients_limit);
+    let limit = group.clients_limit.map_or("?".to_owned(), |limit| limit.to_string());
+    let words = format!("{control}   {server}   clients {clients} of {limit}{strangers}");
     screen.prose("  mps     ", Ink::Dim, &words)
 }
 

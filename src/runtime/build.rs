@@ -71,6 +71,7 @@ pub(super) fn build(
     gate: Gate,
 ) -> Result<Built, Refusal> {
     let Prepared { policy, launches, gpus: identities, driver, memory, owner, lock } = prepared;
+    let used = policy.gpus.clone();
     let (sender, reports) = unbounded_channel();
     let executor = Executor::new(launches.clone(), owner, sender.clone()).map_err(Refusal::unavailable)?;
     if let Some(why) = executor.without_cgroups() {
@@ -108,11 +109,13 @@ pub(super) fn build(
     let (control, questions) = control::open(&wishes.control_socket, exporter.clone(), in_force.clone())?;
     let Wishes { requests, story, file, hangup, .. } = wishes;
     let reloader = file.map(|file| {
-        let running = Mutex::new(Running { configuration: configuration.clone(), launches: launches.clone() });
+        let gpus = used;
+        let running = Mutex::new(Running { configuration: configuration.clone(), launches: launches.clone(), gpus });
         Arc::new(Reloader { file, driver, seed, exporter: exporter.clone(), news: news_sender, in_force, running })
     });
     if let Some(reloader) = &reloader {
         spawn_local(reload::follow(hangup, reloader.clone()));
+        spawn_local(reload::look_for_gpus(reloader.clone()));
     }
     let core = CoreLoop {
         watchdog,

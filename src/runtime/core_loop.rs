@@ -141,7 +141,7 @@ impl CoreLoop {
 
     /// A changed configuration, wholly or not at all.
     fn take_up(&mut self, take_up: TakeUp, progress: &mut Progress) -> Input {
-        let TakeUp { change, launches, hooks, summary, answer } = take_up;
+        let TakeUp { change, launches, hooks, told, answer } = take_up;
         if progress.stopping || answer.is_closed() {
             // Whoever gave up asking goes by what was in force.
             let _ = answer.send(Err("mpswarden is stopping".to_owned()));
@@ -154,7 +154,9 @@ impl CoreLoop {
         self.exporter.set_endpoints(news::endpoints(&launches));
         self.hooks.take_up(hooks);
         (self.launches, progress.leaving) = (launches, true);
-        self.announce(&news::event(What::Reloaded { detail: summary }), progress);
+        if let Some(told) = told {
+            self.announce(&news::event(told), progress);
+        }
         let _ = answer.send(Ok(()));
         Input::PolicyChanged(Box::new(change))
     }

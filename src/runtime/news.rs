@@ -26,8 +26,8 @@ pub(super) struct TakeUp {
     pub launches: Vec<GroupLaunch>,
     /// Commands told of events.
     pub hooks: Hooks,
-    /// What changes, in one line.
-    pub summary: String,
+    /// What to tell of it, where it is worth telling.
+    pub told: Option<What>,
     /// Why nothing was taken up.
     pub answer: oneshot::Sender<Result<(), String>>,
 }

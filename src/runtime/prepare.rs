@@ -1,16 +1,17 @@
-//! All that can refuse before anything is started: NVML, the GPUs, MPS, the directories, leftovers.
+//! All that can refuse, or hold a group, before anything is started: NVML, the GPUs, MPS, the directories, leftovers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::act::{self, OwnerMark};
-use crate::config::Configuration;
+use crate::config::{Configuration, Problems, Resolved};
 use crate::decide::{Memory, Policy};
 use crate::host::control::ControlClient;
 use crate::host::leftovers::{self, Cleared, Lock, LockError};
-use crate::host::nvml::Driver;
+use crate::host::nvml::{Driver, NvmlError};
 use crate::host::state_file::Loaded;
 use crate::host::{child, clock, reaper};
-use crate::model::{GpuIdentity, GroupLaunch};
+use crate::model::{GpuIdentity, GroupLaunch, GroupName};
 
 use super::refusal::Refusal;
 
@@ -18,6 +19,12 @@ use super::refusal::Refusal;
 const NVML_BOUND: Duration = Duration::from_secs(30);
 /// For what an earlier run left to be ended.
 const LEFTOVERS_BOUND: Duration = Duration::from_secs(30);
+
+/// For one GPU that was not identified to be asked for once more.
+const ASK_BOUND: Duration = Duration::from_secs(5);
+
+/// Why groups can't be started as things stand, by their names.
+pub(super) type Blocked = BTreeMap<GroupName, String>;
 
 /// Everything that the loop is built from.
 pub(super) struct Prepared {
@@ -31,13 +38,16 @@ pub(super) struct Prepared {
     pub lock: Lock,
 }
 
-/// Looks at everything that must be there, and ends what an earlier run left. Runs within the runtime.
+/// Looks at everything that must be there, and ends what an earlier run left. What only one group lacks holds that group;
+/// it is refused where no group could be started. Runs within the runtime.
 pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<Prepared, Refusal> {
     let (driver, gpus) = Driver::open_within(&configuration.nvml_library, NVML_BOUND).map_err(Refusal::unavailable)?;
-    let (policy, launches) = configuration
-        .resolve(&gpus, seed)
-        .map_err(|problems| Refusal { status: problems.status(), why: problems.to_string() })?;
-    find_binaries(&launches)?;
+    let refused = |problems: Problems| Refusal { status: problems.status(), why: problems.to_string() };
+    let resolved = configuration.resolve_for_those_there(&gpus, seed).map_err(refused)?;
+    let Resolved { policy, launches, absent } = resolved;
+    let mut blocked = not_listed(&driver, &launches, absent);
+    blocked.extend(without_binaries(&launches));
+    refuse_if_all(&blocked, &launches)?;
     let lock = leftovers::lock(&configuration.state_directory).map_err(|error| match &error {
         LockError::Io(path, source) => Refusal::io(&format!("use state_directory `{}`", path.display()), source),
         LockError::Held(..) => Refusal::unavailable(error),
@@ -46,21 +56,49 @@ pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<
     child::raise_open_files().map_err(|error| Refusal::io("raise RLIMIT_NOFILE", &error))?;
     reaper::adopt_orphans().map_err(|error| Refusal::io("become the reaper of engines' children", &error))?;
     clear_leftovers(&lock, configuration).await?;
-    refuse_occupied(&launches).await?;
+    for (group, why) in occupied(&launches).await {
+        blocked.entry(group).or_insert(why);
+    }
+    refuse_if_all(&blocked, &launches)?;
+    for (group, why) in &blocked {
+        tracing::error!("group `{group}` can't be started now, and the others are: {why}");
+    }
     let memory = remembered(&owner);
     Ok(Prepared { policy, launches, gpus, driver, memory, owner, lock })
 }
 
-pub(super) fn find_binaries(launches: &[GroupLaunch]) -> Result<(), Refusal> {
-    for launch in launches {
-        child::find_program(&launch.control.binary).map_err(|error| {
-            Refusal::unavailable(format!(
-                "group `{}`: {error}; it comes with NVIDIA's driver, see mps.binary",
-                launch.name
-            ))
-        })?;
+/// Of the groups whose GPU was not identified those that have none: NVML does not list it. One that is lost, needs a
+/// reset or hangs the driver is there, and its group is held for that.
+fn not_listed(driver: &Driver, launches: &[GroupLaunch], absent: BTreeMap<GroupName, Problems>) -> Blocked {
+    let gpu_of = |name: &GroupName| launches.iter().find(|launch| launch.name == *name).map(|launch| &launch.gpu);
+    let is_not_there = |name: &GroupName| {
+        let answer = gpu_of(name).and_then(|gpu| driver.read_within(gpu, ASK_BOUND));
+        matches!(answer, Some(Err(NvmlError::NotListed { .. })))
+    };
+    let gone = absent.into_iter().filter(|(name, _)| is_not_there(name));
+    gone.map(|(name, problems)| (name, problems.to_string())).collect()
+}
+
+/// Exits only where nobody could be served.
+fn refuse_if_all(blocked: &Blocked, launches: &[GroupLaunch]) -> Result<(), Refusal> {
+    let served = launches.iter().any(|launch| !launch.name.is_apart() && !blocked.contains_key(&launch.name));
+    if served || blocked.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let reasons: BTreeSet<&String> = blocked.values().collect();
+    let reasons: Vec<&str> = reasons.into_iter().map(String::as_str).collect();
+    Err(Refusal::unavailable(reasons.join("\n")))
+}
+
+/// Groups whose MPS binary is not there.
+pub(super) fn without_binaries(launches: &[GroupLaunch]) -> Blocked {
+    let missing = |launch: &GroupLaunch| {
+        let error = child::find_program(&launch.control.binary).err()?;
+        let name = launch.name.home();
+        let why = format!("group `{name}`: {error}; it comes with NVIDIA's driver, see mps.binary");
+        Some((name, why))
+    };
+    launches.iter().filter_map(missing).collect()
 }
 
 /// A process of an earlier run that does not die holds its GPU memory: better say so than start beside it.
@@ -84,15 +122,17 @@ async fn clear_leftovers(lock: &Lock, configuration: &Configuration) -> Result<(
     Err(Refusal::unavailable(format!("an earlier run left processes that do not die: {list}; state D needs a reboot")))
 }
 
-pub(super) async fn refuse_occupied(launches: &[GroupLaunch]) -> Result<(), Refusal> {
+/// Groups whose pipe directory, or that of their second side, another daemon uses.
+pub(super) async fn occupied(launches: &[GroupLaunch]) -> Blocked {
+    let mut found = Blocked::new();
     for launch in launches {
         let control = ControlClient::new(&launch.control.binary, &launch.control.pipe_directory);
         if let Some(why) = leftovers::occupied(&control).await {
-            let cure = "stop that daemon, or give the group another mps.pipe_directory";
-            return Err(Refusal::unavailable(format!("group `{}`: {why}; {cure}", launch.name)));
+            let (name, cure) = (launch.name.home(), "stop that daemon, or give the group another mps.pipe_directory");
+            found.entry(name.clone()).or_insert(format!("group `{name}`: {why}; {cure}"));
         }
     }
-    Ok(())
+    found
 }
 
 /// What the last run saved, if it was of this boot. A memory that can't be read costs budgets, no more.

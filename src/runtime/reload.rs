@@ -1,20 +1,21 @@
 //! Reads the configuration again, checks it wholly and hands what changed to the core loop. Whatever is wrong
 //! with it, what runs stays as it is. One reload at a time, none on the core loop's time.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, Notify, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::config::{self, Changes, Configuration};
-use crate::decide::{Policy, PolicyChange};
+use crate::config::{self, Changes, Configuration, Resolved};
+use crate::decide::PolicyChange;
 use crate::export::Exporter;
 use crate::host::nvml::Driver;
-use crate::model::{GroupLaunch, GroupName, Status, What};
+use crate::model::{EngineKey, GpuIdentity, GroupLaunch, GroupName, Status, What};
 
 use super::news::{News, TakeUp};
 use super::prepare;
@@ -22,6 +23,10 @@ use super::setup::InForce;
 
 /// For the file, the user database and the driver to answer; on a thread of their own.
 const READ_BOUND: Duration = Duration::from_secs(30);
+/// For the driver to say which GPUs there are.
+const IDENTITIES_BOUND: Duration = Duration::from_secs(15);
+/// Between two looks for GPUs that NVML has not shown.
+const LOOK_FOR_GPUS: Duration = Duration::from_secs(5);
 /// For the core loop to take it up; it turns each second.
 const TAKE_UP_BOUND: Duration = Duration::from_secs(10);
 
@@ -42,13 +47,27 @@ pub(super) struct Reloader {
 pub(super) struct Running {
     pub configuration: Configuration,
     pub launches: Vec<GroupLaunch>,
+    /// The GPUs that groups use.
+    pub gpus: Vec<GpuIdentity>,
+}
+
+impl Running {
+    /// The launches in force; a group whose GPU was never there may have another one, as if it had always had it.
+    fn where_gpus_are_wanted(&self, wanted: &[GroupLaunch]) -> Vec<GroupLaunch> {
+        let absent = |launch: &GroupLaunch| self.gpus.iter().any(|gpu| gpu.absent && gpu.uuid == launch.gpu);
+        let gpu_of = |name: &GroupName| wanted.iter().find(|launch| launch.name == *name).map(|launch| &launch.gpu);
+        let mut launches = self.launches.clone();
+        for launch in launches.iter_mut().filter(|launch| absent(launch)) {
+            launch.gpu = gpu_of(&launch.name).unwrap_or(&launch.gpu).clone();
+        }
+        launches
+    }
 }
 
 /// A configuration and what it comes to on this machine.
 struct Read {
     configuration: Configuration,
-    policy: Policy,
-    launches: Vec<GroupLaunch>,
+    resolved: Resolved,
 }
 
 impl Reloader {
@@ -68,22 +87,47 @@ impl Reloader {
 
     async fn try_reload(&self, dry_run: bool) -> Result<Changes, String> {
         let mut running = self.running.lock().await;
-        let read = self.read().await?;
-        let old = (&running.configuration, running.launches.as_slice());
-        let changes = Changes::between(old, (&read.configuration, &read.launches));
+        let read = self.read(&running).await?;
+        let launches = running.where_gpus_are_wanted(&read.resolved.launches);
+        let old = (&running.configuration, launches.as_slice());
+        let changes = Changes::between(old, (&read.configuration, &read.resolved.launches));
         if !changes.refused.is_empty() {
             return Err(changes.refused.join("; "));
         }
-        self.check_new(&running.launches, &read.launches).await?;
+        self.check_new(&running.launches, &read.resolved).await?;
         if !dry_run {
-            self.take_up(&mut running, read, &changes).await?;
+            let told = What::Reloaded { detail: changes.summary() };
+            self.take_up(&mut running, read, changes.rolls.clone(), Some(told)).await?;
         }
         Ok(changes)
     }
 
-    async fn read(&self) -> Result<Read, String> {
+    /// Looks again for GPUs that NVML has not shown so far; groups on one that is there now get it. Nothing where every
+    /// GPU is known.
+    pub async fn look_for_gpus(&self) -> Result<(), String> {
+        let mut running = self.running.lock().await;
+        let missed = running.gpus.iter().filter(|gpu| gpu.absent).count();
+        if missed == 0 {
+            return Ok(());
+        }
+        let (configuration, driver) = (running.configuration.clone(), self.driver.clone());
+        let (known, seed) = (running.gpus.clone(), self.seed);
+        let looking = spawn_blocking(move || resolve(configuration, &driver, known, seed));
+        let read = looking.await.map_err(|error| format!("GPUs could not be looked for: {error}"))??;
+        if read.resolved.policy.gpus.iter().filter(|gpu| gpu.absent).count() < missed {
+            tracing::info!("NVML shows a GPU that it had not shown: its groups are taken up");
+            self.take_up(&mut running, read, BTreeSet::new(), None).await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&self, running: &Running) -> Result<Read, String> {
         let (file, driver, seed) = (self.file.clone(), self.driver.clone(), self.seed);
-        let reading = spawn_blocking(move || read(&file, &driver, seed));
+        let known = running.gpus.clone();
+        let reading = spawn_blocking(move || {
+            let configuration = config::load(&file).map_err(|problems| problems.to_string())?;
+            resolve(configuration, &driver, known, seed)
+        });
         match timeout(READ_BOUND, reading).await {
             Ok(read) => read.map_err(|error| format!("the configuration could not be read: {error}"))?,
             Err(_) => Err(format!(
@@ -93,22 +137,34 @@ impl Reloader {
     }
 
     /// New groups find what they need, as at the start; what still is being stopped can't come back before it is.
-    async fn check_new(&self, running: &[GroupLaunch], wanted: &[GroupLaunch]) -> Result<(), String> {
-        refuse_leaving(&self.exporter.status(), running, wanted)?;
-        let is_new = |launch: &&GroupLaunch| running.iter().all(|known| known.name != launch.name);
-        let new: Vec<GroupLaunch> = wanted.iter().filter(is_new).cloned().collect();
-        prepare::find_binaries(&new).map_err(|refusal| refusal.why)?;
-        prepare::refuse_occupied(&new).await.map_err(|refusal| refusal.why)
+    async fn check_new(&self, running: &[GroupLaunch], wanted: &Resolved) -> Result<(), String> {
+        refuse_leaving(&self.exporter.status(), running, &wanted.launches)?;
+        let is_new = |name: &GroupName| running.iter().all(|known| known.name != *name);
+        let absent = wanted.absent.iter().find(|(name, _)| is_new(name));
+        if let Some((_, problems)) = absent {
+            return Err(problems.to_string());
+        }
+        let new: Vec<GroupLaunch> = wanted.launches.iter().filter(|launch| is_new(&launch.name)).cloned().collect();
+        let mut blocked = prepare::without_binaries(&new);
+        blocked.extend(prepare::occupied(&new).await);
+        blocked.into_values().next().map_or(Ok(()), Err)
     }
 
-    async fn take_up(&self, running: &mut Running, read: Read, changes: &Changes) -> Result<(), String> {
-        let Read { configuration, policy, launches } = read;
+    async fn take_up(
+        &self,
+        running: &mut Running,
+        read: Read,
+        rolls: BTreeSet<EngineKey>,
+        told: Option<What>,
+    ) -> Result<(), String> {
+        let Read { configuration, resolved: Resolved { policy, launches, .. } } = read;
+        let gpus = policy.gpus.clone();
         let (answer, answered) = oneshot::channel();
         let take_up = TakeUp {
-            change: PolicyChange { policy, rolls: changes.rolls.clone() },
+            change: PolicyChange { policy, rolls },
             launches: launches.clone(),
             hooks: configuration.hooks.clone(),
-            summary: changes.summary(),
+            told,
             answer,
         };
         // A loop that has ended answers by dropping the question.
@@ -120,7 +176,7 @@ impl Reloader {
         }
         let configuration = with_start_keys(configuration, &running.configuration);
         self.in_force.take_up(configuration.clone());
-        *running = Running { configuration, launches };
+        *running = Running { configuration, launches, gpus };
         Ok(())
     }
 }
@@ -135,11 +191,31 @@ pub(super) async fn follow(hangup: Arc<Notify>, reloader: Arc<Reloader>) {
     }
 }
 
-fn read(file: &Path, driver: &Driver, seed: u64) -> Result<Read, String> {
-    let configuration = config::load(file).map_err(|problems| problems.to_string())?;
-    let gpus = driver.identities();
-    let (policy, launches) = configuration.resolve(&gpus, seed).map_err(|problems| problems.to_string())?;
-    Ok(Read { configuration, policy, launches })
+/// Looks for absent GPUs now and then, until the watchdog ends.
+pub(super) async fn look_for_gpus(reloader: Arc<Reloader>) {
+    loop {
+        sleep(LOOK_FOR_GPUS).await;
+        if let Err(why) = reloader.look_for_gpus().await {
+            tracing::warn!("GPUs that NVML did not show are not taken up: {why}");
+        }
+    }
+}
+
+/// A configuration on the GPUs that are there, and on those that were known before.
+fn resolve(configuration: Configuration, driver: &Driver, known: Vec<GpuIdentity>, seed: u64) -> Result<Read, String> {
+    let gpus = known_and(known, driver.identities_within(IDENTITIES_BOUND));
+    let resolved = configuration.resolve_for_those_there(&gpus, seed).map_err(|problems| problems.to_string())?;
+    Ok(Read { configuration, resolved })
+}
+
+/// GPUs that were identified once stay what they were: one that is lost now is no other one, and the indexes of the
+/// others may have moved by it.
+fn known_and(known: Vec<GpuIdentity>, there: Vec<GpuIdentity>) -> Vec<GpuIdentity> {
+    let mut gpus: Vec<GpuIdentity> = known.into_iter().filter(|gpu| !gpu.absent).collect();
+    let news = |gpu: &GpuIdentity| gpus.iter().all(|known| known.uuid != gpu.uuid);
+    let new: Vec<GpuIdentity> = there.into_iter().filter(news).collect();
+    gpus.extend(new);
+    gpus
 }
 
 /// A group or an engine that an earlier reload removed is in the status until it is stopped.

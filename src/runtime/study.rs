@@ -121,8 +121,14 @@ async fn ready(
     plan: Plan,
     driver: Option<String>,
 ) -> Result<(Experiment, Lock), Refusal> {
-    let Prepared { launches, owner, gpus, lock, .. } = prepare(configuration, SEED).await?;
+    let Prepared { policy, launches, owner, gpus, lock, .. } = prepare(configuration, SEED).await?;
     let group = &configuration.groups[0];
+    if let Some(gpu) = policy.gpus.iter().find(|gpu| gpu.absent) {
+        return Err(Refusal::unavailable(format!(
+            "NVML can't read the GPU {}: see `nvidia-smi -L` and `dmesg`",
+            gpu.uuid
+        )));
+    }
     let launch = launches.into_iter().find(|launch| launch.name == group.name);
     let mut launch = launch.ok_or_else(|| Refusal::unavailable(format!("group `{}` can't be started", group.name)))?;
     // Nobody listens to the kernel probe here, and nothing may stand beside what is measured.
@@ -135,7 +141,7 @@ async fn ready(
     let (length, engines) = (study::estimate(&plan, launch.engines.len()), launch.engines.len());
     let gpu = gpus.into_iter().find(|gpu| gpu.uuid == launch.gpu);
     refuse_exclusive(gpu.as_ref(), engines)?;
-    let gpu = gpu.map_or_else(String::new, |gpu| gpu.name);
+    let gpu = gpu.and_then(|gpu| gpu.name).unwrap_or_default();
     let patience =
         group.engines.iter().map(|engine| Patience { start: engine.start_timeout, stop: engine.stop_timeout });
     let subject = Subject { patience: patience.collect(), launch, gpu, driver };

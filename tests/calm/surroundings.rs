@@ -120,11 +120,13 @@ impl Surroundings {
                 !engine.is_some_and(|(key, _)| of_mps && is_no_client(key))
             });
         };
-        real(&mut reading.compute, false);
-        real(&mut reading.mps, true);
+        let (compute, mps) = (reading.compute.get_or_insert_default(), reading.mps.get_or_insert_default());
+        real(compute, false);
+        real(mps, true);
         let strangers = self.strangers.iter().map(|(pid, bytes)| GpuProcess { pid: *pid, memory: Some(*bytes) });
-        reading.compute.extend(strangers);
-        reading.memory_used = (600 << 20) + reading.compute.iter().filter_map(|process| process.memory).sum::<u64>();
+        compute.extend(strangers);
+        let held = compute.iter().filter_map(|process| process.memory).sum::<u64>();
+        reading.memory_used = Some((600 << 20) + held);
         let working = self.engines.values().filter(|engine| engine.works()).count() as f64 / self.engines.len() as f64;
         let noise = 0.1 * self.chance.share();
         // One that works hard fills the GPU; whoever reads a long prompt beside it leaves room.

@@ -376,11 +376,11 @@ impl State {
             self.living.iter().map(|living| GpuProcess { pid: living.id().pid, memory: Some(GIB) }).collect();
         GpuReading {
             activity: None,
-            memory_used: GIB * list.len() as u64,
-            memory_total: 140 * GIB,
+            memory_used: Some(GIB * list.len() as u64),
+            memory_total: Some(140 * GIB),
             busy: None,
-            compute: list.clone(),
-            mps: list,
+            compute: Some(list.clone()),
+            mps: Some(list),
             recovery_action: None,
         }
     }

@@ -56,7 +56,7 @@ pub fn group(name: &str, state: GroupState, engines: Vec<EngineStatus>) -> Group
         server_pid: Some(624),
         server_since: Some(at(12.5)),
         clients: Some(2),
-        clients_limit: 48,
+        clients_limit: Some(48),
         unknown_clients: Some(0),
         recovery: None,
         held: None,
@@ -75,11 +75,13 @@ pub fn group(name: &str, state: GroupState, engines: Vec<EngineStatus>) -> Group
 pub fn gpu() -> GpuStatus {
     let identity = GpuIdentity {
         uuid: GPU.into(),
-        index: 0,
-        pci_bus_id: "00000000:00:06.0".to_owned(),
-        name: "NVIDIA H200".to_owned(),
-        memory_total: 150_754_820_096,
+        index: Some(0),
+        pci_bus_id: Some("00000000:00:06.0".to_owned()),
+        name: Some("NVIDIA H200".to_owned()),
+        memory_total: Some(150_754_820_096),
         compute_mode: ComputeMode::Default,
+        driver_version: Some("580.159.04".to_owned()),
+        absent: false,
     };
     GpuStatus {
         identity,

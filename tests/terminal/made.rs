@@ -65,7 +65,7 @@ pub fn group(name: &str, engines: Vec<EngineStatus>) -> GroupStatus {
         server_pid: Some(4701),
         server_since: Some(at(808)),
         clients: Some(3),
-        clients_limit: 60,
+        clients_limit: Some(60),
         unknown_clients: Some(0),
         recovery: None,
         held: None,
@@ -85,11 +85,13 @@ pub fn group(name: &str, engines: Vec<EngineStatus>) -> GroupStatus {
 pub fn status(groups: Vec<GroupStatus>) -> Status {
     let identity = GpuIdentity {
         uuid: "GPU-daa6eae7".into(),
-        index: 0,
-        pci_bus_id: "00000000:00:06.0".to_owned(),
-        name: "NVIDIA H200".to_owned(),
-        memory_total: 140 * GIB,
+        index: Some(0),
+        pci_bus_id: Some("00000000:00:06.0".to_owned()),
+        name: Some("NVIDIA H200".to_owned()),
+        memory_total: Some(140 * GIB),
         compute_mode: ComputeMode::Default,
+        driver_version: Some("580.159.04".to_owned()),
+        absent: false,
     };
     let gpu = GpuStatus {
         identity,

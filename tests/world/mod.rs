@@ -430,11 +430,11 @@ impl World {
                 .gpu
                 .sm_active
                 .map(|active| GpuActivity { sm_active: Some(active), ..GpuActivity::default() }),
-            memory_used: 600 * MIB + held + self.gpu.leaked,
-            memory_total: 140 * GIB,
+            memory_used: Some(600 * MIB + held + self.gpu.leaked),
+            memory_total: Some(140 * GIB),
             busy: Some(0.5),
-            compute,
-            mps,
+            compute: Some(compute),
+            mps: Some(mps),
             recovery_action: self.gpu.action,
         }
     }

@@ -20,11 +20,13 @@ pub fn one_group(engines: &[&str]) -> Policy {
 pub fn gpu() -> GpuIdentity {
     GpuIdentity {
         uuid: GpuUuid::from("GPU-1"),
-        index: 0,
-        pci_bus_id: "00000000:00:06.0".to_owned(),
-        name: "NVIDIA H200".to_owned(),
-        memory_total: 140 * GIB,
+        index: Some(0),
+        pci_bus_id: Some("00000000:00:06.0".to_owned()),
+        name: Some("NVIDIA H200".to_owned()),
+        memory_total: Some(140 * GIB),
         compute_mode: ComputeMode::Default,
+        driver_version: Some("580.159.04".to_owned()),
+        absent: false,
     }
 }
 
@@ -43,7 +45,7 @@ pub fn group(name: &str, engines: &[&str]) -> GroupPolicy {
             ..RecoveryPolicy::default()
         },
         engines: engines.iter().map(|name| engine(name)).collect(),
-        clients_limit: 48,
+        clients_limit: Some(48),
     }
 }
 

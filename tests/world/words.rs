@@ -89,6 +89,7 @@ fn what(what: &What) -> Option<String> {
             format!("sharing pays again: {reason}, {value} after {lasted:?}")
         }
         What::Xid { xid, .. } => format!("Xid {xid}"),
+        What::DriverWants { action, .. } => format!("the driver wants {action}"),
         What::CudaError { code, .. } => format!("CUDA error {code}"),
         What::Doubted { code, how, lines } => format!("{lines} lines of CUDA error {code}: {how}"),
         What::SourceDown { source, why, .. } => format!("source {} down: {why}", source.source),

@@ -19,17 +19,20 @@ const ONE_EVENT: Duration = Duration::from_secs(1);
 impl Group {
     /// The first start: a daemon, a server, the engines. There is nothing to end.
     pub fn first_start(&mut self, turn: &mut Turn<'_>) {
-        if self.barred(turn.gpu).is_some() {
+        if self.cannot_use(turn.gpu).is_some() {
             return self.first_start_on_a_sick_gpu(turn);
         }
         let step = Step::StartControl(self.order_start_control(turn));
-        self.phase = Phase::Restart(Box::new(self.new_restart(Tier::Daemon, None, step, Gate::Open, turn.now)));
+        let mut restart = self.new_restart(Tier::Daemon, None, step, Gate::Open, turn.now);
+        restart.fresh = true;
+        self.phase = Phase::Restart(Box::new(restart));
         *turn.save = true;
     }
 
     /// Nothing is started before the GPU is well.
     fn first_start_on_a_sick_gpu(&mut self, turn: &mut Turn<'_>) {
         let mut restart = self.new_restart(Tier::Daemon, None, Step::Gpu, Gate::Open, turn.now);
+        restart.fresh = true;
         restart.baseline = self.baseline(&restart.old, turn);
         self.phase = Phase::Restart(Box::new(restart));
         *turn.save = true;
@@ -151,6 +154,7 @@ impl Group {
             held: None,
             gate,
             baseline: None,
+            fresh: false,
             old: BTreeSet::new(),
             asked_to_start: None,
             strays_killed: false,
@@ -160,7 +164,9 @@ impl Group {
     /// The pids under which NVML shows the old generation.
     fn old_pids(&self, turn: &Turn<'_>) -> BTreeSet<u32> {
         match turn.gpu.reading.last() {
-            Some(reading) if !self.pids_match && turn.alone => reading.mps.iter().map(|process| process.pid).collect(),
+            Some(reading) if !self.pids_match && turn.alone => {
+                reading.mps.iter().flatten().map(|process| process.pid).collect()
+            }
             _ => self.pids(),
         }
     }

@@ -1,13 +1,18 @@
 //! A restart on a GPU that is lost, or needs a reset: nobody is left on it, and the start waits, held, until a reading
 //! shows it well or an operator says so. What ails a GPU is found in `gpu_health`.
 
+use std::time::Duration;
+
 use crate::decide::facts::GpuFacts;
-use crate::decide::gpu_health::{Ailment, Kind};
+use crate::decide::gpu_health::{Ailment, Cure, Kind};
 use crate::decide::group::Group;
 use crate::decide::turn::Turn;
-use crate::model::{Mode, Reason, Tier};
+use crate::model::{HeldReason, Mode, Moment, Reason, Tier};
 
 use super::{Restart, Step};
+
+/// One look that failed at the start is no reason to page anybody.
+const UNREAD_FOR: Duration = Duration::from_secs(5);
 
 impl Group {
     /// Whether an operator let the group go on over this.
@@ -20,6 +25,29 @@ impl Group {
     pub fn barred<'a>(&self, gpu: &'a GpuFacts) -> Option<&'a Ailment> {
         let enforced = |ailment: &&Ailment| self.policy.mode_of(ailment.fault()) == Mode::Enforce;
         gpu.health.ailment().filter(enforced).filter(|ailment| !self.excuses(ailment))
+    }
+
+    /// Why nothing can be started on the GPU as things stand.
+    pub fn cannot_use(&self, gpu: &GpuFacts) -> Option<(HeldReason, String)> {
+        if let Some(ailment) = self.barred(gpu) {
+            return Some((ailment.held_reason(), self.says(ailment, gpu)));
+        }
+        let why = gpu.unread.as_ref().map_or("it was not read yet", |(_, why)| why);
+        let unreadable = gpu.identity.absent || gpu.reading.last().is_none();
+        unreadable.then(|| {
+            let uuid = &gpu.identity.uuid;
+            let detail = match gpu.unread.is_none() && gpu.reading.last().is_some() {
+                true => format!("NVML shows the GPU {uuid} again; it is being taken up"),
+                false => format!("NVML can't read the GPU {uuid}: {why}; the group starts once it can"),
+            };
+            (HeldReason::GpuUnreadable, detail)
+        })
+    }
+
+    /// Whether a first start is to wait for the GPU with a reason, rather than for its first reading.
+    pub fn must_wait_for(&self, gpu: &GpuFacts, now: Moment) -> bool {
+        let unread = gpu.unread.as_ref().is_some_and(|(since, _)| now.since(*since) >= UNREAD_FOR);
+        self.barred(gpu).is_some() || unread || gpu.identity.absent && gpu.unread.is_some()
     }
 
     /// Takes a restart over, in whichever step it is. `true`: the GPU is sick, so nothing else matters.
@@ -60,9 +88,8 @@ impl Group {
 
     /// Holds the start for as long as the GPU is sick, and until a reading from after this wait began shows it well.
     pub(super) fn check_gpu(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
-        if let Some(ailment) = self.barred(turn.gpu) {
-            let detail = self.says(ailment, turn.gpu);
-            restart.hold(ailment.held_reason(), detail, turn);
+        if let Some((reason, detail)) = self.cannot_use(turn.gpu) {
+            restart.hold(reason, detail, turn);
         } else if turn.gpu.health.well_since(restart.step_since) {
             restart.release(turn);
             restart.enter(Step::Memory, turn);
@@ -81,8 +108,13 @@ impl Group {
     fn says(&self, ailment: &Ailment, gpu: &GpuFacts) -> String {
         let (name, uuid) = (&self.policy.name, &gpu.identity.uuid);
         let cure = match ailment.kind {
-            Kind::Lost | Kind::ResetNeeded { reboot: true } => "reboot the node".to_owned(),
-            Kind::ResetNeeded { reboot: false } | Kind::Draining => {
+            Kind::Lost | Kind::ResetNeeded(Cure::NodeReboot) => "reboot the node".to_owned(),
+            Kind::ResetNeeded(Cure::SystemReboot) => "reboot the whole system, its baseboard with it".to_owned(),
+            Kind::ResetNeeded(Cure::BusReset) => format!(
+                "once nobody else is on it, reset it by its bus: `nvidia-smi --gpu-reset -i {uuid}` where the driver's \
+                 version does that, else `echo 1 > /sys/bus/pci/devices/ADDRESS/reset`, or reboot the node"
+            ),
+            Kind::ResetNeeded(Cure::Reset) | Kind::Draining => {
                 format!("once nobody else is on it, `nvidia-smi --gpu-reset -i {uuid}`, or reboot the node")
             }
         };

@@ -44,6 +44,8 @@ pub(super) struct Restart {
     gate: Gate,
     /// The GPU before the kill; `None`: nobody knows.
     baseline: Option<Baseline>,
+    /// Nothing of the group was there before: it has no memory to give back.
+    fresh: bool,
     /// Pids of the old generation.
     old: BTreeSet<u32>,
     /// When `start_server` was last ordered in this step.

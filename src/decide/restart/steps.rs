@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::decide::engine::READING_FRESH;
 use crate::decide::facts::ControlFacts;
 use crate::decide::group::Group;
+use crate::decide::memory_gate::NotBack;
 use crate::decide::orders::Purpose;
 use crate::decide::turn::Turn;
 use crate::model::{Action, ActionId, Fault, HeldReason, Mode, Outcome, Reason, Remaining, Tier, What};
@@ -177,10 +178,13 @@ impl Group {
     }
 
     fn check_memory(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
-        let reading = turn.gpu.reading.since(restart.step_since).filter(|_| restart.baseline.is_some());
-        let verdict = match (reading, &restart.baseline) {
+        let verdict = match (turn.gpu.reading.since(restart.step_since), &restart.baseline) {
+            (Some(_), None) if restart.fresh => Ok(()),
             (Some(reading), Some(baseline)) => {
-                baseline.back(reading, &restart.old).map_err(|why| (HeldReason::MemoryNotBack, why))
+                baseline.back(reading, &restart.old, turn.gpu.has_memory).map_err(|why| match why {
+                    NotBack::Held(why) => (HeldReason::MemoryNotBack, why),
+                    NotBack::Unknown(why) => (HeldReason::MemoryUnknown, why),
+                })
             }
             _ => {
                 Err((HeldReason::MemoryUnknown, "NVML can't say whether the old processes' memory is back".to_owned()))

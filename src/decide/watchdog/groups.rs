@@ -8,7 +8,7 @@ use crate::decide::orders::GroupId;
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
 use crate::decide::{Decision, PolicyChange};
-use crate::model::{EngineKey, EngineName, GpuUuid, GroupName};
+use crate::model::{EngineKey, EngineName, GpuIdentity, GpuUuid, GroupName};
 
 use super::Watchdog;
 
@@ -20,8 +20,10 @@ impl Watchdog {
         }
         let PolicyChange { policy, rolls } = change;
         for identity in policy.gpus {
-            let uuid = identity.uuid.clone();
-            self.gpus.entry(uuid).or_insert_with(|| GpuFacts::new(identity));
+            self.know(identity);
+        }
+        for group in &policy.groups {
+            self.follow_to_its_gpu(group);
         }
         let names: Vec<GroupName> = policy.groups.iter().map(|group| group.name.clone()).collect();
         for group in policy.groups {
@@ -41,6 +43,35 @@ impl Watchdog {
         self.groups
             .sort_by_key(|group| names.iter().position(|name| *name == group.policy.name.home()).unwrap_or(usize::MAX));
         self.shared = shared(&self.groups);
+    }
+
+    /// What stays the same of a GPU is learnt once: of one that NVML had not shown, when it does.
+    fn know(&mut self, identity: GpuIdentity) {
+        let uuid = identity.uuid.clone();
+        match self.gpus.get_mut(&uuid) {
+            Some(known) if known.identity.absent && !identity.absent => known.identity = identity,
+            Some(_) => {}
+            None => {
+                self.gpus.insert(uuid, GpuFacts::new(identity));
+            }
+        }
+    }
+
+    /// A group whose GPU was named by an index that NVML did not show learns which GPU that is. It has no process.
+    fn follow_to_its_gpu(&mut self, policy: &GroupPolicy) {
+        let absent = |uuid: &GpuUuid| self.gpus.get(uuid).is_some_and(|gpu| gpu.identity.absent);
+        let moves = |group: &&mut Group| {
+            group.policy.name.home() == policy.name && group.policy.gpu != policy.gpu && absent(&group.policy.gpu)
+        };
+        let moving: Vec<&mut Group> = self.groups.iter_mut().filter(moves).collect();
+        for group in moving {
+            group.policy.gpu = policy.gpu.clone();
+            group.stir();
+        }
+        let groups = &self.groups;
+        self.gpus.retain(|uuid, gpu| {
+            !gpu.identity.absent || groups.iter().any(|group| group.policy.gpu == *uuid) || policy.gpu == *uuid
+        });
     }
 
     /// Both sides of a group take up its changed policy, each for the engines that it has; new ones are the first's.

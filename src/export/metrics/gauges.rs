@@ -71,7 +71,7 @@ impl Readings<'_> {
         write_known(page, &metric::CONTROL_UP, &[name], group.control_up.map(flag));
         self.write_time(page, &metric::SERVER_START_TIME, &[name], group.server_since);
         write_known(page, &metric::CLIENTS, &[name], group.clients.map(f64::from));
-        page.number(&metric::CLIENTS_LIMIT, &[name], f64::from(group.clients_limit));
+        write_known(page, &metric::CLIENTS_LIMIT, &[name], group.clients_limit.map(f64::from));
         write_known(page, &metric::UNKNOWN_CLIENTS, &[name], group.unknown_clients.map(f64::from));
         page.number(&metric::GROUP_GENERATION, &[name], f64::from(group.generation));
         page.number(&metric::BUDGET_REMAINING, &[name], f64::from(group.budget_remaining));

@@ -6,21 +6,23 @@ use super::gauges::write_known;
 use crate::model::gpu::{ComputeMode, RecoveryAction};
 use crate::model::{GpuStatus, GpuUuid, Status};
 
-/// The `gpu` label of a GPU: its index; empty for one that is not known.
+/// The `gpu` label of a GPU: its index, its UUID where nobody knows that; empty for one that is not known.
 pub fn gpu_label(status: &Status, uuid: Option<&GpuUuid>) -> String {
     let Some(uuid) = uuid else { return String::new() };
     let known = status.gpus.iter().find(|gpu| gpu.identity.uuid == *uuid);
-    known.map(|gpu| gpu.identity.index.to_string()).unwrap_or_default()
+    known.map(|gpu| gpu.identity.label()).unwrap_or_default()
 }
 
 /// Adds them.
 pub fn write(page: &mut Exposition, gpu: &GpuStatus) {
     let identity = &gpu.identity;
-    let index = identity.index.to_string();
+    let index = identity.label();
     let labels = &[index.as_str()];
-    let info = &[index.as_str(), identity.uuid.as_str(), &identity.pci_bus_id, &identity.name];
+    let text = |known: &Option<String>| known.clone().unwrap_or_default();
+    let (pci, name) = (text(&identity.pci_bus_id), text(&identity.name));
+    let info = &[index.as_str(), identity.uuid.as_str(), &pci, &name];
     page.number(&metric::GPU_INFO, info, 1.0);
-    page.number(&metric::GPU_MEMORY_TOTAL, labels, identity.memory_total as f64);
+    write_known(page, &metric::GPU_MEMORY_TOTAL, labels, identity.memory_total.map(|bytes| bytes as f64));
     write_known(page, &metric::GPU_MEMORY_USED, labels, gpu.memory_used.map(|bytes| bytes as f64));
     write_known(page, &metric::GPU_BUSY, labels, gpu.busy);
     write_known(page, &metric::FOREIGN_PROCESSES, labels, gpu.foreign_processes.map(f64::from));

@@ -107,6 +107,7 @@ impl Tally {
             | What::EngineQuarantined { .. }
             | What::CudaError { .. }
             | What::Doubted { .. }
+            | What::DriverWants { .. }
             | What::SourceDown { .. }
             | What::SourceUp { .. }
             | What::ActionFailed { .. }
@@ -154,7 +155,7 @@ impl Tally {
             self.reading(source.scope.source);
         }
         for gpu in &status.gpus {
-            let index = gpu.identity.index.to_string();
+            let index = gpu.identity.label();
             let samples = self.at(Place::Gpu(index.clone()));
             XIDS.iter().for_each(|xid| samples.expect(&metric::XID_ERRORS, &[&index, &xid.to_string()]));
         }
@@ -176,7 +177,7 @@ impl Tally {
         };
         write(&Place::Watchdog);
         write(&Place::Gpu(String::new()));
-        status.gpus.iter().for_each(|gpu| write(&Place::Gpu(gpu.identity.index.to_string())));
+        status.gpus.iter().for_each(|gpu| write(&Place::Gpu(gpu.identity.label())));
         for group in &status.groups {
             write(&Place::Group(group.name.clone()));
             for engine in &group.engines {

@@ -18,7 +18,7 @@ pub fn gpu(view: &View<'_>, gpu: &GpuStatus) -> Markup {
     let identity = &gpu.identity;
     html! {
         section.gpu {
-            h2 { "GPU " (identity.index) " " small { (identity.name) " · " (identity.uuid) } }
+            h2 { "GPU " (identity.label()) " " small { (identity.product()) " · " (identity.uuid) } }
             (memory(view, gpu))
             (activity(gpu))
             @for group in view.groups_on(&identity.uuid) { (self::group(view, group)) }
@@ -27,9 +27,10 @@ pub fn gpu(view: &View<'_>, gpu: &GpuStatus) -> Markup {
 }
 
 fn memory(view: &View<'_>, gpu: &GpuStatus) -> Markup {
-    let total = gpu.identity.memory_total;
-    let Some(used) = gpu.memory_used else {
-        return html! { p.dim { "memory: unknown" } };
+    let (used, total) = match (gpu.memory_used, gpu.identity.memory_total) {
+        (Some(used), Some(total)) => (used, total),
+        (Some(used), None) => return html! { p.dim { "memory: " (bytes(used)) " of an unknown size" } },
+        (None, _) => return html! { p.dim { "memory: unknown" } },
     };
     let engines =
         view.groups_on(&gpu.identity.uuid).flat_map(|group| group.engines.iter().map(move |one| (group, one)));
@@ -142,7 +143,7 @@ fn server(view: &View<'_>, group: &GroupStatus) -> Markup {
         div.box {
             b { "MPS server" } " " (badge(server_tone(group.server), group.server.as_str()))
             small {
-                (clients) " of " (group.clients_limit) " clients"
+                (clients) " of " (group.clients_limit.map_or("?".to_owned(), |limit| limit.to_string())) " clients"
                 @if unknown > 0 { ", " (unknown) " of them unknown" }
                 @if let Some(pid) = group.server_pid { " · pid " (pid) }
                 @if let Some(since) = group.server_since { " · up " (figures::ago(view.since(since))) }

@@ -60,11 +60,13 @@ fn gpu_status() -> GpuStatus {
     GpuStatus {
         identity: GpuIdentity {
             uuid: GPU.into(),
-            index: 0,
-            pci_bus_id: "00000000:00:06.0".to_owned(),
-            name: "NVIDIA H200".to_owned(),
-            memory_total: 140 << 30,
+            index: Some(0),
+            pci_bus_id: Some("00000000:00:06.0".to_owned()),
+            name: Some("NVIDIA H200".to_owned()),
+            memory_total: Some(140 << 30),
             compute_mode: ComputeMode::Default,
+            driver_version: Some("580.159.04".to_owned()),
+            absent: false,
         },
         memory_used: Some(90 << 30),
         busy: Some(0.48),

@@ -50,7 +50,7 @@ impl View<'_> {
         let of = match (&scope.engine, &scope.group, gpu) {
             (Some(engine), _, _) => format!(" of {engine}"),
             (None, Some(group), _) => format!(" of {group}"),
-            (None, None, Some(gpu)) => format!(" of GPU {}", gpu.identity.index),
+            (None, None, Some(gpu)) => format!(" of GPU {}", gpu.identity.label()),
             _ => String::new(),
         };
         let since = match source.last_success {

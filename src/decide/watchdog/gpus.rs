@@ -1,0 +1,67 @@
+//! What is learnt of GPUs, and which groups it concerns.
+
+use crate::decide::Decision;
+use crate::decide::foreign::beside;
+use crate::decide::gpu_health::GpuHealth;
+use crate::decide::group::Group;
+use crate::decide::reading::Reading;
+use crate::model::gpu::RecoveryAction;
+use crate::model::{Event, GpuReading, GpuUuid, Look, Moment, What};
+
+use super::Watchdog;
+
+impl Watchdog {
+    pub(super) fn gpu_read(&mut self, gpu: &GpuUuid, reading: GpuReading) {
+        let Some(facts) = self.gpus.get_mut(gpu) else { return };
+        let reading = Reading::from(reading);
+        let on_gpu: Vec<&Group> = self.groups.iter().filter(|group| group.policy.gpu == *gpu).collect();
+        let beside = beside(&reading, &on_gpu, &self.groups, self.now);
+        for group in self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu) {
+            group.gpu_read(&reading);
+            group.sample_memory(&reading, self.now);
+            if let Some(beside) = &beside {
+                group.foreign.saw(beside, self.now);
+                group.forget_strangers();
+            }
+            group.note_limits(&reading, self.now);
+            group.stir();
+        }
+        // A reading from before an Xid says nothing about what it came to.
+        let asked = self.looks.sent(&Look::Gpu(gpu.clone())).unwrap_or_default();
+        facts.health.read(reading.recovery_action, asked, self.now);
+        facts.saw(reading, self.now);
+    }
+
+    /// What the driver wants and nothing is held for, as soon as it wants it: a person must hear of it.
+    pub(super) fn tell_what_the_driver_wants(
+        &mut self,
+        gpu: &GpuUuid,
+        action: Option<RecoveryAction>,
+        decision: &mut Decision,
+    ) {
+        let Some(facts) = self.gpus.get_mut(gpu) else { return };
+        let Some(action) = action.filter(|action| *action != RecoveryAction::Unknown) else { return };
+        let told = facts.told_action.replace(action);
+        if action.is_only_told() && told != Some(action) {
+            let what = What::DriverWants { gpu: gpu.clone(), action };
+            decision.events.push(Event { at: self.now, group: None, engine: None, what });
+        }
+    }
+
+    /// Something changes what is known of a GPU's own health: it concerns every group on it.
+    pub(super) fn gpu_health(&mut self, gpu: &GpuUuid, learn: impl FnOnce(&mut GpuHealth, Moment)) {
+        let Some(facts) = self.gpus.get_mut(gpu) else { return };
+        learn(&mut facts.health, self.now);
+        self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu).for_each(Group::stir);
+    }
+
+    /// GPUs whose driver was to say what it wants and did not.
+    pub(super) fn wait_for_drivers(&mut self) {
+        let (now, groups) = (self.now, &mut self.groups);
+        for (uuid, gpu) in &mut self.gpus {
+            if gpu.health.waited(now) {
+                groups.iter_mut().filter(|group| group.policy.gpu == *uuid).for_each(Group::stir);
+            }
+        }
+    }
+}
