@@ -16,7 +16,7 @@ use super::suggest::nearest;
 use super::{units, values};
 
 /// What `demo --inject` can do to the simulated group.
-pub const INJECTIONS: [&str; 30] = [
+pub const INJECTIONS: [&str; 36] = [
     "illegal-address",
     "trap",
     "linger",
@@ -47,6 +47,12 @@ pub const INJECTIONS: [&str; 30] = [
     "nvml-hang",
     "nvml-error",
     "nvml-well",
+    "nvml-reset-required",
+    "nvml-lost",
+    "bus-reset-needed",
+    "system-reboot-needed",
+    "imex-domain",
+    "unknown-action",
 ];
 
 /// When the demo's first fault comes, if none is asked for, and each later one after it.
@@ -115,6 +121,9 @@ pub struct DemoOptions {
     /// idle one stand still, and SGLang's health takes a second [default: mixed, with words and metrics alone].
     #[arg(long, value_name = "KIND", value_enum)]
     pub engines_like: Option<EnginesLike>,
+    /// Which GPU and driver NVML speaks of.
+    #[arg(long, value_name = "GPU", value_enum, default_value_t = GpuKind::H200)]
+    pub gpu_like: GpuKind,
     /// How long it lasts.
     #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = length)]
     pub length: Duration,
@@ -149,6 +158,26 @@ pub enum EnginesLike {
     Sglang,
     /// Two like vLLM, the third like SGLang, and so on.
     Mixed,
+}
+
+/// Which GPU and driver the demo's NVML speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GpuKind {
+    /// An H200 with driver 580.
+    H200,
+    /// A GB10, which has no figure of its memory.
+    Gb10,
+    /// A driver before 510: no list of MPS clients, no recovery action.
+    #[value(name = "pre-510")]
+    Pre510,
+    /// A vGPU: no lists of processes, no events.
+    Vgpu,
+    /// A driver 615.
+    R615,
+    /// A container in which NVML lists no processes.
+    Container,
+    /// A container in which NVML lists the host's pids.
+    HostPids,
 }
 
 /// Of the log.

@@ -23,7 +23,7 @@ mod units;
 mod values;
 
 pub use arguments::{
-    Arguments, Command, DemoOptions, EnginesLike, INJECTIONS, Injection, LogFormat, LogOptions, RunOptions,
+    Arguments, Command, DemoOptions, EnginesLike, GpuKind, INJECTIONS, Injection, LogFormat, LogOptions, RunOptions,
 };
 pub use baselines::{read_baselines, write_baselines};
 pub use changes::Changes;

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::config::{self, DemoOptions, EnginesLike, ExitStatus, Injection};
+use crate::config::{self, DemoOptions, EnginesLike, ExitStatus, GpuKind, Injection};
 use crate::export::Story;
 use crate::host::clock;
 use crate::model::{EngineKind, Event, Request};
-use crate::sim::{Stage, StageOptions, Traffic};
+use crate::sim::{GpuLike, Stage, StageOptions, Traffic};
 
 use super::build::Wishes;
 use super::control::SocketWish;
@@ -88,6 +88,7 @@ fn set(directory: &Path, options: &DemoOptions) -> io::Result<Stage> {
         startup: STARTUP,
         probe: true,
         faithful: options.engines_like.is_some(),
+        gpu_like: gpu_like(options.gpu_like),
         ..StageOptions::lifelike(program)
     };
     match options.engines_like {
@@ -96,6 +97,18 @@ fn set(directory: &Path, options: &DemoOptions) -> io::Result<Stage> {
         Some(EnginesLike::Mixed) | None => {}
     }
     Stage::set(directory, &wanted)
+}
+
+fn gpu_like(kind: GpuKind) -> GpuLike {
+    match kind {
+        GpuKind::H200 => GpuLike::H200,
+        GpuKind::Gb10 => GpuLike::Gb10,
+        GpuKind::Pre510 => GpuLike::Pre510,
+        GpuKind::Vgpu => GpuLike::Vgpu,
+        GpuKind::R615 => GpuLike::R615,
+        GpuKind::Container => GpuLike::Container,
+        GpuKind::HostPids => GpuLike::HostPids,
+    }
 }
 
 fn names(stage: &Stage) -> Vec<String> {

@@ -106,6 +106,18 @@ injections! {
     NvmlError = "nvml-error",
     /// NVML answers again.
     NvmlWell = "nvml-well",
+    /// NVML answers to every call that the GPU requires a reset, and no kernel line says so.
+    NvmlResetRequired = "nvml-reset-required",
+    /// NVML answers to every call that the GPU is lost, and no kernel line says so.
+    NvmlLost = "nvml-lost",
+    /// The driver wants the GPU reset by its bus, as those from 615 on may.
+    BusResetNeeded = "bus-reset-needed",
+    /// The driver wants the whole system rebooted, as those from 615 on may.
+    SystemRebootNeeded = "system-reboot-needed",
+    /// The driver wants the IMEX domain recovered, which is nothing against the GPU.
+    ImexDomain = "imex-domain",
+    /// The driver wants something in a word that nobody here knows.
+    UnknownAction = "unknown-action",
 }
 
 impl FromStr for Injection {
@@ -172,7 +184,16 @@ impl Stage {
             Injection::ForeignFault => self.start_foreign("fault"),
             Injection::Xid79 => self.ask_gpu("lose").map(drop),
             Injection::ResetNeeded => self.ask_gpu("want-reset").map(drop),
-            Injection::GpuRepaired => self.ask_gpu("repair").map(drop),
+            Injection::GpuRepaired => {
+                self.nvml_answers("")?;
+                self.ask_gpu("repair").map(drop)
+            }
+            Injection::NvmlResetRequired => self.nvml_answers("* 16"),
+            Injection::NvmlLost => self.nvml_answers("* 15"),
+            Injection::BusResetNeeded => self.driver_wants(6, "Bus Reset"),
+            Injection::SystemRebootNeeded => self.driver_wants(7, "System Reboot"),
+            Injection::ImexDomain => self.driver_wants(5, "Recover IMEX Domain"),
+            Injection::UnknownAction => self.driver_wants(12, "Sing"),
             Injection::NvmlHang => fs::write(self.directory().join(NVML_HANG), ""),
             Injection::NvmlError => fs::write(self.directory().join(NVML_ERROR), ""),
             Injection::NvmlWell => self.let_nvml_answer(),
@@ -190,7 +211,15 @@ impl Stage {
         Ok(())
     }
 
+    /// NVML shows it, and the kernel log says so.
+    fn driver_wants(&self, action: u32, words: &str) -> io::Result<()> {
+        self.nvml_answers(&format!("action {action}"))?;
+        let changed = format!("154, GPU recovery action changed from 0x0 (None) to {action:#x} ({words})");
+        self.ask_gpu(&format!("kmsg NVRM: Xid (PCI:0000:00:06): {changed}")).map(drop)
+    }
+
     fn let_nvml_answer(&self) -> io::Result<()> {
+        self.nvml_answers("")?;
         for file in [NVML_HANG, NVML_ERROR] {
             match fs::remove_file(self.directory().join(file)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -17,6 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::chance::Chance;
+use super::gpu_like::{self, GpuLike};
 use super::silence::Silence;
 use super::wire::Link;
 use crate::model::EngineKind;
@@ -70,6 +71,8 @@ pub struct StageOptions {
     pub faithful: bool,
     /// Engines have the kernel probe, over the stand-in CUPTI; a window of 50 ms every 2 s.
     pub probe: bool,
+    /// Which GPU and driver NVML speaks of.
+    pub gpu_like: GpuLike,
     /// The mpswarden binary, which plays every part.
     pub program: PathBuf,
 }
@@ -89,6 +92,7 @@ impl StageOptions {
             kinds: KINDS.to_vec(),
             faithful: false,
             probe: false,
+            gpu_like: GpuLike::H200,
             program,
         }
     }
@@ -123,6 +127,7 @@ impl Stage {
         let (nvml, kernel_log) = (directory.join("libnvidia-ml.so.1"), directory.join("kmsg"));
         let control = directory.join("nvidia-cuda-mps-control");
         fs::write(&nvml, NVML)?;
+        gpu_like::tell(&directory, options.gpu_like.script())?;
         if options.probe {
             fs::write(directory.join("libcupti.so"), CUPTI)?;
         }
@@ -293,6 +298,12 @@ impl Stage {
         let command = fs::read(format!("/proc/{pid}/cmdline"))?;
         let ours = command.starts_with(self.control.as_os_str().as_encoded_bytes());
         if ours { Ok(pid) } else { Err(io::Error::other(format!("process {pid} is not this stage's control daemon"))) }
+    }
+
+    /// From now on NVML answers as these rules say, before those of the GPU that it is like (`sim/nvml/script.rs` has
+    /// their words); none: as that GPU's NVML does.
+    pub fn nvml_answers(&self, rules: &str) -> io::Result<()> {
+        gpu_like::tell(&self.directory, &format!("{rules}\n{}", self.options.gpu_like.script()))
     }
 
     /// Ends a process with the stage.

@@ -4,7 +4,7 @@ use std::ffi::{c_uint, c_ulonglong};
 use std::time::Duration;
 
 use super::wire::Conversation;
-use super::{DEVICE, Device, GPU_IS_LOST, INVALID_ARGUMENT, NOT_SUPPORTED, Return, SUCCESS, TIMEOUT, put};
+use super::{DEVICE, Device, GPU_IS_LOST, INVALID_ARGUMENT, NOT_SUPPORTED, Return, SUCCESS, TIMEOUT, put, script};
 
 const XID_CRITICAL_ERROR: c_ulonglong = 8;
 
@@ -28,11 +28,17 @@ pub unsafe extern "C" fn nvmlDeviceGetSupportedEventTypes(_device: Device, types
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlEventSetCreate(set: *mut *mut EventSet) -> Return {
+    if let Some(code) = script::answer("nvmlEventSetCreate") {
+        return code;
+    }
     unsafe { put(set, Box::into_raw(Box::default())) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceRegisterEvents(_device: Device, types: c_ulonglong, set: *mut EventSet) -> Return {
+    if let Some(code) = script::answer("nvmlDeviceRegisterEvents") {
+        return code;
+    }
     if types & !XID_CRITICAL_ERROR != 0 {
         return NOT_SUPPORTED;
     }
@@ -49,6 +55,9 @@ pub unsafe extern "C" fn nvmlDeviceRegisterEvents(_device: Device, types: c_ulon
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlEventSetWait_v2(set: *mut EventSet, data: *mut EventData, millis: c_uint) -> Return {
+    if let Some(code) = script::answer("nvmlEventSetWait_v2") {
+        return code;
+    }
     // SAFETY: null, or a set that was created here.
     let Some(set) = (unsafe { set.as_mut() }) else { return INVALID_ARGUMENT };
     let limit = Duration::from_millis(u64::from(millis).max(1));

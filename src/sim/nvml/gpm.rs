@@ -4,7 +4,7 @@
 use std::ffi::{c_char, c_uint};
 use std::time::Instant;
 
-use super::{Device, INVALID_ARGUMENT, NOT_SUPPORTED, Return, SUCCESS, numbers, put};
+use super::{Device, INVALID_ARGUMENT, NOT_SUPPORTED, Return, SUCCESS, numbers, put, script};
 
 /// Metric numbers of nvml.h, with the percentage that every SM busy all along would show.
 const METRICS: [(c_uint, f64); 5] = [
@@ -51,6 +51,9 @@ struct Taken {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlGpmQueryDeviceSupport(_device: Device, support: *mut Support) -> Return {
+    if let Some(code) = script::answer("nvmlGpmQueryDeviceSupport") {
+        return code;
+    }
     // SAFETY: null, or the caller's structure.
     let Some(support) = (unsafe { support.as_mut() }) else { return INVALID_ARGUMENT };
     support.is_supported = 1;
@@ -59,6 +62,9 @@ pub unsafe extern "C" fn nvmlGpmQueryDeviceSupport(_device: Device, support: *mu
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlGpmSampleAlloc(sample: *mut *mut Sample) -> Return {
+    if let Some(code) = script::answer("nvmlGpmSampleAlloc") {
+        return code;
+    }
     unsafe { put(sample, Box::into_raw(Box::default())) }
 }
 
@@ -74,6 +80,9 @@ pub unsafe extern "C" fn nvmlGpmSampleFree(sample: *mut Sample) -> Return {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlGpmSampleGet(_device: Device, sample: *mut Sample) -> Return {
+    if let Some(code) = script::answer("nvmlGpmSampleGet") {
+        return code;
+    }
     match numbers("sm-time") {
         Ok(counted) => {
             let sm_nanos = counted.first().copied().unwrap_or(0);
@@ -85,6 +94,9 @@ pub unsafe extern "C" fn nvmlGpmSampleGet(_device: Device, sample: *mut Sample) 
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlGpmMetricsGet(request: *mut MetricsGet) -> Return {
+    if let Some(code) = script::answer("nvmlGpmMetricsGet") {
+        return code;
+    }
     // SAFETY: null, or the caller's structure.
     let Some(header) = (unsafe { request.as_ref() }) else { return INVALID_ARGUMENT };
     let count = header.count as usize;

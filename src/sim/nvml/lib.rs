@@ -5,6 +5,7 @@
 
 mod events;
 mod gpm;
+mod script;
 mod wire;
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
@@ -125,6 +126,9 @@ pub extern "C" fn nvmlInitWithFlags(_flags: c_uint) -> Return {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlInit_v2() -> Return {
+    if let Some(code) = script::answer("nvmlInit_v2") {
+        return code;
+    }
     ask("uuid").map_or_else(|code| if code == GPU_IS_LOST { DRIVER_NOT_LOADED } else { code }, |_| SUCCESS)
 }
 
@@ -151,31 +155,49 @@ pub extern "C" fn nvmlErrorString(code: Return) -> *const c_char {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlSystemGetDriverVersion(version: *mut c_char, length: c_uint) -> Return {
-    unsafe { put_text(version, length, "580.159.04") }
+    if let Some(code) = script::answer("nvmlSystemGetDriverVersion") {
+        return code;
+    }
+    unsafe { put_text(version, length, &script::value("driver").unwrap_or_else(|| "580.159.04".to_owned())) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlSystemGetNVMLVersion(version: *mut c_char, length: c_uint) -> Return {
+    if let Some(code) = script::answer("nvmlSystemGetNVMLVersion") {
+        return code;
+    }
     unsafe { put_text(version, length, "13.580.159.04") }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlSystemGetCudaDriverVersion_v2(version: *mut c_int) -> Return {
+    if let Some(code) = script::answer("nvmlSystemGetCudaDriverVersion_v2") {
+        return code;
+    }
     unsafe { put(version, 13_000) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetCount_v2(count: *mut c_uint) -> Return {
+    if let Some(code) = script::answer("nvmlDeviceGetCount_v2") {
+        return code;
+    }
     unsafe { put(count, 1) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, device: *mut Device) -> Return {
+    if let Some(code) = script::answer("nvmlDeviceGetHandleByIndex_v2") {
+        return code;
+    }
     if index == 0 { unsafe { put(device, DEVICE as Device) } } else { INVALID_ARGUMENT }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetHandleByUUID(uuid: *const c_char, device: *mut Device) -> Return {
+    if let Some(code) = script::answer("nvmlDeviceGetHandleByUUID") {
+        return code;
+    }
     if uuid.is_null() {
         return INVALID_ARGUMENT;
     }
@@ -190,6 +212,9 @@ pub unsafe extern "C" fn nvmlDeviceGetHandleByUUID(uuid: *const c_char, device: 
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetUUID(_device: Device, uuid: *mut c_char, length: c_uint) -> Return {
+    if let Some(code) = script::answer("nvmlDeviceGetUUID") {
+        return code;
+    }
     match ask("uuid") {
         Ok(ours) => unsafe { put_text(uuid, length, &ours) },
         Err(code) => code,
@@ -198,26 +223,41 @@ pub unsafe extern "C" fn nvmlDeviceGetUUID(_device: Device, uuid: *mut c_char, l
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetIndex(_device: Device, index: *mut c_uint) -> Return {
+    if let Some(code) = script::answer("nvmlDeviceGetIndex") {
+        return code;
+    }
     unsafe { put(index, 0) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetMinorNumber(_device: Device, number: *mut c_uint) -> Return {
+    if let Some(code) = script::answer("nvmlDeviceGetMinorNumber") {
+        return code;
+    }
     unsafe { put(number, 0) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetName(_device: Device, name: *mut c_char, length: c_uint) -> Return {
-    unsafe { put_text(name, length, "NVIDIA H200") }
+    if let Some(code) = script::answer("nvmlDeviceGetName") {
+        return code;
+    }
+    unsafe { put_text(name, length, &script::value("name").unwrap_or_else(|| "NVIDIA H200".to_owned())) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetComputeMode(_device: Device, mode: *mut c_uint) -> Return {
+    if let Some(code) = script::answer("nvmlDeviceGetComputeMode") {
+        return code;
+    }
     unsafe { put(mode, 0) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetPciInfo_v3(_device: Device, info: *mut PciInfo) -> Return {
+    if let Some(code) = script::answer("nvmlDeviceGetPciInfo_v3") {
+        return code;
+    }
     let mut pci = PciInfo {
         bus_id_legacy: [0; 16],
         domain: 0,
@@ -236,6 +276,9 @@ pub unsafe extern "C" fn nvmlDeviceGetPciInfo_v3(_device: Device, info: *mut Pci
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo(_device: Device, info: *mut Memory) -> Return {
+    if let Some(code) = script::answer("nvmlDeviceGetMemoryInfo") {
+        return code;
+    }
     match memory() {
         Ok((total, used)) => unsafe { put(info, Memory { total, free: total - used, used }) },
         Err(code) => code,
@@ -244,6 +287,9 @@ pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo(_device: Device, info: *mut Mem
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(_device: Device, info: *mut MemoryV2) -> Return {
+    if let Some(code) = script::answer("nvmlDeviceGetMemoryInfo_v2") {
+        return code;
+    }
     let version = (size_of::<MemoryV2>() | 2 << 24) as c_uint;
     match memory() {
         Ok((total, used)) => unsafe { put(info, MemoryV2 { version, total, reserved: 0, free: total - used, used }) },
@@ -253,6 +299,9 @@ pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(_device: Device, info: *mut 
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetUtilizationRates(_device: Device, rates: *mut Utilization) -> Return {
+    if let Some(code) = script::answer("nvmlDeviceGetUtilizationRates") {
+        return code;
+    }
     match numbers("busy") {
         Ok(busy) => {
             let gpu = busy.first().copied().unwrap_or(0) as c_uint;
@@ -263,16 +312,18 @@ pub unsafe extern "C" fn nvmlDeviceGetUtilizationRates(_device: Device, rates: *
 }
 
 /// Fills the caller's array, or says how large it must be.
-unsafe fn processes(question: &str, count: *mut c_uint, infos: *mut ProcessInfo) -> Return {
+unsafe fn processes(call: &str, question: &str, count: *mut c_uint, infos: *mut ProcessInfo) -> Return {
     let answer = match ask(question) {
         Ok(answer) => answer,
         Err(code) => return code,
     };
+    let others: c_uint = script::value("pids").and_then(|pids| pids.parse().ok()).unwrap_or(0);
     let parse = |word: &str| {
         let (pid, bytes) = word.split_once(':')?;
-        Some((pid.parse().ok()?, bytes.parse().ok()?))
+        Some((pid.parse::<c_uint>().ok()?.wrapping_add(others), bytes.parse().ok()?))
     };
-    let found: Vec<(c_uint, c_ulonglong)> = answer.split_whitespace().filter_map(parse).collect();
+    let listed = answer.split_whitespace().filter(|_| !script::is_empty(call));
+    let found: Vec<(c_uint, c_ulonglong)> = listed.filter_map(parse).collect();
     if count.is_null() {
         return INVALID_ARGUMENT;
     }
@@ -295,7 +346,10 @@ pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
     count: *mut c_uint,
     infos: *mut ProcessInfo,
 ) -> Return {
-    unsafe { processes("compute", count, infos) }
+    if let Some(code) = script::answer("nvmlDeviceGetComputeRunningProcesses_v3") {
+        return code;
+    }
+    unsafe { processes("nvmlDeviceGetComputeRunningProcesses_v3", "compute", count, infos) }
 }
 
 #[unsafe(no_mangle)]
@@ -304,7 +358,10 @@ pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v2(
     count: *mut c_uint,
     infos: *mut ProcessInfo,
 ) -> Return {
-    unsafe { processes("compute", count, infos) }
+    if let Some(code) = script::answer("nvmlDeviceGetComputeRunningProcesses_v2") {
+        return code;
+    }
+    unsafe { processes("nvmlDeviceGetComputeRunningProcesses_v2", "compute", count, infos) }
 }
 
 #[unsafe(no_mangle)]
@@ -313,16 +370,23 @@ pub unsafe extern "C" fn nvmlDeviceGetMPSComputeRunningProcesses_v3(
     count: *mut c_uint,
     infos: *mut ProcessInfo,
 ) -> Return {
-    unsafe { processes("mps", count, infos) }
+    if let Some(code) = script::answer("nvmlDeviceGetMPSComputeRunningProcesses_v3") {
+        return code;
+    }
+    unsafe { processes("nvmlDeviceGetMPSComputeRunningProcesses_v3", "mps", count, infos) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetFieldValues(_device: Device, count: c_int, values: *mut FieldValue) -> Return {
+    if let Some(code) = script::answer("nvmlDeviceGetFieldValues") {
+        return code;
+    }
     if values.is_null() || count < 0 {
         return INVALID_ARGUMENT;
     }
+    let told = script::value("action").and_then(|action| action.parse().ok());
     let action = match numbers("action") {
-        Ok(action) => action.first().copied().unwrap_or(0),
+        Ok(action) => told.unwrap_or(action.first().copied().unwrap_or(0)),
         Err(code) => return code,
     };
     // SAFETY: `count` fields by NVML's contract.

@@ -95,7 +95,7 @@ unsafe extern "C" {
 }
 
 /// A file in this library's own folder.
-fn beside(name: &str) -> PathBuf {
+pub fn beside(name: &str) -> PathBuf {
     let null = std::ptr::null();
     let mut symbol = Symbol { file: null, base: std::ptr::null(), name: null, address: std::ptr::null() };
     // SAFETY: dladdr reads an address of this library and fills the structure, or leaves it.
