@@ -2,13 +2,14 @@
 //!
 //! Data flows one way through the folders, in this order: `host` reads, `observe` makes observations,
 //! `decide` turns them into actions, events and a status, `act` carries actions out, `export` shows the
-//! rest. `model` is their common language; `config`, `sim`, `probe` (the library inside the engines) and
+//! rest. `model` is their common language, `files` opens what others may have put there; `config`, `sim`, `probe` (the library inside the engines) and
 //! `study` (the experiment) stand beside; `runtime` wires it all.
 
 pub mod act;
 pub mod config;
 pub mod decide;
 pub mod export;
+pub mod files;
 pub mod host;
 pub mod model;
 pub mod observe;

@@ -6,19 +6,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder and the folders that it may name.
-const MAY_NAME: [(&str, &[&str]); 12] = [
+const MAY_NAME: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("decide", &["model"]),
-    ("host", &["model", "probe"]),
+    ("files", &[]),
+    ("host", &["model", "probe", "files"]),
     ("observe", &["model", "host", "probe"]),
-    ("act", &["model", "host"]),
+    ("act", &["model", "host", "files"]),
     ("probe", &[]),
     ("study", &["model", "host", "act", "config"]),
-    ("export", &["model"]),
-    ("config", &["model", "decide"]),
+    ("export", &["model", "files"]),
+    ("config", &["model", "decide", "files"]),
     ("sim", &["model", "host"]),
     ("operator", &["model", "export"]),
-    ("runtime", &["model", "decide", "host", "observe", "act", "export", "config", "sim", "operator", "study"]),
+    (
+        "runtime",
+        &["model", "decide", "host", "observe", "act", "export", "config", "sim", "operator", "study", "files"],
+    ),
 ];
 
 /// No I/O, clock, randomness, async, logging, lock or unordered map here.

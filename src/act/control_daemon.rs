@@ -1,7 +1,6 @@
 //! Starts and stops the MPS control daemon. It stays in the foreground, its output goes to a file of ours:
 //! a watchdog that dies breaks no pipe.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,12 +11,15 @@ use tokio::time::{sleep, timeout};
 
 use super::environment;
 use super::shared::{Shared, Watch, failed, make_directories};
+use crate::files::{self, Links};
 use crate::host::child::{self, Launch, Output};
 use crate::host::control::{CommandOutcome, ControlClient, READ_TIMEOUT};
 use crate::host::leftovers;
 use crate::host::pidfd::Pidfd;
 use crate::model::{CommandResult, GroupLaunch, GroupName, Observation, Outcome, Owner, ProcessId};
 
+/// Bytes of its log that are told when it ended at once.
+const LAST: u64 = 600;
 /// Between two questions whether it is up: it takes 20 to 65 ms.
 const POLL: Duration = Duration::from_millis(5);
 /// From quit's answer, and from KILL, to the end of the process.
@@ -76,10 +78,10 @@ async fn answers(control: &ControlClient, held: &Pidfd) -> bool {
 /// What was written last since `from`, in one line; shortened.
 fn last_lines(log: &Path, from: u64) -> String {
     let mut text = Vec::new();
-    let read = File::open(log).and_then(|mut file| {
+    let read = files::open(log, Links::Refused).and_then(|mut file| {
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(from.max(length.saturating_sub(600)).min(length)))?;
-        file.read_to_end(&mut text)
+        file.seek(SeekFrom::Start(from.max(length.saturating_sub(LAST)).min(length)))?;
+        file.take(LAST).read_to_end(&mut text)
     });
     match read {
         Ok(_) if !text.is_empty() => String::from_utf8_lossy(&text).trim().replace('\n', " | "),

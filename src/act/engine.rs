@@ -1,26 +1,57 @@
 //! Starts an engine in a session, and a cgroup where they can be had, of its own; reports its end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::environment;
+use super::environment::{self, Variables};
 use super::shared::{Shared, Watch, failed};
+use crate::files::{self, Links};
 use crate::host::cgroup::Cgroup;
 use crate::host::child::{self, Launch, Output};
 use crate::model::{EngineKey, EngineLaunch, GroupLaunch, Observation, Outcome, Owner, ProbeState};
 
+/// The largest environment file.
+const LARGEST_FILE: u64 = 1 << 20;
+/// For one to be read: its engine's user may have put anything there, and a file system may hang.
+const FILE_BOUND: Duration = Duration::from_secs(5);
+
+/// Which engine, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    pub key: EngineKey,
+    pub incarnation: u32,
+    pub outside: bool,
+}
+
+/// The file that its environment is read from before it starts, if there is one.
+pub(super) fn environment_file(shared: &Shared, key: &EngineKey) -> Option<PathBuf> {
+    shared.engine(key).ok()?.1.environment_file
+}
+
+/// What the file says; or why nobody can tell. Never on the thread of the core.
+pub(super) async fn read_environment(file: &Path) -> Result<Variables, String> {
+    let text = files::read_text(file, Links::Followed, LARGEST_FILE, FILE_BOUND).await;
+    let text = text.map_err(|error| {
+        format!("can't read environment_file `{}`: {error}; it must hold KEY=value lines", file.display())
+    })?;
+    environment::parse_file(file, &text)
+}
+
 /// Started when it returns. What comes beside the outcome is to be watched after that was told.
-pub(super) fn start(shared: &Shared, key: &EngineKey, incarnation: u32, outside: bool) -> (Outcome, Option<Watch>) {
-    match try_start(shared, key, incarnation, outside) {
+pub(super) fn start(shared: &Shared, start: &Start, file: Result<Variables, String>) -> (Outcome, Option<Watch>) {
+    match try_start(shared, start, file) {
         Ok(watch) => (Outcome::Started { process: watch.child.id() }, Some(watch)),
         Err(outcome) => (outcome, None),
     }
 }
 
-fn try_start(shared: &Shared, key: &EngineKey, incarnation: u32, outside: bool) -> Result<Watch, Outcome> {
+fn try_start(shared: &Shared, start: &Start, file: Result<Variables, String>) -> Result<Watch, Outcome> {
+    let Start { key, incarnation, outside } = start;
     let (group, engine) = shared.engine(key)?;
     refuse_a_twin(shared, key)?;
-    let mut launch = launch_of(shared, &group, &engine).map_err(|why| failed(format!("engine `{key}`: {why}")))?;
-    if outside {
+    let launch = file.and_then(|file| launch_of(shared, &group, &engine, file));
+    let mut launch = launch.map_err(|why| failed(format!("engine `{key}`: {why}")))?;
+    if *outside {
         environment::leave_mps(&mut launch.environment, &group, &engine);
     }
     let cgroup = enter_cgroup(shared, &engine);
@@ -30,7 +61,7 @@ fn try_start(shared: &Shared, key: &EngineKey, incarnation: u32, outside: bool) 
         let _ = cgroup.as_ref().map(Cgroup::remove);
         failed(format!("engine `{key}`: {error}"))
     })?;
-    let owner = Owner::Engine(key.clone(), incarnation);
+    let owner = Owner::Engine(key.clone(), *incarnation);
     let held = child.pidfd();
     shared.trees.began(key, held.clone(), cgroup);
     shared.note(owner.clone(), &held, launch.cgroup);
@@ -47,9 +78,8 @@ fn refuse_a_twin(shared: &Shared, key: &EngineKey) -> Result<(), Outcome> {
     }
 }
 
-fn launch_of(shared: &Shared, group: &GroupLaunch, engine: &EngineLaunch) -> Result<Launch, String> {
+fn launch_of(shared: &Shared, group: &GroupLaunch, engine: &EngineLaunch, file: Variables) -> Result<Launch, String> {
     let (program, arguments) = engine.command.split_first().ok_or("its command is empty")?;
-    let file = engine.environment_file.as_deref().map_or(Ok(Vec::new()), environment::read_file)?;
     // An unknown user is told by the start itself.
     let user = engine.user.as_deref().and_then(|name| child::account_of(name).ok().flatten());
     let own = std::env::vars_os().collect();

@@ -1,5 +1,5 @@
 //! The environments of control daemons and engines: what MPS needs, what marks a process as ours.
-//! Pure but for the file that it reads: the watchdog's own environment comes in as a value.
+//! Pure: the watchdog's own environment and a file's text come in as values.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -16,6 +16,9 @@ use crate::model::{EngineLaunch, GpuNamedBy, GroupLaunch};
 
 /// Variables by name.
 pub(super) type Environment = BTreeMap<OsString, OsString>;
+
+/// Variables of a file, in its order.
+pub(super) type Variables = Vec<(String, String)>;
 
 /// CUDA loads the library that it names into each process.
 const INJECTION: &str = "CUDA_INJECTION64_PATH";
@@ -38,7 +41,7 @@ pub(super) fn of_control(own: Environment, group: &GroupLaunch, owner: &OwnerMar
 pub(super) fn of_engine(
     own: Environment,
     user: Option<&User>,
-    file: Vec<(String, String)>,
+    file: Variables,
     group: &GroupLaunch,
     engine: &EngineLaunch,
     owner: &OwnerMark,
@@ -114,9 +117,7 @@ fn of_group(mut environment: Environment, group: &GroupLaunch, owner: &OwnerMark
 }
 
 /// `KEY=value` lines; empty ones and comments are skipped, one pair of quotes around a value is taken off.
-pub(super) fn read_file(path: &Path) -> Result<Vec<(String, String)>, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("can't read environment_file `{}`: {error}", path.display()))?;
+pub(super) fn parse_file(path: &Path, text: &str) -> Result<Variables, String> {
     let is_said = |line: &str| !line.is_empty() && !line.starts_with('#');
     let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| is_said(line));
     lines
@@ -228,14 +229,10 @@ mod tests {
 
     #[test]
     fn an_environment_file_is_read_or_its_bad_line_is_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("env");
-        std::fs::write(&path, "# a comment\n\nA=1\nB = \"two words\"\nC='='\nD=\n").unwrap();
-        let pairs = read_file(&path).unwrap();
+        let path = Path::new("/d/env");
+        let pairs = parse_file(path, "# a comment\n\nA=1\nB = \"two words\"\nC='='\nD=\n").unwrap();
         let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(pairs, [("A", "1"), ("B", "two words"), ("C", "="), ("D", "")]);
-        std::fs::write(&path, "A=1\nnonsense\n").unwrap();
-        assert!(read_file(&path).unwrap_err().contains("env:2"));
-        assert!(read_file(Path::new("/no/such/file")).unwrap_err().contains("/no/such/file"));
+        assert!(parse_file(path, "A=1\nnonsense\n").unwrap_err().contains("env:2"));
     }
 }

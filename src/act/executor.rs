@@ -1,12 +1,15 @@
 //! Takes orders and answers each with one outcome by its deadline. Decides nothing: it carries out.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout;
 
+use super::engine::Start;
+use super::environment::Variables;
 use super::launches::Launches;
 use super::shared::{OwnerMark, PrepareError, Shared, engines_of, make_directories};
 use super::{control_daemon, engine, gone, kill, save, server, stop, terminate};
@@ -45,19 +48,18 @@ impl Executor {
         Ok(Executor { shared: Arc::new(Shared::new(launches, owner, reports, cgroups)?) })
     }
 
-    /// Carries out everything but `Look`, which is for `observe`. Saves and starts of engines are done
-    /// when it returns, all else goes on by itself; it must be called within the runtime.
+    /// Carries out everything but `Look`, which is for `observe`. Saves, and starts of engines without a file to
+    /// be read, are done when it returns, all else goes on by itself; it must be called within the runtime.
     pub fn carry_out(&mut self, ordered: Ordered) {
         let Ordered { id, deadline, action } = ordered;
         let shared = self.shared.clone();
         match action {
             Action::Save { memory } => shared.finish(id, save::save(&shared.owner, &memory)),
             Action::StartEngine { engine, incarnation, outside } => {
-                let (outcome, watch) = engine::start(&shared, &engine, incarnation, outside);
-                shared.finish(id, outcome);
-                // Only now, so that no end comes before its start.
-                if let Some(watch) = watch {
-                    watch.spawn(&shared);
+                let start = Start { key: engine, incarnation, outside };
+                match engine::environment_file(&shared, &start.key) {
+                    None => start_engine(&shared, id, &start, Ok(Vec::new())),
+                    Some(file) => start_with_file(&shared, id, start, file),
                 }
             }
             Action::WatchServer { group, server } => {
@@ -114,6 +116,11 @@ impl Executor {
 
     fn spawn(&self, id: ActionId, deadline: Moment, action: Action) {
         let shared = self.shared.clone();
+        match &action {
+            Action::KillEngines { group, engines, .. } => shared.give_up(group, engines),
+            Action::StopEngine { engine, .. } => shared.give_up(&engine.group, std::slice::from_ref(&engine.engine)),
+            _ => {}
+        }
         tokio::spawn(async move {
             let cut_off = deadline.after(if answers_at_deadline(&action) { SLACK } else { Duration::ZERO });
             let outcome = by(cut_off, verb(&shared, action, deadline)).await;
@@ -129,6 +136,28 @@ impl Drop for Executor {
             cgroups.remove();
         }
     }
+}
+
+fn start_engine(shared: &Arc<Shared>, id: ActionId, start: &Start, file: Result<Variables, String>) {
+    let (outcome, watch) = engine::start(shared, start, file);
+    shared.finish(id, outcome);
+    // Only now, so that no end comes before its start.
+    if let Some(watch) = watch {
+        watch.spawn(shared);
+    }
+}
+
+/// Reads the file first, which may take its time: an engine that is to end meanwhile is not started any more.
+fn start_with_file(shared: &Arc<Shared>, id: ActionId, start: Start, file: PathBuf) {
+    let shared = shared.clone();
+    shared.begin(&start.key, id);
+    tokio::spawn(async move {
+        let file = engine::read_environment(&file).await;
+        // Otherwise it was given up, and answered.
+        if shared.is_begun(&start.key, id) {
+            start_engine(&shared, id, &start, file);
+        }
+    });
 }
 
 /// Those that tell at the deadline what is still there.

@@ -21,6 +21,8 @@ pub use save::saved_memory;
 pub use shared::{OwnerMark, PrepareError};
 
 #[cfg(test)]
+mod file_tests;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod testing;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use nix::unistd::geteuid;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::launches::Launches;
+use crate::files::{self, Holds, Untrusted};
 use crate::host::cgroup::Cgroups;
 use crate::host::child::Child;
 use crate::host::control::{CommandOutcome, ControlClient};
@@ -19,7 +20,9 @@ use crate::host::leftovers::{self, Record, Recorded};
 use crate::host::pidfd::Pidfd;
 use crate::host::probe_place::ProbePlace;
 use crate::host::trees::Trees;
-use crate::model::{ActionId, EngineKey, EngineLaunch, GroupLaunch, GroupName, Observation, Outcome, Owner, Report};
+use crate::model::{
+    ActionId, EngineKey, EngineLaunch, EngineName, GroupLaunch, GroupName, Observation, Outcome, Owner, Report,
+};
 
 /// Whose the started processes are: they carry it in their environment.
 #[derive(Clone, Debug)]
@@ -30,7 +33,7 @@ pub struct OwnerMark {
 
 /// A directory that can't be made ready.
 #[derive(Debug, thiserror::Error)]
-#[error("can't use {what} `{path}`: {error}; make it writable for the watchdog's user, or name another")]
+#[error("can't use {what} `{path}`: {error}{cure}")]
 pub struct PrepareError {
     /// Which one, in the configuration's words.
     pub what: &'static str,
@@ -39,6 +42,7 @@ pub struct PrepareError {
     /// Why.
     #[source]
     pub error: io::Error,
+    cure: &'static str,
 }
 
 #[derive(Debug)]
@@ -58,6 +62,8 @@ pub(super) struct Running {
     pub daemons: BTreeMap<GroupName, Arc<Pidfd>>,
     pub servers: BTreeMap<GroupName, Arc<Pidfd>>,
     record: Record,
+    /// Starts that wait for their environment file.
+    begun: BTreeMap<EngineKey, ActionId>,
 }
 
 impl Shared {
@@ -67,7 +73,7 @@ impl Shared {
         reports: UnboundedSender<Report>,
         cgroups: Result<Cgroups, String>,
     ) -> Result<Shared, PrepareError> {
-        make_directory("state_directory", &owner.state_directory, 0o700)?;
+        make_directory("state_directory", &owner.state_directory, 0o700, Holds::Files)?;
         let owner = OwnerMark { state_directory: leftovers::mark_of(&owner.state_directory) };
         launches.iter().try_for_each(make_directories)?;
         Ok(Shared {
@@ -84,6 +90,30 @@ impl Shared {
     /// The end of an order. Nobody listens any more only when the watchdog ends.
     pub fn finish(&self, id: ActionId, outcome: Outcome) {
         let _ = self.reports.send(Report::Finished(id, outcome));
+    }
+
+    /// The start of an engine waits for its file; no other of it does any more.
+    pub fn begin(&self, engine: &EngineKey, id: ActionId) {
+        self.running().begun.insert(engine.clone(), id);
+    }
+
+    /// Whether a start that waited is still to be made.
+    pub fn is_begun(&self, engine: &EngineKey, id: ActionId) -> bool {
+        let mut running = self.running();
+        let same = running.begun.get(engine) == Some(&id);
+        if same {
+            running.begun.remove(engine);
+        }
+        same
+    }
+
+    /// Starts of these engines that still wait are not made: they are to end.
+    pub fn give_up(&self, group: &GroupName, engines: &[EngineName]) {
+        let ends = |key: &EngineKey| key.group == *group && engines.contains(&key.engine);
+        let given_up: Vec<_> = self.running().begun.extract_if(.., |key, _| ends(key)).collect();
+        for (key, id) in given_up {
+            self.finish(id, failed(format!("engine `{key}` was to end before it was started")));
+        }
     }
 
     pub fn observed(&self, observation: Observation) {
@@ -157,23 +187,23 @@ pub(super) fn failed(why: impl Into<String>) -> Outcome {
 pub(super) fn make_directories(group: &GroupLaunch) -> Result<(), PrepareError> {
     let has_users = group.engines.iter().any(|engine| engine.user.is_some());
     let pipe_mode = if has_users { 0o755 } else { 0o700 };
-    make_directory("pipe_directory", &group.control.pipe_directory, pipe_mode)?;
-    make_directory("log_directory", &group.control.log_directory, 0o755)
+    make_directory("pipe_directory", &group.control.pipe_directory, pipe_mode, Holds::Sockets)?;
+    make_directory("log_directory", &group.control.log_directory, 0o755, Holds::Files)
 }
 
 /// Makes a directory, if it isn't there, and sees that we may write in it. One of ours that is there gets
 /// what its mode lacks: a server of another user ends at once where it can't enter the pipe directory.
-fn make_directory(what: &'static str, path: &Path, mode: u32) -> Result<(), PrepareError> {
+fn make_directory(what: &'static str, path: &Path, mode: u32, holds: Holds) -> Result<(), PrepareError> {
+    let failed = |error, cure| PrepareError { what, path: path.to_owned(), error, cure };
+    let denied = |why: Untrusted| failed(io::Error::new(io::ErrorKind::PermissionDenied, why.why), "");
+    files::check_directory(what, path, holds).map_err(denied)?;
     let make = || {
-        if !path.is_dir() {
-            fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
-            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-        }
+        files::make_directory(path, mode)?;
         let there = fs::metadata(path)?;
         if there.uid() == geteuid().as_raw() && there.mode() & mode != mode {
             fs::set_permissions(path, fs::Permissions::from_mode(there.mode() & 0o7777 | mode))?;
         }
         Ok(nix::unistd::access(path, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)?)
     };
-    make().map_err(|error| PrepareError { what, path: path.to_owned(), error })
+    make().map_err(|error| failed(error, "; make it writable for the watchdog's user, or name another"))
 }

@@ -97,13 +97,18 @@ impl Stage {
 
     pub async fn outcome_by(&mut self, action: Action, deadline: Moment) -> Outcome {
         let id = self.order(action, deadline);
-        let outcome = |report: &Report| match report {
-            Report::Finished(finished, outcome) => Some((*finished, outcome.clone())),
-            _ => None,
-        };
-        let (finished, outcome) = self.find(outcome).await;
+        let (finished, outcome) = self.finished().await;
         assert_eq!(finished, id, "one outcome an order");
         outcome
+    }
+
+    /// The end of the order that ended next.
+    pub async fn finished(&mut self) -> (ActionId, Outcome) {
+        self.find(|report| match report {
+            Report::Finished(finished, outcome) => Some((*finished, outcome.clone())),
+            _ => None,
+        })
+        .await
     }
 
     pub async fn outcome(&mut self, action: Action) -> Outcome {

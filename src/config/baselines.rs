@@ -1,12 +1,13 @@
 //! The file of baselines that a study writes and the configuration reads: `{"baselines": [...]}`. What they mean is
 //! not decided here.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::{self, Links};
 use crate::model::{Baseline, BaselineSource, Taken};
 
 /// The largest file that is read.
@@ -20,19 +21,11 @@ struct Content {
 /// The baselines in `path`, as a study's; `None`: there is no such file that this user can see. The error says what is
 /// wrong with it.
 pub fn read_baselines(path: &Path) -> Result<Option<Vec<Baseline>>, String> {
-    let unreadable = |error: io::Error| format!("can't be read: {error}");
-    match fs::metadata(path) {
+    let bytes = match files::read(path, Links::Followed, LARGEST) {
+        Ok(bytes) => bytes,
         Err(error) if is_hidden(&error) => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-        // A FIFO or a device could block for ever.
-        Ok(found) if !found.is_file() => return Err("is not a regular file".to_owned()),
-        Ok(_) => {}
-    }
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err("is over 1 MiB".to_owned());
-    }
+        Err(error) => return Err(format!("can't be read: {error}")),
+    };
     let content: Content = serde_json::from_slice(&bytes).map_err(|error| format!("holds no baselines: {error}"))?;
     let studied = |baseline| Baseline { source: BaselineSource::Study, ..baseline };
     let baselines: Vec<Baseline> = content.baselines.into_iter().map(studied).collect();
@@ -54,11 +47,8 @@ pub fn write_baselines(path: &Path, baselines: &[Baseline]) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    let temporary = path.with_extension("tmp");
     let text = serde_json::to_vec_pretty(&Content { baselines: baselines.to_vec() })?;
-    fs::write(&temporary, text)?;
-    File::open(&temporary)?.sync_all()?;
-    fs::rename(&temporary, path)
+    files::replace(path, &path.with_extension("tmp"), &text, 0o644, true)
 }
 
 /// Numbers that can be, and a time that means something in another boot.
@@ -147,8 +137,13 @@ mod tests {
 
     #[test]
     fn what_never_ends_or_is_no_file_is_not_read() {
-        assert_eq!(read(&" ".repeat(1 << 21)), Err("is over 1 MiB".to_owned()));
-        assert_eq!(read_baselines(Path::new("/dev/zero")), Err("is not a regular file".to_owned()));
-        assert_eq!(read_baselines(Path::new("/proc")), Err("is not a regular file".to_owned()));
+        let refused = |why: &str| Err(format!("can't be read: it is {why}"));
+        assert_eq!(read(&" ".repeat(1 << 21)), refused("over 1 MiB"));
+        assert_eq!(read_baselines(Path::new("/dev/zero")), refused("a device, not a regular file"));
+        assert_eq!(read_baselines(Path::new("/proc")), refused("a directory, not a regular file"));
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(read_baselines(&fifo), refused("a FIFO, not a regular file"));
     }
 }

@@ -10,6 +10,9 @@ use super::values::{SOCKET_PATH, authority, host_of};
 /// At most one part in so many of the time is sampled.
 const MOST_SAMPLED: u32 = 20;
 
+/// Logs of MPS in a group's log directory: what the daemon prints, and what it writes there itself.
+const MPS_LOGS: [&str; 3] = ["daemon", "control", "server"];
+
 /// Everything that contradicts itself.
 pub fn contradictions(configuration: &Configuration) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -72,10 +75,11 @@ fn names(configuration: &Configuration, problems: &mut Vec<Problem>) {
         }
     }
     for (path, engine) in engines(configuration) {
-        if engine.name.as_str() == "daemon" {
-            let what = "an engine can't be named \"daemon\"".to_owned();
-            let hint = "its output would share daemon.log with the control daemon";
-            problems.push(places.problem(&format!("{path}.name"), what, hint));
+        let name = engine.name.as_str();
+        if MPS_LOGS.contains(&name) {
+            let what = format!("an engine can't be named {name:?}");
+            let hint = format!("its output would share {name}.log with the control daemon");
+            problems.push(places.problem(&format!("{path}.name"), what, &hint));
         }
     }
 }

@@ -1,8 +1,6 @@
 //! Loads a configuration file and checks what it names on this machine: users and environment files.
 //! Reads, and changes nothing.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, User, access};
@@ -11,6 +9,7 @@ use super::baselines::read_baselines;
 use super::configuration::{Configuration, EngineConfiguration};
 use super::keys::parse;
 use super::problem::{Places, Problem, Problems};
+use crate::files::{self, Links};
 
 /// The largest file that is read: one that never ends must not fill the memory.
 const LARGEST: u64 = 1 << 20;
@@ -47,15 +46,14 @@ fn checked(
 fn read(path: &Path) -> Result<String, Problems> {
     let unreadable =
         |error| Problems::of_file(path, format!("can't be read: {error}"), "name a file that this user may read");
-    // A FIFO or a device could block for ever, also at a reload.
-    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(Problems::of_file(path, "is not a regular file".to_owned(), "name a TOML file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(Problems::of_file(path, "is over 1 MiB".to_owned(), "name a TOML file"));
-    }
+    let bytes = match files::read(path, Links::Followed, LARGEST) {
+        Ok(bytes) => bytes,
+        // It would block or never end, also at a reload.
+        Err(error) if error.kind() == std::io::ErrorKind::Other => {
+            return Err(Problems::of_file(path, format!("can't be read: {error}"), "name a TOML file"));
+        }
+        Err(error) => return Err(unreadable(error)),
+    };
     String::from_utf8(bytes).map_err(|error| {
         let upto = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = upto.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -115,12 +113,8 @@ fn user(places: &Places, path: &str, engine: &EngineConfiguration, problems: &mu
 
 fn environment_file(places: &Places, path: &str, engine: &EngineConfiguration, problems: &mut Vec<Problem>) {
     let Some(file) = &engine.environment_file else { return };
-    let what = match std::fs::metadata(file) {
-        Ok(found) if !found.is_file() => format!("{} is not a regular file", file.display()),
-        Ok(_) => match File::open(file) {
-            Ok(_) => return,
-            Err(error) => format!("{} can't be read: {error}", file.display()),
-        },
+    let what = match files::open(file, Links::Followed) {
+        Ok(_) => return,
         Err(error) => format!("{} can't be read: {error}", file.display()),
     };
     let hint = "KEY=value lines, readable by mpswarden";

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,6 +18,7 @@ use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
 use super::birth::{self, Cradle};
 use super::pidfd::Pidfd;
 use super::reaper;
+use crate::files;
 use crate::model::{Exit, ProcessId};
 
 /// A process to be started, in a session of its own, stdin from /dev/null unless captured.
@@ -88,7 +88,7 @@ pub enum StartError {
     #[error("working directory `{0}` does not exist: create it, or name another")]
     NoDirectory(PathBuf),
     /// The output file can't be opened.
-    #[error("can't write the output to `{0}`: {1}")]
+    #[error("can't write the output to `{0}`: {1}: remove it, or make room for a file that mpswarden may write")]
     NoOutput(PathBuf, io::Error),
     /// Anything else.
     #[error("can't start `{0}`: {1}")]
@@ -201,7 +201,7 @@ fn redirect(command: &mut Command, output: &Output) -> Result<(), StartError> {
         }
         Output::Append(path) => {
             let no_output = |error| StartError::NoOutput(path.clone(), error);
-            let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path).map_err(no_output)?;
+            let file = files::append(path, 0o640).map_err(no_output)?;
             let copy = file.try_clone().map_err(no_output)?;
             command.stdin(Stdio::null()).stdout(file).stderr(copy);
         }

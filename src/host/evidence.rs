@@ -1,15 +1,14 @@
 //! What a bundle takes from this machine: ends of logs and what a program prints. Bounded in size and in time;
 //! it changes nothing.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use crate::files::{self, Links};
 
 /// Logs of one directory.
 const MOST_LOGS: usize = 64;
@@ -29,7 +28,7 @@ pub fn logs_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// The last whole lines of a regular file, at most `most` bytes of them. A link is refused: engines may write
 /// into the directory of their logs, and must not choose what is read there.
 pub fn tail(path: &Path, most: u64) -> io::Result<String> {
-    let mut file = regular(path, O_NOFOLLOW)?;
+    let mut file = files::open(path, Links::Refused)?;
     let length = file.metadata()?.len();
     let start = length.saturating_sub(most);
     file.seek(SeekFrom::Start(start))?;
@@ -41,20 +40,7 @@ pub fn tail(path: &Path, most: u64) -> io::Result<String> {
 
 /// A whole regular file of at most `most` bytes.
 pub fn whole(path: &Path, most: u64) -> io::Result<String> {
-    let mut text = String::new();
-    match regular(path, 0)?.take(most + 1).read_to_string(&mut text)? as u64 > most {
-        true => Err(io::Error::other(format!("it is over {most} bytes"))),
-        false => Ok(text),
-    }
-}
-
-fn regular(path: &Path, flags: i32) -> io::Result<File> {
-    // A FIFO would block.
-    let file = OpenOptions::new().read(true).custom_flags(flags | O_NONBLOCK).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it is no regular file")),
-    }
+    String::from_utf8(files::read(path, Links::Followed, most)?).map_err(io::Error::other)
 }
 
 /// What a program prints on stdout, its first `most` bytes, within `bound`; then it is killed, and not waited for:

@@ -2,7 +2,7 @@
 //! What a line means is decided elsewhere.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::clock;
 use super::pieces::{Lines, Part, Piece};
+use crate::files::{self, Links};
 use crate::model::Moment;
 
 /// The bytes at which a followed file is truncated, if the configuration of the caller has no other.
@@ -55,7 +56,7 @@ type Inode = (u64, u64);
 impl Mark {
     /// The end of the file at `path` now. One that is not there yet begins later.
     pub fn now(path: &Path) -> Self {
-        Mark(std::fs::metadata(path).ok().map(|metadata| ((metadata.dev(), metadata.ino()), metadata.len())))
+        Mark(std::fs::symlink_metadata(path).ok().map(|metadata| ((metadata.dev(), metadata.ino()), metadata.len())))
     }
 }
 
@@ -277,7 +278,7 @@ impl Follower {
     /// Opens the file at the path if it is another than the one that is open. One that is gone stays
     /// open: its writer may go on.
     fn reopen(&mut self, on_piece: &mut impl FnMut(&Piece)) -> io::Result<()> {
-        let file = match File::open(&self.path) {
+        let file = match files::open(&self.path, Links::Refused) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
@@ -306,16 +307,11 @@ impl Follower {
             self.read(on_piece)?;
         }
         let Some(open) = &mut self.open else { return Ok(false) };
-        let writable = match OpenOptions::new().write(true).open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            file => file?,
-        };
-        let metadata = writable.metadata()?;
-        let (length, ours) = (metadata.len(), (metadata.dev(), metadata.ino()) == open.inode);
-        if !ours || loses == Loses::Nothing && length != open.offset {
+        let length = open.file.metadata()?.len();
+        let only = (loses == Loses::Nothing).then_some(open.offset);
+        if !files::truncate_at(&self.path, open.inode, only)? {
             return Ok(false);
         }
-        writable.set_len(0)?;
         let unread = length > open.offset;
         open.go_to(SeekFrom::Start(0))?;
         if unread {
@@ -329,6 +325,7 @@ impl Follower {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::io::Write;
 
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};

@@ -1,11 +1,12 @@
 //! Incidents on disk: `incidents/ID.json` in the state directory, each written whole or not at all, bounded in
 //! number and in size. When one is written is others' business.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::files::{self, Links};
 use crate::model::Incident;
 
 /// So many are kept, the newest.
@@ -46,14 +47,8 @@ impl IncidentStore {
         let name = file_name(&incident.id)?;
         // Two watchdogs never share a state directory: there is one writer.
         let temporary = self.directory.join("incident.tmp");
-        let written = write(&temporary, &text(incident)?)
-            .and_then(|()| fs::rename(&temporary, self.directory.join(&name)))
-            .and_then(|()| File::open(&self.directory)?.sync_all());
-        if written.is_err() {
-            // What a full disk has of it only takes room.
-            let _ = fs::remove_file(&temporary);
-        }
-        written?;
+        files::replace(&self.directory.join(&name), &temporary, &text(incident)?, 0o600, true)?;
+        File::open(&self.directory)?.sync_all()?;
         self.prune(&name)
     }
 
@@ -119,20 +114,9 @@ fn text(incident: &Incident) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text)?;
-    file.sync_all()
-}
-
+/// Those of later versions may be larger; one that never ends is none.
 fn read(path: &Path) -> io::Result<Incident> {
-    if !fs::symlink_metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut text = Vec::new();
-    // Those of later versions may be larger; one that never ends is none.
-    File::open(path)?.take(4 * LARGEST as u64).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
+    Ok(serde_json::from_slice(&files::read(path, Links::Refused, 4 * LARGEST as u64)?)?)
 }
 
 #[cfg(test)]

@@ -17,12 +17,16 @@ use super::control::{CommandOutcome, ControlClient, READ_TIMEOUT};
 use super::pidfd::Pidfd;
 use super::procfs::{Procfs, Stat};
 use super::state_file::{self, Loaded};
+use crate::files;
 use crate::model::{Moment, Owner, ProcessId, Remaining};
 
 /// A holder that died in the middle of a fork leaves the lock to that child until its exec.
 const INHERITED: Duration = Duration::from_secs(5);
 /// Between two tries for such a lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// More than a pid has digits.
+const HOLDER: u64 = 64;
 
 /// In the environment of everything that a watchdog starts: its state directory.
 pub const OWNER_VARIABLE: &str = "MPSWARDEN_OWNER";
@@ -52,9 +56,9 @@ pub enum LockError {
 /// Takes the state directory, made if it isn't there, for this process.
 pub fn lock(state_directory: &Path) -> Result<Lock, LockError> {
     let failed = |error| LockError::Io(state_directory.to_owned(), error);
-    fs::create_dir_all(state_directory).map_err(failed)?;
-    let path = state_directory.join("lock");
-    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    files::make_directory(state_directory, 0o700).map_err(failed)?;
+    let mut file =
+        files::own(&state_directory.join("lock"), 0o644).map_err(|error| failed(in_place_of_the_lock(error)))?;
     let deadline = clock::now().after(INHERITED);
     while !try_lock(&file).map_err(failed)? {
         let holder = read_holder(&mut file).map_err(failed)?;
@@ -65,6 +69,14 @@ pub fn lock(state_directory: &Path) -> Result<Lock, LockError> {
     }
     write_holder(&mut file).map_err(failed)?;
     Ok(Lock(file))
+}
+
+/// A link or a FIFO that somebody put there.
+fn in_place_of_the_lock(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::Other => io::Error::other(format!("its file `lock`: {error}; remove it")),
+        _ => error,
+    }
 }
 
 fn try_lock(file: &File) -> io::Result<bool> {
@@ -78,7 +90,7 @@ fn try_lock(file: &File) -> io::Result<bool> {
 fn read_holder(file: &mut File) -> io::Result<String> {
     let mut holder = String::new();
     file.rewind()?;
-    file.read_to_string(&mut holder)?;
+    Read::by_ref(file).take(HOLDER).read_to_string(&mut holder)?;
     Ok(holder.trim().to_owned())
 }
 

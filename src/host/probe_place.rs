@@ -10,6 +10,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{Gid, User, getgrouplist};
 
 use super::probe_socket::LONGEST_PATH;
+use crate::files::{self, Links};
 use crate::probe::LIBRARY;
 
 /// The directory of both.
@@ -74,9 +75,9 @@ impl ProbePlace {
             return Ok(());
         }
         let beside = self.directory.join(format!(".library-{}", std::process::id()));
-        fs::write(&beside, library)?;
-        fs::set_permissions(&beside, Permissions::from_mode(0o644))?;
-        fs::rename(&beside, &path)
+        files::replace(&path, &beside, library, 0o644, false)?;
+        // Whatever the umask took.
+        fs::set_permissions(&path, Permissions::from_mode(0o644))
     }
 
     fn refuse_noexec(&self) -> Result<(), String> {
@@ -107,7 +108,8 @@ impl ProbePlace {
 
 fn is_there(path: &Path, library: &[u8]) -> bool {
     let mode = |found: Metadata| found.is_file() && found.mode() & 0o777 == 0o644;
-    fs::symlink_metadata(path).is_ok_and(mode) && fs::read(path).is_ok_and(|there| there == library)
+    fs::symlink_metadata(path).is_ok_and(mode)
+        && files::read(path, Links::Refused, library.len() as u64).is_ok_and(|there| there == library)
 }
 
 impl Account {

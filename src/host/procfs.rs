@@ -13,6 +13,8 @@ const MOST_ROUNDS: u32 = 8;
 
 /// Of a command line, which may have megabytes, so much is read and so many characters are kept.
 const COMMAND_BYTES: u64 = 4096;
+/// Of an environment; a process may let it be as long as it likes.
+const ENVIRONMENT_BYTES: u64 = 8 << 20;
 const COMMAND_CHARACTERS: usize = 160;
 
 /// What /proc/PID/stat says of a process.
@@ -176,7 +178,9 @@ impl Procfs {
 
     /// A variable of the environment that a process was started with; `None`: unset, or not ours to read.
     pub fn environment(&self, pid: u32, name: &str) -> Option<String> {
-        let text = std::fs::read(self.root.join(pid.to_string()).join("environ")).ok()?;
+        let mut text = Vec::new();
+        let file = File::open(self.root.join(pid.to_string()).join("environ")).ok()?;
+        file.take(ENVIRONMENT_BYTES).read_to_end(&mut text).ok()?;
         let value =
             text.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
         Some(String::from_utf8_lossy(value).into_owned())

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::procfs::Procfs;
+use crate::files::{self, Links};
+
+/// More than any state: what is larger is not ours.
+const LARGEST: u64 = 16 << 20;
 
 /// What a state file held.
 #[derive(Debug, PartialEq)]
@@ -36,16 +40,17 @@ struct Envelope<T> {
 /// Writes `content` in the place of what was there. A crash at any line leaves the old or the new whole;
 /// there is no fsync, since a crash of the machine voids the file anyway.
 pub fn save<T: Serialize>(path: &Path, content: &T) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    fs::write(&temporary, serde_json::to_vec(&Envelope { boot_id: boot_id()?, content })?)?;
-    fs::rename(&temporary, path)
+    let text = serde_json::to_vec(&Envelope { boot_id: boot_id()?, content })?;
+    files::replace(path, &path.with_extension("tmp"), &text, 0o600, false)
 }
 
 /// Reads what `save` wrote in this boot.
 pub fn load<T: DeserializeOwned>(path: &Path) -> io::Result<Loaded<T>> {
-    let text = match fs::read(path) {
+    let text = match files::read(path, Links::Refused, LARGEST) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Nothing),
+        // A FIFO, a link, something without an end: not what was saved.
+        Err(error) if error.kind() == io::ErrorKind::Other => return keep_aside(path, error.to_string()),
         Err(error) => return Err(error),
     };
     // The boot is read first: another version's content, void by now, is not worth a complaint.
@@ -56,12 +61,14 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> io::Result<Loaded<T>> {
     }
     match serde_json::from_slice::<Envelope<T>>(&text) {
         Ok(envelope) => Ok(Loaded::Saved(envelope.content)),
-        Err(error) => {
-            let kept_as = path.with_extension("bad");
-            fs::rename(path, &kept_as)?;
-            Ok(Loaded::Bad { kept_as, why: error.to_string() })
-        }
+        Err(error) => keep_aside(path, error.to_string()),
     }
+}
+
+fn keep_aside<T>(path: &Path, why: String) -> io::Result<Loaded<T>> {
+    let kept_as = path.with_extension("bad");
+    fs::rename(path, &kept_as)?;
+    Ok(Loaded::Bad { kept_as, why })
 }
 
 fn boot_id() -> io::Result<String> {
@@ -90,6 +97,29 @@ mod tests {
         let path = directory.path().join("memory.json");
         fs::write(&path, r#"{"boot_id":"another","content":"of another shape"}"#).unwrap();
         assert_eq!(load::<u32>(&path).unwrap(), Loaded::OtherBoot);
+    }
+
+    #[test]
+    fn what_blocks_never_ends_or_leads_elsewhere_is_kept_aside_and_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let path = at("memory.json");
+        let bad = |what: &str| {
+            let Loaded::Bad { kept_as, why } = load::<u32>(&path).unwrap() else { panic!("{what}") };
+            assert!(why.contains(what), "{why}");
+            assert_eq!((kept_as, path.exists()), (at("memory.bad"), false));
+            save(&path, &7).unwrap();
+            assert_eq!(load(&path).unwrap(), Loaded::Saved(7));
+            fs::remove_file(&path).unwrap();
+        };
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        bad("it is a FIFO");
+        fs::write(at("other"), "precious").unwrap();
+        std::os::unix::fs::symlink(at("other"), &path).unwrap();
+        bad("it is a link");
+        fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        bad("it is over 16 MiB");
+        assert_eq!(fs::read_to_string(at("other")).unwrap(), "precious");
     }
 
     #[test]

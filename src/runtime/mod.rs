@@ -24,6 +24,7 @@ mod signals;
 mod study;
 mod study_files;
 mod study_order;
+mod trust;
 
 pub use client::client;
 pub use demo::demo;

@@ -14,6 +14,7 @@ use crate::host::{child, clock, reaper};
 use crate::model::{GpuIdentity, GroupLaunch, GroupName};
 
 use super::refusal::Refusal;
+use super::trust;
 
 /// For the driver to answer at the start: it loads for seconds where no persistence daemon keeps it.
 const NVML_BOUND: Duration = Duration::from_secs(30);
@@ -48,6 +49,7 @@ pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<
     let mut blocked = not_listed(&driver, &launches, absent);
     blocked.extend(without_binaries(&launches));
     refuse_if_all(&blocked, &launches)?;
+    trust::refuse(configuration, &launches)?;
     let lock = leftovers::lock(&configuration.state_directory).map_err(|error| match &error {
         LockError::Io(path, source) => Refusal::io(&format!("use state_directory `{}`", path.display()), source),
         LockError::Held(..) => Refusal::unavailable(error),

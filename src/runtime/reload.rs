@@ -20,6 +20,7 @@ use crate::model::{EngineKey, GpuIdentity, GroupLaunch, GroupName, Status, What}
 use super::news::{News, TakeUp};
 use super::prepare;
 use super::setup::InForce;
+use super::trust;
 
 /// For the file, the user database and the driver to answer; on a thread of their own.
 const READ_BOUND: Duration = Duration::from_secs(30);
@@ -145,6 +146,7 @@ impl Reloader {
             return Err(problems.to_string());
         }
         let new: Vec<GroupLaunch> = wanted.launches.iter().filter(|launch| is_new(&launch.name)).cloned().collect();
+        trust::refuse_directories(&new).map_err(|refusal| refusal.why)?;
         let mut blocked = prepare::without_binaries(&new);
         blocked.extend(prepare::occupied(&new).await);
         blocked.into_values().next().map_or(Ok(()), Err)

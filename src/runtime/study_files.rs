@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::config;
+use crate::files;
 use crate::study;
 use crate::study::results::Study;
 
@@ -51,6 +52,5 @@ impl StudyFiles {
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    fs::write(&beside, content)?;
-    fs::rename(&beside, path)
+    files::replace(path, Path::new(&beside), content, 0o644, false)
 }

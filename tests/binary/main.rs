@@ -9,6 +9,7 @@ mod crash;
 mod demo;
 mod engine_metrics;
 mod faults;
+mod files;
 mod flood;
 mod gpu;
 mod health;

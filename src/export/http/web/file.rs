@@ -2,8 +2,7 @@
 //! duplicates and wrong types are refused here.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -11,6 +10,7 @@ use serde::de::IgnoredAny;
 use serde_saphyr::Spanned;
 
 use super::problem::Problem;
+use crate::files::{self, Links};
 
 /// More than any certificate chain or list of users; a larger file is a mistake.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -141,14 +141,5 @@ pub(super) fn given(text: &Option<Text>) -> Option<&Text> {
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > LARGEST {
-        true => Err(io::Error::other("larger than 4 MiB")),
-        false => Ok(bytes),
-    }
+    files::read(path, Links::Followed, LARGEST)
 }
