@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::decide::policy::{IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients};
 use crate::model::{EngineKind, EngineName, Fault, GpuUuid, GroupName, Hook, Mode};
 
-use super::problem::Places;
+use super::problem::{Places, Problems};
 
 /// The default of `web.listen_addresses`.
 pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10677);
@@ -188,5 +188,10 @@ impl Configuration {
     /// Where a group's baselines are, if the file does not say: under the state directory.
     pub(super) fn default_baselines(state_directory: &Path, group: &str) -> PathBuf {
         state_directory.join("baselines").join(format!("{group}.json"))
+    }
+
+    /// What is wrong with the value of a key on this machine, with its place in the file.
+    pub fn problem_of(&self, key: &str, what: String, hint: &str) -> Problems {
+        Problems { file: self.places.file.clone(), list: vec![self.places.problem(key, what, hint)] }
     }
 }

@@ -14,7 +14,7 @@ pub mod follow;
 mod gpm;
 pub mod http;
 pub mod incident_store;
-pub mod kmsg;
+pub mod kernel_log;
 pub mod leftovers;
 pub mod mps_log;
 pub mod notify;

@@ -7,11 +7,11 @@ use std::thread;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::reports::Reports;
-use crate::host::kmsg::{KernelLine, KernelLog, PciAddress};
+use crate::host::kernel_log::{Heard, KernelLine, KernelLog, PciAddress};
 use crate::model::{Blindness, GpuIdentity, GpuUuid, Observation, Report, Source, SourceScope, XidVia};
 
-/// Follows the kernel log at `path` from its present end. Where it can't be read, one `Blind` of
-/// kmsg says why, with the cure, and nothing follows: Xids come by NVML then.
+/// Follows the kernel log at `path` from its present end. Where it can't be read or is not understood, a `Blind` of
+/// kmsg says why, with the cure: Xids come by NVML then.
 pub fn follow(path: &Path, gpus: &[GpuIdentity], reports: UnboundedSender<Report>) {
     let reports = Reports(reports);
     let places = gpus
@@ -24,21 +24,32 @@ pub fn follow(path: &Path, gpus: &[GpuIdentity], reports: UnboundedSender<Report
         thread.map_err(|error| format!("no thread to read the kernel log on: {error}"))
     });
     if let Err(why) = started {
-        reports.blind(SourceScope::whole(Source::Kmsg), Blindness::not_asked(why));
+        reports.blind(scope(), Blindness::not_asked(why));
     }
+}
+
+fn scope() -> SourceScope {
+    SourceScope::whole(Source::Kmsg)
 }
 
 fn follow_open(log: KernelLog, places: Vec<(PciAddress, GpuUuid)>, reports: &Reports) {
     let our_pids = log.speaks_of_our_pids();
-    let followed = log.follow(|line| {
-        let known = |line: &KernelLine| our_pids || !matches!(line, KernelLine::OomKill { .. });
-        if let Some(line) = line.filter(known) {
-            observe(line, &places, reports);
+    if let Some(instead) = log.instead() {
+        tracing::info!("the kernel log is read by {instead}, once a second: its device is not open to mpswarden");
+    }
+    let followed = log.follow(|heard| {
+        match heard {
+            Heard::Line(KernelLine::OomKill { .. }) if !our_pids => {}
+            Heard::Line(line) => observe(line, &places, reports),
+            Heard::Silent(why) => reports.blind(scope(), Blindness::not_asked(why)),
+            Heard::NotUnderstood(why) => reports.blind(scope(), Blindness::not_understood(why)),
+            Heard::Answers => reports.observed(Observation::Heard { source: Source::Kmsg, group: None }),
+            Heard::Quiet => {}
         }
         if reports.closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     if let Err(error) = followed {
-        reports.blind(SourceScope::whole(Source::Kmsg), Blindness::silent(error.to_string()));
+        reports.blind(scope(), Blindness::silent(error.to_string()));
     }
 }
 
@@ -108,6 +119,5 @@ mod tests {
             panic!("not blind");
         };
         assert!(why.contains("/no/such/kmsg") && why.contains("--device"), "{why}");
-        assert_eq!(reports.blocking_recv(), None);
     }
 }

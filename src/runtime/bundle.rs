@@ -11,7 +11,7 @@ use crate::config::Configuration;
 use crate::config::secrets::Secrets;
 use crate::host::archive::Archive;
 use crate::host::evidence;
-use crate::host::kmsg::KernelLog;
+use crate::host::kernel_log::KernelLog;
 use crate::model::{Incident, Setup};
 use crate::operator::{Screen, incident_text};
 

@@ -16,6 +16,7 @@ mod health;
 mod http;
 mod incidents;
 mod isolation;
+mod kernel_log;
 mod memory;
 mod metrics;
 mod observe_mode;
