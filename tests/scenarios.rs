@@ -1,6 +1,7 @@
 //! One text file an incident: its intent, what happens, and everything that the core decides, with its times.
 //!
-//! Lines of a file: `#` says the intent, `policy KEY VALUE` changes the default policy, `at TIME INPUT` breaks
+//! Lines of a file: `#` says the intent, `policy KEY VALUE` changes the default policy, `begin INPUT` breaks something
+//! before the start, `at TIME INPUT` breaks
 //! something (`world/breaks.rs` has the words), `from TIME` leaves out what was decided before, `until TIME`
 //! ends it. The lines below each, indented, are the
 //! decision: rewritten by `UPDATE=1 cargo test --test scenarios` and reviewed as a diff.
@@ -17,7 +18,7 @@ use std::time::Duration;
 use mpswarden::decide::Policy;
 use mpswarden::decide::policy::{IsolationMode, Quarantine, StartOrder, UnknownClients, WhenSpent};
 use mpswarden::model::gpu::ComputeMode;
-use mpswarden::model::{Fault, Mode, Moment};
+use mpswarden::model::{Fault, GpuIdentity, Mode, Moment};
 use world::{World, policies, words};
 
 #[test]
@@ -72,6 +73,10 @@ fn play(text: &str) -> String {
     let inputs: Vec<&str> = text.lines().filter(|line| !line.starts_with("  ")).collect();
     let settings = inputs.iter().filter_map(|line| line.strip_prefix("policy "));
     let mut world = World::new(settings.fold(policies::one_group(&["qwen-a", "qwen-b", "qwen-c"]), set));
+    for line in inputs.iter().filter_map(|line| line.strip_prefix("begin ")) {
+        let input = world.parse(line);
+        world.break_it(input);
+    }
     let mut written = String::new();
     let mut pending: Option<String> = None;
     for line in inputs {
@@ -147,6 +152,7 @@ fn set(mut policy: Policy, setting: &str) -> Policy {
         ["quarantine", "outside"] => group.isolation.quarantine = Quarantine::Outside,
         ["quarantine", "stopped"] => group.isolation.quarantine = Quarantine::Stopped,
         ["engines", names @ ..] => group.engines = names.iter().map(|name| policies::engine(name)).collect(),
+        ["gpu", "absent"] => policy.gpus[0] = GpuIdentity::absent(policy.gpus[0].uuid.clone(), None),
         ["exclusive"] => policy.gpus[0].compute_mode = ComputeMode::ExclusiveProcess,
         ["budget", number] => group.recovery.budget = number.parse().unwrap(),
         ["engine_budget", number] => group.recovery.engine_budget = number.parse().unwrap(),

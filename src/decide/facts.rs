@@ -61,6 +61,7 @@ impl GpuFacts {
     pub fn saw(&mut self, reading: Reading, now: Moment) {
         self.taken.saw(reading.activity.and_then(|activity| activity.sm_active), now);
         self.has_memory |= reading.memory_used.is_some();
+        self.identity.memory_total = self.identity.memory_total.or(reading.memory_total);
         self.unread = None;
         self.reading.saw(reading, now);
     }

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Action, ActionId, Blindness, Event, GpuIdentity, GpuUuid, GroupName, Look, Moment, Observation,
-    Ordered, Outcome, Owner, Plan, Request, Source, SourceScope, Status, What, XidVia,
+    Action, ActionId, Blindness, Event, GpuIdentity, GpuUuid, GroupName, Look, Moment, Observation, Ordered, Outcome,
+    Owner, Plan, Request, Source, SourceScope, Status, What, XidVia,
 };
 
 use super::facts::GpuFacts;

@@ -188,7 +188,9 @@ fn keep_following(driver: &dyn Gpus, gpu: &GpuUuid, reports: &Reports, retry: Du
                 if unread != told {
                     match unread.observation(gpu) {
                         Some(fact) => reports.observed(fact),
-                        None => reports.blind(SourceScope::whole(Source::Nvml), Blindness::silent(unread.clone().why())),
+                        None => {
+                            reports.blind(SourceScope::whole(Source::Nvml), Blindness::silent(unread.clone().why()))
+                        }
                     }
                     told = unread;
                 }

@@ -1,6 +1,6 @@
 //! The core loop: the one place where time, facts and requests meet the core, and its decisions the world.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,7 +13,9 @@ use crate::config::ExitStatus;
 use crate::decide::{Decision, Input, PolicyChange, Watchdog};
 use crate::export::{Exporter, log};
 use crate::host::{clock, notify};
-use crate::model::{Action, Event, GroupLaunch, GroupStatus, Moment, Ordered, Report, Request, Status, What};
+use crate::model::{
+    Action, Event, GroupLaunch, GroupName, GroupStatus, Moment, Ordered, Report, Request, Status, What,
+};
 use crate::observe::Observers;
 use crate::operator::Asked;
 
@@ -75,6 +77,8 @@ pub(super) struct CoreLoop {
 struct Progress {
     published: Moment,
     engine_started: bool,
+    /// Groups whose control daemon did not come up.
+    failed: BTreeSet<GroupName>,
     status: ExitStatus,
     /// Requests of the loop's own.
     own: VecDeque<Request>,
@@ -225,9 +229,13 @@ impl CoreLoop {
         match &event.what {
             What::EngineStarted { .. } => progress.engine_started = true,
             What::ActionFailed { action: "start_control", .. } if !progress.engine_started => {
-                // Before its first engine starts it may give up: a supervisor above starts it again.
-                progress.status = ExitStatus::Unavailable;
-                progress.own.push_back(Request::Stop);
+                progress.failed.extend(event.group.as_ref().map(GroupName::home));
+                // Before its first engine starts it may give up, where no group comes up: a supervisor above starts it
+                // again.
+                if self.launches.iter().all(|launch| progress.failed.contains(&launch.name.home())) {
+                    progress.status = ExitStatus::Unavailable;
+                    progress.own.push_back(Request::Stop);
+                }
             }
             _ => {}
         }

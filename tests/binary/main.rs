@@ -12,6 +12,7 @@ mod faults;
 mod files;
 mod flood;
 mod gpu;
+mod gpu_like;
 mod health;
 mod http;
 mod incidents;

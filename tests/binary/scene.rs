@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mpswarden::sim::{Injection, Stage, StageOptions};
+use mpswarden::sim::{GpuLike, Injection, Stage, StageOptions};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use toml::{Table, Value};
@@ -47,14 +47,24 @@ impl Scene {
         Scene::with(2)
     }
 
+    /// Two engines on another GPU, or under another driver.
+    pub fn on(gpu_like: GpuLike) -> Scene {
+        Scene::of(2, gpu_like)
+    }
+
     /// So many engines.
     pub fn with(engines: usize) -> Scene {
+        Scene::of(engines, GpuLike::H200)
+    }
+
+    fn of(engines: usize, gpu_like: GpuLike) -> Scene {
         let directory = tempfile::Builder::new().prefix("mw-").tempdir_in("/tmp").unwrap();
         let options = StageOptions {
             engines,
             startup: Duration::from_millis(100),
             memory: 4 << 30,
             leak: 512 << 20,
+            gpu_like,
             ..StageOptions::new(program())
         };
         let stage = Stage::set(directory.path(), &options).unwrap();
@@ -62,6 +72,24 @@ impl Scene {
         // What a fault needs of patience, a test needs not.
         group(&mut configuration).insert("recovery".to_owned(), toml::toml! { wedge_grace = "1s" }.into());
         Scene { stage, configuration, directory }
+    }
+
+    /// Another group, `other`, of one sleeping process, on this GPU and with directories of its own.
+    pub fn add_group(&mut self, gpu: impl Into<Value>) -> &mut Table {
+        let mut other = self.group().clone();
+        other.insert("name".to_owned(), "other".into());
+        other.insert("gpu".to_owned(), gpu.into());
+        for (key, name) in [("pipe_directory", "pipe2"), ("log_directory", "log2")] {
+            let path = self.directory().join(name).display().to_string();
+            other["mps"].as_table_mut().unwrap().insert(key.to_owned(), path.into());
+        }
+        let mut engine = self.engine(0).clone();
+        engine.insert("command".to_owned(), Value::Array(vec!["sleep".into(), "600".into()]));
+        engine.insert("url".to_owned(), "http://127.0.0.1:9".into());
+        other.insert("engine".to_owned(), Value::Array(vec![engine.into()]));
+        let groups = self.configuration["group"].as_array_mut().unwrap();
+        groups.push(other.into());
+        groups.last_mut().unwrap().as_table_mut().unwrap()
     }
 
     /// Its own directory; every process of the scene names it.

@@ -13,7 +13,7 @@ use mpswarden::model::{
 
 use super::sharing::Windows;
 use super::stuck::Says;
-use super::{Engine, GIB, Group, Happening, World, ms, policies};
+use super::{Engine, GIB, Group, Happening, Lists, World, ms, policies};
 
 /// How an engine behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,12 @@ pub enum Break {
     NvmlHangs(bool),
     /// The GPU falls off the bus, with Xid 79 or unsaid; `false`: it is there again.
     Lost(bool, bool),
+    /// NVML answers that the GPU requires a reset, or no more.
+    Refuses(bool),
+    /// NVML has no figure of the GPU's memory, or has one.
+    WithoutMemory(bool),
+    /// What NVML's lists of processes are like.
+    Lists(Lists),
     /// What the driver wants done to the GPU; `None`: it has no such field.
     Action(Option<RecoveryAction>),
     /// The kernel log announces it, whatever NVML says.
@@ -199,6 +205,9 @@ impl World {
                 }
             }
             Break::Action(action) => self.gpu.action = action,
+            Break::Refuses(refuses) => self.gpu.refuses = refuses,
+            Break::WithoutMemory(without) => self.gpu.without_memory = without,
+            Break::Lists(lists) => self.gpu.lists = lists,
             Break::Announced(action) => {
                 self.break_it(Break::Xid(154));
                 let gpu = self.policy.gpus[0].uuid.clone();
@@ -454,6 +463,11 @@ impl World {
             ["gpu-lost"] => Break::Lost(true, true),
             ["nvml-says-lost"] => Break::Lost(true, false),
             ["gpu-back"] => Break::Lost(false, false),
+            ["nvml-wants-reset"] => Break::Refuses(true),
+            ["nvml-wants-nothing"] => Break::Refuses(false),
+            ["gpu-memory", "unknown"] => Break::WithoutMemory(true),
+            ["gpu-memory", "known"] => Break::WithoutMemory(false),
+            ["nvml-lists", word] => Break::Lists(lists(word)),
             ["gpu-action", "absent"] => Break::Action(None),
             ["gpu-action", word] => Break::Action(Some(action(word))),
             ["announce", word] => Break::Announced(action(word)),
@@ -478,6 +492,17 @@ impl World {
             ["mode", "enforce"] => Break::SetMode(group, Mode::Enforce),
             _ => panic!("`{text}` is no input"),
         }
+    }
+}
+
+fn lists(text: &str) -> Lists {
+    match text {
+        "whole" => Lists::Whole,
+        "no-clients" => Lists::NoClients,
+        "without-clients" => Lists::WithoutClients,
+        "empty" => Lists::Empty,
+        "host-pids" => Lists::HostPids,
+        _ => panic!("`{text}` is no state of NVML's lists"),
     }
 }
 

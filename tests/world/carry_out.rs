@@ -96,6 +96,10 @@ impl World {
                 let why = "GPU is lost".to_owned();
                 self.answer(id, vec![Observation::GpuLost { gpu, why: why.clone() }], Outcome::Failed { why });
             }
+            Look::Gpu(gpu) if self.gpu.refuses => {
+                let why = "GPU requires reset".to_owned();
+                self.answer(id, vec![Observation::GpuResetNeeded { gpu, why: why.clone() }], Outcome::Failed { why });
+            }
             Look::Gpu(_) if self.gpu.blind => {
                 self.answer(id, vec![], Outcome::Failed { why: "NVML: unknown error".to_owned() });
             }

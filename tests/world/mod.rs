@@ -138,6 +138,12 @@ struct Gpu {
     hangs: bool,
     /// NVML says that it is lost.
     lost: bool,
+    /// NVML answers that it requires a reset.
+    refuses: bool,
+    /// NVML has no figure of its memory.
+    without_memory: bool,
+    /// What NVML's lists of processes are like.
+    lists: Lists,
     /// What the driver wants; `None`: it has no such field.
     action: Option<RecoveryAction>,
     /// Bytes that nobody gives back.
@@ -145,6 +151,21 @@ struct Gpu {
     leaks: bool,
     /// What GPM says.
     sm_active: Option<f64>,
+}
+
+/// NVML's lists of processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lists {
+    /// As measured.
+    Whole,
+    /// The one of MPS clients is empty.
+    NoClients,
+    /// There is none of MPS clients.
+    WithoutClients,
+    /// Both are empty.
+    Empty,
+    /// They name the host's pids.
+    HostPids,
 }
 
 /// The outside world and the watchdog in it.
@@ -216,6 +237,9 @@ impl World {
                 blind: false,
                 hangs: false,
                 lost: false,
+                refuses: false,
+                without_memory: false,
+                lists: Lists::Whole,
                 action: Some(RecoveryAction::None),
                 leaked: 0,
                 leaks: false,
@@ -425,16 +449,26 @@ impl World {
         compute.extend(self.foreign_on_gpu());
         let held: u64 =
             compute.iter().chain(mps.iter().filter(|p| !compute.contains(p))).filter_map(|p| p.memory).sum();
+        match self.gpu.lists {
+            Lists::Whole | Lists::WithoutClients => {}
+            Lists::NoClients => mps.clear(),
+            Lists::Empty => {
+                compute.clear();
+                mps.clear();
+            }
+            Lists::HostPids => compute.iter_mut().chain(&mut mps).for_each(|process| process.pid += 4_000_000),
+        }
+        let has_memory = !self.gpu.without_memory;
         GpuReading {
             activity: self
                 .gpu
                 .sm_active
                 .map(|active| GpuActivity { sm_active: Some(active), ..GpuActivity::default() }),
-            memory_used: Some(600 * MIB + held + self.gpu.leaked),
-            memory_total: Some(140 * GIB),
+            memory_used: has_memory.then_some(600 * MIB + held + self.gpu.leaked),
+            memory_total: has_memory.then_some(140 * GIB),
             busy: Some(0.5),
             compute: Some(compute),
-            mps: Some(mps),
+            mps: Some(mps).filter(|_| self.gpu.lists != Lists::WithoutClients),
             recovery_action: self.gpu.action,
         }
     }
