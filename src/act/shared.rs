@@ -12,7 +12,7 @@ use nix::unistd::geteuid;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::launches::Launches;
-use crate::files::{self, Holds, Untrusted};
+use crate::files::{self, Holds};
 use crate::host::cgroup::Cgroups;
 use crate::host::child::Child;
 use crate::host::control::{CommandOutcome, ControlClient};
@@ -195,10 +195,11 @@ pub(super) fn make_directories(group: &GroupLaunch) -> Result<(), PrepareError> 
 /// what its mode lacks: a server of another user ends at once where it can't enter the pipe directory.
 fn make_directory(what: &'static str, path: &Path, mode: u32, holds: Holds) -> Result<(), PrepareError> {
     let failed = |error, cure| PrepareError { what, path: path.to_owned(), error, cure };
-    let denied = |why: Untrusted| failed(io::Error::new(io::ErrorKind::PermissionDenied, why.why), "");
-    files::check_directory(what, path, holds).map_err(denied)?;
+    files::check_directory(what, path, holds).map_err(|why| failed(why.into(), ""))?;
     let make = || {
         files::make_directory(path, mode)?;
+        // Somebody may have made it, or one above it, meanwhile.
+        files::check_directory(what, path, holds).map_err(io::Error::from)?;
         let there = fs::metadata(path)?;
         if there.uid() == geteuid().as_raw() && there.mode() & mode != mode {
             fs::set_permissions(path, fs::Permissions::from_mode(there.mode() & 0o7777 | mode))?;

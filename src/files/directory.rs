@@ -2,6 +2,7 @@
 //! the place of ours there. As sshd's StrictModes.
 
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,12 @@ pub struct Untrusted {
     pub wanted: PathBuf,
     /// What is wrong, where, and the cure.
     pub why: String,
+}
+
+impl From<Untrusted> for io::Error {
+    fn from(untrusted: Untrusted) -> Self {
+        io::Error::new(io::ErrorKind::PermissionDenied, untrusted.why)
+    }
 }
 
 /// What a directory is for.
@@ -108,14 +115,15 @@ impl Ours {
 
     fn check_mode(&self, path: &Path, found: &Metadata, last: bool) -> Result<(), String> {
         let (mode, place) = (found.mode(), path.display());
-        if mode & STICKY != 0 || last && self.holds == Holds::Sockets {
+        let sticky = mode & STICKY != 0;
+        // Below a sticky directory ours stays ours; in it others may make a file before we do.
+        if sticky && !last || last && self.holds == Holds::Sockets {
             return Ok(());
         }
         if mode & 0o002 != 0 {
-            return Err(format!(
-                "everybody may write to `{place}` (mode {:04o}): `chmod o-w {place}`, or name another directory",
-                mode & 0o7777
-            ));
+            let cure =
+                if sticky { "name one below it".to_owned() } else { format!("`chmod o-w {place}`, or name another") };
+            return Err(format!("everybody may write to `{place}` (mode {:04o}): {cure}", mode & 0o7777));
         }
         // Above it, distributions let groups of their own write; in it only our files are.
         let systems = !last && (found.gid() == 0 || found.gid() < FIRST_USERS_GROUP && found.uid() == 0);

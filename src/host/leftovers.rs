@@ -17,7 +17,7 @@ use super::control::{CommandOutcome, ControlClient, READ_TIMEOUT};
 use super::pidfd::Pidfd;
 use super::procfs::{Procfs, Stat};
 use super::state_file::{self, Loaded};
-use crate::files;
+use crate::files::{self, Holds};
 use crate::model::{Moment, Owner, ProcessId, Remaining};
 
 /// A holder that died in the middle of a fork leaves the lock to that child until its exec.
@@ -57,6 +57,7 @@ pub enum LockError {
 pub fn lock(state_directory: &Path) -> Result<Lock, LockError> {
     let failed = |error| LockError::Io(state_directory.to_owned(), error);
     files::make_directory(state_directory, 0o700).map_err(failed)?;
+    files::check_directory("state_directory", state_directory, Holds::Files).map_err(|why| failed(why.into()))?;
     let mut file =
         files::own(&state_directory.join("lock"), 0o644).map_err(|error| failed(in_place_of_the_lock(error)))?;
     let deadline = clock::now().after(INHERITED);
