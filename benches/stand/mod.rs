@@ -127,11 +127,11 @@ impl Stand {
         compute.push(GpuProcess { pid: server_of(&group), memory: Some(66 << 20) });
         let reading = GpuReading {
             activity: None,
-            memory_used: HELD * mps.len() as u64 + (600 << 20),
-            memory_total: 141 << 30,
+            memory_used: Some(HELD * mps.len() as u64 + (600 << 20)),
+            memory_total: Some(141 << 30),
             busy: Some(0.7),
-            compute,
-            mps,
+            compute: Some(compute),
+            mps: Some(mps),
             recovery_action: None,
         };
         Observation::Gpu { gpu: gpu.clone(), reading }
@@ -217,11 +217,13 @@ fn process(pid: u32) -> ProcessId {
 fn policy(groups: usize, engines: &[EngineName]) -> Policy {
     let identity = |index: u32| GpuIdentity {
         uuid: gpu(index),
-        index,
-        pci_bus_id: format!("00000000:00:{index:02x}.0"),
-        name: "NVIDIA H200".into(),
-        memory_total: 141 << 30,
+        index: Some(index),
+        pci_bus_id: Some(format!("00000000:00:{index:02x}.0")),
+        name: Some("NVIDIA H200".into()),
+        memory_total: Some(141 << 30),
         compute_mode: ComputeMode::Default,
+        driver_version: Some("580.159.04".into()),
+        absent: false,
     };
     let numbers = || 0..groups as u32;
     Policy {
@@ -257,6 +259,6 @@ fn group_policy(number: u32, engines: &[EngineName]) -> GroupPolicy {
         overlap: OverlapPolicy::default(),
         recovery: RecoveryPolicy { start: StartOrder::Parallel, ..RecoveryPolicy::default() },
         engines: engines.iter().map(engine).collect(),
-        clients_limit: 48,
+        clients_limit: Some(48),
     }
 }
