@@ -110,7 +110,11 @@ impl Shared {
     /// Starts of these engines that still wait are not made: they are to end.
     pub fn give_up(&self, group: &GroupName, engines: &[EngineName]) {
         let ends = |key: &EngineKey| key.group == *group && engines.contains(&key.engine);
-        let given_up: Vec<_> = self.running().begun.extract_if(.., |key, _| ends(key)).collect();
+        let mut running = self.running();
+        let begun = std::mem::take(&mut running.begun);
+        let (given_up, others): (BTreeMap<_, _>, _) = begun.into_iter().partition(|(key, _)| ends(key));
+        running.begun = others;
+        drop(running);
         for (key, id) in given_up {
             self.finish(id, failed(format!("engine `{key}` was to end before it was started")));
         }
