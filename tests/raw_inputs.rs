@@ -348,8 +348,11 @@ fn line() -> impl Strategy<Value = ServerLine> {
             client,
             status: 808
         }),
-        (server, 0..5u32).prop_map(|(server, limit)| ServerLine::Full { server, limit }),
-        client.prop_map(|client| ServerLine::Pending { client, uid: 1 }),
+        (server.clone(), 0..5u32).prop_map(|(server, limit)| ServerLine::Full { server, limit }),
+        (server.clone(), 0..3u32).prop_map(|(server, contexts)| ServerLine::SomeoneLeft { server, contexts }),
+        server.clone().prop_map(|server| ServerLine::SomeoneGone { server }),
+        server.prop_map(|server| ServerLine::Signalled { server, signal: 11 }),
+        prop_oneof![client, Just(0)].prop_map(|client| ServerLine::Pending { client, uid: 1 }),
     ]
 }
 
@@ -399,6 +402,13 @@ fn observation() -> impl Strategy<Value = Observation> {
                 Observation::Usage { engine: key(engine), processes: used.into_iter().map(usage).collect() }
             }
         ),
+        1 => pids().prop_map(move |connected| Observation::Pipe { group: name(), connected }),
+        1 => (20..23u32, any::<bool>()).prop_map(move |(server, trouble)| Observation::ServerSaid {
+            group: name(),
+            server,
+            words: "Failed to start".to_owned(),
+            trouble,
+        }),
         1 => (pids(), pids()).prop_map(move |(asked, found)| Observation::Commands {
             group: name(),
             asked,

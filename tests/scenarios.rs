@@ -140,6 +140,7 @@ fn set(mut policy: Policy, setting: &str) -> Policy {
     let group = &mut policy.groups[0];
     match words.as_slice() {
         ["mode", "observe"] => group.mode = Mode::Observe,
+        ["newcomers_hang", "enforce"] => drop(group.faults.insert(Fault::NewcomersHang, Mode::Enforce)),
         ["observe", fault] => {
             let fault = Fault::ALL.iter().find(|known| known.as_str() == *fault).unwrap();
             group.faults.insert(*fault, Mode::Observe);

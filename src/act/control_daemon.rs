@@ -10,18 +10,23 @@ use nix::sys::signal::Signal;
 use tokio::time::{sleep, timeout};
 
 use super::environment;
-use super::shared::{Shared, Watch, failed, make_directories};
+use super::shared::{Shared, Watch, failed, make_directories, refused};
 use crate::files::{self, Links};
-use crate::host::child::{self, Launch, Output};
+use crate::host::child::{self, Launch, Output, StartError};
 use crate::host::control::{CommandOutcome, ControlClient, READ_TIMEOUT};
-use crate::host::leftovers;
 use crate::host::pidfd::Pidfd;
-use crate::model::{CommandResult, GroupLaunch, GroupName, Observation, Outcome, Owner, ProcessId};
+use crate::host::pipe_directory::{self, InTheWay};
+use crate::model::{CommandResult, GroupLaunch, GroupName, HeldReason, Observation, Outcome, Owner, ProcessId};
 
 /// Bytes of its log that are told when it ended at once.
 const LAST: u64 = 600;
 /// Between two questions whether it is up: it takes 20 to 65 ms.
 const POLL: Duration = Duration::from_millis(5);
+/// For a new daemon to answer its first question.
+const TO_ANSWER: Duration = Duration::from_secs(12);
+/// Questions in a row that can't be put, and between two of them.
+const MOST_UNASKED: u32 = 20;
+const UNASKED_PAUSE: Duration = Duration::from_millis(100);
 /// From quit's answer, and from KILL, to the end of the process.
 const TO_END: Duration = Duration::from_secs(2);
 
@@ -33,21 +38,23 @@ async fn try_start(shared: &Arc<Shared>, name: &GroupName) -> Result<Outcome, Ou
     let group = shared.group(name)?;
     let control = shared.control(name).ok_or_else(|| failed(format!("no group `{name}`")))?;
     make_directories(&group).map_err(|error| failed(error.to_string()))?;
-    if let Some(why) = leftovers::occupied(&control).await {
-        return Err(failed(why));
-    }
+    pipe_directory::in_use(control.pipe_directory(), control.binary()).map_err(in_the_way)?;
     let log = group.control.log_directory.join("daemon.log");
     let written = log.metadata().map_or(0, |metadata| metadata.len());
-    let child = child::start(&launch_of(shared, &group, &log))
-        .map_err(|error| failed(format!("control daemon of group `{name}`: {error}")))?;
+    let child = child::start(&launch_of(shared, &group, &log)).map_err(|error| not_started(name, &error))?;
     let held = child.pidfd();
     let owner = Owner::Control(name.clone());
     shared.note(owner.clone(), &held, None);
     shared.running().daemons.insert(name.clone(), held.clone());
     Watch { child, owner }.spawn(shared);
-    if answers(&control, &held).await {
-        shared.observed(Observation::Command { group: name.clone(), result: CommandResult::Answered });
-        return Ok(Outcome::Started { process: held.id });
+    let asked = timeout(TO_ANSWER, answers(&control, &held)).await.unwrap_or(Asked::No(None));
+    match asked {
+        Asked::Answered => {
+            shared.observed(Observation::Command { group: name.clone(), result: CommandResult::Answered });
+            return Ok(Outcome::Started { process: held.id });
+        }
+        Asked::No(why) => return Err(given_up(name, &held, why).await),
+        Asked::Ended => {}
     }
     let last = last_lines(&log, written);
     Err(failed(format!("the control daemon of group `{name}` ended at once; its last lines: {last}")))
@@ -63,16 +70,42 @@ fn launch_of(shared: &Shared, group: &GroupLaunch, log: &Path) -> Launch {
     }
 }
 
-/// Waits until it answers, or until it is gone. Bounded by the order's deadline.
-async fn answers(control: &ControlClient, held: &Pidfd) -> bool {
+/// What came of asking a new daemon.
+enum Asked {
+    Answered,
+    Ended,
+    /// It was not: no answer, or, for this reason, no question.
+    No(Option<String>),
+}
+
+/// Waits until it answers, or until it is gone. That it can't be asked is waited for too, but not for long.
+async fn answers(control: &ControlClient, held: &Pidfd) -> Asked {
+    let mut unasked = 0;
     while !held.is_gone() {
-        let outcome = control.command("get_server_list", READ_TIMEOUT).await;
-        if matches!(outcome, CommandOutcome::Answered(_)) && !held.is_gone() {
-            return true;
+        match control.command("get_server_list", READ_TIMEOUT).await {
+            CommandOutcome::Answered(_) if !held.is_gone() => return Asked::Answered,
+            CommandOutcome::NotAsked(why) => {
+                unasked += 1;
+                if unasked >= MOST_UNASKED {
+                    return Asked::No(Some(why));
+                }
+                sleep(UNASKED_PAUSE).await;
+            }
+            _ => unasked = 0,
         }
         sleep(POLL).await;
     }
-    false
+    Asked::Ended
+}
+
+/// A daemon that nobody can ask is of no use, and in the next one's way.
+async fn given_up(group: &GroupName, held: &Arc<Pidfd>, why: Option<String>) -> Outcome {
+    let _ = held.signal(Signal::SIGKILL);
+    let _ = timeout(TO_END, held.gone()).await;
+    match why {
+        Some(why) => Outcome::NotAsked { why: format!("the control daemon of group `{group}` can't be asked: {why}") },
+        None => failed(format!("the control daemon of group `{group}` does not answer")),
+    }
 }
 
 /// What was written last since `from`, in one line; shortened.
@@ -93,7 +126,7 @@ fn last_lines(log: &Path, from: u64) -> String {
 pub(super) async fn stop(shared: &Shared, group: &GroupName, grace: Duration, server: Option<ProcessId>) -> Outcome {
     let held = match held(shared, group, server) {
         Ok(held) => held,
-        Err(error) => return failed(format!("can't hold the control daemon of group `{group}`: {error}")),
+        Err(error) => return refused(&error, format!("can't hold the control daemon of group `{group}`: {error}")),
     };
     if !grace.is_zero() && held.iter().any(|process| !process.is_gone()) {
         quit(shared, group, grace, &held).await;
@@ -108,9 +141,27 @@ pub(super) async fn stop(shared: &Shared, group: &GroupName, grace: Duration, se
         return failed(format!("group `{group}`: KILL did not end process {}", stuck.join(", ")));
     }
     let Some(control) = shared.control(group) else { return failed(format!("no group `{group}`")) };
-    match leftovers::sweep(&control).await {
+    match pipe_directory::sweep(control.pipe_directory(), control.binary()) {
         Ok(()) => Outcome::Done,
-        Err(why) => failed(format!("the pipe directory of group `{group}` is not swept: {why}")),
+        Err(why) => in_the_way(why),
+    }
+}
+
+/// The pipe directory is not free, which no restart mends: it is waited for.
+fn in_the_way(why: InTheWay) -> Outcome {
+    match why {
+        InTheWay::Used(why) => Outcome::Waits { reason: HeldReason::PipeDirectoryOccupied, why },
+        InTheWay::NotAsked(why) => Outcome::NotAsked { why },
+    }
+}
+
+/// A program that is not there, as while a driver is upgraded, is waited for.
+fn not_started(group: &GroupName, error: &StartError) -> Outcome {
+    let why = format!("control daemon of group `{group}`: {error}");
+    match error {
+        error if error.is_of_the_program() => Outcome::Waits { reason: HeldReason::MpsBinaryMissing, why },
+        error if error.is_ours() => Outcome::NotAsked { why },
+        _ => failed(why),
     }
 }
 

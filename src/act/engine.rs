@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::{self, Variables};
-use super::shared::{Shared, Watch, failed};
+use super::shared::{Shared, Watch, failed, refused};
 use crate::files::{self, Links};
 use crate::host::cgroup::Cgroup;
 use crate::host::child::{self, Launch, Output};
@@ -59,7 +59,8 @@ fn try_start(shared: &Shared, start: &Start, file: Result<Variables, String>) ->
     let child = child::start(&launch).map_err(|error| {
         // It is empty: nothing ran in it.
         let _ = cgroup.as_ref().map(Cgroup::remove);
-        failed(format!("engine `{key}`: {error}"))
+        let why = format!("engine `{key}`: {error}");
+        if error.is_ours() { Outcome::NotAsked { why } } else { failed(why) }
     })?;
     let owner = Owner::Engine(key.clone(), *incarnation);
     let held = child.pidfd();
@@ -71,7 +72,7 @@ fn try_start(shared: &Shared, start: &Start, file: Result<Variables, String>) ->
 /// No incarnation starts before its predecessor is gone: asked again here, just before acting.
 fn refuse_a_twin(shared: &Shared, key: &EngineKey) -> Result<(), Outcome> {
     let living = shared.trees.living(&key.group, std::slice::from_ref(&key.engine));
-    let living = living.map_err(|error| failed(format!("can't look at the processes of `{key}`: {error}")))?;
+    let living = living.map_err(|error| refused(&error, format!("can't look at the processes of `{key}`: {error}")))?;
     match living.first() {
         Some(held) => Err(failed(format!("engine `{key}`: process {} of the last incarnation still lives", held.id))),
         None => Ok(()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use super::shared::{Shared, failed};
+use super::shared::{Shared, refused};
 use crate::host::pidfd::Pidfd;
 use crate::host::procfs::Procfs;
 use crate::host::{clock, reaper};
@@ -21,7 +21,7 @@ pub(super) async fn await_gone(
 ) -> Outcome {
     match remaining(shared, group, engines, processes, deadline).await {
         Ok(remaining) => Outcome::Gone { remaining },
-        Err(error) => failed(format!("can't see whether the processes of group `{group}` are gone: {error}")),
+        Err(error) => refused(&error, format!("can't see whether the processes of group `{group}` are gone: {error}")),
     }
 }
 

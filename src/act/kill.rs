@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 
-use super::shared::{Shared, failed};
+use super::shared::{Shared, refused};
 use crate::host::control::{CommandOutcome, READ_TIMEOUT};
 use crate::host::pidfd::{Pidfd, Signalled};
 use crate::host::{clock, mps_log};
@@ -22,7 +22,7 @@ pub(super) async fn kill_engines(
 ) -> Outcome {
     match try_kill(shared, group, engines, strays, deadline).await {
         Ok(killed) => Outcome::Killed { processes: killed.into_iter().collect() },
-        Err(error) => failed(format!("can't end all processes of group `{group}`: {error}")),
+        Err(error) => refused(&error, format!("can't end all processes of group `{group}`: {error}")),
     }
 }
 

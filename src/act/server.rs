@@ -22,6 +22,7 @@ pub(super) async fn start(shared: &Shared, group: &GroupName) -> Outcome {
         CommandOutcome::Answered(_) => Outcome::Done,
         CommandOutcome::Refused => failed("start_server: the control daemon serves others all the time"),
         CommandOutcome::Unreachable(why) => failed(format!("start_server: {why}")),
+        CommandOutcome::NotAsked(why) => Outcome::NotAsked { why: format!("start_server: {why}") },
         CommandOutcome::Timeout => failed("start_server: the control daemon does not answer"),
     }
 }

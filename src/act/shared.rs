@@ -17,6 +17,7 @@ use crate::host::cgroup::Cgroups;
 use crate::host::child::Child;
 use crate::host::control::{CommandOutcome, ControlClient};
 use crate::host::leftovers::{self, Record, Recorded};
+use crate::host::own_limits;
 use crate::host::pidfd::Pidfd;
 use crate::host::probe_place::ProbePlace;
 use crate::host::trees::Trees;
@@ -141,7 +142,7 @@ impl Shared {
     /// One control command, counted as an observation.
     pub async fn command(&self, group: &GroupName, text: &str, limit: Duration) -> CommandOutcome {
         let Some(control) = self.control(group) else {
-            return CommandOutcome::Unreachable(format!("no group `{group}`"));
+            return CommandOutcome::NotAsked(format!("no group `{group}`"));
         };
         let outcome = control.command(text, limit).await;
         self.observed(Observation::Command { group: group.clone(), result: outcome.result() });
@@ -185,6 +186,11 @@ pub(super) fn engines_of(launches: &[GroupLaunch]) -> impl Iterator<Item = Engin
 
 pub(super) fn failed(why: impl Into<String>) -> Outcome {
     Outcome::Failed { why: why.into() }
+}
+
+/// Of what the system refused: for our own sake, or for the other's.
+pub(super) fn refused(error: &io::Error, why: String) -> Outcome {
+    if own_limits::is_ours(error) { Outcome::NotAsked { why } } else { failed(why) }
 }
 
 /// The directories of a group. Engines of other users must reach the daemon's sockets.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::time::timeout;
 
-use super::shared::{Shared, failed};
+use super::shared::{Shared, failed, refused};
 use super::{gone, kill};
 use crate::host::clock;
 use crate::host::pidfd::{Pidfd, Signalled};
@@ -29,7 +29,7 @@ pub(super) async fn stop(shared: &Shared, key: &EngineKey, grace: Duration, dead
                 remaining.iter().map(|left| format!("{} ({})", left.process, left.state)).collect();
             failed(format!("engine `{key}`: KILL did not end process {}; D is stuck in the kernel", named.join(", ")))
         }
-        Err(error) => failed(format!("engine `{key}`: can't see whether it is gone: {error}")),
+        Err(error) => refused(&error, format!("engine `{key}`: can't see whether it is gone: {error}")),
     }
 }
 

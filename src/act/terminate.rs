@@ -39,7 +39,7 @@ fn trouble_of(outcome: &CommandOutcome) -> Option<String> {
         CommandOutcome::Answered(text) if text.trim() == "0" || text.contains("not found") => None,
         CommandOutcome::Answered(text) => Some(format!("answered `{}`", text.trim())),
         CommandOutcome::Refused => Some("the control daemon serves others".into()),
-        CommandOutcome::Unreachable(why) => Some(why.clone()),
+        CommandOutcome::Unreachable(why) | CommandOutcome::NotAsked(why) => Some(why.clone()),
         CommandOutcome::Timeout => Some(format!("no answer within {} s", LIMIT.as_secs())),
     }
 }

@@ -230,7 +230,7 @@ async fn the_control_daemon_is_started_asked_and_stopped() {
         panic!()
     };
     let second = stage.outcome(Action::StartControl { group: group.clone() }).await;
-    let Outcome::Failed { why } = second else { panic!("{second:?}") };
+    let Outcome::Waits { why, .. } = second else { panic!("{second:?}") };
     assert!(why.contains("is used by") && why.contains(&process.to_string()), "{why}");
     assert_eq!(stage.outcome(Action::StartServer { group: group.clone() }).await, Outcome::Done);
     let stop = Action::StopControl { group: group.clone(), grace: LONG, server: None };

@@ -16,7 +16,7 @@ use super::suggest::nearest;
 use super::{units, values};
 
 /// What `demo --inject` can do to the simulated group.
-pub const INJECTIONS: [&str; 36] = [
+pub const INJECTIONS: [&str; 40] = [
     "illegal-address",
     "trap",
     "linger",
@@ -32,6 +32,10 @@ pub const INJECTIONS: [&str; 36] = [
     "starve",
     "zombie",
     "server-kill",
+    "server-cannot-start",
+    "server-starts",
+    "evict",
+    "newcomers-hang",
     "control-kill",
     "control-wedge",
     "outside-mps",
@@ -124,6 +128,9 @@ pub struct DemoOptions {
     /// Which GPU and driver NVML speaks of.
     #[arg(long, value_name = "GPU", value_enum, default_value_t = GpuKind::H200)]
     pub gpu_like: GpuKind,
+    /// Which driver's MPS daemon is played: r450, r470, r535, r580 or r615 [default: r580].
+    #[arg(long, value_name = "DRIVER", value_enum)]
+    pub driver_like: Option<DriverLike>,
     /// How long it lasts.
     #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = length)]
     pub length: Duration,
@@ -147,6 +154,21 @@ pub struct DemoOptions {
     /// Of the log.
     #[command(flatten)]
     pub log: LogOptions,
+}
+
+/// Whose MPS daemon the demo plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DriverLike {
+    /// Driver 450: no client has a name in the log.
+    R450,
+    /// Driver 470: the same.
+    R470,
+    /// Driver 535: the same, and servers that can't start say so as `Legacy Server`.
+    R535,
+    /// Driver 580.
+    R580,
+    /// Driver 615.
+    R615,
 }
 
 /// What the demo's engines are like.

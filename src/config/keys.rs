@@ -158,8 +158,9 @@ fn mps(mps: Section, group: &str) -> MpsConfiguration {
 
 fn policy(policy: Section) -> (BTreeMap<Fault, Mode>, UnknownClients) {
     let mode = |fault: &Fault| {
-        // A hang is judged by load alone: it is trusted once an operator says so.
-        let usual = if *fault == Fault::Hang { Mode::Observe } else { Mode::Enforce };
+        // A hang is judged by load alone, and that newcomers hang was never measured: they are trusted once an operator says so.
+        let observed = matches!(fault, Fault::Hang | Fault::NewcomersHang);
+        let usual = if observed { Mode::Observe } else { Mode::Enforce };
         (*fault, policy.optional(fault.as_str(), |value| word(value, &MODES)).unwrap_or(usual))
     };
     let faults = Fault::ALL.iter().map(mode).collect();

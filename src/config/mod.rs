@@ -23,7 +23,8 @@ mod units;
 mod values;
 
 pub use arguments::{
-    Arguments, Command, DemoOptions, EnginesLike, GpuKind, INJECTIONS, Injection, LogFormat, LogOptions, RunOptions,
+    Arguments, Command, DemoOptions, DriverLike, EnginesLike, GpuKind, INJECTIONS, Injection, LogFormat, LogOptions,
+    RunOptions,
 };
 pub use baselines::{read_baselines, write_baselines};
 pub use changes::Changes;

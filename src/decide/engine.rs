@@ -107,6 +107,10 @@ pub(super) struct Engine {
     /// It died or did not get ready, and has not served since.
     pub died: Option<Died>,
     pub failures: Attempts,
+    /// Times in a row that the server ended its client: each is answered a little later than the one before.
+    pub evictions: u32,
+    /// Since when a process of it, which starts, has had a connection to the daemon's pipe and no client.
+    pub knocks: Option<Moment>,
     /// In words, why it does not serve.
     pub note: Option<String>,
     /// What is only told.
@@ -174,6 +178,8 @@ impl Engine {
             counted: false,
             died: None,
             failures: Attempts::of(memory.failures),
+            evictions: 0,
+            knocks: None,
             note: note_of(memory.rest),
             figures: Figures::default(),
             sharing: Sharing::of(memory.learnt),

@@ -9,6 +9,7 @@ use crate::model::{CommandResult, Exit, GpuIdentity, Known, Moment, ProcessId, S
 use super::gpu_health::GpuHealth;
 use super::kept_out::{Full, KeptOut};
 use super::reading::Reading;
+use super::server_start::Starts;
 use super::taken::Taken;
 
 /// A stamp further from the arrival of its line than this is of another clock.
@@ -16,6 +17,9 @@ const STAMP_TRUST: Duration = Duration::from_secs(5);
 
 /// An answer to a command is at most so old when it comes: then the command's own time is over.
 const OLDEST_ANSWER: Duration = Duration::from_secs(3);
+
+/// A server ends so soon before its daemon's end is seen, at most, where it ended with it.
+const WITH_ITS_DAEMON: Duration = Duration::from_secs(2);
 
 /// Commands in a row without an answer that are too many for chance.
 const SILENT_COMMANDS: u32 = 3;
@@ -84,18 +88,21 @@ pub(super) struct ControlFacts {
     silent_last: Moment,
     /// When they became too many for chance: wedged, if the daemon lives.
     pub wedged_at: Option<Moment>,
+    /// Since when commands can't even be given, until one is. It says nothing of the daemon.
+    pub not_asked: Option<Moment>,
 }
 
 impl ControlFacts {
     /// A command ended.
     pub fn command(&mut self, result: CommandResult, now: Moment) {
+        self.not_asked = (result == CommandResult::NotAsked).then(|| self.not_asked.unwrap_or(now));
         match result {
             CommandResult::Answered => {
                 self.answered.saw((), now);
                 self.silent = 0;
                 self.wedged_at = None;
             }
-            CommandResult::Refused => {}
+            CommandResult::Refused | CommandResult::NotAsked => {}
             CommandResult::Timeout | CommandResult::Unreachable => {
                 self.unanswered(now);
             }
@@ -159,6 +166,10 @@ pub(super) struct ServerFacts {
     /// The watchdog is ending it, or the control daemon while it has no client: that is no fault.
     pub stopping: bool,
     blamed: Option<u32>,
+    /// It was ready, or more, once.
+    was_ready: bool,
+    /// Starts that came to nothing.
+    pub starts: Starts,
     /// When its own line said that it is ready.
     ready: Option<Moment>,
     /// Lines from before this moment are about an older generation.
@@ -169,8 +180,12 @@ pub(super) struct ServerFacts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServerNews {
     Nothing,
-    /// A new server is there: tell, and follow its end.
+    /// A server is being started: follow its end.
     New(u32),
+    /// It is ready: tell.
+    Ready(u32),
+    /// It was ready when it was seen first.
+    NewAndReady(u32),
 }
 
 impl ServerFacts {
@@ -191,20 +206,25 @@ impl ServerFacts {
             ServerLine::Starting { server, uid } => {
                 let news = self.replaced(server, ServerState::Initializing, now);
                 self.uid = Some(uid);
+                self.kept_out.served(uid);
                 self.ours = self.ours.or(self.uid);
                 news
             }
             ServerLine::Ready { server } => {
-                let news = if self.pid == Some(server) {
-                    ServerNews::Nothing
-                } else {
-                    self.replaced(server, ServerState::Active, now)
+                let is_new = self.pid != Some(server);
+                if is_new {
+                    self.replaced(server, ServerState::Active, now);
+                }
+                let news = match self.is_ready(server) {
+                    ServerNews::Ready(server) if is_new => ServerNews::NewAndReady(server),
+                    news => news,
                 };
                 self.state.saw(ServerState::Active, now);
                 self.ready = Some(now);
                 news
             }
-            ServerLine::Exited { server, .. } => self.gone(server, at, now),
+            ServerLine::Exited { server, status } => self.ended(server, format!("status {status}"), at, now),
+            ServerLine::Signalled { server, signal } => self.ended(server, format!("signal {signal}"), at, now),
             ServerLine::Blamed { client, .. } => {
                 self.blamed = Some(client);
                 ServerNews::Nothing
@@ -235,7 +255,9 @@ impl ServerFacts {
                 self.stopping |= self.pid == Some(server) && empty;
                 ServerNews::Nothing
             }
-            ServerLine::Exiting { .. } => ServerNews::Nothing,
+            ServerLine::Exiting { .. } | ServerLine::SomeoneLeft { .. } | ServerLine::SomeoneGone { .. } => {
+                ServerNews::Nothing
+            }
         }
     }
 
@@ -251,12 +273,41 @@ impl ServerFacts {
             // Nor does a server that is ready initialize again: this answer was made before its line.
             (Some(known), Some(pid)) if known == pid && self.is_ready_and(state) => {}
             (known, Some(pid)) => {
-                let news = if known == Some(pid) { ServerNews::Nothing } else { self.replaced(pid, state, now) };
+                let mut news = ServerNews::Nothing;
+                if known != Some(pid) {
+                    news = self.replaced(pid, state, now);
+                }
+                if matches!(state, ServerState::Active | ServerState::Fault) {
+                    let ready = self.is_ready(pid);
+                    news = if known == Some(pid) { ready } else { ServerNews::NewAndReady(pid) };
+                }
                 self.state.saw(state, now);
                 return news;
             }
         }
         ServerNews::Nothing
+    }
+
+    /// It is ready, perhaps for the first time: then it is told of.
+    fn is_ready(&mut self, server: u32) -> ServerNews {
+        if std::mem::replace(&mut self.was_ready, true) {
+            return ServerNews::Nothing;
+        }
+        self.starts.ready();
+        ServerNews::Ready(server)
+    }
+
+    /// Its control daemon ended: a server that is not ready yet ends with it, and not for a reason of its own.
+    pub fn lost_its_daemon(&mut self, now: Moment) {
+        self.stopping |= !self.was_ready;
+        self.starts.forget_since(now.before(WITH_ITS_DAEMON));
+    }
+
+    /// The daemon says how a server ended.
+    fn ended(&mut self, server: u32, how: String, at: Moment, now: Moment) -> ServerNews {
+        let news = self.gone(server, at, now);
+        self.starts.ended(server, how);
+        news
     }
 
     fn is_ready_and(&self, asked: ServerState) -> bool {
@@ -272,6 +323,7 @@ impl ServerFacts {
     pub fn new_control(&mut self) {
         self.kept_out.clear();
         self.ours = None;
+        self.starts.again();
     }
 
     /// The server's process is gone.
@@ -283,8 +335,10 @@ impl ServerFacts {
             self.since = None;
             self.full = None;
             self.clients.forget();
-            if !self.stopping {
-                self.died = self.died.or(Some(at));
+            match self.stopping {
+                true => {}
+                false if self.was_ready => self.died = self.died.or(Some(at)),
+                false => self.starts.failed(server, at),
             }
             self.state.saw(ServerState::None, now);
         }
@@ -317,6 +371,7 @@ impl ServerFacts {
         self.process = None;
         self.uid = None;
         self.ready = None;
+        self.was_ready = false;
         self.since = Some(now);
         self.stopping = false;
         self.state.saw(state, now);
@@ -480,6 +535,15 @@ mod tests {
         assert_eq!(control.wedged_at, Some(at(10_000)));
         control.command(CommandResult::Answered, at(10_001));
         assert_eq!((control.silent, control.wedged_at), (0, None));
+    }
+
+    #[test]
+    fn a_daemon_that_was_never_asked_is_not_silent() {
+        let mut control = ControlFacts::default();
+        (0..9).for_each(|n| control.command(CommandResult::NotAsked, at(n * 5000)));
+        assert_eq!((control.silent, control.wedged_at, control.not_asked), (0, None, Some(at(0))));
+        control.command(CommandResult::Timeout, at(50_000));
+        assert_eq!((control.silent, control.not_asked), (1, None));
     }
 
     #[test]

@@ -19,6 +19,8 @@ use super::facts::{ControlFacts, ServerFacts, ServerNews};
 use super::foreign::Foreign;
 use super::guard::{Attempts, Jitter};
 use super::isolation::{Hit, IsolatedTime, Isolation};
+use super::nameless::Nameless;
+use super::newcomers::Killed;
 use super::orders::{GroupId, Purpose};
 use super::overlap::Overlap;
 use super::policy::GroupPolicy;
@@ -102,6 +104,10 @@ pub(super) struct Group {
     pub hit: Option<Hit>,
     /// Time in which engines serve on both sides of the group.
     pub isolated: IsolatedTime,
+    /// A client that was killed, in its server's life.
+    pub killed: Killed,
+    /// A client that left and that the log has no name for.
+    pub nameless: Nameless,
     /// The engine that is being taken out and started again for a changed configuration.
     pub rolling: Option<EngineName>,
 }
@@ -144,6 +150,8 @@ impl Group {
             isolation: memory.isolation,
             hit: None,
             isolated: IsolatedTime::default(),
+            killed: Killed::default(),
+            nameless: Nameless::default(),
             rolling: None,
             policy,
         }
@@ -169,6 +177,9 @@ impl Group {
                 if let ServerLine::Disconnected { client, .. } = line {
                     self.engines.iter_mut().for_each(|engine| engine.gpu_processes.left(client, turn.now));
                 }
+                if let ServerLine::SomeoneLeft { .. } | ServerLine::SomeoneGone { .. } = line {
+                    self.someone_left(stamped, turn.now);
+                }
                 let news = self.server.line(line, stamped, turn.now);
                 self.server_news(news, turn);
             }
@@ -176,8 +187,14 @@ impl Group {
                 let news = self.server.asked(server, state, turn.now);
                 self.server_news(news, turn);
             }
+            Observation::Pipe { connected, .. } => self.knocking(&connected, turn.now),
+            Observation::ServerSaid { server, words, trouble, .. } => self.server.starts.said(server, words, trouble),
             Observation::Clients { server, clients, .. } => {
-                self.server.clients_are(server, clients.into_iter().collect(), turn.now);
+                let clients = clients.into_iter().collect();
+                if self.server.pid == Some(server) {
+                    self.listed(&clients, turn.now);
+                }
+                self.server.clients_are(server, clients, turn.now);
             }
             Observation::Command { result, .. } => {
                 self.control.command(result, turn.now);
@@ -241,6 +258,7 @@ impl Group {
     /// Goes as far as it can with what is known.
     pub fn step(&mut self, turn: &mut Turn<'_>) {
         self.end_an_expired_hold(turn);
+        self.server.kept_out.forget_old(turn.now);
         self.note_attachments(turn.gpu, turn.now);
         self.judge_words(turn);
         let found = self.note_faults(turn);
@@ -269,12 +287,14 @@ impl Group {
         let words = self.engines.iter().flat_map(|engine| engine.shortage.until());
         let ready = self.engines.iter().flat_map(|engine| [engine.environment_due(), engine.count_due()]).flatten();
         let full = self.server.full.map(|full| full.until());
+        let unseen = self.server.kept_out.deadline();
         let others = [
             self.hold_until(),
             self.isolation_until(),
             self.suspects.deadline(),
             self.words_deadline(now),
             full,
+            unseen,
             phase,
         ];
         engines.chain(words).chain(ready).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
@@ -334,8 +354,10 @@ impl Group {
     }
 
     fn server_news(&mut self, news: ServerNews, turn: &mut Turn<'_>) {
-        if let ServerNews::New(server) = news {
+        if let ServerNews::Ready(server) | ServerNews::NewAndReady(server) = news {
             turn.tell(What::ServerStarted { server });
+        }
+        if let ServerNews::New(server) | ServerNews::NewAndReady(server) = news {
             let watch = Action::WatchServer { group: self.policy.name.clone(), server };
             turn.order(Purpose::Watch, watch, WATCH_BOUND);
         }
@@ -345,6 +367,7 @@ impl Group {
         match owner {
             Owner::Control(_) if self.control.process == Some(process) && !self.control.stopping => {
                 self.control.died = Some((turn.now, exit));
+                self.server.lost_its_daemon(turn.now);
             }
             Owner::Server(_) => {
                 self.server.gone(process.pid, turn.now, turn.now);
@@ -356,6 +379,8 @@ impl Group {
 
     fn tree(&mut self, key: &EngineKey, processes: Vec<ProcessId>, now: Moment) {
         self.trees_seen.saw((), now);
+        let before = self.engine(&key.engine).and_then(|engine| engine.tree.last().cloned()).unwrap_or_default();
+        self.tree_without(&before, &processes, now);
         let clients = self.server.clients.last();
         if let Some(engine) = self.engines.iter_mut().find(|engine| *engine.name() == key.engine) {
             if matches!(engine.stage, Stage::Serving | Stage::Failing) {

@@ -26,9 +26,25 @@ pub(super) enum Why {
     Limit(u32),
 }
 
-/// All that are not in, by pid, and since when.
+/// A client of pid 0 lives in a pid namespace that the daemon does not see. Whether it still waits nobody can tell: it is
+/// told of for so long after its last line.
+const UNSEEN_FOR: Duration = Duration::from_secs(600);
+
+/// All that are not in, by pid, and since when. Clients without a pid of ours are one for each user.
 #[derive(Clone, Debug, Default)]
-pub(super) struct KeptOut(BTreeMap<u32, (Moment, Why)>);
+pub(super) struct KeptOut(BTreeMap<(u32, Option<u32>), Entry>);
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    since: Moment,
+    last: Moment,
+    why: Why,
+}
+
+/// Whether a client's pid says who it is. 0 is what the daemon writes of a process that its namespace does not show.
+pub(super) fn is_seen(pid: u32) -> bool {
+    pid != 0
+}
 
 /// A server said that it is full, once or in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +91,24 @@ impl KeptOut {
         }
     }
 
-    /// A client is in.
+    /// A client is in. Of one without a pid of ours it is not known whose it is.
     pub fn let_in(&mut self, client: u32) {
-        self.0.remove(&client);
+        self.0.remove(&(client, None));
+    }
+
+    /// A server for this user is there: its clients wait for another user's no more.
+    pub fn served(&mut self, uid: u32) {
+        self.0.retain(|(pid, _), entry| is_seen(*pid) || entry.why != Why::User(uid));
+    }
+
+    /// Forgets who can't be asked after and was not heard of for long.
+    pub fn forget_old(&mut self, now: Moment) {
+        self.0.retain(|(pid, _), entry| is_seen(*pid) || now.since(entry.last) < UNSEEN_FOR);
+    }
+
+    /// When time alone ends one.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.0.iter().filter(|((pid, _), _)| !is_seen(*pid)).map(|(_, entry)| entry.last.after(UNSEEN_FOR)).min()
     }
 
     /// Nobody waits at a new control daemon.
@@ -87,7 +118,7 @@ impl KeptOut {
 
     /// Keeps those of whom `keep` says so, by pid and since when.
     pub fn retain(&mut self, keep: impl Fn(u32, Moment) -> bool) {
-        self.0.retain(|pid, (since, _)| keep(*pid, *since));
+        self.0.retain(|(pid, _), entry| !is_seen(*pid) || keep(*pid, entry.since));
     }
 
     /// Nobody is kept out.
@@ -95,27 +126,32 @@ impl KeptOut {
         self.0.is_empty()
     }
 
-    /// Their pids.
+    /// Their pids, of those that have one of ours.
     pub fn pids(&self) -> impl Iterator<Item = u32> {
-        self.0.keys().copied()
+        self.0.keys().map(|(pid, _)| *pid).filter(|pid| is_seen(*pid))
     }
 
-    /// Their pids, and since when they are not in.
+    /// The same, and since when they are not in.
     pub fn pids_since(&self) -> impl Iterator<Item = (u32, Moment)> {
-        self.0.iter().map(|(pid, (since, _))| (*pid, *since))
+        self.0.iter().map(|((pid, _), entry)| (*pid, entry.since)).filter(|(pid, _)| is_seen(*pid))
     }
 
     /// All of them, by pid.
     pub fn all(&self) -> impl Iterator<Item = (u32, Moment, Why)> {
-        self.0.iter().map(|(pid, (since, why))| (*pid, *since, *why))
+        self.0.iter().map(|((pid, _), entry)| (*pid, entry.since, entry.why))
     }
 
     fn add(&mut self, client: u32, why: Why, at: Moment) {
-        let since = self.0.get(&client).filter(|(_, known)| *known == why).map_or(at, |(since, _)| *since);
-        self.0.insert(client, (since, why));
+        let user = match why {
+            Why::User(uid) if !is_seen(client) => Some(uid),
+            _ => None,
+        };
+        let key = (client, user);
+        let since = self.0.get(&key).filter(|known| known.why == why).map_or(at, |known| known.since);
+        self.0.insert(key, Entry { since, last: at, why });
         if self.0.len() > MOST {
-            let oldest = self.0.iter().min_by_key(|(_, (since, _))| *since).map(|(pid, _)| *pid);
-            oldest.and_then(|pid| self.0.remove(&pid));
+            let oldest = self.0.iter().min_by_key(|(_, entry)| entry.since).map(|(key, _)| *key);
+            oldest.and_then(|key| self.0.remove(&key));
         }
     }
 }
@@ -136,6 +172,24 @@ mod tests {
         kept_out.pending(7, 1001, at(5));
         assert_eq!(kept_out.all().collect::<Vec<_>>(), [(7, at(1), Why::User(1001))]);
         kept_out.let_in(7);
+        assert!(kept_out.is_empty());
+    }
+
+    #[test]
+    fn clients_without_a_pid_of_ours_wait_for_each_user_and_for_their_time() {
+        let mut kept_out = KeptOut::default();
+        kept_out.pending(0, 1000, at(1));
+        kept_out.pending(0, 1001, at(2));
+        kept_out.pending(0, 1000, at(3));
+        kept_out.let_in(0);
+        kept_out.retain(|_, _| false);
+        let all: Vec<_> = kept_out.all().collect();
+        assert_eq!(all, [(0, at(1), Why::User(1000)), (0, at(2), Why::User(1001))]);
+        assert_eq!(kept_out.pids().count(), 0);
+        kept_out.served(1000);
+        kept_out.forget_old(at(601));
+        assert_eq!(kept_out.all().count(), 1);
+        kept_out.forget_old(at(602));
         assert!(kept_out.is_empty());
     }
 

@@ -12,12 +12,15 @@ pub(super) fn tier(fault: Fault) -> Option<Tier> {
         | Fault::LimitMissing
         | Fault::LimitExceeded
         | Fault::Hang
+        | Fault::Evicted
         | Fault::OutsideMps => Some(Tier::Engine),
         Fault::GpuFault | Fault::ServerDied => Some(Tier::Clients),
-        Fault::ControlDied | Fault::ControlWedged | Fault::ServerStuck => Some(Tier::Daemon),
+        Fault::ControlDied | Fault::ControlWedged | Fault::ServerStuck | Fault::NewcomersHang => Some(Tier::Daemon),
         // Nobody may be on a GPU that is to be reset; the start then waits until it is well.
         Fault::GpuLost | Fault::GpuResetNeeded => Some(Tier::Daemon),
-        Fault::UnknownClient
+        // Another start of it is what is tried, and no daemon's restart mends what it says.
+        Fault::ServerCannotStart
+        | Fault::UnknownClient
         | Fault::CrashLoop
         | Fault::Starved
         | Fault::ForeignProcess
@@ -46,7 +49,7 @@ mod tests {
         let daemon = Fault::ALL.iter().copied().filter(|fault| tier(*fault) == Some(Tier::Daemon));
         let (gpu, daemon): (Vec<Fault>, Vec<Fault>) = daemon.partition(|fault| is_of_the_gpu(*fault));
         assert_eq!(gpu, [Fault::GpuLost, Fault::GpuResetNeeded]);
-        assert_eq!(daemon, [Fault::ControlDied, Fault::ControlWedged, Fault::ServerStuck]);
+        assert_eq!(daemon, [Fault::ControlDied, Fault::ControlWedged, Fault::ServerStuck, Fault::NewcomersHang]);
     }
 
     #[test]

@@ -26,6 +26,10 @@ const HEALTH: Duration = Duration::from_secs(2);
 pub(super) const LOAD: Duration = Duration::from_secs(2);
 pub(super) const TREES: Duration = Duration::from_secs(10);
 const SERVER: Duration = Duration::from_secs(10);
+/// While an engine that starts may wait for a server that lets nobody in.
+const KNOCKS: Duration = Duration::from_secs(2);
+/// While nobody knows who left the server: its siblings fail 130 ms later, if they do.
+const NAMELESS: Duration = Duration::from_millis(20);
 /// While an engine's GPU process may have ended: its processes, its health.
 const LOST: Duration = Duration::from_millis(20);
 /// Its requests in flight, before it is stopped.
@@ -53,6 +57,7 @@ pub(super) type Want = (Look, Duration);
 struct Wants {
     gpu: Option<Duration>,
     trees: Option<Duration>,
+    pipe: Option<Duration>,
     server: Option<Duration>,
     clients: Option<Duration>,
     /// Whose command lines.
@@ -103,6 +108,14 @@ impl Group {
         let waits = |engine: &Engine| matches!(engine.stage, Stage::Down { due } if due <= now);
         let blocked = self.server.state.last() != Some(&ServerState::Active) && self.engines.iter().any(waits);
         want(&mut wants.server, if self.ask_server.is_some() || blocked { URGENT } else { steady });
+        if self.asks_who_knocks() {
+            want(&mut wants.pipe, KNOCKS);
+            want(&mut wants.clients, SERVER);
+        }
+        if self.nameless.asks(self.server.clients_asked, now) {
+            want(&mut wants.clients, NAMELESS);
+            want(&mut wants.trees, NAMELESS);
+        }
         if let Some(every) = self.word_asks(now).map(|every| every.max(URGENT)) {
             want(&mut wants.server, every);
             want(&mut wants.clients, every);
@@ -182,7 +195,8 @@ impl Group {
 
     fn want_active(&self, wants: &mut Wants) {
         let Some(since) = self.waiting_for_active() else { return };
-        want(&mut wants.server, FAST);
+        let held = matches!(&self.phase, Phase::Restart(restart) if restart.held.is_some());
+        want(&mut wants.server, if held { HELD } else { FAST });
         if self.server.state.since(since) == Some(&ServerState::Fault) {
             want(&mut wants.clients, FAST * 10);
         }
@@ -212,6 +226,7 @@ impl Group {
         let whole = [
             wants.gpu.map(|every| (Look::Gpu(self.policy.gpu.clone()), every)),
             wants.trees.map(|every| (Look::Trees(group.clone()), every)),
+            wants.pipe.map(|every| (Look::Pipe(group.clone()), every)),
             wants.server.map(|every| (Look::Server { group: group.clone(), server }, every)),
             clients.map(|(every, server)| (Look::Clients { group: group.clone(), server }, every)),
             strangers.map(|pids| (Look::Commands { group: group.clone(), pids }, STRANGERS)),

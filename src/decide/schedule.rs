@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Clients,
     /// Of /proc: processes that no engine owns.
     Commands,
+    /// Of the kernel: who has a connection to the daemon's pipe.
+    Pipe,
     /// Of an engine: its own metrics.
     Load,
     /// Of an engine's processes: what they were told.
@@ -279,6 +281,7 @@ fn key(look: &Look) -> LookKey {
         Look::Gpu(_) | Look::Server { .. } | Look::Trees(_) | Look::Health(_) => Kind::Main,
         Look::Clients { .. } => Kind::Clients,
         Look::Commands { .. } => Kind::Commands,
+        Look::Pipe(_) => Kind::Pipe,
         Look::Load(_) => Kind::Load,
         Look::Environment(_) => Kind::Environment,
         Look::Traffic(_) => Kind::Traffic,

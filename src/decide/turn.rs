@@ -74,6 +74,7 @@ impl Turn<'_> {
 /// Why an order failed; `None`: it did not.
 pub(super) fn failure(outcome: &Outcome) -> Option<String> {
     match outcome {
+        Outcome::Waits { why, .. } => Some(why.clone()),
         Outcome::TimedOut => Some(NO_OUTCOME.to_owned()),
         outcome => outcome.blindness().map(|blindness| blindness.why),
     }

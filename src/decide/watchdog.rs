@@ -391,6 +391,8 @@ impl Watchdog {
 fn group_of(observation: &Observation) -> Option<&GroupName> {
     match observation {
         Observation::Log { group, .. }
+        | Observation::ServerSaid { group, .. }
+        | Observation::Pipe { group, .. }
         | Observation::Command { group, .. }
         | Observation::Server { group, .. }
         | Observation::Clients { group, .. }

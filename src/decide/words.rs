@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::model::{Doubt, EngineKey, Fault, LinePlace, Moment, Saying, ServerState, What};
 
 use super::engine::{Engine, READING_FRESH, Stage};
+use super::evicted::{self, TERMINATED};
 use super::group::Group;
 use super::kept_out::{UNAVAILABLE, is_over_limit};
 use super::said::{Doubted, Run, Standing};
@@ -125,16 +126,21 @@ impl Group {
         let full = self.is_full() || self.server.full.is_some();
         let reading = turn.gpu.reading.fresh(READING_FRESH, turn.now);
         let mut doubted = Vec::new();
+        let server_gone = server.is_some();
         for engine in &mut self.engines {
             if engine.said.open().next().is_none() {
                 continue;
             }
             let lost = engine.lost_its_context();
+            let (left, ended) = (engine.left.filter(|_| lost.is_some()), engine.ended.map(|(at, _)| at));
             let short = reading.is_some_and(|reading| engine.is_out_of_memory(reading));
             if short && engine.said.open().any(|run| run.code == OUT_OF_MEMORY) {
                 engine.shortage.at_its_limit(turn.now);
             }
-            engine.said.confirm(|run| confirms(run, server, lost, short, full));
+            engine.said.confirm(|run| match run.code {
+                TERMINATED => evicted::agrees(run, left, ended, server_gone),
+                _ => confirms(run, server, lost, short, full),
+            });
             let worked = engine.worked().filter(|_| sound).map(|worked| worked.from);
             let from = worked.zip(asked).map(|(worked, asked)| worked.min(asked.before(OLDEST_ANSWER)));
             let there = |run: &Run| !run.clients.is_empty() && run.clients.iter().all(|client| listed.contains(client));
@@ -177,7 +183,7 @@ impl Group {
     pub fn word_asks(&self, now: Moment) -> Option<Duration> {
         let open = || self.engines.iter().flat_map(|engine| engine.said.open());
         open().next()?;
-        let fatal = open().filter(|run| is_context_fatal(run.code)).map(|run| run.last).max();
+        let fatal = open().filter(|run| is_context_fatal(run.code) || run.code == TERMINATED).map(|run| run.last).max();
         Some(if fatal.is_some_and(|last| now.since(last) < AT_ONCE) { Duration::ZERO } else { AT_LEISURE })
     }
 
@@ -274,5 +280,5 @@ pub(super) fn is_of_a_lost_server(code: u32) -> bool {
 
 /// Errors of which something would follow. The others are told.
 fn is_judged(code: u32) -> bool {
-    is_context_fatal(code) || code == OUT_OF_MEMORY || code == UNAVAILABLE || is_over_limit(code)
+    is_context_fatal(code) || code == TERMINATED || code == OUT_OF_MEMORY || code == UNAVAILABLE || is_over_limit(code)
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::own_limits;
 use super::procfs::Procfs;
 
 /// Where the cgroups of this watchdog's engines are made.
@@ -116,7 +117,7 @@ impl Cgroup {
             Err(error) => return Err(error),
         };
         let mut pids: Vec<u32> = text.lines().filter_map(|pid| pid.parse().ok()).collect();
-        for below in self.below() {
+        for below in self.below()? {
             pids.extend(below.processes()?);
         }
         Ok(pids)
@@ -135,7 +136,7 @@ impl Cgroup {
 
     /// Removes it and those below it; it stays while it holds a process.
     pub fn remove(&self) -> io::Result<()> {
-        for below in self.below() {
+        for below in self.below()? {
             below.remove()?;
         }
         match fs::remove_dir(&self.path) {
@@ -144,10 +145,14 @@ impl Cgroup {
         }
     }
 
-    fn below(&self) -> Vec<Cgroup> {
-        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+    /// Those below it. That we can't look does not mean that there are none.
+    fn below(&self) -> io::Result<Vec<Cgroup>> {
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if own_limits::is_ours(&error) => return Err(error),
+            entries => entries.into_iter().flatten().flatten(),
+        };
         let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        directories.map(|entry| Cgroup { path: entry.path() }).collect()
+        Ok(directories.map(|entry| Cgroup { path: entry.path() }).collect())
     }
 }
 

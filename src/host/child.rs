@@ -16,6 +16,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
 
 use super::birth::{self, Cradle};
+use super::own_limits;
 use super::pidfd::Pidfd;
 use super::reaper;
 use crate::files;
@@ -93,6 +94,21 @@ pub enum StartError {
     /// Anything else.
     #[error("can't start `{0}`: {1}")]
     Other(PathBuf, io::Error),
+}
+
+impl StartError {
+    /// Whether it says nothing of the program: we have no process, descriptor or memory left to start one.
+    pub fn is_ours(&self) -> bool {
+        match self {
+            StartError::Other(_, error) | StartError::NoOutput(_, error) => own_limits::is_ours_to_start(error),
+            _ => false,
+        }
+    }
+
+    /// Whether the program is not there, or can't be run.
+    pub fn is_of_the_program(&self) -> bool {
+        matches!(self, StartError::NoProgram(_) | StartError::NotExecutable(_) | StartError::NoInterpreter(_))
+    }
 }
 
 /// A process that we started. Whoever drops it leaves its end to the reaper.

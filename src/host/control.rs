@@ -36,6 +36,8 @@ pub enum CommandOutcome {
     Unreachable(String),
     /// No answer in time.
     Timeout,
+    /// It was never asked: the program is not there or did not run, for this reason. It says nothing of the daemon.
+    NotAsked(String),
 }
 
 impl CommandOutcome {
@@ -46,6 +48,7 @@ impl CommandOutcome {
             CommandOutcome::Refused => CommandResult::Refused,
             CommandOutcome::Unreachable(_) => CommandResult::Unreachable,
             CommandOutcome::Timeout => CommandResult::Timeout,
+            CommandOutcome::NotAsked(_) => CommandResult::NotAsked,
         }
     }
 }
@@ -70,6 +73,11 @@ impl ControlClient {
         &self.pipe_directory
     }
 
+    /// The program that is run for each command.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// Gives one command and waits for its answer. `limit` counts from its turn: commands before it are
     /// bounded by their own. A refusal is tried again until then.
     pub async fn command(&self, text: &str, limit: Duration) -> CommandOutcome {
@@ -89,11 +97,11 @@ impl ControlClient {
     async fn once(&self, text: &str, deadline: Instant) -> CommandOutcome {
         let mut running = match self.start() {
             Ok(running) => running,
-            Err(why) => return CommandOutcome::Unreachable(why),
+            Err(why) => return CommandOutcome::NotAsked(why),
         };
         match timeout_at(deadline, running.finish(text)).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => CommandOutcome::Unreachable(format!("`{}`: {error}", self.binary.display())),
+            Ok(Err(error)) => CommandOutcome::NotAsked(format!("`{}`: {error}", self.binary.display())),
             Err(_) => {
                 running.kill();
                 let _ = timeout(REAP, running.child.wait()).await;
@@ -157,15 +165,26 @@ async fn read(pipe: std::os::fd::OwnedFd) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Status 0 means only that the daemon was reached.
+/// What the program says where it looked for a daemon, whether it found one or not.
+const LOOKED: &str = "mps control";
+
+/// Status 0 means only that the daemon was reached. Of an end without the program's own words about the daemon (a library
+/// that is missing, a signal, no memory) nobody can say that it looked for one.
 fn judge(exit: Exit, stdout: String, stderr: &str) -> CommandOutcome {
     let said = format!("{stdout}{stderr}");
     match exit {
         Exit::Status(0) => CommandOutcome::Answered(stdout),
         _ if said.contains("Cannot send command to MPS control daemon") => CommandOutcome::Refused,
-        _ if said.trim().is_empty() => CommandOutcome::Unreachable(format!("it ended with {exit}")),
-        _ => CommandOutcome::Unreachable(said.trim().to_owned()),
+        Exit::Status(_) if said.to_ascii_lowercase().contains(LOOKED) => {
+            CommandOutcome::Unreachable(said.trim().to_owned())
+        }
+        _ if said.trim().is_empty() => CommandOutcome::NotAsked(format!("its program ended with {exit}")),
+        _ => CommandOutcome::NotAsked(format!("its program ended with {exit}: {}", beginning(said.trim()))),
     }
+}
+
+fn beginning(text: &str) -> String {
+    text.chars().take(300).collect()
 }
 
 /// Between half of `wait` and all of it, so that callers who were refused together come back apart.
@@ -216,7 +235,7 @@ mod tests {
         let outcome = fake.client.command("get_server_list", LONG).await;
         assert_eq!(outcome.result(), CommandResult::Unreachable);
         let missing = ControlClient::new(Path::new("no-such-program"), Path::new("/tmp"));
-        let CommandOutcome::Unreachable(why) = missing.command("x", LONG).await else { panic!("it was reached") };
+        let CommandOutcome::NotAsked(why) = missing.command("x", LONG).await else { panic!("it was asked") };
         assert!(why.contains("no-such-program"), "{why}");
     }
 
@@ -234,7 +253,25 @@ mod tests {
         let judged = |stderr| judge(Exit::Status(1), String::new(), stderr).result();
         assert_eq!(judged("Cannot send command to MPS control daemon process\n"), CommandResult::Refused);
         assert_eq!(judged("Cannot find MPS control daemon process\n"), CommandResult::Unreachable);
-        assert_eq!(judged(""), CommandResult::Unreachable);
+    }
+
+    #[test]
+    fn an_end_without_a_word_about_the_daemon_says_nothing_of_it() {
+        let judged = |exit, stderr| judge(exit, String::new(), stderr).result();
+        let library = "nvidia-cuda-mps-control: error while loading shared libraries: libx.so.1: cannot open\n";
+        assert_eq!(judged(Exit::Status(127), library), CommandResult::NotAsked);
+        assert_eq!(judged(Exit::Status(1), ""), CommandResult::NotAsked);
+        assert_eq!(judged(Exit::Signal(9), ""), CommandResult::NotAsked);
+        assert_eq!(judged(Exit::Signal(9), "Cannot find MPS control daemon process\n"), CommandResult::NotAsked);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_may_not_be_run_asks_nobody() {
+        let fake = fake("echo never");
+        let binary = fake.directory.path().join("control");
+        std::fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        let CommandOutcome::NotAsked(why) = fake.client.command("x", LONG).await else { panic!("it was asked") };
+        assert!(why.contains("chmod +x"), "{why}");
     }
 
     #[tokio::test]

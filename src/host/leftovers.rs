@@ -3,7 +3,6 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,8 +12,9 @@ use tokio::time::timeout;
 
 use super::cgroup::Cgroup;
 use super::clock;
-use super::control::{CommandOutcome, ControlClient, READ_TIMEOUT};
+use super::control::ControlClient;
 use super::pidfd::Pidfd;
+use super::pipe_directory::{self, InTheWay};
 use super::procfs::{Procfs, Stat};
 use super::state_file::{self, Loaded};
 use crate::files::{self, Holds};
@@ -215,66 +215,18 @@ fn find(mark: &Path, record: &Record, cgroups: &[Cgroup]) -> io::Result<Vec<Stat
     Ok(procfs.all()?.into_iter().filter(|stat| others(stat) && is_ours(stat)).collect())
 }
 
-/// Whether a daemon that is not ours uses the pipe directory; says who and what to do.
+/// Whether a daemon that is not ours uses the pipe directory; says who and what to do. Where nobody can say, nothing
+/// is said: the daemon's own start will tell.
 pub async fn occupied(control: &ControlClient) -> Option<String> {
-    let directory = control.pipe_directory().display();
-    let cure = "stop it (echo quit | nvidia-cuda-mps-control), or give the group another pipe_directory";
-    if let Some(daemon) = pid_file_process(control.pipe_directory()) {
-        return Some(format!("pipe directory `{directory}` is used by the control daemon {daemon}: {cure}"));
+    match pipe_directory::in_use(control.pipe_directory(), control.binary()) {
+        Err(InTheWay::Used(why)) => Some(why),
+        Ok(()) | Err(InTheWay::NotAsked(_)) => None,
     }
-    let has_socket = control.pipe_directory().join("control").exists();
-    if !has_socket {
-        return None;
-    }
-    match control.command("get_server_list", READ_TIMEOUT).await {
-        CommandOutcome::Unreachable(_) => None,
-        _ => Some(format!("pipe directory `{directory}` is used by a control daemon that answers there: {cure}")),
-    }
-}
-
-/// The process that wrote the pid file: one that started after the file was written has a reused pid.
-fn pid_file_process(pipe_directory: &Path) -> Option<ProcessId> {
-    let path = pipe_directory.join("nvidia-cuda-mps-control.pid");
-    let written = fs::metadata(&path).ok()?.modified().ok()?;
-    let pid = fs::read_to_string(path).ok()?.trim().parse().ok()?;
-    let process = Pidfd::open(pid).ok()?.filter(|held| !held.is_gone())?.id;
-    // Clock ticks are hundredths of a second for every program, whatever the kernel counts in.
-    let started = clock::wall_of(Moment::from_nanos(process.started_at.saturating_mul(10_000_000)));
-    (started <= written + Duration::from_secs(1)).then_some(process)
-}
-
-/// Removes what a dead daemon left in its pipe directory, unless any process uses it; says who does.
-pub async fn sweep(control: &ControlClient) -> Result<(), String> {
-    if let Some(why) = occupied(control).await {
-        return Err(why);
-    }
-    let directory = control.pipe_directory();
-    let bound = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let is_bound = |path: &Path| bound.lines().any(|line| line.ends_with(&format!(" {}", path.display())));
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if is_bound(&path) {
-            return Err(format!("`{}` is still bound by a process", path.display()));
-        }
-        if is_daemons(&entry) {
-            fs::remove_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        }
-    }
-    Ok(())
-}
-
-/// Sockets, FIFOs and the files that a control daemon is known to make.
-fn is_daemons(entry: &fs::DirEntry) -> bool {
-    let known = ["control", "control_lock", "control_privileged", "log", "nvidia-cuda-mps-control.pid"];
-    entry.file_type().is_ok_and(|kind| kind.is_socket() || kind.is_fifo())
-        || entry.file_name().to_str().is_some_and(|name| known.contains(&name))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use std::os::unix::net::UnixListener;
-
     use super::super::child::{Launch, start};
     use super::*;
     use crate::model::EngineKey;
@@ -369,32 +321,5 @@ mod tests {
         }
         assert_eq!(record.processes.len(), 1);
         assert_eq!(state_file::load(&record_path(directory.path())).unwrap(), Loaded::Saved(record));
-    }
-
-    #[tokio::test]
-    async fn a_pipe_directory_with_a_living_daemon_is_occupied_and_a_stale_one_is_swept() {
-        let directory = tempfile::tempdir().unwrap();
-        let control = ControlClient::new(Path::new("false"), directory.path());
-        let daemon = start(&launch("exec sleep 1000", None)).unwrap();
-        let file = directory.path().join("nvidia-cuda-mps-control.pid");
-        fs::write(&file, daemon.id().to_string()).unwrap();
-        fs::write(directory.path().join("kept"), "").unwrap();
-        drop(UnixListener::bind(directory.path().join("control")).unwrap());
-        let why = sweep(&control).await.unwrap_err();
-        assert!(why.contains(&format!("control daemon {}", daemon.id())), "{why}");
-        daemon.pidfd().signal(Signal::SIGKILL).unwrap();
-        daemon.pidfd().gone().await;
-        drop(daemon);
-        sweep(&control).await.unwrap();
-        let left: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, ["kept"]);
-    }
-
-    #[tokio::test]
-    async fn a_socket_that_is_still_bound_is_not_swept() {
-        let directory = tempfile::tempdir().unwrap();
-        let control = ControlClient::new(Path::new("false"), directory.path());
-        let _socket = UnixListener::bind(directory.path().join("control")).unwrap();
-        assert!(sweep(&control).await.unwrap_err().contains("bound"));
     }
 }

@@ -10,41 +10,91 @@ pub struct Stamp {
     pub unix_millis: u64,
 }
 
-/// One line `[2026-11-22 19:42:36.957 Server   624] Server is handling a fatal GPU error.`;
-/// `None` for a line that says nothing to the watchdog.
+/// What a line of the daemon's log is to the watchdog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It says this.
+    Said(Stamp, ServerLine),
+    /// A server's words in which something went wrong.
+    Trouble(u32, String),
+    /// It is known, and says nothing that matters.
+    Chatter {
+        /// A server writes it, and not the control daemon.
+        server: bool,
+    },
+    /// A server's line that is not known.
+    Strange(u32, String),
+    /// It has not the form of such a line.
+    Formless,
+}
+
+/// One line `[2026-11-22 19:42:36.957 Server   624] Server is handling a fatal GPU error.`, in the words of drivers from
+/// r450 to today. Older servers write as `Other` all their life, newer ones while they start, some as `Legacy Server`.
+pub fn hear(line: &str) -> Heard {
+    let Some((stamp, who, pid, text)) = framed(line) else { return Heard::Formless };
+    let is_server = who != "Control";
+    let text = if is_server { without_the_name(text) } else { text };
+    let said = if is_server { of_server(pid, text) } else { of_control(text) };
+    match said {
+        Some(said) => Heard::Said(stamp, said),
+        None if is_server && is_chatter(text) => Heard::Chatter { server: true },
+        None if is_server && is_trouble(text) => Heard::Trouble(pid, text.to_owned()),
+        None if is_server => Heard::Strange(pid, text.to_owned()),
+        None => Heard::Chatter { server: false },
+    }
+}
+
+/// What a line says; `None` for one that says nothing to the watchdog.
 pub fn parse(line: &str) -> Option<(Stamp, ServerLine)> {
+    match hear(line) {
+        Heard::Said(stamp, said) => Some((stamp, said)),
+        _ => None,
+    }
+}
+
+/// Stamp, writer, its pid and the text. The writer may be of two words.
+fn framed(line: &str) -> Option<(Stamp, &str, u32, &str)> {
     let (head, text) = line.strip_prefix('[')?.split_once("] ")?;
     let (stamp, writer) = head.split_at_checked(23)?;
-    let mut writer = writer.split_ascii_whitespace();
-    let (who, pid) = (writer.next()?, writer.next()?.parse().ok()?);
-    let said = match who {
-        "Server" => of_server(pid, text.trim_end())?,
-        "Control" => of_control(text.trim_end())?,
-        _ => return None,
-    };
-    Some((parse_stamp(stamp)?, said))
+    let (who, pid) = writer.trim().rsplit_once(' ')?;
+    let who = who.trim_end();
+    matches!(who, "Control" | "Server" | "Other" | "Legacy Server").then_some(())?;
+    Some((parse_stamp(stamp)?, who, pid.parse().ok()?, text.trim_end()))
+}
+
+/// Drivers before r525 say with each line which server it is.
+fn without_the_name(text: &str) -> &str {
+    let names = ["Volta MPS Server: ", "Volta MPS: ", "MPS Server: "];
+    names.iter().find_map(|name| text.strip_prefix(name)).unwrap_or(text)
 }
 
 /// A server's line.
 fn of_server(server: u32, text: &str) -> Option<ServerLine> {
-    if text == "Server is handling a fatal GPU error." {
-        return Some(ServerLine::Fatal { server });
+    match text {
+        "Server is handling a fatal GPU error." | "Server is handling a fatal GPU error" => {
+            return Some(ServerLine::Fatal { server });
+        }
+        "Exiting" => return Some(ServerLine::Leaving { server }),
+        "Client process disconnected" => return Some(ServerLine::SomeoneGone { server }),
+        _ => {}
     }
-    if text == "Exiting" {
-        return Some(ServerLine::Leaving { server });
+    if let Some(rest) = text.strip_prefix("Client disconnected. Number of active client contexts is ") {
+        let (contexts, _) = number(rest)?;
+        return Some(ServerLine::SomeoneLeft { server, contexts });
     }
-    if let Some(rest) = text.strip_prefix("Client {PID: ") {
-        let (client, rest) = number(rest)?;
-        return match rest {
-            _ if rest.ends_with("} connected") => Some(ServerLine::Connected { server, client }),
-            _ if rest.contains("} exiting.") => Some(ServerLine::Exiting { server, client }),
-            _ if rest.ends_with("} encountered a fatal GPU error.") => Some(ServerLine::Blamed { server, client }),
+    // By one of today's two spellings, or by both numbers alone.
+    if let Some(rest) = text.strip_prefix("Client {") {
+        let (client, rest) = number(rest.strip_prefix("PID: ").unwrap_or(rest))?;
+        return match rest.trim_end_matches('.') {
+            rest if rest.ends_with("} connected") => Some(ServerLine::Connected { server, client }),
+            rest if rest.contains("} exiting") => Some(ServerLine::Exiting { server, client }),
+            rest if rest.ends_with("} encountered a fatal GPU error") => Some(ServerLine::Blamed { server, client }),
             _ => None,
         };
     }
     if let Some(rest) = text.strip_prefix("Client process ") {
         let (client, rest) = number(rest)?;
-        return (rest == " disconnected").then_some(ServerLine::Disconnected { server, client });
+        return (rest.trim_end_matches('.') == " disconnected").then_some(ServerLine::Disconnected { server, client });
     }
     if let Some(rest) = text.strip_prefix("Failed to accept new client. Maximum number of clients (") {
         let (limit, rest) = number(rest)?;
@@ -53,6 +103,74 @@ fn of_server(server: u32, text: &str) -> Option<ServerLine> {
     let (client, rest) = number(text.strip_prefix("Failed to accept client {PID: ")?)?;
     let status = rest.split_once("} with status ")?.1.parse().ok()?;
     Some(ServerLine::Refused { server, client, status })
+}
+
+/// How lines of a server begin that say nothing to the watchdog, of the drivers that were seen.
+const BEGINNINGS: [&str; 32] = [
+    "Start",
+    "Connecting to control daemon",
+    "MPS Server connecting to control daemon",
+    "connecting to control daemon",
+    "Initializing server process",
+    "Creating server context on device",
+    "Destroy server context on device",
+    "Created anonymous shared memory region",
+    "Creating worker thread",
+    "worker created",
+    "CUDA MPS Server for Linux",
+    "Display Driver version",
+    "Active Threads Percentage set",
+    "activeThreadsPercentage set",
+    "Device pinned memory limit",
+    "Server Priority set",
+    "Server has started",
+    "MPS Server is started",
+    "Received new client request",
+    "Status of client",
+    "status of client",
+    "Server failed to recevie command",
+    "Server failed to receive command",
+    "Receive command failed, assuming client exit",
+    "All clients belonging to error",
+    "The following devices will be reset",
+    "The following client process",
+    "Server has been notified to shutdown",
+    "Server was unable to shutdown",
+    "Waiting for current clients to finish",
+    "Server teardown in progress",
+    "MPS server requesting client",
+];
+/// And how they end.
+const ENDINGS: [&str; 3] = ["is associated", "to be torn down", "Client termination succeeded."];
+
+fn is_chatter(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+        || BEGINNINGS.iter().any(|known| text.starts_with(known))
+        || ENDINGS.iter().any(|known| text.ends_with(known))
+}
+
+/// Whether something went wrong, in whatever words. They are kept as words: nothing follows from what they say.
+fn is_trouble(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let words = [
+        "fail",
+        "error",
+        "unable",
+        "cannot",
+        "can't",
+        "could not",
+        "not supported",
+        "denied",
+        "invalid",
+        "fatal",
+        "not permitted",
+        "unsupported",
+        "refus",
+        "exclusive",
+        "in use",
+        "busy",
+    ];
+    words.iter().any(|word| text.contains(word))
 }
 
 /// A control daemon's line.
@@ -72,8 +190,27 @@ fn of_control(text: &str) -> Option<ServerLine> {
         return rest.ends_with("push client to pending list").then_some(ServerLine::Pending { client, uid });
     }
     let (server, rest) = number(text.strip_prefix("Server ")?)?;
-    let status = rest.strip_prefix(" exited with status ")?.parse().ok()?;
-    Some(ServerLine::Exited { server, status })
+    end_of(rest).map(|(status, signal)| match signal {
+        Some(signal) => ServerLine::Signalled { server, signal },
+        None => ServerLine::Exited { server, status },
+    })
+}
+
+/// How a server ended: its status, and the signal where there was one.
+fn end_of(text: &str) -> Option<(i32, Option<i32>)> {
+    let text = text.trim_end_matches('.');
+    if let Some(status) = text.strip_prefix(" exited with status ") {
+        return Some((status.trim().parse().ok()?, None));
+    }
+    let by = [
+        " exited with signal ",
+        " exited due to signal ",
+        " terminated by signal ",
+        " killed by signal ",
+        " was killed by signal ",
+    ];
+    let (signal, _) = number(by.iter().find_map(|by| text.strip_prefix(by))?)?;
+    Some((-1, Some(signal.try_into().ok()?)))
 }
 
 /// The number that `text` begins with, and what follows it.
@@ -126,145 +263,5 @@ pub fn server_state(answer: &str) -> Option<ServerState> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::path::PathBuf;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn recordings() -> Vec<(String, String)> {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recordings");
-        let mut logs: Vec<_> = std::fs::read_dir(root)
-            .unwrap()
-            .map(|entry| entry.unwrap().path().join("daemon.log"))
-            .filter(|path| path.exists())
-            .collect();
-        logs.sort();
-        let name = |path: &PathBuf| path.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
-        logs.iter().map(|path| (name(path), std::fs::read_to_string(path).unwrap())).collect()
-    }
-
-    fn kind(line: ServerLine) -> &'static str {
-        match line {
-            ServerLine::Starting { .. } => "starting",
-            ServerLine::Ready { .. } => "ready",
-            ServerLine::Exited { .. } => "exited",
-            ServerLine::Blamed { .. } => "blamed",
-            ServerLine::Leaving { .. } => "leaving",
-            ServerLine::Fatal { .. } => "fatal",
-            ServerLine::Connected { .. } => "connected",
-            ServerLine::Exiting { .. } => "exiting",
-            ServerLine::Disconnected { .. } => "disconnected",
-            ServerLine::Refused { .. } => "refused",
-            ServerLine::Full { .. } => "full",
-            ServerLine::Pending { .. } => "pending",
-        }
-    }
-
-    #[test]
-    fn every_kind_of_line_is_found_as_often_as_it_was_recorded() {
-        let mut counts = BTreeMap::new();
-        for (_, log) in recordings() {
-            for (_, line) in log.lines().filter_map(parse) {
-                *counts.entry(kind(line)).or_insert(0) += 1;
-            }
-        }
-        let expected = [
-            ("blamed", 4),
-            ("connected", 60),
-            ("disconnected", 26),
-            ("exited", 12),
-            ("exiting", 26),
-            ("fatal", 5),
-            ("leaving", 10),
-            ("pending", 1),
-            ("ready", 13),
-            ("refused", 1),
-            ("starting", 13),
-        ];
-        assert_eq!(counts, BTreeMap::from(expected));
-    }
-
-    #[test]
-    fn a_client_killed_while_busy_is_said_to_exit_long_before_its_neighbours_fault() {
-        let (_, log) = recordings().into_iter().find(|(name, _)| name == "sigkill_busy_client").unwrap();
-        let at = |wanted| log.lines().filter_map(parse).find(|(_, line)| *line == wanted).unwrap().0.unix_millis;
-        let (left, fatal) = (ServerLine::Exiting { server: 757, client: 769 }, ServerLine::Fatal { server: 757 });
-        assert_eq!(at(fatal) - at(left), 162);
-    }
-
-    #[test]
-    fn stamps_of_a_recording_never_run_backwards_by_much() {
-        for (name, log) in recordings() {
-            let stamps: Vec<_> = log.lines().filter_map(parse).map(|(stamp, _)| stamp.unix_millis).collect();
-            assert!(stamps.windows(2).all(|pair| pair[1] + 50 >= pair[0]), "{name}");
-        }
-    }
-
-    #[test]
-    fn the_fatal_line_names_its_server_and_its_millisecond() {
-        let line = "[2026-11-22 19:42:36.957 Server   624] Server is handling a fatal GPU error.";
-        let stamp = Stamp { unix_millis: 1_795_376_556_957 };
-        assert_eq!(parse(line), Some((stamp, ServerLine::Fatal { server: 624 })));
-    }
-
-    #[test]
-    fn a_start_names_the_user_that_is_served_and_a_pending_client_its_own() {
-        let line = "[2026-11-22 19:43:14.360 Control   885] Starting new server 912 for user 1001";
-        assert_eq!(parse(line).unwrap().1, ServerLine::Starting { server: 912, uid: 1001 });
-        let line = "[2026-11-22 19:43:14.362 Control   885] NEW CLIENT 907 from user 0: Server is not ready, push client to pending list";
-        assert_eq!(parse(line).unwrap().1, ServerLine::Pending { client: 907, uid: 0 });
-        let line = "[2026-11-22 19:43:14.360 Control   885] Starting new server 912 for user root";
-        assert_eq!(parse(line), None, "a user that is no number");
-    }
-
-    #[test]
-    fn a_refused_client_comes_with_its_error() {
-        let line = "[2026-11-22 19:42:41.1 Server 665] x";
-        assert_eq!(parse(line), None, "a short stamp");
-        let line =
-            "[2026-11-22 19:42:41.123 Server   665] Failed to accept client {PID: 694, Context ID: 0} with status 807";
-        assert_eq!(parse(line).unwrap().1, ServerLine::Refused { server: 665, client: 694, status: 807 });
-    }
-
-    #[test]
-    fn a_server_that_takes_no_more_says_how_many_it_takes() {
-        let line = "[2026-11-23 02:06:59.331 Server   697] Failed to accept new client. Maximum number of clients (48) reached.";
-        assert_eq!(parse(line).unwrap().1, ServerLine::Full { server: 697, limit: 48 });
-        assert_eq!(parse(&line.replace("48", "many")), None);
-    }
-
-    #[test]
-    fn answers_are_read_as_recorded() {
-        assert_eq!(pids(""), Some(vec![]));
-        assert_eq!(pids("484\n493\n"), Some(vec![484, 493]));
-        assert_eq!(pids("Server 1 not found\n"), None);
-        assert_eq!(server_state("ACTIVE\n"), Some(ServerState::Active));
-        assert_eq!(server_state("FAULT\n"), Some(ServerState::Fault));
-        assert_eq!(server_state("Server 1 not found\n"), Some(ServerState::None));
-        assert_eq!(server_state("Unknown command \"x\"\n"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_lines_never_panic(line in any::<String>()) {
-            let _ = parse(&line);
-            let _ = pids(&line);
-            let _ = server_state(&line);
-        }
-
-        #[test]
-        fn mutated_lines_never_panic(pick in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(),
-                                     with in any::<Vec<u8>>()) {
-            let logs: Vec<String> = recordings().into_iter().map(|(_, log)| log).collect();
-            let lines: Vec<&str> = logs.iter().flat_map(|log| log.lines()).collect();
-            let mut bytes = lines[pick.index(lines.len())].as_bytes().to_vec();
-            let at = at.index(bytes.len());
-            bytes.splice(at..(at + with.len() / 2).min(bytes.len()), with);
-            let _ = parse(&String::from_utf8_lossy(&bytes));
-        }
-    }
-}
+#[path = "mps_log_tests.rs"]
+mod tests;

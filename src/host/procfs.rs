@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::own_limits;
 use crate::model::{CommandLine, ProcessId, ProcessUsage};
 
 /// Readings of the root's own children in one walk: what forks faster than that is found by the next walk.
@@ -90,7 +91,19 @@ impl Procfs {
     /// Every process there is.
     pub fn all(&self) -> io::Result<Vec<Stat>> {
         let pids = numbers(&self.root)?;
-        Ok(pids.into_iter().filter_map(|pid| self.stat(pid).ok().flatten()).collect())
+        self.stats(pids)
+    }
+
+    /// Those of them that are there. One that can't be read is passed over, unless it is us who can't read.
+    fn stats(&self, pids: Vec<u32>) -> io::Result<Vec<Stat>> {
+        pids.into_iter().filter_map(|pid| self.known_stat(pid).transpose()).collect()
+    }
+
+    fn known_stat(&self, pid: u32) -> io::Result<Option<Stat>> {
+        match self.stat(pid) {
+            Err(error) if own_limits::is_ours(&error) => Err(error),
+            stat => Ok(stat.ok().flatten()),
+        }
     }
 
     /// Every process below `root`, parents before their children. Walks the kernel's lists of children,
@@ -109,7 +122,7 @@ impl Procfs {
                 break;
             }
             while let Some(pid) = next.pop() {
-                let Ok(Some(stat)) = self.stat(pid) else { continue };
+                let Some(stat) = self.known_stat(pid)? else { continue };
                 if seen.insert(pid) {
                     found.push(stat);
                     next.extend(self.children(pid)?.unwrap_or_default());
@@ -122,7 +135,7 @@ impl Procfs {
     /// Living and unreaped children of one process.
     pub fn children_of(&self, parent: u32) -> io::Result<Vec<Stat>> {
         match self.children(parent)? {
-            Some(pids) => Ok(pids.into_iter().filter_map(|pid| self.stat(pid).ok().flatten()).collect()),
+            Some(pids) => self.stats(pids),
             None => Ok(self.all()?.into_iter().filter(|stat| stat.parent == parent).collect()),
         }
     }

@@ -128,6 +128,8 @@ pub enum Look {
     },
     /// The processes of all of a group's engines.
     Trees(GroupName),
+    /// Which processes of its engines have a connection to its pipe directory.
+    Pipe(GroupName),
     /// What /proc says of processes that no engine owns.
     Commands {
         /// Who asks.

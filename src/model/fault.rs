@@ -21,8 +21,12 @@ words!(
         ControlDied = "control_died",
         /// The control daemon lives and does not answer.
         ControlWedged = "control_wedged",
+        /// The MPS server ends before it is ever ready.
+        ServerCannotStart = "server_cannot_start",
         /// FAULT for longer than the driver needs, with no client left.
         ServerStuck = "server_stuck",
+        /// The server says ACTIVE and lets nobody in.
+        NewcomersHang = "newcomers_hang",
         /// An engine's main process ended, or it did not get ready in its time.
         EngineDied = "engine_died",
         /// An engine failed more often than its budget allows.
@@ -45,6 +49,8 @@ words!(
         OutsideMps = "outside_mps",
         /// A process that no group owns computes on the GPU.
         ForeignProcess = "foreign_process",
+        /// The MPS server ended an engine's client, and nobody of us ordered it.
+        Evicted = "evicted",
         /// A client of the server that no engine owns.
         UnknownClient = "unknown_client",
         /// A client waits because its user is not the server's.
@@ -167,12 +173,16 @@ words!(
         GpuResetNeeded = "gpu_reset_needed",
         /// The GPU is off the bus.
         GpuLost = "gpu_lost",
+        /// The MPS server ends before it is ever ready, again and again.
+        ServerCannotStart = "server_cannot_start",
         /// NVML does not list the GPU, or can't read it.
         GpuUnreadable = "gpu_unreadable",
         /// The MPS binary is not there, or can't be run.
         MpsBinaryMissing = "mps_binary_missing",
         /// Another control daemon uses the group's pipe directory.
         PipeDirectoryOccupied = "pipe_directory_occupied",
+        /// mpswarden itself has no process, descriptor or memory left for the next step.
+        OutOfResources = "out_of_resources",
         /// An operator said so.
         Operator = "operator",
     }

@@ -31,6 +31,8 @@ words!(
         Unreachable = "unreachable",
         /// It took the command and never answered.
         Timeout = "timeout",
+        /// It was never asked: mpswarden could not run the command. It says nothing of the daemon.
+        NotAsked = "not_asked",
     }
 );
 
@@ -55,6 +57,25 @@ pub enum ServerLine {
         server: u32,
         /// Its status.
         status: i32,
+    },
+    /// `Server N terminated by signal S`.
+    Signalled {
+        /// The server's pid.
+        server: u32,
+        /// The signal.
+        signal: i32,
+    },
+    /// `Client disconnected. Number of active client contexts is N`, of drivers that don't say whose: a context ends.
+    SomeoneLeft {
+        /// The server's pid.
+        server: u32,
+        /// Contexts that are left.
+        contexts: u32,
+    },
+    /// `Client process disconnected`, of such drivers.
+    SomeoneGone {
+        /// The server's pid.
+        server: u32,
     },
     /// `Exiting`: it ends in order, without a client, because the control daemon told it to.
     Leaving {

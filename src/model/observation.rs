@@ -61,6 +61,24 @@ pub enum Observation {
         /// The line's own time.
         stamped: Moment,
     },
+    /// A server wrote a line that is none of the known ones. Words, kept for the case that it comes to nothing.
+    ServerSaid {
+        /// Whose.
+        group: GroupName,
+        /// The server's pid.
+        server: u32,
+        /// Its words, shortened.
+        words: String,
+        /// Something went wrong, by these words.
+        trouble: bool,
+    },
+    /// Which processes of a group's engines have a connection to its pipe directory, accepted or not.
+    Pipe {
+        /// Whose.
+        group: GroupName,
+        /// Their pids.
+        connected: Vec<u32>,
+    },
     /// A control command ended.
     Command {
         /// Whose daemon.

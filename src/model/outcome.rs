@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Blindness, ProcessId, SourceState};
+use super::{Blindness, HeldReason, ProcessId, SourceState};
 
 /// Exactly one for each order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,13 @@ pub enum Outcome {
     /// It could not be done; of a reading: the other side did not answer.
     Failed {
         /// What and why, with the cure where one is known.
+        why: String,
+    },
+    /// It can't be begun while something outside stays as it is. Nothing was tried.
+    Waits {
+        /// For what.
+        reason: HeldReason,
+        /// In words, with the cure.
         why: String,
     },
     /// Its deadline passed.
@@ -62,7 +69,8 @@ impl Outcome {
             Outcome::TimedOut => Some(Blindness::silent("no answer in its time")),
             Outcome::NotUnderstood { why } => Some(Blindness::not_understood(why.clone())),
             Outcome::NotAsked { why } => Some(Blindness::not_asked(why.clone())),
-            Outcome::Done | Outcome::Started { .. } | Outcome::Killed { .. } | Outcome::Gone { .. } => None,
+            Outcome::Done | Outcome::Started { .. } | Outcome::Killed { .. } => None,
+            Outcome::Gone { .. } | Outcome::Waits { .. } => None,
         }
     }
 }

@@ -146,7 +146,9 @@ impl Look {
             Look::Server { group, .. } | Look::Clients { group, .. } => {
                 SourceScope::of_group(Source::Mps, group.clone())
             }
-            Look::Trees(group) | Look::Commands { group, .. } => SourceScope::of_group(Source::Procfs, group.clone()),
+            Look::Trees(group) | Look::Commands { group, .. } | Look::Pipe(group) => {
+                SourceScope::of_group(Source::Procfs, group.clone())
+            }
             Look::Overlap(group) => SourceScope::of_group(Source::Probe, group.clone()),
             Look::Environment(engine) => SourceScope::of_engine(Source::Procfs, engine.clone()),
             Look::Health(engine) | Look::Load(engine) | Look::Traffic(engine) | Look::Token(engine) => {

@@ -112,7 +112,9 @@ pub(super) async fn look_health(
         Ok(response) => Health::Status(response.status),
         Err(GetError::Refused { .. }) => Health::Refused,
         Err(GetError::Timeout { .. } | GetError::Malformed { .. } | GetError::Tls { .. }) => Health::NoAnswer,
-        Err(error @ GetError::Url { .. }) => return Err(Blindness::not_asked(error.to_string())),
+        Err(error @ (GetError::Url { .. } | GetError::NotAsked { .. })) => {
+            return Err(Blindness::not_asked(error.to_string()));
+        }
     };
     reports.observed(Observation::Health { engine, health });
     Ok(())
@@ -145,7 +147,7 @@ fn unread(error: &MetricsError) -> Blindness {
     match error {
         MetricsError::Status(_) => Blindness::not_understood(why),
         MetricsError::Get(GetError::Malformed { source, .. }) if source.is_parse() => Blindness::not_understood(why),
-        MetricsError::Get(GetError::Url { .. }) => Blindness::not_asked(why),
+        MetricsError::Get(GetError::Url { .. } | GetError::NotAsked { .. }) => Blindness::not_asked(why),
         MetricsError::Get(_) => Blindness::silent(why),
     }
 }

@@ -29,7 +29,8 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// What `act` lends, through an adapter in `runtime`: it alone speaks to control daemons and knows where engines live.
 pub trait Hands {
-    /// Gives one command to the group's control daemon; answers with its stdout, within `timeout`.
+    /// Gives one command to the group's control daemon; answers with its stdout, or the reason why there is none, within
+    /// `timeout`.
     /// Dropping the answer ends the command.
     fn command(&self, group: &GroupName, text: &str, timeout: Duration) -> Answer<(CommandResult, String)>;
 
@@ -46,6 +47,9 @@ pub trait Hands {
 
     /// The living processes of one engine as of the last look at the trees, its main one first.
     fn processes(&self, engine: &EngineKey) -> Vec<ProcessId>;
+
+    /// Which processes of the group's engines have a connection to its pipe directory.
+    fn knocking(&self, group: &GroupName) -> Answer<Result<Vec<u32>, Blindness>>;
 
     /// What the processes of one engine were told of MPS; of those that may be read.
     fn environments(&self, engine: &EngineKey) -> Answer<Result<Told, String>>;
@@ -159,6 +163,7 @@ impl Observers {
             Look::Server { group, server } => Box::pin(mps::look_server(hands, group, server, bound, reports)),
             Look::Clients { group, server } => Box::pin(mps::look_clients(hands, group, server, bound, reports)),
             Look::Trees(group) => Box::pin(async move { processes::look(&*hands, &group, &reports) }),
+            Look::Pipe(group) => Box::pin(processes::look_pipe(hands.knocking(&group), group, reports)),
             Look::Commands { group, pids } => Box::pin(processes::look_at_commands(group, pids, reports)),
             Look::Traffic(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => {

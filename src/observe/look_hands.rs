@@ -36,6 +36,10 @@ impl Hands for FakeHands {
         Vec::new()
     }
 
+    fn knocking(&self, _: &GroupName) -> Answer<Result<Vec<u32>, Blindness>> {
+        Box::pin(ready(Ok(vec![9])))
+    }
+
     fn environments(&self, _: &EngineKey) -> Answer<Result<Told, String>> {
         Box::pin(ready(Ok(Told { processes: vec![told()], overwritten: vec![OVERWRITTEN] })))
     }

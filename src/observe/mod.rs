@@ -1,6 +1,7 @@
 //! Turns host readings into observations. Each source that can block has a thread of its own.
 
 mod connections;
+pub mod daemon_log;
 pub mod engines;
 pub mod gpus;
 pub mod kernel_log;

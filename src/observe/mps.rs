@@ -1,5 +1,4 @@
-//! Asks a group's control daemon for its server, the server's state and its clients, and makes
-//! observations of its log. A refused or unanswered command is told as what it is, never as "none".
+//! Asks a group's control daemon for its server, the server's state and its clients. A refused or unanswered command is told as what it is, never as "none".
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,27 +7,11 @@ use tokio::time::Instant;
 
 use super::Hands;
 use super::reports::Reports;
-use crate::host::{clock, mps_log};
-use crate::model::{Blindness, CommandResult, GroupName, Moment, Observation, ServerState};
+use crate::host::mps_log;
+use crate::model::{Blindness, CommandResult, GroupName, Observation, ServerState};
 
 /// A read is answered within this or not at all (a healthy daemon needs 2 ms).
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// A line that seems to have waited longer than this before it was read has a wrong stamp.
-const OLDEST_STAMP: Duration = Duration::from_secs(60);
-
-/// One line of a group's daemon log, read at `read_at`. `None`: it says nothing that matters.
-pub fn log_line(group: &GroupName, line: &str, read_at: Moment) -> Option<Observation> {
-    let (stamp, line) = mps_log::parse(line)?;
-    let stamped = believable(clock::moment_of_utc(stamp), read_at);
-    Some(Observation::Log { group: group.clone(), line, stamped })
-}
-
-/// The line's own time, unless it can't be: lines are read within milliseconds, so a stamp far off
-/// is the wall clock's step or another time zone, and the time of reading is nearer the truth.
-fn believable(stamped: Moment, read_at: Moment) -> Moment {
-    if read_at.since(stamped) > OLDEST_STAMP { read_at } else { stamped.min(read_at) }
-}
 
 pub(super) async fn look_server(
     hands: Rc<dyn Hands>,
@@ -81,7 +64,11 @@ impl Daemon {
         self.reports.observed(Observation::Command { group: self.group.clone(), result });
         match result {
             CommandResult::Answered => Ok(answer),
-            _ => Err(Blindness::silent(format!("control daemon of {}: {command}: {result}", self.group))),
+            CommandResult::NotAsked => Err(Blindness::not_asked(format!("{command} was not asked: {answer}"))),
+            _ if answer.is_empty() => {
+                Err(Blindness::silent(format!("control daemon of {}: {command}: {result}", self.group)))
+            }
+            _ => Err(Blindness::silent(format!("control daemon of {}: {command}: {result}: {answer}", self.group))),
         }
     }
 
@@ -108,26 +95,7 @@ fn understood<T>(parsed: Option<T>, answer: &str) -> Result<T, Blindness> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::model::{ServerLine, SourceState};
-
-    const FATAL: &str = "[2026-11-22 19:42:36.957 Server   624] Server is handling a fatal GPU error.";
-
-    #[test]
-    fn a_log_line_that_matters_is_observed() {
-        let read_at = clock::now();
-        let Some(Observation::Log { line, stamped, .. }) = log_line(&"g".into(), FATAL, read_at) else { panic!() };
-        assert_eq!(line, ServerLine::Fatal { server: 624 });
-        assert!(stamped <= read_at);
-        assert_eq!(log_line(&"g".into(), "chatter", read_at), None);
-    }
-
-    #[test]
-    fn a_stamp_is_believed_unless_it_is_far_off() {
-        let at = |seconds| Moment::ZERO.after(Duration::from_secs(seconds));
-        assert_eq!(believable(at(999), at(1000)), at(999));
-        assert_eq!(believable(at(2000), at(1000)), at(1000));
-        assert_eq!(believable(at(900), at(1000)), at(1000));
-    }
+    use crate::model::SourceState;
 
     #[test]
     fn an_answer_in_another_dialect_is_not_taken_for_none() {

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::reports::Reports;
 use super::{Answer, Hands};
 use crate::host::environ::Told;
+use crate::host::own_limits;
 use crate::host::procfs::Procfs;
 use crate::model::{Blindness, CommandLine, EngineKey, GroupName, Observation};
 
@@ -37,6 +38,16 @@ pub(super) async fn look_told(
     Ok(())
 }
 
+pub(super) async fn look_pipe(
+    answer: Answer<Result<Vec<u32>, Blindness>>,
+    group: GroupName,
+    reports: Reports,
+) -> Result<(), Blindness> {
+    let connected = answer.await?;
+    reports.observed(Observation::Pipe { group, connected });
+    Ok(())
+}
+
 /// On a thread of its own: a command line is read from its process's memory, and waits for one that a driver
 /// call holds. Such a thread is left behind; the core asks a few times only.
 pub(super) async fn look_at_commands(group: GroupName, asked: Vec<u32>, reports: Reports) -> Result<(), Blindness> {
@@ -49,10 +60,19 @@ pub(super) async fn look_at_commands(group: GroupName, asked: Vec<u32>, reports:
         })
         .map_err(|error| Blindness::not_asked(format!("no thread to read command lines: {error}")))?;
     let found = answered.await.map_err(|_| "the thread that reads command lines ended".to_owned())?;
+    let found = found.map_err(Blindness::not_asked)?;
     reports.observed(Observation::Commands { group, asked, found });
     Ok(())
 }
 
-fn read(procfs: &Procfs, pids: &[u32]) -> Vec<CommandLine> {
-    pids.iter().filter_map(|pid| procfs.command(*pid).ok().flatten()).collect()
+/// Of whom we can't look for our own sake nothing is said: he is not gone.
+fn read(procfs: &Procfs, pids: &[u32]) -> Result<Vec<CommandLine>, String> {
+    let mut found = Vec::new();
+    for pid in pids {
+        match procfs.command(*pid) {
+            Err(error) if own_limits::is_ours(&error) => return Err(format!("/proc can't be read: {error}")),
+            command => found.extend(command.ok().flatten()),
+        }
+    }
+    Ok(found)
 }

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::config::{self, DemoOptions, EnginesLike, ExitStatus, GpuKind, Injection};
+use crate::config::{self, DemoOptions, DriverLike, EnginesLike, ExitStatus, GpuKind, Injection};
 use crate::export::Story;
 use crate::host::clock;
 use crate::model::{EngineKind, Event, Request};
-use crate::sim::{GpuLike, Stage, StageOptions, Traffic};
+use crate::sim::{Dialect, GpuLike, Stage, StageOptions, Traffic};
 
 use super::build::Wishes;
 use super::control::SocketWish;
@@ -89,6 +89,7 @@ fn set(directory: &Path, options: &DemoOptions) -> io::Result<Stage> {
         probe: true,
         faithful: options.engines_like.is_some(),
         gpu_like: gpu_like(options.gpu_like),
+        driver: options.driver_like.map_or(Dialect::default(), dialect_of),
         ..StageOptions::lifelike(program)
     };
     match options.engines_like {
@@ -108,6 +109,16 @@ fn gpu_like(kind: GpuKind) -> GpuLike {
         GpuKind::R615 => GpuLike::R615,
         GpuKind::Container => GpuLike::Container,
         GpuKind::HostPids => GpuLike::HostPids,
+    }
+}
+
+fn dialect_of(driver: DriverLike) -> Dialect {
+    match driver {
+        DriverLike::R450 => Dialect::R450,
+        DriverLike::R470 => Dialect::R470,
+        DriverLike::R535 => Dialect::R535,
+        DriverLike::R580 => Dialect::R580,
+        DriverLike::R615 => Dialect::R615,
     }
 }
 

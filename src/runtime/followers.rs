@@ -12,8 +12,9 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::outputs::Outputs;
 use crate::host::follow::{self, Start};
 use crate::model::{EngineKey, GpuUuid, GroupLaunch, GroupName, Moment, Report};
+use crate::observe::daemon_log::DaemonLog;
+use crate::observe::gpus;
 use crate::observe::gpus::{Gpus, XidFollower};
-use crate::observe::{gpus, mps};
 
 /// All followers.
 pub(super) struct Followers {
@@ -103,8 +104,9 @@ impl Engines {
 /// pidfds and NVML still tell; it is said once.
 fn log(group: GroupName, path: PathBuf, reports: UnboundedSender<Report>) -> Log {
     let task = spawn_local(async move {
+        let mut known = DaemonLog::of(group);
         let on_line = |line: &str, read_at: Moment| {
-            if let Some(observation) = mps::log_line(&group, line, read_at) {
+            for observation in known.line(line, read_at) {
                 // The receiver is gone only when the watchdog ends.
                 let _ = reports.send(Report::Observed(observation));
             }

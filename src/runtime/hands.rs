@@ -1,13 +1,18 @@
 //! What `act` lends to `observe`: control commands and engine trees.
 
+use std::future::ready;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use crate::act::{Executor, Launches};
 use crate::host::control::CommandOutcome;
 use crate::host::environ::{Environments, Told};
+use crate::host::sockets;
 use crate::host::trees::Trees;
-use crate::model::{CommandResult, EngineKey, GroupName, ProcessId, ProcessUsage};
+use crate::model::{Blindness, CommandResult, EngineKey, GroupName, ProcessId, ProcessUsage};
 use crate::observe::{Answer, Hands};
 
 /// The executor's command workers and trees, as they are at each look.
@@ -32,12 +37,13 @@ impl Hands for Lent {
     fn command(&self, group: &GroupName, text: &str, timeout: Duration) -> Answer<(CommandResult, String)> {
         let (control, text) = (self.launches.control(group), text.to_owned());
         Box::pin(async move {
-            let Some(control) = control else { return (CommandResult::Unreachable, String::new()) };
+            let Some(control) = control else { return (CommandResult::NotAsked, "no such group".to_owned()) };
             let outcome = control.command(&text, timeout).await;
             let result = outcome.result();
             match outcome {
                 CommandOutcome::Answered(answer) => (result, answer),
-                _ => (result, String::new()),
+                CommandOutcome::NotAsked(why) | CommandOutcome::Unreachable(why) => (result, why),
+                CommandOutcome::Refused | CommandOutcome::Timeout => (result, String::new()),
             }
         })
     }
@@ -60,6 +66,29 @@ impl Hands for Lent {
         let mut known: Vec<ProcessId> = known.iter().map(|held| held.id).collect();
         known.sort_by_key(|process| Some(*process) != main);
         known
+    }
+
+    fn knocking(&self, group: &GroupName) -> Answer<Result<Vec<u32>, Blindness>> {
+        let Some(pipe) = self.launches.pipe_directory(group) else {
+            return Box::pin(ready(Err(Blindness::not_asked(format!("no group {group}")))));
+        };
+        let pids = self.trees.look(group).map(|trees| {
+            let processes = trees.into_iter().flat_map(|(_, processes)| processes);
+            processes.map(|usage| usage.process.pid).collect::<Vec<u32>>()
+        });
+        let pids = match pids {
+            Ok(pids) => pids,
+            Err(error) => return Box::pin(ready(Err(Blindness::not_asked(format!("/proc can't be read: {error}"))))),
+        };
+        let (answer, answered) = oneshot::channel();
+        let reader = thread::Builder::new().name("pipe".to_owned());
+        // On a thread of its own: a host may have very many sockets.
+        let begun = reader.spawn(move || drop(answer.send(sockets::unix::connected(&pipe, &pids))));
+        Box::pin(async move {
+            begun.map_err(|error| Blindness::not_asked(format!("no thread to read sockets: {error}")))?;
+            let answered = answered.await.map_err(|_| "the thread that reads sockets ended".to_owned())?;
+            Ok(answered?)
+        })
     }
 
     fn environments(&self, engine: &EngineKey) -> Answer<Result<Told, String>> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::control::server::{FAILS, NEWCOMERS_HANG};
 use super::crowd;
 use super::engine::QUESTION;
 use super::stage::Stage;
@@ -72,6 +73,14 @@ injections! {
     Zombie = "zombie",
     /// SIGKILL of the MPS server.
     ServerKill = "server-kill",
+    /// SIGKILL of the MPS server, and none can be started any more: each ends with status 1 and says why.
+    ServerCannotStart = "server-cannot-start",
+    /// Servers can be started again.
+    ServerStarts = "server-starts",
+    /// The MPS server ends the engine's client by itself, as those of driver r615 do when device memory runs short.
+    Evict = "evict",
+    /// The engine's GPU process is killed with a long kernel in flight, and this server lets nobody in after it.
+    NewcomersHang = "newcomers-hang",
     /// SIGKILL of the control daemon.
     ControlKill = "control-kill",
     /// SIGSTOP of the control daemon: it accepts and never answers.
@@ -178,6 +187,17 @@ impl Stage {
             }
             Injection::Echo => self.echo(engine),
             Injection::ServerKill => signal(first_number(&self.ask_gpu("servers")?)?, Signal::SIGKILL),
+            Injection::ServerCannotStart => {
+                fs::write(self.directory().join(FAILS), "operation not supported")?;
+                signal(first_number(&self.ask_gpu("servers")?)?, Signal::SIGKILL)
+            }
+            Injection::ServerStarts => self.remove(&[FAILS]),
+            Injection::Evict => self.ask_gpu(&format!("evict {}", self.core(engine)?)).map(drop),
+            Injection::NewcomersHang => {
+                fs::write(self.directory().join(NEWCOMERS_HANG), self.ask_gpu("servers")?)?;
+                self.order(engine, "kernel")?;
+                self.kill_core(engine)
+            }
             Injection::ControlKill => signal(self.control_daemon()?, Signal::SIGKILL),
             Injection::ControlWedge => signal(self.control_daemon()?, Signal::SIGSTOP),
             Injection::ForeignProcess => self.start_foreign("spin"),
@@ -220,7 +240,12 @@ impl Stage {
 
     fn let_nvml_answer(&self) -> io::Result<()> {
         self.nvml_answers("")?;
-        for file in [NVML_HANG, NVML_ERROR] {
+        self.remove(&[NVML_HANG, NVML_ERROR])
+    }
+
+    /// Files that make something go wrong while they are there.
+    fn remove(&self, files: &[&str]) -> io::Result<()> {
+        for file in files {
             match fs::remove_file(self.directory().join(file)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}

@@ -26,6 +26,7 @@ mod wire;
 pub use args::Args;
 pub use chance::Chance;
 pub use client::AS_USER;
+pub use control::dialect::Dialect;
 pub use control::server::CLIENTS_LIMIT;
 pub use gpu_like::GpuLike;
 pub use inject::Injection;

@@ -17,6 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::chance::Chance;
+use super::control::dialect::{self, Dialect};
 use super::gpu_like::{self, GpuLike};
 use super::silence::Silence;
 use super::wire::Link;
@@ -69,6 +70,8 @@ pub struct StageOptions {
     /// still between steps, an SGLang's health takes a second, and they end with status 0 or kill themselves when their
     /// GPU process has died. Without it only their words are alike.
     pub faithful: bool,
+    /// Which driver's daemon and server are played.
+    pub driver: Dialect,
     /// Engines have the kernel probe, over the stand-in CUPTI; a window of 50 ms every 2 s.
     pub probe: bool,
     /// Which GPU and driver NVML speaks of.
@@ -91,6 +94,7 @@ impl StageOptions {
             pace: Vec::new(),
             kinds: KINDS.to_vec(),
             faithful: false,
+            driver: Dialect::default(),
             probe: false,
             gpu_like: GpuLike::H200,
             program,
@@ -132,6 +136,7 @@ impl Stage {
             fs::write(directory.join("libcupti.so"), CUPTI)?;
         }
         fs::write(&kernel_log, "")?;
+        fs::write(directory.join(dialect::FILE), options.driver.as_str())?;
         let _ = fs::remove_file(&control);
         symlink(&options.program, &control)?;
         let uuid = uuid(&mut Chance::new(options.seed));
@@ -278,7 +283,7 @@ impl Stage {
         // Room to leak into, and an end to it.
         let limit = self.options.memory.div_ceil(1 << 20) * 2;
         format!(
-            "\n[[group.engine]]\nname = \"{name}\"\ncommand = {command}\nurl = \"{url}\"\nstart_timeout = \"30s\"\n\
+            "\n[[group.engine]]\nname = \"{name}\"\ncommand = {command}\nurl = \"{url}\"\nstart_timeout = \"60s\"\n\
              drain_timeout = \"2s\"\ndevice_memory_limit = \"{limit}MiB\"\n{probe}"
         )
     }

@@ -223,7 +223,7 @@ fn started(outcome: Outcome) -> Result<(), String> {
 fn done(outcome: Outcome) -> Result<(), String> {
     match outcome {
         Outcome::Done => Ok(()),
-        Outcome::Failed { why } => Err(why),
+        Outcome::Failed { why } | Outcome::NotAsked { why } | Outcome::Waits { why, .. } => Err(why),
         Outcome::TimedOut => Err("it was not done in time".to_owned()),
         other => Err(format!("an unexpected outcome: {other:?}")),
     }

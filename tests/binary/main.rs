@@ -7,6 +7,7 @@ mod bad_input;
 mod calm;
 mod crash;
 mod demo;
+mod drivers;
 mod engine_metrics;
 mod faults;
 mod files;

@@ -299,7 +299,7 @@ impl Nature for Shared {
             Look::Traffic(key) => here.look_at_traffic(key, world.now, seen),
             Look::Trees(group) => here.trees(world, group, seen),
             Look::Commands { .. } => here.look_at_commands(seen),
-            Look::Overlap(_) | Look::Token(_) => {}
+            Look::Pipe(_) | Look::Overlap(_) | Look::Token(_) => {}
             Look::Environment(_) => here.look_at_environment(world.now, seen, outcome),
             Look::Server { .. } | Look::Clients { .. } => return here.command(seen, outcome),
         }

@@ -343,6 +343,7 @@ impl State {
                 vec![Observation::Load { engine: engine.clone(), load }]
             }
             Look::Load(_) | Look::Commands { .. } | Look::Environment(_) | Look::Overlap(_) => Vec::new(),
+            Look::Pipe(_) => Vec::new(),
             Look::Traffic(_) | Look::Token(_) => Vec::new(),
             Look::Health(engine) => {
                 let place = self.place(engine);

@@ -72,6 +72,16 @@ pub enum Break {
     LogUnreadable(usize),
     /// The daemon's one slot is taken by another caller (or is free again).
     SlotTaken(usize, bool),
+    /// Commands can't even be given, and no daemon started (or can again).
+    Unaskable(usize, bool),
+    /// Servers end before they are ready, with these words; `None`: they start.
+    ServerFails(usize, Option<String>),
+    /// The daemon's log has no names for clients.
+    Nameless(usize),
+    /// This server lets nobody in any more.
+    NewcomersHang(usize),
+    /// The server itself ends an engine's client.
+    Evicts(usize, usize),
     /// An engine's output was recognized as this.
     Said(usize, usize, Saying),
     /// The control daemon can't be started (or can again).
@@ -245,7 +255,11 @@ impl World {
                 self.all.groups[group].mode = mode;
                 self.reload(BTreeSet::new());
             }
-            outside => self.break_outside(outside),
+            other => {
+                if let Some(outside) = self.break_driver(other) {
+                    self.break_outside(outside);
+                }
+            }
         }
     }
 
@@ -418,7 +432,8 @@ impl World {
             None => (0, text),
         };
         let words: Vec<&str> = text.split_whitespace().collect();
-        if let Some(known) = self.parse_outsider(group, &words).or_else(|| self.parse_sharing(group, &words)) {
+        let known = self.parse_outsider(group, &words).or_else(|| self.parse_sharing(group, &words));
+        if let Some(known) = known.or_else(|| self.parse_driver(group, &words)) {
             return known;
         }
         let engine = |name: &str| {

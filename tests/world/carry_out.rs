@@ -125,6 +125,10 @@ impl World {
                 trees.extend((0..here.engines.len()).filter_map(|place| self.usage(group, place)));
                 self.answer(id, trees, Outcome::Done);
             }
+            Look::Pipe(group) => {
+                let connected = self.knocking(&group);
+                self.answer(id, vec![Observation::Pipe { group, connected }], Outcome::Done);
+            }
             Look::Commands { group, pids } => {
                 let found = self.command_lines(&pids);
                 self.answer(id, vec![Observation::Commands { group, asked: pids, found }], Outcome::Done);
@@ -172,6 +176,10 @@ impl World {
         here.commands.push(now);
         let name = here.name.clone();
         let failed = |why: &str| Outcome::Failed { why: why.to_owned() };
+        if here.unaskable {
+            let said = vec![Observation::Command { group: name, result: CommandResult::NotAsked }];
+            return self.answer(id, said, Outcome::NotAsked { why: "the program was not found".to_owned() });
+        }
         if here.control.is_none() {
             let said = vec![Observation::Command { group: name, result: CommandResult::Unreachable }];
             return self.answer(id, said, failed("no control daemon there"));
@@ -205,6 +213,9 @@ impl World {
         if !self.open.contains_key(&id) {
             return;
         }
+        if self.groups[group].unaskable {
+            return self.finish(id, World::without_a_binary());
+        }
         if self.groups[group].cannot_start_control {
             return self.finish(id, Outcome::Failed { why: "nvidia-cuda-mps-control: not found".to_owned() });
         }
@@ -237,8 +248,9 @@ impl World {
 
     fn start_server(&mut self, id: ActionId, group: usize) {
         let here = &self.groups[group];
-        if here.control.is_some() && !here.wedged && here.server.is_none() {
-            let owner = Owner::Server(here.name.clone());
+        let starts = here.control.is_some() && !here.wedged && here.server.is_none();
+        if starts && !self.fails_to_start(group) {
+            let owner = Owner::Server(self.groups[group].name.clone());
             let pid = self.spawn(group, owner).pid;
             self.groups[group].server = Some(Server { pid, state: ServerState::Initializing });
             self.groups[group].does_not_heal = false;
@@ -417,6 +429,7 @@ fn group_of(action: &Action) -> Option<GroupName> {
             Look::Server { group, .. }
             | Look::Clients { group, .. }
             | Look::Commands { group, .. }
+            | Look::Pipe(group)
             | Look::Trees(group)
             | Look::Overlap(group),
         ) => Some(group.clone()),

@@ -143,6 +143,9 @@ impl World {
     pub(super) fn connects(&mut self, pid: u32) {
         let Some(group) = self.processes.get(&pid).map(|process| process.group) else { return };
         let server = self.groups[group].server.as_ref().map(|server| (server.pid, server.state));
+        if self.lets_nobody_in(group) {
+            return;
+        }
         let Some(engine) = self.engine_of(pid) else { return };
         match server {
             Some((server, ServerState::Active)) if !engine.knob.is_outside() && !engine.outside => {

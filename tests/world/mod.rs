@@ -7,6 +7,7 @@
 
 mod breaks;
 mod carry_out;
+mod drivers;
 mod fates;
 mod nature;
 mod outsiders;
@@ -117,6 +118,14 @@ struct Group {
     wedged: bool,
     /// Another caller has the daemon's one slot.
     slot_taken: bool,
+    /// Commands can't be given: mpswarden lacks the program.
+    unaskable: bool,
+    /// Servers end at once, with these words.
+    server_fails: Option<String>,
+    /// Its log has no names for clients.
+    nameless: bool,
+    /// The server that lets nobody in.
+    hangs: Option<u32>,
     log_unreadable: bool,
     server: Option<Server>,
     engines: Vec<Engine>,
@@ -389,9 +398,7 @@ impl World {
     }
 
     fn log(&mut self, group: usize, line: ServerLine) {
-        if self.groups[group].log_unreadable {
-            return;
-        }
+        let Some(line) = self.in_its_words(group, line).filter(|_| !self.groups[group].log_unreadable) else { return };
         let group = self.groups[group].name.clone();
         self.observe(Observation::Log { group, line, stamped: self.now });
     }
@@ -415,7 +422,8 @@ impl World {
             Happening::Fatal(group, pid) => self.fatal(group, pid, true),
             Happening::Connects(pid) => self.connects(pid),
             Happening::Ready(pid) => {
-                if let Some(engine) = self.engine_of(pid) {
+                let hangs = self.processes.get(&pid).is_some_and(|process| self.lets_nobody_in(process.group));
+                if let Some(engine) = self.engine_of(pid).filter(|engine| engine.client || !hangs) {
                     engine.ready = true;
                 }
             }
@@ -541,6 +549,10 @@ impl Group {
             control: None,
             wedged: false,
             slot_taken: false,
+            unaskable: false,
+            server_fails: None,
+            nameless: false,
+            hangs: None,
             log_unreadable: false,
             server: None,
             engines: policy.engines.iter().map(|policy| Engine::new(&policy.name)).collect(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::decide::group::Group;
-use crate::decide::kept_out::Why;
+use crate::decide::kept_out::{Why, is_seen};
 use crate::model::{EngineName, Moment};
 
 /// Whose clients wait, since when the first does, and who they are, for people.
@@ -23,6 +23,9 @@ pub(super) fn kept_out<'a>(group: &'a Group, now: Moment, word: impl Fn(Why) -> 
 }
 
 fn owner(group: &Group, pid: u32, since: Moment, now: Moment) -> Option<(Option<&EngineName>, String)> {
+    if !is_seen(pid) {
+        return Some((None, "a client in a pid namespace that the daemon does not see (pid 0)".to_owned()));
+    }
     let owns = |engine: &&crate::decide::engine::Engine| {
         engine.alive() && engine.processes().iter().any(|process| process.pid == pid)
     };

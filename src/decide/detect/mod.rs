@@ -7,6 +7,7 @@ mod crash_loop;
 mod device_oom;
 mod door;
 mod engine_died;
+mod evicted;
 mod foreign_process;
 mod gpu_fault;
 mod gpu_sick;
@@ -15,7 +16,9 @@ mod host_oom;
 mod limit_exceeded;
 mod limit_missing;
 mod memory_leak;
+mod newcomers_hang;
 mod outside_mps;
+mod server_cannot_start;
 mod server_died;
 mod server_stuck;
 mod starved;
@@ -70,9 +73,11 @@ pub(super) fn findings(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Findin
     let whole = [
         control_died::find(group),
         control_wedged::find(group),
+        server_cannot_start::find(group),
         server_died::find(group),
         gpu_fault::find(group),
         server_stuck::find(group, now),
+        newcomers_hang::find(group, now),
         unknown_client::find(group),
         foreign_process::find(group, now),
         // Last: of those that go equally far it is the one that no restart mends.
@@ -84,6 +89,7 @@ pub(super) fn findings(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Findin
             crash_loop::find(engine, group, now),
             host_oom::find(engine, now),
             device_oom::find(engine, now),
+            evicted::find(engine, now),
             limit_missing::find(engine, group, gpu, now),
             limit_exceeded::find(engine, now),
             memory_leak::find(engine, group, gpu, now),

@@ -24,6 +24,8 @@ const AFTERSHOCK: Duration = Duration::from_millis(500);
 const HUNG_GRACE: Duration = Duration::from_secs(2);
 /// Between attempts to end a process that does not die.
 const STUCK_PAUSE: Duration = Duration::from_secs(5);
+/// The same, where mpswarden itself lacks what it needs for it.
+const NOT_ENDED_PAUSE: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Between TERM and KILL.
@@ -95,6 +97,16 @@ impl Group {
             engine.stage = Stage::Ending(Ending::Aftershock { until: turn.now.after(AFTERSHOCK) });
             return;
         }
+        if let Outcome::NotAsked { why } = outcome {
+            // It is us who can't end it: that says nothing of its processes.
+            let engine = &mut self.engines[place];
+            engine.stage = Stage::Ending(Ending::Stuck { again: turn.now.after(NOT_ENDED_PAUSE) });
+            let name = engine.name().clone();
+            if engine.note.replace(why.clone()).as_ref() != Some(&why) {
+                turn.tell_of(&name, What::ActionFailed { action: "stop", why });
+            }
+            return;
+        }
         self.engines[place].stage = Stage::Ending(Ending::Stuck { again: turn.now.after(STUCK_PAUSE) });
         if self.engines[place].stuck.is_none() {
             self.hold_for(place, &outcome, turn);
@@ -142,14 +154,16 @@ impl Group {
             return;
         }
         let failures = engine.failures.within(recovery.budget_window, turn.now);
-        if failures >= recovery.engine_budget {
+        let evicted = engine.died.as_ref().is_some_and(|died| died.fault == Fault::Evicted);
+        if failures >= recovery.engine_budget && !evicted {
             engine.rest = Some(Rest::CrashLoop);
             engine.died = None;
             *turn.save = true;
             return self.rests(place, turn);
         }
         let name = engine.name().clone();
-        let wait = guard::wait(&recovery.backoff, failures, self.jitter.next());
+        let attempt = if evicted { engine.evictions } else { failures };
+        let wait = guard::wait(&recovery.backoff, attempt, self.jitter.next());
         engine.stage = Stage::Down { due: turn.now.after(wait) };
         if !wait.is_zero() {
             turn.tell_of(&name, What::EngineBackoff { wait, failures });

@@ -7,14 +7,20 @@
 mod drain;
 mod ending;
 
+use std::time::Duration;
+
 use crate::decide::attached::Attachment;
 use crate::decide::detect::Finding;
 use crate::decide::engine::{Died, Ending, Engine, Stage};
 use crate::decide::group::{Group, Phase};
+use crate::decide::newcomers::HANGS_AFTER;
 use crate::decide::turn::Turn;
 use crate::model::{
     ActionId, EngineKey, EngineName, Exit, ExitCause, Fault, Moment, Outcome, RecoveryResult, Tier, What,
 };
+
+/// Until an engine that mpswarden itself lacked the means to start is tried again.
+const NOT_STARTED_PAUSE: Duration = Duration::from_secs(1);
 
 impl Group {
     /// Takes one engine as far as it gets.
@@ -69,6 +75,7 @@ impl Group {
     fn engine_serves(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &mut self.engines[place];
         engine.stage = Stage::Serving;
+        engine.knocks = None;
         engine.note = None;
         engine.over_limit = None;
         engine.died = None;
@@ -152,6 +159,7 @@ impl Group {
         }
         let engine = &mut self.engines[place];
         let died = engine.shortage.explain(died, engine.ended.map(|(_, exit)| exit));
+        let died = engine.explain_eviction(died);
         engine.limits.tries(died.fault, turn.now);
         let hands_off = self.hands_off(died.fault);
         // A leak is no emergency: its requests may end.
@@ -177,14 +185,20 @@ impl Group {
             }
             return;
         }
-        engine.failures.count(window, turn.now);
+        // That the server took its client is no failure of its own.
+        let own = fault != Fault::Evicted;
+        if own {
+            engine.failures.count(window, turn.now);
+        }
+        engine.evictions = if own { 0 } else { engine.evictions.saturating_add(1) };
         engine.stage = ending;
         let failures = engine.failures.within(window, turn.now);
+        let attempt = failures.max(engine.evictions);
         *turn.save = true;
-        if failures < budget {
+        if failures < budget || !own {
             engine.recovery = Some(at);
-            let (reason, budget_left) = (fault.into(), budget - failures);
-            let what = What::RestartBegan { tier: Tier::Engine, reason, attempt: failures, budget_left };
+            let (reason, budget_left) = (fault.into(), budget.saturating_sub(failures));
+            let what = What::RestartBegan { tier: Tier::Engine, reason, attempt, budget_left };
             turn.tell_of(&name, what);
         }
     }
@@ -225,6 +239,15 @@ impl Group {
                 let incarnation = engine.incarnation;
                 turn.tell_of(&name, What::EngineStarted { process, incarnation });
             }
+            Outcome::NotAsked { why } => {
+                // It is us who can't start it: no failure of its own.
+                let news = engine.note.as_ref() != Some(&why);
+                engine.stage = Stage::Down { due: turn.now.after(NOT_STARTED_PAUSE) };
+                engine.note = Some(why.clone());
+                if news {
+                    turn.tell_of(&name, What::ActionFailed { action: "start", why });
+                }
+            }
             outcome => {
                 turn.tell_failure_of(&name, "start", &outcome);
                 let why = match outcome {
@@ -251,13 +274,17 @@ impl Group {
         let evicted = matches!(engine.stage, Stage::Ending(_)).then_some(ExitCause::Evicted);
         let short = engine.shortage.cause_of(turn.now, exit);
         let taken = short.filter(|cause| *cause == ExitCause::HostOom);
-        let cause = ordered.or(taken).or(evicted).or(short).unwrap_or(match exit {
+        let by_server = engine.ended_by_eviction(exit).then_some(ExitCause::Evicted);
+        let cause = ordered.or(taken).or(evicted).or(by_server).or(short).unwrap_or(match exit {
             Exit::Status(0) if !engine.outlived_its_gpu_process() => ExitCause::Clean,
             Exit::Status(_) | Exit::Unknown => ExitCause::Error,
             Exit::Signal(_) => ExitCause::Signal,
         });
         engine.ended = Some((turn.now, exit));
         self.suspects.exit(&key.engine, exit, turn.now);
+        if let Some(place) = self.place_of(&key.engine) {
+            self.note_death(place, exit, turn.now);
+        }
         turn.tell_of(&key.engine, What::EngineExited { exit, cause });
     }
 
@@ -268,10 +295,15 @@ impl Group {
         }
         match &engine.stage {
             Stage::Down { due } => Some(*due),
-            Stage::Starting => Some(engine.started.after(engine.policy.start_timeout)),
+            Stage::Starting => {
+                let hangs = engine.knocks.map(|since| since.after(HANGS_AFTER));
+                let late = engine.started.after(engine.policy.start_timeout);
+                [hangs, Some(late)].into_iter().flatten().filter(|at| *at > now).min()
+            }
             Stage::Serving | Stage::Failing => {
                 let gone = engine.gpu_processes.deadlines();
-                engine.stall_deadline(now).into_iter().chain(gone).filter(|at| *at > now).min()
+                let evicted = engine.eviction_due();
+                engine.stall_deadline(now).into_iter().chain(gone).chain(evicted).filter(|at| *at > now).min()
             }
             Stage::Ending(Ending::Drain { until, .. }) => Some(*until),
             Stage::Ending(Ending::Look { since }) => Some(since.after(ending::LOOK_BOUND)),

@@ -7,29 +7,41 @@ use crate::decide::engine::Stage;
 use crate::decide::group::{Group, Phase};
 use crate::decide::orders::Purpose;
 use crate::decide::policy::UnknownClients;
+use crate::decide::server_start::TRIES;
 use crate::decide::settling::Settling;
 use crate::decide::turn::Turn;
-use crate::model::{Action, Fault, Mode, Moment, Outcome, RecoveryStep, ServerState, Tier, What};
+use crate::model::{Action, Fault, HeldReason, Mode, Moment, Outcome, RecoveryStep, ServerState, Tier, What};
 
-use super::{Next, Restart, tell_failure};
+use super::{Next, Restart, Step, tell_failure};
 
 /// For `start_server` to be answered, and between two of them.
 const START_SERVER_BOUND: Duration = Duration::from_secs(4);
 /// For a server that lives to be ACTIVE again: it needs 20 ms.
 pub(super) const ACTIVE_BOUND: Duration = Duration::from_secs(10);
+/// For a command to be given again, before the group is held for it.
+const ASKABLE_WITHIN: Duration = Duration::from_secs(2);
 /// For a server of a new daemon: it needs 300 ms, longer with many GPUs.
 pub(super) const NEW_ACTIVE_BOUND: Duration = Duration::from_secs(30);
 
 impl Group {
     pub(super) fn check_active(&mut self, restart: &mut Restart, since: Moment, turn: &mut Turn<'_>) -> Next {
         let anothers = self.server.is_anothers();
+        if self.cannot_ask(restart, turn) {
+            return Next::Go;
+        }
         match self.server.state.since(since) {
-            Some(ServerState::Active) if !anothers => return Next::Generation,
+            Some(ServerState::Active) if !anothers => {
+                restart.release(turn);
+                return Next::Generation;
+            }
             Some(ServerState::None) => self.ask_to_start(restart, turn),
             Some(ServerState::Fault) => self.check_strays(restart, turn),
             _ => {}
         }
         // A server that the daemon started for a client of another user: a new daemon has no such client.
+        if self.start_fails(restart, turn) {
+            return Next::Go;
+        }
         let stuck = anothers || self.faults.contains_key(&(None, Fault::ServerStuck));
         let bound = if restart.tier == Tier::Daemon { NEW_ACTIVE_BOUND } else { ACTIVE_BOUND };
         if restart.tier == Tier::Clients && (stuck || turn.now.since(since) >= bound) {
@@ -43,8 +55,60 @@ impl Group {
         Next::Go
     }
 
+    /// The server ends before it is ready: another start is tried, ever more slowly. After a few the daemon is started anew,
+    /// once; after a few more the group is held, and the tries go on, so that a fact that changes lets it go on.
+    fn start_fails(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) -> bool {
+        let Some(failed) = self.server.starts.last_failed().cloned() else {
+            restart.release_from(HeldReason::ServerCannotStart, turn);
+            return false;
+        };
+        if failed.tries < TRIES {
+            return failed.tries > 0;
+        }
+        if restart.tier == Tier::Clients {
+            let reason = restart.reason.unwrap_or(Fault::ServerStuck.into());
+            self.escalate(restart, reason, turn);
+            self.after_gone(restart, turn);
+        } else {
+            let detail = format!(
+                "{}; it is tried again every {} s at most, and at once by `mpswarden resume {}`",
+                failed.words(),
+                self.policy.recovery.backoff.most.as_secs(),
+                self.policy.name
+            );
+            restart.hold(HeldReason::ServerCannotStart, detail, turn);
+        }
+        true
+    }
+
+    /// When the server is to be started again after a start that failed.
+    pub(super) fn start_due(&self, restart: &Restart) -> Option<Moment> {
+        let tries = self.server.starts.tries();
+        let wait = self.server.starts.wait(&self.policy.recovery.backoff);
+        restart.asked_to_start.filter(|_| tries > 0).map(|asked| asked.after(wait))
+    }
+
+    /// Commands can't be given, which says nothing of server or daemon: the wait begins anew once they can.
+    fn cannot_ask(&self, restart: &mut Restart, turn: &mut Turn<'_>) -> bool {
+        if self.control.not_asked.is_none() {
+            if restart.held.as_ref().is_some_and(|(reason, _)| *reason == HeldReason::OutOfResources) {
+                restart.release(turn);
+                restart.asked_to_start = None;
+                restart.enter(Step::Active { since: turn.now }, turn);
+            }
+            return false;
+        }
+        let waited = self.control.not_asked.is_some_and(|since| turn.now.since(since) >= ASKABLE_WITHIN);
+        if waited && restart.held.is_none() {
+            let why = "mpswarden can't run the commands by which it asks the control daemon (source_down says why)";
+            restart.hold(HeldReason::OutOfResources, why.to_owned(), turn);
+        }
+        true
+    }
+
     fn ask_to_start(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
-        if restart.asked_to_start.is_some_and(|asked| turn.now.since(asked) < START_SERVER_BOUND) {
+        let wait = self.server.starts.wait(&self.policy.recovery.backoff).max(START_SERVER_BOUND);
+        if restart.asked_to_start.is_some_and(|asked| turn.now.since(asked) < wait) {
             return;
         }
         restart.asked_to_start = Some(turn.now);

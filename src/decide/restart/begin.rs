@@ -9,7 +9,7 @@ use crate::decide::guard;
 use crate::decide::memory_gate::{Baseline, baseline};
 use crate::decide::policy::WhenSpent;
 use crate::decide::turn::Turn;
-use crate::model::{Fault, Moment, Reason, RecoveryResult, RecoveryStep, Tier, What};
+use crate::model::{Fault, HeldReason, Moment, Reason, RecoveryResult, RecoveryStep, Tier, What};
 
 use super::{Gate, Next, Restart, Step};
 
@@ -207,6 +207,15 @@ impl Group {
                 restart.gate = group.admit(restart.tier, reason, turn);
                 restart.since = turn.now;
                 restart.open = true;
+            }
+            if let Step::Blocked { again } = &mut restart.step {
+                *again = turn.now;
+            }
+            if restart.waiting_for_active().is_some() {
+                group.server.starts.again();
+                restart.asked_to_start = None;
+                restart.release_from(HeldReason::ServerCannotStart, turn);
+                restart.step = Step::Active { since: turn.now };
             }
             if restart.step == Step::Gpu {
                 group.gpu_excused = Some(turn.now);

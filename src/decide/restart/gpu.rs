@@ -59,7 +59,9 @@ impl Group {
         }
         match restart.step {
             // Nothing runs yet, or any more: on from where the daemon is stopped.
-            Step::Memory | Step::Backoff { .. } | Step::Active { .. } => self.stop_for_the_gpu(restart, turn),
+            Step::Memory | Step::Backoff { .. } | Step::Blocked { .. } | Step::Active { .. } => {
+                self.stop_for_the_gpu(restart, turn)
+            }
             // These come to it by themselves, or wait for an outcome that does.
             Step::Kill(_) | Step::KillAgain(_) | Step::Gone(_) | Step::Stuck { .. } => {}
             Step::StopControl(_) | Step::Gpu | Step::StartControl(_) => {}
@@ -69,7 +71,8 @@ impl Group {
 
     /// A control daemon that is there, or may be, is stopped; then the start waits.
     pub(super) fn stop_for_the_gpu(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
-        if matches!(restart.step, Step::Memory | Step::Backoff { .. }) && self.control.process.is_none() {
+        let nothing_runs = matches!(restart.step, Step::Memory | Step::Backoff { .. } | Step::Blocked { .. });
+        if nothing_runs && self.control.process.is_none() {
             restart.release(turn);
             restart.enter(Step::Gpu, turn);
         } else {

@@ -82,6 +82,10 @@ pub(super) enum Step {
         until: Moment,
     },
     StartControl(ActionId),
+    /// The daemon can't be started while something outside stays as it is; held until then. It is tried again.
+    Blocked {
+        again: Moment,
+    },
     Active {
         since: Moment,
     },
@@ -105,7 +109,7 @@ impl Step {
             Step::Gpu => RecoveryStep::Gpu,
             Step::Memory => RecoveryStep::Memory,
             Step::Backoff { .. } => RecoveryStep::Backoff,
-            Step::StartControl(_) | Step::Active { .. } => RecoveryStep::Active,
+            Step::StartControl(_) | Step::Blocked { .. } | Step::Active { .. } => RecoveryStep::Active,
         }
     }
 }
@@ -121,7 +125,7 @@ impl Restart {
 
     /// Whether every process of the old generation is proven gone, its memory is back, and none of the new is there.
     pub fn old_is_gone(&self) -> bool {
-        matches!(self.step, Step::Backoff { .. } | Step::StartControl(_) | Step::Active { .. })
+        matches!(self.step, Step::Backoff { .. } | Step::StartControl(_) | Step::Blocked { .. } | Step::Active { .. })
     }
 
     /// Since when it waits for memory, if it does.
@@ -198,9 +202,10 @@ impl Group {
     /// When a restart changes by time alone.
     pub fn restart_deadline(&self, restart: &Restart) -> Option<Moment> {
         match &restart.step {
-            Step::Stuck { again } => Some(*again),
+            Step::Stuck { again } | Step::Blocked { again } => Some(*again),
             Step::Memory => Some(restart.step_since.after(self.policy.recovery.memory_timeout)),
             Step::Backoff { until } => Some(*until),
+            Step::Active { .. } if self.start_due(restart).is_some() => self.start_due(restart),
             Step::Active { since } if restart.tier == Tier::Daemon => Some(since.after(active::NEW_ACTIVE_BOUND)),
             Step::Active { since } => Some(since.after(active::ACTIVE_BOUND)),
             Step::Kill(_) | Step::KillAgain(_) | Step::Gone(_) => None,

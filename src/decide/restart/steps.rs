@@ -18,6 +18,8 @@ const KILL_BOUND: Duration = Duration::from_secs(5);
 const GONE_BOUND: Duration = Duration::from_secs(30);
 /// Between attempts to end a process that does not die.
 const STUCK_PAUSE: Duration = Duration::from_secs(1);
+/// Between attempts to start a daemon where something outside is in the way.
+const BLOCKED_PAUSE: Duration = Duration::from_secs(1);
 /// `quit -t` before KILL.
 pub(in crate::decide) const QUIT_GRACE: Duration = Duration::from_secs(2);
 /// For the daemon to be gone.
@@ -66,16 +68,23 @@ impl Group {
                     group.control.started(process, turn.now);
                     group.server.new_control();
                     turn.tell(What::ControlStarted { process });
+                    restart.release(turn);
                     restart.enter(Step::Active { since: turn.now }, turn);
                 }
                 (
                     Step::Kill(order) | Step::KillAgain(order) | Step::Gone(order) | Step::StopControl(order),
                     outcome,
                 ) if *order == id => {
-                    let detail = tell_failure(restart.step.shown().as_str(), &outcome, turn);
-                    let detail = group.with_the_gpu(detail, turn);
-                    restart.hold(HeldReason::ProcessStuck, detail, turn);
+                    group.not_ended(restart, &outcome, turn);
                     restart.enter(Step::Stuck { again: turn.now.after(STUCK_PAUSE) }, turn);
+                }
+                (Step::StartControl(order), Outcome::Waits { reason, why }) if *order == id => {
+                    restart.hold(reason, why, turn);
+                    restart.enter(Step::Blocked { again: turn.now.after(BLOCKED_PAUSE) }, turn);
+                }
+                (Step::StartControl(order), Outcome::NotAsked { why }) if *order == id => {
+                    restart.hold(HeldReason::OutOfResources, why, turn);
+                    restart.enter(Step::Blocked { again: turn.now.after(BLOCKED_PAUSE) }, turn);
                 }
                 (Step::StartControl(order), outcome) if *order == id => {
                     tell_failure("start_control", &outcome, turn);
@@ -90,6 +99,17 @@ impl Group {
         });
     }
 
+    /// A step of the end failed: what that says is a reason of its own, and only one of them is that a process lives on.
+    fn not_ended(&self, restart: &mut Restart, outcome: &Outcome, turn: &mut Turn<'_>) {
+        let (reason, why) = match outcome {
+            Outcome::Waits { reason, why } => (*reason, why.clone()),
+            Outcome::NotAsked { why } => (HeldReason::OutOfResources, why.clone()),
+            outcome => (HeldReason::ProcessStuck, tell_failure(restart.step.shown().as_str(), outcome, turn)),
+        };
+        let detail = self.with_the_gpu(why, turn);
+        restart.hold(reason, detail, turn);
+    }
+
     fn looked_for_the_old(&mut self, restart: &mut Restart, remaining: &[Remaining], turn: &mut Turn<'_>) {
         if !remaining.is_empty() {
             let list: Vec<String> =
@@ -100,6 +120,7 @@ impl Group {
             return restart.enter(Step::Stuck { again: turn.now.after(STUCK_PAUSE) }, turn);
         }
         restart.release_from(HeldReason::ProcessStuck, turn);
+        restart.release_from(HeldReason::OutOfResources, turn);
         if turn.orders.launching(turn.id) {
             // An engine may still come up: the kill is repeated once it has, or after a pause.
             return restart.enter(Step::Stuck { again: turn.now.after(STUCK_PAUSE) }, turn);
@@ -121,7 +142,9 @@ impl Group {
     }
 
     fn control_stopped(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
-        restart.release_from(HeldReason::ProcessStuck, turn);
+        for reason in [HeldReason::ProcessStuck, HeldReason::OutOfResources, HeldReason::PipeDirectoryOccupied] {
+            restart.release_from(reason, turn);
+        }
         if let Some(server) = self.server.pid {
             self.server.gone(server, turn.now, turn.now);
         }
@@ -141,6 +164,9 @@ impl Group {
                 Step::Stuck { again } if again <= turn.now => {
                     let kill = group.order_kill(Vec::new(), turn);
                     restart.enter(Step::KillAgain(kill), turn);
+                }
+                Step::Blocked { again } if again <= turn.now => {
+                    restart.enter(Step::StartControl(group.order_start_control(turn)), turn);
                 }
                 Step::Gpu => group.check_gpu(restart, turn),
                 Step::Memory => group.check_memory(restart, turn),

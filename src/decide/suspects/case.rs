@@ -160,7 +160,8 @@ impl Group {
         let earlier = self.suspects.before(None, self.policy.recovery.budget_window, turn.now);
         let strangers = unknown_clients(self).is_none_or(|unknown| !unknown.is_empty());
         let doubtful = self.words_are_doubtful(fault_at.before(DOUBTFUL), fault_at.before(NEAR));
-        let evidence = Evidence { fault_at, kind, strangers, earlier, doubtful, engines };
+        let someone_left = self.nameless.departure();
+        let evidence = Evidence { fault_at, kind, strangers, someone_left, earlier, doubtful, engines };
         let because = finding.because.clone();
         let (exits, opened) = (self.exits_before(fault_at), turn.now);
         self.suspects.case = Some(Case { evidence, because, xids, exits, opened, told: None, news: false });
@@ -168,7 +169,9 @@ impl Group {
 
     fn known_of(&self, engine: &Engine, fault_at: Moment, xids: &[Xid], turn: &Turn<'_>) -> EngineEvidence {
         let ended = engine.ended.filter(|(at, _)| *at < fault_at);
-        let left = [engine.left, ended.map(|(at, _)| at)].into_iter().flatten().filter(|at| *at < fault_at).min();
+        // Whose client the server itself took was not killed while busy.
+        let left = engine.left.filter(|_| engine.evicted().is_none());
+        let left = [left, ended.map(|(at, _)| at)].into_iter().flatten().filter(|at| *at < fault_at).min();
         let recent = left.is_some_and(|left| fault_at.since(left) <= AFTERSHOCK);
         let pids: Vec<u32> = engine.processes().iter().map(|process| process.pid).collect();
         let (figures, reading) = (&engine.figures, &turn.gpu.reading);
@@ -237,7 +240,7 @@ impl Group {
             verdict: verdict.sentence.clone(),
             evidence: lines::of(case),
         });
-        if case.told.is_none() && verdict.explained.is_none() {
+        if case.told.is_none() && verdict.explained.is_none() && !verdict.unnamed {
             self.hit = Some(case.hit(&verdict));
         }
         case.told = Some(verdict);

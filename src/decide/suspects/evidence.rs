@@ -13,6 +13,8 @@ pub struct Evidence {
     pub kind: FaultKind,
     /// Somebody who is no engine was a client of the server, or nobody knows.
     pub strangers: bool,
+    /// A client left shortly before it, and the log of this driver does not say whose.
+    pub someone_left: Option<Moment>,
     /// Faults before this one that are remembered and that nobody was convicted of.
     pub earlier: u32,
     /// Engines printed errors shortly before it that no fact confirmed: what they print now is worth nothing.

@@ -32,7 +32,7 @@ fn idle(name: &str) -> EngineEvidence {
 }
 
 fn fault(kind: FaultKind, engines: Vec<EngineEvidence>) -> Evidence {
-    Evidence { fault_at: at(0), kind, strangers: false, earlier: 0, doubtful: false, engines }
+    Evidence { fault_at: at(0), kind, strangers: false, someone_left: None, earlier: 0, doubtful: false, engines }
 }
 
 fn stands_out(evidence: &Evidence) -> Option<String> {
@@ -258,4 +258,18 @@ fn who_was_at_work_in_each_of_several_faults_is_suspected() {
     assert_eq!((verdict.convicted(), verdict.stands_out().unwrap().as_str()), (None, "b"));
     let ranked: Vec<&str> = verdict.ranked().into_iter().map(EngineName::as_str).collect();
     assert_eq!(ranked, ["b", "a", "c"]);
+}
+
+#[test]
+fn a_departure_that_nobody_has_a_name_for_explains_a_fault_shortly_after_it_and_accuses_nobody() {
+    let of = |left: i64, kind| {
+        let evidence = Evidence { someone_left: Some(at(left)), ..fault(kind, vec![busy("a"), busy("b")]) };
+        weigh(&evidence)
+    };
+    let verdict = of(-140, FaultKind::Memory);
+    assert!(verdict.unnamed && verdict.sentence.contains("left 140 ms before"), "{verdict:?}");
+    assert_eq!((verdict.convicted(), verdict.of(Strength::Weak).count()), (None, 2));
+    for (left, kind) in [(-140, FaultKind::Trap), (-5, FaultKind::Memory), (-900, FaultKind::Memory)] {
+        assert!(!of(left, kind).unnamed, "{left} {kind:?}");
+    }
 }

@@ -10,6 +10,8 @@ pub struct Verdict {
     /// The fault is the aftershock of this engine's end, which somebody else brought about: a kill from outside,
     /// or the watchdog's own. It is convicted as the cause, and it is no offender.
     pub explained: Option<EngineName>,
+    /// The fault is such an aftershock, and nobody can say whose end it was.
+    pub unnamed: bool,
     /// Who, in words.
     pub sentence: String,
 }

@@ -28,7 +28,8 @@ const FROM_OUTSIDE: [i32; 4] = [1, 2, 9, 15];
 
 /// Says who did it, as far as the evidence goes. The order of the engines and their names change nothing.
 pub fn weigh(evidence: &Evidence) -> Verdict {
-    by_a_death(evidence).unwrap_or_else(|| by_exclusion(evidence))
+    let death = by_a_death(evidence).or_else(|| by_a_nameless_death(evidence));
+    death.unwrap_or_else(|| by_exclusion(evidence))
 }
 
 /// A client died so shortly before that the fault is the aftershock of its death.
@@ -50,6 +51,19 @@ fn by_a_death(evidence: &Evidence) -> Option<Verdict> {
     let explained = (!crashed(cause)).then(|| cause.engine.clone());
     let sentence = if explained.is_some() { format!("{sentence}; that is no fault of its own") } else { sentence };
     Some(Verdict { explained, ..convict(evidence, cause, why, sentence) })
+}
+
+/// Somebody left so shortly before that the fault is the aftershock of that, and this driver's log does not say who.
+fn by_a_nameless_death(evidence: &Evidence) -> Option<Verdict> {
+    let before = evidence.someone_left.map(|left| evidence.ahead(left)).filter(|_| evidence.kind != FaultKind::Trap)?;
+    if !(NO_VICTIM..=AFTERSHOCK).contains(&before) {
+        return None;
+    }
+    let sentence = format!(
+        "a client left {} ms before the fault and took the others with it; the log of this driver does not say whose it was",
+        before.as_millis()
+    );
+    Some(Verdict { unnamed: true, sentence, ..by_exclusion(evidence) })
 }
 
 fn crashed(engine: &EngineEvidence) -> bool {
@@ -203,5 +217,5 @@ fn ranked(evidence: &Evidence, mut suspicions: Vec<Suspicion>, sentence: String)
         let new = evidence.fault_at.since(started) < super::reasons::NEW;
         (held.strength, std::cmp::Reverse(before), !new)
     });
-    Verdict { suspicions, explained: None, sentence }
+    Verdict { suspicions, explained: None, unnamed: false, sentence }
 }

@@ -10,7 +10,9 @@ pub const GROUP_FAULTS: &[Fault] = &[
     Fault::ServerDied,
     Fault::ControlDied,
     Fault::ControlWedged,
+    Fault::ServerCannotStart,
     Fault::ServerStuck,
+    Fault::NewcomersHang,
     Fault::ForeignProcess,
     Fault::UnknownClient,
     Fault::ClientLimit,
@@ -27,6 +29,7 @@ pub const ENGINE_FAULTS: &[Fault] = &[
     Fault::Hang,
     Fault::Starved,
     Fault::OutsideMps,
+    Fault::Evicted,
     Fault::UidMismatch,
 ];
 /// Faults that restart something: their restarts, and the time to their decision, are known in advance.

@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
+use super::own_limits;
 use place::Place;
 use port::Held;
 pub use port::OurPort;
@@ -52,6 +53,14 @@ pub enum GetError {
     /// No connection: nobody listens there.
     #[error("no connection to {authority}: {source}")]
     Refused {
+        /// Host and port, or the socket's path.
+        authority: String,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// It was not asked: we have no descriptor, port or memory for a connection.
+    #[error("{authority} was not asked: {source}")]
+    NotAsked {
         /// Host and port, or the socket's path.
         authority: String,
         /// The system's words.
@@ -236,7 +245,10 @@ impl Peer {
     }
 
     async fn connect(&self, place: &Place) -> Result<Connection, GetError> {
-        let refused = |source| GetError::Refused { authority: place.to_string(), source };
+        let refused = |source| match place.to_string() {
+            authority if own_limits::is_ours(&source) => GetError::NotAsked { authority, source },
+            authority => GetError::Refused { authority, source },
+        };
         let made = match place {
             Place::Unix(path) => Connection::over(UnixStream::connect(path).await.map_err(refused)?, None).await,
             Place::Tcp { host, port, tls } => {

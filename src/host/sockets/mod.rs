@@ -4,6 +4,7 @@
 //! The crates for it know no more than the layout of a header, so the few bytes that are needed are read in `wire.rs`.
 
 mod network;
+pub mod unix;
 mod wire;
 
 use std::io;

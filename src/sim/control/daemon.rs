@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitCode};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
+use super::dialect;
 use super::log::{self, Role};
 use super::quit::Quit;
 use super::{REFUSED, SERVER_NAME};
@@ -20,7 +21,7 @@ use crate::sim::wire::{self, Heard, Link, Links, Peer};
 /// What the daemon hears.
 pub(super) enum Message {
     Wire(Heard),
-    ServerExited(u32),
+    ServerExited(u32, i32),
     GpuGone,
 }
 
@@ -92,6 +93,7 @@ pub fn main(gpu: &Path) -> ExitCode {
 }
 
 fn run(gpu: &Path) -> io::Result<ExitCode> {
+    dialect::speak(gpu);
     let socket = pipe_directory().join("control");
     fs::create_dir_all(pipe_directory())?;
     if Link::connect(&socket).is_ok() {
@@ -128,7 +130,7 @@ fn run(gpu: &Path) -> io::Result<ExitCode> {
     loop {
         match daemon.agenda.next(&messages) {
             Next::Message(Message::Wire(heard)) => daemon.hear(heard),
-            Next::Message(Message::ServerExited(pid)) => daemon.server_exited(pid),
+            Next::Message(Message::ServerExited(pid, status)) => daemon.server_exited(pid, status),
             Next::Message(Message::GpuGone) | Next::Silence => return Ok(ExitCode::FAILURE),
             Next::Deed(TryAgain) => daemon.try_shutting_down(),
         }
@@ -282,8 +284,8 @@ impl Daemon {
     fn watch(&self, mut child: Child) {
         let to = self.to.clone();
         thread::spawn(move || {
-            let _ = child.wait();
-            let _ = to.send(Message::ServerExited(child.id()));
+            let status = child.wait().ok().and_then(|ended| ended.code()).unwrap_or(0);
+            let _ = to.send(Message::ServerExited(child.id(), status));
         });
     }
 
@@ -352,8 +354,11 @@ impl Daemon {
         }
     }
 
-    fn server_exited(&mut self, pid: u32) {
-        self.log(&format!("Server {pid} exited with status 0"));
+    fn server_exited(&mut self, pid: u32, status: i32) {
+        if status != 0 {
+            self.log("Server encountered a fatal exception. Shutting down");
+        }
+        self.log(&format!("Server {pid} exited with status {status}"));
         if let Some(link) = self.server.take().and_then(|server| server.link) {
             self.links.close(link);
         }

@@ -3,6 +3,8 @@
 
 use std::io::Write;
 
+use super::dialect;
+
 /// Who writes.
 #[derive(Clone, Copy, Debug)]
 pub enum Role {
@@ -14,10 +16,11 @@ pub enum Role {
     Server,
 }
 
-/// Writes one line; one that nobody takes is lost, and the daemon lives on.
+/// Writes one line, in the words of the driver that is played; one that nobody takes is lost, and the daemon lives on.
 pub fn write(role: Role, pid: u32, text: &str) {
     let stamp =
         jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string();
-    let line = format!("[{stamp} {role:?} {pid:>5}] {text}\n");
+    let Some((name, text)) = dialect::spoken(role, text) else { return };
+    let line = format!("[{stamp} {name} {pid:>5}] {text}\n");
     let _ = std::io::stdout().write_all(line.as_bytes());
 }

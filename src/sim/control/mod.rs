@@ -3,6 +3,7 @@
 mod answers;
 mod command_line;
 mod daemon;
+pub mod dialect;
 mod log;
 mod quit;
 pub mod server;

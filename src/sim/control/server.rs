@@ -2,13 +2,16 @@
 //! holds FAULT for as long as a client lives on, and builds its context anew for the next one.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use super::dialect;
 use super::log::{self, Role};
 use crate::sim::Args;
 use crate::sim::chance::Chance;
@@ -17,6 +20,11 @@ use crate::sim::wire::{self, Link};
 
 /// Clients that it takes (driver 580).
 pub const CLIENTS_LIMIT: usize = 48;
+
+/// Beside the GPU's socket: why no server can start, while it is there.
+pub const FAILS: &str = "server.fails";
+/// Likewise: the pid of the server that lets nobody in any more.
+pub const NEWCOMERS_HANG: &str = "newcomers.hang";
 
 /// What a server hears; `None`: that side is gone.
 enum Message {
@@ -50,6 +58,8 @@ struct Server {
     /// Requests that came between the last client's end and ACTIVE.
     waiting: VecDeque<(u32, u8)>,
     last_request: (i64, u8),
+    /// Beside the GPU's socket.
+    hang: PathBuf,
 }
 
 /// `--control PATH --gpu PATH --uuid UUID --uid N --seed N [--warm]`: `--warm`, the GPU has been used by this daemon before.
@@ -62,6 +72,8 @@ pub fn main(args: &Args) -> ExitCode {
 
 fn run(args: &Args) -> io::Result<()> {
     let pid = std::process::id();
+    let gpu_socket = args.path("gpu", "gpu.socket");
+    dialect::speak(&gpu_socket);
     let mut chance = Chance::new(args.number("seed", 1));
     let path = args.path("control", "control");
     let uid: u32 = args.number("uid", 0);
@@ -71,7 +83,11 @@ fn run(args: &Args) -> io::Result<()> {
     let mut control = Link::connect(&path)?;
     control.ask("server")?;
     log::write(Role::Other, pid, "Initializing server process");
-    let mut gpu = Link::connect(&args.path("gpu", "gpu.socket"))?;
+    if let Ok(why) = fs::read_to_string(gpu_socket.with_file_name(FAILS)) {
+        log::write(Role::Server, pid, &format!("Failed to start : {}", why.trim()));
+        return Err(io::Error::other(why));
+    }
+    let mut gpu = Link::connect(&gpu_socket)?;
     gpu.ask("server")?;
     thread::sleep(if args.has("warm") { chance.millis(30, 36) } else { chance.millis(125, 200) });
     create_context(pid, &mut chance);
@@ -91,6 +107,7 @@ fn run(args: &Args) -> io::Result<()> {
         destroyed: false,
         waiting: VecDeque::new(),
         last_request: (-1_333_654_781, 0),
+        hang: gpu_socket.with_file_name(NEWCOMERS_HANG),
     };
     for message in messages {
         match message {
@@ -156,6 +173,7 @@ impl Server {
             ["exit", _, "1", "reset"] => self.context_exits(number, " Worker is in reset."),
             ["exit", _, "0"] => self.process_exits(number),
             ["terminated", _] => self.terminated(number),
+            ["evicted", _] => self.evicted(number),
             ["active"] => self.active(),
             _ => {}
         }
@@ -169,6 +187,9 @@ impl Server {
         let (last, last_context) = self.last_request;
         self.log(&format!("Received new client request for {{PID: {last}, Context ID: {last_context}}}"));
         self.last_request = (i64::from(pid), context);
+        if self.newcomers_hang() {
+            return;
+        }
         if self.fault.is_some() {
             return self.refuse(pid, context);
         }
@@ -291,6 +312,20 @@ impl Server {
         } else {
             self.tell_control(&format!("terminated {pid}"));
         }
+    }
+
+    /// It takes a client's memory back by itself; the client learns of it by its next call.
+    fn evicted(&mut self, pid: u32) {
+        if self.drop_context(pid) {
+            self.assume_exit(pid, 1);
+            self.context_left(pid, "");
+        }
+        self.process_exits(pid);
+    }
+
+    /// This very server leaves whoever comes now without an answer.
+    fn newcomers_hang(&self) -> bool {
+        fs::read_to_string(&self.hang).is_ok_and(|pid| pid.trim() == self.pid.to_string())
     }
 
     fn process_exits(&mut self, pid: u32) {

@@ -25,6 +25,7 @@ impl Gpu {
                 self.log.record(&words[1..].join(" "));
                 "ok".to_owned()
             }
+            ["evict", pid] => self.evict(pid.parse().unwrap_or(0)),
             ["action"] => self.recovery_action.to_string(),
             ["lose"] => self.lose(),
             ["want-reset"] => self.want_reset(),
@@ -62,6 +63,19 @@ impl Gpu {
     fn running(&self) -> String {
         let found = self.processes.iter().filter(|(_, process)| process.kernel.is_some() && !process.ended);
         found.map(|(pid, _)| pid.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The client's server takes its memory back, as those of r615 do under memory pressure.
+    fn evict(&mut self, pid: u32) -> String {
+        let Some(process) = self.processes.get_mut(&pid).filter(|process| !process.ended) else {
+            return "unknown".to_owned();
+        };
+        (process.context, process.memory, process.terminated) = (false, 0, true);
+        if let Some(server) = process.server.take() {
+            self.tell_server(server, &format!("evicted {pid}"));
+        }
+        self.give_error(pid, CudaError::MPS_CLIENT_TERMINATED);
+        "ok".to_owned()
     }
 
     /// The GPU falls off the bus: Xid 79, and nothing works any more.

@@ -1,0 +1,69 @@
+//! Newcomers that hang: after a client was killed while it was busy, a server may let nobody in any more although it says
+//! ACTIVE (NVIDIA knows of it). What is needed to say so: such a death in this server's life, and an engine that has a
+//! connection to the daemon's pipe and no client of its own for half a minute.
+
+use std::time::Duration;
+
+use crate::model::{Exit, Moment};
+
+use super::engine::{Engine, Stage};
+use super::group::Group;
+
+/// A start has its clients within a second; for so long nobody waits by chance.
+pub(super) const HANGS_AFTER: Duration = Duration::from_secs(30);
+
+/// A death that such a hang may come from, in the life of one server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Killed {
+    server: Option<u32>,
+    /// When, and whose.
+    last: Option<(Moment, String)>,
+}
+
+impl Group {
+    /// An engine ended: by a signal, or not known to be without work.
+    pub fn note_death(&mut self, place: usize, exit: Exit, now: Moment) {
+        let engine = &self.engines[place];
+        let clients = self.server.clients.last();
+        let was_client = clients.is_some_and(|clients| {
+            engine.processes().iter().any(|process| clients.contains(&process.pid)) || engine.left.is_some()
+        });
+        let busy = engine.figures.idle.at(now).is_none();
+        if was_client && (matches!(exit, Exit::Signal(_)) || busy) {
+            let how = if matches!(exit, Exit::Signal(_)) { "was killed" } else { "ended, perhaps at work," };
+            self.killed = Killed { server: self.server.pid, last: Some((now, format!("{} {how}", engine.name()))) };
+        }
+    }
+
+    /// The death that is known of this very server.
+    pub fn killed_in_its_life(&self) -> Option<&(Moment, String)> {
+        self.killed.last.as_ref().filter(|_| self.killed.server.is_some() && self.killed.server == self.server.pid)
+    }
+
+    /// The kernel told which of the engines' processes have a connection to the pipe directory.
+    pub fn knocking(&mut self, connected: &[u32], now: Moment) {
+        let clients = self.server.clients.last().cloned();
+        for engine in &mut self.engines {
+            let pids: Vec<u32> = engine.processes().iter().map(|process| process.pid).collect();
+            let is_client = clients.as_ref().is_none_or(|clients| pids.iter().any(|pid| clients.contains(pid)));
+            let knocks =
+                engine.stage == Stage::Starting && !is_client && pids.iter().any(|pid| connected.contains(pid));
+            // Over starts that its start_timeout ends: none of them got in.
+            let known = engine.knocks.filter(|since| self.server.since.is_some_and(|server| server <= *since));
+            engine.knocks = match knocks {
+                true => known.or(Some(now)),
+                false => known.filter(|_| !is_client && engine.stage != Stage::Serving),
+            };
+        }
+    }
+
+    /// Whether it is to be asked who has a connection.
+    pub fn asks_who_knocks(&self) -> bool {
+        let clients = self.server.clients.last();
+        let outside = |engine: &Engine| {
+            let mut pids = engine.processes().into_iter().map(|process| process.pid);
+            engine.stage == Stage::Starting && !pids.any(|pid| clients.is_some_and(|clients| clients.contains(&pid)))
+        };
+        self.killed_in_its_life().is_some() && self.engines.iter().any(outside)
+    }
+}
