@@ -108,7 +108,7 @@ impl Stand {
             Look::Clients { group, server } => {
                 vec![Observation::Clients { clients: self.clients(&group), group, server }]
             }
-            Look::Commands { .. } | Look::Overlap(_) | Look::Traffic(_) | Look::Token(_) => Vec::new(),
+            Look::Commands { .. } | Look::Overlap(_) | Look::Traffic(_) | Look::Token(_) | Look::Pipe(_) => Vec::new(),
             Look::Trees(group) => self.keys(&group).map(|engine| self.tree(engine)).collect(),
             Look::Load(engine) => vec![Observation::Load { engine, load: load(self.now) }],
             Look::Environment(engine) => {
