@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use mpswarden::config::{self, Arguments, Command, Configuration, ExitStatus, Problems};
+use mpswarden::model::plain::lines;
 use mpswarden::{runtime, sim};
 
 fn main() -> ExitCode {
@@ -35,8 +36,10 @@ fn main() -> ExitCode {
 
 fn check(file: &Path) -> Result<ExitCode, ExitStatus> {
     let configuration = or_tell(config::load(file))?;
+    configuration.warnings().iter().for_each(|warning| tell(&format!("{}: warning: {warning}", file.display())));
+    let shown = configuration.shown().map_err(|why| (tell(&why), ExitStatus::Software).1)?;
     // A reader that went away (a pager) is no fault of the configuration.
-    let _ = std::io::stdout().write_all(configuration.effective().as_bytes());
+    let _ = std::io::stdout().write_all(shown.as_bytes());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -47,7 +50,7 @@ fn or_tell(loaded: Result<Configuration, Problems>) -> Result<Configuration, Exi
     })
 }
 
-/// Writes a line to stderr, and lives on where that is closed.
+/// Writes it to stderr, without what would drive a terminal, and lives on where that is closed.
 fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", lines(line));
 }

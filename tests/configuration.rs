@@ -416,7 +416,18 @@ fn check_prints_the_effective_configuration_or_every_problem() {
     let directory = tempfile::tempdir().unwrap();
     let right = directory.path().join("right.toml");
     fs::write(&right, whole()).unwrap();
-    assert_eq!(check(&right), (Some(0), read(&whole()).unwrap().effective(), String::new()));
+    assert_eq!(check(&right), (Some(0), read(&whole()).unwrap().shown().unwrap(), String::new()));
+    let secret =
+        r#"command = ["vllm", "--api-key", "s3cret-1"]\nenvironment = { HF_TOKEN = "s3cret-2", LEVEL = "s3cret-3" }"#;
+    let hooks = "[hooks]\non_held = [\"sh\", \"-u\", \"me:s3cret-4\"]\n";
+    let text = SMALLEST
+        .lines()
+        .map(|line| if line.starts_with("command") { secret } else { line })
+        .collect::<Vec<_>>()
+        .join("\n");
+    fs::write(&right, format!("{hooks}{text}")).unwrap();
+    let (status, shown, _) = check(&right);
+    assert!(status == Some(0) && shown.contains("[redacted]") && !shown.contains("s3cret"), "{shown}");
     let wrong = Path::new(FIXTURES).join("used_twice.toml");
     let report = fs::read_to_string(wrong.with_extension("report")).unwrap();
     assert_eq!(check(&wrong), (Some(78), String::new(), report));

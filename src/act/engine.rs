@@ -3,12 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ring::rand::{SecureRandom, SystemRandom};
+
 use super::environment::{self, Variables};
 use super::shared::{Shared, Watch, failed, refused};
 use crate::files::{self, Links};
 use crate::host::cgroup::Cgroup;
 use crate::host::child::{self, Launch, Output};
+use crate::host::room;
+use crate::host::trees::START_VARIABLE;
 use crate::model::{EngineKey, EngineLaunch, GroupLaunch, Observation, Outcome, Owner, ProbeState};
+
+/// Below so many bytes the file system of the logs counts as full.
+const LITTLE_ROOM: u64 = 1 << 20;
 
 /// The largest environment file.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -54,6 +61,9 @@ fn try_start(shared: &Shared, start: &Start, file: Result<Variables, String>) ->
     if *outside {
         environment::leave_mps(&mut launch.environment, &group, &engine);
     }
+    let word = birth_word().map_err(|error| failed(format!("engine `{key}`: no random numbers: {error}")))?;
+    launch.environment.insert(START_VARIABLE.into(), word.clone().into());
+    tell_of_no_room(&group);
     let cgroup = enter_cgroup(shared, &engine);
     launch.cgroup = cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
     let child = child::start(&launch).map_err(|error| {
@@ -64,9 +74,16 @@ fn try_start(shared: &Shared, start: &Start, file: Result<Variables, String>) ->
     })?;
     let owner = Owner::Engine(key.clone(), *incarnation);
     let held = child.pidfd();
-    shared.trees.began(key, held.clone(), cgroup);
+    shared.trees.began(key, held.clone(), cgroup, word);
     shared.note(owner.clone(), &held, launch.cgroup);
     Ok(Watch { child, owner })
+}
+
+/// Drawn for each start, so that no process can call itself an engine's that did not read it there.
+fn birth_word() -> Result<String, ring::error::Unspecified> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// No incarnation starts before its predecessor is gone: asked again here, just before acting.
@@ -114,18 +131,38 @@ fn log_of(group: &GroupLaunch, engine: &EngineLaunch) -> PathBuf {
     group.control.log_directory.join(format!("{}.log", engine.key.engine))
 }
 
+/// An engine that can't write its output may end for it, and its own words of that have no place to go either.
+fn tell_of_no_room(group: &GroupLaunch) {
+    let directory = &group.control.log_directory;
+    if let Some(left) = room::left(directory).filter(|left| *left < LITTLE_ROOM) {
+        let (directory, left) = (directory.display(), left >> 10);
+        tracing::warn!(
+            "the file system of log_directory {directory} is full ({left} KiB are left): what engines and the daemon write \
+             is lost, and some end for it; make room there"
+        );
+    }
+}
+
 /// A cgroup for it, if one can be had: without, it works by sessions.
 fn enter_cgroup(shared: &Shared, engine: &EngineLaunch) -> Option<Cgroup> {
     let name = format!("{}.{}", engine.key.group, engine.key.engine);
-    match shared.cgroups.as_ref().ok()?.create(&name, engine.memory_max) {
-        Ok((cgroup, unlimited)) => {
-            if let Some(error) = unlimited {
-                tracing::warn!("engine `{}` runs without its memory_max: {error}", engine.key);
-            }
+    let unlimited = |why: &str| tracing::warn!("engine `{}` runs without its memory_max: {why}", engine.key);
+    let made = match &shared.cgroups {
+        Ok(cgroups) => cgroups.create(&name, engine.memory_max),
+        Err(why) => {
+            // That there are no cgroups was said at the start; that a limit is not in force is said of each.
+            engine.memory_max.inspect(|_| unlimited(why));
+            return None;
+        }
+    };
+    match made {
+        Ok((cgroup, why)) => {
+            why.iter().for_each(|why| unlimited(why));
             Some(cgroup)
         }
         Err(error) => {
-            tracing::warn!("engine `{}` runs without a cgroup: {error}", engine.key);
+            let limit = if engine.memory_max.is_some() { ", and so without its memory_max" } else { "" };
+            tracing::warn!("engine `{}` runs without a cgroup{limit}: {error}", engine.key);
             None
         }
     }

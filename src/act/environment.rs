@@ -11,7 +11,7 @@ use super::hooks::Call;
 use super::shared::OwnerMark;
 use crate::host::leftovers::OWNER_VARIABLE;
 use crate::host::probe_place::ProbePlace;
-use crate::host::trees::ENGINE_VARIABLE;
+use crate::host::trees::{ENGINE_VARIABLE, START_VARIABLE};
 use crate::model::{EngineLaunch, GpuNamedBy, GroupLaunch};
 
 /// Variables by name.
@@ -108,7 +108,7 @@ pub(super) fn of_hook(own: Environment, call: &Call, owner: &OwnerMark) -> Envir
 }
 
 fn of_group(mut environment: Environment, group: &GroupLaunch, owner: &OwnerMark) -> Environment {
-    environment.retain(|name, _| OUR_SUPERVISORS.iter().all(|ours| name != ours));
+    environment.retain(|name, _| OUR_SUPERVISORS.iter().all(|ours| name != ours) && name != START_VARIABLE);
     environment.insert("CUDA_MPS_PIPE_DIRECTORY".into(), group.control.pipe_directory.clone().into());
     environment.insert("CUDA_MPS_LOG_DIRECTORY".into(), group.control.log_directory.clone().into());
     environment.insert(VISIBLE.into(), group.gpu.as_str().into());

@@ -94,6 +94,11 @@ impl Executor {
         self.shared.trees.keep(&engines_of(launches).collect());
     }
 
+    /// So many processes of an engine are held by a descriptor each.
+    pub fn hold_at_most(&self, count: usize) {
+        self.shared.trees.hold_at_most(count);
+    }
+
     /// The groups' command workers, for whoever else asks their daemons.
     pub fn launches(&self) -> Launches {
         self.shared.launches.clone()

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use tokio::time::timeout;
 
 use super::shared::{Shared, refused};
-use crate::host::pidfd::Pidfd;
+use crate::host::hold::Hold;
 use crate::host::procfs::Procfs;
+use crate::host::trees::MOST_HELD;
 use crate::host::{clock, reaper};
 use crate::model::{EngineName, GroupName, Moment, Outcome, ProcessId, Remaining};
 
@@ -33,8 +33,7 @@ pub(super) async fn remaining(
     processes: &[ProcessId],
     deadline: Moment,
 ) -> io::Result<Vec<Remaining>> {
-    let signalled = processes.iter().filter_map(|process| Pidfd::open_exact(*process).transpose());
-    let mut waited: Vec<Arc<Pidfd>> = signalled.map(|held| held.map(Arc::new)).collect::<io::Result<_>>()?;
+    let mut waited = Hold::all(processes.iter().copied(), MOST_HELD)?;
     loop {
         let all_gone = async {
             for held in &waited {
@@ -44,7 +43,7 @@ pub(super) async fn remaining(
         let _ = timeout(deadline.since(clock::now()), all_gone).await;
         waited.retain(|held| !held.is_gone());
         let living = shared.trees.living(group, engines)?;
-        let is_new = |held: &Arc<Pidfd>| waited.iter().all(|old| old.id != held.id);
+        let is_new = |held: &Hold| waited.iter().all(|old| old.id != held.id);
         let new: Vec<_> = living.into_iter().filter(is_new).collect();
         waited.extend(new);
         if waited.is_empty() || clock::now() >= deadline {
@@ -54,7 +53,7 @@ pub(super) async fn remaining(
     }
 }
 
-fn describe(held: &Pidfd) -> Remaining {
+fn describe(held: &Hold) -> Remaining {
     let stat = Procfs::new(Path::new("/proc")).stat(held.id.pid).ok().flatten();
     Remaining { process: held.id, state: stat.map_or('?', |stat| stat.state) }
 }

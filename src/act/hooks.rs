@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,13 +74,14 @@ struct Line {
 impl Hooks {
     /// Starts the thread; runs nothing yet.
     pub fn start(owner: OwnerMark, told: Told) -> io::Result<Hooks> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        // Where no thread can be had it is leaked: dropped on another runtime's thread it would panic.
+        let runtime = ManuallyDrop::new(Builder::new_current_thread().enable_all().build()?);
         let (waiting, news, closing) = (Mutex::default(), Notify::new(), watch::Sender::new(false));
         let line = Arc::new(Line { waiting, news, closing, owner, told });
         let (running, over) = sync_channel(0);
         let served = line.clone();
         thread::Builder::new().name("hooks".into()).spawn(move || {
-            serve(&runtime, &served);
+            serve(&ManuallyDrop::into_inner(runtime), &served);
             drop(running);
         })?;
         Ok(Hooks { line, over: Mutex::new(over) })

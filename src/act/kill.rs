@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::shared::{Shared, refused};
 use crate::host::control::{CommandOutcome, READ_TIMEOUT};
+use crate::host::hold::Hold;
 use crate::host::pidfd::{Pidfd, Signalled};
 use crate::host::{clock, mps_log};
 use crate::model::{EngineName, GroupName, Moment, Outcome, ProcessId};
@@ -56,10 +57,10 @@ async fn try_kill(
 
 /// Holds the strays first and asks the server afterwards: whoever still is its client then is the process
 /// that is held, and no other under the same pid.
-async fn still_clients(shared: &Shared, group: &GroupName, strays: &[u32]) -> io::Result<Vec<Arc<Pidfd>>> {
+async fn still_clients(shared: &Shared, group: &GroupName, strays: &[u32]) -> io::Result<Vec<Hold>> {
     let held = strays.iter().filter_map(|pid| Pidfd::open(*pid).transpose()).collect::<io::Result<Vec<_>>>()?;
     let clients = if held.is_empty() { Vec::new() } else { clients(shared, group).await };
-    Ok(held.into_iter().filter(|stray| clients.contains(&stray.id.pid)).map(Arc::new).collect())
+    Ok(held.into_iter().filter(|stray| clients.contains(&stray.id.pid)).map(|stray| Arc::new(stray).into()).collect())
 }
 
 /// Every client of the group's server; none where the daemon does not answer.
@@ -79,7 +80,7 @@ async fn pids(shared: &Shared, group: &GroupName, command: &str) -> Vec<u32> {
 }
 
 /// Signals all of them, also when one refuses; then tells of the refusal.
-fn signal_all(held: &[Arc<Pidfd>], killed: &mut BTreeSet<ProcessId>) -> io::Result<()> {
+fn signal_all(held: &[Hold], killed: &mut BTreeSet<ProcessId>) -> io::Result<()> {
     let mut refused = None;
     for process in held {
         match process.signal(Signal::SIGKILL) {

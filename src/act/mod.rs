@@ -18,7 +18,7 @@ pub use executor::Executor;
 pub use hooks::{Call, Hooks};
 pub use launches::Launches;
 pub use save::saved_memory;
-pub use shared::{OwnerMark, PrepareError};
+pub use shared::{OwnerMark, PrepareError, prepare};
 
 #[cfg(test)]
 mod file_tests;

@@ -193,6 +193,12 @@ pub(super) fn refused(error: &io::Error, why: String) -> Outcome {
     if own_limits::is_ours(error) { Outcome::NotAsked { why } } else { failed(why) }
 }
 
+/// The directories of the state and of all groups, so that what can't be had is told before anything is ended.
+pub fn prepare(state_directory: &Path, launches: &[GroupLaunch]) -> Result<(), PrepareError> {
+    make_directory("state_directory", state_directory, 0o700, Holds::Files)?;
+    launches.iter().try_for_each(make_directories)
+}
+
 /// The directories of a group. Engines of other users must reach the daemon's sockets.
 pub(super) fn make_directories(group: &GroupLaunch) -> Result<(), PrepareError> {
     let has_users = group.engines.iter().any(|engine| engine.user.is_some());

@@ -15,12 +15,12 @@ mod load;
 mod problem;
 mod reader;
 mod resolve;
-pub mod secrets;
 mod shareable;
 mod study_arguments;
 mod suggest;
 mod units;
 mod values;
+mod warnings;
 
 pub use arguments::{
     Arguments, Command, DemoOptions, DriverLike, EnginesLike, GpuKind, INJECTIONS, Injection, LogFormat, LogOptions,

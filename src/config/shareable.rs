@@ -1,7 +1,8 @@
 //! A configuration that others may read, and the secrets in one. Pure.
 
 use super::configuration::{Configuration, EngineConfiguration, MetricsUrl};
-use super::secrets::{HIDDEN, Secrets, is_secret};
+use crate::model::plain;
+use crate::model::secrets::{HIDDEN, Secrets, is_secret};
 
 impl Configuration {
     /// As [`Configuration::effective`], without what others must not read: every variable's value, and what looks
@@ -10,7 +11,13 @@ impl Configuration {
         let mut shared = self.clone();
         shared.hooks.values_mut().for_each(|command| *command = secrets.command(command));
         shared.groups.iter_mut().flat_map(|group| &mut group.engines).for_each(|engine| hide(engine, secrets));
-        shared.effective()
+        plain::lines(&shared.effective())
+    }
+
+    /// As [`Configuration::shareable`]: what `check` prints is what people paste. The error is a mistake of ours.
+    pub fn shown(&self) -> Result<String, String> {
+        let secrets = Secrets::new().map_err(|error| format!("secrets can't be hidden: {error}"))?;
+        Ok(self.shareable(&secrets))
     }
 
     /// The secrets that stand in it, to be found wherever else they stand. Those of environment files are not in it.

@@ -49,8 +49,11 @@ pub(super) struct Watched {
 /// Without a reading of NVML, or where NVML shows other pids than ours (in some containers), the daemon's client list
 /// decides alone, and nobody is proven to be outside. Where NVML has no list of MPS clients, or one that knows none of the
 /// daemon's, the daemon's list says who is a client, and NVML who computes.
+///
+/// `claimed` are in the tree by the engine's word alone: as clients they are its own, elsewhere they prove nothing.
 pub(super) fn attachment(
     tree: &[ProcessId],
+    claimed: &BTreeSet<ProcessId>,
     clients: &BTreeSet<u32>,
     server: Option<u32>,
     reading: Option<&Reading>,
@@ -59,7 +62,8 @@ pub(super) fn attachment(
     let Some(reading) = reading.filter(|reading| reading.pids_match(clients, server)) else {
         return if tree.iter().any(is_client) { Attachment::Attached } else { Attachment::Absent };
     };
-    let mut on_gpu = tree.iter().filter(|process| reading.lists(process.pid)).peekable();
+    let counts = |process: &&ProcessId| is_client(process) || !claimed.contains(process);
+    let mut on_gpu = tree.iter().filter(counts).filter(|process| reading.lists(process.pid)).peekable();
     if on_gpu.peek().is_none() {
         return Attachment::Absent;
     }
@@ -154,7 +158,23 @@ mod tests {
 
     fn judge(clients: &[u32], reading: Option<&Reading>) -> Attachment {
         let tree = [ProcessId { pid: 10, started_at: 1 }, ProcessId { pid: 11, started_at: 1 }];
-        attachment(&tree, &clients.iter().copied().collect(), Some(5), reading)
+        attachment(&tree, &BTreeSet::new(), &clients.iter().copied().collect(), Some(5), reading)
+    }
+
+    #[test]
+    fn who_only_claims_to_be_an_engines_is_no_evidence_against_it() {
+        let tree = [ProcessId { pid: 10, started_at: 1 }, ProcessId { pid: 11, started_at: 1 }];
+        let judge = |claimed: u32, clients: &[u32]| {
+            let claimed = BTreeSet::from([ProcessId { pid: claimed, started_at: 1 }]);
+            let reading = reading(&[5, 10, 11], clients);
+            attachment(&tree, &claimed, &clients.iter().copied().collect(), Some(5), Some(&reading))
+        };
+        assert_eq!(judge(11, &[10]), Attachment::Attached);
+        assert_eq!(judge(10, &[11]), Attachment::Attached);
+        // As a client it is the engine's.
+        assert_eq!(judge(11, &[10, 11]), Attachment::Attached);
+        // What is proven stays evidence.
+        assert_eq!(judge(12, &[10]), outside(&[11], &[]));
     }
 
     fn outside(past: &[u32], elsewhere: &[u32]) -> Attachment {

@@ -1,5 +1,6 @@
 //! One engine: what is known of it and which stage of its life it is in. Nothing here orders anything.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::{ActionId, EngineName, EngineState, Exit, Fault, Health, Known, Moment, ProcessId};
@@ -78,6 +79,8 @@ pub(super) struct Engine {
     /// When its process was started.
     pub started: Moment,
     pub tree: Known<Vec<ProcessId>>,
+    /// Of the tree, those that nothing but the engine's word speaks for.
+    pub claimed: BTreeSet<ProcessId>,
     pub health: Known<Health>,
     /// When this row of good probes began.
     pub healthy_since: Option<Moment>,
@@ -162,6 +165,7 @@ impl Engine {
             main: None,
             started: Moment::ZERO,
             tree: Known::Unknown,
+            claimed: BTreeSet::new(),
             health: Known::Unknown,
             healthy_since: None,
             bad_probes: 0,
@@ -281,6 +285,11 @@ impl Engine {
         all
     }
 
+    /// Its tree, as last seen, without those that nothing but its word speaks for.
+    pub fn proven(&self) -> Option<impl Iterator<Item = &ProcessId>> {
+        Some(self.tree.last()?.iter().filter(|process| !self.claimed.contains(process)))
+    }
+
     /// Whether a process of it lives, as far as is known.
     pub fn alive(&self) -> bool {
         matches!(self.stage, Stage::Starting | Stage::Serving | Stage::Failing | Stage::Ending(_))
@@ -296,7 +305,7 @@ impl Engine {
         if fresh.is_some() {
             reading.since(healthy)?;
         }
-        Some(attachment(tree, server.clients.last()?, server.pid, fresh) == Attachment::Attached)
+        Some(attachment(tree, &self.claimed, server.clients.last()?, server.pid, fresh) == Attachment::Attached)
     }
 
     /// Where it is meant to be: attached, or outside MPS on purpose; by what was seen after it got healthy.
@@ -310,7 +319,7 @@ impl Engine {
             return None;
         }
         let tree = self.tree.last()?;
-        Some(attachment(tree, server.clients.last()?, server.pid, reading.fresh(READING_FRESH, now)))
+        Some(attachment(tree, &self.claimed, server.clients.last()?, server.pid, reading.fresh(READING_FRESH, now)))
     }
 
     /// Nothing about it changes by time alone, nor by an answer that says what was known.
@@ -327,7 +336,7 @@ impl Engine {
 
     /// Bytes of device memory of its whole tree; `None`: unknown.
     pub fn device_memory(&self, reading: Option<&Reading>) -> Option<u64> {
-        let pids = self.tree.last()?.iter().map(|process| process.pid).collect();
+        let pids = self.proven()?.map(|process| process.pid).collect();
         reading.filter(|_| self.counted)?.memory_of(&pids)
     }
 
@@ -341,7 +350,7 @@ impl Engine {
     pub fn listed(&mut self, reading: &Reading, server: &ServerFacts) {
         let clients = server.clients.last();
         let is_client = |pid: u32| clients.is_some_and(|clients| clients.contains(&pid));
-        let pids = || self.tree.last().into_iter().flatten().map(|process| process.pid);
+        let pids = || self.proven().into_iter().flatten().map(|process| process.pid);
         let missed = pids().any(|pid| is_client(pid) && !reading.lists(pid));
         let known = pids().any(|pid| reading.lists(pid))
             || clients.is_some_and(|clients| reading.pids_match(clients, server.pid));

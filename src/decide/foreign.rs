@@ -40,7 +40,8 @@ pub(super) fn beside(reading: &Reading, on_gpu: &[&Group], groups: &[Group], now
         |pid: &u32| groups.iter().any(|group| group.server.clients.last().is_some_and(|all| all.contains(pid)));
     let mut pids: BTreeSet<u32> = reading.beside_mps().filter(|pid| !is_server(pid) && !is_client(pid)).collect();
     if !pids.is_empty() {
-        groups.iter().flat_map(Group::pids).for_each(|pid| {
+        // Who only claims to be an engine's, and computes beside MPS, is nobody's.
+        groups.iter().flat_map(Group::proven_pids).for_each(|pid| {
             pids.remove(&pid);
         });
     }

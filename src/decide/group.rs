@@ -202,6 +202,11 @@ impl Group {
             }
             Observation::Ended { owner, process, exit } => self.ended(owner, process, exit, turn),
             Observation::Tree { engine, processes } => self.tree(&engine, processes, turn.now),
+            Observation::Claimed { engine, processes } => {
+                if let Some(engine) = self.engine_mut(&engine.engine) {
+                    engine.claimed = processes.into_iter().collect();
+                }
+            }
             Observation::Health { engine, health } => {
                 if let Some(engine) = self.engine_mut(&engine.engine) {
                     engine.probed(health, turn.now);
@@ -335,6 +340,14 @@ impl Group {
         self.engines.iter().flat_map(Engine::processes).map(|process| process.pid).collect()
     }
 
+    /// Those of them that are proven to be an engine's.
+    pub fn proven_pids(&self) -> BTreeSet<u32> {
+        let proven = |engine: &Engine| {
+            engine.processes().into_iter().filter(|process| !engine.claimed.contains(process)).collect::<Vec<_>>()
+        };
+        self.engines.iter().flat_map(proven).map(|process| process.pid).collect()
+    }
+
     /// The names of all engines.
     pub fn names(&self) -> Vec<EngineName> {
         self.engines.iter().map(|engine| engine.name().clone()).collect()
@@ -383,8 +396,11 @@ impl Group {
         self.tree_without(&before, &processes, now);
         let clients = self.server.clients.last();
         if let Some(engine) = self.engines.iter_mut().find(|engine| *engine.name() == key.engine) {
+            engine.claimed.retain(|claimed| processes.contains(claimed));
             if matches!(engine.stage, Stage::Serving | Stage::Failing) {
-                engine.gpu_processes.looked(&processes, clients, now);
+                let proven: Vec<ProcessId> =
+                    processes.iter().filter(|process| !engine.claimed.contains(process)).copied().collect();
+                engine.gpu_processes.looked(&proven, clients, now);
             }
             if engine.tree.last() != Some(&processes) {
                 engine.limits.processes_changed(now);

@@ -141,7 +141,7 @@ impl Engine {
 
     fn over_limit(&self, reading: &Reading) -> Option<(u64, u64)> {
         let limit = self.device_memory_limit().filter(|_| self.is_counted())?.saturating_add(TOLERANCE);
-        let pids = self.tree.last()?.iter().map(|process| process.pid);
+        let pids = self.proven()?.map(|process| process.pid);
         let each: Option<Vec<u64>> =
             pids.filter(|pid| reading.lists(*pid)).map(|pid| reading.memory_of(&[pid].into())).collect();
         let each = each?;

@@ -400,6 +400,7 @@ fn group_of(observation: &Observation) -> Option<&GroupName> {
         | Observation::Overlap { group, .. }
         | Observation::HostMemory { group, .. } => Some(group),
         Observation::Tree { engine, .. }
+        | Observation::Claimed { engine, .. }
         | Observation::Usage { engine, .. }
         | Observation::MemoryEvents { engine, .. }
         | Observation::Environment { engine, .. }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::incidents::Incidents;
 use super::metrics::{Exposition, Readings, Tally, catalogue as metric, write_own_process};
 use super::wall::WallClock;
-use crate::model::{EngineKey, EngineName, Event, GroupName, Incident, Moment, Status, Written};
+use crate::model::{EngineKey, EngineName, Event, GroupName, HttpAddress, Incident, Moment, Status, Written, plain};
 
 /// A status older than this is not served: better no data than stale data.
 pub const MAX_STATUS_AGE: Duration = Duration::from_secs(30);
@@ -52,6 +52,7 @@ pub struct Exporter {
 struct Facts {
     status: Arc<Status>,
     endpoints: Arc<BTreeMap<EngineKey, String>>,
+    http: Vec<HttpAddress>,
     tally: Tally,
     incidents: Incidents,
     /// Counts changes, so that a page knows whether it is current.
@@ -85,6 +86,7 @@ struct Document<'a> {
     timestamp_seconds: f64,
     boot_timestamp_seconds: f64,
     build: BuildInfo,
+    http: Vec<HttpAddress>,
     #[serde(flatten)]
     status: &'a Status,
 }
@@ -108,7 +110,7 @@ impl Exporter {
         tally.expect(known);
         tally.reloaded(wall.seconds(known.at));
         let (status, endpoints, incidents) = (Arc::new(known.clone()), Arc::default(), Incidents::default());
-        let facts = Facts { status, endpoints, tally, incidents, version: 0 };
+        let facts = Facts { status, endpoints, http: Vec::new(), tally, incidents, version: 0 };
         Exporter { build, wall, facts: Mutex::new(facts), page: Mutex::default() }
     }
 
@@ -123,6 +125,13 @@ impl Exporter {
         let facts = &mut *lock(&self.facts);
         facts.endpoints = Arc::new(endpoints);
         facts.version += 1;
+    }
+
+    /// Takes up whether HTTP is served on an address; why not, for people.
+    pub fn set_http(&self, address: &str, down: Option<String>) {
+        let http = &mut lock(&self.facts).http;
+        http.retain(|known| known.address != address);
+        http.push(HttpAddress { address: address.to_owned(), down });
     }
 
     /// Counts an event, and takes it into the incident that it belongs to.
@@ -174,7 +183,7 @@ impl Exporter {
     pub fn incidents_json(&self) -> Result<Bytes, serde_json::Error> {
         let incidents = self.incidents();
         let list = IncidentList { incidents: incidents.iter().map(Arc::as_ref).collect() };
-        serde_json::to_vec(&list).map(Bytes::from)
+        plain_json(&list)
     }
 
     /// What is running.
@@ -227,9 +236,10 @@ impl Exporter {
             timestamp_seconds: self.wall.seconds(status.at),
             boot_timestamp_seconds: self.wall.boot(),
             build: self.build,
+            http: lock(&self.facts).http.clone(),
             status: &status,
         };
-        serde_json::to_vec(&document).map(Bytes::from)
+        plain_json(&document)
     }
 
     fn render(&self, page: &mut Exposition) -> String {
@@ -245,6 +255,11 @@ impl Exporter {
         tally.write(&status, page);
         page.take()
     }
+}
+
+/// Names and texts of others are in it: `curl` of it must not drive a terminal.
+fn plain_json(document: &impl Serialize) -> Result<Bytes, serde_json::Error> {
+    serde_json::to_string(document).map(|text| Bytes::from(plain::json(&text)))
 }
 
 /// Whether both have the same groups, engines, GPUs and sources, in the same order.

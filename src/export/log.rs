@@ -81,7 +81,8 @@ pub fn level(event: &Event) -> Level {
         | What::SourceDown { .. }
         | What::ActionFailed { .. }
         | What::HoldBegan { .. }
-        | What::ReloadFailed { .. } => Level::WARN,
+        | What::ReloadFailed { .. }
+        | What::HttpDown { .. } => Level::WARN,
         // Words: whoever may send a prompt can have them printed.
         What::CudaError { .. } | What::Doubted { .. } => Level::INFO,
         What::FaultEnded { .. }
@@ -99,7 +100,8 @@ pub fn level(event: &Event) -> Level {
         | What::Stopped
         | What::Ordered { .. }
         | What::HoldEnded { .. }
-        | What::Reloaded { .. } => Level::INFO,
+        | What::Reloaded { .. }
+        | What::HttpUp { .. } => Level::INFO,
         What::HookEnded { result: HookResult::Ok, .. } => Level::DEBUG,
         What::HookEnded { .. } => Level::WARN,
         What::StepEnded { .. } | What::Command { .. } => Level::DEBUG,

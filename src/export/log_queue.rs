@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use crate::model::plain::is_order;
+
 /// Lines that wait at most.
 const LINES: usize = 1024;
 /// For the lines that wait when the watchdog ends.
@@ -49,7 +51,7 @@ impl LogQueue {
 
 impl Write for LogQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.orders.try_send(Order::Line(line.to_vec())).is_err() {
+        if self.orders.try_send(Order::Line(plain(line))).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -67,6 +69,17 @@ impl Drop for LogGuard {
         if self.0.orders.try_send(Order::Tell(tell)).is_ok() {
             let _ = told.recv_timeout(FLUSH_TIMEOUT);
         }
+    }
+}
+
+/// Names of others stand in it. ESC stays: colours are the formatter's own, which escapes every other one.
+fn plain(line: &[u8]) -> Vec<u8> {
+    match std::str::from_utf8(line) {
+        Ok(text) if !line.is_ascii() => {
+            let shown = |c| if is_order(c) && !matches!(c, '\n' | '\u{1b}') { char::REPLACEMENT_CHARACTER } else { c };
+            text.chars().map(shown).collect::<String>().into_bytes()
+        }
+        _ => line.to_vec(),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::sentence::{one_line, sentence, word};
+use super::sentence::{sentence, word};
+use crate::model::plain::one_line;
 use crate::model::{
     EngineName, Event, EvidenceLine, Fault, GroupName, Incident, IncidentLine, Moment, Reason, RecoveryResult, What,
 };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::gpu::RecoveryAction;
+use crate::model::plain::one_line;
 use crate::model::saying::cuda_words;
 use crate::model::{
     Advice, AdviceReason, Doubt, EngineName, Event, GpuUuid, IsolationResult, Reason, SourceScope, SourceState, Tier,
@@ -50,6 +51,8 @@ pub fn word(event: &Event) -> &'static str {
         What::HoldEnded { .. } => "hold_over",
         What::Reloaded { .. } => "reloaded",
         What::ReloadFailed { .. } => "reload_failed",
+        What::HttpDown { .. } => "http_down",
+        What::HttpUp { .. } => "http_up",
         What::HookEnded { .. } => "hook",
     }
 }
@@ -66,11 +69,6 @@ pub fn place(event: &Event) -> String {
 /// What happened or was done, and why; without the word and the place; always one line.
 pub fn sentence(event: &Event) -> String {
     one_line(&told(event))
-}
-
-/// Evidence comes from engines' output: nothing in it may break a line or drive a terminal.
-pub(super) fn one_line(text: &str) -> String {
-    text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn told(event: &Event) -> String {
@@ -168,6 +166,8 @@ fn told(event: &Event) -> String {
             format!("the hold is over after {}: {why}", span(*lasted))
         }
         What::Reloaded { detail } => format!("the configuration was read again: {detail}"),
+        What::HttpDown { why, .. } => format!("{why}; the groups are watched without it, and it is tried again"),
+        What::HttpUp { address } => format!("HTTP is served on {address} now"),
         What::ReloadFailed { why } => format!("the configuration stays as it was: {why}"),
         What::HookEnded { hook, result, why } if why.is_empty() => format!("{hook} ended: {result}"),
         What::HookEnded { hook, result, why } => format!("{hook} ended: {result}: {why}"),
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn an_engines_output_neither_breaks_the_line_nor_drives_the_terminal() {
         let error = What::EngineFailing { because: "a\nb\u{1b}[2J\n".to_owned() };
-        assert_eq!(sentence(&event(Some("qwen-a"), error)), "a b [2J");
+        assert_eq!(sentence(&event(Some("qwen-a"), error)), "a b\u{fffd}[2J");
     }
 
     #[test]

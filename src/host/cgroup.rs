@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::cgroup_words::{no_memory_controller, no_version_2, refused};
 use super::own_limits;
 use super::procfs::Procfs;
 
@@ -25,26 +26,40 @@ impl Cgroups {
     /// Below the cgroup that this process is in; or why there is none.
     pub fn find() -> Result<Cgroups, String> {
         let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
-        let own = own_directory(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
-            .ok_or("no cgroup2 file system is mounted that shows our own cgroup")?;
+        let (mountinfo, cgroup) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
+        let own = own_directory(&mountinfo, &cgroup).ok_or_else(|| no_version_2(&mountinfo, &cgroup))?;
         Cgroups::below(&own)
     }
 
-    /// Below the cgroup at `own`. The directory carries our pid: two watchdogs in one cgroup stay apart.
+    /// Below the cgroup at `own`. The directory carries our pid: two watchdogs in one cgroup stay apart. A kernel before
+    /// 5.14 has no cgroup.kill: there processes are ended one by one.
     pub fn below(own: &Path) -> Result<Cgroups, String> {
         let base = own.join(format!("mpswarden.{}", std::process::id()));
         let cgroups = Cgroups { own: own.to_owned(), base };
-        make_directory(&cgroups.base).map_err(|error| format!("{}: {error}", cgroups.base.display()))?;
-        if !cgroups.base.join("cgroup.kill").exists() {
+        make_directory(&cgroups.base).map_err(|error| refused(&cgroups.base, &error))?;
+        if !cgroups.base.join("cgroup.procs").exists() {
             cgroups.remove();
-            return Err("this kernel's cgroups have no cgroup.kill (Linux 5.14)".to_owned());
+            return Err(format!("{} is in no cgroup file system: it has no cgroup.procs", cgroups.base.display()));
         }
+        cgroups.remove_those_of_the_dead(|pid| Path::new("/proc").join(pid.to_string()).exists());
         Ok(cgroups)
     }
 
-    /// An empty cgroup of that name. A memory limit is set where the controller can be had; the error
-    /// of a limit that could not be set comes beside.
-    pub fn create(&self, name: &str, memory_max: Option<u64>) -> io::Result<(Cgroup, Option<io::Error>)> {
+    /// Removes what earlier watchdogs left beside ours, where nothing is in it: only empty directories can be removed
+    /// there.
+    fn remove_those_of_the_dead(&self, lives: impl Fn(u32) -> bool) {
+        for entry in fs::read_dir(&self.own).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix("mpswarden.")?.parse::<u32>().ok());
+            if pid.is_some_and(|pid| pid != std::process::id() && !lives(pid)) {
+                let _ = Cgroup { path: entry.path() }.remove();
+            }
+        }
+    }
+
+    /// An empty cgroup of that name. A memory limit is set where the controller can be had; why one could not be set
+    /// comes beside, with file and cure.
+    pub fn create(&self, name: &str, memory_max: Option<u64>) -> io::Result<(Cgroup, Option<String>)> {
         let cgroup = Cgroup { path: self.base.join(name.replace('/', "_")) };
         make_directory(&self.base)?;
         make_directory(&cgroup.path)?;
@@ -57,18 +72,24 @@ impl Cgroups {
 
     /// Controllers are given only by a cgroup without processes of its own: ours, and what we started in it (the
     /// control daemons), go into a leaf first. Processes that are not ours stay, and are named as the reason.
-    fn limit_memory(&self, cgroup: &Cgroup, bytes: u64) -> io::Result<()> {
-        if !cgroup.path.join("memory.max").exists() {
+    fn limit_memory(&self, cgroup: &Cgroup, bytes: u64) -> Result<(), String> {
+        let limit = cgroup.path.join("memory.max");
+        if !limit.exists() {
+            if let Some(why) = no_memory_controller(&self.own, &limit) {
+                return Err(why);
+            }
             let leaf = self.own.join("watchdog");
-            make_directory(&leaf)?;
-            for pid in self.our_processes()? {
+            make_directory(&leaf).map_err(|error| refused(&leaf, &error))?;
+            for pid in self.our_processes().map_err(|error| refused(&self.own.join("cgroup.procs"), &error))? {
                 // One that ended meanwhile needs no move.
                 let _ = fs::write(leaf.join("cgroup.procs"), pid.to_string());
             }
-            fs::write(self.own.join("cgroup.subtree_control"), "+memory").map_err(|error| self.explained(error))?;
-            fs::write(self.base.join("cgroup.subtree_control"), "+memory")?;
+            for giver in [&self.own, &self.base] {
+                let file = giver.join("cgroup.subtree_control");
+                fs::write(&file, "+memory").map_err(|error| refused(&file, &error))?;
+            }
         }
-        fs::write(cgroup.path.join("memory.max"), bytes.to_string())
+        fs::write(&limit, bytes.to_string()).map_err(|error| refused(&limit, &error))
     }
 
     /// Those of our processes that are in our own cgroup itself.
@@ -78,16 +99,6 @@ impl Cgroups {
         let ours: Vec<u32> = std::iter::once(own).chain(below.iter().map(|stat| stat.id.pid)).collect();
         let text = fs::read_to_string(self.own.join("cgroup.procs"))?;
         Ok(text.lines().filter_map(|pid| pid.parse().ok()).filter(|pid| ours.contains(pid)).collect())
-    }
-
-    fn explained(&self, error: io::Error) -> io::Error {
-        if error.raw_os_error() != Some(nix::libc::EBUSY) {
-            return error;
-        }
-        io::Error::other(format!(
-            "other processes are in {}: give mpswarden a cgroup of its own (systemd: Delegate=yes)",
-            self.own.display()
-        ))
     }
 
     /// Removes our directory; it stays while an engine's cgroup is there.
@@ -209,7 +220,7 @@ mod tests {
     fn what_is_no_cgroup_file_system_is_refused_with_the_reason_and_left_clean() {
         let directory = tempfile::tempdir().unwrap();
         let why = Cgroups::below(directory.path()).unwrap_err();
-        assert!(why.contains("cgroup.kill"), "{why}");
+        assert!(why.contains("cgroup.procs"), "{why}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         assert!(Cgroups::below(Path::new("/no/such/place")).unwrap_err().contains("/no/such/place"));
     }
@@ -243,7 +254,39 @@ mod tests {
         fs::write(directory.path().join("cgroup.procs"), format!("1\n{own}\n")).unwrap();
         let cgroups = Cgroups { own: directory.path().to_owned(), base: directory.path().join("base") };
         assert_eq!(cgroups.our_processes().unwrap(), [own]);
-        let busy = cgroups.explained(io::Error::from_raw_os_error(nix::libc::EBUSY)).to_string();
-        assert!(busy.contains("Delegate=yes"), "{busy}");
+    }
+
+    #[test]
+    fn empty_ones_of_dead_watchdogs_are_removed_and_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = std::process::id();
+        for name in
+            [&format!("mpswarden.{own}"), "mpswarden.7", "mpswarden.8/g.e0", "mpswarden.9/g.e0", "mpswarden.x", "g"]
+        {
+            fs::create_dir_all(directory.path().join(name)).unwrap();
+        }
+        // Stands for a process: such a directory can't be removed.
+        fs::write(directory.path().join("mpswarden.9/g.e0/cgroup.procs"), "5").unwrap();
+        let cgroups = Cgroups { own: directory.path().to_owned(), base: directory.path().join("base") };
+        cgroups.remove_those_of_the_dead(|pid| pid == 7);
+        let entries = fs::read_dir(directory.path()).unwrap();
+        let mut left: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        let mut expected =
+            ["g", &format!("mpswarden.{own}"), "mpswarden.7", "mpswarden.9", "mpswarden.x"].map(str::to_owned);
+        expected.sort();
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn a_limit_that_can_not_be_set_names_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let cgroups = Cgroups { own: directory.path().to_owned(), base: directory.path().join("base") };
+        let (cgroup, why) = cgroups.create("g.e", Some(1 << 30)).unwrap();
+        let why = why.unwrap();
+        assert!(why.contains("g.e/memory.max is not there"), "{why}");
+        fs::write(cgroup.path().join("memory.max"), "max").unwrap();
+        assert_eq!(cgroups.create("g.e", Some(1 << 30)).unwrap().1, None);
+        assert_eq!(fs::read_to_string(cgroup.path().join("memory.max")).unwrap(), (1 << 30).to_string());
     }
 }

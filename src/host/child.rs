@@ -285,6 +285,7 @@ impl Preparation {
                 check(libc::setgid(gid.as_raw()))?;
                 check(libc::setuid(uid.as_raw()))?;
             }
+            drop_inherited_capabilities()?;
         }
         Ok(())
     }
@@ -300,6 +301,27 @@ impl Preparation {
             }
         }
     }
+}
+
+/// What the watchdog may do beside its user's rights (it may read the kernel log) is no child's to do: the ambient
+/// set would come through the exec, the inheritable one would with a file that has it too (capabilities(7)). Of root
+/// nothing is taken: a child of root has root's rights.
+unsafe fn drop_inherited_capabilities() -> io::Result<()> {
+    const VERSION_3: u32 = 0x2008_0522;
+    // SAFETY: the header and both halves of the sets are as capget(2) has them, and live on. A kernel without ambient
+    // sets (before 4.3) answers EINVAL: nothing is inherited there.
+    unsafe {
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+        let header = [VERSION_3, 0];
+        // Twice: effective, permitted, inheritable.
+        let mut sets = [0_u32; 6];
+        check(libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) as i32)?;
+        if sets[2] != 0 || sets[5] != 0 {
+            (sets[2], sets[5]) = (0, 0);
+            check(libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) as i32)?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives back the score that protects the watchdog: an engine is no better than any other process.
@@ -327,11 +349,12 @@ pub fn account_of(name: &str) -> io::Result<Option<User>> {
 static OPEN_FILES: OnceLock<libc::rlimit> = OnceLock::new();
 
 /// Raises our limit of open files as far as allowed. Children get the old one: programs that use
-/// select() break above 1024.
-pub fn raise_open_files() -> io::Result<()> {
+/// select() break above 1024. Tells how many we may open.
+pub fn raise_open_files() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     OPEN_FILES.get_or_init(|| libc::rlimit { rlim_cur: soft, rlim_max: hard });
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(hard)
 }
 
 #[cfg(test)]
@@ -428,6 +451,35 @@ mod tests {
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let launch = Launch { program, user: Some("nobody".into()), ..Launch::default() };
         assert!(start(&launch).unwrap_err().to_string().contains("by user `nobody`"));
+    }
+
+    /// Sets the inheritable set of this thread, and raises what is in it in the ambient one.
+    fn inherit(capability: u32) {
+        let header = [0x2008_0522_u32, 0];
+        let mut sets = [0_u32; 6];
+        // SAFETY: as capget(2) has them; capabilities are a thread's own.
+        unsafe {
+            assert_eq!(libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()), 0);
+            sets[2 + 3 * (capability / 32) as usize] |= 1 << (capability % 32);
+            assert_eq!(libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()), 0);
+            assert_eq!(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_capability_of_the_watchdog_goes_to_a_child() {
+        if !geteuid().is_root() {
+            return eprintln!("SKIPPED: only root has capabilities to give away");
+        }
+        const SYS_PTRACE: u32 = 19;
+        inherit(SYS_PTRACE);
+        let sets = |text: String| -> Vec<u64> {
+            let lines = text.lines().filter(|line| line.starts_with("CapInh") || line.starts_with("CapAmb"));
+            lines.map(|line| u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap()).collect()
+        };
+        let ours = sets(std::fs::read_to_string("/proc/thread-self/status").unwrap());
+        assert!(ours.iter().all(|set| set & (1 << SYS_PTRACE) != 0), "{ours:x?}");
+        assert_eq!(sets(output_of("cat /proc/$$/status").await), [0, 0]);
     }
 
     #[tokio::test]

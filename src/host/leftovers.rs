@@ -1,6 +1,7 @@
 //! What a run that crashed left behind: found by its record and by its mark in the environment, proven
 //! by start time, ended. One watchdog per state directory, by a lock. Never touches what is not ours.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -13,10 +14,12 @@ use tokio::time::timeout;
 use super::cgroup::Cgroup;
 use super::clock;
 use super::control::ControlClient;
+use super::hold::Hold;
 use super::pidfd::Pidfd;
 use super::pipe_directory::{self, InTheWay};
 use super::procfs::{Procfs, Stat};
 use super::state_file::{self, Loaded};
+use super::trees::MOST_HELD;
 use crate::files::{self, Holds};
 use crate::model::{Moment, Owner, ProcessId, Remaining};
 
@@ -177,19 +180,11 @@ pub async fn clear(_lock: &Lock, state_directory: &Path, deadline: Moment) -> io
             cleared.remaining = left.iter().map(|stat| Remaining { process: stat.id, state: stat.state }).collect();
             break;
         }
-        let held: Vec<Pidfd> = left.iter().filter_map(|stat| Pidfd::open_exact(stat.id).ok().flatten()).collect();
-        for process in &held {
-            process.signal(Signal::SIGKILL)?;
-            if !cleared.ended.contains(&process.id) {
-                cleared.ended.push(process.id);
+        for process in kill(left.iter().map(|stat| stat.id), deadline).await? {
+            if !cleared.ended.contains(&process) {
+                cleared.ended.push(process);
             }
         }
-        let all_gone = async {
-            for process in &held {
-                process.gone().await;
-            }
-        };
-        let _ = timeout(deadline.since(clock::now()).min(Duration::from_millis(500)), all_gone).await;
     }
     cleared.ended.retain(|process| cleared.remaining.iter().all(|remaining| remaining.process != *process));
     for cgroup in cgroups {
@@ -199,7 +194,48 @@ pub async fn clear(_lock: &Lock, state_directory: &Path, deadline: Moment) -> io
     Ok(cleared)
 }
 
-/// Living processes of an earlier run: by the record, in its cgroups, or marked with this state directory.
+/// KILL to all of them, and a moment for their ends.
+async fn kill(processes: impl Iterator<Item = ProcessId>, deadline: Moment) -> io::Result<Vec<ProcessId>> {
+    let held = Hold::all(processes, MOST_HELD)?;
+    for process in &held {
+        process.signal(Signal::SIGKILL)?;
+    }
+    let all_gone = async {
+        for process in &held {
+            process.gone().await;
+        }
+    };
+    let _ = timeout(deadline.since(clock::now()).min(Duration::from_millis(500)), all_gone).await;
+    Ok(held.iter().map(|process| process.id).collect())
+}
+
+/// Ends what engines left below us when all groups are stopped: without a cgroup, a session of its own and an empty
+/// environment hide a process from its engine, and not from us, who adopted it. Tells whom it ended. A child of our own
+/// session was started by other means.
+pub async fn end_strays(deadline: Moment) -> io::Result<Vec<ProcessId>> {
+    let procfs = Procfs::new(Path::new("/proc"));
+    let ours = nix::unistd::getsid(None).map_or(0, |session| session.as_raw() as u32);
+    let mut ended = Vec::new();
+    loop {
+        let children = procfs.children_of(std::process::id())?;
+        let mut strays: Vec<Stat> = children.into_iter().filter(|stat| stat.session != ours).collect();
+        for at in 0..strays.len() {
+            strays.extend(procfs.below(strays[at].id.pid)?);
+        }
+        strays.retain(Stat::lives);
+        if strays.is_empty() || clock::now() >= deadline {
+            return Ok(ended);
+        }
+        for process in kill(strays.iter().map(|stat| stat.id), deadline).await? {
+            if !ended.contains(&process) {
+                ended.push(process);
+            }
+        }
+    }
+}
+
+/// Living processes of an earlier run: by the record, in its cgroups, or marked with this state directory; in the
+/// session of one that the record proves, or below any of them, whatever its environment says.
 fn find(mark: &Path, record: &Record, cgroups: &[Cgroup]) -> io::Result<Vec<Stat>> {
     let procfs = Procfs::new(Path::new("/proc"));
     let mut inside = Vec::new();
@@ -211,8 +247,21 @@ fn find(mark: &Path, record: &Record, cgroups: &[Cgroup]) -> io::Result<Vec<Stat
             || inside.contains(&stat.id.pid)
             || procfs.environment(stat.id.pid, OWNER_VARIABLE).is_some_and(|owner| Path::new(&owner) == mark)
     };
-    let others = |stat: &Stat| stat.id.pid != std::process::id() && stat.lives();
-    Ok(procfs.all()?.into_iter().filter(|stat| others(stat) && is_ours(stat)).collect())
+    let all: Vec<Stat> = procfs.all()?.into_iter().filter(|stat| stat.id.pid != std::process::id()).collect();
+    let mut proven: BTreeSet<u32> = all.iter().filter(|stat| is_ours(stat)).map(|stat| stat.id.pid).collect();
+    let recorded = |id: &ProcessId| record.processes.iter().any(|recorded| recorded.process == *id);
+    let leaders: BTreeSet<u32> = all.iter().filter(|stat| recorded(&stat.id)).map(|stat| stat.id.pid).collect();
+    let belongs = |stat: &Stat, proven: &BTreeSet<u32>| {
+        proven.contains(&stat.parent) || (stat.session != 0 && leaders.contains(&stat.session))
+    };
+    loop {
+        let more = all.iter().filter(|stat| !proven.contains(&stat.id.pid) && belongs(stat, &proven));
+        let more: Vec<u32> = more.map(|stat| stat.id.pid).collect();
+        if more.is_empty() {
+            return Ok(all.into_iter().filter(|stat| proven.contains(&stat.id.pid) && stat.lives()).collect());
+        }
+        proven.extend(more);
+    }
 }
 
 /// Whether a daemon that is not ours uses the pipe directory; says who and what to do. Where nobody can say, nothing
@@ -281,6 +330,40 @@ mod tests {
         assert_eq!((cleared.ended, cleared.remaining), (vec![left.id()], vec![]));
         assert!(left.pidfd().is_gone() && !foreign.pidfd().is_gone());
         foreign.pidfd().signal(Signal::SIGKILL).unwrap();
+    }
+
+    /// The pid that a process started by `script` writes to `file`.
+    async fn pid_in(file: &Path) -> u32 {
+        let written = || fs::read_to_string(file).ok().filter(|text| text.ends_with('\n'));
+        timeout(Duration::from_secs(20), async {
+            loop {
+                match written() {
+                    Some(text) => return text.trim().parse().unwrap(),
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        })
+        .await
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_child_without_mark_or_session_is_ended_with_its_engine() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = lock(directory.path()).unwrap();
+        let file = directory.path().join("pid");
+        let script = format!("env -i setsid sh -c 'echo $$ >{0}; exec sleep 1000' & exec sleep 1000", file.display());
+        let left = start(&launch(&script, None)).unwrap();
+        let hidden = Pidfd::open(pid_in(&file).await).unwrap().unwrap();
+        let mut record = Record::default();
+        let owner = Owner::Engine(EngineKey::new(&"g".into(), &"e".into()), 1);
+        record.note(directory.path(), Recorded { owner, process: left.id(), cgroup: None }).unwrap();
+        let mut ended = clear(&lock, directory.path(), soon()).await.unwrap().ended;
+        ended.sort();
+        let mut expected = vec![left.id(), hidden.id];
+        expected.sort();
+        assert_eq!(ended, expected);
+        assert!(hidden.is_gone());
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! /proc: who a process is, what it uses, who is below it, what its environment says. Reads only; the root is injected.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::own_limits;
-use crate::model::{CommandLine, ProcessId, ProcessUsage};
+use crate::model::secrets::Secrets;
+use crate::model::{CommandLine, ProcessId, ProcessUsage, plain};
 
 /// Readings of the root's own children in one walk: what forks faster than that is found by the next walk.
 const MOST_ROUNDS: u32 = 8;
@@ -162,13 +164,14 @@ impl Procfs {
     }
 
     /// What a process was started as, else its name in brackets (a zombie has no command line). `None`: there is
-    /// no process of that pid in sight. May wait for a process that the driver holds.
-    pub fn command(&self, pid: u32) -> io::Result<Option<CommandLine>> {
+    /// no process of that pid in sight. It is a stranger's: the secrets in it are hidden here, before anybody has it.
+    /// May wait for a process that the driver holds.
+    pub fn command(&self, pid: u32, secrets: &Secrets) -> io::Result<Option<CommandLine>> {
         let Some(stat) = self.stat(pid)? else { return Ok(None) };
-        let said = self.beginning(pid, "cmdline").map(|bytes| readable(&bytes)).unwrap_or_default();
+        let said = self.beginning(pid, "cmdline").map(|bytes| readable(&words(&bytes), secrets)).unwrap_or_default();
         let text = if said.is_empty() {
-            let name = self.beginning(pid, "comm").map(|bytes| readable(&bytes)).unwrap_or_default();
-            format!("[{name}]")
+            let name = self.beginning(pid, "comm").map(|bytes| plain::one_line(&String::from_utf8_lossy(&bytes)));
+            format!("[{}]", name.unwrap_or_default())
         } else {
             said
         };
@@ -216,17 +219,25 @@ fn numbers(directory: &Path) -> io::Result<Vec<u32>> {
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
 }
 
-/// Arguments that end in zeros, as one line for people: nothing in it drives a terminal or turns its direction.
-fn readable(bytes: &[u8]) -> String {
-    let end = bytes.iter().rposition(|byte| !matches!(byte, 0 | b'\n')).map_or(0, |last| last + 1);
-    let text = String::from_utf8_lossy(&bytes[..end]);
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let plain = |c: char| match c {
-        '\0' => ' ',
-        c if c.is_control() || turns(c) => '?',
-        c => c,
-    };
-    let mut line: String = text.chars().take(COMMAND_CHARACTERS).map(plain).collect();
+/// Arguments, each of which ends in a zero. Of what was not read to its end the last one goes: half a secret has no
+/// shape to be known by. Zeros that `setproctitle` leaves behind are no arguments.
+fn words(bytes: &[u8]) -> Vec<String> {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let mut words: Vec<_> = bytes[..end].split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    let is_cut = bytes.len() as u64 >= COMMAND_BYTES && bytes.last() != Some(&0);
+    if is_cut {
+        let last = words.pop().unwrap_or_default();
+        // A title is one word with blanks in it.
+        words.extend(last.rfind(' ').map(|end| last[..end].to_owned().into()));
+        words.push("...".into());
+    }
+    words.into_iter().map(Cow::into_owned).collect()
+}
+
+/// As one line for people, without secrets, which are hidden before anything is cut off.
+fn readable(words: &[String], secrets: &Secrets) -> String {
+    let text = plain::one_line(&secrets.strangers_command(words).join(" "));
+    let mut line: String = text.chars().take(COMMAND_CHARACTERS).collect();
     if text.chars().nth(COMMAND_CHARACTERS).is_some() {
         line.push_str("...");
     }
@@ -350,23 +361,40 @@ mod tests {
         process(root, 8, 1, 'S', 1, None);
         fs::write(root.join("8/cmdline"), cmdline).unwrap();
         fs::write(root.join("8/comm"), "python3\n").unwrap();
-        Procfs::new(root).command(8).unwrap().unwrap().text
+        Procfs::new(root).command(8, &Secrets::new().unwrap()).unwrap().unwrap().text
     }
 
     #[test]
     fn a_command_line_is_one_bounded_line_that_drives_no_terminal() {
         let root = tempfile::tempdir().unwrap();
-        assert_eq!(command(root.path(), b"python3\0train.py\0--lr\0 1\0"), "python3 train.py --lr  1");
-        assert_eq!(command(root.path(), b"a\x1b[31m\n\xff\xe2\x80\xae\0"), "a?[31m?\u{fffd}?");
-        let long = command(root.path(), &vec![b'x'; 2 << 20]);
+        assert_eq!(command(root.path(), b"python3\0train.py\0--lr\0 1\0"), "python3 train.py --lr 1");
+        assert_eq!(command(root.path(), b"a\x1b[31mb\xff\x1bc\xe2\x80\xae\0"), "ab\u{fffd}\u{fffd}c\u{fffd}");
+        let long = command(root.path(), &b"x\0".repeat(1 << 20));
         assert_eq!(long.len(), COMMAND_CHARACTERS + 3);
+    }
+
+    #[test]
+    fn no_secret_of_a_stranger_is_read_also_where_it_is_cut() {
+        let root = tempfile::tempdir().unwrap();
+        let line =
+            b"run\0--api-key\0sk-FORsecret0123456789abcdef\0--password\0FORplain4711\0--url\0http://u:FORurl@h/\0";
+        let told = command(root.path(), line);
+        assert_eq!(told, "run --api-key [redacted] --password [redacted] --url http://[redacted]@h/");
+        // A title in the arguments' place.
+        assert_eq!(command(root.path(), b"run --api-key hunter2 --n 1\0\0\0"), "run --api-key [redacted] --n 1");
+        // The 160th character stands in the secret, and the last byte that is read.
+        for before in [140, COMMAND_BYTES as usize - 20] {
+            let line = [b"r".repeat(before - 20), b"\0--api-key=sk-FORsecret0123456789abcdef\0".to_vec()].concat();
+            let told = command(root.path(), &line);
+            assert!(!told.contains("FOR"), "{told}");
+        }
     }
 
     #[test]
     fn a_process_without_a_command_line_is_named_in_brackets_and_one_that_is_gone_is_none() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(command(root.path(), b""), "[python3]");
-        assert_eq!(Procfs::new(root.path()).command(9).unwrap(), None);
+        assert_eq!(Procfs::new(root.path()).command(9, &Secrets::new().unwrap()).unwrap(), None);
     }
 
     #[test]

@@ -4,22 +4,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::cgroup::Cgroup;
+use super::hold::Hold;
 use super::pidfd::Pidfd;
 use super::procfs::{Procfs, Stat};
 use crate::model::{EngineKey, EngineName, GroupName, ProcessId, ProcessUsage};
 
-/// In an engine's environment: `GROUP/ENGINE`. Orphans without their session are known by it.
+/// In an engine's environment: `GROUP/ENGINE`, for people and programs. Anybody can write it: it proves nothing.
 pub const ENGINE_VARIABLE: &str = "MPSWARDEN_ENGINE";
+/// In an engine's environment: a word drawn for each of its starts. Orphans without their session are known by it.
+pub const START_VARIABLE: &str = "MPSWARDEN_START";
+/// So many processes of an engine are held by a descriptor each, where there are enough of them.
+pub const MOST_HELD: usize = 64;
 
 /// The trees of all engines, shared between who starts and ends them and who looks at them.
 #[derive(Clone, Debug)]
 pub struct Trees {
     trees: Arc<Mutex<BTreeMap<EngineKey, Tree>>>,
     procfs: Procfs,
+    most_held: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +34,8 @@ struct Tree {
     /// Leads the session; `None` once everything of it is gone.
     main: Option<ProcessId>,
     cgroup: Option<Cgroup>,
+    /// Drawn for its start.
+    word: String,
     oom: OomKills,
     members: BTreeMap<ProcessId, Member>,
 }
@@ -42,16 +51,24 @@ struct OomKills {
 
 #[derive(Debug)]
 struct Member {
-    held: Arc<Pidfd>,
+    held: Hold,
     /// As of the last look that found it.
     usage: ProcessUsage,
+    /// It knows the engine's word, and nothing else shows that it is the engine's.
+    claimed: bool,
 }
 
 impl Trees {
     /// No process yet of any of these engines.
     pub fn new(engines: impl IntoIterator<Item = EngineKey>) -> Self {
         let trees = engines.into_iter().map(|key| (key, Tree::default())).collect();
-        Trees { trees: Arc::new(Mutex::new(trees)), procfs: Procfs::new(Path::new("/proc")) }
+        let most_held = Arc::new(AtomicUsize::new(MOST_HELD));
+        Trees { trees: Arc::new(Mutex::new(trees)), procfs: Procfs::new(Path::new("/proc")), most_held }
+    }
+
+    /// So many processes of an engine are held by a descriptor each from now on.
+    pub fn hold_at_most(&self, count: usize) {
+        self.most_held.store(count, Ordering::Relaxed);
     }
 
     /// Engines that may be started from now on; those that are known stay as they are.
@@ -67,13 +84,14 @@ impl Trees {
         self.lock().retain(|key, tree| engines.contains(key) || tree.main.is_some());
     }
 
-    /// An engine's main process was started.
-    pub fn began(&self, key: &EngineKey, main: Arc<Pidfd>, cgroup: Option<Cgroup>) {
+    /// An engine's main process was started, with `word` in its environment.
+    pub fn began(&self, key: &EngineKey, main: Arc<Pidfd>, cgroup: Option<Cgroup>, word: String) {
         let unused = ProcessUsage { process: main.id, resident: 0, cpu: Duration::ZERO, state: '?' };
-        let members = BTreeMap::from([(main.id, Member { held: main.clone(), usage: unused })]);
+        let member = Member { held: main.clone().into(), usage: unused, claimed: false };
+        let members = BTreeMap::from([(main.id, member)]);
         let counted = cgroup.as_ref().and_then(Cgroup::oom_kills);
         let oom = OomKills { before: counted.unwrap_or(0), counted };
-        let tree = Tree { main: Some(main.id), cgroup, oom, members };
+        let tree = Tree { main: Some(main.id), cgroup, word, oom, members };
         self.lock().insert(key.clone(), tree);
     }
 
@@ -85,6 +103,16 @@ impl Trees {
         Ok(of_group
             .map(|(key, tree)| (key.clone(), tree.members.values().map(|member| member.usage).collect()))
             .collect())
+    }
+
+    /// Of the last look, the processes of each engine that nothing but its word speaks for. A process of the same user
+    /// can read it: so they end with the engine, and are no evidence against it.
+    pub fn claimed(&self, group: &GroupName) -> Vec<(EngineKey, Vec<ProcessId>)> {
+        let trees = self.lock();
+        let of_group = trees.iter().filter(|(key, _)| &key.group == group);
+        let claimed =
+            |tree: &Tree| tree.members.iter().filter(|(_, member)| member.claimed).map(|(id, _)| *id).collect();
+        of_group.map(|(key, tree)| (key.clone(), claimed(tree))).collect()
     }
 
     /// How many processes of each engine the OOM killer took since its start, as of the last look; of those
@@ -103,22 +131,24 @@ impl Trees {
     }
 
     /// Living processes of these engines as of the last look.
-    pub fn known(&self, group: &GroupName, engines: &[EngineName]) -> Vec<Arc<Pidfd>> {
+    pub fn known(&self, group: &GroupName, engines: &[EngineName]) -> Vec<Hold> {
         let mut trees = self.lock();
         let selected = trees.iter_mut().filter(|(key, _)| &key.group == group && engines.contains(&key.engine));
         selected.flat_map(|(_, tree)| tree.living().cloned().collect::<Vec<_>>()).collect()
     }
 
     /// Living processes of these engines after a fresh look.
-    pub fn living(&self, group: &GroupName, engines: &[EngineName]) -> io::Result<Vec<Arc<Pidfd>>> {
+    pub fn living(&self, group: &GroupName, engines: &[EngineName]) -> io::Result<Vec<Hold>> {
         self.refresh()?;
         Ok(self.known(group, engines))
     }
 
-    /// Which processes of one engine live, after a fresh look.
-    pub fn living_of(&self, key: &EngineKey) -> io::Result<Vec<ProcessId>> {
-        let living = self.living(&key.group, std::slice::from_ref(&key.engine))?;
-        Ok(living.iter().map(|held| held.id).collect())
+    /// Which processes of one engine live that more than its word speaks for, after a fresh look.
+    pub fn proven_of(&self, key: &EngineKey) -> io::Result<Vec<ProcessId>> {
+        self.refresh()?;
+        let trees = self.lock();
+        let members = trees.get(key).into_iter().flat_map(|tree| &tree.members);
+        Ok(members.filter(|(_, member)| !member.claimed).map(|(id, _)| *id).collect())
     }
 
     /// Whose this process is: an engine, and the process held. `None`: nobody's. Changes nothing, so that any thread
@@ -128,14 +158,15 @@ impl Trees {
         let known = trees.iter().find_map(|(key, tree)| {
             let mut held = tree.members.values().map(|member| &member.held);
             let held = held.find(|held| held.id.pid == pid && !held.is_gone())?;
-            Some((key.clone(), held.clone()))
+            Some((key.clone(), held.id))
         });
-        if known.is_some() {
-            return Ok(known);
+        if let Some((key, id)) = known {
+            return Ok(Pidfd::open_exact(id)?.map(|held| (key, Arc::new(held))));
         }
         let is_it = |stat: &&Stat| stat.id.pid == pid && stat.lives();
         let found = self.find(&trees)?.into_iter();
-        let mut found = found.filter_map(|(key, stats)| stats.iter().find(is_it).map(|stat| (key, stat.id)));
+        let mut found =
+            found.filter_map(|(key, found)| found.iter().map(|(stat, _)| stat).find(is_it).map(|stat| (key, stat.id)));
         let Some((key, id)) = found.next() else { return Ok(None) };
         Ok(Pidfd::open_exact(id)?.map(|held| (key, Arc::new(held))))
     }
@@ -164,10 +195,11 @@ impl Trees {
     /// Looks at what runs, and holds it.
     fn refresh(&self) -> io::Result<()> {
         let mut trees = self.lock();
-        let empty: Vec<bool> = trees.values_mut().map(|tree| tree.living().next().is_none()).collect();
+        let empty: Vec<bool> = trees.values_mut().map(Tree::seems_empty).collect();
         let mut found = self.find(&trees)?;
+        let most_held = self.most_held.load(Ordering::Relaxed);
         for ((key, tree), was_empty) in trees.iter_mut().zip(empty) {
-            tree.take_up(&found.remove(key).unwrap_or_default())?;
+            tree.take_up(&found.remove(key).unwrap_or_default(), most_held)?;
             // Before the cgroup goes, with its counts.
             tree.oom.counted = tree.cgroup.as_ref().and_then(Cgroup::oom_kills).or(tree.oom.counted);
             if was_empty && tree.members.is_empty() {
@@ -179,13 +211,13 @@ impl Trees {
 
     /// What runs of each engine. Everything that engines started is below us, since we adopt orphans; where every
     /// engine has a cgroup, that list is enough.
-    fn find(&self, trees: &BTreeMap<EngineKey, Tree>) -> io::Result<BTreeMap<EngineKey, Vec<Stat>>> {
+    fn find(&self, trees: &BTreeMap<EngineKey, Tree>) -> io::Result<BTreeMap<EngineKey, Vec<Found>>> {
         let walk = trees.values().any(|tree| tree.main.is_some() && tree.cgroup.is_none());
         let below = if walk { self.procfs.below(std::process::id())? } else { Vec::new() };
-        let mut found = assign(trees, &below, |pid| self.procfs.environment(pid, ENGINE_VARIABLE));
+        let mut found = assign(trees, &below, |pid| self.procfs.environment(pid, START_VARIABLE));
         for (key, tree) in trees {
             for pid in tree.cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::processes)? {
-                found.entry(key.clone()).or_default().extend(self.procfs.stat(pid)?);
+                found.entry(key.clone()).or_default().extend(self.procfs.stat(pid)?.map(|stat| (stat, false)));
             }
         }
         Ok(found)
@@ -196,22 +228,37 @@ impl Trees {
     }
 }
 
+/// What a look found, and whether it is only claimed by its word.
+type Found = (Stat, bool);
+
 impl Tree {
     /// Members that live; others are forgotten.
-    fn living(&mut self) -> impl Iterator<Item = &Arc<Pidfd>> {
+    fn living(&mut self) -> impl Iterator<Item = &Hold> {
         self.members.retain(|_, member| !member.held.is_gone());
         self.members.values().map(|member| &member.held)
     }
 
+    /// By those that a descriptor holds; the others are as of the last look.
+    fn seems_empty(&mut self) -> bool {
+        self.members.retain(|_, member| !member.held.is_tight() || !member.held.is_gone());
+        self.members.is_empty()
+    }
+
     /// Holds what was found. What was held before stays until its pidfd says that it is gone, whatever
-    /// the look missed.
-    fn take_up(&mut self, found: &[Stat]) -> io::Result<()> {
-        for stat in found.iter().filter(|stat| stat.lives()) {
+    /// the look missed; what no pidfd holds is as the look has it.
+    fn take_up(&mut self, found: &[Found], most_held: usize) -> io::Result<()> {
+        let living: BTreeSet<ProcessId> =
+            found.iter().filter(|(stat, _)| stat.lives()).map(|(stat, _)| stat.id).collect();
+        self.members.retain(|id, member| member.held.is_tight() || living.contains(id));
+        let mut tight = self.members.values().filter(|member| member.held.is_tight()).count();
+        for (stat, claimed) in found.iter().filter(|(stat, _)| stat.lives()) {
             let usage = stat.usage();
             if let Some(member) = self.members.get_mut(&stat.id) {
-                member.usage = usage;
-            } else if let Some(held) = Pidfd::open_exact(stat.id)? {
-                self.members.insert(stat.id, Member { held: Arc::new(held), usage });
+                // What was proven once is proven.
+                (member.usage, member.claimed) = (usage, member.claimed && *claimed);
+            } else if let Some(held) = Hold::of(stat.id, tight < most_held)? {
+                tight += usize::from(held.is_tight());
+                self.members.insert(stat.id, Member { held, usage, claimed: *claimed });
             }
         }
         Ok(())
@@ -227,33 +274,39 @@ impl Tree {
     }
 }
 
-/// Whose each process is. `below` has parents before their children. The marker in the environment is
-/// asked only for our own children: whatever else there is has a parent to follow.
+/// Whose each process is, and whether only its word says so. `below` has parents before their children. The word in
+/// the environment is asked only for our own children: whatever else there is has a parent to follow.
 fn assign(
     trees: &BTreeMap<EngineKey, Tree>,
     below: &[Stat],
-    marker: impl Fn(u32) -> Option<String>,
-) -> BTreeMap<EngineKey, Vec<Stat>> {
+    word: impl Fn(u32) -> Option<String>,
+) -> BTreeMap<EngineKey, Vec<Found>> {
     let us = std::process::id();
-    let mut owners: BTreeMap<u32, &EngineKey> = BTreeMap::new();
-    let mut found: BTreeMap<EngineKey, Vec<Stat>> = BTreeMap::new();
+    let mut owners: BTreeMap<u32, (&EngineKey, bool)> = BTreeMap::new();
+    let mut found: BTreeMap<EngineKey, Vec<Found>> = BTreeMap::new();
     for stat in below {
-        let by_session = |tree: &Tree| tree.main.is_some_and(|main| main.pid == stat.session);
-        let owner = trees
-            .iter()
-            .find(|(_, tree)| tree.main == Some(stat.id) || tree.members.contains_key(&stat.id))
-            .or_else(|| trees.get_key_value(*owners.get(&stat.parent)?))
-            .or_else(|| trees.iter().find(|(_, tree)| by_session(tree)))
-            .or_else(|| {
-                let marked = (stat.parent == us).then(|| marker(stat.id.pid))??;
-                trees.iter().find(|(key, tree)| tree.main.is_some() && key.to_string() == marked)
-            });
-        if let Some((key, _)) = owner {
-            owners.insert(stat.id.pid, key);
-            found.entry(key.clone()).or_default().push(*stat);
+        let owner = known(trees, stat).or_else(|| owners.get(&stat.parent).copied()).or_else(|| {
+            let by_session = |tree: &Tree| tree.main.is_some_and(|main| main.pid == stat.session);
+            trees.iter().find(|(_, tree)| by_session(tree)).map(|(key, _)| (key, false))
+        });
+        let owner = owner.or_else(|| {
+            let word = (stat.parent == us).then(|| word(stat.id.pid))?.filter(|word| !word.is_empty())?;
+            trees.iter().find(|(_, tree)| tree.main.is_some() && tree.word == word).map(|(key, _)| (key, true))
+        });
+        if let Some((key, claimed)) = owner {
+            owners.insert(stat.id.pid, (key, claimed));
+            found.entry(key.clone()).or_default().push((*stat, claimed));
         }
     }
     found
+}
+
+/// Whose a process was before, or is as an engine's main one.
+fn known<'a>(trees: &'a BTreeMap<EngineKey, Tree>, stat: &Stat) -> Option<(&'a EngineKey, bool)> {
+    trees.iter().find_map(|(key, tree)| match tree.members.get(&stat.id) {
+        Some(member) => Some((key, member.claimed)),
+        None => (tree.main == Some(stat.id)).then_some((key, false)),
+    })
 }
 
 #[cfg(test)]
@@ -271,11 +324,13 @@ mod tests {
     }
 
     fn tree(main: u32) -> Tree {
-        Tree { main: Some(ProcessId { pid: main, started_at: 1 }), ..Tree::default() }
+        Tree { main: Some(ProcessId { pid: main, started_at: 1 }), word: format!("word-of-{main}"), ..Tree::default() }
     }
 
-    fn owners(found: &BTreeMap<EngineKey, Vec<Stat>>) -> Vec<(String, Vec<u32>)> {
-        found.iter().map(|(key, stats)| (key.to_string(), stats.iter().map(|stat| stat.id.pid).collect())).collect()
+    /// Each engine with its pids; those that are only claimed stand below 0.
+    fn owners(found: &BTreeMap<EngineKey, Vec<Found>>) -> Vec<(String, Vec<i64>)> {
+        let number = |(stat, claimed): &Found| i64::from(stat.id.pid) * if *claimed { -1 } else { 1 };
+        found.iter().map(|(key, found)| (key.to_string(), found.iter().map(number).collect())).collect()
     }
 
     #[test]
@@ -287,18 +342,49 @@ mod tests {
             stat(11, 10, 11), // a child with a session of its own
             stat(12, us, 10), // an orphan in the engine's session
             stat(20, us, 20),
-            stat(21, us, 21), // an orphan of a session of its own, marked
+            stat(21, us, 21), // an orphan of a session of its own that knows the word of its start
             stat(22, 21, 22), // and its child
             stat(30, us, 30), // the control daemon
+            stat(31, us, 31), // one that names an engine, and doesn't know its word
         ];
-        let found = assign(&trees, &below, |pid| (pid == 21).then(|| "g/b".to_owned()));
-        assert_eq!(owners(&found), [("g/a".to_owned(), vec![10, 11, 12]), ("g/b".to_owned(), vec![20, 21, 22])]);
+        let words = |pid| match pid {
+            21 => Some("word-of-20".to_owned()),
+            31 => Some("g/b".to_owned()),
+            30 => Some(String::new()),
+            _ => None,
+        };
+        let found = assign(&trees, &below, words);
+        assert_eq!(owners(&found), [("g/a".to_owned(), vec![10, 11, 12]), ("g/b".to_owned(), vec![20, -21, -22])]);
+    }
+
+    #[test]
+    fn what_was_seen_below_its_engine_is_proven_whatever_becomes_of_its_parent() {
+        let us = std::process::id();
+        let mut a = tree(10);
+        let unused = stat(11, 10, 11).usage();
+        let held = Hold::of(unused.process, false).unwrap().unwrap();
+        a.members.insert(unused.process, Member { held, usage: unused, claimed: false });
+        let found = assign(&BTreeMap::from([(key("a"), a)]), &[stat(11, us, 11)], |_| Some("word-of-10".to_owned()));
+        assert_eq!(owners(&found), [("g/a".to_owned(), vec![11])]);
+    }
+
+    #[test]
+    fn of_thousands_of_processes_a_bounded_number_is_held_by_descriptors() {
+        let us = Procfs::new(Path::new("/proc")).stat(std::process::id()).unwrap().unwrap();
+        let mut tree = tree(10);
+        let crowd: Vec<Found> = (1..3000).map(|pid| (stat(pid + 4_000_000, 10, 10), false)).collect();
+        let found = [vec![(us, false)], crowd].concat();
+        tree.take_up(&found, 1).unwrap();
+        let tight = tree.members.values().filter(|member| member.held.is_tight()).count();
+        assert_eq!((tree.members.len(), tight), (3000, 1));
+        tree.take_up(&[(us, false)], 1).unwrap();
+        assert_eq!(tree.members.len(), 1);
     }
 
     #[test]
     fn a_session_number_means_nothing_once_its_engine_is_gone() {
         let trees = BTreeMap::from([(key("a"), Tree::default())]);
-        assert!(assign(&trees, &[stat(10, std::process::id(), 10)], |_| Some("g/a".into())).is_empty());
+        assert!(assign(&trees, &[stat(10, std::process::id(), 10)], |_| Some("word-of-10".into())).is_empty());
     }
 
     #[test]

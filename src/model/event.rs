@@ -301,6 +301,18 @@ pub enum What {
         /// What changed, for people.
         detail: String,
     },
+    /// HTTP is not served on an address; it is tried again.
+    HttpDown {
+        /// Which.
+        address: String,
+        /// Who has it, or what else forbids it, and the cure.
+        why: String,
+    },
+    /// HTTP is served on an address that could not be had before.
+    HttpUp {
+        /// Which.
+        address: String,
+    },
     /// A changed configuration was not taken up; the old one stays.
     ReloadFailed {
         /// Every problem, for people.

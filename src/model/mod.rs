@@ -16,10 +16,12 @@ pub mod mps;
 pub mod observation;
 pub mod outcome;
 pub mod overlap;
+pub mod plain;
 pub mod process;
 pub mod report;
 pub mod request;
 pub mod saying;
+pub mod secrets;
 pub mod setup;
 pub mod source;
 pub mod state;
@@ -52,7 +54,9 @@ pub use saying::{Doubt, LinePlace, Saying};
 pub use setup::Setup;
 pub use source::{Blindness, Source, SourceScope, SourceState, SourceStatus};
 pub use state::{EngineIsolation, EngineState, ExitCause, GroupState, IsolationResult, Mode};
-pub use status::{EngineSharing, EngineStatus, GpuStatus, GroupStatus, Hold, IsolationStatus, OverlapStatus, Status};
+pub use status::{
+    EngineSharing, EngineStatus, GpuStatus, GroupStatus, Hold, HttpAddress, IsolationStatus, OverlapStatus, Status,
+};
 pub use suspicion::{EvidenceLine, EvidenceSource, Strength, Suspicion};
 pub use traffic::Traffic;
 pub use unknown::{Question, Unknown};

@@ -120,6 +120,14 @@ pub enum Observation {
         /// Which; empty when none is left.
         processes: Vec<ProcessId>,
     },
+    /// Of the tree that is told next: those that know the engine's word and that nothing else shows to be the engine's.
+    /// They end with it, and are no evidence against it.
+    Claimed {
+        /// Whose word it is.
+        engine: EngineKey,
+        /// Which.
+        processes: Vec<ProcessId>,
+    },
     /// What /proc says of processes that no engine owns.
     Commands {
         /// Who asked.

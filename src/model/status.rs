@@ -26,6 +26,15 @@ pub struct Status {
     pub sources: Vec<SourceStatus>,
 }
 
+/// An address that HTTP is served on, or is to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpAddress {
+    /// Which.
+    pub address: String,
+    /// Why it is not served now, for people; it is tried again. `None`: it is served.
+    pub down: Option<String>,
+}
+
 /// One group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupStatus {

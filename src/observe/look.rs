@@ -38,6 +38,9 @@ pub trait Hands {
     /// why not.
     fn trees(&self, group: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessUsage>)>, String>;
 
+    /// Of the last look at the trees, the processes of each engine that nothing but its word speaks for.
+    fn claimed(&self, group: &GroupName) -> Vec<(EngineKey, Vec<ProcessId>)>;
+
     /// How many processes of each of the group's engines the OOM killer took since its start, as of the last
     /// look at the trees; of those whose cgroup counts them.
     fn oom_kills(&self, group: &GroupName) -> Vec<(EngineKey, u64)>;

@@ -7,6 +7,7 @@ use super::*;
 pub struct FakeHands {
     pub answers: BTreeMap<&'static str, (CommandResult, &'static str)>,
     pub no_trees: bool,
+    pub claimed: Option<ProcessId>,
 }
 
 impl Hands for FakeHands {
@@ -22,6 +23,10 @@ impl Hands for FakeHands {
             return Err("no /proc".into());
         }
         Ok(vec![(engine(), vec![usage()])])
+    }
+
+    fn claimed(&self, _: &GroupName) -> Vec<(EngineKey, Vec<ProcessId>)> {
+        self.claimed.iter().map(|process| (engine(), vec![*process])).collect()
     }
 
     fn oom_kills(&self, _: &GroupName) -> Vec<(EngineKey, u64)> {

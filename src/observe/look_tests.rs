@@ -296,6 +296,12 @@ async fn trees_are_observed_engine_by_engine_or_the_look_is_blind() {
     let usage = Observation::Usage { engine: engine(), processes: vec![usage()] };
     let events = Observation::MemoryEvents { engine: engine(), oom_kills: 1 };
     assert_eq!(seen, [tree, usage, events, Observation::HostMemory { group: "g".into(), available: 5 }]);
+    // Who only claims to be an engine's is told before its tree, and uses nothing of its own.
+    let hands = FakeHands { claimed: Some(self::usage().process), ..FakeHands::default() };
+    let (seen, _) = asked(hands, Look::Trees("g".into()), LONG).await;
+    let claimed = Observation::Claimed { engine: engine(), processes: vec![self::usage().process] };
+    let used = Observation::Usage { engine: engine(), processes: vec![] };
+    assert_eq!(seen[..3], [claimed, seen[1].clone(), used]);
     let hands = FakeHands { no_trees: true, ..FakeHands::default() };
     let (seen, outcome) = asked(hands, Look::Trees("g".into()), LONG).await;
     assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Procfs)]);

@@ -11,11 +11,19 @@ use super::{Answer, Hands};
 use crate::host::environ::Told;
 use crate::host::own_limits;
 use crate::host::procfs::Procfs;
+use crate::model::secrets::Secrets;
 use crate::model::{Blindness, CommandLine, EngineKey, GroupName, Observation};
 
 pub(super) fn look(hands: &dyn Hands, group: &GroupName, reports: &Reports) -> Result<(), Blindness> {
-    for (engine, processes) in hands.trees(group).map_err(Blindness::not_asked)? {
+    let trees = hands.trees(group).map_err(Blindness::not_asked)?;
+    let claimed = hands.claimed(group);
+    for (engine, mut processes) in trees {
         let tree = processes.iter().map(|usage| usage.process).collect();
+        if let Some((_, claimed)) = claimed.iter().find(|(key, claimed)| key == &engine && !claimed.is_empty()) {
+            // Before the tree that has them, too. What they use is not the engine's.
+            processes.retain(|usage| !claimed.contains(&usage.process));
+            reports.observed(Observation::Claimed { engine: engine.clone(), processes: claimed.clone() });
+        }
         reports.observed(Observation::Tree { engine: engine.clone(), processes: tree });
         reports.observed(Observation::Usage { engine, processes });
     }
@@ -56,7 +64,10 @@ pub(super) async fn look_at_commands(group: GroupName, asked: Vec<u32>, reports:
     let reader = thread::Builder::new().name("commands".to_owned());
     reader
         .spawn(move || {
-            let _ = answer.send(read(&Procfs::new(Path::new("/proc")), &pids));
+            // A command line is read with its secrets hidden, or not at all.
+            if let Ok(secrets) = Secrets::new() {
+                let _ = answer.send(read(&Procfs::new(Path::new("/proc")), &pids, &secrets));
+            }
         })
         .map_err(|error| Blindness::not_asked(format!("no thread to read command lines: {error}")))?;
     let found = answered.await.map_err(|_| "the thread that reads command lines ended".to_owned())?;
@@ -66,10 +77,10 @@ pub(super) async fn look_at_commands(group: GroupName, asked: Vec<u32>, reports:
 }
 
 /// Of whom we can't look for our own sake nothing is said: he is not gone.
-fn read(procfs: &Procfs, pids: &[u32]) -> Result<Vec<CommandLine>, String> {
+fn read(procfs: &Procfs, pids: &[u32], secrets: &Secrets) -> Result<Vec<CommandLine>, String> {
     let mut found = Vec::new();
     for pid in pids {
-        match procfs.command(*pid) {
+        match procfs.command(*pid, secrets) {
             Err(error) if own_limits::is_ours(&error) => return Err(format!("/proc can't be read: {error}")),
             command => found.extend(command.ok().flatten()),
         }

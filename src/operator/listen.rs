@@ -61,6 +61,13 @@ pub struct Listening {
     identity: (u64, u64),
 }
 
+impl Listening {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Makes the socket, and its directory where there is none. What a dead watchdog left is replaced.
 pub fn bind(path: &Path) -> Result<Listening, BindError> {
     let length = path.as_os_str().len();

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Incident, Moment, Status};
+use crate::model::{HttpAddress, Incident, Moment, Status};
 
 /// The document of a status.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Seen {
     /// Seconds since 1970 at which it was made.
     pub timestamp_seconds: f64,
+    /// Where HTTP is served; of an older watchdog nothing is known.
+    #[serde(default)]
+    pub http: Vec<HttpAddress>,
     /// What it says.
     #[serde(flatten)]
     pub status: Status,

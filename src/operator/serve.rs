@@ -3,8 +3,9 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::geteuid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -24,6 +25,11 @@ pub use super::answers::{Asked, SetupSource, Wanted};
 const MAX_CONNECTIONS: usize = 16;
 /// Between two tries when accepting fails, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two log lines about callers that were refused.
+const TELL_PAUSE: Duration = Duration::from_secs(10);
+/// Of a call that is too long so much is read and thrown away: closed with bytes unread, a socket takes its answer back.
+const MOST_DRAINED: u64 = 16 << 20;
+const DRAIN_BOUND: Duration = Duration::from_secs(1);
 
 /// A control socket at work. Dropping it ends it, and removes its file; it waits for nothing.
 #[derive(Debug)]
@@ -41,10 +47,13 @@ pub fn serve(
     setup: SetupSource,
 ) -> io::Result<ControlSocket> {
     let listener = listening.listener.try_clone()?;
-    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    // Where no thread can be had it is leaked: dropped on another runtime's thread it would panic.
+    let runtime = ManuallyDrop::new(Builder::new_current_thread().enable_io().enable_time().build()?);
     let (stop, stopped) = oneshot::channel();
     let answers = Answers { exporter, core, setup };
-    std::thread::Builder::new().name("control".to_owned()).spawn(move || run(&runtime, listener, answers, stopped))?;
+    std::thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || run(&ManuallyDrop::into_inner(runtime), listener, answers, stopped))?;
     Ok(ControlSocket { _stop: stop, _listening: listening })
 }
 
@@ -69,9 +78,10 @@ async fn accept(listener: std::os::unix::net::UnixListener, answers: Answers) {
         Err(error) => return tracing::error!("the control socket does not answer: {error}"),
     };
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut refused = Refused::default();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => take(stream, &room, &answers).await,
+            Ok((stream, _)) => take(stream, &room, &answers, &mut refused).await,
             Err(error) => {
                 tracing::debug!("a control connection can't be accepted: {error}");
                 sleep(ACCEPT_PAUSE).await;
@@ -80,10 +90,33 @@ async fn accept(listener: std::os::unix::net::UnixListener, answers: Answers) {
     }
 }
 
+/// Callers that were refused: each writes a line otherwise, as often as he likes.
+#[derive(Default)]
+struct Refused {
+    told: Option<Instant>,
+    since: u64,
+}
+
+impl Refused {
+    /// How many there were since the last line, this one included; `None`: a line was written a moment ago.
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        self.since += 1;
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) < TELL_PAUSE) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.since))
+    }
+}
+
 /// Gives a connection its place, or tells it why not.
-async fn take(stream: UnixStream, room: &Arc<Semaphore>, answers: &Answers) {
+async fn take(stream: UnixStream, room: &Arc<Semaphore>, answers: &Answers, refused: &mut Refused) {
     if let Err(denied) = admit(&stream) {
-        tracing::warn!("a control connection was refused: {denied}");
+        match refused.count(Instant::now()) {
+            Some(1) => tracing::warn!("a control connection was refused: {denied}"),
+            Some(count) => tracing::warn!("{count} control connections were refused, the last: {denied}"),
+            None => {}
+        }
         return refuse(stream, denied).await;
     }
     let Ok(place) = Arc::clone(room).try_acquire_owned() else {
@@ -128,6 +161,7 @@ async fn converse(stream: UnixStream, answers: &Answers) {
         Ok(Some(call)) => answers.answer(&call).await,
         Err(failure) => Err(failure),
     };
+    let is_too_long = matches!(&answered, Err(failure) if failure.kind == Kind::Malformed);
     let line = line(&Reply::from(answered));
     // A client that went away, or takes nothing, is its own affair.
     let _ = timeout(IDLE, async {
@@ -135,6 +169,10 @@ async fn converse(stream: UnixStream, answers: &Answers) {
         stream.get_mut().shutdown().await
     })
     .await;
+    if is_too_long {
+        let mut rest = stream.take(MOST_DRAINED);
+        let _ = timeout(DRAIN_BOUND, tokio::io::copy_buf(&mut rest, &mut tokio::io::sink())).await;
+    }
 }
 
 /// One whole line within [`IDLE`], however its bytes trickle; `None`: it hung up without a word.
@@ -161,6 +199,14 @@ fn line(reply: &Reply) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn callers_that_are_refused_write_a_line_now_and_then() {
+        let (mut refused, begin) = (Refused::default(), Instant::now());
+        let told: Vec<Option<u64>> =
+            [0, 1, 9, 10, 30].map(|after| refused.count(begin + Duration::from_secs(after))).to_vec();
+        assert_eq!(told, [Some(1), None, None, Some(3), Some(1)]);
+    }
 
     #[test]
     fn only_root_and_its_own_user_may_ask() {

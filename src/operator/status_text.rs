@@ -34,8 +34,17 @@ pub fn status_text(seen: &Seen, now: f64, screen: &Screen) -> String {
         .map(|source| is_down(seen, source, screen))
         .collect();
     blocks.push(down);
+    blocks.extend(seen.http.iter().filter_map(|place| Some(http_down(place.down.as_deref()?, screen))));
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n")
+}
+
+fn http_down(why: &str, screen: &Screen) -> String {
+    screen.prose(
+        "HTTP  ",
+        Ink::Warn,
+        &format!("{why}; it is tried again, and a stranger there may serve false metrics"),
+    )
 }
 
 fn block(seen: &Seen, group: &GroupStatus, screen: &Screen) -> String {

@@ -12,7 +12,7 @@ use tokio::task::spawn_local;
 use crate::act::Executor;
 use crate::config::Configuration;
 use crate::decide::Watchdog;
-use crate::export::http::{self, Server};
+use crate::export::http::{self, Listeners, Server};
 use crate::export::web::Gate;
 use crate::export::{BuildInfo, Exporter};
 use crate::host::incident_store::IncidentStore;
@@ -25,6 +25,7 @@ use crate::operator::ControlSocket;
 
 use super::control::{self, SocketWish};
 use super::core_loop::{CoreLoop, Heartbeat, Story};
+use super::doors::{self, Doors};
 use super::followers::Followers;
 use super::hands::Lent;
 use super::hooks::Callers;
@@ -69,11 +70,13 @@ pub(super) fn build(
     prepared: Prepared,
     wishes: Wishes,
     gate: Gate,
+    doors: Doors,
 ) -> Result<Built, Refusal> {
-    let Prepared { policy, launches, gpus: identities, driver, memory, owner, lock } = prepared;
+    let Prepared { policy, launches, gpus: identities, driver, memory, owner, lock, open_files } = prepared;
     let used = policy.gpus.clone();
     let (sender, reports) = unbounded_channel();
     let executor = Executor::new(launches.clone(), owner, sender.clone()).map_err(Refusal::unavailable)?;
+    executor.hold_at_most(open_files.held);
     if let Some(why) = executor.without_cgroups() {
         tracing::info!("engines run without cgroups of their own, by session: {why}");
     }
@@ -104,9 +107,19 @@ pub(super) fn build(
         .map_err(|error| Refusal::io("start a thread for incidents", &error))?;
     let keeper = Arc::new(keeper);
     let heartbeat = Arc::new(Heartbeat::default());
-    let server = listen(&wishes, gate, exporter.clone(), heartbeat.clone())?;
+    let had = doors::tell(&doors.http, &exporter, &news_sender);
+    let service = http::Service {
+        gate,
+        telemetry_path: wishes.telemetry_path.clone(),
+        exporter: exporter.clone(),
+        liveness: alive(heartbeat.clone()),
+        clock: Arc::new(clock::now),
+        connections: open_files.connections,
+        had,
+    };
+    let server = listen(doors.http, service)?;
     let in_force = Arc::new(InForce::new(configuration.clone(), wishes.file.clone()));
-    let (control, questions) = control::open(&wishes.control_socket, exporter.clone(), in_force.clone())?;
+    let (control, questions) = control::serve(doors.control, exporter.clone(), in_force.clone())?;
     let Wishes { requests, story, file, hangup, .. } = wishes;
     let reloader = file.map(|file| {
         let gpus = used;
@@ -147,8 +160,13 @@ fn exporter(watchdog: &Watchdog, launches: &[GroupLaunch]) -> Exporter {
     Exporter::new(build, || clock::wall_of(Moment::ZERO), &known).with_endpoints(news::endpoints(launches))
 }
 
-fn listen(wishes: &Wishes, gate: Gate, exporter: Arc<Exporter>, heartbeat: Arc<Heartbeat>) -> Result<Server, Refusal> {
-    let alive = Arc::new(move || heartbeat.age() <= ALIVE_WITHIN);
-    http::serve(gate, &wishes.listen, &wishes.telemetry_path, exporter, alive, Arc::new(clock::now))
-        .map_err(|error| Refusal::io("serve HTTP", &error))
+fn alive(heartbeat: Arc<Heartbeat>) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    Arc::new(move || heartbeat.age() <= ALIVE_WITHIN)
+}
+
+fn listen(listeners: Listeners, service: http::Service) -> Result<Server, Refusal> {
+    let exporter = service.exporter.clone();
+    let server = http::serve_on(listeners, service).map_err(|error| Refusal::io("start a thread for HTTP", &error))?;
+    server.local_addresses.iter().for_each(|address| exporter.set_http(&address.to_string(), None));
+    Ok(server)
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::config::Configuration;
-use crate::config::secrets::Secrets;
 use crate::host::archive::Archive;
 use crate::host::evidence;
 use crate::host::kernel_log::KernelLog;
+use crate::model::secrets::Secrets;
 use crate::model::{Incident, Setup};
 use crate::operator::{Screen, incident_text};
 

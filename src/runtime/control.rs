@@ -9,7 +9,7 @@ use tokio::task::spawn_local;
 use crate::decide::{Input, Watchdog};
 use crate::export::Exporter;
 use crate::model::{Moment, Plan};
-use crate::operator::{self, Asked, ControlSocket, Wanted};
+use crate::operator::{self, Asked, ControlSocket, Listening, Wanted};
 
 use super::refusal::Refusal;
 use super::reload::Reloader;
@@ -42,26 +42,31 @@ impl SocketWish {
     }
 }
 
-/// Opens the socket; what only the core loop can answer comes out of the receiver.
-pub(super) fn open(
-    wish: &SocketWish,
+/// Takes the socket's place, before anything is done that can't be undone. `None`: it can't be had, and need not.
+pub(super) fn bind(wish: &SocketWish) -> Result<Option<Listening>, Refusal> {
+    match (operator::bind(wish.path()), wish) {
+        (Ok(listening), _) => Ok(Some(listening)),
+        (Err(error), SocketWish::Default(_)) => {
+            tracing::warn!("no orders are taken: {error}");
+            Ok(None)
+        }
+        (Err(error), SocketWish::Asked(_)) if error.is_denied() => Err(Refusal::denied(error)),
+        (Err(error), SocketWish::Asked(_)) => Err(Refusal::unavailable(error)),
+    }
+}
+
+/// Answers on the socket; what only the core loop can answer comes out of the receiver.
+pub(super) fn serve(
+    listening: Option<Listening>,
     exporter: Arc<Exporter>,
     in_force: Arc<InForce>,
 ) -> Result<(Option<ControlSocket>, mpsc::Receiver<Asked>), Refusal> {
     let (sender, questions) = mpsc::channel(QUESTIONS);
-    let path = wish.path();
-    let listening = match (operator::bind(path), wish) {
-        (Ok(listening), _) => listening,
-        (Err(error), SocketWish::Default(_)) => {
-            tracing::warn!("no orders are taken: {error}");
-            return Ok((None, questions));
-        }
-        (Err(error), SocketWish::Asked(_)) if error.is_denied() => return Err(Refusal::denied(error)),
-        (Err(error), SocketWish::Asked(_)) => return Err(Refusal::unavailable(error)),
-    };
+    let Some(listening) = listening else { return Ok((None, questions)) };
+    let path = listening.path().display().to_string();
     let socket = operator::serve(listening, exporter, sender, Arc::new(move || in_force.setup()))
         .map_err(|error| Refusal::io("start a thread for the control socket", &error))?;
-    tracing::info!("taking orders on {}", path.display());
+    tracing::info!("taking orders on {path}");
     Ok((Some(socket), questions))
 }
 

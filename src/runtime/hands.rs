@@ -52,6 +52,10 @@ impl Hands for Lent {
         self.trees.look(group).map_err(|error| format!("/proc can't be read: {error}"))
     }
 
+    fn claimed(&self, group: &GroupName) -> Vec<(EngineKey, Vec<ProcessId>)> {
+        self.trees.claimed(group)
+    }
+
     fn oom_kills(&self, group: &GroupName) -> Vec<(EngineKey, u64)> {
         self.trees.oom_kills(group)
     }
@@ -92,7 +96,7 @@ impl Hands for Lent {
     }
 
     fn environments(&self, engine: &EngineKey) -> Answer<Result<Told, String>> {
-        let processes = self.trees.living_of(engine);
+        let processes = self.trees.proven_of(engine);
         let begun = match self.launches.pipe_directory(&engine.group) {
             Some(pipe) => processes
                 .map_err(|error| format!("/proc can't be read: {error}"))

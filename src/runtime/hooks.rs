@@ -11,7 +11,7 @@ use crate::act::{Call, Hooks, OwnerMark};
 use crate::config;
 use crate::export::sentence::sentence;
 use crate::host::clock;
-use crate::model::{EngineName, Event, Fault, GroupName, HeldReason, Hook, RecoveryResult, Tier, What};
+use crate::model::{EngineName, Event, Fault, GroupName, HeldReason, Hook, RecoveryResult, Tier, What, plain};
 
 use super::news::News;
 
@@ -113,7 +113,7 @@ fn message(event: &Event, hook: Hook, facts: Facts) -> String {
         sentence: sentence(event),
     };
     // Names, numbers and text: nothing in it can't be written.
-    serde_json::to_string(&message).unwrap_or_default() + "\n"
+    plain::json(&serde_json::to_string(&message).unwrap_or_default()) + "\n"
 }
 
 #[cfg(test)]

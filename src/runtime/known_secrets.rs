@@ -1,8 +1,8 @@
 //! The secrets that a configuration and its environment files hold, so that a bundle hides them wherever they stand.
 
 use crate::config::Configuration;
-use crate::config::secrets::{Secrets, is_secret};
 use crate::host::evidence;
+use crate::model::secrets::{Secrets, is_secret};
 
 /// Of an environment file.
 const LARGEST_FILE: u64 = 1 << 20;

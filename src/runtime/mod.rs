@@ -6,6 +6,8 @@ mod client;
 mod control;
 mod core_loop;
 mod demo;
+mod descriptors;
+mod doors;
 mod followers;
 mod hands;
 mod hooks;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 use std::thread;
 
@@ -29,11 +30,12 @@ enum Order {
 impl Outputs {
     /// Starts the thread.
     pub fn start(reports: UnboundedSender<Report>) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        // Where no thread can be had it is leaked: dropped on another runtime's thread it would panic.
+        let runtime = ManuallyDrop::new(Builder::new_current_thread().enable_all().build()?);
         let (orders, received) = unbounded_channel();
         thread::Builder::new()
             .name("outputs".to_owned())
-            .spawn(move || LocalSet::new().block_on(&runtime, obey(received, reports)))?;
+            .spawn(move || LocalSet::new().block_on(&ManuallyDrop::into_inner(runtime), obey(received, reports)))?;
         Ok(Outputs { orders })
     }
 

@@ -13,6 +13,7 @@ use crate::host::state_file::Loaded;
 use crate::host::{child, clock, reaper};
 use crate::model::{GpuIdentity, GroupLaunch, GroupName};
 
+use super::descriptors::{self, Share};
 use super::refusal::Refusal;
 use super::trust;
 
@@ -37,11 +38,24 @@ pub(super) struct Prepared {
     pub owner: OwnerMark,
     /// Held until the end: one watchdog for one state directory.
     pub lock: Lock,
+    /// What may be opened.
+    pub open_files: Share,
 }
 
-/// Looks at everything that must be there, and ends what an earlier run left. What only one group lacks holds that group;
-/// it is refused where no group could be started. Runs within the runtime.
-pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<Prepared, Refusal> {
+/// What was found before anything was done that can't be undone.
+pub(super) struct Found {
+    policy: Policy,
+    launches: Vec<GroupLaunch>,
+    gpus: Vec<GpuIdentity>,
+    driver: Driver,
+    lock: Lock,
+    open_files: Share,
+    blocked: Blocked,
+}
+
+/// Looks at everything that must be there. What only one group lacks holds that group; it is refused where no group could
+/// be started. Ends and starts nothing: engines that an earlier run left serve on where this one can't.
+pub(super) fn look(configuration: &Configuration, seed: u64) -> Result<Found, Refusal> {
     let (driver, gpus) = Driver::open_within(&configuration.nvml_library, NVML_BOUND).map_err(Refusal::unavailable)?;
     let refused = |problems: Problems| Refusal { status: problems.status(), why: problems.to_string() };
     let resolved = configuration.resolve_for_those_there(&gpus, seed).map_err(refused)?;
@@ -50,13 +64,23 @@ pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<
     blocked.extend(without_binaries(&launches));
     refuse_if_all(&blocked, &launches)?;
     trust::refuse(configuration, &launches)?;
+    let open_files = child::raise_open_files().map_err(|error| Refusal::io("raise RLIMIT_NOFILE", &error))?;
+    let engines = launches.iter().map(|launch| launch.engines.len()).sum();
+    let (open_files, low) = descriptors::share(open_files, engines).map_err(Refusal::unavailable)?;
+    low.iter().for_each(|low| tracing::warn!("{low}"));
     let lock = leftovers::lock(&configuration.state_directory).map_err(|error| match &error {
         LockError::Io(path, source) => Refusal::io(&format!("use state_directory `{}`", path.display()), source),
         LockError::Held(..) => Refusal::unavailable(error),
     })?;
-    let owner = OwnerMark { state_directory: configuration.state_directory.clone() };
-    child::raise_open_files().map_err(|error| Refusal::io("raise RLIMIT_NOFILE", &error))?;
+    act::prepare(&configuration.state_directory, &launches).map_err(|error| Refusal::io_of(&error, &error.error))?;
     reaper::adopt_orphans().map_err(|error| Refusal::io("become the reaper of engines' children", &error))?;
+    Ok(Found { policy, launches, gpus, driver, lock, open_files, blocked })
+}
+
+/// Ends what an earlier run left, and takes up what it remembered. Runs within the runtime.
+pub(super) async fn take_over(configuration: &Configuration, found: Found) -> Result<Prepared, Refusal> {
+    let Found { policy, launches, gpus, driver, lock, open_files, mut blocked } = found;
+    let owner = OwnerMark { state_directory: configuration.state_directory.clone() };
     clear_leftovers(&lock, configuration).await?;
     for (group, why) in occupied(&launches).await {
         blocked.entry(group).or_insert(why);
@@ -66,7 +90,12 @@ pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<
         tracing::error!("group `{group}` can't be started now, and the others are: {why}");
     }
     let memory = remembered(&owner);
-    Ok(Prepared { policy, launches, gpus, driver, memory, owner, lock })
+    Ok(Prepared { policy, launches, gpus, driver, memory, owner, lock, open_files })
+}
+
+/// Both, for whoever has no doors to open.
+pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<Prepared, Refusal> {
+    take_over(configuration, look(configuration, seed)?).await
 }
 
 /// Of the groups whose GPU was not identified those that have none: NVML does not list it. One that is lost, needs a

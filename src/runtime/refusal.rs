@@ -33,6 +33,14 @@ impl Refusal {
         Refusal { status: ExitStatus::Permission, why: why.to_string() }
     }
 
+    /// The system refused what `why` says: 77 where permission is missing, else 69.
+    pub fn io_of(why: impl fmt::Display, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Refusal::denied(why),
+            _ => Refusal::unavailable(why),
+        }
+    }
+
     /// The system refused `doing`: 77 where permission is missing, else 69.
     pub fn io(doing: &str, error: &io::Error) -> Self {
         let denied = error.kind() == io::ErrorKind::PermissionDenied;

@@ -177,6 +177,7 @@ impl Reloader {
             Err(_) => return Err(format!("the core loop did not take it up within {TAKE_UP_BOUND:?}: try again")),
         }
         let configuration = with_start_keys(configuration, &running.configuration);
+        configuration.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         self.in_force.take_up(configuration.clone());
         *running = Running { configuration, launches, gpus };
         Ok(())

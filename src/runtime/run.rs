@@ -1,9 +1,10 @@
 //! `mpswarden run`: from a configuration to the end of all its groups.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
@@ -13,13 +14,17 @@ use tokio::task::LocalSet;
 use crate::config::{Configuration, ExitStatus, LogFormat, LogOptions, RunOptions};
 use crate::export::web::Gate;
 use crate::export::{LogGuard, log};
-use crate::host::{clock, notify};
+use crate::host::{clock, leftovers, notify};
 
 use super::build::{Built, Wishes, build};
 use super::control::{DEFAULT_SOCKET, SocketWish};
-use super::prepare::prepare;
+use super::doors::Doors;
+use super::prepare;
 use super::refusal::Refusal;
 use super::signals;
+
+/// For what engines left to be ended.
+const STRAYS_BOUND: Duration = Duration::from_secs(2);
 
 /// Supervises the groups of `configuration` until a signal; `control_socket` as the command line has it.
 pub fn run(configuration: Configuration, options: RunOptions, control_socket: Option<PathBuf>) -> ExitCode {
@@ -27,6 +32,7 @@ pub fn run(configuration: Configuration, options: RunOptions, control_socket: Op
         Ok(guard) => guard,
         Err(status) => return status.into(),
     };
+    configuration.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let (sender, requests) = unbounded_channel();
     let hangup = Arc::new(Notify::new());
     let wishes = Wishes {
@@ -52,7 +58,11 @@ pub(super) fn open_log(options: &LogOptions) -> Result<LogGuard, ExitStatus> {
         LogFormat::Text => log::Format::Text,
         LogFormat::Json => log::Format::Json,
     };
-    log::init(options.level, format).map_err(|_| ExitStatus::Software)
+    log::init(options.level, format).map_err(|error| {
+        // The only words that are not in the log.
+        let _ = writeln!(io::stderr(), "mpswarden: the log can't be opened: {error}");
+        ExitStatus::Software
+    })
 }
 
 /// Prepares, builds and runs the loop on a runtime of its own. `follow` gets the way to make requests.
@@ -72,6 +82,18 @@ pub(super) fn supervise<S: Clone>(
     }
 }
 
+/// What engines hid from their ends. Nothing else of ours runs any more.
+async fn end_strays() {
+    match leftovers::end_strays(clock::now().after(STRAYS_BOUND)).await {
+        Ok(ended) if ended.is_empty() => {}
+        Ok(ended) => {
+            let pids: Vec<String> = ended.iter().map(ToString::to_string).collect();
+            tracing::warn!("ended what engines left outside their sessions: processes {}", pids.join(", "));
+        }
+        Err(error) => tracing::warn!("can't see what engines left: {error}"),
+    }
+}
+
 fn on_runtime<S: Clone>(
     configuration: &Configuration,
     wishes: Wishes,
@@ -86,8 +108,13 @@ fn on_runtime<S: Clone>(
         follow(requests).map_err(|error| Refusal::io("follow signals", &error))?;
         let gate = Gate::new(wishes.web_config_file.as_deref()).map_err(Refusal::configuration)?;
         let scheme = gate.scheme();
-        let prepared = prepare(configuration, seed).await?;
-        let Built { core, server, _control, hooks, keeper, _lock } = build(configuration, prepared, wishes, gate)?;
+        // Everything that can refuse is asked before anything is ended: a start that fails leaves what serves.
+        let found = prepare::look(configuration, seed)?;
+        let mut doors = Doors::open(&wishes)?;
+        let prepared = prepare::take_over(configuration, found).await?;
+        doors.http.try_again();
+        let Built { core, server, _control, hooks, keeper, _lock } =
+            build(configuration, prepared, wishes, gate, doors)?;
         for address in &server.local_addresses {
             tracing::info!("serving HTTP on {scheme}://{address}");
         }
@@ -95,6 +122,7 @@ fn on_runtime<S: Clone>(
         let status = core.run().await;
         notify::stopping();
         hooks.finish();
+        end_strays().await;
         keeper.finish();
         Ok(status)
     });

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::config::Configuration;
-use crate::config::secrets::Secrets;
 use crate::model::Setup;
 
 /// What is in force now.
@@ -38,12 +37,11 @@ impl InForce {
 
 /// A configuration as it may be shown.
 pub(super) fn setup(configuration: &Configuration, file: Option<PathBuf>) -> Result<Setup, String> {
-    let secrets = Secrets::new().map_err(|error| format!("secrets can't be hidden: {error}"))?;
     let logs = configuration.groups.iter().map(|group| (group.name.clone(), group.log_directories()));
     Ok(Setup {
         // A client may stand elsewhere.
         file: file.map(|file| std::path::absolute(&file).unwrap_or(file)),
-        configuration: configuration.shareable(&secrets),
+        configuration: configuration.shown()?,
         kernel_log: configuration.kernel_log.clone(),
         logs: logs.collect(),
     })

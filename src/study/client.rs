@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::connection::{Connection, read};
 use super::request::{Form, Lengths};
 use super::sse::{Came, Event, Events, Usage};
+use crate::model::plain;
 
 /// For one request, from its connection to its last token.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -228,6 +229,6 @@ async fn refusal(answer: &mut Response<Incoming>) -> Result<(), Failure> {
 
 /// In one line of bounded length.
 fn shortened(text: &str) -> String {
-    let line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_REASON).collect();
+    let line: String = plain::one_line(text.trim()).chars().take(LONGEST_REASON).collect();
     if line.is_empty() { "without a reason".to_owned() } else { line }
 }

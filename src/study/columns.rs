@@ -2,6 +2,8 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::model::plain::one_line as clean;
+
 /// Between two columns.
 const GAP: usize = 2;
 /// No word of others' takes more than this.
@@ -72,12 +74,6 @@ pub(super) fn prose(first: &str, text: &str, width: usize) -> String {
         }
     }
     lines.iter().map(|line| line.trim_end().to_owned() + "\n").collect()
-}
-
-/// Nothing in it can break a line, drive a terminal or turn the direction of what is read.
-fn clean(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
 }
 
 fn cut(text: &str, columns: usize) -> String {

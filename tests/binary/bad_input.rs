@@ -2,7 +2,6 @@
 //! an engine that is no good is quarantined, and its sibling serves. Nothing is left either way.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
@@ -118,17 +117,6 @@ fn a_second_watchdog_on_the_same_state_directory_is_refused_and_the_first_serves
     assert_eq!((first.engines(), first.ready()), (before, 200));
     first.stop();
     scene.assert_nothing_is_left();
-}
-
-#[test]
-fn an_http_port_in_use_is_refused_by_its_name() {
-    let mut scene = Scene::set();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let web = scene.configuration["web"].as_table_mut().unwrap();
-    web.insert("listen_addresses".to_owned(), vec![Value::from(address.clone())].into());
-    let watchdog = scene.start();
-    refused(&scene, watchdog, 69, &["serve HTTP", &address]);
 }
 
 #[test]

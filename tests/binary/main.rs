@@ -32,6 +32,7 @@ mod scene;
 mod second_fault;
 mod steps;
 mod stop;
+mod strangers;
 mod stuck;
 mod study;
 mod suspects;

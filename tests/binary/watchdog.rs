@@ -1,7 +1,9 @@
 //! A running `mpswarden run`: its log, its HTTP, its end. Dropping it kills it.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -83,7 +85,27 @@ pub struct Watchdog {
 impl Watchdog {
     /// Starts one over a configuration.
     pub fn start(configuration: &Path) -> Watchdog {
-        let mut command = Command::new(program());
+        Watchdog::start_as(Command::new(program()), configuration)
+    }
+
+    /// The same with a socket passed as systemd does (sd_listen_fds(3)).
+    pub fn start_with_socket(configuration: &Path, socket: &TcpListener) -> Watchdog {
+        let mut command = Command::new("sh");
+        let script =
+            format!("LISTEN_FDS=1 LISTEN_PID=$$; export LISTEN_FDS LISTEN_PID; exec {} \"$@\"", program().display());
+        command.args(["-c", &script, "sh"]);
+        let passed = socket.as_raw_fd();
+        // SAFETY: system calls alone between fork and exec; the socket lives on.
+        unsafe {
+            command.pre_exec(move || match nix::libc::dup2(passed, 3) {
+                3 if nix::libc::fcntl(3, nix::libc::F_SETFD, 0) == 0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            })
+        };
+        Watchdog::start_as(command, configuration)
+    }
+
+    fn start_as(mut command: Command, configuration: &Path) -> Watchdog {
         command.arg("run").arg("--config").arg(configuration);
         command.args(["--log.format", "json", "--log.level", "debug"]);
         command.arg("--control-socket").arg(configuration.with_file_name("control.sock"));

@@ -14,7 +14,7 @@ fn screen(width: Option<usize>, coloured: bool) -> Screen {
 }
 
 fn seen(status: mpswarden::model::Status) -> Seen {
-    Seen { timestamp_seconds: NOW, status }
+    Seen { timestamp_seconds: NOW, http: Vec::new(), status }
 }
 
 fn assert_golden(name: &str, text: &str) {

@@ -137,6 +137,7 @@ pub enum Break {
     LetIn(usize, u32),
     /// So many clients that no engine owns.
     Crowd(usize, u32),
+    Claims(u32, EngineKey),
     OutsiderGone(u32),
     /// What an engine says of its load from now on, in words.
     Says(usize, usize, String),

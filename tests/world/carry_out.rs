@@ -123,6 +123,7 @@ impl World {
                 });
                 let mut trees: Vec<Observation> = trees.collect();
                 trees.extend((0..here.engines.len()).filter_map(|place| self.usage(group, place)));
+                let trees = self.claim(trees);
                 self.answer(id, trees, Outcome::Done);
             }
             Look::Pipe(group) => {

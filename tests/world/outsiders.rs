@@ -1,6 +1,6 @@
 //! Processes of the stand-in world that no engine owns: some compute on the GPU, some wait for the MPS server.
 
-use mpswarden::model::{CommandLine, GpuProcess, Observation, ProcessId, ServerLine, ServerState};
+use mpswarden::model::{CommandLine, EngineKey, GpuProcess, Observation, ProcessId, ServerLine, ServerState};
 
 use super::{Break, GIB, World};
 
@@ -9,11 +9,13 @@ use super::{Break, GIB, World};
 pub(super) struct Outsider {
     command: String,
     computes: bool,
+    /// It knows this engine's word.
+    claims: Option<EngineKey>,
 }
 
 impl World {
     /// Reads what outsiders do: `foreign 901 python3 train.py`, `pending 950 1001`, `refused qwen-b 808`, `full 48`,
-    /// `gone 901`.
+    /// `gone 901`, `claims 901 qwen-b`.
     pub(super) fn parse_outsider(&self, group: usize, words: &[&str]) -> Option<Break> {
         let pid = |name: &str| {
             let engine = self.groups[group].engines.iter().find(|engine| engine.name.as_str() == name);
@@ -27,6 +29,7 @@ impl World {
             ["full", limit] => Break::Full(group, number(limit)),
             ["let-in", who] => Break::LetIn(group, pid(who)),
             ["crowd", clients] => Break::Crowd(group, number(clients)),
+            ["claims", at, engine] => Break::Claims(number(at), self.key_of(group, engine)),
             ["gone", who] => Break::OutsiderGone(number(who)),
             _ => return None,
         })
@@ -36,7 +39,7 @@ impl World {
     pub(super) fn break_outside(&mut self, what: Break) {
         match what {
             Break::Foreign(pid, command) => {
-                self.outsiders.insert(pid, Outsider { command, computes: true });
+                self.outsiders.insert(pid, Outsider { command, computes: true, claims: None });
             }
             Break::Pending(group, client, uid) => {
                 self.waits(client);
@@ -58,6 +61,9 @@ impl World {
             Break::Crowd(group, clients) => {
                 (0..clients).for_each(|_| self.stray(group));
             }
+            Break::Claims(pid, engine) => {
+                self.outsiders.entry(pid).and_modify(|outsider| outsider.claims = Some(engine));
+            }
             Break::OutsiderGone(pid) => {
                 self.outsiders.remove(&pid);
             }
@@ -67,7 +73,7 @@ impl World {
 
     fn waits(&mut self, pid: u32) {
         if !self.processes.contains_key(&pid) {
-            self.outsiders.insert(pid, Outsider { command: "client".to_owned(), computes: false });
+            self.outsiders.insert(pid, Outsider { command: "client".to_owned(), computes: false, claims: None });
         }
     }
 
@@ -75,6 +81,29 @@ impl World {
     pub(super) fn foreign_on_gpu(&self) -> impl Iterator<Item = GpuProcess> {
         let computing = self.outsiders.iter().filter(|(_, outsider)| outsider.computes);
         computing.map(|(pid, _)| GpuProcess { pid: *pid, memory: Some(GIB) })
+    }
+
+    fn key_of(&self, group: usize, engine: &str) -> EngineKey {
+        EngineKey::new(&self.groups[group].name, &engine.into())
+    }
+
+    /// Those that know an engine's word: in its tree, and claimed.
+    pub(super) fn claim(&self, trees: Vec<Observation>) -> Vec<Observation> {
+        let claimed = |key: &EngineKey| -> Vec<ProcessId> {
+            let all = self.outsiders.iter().filter(|(_, outsider)| outsider.claims.as_ref() == Some(key));
+            all.map(|(pid, _)| ProcessId { pid: *pid, started_at: 1 }).collect()
+        };
+        let with = |seen: Observation| match seen {
+            Observation::Tree { engine, mut processes } => {
+                let claimed = claimed(&engine);
+                processes.extend(claimed.iter().copied());
+                let told =
+                    (!claimed.is_empty()).then(|| Observation::Claimed { engine: engine.clone(), processes: claimed });
+                told.into_iter().chain([Observation::Tree { engine, processes }]).collect()
+            }
+            other => vec![other],
+        };
+        trees.into_iter().flat_map(with).collect()
     }
 
     /// What /proc says of these.

@@ -100,6 +100,8 @@ fn what(what: &What) -> Option<String> {
         What::HoldBegan { reason, lasts } => format!("HOLD for {lasts:?}: {reason}"),
         What::HoldEnded { lasted, expired } => format!("hold over after {lasted:?}, expired: {expired}"),
         What::Reloaded { detail } => format!("reloaded: {detail}"),
+        What::HttpDown { address, why } => format!("http down on {address}: {why}"),
+        What::HttpUp { address } => format!("http up on {address}"),
         What::ReloadFailed { why } => format!("reload failed: {why}"),
         What::HookEnded { hook, result, .. } => format!("hook {hook}: {result}"),
     })

@@ -3,10 +3,12 @@
 mod answer;
 mod connection;
 mod gzip;
+mod listeners;
 mod pace;
 mod port_holder;
 mod server;
 mod site;
 pub mod web;
 
-pub use server::{Server, serve};
+pub use listeners::{Listeners, Waiting};
+pub use server::{MAX_CONNECTIONS, Server, Service, serve, serve_on};

@@ -3,28 +3,26 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener as Listener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::connection::{Front, converse};
+use super::listeners::{self, Listeners};
 use super::pace::Room;
-use super::port_holder::holder;
 use super::site::Site;
 use super::web::Gate;
 use crate::export::Exporter;
 use crate::model::Moment;
 
 /// A further one takes the place of the one that has been idle longest.
-const MAX_CONNECTIONS: usize = 256;
-/// For a client that takes nothing of its answer (TCP_USER_TIMEOUT, milliseconds).
-const WRITE_TIMEOUT_MS: u32 = 10_000;
+pub const MAX_CONNECTIONS: usize = 256;
 /// Between two tries when accepting fails, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Threads for what may take long: one renders, one checks a password, one looks at files.
@@ -36,6 +34,24 @@ pub struct Server {
     /// Where it listens, in the order asked for; port 0 is a chosen one here.
     pub local_addresses: Vec<SocketAddr>,
     _stop: oneshot::Sender<Infallible>,
+}
+
+/// What is served, and to whom.
+pub struct Service {
+    /// Who is let in.
+    pub gate: Gate,
+    /// Where the metrics are.
+    pub telemetry_path: String,
+    /// What there is to tell.
+    pub exporter: Arc<Exporter>,
+    /// Whether the core loop turned within the last 10 s.
+    pub liveness: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// CLOCK_BOOTTIME.
+    pub clock: Arc<dyn Fn() -> Moment + Send + Sync>,
+    /// Connections at once.
+    pub connections: usize,
+    /// Called on the server's thread with each address that was waited for, once it is served.
+    pub had: Arc<dyn Fn(SocketAddr) + Send + Sync>,
 }
 
 /// Binds every address, then answers whoever `gate` lets in, on a thread of its own.
@@ -51,20 +67,51 @@ pub fn serve(
     clock: Arc<dyn Fn() -> Moment + Send + Sync>,
 ) -> io::Result<Server> {
     // Before there is a runtime: one that is dropped on the caller's runtime, on an error, would panic.
-    let listeners = addresses.iter().map(|address| bind(*address)).collect::<io::Result<Vec<_>>>()?;
-    let local_addresses = listeners.iter().map(Listener::local_addr).collect::<io::Result<_>>()?;
-    let runtime = Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(WORKERS).build()?;
-    let site = Arc::new(Site::new(telemetry_path, exporter, liveness, clock));
-    let front = Arc::new(Front { site, gate: Arc::new(gate) });
+    let listeners = listeners::all(addresses)?;
+    let (telemetry_path, connections, had) = (telemetry_path.to_owned(), MAX_CONNECTIONS, Arc::new(|_| ()));
+    serve_on(listeners, Service { gate, telemetry_path, exporter, liveness, clock, connections, had })
+}
+
+/// Answers on a thread of its own, on each address from when it can be had.
+pub fn serve_on(listeners: Listeners, service: Service) -> io::Result<Server> {
+    let local_addresses = listeners.bound.iter().map(Listener::local_addr).collect::<io::Result<_>>()?;
+    // Where no thread can be had it is leaked: dropped on another runtime's thread it would panic.
+    let runtime = ManuallyDrop::new(
+        Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(WORKERS).build()?,
+    );
+    let Service { gate, telemetry_path, exporter, liveness, clock, connections, had } = service;
+    let site = Arc::new(Site::new(&telemetry_path, exporter, liveness, clock));
+    let door = Door { front: Arc::new(Front { site, gate: Arc::new(gate) }), room: Arc::new(Room::new(connections)) };
     let (stop, stopped) = oneshot::channel();
-    std::thread::Builder::new().name("http".to_owned()).spawn(move || run(runtime, listeners, &front, stopped))?;
+    let run = move || run(ManuallyDrop::into_inner(runtime), listeners, &door, &had, stopped);
+    std::thread::Builder::new().name("http".to_owned()).spawn(run)?;
     Ok(Server { local_addresses, _stop: stop })
 }
 
-fn run(runtime: Runtime, listeners: Vec<Listener>, front: &Arc<Front>, stopped: oneshot::Receiver<Infallible>) {
-    let room = Arc::new(Room::new(MAX_CONNECTIONS));
-    for listener in listeners {
-        runtime.spawn(accept(listener, Arc::clone(front), Arc::clone(&room)));
+/// What every address leads to.
+#[derive(Clone)]
+struct Door {
+    front: Arc<Front>,
+    room: Arc<Room>,
+}
+
+fn run(
+    runtime: Runtime,
+    listeners: Listeners,
+    door: &Door,
+    had: &Arc<dyn Fn(SocketAddr) + Send + Sync>,
+    stopped: oneshot::Receiver<Infallible>,
+) {
+    for address in listeners.waiting().iter().map(|waiting| waiting.address) {
+        let (door, had) = (door.clone(), Arc::clone(had));
+        runtime.spawn(async move {
+            let listener = listeners::wait_for(address).await;
+            had(address);
+            accept(listener, door).await;
+        });
+    }
+    for listener in listeners.bound {
+        runtime.spawn(accept(listener, door.clone()));
     }
     // Nothing is ever sent: the sender's drop is the word to stop.
     let _ = runtime.block_on(stopped);
@@ -72,28 +119,7 @@ fn run(runtime: Runtime, listeners: Vec<Listener>, front: &Arc<Front>, stopped: 
     runtime.shutdown_background();
 }
 
-fn bind(address: SocketAddr) -> io::Result<Listener> {
-    let listener = Listener::bind(address).map_err(|error| explained(address, &error))?;
-    // Accepted connections inherit it.
-    setsockopt(&listener, sockopt::TcpUserTimeout, &WRITE_TIMEOUT_MS)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-fn explained(address: SocketAddr, error: &io::Error) -> io::Error {
-    let cure = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            let who = holder(address).unwrap_or_else(|| "a process that can't be seen from here".to_owned());
-            format!("it is in use by {who}: stop that, or choose another with --web.listen-address")
-        }
-        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher one".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "no interface here has that address: see `ip address`".to_owned(),
-        _ => error.to_string(),
-    };
-    io::Error::new(error.kind(), format!("can't listen on {address}: {cure}"))
-}
-
-async fn accept(listener: Listener, front: Arc<Front>, room: Arc<Room>) {
+async fn accept(listener: Listener, Door { front, room }: Door) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!("HTTP is not served: {error}"),

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::catalogue::{self, Kind, Metric};
+use crate::model::plain::is_order;
 
 /// What a series holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,10 +161,10 @@ fn push_pairs(text: &mut String, names: &[&str], values: &[&str]) {
     }
 }
 
-/// The format escapes three characters. Other control characters are valid there, but nobody means them and
-/// they drive terminals: each becomes U+FFFD.
+/// The format escapes three characters. Others that drive a terminal or turn a line are valid there, but nobody means
+/// them: each becomes U+FFFD.
 fn push_escaped(text: &mut String, value: &str) {
-    if !value.bytes().any(|byte| byte == b'\\' || byte == b'"' || byte.is_ascii_control()) {
+    if !value.bytes().any(|byte| byte == b'\\' || byte == b'"' || byte.is_ascii_control() || !byte.is_ascii()) {
         return text.push_str(value);
     }
     for character in value.chars() {
@@ -171,7 +172,7 @@ fn push_escaped(text: &mut String, value: &str) {
             '\\' => text.push_str("\\\\"),
             '"' => text.push_str("\\\""),
             '\n' => text.push_str("\\n"),
-            control if control.is_ascii_control() => text.push(char::REPLACEMENT_CHARACTER),
+            order if is_order(order) => text.push(char::REPLACEMENT_CHARACTER),
             other => text.push(other),
         }
     }
@@ -252,8 +253,8 @@ mod tests {
 
     #[test]
     fn what_would_break_a_line_or_drive_a_terminal_is_escaped_or_replaced() {
-        let label = labels(&metric::GPU_BUSY, &["a\"b\\c\nd\re\u{1b}[2J\0é\u{7f}"]);
-        assert_eq!(label, "gpu=\"a\\\"b\\\\c\\nd\u{fffd}e\u{fffd}[2J\u{fffd}é\u{fffd}\"");
+        let label = labels(&metric::GPU_BUSY, &["a\"b\\c\nd\re\u{1b}[2J\0é\u{7f}\u{9b}\u{202e}"]);
+        assert_eq!(label, "gpu=\"a\\\"b\\\\c\\nd\u{fffd}e\u{fffd}[2J\u{fffd}é\u{fffd}\u{fffd}\u{fffd}\"");
     }
 
     #[test]
@@ -326,7 +327,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_prometheus_crate_writes_the_same_numbers(
-            gpu in "[^\\x00-\\x09\\x0b-\\x1f\\x7f]{0,12}",
+            gpu in "[\n -~\\u{a1}-\\u{ac}\\u{ae}-\\u{5ff}\\u{3000}-\\u{9fff}\\u{1f300}-\\u{1f6ff}]{0,12}",
             number in prop_oneof![-1e16..1e16, 1e-6..1.0, (0u32..1000).prop_map(f64::from)],
         ) {
             let mut page = Exposition::default();

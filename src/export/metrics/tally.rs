@@ -113,6 +113,8 @@ impl Tally {
             | What::ActionFailed { .. }
             | What::Stopped
             | What::Ordered { .. }
+            | What::HttpDown { .. }
+            | What::HttpUp { .. }
             | What::HoldBegan { .. }
             | What::HoldEnded { .. } => {}
         }

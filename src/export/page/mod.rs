@@ -13,7 +13,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use figures::{clock_time, plural};
 pub use view::View;
 
-use crate::model::{EngineState, GroupState};
+use crate::model::{EngineState, GroupState, plain};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("live.js");
@@ -23,7 +23,7 @@ const OLD: f64 = 5.0;
 /// The whole page.
 pub fn document(view: &View<'_>) -> String {
     let title = format!("{} · mpswarden", headline(view));
-    html! {
+    let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
@@ -50,13 +50,14 @@ pub fn document(view: &View<'_>) -> String {
                 script { (PreEscaped(SCRIPT)) }
             }
         }
-    }
-    .into_string()
+    };
+    // `curl` of it must not drive a terminal, whatever a model is called.
+    plain::lines(&page.into_string())
 }
 
 /// What the script fetches again and puts into the page.
 pub fn fragment(view: &View<'_>) -> String {
-    live(view).into_string()
+    plain::lines(&live(view).into_string())
 }
 
 fn live(view: &View<'_>) -> Markup {

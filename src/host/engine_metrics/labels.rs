@@ -4,6 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use memchr::{memchr, memchr2};
 
+use crate::model::plain;
+
 /// Of a sample's labels, those that matter.
 #[derive(Default)]
 pub(super) struct Labels<'a> {
@@ -71,7 +73,8 @@ fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// A label's value with its escapes undone, cut after `longest` characters. Bytes that are no UTF-8 become U+FFFD.
+/// A label's value with its escapes undone, cut after `longest` characters. Bytes that are no UTF-8 become U+FFFD, and
+/// so does what would drive a terminal.
 pub(super) fn unescape(quoted: &[u8], longest: usize) -> String {
     let mut bytes = quoted.iter();
     let mut value = Vec::new();
@@ -82,5 +85,5 @@ pub(super) fn unescape(quoted: &[u8], longest: usize) -> String {
             other => *other.unwrap_or(byte),
         });
     }
-    String::from_utf8_lossy(&value).chars().take(longest).collect()
+    plain::one_line(&String::from_utf8_lossy(&value)).chars().take(longest).collect()
 }

@@ -195,7 +195,7 @@ fn label_values_may_hold_anything() {
     let page = b"vllm:num_requests_running{ model_name = \"a \\\"b\\\"\\n\\\\{c}=,\xff\xfe\" , engine=\"0\", } 2 1763850123000\r\n";
     let load = parse(page);
     assert_eq!(load.running, Some(2.0));
-    assert_eq!(load.model.as_deref(), Some("a \"b\"\n\\{c}=,\u{fffd}\u{fffd}"));
+    assert_eq!(load.model.as_deref(), Some("a \"b\" \\{c}=,\u{fffd}\u{fffd}"));
     let long = format!("vllm:num_requests_running{{model_name=\"{}\"}} 1\n", "ä".repeat(5000));
     assert_eq!(parse(long).model.unwrap().chars().count(), LONGEST_MODEL);
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::ready;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -75,10 +76,13 @@ impl Sampler {
     }
 
     fn start(&self) -> io::Result<UnboundedSender<Wanted>> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        // Where no thread can be had it is leaked: dropped on another runtime's thread it would panic.
+        let runtime = ManuallyDrop::new(Builder::new_current_thread().enable_all().build()?);
         let (sender, wanted) = unbounded_channel();
         let (place, owners, reports) = (self.place.clone(), self.owners.clone(), Reports(self.reports.clone()));
-        thread::Builder::new().name("probes".into()).spawn(move || serve(&runtime, place, owners, reports, wanted))?;
+        thread::Builder::new()
+            .name("probes".into())
+            .spawn(move || serve(&ManuallyDrop::into_inner(runtime), place, owners, reports, wanted))?;
         Ok(sender)
     }
 

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use regex::{Captures, Regex};
 
+use super::plain;
+
 /// What stands in a secret's place.
 pub const HIDDEN: &str = "[redacted]";
 
@@ -17,7 +19,7 @@ const USER_INFO: &str = r#"(?-u:\b)[A-Za-z][A-Za-z0-9+.-]*://(?<secret>[^\x00-\x
 const SHAPES: &str = r"(?x)(?<secret>
     (?-u:\b)(?: sk-[0-9A-Za-z_-]{8,} | hf_[0-9A-Za-z_]{8,} | gh[pousr]_[0-9A-Za-z_]{16,}
         | github_pat_[0-9A-Za-z_]{16,} | glpat-[0-9A-Za-z_-]{16,} | xox[a-z]-[0-9A-Za-z_-]{8,}
-        | AKIA[0-9A-Z]{12,} | AIza[0-9A-Za-z_-]{20,} | nvapi-[0-9A-Za-z_-]{16,} | eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]+ )
+        | (?:AKIA|ASIA)[0-9A-Z]{12,} | AIza[0-9A-Za-z_-]{20,} | nvapi-[0-9A-Za-z_-]{16,} | eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]+ )
     | hooks\.slack\.com/[^\x00-\x20]+
     | discord(?:app)?\.com/api/webhooks/[^\x00-\x20]+ | webhook\.office\.com/[^\x00-\x20]+
     | -----BEGIN\x20[A-Z\x20]*PRIVATE\x20KEY-----(?s:.)*?(?:-----END\x20[A-Z\x20]*PRIVATE\x20KEY-----|\z)
@@ -32,7 +34,7 @@ const PAIR: &str = r#"(?x) (?<name>[A-Za-z][0-9A-Za-z_.-]*) (?:\\?["'])? [\t\r\n
 /// `--name` before a value that is a word, or several, of its own; also in a printed list.
 const FLAG: &str = r#"(?x) --?(?<name>[A-Za-z][0-9A-Za-z_-]*) ["']? (?:,[\x20\t]*|[\x20\t]+) (?<secret>[^\n]+)"#;
 /// Escape sequences for terminals: they could stand in the middle of anything.
-const TERMINAL: &str = r"\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?)";
+const TERMINAL: &str = r"\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?)|\x{9b}[0-9;?]*[A-Za-z]";
 
 /// Finds secrets.
 #[derive(Clone, Debug)]
@@ -61,7 +63,8 @@ impl Secrets {
     pub fn knowing(mut self, secrets: impl IntoIterator<Item = String>) -> Secrets {
         for secret in secrets {
             let quoted = serde_json::to_string(&secret).unwrap_or_default();
-            let lines = secret.lines().map(str::trim).filter(|line| line.len() >= SHORTEST);
+            let shown = plain::lines(&secret);
+            let lines = secret.lines().chain(shown.lines()).map(str::trim).filter(|line| line.len() >= SHORTEST);
             self.known.extend(lines.map(str::to_owned).chain([quoted.trim_matches('"').to_owned()]));
         }
         self.known.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
@@ -71,7 +74,7 @@ impl Secrets {
 
     /// The text with every secret hidden, and nothing in it that drives a terminal.
     pub fn text(&self, text: &str) -> String {
-        let text = self.terminal.replace_all(text, "");
+        let text = plain::lines(&self.terminal.replace_all(text, ""));
         let mut out = String::with_capacity(text.len());
         let mut at = 0;
         for secret in self.found(&text) {
@@ -88,6 +91,25 @@ impl Secrets {
         let hidden = hidden_words(words);
         let told = |(word, hidden): (&String, bool)| if hidden { HIDDEN.to_owned() } else { self.text(word) };
         words.iter().zip(hidden).map(told).collect()
+    }
+
+    /// The arguments of a program that nobody of us configured. Of it nobody can say which values are secrets: hidden
+    /// is also the value of each variable, of `-p`, and each word that looks like chance. A script within a word counts
+    /// as words.
+    pub fn strangers_command(&self, words: &[String]) -> Vec<String> {
+        let shown: Vec<String> = words.iter().map(|word| self.text(word)).collect();
+        let parts: Vec<String> =
+            shown.iter().flat_map(|word| word.split_ascii_whitespace()).map(str::to_owned).collect();
+        let program = parts.iter().find(|part| !part.starts_with('-') && !part.contains('='));
+        let program = program.map_or("", |part| part.rsplit('/').next().unwrap_or_default()).to_owned();
+        let hidden = hidden_parts(&parts, &program);
+        let told = |(at, (part, hidden)): (usize, (&String, bool))| match hidden {
+            true => HIDDEN.to_owned(),
+            // A program's place may look like chance, and is worth reading.
+            false if at == 0 => part.clone(),
+            false => strangers_part(part),
+        };
+        parts.iter().zip(hidden).enumerate().map(told).collect()
     }
 
     /// The secrets of a program's arguments themselves.
@@ -144,9 +166,10 @@ pub fn is_secret(name: &str, value: &str) -> bool {
 
 /// `api-key`, `HF_TOKEN`, `dbPassword`, `Authorization`; not `tokenizer`, `KeyError`, `eos_token_id`.
 fn is_secret_name(name: &str) -> bool {
-    const ANYWHERE: [&str; 5] = ["secret", "password", "passwd", "passphrase", "credential"];
+    const ANYWHERE: [&str; 8] =
+        ["secret", "password", "passwd", "passphrase", "credential", "apikey", "api-key", "api_key"];
     const AT_THE_END: [&str; 8] = ["key", "token", "auth", "authorization", "cookie", "jwt", "signature", "bearer"];
-    const ALONE: [&str; 3] = ["sig", "pat", "pass"];
+    const ALONE: [&str; 5] = ["sig", "pat", "pass", "pw", "pwd"];
     let name = name.to_ascii_lowercase();
     let mut words = name.split(|c: char| !c.is_ascii_alphabetic());
     let last = words.rfind(|word| !word.is_empty()).unwrap_or_default();
@@ -210,6 +233,71 @@ fn hidden_words(words: &[String]) -> Vec<bool> {
         hidden
     };
     words.iter().map(hides).collect()
+}
+
+/// The same of a stranger's words, which may stand in a script: a header's value is a word of its own, or two.
+fn hidden_parts(parts: &[String], program: &str) -> Vec<bool> {
+    let mut hidden = hidden_words(parts);
+    let is_python = program.starts_with("python");
+    let takes_password =
+        ["mysql", "mariadb", "sshpass"].iter().any(|name| parts.iter().any(|part| base(part).starts_with(name)));
+    let mut after = false;
+    for (at, part) in parts.iter().enumerate() {
+        let bare = part.trim_matches(['"', '\'', ',', '{', '}', '[', ']']);
+        let is_flag = bare.starts_with('-');
+        hidden[at] |= after && !is_flag;
+        // An unbuffered Python has a script behind its -u, and no user.
+        hidden[at] &= !(is_python && at > 0 && parts[at - 1] == "-u");
+        if takes_password && bare.len() > 2 && bare.starts_with("-p") {
+            hidden[at] = true;
+        }
+        let named = bare.trim_start_matches('-').trim_end_matches([':', '=']).trim_matches(['"', '\'']);
+        let opens = bare.ends_with([':', '=']) && is_secret_name(named);
+        let scheme = ["bearer", "basic", "token"].iter().any(|scheme| bare.eq_ignore_ascii_case(scheme));
+        after = match is_flag {
+            true => ["-p", "-pw", "-pass", "-a", "-P"].contains(&bare) || opens,
+            false => opens || scheme && at > 0 && (after || parts[at - 1].ends_with(':')),
+        };
+    }
+    hidden
+}
+
+/// The name of a program.
+fn base(part: &str) -> &str {
+    part.rsplit('/').next().unwrap_or_default()
+}
+
+/// One word of a stranger's: a variable without its value, and nothing that looks like chance.
+fn strangers_part(part: &str) -> String {
+    let is_variable = |name: &str| {
+        let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        !name.is_empty() && name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit())
+    };
+    match part.trim_start_matches(['"', '\'']).split_once('=') {
+        Some((name, value)) if is_variable(name) && !value.is_empty() => format!("{name}={HIDDEN}"),
+        _ => by_chance(part),
+    }
+}
+
+/// The text with each run of letters and digits hidden that looks drawn by lot: names change between letters and
+/// digits now and then, keys all the time.
+fn by_chance(part: &str) -> String {
+    const SHORTEST_RUN: usize = 20;
+    const CHANGES: usize = 4;
+    let of_run = |c: char| c.is_ascii_alphanumeric() || "+_-".contains(c);
+    let drawn = |run: &str| {
+        let kinds: Vec<bool> = run.chars().filter(char::is_ascii_alphanumeric).map(|c| c.is_ascii_digit()).collect();
+        run.len() >= SHORTEST_RUN && kinds.windows(2).filter(|pair| pair[0] != pair[1]).count() >= CHANGES
+    };
+    let (mut out, mut rest) = (String::with_capacity(part.len()), part);
+    while !rest.is_empty() {
+        let end = rest.find(|c| !of_run(c)).unwrap_or(rest.len());
+        out.push_str(if drawn(&rest[..end]) { HIDDEN } else { &rest[..end] });
+        let next = rest[end..].find(of_run).map_or(rest.len(), |next| end + next);
+        out.push_str(&rest[end..next]);
+        rest = &rest[next..];
+    }
+    out
 }
 
 /// In order, those that touch as one.
@@ -313,6 +401,39 @@ mod tests {
             "vllm serve model --api-key [redacted] [redacted] --port 8001 --hf-token=[redacted] -u [redacted] --x";
         assert_eq!(secrets.command(&line).join(" "), expected);
         assert_eq!(secrets.of_command(&line), ["three", "me:four"]);
+    }
+
+    #[test]
+    fn nothing_secret_of_a_stranger_is_shown_and_what_he_runs_is() {
+        for (line, expected) in [
+            ("python3|train.py|--lr|1", "python3 train.py --lr 1"),
+            (
+                "python3|-u|train.py|--model|Qwen/Qwen2.5-0.5B-Instruct",
+                "python3 -u train.py --model Qwen/Qwen2.5-0.5B-Instruct",
+            ),
+            ("vllm|serve|m|--api-key|s3c", "vllm serve m --api-key [redacted]"),
+            ("vllm|serve|--api-key=s3c|--api-keys|s3c", "vllm serve --api-key=[redacted] --api-keys [redacted]"),
+            ("x|-p|s3c|--password|s3c|--pw|s3c", "x -p [redacted] --password [redacted] --pw [redacted]"),
+            ("mysql|-uroot|-ps3c|db", "mysql -uroot [redacted] db"),
+            ("x|--token|s3c|--url|http://u:s3c@h/", "x --token [redacted] --url http://[redacted]@h/"),
+            ("env|HF_TOKEN=s3c|PLAIN=s3c|x", "env HF_TOKEN=[redacted] PLAIN=[redacted] x"),
+            ("curl|-H|Authorization: Bearer s3c|http://h/", "curl -H Authorization: [redacted] http://h/"),
+            ("curl|-H|Authorization:|Bearer|s3c", "curl -H Authorization: [redacted] [redacted]"),
+            ("curl|-u|me:s3c|http://h/", "curl -u [redacted] [redacted]"),
+            ("x|ASIAIOSFODNN7EXAMPLE|wJalrXUtnFEMI3K7MDENG2bPxRfiCY9EXAMPLEKEY", "x [redacted] [redacted]"),
+            ("x|sk-abcdef123456|hf_abcdefghij|ghp_abcdefghijklmnop", "x [redacted] [redacted] [redacted]"),
+            ("x|a8f5f167f44f4964e6c998dee827110c", "x [redacted]"),
+            ("x|-----BEGIN PRIVATE KEY-----\nMIIE\ns3c\n", "x [redacted]"),
+            (
+                "sh|-c|X=s3c mysql -ps3c; run --token s3c --n 1",
+                "sh -c X=[redacted] mysql [redacted] run --token [redacted] --n 1",
+            ),
+            ("vllm serve m --api-key s3c --port 1", "vllm serve m --api-key [redacted] --port 1"),
+            ("x|{\"password\": \"s3c\", \"n\": 1}", "x {\"password\": [redacted] \"n\": 1}"),
+        ] {
+            let words: Vec<String> = line.split('|').map(str::to_owned).collect();
+            assert_eq!(SECRETS.strangers_command(&words).join(" "), expected);
+        }
     }
 
     #[test]
