@@ -89,7 +89,7 @@ fn a_client_that_the_server_ended_is_no_crash() {
     let watchdog = scene.serving();
     // Who has no work does not notice.
     let addresses = ["qwen-a", "qwen-b"].map(|name| scene.stage.engine_address(name).unwrap());
-    let traffic = Traffic::start(addresses.into_iter()).unwrap();
+    let traffic = Traffic::start(addresses).unwrap();
     watchdog.await_metrics("requests", |metrics| metrics.sum("mps_engine_requests_running", &[]) > 0.0);
     scene.inject(Injection::Evict);
     watchdog.await_event("evicted", "");
