@@ -10,6 +10,8 @@ use super::policy::Backoff;
 
 /// Between the first tries.
 const FIRST: Duration = Duration::from_secs(4);
+/// The longest wait: its cause goes when a person mends it, who waits then; a try costs one short process.
+pub(super) const MOST: Duration = Duration::from_secs(30);
 /// After so many the group is held: what comes then is a look whether something has changed.
 pub(super) const TRIES: u32 = 3;
 
@@ -89,7 +91,8 @@ impl Starts {
 
     /// From one try to the next.
     pub fn wait(&self, backoff: &Backoff) -> Duration {
-        let plain = Backoff { jitter: 0.0, first: FIRST, next: FIRST * 2, ..backoff.clone() };
+        let plain =
+            Backoff { jitter: 0.0, first: FIRST, next: FIRST * 2, most: backoff.most.min(MOST), ..backoff.clone() };
         guard::wait(&plain, self.tries(), 0.5).max(FIRST)
     }
 }

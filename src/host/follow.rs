@@ -33,6 +33,8 @@ const MOST_LIMITS: u64 = 4;
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Bytes that are read before others get their turn.
 const TURN: usize = 1 << 20;
+/// The same on a thread that has more to do than to read.
+const SHORT_TURN: usize = 128 << 10;
 /// Turns that a file is read on for after another came in its place.
 const LAST_TURNS: u32 = 64;
 
@@ -69,7 +71,13 @@ pub async fn follow(path: &Path, start: Start, limit: u64, mut on_line: impl FnM
             on_line(piece.text, piece.read_at);
         }
     };
-    follow_with(Follower::new(path, start, limit), &mut on_piece).await
+    let follower = Follower::new(path, start, limit).map(|follower| Follower { turn: SHORT_TURN, ..follower });
+    follow_with(follower, &mut on_piece).await
+}
+
+/// Whether a file at `path` could be followed now; one that is not there yet could.
+pub fn can_follow(path: &Path) -> bool {
+    Follower::new(path, Start::End, DEFAULT_LIMIT).is_ok()
 }
 
 /// As [`follow`], but hands on very long lines in pieces, and lines without an end once their writer pauses. Whole
@@ -105,6 +113,8 @@ struct Follower {
     worth: fn(&[u8]) -> bool,
     /// Lines without an end are handed on too.
     partial: bool,
+    /// Bytes that are read before others get their turn.
+    turn: usize,
     /// When it was told last that something is given up.
     told: Option<Moment>,
 }
@@ -151,8 +161,17 @@ impl Follower {
         // SAFETY: the wrapper owns its descriptor for as long as it is registered.
         let notify = unsafe { AsyncFd::register_with_interest(Watches(inotify), Interest::READABLE) }?;
         let (lines, worth) = (Lines::default(), (|_| true) as fn(&[u8]) -> bool);
-        let mut follower =
-            Follower { path: path.to_owned(), limit, notify, open: None, lines, worth, partial: false, told: None };
+        let mut follower = Follower {
+            path: path.to_owned(),
+            limit,
+            notify,
+            open: None,
+            lines,
+            worth,
+            partial: false,
+            turn: TURN,
+            told: None,
+        };
         follower.reopen(&mut |_: &Piece| {})?;
         match (start, &mut follower.open) {
             (Start::End, Some(open)) => open.go_to(SeekFrom::End(0))?,
@@ -210,7 +229,7 @@ impl Follower {
     /// Reads on from where it stopped. Whether there may be more.
     fn read(&mut self, on_piece: &mut impl FnMut(&Piece)) -> io::Result<bool> {
         let Some(open) = &mut self.open else { return Ok(false) };
-        let (mut chunk, mut left) = ([0; 16 << 10], TURN);
+        let (mut chunk, mut left) = ([0; 16 << 10], self.turn);
         while left > 0 {
             let read = open.file.read(&mut chunk)?;
             if read == 0 {
@@ -233,7 +252,7 @@ impl Follower {
     /// Gives up what is not read, but for the last of it.
     fn skip_to_its_end(&mut self, on_piece: &mut impl FnMut(&Piece)) -> io::Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let last = open.file.metadata()?.len().saturating_sub(TURN as u64);
+        let last = open.file.metadata()?.len().saturating_sub(self.turn as u64);
         if last > open.offset {
             let now = clock::now();
             if self.told.is_none_or(|told| now.since(told) > TOLD_EVERY) {

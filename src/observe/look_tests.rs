@@ -232,7 +232,7 @@ async fn a_driver_that_hangs_leaves_every_look_with_exactly_one_outcome() {
 async fn a_gpu_that_no_group_has_fails_at_once() {
     let (seen, outcome) = asked(FakeHands::default(), Look::Gpu("GPU-2".into()), LONG).await;
     assert_eq!(seen.len(), 1);
-    assert!(matches!(outcome, Outcome::Failed { .. }));
+    assert!(matches!(outcome, Outcome::NotAsked { .. }));
 }
 
 #[tokio::test]
@@ -305,7 +305,7 @@ async fn trees_are_observed_engine_by_engine_or_the_look_is_blind() {
     let hands = FakeHands { no_trees: true, ..FakeHands::default() };
     let (seen, outcome) = asked(hands, Look::Trees("g".into()), LONG).await;
     assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Procfs)]);
-    assert_eq!(outcome, Outcome::Failed { why: "no /proc".into() });
+    assert_eq!(outcome, Outcome::NotAsked { why: "no /proc".into() });
 }
 
 #[tokio::test]
@@ -370,7 +370,7 @@ async fn load_is_what_the_engine_says_or_the_look_is_blind_for_that_engine() {
     let busy = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
     let (seen, outcome) = asked_at(&answering(busy).await, Look::Load(engine())).await;
     assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Engine)]);
-    assert!(matches!(outcome, Outcome::Failed { why } if why.contains("503")));
+    assert!(matches!(outcome, Outcome::NotUnderstood { why } if why.contains("503")));
 }
 
 #[tokio::test]
@@ -416,7 +416,7 @@ async fn a_deadline_that_has_passed_still_ends_the_look_once() {
 async fn a_group_without_a_kernel_probe_has_no_window() {
     let (seen, outcome) = asked(FakeHands::default(), Look::Overlap("g".into()), LONG).await;
     assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Probe)]);
-    assert_eq!(outcome, Outcome::Failed { why: "no engine of g has a kernel probe".into() });
+    assert_eq!(outcome, Outcome::NotAsked { why: "no engine of g has a kernel probe".into() });
 }
 
 #[test]

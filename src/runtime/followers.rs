@@ -3,18 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::sleep;
 
 use super::outputs::Outputs;
 use crate::host::follow::{self, Start};
-use crate::model::{EngineKey, GpuUuid, GroupLaunch, GroupName, Moment, Report};
+use crate::model::{EngineKey, GpuUuid, GroupLaunch, GroupName, Moment, Observation, Report, Source, SourceState};
 use crate::observe::daemon_log::DaemonLog;
 use crate::observe::gpus;
 use crate::observe::gpus::{Gpus, XidFollower};
+
+/// After a log could not be followed.
+const FOLLOWED_AGAIN: Duration = Duration::from_secs(5);
 
 /// All followers.
 pub(super) struct Followers {
@@ -100,19 +105,29 @@ impl Engines {
     }
 }
 
-/// One log, one task, with the core: a server's fatal line waits for nobody. Without it the daemon's answers, the
-/// pidfds and NVML still tell; it is said once.
+/// One log, one task, with the core: a server's fatal line waits for nobody. Where it can't be followed the daemon's
+/// answers, the pidfds and NVML still tell; it is a blind source then, and tried again.
 fn log(group: GroupName, path: PathBuf, reports: UnboundedSender<Report>) -> Log {
     let task = spawn_local(async move {
-        let mut known = DaemonLog::of(group);
-        let on_line = |line: &str, read_at: Moment| {
-            for observation in known.line(line, read_at) {
-                // The receiver is gone only when the watchdog ends.
-                let _ = reports.send(Report::Observed(observation));
+        // The receiver is gone only when the watchdog ends.
+        let report = |observation| drop(reports.send(Report::Observed(observation)));
+        let mut known = DaemonLog::of(group.clone());
+        let mut on_line =
+            |line: &str, read_at: Moment| known.line(line, read_at).into_iter().for_each(|seen| report(seen));
+        loop {
+            let error = follow::follow(&path, Start::End, follow::DEFAULT_LIMIT, &mut on_line).await;
+            report(unfollowed(&group, &path, &error));
+            sleep(FOLLOWED_AGAIN).await;
+            if follow::can_follow(&path) {
+                report(Observation::Heard { source: Source::Log, group: Some(group.clone()) });
             }
-        };
-        let error = follow::follow(&path, Start::End, follow::DEFAULT_LIMIT, on_line).await;
-        tracing::error!("{} is not followed any more: {error}", path.display());
+        }
     });
     Log(task.abort_handle())
+}
+
+fn unfollowed(group: &GroupName, path: &Path, error: &io::Error) -> Observation {
+    let (source, state) = (Source::Log, SourceState::NotAsked);
+    let why = format!("{} can't be followed: {error}", path.display());
+    Observation::Blind { source, group: Some(group.clone()), engine: None, gpu: None, state, why }
 }

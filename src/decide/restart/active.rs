@@ -7,7 +7,7 @@ use crate::decide::engine::Stage;
 use crate::decide::group::{Group, Phase};
 use crate::decide::orders::Purpose;
 use crate::decide::policy::UnknownClients;
-use crate::decide::server_start::TRIES;
+use crate::decide::server_start::{self, TRIES};
 use crate::decide::settling::Settling;
 use crate::decide::turn::Turn;
 use crate::model::{Action, Fault, HeldReason, Mode, Moment, Outcome, RecoveryStep, ServerState, Tier, What};
@@ -73,7 +73,7 @@ impl Group {
             let detail = format!(
                 "{}; it is tried again every {} s at most, and at once by `mpswarden resume {}`",
                 failed.words(),
-                self.policy.recovery.backoff.most.as_secs(),
+                self.policy.recovery.backoff.most.min(server_start::MOST).as_secs(),
                 self.policy.name
             );
             restart.hold(HeldReason::ServerCannotStart, detail, turn);

@@ -335,6 +335,7 @@ mod tests {
         "mpswarden_config_last_reload_success_timestamp_seconds",
         "mpswarden_hook_runs_total",
         "mpswarden_incident_writes_total",
+        "mpswarden_source_state",
         "mps_group_hold_timestamp_seconds",
         "mps_group_hold_until_timestamp_seconds",
         "mps_isolations_total",

@@ -58,12 +58,8 @@ impl Opened {
 
     /// Reads up to `most` bytes more. Whether there may be more than that.
     pub fn read(&mut self, most: usize, line: &mut dyn FnMut(&str)) -> io::Result<bool> {
-        let length = self.file.metadata()?.len();
-        if length < self.offset || !self.is_as_it_was()? {
-            // Others truncated it: what is there now is all new, and what had no end has none any more.
-            self.end(line);
-            self.offset = 0;
-            self.before.clear();
+        if self.file.metadata()?.len() < self.offset || !self.is_as_it_was()? {
+            self.begin_anew(line);
         }
         let (mut chunk, mut left) = (vec![0; 16 * 1024], most);
         while left > 0 {
@@ -73,12 +69,24 @@ impl Opened {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
+            left = left.saturating_sub(read);
+            // It may have been truncated and have grown again since the look above.
+            if !self.is_as_it_was()? {
+                self.begin_anew(line);
+                continue;
+            }
             self.grown = clock::now();
             self.offset += read as u64;
             self.take(&chunk[..read], line);
-            left = left.saturating_sub(read);
         }
         Ok(true)
+    }
+
+    /// Others truncated it: what is there now is all new, and what had no end has none any more.
+    fn begin_anew(&mut self, line: &mut dyn FnMut(&str)) {
+        self.end(line);
+        self.offset = 0;
+        self.before.clear();
     }
 
     /// Hands out a line that has no end: none comes any more.
