@@ -21,7 +21,7 @@ use hdrhistogram::Histogram;
 use mpswarden::host::clock;
 use mpswarden::host::follow::{self, Start};
 use mpswarden::model::{Moment, Report};
-use mpswarden::observe::mps;
+use mpswarden::observe::daemon_log::DaemonLog;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::runtime::Builder;
@@ -126,9 +126,9 @@ fn mpswarden(rounds: usize) -> Histogram<u64> {
     LocalSet::new().block_on(&runtime, async move {
         let (sender, mut reports) = unbounded_channel();
         spawn_local(async move {
-            let group = group_name(0);
+            let mut log = DaemonLog::of(group_name(0));
             let on_line = |line: &str, read_at: Moment| {
-                if let Some(observation) = mps::log_line(&group, line, read_at) {
+                for observation in log.line(line, read_at) {
                     sender.send(Report::Observed(observation)).unwrap();
                 }
             };

@@ -6,12 +6,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
 
+#[path = "stand/watchdog.rs"]
+mod watchdog;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::io::Write;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -20,14 +21,10 @@ use std::time::{Duration, Instant};
 use mpswarden::host::mps_log;
 use mpswarden::model::{RecoveryStep, ServerLine};
 use mpswarden::sim::{Injection, Stage, StageOptions};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use watchdog::Watchdog;
 
 const ENGINES: usize = 4;
-/// Between two looks of this benchmark.
-const TICK: Duration = Duration::from_millis(20);
-/// For the group to serve.
-const SERVES: Duration = Duration::from_secs(60);
+const RECOVERY: &str = "\n[group.recovery]\nbudget = 1000\nstart = \"parallel\"\nstable_after = \"1s\"\n";
 /// MiB.
 const MOST_MEMORY: f64 = 20.0;
 /// Percent of a core.
@@ -51,7 +48,7 @@ fn main() -> ExitCode {
     let startup = Duration::from_millis(300);
     let stage = StageOptions { engines: ENGINES, startup, ..StageOptions::new(program) };
     let stage = Stage::set(directory.path(), &stage).unwrap();
-    let watchdog = Watchdog::start(&stage);
+    let watchdog = Watchdog::start(&stage, |usual| usual, RECOVERY);
     watchdog.await_serving();
     let kept = [idle(&watchdog, option("--idle", 60)), recoveries(&watchdog, &stage, option("--faults", 10))];
     if kept.into_iter().all(|kept| kept) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -135,119 +132,6 @@ fn driver_took(log: &str) -> f64 {
     let fatal = lines.find(|(_, line)| matches!(line, ServerLine::Fatal { .. })).expect("a fatal line").0;
     let active = lines.find(|(_, line)| matches!(line, ServerLine::Disconnected { .. })).expect("an end").0;
     (active.unix_millis - fatal.unix_millis) as f64
-}
-
-/// `mpswarden run`, and what can be seen of it from outside.
-struct Watchdog {
-    child: Child,
-    address: SocketAddr,
-}
-
-/// Of one process, since its start.
-struct Usage {
-    resident: f64,
-    peak: f64,
-    cpu: f64,
-    switches: f64,
-    threads: f64,
-}
-
-impl Watchdog {
-    fn start(stage: &Stage) -> Watchdog {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let recovery = "\n[group.recovery]\nbudget = 1000\nstart = \"parallel\"\nstable_after = \"1s\"\n";
-        let file = stage.directory().join("bench.toml");
-        fs::write(&file, stage.configuration(&address.to_string()) + recovery).unwrap();
-        let mut command = Command::new(stage.program());
-        command.arg("run").arg("--config").arg(&file).stdout(Stdio::null());
-        command.stderr(fs::File::create(stage.directory().join("watchdog.log")).unwrap());
-        Watchdog { child: command.spawn().unwrap(), address }
-    }
-
-    fn metrics(&self) -> Option<String> {
-        let mut stream = TcpStream::connect(self.address).ok()?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    }
-
-    /// All series of that name and with all of these in their labels, added up.
-    fn sum_of(&self, name: &str, labels: &[&str]) -> f64 {
-        let text = self.metrics().unwrap_or_default();
-        let of_name = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
-        let ours = of_name.filter(|line| labels.iter().all(|label| line.contains(label)));
-        ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-    }
-
-    fn sum(&self, name: &str) -> f64 {
-        self.sum_of(name, &[])
-    }
-
-    /// Seconds in each step so far.
-    fn steps(&self) -> BTreeMap<&'static str, f64> {
-        let of = |step: &RecoveryStep| {
-            let label = format!("step=\"{step}\"");
-            (step.as_str(), self.sum_of("mps_recovery_step_seconds_sum", &[&label]))
-        };
-        RecoveryStep::ALL.iter().map(of).collect()
-    }
-
-    fn await_serving(&self) {
-        await_that("the group serves", || self.sum_of("mps_engine_state", &["state=\"serving\""]) == ENGINES as f64);
-    }
-
-    /// So many restarts of the group are over, and a moment later its budget is back.
-    fn await_recoveries(&self, count: u64) {
-        let serving = ["tier=\"clients\"", "result=\"serving\""];
-        await_that("the recovery ends", || self.sum_of("mps_recoveries_total", &serving) >= count as f64);
-        await_that("the budget is back", || self.sum("mps_restart_budget_remaining") >= 1000.0);
-    }
-
-    fn usage(&self) -> Usage {
-        let of = |path: &str| fs::read_to_string(format!("/proc/{}/{path}", self.child.id())).unwrap();
-        let status = of("status");
-        let number = |name: &str| -> f64 {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
-            line.split_whitespace().nth(0).unwrap().parse().unwrap()
-        };
-        let stat = of("stat");
-        let fields: Vec<&str> = stat[stat.rfind(')').unwrap()..].split_whitespace().collect();
-        let ticks: f64 = fields[12].parse::<f64>().unwrap() + fields[13].parse::<f64>().unwrap();
-        Usage {
-            resident: number("VmRSS:") / 1024.0,
-            peak: number("VmHWM:") / 1024.0,
-            cpu: ticks / sysconf(SysconfVar::CLK_TCK).unwrap().unwrap() as f64,
-            switches: self.switches(),
-            threads: number("Threads:"),
-        }
-    }
-
-    /// Of all its threads.
-    fn switches(&self) -> f64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let of_thread = |path: &Path| -> f64 {
-            let status = fs::read_to_string(path.join("status")).unwrap_or_default();
-            let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
-            lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).sum()
-        };
-        tasks.map(|task| of_thread(&task.unwrap().path())).sum()
-    }
-}
-
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
-        let _ = self.child.wait();
-    }
-}
-
-fn await_that(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + SERVES;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {SERVES:?}: {what}");
-        thread::sleep(TICK);
-    }
 }
 
 /// A shell script's way: `get_server_status` by the command line each second.
