@@ -159,11 +159,11 @@ mod tests {
     fn tries_are_made_ever_more_slowly_and_counted_anew_by_an_operator() {
         let (mut starts, backoff) = (Starts::default(), Backoff::default());
         let mut waits = Vec::new();
-        for second in 1..=9 {
+        for second in 1..=5 {
             starts.failed(95, at(second));
             waits.push(starts.wait(&backoff).as_secs());
         }
-        assert_eq!(waits, [4, 8, 16, 32, 64, 128, 256, 512, 600]);
+        assert_eq!(waits, [4, 8, 16, 30, 30]);
         starts.again();
         assert_eq!((starts.tries(), starts.wait(&backoff)), (0, FIRST));
         assert_eq!(starts.last_failed().map(|failed| failed.since), Some(at(1)));

@@ -188,6 +188,8 @@ static void fail(int code) {
     int before = 0;
     shared->error.compare_exchange_strong(before, code);
     say(std::string("CUDA error: ") + gpu::text(code) + " (code=" + std::to_string(code) + ")");
+    // As Python's last words of an exception: where the error of a real engine stands.
+    fprintf(stderr, "torch.AcceleratorError: CUDA error: %s\n", gpu::text(code));
     if (shared->linger.load()) say("lingering");
     while (shared->linger.load() && !shared->stop.load()) usleep(1000);
     _exit(arguments.foreign ? 3 : 1);
@@ -340,12 +342,20 @@ static Answer set(std::atomic<uint64_t> &figure, const std::string &query, const
     return {200, "done\n"};
 }
 
+// A request is answered when some tokens more were made: while none are, its caller waits.
+static Answer complete() {
+    const uint64_t enough = shared->kernels.load() + 20;
+    while (shared->load.load() && !shared->stop.load() && shared->kernels.load() < enough) usleep(2000);
+    return {200, "{\"choices\": [{\"text\": \"x\"}]}\n"};
+}
+
 static Answer answer(const std::string &method, const std::string &path, const std::string &query) {
     int error = shared->error.load();
     if (method == "GET" && path == "/health") {
         return error ? Answer{500, "CUDA error " + std::to_string(error) + "\n"} : Answer{200, ""};
     }
     if (method == "GET" && path == "/metrics") return metrics();
+    if (method == "POST" && path == "/v1/completions") return complete();
     if (method == "POST" && path == "/inject") return inject(query);
     if (method == "POST" && path == "/linger") return set(shared->linger, query);
     if (method == "POST" && path == "/load") return set(shared->load, query);

@@ -6,6 +6,7 @@ of faults last and writes faults.json: injected, found as, after how long, actio
 
 import contextlib
 import glob
+import http.client
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 from drive import described, options
 from outside import alive, fetch, kill, members, wait_for
@@ -69,6 +71,24 @@ once={root}/once-$1; shift
 if [ -e "$once" ]; then . "$once"; [ -n "$KEEP" ] || rm -f "$once"; fi
 exec "$@" $MORE
 """
+
+
+class Callers:
+    """One client of each engine, which always waits for an answer: without one no engine can be late."""
+
+    def __init__(self, engines):
+        self.over = threading.Event()
+        for engine in engines:
+            threading.Thread(target=self.call, args=[engine.url], daemon=True).start()
+
+    def call(self, url):
+        request = urllib.request.Request(f"{url}/v1/completions", data=b"{}")
+        while not self.over.is_set():
+            try:
+                urllib.request.urlopen(request, timeout=600).read()
+            except (OSError, http.client.HTTPException):
+                self.over.wait(0.1)  # it is not there now
+            self.over.wait(0.02)
 
 
 class Neighbours:
@@ -586,6 +606,7 @@ def run(faults, chosen, kept):
     """The whole plan, in this order: engines alone first, beside the leaks, which take minutes."""
     stage = faults.stage
     faults.begin()
+    callers = None if stage.simulated else Callers(stage.engines)
     faults.begin_leaks()
     faults.one_engine()
     kept["evictions"] = faults.evictions(chosen.runs)
@@ -596,6 +617,8 @@ def run(faults, chosen, kept):
     faults.another_user()
     faults.settle(60)
     code, took = stage.stop(60)
+    if callers:
+        callers.over.set()
     kept["stop"] = {"status": code, "seconds": took, "left": len(stage.members())}
     if not stage.simulated:
         stage.kill_all()

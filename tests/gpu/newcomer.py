@@ -63,6 +63,7 @@ def connections(pid, directory):
 
 def main():
     pipe = tempfile.mkdtemp(prefix="mwn", dir="/tmp")
+    os.chmod(pipe, 0o755)
     environment = os.environ | {"CUDA_MPS_PIPE_DIRECTORY": pipe, "CUDA_MPS_LOG_DIRECTORY": pipe}
     daemon = subprocess.Popen(["nvidia-cuda-mps-control", "-f"], env=environment, stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -89,8 +90,22 @@ def main():
             status = client.stdout.readline().strip()
             time.sleep(0.5)
             rows.append((step, status, connections(client.pid, pipe), str(client.pid) in ask(f"get_client_list {server}")))
+        # While this one is a client of root's server, one of another user waits.
+        waiting = subprocess.Popen([sys.executable, __file__, "child"], env=environment, stdin=subprocess.PIPE,
+                                   stdout=subprocess.DEVNULL, text=True, user=65534, group=65534)
         client.stdin.close()
-        client.wait(20)
+        holder = subprocess.Popen([sys.executable, __file__, "child"], env=environment, stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True)
+        for _ in range(3):
+            holder.stdin.write("\n")
+            holder.stdin.flush()
+            holder.stdout.readline()
+        waiting.stdin.write("\n\n\n")
+        waiting.stdin.flush()
+        time.sleep(3)
+        rows.append(("another user's", "waits", connections(waiting.pid, pipe), str(waiting.pid) in ask(f"get_client_list {server}")))
+        waiting.kill()
+        holder.kill()
     finally:
         try:
             subprocess.run(["nvidia-cuda-mps-control"], input="quit -t 2\n", env=environment, text=True, timeout=20)

@@ -53,6 +53,8 @@ impl Followed {
 
     /// It looked at least once at what was written before this.
     fn looked(&self) {
+        // What it sent before may be of looks before that; of the next two, one began after it.
+        while self.heard.try_recv().is_ok() {}
         (0..2).for_each(|_| while self.heard.recv_timeout(Duration::from_secs(60)).unwrap() != Heard::Quiet {});
     }
 }
