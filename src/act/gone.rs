@@ -48,7 +48,7 @@ pub(super) async fn remaining(
         waited.extend(new);
         if waited.is_empty() || clock::now() >= deadline {
             reaper::reap_now();
-            return Ok(waited.iter().map(|held| describe(held)).collect());
+            return Ok(waited.iter().map(describe).collect());
         }
     }
 }

@@ -78,6 +78,8 @@ pub(super) struct Group {
     pub strangers: Strangers,
     /// Since when something makes the server's word urgent.
     pub ask_server: Option<Moment>,
+    /// When a server was last asked for while engines ran, since the daemon had let its own go.
+    pub asked_for_server: Option<Moment>,
     /// Bytes of host memory that are left.
     pub host_available: Known<u64>,
     /// Time by how many engines had requests in flight.
@@ -137,6 +139,7 @@ impl Group {
             foreign: Foreign::default(),
             strangers: Strangers::default(),
             ask_server: None,
+            asked_for_server: None,
             host_available: Known::Unknown,
             active: ActiveTime::default(),
             overlap: Overlap::default(),

@@ -11,9 +11,14 @@ use super::policy::Backoff;
 /// Between the first tries.
 const FIRST: Duration = Duration::from_secs(4);
 /// The longest wait: its cause goes when a person mends it, who waits then; a try costs one short process.
-pub(super) const MOST: Duration = Duration::from_secs(30);
+const MOST: Duration = Duration::from_secs(30);
 /// After so many the group is held: what comes then is a look whether something has changed.
 pub(super) const TRIES: u32 = 3;
+
+/// The longest time from one try to the next.
+pub(super) fn longest_wait(backoff: &Backoff) -> Duration {
+    backoff.most.min(MOST).max(FIRST)
+}
 
 /// A start that failed, and those after it, until a server is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +55,14 @@ impl Starts {
         }
     }
 
-    /// It ended before it was ready.
+    /// It ended before it was ready. Its end may be seen before its lines: until they come, those of the one before it
+    /// stand.
     pub fn failed(&mut self, server: u32, at: Moment) {
         let said = self.words.as_ref().filter(|(of, _, _)| *of == server).map(|(_, words, _)| words.clone());
-        let (since, tries) = self.failed.as_ref().map_or((at, 0), |failed| (failed.since, failed.tries));
-        self.failed = Some(Failed { since, server, tries: tries + 1, ended: None, said });
+        let before = self.failed.take();
+        let (since, tries) = before.as_ref().map_or((at, 0), |failed| (failed.since, failed.tries));
+        let (ended, last) = before.map_or((None, None), |failed| (failed.ended, failed.said));
+        self.failed = Some(Failed { since, server, tries: tries + 1, ended, said: said.or(last) });
     }
 
     /// The daemon says how a server ended.
@@ -92,7 +100,7 @@ impl Starts {
     /// From one try to the next.
     pub fn wait(&self, backoff: &Backoff) -> Duration {
         let plain =
-            Backoff { jitter: 0.0, first: FIRST, next: FIRST * 2, most: backoff.most.min(MOST), ..backoff.clone() };
+            Backoff { jitter: 0.0, first: FIRST, next: FIRST * 2, most: longest_wait(backoff), ..backoff.clone() };
         guard::wait(&plain, self.tries(), 0.5).max(FIRST)
     }
 }

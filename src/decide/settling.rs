@@ -11,6 +11,8 @@ use super::policy::StartOrder;
 use super::reading::Reading;
 use super::turn::Turn;
 
+/// For the control daemon to take up the order to start a server.
+const SERVER_BOUND: std::time::Duration = std::time::Duration::from_secs(4);
 /// For an engine's process to be started.
 const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
 /// An answer of the server is believed for so long: three of its intervals.
@@ -69,6 +71,7 @@ impl Group {
         for place in 0..self.engines.len() {
             self.advance_engine(place, turn);
         }
+        self.ask_for_a_server(turn);
         self.start_engines(turn);
         self.settle(turn);
         self.roll_on(turn);
@@ -91,6 +94,23 @@ impl Group {
             let Some(place) = self.next_to_start(turn.now) else { return };
             self.start_engine(place, turn);
         }
+    }
+
+    /// A daemon lets its server go while that has no client and somebody of another user waits: nothing died then, and
+    /// no engine may start without a server. Nobody else would bring one.
+    fn ask_for_a_server(&mut self, turn: &mut Turn<'_>) {
+        let server = &self.server;
+        let none = server.pid.is_none() && server.state.last() == Some(&ServerState::None);
+        let sound = server.fatal.is_none() && server.died.is_none() && self.barred(turn.gpu).is_none();
+        if !(none && sound && self.control_answers()) || self.next_to_start(turn.now).is_none() {
+            return;
+        }
+        let wait = server.starts.wait(&self.policy.recovery.backoff).max(SERVER_BOUND);
+        if self.asked_for_server.is_some_and(|asked| turn.now.since(asked) < wait) {
+            return;
+        }
+        self.asked_for_server = Some(turn.now);
+        turn.order(Purpose::Group, Action::StartServer { group: self.policy.name.clone() }, SERVER_BOUND);
     }
 
     /// Whether the next start waits for one that is on its way.

@@ -112,8 +112,7 @@ fn log(group: GroupName, path: PathBuf, reports: UnboundedSender<Report>) -> Log
         // The receiver is gone only when the watchdog ends.
         let report = |observation| drop(reports.send(Report::Observed(observation)));
         let mut known = DaemonLog::of(group.clone());
-        let mut on_line =
-            |line: &str, read_at: Moment| known.line(line, read_at).into_iter().for_each(|seen| report(seen));
+        let mut on_line = |line: &str, read_at: Moment| known.line(line, read_at).into_iter().for_each(&report);
         loop {
             let error = follow::follow(&path, Start::End, follow::DEFAULT_LIMIT, &mut on_line).await;
             report(unfollowed(&group, &path, &error));

@@ -90,6 +90,7 @@ impl Reloader {
         let mut running = self.running.lock().await;
         let read = self.read(&running).await?;
         let launches = running.where_gpus_are_wanted(&read.resolved.launches);
+        refuse_unknown_gpus(&launches, &read.resolved)?;
         let old = (&running.configuration, launches.as_slice());
         let changes = Changes::between(old, (&read.configuration, &read.resolved.launches));
         if !changes.refused.is_empty() {
@@ -141,10 +142,6 @@ impl Reloader {
     async fn check_new(&self, running: &[GroupLaunch], wanted: &Resolved) -> Result<(), String> {
         refuse_leaving(&self.exporter.status(), running, &wanted.launches)?;
         let is_new = |name: &GroupName| running.iter().all(|known| known.name != *name);
-        let absent = wanted.absent.iter().find(|(name, _)| is_new(name));
-        if let Some((_, problems)) = absent {
-            return Err(problems.to_string());
-        }
         let new: Vec<GroupLaunch> = wanted.launches.iter().filter(|launch| is_new(&launch.name)).cloned().collect();
         trust::refuse_directories(&new).map_err(|refusal| refusal.why)?;
         let mut blocked = prepare::without_binaries(&new);
@@ -219,6 +216,16 @@ fn known_and(known: Vec<GpuIdentity>, there: Vec<GpuIdentity>) -> Vec<GpuIdentit
     let new: Vec<GpuIdentity> = there.into_iter().filter(news).collect();
     gpus.extend(new);
     gpus
+}
+
+/// A group that names a GPU anew names one that is there.
+fn refuse_unknown_gpus(running: &[GroupLaunch], wanted: &Resolved) -> Result<(), String> {
+    let gpu_of = |launches: &[GroupLaunch], name: &GroupName| {
+        launches.iter().find(|launch| launch.name == *name).map(|launch| launch.gpu.clone())
+    };
+    let anew = |name: &GroupName| gpu_of(running, name) != gpu_of(&wanted.launches, name);
+    let unknown = wanted.absent.iter().find(|(name, _)| anew(name));
+    unknown.map_or(Ok(()), |(_, problems)| Err(problems.to_string()))
 }
 
 /// A group or an engine that an earlier reload removed is in the status until it is stopped.

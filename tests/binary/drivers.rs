@@ -67,11 +67,14 @@ fn the_client_that_was_killed_is_named_by_the_log_of_r615() {
 #[test]
 fn a_server_that_cannot_start_is_told_with_its_words_held_and_started_once_it_can_be() {
     for dialect in [Dialect::R535, Dialect::R580] {
-        let scene = speaking(dialect, 1);
+        let mut scene = speaking(dialect, 1);
+        // Its tries come as soon as they ever do.
+        scene.recovery("backoff", toml::toml! { most = "1s" });
         fs::write(scene.directory().join("server.fails"), "operation not supported\n").unwrap();
         let watchdog = scene.start();
-        watchdog.await_event("server_cannot_start", "with status 1");
-        watchdog.await_event("held", "Failed to start : operation not supported");
+        watchdog.await_event("server_cannot_start", "before it was ever ready");
+        let held = watchdog.await_event("held", "Failed to start : operation not supported");
+        assert!(held.message().contains("with status 1"), "{}", held.message());
         assert_eq!(watchdog.count("server_up", ""), 0, "{}", watchdog.told());
         assert_eq!(watchdog.count("server_died", ""), 0, "{}", watchdog.told());
         assert_eq!(watchdog.count("server_cannot_start", "ended"), 1, "{}", watchdog.told());

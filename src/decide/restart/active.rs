@@ -73,7 +73,7 @@ impl Group {
             let detail = format!(
                 "{}; it is tried again every {} s at most, and at once by `mpswarden resume {}`",
                 failed.words(),
-                self.policy.recovery.backoff.most.min(server_start::MOST).as_secs(),
+                server_start::longest_wait(&self.policy.recovery.backoff).as_secs(),
                 self.policy.name
             );
             restart.hold(HeldReason::ServerCannotStart, detail, turn);
