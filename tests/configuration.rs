@@ -417,8 +417,8 @@ fn check_prints_the_effective_configuration_or_every_problem() {
     let right = directory.path().join("right.toml");
     fs::write(&right, whole()).unwrap();
     assert_eq!(check(&right), (Some(0), read(&whole()).unwrap().shown().unwrap(), String::new()));
-    let secret =
-        r#"command = ["vllm", "--api-key", "s3cret-1"]\nenvironment = { HF_TOKEN = "s3cret-2", LEVEL = "s3cret-3" }"#;
+    let secret = "command = [\"vllm\", \"--api-key\", \"s3cret-1\"]\n\
+                  environment = { HF_TOKEN = \"s3cret-2\", LEVEL = \"s3cret-3\" }";
     let hooks = "[hooks]\non_held = [\"sh\", \"-u\", \"me:s3cret-4\"]\n";
     let text = SMALLEST
         .lines()
