@@ -193,6 +193,11 @@ impl Referee {
             (Action::AwaitGone { .. }, Outcome::Gone { remaining }) if remaining.is_empty() => {
                 self.engines.values_mut().filter(|life| !life.launching).for_each(|life| life.may_live = false);
             }
+            (Action::StartEngine { engine, .. }, Outcome::NotAsked { .. }) => {
+                // There was no process, no descriptor, no memory for it: nothing was started.
+                let life = self.engines.get_mut(engine).unwrap();
+                (life.may_live, life.launching) = (false, false);
+            }
             (Action::StartEngine { engine, .. }, _) => self.engines.get_mut(engine).unwrap().launching = false,
             _ => {}
         }

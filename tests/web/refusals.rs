@@ -105,5 +105,5 @@ fn a_missing_or_huge_file_is_refused() {
     let missing = authority.path("missing.yml");
     assert!(server::start(Some(&missing)).err().unwrap().to_string().contains("can't be read"));
     let told = refused(&authority, &"# comment\n".repeat(500_000));
-    assert!(told.contains("larger than 4 MiB"), "{told}");
+    assert!(told.contains("over 4 MiB"), "{told}");
 }
