@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
 
+#[path = "stand/arguments.rs"]
+mod arguments;
 mod stand;
 
 use std::fs::{File, OpenOptions};
@@ -39,12 +41,10 @@ const PAUSE: Duration = Duration::from_millis(2);
 const REQUIRED: Duration = Duration::from_millis(1);
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    if !arguments.iter().any(|argument| argument == "--bench") {
+    if !arguments::wants_a_run() {
         return ExitCode::SUCCESS;
     }
-    let rounds = arguments.iter().skip_while(|argument| *argument != "--rounds").nth(1);
-    let rounds: usize = rounds.map_or(5000, |rounds| rounds.parse().expect("--rounds takes a number"));
+    let rounds = arguments::number("--rounds", 5000) as usize;
     println!("from the bytes of the fatal line to the decision, microseconds");
     let own = print("mpswarden", &mpswarden(rounds), None);
     print("tail -F | while read", &shell(rounds / 10), Some(own));
@@ -132,7 +132,7 @@ fn mpswarden(rounds: usize) -> Histogram<u64> {
                     sender.send(Report::Observed(observation)).unwrap();
                 }
             };
-            panic!("{}", follow::follow(&path, Start::End, follow::DEFAULT_LIMIT, on_line).await);
+            panic!("{}", follow::follow(&path, Start::End, follow::DEFAULT_LIMIT, || {}, on_line).await);
         });
         let takes = Stand::serving(1, ENGINES, Moment::ZERO).now.since(Moment::ZERO);
         let mut seen = histogram();

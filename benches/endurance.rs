@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
 
+#[path = "stand/arguments.rs"]
+mod arguments;
 #[path = "stand/watchdog.rs"]
 mod watchdog;
 
@@ -58,12 +60,10 @@ struct Held {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    if !arguments.iter().any(|argument| argument == "--bench") {
+    if !arguments::wants_a_run() {
         return ExitCode::SUCCESS;
     }
-    let wanted = arguments.iter().skip_while(|argument| *argument != "--recoveries").nth(1);
-    let wanted: u64 = wanted.map_or(1000, |value| value.parse().expect("a number"));
+    let wanted = arguments::number("--recoveries", 1000);
     let directory = tempfile::Builder::new().prefix("mps-").tempdir().unwrap();
     let startup = Duration::from_millis(50);
     let options =

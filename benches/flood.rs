@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
 
+#[path = "stand/arguments.rs"]
+mod arguments;
 #[path = "stand/watchdog.rs"]
 mod watchdog;
 
@@ -37,12 +39,10 @@ const MOST_TURN: Duration = Duration::from_millis(5);
 const MOST_READ: u64 = 1 << 20;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    if !arguments.iter().any(|argument| argument == "--bench") {
+    if !arguments::wants_a_run() {
         return ExitCode::SUCCESS;
     }
-    let seconds = arguments.iter().skip_while(|argument| *argument != "--seconds").nth(1);
-    let seconds: u64 = seconds.map_or(15, |value| value.parse().expect("a number"));
+    let seconds = arguments::number("--seconds", 15);
     let directory = tempfile::Builder::new().prefix("mps-").tempdir().unwrap();
     let program = env!("CARGO_BIN_EXE_mpswarden").into();
     let startup = Duration::from_millis(300);

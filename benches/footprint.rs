@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
 
+#[path = "stand/arguments.rs"]
+mod arguments;
 #[path = "stand/watchdog.rs"]
 mod watchdog;
 
@@ -35,14 +37,9 @@ const MOST_COMMANDS: f64 = 6.0;
 const MOST_OWN: f64 = 30.0;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    if !arguments.iter().any(|argument| argument == "--bench") {
+    if !arguments::wants_a_run() {
         return ExitCode::SUCCESS;
     }
-    let option = |name: &str, usual: u64| {
-        let value = arguments.iter().skip_while(|argument| *argument != name).nth(1);
-        value.map_or(usual, |value| value.parse().expect("a number"))
-    };
     let directory = tempfile::Builder::new().prefix("mps-").tempdir().unwrap();
     let program = env!("CARGO_BIN_EXE_mpswarden").into();
     let startup = Duration::from_millis(300);
@@ -50,7 +47,10 @@ fn main() -> ExitCode {
     let stage = Stage::set(directory.path(), &stage).unwrap();
     let watchdog = Watchdog::start(&stage, |usual| usual, RECOVERY);
     watchdog.await_serving();
-    let kept = [idle(&watchdog, option("--idle", 60)), recoveries(&watchdog, &stage, option("--faults", 10))];
+    let kept = [
+        idle(&watchdog, arguments::number("--idle", 60)),
+        recoveries(&watchdog, &stage, arguments::number("--faults", 10)),
+    ];
     if kept.into_iter().all(|kept| kept) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

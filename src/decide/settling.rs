@@ -11,8 +11,6 @@ use super::policy::StartOrder;
 use super::reading::Reading;
 use super::turn::Turn;
 
-/// For the control daemon to take up the order to start a server.
-const SERVER_BOUND: std::time::Duration = std::time::Duration::from_secs(4);
 /// For an engine's process to be started.
 const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
 /// An answer of the server is believed for so long: three of its intervals.
@@ -105,12 +103,9 @@ impl Group {
         if !(none && sound && self.control_answers()) || self.next_to_start(turn.now).is_none() {
             return;
         }
-        let wait = server.starts.wait(&self.policy.recovery.backoff).max(SERVER_BOUND);
-        if self.asked_for_server.is_some_and(|asked| turn.now.since(asked) < wait) {
-            return;
-        }
-        self.asked_for_server = Some(turn.now);
-        turn.order(Purpose::Group, Action::StartServer { group: self.policy.name.clone() }, SERVER_BOUND);
+        let mut asked = self.asked_for_server;
+        self.order_a_server(&mut asked, turn);
+        self.asked_for_server = asked;
     }
 
     /// Whether the next start waits for one that is on its way.

@@ -31,10 +31,12 @@ pub(super) fn sources(groups: &[Group], looks: &Schedule, logs: &Logs, now: Mome
         Some(known) => merge(known, one),
         None => drop(sources.insert(one.scope.clone(), one)),
     };
-    expected(groups).for_each(|scope| add(not_asked(scope)));
     looks.all().filter(|(key, state)| counts(key, state)).for_each(|(key, state)| add(by_look(key, state, now)));
     let log_scopes = groups.iter().map(|group| SourceScope::of_group(Source::Log, group.policy.name.home()));
     log_scopes.chain([SourceScope::whole(Source::Kmsg)]).for_each(|scope| add(by_log(scope, logs)));
+    for scope in expected(groups) {
+        sources.entry(scope.clone()).or_insert_with(|| not_asked(scope));
+    }
     sources.into_values().collect()
 }
 

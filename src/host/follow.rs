@@ -63,21 +63,23 @@ impl Mark {
 }
 
 /// Follows the file at `path` for as long as it can: calls `on_line` for every whole line, without its
-/// newline, with the moment at which it was read. The file may come later, be truncated or replaced. Of a very long
-/// line only the beginning comes. Its directory must be there. Returns only an error.
-pub async fn follow(path: &Path, start: Start, limit: u64, mut on_line: impl FnMut(&str, Moment)) -> io::Error {
+/// newline, with the moment at which it was read; `on_begun` once nothing that comes can be missed. The file may come
+/// later, be truncated or replaced. Of a very long line only the beginning comes. Its directory must be there. Returns
+/// only an error.
+pub async fn follow(
+    path: &Path,
+    start: Start,
+    limit: u64,
+    on_begun: impl FnOnce(),
+    mut on_line: impl FnMut(&str, Moment),
+) -> io::Error {
     let mut on_piece = |piece: &Piece| {
         if piece.part == Part::First {
             on_line(piece.text, piece.read_at);
         }
     };
     let follower = Follower::new(path, start, limit).map(|follower| Follower { turn: SHORT_TURN, ..follower });
-    follow_with(follower, &mut on_piece).await
-}
-
-/// Whether a file at `path` could be followed now; one that is not there yet could.
-pub fn can_follow(path: &Path) -> bool {
-    Follower::new(path, Start::End, DEFAULT_LIMIT).is_ok()
+    follow_with(follower.inspect(|_| on_begun()), &mut on_piece).await
 }
 
 /// As [`follow`], but hands on very long lines in pieces, and lines without an end once their writer pauses. Whole
@@ -461,7 +463,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_directory_that_is_not_there_is_named() {
-        let error = follow(Path::new("/no/such/place/log"), Start::End, 1, |_, _| {}).await;
+        let error = follow(Path::new("/no/such/place/log"), Start::End, 1, || {}, |_, _| {}).await;
         assert!(error.to_string().contains("/no/such/place"), "{error}");
     }
 

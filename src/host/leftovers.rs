@@ -13,10 +13,8 @@ use tokio::time::timeout;
 
 use super::cgroup::Cgroup;
 use super::clock;
-use super::control::ControlClient;
 use super::hold::Hold;
 use super::pidfd::Pidfd;
-use super::pipe_directory::{self, InTheWay};
 use super::procfs::{Procfs, Stat};
 use super::state_file::{self, Loaded};
 use super::trees::MOST_HELD;
@@ -261,15 +259,6 @@ fn find(mark: &Path, record: &Record, cgroups: &[Cgroup]) -> io::Result<Vec<Stat
             return Ok(all.into_iter().filter(|stat| proven.contains(&stat.id.pid) && stat.lives()).collect());
         }
         proven.extend(more);
-    }
-}
-
-/// Whether a daemon that is not ours uses the pipe directory; says who and what to do. Where nobody can say, nothing
-/// is said: the daemon's own start will tell.
-pub async fn occupied(control: &ControlClient) -> Option<String> {
-    match pipe_directory::in_use(control.pipe_directory(), control.binary()) {
-        Err(InTheWay::Used(why)) => Some(why),
-        Ok(()) | Err(InTheWay::NotAsked(_)) => None,
     }
 }
 

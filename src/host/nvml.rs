@@ -112,13 +112,14 @@ impl Driver {
     pub fn read(&self, gpu: &GpuUuid) -> Result<GpuReading, NvmlError> {
         let nvml = self.session.nvml()?;
         let reading = self.read_with(&nvml, gpu);
-        let let_go = match &reading {
-            Ok(reading) if wants_reset(reading) => self.session.let_go(),
-            Err(NvmlError::ResetNeeded { .. }) => self.session.let_go(),
-            Ok(_) => false,
-            Err(_) => self.session.renew(),
+        let to_be_reset = match &reading {
+            Ok(reading) => wants_reset(reading),
+            Err(error) => matches!(error, NvmlError::ResetNeeded { .. }),
         };
-        if let_go {
+        if to_be_reset {
+            self.session.let_go();
+        }
+        if to_be_reset || reading.is_err() && self.session.renew() {
             self.gpm.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         reading

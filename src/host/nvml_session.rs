@@ -67,10 +67,9 @@ impl Session {
         &self.library
     }
 
-    /// Closes it, once those who use it now are done. True.
-    pub fn let_go(&self) -> bool {
+    /// Closes it, once those who use it now are done.
+    pub fn let_go(&self) {
         self.lock().close();
-        true
     }
 
     /// Closes it, unless it was opened a moment ago.

@@ -161,7 +161,7 @@ impl Observers {
         match look {
             Look::Gpu(gpu) => match self.gpus.get(&gpu) {
                 Some(thread) => Box::pin(gpus::look(gpu, thread.read(), reports)),
-                None => Box::pin(ready(Err(unknown(format!("no group has the GPU {gpu}"))))),
+                None => Box::pin(ready(Err(Blindness::not_asked(format!("no group has the GPU {gpu}"))))),
             },
             Look::Server { group, server } => Box::pin(mps::look_server(hands, group, server, bound, reports)),
             Look::Clients { group, server } => Box::pin(mps::look_clients(hands, group, server, bound, reports)),
@@ -173,29 +173,24 @@ impl Observers {
                     let (processes, own_ports) = (hands.processes(&engine), endpoint.own_ports());
                     self.connections.look(engine, endpoint.door.clone(), processes, own_ports, reports)
                 }
-                None => Box::pin(ready(Err(unknown(format!("no engine {engine}"))))),
+                None => Box::pin(ready(Err(Blindness::not_asked(format!("no engine {engine}"))))),
             },
             Look::Token(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_token(engine, endpoint.clone(), bound, reports)),
-                None => Box::pin(ready(Err(unknown(format!("no engine {engine}"))))),
+                None => Box::pin(ready(Err(Blindness::not_asked(format!("no engine {engine}"))))),
             },
             Look::Environment(engine) => Box::pin(processes::look_told(hands.environments(&engine), engine, reports)),
             Look::Health(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_health(engine, endpoint.clone(), bound, reports)),
-                None => Box::pin(ready(Err(unknown(format!("no engine {engine}"))))),
+                None => Box::pin(ready(Err(Blindness::not_asked(format!("no engine {engine}"))))),
             },
             Look::Overlap(group) => self.sampler.look(group, bound, reports),
             Look::Load(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_load(engine, endpoint.clone(), bound, reports)),
-                None => Box::pin(ready(Err(unknown(format!("no engine {engine}"))))),
+                None => Box::pin(ready(Err(Blindness::not_asked(format!("no engine {engine}"))))),
             },
         }
     }
-}
-
-/// A configuration that changed meanwhile took it away.
-fn unknown(why: String) -> Blindness {
-    Blindness::not_asked(why)
 }
 
 /// A bound for what happens inside a look: early enough that its own verdict (a command that timed

@@ -2,6 +2,7 @@
 //! they were told of MPS; and what processes that no engine owns were started as. Signals nobody.
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::thread;
 
 use tokio::sync::oneshot;
@@ -13,6 +14,9 @@ use crate::host::own_limits;
 use crate::host::procfs::Procfs;
 use crate::model::secrets::Secrets;
 use crate::model::{Blindness, CommandLine, EngineKey, GroupName, Observation};
+
+/// What is hidden of command lines; its patterns are made once.
+static SECRETS: LazyLock<Option<Secrets>> = LazyLock::new(|| Secrets::new().ok());
 
 pub(super) fn look(hands: &dyn Hands, group: &GroupName, reports: &Reports) -> Result<(), Blindness> {
     let trees = hands.trees(group).map_err(Blindness::not_asked)?;
@@ -65,8 +69,8 @@ pub(super) async fn look_at_commands(group: GroupName, asked: Vec<u32>, reports:
     reader
         .spawn(move || {
             // A command line is read with its secrets hidden, or not at all.
-            if let Ok(secrets) = Secrets::new() {
-                let _ = answer.send(read(&Procfs::new(Path::new("/proc")), &pids, &secrets));
+            if let Some(secrets) = &*SECRETS {
+                let _ = answer.send(read(&Procfs::new(Path::new("/proc")), &pids, secrets));
             }
         })
         .map_err(|error| Blindness::not_asked(format!("no thread to read command lines: {error}")))?;

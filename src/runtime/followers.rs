@@ -113,13 +113,11 @@ fn log(group: GroupName, path: PathBuf, reports: UnboundedSender<Report>) -> Log
         let report = |observation| drop(reports.send(Report::Observed(observation)));
         let mut known = DaemonLog::of(group.clone());
         let mut on_line = |line: &str, read_at: Moment| known.line(line, read_at).into_iter().for_each(&report);
+        let heard = || report(Observation::Heard { source: Source::Log, group: Some(group.clone()) });
         loop {
-            let error = follow::follow(&path, Start::End, follow::DEFAULT_LIMIT, &mut on_line).await;
+            let error = follow::follow(&path, Start::End, follow::DEFAULT_LIMIT, heard, &mut on_line).await;
             report(unfollowed(&group, &path, &error));
             sleep(FOLLOWED_AGAIN).await;
-            if follow::can_follow(&path) {
-                report(Observation::Heard { source: Source::Log, group: Some(group.clone()) });
-            }
         }
     });
     Log(task.abort_handle())

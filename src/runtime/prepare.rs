@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::act::{self, OwnerMark};
 use crate::config::{Configuration, Problems, Resolved};
 use crate::decide::{Memory, Policy};
-use crate::host::control::ControlClient;
 use crate::host::leftovers::{self, Cleared, Lock, LockError};
 use crate::host::nvml::{Driver, NvmlError};
+use crate::host::pipe_directory::{self, InTheWay};
 use crate::host::state_file::Loaded;
 use crate::host::{child, clock, reaper};
 use crate::model::{GpuIdentity, GroupLaunch, GroupName};
@@ -82,7 +82,7 @@ pub(super) async fn take_over(configuration: &Configuration, found: Found) -> Re
     let Found { policy, launches, gpus, driver, lock, open_files, mut blocked } = found;
     let owner = OwnerMark { state_directory: configuration.state_directory.clone() };
     clear_leftovers(&lock, configuration).await?;
-    for (group, why) in occupied(&launches).await {
+    for (group, why) in occupied(&launches) {
         blocked.entry(group).or_insert(why);
     }
     refuse_if_all(&blocked, &launches)?;
@@ -153,13 +153,13 @@ async fn clear_leftovers(lock: &Lock, configuration: &Configuration) -> Result<(
     Err(Refusal::unavailable(format!("an earlier run left processes that do not die: {list}; state D needs a reboot")))
 }
 
-/// Groups whose pipe directory, or that of their second side, another daemon uses.
-pub(super) async fn occupied(launches: &[GroupLaunch]) -> Blocked {
+/// Groups whose pipe directory, or that of their second side, another daemon uses. Where nobody can say, nothing is
+/// said: the daemon's own start will tell.
+pub(super) fn occupied(launches: &[GroupLaunch]) -> Blocked {
     let mut found = Blocked::new();
-    for launch in launches {
-        let control = ControlClient::new(&launch.control.binary, &launch.control.pipe_directory);
-        if let Some(why) = leftovers::occupied(&control).await {
-            let (name, cure) = (launch.name.home(), "stop that daemon, or give the group another mps.pipe_directory");
+    for GroupLaunch { name, control, .. } in launches {
+        if let Err(InTheWay::Used(why)) = pipe_directory::in_use(&control.pipe_directory, &control.binary) {
+            let (name, cure) = (name.home(), "stop that daemon, or give the group another mps.pipe_directory");
             found.entry(name.clone()).or_insert(format!("group `{name}`: {why}; {cure}"));
         }
     }

@@ -145,7 +145,7 @@ impl Reloader {
         let new: Vec<GroupLaunch> = wanted.launches.iter().filter(|launch| is_new(&launch.name)).cloned().collect();
         trust::refuse_directories(&new).map_err(|refusal| refusal.why)?;
         let mut blocked = prepare::without_binaries(&new);
-        blocked.extend(prepare::occupied(&new).await);
+        blocked.extend(prepare::occupied(&new));
         blocked.into_values().next().map_or(Ok(()), Err)
     }
 

@@ -133,11 +133,7 @@ impl FromStr for Injection {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Injection::ALL.iter().find(|injection| injection.as_str() == text).copied();
-        found.ok_or_else(|| {
-            let names: Vec<&str> = Injection::ALL.iter().map(|injection| injection.as_str()).collect();
-            format!("unknown fault `{text}`; one of {}", names.join(", "))
-        })
+        super::named("fault", Injection::ALL, Injection::as_str, text)
     }
 }
 

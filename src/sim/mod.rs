@@ -59,6 +59,14 @@ fn role(rest: &[String]) -> ExitCode {
     }
 }
 
+/// The one of `all` that is spelled so; else an error that lists them.
+fn named<T: Copy>(what: &str, all: &[T], spelling: fn(T) -> &'static str, text: &str) -> Result<T, String> {
+    all.iter().find(|one| spelling(**one) == text).copied().ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|one| spelling(*one)).collect();
+        format!("unknown {what} `{text}`; one of {}", names.join(", "))
+    })
+}
+
 fn usage(why: &str) -> ExitCode {
     eprintln!("sim: {why}; roles: gpu, engine, engine-core, client, foreign");
     ExitCode::from(64)

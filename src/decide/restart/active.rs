@@ -34,7 +34,7 @@ impl Group {
                 restart.release(turn);
                 return Next::Generation;
             }
-            Some(ServerState::None) => self.ask_to_start(restart, turn),
+            Some(ServerState::None) => self.order_a_server(&mut restart.asked_to_start, turn),
             Some(ServerState::Fault) => self.check_strays(restart, turn),
             _ => {}
         }
@@ -106,12 +106,13 @@ impl Group {
         true
     }
 
-    fn ask_to_start(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
+    /// Orders a server, unless one was asked for too short a time ago.
+    pub(in crate::decide) fn order_a_server(&self, asked: &mut Option<Moment>, turn: &mut Turn<'_>) {
         let wait = self.server.starts.wait(&self.policy.recovery.backoff).max(START_SERVER_BOUND);
-        if restart.asked_to_start.is_some_and(|asked| turn.now.since(asked) < wait) {
+        if asked.is_some_and(|asked| turn.now.since(asked) < wait) {
             return;
         }
-        restart.asked_to_start = Some(turn.now);
+        *asked = Some(turn.now);
         let action = Action::StartServer { group: self.policy.name.clone() };
         turn.order(Purpose::Group, action, START_SERVER_BOUND);
     }

@@ -119,11 +119,7 @@ impl FromStr for Dialect {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Dialect::ALL.iter().find(|dialect| dialect.as_str() == text).copied();
-        found.ok_or_else(|| {
-            let names: Vec<&str> = Dialect::ALL.iter().map(|dialect| dialect.as_str()).collect();
-            format!("unknown driver `{text}`; one of {}", names.join(", "))
-        })
+        crate::sim::named("driver", &Dialect::ALL, Dialect::as_str, text)
     }
 }
 
