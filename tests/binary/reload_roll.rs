@@ -56,6 +56,8 @@ fn engines_that_changed_roll_one_after_the_other() {
     for place in 0..2 {
         scene.engine(place).insert("environment".to_owned(), environment("red"));
     }
+    // The log comes after readiness: the last line of the start may be on its way still.
+    watchdog.await_engine("serving", "qwen-b");
     let mark = watchdog.mark();
     reload(&scene, &watchdog);
     for name in ["qwen-a", "qwen-b"] {
