@@ -7,14 +7,16 @@
 
 pub mod act;
 pub mod config;
-pub mod decide;
 pub mod export;
 pub mod files;
 pub mod host;
-pub mod model;
 pub mod observe;
 pub mod operator;
 pub mod probe;
 pub mod runtime;
-pub mod sim;
 pub mod study;
+pub mod text;
+
+pub use mpswarden_core::{decide, model};
+#[cfg(feature = "demo")]
+pub use mpswarden_sim as sim;

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use mpswarden::config::{self, Arguments, Command, Configuration, ExitStatus, Problems};
-use mpswarden::model::plain::lines;
-use mpswarden::{runtime, sim};
+use mpswarden::runtime;
+use mpswarden::text::plain::lines;
 
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
-    if let Some(ended) = sim::dispatch(&argv) {
+    #[cfg(feature = "demo")]
+    if let Some(ended) = mpswarden::sim::dispatch(&argv) {
         return ended;
     }
     let Arguments { command, control_socket } = match Arguments::read(&argv) {

@@ -17,8 +17,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use mpswarden::config::INJECTIONS;
-use mpswarden::model::EngineKind;
-use mpswarden::sim::Injection;
+use mpswarden::host::mps_log::{Heard, hear};
+use mpswarden::sim::{Dialect, Injection, Program, Role};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use play::{Play, until};
@@ -52,7 +52,7 @@ impl Engine {
 }
 
 /// A stage of so many faithful engines of one kind, with its server.
-fn stage(kind: EngineKind, engines: usize) -> Play {
+fn stage(kind: Program, engines: usize) -> Play {
     let mut options = play::options(engines);
     (options.kinds, options.faithful) = (vec![kind], true);
     let play = Play::on(&options);
@@ -115,7 +115,7 @@ fn lives(pid: u32) -> bool {
 
 #[test]
 fn the_environment_of_both_processes_is_overwritten_and_they_have_their_variables_all_the_same() {
-    for kind in [EngineKind::Vllm, EngineKind::Sglang] {
+    for kind in [Program::Vllm, Program::Sglang] {
         let play = stage(kind, 1);
         let engine = start(&play, "qwen-a");
         for pid in [engine.child.id(), core(&play, &engine)] {
@@ -129,7 +129,7 @@ fn the_environment_of_both_processes_is_overwritten_and_they_have_their_variable
 
 #[test]
 fn vllms_gauges_stay_when_all_callers_go_away_at_once_and_until_the_next_request() {
-    let play = stage(EngineKind::Vllm, 1);
+    let play = stage(Program::Vllm, 1);
     let engine = start(&play, "qwen-a");
     let running = || figure(&play, &engine, "vllm:num_requests_running");
     play.stage.inject(Injection::AbortAll, None).unwrap();
@@ -147,7 +147,7 @@ fn vllms_gauges_stay_when_all_callers_go_away_at_once_and_until_the_next_request
 
 #[test]
 fn a_caller_who_goes_away_without_a_byte_of_its_answer_takes_its_request_along() {
-    let play = stage(EngineKind::Vllm, 1);
+    let play = stage(Program::Vllm, 1);
     let engine = start(&play, "qwen-a");
     let waiting = send(&play, "qwen-a", "POST /v1/completions", r#"{"prompt": "a", "max_tokens": 100000}"#);
     until("it runs", || figure(&play, &engine, "vllm:num_requests_running") == 1.0);
@@ -159,7 +159,7 @@ fn a_caller_who_goes_away_without_a_byte_of_its_answer_takes_its_request_along()
 
 #[test]
 fn sglang_counts_a_request_at_its_end_and_says_meanwhile_that_it_gets_on() {
-    let play = stage(EngineKind::Sglang, 1);
+    let play = stage(Program::Sglang, 1);
     let engine = start(&play, "qwen-a");
     let mut caller = caller(&play, &engine, 210);
     let so_far = || figure(&play, &engine, "sglang:realtime_tokens_total");
@@ -177,7 +177,7 @@ fn sglang_counts_a_request_at_its_end_and_says_meanwhile_that_it_gets_on() {
 
 #[test]
 fn sglangs_health_is_a_token_that_it_looks_for_after_a_second_and_in_no_counter() {
-    let play = stage(EngineKind::Sglang, 1);
+    let play = stage(Program::Sglang, 1);
     let engine = start(&play, "qwen-a");
     let asked = Instant::now();
     assert!(get(&play, "qwen-a", "/health").starts_with("HTTP/1.1 200"));
@@ -189,11 +189,11 @@ fn sglangs_health_is_a_token_that_it_looks_for_after_a_second_and_in_no_counter(
 fn each_dialect_tells_of_its_memory_and_its_start_in_its_own_words_and_order() {
     let words = [
         (
-            EngineKind::Vllm,
+            Program::Vllm,
             ["(APIServer pid=", "[core.py:114]", "GPU KV cache size: 87,381 tokens", "Application startup complete."],
         ),
         (
-            EngineKind::Sglang,
+            Program::Sglang,
             ["server_args=", " TP0] Load weight begin", "KV Cache is allocated. #tokens: ", "The server is fired up"],
         ),
     ];
@@ -213,7 +213,7 @@ fn each_dialect_tells_of_its_memory_and_its_start_in_its_own_words_and_order() {
 
 #[test]
 fn vllm_ends_with_status_0_when_its_core_was_killed_and_is_unwell_before() {
-    let play = stage(EngineKind::Vllm, 1);
+    let play = stage(Program::Vllm, 1);
     let mut engine = start(&play, "qwen-a");
     play.stage.inject(Injection::SigkillIdle, None).unwrap();
     until("it says so", || engine.log().contains("[shutdown] MPClient: engine core exited unexpectedly"));
@@ -223,7 +223,7 @@ fn vllm_ends_with_status_0_when_its_core_was_killed_and_is_unwell_before() {
 
 #[test]
 fn sglang_kills_itself_when_its_scheduler_has_died() {
-    let play = stage(EngineKind::Sglang, 1);
+    let play = stage(Program::Sglang, 1);
     let mut engine = start(&play, "qwen-a");
     play.stage.inject(Injection::IllegalAddress, None).unwrap();
     assert_eq!(engine.ended().signal(), Some(9));
@@ -236,7 +236,7 @@ fn sglang_kills_itself_when_its_scheduler_has_died() {
 
 #[test]
 fn vllm_aborts_at_sigterm_and_ends_with_status_0() {
-    let play = stage(EngineKind::Vllm, 1);
+    let play = stage(Program::Vllm, 1);
     let mut engine = start(&play, "qwen-a");
     let mut cut = caller(&play, &engine, 100_000);
     engine.terminate();
@@ -250,7 +250,7 @@ fn vllm_aborts_at_sigterm_and_ends_with_status_0() {
 
 #[test]
 fn sglang_serves_to_the_end_at_sigterm() {
-    let play = stage(EngineKind::Sglang, 1);
+    let play = stage(Program::Sglang, 1);
     let mut engine = start(&play, "qwen-a");
     let mut served = caller(&play, &engine, 100);
     engine.terminate();
@@ -263,7 +263,7 @@ fn sglang_serves_to_the_end_at_sigterm() {
 
 #[test]
 fn an_engine_whose_end_hangs_lets_go_of_gpu_and_port_and_stays_until_it_is_killed() {
-    let play = stage(EngineKind::Vllm, 1);
+    let play = stage(Program::Vllm, 1);
     let mut engine = start(&play, "qwen-a");
     let core = core(&play, &engine);
     play.stage.inject(Injection::TermHangs, None).unwrap();
@@ -277,7 +277,7 @@ fn an_engine_whose_end_hangs_lets_go_of_gpu_and_port_and_stays_until_it_is_kille
 
 #[test]
 fn users_who_quote_an_error_have_it_logged_by_two_engines_and_nothing_is_wrong() {
-    for kind in [EngineKind::Vllm, EngineKind::Sglang] {
+    for kind in [Program::Vllm, Program::Sglang] {
         let play = stage(kind, 2);
         let mut engines = ["qwen-a", "qwen-b"].map(|name| start(&play, name));
         play.stage.inject(Injection::Echo, None).unwrap();
@@ -292,7 +292,7 @@ fn users_who_quote_an_error_have_it_logged_by_two_engines_and_nothing_is_wrong()
 
 #[test]
 fn a_flood_of_quotes_is_ten_thousand_lines_a_second() {
-    let play = stage(EngineKind::Vllm, 1);
+    let play = stage(Program::Vllm, 1);
     let engine = start(&play, "qwen-a");
     play.stage.inject(Injection::EchoFlood, None).unwrap();
     until("the flood is there", || engine.log().matches("an illegal memory access").count() >= 10_000);
@@ -303,5 +303,26 @@ fn a_flood_of_quotes_is_ten_thousand_lines_a_second() {
 fn each_fault_that_the_command_line_knows_is_one_of_the_stage() {
     for fault in INJECTIONS {
         fault.parse::<Injection>().unwrap();
+    }
+}
+
+#[test]
+fn every_line_of_a_recording_is_understood_in_every_dialect() {
+    let log = include_str!("fixtures/recordings/illegal_address_clients_exit/daemon.log");
+    for dialect in Dialect::ALL {
+        for line in log.lines() {
+            let (head, text) = line.split_once("] ").unwrap();
+            let (stamp, writer) = head.split_at(24);
+            let mut writer = writer.split_whitespace();
+            let role = match writer.next().unwrap() {
+                "Control" => Role::Control,
+                "Other" => Role::Other,
+                _ => Role::Server,
+            };
+            let Some((name, text)) = dialect.line(role, text) else { continue };
+            let line = format!("{stamp} {name} {}] {text}", writer.next().unwrap());
+            let heard = hear(&line);
+            assert!(matches!(heard, Heard::Said(..) | Heard::Chatter { .. }), "{dialect:?}: {heard:?}: {line}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! A configuration that others may read, and the secrets in one. Pure.
 
 use super::configuration::{Configuration, EngineConfiguration, MetricsUrl};
-use crate::model::plain;
-use crate::model::secrets::{HIDDEN, Secrets, is_secret};
+use crate::text::plain;
+use crate::text::secrets::{HIDDEN, Secrets, is_secret};
 
 impl Configuration {
     /// As [`Configuration::effective`], without what others must not read: every variable's value, and what looks

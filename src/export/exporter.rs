@@ -11,7 +11,8 @@ use serde::Serialize;
 use super::incidents::Incidents;
 use super::metrics::{Exposition, Readings, Tally, catalogue as metric, write_own_process};
 use super::wall::WallClock;
-use crate::model::{EngineKey, EngineName, Event, GroupName, HttpAddress, Incident, Moment, Status, Written, plain};
+use crate::model::{EngineKey, EngineName, Event, GroupName, HttpAddress, Incident, Moment, Status, Written};
+use crate::text::plain;
 
 /// A status older than this is not served: better no data than stale data.
 pub const MAX_STATUS_AGE: Duration = Duration::from_secs(30);

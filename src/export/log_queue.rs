@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use crate::model::plain::is_order;
+use crate::text::plain::is_order;
 
 /// Lines that wait at most.
 const LINES: usize = 1024;

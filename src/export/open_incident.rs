@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::sentence::{sentence, word};
-use crate::model::plain::one_line;
 use crate::model::{
     EngineName, Event, EvidenceLine, Fault, GroupName, Incident, IncidentLine, Moment, Reason, RecoveryResult, What,
 };
+use crate::text::plain::one_line;
 
 /// Of the beginning, and of the end, each.
 const MAX_LINES: usize = 100;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::model::gpu::RecoveryAction;
-use crate::model::plain::one_line;
 use crate::model::saying::cuda_words;
 use crate::model::{
     Advice, AdviceReason, Doubt, EngineName, Event, GpuUuid, IsolationResult, Reason, SourceScope, SourceState, Tier,
     What,
 };
+use crate::text::plain::one_line;
 
 /// One word for the event, for a column: the fault's name, or what was done.
 pub fn word(event: &Event) -> &'static str {

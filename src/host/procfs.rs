@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::own_limits;
-use crate::model::secrets::Secrets;
-use crate::model::{CommandLine, ProcessId, ProcessUsage, plain};
+use crate::model::{CommandLine, ProcessId, ProcessUsage};
+use crate::text::plain;
+use crate::text::secrets::Secrets;
 
 /// Readings of the root's own children in one walk: what forks faster than that is found by the next walk.
 const MOST_ROUNDS: u32 = 8;

@@ -12,8 +12,8 @@ use super::{Answer, Hands};
 use crate::host::environ::Told;
 use crate::host::own_limits;
 use crate::host::procfs::Procfs;
-use crate::model::secrets::Secrets;
 use crate::model::{Blindness, CommandLine, EngineKey, GroupName, Observation};
+use crate::text::secrets::Secrets;
 
 /// What is hidden of command lines; its patterns are made once.
 static SECRETS: LazyLock<Option<Secrets>> = LazyLock::new(|| Secrets::new().ok());

@@ -1,7 +1,7 @@
 //! Where text goes: how wide it is, whether it takes colours; and text that can't drive it. Pure but for
 //! the look at the terminal.
 
-pub(super) use crate::model::plain::{json as tame, one_line as clean};
+pub(super) use crate::text::plain::{json as tame, one_line as clean};
 use std::io::{IsTerminal, Stdout};
 
 use jiff::tz::TimeZone;

@@ -11,9 +11,9 @@ use crate::config::Configuration;
 use crate::host::archive::Archive;
 use crate::host::evidence;
 use crate::host::kernel_log::KernelLog;
-use crate::model::secrets::Secrets;
 use crate::model::{Incident, Setup};
 use crate::operator::{Screen, incident_text};
+use crate::text::secrets::Secrets;
 
 use super::known_secrets::{Known, known};
 

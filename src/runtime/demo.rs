@@ -16,8 +16,8 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use crate::config::{self, DemoOptions, DriverLike, EnginesLike, ExitStatus, GpuKind, Injection};
 use crate::export::Story;
 use crate::host::clock;
-use crate::model::{EngineKind, Event, Request};
-use crate::sim::{Dialect, GpuLike, Stage, StageOptions, Traffic};
+use crate::model::{Event, Request};
+use crate::sim::{Dialect, GpuLike, Program, Stage, StageOptions, Traffic};
 
 use super::build::Wishes;
 use super::control::SocketWish;
@@ -93,8 +93,8 @@ fn set(directory: &Path, options: &DemoOptions) -> io::Result<Stage> {
         ..StageOptions::lifelike(program)
     };
     match options.engines_like {
-        Some(EnginesLike::Vllm) => wanted.kinds = vec![EngineKind::Vllm],
-        Some(EnginesLike::Sglang) => wanted.kinds = vec![EngineKind::Sglang],
+        Some(EnginesLike::Vllm) => wanted.kinds = vec![Program::Vllm],
+        Some(EnginesLike::Sglang) => wanted.kinds = vec![Program::Sglang],
         Some(EnginesLike::Mixed) | None => {}
     }
     Stage::set(directory, &wanted)

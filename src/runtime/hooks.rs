@@ -11,7 +11,8 @@ use crate::act::{Call, Hooks, OwnerMark};
 use crate::config;
 use crate::export::sentence::sentence;
 use crate::host::clock;
-use crate::model::{EngineName, Event, Fault, GroupName, HeldReason, Hook, RecoveryResult, Tier, What, plain};
+use crate::model::{EngineName, Event, Fault, GroupName, HeldReason, Hook, RecoveryResult, Tier, What};
+use crate::text::plain;
 
 use super::news::News;
 

@@ -2,7 +2,7 @@
 
 use crate::config::Configuration;
 use crate::host::evidence;
-use crate::model::secrets::{Secrets, is_secret};
+use crate::text::secrets::{Secrets, is_secret};
 
 /// Of an environment file.
 const LARGEST_FILE: u64 = 1 << 20;

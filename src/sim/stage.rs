@@ -21,7 +21,7 @@ use super::control::dialect::{self, Dialect};
 use super::gpu_like::{self, GpuLike};
 use super::silence::Silence;
 use super::wire::Link;
-use crate::model::EngineKind;
+use crate::engine::dialect::Program;
 
 /// The stand-in NVML library, compiled by the build script.
 const NVML: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libnvidia-ml.so"));
@@ -44,7 +44,7 @@ const LIFELIKE: &str = "--step-gpu 4ms --demand 0.4 --step-cpu 6ms --request-cpu
 /// What the engines serve, in turn.
 const MODELS: [&str; 3] = ["Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-3B-Instruct"];
 /// What the engines are like, in turn.
-const KINDS: [EngineKind; 3] = [EngineKind::Vllm, EngineKind::Vllm, EngineKind::Sglang];
+const KINDS: [Program; 3] = [Program::Vllm, Program::Vllm, Program::Sglang];
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ pub struct StageOptions {
     /// Further options of every engine, as `--step-cpu 6ms` (see `sim engine`).
     pub pace: Vec<String>,
     /// What the engines are like, in turn; what is not SGLang is vLLM.
-    pub kinds: Vec<EngineKind>,
+    pub kinds: Vec<Program>,
     /// Engines have the habits too that make them hard to see: their environment is overwritten, their gauges stand
     /// still between steps, an SGLang's health takes a second, and they end with status 0 or kill themselves when their
     /// GPU process has died. Without it only their words are alike.
@@ -245,8 +245,8 @@ impl Stage {
         command
     }
 
-    fn kind(&self, place: usize) -> EngineKind {
-        self.options.kinds.iter().cycle().nth(place).copied().unwrap_or(EngineKind::Vllm)
+    fn kind(&self, place: usize) -> Program {
+        self.options.kinds.iter().cycle().nth(place).copied().unwrap_or(Program::Vllm)
     }
 
     /// Which engines get no request for a while.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::connection::{Connection, read};
 use super::request::{Form, Lengths};
 use super::sse::{Came, Event, Events, Usage};
-use crate::model::plain;
+use crate::text::plain;
 
 /// For one request, from its connection to its last token.
 const PATIENCE: Duration = Duration::from_secs(120);

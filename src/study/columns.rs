@@ -2,7 +2,7 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::model::plain::one_line as clean;
+use crate::text::plain::one_line as clean;
 
 /// Between two columns.
 const GAP: usize = 2;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process, all_processes};
 
-use crate::model::plain::one_line;
+use crate::text::plain::one_line;
 
 /// `name (pid N)` of a process that listens on the address's port; `None` if it can't be seen.
 pub fn holder(address: SocketAddr) -> Option<String> {

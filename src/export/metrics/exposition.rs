@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::catalogue::{self, Kind, Metric};
-use crate::model::plain::is_order;
+use crate::text::plain::is_order;
 
 /// What a series holds.
 #[derive(Clone, Debug, PartialEq)]

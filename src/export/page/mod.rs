@@ -13,7 +13,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use figures::{clock_time, plural};
 pub use view::View;
 
-use crate::model::{EngineState, GroupState, plain};
+use crate::model::{EngineState, GroupState};
+use crate::text::plain;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("live.js");

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use memchr::{memchr, memchr2};
 
-use crate::model::plain;
+use crate::text::plain;
 
 /// Of a sample's labels, those that matter.
 #[derive(Default)]

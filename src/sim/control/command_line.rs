@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::process::ExitCode;
 
 use super::REFUSED;
-use crate::sim::client::pipe_directory;
-use crate::sim::wire::Link;
+use crate::client::pipe_directory;
+use crate::wire::Link;
 
 /// Exit status 0 says only that the daemon was reached.
 pub fn main() -> ExitCode {

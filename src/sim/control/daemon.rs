@@ -14,9 +14,9 @@ use super::dialect;
 use super::log::{self, Role};
 use super::quit::Quit;
 use super::{REFUSED, SERVER_NAME};
-use crate::sim::agenda::{Agenda, Next};
-use crate::sim::client::pipe_directory;
-use crate::sim::wire::{self, Heard, Link, Links, Peer};
+use crate::agenda::{Agenda, Next};
+use crate::client::pipe_directory;
+use crate::wire::{self, Heard, Link, Links, Peer};
 
 /// What the daemon hears.
 pub(super) enum Message {

@@ -93,7 +93,7 @@ impl Daemon {
         }
         thread::sleep(FAREWELL);
         for name in ["control", "nvidia-cuda-mps-control.pid"] {
-            let _ = std::fs::remove_file(crate::sim::client::pipe_directory().join(name));
+            let _ = std::fs::remove_file(crate::client::pipe_directory().join(name));
         }
         std::process::exit(0);
     }

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use super::dialect;
 use super::log::{self, Role};
-use crate::sim::Args;
-use crate::sim::chance::Chance;
-use crate::sim::cuda::CudaError;
-use crate::sim::wire::{self, Link};
+use crate::Args;
+use crate::chance::Chance;
+use crate::cuda::CudaError;
+use crate::wire::{self, Link};
 
 /// Clients that it takes (driver 580).
 pub const CLIENTS_LIMIT: usize = 48;

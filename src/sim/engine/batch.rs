@@ -13,7 +13,7 @@ use super::dialect::{self, Dialect, Voice};
 use super::ends;
 use super::metrics::Manner;
 use super::pace::{CHUNK, Pace, Step};
-use crate::sim::Args;
+use crate::Args;
 
 /// Requests that run at once; the others wait.
 const PLACES: usize = 64;

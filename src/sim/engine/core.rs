@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::dialect::{self, Dialect, Voice};
 use super::environment;
-use crate::sim::Args;
-use crate::sim::client::Context;
-use crate::sim::cuda::CudaError;
-use crate::sim::gpu::DEMAND;
+use crate::Args;
+use crate::client::Context;
+use crate::cuda::CudaError;
+use crate::gpu::DEMAND;
 
 /// Bytes of a token in the key-value cache, which takes what the model leaves.
 const TOKEN: u64 = 12_288;

@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::io;
 
-use crate::sim::Args;
+use crate::Args;
 
 /// Overwrites the environment, unless the engine is a plain one. To be called while there is one thread.
 pub fn wipe(args: &Args) -> io::Result<()> {

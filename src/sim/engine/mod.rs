@@ -5,7 +5,7 @@ mod batch;
 mod books;
 mod completions;
 pub mod core;
-mod dialect;
+pub mod dialect;
 mod ends;
 mod environment;
 mod http;

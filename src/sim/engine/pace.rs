@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::sim::Args;
-use crate::sim::gpu::DEMAND;
+use crate::Args;
+use crate::gpu::DEMAND;
 
 /// Prompt tokens that one step reads, of all requests together: so a long prompt takes its time, and others go on.
 pub const CHUNK: u64 = 512;

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -11,12 +10,11 @@ use super::busy::Busy;
 use super::kernel_log::KernelLog;
 use super::kernels::Kernels;
 use super::{Due, Message, SERVER_MEMORY, faults::Fault, reaper};
-use crate::host::procfs::Procfs;
-use crate::sim::agenda::{Agenda, Ticket};
-use crate::sim::args::Args;
-use crate::sim::chance::Chance;
-use crate::sim::cuda::CudaError;
-use crate::sim::wire::{Links, Peer};
+use crate::agenda::{Agenda, Ticket};
+use crate::args::Args;
+use crate::chance::Chance;
+use crate::cuda::CudaError;
+use crate::wire::{Links, Peer};
 
 /// How often a stopped client is looked at.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -328,6 +326,6 @@ impl Gpu {
 
 /// By a signal, or by a debugger.
 fn is_stopped(pid: u32) -> bool {
-    let stat = Procfs::new(Path::new("/proc")).stat(pid).ok().flatten();
+    let stat = i32::try_from(pid).ok().and_then(|pid| procfs::process::Process::new(pid).ok()?.stat().ok());
     stat.is_some_and(|stat| matches!(stat.state, 'T' | 't'))
 }

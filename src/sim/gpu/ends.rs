@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::device::{Gpu, Process};
 use super::{Domain, Due, Kind, SERVER_MEMORY};
-use crate::sim::cuda::CudaError;
+use crate::cuda::CudaError;
 
 /// From a context's end to its process's, the last of it.
 const LAST_STEP: Duration = Duration::from_millis(28);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::device::Gpu;
 use super::{Domain, Due, Kind};
-use crate::sim::cuda::CudaError;
+use crate::cuda::CudaError;
 
 /// What the driver lets run on when its process is killed; longer kernels fault.
 const DRAIN: Duration = Duration::from_millis(40);

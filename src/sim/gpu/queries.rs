@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::device::Gpu;
 use super::{MEMORY_TOTAL, SERVER_MEMORY};
-use crate::sim::cuda::CudaError;
+use crate::cuda::CudaError;
 
 impl Gpu {
     /// One question of a reader.

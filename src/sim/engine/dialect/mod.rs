@@ -11,7 +11,26 @@ use std::time::Duration;
 use jiff::Zoned;
 
 use super::books::Figures;
-use crate::sim::cuda::CudaError;
+use crate::cuda::CudaError;
+
+/// The program that a simulated engine is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// vLLM.
+    Vllm,
+    /// SGLang.
+    Sglang,
+}
+
+impl Program {
+    /// Its name, as in the simulated engine's argument `--speaks`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Program::Vllm => "vllm",
+            Program::Sglang => "sglang",
+        }
+    }
+}
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Zoned;
 
 use super::{Dialect, End, Received, Row, Voice, Work, counter, gauge, repr, torch_words};
-use crate::sim::cuda::CudaError;
-use crate::sim::engine::books::Figures;
+use crate::cuda::CudaError;
+use crate::engine::books::Figures;
 
 /// SGLang.
 pub struct Sglang;
