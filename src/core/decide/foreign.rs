@@ -132,7 +132,7 @@ impl Group {
                 return;
             }
             let because = super::detect::foreign_sentence(self, turn.now);
-            turn.tell(What::FaultChanged { fault: Fault::ForeignProcess, because });
+            turn.emit(What::FaultChanged { fault: Fault::ForeignProcess, because });
         }
         if news {
             self.foreign.told_at = turn.now;

@@ -201,7 +201,7 @@ impl Group {
             }
             Observation::Command { result, .. } => {
                 self.control.command(result, turn.now);
-                turn.tell(What::Command { result });
+                turn.emit(What::Command { result });
             }
             Observation::Ended { owner, process, exit } => self.ended(owner, process, exit, turn),
             Observation::Tree { engine, processes } => self.tree(&engine, processes, turn.now),
@@ -371,7 +371,7 @@ impl Group {
 
     fn server_news(&mut self, news: ServerNews, turn: &mut Turn<'_>) {
         if let ServerNews::Ready(server) | ServerNews::NewAndReady(server) = news {
-            turn.tell(What::ServerStarted { server });
+            turn.emit(What::ServerStarted { server });
         }
         if let ServerNews::New(server) | ServerNews::NewAndReady(server) = news {
             let watch = Action::WatchServer { group: self.policy.name.clone(), server };

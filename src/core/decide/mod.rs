@@ -9,6 +9,7 @@
 mod active_time;
 mod attached;
 mod detect;
+mod effects;
 mod engine;
 mod engine_tier;
 mod evicted;

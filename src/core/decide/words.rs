@@ -110,7 +110,7 @@ impl Group {
             engine.over_limit = engine.over_limit.or(Some((now, code)));
         }
         if engine.telling.error(code, now) {
-            turn.tell_of(&key.engine, What::CudaError { code, place: place.clone() });
+            turn.emit_of(&key.engine, What::CudaError { code, place: place.clone() });
         }
         if is_context_fatal(code) {
             self.suspects.error(&key.engine, code, now);
@@ -245,7 +245,7 @@ impl Engine {
             self.shortage.refuted();
         }
         if let Some(lines) = self.telling.doubt(doubted, turn.now) {
-            turn.tell_of(&self.policy.name, What::Doubted { code, how, lines });
+            turn.emit_of(&self.policy.name, What::Doubted { code, how, lines });
         }
     }
 

@@ -52,7 +52,7 @@ impl Group {
         if none_left || engine.ended.is_some() || *until <= turn.now {
             if *told || left.is_none() && engine.ended.is_none() {
                 let what = What::Drained { took: turn.now.since(*since), left };
-                turn.tell_of(&engine.policy.name, what);
+                turn.emit_of(&engine.policy.name, what);
             }
             engine.note = None;
             return true;
@@ -61,7 +61,7 @@ impl Group {
             engine.note = Some(format!("draining: {left} requests in flight"));
             if !std::mem::replace(told, true) {
                 let what = What::Draining { requests: left, at_most: until.since(turn.now) };
-                turn.tell_of(&engine.policy.name, what);
+                turn.emit_of(&engine.policy.name, what);
             }
         }
         false

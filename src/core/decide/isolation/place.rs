@@ -111,6 +111,6 @@ impl Group {
         let at = self.engines.partition_point(|known| order(known.name()).unwrap_or(usize::MAX) < rank);
         self.engines.insert(at, engine);
         self.stir();
-        *turn.save = true;
+        turn.save();
     }
 }

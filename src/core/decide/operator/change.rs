@@ -45,7 +45,7 @@ impl Group {
         if matches!(self.phase, Phase::Waiting | Phase::Stopped) {
             self.forget_leavers();
         }
-        *turn.save = true;
+        turn.save();
     }
 
     /// The configuration has the group no more: it is stopped in order, then forgotten.

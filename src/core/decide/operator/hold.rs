@@ -23,8 +23,8 @@ impl Group {
         let since = self.hold.as_ref().map_or(turn.now, |hold| hold.since);
         let until = lasts.map(|lasts| turn.now.after(lasts));
         self.hold = Some(Hold { reason: reason.to_owned(), since, until });
-        *turn.save = true;
-        turn.tell(What::HoldBegan { reason: reason.to_owned(), lasts });
+        turn.save();
+        turn.emit(What::HoldBegan { reason: reason.to_owned(), lasts });
         if news && matches!(self.phase, Phase::Running(_)) {
             // Those that wait for their grace: what is told once a fault is told now.
             for finding in detect::findings(self, turn.gpu, turn.now) {
@@ -36,8 +36,8 @@ impl Group {
     /// Ends the hold; faults that are still there are acted on in this same turn.
     pub(super) fn end_hold(&mut self, expired: bool, turn: &mut Turn<'_>) {
         if let Some(hold) = self.hold.take() {
-            *turn.save = true;
-            turn.tell(What::HoldEnded { lasted: turn.now.since(hold.since), expired });
+            turn.save();
+            turn.emit(What::HoldEnded { lasted: turn.now.since(hold.since), expired });
         }
     }
 

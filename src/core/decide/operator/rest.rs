@@ -47,7 +47,7 @@ impl Engine {
     pub fn recovery_ended(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
         if let Some(since) = self.recovery.take() {
             let what = What::RestartEnded { tier: Tier::Engine, result, took: turn.now.since(since) };
-            turn.tell_of(&self.policy.name, what);
+            turn.emit_of(&self.policy.name, what);
         }
     }
 }
@@ -65,7 +65,7 @@ impl Group {
         engine.note = note_of(engine.rest);
         engine.died = None;
         engine.recovery_ended(RecoveryResult::Superseded, turn);
-        *turn.save = true;
+        turn.save();
     }
 
     /// Brings an engine that is to have no process nearer to that.
@@ -90,7 +90,7 @@ impl Group {
         engine.note = note_of(engine.rest).or(engine.note.take());
         if engine.stage == Stage::Quarantined {
             let failures = engine.failures.within(window, turn.now);
-            turn.tell_of(&engine.policy.name, What::EngineQuarantined { failures });
+            turn.emit_of(&engine.policy.name, What::EngineQuarantined { failures });
         }
     }
 
@@ -112,7 +112,7 @@ impl Group {
         let attempt = engine.failures.within(recovery.budget_window, turn.now);
         let budget_left = recovery.engine_budget.saturating_sub(attempt);
         let what = What::RestartBegan { tier: Tier::Engine, reason: Reason::Operator, attempt, budget_left };
-        turn.tell_of(&engine.policy.name, what);
+        turn.emit_of(&engine.policy.name, what);
     }
 
     /// Takes out the next engine that runs as an older configuration says, once the one before serves. Not while the
@@ -147,7 +147,7 @@ impl Group {
         let gone = |engine: &Engine| engine.leaving && matches!(engine.stage, Stage::Stopped | Stage::Quarantined);
         if self.engines.iter().any(gone) {
             self.engines.retain(|engine| !gone(engine));
-            *turn.save = true;
+            turn.save();
         }
     }
 }

@@ -49,14 +49,14 @@ impl Group {
         }
         // Saved before the first signal: a watchdog that dies on the way comes back to a stopped group.
         self.kept_down = true;
-        *turn.save = true;
+        turn.save();
         self.stop(false, AfterStop::Stays, turn);
     }
 
     fn start_again(&mut self, turn: &mut Turn<'_>) {
         self.kept_down = false;
         self.after_stop = AfterStop::Starts;
-        *turn.save = true;
+        turn.save();
         if matches!(self.phase, Phase::Stopped) {
             self.phase = Phase::Waiting;
         }
@@ -70,7 +70,7 @@ impl Group {
             engine.failures.clear();
         }
         engine.note = None;
-        *turn.save = true;
+        turn.save();
         match engine.stage {
             Stage::Stopped | Stage::Quarantined if running => engine.stage = Stage::Down { due: turn.now },
             Stage::Left if running => engine.stage = Stage::Ending(Ending::Look { since: turn.now }),

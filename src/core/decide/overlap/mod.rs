@@ -234,7 +234,7 @@ impl Group {
         let is_old = |saved: Moment| turn.now.since(saved) >= SAVED_EVERY;
         if self.overlap.saved.is_none_or(is_old) {
             self.overlap.saved = Some(turn.now);
-            *turn.save = true;
+            turn.save();
         }
     }
 }
@@ -248,7 +248,7 @@ fn tell(news: News, turn: &mut Turn<'_>) {
         News::Ended { reason, engine, lasted, value } => (engine, What::AdviceEnded { reason, value, lasted }),
     };
     match engine {
-        Some(engine) => turn.tell_of(&engine, what),
-        None => turn.tell(what),
+        Some(engine) => turn.emit_of(&engine, what),
+        None => turn.emit(what),
     }
 }

@@ -132,7 +132,7 @@ impl Group {
             let reason = if may { "policy" } else { "observe" };
             let detail =
                 format!("clients {strays:?} belong to no engine; unknown_clients = \"kill_on_fault\" would end them");
-            turn.tell(What::Suppressed { action: "kill_unknown_client", reason, detail });
+            turn.emit(What::Suppressed { action: "kill_unknown_client", reason, detail });
         }
     }
 
@@ -157,7 +157,7 @@ impl Group {
             step_since: turn.now,
             last: verdict.and_then(|verdict| verdict.stands_out().cloned()),
         }));
-        *turn.save = true;
+        turn.save();
         let found = self.note_faults(turn);
         self.run(&found, turn);
     }

@@ -67,7 +67,7 @@ impl Group {
                 (Step::StartControl(order), Outcome::Started { process }) if *order == id => {
                     group.control.started(process, turn.now);
                     group.server.new_control();
-                    turn.tell(What::ControlStarted { process });
+                    turn.emit(What::ControlStarted { process });
                     restart.release(turn);
                     restart.enter(Step::Active { since: turn.now }, turn);
                 }

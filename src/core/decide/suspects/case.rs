@@ -234,7 +234,7 @@ impl Group {
         if case.told.as_ref().is_some_and(|told| told.agrees_with(&verdict)) {
             return;
         }
-        turn.tell(What::Suspected {
+        turn.emit(What::Suspected {
             suspicions: verdict.suspicions.clone(),
             explained: verdict.explained.clone(),
             verdict: verdict.sentence.clone(),

@@ -1,12 +1,12 @@
 //! What is learnt of GPUs, and which groups it concerns.
 
-use crate::decide::Decision;
+use crate::decide::effects::Effects;
 use crate::decide::foreign::beside;
 use crate::decide::gpu_health::GpuHealth;
 use crate::decide::group::Group;
 use crate::decide::reading::Reading;
 use crate::model::gpu::RecoveryAction;
-use crate::model::{Event, GpuReading, GpuUuid, Look, Moment, What};
+use crate::model::{GpuReading, GpuUuid, Look, Moment, What};
 
 use super::Watchdog;
 
@@ -37,14 +37,14 @@ impl Watchdog {
         &mut self,
         gpu: &GpuUuid,
         action: Option<RecoveryAction>,
-        decision: &mut Decision,
+        effects: &mut Effects,
     ) {
         let Some(facts) = self.gpus.get_mut(gpu) else { return };
         let Some(action) = action.filter(|action| *action != RecoveryAction::Unknown) else { return };
         let told = facts.told_action.replace(action);
         if action.is_only_told() && told != Some(action) {
             let what = What::DriverWants { gpu: gpu.clone(), action };
-            decision.events.push(Event { at: self.now, group: None, engine: None, what });
+            effects.emit(None, None, what);
         }
     }
 
