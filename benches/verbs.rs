@@ -90,7 +90,7 @@ impl Orders {
         }
         let (group, engines) = (self.group.clone(), self.engines.clone());
         let strays = Vec::new();
-        let (outcome, _, killed) = self.order(Action::KillEngines { group, engines, strays }).await;
+        let (outcome, _, killed) = self.order(Action::KillEngines { domain: group, engines, strays }).await;
         let Outcome::Killed { processes } = outcome else { panic!("{outcome:?}") };
         rows[2].record(killed).unwrap();
         rows[3].record(self.await_gone(processes).await).unwrap();
@@ -98,7 +98,7 @@ impl Orders {
 
     async fn await_gone(&mut self, processes: Vec<ProcessId>) -> u64 {
         let (group, engines) = (self.group.clone(), self.engines.clone());
-        let (outcome, _, gone) = self.order(Action::AwaitGone { group, engines, processes }).await;
+        let (outcome, _, gone) = self.order(Action::AwaitGone { domain: group, engines, processes }).await;
         assert_eq!(outcome, Outcome::Gone { remaining: Vec::new() });
         gone
     }

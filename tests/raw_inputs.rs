@@ -154,13 +154,13 @@ impl Referee {
         let (gpu, clients) = (policies::gpu().uuid, vec![30, 31]);
         let mut seen = vec![
             Observation::Gpu { gpu, reading: empty() },
-            Observation::Server { group: group.clone(), server: Some(20), state: ServerState::Active },
+            Observation::Server { domain: group.clone(), server: Some(20), state: ServerState::Active },
         ];
         for (engine, pid) in clients.iter().enumerate() {
             seen.push(Observation::Health { engine: key(engine), health: Health::Ok });
             seen.push(Observation::Tree { engine: key(engine), processes: vec![process(*pid)] });
         }
-        seen.push(Observation::Clients { group, server: 20, clients });
+        seen.push(Observation::Clients { domain: group, server: 20, clients });
         for observation in seen {
             self.poke(Poke::Sees(observation));
         }
@@ -371,13 +371,13 @@ fn observation() -> impl Strategy<Value = Observation> {
         1 => (0..160u32).prop_map(|xid| Observation::Xid { gpu: Some("GPU-0".into()), xid, pid: None, via: XidVia::Kmsg }),
         1 => any::<u32>().prop_map(|xid| Observation::Xid { gpu: None, xid, pid: None, via: XidVia::Nvml }),
         3 => (line(), any::<u64>())
-            .prop_map(move |(line, at)| Observation::Log { group: name(), line, stamped: Moment::from_nanos(at) }),
+            .prop_map(move |(line, at)| Observation::Log { domain: name(), line, stamped: Moment::from_nanos(at) }),
         1 => prop::sample::select(CommandResult::ALL)
-            .prop_map(move |result| Observation::Command { group: name(), result }),
+            .prop_map(move |result| Observation::Command { domain: name(), result }),
         4 => (prop::option::of(20..23u32), state)
-            .prop_map(move |(server, state)| Observation::Server { group: name(), server, state }),
+            .prop_map(move |(server, state)| Observation::Server { domain: name(), server, state }),
         2 => (20..23u32, pids())
-            .prop_map(move |(server, clients)| Observation::Clients { group: name(), server, clients }),
+            .prop_map(move |(server, clients)| Observation::Clients { domain: name(), server, clients }),
         2 => (0..4usize, 0..4u32, 10..34u32).prop_map(move |(whose, incarnation, pid)| Observation::Ended {
             owner: match whose {
                 0 => Owner::Control(name()),
@@ -407,15 +407,15 @@ fn observation() -> impl Strategy<Value = Observation> {
                 Observation::Usage { engine: key(engine), processes: used.into_iter().map(usage).collect() }
             }
         ),
-        1 => pids().prop_map(move |connected| Observation::Pipe { group: name(), connected }),
+        1 => pids().prop_map(move |connected| Observation::Pipe { domain: name(), connected }),
         1 => (20..23u32, any::<bool>()).prop_map(move |(server, trouble)| Observation::ServerSaid {
-            group: name(),
+            domain: name(),
             server,
             words: "Failed to start".to_owned(),
             trouble,
         }),
         1 => (pids(), pids()).prop_map(move |(asked, found)| Observation::Commands {
-            group: name(),
+            domain: name(),
             asked,
             found: found.into_iter().map(|pid| CommandLine { process: process(pid), text: "x".to_owned() }).collect(),
         }),

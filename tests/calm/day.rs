@@ -267,7 +267,7 @@ impl Day {
         let Some(server) = self.world.server(0) else { return };
         for client in clients {
             for line in [ServerLine::Pending { client, uid: UID }, ServerLine::Connected { server, client }] {
-                self.world.tell(Input::Observed(Observation::Log { group: group.clone(), line, stamped }));
+                self.world.tell(Input::Observed(Observation::Log { domain: group.clone(), line, stamped }));
             }
         }
     }

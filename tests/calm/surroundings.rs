@@ -156,7 +156,7 @@ impl Surroundings {
 
     /// The tree has its child, and with it comes what both use.
     fn trees(&mut self, world: &World, group: &GroupName, seen: &mut Vec<Observation>) {
-        let mut used = vec![Observation::HostMemory { group: group.clone(), available: self.host_memory() }];
+        let mut used = vec![Observation::HostMemory { domain: group.clone(), available: self.host_memory() }];
         for observation in seen.iter_mut() {
             let Observation::Tree { engine: key, processes } = observation else { continue };
             let engine = &self.engines[key];

@@ -353,16 +353,16 @@ impl State {
                 vec![Observation::Health { engine: engine.clone(), health }]
             }
             Look::Server { .. } | Look::Clients { .. } if self.control.is_none() => {
-                vec![Observation::Command { group, result: CommandResult::Unreachable }]
+                vec![Observation::Command { domain: group, result: CommandResult::Unreachable }]
             }
             Look::Server { .. } => {
                 let (server, state) = self.server.map_or((None, ServerState::None), |(pid, state)| (Some(pid), state));
-                let answered = Observation::Command { group: group.clone(), result: CommandResult::Answered };
-                vec![answered, Observation::Server { group, server, state }]
+                let answered = Observation::Command { domain: group.clone(), result: CommandResult::Answered };
+                vec![answered, Observation::Server { domain: group, server, state }]
             }
             Look::Clients { server, .. } => {
                 let clients = self.living.iter().map(|living| living.id().pid).collect();
-                vec![Observation::Clients { group, server: *server, clients }]
+                vec![Observation::Clients { domain: group, server: *server, clients }]
             }
         }
     }
@@ -418,7 +418,7 @@ impl State {
 
     fn log(&mut self, line: ServerLine) {
         let group = self.group();
-        self.tell(Input::Observed(Observation::Log { group, line, stamped: self.now }));
+        self.tell(Input::Observed(Observation::Log { domain: group, line, stamped: self.now }));
     }
 
     fn group(&self) -> GroupName {

@@ -7,8 +7,8 @@ use mpswarden::decide::{Input, PolicyChange};
 use mpswarden::model::Request;
 use mpswarden::model::gpu::RecoveryAction;
 use mpswarden::model::{
-    EngineKey, EngineName, Exit, GroupName, LinePlace, Mode, Observation, ProbeState, Saying, ServerLine, ServerState,
-    Tier, XidVia,
+    DomainId, EngineKey, EngineName, Exit, GroupName, LinePlace, Member, Mode, Observation, ProbeState, Saying,
+    ServerLine, ServerState, Tier, XidVia,
 };
 
 use super::sharing::Windows;
@@ -137,7 +137,7 @@ pub enum Break {
     LetIn(usize, u32),
     /// So many clients that no engine owns.
     Crowd(usize, u32),
-    Claims(u32, EngineKey),
+    Claims(u32, Member),
     OutsiderGone(u32),
     /// What an engine says of its load from now on, in words.
     Says(usize, usize, String),
@@ -249,7 +249,7 @@ impl World {
             Break::Has(group, engine, has) => self.configure(group, Some(engine), has),
             Break::Rolls(group, engines) => {
                 engines.iter().for_each(|engine| self.all.groups[group].engines[*engine].launch += 1);
-                let rolls = engines.into_iter().map(|engine| self.key(group, engine)).collect();
+                let rolls = engines.into_iter().map(|engine| self.key(group, engine).key()).collect();
                 self.reload(rolls);
             }
             Break::SetMode(group, mode) => {
@@ -305,15 +305,15 @@ impl World {
         match &request {
             Request::Stop | Request::StopNow => self.groups.iter_mut().for_each(|group| group.stopping = true),
             Request::StopGroup(name) => {
-                self.groups.iter_mut().filter(|side| side.name.home() == *name).for_each(|side| side.stopping = true);
+                self.groups.iter_mut().filter(|side| side.domain.group == *name).for_each(|side| side.stopping = true);
             }
             _ => {}
         }
         self.later(Duration::ZERO, Happening::Told(Input::Asked(request)));
     }
 
-    pub(super) fn key(&self, group: usize, engine: usize) -> EngineKey {
-        EngineKey::new(&self.groups[group].name, &self.groups[group].engines[engine].name)
+    pub(super) fn key(&self, group: usize, engine: usize) -> Member {
+        Member::new(&self.groups[group].domain, &self.groups[group].engines[engine].name)
     }
 
     fn make(&mut self, group: usize, engine: usize, knob: Knob) {
@@ -389,9 +389,9 @@ impl World {
         let group = |name: &str| GroupName::from(name);
         let key = |name: &str| match name.split_once('/') {
             Some((group, engine)) => EngineKey { group: group.into(), engine: engine.into() },
-            None => EngineKey { group: self.groups[0].name.clone(), engine: name.into() },
+            None => EngineKey { group: self.groups[0].domain.group.clone(), engine: name.into() },
         };
-        let is_group = |name: &str| self.groups.iter().any(|group| group.name.as_str() == name);
+        let is_group = |name: &str| self.groups.iter().any(|group| group.domain.group.as_str() == name);
         let some = |name: &str| (name != "all").then(|| group(name));
         match *words {
             ["restart", name] => Request::Restart { group: group(name), tier: Tier::Clients },
@@ -429,7 +429,7 @@ impl World {
             _ => {}
         }
         let (group, text) = match text.split_once(": ") {
-            Some((name, rest)) => (self.find_group(&GroupName::from(name)), rest),
+            Some((name, rest)) => (self.find_group(&domain(name)), rest),
             None => (0, text),
         };
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -493,7 +493,7 @@ impl World {
             ["cuda-error", name, code] => Break::CudaError(group, engine(name), code.parse().unwrap()),
             ["stop"] => Break::Ask(Request::Stop),
             ["stop-now"] => Break::Ask(Request::StopNow),
-            ["resume"] => Break::Ask(Request::Resume { group: Some(self.groups[group].name.clone()) }),
+            ["resume"] => Break::Ask(Request::Resume { group: Some(self.groups[group].domain.group.clone()) }),
             ["crash"] => Break::Crash,
             ["load", name, words @ ..] => Break::Says(group, engine(name), words.join(" ")),
             ["split", name] => Break::Split(group, engine(name)),
@@ -547,5 +547,13 @@ fn parse_knob(text: &str) -> Knob {
         "frozen" => Knob::Frozen,
         "drop-limits" => Knob::DropsLimits,
         _ => panic!("`{text}` is no way for an engine to be"),
+    }
+}
+
+/// Reads a domain as scenario files spell it: `small-llms`, `small-llms:isolation`.
+fn domain(text: &str) -> DomainId {
+    match text.split_once(":isolation") {
+        Some((group, "")) => DomainId::isolation(&group.into()),
+        _ => DomainId::main(&text.into()),
     }
 }

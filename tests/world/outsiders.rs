@@ -1,6 +1,6 @@
 //! Processes of the stand-in world that no engine owns: some compute on the GPU, some wait for the MPS server.
 
-use mpswarden::model::{CommandLine, EngineKey, GpuProcess, Observation, ProcessId, ServerLine, ServerState};
+use mpswarden::model::{CommandLine, GpuProcess, Member, Observation, ProcessId, ServerLine, ServerState};
 
 use super::{Break, GIB, World};
 
@@ -10,7 +10,7 @@ pub(super) struct Outsider {
     command: String,
     computes: bool,
     /// It knows this engine's word.
-    claims: Option<EngineKey>,
+    claims: Option<Member>,
 }
 
 impl World {
@@ -83,13 +83,13 @@ impl World {
         computing.map(|(pid, _)| GpuProcess { pid: *pid, memory: Some(GIB) })
     }
 
-    fn key_of(&self, group: usize, engine: &str) -> EngineKey {
-        EngineKey::new(&self.groups[group].name, &engine.into())
+    fn key_of(&self, group: usize, engine: &str) -> Member {
+        Member::new(&self.groups[group].domain, &engine.into())
     }
 
     /// Those that know an engine's word: in its tree, and claimed.
     pub(super) fn claim(&self, trees: Vec<Observation>) -> Vec<Observation> {
-        let claimed = |key: &EngineKey| -> Vec<ProcessId> {
+        let claimed = |key: &Member| -> Vec<ProcessId> {
             let all = self.outsiders.iter().filter(|(_, outsider)| outsider.claims.as_ref() == Some(key));
             all.map(|(pid, _)| ProcessId { pid: *pid, started_at: 1 }).collect()
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{EngineKey, EngineLoad, Health, Known, Moment, ProcessId, ProcessUsage, Traffic};
+use crate::model::{EngineLoad, EngineName, Health, Known, Moment, ProcessId, ProcessUsage, Traffic};
 
 use super::active_time::Level;
 use super::detect::Room;
@@ -139,8 +139,8 @@ impl Engine {
 
 impl Domain {
     /// What an engine says of its load.
-    pub fn load(&mut self, key: &EngineKey, load: EngineLoad, now: Moment) {
-        let Some(engine) = self.engine_mut(&key.engine) else { return };
+    pub fn load(&mut self, name: &EngineName, load: EngineLoad, now: Moment) {
+        let Some(engine) = self.engine_mut(name) else { return };
         if matches!(engine.stage, Stage::Serving | Stage::Failing) || engine.drains() {
             let load = engine.passage.corrected(load, engine.figures.load.last(), now);
             engine.tokens.saw(&load, engine.gap(), now);
@@ -153,8 +153,8 @@ impl Domain {
     }
 
     /// The connections to an engine's port.
-    pub fn traffic(&mut self, key: &EngineKey, traffic: Result<Traffic, String>, now: Moment) {
-        let Some(engine) = self.engine_mut(&key.engine) else { return };
+    pub fn traffic(&mut self, name: &EngineName, traffic: Result<Traffic, String>, now: Moment) {
+        let Some(engine) = self.engine_mut(name) else { return };
         if engine.alive() {
             let running = engine.figures.running();
             engine.passage.saw(traffic, running, engine.gap(), now);
@@ -162,8 +162,8 @@ impl Domain {
     }
 
     /// An engine was asked for a token.
-    pub fn token(&mut self, key: &EngineKey, given: bool, now: Moment) {
-        let Some(engine) = self.engine_mut(&key.engine) else { return };
+    pub fn token(&mut self, name: &EngineName, given: bool, now: Moment) {
+        let Some(engine) = self.engine_mut(name) else { return };
         let answer = if given { Health::Ok } else { Health::NoAnswer };
         let gap = engine.gap() + engine.policy.hang_after;
         if engine.alive() {
@@ -172,8 +172,8 @@ impl Domain {
     }
 
     /// What an engine's processes use.
-    pub fn usage(&mut self, key: &EngineKey, processes: &[ProcessUsage], now: Moment) {
-        let Some(engine) = self.engine_mut(&key.engine) else { return };
+    pub fn usage(&mut self, name: &EngineName, processes: &[ProcessUsage], now: Moment) {
+        let Some(engine) = self.engine_mut(name) else { return };
         engine.figures.usage.saw(processes, now);
         let frozen = |process: &&ProcessUsage| matches!(process.state, 'T' | 't' | 'D');
         engine.figures.frozen = processes.iter().filter(frozen).map(|p| (p.process, p.state)).collect();

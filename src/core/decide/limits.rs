@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{EngineKey, Fault, Known, Moment, MpsEnvironment, ProcessId};
+use crate::model::{EngineName, Fault, Known, Moment, MpsEnvironment, ProcessId};
 
 use super::detect::Finding;
 use super::domain::Domain;
@@ -162,12 +162,12 @@ impl Domain {
     /// What an engine's processes were told, and those that show it no more. One of an older incarnation is of no interest.
     pub fn environment(
         &mut self,
-        key: &EngineKey,
+        name: &EngineName,
         processes: Vec<MpsEnvironment>,
         overwritten: Vec<ProcessId>,
         now: Moment,
     ) {
-        if let Some(engine) = self.engine_mut(&key.engine).filter(|engine| engine.main.is_some()) {
+        if let Some(engine) = self.engine_mut(name).filter(|engine| engine.main.is_some()) {
             engine.limits.told(processes, overwritten, now);
         }
     }

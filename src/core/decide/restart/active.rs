@@ -113,7 +113,7 @@ impl Domain {
             return;
         }
         *asked = Some(turn.now);
-        let action = Action::StartServer { group: self.policy.name.clone() };
+        let action = Action::StartServer { domain: self.id.clone() };
         turn.order(Purpose::Group, action, START_SERVER_BOUND);
     }
 
