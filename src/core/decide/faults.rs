@@ -3,11 +3,11 @@
 use crate::model::{Fault, Moment, Tier, What};
 
 use super::detect::{self, Finding};
-use super::group::{Group, Phase};
+use super::domain::{Domain, Phase};
 use super::ladder::is_of_the_gpu;
 use super::turn::Turn;
 
-impl Group {
+impl Domain {
     /// Tells of faults that began and ended, and gives those that are there.
     pub fn note_faults(&mut self, turn: &mut Turn<'_>) -> Vec<Finding> {
         if matches!(self.phase, Phase::Stopping(_) | Phase::Stopped) {
@@ -34,8 +34,8 @@ impl Group {
             because: finding.because.clone(),
         };
         match &finding.engine {
-            Some(engine) => turn.tell_of(engine, what),
-            None => turn.tell(what),
+            Some(engine) => turn.emit_of(engine, what),
+            None => turn.emit(what),
         }
         self.tell_suppressed(finding, turn);
     }
@@ -55,8 +55,8 @@ impl Group {
             };
             let what = What::Suppressed { action, reason, detail: finding.because.clone() };
             match &finding.engine {
-                Some(engine) => turn.tell_of(engine, what),
-                None => turn.tell(what),
+                Some(engine) => turn.emit_of(engine, what),
+                None => turn.emit(what),
             }
         }
     }
@@ -73,8 +73,8 @@ impl Group {
             }
             let what = What::FaultEnded { fault: key.1, lasted: turn.now.since(since) };
             match &key.0 {
-                Some(engine) => turn.tell_of(engine, what),
-                None => turn.tell(what),
+                Some(engine) => turn.emit_of(engine, what),
+                None => turn.emit(what),
             }
         }
     }

@@ -3,9 +3,9 @@
 use crate::model::{Action, EngineName, Moment, Reason, RecoveryResult, RecoveryStep, ServerState, Tier, What};
 
 use super::detect::Finding;
+use super::domain::{Domain, Phase};
 use super::engine::{Engine, Stage};
 use super::facts::GpuFacts;
-use super::group::{Group, Phase};
 use super::orders::Purpose;
 use super::policy::StartOrder;
 use super::reading::Reading;
@@ -34,7 +34,7 @@ pub(super) struct Settling {
 impl Settling {
     fn tell_step(&self, turn: &mut Turn<'_>) {
         if self.reason.is_some() {
-            turn.tell(What::StepEnded { step: self.step, took: turn.now.since(self.step_since) });
+            turn.emit(What::StepEnded { step: self.step, took: turn.now.since(self.step_since) });
         }
     }
 }
@@ -53,7 +53,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// Engines run: faults of the whole group first, then each engine, then starts, then the balance.
     pub fn run(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
         if let Some((finding, tier)) = self.most_urgent(found, turn.now) {
@@ -153,7 +153,7 @@ impl Group {
         let action = Action::StartEngine { engine: self.key(&name), incarnation, outside };
         let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);
         self.engines[place].launch(id, turn.now);
-        *turn.save = true;
+        turn.save();
         self.enter_settling_step(RecoveryStep::Ready, turn);
     }
 
@@ -182,7 +182,7 @@ impl Group {
             return;
         }
         let result = if self.all_serve() { RecoveryResult::Serving } else { RecoveryResult::Partly };
-        turn.tell(What::RestartEnded { tier: done.tier, result, took: turn.now.since(done.since) });
+        turn.emit(What::RestartEnded { tier: done.tier, result, took: turn.now.since(done.since) });
     }
 
     /// Every engine that is to run serves, and there is one: whom an operator stopped is not missed.
@@ -213,7 +213,7 @@ impl Group {
         for engine in self.engines.iter_mut().filter(|engine| engine.stage == Stage::Serving) {
             engine.failures.clear();
         }
-        *turn.save = true;
+        turn.save();
     }
 
     /// When a running group changes by time alone.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::model::{Action, ActionId, EngineName, Moment, Outcome, What};
 
+use super::domain::{Domain, Phase};
 use super::engine::{Engine, Stage};
-use super::group::{Group, Phase};
 use super::operator::stage_of;
 use super::orders::Purpose;
 use super::remembered::Rest;
@@ -59,7 +59,7 @@ impl Stopping {
     }
 }
 
-impl Group {
+impl Domain {
     /// Somebody wants the group to end, and `after_stop` to become of it then.
     pub fn stop(&mut self, now: bool, after_stop: AfterStop, turn: &mut Turn<'_>) {
         self.after_stop = after_stop;
@@ -134,7 +134,7 @@ impl Group {
         let now = stopping.now;
         match &stopping.step {
             Step::Engine(order, name) if *order == id => {
-                turn.tell_failure("stop", &outcome);
+                turn.emit_failure("stop", &outcome);
                 self.left_behind |= outcome != Outcome::Done;
                 // Its place may have changed with the configuration.
                 let place = self.engines.iter().position(|engine| engine.name() == name);
@@ -142,7 +142,7 @@ impl Group {
             }
             Step::Kill(order) if *order == id => self.killed(outcome, turn),
             Step::Gone(order) if *order == id => {
-                turn.tell_failure("gone", &outcome);
+                turn.emit_failure("gone", &outcome);
                 self.left_behind |= outcome != Outcome::Gone { remaining: Vec::new() };
                 if turn.orders.starting(turn.id) {
                     self.phase = Phase::Stopping(Stopping { now, step: Step::Starts });
@@ -151,7 +151,7 @@ impl Group {
                 }
             }
             Step::Control(order) if *order == id => {
-                turn.tell_failure("stop_control", &outcome);
+                turn.emit_failure("stop_control", &outcome);
                 self.left_behind |= outcome != Outcome::Done;
                 self.stopped(turn);
             }
@@ -164,7 +164,7 @@ impl Group {
         let processes = match outcome {
             Outcome::Killed { processes } => processes,
             outcome => {
-                turn.tell_failure("kill", &outcome);
+                turn.emit_failure("kill", &outcome);
                 Vec::new()
             }
         };
@@ -206,9 +206,9 @@ impl Group {
             engine.rest = engine.rest.filter(|rest| *rest != Rest::CrashLoop);
             engine.stage = stage_of(engine.rest).unwrap_or(Stage::Left);
         }
-        *turn.save = true;
+        turn.save();
         if !self.is_apart() {
-            turn.tell(What::Stopped);
+            turn.emit(What::Stopped);
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{Action, ActionId, EngineName, Event, GroupName, Moment, Ordered, Outcome, What};
+use crate::model::{Action, ActionId, EngineName, GroupName, Moment, Outcome, What};
 
-use super::Decision;
+use super::effects::Effects;
 use super::facts::GpuFacts;
 use super::orders::{GroupId, Orders, Purpose};
 
@@ -27,10 +27,8 @@ pub(super) struct Turn<'a> {
     pub group: GroupName,
     /// Orders on their way.
     pub orders: &'a mut Orders,
-    /// What this turn decides.
-    pub decision: &'a mut Decision,
-    /// Set when what must survive has changed and must be saved before this turn's actions.
-    pub save: &'a mut bool,
+    /// What this turn puts out.
+    pub effects: &'a mut Effects,
 }
 
 impl Turn<'_> {
@@ -38,36 +36,41 @@ impl Turn<'_> {
     pub fn order(&mut self, purpose: Purpose, action: Action, bound: Duration) -> ActionId {
         let deadline = self.now.after(bound);
         let id = self.orders.add(Some(self.id), purpose, deadline);
-        self.decision.actions.push(Ordered { id, deadline, action });
+        self.effects.act(id, deadline, action);
         id
     }
 
     /// Tells what happened to the group.
-    pub fn tell(&mut self, what: What) {
+    pub fn emit(&mut self, what: What) {
         self.push(None, what);
     }
 
     /// Tells what happened to one engine.
-    pub fn tell_of(&mut self, engine: &EngineName, what: What) {
+    pub fn emit_of(&mut self, engine: &EngineName, what: What) {
         self.push(Some(engine.clone()), what);
     }
 
     /// Tells that an order about the group failed, if it did.
-    pub fn tell_failure(&mut self, action: &'static str, outcome: &Outcome) {
+    pub fn emit_failure(&mut self, action: &'static str, outcome: &Outcome) {
         if let Some(why) = failure(outcome) {
-            self.tell(What::ActionFailed { action, why });
+            self.emit(What::ActionFailed { action, why });
         }
     }
 
     /// Tells that an order about one engine failed, if it did.
-    pub fn tell_failure_of(&mut self, engine: &EngineName, action: &'static str, outcome: &Outcome) {
+    pub fn emit_failure_of(&mut self, engine: &EngineName, action: &'static str, outcome: &Outcome) {
         if let Some(why) = failure(outcome) {
-            self.tell_of(engine, What::ActionFailed { action, why });
+            self.emit_of(engine, What::ActionFailed { action, why });
         }
     }
 
+    /// What must survive a crash has changed.
+    pub fn save(&mut self) {
+        self.effects.save();
+    }
+
     fn push(&mut self, engine: Option<EngineName>, what: What) {
-        self.decision.events.push(Event { at: self.now, group: Some(self.group.clone()), engine, what });
+        self.effects.emit(Some(self.group.clone()), engine, what);
     }
 }
 

@@ -10,12 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Action, ActionId, Blindness, Event, GpuIdentity, GpuUuid, GroupName, Look, Moment, Observation, Ordered, Outcome,
-    Owner, Plan, Request, Source, SourceScope, Status, What, XidVia,
+    Action, ActionId, Blindness, GpuIdentity, GpuUuid, GroupName, Look, Moment, Observation, Outcome, Owner, Plan,
+    Request, Source, SourceScope, Status, What, XidVia,
 };
 
+use super::domain::Domain;
+use super::effects::Effects;
 use super::facts::GpuFacts;
-use super::group::Group;
 use super::operator;
 use super::orders::{GroupId, Orders, Purpose};
 use super::remembered::Memory;
@@ -36,7 +37,7 @@ const SIDES_BOUND: usize = 4;
 #[derive(Clone, Debug)]
 pub struct Watchdog {
     gpus: BTreeMap<GpuUuid, GpuFacts>,
-    groups: Vec<Group>,
+    groups: Vec<Domain>,
     /// The next group's; never given twice.
     next_group: GroupId,
     seed: u64,
@@ -80,31 +81,30 @@ impl Watchdog {
     /// Takes one input and says what to do and what to tell.
     pub fn handle(&mut self, input: Input, now: Moment) -> Decision {
         self.now = now.max(self.now);
-        let mut decision = Decision::default();
-        let mut save = false;
+        let mut effects = Effects::new(self.now);
         match input {
-            Input::Observed(observation) => self.observe(observation, &mut decision, &mut save),
-            Input::Finished(id, outcome) => self.finish(id, outcome, &mut decision, &mut save),
-            Input::Asked(request) => self.asked(&request, &mut decision, &mut save),
-            Input::PolicyChanged(change) => self.policy_changed(*change, &mut decision, &mut save),
+            Input::Observed(observation) => self.observe(observation, &mut effects),
+            Input::Finished(id, outcome) => self.finish(id, outcome, &mut effects),
+            Input::Asked(request) => self.asked(&request, &mut effects),
+            Input::PolicyChanged(change) => self.policy_changed(*change, &mut effects),
             Input::Woke => {}
         }
         while let Some(id) = self.orders.overdue(self.now) {
-            self.finish(id, Outcome::TimedOut, &mut decision, &mut save);
+            self.finish(id, Outcome::TimedOut, &mut effects);
         }
         self.wait_for_drivers();
         for _ in 0..SIDES_BOUND {
-            self.step_groups(&mut decision, &mut save);
-            if !self.arrange_sides(&mut decision, &mut save) {
+            self.step_groups(&mut effects);
+            if !self.arrange_sides(&mut effects) {
                 break;
             }
         }
-        self.forget_groups(&mut save);
-        self.order_looks(&mut decision);
-        if save {
-            self.order_save(&mut decision);
+        self.forget_groups(&mut effects);
+        self.order_looks(&mut effects);
+        if effects.saves() {
+            self.order_save(&mut effects);
         }
-        decision
+        effects.decision()
     }
 
     /// When it wants to be woken if nothing else happens. Later than the last input, or `None`.
@@ -139,15 +139,15 @@ impl Watchdog {
     /// Whether it was told to end and every group has been stopped. Groups that an operator stopped one by one
     /// don't end it.
     pub fn stopped(&self) -> bool {
-        self.ending && self.groups.iter().all(Group::is_stopped)
+        self.ending && self.groups.iter().all(Domain::is_stopped)
     }
 
-    fn observe(&mut self, observation: Observation, decision: &mut Decision, save: &mut bool) {
+    fn observe(&mut self, observation: Observation, effects: &mut Effects) {
         match observation {
             Observation::Gpu { gpu, reading } => {
                 let action = reading.recovery_action;
                 self.gpu_read(&gpu, reading);
-                self.tell_what_the_driver_wants(&gpu, action, decision);
+                self.tell_what_the_driver_wants(&gpu, action, effects);
             }
             Observation::GpuLost { gpu, why } => {
                 self.gpu_health(&gpu, |health, now| {
@@ -161,24 +161,24 @@ impl Watchdog {
             }
             Observation::RecoveryAction { gpu, action } => {
                 self.gpu_health(&gpu, |health, now| health.announced(action, now));
-                self.tell_what_the_driver_wants(&gpu, Some(action), decision);
+                self.tell_what_the_driver_wants(&gpu, Some(action), effects);
             }
             Observation::Xid { gpu, xid, pid, via } => {
                 if via == XidVia::Kmsg {
-                    self.log_heard(Source::Kmsg, None, decision);
+                    self.log_heard(Source::Kmsg, None, effects);
                 }
-                self.xid(gpu, xid, pid, via, decision);
+                self.xid(gpu, xid, pid, via, effects);
             }
             Observation::OomKill { pid, .. } => {
-                self.log_heard(Source::Kmsg, None, decision);
+                self.log_heard(Source::Kmsg, None, effects);
                 let Some(index) = self.groups.iter().position(|group| group.owner_of(pid).is_some()) else { return };
                 self.groups[index].stir();
-                self.at(index, decision, save, |group, turn| group.observe(observation, turn));
+                self.at(index, effects, |group, turn| group.observe(observation, turn));
             }
             Observation::Blind { source: source @ (Source::Kmsg | Source::Log), group, state, why, .. } => {
-                self.log_lost(SourceScope { group, ..SourceScope::whole(source) }, Blindness { state, why }, decision);
+                self.log_lost(SourceScope { group, ..SourceScope::whole(source) }, Blindness { state, why }, effects);
             }
-            Observation::Heard { source, group } => self.log_heard(source, group, decision),
+            Observation::Heard { source, group } => self.log_heard(source, group, effects),
             Observation::Overlap { group, window } => self.window_seen(&group, &window),
             Observation::Probe { engine, state, why } => self.probe_seen(&engine, state, why),
             observation => {
@@ -188,16 +188,16 @@ impl Watchdog {
                 }
                 let loaded =
                     matches!(observation, Observation::Load { .. }).then(|| self.groups[index].policy.name.home());
-                self.at(index, decision, save, |group, turn| group.observe(observation, turn));
+                self.at(index, effects, |group, turn| group.observe(observation, turn));
                 if let Some(name) = loaded {
-                    self.weigh_sharing(&name, decision, save);
+                    self.weigh_sharing(&name, effects);
                 }
             }
         }
     }
 
     /// An Xid makes the watchdog ask the servers on that GPU at once; what it says about the GPU is kept.
-    fn xid(&mut self, gpu: Option<GpuUuid>, xid: u32, pid: Option<u32>, via: XidVia, decision: &mut Decision) {
+    fn xid(&mut self, gpu: Option<GpuUuid>, xid: u32, pid: Option<u32>, via: XidVia, effects: &mut Effects) {
         let seen = self.xids.insert((gpu.clone(), xid), (self.now, via));
         let twin = seen.is_some_and(|(at, by)| by != via && self.now.since(at) <= SAME_XID);
         for group in self.groups.iter_mut().filter(|group| gpu.as_ref().is_none_or(|gpu| group.policy.gpu == *gpu)) {
@@ -211,40 +211,40 @@ impl Watchdog {
             if let Some(gpu) = &gpu {
                 self.gpu_health(gpu, |health, now| health.xid(xid, now));
             }
-            decision.events.push(Event { at: self.now, group: None, engine: None, what: What::Xid { gpu, xid, pid } });
+            effects.emit(None, None, What::Xid { gpu, xid, pid });
         }
     }
 
-    fn log_lost(&mut self, scope: SourceScope, blindness: Blindness, decision: &mut Decision) {
+    fn log_lost(&mut self, scope: SourceScope, blindness: Blindness, effects: &mut Effects) {
         let source = sources::shown(scope);
         if self.logs.lost(source.clone(), blindness.clone()) {
             let Blindness { state, why } = blindness;
             let (group, what) = (source.group.clone(), What::SourceDown { source, state, why });
-            decision.events.push(Event { at: self.now, group, engine: None, what });
+            effects.emit(group, None, what);
         }
     }
 
-    fn log_heard(&mut self, source: Source, group: Option<GroupName>, decision: &mut Decision) {
+    fn log_heard(&mut self, source: Source, group: Option<GroupName>, effects: &mut Effects) {
         let source = sources::shown(SourceScope { group, ..SourceScope::whole(source) });
         if self.logs.heard(&source) {
             let (group, what) = (source.group.clone(), What::SourceUp { source });
-            decision.events.push(Event { at: self.now, group, engine: None, what });
+            effects.emit(group, None, what);
         }
     }
 
-    fn finish(&mut self, id: ActionId, outcome: Outcome, decision: &mut Decision, save: &mut bool) {
+    fn finish(&mut self, id: ActionId, outcome: Outcome, effects: &mut Effects) {
         let Some(open) = self.orders.end(id) else { return };
         if let Purpose::Look(look) = &open.purpose {
-            self.look_ended(look, &outcome, decision);
+            self.look_ended(look, &outcome, effects);
         }
         let index = open.group.and_then(|id| self.groups.iter().position(|group| group.id == id));
         if let Some(index) = index {
             self.groups[index].stir();
-            self.at(index, decision, save, |group, turn| group.finished(id, open.purpose, outcome, turn));
+            self.at(index, effects, |group, turn| group.finished(id, open.purpose, outcome, turn));
         }
     }
 
-    fn look_ended(&mut self, look: &Look, outcome: &Outcome, decision: &mut Decision) {
+    fn look_ended(&mut self, look: &Look, outcome: &Outcome, effects: &mut Effects) {
         let failed = outcome.blindness();
         let Some(ended) = self.looks.ended(look, failed.clone(), self.now) else { return };
         let source = look.scope();
@@ -256,7 +256,7 @@ impl Watchdog {
         {
             facts.is_unread(why.why.clone(), self.now);
         }
-        let concerned = |group: &&mut Group| match look {
+        let concerned = |group: &&mut Domain| match look {
             Look::Gpu(gpu) => group.policy.gpu == *gpu,
             Look::Load(_) | Look::Overlap(_) => false,
             _ => source.group.as_ref() == Some(&group.policy.name),
@@ -278,19 +278,19 @@ impl Watchdog {
             (Some(_), None, _) => What::SourceUp { source },
             _ => return,
         };
-        decision.events.push(Event { at: self.now, group, engine, what });
+        effects.emit(group, engine, what);
     }
 
-    fn asked(&mut self, request: &Request, decision: &mut Decision, save: &mut bool) {
+    fn asked(&mut self, request: &Request, effects: &mut Effects) {
         let Ok(plan) = self.plan(request, self.now) else { return };
         let engine = operator::engine_of(request).map(|key| key.engine.clone());
         let what = What::Ordered { order: operator::verb(request), detail: plan.steps.join("; ") };
-        decision.events.push(Event { at: self.now, group: operator::group_of(request).cloned(), engine, what });
+        effects.emit(operator::group_of(request).cloned(), engine, what);
         self.ending |= matches!(request, Request::Stop | Request::StopNow);
         // Through these two, so that every group that the order touches is stepped in this same turn.
         match operator::group_of(request) {
-            Some(name) => self.take_up_on_sides(name, request, decision, save),
-            None => self.each_group(decision, save, |group, turn| {
+            Some(name) => self.take_up_on_sides(name, request, effects),
+            None => self.each_group(effects, |group, turn| {
                 if group.plan(request, turn.now).is_ok() {
                     group.take_up(request, turn);
                 }
@@ -299,7 +299,7 @@ impl Watchdog {
     }
 
     /// Every group that this turn concerns goes as far as it can, and says what it wants to see then.
-    fn step_groups(&mut self, decision: &mut Decision, save: &mut bool) {
+    fn step_groups(&mut self, effects: &mut Effects) {
         for name in self.looks.groups_due(self.now) {
             if let Some(group) = self.groups.iter_mut().find(|group| group.policy.name == *name) {
                 group.stir_unless_calm();
@@ -309,13 +309,13 @@ impl Watchdog {
             if !self.groups[index].is_stirred(self.now) {
                 continue;
             }
-            self.at(index, decision, save, |group, turn| group.step(turn));
+            self.at(index, effects, |group, turn| group.step(turn));
             let group = &mut self.groups[index];
             group.count_active_time(self.now);
             group.stepped(self.now);
             let home = group.policy.name.home();
             self.want_looks(&home);
-            self.weigh_sharing(&home, decision, save);
+            self.weigh_sharing(&home, effects);
             // Its second side starts engines only while it starts none.
             if let Some(apart) = self.apart_of(index) {
                 self.groups[apart].stir();
@@ -324,35 +324,24 @@ impl Watchdog {
     }
 
     /// Saves before the actions that the saved belongs to.
-    fn order_save(&mut self, decision: &mut Decision) {
+    fn order_save(&mut self, effects: &mut Effects) {
         let Ok(memory) = serde_json::to_string(&self.memory()) else { return };
         let deadline = self.now.after(SAVE_BOUND);
         let id = self.orders.add(None, Purpose::Save, deadline);
-        decision.actions.insert(0, Ordered { id, deadline, action: Action::Save { memory } });
+        effects.act_first(id, deadline, Action::Save { memory });
     }
 
-    fn each_group(
-        &mut self,
-        decision: &mut Decision,
-        save: &mut bool,
-        mut work: impl FnMut(&mut Group, &mut Turn<'_>),
-    ) {
+    fn each_group(&mut self, effects: &mut Effects, mut work: impl FnMut(&mut Domain, &mut Turn<'_>)) {
         for index in 0..self.groups.len() {
             self.groups[index].stir();
-            self.at(index, decision, save, &mut work);
+            self.at(index, effects, &mut work);
         }
     }
 
-    fn one_group(
-        &mut self,
-        name: &GroupName,
-        decision: &mut Decision,
-        save: &mut bool,
-        work: impl FnOnce(&mut Group, &mut Turn<'_>),
-    ) {
+    fn one_group(&mut self, name: &GroupName, effects: &mut Effects, work: impl FnOnce(&mut Domain, &mut Turn<'_>)) {
         if let Some(index) = self.place(name) {
             self.groups[index].stir();
-            self.at(index, decision, save, work);
+            self.at(index, effects, work);
         }
     }
 
@@ -360,13 +349,7 @@ impl Watchdog {
         self.groups.iter().position(|group| group.policy.name == *name)
     }
 
-    fn at(
-        &mut self,
-        index: usize,
-        decision: &mut Decision,
-        save: &mut bool,
-        work: impl FnOnce(&mut Group, &mut Turn<'_>),
-    ) {
+    fn at(&mut self, index: usize, effects: &mut Effects, work: impl FnOnce(&mut Domain, &mut Turn<'_>)) {
         // A second side is right behind its first.
         let home = index.checked_sub(1).filter(|home| self.apart_of(*home) == Some(index));
         let home_starts = home.is_some_and(|home| self.groups[home].starts_an_engine());
@@ -380,8 +363,7 @@ impl Watchdog {
             id: group.id,
             group: group.policy.name.home(),
             orders: &mut self.orders,
-            decision,
-            save,
+            effects,
         };
         work(group, &mut turn);
     }

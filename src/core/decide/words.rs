@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::model::{Doubt, EngineKey, Fault, LinePlace, Moment, Saying, ServerState, What};
 
+use super::domain::Domain;
 use super::engine::{Engine, READING_FRESH, Stage};
 use super::evicted::{self, TERMINATED};
-use super::group::Group;
 use super::kept_out::{UNAVAILABLE, is_over_limit};
 use super::said::{Doubted, Run, Standing};
 use super::shortage::{OUT_OF_MEMORY, SOON};
@@ -74,7 +74,7 @@ impl Telling {
     }
 }
 
-impl Group {
+impl Domain {
     /// A line of an engine's output was recognized.
     pub fn heard(&mut self, key: &EngineKey, saying: Saying, place: &LinePlace, turn: &mut Turn<'_>) {
         match saying {
@@ -110,7 +110,7 @@ impl Group {
             engine.over_limit = engine.over_limit.or(Some((now, code)));
         }
         if engine.telling.error(code, now) {
-            turn.tell_of(&key.engine, What::CudaError { code, place: place.clone() });
+            turn.emit_of(&key.engine, What::CudaError { code, place: place.clone() });
         }
         if is_context_fatal(code) {
             self.suspects.error(&key.engine, code, now);
@@ -245,7 +245,7 @@ impl Engine {
             self.shortage.refuted();
         }
         if let Some(lines) = self.telling.doubt(doubted, turn.now) {
-            turn.tell_of(&self.policy.name, What::Doubted { code, how, lines });
+            turn.emit_of(&self.policy.name, What::Doubted { code, how, lines });
         }
     }
 

@@ -2,8 +2,8 @@
 //! first moment; what is in flight has `drain_timeout`. An engine that is faulty, or that shows no requests, is not
 //! waited for.
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::{Ending, Engine, Stage};
-use crate::decide::group::Group;
 use crate::decide::turn::Turn;
 use crate::model::{Fault, Moment, What};
 
@@ -22,7 +22,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// Whether a planned stop lets the engine's requests end first.
     pub fn may_drain(&self, engine: &Engine) -> bool {
         let faulty = |fault: Fault| self.faults.contains_key(&(Some(engine.name().clone()), fault));
@@ -52,7 +52,7 @@ impl Group {
         if none_left || engine.ended.is_some() || *until <= turn.now {
             if *told || left.is_none() && engine.ended.is_none() {
                 let what = What::Drained { took: turn.now.since(*since), left };
-                turn.tell_of(&engine.policy.name, what);
+                turn.emit_of(&engine.policy.name, what);
             }
             engine.note = None;
             return true;
@@ -61,7 +61,7 @@ impl Group {
             engine.note = Some(format!("draining: {left} requests in flight"));
             if !std::mem::replace(told, true) {
                 let what = What::Draining { requests: left, at_most: until.since(turn.now) };
-                turn.tell_of(&engine.policy.name, what);
+                turn.emit_of(&engine.policy.name, what);
             }
         }
         false

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::{Ending, Engine, Stage};
-use crate::decide::group::Group;
 use crate::decide::guard;
 use crate::decide::orders::Purpose;
 use crate::decide::remembered::Rest;
@@ -38,7 +38,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     pub(super) fn advance_ending(&mut self, place: usize, ending: &Ending, turn: &mut Turn<'_>) {
         match ending {
             Ending::Drain { .. } => {
@@ -103,7 +103,7 @@ impl Group {
             engine.stage = Stage::Ending(Ending::Stuck { again: turn.now.after(NOT_ENDED_PAUSE) });
             let name = engine.name().clone();
             if engine.note.replace(why.clone()).as_ref() != Some(&why) {
-                turn.tell_of(&name, What::ActionFailed { action: "stop", why });
+                turn.emit_of(&name, What::ActionFailed { action: "stop", why });
             }
             return;
         }
@@ -120,19 +120,19 @@ impl Group {
         let engine = &mut self.engines[place];
         let why = failure(outcome).unwrap_or_else(|| NO_OUTCOME.to_owned());
         let detail = format!("a process of {} does not die: {why}", engine.policy.name);
-        turn.tell_failure_of(&engine.policy.name, "stop", outcome);
+        turn.emit_failure_of(&engine.policy.name, "stop", outcome);
         engine.note = Some("a process of it does not die".to_owned());
         engine.stuck = Some(detail.clone());
         engine.recovery_ended(RecoveryResult::Held, turn);
         if news {
-            turn.tell(What::Held { reason: HeldReason::ProcessStuck, detail });
+            turn.emit(What::Held { reason: HeldReason::ProcessStuck, detail });
         }
     }
 
     /// Nothing of the engine lives any more, or its whole group's restart or stop sees to it.
     pub fn release_from(&mut self, place: usize, turn: &mut Turn<'_>) {
         if self.engines[place].stuck.take().is_some() && self.stuck().is_none() {
-            turn.tell(What::Released { reason: HeldReason::ProcessStuck });
+            turn.emit(What::Released { reason: HeldReason::ProcessStuck });
         }
     }
 
@@ -158,7 +158,7 @@ impl Group {
         if failures >= recovery.engine_budget && !evicted {
             engine.rest = Some(Rest::CrashLoop);
             engine.died = None;
-            *turn.save = true;
+            turn.save();
             return self.rests(place, turn);
         }
         let name = engine.name().clone();
@@ -166,7 +166,7 @@ impl Group {
         let wait = guard::wait(&recovery.backoff, attempt, self.jitter.next());
         engine.stage = Stage::Down { due: turn.now.after(wait) };
         if !wait.is_zero() {
-            turn.tell_of(&name, What::EngineBackoff { wait, failures });
+            turn.emit_of(&name, What::EngineBackoff { wait, failures });
         }
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::decide::attached::Attachment;
 use crate::decide::detect::Finding;
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Died, Ending, Engine, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::newcomers::HANGS_AFTER;
 use crate::decide::turn::Turn;
 use crate::model::{
@@ -22,7 +22,7 @@ use crate::model::{
 /// Until an engine that mpswarden itself lacked the means to start is tried again.
 const NOT_STARTED_PAUSE: Duration = Duration::from_secs(1);
 
-impl Group {
+impl Domain {
     /// Takes one engine as far as it gets.
     pub fn advance_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         self.lead_to_rest(place, turn);
@@ -83,7 +83,7 @@ impl Group {
             engine.gpu_processes.looked(tree, self.server.clients.last(), turn.now);
         }
         let took = turn.now.since(engine.started);
-        turn.tell_of(&engine.policy.name, What::EngineServing { took });
+        turn.emit_of(&engine.policy.name, What::EngineServing { took });
         engine.recovery_ended(RecoveryResult::Serving, turn);
     }
 
@@ -121,7 +121,7 @@ impl Group {
                 engine.stage = Stage::Failing;
                 let because = if detached { note } else { "its health endpoint does not answer 200" };
                 engine.note = Some(because.to_owned());
-                turn.tell_of(&name, What::EngineFailing { because: because.to_owned() });
+                turn.emit_of(&name, What::EngineFailing { because: because.to_owned() });
             }
             (Stage::Failing, true) if attached => self.engine_serves(place, turn),
             _ => {}
@@ -181,7 +181,7 @@ impl Group {
             engine.stage = if engine.main.is_some() && engine.ended.is_none() { Stage::Failing } else { Stage::Left };
             if hit_alone {
                 let action = "restart_engine";
-                turn.tell_of(&name, What::Suppressed { action, reason, detail: because });
+                turn.emit_of(&name, What::Suppressed { action, reason, detail: because });
             }
             return;
         }
@@ -194,12 +194,12 @@ impl Group {
         engine.stage = ending;
         let failures = engine.failures.within(window, turn.now);
         let attempt = failures.max(engine.evictions);
-        *turn.save = true;
+        turn.save();
         if failures < budget || !own {
             engine.recovery = Some(at);
             let (reason, budget_left) = (fault.into(), budget.saturating_sub(failures));
             let what = What::RestartBegan { tier: Tier::Engine, reason, attempt, budget_left };
-            turn.tell_of(&name, what);
+            turn.emit_of(&name, what);
         }
     }
 
@@ -209,7 +209,7 @@ impl Group {
         match self.engines[place].stage.clone() {
             Stage::Launching(order) if order == id => self.launched(place, outcome, turn),
             Stage::Ending(Ending::Terminate(order)) if order == id => {
-                turn.tell_failure_of(name, "terminate_client", &outcome);
+                turn.emit_failure_of(name, "terminate_client", &outcome);
                 self.stop_engine(place, turn);
             }
             Stage::Ending(Ending::Stop(order)) if order == id => self.engine_stopped(place, outcome, turn),
@@ -237,7 +237,7 @@ impl Group {
                 engine.started = turn.now;
                 engine.limits.started_with(engine.policy.told(process, !engine.outside), turn.now);
                 let incarnation = engine.incarnation;
-                turn.tell_of(&name, What::EngineStarted { process, incarnation });
+                turn.emit_of(&name, What::EngineStarted { process, incarnation });
             }
             Outcome::NotAsked { why } => {
                 // It is us who can't start it: no failure of its own.
@@ -245,11 +245,11 @@ impl Group {
                 engine.stage = Stage::Down { due: turn.now.after(NOT_STARTED_PAUSE) };
                 engine.note = Some(why.clone());
                 if news {
-                    turn.tell_of(&name, What::ActionFailed { action: "start", why });
+                    turn.emit_of(&name, What::ActionFailed { action: "start", why });
                 }
             }
             outcome => {
-                turn.tell_failure_of(&name, "start", &outcome);
+                turn.emit_failure_of(&name, "start", &outcome);
                 let why = match outcome {
                     Outcome::Failed { why } => why,
                     _ => "it could not be started in time".to_owned(),
@@ -285,7 +285,7 @@ impl Group {
         if let Some(place) = self.place_of(&key.engine) {
             self.note_death(place, exit, turn.now);
         }
-        turn.tell_of(&key.engine, What::EngineExited { exit, cause });
+        turn.emit_of(&key.engine, What::EngineExited { exit, cause });
     }
 
     /// When an engine changes by time alone.

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{EngineIsolation, EngineName, Fault, IsolationResult, Moment, What};
 
-use super::group::Group;
+use super::domain::Domain;
 use super::policy::IsolationMode;
 use super::turn::Turn;
 
@@ -65,7 +65,7 @@ impl Isolation {
     }
 }
 
-impl Group {
+impl Domain {
     /// Whether it is the second side of a group.
     pub fn is_apart(&self) -> bool {
         self.policy.name.is_apart()
@@ -79,7 +79,7 @@ impl Group {
         }
         let repeats = self.isolation.last.is_some_and(|last| turn.now.since(last) < policy.window);
         self.isolation.last = Some(turn.now);
-        *turn.save = true;
+        turn.save();
         if let Some(search) = &mut self.isolation.search {
             let before = search.since;
             let faults = search.faults + 1;
@@ -87,7 +87,7 @@ impl Group {
                 Verdict::Proven(engine) => self.convict(engine, turn),
                 Verdict::Contradiction => {
                     let (result, lasted) = (IsolationResult::Contradiction, turn.now.since(before));
-                    turn.tell(What::IsolationEnded { result, faults, lasted });
+                    turn.emit(What::IsolationEnded { result, faults, lasted });
                     self.tell_search(turn);
                 }
                 Verdict::Narrowed => self.tell_search(turn),
@@ -102,7 +102,7 @@ impl Group {
         if let Some(reason) = self.search_is_off() {
             let names: Vec<&str> = search.apart.iter().map(EngineName::as_str).collect();
             let detail = format!("faults repeat; {} would run apart from the others", names.join(", "));
-            return turn.tell(What::Suppressed { action: "isolate_engines", reason, detail });
+            return turn.emit(What::Suppressed { action: "isolate_engines", reason, detail });
         }
         self.isolation.search = Some(search);
         self.tell_search(turn);
@@ -119,7 +119,7 @@ impl Group {
 
     fn convict(&mut self, engine: EngineName, turn: &mut Turn<'_>) {
         let faults = self.isolation.search.as_ref().map_or(1, |search| search.faults);
-        turn.tell_of(&engine, What::Proven { faults });
+        turn.emit_of(&engine, What::Proven { faults });
         self.isolation.guilty.insert(engine, faults);
         self.end_search(IsolationResult::Proven, turn);
         self.isolation.last = None;
@@ -130,11 +130,11 @@ impl Group {
         let (budget, window) = (self.policy.recovery.engine_budget, self.policy.recovery.budget_window);
         let Some(engine) = self.engine_mut(engine) else { return };
         engine.failures.count(window, turn.now);
-        *turn.save = true;
+        turn.save();
         let failures = engine.failures.within(window, turn.now);
         if failures >= budget && engine.rest.is_none() {
             engine.rest = Some(super::remembered::Rest::CrashLoop);
-            turn.tell_of(&engine.policy.name, What::EngineQuarantined { failures });
+            turn.emit_of(&engine.policy.name, What::EngineQuarantined { failures });
         }
     }
 
@@ -161,20 +161,20 @@ impl Group {
     /// An operator lets a guilty engine go home.
     pub fn absolve(&mut self, engine: &EngineName, turn: &mut Turn<'_>) {
         if self.isolation.guilty.remove(engine).is_some() {
-            *turn.save = true;
+            turn.save();
         }
     }
 
     fn end_search(&mut self, result: IsolationResult, turn: &mut Turn<'_>) {
         let Some(search) = self.isolation.search.take() else { return };
         let lasted = turn.now.since(search.since);
-        turn.tell(What::IsolationEnded { result, faults: search.faults, lasted });
-        *turn.save = true;
+        turn.emit(What::IsolationEnded { result, faults: search.faults, lasted });
+        turn.save();
     }
 
     fn tell_search(&self, turn: &mut Turn<'_>) {
         let Some(search) = &self.isolation.search else { return };
         let (suspects, apart) = (search.suspects.clone(), search.apart.iter().cloned().collect());
-        turn.tell(What::Isolating { suspects, apart, faults: search.faults });
+        turn.emit(What::Isolating { suspects, apart, faults: search.faults });
     }
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::decide::detect;
-use crate::decide::group::{Group, Phase};
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::turn::Turn;
 use crate::model::{Fault, HeldReason, Hold, Mode, Moment, What};
 
-impl Group {
+impl Domain {
     /// Why nothing may be done about `fault` by itself; `None`: it may. A restart that is on its way when a hold
     /// begins does not ask again and goes on to its end: one that stopped half-way would leave the group down.
     pub fn hands_off(&self, fault: Fault) -> Option<&'static str> {
@@ -23,8 +23,8 @@ impl Group {
         let since = self.hold.as_ref().map_or(turn.now, |hold| hold.since);
         let until = lasts.map(|lasts| turn.now.after(lasts));
         self.hold = Some(Hold { reason: reason.to_owned(), since, until });
-        *turn.save = true;
-        turn.tell(What::HoldBegan { reason: reason.to_owned(), lasts });
+        turn.save();
+        turn.emit(What::HoldBegan { reason: reason.to_owned(), lasts });
         if news && matches!(self.phase, Phase::Running(_)) {
             // Those that wait for their grace: what is told once a fault is told now.
             for finding in detect::findings(self, turn.gpu, turn.now) {
@@ -36,8 +36,8 @@ impl Group {
     /// Ends the hold; faults that are still there are acted on in this same turn.
     pub(super) fn end_hold(&mut self, expired: bool, turn: &mut Turn<'_>) {
         if let Some(hold) = self.hold.take() {
-            *turn.save = true;
-            turn.tell(What::HoldEnded { lasted: turn.now.since(hold.since), expired });
+            turn.save();
+            turn.emit(What::HoldEnded { lasted: turn.now.since(hold.since), expired });
         }
     }
 

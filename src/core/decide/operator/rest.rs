@@ -1,8 +1,8 @@
 //! Engines that are to have no process, or a new one: taken out by the engine tier's safe way, with no failure
 //! counted. Nothing here decides that an engine failed.
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Engine, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;
 use crate::model::{EngineName, Reason, RecoveryResult, Tier, What};
@@ -47,12 +47,12 @@ impl Engine {
     pub fn recovery_ended(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
         if let Some(since) = self.recovery.take() {
             let what = What::RestartEnded { tier: Tier::Engine, result, took: turn.now.since(since) };
-            turn.tell_of(&self.policy.name, what);
+            turn.emit_of(&self.policy.name, what);
         }
     }
 }
 
-impl Group {
+impl Domain {
     /// The place of the engine of that name.
     pub fn place_of(&self, name: &EngineName) -> Option<usize> {
         self.engines.iter().position(|engine| engine.name() == name)
@@ -65,7 +65,7 @@ impl Group {
         engine.note = note_of(engine.rest);
         engine.died = None;
         engine.recovery_ended(RecoveryResult::Superseded, turn);
-        *turn.save = true;
+        turn.save();
     }
 
     /// Brings an engine that is to have no process nearer to that.
@@ -90,7 +90,7 @@ impl Group {
         engine.note = note_of(engine.rest).or(engine.note.take());
         if engine.stage == Stage::Quarantined {
             let failures = engine.failures.within(window, turn.now);
-            turn.tell_of(&engine.policy.name, What::EngineQuarantined { failures });
+            turn.emit_of(&engine.policy.name, What::EngineQuarantined { failures });
         }
     }
 
@@ -112,7 +112,7 @@ impl Group {
         let attempt = engine.failures.within(recovery.budget_window, turn.now);
         let budget_left = recovery.engine_budget.saturating_sub(attempt);
         let what = What::RestartBegan { tier: Tier::Engine, reason: Reason::Operator, attempt, budget_left };
-        turn.tell_of(&engine.policy.name, what);
+        turn.emit_of(&engine.policy.name, what);
     }
 
     /// Takes out the next engine that runs as an older configuration says, once the one before serves. Not while the
@@ -147,7 +147,7 @@ impl Group {
         let gone = |engine: &Engine| engine.leaving && matches!(engine.stage, Stage::Stopped | Stage::Quarantined);
         if self.engines.iter().any(gone) {
             self.engines.retain(|engine| !gone(engine));
-            *turn.save = true;
+            turn.save();
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Takes up an order that its plan allows. What it leads to is done by the restart, the engine tier and the stop.
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Ending, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::remembered::Rest;
 use crate::decide::stopping::AfterStop;
 use crate::decide::turn::Turn;
 use crate::model::{EngineKey, Reason, Request};
 
-impl Group {
+impl Domain {
     /// Does what the order's plan says. The caller has made that plan at this same moment, and steps the group
     /// afterwards.
     pub fn take_up(&mut self, request: &Request, turn: &mut Turn<'_>) {
@@ -36,7 +36,7 @@ impl Group {
         }
     }
 
-    fn with_engine(&mut self, key: &EngineKey, work: impl FnOnce(&mut Group, usize)) {
+    fn with_engine(&mut self, key: &EngineKey, work: impl FnOnce(&mut Domain, usize)) {
         if let Some(place) = self.place_of(&key.engine) {
             work(self, place);
         }
@@ -49,14 +49,14 @@ impl Group {
         }
         // Saved before the first signal: a watchdog that dies on the way comes back to a stopped group.
         self.kept_down = true;
-        *turn.save = true;
+        turn.save();
         self.stop(false, AfterStop::Stays, turn);
     }
 
     fn start_again(&mut self, turn: &mut Turn<'_>) {
         self.kept_down = false;
         self.after_stop = AfterStop::Starts;
-        *turn.save = true;
+        turn.save();
         if matches!(self.phase, Phase::Stopped) {
             self.phase = Phase::Waiting;
         }
@@ -70,7 +70,7 @@ impl Group {
             engine.failures.clear();
         }
         engine.note = None;
-        *turn.save = true;
+        turn.save();
         match engine.stage {
             Stage::Stopped | Stage::Quarantined if running => engine.stage = Stage::Down { due: turn.now },
             Stage::Left if running => engine.stage = Stage::Ending(Ending::Look { since: turn.now }),

@@ -18,9 +18,9 @@ use crate::model::{
     Baseline, EngineName, EngineSharing, GroupName, Known, Look, Moment, OverlapStatus, OverlapWindow, ProbeState, What,
 };
 
+use super::domain::{Domain, Phase};
 use super::engine::{Engine, Stage};
 use super::figures::LOAD_FRESH;
-use super::group::{Group, Phase};
 use super::looks::Want;
 use super::policy::OverlapPolicy;
 use super::turn::Turn;
@@ -194,7 +194,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// What is told of all of the group's engines together.
     pub fn overlap_status(&self, now: Moment) -> OverlapStatus {
         self.overlap.status(self.engines.len().max(self.policy.engines.len()), now)
@@ -234,7 +234,7 @@ impl Group {
         let is_old = |saved: Moment| turn.now.since(saved) >= SAVED_EVERY;
         if self.overlap.saved.is_none_or(is_old) {
             self.overlap.saved = Some(turn.now);
-            *turn.save = true;
+            turn.save();
         }
     }
 }
@@ -248,7 +248,7 @@ fn tell(news: News, turn: &mut Turn<'_>) {
         News::Ended { reason, engine, lasted, value } => (engine, What::AdviceEnded { reason, value, lasted }),
     };
     match engine {
-        Some(engine) => turn.tell_of(&engine, what),
-        None => turn.tell(what),
+        Some(engine) => turn.emit_of(&engine, what),
+        None => turn.emit(what),
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Engine, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::guard;
 use crate::decide::memory_gate::{Baseline, baseline};
 use crate::decide::policy::WhenSpent;
@@ -16,7 +16,7 @@ use super::{Gate, Next, Restart, Step};
 /// An engine that died so shortly before its group's fault died of it.
 const ONE_EVENT: Duration = Duration::from_secs(1);
 
-impl Group {
+impl Domain {
     /// The first start: a daemon, a server, the engines. There is nothing to end.
     pub fn first_start(&mut self, turn: &mut Turn<'_>) {
         if self.cannot_use(turn.gpu).is_some() {
@@ -26,7 +26,7 @@ impl Group {
         let mut restart = self.new_restart(Tier::Daemon, None, step, Gate::Open, turn.now);
         restart.fresh = true;
         self.phase = Phase::Restart(Box::new(restart));
-        *turn.save = true;
+        turn.save();
     }
 
     /// Nothing is started before the GPU is well.
@@ -35,7 +35,7 @@ impl Group {
         restart.fresh = true;
         restart.baseline = self.baseline(&restart.old, turn);
         self.phase = Phase::Restart(Box::new(restart));
-        *turn.save = true;
+        turn.save();
         self.advance_restart(turn);
     }
 
@@ -46,7 +46,7 @@ impl Group {
         restart.old = self.old_pids(turn);
         restart.baseline = self.baseline(&restart.old, turn);
         self.phase = Phase::Restart(Box::new(restart));
-        *turn.save = true;
+        turn.save();
     }
 
     /// Ends all engines at once and starts them again, after `tier`'s work on server and daemon.
@@ -56,7 +56,7 @@ impl Group {
         let old = self.old_pids(turn);
         let kill = self.order_kill(Vec::new(), turn);
         self.tell_verdict(turn);
-        turn.tell(What::StepEnded { step: RecoveryStep::Decide, took: turn.now.since(evidence_at) });
+        turn.emit(What::StepEnded { step: RecoveryStep::Decide, took: turn.now.since(evidence_at) });
         let mut restart = self.new_restart(tier, Some(reason), Step::Kill(kill), gate, turn.now);
         restart.open = gate != Gate::Hold;
         restart.baseline = self.baseline(&old, turn);
@@ -68,7 +68,7 @@ impl Group {
             engine.died = None;
         }
         self.serving_since = None;
-        *turn.save = true;
+        turn.save();
     }
 
     /// A fault that needs a step further up the ladder shows while the restart is on its way.
@@ -84,7 +84,7 @@ impl Group {
             restart.since = turn.now;
             restart.open = true;
             let (attempt, budget_left) = self.attempt_and_left(turn.now);
-            turn.tell(What::RestartBegan { tier: Tier::Daemon, reason, attempt, budget_left });
+            turn.emit(What::RestartBegan { tier: Tier::Daemon, reason, attempt, budget_left });
         }
     }
 
@@ -94,7 +94,7 @@ impl Group {
             && settling.open
         {
             let (tier, took) = (settling.tier, turn.now.since(settling.since));
-            turn.tell(What::RestartEnded { tier, result: RecoveryResult::Superseded, took });
+            turn.emit(What::RestartEnded { tier, result: RecoveryResult::Superseded, took });
         }
         if let Phase::Restart(restart) = &mut self.phase {
             restart.ended(RecoveryResult::Superseded, turn);
@@ -115,7 +115,7 @@ impl Group {
     fn admit(&mut self, tier: Tier, reason: Reason, turn: &mut Turn<'_>) -> Gate {
         if reason == Reason::Operator {
             let (attempt, budget_left) = self.attempt_and_left(turn.now);
-            turn.tell(What::RestartBegan { tier, reason, attempt, budget_left });
+            turn.emit(What::RestartBegan { tier, reason, attempt, budget_left });
             return Gate::Wait(Duration::ZERO);
         }
         let recovery = &self.policy.recovery;
@@ -126,7 +126,7 @@ impl Group {
         let random = self.jitter.next();
         self.attempts.count(recovery.budget_window, turn.now);
         let (attempt, budget_left) = self.attempt_and_left(turn.now);
-        turn.tell(What::RestartBegan { tier, reason, attempt, budget_left });
+        turn.emit(What::RestartBegan { tier, reason, attempt, budget_left });
         let backoff = &self.policy.recovery.backoff;
         Gate::Wait(if spent { guard::longest(backoff, random) } else { guard::wait(backoff, attempt, random) })
     }
@@ -200,7 +200,7 @@ impl Group {
     /// What a process that does not die holds back stays held.
     pub fn resume(&mut self, turn: &mut Turn<'_>) {
         self.attempts.clear();
-        *turn.save = true;
+        turn.save();
         self.with_restart(turn, |group, restart, turn| {
             if restart.gate == Gate::Hold {
                 let reason = restart.reason.unwrap_or(Fault::ControlDied.into());

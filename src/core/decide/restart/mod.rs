@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::model::{ActionId, Fault, HeldReason, Moment, Outcome, Reason, RecoveryResult, RecoveryStep, Tier, What};
 
-use super::group::{Group, Phase};
+use super::domain::{Domain, Phase};
 use super::memory_gate::Baseline;
 use super::turn::{NO_OUTCOME, Turn, failure};
 
@@ -144,14 +144,14 @@ impl Restart {
 
     fn tell_step(&self, step: RecoveryStep, turn: &mut Turn<'_>) {
         if self.reason.is_some() {
-            turn.tell(What::StepEnded { step, took: turn.now.since(self.step_since) });
+            turn.emit(What::StepEnded { step, took: turn.now.since(self.step_since) });
         }
     }
 
     /// Tells the one result of an attempt.
     fn ended(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
         if std::mem::take(&mut self.open) {
-            turn.tell(What::RestartEnded { tier: self.tier, result, took: turn.now.since(self.since) });
+            turn.emit(What::RestartEnded { tier: self.tier, result, took: turn.now.since(self.since) });
         }
     }
 
@@ -159,7 +159,7 @@ impl Restart {
         let news = self.held.as_ref().is_none_or(|(held, _)| *held != reason);
         self.held = Some((reason, detail.clone()));
         if news {
-            turn.tell(What::Held { reason, detail });
+            turn.emit(What::Held { reason, detail });
         }
         self.ended(RecoveryResult::Held, turn);
     }
@@ -172,17 +172,17 @@ impl Restart {
 
     fn release(&mut self, turn: &mut Turn<'_>) {
         if let Some((reason, _)) = self.held.take() {
-            turn.tell(What::Released { reason });
+            turn.emit(What::Released { reason });
         }
     }
 }
 
-impl Group {
+impl Domain {
     /// Runs `work` on the restart, if there is one, and follows what it says comes next.
     fn with_restart(
         &mut self,
         turn: &mut Turn<'_>,
-        work: impl FnOnce(&mut Group, &mut Restart, &mut Turn<'_>) -> Next,
+        work: impl FnOnce(&mut Domain, &mut Restart, &mut Turn<'_>) -> Next,
     ) {
         if !matches!(self.phase, Phase::Restart(_)) {
             return;
@@ -217,6 +217,6 @@ impl Group {
 /// Tells that an order failed, and gives the reason.
 fn tell_failure(action: &'static str, outcome: &Outcome, turn: &mut Turn<'_>) -> String {
     let why = failure(outcome).unwrap_or_else(|| NO_OUTCOME.to_owned());
-    turn.tell(What::ActionFailed { action, why: why.clone() });
+    turn.emit(What::ActionFailed { action, why: why.clone() });
     why
 }

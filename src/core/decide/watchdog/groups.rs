@@ -2,19 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use crate::decide::PolicyChange;
+use crate::decide::domain::Domain;
+use crate::decide::effects::Effects;
 use crate::decide::facts::GpuFacts;
-use crate::decide::group::Group;
 use crate::decide::orders::GroupId;
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
-use crate::decide::{Decision, PolicyChange};
 use crate::model::{EngineKey, EngineName, GpuIdentity, GpuUuid, GroupName};
 
 use super::Watchdog;
 
 impl Watchdog {
     /// A changed configuration, while nobody ends it all.
-    pub(super) fn policy_changed(&mut self, change: PolicyChange, decision: &mut Decision, save: &mut bool) {
+    pub(super) fn policy_changed(&mut self, change: PolicyChange, effects: &mut Effects) {
         if self.ending {
             return;
         }
@@ -32,10 +33,10 @@ impl Watchdog {
                 self.add(group.clone(), GroupMemory::default(), None);
             }
             // Through `one_group` and `each_group`, so that every group is stepped in this same turn.
-            self.change(&name, &group, &rolls, decision, save);
+            self.change(&name, &group, &rolls, effects);
         }
-        let gone = |group: &Group| !names.contains(&group.policy.name.home());
-        self.each_group(decision, save, |group, turn| {
+        let gone = |group: &Domain| !names.contains(&group.policy.name.home());
+        self.each_group(effects, |group, turn| {
             if gone(group) {
                 group.leave(turn)
             }
@@ -60,10 +61,10 @@ impl Watchdog {
     /// A group whose GPU was named by an index that NVML did not show learns which GPU that is. It has no process.
     fn follow_to_its_gpu(&mut self, policy: &GroupPolicy) {
         let absent = |uuid: &GpuUuid| self.gpus.get(uuid).is_some_and(|gpu| gpu.identity.absent);
-        let moves = |group: &&mut Group| {
+        let moves = |group: &&mut Domain| {
             group.policy.name.home() == policy.name && group.policy.gpu != policy.gpu && absent(&group.policy.gpu)
         };
-        let moving: Vec<&mut Group> = self.groups.iter_mut().filter(moves).collect();
+        let moving: Vec<&mut Domain> = self.groups.iter_mut().filter(moves).collect();
         for group in moving {
             group.policy.gpu = policy.gpu.clone();
             group.stir();
@@ -75,23 +76,16 @@ impl Watchdog {
     }
 
     /// Both sides of a group take up its changed policy, each for the engines that it has; new ones are the first's.
-    fn change(
-        &mut self,
-        name: &GroupName,
-        policy: &GroupPolicy,
-        rolls: &BTreeSet<EngineKey>,
-        decision: &mut Decision,
-        save: &mut bool,
-    ) {
+    fn change(&mut self, name: &GroupName, policy: &GroupPolicy, rolls: &BTreeSet<EngineKey>, effects: &mut Effects) {
         let apart = self.place(name).and_then(|home| self.apart_of(home));
         let over_there = apart.map_or_else(Vec::new, |apart| self.groups[apart].names());
-        self.one_group(name, decision, save, |known, turn| known.change(policy.clone(), rolls, &over_there, turn));
+        self.one_group(name, effects, |known, turn| known.change(policy.clone(), rolls, &over_there, turn));
         let Some(apart) = apart else { return };
         let name = name.apart();
         let all = policy.engines.iter().map(|engine| engine.name.clone());
         let elsewhere: Vec<EngineName> = all.filter(|name| !self.groups[apart].names().contains(name)).collect();
         let policy = GroupPolicy { name: name.clone(), ..policy.clone() };
-        self.one_group(&name, decision, save, |known, turn| known.change(policy, rolls, &elsewhere, turn));
+        self.one_group(&name, effects, |known, turn| known.change(policy, rolls, &elsewhere, turn));
     }
 
     /// One group more, with what is remembered of it and of its second side.
@@ -106,19 +100,19 @@ impl Watchdog {
         }
     }
 
-    pub(super) fn new_group(&mut self, policy: GroupPolicy, remembered: GroupMemory) -> Group {
+    pub(super) fn new_group(&mut self, policy: GroupPolicy, remembered: GroupMemory) -> Domain {
         let id = self.next_group;
         self.next_group = GroupId(id.0 + 1);
-        Group::new(id, policy, remembered, self.seed.wrapping_add(id.0))
+        Domain::new(id, policy, remembered, self.seed.wrapping_add(id.0))
     }
 
     /// Forgets groups that have left the configuration and are stopped, with GPUs that nobody uses any more.
-    pub(super) fn forget_groups(&mut self, save: &mut bool) {
+    pub(super) fn forget_groups(&mut self, effects: &mut Effects) {
         let homes: BTreeSet<GroupName> = self.groups.iter().map(|group| group.policy.name.clone()).collect();
         // Engines of a second side go back to the first before it is forgotten.
         let waits =
-            |group: &Group| group.is_apart() && !group.engines.is_empty() && homes.contains(&group.policy.name.home());
-        let goes = |group: &Group| group.is_forgotten() && !waits(group);
+            |group: &Domain| group.is_apart() && !group.engines.is_empty() && homes.contains(&group.policy.name.home());
+        let goes = |group: &Domain| group.is_forgotten() && !waits(group);
         if !self.groups.iter().any(goes) {
             return;
         }
@@ -127,12 +121,12 @@ impl Watchdog {
         gpus.retain(|uuid, _| groups.iter().any(|group| group.policy.gpu == *uuid));
         self.looks.keep(&self.groups.iter().map(|group| group.policy.name.clone()).collect());
         self.shared = shared(&self.groups);
-        *save = true;
+        effects.save();
     }
 }
 
 /// GPUs that more than one group uses.
-pub(super) fn shared(groups: &[Group]) -> BTreeSet<GpuUuid> {
+pub(super) fn shared(groups: &[Domain]) -> BTreeSet<GpuUuid> {
     let mut seen = BTreeSet::new();
     groups.iter().map(|group| &group.policy.gpu).filter(|gpu| !seen.insert(*gpu)).cloned().collect()
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::decide::Decision;
+use crate::decide::effects::Effects;
 use crate::decide::orders::Purpose;
-use crate::model::{Action, EngineKey, Look, Ordered};
+use crate::model::{Action, EngineKey, Look};
 
 use super::Watchdog;
 
@@ -16,11 +16,11 @@ const TWO_COMMANDS_BOUND: Duration = Duration::from_secs(7);
 const FOR_THE_LOOK_ITSELF: Duration = Duration::from_secs(1);
 
 impl Watchdog {
-    pub(super) fn order_looks(&mut self, decision: &mut Decision) {
+    pub(super) fn order_looks(&mut self, effects: &mut Effects) {
         for look in self.looks.due(self.now) {
             let deadline = self.now.after(self.bound_of(&look));
             let id = self.orders.add(None, Purpose::Look(look.clone()), deadline);
-            decision.actions.push(Ordered { id, deadline, action: Action::Look(look) });
+            effects.act(id, deadline, Action::Look(look));
         }
     }
 

@@ -1,7 +1,7 @@
 //! What concerns the engines of both sides of a group, and of all groups on one GPU: the kernel probe's windows, who is
 //! alone with its work, the gain. How each is computed stands in `overlap`.
 
-use crate::decide::Decision;
+use crate::decide::effects::Effects;
 use crate::decide::overlap::{Weighed, alone};
 use crate::model::{EngineKey, GroupName, OverlapWindow, ProbeState};
 
@@ -32,33 +32,33 @@ impl Watchdog {
     }
 
     /// To be called when a load was read, and when engines may have begun or ceased to serve.
-    pub(super) fn weigh_sharing(&mut self, name: &GroupName, decision: &mut Decision, save: &mut bool) {
+    pub(super) fn weigh_sharing(&mut self, name: &GroupName, effects: &mut Effects) {
         let Some(home) = self.place(&name.home()) else { return };
-        self.learn(home, decision, save);
+        self.learn(home, effects);
         if self.groups[home].overlap.is_due(self.now) {
-            self.weigh(home, decision, save);
+            self.weigh(home, effects);
         }
     }
 
-    fn learn(&mut self, home: usize, decision: &mut Decision, save: &mut bool) {
+    fn learn(&mut self, home: usize, effects: &mut Effects) {
         let gpu = &self.groups[home].policy.gpu;
         let alone = alone(self.groups.iter().filter(|group| group.policy.gpu == *gpu), self.now);
         for side in std::iter::once(home).chain(self.apart_of(home)) {
             let alone = alone.as_ref().filter(|alone| alone.side == self.groups[side].id);
             self.groups[side].overlap.alone(alone, self.now);
             if let Some(alone) = alone {
-                self.at(side, decision, save, |side, turn| side.learn(alone.sure, turn));
+                self.at(side, effects, |side, turn| side.learn(alone.sure, turn));
             }
         }
     }
 
-    fn weigh(&mut self, home: usize, decision: &mut Decision, save: &mut bool) {
+    fn weigh(&mut self, home: usize, effects: &mut Effects) {
         let sides: Vec<usize> = std::iter::once(home).chain(self.apart_of(home)).collect();
         let engines = sides.iter().flat_map(|side| &self.groups[*side].engines);
         let weighed = Weighed::of(engines, &self.groups[home].policy.overlap, self.now);
         for side in sides {
             self.groups[side].engines.iter_mut().for_each(|engine| engine.weighed(&weighed, self.now));
         }
-        self.at(home, decision, save, |home, turn| home.weighed(&weighed, turn));
+        self.at(home, effects, |home, turn| home.weighed(&weighed, turn));
     }
 }

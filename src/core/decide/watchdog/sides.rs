@@ -1,10 +1,10 @@
 //! The two sides of a group on one GPU: the second one comes with the first engine that is to run apart, and goes
 //! with the last. Engines change sides here; where each is to be is decided in `isolation`.
 
-use crate::decide::Decision;
+use crate::decide::domain::{Domain, Phase};
+use crate::decide::effects::Effects;
 use crate::decide::engine::Engine;
 use crate::decide::figures::active_level;
-use crate::decide::group::{Group, Phase};
 use crate::decide::isolation::Place;
 use crate::decide::operator;
 use crate::decide::policy::GroupPolicy;
@@ -18,16 +18,16 @@ use super::Watchdog;
 impl Watchdog {
     /// Brings every group's two sides a step nearer to what they are to be. True: something changed, and the groups
     /// it changed are to be stepped again.
-    pub(super) fn arrange_sides(&mut self, decision: &mut Decision, save: &mut bool) -> bool {
+    pub(super) fn arrange_sides(&mut self, effects: &mut Effects) -> bool {
         let mut changed = false;
         let mut home = 0;
         while home < self.groups.len() {
             let group = &self.groups[home];
             let concerned = !group.isolation.is_idle() || group.hit.is_some() || self.apart_of(home).is_some();
             if !group.is_apart() && concerned {
-                self.weigh_hits(home, decision, save);
-                changed |= self.lead_to_places(home, decision, save);
-                self.let_an_empty_side_go(home, decision, save);
+                self.weigh_hits(home, effects);
+                changed |= self.lead_to_places(home, effects);
+                self.let_an_empty_side_go(home, effects);
                 self.count_isolated_time(home);
             }
             home += 1;
@@ -83,54 +83,48 @@ impl Watchdog {
     }
 
     /// Takes up an order for one group that its plan allows.
-    pub(super) fn take_up_on_sides(
-        &mut self,
-        name: &GroupName,
-        request: &Request,
-        decision: &mut Decision,
-        save: &mut bool,
-    ) {
+    pub(super) fn take_up_on_sides(&mut self, name: &GroupName, request: &Request, effects: &mut Effects) {
         let Some(home) = self.place(name) else { return };
         let engine = operator::engine_of(request).map(|key| key.engine.clone());
         let side = engine.as_ref().and_then(|engine| self.side_of(name, engine)).unwrap_or(home);
         if let (Some(engine), Request::Release(_)) = (&engine, request) {
-            self.at(home, decision, save, |home, turn| home.absolve(engine, turn));
+            self.at(home, effects, |home, turn| home.absolve(engine, turn));
         }
         let apart = self.apart_of(home).filter(|_| engine.is_none());
         for side in std::iter::once(side).chain(apart) {
             self.groups[side].stir();
             if side == home || engine.is_some() || self.groups[side].plan(request, self.now).is_ok() {
-                self.at(side, decision, save, |side, turn| side.take_up(request, turn));
+                self.at(side, effects, |side, turn| side.take_up(request, turn));
             }
         }
     }
 
-    fn weigh_hits(&mut self, home: usize, decision: &mut Decision, save: &mut bool) {
+    fn weigh_hits(&mut self, home: usize, effects: &mut Effects) {
         for side in std::iter::once(home).chain(self.apart_of(home)) {
             let Some(hit) = self.groups[side].hit.take() else { continue };
             let guilty = hit.ran.iter().find(|name| self.groups[home].isolation.is_guilty(name)).cloned();
             match guilty {
-                Some(guilty) => self.at(side, decision, save, |side, turn| side.count_against(&guilty, turn)),
-                None => self.at(home, decision, save, |home, turn| home.weigh(&hit, turn)),
+                Some(guilty) => self.at(side, effects, |side, turn| side.count_against(&guilty, turn)),
+                None => self.at(home, effects, |home, turn| home.weigh(&hit, turn)),
             }
         }
-        self.at(home, decision, save, |home, turn| home.end_an_idle_search(turn));
+        self.at(home, effects, |home, turn| home.end_an_idle_search(turn));
     }
 
     /// Goes through all engines of a group: those that are proven gone change sides, the others are led there.
-    fn lead_to_places(&mut self, home: usize, decision: &mut Decision, save: &mut bool) -> bool {
+    fn lead_to_places(&mut self, home: usize, effects: &mut Effects) -> bool {
         let parts = self.takes_a_second_server(home);
         self.revive_what_was_left(home);
-        let mut changed = self.lead_side(home, home, parts, decision, save);
+        let mut changed = self.lead_side(home, home, parts, effects);
         if let Some(apart) = self.apart_of(home) {
             let hold = self.groups[home].hold.clone();
             self.groups[apart].hold = hold;
-            changed |= self.lead_side(home, apart, parts, decision, save);
+            changed |= self.lead_side(home, apart, parts, effects);
         }
         changed
     }
 
-    fn lead_side(&mut self, home: usize, side: usize, parts: bool, decision: &mut Decision, save: &mut bool) -> bool {
+    fn lead_side(&mut self, home: usize, side: usize, parts: bool, effects: &mut Effects) -> bool {
         let mut changed = false;
         let names = self.groups[side].names();
         for name in names {
@@ -140,7 +134,7 @@ impl Watchdog {
             let Some(at) = self.groups[side].place_of(&name) else { continue };
             let before = self.groups[side].engines[at].mark();
             let mut goes_over = false;
-            self.at(side, decision, save, |side, turn| {
+            self.at(side, effects, |side, turn| {
                 goes_over = side.lead_to_place(at, place, may_take_out, turn);
             });
             if self.groups[side].engines[at].mark() != before {
@@ -149,7 +143,7 @@ impl Watchdog {
             }
             let waits = place == Place::Apart && self.would_harm_others_apart(home, &name);
             if goes_over && !waits {
-                changed |= self.change_sides(home, &name, (place, place == wanted), decision, save);
+                changed |= self.change_sides(home, &name, (place, place == wanted), effects);
             }
         }
         changed
@@ -184,7 +178,7 @@ impl Watchdog {
     fn may_take_out(&self, home: usize) -> bool {
         let group = &self.groups[home];
         let apart = self.apart_of(home).map(|apart| &self.groups[apart]);
-        let still = |side: &Group| side.is_at_rest() || !matches!(side.phase, Phase::Running(_)) && side.is_new();
+        let still = |side: &Domain| side.is_at_rest() || !matches!(side.phase, Phase::Running(_)) && side.is_new();
         group.hands_off(crate::model::Fault::GpuFault).is_none() && group.is_at_rest() && apart.is_none_or(still)
     }
 
@@ -194,8 +188,7 @@ impl Watchdog {
         home: usize,
         name: &EngineName,
         (place, stays): (Place, bool),
-        decision: &mut Decision,
-        save: &mut bool,
+        effects: &mut Effects,
     ) -> bool {
         let to_apart = place == Place::Apart;
         if to_apart && !self.open_second_side(home) {
@@ -211,7 +204,7 @@ impl Watchdog {
         let faults = self.groups[from].take_faults_of(name);
         self.groups[to].faults.extend(faults);
         self.groups[from].stir();
-        self.at(to, decision, save, |to, turn| to.take_in(engine, stays, turn));
+        self.at(to, effects, |to, turn| to.take_in(engine, stays, turn));
         true
     }
 
@@ -249,11 +242,11 @@ impl Watchdog {
     }
 
     /// A second side without engines is stopped and forgotten.
-    fn let_an_empty_side_go(&mut self, home: usize, decision: &mut Decision, save: &mut bool) {
+    fn let_an_empty_side_go(&mut self, home: usize, effects: &mut Effects) {
         let Some(apart) = self.apart_of(home) else { return };
         let side = &self.groups[apart];
         if side.engines.is_empty() && side.after_stop != AfterStop::IsForgotten {
-            self.at(apart, decision, save, |side, turn| side.stop(false, AfterStop::IsForgotten, turn));
+            self.at(apart, effects, |side, turn| side.stop(false, AfterStop::IsForgotten, turn));
             self.groups[apart].stir();
         }
     }
@@ -282,7 +275,7 @@ impl Watchdog {
     }
 }
 
-impl Group {
+impl Domain {
     /// Whether any engine of it serves.
     fn serves_some(&self) -> bool {
         self.engines.iter().any(|engine| engine.stage == crate::decide::engine::Stage::Serving)
