@@ -1,20 +1,21 @@
 //! newcomers_hang: the server says ACTIVE and lets nobody in, after a client of it was killed. Only a new server helps, and
 //! that costs the engines that serve: so it is acted on only while none does, and only where the configuration says so.
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::Stage;
-use crate::decide::group::Group;
 use crate::decide::newcomers::HANGS_AFTER;
 use crate::model::{Fault, Moment, ServerState};
 
 use super::Finding;
 
-pub(super) fn find(group: &Group, now: Moment) -> Option<Finding> {
+pub(super) fn find(group: &Domain, now: Moment) -> Option<Finding> {
     let (_, killed) = group.killed_in_its_life()?;
     let waits = |engine: &&crate::decide::engine::Engine| {
-        engine.stage == Stage::Starting && engine.knocks.is_some_and(|since| now.since(since) >= HANGS_AFTER)
+        engine.stage == Stage::Starting
+            && engine.instance.gpu.knocks.is_some_and(|since| now.since(since) >= HANGS_AFTER)
     };
     let waiting: Vec<_> = group.engines.iter().filter(waits).collect();
-    let since = waiting.iter().filter_map(|engine| engine.knocks).min()?;
+    let since = waiting.iter().filter_map(|engine| engine.instance.gpu.knocks).min()?;
     if group.server.state.last() != Some(&ServerState::Active) {
         return None;
     }
