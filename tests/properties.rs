@@ -9,7 +9,9 @@ use mpswarden::decide::Policy;
 use mpswarden::decide::policy::{IsolationMode, IsolationPolicy, Quarantine, StartOrder, UnknownClients, WhenSpent};
 use mpswarden::model::Request;
 use mpswarden::model::gpu::RecoveryAction;
-use mpswarden::model::{EngineKey, EngineName, EngineState, Fault, GroupName, GroupState, Mode, Moment, Tier};
+use mpswarden::model::{
+    DomainId, EngineKey, EngineName, EngineState, Fault, GroupName, GroupState, Mode, Moment, Tier,
+};
 use proptest::prelude::*;
 use world::{Break, Knob, World, at_ms, ms, policies};
 
@@ -239,7 +241,8 @@ fn mend(world: &mut World) {
 fn attempts_stay_within_the_budget(world: &World) {
     for group in &world.policy.groups {
         // A group that is new in the configuration may not have been told of yet.
-        let attempts = world.dog.memory().groups.get(&group.name).map_or(0, |memory| memory.attempts.len());
+        let attempts =
+            world.dog.memory().groups.get(&DomainId::main(&group.name)).map_or(0, |memory| memory.attempts.len());
         if group.recovery.when_spent == WhenSpent::Hold {
             assert!(attempts <= group.recovery.budget as usize, "{attempts} attempts in {}", group.name);
         }

@@ -27,7 +27,7 @@ impl Watchdog {
         let side = self.side_of(&at.domain.group, &at.engine);
         let engine = side.and_then(|side| self.groups[side].engine_mut(&at.engine));
         if let Some(engine) = engine {
-            engine.sharing.probed(state, why, self.now);
+            engine.instance.beside.probed(state, why, self.now);
         }
     }
 
