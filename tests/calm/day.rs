@@ -263,7 +263,7 @@ impl Day {
 
     /// A client that had to wait while its server started, and its second context.
     fn log_noise(&mut self) {
-        let group = self.engines[0].group.clone();
+        let group = self.engines[0].domain.group.clone();
         let (clients, stamped) = (self.world.running().filter(|(_, at)| at.on_gpu), self.world.now);
         let clients: Vec<u32> = clients.map(|(_, at)| at.process.pid).collect();
         let Some(server) = self.world.server(0) else { return };

@@ -51,12 +51,12 @@ type Make<'a> = &'a dyn Fn(&mut Chance) -> Happens;
 
 /// A day of these, by their times.
 pub fn script(engines: &[Member], chance: &mut Chance, length: Duration) -> BTreeMap<Moment, Happens> {
-    let group = engines[0].group.clone();
+    let group = engines[0].domain.group.clone();
     let mut script = BTreeMap::new();
     // On average so many a day.
     let rates: [(f64, Make<'_>); 17] = [
-        (4.0, &|chance| order(&group, engine(engines, chance), chance)),
-        (2.0, &|chance| stop_and_start(&group, engine(engines, chance), chance)),
+        (4.0, &|chance| order(&group, &engine(engines, chance), chance)),
+        (2.0, &|chance| stop_and_start(&group, &engine(engines, chance), chance)),
         (30.0, &|chance| Happens::Burst(engine(engines, chance), 150 + chance.below(100) as u32)),
         (40.0, &|chance| Happens::LongPrompt(engine(engines, chance), chance.millis(30_000, 100_000))),
         (20.0, &|chance| Happens::AbortAll(engine(engines, chance))),
