@@ -1,6 +1,6 @@
 //! When faults begin and end: the difference between what is found now and what was there before.
 
-use crate::model::{Fault, Moment, Tier, What};
+use crate::model::{Fault, Moment, SuppressedAction, Tier, What};
 
 use super::detect::{self, Finding};
 use super::group::{Group, Phase};
@@ -48,10 +48,10 @@ impl Group {
         let tier = finding.tier().filter(|_| !told_there);
         if let (Some(tier), Some(reason)) = (tier, self.hands_off(finding.fault)) {
             let action = match tier {
-                Tier::Daemon if is_of_the_gpu(finding.fault) => "stop_group",
-                Tier::Engine => "restart_engine",
-                Tier::Clients => "restart_clients",
-                Tier::Daemon => "restart_daemon",
+                Tier::Daemon if is_of_the_gpu(finding.fault) => SuppressedAction::StopGroup,
+                Tier::Engine => SuppressedAction::RestartEngine,
+                Tier::Clients => SuppressedAction::RestartClients,
+                Tier::Daemon => SuppressedAction::RestartDaemon,
             };
             let what = What::Suppressed { action, reason, detail: finding.because.clone() };
             match &finding.engine {

@@ -9,7 +9,7 @@ use crate::decide::guard;
 use crate::decide::orders::Purpose;
 use crate::decide::remembered::Rest;
 use crate::decide::turn::{NO_OUTCOME, Turn, failure};
-use crate::model::{Action, Fault, HeldReason, Outcome, ProcessId, RecoveryResult, What};
+use crate::model::{Action, FailedAction, Fault, HeldReason, Outcome, ProcessId, RecoveryResult, What};
 
 /// For a fresh look at the engine's processes; then the last one must do.
 pub(super) const LOOK_BOUND: Duration = Duration::from_secs(2);
@@ -103,7 +103,7 @@ impl Group {
             engine.stage = Stage::Ending(Ending::Stuck { again: turn.now.after(NOT_ENDED_PAUSE) });
             let name = engine.name().clone();
             if engine.note.replace(why.clone()).as_ref() != Some(&why) {
-                turn.emit_of(&name, What::ActionFailed { action: "stop", why });
+                turn.emit_of(&name, What::ActionFailed { action: FailedAction::StopEngine, why });
             }
             return;
         }
@@ -120,7 +120,7 @@ impl Group {
         let engine = &mut self.engines[place];
         let why = failure(outcome).unwrap_or_else(|| NO_OUTCOME.to_owned());
         let detail = format!("a process of {} does not die: {why}", engine.policy.name);
-        turn.emit_failure_of(&engine.policy.name, "stop", outcome);
+        turn.emit_failure_of(&engine.policy.name, FailedAction::StopEngine, outcome);
         engine.note = Some("a process of it does not die".to_owned());
         engine.stuck = Some(detail.clone());
         engine.recovery_ended(RecoveryResult::Held, turn);

@@ -16,7 +16,8 @@ use crate::decide::group::{Group, Phase};
 use crate::decide::newcomers::HANGS_AFTER;
 use crate::decide::turn::Turn;
 use crate::model::{
-    ActionId, EngineKey, EngineName, Exit, ExitCause, Fault, Moment, Outcome, RecoveryResult, Tier, What,
+    ActionId, EngineKey, EngineName, Exit, ExitCause, FailedAction, Fault, Moment, Outcome, RecoveryResult,
+    SuppressedAction, Tier, What,
 };
 
 /// Until an engine that mpswarden itself lacked the means to start is tried again.
@@ -180,7 +181,7 @@ impl Group {
         if let Some(reason) = hands_off {
             engine.stage = if engine.main.is_some() && engine.ended.is_none() { Stage::Failing } else { Stage::Left };
             if hit_alone {
-                let action = "restart_engine";
+                let action = SuppressedAction::RestartEngine;
                 turn.emit_of(&name, What::Suppressed { action, reason, detail: because });
             }
             return;
@@ -209,7 +210,7 @@ impl Group {
         match self.engines[place].stage.clone() {
             Stage::Launching(order) if order == id => self.launched(place, outcome, turn),
             Stage::Ending(Ending::Terminate(order)) if order == id => {
-                turn.emit_failure_of(name, "terminate_client", &outcome);
+                turn.emit_failure_of(name, FailedAction::TerminateClients, &outcome);
                 self.stop_engine(place, turn);
             }
             Stage::Ending(Ending::Stop(order)) if order == id => self.engine_stopped(place, outcome, turn),
@@ -245,11 +246,11 @@ impl Group {
                 engine.stage = Stage::Down { due: turn.now.after(NOT_STARTED_PAUSE) };
                 engine.note = Some(why.clone());
                 if news {
-                    turn.emit_of(&name, What::ActionFailed { action: "start", why });
+                    turn.emit_of(&name, What::ActionFailed { action: FailedAction::StartEngine, why });
                 }
             }
             outcome => {
-                turn.emit_failure_of(&name, "start", &outcome);
+                turn.emit_failure_of(&name, FailedAction::StartEngine, &outcome);
                 let why = match outcome {
                     Outcome::Failed { why } => why,
                     _ => "it could not be started in time".to_owned(),

@@ -10,7 +10,10 @@ use crate::decide::policy::UnknownClients;
 use crate::decide::server_start::{self, TRIES};
 use crate::decide::settling::Settling;
 use crate::decide::turn::Turn;
-use crate::model::{Action, Fault, HeldReason, Mode, Moment, Outcome, RecoveryStep, ServerState, Tier, What};
+use crate::model::{
+    Action, FailedAction, Fault, HeldReason, Mode, Moment, Outcome, RecoveryStep, Refusal, ServerState,
+    SuppressedAction, Tier, What,
+};
 
 use super::{Next, Restart, Step, tell_failure};
 
@@ -49,7 +52,7 @@ impl Group {
             self.escalate(restart, reason, turn);
             self.after_gone(restart, turn);
         } else if turn.now.since(since) >= bound {
-            tell_failure("await_active", &Outcome::TimedOut, turn);
+            tell_failure(FailedAction::AwaitActive, &Outcome::TimedOut, turn);
             return self.attempt_failed(restart, Fault::ServerStuck, turn);
         }
         Next::Go
@@ -129,10 +132,10 @@ impl Group {
         if may && self.policy.unknown_clients == UnknownClients::KillOnFault {
             self.order_kill(strays, turn);
         } else {
-            let reason = if may { "policy" } else { "observe" };
+            let reason = if may { Refusal::Policy } else { Refusal::Observe };
             let detail =
                 format!("clients {strays:?} belong to no engine; unknown_clients = \"kill_on_fault\" would end them");
-            turn.emit(What::Suppressed { action: "kill_unknown_client", reason, detail });
+            turn.emit(What::Suppressed { action: SuppressedAction::KillUnknownClient, reason, detail });
         }
     }
 
