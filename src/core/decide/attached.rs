@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::model::{Moment, ProcessId};
 
+use super::domain::Domain;
 use super::engine::{Engine, READING_FRESH, Stage};
 use super::facts::{GpuFacts, ServerFacts};
-use super::group::Group;
 use super::reading::Reading;
 
 /// An engine that is seen detached for so long is failing.
@@ -80,7 +80,7 @@ pub(super) fn attachment(
     if outside == Outside::default() { Attachment::Attached } else { Attachment::Outside(outside) }
 }
 
-impl Group {
+impl Domain {
     /// Notes where each engine computes, as far as is known now.
     pub fn note_attachments(&mut self, gpu: &GpuFacts, now: Moment) {
         for engine in &mut self.engines {

@@ -6,8 +6,8 @@ use crate::model::{EngineKey, EngineLoad, Health, Known, Moment, ProcessId, Proc
 
 use super::active_time::Level;
 use super::detect::Room;
+use super::domain::Domain;
 use super::engine::{Engine, Stage};
-use super::group::Group;
 use super::growth::Work;
 use super::looks::{LOAD, TREES};
 use super::memory_trend::MemoryTrend;
@@ -137,7 +137,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// What an engine says of its load.
     pub fn load(&mut self, key: &EngineKey, load: EngineLoad, now: Moment) {
         let Some(engine) = self.engine_mut(&key.engine) else { return };

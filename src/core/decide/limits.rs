@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::model::{EngineKey, Fault, Known, Moment, MpsEnvironment, ProcessId};
 
 use super::detect::Finding;
+use super::domain::Domain;
 use super::engine::{Engine, Stage};
-use super::group::Group;
 use super::reading::Reading;
 
 /// What NVML may show over a limit. On an H200 a client at its limit showed 2 MiB more, whatever the limit: the
@@ -150,7 +150,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// Holds what NVML shows of each engine against its limit.
     pub fn note_limits(&mut self, reading: &Reading, now: Moment) {
         for engine in self.engines.iter_mut().filter(|engine| engine.alive()) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::model::{Look, Moment, ServerState};
 
+use super::domain::{Domain, Phase};
 use super::engine::{Ending, Engine, Stage};
-use super::group::{Group, Phase};
 use super::policy::StartOrder;
 
 /// A timer of the runtime rounds up to the next millisecond: with it, at most 5 ms apart.
@@ -70,7 +70,7 @@ fn want(known: &mut Option<Duration>, every: Duration) {
     *known = Some(known.map_or(every, |known| known.min(every)));
 }
 
-impl Group {
+impl Domain {
     /// What this group wants to see from now on: each look once, in an order that stays. While its GPU is in doubt
     /// the driver's word is wanted at once. `calm`: no engine of either side is being started or stopped.
     pub fn wanted(&self, in_doubt: bool, calm: bool, now: Moment) -> Vec<Want> {

@@ -9,6 +9,7 @@
 mod active_time;
 mod attached;
 mod detect;
+mod domain;
 mod effects;
 mod engine;
 mod engine_tier;
@@ -19,7 +20,6 @@ mod figures;
 mod foreign;
 mod gpu_health;
 mod gpu_process;
-mod group;
 mod growth;
 mod guard;
 mod input;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::model::{Moment, ProcessId};
 
+use super::domain::Domain;
 use super::engine::Engine;
 use super::evicted::TERMINATED;
 use super::facts::trusted;
-use super::group::Group;
 
 /// So long after it a departure is looked for closely; then an answer that was asked for after it must do.
 const CLOSELY: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ impl Nameless {
     }
 }
 
-impl Group {
+impl Domain {
     /// A line says that some client left.
     pub fn someone_left(&mut self, stamped: Moment, now: Moment) {
         self.nameless.left(trusted(stamped, now), now);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::model::{Exit, Moment};
 
+use super::domain::Domain;
 use super::engine::{Engine, Stage};
-use super::group::Group;
 
 /// A start has its clients within a second; for so long nobody waits by chance.
 pub(super) const HANGS_AFTER: Duration = Duration::from_secs(30);
@@ -20,7 +20,7 @@ pub(super) struct Killed {
     last: Option<(Moment, String)>,
 }
 
-impl Group {
+impl Domain {
     /// An engine ended: by a signal, or not known to be without work.
     pub fn note_death(&mut self, place: usize, exit: Exit, now: Moment) {
         let engine = &self.engines[place];

@@ -3,8 +3,8 @@
 
 use crate::model::{Fault, Health, Moment, Observation};
 
+use super::domain::{Domain, Phase};
 use super::engine::{Engine, Stage};
-use super::group::{Group, Phase};
 
 /// When a group is to be stepped.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl Pulse {
     }
 }
 
-impl Group {
+impl Domain {
     /// The group is to be stepped in this turn.
     pub fn stir(&mut self) {
         self.pulse.stirred = true;

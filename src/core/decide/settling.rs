@@ -3,9 +3,9 @@
 use crate::model::{Action, EngineName, Moment, Reason, RecoveryResult, RecoveryStep, ServerState, Tier, What};
 
 use super::detect::Finding;
+use super::domain::{Domain, Phase};
 use super::engine::{Engine, Stage};
 use super::facts::GpuFacts;
-use super::group::{Group, Phase};
 use super::orders::Purpose;
 use super::policy::StartOrder;
 use super::reading::Reading;
@@ -53,7 +53,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// Engines run: faults of the whole group first, then each engine, then starts, then the balance.
     pub fn run(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
         if let Some((finding, tier)) = self.most_urgent(found, turn.now) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::model::{EngineKey, EngineName, Exit, ExitCause, Fault, Known, LinePlace, Moment};
 
 use super::detect::gib;
+use super::domain::Domain;
 use super::engine::{Died, Engine, READING_FRESH, Stage};
-use super::group::Group;
 use super::reading::Reading;
 use super::turn::Turn;
 
@@ -157,7 +157,7 @@ impl Died {
     }
 }
 
-impl Group {
+impl Domain {
     /// The engine that has, or had a moment ago, a process of that pid.
     pub fn owner_of(&self, pid: u32) -> Option<&EngineName> {
         self.engines.iter().find(|engine| engine.shortage.knows(pid)).map(Engine::name)

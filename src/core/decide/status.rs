@@ -11,9 +11,9 @@ use crate::model::{
 
 use super::attached::Attachment;
 use super::detect::unknown_clients;
+use super::domain::{Domain, Phase};
 use super::engine::{Engine, READING_FRESH, Stage};
 use super::facts::GpuFacts;
-use super::group::{Group, Phase};
 use super::isolation::one_each;
 use super::reading::Reading;
 use super::schedule::Schedule;
@@ -24,28 +24,28 @@ use super::sources::{Logs, sources};
 const HEALTH_FRESH: Duration = Duration::from_secs(6);
 
 pub(super) fn status(
-    groups: &[Group],
+    groups: &[Domain],
     gpus: &BTreeMap<GpuUuid, GpuFacts>,
     looks: &Schedule,
     logs: &Logs,
     now: Moment,
 ) -> Status {
-    let reading_of = |group: &Group| gpus.get(&group.policy.gpu).and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
-    let mut on_gpu: BTreeMap<&GpuUuid, Vec<&Group>> = BTreeMap::new();
+    let reading_of = |group: &Domain| gpus.get(&group.policy.gpu).and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
+    let mut on_gpu: BTreeMap<&GpuUuid, Vec<&Domain>> = BTreeMap::new();
     groups.iter().for_each(|group| on_gpu.entry(&group.policy.gpu).or_default().push(group));
     let groups_of = |gpu: &GpuFacts| on_gpu.get(&gpu.identity.uuid).map_or(&[][..], Vec::as_slice);
     let mut gpu_statuses: Vec<GpuStatus> = gpus.values().map(|gpu| gpu_status(gpu, groups_of(gpu), now)).collect();
     gpu_statuses.sort_by_key(|gpu| gpu.identity.index);
     Status {
         at: now,
-        ready: groups.iter().all(Group::every_source_reported),
+        ready: groups.iter().all(Domain::every_source_reported),
         groups: one_each(groups, |group| group.status(gpus.get(&group.policy.gpu), reading_of(group), now)),
         gpus: gpu_statuses,
         sources: sources(groups, looks, logs, now),
     }
 }
 
-fn gpu_status(gpu: &GpuFacts, groups: &[&Group], now: Moment) -> GpuStatus {
+fn gpu_status(gpu: &GpuFacts, groups: &[&Domain], now: Moment) -> GpuStatus {
     let reading = gpu.reading.fresh(READING_FRESH, now);
     GpuStatus {
         identity: gpu.identity.clone(),
@@ -59,12 +59,12 @@ fn gpu_status(gpu: &GpuFacts, groups: &[&Group], now: Moment) -> GpuStatus {
 }
 
 /// `None`: an engine's processes are not known, or NVML shows other pids than ours.
-fn count_foreign(groups: &[&Group], now: Moment) -> Option<u32> {
-    let known = |group: &&Group| group.pids_match && group.trees_at(now).is_some();
+fn count_foreign(groups: &[&Domain], now: Moment) -> Option<u32> {
+    let known = |group: &&Domain| group.pids_match && group.trees_at(now).is_some();
     groups.iter().all(known).then(|| groups.iter().map(|group| group.foreign.count()).max().unwrap_or(0))
 }
 
-impl Group {
+impl Domain {
     /// Whether it was stopped in order.
     pub fn is_stopped(&self) -> bool {
         matches!(self.phase, Phase::Stopped)

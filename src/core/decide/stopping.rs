@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::model::{Action, ActionId, EngineName, FailedAction, Moment, Outcome, What};
 
+use super::domain::{Domain, Phase};
 use super::engine::{Engine, Stage};
-use super::group::{Group, Phase};
 use super::operator::stage_of;
 use super::orders::Purpose;
 use super::remembered::Rest;
@@ -59,7 +59,7 @@ impl Stopping {
     }
 }
 
-impl Group {
+impl Domain {
     /// Somebody wants the group to end, and `after_stop` to become of it then.
     pub fn stop(&mut self, now: bool, after_stop: AfterStop, turn: &mut Turn<'_>) {
         self.after_stop = after_stop;

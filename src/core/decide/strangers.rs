@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::{CommandLine, Moment, ProcessId};
 
-use super::group::{Group, Phase};
+use super::domain::{Domain, Phase};
 
 /// A process that does not let its command line be read is named without it after this.
 pub(super) const NAMED_WITHIN: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ impl Strangers {
     }
 }
 
-impl Group {
+impl Domain {
     /// /proc answered. Who waits for the server and is gone, or whose pid is another's by now, waits no more.
     pub fn strangers_seen(&mut self, asked: &[u32], found: Vec<CommandLine>, now: Moment) {
         let reused = |command: &CommandLine| {

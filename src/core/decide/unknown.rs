@@ -2,11 +2,11 @@
 
 use crate::model::{EngineKind, Moment, Question, Unknown};
 
+use super::domain::Domain;
 use super::engine::{Engine, Stage};
-use super::group::Group;
 use super::reading::Reading;
 
-impl Group {
+impl Domain {
     /// Questions about an engine that have no answer now.
     pub fn unknown_of(&self, engine: &Engine, reading: Option<&Reading>, now: Moment) -> Vec<Unknown> {
         if !matches!(engine.stage, Stage::Serving | Stage::Failing) {

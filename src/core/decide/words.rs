@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::model::{Doubt, EngineKey, Fault, LinePlace, Moment, Saying, ServerState, What};
 
+use super::domain::Domain;
 use super::engine::{Engine, READING_FRESH, Stage};
 use super::evicted::{self, TERMINATED};
-use super::group::Group;
 use super::kept_out::{UNAVAILABLE, is_over_limit};
 use super::said::{Doubted, Run, Standing};
 use super::shortage::{OUT_OF_MEMORY, SOON};
@@ -74,7 +74,7 @@ impl Telling {
     }
 }
 
-impl Group {
+impl Domain {
     /// A line of an engine's output was recognized.
     pub fn heard(&mut self, key: &EngineKey, saying: Saying, place: &LinePlace, turn: &mut Turn<'_>) {
         match saying {

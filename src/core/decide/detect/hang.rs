@@ -7,15 +7,15 @@
 
 use std::time::Duration;
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::Engine;
 use crate::decide::facts::GpuFacts;
-use crate::decide::group::Group;
 use crate::decide::stall::{Stall, Stands};
 use crate::model::{Fault, Moment};
 
 use super::{Finding, starved};
 
-pub(super) fn find(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+pub(super) fn find(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let stalls: Vec<(&Engine, Stall)> =
         group.engines.iter().filter_map(|engine| Some((engine, engine.stall(now)?))).collect();
     let hangs = |(engine, stall): &&(&Engine, Stall)| stall.lasts >= engine.policy.hang_after;

@@ -2,14 +2,14 @@
 //! group's pipe directory: a wrapper or a container dropped it. What can't be read is unknown; one that runs outside
 //! MPS on purpose has no limits.
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::{Engine, READING_FRESH};
 use crate::decide::facts::GpuFacts;
-use crate::decide::group::Group;
 use crate::model::{Fault, Moment, MpsEnvironment};
 
 use super::Finding;
 
-pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
+pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
     let (told, at) = engine.limits.told.last().zip(engine.limits.told.at())?;
     if !engine.alive() || engine.died.is_some() || engine.outside {
         return None;

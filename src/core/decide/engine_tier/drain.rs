@@ -2,8 +2,8 @@
 //! first moment; what is in flight has `drain_timeout`. An engine that is faulty, or that shows no requests, is not
 //! waited for.
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::{Ending, Engine, Stage};
-use crate::decide::group::Group;
 use crate::decide::turn::Turn;
 use crate::model::{Fault, Moment, What};
 
@@ -22,7 +22,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// Whether a planned stop lets the engine's requests end first.
     pub fn may_drain(&self, engine: &Engine) -> bool {
         let faulty = |fault: Fault| self.faults.contains_key(&(Some(engine.name().clone()), fault));

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::{Ending, Engine, Stage};
-use crate::decide::group::Group;
 use crate::decide::guard;
 use crate::decide::orders::Purpose;
 use crate::decide::remembered::Rest;
@@ -38,7 +38,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     pub(super) fn advance_ending(&mut self, place: usize, ending: &Ending, turn: &mut Turn<'_>) {
         match ending {
             Ending::Drain { .. } => {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::decide::attached::Attachment;
 use crate::decide::detect::Finding;
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Died, Ending, Engine, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::newcomers::HANGS_AFTER;
 use crate::decide::turn::Turn;
 use crate::model::{
@@ -23,7 +23,7 @@ use crate::model::{
 /// Until an engine that mpswarden itself lacked the means to start is tried again.
 const NOT_STARTED_PAUSE: Duration = Duration::from_secs(1);
 
-impl Group {
+impl Domain {
     /// Takes one engine as far as it gets.
     pub fn advance_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         self.lead_to_rest(place, turn);

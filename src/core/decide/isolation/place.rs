@@ -1,8 +1,8 @@
 //! Where each engine of a group is to be, and one step towards it. An engine is taken out by the engine tier's safe
 //! way, one at a time; it changes sides only once it is proven gone.
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Ending, Engine, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::policy::Quarantine;
 use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;
@@ -30,7 +30,7 @@ impl Place {
     }
 }
 
-impl Group {
+impl Domain {
     /// Where an engine of the group is to be. `parts`: its GPU takes a second server.
     pub fn place_for(&self, engine: &EngineName, parts: bool) -> Place {
         let suspected = self.isolation.search().is_some_and(|search| search.apart.contains(engine));

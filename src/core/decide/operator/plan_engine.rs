@@ -1,7 +1,7 @@
 //! What an order for one engine would come to, in sentences; or why it can't be done, with the cure.
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Ending, Engine, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::remembered::Rest;
 use crate::model::{EngineKey, Goal, Moment, Plan, Request};
 
@@ -14,7 +14,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// The engine of that name that the configuration has; or which there are.
     pub(super) fn known(&self, key: &EngineKey) -> Result<&Engine, String> {
         let here = || self.engines.iter().filter(|engine| !engine.leaving);

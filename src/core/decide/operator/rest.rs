@@ -1,8 +1,8 @@
 //! Engines that are to have no process, or a new one: taken out by the engine tier's safe way, with no failure
 //! counted. Nothing here decides that an engine failed.
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Engine, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;
 use crate::model::{EngineName, Reason, RecoveryResult, Tier, What};
@@ -52,7 +52,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// The place of the engine of that name.
     pub fn place_of(&self, name: &EngineName) -> Option<usize> {
         self.engines.iter().position(|engine| engine.name() == name)

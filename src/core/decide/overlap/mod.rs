@@ -18,9 +18,9 @@ use crate::model::{
     Baseline, EngineName, EngineSharing, GroupName, Known, Look, Moment, OverlapStatus, OverlapWindow, ProbeState, What,
 };
 
+use super::domain::{Domain, Phase};
 use super::engine::{Engine, Stage};
 use super::figures::LOAD_FRESH;
-use super::group::{Group, Phase};
 use super::looks::Want;
 use super::policy::OverlapPolicy;
 use super::turn::Turn;
@@ -194,7 +194,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// What is told of all of the group's engines together.
     pub fn overlap_status(&self, now: Moment) -> OverlapStatus {
         self.overlap.status(self.engines.len().max(self.policy.engines.len()), now)

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Engine, Stage};
 use crate::decide::figures::LOAD_FRESH;
-use crate::decide::group::{Group, Phase};
 use crate::decide::orders::GroupId;
 use crate::model::{EngineName, Moment};
 
@@ -38,7 +38,7 @@ pub(in crate::decide) struct Solo {
 
 /// The only engine with work of all groups on one GPU: everyone else has none or no process, nothing else computes
 /// there, and nothing is being started or stopped.
-pub(in crate::decide) fn alone<'g>(groups: impl Iterator<Item = &'g Group>, now: Moment) -> Option<Alone> {
+pub(in crate::decide) fn alone<'g>(groups: impl Iterator<Item = &'g Domain>, now: Moment) -> Option<Alone> {
     let (mut busy, mut sure) = (None, now);
     for group in groups {
         if !matches!(group.phase, Phase::Running(None) | Phase::Stopped) || group.foreign.count() > 0 {

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::decide::detect::{Finding, unknown_clients};
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Ending, Engine, READING_FRESH, Stage};
 use crate::decide::facts::trusted;
-use crate::decide::group::{Group, Phase};
 use crate::decide::isolation::Hit;
 use crate::decide::said::Run;
 use crate::decide::turn::Turn;
@@ -144,7 +144,7 @@ impl Case {
     }
 }
 
-impl Group {
+impl Domain {
     /// The fault hit the whole group: what is known now is kept, before anything of it is ended.
     pub fn open_case(&mut self, finding: &Finding, turn: &Turn<'_>) {
         if finding.fault != Fault::GpuFault || !matches!(self.phase, Phase::Running(_)) {

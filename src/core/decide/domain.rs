@@ -1,4 +1,4 @@
-//! One group: everything that is known of it and the phase it is in.
+//! One fault domain: everything that is known of it and the phase it is in.
 //!
 //! ```text
 //! Waiting --> Restart(first start) --> Running --> Stopping --> Stopped
@@ -37,7 +37,7 @@ use super::turn::Turn;
 /// For following the end of a server.
 const WATCH_BOUND: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// What a group is about.
+/// What a domain is about.
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
     /// Nothing acts before every source has reported once.
@@ -52,9 +52,9 @@ pub(super) enum Phase {
     Stopped,
 }
 
-/// One group.
+/// One fault domain: a control daemon, its server, and the engines that die together.
 #[derive(Clone, Debug)]
-pub(super) struct Group {
+pub(super) struct Domain {
     pub id: GroupId,
     pub policy: GroupPolicy,
     pub phase: Phase,
@@ -114,15 +114,15 @@ pub(super) struct Group {
     pub rolling: Option<EngineName>,
 }
 
-impl Group {
-    /// A group that has not started, with what is remembered of it.
+impl Domain {
+    /// A domain that has not started, with what is remembered of it.
     pub fn new(id: GroupId, policy: GroupPolicy, mut memory: GroupMemory, seed: u64) -> Self {
         let engines = policy
             .engines
             .iter()
             .map(|engine| Engine::new(engine.clone(), memory.engines.remove(&engine.name).unwrap_or_default()))
             .collect();
-        Group {
+        Domain {
             id,
             // What the watchdog had started is gone before it comes back, so a stopped group needs no proof.
             phase: if memory.stopped { Phase::Stopped } else { Phase::Waiting },
