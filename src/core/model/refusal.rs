@@ -13,6 +13,28 @@ words!(
         Policy = "policy",
         /// The search for a culprit is switched off.
         Off = "off",
+        /// The GPU is lost, or is to be reset.
+        GpuSick = "gpu_sick",
+        /// NVML does not list the GPU, or can't read it.
+        GpuUnreadable = "gpu_unreadable",
+        /// The GPU takes one server only.
+        OneServer = "one_server",
+        /// The budget of restarts is spent, and the policy holds the group then.
+        BudgetSpent = "budget_spent",
+        /// A daemon that does not answer has time to come back, while its engines serve.
+        InGrace = "in_grace",
+        /// Evidence of who did it is still to come.
+        EvidenceOutstanding = "evidence_outstanding",
+        /// The control daemon is not there, or does not answer.
+        ControlSilent = "control_silent",
+        /// The server is not known to be ACTIVE, or a fault hit it.
+        ServerNotActive = "server_not_active",
+        /// Another of its kind is on its way, and they go one after the other.
+        OneAtATime = "one_at_a_time",
+        /// A restart was tried for it, and did not mend it.
+        TriedInVain = "tried_in_vain",
+        /// An operator let the group go on over it.
+        Excused = "excused",
     }
 );
 

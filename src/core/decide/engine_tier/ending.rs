@@ -28,6 +28,11 @@ const STUCK_PAUSE: Duration = Duration::from_secs(5);
 const NOT_ENDED_PAUSE: Duration = Duration::from_secs(1);
 
 impl Engine {
+    /// Whether its clients are being taken off the server.
+    pub fn is_terminated(&self) -> bool {
+        matches!(self.stage, Stage::Ending(Ending::Terminate(_)))
+    }
+
     /// Between TERM and KILL.
     fn grace(&self) -> Duration {
         if self.instance.process.id.is_none() || self.instance.process.ended.is_some() || self.instance.stuck.is_some()
@@ -50,7 +55,7 @@ impl Domain {
             Ending::Look { since } => {
                 let seen = self.engines[place].instance.tree.all.since(*since).is_some();
                 let looked = seen || turn.now.since(*since) >= LOOK_BOUND;
-                if looked && !self.terminates() {
+                if looked && self.may_terminate_clients().is_ok() {
                     self.terminate_or_stop(place, turn);
                 }
             }
@@ -58,11 +63,6 @@ impl Domain {
             Ending::Aftershock { until } if *until <= turn.now => self.engine_down(place, turn),
             Ending::Terminate(_) | Ending::Stop(_) | Ending::Stuck { .. } | Ending::Aftershock { .. } => {}
         }
-    }
-
-    /// Whether clients of an engine are being taken off the server: several at once harm their neighbours (FACTS).
-    fn terminates(&self) -> bool {
-        self.engines.iter().any(|engine| matches!(engine.stage, Stage::Ending(Ending::Terminate(_))))
     }
 
     fn terminate_or_stop(&mut self, place: usize, turn: &mut Turn<'_>) {

@@ -8,7 +8,7 @@ use crate::decide::facts::ControlFacts;
 use crate::decide::memory_gate::NotBack;
 use crate::decide::orders::Purpose;
 use crate::decide::turn::Turn;
-use crate::model::{Action, ActionId, FailedAction, Fault, HeldReason, Mode, Outcome, Reason, Remaining, Tier, What};
+use crate::model::{Action, ActionId, FailedAction, Fault, HeldReason, Outcome, Reason, Remaining, Tier, What};
 
 use super::{Gate, Next, Restart, Step, tell_failure};
 
@@ -195,7 +195,7 @@ impl Domain {
             control if control.wedged_at.is_some() => Fault::ControlWedged,
             _ => return None,
         };
-        if matches!(restart.reason, Some(Reason::Fault(_))) && self.policy.mode_of(reason) == Mode::Observe {
+        if matches!(restart.reason, Some(Reason::Fault(_))) && self.may_go_further_for(reason).is_err() {
             return None;
         }
         if restart.tier == Tier::Daemon {
