@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use mpswarden::decide::Input;
 use mpswarden::model::{Health, Moment, Observation, ServerLine};
 
-use stand::{Stand, fatal, gpu, domain, kills, server_of};
+use stand::{Stand, domain, fatal, gpu, group_name, kills, server_of};
 
 /// Groups and engines in each: what is usual, and all that a host with eight GPUs can have.
 const SIZES: [(usize, usize); 2] = [(1, 4), (8, 48)];

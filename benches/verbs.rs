@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use mpswarden::act::{Executor, OwnerMark};
 use mpswarden::host::{clock, reaper};
 use mpswarden::model::{
-    Action, ActionId, ControlLaunch, DomainId, EngineKind, EngineLaunch, EngineName, GpuNamedBy, GroupLaunch, Member,
+    Action, ActionId, ControlLaunch, DomainId, EngineKind, EngineLaunch, EngineName, GpuNamedBy, GroupLaunch,
     MetricsPlace, Ordered, Outcome, ProcessId, Report,
 };
 use tokio::runtime::Builder;

@@ -151,17 +151,17 @@ impl Referee {
             let outcome = success(&ordered.action);
             self.end(ordered, outcome);
         }
-        let group = self.policy.groups[0].name.clone();
+        let domain = DomainId::main(&self.policy.groups[0].name);
         let (gpu, clients) = (policies::gpu().uuid, vec![30, 31]);
         let mut seen = vec![
             Observation::Gpu { gpu, reading: empty() },
-            Observation::Server { domain: group.clone(), server: Some(20), state: ServerState::Active },
+            Observation::Server { domain: domain.clone(), server: Some(20), state: ServerState::Active },
         ];
         for (engine, pid) in clients.iter().enumerate() {
             seen.push(Observation::Health { engine: member(engine), health: Health::Ok });
             seen.push(Observation::Tree { engine: member(engine), processes: vec![process(*pid)] });
         }
-        seen.push(Observation::Clients { domain: group, server: 20, clients });
+        seen.push(Observation::Clients { domain, server: 20, clients });
         for observation in seen {
             self.poke(Poke::Sees(observation));
         }
@@ -194,12 +194,14 @@ impl Referee {
             (Action::AwaitGone { .. }, Outcome::Gone { remaining }) if remaining.is_empty() => {
                 self.engines.values_mut().filter(|life| !life.launching).for_each(|life| life.may_live = false);
             }
-            (Action::StartEngine { engine, .. }, Outcome::NotAsked { .. }) => {
+            (Action::StartEngine { instance, .. }, Outcome::NotAsked { .. }) => {
                 // There was no process, no descriptor, no memory for it: nothing was started.
-                let life = self.engines.get_mut(engine).unwrap();
+                let life = self.engines.get_mut(&instance.member()).unwrap();
                 (life.may_live, life.launching) = (false, false);
             }
-            (Action::StartEngine { engine, .. }, _) => self.engines.get_mut(engine).unwrap().launching = false,
+            (Action::StartEngine { instance, .. }, _) => {
+                self.engines.get_mut(&instance.member()).unwrap().launching = false;
+            }
             _ => {}
         }
     }
@@ -207,8 +209,8 @@ impl Referee {
     fn tell(&mut self, input: Input) {
         // Orders that were given up can't prove anything any more.
         for ordered in self.open.iter().filter(|ordered| ordered.deadline.after(SLACK) <= self.now) {
-            if let Action::StartEngine { engine, .. } = &ordered.action {
-                self.engines.get_mut(engine).unwrap().launching = false;
+            if let Action::StartEngine { instance, .. } = &ordered.action {
+                self.engines.get_mut(&instance.member()).unwrap().launching = false;
             }
         }
         // Between two inputs time passes, be it ever so little.
@@ -249,13 +251,14 @@ impl Referee {
     fn judge_engines(&mut self, action: &Action) {
         match action {
             Action::KillEngines { strays, .. } if strays.is_empty() => self.active = false,
-            Action::StartEngine { engine, incarnation, .. } => {
-                assert!(self.active, "{engine} was started and nobody had said ACTIVE");
-                let life = self.engines.get_mut(engine).unwrap();
-                assert!(!life.may_live, "{engine} was started and its predecessor not proven gone");
-                let anew = *incarnation == 1 && life.left;
-                assert!(anew || *incarnation == life.incarnation + 1, "{engine} #{incarnation}");
-                *life = Life { incarnation: *incarnation, may_live: true, launching: true, left: life.left };
+            Action::StartEngine { instance, .. } => {
+                assert!(self.active, "{instance} was started and nobody had said ACTIVE");
+                let life = self.engines.get_mut(&instance.member()).unwrap();
+                assert!(!life.may_live, "{instance} was started and its predecessor not proven gone");
+                let incarnation = instance.incarnation;
+                let anew = incarnation == 1 && life.left;
+                assert!(anew || incarnation == life.incarnation + 1, "{instance}");
+                *life = Life { incarnation, may_live: true, launching: true, left: life.left };
             }
             _ => {}
         }
@@ -264,7 +267,7 @@ impl Referee {
     fn judge_budget(&self) {
         let group = &self.policy.groups[0];
         let memory = self.dog.memory();
-        let attempts = memory.groups[&group.name].attempts.len();
+        let attempts = memory.groups[&DomainId::main(&group.name)].attempts.len();
         let recovery = &group.recovery;
         assert!(recovery.when_spent == WhenSpent::Slow || attempts <= recovery.budget as usize, "{attempts} attempts");
     }

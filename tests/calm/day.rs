@@ -263,13 +263,13 @@ impl Day {
 
     /// A client that had to wait while its server started, and its second context.
     fn log_noise(&mut self) {
-        let group = self.engines[0].domain.group.clone();
+        let domain = self.engines[0].domain.clone();
         let (clients, stamped) = (self.world.running().filter(|(_, at)| at.on_gpu), self.world.now);
         let clients: Vec<u32> = clients.map(|(_, at)| at.process.pid).collect();
         let Some(server) = self.world.server(0) else { return };
         for client in clients {
             for line in [ServerLine::Pending { client, uid: UID }, ServerLine::Connected { server, client }] {
-                self.world.tell(Input::Observed(Observation::Log { domain: group.clone(), line, stamped }));
+                self.world.tell(Input::Observed(Observation::Log { domain: domain.clone(), line, stamped }));
             }
         }
     }
