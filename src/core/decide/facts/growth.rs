@@ -31,7 +31,7 @@ const MORE_CACHE: f64 = 0.05;
 
 /// What an engine had to do, as far as it says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Work {
+pub(crate) struct Work {
     /// Requests that run or wait.
     pub requests: Option<f64>,
     /// Share of the KV cache in use.
@@ -47,7 +47,7 @@ impl From<&EngineLoad> for Work {
 
 /// Memory held at a moment, and the work of that time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     pub at: Moment,
     pub held: u64,
     pub work: Work,
@@ -55,7 +55,7 @@ pub(super) struct Sample {
 
 /// Memory grew, and nothing explains it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Growth {
+pub(crate) struct Growth {
     /// Bytes a second: the pace of late, where it slows down.
     pub pace: f64,
     /// Over how long it was steady.
@@ -65,7 +65,7 @@ pub(super) struct Growth {
 }
 
 /// The growth with the longest span, of samples in their order; `peak` is the most that was held before them.
-pub(super) fn unexplained(samples: &[Sample], peak: u64) -> Option<Growth> {
+pub(crate) fn unexplained(samples: &[Sample], peak: u64) -> Option<Growth> {
     SPANS.iter().rev().find_map(|span| over(samples, *span, peak))
 }
 

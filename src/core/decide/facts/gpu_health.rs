@@ -13,7 +13,7 @@ const ANSWER_BOUND: Duration = Duration::from_secs(2);
 
 /// What a GPU suffers from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// It is off the bus.
     Lost,
     /// The driver wants this done.
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 
 /// What makes a GPU well that needs a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cure {
+pub(crate) enum Cure {
     /// A reset of the GPU.
     Reset,
     /// A reset of the GPU by its bus.
@@ -37,7 +37,7 @@ pub(super) enum Cure {
 
 /// A GPU on which nothing may be started, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ailment {
+pub(crate) struct Ailment {
     pub kind: Kind,
     /// The evidence's own time.
     pub since: Moment,
@@ -72,7 +72,7 @@ struct Doubt {
 
 /// What is known of a GPU's health.
 #[derive(Clone, Debug, Default)]
-pub(super) struct GpuHealth {
+pub(crate) struct GpuHealth {
     ailment: Option<Ailment>,
     doubt: Option<Doubt>,
     /// When the last reading that found it well was asked for.

@@ -14,7 +14,7 @@ const EMPTY: Duration = Duration::from_millis(1500);
 
 /// One incarnation's connections.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Passage {
+pub(crate) struct Passage {
     seen: Option<(Traffic, Moment)>,
     /// Why they can't be seen.
     blind: Option<String>,

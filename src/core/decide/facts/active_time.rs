@@ -6,7 +6,7 @@ use crate::model::Moment;
 
 /// What is known of the engines that serve: how many have requests, and until when that is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Level {
+pub(crate) struct Level {
     /// Engines with requests running.
     pub active: usize,
     /// When the oldest of their loads goes stale.
@@ -19,7 +19,7 @@ pub(super) struct Level {
 /// readings before it. Time counts only while at least one engine serves and every one that serves has a
 /// fresh load with `running` known; where one goes stale in between, up to that moment.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ActiveTime {
+pub(crate) struct ActiveTime {
     total: Vec<Duration>,
     level: Option<Level>,
     since: Moment,

@@ -10,7 +10,7 @@ use crate::model::{EngineLoad, Health, Moment};
 
 /// Between two readings something moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stretch {
+pub(crate) struct Stretch {
     pub from: Moment,
     pub to: Moment,
 }
@@ -42,7 +42,7 @@ impl Counters {
 
 /// Since when nothing moves, and when that was last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     pub since: Moment,
     pub seen: Moment,
 }
@@ -57,7 +57,7 @@ impl Standing {
 
 /// One incarnation's tokens.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
     counters: Option<Counters>,
     /// Generated tokens as last shown, whether or not a request ran at that moment.
     made: Option<f64>,
@@ -108,7 +108,7 @@ impl Tokens {
 
 /// One incarnation's answers over HTTP.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answers {
+pub(crate) struct Answers {
     heard: Option<Moment>,
     /// When it last said anything over HTTP.
     spoke: Option<Moment>,

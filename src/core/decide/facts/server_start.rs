@@ -6,23 +6,23 @@ use std::time::Duration;
 use crate::model::Moment;
 
 use super::guard;
-use super::policy::Backoff;
+use crate::decide::policy::Backoff;
 
 /// Between the first tries.
 const FIRST: Duration = Duration::from_secs(4);
 /// The longest wait: its cause goes when a person mends it, who waits then; a try costs one short process.
 const MOST: Duration = Duration::from_secs(30);
 /// After so many the group is held: what comes then is a look whether something has changed.
-pub(super) const TRIES: u32 = 3;
+pub(crate) const TRIES: u32 = 3;
 
 /// The longest time from one try to the next.
-pub(super) fn longest_wait(backoff: &Backoff) -> Duration {
+pub(crate) fn longest_wait(backoff: &Backoff) -> Duration {
     backoff.most.min(MOST).max(FIRST)
 }
 
 /// A start that failed, and those after it, until a server is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failed {
+pub(crate) struct Failed {
     /// When the first of them failed.
     pub since: Moment,
     /// The last one's pid.
@@ -37,7 +37,7 @@ pub(super) struct Failed {
 
 /// What is known of a server that is not ready yet, and of those that never were.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Starts {
+pub(crate) struct Starts {
     /// Words of a server in which something went wrong; without such, its last ones that are not known.
     words: Option<(u32, String, bool)>,
     failed: Option<Failed>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::model::{Doubt, Moment};
 
 /// A line that nothing decided waits for so long.
-pub(super) const UNDECIDED_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const UNDECIDED_AFTER: Duration = Duration::from_secs(60);
 /// Lines of one code closer together than this are one run: in a flood each code has one that goes on.
 const BURST: Duration = Duration::from_secs(1);
 /// Runs that are kept: with some twenty codes, the last few of each.
@@ -17,7 +17,7 @@ const MOST: usize = 64;
 
 /// What became of a run of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// No fact has decided yet.
     Open,
     /// A fact agreed.
@@ -28,7 +28,7 @@ pub(super) enum Standing {
 
 /// Lines of one code in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Run {
+pub(crate) struct Run {
     pub code: u32,
     pub first: Moment,
     pub last: Moment,
@@ -39,11 +39,11 @@ pub(super) struct Run {
 }
 
 /// Lines that were doubted: their code, how, and how many.
-pub(super) type Doubted = (u32, Doubt, u64);
+pub(crate) type Doubted = (u32, Doubt, u64);
 
 /// One incarnation's.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Said {
+pub(crate) struct Said {
     runs: VecDeque<Run>,
     /// Open ones that had to make room.
     forgotten: Vec<Doubted>,

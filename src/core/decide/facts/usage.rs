@@ -10,7 +10,7 @@ const MISSED: u8 = 3;
 
 /// What an engine used since the watchdog's start.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// CPU time of its processes when last seen, and how many looks have missed them since.
     seen: BTreeMap<ProcessId, (Duration, u8)>,
     looked: bool,

@@ -1,140 +1,25 @@
-//! What is known of a GPU, a control daemon and a server. Observations change it; nothing here acts.
+//! What is known of an MPS server: its state, its clients, its fatal line and its end.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::gpu::RecoveryAction;
-use crate::model::{CommandResult, Exit, GpuIdentity, Known, Moment, ProcessId, ServerLine, ServerState};
+use crate::model::{Known, Moment, ProcessId, ServerLine, ServerState};
 
-use super::gpu_health::GpuHealth;
 use super::kept_out::{Full, KeptOut};
-use super::reading::Reading;
 use super::server_start::Starts;
-use super::taken::Taken;
-
-/// A stamp further from the arrival of its line than this is of another clock.
-const STAMP_TRUST: Duration = Duration::from_secs(5);
 
 /// An answer to a command is at most so old when it comes: then the command's own time is over.
 const OLDEST_ANSWER: Duration = Duration::from_secs(3);
-
+/// A stamp further from the arrival of its line than this is of another clock.
+const STAMP_TRUST: Duration = Duration::from_secs(5);
 /// A server ends so soon before its daemon's end is seen, at most, where it ended with it.
 const WITH_ITS_DAEMON: Duration = Duration::from_secs(2);
-
-/// Commands in a row without an answer that are too many for chance.
-const SILENT_COMMANDS: u32 = 3;
-/// Of those that come closer together only one counts: the looks give them 5 s apart.
-const SILENT_APART: Duration = Duration::from_secs(2);
-
 /// An answer of the server is believed for so long: three of its intervals.
-pub(super) const SERVER_FRESH: Duration = Duration::from_secs(31);
-
-/// A GPU.
-#[derive(Clone, Debug)]
-pub(super) struct GpuFacts {
-    pub identity: GpuIdentity,
-    pub reading: Known<Reading>,
-    pub taken: Taken,
-    pub health: GpuHealth,
-    /// What the driver was last told to want.
-    pub told_action: Option<RecoveryAction>,
-    /// Since when every reading has failed, and why the last did.
-    pub unread: Option<(Moment, String)>,
-    /// It had a figure of its memory once.
-    pub has_memory: bool,
-}
-
-impl GpuFacts {
-    /// A GPU of which nothing was seen yet.
-    pub fn new(identity: GpuIdentity) -> Self {
-        GpuFacts {
-            identity,
-            reading: Known::Unknown,
-            taken: Taken::default(),
-            health: GpuHealth::default(),
-            told_action: None,
-            unread: None,
-            has_memory: false,
-        }
-    }
-
-    /// A look at it failed.
-    pub fn is_unread(&mut self, why: String, now: Moment) {
-        let since = self.unread.as_ref().map_or(now, |(since, _)| *since);
-        self.unread = Some((since, why));
-    }
-
-    /// NVML read it.
-    pub fn saw(&mut self, reading: Reading, now: Moment) {
-        self.taken.saw(reading.activity.and_then(|activity| activity.sm_active), now);
-        self.has_memory |= reading.memory_used.is_some();
-        self.identity.memory_total = self.identity.memory_total.or(reading.memory_total);
-        self.unread = None;
-        self.reading.saw(reading, now);
-    }
-}
-
-/// A control daemon.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ControlFacts {
-    /// The process that was started.
-    pub process: Option<ProcessId>,
-    /// When it ended, until a new one is started.
-    pub died: Option<(Moment, Exit)>,
-    /// The watchdog is ending it: that is no fault.
-    pub stopping: bool,
-    /// When it last answered.
-    pub answered: Known<()>,
-    /// Commands in a row without an answer, and when the first of them was found so.
-    pub silent: u32,
-    pub silent_since: Moment,
-    silent_last: Moment,
-    /// When they became too many for chance: wedged, if the daemon lives.
-    pub wedged_at: Option<Moment>,
-    /// Since when commands can't even be given, until one is. It says nothing of the daemon.
-    pub not_asked: Option<Moment>,
-}
-
-impl ControlFacts {
-    /// A command ended.
-    pub fn command(&mut self, result: CommandResult, now: Moment) {
-        self.not_asked = (result == CommandResult::NotAsked).then(|| self.not_asked.unwrap_or(now));
-        match result {
-            CommandResult::Answered => {
-                self.answered.saw((), now);
-                self.silent = 0;
-                self.wedged_at = None;
-            }
-            CommandResult::Refused | CommandResult::NotAsked => {}
-            CommandResult::Timeout | CommandResult::Unreachable => {
-                self.unanswered(now);
-            }
-        }
-    }
-
-    fn unanswered(&mut self, now: Moment) {
-        if self.silent == 0 {
-            self.silent_since = now;
-        } else if now.since(self.silent_last) < SILENT_APART {
-            return;
-        }
-        self.silent += 1;
-        self.silent_last = now;
-        if self.silent >= SILENT_COMMANDS {
-            self.wedged_at = self.wedged_at.or(Some(now));
-        }
-    }
-
-    /// A new daemon answers.
-    pub fn started(&mut self, process: ProcessId, now: Moment) {
-        *self = ControlFacts { process: Some(process), ..ControlFacts::default() };
-        self.answered.saw((), now);
-    }
-}
+pub(crate) const SERVER_FRESH: Duration = Duration::from_secs(31);
 
 /// The server's fatal line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fatal {
+pub(crate) struct Fatal {
     pub server: u32,
     pub at: Moment,
     /// The client that the line before it names: nearly worthless, kept as evidence.
@@ -143,7 +28,7 @@ pub(super) struct Fatal {
 
 /// An MPS server.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ServerFacts {
+pub(crate) struct ServerFacts {
     pub pid: Option<u32>,
     pub process: Option<ProcessId>,
     /// The user that it serves; `None`: its first line was missed.
@@ -181,7 +66,7 @@ pub(super) struct ServerFacts {
 
 /// What a change of the server asks of the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ServerNews {
+pub(crate) enum ServerNews {
     Nothing,
     /// A server is being started: follow its end.
     New(u32),
@@ -413,7 +298,7 @@ impl ServerFacts {
 }
 
 /// A line's own time, where it can be of this clock.
-pub(super) fn trusted(stamped: Moment, now: Moment) -> Moment {
+pub(crate) fn trusted(stamped: Moment, now: Moment) -> Moment {
     let apart = now.since(stamped).max(stamped.since(now));
     if apart > STAMP_TRUST { now } else { stamped.min(now) }
 }
@@ -525,34 +410,5 @@ mod tests {
         let mut server = active();
         server.line(ServerLine::Connected { server: 6, client: 9 }, at(300), at(300));
         assert!(server.clients.last().unwrap().is_empty());
-    }
-
-    #[test]
-    fn three_commands_without_an_answer_are_too_many_and_a_burst_counts_once() {
-        let mut control = ControlFacts::default();
-        for millis in [0, 10, 20, 5000] {
-            control.command(CommandResult::Timeout, at(millis));
-        }
-        assert_eq!((control.silent, control.wedged_at), (2, None));
-        control.command(CommandResult::Timeout, at(10_000));
-        assert_eq!(control.wedged_at, Some(at(10_000)));
-        control.command(CommandResult::Answered, at(10_001));
-        assert_eq!((control.silent, control.wedged_at), (0, None));
-    }
-
-    #[test]
-    fn a_daemon_that_was_never_asked_is_not_silent() {
-        let mut control = ControlFacts::default();
-        (0..9).for_each(|n| control.command(CommandResult::NotAsked, at(n * 5000)));
-        assert_eq!((control.silent, control.wedged_at, control.not_asked), (0, None, Some(at(0))));
-        control.command(CommandResult::Timeout, at(50_000));
-        assert_eq!((control.silent, control.not_asked), (1, None));
-    }
-
-    #[test]
-    fn a_daemon_that_serves_another_caller_is_not_silent() {
-        let mut control = ControlFacts::default();
-        (0..9).for_each(|n| control.command(CommandResult::Refused, at(n * 5000)));
-        assert_eq!(control.silent, 0);
     }
 }

@@ -3,14 +3,14 @@
 
 use crate::model::{Known, Moment};
 
-use super::engine::READING_FRESH;
+use super::reading::READING_FRESH;
 
 /// Over it the GPU is taken: share of time in which an SM had a warp, over all SMs.
 const TAKEN: f64 = 0.9;
 
 /// The SMs of one GPU.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Taken {
+pub(crate) struct Taken {
     /// Since when each reading that showed their activity showed them taken.
     pub since: Option<Moment>,
     /// The share of them that was active when a reading last showed them taken.

@@ -3,7 +3,7 @@
 
 /// What an Xid means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(crate) enum Meaning {
     /// The GPU is off the bus.
     Gone,
     /// The GPU needs a reset, unless the driver says otherwise.
@@ -16,7 +16,7 @@ pub(super) enum Meaning {
 }
 
 /// The one table of Xids.
-pub(super) fn meaning(xid: u32) -> Meaning {
+pub(crate) fn meaning(xid: u32) -> Meaning {
     match xid {
         79 => Meaning::Gone,
         46 | 48 | 62 | 64 | 95 | 110 | 119 | 120 | 136 | 140 | 143 | 155 | 156 | 158 => Meaning::NeedsReset,

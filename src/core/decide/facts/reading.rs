@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
+use std::time::Duration;
 
 use crate::model::GpuReading;
 
+/// How long NVML's lists are believed.
+pub(crate) const READING_FRESH: Duration = Duration::from_secs(3);
+
 /// A reading of a GPU.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     reading: GpuReading,
     /// Each process once, by pid.
     listed: Vec<(u32, Listed)>,

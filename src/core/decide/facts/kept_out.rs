@@ -11,7 +11,7 @@ const MOST: usize = 64;
 /// CUDA errors of a server that takes no more clients, or no more connections.
 const OVER_LIMIT: [u32; 2] = [808, 809];
 /// What a client gets that a full server refuses. Others get it too: alone it says nothing of the server.
-pub(super) const UNAVAILABLE: u32 = 46;
+pub(crate) const UNAVAILABLE: u32 = 46;
 /// The server's word and the client's error are of one refusal within this.
 const TOGETHER: Duration = Duration::from_secs(5);
 /// A refusal is told for so long, for a person to see it: its client is off the list at once.
@@ -19,7 +19,7 @@ const FULL_FOR: Duration = Duration::from_secs(60);
 
 /// Why a client is not in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(crate) enum Why {
     /// It waits, and this is its user.
     User(u32),
     /// It was refused with this CUDA error.
@@ -32,7 +32,7 @@ const UNSEEN_FOR: Duration = Duration::from_secs(600);
 
 /// All that are not in, by pid, and since when. Clients without a pid of ours are one for each user.
 #[derive(Clone, Debug, Default)]
-pub(super) struct KeptOut(BTreeMap<(u32, Option<u32>), Entry>);
+pub(crate) struct KeptOut(BTreeMap<(u32, Option<u32>), Entry>);
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -42,13 +42,13 @@ struct Entry {
 }
 
 /// Whether a client's pid says who it is. 0 is what the daemon writes of a process that its namespace does not show.
-pub(super) fn is_seen(pid: u32) -> bool {
+pub(crate) fn is_seen(pid: u32) -> bool {
     pid != 0
 }
 
 /// A server said that it is full, once or in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Full {
+pub(crate) struct Full {
     pub since: Moment,
     last: Moment,
     /// Clients that it takes, as it said.
@@ -74,7 +74,7 @@ impl Full {
 }
 
 /// Whether this CUDA error says that the server takes no more.
-pub(super) fn is_over_limit(code: u32) -> bool {
+pub(crate) fn is_over_limit(code: u32) -> bool {
     OVER_LIMIT.contains(&code)
 }
 

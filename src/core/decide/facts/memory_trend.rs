@@ -28,7 +28,7 @@ const PEAKS: usize = 6;
 
 /// An engine's memory over the last ten minutes of one incarnation.
 #[derive(Clone, Debug, Default)]
-pub(super) struct MemoryTrend {
+pub(crate) struct MemoryTrend {
     samples: VecDeque<Sample>,
     /// The most that was held in each of the windows before this one, and since when, the latest last.
     peaks: VecDeque<(Moment, u64)>,

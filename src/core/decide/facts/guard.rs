@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-use super::policy::Backoff;
+use crate::decide::policy::Backoff;
 
 /// Attempts within a window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Attempts(Vec<Moment>);
+pub(crate) struct Attempts(Vec<Moment>);
 
 impl Attempts {
     /// From the core's memory.
@@ -54,7 +54,7 @@ impl Attempts {
 }
 
 /// The wait before attempt number `attempt`, counted from 1. `random` is 0 to 1.
-pub(super) fn wait(backoff: &Backoff, attempt: u32, random: f64) -> Duration {
+pub(crate) fn wait(backoff: &Backoff, attempt: u32, random: f64) -> Duration {
     let plain = match attempt {
         0 | 1 => backoff.first.as_secs_f64(),
         n => backoff.next.as_secs_f64() * backoff.factor.max(1.0).powi(i32::try_from(n - 2).unwrap_or(i32::MAX)),
@@ -65,14 +65,14 @@ pub(super) fn wait(backoff: &Backoff, attempt: u32, random: f64) -> Duration {
 }
 
 /// The longest wait, jittered.
-pub(super) fn longest(backoff: &Backoff, random: f64) -> Duration {
+pub(crate) fn longest(backoff: &Backoff, random: f64) -> Duration {
     let jittered = backoff.most.as_secs_f64() * (1.0 + backoff.jitter.clamp(0.0, 1.0) * (2.0 * random - 1.0));
     Duration::try_from_secs_f64(jittered).unwrap_or(backoff.most)
 }
 
 /// Random numbers from a seed that came in as a value (splitmix64): the same seed, the same waits.
 #[derive(Clone, Debug)]
-pub(super) struct Jitter(u64);
+pub(crate) struct Jitter(u64);
 
 impl Jitter {
     /// From a seed.
