@@ -7,8 +7,7 @@ use mpswarden_core::decide::{Input, PolicyChange};
 use mpswarden_core::model::Request;
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
-    DomainId, EngineKey, Exit, LinePlace, Member, Mode, Observation, ProbeState, Saying, ServerLine, ServerState,
-    XidVia,
+    EngineKey, Exit, LinePlace, Member, Mode, Observation, ProbeState, Saying, ServerLine, ServerState, XidVia,
 };
 
 use super::sharing::Windows;
