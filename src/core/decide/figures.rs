@@ -4,7 +4,7 @@ use crate::decide::domain::Domain;
 use crate::decide::facts::engine::Stage;
 use crate::decide::facts::engine::figures::active_level;
 use crate::decide::facts::reading::Reading;
-use crate::model::{EngineName, EngineLoad, Health, Moment, ProcessUsage, Traffic};
+use crate::model::{EngineLoad, EngineName, Health, Moment, ProcessUsage, Traffic};
 
 impl Domain {
     /// What an engine says of its load.
