@@ -44,6 +44,8 @@ pub(super) enum Phase {
     Waiting,
     /// All of it is being (re)started.
     Restart(Box<Restart>),
+    /// The same, while a step of the restart is taken: the restart is in the hands of who takes it.
+    InRestart,
     /// Engines run; each goes its own way until something hits them all.
     Running(Option<Settling>),
     /// It is being stopped in order.
@@ -260,7 +262,7 @@ impl Domain {
             Purpose::Group | Purpose::Control => match &self.phase {
                 Phase::Restart(_) => self.restart_finished(id, outcome, turn),
                 Phase::Stopping(_) => self.stopping_finished(id, outcome, turn),
-                Phase::Waiting | Phase::Running(_) | Phase::Stopped => {}
+                Phase::Waiting | Phase::InRestart | Phase::Running(_) | Phase::Stopped => {}
             },
             Purpose::Look(_) | Purpose::Save => {}
         }
@@ -283,7 +285,7 @@ impl Domain {
             }
             Phase::Restart(_) => self.advance_restart(turn),
             Phase::Stopping(_) => self.advance_stopping(turn),
-            Phase::Stopped => {}
+            Phase::InRestart | Phase::Stopped => {}
         }
     }
 
@@ -292,7 +294,7 @@ impl Domain {
         let phase = match &self.phase {
             Phase::Restart(restart) => self.restart_deadline(restart),
             Phase::Running(_) => self.running_deadline(now),
-            Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
+            Phase::Waiting | Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => None,
         };
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine, now));
         let words = self.engines.iter().flat_map(|engine| engine.instance.shortage.until());

@@ -84,7 +84,7 @@ impl Domain {
                 want(&mut wants.gpu, if memory && !held { FAST } else { GPU });
                 self.want_active(&mut wants);
             }
-            Phase::Stopping(_) | Phase::Stopped => {
+            Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => {
                 want(&mut wants.gpu, GPU);
                 self.engines.iter().filter(|engine| engine.drains()).for_each(|e| self.want_engine(e, &mut wants, now));
             }
@@ -206,7 +206,7 @@ impl Domain {
         let settled = match &self.phase {
             Phase::Waiting | Phase::Running(_) => true,
             Phase::Restart(restart) => restart.held.is_some(),
-            Phase::Stopping(_) | Phase::Stopped => false,
+            Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => false,
         };
         if settled && self.may_own_a_stranger(now) {
             want(&mut wants.trees, STRANGERS);

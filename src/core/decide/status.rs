@@ -161,7 +161,7 @@ impl Domain {
             Phase::Stopped => GroupState::Stopped,
             Phase::Restart(restart) if restart.held.is_some() => GroupState::Held,
             Phase::Restart(restart) if restart.reason.is_none() => GroupState::Starting,
-            Phase::Restart(_) => GroupState::Recovering,
+            Phase::Restart(_) | Phase::InRestart => GroupState::Recovering,
             Phase::Running(_) if self.stuck().is_some() => GroupState::Held,
             Phase::Running(_) if blind => GroupState::Unknown,
             Phase::Running(Some(settling)) if settling.reason.is_none() => GroupState::Starting,

@@ -67,8 +67,10 @@ impl Domain {
             Phase::Waiting => self.stopped(turn),
             Phase::Stopped => {}
             Phase::Stopping(stopping) if stopping.now || !now => {}
-            Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) if now => self.stop_at_once(turn),
-            Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) => {
+            Phase::Stopping(_) | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) if now => {
+                self.stop_at_once(turn)
+            }
+            Phase::Stopping(_) | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) => {
                 let drains = self.drains_before_a_stop(turn.now);
                 self.fence(turn);
                 for (place, stage) in drains {

@@ -239,7 +239,7 @@ impl Domain {
     /// killed.
     pub fn engine_ended(&mut self, name: &EngineName, incarnation: u32, exit: Exit, turn: &mut Turn<'_>) {
         let ordered = match &self.phase {
-            Phase::Restart(_) => Some(ExitCause::GroupRestart),
+            Phase::Restart(_) | Phase::InRestart => Some(ExitCause::GroupRestart),
             Phase::Stopping(_) | Phase::Stopped => Some(ExitCause::Clean),
             Phase::Waiting | Phase::Running(_) => None,
         };

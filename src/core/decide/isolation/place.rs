@@ -82,7 +82,7 @@ impl Domain {
                 restart.old_is_gone() || matches!(engine.stage, Stage::Stopped | Stage::Quarantined)
             }
             Phase::Running(_) => matches!(engine.stage, Stage::Down { .. } | Stage::Stopped | Stage::Quarantined),
-            Phase::Stopping(_) => false,
+            Phase::InRestart | Phase::Stopping(_) => false,
         }
     }
 
@@ -103,7 +103,7 @@ impl Domain {
         engine.instance.process.id = None;
         engine.moves = !stays;
         engine.stage = engine.at_rest().unwrap_or(match (&self.phase, &engine.stage) {
-            (Phase::Restart(_), _) => Stage::Fallen,
+            (Phase::Restart(_) | Phase::InRestart, _) => Stage::Fallen,
             (Phase::Stopped | Phase::Stopping(_), _) => Stage::Left,
             (Phase::Waiting | Phase::Running(_), Stage::Down { due }) => Stage::Down { due: *due },
             (Phase::Waiting | Phase::Running(_), _) => Stage::Down { due: turn.now },

@@ -86,7 +86,7 @@ impl Domain {
         engine.stage = match self.phase {
             Phase::Waiting | Phase::Running(_) => Stage::Down { due: turn.now },
             // The new generation starts it.
-            Phase::Restart(_) => Stage::Fallen,
+            Phase::Restart(_) | Phase::InRestart => Stage::Fallen,
             Phase::Stopping(_) | Phase::Stopped => Stage::Left,
         };
         engine

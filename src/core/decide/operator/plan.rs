@@ -182,6 +182,7 @@ impl Domain {
                     format!("a restart of {name} is on its way ({tier}, for {reason}, at the step {step})")
                 }
             }),
+            Phase::InRestart => Some(format!("a restart of {name} is on its way")),
             Phase::Stopping(_) => Some(format!("{name} is being stopped; start it once it is")),
             Phase::Stopped => Some(format!("{name} is stopped; start it")),
         }

@@ -98,7 +98,9 @@ impl Domain {
                 steps.extend(self.way_out(key, engine));
                 steps.push(format!("start {key}"));
             }
-            Phase::Waiting | Phase::Restart(_) => steps.push(format!("start {key} with the others of {name}")),
+            Phase::Waiting | Phase::Restart(_) | Phase::InRestart => {
+                steps.push(format!("start {key} with the others of {name}"))
+            }
         }
         Ok(Plan { steps, goals: vec![serves_next(key, engine)] })
     }

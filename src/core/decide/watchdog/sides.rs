@@ -223,7 +223,7 @@ impl Watchdog {
             Phase::Stopping(_) => return false,
             // It left a process behind, which its next start ends first.
             Phase::Stopped => apart.phase = Phase::Waiting,
-            Phase::Waiting | Phase::Restart(_) | Phase::Running(_) => {}
+            Phase::Waiting | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) => {}
         }
         apart.after_stop = AfterStop::Stays;
         true
