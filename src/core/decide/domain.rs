@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Action, EngineKey, EngineName, Exit, Fault, Hold, Known, Moment, Observation, Outcome, Owner, ProcessId,
+    Action, EngineKey, EngineName, Exit, Fault, Health, Hold, Known, Moment, Observation, Outcome, Owner, ProcessId,
     ServerLine, What,
 };
 
@@ -28,6 +28,7 @@ use super::pulse::Pulse;
 use super::reading::Reading;
 use super::remembered::GroupMemory;
 use super::restart::Restart;
+use super::server_start::Tone;
 use super::settling::Settling;
 use super::stopping::{AfterStop, Stopping};
 use super::strangers::Strangers;
@@ -191,7 +192,10 @@ impl Domain {
                 self.server_news(news, turn);
             }
             Observation::Pipe { connected, .. } => self.knocking(&connected, turn.now),
-            Observation::ServerSaid { server, words, trouble, .. } => self.server.starts.said(server, words, trouble),
+            Observation::ServerSaid { server, words, trouble, .. } => {
+                let tone = if trouble { Tone::Trouble } else { Tone::Plain };
+                self.server.starts.said(server, words, tone);
+            }
             Observation::Clients { server, clients, .. } => {
                 let clients = clients.into_iter().collect();
                 if self.server.pid == Some(server) {
@@ -217,7 +221,10 @@ impl Domain {
             }
             Observation::Said { engine, saying, place } => self.heard(&engine, saying, &place, turn),
             Observation::Traffic { engine, traffic } => self.traffic(&engine, traffic, turn.now),
-            Observation::Token { engine, given } => self.token(&engine, given, turn.now),
+            Observation::Token { engine, given } => {
+                let answer = if given { Health::Ok } else { Health::NoAnswer };
+                self.token(&engine, answer, turn.now);
+            }
             Observation::Usage { engine, processes } => self.usage(&engine, &processes, turn.now),
             Observation::Load { engine, load } => self.load(&engine, load, turn.now),
             Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),

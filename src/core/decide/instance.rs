@@ -10,6 +10,7 @@ use super::gpu_process::GpuProcesses;
 use super::limits::Limits;
 use super::overlap::Beside;
 use super::passage::Passage;
+use super::policy::MpsUse;
 use super::progress::{Answers, Stretch, Tokens};
 use super::said::Said;
 use super::shortage::Shortage;
@@ -113,8 +114,13 @@ pub(super) struct Progress {
 
 impl Instance {
     /// The next one, of which nothing was seen yet.
-    pub fn next(&self, outside: bool) -> Instance {
-        Instance { incarnation: self.incarnation + 1, outside, ..Instance::default() }
+    pub fn next(&self) -> Instance {
+        Instance { incarnation: self.incarnation + 1, ..Instance::default() }
+    }
+
+    /// How it was started.
+    pub fn mps_use(&self) -> MpsUse {
+        if self.outside { MpsUse::Outside } else { MpsUse::Client }
     }
 
     /// Its processes, as last seen: never without its main process while that lives.

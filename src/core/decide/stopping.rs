@@ -28,11 +28,19 @@ pub(super) enum AfterStop {
     IsForgotten,
 }
 
+/// The time that processes get to end by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grace {
+    /// As much as is configured, engines one after the other.
+    Full,
+    /// None: all are killed at once.
+    None,
+}
+
 /// A stop on its way.
 #[derive(Clone, Debug)]
 pub(super) struct Stopping {
-    /// No grace for anybody.
-    now: bool,
+    grace: Grace,
     step: Step,
 }
 
@@ -54,27 +62,29 @@ enum Step {
 
 impl Stopping {
     /// Without grace for anybody.
-    pub fn now(&self) -> bool {
-        self.now
+    pub fn is_at_once(&self) -> bool {
+        self.grace == Grace::None
     }
 }
 
 impl Domain {
     /// Somebody wants the group to end, and `after_stop` to become of it then.
-    pub fn stop(&mut self, now: bool, after_stop: AfterStop, turn: &mut Turn<'_>) {
+    pub fn stop(&mut self, grace: Grace, after_stop: AfterStop, turn: &mut Turn<'_>) {
         self.after_stop = after_stop;
         match &mut self.phase {
             Phase::Waiting => self.stopped(turn),
             Phase::Stopped => {}
-            Phase::Stopping(stopping) if stopping.now || !now => {}
-            Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) if now => self.stop_at_once(turn),
+            Phase::Stopping(stopping) if stopping.is_at_once() || grace == Grace::Full => {}
+            Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) if grace == Grace::None => {
+                self.stop_at_once(turn);
+            }
             Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) => {
                 let drains = self.drains_before_a_stop(turn.now);
                 self.fence(turn);
                 for (place, stage) in drains {
                     self.engines[place].stage = stage;
                 }
-                self.phase = Phase::Stopping(Stopping { now: false, step: Step::Quiet });
+                self.phase = Phase::Stopping(Stopping { grace: Grace::Full, step: Step::Quiet });
             }
         }
     }
@@ -104,7 +114,7 @@ impl Domain {
     pub(super) fn stop_at_once(&mut self, turn: &mut Turn<'_>) {
         self.fence(turn);
         let id = self.order_kill(Vec::new(), turn);
-        self.phase = Phase::Stopping(Stopping { now: true, step: Step::Kill(id) });
+        self.phase = Phase::Stopping(Stopping { grace: Grace::None, step: Step::Kill(id) });
     }
 
     /// Goes on once earlier orders have ended.
@@ -131,7 +141,7 @@ impl Domain {
     /// An order of the stop ended. What failed is told; the stop goes on, the daemon's KILL comes last.
     pub fn stopping_finished(&mut self, id: ActionId, outcome: Outcome, turn: &mut Turn<'_>) {
         let Phase::Stopping(stopping) = &self.phase else { return };
-        let now = stopping.now;
+        let grace = stopping.grace;
         match &stopping.step {
             Step::Engine(order, name) if *order == id => {
                 turn.emit_failure(FailedAction::StopEngine, &outcome);
@@ -145,9 +155,9 @@ impl Domain {
                 turn.emit_failure(FailedAction::AwaitGone, &outcome);
                 self.left_behind |= outcome != Outcome::Gone { remaining: Vec::new() };
                 if turn.orders.starting(turn.id) {
-                    self.phase = Phase::Stopping(Stopping { now, step: Step::Starts });
+                    self.phase = Phase::Stopping(Stopping { grace, step: Step::Starts });
                 } else {
-                    self.stop_control(now, turn);
+                    self.stop_control(grace, turn);
                 }
             }
             Step::Control(order) if *order == id => {
@@ -169,27 +179,27 @@ impl Domain {
             }
         };
         let id = turn.order(Purpose::Group, Action::AwaitGone { group, engines, processes }, GONE_BOUND);
-        self.phase = Phase::Stopping(Stopping { now: true, step: Step::Gone(id) });
+        self.phase = Phase::Stopping(Stopping { grace: Grace::None, step: Step::Gone(id) });
     }
 
     /// Stops the next engine in reverse order that may have a process; after the first one, the daemon.
     fn stop_engine_before(&mut self, place: usize, turn: &mut Turn<'_>) {
         let Some(place) = (0..place).rev().find(|place| self.engines[*place].instance.incarnation > 0) else {
-            return self.stop_control(false, turn);
+            return self.stop_control(Grace::Full, turn);
         };
         let engine = &self.engines[place];
         let (name, grace) = (engine.name().clone(), engine.policy.stop_timeout);
         let action = Action::StopEngine { engine: self.key(&name), grace };
         let id = turn.order(Purpose::Group, action, grace + DEATH_BOUND);
-        self.phase = Phase::Stopping(Stopping { now: false, step: Step::Engine(id, name) });
+        self.phase = Phase::Stopping(Stopping { grace: Grace::Full, step: Step::Engine(id, name) });
     }
 
-    fn stop_control(&mut self, now: bool, turn: &mut Turn<'_>) {
+    fn stop_control(&mut self, grace: Grace, turn: &mut Turn<'_>) {
         let wedged = self.control.wedged_at.is_some();
-        let grace = if now || wedged { Duration::ZERO } else { QUIT_GRACE };
-        let action = Action::StopControl { group: self.policy.name.clone(), grace, server: self.server.process };
+        let quit = if grace == Grace::None || wedged { Duration::ZERO } else { QUIT_GRACE };
+        let action = Action::StopControl { group: self.policy.name.clone(), grace: quit, server: self.server.process };
         let id = turn.order(Purpose::Group, action, STOP_CONTROL_BOUND);
-        self.phase = Phase::Stopping(Stopping { now, step: Step::Control(id) });
+        self.phase = Phase::Stopping(Stopping { grace, step: Step::Control(id) });
     }
 
     /// The end: an operator ended the group, so nothing of it is held against its next start. Engines that an

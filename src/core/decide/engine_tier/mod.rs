@@ -193,7 +193,7 @@ impl Domain {
     fn late(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
         match &self.phase {
             Phase::Restart(_) if matches!(outcome, Outcome::Started { .. }) => self.kill_again(turn),
-            Phase::Stopping(stopping) if stopping.now() => self.stop_at_once(turn),
+            Phase::Stopping(stopping) if stopping.is_at_once() => self.stop_at_once(turn),
             _ => {}
         }
     }
@@ -207,7 +207,7 @@ impl Domain {
                 engine.instance.process.id = Some(process);
                 engine.instance.shortage.lives(std::iter::once(process.pid), turn.now);
                 engine.instance.process.started = turn.now;
-                engine.instance.limits.started_with(engine.policy.told(process, !engine.instance.outside), turn.now);
+                engine.instance.limits.started_with(engine.policy.told(process, engine.instance.mps_use()), turn.now);
                 let incarnation = engine.instance.incarnation;
                 turn.emit_of(&name, What::EngineStarted { process, incarnation });
             }
