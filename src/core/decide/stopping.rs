@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::model::{Action, ActionId, EngineName, FailedAction, Moment, Outcome, What};
 
 use super::domain::{Domain, Phase};
-use super::engine::{Engine, Stage};
 use super::operator::stage_of;
 use super::orders::Purpose;
 use super::remembered::Rest;
 use super::restart::{QUIT_GRACE, STOP_CONTROL_BOUND};
 use super::turn::Turn;
+use crate::decide::facts::engine::{Engine, Stage};
 
 /// Over an engine's own time to stop: for a process that dies slowly.
 const DEATH_BOUND: Duration = Duration::from_secs(15);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::guard;
 use crate::decide::orders::Purpose;
 use crate::decide::remembered::Rest;

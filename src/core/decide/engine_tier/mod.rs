@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::decide::detect::Finding;
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Died, Ending, Engine, Stage};
-use crate::decide::newcomers::HANGS_AFTER;
+use crate::decide::facts::engine::{Died, Ending, Engine, Stage};
+use crate::decide::facts::newcomers::HANGS_AFTER;
 use crate::decide::turn::Turn;
 use crate::model::{
     ActionId, EngineKey, EngineName, Exit, ExitCause, FailedAction, Fault, Moment, Outcome, RecoveryResult,

@@ -2,7 +2,7 @@
 
 use super::hold::HoldEnd;
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Ending, Stage};
+use crate::decide::facts::engine::{Ending, Stage};
 use crate::decide::remembered::Rest;
 use crate::decide::stopping::{AfterStop, Grace};
 use crate::decide::turn::Turn;
