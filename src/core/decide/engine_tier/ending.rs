@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decide::domain::Domain;
 use crate::decide::facts::engine::{Ending, Engine, Stage};
-use crate::decide::guard;
+use crate::decide::facts::guard;
 use crate::decide::orders::Purpose;
 use crate::decide::remembered::Rest;
 use crate::decide::turn::{NO_OUTCOME, Turn, failure};

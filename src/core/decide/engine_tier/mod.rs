@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use crate::decide::detect::Finding;
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::facts::engine::{Died, Ending, Engine, Stage};
+use crate::decide::facts::died::Died;
+use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::facts::newcomers::HANGS_AFTER;
 use crate::decide::turn::Turn;
 use crate::model::{
