@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::model::{ActionId, EngineName, EngineState, Exit, Fault, Health, Known, Moment, ProcessId};
 
 use super::attached::{Attachment, Watched, attachment};
+use super::attempt::Attempt;
 use super::facts::ServerFacts;
 use super::figures::Figures;
 use super::gpu_process::GpuProcesses;
@@ -143,8 +144,8 @@ pub(super) struct Engine {
     pub outside: bool,
     /// It runs as an older configuration says, and is to be taken out and started again.
     pub rolls: bool,
-    /// Since when the engine tier is at work to start it again, told and without a result yet.
-    pub recovery: Option<Moment>,
+    /// The attempt to bring it back that has no result yet.
+    pub attempt: Option<Attempt>,
 }
 
 /// An engine's failure.
@@ -200,7 +201,7 @@ impl Engine {
             goes_outside: false,
             outside: false,
             rolls: false,
-            recovery: None,
+            attempt: None,
         }
     }
 

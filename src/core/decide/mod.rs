@@ -8,6 +8,7 @@
 
 mod active_time;
 mod attached;
+mod attempt;
 mod detect;
 mod domain;
 mod effects;

@@ -82,3 +82,50 @@ pub(super) fn failure(outcome: &Outcome) -> Option<String> {
         outcome => outcome.blindness().map(|blindness| blindness.why),
     }
 }
+
+/// A turn of its own for tests of what works on one.
+#[cfg(test)]
+pub(super) mod stand {
+    use super::*;
+    use crate::decide::Decision;
+    use crate::model::{Event, GpuIdentity, GpuUuid};
+
+    /// What a turn borrows; gathers what its turns put out.
+    pub struct Stand {
+        gpu: GpuFacts,
+        orders: Orders,
+        effects: Effects,
+        decided: Decision,
+    }
+
+    impl Default for Stand {
+        fn default() -> Self {
+            let identity = GpuIdentity::absent(GpuUuid::from("GPU-0"), Some(0));
+            let effects = Effects::new(Moment::ZERO);
+            Stand { gpu: GpuFacts::new(identity), orders: Orders::default(), effects, decided: Decision::default() }
+        }
+    }
+
+    impl Stand {
+        /// A turn at so many milliseconds.
+        pub fn turn(&mut self, millis: u64) -> Turn<'_> {
+            let now = Moment::ZERO.after(Duration::from_millis(millis));
+            self.gather(now);
+            let (id, group) = (GroupId(0), GroupName::from("small-llms"));
+            let (gpu, orders, effects) = (&self.gpu, &mut self.orders, &mut self.effects);
+            Turn { now, gpu, alone: true, home_starts: false, id, group, orders, effects }
+        }
+
+        /// The events since the last call.
+        pub fn events(&mut self) -> Vec<Event> {
+            self.gather(Moment::ZERO);
+            std::mem::take(&mut self.decided.events)
+        }
+
+        fn gather(&mut self, now: Moment) {
+            let done = std::mem::replace(&mut self.effects, Effects::new(now)).decision();
+            self.decided.actions.extend(done.actions);
+            self.decided.events.extend(done.events);
+        }
+    }
+}

@@ -123,7 +123,7 @@ impl Domain {
         turn.emit_failure_of(&engine.policy.name, "stop", outcome);
         engine.note = Some("a process of it does not die".to_owned());
         engine.stuck = Some(detail.clone());
-        engine.recovery_ended(RecoveryResult::Held, turn);
+        engine.end_attempt(RecoveryResult::Held, turn);
         if news {
             turn.emit(What::Held { reason: HeldReason::ProcessStuck, detail });
         }

@@ -10,6 +10,7 @@ mod ending;
 use std::time::Duration;
 
 use crate::decide::attached::Attachment;
+use crate::decide::attempt::{Attempt, BudgetCount};
 use crate::decide::detect::Finding;
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Died, Ending, Engine, Stage};
@@ -84,7 +85,7 @@ impl Domain {
         }
         let took = turn.now.since(engine.started);
         turn.emit_of(&engine.policy.name, What::EngineServing { took });
-        engine.recovery_ended(RecoveryResult::Serving, turn);
+        engine.end_attempt(RecoveryResult::Serving, turn);
     }
 
     /// An engine that died while nobody might act, and somebody may now.
@@ -173,7 +174,7 @@ impl Domain {
         let name = engine.name().clone();
         engine.note = Some(because.clone());
         engine.died = Some(died);
-        engine.recovery_ended(RecoveryResult::Superseded, turn);
+        engine.end_attempt(RecoveryResult::Superseded, turn);
         self.note_faults(turn);
         let hit_alone = self.faults.keys().all(|(engine, _)| engine.is_some());
         let engine = &mut self.engines[place];
@@ -196,10 +197,8 @@ impl Domain {
         let attempt = failures.max(engine.evictions);
         turn.save();
         if failures < budget || !own {
-            engine.recovery = Some(at);
-            let (reason, budget_left) = (fault.into(), budget.saturating_sub(failures));
-            let what = What::RestartBegan { tier: Tier::Engine, reason, attempt, budget_left };
-            turn.emit_of(&name, what);
+            let count = BudgetCount { attempt, budget_left: budget.saturating_sub(failures) };
+            engine.attempt = Some(Attempt::of_engine(&name, fault.into(), at, count, turn));
         }
     }
 

@@ -137,7 +137,7 @@ impl Domain {
     }
 
     /// The server is ACTIVE and nothing of the old generation is left: the engines may come.
-    pub(super) fn new_generation(&mut self, restart: &Restart, turn: &mut Turn<'_>) {
+    pub(super) fn new_generation(&mut self, restart: Restart, turn: &mut Turn<'_>) {
         restart.tell_step(restart.step.shown(), turn);
         self.generation += 1;
         self.server.new_generation(turn.now);
@@ -152,7 +152,7 @@ impl Domain {
             tier: restart.tier,
             reason: restart.reason,
             since: restart.since,
-            open: restart.open,
+            attempt: restart.attempt,
             step: RecoveryStep::Start,
             step_since: turn.now,
             last: verdict.and_then(|verdict| verdict.stands_out().cloned()),

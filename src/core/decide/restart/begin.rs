@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::decide::attempt::{Attempt, BudgetCount};
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Engine, Stage};
 use crate::decide::guard;
@@ -52,13 +53,13 @@ impl Domain {
     /// Ends all engines at once and starts them again, after `tier`'s work on server and daemon.
     pub fn begin_restart(&mut self, tier: Tier, reason: Reason, evidence_at: Moment, turn: &mut Turn<'_>) {
         self.supersede(turn);
-        let gate = self.admit(tier, reason, turn);
+        let (gate, attempt) = self.admit(tier, reason, turn);
         let old = self.old_pids(turn);
         let kill = self.order_kill(Vec::new(), turn);
         self.tell_verdict(turn);
         turn.emit(What::StepEnded { step: RecoveryStep::Decide, took: turn.now.since(evidence_at) });
         let mut restart = self.new_restart(tier, Some(reason), Step::Kill(kill), gate, turn.now);
-        restart.open = gate != Gate::Hold;
+        restart.attempt = attempt;
         restart.baseline = self.baseline(&old, turn);
         restart.old = old;
         self.phase = Phase::Restart(Box::new(restart));
@@ -73,31 +74,28 @@ impl Domain {
 
     /// A fault that needs a step further up the ladder shows while the restart is on its way.
     pub(super) fn escalate(&mut self, restart: &mut Restart, reason: Reason, turn: &mut Turn<'_>) {
-        let told = restart.open;
-        restart.ended(RecoveryResult::Superseded, turn);
+        let attempt = restart.attempt.take();
         restart.tier = Tier::Daemon;
         // What an operator ordered stays his, however far it must go: it is not counted.
         let reason = restart.reason.filter(|known| *known == Reason::Operator).unwrap_or(reason);
         restart.reason = Some(reason);
-        if told {
+        if let Some(attempt) = attempt {
             // The same attempt goes further: it is counted once.
+            attempt.end(RecoveryResult::Superseded, turn);
             restart.since = turn.now;
-            restart.open = true;
-            let (attempt, budget_left) = self.attempt_and_left(turn.now);
-            turn.emit(What::RestartBegan { tier: Tier::Daemon, reason, attempt, budget_left });
+            restart.attempt = Some(Attempt::of_group(Tier::Daemon, reason, self.count(turn.now), turn));
         }
     }
 
     /// Whatever was on its way makes room for a restart or the end of the whole group.
     pub fn supersede(&mut self, turn: &mut Turn<'_>) {
-        if let Phase::Running(Some(settling)) = &self.phase
-            && settling.open
-        {
-            let (tier, took) = (settling.tier, turn.now.since(settling.since));
-            turn.emit(What::RestartEnded { tier, result: RecoveryResult::Superseded, took });
-        }
-        if let Phase::Restart(restart) = &mut self.phase {
-            restart.ended(RecoveryResult::Superseded, turn);
+        let attempt = match &mut self.phase {
+            Phase::Running(Some(settling)) => settling.attempt.take(),
+            Phase::Restart(restart) => restart.attempt.take(),
+            Phase::Waiting | Phase::Running(None) | Phase::Stopping(_) | Phase::Stopped => None,
+        };
+        if let Some(attempt) = attempt {
+            attempt.end(RecoveryResult::Superseded, turn);
         }
         (0..self.engines.len()).for_each(|place| self.release_from(place, turn));
         for engine in &mut self.engines {
@@ -107,28 +105,28 @@ impl Domain {
                 engine.failures.forgive_last();
             }
             engine.died = None;
-            engine.recovery_ended(RecoveryResult::Superseded, turn);
+            engine.end_attempt(RecoveryResult::Superseded, turn);
         }
     }
 
-    /// Whether there may be another attempt, and after which wait. Counts it if there may.
-    fn admit(&mut self, tier: Tier, reason: Reason, turn: &mut Turn<'_>) -> Gate {
+    /// Begins another attempt, if there may be one, and says after which wait the engines may start.
+    fn admit(&mut self, tier: Tier, reason: Reason, turn: &mut Turn<'_>) -> (Gate, Option<Attempt>) {
         if reason == Reason::Operator {
-            let (attempt, budget_left) = self.attempt_and_left(turn.now);
-            turn.emit(What::RestartBegan { tier, reason, attempt, budget_left });
-            return Gate::Wait(Duration::ZERO);
+            let attempt = Attempt::of_group(tier, reason, self.count(turn.now), turn);
+            return (Gate::Wait(Duration::ZERO), Some(attempt));
         }
         let recovery = &self.policy.recovery;
         let spent = self.attempts.within(recovery.budget_window, turn.now) >= recovery.budget;
         if self.must_hold(turn.now) {
-            return Gate::Hold;
+            return (Gate::Hold, None);
         }
         let random = self.jitter.next();
         self.attempts.count(recovery.budget_window, turn.now);
-        let (attempt, budget_left) = self.attempt_and_left(turn.now);
-        turn.emit(What::RestartBegan { tier, reason, attempt, budget_left });
+        let count = self.count(turn.now);
+        let attempt = Attempt::of_group(tier, reason, count, turn);
         let backoff = &self.policy.recovery.backoff;
-        Gate::Wait(if spent { guard::longest(backoff, random) } else { guard::wait(backoff, attempt, random) })
+        let wait = if spent { guard::longest(backoff, random) } else { guard::wait(backoff, count.attempt, random) };
+        (Gate::Wait(wait), Some(attempt))
     }
 
     /// Whether the budget is spent and the group is to be held then.
@@ -137,10 +135,10 @@ impl Domain {
         recovery.when_spent == WhenSpent::Hold && self.attempts.within(recovery.budget_window, now) >= recovery.budget
     }
 
-    /// The number of the attempt on its way, and how many are left.
-    fn attempt_and_left(&self, now: Moment) -> (u32, u32) {
+    /// Where the attempt on its way stands within the budget.
+    fn count(&self, now: Moment) -> BudgetCount {
         let attempt = self.attempts.within(self.policy.recovery.budget_window, now);
-        (attempt, self.policy.recovery.budget.saturating_sub(attempt))
+        BudgetCount { attempt, budget_left: self.policy.recovery.budget.saturating_sub(attempt) }
     }
 
     fn new_restart(&self, tier: Tier, reason: Option<Reason>, step: Step, gate: Gate, now: Moment) -> Restart {
@@ -148,7 +146,7 @@ impl Domain {
             tier,
             reason,
             since: now,
-            open: false,
+            attempt: None,
             step,
             step_since: now,
             held: None,
@@ -184,13 +182,12 @@ impl Domain {
             self.stop_for_the_gpu(restart, turn);
             return Next::Go;
         }
-        restart.ended(if held { RecoveryResult::Held } else { RecoveryResult::Superseded }, turn);
+        restart.end_attempt(if held { RecoveryResult::Held } else { RecoveryResult::Superseded }, turn);
         if matches!(restart.reason, Some(Reason::Fault(_))) || self.hands_off(reason).is_none() {
             return Next::Again(reason);
         }
         // Where the watchdog only observes, it ends nothing: the first or the ordered start is tried again.
-        restart.gate = self.admit(restart.tier, reason.into(), turn);
-        restart.open = restart.gate != Gate::Hold;
+        (restart.gate, restart.attempt) = self.admit(restart.tier, reason.into(), turn);
         restart.since = turn.now;
         self.enter_backoff(restart, turn);
         Next::Go
@@ -204,9 +201,8 @@ impl Domain {
         self.with_restart(turn, |group, restart, turn| {
             if restart.gate == Gate::Hold {
                 let reason = restart.reason.unwrap_or(Fault::ControlDied.into());
-                restart.gate = group.admit(restart.tier, reason, turn);
+                (restart.gate, restart.attempt) = group.admit(restart.tier, reason, turn);
                 restart.since = turn.now;
-                restart.open = true;
             }
             if let Step::Blocked { again } = &mut restart.step {
                 *again = turn.now;

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::model::{ActionId, Fault, HeldReason, Moment, Outcome, Reason, RecoveryResult, RecoveryStep, Tier, What};
 
+use super::attempt::Attempt;
 use super::domain::{Domain, Phase};
 use super::memory_gate::Baseline;
 use super::turn::{NO_OUTCOME, Turn, failure};
@@ -35,8 +36,8 @@ pub(super) struct Restart {
     pub reason: Option<Reason>,
     /// When it was decided.
     pub since: Moment,
-    /// It was told as an attempt and its result was not told yet. A first start is no recovery.
-    pub open: bool,
+    /// The attempt that it is; `None`: it has its result already, or is none, as a first start.
+    attempt: Option<Attempt>,
     pub step: Step,
     /// Since when it is in the step that the metrics know.
     pub step_since: Moment,
@@ -148,10 +149,10 @@ impl Restart {
         }
     }
 
-    /// Tells the one result of an attempt.
-    fn ended(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
-        if std::mem::take(&mut self.open) {
-            turn.emit(What::RestartEnded { tier: self.tier, result, took: turn.now.since(self.since) });
+    /// Ends the attempt, if it has no result yet.
+    fn end_attempt(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
+        if let Some(attempt) = self.attempt.take() {
+            attempt.end(result, turn);
         }
     }
 
@@ -161,7 +162,7 @@ impl Restart {
         if news {
             turn.emit(What::Held { reason, detail });
         }
-        self.ended(RecoveryResult::Held, turn);
+        self.end_attempt(RecoveryResult::Held, turn);
     }
 
     fn release_from(&mut self, reason: HeldReason, turn: &mut Turn<'_>) {
@@ -191,7 +192,7 @@ impl Domain {
         let next = work(self, &mut restart, turn);
         match next {
             Next::Go => self.phase = Phase::Restart(restart),
-            Next::Generation => self.new_generation(&restart, turn),
+            Next::Generation => self.new_generation(*restart, turn),
             Next::Again(reason) => {
                 self.phase = Phase::Restart(restart);
                 self.begin_restart(Tier::Daemon, reason.into(), turn.now, turn);
