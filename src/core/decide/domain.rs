@@ -178,7 +178,7 @@ impl Domain {
             Observation::Log { line, stamped, .. } => {
                 self.client_leaves(line, stamped, turn.now);
                 if let ServerLine::Disconnected { client, .. } = line {
-                    self.engines.iter_mut().for_each(|engine| engine.gpu_processes.left(client, turn.now));
+                    self.engines.iter_mut().for_each(|engine| engine.instance.gpu.processes.left(client, turn.now));
                 }
                 if let ServerLine::SomeoneLeft { .. } | ServerLine::SomeoneGone { .. } = line {
                     self.someone_left(stamped, turn.now);
@@ -207,7 +207,7 @@ impl Domain {
             Observation::Tree { engine, processes } => self.tree(&engine, processes, turn.now),
             Observation::Claimed { engine, processes } => {
                 if let Some(engine) = self.engine_mut(&engine.engine) {
-                    engine.claimed = processes.into_iter().collect();
+                    engine.instance.tree.claimed = processes.into_iter().collect();
                 }
             }
             Observation::Health { engine, health } => {
@@ -292,7 +292,7 @@ impl Domain {
             Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
         };
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine, now));
-        let words = self.engines.iter().flat_map(|engine| engine.shortage.until());
+        let words = self.engines.iter().flat_map(|engine| engine.instance.shortage.until());
         let ready = self.engines.iter().flat_map(|engine| [engine.environment_due(), engine.count_due()]).flatten();
         let full = self.server.full.map(|full| full.until());
         let unseen = self.server.kept_out.deadline();
@@ -340,13 +340,18 @@ impl Domain {
 
     /// The pids of all engines, as last seen.
     pub fn pids(&self) -> BTreeSet<u32> {
-        self.engines.iter().flat_map(Engine::processes).map(|process| process.pid).collect()
+        self.engines.iter().flat_map(|engine| engine.instance.processes()).map(|process| process.pid).collect()
     }
 
     /// Those of them that are proven to be an engine's.
     pub fn proven_pids(&self) -> BTreeSet<u32> {
         let proven = |engine: &Engine| {
-            engine.processes().into_iter().filter(|process| !engine.claimed.contains(process)).collect::<Vec<_>>()
+            engine
+                .instance
+                .processes()
+                .into_iter()
+                .filter(|process| !engine.instance.tree.claimed.contains(process))
+                .collect::<Vec<_>>()
         };
         self.engines.iter().flat_map(proven).map(|process| process.pid).collect()
     }
@@ -395,21 +400,25 @@ impl Domain {
 
     fn tree(&mut self, key: &EngineKey, processes: Vec<ProcessId>, now: Moment) {
         self.trees_seen.saw((), now);
-        let before = self.engine(&key.engine).and_then(|engine| engine.tree.last().cloned()).unwrap_or_default();
+        let before =
+            self.engine(&key.engine).and_then(|engine| engine.instance.tree.all.last().cloned()).unwrap_or_default();
         self.tree_without(&before, &processes, now);
         let clients = self.server.clients.last();
         if let Some(engine) = self.engines.iter_mut().find(|engine| *engine.name() == key.engine) {
-            engine.claimed.retain(|claimed| processes.contains(claimed));
+            engine.instance.tree.claimed.retain(|claimed| processes.contains(claimed));
             if matches!(engine.stage, Stage::Serving | Stage::Failing) {
-                let proven: Vec<ProcessId> =
-                    processes.iter().filter(|process| !engine.claimed.contains(process)).copied().collect();
-                engine.gpu_processes.looked(&proven, clients, now);
+                let proven: Vec<ProcessId> = processes
+                    .iter()
+                    .filter(|process| !engine.instance.tree.claimed.contains(process))
+                    .copied()
+                    .collect();
+                engine.instance.gpu.processes.looked(&proven, clients, now);
             }
-            if engine.tree.last() != Some(&processes) {
-                engine.limits.processes_changed(now);
+            if engine.instance.tree.all.last() != Some(&processes) {
+                engine.instance.limits.processes_changed(now);
             }
-            engine.shortage.lives(processes.iter().map(|process| process.pid), now);
-            engine.tree.saw(processes, now);
+            engine.instance.shortage.lives(processes.iter().map(|process| process.pid), now);
+            engine.instance.tree.all.saw(processes, now);
         }
     }
 }

@@ -133,10 +133,11 @@ impl Domain {
         }
         match &engine.stage {
             Stage::Starting => {
-                let every = (now.since(engine.started) / STARTING_SHARE).clamp(STARTING, STARTING_LONG);
+                let every =
+                    (now.since(engine.instance.process.started) / STARTING_SHARE).clamp(STARTING, STARTING_LONG);
                 wants.engines.push((Look::Health(key()), every));
                 self.want_clients_of_a_start(engine, wants);
-                if engine.allocated.is_some() && self.policy.recovery.start == StartOrder::Staggered {
+                if engine.instance.output.allocated.is_some() && self.policy.recovery.start == StartOrder::Staggered {
                     want(&mut wants.trees, URGENT);
                     want(&mut wants.gpu, URGENT);
                 }
@@ -144,13 +145,13 @@ impl Domain {
                     want(&mut wants.trees, YOUNG);
                     self.want_environment(engine, wants, URGENT);
                 }
-                if let Some(healthy) = engine.healthy_since {
+                if let Some(healthy) = engine.instance.probes.good_since {
                     let every = if now.since(healthy) < CLOSELY { FAST } else { HELD };
                     want_attachment(wants, every);
                 }
             }
             Stage::Serving | Stage::Failing => {
-                let lost = engine.gpu_processes.gone().is_some();
+                let lost = engine.instance.gpu.processes.gone().is_some();
                 wants.engines.push((Look::Health(key()), if lost { LOST } else { HEALTH }));
                 wants.engines.push((Look::Load(key()), engine.load_every(now)));
                 wants.engines.push((Look::Traffic(key()), if lost { LOST } else { engine.load_every(now) }));
@@ -164,7 +165,7 @@ impl Domain {
                 if engine.watched(now) {
                     want(&mut wants.trees, HELD);
                 }
-                if engine.gpu_processes.doubtful(now) {
+                if engine.instance.gpu.processes.doubtful(now) {
                     want(&mut wants.trees, LOST);
                     want(&mut wants.gpu, LOST);
                 }
@@ -187,7 +188,7 @@ impl Domain {
 
     /// A client came while an engine starts: its list is asked for now, so that no engine waits for it later.
     fn want_clients_of_a_start(&self, engine: &Engine, wants: &mut Wants) {
-        let changed = self.server.clients.at().filter(|at| *at >= engine.started);
+        let changed = self.server.clients.at().filter(|at| *at >= engine.instance.process.started);
         if changed > self.server.clients_asked {
             want(&mut wants.clients, FAST);
         }

@@ -24,6 +24,7 @@ mod gpu_process;
 mod growth;
 mod guard;
 mod input;
+mod instance;
 mod isolation;
 mod kept_out;
 mod ladder;

@@ -82,21 +82,21 @@ impl Domain {
     fn named(&mut self, pid: u32, now: Moment) {
         let at = self.nameless.at.unwrap_or(now);
         let owns = |engine: &&mut Engine| {
-            engine.processes().iter().any(|process| process.pid == pid) || engine.shortage.knows(pid)
+            engine.instance.processes().iter().any(|process| process.pid == pid) || engine.instance.shortage.knows(pid)
         };
         let pending = self.nameless.at.is_some();
         let Some(engine) = self.engines.iter_mut().find(owns).filter(|engine| pending || says_terminated(engine))
         else {
             return;
         };
-        engine.gpu_processes.left(pid, now);
-        if engine.left.is_none_or(|left| now.since(left) > SAME) {
-            engine.left = Some(at);
+        engine.instance.gpu.processes.left(pid, now);
+        if engine.instance.gpu.left.is_none_or(|left| now.since(left) > SAME) {
+            engine.instance.gpu.left = Some(at);
         }
     }
 }
 
 /// It printed that its server had ended its client, and nothing has decided that yet.
 fn says_terminated(engine: &Engine) -> bool {
-    engine.said.open().any(|run| run.code == TERMINATED)
+    engine.instance.output.said.open().any(|run| run.code == TERMINATED)
 }

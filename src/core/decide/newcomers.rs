@@ -26,9 +26,10 @@ impl Domain {
         let engine = &self.engines[place];
         let clients = self.server.clients.last();
         let was_client = clients.is_some_and(|clients| {
-            engine.processes().iter().any(|process| clients.contains(&process.pid)) || engine.left.is_some()
+            engine.instance.processes().iter().any(|process| clients.contains(&process.pid))
+                || engine.instance.gpu.left.is_some()
         });
-        let busy = engine.figures.idle.at(now).is_none();
+        let busy = engine.instance.figures.idle.at(now).is_none();
         if was_client && (matches!(exit, Exit::Signal(_)) || busy) {
             let how = if matches!(exit, Exit::Signal(_)) { "was killed" } else { "ended, perhaps at work," };
             self.killed = Killed { server: self.server.pid, last: Some((now, format!("{} {how}", engine.name()))) };
@@ -44,13 +45,14 @@ impl Domain {
     pub fn knocking(&mut self, connected: &[u32], now: Moment) {
         let clients = self.server.clients.last().cloned();
         for engine in &mut self.engines {
-            let pids: Vec<u32> = engine.processes().iter().map(|process| process.pid).collect();
+            let pids: Vec<u32> = engine.instance.processes().iter().map(|process| process.pid).collect();
             let is_client = clients.as_ref().is_none_or(|clients| pids.iter().any(|pid| clients.contains(pid)));
             let knocks =
                 engine.stage == Stage::Starting && !is_client && pids.iter().any(|pid| connected.contains(pid));
             // Over starts that its start_timeout ends: none of them got in.
-            let known = engine.knocks.filter(|since| self.server.since.is_some_and(|server| server <= *since));
-            engine.knocks = match knocks {
+            let known =
+                engine.instance.gpu.knocks.filter(|since| self.server.since.is_some_and(|server| server <= *since));
+            engine.instance.gpu.knocks = match knocks {
                 true => known.or(Some(now)),
                 false => known.filter(|_| !is_client && engine.stage != Stage::Serving),
             };
@@ -61,7 +63,7 @@ impl Domain {
     pub fn asks_who_knocks(&self) -> bool {
         let clients = self.server.clients.last();
         let outside = |engine: &Engine| {
-            let mut pids = engine.processes().into_iter().map(|process| process.pid);
+            let mut pids = engine.instance.processes().into_iter().map(|process| process.pid);
             engine.stage == Stage::Starting && !pids.any(|pid| clients.is_some_and(|clients| clients.contains(&pid)))
         };
         self.killed_in_its_life().is_some() && self.engines.iter().any(outside)

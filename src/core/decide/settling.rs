@@ -45,7 +45,8 @@ impl Engine {
     /// it holds.
     fn takes_memory(&self, turn: &Turn<'_>) -> bool {
         let shown = |reading: &&Reading| self.device_memory(Some(*reading)).is_some_and(|held| held > 0);
-        let has_all = || self.allocated.and_then(|said| turn.gpu.reading.since(said)).filter(shown).is_some();
+        let has_all =
+            || self.instance.output.allocated.and_then(|said| turn.gpu.reading.since(said)).filter(shown).is_some();
         match self.stage {
             Stage::Launching(_) => true,
             Stage::Starting => !has_all(),
@@ -149,7 +150,7 @@ impl Domain {
 
     fn start_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         let name = self.engines[place].name().clone();
-        let incarnation = self.engines[place].incarnation + 1;
+        let incarnation = self.engines[place].instance.incarnation + 1;
         let outside = self.engines[place].goes_outside;
         let action = Action::StartEngine { engine: self.key(&name), incarnation, outside };
         let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);

@@ -143,7 +143,7 @@ impl Domain {
         }
         let unknown = unknown_clients(self)?;
         // A client that came after the last look at an engine's processes may be one of them.
-        let may_own = |engine: &Engine| engine.alive() && engine.tree.at() < self.server.clients.at();
+        let may_own = |engine: &Engine| engine.alive() && engine.instance.tree.all.at() < self.server.clients.at();
         if !unknown.is_empty() && self.engines.iter().any(may_own) {
             return None;
         }
@@ -206,9 +206,9 @@ impl Domain {
         blind: bool,
         now: Moment,
     ) -> EngineStatus {
-        let deaf = engine.health.fresh(HEALTH_FRESH + engine.policy.health_timeout, now).is_none();
+        let deaf = engine.instance.probes.last.fresh(HEALTH_FRESH + engine.policy.health_timeout, now).is_none();
         let seen = gpu.filter(|_| !blind).and_then(|gpu| engine.attachment_now(&self.server, &gpu.reading, now));
-        let processes = engine.processes();
+        let processes = engine.instance.processes();
         let is_client = |pid: &u32| self.server.clients.last().is_some_and(|clients| clients.contains(pid));
         EngineStatus {
             name: engine.name().clone(),
@@ -222,23 +222,23 @@ impl Domain {
             device_memory_limit: engine.device_memory_limit(),
             memory_time_to_limit: engine.memory_time_to_limit(reading),
             resident_memory: engine.resident_memory(now),
-            cpu: engine.figures.cpu(),
+            cpu: engine.usage.cpu,
             load: engine.load(now).cloned(),
             kind: engine.kind(now),
             unknown: self.unknown_of(engine, reading, now),
             doubted: engine.telling.counted(),
-            main: engine.main.filter(|_| engine.ended.is_none()),
+            main: engine.instance.process.id.filter(|_| engine.instance.process.ended.is_none()),
             clients: processes.iter().map(|process| process.pid).filter(is_client).collect(),
-            incarnation: engine.incarnation,
+            incarnation: engine.instance.incarnation,
             failures: engine.failures.within(self.policy.recovery.budget_window, now),
             isolation: self.isolation.of(engine.name()),
             sharing: engine.sharing_status(&self.policy.overlap, now),
-            note: engine.note.clone().or_else(|| engine.waits_to_roll()),
+            note: engine.instance.note.clone().or_else(|| engine.waits_to_roll()),
         }
     }
 
     fn engine_state(&self, engine: &Engine, blind: bool) -> EngineState {
-        let has_process = engine.main.is_some() && engine.ended.is_none();
+        let has_process = engine.instance.process.id.is_some() && engine.instance.process.ended.is_none();
         match (&self.phase, &engine.stage) {
             (Phase::Restart(_) | Phase::Stopping(_), Stage::Fallen) if has_process => EngineState::Stopping,
             _ => engine.state(blind),

@@ -174,7 +174,7 @@ impl Domain {
 
     /// Stops the next engine in reverse order that may have a process; after the first one, the daemon.
     fn stop_engine_before(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let Some(place) = (0..place).rev().find(|place| self.engines[*place].incarnation > 0) else {
+        let Some(place) = (0..place).rev().find(|place| self.engines[*place].instance.incarnation > 0) else {
             return self.stop_control(false, turn);
         };
         let engine = &self.engines[place];
@@ -202,7 +202,7 @@ impl Domain {
         self.forget_leavers();
         for engine in &mut self.engines {
             engine.failures.clear();
-            engine.main = None;
+            engine.instance.process.id = None;
             engine.rest = engine.rest.filter(|rest| *rest != Rest::CrashLoop);
             engine.stage = stage_of(engine.rest).unwrap_or(Stage::Left);
         }

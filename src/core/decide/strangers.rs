@@ -86,7 +86,7 @@ impl Domain {
         if matches!(self.phase, Phase::Stopped) && !self.left_behind {
             return Some(now);
         }
-        self.engines.iter().try_fold(now, |oldest, engine| Some(oldest.min(engine.tree.at()?)))
+        self.engines.iter().try_fold(now, |oldest, engine| Some(oldest.min(engine.instance.tree.all.at()?)))
     }
 
     /// Whether somebody may be an engine's child that was born after the last look at the engines' processes.

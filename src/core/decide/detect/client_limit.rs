@@ -29,7 +29,7 @@ pub(super) fn find(group: &Domain, now: Moment) -> Vec<Finding> {
 
 /// What an engine's own output says of it.
 fn said<'a>(engine: &'a Engine, group: &Domain, refused: &mut Waiting<'a>) {
-    let Some((at, code)) = engine.over_limit.filter(|_| engine.alive()) else { return };
+    let Some((at, code)) = engine.instance.output.over_limit.filter(|_| engine.alive()) else { return };
     let refused_itself = refused.contains_key(&Some(engine.name()));
     let listed = code != UNAVAILABLE && group.is_full();
     if !(refused_itself || listed || group.server.full.is_some_and(|full| full.explains(at))) {

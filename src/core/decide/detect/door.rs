@@ -27,7 +27,7 @@ fn owner(group: &Domain, pid: u32, since: Moment, now: Moment) -> Option<(Option
         return Some((None, "a client in a pid namespace that the daemon does not see (pid 0)".to_owned()));
     }
     let owns = |engine: &&crate::decide::engine::Engine| {
-        engine.alive() && engine.processes().iter().any(|process| process.pid == pid)
+        engine.alive() && engine.instance.processes().iter().any(|process| process.pid == pid)
     };
     if let Some(engine) = group.engines.iter().find(owns) {
         return Some((Some(engine.name()), format!("its process {pid}")));

@@ -32,7 +32,10 @@ pub(in crate::decide) struct Room<'a> {
 }
 
 pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
-    if !matches!(engine.stage, Stage::Serving | Stage::Failing) || engine.died.is_some() || engine.ended.is_some() {
+    if !matches!(engine.stage, Stage::Serving | Stage::Failing)
+        || engine.died.is_some()
+        || engine.instance.process.ended.is_some()
+    {
         return None;
     }
     let told = group.faults.contains_key(&(Some(engine.name().clone()), Fault::MemoryLeak));

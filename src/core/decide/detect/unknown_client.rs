@@ -25,6 +25,6 @@ pub(super) fn find(group: &Domain) -> Option<Finding> {
 /// Clients of the server that no engine owns; `None`: the clients are not known.
 pub(in crate::decide) fn unknown_clients(group: &Domain) -> Option<BTreeSet<u32>> {
     let owned: BTreeSet<u32> =
-        group.engines.iter().flat_map(|engine| engine.processes()).map(|process| process.pid).collect();
+        group.engines.iter().flat_map(|engine| engine.instance.processes()).map(|process| process.pid).collect();
     group.server.clients.last().map(|clients| clients.difference(&owned).copied().collect())
 }

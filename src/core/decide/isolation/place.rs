@@ -52,7 +52,7 @@ impl Domain {
         let engine = &mut self.engines[at];
         engine.goes_outside = place == Place::Outside;
         let wrong_side = apart != (place == Place::Apart);
-        let wrong_way = engine.goes_outside != engine.outside && engine.alive();
+        let wrong_way = engine.goes_outside != engine.instance.outside && engine.alive();
         engine.moves = wrong_side || wrong_way;
         let served = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing);
         if engine.moves && served && may_take_out && matches!(self.phase, Phase::Running(_)) {
@@ -98,7 +98,7 @@ impl Domain {
     /// Takes in an engine of the other side that is proven gone, at its place in the configuration. `stays`: it is
     /// to run here.
     pub fn take_in(&mut self, mut engine: Engine, stays: bool, turn: &mut Turn<'_>) {
-        engine.main = None;
+        engine.instance.process.id = None;
         engine.moves = !stays;
         engine.stage = engine.at_rest().unwrap_or(match (&self.phase, &engine.stage) {
             (Phase::Restart(_), _) => Stage::Fallen,

@@ -96,7 +96,7 @@ impl Domain {
 /// An engine that stays. One that was on its way out comes back as the new configuration says.
 fn changed(mut engine: Engine, policy: EnginePolicy, rolls: bool) -> Engine {
     engine.policy = policy;
-    engine.rolls |= rolls || engine.leaving;
+    engine.instance.outdated |= rolls || engine.leaving;
     engine.leaving = false;
     engine
 }

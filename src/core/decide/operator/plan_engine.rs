@@ -10,7 +10,9 @@ use super::plan::list;
 impl Engine {
     /// Whether a process of it may be there.
     pub(super) fn has_process(&self) -> bool {
-        self.alive() || matches!(self.stage, Stage::Launching(_)) || self.main.is_some() && self.ended.is_none()
+        self.alive()
+            || matches!(self.stage, Stage::Launching(_))
+            || self.instance.process.id.is_some() && self.instance.process.ended.is_none()
     }
 }
 
@@ -138,8 +140,8 @@ impl Domain {
     fn ends(&self, key: &EngineKey, engine: &Engine) -> String {
         let clients = self.server.clients.last();
         let is_client = |pid: &u32| clients.is_some_and(|clients| clients.contains(pid));
-        let count = engine.processes().iter().filter(|process| is_client(&process.pid)).count();
-        let term = match engine.main.filter(|_| engine.ended.is_none()) {
+        let count = engine.instance.processes().iter().filter(|process| is_client(&process.pid)).count();
+        let term = match engine.instance.process.id.filter(|_| engine.instance.process.ended.is_none()) {
             Some(_) => format!("TERM, KILL after {} s", engine.policy.stop_timeout.as_secs_f64()),
             None => "KILL what is left of it".to_owned(),
         };
@@ -156,5 +158,5 @@ impl Domain {
 }
 
 fn serves_next(key: &EngineKey, engine: &Engine) -> Goal {
-    Goal::EngineServes { engine: key.clone(), incarnation: engine.incarnation.saturating_add(1) }
+    Goal::EngineServes { engine: key.clone(), incarnation: engine.instance.incarnation.saturating_add(1) }
 }

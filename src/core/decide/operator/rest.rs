@@ -40,7 +40,7 @@ impl Engine {
 
     /// In words, that its turn in a changed configuration has not come.
     pub fn waits_to_roll(&self) -> Option<String> {
-        let waits = self.rolls && self.alive() && !matches!(self.stage, Stage::Ending(_));
+        let waits = self.instance.outdated && self.alive() && !matches!(self.stage, Stage::Ending(_));
         waits.then(|| "runs as it was configured before; it rolls once the one before it serves".to_owned())
     }
 
@@ -62,7 +62,7 @@ impl Domain {
     pub fn give_rest(&mut self, place: usize, rest: Rest, turn: &mut Turn<'_>) {
         let engine = &mut self.engines[place];
         engine.rest = Some(rest);
-        engine.note = note_of(engine.rest);
+        engine.instance.note = note_of(engine.rest);
         engine.died = None;
         engine.end_attempt(RecoveryResult::Superseded, turn);
         turn.save();
@@ -87,7 +87,7 @@ impl Domain {
         let engine = &mut self.engines[place];
         let Some(stage) = engine.at_rest() else { return };
         engine.stage = stage;
-        engine.note = note_of(engine.rest).or(engine.note.take());
+        engine.instance.note = note_of(engine.rest).or(engine.instance.note.take());
         if engine.stage == Stage::Quarantined {
             let failures = engine.failures.within(window, turn.now);
             turn.emit_of(&engine.policy.name, What::EngineQuarantined { failures });
@@ -107,7 +107,7 @@ impl Domain {
         self.take_out(place, turn);
         let recovery = &self.policy.recovery;
         let engine = &mut self.engines[place];
-        engine.rolls = false;
+        engine.instance.outdated = false;
         let attempt = engine.failures.within(recovery.budget_window, turn.now);
         let count = BudgetCount { attempt, budget_left: recovery.engine_budget.saturating_sub(attempt) };
         let attempt = Attempt::of_engine(&engine.policy.name, Reason::Operator, turn.now, count, turn);
@@ -122,7 +122,7 @@ impl Domain {
         }
         let old = |engine: &Engine| {
             let runs = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left);
-            engine.rolls && runs
+            engine.instance.outdated && runs
         };
         let next = self.engines.iter().position(old);
         self.rolling = next.map(|place| self.engines[place].name().clone());

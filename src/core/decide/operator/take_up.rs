@@ -69,7 +69,7 @@ impl Domain {
         if engine.rest.take().is_some_and(|rest| rest != Rest::Stopped) {
             engine.failures.clear();
         }
-        engine.note = None;
+        engine.instance.note = None;
         turn.save();
         match engine.stage {
             Stage::Stopped | Stage::Quarantined if running => engine.stage = Stage::Down { due: turn.now },

@@ -45,7 +45,7 @@ pub(in crate::decide) fn alone<'g>(groups: impl Iterator<Item = &'g Domain>, now
             return None;
         }
         for engine in group.engines.iter().filter(|engine| !has_no_process(engine)) {
-            let pace = &engine.sharing.pace;
+            let pace = &engine.instance.beside.pace;
             let read = pace.read().filter(|read| now.since(*read) <= LOAD_FRESH && engine.stage == Stage::Serving)?;
             sure = sure.min(read);
             if pace.is_busy() && busy.is_none() {
@@ -56,7 +56,7 @@ pub(in crate::decide) fn alone<'g>(groups: impl Iterator<Item = &'g Domain>, now
         }
     }
     let (side, engine) = busy?;
-    Some(Alone { side, engine: engine.name().clone(), incarnation: engine.incarnation, sure })
+    Some(Alone { side, engine: engine.name().clone(), incarnation: engine.instance.incarnation, sure })
 }
 
 fn has_no_process(engine: &Engine) -> bool {

@@ -143,7 +143,7 @@ impl Domain {
         self.server.new_generation(turn.now);
         for engine in &mut self.engines {
             engine.stage = engine.at_rest().unwrap_or(Stage::Down { due: turn.now });
-            engine.rolls = false;
+            engine.instance.outdated = false;
         }
         self.rolling = None;
         self.left_behind = false;

@@ -126,8 +126,8 @@ impl Domain {
             return restart.enter(Step::Stuck { again: turn.now.after(STUCK_PAUSE) }, turn);
         }
         for engine in &mut self.engines {
-            engine.main = None;
-            engine.tree.saw(Vec::new(), turn.now);
+            engine.instance.process.id = None;
+            engine.instance.tree.all.saw(Vec::new(), turn.now);
         }
         self.after_gone(restart, turn);
     }
