@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mpswarden::export::Exporter;
-use mpswarden::export::http::{self, Server};
-use mpswarden::export::web::Gate;
+use mpswarden::export::http;
 use mpswarden::model::gpu::GpuActivity;
 use mpswarden::model::status::RecoveryStatus;
 use mpswarden::model::{
     EngineLoad, EngineState, Event, Fault, GroupState, HeldReason, Hold, Moment, RecoveryStep, ServerState, Status,
     Tier, What,
 };
+use mpswarden::web::{Gate, Server};
 
 use pages::{at, exporter, incident, page_of, status};
 

@@ -76,6 +76,9 @@ pub(super) struct Engine {
     pub failures: Attempts,
     /// Times in a row that the server ended its client: each is answered a little later than the one before.
     pub evictions: u32,
+    /// Since when processes of it, which start, have had a connection to the daemon's pipe and no client: its next
+    /// start is the same wait.
+    pub knocks: Option<Moment>,
     /// What was reported of its error lines, and how many no fact confirmed.
     pub telling: Telling,
     /// What its processes used since the watchdog's start.
@@ -115,6 +118,7 @@ impl Engine {
             died: None,
             failures: Attempts::of(memory.failures),
             evictions: 0,
+            knocks: None,
             telling: Telling::default(),
             usage: Usage::default(),
             tried: Tried::default(),

@@ -81,8 +81,6 @@ pub(super) struct OnGpu {
     pub left: Option<Moment>,
     /// What NVML lists of it can be believed, as of its last reading.
     pub counted: bool,
-    /// Since when a process of it, which starts, has had a connection to the daemon's pipe and no client.
-    pub knocks: Option<Moment>,
     pub processes: GpuProcesses,
     /// Windows of the kernel probe between which kernels of it ended.
     pub kernels: Option<Stretch>,

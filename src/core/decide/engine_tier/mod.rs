@@ -78,7 +78,7 @@ impl Domain {
     fn engine_serves(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &mut self.engines[place];
         engine.stage = Stage::Serving;
-        engine.instance.gpu.knocks = None;
+        engine.knocks = None;
         engine.instance.note = None;
         engine.instance.output.over_limit = None;
         engine.died = None;
@@ -301,7 +301,7 @@ impl Domain {
         match &engine.stage {
             Stage::Down { due } => Some(*due),
             Stage::Starting => {
-                let hangs = engine.instance.gpu.knocks.map(|since| since.after(HANGS_AFTER));
+                let hangs = engine.knocks.map(|since| since.after(HANGS_AFTER));
                 let late = engine.instance.process.started.after(engine.policy.start_timeout);
                 [hangs, Some(late)].into_iter().flatten().filter(|at| *at > now).min()
             }

@@ -4,13 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{self, Configuration, IncidentOptions};
+use crate::config::{self, Configuration};
+use crate::control::{Call, Client, Failure, Incidents, Kind};
 use crate::host::incident_store::{Found, IncidentStore};
 use crate::model::{Incident, Setup};
-use crate::operator::{Call, Client, Ended, Failure, Incidents, Kind, Terminal};
 
 use super::bundle::{self, Evidence, Wishes};
-use super::setup::setup;
+use super::incident_arguments::IncidentOptions;
+use super::terminal::{Ended, Terminal};
 
 /// Shows incidents, or writes a bundle of one.
 pub(super) async fn incidents(options: IncidentOptions, socket: &Path) -> Result<Ended, Failure> {
@@ -102,7 +103,7 @@ fn from_disk(incident: &Incident, file: Option<&Path>, configuration: Option<Box
         incident: incident.clone(),
         status: nobody(),
         version: nobody(),
-        setup: configuration.as_ref().ok_or_else(none).and_then(|known| setup(known, file.map(PathBuf::from))),
+        setup: configuration.as_ref().ok_or_else(none).and_then(|known| known.setup(file.map(PathBuf::from))),
         configuration: configuration.map(|known| Ok(*known)),
     }
 }

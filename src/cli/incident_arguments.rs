@@ -36,7 +36,7 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
-    use crate::config::{Arguments, ClientCommand, Command, ExitStatus};
+    use crate::cli::{Arguments, ClientCommand, Command, ExitStatus};
 
     fn read(line: &str) -> Result<IncidentOptions, ExitStatus> {
         let argv: Vec<OsString> = line.split(' ').map(OsString::from).collect();

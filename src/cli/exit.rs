@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::config::Problems;
+
 /// How mpswarden ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExitStatus {
@@ -21,6 +23,14 @@ pub enum ExitStatus {
 }
 
 impl ExitStatus {
+    /// What a configuration with these problems ends with: 78, or 69 where only this machine lacks something.
+    pub fn of(problems: &Problems) -> ExitStatus {
+        match problems.are_of_this_machine() {
+            true => ExitStatus::Unavailable,
+            false => ExitStatus::Configuration,
+        }
+    }
+
     /// The number that the shell sees.
     pub const fn code(self) -> u8 {
         match self {

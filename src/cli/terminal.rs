@@ -4,13 +4,13 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::client::Client;
 use super::incident_text::{incident_text, incidents_text};
 use super::order::{Ordering, reach};
 use super::screen::{Screen, clean, cut, tame};
-use super::seen::{Incidents, Seen};
 use super::status_text::status_text;
-use super::words::{Call, Failure, Kind};
+use crate::control::Client;
+use crate::control::{Call, Failure, Kind};
+use crate::control::{Incidents, Seen};
 use crate::model::Plan;
 
 /// How a command ended that did not fail.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::client::Client;
 use super::figures::age;
 use super::goals::{Goals, Standing};
-use super::seen::Seen;
-use super::words::{Call, Failure, Kind};
+use crate::control::Client;
+use crate::control::Seen;
+use crate::control::{Call, Failure, Kind};
 use crate::model::{Plan, Request};
 
 /// Between two looks at the status.

@@ -25,17 +25,24 @@ pub struct Page {
 }
 
 /// An answer without headers of its own.
-pub(super) struct Answer {
+pub struct Answer {
+    /// The status.
     pub status: StatusCode,
+    /// The content's type.
     pub content: &'static str,
+    /// The body.
     pub body: Bytes,
+    /// Whether the body is compressed.
     pub zipped: bool,
 }
 
-pub(super) const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
-pub(super) const TEXT: &str = "text/plain; charset=utf-8";
-pub(super) const HTML: &str = "text/html; charset=utf-8";
-pub(super) const JSON: &str = "application/json";
+/// The type of Prometheus' text format.
+pub const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+/// The type of a page for people.
+pub const HTML: &str = "text/html; charset=utf-8";
+/// The type of a document for programs.
+pub const JSON: &str = "application/json";
 
 /// The answer to a wrong password or none.
 pub(super) fn unauthorized() -> Response<Page> {
@@ -52,7 +59,7 @@ pub(super) fn too_many_passwords() -> Response<Page> {
 }
 
 /// What was asked for, or why it can't be told.
-pub(super) fn json(what: &str, made: Result<Bytes, serde_json::Error>) -> Answer {
+pub fn json(what: &str, made: Result<Bytes, serde_json::Error>) -> Answer {
     match made {
         Ok(body) => Answer::found(JSON, body),
         Err(error) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("the {what} can't be written: {error}")),
@@ -73,7 +80,7 @@ impl Answer {
     }
 
     /// It can't be answered now.
-    pub fn unavailable(sentence: String) -> Answer {
+    pub fn unavailable(sentence: impl Into<String>) -> Answer {
         Answer::text(StatusCode::SERVICE_UNAVAILABLE, sentence)
     }
 

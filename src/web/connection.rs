@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -21,9 +21,9 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::{self, Page};
+use super::gate::Gate;
 use super::pace::{Answering, HEAD_TIMEOUT, Pace};
-use super::site::Site;
-use super::web::{Admission, Gate};
+use super::passwords::Admission;
 
 /// The longest life of a connection, so that a trickle of bytes does not keep one for ever.
 const CONNECTION_LIFE: Duration = Duration::from_secs(600);
@@ -37,14 +37,25 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const NOT_TLS: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
+/// What is answered at which path.
+pub trait Site: Send + Sync + 'static {
+    /// Answers one request; a HEAD like its GET, the server leaves the body out.
+    fn answer(
+        self: Arc<Self>,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> impl Future<Output = Response<Page>> + Send;
+}
+
 /// What stands behind every connection.
-pub(super) struct Front {
-    pub site: Arc<Site>,
+pub(super) struct Front<S> {
+    pub site: Arc<S>,
     pub gate: Arc<Gate>,
 }
 
 /// Answers one connection until it ends, by itself or by a bound. What clients do wrong is their own affair.
-pub(super) async fn converse(stream: TcpStream, front: &Front, pace: &Arc<Pace>) {
+pub(super) async fn converse(stream: TcpStream, front: &Front<impl Site>, pace: &Arc<Pace>) {
     // A page of many segments would else wait 40 ms for a delayed acknowledgement; without it it is only slower.
     let _ = stream.set_nodelay(true);
     tokio::select! {
@@ -53,7 +64,7 @@ pub(super) async fn converse(stream: TcpStream, front: &Front, pace: &Arc<Pace>)
     }
 }
 
-async fn open(stream: TcpStream, front: &Front, pace: &Arc<Pace>) {
+async fn open(stream: TcpStream, front: &Front<impl Site>, pace: &Arc<Pace>) {
     let Some(config) = front.gate.policy().await.tls.clone() else { return serve(stream, front, pace).await };
     match begins_tls(&stream).await {
         Ok(true) => match TlsAcceptor::from(config).accept(stream).await {
@@ -79,7 +90,7 @@ async fn refuse_plain(mut stream: TcpStream) {
     let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, front: &Front, pace: &Arc<Pace>) {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, front: &Front<impl Site>, pace: &Arc<Pace>) {
     let service = service_fn(async |request| Ok::<_, Infallible>(answer(&request, front, pace).await));
     let stream = TokioIo::new(Heard { stream, pace: Arc::clone(pace) });
     let connection = http1::Builder::new()
@@ -96,11 +107,11 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, front: &Front, pace
     let _ = timeout(HEAD_TIMEOUT, connection).await;
 }
 
-async fn answer(request: &Request<Incoming>, front: &Front, pace: &Arc<Pace>) -> Response<Answered> {
+async fn answer(request: &Request<Incoming>, front: &Front<impl Site>, pace: &Arc<Pace>) -> Response<Answered> {
     let answering = pace.answering();
     let policy = front.gate.policy().await;
     let mut response = match front.gate.admit(&policy, request.headers().get(AUTHORIZATION)).await {
-        Admission::Granted => front.site.answer(request.method(), request.uri(), request.headers()).await,
+        Admission::Granted => Arc::clone(&front.site).answer(request.method(), request.uri(), request.headers()).await,
         Admission::Refused => answer::unauthorized(),
         Admission::Busy => answer::too_many_passwords(),
     };

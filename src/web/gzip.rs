@@ -12,7 +12,7 @@ use hyper::header::{ACCEPT_ENCODING, HeaderMap};
 const WORTH_IT: usize = 1024;
 
 /// Whether the client takes gzip (RFC 9110, 12.5.3). A weight that is no number counts as 1.
-pub(super) fn is_accepted(headers: &HeaderMap) -> bool {
+pub fn is_accepted(headers: &HeaderMap) -> bool {
     let lists = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let (mut gzip, mut any) = (None, None);
     for coding in lists.flat_map(|list| list.split(',')) {
@@ -37,7 +37,7 @@ struct Pair {
 
 /// The last page that was asked for compressed.
 #[derive(Default)]
-pub(super) struct Kept {
+pub struct Kept {
     pair: Mutex<Option<Pair>>,
 }
 
@@ -70,7 +70,7 @@ impl Kept {
 }
 
 /// The bytes compressed, at the fastest level; `None` where that is not worth it.
-pub(super) fn squeezed(plain: &[u8]) -> Option<Bytes> {
+pub fn squeezed(plain: &[u8]) -> Option<Bytes> {
     if plain.len() < WORTH_IT {
         return None;
     }

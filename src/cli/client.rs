@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use tokio::runtime::Builder;
 
-use crate::config::{ClientCommand, ExitStatus, OrderOptions};
-use crate::operator::{Ended, Failure, Kind, Ordering, Terminal};
-
-use super::control::DEFAULT_SOCKET;
+use super::client_arguments::{ClientCommand, OrderOptions};
+use super::exit::ExitStatus;
 use super::incidents::incidents;
+use super::order::Ordering;
+use super::terminal::{Ended, Terminal};
+use crate::control::{DEFAULT_SOCKET, Failure, Kind};
 
 /// As a shell has it for what Ctrl-C ended.
 const INTERRUPTED: u8 = 130;

@@ -8,12 +8,14 @@ use serde::Serialize;
 
 use crate::config;
 use crate::files;
-use crate::study;
-use crate::study::results::Study;
+
+use super::recommend::recommend;
+use super::report::html;
+use super::results::Study;
 
 /// A study's directory.
 #[derive(Debug)]
-pub(super) struct StudyFiles {
+pub struct StudyFiles {
     directory: PathBuf,
 }
 
@@ -33,9 +35,9 @@ impl StudyFiles {
             study: &'a Study,
             recommendation: R,
         }
-        let told = Told { study, recommendation: study::recommend(study) };
+        let told = Told { study, recommendation: recommend(study) };
         replace(&self.path("study.json"), &serde_json::to_vec_pretty(&told)?)?;
-        replace(&self.path("study.html"), study::html(study).as_bytes())?;
+        replace(&self.path("study.html"), html(study).as_bytes())?;
         config::write_baselines(&self.path("baselines.json"), &study.baselines)
     }
 

@@ -1,4 +1,4 @@
-//! The HTTP server, on a thread and a runtime of its own: a flood of scrapes never delays the core.
+//! The HTTP server, on a thread and a runtime of its own: a flood of requests delays nothing else.
 //! It bounds connections, waits and sizes; what is answered is `site`'s.
 
 use std::convert::Infallible;
@@ -13,13 +13,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::connection::{Front, converse};
+use super::connection::{Front, Site, converse};
+use super::gate::Gate;
 use super::listeners::{self, Listeners};
 use super::pace::Room;
-use super::site::Site;
-use super::web::Gate;
-use crate::export::Exporter;
-use crate::model::Moment;
 
 /// A further one takes the place of the one that has been idle longest.
 pub const MAX_CONNECTIONS: usize = 256;
@@ -37,50 +34,26 @@ pub struct Server {
 }
 
 /// What is served, and to whom.
-pub struct Service {
+pub struct Service<S> {
     /// Who is let in.
     pub gate: Gate,
-    /// Where the metrics are.
-    pub telemetry_path: String,
-    /// What there is to tell.
-    pub exporter: Arc<Exporter>,
-    /// Whether the core loop turned within the last 10 s.
-    pub liveness: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// CLOCK_BOOTTIME.
-    pub clock: Arc<dyn Fn() -> Moment + Send + Sync>,
+    /// What is answered.
+    pub site: Arc<S>,
     /// Connections at once.
     pub connections: usize,
     /// Called on the server's thread with each address that was waited for, once it is served.
     pub had: Arc<dyn Fn(SocketAddr) + Send + Sync>,
 }
 
-/// Binds every address, then answers whoever `gate` lets in, on a thread of its own.
-///
-/// `liveness` says whether the core loop turned within the last 10 s; `clock` is CLOCK_BOOTTIME. Errors
-/// name the address and the cure.
-pub fn serve(
-    gate: Gate,
-    addresses: &[SocketAddr],
-    telemetry_path: &str,
-    exporter: Arc<Exporter>,
-    liveness: Arc<dyn Fn() -> bool + Send + Sync>,
-    clock: Arc<dyn Fn() -> Moment + Send + Sync>,
-) -> io::Result<Server> {
-    // Before there is a runtime: one that is dropped on the caller's runtime, on an error, would panic.
-    let listeners = listeners::all(addresses)?;
-    let (telemetry_path, connections, had) = (telemetry_path.to_owned(), MAX_CONNECTIONS, Arc::new(|_| ()));
-    serve_on(listeners, Service { gate, telemetry_path, exporter, liveness, clock, connections, had })
-}
-
-/// Answers on a thread of its own, on each address from when it can be had.
-pub fn serve_on(listeners: Listeners, service: Service) -> io::Result<Server> {
+/// Answers on a thread of its own, on each address from when it can be had. The error is the system's, which gives no
+/// thread.
+pub fn serve<S: Site>(listeners: Listeners, service: Service<S>) -> io::Result<Server> {
     let local_addresses = listeners.bound.iter().map(Listener::local_addr).collect::<io::Result<_>>()?;
     // Where no thread can be had it is leaked: dropped on another runtime's thread it would panic.
     let runtime = ManuallyDrop::new(
         Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(WORKERS).build()?,
     );
-    let Service { gate, telemetry_path, exporter, liveness, clock, connections, had } = service;
-    let site = Arc::new(Site::new(&telemetry_path, exporter, liveness, clock));
+    let Service { gate, site, connections, had } = service;
     let door = Door { front: Arc::new(Front { site, gate: Arc::new(gate) }), room: Arc::new(Room::new(connections)) };
     let (stop, stopped) = oneshot::channel();
     let run = move || run(ManuallyDrop::into_inner(runtime), listeners, &door, &had, stopped);
@@ -89,16 +62,21 @@ pub fn serve_on(listeners: Listeners, service: Service) -> io::Result<Server> {
 }
 
 /// What every address leads to.
-#[derive(Clone)]
-struct Door {
-    front: Arc<Front>,
+struct Door<S> {
+    front: Arc<Front<S>>,
     room: Arc<Room>,
+}
+
+impl<S> Clone for Door<S> {
+    fn clone(&self) -> Self {
+        Door { front: Arc::clone(&self.front), room: Arc::clone(&self.room) }
+    }
 }
 
 fn run(
     runtime: Runtime,
     listeners: Listeners,
-    door: &Door,
+    door: &Door<impl Site>,
     had: &Arc<dyn Fn(SocketAddr) + Send + Sync>,
     stopped: oneshot::Receiver<Infallible>,
 ) {
@@ -119,7 +97,7 @@ fn run(
     runtime.shutdown_background();
 }
 
-async fn accept(listener: Listener, Door { front, room }: Door) {
+async fn accept(listener: Listener, Door { front, room }: Door<impl Site>) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!("HTTP is not served: {error}"),

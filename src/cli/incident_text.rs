@@ -2,8 +2,8 @@
 
 use super::figures::{span, time};
 use super::screen::{Ink, Screen, clean};
-use super::seen::Incidents;
 use super::table::{Cell, Column, table};
+use crate::control::Incidents;
 use crate::model::{Incident, IncidentLine, Strength, Suspicion};
 
 /// A line for each incident, newest first.

@@ -1,19 +1,14 @@
-//! The command line. Reads arguments, touches nothing.
+//! The command line of `mpswarden demo`: what is simulated, and which faults are injected. Touches nothing.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 
-use super::client_arguments::ClientCommand;
-use super::configuration::{Configuration, LISTEN};
-use super::exit::ExitStatus;
-use super::study_arguments::StudyOptions;
-use super::suggest::nearest;
-use super::{units, values};
+use super::arguments::{LogOptions, listen_address, telemetry_path};
+use crate::config::{DEFAULT_LISTEN, nearest, units};
 
 /// What `demo --inject` can do to the simulated group.
 pub const INJECTIONS: [&str; 40] = [
@@ -63,58 +58,6 @@ pub const INJECTIONS: [&str; 40] = [
 const FIRST_FAULT: Duration = Duration::from_secs(15);
 const BETWEEN_FAULTS: Duration = Duration::from_secs(60);
 
-/// The watchdog and Prometheus exporter for NVIDIA MPS groups.
-#[derive(Debug, Parser)]
-#[command(name = "mpswarden", version, arg_required_else_help = true)]
-pub struct Arguments {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-    /// The unix socket over which a running mpswarden is asked and takes orders
-    /// [default: /run/mpswarden/control.sock; of demo: one in its own directory].
-    #[arg(long, global = true, value_name = "PATH")]
-    pub control_socket: Option<PathBuf>,
-}
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Supervise the groups in a file until SIGTERM or SIGINT.
-    Run(RunOptions),
-    /// Print the effective configuration, or every problem at once.
-    Check {
-        /// The configuration.
-        file: PathBuf,
-    },
-    /// The same watchdog over a simulated GPU, MPS daemon and engines, with traffic.
-    Demo(DemoOptions),
-    /// Measure whether sharing the GPU under MPS pays for a group's engines: each alone, all under MPS, all without.
-    Study(StudyOptions),
-    /// Of a running one.
-    #[command(flatten)]
-    Client(ClientCommand),
-}
-
-/// Of `run`.
-#[derive(Clone, Debug, PartialEq, Args)]
-pub struct RunOptions {
-    /// The configuration.
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
-    /// Where HTTP listens, in place of the configuration's addresses; may be given several times.
-    #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
-    pub listen: Vec<SocketAddr>,
-    /// TLS, passwords and headers, in the format of Prometheus' exporter-toolkit.
-    #[arg(long = "web.config.file", value_name = "FILE")]
-    pub web_config_file: Option<PathBuf>,
-    /// Where the metrics are.
-    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
-    pub telemetry_path: String,
-    /// Of the log.
-    #[command(flatten)]
-    pub log: LogOptions,
-}
-
 /// Of `demo`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct DemoOptions {
@@ -140,7 +83,7 @@ pub struct DemoOptions {
     pub injections: Vec<Injection>,
     /// Where HTTP listens; may be given several times.
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address,
-          default_values_t = [LISTEN])]
+          default_values_t = [DEFAULT_LISTEN])]
     pub listen: Vec<SocketAddr>,
     /// TLS, passwords and headers, in the format of Prometheus' exporter-toolkit.
     #[arg(long = "web.config.file", value_name = "FILE")]
@@ -202,26 +145,6 @@ pub enum GpuKind {
     HostPids,
 }
 
-/// Of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
-pub struct LogOptions {
-    /// The least level that is logged: error, warn, info, debug or trace.
-    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info", value_parser = level)]
-    pub level: tracing::Level,
-    /// How a line looks.
-    #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub format: LogFormat,
-}
-
-/// How a log line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people and the journal.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// A fault that the demo injects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Injection {
@@ -231,27 +154,6 @@ pub struct Injection {
     pub engine: Option<String>,
     /// After the demo's start.
     pub at: Duration,
-}
-
-impl Arguments {
-    /// The arguments, or the exit code after help, version or what is wrong has been printed.
-    pub fn read(argv: &[OsString]) -> Result<Arguments, ExitStatus> {
-        Arguments::try_parse_from(argv).map_err(|error| {
-            // Nobody is left to tell where even stderr is closed.
-            let _ = error.print();
-            if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Success }
-        })
-    }
-}
-
-impl RunOptions {
-    /// Where HTTP listens: the command line's addresses, else the configuration's.
-    pub fn listen_addresses(&self, configuration: &Configuration) -> Vec<SocketAddr> {
-        match self.listen.is_empty() {
-            true => configuration.web.listen_addresses.clone(),
-            false => self.listen.clone(),
-        }
-    }
 }
 
 impl DemoOptions {
@@ -294,29 +196,6 @@ fn length(text: &str) -> Result<Duration, String> {
     units::duration(text).ok_or_else(|| units::DURATION_HINT.to_owned())
 }
 
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    values::listen_address(text).ok_or_else(|| "an IP address and a port, as in 127.0.0.1:10677".to_owned())
-}
-
-fn telemetry_path(text: &str) -> Result<String, String> {
-    match text.strip_prefix('/') {
-        Some(rest)
-            if !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte)) =>
-        {
-            Ok(text.to_owned())
-        }
-        _ => Err("a path, as in /metrics".to_owned()),
-    }
-}
-
-fn level(text: &str) -> Result<tracing::Level, String> {
-    let known = ["error", "warn", "info", "debug", "trace"];
-    match known.contains(&text) {
-        true => text.parse().map_err(|_| known.join(", ")),
-        false => Err(format!("one of {}", known.join(", "))),
-    }
-}
-
 fn engines(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| (1..=16).contains(count)).ok_or_else(|| "1 to 16".to_owned())
 }
@@ -324,33 +203,16 @@ fn engines(text: &str) -> Result<usize, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use std::ffi::OsString;
+
+    use super::super::arguments::{Arguments, Command, LogFormat};
     use super::*;
 
-    fn read(line: &str) -> Result<Command, ExitStatus> {
-        let argv: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        Arguments::read(&argv).map(|arguments| arguments.command)
-    }
-
     fn demo(line: &str) -> DemoOptions {
-        match read(line) {
+        let argv: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        match Arguments::read(&argv).map(|arguments| arguments.command) {
             Ok(Command::Demo(options)) => options,
             other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_commands_are_well_formed() {
-        use clap::CommandFactory;
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn usage_errors_end_with_64_and_help_and_version_with_0() {
-        for line in ["mpswarden", "mpswarden fly", "mpswarden run", "mpswarden check", "mpswarden demo --engines 0"] {
-            assert_eq!(read(line).unwrap_err(), ExitStatus::Usage, "{line}");
-        }
-        for line in ["mpswarden --help", "mpswarden --version", "mpswarden demo --help"] {
-            assert_eq!(read(line).unwrap_err(), ExitStatus::Success, "{line}");
         }
     }
 
@@ -358,7 +220,7 @@ mod tests {
     fn the_demo_has_the_promised_defaults() {
         let options = demo("mpswarden demo");
         assert_eq!((options.engines, options.length), (3, Duration::from_secs(60)));
-        assert_eq!(options.listen, [LISTEN]);
+        assert_eq!(options.listen, [DEFAULT_LISTEN]);
         assert_eq!(options.telemetry_path, "/metrics");
         assert_eq!((options.log.level, options.log.format), (tracing::Level::INFO, LogFormat::Text));
     }
@@ -393,15 +255,5 @@ mod tests {
             let told = wrong.parse::<Injection>().unwrap_err();
             assert!(told.contains(cure), "{wrong}: {told}");
         }
-    }
-
-    #[test]
-    fn addresses_on_the_command_line_come_before_the_configuration() {
-        let Ok(Command::Run(options)) = read("mpswarden run --config x --web.listen-address :9 --log.format json")
-        else {
-            panic!("run with a file is right");
-        };
-        assert_eq!(options.listen, ["0.0.0.0:9".parse().unwrap()]);
-        assert_eq!(options.log.format, LogFormat::Json);
     }
 }

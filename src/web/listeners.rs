@@ -1,5 +1,5 @@
 //! The addresses that HTTP is served on. They are bound before anything is done that can't be undone; where somebody
-//! else has one, the watchdog watches without it and tries again.
+//! else has one, the others are served, and it is tried again.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -66,7 +66,7 @@ impl Listeners {
 }
 
 /// Every address, or why one can't be had.
-pub(super) fn all(addresses: &[SocketAddr]) -> io::Result<Listeners> {
+pub fn bind_all(addresses: &[SocketAddr]) -> io::Result<Listeners> {
     let bound = addresses.iter().map(|address| bind(*address).map_err(|error| explained(*address, &error)));
     Ok(Listeners { bound: bound.collect::<io::Result<_>>()?, waiting: Vec::new() })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::incident_arguments::IncidentOptions;
-use super::units;
+use crate::config::units;
 use crate::model::{EngineKey, GroupName, Request, Tier};
 
 /// The longest reason of a hold, in bytes: it is shown in one line.
@@ -241,7 +241,7 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
-    use crate::config::{Arguments, Command, ExitStatus};
+    use crate::cli::{Arguments, Command, ExitStatus};
 
     fn read(words: &[&str]) -> Result<ClientCommand, ExitStatus> {
         let argv: Vec<OsString> = ["mpswarden"].iter().chain(words).map(OsString::from).collect();

@@ -2,9 +2,9 @@
 
 use super::figures::{age, bar, bytes, bytes_of, count, share};
 use super::screen::{Ink, Screen, clean};
-use super::seen::Seen;
 use super::sharing_text::{probe, sharing, slowdown};
 use super::table::{Cell, Column, table};
+use crate::control::Seen;
 use crate::export::sentence::{blind_words, source_words};
 use crate::model::gpu::RecoveryAction;
 use crate::model::{

@@ -3,8 +3,8 @@
 
 use super::figures::{age, factor, share};
 use super::screen::{Ink, Screen};
-use super::seen::Seen;
 use super::table::Cell;
+use crate::control::Seen;
 use crate::export::sentence::{advice_runbook, advice_words};
 use crate::model::{EngineStatus, GroupStatus, OverlapStatus, ProbeState};
 
