@@ -4,6 +4,7 @@ use crate::model::{Fault, Moment, Tier, What};
 
 use super::detect::{self, Finding};
 use super::domain::{Domain, Phase};
+use super::engine::Engine;
 use super::ladder::is_of_the_gpu;
 use super::turn::Turn;
 
@@ -13,7 +14,10 @@ impl Domain {
         if matches!(self.phase, Phase::Stopping(_) | Phase::Stopped) {
             return Vec::new();
         }
-        let found = detect::findings(self, turn.gpu, turn.now);
+        let mut found = detect::findings(self, turn.gpu, turn.now);
+        if matches!(self.phase, Phase::Running(_)) && self.most_urgent(&found, turn.now).is_none() {
+            found.extend(detect::deaths(self, turn.gpu, turn.now));
+        }
         for finding in &found {
             let key = (finding.engine.clone(), finding.fault);
             if self.faults.contains_key(&key) {
@@ -44,7 +48,9 @@ impl Domain {
     pub fn tell_suppressed(&self, finding: &Finding, turn: &mut Turn<'_>) {
         // Of an engine that died the engine tier tells it, where no fault of the whole group explains it.
         let engine = finding.engine.as_ref().and_then(|name| self.engine(name));
-        let told_there = engine.and_then(|engine| engine.died.as_ref()).is_some_and(|died| died.fault == finding.fault);
+        let death = |engine: &Engine| engine.death(&self.server, &turn.gpu.reading, turn.now);
+        let died = engine.and_then(|engine| death(engine).or_else(|| engine.died.clone()));
+        let told_there = died.is_some_and(|died| died.fault == finding.fault);
         let tier = finding.tier().filter(|_| !told_there);
         if let (Some(tier), Some(reason)) = (tier, self.hands_off(finding.fault)) {
             let action = match tier {

@@ -9,6 +9,7 @@
 mod active_time;
 mod attached;
 mod attempt;
+mod death;
 mod detect;
 mod domain;
 mod effects;

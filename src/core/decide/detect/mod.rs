@@ -102,6 +102,12 @@ pub(super) fn findings(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Findi
     whole.into_iter().chain(single).flatten().chain(kept_out).chain(hung).collect()
 }
 
+/// Engines that died by themselves and that nothing was done about yet. Where a fault of the whole group is acted on,
+/// they died of that: it is for the caller to say.
+pub(super) fn deaths(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+    group.engines.iter().filter_map(|engine| engine_died::find_new(engine, &group.server, gpu, now)).collect()
+}
+
 /// Processes by their pids: `its process 12 is`, `its processes 12 and 13 are`.
 fn pids(what: &str, pids: &[u32]) -> String {
     let words: Vec<String> = pids.iter().map(u32::to_string).collect();

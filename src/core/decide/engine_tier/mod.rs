@@ -9,7 +9,6 @@ mod ending;
 
 use std::time::Duration;
 
-use crate::decide::attached::Attachment;
 use crate::decide::attempt::{Attempt, BudgetCount};
 use crate::decide::detect::Finding;
 use crate::decide::domain::{Domain, Phase};
@@ -28,6 +27,13 @@ impl Domain {
     pub fn advance_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         self.lead_to_rest(place, turn);
         self.act_on_the_neglected(place, turn);
+        if let Some(died) = self.engines[place].death(&self.server, &turn.gpu.reading, turn.now) {
+            return self.engine_failed(place, died, turn);
+        }
+        if self.engines[place].count_due().is_some_and(|due| turn.now < due) {
+            // How it ended is about to be known.
+            return;
+        }
         match self.engines[place].stage.clone() {
             Stage::Starting => self.advance_start(place, turn),
             Stage::Serving | Stage::Failing => self.advance_served(place, turn),
@@ -38,40 +44,14 @@ impl Domain {
     }
 
     fn advance_start(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &self.engines[place];
-        if engine.count_due().is_some_and(|due| turn.now < due) {
-            return;
-        }
-        if let Some((at, exit)) = engine.instance.process.ended {
-            let because = format!("it ended with {exit} before it served{}", engine.instance.hint());
-            return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
-        }
-        match engine.placed_since_healthy(&self.server, &turn.gpu.reading, turn.now) {
-            Some(true) if engine.awaits_environment(turn.now) => {}
-            Some(true) => {
-                self.engines[place].instance.figures.ready();
+        let engine = &mut self.engines[place];
+        match engine.is_not_ready_for(&self.server, &turn.gpu.reading, turn.now) {
+            None if engine.awaits_environment(turn.now) => {}
+            None => {
+                engine.instance.figures.ready();
                 self.engine_serves(place, turn);
             }
-            attached => {
-                let note = match attached {
-                    Some(_) => self.detached_note(place),
-                    None if engine.instance.probes.good_since.is_some() => {
-                        "it is healthy; whether it is attached is not known yet"
-                    }
-                    None => "its health endpoint does not answer 200 yet",
-                };
-                self.engines[place].instance.note = Some(note.to_owned());
-                self.start_overdue(place, note, turn);
-            }
-        }
-    }
-
-    fn start_overdue(&mut self, place: usize, note: &str, turn: &mut Turn<'_>) {
-        let engine = &self.engines[place];
-        let bound = engine.policy.start_timeout;
-        if turn.now.since(engine.instance.process.started) >= bound {
-            let because = format!("it did not get ready within {} s: {note}", bound.as_secs());
-            self.engine_failed(place, Died { at: turn.now, fault: Fault::EngineDied, because }, turn);
+            Some(why) => engine.instance.note = Some(why.to_owned()),
         }
     }
 
@@ -101,22 +81,10 @@ impl Domain {
     }
 
     fn advance_served(&mut self, place: usize, turn: &mut Turn<'_>) {
-        if self.engines[place].count_due().is_some_and(|due| turn.now < due) {
-            return;
-        }
-        let note = self.detached_note(place);
         let engine = &mut self.engines[place];
-        if let Some((at, exit)) = engine.instance.process.ended {
-            let because = format!("its main process ended with {exit}");
-            return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
-        }
+        let note = engine.detached_note();
         let detached = engine.is_detached(turn.now);
         let attached = engine.instance.gpu.watched.is_some() && !engine.seems_detached();
-        if let Some((at, because)) = engine.lost_its_gpu_processes(&turn.gpu.reading, turn.now)
-            && engine.died.is_none()
-        {
-            return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
-        }
         let sound = engine.instance.probes.good_since.is_some() && !detached;
         let name = engine.name().clone();
         match (&engine.stage, sound) {
@@ -128,13 +96,6 @@ impl Domain {
             }
             (Stage::Failing, true) if attached => self.engine_serves(place, turn),
             _ => {}
-        }
-    }
-
-    fn detached_note(&self, place: usize) -> &'static str {
-        match self.engines[place].instance.gpu.watched.as_ref().map(|watched| &watched.attachment) {
-            Some(Attachment::Outside(_)) => "it runs outside MPS: it is no client of this group's server",
-            _ => "it is no client of this group's server, and not seen on the GPU",
         }
     }
 
@@ -259,7 +220,10 @@ impl Domain {
                     Outcome::Failed { why } => why,
                     _ => "it could not be started in time".to_owned(),
                 };
-                self.engine_failed(place, Died { at: turn.now, fault: Fault::EngineDied, because: why }, turn);
+                engine.instance.process.not_started = Some((turn.now, why));
+                if engine.is_to_rest() {
+                    self.take_out(place, turn);
+                }
             }
         }
     }
