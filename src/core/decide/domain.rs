@@ -29,9 +29,10 @@ use super::reading::Reading;
 use super::remembered::GroupMemory;
 use super::restart::Restart;
 use super::settling::Settling;
-use super::stopping::{AfterStop, Stopping};
+use super::stopping::AfterStop;
 use super::strangers::Strangers;
 use super::suspects::Suspects;
+use super::teardown::{Target, Teardown};
 use super::turn::Turn;
 
 /// For following the end of a server.
@@ -47,7 +48,7 @@ pub(super) enum Phase {
     /// Engines run; each goes its own way until something hits them all.
     Running(Option<Settling>),
     /// It is being stopped in order.
-    Stopping(Stopping),
+    Stopping(Teardown),
     /// It was.
     Stopped,
 }
@@ -359,6 +360,11 @@ impl Domain {
     /// The names of all engines.
     pub fn names(&self) -> Vec<EngineName> {
         self.engines.iter().map(|engine| engine.name().clone()).collect()
+    }
+
+    /// What is known of it to whoever ends it.
+    pub fn target(&self) -> Target<'_> {
+        Target { group: &self.policy.name, engines: &self.engines, control: &self.control, server: &self.server }
     }
 
     /// The key of an engine of this group.

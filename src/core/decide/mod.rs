@@ -57,6 +57,7 @@ mod stopping;
 mod strangers;
 mod suspects;
 mod taken;
+mod teardown;
 mod turn;
 mod unknown;
 mod usage;

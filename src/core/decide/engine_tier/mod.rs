@@ -14,6 +14,7 @@ use crate::decide::detect::Finding;
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Died, Ending, Engine, Stage};
 use crate::decide::newcomers::HANGS_AFTER;
+use crate::decide::teardown::{Manner, ending_deadline};
 use crate::decide::turn::Turn;
 use crate::model::{
     ActionId, EngineKey, EngineName, Exit, ExitCause, Fault, Moment, Outcome, RecoveryResult, Tier, What,
@@ -174,11 +175,9 @@ impl Domain {
         let Some(place) = self.engines.iter().position(|engine| engine.name() == name) else { return };
         match self.engines[place].stage.clone() {
             Stage::Launching(order) if order == id => self.launched(place, outcome, turn),
-            Stage::Ending(Ending::Terminate(order)) if order == id => {
-                turn.emit_failure_of(name, "terminate_client", &outcome);
-                self.stop_engine(place, turn);
+            Stage::Ending(Ending::Terminate(order) | Ending::Stop(order)) if order == id => {
+                self.ending_finished(place, outcome, turn);
             }
-            Stage::Ending(Ending::Stop(order)) if order == id => self.engine_stopped(place, outcome, turn),
             _ => self.late(outcome, turn),
         }
     }
@@ -187,7 +186,7 @@ impl Domain {
     fn late(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
         match &self.phase {
             Phase::Restart(_) if matches!(outcome, Outcome::Started { .. }) => self.kill_again(turn),
-            Phase::Stopping(stopping) if stopping.now() => self.stop_at_once(turn),
+            Phase::Stopping(teardown) if teardown.manner() == Manner::AtOnce => self.stop_at_once(turn),
             _ => {}
         }
     }
@@ -274,10 +273,7 @@ impl Domain {
                 let evicted = engine.eviction_due();
                 engine.stall_deadline(now).into_iter().chain(gone).chain(evicted).filter(|at| *at > now).min()
             }
-            Stage::Ending(Ending::Drain { until, .. }) => Some(*until),
-            Stage::Ending(Ending::Look { since }) => Some(since.after(ending::LOOK_BOUND)),
-            Stage::Ending(Ending::Stuck { again }) => Some(*again),
-            Stage::Ending(Ending::Aftershock { until }) => Some(*until),
+            Stage::Ending(ending) => ending_deadline(ending),
             _ => None,
         }
     }

@@ -9,10 +9,11 @@ use crate::decide::orders::Purpose;
 use crate::decide::policy::UnknownClients;
 use crate::decide::server_start::{self, TRIES};
 use crate::decide::settling::Settling;
+use crate::decide::teardown::kill_strays;
 use crate::decide::turn::Turn;
 use crate::model::{Action, Fault, HeldReason, Mode, Moment, Outcome, RecoveryStep, ServerState, Tier, What};
 
-use super::{Next, Restart, Step, tell_failure};
+use super::{Next, Restart, Step};
 
 /// For `start_server` to be answered, and between two of them.
 const START_SERVER_BOUND: Duration = Duration::from_secs(4);
@@ -49,7 +50,7 @@ impl Domain {
             self.escalate(restart, reason, turn);
             self.after_gone(restart, turn);
         } else if turn.now.since(since) >= bound {
-            tell_failure("await_active", &Outcome::TimedOut, turn);
+            turn.emit_failure("await_active", &Outcome::TimedOut);
             return self.attempt_failed(restart, Fault::ServerStuck, turn);
         }
         Next::Go
@@ -127,7 +128,7 @@ impl Domain {
         let strays: Vec<u32> = unknown_clients(self).unwrap_or_default().into_iter().collect();
         let may = self.policy.mode_of(Fault::UnknownClient) == Mode::Enforce;
         if may && self.policy.unknown_clients == UnknownClients::KillOnFault {
-            self.order_kill(strays, turn);
+            kill_strays(&self.policy.name, strays, turn);
         } else {
             let reason = if may { "policy" } else { "observe" };
             let detail =

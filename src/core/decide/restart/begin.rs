@@ -9,6 +9,7 @@ use crate::decide::engine::{Engine, Stage};
 use crate::decide::guard;
 use crate::decide::memory_gate::{Baseline, baseline};
 use crate::decide::policy::WhenSpent;
+use crate::decide::teardown::{Manner, Teardown};
 use crate::decide::turn::Turn;
 use crate::model::{Fault, HeldReason, Moment, Reason, RecoveryResult, RecoveryStep, Tier, What};
 
@@ -42,8 +43,8 @@ impl Domain {
 
     /// A start after a stop that left something behind: what may still live is ended and proven gone first.
     pub fn start_over(&mut self, turn: &mut Turn<'_>) {
-        let kill = Step::Kill(self.order_kill(Vec::new(), turn));
-        let mut restart = self.new_restart(Tier::Daemon, None, kill, Gate::Open, turn.now);
+        let end = Step::End(Teardown::begin(Manner::ForARestart, &self.target(), turn));
+        let mut restart = self.new_restart(Tier::Daemon, None, end, Gate::Open, turn.now);
         restart.old = self.old_pids(turn);
         restart.baseline = self.baseline(&restart.old, turn);
         self.phase = Phase::Restart(Box::new(restart));
@@ -55,10 +56,10 @@ impl Domain {
         self.supersede(turn);
         let (gate, attempt) = self.admit(tier, reason, turn);
         let old = self.old_pids(turn);
-        let kill = self.order_kill(Vec::new(), turn);
+        let end = Step::End(Teardown::begin(Manner::ForARestart, &self.target(), turn));
         self.tell_verdict(turn);
         turn.emit(What::StepEnded { step: RecoveryStep::Decide, took: turn.now.since(evidence_at) });
-        let mut restart = self.new_restart(tier, Some(reason), Step::Kill(kill), gate, turn.now);
+        let mut restart = self.new_restart(tier, Some(reason), end, gate, turn.now);
         restart.attempt = attempt;
         restart.baseline = self.baseline(&old, turn);
         restart.old = old;
@@ -198,27 +199,27 @@ impl Domain {
     pub fn resume(&mut self, turn: &mut Turn<'_>) {
         self.attempts.clear();
         turn.save();
-        self.with_restart(turn, |group, restart, turn| {
+        self.with_restart(turn, |domain, restart, turn| {
             if restart.gate == Gate::Hold {
                 let reason = restart.reason.unwrap_or(Fault::ControlDied.into());
-                (restart.gate, restart.attempt) = group.admit(restart.tier, reason, turn);
+                (restart.gate, restart.attempt) = domain.admit(restart.tier, reason, turn);
                 restart.since = turn.now;
             }
             if let Step::Blocked { again } = &mut restart.step {
                 *again = turn.now;
             }
             if restart.waiting_for_active().is_some() {
-                group.server.starts.again();
+                domain.server.starts.again();
                 restart.asked_to_start = None;
                 restart.release_from(HeldReason::ServerCannotStart, turn);
                 restart.step = Step::Active { since: turn.now };
             }
             if restart.step == Step::Gpu {
-                group.gpu_excused = Some(turn.now);
+                domain.gpu_excused = Some(turn.now);
             }
             if (restart.waiting_for_memory() || restart.step == Step::Gpu) && restart.held.is_some() {
                 restart.release(turn);
-                group.enter_backoff(restart, turn);
+                domain.enter_backoff(restart, turn);
             }
             Next::Go
         });

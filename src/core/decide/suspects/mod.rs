@@ -13,5 +13,6 @@ mod weigh;
 
 pub(super) use case::Suspects;
 pub(super) use idle::IdleRow;
+pub(super) use weigh::AFTERSHOCK;
 #[cfg(test)]
 mod tests;
