@@ -9,8 +9,8 @@ use mpswarden::model::gpu::{ComputeMode, RecoveryAction};
 use mpswarden::model::{
     Advice, AdviceReason, Baseline, BaselineSource, CommandResult, EngineIsolation, EngineKey, EngineName,
     EngineSharing, EngineState, EngineStatus, Event, Exit, ExitCause, Fault, GpuIdentity, GpuStatus, GroupState,
-    GroupStatus, Mode, Moment, OverlapStatus, ProbeState, ProcessId, RecoveryResult, RecoveryStep, ServerState, Source,
-    SourceScope, SourceState, SourceStatus, Status, Taken, Tier, What,
+    GroupStatus, Mode, Moment, OverlapStatus, ProbeState, ProcessId, RecoveryResult, RecoveryStep, Refusal,
+    ServerState, Source, SourceScope, SourceState, SourceStatus, Status, SuppressedAction, Taken, Tier, What,
 };
 
 pub const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";
@@ -179,7 +179,11 @@ pub fn incident() -> Vec<Event> {
     let gone = What::StepEnded { step: RecoveryStep::Gone, took: Duration::from_millis(161) };
     let took = Duration::from_millis(1_834);
     let ended = What::RestartEnded { tier: Tier::Clients, result: RecoveryResult::Serving, took };
-    let suppressed = What::Suppressed { action: "kill_unknown_client", reason: "observe", detail: String::new() };
+    let suppressed = What::Suppressed {
+        action: SuppressedAction::KillUnknownClient,
+        reason: Refusal::Observe,
+        detail: String::new(),
+    };
     vec![
         event(19.99, None, xid),
         event(20.0005, None, began),

@@ -26,6 +26,9 @@ const SILENT_COMMANDS: u32 = 3;
 /// Of those that come closer together only one counts: the looks give them 5 s apart.
 const SILENT_APART: Duration = Duration::from_secs(2);
 
+/// An answer of the server is believed for so long: three of its intervals.
+pub(super) const SERVER_FRESH: Duration = Duration::from_secs(31);
+
 /// A GPU.
 #[derive(Clone, Debug)]
 pub(super) struct GpuFacts {

@@ -81,7 +81,7 @@ pub(super) fn findings(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Findi
         unknown_client::find(group),
         foreign_process::find(group, now),
         // Last: of those that go equally far it is the one that no restart mends.
-        gpu_sick::find(group, gpu),
+        gpu_sick::find(gpu),
     ];
     let single = group.engines.iter().flat_map(|engine| {
         [
@@ -91,7 +91,7 @@ pub(super) fn findings(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Findi
             device_oom::find(engine, now),
             evicted::find(engine, now),
             limit_missing::find(engine, group, gpu, now),
-            limit_exceeded::find(engine, now),
+            limit_exceeded::find(engine),
             memory_leak::find(engine, group, gpu, now),
             outside_mps::find(engine, group, gpu, now),
             starved::find(engine, group, gpu, now),

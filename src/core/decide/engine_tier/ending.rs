@@ -7,7 +7,7 @@ use crate::decide::guard;
 use crate::decide::remembered::Rest;
 use crate::decide::teardown::{self, Beside, EndingProgress, Obstacle};
 use crate::decide::turn::Turn;
-use crate::model::{Fault, HeldReason, Outcome, RecoveryResult, What};
+use crate::model::{FailedAction, Fault, HeldReason, Outcome, RecoveryResult, What};
 
 impl Domain {
     pub(super) fn advance_ending(&mut self, place: usize, ending: &Ending, turn: &mut Turn<'_>) {
@@ -32,9 +32,8 @@ impl Domain {
         turn: &mut Turn<'_>,
         work: impl FnOnce(&mut Engine, &Beside<'_>, &mut Turn<'_>) -> EndingProgress,
     ) {
-        let is_terminated = |engine: &Engine| matches!(engine.stage, Stage::Ending(Ending::Terminate(_)));
-        let terminates = self.engines.iter().any(is_terminated);
-        let beside = Beside { group: &self.policy.name, server: &self.server, terminates };
+        let may_terminate = self.may_terminate_clients();
+        let beside = Beside { group: &self.policy.name, server: &self.server, may_terminate };
         match work(&mut self.engines[place], &beside, turn) {
             EndingProgress::Working => {}
             EndingProgress::Obstructed(Obstacle::NotAsked { why }) => self.cannot_end(place, why, turn),
@@ -51,7 +50,7 @@ impl Domain {
     fn cannot_end(&mut self, place: usize, why: String, turn: &mut Turn<'_>) {
         let engine = &mut self.engines[place];
         if engine.instance.note.replace(why.clone()).as_ref() != Some(&why) {
-            turn.emit_of(&engine.policy.name, What::ActionFailed { action: "stop", why });
+            turn.emit_of(&engine.policy.name, What::ActionFailed { action: FailedAction::StopEngine, why });
         }
     }
 
@@ -62,7 +61,7 @@ impl Domain {
         let engine = &mut self.engines[place];
         let why = obstacle.why();
         let detail = format!("a process of {} does not die: {why}", engine.policy.name);
-        turn.emit_of(&engine.policy.name, What::ActionFailed { action: "stop", why });
+        turn.emit_of(&engine.policy.name, What::ActionFailed { action: FailedAction::StopEngine, why });
         engine.instance.note = Some("a process of it does not die".to_owned());
         engine.instance.stuck = Some(detail.clone());
         engine.end_attempt(RecoveryResult::Held, turn);

@@ -17,7 +17,8 @@ use crate::decide::newcomers::HANGS_AFTER;
 use crate::decide::teardown::{Manner, ending_deadline};
 use crate::decide::turn::Turn;
 use crate::model::{
-    ActionId, EngineKey, EngineName, Exit, ExitCause, Fault, Moment, Outcome, RecoveryResult, Tier, What,
+    ActionId, EngineKey, EngineName, Exit, ExitCause, FailedAction, Fault, Moment, Outcome, RecoveryResult,
+    SuppressedAction, Tier, What,
 };
 
 /// Until an engine that mpswarden itself lacked the means to start is tried again.
@@ -76,7 +77,7 @@ impl Domain {
         let engine = &self.engines[place];
         let neglected = engine.died.clone().filter(|_| matches!(engine.stage, Stage::Left | Stage::Failing));
         let Some(died) = neglected else { return };
-        if self.hands_off(died.fault).is_none() {
+        if self.may_act_on(died.fault).is_ok() {
             self.engine_failed(place, died, turn);
         }
     }
@@ -102,11 +103,15 @@ impl Domain {
 
     /// Takes out every engine that lives and has a fault of its own that one engine's restart mends.
     pub fn mend_engines(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
+        let mends = |finding: &&Finding| {
+            finding.fault != Fault::EngineDied
+                && self.tier_now(finding, turn) == Some(Tier::Engine)
+                && self.may_act_on(finding.fault).is_ok()
+        };
+        let mended: Vec<&Finding> = found.iter().filter(mends).collect();
         self.note_unmended(found, turn.now);
-        let mended = found.iter().filter(|finding| finding.tier() == Some(Tier::Engine));
-        for finding in mended.filter(|finding| finding.fault != Fault::EngineDied) {
-            let place = finding.engine.as_ref().and_then(|name| self.place_of(name));
-            let Some(place) = place.filter(|_| self.hands_off(finding.fault).is_none()) else { continue };
+        for finding in mended {
+            let Some(place) = finding.engine.as_ref().and_then(|name| self.place_of(name)) else { continue };
             let engine = &self.engines[place];
             let lives = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing);
             if lives && engine.instance.process.ended.is_none() {
@@ -126,7 +131,7 @@ impl Domain {
         let died = engine.instance.shortage.explain(died, engine.instance.process.ended.map(|(_, exit)| exit));
         let died = engine.explain_eviction(died);
         engine.tried.tries(died.fault, turn.now);
-        let hands_off = self.hands_off(died.fault);
+        let may_act = self.may_act_on(died.fault);
         // A leak is no emergency: its requests may end.
         let ending = match died.fault {
             Fault::MemoryLeak => self.planned_end(place, turn.now),
@@ -142,14 +147,14 @@ impl Domain {
         self.note_faults(turn);
         let hit_alone = self.faults.keys().all(|(engine, _)| engine.is_some());
         let engine = &mut self.engines[place];
-        if let Some(reason) = hands_off {
+        if let Err(reason) = may_act {
             engine.stage = if engine.instance.process.id.is_some() && engine.instance.process.ended.is_none() {
                 Stage::Failing
             } else {
                 Stage::Left
             };
             if hit_alone {
-                let action = "restart_engine";
+                let action = SuppressedAction::RestartEngine;
                 turn.emit_of(&name, What::Suppressed { action, reason, detail: because });
             }
             return;
@@ -210,11 +215,11 @@ impl Domain {
                 engine.stage = Stage::Down { due: turn.now.after(NOT_STARTED_PAUSE) };
                 engine.instance.note = Some(why.clone());
                 if news {
-                    turn.emit_of(&name, What::ActionFailed { action: "start", why });
+                    turn.emit_of(&name, What::ActionFailed { action: FailedAction::StartEngine, why });
                 }
             }
             outcome => {
-                turn.emit_failure_of(&name, "start", &outcome);
+                turn.emit_failure_of(&name, FailedAction::StartEngine, &outcome);
                 let why = match outcome {
                     Outcome::Failed { why } => why,
                     _ => "it could not be started in time".to_owned(),

@@ -9,7 +9,7 @@ use crate::decide::memory_gate::NotBack;
 use crate::decide::orders::Purpose;
 use crate::decide::teardown::{Manner, Obstacle, Teardown, TeardownProgress};
 use crate::decide::turn::Turn;
-use crate::model::{Action, ActionId, Fault, HeldReason, Mode, Outcome, Reason, RecoveryStep, Tier, What};
+use crate::model::{Action, ActionId, FailedAction, Fault, HeldReason, Outcome, Reason, RecoveryStep, Tier, What};
 
 use super::{Gate, Next, Restart, Step};
 
@@ -58,7 +58,7 @@ impl Domain {
                 restart.enter(Step::Blocked { again: turn.now.after(BLOCKED_PAUSE) }, turn);
             }
             outcome => {
-                turn.emit_failure("start_control", &outcome);
+                turn.emit_failure(FailedAction::StartControl, &outcome);
                 return self.attempt_failed(restart, Fault::ControlDied, turn);
             }
         }
@@ -96,7 +96,8 @@ impl Domain {
     fn not_ended(&self, restart: &mut Restart, step: RecoveryStep, obstacle: &Obstacle, turn: &mut Turn<'_>) {
         let why = obstacle.why();
         if let Obstacle::Unproven { .. } = obstacle {
-            turn.emit(What::ActionFailed { action: step.as_str(), why: why.clone() });
+            let action = if step == RecoveryStep::Kill { FailedAction::Kill } else { FailedAction::AwaitGone };
+            turn.emit(What::ActionFailed { action, why: why.clone() });
         }
         let detail = self.with_the_gpu(why, turn);
         restart.hold(obstacle.held_reason(), detail, turn);
@@ -164,7 +165,7 @@ impl Domain {
             control if control.wedged_at.is_some() => Fault::ControlWedged,
             _ => return None,
         };
-        if matches!(restart.reason, Some(Reason::Fault(_))) && self.policy.mode_of(reason) == Mode::Observe {
+        if matches!(restart.reason, Some(Reason::Fault(_))) && self.may_go_further_for(reason).is_err() {
             return None;
         }
         if restart.tier == Tier::Daemon {

@@ -70,6 +70,13 @@ impl Suspects {
         Some(if case.awaits_an_error() { case.evidence.fault_at.after(FIRST_ERROR).min(all_said) } else { all_said })
     }
 
+    /// Until when an error may come that would convict, for a group that is to be ended for `fault`; `None`: nothing is
+    /// waited for. Never for long: see `FIRST_ERROR`.
+    pub fn evidence_due(&self, fault: Fault) -> Option<Moment> {
+        let case = self.case.as_ref().filter(|case| fault == Fault::GpuFault && case.told.is_none())?;
+        case.awaits_an_error().then(|| case.evidence.fault_at.after(FIRST_ERROR))
+    }
+
     /// An engine's output named an error that ends its context.
     pub fn error(&mut self, engine: &EngineName, code: u32, now: Moment) {
         if let Some(case) = &mut self.case
@@ -208,12 +215,6 @@ impl Domain {
         if let Some(engine) = self.engines.iter_mut().find(owns) {
             engine.instance.gpu.left = Some(trusted(stamped, now));
         }
-    }
-
-    /// Whether the group's end waits for an error that would convict. Never for long: see `FIRST_ERROR`.
-    pub fn waits_for_evidence(&self, fault: Fault, now: Moment) -> bool {
-        let case = self.suspects.case.as_ref().filter(|case| fault == Fault::GpuFault && case.told.is_none());
-        case.is_some_and(|case| now < case.evidence.fault_at.after(FIRST_ERROR) && case.awaits_an_error())
     }
 
     /// Tells who did it: where nobody ends the group, once all has been said; again when that has changed.

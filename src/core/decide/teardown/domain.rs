@@ -7,7 +7,7 @@ use crate::decide::engine::Engine;
 use crate::decide::facts::{ControlFacts, ServerFacts};
 use crate::decide::orders::Purpose;
 use crate::decide::turn::Turn;
-use crate::model::{Action, ActionId, EngineKey, EngineName, GroupName, Moment, Outcome, What};
+use crate::model::{Action, ActionId, EngineKey, EngineName, FailedAction, GroupName, Moment, Outcome, What};
 
 use super::{
     DEATH_BOUND, GONE_BOUND, GONE_BOUND_OF_A_STOP, KILL_BOUND, Obstacle, QUIT_GRACE, STOP_CONTROL_BOUND, STUCK_PAUSE,
@@ -186,7 +186,7 @@ impl Teardown {
         turn: &mut Turn<'_>,
     ) -> TeardownProgress {
         if outcome != Outcome::Done {
-            if let Some(progress) = self.obstructed("stop", outcome, turn) {
+            if let Some(progress) = self.obstructed(FailedAction::StopEngine, outcome, turn) {
                 return progress;
             }
             self.left_behind = true;
@@ -209,7 +209,7 @@ impl Teardown {
     fn killed(&mut self, outcome: Outcome, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
         let processes = match outcome {
             Outcome::Killed { processes } => processes,
-            outcome => match self.obstructed("kill", outcome, turn) {
+            outcome => match self.obstructed(FailedAction::Kill, outcome, turn) {
                 Some(progress) => return progress,
                 // The proof decides.
                 None => Vec::new(),
@@ -224,7 +224,7 @@ impl Teardown {
 
     fn waited(&mut self, outcome: Outcome, turn: &mut Turn<'_>) -> TeardownProgress {
         if outcome != (Outcome::Gone { remaining: Vec::new() }) {
-            if let Some(progress) = self.obstructed("gone", outcome, turn) {
+            if let Some(progress) = self.obstructed(FailedAction::AwaitGone, outcome, turn) {
                 return progress;
             }
             self.left_behind = true;
@@ -247,7 +247,7 @@ impl Teardown {
 
     fn control_stopped(&mut self, outcome: Outcome, turn: &mut Turn<'_>) -> TeardownProgress {
         if outcome != Outcome::Done {
-            if let Some(progress) = self.obstructed("stop_control", outcome, turn) {
+            if let Some(progress) = self.obstructed(FailedAction::StopControl, outcome, turn) {
                 return progress;
             }
             self.left_behind = true;
@@ -257,7 +257,7 @@ impl Teardown {
     }
 
     /// Something is in the way. Before a restart it is tried again; a stop reports what failed and goes on (`None`).
-    fn obstructed(&mut self, action: &'static str, outcome: Outcome, turn: &mut Turn<'_>) -> Option<TeardownProgress> {
+    fn obstructed(&mut self, action: FailedAction, outcome: Outcome, turn: &mut Turn<'_>) -> Option<TeardownProgress> {
         let obstacle = Obstacle::of(outcome);
         if self.manner == Manner::ForARestart {
             self.step = Step::Stuck { again: turn.now.after(STUCK_PAUSE) };
@@ -357,9 +357,9 @@ mod tests {
             id
         }
 
-        fn failures(&mut self) -> Vec<(&'static str, String)> {
+        fn failures(&mut self) -> Vec<FailedAction> {
             let failed = |what| match what {
-                What::ActionFailed { action, why } => Some((action, why)),
+                What::ActionFailed { action, .. } => Some(action),
                 _ => None,
             };
             self.stand.events().into_iter().filter_map(|event| failed(event.what)).collect()
@@ -455,7 +455,7 @@ mod tests {
         let mut scene = Scene::new();
         let mut teardown = scene.begin(Manner::AtOnce);
         scene.answer(&mut teardown, 5, Outcome::TimedOut);
-        assert_eq!(scene.failures().len(), 1);
+        assert_eq!(scene.failures(), [FailedAction::Kill]);
         assert_eq!(scene.answer(&mut teardown, 100, stuck()).1, TeardownProgress::EnginesEnded);
         assert!(teardown.left_behind());
         let begin = |target: &Target<'_>, turn: &mut Turn<'_>| Teardown::of_the_control(Manner::AtOnce, target, turn);
@@ -497,7 +497,7 @@ mod tests {
         assert_eq!((first, second), (stop("c"), stop("a")));
         assert_eq!(progress, TeardownProgress::EnginesEnded);
         assert!(teardown.left_behind());
-        assert_eq!(scene.failures()[0].0, "stop");
+        assert_eq!(scene.failures(), [FailedAction::StopEngine]);
     }
 
     #[test]

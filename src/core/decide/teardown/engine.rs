@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use crate::decide::engine::{Ending, Engine, Stage};
 use crate::decide::facts::ServerFacts;
+use crate::decide::may::May;
 use crate::decide::orders::Purpose;
 use crate::decide::suspects::AFTERSHOCK;
 use crate::decide::turn::Turn;
-use crate::model::{Action, EngineKey, Fault, GroupName, Moment, Outcome};
+use crate::model::{Action, EngineKey, FailedAction, Fault, GroupName, Moment, Outcome};
 
 use super::domain::order_stop;
 use super::{HUNG_GRACE, LOOK_BOUND, Obstacle, STUCK_PAUSE, STUCK_PAUSE_BESIDE_OTHERS, TERMINATE_BOUND};
@@ -21,8 +22,8 @@ use super::{HUNG_GRACE, LOOK_BOUND, Obstacle, STUCK_PAUSE, STUCK_PAUSE_BESIDE_OT
 pub(in crate::decide) struct Beside<'a> {
     pub group: &'a GroupName,
     pub server: &'a ServerFacts,
-    /// Clients of a sibling are being taken off the server: several at once harm their neighbours.
-    pub terminates: bool,
+    /// Whether its clients may be taken off the server now.
+    pub may_terminate: May,
 }
 
 /// What came of a step.
@@ -39,6 +40,11 @@ pub(in crate::decide) enum EndingProgress {
 }
 
 impl Engine {
+    /// Whether its clients are being taken off the server.
+    pub fn is_terminated(&self) -> bool {
+        matches!(self.stage, Stage::Ending(Ending::Terminate(_)))
+    }
+
     /// Time between TERM and KILL.
     fn grace(&self) -> Duration {
         let instance = &self.instance;
@@ -59,7 +65,7 @@ pub(in crate::decide) fn advance_ending(
     match engine.stage {
         Stage::Ending(Ending::Look { since }) => {
             let seen = engine.instance.tree.all.since(since).is_some();
-            if (seen || turn.now.since(since) >= LOOK_BOUND) && !beside.terminates {
+            if (seen || turn.now.since(since) >= LOOK_BOUND) && beside.may_terminate.is_ok() {
                 terminate_or_stop(engine, beside, turn);
             }
             EndingProgress::Working
@@ -81,7 +87,7 @@ pub(in crate::decide) fn ending_finished(
     turn: &mut Turn<'_>,
 ) -> EndingProgress {
     if let Stage::Ending(Ending::Terminate(_)) = engine.stage {
-        turn.emit_failure_of(&engine.policy.name, "terminate_client", &outcome);
+        turn.emit_failure_of(&engine.policy.name, FailedAction::TerminateClients, &outcome);
         stop(engine, beside, turn);
         return EndingProgress::Working;
     }
@@ -132,6 +138,7 @@ fn stop(engine: &mut Engine, beside: &Beside<'_>, turn: &mut Turn<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::may::Refusal;
     use crate::decide::remembered::EngineMemory;
     use crate::decide::turn::stand::{self, Stand};
     use crate::model::{ActionId, ProcessId};
@@ -141,7 +148,7 @@ mod tests {
         stand: Stand,
         engine: Engine,
         server: ServerFacts,
-        terminates: bool,
+        may_terminate: May,
     }
 
     impl Scene {
@@ -151,7 +158,7 @@ mod tests {
             engine.instance.process.id = Some(main);
             engine.instance.tree.all.saw(vec![main], at(1001));
             engine.stage = Stage::Ending(Ending::Look { since: at(1000) });
-            Scene { stand: Stand::default(), engine, server: ServerFacts::default(), terminates: false }
+            Scene { stand: Stand::default(), engine, server: ServerFacts::default(), may_terminate: Ok(()) }
         }
 
         /// The engine has this client on server 5.
@@ -168,7 +175,7 @@ mod tests {
             work: impl FnOnce(&mut Engine, &Beside<'_>, &mut Turn<'_>) -> EndingProgress,
         ) -> EndingProgress {
             let group = GroupName::from("small-llms");
-            let beside = Beside { group: &group, server: &self.server, terminates: self.terminates };
+            let beside = Beside { group: &group, server: &self.server, may_terminate: self.may_terminate };
             work(&mut self.engine, &beside, &mut self.stand.turn(millis))
         }
 
@@ -203,10 +210,10 @@ mod tests {
     #[test]
     fn one_engine_at_a_time_is_taken_off_the_server() {
         let mut scene = Scene::with_client(11);
-        scene.terminates = true;
+        scene.may_terminate = Err(Refusal::OneAtATime);
         scene.advance(1002);
         assert!(scene.actions().is_empty());
-        scene.terminates = false;
+        scene.may_terminate = Ok(());
         scene.advance(1500);
         assert_eq!(scene.actions().len(), 1);
     }
