@@ -3,8 +3,9 @@
 //! MPS on purpose has no limits.
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::{Engine, READING_FRESH};
+use crate::decide::engine::Engine;
 use crate::decide::facts::GpuFacts;
+use crate::decide::facts::reading::READING_FRESH;
 use crate::model::{Fault, Moment, MpsEnvironment};
 
 use super::Finding;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::READING_FRESH;
 use crate::decide::facts::ControlFacts;
+use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::memory_gate::NotBack;
 use crate::decide::orders::Purpose;
 use crate::decide::teardown::{Manner, Obstacle, Teardown, TeardownProgress};
