@@ -14,13 +14,9 @@ use crate::model::{
 };
 
 use super::active_time::ActiveTime;
-use super::engine::{Engine, Stage};
 use super::facts::{ControlFacts, ServerFacts, ServerNews};
-use super::foreign::Foreign;
 use super::guard::{Attempts, Jitter};
 use super::isolation::{Hit, IsolatedTime, Isolation};
-use super::nameless::Nameless;
-use super::newcomers::Killed;
 use super::orders::{GroupId, Purpose};
 use super::overlap::Overlap;
 use super::policy::GroupPolicy;
@@ -30,10 +26,14 @@ use super::remembered::GroupMemory;
 use super::restart::Restart;
 use super::settling::Settling;
 use super::stopping::AfterStop;
-use super::strangers::Strangers;
 use super::suspects::Suspects;
 use super::teardown::{Target, Teardown};
 use super::turn::Turn;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::foreign::Foreign;
+use crate::decide::facts::nameless::Nameless;
+use crate::decide::facts::newcomers::Killed;
+use crate::decide::facts::strangers::Strangers;
 
 /// For following the end of a server.
 const WATCH_BOUND: std::time::Duration = std::time::Duration::from_secs(5);

@@ -7,12 +7,12 @@ use crate::model::{EngineKey, EngineLoad, Health, Known, Moment, ProcessId, Proc
 use super::active_time::Level;
 use super::detect::Room;
 use super::domain::Domain;
-use super::engine::{Engine, Stage};
 use super::growth::Work;
 use super::looks::{LOAD, TREES};
 use super::memory_trend::MemoryTrend;
 use super::reading::Reading;
 use super::suspects::IdleRow;
+use crate::decide::facts::engine::{Engine, Stage};
 
 /// A load is believed for so long: three of its intervals.
 pub(super) const LOAD_FRESH: Duration = Duration::from_secs(3 * LOAD.as_secs());

@@ -8,8 +8,8 @@ use crate::model::{EngineKey, Fault, Known, Moment, MpsEnvironment, ProcessId};
 
 use super::detect::Finding;
 use super::domain::Domain;
-use super::engine::{Engine, Stage};
 use super::reading::Reading;
+use crate::decide::facts::engine::{Engine, Stage};
 
 /// What NVML may show over a limit. On an H200 a client at its limit showed 2 MiB more, whatever the limit: the
 /// limit counts the context too (docs/h200.md). The rest is for other GPUs and drivers.

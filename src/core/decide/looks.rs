@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::model::{Look, Moment, ServerState};
 
 use super::domain::{Domain, Phase};
-use super::engine::{Ending, Engine, Stage};
 use super::policy::StartOrder;
+use crate::decide::facts::engine::{Ending, Engine, Stage};
 
 /// A timer of the runtime rounds up to the next millisecond: with it, at most 5 ms apart.
 const FAST: Duration = Duration::from_millis(4);

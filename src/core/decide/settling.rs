@@ -5,10 +5,10 @@ use crate::model::{Action, EngineName, Moment, Reason, RecoveryResult, RecoveryS
 use super::attempt::Attempt;
 use super::detect::Finding;
 use super::domain::{Domain, Phase};
-use super::engine::{Engine, Stage};
 use super::orders::Purpose;
 use super::reading::Reading;
 use super::turn::Turn;
+use crate::decide::facts::engine::{Engine, Stage};
 
 /// For an engine's process to be started.
 const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);

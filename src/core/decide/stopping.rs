@@ -3,11 +3,11 @@
 use crate::model::{ActionId, Moment, Outcome, What};
 
 use super::domain::{Domain, Phase};
-use super::engine::{Engine, Stage};
 use super::operator::stage_of;
 use super::remembered::Rest;
 use super::teardown::{Manner, Target, Teardown, TeardownProgress};
 use super::turn::Turn;
+use crate::decide::facts::engine::{Engine, Stage};
 
 /// What becomes of a group once it is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

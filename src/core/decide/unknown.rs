@@ -3,8 +3,8 @@
 use crate::model::{EngineKind, Moment, Question, Unknown};
 
 use super::domain::Domain;
-use super::engine::{Engine, Stage};
 use super::reading::Reading;
+use crate::decide::facts::engine::{Engine, Stage};
 
 impl Domain {
     /// Questions about an engine that have no answer now.

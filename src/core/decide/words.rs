@@ -10,12 +10,13 @@ use std::time::Duration;
 use crate::model::{Doubt, EngineKey, Fault, LinePlace, Moment, Saying, ServerState, What};
 
 use super::domain::Domain;
-use super::engine::{Engine, Stage};
-use super::evicted::{self, TERMINATED};
+use super::facts::evicted;
 use super::kept_out::{UNAVAILABLE, is_over_limit};
 use super::said::{Doubted, Run, Standing};
 use super::shortage::{OUT_OF_MEMORY, SOON};
 use super::turn::Turn;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::evicted::TERMINATED;
 use crate::decide::facts::reading::READING_FRESH;
 
 /// The culprit's error may be read so long before the server's fatal line.
@@ -239,7 +240,7 @@ impl Engine {
         [ended, self.instance.gpu.left, self.instance.gpu.processes.gone()].into_iter().flatten().min()
     }
 
-    fn was_ordered(died: &super::engine::Died) -> bool {
+    fn was_ordered(died: &crate::decide::facts::engine::Died) -> bool {
         died.fault != Fault::EngineDied
     }
 

@@ -3,7 +3,7 @@
 //! Nobody lost a context for it.
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::Engine;
+use crate::decide::facts::engine::Engine;
 use crate::decide::kept_out::{UNAVAILABLE, Why};
 use crate::model::{Fault, Moment};
 

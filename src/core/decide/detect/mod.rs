@@ -29,9 +29,9 @@ mod unknown_client;
 use crate::model::{EngineName, Fault, Moment, Tier};
 
 use super::domain::Domain;
-use super::engine::Engine;
 use super::facts::GpuFacts;
 use super::ladder;
+use crate::decide::facts::engine::Engine;
 
 pub(super) use foreign_process::foreign_sentence;
 pub(super) use memory_leak::Room;

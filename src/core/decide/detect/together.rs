@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::{Engine, Stage};
+use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::said::{Run, Standing};
 use crate::decide::words::is_context_fatal;
 use crate::model::Moment;

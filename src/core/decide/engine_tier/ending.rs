@@ -2,7 +2,7 @@
 //! that: it is held for a process that does not die, starts again after its back-off, or rests.
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::guard;
 use crate::decide::remembered::Rest;
 use crate::decide::teardown::{self, Beside, EndingProgress, Obstacle};

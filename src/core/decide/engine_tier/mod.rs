@@ -12,8 +12,8 @@ use std::time::Duration;
 use crate::decide::attempt::{Attempt, BudgetCount};
 use crate::decide::detect::Finding;
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Died, Ending, Engine, Stage};
-use crate::decide::newcomers::HANGS_AFTER;
+use crate::decide::facts::engine::{Died, Ending, Engine, Stage};
+use crate::decide::facts::newcomers::HANGS_AFTER;
 use crate::decide::teardown::{Manner, ending_deadline};
 use crate::decide::turn::Turn;
 use crate::model::{

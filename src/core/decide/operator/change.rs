@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Engine, Stage};
+use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::policy::{EnginePolicy, GroupPolicy};
 use crate::decide::remembered::{EngineMemory, Rest};
 use crate::decide::stopping::AfterStop;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::Engine;
+use crate::decide::facts::engine::Engine;
 use crate::decide::policy::StartOrder;
 use crate::decide::stopping::AfterStop;
 use crate::model::{EngineKey, Goal, GroupName, HeldReason, Moment, Plan, Request, Tier};

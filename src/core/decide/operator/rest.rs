@@ -3,7 +3,7 @@
 
 use crate::decide::attempt::{Attempt, BudgetCount};
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Engine, Stage};
+use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;
 use crate::model::{EngineName, Reason, RecoveryResult, What};

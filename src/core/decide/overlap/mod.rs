@@ -19,11 +19,11 @@ use crate::model::{
 };
 
 use super::domain::{Domain, Phase};
-use super::engine::{Engine, Stage};
 use super::figures::LOAD_FRESH;
 use super::looks::Want;
 use super::policy::OverlapPolicy;
 use super::turn::Turn;
+use crate::decide::facts::engine::{Engine, Stage};
 
 use advice::{News, Spells};
 use counts::Counts;

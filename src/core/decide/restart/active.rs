@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::decide::detect::unknown_clients;
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::Stage;
+use crate::decide::facts::engine::Stage;
 use crate::decide::orders::Purpose;
 use crate::decide::server_start::{self, TRIES};
 use crate::decide::settling::Settling;

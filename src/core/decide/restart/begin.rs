@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decide::attempt::{Attempt, BudgetCount};
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Engine, Stage};
+use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::guard;
 use crate::decide::memory_gate::{Baseline, baseline};
 use crate::decide::teardown::{Manner, Teardown};

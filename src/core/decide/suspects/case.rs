@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::decide::detect::{Finding, unknown_clients};
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::trusted;
 use crate::decide::isolation::Hit;

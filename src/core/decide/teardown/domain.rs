@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::decide::engine::Engine;
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::{ControlFacts, ServerFacts};
 use crate::decide::orders::Purpose;
 use crate::decide::turn::Turn;

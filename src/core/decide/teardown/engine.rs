@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::engine::{Ending, Engine, Stage};
 use crate::decide::facts::ServerFacts;
+use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::may::May;
 use crate::decide::orders::Purpose;
 use crate::decide::suspects::AFTERSHOCK;

@@ -3,7 +3,7 @@
 
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::effects::Effects;
-use crate::decide::engine::Engine;
+use crate::decide::facts::engine::Engine;
 use crate::decide::figures::active_level;
 use crate::decide::isolation::Place;
 use crate::decide::may::{self, May, Others, Pids};
@@ -278,7 +278,7 @@ impl Watchdog {
 impl Domain {
     /// Whether any engine of it serves.
     fn serves_some(&self) -> bool {
-        self.engines.iter().any(|engine| engine.stage == crate::decide::engine::Stage::Serving)
+        self.engines.iter().any(|engine| engine.stage == crate::decide::facts::engine::Stage::Serving)
     }
 
     /// Whether it is a second side without engines so far.
@@ -297,7 +297,7 @@ impl Domain {
 
 impl Engine {
     /// What leading it to its place may change.
-    fn mark(&self) -> (crate::decide::engine::Stage, bool, bool, bool) {
+    fn mark(&self) -> (crate::decide::facts::engine::Stage, bool, bool, bool) {
         (self.stage.clone(), self.moves, self.goes_outside, self.rest.is_some())
     }
 }
