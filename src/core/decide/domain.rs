@@ -13,15 +13,12 @@ use crate::model::{
     ServerLine, What,
 };
 
-use super::active_time::ActiveTime;
 use super::facts::{ControlFacts, ServerFacts, ServerNews};
-use super::guard::{Attempts, Jitter};
 use super::isolation::{Hit, IsolatedTime, Isolation};
 use super::orders::{GroupId, Purpose};
 use super::overlap::Overlap;
 use super::policy::GroupPolicy;
 use super::pulse::Pulse;
-use super::reading::Reading;
 use super::remembered::GroupMemory;
 use super::restart::Restart;
 use super::settling::Settling;
@@ -29,10 +26,13 @@ use super::stopping::AfterStop;
 use super::suspects::Suspects;
 use super::teardown::{Target, Teardown};
 use super::turn::Turn;
+use crate::decide::facts::active_time::ActiveTime;
 use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::facts::foreign::Foreign;
+use crate::decide::facts::guard::{Attempts, Jitter};
 use crate::decide::facts::nameless::Nameless;
 use crate::decide::facts::newcomers::Killed;
+use crate::decide::facts::reading::Reading;
 use crate::decide::facts::strangers::Strangers;
 
 /// For following the end of a server.

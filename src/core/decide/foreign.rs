@@ -2,8 +2,8 @@
 
 use crate::decide::domain::Domain;
 use crate::decide::facts::foreign::Beside;
+use crate::decide::facts::reading::Reading;
 use crate::decide::facts::strangers::NAMED_WITHIN;
-use crate::decide::reading::Reading;
 use crate::decide::turn::Turn;
 use crate::model::{Fault, Moment, ServerState, What};
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,6 +4,7 @@
 //! when an engine is about to be found hung), trees and one control command every 10 s, a window of the kernel probe
 //! as often as the configuration says. Inside a restart, what it waits for is read at most 5 ms apart.
 
+use crate::decide::facts::cadence::TREES;
 use std::time::Duration;
 
 use crate::model::{Look, Moment, ServerState};
@@ -21,10 +22,6 @@ const STARTING_LONG: Duration = Duration::from_millis(100);
 const STARTING_SHARE: u32 = 1000;
 const GPU: Duration = Duration::from_secs(1);
 const HEALTH: Duration = Duration::from_secs(2);
-/// An engine's own metrics: a request over loopback, some 100 KB of text at vLLM's and SGLang's worst, read on
-/// the core's thread. So not while it starts, and no more often than a person or a scrape can use.
-pub(super) const LOAD: Duration = Duration::from_secs(2);
-pub(super) const TREES: Duration = Duration::from_secs(10);
 const SERVER: Duration = Duration::from_secs(10);
 /// While an engine that starts may wait for a server that lets nobody in.
 const KNOCKS: Duration = Duration::from_secs(2);

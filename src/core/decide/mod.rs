@@ -48,11 +48,6 @@ mod unknown;
 mod watchdog;
 mod words;
 
-use evidence::said;
-use facts::{
-    active_time, gpu_health, growth, guard, kept_out, memory_trend, passage, progress, reading, server_start, usage,
-};
-
 pub use input::{Decision, Input, PolicyChange};
 pub use policy::Policy;
 pub use remembered::Memory;

@@ -6,9 +6,9 @@ use super::attempt::Attempt;
 use super::detect::Finding;
 use super::domain::{Domain, Phase};
 use super::orders::Purpose;
-use super::reading::Reading;
 use super::turn::Turn;
 use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::reading::Reading;
 
 /// For an engine's process to be started.
 const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);

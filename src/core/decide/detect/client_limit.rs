@@ -4,7 +4,7 @@
 
 use crate::decide::domain::Domain;
 use crate::decide::facts::engine::Engine;
-use crate::decide::kept_out::{UNAVAILABLE, Why};
+use crate::decide::facts::kept_out::{UNAVAILABLE, Why};
 use crate::model::{Fault, Moment};
 
 use super::Finding;

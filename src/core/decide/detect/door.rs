@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::decide::domain::Domain;
-use crate::decide::kept_out::{Why, is_seen};
+use crate::decide::facts::kept_out::{Why, is_seen};
 use crate::model::{EngineName, Moment};
 
 /// Whose clients wait, since when the first does, and who they are, for people.

@@ -3,7 +3,7 @@
 //! it is found by `engine_died`, under the same name.
 
 use crate::decide::facts::engine::Engine;
-use crate::decide::shortage::SOON;
+use crate::decide::facts::shortage::SOON;
 use crate::model::{Fault, Moment};
 
 use super::Finding;

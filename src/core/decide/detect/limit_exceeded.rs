@@ -4,7 +4,8 @@
 use crate::decide::facts::engine::Engine;
 use crate::model::Fault;
 
-use super::{Finding, gib};
+use super::Finding;
+use crate::decide::facts::bytes::gib;
 
 pub(super) fn find(engine: &Engine) -> Option<Finding> {
     let limit = engine.device_memory_limit()?;

@@ -3,7 +3,7 @@
 
 use crate::decide::domain::Domain;
 use crate::decide::facts::engine::{Ending, Engine, Stage};
-use crate::decide::guard;
+use crate::decide::facts::guard;
 use crate::decide::remembered::Rest;
 use crate::decide::teardown::{self, Beside, EndingProgress, Obstacle};
 use crate::decide::turn::Turn;

@@ -1,6 +1,6 @@
 //! Whether a process tree is attached: clients of its server, all that is on the GPU.
 
-use crate::decide::reading::Reading;
+use crate::decide::facts::reading::Reading;
 use crate::model::{Moment, ProcessId};
 use std::collections::BTreeSet;
 

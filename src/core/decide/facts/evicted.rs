@@ -2,7 +2,7 @@
 //! gives too, and a printed word is a word: it counts once the client's entry was seen gone from the server before it, by
 //! nobody's order, with the server in order and the process still there.
 
-use crate::decide::said::Run;
+use crate::decide::evidence::said::Run;
 use crate::model::Moment;
 use std::time::Duration;
 

@@ -61,7 +61,7 @@ mod tests {
         Moment::ZERO.after(Duration::from_secs(seconds))
     }
 
-    fn told() -> Strangers {
+    pub fn told() -> Strangers {
         let mut strangers = Strangers::default();
         let process = ProcessId { pid: 901, started_at: 1 };
         strangers.saw(&[901, 902], vec![CommandLine { process, text: "train".to_owned() }], at(5));

@@ -19,11 +19,11 @@ use crate::model::{
 };
 
 use super::domain::{Domain, Phase};
-use super::figures::LOAD_FRESH;
 use super::looks::Want;
 use super::policy::OverlapPolicy;
 use super::turn::Turn;
 use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::figures::LOAD_FRESH;
 
 use advice::{News, Spells};
 use counts::Counts;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::facts::engine::{Engine, Stage};
-use crate::decide::figures::LOAD_FRESH;
+use crate::decide::facts::figures::LOAD_FRESH;
 use crate::decide::orders::GroupId;
 use crate::model::{EngineName, Moment};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::decide::attempt::{Attempt, BudgetCount};
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::facts::engine::{Engine, Stage};
-use crate::decide::guard;
+use crate::decide::facts::guard;
 use crate::decide::memory_gate::{Baseline, baseline};
 use crate::decide::teardown::{Manner, Teardown};
 use crate::decide::turn::Turn;

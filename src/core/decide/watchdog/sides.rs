@@ -4,7 +4,7 @@
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::effects::Effects;
 use crate::decide::facts::engine::Engine;
-use crate::decide::figures::active_level;
+use crate::decide::facts::engine::figures::active_level;
 use crate::decide::isolation::Place;
 use crate::decide::may::{self, May, Others, Pids};
 use crate::decide::operator;

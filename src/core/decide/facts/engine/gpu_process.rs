@@ -3,7 +3,7 @@
 use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::facts::gpu_process::{ENDS, LEAVES};
 use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::reading::Reading;
+use crate::decide::facts::reading::Reading;
 use crate::model::{Health, Known, Moment};
 use std::time::Duration;
 

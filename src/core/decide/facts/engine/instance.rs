@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use crate::model::{Exit, Health, Known, Moment, ProcessId};
 
+use crate::decide::evidence::said::Said;
 use crate::decide::facts::attached::Watched;
+use crate::decide::facts::figures::Figures;
 use crate::decide::facts::gpu_process::GpuProcesses;
-use crate::decide::figures::Figures;
-use crate::decide::limits::Limits;
+use crate::decide::facts::limits::Limits;
+use crate::decide::facts::passage::Passage;
+use crate::decide::facts::progress::{Answers, Stretch, Tokens};
+use crate::decide::facts::shortage::Shortage;
 use crate::decide::overlap::Beside;
-use crate::decide::passage::Passage;
-use crate::decide::progress::{Answers, Stretch, Tokens};
-use crate::decide::said::Said;
-use crate::decide::shortage::Shortage;
 
 /// One incarnation, from the order to start it until the next one is ordered.
 #[derive(Clone, Debug, Default)]

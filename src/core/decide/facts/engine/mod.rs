@@ -3,27 +3,33 @@
 pub(crate) mod attached;
 pub(crate) mod death;
 pub(crate) mod evicted;
+pub(crate) mod figures;
 pub(crate) mod gpu_process;
 pub(crate) mod instance;
+pub(crate) mod limits;
 pub(crate) mod nameless;
+pub(crate) mod shortage;
 pub(crate) mod stall;
+pub(crate) mod unknown;
+pub(crate) mod words;
 
-use crate::model::{ActionId, EngineName, EngineState, Fault, Health, Known, Moment};
+use crate::decide::facts::died::Died;
+use crate::model::{ActionId, EngineName, EngineState, Health, Known, Moment};
 
 use crate::decide::attempt::Attempt;
 use crate::decide::facts::ServerFacts;
 use crate::decide::facts::attached::{Attachment, attachment};
 use crate::decide::facts::engine::instance::Instance;
+use crate::decide::facts::guard::Attempts;
+use crate::decide::facts::limits::Tried;
 use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::guard::Attempts;
-use crate::decide::limits::Tried;
+use crate::decide::facts::reading::Reading;
+use crate::decide::facts::usage::Usage;
+use crate::decide::facts::words::Telling;
 use crate::decide::operator::{note_of, stage_of};
 use crate::decide::overlap::Sharing;
 use crate::decide::policy::EnginePolicy;
-use crate::decide::reading::Reading;
 use crate::decide::remembered::{EngineMemory, Rest};
-use crate::decide::usage::Usage;
-use crate::decide::words::Telling;
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;
@@ -102,14 +108,6 @@ pub(crate) struct Engine {
     pub goes_outside: bool,
     /// The attempt to bring it back that has no result yet.
     pub attempt: Option<Attempt>,
-}
-
-/// An engine's failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Died {
-    pub at: Moment,
-    pub fault: Fault,
-    pub because: String,
 }
 
 impl Engine {

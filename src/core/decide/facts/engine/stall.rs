@@ -4,10 +4,10 @@
 //! Gauges alone never make it stand: they may be ones that nobody writes. Somebody waits where a client's request has no
 //! answer yet, by the kernel's word on its connections, or where the watchdog's own question has none.
 
+use crate::decide::facts::cadence::LOAD;
 use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::progress::{Standing, Stretch};
 use crate::decide::facts::stall::{Stall, Stands};
-use crate::decide::looks::LOAD;
-use crate::decide::progress::{Standing, Stretch};
 use crate::model::Moment;
 use std::time::Duration;
 
