@@ -127,7 +127,7 @@ impl Domain {
         let name = self.engines[place].name().clone();
         let incarnation = self.engines[place].instance.incarnation + 1;
         let outside = self.engines[place].goes_outside;
-        let action = Action::StartEngine { engine: self.key(&name), incarnation, outside };
+        let action = Action::StartEngine { instance: self.member(&name).instance(incarnation), outside };
         let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);
         self.engines[place].launch(id, turn.now);
         turn.save();

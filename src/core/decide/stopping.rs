@@ -87,8 +87,8 @@ impl Domain {
         turn: &mut Turn<'_>,
         work: impl FnOnce(&mut Teardown, &Target<'_>, &mut Turn<'_>) -> TeardownProgress,
     ) {
-        let Domain { phase: Phase::Stopping(teardown), policy, engines, control, server, .. } = self else { return };
-        let progress = work(teardown, &Target { group: &policy.name, engines, control, server }, turn);
+        let Domain { phase: Phase::Stopping(teardown), id, engines, control, server, .. } = self else { return };
+        let progress = work(teardown, &Target { id, engines, control, server }, turn);
         let manner = teardown.manner();
         self.left_behind |= teardown.left_behind();
         match progress {

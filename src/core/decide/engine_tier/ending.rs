@@ -33,7 +33,7 @@ impl Domain {
         work: impl FnOnce(&mut Engine, &Beside<'_>, &mut Turn<'_>) -> EndingProgress,
     ) {
         let may_terminate = self.may_terminate_clients();
-        let beside = Beside { group: &self.policy.name, server: &self.server, may_terminate };
+        let beside = Beside { domain: &self.id, server: &self.server, may_terminate };
         match work(&mut self.engines[place], &beside, turn) {
             EndingProgress::Working => {}
             EndingProgress::Obstructed(Obstacle::NotAsked { why }) => self.cannot_end(place, why, turn),

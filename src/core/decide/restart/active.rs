@@ -115,7 +115,7 @@ impl Domain {
             return;
         }
         *asked = Some(turn.now);
-        let action = Action::StartServer { group: self.policy.name.clone() };
+        let action = Action::StartServer { domain: self.id.clone() };
         turn.order(Purpose::Group, action, START_SERVER_BOUND);
     }
 
@@ -132,7 +132,7 @@ impl Domain {
                 format!("clients {strays:?} belong to no engine; unknown_clients = \"kill_on_fault\" would end them");
             turn.emit(What::Suppressed { action: SuppressedAction::KillUnknownClient, reason, detail });
         } else {
-            kill_strays(&self.policy.name, strays, turn);
+            kill_strays(&self.id, strays, turn);
         }
     }
 

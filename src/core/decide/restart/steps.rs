@@ -20,7 +20,7 @@ const START_CONTROL_BOUND: Duration = Duration::from_secs(15);
 
 impl Domain {
     pub(super) fn order_start_control(&self, turn: &mut Turn<'_>) -> ActionId {
-        turn.order(Purpose::Control, Action::StartControl { group: self.policy.name.clone() }, START_CONTROL_BOUND)
+        turn.order(Purpose::Control, Action::StartControl { domain: self.id.clone() }, START_CONTROL_BOUND)
     }
 
     /// An action of the restart ended.

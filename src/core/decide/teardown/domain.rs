@@ -7,7 +7,7 @@ use crate::decide::facts::engine::Engine;
 use crate::decide::facts::{ControlFacts, ServerFacts};
 use crate::decide::orders::Purpose;
 use crate::decide::turn::Turn;
-use crate::model::{Action, ActionId, EngineKey, EngineName, FailedAction, GroupName, Moment, Outcome, What};
+use crate::model::{Action, ActionId, DomainId, EngineName, FailedAction, Moment, Outcome, What};
 
 use super::{
     DEATH_BOUND, GONE_BOUND, GONE_BOUND_OF_A_STOP, KILL_BOUND, Obstacle, QUIT_GRACE, STOP_CONTROL_BOUND, STUCK_PAUSE,
@@ -16,7 +16,7 @@ use super::{
 /// What is known of the domain that is ended.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::decide) struct Target<'a> {
-    pub group: &'a GroupName,
+    pub id: &'a DomainId,
     pub engines: &'a [Engine],
     pub control: &'a ControlFacts,
     pub server: &'a ServerFacts,
@@ -108,7 +108,7 @@ impl Teardown {
             Manner::ForARestart if died => Duration::ZERO,
             Manner::ForARestart | Manner::InOrder => QUIT_GRACE,
         };
-        let action = Action::StopControl { group: target.group.clone(), grace, server: target.server.process };
+        let action = Action::StopControl { domain: target.id.clone(), grace, server: target.server.process };
         let id = turn.order(Purpose::Group, action, STOP_CONTROL_BOUND);
         Teardown { manner, step: Step::Control(id), left_behind: false }
     }
@@ -143,12 +143,12 @@ impl Teardown {
     /// Goes on with what is known.
     pub fn advance(&mut self, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
         match self.step {
-            Step::Quiet if !turn.orders.busy(turn.id) => self.stop_before(target.engines.len(), target, turn),
+            Step::Quiet if !turn.orders.busy(turn.domain) => self.stop_before(target.engines.len(), target, turn),
             Step::Stuck { again } if again <= turn.now => {
                 self.step = Step::KillAgain(order_kill(target, turn));
                 TeardownProgress::Working
             }
-            Step::Starts if !turn.orders.starting(turn.id) => {
+            Step::Starts if !turn.orders.starting(turn.domain) => {
                 self.step = Step::KillAgain(order_kill(target, turn));
                 TeardownProgress::Working
             }
@@ -201,7 +201,7 @@ impl Teardown {
             self.step = Step::EnginesEnded;
             return TeardownProgress::EnginesEnded;
         };
-        let id = order_stop(engine, target.group, engine.policy.stop_timeout, Purpose::Group, turn);
+        let id = order_stop(engine, target.id, engine.policy.stop_timeout, Purpose::Group, turn);
         self.step = Step::Stop(id, engine.name().clone());
         TeardownProgress::Working
     }
@@ -216,7 +216,7 @@ impl Teardown {
             },
         };
         let pids = processes.iter().map(|process| process.pid).collect();
-        let action = Action::AwaitGone { group: target.group.clone(), engines: names(target), processes };
+        let action = Action::AwaitGone { domain: target.id.clone(), engines: names(target), processes };
         let bound = if self.manner == Manner::ForARestart { GONE_BOUND } else { GONE_BOUND_OF_A_STOP };
         self.step = Step::Gone(turn.order(Purpose::Group, action, bound));
         TeardownProgress::Killed(pids)
@@ -230,11 +230,11 @@ impl Teardown {
             self.left_behind = true;
         }
         match self.manner {
-            Manner::ForARestart if turn.orders.launching(turn.id) => {
+            Manner::ForARestart if turn.orders.launching(turn.domain) => {
                 self.step = Step::Stuck { again: turn.now.after(STUCK_PAUSE) };
                 TeardownProgress::NothingLives
             }
-            Manner::AtOnce if turn.orders.starting(turn.id) => {
+            Manner::AtOnce if turn.orders.starting(turn.domain) => {
                 self.step = Step::Starts;
                 TeardownProgress::Working
             }
@@ -271,25 +271,25 @@ impl Teardown {
 }
 
 /// Orders KILL for clients of the server that no engine owns.
-pub(in crate::decide) fn kill_strays(group: &GroupName, strays: Vec<u32>, turn: &mut Turn<'_>) {
-    let action = Action::KillEngines { group: group.clone(), engines: Vec::new(), strays };
+pub(in crate::decide) fn kill_strays(domain: &DomainId, strays: Vec<u32>, turn: &mut Turn<'_>) {
+    let action = Action::KillEngines { domain: domain.clone(), engines: Vec::new(), strays };
     turn.order(Purpose::Group, action, KILL_BOUND);
 }
 
 fn order_kill(target: &Target<'_>, turn: &mut Turn<'_>) -> ActionId {
-    let action = Action::KillEngines { group: target.group.clone(), engines: names(target), strays: Vec::new() };
+    let action = Action::KillEngines { domain: target.id.clone(), engines: names(target), strays: Vec::new() };
     turn.order(Purpose::Group, action, KILL_BOUND)
 }
 
 /// Orders TERM, KILL after `grace`, and the proof for one engine.
 pub(super) fn order_stop(
     engine: &Engine,
-    group: &GroupName,
+    domain: &DomainId,
     grace: Duration,
     purpose: Purpose,
     turn: &mut Turn<'_>,
 ) -> ActionId {
-    let action = Action::StopEngine { engine: EngineKey::new(group, engine.name()), grace };
+    let action = Action::StopEngine { engine: domain.member(engine.name()), grace };
     turn.order(purpose, action, grace + DEATH_BOUND)
 }
 
@@ -308,7 +308,7 @@ mod tests {
     /// Three engines, of which the second was never started.
     struct Scene {
         stand: Stand,
-        group: GroupName,
+        id: DomainId,
         engines: Vec<Engine>,
         control: ControlFacts,
         server: ServerFacts,
@@ -321,7 +321,7 @@ mod tests {
             };
             Scene {
                 stand: Stand::default(),
-                group: GroupName::from("small-llms"),
+                id: DomainId::from("small-llms"),
                 engines: [("a", 1), ("b", 0), ("c", 2)].map(of).into(),
                 control: ControlFacts::default(),
                 server: ServerFacts::default(),
@@ -329,8 +329,8 @@ mod tests {
         }
 
         fn at<T>(&mut self, millis: u64, work: impl FnOnce(&Target<'_>, &mut Turn<'_>) -> T) -> T {
-            let Scene { stand, group, engines, control, server } = self;
-            work(&Target { group, engines, control, server }, &mut stand.turn(millis))
+            let Scene { stand, id, engines, control, server } = self;
+            work(&Target { id, engines, control, server }, &mut stand.turn(millis))
         }
 
         fn begin(&mut self, manner: Manner) -> Teardown {
@@ -350,7 +350,7 @@ mod tests {
 
         /// An engine's start is on its way.
         fn launches(&mut self) -> ActionId {
-            let action = Action::StartControl { group: self.group.clone() };
+            let action = Action::StartControl { domain: self.id.clone() };
             let purpose = Purpose::Launch(EngineName::from("a"));
             let id = self.stand.turn(0).order(purpose, action, Duration::from_secs(60));
             self.stand.actions();
@@ -493,7 +493,7 @@ mod tests {
         let (first, _) = scene.answer(&mut teardown, 30, Outcome::TimedOut);
         let (second, progress) = scene.answer(&mut teardown, 40, Outcome::Done);
         let grace = Duration::from_secs(5);
-        let stop = |name: &str| Action::StopEngine { engine: EngineKey::new(&scene.group, &name.into()), grace };
+        let stop = |name: &str| Action::StopEngine { engine: scene.id.member(&name.into()), grace };
         assert_eq!((first, second), (stop("c"), stop("a")));
         assert_eq!(progress, TeardownProgress::EnginesEnded);
         assert!(teardown.left_behind());

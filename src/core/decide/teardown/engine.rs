@@ -12,7 +12,7 @@ use crate::decide::may::May;
 use crate::decide::orders::Purpose;
 use crate::decide::suspects::AFTERSHOCK;
 use crate::decide::turn::Turn;
-use crate::model::{Action, EngineKey, FailedAction, Fault, GroupName, Moment, Outcome};
+use crate::model::{Action, DomainId, FailedAction, Fault, Moment, Outcome};
 
 use super::domain::order_stop;
 use super::{HUNG_GRACE, LOOK_BOUND, Obstacle, STUCK_PAUSE, STUCK_PAUSE_BESIDE_OTHERS, TERMINATE_BOUND};
@@ -20,7 +20,7 @@ use super::{HUNG_GRACE, LOOK_BOUND, Obstacle, STUCK_PAUSE, STUCK_PAUSE_BESIDE_OT
 /// What the engine is ended beside.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::decide) struct Beside<'a> {
-    pub group: &'a GroupName,
+    pub domain: &'a DomainId,
     pub server: &'a ServerFacts,
     /// Whether its clients may be taken off the server now.
     pub may_terminate: May,
@@ -125,13 +125,13 @@ fn terminate_or_stop(engine: &mut Engine, beside: &Beside<'_>, turn: &mut Turn<'
     };
     let name = engine.name().clone();
     let bound = TERMINATE_BOUND * u32::try_from(clients.len()).unwrap_or(u32::MAX);
-    let action = Action::TerminateClients { engine: EngineKey::new(beside.group, &name), server, clients };
+    let action = Action::TerminateClients { engine: beside.domain.member(&name), server, clients };
     engine.stage = Stage::Ending(Ending::Terminate(turn.order(Purpose::Engine(name), action, bound)));
 }
 
 fn stop(engine: &mut Engine, beside: &Beside<'_>, turn: &mut Turn<'_>) {
     let purpose = Purpose::Engine(engine.name().clone());
-    let id = order_stop(engine, beside.group, engine.grace(), purpose, turn);
+    let id = order_stop(engine, beside.domain, engine.grace(), purpose, turn);
     engine.stage = Stage::Ending(Ending::Stop(id));
 }
 
@@ -174,8 +174,8 @@ mod tests {
             millis: u64,
             work: impl FnOnce(&mut Engine, &Beside<'_>, &mut Turn<'_>) -> EndingProgress,
         ) -> EndingProgress {
-            let group = GroupName::from("small-llms");
-            let beside = Beside { group: &group, server: &self.server, may_terminate: self.may_terminate };
+            let domain = DomainId::from("small-llms");
+            let beside = Beside { domain: &domain, server: &self.server, may_terminate: self.may_terminate };
             work(&mut self.engine, &beside, &mut self.stand.turn(millis))
         }
 
