@@ -4,12 +4,12 @@ use crate::decide::domain::Domain;
 use crate::decide::facts::engine::Stage;
 use crate::decide::facts::engine::figures::active_level;
 use crate::decide::facts::reading::Reading;
-use crate::model::{EngineKey, EngineLoad, Health, Moment, ProcessUsage, Traffic};
+use crate::model::{EngineLoad, EngineName, Health, Moment, ProcessUsage, Traffic};
 
 impl Domain {
     /// What an engine says of its load.
-    pub fn load(&mut self, key: &EngineKey, load: EngineLoad, now: Moment) {
-        let Some(engine) = self.engine_mut(&key.engine) else { return };
+    pub fn load(&mut self, name: &EngineName, load: EngineLoad, now: Moment) {
+        let Some(engine) = self.engine_mut(name) else { return };
         if matches!(engine.stage, Stage::Serving | Stage::Failing) || engine.drains() {
             let load = engine.instance.progress.passage.corrected(load, engine.instance.figures.load.last(), now);
             engine.instance.progress.tokens.saw(&load, engine.gap(), now);
@@ -26,8 +26,8 @@ impl Domain {
     }
 
     /// The connections to an engine's port.
-    pub fn traffic(&mut self, key: &EngineKey, traffic: Result<Traffic, String>, now: Moment) {
-        let Some(engine) = self.engine_mut(&key.engine) else { return };
+    pub fn traffic(&mut self, name: &EngineName, traffic: Result<Traffic, String>, now: Moment) {
+        let Some(engine) = self.engine_mut(name) else { return };
         if engine.alive() {
             let running = engine.instance.figures.running();
             engine.instance.progress.passage.saw(traffic, running, engine.gap(), now);
@@ -35,8 +35,8 @@ impl Domain {
     }
 
     /// An engine was asked for a token.
-    pub fn token(&mut self, key: &EngineKey, answer: Health, now: Moment) {
-        let Some(engine) = self.engine_mut(&key.engine) else { return };
+    pub fn token(&mut self, name: &EngineName, answer: Health, now: Moment) {
+        let Some(engine) = self.engine_mut(name) else { return };
         let gap = engine.gap() + engine.policy.hang_after;
         if engine.alive() {
             engine.instance.progress.asked_token.probed(answer, gap, now);
@@ -44,8 +44,8 @@ impl Domain {
     }
 
     /// What an engine's processes use.
-    pub fn usage(&mut self, key: &EngineKey, processes: &[ProcessUsage], now: Moment) {
-        let Some(engine) = self.engine_mut(&key.engine) else { return };
+    pub fn usage(&mut self, name: &EngineName, processes: &[ProcessUsage], now: Moment) {
+        let Some(engine) = self.engine_mut(name) else { return };
         engine.usage.saw(processes);
         engine
             .instance

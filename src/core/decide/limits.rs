@@ -4,7 +4,7 @@
 use crate::decide::detect::Finding;
 use crate::decide::domain::Domain;
 use crate::decide::facts::reading::Reading;
-use crate::model::{EngineKey, Moment, MpsEnvironment, ProcessId};
+use crate::model::{EngineName, Moment, MpsEnvironment, ProcessId};
 
 impl Domain {
     /// Holds what NVML shows of each engine against its limit.
@@ -18,12 +18,12 @@ impl Domain {
     /// What an engine's processes were told, and those that show it no more. One of an older incarnation is of no interest.
     pub fn environment(
         &mut self,
-        key: &EngineKey,
+        name: &EngineName,
         processes: Vec<MpsEnvironment>,
         overwritten: Vec<ProcessId>,
         now: Moment,
     ) {
-        if let Some(engine) = self.engine_mut(&key.engine).filter(|engine| engine.instance.process.id.is_some()) {
+        if let Some(engine) = self.engine_mut(name).filter(|engine| engine.instance.process.id.is_some()) {
             engine.instance.limits.told(processes, overwritten, now);
         }
     }

@@ -126,7 +126,7 @@ impl Domain {
     }
 
     fn want_engine(&self, engine: &Engine, wants: &mut Wants, now: Moment) {
-        let key = || self.key(engine.name());
+        let key = || self.member(engine.name());
         if engine.count_due().is_some() {
             want(&mut wants.trees, FAST);
         }
@@ -181,7 +181,7 @@ impl Domain {
     /// What its processes were told: once when it is about to serve, and when it has others.
     fn want_environment(&self, engine: &Engine, wants: &mut Wants, every: Duration) {
         if engine.wants_environment() {
-            wants.engines.push((Look::Environment(self.key(engine.name())), every));
+            wants.engines.push((Look::Environment(self.member(engine.name())), every));
         }
     }
 
@@ -220,16 +220,16 @@ impl Domain {
 
     /// Gives the looks their targets. Without a server there is no list of clients.
     fn looks(&self, wants: Wants) -> Vec<Want> {
-        let (group, server) = (&self.policy.name, self.server.pid);
+        let (domain, server) = (&self.id, self.server.pid);
         let clients = wants.clients.zip(server);
         let strangers = (!wants.strangers.is_empty()).then_some(wants.strangers);
         let whole = [
             wants.gpu.map(|every| (Look::Gpu(self.policy.gpu.clone()), every)),
-            wants.trees.map(|every| (Look::Trees(group.clone()), every)),
-            wants.pipe.map(|every| (Look::Pipe(group.clone()), every)),
-            wants.server.map(|every| (Look::Server { group: group.clone(), server }, every)),
-            clients.map(|(every, server)| (Look::Clients { group: group.clone(), server }, every)),
-            strangers.map(|pids| (Look::Commands { group: group.clone(), pids }, STRANGERS)),
+            wants.trees.map(|every| (Look::Trees(domain.clone()), every)),
+            wants.pipe.map(|every| (Look::Pipe(domain.clone()), every)),
+            wants.server.map(|every| (Look::Server { domain: domain.clone(), server }, every)),
+            clients.map(|(every, server)| (Look::Clients { domain: domain.clone(), server }, every)),
+            strangers.map(|pids| (Look::Commands { domain: domain.clone(), pids }, STRANGERS)),
         ];
         whole.into_iter().flatten().chain(wants.engines).collect()
     }

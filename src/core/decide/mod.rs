@@ -7,6 +7,7 @@
 //! `isolation` finds the culprit of faults that repeat. `figures` and `overlap` are what is only told.
 
 mod attached;
+mod attempt;
 mod detect;
 mod domain;
 mod effects;
@@ -41,6 +42,7 @@ mod status;
 mod stopping;
 mod strangers;
 mod suspects;
+mod teardown;
 mod turn;
 mod unknown;
 mod watchdog;

@@ -7,7 +7,7 @@ use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::shortage::{Victim, Word};
 use crate::decide::turn::Turn;
-use crate::model::{EngineKey, EngineName, LinePlace, Moment};
+use crate::model::{EngineName, LinePlace, Moment};
 
 impl Domain {
     /// The engine that has, or had a moment ago, a process of that pid.
@@ -28,19 +28,19 @@ impl Domain {
     }
 
     /// An engine's cgroup says how many the OOM killer took of it.
-    pub fn memory_events(&mut self, key: &EngineKey, oom_kills: u64, now: Moment) {
+    pub fn memory_events(&mut self, name: &EngineName, oom_kills: u64, now: Moment) {
         // Until the new one is there, the count is still the old one's.
         let launched = |engine: &&mut Engine| !matches!(engine.stage, Stage::Launching(_));
-        if let Some(engine) = self.engine_mut(&key.engine).filter(launched) {
+        if let Some(engine) = self.engine_mut(name).filter(launched) {
             engine.instance.shortage.counted(oom_kills, now);
             engine.explain_its_end();
         }
     }
 
     /// An engine's output says that device memory ran out.
-    pub fn ran_out(&mut self, key: &EngineKey, place: &LinePlace, turn: &Turn<'_>) {
+    pub fn ran_out(&mut self, name: &EngineName, place: &LinePlace, turn: &Turn<'_>) {
         let reading = turn.gpu.reading.fresh(READING_FRESH, turn.now);
-        let Some(engine) = self.engine_mut(&key.engine).filter(|engine| engine.instance.process.id.is_some()) else {
+        let Some(engine) = self.engine_mut(name).filter(|engine| engine.instance.process.id.is_some()) else {
             return;
         };
         let room = reading.and_then(|reading| engine.device_memory_and_end(reading));

@@ -15,36 +15,36 @@ use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::shortage::{OUT_OF_MEMORY, SOON};
 use crate::decide::facts::words::{NEAR, ServerLost, is_context_fatal, is_of_a_lost_server};
 use crate::decide::turn::Turn;
-use crate::model::{EngineKey, LinePlace, Moment, Saying, ServerState, What};
+use crate::model::{EngineName, LinePlace, Moment, Saying, ServerState, What};
 use std::time::Duration;
 
 impl Domain {
     /// A line of an engine's output was recognized.
-    pub fn heard(&mut self, key: &EngineKey, saying: Saying, place: &LinePlace, turn: &mut Turn<'_>) {
+    pub fn heard(&mut self, name: &EngineName, saying: Saying, place: &LinePlace, turn: &mut Turn<'_>) {
         match saying {
-            Saying::Error(code) => self.heard_error(key, code, place, turn),
-            Saying::Allocated => self.of_a_start(key, |engine| engine.instance.output.allocated = Some(turn.now)),
-            Saying::WantsGpuByIndex => self.of_a_start(key, |engine| engine.instance.output.wants_index = true),
+            Saying::Error(code) => self.heard_error(name, code, place, turn),
+            Saying::Allocated => self.of_a_start(name, |engine| engine.instance.output.allocated = Some(turn.now)),
+            Saying::WantsGpuByIndex => self.of_a_start(name, |engine| engine.instance.output.wants_index = true),
         }
     }
 
-    fn of_a_start(&mut self, key: &EngineKey, note: impl FnOnce(&mut Engine)) {
+    fn of_a_start(&mut self, name: &EngineName, note: impl FnOnce(&mut Engine)) {
         let starts = |engine: &&mut Engine| matches!(engine.stage, Stage::Launching(_) | Stage::Starting);
-        if let Some(engine) = self.engine_mut(&key.engine).filter(starts) {
+        if let Some(engine) = self.engine_mut(name).filter(starts) {
             note(engine);
         }
     }
 
-    fn heard_error(&mut self, key: &EngineKey, code: u32, place: &LinePlace, turn: &mut Turn<'_>) {
+    fn heard_error(&mut self, name: &EngineName, code: u32, place: &LinePlace, turn: &mut Turn<'_>) {
         let now = turn.now;
         if is_context_fatal(code) {
             self.ask_server = Some(now);
         }
         if code == OUT_OF_MEMORY {
-            self.ran_out(key, place, turn);
+            self.ran_out(name, place, turn);
         }
         let listed = self.server.clients.last().cloned().unwrap_or_default();
-        let Some(engine) = self.engine_mut(&key.engine) else { return };
+        let Some(engine) = self.engine_mut(name) else { return };
         let clients = clients_of(engine, &listed);
         // What comes out of it while its group is ended is of what it is ended for.
         if is_judged(code) && engine.stage != Stage::Fallen {
@@ -54,10 +54,10 @@ impl Domain {
             engine.instance.output.over_limit = engine.instance.output.over_limit.or(Some((now, code)));
         }
         if engine.telling.error(code, now) {
-            turn.emit_of(&key.engine, What::CudaError { code, place: place.clone() });
+            turn.emit_of(name, What::CudaError { code, place: place.clone() });
         }
         if is_context_fatal(code) {
-            self.suspects.error(&key.engine, code, now);
+            self.suspects.error(name, code, now);
         }
     }
 

@@ -88,7 +88,7 @@ impl Domain {
 
     /// The second side of a group follows the first: what is told of it stands beside what the first one does.
     fn plan_second_side(&self, request: &Request, now: Moment) -> Result<Plan, String> {
-        let home = self.policy.name.home();
+        let home = &self.policy.name;
         let step = match (request, &self.phase) {
             (_, Phase::Stopped) => return Err(format!("the second side of {home} is down")),
             (Request::Stop | Request::StopGroup(_), _) => format!("stop the second side of {home} and its daemon"),

@@ -104,8 +104,8 @@ impl Domain {
     }
 
     fn plan_evict(&self, key: &EngineKey, engine: &Engine, now: Moment) -> Result<Plan, String> {
-        let name = &self.policy.name;
         if !self.runs() {
+            let name = self.called();
             return Err(format!("{name} is being started, restarted or stopped as a whole; evict {key} after that"));
         }
         match &engine.stage {

@@ -15,7 +15,7 @@ mod solo;
 use std::time::Duration;
 
 use crate::model::{
-    Baseline, EngineName, EngineSharing, GroupName, Known, Look, Moment, OverlapStatus, OverlapWindow, ProbeState, What,
+    Baseline, EngineName, EngineSharing, Known, Look, Moment, OverlapStatus, OverlapWindow, ProbeState, What,
 };
 
 use super::domain::{Domain, Phase};
@@ -212,8 +212,7 @@ impl Domain {
     /// A window of the kernel probe, of the whole group, while an engine here has one that may work.
     pub fn wanted_window(&self) -> Option<Want> {
         let wanted = matches!(self.phase, Phase::Running(_)) && self.engines.iter().any(Engine::is_probed);
-        let look = |name: &GroupName| Look::Overlap(name.home());
-        wanted.then(|| (look(&self.policy.name), self.policy.overlap.period))
+        wanted.then(|| (Look::Overlap(self.id.group.clone()), self.policy.overlap.period))
     }
 
     /// Takes up what was found of the group, and tells what is new.

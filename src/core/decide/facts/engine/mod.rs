@@ -16,6 +16,7 @@ pub(crate) mod words;
 use crate::decide::facts::died::Died;
 use crate::model::{ActionId, EngineName, EngineState, Health, Known, Moment};
 
+use crate::decide::attempt::Attempt;
 use crate::decide::facts::ServerFacts;
 use crate::decide::facts::attached::{Attachment, attachment};
 use crate::decide::facts::engine::instance::Instance;
@@ -114,8 +115,8 @@ pub(crate) struct Engine {
     pub moves: bool,
     /// It is to be started outside MPS.
     pub goes_outside: bool,
-    /// Since when the engine tier is at work to start it again, told and without a result yet.
-    pub recovery: Option<Moment>,
+    /// The attempt to bring it back that has no result yet.
+    pub attempt: Option<Attempt>,
 }
 
 impl Engine {
@@ -138,7 +139,7 @@ impl Engine {
             leaving: false,
             moves: false,
             goes_outside: false,
-            recovery: None,
+            attempt: None,
         }
     }
 
