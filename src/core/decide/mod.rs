@@ -17,6 +17,7 @@ mod facts;
 mod faults;
 mod figures;
 mod foreign;
+mod group;
 mod input;
 mod isolation;
 mod ladder;

@@ -3,6 +3,7 @@
 
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::facts::engine::{Ending, Engine, Stage};
+use crate::decide::group::Group;
 use crate::decide::may::May;
 use crate::decide::policy::Quarantine;
 use crate::decide::remembered::Rest;
@@ -40,12 +41,12 @@ impl Place {
     }
 }
 
-impl Domain {
+impl Group {
     /// Where an engine of the group is to be. `second_server`: whether its GPU takes one.
     pub fn place_for(&self, engine: &EngineName, second_server: May) -> Place {
         let parts = second_server.is_ok();
         let suspected = self.isolation.search().is_some_and(|search| search.apart.contains(engine));
-        match self.policy.isolation.quarantine {
+        match self.main.policy.isolation.quarantine {
             Quarantine::Apart if parts && self.isolation.is_guilty(engine) => Place::Apart,
             Quarantine::Outside if parts && self.isolation.is_guilty(engine) => Place::Outside,
             _ if self.isolation.is_guilty(engine) => Place::Resting(Rest::Guilty),
@@ -54,7 +55,9 @@ impl Domain {
             _ => Place::Home,
         }
     }
+}
 
+impl Domain {
     /// Leads an engine of this side to its place, as far as that is this side's work; says whether it may go over
     /// now. `take_out`: whether it may be taken out for that.
     pub fn lead_to_place(&mut self, at: usize, place: Place, take_out: May, turn: &mut Turn<'_>) -> bool {

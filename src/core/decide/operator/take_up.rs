@@ -1,6 +1,5 @@
 //! Takes up an order that its plan allows. What it leads to is done by the restart, the engine tier and the stop.
 
-use super::hold::HoldEnd;
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::facts::engine::{Ending, Stage};
 use crate::decide::remembered::Rest;
@@ -30,11 +29,9 @@ impl Domain {
                 self.with_engine(key, |group, place| group.end_rest(place, turn));
             }
             Request::Evict(key) => self.with_engine(key, |group, place| group.evict(place, turn)),
-            Request::Hold { lasts, reason, .. } => self.begin_hold(*lasts, reason, turn),
-            Request::Resume { .. } => {
-                self.end_hold(HoldEnd::Ordered, turn);
-                self.resume(turn);
-            }
+            // It is the group's.
+            Request::Hold { .. } => {}
+            Request::Resume { .. } => self.resume(turn),
         }
     }
 
