@@ -1,15 +1,18 @@
 //! `mpswarden status` for people: a block for each group, then the sources that are down. Pure text.
 
-use super::figures::{age, bar, bytes, bytes_of, count, share};
-use super::screen::{Ink, Screen, clean};
+use super::figures::{bar, count, share};
 use super::sharing_text::{probe, sharing, slowdown};
-use super::table::{Cell, Column, table};
 use crate::control::Seen;
 use crate::export::sentence::{blind_words, source_words};
 use crate::model::gpu::RecoveryAction;
 use crate::model::{
     EngineLoad, EngineState, EngineStatus, GpuStatus, GroupState, GroupStatus, Mode, ServerState, SourceStatus, Unknown,
 };
+use crate::text::figures::{bytes, bytes_of};
+use crate::text::plain::one_line as clean;
+use crate::text::screen::{Ink, Screen};
+use crate::text::span::age;
+use crate::text::table::{Cell, Column, table};
 
 /// A status this old means that the core loop is stuck: it makes one each second.
 const OLD_SECONDS: f64 = 5.0;

@@ -9,6 +9,7 @@ use crate::model::{
     What,
 };
 use crate::text::plain::one_line;
+use crate::text::span::span;
 
 /// One word for the event, for a column: the fault's name, or what was done.
 pub fn word(event: &Event) -> &'static str {
@@ -174,18 +175,6 @@ fn told(event: &Event) -> String {
     }
 }
 
-/// A duration as people say it: `0.4 ms`, `161 ms`, `1.53 s`, `12 min 3 s`.
-pub fn span(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    match duration.as_micros() {
-        0 => "0 ms".to_owned(),
-        1..10_000 => format!("{:.1} ms", seconds * 1e3),
-        10_000..1_000_000 => format!("{:.0} ms", seconds * 1e3),
-        1_000_000..120_000_000 => format!("{seconds:.2} s"),
-        _ => format!("{} min {} s", duration.as_secs() / 60, duration.as_secs() % 60),
-    }
-}
-
 fn all_of(tier: Tier) -> &'static str {
     match tier {
         Tier::Engine => "the engine",
@@ -327,12 +316,5 @@ mod tests {
     fn an_engines_output_neither_breaks_the_line_nor_drives_the_terminal() {
         let error = What::EngineFailing { because: "a\nb\u{1b}[2J\n".to_owned() };
         assert_eq!(sentence(&event(Some("qwen-a"), error)), "a b\u{fffd}[2J");
-    }
-
-    #[test]
-    fn spans_read_as_people_say_them() {
-        let said = |micros| span(Duration::from_micros(micros));
-        let all = [0, 413, 161_000, 1_534_000, 723_000_000].map(said);
-        assert_eq!(all, ["0 ms", "0.4 ms", "161 ms", "1.53 s", "12 min 3 s"]);
     }
 }

@@ -3,9 +3,10 @@
 use maud::{Markup, html};
 
 use super::View;
-use super::figures::{Part, ago, bar, factor, plural, share};
+use super::figures::{Part, ago, bar, share};
 use crate::export::sentence::{advice_runbook, advice_words};
 use crate::model::{Baseline, EngineSharing, GroupStatus, OverlapStatus, ProbeState, Taken};
+use crate::text::figures::{factor, plural};
 
 /// Of 1, 2, ... clients at once; the last one is also for more.
 const SHADES: [&str; 4] = ["k1", "k2", "k3", "k4"];

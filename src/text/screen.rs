@@ -1,13 +1,12 @@
 //! Where text goes: how wide it is, whether it takes colours; and text that can't drive it. Pure but for
 //! the look at the terminal.
 
-pub(super) use crate::text::plain::{json as tame, one_line as clean};
 use std::io::{IsTerminal, Stdout};
 
 use jiff::tz::TimeZone;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::export::log::no_color;
+use super::plain::one_line as clean;
 
 /// Wider lines are hard to read, and narrower ones hold nothing.
 const NARROWEST: usize = 40;
@@ -25,13 +24,20 @@ pub struct Screen {
 
 /// What a word means, by its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ink {
+pub enum Ink {
+    /// Nothing.
     Plain,
+    /// A heading.
     Bold,
+    /// Of less weight.
     Dim,
+    /// As it should be.
     Good,
+    /// Not as it should be.
     Warn,
+    /// Somebody is needed.
     Bad,
+    /// Not known.
     Odd,
 }
 
@@ -52,8 +58,13 @@ impl Screen {
         Screen { width: None, coloured: false, zone: TimeZone::UTC }
     }
 
+    /// So many columns without colours.
+    pub fn of_width(width: usize) -> Screen {
+        Screen { width: Some(width), ..Screen::plain() }
+    }
+
     /// The text in its ink.
-    pub(super) fn paint(&self, text: &str, ink: Ink) -> String {
+    pub fn paint(&self, text: &str, ink: Ink) -> String {
         let code = match ink {
             Ink::Plain => return text.to_owned(),
             Ink::Bold => "1",
@@ -68,7 +79,7 @@ impl Screen {
 
     /// Prose after a label, wrapped between words and indented below itself; ends with a newline. A label
     /// that is told in its ink.
-    pub(super) fn prose(&self, label: &str, ink: Ink, text: &str) -> String {
+    pub fn prose(&self, label: &str, ink: Ink, text: &str) -> String {
         let indent = label.width();
         let room = self.width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(NARROWEST / 2));
         let lines = wrapped(&clean(text), room);
@@ -77,8 +88,13 @@ impl Screen {
     }
 }
 
+/// Whether the environment asks for no colours (`NO_COLOR`).
+pub fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 /// At most so many columns; what was cut off shows as `…`.
-pub(super) fn cut(text: &str, columns: usize) -> String {
+pub fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
     }
