@@ -36,6 +36,7 @@ impl Order {
         Ok(Order { configuration, plan: plan(options), files, baselines, driver: driver_version() })
     }
 
+    #[cfg(feature = "demo")]
     /// Of the simulated stage's only group: nobody runs it later, so its baselines are kept where it is asked for.
     pub fn of_demo(configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
         let nowhere = options.baselines.clone().unwrap_or(KeepBaselines::None);
