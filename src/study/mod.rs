@@ -7,7 +7,6 @@ mod client;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod client_tests;
-mod connection;
 mod drive;
 mod figures;
 mod files;
