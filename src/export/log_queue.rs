@@ -1,5 +1,8 @@
 //! Log lines on their way to stderr, written by a thread of their own: a journal or a pipe that blocks
-//! must not stop the core. What does not fit is counted and told of, never waited for.
+//! must not stop the core. What does not fit is counted and reported, never waited for.
+//!
+//! `tracing-appender` has such a writer, and counts what it loses where nobody looks: here the log itself says in its
+//! next line how many lines are missing, and a reader of the log knows that it is not whole.
 
 use std::io::{self, Write};
 use std::sync::Arc;
