@@ -9,7 +9,7 @@ use mpswarden::control::{Incidents, Seen};
 use mpswarden::text::screen::Screen;
 use unicode_width::UnicodeWidthStr;
 
-use crate::made::{self, NOW};
+use crate::terminal::made::{self, NOW};
 
 fn screen(width: Option<usize>, coloured: bool) -> Screen {
     Screen { width, coloured, zone: TimeZone::UTC }

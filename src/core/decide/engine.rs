@@ -1,7 +1,5 @@
 //! One engine: what is known of it and which stage of its life it is in. Nothing here orders anything.
 
-use std::time::Duration;
-
 use crate::model::{ActionId, EngineName, EngineState, Fault, Health, Known, Moment};
 
 use super::attached::{Attachment, attachment};
@@ -16,11 +14,10 @@ use super::reading::Reading;
 use super::remembered::{EngineMemory, Rest};
 use super::usage::Usage;
 use super::words::Telling;
+use crate::decide::facts::reading::READING_FRESH;
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;
-/// NVML's lists are believed for so long.
-pub(super) const READING_FRESH: Duration = Duration::from_secs(3);
 
 /// Where an engine is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +72,9 @@ pub(super) struct Engine {
     pub failures: Attempts,
     /// Times in a row that the server ended its client: each is answered a little later than the one before.
     pub evictions: u32,
+    /// Since when processes of it, which start, have had a connection to the daemon's pipe and no client: its next
+    /// start is the same wait.
+    pub knocks: Option<Moment>,
     /// What was reported of its error lines, and how many no fact confirmed.
     pub telling: Telling,
     /// What its processes used since the watchdog's start.
@@ -114,6 +114,7 @@ impl Engine {
             died: None,
             failures: Attempts::of(memory.failures),
             evictions: 0,
+            knocks: None,
             telling: Telling::default(),
             usage: Usage::default(),
             tried: Tried::default(),

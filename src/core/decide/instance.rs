@@ -48,6 +48,8 @@ pub(super) struct Instance {
 pub(super) struct MainProcess {
     /// `None`: it is not there yet, or is proven gone.
     pub id: Option<ProcessId>,
+    /// When and why it could not be started, if it could not.
+    pub not_started: Option<(Moment, String)>,
     /// When it was started.
     pub started: Moment,
     /// When and how it ended, if it has.
@@ -81,8 +83,6 @@ pub(super) struct OnGpu {
     pub left: Option<Moment>,
     /// What NVML lists of it can be believed, as of its last reading.
     pub counted: bool,
-    /// Since when a process of it, which starts, has had a connection to the daemon's pipe and no client.
-    pub knocks: Option<Moment>,
     pub processes: GpuProcesses,
     /// Windows of the kernel probe between which kernels of it ended.
     pub kernels: Option<Stretch>,

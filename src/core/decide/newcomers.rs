@@ -50,9 +50,8 @@ impl Domain {
             let knocks =
                 engine.stage == Stage::Starting && !is_client && pids.iter().any(|pid| connected.contains(pid));
             // Over starts that its start_timeout ends: none of them got in.
-            let known =
-                engine.instance.gpu.knocks.filter(|since| self.server.since.is_some_and(|server| server <= *since));
-            engine.instance.gpu.knocks = match knocks {
+            let known = engine.knocks.filter(|since| self.server.since.is_some_and(|server| server <= *since));
+            engine.knocks = match knocks {
                 true => known.or(Some(now)),
                 false => known.filter(|_| !is_client && engine.stage != Stage::Serving),
             };

@@ -11,11 +11,10 @@ use super::Finding;
 pub(super) fn find(group: &Domain, now: Moment) -> Option<Finding> {
     let (_, killed) = group.killed_in_its_life()?;
     let waits = |engine: &&crate::decide::engine::Engine| {
-        engine.stage == Stage::Starting
-            && engine.instance.gpu.knocks.is_some_and(|since| now.since(since) >= HANGS_AFTER)
+        engine.stage == Stage::Starting && engine.knocks.is_some_and(|since| now.since(since) >= HANGS_AFTER)
     };
     let waiting: Vec<_> = group.engines.iter().filter(waits).collect();
-    let since = waiting.iter().filter_map(|engine| engine.instance.gpu.knocks).min()?;
+    let since = waiting.iter().filter_map(|engine| engine.knocks).min()?;
     if group.server.state.last() != Some(&ServerState::Active) {
         return None;
     }
