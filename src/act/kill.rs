@@ -73,10 +73,9 @@ async fn clients(shared: &Shared, group: &GroupName) -> Vec<u32> {
 }
 
 async fn pids(shared: &Shared, group: &GroupName, command: &str) -> Vec<u32> {
-    match shared.command(group, command, READ_TIMEOUT).await {
-        CommandOutcome::Answered(answer) => mps_log::pids(&answer).unwrap_or_default(),
-        _ => Vec::new(),
-    }
+    let outcome = shared.command(group, command, READ_TIMEOUT).await;
+    let CommandOutcome::Answered(answer) = outcome else { return Vec::new() };
+    mps_log::pids(&answer).unwrap_or_default()
 }
 
 /// Signals all of them, also when one refuses; then tells of the refusal.

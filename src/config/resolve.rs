@@ -88,7 +88,7 @@ impl Configuration {
             ComputeMode::ExclusiveProcess if shared => {
                 ("is in compute mode EXCLUSIVE_PROCESS: one group only", "one group, or nvidia-smi -c DEFAULT")
             }
-            _ => return None,
+            ComputeMode::Default | ComputeMode::ExclusiveProcess | ComputeMode::Unknown => return None,
         };
         Some(self.places.problem(&format!("{path}.gpu"), format!("GPU {} {what}", gpu.uuid), hint))
     }

@@ -27,7 +27,7 @@ enum Order {
 
 /// The near end: takes lines, never waits. Each write is one line.
 #[derive(Clone)]
-pub struct LogQueue {
+pub(super) struct LogQueue {
     orders: SyncSender<Order>,
     lost: Arc<AtomicU64>,
 }
@@ -38,7 +38,7 @@ pub struct LogGuard(LogQueue);
 
 impl LogQueue {
     /// A queue that a new thread writes to `out`.
-    pub fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
+    pub(super) fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
         let (orders, waiting) = sync_channel(LINES);
         let lost = Arc::new(AtomicU64::new(0));
         let losses = Arc::clone(&lost);
@@ -47,7 +47,7 @@ impl LogQueue {
     }
 
     /// What waits for the lines at the end.
-    pub fn guard(&self) -> LogGuard {
+    pub(super) fn guard(&self) -> LogGuard {
         LogGuard(self.clone())
     }
 }

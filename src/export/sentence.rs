@@ -72,6 +72,7 @@ pub fn sentence(event: &Event) -> String {
     one_line(&told(event))
 }
 
+#[expect(clippy::too_many_lines, reason = "one match over all events, each said once")]
 fn told(event: &Event) -> String {
     match &event.what {
         What::FaultBegan { because, .. } | What::FaultChanged { because, .. } | What::EngineFailing { because } => {
@@ -203,6 +204,7 @@ fn failures_word(count: u32) -> &'static str {
     if count == 1 { "failure" } else { "failures" }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others are said by their name")]
 fn driver_wants(gpu: &GpuUuid, action: RecoveryAction) -> String {
     match action {
         RecoveryAction::RecoverImexDomain => format!(

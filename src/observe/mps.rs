@@ -68,7 +68,9 @@ impl Daemon {
             _ if answer.is_empty() => {
                 Err(Blindness::silent(format!("control daemon of {}: {command}: {result}", self.group)))
             }
-            _ => Err(Blindness::silent(format!("control daemon of {}: {command}: {result}: {answer}", self.group))),
+            CommandResult::Refused | CommandResult::Unreachable | CommandResult::Timeout => {
+                Err(Blindness::silent(format!("control daemon of {}: {command}: {result}: {answer}", self.group)))
+            }
         }
     }
 

@@ -55,7 +55,7 @@ impl From<GetError> for Failure {
 
 impl Target {
     /// At `url`, `http://host:port`, with an API key where it wants one. Finds out its model and what it takes.
-    pub async fn meet(url: &str, key: Option<String>) -> Result<Target, String> {
+    pub(super) async fn meet(url: &str, key: Option<String>) -> Result<Target, String> {
         // A key goes with every request, and over https nobody checks to whom.
         if !url.starts_with("http://") {
             return Err(format!("{url} is no http://host:port"));
@@ -83,7 +83,7 @@ impl Target {
     }
 
     /// What it does not understand, for people.
-    pub fn lacks(&self) -> Option<String> {
+    pub(super) fn lacks(&self) -> Option<String> {
         self.form.lacks()
     }
 }
@@ -96,12 +96,12 @@ pub(super) struct Caller<'t> {
 
 impl<'t> Caller<'t> {
     /// Of this engine. Connects to nobody yet.
-    pub fn of(target: &'t Target) -> Caller<'t> {
+    pub(super) fn of(target: &'t Target) -> Caller<'t> {
         Caller { target, peer: Peer::new(&target.url) }
     }
 
     /// One streamed completion; each chunk with tokens is told with its time since `began`. Ends within 120 s.
-    pub async fn stream(
+    pub(super) async fn stream(
         &mut self,
         lengths: Lengths,
         began: Instant,

@@ -10,6 +10,8 @@ use super::plain::one_line as clean;
 
 /// Wider lines are hard to read, and narrower ones hold nothing.
 const NARROWEST: usize = 40;
+/// What stands behind a figure and on its line.
+const UNITS: [&str; 8] = ["ms", "s", "min", "h", "d", "%", "MiB", "GiB"];
 
 /// What the text is made for.
 #[derive(Clone, Debug)]
@@ -106,18 +108,31 @@ pub fn cut(text: &str, columns: usize) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
+/// The words of a text; a figure and its unit are one.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let unit = UNITS.contains(&word.trim_end_matches([',', ';', ':', '.', ')']));
+        match words.last_mut().filter(|last| unit && last.ends_with(|c: char| c.is_ascii_digit())) {
+            Some(last) => *last = format!("{last} {word}"),
+            None => words.push(word.to_owned()),
+        }
+    }
+    words
+}
+
 fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
+    for word in words(text) {
         let last = lines.last().map_or(0, |line| line.width());
         if last > 0 && last + 1 + word.width() > room {
             if let Some(full) = lines.last_mut() {
                 full.truncate(full.trim_end().len());
             }
-            lines.push(word.to_owned());
+            lines.push(word);
         } else if let Some(line) = lines.last_mut() {
             line.push_str(if last > 0 { " " } else { "" });
-            line.push_str(word);
+            line.push_str(&word);
         }
     }
     lines
@@ -144,6 +159,8 @@ mod tests {
             "process 4711 does not die (state D), which only a reboot ends",
         );
         assert_eq!(told, "  held  process 4711 does not die (state\n        D), which only a reboot ends\n");
+        let told = screen(Some(40), false).prose("", Ink::Plain, "the last one came about an hour and 12 min 3 s ago");
+        assert_eq!(told, "the last one came about an hour and\n12 min 3 s ago\n");
         assert_eq!(screen(None, true).prose("x ", Ink::Bad, "y z"), "\x1b[31mx \x1b[0my z\n");
     }
 

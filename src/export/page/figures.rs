@@ -11,27 +11,27 @@ use crate::text::span::age;
 const ACROSS: f64 = 100.0;
 
 /// How long ago: `42 s`, `3 min 12 s`.
-pub fn ago(seconds: f64) -> String {
+pub(super) fn ago(seconds: f64) -> String {
     age(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 /// `48 %`.
-pub fn share(ratio: f64) -> String {
+pub(super) fn share(ratio: f64) -> String {
     format!("{:.0} %", ratio * 100.0)
 }
 
 /// `23:15:02 UTC`.
-pub fn clock_time(seconds: f64) -> String {
+pub(super) fn clock_time(seconds: f64) -> String {
     formatted(seconds, "%H:%M:%S UTC")
 }
 
 /// `2026-11-22 23:15:02 UTC`.
-pub fn date_time(seconds: f64) -> String {
+pub(super) fn date_time(seconds: f64) -> String {
     formatted(seconds, "%Y-%m-%d %H:%M:%S UTC")
 }
 
 /// As HTML's `datetime` wants it.
-pub fn machine_time(seconds: f64) -> String {
+pub(super) fn machine_time(seconds: f64) -> String {
     formatted(seconds, "%Y-%m-%dT%H:%M:%SZ")
 }
 
@@ -41,7 +41,7 @@ fn formatted(seconds: f64, format: &str) -> String {
 }
 
 /// A part of a bar.
-pub struct Part {
+pub(super) struct Part {
     /// Of the whole.
     pub amount: f64,
     /// Its colour, as a class.
@@ -51,7 +51,7 @@ pub struct Part {
 }
 
 /// A bar of parts of `whole`, left to right. What is over the whole is cut off. `label` is for who can't see it.
-pub fn bar(label: &str, whole: f64, parts: &[Part]) -> Markup {
+pub(super) fn bar(label: &str, whole: f64, parts: &[Part]) -> Markup {
     let mut from = 0.0;
     let rooms: Vec<(f64, f64, &Part)> = parts
         .iter()

@@ -15,7 +15,7 @@ use crate::text::figures::{bytes, plural};
 const COLOURS: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c5"];
 
 /// A GPU and the groups on it.
-pub fn gpu(view: &View<'_>, gpu: &GpuStatus) -> Markup {
+pub(super) fn gpu(view: &View<'_>, gpu: &GpuStatus) -> Markup {
     let identity = &gpu.identity;
     html! {
         section.gpu {

@@ -12,7 +12,7 @@ const SHOWN: usize = 20;
 /// The narrowest a step is drawn, against the longest one's 100: a signal's millisecond beside a model's load.
 const NARROWEST: f64 = 4.0;
 
-pub fn section(view: &View<'_>) -> Markup {
+pub(super) fn section(view: &View<'_>) -> Markup {
     html! {
         section.incidents {
             h2 { "Incidents" @if view.incidents.len() > SHOWN { small { " the last " (SHOWN) } } }

@@ -278,7 +278,11 @@ fn a_held_group_and_a_hold_say_why() {
     status.groups[0].hold = Some(Hold { reason: "driver upgrade".to_owned(), since: at(0.0), until: Some(at(180.0)) });
     shows(
         &page(&status, &[]),
-        &["1 group held", "Held, memory_not_back: 12 GiB are still held by pid 99", "On hold for 1 min: driver upgrade"],
+        &[
+            "1 group held",
+            "Held, memory_not_back: 12 GiB are still held by pid 99",
+            "On hold for 1 min: driver upgrade",
+        ],
     );
 }
 

@@ -31,7 +31,7 @@ pub(super) struct Answer {
 
 impl Connection {
     /// Over an open stream. `held` is let go of after the connection.
-    pub async fn over<S>(stream: S, held: Option<Held>) -> Result<Connection, hyper::Error>
+    pub(super) async fn over<S>(stream: S, held: Option<Held>) -> Result<Connection, hyper::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -45,7 +45,7 @@ impl Connection {
     }
 
     /// Asks, and waits for the head.
-    pub async fn ask(mut self, request: Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
+    pub(super) async fn ask(mut self, request: Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
         // It may still be at the end of the last answer.
         self.sender.ready().await?;
         let (head, body) = self.sender.send_request(request).await?.into_parts();
@@ -55,13 +55,13 @@ impl Connection {
 
 impl Answer {
     /// The next piece of the body; `None`: that was all.
-    pub async fn piece(&mut self) -> Result<Option<Bytes>, hyper::Error> {
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, hyper::Error> {
         let frame = self.body.frame().await.transpose()?;
         Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
 
     /// The connection, for the next request: whoever has had the whole body may keep it.
-    pub fn connection(self) -> Connection {
+    pub(super) fn connection(self) -> Connection {
         self.connection
     }
 }

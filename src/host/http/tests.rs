@@ -179,7 +179,10 @@ async fn a_body_is_handed_on_as_it_comes_and_a_refusal_comes_back_with_its_reaso
     };
     let ((streamed, refused), ()) = tokio::join!(asking, serving);
     assert_eq!(streamed, Response { status: 200, body: Vec::new(), cut: false });
-    assert_eq!((pieces.as_slice(), refused), (b"onetwo".as_slice(), Response { status: 422, body: b"beca".to_vec(), cut: true }));
+    assert_eq!(
+        (pieces.as_slice(), refused),
+        (b"onetwo".as_slice(), Response { status: 422, body: b"beca".to_vec(), cut: true })
+    );
     assert!(String::from_utf8(request).unwrap().contains("authorization: Bearer s3c\r\n"));
 }
 
