@@ -8,21 +8,17 @@
 #![allow(unreachable_pub, clippy::wildcard_enum_match_arm, clippy::too_many_lines, clippy::self_named_module_files)]
 
 mod attached;
-mod death;
+mod attempt;
 mod detect;
 mod domain;
 mod effects;
-mod engine;
 mod engine_tier;
-mod evicted;
 mod evidence;
 mod facts;
 mod faults;
 mod figures;
 mod foreign;
-mod gpu_process;
 mod input;
-mod instance;
 mod isolation;
 mod ladder;
 mod limits;
@@ -43,20 +39,15 @@ mod schedule;
 mod settling;
 mod shortage;
 mod sources;
-mod stall;
 mod status;
 mod stopping;
 mod strangers;
 mod suspects;
+mod teardown;
 mod turn;
 mod unknown;
 mod watchdog;
 mod words;
-
-use evidence::said;
-use facts::{
-    active_time, gpu_health, growth, guard, kept_out, memory_trend, passage, progress, reading, server_start, usage,
-};
 
 pub use input::{Decision, Input, PolicyChange};
 pub use policy::Policy;
