@@ -8,8 +8,8 @@ use core_world::{Break, World, policies};
 use mpswarden::decide::policy::{Backoff, IsolationPolicy, StartOrder};
 use mpswarden::decide::{Decision, Input, Policy};
 use mpswarden::model::{
-    Action, EngineKey, EngineLoad, EngineState, GpuIdentity, GpuUuid, GroupName, Moment, Observation, ServerLine,
-    Status,
+    Action, DomainId, EngineLoad, EngineState, GpuIdentity, GpuUuid, GroupName, Member, Moment, Observation,
+    ServerLine, Status,
 };
 
 /// Bytes that each engine holds.
@@ -73,8 +73,8 @@ impl Stand {
     }
 
     /// The engine `place` of the first group.
-    pub fn engine(&self, place: usize) -> EngineKey {
-        EngineKey::new(&group_name(0), &self.world.policy.groups[0].engines[place].name)
+    pub fn engine(&self, place: usize) -> Member {
+        domain(0).member(&self.world.policy.groups[0].engines[place].name)
     }
 
     /// The pid of the first group's server.
@@ -89,7 +89,7 @@ impl Stand {
 
     /// A line of the first group's log, as of now.
     pub fn line(&self, line: ServerLine) -> Observation {
-        Observation::Log { group: group_name(0), line, stamped: self.now() }
+        Observation::Log { domain: domain(0), line, stamped: self.now() }
     }
 
     /// A healthy reading of a GPU, as it comes each second.
@@ -98,7 +98,7 @@ impl Stand {
     }
 
     /// The load of an engine at work: its tokens go on with time.
-    pub fn load(&self, engine: EngineKey) -> Observation {
+    pub fn load(&self, engine: Member) -> Observation {
         let seconds = self.now().as_secs_f64();
         let (prompt_tokens, generation_tokens) = (Some(1000.0 * seconds), Some(90.0 * seconds));
         let (running, waiting, kv_cache) = (Some(3.0), Some(1.0), Some(0.4));
@@ -110,6 +110,11 @@ impl Stand {
 /// The name of a group by its number.
 pub fn group_name(number: usize) -> GroupName {
     format!("group-{number}").into()
+}
+
+/// The main domain of a group.
+pub fn domain(group: usize) -> DomainId {
+    DomainId::main(&group_name(group))
 }
 
 /// A GPU by its number.

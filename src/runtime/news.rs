@@ -40,5 +40,5 @@ pub(super) fn event(what: What) -> Event {
 /// Where each engine answers, for `mps_engine_info`.
 pub(super) fn endpoints(launches: &[GroupLaunch]) -> BTreeMap<EngineKey, String> {
     let engines = launches.iter().flat_map(|launch| &launch.engines);
-    engines.map(|engine| (engine.key.clone(), engine.url.clone())).collect()
+    engines.map(|engine| (engine.member.key(), engine.url.clone())).collect()
 }

@@ -7,21 +7,16 @@
 //! `isolation` finds the culprit of faults that repeat. `figures` and `overlap` are what is only told.
 
 mod attached;
-mod death;
 mod detect;
 mod domain;
 mod effects;
-mod engine;
 mod engine_tier;
-mod evicted;
 mod evidence;
 mod facts;
 mod faults;
 mod figures;
 mod foreign;
-mod gpu_process;
 mod input;
-mod instance;
 mod isolation;
 mod ladder;
 mod limits;
@@ -42,7 +37,6 @@ mod schedule;
 mod settling;
 mod shortage;
 mod sources;
-mod stall;
 mod status;
 mod stopping;
 mod strangers;
@@ -51,11 +45,6 @@ mod turn;
 mod unknown;
 mod watchdog;
 mod words;
-
-use evidence::said;
-use facts::{
-    active_time, gpu_health, growth, guard, kept_out, memory_trend, passage, progress, reading, server_start, usage,
-};
 
 pub use input::{Decision, Input, PolicyChange};
 pub use policy::Policy;

@@ -4,10 +4,10 @@ use crate::model::{Action, EngineName, Moment, Reason, RecoveryResult, RecoveryS
 
 use super::detect::Finding;
 use super::domain::{Domain, Phase};
-use super::engine::{Engine, Stage};
 use super::orders::Purpose;
-use super::reading::Reading;
 use super::turn::Turn;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::reading::Reading;
 
 /// For an engine's process to be started.
 const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
@@ -126,7 +126,7 @@ impl Domain {
         let name = self.engines[place].name().clone();
         let incarnation = self.engines[place].instance.incarnation + 1;
         let outside = self.engines[place].goes_outside;
-        let action = Action::StartEngine { engine: self.key(&name), incarnation, outside };
+        let action = Action::StartEngine { instance: self.member(&name).instance(incarnation), outside };
         let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);
         self.engines[place].launch(id, turn.now);
         turn.save();

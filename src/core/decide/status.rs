@@ -9,16 +9,16 @@ use crate::model::{
     EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Moment, ServerState, Status,
 };
 
-use super::attached::Attachment;
 use super::detect::unknown_clients;
 use super::domain::{Domain, Phase};
-use super::engine::{Engine, Stage};
 use super::facts::{GpuFacts, SERVER_FRESH};
 use super::isolation::one_each;
-use super::reading::Reading;
 use super::schedule::Schedule;
 use super::sources::{Logs, sources};
+use crate::decide::facts::attached::Attachment;
+use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::facts::reading::READING_FRESH;
+use crate::decide::facts::reading::Reading;
 
 /// A health answer is believed for so long, over the time that it may take.
 const HEALTH_FRESH: Duration = Duration::from_secs(6);

@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::model::{Action, ActionId, EngineName, FailedAction, Moment, Outcome, What};
 
 use super::domain::{Domain, Phase};
-use super::engine::{Engine, Stage};
 use super::operator::stage_of;
 use super::orders::Purpose;
 use super::remembered::Rest;
 use super::restart::{QUIT_GRACE, STOP_CONTROL_BOUND};
 use super::turn::Turn;
+use crate::decide::facts::engine::{Engine, Stage};
 
 /// Over an engine's own time to stop: for a process that dies slowly.
 const DEATH_BOUND: Duration = Duration::from_secs(15);
@@ -110,11 +110,11 @@ impl Domain {
     /// Goes on once earlier orders have ended.
     pub fn advance_stopping(&mut self, turn: &mut Turn<'_>) {
         let quiet = matches!(&self.phase, Phase::Stopping(Stopping { step: Step::Quiet, .. }));
-        if quiet && self.all_drained(turn) && !turn.orders.busy(turn.id) {
+        if quiet && self.all_drained(turn) && !turn.orders.busy(turn.domain) {
             self.stop_engine_before(self.engines.len(), turn);
         }
         let starts = matches!(&self.phase, Phase::Stopping(Stopping { step: Step::Starts, .. }));
-        if starts && !turn.orders.starting(turn.id) {
+        if starts && !turn.orders.starting(turn.domain) {
             self.stop_at_once(turn);
         }
     }
@@ -144,7 +144,7 @@ impl Domain {
             Step::Gone(order) if *order == id => {
                 turn.emit_failure(FailedAction::AwaitGone, &outcome);
                 self.left_behind |= outcome != Outcome::Gone { remaining: Vec::new() };
-                if turn.orders.starting(turn.id) {
+                if turn.orders.starting(turn.domain) {
                     self.phase = Phase::Stopping(Stopping { now, step: Step::Starts });
                 } else {
                     self.stop_control(now, turn);
@@ -160,7 +160,7 @@ impl Domain {
     }
 
     fn killed(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
-        let (group, engines) = (self.policy.name.clone(), self.names());
+        let (domain, engines) = (self.id.clone(), self.names());
         let processes = match outcome {
             Outcome::Killed { processes } => processes,
             outcome => {
@@ -168,7 +168,7 @@ impl Domain {
                 Vec::new()
             }
         };
-        let id = turn.order(Purpose::Group, Action::AwaitGone { group, engines, processes }, GONE_BOUND);
+        let id = turn.order(Purpose::Group, Action::AwaitGone { domain, engines, processes }, GONE_BOUND);
         self.phase = Phase::Stopping(Stopping { now: true, step: Step::Gone(id) });
     }
 
@@ -179,7 +179,7 @@ impl Domain {
         };
         let engine = &self.engines[place];
         let (name, grace) = (engine.name().clone(), engine.policy.stop_timeout);
-        let action = Action::StopEngine { engine: self.key(&name), grace };
+        let action = Action::StopEngine { engine: self.member(&name), grace };
         let id = turn.order(Purpose::Group, action, grace + DEATH_BOUND);
         self.phase = Phase::Stopping(Stopping { now: false, step: Step::Engine(id, name) });
     }
@@ -187,7 +187,7 @@ impl Domain {
     fn stop_control(&mut self, now: bool, turn: &mut Turn<'_>) {
         let wedged = self.control.wedged_at.is_some();
         let grace = if now || wedged { Duration::ZERO } else { QUIT_GRACE };
-        let action = Action::StopControl { group: self.policy.name.clone(), grace, server: self.server.process };
+        let action = Action::StopControl { domain: self.id.clone(), grace, server: self.server.process };
         let id = turn.order(Purpose::Group, action, STOP_CONTROL_BOUND);
         self.phase = Phase::Stopping(Stopping { now, step: Step::Control(id) });
     }

@@ -6,7 +6,7 @@ use crate::model::{Action, ActionId, EngineName, FailedAction, GroupName, Moment
 
 use super::effects::Effects;
 use super::facts::GpuFacts;
-use super::orders::{GroupId, Orders, Purpose};
+use super::orders::{DomainNumber, Orders, Purpose};
 
 /// Of an order whose outcome stayed out.
 pub(super) const NO_OUTCOME: &str = "no outcome in its time";
@@ -21,9 +21,9 @@ pub(super) struct Turn<'a> {
     pub alone: bool,
     /// Of a group's second side: whether an engine of its first side is being started.
     pub home_starts: bool,
-    /// Which group of this run it is.
-    pub id: GroupId,
-    /// The group's name, as the outside knows it: that of both its sides.
+    /// Which domain of this run it is.
+    pub domain: DomainNumber,
+    /// The name of its group, as the outside knows it.
     pub group: GroupName,
     /// Orders on their way.
     pub orders: &'a mut Orders,
@@ -35,7 +35,7 @@ impl Turn<'_> {
     /// Orders something for this group, with an outcome within `bound`.
     pub fn order(&mut self, purpose: Purpose, action: Action, bound: Duration) -> ActionId {
         let deadline = self.now.after(bound);
-        let id = self.orders.add(Some(self.id), purpose, deadline);
+        let id = self.orders.add(Some(self.domain), purpose, deadline);
         self.effects.act(id, deadline, action);
         id
     }

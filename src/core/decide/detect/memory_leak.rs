@@ -1,16 +1,18 @@
 //! memory_leak: memory of the device or the host grows steadily and nothing explains it. It is told once the end is
 //! near by what was seen so far, and the engine is restarted by itself shortly before it gets there.
 
+use crate::decide::facts::figures::Room;
 use std::time::Duration;
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::{Engine, Stage};
 use crate::decide::facts::GpuFacts;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::growth::Growth;
 use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::growth::Growth;
 use crate::model::{Fault, Moment};
 
-use super::{Finding, gib};
+use super::Finding;
+use crate::decide::facts::bytes::gib;
 
 /// Growth is believed to go on for so many times as long as it was seen: 12 to 40 minutes.
 const FORESIGHT: u32 = 4;
@@ -22,15 +24,6 @@ const LAST_MOMENT: Duration = Duration::from_secs(180);
 const BLIND_SPAN: Duration = Duration::from_secs(280);
 /// Growth of less than this share of the limit is noise.
 const NOISE: f64 = 0.01;
-
-/// A memory that grows, and what it has room for.
-pub(in crate::decide) struct Room<'a> {
-    /// `device` or `host`.
-    pub kind: &'static str,
-    pub growth: &'a Growth,
-    pub held: u64,
-    pub limit: u64,
-}
 
 pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
     if !matches!(engine.stage, Stage::Serving | Stage::Failing)

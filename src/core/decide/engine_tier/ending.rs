@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::{Ending, Engine, Stage};
-use crate::decide::guard;
+use crate::decide::facts::engine::{Ending, Engine, Stage};
+use crate::decide::facts::guard;
 use crate::decide::orders::Purpose;
 use crate::decide::remembered::Rest;
 use crate::decide::turn::{NO_OUTCOME, Turn, failure};
@@ -75,7 +75,7 @@ impl Domain {
         };
         let name = engine.name().clone();
         let bound = TERMINATE_BOUND * u32::try_from(clients.len()).unwrap_or(u32::MAX);
-        let action = Action::TerminateClients { engine: self.key(&name), server, clients };
+        let action = Action::TerminateClients { engine: self.member(&name), server, clients };
         let id = turn.order(Purpose::Engine(name), action, bound);
         self.engines[place].stage = Stage::Ending(Ending::Terminate(id));
     }
@@ -84,7 +84,7 @@ impl Domain {
         let engine = &self.engines[place];
         let grace = engine.grace();
         let name = engine.name().clone();
-        let action = Action::StopEngine { engine: self.key(&name), grace };
+        let action = Action::StopEngine { engine: self.member(&name), grace };
         let id = turn.order(Purpose::Engine(name), action, grace + DEATH_BOUND);
         self.engines[place].stage = Stage::Ending(Ending::Stop(id));
     }

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use crate::decide::detect::Finding;
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Died, Ending, Engine, Stage};
-use crate::decide::newcomers::HANGS_AFTER;
+use crate::decide::facts::died::Died;
+use crate::decide::facts::engine::{Ending, Engine, Stage};
+use crate::decide::facts::newcomers::HANGS_AFTER;
 use crate::decide::turn::Turn;
 use crate::model::{
-    ActionId, EngineKey, EngineName, Exit, ExitCause, FailedAction, Fault, Moment, Outcome, RecoveryResult,
-    SuppressedAction, Tier, What,
+    ActionId, EngineName, Exit, ExitCause, FailedAction, Fault, Moment, Outcome, RecoveryResult, SuppressedAction,
+    Tier, What,
 };
 
 /// Until an engine that mpswarden itself lacked the means to start is tried again.
@@ -236,13 +237,13 @@ impl Domain {
 
     /// An engine's main process ended. Status 0 is no clean end by itself: vLLM's front end ends with it when its core was
     /// killed.
-    pub fn engine_ended(&mut self, key: &EngineKey, incarnation: u32, exit: Exit, turn: &mut Turn<'_>) {
+    pub fn engine_ended(&mut self, name: &EngineName, incarnation: u32, exit: Exit, turn: &mut Turn<'_>) {
         let ordered = match &self.phase {
             Phase::Restart(_) => Some(ExitCause::GroupRestart),
             Phase::Stopping(_) | Phase::Stopped => Some(ExitCause::Clean),
             Phase::Waiting | Phase::Running(_) => None,
         };
-        let Some(engine) = self.engine_mut(&key.engine) else { return };
+        let Some(engine) = self.engine_mut(name) else { return };
         if engine.instance.incarnation != incarnation || engine.instance.process.ended.is_some() {
             return;
         }
@@ -256,11 +257,11 @@ impl Domain {
             Exit::Signal(_) => ExitCause::Signal,
         });
         engine.instance.process.ended = Some((turn.now, exit));
-        self.suspects.exit(&key.engine, exit, turn.now);
-        if let Some(place) = self.place_of(&key.engine) {
+        self.suspects.exit(name, exit, turn.now);
+        if let Some(place) = self.place_of(name) {
             self.note_death(place, exit, turn.now);
         }
-        turn.emit_of(&key.engine, What::EngineExited { exit, cause });
+        turn.emit_of(name, What::EngineExited { exit, cause });
     }
 
     /// When an engine changes by time alone.

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{EngineIsolation, EngineName, IsolationResult, Moment, SuppressedAction, What};
+use crate::model::{EngineIsolation, EngineName, IsolationResult, Moment, Slot, SuppressedAction, What};
 
 use super::domain::Domain;
 use super::policy::IsolationMode;
@@ -68,7 +68,7 @@ impl Isolation {
 impl Domain {
     /// Whether it is the second side of a group.
     pub fn is_apart(&self) -> bool {
-        self.policy.name.is_apart()
+        self.id.slot == Slot::Isolation
     }
 
     /// Weighs a fault of one of the group's two sides.

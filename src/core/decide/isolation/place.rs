@@ -2,7 +2,7 @@
 //! way, one at a time; it changes sides only once it is proven gone.
 
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::may::May;
 use crate::decide::policy::Quarantine;
 use crate::decide::remembered::Rest;

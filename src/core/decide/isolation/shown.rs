@@ -11,7 +11,7 @@ pub(in crate::decide) fn one_each(groups: &[Domain], status: impl Fn(&Domain) ->
             let mut one = status(group);
             one.isolation = group.isolation_status();
             shown.push(one);
-        } else if let Some(home) = shown.last_mut().filter(|home| home.name == group.policy.name.home()) {
+        } else if let Some(home) = shown.last_mut().filter(|home| home.name == group.id.group) {
             // One that has left the configuration ends after its first side may have.
             take_in(home, status(group), group);
         }

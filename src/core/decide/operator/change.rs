@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Engine, Stage};
+use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::policy::{EnginePolicy, GroupPolicy};
 use crate::decide::remembered::{EngineMemory, Rest};
 use crate::decide::stopping::AfterStop;
@@ -27,9 +27,9 @@ impl Domain {
         }
         let mut old = std::mem::take(&mut self.engines);
         let mut take = |name: &_| old.iter().position(|engine| engine.name() == name).map(|place| old.remove(place));
-        let home = policy.name.home();
+        let group = policy.name.clone();
         for engine in policy.engines.iter().filter(|engine| !elsewhere.contains(&engine.name)) {
-            let rolls = rolls.contains(&EngineKey::new(&home, &engine.name));
+            let rolls = rolls.contains(&EngineKey::new(&group, &engine.name));
             let changed = match take(&engine.name) {
                 Some(known) => changed(known, engine.clone(), rolls),
                 None => self.newcomer(engine.clone(), turn),
@@ -70,10 +70,10 @@ impl Domain {
 
     /// An engine that failed too often may start again where its configuration changed: that may be the cure.
     fn give_another_chance(&mut self, rolls: &BTreeSet<EngineKey>, turn: &mut Turn<'_>) {
-        let home = self.policy.name.home();
+        let group = self.policy.name.clone();
         for place in 0..self.engines.len() {
             let engine = &self.engines[place];
-            let changed = rolls.contains(&EngineKey::new(&home, engine.name()));
+            let changed = rolls.contains(&EngineKey::new(&group, engine.name()));
             if changed && engine.rest == Some(Rest::CrashLoop) {
                 self.end_rest(place, turn);
             }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::Engine;
+use crate::decide::facts::engine::Engine;
 use crate::decide::policy::StartOrder;
 use crate::decide::stopping::AfterStop;
 use crate::model::{EngineKey, Goal, GroupName, HeldReason, Moment, Plan, Request, Tier};
@@ -78,7 +78,7 @@ impl Domain {
 
     /// The second side of a group follows the first: what is told of it stands beside what the first one does.
     fn plan_second_side(&self, request: &Request, now: Moment) -> Result<Plan, String> {
-        let home = self.policy.name.home();
+        let home = &self.policy.name;
         let step = match (request, &self.phase) {
             (_, Phase::Stopped) => return Err(format!("the second side of {home} is down")),
             (Request::Stop | Request::StopGroup(_), _) => format!("stop the second side of {home} and its daemon"),

@@ -1,7 +1,7 @@
 //! What an order for one engine would come to, in sentences; or why it can't be done, with the cure.
 
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::remembered::Rest;
 use crate::model::{EngineKey, Goal, Moment, Plan, Request};
 
@@ -104,8 +104,8 @@ impl Domain {
     }
 
     fn plan_evict(&self, key: &EngineKey, engine: &Engine, now: Moment) -> Result<Plan, String> {
-        let name = &self.policy.name;
         if !self.runs() {
+            let name = self.called();
             return Err(format!("{name} is being started, restarted or stopped as a whole; evict {key} after that"));
         }
         match &engine.stage {

@@ -1,7 +1,7 @@
 //! Takes up an order that its plan allows. What it leads to is done by the restart, the engine tier and the stop.
 
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Ending, Stage};
+use crate::decide::facts::engine::{Ending, Stage};
 use crate::decide::remembered::Rest;
 use crate::decide::stopping::AfterStop;
 use crate::decide::turn::Turn;

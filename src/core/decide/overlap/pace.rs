@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::decide::figures::LOAD_FRESH;
+use crate::decide::facts::figures::LOAD_FRESH;
 use crate::model::{EngineLoad, Moment};
 
 /// Readings are kept for so long, and so many of them at most.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::decide::detect::unknown_clients;
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::Stage;
+use crate::decide::facts::engine::Stage;
+use crate::decide::facts::server_start::{self, TRIES};
 use crate::decide::orders::Purpose;
-use crate::decide::server_start::{self, TRIES};
 use crate::decide::settling::Settling;
 use crate::decide::turn::Turn;
 use crate::model::{
@@ -114,7 +114,7 @@ impl Domain {
             return;
         }
         *asked = Some(turn.now);
-        let action = Action::StartServer { group: self.policy.name.clone() };
+        let action = Action::StartServer { domain: self.id.clone() };
         turn.order(Purpose::Group, action, START_SERVER_BOUND);
     }
 

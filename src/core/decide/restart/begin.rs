@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Engine, Stage};
-use crate::decide::guard;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::guard;
 use crate::decide::memory_gate::{Baseline, baseline};
 use crate::decide::turn::Turn;
 use crate::model::{Fault, HeldReason, Moment, Reason, RecoveryResult, RecoveryStep, Tier, What};

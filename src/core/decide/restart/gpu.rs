@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decide::domain::Domain;
 use crate::decide::facts::GpuFacts;
-use crate::decide::gpu_health::{Ailment, Cure, Kind};
+use crate::decide::facts::gpu_health::{Ailment, Cure, Kind};
 use crate::decide::turn::Turn;
 use crate::model::{HeldReason, Moment, Reason, Tier};
 

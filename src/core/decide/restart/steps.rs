@@ -30,7 +30,7 @@ const START_CONTROL_BOUND: Duration = Duration::from_secs(15);
 impl Domain {
     pub(in crate::decide) fn order_kill(&mut self, strays: Vec<u32>, turn: &mut Turn<'_>) -> ActionId {
         let engines = if strays.is_empty() { self.names() } else { Vec::new() };
-        let action = Action::KillEngines { group: self.policy.name.clone(), engines, strays };
+        let action = Action::KillEngines { domain: self.id.clone(), engines, strays };
         turn.order(Purpose::Group, action, KILL_BOUND)
     }
 
@@ -39,12 +39,12 @@ impl Domain {
         let grace = if wedged { Duration::ZERO } else { QUIT_GRACE };
         self.server.stopping = true;
         self.control.stopping = true;
-        let action = Action::StopControl { group: self.policy.name.clone(), grace, server: self.server.process };
+        let action = Action::StopControl { domain: self.id.clone(), grace, server: self.server.process };
         turn.order(Purpose::Group, action, STOP_CONTROL_BOUND)
     }
 
     pub(super) fn order_start_control(&self, turn: &mut Turn<'_>) -> ActionId {
-        turn.order(Purpose::Control, Action::StartControl { group: self.policy.name.clone() }, START_CONTROL_BOUND)
+        turn.order(Purpose::Control, Action::StartControl { domain: self.id.clone() }, START_CONTROL_BOUND)
     }
 
     /// An order of the restart ended.
@@ -56,7 +56,7 @@ impl Domain {
                         restart.old.extend(processes.iter().map(|process| process.pid));
                     }
                     let engines = group.names();
-                    let action = Action::AwaitGone { group: group.policy.name.clone(), engines, processes };
+                    let action = Action::AwaitGone { domain: group.id.clone(), engines, processes };
                     let gone = turn.order(Purpose::Group, action, GONE_BOUND);
                     restart.enter(Step::Gone(gone), turn);
                 }
@@ -127,7 +127,7 @@ impl Domain {
         }
         restart.release_from(HeldReason::ProcessStuck, turn);
         restart.release_from(HeldReason::OutOfResources, turn);
-        if turn.orders.launching(turn.id) {
+        if turn.orders.launching(turn.domain) {
             // An engine may still come up: the kill is repeated once it has, or after a pause.
             return restart.enter(Step::Stuck { again: turn.now.after(STUCK_PAUSE) }, turn);
         }

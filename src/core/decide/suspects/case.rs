@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use crate::decide::detect::{Finding, unknown_clients};
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::evidence::said::Run;
+use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::trusted;
+use crate::decide::facts::words::{NEAR, is_context_fatal};
 use crate::decide::isolation::Hit;
-use crate::decide::said::Run;
 use crate::decide::turn::Turn;
-use crate::decide::words::{NEAR, is_context_fatal};
 use crate::model::{EngineName, Exit, Fault, Moment, ServerLine, Strength, What};
 
 use super::evidence::{EngineEvidence, Evidence, FaultKind};

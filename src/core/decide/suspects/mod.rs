@@ -5,13 +5,11 @@
 
 mod case;
 mod evidence;
-mod idle;
 mod lines;
 mod reasons;
 mod verdict;
 mod weigh;
 
 pub(super) use case::Suspects;
-pub(super) use idle::IdleRow;
 #[cfg(test)]
 mod tests;

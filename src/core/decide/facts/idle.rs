@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decide::looks::LOAD;
+use crate::decide::facts::cadence::LOAD;
 use crate::model::{EngineLoad, Moment};
 
 /// An engine that was seen idle for less than this is not taken for idle: a request that comes between two readings
@@ -13,7 +13,7 @@ const LAST_READ: Duration = Duration::from_millis(LOAD.as_millis() as u64 + 500)
 
 /// Readings in a row that showed no request and the same tokens.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::decide) struct IdleRow {
+pub(crate) struct IdleRow {
     /// The first and the last of them, and the tokens that all of them showed.
     row: Option<(Moment, Moment, Tokens)>,
 }

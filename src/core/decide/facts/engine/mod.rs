@@ -1,27 +1,41 @@
 //! One engine: what is known of it and which stage of its life it is in. Nothing here orders anything.
 
-use crate::model::{ActionId, EngineName, EngineState, Fault, Health, Known, Moment};
+pub(crate) mod attached;
+pub(crate) mod death;
+pub(crate) mod evicted;
+pub(crate) mod figures;
+pub(crate) mod gpu_process;
+pub(crate) mod instance;
+pub(crate) mod limits;
+pub(crate) mod nameless;
+pub(crate) mod shortage;
+pub(crate) mod stall;
+pub(crate) mod unknown;
+pub(crate) mod words;
 
-use super::attached::{Attachment, attachment};
-use super::facts::ServerFacts;
-use super::guard::Attempts;
-use super::instance::Instance;
-use super::limits::Tried;
-use super::operator::{note_of, stage_of};
-use super::overlap::Sharing;
-use super::policy::EnginePolicy;
-use super::reading::Reading;
-use super::remembered::{EngineMemory, Rest};
-use super::usage::Usage;
-use super::words::Telling;
+use crate::decide::facts::died::Died;
+use crate::model::{ActionId, EngineName, EngineState, Health, Known, Moment};
+
+use crate::decide::facts::ServerFacts;
+use crate::decide::facts::attached::{Attachment, attachment};
+use crate::decide::facts::engine::instance::Instance;
+use crate::decide::facts::guard::Attempts;
+use crate::decide::facts::limits::Tried;
 use crate::decide::facts::reading::READING_FRESH;
+use crate::decide::facts::reading::Reading;
+use crate::decide::facts::usage::Usage;
+use crate::decide::facts::words::Telling;
+use crate::decide::operator::{note_of, stage_of};
+use crate::decide::overlap::Sharing;
+use crate::decide::policy::EnginePolicy;
+use crate::decide::remembered::{EngineMemory, Rest};
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;
 
 /// Where an engine is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// No process; it may be started from this moment on.
     Down { due: Moment },
     /// Its start is ordered.
@@ -46,7 +60,7 @@ pub(super) enum Stage {
 
 /// A step of taking one engine out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// Its requests in flight are let end, until then at the latest.
     Drain { since: Moment, until: Moment, told: bool },
     /// Waiting for a fresh look at its processes.
@@ -63,7 +77,7 @@ pub(super) enum Ending {
 
 /// One engine: what outlives an incarnation, and the incarnation that it has or had last.
 #[derive(Clone, Debug)]
-pub(super) struct Engine {
+pub(crate) struct Engine {
     pub policy: EnginePolicy,
     pub stage: Stage,
     pub instance: Instance,
@@ -93,14 +107,6 @@ pub(super) struct Engine {
     pub goes_outside: bool,
     /// Since when the engine tier is at work to start it again, told and without a result yet.
     pub recovery: Option<Moment>,
-}
-
-/// An engine's failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Died {
-    pub at: Moment,
-    pub fault: Fault,
-    pub because: String,
 }
 
 impl Engine {
