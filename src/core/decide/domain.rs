@@ -9,10 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Action, DomainId, EngineName, Exit, Fault, Hold, Known, Member, Moment, Observation, Outcome, Owner, ProcessId,
-    ServerLine, Slot, What,
+    Action, DomainId, EngineName, Exit, Fault, Health, Hold, Known, Member, Moment, Observation, Outcome, Owner,
+    ProcessId, ServerLine, Slot, What,
 };
 
+use super::facts::server_start::Tone;
 use super::facts::{ControlFacts, ServerFacts, ServerNews};
 use super::isolation::{Hit, IsolatedTime, Isolation};
 use super::orders::{DomainNumber, Purpose};
@@ -22,8 +23,9 @@ use super::pulse::Pulse;
 use super::remembered::GroupMemory;
 use super::restart::Restart;
 use super::settling::Settling;
-use super::stopping::{AfterStop, Stopping};
+use super::stopping::AfterStop;
 use super::suspects::Suspects;
+use super::teardown::{Target, Teardown};
 use super::turn::Turn;
 use crate::decide::facts::active_time::ActiveTime;
 use crate::decide::facts::engine::{Engine, Stage};
@@ -47,7 +49,7 @@ pub(super) enum Phase {
     /// Engines run; each goes its own way until something hits them all.
     Running(Option<Settling>),
     /// It is being stopped in order.
-    Stopping(Stopping),
+    Stopping(Teardown),
     /// It was.
     Stopped,
 }
@@ -194,7 +196,10 @@ impl Domain {
                 self.server_news(news, turn);
             }
             Observation::Pipe { connected, .. } => self.knocking(&connected, turn.now),
-            Observation::ServerSaid { server, words, trouble, .. } => self.server.starts.said(server, words, trouble),
+            Observation::ServerSaid { server, words, trouble, .. } => {
+                let tone = if trouble { Tone::Trouble } else { Tone::Plain };
+                self.server.starts.said(server, words, tone);
+            }
             Observation::Clients { server, clients, .. } => {
                 let clients = clients.into_iter().collect();
                 if self.server.pid == Some(server) {
@@ -220,7 +225,10 @@ impl Domain {
             }
             Observation::Said { engine, saying, place } => self.heard(&engine.engine, saying, &place, turn),
             Observation::Traffic { engine, traffic } => self.traffic(&engine.engine, traffic, turn.now),
-            Observation::Token { engine, given } => self.token(&engine.engine, given, turn.now),
+            Observation::Token { engine, given } => {
+                let answer = if given { Health::Ok } else { Health::NoAnswer };
+                self.token(&engine.engine, answer, turn.now);
+            }
             Observation::Usage { engine, processes } => self.usage(&engine.engine, &processes, turn.now),
             Observation::Load { engine, load } => self.load(&engine.engine, load, turn.now),
             Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),
@@ -362,6 +370,11 @@ impl Domain {
     /// The names of all engines.
     pub fn names(&self) -> Vec<EngineName> {
         self.engines.iter().map(|engine| engine.name().clone()).collect()
+    }
+
+    /// What is known of it to whoever ends it.
+    pub fn target(&self) -> Target<'_> {
+        Target { id: &self.id, engines: &self.engines, control: &self.control, server: &self.server }
     }
 
     /// An engine of this domain.

@@ -10,6 +10,8 @@ use std::time::Duration;
 use crate::model::{Look, Moment, ServerState};
 
 use super::domain::{Domain, Phase};
+use super::facts::gpu_health::GpuHealth;
+use super::may::Others;
 use super::policy::StartOrder;
 use crate::decide::facts::engine::{Ending, Engine, Stage};
 
@@ -69,8 +71,8 @@ fn want(known: &mut Option<Duration>, every: Duration) {
 
 impl Domain {
     /// What this group wants to see from now on: each look once, in an order that stays. While its GPU is in doubt
-    /// the driver's word is wanted at once. `calm`: no engine of either side is being started or stopped.
-    pub fn wanted(&self, in_doubt: bool, calm: bool, now: Moment) -> Vec<Want> {
+    /// the driver's word is wanted at once. `others`: whether an engine of either side is being started or stopped.
+    pub fn wanted(&self, health: &GpuHealth, others: Others, now: Moment) -> Vec<Want> {
         let mut wants = Wants::default();
         match &self.phase {
             Phase::Waiting => {
@@ -90,11 +92,11 @@ impl Domain {
             }
         }
         self.want_strangers(&mut wants, now);
-        if in_doubt {
+        if health.in_doubt() {
             want(&mut wants.gpu, FAST);
         }
         let mut looks = self.looks(wants);
-        looks.extend(self.wanted_window().filter(|_| calm));
+        looks.extend(self.wanted_window().filter(|_| others == Others::AtRest));
         looks
     }
 

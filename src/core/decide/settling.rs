@@ -2,6 +2,7 @@
 
 use crate::model::{Action, EngineName, Moment, Reason, RecoveryResult, RecoveryStep, ServerState, Tier, What};
 
+use super::attempt::Attempt;
 use super::detect::Finding;
 use super::domain::{Domain, Phase};
 use super::orders::Purpose;
@@ -19,8 +20,8 @@ pub(super) struct Settling {
     pub reason: Option<Reason>,
     /// When the restart was decided.
     pub since: Moment,
-    /// Its result is still to be told.
-    pub open: bool,
+    /// The attempt that it is; `None` for a first start, or where it has its result already.
+    pub attempt: Option<Attempt>,
     pub step: RecoveryStep,
     pub step_since: Moment,
     /// The engine that starts last.
@@ -154,11 +155,9 @@ impl Domain {
         let Phase::Running(settling) = &mut self.phase else { return };
         let Some(done) = settling.take() else { return };
         done.tell_step(turn);
-        if !done.open {
-            return;
+        if let Some(attempt) = done.attempt {
+            attempt.end(if self.all_serve() { RecoveryResult::Serving } else { RecoveryResult::Partly }, turn);
         }
-        let result = if self.all_serve() { RecoveryResult::Serving } else { RecoveryResult::Partly };
-        turn.emit(What::RestartEnded { tier: done.tier, result, took: turn.now.since(done.since) });
     }
 
     /// Every engine that is to run serves, and there is one: whom an operator stopped is not missed.

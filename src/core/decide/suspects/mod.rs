@@ -11,5 +11,6 @@ mod verdict;
 mod weigh;
 
 pub(super) use case::Suspects;
+pub(super) use weigh::AFTERSHOCK;
 #[cfg(test)]
 mod tests;
