@@ -9,10 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Action, DomainId, EngineName, Exit, Fault, Hold, Known, Member, Moment, Observation, Outcome, Owner, ProcessId,
-    ServerLine, Slot, What,
+    Action, DomainId, EngineName, Exit, Fault, Health, Hold, Known, Member, Moment, Observation, Outcome, Owner,
+    ProcessId, ServerLine, Slot, What,
 };
 
+use super::facts::server_start::Tone;
 use super::facts::{ControlFacts, ServerFacts, ServerNews};
 use super::isolation::{Hit, IsolatedTime, Isolation};
 use super::orders::{DomainNumber, Purpose};
@@ -178,7 +179,10 @@ impl Domain {
                 self.server_news(news, turn);
             }
             Observation::Pipe { connected, .. } => self.knocking(&connected, turn.now),
-            Observation::ServerSaid { server, words, trouble, .. } => self.server.starts.said(server, words, trouble),
+            Observation::ServerSaid { server, words, trouble, .. } => {
+                let tone = if trouble { Tone::Trouble } else { Tone::Plain };
+                self.server.starts.said(server, words, tone);
+            }
             Observation::Clients { server, clients, .. } => {
                 let clients = clients.into_iter().collect();
                 if self.server.pid == Some(server) {
@@ -204,7 +208,10 @@ impl Domain {
             }
             Observation::Said { engine, saying, place } => self.heard(&engine.engine, saying, &place, turn),
             Observation::Traffic { engine, traffic } => self.traffic(&engine.engine, traffic, turn.now),
-            Observation::Token { engine, given } => self.token(&engine.engine, given, turn.now),
+            Observation::Token { engine, given } => {
+                let answer = if given { Health::Ok } else { Health::NoAnswer };
+                self.token(&engine.engine, answer, turn.now);
+            }
             Observation::Usage { engine, processes } => self.usage(&engine.engine, &processes, turn.now),
             Observation::Load { engine, load } => self.load(&engine.engine, load, turn.now),
             Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),
@@ -244,7 +251,7 @@ impl Domain {
             Purpose::Group | Purpose::Control => match &self.phase {
                 Phase::Restart(_) => self.restart_finished(id, outcome, turn),
                 Phase::Stopping(_) => self.stopping_finished(id, outcome, turn),
-                Phase::Waiting | Phase::Running(_) | Phase::Stopped => {}
+                Phase::Waiting | Phase::InRestart | Phase::Running(_) | Phase::Stopped => {}
             },
             Purpose::Look(_) | Purpose::Save => {}
         }
@@ -267,7 +274,7 @@ impl Domain {
             }
             Phase::Restart(_) => self.advance_restart(turn),
             Phase::Stopping(_) => self.advance_stopping(turn),
-            Phase::Stopped => {}
+            Phase::InRestart | Phase::Stopped => {}
         }
     }
 
@@ -276,7 +283,7 @@ impl Domain {
         let phase = match &self.phase {
             Phase::Restart(restart) => self.restart_deadline(restart),
             Phase::Running(_) => self.running_deadline(now),
-            Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
+            Phase::Waiting | Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => None,
         };
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine, now));
         let words = self.engines.iter().flat_map(|engine| engine.instance.shortage.until());

@@ -14,7 +14,11 @@ impl Domain {
             let load = engine.instance.progress.passage.corrected(load, engine.instance.figures.load.last(), now);
             engine.instance.progress.tokens.saw(&load, engine.gap(), now);
             engine.instance.progress.answers.heard(now);
-            engine.instance.figures.idle.saw(&load, engine.may_be_idle(&load), now);
+            if engine.may_be_idle(&load) {
+                engine.instance.figures.idle.saw(&load, now);
+            } else {
+                engine.instance.figures.idle.interrupted();
+            }
             engine.instance.beside.read(&load, now);
             engine.instance.figures.load.saw(load, now);
             self.count_active_time(now);
@@ -31,9 +35,8 @@ impl Domain {
     }
 
     /// An engine was asked for a token.
-    pub fn token(&mut self, name: &EngineName, given: bool, now: Moment) {
+    pub fn token(&mut self, name: &EngineName, answer: Health, now: Moment) {
         let Some(engine) = self.engine_mut(name) else { return };
-        let answer = if given { Health::Ok } else { Health::NoAnswer };
         let gap = engine.gap() + engine.policy.hang_after;
         if engine.alive() {
             engine.instance.progress.asked_token.probed(answer, gap, now);

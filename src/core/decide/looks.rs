@@ -10,6 +10,8 @@ use std::time::Duration;
 use crate::model::{Look, Moment, ServerState};
 
 use super::domain::Domain;
+use super::facts::gpu_health::GpuHealth;
+use super::may::Others;
 use super::phase::Phase;
 use super::policy::StartOrder;
 use crate::decide::facts::engine::{Ending, Engine, Stage};
@@ -70,8 +72,8 @@ fn want(known: &mut Option<Duration>, every: Duration) {
 
 impl Domain {
     /// What this group wants to see from now on: each look once, in an order that stays. While its GPU is in doubt
-    /// the driver's word is wanted at once. `calm`: no engine of either side is being started or stopped.
-    pub fn wanted(&self, in_doubt: bool, calm: bool, now: Moment) -> Vec<Want> {
+    /// the driver's word is wanted at once. `others`: whether an engine of either side is being started or stopped.
+    pub fn wanted(&self, health: &GpuHealth, others: Others, now: Moment) -> Vec<Want> {
         let mut wants = Wants::default();
         match &self.phase {
             Phase::Waiting => {
@@ -85,17 +87,17 @@ impl Domain {
                 want(&mut wants.gpu, if memory && !held { FAST } else { GPU });
                 self.want_active(&mut wants);
             }
-            Phase::Stopping(_) | Phase::Stopped => {
+            Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => {
                 want(&mut wants.gpu, GPU);
                 self.engines.iter().filter(|engine| engine.drains()).for_each(|e| self.want_engine(e, &mut wants, now));
             }
         }
         self.want_strangers(&mut wants, now);
-        if in_doubt {
+        if health.in_doubt() {
             want(&mut wants.gpu, FAST);
         }
         let mut looks = self.looks(wants);
-        looks.extend(self.wanted_window().filter(|_| calm));
+        looks.extend(self.wanted_window().filter(|_| others == Others::AtRest));
         looks
     }
 
@@ -207,7 +209,7 @@ impl Domain {
         let settled = match &self.phase {
             Phase::Waiting | Phase::Running(_) => true,
             Phase::Restart(restart) => restart.held.is_some(),
-            Phase::Stopping(_) | Phase::Stopped => false,
+            Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => false,
         };
         if settled && self.may_own_a_stranger(now) {
             want(&mut wants.trees, STRANGERS);

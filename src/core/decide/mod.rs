@@ -1,8 +1,8 @@
 //! The pure core: observations in, decisions out. No clock, no randomness, no I/O, no lock, no log.
 //!
 //! Read it in this order: `watchdog` takes one input and gives one decision; `group` is one group's
-//! whole state; `detect` finds faults in it; `ladder` and `guard` say how far to go and whether it may;
-//! `restart`, `engine_tier` and `stopping` carry that through step by step; `looks` says which readings are
+//! whole state; `detect` finds faults in it; `ladder` says how far to go, `may` whether that may be done now, and
+//! `guard` counts attempts; `settling` puts that together; `restart`, `engine_tier` and `stopping` carry that through step by step; `looks` says which readings are
 //! wanted and `schedule` when; `pulse` says which groups an input concerns;
 //! `isolation` finds the culprit of faults that repeat. `figures` and `overlap` are what is only told.
 

@@ -5,7 +5,7 @@ use crate::decide::domain::Domain;
 use crate::decide::facts::bytes::gib;
 use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::facts::shortage::Word;
+use crate::decide::facts::shortage::{Victim, Word};
 use crate::decide::turn::Turn;
 use crate::model::{EngineName, LinePlace, Moment};
 
@@ -22,7 +22,8 @@ impl Domain {
         let engine = &mut self.engines[place];
         // The end of a main process is seen by itself, a moment later.
         let is_client = is_client && engine.instance.process.id.is_none_or(|main| main.pid != pid);
-        engine.instance.shortage.process_taken(pid, line, is_client, turn.now);
+        let victim = if is_client { Victim::Client } else { Victim::Other };
+        engine.instance.shortage.process_taken(pid, line, victim, turn.now);
         engine.explain_its_end();
     }
 

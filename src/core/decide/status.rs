@@ -17,7 +17,7 @@ use super::phase::Phase;
 use super::schedule::Schedule;
 use super::sources::{Logs, sources};
 use crate::decide::facts::attached::Attachment;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::{Engine, Sight, Stage};
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::reading::Reading;
 
@@ -78,19 +78,20 @@ impl Domain {
     }
 
     pub(super) fn status(&self, gpu: Option<&GpuFacts>, reading: Option<&Reading>, now: Moment) -> GroupStatus {
-        let blind = self.blind(now);
+        let sight = self.sight(now);
+        let blind = sight == Sight::Blind;
         GroupStatus {
             name: self.policy.name.clone(),
             gpu: self.policy.gpu.clone(),
             mode: self.policy.mode,
-            state: self.state(blind),
+            state: self.state(sight),
             generation: self.generation,
             control_up: self.control_up(),
             control: self.control.process,
             server: if blind { ServerState::Unknown } else { self.server_state() },
             server_pid: self.server.pid,
             server_since: self.server.since,
-            clients: self.clients(blind),
+            clients: self.clients(sight),
             clients_limit: self.clients_limit(),
             unknown_clients: if blind { None } else { self.count_unknown() },
             recovery: self.recovery(),
@@ -103,14 +104,15 @@ impl Domain {
             overlap: self.overlap_status(now),
             isolated: self.isolated.isolated,
             time_sliced: self.isolated.sliced,
-            engines: self.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, blind, now)).collect(),
+            engines: self.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, sight, now)).collect(),
         }
     }
 
-    /// The server's word is too old. What ends by a pidfd or a line is known without it.
-    fn blind(&self, now: Moment) -> bool {
+    /// Whether the server's word is fresh. What ends by a pidfd or a line is known without it.
+    fn sight(&self, now: Moment) -> Sight {
         let expects = matches!(self.phase, Phase::Running(_)) && self.server.pid.is_some();
-        expects && self.server.state.fresh(SERVER_FRESH, now).is_none()
+        let old = self.server.state.fresh(SERVER_FRESH, now).is_none();
+        if expects && old { Sight::Blind } else { Sight::Clear }
     }
 
     fn server_state(&self) -> ServerState {
@@ -130,9 +132,9 @@ impl Domain {
         }
     }
 
-    fn clients(&self, blind: bool) -> Option<u32> {
+    fn clients(&self, sight: Sight) -> Option<u32> {
         match &self.server.pid {
-            _ if blind => None,
+            _ if sight == Sight::Blind => None,
             None => Some(0),
             Some(_) => self.server.clients.last().map(|clients| u32::try_from(clients.len()).unwrap_or(u32::MAX)),
         }
@@ -156,15 +158,15 @@ impl Domain {
         recovery.budget.saturating_sub(self.attempts.within(recovery.budget_window, now))
     }
 
-    fn state(&self, blind: bool) -> GroupState {
+    fn state(&self, sight: Sight) -> GroupState {
         match &self.phase {
             Phase::Waiting => GroupState::Unknown,
             Phase::Stopped => GroupState::Stopped,
             Phase::Restart(restart) if restart.held.is_some() => GroupState::Held,
             Phase::Restart(restart) if restart.reason.is_none() => GroupState::Starting,
-            Phase::Restart(_) => GroupState::Recovering,
+            Phase::Restart(_) | Phase::InRestart => GroupState::Recovering,
             Phase::Running(_) if self.stuck().is_some() => GroupState::Held,
-            Phase::Running(_) if blind => GroupState::Unknown,
+            Phase::Running(_) if sight == Sight::Blind => GroupState::Unknown,
             Phase::Running(Some(settling)) if settling.reason.is_none() => GroupState::Starting,
             Phase::Running(Some(_)) => GroupState::Recovering,
             Phase::Running(None) if self.all_serve() => GroupState::Serving,
@@ -204,16 +206,19 @@ impl Domain {
         engine: &Engine,
         gpu: Option<&GpuFacts>,
         reading: Option<&Reading>,
-        blind: bool,
+        sight: Sight,
         now: Moment,
     ) -> EngineStatus {
-        let deaf = engine.instance.probes.last.fresh(HEALTH_FRESH + engine.policy.health_timeout, now).is_none();
-        let seen = gpu.filter(|_| !blind).and_then(|gpu| engine.attachment_now(&self.server, &gpu.reading, now));
+        let heard = engine.instance.probes.last.fresh(HEALTH_FRESH + engine.policy.health_timeout, now);
+        let of_it = if heard.is_some() { sight } else { Sight::Blind };
+        let seen = gpu
+            .filter(|_| sight == Sight::Clear)
+            .and_then(|gpu| engine.attachment_now(&self.server, &gpu.reading, now));
         let processes = engine.instance.processes();
         let is_client = |pid: &u32| self.server.clients.last().is_some_and(|clients| clients.contains(pid));
         EngineStatus {
             name: engine.name().clone(),
-            state: self.engine_state(engine, blind || deaf),
+            state: self.engine_state(engine, of_it),
             attached: seen.and_then(|seen| match seen {
                 Attachment::Attached => Some(true),
                 Attachment::Outside(_) => Some(false),
@@ -238,11 +243,11 @@ impl Domain {
         }
     }
 
-    fn engine_state(&self, engine: &Engine, blind: bool) -> EngineState {
+    fn engine_state(&self, engine: &Engine, sight: Sight) -> EngineState {
         let has_process = engine.instance.process.id.is_some() && engine.instance.process.ended.is_none();
         match (&self.phase, &engine.stage) {
             (Phase::Restart(_) | Phase::Stopping(_), Stage::Fallen) if has_process => EngineState::Stopping,
-            _ => engine.state(blind),
+            _ => engine.state(sight),
         }
     }
 }

@@ -12,14 +12,18 @@ use crate::decide::facts::engine::{Engine, Stage};
 
 impl Domain {
     /// Somebody wants the group to end, and `after_stop` to become of it then.
-    pub fn stop(&mut self, now: bool, after_stop: AfterStop, turn: &mut Turn<'_>) {
+    pub fn stop(&mut self, manner: Manner, after_stop: AfterStop, turn: &mut Turn<'_>) {
         self.after_stop = after_stop;
         match &mut self.phase {
             Phase::Waiting => self.stopped(turn),
             Phase::Stopped => {}
-            Phase::Stopping(teardown) if teardown.manner() == Manner::AtOnce || !now => {}
-            Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) if now => self.stop_at_once(turn),
-            Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) => {
+            Phase::Stopping(teardown) if teardown.manner() == Manner::AtOnce || manner == Manner::InOrder => {}
+            Phase::Stopping(_) | Phase::Restart(_) | Phase::InRestart | Phase::Running(_)
+                if manner == Manner::AtOnce =>
+            {
+                self.stop_at_once(turn);
+            }
+            Phase::Stopping(_) | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) => {
                 let drains = self.drains_before_a_stop(turn.now);
                 self.fence(turn);
                 for (place, stage) in drains {

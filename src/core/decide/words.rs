@@ -83,8 +83,10 @@ impl Domain {
                 engine.instance.shortage.at_its_limit(turn.now);
             }
             engine.instance.output.said.confirm(|run| match run.code {
-                TERMINATED => evicted::agrees(run, left, ended, server_gone),
-                _ => confirms(run, server, lost, short, full),
+                TERMINATED => evicted::agrees(run, left.filter(|_| !server_gone), ended),
+                OUT_OF_MEMORY if short => true,
+                code if code == UNAVAILABLE || is_over_limit(code) => full,
+                _ => confirms(run, server, lost),
             });
             let worked = engine.worked().filter(|_| sound).map(|worked| worked.from);
             let from = worked.zip(asked).map(|(worked, asked)| worked.min(asked.before(OLDEST_ANSWER)));
@@ -165,12 +167,10 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 const AT_LEISURE: Duration = Duration::from_secs(5);
 
-/// Whether a fact agrees with a run of lines.
-fn confirms(run: &Run, server: Option<ServerLost>, lost: Option<Moment>, short: bool, full: bool) -> bool {
+/// Whether the end of the server, or of the engine's own context, agrees with a run of lines.
+fn confirms(run: &Run, server: Option<ServerLost>, lost: Option<Moment>) -> bool {
     match run.code {
-        OUT_OF_MEMORY => short || lost.is_some_and(|at| at.since(run.last) <= SOON && run.first <= at),
-        UNAVAILABLE => full,
-        code if is_over_limit(code) => full,
+        OUT_OF_MEMORY => lost.is_some_and(|at| at.since(run.last) <= SOON && run.first <= at),
         _ => {
             let of_the_server = server.is_some_and(|lost| run.first.after(lost.before) >= lost.at);
             of_the_server || lost.is_some_and(|at| at.since(run.last) <= ENDS_WITHIN && run.first <= at.after(NEAR))

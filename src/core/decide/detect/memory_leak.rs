@@ -32,24 +32,26 @@ pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment)
     {
         return None;
     }
-    let told = group.faults.contains_key(&(Some(engine.name().clone()), Fault::MemoryLeak));
+    let known = group.faults.contains_key(&(Some(engine.name().clone()), Fault::MemoryLeak));
+    // What was found stays so for twice as far.
+    let factor = if known { 2 } else { 1 };
     let reading = gpu.reading.fresh(READING_FRESH, now);
     let rooms = [engine.device_room(reading), engine.host_room(group.host_available.last().copied(), now)];
-    let leaks = rooms.into_iter().flatten().filter_map(|room| Some((left(&room, told)?, room)));
+    let leaks = rooms.into_iter().flatten().filter_map(|room| Some((left(&room, factor)?, room)));
     let (left, room) = leaks.min_by_key(|(left, _)| *left)?;
     let acts = left < LAST_MOMENT && (room.growth.requests.is_some() || room.growth.span >= BLIND_SPAN);
     Some(Finding { acts, ..Finding::of_engine(Fault::MemoryLeak, engine, now, because(&room, left)) })
 }
 
-/// Until it meets its limit; `None`: that is too far off to tell. What was told stays so for twice as far.
-fn left(room: &Room<'_>, told: bool) -> Option<Duration> {
+/// Until it meets its limit; `None`: that is too far off to report: `factor` times the usual foresight.
+fn left(room: &Room<'_>, factor: u32) -> Option<Duration> {
     let Growth { pace, span, requests } = *room.growth;
     if pace * span.as_secs_f64() < NOISE * room.limit as f64 {
         return None;
     }
     let left = Duration::try_from_secs_f64(room.limit.saturating_sub(room.held) as f64 / pace).ok()?;
     let foresight = if requests.is_some() { FORESIGHT } else { BLIND_FORESIGHT };
-    (left <= span * foresight * if told { 2 } else { 1 }).then_some(left)
+    (left <= span * foresight * factor).then_some(left)
 }
 
 fn because(room: &Room<'_>, left: Duration) -> String {

@@ -207,7 +207,7 @@ impl Domain {
                 engine.instance.process.id = Some(process);
                 engine.instance.shortage.lives(std::iter::once(process.pid), turn.now);
                 engine.instance.process.started = turn.now;
-                engine.instance.limits.started_with(engine.policy.told(process, !engine.instance.outside), turn.now);
+                engine.instance.limits.started_with(engine.policy.told(process, engine.instance.mps_use()), turn.now);
                 let incarnation = engine.instance.incarnation;
                 turn.emit_of(&name, What::EngineStarted { process, incarnation });
             }
@@ -238,7 +238,7 @@ impl Domain {
     /// killed.
     pub fn engine_ended(&mut self, name: &EngineName, incarnation: u32, exit: Exit, turn: &mut Turn<'_>) {
         let ordered = match &self.phase {
-            Phase::Restart(_) => Some(ExitCause::GroupRestart),
+            Phase::Restart(_) | Phase::InRestart => Some(ExitCause::GroupRestart),
             Phase::Stopping(_) | Phase::Stopped => Some(ExitCause::Clean),
             Phase::Waiting | Phase::Running(_) => None,
         };

@@ -18,9 +18,10 @@ pub(crate) const ENDS_BY_ITSELF: Duration = Duration::from_secs(2);
 /// An end so long after it is still of it.
 pub(crate) const OF_IT: Duration = Duration::from_secs(60);
 
-/// Whether a fact agrees with a line that names the error: the client left the server, and its process did not end then.
-pub(crate) fn agrees(run: &Run, left: Option<Moment>, ended: Option<Moment>, server_lost: bool) -> bool {
-    let Some(left) = left.filter(|_| !server_lost) else { return false };
+/// Whether a fact agrees with a line that names the error: the client left a server that was not lost, and its process
+/// did not end then.
+pub(crate) fn agrees(run: &Run, left: Option<Moment>, ended: Option<Moment>) -> bool {
+    let Some(left) = left else { return false };
     let before = left <= run.last.after(NEAR) && run.first.since(left) <= OF_IT;
     before && ended.is_none_or(|ended| ended > left && ended >= run.first)
 }

@@ -42,6 +42,15 @@ pub(crate) struct Shortage {
     seen: BTreeMap<u32, Moment>,
 }
 
+/// A process that the OOM killer took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::decide) enum Victim {
+    /// A client of the server, and not the engine's main process.
+    Client,
+    /// Another process of the engine.
+    Other,
+}
+
 impl Shortage {
     /// A look at its processes.
     pub fn lives(&mut self, pids: impl Iterator<Item = u32>, now: Moment) {
@@ -55,10 +64,10 @@ impl Shortage {
     }
 
     /// The kernel log names a process that was taken.
-    pub fn process_taken(&mut self, pid: u32, line: &str, is_client: bool, now: Moment) {
+    pub fn process_taken(&mut self, pid: u32, line: &str, victim: Victim, now: Moment) {
         let words = format!("the kernel's OOM killer took its process {pid} (\"{line}\")");
         self.host = Some(Word { at: now, words });
-        self.took_a_client |= is_client;
+        self.took_a_client |= victim == Victim::Client;
     }
 
     /// The engine went on after it said that device memory ran out.
@@ -163,7 +172,7 @@ mod tests {
 
     fn taken(secs: u64) -> Shortage {
         let mut shortage = Shortage::default();
-        shortage.process_taken(7, "Out of memory: Killed process 7 (x)", true, at(secs));
+        shortage.process_taken(7, "Out of memory: Killed process 7 (x)", Victim::Client, at(secs));
         shortage
     }
 
@@ -196,7 +205,7 @@ mod tests {
     #[test]
     fn the_kernels_word_goes_before_the_outputs_and_may_come_after_the_end() {
         let mut both = device(99);
-        both.process_taken(7, "line", true, at(102));
+        both.process_taken(7, "line", Victim::Client, at(102));
         let explained = both.explain(died(101), Some(Exit::Signal(9)));
         assert_eq!(explained.fault, Fault::HostOom);
         assert!(explained.because.contains("took its process 7"), "{}", explained.because);

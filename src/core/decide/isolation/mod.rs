@@ -24,11 +24,11 @@ use super::domain::Domain;
 use super::policy::IsolationMode;
 use super::turn::Turn;
 
-pub(super) use place::Place;
+pub(super) use place::{Place, Stay};
 pub(super) use search::Hit;
 use search::{Search, Verdict};
 pub(super) use shown::one_each;
-pub(super) use time::IsolatedTime;
+pub(super) use time::{Domains, IsolatedTime};
 
 /// What is known of the culprit of a group's repeated faults. It survives a crash.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -23,6 +23,15 @@ pub(in crate::decide) enum Place {
     Resting(Rest),
 }
 
+/// What an engine does on the side that takes it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::decide) enum Stay {
+    /// It runs there.
+    ToRun,
+    /// It waits there until it can go where it is to be.
+    InPassing,
+}
+
 impl Place {
     fn rest(self) -> Option<Rest> {
         match self {
@@ -83,7 +92,7 @@ impl Domain {
                 restart.old_is_gone() || matches!(engine.stage, Stage::Stopped | Stage::Quarantined)
             }
             Phase::Running(_) => matches!(engine.stage, Stage::Down { .. } | Stage::Stopped | Stage::Quarantined),
-            Phase::Stopping(_) => false,
+            Phase::InRestart | Phase::Stopping(_) => false,
         }
     }
 
@@ -98,13 +107,12 @@ impl Domain {
         matches!(self.phase, Phase::Running(_)) && self.engines.iter().all(still)
     }
 
-    /// Takes in an engine of the other side that is proven gone, at its place in the configuration. `stays`: it is
-    /// to run here.
-    pub fn take_in(&mut self, mut engine: Engine, stays: bool, turn: &mut Turn<'_>) {
+    /// Takes in an engine of the other side that is proven gone, at its place in the configuration.
+    pub fn take_in(&mut self, mut engine: Engine, stay: Stay, turn: &mut Turn<'_>) {
         engine.instance.process.id = None;
-        engine.moves = !stays;
+        engine.moves = stay == Stay::InPassing;
         engine.stage = engine.at_rest().unwrap_or(match (&self.phase, &engine.stage) {
-            (Phase::Restart(_), _) => Stage::Fallen,
+            (Phase::Restart(_) | Phase::InRestart, _) => Stage::Fallen,
             (Phase::Stopped | Phase::Stopping(_), _) => Stage::Left,
             (Phase::Waiting | Phase::Running(_), Stage::Down { due }) => Stage::Down { due: *due },
             (Phase::Waiting | Phase::Running(_), _) => Stage::Down { due: turn.now },

@@ -9,8 +9,18 @@ use crate::decide::phase::AfterStop;
 use crate::decide::phase::Phase;
 use crate::decide::policy::{EnginePolicy, GroupPolicy};
 use crate::decide::remembered::{EngineMemory, Rest};
+use crate::decide::teardown::Manner;
 use crate::decide::turn::Turn;
 use crate::model::{EngineKey, EngineName};
+
+/// How a changed configuration starts an engine that was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HowStarted {
+    /// In the same way: its process may stay.
+    AsBefore,
+    /// In another way: it needs a new process.
+    Changed,
+}
 
 impl Domain {
     /// Takes up a changed policy. The GPU stays: the caller promises that a group never moves. `elsewhere` are
@@ -31,8 +41,9 @@ impl Domain {
         let group = policy.name.clone();
         for engine in policy.engines.iter().filter(|engine| !elsewhere.contains(&engine.name)) {
             let rolls = rolls.contains(&EngineKey::new(&group, &engine.name));
+            let start = if rolls { HowStarted::Changed } else { HowStarted::AsBefore };
             let changed = match take(&engine.name) {
-                Some(known) => changed(known, engine.clone(), rolls),
+                Some(known) => changed(known, engine.clone(), start),
                 None => self.newcomer(engine.clone(), turn),
             };
             self.engines.push(changed);
@@ -52,7 +63,7 @@ impl Domain {
     /// The configuration has the group no more: it is stopped in order, then forgotten.
     pub fn leave(&mut self, turn: &mut Turn<'_>) {
         if self.after_stop != AfterStop::IsForgotten {
-            self.stop(false, AfterStop::IsForgotten, turn);
+            self.stop(Manner::InOrder, AfterStop::IsForgotten, turn);
         }
     }
 
@@ -87,7 +98,7 @@ impl Domain {
         engine.stage = match self.phase {
             Phase::Waiting | Phase::Running(_) => Stage::Down { due: turn.now },
             // The new generation starts it.
-            Phase::Restart(_) => Stage::Fallen,
+            Phase::Restart(_) | Phase::InRestart => Stage::Fallen,
             Phase::Stopping(_) | Phase::Stopped => Stage::Left,
         };
         engine
@@ -95,9 +106,9 @@ impl Domain {
 }
 
 /// An engine that stays. One that was on its way out comes back as the new configuration says.
-fn changed(mut engine: Engine, policy: EnginePolicy, rolls: bool) -> Engine {
+fn changed(mut engine: Engine, policy: EnginePolicy, start: HowStarted) -> Engine {
     engine.policy = policy;
-    engine.instance.outdated |= rolls || engine.leaving;
+    engine.instance.outdated |= start == HowStarted::Changed || engine.leaving;
     engine.leaving = false;
     engine
 }

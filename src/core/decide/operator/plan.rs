@@ -10,6 +10,15 @@ use crate::decide::phase::Phase;
 use crate::decide::policy::StartOrder;
 use crate::model::{EngineKey, Goal, GroupName, HeldReason, Moment, Plan, Request, Tier};
 
+/// What an operator stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StopOf {
+    /// One group, which stays stopped until it is started.
+    Group,
+    /// The watchdog, and all groups with it.
+    Watchdog,
+}
+
 /// Names in a row.
 pub(super) fn list<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
     names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
@@ -63,7 +72,8 @@ impl Domain {
             return self.plan_second_side(request, now);
         }
         match request {
-            Request::Stop | Request::StopGroup(_) => self.plan_stop(!ends),
+            Request::Stop => self.plan_stop(StopOf::Watchdog),
+            Request::StopGroup(_) => self.plan_stop(StopOf::Group),
             Request::StopNow => self.plan_stop_now(),
             Request::StartGroup(_) => self.plan_start(),
             Request::Restart { tier, .. } => self.plan_restart(*tier),
@@ -101,11 +111,11 @@ impl Domain {
         Ok(Plan { steps: vec![step], goals: Vec::new() })
     }
 
-    fn plan_stop(&self, for_good: bool) -> Result<Plan, String> {
+    fn plan_stop(&self, of: StopOf) -> Result<Plan, String> {
         let name = &self.policy.name;
         match self.phase {
             Phase::Stopped => return Err(format!("{name} is already stopped")),
-            Phase::Stopping(_) if self.after_stop == AfterStop::Stays && for_good => {
+            Phase::Stopping(_) if self.after_stop == AfterStop::Stays && of == StopOf::Group => {
                 return Err(format!("{name} is already being stopped"));
             }
             _ => {}
@@ -117,7 +127,7 @@ impl Domain {
             steps.push(format!("stop {run} of {name} one after the other: TERM, KILL after the time of each"));
         }
         steps.push(format!("stop the control daemon of {name}"));
-        if for_good {
+        if of == StopOf::Group {
             steps.push(format!("keep {name} stopped until it is started"));
         }
         Ok(Plan { steps, goals: vec![Goal::GroupStopped(name.clone())] })
@@ -183,6 +193,7 @@ impl Domain {
                     format!("a restart of {name} is on its way ({tier}, for {reason}, at the step {step})")
                 }
             }),
+            Phase::InRestart => Some(format!("a restart of {name} is on its way")),
             Phase::Stopping(_) => Some(format!("{name} is being stopped; start it once it is")),
             Phase::Stopped => Some(format!("{name} is stopped; start it")),
         }

@@ -129,9 +129,9 @@ impl Sharing {
         self.learnt.clone()
     }
 
-    /// A new incarnation begins: of that launch, and perhaps outside MPS.
-    pub fn launched(&mut self, launch: u64, outside: bool) {
-        self.learnt.started((launch, outside));
+    /// A new incarnation begins, launched like that.
+    pub fn launched(&mut self, start: learnt::Start) {
+        self.learnt.started(start);
     }
 
     /// Of a window, it had a kernel on the GPU for so long.

@@ -16,6 +16,8 @@ pub(super) enum Phase {
     Waiting,
     /// All of it is being (re)started.
     Restart(Box<Restart>),
+    /// The same, while a step of the restart is taken: the restart is in the hands of who takes it.
+    InRestart,
     /// Engines run; each goes its own way until something hits them all.
     Running(Option<Settling>),
     /// It is being stopped in order.

@@ -93,7 +93,7 @@ impl Domain {
         let attempt = match &mut self.phase {
             Phase::Running(Some(settling)) => settling.attempt.take(),
             Phase::Restart(restart) => restart.attempt.take(),
-            Phase::Waiting | Phase::Running(None) | Phase::Stopping(_) | Phase::Stopped => None,
+            Phase::Waiting | Phase::InRestart | Phase::Running(None) | Phase::Stopping(_) | Phase::Stopped => None,
         };
         if let Some(attempt) = attempt {
             attempt.end(RecoveryResult::Superseded, turn);

@@ -42,7 +42,7 @@ impl Domain {
         if !matches!(self.phase, Phase::Restart(_)) {
             return;
         }
-        let Phase::Restart(mut restart) = std::mem::replace(&mut self.phase, Phase::Waiting) else { return };
+        let Phase::Restart(mut restart) = std::mem::replace(&mut self.phase, Phase::InRestart) else { return };
         let next = work(self, &mut restart, turn);
         match next {
             Next::Go => self.phase = Phase::Restart(restart),

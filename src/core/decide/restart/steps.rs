@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::decide::domain::Domain;
 use crate::decide::facts::ControlFacts;
 use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::memory_gate::NotBack;
+use crate::decide::memory_gate::{MemoryFigure, NotBack};
 use crate::decide::orders::Purpose;
 use crate::decide::teardown::{Manner, Obstacle, Teardown, TeardownProgress};
 use crate::decide::turn::Turn;
@@ -180,14 +180,13 @@ impl Domain {
     }
 
     fn check_memory(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
+        let figure = if turn.gpu.has_memory { MemoryFigure::Known } else { MemoryFigure::Never };
         let verdict = match (turn.gpu.reading.since(restart.step_since), &restart.baseline) {
             (Some(_), None) if restart.fresh => Ok(()),
-            (Some(reading), Some(baseline)) => {
-                baseline.back(reading, &restart.old, turn.gpu.has_memory).map_err(|why| match why {
-                    NotBack::Held(why) => (HeldReason::MemoryNotBack, why),
-                    NotBack::Unknown(why) => (HeldReason::MemoryUnknown, why),
-                })
-            }
+            (Some(reading), Some(baseline)) => baseline.back(reading, &restart.old, figure).map_err(|why| match why {
+                NotBack::Held(why) => (HeldReason::MemoryNotBack, why),
+                NotBack::Unknown(why) => (HeldReason::MemoryUnknown, why),
+            }),
             _ => {
                 Err((HeldReason::MemoryUnknown, "NVML can't say whether the old processes' memory is back".to_owned()))
             }

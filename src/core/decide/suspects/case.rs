@@ -189,7 +189,7 @@ impl Domain {
             there: !engine.instance.outside && (engine.alive() || recent),
             idle: figures.idle.at(fault_at),
             requests: figures.requests(turn.now),
-            error: own_error(engine, fault_at, self.server.fatal.is_some()),
+            error: own_error(engine, fault_at, if self.server.fatal.is_some() { NEAR } else { OWN_ERROR }),
             left,
             exit: engine.instance.process.ended,
             evicted: is_evicted(engine),
@@ -258,9 +258,8 @@ impl Domain {
     }
 }
 
-/// The first fatal error in an engine's output that may be of the fault.
-fn own_error(engine: &Engine, fault_at: Moment, by_a_line: bool) -> Option<(Moment, u32)> {
-    let before = if by_a_line { NEAR } else { OWN_ERROR };
+/// The first fatal error in an engine's output that may be of the fault: so long before it, at most.
+fn own_error(engine: &Engine, fault_at: Moment, before: Duration) -> Option<(Moment, u32)> {
     let of_it = |run: &&Run| is_context_fatal(run.code) && run.first.after(before) >= fault_at;
     engine.instance.output.said.all().find(of_it).map(|run| (run.first, run.code))
 }

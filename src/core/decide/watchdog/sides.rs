@@ -5,12 +5,13 @@ use crate::decide::domain::Domain;
 use crate::decide::effects::Effects;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::engine::figures::active_level;
-use crate::decide::isolation::Place;
+use crate::decide::isolation::{Domains, Place, Stay};
 use crate::decide::may::{self, May, Others, Pids};
 use crate::decide::operator;
 use crate::decide::phase::AfterStop;
 use crate::decide::phase::Phase;
 use crate::decide::remembered::GroupMemory;
+use crate::decide::teardown::Manner;
 use crate::model::{DomainId, EngineName, Fault, GroupName, Moment, Plan, Request};
 
 use super::Watchdog;
@@ -51,11 +52,12 @@ impl Watchdog {
 
     /// Both sides at once: what one may want to see depends on the other.
     pub(super) fn want_looks(&mut self, name: &GroupName) {
-        let calm = self.sides(name).all(|side| !self.groups[side].is_changing());
+        let changes = self.sides(name).any(|side| self.groups[side].is_changing());
+        let others = if changes { Others::Underway } else { Others::AtRest };
         for side in self.sides(name) {
             let group = &self.groups[side];
-            let in_doubt = self.gpus.get(&group.policy.gpu).is_some_and(|gpu| gpu.health.in_doubt());
-            self.looks.want(&group.id, group.wanted(in_doubt, calm, self.now));
+            let Some(gpu) = self.gpus.get(&group.policy.gpu) else { continue };
+            self.looks.want(&group.id, group.wanted(&gpu.health, others, self.now));
         }
     }
 
@@ -142,7 +144,8 @@ impl Watchdog {
             }
             let waits = place == Place::Apart && self.would_harm_others_apart(home, &name);
             if goes_over && !waits {
-                changed |= self.change_sides(home, &name, (place, place == wanted), effects);
+                let stay = if place == wanted { Stay::ToRun } else { Stay::InPassing };
+                changed |= self.change_sides(home, &name, place, stay, effects);
             }
         }
         changed
@@ -187,7 +190,8 @@ impl Watchdog {
         &mut self,
         home: usize,
         name: &EngineName,
-        (place, stays): (Place, bool),
+        place: Place,
+        stay: Stay,
         effects: &mut Effects,
     ) -> bool {
         let to_apart = place == Place::Apart;
@@ -204,7 +208,7 @@ impl Watchdog {
         let faults = self.groups[from].take_faults_of(name);
         self.groups[to].faults.extend(faults);
         self.groups[from].stir();
-        self.at(to, effects, |to, turn| to.take_in(engine, stays, turn));
+        self.at(to, effects, |to, turn| to.take_in(engine, stay, turn));
         true
     }
 
@@ -224,7 +228,7 @@ impl Watchdog {
             Phase::Stopping(_) => return false,
             // It left a process behind, which its next start ends first.
             Phase::Stopped => apart.phase = Phase::Waiting,
-            Phase::Waiting | Phase::Restart(_) | Phase::Running(_) => {}
+            Phase::Waiting | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) => {}
         }
         apart.after_stop = AfterStop::Stays;
         true
@@ -246,7 +250,7 @@ impl Watchdog {
         let Some(apart) = self.apart_of(home) else { return };
         let side = &self.groups[apart];
         if side.engines.is_empty() && side.after_stop != AfterStop::IsForgotten {
-            self.at(apart, effects, |side, turn| side.stop(false, AfterStop::IsForgotten, turn));
+            self.at(apart, effects, |side, turn| side.stop(Manner::InOrder, AfterStop::IsForgotten, turn));
             self.groups[apart].stir();
         }
     }
@@ -261,15 +265,19 @@ impl Watchdog {
     fn count_isolated_time(&mut self, home: usize) {
         let now: Moment = self.now;
         let Some(apart) = self.apart_of(home) else {
-            return self.groups[home].isolated.goes_on(false, false, now);
+            return self.groups[home].isolated.goes_on(Domains::OneServes, now);
         };
         let (first, second) = (&self.groups[home].engines, &self.groups[apart].engines);
         let all = active_level(first.iter().chain(second), now);
         let busy = |engines: &[Engine]| active_level(engines.iter(), now).is_some_and(|level| level.active > 0);
         let both_serve = self.groups[home].serves_some() && self.groups[apart].serves_some();
-        let both_busy = both_serve && busy(first) && busy(second);
+        let domains = match both_serve {
+            true if busy(first) && busy(second) => Domains::BothBusy,
+            true => Domains::BothServe,
+            false => Domains::OneServes,
+        };
         let group = &mut self.groups[home];
-        group.isolated.goes_on(both_serve, both_busy, now);
+        group.isolated.goes_on(domains, now);
         group.active.goes_on(all, now);
     }
 }

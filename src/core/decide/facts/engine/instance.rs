@@ -13,6 +13,7 @@ use crate::decide::facts::passage::Passage;
 use crate::decide::facts::progress::{Answers, Stretch, Tokens};
 use crate::decide::facts::shortage::Shortage;
 use crate::decide::overlap::Beside;
+use crate::decide::policy::MpsUse;
 
 /// One incarnation, from the order to start it until the next one is ordered.
 #[derive(Clone, Debug, Default)]
@@ -113,8 +114,13 @@ pub(crate) struct Progress {
 
 impl Instance {
     /// The next one, of which nothing was seen yet.
-    pub fn next(&self, outside: bool) -> Instance {
-        Instance { incarnation: self.incarnation + 1, outside, ..Instance::default() }
+    pub fn next(&self) -> Instance {
+        Instance { incarnation: self.incarnation + 1, ..Instance::default() }
+    }
+
+    /// How it was started.
+    pub fn mps_use(&self) -> MpsUse {
+        if self.outside { MpsUse::Outside } else { MpsUse::Client }
     }
 
     /// Its processes, as last seen: never without its main process while that lives.

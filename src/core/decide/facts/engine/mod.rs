@@ -34,6 +34,15 @@ use crate::decide::remembered::{EngineMemory, Rest};
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;
 
+/// Whether the watchdog sees what it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::decide) enum Sight {
+    /// It does.
+    Clear,
+    /// What it shows is too old, or was never seen.
+    Blind,
+}
+
 /// Where an engine is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -151,8 +160,8 @@ impl Engine {
     /// A new incarnation begins: nothing seen before is about it.
     pub fn launch(&mut self, order: ActionId, now: Moment) {
         self.count_undecided_words(now);
-        self.instance = self.instance.next(self.goes_outside);
-        self.sharing.launched(self.policy.launch, self.goes_outside);
+        self.instance = Instance { outside: self.goes_outside, ..self.instance.next() };
+        self.sharing.launched((self.policy.launch, self.goes_outside));
         self.stage = Stage::Launching(order);
     }
 
@@ -255,12 +264,12 @@ impl Engine {
     }
 
     /// The state that the outside sees.
-    pub fn state(&self, blind: bool) -> EngineState {
+    pub fn state(&self, sight: Sight) -> EngineState {
         match self.stage {
             Stage::Down { .. } if self.died.is_some() => EngineState::Failing,
             Stage::Down { .. } | Stage::Left | Stage::Stopped => EngineState::Stopped,
             Stage::Launching(_) | Stage::Starting => EngineState::Starting,
-            Stage::Serving | Stage::Failing if blind => EngineState::Unknown,
+            Stage::Serving | Stage::Failing if sight == Sight::Blind => EngineState::Unknown,
             Stage::Serving => EngineState::Serving,
             Stage::Failing => EngineState::Failing,
             Stage::Ending(Ending::Aftershock { .. }) => EngineState::Failing,
