@@ -10,9 +10,10 @@ use crate::model::{
 };
 
 use super::detect::unknown_clients;
-use super::domain::{Domain, Phase};
+use super::domain::Domain;
 use super::facts::{GpuFacts, SERVER_FRESH};
 use super::isolation::one_each;
+use super::phase::Phase;
 use super::schedule::Schedule;
 use super::sources::{Logs, sources};
 use crate::decide::facts::attached::Attachment;
