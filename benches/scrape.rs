@@ -5,6 +5,7 @@
 //! prometheus-node-exporter and prometheus-process-exporter. Ends with status 1 where a promise is not kept.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
+#![allow(unreachable_pub, clippy::wildcard_enum_match_arm, clippy::too_many_lines)]
 
 mod side_by_side;
 mod stand;
@@ -93,7 +94,7 @@ pub fn exporter(status: &Status) -> Exporter {
 /// Serving groups, in which everything is known.
 pub fn full_status(groups: usize, engines: usize) -> Status {
     let stand = Stand::serving(groups, engines, Moment::ZERO);
-    let mut status = stand.watchdog.status(stand.now);
+    let mut status = stand.status();
     let share = Some(0.116);
     for gpu in &mut status.gpus {
         gpu.activity =

@@ -18,14 +18,12 @@ use super::facts::{ControlFacts, ServerFacts, ServerNews};
 use super::isolation::{Hit, Isolation};
 use super::orders::{DomainNumber, Purpose};
 use super::overlap::Overlap;
+use super::phase::{AfterStop, Phase};
 use super::policy::GroupPolicy;
 use super::pulse::Pulse;
 use super::remembered::GroupMemory;
-use super::restart::Restart;
-use super::settling::Settling;
-use super::stopping::AfterStop;
 use super::suspects::Suspects;
-use super::teardown::{Target, Teardown};
+use super::teardown::Target;
 use super::turn::Turn;
 use crate::decide::facts::active_time::ActiveTime;
 use crate::decide::facts::engine::{Engine, Stage};
@@ -38,23 +36,6 @@ use crate::decide::facts::strangers::Strangers;
 
 /// For following the end of a server.
 const WATCH_BOUND: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// What a domain is about.
-#[derive(Clone, Debug)]
-pub(super) enum Phase {
-    /// Nothing acts before every source has reported once.
-    Waiting,
-    /// All of it is being (re)started.
-    Restart(Box<Restart>),
-    /// The same, while a step of the restart is taken: the restart is in the hands of who takes it.
-    InRestart,
-    /// Engines run; each goes its own way until something hits them all.
-    Running(Option<Settling>),
-    /// It is being stopped in order.
-    Stopping(Teardown),
-    /// It was.
-    Stopped,
-}
 
 /// One fault domain: a control daemon, its server, and the engines that die together.
 #[derive(Clone, Debug)]

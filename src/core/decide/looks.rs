@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::model::{Look, Moment, ServerState};
 
-use super::domain::{Domain, Phase};
+use super::domain::Domain;
 use super::facts::gpu_health::GpuHealth;
 use super::may::Others;
+use super::phase::Phase;
 use super::policy::StartOrder;
 use crate::decide::facts::engine::{Ending, Engine, Stage};
 

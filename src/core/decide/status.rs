@@ -11,10 +11,11 @@ use crate::model::{
 };
 
 use super::detect::unknown_clients;
-use super::domain::{Domain, Phase};
+use super::domain::Domain;
 use super::facts::{GpuFacts, SERVER_FRESH};
 use super::group::Group;
 use super::isolation::one_of;
+use super::phase::Phase;
 use super::schedule::Schedule;
 use super::sources::{Logs, sources};
 use crate::decide::facts::attached::Attachment;

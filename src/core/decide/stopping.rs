@@ -2,23 +2,13 @@
 
 use crate::model::{ActionId, Moment, Outcome, What};
 
-use super::domain::{Domain, Phase};
+use super::domain::Domain;
 use super::operator::stage_of;
+use super::phase::{AfterStop, Phase};
 use super::remembered::Rest;
 use super::teardown::{Manner, Target, Teardown, TeardownProgress};
 use super::turn::Turn;
 use crate::decide::facts::engine::{Engine, Stage};
-
-/// What becomes of a group once it is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AfterStop {
-    /// It stays stopped.
-    Stays,
-    /// It starts again: an operator changed their mind meanwhile.
-    Starts,
-    /// The configuration has it no more: it is forgotten.
-    IsForgotten,
-}
 
 impl Domain {
     /// Somebody wants the group to end, and `after_stop` to become of it then.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::detect;
-use crate::decide::domain::Phase;
+use crate::decide::phase::Phase;
 use crate::model::{Hold, Moment, Slot, What};
 
 use super::{Context, Group};

@@ -1,13 +1,13 @@
 //! The second domain comes with the first engine that is to run isolated, and goes with the last. Engines change
 //! domains here; where each is to be is decided in `isolation`.
 
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::facts::engine::figures::active_level;
 use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::isolation::{Domains, Place, Stay};
 use crate::decide::may::{self, May, Others, Pids};
+use crate::decide::phase::{AfterStop, Phase};
 use crate::decide::remembered::GroupMemory;
-use crate::decide::stopping::AfterStop;
 use crate::decide::teardown::Manner;
 use crate::model::{EngineName, Fault, Moment, Slot};
 

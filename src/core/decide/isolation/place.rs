@@ -1,10 +1,11 @@
 //! Where each engine of a group is to be, and one step towards it. An engine is taken out by the engine tier's safe
 //! way, one at a time; it changes sides only once it is proven gone.
 
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::group::Group;
 use crate::decide::may::May;
+use crate::decide::phase::Phase;
 use crate::decide::policy::Quarantine;
 use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::facts::engine::Engine;
+use crate::decide::phase::AfterStop;
+use crate::decide::phase::Phase;
 use crate::decide::policy::StartOrder;
-use crate::decide::stopping::AfterStop;
 use crate::model::{EngineKey, Goal, HeldReason, Hold, Moment, Plan, Request, Tier};
 
 /// What an operator stops.

@@ -13,17 +13,15 @@
 mod active;
 mod begin;
 mod gpu;
-mod state;
 mod steps;
 
 use crate::model::{Fault, Moment, Tier};
 
-use super::domain::{Domain, Phase};
+use super::domain::Domain;
+use super::phase::Phase;
 use super::turn::Turn;
 
-use state::{Gate, Step};
-
-pub(super) use state::Restart;
+use super::phase::restart::{Gate, Restart, Step};
 
 /// What comes after a piece of work on a restart.
 enum Next {
