@@ -19,7 +19,7 @@ pub(super) struct Turn<'a> {
     pub gpu: &'a GpuFacts,
     /// Whether no other group uses that GPU.
     pub alone: bool,
-    /// Of a group's second side: whether an engine of its first side is being started.
+    /// Of a group's second domain: whether an engine of its main one is being started.
     pub home_starts: bool,
     /// An operator's word that nothing is to be done by itself in its group.
     pub hold: Option<&'a Hold>,

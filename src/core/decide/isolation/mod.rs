@@ -7,7 +7,7 @@
 //!                                       +--> no fault for the window: all go home, nobody is accused
 //! ```
 //! `search` is the pure search, `place` leads the engines of one side to where they are to be, `time` counts what
-//! it costs. The sides themselves, and the moves between them, are in `watchdog/sides`.
+//! it costs. The domains, and the moves between them, are in `group/places`.
 
 mod place;
 mod search;
@@ -87,7 +87,7 @@ impl Domain {
 }
 
 impl Group {
-    /// Weighs a fault of one of the group's two sides.
+    /// Weighs a fault of one of the group's domains.
     pub fn weigh(&mut self, hit: &Hit, context: &mut Context<'_>) {
         let policy = self.main.policy.isolation;
         if policy.mode == IsolationMode::Off {

@@ -1,5 +1,5 @@
 //! Where each engine of a group is to be, and one step towards it. An engine is taken out by the engine tier's safe
-//! way, one at a time; it changes sides only once it is proven gone.
+//! way, one at a time; it changes domains only once it is proven gone.
 
 use crate::decide::domain::Domain;
 use crate::decide::facts::engine::{Ending, Engine, Stage};
@@ -16,7 +16,7 @@ use crate::model::EngineName;
 pub(in crate::decide) enum Place {
     /// With the others.
     Home,
-    /// On the second side.
+    /// In the second domain.
     Apart,
     /// At home, and started outside MPS.
     Outside,

@@ -1,4 +1,4 @@
-//! A group's two sides as the one group that the outside knows.
+//! A group's domains as the one group that the outside knows.
 
 use crate::decide::domain::Domain;
 use crate::decide::group::Group;
@@ -111,7 +111,7 @@ fn judged(engine: &EngineStatus, isolation: Option<&IsolationStatus>) -> EngineI
     }
 }
 
-/// The worse of both sides' states; a second side that only starts makes a serving group degraded, no more.
+/// The worse of both domains' states; a second domain that only starts makes a serving group degraded, no more.
 fn both(home: GroupState, side: GroupState) -> GroupState {
     match (home, side) {
         (GroupState::Serving, GroupState::Serving) => GroupState::Serving,

@@ -59,7 +59,7 @@ impl Domain {
         }
     }
 
-    /// The second side of a group follows the first: what is told of it stands beside what the first one does.
+    /// The second domain of a group follows the main one: what is said of it stands beside what that one does.
     fn plan_second_side(&self, request: &Request, now: Moment) -> Result<Plan, String> {
         let home = &self.policy.name;
         let step = match (request, &self.phase) {

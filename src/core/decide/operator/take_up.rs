@@ -14,7 +14,7 @@ impl Domain {
     /// afterwards.
     pub fn take_up(&mut self, request: &Request, turn: &mut Turn<'_>) {
         match request {
-            // The watchdog ends with it: both sides are left as they are.
+            // The watchdog ends with it: all domains are left as they are.
             Request::Stop => self.stop(Manner::InOrder, AfterStop::Stays, turn),
             Request::StopNow => self.stop(Manner::AtOnce, AfterStop::Stays, turn),
             Request::Restart { tier, .. } => self.begin_restart(*tier, Reason::Operator, turn.now, turn),
