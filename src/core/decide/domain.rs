@@ -51,24 +51,10 @@ pub(super) struct Domain {
     /// Engines' processes were looked for at least once.
     pub trees_seen: Known<()>,
     pub generation: u32,
-    pub attempts: Attempts,
-    pub jitter: Jitter,
     /// Faults that are there, and since when.
     pub faults: BTreeMap<(Option<EngineName>, Fault), Moment>,
     /// Since when every engine that is not quarantined serves.
     pub serving_since: Option<Moment>,
-    /// NVML speaks of our pids; false in some containers.
-    pub pids_match: bool,
-    /// Who computes on its GPU and belongs to no group.
-    pub foreign: Foreign,
-    /// What /proc says of processes that no engine owns.
-    pub strangers: Strangers,
-    /// Since when something makes the server's word urgent.
-    pub ask_server: Option<Moment>,
-    /// When a server was last asked for while engines ran, since the daemon had let its own go.
-    pub asked_for_server: Option<Moment>,
-    /// Bytes of host memory that are left.
-    pub host_available: Known<u64>,
     /// Time by how many engines had requests in flight.
     pub active: ActiveTime,
     /// The kernel probe's windows, and whether sharing the GPU pays.
@@ -87,12 +73,56 @@ pub(super) struct Domain {
     pub suspects: Suspects,
     /// A fault hit these engines, and nobody weighed it yet.
     pub hit: Option<Hit>,
+    /// The engine that is being taken out and started again for a changed configuration.
+    pub rolling: Option<EngineName>,
+    /// What restarts it may still have.
+    pub budget: Budget,
+    /// Whoever else is on its GPU and its host.
+    pub around: Around,
+    /// What it was asked for.
+    pub asked: Asked,
+    /// Clients that left its server.
+    pub departed: Departed,
+}
+
+/// What restarts a domain may still have.
+#[derive(Clone, Debug)]
+pub(super) struct Budget {
+    /// When whole restarts were ordered.
+    pub attempts: Attempts,
+    /// Spreads the waits between them.
+    pub jitter: Jitter,
+}
+
+/// Whoever else is on a domain's GPU and its host.
+#[derive(Clone, Debug)]
+pub(super) struct Around {
+    /// NVML speaks of our pids; false in some containers.
+    pub pids_match: bool,
+    /// Who computes on its GPU and belongs to no group.
+    pub foreign: Foreign,
+    /// What /proc says of processes that no engine owns.
+    pub strangers: Strangers,
+    /// Bytes of host memory that are left.
+    pub host_available: Known<u64>,
+}
+
+/// What a domain is asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    /// Since when something makes the server's word urgent.
+    pub server: Option<Moment>,
+    /// When a server was last asked for while engines ran, since the daemon had let its own go.
+    pub for_server: Option<Moment>,
+}
+
+/// Clients that left a domain's server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Departed {
     /// A client that was killed, in its server's life.
     pub killed: Killed,
     /// A client that left and that the log has no name for.
     pub nameless: Nameless,
-    /// The engine that is being taken out and started again for a changed configuration.
-    pub rolling: Option<EngineName>,
 }
 
 impl Domain {
@@ -112,17 +142,18 @@ impl Domain {
             server: ServerFacts::default(),
             engines,
             trees_seen: Known::Unknown,
+            budget: Budget { attempts: Attempts::of(memory.attempts), jitter: Jitter::new(seed) },
+            around: Around {
+                pids_match: true,
+                foreign: Foreign::default(),
+                strangers: Strangers::default(),
+                host_available: Known::Unknown,
+            },
+            asked: Asked::default(),
+            departed: Departed::default(),
             generation: memory.generation,
-            attempts: Attempts::of(memory.attempts),
-            jitter: Jitter::new(seed),
             faults: BTreeMap::new(),
             serving_since: None,
-            pids_match: true,
-            foreign: Foreign::default(),
-            strangers: Strangers::default(),
-            ask_server: None,
-            asked_for_server: None,
-            host_available: Known::Unknown,
             active: ActiveTime::default(),
             overlap: Overlap::default(),
             pulse: Pulse::default(),
@@ -132,8 +163,6 @@ impl Domain {
             gpu_excused: None,
             suspects: Suspects::default(),
             hit: None,
-            killed: Killed::default(),
-            nameless: Nameless::default(),
             rolling: None,
             policy,
         }
@@ -143,7 +172,7 @@ impl Domain {
     pub fn memory(&self) -> GroupMemory {
         GroupMemory {
             generation: self.generation,
-            attempts: self.attempts.moments(),
+            attempts: self.budget.attempts.moments(),
             hold: None,
             stopped: self.kept_down,
             isolation: Isolation::default(),
@@ -215,7 +244,7 @@ impl Domain {
                 self.environment(&engine.engine, processes, overwritten, turn.now);
             }
             Observation::MemoryEvents { engine, oom_kills } => self.memory_events(&engine.engine, oom_kills, turn.now),
-            Observation::HostMemory { available, .. } => self.host_available.saw(available, turn.now),
+            Observation::HostMemory { available, .. } => self.around.host_available.saw(available, turn.now),
             Observation::OomKill { pid, line } => self.oom_kill(pid, &line, turn),
         }
     }
@@ -223,7 +252,7 @@ impl Domain {
     /// NVML read the group's GPU.
     pub fn gpu_read(&mut self, reading: &Reading) {
         if let Some(clients) = self.server.clients.last().filter(|clients| !clients.is_empty()) {
-            self.pids_match = reading.pids_match(clients, self.server.pid);
+            self.around.pids_match = reading.pids_match(clients, self.server.pid);
         }
         for engine in &mut self.engines {
             engine.listed(reading, &self.server);
@@ -236,7 +265,7 @@ impl Domain {
             Purpose::Watch => match outcome {
                 Outcome::Started { process } => self.server.process = Some(process),
                 // Nobody follows its end: what the control daemon says must do.
-                _ => self.ask_server = Some(turn.now),
+                _ => self.asked.server = Some(turn.now),
             },
             Purpose::Launch(name) | Purpose::Engine(name) => self.engine_finished(id, &name, outcome, turn),
             Purpose::Group | Purpose::Control => match &self.phase {

@@ -53,7 +53,7 @@ impl Domain {
 
     /// Whether there may be another attempt to restart the group.
     pub fn may_attempt(&self, now: Moment) -> May {
-        may::attempt(&self.policy.recovery, &self.attempts, now)
+        may::attempt(&self.policy.recovery, &self.budget.attempts, now)
     }
 
     /// Whether anything may run on the GPU as it is.

@@ -87,7 +87,7 @@ impl Domain {
 
     fn is_calm(&self) -> bool {
         matches!(self.phase, Phase::Running(None))
-            && self.ask_server.is_none()
+            && self.asked.server.is_none()
             && self.rolling.is_none()
             && self.control.silent == 0
             && self.engines.iter().all(Engine::is_steady)

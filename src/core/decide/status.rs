@@ -65,8 +65,8 @@ fn gpu_status(gpu: &GpuFacts, groups: &[&Domain], now: Moment) -> GpuStatus {
 
 /// `None`: an engine's processes are not known, or NVML shows other pids than ours.
 fn count_foreign(groups: &[&Domain], now: Moment) -> Option<u32> {
-    let known = |group: &&Domain| group.pids_match && group.trees_at(now).is_some();
-    groups.iter().all(known).then(|| groups.iter().map(|group| group.foreign.count()).max().unwrap_or(0))
+    let known = |group: &&Domain| group.around.pids_match && group.trees_at(now).is_some();
+    groups.iter().all(known).then(|| groups.iter().map(|group| group.around.foreign.count()).max().unwrap_or(0))
 }
 
 impl Domain {
@@ -159,7 +159,7 @@ impl Domain {
 
     fn budget_remaining(&self, now: Moment) -> u32 {
         let recovery = &self.policy.recovery;
-        recovery.budget.saturating_sub(self.attempts.within(recovery.budget_window, now))
+        recovery.budget.saturating_sub(self.budget.attempts.within(recovery.budget_window, now))
     }
 
     fn state(&self, sight: Sight) -> GroupState {

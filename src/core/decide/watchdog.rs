@@ -205,7 +205,7 @@ impl Watchdog {
         let twin = seen.is_some_and(|(at, by)| by != via && self.now.since(at) <= SAME_XID);
         let now = self.now;
         for domain in self.domains_mut().filter(|domain| gpu.as_ref().is_none_or(|gpu| domain.policy.gpu == *gpu)) {
-            domain.ask_server = Some(now);
+            domain.asked.server = Some(now);
             if !twin {
                 domain.suspects.xid(xid, pid, now);
             }
@@ -270,7 +270,7 @@ impl Watchdog {
             if let Look::Server { .. } = look {
                 // Only an answer to a question that came after the doubt settles it.
                 let settles = |asked: Moment| ended.sent.is_some_and(|sent| sent >= asked);
-                domain.ask_server = domain.ask_server.filter(|asked| !settles(*asked));
+                domain.asked.server = domain.asked.server.filter(|asked| !settles(*asked));
             }
         }
         let source = look.scope();

@@ -168,7 +168,7 @@ impl Group {
 
     /// Whether suspects may run isolated.
     fn may_run_a_second_server(&self, context: &Context<'_>) -> May {
-        let pids = if self.main.pids_match { Pids::Match } else { Pids::Differ };
+        let pids = if self.main.around.pids_match { Pids::Match } else { Pids::Differ };
         may::run_a_second_server(pids, Some(context.gpu.identity.compute_mode))
     }
 

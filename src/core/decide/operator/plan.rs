@@ -194,7 +194,7 @@ impl Domain {
         if hold.is_some() {
             plan.steps.push(format!("end the hold of {name}, and act on faults that are there"));
         }
-        if self.attempts.within(self.policy.recovery.budget_window, now) > 0 {
+        if self.budget.attempts.within(self.policy.recovery.budget_window, now) > 0 {
             plan.steps.push(format!("give {name} its budget of {} restarts back", self.policy.recovery.budget));
         }
         if let Phase::Restart(restart) = &self.phase

@@ -22,7 +22,7 @@ impl Watchdog {
             group.gpu_read(&reading);
             group.sample_memory(&reading, self.now);
             if let Some(beside) = &beside {
-                group.foreign.saw(beside, self.now);
+                group.around.foreign.saw(beside, self.now);
                 group.forget_strangers();
             }
             group.note_limits(&reading, self.now);
