@@ -115,7 +115,7 @@ pub(super) mod stand {
             self.gather(now);
             let (domain, group) = (DomainNumber(0), GroupName::from("small-llms"));
             let (gpu, orders, effects) = (&self.gpu, &mut self.orders, &mut self.effects);
-            Turn { now, gpu, alone: true, home_starts: false, domain, group, orders, effects }
+            Turn { now, gpu, alone: true, home_starts: false, hold: None, domain, group, orders, effects }
         }
 
         /// The events since the last call.
