@@ -19,6 +19,8 @@ use mpswarden::export::{BuildInfo, Exporter};
 use mpswarden::model::gpu::GpuActivity;
 use mpswarden::model::{EngineLoad, Event, Fault, Moment, Status, What};
 
+use tokio::sync::watch;
+
 use stand::Stand;
 
 /// Groups and engines in each: from the least to all that a host with eight GPUs can have, and more.
@@ -47,7 +49,8 @@ fn pieces(c: &mut Criterion) {
     for (groups, engines) in SIZES {
         let status = full_status(groups, engines);
         let now = status.at;
-        let (exporter, status) = (exporter(&status), Arc::new(status));
+        let (exporting, status) = (exporting(&status), Arc::new(status));
+        let exporter = &exporting.exporter;
         let later = Arc::new(later(&status, now.after(Duration::from_secs(1))));
         let page = exporter.scrape(now).unwrap();
         println!("export/{groups}x{engines}: {} series, {} bytes", series(&page), page.len());
@@ -57,7 +60,7 @@ fn pieces(c: &mut Criterion) {
         // Each reading is a new one.
         let mut publish = || {
             turn += 1;
-            exporter.publish(Arc::clone(if turn % 2 == 0 { &status } else { &later }));
+            exporting.publish(Arc::clone(if turn % 2 == 0 { &status } else { &later }));
         };
         group.bench_function("publish", |bencher| bencher.iter(&mut publish));
         group.bench_function("publish_and_scrape", |bencher| {
@@ -82,12 +85,26 @@ fn fault_of(status: &Status) -> Event {
     Event { at: status.at, group: Some(status.groups[0].name.clone()), engine: None, what }
 }
 
+/// An exporter, and the core loop's end of its statuses.
+pub struct Exporting {
+    /// What is scraped.
+    pub exporter: Arc<Exporter>,
+    statuses: watch::Sender<Arc<Status>>,
+}
+
+impl Exporting {
+    /// As the core loop does it.
+    pub fn publish(&self, status: Arc<Status>) {
+        self.exporter.count(&status);
+        self.statuses.send_replace(status);
+    }
+}
+
 /// An exporter that has it.
-pub fn exporter(status: &Status) -> Exporter {
+pub fn exporting(status: &Status) -> Exporting {
     let build = BuildInfo { version: "0", revision: "0", rustc: "0" };
-    let exporter = Exporter::new(build, || SystemTime::UNIX_EPOCH, status);
-    exporter.publish(Arc::new(status.clone()));
-    exporter
+    let (statuses, receiver) = watch::channel(Arc::new(status.clone()));
+    Exporting { exporter: Arc::new(Exporter::new(build, || SystemTime::UNIX_EPOCH, receiver)), statuses }
 }
 
 /// Serving groups, in which everything is known.

@@ -13,7 +13,7 @@ use mpswarden::export::http;
 use mpswarden::export::web::Gate;
 use mpswarden::host::clock;
 
-use super::{exporter, full_status, later, series};
+use super::{exporting, full_status, later, series};
 
 /// A stand-in's status is made anew after this.
 const FRESH: Duration = Duration::from_secs(1);
@@ -129,13 +129,13 @@ fn free() -> SocketAddr {
 pub fn stand_in(every_ms: u64) {
     let (status, start) = (full_status(8, 48), clock::now());
     let first = later(&status, start);
-    let exporter = Arc::new(exporter(&first));
+    let exporting = exporting(&first);
     let any = "127.0.0.1:0".parse().unwrap();
     let server = http::serve(
         Gate::new(None).unwrap(),
         &[any],
         "/metrics",
-        Arc::clone(&exporter),
+        Arc::clone(&exporting.exporter),
         Arc::new(|| true),
         Arc::new(clock::now),
     );
@@ -149,7 +149,7 @@ pub fn stand_in(every_ms: u64) {
             if clock::now().since(statuses[1].at) >= FRESH {
                 statuses = [Arc::clone(&statuses[1]), Arc::new(later(&status, clock::now()))];
             }
-            exporter.publish(Arc::clone(&statuses[turn % 2]));
+            exporting.publish(Arc::clone(&statuses[turn % 2]));
             thread::sleep(Duration::from_millis(every_ms));
         }
     });

@@ -236,6 +236,7 @@ fn policy(groups: usize, engines: &[EngineName]) -> Policy {
 fn group_policy(number: u32, engines: &[EngineName]) -> GroupPolicy {
     let engine = |name: &EngineName| EnginePolicy {
         name: name.clone(),
+        address: "http://127.0.0.1:8001".into(),
         device_memory_limit: None,
         memory_max: None,
         start_timeout: Duration::from_secs(30),

@@ -58,6 +58,11 @@ name!(
     GpuUuid
 );
 
+name!(
+    /// Where an engine answers HTTP: `http://host:port`, `https://host:port` or `unix:/path`, as configured.
+    EngineAddress
+);
+
 /// What the name of a group's second side ends with. The configuration refuses `~` in names.
 const APART: &str = "~apart";
 

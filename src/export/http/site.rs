@@ -251,6 +251,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use http_body_util::BodyExt;
+    use tokio::sync::watch;
 
     use super::*;
     use crate::export::BuildInfo;
@@ -262,7 +263,8 @@ mod tests {
     fn site_with(telemetry_path: &str) -> Arc<Site> {
         let empty = Status { at: Moment::ZERO, ready: true, groups: vec![], gpus: vec![], sources: vec![] };
         let build = BuildInfo { version: "0", revision: "", rustc: "" };
-        let exporter = Arc::new(Exporter::new(build, || UNIX_EPOCH, &empty));
+        let (_, statuses) = watch::channel(Arc::new(empty));
+        let exporter = Arc::new(Exporter::new(build, || UNIX_EPOCH, statuses));
         Arc::new(Site::new(telemetry_path, exporter, Arc::new(|| true), Arc::new(|| Moment::ZERO)))
     }
 

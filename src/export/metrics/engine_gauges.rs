@@ -8,8 +8,8 @@ use crate::model::{EngineIsolation, EngineLoad, EngineState, EngineStatus, Group
 /// Of a model's name, in characters: an engine may say anything.
 const LONGEST_MODEL: usize = 200;
 
-/// Adds them. `endpoint` is where the engine is reached, or empty.
-pub fn write(page: &mut Exposition, group: &GroupName, engine: &EngineStatus, endpoint: &str) {
+/// Adds them.
+pub fn write(page: &mut Exposition, group: &GroupName, engine: &EngineStatus) {
     let labels = &[group.as_str(), engine.name.as_str()];
     let states = EngineState::ALL.iter().map(|state| state.as_str());
     page.states(&metric::ENGINE_STATE, labels, states, Some(engine.state.as_str()));
@@ -33,7 +33,7 @@ pub fn write(page: &mut Exposition, group: &GroupName, engine: &EngineStatus, en
         let unknown = engine.unknown.iter().any(|unknown| unknown.question == *question);
         page.number(&metric::ENGINE_UNKNOWN, &[labels[0], labels[1], question.as_str()], flag(unknown));
     }
-    write_info(page, labels, engine, endpoint);
+    write_info(page, labels, engine);
 }
 
 fn write_load(page: &mut Exposition, labels: &[&str; 2], load: &EngineLoad) {
@@ -45,12 +45,13 @@ fn write_load(page: &mut Exposition, labels: &[&str; 2], load: &EngineLoad) {
 }
 
 /// One series however many clients it has: a join on group and engine must find one.
-fn write_info(page: &mut Exposition, labels: &[&str; 2], engine: &EngineStatus, endpoint: &str) {
+fn write_info(page: &mut Exposition, labels: &[&str; 2], engine: &EngineStatus) {
     let model = engine.load.as_ref().and_then(|load| load.model.as_deref()).unwrap_or_default();
     let end = model.char_indices().nth(LONGEST_MODEL).map_or(model.len(), |(end, _)| end);
     let main = engine.main.map(|process| process.pid.to_string()).unwrap_or_default();
     let clients: Vec<String> = engine.clients.iter().map(u32::to_string).collect();
-    let labels = &[labels[0], labels[1], &model[..end], endpoint, &main, &clients.join(","), engine.kind.as_str()];
+    let (endpoint, clients) = (engine.address.as_str(), clients.join(","));
+    let labels = &[labels[0], labels[1], &model[..end], endpoint, &main, &clients, engine.kind.as_str()];
     page.number(&metric::ENGINE_INFO, labels, 1.0);
 }
 

@@ -1,8 +1,6 @@
 //! Gauges of the watchdog's sources, of groups and their engines, from one status: what left it has no sample,
 //! and neither has what is unknown. GPUs have a file of their own.
 
-use std::collections::BTreeMap;
-
 use super::catalogue::{self as metric, Metric};
 use super::engine_gauges;
 use super::exposition::Exposition;
@@ -11,7 +9,7 @@ use super::imbalance::imbalance;
 use super::known_series::{ENGINE_FAULTS, GROUP_FAULTS};
 use super::sharing_gauges;
 use crate::model::{
-    EngineKey, EngineName, Fault, GroupState, GroupStatus, HeldReason, Moment, RecoveryStep, ServerState, SourceState,
+    EngineName, Fault, GroupState, GroupStatus, HeldReason, Moment, RecoveryStep, ServerState, SourceState,
     SourceStatus, Status,
 };
 
@@ -19,8 +17,6 @@ use crate::model::{
 pub struct Readings<'a> {
     /// What the core knows.
     pub status: &'a Status,
-    /// Where engines are reached, as configured.
-    pub endpoints: &'a BTreeMap<EngineKey, String>,
     /// Wall time of the boot, in seconds since 1970.
     pub boot: f64,
 }
@@ -38,8 +34,7 @@ impl Readings<'_> {
         for group in &self.status.groups {
             self.write_group(page, group);
             for engine in &group.engines {
-                let endpoint = self.endpoints.get(&EngineKey::new(&group.name, &engine.name));
-                engine_gauges::write(page, &group.name, engine, endpoint.map_or("", String::as_str));
+                engine_gauges::write(page, &group.name, engine);
             }
             sharing_gauges::write(page, group, self.boot);
         }
