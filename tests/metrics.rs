@@ -6,12 +6,14 @@ mod pages;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::Duration;
 
 use mpswarden::export::http::{self, Server};
 use mpswarden::export::web::Gate;
+use mpswarden::export::{NoPage, TooOld};
 use mpswarden::model::gpu::GpuActivity;
 use mpswarden::model::status::RecoveryStatus;
 use mpswarden::model::{
@@ -404,10 +406,41 @@ fn scrapes_share_one_rendering_until_something_happens() {
 }
 
 #[test]
+fn scrapes_at_once_after_a_change_share_one_rendering() {
+    let exporter = exporter(&status(15.0));
+    let before = exporter.scrape(at(15.0)).unwrap();
+    exporter.publish(status(16.0));
+    let together = Barrier::new(8);
+    let scrape = || {
+        together.wait();
+        exporter.scrape(at(16.0)).unwrap()
+    };
+    let pages: Vec<_> = thread::scope(|scope| {
+        let scraping: Vec<_> = (0..8).map(|_| scope.spawn(scrape)).collect();
+        scraping.into_iter().map(|scraping| scraping.join().unwrap()).collect()
+    });
+    assert!(pages.iter().all(|page| page.as_ptr() == pages[0].as_ptr()), "one rendering for all");
+    assert_ne!(pages[0], before);
+}
+
+#[test]
+fn a_page_made_between_counting_a_status_and_sending_it_is_not_kept() {
+    let exporter = exporter(&status(15.0));
+    let next = status(16.0);
+    exporter.exporter.count(&next);
+    let between = parse(&page_of(&exporter, at(16.0)));
+    exporter.statuses.send_replace(Arc::new(next));
+    let after = parse(&page_of(&exporter, at(16.0)));
+    let told = |page: &Scrape| page.value("mpswarden_status_timestamp_seconds") - 1_000_000_000.0;
+    assert_eq!((told(&between), told(&after)), (15.0, 16.0));
+}
+
+#[test]
 fn a_status_over_30_s_old_is_not_served() {
     let exporter = exporter(&status(15.0));
     assert!(exporter.scrape(at(45.0)).is_ok());
-    assert_eq!(exporter.scrape(at(46.0)).unwrap_err().age, Duration::from_secs(31));
+    let refused = exporter.scrape(at(46.0)).unwrap_err();
+    assert!(matches!(refused, NoPage::TooOld(TooOld { age }) if age == Duration::from_secs(31)), "{refused}");
 }
 
 #[test]

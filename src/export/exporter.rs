@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::incidents::Incidents;
-use super::metrics::{Exposition, Readings, Tally, catalogue as metric, write_own_process};
+use super::metrics::{Pages, Snapshot, Tally};
 use super::wall::WallClock;
 use crate::model::{EngineName, Event, GroupName, HttpAddress, Incident, Moment, Status, Written};
 use crate::text::plain;
@@ -38,6 +38,17 @@ pub struct TooOld {
     pub age: Duration,
 }
 
+/// There is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPage {
+    /// What it would say is not true any more.
+    #[error(transparent)]
+    TooOld(#[from] TooOld),
+    /// The encoder refused it: a row of the catalogue is wrong.
+    #[error("the page can't be written: {0}")]
+    Unwritten(#[from] prometheus::Error),
+}
+
 /// Metrics, incidents and status for the outside. Shared by `Arc`: the core loop records and counts, HTTP scrapes.
 ///
 /// No lock is held while text is made, except that of the page, which only scrapes take: the core never
@@ -60,11 +71,12 @@ struct Facts {
     version: u64,
 }
 
-/// The last rendering, for all scrapes until something happens, and the memory for the next one.
+/// The last rendering, for all scrapes until something happens, and what makes the next one.
 #[derive(Default)]
 struct Page {
     last: Option<Rendering>,
-    next: Exposition,
+    /// From the first scrape on.
+    pages: Option<Pages>,
 }
 
 struct Rendering {
@@ -86,6 +98,16 @@ impl Page {
         let last = self.last.as_ref()?;
         let same = last.made_from.version == version && last.made_from.status.as_ptr() == Arc::as_ptr(status);
         (same && now.since(last.at) < MAX_PAGE_AGE).then(|| last.text.clone())
+    }
+
+    fn make(&mut self, snapshot: Snapshot) -> Result<String, prometheus::Error> {
+        let pages = match &self.pages {
+            Some(pages) => pages,
+            None => self.pages.insert(Pages::new()?),
+        };
+        // About as long as the last one, and a little more: it seldom grows much.
+        let size = self.last.as_ref().map_or(0, |last| last.text.len() + last.text.len() / 64);
+        pages.page(snapshot, size)
     }
 }
 
@@ -213,8 +235,9 @@ impl Exporter {
         page.current(&status, version, now)
     }
 
-    /// Every metric in the exposition format 0.0.4; the same bytes for all until something happens.
-    pub fn scrape(&self, now: Moment) -> Result<Bytes, TooOld> {
+    /// Every metric in the exposition format 0.0.4; the same bytes for all until something happens. The first one after
+    /// that makes the page on its own thread.
+    pub fn scrape(&self, now: Moment) -> Result<Bytes, NoPage> {
         self.fresh_status(now)?;
         // Whoever comes while a page is made waits for that one.
         let page = &mut *lock(&self.page);
@@ -225,7 +248,7 @@ impl Exporter {
             }
             (status, facts.version, facts.tally.clone())
         };
-        let text = Bytes::from(self.render(&mut page.next, &status, &tally));
+        let text = Bytes::from(page.make(self.snapshot(&status, tally))?);
         let made_from = MadeFrom { status: Arc::downgrade(&status), version };
         page.last = Some(Rendering { text: text.clone(), made_from, at: now });
         Ok(text)
@@ -244,14 +267,9 @@ impl Exporter {
         plain_json(&document)
     }
 
-    fn render(&self, page: &mut Exposition, status: &Status, tally: &Tally) -> String {
-        let boot = self.wall.boot();
+    fn snapshot(&self, status: &Arc<Status>, tally: Tally) -> Snapshot {
         let BuildInfo { version, revision, rustc } = self.build;
-        page.number(&metric::BUILD_INFO, &[version, revision, rustc], 1.0);
-        write_own_process(page, boot);
-        Readings { status, boot }.write(page);
-        tally.write(status, page);
-        page.take()
+        Snapshot { build: [version, revision, rustc], boot: self.wall.boot(), status: Arc::clone(status), tally }
     }
 }
 

@@ -199,7 +199,7 @@ pub fn incident() -> Vec<Event> {
 /// An exporter, and the core loop's end of its statuses.
 pub struct Exporting {
     pub exporter: Arc<Exporter>,
-    statuses: watch::Sender<Arc<Status>>,
+    pub statuses: watch::Sender<Arc<Status>>,
 }
 
 impl Exporting {

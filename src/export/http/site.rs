@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::answer::{Answer, HTML, METRICS, Page, json};
 use super::gzip::{self, Kept};
-use crate::export::Exporter;
 use crate::export::page::{self, View};
+use crate::export::{Exporter, NoPage};
 use crate::model::{EngineState, EngineStatus, GroupState, GroupStatus, Moment, Status};
 
 /// Answers on their way at once; node_exporter's number.
@@ -133,7 +133,8 @@ impl Site {
     fn metrics(&self) -> Answer {
         match self.exporter.scrape((self.clock)()) {
             Ok(body) => Answer::found(METRICS, body),
-            Err(too_old) => Answer::unavailable(too_old.to_string()),
+            Err(NoPage::TooOld(too_old)) => Answer::unavailable(too_old.to_string()),
+            Err(NoPage::Unwritten(error)) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         }
     }
 
