@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder and the folders that it may name.
-const MAY_NAME: [(&str, &[&str]); 13] = [
+const MAY_NAME: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("decide", &["model"]),
     ("files", &[]),
@@ -15,13 +15,18 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ("observe", &["model", "host", "probe", "text"]),
     ("act", &["model", "host", "files"]),
     ("probe", &[]),
-    ("study", &["model", "host", "act", "config", "text"]),
-    ("export", &["model", "files", "text"]),
+    ("study", &["model", "host", "act", "config", "files", "text"]),
+    ("web", &["files", "text"]),
+    ("export", &["model", "files", "text", "web"]),
     ("config", &["model", "decide", "files", "text"]),
-    ("operator", &["model", "export", "text"]),
+    ("control", &["model", "export", "text"]),
+    ("cli", &["model", "export", "control", "config", "host", "text"]),
     (
         "runtime",
-        &["model", "decide", "host", "observe", "act", "export", "config", "sim", "operator", "study", "files", "text"],
+        &[
+            "model", "decide", "host", "observe", "act", "export", "config", "control", "cli", "sim", "study", "files",
+            "text", "web",
+        ],
     ),
 ];
 

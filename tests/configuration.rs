@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use mpswarden::config::{Configuration, ExitStatus, GpuChoice, Problems, known_keys, load, parse, write_baselines};
+use mpswarden::cli::ExitStatus;
+use mpswarden::config::{Configuration, GpuChoice, Problems, known_keys, load, parse, write_baselines};
 use mpswarden::decide::policy::{OverlapPolicy, RecoveryPolicy, StartOrder};
 use mpswarden::model::gpu::ComputeMode;
 use mpswarden::model::{
@@ -76,7 +77,7 @@ fn gpu(index: u32, compute_mode: ComputeMode) -> GpuIdentity {
 fn every_malformed_file_gets_its_whole_report() {
     for path in files(FIXTURES, "toml") {
         let problems = load(&path).expect_err(&format!("{} must be refused", path.display()));
-        assert_eq!(problems.status(), ExitStatus::Configuration);
+        assert_eq!(ExitStatus::of(&problems), ExitStatus::Configuration);
         let report = format!("{problems}\n");
         let beside = path.with_extension("report");
         if std::env::var_os("UPDATE").is_some() {
@@ -355,7 +356,7 @@ fn the_documentation_names_exactly_the_keys_that_are_read() {
 fn files_that_cannot_be_read_are_refused_with_the_cure() {
     let absent = load(Path::new("/nonexistent/mpswarden.toml")).unwrap_err();
     assert!(absent.to_string().starts_with("/nonexistent/mpswarden.toml: can't be read: No such file"), "{absent}");
-    assert_eq!(absent.status(), ExitStatus::Configuration);
+    assert_eq!(ExitStatus::of(&absent), ExitStatus::Configuration);
     let endless = load(Path::new("/dev/zero")).unwrap_err();
     assert!(endless.to_string().contains("not a regular file"), "{endless}");
     let directory = tempfile::tempdir().unwrap();
@@ -383,7 +384,7 @@ fn a_gpu_that_is_not_there_is_named_with_those_that_are() {
     let text = SMALLEST.replace("gpu = 0", "gpu = 3");
     let problems = read(&text).unwrap().resolve(&[gpu(0, ComputeMode::Default)], 0).unwrap_err();
     assert_eq!(problems.to_string(), "test.toml:4:7: there is no GPU 3 (NVML shows 0 GPU-0)");
-    assert_eq!(problems.status(), ExitStatus::Unavailable);
+    assert_eq!(ExitStatus::of(&problems), ExitStatus::Unavailable);
 }
 
 #[test]
@@ -392,7 +393,7 @@ fn a_limit_over_the_memory_of_the_gpu_is_refused() {
     let problems = read(&text).unwrap().resolve(&[gpu(0, ComputeMode::Default)], 0).unwrap_err();
     let expected = "test.toml:11:23: device_memory_limit 140GiB of a is more than the GPU has";
     assert!(problems.to_string().starts_with(expected), "{problems}");
-    assert_eq!(problems.status(), ExitStatus::Configuration);
+    assert_eq!(ExitStatus::of(&problems), ExitStatus::Configuration);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mpswarden::config::{Arguments, ExitStatus};
+use mpswarden::cli::{Arguments, ExitStatus};
 
 /// All pages.
 fn pages() -> Vec<PathBuf> {

@@ -11,8 +11,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use mpswarden::export::http::{self, Server};
-use mpswarden::export::web::Gate;
+use mpswarden::export::http;
 use mpswarden::export::{NoPage, TooOld};
 use mpswarden::model::gpu::GpuActivity;
 use mpswarden::model::status::RecoveryStatus;
@@ -20,6 +19,7 @@ use mpswarden::model::{
     EngineLoad, EngineState, Event, Fault, GroupState, HeldReason, Hold, Moment, RecoveryStep, ServerState, Status,
     Tier, What,
 };
+use mpswarden::web::{Gate, Server};
 
 use pages::{Exporting, at, exporter, incident, page_of, status};
 

@@ -20,9 +20,9 @@ mod running;
 use std::sync::Arc;
 
 use browser::{Browser, Look};
-use mpswarden::export::http::{Server, serve};
-use mpswarden::export::web::Gate;
+use mpswarden::export::http::serve;
 use mpswarden::model::{ProbeState, Status};
+use mpswarden::web::{Gate, Server};
 use serde_json::Value;
 
 /// The page is looked at until it is so.

@@ -9,6 +9,7 @@
 
 mod world;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -44,6 +45,19 @@ fn every_incident_is_decided_as_its_file_says() {
 }
 
 #[test]
+fn every_scenario_says_what_it_is_about_and_has_a_name_of_its_own() {
+    let mut names = BTreeSet::new();
+    for path in files() {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let spelling = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        assert!(spelling && !name.starts_with(|c: char| c.is_ascii_digit()), "{}", path.display());
+        assert_eq!(path.extension().unwrap(), "txt", "{}", path.display());
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with("# "), "{} has no intent", path.display());
+        assert!(names.insert(name), "{}: another has this name", path.display());
+    }
+}
+
+#[test]
 fn a_wrong_expectation_fails() {
     let right = play("until 5\n");
     assert_eq!(first_difference(&right, &play(&right)), None);
@@ -60,10 +74,12 @@ fn a_decision_that_no_line_expects_fails() {
     assert!(first_difference(&shorter, &play(&shorter)).is_some());
 }
 
+/// Each scenario, in the folder of its subject.
 fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|kind| kind == "txt")).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let entries = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let subjects = entries(&root).filter(|path| path.is_dir());
+    let mut files: Vec<PathBuf> = subjects.flat_map(|subject| entries(&subject)).collect();
     files.sort();
     files
 }

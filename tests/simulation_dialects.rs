@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use mpswarden::config::INJECTIONS;
+use mpswarden::cli::INJECTIONS;
 use mpswarden::host::mps_log::{Heard, hear};
 use mpswarden::sim::{Dialect, Injection, Program, Role};
 use nix::sys::signal::{Signal, kill};

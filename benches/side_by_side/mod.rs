@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mpswarden::export::http;
-use mpswarden::export::web::Gate;
 use mpswarden::host::clock;
+use mpswarden::web::Gate;
 
 use super::{exporting, full_status, later, series};
 

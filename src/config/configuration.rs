@@ -12,7 +12,7 @@ use crate::model::{EngineKind, EngineName, Fault, GpuUuid, GroupName, Hook, Mode
 use super::problem::{Places, Problems};
 
 /// The default of `web.listen_addresses`.
-pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10677);
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10677);
 
 /// A whole file.
 #[derive(Clone, Debug)]

@@ -12,7 +12,8 @@ use crate::model::{Baseline, BaselineSource, EngineKind, EngineName, Fault, GpuU
 
 use super::check;
 use super::configuration::{
-    Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, Hooks, LISTEN, MpsConfiguration, Web,
+    Configuration, DEFAULT_LISTEN, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, Hooks,
+    MpsConfiguration, Web,
 };
 use super::guess::{fixes_its_memory, guess_kind};
 use super::problem::Problems;
@@ -87,7 +88,7 @@ fn web(web: Section) -> Web {
         web.refuse("listen_addresses", "names no address", "leave the key out for 127.0.0.1:10677");
     }
     web.finish();
-    Web { listen_addresses: listen_addresses.unwrap_or_else(|| vec![LISTEN]) }
+    Web { listen_addresses: listen_addresses.unwrap_or_else(|| vec![DEFAULT_LISTEN]) }
 }
 
 fn hooks(hooks: Section) -> Hooks {

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::ExitStatus;
-
 /// A place in a file, both counted from 1; the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -54,12 +52,9 @@ impl Problems {
         Problems { file: file.to_owned(), list: vec![problem] }
     }
 
-    /// 78, or 69 where only this machine lacks something.
-    pub fn status(&self) -> ExitStatus {
-        match self.list.iter().all(|problem| problem.unavailable) {
-            true => ExitStatus::Unavailable,
-            false => ExitStatus::Configuration,
-        }
+    /// Whether the file is right, and only this machine lacks what it names.
+    pub fn are_of_this_machine(&self) -> bool {
+        self.list.iter().all(|problem| problem.unavailable)
     }
 }
 

@@ -1,6 +1,9 @@
 //! A configuration that others may read, and the secrets in one. Pure.
 
+use std::path::PathBuf;
+
 use super::configuration::{Configuration, EngineConfiguration, MetricsUrl};
+use crate::model::Setup;
 use crate::text::plain;
 use crate::text::secrets::{HIDDEN, Secrets, is_secret};
 
@@ -18,6 +21,18 @@ impl Configuration {
     pub fn shown(&self) -> Result<String, String> {
         let secrets = Secrets::new().map_err(|error| format!("secrets can't be hidden: {error}"))?;
         Ok(self.shareable(&secrets))
+    }
+
+    /// The configuration that was read from `file` as it may be shown, with where its logs are.
+    pub fn setup(&self, file: Option<PathBuf>) -> Result<Setup, String> {
+        let logs = self.groups.iter().map(|group| (group.name.clone(), group.log_directories()));
+        Ok(Setup {
+            // A client may stand elsewhere.
+            file: file.map(|file| std::path::absolute(&file).unwrap_or(file)),
+            configuration: self.shown()?,
+            kernel_log: self.kernel_log.clone(),
+            logs: logs.collect(),
+        })
     }
 
     /// The secrets that stand in it, to be found wherever else they stand. Those of environment files are not in it.

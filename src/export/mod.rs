@@ -15,7 +15,6 @@ mod testing;
 mod wall;
 
 pub use exporter::{BuildInfo, Exporter, NoPage, TooOld};
-pub use http::web;
 pub use log_queue::LogGuard;
 pub use metrics::catalogue;
 pub use story::Story;

@@ -11,16 +11,16 @@ use tokio::task::spawn_local;
 
 use crate::act::Executor;
 use crate::config::Configuration;
+use crate::control::ControlSocket;
 use crate::decide::Watchdog;
-use crate::export::http::{self, Listeners, Server};
-use crate::export::web::Gate;
+use crate::export::http;
 use crate::export::{BuildInfo, Exporter};
 use crate::host::incident_store::IncidentStore;
 use crate::host::leftovers::Lock;
 use crate::host::{clock, reaper};
 use crate::model::{Moment, Request, Status};
 use crate::observe::{Observers, gpus, kernel_log};
-use crate::operator::ControlSocket;
+use crate::web::{Gate, Listeners, Server};
 
 use super::control::{self, SocketWish};
 use super::core_loop::{CoreLoop, Heartbeat, Story};

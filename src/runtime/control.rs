@@ -6,17 +6,15 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
+use crate::control::{self, Asked, ControlSocket, Listening, Wanted};
 use crate::decide::{Input, Watchdog};
 use crate::export::Exporter;
 use crate::model::{Moment, Plan};
-use crate::operator::{self, Asked, ControlSocket, Listening, Wanted};
 
 use super::refusal::Refusal;
 use super::reload::Reloader;
 use super::setup::InForce;
 
-/// Where the socket is unless another is asked for.
-pub(super) const DEFAULT_SOCKET: &str = "/run/mpswarden/control.sock";
 /// Questions that may wait for the core loop; the socket takes no more connections than that.
 const QUESTIONS: usize = 16;
 
@@ -44,7 +42,7 @@ impl SocketWish {
 
 /// Takes the socket's place, before anything is done that can't be undone. `None`: it can't be had, and need not.
 pub(super) fn bind(wish: &SocketWish) -> Result<Option<Listening>, Refusal> {
-    match (operator::bind(wish.path()), wish) {
+    match (control::bind(wish.path()), wish) {
         (Ok(listening), _) => Ok(Some(listening)),
         (Err(error), SocketWish::Default(_)) => {
             tracing::warn!("no orders are taken: {error}");
@@ -64,7 +62,7 @@ pub(super) fn serve(
     let (sender, questions) = mpsc::channel(QUESTIONS);
     let Some(listening) = listening else { return Ok((None, questions)) };
     let path = listening.path().display().to_string();
-    let socket = operator::serve(listening, exporter, sender, Arc::new(move || in_force.setup()))
+    let socket = control::serve(listening, exporter, sender, Arc::new(move || in_force.setup()))
         .map_err(|error| Refusal::io("start a thread for the control socket", &error))?;
     tracing::info!("taking orders on {path}");
     Ok((Some(socket), questions))

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::act::Executor;
-use crate::config::ExitStatus;
+use crate::cli::ExitStatus;
+use crate::control::Asked;
 use crate::decide::{Decision, Input, PolicyChange, Watchdog};
 use crate::export::{Exporter, log};
 use crate::host::{clock, notify};
@@ -18,7 +19,6 @@ use crate::model::{
     Action, Event, GroupLaunch, GroupName, GroupStatus, Moment, Ordered, Report, Request, Status, What,
 };
 use crate::observe::Observers;
-use crate::operator::Asked;
 
 use super::control::{Owed, take_up};
 use super::followers::Followers;

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::config::{self, DemoOptions, DriverLike, EnginesLike, ExitStatus, GpuKind, Injection};
+use crate::cli::{DemoOptions, DriverLike, EnginesLike, ExitStatus, GpuKind, Injection};
+use crate::config;
 use crate::export::Story;
 use crate::host::clock;
 use crate::model::{Event, Request};

@@ -1,8 +1,8 @@
 //! What the limit of open files is good for. Looked at before the first engine starts, and told where it is low: what
 //! can't be opened later is what a recovery needs. Pure.
 
-use crate::export::http::MAX_CONNECTIONS;
 use crate::host::trees::MOST_HELD;
+use crate::web::MAX_CONNECTIONS;
 
 /// For the watchdog's own: logs, NVML, the kernel log, sockets, a command to each daemon.
 const OWN: u64 = 64;

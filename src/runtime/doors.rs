@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::control::Listening;
 use crate::export::Exporter;
-use crate::export::http::Listeners;
 use crate::host::notify;
 use crate::model::What;
-use crate::operator::Listening;
+use crate::web::Listeners;
 
 use super::build::Wishes;
 use super::control;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::act::{self, OwnerMark};
+use crate::cli::ExitStatus;
 use crate::config::{Configuration, Problems, Resolved};
 use crate::decide::{Memory, Policy};
 use crate::host::leftovers::{self, Cleared, Lock, LockError};
@@ -57,7 +58,7 @@ pub(super) struct Found {
 /// be started. Ends and starts nothing: engines that an earlier run left serve on where this one can't.
 pub(super) fn look(configuration: &Configuration, seed: u64) -> Result<Found, Refusal> {
     let (driver, gpus) = Driver::open_within(&configuration.nvml_library, NVML_BOUND).map_err(Refusal::unavailable)?;
-    let refused = |problems: Problems| Refusal { status: problems.status(), why: problems.to_string() };
+    let refused = |problems: Problems| Refusal { status: ExitStatus::of(&problems), why: problems.to_string() };
     let resolved = configuration.resolve_for_those_there(&gpus, seed).map_err(refused)?;
     let Resolved { policy, launches, absent } = resolved;
     let mut blocked = not_listed(&driver, &launches, absent);

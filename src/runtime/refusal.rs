@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::config::ExitStatus;
+use crate::cli::ExitStatus;
 
 /// A reason to exit before the first engine starts.
 #[derive(Debug)]

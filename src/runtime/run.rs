@@ -11,13 +11,15 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::LocalSet;
 
-use crate::config::{Configuration, ExitStatus, LogFormat, LogOptions, RunOptions};
-use crate::export::web::Gate;
+use crate::cli::{ExitStatus, LogFormat, LogOptions, RunOptions};
+use crate::config::Configuration;
+use crate::control::DEFAULT_SOCKET;
 use crate::export::{LogGuard, log};
 use crate::host::{clock, leftovers, notify};
+use crate::web::Gate;
 
 use super::build::{Built, Wishes, build};
-use super::control::{DEFAULT_SOCKET, SocketWish};
+use super::control::SocketWish;
 use super::doors::Doors;
 use super::prepare;
 use super::refusal::Refusal;

@@ -27,22 +27,10 @@ impl InForce {
     /// As it may be shown.
     pub fn setup(&self) -> Result<Setup, String> {
         let configuration = self.lock().clone();
-        setup(&configuration, self.file.clone())
+        configuration.setup(self.file.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Configuration> {
         self.configuration.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A configuration as it may be shown.
-pub(super) fn setup(configuration: &Configuration, file: Option<PathBuf>) -> Result<Setup, String> {
-    let logs = configuration.groups.iter().map(|group| (group.name.clone(), group.log_directories()));
-    Ok(Setup {
-        // A client may stand elsewhere.
-        file: file.map(|file| std::path::absolute(&file).unwrap_or(file)),
-        configuration: configuration.shown()?,
-        kernel_log: configuration.kernel_log.clone(),
-        logs: logs.collect(),
-    })
 }

@@ -1,61 +1,56 @@
-//! `mpswarden study`: from a configuration, or a simulated stage, to a study's report. Refuses what a watchdog
+//! `mpswarden study`: from a configuration to a study's report. Refuses what a watchdog
 //! serves; ends whatever it has started, whether it comes to its end or a signal comes first.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::config::{self, Configuration, ExitStatus, GroupConfiguration, LogFormat, LogOptions, StudyOptions};
+use crate::cli::{LogFormat, LogOptions, StudyOptions};
+use crate::config::{self, Configuration, GroupConfiguration};
+use crate::control::{Call, Client, DEFAULT_SOCKET};
 use crate::host::leftovers::Lock;
 use crate::host::reaper;
 use crate::model::gpu::ComputeMode;
 use crate::model::{GpuIdentity, Request, Status};
-use crate::operator::{Call, Client};
-use crate::sim::{Stage, StageOptions};
 use crate::study::results::{Plan, Study};
-use crate::study::{self, Experiment, Manner, Patience, Progress, Subject};
+use crate::study::{self, Experiment, Manner, Patience, Progress, StudyFiles, Subject};
 
-use super::control::DEFAULT_SOCKET;
 use super::prepare::{Prepared, prepare};
 use super::refusal::Refusal;
 use super::run::open_log;
 use super::signals;
-use super::study_files::StudyFiles;
 use super::study_order::Order;
 
 /// As a shell has it for what Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 /// Nothing random is decided here.
 const SEED: u64 = 0;
-/// Simulated engines, and the time that they take to start.
-const ENGINES: usize = 3;
-const STARTUP: Duration = Duration::from_millis(200);
 /// Columns of a table that goes to no terminal.
 const WIDTH: usize = 120;
 /// A table is no narrower.
 const NARROWEST: usize = 80;
 
-/// Studies a group of `configuration`; `None`: simulated engines.
-pub fn study(configuration: Option<Configuration>, options: &StudyOptions, socket: Option<PathBuf>) -> ExitCode {
+/// Studies a group of `configuration`, unless the watchdog at `socket` serves it.
+pub fn study(configuration: Configuration, options: &StudyOptions, socket: Option<PathBuf>) -> ExitCode {
+    logged(|| {
+        let socket = socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
+        on_runtime(Order::of_group(configuration, options)?, Some(&socket))
+    })
+}
+
+/// Studies what `study` does, with a log of its own, and says there why it did not begin.
+pub(super) fn logged(study: impl FnOnce() -> Result<ExitCode, Refusal>) -> ExitCode {
     let guard = match open_log(&LogOptions { level: tracing::Level::WARN, format: LogFormat::Text }) {
         Ok(guard) => guard,
         Err(status) => return status.into(),
     };
-    let ended = match configuration {
-        Some(configuration) => Order::of_group(configuration, options).and_then(|order| {
-            let socket = socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
-            on_runtime(order, Some(&socket))
-        }),
-        None => of_demo(options),
-    };
-    let code = ended.unwrap_or_else(|refusal| {
+    let code = study().unwrap_or_else(|refusal| {
         tracing::error!("{refusal}");
         refusal.status.into()
     });
@@ -63,20 +58,8 @@ pub fn study(configuration: Option<Configuration>, options: &StudyOptions, socke
     code
 }
 
-/// On a stage that goes when it ends.
-fn of_demo(options: &StudyOptions) -> Result<ExitCode, Refusal> {
-    let unset = |error: io::Error| Refusal::io("set the simulated stage", &error);
-    let directory = tempfile::Builder::new().prefix("mpswarden-").tempdir().map_err(unset)?;
-    let program = std::env::current_exe().map_err(unset)?;
-    let engines = options.engines.unwrap_or(ENGINES);
-    let wanted = StageOptions { engines, startup: STARTUP, ..StageOptions::lifelike(program) };
-    let stage = Stage::set(directory.path(), &wanted).map_err(unset)?;
-    let configuration = config::parse(&stage.configuration("127.0.0.1:0"), Path::new("demo.toml"))
-        .map_err(|problems| Refusal { status: ExitStatus::Software, why: problems.to_string() })?;
-    on_runtime(Order::of_demo(configuration, options)?, None)
-}
-
-fn on_runtime(order: Order, socket: Option<&Path>) -> Result<ExitCode, Refusal> {
+/// Makes the study, and ends what it started, on a runtime of its own. `socket`: where a watchdog may listen.
+pub(super) fn on_runtime(order: Order, socket: Option<&Path>) -> Result<ExitCode, Refusal> {
     let runtime =
         Builder::new_current_thread().enable_all().build().map_err(|error| Refusal::io("make the runtime", &error))?;
     let ended = LocalSet::new().block_on(&runtime, conduct(order, socket));

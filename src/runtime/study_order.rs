@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{self, Configuration, GroupConfiguration, KeepBaselines, StudyOptions};
+use crate::cli::{KeepBaselines, StudyOptions};
+use crate::config::{self, Configuration, GroupConfiguration};
 use crate::host::evidence;
+use crate::study::StudyFiles;
 use crate::study::results::Plan;
 
 use super::refusal::Refusal;
-use super::study_files::StudyFiles;
 
 /// Everything that is said before the first engine starts.
 pub(super) struct Order {

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
-use mpswarden::operator::{Incidents, Screen, Seen, incident_text, incidents_text, status_text};
+use mpswarden::cli::{Screen, incident_text, incidents_text, status_text};
+use mpswarden::control::{Incidents, Seen};
 use unicode_width::UnicodeWidthStr;
 
 use crate::made::{self, NOW};

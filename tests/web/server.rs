@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::UNIX_EPOCH;
 
-use mpswarden::export::http::{self, Server};
-use mpswarden::export::web::{Gate, Problem};
+use mpswarden::export::http;
 use mpswarden::export::{BuildInfo, Exporter};
 use mpswarden::model::{Moment, Status};
+use mpswarden::web::{Gate, Problem, Server};
 use tokio::sync::watch;
 
 /// A running server. It stops when dropped.

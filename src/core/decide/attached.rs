@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::model::{Moment, ProcessId};
 
+use super::domain::Domain;
 use super::engine::{Engine, READING_FRESH, Stage};
 use super::facts::{GpuFacts, ServerFacts};
-use super::group::Group;
 use super::reading::Reading;
 
 /// An engine that is seen detached for so long is failing.
@@ -80,12 +80,12 @@ pub(super) fn attachment(
     if outside == Outside::default() { Attachment::Attached } else { Attachment::Outside(outside) }
 }
 
-impl Group {
+impl Domain {
     /// Notes where each engine computes, as far as is known now.
     pub fn note_attachments(&mut self, gpu: &GpuFacts, now: Moment) {
         for engine in &mut self.engines {
             // Outside MPS on purpose it is where it is meant to be.
-            let attachment = match engine.outside {
+            let attachment = match engine.instance.outside {
                 true => engine.alive().then_some(Attachment::Attached),
                 false => engine.attachment_now(&self.server, &gpu.reading, now),
             };
@@ -97,7 +97,7 @@ impl Group {
 impl Engine {
     fn saw_attachment(&mut self, attachment: Option<Attachment>, now: Moment) {
         let kind = std::mem::discriminant::<Attachment>;
-        self.watched = attachment.map(|attachment| match self.watched.take() {
+        self.instance.gpu.watched = attachment.map(|attachment| match self.instance.gpu.watched.take() {
             Some(was) if kind(&was.attachment) == kind(&attachment) => Watched { attachment, since: was.since },
             _ => Watched { attachment, since: now },
         });
@@ -105,7 +105,7 @@ impl Engine {
 
     /// Seen detached, so far for however short a time.
     pub fn seems_detached(&self) -> bool {
-        self.watched.as_ref().is_some_and(|watched| watched.attachment != Attachment::Attached)
+        self.instance.gpu.watched.as_ref().is_some_and(|watched| watched.attachment != Attachment::Attached)
     }
 
     /// Seen detached in one way, for too long to be a matter of three lists that are not read at one moment.
@@ -119,20 +119,22 @@ impl Engine {
     }
 
     fn detached_for(&self, now: Moment) -> Option<Duration> {
-        self.watched.as_ref().filter(|_| self.seems_detached()).map(|watched| now.since(watched.since))
+        self.instance.gpu.watched.as_ref().filter(|_| self.seems_detached()).map(|watched| now.since(watched.since))
     }
 
     /// Proven to compute outside the group's server, and since when: every list was read anew after it was
     /// first seen so and, of an engine that starts, after it got healthy.
     pub fn proven_outside(&self, server: &ServerFacts, gpu: &GpuFacts, now: Moment) -> Option<(&Outside, Moment)> {
-        let Some(Watched { attachment: Attachment::Outside(outside), since }) = &self.watched else { return None };
+        let Some(Watched { attachment: Attachment::Outside(outside), since }) = &self.instance.gpu.watched else {
+            return None;
+        };
         let (from, patience) = match self.stage {
-            Stage::Starting => ((*since).max(self.healthy_since?), OUTSIDE_AT_START_FOR),
+            Stage::Starting => ((*since).max(self.instance.probes.good_since?), OUTSIDE_AT_START_FOR),
             Stage::Serving | Stage::Failing => (*since, DETACHED_FOR),
             _ => return None,
         };
         let reading = gpu.reading.at().filter(|_| gpu.reading.fresh(READING_FRESH, now).is_some());
-        let read = [self.tree.at(), server.clients_asked, reading];
+        let read = [self.instance.tree.all.at(), server.clients_asked, reading];
         let proven = now.since(from) >= patience && read.iter().all(|at| at.is_some_and(|at| at > from));
         proven.then_some((outside, from))
     }

@@ -29,11 +29,11 @@ impl Engine {
     /// When the server ended its client in this incarnation, and that in words.
     pub fn evicted(&self) -> Option<(Moment, String)> {
         let by_fact = |run: &&Run| run.code == TERMINATED && run.standing == Standing::Confirmed;
-        let run = self.said.all().find(by_fact)?;
+        let run = self.instance.output.said.all().find(by_fact)?;
         let because = "the MPS server ended its client (CUDA error 810) and neither mpswarden nor an operator here ordered that: \
                        servers of driver r615 and later do so where device memory runs short"
             .to_owned();
-        Some((self.left.unwrap_or(run.first), because))
+        Some((self.instance.gpu.left.unwrap_or(run.first), because))
     }
 
     /// Until when its end is waited for.

@@ -3,11 +3,11 @@
 use crate::model::{Fault, Moment, Tier, What};
 
 use super::detect::{self, Finding};
-use super::group::{Group, Phase};
+use super::domain::{Domain, Phase};
 use super::ladder::is_of_the_gpu;
 use super::turn::Turn;
 
-impl Group {
+impl Domain {
     /// Tells of faults that began and ended, and gives those that are there.
     pub fn note_faults(&mut self, turn: &mut Turn<'_>) -> Vec<Finding> {
         if matches!(self.phase, Phase::Stopping(_) | Phase::Stopped) {

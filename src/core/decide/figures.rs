@@ -6,14 +6,13 @@ use crate::model::{EngineKey, EngineLoad, Health, Known, Moment, ProcessId, Proc
 
 use super::active_time::Level;
 use super::detect::Room;
+use super::domain::Domain;
 use super::engine::{Engine, Stage};
-use super::group::Group;
 use super::growth::Work;
 use super::looks::{LOAD, TREES};
 use super::memory_trend::MemoryTrend;
 use super::reading::Reading;
 use super::suspects::IdleRow;
-use super::usage::Usage;
 
 /// A load is believed for so long: three of its intervals.
 pub(super) const LOAD_FRESH: Duration = Duration::from_secs(3 * LOAD.as_secs());
@@ -28,20 +27,12 @@ pub(super) struct Figures {
     pub idle: IdleRow,
     memory: MemoryTrend,
     resident: MemoryTrend,
-    usage: Usage,
+    /// Bytes of host memory of all its processes that live.
+    held: Known<u64>,
     frozen: Vec<(ProcessId, char)>,
 }
 
 impl Figures {
-    /// A new incarnation begins; what processes used stays counted.
-    pub fn launched(&mut self) {
-        self.load.forget();
-        self.idle = IdleRow::default();
-        self.ready();
-        self.usage.resident.forget();
-        self.frozen.clear();
-    }
-
     /// Requests that it works on, as last read.
     pub fn running(&self) -> Option<f64> {
         self.load.last()?.running
@@ -70,40 +61,35 @@ impl Figures {
         self.memory.forget();
         self.resident.forget();
     }
-
-    /// CPU time of all its processes that were seen.
-    pub fn cpu(&self) -> Duration {
-        self.usage.cpu
-    }
 }
 
 impl Engine {
     /// Its load; `None`: it has none, or too old a one.
     pub fn load(&self, now: Moment) -> Option<&EngineLoad> {
-        self.figures.load.fresh(LOAD_FRESH + self.policy.health_timeout, now).filter(|_| self.alive())
+        self.instance.figures.load.fresh(LOAD_FRESH + self.policy.health_timeout, now).filter(|_| self.alive())
     }
 
     /// Bytes of host memory of its whole tree; `None`: unknown.
     pub fn resident_memory(&self, now: Moment) -> Option<u64> {
-        if self.alive() { self.figures.usage.resident.fresh(USAGE_FRESH, now).copied() } else { Some(0) }
+        if self.alive() { self.instance.figures.held.fresh(USAGE_FRESH, now).copied() } else { Some(0) }
     }
 
     /// Until its device memory meets its limit, else the end of the GPU, at the pace of late.
     pub fn memory_time_to_limit(&self, reading: Option<&Reading>) -> Option<Duration> {
         let (held, limit) = self.device_memory_and_end(reading.filter(|_| self.alive())?)?;
-        self.figures.memory.time_to(limit, held)
+        self.instance.figures.memory.time_to(limit, held)
     }
 
     /// Its device memory that grows without a reason; `None`: it does not, or its size is not known.
     pub fn device_room(&self, reading: Option<&Reading>) -> Option<Room<'_>> {
-        let growth = self.figures.memory.unexplained()?;
+        let growth = self.instance.figures.memory.unexplained()?;
         let (held, limit) = self.device_memory_and_end(reading?)?;
         Some(Room { kind: "device", growth, held, limit })
     }
 
     /// Its host memory that grows without a reason. `available`: what the host has left; its cgroup may end it sooner.
     pub fn host_room(&self, available: Option<u64>, now: Moment) -> Option<Room<'_>> {
-        let growth = self.figures.resident.unexplained()?;
+        let growth = self.instance.figures.resident.unexplained()?;
         let held = self.resident_memory(now)?;
         let host = available.map(|available| held.saturating_add(available));
         let limit = [host, self.policy.memory_max].into_iter().flatten().min()?;
@@ -124,8 +110,11 @@ impl Engine {
     /// client that waits says more.
     fn may_be_idle(&self, load: &EngineLoad) -> bool {
         let kind = load.kind.unwrap_or(self.policy.kind);
-        let waits = self.passage.waited().is_some();
-        !waits && (!kind.gauges_lag() || self.passage.seen_at().is_some() && !self.passage.may_have_clients())
+        let waits = self.instance.progress.passage.waited().is_some();
+        !waits
+            && (!kind.gauges_lag()
+                || self.instance.progress.passage.seen_at().is_some()
+                    && !self.instance.progress.passage.may_have_clients())
     }
 
     fn work(&self, now: Moment) -> Work {
@@ -137,17 +126,17 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// What an engine says of its load.
     pub fn load(&mut self, key: &EngineKey, load: EngineLoad, now: Moment) {
         let Some(engine) = self.engine_mut(&key.engine) else { return };
         if matches!(engine.stage, Stage::Serving | Stage::Failing) || engine.drains() {
-            let load = engine.passage.corrected(load, engine.figures.load.last(), now);
-            engine.tokens.saw(&load, engine.gap(), now);
-            engine.answers.heard(now);
-            engine.figures.idle.saw(&load, engine.may_be_idle(&load), now);
-            engine.sharing.read(&load, now);
-            engine.figures.load.saw(load, now);
+            let load = engine.instance.progress.passage.corrected(load, engine.instance.figures.load.last(), now);
+            engine.instance.progress.tokens.saw(&load, engine.gap(), now);
+            engine.instance.progress.answers.heard(now);
+            engine.instance.figures.idle.saw(&load, engine.may_be_idle(&load), now);
+            engine.instance.beside.read(&load, now);
+            engine.instance.figures.load.saw(load, now);
             self.count_active_time(now);
         }
     }
@@ -156,8 +145,8 @@ impl Group {
     pub fn traffic(&mut self, key: &EngineKey, traffic: Result<Traffic, String>, now: Moment) {
         let Some(engine) = self.engine_mut(&key.engine) else { return };
         if engine.alive() {
-            let running = engine.figures.running();
-            engine.passage.saw(traffic, running, engine.gap(), now);
+            let running = engine.instance.figures.running();
+            engine.instance.progress.passage.saw(traffic, running, engine.gap(), now);
         }
     }
 
@@ -167,21 +156,27 @@ impl Group {
         let answer = if given { Health::Ok } else { Health::NoAnswer };
         let gap = engine.gap() + engine.policy.hang_after;
         if engine.alive() {
-            engine.asked_token.probed(answer, gap, now);
+            engine.instance.progress.asked_token.probed(answer, gap, now);
         }
     }
 
     /// What an engine's processes use.
     pub fn usage(&mut self, key: &EngineKey, processes: &[ProcessUsage], now: Moment) {
         let Some(engine) = self.engine_mut(&key.engine) else { return };
-        engine.figures.usage.saw(processes, now);
+        engine.usage.saw(processes);
+        engine
+            .instance
+            .figures
+            .held
+            .saw(processes.iter().fold(0u64, |sum, process| sum.saturating_add(process.resident)), now);
         let frozen = |process: &&ProcessUsage| matches!(process.state, 'T' | 't' | 'D');
-        engine.figures.frozen = processes.iter().filter(frozen).map(|p| (p.process, p.state)).collect();
-        let resident = engine.resident_memory(now).filter(|_| engine.figures.resident.due(now) && engine.alive());
+        engine.instance.figures.frozen = processes.iter().filter(frozen).map(|p| (p.process, p.state)).collect();
+        let resident =
+            engine.resident_memory(now).filter(|_| engine.instance.figures.resident.due(now) && engine.alive());
         if let Some(resident) = resident {
             let work = engine.work(now);
-            engine.figures.resident.sample(resident, work, now);
-            if engine.figures.resident.unexplained().is_some() {
+            engine.instance.figures.resident.sample(resident, work, now);
+            if engine.instance.figures.resident.unexplained().is_some() {
                 self.stir();
             }
         }
@@ -189,10 +184,11 @@ impl Group {
 
     /// Samples what each engine holds, where it is time to.
     pub fn sample_memory(&mut self, reading: &Reading, now: Moment) {
-        for engine in self.engines.iter_mut().filter(|engine| engine.alive() && engine.figures.memory.due(now)) {
+        for engine in self.engines.iter_mut().filter(|engine| engine.alive() && engine.instance.figures.memory.due(now))
+        {
             if let Some(held) = engine.device_memory(Some(reading)) {
                 let work = engine.work(now);
-                engine.figures.memory.sample(held, work, now);
+                engine.instance.figures.memory.sample(held, work, now);
             }
         }
     }
@@ -208,7 +204,7 @@ impl Group {
 pub(super) fn active_level<'e>(engines: impl Iterator<Item = &'e Engine>, now: Moment) -> Option<Level> {
     let mut level: Option<Level> = None;
     for engine in engines.filter(|engine| engine.stage == Stage::Serving) {
-        let until = engine.figures.load.at()?.after(LOAD_FRESH);
+        let until = engine.instance.figures.load.at()?.after(LOAD_FRESH);
         let so_far = level.unwrap_or(Level { active: 0, until });
         let active = so_far.active + usize::from(engine.has_requests(now)?);
         level = Some(Level { active, until: until.min(so_far.until) });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{Fault, Moment, ServerState, What};
 
-use super::group::Group;
+use super::domain::Domain;
 use super::reading::Reading;
 use super::strangers::NAMED_WITHIN;
 use super::turn::Turn;
@@ -25,7 +25,7 @@ pub(super) struct Beside {
 }
 
 /// What a reading shows beside MPS. `None`: an engine's processes are not known, or NVML shows other pids.
-pub(super) fn beside(reading: &Reading, on_gpu: &[&Group], groups: &[Group], now: Moment) -> Option<Beside> {
+pub(super) fn beside(reading: &Reading, on_gpu: &[&Domain], groups: &[Domain], now: Moment) -> Option<Beside> {
     if !on_gpu.iter().all(|group| group.pids_match) {
         return None;
     }
@@ -41,7 +41,7 @@ pub(super) fn beside(reading: &Reading, on_gpu: &[&Group], groups: &[Group], now
     let mut pids: BTreeSet<u32> = reading.beside_mps().filter(|pid| !is_server(pid) && !is_client(pid)).collect();
     if !pids.is_empty() {
         // Who only claims to be an engine's, and computes beside MPS, is nobody's.
-        groups.iter().flat_map(Group::proven_pids).for_each(|pid| {
+        groups.iter().flat_map(Domain::proven_pids).for_each(|pid| {
             pids.remove(&pid);
         });
     }
@@ -103,7 +103,7 @@ impl Foreign {
     }
 }
 
-impl Group {
+impl Domain {
     /// It has a server that is ready, and NVML lists neither that nor a client of it, but others.
     fn hides_its_server(&self, reading: &Reading) -> bool {
         let ready = self.server.state.last() == Some(&ServerState::Active);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::model::{EngineKey, Fault, Known, Moment, MpsEnvironment, ProcessId};
 
 use super::detect::Finding;
+use super::domain::Domain;
 use super::engine::{Engine, Stage};
-use super::group::Group;
 use super::reading::Reading;
 
 /// What NVML may show over a limit. On an H200 a client at its limit showed 2 MiB more, whatever the limit: the
@@ -32,9 +32,11 @@ pub(super) struct Limits {
     changed: Moment,
     looked: Option<Moment>,
     pub over: Option<Over>,
-    /// Faults that a restart was tried for, and when each was last there. They outlive the incarnation.
-    tried: BTreeMap<Fault, Moment>,
 }
+
+/// Faults of one engine's limits that a restart was tried for, and when each was last there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tried(BTreeMap<Fault, Moment>);
 
 /// It holds more device memory than its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,14 +50,6 @@ pub(super) struct Over {
 }
 
 impl Limits {
-    /// A new incarnation begins.
-    pub fn launched(&mut self) {
-        self.told.forget();
-        self.overwritten.clear();
-        self.looked = None;
-        self.over = None;
-    }
-
     /// What its processes were told, of those that show it; the others are as they were known to be.
     fn told(&mut self, mut processes: Vec<MpsEnvironment>, overwritten: Vec<ProcessId>, now: Moment) {
         let before = self.told.last().map_or(&[][..], Vec::as_slice);
@@ -86,24 +80,6 @@ impl Limits {
         self.over.as_ref().filter(|over| over.readings >= READINGS)
     }
 
-    /// Whether a restart may mend it: none was tried, or it was gone for long.
-    pub fn may_mend(&self, fault: Fault, now: Moment) -> bool {
-        self.tried.get(&fault).is_none_or(|last| now.since(*last) > GONE_FOR)
-    }
-
-    /// A restart is tried for it.
-    pub fn tries(&mut self, fault: Fault, now: Moment) {
-        if matches!(fault, Fault::LimitMissing | Fault::LimitExceeded) {
-            self.tried.insert(fault, now);
-        }
-    }
-
-    fn still_there(&mut self, fault: Fault, now: Moment) {
-        if let Some(last) = self.tried.get_mut(&fault) {
-            *last = now;
-        }
-    }
-
     fn read(&mut self, over: Option<(u64, u64)>, now: Moment) {
         self.over = over.map(|(held, largest)| match self.over {
             Some(before) => Over { readings: before.readings.saturating_add(1), held, largest, ..before },
@@ -112,15 +88,40 @@ impl Limits {
     }
 }
 
+impl Tried {
+    /// Whether a restart may mend it: none was tried, or it was gone for long.
+    pub fn may_mend(&self, fault: Fault, now: Moment) -> bool {
+        self.0.get(&fault).is_none_or(|last| now.since(*last) > GONE_FOR)
+    }
+
+    /// A restart is tried for it.
+    pub fn tries(&mut self, fault: Fault, now: Moment) {
+        if matches!(fault, Fault::LimitMissing | Fault::LimitExceeded) {
+            self.0.insert(fault, now);
+        }
+    }
+
+    fn still_there(&mut self, fault: Fault, now: Moment) {
+        if let Some(last) = self.0.get_mut(&fault) {
+            *last = now;
+        }
+    }
+}
+
 impl Engine {
     /// It has limits that MPS enforces.
     pub fn is_limited(&self) -> bool {
-        !self.outside && (self.policy.device_memory_limit.is_some() || self.policy.sm_limited)
+        !self.instance.outside && (self.policy.device_memory_limit.is_some() || self.policy.sm_limited)
     }
 
     /// Whether a look at what its processes were told is wanted: it has limits, and none since they changed.
     pub fn wants_environment(&self) -> bool {
-        self.is_limited() && self.limits.looked.is_none_or(|looked| looked < self.limits.changed.max(self.started))
+        self.is_limited()
+            && self
+                .instance
+                .limits
+                .looked
+                .is_none_or(|looked| looked < self.instance.limits.changed.max(self.instance.process.started))
     }
 
     /// It is healthy, and the word on what it was told is still to come.
@@ -131,17 +132,17 @@ impl Engine {
     /// When it serves without that word.
     pub fn environment_due(&self) -> Option<Moment> {
         let awaits = self.stage == Stage::Starting && self.wants_environment();
-        self.healthy_since.filter(|_| awaits).map(|since| since.after(WAITS))
+        self.instance.probes.good_since.filter(|_| awaits).map(|since| since.after(WAITS))
     }
 
     /// Bytes of device memory that MPS lets it have; outside MPS on purpose nobody limits it.
     pub fn device_memory_limit(&self) -> Option<u64> {
-        self.policy.device_memory_limit.filter(|_| !self.outside)
+        self.policy.device_memory_limit.filter(|_| !self.instance.outside)
     }
 
     fn over_limit(&self, reading: &Reading) -> Option<(u64, u64)> {
         let limit = self.device_memory_limit().filter(|_| self.is_counted())?.saturating_add(TOLERANCE);
-        let pids = self.proven()?.map(|process| process.pid);
+        let pids = self.instance.proven()?.map(|process| process.pid);
         let each: Option<Vec<u64>> =
             pids.filter(|pid| reading.lists(*pid)).map(|pid| reading.memory_of(&[pid].into())).collect();
         let each = each?;
@@ -150,12 +151,12 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// Holds what NVML shows of each engine against its limit.
     pub fn note_limits(&mut self, reading: &Reading, now: Moment) {
         for engine in self.engines.iter_mut().filter(|engine| engine.alive()) {
             let over = engine.over_limit(reading);
-            engine.limits.read(over, now);
+            engine.instance.limits.read(over, now);
         }
     }
 
@@ -167,8 +168,8 @@ impl Group {
         overwritten: Vec<ProcessId>,
         now: Moment,
     ) {
-        if let Some(engine) = self.engine_mut(&key.engine).filter(|engine| engine.main.is_some()) {
-            engine.limits.told(processes, overwritten, now);
+        if let Some(engine) = self.engine_mut(&key.engine).filter(|engine| engine.instance.process.id.is_some()) {
+            engine.instance.limits.told(processes, overwritten, now);
         }
     }
 
@@ -176,7 +177,7 @@ impl Group {
     pub fn note_unmended(&mut self, found: &[Finding], now: Moment) {
         for finding in found {
             if let Some(engine) = finding.engine.as_ref().and_then(|name| self.engine_mut(name)) {
-                engine.limits.still_there(finding.fault, now);
+                engine.tried.still_there(finding.fault, now);
             }
         }
     }

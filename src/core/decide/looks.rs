@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::model::{Look, Moment, ServerState};
 
+use super::domain::{Domain, Phase};
 use super::engine::{Ending, Engine, Stage};
-use super::group::{Group, Phase};
 use super::policy::StartOrder;
 
 /// A timer of the runtime rounds up to the next millisecond: with it, at most 5 ms apart.
@@ -70,7 +70,7 @@ fn want(known: &mut Option<Duration>, every: Duration) {
     *known = Some(known.map_or(every, |known| known.min(every)));
 }
 
-impl Group {
+impl Domain {
     /// What this group wants to see from now on: each look once, in an order that stays. While its GPU is in doubt
     /// the driver's word is wanted at once. `calm`: no engine of either side is being started or stopped.
     pub fn wanted(&self, in_doubt: bool, calm: bool, now: Moment) -> Vec<Want> {
@@ -133,10 +133,11 @@ impl Group {
         }
         match &engine.stage {
             Stage::Starting => {
-                let every = (now.since(engine.started) / STARTING_SHARE).clamp(STARTING, STARTING_LONG);
+                let every =
+                    (now.since(engine.instance.process.started) / STARTING_SHARE).clamp(STARTING, STARTING_LONG);
                 wants.engines.push((Look::Health(key()), every));
                 self.want_clients_of_a_start(engine, wants);
-                if engine.allocated.is_some() && self.policy.recovery.start == StartOrder::Staggered {
+                if engine.instance.output.allocated.is_some() && self.policy.recovery.start == StartOrder::Staggered {
                     want(&mut wants.trees, URGENT);
                     want(&mut wants.gpu, URGENT);
                 }
@@ -144,13 +145,13 @@ impl Group {
                     want(&mut wants.trees, YOUNG);
                     self.want_environment(engine, wants, URGENT);
                 }
-                if let Some(healthy) = engine.healthy_since {
+                if let Some(healthy) = engine.instance.probes.good_since {
                     let every = if now.since(healthy) < CLOSELY { FAST } else { HELD };
                     want_attachment(wants, every);
                 }
             }
             Stage::Serving | Stage::Failing => {
-                let lost = engine.gpu_processes.gone().is_some();
+                let lost = engine.instance.gpu.processes.gone().is_some();
                 wants.engines.push((Look::Health(key()), if lost { LOST } else { HEALTH }));
                 wants.engines.push((Look::Load(key()), engine.load_every(now)));
                 wants.engines.push((Look::Traffic(key()), if lost { LOST } else { engine.load_every(now) }));
@@ -164,7 +165,7 @@ impl Group {
                 if engine.watched(now) {
                     want(&mut wants.trees, HELD);
                 }
-                if engine.gpu_processes.doubtful(now) {
+                if engine.instance.gpu.processes.doubtful(now) {
                     want(&mut wants.trees, LOST);
                     want(&mut wants.gpu, LOST);
                 }
@@ -187,7 +188,7 @@ impl Group {
 
     /// A client came while an engine starts: its list is asked for now, so that no engine waits for it later.
     fn want_clients_of_a_start(&self, engine: &Engine, wants: &mut Wants) {
-        let changed = self.server.clients.at().filter(|at| *at >= engine.started);
+        let changed = self.server.clients.at().filter(|at| *at >= engine.instance.process.started);
         if changed > self.server.clients_asked {
             want(&mut wants.clients, FAST);
         }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::model::{Moment, ProcessId};
 
+use super::domain::Domain;
 use super::engine::Engine;
 use super::evicted::TERMINATED;
 use super::facts::trusted;
-use super::group::Group;
 
 /// So long after it a departure is looked for closely; then an answer that was asked for after it must do.
 const CLOSELY: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ impl Nameless {
     }
 }
 
-impl Group {
+impl Domain {
     /// A line says that some client left.
     pub fn someone_left(&mut self, stamped: Moment, now: Moment) {
         self.nameless.left(trusted(stamped, now), now);
@@ -82,21 +82,21 @@ impl Group {
     fn named(&mut self, pid: u32, now: Moment) {
         let at = self.nameless.at.unwrap_or(now);
         let owns = |engine: &&mut Engine| {
-            engine.processes().iter().any(|process| process.pid == pid) || engine.shortage.knows(pid)
+            engine.instance.processes().iter().any(|process| process.pid == pid) || engine.instance.shortage.knows(pid)
         };
         let pending = self.nameless.at.is_some();
         let Some(engine) = self.engines.iter_mut().find(owns).filter(|engine| pending || says_terminated(engine))
         else {
             return;
         };
-        engine.gpu_processes.left(pid, now);
-        if engine.left.is_none_or(|left| now.since(left) > SAME) {
-            engine.left = Some(at);
+        engine.instance.gpu.processes.left(pid, now);
+        if engine.instance.gpu.left.is_none_or(|left| now.since(left) > SAME) {
+            engine.instance.gpu.left = Some(at);
         }
     }
 }
 
 /// It printed that its server had ended its client, and nothing has decided that yet.
 fn says_terminated(engine: &Engine) -> bool {
-    engine.said.open().any(|run| run.code == TERMINATED)
+    engine.instance.output.said.open().any(|run| run.code == TERMINATED)
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::model::{Exit, Moment};
 
+use super::domain::Domain;
 use super::engine::{Engine, Stage};
-use super::group::Group;
 
 /// A start has its clients within a second; for so long nobody waits by chance.
 pub(super) const HANGS_AFTER: Duration = Duration::from_secs(30);
@@ -20,15 +20,16 @@ pub(super) struct Killed {
     last: Option<(Moment, String)>,
 }
 
-impl Group {
+impl Domain {
     /// An engine ended: by a signal, or not known to be without work.
     pub fn note_death(&mut self, place: usize, exit: Exit, now: Moment) {
         let engine = &self.engines[place];
         let clients = self.server.clients.last();
         let was_client = clients.is_some_and(|clients| {
-            engine.processes().iter().any(|process| clients.contains(&process.pid)) || engine.left.is_some()
+            engine.instance.processes().iter().any(|process| clients.contains(&process.pid))
+                || engine.instance.gpu.left.is_some()
         });
-        let busy = engine.figures.idle.at(now).is_none();
+        let busy = engine.instance.figures.idle.at(now).is_none();
         if was_client && (matches!(exit, Exit::Signal(_)) || busy) {
             let how = if matches!(exit, Exit::Signal(_)) { "was killed" } else { "ended, perhaps at work," };
             self.killed = Killed { server: self.server.pid, last: Some((now, format!("{} {how}", engine.name()))) };
@@ -44,7 +45,7 @@ impl Group {
     pub fn knocking(&mut self, connected: &[u32], now: Moment) {
         let clients = self.server.clients.last().cloned();
         for engine in &mut self.engines {
-            let pids: Vec<u32> = engine.processes().iter().map(|process| process.pid).collect();
+            let pids: Vec<u32> = engine.instance.processes().iter().map(|process| process.pid).collect();
             let is_client = clients.as_ref().is_none_or(|clients| pids.iter().any(|pid| clients.contains(pid)));
             let knocks =
                 engine.stage == Stage::Starting && !is_client && pids.iter().any(|pid| connected.contains(pid));
@@ -61,7 +62,7 @@ impl Group {
     pub fn asks_who_knocks(&self) -> bool {
         let clients = self.server.clients.last();
         let outside = |engine: &Engine| {
-            let mut pids = engine.processes().into_iter().map(|process| process.pid);
+            let mut pids = engine.instance.processes().into_iter().map(|process| process.pid);
             engine.stage == Stage::Starting && !pids.any(|pid| clients.is_some_and(|clients| clients.contains(&pid)))
         };
         self.killed_in_its_life().is_some() && self.engines.iter().any(outside)

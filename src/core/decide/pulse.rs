@@ -3,8 +3,8 @@
 
 use crate::model::{Fault, Health, Moment, Observation};
 
+use super::domain::{Domain, Phase};
 use super::engine::{Engine, Stage};
-use super::group::{Group, Phase};
 
 /// When a group is to be stepped.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl Pulse {
     }
 }
 
-impl Group {
+impl Domain {
     /// The group is to be stepped in this turn.
     pub fn stir(&mut self) {
         self.pulse.stirred = true;
@@ -61,7 +61,9 @@ impl Group {
             Observation::Overlap { .. } | Observation::Probe { .. } => false,
             Observation::Load { engine, .. } => self.engine(&engine.engine).is_some_and(|it| self.load_counts(it, now)),
             Observation::MemoryEvents { engine, oom_kills } => {
-                let news = |engine: &Engine| engine.ended.is_some() || engine.shortage.is_news(*oom_kills);
+                let news = |engine: &Engine| {
+                    engine.instance.process.ended.is_some() || engine.instance.shortage.is_news(*oom_kills)
+                };
                 self.engine(&engine.engine).is_some_and(news)
             }
             Observation::Health { engine, health: Health::Ok } => {
@@ -69,7 +71,7 @@ impl Group {
                 !self.pulse.calm || !self.engine(&engine.engine).is_some_and(serves)
             }
             Observation::Tree { engine, processes } => {
-                let same = |engine: &Engine| engine.tree.last() == Some(processes);
+                let same = |engine: &Engine| engine.instance.tree.all.last() == Some(processes);
                 !self.pulse.calm || !self.engine(&engine.engine).is_some_and(same)
             }
             _ => true,

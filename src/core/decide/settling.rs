@@ -3,9 +3,9 @@
 use crate::model::{Action, EngineName, Moment, Reason, RecoveryResult, RecoveryStep, ServerState, Tier, What};
 
 use super::detect::Finding;
+use super::domain::{Domain, Phase};
 use super::engine::{Engine, Stage};
 use super::facts::GpuFacts;
-use super::group::{Group, Phase};
 use super::orders::Purpose;
 use super::policy::StartOrder;
 use super::reading::Reading;
@@ -44,7 +44,8 @@ impl Engine {
     /// it holds.
     fn takes_memory(&self, turn: &Turn<'_>) -> bool {
         let shown = |reading: &&Reading| self.device_memory(Some(*reading)).is_some_and(|held| held > 0);
-        let has_all = || self.allocated.and_then(|said| turn.gpu.reading.since(said)).filter(shown).is_some();
+        let has_all =
+            || self.instance.output.allocated.and_then(|said| turn.gpu.reading.since(said)).filter(shown).is_some();
         match self.stage {
             Stage::Launching(_) => true,
             Stage::Starting => !has_all(),
@@ -53,7 +54,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// Engines run: faults of the whole group first, then each engine, then starts, then the balance.
     pub fn run(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
         if let Some((finding, tier)) = self.most_urgent(found, turn.now) {
@@ -148,7 +149,7 @@ impl Group {
 
     fn start_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         let name = self.engines[place].name().clone();
-        let incarnation = self.engines[place].incarnation + 1;
+        let incarnation = self.engines[place].instance.incarnation + 1;
         let outside = self.engines[place].goes_outside;
         let action = Action::StartEngine { engine: self.key(&name), incarnation, outside };
         let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);

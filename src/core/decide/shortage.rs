@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::model::{EngineKey, EngineName, Exit, ExitCause, Fault, Known, LinePlace, Moment};
 
 use super::detect::gib;
+use super::domain::Domain;
 use super::engine::{Died, Engine, READING_FRESH, Stage};
-use super::group::Group;
 use super::reading::Reading;
 use super::turn::Turn;
 
@@ -157,10 +157,10 @@ impl Died {
     }
 }
 
-impl Group {
+impl Domain {
     /// The engine that has, or had a moment ago, a process of that pid.
     pub fn owner_of(&self, pid: u32) -> Option<&EngineName> {
-        self.engines.iter().find(|engine| engine.shortage.knows(pid)).map(Engine::name)
+        self.engines.iter().find(|engine| engine.instance.shortage.knows(pid)).map(Engine::name)
     }
 
     /// The kernel log names a process that the OOM killer took.
@@ -169,8 +169,8 @@ impl Group {
         let Some(place) = self.owner_of(pid).cloned().and_then(|name| self.place_of(&name)) else { return };
         let engine = &mut self.engines[place];
         // The end of a main process is seen by itself, a moment later.
-        let is_client = is_client && engine.main.is_none_or(|main| main.pid != pid);
-        engine.shortage.process_taken(pid, line, is_client, turn.now);
+        let is_client = is_client && engine.instance.process.id.is_none_or(|main| main.pid != pid);
+        engine.instance.shortage.process_taken(pid, line, is_client, turn.now);
         engine.explain_its_end();
     }
 
@@ -179,7 +179,7 @@ impl Group {
         // Until the new one is there, the count is still the old one's.
         let launched = |engine: &&mut Engine| !matches!(engine.stage, Stage::Launching(_));
         if let Some(engine) = self.engine_mut(&key.engine).filter(launched) {
-            engine.shortage.counted(oom_kills, now);
+            engine.instance.shortage.counted(oom_kills, now);
             engine.explain_its_end();
         }
     }
@@ -187,14 +187,16 @@ impl Group {
     /// An engine's output says that device memory ran out.
     pub fn ran_out(&mut self, key: &EngineKey, place: &LinePlace, turn: &Turn<'_>) {
         let reading = turn.gpu.reading.fresh(READING_FRESH, turn.now);
-        let Some(engine) = self.engine_mut(&key.engine).filter(|engine| engine.main.is_some()) else { return };
+        let Some(engine) = self.engine_mut(&key.engine).filter(|engine| engine.instance.process.id.is_some()) else {
+            return;
+        };
         let room = reading.and_then(|reading| engine.device_memory_and_end(reading));
         let room = room.map_or_else(
             || "how much it held is not known".to_owned(),
             |(held, end)| format!("it held {} and its end is at {}", gib(held), gib(end)),
         );
         let words = format!("it ran out of device memory ({place}; {room})");
-        engine.shortage.allocation_failed(Word { at: turn.now, words });
+        engine.instance.shortage.allocation_failed(Word { at: turn.now, words });
     }
 }
 
@@ -207,17 +209,21 @@ impl Engine {
 
     /// It ended, and its cgroup has not been asked yet whether the OOM killer took it: until then.
     pub fn count_due(&self) -> Option<Moment> {
-        let (at, _) = self.ended.filter(|_| matches!(self.stage, Stage::Starting | Stage::Serving | Stage::Failing))?;
-        let counts = &self.shortage.oom_kills;
+        let (at, _) = self
+            .instance
+            .process
+            .ended
+            .filter(|_| matches!(self.stage, Stage::Starting | Stage::Serving | Stage::Failing))?;
+        let counts = &self.instance.shortage.oom_kills;
         (counts.last().is_some() && counts.since(at).is_none()).then(|| at.after(COUNT_BOUND))
     }
 
     /// Word that came after its end may be the reason for it.
     fn explain_its_end(&mut self) {
-        let Some((_, exit)) = self.ended else { return };
+        let Some((_, exit)) = self.instance.process.ended else { return };
         if let Some(died) = self.died.take() {
-            let died = self.shortage.explain(died, Some(exit));
-            self.note = Some(died.because.clone());
+            let died = self.instance.shortage.explain(died, Some(exit));
+            self.instance.note = Some(died.because.clone());
             self.died = Some(died);
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{Blindness, EngineKey, Moment, Source, SourceScope, SourceState, SourceStatus};
 
-use super::group::Group;
+use super::domain::Domain;
 use super::schedule::{Kind, LookKey, LookState, Schedule};
 
 /// Logs of which nothing can be known, and why. All others are followed and understood.
@@ -25,7 +25,7 @@ impl Logs {
 }
 
 /// Each source once for what it is read for: of several looks at one, the worst.
-pub(super) fn sources(groups: &[Group], looks: &Schedule, logs: &Logs, now: Moment) -> Vec<SourceStatus> {
+pub(super) fn sources(groups: &[Domain], looks: &Schedule, logs: &Logs, now: Moment) -> Vec<SourceStatus> {
     let mut sources: BTreeMap<SourceScope, SourceStatus> = BTreeMap::new();
     let mut add = |one: SourceStatus| match sources.get_mut(&one.scope) {
         Some(known) => merge(known, one),
@@ -48,7 +48,7 @@ pub(super) fn shown(mut scope: SourceScope) -> SourceScope {
 }
 
 /// What there is to be asked, whether or not anybody asks now.
-fn expected(groups: &[Group]) -> impl Iterator<Item = SourceScope> {
+fn expected(groups: &[Domain]) -> impl Iterator<Item = SourceScope> {
     groups.iter().flat_map(|group| {
         let name = group.policy.name.home();
         let engines = group.engines.iter().map(|engine| group.key(engine.name()));

@@ -55,26 +55,37 @@ impl Engine {
 
     /// Its stall, if it served and stands still now.
     pub fn stall(&self, now: Moment) -> Option<Stall> {
-        if !matches!(self.stage, Stage::Serving | Stage::Failing) || self.ended.is_some() || self.died.is_some() {
+        if !matches!(self.stage, Stage::Serving | Stage::Failing)
+            || self.instance.process.ended.is_some()
+            || self.died.is_some()
+        {
             return None;
         }
-        let silent = self.answers.silent().map(|silent| self.stands(silent, Stands::Silent, now));
+        let silent = self.instance.progress.answers.silent().map(|silent| self.stands(silent, Stands::Silent, now));
         let counters = self.counters_stand().map(|counters| self.stands(counters, Stands::Counters, now));
-        let token = self.asked_token.silent().map(|token| self.stands(token, Stands::Token, now));
+        let token = self.instance.progress.asked_token.silent().map(|token| self.stands(token, Stands::Token, now));
         // The longer one says more.
         [silent, counters, token].into_iter().flatten().max_by_key(|stall| stall.lasts)
     }
 
     /// Requests run, nothing moves, and somebody waits; from when all of that holds.
     fn counters_stand(&self) -> Option<Standing> {
-        let (counters, waited) = (self.tokens.standing()?, self.passage.waited()?);
-        let seen = counters.seen.min(self.passage.seen_at()?);
+        let (counters, waited) = (self.instance.progress.tokens.standing()?, self.instance.progress.passage.waited()?);
+        let seen = counters.seen.min(self.instance.progress.passage.seen_at()?);
         Some(Standing { since: counters.since.max(waited), seen })
     }
 
     /// Answers that go out, and kernels that end, speak against every stall.
     fn stands(&self, standing: Standing, stands: Stands, now: Moment) -> Stall {
-        let moved = self.passage.moved().into_iter().chain(self.kernels).map(Stretch::middle).max();
+        let moved = self
+            .instance
+            .progress
+            .passage
+            .moved()
+            .into_iter()
+            .chain(self.instance.gpu.kernels)
+            .map(Stretch::middle)
+            .max();
         let since = standing.since.max(moved.unwrap_or_default());
         let fresh = now.since(standing.seen) <= FRESH + self.policy.health_timeout;
         // Silence goes on between two questions; counters may have moved since they were read.
@@ -85,13 +96,14 @@ impl Engine {
     /// A window of the kernel probe saw kernels of it: one that was on the GPU for a part of it began or ended.
     pub fn saw_kernels(&mut self, busy: Duration, sampled: Duration, now: Moment) {
         if !busy.is_zero() && busy < sampled {
-            self.kernels = Some(Stretch { from: now.before(sampled), to: now });
+            self.instance.gpu.kernels = Some(Stretch { from: now.before(sampled), to: now });
         }
     }
 
     /// Between which readings it last got on, by any of its signs.
     pub fn worked(&self) -> Option<Stretch> {
-        let signs = [self.tokens.moved(), self.passage.moved(), self.kernels];
+        let signs =
+            [self.instance.progress.tokens.moved(), self.instance.progress.passage.moved(), self.instance.gpu.kernels];
         signs.into_iter().flatten().max_by_key(|moved| moved.from)
     }
 
@@ -106,7 +118,8 @@ impl Engine {
     }
 
     fn moved_within(&self, lately: Duration, now: Moment) -> bool {
-        let signs = [self.tokens.moved(), self.passage.moved(), self.kernels];
+        let signs =
+            [self.instance.progress.tokens.moved(), self.instance.progress.passage.moved(), self.instance.gpu.kernels];
         let moved = signs.into_iter().flatten().map(|moved| moved.to).max();
         self.stage == Stage::Serving && moved.is_some_and(|moved| now.since(moved) <= lately)
     }
@@ -136,7 +149,8 @@ impl Engine {
 
     /// How often a token is to be asked for; `None`: it is not allowed, or something else tells whether it hangs.
     pub fn token_every(&self) -> Option<Duration> {
-        let told = self.tokens.standing_is_known() && self.passage.blind().is_none();
+        let told =
+            self.instance.progress.tokens.standing_is_known() && self.instance.progress.passage.blind().is_none();
         let asks = self.policy.probe_request && !told && self.stage == Stage::Serving;
         asks.then(|| (self.policy.hang_after / 4).clamp(TOKEN.0, TOKEN.1))
     }

@@ -11,9 +11,9 @@ use crate::model::{
 
 use super::attached::Attachment;
 use super::detect::unknown_clients;
+use super::domain::{Domain, Phase};
 use super::engine::{Engine, READING_FRESH, Stage};
 use super::facts::GpuFacts;
-use super::group::{Group, Phase};
 use super::isolation::one_each;
 use super::reading::Reading;
 use super::schedule::Schedule;
@@ -24,28 +24,28 @@ use super::sources::{Logs, sources};
 const HEALTH_FRESH: Duration = Duration::from_secs(6);
 
 pub(super) fn status(
-    groups: &[Group],
+    groups: &[Domain],
     gpus: &BTreeMap<GpuUuid, GpuFacts>,
     looks: &Schedule,
     logs: &Logs,
     now: Moment,
 ) -> Status {
-    let reading_of = |group: &Group| gpus.get(&group.policy.gpu).and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
-    let mut on_gpu: BTreeMap<&GpuUuid, Vec<&Group>> = BTreeMap::new();
+    let reading_of = |group: &Domain| gpus.get(&group.policy.gpu).and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
+    let mut on_gpu: BTreeMap<&GpuUuid, Vec<&Domain>> = BTreeMap::new();
     groups.iter().for_each(|group| on_gpu.entry(&group.policy.gpu).or_default().push(group));
     let groups_of = |gpu: &GpuFacts| on_gpu.get(&gpu.identity.uuid).map_or(&[][..], Vec::as_slice);
     let mut gpu_statuses: Vec<GpuStatus> = gpus.values().map(|gpu| gpu_status(gpu, groups_of(gpu), now)).collect();
     gpu_statuses.sort_by_key(|gpu| gpu.identity.index);
     Status {
         at: now,
-        ready: groups.iter().all(Group::every_source_reported),
+        ready: groups.iter().all(Domain::every_source_reported),
         groups: one_each(groups, |group| group.status(gpus.get(&group.policy.gpu), reading_of(group), now)),
         gpus: gpu_statuses,
         sources: sources(groups, looks, logs, now),
     }
 }
 
-fn gpu_status(gpu: &GpuFacts, groups: &[&Group], now: Moment) -> GpuStatus {
+fn gpu_status(gpu: &GpuFacts, groups: &[&Domain], now: Moment) -> GpuStatus {
     let reading = gpu.reading.fresh(READING_FRESH, now);
     GpuStatus {
         identity: gpu.identity.clone(),
@@ -59,12 +59,12 @@ fn gpu_status(gpu: &GpuFacts, groups: &[&Group], now: Moment) -> GpuStatus {
 }
 
 /// `None`: an engine's processes are not known, or NVML shows other pids than ours.
-fn count_foreign(groups: &[&Group], now: Moment) -> Option<u32> {
-    let known = |group: &&Group| group.pids_match && group.trees_at(now).is_some();
+fn count_foreign(groups: &[&Domain], now: Moment) -> Option<u32> {
+    let known = |group: &&Domain| group.pids_match && group.trees_at(now).is_some();
     groups.iter().all(known).then(|| groups.iter().map(|group| group.foreign.count()).max().unwrap_or(0))
 }
 
-impl Group {
+impl Domain {
     /// Whether it was stopped in order.
     pub fn is_stopped(&self) -> bool {
         matches!(self.phase, Phase::Stopped)
@@ -143,7 +143,7 @@ impl Group {
         }
         let unknown = unknown_clients(self)?;
         // A client that came after the last look at an engine's processes may be one of them.
-        let may_own = |engine: &Engine| engine.alive() && engine.tree.at() < self.server.clients.at();
+        let may_own = |engine: &Engine| engine.alive() && engine.instance.tree.all.at() < self.server.clients.at();
         if !unknown.is_empty() && self.engines.iter().any(may_own) {
             return None;
         }
@@ -206,9 +206,9 @@ impl Group {
         blind: bool,
         now: Moment,
     ) -> EngineStatus {
-        let deaf = engine.health.fresh(HEALTH_FRESH + engine.policy.health_timeout, now).is_none();
+        let deaf = engine.instance.probes.last.fresh(HEALTH_FRESH + engine.policy.health_timeout, now).is_none();
         let seen = gpu.filter(|_| !blind).and_then(|gpu| engine.attachment_now(&self.server, &gpu.reading, now));
-        let processes = engine.processes();
+        let processes = engine.instance.processes();
         let is_client = |pid: &u32| self.server.clients.last().is_some_and(|clients| clients.contains(pid));
         EngineStatus {
             name: engine.name().clone(),
@@ -223,23 +223,23 @@ impl Group {
             device_memory_limit: engine.device_memory_limit(),
             memory_time_to_limit: engine.memory_time_to_limit(reading),
             resident_memory: engine.resident_memory(now),
-            cpu: engine.figures.cpu(),
+            cpu: engine.usage.cpu,
             load: engine.load(now).cloned(),
             kind: engine.kind(now),
             unknown: self.unknown_of(engine, reading, now),
             doubted: engine.telling.counted(),
-            main: engine.main.filter(|_| engine.ended.is_none()),
+            main: engine.instance.process.id.filter(|_| engine.instance.process.ended.is_none()),
             clients: processes.iter().map(|process| process.pid).filter(is_client).collect(),
-            incarnation: engine.incarnation,
+            incarnation: engine.instance.incarnation,
             failures: engine.failures.within(self.policy.recovery.budget_window, now),
             isolation: self.isolation.of(engine.name()),
             sharing: engine.sharing_status(&self.policy.overlap, now),
-            note: engine.note.clone().or_else(|| engine.waits_to_roll()),
+            note: engine.instance.note.clone().or_else(|| engine.waits_to_roll()),
         }
     }
 
     fn engine_state(&self, engine: &Engine, blind: bool) -> EngineState {
-        let has_process = engine.main.is_some() && engine.ended.is_none();
+        let has_process = engine.instance.process.id.is_some() && engine.instance.process.ended.is_none();
         match (&self.phase, &engine.stage) {
             (Phase::Restart(_) | Phase::Stopping(_), Stage::Fallen) if has_process => EngineState::Stopping,
             _ => engine.state(blind),

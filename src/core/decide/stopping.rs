@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::model::{Action, ActionId, EngineName, Moment, Outcome, What};
 
+use super::domain::{Domain, Phase};
 use super::engine::{Engine, Stage};
-use super::group::{Group, Phase};
 use super::operator::stage_of;
 use super::orders::Purpose;
 use super::remembered::Rest;
@@ -59,7 +59,7 @@ impl Stopping {
     }
 }
 
-impl Group {
+impl Domain {
     /// Somebody wants the group to end, and `after_stop` to become of it then.
     pub fn stop(&mut self, now: bool, after_stop: AfterStop, turn: &mut Turn<'_>) {
         self.after_stop = after_stop;
@@ -174,7 +174,7 @@ impl Group {
 
     /// Stops the next engine in reverse order that may have a process; after the first one, the daemon.
     fn stop_engine_before(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let Some(place) = (0..place).rev().find(|place| self.engines[*place].incarnation > 0) else {
+        let Some(place) = (0..place).rev().find(|place| self.engines[*place].instance.incarnation > 0) else {
             return self.stop_control(false, turn);
         };
         let engine = &self.engines[place];
@@ -202,7 +202,7 @@ impl Group {
         self.forget_leavers();
         for engine in &mut self.engines {
             engine.failures.clear();
-            engine.main = None;
+            engine.instance.process.id = None;
             engine.rest = engine.rest.filter(|rest| *rest != Rest::CrashLoop);
             engine.stage = stage_of(engine.rest).unwrap_or(Stage::Left);
         }

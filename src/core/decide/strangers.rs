@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::{CommandLine, Moment, ProcessId};
 
-use super::group::{Group, Phase};
+use super::domain::{Domain, Phase};
 
 /// A process that does not let its command line be read is named without it after this.
 pub(super) const NAMED_WITHIN: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ impl Strangers {
     }
 }
 
-impl Group {
+impl Domain {
     /// /proc answered. Who waits for the server and is gone, or whose pid is another's by now, waits no more.
     pub fn strangers_seen(&mut self, asked: &[u32], found: Vec<CommandLine>, now: Moment) {
         let reused = |command: &CommandLine| {
@@ -86,7 +86,7 @@ impl Group {
         if matches!(self.phase, Phase::Stopped) && !self.left_behind {
             return Some(now);
         }
-        self.engines.iter().try_fold(now, |oldest, engine| Some(oldest.min(engine.tree.at()?)))
+        self.engines.iter().try_fold(now, |oldest, engine| Some(oldest.min(engine.instance.tree.all.at()?)))
     }
 
     /// Whether somebody may be an engine's child that was born after the last look at the engines' processes.

@@ -2,11 +2,11 @@
 
 use crate::model::{EngineKind, Moment, Question, Unknown};
 
+use super::domain::Domain;
 use super::engine::{Engine, Stage};
-use super::group::Group;
 use super::reading::Reading;
 
-impl Group {
+impl Domain {
     /// Questions about an engine that have no answer now.
     pub fn unknown_of(&self, engine: &Engine, reading: Option<&Reading>, now: Moment) -> Vec<Unknown> {
         if !matches!(engine.stage, Stage::Serving | Stage::Failing) {
@@ -14,7 +14,7 @@ impl Group {
         }
         let limits = self.unknown_limits(engine, reading);
         let load = engine.load(now).and_then(|load| load.no_metrics.clone());
-        let traffic = engine.passage.blind().map(ToOwned::to_owned);
+        let traffic = engine.instance.progress.passage.blind().map(ToOwned::to_owned);
         let hang = engine.unknown_hang(load.as_deref(), traffic.as_deref());
         let all =
             [(Question::Limits, limits), (Question::Load, load), (Question::Traffic, traffic), (Question::Hang, hang)];
@@ -24,7 +24,8 @@ impl Group {
     fn unknown_limits(&self, engine: &Engine, reading: Option<&Reading>) -> Option<String> {
         let limited = engine.policy.sm_limited || engine.policy.device_memory_limit.is_some();
         let uses = |process: &&crate::model::ProcessId| self.uses_the_gpu(**process, reading);
-        let process = engine.limits.overwritten().iter().find(uses).filter(|_| limited && !engine.outside)?;
+        let process =
+            engine.instance.limits.overwritten().iter().find(uses).filter(|_| limited && !engine.instance.outside)?;
         Some(format!(
             "its process {process} has overwritten its environment, as setproctitle does: whether its limits were passed on \
              can't be seen"

@@ -1,9 +1,9 @@
-//! CPU time and host memory of one engine's whole tree, from what its processes say. It only informs.
+//! CPU time of one engine's whole tree, from what its processes say. It only informs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{Known, Moment, ProcessId, ProcessUsage};
+use crate::model::{ProcessId, ProcessUsage};
 
 /// Looks that may miss a process (it could not be read) before it is taken for gone.
 const MISSED: u8 = 3;
@@ -16,8 +16,6 @@ pub(super) struct Usage {
     looked: bool,
     /// CPU time of all its processes that were seen. It never shrinks, whatever they say.
     pub cpu: Duration,
-    /// Bytes of host memory of all that live.
-    pub resident: Known<u64>,
 }
 
 impl Usage {
@@ -26,7 +24,7 @@ impl Usage {
     /// A process counts by what it grew since it was last seen. One that was there at the first look may have
     /// run long before the watchdog: only its growth counts. One that came later counts whole. What a process
     /// used between the last look at it and its end is not known.
-    pub fn saw(&mut self, processes: &[ProcessUsage], now: Moment) {
+    pub fn saw(&mut self, processes: &[ProcessUsage]) {
         self.seen.values_mut().for_each(|(_, missed)| *missed += 1);
         for process in processes {
             let before = self.seen.insert(process.process, (process.cpu, 0)).map(|(cpu, _)| cpu);
@@ -35,8 +33,6 @@ impl Usage {
         }
         self.seen.retain(|_, (_, missed)| *missed < MISSED);
         self.looked = true;
-        let resident = processes.iter().fold(0u64, |sum, process| sum.saturating_add(process.resident));
-        self.resident.saw(resident, now);
     }
 }
 
@@ -51,18 +47,12 @@ mod tests {
 
     fn after(looks: &[&[ProcessUsage]]) -> Usage {
         let mut usage = Usage::default();
-        looks.iter().for_each(|look| usage.saw(look, Moment::ZERO));
+        looks.iter().for_each(|look| usage.saw(look));
         usage
     }
 
     fn cpu(looks: &[&[ProcessUsage]]) -> u64 {
         after(looks).cpu.as_secs()
-    }
-
-    #[test]
-    fn memory_is_that_of_all_who_live() {
-        assert_eq!(after(&[&[process(1, 5, 0), process(2, 7, 0)]]).resident.last(), Some(&12));
-        assert_eq!(after(&[&[process(1, 5, 0)], &[]]).resident.last(), Some(&0));
     }
 
     #[test]
@@ -95,7 +85,7 @@ mod tests {
     fn processes_that_are_gone_are_forgotten() {
         let mut usage = Usage::default();
         for pid in 0..1000 {
-            usage.saw(&[process(pid, 0, 1)], Moment::ZERO);
+            usage.saw(&[process(pid, 0, 1)]);
         }
         assert!(usage.seen.len() <= usize::from(MISSED));
         assert_eq!(usage.cpu, Duration::from_secs(999));

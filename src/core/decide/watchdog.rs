@@ -14,9 +14,9 @@ use crate::model::{
     Request, Source, SourceScope, Status, What, XidVia,
 };
 
+use super::domain::Domain;
 use super::effects::Effects;
 use super::facts::GpuFacts;
-use super::group::Group;
 use super::operator;
 use super::orders::{GroupId, Orders, Purpose};
 use super::remembered::Memory;
@@ -37,7 +37,7 @@ const SIDES_BOUND: usize = 4;
 #[derive(Clone, Debug)]
 pub struct Watchdog {
     gpus: BTreeMap<GpuUuid, GpuFacts>,
-    groups: Vec<Group>,
+    groups: Vec<Domain>,
     /// The next group's; never given twice.
     next_group: GroupId,
     seed: u64,
@@ -139,7 +139,7 @@ impl Watchdog {
     /// Whether it was told to end and every group has been stopped. Groups that an operator stopped one by one
     /// don't end it.
     pub fn stopped(&self) -> bool {
-        self.ending && self.groups.iter().all(Group::is_stopped)
+        self.ending && self.groups.iter().all(Domain::is_stopped)
     }
 
     fn observe(&mut self, observation: Observation, effects: &mut Effects) {
@@ -256,7 +256,7 @@ impl Watchdog {
         {
             facts.is_unread(why.why.clone(), self.now);
         }
-        let concerned = |group: &&mut Group| match look {
+        let concerned = |group: &&mut Domain| match look {
             Look::Gpu(gpu) => group.policy.gpu == *gpu,
             Look::Load(_) | Look::Overlap(_) => false,
             _ => source.group.as_ref() == Some(&group.policy.name),
@@ -331,14 +331,14 @@ impl Watchdog {
         effects.act_first(id, deadline, Action::Save { memory });
     }
 
-    fn each_group(&mut self, effects: &mut Effects, mut work: impl FnMut(&mut Group, &mut Turn<'_>)) {
+    fn each_group(&mut self, effects: &mut Effects, mut work: impl FnMut(&mut Domain, &mut Turn<'_>)) {
         for index in 0..self.groups.len() {
             self.groups[index].stir();
             self.at(index, effects, &mut work);
         }
     }
 
-    fn one_group(&mut self, name: &GroupName, effects: &mut Effects, work: impl FnOnce(&mut Group, &mut Turn<'_>)) {
+    fn one_group(&mut self, name: &GroupName, effects: &mut Effects, work: impl FnOnce(&mut Domain, &mut Turn<'_>)) {
         if let Some(index) = self.place(name) {
             self.groups[index].stir();
             self.at(index, effects, work);
@@ -349,7 +349,7 @@ impl Watchdog {
         self.groups.iter().position(|group| group.policy.name == *name)
     }
 
-    fn at(&mut self, index: usize, effects: &mut Effects, work: impl FnOnce(&mut Group, &mut Turn<'_>)) {
+    fn at(&mut self, index: usize, effects: &mut Effects, work: impl FnOnce(&mut Domain, &mut Turn<'_>)) {
         // A second side is right behind its first.
         let home = index.checked_sub(1).filter(|home| self.apart_of(*home) == Some(index));
         let home_starts = home.is_some_and(|home| self.groups[home].starts_an_engine());

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::model::{Doubt, EngineKey, Fault, LinePlace, Moment, Saying, ServerState, What};
 
+use super::domain::Domain;
 use super::engine::{Engine, READING_FRESH, Stage};
 use super::evicted::{self, TERMINATED};
-use super::group::Group;
 use super::kept_out::{UNAVAILABLE, is_over_limit};
 use super::said::{Doubted, Run, Standing};
 use super::shortage::{OUT_OF_MEMORY, SOON};
@@ -74,13 +74,13 @@ impl Telling {
     }
 }
 
-impl Group {
+impl Domain {
     /// A line of an engine's output was recognized.
     pub fn heard(&mut self, key: &EngineKey, saying: Saying, place: &LinePlace, turn: &mut Turn<'_>) {
         match saying {
             Saying::Error(code) => self.heard_error(key, code, place, turn),
-            Saying::Allocated => self.of_a_start(key, |engine| engine.allocated = Some(turn.now)),
-            Saying::WantsGpuByIndex => self.of_a_start(key, |engine| engine.wants_index = true),
+            Saying::Allocated => self.of_a_start(key, |engine| engine.instance.output.allocated = Some(turn.now)),
+            Saying::WantsGpuByIndex => self.of_a_start(key, |engine| engine.instance.output.wants_index = true),
         }
     }
 
@@ -104,10 +104,10 @@ impl Group {
         let clients = clients_of(engine, &listed);
         // What comes out of it while its group is ended is of what it is ended for.
         if is_judged(code) && engine.stage != Stage::Fallen {
-            engine.said.error(code, || clients, now);
+            engine.instance.output.said.error(code, || clients, now);
         }
         if is_over_limit(code) || code == UNAVAILABLE {
-            engine.over_limit = engine.over_limit.or(Some((now, code)));
+            engine.instance.output.over_limit = engine.instance.output.over_limit.or(Some((now, code)));
         }
         if engine.telling.error(code, now) {
             turn.emit_of(&key.engine, What::CudaError { code, place: place.clone() });
@@ -128,24 +128,25 @@ impl Group {
         let mut doubted = Vec::new();
         let server_gone = server.is_some();
         for engine in &mut self.engines {
-            if engine.said.open().next().is_none() {
+            if engine.instance.output.said.open().next().is_none() {
                 continue;
             }
             let lost = engine.lost_its_context();
-            let (left, ended) = (engine.left.filter(|_| lost.is_some()), engine.ended.map(|(at, _)| at));
+            let (left, ended) =
+                (engine.instance.gpu.left.filter(|_| lost.is_some()), engine.instance.process.ended.map(|(at, _)| at));
             let short = reading.is_some_and(|reading| engine.is_out_of_memory(reading));
-            if short && engine.said.open().any(|run| run.code == OUT_OF_MEMORY) {
-                engine.shortage.at_its_limit(turn.now);
+            if short && engine.instance.output.said.open().any(|run| run.code == OUT_OF_MEMORY) {
+                engine.instance.shortage.at_its_limit(turn.now);
             }
-            engine.said.confirm(|run| match run.code {
+            engine.instance.output.said.confirm(|run| match run.code {
                 TERMINATED => evicted::agrees(run, left, ended, server_gone),
                 _ => confirms(run, server, lost, short, full),
             });
             let worked = engine.worked().filter(|_| sound).map(|worked| worked.from);
             let from = worked.zip(asked).map(|(worked, asked)| worked.min(asked.before(OLDEST_ANSWER)));
             let there = |run: &Run| !run.clients.is_empty() && run.clients.iter().all(|client| listed.contains(client));
-            let mut all = engine.said.refute(|run| from.filter(|_| there(run)));
-            all.extend(engine.said.give_up(turn.now));
+            let mut all = engine.instance.output.said.refute(|run| from.filter(|_| there(run)));
+            all.extend(engine.instance.output.said.give_up(turn.now));
             doubted.extend(all.into_iter().map(|doubted| (engine.name().clone(), doubted)));
         }
         for (name, doubted) in doubted {
@@ -159,7 +160,8 @@ impl Group {
     /// being torn down: no kernel went wrong. Its clients' ends do not change that.
     fn judge_lost_server(&mut self) {
         let torn_down = self.server.says_fault().is_some() && self.server.fatal.is_none();
-        let runs = || self.engines.iter().flat_map(|engine| engine.said.all()).filter(is_confirmed_fatal);
+        let runs =
+            || self.engines.iter().flat_map(|engine| engine.instance.output.said.all()).filter(is_confirmed_fatal);
         let kernel_failed = runs().any(|run| !is_of_a_lost_server(run.code));
         let first = runs().map(|run| (run.first, run.code)).min();
         self.server.dying = self.server.dying.or(first).filter(|_| torn_down && !kernel_failed);
@@ -175,13 +177,14 @@ impl Group {
 
     /// When an engine first printed a fatal error that a fact has confirmed.
     pub fn confirmed_word(&self) -> Option<Moment> {
-        let runs = self.engines.iter().filter(|engine| engine.alive()).flat_map(|engine| engine.said.all());
+        let runs =
+            self.engines.iter().filter(|engine| engine.alive()).flat_map(|engine| engine.instance.output.said.all());
         runs.filter(is_confirmed_fatal).map(|run| run.first).min()
     }
 
     /// How often the server and its clients are to be asked because of a word; `None`: no word is open.
     pub fn word_asks(&self, now: Moment) -> Option<Duration> {
-        let open = || self.engines.iter().flat_map(|engine| engine.said.open());
+        let open = || self.engines.iter().flat_map(|engine| engine.instance.output.said.open());
         open().next()?;
         let fatal = open().filter(|run| is_context_fatal(run.code) || run.code == TERMINATED).map(|run| run.last).max();
         Some(if fatal.is_some_and(|last| now.since(last) < AT_ONCE) { Duration::ZERO } else { AT_LEISURE })
@@ -190,8 +193,9 @@ impl Group {
     /// When time alone decides a word, or lets it be asked about less often.
     pub fn words_deadline(&self, now: Moment) -> Option<Moment> {
         let of = |engine: &Engine| {
-            let calm = engine.said.open().map(|run| run.last.after(AT_ONCE)).filter(|at| *at > now).min();
-            engine.said.deadline().into_iter().chain(calm).min()
+            let calm =
+                engine.instance.output.said.open().map(|run| run.last.after(AT_ONCE)).filter(|at| *at > now).min();
+            engine.instance.output.said.deadline().into_iter().chain(calm).min()
         };
         self.engines.iter().filter_map(of).min()
     }
@@ -199,7 +203,7 @@ impl Group {
     /// Whether an engine of the group printed errors in the time before that no fact confirmed: then no engine's words
     /// accuse anybody.
     pub fn words_are_doubtful(&self, from: Moment, to: Moment) -> bool {
-        self.engines.iter().any(|engine| engine.said.is_doubtful(from, to))
+        self.engines.iter().any(|engine| engine.instance.output.said.is_doubtful(from, to))
     }
 }
 
@@ -230,8 +234,8 @@ impl Engine {
         {
             return None;
         }
-        let ended = self.ended.map(|(at, _)| at);
-        [ended, self.left, self.gpu_processes.gone()].into_iter().flatten().min()
+        let ended = self.instance.process.ended.map(|(at, _)| at);
+        [ended, self.instance.gpu.left, self.instance.gpu.processes.gone()].into_iter().flatten().min()
     }
 
     fn was_ordered(died: &super::engine::Died) -> bool {
@@ -242,23 +246,23 @@ impl Engine {
     fn doubts(&mut self, doubted: Doubted, turn: &mut Turn<'_>) {
         let (code, how, _) = doubted;
         if code == OUT_OF_MEMORY && how == Doubt::Refuted {
-            self.shortage.refuted();
+            self.instance.shortage.refuted();
         }
         if let Some(lines) = self.telling.doubt(doubted, turn.now) {
             turn.emit_of(&self.policy.name, What::Doubted { code, how, lines });
         }
     }
 
-    /// A new incarnation begins: what nothing decided stays so.
-    pub fn forget_words(&mut self, now: Moment) {
-        for doubted in self.said.end() {
+    /// Counts the error lines that no fact confirmed or refuted while the incarnation lasted.
+    pub fn count_undecided_words(&mut self, now: Moment) {
+        for doubted in self.instance.output.said.end() {
             self.telling.doubt(doubted, now);
         }
     }
 }
 
 fn clients_of(engine: &Engine, listed: &BTreeSet<u32>) -> Vec<u32> {
-    engine.processes().iter().map(|process| process.pid).filter(|pid| listed.contains(pid)).collect()
+    engine.instance.processes().iter().map(|process| process.pid).filter(|pid| listed.contains(pid)).collect()
 }
 
 /// CUDA errors after which no context of the same server can be used: 700 to 720 (a kernel's fault), and

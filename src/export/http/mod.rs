@@ -1,14 +1,6 @@
-//! HTTP: connections and their bounds, TLS and passwords, what is answered at which path.
+//! What is served over HTTP, and the thread that serves it.
 
-mod answer;
-mod connection;
-mod gzip;
-mod listeners;
-mod pace;
-mod port_holder;
-mod server;
+mod serve;
 mod site;
-pub mod web;
 
-pub use listeners::{Listeners, Waiting};
-pub use server::{MAX_CONNECTIONS, Server, Service, serve, serve_on};
+pub use serve::{Service, serve, serve_on};

@@ -9,11 +9,10 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::answer::{Answer, HTML, METRICS, Page, json};
-use super::gzip::{self, Kept};
 use crate::export::page::{self, View};
 use crate::export::{Exporter, NoPage};
 use crate::model::{EngineState, EngineStatus, GroupState, GroupStatus, Moment, Status};
+use crate::web::{self, Answer, HTML, Kept, METRICS, Page, json};
 
 /// Answers on their way at once; node_exporter's number.
 const MAX_REQUESTS: usize = 40;
@@ -25,8 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
 /// For the way of an answer to whoever asked.
 const ON_THE_WAY: Duration = Duration::from_millis(250);
+
 /// Everything that can be asked.
-pub struct Site {
+pub(super) struct Site {
     telemetry_path: String,
     exporter: Arc<Exporter>,
     alive: Arc<dyn Fn() -> bool + Send + Sync>,
@@ -50,8 +50,7 @@ impl Site {
         Site { telemetry_path, exporter, alive, clock, places, making, zipped: Kept::default() }
     }
 
-    /// Answers one request; a HEAD like its GET, the server leaves the body out.
-    pub async fn answer(self: &Arc<Self>, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Page> {
+    async fn respond(self: &Arc<Self>, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Page> {
         if method != Method::GET && method != Method::HEAD {
             let mut response =
                 Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD: orders go through the control socket")
@@ -80,7 +79,7 @@ impl Site {
             return None;
         }
         let page = self.exporter.current_page((self.clock)())?;
-        if !gzip::is_accepted(headers) {
+        if !web::is_accepted(headers) {
             return Some(Answer::found(METRICS, page));
         }
         let zipped = self.zipped.kept(&page)?;
@@ -89,7 +88,7 @@ impl Site {
 
     /// Makes the answer on another thread, and gives up before the client does.
     async fn in_time(self: &Arc<Self>, uri: &Uri, headers: &HeaderMap) -> Answer {
-        let (patience, zips) = (patience(headers), gzip::is_accepted(headers));
+        let (patience, zips) = (patience(headers), web::is_accepted(headers));
         let (site, uri, making) = (Arc::clone(self), uri.clone(), Arc::clone(&self.making));
         let made = timeout(patience, async move {
             let turn = making.acquire_owned().await.ok()?;
@@ -122,7 +121,7 @@ impl Site {
     fn zipped(&self, answer: Answer) -> Answer {
         let zipped = match answer.content {
             METRICS => self.zipped.squeezed(&answer.body),
-            _ => gzip::squeezed(&answer.body),
+            _ => web::squeezed(&answer.body),
         };
         match zipped {
             Some(body) => Answer { body, zipped: true, ..answer },
@@ -174,6 +173,12 @@ impl Site {
             now: (self.clock)(),
         };
         Answer::found(HTML, if live { page::fragment(&view) } else { page::document(&view) })
+    }
+}
+
+impl web::Site for Site {
+    async fn answer(self: Arc<Self>, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Page> {
+        self.respond(method, uri, headers).await
     }
 }
 
@@ -270,7 +275,7 @@ mod tests {
     }
 
     async fn get(site: &Arc<Site>, path: &str) -> Response<Page> {
-        site.answer(&Method::GET, &path.parse().unwrap(), &HeaderMap::new()).await
+        site.respond(&Method::GET, &path.parse().unwrap(), &HeaderMap::new()).await
     }
 
     async fn code(site: &Arc<Site>, path: &str) -> u16 {
@@ -297,7 +302,7 @@ mod tests {
         let _blocked = site.making.acquire().await.unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(SCRAPE_TIMEOUT, HeaderValue::from_static("0.3"));
-        let answer = site.answer(&Method::GET, &Uri::from_static("/metrics"), &headers).await;
+        let answer = site.respond(&Method::GET, &Uri::from_static("/metrics"), &headers).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(code(&site, "/-/healthy").await, 200);
     }

@@ -2,15 +2,15 @@
 //! error 46), or its list. What an engine prints of it (46, 808, 809) is a word, and told where one of these agrees.
 //! Nobody lost a context for it.
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::Engine;
-use crate::decide::group::Group;
 use crate::decide::kept_out::{UNAVAILABLE, Why};
 use crate::model::{Fault, Moment};
 
 use super::Finding;
 use super::door::{Waiting, kept_out};
 
-pub(super) fn find(group: &Group, now: Moment) -> Vec<Finding> {
+pub(super) fn find(group: &Domain, now: Moment) -> Vec<Finding> {
     let word = |why: Why| match why {
         Why::Limit(status) => Some(format!("was refused with CUDA error {status}")),
         Why::User(_) => None,
@@ -28,8 +28,8 @@ pub(super) fn find(group: &Group, now: Moment) -> Vec<Finding> {
 }
 
 /// What an engine's own output says of it.
-fn said<'a>(engine: &'a Engine, group: &Group, refused: &mut Waiting<'a>) {
-    let Some((at, code)) = engine.over_limit.filter(|_| engine.alive()) else { return };
+fn said<'a>(engine: &'a Engine, group: &Domain, refused: &mut Waiting<'a>) {
+    let Some((at, code)) = engine.instance.output.over_limit.filter(|_| engine.alive()) else { return };
     let refused_itself = refused.contains_key(&Some(engine.name()));
     let listed = code != UNAVAILABLE && group.is_full();
     if !(refused_itself || listed || group.server.full.is_some_and(|full| full.explains(at))) {
@@ -41,7 +41,7 @@ fn said<'a>(engine: &'a Engine, group: &Group, refused: &mut Waiting<'a>) {
 }
 
 /// Its own word. A full list that nobody wants to be on yet is no fault.
-fn full(group: &Group, now: Moment) -> Option<(Moment, String)> {
+fn full(group: &Domain, now: Moment) -> Option<(Moment, String)> {
     let full = group.server.full.filter(|full| now < full.until() || group.is_full())?;
     let sentence = format!(
         "server {} refused a client: it takes {} and no more; who is refused gets CUDA error {UNAVAILABLE}",

@@ -1,11 +1,11 @@
 //! control_wedged: the control daemon lives and left three commands in a row without an answer.
 
-use crate::decide::group::Group;
+use crate::decide::domain::Domain;
 use crate::model::Fault;
 
 use super::Finding;
 
-pub(super) fn find(group: &Group) -> Option<Finding> {
+pub(super) fn find(group: &Domain) -> Option<Finding> {
     let control = &group.control;
     if control.wedged_at.is_none() || control.died.is_some() || control.process.is_none() {
         return None;

@@ -1,14 +1,14 @@
 //! crash_loop: an engine failed as often as its budget allows and is started no more. One that an
 //! operator took out for good is no fault.
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::{Engine, Stage};
-use crate::decide::group::Group;
 use crate::decide::remembered::Rest;
 use crate::model::{Fault, Moment};
 
 use super::Finding;
 
-pub(super) fn find(engine: &Engine, group: &Group, now: Moment) -> Option<Finding> {
+pub(super) fn find(engine: &Engine, group: &Domain, now: Moment) -> Option<Finding> {
     if engine.stage != Stage::Quarantined || engine.rest != Some(Rest::CrashLoop) {
         return None;
     }

@@ -8,6 +8,7 @@ use crate::model::{Fault, Moment};
 use super::Finding;
 
 pub(super) fn find(engine: &Engine, now: Moment) -> Option<Finding> {
-    let word = engine.shortage.short_of_device_memory(now).filter(|_| engine.alive() && engine.died.is_none())?;
+    let word =
+        engine.instance.shortage.short_of_device_memory(now).filter(|_| engine.alive() && engine.died.is_none())?;
     Some(Finding { acts: false, ..Finding::of_engine(Fault::DeviceOom, engine, word.at, word.words.clone()) })
 }

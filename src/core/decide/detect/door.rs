@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::group::Group;
+use crate::decide::domain::Domain;
 use crate::decide::kept_out::{Why, is_seen};
 use crate::model::{EngineName, Moment};
 
@@ -11,7 +11,7 @@ use crate::model::{EngineName, Moment};
 pub(super) type Waiting<'a> = BTreeMap<Option<&'a EngineName>, (Moment, Vec<String>)>;
 
 /// Those that are kept out for a reason that `word` has a word for.
-pub(super) fn kept_out<'a>(group: &'a Group, now: Moment, word: impl Fn(Why) -> Option<String>) -> Waiting<'a> {
+pub(super) fn kept_out<'a>(group: &'a Domain, now: Moment, word: impl Fn(Why) -> Option<String>) -> Waiting<'a> {
     let mut waiting = Waiting::new();
     for (pid, since, why) in group.server.kept_out.all() {
         let (Some(word), Some((whose, who))) = (word(why), owner(group, pid, since, now)) else { continue };
@@ -22,12 +22,12 @@ pub(super) fn kept_out<'a>(group: &'a Group, now: Moment, word: impl Fn(Why) -> 
     waiting
 }
 
-fn owner(group: &Group, pid: u32, since: Moment, now: Moment) -> Option<(Option<&EngineName>, String)> {
+fn owner(group: &Domain, pid: u32, since: Moment, now: Moment) -> Option<(Option<&EngineName>, String)> {
     if !is_seen(pid) {
         return Some((None, "a client in a pid namespace that the daemon does not see (pid 0)".to_owned()));
     }
     let owns = |engine: &&crate::decide::engine::Engine| {
-        engine.alive() && engine.processes().iter().any(|process| process.pid == pid)
+        engine.alive() && engine.instance.processes().iter().any(|process| process.pid == pid)
     };
     if let Some(engine) = group.engines.iter().find(owns) {
         return Some((Some(engine.name()), format!("its process {pid}")));

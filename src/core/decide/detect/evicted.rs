@@ -10,6 +10,6 @@ use super::Finding;
 pub(super) fn find(engine: &Engine, now: Moment) -> Option<Finding> {
     let (at, because) = engine.evicted().filter(|_| engine.alive() && engine.died.is_none())?;
     // It may be about to end.
-    let acts = engine.ended.is_none() && now.since(at) >= ENDS_BY_ITSELF;
+    let acts = engine.instance.process.ended.is_none() && now.since(at) >= ENDS_BY_ITSELF;
     Some(Finding { acts, ..Finding::of_engine(Fault::Evicted, engine, at, because) })
 }

@@ -1,19 +1,19 @@
 //! gpu_fault: this server's fatal line, its FAULT state, or engines that lost their contexts together.
 //! An Xid says nothing about which group it hit: it only makes the watchdog ask the server.
 
-use crate::decide::group::Group;
+use crate::decide::domain::Domain;
 use crate::decide::words::is_of_a_lost_server;
 use crate::model::{Fault, Moment};
 
 use super::Finding;
 use super::together::lost_together;
 
-pub(super) fn find(group: &Group) -> Option<Finding> {
+pub(super) fn find(group: &Domain) -> Option<Finding> {
     let (at, because) = line(group).or_else(|| state(group)).or_else(|| siblings(group))?;
     Some(Finding::of_group(Fault::GpuFault, at, because))
 }
 
-fn line(group: &Group) -> Option<(Moment, String)> {
+fn line(group: &Domain) -> Option<(Moment, String)> {
     let fatal = group.server.fatal?;
     let blamed = fatal.blamed.map_or_else(String::new, |client| {
         format!("; its log names client {client}, which is no proof: it names the one that connected first")
@@ -21,7 +21,7 @@ fn line(group: &Group) -> Option<(Moment, String)> {
     Some((fatal.at, format!("server {} is handling a fatal GPU error{blamed}", fatal.server)))
 }
 
-fn state(group: &Group) -> Option<(Moment, String)> {
+fn state(group: &Domain) -> Option<(Moment, String)> {
     let server = &group.server;
     if server.dying.is_some() {
         return None;
@@ -31,6 +31,6 @@ fn state(group: &Group) -> Option<(Moment, String)> {
     Some((group.confirmed_word().map_or(at, |said| said.min(at)), format!("{} says FAULT", server.words())))
 }
 
-fn siblings(group: &Group) -> Option<(Moment, String)> {
+fn siblings(group: &Domain) -> Option<(Moment, String)> {
     lost_together(group, |code| !is_of_a_lost_server(code))
 }

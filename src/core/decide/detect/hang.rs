@@ -7,15 +7,15 @@
 
 use std::time::Duration;
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::Engine;
 use crate::decide::facts::GpuFacts;
-use crate::decide::group::Group;
 use crate::decide::stall::{Stall, Stands};
 use crate::model::{Fault, Moment};
 
 use super::{Finding, starved};
 
-pub(super) fn find(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+pub(super) fn find(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let stalls: Vec<(&Engine, Stall)> =
         group.engines.iter().filter_map(|engine| Some((engine, engine.stall(now)?))).collect();
     let hangs = |(engine, stall): &&(&Engine, Stall)| stall.lasts >= engine.policy.hang_after;
@@ -51,7 +51,7 @@ fn told(engine: &Engine, stall: &Stall) -> String {
 
 fn says(engine: &Engine, stall: &Stall) -> String {
     let seconds = Duration::as_secs(&stall.lasts);
-    match engine.figures.running() {
+    match engine.instance.figures.running() {
         _ if stall.stands == Stands::Silent => {
             format!("neither its health endpoint nor its metrics answered for {seconds} s, and it lives")
         }
@@ -67,5 +67,5 @@ fn frozen(engine: &Engine) -> String {
         'D' => format!("; its process {process} is in the kernel and can't be ended (state D)"),
         state => format!("; its process {process} is stopped (state {state})"),
     };
-    engine.figures.frozen().iter().map(of).collect()
+    engine.instance.figures.frozen().iter().map(of).collect()
 }

@@ -9,7 +9,7 @@ use crate::model::{Fault, Moment};
 use super::Finding;
 
 pub(super) fn find(engine: &Engine, now: Moment) -> Option<Finding> {
-    let (word, acts) = (engine.shortage.host.as_ref()?, engine.shortage.took_a_client);
+    let (word, acts) = (engine.instance.shortage.host.as_ref()?, engine.instance.shortage.took_a_client);
     if !engine.alive() || engine.died.is_some() || !acts && now.since(word.at) >= SOON {
         return None;
     }

@@ -8,7 +8,7 @@ use super::{Finding, gib};
 
 pub(super) fn find(engine: &Engine, now: Moment) -> Option<Finding> {
     let limit = engine.device_memory_limit()?;
-    let over = engine.limits.exceeded().filter(|_| engine.alive() && engine.died.is_none())?;
+    let over = engine.instance.limits.exceeded().filter(|_| engine.alive() && engine.died.is_none())?;
     let one = over.largest > limit;
     let because = match one {
         true => format!("it holds {} of device memory, more than its limit of {}", gib(over.held), gib(limit)),
@@ -19,6 +19,6 @@ pub(super) fn find(engine: &Engine, now: Moment) -> Option<Finding> {
             gib(limit)
         ),
     };
-    let acts = one && engine.limits.may_mend(Fault::LimitExceeded, now);
+    let acts = one && engine.tried.may_mend(Fault::LimitExceeded, now);
     Some(Finding { acts, ..Finding::of_engine(Fault::LimitExceeded, engine, over.since, because) })
 }

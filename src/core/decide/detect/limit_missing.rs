@@ -2,16 +2,16 @@
 //! group's pipe directory: a wrapper or a container dropped it. What can't be read is unknown; one that runs outside
 //! MPS on purpose has no limits.
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::{Engine, READING_FRESH};
 use crate::decide::facts::GpuFacts;
-use crate::decide::group::Group;
 use crate::model::{Fault, Moment, MpsEnvironment};
 
 use super::Finding;
 
-pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
-    let (told, at) = engine.limits.told.last().zip(engine.limits.told.at())?;
-    if !engine.alive() || engine.died.is_some() || engine.outside {
+pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
+    let (told, at) = engine.instance.limits.told.last().zip(engine.instance.limits.told.at())?;
+    if !engine.alive() || engine.died.is_some() || engine.instance.outside {
         return None;
     }
     let reading = gpu.reading.fresh(READING_FRESH, now);
@@ -23,7 +23,7 @@ pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) 
          the CUDA_MPS_ variables on"
     );
     // One with another pipe directory runs outside MPS: that is a fault of its own, with a restart of its own.
-    let acts = told.own_pipe && engine.limits.may_mend(Fault::LimitMissing, now);
+    let acts = told.own_pipe && engine.tried.may_mend(Fault::LimitMissing, now);
     Some(Finding { acts, ..Finding::of_engine(Fault::LimitMissing, engine, at, because) })
 }
 

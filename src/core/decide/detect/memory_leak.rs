@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::{Engine, READING_FRESH, Stage};
 use crate::decide::facts::GpuFacts;
-use crate::decide::group::Group;
 use crate::decide::growth::Growth;
 use crate::model::{Fault, Moment};
 
@@ -31,8 +31,11 @@ pub(in crate::decide) struct Room<'a> {
     pub limit: u64,
 }
 
-pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
-    if !matches!(engine.stage, Stage::Serving | Stage::Failing) || engine.died.is_some() || engine.ended.is_some() {
+pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
+    if !matches!(engine.stage, Stage::Serving | Stage::Failing)
+        || engine.died.is_some()
+        || engine.instance.process.ended.is_some()
+    {
         return None;
     }
     let told = group.faults.contains_key(&(Some(engine.name().clone()), Fault::MemoryLeak));

@@ -28,9 +28,9 @@ mod unknown_client;
 
 use crate::model::{EngineName, Fault, Moment, Tier};
 
+use super::domain::Domain;
 use super::engine::Engine;
 use super::facts::GpuFacts;
-use super::group::Group;
 use super::ladder;
 
 pub(super) use foreign_process::foreign_sentence;
@@ -69,7 +69,7 @@ impl Finding {
 }
 
 /// Everything that is wrong with the group now. What is known of its GPU is believed for as long as `READING_FRESH`.
-pub(super) fn findings(group: &Group, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+pub(super) fn findings(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let whole = [
         control_died::find(group),
         control_wedged::find(group),

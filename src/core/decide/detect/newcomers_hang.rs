@@ -1,14 +1,14 @@
 //! newcomers_hang: the server says ACTIVE and lets nobody in, after a client of it was killed. Only a new server helps, and
 //! that costs the engines that serve: so it is acted on only while none does, and only where the configuration says so.
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::Stage;
-use crate::decide::group::Group;
 use crate::decide::newcomers::HANGS_AFTER;
 use crate::model::{Fault, Moment, ServerState};
 
 use super::Finding;
 
-pub(super) fn find(group: &Group, now: Moment) -> Option<Finding> {
+pub(super) fn find(group: &Domain, now: Moment) -> Option<Finding> {
     let (_, killed) = group.killed_in_its_life()?;
     let waits = |engine: &&crate::decide::engine::Engine| {
         engine.stage == Stage::Starting && engine.knocks.is_some_and(|since| now.since(since) >= HANGS_AFTER)

@@ -2,14 +2,14 @@
 //! it can be started again: without a server it would come up outside MPS once more.
 
 use crate::decide::attached::Outside;
+use crate::decide::domain::Domain;
 use crate::decide::engine::{Engine, Stage};
 use crate::decide::facts::GpuFacts;
-use crate::decide::group::Group;
 use crate::model::{Fault, Moment};
 
 use super::{Finding, pids};
 
-pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
+pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
     let (outside, since) = engine.proven_outside(&group.server, gpu, now)?;
     let server = group.server.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
     let because = format!("{}; this group's server is {server}", evidence(outside));

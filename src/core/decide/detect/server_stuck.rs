@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decide::group::Group;
+use crate::decide::domain::Domain;
 use crate::model::{Fault, Moment, ServerState};
 
 use super::Finding;
@@ -10,7 +10,7 @@ use super::Finding;
 /// How long FAULT may outlive the last client.
 const STUCK_AFTER: Duration = Duration::from_secs(2);
 
-pub(super) fn find(group: &Group, now: Moment) -> Option<Finding> {
+pub(super) fn find(group: &Domain, now: Moment) -> Option<Finding> {
     let since = group.waiting_for_active()?;
     let fault = group.server.state.since(since) == Some(&ServerState::Fault);
     let empty = group.server.clients_asked.is_some_and(|asked| asked >= since)

@@ -9,9 +9,9 @@
 
 use std::time::Duration;
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::{Engine, READING_FRESH};
 use crate::decide::facts::GpuFacts;
-use crate::decide::group::Group;
 use crate::decide::stall::Stands;
 use crate::model::{Fault, Moment};
 
@@ -20,7 +20,7 @@ use super::Finding;
 /// No token for a quarter of `hang_after`, and for so long at least.
 const LEAST: Duration = Duration::from_secs(10);
 
-pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
+pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
     let stall = engine.stall(now).filter(|stall| stall.stands == Stands::Counters && stall.fresh)?;
     let after = (engine.policy.hang_after / 4).max(LEAST).min(engine.policy.hang_after);
     if stall.lasts < after {
@@ -40,7 +40,7 @@ pub(super) fn find(engine: &Engine, group: &Group, gpu: &GpuFacts, now: Moment) 
 }
 
 /// The sibling that may have taken the GPU, which was taken a moment ago: then nobody can say that this engine hangs.
-pub(super) fn taker<'a>(engine: &Engine, group: &'a Group, gpu: &GpuFacts, now: Moment) -> Option<&'a Engine> {
+pub(super) fn taker<'a>(engine: &Engine, group: &'a Domain, gpu: &GpuFacts, now: Moment) -> Option<&'a Engine> {
     gpu.taken.share.fresh(READING_FRESH, now)?;
     let takes = |it: &&Engine| it.name() != engine.name() && it.got_on(now) && !it.policy.sm_limited;
     group.engines.iter().find(takes)

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::{Engine, Stage};
-use crate::decide::group::Group;
 use crate::decide::said::{Run, Standing};
 use crate::decide::words::is_context_fatal;
 use crate::model::Moment;
@@ -18,15 +18,15 @@ const TOGETHER: Duration = Duration::from_secs(2);
 
 /// When the second of two engines lost its context close to the first, both after an error of that kind; the time of
 /// its error.
-pub(super) fn lost_together(group: &Group, of_kind: impl Fn(u32) -> bool) -> Option<(Moment, String)> {
+pub(super) fn lost_together(group: &Domain, of_kind: impl Fn(u32) -> bool) -> Option<(Moment, String)> {
     let runs = |engine: &&Engine| engine.alive() || engine.stage == Stage::Fallen;
-    let here = || group.engines.iter().filter(|engine| !engine.outside).filter(runs);
+    let here = || group.engines.iter().filter(|engine| !engine.instance.outside).filter(runs);
     if here().any(|engine| is_untouched(engine, group)) {
         return None;
     }
     let error = |engine: &Engine| {
         let of_kind = |run: &&Run| run.standing == Standing::Confirmed && of_kind(run.code);
-        engine.said.all().find(of_kind).map(|run| (run.first, run.code))
+        engine.instance.output.said.all().find(of_kind).map(|run| (run.first, run.code))
     };
     let lost = |engine: &'_ Engine| {
         let ((said, code), at) = (error(engine)?, engine.lost_its_context()?);
@@ -43,9 +43,10 @@ pub(super) fn lost_together(group: &Group, of_kind: impl Fn(u32) -> bool) -> Opt
 }
 
 /// It is a client of the server, and nothing says that it lost its context.
-fn is_untouched(engine: &Engine, group: &Group) -> bool {
+fn is_untouched(engine: &Engine, group: &Domain) -> bool {
     let listed = group.server.clients.last();
-    let is_client = engine.processes().iter().any(|process| listed.is_some_and(|all| all.contains(&process.pid)));
-    let speaks = engine.said.open().any(|run| is_context_fatal(run.code));
+    let is_client =
+        engine.instance.processes().iter().any(|process| listed.is_some_and(|all| all.contains(&process.pid)));
+    let speaks = engine.instance.output.said.open().any(|run| is_context_fatal(run.code));
     engine.alive() && is_client && engine.lost_its_context().is_none() && !speaks
 }

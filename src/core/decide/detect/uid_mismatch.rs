@@ -1,14 +1,14 @@
 //! uid_mismatch: a client waits because its user is not the server's: one server serves one user. The same line
 //! with the server's own user is only a start.
 
-use crate::decide::group::Group;
+use crate::decide::domain::Domain;
 use crate::decide::kept_out::Why;
 use crate::model::{Fault, Moment};
 
 use super::Finding;
 use super::door::kept_out;
 
-pub(super) fn find(group: &Group, now: Moment) -> Vec<Finding> {
+pub(super) fn find(group: &Domain, now: Moment) -> Vec<Finding> {
     let Some(serves) = group.server.uid else { return Vec::new() };
     let word = |why: Why| match why {
         Why::User(uid) if uid != serves => Some(format!("as user {uid}")),

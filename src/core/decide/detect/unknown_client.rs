@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::decide::group::Group;
+use crate::decide::domain::Domain;
 use crate::model::{Fault, ServerState};
 
 use super::Finding;
 
-pub(super) fn find(group: &Group) -> Option<Finding> {
+pub(super) fn find(group: &Domain) -> Option<Finding> {
     let since = group.waiting_for_active()?;
     let asked = group.server.clients_asked.filter(|asked| *asked >= since)?;
     if group.server.state.since(since) != Some(&ServerState::Fault) {
@@ -23,8 +23,8 @@ pub(super) fn find(group: &Group) -> Option<Finding> {
 }
 
 /// Clients of the server that no engine owns; `None`: the clients are not known.
-pub(in crate::decide) fn unknown_clients(group: &Group) -> Option<BTreeSet<u32>> {
+pub(in crate::decide) fn unknown_clients(group: &Domain) -> Option<BTreeSet<u32>> {
     let owned: BTreeSet<u32> =
-        group.engines.iter().flat_map(|engine| engine.processes()).map(|process| process.pid).collect();
+        group.engines.iter().flat_map(|engine| engine.instance.processes()).map(|process| process.pid).collect();
     group.server.clients.last().map(|clients| clients.difference(&owned).copied().collect())
 }

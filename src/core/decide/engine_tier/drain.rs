@@ -2,8 +2,8 @@
 //! first moment; what is in flight has `drain_timeout`. An engine that is faulty, or that shows no requests, is not
 //! waited for.
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::{Ending, Engine, Stage};
-use crate::decide::group::Group;
 use crate::decide::turn::Turn;
 use crate::model::{Fault, Moment, What};
 
@@ -22,14 +22,14 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// Whether a planned stop lets the engine's requests end first.
     pub fn may_drain(&self, engine: &Engine) -> bool {
         let faulty = |fault: Fault| self.faults.contains_key(&(Some(engine.name().clone()), fault));
         engine.stage == Stage::Serving
-            && engine.ended.is_none()
+            && engine.instance.process.ended.is_none()
             && !engine.policy.drain_timeout.is_zero()
-            && engine.figures.running().is_some()
+            && engine.instance.figures.running().is_some()
             && ![Fault::Hang, Fault::EngineDied, Fault::OutsideMps].into_iter().any(faulty)
     }
 
@@ -47,18 +47,18 @@ impl Group {
     pub fn drained(&mut self, place: usize, turn: &mut Turn<'_>) -> bool {
         let engine = &mut self.engines[place];
         let Stage::Ending(Ending::Drain { since, until, told }) = &mut engine.stage else { return true };
-        let left = engine.figures.in_flight_since(*since);
+        let left = engine.instance.figures.in_flight_since(*since);
         let none_left = left.is_some_and(|left| left <= 0.0);
-        if none_left || engine.ended.is_some() || *until <= turn.now {
-            if *told || left.is_none() && engine.ended.is_none() {
+        if none_left || engine.instance.process.ended.is_some() || *until <= turn.now {
+            if *told || left.is_none() && engine.instance.process.ended.is_none() {
                 let what = What::Drained { took: turn.now.since(*since), left };
                 turn.emit_of(&engine.policy.name, what);
             }
-            engine.note = None;
+            engine.instance.note = None;
             return true;
         }
         if let Some(left) = left {
-            engine.note = Some(format!("draining: {left} requests in flight"));
+            engine.instance.note = Some(format!("draining: {left} requests in flight"));
             if !std::mem::replace(told, true) {
                 let what = What::Draining { requests: left, at_most: until.since(turn.now) };
                 turn.emit_of(&engine.policy.name, what);

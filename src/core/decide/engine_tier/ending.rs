@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::{Ending, Engine, Stage};
-use crate::decide::group::Group;
 use crate::decide::guard;
 use crate::decide::orders::Purpose;
 use crate::decide::remembered::Rest;
@@ -30,7 +30,8 @@ const NOT_ENDED_PAUSE: Duration = Duration::from_secs(1);
 impl Engine {
     /// Between TERM and KILL.
     fn grace(&self) -> Duration {
-        if self.main.is_none() || self.ended.is_some() || self.stuck.is_some() {
+        if self.instance.process.id.is_none() || self.instance.process.ended.is_some() || self.instance.stuck.is_some()
+        {
             return Duration::ZERO;
         }
         let hangs = self.died.as_ref().is_some_and(|died| died.fault == Fault::Hang);
@@ -38,7 +39,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     pub(super) fn advance_ending(&mut self, place: usize, ending: &Ending, turn: &mut Turn<'_>) {
         match ending {
             Ending::Drain { .. } => {
@@ -47,7 +48,7 @@ impl Group {
                 }
             }
             Ending::Look { since } => {
-                let seen = self.engines[place].tree.since(*since).is_some();
+                let seen = self.engines[place].instance.tree.all.since(*since).is_some();
                 let looked = seen || turn.now.since(*since) >= LOOK_BOUND;
                 if looked && !self.terminates() {
                     self.terminate_or_stop(place, turn);
@@ -66,7 +67,7 @@ impl Group {
 
     fn terminate_or_stop(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &self.engines[place];
-        let pids: BTreeSet<u32> = engine.processes().iter().map(|process: &ProcessId| process.pid).collect();
+        let pids: BTreeSet<u32> = engine.instance.processes().iter().map(|process: &ProcessId| process.pid).collect();
         let clients: Vec<u32> =
             self.server.clients.last().into_iter().flatten().copied().filter(|client| pids.contains(client)).collect();
         let (Some(server), false) = (self.server.pid, clients.is_empty()) else {
@@ -92,8 +93,8 @@ impl Group {
         if outcome == Outcome::Done {
             self.release_from(place, turn);
             let engine = &mut self.engines[place];
-            engine.main = None;
-            engine.tree.saw(Vec::new(), turn.now);
+            engine.instance.process.id = None;
+            engine.instance.tree.all.saw(Vec::new(), turn.now);
             engine.stage = Stage::Ending(Ending::Aftershock { until: turn.now.after(AFTERSHOCK) });
             return;
         }
@@ -102,13 +103,13 @@ impl Group {
             let engine = &mut self.engines[place];
             engine.stage = Stage::Ending(Ending::Stuck { again: turn.now.after(NOT_ENDED_PAUSE) });
             let name = engine.name().clone();
-            if engine.note.replace(why.clone()).as_ref() != Some(&why) {
+            if engine.instance.note.replace(why.clone()).as_ref() != Some(&why) {
                 turn.emit_of(&name, What::ActionFailed { action: "stop", why });
             }
             return;
         }
         self.engines[place].stage = Stage::Ending(Ending::Stuck { again: turn.now.after(STUCK_PAUSE) });
-        if self.engines[place].stuck.is_none() {
+        if self.engines[place].instance.stuck.is_none() {
             self.hold_for(place, &outcome, turn);
         }
     }
@@ -121,8 +122,8 @@ impl Group {
         let why = failure(outcome).unwrap_or_else(|| NO_OUTCOME.to_owned());
         let detail = format!("a process of {} does not die: {why}", engine.policy.name);
         turn.emit_failure_of(&engine.policy.name, "stop", outcome);
-        engine.note = Some("a process of it does not die".to_owned());
-        engine.stuck = Some(detail.clone());
+        engine.instance.note = Some("a process of it does not die".to_owned());
+        engine.instance.stuck = Some(detail.clone());
         engine.recovery_ended(RecoveryResult::Held, turn);
         if news {
             turn.emit(What::Held { reason: HeldReason::ProcessStuck, detail });
@@ -131,14 +132,14 @@ impl Group {
 
     /// Nothing of the engine lives any more, or its whole group's restart or stop sees to it.
     pub fn release_from(&mut self, place: usize, turn: &mut Turn<'_>) {
-        if self.engines[place].stuck.take().is_some() && self.stuck().is_none() {
+        if self.engines[place].instance.stuck.take().is_some() && self.stuck().is_none() {
             turn.emit(What::Released { reason: HeldReason::ProcessStuck });
         }
     }
 
     /// Which processes do not die, for people; `None`: none is known to.
     pub fn stuck(&self) -> Option<String> {
-        let stuck: Vec<&str> = self.engines.iter().filter_map(|engine| engine.stuck.as_deref()).collect();
+        let stuck: Vec<&str> = self.engines.iter().filter_map(|engine| engine.instance.stuck.as_deref()).collect();
         (!stuck.is_empty()).then(|| stuck.join("; "))
     }
 

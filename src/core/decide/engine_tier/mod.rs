@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::decide::attached::Attachment;
 use crate::decide::detect::Finding;
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Died, Ending, Engine, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::newcomers::HANGS_AFTER;
 use crate::decide::turn::Turn;
 use crate::model::{
@@ -22,7 +22,7 @@ use crate::model::{
 /// Until an engine that mpswarden itself lacked the means to start is tried again.
 const NOT_STARTED_PAUSE: Duration = Duration::from_secs(1);
 
-impl Group {
+impl Domain {
     /// Takes one engine as far as it gets.
     pub fn advance_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         self.lead_to_rest(place, turn);
@@ -41,23 +41,25 @@ impl Group {
         if engine.count_due().is_some_and(|due| turn.now < due) {
             return;
         }
-        if let Some((at, exit)) = engine.ended {
-            let because = format!("it ended with {exit} before it served{}", engine.hint());
+        if let Some((at, exit)) = engine.instance.process.ended {
+            let because = format!("it ended with {exit} before it served{}", engine.instance.hint());
             return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
         }
         match engine.placed_since_healthy(&self.server, &turn.gpu.reading, turn.now) {
             Some(true) if engine.awaits_environment(turn.now) => {}
             Some(true) => {
-                self.engines[place].figures.ready();
+                self.engines[place].instance.figures.ready();
                 self.engine_serves(place, turn);
             }
             attached => {
                 let note = match attached {
                     Some(_) => self.detached_note(place),
-                    None if engine.healthy_since.is_some() => "it is healthy; whether it is attached is not known yet",
+                    None if engine.instance.probes.good_since.is_some() => {
+                        "it is healthy; whether it is attached is not known yet"
+                    }
                     None => "its health endpoint does not answer 200 yet",
                 };
-                self.engines[place].note = Some(note.to_owned());
+                self.engines[place].instance.note = Some(note.to_owned());
                 self.start_overdue(place, note, turn);
             }
         }
@@ -66,7 +68,7 @@ impl Group {
     fn start_overdue(&mut self, place: usize, note: &str, turn: &mut Turn<'_>) {
         let engine = &self.engines[place];
         let bound = engine.policy.start_timeout;
-        if turn.now.since(engine.started) >= bound {
+        if turn.now.since(engine.instance.process.started) >= bound {
             let because = format!("it did not get ready within {} s: {note}", bound.as_secs());
             self.engine_failed(place, Died { at: turn.now, fault: Fault::EngineDied, because }, turn);
         }
@@ -76,13 +78,13 @@ impl Group {
         let engine = &mut self.engines[place];
         engine.stage = Stage::Serving;
         engine.knocks = None;
-        engine.note = None;
-        engine.over_limit = None;
+        engine.instance.note = None;
+        engine.instance.output.over_limit = None;
         engine.died = None;
-        if let Some(tree) = engine.tree.last() {
-            engine.gpu_processes.looked(tree, self.server.clients.last(), turn.now);
+        if let Some(tree) = engine.instance.tree.all.last() {
+            engine.instance.gpu.processes.looked(tree, self.server.clients.last(), turn.now);
         }
-        let took = turn.now.since(engine.started);
+        let took = turn.now.since(engine.instance.process.started);
         turn.emit_of(&engine.policy.name, What::EngineServing { took });
         engine.recovery_ended(RecoveryResult::Serving, turn);
     }
@@ -103,24 +105,24 @@ impl Group {
         }
         let note = self.detached_note(place);
         let engine = &mut self.engines[place];
-        if let Some((at, exit)) = engine.ended {
+        if let Some((at, exit)) = engine.instance.process.ended {
             let because = format!("its main process ended with {exit}");
             return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
         }
         let detached = engine.is_detached(turn.now);
-        let attached = engine.watched.is_some() && !engine.seems_detached();
+        let attached = engine.instance.gpu.watched.is_some() && !engine.seems_detached();
         if let Some((at, because)) = engine.lost_its_gpu_processes(&turn.gpu.reading, turn.now)
             && engine.died.is_none()
         {
             return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
         }
-        let sound = engine.healthy_since.is_some() && !detached;
+        let sound = engine.instance.probes.good_since.is_some() && !detached;
         let name = engine.name().clone();
         match (&engine.stage, sound) {
             (Stage::Serving, false) => {
                 engine.stage = Stage::Failing;
                 let because = if detached { note } else { "its health endpoint does not answer 200" };
-                engine.note = Some(because.to_owned());
+                engine.instance.note = Some(because.to_owned());
                 turn.emit_of(&name, What::EngineFailing { because: because.to_owned() });
             }
             (Stage::Failing, true) if attached => self.engine_serves(place, turn),
@@ -129,7 +131,7 @@ impl Group {
     }
 
     fn detached_note(&self, place: usize) -> &'static str {
-        match self.engines[place].watched.as_ref().map(|watched| &watched.attachment) {
+        match self.engines[place].instance.gpu.watched.as_ref().map(|watched| &watched.attachment) {
             Some(Attachment::Outside(_)) => "it runs outside MPS: it is no client of this group's server",
             _ => "it is no client of this group's server, and not seen on the GPU",
         }
@@ -144,7 +146,7 @@ impl Group {
             let Some(place) = place.filter(|_| self.hands_off(finding.fault).is_none()) else { continue };
             let engine = &self.engines[place];
             let lives = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing);
-            if lives && engine.ended.is_none() {
+            if lives && engine.instance.process.ended.is_none() {
                 let died = Died { at: finding.evidence_at, fault: finding.fault, because: finding.because.clone() };
                 self.engine_failed(place, died, turn);
             }
@@ -158,9 +160,9 @@ impl Group {
             return self.take_out(place, turn);
         }
         let engine = &mut self.engines[place];
-        let died = engine.shortage.explain(died, engine.ended.map(|(_, exit)| exit));
+        let died = engine.instance.shortage.explain(died, engine.instance.process.ended.map(|(_, exit)| exit));
         let died = engine.explain_eviction(died);
-        engine.limits.tries(died.fault, turn.now);
+        engine.tried.tries(died.fault, turn.now);
         let hands_off = self.hands_off(died.fault);
         // A leak is no emergency: its requests may end.
         let ending = match died.fault {
@@ -171,14 +173,18 @@ impl Group {
         let (budget, window) = (self.policy.recovery.engine_budget, self.policy.recovery.budget_window);
         let engine = &mut self.engines[place];
         let name = engine.name().clone();
-        engine.note = Some(because.clone());
+        engine.instance.note = Some(because.clone());
         engine.died = Some(died);
         engine.recovery_ended(RecoveryResult::Superseded, turn);
         self.note_faults(turn);
         let hit_alone = self.faults.keys().all(|(engine, _)| engine.is_some());
         let engine = &mut self.engines[place];
         if let Some(reason) = hands_off {
-            engine.stage = if engine.main.is_some() && engine.ended.is_none() { Stage::Failing } else { Stage::Left };
+            engine.stage = if engine.instance.process.id.is_some() && engine.instance.process.ended.is_none() {
+                Stage::Failing
+            } else {
+                Stage::Left
+            };
             if hit_alone {
                 let action = "restart_engine";
                 turn.emit_of(&name, What::Suppressed { action, reason, detail: because });
@@ -232,18 +238,18 @@ impl Group {
         match outcome {
             Outcome::Started { process } => {
                 engine.stage = Stage::Starting;
-                engine.main = Some(process);
-                engine.shortage.lives(std::iter::once(process.pid), turn.now);
-                engine.started = turn.now;
-                engine.limits.started_with(engine.policy.told(process, !engine.outside), turn.now);
-                let incarnation = engine.incarnation;
+                engine.instance.process.id = Some(process);
+                engine.instance.shortage.lives(std::iter::once(process.pid), turn.now);
+                engine.instance.process.started = turn.now;
+                engine.instance.limits.started_with(engine.policy.told(process, !engine.instance.outside), turn.now);
+                let incarnation = engine.instance.incarnation;
                 turn.emit_of(&name, What::EngineStarted { process, incarnation });
             }
             Outcome::NotAsked { why } => {
                 // It is us who can't start it: no failure of its own.
-                let news = engine.note.as_ref() != Some(&why);
+                let news = engine.instance.note.as_ref() != Some(&why);
                 engine.stage = Stage::Down { due: turn.now.after(NOT_STARTED_PAUSE) };
-                engine.note = Some(why.clone());
+                engine.instance.note = Some(why.clone());
                 if news {
                     turn.emit_of(&name, What::ActionFailed { action: "start", why });
                 }
@@ -268,11 +274,11 @@ impl Group {
             Phase::Waiting | Phase::Running(_) => None,
         };
         let Some(engine) = self.engine_mut(&key.engine) else { return };
-        if engine.incarnation != incarnation || engine.ended.is_some() {
+        if engine.instance.incarnation != incarnation || engine.instance.process.ended.is_some() {
             return;
         }
         let evicted = matches!(engine.stage, Stage::Ending(_)).then_some(ExitCause::Evicted);
-        let short = engine.shortage.cause_of(turn.now, exit);
+        let short = engine.instance.shortage.cause_of(turn.now, exit);
         let taken = short.filter(|cause| *cause == ExitCause::HostOom);
         let by_server = engine.ended_by_eviction(exit).then_some(ExitCause::Evicted);
         let cause = ordered.or(taken).or(evicted).or(by_server).or(short).unwrap_or(match exit {
@@ -280,7 +286,7 @@ impl Group {
             Exit::Status(_) | Exit::Unknown => ExitCause::Error,
             Exit::Signal(_) => ExitCause::Signal,
         });
-        engine.ended = Some((turn.now, exit));
+        engine.instance.process.ended = Some((turn.now, exit));
         self.suspects.exit(&key.engine, exit, turn.now);
         if let Some(place) = self.place_of(&key.engine) {
             self.note_death(place, exit, turn.now);
@@ -297,11 +303,11 @@ impl Group {
             Stage::Down { due } => Some(*due),
             Stage::Starting => {
                 let hangs = engine.knocks.map(|since| since.after(HANGS_AFTER));
-                let late = engine.started.after(engine.policy.start_timeout);
+                let late = engine.instance.process.started.after(engine.policy.start_timeout);
                 [hangs, Some(late)].into_iter().flatten().filter(|at| *at > now).min()
             }
             Stage::Serving | Stage::Failing => {
-                let gone = engine.gpu_processes.deadlines();
+                let gone = engine.instance.gpu.processes.deadlines();
                 let evicted = engine.eviction_due();
                 engine.stall_deadline(now).into_iter().chain(gone).chain(evicted).filter(|at| *at > now).min()
             }

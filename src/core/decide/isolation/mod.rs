@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{EngineIsolation, EngineName, Fault, IsolationResult, Moment, What};
 
-use super::group::Group;
+use super::domain::Domain;
 use super::policy::IsolationMode;
 use super::turn::Turn;
 
@@ -65,7 +65,7 @@ impl Isolation {
     }
 }
 
-impl Group {
+impl Domain {
     /// Whether it is the second side of a group.
     pub fn is_apart(&self) -> bool {
         self.policy.name.is_apart()

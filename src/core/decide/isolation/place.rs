@@ -1,8 +1,8 @@
 //! Where each engine of a group is to be, and one step towards it. An engine is taken out by the engine tier's safe
 //! way, one at a time; it changes sides only once it is proven gone.
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Ending, Engine, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::policy::Quarantine;
 use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;
@@ -30,7 +30,7 @@ impl Place {
     }
 }
 
-impl Group {
+impl Domain {
     /// Where an engine of the group is to be. `parts`: its GPU takes a second server.
     pub fn place_for(&self, engine: &EngineName, parts: bool) -> Place {
         let suspected = self.isolation.search().is_some_and(|search| search.apart.contains(engine));
@@ -52,7 +52,7 @@ impl Group {
         let engine = &mut self.engines[at];
         engine.goes_outside = place == Place::Outside;
         let wrong_side = apart != (place == Place::Apart);
-        let wrong_way = engine.goes_outside != engine.outside && engine.alive();
+        let wrong_way = engine.goes_outside != engine.instance.outside && engine.alive();
         engine.moves = wrong_side || wrong_way;
         let served = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing);
         if engine.moves && served && may_take_out && matches!(self.phase, Phase::Running(_)) {
@@ -98,7 +98,7 @@ impl Group {
     /// Takes in an engine of the other side that is proven gone, at its place in the configuration. `stays`: it is
     /// to run here.
     pub fn take_in(&mut self, mut engine: Engine, stays: bool, turn: &mut Turn<'_>) {
-        engine.main = None;
+        engine.instance.process.id = None;
         engine.moves = !stays;
         engine.stage = engine.at_rest().unwrap_or(match (&self.phase, &engine.stage) {
             (Phase::Restart(_), _) => Stage::Fallen,

@@ -1,10 +1,10 @@
 //! A group's two sides as the one group that the outside knows.
 
-use crate::decide::group::Group;
+use crate::decide::domain::Domain;
 use crate::model::{EngineIsolation, EngineStatus, GroupState, GroupStatus, IsolationStatus, ServerState};
 
 /// The status of each group, its second side in it.
-pub(in crate::decide) fn one_each(groups: &[Group], status: impl Fn(&Group) -> GroupStatus) -> Vec<GroupStatus> {
+pub(in crate::decide) fn one_each(groups: &[Domain], status: impl Fn(&Domain) -> GroupStatus) -> Vec<GroupStatus> {
     let mut shown: Vec<GroupStatus> = Vec::with_capacity(groups.len());
     for group in groups {
         if !group.is_apart() {
@@ -20,7 +20,7 @@ pub(in crate::decide) fn one_each(groups: &[Group], status: impl Fn(&Group) -> G
     shown
 }
 
-impl Group {
+impl Domain {
     fn isolation_status(&self) -> Option<IsolationStatus> {
         if self.isolation.is_idle() {
             return None;
@@ -49,7 +49,7 @@ fn nobody_apart() -> IsolationStatus {
     }
 }
 
-fn take_in(home: &mut GroupStatus, side: GroupStatus, group: &Group) {
+fn take_in(home: &mut GroupStatus, side: GroupStatus, group: &Domain) {
     let isolation = home.isolation.get_or_insert_with(nobody_apart);
     (isolation.server, isolation.server_pid, isolation.control) = (side.server, side.server_pid, side.control);
     isolation.apart = side.engines.iter().map(|engine| engine.name.clone()).collect();

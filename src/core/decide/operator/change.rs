@@ -3,15 +3,15 @@
 
 use std::collections::BTreeSet;
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Engine, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::policy::{EnginePolicy, GroupPolicy};
 use crate::decide::remembered::{EngineMemory, Rest};
 use crate::decide::stopping::AfterStop;
 use crate::decide::turn::Turn;
 use crate::model::{EngineKey, EngineName};
 
-impl Group {
+impl Domain {
     /// Takes up a changed policy. The GPU stays: the caller promises that a group never moves. `elsewhere` are
     /// engines that its other side has.
     pub fn change(
@@ -96,7 +96,7 @@ impl Group {
 /// An engine that stays. One that was on its way out comes back as the new configuration says.
 fn changed(mut engine: Engine, policy: EnginePolicy, rolls: bool) -> Engine {
     engine.policy = policy;
-    engine.rolls |= rolls || engine.leaving;
+    engine.instance.outdated |= rolls || engine.leaving;
     engine.leaving = false;
     engine
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::decide::detect;
-use crate::decide::group::{Group, Phase};
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::turn::Turn;
 use crate::model::{Fault, HeldReason, Hold, Mode, Moment, What};
 
-impl Group {
+impl Domain {
     /// Why nothing may be done about `fault` by itself; `None`: it may. A restart that is on its way when a hold
     /// begins does not ask again and goes on to its end: one that stopped half-way would leave the group down.
     pub fn hands_off(&self, fault: Fault) -> Option<&'static str> {

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::Engine;
-use crate::decide::group::{Group, Phase};
 use crate::decide::policy::StartOrder;
 use crate::decide::stopping::AfterStop;
 use crate::model::{EngineKey, Goal, GroupName, HeldReason, Moment, Plan, Request, Tier};
@@ -24,7 +24,7 @@ fn span(time: Duration) -> String {
 }
 
 /// A group that is not there, and those that are.
-pub(in crate::decide) fn no_such_group(name: &GroupName, groups: &[Group]) -> String {
+pub(in crate::decide) fn no_such_group(name: &GroupName, groups: &[Domain]) -> String {
     format!(
         "there is no group {name}; there are: {}",
         list(groups.iter().filter(|group| !group.is_apart()).map(|group| &group.policy.name))
@@ -32,7 +32,7 @@ pub(in crate::decide) fn no_such_group(name: &GroupName, groups: &[Group]) -> St
 }
 
 /// An order for every group: it is done in those where there is something to do.
-pub(in crate::decide) fn plan_for_all(groups: &[Group], request: &Request, now: Moment) -> Result<Plan, String> {
+pub(in crate::decide) fn plan_for_all(groups: &[Domain], request: &Request, now: Moment) -> Result<Plan, String> {
     let (mut all, mut refused) = (Plan { steps: Vec::new(), goals: Vec::new() }, Vec::new());
     for plan in groups.iter().map(|group| group.plan(request, now)) {
         match plan {
@@ -51,7 +51,7 @@ pub(in crate::decide) fn plan_for_all(groups: &[Group], request: &Request, now: 
     Ok(all)
 }
 
-impl Group {
+impl Domain {
     /// What an order for this group or one of its engines would come to at this moment.
     pub fn plan(&self, request: &Request, now: Moment) -> Result<Plan, String> {
         let ends = matches!(request, Request::Stop | Request::StopNow);

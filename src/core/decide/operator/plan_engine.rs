@@ -1,7 +1,7 @@
 //! What an order for one engine would come to, in sentences; or why it can't be done, with the cure.
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Ending, Engine, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::remembered::Rest;
 use crate::model::{EngineKey, Goal, Moment, Plan, Request};
 
@@ -10,11 +10,13 @@ use super::plan::list;
 impl Engine {
     /// Whether a process of it may be there.
     pub(super) fn has_process(&self) -> bool {
-        self.alive() || matches!(self.stage, Stage::Launching(_)) || self.main.is_some() && self.ended.is_none()
+        self.alive()
+            || matches!(self.stage, Stage::Launching(_))
+            || self.instance.process.id.is_some() && self.instance.process.ended.is_none()
     }
 }
 
-impl Group {
+impl Domain {
     /// The engine of that name that the configuration has; or which there are.
     pub(super) fn known(&self, key: &EngineKey) -> Result<&Engine, String> {
         let here = || self.engines.iter().filter(|engine| !engine.leaving);
@@ -138,8 +140,8 @@ impl Group {
     fn ends(&self, key: &EngineKey, engine: &Engine) -> String {
         let clients = self.server.clients.last();
         let is_client = |pid: &u32| clients.is_some_and(|clients| clients.contains(pid));
-        let count = engine.processes().iter().filter(|process| is_client(&process.pid)).count();
-        let term = match engine.main.filter(|_| engine.ended.is_none()) {
+        let count = engine.instance.processes().iter().filter(|process| is_client(&process.pid)).count();
+        let term = match engine.instance.process.id.filter(|_| engine.instance.process.ended.is_none()) {
             Some(_) => format!("TERM, KILL after {} s", engine.policy.stop_timeout.as_secs_f64()),
             None => "KILL what is left of it".to_owned(),
         };
@@ -156,5 +158,5 @@ impl Group {
 }
 
 fn serves_next(key: &EngineKey, engine: &Engine) -> Goal {
-    Goal::EngineServes { engine: key.clone(), incarnation: engine.incarnation.saturating_add(1) }
+    Goal::EngineServes { engine: key.clone(), incarnation: engine.instance.incarnation.saturating_add(1) }
 }

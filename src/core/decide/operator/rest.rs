@@ -1,8 +1,8 @@
 //! Engines that are to have no process, or a new one: taken out by the engine tier's safe way, with no failure
 //! counted. Nothing here decides that an engine failed.
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Engine, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;
 use crate::model::{EngineName, Reason, RecoveryResult, Tier, What};
@@ -39,7 +39,7 @@ impl Engine {
 
     /// In words, that its turn in a changed configuration has not come.
     pub fn waits_to_roll(&self) -> Option<String> {
-        let waits = self.rolls && self.alive() && !matches!(self.stage, Stage::Ending(_));
+        let waits = self.instance.outdated && self.alive() && !matches!(self.stage, Stage::Ending(_));
         waits.then(|| "runs as it was configured before; it rolls once the one before it serves".to_owned())
     }
 
@@ -52,7 +52,7 @@ impl Engine {
     }
 }
 
-impl Group {
+impl Domain {
     /// The place of the engine of that name.
     pub fn place_of(&self, name: &EngineName) -> Option<usize> {
         self.engines.iter().position(|engine| engine.name() == name)
@@ -62,7 +62,7 @@ impl Group {
     pub fn give_rest(&mut self, place: usize, rest: Rest, turn: &mut Turn<'_>) {
         let engine = &mut self.engines[place];
         engine.rest = Some(rest);
-        engine.note = note_of(engine.rest);
+        engine.instance.note = note_of(engine.rest);
         engine.died = None;
         engine.recovery_ended(RecoveryResult::Superseded, turn);
         turn.save();
@@ -87,7 +87,7 @@ impl Group {
         let engine = &mut self.engines[place];
         let Some(stage) = engine.at_rest() else { return };
         engine.stage = stage;
-        engine.note = note_of(engine.rest).or(engine.note.take());
+        engine.instance.note = note_of(engine.rest).or(engine.instance.note.take());
         if engine.stage == Stage::Quarantined {
             let failures = engine.failures.within(window, turn.now);
             turn.emit_of(&engine.policy.name, What::EngineQuarantined { failures });
@@ -107,7 +107,7 @@ impl Group {
         self.take_out(place, turn);
         let recovery = &self.policy.recovery;
         let engine = &mut self.engines[place];
-        engine.rolls = false;
+        engine.instance.outdated = false;
         engine.recovery = Some(turn.now);
         let attempt = engine.failures.within(recovery.budget_window, turn.now);
         let budget_left = recovery.engine_budget.saturating_sub(attempt);
@@ -123,7 +123,7 @@ impl Group {
         }
         let old = |engine: &Engine| {
             let runs = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left);
-            engine.rolls && runs
+            engine.instance.outdated && runs
         };
         let next = self.engines.iter().position(old);
         self.rolling = next.map(|place| self.engines[place].name().clone());

@@ -1,13 +1,13 @@
 //! Takes up an order that its plan allows. What it leads to is done by the restart, the engine tier and the stop.
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Ending, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::remembered::Rest;
 use crate::decide::stopping::AfterStop;
 use crate::decide::turn::Turn;
 use crate::model::{EngineKey, Reason, Request};
 
-impl Group {
+impl Domain {
     /// Does what the order's plan says. The caller has made that plan at this same moment, and steps the group
     /// afterwards.
     pub fn take_up(&mut self, request: &Request, turn: &mut Turn<'_>) {
@@ -36,7 +36,7 @@ impl Group {
         }
     }
 
-    fn with_engine(&mut self, key: &EngineKey, work: impl FnOnce(&mut Group, usize)) {
+    fn with_engine(&mut self, key: &EngineKey, work: impl FnOnce(&mut Domain, usize)) {
         if let Some(place) = self.place_of(&key.engine) {
             work(self, place);
         }
@@ -69,7 +69,7 @@ impl Group {
         if engine.rest.take().is_some_and(|rest| rest != Rest::Stopped) {
             engine.failures.clear();
         }
-        engine.note = None;
+        engine.instance.note = None;
         turn.save();
         match engine.stage {
             Stage::Stopped | Stage::Quarantined if running => engine.stage = Stage::Down { due: turn.now },

@@ -18,9 +18,9 @@ use crate::model::{
     Baseline, EngineName, EngineSharing, GroupName, Known, Look, Moment, OverlapStatus, OverlapWindow, ProbeState, What,
 };
 
+use super::domain::{Domain, Phase};
 use super::engine::{Engine, Stage};
 use super::figures::LOAD_FRESH;
-use super::group::{Group, Phase};
 use super::looks::Want;
 use super::policy::OverlapPolicy;
 use super::turn::Turn;
@@ -50,13 +50,18 @@ pub(super) struct Overlap {
     saved: Option<Moment>,
 }
 
-/// One engine's; it goes with the engine from side to side.
+/// One engine's, over all its incarnations.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sharing {
-    pace: Pace,
     learnt: Learnt,
-    probe: Known<(ProbeState, Option<String>)>,
     kernel_busy: Duration,
+}
+
+/// One incarnation's.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Beside {
+    pace: Pace,
+    probe: Known<(ProbeState, Option<String>)>,
     slowdown: Known<f64>,
 }
 
@@ -71,7 +76,7 @@ impl Weighed {
     /// Of all engines of a group, on both its sides.
     pub fn of<'e>(engines: impl Iterator<Item = &'e Engine>, policy: &OverlapPolicy, now: Moment) -> Weighed {
         let working = engines.filter(|engine| matches!(engine.stage, Stage::Serving | Stage::Failing));
-        let share = |engine: &Engine| Share::of_late(&engine.sharing.pace, engine.baselines(policy), now);
+        let share = |engine: &Engine| Share::of_late(&engine.instance.beside.pace, engine.baselines(policy), now);
         let (names, shares): (Vec<_>, Vec<_>) = working.map(|it| (it.name().clone(), share(it))).unzip();
         let slowdowns = shares.iter().map(|share| share.and_then(|share| share.slowdown()));
         Weighed { gain: gain::gain(&shares), slowdowns: names.into_iter().zip(slowdowns).collect() }
@@ -125,12 +130,16 @@ impl Sharing {
 
     /// A new incarnation begins: of that launch, and perhaps outside MPS.
     pub fn launched(&mut self, launch: u64, outside: bool) {
-        self.pace = Pace::default();
-        self.probe.forget();
-        self.slowdown.forget();
         self.learnt.started((launch, outside));
     }
 
+    /// Of a window, it had a kernel on the GPU for so long.
+    pub fn saw(&mut self, busy: Duration) {
+        self.kernel_busy = self.kernel_busy.saturating_add(busy);
+    }
+}
+
+impl Beside {
     /// A load was read.
     pub fn read(&mut self, load: &crate::model::EngineLoad, now: Moment) {
         self.pace.saw(load, now);
@@ -139,11 +148,6 @@ impl Sharing {
     /// Its kernel probe changed its state.
     pub fn probed(&mut self, state: ProbeState, why: Option<String>, now: Moment) {
         self.probe.saw((state, why), now);
-    }
-
-    /// Of a window, it had a kernel on the GPU for so long.
-    pub fn saw(&mut self, busy: Duration) {
-        self.kernel_busy = self.kernel_busy.saturating_add(busy);
     }
 }
 
@@ -156,7 +160,7 @@ impl Engine {
 
     /// What its kernel probe does.
     fn probe(&self) -> ProbeState {
-        match self.sharing.probe.last() {
+        match self.instance.beside.probe.last() {
             _ if !self.policy.probe => ProbeState::Off,
             None => ProbeState::Waiting,
             Some((state, _)) => *state,
@@ -174,12 +178,12 @@ impl Engine {
 
     /// Its kernels, and how fast it is beside the others.
     pub fn sharing_status(&self, policy: &OverlapPolicy, now: Moment) -> EngineSharing {
-        let note = self.sharing.probe.last().filter(|_| self.policy.probe).and_then(|(_, why)| why.clone());
+        let note = self.instance.beside.probe.last().filter(|_| self.policy.probe).and_then(|(_, why)| why.clone());
         EngineSharing {
             probe: self.probe(),
             probe_note: note,
             kernel_busy: self.sharing.kernel_busy,
-            slowdown: self.sharing.slowdown.fresh(LOAD_FRESH, now).copied().filter(|_| self.alive()),
+            slowdown: self.instance.beside.slowdown.fresh(LOAD_FRESH, now).copied().filter(|_| self.alive()),
             baseline: baseline::newest(self.baselines(policy)).cloned(),
             baselines: u32::try_from(self.baselines(policy).count()).unwrap_or(u32::MAX),
         }
@@ -188,13 +192,13 @@ impl Engine {
     /// Takes up what was found of it.
     pub fn weighed(&mut self, weighed: &Weighed, now: Moment) {
         match weighed.slowdown_of(self.name()) {
-            Some(slowdown) => self.sharing.slowdown.saw(slowdown, now),
-            None => self.sharing.slowdown.forget(),
+            Some(slowdown) => self.instance.beside.slowdown.saw(slowdown, now),
+            None => self.instance.beside.slowdown.forget(),
         }
     }
 }
 
-impl Group {
+impl Domain {
     /// What is told of all of the group's engines together.
     pub fn overlap_status(&self, now: Moment) -> OverlapStatus {
         self.overlap.status(self.engines.len().max(self.policy.engines.len()), now)
@@ -228,7 +232,7 @@ impl Group {
     pub fn learn(&mut self, sure: Moment, turn: &mut Turn<'_>) {
         let Some(solo) = &mut self.overlap.solo else { return };
         let Some(engine) = self.engines.iter_mut().find(|engine| engine.name() == solo.engine()) else { return };
-        let Some((work, rate)) = solo.stretch(&engine.sharing.pace, sure) else { return };
+        let Some((work, rate)) = solo.stretch(&engine.instance.beside.pace, sure) else { return };
         let name = engine.name().clone();
         engine.sharing.learnt.saw(&name, &work, rate, turn.now);
         let is_old = |saved: Moment| turn.now.since(saved) >= SAVED_EVERY;

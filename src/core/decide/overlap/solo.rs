@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Engine, Stage};
 use crate::decide::figures::LOAD_FRESH;
-use crate::decide::group::{Group, Phase};
 use crate::decide::orders::GroupId;
 use crate::model::{EngineName, Moment};
 
@@ -38,14 +38,14 @@ pub(in crate::decide) struct Solo {
 
 /// The only engine with work of all groups on one GPU: everyone else has none or no process, nothing else computes
 /// there, and nothing is being started or stopped.
-pub(in crate::decide) fn alone<'g>(groups: impl Iterator<Item = &'g Group>, now: Moment) -> Option<Alone> {
+pub(in crate::decide) fn alone<'g>(groups: impl Iterator<Item = &'g Domain>, now: Moment) -> Option<Alone> {
     let (mut busy, mut sure) = (None, now);
     for group in groups {
         if !matches!(group.phase, Phase::Running(None) | Phase::Stopped) || group.foreign.count() > 0 {
             return None;
         }
         for engine in group.engines.iter().filter(|engine| !has_no_process(engine)) {
-            let pace = &engine.sharing.pace;
+            let pace = &engine.instance.beside.pace;
             let read = pace.read().filter(|read| now.since(*read) <= LOAD_FRESH && engine.stage == Stage::Serving)?;
             sure = sure.min(read);
             if pace.is_busy() && busy.is_none() {
@@ -56,7 +56,7 @@ pub(in crate::decide) fn alone<'g>(groups: impl Iterator<Item = &'g Group>, now:
         }
     }
     let (side, engine) = busy?;
-    Some(Alone { side, engine: engine.name().clone(), incarnation: engine.incarnation, sure })
+    Some(Alone { side, engine: engine.name().clone(), incarnation: engine.instance.incarnation, sure })
 }
 
 fn has_no_process(engine: &Engine) -> bool {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::decide::detect::unknown_clients;
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::Stage;
-use crate::decide::group::{Group, Phase};
 use crate::decide::orders::Purpose;
 use crate::decide::policy::UnknownClients;
 use crate::decide::server_start::{self, TRIES};
@@ -23,7 +23,7 @@ const ASKABLE_WITHIN: Duration = Duration::from_secs(2);
 /// For a server of a new daemon: it needs 300 ms, longer with many GPUs.
 pub(super) const NEW_ACTIVE_BOUND: Duration = Duration::from_secs(30);
 
-impl Group {
+impl Domain {
     pub(super) fn check_active(&mut self, restart: &mut Restart, since: Moment, turn: &mut Turn<'_>) -> Next {
         let anothers = self.server.is_anothers();
         if self.cannot_ask(restart, turn) {
@@ -143,7 +143,7 @@ impl Group {
         self.server.new_generation(turn.now);
         for engine in &mut self.engines {
             engine.stage = engine.at_rest().unwrap_or(Stage::Down { due: turn.now });
-            engine.rolls = false;
+            engine.instance.outdated = false;
         }
         self.rolling = None;
         self.left_behind = false;

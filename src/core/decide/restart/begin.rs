@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Engine, Stage};
-use crate::decide::group::{Group, Phase};
 use crate::decide::guard;
 use crate::decide::memory_gate::{Baseline, baseline};
 use crate::decide::policy::WhenSpent;
@@ -16,7 +16,7 @@ use super::{Gate, Next, Restart, Step};
 /// An engine that died so shortly before its group's fault died of it.
 const ONE_EVENT: Duration = Duration::from_secs(1);
 
-impl Group {
+impl Domain {
     /// The first start: a daemon, a server, the engines. There is nothing to end.
     pub fn first_start(&mut self, turn: &mut Turn<'_>) {
         if self.cannot_use(turn.gpu).is_some() {

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use crate::decide::domain::Domain;
 use crate::decide::facts::GpuFacts;
 use crate::decide::gpu_health::{Ailment, Cure, Kind};
-use crate::decide::group::Group;
 use crate::decide::turn::Turn;
 use crate::model::{HeldReason, Mode, Moment, Reason, Tier};
 
@@ -14,7 +14,7 @@ use super::{Restart, Step};
 /// One look that failed at the start is no reason to page anybody.
 const UNREAD_FOR: Duration = Duration::from_secs(5);
 
-impl Group {
+impl Domain {
     /// Whether an operator let the group go on over this.
     pub fn excuses(&self, ailment: &Ailment) -> bool {
         self.gpu_excused.is_some_and(|until| ailment.since <= until)

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::model::{ActionId, Fault, HeldReason, Moment, Outcome, Reason, RecoveryResult, RecoveryStep, Tier, What};
 
-use super::group::{Group, Phase};
+use super::domain::{Domain, Phase};
 use super::memory_gate::Baseline;
 use super::turn::{NO_OUTCOME, Turn, failure};
 
@@ -177,12 +177,12 @@ impl Restart {
     }
 }
 
-impl Group {
+impl Domain {
     /// Runs `work` on the restart, if there is one, and follows what it says comes next.
     fn with_restart(
         &mut self,
         turn: &mut Turn<'_>,
-        work: impl FnOnce(&mut Group, &mut Restart, &mut Turn<'_>) -> Next,
+        work: impl FnOnce(&mut Domain, &mut Restart, &mut Turn<'_>) -> Next,
     ) {
         if !matches!(self.phase, Phase::Restart(_)) {
             return;

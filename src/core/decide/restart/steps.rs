@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::decide::domain::Domain;
 use crate::decide::engine::READING_FRESH;
 use crate::decide::facts::ControlFacts;
-use crate::decide::group::Group;
 use crate::decide::memory_gate::NotBack;
 use crate::decide::orders::Purpose;
 use crate::decide::turn::Turn;
@@ -27,7 +27,7 @@ pub(in crate::decide) const STOP_CONTROL_BOUND: Duration = Duration::from_secs(1
 /// For a new daemon to answer.
 const START_CONTROL_BOUND: Duration = Duration::from_secs(15);
 
-impl Group {
+impl Domain {
     pub(in crate::decide) fn order_kill(&mut self, strays: Vec<u32>, turn: &mut Turn<'_>) -> ActionId {
         let engines = if strays.is_empty() { self.names() } else { Vec::new() };
         let action = Action::KillEngines { group: self.policy.name.clone(), engines, strays };
@@ -126,8 +126,8 @@ impl Group {
             return restart.enter(Step::Stuck { again: turn.now.after(STUCK_PAUSE) }, turn);
         }
         for engine in &mut self.engines {
-            engine.main = None;
-            engine.tree.saw(Vec::new(), turn.now);
+            engine.instance.process.id = None;
+            engine.instance.tree.all.saw(Vec::new(), turn.now);
         }
         self.after_gone(restart, turn);
     }

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::decide::detect::{Finding, unknown_clients};
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Ending, Engine, READING_FRESH, Stage};
 use crate::decide::facts::trusted;
-use crate::decide::group::{Group, Phase};
 use crate::decide::isolation::Hit;
 use crate::decide::said::Run;
 use crate::decide::turn::Turn;
@@ -144,7 +144,7 @@ impl Case {
     }
 }
 
-impl Group {
+impl Domain {
     /// The fault hit the whole group: what is known now is kept, before anything of it is ended.
     pub fn open_case(&mut self, finding: &Finding, turn: &Turn<'_>) {
         if finding.fault != Fault::GpuFault || !matches!(self.phase, Phase::Running(_)) {
@@ -168,25 +168,25 @@ impl Group {
     }
 
     fn known_of(&self, engine: &Engine, fault_at: Moment, xids: &[Xid], turn: &Turn<'_>) -> EngineEvidence {
-        let ended = engine.ended.filter(|(at, _)| *at < fault_at);
+        let ended = engine.instance.process.ended.filter(|(at, _)| *at < fault_at);
         // Whose client the server itself took was not killed while busy.
-        let left = engine.left.filter(|_| engine.evicted().is_none());
+        let left = engine.instance.gpu.left.filter(|_| engine.evicted().is_none());
         let left = [left, ended.map(|(at, _)| at)].into_iter().flatten().filter(|at| *at < fault_at).min();
         let recent = left.is_some_and(|left| fault_at.since(left) <= AFTERSHOCK);
-        let pids: Vec<u32> = engine.processes().iter().map(|process| process.pid).collect();
-        let (figures, reading) = (&engine.figures, &turn.gpu.reading);
+        let pids: Vec<u32> = engine.instance.processes().iter().map(|process| process.pid).collect();
+        let (figures, reading) = (&engine.instance.figures, &turn.gpu.reading);
         let memory = engine.device_memory(reading.fresh(READING_FRESH, turn.now));
         EngineEvidence {
-            there: !engine.outside && (engine.alive() || recent),
+            there: !engine.instance.outside && (engine.alive() || recent),
             idle: figures.idle.at(fault_at),
             requests: figures.requests(turn.now),
             error: own_error(engine, fault_at, self.server.fatal.is_some()),
             left,
-            exit: engine.ended,
+            exit: engine.instance.process.ended,
             evicted: is_evicted(engine),
             blamed: self.server.fatal.and_then(|fatal| fatal.blamed).is_some_and(|pid| pids.contains(&pid)),
             in_xid: xids.iter().any(|(_, _, pid)| pid.is_some_and(|pid| pids.contains(&pid))),
-            started: engine.started,
+            started: engine.instance.process.started,
             memory: memory.zip(reading.at()),
             before: self.suspects.before(Some(engine.name()), self.policy.recovery.budget_window, turn.now),
             ..EngineEvidence::of(engine.name().clone())
@@ -195,7 +195,7 @@ impl Group {
 
     fn exits_before(&self, fault_at: Moment) -> Vec<(Moment, EngineName, Exit)> {
         let recent = |engine: &Engine| {
-            let (at, exit) = engine.ended?;
+            let (at, exit) = engine.instance.process.ended?;
             (fault_at.since(at) <= AFTERSHOCK).then(|| (at, engine.name().clone(), exit))
         };
         self.engines.iter().filter_map(recent).collect()
@@ -204,9 +204,9 @@ impl Group {
     /// A client begins to leave the server: its engine is noted while it is known whose it is.
     pub fn client_leaves(&mut self, line: ServerLine, stamped: Moment, now: Moment) {
         let ServerLine::Exiting { client, .. } = line else { return };
-        let owns = |engine: &&mut Engine| engine.processes().iter().any(|process| process.pid == client);
+        let owns = |engine: &&mut Engine| engine.instance.processes().iter().any(|process| process.pid == client);
         if let Some(engine) = self.engines.iter_mut().find(owns) {
-            engine.left = Some(trusted(stamped, now));
+            engine.instance.gpu.left = Some(trusted(stamped, now));
         }
     }
 
@@ -259,12 +259,12 @@ impl Group {
 fn own_error(engine: &Engine, fault_at: Moment, by_a_line: bool) -> Option<(Moment, u32)> {
     let before = if by_a_line { NEAR } else { OWN_ERROR };
     let of_it = |run: &&Run| is_context_fatal(run.code) && run.first.after(before) >= fault_at;
-    engine.said.all().find(of_it).map(|run| (run.first, run.code))
+    engine.instance.output.said.all().find(of_it).map(|run| (run.first, run.code))
 }
 
 /// The watchdog was taking it out, and not because it had ended by itself.
 fn is_evicted(engine: &Engine) -> bool {
-    let ended = engine.ended.map(|(at, _)| at);
+    let ended = engine.instance.process.ended.map(|(at, _)| at);
     let by_itself = ended.is_some() && ended == engine.died.as_ref().map(|died| died.at);
     let signalled =
         matches!(engine.stage, Stage::Ending(Ending::Stop(_) | Ending::Stuck { .. } | Ending::Aftershock { .. }));

@@ -1,9 +1,9 @@
 //! What is learnt of GPUs, and which groups it concerns.
 
+use crate::decide::domain::Domain;
 use crate::decide::effects::Effects;
 use crate::decide::foreign::beside;
 use crate::decide::gpu_health::GpuHealth;
-use crate::decide::group::Group;
 use crate::decide::reading::Reading;
 use crate::model::gpu::RecoveryAction;
 use crate::model::{GpuReading, GpuUuid, Look, Moment, What};
@@ -14,7 +14,7 @@ impl Watchdog {
     pub(super) fn gpu_read(&mut self, gpu: &GpuUuid, reading: GpuReading) {
         let Some(facts) = self.gpus.get_mut(gpu) else { return };
         let reading = Reading::from(reading);
-        let on_gpu: Vec<&Group> = self.groups.iter().filter(|group| group.policy.gpu == *gpu).collect();
+        let on_gpu: Vec<&Domain> = self.groups.iter().filter(|group| group.policy.gpu == *gpu).collect();
         let beside = beside(&reading, &on_gpu, &self.groups, self.now);
         for group in self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu) {
             group.gpu_read(&reading);
@@ -52,7 +52,7 @@ impl Watchdog {
     pub(super) fn gpu_health(&mut self, gpu: &GpuUuid, learn: impl FnOnce(&mut GpuHealth, Moment)) {
         let Some(facts) = self.gpus.get_mut(gpu) else { return };
         learn(&mut facts.health, self.now);
-        self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu).for_each(Group::stir);
+        self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu).for_each(Domain::stir);
     }
 
     /// GPUs whose driver was to say what it wants and did not.
@@ -60,7 +60,7 @@ impl Watchdog {
         let (now, groups) = (self.now, &mut self.groups);
         for (uuid, gpu) in &mut self.gpus {
             if gpu.health.waited(now) {
-                groups.iter_mut().filter(|group| group.policy.gpu == *uuid).for_each(Group::stir);
+                groups.iter_mut().filter(|group| group.policy.gpu == *uuid).for_each(Domain::stir);
             }
         }
     }

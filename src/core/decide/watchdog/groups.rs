@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::decide::PolicyChange;
+use crate::decide::domain::Domain;
 use crate::decide::effects::Effects;
 use crate::decide::facts::GpuFacts;
-use crate::decide::group::Group;
 use crate::decide::orders::GroupId;
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
@@ -35,7 +35,7 @@ impl Watchdog {
             // Through `one_group` and `each_group`, so that every group is stepped in this same turn.
             self.change(&name, &group, &rolls, effects);
         }
-        let gone = |group: &Group| !names.contains(&group.policy.name.home());
+        let gone = |group: &Domain| !names.contains(&group.policy.name.home());
         self.each_group(effects, |group, turn| {
             if gone(group) {
                 group.leave(turn)
@@ -61,10 +61,10 @@ impl Watchdog {
     /// A group whose GPU was named by an index that NVML did not show learns which GPU that is. It has no process.
     fn follow_to_its_gpu(&mut self, policy: &GroupPolicy) {
         let absent = |uuid: &GpuUuid| self.gpus.get(uuid).is_some_and(|gpu| gpu.identity.absent);
-        let moves = |group: &&mut Group| {
+        let moves = |group: &&mut Domain| {
             group.policy.name.home() == policy.name && group.policy.gpu != policy.gpu && absent(&group.policy.gpu)
         };
-        let moving: Vec<&mut Group> = self.groups.iter_mut().filter(moves).collect();
+        let moving: Vec<&mut Domain> = self.groups.iter_mut().filter(moves).collect();
         for group in moving {
             group.policy.gpu = policy.gpu.clone();
             group.stir();
@@ -100,10 +100,10 @@ impl Watchdog {
         }
     }
 
-    pub(super) fn new_group(&mut self, policy: GroupPolicy, remembered: GroupMemory) -> Group {
+    pub(super) fn new_group(&mut self, policy: GroupPolicy, remembered: GroupMemory) -> Domain {
         let id = self.next_group;
         self.next_group = GroupId(id.0 + 1);
-        Group::new(id, policy, remembered, self.seed.wrapping_add(id.0))
+        Domain::new(id, policy, remembered, self.seed.wrapping_add(id.0))
     }
 
     /// Forgets groups that have left the configuration and are stopped, with GPUs that nobody uses any more.
@@ -111,8 +111,8 @@ impl Watchdog {
         let homes: BTreeSet<GroupName> = self.groups.iter().map(|group| group.policy.name.clone()).collect();
         // Engines of a second side go back to the first before it is forgotten.
         let waits =
-            |group: &Group| group.is_apart() && !group.engines.is_empty() && homes.contains(&group.policy.name.home());
-        let goes = |group: &Group| group.is_forgotten() && !waits(group);
+            |group: &Domain| group.is_apart() && !group.engines.is_empty() && homes.contains(&group.policy.name.home());
+        let goes = |group: &Domain| group.is_forgotten() && !waits(group);
         if !self.groups.iter().any(goes) {
             return;
         }
@@ -126,7 +126,7 @@ impl Watchdog {
 }
 
 /// GPUs that more than one group uses.
-pub(super) fn shared(groups: &[Group]) -> BTreeSet<GpuUuid> {
+pub(super) fn shared(groups: &[Domain]) -> BTreeSet<GpuUuid> {
     let mut seen = BTreeSet::new();
     groups.iter().map(|group| &group.policy.gpu).filter(|gpu| !seen.insert(*gpu)).cloned().collect()
 }

@@ -27,7 +27,7 @@ impl Watchdog {
         let side = self.side_of(&key.group.home(), &key.engine);
         let engine = side.and_then(|side| self.groups[side].engine_mut(&key.engine));
         if let Some(engine) = engine {
-            engine.sharing.probed(state, why, self.now);
+            engine.instance.beside.probed(state, why, self.now);
         }
     }
 

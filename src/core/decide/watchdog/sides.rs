@@ -1,10 +1,10 @@
 //! The two sides of a group on one GPU: the second one comes with the first engine that is to run apart, and goes
 //! with the last. Engines change sides here; where each is to be is decided in `isolation`.
 
+use crate::decide::domain::{Domain, Phase};
 use crate::decide::effects::Effects;
 use crate::decide::engine::Engine;
 use crate::decide::figures::active_level;
-use crate::decide::group::{Group, Phase};
 use crate::decide::isolation::Place;
 use crate::decide::operator;
 use crate::decide::policy::GroupPolicy;
@@ -178,7 +178,7 @@ impl Watchdog {
     fn may_take_out(&self, home: usize) -> bool {
         let group = &self.groups[home];
         let apart = self.apart_of(home).map(|apart| &self.groups[apart]);
-        let still = |side: &Group| side.is_at_rest() || !matches!(side.phase, Phase::Running(_)) && side.is_new();
+        let still = |side: &Domain| side.is_at_rest() || !matches!(side.phase, Phase::Running(_)) && side.is_new();
         group.hands_off(crate::model::Fault::GpuFault).is_none() && group.is_at_rest() && apart.is_none_or(still)
     }
 
@@ -275,7 +275,7 @@ impl Watchdog {
     }
 }
 
-impl Group {
+impl Domain {
     /// Whether any engine of it serves.
     fn serves_some(&self) -> bool {
         self.engines.iter().any(|engine| engine.stage == crate::decide::engine::Stage::Serving)

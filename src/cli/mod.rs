@@ -1,0 +1,36 @@
+//! The command line: its arguments, what is asked of a running watchdog, and what a terminal shows. It decides nothing.
+
+mod arguments;
+mod bundle;
+mod check;
+mod client;
+mod client_arguments;
+mod demo_arguments;
+mod exit;
+mod figures;
+mod goals;
+mod incident_arguments;
+mod incident_text;
+mod incidents;
+mod known_secrets;
+mod order;
+mod screen;
+mod sharing_text;
+mod status_text;
+mod study_arguments;
+mod table;
+mod terminal;
+
+pub use arguments::{Arguments, Command, LogFormat, LogOptions, RunOptions};
+pub use check::{check, read};
+pub use client::client;
+pub use client_arguments::{ClientCommand, OrderOptions};
+pub use demo_arguments::{DemoOptions, DriverLike, EnginesLike, GpuKind, INJECTIONS, Injection};
+pub use exit::ExitStatus;
+pub use incident_arguments::IncidentOptions;
+pub use incident_text::{incident_text, incidents_text};
+pub use order::Ordering;
+pub use screen::Screen;
+pub use status_text::status_text;
+pub use study_arguments::{KeepBaselines, StudyOptions};
+pub use terminal::{Ended, Terminal};

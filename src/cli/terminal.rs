@@ -1,0 +1,178 @@
+//! The client commands as a person sees them: what goes to stdout, what to stderr, and how a command ends.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::incident_text::{incident_text, incidents_text};
+use super::order::{Ordering, reach};
+use super::screen::{Screen, clean, cut, tame};
+use super::status_text::status_text;
+use crate::control::Client;
+use crate::control::{Call, Failure, Kind};
+use crate::control::{Incidents, Seen};
+use crate::model::Plan;
+
+/// How a command ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// What was asked is done.
+    Done,
+    /// Ctrl-C came while it waited.
+    Interrupted,
+}
+
+/// A person, or a program, at the control socket.
+pub struct Terminal {
+    client: Client,
+    screen: Screen,
+    /// JSON in place of text.
+    json: bool,
+}
+
+impl Terminal {
+    /// At the socket `socket`, on the process' own stdout and stderr.
+    pub fn at(socket: &Path, json: bool) -> Terminal {
+        Terminal { client: Client::of(socket), screen: Screen::of(&std::io::stdout()), json }
+    }
+
+    /// Shows the status.
+    pub async fn status(&self) -> Result<Ended, Failure> {
+        let document = self.client.call(Call::Status).await?;
+        if self.json {
+            return Ok(self.json(document.get()));
+        }
+        let seen: Seen = self.client.read(&document)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        Ok(show(&status_text(&seen, now, &self.screen)))
+    }
+
+    /// Shows all incidents, or one.
+    pub async fn incidents(&self, id: Option<String>) -> Result<Ended, Failure> {
+        let one = id.is_some();
+        let document = self.client.call(Call::Incidents { id }).await?;
+        if self.json {
+            return Ok(self.json(document.get()));
+        }
+        self.show_incidents(&self.client.read(&document)?, one)
+    }
+
+    /// Shows these, or the `one` that they are.
+    pub fn show_incidents(&self, known: &Incidents, one: bool) -> Result<Ended, Failure> {
+        if self.json {
+            let text = serde_json::to_string(known);
+            let text =
+                text.map_err(|error| Failure::new(Kind::Unavailable, format!("no JSON can be made: {error}")))?;
+            return Ok(self.json(&text));
+        }
+        match known.incidents.first() {
+            Some(incident) if one => Ok(show(&incident_text(incident, &self.screen))),
+            _ => Ok(show(&incidents_text(known, &self.screen))),
+        }
+    }
+
+    /// Says what was done, in a line.
+    pub fn say(&self, text: &str) {
+        show(&format!("{}\n", clean(text)));
+    }
+
+    /// Says what is amiss, in a line on stderr.
+    pub fn warn(&self, text: &str) {
+        tell(&format!("mpswarden: {text}"));
+    }
+
+    /// Gives an order, and waits for its end where that is wanted.
+    pub async fn order(&self, ordering: &Ordering) -> Result<Ended, Failure> {
+        let (answer, plan) = ordering.give(&self.client).await.inspect_err(|failure| self.json_failure(failure))?;
+        if self.json {
+            self.json(answer.get());
+        } else {
+            show(&plan_text(&plan, ordering.dry_run));
+        }
+        let Some(bound) = ordering.wait.filter(|_| !ordering.dry_run) else { return Ok(Ended::Done) };
+        let mut line = ProgressLine::default();
+        let mut progress = |what: &str| line.show(what, &self.screen);
+        let reached = tokio::select! {
+            reached = reach(&plan, bound, &self.client, &mut progress) => Some(reached),
+            _ = tokio::signal::ctrl_c() => None,
+        };
+        line.clear();
+        match reached {
+            None => {
+                tell("no longer waiting: the order stays in place, see `mpswarden status`");
+                Ok(Ended::Interrupted)
+            }
+            Some(reached) => {
+                let reached = reached?;
+                if self.json {
+                    tell(&reached);
+                } else {
+                    show(&format!("{}\n", clean(&reached)));
+                }
+                Ok(Ended::Done)
+            }
+        }
+    }
+
+    fn json(&self, document: &str) -> Ended {
+        show(&format!("{}\n", tame(document)))
+    }
+
+    /// A program reads the refusal where it would have read the plan.
+    fn json_failure(&self, failure: &Failure) {
+        if self.json {
+            let text = serde_json::json!({ "error": failure }).to_string();
+            self.json(&text);
+        }
+    }
+}
+
+/// What went wrong, as one line on stderr.
+pub(super) fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", clean(text));
+}
+
+impl Failure {
+    /// Says it on stderr.
+    pub fn tell(&self) {
+        tell(&format!("mpswarden: {self}"));
+    }
+}
+
+fn plan_text(plan: &Plan, dry_run: bool) -> String {
+    let head = if dry_run { "it would:" } else { "ordered:" };
+    let steps = plan.steps.iter().map(|step| format!("  - {}\n", clean(step)));
+    match plan.steps.is_empty() {
+        true => format!("{head} nothing is to be done\n"),
+        false => format!("{head}\n{}", steps.collect::<String>()),
+    }
+}
+
+/// Writes to stdout; a reader that went away (a pager) is no failure.
+fn show(text: &str) -> Ended {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    Ended::Done
+}
+
+/// One line on a terminal's stderr that is written over and over; nothing where that is no terminal.
+#[derive(Default)]
+struct ProgressLine {
+    shown: bool,
+}
+
+impl ProgressLine {
+    fn show(&mut self, what: &str, screen: &Screen) {
+        let mut err = std::io::stderr();
+        if err.is_terminal() {
+            let _ = write!(err, "\r\x1b[K{}", cut(&clean(what), screen.width.unwrap_or(80) - 1));
+            self.shown = true;
+        }
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! One fault domain: everything that is known of it and the phase it is in.
+//!
+//! ```text
+//! Waiting --> Restart(first start) --> Running --> Stopping --> Stopped
+//!                    ^                    |
+//!                    +---- a fault -------+
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{
+    Action, EngineKey, EngineName, Exit, Fault, Hold, Known, Moment, Observation, Outcome, Owner, ProcessId,
+    ServerLine, What,
+};
+
+use super::active_time::ActiveTime;
+use super::engine::{Engine, Stage};
+use super::facts::{ControlFacts, ServerFacts, ServerNews};
+use super::foreign::Foreign;
+use super::guard::{Attempts, Jitter};
+use super::isolation::{Hit, IsolatedTime, Isolation};
+use super::nameless::Nameless;
+use super::newcomers::Killed;
+use super::orders::{GroupId, Purpose};
+use super::overlap::Overlap;
+use super::policy::GroupPolicy;
+use super::pulse::Pulse;
+use super::reading::Reading;
+use super::remembered::GroupMemory;
+use super::restart::Restart;
+use super::settling::Settling;
+use super::stopping::{AfterStop, Stopping};
+use super::strangers::Strangers;
+use super::suspects::Suspects;
+use super::turn::Turn;
+
+/// For following the end of a server.
+const WATCH_BOUND: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What a domain is about.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// Nothing acts before every source has reported once.
+    Waiting,
+    /// All of it is being (re)started.
+    Restart(Box<Restart>),
+    /// Engines run; each goes its own way until something hits them all.
+    Running(Option<Settling>),
+    /// It is being stopped in order.
+    Stopping(Stopping),
+    /// It was.
+    Stopped,
+}
+
+/// One fault domain: a control daemon, its server, and the engines that die together.
+#[derive(Clone, Debug)]
+pub(super) struct Domain {
+    pub id: GroupId,
+    pub policy: GroupPolicy,
+    pub phase: Phase,
+    pub control: ControlFacts,
+    pub server: ServerFacts,
+    pub engines: Vec<Engine>,
+    /// Engines' processes were looked for at least once.
+    pub trees_seen: Known<()>,
+    pub generation: u32,
+    pub attempts: Attempts,
+    pub jitter: Jitter,
+    /// Faults that are there, and since when.
+    pub faults: BTreeMap<(Option<EngineName>, Fault), Moment>,
+    /// Since when every engine that is not quarantined serves.
+    pub serving_since: Option<Moment>,
+    /// NVML speaks of our pids; false in some containers.
+    pub pids_match: bool,
+    /// Who computes on its GPU and belongs to no group.
+    pub foreign: Foreign,
+    /// What /proc says of processes that no engine owns.
+    pub strangers: Strangers,
+    /// Since when something makes the server's word urgent.
+    pub ask_server: Option<Moment>,
+    /// When a server was last asked for while engines ran, since the daemon had let its own go.
+    pub asked_for_server: Option<Moment>,
+    /// Bytes of host memory that are left.
+    pub host_available: Known<u64>,
+    /// Time by how many engines had requests in flight.
+    pub active: ActiveTime,
+    /// The kernel probe's windows, and whether sharing the GPU pays.
+    pub overlap: Overlap,
+    /// When it is to be stepped.
+    pub pulse: Pulse,
+    /// An operator's word that nothing is to be done by itself.
+    pub hold: Option<Hold>,
+    /// An operator stopped it: it is not started before somebody says so.
+    pub kept_down: bool,
+    /// What becomes of it once it is stopped.
+    pub after_stop: AfterStop,
+    /// Not everything was proven gone when it was stopped: its next start begins with the kill and the proof.
+    pub left_behind: bool,
+    /// An operator let it go on over what was known until then to ail its GPU.
+    pub gpu_excused: Option<Moment>,
+    /// Who did it, while a fault of the whole group is not over, and what is remembered of earlier ones.
+    pub suspects: Suspects,
+    /// What is known of the culprit of repeated faults. A second side has none: its group's first side has it.
+    pub isolation: Isolation,
+    /// A fault hit these engines, and nobody weighed it yet.
+    pub hit: Option<Hit>,
+    /// Time in which engines serve on both sides of the group.
+    pub isolated: IsolatedTime,
+    /// A client that was killed, in its server's life.
+    pub killed: Killed,
+    /// A client that left and that the log has no name for.
+    pub nameless: Nameless,
+    /// The engine that is being taken out and started again for a changed configuration.
+    pub rolling: Option<EngineName>,
+}
+
+impl Domain {
+    /// A domain that has not started, with what is remembered of it.
+    pub fn new(id: GroupId, policy: GroupPolicy, mut memory: GroupMemory, seed: u64) -> Self {
+        let engines = policy
+            .engines
+            .iter()
+            .map(|engine| Engine::new(engine.clone(), memory.engines.remove(&engine.name).unwrap_or_default()))
+            .collect();
+        Domain {
+            id,
+            // What the watchdog had started is gone before it comes back, so a stopped group needs no proof.
+            phase: if memory.stopped { Phase::Stopped } else { Phase::Waiting },
+            control: ControlFacts::default(),
+            server: ServerFacts::default(),
+            engines,
+            trees_seen: Known::Unknown,
+            generation: memory.generation,
+            attempts: Attempts::of(memory.attempts),
+            jitter: Jitter::new(seed),
+            faults: BTreeMap::new(),
+            serving_since: None,
+            pids_match: true,
+            foreign: Foreign::default(),
+            strangers: Strangers::default(),
+            ask_server: None,
+            asked_for_server: None,
+            host_available: Known::Unknown,
+            active: ActiveTime::default(),
+            overlap: Overlap::default(),
+            pulse: Pulse::default(),
+            hold: memory.hold,
+            kept_down: memory.stopped,
+            after_stop: AfterStop::Stays,
+            left_behind: false,
+            gpu_excused: None,
+            suspects: Suspects::default(),
+            isolation: memory.isolation,
+            hit: None,
+            isolated: IsolatedTime::default(),
+            killed: Killed::default(),
+            nameless: Nameless::default(),
+            rolling: None,
+            policy,
+        }
+    }
+
+    /// What must survive.
+    pub fn memory(&self) -> GroupMemory {
+        GroupMemory {
+            generation: self.generation,
+            attempts: self.attempts.moments(),
+            hold: self.hold.clone(),
+            stopped: self.kept_down,
+            isolation: self.isolation.clone(),
+            engines: self.engines.iter().map(|engine| (engine.name().clone(), engine.memory())).collect(),
+        }
+    }
+
+    /// Takes up a fact about this group.
+    pub fn observe(&mut self, observation: Observation, turn: &mut Turn<'_>) {
+        match observation {
+            Observation::Log { line, stamped, .. } => {
+                self.client_leaves(line, stamped, turn.now);
+                if let ServerLine::Disconnected { client, .. } = line {
+                    self.engines.iter_mut().for_each(|engine| engine.instance.gpu.processes.left(client, turn.now));
+                }
+                if let ServerLine::SomeoneLeft { .. } | ServerLine::SomeoneGone { .. } = line {
+                    self.someone_left(stamped, turn.now);
+                }
+                let news = self.server.line(line, stamped, turn.now);
+                self.server_news(news, turn);
+            }
+            Observation::Server { server, state, .. } => {
+                let news = self.server.asked(server, state, turn.now);
+                self.server_news(news, turn);
+            }
+            Observation::Pipe { connected, .. } => self.knocking(&connected, turn.now),
+            Observation::ServerSaid { server, words, trouble, .. } => self.server.starts.said(server, words, trouble),
+            Observation::Clients { server, clients, .. } => {
+                let clients = clients.into_iter().collect();
+                if self.server.pid == Some(server) {
+                    self.listed(&clients, turn.now);
+                }
+                self.server.clients_are(server, clients, turn.now);
+            }
+            Observation::Command { result, .. } => {
+                self.control.command(result, turn.now);
+                turn.emit(What::Command { result });
+            }
+            Observation::Ended { owner, process, exit } => self.ended(owner, process, exit, turn),
+            Observation::Tree { engine, processes } => self.tree(&engine, processes, turn.now),
+            Observation::Claimed { engine, processes } => {
+                if let Some(engine) = self.engine_mut(&engine.engine) {
+                    engine.instance.tree.claimed = processes.into_iter().collect();
+                }
+            }
+            Observation::Health { engine, health } => {
+                if let Some(engine) = self.engine_mut(&engine.engine) {
+                    engine.probed(health, turn.now);
+                }
+            }
+            Observation::Said { engine, saying, place } => self.heard(&engine, saying, &place, turn),
+            Observation::Traffic { engine, traffic } => self.traffic(&engine, traffic, turn.now),
+            Observation::Token { engine, given } => self.token(&engine, given, turn.now),
+            Observation::Usage { engine, processes } => self.usage(&engine, &processes, turn.now),
+            Observation::Load { engine, load } => self.load(&engine, load, turn.now),
+            Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),
+            Observation::Gpu { .. } | Observation::RecoveryAction { .. } => {}
+            Observation::GpuLost { .. } | Observation::GpuResetNeeded { .. } => {}
+            Observation::Xid { .. } | Observation::Blind { .. } | Observation::Heard { .. } => {}
+            // They concern both sides: the watchdog takes them up.
+            Observation::Overlap { .. } | Observation::Probe { .. } => {}
+            Observation::Environment { engine, processes, overwritten } => {
+                self.environment(&engine, processes, overwritten, turn.now);
+            }
+            Observation::MemoryEvents { engine, oom_kills } => self.memory_events(&engine, oom_kills, turn.now),
+            Observation::HostMemory { available, .. } => self.host_available.saw(available, turn.now),
+            Observation::OomKill { pid, line } => self.oom_kill(pid, &line, turn),
+        }
+    }
+
+    /// NVML read the group's GPU.
+    pub fn gpu_read(&mut self, reading: &Reading) {
+        if let Some(clients) = self.server.clients.last().filter(|clients| !clients.is_empty()) {
+            self.pids_match = reading.pids_match(clients, self.server.pid);
+        }
+        for engine in &mut self.engines {
+            engine.listed(reading, &self.server);
+        }
+    }
+
+    /// One of this group's orders ended.
+    pub fn finished(&mut self, id: crate::model::ActionId, purpose: Purpose, outcome: Outcome, turn: &mut Turn<'_>) {
+        match purpose {
+            Purpose::Watch => match outcome {
+                Outcome::Started { process } => self.server.process = Some(process),
+                // Nobody follows its end: what the control daemon says must do.
+                _ => self.ask_server = Some(turn.now),
+            },
+            Purpose::Launch(name) | Purpose::Engine(name) => self.engine_finished(id, &name, outcome, turn),
+            Purpose::Group | Purpose::Control => match &self.phase {
+                Phase::Restart(_) => self.restart_finished(id, outcome, turn),
+                Phase::Stopping(_) => self.stopping_finished(id, outcome, turn),
+                Phase::Waiting | Phase::Running(_) | Phase::Stopped => {}
+            },
+            Purpose::Look(_) | Purpose::Save => {}
+        }
+    }
+
+    /// Goes as far as it can with what is known.
+    pub fn step(&mut self, turn: &mut Turn<'_>) {
+        self.end_an_expired_hold(turn);
+        self.server.kept_out.forget_old(turn.now);
+        self.note_attachments(turn.gpu, turn.now);
+        self.judge_words(turn);
+        let found = self.note_faults(turn);
+        self.tell_of_joined_foreigners(turn);
+        self.reconsider(turn);
+        match self.phase {
+            Phase::Waiting => self.wait_for_sources(turn),
+            Phase::Running(_) => {
+                self.run(&found, turn);
+                self.note_faults(turn);
+            }
+            Phase::Restart(_) => self.advance_restart(turn),
+            Phase::Stopping(_) => self.advance_stopping(turn),
+            Phase::Stopped => {}
+        }
+    }
+
+    /// The earliest moment at which time alone may change something.
+    pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
+        let phase = match &self.phase {
+            Phase::Restart(restart) => self.restart_deadline(restart),
+            Phase::Running(_) => self.running_deadline(now),
+            Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
+        };
+        let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine, now));
+        let words = self.engines.iter().flat_map(|engine| engine.instance.shortage.until());
+        let ready = self.engines.iter().flat_map(|engine| [engine.environment_due(), engine.count_due()]).flatten();
+        let full = self.server.full.map(|full| full.until());
+        let unseen = self.server.kept_out.deadline();
+        let others = [
+            self.hold_until(),
+            self.isolation_until(),
+            self.suspects.deadline(),
+            self.words_deadline(now),
+            full,
+            unseen,
+            phase,
+        ];
+        engines.chain(words).chain(ready).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
+    }
+
+    /// Clients that its server takes: as a server said, else by the driver's version; `None`: nobody knows.
+    pub fn clients_limit(&self) -> Option<u32> {
+        self.server.limit.or(self.policy.clients_limit)
+    }
+
+    /// Its server has all the clients that it takes, as far as is known.
+    pub fn is_full(&self) -> bool {
+        let clients = self.server.clients.last().map_or(0, |clients| clients.len());
+        let limit = self.clients_limit();
+        limit.is_some_and(|limit| u32::try_from(clients).is_ok_and(|clients| clients >= limit))
+    }
+
+    /// Since when a restart waits for ACTIVE, if it does.
+    pub fn waiting_for_active(&self) -> Option<Moment> {
+        match &self.phase {
+            Phase::Restart(restart) => restart.waiting_for_active(),
+            _ => None,
+        }
+    }
+
+    /// The engine of that name.
+    pub fn engine(&self, name: &EngineName) -> Option<&Engine> {
+        self.engines.iter().find(|engine| engine.name() == name)
+    }
+
+    /// The engine of that name, to be changed.
+    pub fn engine_mut(&mut self, name: &EngineName) -> Option<&mut Engine> {
+        self.engines.iter_mut().find(|engine| engine.name() == name)
+    }
+
+    /// The pids of all engines, as last seen.
+    pub fn pids(&self) -> BTreeSet<u32> {
+        self.engines.iter().flat_map(|engine| engine.instance.processes()).map(|process| process.pid).collect()
+    }
+
+    /// Those of them that are proven to be an engine's.
+    pub fn proven_pids(&self) -> BTreeSet<u32> {
+        let proven = |engine: &Engine| {
+            engine
+                .instance
+                .processes()
+                .into_iter()
+                .filter(|process| !engine.instance.tree.claimed.contains(process))
+                .collect::<Vec<_>>()
+        };
+        self.engines.iter().flat_map(proven).map(|process| process.pid).collect()
+    }
+
+    /// The names of all engines.
+    pub fn names(&self) -> Vec<EngineName> {
+        self.engines.iter().map(|engine| engine.name().clone()).collect()
+    }
+
+    /// The key of an engine of this group.
+    pub fn key(&self, engine: &EngineName) -> EngineKey {
+        EngineKey::new(&self.policy.name, engine)
+    }
+
+    fn wait_for_sources(&mut self, turn: &mut Turn<'_>) {
+        // A GPU that is sick, or that nobody can read, holds the start with its reason.
+        let looked = self.cannot_use(turn.gpu).is_none() || self.must_wait_for(turn.gpu, turn.now);
+        if looked && self.trees_seen.last().is_some() {
+            if self.left_behind { self.start_over(turn) } else { self.first_start(turn) }
+        }
+    }
+
+    fn server_news(&mut self, news: ServerNews, turn: &mut Turn<'_>) {
+        if let ServerNews::Ready(server) | ServerNews::NewAndReady(server) = news {
+            turn.emit(What::ServerStarted { server });
+        }
+        if let ServerNews::New(server) | ServerNews::NewAndReady(server) = news {
+            let watch = Action::WatchServer { group: self.policy.name.clone(), server };
+            turn.order(Purpose::Watch, watch, WATCH_BOUND);
+        }
+    }
+
+    fn ended(&mut self, owner: Owner, process: ProcessId, exit: Exit, turn: &mut Turn<'_>) {
+        match owner {
+            Owner::Control(_) if self.control.process == Some(process) && !self.control.stopping => {
+                self.control.died = Some((turn.now, exit));
+                self.server.lost_its_daemon(turn.now);
+            }
+            Owner::Server(_) => {
+                self.server.gone(process.pid, turn.now, turn.now);
+            }
+            Owner::Engine(key, incarnation) => self.engine_ended(&key, incarnation, exit, turn),
+            Owner::Control(_) => {}
+        }
+    }
+
+    fn tree(&mut self, key: &EngineKey, processes: Vec<ProcessId>, now: Moment) {
+        self.trees_seen.saw((), now);
+        let before =
+            self.engine(&key.engine).and_then(|engine| engine.instance.tree.all.last().cloned()).unwrap_or_default();
+        self.tree_without(&before, &processes, now);
+        let clients = self.server.clients.last();
+        if let Some(engine) = self.engines.iter_mut().find(|engine| *engine.name() == key.engine) {
+            engine.instance.tree.claimed.retain(|claimed| processes.contains(claimed));
+            if matches!(engine.stage, Stage::Serving | Stage::Failing) {
+                let proven: Vec<ProcessId> = processes
+                    .iter()
+                    .filter(|process| !engine.instance.tree.claimed.contains(process))
+                    .copied()
+                    .collect();
+                engine.instance.gpu.processes.looked(&proven, clients, now);
+            }
+            if engine.instance.tree.all.last() != Some(&processes) {
+                engine.instance.limits.processes_changed(now);
+            }
+            engine.instance.shortage.lives(processes.iter().map(|process| process.pid), now);
+            engine.instance.tree.all.saw(processes, now);
+        }
+    }
+}
