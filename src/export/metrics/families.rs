@@ -65,7 +65,7 @@ impl Families {
         }
     }
 
-    /// Those that have a series.
+    /// The families that have a series.
     pub fn finish(self) -> Vec<MetricFamily> {
         let rows = catalogue::ALL.iter().zip(self.series);
         let told = rows.filter_map(|(metric, series)| Some((metric, series.filter(|series| !series.is_empty())?)));

@@ -7,7 +7,7 @@ use super::catalogue::{self as metric, Metric};
 use super::families::Families;
 use super::gauges::write_known;
 
-/// What it reads.
+/// The rows of the watchdog's own process.
 pub const ROWS: &[&Metric] = &[
     &metric::PROCESS_CPU,
     &metric::PROCESS_RESIDENT,
@@ -23,7 +23,7 @@ pub const ROWS: &[&Metric] = &[
 pub struct OwnProcess([Option<f64>; ROWS.len()]);
 
 impl OwnProcess {
-    /// Reads them; `boot` is the boot's wall time in seconds since 1970.
+    /// Reads the values from /proc/self; `boot` is the boot's wall time in seconds since 1970.
     pub fn read(boot: f64) -> OwnProcess {
         let Ok(process) = Process::myself() else { return OwnProcess::default() };
         let ticks = procfs::ticks_per_second() as f64;
@@ -44,7 +44,7 @@ impl OwnProcess {
         ])
     }
 
-    /// Adds them.
+    /// Adds a series for each value that could be read.
     pub fn write(&self, families: &mut Families) {
         for (row, value) in ROWS.iter().zip(self.0) {
             write_known(families, row, &[], value);

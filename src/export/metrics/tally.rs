@@ -13,7 +13,7 @@ use crate::model::{
     RecoveryResult, RecoveryStep, Source, Status, Tier, What, Written,
 };
 
-/// What it counts and keeps.
+/// The rows whose values are counted here; every other one is a gauge of the status or of the own process.
 pub const ROWS: &[&Metric] = &[
     &metric::ACTIONS_SUPPRESSED,
     &metric::CONTROL_COMMANDS,
