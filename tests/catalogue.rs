@@ -1,8 +1,4 @@
 //! The catalogue as people and Prometheus' own tools see it: docs/metrics.md, and a page with every metric.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod needs;
-mod pages;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,7 +10,8 @@ use mpswarden::export::catalogue::{self, Kind, Metric};
 use mpswarden::model::gpu::GpuActivity;
 use mpswarden::model::{EngineLoad, Hold, Status};
 
-use pages::{at, exporter, incident, page_of, sharing};
+use crate::support::needs;
+use crate::support::statuses::{at, exporter, incident, page_of, sharing};
 
 /// Everything is known, and much is the matter.
 fn full(seconds: f64) -> Status {
@@ -79,7 +76,7 @@ fn promtool_finds_nothing_to_say_about_a_page_with_every_metric() {
 fn the_document_of_metrics_is_made_from_the_catalogue() {
     let mut told = String::from(
         "# Metrics\n\n\
-         Made from `src/export/metrics/catalogue.rs` by `UPDATE=1 cargo test --test catalogue`; change it there.\n\n\
+         Made from `src/export/metrics/catalogue.rs` by `UPDATE=1 cargo test --test main catalogue`; change it there.\n\n\
          - `group` and `engine` are names of the configuration, `gpu` is NVML's index. What changes with a restart \
          (pids, the model) is only in `_info` series, to join with.\n\
          - An enumeration is one series a value: 1 for the one that holds, 0 for the others, `unknown` among them while \

@@ -1,6 +1,5 @@
 //! The configuration from outside: every malformed file with its report, round trips, what the
 //! documentation promises, and what the GPUs that are there allow.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
 use std::fs;

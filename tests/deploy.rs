@@ -1,8 +1,5 @@
 //! What `deploy/` holds works as far as it can be tried without systemd as init, a container engine or a GPU:
 //! the unit verifies, the package installs, Prometheus loads its configuration, every path leads somewhere.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod needs;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -10,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+
+use crate::support::needs;
 
 /// The most exposure that the unit may have, of 100; its comments say why it is not less.
 const EXPOSURE: &str = "60";

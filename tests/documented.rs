@@ -1,5 +1,4 @@
 //! Every command that a page tells people to type is one: runbooks are read at night.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,15 +1,12 @@
 //! What users write is printed by the engines that they ask: a million lines with every fatal text in them must move the core
 //! to nothing, and a real fault among them must be found as fast as without them.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod world;
 
 use std::time::Duration;
 
+use core_world::{Break, World, ms, policies};
 use mpswarden::host::pieces::{Part, Piece};
 use mpswarden::model::{EngineKey, Moment, Observation, Saying};
 use mpswarden::observe::output::EngineOutput;
-use world::{Break, World, ms, policies};
 
 const ENGINES: [&str; 3] = ["qwen-a", "qwen-b", "qwen-c"];
 

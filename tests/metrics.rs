@@ -1,7 +1,4 @@
 //! The exporter from outside: what a scrape says, that it is well-formed, and how the server behaves.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -21,7 +18,7 @@ use mpswarden::model::{
 };
 use mpswarden::web::{Gate, Server};
 
-use pages::{Exporting, at, exporter, incident, page_of, status};
+use crate::support::statuses::{Exporting, at, exporter, incident, page_of, status};
 
 fn scraped(status: &Status) -> Scrape {
     parse(&page_of(&exporter(status), status.at))

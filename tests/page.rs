@@ -1,29 +1,15 @@
 //! The page for people in a real Chromium, over the real binary's demo. Pictures stay among the build's
 //! temporary files.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "page/browser.rs"]
-mod browser;
-#[path = "outside/http.rs"]
-#[allow(dead_code)]
-mod http;
-#[path = "needs/mod.rs"]
-mod needs;
-mod pages;
-#[path = "binary/processes.rs"]
-#[allow(dead_code)]
-mod processes;
-#[path = "outside/running.rs"]
-#[allow(dead_code)]
-mod running;
 
 use std::sync::Arc;
 
-use browser::{Browser, Look};
 use mpswarden::export::http::serve;
 use mpswarden::model::{ProbeState, Status};
 use mpswarden::web::{Gate, Server};
 use serde_json::Value;
+
+use crate::support::browser::{Browser, Look};
+use crate::support::{running, statuses};
 
 /// The page is looked at until it is so.
 #[track_caller]
@@ -109,7 +95,7 @@ fn assert_reads_well(browser: &Browser, name: &str) {
 
 /// The page of a status that does not change.
 fn served(status: &Status) -> Server {
-    let (exporter, now) = (pages::exporter(status).exporter, status.at);
+    let (exporter, now) = (statuses::exporter(status).exporter, status.at);
     let addresses = ["127.0.0.1:0".parse().unwrap()];
     let gate = Gate::new(None).unwrap();
     serve(gate, &addresses, "/metrics", exporter, Arc::new(|| true), Arc::new(move || now)).unwrap()
@@ -117,7 +103,7 @@ fn served(status: &Status) -> Server {
 
 #[test]
 fn overlap_gain_and_advice_read_well_on_every_screen() {
-    let mut status = pages::sharing(300.0);
+    let mut status = statuses::sharing(300.0);
     let sharing = &mut status.groups[0].engines[1].sharing;
     sharing.probe = ProbeState::Unavailable;
     sharing.probe_note = Some("another injection library is named in its environment".to_owned());

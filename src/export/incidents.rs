@@ -156,7 +156,7 @@ impl Incidents {
 mod tests {
     use super::super::testing::{group, status};
     use super::*;
-    use crate::model::{Exit, ExitCause, Fault, RecoveryResult, RecoveryStep, Tier};
+    use crate::model::{Exit, ExitCause, Fault, RecoveryResult, RecoveryStep, Refusal, SuppressedAction, Tier};
 
     /// Wall time of the boot: 2026-11-22 23:15:00 UTC.
     const BOOT: f64 = 1_795_389_300.0;
@@ -191,7 +191,11 @@ mod tests {
 
     fn observed(seconds: f64) -> Event {
         let detail = "evidence".to_owned();
-        event(seconds, "", What::Suppressed { action: "restart_clients", reason: "observe", detail })
+        event(
+            seconds,
+            "",
+            What::Suppressed { action: SuppressedAction::RestartClients, reason: Refusal::Observe, detail },
+        )
     }
 
     /// Newest first.

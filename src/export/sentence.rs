@@ -6,7 +6,7 @@ use crate::model::gpu::RecoveryAction;
 use crate::model::saying::cuda_words;
 use crate::model::{
     Advice, AdviceReason, Doubt, EngineName, Event, GpuUuid, IsolationResult, Reason, SourceScope, SourceState, Tier,
-    What,
+    Verb, What,
 };
 use crate::text::plain::one_line;
 
@@ -154,8 +154,7 @@ fn told(event: &Event) -> String {
         What::SourceUp { source } => format!("{} answers again", source_words(source)),
         What::ActionFailed { action, why } => format!("{action} failed: {why}"),
         What::Stopped => "stopped in order".to_owned(),
-        // A signal, or the end of a demo.
-        What::Ordered { order: "stop", detail } if event.group.is_none() => format!("told to stop: {detail}"),
+        What::Ordered { order: Verb::End, detail } => format!("told to stop: {detail}"),
         What::Ordered { order, detail } => format!("an operator's {order}: {detail}"),
         What::HoldBegan { reason, lasts } => {
             let lasts = lasts.map_or("until it is resumed".to_owned(), |lasts| format!("for {}", span(lasts)));

@@ -16,7 +16,7 @@ use crate::decide::{Decision, Input, PolicyChange, Watchdog};
 use crate::export::{Exporter, log};
 use crate::host::{clock, notify};
 use crate::model::{
-    Action, Event, GroupLaunch, GroupName, GroupStatus, Moment, Ordered, Report, Request, Status, What,
+    Action, Event, FailedAction, GroupLaunch, GroupName, GroupStatus, Moment, Ordered, Report, Request, Status, What,
 };
 use crate::observe::Observers;
 
@@ -230,7 +230,7 @@ impl CoreLoop {
         }
         match &event.what {
             What::EngineStarted { .. } => progress.engine_started = true,
-            What::ActionFailed { action: "start_control", .. } if !progress.engine_started => {
+            What::ActionFailed { action: FailedAction::StartControl, .. } if !progress.engine_started => {
                 progress.failed.extend(event.group.as_ref().map(GroupName::home));
                 // Before its first engine starts it may give up, where no group comes up: a supervisor above starts it
                 // again.

@@ -8,10 +8,10 @@ use std::process::Command;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http;
-use crate::needs;
-use crate::running::{Running, directory};
-use crate::shipped::folder;
+use crate::alerts::shipped::folder;
+use crate::support::http;
+use crate::support::needs;
+use crate::support::running::{Running, directory};
 
 /// An alert's labels; `alertname` is one of them.
 pub type Labels = BTreeMap<String, String>;
@@ -60,7 +60,7 @@ impl Alertmanager {
 
     /// Every alert that it knows now.
     pub fn alerts(&self) -> Vec<Known> {
-        let answer = http::get(self.address, "/api/v2/alerts").expect("alerts are told");
+        let answer = http::body(self.address, "/api/v2/alerts").expect("alerts are told");
         serde_json::from_str(&answer).unwrap()
     }
 }

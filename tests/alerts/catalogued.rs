@@ -8,8 +8,8 @@ use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{self, Expr, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 
-use crate::shipped::{Rule, rules};
-use crate::words::words;
+use crate::alerts::shipped::{Rule, rules};
+use crate::support::label_words::words;
 
 /// Prometheus' own labels.
 const SCRAPED: &[&str] = &["job", "instance"];

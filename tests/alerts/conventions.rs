@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::shipped::{Expected, cases, files, folder, rules};
+use crate::alerts::shipped::{Expected, cases, files, folder, rules};
 
 const RUNBOOKS: &str = "https://github.com/mpswarden/mpswarden/blob/main/docs/runbooks/";
 

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use crate::alertmanager::Alertmanager;
-use crate::http;
-use crate::running::{self, Running, eventually};
-use crate::shipped::{folder, rules};
-use crate::webhook::Webhook;
+use crate::alerts::alertmanager::Alertmanager;
+use crate::alerts::shipped::{folder, rules};
+use crate::alerts::webhook::Webhook;
+use crate::support::http;
+use crate::support::running::{self, Running, eventually};
 
 /// Engines start one after the other, 1.5 s each: a recovery that lasts for some scrapes.
 const ENGINES: &str = "6";
@@ -34,7 +34,7 @@ fn prometheus(target: SocketAddr, alertmanager: SocketAddr) -> Option<(Running, 
 }
 
 fn data(prometheus: SocketAddr, path: &str) -> Option<Value> {
-    let answer: Value = serde_json::from_str(&http::get(prometheus, path)?).ok()?;
+    let answer: Value = serde_json::from_str(&http::body(prometheus, path)?).ok()?;
     Some(answer["data"].clone())
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::shipped::{Rule, folder, rules};
+use crate::alerts::shipped::{Rule, folder, rules};
 
 const BEGIN: &str = "<!-- alerts -->\n";
 const END: &str = "<!-- end -->\n";
@@ -32,6 +32,6 @@ fn the_readme_lists_every_alert() {
     if std::env::var_os("UPDATE").is_some() {
         fs::write(&path, today).unwrap();
     } else {
-        assert!(text == today, "alerts/README.md is not of today: UPDATE=1 cargo test --test alerts index");
+        assert!(text == today, "alerts/README.md is not of today: UPDATE=1 cargo test --test main alerts::index");
     }
 }

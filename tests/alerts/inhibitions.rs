@@ -1,8 +1,8 @@
 //! What silences what, asked of a real Alertmanager.
 
-use crate::alertmanager::{Alertmanager, Known, Labels};
-use crate::running::eventually;
-use crate::shipped::cases;
+use crate::alerts::alertmanager::{Alertmanager, Known, Labels};
+use crate::alerts::shipped::cases;
+use crate::support::running::eventually;
 
 /// Whom notifications go to: what is asked here is known without them.
 const NOBODY: ([u8; 4], u16) = ([127, 0, 0, 1], 9);

@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::process::Command;
 
-use crate::needs;
-use crate::shipped::{files, folder};
+use crate::alerts::shipped::{files, folder};
+use crate::support::needs;
 
 fn accepts(command: &mut Command) {
     let output = command.current_dir(folder("alerts")).output().unwrap();

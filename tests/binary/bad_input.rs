@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use toml::Value;
 
-use crate::scene::{Scene, eventually};
-use crate::watchdog::Watchdog;
+use crate::support::scene::{Scene, eventually};
+use crate::support::watchdog::Watchdog;
 
 /// It ends with this code, names these things, and started nothing that stays.
 fn refused(scene: &Scene, watchdog: Watchdog, code: i32, names: &[&str]) {

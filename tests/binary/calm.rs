@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use mpswarden::sim::{Chance, Traffic};
 
-use crate::metrics::Metrics;
-use crate::orders::done;
-use crate::scene::{Scene, eventually};
-use crate::watchdog::Watchdog;
+use crate::binary::orders::done;
+use crate::support::metrics::Metrics;
+use crate::support::scene::{Scene, eventually};
+use crate::support::watchdog::Watchdog;
 
 const GROUP: &str = "small-llms";
 /// Its one fault that a healthy machine may have: it is only told.
@@ -199,7 +199,7 @@ fn healthy_traffic_and_what_people_and_strangers_do_are_no_fault() {
     });
 }
 
-/// `CALM_MINUTES=60 cargo test --test binary an_hour -- --ignored --nocapture`
+/// `CALM_MINUTES=60 cargo test --test main an_hour -- --ignored --nocapture`
 #[test]
 #[ignore = "it takes an hour, or CALM_MINUTES"]
 fn in_an_hour_of_healthy_traffic_nothing_is_found() {

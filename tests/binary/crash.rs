@@ -3,10 +3,10 @@
 
 use mpswarden::sim::Injection;
 
-use crate::processes::{self, Process};
-use crate::scene::Scene;
-use crate::steps::Step;
-use crate::watchdog::Watchdog;
+use crate::binary::steps::Step;
+use crate::support::processes::{self, Process};
+use crate::support::scene::Scene;
+use crate::support::watchdog::Watchdog;
 
 /// Starts the next watchdog, proves that it starts nothing beside the old, and waits until it serves.
 fn the_next_one_takes_over(scene: &Scene, crashed: &[Process]) -> Watchdog {

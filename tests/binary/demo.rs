@@ -7,8 +7,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::processes;
-use crate::scene::{eventually, program};
+use crate::support::processes;
+use crate::support::scene::{eventually, program};
 
 /// A demo with a temporary directory of its own; its output goes beside that.
 struct Demo {

@@ -7,9 +7,9 @@ use mpswarden::sim::{Dialect, Injection, Traffic};
 use serde_json::Value;
 use toml::Value as Toml;
 
-use crate::http;
-use crate::scene::{Scene, eventually, program};
-use crate::watchdog::Watchdog;
+use crate::support::http;
+use crate::support::scene::{Scene, eventually, program};
+use crate::support::watchdog::Watchdog;
 
 /// A scene whose daemon speaks as this driver's.
 fn speaking(dialect: Dialect, engines: usize) -> Scene {

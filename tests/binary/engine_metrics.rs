@@ -3,8 +3,8 @@
 
 use mpswarden::sim::Injection;
 
-use crate::scene::Scene;
-use crate::watchdog::Watchdog;
+use crate::support::scene::Scene;
+use crate::support::watchdog::Watchdog;
 
 /// The scene injects into its first engine.
 const SICK: [(&str, &str); 2] = [("source", "engine"), ("engine", "qwen-a")];

@@ -5,10 +5,10 @@ use std::process::{Child, Command, Stdio};
 
 use mpswarden::sim::Injection;
 
-use crate::metrics::Metrics;
-use crate::processes;
-use crate::scene::{Scene, eventually};
-use crate::watchdog::{EnginePids, Watchdog};
+use crate::support::metrics::Metrics;
+use crate::support::processes;
+use crate::support::scene::{Scene, eventually};
+use crate::support::watchdog::{EnginePids, Watchdog};
 
 /// What a fault of the whole group must look like.
 struct Incident {

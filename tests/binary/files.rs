@@ -9,8 +9,8 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, chown, mkfifo};
 
-use crate::scene::{Scene, program};
-use crate::watchdog::Watchdog;
+use crate::support::scene::{Scene, program};
+use crate::support::watchdog::Watchdog;
 
 fn state(scene: &Scene) -> PathBuf {
     PathBuf::from(scene.configuration["state_directory"].as_str().unwrap())

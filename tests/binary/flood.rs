@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use mpswarden::sim::Injection;
 use nix::sys::signal::Signal;
 
-use crate::scene::{Scene, eventually};
-use crate::watchdog::Watchdog;
+use crate::support::scene::{Scene, eventually};
+use crate::support::watchdog::Watchdog;
 
 /// Of a log that nobody writes to.
 const SHORT: u64 = 32 << 20;

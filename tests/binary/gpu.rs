@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use mpswarden::sim::Injection;
 use toml::{Table, Value};
 
-use crate::scene::{Scene, eventually};
-use crate::watchdog::Watchdog;
+use crate::support::scene::{Scene, eventually};
+use crate::support::watchdog::Watchdog;
 
 /// A scene whose `on_held` command keeps what it was told in `told` of its directory.
 fn scene_with_a_hook() -> Scene {

@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use mpswarden::sim::{GpuLike, Injection};
 
-use crate::metrics::Metrics;
-use crate::scene::{Scene, eventually};
-use crate::watchdog::Watchdog;
+use crate::support::metrics::Metrics;
+use crate::support::scene::{Scene, eventually};
+use crate::support::watchdog::Watchdog;
 
 const ABSENT: &str = "GPU-00000000-0000-0000-0000-000000000000";
 

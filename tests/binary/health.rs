@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 use mpswarden::sim::Injection;
 
-use crate::scene::Scene;
-use crate::watchdog::Line;
+use crate::support::scene::Scene;
+use crate::support::watchdog::Line;
 
 const NVML: [(&str, &str); 1] = [("source", "nvml")];
 

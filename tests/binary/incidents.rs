@@ -11,9 +11,9 @@ use flate2::read::GzDecoder;
 use mpswarden::sim::Injection;
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, eventually, program};
-use crate::steps::Step;
-use crate::watchdog::Watchdog;
+use crate::binary::steps::Step;
+use crate::support::scene::{Scene, eventually, program};
+use crate::support::watchdog::Watchdog;
 
 const KEPT: usize = 100;
 

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use mpswarden::sim::Injection;
 
-use crate::scene::{Scene, eventually, program};
-use crate::watchdog::Watchdog;
+use crate::support::scene::{Scene, eventually, program};
+use crate::support::watchdog::Watchdog;
 
 const CULPRIT: &str = "qwen-b";
 
@@ -93,7 +93,7 @@ fn nothing_of_a_crashed_watchdog_outlives_its_next_start_on_either_side() {
     watchdog.crash();
     let mut watchdog = scene.start();
     settled(&watchdog, &["qwen-a"]);
-    assert!(before.iter().all(|pid| !crate::processes::lives(*pid)));
+    assert!(before.iter().all(|pid| !crate::support::processes::lives(*pid)));
     watchdog.stop();
     scene.assert_nothing_is_left();
 }

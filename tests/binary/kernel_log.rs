@@ -4,8 +4,8 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::scene::Scene;
-use crate::watchdog::Watchdog;
+use crate::support::scene::Scene;
+use crate::support::watchdog::Watchdog;
 
 const KERNEL: [&str; 8] = [
     "Nov  3 10:11:12 node1 kernel: [12345.678901] ",

@@ -2,8 +2,8 @@
 
 use mpswarden::sim::Injection;
 
-use crate::scene::{Scene, eventually};
-use crate::watchdog::Watchdog;
+use crate::support::scene::{Scene, eventually};
+use crate::support::watchdog::Watchdog;
 
 const GIB: f64 = (1u64 << 30) as f64;
 

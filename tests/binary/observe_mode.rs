@@ -4,9 +4,9 @@ use mpswarden::sim::Injection;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::metrics::Metrics;
-use crate::scene::Scene;
-use crate::watchdog::{EnginePids, Watchdog};
+use crate::support::metrics::Metrics;
+use crate::support::scene::Scene;
+use crate::support::watchdog::{EnginePids, Watchdog};
 
 fn observing() -> (Scene, Watchdog) {
     let mut scene = Scene::set();

@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 
 use mpswarden::sim::Injection;
 
-use crate::scene::{Scene, eventually, program};
-use crate::watchdog::{EnginePids, Watchdog};
+use crate::support::scene::{Scene, eventually, program};
+use crate::support::watchdog::{EnginePids, Watchdog};
 
 const GROUP: &str = "small-llms";
 

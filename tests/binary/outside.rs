@@ -5,10 +5,10 @@ use std::process::{Child, Command, Stdio};
 use mpswarden::sim::{AS_USER, CLIENTS_LIMIT, Injection};
 use nix::unistd::getuid;
 
-use crate::metrics::Metrics;
-use crate::orders::done;
-use crate::scene::Scene;
-use crate::watchdog::Watchdog;
+use crate::binary::orders::done;
+use crate::support::metrics::Metrics;
+use crate::support::scene::Scene;
+use crate::support::watchdog::Watchdog;
 
 fn active(metrics: &Metrics, fault: &str) -> f64 {
     metrics.sum("mps_fault_active", &[("fault", fault)])

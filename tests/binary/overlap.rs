@@ -12,8 +12,8 @@ use mpswarden::probe::wire::{Kernels, Order, VERSION, Word};
 use mpswarden::sim::{CUPTI, Traffic};
 use toml::Value;
 
-use crate::scene::{PATIENCE, Scene, eventually};
-use crate::watchdog::Watchdog;
+use crate::support::scene::{PATIENCE, Scene, eventually};
+use crate::support::watchdog::Watchdog;
 
 /// In an engine's environment: it is to have another process, which plays a probe.
 const PLAYS: &str = "MPSWARDEN_TEST_PLAYS_A_PROBE";

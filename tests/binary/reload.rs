@@ -6,8 +6,8 @@ use std::fs;
 use nix::sys::signal::Signal;
 use toml::Value;
 
-use crate::scene::Scene;
-use crate::watchdog::{Line, Watchdog};
+use crate::support::scene::Scene;
+use crate::support::watchdog::{Line, Watchdog};
 
 /// SIGHUP, and the line that says what came of it.
 fn reload(watchdog: &Watchdog, event: &str) -> Line {

@@ -4,8 +4,8 @@
 use nix::sys::signal::Signal;
 use toml::Value;
 
-use crate::scene::{Scene, eventually};
-use crate::watchdog::{EnginePids, Watchdog};
+use crate::support::scene::{Scene, eventually};
+use crate::support::watchdog::{EnginePids, Watchdog};
 
 /// SIGHUP, and the sentence of what was taken up.
 fn reload(scene: &Scene, watchdog: &Watchdog) -> String {

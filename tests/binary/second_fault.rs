@@ -2,9 +2,9 @@
 
 use mpswarden::sim::Injection;
 
-use crate::scene::Scene;
-use crate::steps::Step;
-use crate::watchdog::Watchdog;
+use crate::binary::steps::Step;
+use crate::support::scene::Scene;
+use crate::support::watchdog::Watchdog;
 
 /// Serving again, with all engines new, and nothing left after the stop.
 fn serves_again(scene: Scene, mut watchdog: Watchdog) {

@@ -2,8 +2,8 @@
 
 use mpswarden::sim::Injection;
 
-use crate::scene::Scene;
-use crate::watchdog::Watchdog;
+use crate::support::scene::Scene;
+use crate::support::watchdog::Watchdog;
 
 /// A step that something else can happen in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

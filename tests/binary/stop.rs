@@ -2,8 +2,8 @@
 
 use nix::sys::signal::Signal;
 
-use crate::scene::Scene;
-use crate::steps::Step;
+use crate::binary::steps::Step;
+use crate::support::scene::Scene;
 
 #[test]
 fn engines_stop_in_reverse_order() {

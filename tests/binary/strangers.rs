@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 
 use toml::Value;
 
-use crate::http;
-use crate::processes;
-use crate::scene::{Scene, eventually, program};
-use crate::watchdog::Watchdog;
+use crate::support::http;
+use crate::support::processes;
+use crate::support::scene::{Scene, eventually, program};
+use crate::support::watchdog::Watchdog;
 
 const SECRETS: [&str; 6] =
     ["FORkey0123456789abcdef", "FORplain4711", "FORurl0815", "FORshort", "FORvariable", "FORbearer42"];

@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 
 use mpswarden::sim::{Injection, Traffic};
 
-use crate::metrics::Metrics;
-use crate::scene::{PATIENCE, Scene};
-use crate::watchdog::{EnginePids, Watchdog};
+use crate::support::metrics::Metrics;
+use crate::support::scene::{PATIENCE, Scene};
+use crate::support::watchdog::{EnginePids, Watchdog};
 
 /// Three engines that may hang for three seconds, and a watchdog that acts on it.
 fn scene() -> Scene {

@@ -8,8 +8,8 @@ use mpswarden::study::results::{Arrangement, Study};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::processes;
-use crate::scene::{Scene, eventually, program};
+use crate::support::processes;
+use crate::support::scene::{Scene, eventually, program};
 
 /// A grid of one cell that is over in seconds.
 const SMALL: [&str; 12] = [

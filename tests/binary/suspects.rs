@@ -3,9 +3,9 @@
 use mpswarden::sim::Injection;
 use serde_json::Value;
 
-use crate::http;
-use crate::scene::Scene;
-use crate::watchdog::Watchdog;
+use crate::support::http;
+use crate::support::scene::Scene;
+use crate::support::watchdog::Watchdog;
 
 /// Three engines, a fault of the first, and the incident that it became.
 fn after(injection: Injection) -> (Scene, Watchdog, Value) {
@@ -15,7 +15,7 @@ fn after(injection: Injection) -> (Scene, Watchdog, Value) {
     watchdog.await_event("suspects", "who: ");
     watchdog.await_event("serving", "restart of all clients ended serving");
     watchdog.await_serving();
-    let incident = crate::scene::eventually("an incident that is over", || {
+    let incident = crate::support::scene::eventually("an incident that is over", || {
         let all: Value = serde_json::from_str(&http::get(watchdog.address(), "/api/v1/incidents").ok()?.1).ok()?;
         let of_the_group = |incident: &&Value| incident["verdict"].is_string() && incident["result"] == "serving";
         all["incidents"].as_array()?.iter().find(of_the_group).cloned()

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use mpswarden::export::catalogue::{ALL, Kind, Metric};
 
-use crate::expressions::{name, parts};
-use crate::shipped::dashboards;
-use crate::words::words;
+use crate::dashboards::expressions::{name, parts};
+use crate::dashboards::shipped::dashboards;
+use crate::support::label_words::words;
 
 /// Prometheus' own of every target.
 const SCRAPED: &[&str] = &["up", "scrape_duration_seconds", "scrape_samples_scraped"];

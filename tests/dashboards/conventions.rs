@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::catalogued::labels_of;
-use crate::expressions::{RANGE, RATE_INTERVAL, matcher, name, parts};
-use crate::shipped::{Dashboard, dashboards, list, text};
+use crate::dashboards::catalogued::labels_of;
+use crate::dashboards::expressions::{RANGE, RATE_INTERVAL, matcher, name, parts};
+use crate::dashboards::shipped::{Dashboard, dashboards, list, text};
 
 /// Grafana's names of the units in use (its value formats).
 const UNITS: &[&str] = &["none", "s", "bytes", "percentunit", "ops", "dateTimeFromNow"];

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::expressions::with_all_chosen;
-use crate::http;
-use crate::running::{self, Running};
-use crate::shipped::{Dashboard, Query, dashboards, text};
-use crate::stand_in;
+use crate::dashboards::expressions::with_all_chosen;
+use crate::dashboards::shipped::{Dashboard, Query, dashboards, text};
+use crate::dashboards::stand_in;
+use crate::support::http;
+use crate::support::running::{self, Running};
 
 /// For all data to be there, on a loaded machine too.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -47,7 +47,7 @@ fn encoded(text: &str) -> String {
 
 /// The labels of all series that have a number now; `None`: there are none.
 fn series(prometheus: SocketAddr, expr: &str) -> Option<BTreeSet<String>> {
-    let answer = http::get(prometheus, &format!("/api/v1/query?query={}", encoded(&with_all_chosen(expr))))?;
+    let answer = http::body(prometheus, &format!("/api/v1/query?query={}", encoded(&with_all_chosen(expr))))?;
     let answer: Value = serde_json::from_str(&answer).ok()?;
     let is_number = |one: &&Value| one["value"][1].as_str().is_some_and(|value| value != "NaN");
     let found: Vec<&Value> = answer["data"]["result"].as_array()?.iter().filter(is_number).collect();

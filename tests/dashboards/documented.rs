@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::shipped::{dashboards, text};
+use crate::dashboards::shipped::{dashboards, text};
 
 /// Grafana's file of dashboard providers, as far as it is used.
 #[derive(Deserialize)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::shipped::dashboards;
+use crate::dashboards::shipped::dashboards;
 
 const COLUMNS: u64 = 24;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mpswarden::model::{Doubt, Status};
 
-use crate::pages::{at, exporter, page_of, sharing};
+use crate::support::statuses::{at, exporter, page_of, sharing};
 
 /// Metrics without a sample in a demo.
 const ITS_OWN: &[&str] = &[

@@ -7,8 +7,8 @@ use mpswarden::model::{EngineState, GroupState, ProbeState, RecoveryStep, Server
 use promql_parser::parser::VectorSelector;
 use serde_json::Value;
 
-use crate::expressions::{matcher, name, parts};
-use crate::shipped::{dashboards, list, text};
+use crate::dashboards::expressions::{matcher, name, parts};
+use crate::dashboards::shipped::{dashboards, list, text};
 
 /// The colour of what nobody knows, and of nothing else.
 const UNKNOWN: &str = "purple";

@@ -37,7 +37,7 @@ impl Engine {
             fs::write(&cupti, mpswarden::sim::CUPTI).unwrap();
         }
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "the_engine", "--nocapture", "--test-threads=1"]);
+        command.args(["--exact", "probe::the_engine", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, probe).env("MPSWARDEN_CUPTI", cupti).env("MPSWARDEN_SIM_CUPTI", mode);
         command.env_remove("MPSWARDEN_PROBE_SOCKET");
         if let Some(socket) = socket {

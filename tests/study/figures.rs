@@ -6,7 +6,7 @@ use mpswarden::study::results::{Arrangement, Cell, Measured, Percentiles, Run, S
 use mpswarden::study::{baselines, html, recommend, table};
 use proptest::prelude::*;
 
-use crate::made::{Speeds, around, sharing, steady, study, with};
+use crate::study::made::{Speeds, around, sharing, steady, study, with};
 
 const LOAD: (u32, u32, u32) = (256, 32, 4);
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::browser::{Browser, Look};
-use crate::made::{self, Speeds, sharing, study, with};
+use crate::study::made::{self, Speeds, sharing, study, with};
+use crate::support::browser::{Browser, Look};
 use mpswarden::study::{html, table};
 
 /// The text between tags.

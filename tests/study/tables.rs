@@ -4,7 +4,7 @@ use std::path::Path;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::made::{self, Speeds, sharing, steady, study, with};
+use crate::study::made::{self, Speeds, sharing, steady, study, with};
 
 /// `UPDATE=1` rewrites it; look at the difference.
 #[track_caller]

@@ -3,7 +3,7 @@
 use mpswarden::study::recommend;
 use mpswarden::study::recommend::{Choice, Recommendation};
 
-use crate::made::{Speeds, around, grid, sharing, steady, study, with};
+use crate::study::made::{Speeds, around, grid, sharing, steady, study, with};
 
 const LOAD: (u32, u32, u32) = (256, 32, 4);
 

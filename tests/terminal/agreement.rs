@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use crate::asking::Demo;
-use crate::http;
-use crate::metrics::Metrics;
-use crate::player::asked;
-use crate::scene::eventually;
+use crate::support::http;
+use crate::support::metrics::Metrics;
+use crate::support::scene::eventually;
+use crate::terminal::asking::Demo;
+use crate::terminal::player::asked;
 
 /// What all three are asked for, in the words of the status.
 fn of_status(status: &Value) -> Vec<(String, f64)> {

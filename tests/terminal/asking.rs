@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::processes;
-use crate::scene::{eventually, program};
+use crate::support::processes;
+use crate::support::scene::{eventually, program};
 
 /// A demo without faults, as long as the test lasts.
 pub struct Demo {

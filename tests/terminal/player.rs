@@ -9,7 +9,7 @@ use std::thread;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::scene::program;
+use crate::support::scene::program;
 
 /// Plays a watchdog: every call gets what the test says. It ends with the test.
 pub struct Player {

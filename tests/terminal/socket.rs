@@ -10,9 +10,9 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::player::{answer, asked, client, raw, said};
-use crate::scene::{Scene, eventually, program};
-use crate::watchdog::Watchdog;
+use crate::support::scene::{Scene, eventually, program};
+use crate::support::watchdog::Watchdog;
+use crate::terminal::player::{answer, asked, client, raw, said};
 
 /// The kernel's overflow user, `nobody`.
 const NOBODY: u32 = 65534;

@@ -8,7 +8,7 @@ use mpswarden::cli::{Screen, incident_text, incidents_text, status_text};
 use mpswarden::control::{Incidents, Seen};
 use unicode_width::UnicodeWidthStr;
 
-use crate::made::{self, NOW};
+use crate::terminal::made::{self, NOW};
 
 fn screen(width: Option<usize>, coloured: bool) -> Screen {
     Screen { width, coloured, zone: TimeZone::UTC }

@@ -7,9 +7,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::made;
-use crate::player::{Player, asked, client, ok, said};
-use crate::scene::eventually;
+use crate::support::scene::eventually;
+use crate::terminal::made;
+use crate::terminal::player::{Player, asked, client, ok, said};
 
 fn plan() -> Value {
     let goal = json!({ "group_serves": { "group": "small-llms", "generation": 3 } });

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use super::authority::{Authority, Shows};
 use super::client::once;
-use super::needs;
 use super::server::start;
+use crate::support::needs;
 
 /// The block after a comment that names it.
 fn example(name: &str) -> &'static str {

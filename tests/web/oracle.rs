@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 
 use super::authority::{Authority, Shows};
 use super::client::{Answer, once, password};
-use super::needs;
 use super::server;
+use crate::support::needs;
 
 const TLS: &str = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n";
 

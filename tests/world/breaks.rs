@@ -1,19 +1,18 @@
-//! What can go wrong in the stand-in world, and its spelling in scenario files.
+//! What can go wrong in the stand-in world.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mpswarden::decide::{Input, PolicyChange};
-use mpswarden::model::Request;
-use mpswarden::model::gpu::RecoveryAction;
-use mpswarden::model::{
-    EngineKey, EngineName, Exit, GroupName, LinePlace, Mode, Observation, ProbeState, Saying, ServerLine, ServerState,
-    Tier, XidVia,
+use mpswarden_core::decide::{Input, PolicyChange};
+use mpswarden_core::model::Request;
+use mpswarden_core::model::gpu::RecoveryAction;
+use mpswarden_core::model::{
+    EngineKey, Exit, LinePlace, Mode, Observation, ProbeState, Saying, ServerLine, ServerState, XidVia,
 };
 
 use super::sharing::Windows;
 use super::stuck::Says;
-use super::{Engine, GIB, Group, Happening, Lists, World, ms, policies};
+use super::{Engine, Group, Happening, Lists, World, ms, policies};
 
 /// How an engine behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +118,10 @@ pub enum Break {
     CudaError(usize, usize, u32),
     Ask(Request),
     Crash,
+    /// A changed configuration has a group that there never was.
+    NewGroup(String),
+    /// It has an engine of the group that there never was.
+    NewEngine(usize, String),
     /// A changed configuration has this group, or has it not.
     HasGroup(usize, bool),
     /// It has this engine of the group, or has it not.
@@ -245,6 +248,8 @@ impl World {
             Break::Split(group, engine) => self.split(group, engine),
             Break::CoreEnds(group, engine) => self.core_ends(group, engine),
             Break::SmActive(percent) => self.gpu.sm_active = percent.map(|percent| f64::from(percent) / 100.0),
+            Break::NewGroup(name) => self.add_group(&name),
+            Break::NewEngine(group, name) => self.add_engine(group, &name),
             Break::HasGroup(group, has) => self.configure(group, None, has),
             Break::Has(group, engine, has) => self.configure(group, Some(engine), has),
             Break::Rolls(group, engines) => {
@@ -286,19 +291,20 @@ impl World {
         self.later(Duration::ZERO, Happening::Told(Input::PolicyChanged(Box::new(change))));
     }
 
-    /// A group or an engine that there never was before; it is in the next configuration.
-    pub fn add_group(&mut self, name: &str) {
+    fn add_group(&mut self, name: &str) {
         let group = policies::group(name, &["one", "two"]);
         self.groups.push(Group::new(&group));
         self.all.groups.push(group);
+        self.reload(BTreeSet::new());
     }
 
-    pub fn add_engine(&mut self, group: usize, name: &str) {
+    fn add_engine(&mut self, group: usize, name: &str) {
         let engine = policies::engine(name);
         for side in self.sides(group) {
             self.groups[side].engines.push(Engine::new(&engine.name));
         }
         self.all.groups[group].engines.push(engine);
+        self.reload(BTreeSet::new());
     }
 
     fn ask(&mut self, request: Request) {
@@ -381,171 +387,5 @@ impl World {
             self.groups[group].strays.insert(client);
             self.log(group, ServerLine::Connected { server, client });
         }
-    }
-
-    /// Reads an order as people type it: `evict qwen-a`, `restart small-llms daemon`, `hold small-llms 60 a reason`.
-    /// A name without a slash that is no group is an engine of the first.
-    fn order(&self, words: &[&str]) -> Request {
-        let group = |name: &str| GroupName::from(name);
-        let key = |name: &str| match name.split_once('/') {
-            Some((group, engine)) => EngineKey { group: group.into(), engine: engine.into() },
-            None => EngineKey { group: self.groups[0].name.clone(), engine: name.into() },
-        };
-        let is_group = |name: &str| self.groups.iter().any(|group| group.name.as_str() == name);
-        let some = |name: &str| (name != "all").then(|| group(name));
-        match *words {
-            ["restart", name] => Request::Restart { group: group(name), tier: Tier::Clients },
-            ["restart", name, "daemon"] => Request::Restart { group: group(name), tier: Tier::Daemon },
-            ["restart", name, "engine"] => Request::Restart { group: group(name), tier: Tier::Engine },
-            ["stop", name] if is_group(name) => Request::StopGroup(group(name)),
-            ["start", name] if is_group(name) => Request::StartGroup(group(name)),
-            ["stop", name] => Request::StopEngine(key(name)),
-            ["start", name] => Request::StartEngine(key(name)),
-            ["evict", name] => Request::Evict(key(name)),
-            ["quarantine", name] => Request::Quarantine(key(name)),
-            ["release", name] => Request::Release(key(name)),
-            ["hold", name, secs, ref reason @ ..] => Request::Hold {
-                group: some(name),
-                lasts: secs.parse().ok().map(Duration::from_secs),
-                reason: reason.join(" "),
-            },
-            ["resume", name] => Request::Resume { group: some(name) },
-            _ => panic!("`{words:?}` is no order"),
-        }
-    }
-
-    /// Reads a break as scenario files spell it: `sigkill qwen-a`, `fatal illegal-address`, `b: kill-server`.
-    pub fn parse(&mut self, text: &str) -> Break {
-        match text.split_whitespace().collect::<Vec<_>>().as_slice() {
-            ["add-group", name] => {
-                self.add_group(name);
-                return Break::HasGroup(self.groups.len() - 1, true);
-            }
-            ["add", name] => {
-                self.add_engine(0, name);
-                return Break::Has(0, self.groups[0].engines.len() - 1, true);
-            }
-            ["order", words @ ..] => return Break::Ask(self.order(words)),
-            _ => {}
-        }
-        let (group, text) = match text.split_once(": ") {
-            Some((name, rest)) => (self.find_group(&GroupName::from(name)), rest),
-            None => (0, text),
-        };
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let known = self.parse_outsider(group, &words).or_else(|| self.parse_sharing(group, &words));
-        if let Some(known) = known.or_else(|| self.parse_driver(group, &words)) {
-            return known;
-        }
-        let engine = |name: &str| {
-            let name = EngineName::from(name);
-            let found = self.groups[group].engines.iter().position(|engine| engine.name == name);
-            found.unwrap_or_else(|| panic!("no engine {name} in `{text}`"))
-        };
-        match words.as_slice() {
-            ["fatal", "illegal-address"] => Break::Fatal { group, memory_fault: true },
-            ["fatal", "trap"] => Break::Fatal { group, memory_fault: false },
-            ["fatal", "of", name] => Break::FatalOf(group, engine(name)),
-            ["kill-server"] => Break::KillServer(group),
-            ["kill-control"] => Break::KillControl(group),
-            ["wedge-control"] => Break::WedgeControl(group, true),
-            ["unwedge-control"] => Break::WedgeControl(group, false),
-            ["no-control-binary"] => Break::NoControl(group, true),
-            ["control-binary"] => Break::NoControl(group, false),
-            ["server-in-teardown"] => Break::Teardown(group),
-            ["log-unreadable"] => Break::LogUnreadable(group),
-            ["slot-taken"] => Break::SlotTaken(group, true),
-            ["slot-free"] => Break::SlotTaken(group, false),
-            ["says-allocated", name] => Break::Said(group, engine(name), Saying::Allocated),
-            ["says-wants-index", name] => Break::Said(group, engine(name), Saying::WantsGpuByIndex),
-            ["server-does-not-heal"] => Break::DoesNotHeal(group),
-            ["make", name, knob] => Break::Make(group, engine(name), parse_knob(knob)),
-            ["exit", name, status] => Break::Exit(group, engine(name), status.parse().unwrap()),
-            ["sigkill", name] => Break::Sigkill(group, engine(name)),
-            ["oom-kill", name] => Break::OomKill(group, engine(name), Some(0)),
-            ["oom-kill", name, "late", millis] => Break::OomKill(group, engine(name), Some(millis.parse().unwrap())),
-            ["oom-kill", name, "untold"] => Break::OomKill(group, engine(name), None),
-            ["memory-events", name, count] => Break::MemoryEvents(group, engine(name), count.parse().unwrap()),
-            ["holds", name, gib] => Break::Holds(group, engine(name), gib.parse::<u64>().unwrap() * GIB, 0),
-            ["leaks", name, gib, mib] => {
-                let (gib, mib): (u64, u64) = (gib.parse().unwrap(), mib.parse().unwrap());
-                Break::Holds(group, engine(name), gib * GIB, mib << 20)
-            }
-            ["stray-connects"] => Break::Stray(group),
-            ["nvml-blind"] => Break::NvmlBlind(true),
-            ["nvml-sees"] => Break::NvmlBlind(false),
-            ["nvml-hangs"] => Break::NvmlHangs(true),
-            ["nvml-answers"] => Break::NvmlHangs(false),
-            ["gpu-lost"] => Break::Lost(true, true),
-            ["nvml-says-lost"] => Break::Lost(true, false),
-            ["gpu-back"] => Break::Lost(false, false),
-            ["nvml-wants-reset"] => Break::Refuses(true),
-            ["nvml-wants-nothing"] => Break::Refuses(false),
-            ["gpu-memory", "unknown"] => Break::WithoutMemory(true),
-            ["gpu-memory", "known"] => Break::WithoutMemory(false),
-            ["nvml-lists", word] => Break::Lists(lists(word)),
-            ["gpu-action", "absent"] => Break::Action(None),
-            ["gpu-action", word] => Break::Action(Some(action(word))),
-            ["announce", word] => Break::Announced(action(word)),
-            ["memory-leaks"] => Break::Leak(true),
-            ["memory-is-back"] => Break::Leak(false),
-            ["xid", number] => Break::Xid(number.parse().unwrap()),
-            ["cuda-error", name, code] => Break::CudaError(group, engine(name), code.parse().unwrap()),
-            ["stop"] => Break::Ask(Request::Stop),
-            ["stop-now"] => Break::Ask(Request::StopNow),
-            ["resume"] => Break::Ask(Request::Resume { group: Some(self.groups[group].name.clone()) }),
-            ["crash"] => Break::Crash,
-            ["load", name, words @ ..] => Break::Says(group, engine(name), words.join(" ")),
-            ["split", name] => Break::Split(group, engine(name)),
-            ["core-ends", name] => Break::CoreEnds(group, engine(name)),
-            ["sm-active", percent] => Break::SmActive(Some(percent.parse().unwrap())),
-            ["remove-group"] => Break::HasGroup(group, false),
-            ["bring-back-group"] => Break::HasGroup(group, true),
-            ["remove", name] => Break::Has(group, engine(name), false),
-            ["bring-back", name] => Break::Has(group, engine(name), true),
-            ["roll", names @ ..] => Break::Rolls(group, names.iter().map(|name| engine(name)).collect()),
-            ["mode", "observe"] => Break::SetMode(group, Mode::Observe),
-            ["mode", "enforce"] => Break::SetMode(group, Mode::Enforce),
-            _ => panic!("`{text}` is no input"),
-        }
-    }
-}
-
-fn lists(text: &str) -> Lists {
-    match text {
-        "whole" => Lists::Whole,
-        "no-clients" => Lists::NoClients,
-        "without-clients" => Lists::WithoutClients,
-        "empty" => Lists::Empty,
-        "host-pids" => Lists::HostPids,
-        _ => panic!("`{text}` is no state of NVML's lists"),
-    }
-}
-
-fn action(text: &str) -> RecoveryAction {
-    let known = RecoveryAction::ALL.iter().find(|action| action.as_str() == text).copied();
-    known.unwrap_or_else(|| panic!("`{text}` is no recovery action"))
-}
-
-fn parse_knob(text: &str) -> Knob {
-    match text {
-        "well" => Knob::Well,
-        "exit-at-once" => Knob::ExitsAtOnce,
-        "never-ready" => Knob::NeverReady,
-        "cannot-start" => Knob::CannotStart,
-        "outside-mps" => Knob::OutsideMps,
-        "elsewhere" => Knob::Elsewhere,
-        "off-gpu" => Knob::OffGpu,
-        "undead" => Knob::Undead,
-        "linger" => Knob::Lingers,
-        "busy" => Knob::Busy,
-        "ignore-term" => Knob::IgnoresTerm,
-        "leaving" => Knob::Leaving,
-        "hang-in-terminate" => Knob::HangsInTerminate,
-        "wedge-in-terminate" => Knob::WedgesInTerminate,
-        "silent" => Knob::Silent,
-        "frozen" => Knob::Frozen,
-        "drop-limits" => Knob::DropsLimits,
-        _ => panic!("`{text}` is no way for an engine to be"),
     }
 }

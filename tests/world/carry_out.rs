@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mpswarden::decide::Input;
-use mpswarden::model::{
+use mpswarden_core::decide::Input;
+use mpswarden_core::model::{
     Action, ActionId, CommandResult, EngineKey, EngineName, Exit, GroupName, Look, MpsEnvironment, Observation,
     Ordered, Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState,
 };

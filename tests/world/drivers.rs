@@ -1,6 +1,6 @@
 //! What other drivers, and what is short on the watchdog's own side, do differently.
 
-use mpswarden::model::{HeldReason, LinePlace, Observation, Outcome, Saying, ServerLine};
+use mpswarden_core::model::{HeldReason, LinePlace, Observation, Outcome, Saying, ServerLine};
 
 use super::breaks::Break;
 use super::{Happening, World, ms};
@@ -9,21 +9,6 @@ use super::{Happening, World, ms};
 const FAILS_AFTER: u64 = 40;
 
 impl World {
-    /// Words of this file's breaks.
-    pub(super) fn parse_driver(&self, group: usize, words: &[&str]) -> Option<Break> {
-        let place = |name: &str| self.groups[group].engines.iter().position(|engine| engine.name.as_str() == name);
-        Some(match *words {
-            ["binary-missing"] => Break::Unaskable(group, true),
-            ["binary-back"] => Break::Unaskable(group, false),
-            ["server-cannot-start", ref words @ ..] => Break::ServerFails(group, Some(words.join(" "))),
-            ["server-can-start"] => Break::ServerFails(group, None),
-            ["log-without-names"] => Break::Nameless(group),
-            ["newcomers-hang"] => Break::NewcomersHang(group),
-            ["server-evicts", name] => Break::Evicts(group, place(name)?),
-            _ => return None,
-        })
-    }
-
     /// Does it; gives back what is not this file's.
     pub(super) fn break_driver(&mut self, what: Break) -> Option<Break> {
         match what {
@@ -50,7 +35,7 @@ impl World {
         let engine = self.key(group, place);
         let place = LinePlace { file: format!("{}.log", engine.engine), byte: 0 };
         let said = Observation::Said { engine, saying: Saying::Error(810), place };
-        self.later(ms(5), Happening::Told(mpswarden::decide::Input::Observed(said)));
+        self.later(ms(5), Happening::Told(mpswarden_core::decide::Input::Observed(said)));
     }
 
     /// Whether the group's server lets nobody in any more.
@@ -60,7 +45,7 @@ impl World {
     }
 
     /// Engines that wait for such a server.
-    pub(super) fn knocking(&self, group: &mpswarden::model::GroupName) -> Vec<u32> {
+    pub(super) fn knocking(&self, group: &mpswarden_core::model::GroupName) -> Vec<u32> {
         let group = self.find_group(group);
         let waits = |engine: &&super::Engine| !engine.client && self.lets_nobody_in(group);
         self.groups[group].engines.iter().filter(waits).filter_map(|engine| engine.pid).collect()
@@ -93,7 +78,7 @@ impl World {
             stamped: self.now.after(ms(FAILS_AFTER)),
         };
         for told in [said, exited] {
-            self.later(ms(FAILS_AFTER), Happening::Told(mpswarden::decide::Input::Observed(told)));
+            self.later(ms(FAILS_AFTER), Happening::Told(mpswarden_core::decide::Input::Observed(told)));
         }
         true
     }

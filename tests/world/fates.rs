@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mpswarden::model::{Exit, Moment, Observation, Owner, ProcessId, ServerLine, ServerState};
+use mpswarden_core::model::{Exit, Moment, Observation, Owner, ProcessId, ServerLine, ServerState};
 
 use super::{CLIENT_EXITS, GIB, HEALS, Happening, Knob, Process, World, ms};
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mpswarden::decide::Input;
-use mpswarden::model::{Action, ActionId, EngineKey, Look, Observation, Ordered, Outcome, ProcessId};
+use mpswarden_core::decide::Input;
+use mpswarden_core::model::{Action, ActionId, EngineKey, Look, Observation, Ordered, Outcome, ProcessId};
 
 use super::World;
 

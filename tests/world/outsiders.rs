@@ -1,6 +1,6 @@
 //! Processes of the stand-in world that no engine owns: some compute on the GPU, some wait for the MPS server.
 
-use mpswarden::model::{CommandLine, EngineKey, GpuProcess, Observation, ProcessId, ServerLine, ServerState};
+use mpswarden_core::model::{CommandLine, EngineKey, GpuProcess, Observation, ProcessId, ServerLine};
 
 use super::{Break, GIB, World};
 
@@ -14,27 +14,6 @@ pub(super) struct Outsider {
 }
 
 impl World {
-    /// Reads what outsiders do: `foreign 901 python3 train.py`, `pending 950 1001`, `refused qwen-b 808`, `full 48`,
-    /// `gone 901`, `claims 901 qwen-b`.
-    pub(super) fn parse_outsider(&self, group: usize, words: &[&str]) -> Option<Break> {
-        let pid = |name: &str| {
-            let engine = self.groups[group].engines.iter().find(|engine| engine.name.as_str() == name);
-            engine.map_or_else(|| name.parse().unwrap(), |engine| engine.pid.unwrap())
-        };
-        let number = |text: &str| text.parse().unwrap();
-        Some(match words {
-            ["foreign", at, command @ ..] => Break::Foreign(number(at), command.join(" ")),
-            ["pending", who, uid] => Break::Pending(group, pid(who), number(uid)),
-            ["refused", who, status] => Break::Refused(group, pid(who), number(status)),
-            ["full", limit] => Break::Full(group, number(limit)),
-            ["let-in", who] => Break::LetIn(group, pid(who)),
-            ["crowd", clients] => Break::Crowd(group, number(clients)),
-            ["claims", at, engine] => Break::Claims(number(at), self.key_of(group, engine)),
-            ["gone", who] => Break::OutsiderGone(number(who)),
-            _ => return None,
-        })
-    }
-
     /// Carries it out.
     pub(super) fn break_outside(&mut self, what: Break) {
         match what {
@@ -81,10 +60,6 @@ impl World {
     pub(super) fn foreign_on_gpu(&self) -> impl Iterator<Item = GpuProcess> {
         let computing = self.outsiders.iter().filter(|(_, outsider)| outsider.computes);
         computing.map(|(pid, _)| GpuProcess { pid: *pid, memory: Some(GIB) })
-    }
-
-    fn key_of(&self, group: usize, engine: &str) -> EngineKey {
-        EngineKey::new(&self.groups[group].name, &engine.into())
     }
 
     /// Those that know an engine's word: in its tree, and claimed.

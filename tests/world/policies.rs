@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mpswarden::decide::Policy;
-use mpswarden::decide::policy::{
+use mpswarden_core::decide::Policy;
+use mpswarden_core::decide::policy::{
     Backoff, EnginePolicy, GroupPolicy, IsolationMode, IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients,
 };
-use mpswarden::model::gpu::ComputeMode;
-use mpswarden::model::{Baseline, BaselineSource, EngineName, GpuIdentity, GpuUuid, GroupName, Mode, Taken};
+use mpswarden_core::model::gpu::ComputeMode;
+use mpswarden_core::model::{Baseline, BaselineSource, EngineName, GpuIdentity, GpuUuid, GroupName, Mode, Taken};
 
 use super::GIB;
 
@@ -75,7 +75,7 @@ pub fn engine(name: &str) -> EnginePolicy {
         drain_timeout: Duration::from_secs(3),
         hang_after: Duration::from_secs(20),
         sm_limited: false,
-        kind: mpswarden::model::EngineKind::Other,
+        kind: mpswarden_core::model::EngineKind::Other,
         health_timeout: Duration::from_secs(1),
         probe_request: false,
         probe: false,

@@ -1,8 +1,8 @@
 //! Kernel probes of the stand-in world: what their windows show, and what becomes of the probes.
 
-use mpswarden::model::{ActionId, EngineName, GroupName, Observation, Outcome, OverlapWindow, ProbeState};
+use mpswarden_core::model::{ActionId, EngineName, GroupName, Observation, Outcome, OverlapWindow, ProbeState};
 
-use super::{Break, World, ms};
+use super::{World, ms};
 
 /// What a look at the kernel probes comes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,21 +17,6 @@ pub enum Windows {
 }
 
 impl World {
-    /// Reads what kernel probes show: `windows 10 30 10 qwen-a=40 qwen-b=10` (milliseconds with so many clients from
-    /// 0, then of each engine), `windows fail`, `probe qwen-a working`.
-    pub(super) fn parse_sharing(&self, group: usize, words: &[&str]) -> Option<Break> {
-        Some(match words {
-            ["windows", "fail"] => Break::Windows(Windows::Fail),
-            ["windows", times @ ..] => Break::Windows(Windows::Show(window(times))),
-            ["probe", name, state] => {
-                let place = self.groups[group].engines.iter().position(|engine| engine.name.as_str() == *name);
-                let state = ProbeState::ALL.iter().find(|known| known.as_str() == *state).unwrap();
-                Break::Probe(group, place.unwrap(), *state)
-            }
-            _ => return None,
-        })
-    }
-
     pub(super) fn probe(&mut self, group: usize, engine: usize, state: ProbeState) {
         let why = (state == ProbeState::Unavailable).then(|| "no libcupti".to_owned());
         let engine = self.key(group, engine);
@@ -47,7 +32,8 @@ impl World {
     }
 }
 
-fn window(words: &[&str]) -> OverlapWindow {
+/// `10 30 10 qwen-a=40 qwen-b=10`: milliseconds with so many clients at work from none on, then of each engine.
+pub(super) fn window(words: &[&str]) -> OverlapWindow {
     let millis = |text: &str| ms(text.parse().unwrap());
     let (times, engines): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| !word.contains('='));
     let by_clients: Vec<_> = times.into_iter().map(millis).collect();

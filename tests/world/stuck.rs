@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mpswarden::model::{
+use mpswarden_core::model::{
     ActionId, EngineLoad, Health, Moment, Observation, Outcome, Owner, ProcessUsage, ServerLine, Traffic,
 };
 
@@ -34,10 +34,15 @@ enum Callers {
     Unseen,
 }
 
+/// What an engine can say of its load. `tests/scenarios/README.md` explains each.
+pub const LOADS: [&str; 10] =
+    ["running=N", "waiting=N", "rate=N", "tokens=N", "prompts=N", "prompt=N", "ends=N", "kv=N", "nobody", "unseen"];
+
 impl Says {
-    /// `running=3 waiting=1 rate=100 prompt=5 tokens=7 kv=0.4`; what is not named is not shown. `prompts=900 ends=4`:
-    /// prompt tokens and ended requests a second. `nobody`: no client is connected; `unseen`: nobody can say.
+    /// Reads words of `LOADS`. What is not named is not shown.
     pub fn parse(words: &[&str], before: Option<&Says>, now: Moment) -> Says {
+        let known = |word: &str| LOADS.iter().any(|load| word.split('=').next() == load.split('=').next());
+        assert!(words.iter().all(|word| known(word)), "`{words:?}` is no load: {LOADS:?}");
         let number = |name: &str| {
             let value = words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
             value.map(|value| value.parse::<f64>().unwrap())
@@ -130,7 +135,7 @@ impl World {
         let (engine, here) = (self.key(group, place), &self.groups[group].engines[place]);
         if here.ready && matches!(here.knob, Knob::Silent | Knob::Frozen) {
             let said = Observation::Health { engine, health: Health::NoAnswer };
-            self.later(PATIENCE, Happening::Told(mpswarden::decide::Input::Observed(said)));
+            self.later(PATIENCE, Happening::Told(mpswarden_core::decide::Input::Observed(said)));
             return self.later(PATIENCE, Happening::Finish(id, Outcome::Done));
         }
         let health = if here.ready { Health::Ok } else { Health::Refused };

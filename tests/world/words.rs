@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use mpswarden::model::{Action, CommandResult, EngineName, Event, GroupStatus, ProbeState, Status, What};
+use mpswarden_core::model::{Action, CommandResult, EngineName, Event, GroupStatus, ProbeState, Status, What};
 
 /// `None`: looks, watches and saves are left out.
 pub(super) fn action(action: &Action) -> Option<String> {
@@ -52,7 +52,7 @@ fn what(what: &What) -> Option<String> {
         }
         What::FaultChanged { fault, because } => format!("{fault} goes on: {because}"),
         What::Suspected { suspicions, verdict, .. } => {
-            let of = |held: &mpswarden::model::Suspicion| format!("{} {}", held.engine, held.strength);
+            let of = |held: &mpswarden_core::model::Suspicion| format!("{} {}", held.engine, held.strength);
             format!("who: {verdict} [{}]", suspicions.iter().map(of).collect::<Vec<_>>().join(", "))
         }
         What::FaultEnded { fault, lasted } => format!("{fault} ended after {lasted:?}"),
@@ -109,7 +109,7 @@ fn what(what: &What) -> Option<String> {
 
 /// The status in a line for each group.
 pub fn status(status: &Status) -> Vec<String> {
-    let group = |group: &mpswarden::model::GroupStatus| {
+    let group = |group: &mpswarden_core::model::GroupStatus| {
         let engines: Vec<String> =
             group.engines.iter().map(|engine| format!("{} {}", engine.name, engine.state)).collect();
         let hold = group.hold.as_ref().map_or_else(String::new, |hold| {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use crate::model::{Moment, ProcessId};
 
 use super::domain::Domain;
-use super::engine::{Engine, READING_FRESH, Stage};
+use super::engine::{Engine, Stage};
 use super::facts::{GpuFacts, ServerFacts};
 use super::reading::Reading;
+use crate::decide::facts::reading::READING_FRESH;
 
 /// An engine that is seen detached for so long is failing.
 const DETACHED_FOR: Duration = Duration::from_secs(3);

@@ -368,7 +368,7 @@ impl Domain {
 
     fn wait_for_sources(&mut self, turn: &mut Turn<'_>) {
         // A GPU that is sick, or that nobody can read, holds the start with its reason.
-        let looked = self.cannot_use(turn.gpu).is_none() || self.must_wait_for(turn.gpu, turn.now);
+        let looked = self.may_use(turn.gpu).is_ok() || self.must_wait_for(turn.gpu, turn.now);
         if looked && self.trees_seen.last().is_some() {
             if self.left_behind { self.start_over(turn) } else { self.first_start(turn) }
         }

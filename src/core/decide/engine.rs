@@ -1,7 +1,5 @@
 //! One engine: what is known of it and which stage of its life it is in. Nothing here orders anything.
 
-use std::time::Duration;
-
 use crate::model::{ActionId, EngineName, EngineState, Fault, Health, Known, Moment};
 
 use super::attached::{Attachment, attachment};
@@ -16,11 +14,10 @@ use super::reading::Reading;
 use super::remembered::{EngineMemory, Rest};
 use super::usage::Usage;
 use super::words::Telling;
+use crate::decide::facts::reading::READING_FRESH;
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;
-/// NVML's lists are believed for so long.
-pub(super) const READING_FRESH: Duration = Duration::from_secs(3);
 
 /// Where an engine is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! When faults begin and end: the difference between what is found now and what was there before.
 
-use crate::model::{Fault, Moment, Tier, What};
+use crate::model::{Fault, SuppressedAction, Tier, What};
 
 use super::detect::{self, Finding};
 use super::domain::{Domain, Phase};
+use super::engine::Engine;
 use super::ladder::is_of_the_gpu;
 use super::turn::Turn;
 
@@ -13,7 +14,10 @@ impl Domain {
         if matches!(self.phase, Phase::Stopping(_) | Phase::Stopped) {
             return Vec::new();
         }
-        let found = detect::findings(self, turn.gpu, turn.now);
+        let mut found = detect::findings(self, turn.gpu, turn.now);
+        if matches!(self.phase, Phase::Running(_)) && self.most_urgent(&found, turn).is_none() {
+            found.extend(detect::deaths(self, turn.gpu, turn.now));
+        }
         for finding in &found {
             let key = (finding.engine.clone(), finding.fault);
             if self.faults.contains_key(&key) {
@@ -44,14 +48,16 @@ impl Domain {
     pub fn tell_suppressed(&self, finding: &Finding, turn: &mut Turn<'_>) {
         // Of an engine that died the engine tier tells it, where no fault of the whole group explains it.
         let engine = finding.engine.as_ref().and_then(|name| self.engine(name));
-        let told_there = engine.and_then(|engine| engine.died.as_ref()).is_some_and(|died| died.fault == finding.fault);
-        let tier = finding.tier().filter(|_| !told_there);
-        if let (Some(tier), Some(reason)) = (tier, self.hands_off(finding.fault)) {
+        let death = |engine: &Engine| engine.death(&self.server, &turn.gpu.reading, turn.now);
+        let died = engine.and_then(|engine| death(engine).or_else(|| engine.died.clone()));
+        let told_there = died.is_some_and(|died| died.fault == finding.fault);
+        let tier = self.tier_now(finding, turn).filter(|_| !told_there);
+        if let (Some(tier), Err(reason)) = (tier, self.may_act_on(finding.fault)) {
             let action = match tier {
-                Tier::Daemon if is_of_the_gpu(finding.fault) => "stop_group",
-                Tier::Engine => "restart_engine",
-                Tier::Clients => "restart_clients",
-                Tier::Daemon => "restart_daemon",
+                Tier::Daemon if is_of_the_gpu(finding.fault) => SuppressedAction::StopGroup,
+                Tier::Engine => SuppressedAction::RestartEngine,
+                Tier::Clients => SuppressedAction::RestartClients,
+                Tier::Daemon => SuppressedAction::RestartDaemon,
             };
             let what = What::Suppressed { action, reason, detail: finding.because.clone() };
             match &finding.engine {
@@ -80,12 +86,17 @@ impl Domain {
     }
 
     /// The finding that asks for the most, of those that may be acted on now; `None`: nothing for the whole group.
-    pub fn most_urgent<'a>(&self, found: &'a [Finding], now: Moment) -> Option<(&'a Finding, Tier)> {
+    pub fn most_urgent<'a>(&self, found: &'a [Finding], turn: &Turn<'_>) -> Option<(&'a Finding, Tier)> {
         found
             .iter()
-            .filter(|finding| self.hands_off(finding.fault).is_none())
-            .filter_map(|finding| finding.tier().map(|tier| (finding, tier)))
-            .filter(|(finding, tier)| *tier > Tier::Engine && self.due(finding.fault, now))
+            .filter(|finding| self.may_act_on(finding.fault).is_ok())
+            .filter_map(|finding| self.tier_now(finding, turn).map(|tier| (finding, tier)))
+            .filter(|(finding, tier)| *tier > Tier::Engine && self.may_end_for(finding.fault, turn.now).is_ok())
             .max_by_key(|(_, tier)| *tier)
+    }
+
+    /// How far a finding makes the watchdog go now; `None`: nothing is restarted for it.
+    pub fn tier_now(&self, finding: &Finding, turn: &Turn<'_>) -> Option<Tier> {
+        finding.tier().filter(|_| self.may_mend(finding, turn.gpu, turn.now).is_ok())
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::model::{Health, Known, Moment, ProcessId};
 
-use super::engine::{Engine, READING_FRESH, Stage};
+use super::engine::{Engine, Stage};
 use super::reading::Reading;
+use crate::decide::facts::reading::READING_FRESH;
 
 /// A main process that notices the end of its GPU process ends too, within 150 ms or so, or says 500. One that
 /// calls itself healthy after this time has not noticed.

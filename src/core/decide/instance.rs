@@ -48,6 +48,8 @@ pub(super) struct Instance {
 pub(super) struct MainProcess {
     /// `None`: it is not there yet, or is proven gone.
     pub id: Option<ProcessId>,
+    /// When and why it could not be started, if it could not.
+    pub not_started: Option<(Moment, String)>,
     /// When it was started.
     pub started: Moment,
     /// When and how it ended, if it has.

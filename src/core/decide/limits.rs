@@ -16,8 +16,6 @@ use super::reading::Reading;
 const TOLERANCE: u64 = 64 << 20;
 /// One reading may be of a moment in between.
 const READINGS: u32 = 2;
-/// A fault that a restart did not mend was gone for so long before a restart is tried again.
-const GONE_FOR: Duration = Duration::from_secs(600);
 /// An engine that is ready waits so long, at most, for the word on what it was told.
 const WAITS: Duration = Duration::from_millis(500);
 
@@ -89,9 +87,9 @@ impl Limits {
 }
 
 impl Tried {
-    /// Whether a restart may mend it: none was tried, or it was gone for long.
-    pub fn may_mend(&self, fault: Fault, now: Moment) -> bool {
-        self.0.get(&fault).is_none_or(|last| now.since(*last) > GONE_FOR)
+    /// When a fault that a restart was tried for was last there; `None`: none was tried for it.
+    pub fn last_there(&self, fault: Fault) -> Option<Moment> {
+        self.0.get(&fault).copied()
     }
 
     /// A restart is tried for it.

@@ -6,46 +6,39 @@
 //! wanted and `schedule` when; `pulse` says which groups an input concerns;
 //! `isolation` finds the culprit of faults that repeat. `figures` and `overlap` are what is only told.
 
-mod active_time;
 mod attached;
+mod death;
 mod detect;
 mod domain;
 mod effects;
 mod engine;
 mod engine_tier;
 mod evicted;
+mod evidence;
 mod facts;
 mod faults;
 mod figures;
 mod foreign;
-mod gpu_health;
 mod gpu_process;
-mod growth;
-mod guard;
 mod input;
 mod instance;
 mod isolation;
-mod kept_out;
 mod ladder;
 mod limits;
 mod looks;
+mod may;
 mod memory_gate;
-mod memory_trend;
 mod nameless;
 mod newcomers;
 mod operator;
 mod orders;
 mod overlap;
-mod passage;
+mod permission;
 pub mod policy;
-mod progress;
 mod pulse;
-mod reading;
 mod remembered;
 mod restart;
-mod said;
 mod schedule;
-mod server_start;
 mod settling;
 mod shortage;
 mod sources;
@@ -54,13 +47,15 @@ mod status;
 mod stopping;
 mod strangers;
 mod suspects;
-mod taken;
 mod turn;
 mod unknown;
-mod usage;
 mod watchdog;
 mod words;
-mod xid;
+
+use evidence::said;
+use facts::{
+    active_time, gpu_health, growth, guard, kept_out, memory_trend, passage, progress, reading, server_start, usage,
+};
 
 pub use input::{Decision, Input, PolicyChange};
 pub use policy::Policy;

@@ -5,16 +5,12 @@ use crate::model::{Action, EngineName, Moment, Reason, RecoveryResult, RecoveryS
 use super::detect::Finding;
 use super::domain::{Domain, Phase};
 use super::engine::{Engine, Stage};
-use super::facts::GpuFacts;
 use super::orders::Purpose;
-use super::policy::StartOrder;
 use super::reading::Reading;
 use super::turn::Turn;
 
 /// For an engine's process to be started.
 const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
-/// An answer of the server is believed for so long: three of its intervals.
-pub(super) const SERVER_FRESH: std::time::Duration = std::time::Duration::from_secs(31);
 
 /// A restart whose engines are being started.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +38,7 @@ impl Settling {
 impl Engine {
     /// It starts, and may still take more of the GPU's memory: its own word that it has all is believed once NVML shows what
     /// it holds.
-    fn takes_memory(&self, turn: &Turn<'_>) -> bool {
+    pub fn takes_memory(&self, turn: &Turn<'_>) -> bool {
         let shown = |reading: &&Reading| self.device_memory(Some(*reading)).is_some_and(|held| held > 0);
         let has_all =
             || self.instance.output.allocated.and_then(|said| turn.gpu.reading.since(said)).filter(shown).is_some();
@@ -57,8 +53,8 @@ impl Engine {
 impl Domain {
     /// Engines run: faults of the whole group first, then each engine, then starts, then the balance.
     pub fn run(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
-        if let Some((finding, tier)) = self.most_urgent(found, turn.now) {
-            if self.waits_for_evidence(finding.fault, turn.now) {
+        if let Some((finding, tier)) = self.most_urgent(found, turn) {
+            if self.may_end_before_the_evidence(finding.fault, turn.now).is_err() {
                 return;
             }
             let (reason, evidence_at) = (finding.fault.into(), finding.evidence_at);
@@ -89,7 +85,7 @@ impl Domain {
     }
 
     fn start_engines(&mut self, turn: &mut Turn<'_>) {
-        while self.may_start(turn.gpu, turn.now) && !self.must_wait_for_another(turn) {
+        while self.may_start(turn.gpu, turn.now).is_ok() && self.may_start_another(turn).is_ok() {
             let Some(place) = self.next_to_start(turn.now) else { return };
             self.start_engine(place, turn);
         }
@@ -100,8 +96,7 @@ impl Domain {
     fn ask_for_a_server(&mut self, turn: &mut Turn<'_>) {
         let server = &self.server;
         let none = server.pid.is_none() && server.state.last() == Some(&ServerState::None);
-        let sound = server.fatal.is_none() && server.died.is_none() && self.barred(turn.gpu).is_none();
-        if !(none && sound && self.control_answers()) || self.next_to_start(turn.now).is_none() {
+        if !none || self.may_ask_for_a_server(turn.gpu).is_err() || self.next_to_start(turn.now).is_none() {
             return;
         }
         let mut asked = self.asked_for_server;
@@ -109,29 +104,9 @@ impl Domain {
         self.asked_for_server = asked;
     }
 
-    /// Whether the next start waits for one that is on its way.
-    fn must_wait_for_another(&self, turn: &Turn<'_>) -> bool {
-        match self.policy.recovery.start {
-            StartOrder::Parallel => false,
-            StartOrder::Sequential => turn.home_starts || self.starts_an_engine(),
-            StartOrder::Staggered => turn.home_starts || self.engines.iter().any(|engine| engine.takes_memory(turn)),
-        }
-    }
-
     /// Whether the start of an engine is on its way.
     pub fn starts_an_engine(&self) -> bool {
         self.engines.iter().any(|engine| matches!(engine.stage, Stage::Launching(_) | Stage::Starting))
-    }
-
-    /// Whether an engine that is started now becomes a client of an ACTIVE server.
-    pub fn may_start(&self, gpu: &GpuFacts, now: Moment) -> bool {
-        let server = &self.server;
-        let sound = server.fatal.is_none() && server.died.is_none() && self.barred(gpu).is_none();
-        sound && self.control_answers() && server.state.fresh(SERVER_FRESH, now) == Some(&ServerState::Active)
-    }
-
-    fn control_answers(&self) -> bool {
-        self.control.process.is_some() && self.control.died.is_none() && self.control.silent == 0
     }
 
     fn next_to_start(&self, now: Moment) -> Option<usize> {

@@ -8,9 +8,10 @@ use crate::model::{EngineKey, EngineName, Exit, ExitCause, Fault, Known, LinePla
 
 use super::detect::gib;
 use super::domain::Domain;
-use super::engine::{Died, Engine, READING_FRESH, Stage};
+use super::engine::{Died, Engine, Stage};
 use super::reading::Reading;
 use super::turn::Turn;
+use crate::decide::facts::reading::READING_FRESH;
 
 /// An end so soon after the word of it is of it; and so long an engine that lives on is watched for its end.
 pub(super) const SOON: Duration = Duration::from_secs(60);

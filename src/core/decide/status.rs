@@ -12,13 +12,13 @@ use crate::model::{
 use super::attached::Attachment;
 use super::detect::unknown_clients;
 use super::domain::{Domain, Phase};
-use super::engine::{Engine, READING_FRESH, Stage};
-use super::facts::GpuFacts;
+use super::engine::{Engine, Stage};
+use super::facts::{GpuFacts, SERVER_FRESH};
 use super::isolation::one_each;
 use super::reading::Reading;
 use super::schedule::Schedule;
-use super::settling::SERVER_FRESH;
 use super::sources::{Logs, sources};
+use crate::decide::facts::reading::READING_FRESH;
 
 /// A health answer is believed for so long, over the time that it may take.
 const HEALTH_FRESH: Duration = Duration::from_secs(6);

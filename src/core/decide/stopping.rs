@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Action, ActionId, EngineName, Moment, Outcome, What};
+use crate::model::{Action, ActionId, EngineName, FailedAction, Moment, Outcome, What};
 
 use super::domain::{Domain, Phase};
 use super::engine::{Engine, Stage};
@@ -134,7 +134,7 @@ impl Domain {
         let now = stopping.now;
         match &stopping.step {
             Step::Engine(order, name) if *order == id => {
-                turn.emit_failure("stop", &outcome);
+                turn.emit_failure(FailedAction::StopEngine, &outcome);
                 self.left_behind |= outcome != Outcome::Done;
                 // Its place may have changed with the configuration.
                 let place = self.engines.iter().position(|engine| engine.name() == name);
@@ -142,7 +142,7 @@ impl Domain {
             }
             Step::Kill(order) if *order == id => self.killed(outcome, turn),
             Step::Gone(order) if *order == id => {
-                turn.emit_failure("gone", &outcome);
+                turn.emit_failure(FailedAction::AwaitGone, &outcome);
                 self.left_behind |= outcome != Outcome::Gone { remaining: Vec::new() };
                 if turn.orders.starting(turn.id) {
                     self.phase = Phase::Stopping(Stopping { now, step: Step::Starts });
@@ -151,7 +151,7 @@ impl Domain {
                 }
             }
             Step::Control(order) if *order == id => {
-                turn.emit_failure("stop_control", &outcome);
+                turn.emit_failure(FailedAction::StopControl, &outcome);
                 self.left_behind |= outcome != Outcome::Done;
                 self.stopped(turn);
             }
@@ -164,7 +164,7 @@ impl Domain {
         let processes = match outcome {
             Outcome::Killed { processes } => processes,
             outcome => {
-                turn.emit_failure("kill", &outcome);
+                turn.emit_failure(FailedAction::Kill, &outcome);
                 Vec::new()
             }
         };

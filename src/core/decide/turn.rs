@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Action, ActionId, EngineName, GroupName, Moment, Outcome, What};
+use crate::model::{Action, ActionId, EngineName, FailedAction, GroupName, Moment, Outcome, What};
 
 use super::effects::Effects;
 use super::facts::GpuFacts;
@@ -51,14 +51,14 @@ impl Turn<'_> {
     }
 
     /// Tells that an order about the group failed, if it did.
-    pub fn emit_failure(&mut self, action: &'static str, outcome: &Outcome) {
+    pub fn emit_failure(&mut self, action: FailedAction, outcome: &Outcome) {
         if let Some(why) = failure(outcome) {
             self.emit(What::ActionFailed { action, why });
         }
     }
 
     /// Tells that an order about one engine failed, if it did.
-    pub fn emit_failure_of(&mut self, engine: &EngineName, action: &'static str, outcome: &Outcome) {
+    pub fn emit_failure_of(&mut self, engine: &EngineName, action: FailedAction, outcome: &Outcome) {
         if let Some(why) = failure(outcome) {
             self.emit_of(engine, What::ActionFailed { action, why });
         }

@@ -284,7 +284,7 @@ impl Watchdog {
     fn asked(&mut self, request: &Request, effects: &mut Effects) {
         let Ok(plan) = self.plan(request, self.now) else { return };
         let engine = operator::engine_of(request).map(|key| key.engine.clone());
-        let what = What::Ordered { order: operator::verb(request), detail: plan.steps.join("; ") };
+        let what = What::Ordered { order: operator::verb_of(request), detail: plan.steps.join("; ") };
         effects.emit(operator::group_of(request).cloned(), engine, what);
         self.ending |= matches!(request, Request::Stop | Request::StopNow);
         // Through these two, so that every group that the order touches is stepped in this same turn.

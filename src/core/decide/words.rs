@@ -10,12 +10,13 @@ use std::time::Duration;
 use crate::model::{Doubt, EngineKey, Fault, LinePlace, Moment, Saying, ServerState, What};
 
 use super::domain::Domain;
-use super::engine::{Engine, READING_FRESH, Stage};
+use super::engine::{Engine, Stage};
 use super::evicted::{self, TERMINATED};
 use super::kept_out::{UNAVAILABLE, is_over_limit};
 use super::said::{Doubted, Run, Standing};
 use super::shortage::{OUT_OF_MEMORY, SOON};
 use super::turn::Turn;
+use crate::decide::facts::reading::READING_FRESH;
 
 /// The culprit's error may be read so long before the server's fatal line.
 pub(super) const NEAR: Duration = Duration::from_millis(50);

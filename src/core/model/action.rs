@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::words::words;
 use super::{ActionId, EngineKey, EngineName, GpuUuid, GroupName, Moment, ProcessId};
 
 /// An order with its name and the latest moment for its outcome.
@@ -106,6 +107,28 @@ impl Action {
         !matches!(self, Action::Look(_) | Action::Save { .. } | Action::WatchServer { .. })
     }
 }
+
+words!(
+    /// An action whose failure is reported, or whose outcome did not come in time.
+    FailedAction {
+        /// Start the control daemon.
+        StartControl = "start_control",
+        /// Stop the control daemon.
+        StopControl = "stop_control",
+        /// Wait for the server to be ACTIVE.
+        AwaitActive = "await_active",
+        /// End every process of a group.
+        Kill = "kill",
+        /// Wait for every process that was signalled to be gone.
+        AwaitGone = "gone",
+        /// Start an engine.
+        StartEngine = "start",
+        /// Stop an engine.
+        StopEngine = "stop",
+        /// Take an engine's clients off the server.
+        TerminateClients = "terminate_client",
+    }
+);
 
 /// What to read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::gpu::RecoveryAction;
 use super::{
-    AdviceReason, CommandResult, Doubt, EngineName, EvidenceLine, Exit, ExitCause, Fault, GpuUuid, GroupName,
-    HeldReason, Hook, HookResult, IsolationResult, LinePlace, Moment, ProcessId, Reason, RecoveryResult, RecoveryStep,
-    SourceScope, SourceState, Suspicion, Tier,
+    AdviceReason, CommandResult, Doubt, EngineName, EvidenceLine, Exit, ExitCause, FailedAction, Fault, GpuUuid,
+    GroupName, HeldReason, Hook, HookResult, IsolationResult, LinePlace, Moment, ProcessId, Reason, RecoveryResult,
+    RecoveryStep, Refusal, SourceScope, SourceState, SuppressedAction, Suspicion, Tier, Verb,
 };
 
 /// One thing that happened.
@@ -112,11 +112,10 @@ pub enum What {
     },
     /// What would have been done. Counted in `mps_actions_suppressed_total`.
     Suppressed {
-        /// The verb: `restart_clients`, `restart_daemon`, `restart_engine`, `stop_group`,
-        /// `kill_unknown_client`.
-        action: &'static str,
-        /// `observe`, or why else.
-        reason: &'static str,
+        /// The verb.
+        action: SuppressedAction,
+        /// Why it was not done.
+        reason: Refusal,
         /// For people.
         detail: String,
     },
@@ -269,7 +268,7 @@ pub enum What {
     /// An order failed or timed out.
     ActionFailed {
         /// The verb.
-        action: &'static str,
+        action: FailedAction,
         /// Why.
         why: String,
     },
@@ -277,8 +276,8 @@ pub enum What {
     Stopped,
     /// An operator ordered something and it was taken up.
     Ordered {
-        /// The verb: `restart`, `stop`, `start`, `evict`, `quarantine`, `release`, `hold`, `resume`.
-        order: &'static str,
+        /// The verb.
+        order: Verb,
         /// For people.
         detail: String,
     },

@@ -51,6 +51,53 @@ pub enum Request {
     },
 }
 
+/// The verb of an order, as people type it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// End all groups and the watchdog itself; a signal says so, or the end of a demo.
+    #[serde(rename = "stop")]
+    End,
+    /// Stop a group or an engine.
+    Stop,
+    /// Restart a group.
+    Restart,
+    /// Start a group or an engine that was stopped.
+    Start,
+    /// Take an engine out and start it again.
+    Evict,
+    /// Take an engine out for good.
+    Quarantine,
+    /// Let a quarantined engine start again.
+    Release,
+    /// Do nothing by itself for a while.
+    Hold,
+    /// End a hold, and go on with a group that is held.
+    Resume,
+}
+
+impl Verb {
+    /// Its one spelling.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Verb::End | Verb::Stop => "stop",
+            Verb::Restart => "restart",
+            Verb::Start => "start",
+            Verb::Evict => "evict",
+            Verb::Quarantine => "quarantine",
+            Verb::Release => "release",
+            Verb::Hold => "hold",
+            Verb::Resume => "resume",
+        }
+    }
+}
+
+impl std::fmt::Display for Verb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// What an order comes to, as things stand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {

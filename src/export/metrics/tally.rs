@@ -10,7 +10,7 @@ use super::known_series::{ENGINE_FAULTS, GROUP_FAULTS, MENDED_FAULTS, XIDS};
 use super::samples::{Samples, Value};
 use crate::model::{
     CommandResult, EngineKey, EngineName, Event, ExitCause, Fault, GroupName, Hook, HookResult, IsolationResult,
-    RecoveryResult, RecoveryStep, Source, Status, Tier, What, Written,
+    Reason, RecoveryResult, RecoveryStep, Refusal, Source, Status, SuppressedAction, Tier, What, Written,
 };
 
 /// The rows whose values are counted here; every other one is a gauge of the status or of the own process.
@@ -37,11 +37,6 @@ pub const ROWS: &[&Metric] = &[
 ];
 /// Whole-group tiers, for series that one engine's restart has no part in.
 const GROUP_TIERS: &[Tier] = &[Tier::Clients, Tier::Daemon];
-/// The reason of a restart that no fault asked for.
-const BY_ORDER: &str = "operator";
-/// What `Suppressed` may name in this version.
-const VERBS: &[&str] =
-    &["restart_clients", "restart_daemon", "restart_engine", "stop_group", "kill_unknown_client", "isolate_engines"];
 
 /// Everything counted since the start. A clone is cheap: places are shared until they change.
 #[derive(Clone, Debug, Default)]
@@ -92,7 +87,7 @@ impl Tally {
                 samples.observe(&metric::RECOVERY_SECONDS, &[group, tier.as_str()], took.as_secs_f64());
             }
             What::Suppressed { action, reason, .. } => {
-                self.of_group(event).count(&metric::ACTIONS_SUPPRESSED, &[group, action, reason]);
+                self.of_group(event).count(&metric::ACTIONS_SUPPRESSED, &[group, action.as_str(), reason.as_str()]);
             }
             What::ServerStarted { .. } => self.of_group(event).count(&metric::SERVER_STARTS, &[group]),
             What::EngineExited { cause, .. } => {
@@ -251,7 +246,7 @@ fn expect_group(samples: &mut Samples, group: &str) {
         samples.expect(&metric::FAULT_DETECTION, &[group, fault.as_str()]);
     }
     for tier in GROUP_TIERS {
-        for reason in MENDED_FAULTS.iter().map(|fault| fault.as_str()).chain([BY_ORDER]) {
+        for reason in MENDED_FAULTS.iter().map(|fault| fault.as_str()).chain([Reason::Operator.as_str()]) {
             samples.expect(&metric::RESTARTS, &[group, "", tier.as_str(), reason]);
         }
     }
@@ -267,8 +262,9 @@ fn expect_group(samples: &mut Samples, group: &str) {
     for result in IsolationResult::ALL {
         samples.expect(&metric::ISOLATIONS, &[group, result.as_str()]);
     }
-    for verb in VERBS {
-        samples.expect(&metric::ACTIONS_SUPPRESSED, &[group, verb, "observe"]);
+    for action in SuppressedAction::ALL {
+        let labels = [group, action.as_str(), Refusal::Observe.as_str()];
+        samples.expect(&metric::ACTIONS_SUPPRESSED, &labels);
     }
     for result in CommandResult::ALL {
         samples.expect(&metric::CONTROL_COMMANDS, &[group, result.as_str()]);
@@ -280,7 +276,7 @@ fn expect_engine(samples: &mut Samples, group: &str, engine: &str) {
     for fault in ENGINE_FAULTS {
         samples.expect(&metric::FAULTS, &[group, engine, fault.as_str()]);
     }
-    for reason in [Fault::EngineDied.as_str(), BY_ORDER] {
+    for reason in [Fault::EngineDied.as_str(), Reason::Operator.as_str()] {
         samples.expect(&metric::RESTARTS, &[group, engine, Tier::Engine.as_str(), reason]);
     }
     for cause in ExitCause::ALL {

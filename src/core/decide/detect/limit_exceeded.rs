@@ -2,11 +2,11 @@
 //! where no single one is over it, a restart mends nothing, and it is only told.
 
 use crate::decide::engine::Engine;
-use crate::model::{Fault, Moment};
+use crate::model::Fault;
 
 use super::{Finding, gib};
 
-pub(super) fn find(engine: &Engine, now: Moment) -> Option<Finding> {
+pub(super) fn find(engine: &Engine) -> Option<Finding> {
     let limit = engine.device_memory_limit()?;
     let over = engine.instance.limits.exceeded().filter(|_| engine.alive() && engine.died.is_none())?;
     let one = over.largest > limit;
@@ -19,6 +19,6 @@ pub(super) fn find(engine: &Engine, now: Moment) -> Option<Finding> {
             gib(limit)
         ),
     };
-    let acts = one && engine.tried.may_mend(Fault::LimitExceeded, now);
+    let acts = one;
     Some(Finding { acts, ..Finding::of_engine(Fault::LimitExceeded, engine, over.since, because) })
 }

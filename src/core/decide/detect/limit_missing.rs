@@ -3,8 +3,9 @@
 //! MPS on purpose has no limits.
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::{Engine, READING_FRESH};
+use crate::decide::engine::Engine;
 use crate::decide::facts::GpuFacts;
+use crate::decide::facts::reading::READING_FRESH;
 use crate::model::{Fault, Moment, MpsEnvironment};
 
 use super::Finding;
@@ -23,7 +24,7 @@ pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment)
          the CUDA_MPS_ variables on"
     );
     // One with another pipe directory runs outside MPS: that is a fault of its own, with a restart of its own.
-    let acts = told.own_pipe && engine.tried.may_mend(Fault::LimitMissing, now);
+    let acts = told.own_pipe;
     Some(Finding { acts, ..Finding::of_engine(Fault::LimitMissing, engine, at, because) })
 }
 

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::{Engine, READING_FRESH, Stage};
+use crate::decide::engine::{Engine, Stage};
 use crate::decide::facts::GpuFacts;
+use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::growth::Growth;
 use crate::model::{Fault, Moment};
 

@@ -81,7 +81,7 @@ pub(super) fn findings(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Findi
         unknown_client::find(group),
         foreign_process::find(group, now),
         // Last: of those that go equally far it is the one that no restart mends.
-        gpu_sick::find(group, gpu),
+        gpu_sick::find(gpu),
     ];
     let single = group.engines.iter().flat_map(|engine| {
         [
@@ -91,7 +91,7 @@ pub(super) fn findings(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Findi
             device_oom::find(engine, now),
             evicted::find(engine, now),
             limit_missing::find(engine, group, gpu, now),
-            limit_exceeded::find(engine, now),
+            limit_exceeded::find(engine),
             memory_leak::find(engine, group, gpu, now),
             outside_mps::find(engine, group, gpu, now),
             starved::find(engine, group, gpu, now),
@@ -100,6 +100,12 @@ pub(super) fn findings(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Findi
     let hung = hang::find(group, gpu, now);
     let kept_out = uid_mismatch::find(group, now).into_iter().chain(client_limit::find(group, now));
     whole.into_iter().chain(single).flatten().chain(kept_out).chain(hung).collect()
+}
+
+/// Engines that died by themselves and that nothing was done about yet. Where a fault of the whole group is acted on,
+/// they died of that: it is for the caller to say.
+pub(super) fn deaths(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+    group.engines.iter().filter_map(|engine| engine_died::find_new(engine, &group.server, gpu, now)).collect()
 }
 
 /// Processes by their pids: `its process 12 is`, `its processes 12 and 13 are`.

@@ -1,5 +1,4 @@
-//! outside_mps: an engine computes on the GPU and is no client of its group's server. It is acted on only while
-//! it can be started again: without a server it would come up outside MPS once more.
+//! outside_mps: an engine computes on the GPU and is no client of its group's server.
 
 use crate::decide::attached::Outside;
 use crate::decide::domain::Domain;
@@ -15,10 +14,7 @@ pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment)
     let because = format!("{}; this group's server is {server}", evidence(outside));
     // Ending a busy client of another server takes that server's clients along; one that starts has no requests.
     let harmless = outside.elsewhere.is_empty() || engine.stage == Stage::Starting;
-    Some(Finding {
-        acts: harmless && group.may_start(gpu, now),
-        ..Finding::of_engine(Fault::OutsideMps, engine, since, because)
-    })
+    Some(Finding { acts: harmless, ..Finding::of_engine(Fault::OutsideMps, engine, since, because) })
 }
 
 fn evidence(outside: &Outside) -> String {

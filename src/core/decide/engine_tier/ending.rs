@@ -9,7 +9,7 @@ use crate::decide::guard;
 use crate::decide::orders::Purpose;
 use crate::decide::remembered::Rest;
 use crate::decide::turn::{NO_OUTCOME, Turn, failure};
-use crate::model::{Action, Fault, HeldReason, Outcome, ProcessId, RecoveryResult, What};
+use crate::model::{Action, FailedAction, Fault, HeldReason, Outcome, ProcessId, RecoveryResult, What};
 
 /// For a fresh look at the engine's processes; then the last one must do.
 pub(super) const LOOK_BOUND: Duration = Duration::from_secs(2);
@@ -28,6 +28,11 @@ const STUCK_PAUSE: Duration = Duration::from_secs(5);
 const NOT_ENDED_PAUSE: Duration = Duration::from_secs(1);
 
 impl Engine {
+    /// Whether its clients are being taken off the server.
+    pub fn is_terminated(&self) -> bool {
+        matches!(self.stage, Stage::Ending(Ending::Terminate(_)))
+    }
+
     /// Between TERM and KILL.
     fn grace(&self) -> Duration {
         if self.instance.process.id.is_none() || self.instance.process.ended.is_some() || self.instance.stuck.is_some()
@@ -50,7 +55,7 @@ impl Domain {
             Ending::Look { since } => {
                 let seen = self.engines[place].instance.tree.all.since(*since).is_some();
                 let looked = seen || turn.now.since(*since) >= LOOK_BOUND;
-                if looked && !self.terminates() {
+                if looked && self.may_terminate_clients().is_ok() {
                     self.terminate_or_stop(place, turn);
                 }
             }
@@ -58,11 +63,6 @@ impl Domain {
             Ending::Aftershock { until } if *until <= turn.now => self.engine_down(place, turn),
             Ending::Terminate(_) | Ending::Stop(_) | Ending::Stuck { .. } | Ending::Aftershock { .. } => {}
         }
-    }
-
-    /// Whether clients of an engine are being taken off the server: several at once harm their neighbours (FACTS).
-    fn terminates(&self) -> bool {
-        self.engines.iter().any(|engine| matches!(engine.stage, Stage::Ending(Ending::Terminate(_))))
     }
 
     fn terminate_or_stop(&mut self, place: usize, turn: &mut Turn<'_>) {
@@ -104,7 +104,7 @@ impl Domain {
             engine.stage = Stage::Ending(Ending::Stuck { again: turn.now.after(NOT_ENDED_PAUSE) });
             let name = engine.name().clone();
             if engine.instance.note.replace(why.clone()).as_ref() != Some(&why) {
-                turn.emit_of(&name, What::ActionFailed { action: "stop", why });
+                turn.emit_of(&name, What::ActionFailed { action: FailedAction::StopEngine, why });
             }
             return;
         }
@@ -121,7 +121,7 @@ impl Domain {
         let engine = &mut self.engines[place];
         let why = failure(outcome).unwrap_or_else(|| NO_OUTCOME.to_owned());
         let detail = format!("a process of {} does not die: {why}", engine.policy.name);
-        turn.emit_failure_of(&engine.policy.name, "stop", outcome);
+        turn.emit_failure_of(&engine.policy.name, FailedAction::StopEngine, outcome);
         engine.instance.note = Some("a process of it does not die".to_owned());
         engine.instance.stuck = Some(detail.clone());
         engine.recovery_ended(RecoveryResult::Held, turn);

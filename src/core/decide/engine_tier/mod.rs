@@ -9,14 +9,14 @@ mod ending;
 
 use std::time::Duration;
 
-use crate::decide::attached::Attachment;
 use crate::decide::detect::Finding;
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Died, Ending, Engine, Stage};
 use crate::decide::newcomers::HANGS_AFTER;
 use crate::decide::turn::Turn;
 use crate::model::{
-    ActionId, EngineKey, EngineName, Exit, ExitCause, Fault, Moment, Outcome, RecoveryResult, Tier, What,
+    ActionId, EngineKey, EngineName, Exit, ExitCause, FailedAction, Fault, Moment, Outcome, RecoveryResult,
+    SuppressedAction, Tier, What,
 };
 
 /// Until an engine that mpswarden itself lacked the means to start is tried again.
@@ -27,6 +27,13 @@ impl Domain {
     pub fn advance_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         self.lead_to_rest(place, turn);
         self.act_on_the_neglected(place, turn);
+        if let Some(died) = self.engines[place].death(&self.server, &turn.gpu.reading, turn.now) {
+            return self.engine_failed(place, died, turn);
+        }
+        if self.engines[place].count_due().is_some_and(|due| turn.now < due) {
+            // How it ended is about to be known.
+            return;
+        }
         match self.engines[place].stage.clone() {
             Stage::Starting => self.advance_start(place, turn),
             Stage::Serving | Stage::Failing => self.advance_served(place, turn),
@@ -37,40 +44,14 @@ impl Domain {
     }
 
     fn advance_start(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &self.engines[place];
-        if engine.count_due().is_some_and(|due| turn.now < due) {
-            return;
-        }
-        if let Some((at, exit)) = engine.instance.process.ended {
-            let because = format!("it ended with {exit} before it served{}", engine.instance.hint());
-            return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
-        }
-        match engine.placed_since_healthy(&self.server, &turn.gpu.reading, turn.now) {
-            Some(true) if engine.awaits_environment(turn.now) => {}
-            Some(true) => {
-                self.engines[place].instance.figures.ready();
+        let engine = &mut self.engines[place];
+        match engine.is_not_ready_for(&self.server, &turn.gpu.reading, turn.now) {
+            None if engine.awaits_environment(turn.now) => {}
+            None => {
+                engine.instance.figures.ready();
                 self.engine_serves(place, turn);
             }
-            attached => {
-                let note = match attached {
-                    Some(_) => self.detached_note(place),
-                    None if engine.instance.probes.good_since.is_some() => {
-                        "it is healthy; whether it is attached is not known yet"
-                    }
-                    None => "its health endpoint does not answer 200 yet",
-                };
-                self.engines[place].instance.note = Some(note.to_owned());
-                self.start_overdue(place, note, turn);
-            }
-        }
-    }
-
-    fn start_overdue(&mut self, place: usize, note: &str, turn: &mut Turn<'_>) {
-        let engine = &self.engines[place];
-        let bound = engine.policy.start_timeout;
-        if turn.now.since(engine.instance.process.started) >= bound {
-            let because = format!("it did not get ready within {} s: {note}", bound.as_secs());
-            self.engine_failed(place, Died { at: turn.now, fault: Fault::EngineDied, because }, turn);
+            Some(why) => engine.instance.note = Some(why.to_owned()),
         }
     }
 
@@ -94,28 +75,16 @@ impl Domain {
         let engine = &self.engines[place];
         let neglected = engine.died.clone().filter(|_| matches!(engine.stage, Stage::Left | Stage::Failing));
         let Some(died) = neglected else { return };
-        if self.hands_off(died.fault).is_none() {
+        if self.may_act_on(died.fault).is_ok() {
             self.engine_failed(place, died, turn);
         }
     }
 
     fn advance_served(&mut self, place: usize, turn: &mut Turn<'_>) {
-        if self.engines[place].count_due().is_some_and(|due| turn.now < due) {
-            return;
-        }
-        let note = self.detached_note(place);
         let engine = &mut self.engines[place];
-        if let Some((at, exit)) = engine.instance.process.ended {
-            let because = format!("its main process ended with {exit}");
-            return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
-        }
+        let note = engine.detached_note();
         let detached = engine.is_detached(turn.now);
         let attached = engine.instance.gpu.watched.is_some() && !engine.seems_detached();
-        if let Some((at, because)) = engine.lost_its_gpu_processes(&turn.gpu.reading, turn.now)
-            && engine.died.is_none()
-        {
-            return self.engine_failed(place, Died { at, fault: Fault::EngineDied, because }, turn);
-        }
         let sound = engine.instance.probes.good_since.is_some() && !detached;
         let name = engine.name().clone();
         match (&engine.stage, sound) {
@@ -130,20 +99,17 @@ impl Domain {
         }
     }
 
-    fn detached_note(&self, place: usize) -> &'static str {
-        match self.engines[place].instance.gpu.watched.as_ref().map(|watched| &watched.attachment) {
-            Some(Attachment::Outside(_)) => "it runs outside MPS: it is no client of this group's server",
-            _ => "it is no client of this group's server, and not seen on the GPU",
-        }
-    }
-
     /// Takes out every engine that lives and has a fault of its own that one engine's restart mends.
     pub fn mend_engines(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
+        let mends = |finding: &&Finding| {
+            finding.fault != Fault::EngineDied
+                && self.tier_now(finding, turn) == Some(Tier::Engine)
+                && self.may_act_on(finding.fault).is_ok()
+        };
+        let mended: Vec<&Finding> = found.iter().filter(mends).collect();
         self.note_unmended(found, turn.now);
-        let mended = found.iter().filter(|finding| finding.tier() == Some(Tier::Engine));
-        for finding in mended.filter(|finding| finding.fault != Fault::EngineDied) {
-            let place = finding.engine.as_ref().and_then(|name| self.place_of(name));
-            let Some(place) = place.filter(|_| self.hands_off(finding.fault).is_none()) else { continue };
+        for finding in mended {
+            let Some(place) = finding.engine.as_ref().and_then(|name| self.place_of(name)) else { continue };
             let engine = &self.engines[place];
             let lives = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing);
             if lives && engine.instance.process.ended.is_none() {
@@ -163,7 +129,7 @@ impl Domain {
         let died = engine.instance.shortage.explain(died, engine.instance.process.ended.map(|(_, exit)| exit));
         let died = engine.explain_eviction(died);
         engine.tried.tries(died.fault, turn.now);
-        let hands_off = self.hands_off(died.fault);
+        let may_act = self.may_act_on(died.fault);
         // A leak is no emergency: its requests may end.
         let ending = match died.fault {
             Fault::MemoryLeak => self.planned_end(place, turn.now),
@@ -179,14 +145,14 @@ impl Domain {
         self.note_faults(turn);
         let hit_alone = self.faults.keys().all(|(engine, _)| engine.is_some());
         let engine = &mut self.engines[place];
-        if let Some(reason) = hands_off {
+        if let Err(reason) = may_act {
             engine.stage = if engine.instance.process.id.is_some() && engine.instance.process.ended.is_none() {
                 Stage::Failing
             } else {
                 Stage::Left
             };
             if hit_alone {
-                let action = "restart_engine";
+                let action = SuppressedAction::RestartEngine;
                 turn.emit_of(&name, What::Suppressed { action, reason, detail: because });
             }
             return;
@@ -215,7 +181,7 @@ impl Domain {
         match self.engines[place].stage.clone() {
             Stage::Launching(order) if order == id => self.launched(place, outcome, turn),
             Stage::Ending(Ending::Terminate(order)) if order == id => {
-                turn.emit_failure_of(name, "terminate_client", &outcome);
+                turn.emit_failure_of(name, FailedAction::TerminateClients, &outcome);
                 self.stop_engine(place, turn);
             }
             Stage::Ending(Ending::Stop(order)) if order == id => self.engine_stopped(place, outcome, turn),
@@ -251,16 +217,19 @@ impl Domain {
                 engine.stage = Stage::Down { due: turn.now.after(NOT_STARTED_PAUSE) };
                 engine.instance.note = Some(why.clone());
                 if news {
-                    turn.emit_of(&name, What::ActionFailed { action: "start", why });
+                    turn.emit_of(&name, What::ActionFailed { action: FailedAction::StartEngine, why });
                 }
             }
             outcome => {
-                turn.emit_failure_of(&name, "start", &outcome);
+                turn.emit_failure_of(&name, FailedAction::StartEngine, &outcome);
                 let why = match outcome {
                     Outcome::Failed { why } => why,
                     _ => "it could not be started in time".to_owned(),
                 };
-                self.engine_failed(place, Died { at: turn.now, fault: Fault::EngineDied, because: why }, turn);
+                engine.instance.process.not_started = Some((turn.now, why));
+                if engine.is_to_rest() {
+                    self.take_out(place, turn);
+                }
             }
         }
     }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{EngineIsolation, EngineName, Fault, IsolationResult, Moment, What};
+use crate::model::{EngineIsolation, EngineName, IsolationResult, Moment, SuppressedAction, What};
 
 use super::domain::Domain;
 use super::policy::IsolationMode;
@@ -99,22 +99,13 @@ impl Domain {
 
     fn begin_search(&mut self, hit: &Hit, turn: &mut Turn<'_>) {
         let Some(search) = Search::begin(hit, turn.now) else { return };
-        if let Some(reason) = self.search_is_off() {
+        if let Err(reason) = self.may_search() {
             let names: Vec<&str> = search.apart.iter().map(EngineName::as_str).collect();
             let detail = format!("faults repeat; {} would run apart from the others", names.join(", "));
-            return turn.emit(What::Suppressed { action: "isolate_engines", reason, detail });
+            return turn.emit(What::Suppressed { action: SuppressedAction::IsolateEngines, reason, detail });
         }
         self.isolation.search = Some(search);
         self.tell_search(turn);
-    }
-
-    /// Why nobody is moved for a search by itself; `None`: it may be.
-    pub fn search_is_off(&self) -> Option<&'static str> {
-        match self.policy.isolation.mode {
-            IsolationMode::Enforce => self.hands_off(Fault::GpuFault),
-            IsolationMode::Observe => Some("observe"),
-            IsolationMode::Off => Some("off"),
-        }
     }
 
     fn convict(&mut self, engine: EngineName, turn: &mut Turn<'_>) {

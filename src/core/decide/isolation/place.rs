@@ -3,6 +3,7 @@
 
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::may::May;
 use crate::decide::policy::Quarantine;
 use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;
@@ -31,8 +32,9 @@ impl Place {
 }
 
 impl Domain {
-    /// Where an engine of the group is to be. `parts`: its GPU takes a second server.
-    pub fn place_for(&self, engine: &EngineName, parts: bool) -> Place {
+    /// Where an engine of the group is to be. `second_server`: whether its GPU takes one.
+    pub fn place_for(&self, engine: &EngineName, second_server: May) -> Place {
+        let parts = second_server.is_ok();
         let suspected = self.isolation.search().is_some_and(|search| search.apart.contains(engine));
         match self.policy.isolation.quarantine {
             Quarantine::Apart if parts && self.isolation.is_guilty(engine) => Place::Apart,
@@ -45,8 +47,8 @@ impl Domain {
     }
 
     /// Leads an engine of this side to its place, as far as that is this side's work; says whether it may go over
-    /// now. `may_take_out`: no other engine of the group is on its way.
-    pub fn lead_to_place(&mut self, at: usize, place: Place, may_take_out: bool, turn: &mut Turn<'_>) -> bool {
+    /// now. `take_out`: whether it may be taken out for that.
+    pub fn lead_to_place(&mut self, at: usize, place: Place, take_out: May, turn: &mut Turn<'_>) -> bool {
         self.lead_to_its_rest(at, place, turn);
         let apart = self.is_apart();
         let engine = &mut self.engines[at];
@@ -55,7 +57,7 @@ impl Domain {
         let wrong_way = engine.goes_outside != engine.instance.outside && engine.alive();
         engine.moves = wrong_side || wrong_way;
         let served = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing);
-        if engine.moves && served && may_take_out && matches!(self.phase, Phase::Running(_)) {
+        if engine.moves && served && take_out.is_ok() && matches!(self.phase, Phase::Running(_)) {
             self.take_out(at, turn);
         }
         wrong_side && self.is_proven_gone(at)

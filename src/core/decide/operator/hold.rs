@@ -5,18 +5,9 @@ use std::time::Duration;
 use crate::decide::detect;
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::turn::Turn;
-use crate::model::{Fault, HeldReason, Hold, Mode, Moment, What};
+use crate::model::{HeldReason, Hold, Moment, What};
 
 impl Domain {
-    /// Why nothing may be done about `fault` by itself; `None`: it may. A restart that is on its way when a hold
-    /// begins does not ask again and goes on to its end: one that stopped half-way would leave the group down.
-    pub fn hands_off(&self, fault: Fault) -> Option<&'static str> {
-        match self.policy.mode_of(fault) {
-            Mode::Observe => Some("observe"),
-            Mode::Enforce => self.hold.is_some().then_some("hold"),
-        }
-    }
-
     /// Begins a hold, or gives the one that lasts a new end and reason.
     pub(super) fn begin_hold(&mut self, lasts: Option<Duration>, reason: &str, turn: &mut Turn<'_>) {
         let news = self.hold.is_none();

@@ -11,7 +11,7 @@ mod plan_engine;
 mod rest;
 mod take_up;
 
-use crate::model::{EngineKey, GroupName, Request};
+use crate::model::{EngineKey, GroupName, Request, Verb};
 
 pub(super) use plan::{no_such_group, plan_for_all};
 pub(super) use rest::{note_of, stage_of};
@@ -44,16 +44,17 @@ pub(super) fn engine_of(request: &Request) -> Option<&EngineKey> {
     }
 }
 
-/// The verb of an order, as people type it.
-pub(super) fn verb(request: &Request) -> &'static str {
+/// The verb of an order.
+pub(super) fn verb_of(request: &Request) -> Verb {
     match request {
-        Request::Stop | Request::StopNow | Request::StopGroup(_) | Request::StopEngine(_) => "stop",
-        Request::Restart { .. } => "restart",
-        Request::StartGroup(_) | Request::StartEngine(_) => "start",
-        Request::Evict(_) => "evict",
-        Request::Quarantine(_) => "quarantine",
-        Request::Release(_) => "release",
-        Request::Hold { .. } => "hold",
-        Request::Resume { .. } => "resume",
+        Request::Stop | Request::StopNow => Verb::End,
+        Request::StopGroup(_) | Request::StopEngine(_) => Verb::Stop,
+        Request::Restart { .. } => Verb::Restart,
+        Request::StartGroup(_) | Request::StartEngine(_) => Verb::Start,
+        Request::Evict(_) => Verb::Evict,
+        Request::Quarantine(_) => Verb::Quarantine,
+        Request::Release(_) => Verb::Release,
+        Request::Hold { .. } => Verb::Hold,
+        Request::Resume { .. } => Verb::Resume,
     }
 }

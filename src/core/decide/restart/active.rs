@@ -6,11 +6,12 @@ use crate::decide::detect::unknown_clients;
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::Stage;
 use crate::decide::orders::Purpose;
-use crate::decide::policy::UnknownClients;
 use crate::decide::server_start::{self, TRIES};
 use crate::decide::settling::Settling;
 use crate::decide::turn::Turn;
-use crate::model::{Action, Fault, HeldReason, Mode, Moment, Outcome, RecoveryStep, ServerState, Tier, What};
+use crate::model::{
+    Action, FailedAction, Fault, HeldReason, Moment, Outcome, RecoveryStep, ServerState, SuppressedAction, Tier, What,
+};
 
 use super::{Next, Restart, Step, tell_failure};
 
@@ -49,7 +50,7 @@ impl Domain {
             self.escalate(restart, reason, turn);
             self.after_gone(restart, turn);
         } else if turn.now.since(since) >= bound {
-            tell_failure("await_active", &Outcome::TimedOut, turn);
+            tell_failure(FailedAction::AwaitActive, &Outcome::TimedOut, turn);
             return self.attempt_failed(restart, Fault::ServerStuck, turn);
         }
         Next::Go
@@ -125,14 +126,12 @@ impl Domain {
         }
         restart.strays_killed = true;
         let strays: Vec<u32> = unknown_clients(self).unwrap_or_default().into_iter().collect();
-        let may = self.policy.mode_of(Fault::UnknownClient) == Mode::Enforce;
-        if may && self.policy.unknown_clients == UnknownClients::KillOnFault {
-            self.order_kill(strays, turn);
-        } else {
-            let reason = if may { "policy" } else { "observe" };
+        if let Err(reason) = self.may_kill_unknown_clients() {
             let detail =
                 format!("clients {strays:?} belong to no engine; unknown_clients = \"kill_on_fault\" would end them");
-            turn.emit(What::Suppressed { action: "kill_unknown_client", reason, detail });
+            turn.emit(What::Suppressed { action: SuppressedAction::KillUnknownClient, reason, detail });
+        } else {
+            self.order_kill(strays, turn);
         }
     }
 

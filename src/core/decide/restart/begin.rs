@@ -7,7 +7,6 @@ use crate::decide::domain::{Domain, Phase};
 use crate::decide::engine::{Engine, Stage};
 use crate::decide::guard;
 use crate::decide::memory_gate::{Baseline, baseline};
-use crate::decide::policy::WhenSpent;
 use crate::decide::turn::Turn;
 use crate::model::{Fault, HeldReason, Moment, Reason, RecoveryResult, RecoveryStep, Tier, What};
 
@@ -19,7 +18,7 @@ const ONE_EVENT: Duration = Duration::from_secs(1);
 impl Domain {
     /// The first start: a daemon, a server, the engines. There is nothing to end.
     pub fn first_start(&mut self, turn: &mut Turn<'_>) {
-        if self.cannot_use(turn.gpu).is_some() {
+        if self.may_use(turn.gpu).is_err() {
             return self.first_start_on_a_sick_gpu(turn);
         }
         let step = Step::StartControl(self.order_start_control(turn));
@@ -120,7 +119,7 @@ impl Domain {
         }
         let recovery = &self.policy.recovery;
         let spent = self.attempts.within(recovery.budget_window, turn.now) >= recovery.budget;
-        if self.must_hold(turn.now) {
+        if self.may_attempt(turn.now).is_err() {
             return Gate::Hold;
         }
         let random = self.jitter.next();
@@ -129,12 +128,6 @@ impl Domain {
         turn.emit(What::RestartBegan { tier, reason, attempt, budget_left });
         let backoff = &self.policy.recovery.backoff;
         Gate::Wait(if spent { guard::longest(backoff, random) } else { guard::wait(backoff, attempt, random) })
-    }
-
-    /// Whether the budget is spent and the group is to be held then.
-    fn must_hold(&self, now: Moment) -> bool {
-        let recovery = &self.policy.recovery;
-        recovery.when_spent == WhenSpent::Hold && self.attempts.within(recovery.budget_window, now) >= recovery.budget
     }
 
     /// The number of the attempt on its way, and how many are left.
@@ -178,14 +171,14 @@ impl Domain {
 
     /// A new daemon or server did not come up: another attempt, from the start and within the budget.
     pub(super) fn attempt_failed(&mut self, restart: &mut Restart, reason: Fault, turn: &mut Turn<'_>) -> Next {
-        let held = self.must_hold(turn.now);
-        if self.barred(turn.gpu).is_some() {
+        let held = self.may_attempt(turn.now).is_err();
+        if self.may_run(turn.gpu).is_err() {
             // No attempt mends it: what came up is stopped again, and the start waits.
             self.stop_for_the_gpu(restart, turn);
             return Next::Go;
         }
         restart.ended(if held { RecoveryResult::Held } else { RecoveryResult::Superseded }, turn);
-        if matches!(restart.reason, Some(Reason::Fault(_))) || self.hands_off(reason).is_none() {
+        if matches!(restart.reason, Some(Reason::Fault(_))) || self.may_act_on(reason).is_ok() {
             return Next::Again(reason);
         }
         // Where the watchdog only observes, it ends nothing: the first or the ordered start is tried again.
@@ -228,20 +221,9 @@ impl Domain {
         });
     }
 
-    /// Whether a fault may be acted on now. A daemon that does not answer gets its grace while all is fine,
-    /// and engines that serve are not ended for it when the group would then be held.
-    pub fn due(&self, fault: Fault, now: Moment) -> bool {
-        fault != Fault::ControlWedged
-            || self.wedge_due().is_none_or(|due| due <= now) && (self.failing() || !self.must_hold(now))
-    }
-
     /// When a wedged daemon's grace ends: at once when an engine is failing.
     pub fn wedge_due(&self) -> Option<Moment> {
         let since = self.control.wedged_at?;
-        Some(if self.failing() { since } else { since.after(self.policy.recovery.wedge_grace) })
-    }
-
-    fn failing(&self) -> bool {
-        self.engines.iter().any(|engine| !matches!(engine.stage, Stage::Serving | Stage::Quarantined | Stage::Stopped))
+        Some(if self.is_failing() { since } else { since.after(self.policy.recovery.wedge_grace) })
     }
 }

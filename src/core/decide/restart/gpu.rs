@@ -7,7 +7,7 @@ use crate::decide::domain::Domain;
 use crate::decide::facts::GpuFacts;
 use crate::decide::gpu_health::{Ailment, Cure, Kind};
 use crate::decide::turn::Turn;
-use crate::model::{HeldReason, Mode, Moment, Reason, Tier};
+use crate::model::{HeldReason, Moment, Reason, Tier};
 
 use super::{Restart, Step};
 
@@ -15,39 +15,25 @@ use super::{Restart, Step};
 const UNREAD_FOR: Duration = Duration::from_secs(5);
 
 impl Domain {
-    /// Whether an operator let the group go on over this.
-    pub fn excuses(&self, ailment: &Ailment) -> bool {
-        self.gpu_excused.is_some_and(|until| ailment.since <= until)
-    }
-
-    /// What keeps this group from being started on its GPU. A hold changes nothing about that: it is no leave to
-    /// start on a sick GPU.
-    pub fn barred<'a>(&self, gpu: &'a GpuFacts) -> Option<&'a Ailment> {
-        let enforced = |ailment: &&Ailment| self.policy.mode_of(ailment.fault()) == Mode::Enforce;
-        gpu.health.ailment().filter(enforced).filter(|ailment| !self.excuses(ailment))
-    }
-
     /// Why nothing can be started on the GPU as things stand.
     pub fn cannot_use(&self, gpu: &GpuFacts) -> Option<(HeldReason, String)> {
+        self.may_use(gpu).err()?;
         if let Some(ailment) = self.barred(gpu) {
             return Some((ailment.held_reason(), self.says(ailment, gpu)));
         }
         let why = gpu.unread.as_ref().map_or("it was not read yet", |(_, why)| why);
-        let unreadable = gpu.identity.absent || gpu.reading.last().is_none();
-        unreadable.then(|| {
-            let uuid = &gpu.identity.uuid;
-            let detail = match gpu.unread.is_none() && gpu.reading.last().is_some() {
-                true => format!("NVML shows the GPU {uuid} again; it is being taken up"),
-                false => format!("NVML can't read the GPU {uuid}: {why}; the group starts once it can"),
-            };
-            (HeldReason::GpuUnreadable, detail)
-        })
+        let uuid = &gpu.identity.uuid;
+        let detail = match gpu.unread.is_none() && gpu.reading.last().is_some() {
+            true => format!("NVML shows the GPU {uuid} again; it is being taken up"),
+            false => format!("NVML can't read the GPU {uuid}: {why}; the group starts once it can"),
+        };
+        Some((HeldReason::GpuUnreadable, detail))
     }
 
     /// Whether a first start is to wait for the GPU with a reason, rather than for its first reading.
     pub fn must_wait_for(&self, gpu: &GpuFacts, now: Moment) -> bool {
         let unread = gpu.unread.as_ref().is_some_and(|(since, _)| now.since(*since) >= UNREAD_FOR);
-        self.barred(gpu).is_some() || unread || gpu.identity.absent && gpu.unread.is_some()
+        self.may_run(gpu).is_err() || unread || gpu.identity.absent && gpu.unread.is_some()
     }
 
     /// Takes a restart over, in whichever step it is. `true`: the GPU is sick, so nothing else matters.
@@ -82,7 +68,7 @@ impl Domain {
 
     /// The daemon and its server are gone.
     pub(super) fn after_the_control(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
-        let sick = self.barred(turn.gpu).is_some() || restart.reason.is_some_and(is_of_a_gpu);
+        let sick = self.may_run(turn.gpu).is_err() || restart.reason.is_some_and(is_of_a_gpu);
         restart.enter(if sick { Step::Gpu } else { Step::Memory }, turn);
         if sick {
             self.check_gpu(restart, turn);

@@ -19,7 +19,9 @@ mod steps;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{ActionId, Fault, HeldReason, Moment, Outcome, Reason, RecoveryResult, RecoveryStep, Tier, What};
+use crate::model::{
+    ActionId, FailedAction, Fault, HeldReason, Moment, Outcome, Reason, RecoveryResult, RecoveryStep, Tier, What,
+};
 
 use super::domain::{Domain, Phase};
 use super::memory_gate::Baseline;
@@ -215,7 +217,7 @@ impl Domain {
 }
 
 /// Tells that an order failed, and gives the reason.
-fn tell_failure(action: &'static str, outcome: &Outcome, turn: &mut Turn<'_>) -> String {
+fn tell_failure(action: FailedAction, outcome: &Outcome, turn: &mut Turn<'_>) -> String {
     let why = failure(outcome).unwrap_or_else(|| NO_OUTCOME.to_owned());
     turn.emit(What::ActionFailed { action, why: why.clone() });
     why

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::READING_FRESH;
 use crate::decide::facts::ControlFacts;
+use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::memory_gate::NotBack;
 use crate::decide::orders::Purpose;
 use crate::decide::turn::Turn;
-use crate::model::{Action, ActionId, Fault, HeldReason, Mode, Outcome, Reason, Remaining, Tier, What};
+use crate::model::{Action, ActionId, FailedAction, Fault, HeldReason, Outcome, Reason, Remaining, Tier, What};
 
 use super::{Gate, Next, Restart, Step, tell_failure};
 
@@ -87,7 +87,7 @@ impl Domain {
                     restart.enter(Step::Blocked { again: turn.now.after(BLOCKED_PAUSE) }, turn);
                 }
                 (Step::StartControl(order), outcome) if *order == id => {
-                    tell_failure("start_control", &outcome, turn);
+                    tell_failure(FailedAction::StartControl, &outcome, turn);
                     return group.attempt_failed(restart, Fault::ControlDied, turn);
                 }
                 (_, Outcome::Failed { .. } | Outcome::TimedOut) => {
@@ -104,7 +104,13 @@ impl Domain {
         let (reason, why) = match outcome {
             Outcome::Waits { reason, why } => (*reason, why.clone()),
             Outcome::NotAsked { why } => (HeldReason::OutOfResources, why.clone()),
-            outcome => (HeldReason::ProcessStuck, tell_failure(restart.step.shown().as_str(), outcome, turn)),
+            outcome => {
+                let action = match restart.step {
+                    Step::Kill(_) => FailedAction::Kill,
+                    _ => FailedAction::AwaitGone,
+                };
+                (HeldReason::ProcessStuck, tell_failure(action, outcome, turn))
+            }
         };
         let detail = self.with_the_gpu(why, turn);
         restart.hold(reason, detail, turn);
@@ -189,7 +195,7 @@ impl Domain {
             control if control.wedged_at.is_some() => Fault::ControlWedged,
             _ => return None,
         };
-        if matches!(restart.reason, Some(Reason::Fault(_))) && self.policy.mode_of(reason) == Mode::Observe {
+        if matches!(restart.reason, Some(Reason::Fault(_))) && self.may_go_further_for(reason).is_err() {
             return None;
         }
         if restart.tier == Tier::Daemon {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::decide::detect::{Finding, unknown_clients};
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Ending, Engine, READING_FRESH, Stage};
+use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::trusted;
 use crate::decide::isolation::Hit;
 use crate::decide::said::Run;
@@ -68,6 +69,13 @@ impl Suspects {
         let case = self.case.as_ref().filter(|case| case.told.is_none())?;
         let all_said = case.opened.after(ALL_SAID);
         Some(if case.awaits_an_error() { case.evidence.fault_at.after(FIRST_ERROR).min(all_said) } else { all_said })
+    }
+
+    /// Until when an error may come that would convict, for a group that is to be ended for `fault`; `None`: nothing is
+    /// waited for. Never for long: see `FIRST_ERROR`.
+    pub fn evidence_due(&self, fault: Fault) -> Option<Moment> {
+        let case = self.case.as_ref().filter(|case| fault == Fault::GpuFault && case.told.is_none())?;
+        case.awaits_an_error().then(|| case.evidence.fault_at.after(FIRST_ERROR))
     }
 
     /// An engine's output named an error that ends its context.
@@ -208,12 +216,6 @@ impl Domain {
         if let Some(engine) = self.engines.iter_mut().find(owns) {
             engine.instance.gpu.left = Some(trusted(stamped, now));
         }
-    }
-
-    /// Whether the group's end waits for an error that would convict. Never for long: see `FIRST_ERROR`.
-    pub fn waits_for_evidence(&self, fault: Fault, now: Moment) -> bool {
-        let case = self.suspects.case.as_ref().filter(|case| fault == Fault::GpuFault && case.told.is_none());
-        case.is_some_and(|case| now < case.evidence.fault_at.after(FIRST_ERROR) && case.awaits_an_error())
     }
 
     /// Tells who did it: where nobody ends the group, once all has been said; again when that has changed.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use super::evidence::{EngineEvidence, Evidence, FaultKind};
 use super::verdict::Verdict;
@@ -107,7 +108,16 @@ fn anything() -> impl Strategy<Value = Evidence> {
     })
 }
 
+/// The cases that failed once are tried again.
+fn config() -> ProptestConfig {
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/decide/suspects/tests.proptest-regressions");
+    let persistence = FileFailurePersistence::Direct(kept);
+    ProptestConfig { failure_persistence: Some(Box::new(persistence)), ..ProptestConfig::default() }
+}
+
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn each_trap_makes_its_culprit_suspected_and_convicts_nobody((evidence, culprit) in trap()) {
         let verdict = weigh(&evidence);

@@ -6,12 +6,12 @@ use crate::decide::effects::Effects;
 use crate::decide::engine::Engine;
 use crate::decide::figures::active_level;
 use crate::decide::isolation::Place;
+use crate::decide::may::{self, May, Others, Pids};
 use crate::decide::operator;
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
 use crate::decide::stopping::AfterStop;
-use crate::model::gpu::ComputeMode;
-use crate::model::{EngineName, GroupName, Moment, Plan, Request};
+use crate::model::{EngineName, Fault, GroupName, Moment, Plan, Request};
 
 use super::Watchdog;
 
@@ -113,22 +113,22 @@ impl Watchdog {
 
     /// Goes through all engines of a group: those that are proven gone change sides, the others are led there.
     fn lead_to_places(&mut self, home: usize, effects: &mut Effects) -> bool {
-        let parts = self.takes_a_second_server(home);
+        let second_server = self.may_run_a_second_server(home);
         self.revive_what_was_left(home);
-        let mut changed = self.lead_side(home, home, parts, effects);
+        let mut changed = self.lead_side(home, home, second_server, effects);
         if let Some(apart) = self.apart_of(home) {
             let hold = self.groups[home].hold.clone();
             self.groups[apart].hold = hold;
-            changed |= self.lead_side(home, apart, parts, effects);
+            changed |= self.lead_side(home, apart, second_server, effects);
         }
         changed
     }
 
-    fn lead_side(&mut self, home: usize, side: usize, parts: bool, effects: &mut Effects) -> bool {
+    fn lead_side(&mut self, home: usize, side: usize, second_server: May, effects: &mut Effects) -> bool {
         let mut changed = false;
         let names = self.groups[side].names();
         for name in names {
-            let wanted = self.groups[home].place_for(&name, parts);
+            let wanted = self.groups[home].place_for(&name, second_server);
             let place = self.place_now(home, side, &name, wanted);
             let may_take_out = self.may_take_out(home);
             let Some(at) = self.groups[side].place_of(&name) else { continue };
@@ -175,11 +175,12 @@ impl Watchdog {
     }
 
     /// One after the other: whoever is to be taken out waits until all others of the group stand still.
-    fn may_take_out(&self, home: usize) -> bool {
+    fn may_take_out(&self, home: usize) -> May {
         let group = &self.groups[home];
         let apart = self.apart_of(home).map(|apart| &self.groups[apart]);
         let still = |side: &Domain| side.is_at_rest() || !matches!(side.phase, Phase::Running(_)) && side.is_new();
-        group.hands_off(crate::model::Fault::GpuFault).is_none() && group.is_at_rest() && apart.is_none_or(still)
+        let others = if group.is_at_rest() && apart.is_none_or(still) { Others::AtRest } else { Others::Underway };
+        may::move_engine(group.may_act_on(Fault::GpuFault), others)
     }
 
     /// Moves an engine that is proven gone to the other side. False: the other side can't take it in now.
@@ -251,12 +252,11 @@ impl Watchdog {
         }
     }
 
-    /// Whether suspects can run apart: where NVML shows other pids than ours, two groups on one GPU could not tell
-    /// whose memory is whose.
-    fn takes_a_second_server(&self, home: usize) -> bool {
+    /// Whether suspects may run apart.
+    fn may_run_a_second_server(&self, home: usize) -> May {
         let group = &self.groups[home];
         let mode = self.gpus.get(&group.policy.gpu).map(|gpu| gpu.identity.compute_mode);
-        group.pids_match && mode != Some(ComputeMode::ExclusiveProcess)
+        may::run_a_second_server(if group.pids_match { Pids::Match } else { Pids::Differ }, mode)
     }
 
     fn count_isolated_time(&mut self, home: usize) {

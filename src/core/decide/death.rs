@@ -1,0 +1,79 @@
+//! How an engine that is to run dies, by facts alone: its main process ended, it could not be started or is not ready
+//! in its time, or its GPU processes are gone and it serves nobody. What is done about it is decided elsewhere.
+
+use crate::model::{Exit, Fault, Known, Moment};
+
+use super::attached::Attachment;
+use super::engine::{Died, Engine, Stage};
+use super::facts::ServerFacts;
+use super::reading::Reading;
+
+impl Engine {
+    /// The death of an incarnation that nothing was done about yet; `None`: it lives, or is not meant to.
+    pub fn death(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<Died> {
+        if self.is_to_rest() || self.count_due().is_some_and(|due| now < due) {
+            return None;
+        }
+        let died = match self.stage {
+            Stage::Launching(_) => self.was_not_started(),
+            Stage::Starting => self
+                .ended_as(|exit| format!("it ended with {exit} before it served{}", self.instance.hint()))
+                .or_else(|| self.is_overdue(server, reading, now)),
+            Stage::Serving | Stage::Failing => self
+                .ended_as(|exit| format!("its main process ended with {exit}"))
+                .or_else(|| self.is_without_its_gpu_processes(reading, now)),
+            Stage::Down { .. } | Stage::Ending(_) | Stage::Fallen => None,
+            Stage::Quarantined | Stage::Stopped | Stage::Left => None,
+        }?;
+        let exit = self.instance.process.ended.map(|(_, exit)| exit);
+        Some(self.explain_eviction(self.instance.shortage.explain(died, exit)))
+    }
+
+    fn was_not_started(&self) -> Option<Died> {
+        let (at, because) = self.instance.process.not_started.clone()?;
+        Some(Died { at, fault: Fault::EngineDied, because })
+    }
+
+    fn ended_as(&self, because: impl Fn(Exit) -> String) -> Option<Died> {
+        let (at, exit) = self.instance.process.ended?;
+        Some(Died { at, fault: Fault::EngineDied, because: because(exit) })
+    }
+
+    fn is_overdue(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<Died> {
+        let bound = self.policy.start_timeout;
+        let why = self.is_not_ready_for(server, reading, now)?;
+        let because = format!("it did not get ready within {} s: {why}", bound.as_secs());
+        let late = now.since(self.instance.process.started) >= bound;
+        late.then_some(Died { at: now, fault: Fault::EngineDied, because })
+    }
+
+    fn is_without_its_gpu_processes(&self, reading: &Known<Reading>, now: Moment) -> Option<Died> {
+        let (at, because) = self.lost_its_gpu_processes(reading, now).filter(|_| self.died.is_none())?;
+        Some(Died { at, fault: Fault::EngineDied, because })
+    }
+
+    /// Why an engine that starts is not ready, for people; `None`: it is.
+    pub fn is_not_ready_for(
+        &self,
+        server: &ServerFacts,
+        reading: &Known<Reading>,
+        now: Moment,
+    ) -> Option<&'static str> {
+        match self.placed_since_healthy(server, reading, now) {
+            Some(true) => None,
+            Some(false) => Some(self.detached_note()),
+            None if self.instance.probes.good_since.is_some() => {
+                Some("it is healthy; whether it is attached is not known yet")
+            }
+            None => Some("its health endpoint does not answer 200 yet"),
+        }
+    }
+
+    /// Where an engine that is not attached computes, for people.
+    pub fn detached_note(&self) -> &'static str {
+        match self.instance.gpu.watched.as_ref().map(|watched| &watched.attachment) {
+            Some(Attachment::Outside(_)) => "it runs outside MPS: it is no client of this group's server",
+            _ => "it is no client of this group's server, and not seen on the GPU",
+        }
+    }
+}

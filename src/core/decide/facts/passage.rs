@@ -1,0 +1,168 @@
+//! Whether somebody waits for an engine, and whether answers come out, by the connections to its port. An engine's own
+//! gauges may stand still for ever once nobody is connected; the kernel's word on its connections does not.
+
+use std::time::Duration;
+
+use crate::model::traffic::STALLED_AFTER;
+use crate::model::{EngineLoad, Moment, Traffic};
+
+use super::progress::Stretch;
+
+/// Nobody is connected for so long: no gauge of requests can be right. One look more than the one that a request which
+/// just came may have missed.
+const EMPTY: Duration = Duration::from_millis(1500);
+
+/// One incarnation's connections.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Passage {
+    seen: Option<(Traffic, Moment)>,
+    /// Why they can't be seen.
+    blind: Option<String>,
+    /// Since when each look showed a client that waits.
+    waited: Option<Moment>,
+    /// Since when each look showed nobody.
+    empty: Option<Moment>,
+    /// Between these two looks bytes of an answer went out last.
+    moved: Option<Stretch>,
+}
+
+impl Passage {
+    /// The connections were looked at; looks further apart than `gap` say nothing about the time between them. `running`:
+    /// requests that the engine says it works on.
+    pub fn saw(&mut self, traffic: Result<Traffic, String>, running: Option<f64>, gap: Duration, now: Moment) {
+        let traffic = match traffic {
+            Ok(traffic) => traffic,
+            Err(why) => {
+                *self = Passage { blind: Some(why), moved: self.moved, ..Passage::default() };
+                return;
+            }
+        };
+        let before = self.seen.filter(|(_, at)| now.since(*at) <= gap);
+        if let Some((_, at)) = before.filter(|(before, _)| traffic.answered > before.answered) {
+            self.moved = Some(Stretch { from: at, to: now });
+        }
+        let stalls = traffic.stalled > 0 && running.is_some_and(|running| running > 0.0);
+        let waits = traffic.unanswered > 0 || stalls;
+        let since_last = before.map_or(Duration::ZERO, |(_, at)| now.since(at));
+        let began = now.before(if stalls { STALLED_AFTER } else { traffic.longest.min(since_last) });
+        self.waited = waits.then(|| self.waited.filter(|_| before.is_some()).map_or(began, |waited| waited.min(began)));
+        self.empty = (traffic.open == 0).then(|| self.empty.filter(|_| before.is_some()).unwrap_or(now));
+        self.blind = None;
+        self.seen = Some((traffic, now));
+    }
+
+    /// When they were last seen.
+    pub fn seen_at(&self) -> Option<Moment> {
+        self.seen.map(|(_, at)| at)
+    }
+
+    /// Since when somebody waits, as last seen; `None`: nobody does, or nobody can say.
+    pub fn waited(&self) -> Option<Moment> {
+        self.waited
+    }
+
+    /// Since when nobody is connected, as last seen, where that is long enough to belie a gauge.
+    pub fn empty(&self, now: Moment) -> Option<Moment> {
+        self.empty.filter(|since| now.since(*since) >= EMPTY)
+    }
+
+    /// Somebody is connected, or nobody can say.
+    pub fn may_have_clients(&self) -> bool {
+        self.empty.is_none()
+    }
+
+    /// Whether somebody listens on the port; `None`: unknown, or not seen since `moment`.
+    pub fn listens_since(&self, moment: Moment) -> Option<bool> {
+        self.seen.filter(|(_, at)| *at >= moment).map(|(traffic, _)| traffic.listening)
+    }
+
+    /// Why the connections can't be seen.
+    pub fn blind(&self) -> Option<&str> {
+        self.blind.as_deref()
+    }
+
+    /// Between which looks bytes of an answer last went out.
+    pub fn moved(&self) -> Option<Stretch> {
+        self.moved
+    }
+
+    /// The load, without requests that nobody waits for: with nobody connected a gauge that says what it said before is one
+    /// that nobody writes.
+    pub fn corrected(&self, load: EngineLoad, before: Option<&EngineLoad>, now: Moment) -> EngineLoad {
+        let same = |of: fn(&EngineLoad) -> Option<f64>| before.is_some_and(|before| of(before) == of(&load));
+        let stands = same(|load| load.generation_tokens) && same(|load| load.prompt_tokens) && same(|load| load.steps);
+        if !stands || self.empty(now).is_none() {
+            return load;
+        }
+        let none = |requests: Option<f64>| requests.map(|_| 0.0);
+        EngineLoad { running: none(load.running), waiting: none(load.waiting), ..load }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    const GAP: Duration = Duration::from_secs(15);
+
+    fn at(seconds: u64) -> Moment {
+        Moment::ZERO.after(Duration::from_secs(seconds))
+    }
+
+    fn traffic(open: u32, unanswered: u32, answered: u64) -> Traffic {
+        let longest = Duration::from_secs(if unanswered > 0 { 60 } else { 0 });
+        Traffic { listening: true, open, unanswered, longest, stalled: 0, answered }
+    }
+
+    fn after(looks: &[(u64, Traffic)]) -> Passage {
+        let mut passage = Passage::default();
+        looks.iter().for_each(|(second, traffic)| passage.saw(Ok(*traffic), Some(1.0), GAP, at(*second)));
+        passage
+    }
+
+    #[test]
+    fn somebody_waits_since_the_first_of_the_looks_in_a_row_that_show_it() {
+        let passage = after(&[(10, traffic(1, 0, 0)), (12, traffic(1, 1, 0)), (14, traffic(1, 1, 0))]);
+        assert_eq!(passage.waited(), Some(at(10)));
+        let passage = after(&[(10, traffic(1, 1, 0)), (12, traffic(1, 0, 9)), (14, traffic(1, 1, 9))]);
+        assert_eq!(passage.waited(), Some(at(12)));
+        assert_eq!(passage.moved(), Some(Stretch { from: at(10), to: at(12) }));
+    }
+
+    #[test]
+    fn an_answer_that_does_not_go_on_counts_only_where_the_engine_says_that_it_works() {
+        let stalled = Traffic { stalled: 1, ..traffic(1, 0, 0) };
+        let mut passage = Passage::default();
+        passage.saw(Ok(stalled), Some(0.0), GAP, at(1));
+        assert_eq!(passage.waited(), None);
+        passage.saw(Ok(stalled), Some(1.0), GAP, at(3));
+        assert!(passage.waited().is_some());
+    }
+
+    #[test]
+    fn a_time_without_looks_is_unknown() {
+        let passage = after(&[(10, traffic(1, 1, 0)), (60, traffic(1, 1, 50))]);
+        assert_eq!((passage.waited(), passage.moved()), (Some(at(60)), None));
+        let mut passage = after(&[(10, traffic(1, 1, 0))]);
+        passage.saw(Err("no namespace".into()), None, GAP, at(12));
+        assert_eq!((passage.waited(), passage.blind(), passage.seen_at()), (None, Some("no namespace"), None));
+    }
+
+    #[test]
+    fn a_gauge_that_stands_still_while_nobody_is_connected_is_belied_and_one_that_moved_is_not() {
+        let load = |running: f64, tokens: f64| EngineLoad {
+            running: Some(running),
+            waiting: Some(0.0),
+            generation_tokens: Some(tokens),
+            ..EngineLoad::default()
+        };
+        let empty = after(&[(10, traffic(0, 0, 0)), (12, traffic(0, 0, 0))]);
+        let before = load(106.0, 7.0);
+        assert_eq!(empty.corrected(load(106.0, 7.0), Some(&before), at(12)).running, Some(0.0));
+        assert_eq!(empty.corrected(load(106.0, 9.0), Some(&before), at(12)).running, Some(106.0));
+        assert_eq!(empty.corrected(load(106.0, 7.0), None, at(12)).running, Some(106.0));
+        let busy = after(&[(10, traffic(0, 0, 0)), (12, traffic(1, 1, 0))]);
+        assert_eq!(busy.corrected(load(106.0, 7.0), Some(&before), at(12)).running, Some(106.0));
+    }
+}

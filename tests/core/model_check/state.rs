@@ -1,0 +1,482 @@
+//! The abstract world of the model check: levels only, no delays, around the real core.
+
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use core_world::{GIB, words};
+use mpswarden_core::decide::{Input, Memory, Policy, Watchdog};
+use mpswarden_core::model::{
+    Action, CommandResult, EngineKey, EngineLoad, EngineName, EngineState, EngineStatus, Exit, GpuProcess, GpuReading,
+    GroupName, GroupState, Health, Look, Moment, Observation, Ordered, Outcome, Owner, ProcessId, Remaining, Request,
+    ServerLine, ServerState, Tier,
+};
+
+/// The time that a tick takes: longer than any wait of an engine, a look or a first back-off.
+const TICK: Duration = Duration::from_millis(1100);
+
+/// What may still go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Left {
+    pub faults: u8,
+    pub engine_deaths: u8,
+    pub control_deaths: u8,
+    pub failures: u8,
+    pub crashes: u8,
+    pub orders: u8,
+    pub losses: u8,
+    /// Engines have requests in flight all along: a planned stop drains for its whole time.
+    pub busy: bool,
+}
+
+/// What an operator may order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    Evict,
+    Stop,
+    Restart,
+    StopGroup,
+    StartGroup,
+}
+
+/// One step of the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The open order at this place ends as it should.
+    Succeeds(usize),
+    /// It fails.
+    Fails(usize),
+    Fault,
+    EngineDies(usize),
+    ControlDies,
+    /// The GPU is lost; or it is there again.
+    GpuIsLost(bool),
+    Asks(Word),
+    Tick,
+}
+
+/// A step, and after how many actions of its decision the watchdog dies, if it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    pub step: Step,
+    pub crash_after: Option<usize>,
+}
+
+/// One engine's process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Living {
+    pub engine: usize,
+    pub incarnation: u32,
+    pub killed: bool,
+}
+
+/// Everything at one moment. Two states are the same when they differ in times alone.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub dog: Watchdog,
+    pub policy: Policy,
+    pub now: Moment,
+    pub saved: Memory,
+    /// Interventions without an outcome.
+    pub open: Vec<Ordered>,
+    pub living: Vec<Living>,
+    pub control: Option<u32>,
+    pub server: Option<(u32, ServerState)>,
+    /// The GPU is off the bus.
+    pub lost: bool,
+    pub next_pid: u32,
+    pub left: Left,
+    /// The group was killed, and nothing was started since.
+    pub killed: bool,
+    /// How often the group was killed and started again.
+    pub recoveries: u32,
+    pub broken: Option<&'static str>,
+    /// Actions of the decision on its way that may still be carried out.
+    pub lives_for: Option<usize>,
+}
+
+impl State {
+    /// Nothing runs yet, and the watchdog is woken.
+    pub fn new(policy: Policy, left: Left) -> Self {
+        let mut state = State {
+            dog: Watchdog::new(policy.clone(), Memory::default()),
+            policy,
+            now: Moment::ZERO,
+            saved: Memory::default(),
+            open: Vec::new(),
+            living: Vec::new(),
+            control: None,
+            server: None,
+            lost: false,
+            next_pid: 10,
+            left,
+            killed: false,
+            recoveries: 0,
+            broken: None,
+            lives_for: None,
+        };
+        state.tell(Input::Woke);
+        state
+    }
+
+    pub fn take(&mut self, step: Step) {
+        self.now = self.now.after(Duration::from_millis(1));
+        match step {
+            Step::Succeeds(place) => self.succeed(place),
+            Step::Fails(place) => self.fail(place),
+            Step::Fault => self.fault(),
+            Step::EngineDies(place) => {
+                self.left.engine_deaths -= 1;
+                let dead = self.living.remove(place);
+                self.heal();
+                self.engine_ended(&dead);
+            }
+            Step::ControlDies => {
+                self.left.control_deaths -= 1;
+                self.control_ends();
+            }
+            Step::GpuIsLost(lost) => self.gpu_is_lost(lost),
+            Step::Asks(word) => self.ask(word),
+            Step::Tick => {
+                self.now = self.now.after(TICK);
+                self.tell(Input::Woke);
+            }
+        }
+    }
+
+    fn gpu_is_lost(&mut self, lost: bool) {
+        self.lost = lost;
+        if lost {
+            self.left.losses -= 1;
+            let gpu = self.policy.gpus[0].uuid.clone();
+            self.tell(Input::Observed(Observation::GpuLost { gpu, why: "GPU is lost".to_owned() }));
+        }
+    }
+
+    /// The first engine is evicted, the second stopped.
+    fn ask(&mut self, word: Word) {
+        self.left.orders -= 1;
+        let request = match word {
+            Word::Evict => Request::Evict(self.key(0)),
+            Word::Stop => Request::StopEngine(self.key(1)),
+            Word::Restart => Request::Restart { group: self.group(), tier: Tier::Clients },
+            Word::StopGroup => Request::StopGroup(self.group()),
+            Word::StartGroup => Request::StartGroup(self.group()),
+        };
+        self.tell(Input::Asked(request));
+    }
+
+    fn fault(&mut self) {
+        self.left.faults -= 1;
+        let Some((pid, _)) = self.server else { return };
+        self.server = Some((pid, ServerState::Fault));
+        self.log(ServerLine::Fatal { server: pid });
+    }
+
+    fn control_ends(&mut self) {
+        let group = self.group();
+        let server = self.server.take();
+        if let Some(pid) = self.control.take() {
+            self.ended(Owner::Control(group.clone()), pid);
+        }
+        if let Some((pid, _)) = server {
+            self.ended(Owner::Server(group), pid);
+        }
+    }
+
+    fn succeed(&mut self, place: usize) {
+        let ordered = self.open.remove(place);
+        let outcome = match &ordered.action {
+            Action::StartControl { .. } => {
+                let pid = self.pid();
+                self.control = Some(pid);
+                Outcome::Started { process: process(pid) }
+            }
+            Action::StopControl { .. } => {
+                self.control_ends();
+                Outcome::Done
+            }
+            Action::StartServer { .. } => {
+                self.start_server();
+                Outcome::Done
+            }
+            Action::StartEngine { engine, incarnation, .. } => {
+                Outcome::Started { process: process(pid_of(self.place(engine), *incarnation)) }
+            }
+            Action::KillEngines { .. } => Outcome::Killed { processes: self.living.iter().map(Living::id).collect() },
+            Action::AwaitGone { .. } => self.bury(),
+            Action::StopEngine { engine, .. } => {
+                let place = self.place(engine);
+                self.end_where(|living| living.engine == place);
+                Outcome::Done
+            }
+            _ => Outcome::Done,
+        };
+        self.tell(Input::Finished(ordered.id, outcome));
+    }
+
+    fn fail(&mut self, place: usize) {
+        self.left.failures -= 1;
+        let ordered = self.open.remove(place);
+        let outcome = match &ordered.action {
+            Action::AwaitGone { .. } => {
+                let left = |living: &Living| Remaining { process: living.id(), state: 'D' };
+                Outcome::Gone { remaining: self.living.iter().map(left).collect() }
+            }
+            Action::StartEngine { engine, incarnation, .. } => {
+                let (place, incarnation) = (self.place(engine), *incarnation);
+                self.living.retain(|living| (living.engine, living.incarnation) != (place, incarnation));
+                Outcome::Failed { why: "no such file".to_owned() }
+            }
+            _ => Outcome::TimedOut,
+        };
+        self.tell(Input::Finished(ordered.id, outcome));
+    }
+
+    fn bury(&mut self) -> Outcome {
+        self.end_where(|living| living.killed);
+        let left = |living: &Living| Remaining { process: living.id(), state: 'R' };
+        Outcome::Gone { remaining: self.living.iter().map(left).collect() }
+    }
+
+    fn end_where(&mut self, ends: impl Fn(&Living) -> bool) {
+        let (dead, living) = self.living.drain(..).partition(ends);
+        self.living = living;
+        self.heal();
+        let dead: Vec<Living> = dead;
+        dead.iter().for_each(|dead| self.engine_ended(dead));
+    }
+
+    fn heal(&mut self) {
+        if let (true, Some((pid, _))) = (self.living.is_empty(), self.server) {
+            self.server = Some((pid, ServerState::Active));
+        }
+    }
+
+    fn start_server(&mut self) {
+        if self.control.is_some() && self.server.is_none() {
+            let server = self.pid();
+            self.server = Some((server, ServerState::Active));
+            self.log(ServerLine::Starting { server, uid: 0 });
+            self.log(ServerLine::Ready { server });
+        }
+    }
+
+    /// The watchdog dies; what it had started is removed before a new one starts.
+    pub fn crash(&mut self) {
+        self.lives_for = None;
+        self.open.clear();
+        self.living.clear();
+        (self.control, self.server, self.killed) = (None, None, false);
+        self.dog = Watchdog::new(self.policy.clone(), self.saved.clone());
+        self.tell(Input::Woke);
+    }
+
+    pub fn tell(&mut self, input: Input) {
+        let decision = self.dog.handle(input, self.now);
+        for ordered in decision.actions {
+            match &mut self.lives_for {
+                Some(0) => return,
+                Some(more) => *more -= 1,
+                None => {}
+            }
+            self.carry_out(ordered);
+        }
+    }
+
+    fn carry_out(&mut self, ordered: Ordered) {
+        if self.lost && matches!(ordered.action, Action::StartControl { .. } | Action::StartEngine { .. }) {
+            self.broken = Some("something was started on a lost GPU");
+        }
+        match &ordered.action {
+            Action::Save { memory } => {
+                self.saved = serde_json::from_str(memory).unwrap();
+                self.tell(Input::Finished(ordered.id, Outcome::Done));
+            }
+            Action::Look(look) => {
+                let seen = self.look(&look.clone());
+                let lost = matches!(look, Look::Gpu(_)) && self.lost;
+                let known = !seen.is_empty() && !lost || matches!(look, Look::Load(_));
+                seen.into_iter().for_each(|seen| self.tell(Input::Observed(seen)));
+                let failed = Outcome::Failed { why: "unreachable".to_owned() };
+                self.tell(Input::Finished(ordered.id, if known { Outcome::Done } else { failed }));
+            }
+            Action::WatchServer { server, .. } => {
+                let outcome = Outcome::Started { process: process(*server) };
+                self.tell(Input::Finished(ordered.id, outcome));
+            }
+            Action::StartEngine { engine, incarnation, .. } => {
+                let (engine, incarnation) = (self.place(engine), *incarnation);
+                self.start_engine(engine, incarnation);
+                self.open.push(ordered);
+            }
+            Action::KillEngines { .. } => {
+                self.killed = true;
+                self.living.iter_mut().for_each(|living| living.killed = true);
+                self.open.push(ordered);
+            }
+            _ => self.open.push(ordered),
+        }
+    }
+
+    fn start_engine(&mut self, engine: usize, incarnation: u32) {
+        if self.living.iter().any(|living| living.engine == engine) {
+            self.broken = Some("an engine was started while its predecessor lived");
+        }
+        if self.living.iter().any(|living| living.killed) {
+            self.broken = Some("an engine was started while a process of the old generation lived");
+        }
+        self.recoveries += u32::from(std::mem::take(&mut self.killed));
+        self.living.push(Living { engine, incarnation, killed: false });
+    }
+
+    fn look(&self, look: &Look) -> Vec<Observation> {
+        let group = self.group();
+        match look {
+            Look::Gpu(gpu) if self.lost => {
+                vec![Observation::GpuLost { gpu: gpu.clone(), why: "GPU is lost".to_owned() }]
+            }
+            Look::Gpu(gpu) => vec![Observation::Gpu { gpu: gpu.clone(), reading: self.reading() }],
+            Look::Trees(_) => (0..2).map(|engine| self.tree(engine)).collect(),
+            Look::Load(engine) if self.left.busy => {
+                let load = EngineLoad { running: Some(1.0), ..EngineLoad::default() };
+                vec![Observation::Load { engine: engine.clone(), load }]
+            }
+            Look::Load(_) | Look::Commands { .. } | Look::Environment(_) | Look::Overlap(_) => Vec::new(),
+            Look::Pipe(_) => Vec::new(),
+            Look::Traffic(_) | Look::Token(_) => Vec::new(),
+            Look::Health(engine) => {
+                let place = self.place(engine);
+                let serves = self.server.is_some_and(|(_, state)| state == ServerState::Active);
+                let well = serves && self.living.iter().any(|living| living.engine == place && !living.killed);
+                let health = if well { Health::Ok } else { Health::Refused };
+                vec![Observation::Health { engine: engine.clone(), health }]
+            }
+            Look::Server { .. } | Look::Clients { .. } if self.control.is_none() => {
+                vec![Observation::Command { group, result: CommandResult::Unreachable }]
+            }
+            Look::Server { .. } => {
+                let (server, state) = self.server.map_or((None, ServerState::None), |(pid, state)| (Some(pid), state));
+                let answered = Observation::Command { group: group.clone(), result: CommandResult::Answered };
+                vec![answered, Observation::Server { group, server, state }]
+            }
+            Look::Clients { server, .. } => {
+                let clients = self.living.iter().map(|living| living.id().pid).collect();
+                vec![Observation::Clients { group, server: *server, clients }]
+            }
+        }
+    }
+
+    fn tree(&self, engine: usize) -> Observation {
+        let processes = self.living.iter().filter(|living| living.engine == engine).map(Living::id).collect();
+        Observation::Tree { engine: self.key(engine), processes }
+    }
+
+    fn reading(&self) -> GpuReading {
+        let list: Vec<GpuProcess> =
+            self.living.iter().map(|living| GpuProcess { pid: living.id().pid, memory: Some(GIB) }).collect();
+        GpuReading {
+            activity: None,
+            memory_used: Some(GIB * list.len() as u64),
+            memory_total: Some(140 * GIB),
+            busy: None,
+            compute: Some(list.clone()),
+            mps: Some(list),
+            recovery_action: None,
+        }
+    }
+
+    /// Lets everything succeed from here on: it must come to an end.
+    pub fn settles(mut self) -> bool {
+        self.lost = false;
+        for _ in 0..200 {
+            let status = self.dog.status(self.now);
+            let group = &status.groups[0];
+            let memory = &self.dog.memory().groups[&group.name];
+            let rests = |name: &EngineName| memory.engines.get(name).is_some_and(|engine| engine.rest.is_some());
+            let over = |state| matches!(state, EngineState::Serving | EngineState::Quarantined);
+            let at_rest = |engine: &EngineStatus| engine.state == EngineState::Stopped && rests(&engine.name);
+            let done = |engine: &EngineStatus| over(engine.state) || at_rest(engine);
+            let serves = group.recovery.is_none() && group.engines.iter().all(done);
+            let stopped = group.state == GroupState::Stopped && self.living.is_empty();
+            if group.held.is_some() || serves || stopped {
+                return true;
+            }
+            self.take(if self.open.is_empty() { Step::Tick } else { Step::Succeeds(0) });
+        }
+        false
+    }
+
+    fn engine_ended(&mut self, dead: &Living) {
+        self.ended(Owner::Engine(self.key(dead.engine), dead.incarnation), dead.id().pid);
+    }
+
+    fn ended(&mut self, owner: Owner, pid: u32) {
+        let ended = Observation::Ended { owner, process: process(pid), exit: Exit::Signal(9) };
+        self.tell(Input::Observed(ended));
+    }
+
+    fn log(&mut self, line: ServerLine) {
+        let group = self.group();
+        self.tell(Input::Observed(Observation::Log { group, line, stamped: self.now }));
+    }
+
+    fn group(&self) -> GroupName {
+        self.policy.groups[0].name.clone()
+    }
+
+    fn key(&self, engine: usize) -> EngineKey {
+        EngineKey::new(&self.policy.groups[0].name, &self.policy.groups[0].engines[engine].name)
+    }
+
+    fn place(&self, key: &EngineKey) -> usize {
+        self.policy.groups[0].engines.iter().position(|engine| engine.name == key.engine).unwrap()
+    }
+
+    fn pid(&mut self) -> u32 {
+        self.next_pid += 1;
+        self.next_pid
+    }
+
+    /// All that tells two states apart, without their times.
+    fn digest(&self) -> String {
+        let status = self.dog.status(self.now);
+        let step = status.groups[0].recovery.map(|recovery| (recovery.tier, recovery.step));
+        let status = words::status(&status);
+        let memory = self.saved.groups.values().next();
+        let counts = memory.map(|memory| {
+            let failures: Vec<usize> = memory.engines.values().map(|engine| engine.failures.len()).collect();
+            let rests: Vec<_> = memory.engines.values().map(|engine| engine.rest).collect();
+            (memory.attempts.len(), failures, rests, memory.stopped)
+        });
+        let open: Vec<&Action> = self.open.iter().map(|ordered| &ordered.action).collect();
+        let levels = (&self.living, self.control.is_some(), self.server.map(|server| server.1), self.lost);
+        let told = (self.left, self.killed, self.recoveries, self.broken);
+        format!("{status:?} {step:?} {counts:?} {open:?} {levels:?} {told:?}")
+    }
+}
+
+impl Living {
+    fn id(&self) -> ProcessId {
+        process(pid_of(self.engine, self.incarnation))
+    }
+}
+
+fn pid_of(engine: usize, incarnation: u32) -> u32 {
+    1000 * (u32::try_from(engine).unwrap() + 1) + incarnation
+}
+
+fn process(pid: u32) -> ProcessId {
+    ProcessId { pid, started_at: 1 }
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.digest().hash(hasher);
+    }
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &State) -> bool {
+        self.digest() == other.digest()
+    }
+}

@@ -1,0 +1,21 @@
+//! The product from outside. One crate, so that a change of the product links one test program; what needs the core
+//! alone is in `tests/core/`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod alerts;
+mod architecture;
+mod binary;
+mod catalogue;
+mod configuration;
+mod dashboards;
+mod deploy;
+mod documented;
+mod echoes;
+mod metrics;
+mod page;
+mod probe;
+mod simulation;
+mod study;
+mod support;
+mod terminal;
+mod web;

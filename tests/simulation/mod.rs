@@ -1,0 +1,8 @@
+//! The simulated GPU, its library, daemon, server and engines, as real processes.
+
+mod dialects;
+mod lines;
+mod play;
+mod recorded;
+mod sharing;
+mod stage;

@@ -1,0 +1,12 @@
+//! What several of the tests are built with.
+
+pub mod browser;
+pub mod http;
+pub mod label_words;
+pub mod metrics;
+pub mod needs;
+pub mod processes;
+pub mod running;
+pub mod scene;
+pub mod statuses;
+pub mod watchdog;
