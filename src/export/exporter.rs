@@ -223,30 +223,29 @@ impl Exporter {
     /// The last status, unless it is too old to be believed at `now`.
     pub fn fresh_status(&self, now: Moment) -> Result<Arc<Status>, TooOld> {
         let status = self.status();
-        let age = now.since(status.at);
-        if age > MAX_STATUS_AGE { Err(TooOld { age }) } else { Ok(status) }
+        refuse_old(&status, now)?;
+        Ok(status)
     }
 
     /// The last page, where it is current and nobody is making another: at once, whatever hangs.
     pub fn current_page(&self, now: Moment) -> Option<Bytes> {
-        let status = self.fresh_status(now).ok()?;
         let page = self.page.try_lock().ok()?;
         let version = self.facts.try_lock().ok()?.version;
-        page.current(&status, version, now)
+        self.kept(&page, version, now).ok()?
     }
 
     /// Every metric in the exposition format 0.0.4; the same bytes for all until something happens. The first one after
     /// that makes the page on its own thread.
     pub fn scrape(&self, now: Moment) -> Result<Bytes, NoPage> {
-        self.fresh_status(now)?;
         // Whoever comes while a page is made waits for that one.
         let page = &mut *lock(&self.page);
+        let version = lock(&self.facts).version;
+        if let Some(text) = self.kept(page, version, now)? {
+            return Ok(text);
+        }
         let (status, version, tally) = {
-            let (status, facts) = (self.status(), lock(&self.facts));
-            if let Some(text) = page.current(&status, facts.version, now) {
-                return Ok(text);
-            }
-            (status, facts.version, facts.tally.clone())
+            let facts = lock(&self.facts);
+            (self.status(), facts.version, facts.tally.clone())
         };
         let text = Bytes::from(page.make(self.snapshot(&status, tally))?);
         let made_from = MadeFrom { status: Arc::downgrade(&status), version };
@@ -267,10 +266,22 @@ impl Exporter {
         plain_json(&document)
     }
 
+    /// The last page, where it is current. The status is not cloned: most scrapes come to no more than this.
+    fn kept(&self, page: &Page, version: u64, now: Moment) -> Result<Option<Bytes>, TooOld> {
+        let status = self.status.borrow();
+        refuse_old(&status, now)?;
+        Ok(page.current(&status, version, now))
+    }
+
     fn snapshot(&self, status: &Arc<Status>, tally: Tally) -> Snapshot {
         let BuildInfo { version, revision, rustc } = self.build;
         Snapshot { build: [version, revision, rustc], boot: self.wall.boot(), status: Arc::clone(status), tally }
     }
+}
+
+fn refuse_old(status: &Status, now: Moment) -> Result<(), TooOld> {
+    let age = now.since(status.at);
+    if age > MAX_STATUS_AGE { Err(TooOld { age }) } else { Ok(()) }
 }
 
 /// Names and texts of others are in it: `curl` of it must not drive a terminal.
