@@ -20,7 +20,7 @@ use criterion::Criterion;
 use mpswarden::export::{BuildInfo, Exporter};
 use mpswarden::model::gpu::GpuActivity;
 use mpswarden::model::{EngineLoad, Event, Fault, Moment, Status, What};
-
+use nix::time::ClockId;
 use tokio::sync::watch;
 
 use stand::Stand;
@@ -84,41 +84,47 @@ fn pieces(c: &mut Criterion) {
 const PAGES: usize = 30;
 /// Given again, of each size.
 const AGAIN: u32 = 10_000;
-/// How long a page may take that is made anew: groups, engines in each, milliseconds. Least of all, since what else the
-/// machine does only adds to it.
+/// What a page may take that is made anew: groups, engines in each, milliseconds of a core at the median.
 const PROMISES: [(usize, usize, f64); 2] = [(1, 4, 3.0), (8, 48, 60.0)];
 
 fn pages() -> ExitCode {
     let mut kept = true;
     println!(
-        "| engines | series | bytes | anew: least ms | median ms | again: us | peak MiB |\n|---|---|---|---|---|---|---|"
+        "| engines | series | bytes | anew: ms of a core | least ms | again: us | peak MiB |\n|---|---|---|---|---|---|---|"
     );
     for (groups, engines) in SIZES {
         let status = full_status(groups, engines);
         let now = status.at;
         let exporting = exporting(&status);
         let statuses = [Arc::new(later(&status, now.after(Duration::from_secs(1)))), Arc::new(status)];
-        let mut anew: Vec<f64> = (0..PAGES).map(|turn| page_anew(&exporting, &statuses[turn % 2], now)).collect();
-        anew.sort_by(f64::total_cmp);
-        let (least, median) = (anew[0], anew[PAGES / 2]);
+        let anew = (0..PAGES).map(|turn| page_anew(&exporting, &statuses[turn % 2], now));
+        let (mut of_core, mut took): (Vec<f64>, Vec<f64>) = anew.unzip();
+        of_core.sort_by(f64::total_cmp);
+        took.sort_by(f64::total_cmp);
+        let (of_core, least) = (of_core[PAGES / 2], took[0]);
         let began = Instant::now();
         (0..AGAIN).for_each(|_| drop(black_box(exporting.exporter.scrape(now).unwrap())));
         let again = began.elapsed().as_secs_f64() * 1e6 / f64::from(AGAIN);
         let page = exporting.exporter.scrape(now).unwrap();
         let (series, bytes, peak) = (series(&page), page.len(), peak_memory());
-        println!("| {groups} x {engines} | {series} | {bytes} | {least:.2} | {median:.2} | {again:.3} | {peak:.1} |");
+        println!("| {groups} x {engines} | {series} | {bytes} | {of_core:.2} | {least:.2} | {again:.3} | {peak:.1} |");
         let promise = PROMISES.iter().find(|promise| (promise.0, promise.1) == (groups, engines));
-        kept &= promise.is_none_or(|(_, _, most)| least < *most);
+        kept &= promise.is_none_or(|(_, _, most)| of_core < *most);
     }
     if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// How many milliseconds the first scrape after a status takes.
-fn page_anew(exporting: &Exporting, status: &Arc<Status>, now: Moment) -> f64 {
+/// How many milliseconds the first scrape after a status takes: of a core, and until it is there.
+fn page_anew(exporting: &Exporting, status: &Arc<Status>, now: Moment) -> (f64, f64) {
     exporting.publish(Arc::clone(status));
-    let began = Instant::now();
+    let (worked, began) = (of_this_thread(), Instant::now());
     black_box(exporting.exporter.scrape(now).unwrap());
-    began.elapsed().as_secs_f64() * 1e3
+    ((of_this_thread() - worked).as_secs_f64() * 1e3, began.elapsed().as_secs_f64() * 1e3)
+}
+
+/// What this thread has had of a core. Other programs on the machine add little to it.
+fn of_this_thread() -> Duration {
+    ClockId::CLOCK_THREAD_CPUTIME_ID.now().unwrap().into()
 }
 
 /// MiB of this process so far.
