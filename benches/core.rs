@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use mpswarden::decide::Input;
 use mpswarden::model::{Health, Moment, Observation, ServerLine};
 
-use stand::{Stand, fatal, gpu, group_name, kills, server_of};
+use stand::{Stand, domain, fatal, gpu, group_name, kills, server_of};
 
 /// Groups and engines in each: what is usual, and all that a host with eight GPUs can have.
 const SIZES: [(usize, usize); 2] = [(1, 4), (8, 48)];
@@ -26,7 +26,7 @@ fn inputs(c: &mut Criterion) {
         group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
         let mut stand = Stand::serving(groups, engines, Moment::ZERO);
         let client = ServerLine::Disconnected { server: server_of(&group_name(0)), client: 7 };
-        let log = Observation::Log { group: group_name(0), line: client, stamped: stand.now };
+        let log = Observation::Log { domain: domain(0), line: client, stamped: stand.now };
         // The last engine: it takes longest to find.
         let last = stand.engine(engines - 1);
         let health = Observation::Health { engine: last.clone(), health: Health::Ok };

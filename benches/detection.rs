@@ -30,7 +30,7 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 
-use stand::{Stand, group_name, kills, server_of};
+use stand::{Stand, domain, group_name, kills, server_of};
 
 const RECORDING: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/recordings/illegal_address_clients_exit/daemon.log");
@@ -126,7 +126,7 @@ fn mpswarden(rounds: usize) -> Histogram<u64> {
     LocalSet::new().block_on(&runtime, async move {
         let (sender, mut reports) = unbounded_channel();
         spawn_local(async move {
-            let mut log = DaemonLog::of(group_name(0));
+            let mut log = DaemonLog::of(domain(0));
             let on_line = |line: &str, read_at: Moment| {
                 for observation in log.line(line, read_at) {
                     sender.send(Report::Observed(observation)).unwrap();

@@ -12,8 +12,8 @@ use hdrhistogram::Histogram;
 use mpswarden::act::{Executor, OwnerMark};
 use mpswarden::host::{clock, reaper};
 use mpswarden::model::{
-    Action, ActionId, ControlLaunch, EngineKey, EngineKind, EngineLaunch, EngineName, GpuNamedBy, GroupLaunch,
-    GroupName, MetricsPlace, Ordered, Outcome, ProcessId, Report,
+    Action, ActionId, ControlLaunch, DomainId, EngineKind, EngineLaunch, EngineName, GpuNamedBy, GroupLaunch,
+    MetricsPlace, Ordered, Outcome, ProcessId, Report,
 };
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -61,20 +61,20 @@ fn print(name: &str, seen: &Histogram<u64>) {
 struct Orders {
     executor: Executor,
     reports: UnboundedReceiver<Report>,
-    group: GroupName,
+    domain: DomainId,
     engines: Vec<EngineName>,
     next: u64,
 }
 
 impl Orders {
     fn new(directory: &Path) -> Orders {
-        let group = GroupName::from("bench");
+        let domain = DomainId::from("bench");
         let engines: Vec<EngineName> = (0..ENGINES).map(|number| format!("engine-{number}").into()).collect();
-        let launch = launch(directory, &group, &engines);
+        let launch = launch(directory, &domain, &engines);
         let owner = OwnerMark { state_directory: directory.join("state") };
         let (sender, reports) = unbounded_channel();
         let executor = Executor::new(vec![launch], owner, sender).unwrap();
-        Orders { executor, reports, group, engines, next: 0 }
+        Orders { executor, reports, domain, engines, next: 0 }
     }
 
     /// One life of the group. `rows`: save, start, kill, gone, in nanoseconds.
@@ -82,23 +82,23 @@ impl Orders {
         let memory = "{\"groups\":{}}".to_owned();
         rows[0].record(self.order(Action::Save { memory }).await.1).unwrap();
         for engine in self.engines.clone() {
-            let engine = EngineKey::new(&self.group, &engine);
+            let engine = self.domain.member(&engine);
             let (outcome, blocked, _) =
-                self.order(Action::StartEngine { engine, incarnation: 1, outside: false }).await;
+                self.order(Action::StartEngine { instance: engine.instance(1), outside: false }).await;
             assert!(matches!(outcome, Outcome::Started { .. }), "{outcome:?}");
             rows[1].record(blocked).unwrap();
         }
-        let (group, engines) = (self.group.clone(), self.engines.clone());
+        let (domain, engines) = (self.domain.clone(), self.engines.clone());
         let strays = Vec::new();
-        let (outcome, _, killed) = self.order(Action::KillEngines { group, engines, strays }).await;
+        let (outcome, _, killed) = self.order(Action::KillEngines { domain, engines, strays }).await;
         let Outcome::Killed { processes } = outcome else { panic!("{outcome:?}") };
         rows[2].record(killed).unwrap();
         rows[3].record(self.await_gone(processes).await).unwrap();
     }
 
     async fn await_gone(&mut self, processes: Vec<ProcessId>) -> u64 {
-        let (group, engines) = (self.group.clone(), self.engines.clone());
-        let (outcome, _, gone) = self.order(Action::AwaitGone { group, engines, processes }).await;
+        let (domain, engines) = (self.domain.clone(), self.engines.clone());
+        let (outcome, _, gone) = self.order(Action::AwaitGone { domain, engines, processes }).await;
         assert_eq!(outcome, Outcome::Gone { remaining: Vec::new() });
         gone
     }
@@ -120,9 +120,9 @@ impl Orders {
     }
 }
 
-fn launch(directory: &Path, group: &GroupName, engines: &[EngineName]) -> GroupLaunch {
+fn launch(directory: &Path, domain: &DomainId, engines: &[EngineName]) -> GroupLaunch {
     let engine = |name: &EngineName| EngineLaunch {
-        key: EngineKey::new(group, name),
+        member: domain.member(name),
         command: vec!["/bin/sh".into(), "-c".into(), SCRIPT.into()],
         user: None,
         working_directory: None,
@@ -144,5 +144,5 @@ fn launch(directory: &Path, group: &GroupName, engines: &[EngineName]) -> GroupL
         pipe_directory: directory.join("pipe"),
         log_directory: directory.join("log"),
     };
-    GroupLaunch { name: group.clone(), gpu: "GPU-0".into(), control, engines: engines.iter().map(engine).collect() }
+    GroupLaunch { domain: domain.clone(), gpu: "GPU-0".into(), control, engines: engines.iter().map(engine).collect() }
 }

@@ -374,7 +374,7 @@ fn a_policy_and_a_launch_are_made_for_the_gpu_that_is_there() {
     assert_eq!(policy.groups[0].gpu, *uuid);
     assert_eq!(policy.groups[0].mode_of(Fault::Hang), Mode::Observe);
     assert_eq!(launches[0].gpu, *uuid);
-    let named: Vec<_> = launches[0].engines.iter().map(|engine| engine.key.to_string()).collect();
+    let named: Vec<_> = launches[0].engines.iter().map(|engine| engine.member.to_string()).collect();
     assert_eq!(named, ["small-llms/qwen-a", "small-llms/qwen-b"]);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use core_world::{Break, World, ms, policies};
 use mpswarden::host::pieces::{Part, Piece};
-use mpswarden::model::{EngineKey, Moment, Observation, Saying};
+use mpswarden::model::{Member, Moment, Observation, Saying};
 use mpswarden::observe::output::EngineOutput;
 
 const ENGINES: [&str; 3] = ["qwen-a", "qwen-b", "qwen-c"];
@@ -82,7 +82,7 @@ impl Printing {
         }
         world.run_until(seconds(15.0));
         world.journal.clear();
-        let output = |name: &&str| EngineOutput::of(EngineKey::new(&"small-llms".into(), &(**name).into()));
+        let output = |name: &&str| EngineOutput::of(Member::new(&"small-llms".into(), &(**name).into()));
         Printing { world, outputs: ENGINES.iter().map(output).collect(), dice: Dice(7), recognized: 0, byte: 0 }
     }
 
@@ -185,7 +185,7 @@ fn each_real_fault_among_them_is_found_as_fast_as_without_them() {
 #[test]
 fn every_fatal_text_is_recognized_where_an_engine_says_it_itself() {
     for text in FATAL {
-        let mut output = EngineOutput::of(EngineKey::new(&"g".into(), &"e".into()));
+        let mut output = EngineOutput::of(Member::new(&"g".into(), &"e".into()));
         let line = format!("(EngineCore pid=714) ERROR 11-29 14:36:11 [core.py:99] {text}");
         let piece = Piece { text: &line, byte: 0, part: Part::First, ended: true, read_at: Moment::ZERO };
         let said = output.observe(&piece);

@@ -11,8 +11,8 @@ use mpswarden::decide::policy::{
 use mpswarden::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden::model::gpu::ComputeMode;
 use mpswarden::model::{
-    Action, EngineKey, EngineLoad, EngineName, EngineState, GpuIdentity, GpuProcess, GpuReading, GpuUuid, GroupName,
-    Health, Look, Mode, Moment, Observation, Outcome, ProcessId, ServerLine, ServerState,
+    Action, DomainId, EngineLoad, EngineName, EngineState, GpuIdentity, GpuProcess, GpuReading, GpuUuid, GroupName,
+    Health, Look, Member, Mode, Moment, Observation, Outcome, ProcessId, ServerLine, ServerState,
 };
 
 /// Bytes that each engine holds.
@@ -27,7 +27,7 @@ pub struct Stand {
     /// The core's time.
     pub now: Moment,
     engines: Vec<EngineName>,
-    running: Vec<EngineKey>,
+    running: Vec<Member>,
     answers: VecDeque<Input>,
 }
 
@@ -86,9 +86,10 @@ impl Stand {
                 self.answers.extend(seen.into_iter().map(Input::Observed));
                 Outcome::Done
             }
-            Action::StartControl { group } => Outcome::Started { process: process(control_of(&group)) },
+            Action::StartControl { domain } => Outcome::Started { process: process(control_of(&domain.group)) },
             Action::WatchServer { server, .. } => Outcome::Started { process: process(server) },
-            Action::StartEngine { engine, .. } => {
+            Action::StartEngine { instance, .. } => {
+                let engine = instance.member();
                 let started = process(self.pid(&engine));
                 self.running.push(engine);
                 Outcome::Started { process: started }
@@ -101,15 +102,15 @@ impl Stand {
     fn look(&self, look: Look) -> Vec<Observation> {
         match look {
             Look::Gpu(gpu) => vec![self.reading(&gpu)],
-            Look::Server { group, .. } => {
-                let server = Some(server_of(&group));
-                vec![Observation::Server { group, server, state: ServerState::Active }]
+            Look::Server { domain, .. } => {
+                let server = Some(server_of(&domain.group));
+                vec![Observation::Server { domain, server, state: ServerState::Active }]
             }
-            Look::Clients { group, server } => {
-                vec![Observation::Clients { clients: self.clients(&group), group, server }]
+            Look::Clients { domain, server } => {
+                vec![Observation::Clients { clients: self.clients(&domain.group), domain, server }]
             }
             Look::Commands { .. } | Look::Overlap(_) | Look::Traffic(_) | Look::Token(_) | Look::Pipe(_) => Vec::new(),
-            Look::Trees(group) => self.keys(&group).map(|engine| self.tree(engine)).collect(),
+            Look::Trees(domain) => self.members(&domain).map(|engine| self.tree(engine)).collect(),
             Look::Load(engine) => vec![Observation::Load { engine, load: load(self.now) }],
             Look::Environment(engine) => {
                 vec![Observation::Environment { engine, processes: Vec::new(), overwritten: Vec::new() }]
@@ -145,26 +146,26 @@ impl Stand {
 
     /// The engine `place` of group 0.
     #[allow(dead_code, reason = "not every benchmark asks")]
-    pub fn engine(&self, place: usize) -> EngineKey {
-        EngineKey::new(&group_name(0), &self.engines[place])
+    pub fn engine(&self, place: usize) -> Member {
+        domain(0).member(&self.engines[place])
     }
 
-    fn tree(&self, engine: EngineKey) -> Observation {
+    fn tree(&self, engine: Member) -> Observation {
         let running = self.running.contains(&engine);
         let processes = if running { vec![process(self.pid(&engine))] } else { Vec::new() };
         Observation::Tree { engine, processes }
     }
 
     fn clients(&self, group: &GroupName) -> Vec<u32> {
-        self.running.iter().filter(|key| key.group == *group).map(|key| self.pid(key)).collect()
+        self.running.iter().filter(|engine| engine.domain.group == *group).map(|engine| self.pid(engine)).collect()
     }
 
-    fn keys(&self, group: &GroupName) -> impl Iterator<Item = EngineKey> {
-        self.engines.iter().map(move |engine| EngineKey::new(group, engine))
+    fn members(&self, domain: &DomainId) -> impl Iterator<Item = Member> {
+        self.engines.iter().map(move |engine| domain.member(engine))
     }
 
-    fn pid(&self, engine: &EngineKey) -> u32 {
-        control_of(&engine.group) + 10 + number(engine.engine.as_str())
+    fn pid(&self, engine: &Member) -> u32 {
+        control_of(&engine.domain.group) + 10 + number(engine.engine.as_str())
     }
 }
 
@@ -172,7 +173,7 @@ impl Stand {
 #[allow(dead_code, reason = "not every benchmark asks")]
 pub fn fatal(stamped: Moment) -> Input {
     let line = ServerLine::Fatal { server: server_of(&group_name(0)) };
-    Input::Observed(Observation::Log { group: group_name(0), line, stamped })
+    Input::Observed(Observation::Log { domain: domain(0), line, stamped })
 }
 
 /// The load of an engine at work: its tokens go on with time.
@@ -185,6 +186,11 @@ pub fn load(now: Moment) -> EngineLoad {
 /// The name of a group by its number.
 pub fn group_name(number: u32) -> GroupName {
     format!("group-{number}").into()
+}
+
+/// The one domain of a group by its number.
+pub fn domain(number: u32) -> DomainId {
+    DomainId::main(&group_name(number))
 }
 
 /// A GPU by its number.

@@ -16,7 +16,7 @@ use crate::host::child::{self, Launch, Output, StartError};
 use crate::host::control::{CommandOutcome, ControlClient, READ_TIMEOUT};
 use crate::host::pidfd::Pidfd;
 use crate::host::pipe_directory::{self, InTheWay};
-use crate::model::{CommandResult, GroupLaunch, GroupName, HeldReason, Observation, Outcome, Owner, ProcessId};
+use crate::model::{CommandResult, DomainId, GroupLaunch, HeldReason, Observation, Outcome, Owner, ProcessId};
 
 /// Bytes of its log that are told when it ended at once.
 const LAST: u64 = 600;
@@ -30,34 +30,34 @@ const UNASKED_PAUSE: Duration = Duration::from_millis(100);
 /// From quit's answer, and from KILL, to the end of the process.
 const TO_END: Duration = Duration::from_secs(2);
 
-pub(super) async fn start(shared: &Arc<Shared>, group: &GroupName) -> Outcome {
-    try_start(shared, group).await.unwrap_or_else(|outcome| outcome)
+pub(super) async fn start(shared: &Arc<Shared>, domain: &DomainId) -> Outcome {
+    try_start(shared, domain).await.unwrap_or_else(|outcome| outcome)
 }
 
-async fn try_start(shared: &Arc<Shared>, name: &GroupName) -> Result<Outcome, Outcome> {
-    let group = shared.group(name)?;
-    let control = shared.control(name).ok_or_else(|| failed(format!("no group `{name}`")))?;
+async fn try_start(shared: &Arc<Shared>, domain: &DomainId) -> Result<Outcome, Outcome> {
+    let group = shared.launch(domain)?;
+    let control = shared.control(domain).ok_or_else(|| failed(format!("no group `{domain}`")))?;
     make_directories(&group).map_err(|error| failed(error.to_string()))?;
     pipe_directory::in_use(control.pipe_directory(), control.binary()).map_err(in_the_way)?;
     let log = group.control.log_directory.join("daemon.log");
     let written = log.metadata().map_or(0, |metadata| metadata.len());
-    let child = child::start(&launch_of(shared, &group, &log)).map_err(|error| not_started(name, &error))?;
+    let child = child::start(&launch_of(shared, &group, &log)).map_err(|error| not_started(domain, &error))?;
     let held = child.pidfd();
-    let owner = Owner::Control(name.clone());
+    let owner = Owner::Control(domain.clone());
     shared.note(owner.clone(), &held, None);
-    shared.running().daemons.insert(name.clone(), held.clone());
+    shared.running().daemons.insert(domain.clone(), held.clone());
     Watch { child, owner }.spawn(shared);
     let asked = timeout(TO_ANSWER, answers(&control, &held)).await.unwrap_or(Asked::No(None));
     match asked {
         Asked::Answered => {
-            shared.observed(Observation::Command { group: name.clone(), result: CommandResult::Answered });
+            shared.observed(Observation::Command { domain: domain.clone(), result: CommandResult::Answered });
             return Ok(Outcome::Started { process: held.id });
         }
-        Asked::No(why) => return Err(given_up(name, &held, why).await),
+        Asked::No(why) => return Err(given_up(domain, &held, why).await),
         Asked::Ended => {}
     }
     let last = last_lines(&log, written);
-    Err(failed(format!("the control daemon of group `{name}` ended at once; its last lines: {last}")))
+    Err(failed(format!("the control daemon of group `{domain}` ended at once; its last lines: {last}")))
 }
 
 fn launch_of(shared: &Shared, group: &GroupLaunch, log: &Path) -> Launch {
@@ -99,12 +99,12 @@ async fn answers(control: &ControlClient, held: &Pidfd) -> Asked {
 }
 
 /// A daemon that nobody can ask is of no use, and in the next one's way.
-async fn given_up(group: &GroupName, held: &Arc<Pidfd>, why: Option<String>) -> Outcome {
+async fn given_up(domain: &DomainId, held: &Arc<Pidfd>, why: Option<String>) -> Outcome {
     let _ = held.signal(Signal::SIGKILL);
     let _ = timeout(TO_END, held.gone()).await;
     match why {
-        Some(why) => Outcome::NotAsked { why: format!("the control daemon of group `{group}` can't be asked: {why}") },
-        None => failed(format!("the control daemon of group `{group}` does not answer")),
+        Some(why) => Outcome::NotAsked { why: format!("the control daemon of group `{domain}` can't be asked: {why}") },
+        None => failed(format!("the control daemon of group `{domain}` does not answer")),
     }
 }
 
@@ -123,24 +123,24 @@ fn last_lines(log: &Path, from: u64) -> String {
 }
 
 /// Asks the daemon to quit, then ends what lives of daemon and server, then sweeps.
-pub(super) async fn stop(shared: &Shared, group: &GroupName, grace: Duration, server: Option<ProcessId>) -> Outcome {
-    let held = match held(shared, group, server) {
+pub(super) async fn stop(shared: &Shared, domain: &DomainId, grace: Duration, server: Option<ProcessId>) -> Outcome {
+    let held = match held(shared, domain, server) {
         Ok(held) => held,
-        Err(error) => return refused(&error, format!("can't hold the control daemon of group `{group}`: {error}")),
+        Err(error) => return refused(&error, format!("can't hold the control daemon of group `{domain}`: {error}")),
     };
     if !grace.is_zero() && held.iter().any(|process| !process.is_gone()) {
-        quit(shared, group, grace, &held).await;
+        quit(shared, domain, grace, &held).await;
     }
     for process in held.iter().filter(|process| !process.is_gone()) {
         if let Err(error) = process.signal(Signal::SIGKILL) {
-            return failed(format!("can't end process {} of group `{group}`: {error}", process.id));
+            return failed(format!("can't end process {} of group `{domain}`: {error}", process.id));
         }
     }
     if timeout(TO_END, all_gone(&held)).await.is_err() {
         let stuck: Vec<String> = held.iter().filter(|held| !held.is_gone()).map(|held| held.id.to_string()).collect();
-        return failed(format!("group `{group}`: KILL did not end process {}", stuck.join(", ")));
+        return failed(format!("group `{domain}`: KILL did not end process {}", stuck.join(", ")));
     }
-    let Some(control) = shared.control(group) else { return failed(format!("no group `{group}`")) };
+    let Some(control) = shared.control(domain) else { return failed(format!("no group `{domain}`")) };
     match pipe_directory::sweep(control.pipe_directory(), control.binary()) {
         Ok(()) => Outcome::Done,
         Err(why) => in_the_way(why),
@@ -156,8 +156,8 @@ fn in_the_way(why: InTheWay) -> Outcome {
 }
 
 /// A program that is not there, as while a driver is upgraded, is waited for.
-fn not_started(group: &GroupName, error: &StartError) -> Outcome {
-    let why = format!("control daemon of group `{group}`: {error}");
+fn not_started(domain: &DomainId, error: &StartError) -> Outcome {
+    let why = format!("control daemon of group `{domain}`: {error}");
     match error {
         error if error.is_of_the_program() => Outcome::Waits { reason: HeldReason::MpsBinaryMissing, why },
         error if error.is_ours() => Outcome::NotAsked { why },
@@ -166,19 +166,19 @@ fn not_started(group: &GroupName, error: &StartError) -> Outcome {
 }
 
 /// The daemon and the servers that are known of.
-fn held(shared: &Shared, group: &GroupName, server: Option<ProcessId>) -> std::io::Result<Vec<Arc<Pidfd>>> {
+fn held(shared: &Shared, domain: &DomainId, server: Option<ProcessId>) -> std::io::Result<Vec<Arc<Pidfd>>> {
     let named = server.map(Pidfd::open_exact).transpose()?.flatten().map(Arc::new);
     let running = shared.running();
-    Ok([running.daemons.get(group).cloned(), running.servers.get(group).cloned(), named]
+    Ok([running.daemons.get(domain).cloned(), running.servers.get(domain).cloned(), named]
         .into_iter()
         .flatten()
         .collect())
 }
 
 /// With back-off within the grace, then by force, as the daemon does it; then its end.
-async fn quit(shared: &Shared, group: &GroupName, grace: Duration, held: &[Arc<Pidfd>]) {
+async fn quit(shared: &Shared, domain: &DomainId, grace: Duration, held: &[Arc<Pidfd>]) {
     let seconds = grace.as_secs_f64().ceil() as u64;
-    shared.command(group, &format!("quit -t {seconds}"), Duration::from_secs(seconds) + TO_END).await;
+    shared.command(domain, &format!("quit -t {seconds}"), Duration::from_secs(seconds) + TO_END).await;
     let _ = timeout(TO_END, all_gone(held)).await;
 }
 

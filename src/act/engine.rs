@@ -12,7 +12,7 @@ use crate::host::cgroup::Cgroup;
 use crate::host::child::{self, Launch, Output};
 use crate::host::room;
 use crate::host::trees::START_VARIABLE;
-use crate::model::{EngineKey, EngineLaunch, GroupLaunch, Observation, Outcome, Owner, ProbeState};
+use crate::model::{EngineLaunch, GroupLaunch, InstanceId, Member, Observation, Outcome, Owner, ProbeState};
 
 /// Below so many bytes the file system of the logs counts as full.
 const LITTLE_ROOM: u64 = 1 << 20;
@@ -25,13 +25,12 @@ const FILE_BOUND: Duration = Duration::from_secs(5);
 /// Which engine, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Start {
-    pub key: EngineKey,
-    pub incarnation: u32,
+    pub instance: InstanceId,
     pub outside: bool,
 }
 
 /// The file that its environment is read from before it starts, if there is one.
-pub(super) fn environment_file(shared: &Shared, key: &EngineKey) -> Option<PathBuf> {
+pub(super) fn environment_file(shared: &Shared, key: &Member) -> Option<PathBuf> {
     shared.engine(key).ok()?.1.environment_file
 }
 
@@ -53,7 +52,8 @@ pub(super) fn start(shared: &Shared, start: &Start, file: Result<Variables, Stri
 }
 
 fn try_start(shared: &Shared, start: &Start, file: Result<Variables, String>) -> Result<Watch, Outcome> {
-    let Start { key, incarnation, outside } = start;
+    let Start { instance, outside } = start;
+    let key = &instance.member();
     let (group, engine) = shared.engine(key)?;
     refuse_a_twin(shared, key)?;
     let launch = file.and_then(|file| launch_of(shared, &group, &engine, file));
@@ -72,7 +72,7 @@ fn try_start(shared: &Shared, start: &Start, file: Result<Variables, String>) ->
         let why = format!("engine `{key}`: {error}");
         if error.is_ours() { Outcome::NotAsked { why } } else { failed(why) }
     })?;
-    let owner = Owner::Engine(key.clone(), *incarnation);
+    let owner = Owner::Engine(instance.clone());
     let held = child.pidfd();
     shared.trees.began(key, held.clone(), cgroup, word);
     shared.note(owner.clone(), &held, launch.cgroup);
@@ -87,8 +87,8 @@ fn birth_word() -> Result<String, ring::error::Unspecified> {
 }
 
 /// No incarnation starts before its predecessor is gone: asked again here, just before acting.
-fn refuse_a_twin(shared: &Shared, key: &EngineKey) -> Result<(), Outcome> {
-    let living = shared.trees.living(&key.group, std::slice::from_ref(&key.engine));
+fn refuse_a_twin(shared: &Shared, key: &Member) -> Result<(), Outcome> {
+    let living = shared.trees.living(&key.domain, std::slice::from_ref(&key.engine));
     let living = living.map_err(|error| refused(&error, format!("can't look at the processes of `{key}`: {error}")))?;
     match living.first() {
         Some(held) => Err(failed(format!("engine `{key}`: process {} of the last incarnation still lives", held.id))),
@@ -105,7 +105,7 @@ fn launch_of(shared: &Shared, group: &GroupLaunch, engine: &EngineLaunch, file: 
     if engine.probe {
         let place = &shared.probe;
         let loaded = place.ready_for(user.as_ref()).and_then(|()| environment::load_probe(&mut environment, place));
-        tell_probe(shared, &engine.key, loaded.err());
+        tell_probe(shared, &engine.member, loaded.err());
     }
     Ok(Launch {
         program: program.into(),
@@ -119,7 +119,7 @@ fn launch_of(shared: &Shared, group: &GroupLaunch, engine: &EngineLaunch, file: 
 }
 
 /// Told before the start: what its processes say of it comes later. Without the probe the engine serves as well.
-fn tell_probe(shared: &Shared, engine: &EngineKey, why: Option<String>) {
+fn tell_probe(shared: &Shared, engine: &Member, why: Option<String>) {
     if let Some(why) = &why {
         tracing::warn!("engine `{engine}` runs without the kernel probe: {why}");
     }
@@ -128,7 +128,7 @@ fn tell_probe(shared: &Shared, engine: &EngineKey, why: Option<String>) {
 }
 
 fn log_of(group: &GroupLaunch, engine: &EngineLaunch) -> PathBuf {
-    group.control.log_directory.join(format!("{}.log", engine.key.engine))
+    group.control.log_directory.join(format!("{}.log", engine.member.engine))
 }
 
 /// An engine that can't write its output may end for it, and its own words of that have no place to go either.
@@ -145,8 +145,8 @@ fn tell_of_no_room(group: &GroupLaunch) {
 
 /// A cgroup for it, if one can be had: without, it works by sessions.
 fn enter_cgroup(shared: &Shared, engine: &EngineLaunch) -> Option<Cgroup> {
-    let name = format!("{}.{}", engine.key.group, engine.key.engine);
-    let unlimited = |why: &str| tracing::warn!("engine `{}` runs without its memory_max: {why}", engine.key);
+    let name = format!("{}.{}", engine.member.domain.directory_name(), engine.member.engine);
+    let unlimited = |why: &str| tracing::warn!("engine `{}` runs without its memory_max: {why}", engine.member);
     let made = match &shared.cgroups {
         Ok(cgroups) => cgroups.create(&name, engine.memory_max),
         Err(why) => {
@@ -162,7 +162,7 @@ fn enter_cgroup(shared: &Shared, engine: &EngineLaunch) -> Option<Cgroup> {
         }
         Err(error) => {
             let limit = if engine.memory_max.is_some() { ", and so without its memory_max" } else { "" };
-            tracing::warn!("engine `{}` runs without a cgroup{limit}: {error}", engine.key);
+            tracing::warn!("engine `{}` runs without a cgroup{limit}: {error}", engine.member);
             None
         }
     }

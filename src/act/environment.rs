@@ -59,7 +59,7 @@ pub(super) fn of_engine(
         // The control daemon shows its clients one GPU.
         environment.insert(VISIBLE.into(), "0".into());
     }
-    environment.insert(ENGINE_VARIABLE.into(), engine.key.to_string().into());
+    environment.insert(ENGINE_VARIABLE.into(), engine.member.key().to_string().into());
     if let Some(percentage) = engine.sm_percentage {
         environment.insert("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE".into(), percentage.to_string().into());
     }
@@ -175,7 +175,7 @@ mod tests {
             ("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", Some("50")),
             ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", Some("0=40960M")),
             ("MPSWARDEN_OWNER", Some("/s")),
-            ("MPSWARDEN_ENGINE", Some(&engine.key.to_string())),
+            ("MPSWARDEN_ENGINE", Some(&engine.member.key().to_string())),
         ];
         for (name, value) in expected {
             assert_eq!(get(&made, name), value, "{name}");

@@ -17,7 +17,7 @@ use crate::host::cgroup::Cgroups;
 use crate::host::clock;
 use crate::host::probe_place::ProbePlace;
 use crate::host::trees::Trees;
-use crate::model::{Action, ActionId, GroupLaunch, GroupName, Moment, Ordered, Outcome, Report};
+use crate::model::{Action, ActionId, DomainId, GroupLaunch, Moment, Ordered, Outcome, Report};
 
 /// A verb that answers at its deadline with what it found gets so much more before it is cut off.
 const SLACK: Duration = Duration::from_millis(500);
@@ -55,15 +55,15 @@ impl Executor {
         let shared = self.shared.clone();
         match action {
             Action::Save { memory } => shared.finish(id, save::save(&shared.owner, &memory)),
-            Action::StartEngine { engine, incarnation, outside } => {
-                let start = Start { key: engine, incarnation, outside };
-                match engine::environment_file(&shared, &start.key) {
+            Action::StartEngine { instance, outside } => {
+                let start = Start { instance, outside };
+                match engine::environment_file(&shared, &start.instance.member()) {
                     None => start_engine(&shared, id, &start, Ok(Vec::new())),
                     Some(file) => start_with_file(&shared, id, start, file),
                 }
             }
-            Action::WatchServer { group, server } => {
-                let (outcome, watch) = server::watch(&shared, &group, server);
+            Action::WatchServer { domain, server } => {
+                let (outcome, watch) = server::watch(&shared, &domain, server);
                 shared.finish(id, outcome);
                 if let Some(watch) = watch {
                     tokio::spawn(watch);
@@ -89,8 +89,8 @@ impl Executor {
     /// Forgets groups and engines that are not named and of which nothing lives.
     pub fn keep(&self, launches: &[GroupLaunch]) {
         let running = self.shared.running();
-        let runs = |name: &GroupName| running.daemons.get(name).is_some_and(|held| !held.is_gone());
-        self.shared.launches.retain(|name| runs(name) || launches.iter().any(|launch| &launch.name == name));
+        let runs = |domain: &DomainId| running.daemons.get(domain).is_some_and(|held| !held.is_gone());
+        self.shared.launches.retain(|domain| runs(domain) || launches.iter().any(|launch| launch.domain == *domain));
         self.shared.trees.keep(&engines_of(launches).collect());
     }
 
@@ -122,8 +122,8 @@ impl Executor {
     fn spawn(&self, id: ActionId, deadline: Moment, action: Action) {
         let shared = self.shared.clone();
         match &action {
-            Action::KillEngines { group, engines, .. } => shared.give_up(group, engines),
-            Action::StopEngine { engine, .. } => shared.give_up(&engine.group, std::slice::from_ref(&engine.engine)),
+            Action::KillEngines { domain, engines, .. } => shared.give_up(domain, engines),
+            Action::StopEngine { engine, .. } => shared.give_up(&engine.domain, std::slice::from_ref(&engine.engine)),
             _ => {}
         }
         tokio::spawn(async move {
@@ -155,11 +155,11 @@ fn start_engine(shared: &Arc<Shared>, id: ActionId, start: &Start, file: Result<
 /// Reads the file first, which may take its time: an engine that is to end meanwhile is not started any more.
 fn start_with_file(shared: &Arc<Shared>, id: ActionId, start: Start, file: PathBuf) {
     let shared = shared.clone();
-    shared.begin(&start.key, id);
+    shared.begin(&start.instance.member(), id);
     tokio::spawn(async move {
         let file = engine::read_environment(&file).await;
         // Otherwise it was given up, and answered.
-        if shared.is_begun(&start.key, id) {
+        if shared.is_begun(&start.instance.member(), id) {
             start_engine(&shared, id, &start, file);
         }
     });
@@ -176,14 +176,14 @@ async fn by(deadline: Moment, outcome: impl Future<Output = Outcome>) -> Outcome
 
 async fn verb(shared: &Arc<Shared>, action: Action, deadline: Moment) -> Outcome {
     match action {
-        Action::StartControl { group } => control_daemon::start(shared, &group).await,
-        Action::StopControl { group, grace, server } => control_daemon::stop(shared, &group, grace, server).await,
-        Action::StartServer { group } => server::start(shared, &group).await,
-        Action::KillEngines { group, engines, strays } => {
-            kill::kill_engines(shared, &group, &engines, &strays, deadline).await
+        Action::StartControl { domain } => control_daemon::start(shared, &domain).await,
+        Action::StopControl { domain, grace, server } => control_daemon::stop(shared, &domain, grace, server).await,
+        Action::StartServer { domain } => server::start(shared, &domain).await,
+        Action::KillEngines { domain, engines, strays } => {
+            kill::kill_engines(shared, &domain, &engines, &strays, deadline).await
         }
-        Action::AwaitGone { group, engines, processes } => {
-            gone::await_gone(shared, &group, &engines, &processes, deadline).await
+        Action::AwaitGone { domain, engines, processes } => {
+            gone::await_gone(shared, &domain, &engines, &processes, deadline).await
         }
         Action::TerminateClients { engine, server, clients } => {
             terminate::terminate(shared, &engine, server, &clients).await

@@ -28,7 +28,7 @@ impl Filed {
     }
 
     fn start(&self) -> Action {
-        Action::StartEngine { engine: self.stage.key(0), incarnation: 1, outside: false }
+        Action::StartEngine { instance: self.stage.key(0).instance(1), outside: false }
     }
 
     async fn why(&mut self) -> String {
@@ -95,7 +95,7 @@ async fn an_output_goes_past_no_link_and_into_no_fifo() {
     let (log, victim) = (stage.group.control.log_directory.join("e0.log"), stage.directory.path().join("victim"));
     fs::write(&victim, "precious\n").unwrap();
     symlink(&victim, &log).unwrap();
-    let start = Action::StartEngine { engine: stage.key(0), incarnation: 1, outside: false };
+    let start = Action::StartEngine { instance: stage.key(0).instance(1), outside: false };
     let why = |outcome| match outcome {
         Outcome::Failed { why } => why,
         other => panic!("{other:?}"),
@@ -106,7 +106,7 @@ async fn an_output_goes_past_no_link_and_into_no_fifo() {
     mkfifo(&log, Mode::S_IRWXU).unwrap();
     assert!(why(stage.outcome(start).await).contains("it is a FIFO"));
     symlink(&victim, stage.group.control.log_directory.join("daemon.log")).unwrap();
-    let told = why(stage.outcome(Action::StartControl { group: stage.group.name.clone() }).await);
+    let told = why(stage.outcome(Action::StartControl { domain: stage.group.domain.clone() }).await);
     assert!(told.contains("daemon.log`: it is a link"), "{told}");
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious\n");
 }

@@ -10,25 +10,25 @@ use crate::host::hold::Hold;
 use crate::host::procfs::Procfs;
 use crate::host::trees::MOST_HELD;
 use crate::host::{clock, reaper};
-use crate::model::{EngineName, GroupName, Moment, Outcome, ProcessId, Remaining};
+use crate::model::{DomainId, EngineName, Moment, Outcome, ProcessId, Remaining};
 
 pub(super) async fn await_gone(
     shared: &Shared,
-    group: &GroupName,
+    domain: &DomainId,
     engines: &[EngineName],
     processes: &[ProcessId],
     deadline: Moment,
 ) -> Outcome {
-    match remaining(shared, group, engines, processes, deadline).await {
+    match remaining(shared, domain, engines, processes, deadline).await {
         Ok(remaining) => Outcome::Gone { remaining },
-        Err(error) => refused(&error, format!("can't see whether the processes of group `{group}` are gone: {error}")),
+        Err(error) => refused(&error, format!("can't see whether the processes of group `{domain}` are gone: {error}")),
     }
 }
 
 /// Who is still there at the deadline; nobody as soon as all are gone.
 pub(super) async fn remaining(
     shared: &Shared,
-    group: &GroupName,
+    domain: &DomainId,
     engines: &[EngineName],
     processes: &[ProcessId],
     deadline: Moment,
@@ -42,7 +42,7 @@ pub(super) async fn remaining(
         };
         let _ = timeout(deadline.since(clock::now()), all_gone).await;
         waited.retain(|held| !held.is_gone());
-        let living = shared.trees.living(group, engines)?;
+        let living = shared.trees.living(domain, engines)?;
         let is_new = |held: &Hold| waited.iter().all(|old| old.id != held.id);
         let new: Vec<_> = living.into_iter().filter(is_new).collect();
         waited.extend(new);

@@ -12,18 +12,18 @@ use crate::host::control::{CommandOutcome, READ_TIMEOUT};
 use crate::host::hold::Hold;
 use crate::host::pidfd::{Pidfd, Signalled};
 use crate::host::{clock, mps_log};
-use crate::model::{EngineName, GroupName, Moment, Outcome, ProcessId};
+use crate::model::{DomainId, EngineName, Moment, Outcome, ProcessId};
 
 pub(super) async fn kill_engines(
     shared: &Shared,
-    group: &GroupName,
+    domain: &DomainId,
     engines: &[EngineName],
     strays: &[u32],
     deadline: Moment,
 ) -> Outcome {
-    match try_kill(shared, group, engines, strays, deadline).await {
+    match try_kill(shared, domain, engines, strays, deadline).await {
         Ok(killed) => Outcome::Killed { processes: killed.into_iter().collect() },
-        Err(error) => refused(&error, format!("can't end all processes of group `{group}`: {error}")),
+        Err(error) => refused(&error, format!("can't end all processes of group `{domain}`: {error}")),
     }
 }
 
@@ -31,21 +31,21 @@ pub(super) async fn kill_engines(
 /// between two looks dies with its parents in the next.
 async fn try_kill(
     shared: &Shared,
-    group: &GroupName,
+    domain: &DomainId,
     engines: &[EngineName],
     strays: &[u32],
     deadline: Moment,
 ) -> io::Result<BTreeSet<ProcessId>> {
     let mut killed = BTreeSet::new();
-    let known = shared.trees.known(group, engines);
-    for cgroup in shared.trees.cgroups(group, engines) {
+    let known = shared.trees.known(domain, engines);
+    for cgroup in shared.trees.cgroups(domain, engines) {
         // One that can't be killed as a whole is killed one by one below.
         let _ = cgroup.kill();
     }
     signal_all(&known, &mut killed)?;
-    signal_all(&still_clients(shared, group, strays).await?, &mut killed)?;
+    signal_all(&still_clients(shared, domain, strays).await?, &mut killed)?;
     loop {
-        let living = shared.trees.living(group, engines)?;
+        let living = shared.trees.living(domain, engines)?;
         let missed: Vec<_> = living.into_iter().filter(|held| !killed.contains(&held.id)).collect();
         if missed.is_empty() || clock::now() >= deadline {
             return Ok(killed);
@@ -57,23 +57,23 @@ async fn try_kill(
 
 /// Holds the strays first and asks the server afterwards: whoever still is its client then is the process
 /// that is held, and no other under the same pid.
-async fn still_clients(shared: &Shared, group: &GroupName, strays: &[u32]) -> io::Result<Vec<Hold>> {
+async fn still_clients(shared: &Shared, domain: &DomainId, strays: &[u32]) -> io::Result<Vec<Hold>> {
     let held = strays.iter().filter_map(|pid| Pidfd::open(*pid).transpose()).collect::<io::Result<Vec<_>>>()?;
-    let clients = if held.is_empty() { Vec::new() } else { clients(shared, group).await };
+    let clients = if held.is_empty() { Vec::new() } else { clients(shared, domain).await };
     Ok(held.into_iter().filter(|stray| clients.contains(&stray.id.pid)).map(|stray| Arc::new(stray).into()).collect())
 }
 
 /// Every client of the group's server; none where the daemon does not answer.
-async fn clients(shared: &Shared, group: &GroupName) -> Vec<u32> {
+async fn clients(shared: &Shared, domain: &DomainId) -> Vec<u32> {
     let mut clients = Vec::new();
-    for server in pids(shared, group, "get_server_list").await {
-        clients.extend(pids(shared, group, &format!("get_client_list {server}")).await);
+    for server in pids(shared, domain, "get_server_list").await {
+        clients.extend(pids(shared, domain, &format!("get_client_list {server}")).await);
     }
     clients
 }
 
-async fn pids(shared: &Shared, group: &GroupName, command: &str) -> Vec<u32> {
-    match shared.command(group, command, READ_TIMEOUT).await {
+async fn pids(shared: &Shared, domain: &DomainId, command: &str) -> Vec<u32> {
+    match shared.command(domain, command, READ_TIMEOUT).await {
         CommandOutcome::Answered(answer) => mps_log::pids(&answer).unwrap_or_default(),
         _ => Vec::new(),
     }

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::host::control::ControlClient;
-use crate::model::{GroupLaunch, GroupName};
+use crate::model::{DomainId, GroupLaunch};
 
 /// The groups. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Launches(Arc<Mutex<BTreeMap<GroupName, Entry>>>);
+pub struct Launches(Arc<Mutex<BTreeMap<DomainId, Entry>>>);
 
 #[derive(Debug)]
 struct Entry {
@@ -28,7 +28,7 @@ impl Entry {
 impl Launches {
     /// These groups.
     pub(super) fn new(launches: impl IntoIterator<Item = GroupLaunch>) -> Self {
-        let entries = launches.into_iter().map(|launch| (launch.name.clone(), Entry::new(launch)));
+        let entries = launches.into_iter().map(|launch| (launch.domain.clone(), Entry::new(launch)));
         Launches(Arc::new(Mutex::new(entries.collect())))
     }
 
@@ -37,34 +37,34 @@ impl Launches {
     pub(super) fn take_up(&self, launches: &[GroupLaunch]) {
         let mut entries = self.lock();
         for launch in launches {
-            match entries.get_mut(&launch.name) {
+            match entries.get_mut(&launch.domain) {
                 Some(entry) if entry.launch.control == launch.control => entry.launch = Arc::new(launch.clone()),
-                _ => drop(entries.insert(launch.name.clone(), Entry::new(launch.clone()))),
+                _ => drop(entries.insert(launch.domain.clone(), Entry::new(launch.clone()))),
             }
         }
     }
 
     /// Forgets every group for which this does not hold.
-    pub(super) fn retain(&self, stays: impl Fn(&GroupName) -> bool) {
-        self.lock().retain(|name, _| stays(name));
+    pub(super) fn retain(&self, stays: impl Fn(&DomainId) -> bool) {
+        self.lock().retain(|domain, _| stays(domain));
     }
 
     /// What is started of a group.
-    pub(super) fn group(&self, name: &GroupName) -> Option<Arc<GroupLaunch>> {
-        self.lock().get(name).map(|entry| entry.launch.clone())
+    pub(super) fn launch(&self, domain: &DomainId) -> Option<Arc<GroupLaunch>> {
+        self.lock().get(domain).map(|entry| entry.launch.clone())
     }
 
     /// The pipe directory of a group.
-    pub fn pipe_directory(&self, name: &GroupName) -> Option<PathBuf> {
-        self.group(name).map(|launch| launch.control.pipe_directory.clone())
+    pub fn pipe_directory(&self, domain: &DomainId) -> Option<PathBuf> {
+        self.launch(domain).map(|launch| launch.control.pipe_directory.clone())
     }
 
     /// A group's command worker.
-    pub fn control(&self, name: &GroupName) -> Option<ControlClient> {
-        self.lock().get(name).map(|entry| entry.control.clone())
+    pub fn control(&self, domain: &DomainId) -> Option<ControlClient> {
+        self.lock().get(domain).map(|entry| entry.control.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<GroupName, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DomainId, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,10 +84,10 @@ mod tests {
         let mut changed = old.clone();
         changed.engines[0].command = vec!["false".to_owned()];
         launches.take_up(&[changed.clone()]);
-        assert_eq!(*launches.group(&old.name).unwrap(), changed);
+        assert_eq!(*launches.launch(&old.domain).unwrap(), changed);
         launches.take_up(std::slice::from_ref(&new));
-        assert!(launches.control(&old.name).is_some() && launches.control(&new.name).is_some());
-        launches.retain(|name| name == &new.name);
-        assert!(launches.group(&old.name).is_none() && launches.group(&new.name).is_some());
+        assert!(launches.control(&old.domain).is_some() && launches.control(&new.domain).is_some());
+        launches.retain(|name| name == &new.domain);
+        assert!(launches.launch(&old.domain).is_none() && launches.launch(&new.domain).is_some());
     }
 }

@@ -10,15 +10,15 @@ use super::shared::{Shared, failed};
 use crate::host::child::account_of;
 use crate::host::control::{CommandOutcome, READ_TIMEOUT};
 use crate::host::pidfd::Pidfd;
-use crate::model::{Exit, GroupLaunch, GroupName, Observation, Outcome, Owner};
+use crate::model::{DomainId, Exit, GroupLaunch, Observation, Outcome, Owner};
 
 /// Done when the daemon took the order; that the server is ACTIVE is seen by looking.
-pub(super) async fn start(shared: &Shared, group: &GroupName) -> Outcome {
-    let uid = match shared.group(group) {
+pub(super) async fn start(shared: &Shared, domain: &DomainId) -> Outcome {
+    let uid = match shared.launch(domain) {
         Ok(launch) => uid_of(&launch),
         Err(outcome) => return outcome,
     };
-    match shared.command(group, &format!("start_server -uid {uid}"), READ_TIMEOUT).await {
+    match shared.command(domain, &format!("start_server -uid {uid}"), READ_TIMEOUT).await {
         CommandOutcome::Answered(_) => Outcome::Done,
         CommandOutcome::Refused => failed("start_server: the control daemon serves others all the time"),
         CommandOutcome::Unreachable(why) => failed(format!("start_server: {why}")),
@@ -37,24 +37,24 @@ fn uid_of(group: &GroupLaunch) -> u32 {
 /// Holds the server. What comes beside the outcome reports its end, and is to be run after that was told.
 pub(super) fn watch(
     shared: &Arc<Shared>,
-    group: &GroupName,
+    domain: &DomainId,
     server: u32,
 ) -> (Outcome, Option<impl Future<Output = ()> + Send + use<>>) {
     match Pidfd::open(server) {
         Ok(Some(held)) if !held.is_gone() => {
             let held = Arc::new(held);
-            shared.running().servers.insert(group.clone(), held.clone());
-            shared.note(Owner::Server(group.clone()), &held, None);
+            shared.running().servers.insert(domain.clone(), held.clone());
+            shared.note(Owner::Server(domain.clone()), &held, None);
             let process = held.id;
-            (Outcome::Started { process }, Some(report_end(shared.clone(), group.clone(), held)))
+            (Outcome::Started { process }, Some(report_end(shared.clone(), domain.clone(), held)))
         }
-        Ok(_) => (failed(format!("server {server} of group `{group}` is gone")), None),
-        Err(error) => (failed(format!("can't watch server {server} of group `{group}`: {error}")), None),
+        Ok(_) => (failed(format!("server {server} of group `{domain}` is gone")), None),
+        Err(error) => (failed(format!("can't watch server {server} of group `{domain}`: {error}")), None),
     }
 }
 
-async fn report_end(shared: Arc<Shared>, group: GroupName, held: Arc<Pidfd>) {
+async fn report_end(shared: Arc<Shared>, domain: DomainId, held: Arc<Pidfd>) {
     held.gone().await;
-    let owner = Owner::Server(group);
+    let owner = Owner::Server(domain);
     shared.observed(Observation::Ended { owner, process: held.id, exit: Exit::Unknown });
 }

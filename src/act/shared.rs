@@ -22,7 +22,7 @@ use crate::host::pidfd::Pidfd;
 use crate::host::probe_place::ProbePlace;
 use crate::host::trees::Trees;
 use crate::model::{
-    ActionId, EngineKey, EngineLaunch, EngineName, GroupLaunch, GroupName, Observation, Outcome, Owner, Report,
+    ActionId, DomainId, EngineLaunch, EngineName, GroupLaunch, Member, Observation, Outcome, Owner, Report,
 };
 
 /// Whose the started processes are: they carry it in their environment.
@@ -60,11 +60,11 @@ pub(super) struct Shared {
 /// What runs of the groups beside their engines, and all that was started.
 #[derive(Debug, Default)]
 pub(super) struct Running {
-    pub daemons: BTreeMap<GroupName, Arc<Pidfd>>,
-    pub servers: BTreeMap<GroupName, Arc<Pidfd>>,
+    pub daemons: BTreeMap<DomainId, Arc<Pidfd>>,
+    pub servers: BTreeMap<DomainId, Arc<Pidfd>>,
     record: Record,
     /// Starts that wait for their environment file.
-    begun: BTreeMap<EngineKey, ActionId>,
+    begun: BTreeMap<Member, ActionId>,
 }
 
 impl Shared {
@@ -94,12 +94,12 @@ impl Shared {
     }
 
     /// The start of an engine waits for its file; no other of it does any more.
-    pub fn begin(&self, engine: &EngineKey, id: ActionId) {
+    pub fn begin(&self, engine: &Member, id: ActionId) {
         self.running().begun.insert(engine.clone(), id);
     }
 
     /// Whether a start that waited is still to be made.
-    pub fn is_begun(&self, engine: &EngineKey, id: ActionId) -> bool {
+    pub fn is_begun(&self, engine: &Member, id: ActionId) -> bool {
         let mut running = self.running();
         let same = running.begun.get(engine) == Some(&id);
         if same {
@@ -109,8 +109,8 @@ impl Shared {
     }
 
     /// Starts of these engines that still wait are not made: they are to end.
-    pub fn give_up(&self, group: &GroupName, engines: &[EngineName]) {
-        let ends = |key: &EngineKey| key.group == *group && engines.contains(&key.engine);
+    pub fn give_up(&self, domain: &DomainId, engines: &[EngineName]) {
+        let ends = |key: &Member| key.domain == *domain && engines.contains(&key.engine);
         let mut running = self.running();
         let begun = std::mem::take(&mut running.begun);
         let (given_up, others): (BTreeMap<_, _>, _) = begun.into_iter().partition(|(key, _)| ends(key));
@@ -125,27 +125,27 @@ impl Shared {
         let _ = self.reports.send(Report::Observed(observation));
     }
 
-    pub fn group(&self, name: &GroupName) -> Result<Arc<GroupLaunch>, Outcome> {
-        self.launches.group(name).ok_or_else(|| failed(format!("no group `{name}`")))
+    pub fn launch(&self, domain: &DomainId) -> Result<Arc<GroupLaunch>, Outcome> {
+        self.launches.launch(domain).ok_or_else(|| failed(format!("no group `{domain}`")))
     }
 
-    pub fn engine(&self, key: &EngineKey) -> Result<(Arc<GroupLaunch>, EngineLaunch), Outcome> {
-        let group = self.group(&key.group)?;
-        let engine = group.engines.iter().find(|engine| &engine.key == key).cloned();
+    pub fn engine(&self, key: &Member) -> Result<(Arc<GroupLaunch>, EngineLaunch), Outcome> {
+        let group = self.launch(&key.domain)?;
+        let engine = group.engines.iter().find(|engine| &engine.member == key).cloned();
         Ok((group, engine.ok_or_else(|| failed(format!("no engine `{key}`")))?))
     }
 
-    pub fn control(&self, group: &GroupName) -> Option<ControlClient> {
-        self.launches.control(group)
+    pub fn control(&self, domain: &DomainId) -> Option<ControlClient> {
+        self.launches.control(domain)
     }
 
     /// One control command, counted as an observation.
-    pub async fn command(&self, group: &GroupName, text: &str, limit: Duration) -> CommandOutcome {
-        let Some(control) = self.control(group) else {
-            return CommandOutcome::NotAsked(format!("no group `{group}`"));
+    pub async fn command(&self, domain: &DomainId, text: &str, limit: Duration) -> CommandOutcome {
+        let Some(control) = self.control(domain) else {
+            return CommandOutcome::NotAsked(format!("no group `{domain}`"));
         };
         let outcome = control.command(text, limit).await;
-        self.observed(Observation::Command { group: group.clone(), result: outcome.result() });
+        self.observed(Observation::Command { domain: domain.clone(), result: outcome.result() });
         outcome
     }
 
@@ -180,8 +180,8 @@ impl Watch {
     }
 }
 
-pub(super) fn engines_of(launches: &[GroupLaunch]) -> impl Iterator<Item = EngineKey> {
-    launches.iter().flat_map(|group| group.engines.iter().map(|engine| engine.key.clone()))
+pub(super) fn engines_of(launches: &[GroupLaunch]) -> impl Iterator<Item = Member> {
+    launches.iter().flat_map(|group| group.engines.iter().map(|engine| engine.member.clone()))
 }
 
 pub(super) fn failed(why: impl Into<String>) -> Outcome {

@@ -12,7 +12,7 @@ use super::testing::{group, owner};
 use crate::host::cgroup::Cgroups;
 use crate::host::{clock, reaper};
 use crate::model::{
-    Action, ActionId, EngineKey, Exit, GroupLaunch, Moment, Observation, Ordered, Outcome, Owner, ProcessId, Report,
+    Action, ActionId, Exit, GroupLaunch, Member, Moment, Observation, Ordered, Outcome, Owner, ProcessId, Report,
 };
 
 pub(super) const LONG: Duration = Duration::from_secs(20);
@@ -123,26 +123,26 @@ impl Stage {
         .await
     }
 
-    pub fn key(&self, number: usize) -> EngineKey {
-        self.group.engines[number].key.clone()
+    pub fn key(&self, number: usize) -> Member {
+        self.group.engines[number].member.clone()
     }
 
     pub async fn start(&mut self, number: usize) -> ProcessId {
         let engine = self.key(number);
-        match self.outcome(Action::StartEngine { engine, incarnation: 1, outside: false }).await {
+        match self.outcome(Action::StartEngine { instance: engine.instance(1), outside: false }).await {
             Outcome::Started { process } => process,
             other => panic!("{other:?}"),
         }
     }
 
     pub fn kill_all(&self) -> Action {
-        let engines = self.group.engines.iter().map(|engine| engine.key.engine.clone()).collect();
-        Action::KillEngines { group: self.group.name.clone(), engines, strays: vec![] }
+        let engines = self.group.engines.iter().map(|engine| engine.member.engine.clone()).collect();
+        Action::KillEngines { domain: self.group.domain.clone(), engines, strays: vec![] }
     }
 
     pub fn await_all(&self, processes: Vec<ProcessId>) -> Action {
-        let engines = self.group.engines.iter().map(|engine| engine.key.engine.clone()).collect();
-        Action::AwaitGone { group: self.group.name.clone(), engines, processes }
+        let engines = self.group.engines.iter().map(|engine| engine.member.engine.clone()).collect();
+        Action::AwaitGone { domain: self.group.domain.clone(), engines, processes }
     }
 
     /// Waits until a script has written this file.

@@ -9,20 +9,20 @@ use super::shared::{Shared, failed, refused};
 use super::{gone, kill};
 use crate::host::clock;
 use crate::host::pidfd::{Pidfd, Signalled};
-use crate::model::{EngineKey, Moment, Outcome};
+use crate::model::{Member, Moment, Outcome};
 
 /// Of the time to the deadline, kept for KILL and its proof.
 const FOR_KILL: Duration = Duration::from_secs(1);
 
-pub(super) async fn stop(shared: &Shared, key: &EngineKey, grace: Duration, deadline: Moment) -> Outcome {
+pub(super) async fn stop(shared: &Shared, key: &Member, grace: Duration, deadline: Moment) -> Outcome {
     let engines = std::slice::from_ref(&key.engine);
     let until_kill = deadline.before(FOR_KILL).since(clock::now());
     ask(shared, key, grace.min(until_kill)).await;
-    let killed = match kill::kill_engines(shared, &key.group, engines, &[], deadline).await {
+    let killed = match kill::kill_engines(shared, &key.domain, engines, &[], deadline).await {
         Outcome::Killed { processes } => processes,
         other => return other,
     };
-    match gone::remaining(shared, &key.group, engines, &killed, deadline).await {
+    match gone::remaining(shared, &key.domain, engines, &killed, deadline).await {
         Ok(remaining) if remaining.is_empty() => Outcome::Done,
         Ok(remaining) => {
             let named: Vec<String> =
@@ -34,7 +34,7 @@ pub(super) async fn stop(shared: &Shared, key: &EngineKey, grace: Duration, dead
 }
 
 /// Gives its main process the time to end by itself, and its children with it.
-async fn ask(shared: &Shared, key: &EngineKey, grace: Duration) {
+async fn ask(shared: &Shared, key: &Member, grace: Duration) {
     let Some(main) = shared.trees.main(key) else { return };
     if grace.is_zero() {
         return;

@@ -8,16 +8,16 @@ use nix::sys::signal::Signal;
 
 use super::shared::{Shared, failed};
 use crate::host::control::CommandOutcome;
-use crate::model::{EngineKey, Outcome};
+use crate::model::{Member, Outcome};
 
 /// It answers within 10 ms or so, or never.
 const LIMIT: Duration = Duration::from_secs(2);
 
-pub(super) async fn terminate(shared: &Shared, engine: &EngineKey, server: u32, clients: &[u32]) -> Outcome {
+pub(super) async fn terminate(shared: &Shared, engine: &Member, server: u32, clients: &[u32]) -> Outcome {
     let mut trouble = Vec::new();
     wake(shared, engine);
     for client in clients {
-        let outcome = shared.command(&engine.group, &format!("terminate_client {server} {client}"), LIMIT).await;
+        let outcome = shared.command(&engine.domain, &format!("terminate_client {server} {client}"), LIMIT).await;
         if let Some(why) = trouble_of(&outcome) {
             trouble.push(format!("client {client}: {why}"));
         }
@@ -26,8 +26,8 @@ pub(super) async fn terminate(shared: &Shared, engine: &EngineKey, server: u32, 
 }
 
 /// To a process that runs the signal is nothing.
-fn wake(shared: &Shared, engine: &EngineKey) {
-    for process in shared.trees.known(&engine.group, std::slice::from_ref(&engine.engine)) {
+fn wake(shared: &Shared, engine: &Member) {
+    for process in shared.trees.known(&engine.domain, std::slice::from_ref(&engine.engine)) {
         // One that is gone needs no waking.
         let _ = process.signal(Signal::SIGCONT);
     }

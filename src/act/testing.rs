@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::shared::OwnerMark;
-use crate::model::{ControlLaunch, EngineKey, EngineLaunch, GroupLaunch, GroupName};
+use crate::model::{ControlLaunch, DomainId, EngineLaunch, GroupLaunch, Member};
 
 /// A group below `directory` whose engines `e0`, `e1` and so on are shell scripts. Its name is its own:
 /// all tests are one process, which adopts the orphans of all.
 pub(super) fn group(directory: &Path, scripts: &[&str]) -> GroupLaunch {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = GroupName::from(format!("g{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+    let domain = DomainId::from(format!("g{}", COUNT.fetch_add(1, Ordering::Relaxed)));
     let engine = |(number, script): (usize, &&str)| EngineLaunch {
-        key: EngineKey::new(&name, &format!("e{number}").into()),
+        member: Member::new(&domain, &format!("e{number}").into()),
         command: vec!["sh".into(), "-c".into(), (*script).into()],
         user: None,
         working_directory: None,
@@ -31,7 +31,7 @@ pub(super) fn group(directory: &Path, scripts: &[&str]) -> GroupLaunch {
     };
     let engines = scripts.iter().enumerate().map(engine).collect();
     GroupLaunch {
-        name,
+        domain,
         gpu: "GPU-1".into(),
         control: ControlLaunch {
             binary: directory.join("control"),

@@ -19,7 +19,7 @@ use crate::host::pidfd::{identify, signal};
 use crate::host::procfs::Procfs;
 use crate::host::state_file::Loaded;
 use crate::model::{
-    Action, ActionId, EngineKey, Exit, GroupLaunch, Look, Moment, Observation, Outcome, Owner, ProbeState, ProcessId,
+    Action, ActionId, Exit, GroupLaunch, Look, Member, Moment, Observation, Outcome, Owner, ProbeState, ProcessId,
     Report,
 };
 
@@ -67,13 +67,13 @@ async fn an_orphan_with_a_session_of_its_own_is_still_its_engines() {
         let text = script("(setsid sh -c 'echo $$ >orphan; exec sleep 1000' &); exit 3");
         let mut stage = Stage::with(&[&text], CONTROL, cgroups);
         let main = stage.start(0).await;
-        let owner = Owner::Engine(stage.key(0), 1);
+        let owner = Owner::Engine(stage.key(0).instance(1));
         assert_eq!(stage.ended().await, (owner, main, Exit::Status(3)));
         let orphan = identify(stage.written("orphan").await.parse().unwrap()).unwrap().unwrap();
-        let trees = stage.executor.trees().look(&stage.group.name).unwrap();
+        let trees = stage.executor.trees().look(&stage.group.domain).unwrap();
         assert_eq!(trees.iter().flat_map(|(_, tree)| tree).map(|usage| usage.process).collect::<Vec<_>>(), [orphan]);
         assert_eq!(stage.kill_and_prove().await, [orphan]);
-        let trees = stage.executor.trees().look(&stage.group.name).unwrap();
+        let trees = stage.executor.trees().look(&stage.group.domain).unwrap();
         assert_eq!(trees, [(stage.key(0), vec![])]);
     }
 }
@@ -159,7 +159,7 @@ async fn a_stray_is_killed_only_while_the_server_calls_it_a_client() {
     let answers = format!("case $(cat) in get_server_list) echo 7;; 'get_client_list 7') echo {};; esac", ids[0].pid);
     let mut stage = Stage::with(&[], &answers, Err("none".into()));
     let strays = ids.iter().map(|id| id.pid).collect();
-    let kill = Action::KillEngines { group: stage.group.name.clone(), engines: vec![], strays };
+    let kill = Action::KillEngines { domain: stage.group.domain.clone(), engines: vec![], strays };
     assert_eq!(stage.outcome(kill).await, Outcome::Killed { processes: vec![ids[0]] });
     children[0].wait().unwrap();
     assert!(children[1].try_wait().unwrap().is_none());
@@ -186,7 +186,8 @@ async fn a_command_that_does_not_exist_is_named() {
     stage.executor = Executor::new(vec![stage.group.clone()], mark, send).unwrap();
     stage.reports = reports;
     let engine = stage.key(0);
-    let Outcome::Failed { why } = stage.outcome(Action::StartEngine { engine, incarnation: 1, outside: false }).await
+    let Outcome::Failed { why } =
+        stage.outcome(Action::StartEngine { instance: engine.instance(1), outside: false }).await
     else {
         panic!()
     };
@@ -198,7 +199,7 @@ async fn no_twin_starts_beside_a_living_incarnation() {
     let mut stage = Stage::new(&["sleep 1000"]);
     let main = stage.start(0).await;
     let engine = stage.key(0);
-    let twin = Action::StartEngine { engine, incarnation: 2, outside: false };
+    let twin = Action::StartEngine { instance: engine.instance(2), outside: false };
     let Outcome::Failed { why } = stage.outcome(twin.clone()).await else { panic!() };
     assert!(why.contains(&main.to_string()), "{why}");
     stage.kill_and_prove().await;
@@ -225,15 +226,15 @@ async fn a_stopped_engine_may_end_by_itself_and_is_killed_if_it_does_not() {
 #[tokio::test]
 async fn the_control_daemon_is_started_asked_and_stopped() {
     let mut stage = Stage::new(&[]);
-    let group = stage.group.name.clone();
-    let Outcome::Started { process } = stage.outcome(Action::StartControl { group: group.clone() }).await else {
+    let domain = stage.group.domain.clone();
+    let Outcome::Started { process } = stage.outcome(Action::StartControl { domain: domain.clone() }).await else {
         panic!()
     };
-    let second = stage.outcome(Action::StartControl { group: group.clone() }).await;
+    let second = stage.outcome(Action::StartControl { domain: domain.clone() }).await;
     let Outcome::Waits { why, .. } = second else { panic!("{second:?}") };
     assert!(why.contains("is used by") && why.contains(&process.to_string()), "{why}");
-    assert_eq!(stage.outcome(Action::StartServer { group: group.clone() }).await, Outcome::Done);
-    let stop = Action::StopControl { group: group.clone(), grace: LONG, server: None };
+    assert_eq!(stage.outcome(Action::StartServer { domain: domain.clone() }).await, Outcome::Done);
+    let stop = Action::StopControl { domain: domain.clone(), grace: LONG, server: None };
     assert_eq!(stage.outcome(stop).await, Outcome::Done);
     let commands = std::fs::read_to_string(stage.group.control.pipe_directory.join("commands")).unwrap();
     let uid = nix::unistd::getuid();
@@ -249,13 +250,13 @@ async fn the_control_daemon_is_started_asked_and_stopped() {
 #[tokio::test]
 async fn the_end_of_the_control_daemon_is_reported() {
     let mut stage = Stage::new(&[]);
-    let group = stage.group.name.clone();
-    let Outcome::Started { process } = stage.outcome(Action::StartControl { group: group.clone() }).await else {
+    let domain = stage.group.domain.clone();
+    let Outcome::Started { process } = stage.outcome(Action::StartControl { domain: domain.clone() }).await else {
         panic!()
     };
     signal(process, Signal::SIGKILL).unwrap();
-    assert_eq!(stage.ended().await, (Owner::Control(group.clone()), process, Exit::Signal(9)));
-    let stop = Action::StopControl { group, grace: Duration::ZERO, server: None };
+    assert_eq!(stage.ended().await, (Owner::Control(domain.clone()), process, Exit::Signal(9)));
+    let stop = Action::StopControl { domain, grace: Duration::ZERO, server: None };
     assert_eq!(stage.outcome(stop).await, Outcome::Done, "what it left is swept");
 }
 
@@ -264,8 +265,8 @@ async fn a_control_daemon_that_ends_at_once_is_told_with_its_last_lines() {
     let control =
         "#!/bin/sh\n[ \"$1\" = -f ] && echo 'An instance of this daemon is already running' && exit 1\nexit 1\n";
     let mut stage = Stage::with(&[], control, Err("not in this test".into()));
-    let group = stage.group.name.clone();
-    let Outcome::Failed { why } = stage.outcome(Action::StartControl { group }).await else { panic!() };
+    let domain = stage.group.domain.clone();
+    let Outcome::Failed { why } = stage.outcome(Action::StartControl { domain }).await else { panic!() };
     assert!(why.contains("An instance of this daemon is already running"), "{why}");
 }
 
@@ -273,35 +274,37 @@ async fn a_control_daemon_that_ends_at_once_is_told_with_its_last_lines() {
 async fn a_control_daemon_that_never_answers_costs_no_more_than_the_deadline() {
     let control = "#!/bin/sh\nexec sleep 1000\n";
     let mut stage = Stage::with(&[], control, Err("not in this test".into()));
-    let group = stage.group.name.clone();
+    let domain = stage.group.domain.clone();
     let soon = clock::now().after(Duration::from_millis(100));
-    assert_eq!(stage.outcome_by(Action::StartControl { group: group.clone() }, soon).await, Outcome::TimedOut);
-    let stop = Action::StopControl { group: group.clone(), grace: Duration::ZERO, server: None };
+    assert_eq!(stage.outcome_by(Action::StartControl { domain: domain.clone() }, soon).await, Outcome::TimedOut);
+    let stop = Action::StopControl { domain: domain.clone(), grace: Duration::ZERO, server: None };
     assert_eq!(stage.outcome(stop).await, Outcome::Done);
     let (owner, _, exit) = stage.ended().await;
-    assert_eq!((owner, exit), (Owner::Control(group), Exit::Signal(9)));
+    assert_eq!((owner, exit), (Owner::Control(domain), Exit::Signal(9)));
 }
 
 #[tokio::test]
 async fn clients_are_terminated_one_by_one_whoever_is_gone_is_done_and_trouble_is_named() {
     let mut stage = Stage::new(&["true"]);
-    let group = stage.group.name.clone();
-    let Outcome::Started { .. } = stage.outcome(Action::StartControl { group: group.clone() }).await else { panic!() };
+    let domain = stage.group.domain.clone();
+    let Outcome::Started { .. } = stage.outcome(Action::StartControl { domain: domain.clone() }).await else {
+        panic!()
+    };
     let terminate = |clients| Action::TerminateClients { engine: stage.key(0), server: 1, clients };
     let (fine, bad) = (terminate(vec![7, 8]), terminate(vec![9]));
     assert_eq!(stage.outcome(fine).await, Outcome::Done);
     let Outcome::Failed { why } = stage.outcome(bad).await else { panic!() };
     assert!(why.contains("client 9: answered `1`"), "{why}");
-    let stop = Action::StopControl { group, grace: Duration::ZERO, server: None };
+    let stop = Action::StopControl { domain, grace: Duration::ZERO, server: None };
     assert_eq!(stage.outcome(stop).await, Outcome::Done);
 }
 
 #[tokio::test]
 async fn an_engine_that_a_signal_stopped_goes_on_before_its_client_is_terminated() {
     let mut stage = Stage::new(&["exec sleep 1000"]);
-    let group = stage.group.name.clone();
-    let Outcome::Started { .. } = stage.outcome(Action::StartControl { group }).await else { panic!() };
-    let start = Action::StartEngine { engine: stage.key(0), incarnation: 1, outside: false };
+    let domain = stage.group.domain.clone();
+    let Outcome::Started { .. } = stage.outcome(Action::StartControl { domain }).await else { panic!() };
+    let start = Action::StartEngine { instance: stage.key(0).instance(1), outside: false };
     let Outcome::Started { process } = stage.outcome(start).await else { panic!() };
     signal(process, Signal::SIGSTOP).unwrap();
     becomes(process, 'T').await;
@@ -324,12 +327,12 @@ async fn becomes(process: ProcessId, state: char) {
 #[tokio::test]
 async fn the_end_of_a_watched_server_is_reported() {
     let mut stage = Stage::new(&[]);
-    let group = stage.group.name.clone();
+    let domain = stage.group.domain.clone();
     let mut server = Command::new("sleep").arg("1000").spawn().unwrap();
-    let watch = Action::WatchServer { group: group.clone(), server: server.id() };
+    let watch = Action::WatchServer { domain: domain.clone(), server: server.id() };
     let Outcome::Started { process } = stage.outcome(watch.clone()).await else { panic!() };
     server.kill().unwrap();
-    assert_eq!(stage.ended().await, (Owner::Server(group), process, Exit::Unknown));
+    assert_eq!(stage.ended().await, (Owner::Server(domain), process, Exit::Unknown));
     server.wait().unwrap();
     let Outcome::Failed { why } = stage.outcome(watch).await else { panic!() };
     assert!(why.contains("is gone"), "{why}");
@@ -348,15 +351,15 @@ async fn memory_is_on_disk_before_the_next_order_is_looked_at() {
 async fn what_is_unknown_or_not_ours_to_do_still_gets_its_outcome() {
     let mut stage = Stage::new(&[]);
     let nobody = || "nobody".into();
-    let engine = EngineKey::new(&nobody(), &"e".into());
+    let engine = Member::new(&nobody(), &"e".into());
     for action in [
         Action::Look(Look::Trees(nobody())),
-        Action::StartControl { group: nobody() },
-        Action::StartServer { group: nobody() },
-        Action::StopControl { group: nobody(), grace: LONG, server: None },
-        Action::StartEngine { engine: engine.clone(), incarnation: 1, outside: false },
+        Action::StartControl { domain: nobody() },
+        Action::StartServer { domain: nobody() },
+        Action::StopControl { domain: nobody(), grace: LONG, server: None },
+        Action::StartEngine { instance: engine.instance(1), outside: false },
         Action::TerminateClients { engine, server: 1, clients: vec![1] },
-        Action::WatchServer { group: nobody(), server: 0 },
+        Action::WatchServer { domain: nobody(), server: 0 },
     ] {
         let outcome = stage.outcome(action.clone()).await;
         assert!(matches!(outcome, Outcome::Failed { .. }), "{action:?}: {outcome:?}");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
-use crate::model::{Baseline, BaselineSource, EngineKey, EngineKind, GroupLaunch};
+use crate::model::{Baseline, BaselineSource, EngineKey, EngineKind, GroupLaunch, Member, Slot};
 
 use super::{Configuration, GpuNaming, GroupConfiguration};
 
@@ -49,8 +49,8 @@ impl Changes {
         changes.groups(&named(&was, "group"), &named(&is, "group"));
         changes.studies(old.0, new.0);
         // The second sides follow the first.
-        for launch in new.1.iter().filter(|launch| !launch.name.is_apart()) {
-            if let Some(before) = old.1.iter().find(|before| before.name == launch.name) {
+        for launch in new.1.iter().filter(|launch| launch.domain.slot == Slot::Main) {
+            if let Some(before) = old.1.iter().find(|before| before.domain == launch.domain) {
                 changes.fixed(before, launch);
                 changes.order(before, launch);
             }
@@ -150,19 +150,23 @@ impl Changes {
             ("the user of its engines", user(was) == user(is)),
         ];
         for (what, _) in fixed.into_iter().filter(|(_, same)| !same) {
-            self.refused.push(format!("{}: {what} can't change while the group runs; {NEW_NAME}", is.name));
+            self.refused.push(format!("{}: {what} can't change while the group runs; {NEW_NAME}", is.domain.group));
         }
     }
 
     /// Another order rolls nobody.
     fn order(&mut self, was: &GroupLaunch, is: &GroupLaunch) {
-        let keys = |of: &GroupLaunch, others: &GroupLaunch| -> Vec<EngineKey> {
-            let keys = of.engines.iter().map(|engine| engine.key.clone());
-            keys.filter(|key| others.engines.iter().any(|other| other.key == *key)).collect()
+        let keys = |of: &GroupLaunch, others: &GroupLaunch| -> Vec<Member> {
+            let keys = of.engines.iter().map(|engine| engine.member.clone());
+            keys.filter(|key| others.engines.iter().any(|other| other.member == *key)).collect()
         };
         if keys(was, is) != keys(is, was) {
-            let names: Vec<_> = is.engines.iter().map(|engine| engine.key.engine.as_str()).collect();
-            self.say(format!("{}: from its next restart on engines start in the order {}", is.name, names.join(", ")));
+            let names: Vec<_> = is.engines.iter().map(|engine| engine.member.engine.as_str()).collect();
+            self.say(format!(
+                "{}: from its next restart on engines start in the order {}",
+                is.domain.group,
+                names.join(", ")
+            ));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy};
 use crate::model::gpu::ComputeMode;
 use crate::model::{
-    ControlLaunch, EngineKey, EngineLaunch, GpuIdentity, GpuNamedBy, GpuUuid, GroupLaunch, GroupName, MetricsPlace,
+    ControlLaunch, DomainId, EngineLaunch, GpuIdentity, GpuNamedBy, GpuUuid, GroupLaunch, GroupName, MetricsPlace,
 };
 
 use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, MetricsUrl};
@@ -170,11 +170,11 @@ fn number(engine: &EngineConfiguration) -> u64 {
 /// How the group's second side is started, should its faults repeat: as the first, with directories of its own.
 fn second_side(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {
     let mut side = group_launch(group, gpu);
-    side.name = group.name.apart();
+    side.domain = DomainId::isolation(&group.name);
     side.control.pipe_directory = apart_pipe_directory(&group.mps.pipe_directory);
     side.control.log_directory = apart_log_directory(&group.mps.log_directory);
     for engine in &mut side.engines {
-        engine.key.group = side.name.clone();
+        engine.member.domain = side.domain.clone();
     }
     side
 }
@@ -205,12 +205,12 @@ fn group_launch(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {
         log_directory: group.mps.log_directory.clone(),
     };
     let engines = group.engines.iter().map(|engine| engine_launch(group, gpu, engine)).collect();
-    GroupLaunch { name: group.name.clone(), gpu: gpu.uuid.clone(), control, engines }
+    GroupLaunch { domain: DomainId::main(&group.name), gpu: gpu.uuid.clone(), control, engines }
 }
 
 fn engine_launch(group: &GroupConfiguration, gpu: &GpuIdentity, engine: &EngineConfiguration) -> EngineLaunch {
     EngineLaunch {
-        key: EngineKey::new(&group.name, &engine.name),
+        member: DomainId::main(&group.name).member(&engine.name),
         command: engine.command.clone(),
         user: engine.user.clone(),
         working_directory: engine.working_directory.clone(),

@@ -140,7 +140,7 @@ fn record_path(state_directory: &Path) -> PathBuf {
 /// Whether one takes the other's place: an engine's incarnations do.
 fn same_place(one: &Owner, other: &Owner) -> bool {
     match (one, other) {
-        (Owner::Engine(one, _), Owner::Engine(other, _)) => one == other,
+        (Owner::Engine(one), Owner::Engine(other)) => one.member() == other.member(),
         _ => one == other,
     }
 }
@@ -267,7 +267,7 @@ fn find(mark: &Path, record: &Record, cgroups: &[Cgroup]) -> io::Result<Vec<Stat
 mod tests {
     use super::super::child::{Launch, start};
     use super::*;
-    use crate::model::EngineKey;
+    use crate::model::Member;
 
     fn soon() -> Moment {
         clock::now().after(Duration::from_secs(20))
@@ -345,7 +345,7 @@ mod tests {
         let left = start(&launch(&script, None)).unwrap();
         let hidden = Pidfd::open(pid_in(&file).await).unwrap().unwrap();
         let mut record = Record::default();
-        let owner = Owner::Engine(EngineKey::new(&"g".into(), &"e".into()), 1);
+        let owner = Owner::Engine(Member::new(&"g".into(), &"e".into()).instance(1));
         record.note(directory.path(), Recorded { owner, process: left.id(), cgroup: None }).unwrap();
         let mut ended = clear(&lock, directory.path(), soon()).await.unwrap().ended;
         ended.sort();
@@ -362,9 +362,9 @@ mod tests {
         let (left, reused) =
             (start(&launch("exec sleep 1000", None)).unwrap(), start(&launch("exec sleep 1000", None)).unwrap());
         let mut record = Record::default();
-        let key = EngineKey::new(&"g".into(), &"e".into());
+        let key = Member::new(&"g".into(), &"e".into());
         let wrong = ProcessId { started_at: reused.id().started_at - 1, ..reused.id() };
-        for (owner, process) in [(Owner::Control("g".into()), wrong), (Owner::Engine(key, 2), left.id())] {
+        for (owner, process) in [(Owner::Control("g".into()), wrong), (Owner::Engine(key.instance(2)), left.id())] {
             record.note(directory.path(), Recorded { owner, process, cgroup: None }).unwrap();
         }
         let cleared = clear(&lock, directory.path(), soon()).await.unwrap();
@@ -387,7 +387,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut record = Record::default();
         for incarnation in 1..=3 {
-            let owner = Owner::Engine(EngineKey::new(&"g".into(), &"e".into()), incarnation);
+            let owner = Owner::Engine(Member::new(&"g".into(), &"e".into()).instance(incarnation));
             let process = ProcessId { pid: incarnation, started_at: 1 };
             record.note(directory.path(), Recorded { owner, process, cgroup: None }).unwrap();
         }

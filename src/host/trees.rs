@@ -12,7 +12,7 @@ use super::cgroup::Cgroup;
 use super::hold::Hold;
 use super::pidfd::Pidfd;
 use super::procfs::{Procfs, Stat};
-use crate::model::{EngineKey, EngineName, GroupName, ProcessId, ProcessUsage};
+use crate::model::{DomainId, EngineName, Member, ProcessId, ProcessUsage};
 
 /// In an engine's environment: `GROUP/ENGINE`, for people and programs. Anybody can write it: it proves nothing.
 pub const ENGINE_VARIABLE: &str = "MPSWARDEN_ENGINE";
@@ -24,7 +24,7 @@ pub const MOST_HELD: usize = 64;
 /// The trees of all engines, shared between who starts and ends them and who looks at them.
 #[derive(Clone, Debug)]
 pub struct Trees {
-    trees: Arc<Mutex<BTreeMap<EngineKey, Tree>>>,
+    trees: Arc<Mutex<BTreeMap<Member, Tree>>>,
     procfs: Procfs,
     most_held: Arc<AtomicUsize>,
 }
@@ -37,7 +37,7 @@ struct Tree {
     /// Drawn for its start.
     word: String,
     oom: OomKills,
-    members: BTreeMap<ProcessId, Member>,
+    members: BTreeMap<ProcessId, TreeProcess>,
 }
 
 /// What a cgroup counted of the OOM killer.
@@ -50,7 +50,7 @@ struct OomKills {
 }
 
 #[derive(Debug)]
-struct Member {
+struct TreeProcess {
     held: Hold,
     /// As of the last look that found it.
     usage: ProcessUsage,
@@ -60,7 +60,7 @@ struct Member {
 
 impl Trees {
     /// No process yet of any of these engines.
-    pub fn new(engines: impl IntoIterator<Item = EngineKey>) -> Self {
+    pub fn new(engines: impl IntoIterator<Item = Member>) -> Self {
         let trees = engines.into_iter().map(|key| (key, Tree::default())).collect();
         let most_held = Arc::new(AtomicUsize::new(MOST_HELD));
         Trees { trees: Arc::new(Mutex::new(trees)), procfs: Procfs::new(Path::new("/proc")), most_held }
@@ -72,7 +72,7 @@ impl Trees {
     }
 
     /// Engines that may be started from now on; those that are known stay as they are.
-    pub fn expect(&self, engines: impl IntoIterator<Item = EngineKey>) {
+    pub fn expect(&self, engines: impl IntoIterator<Item = Member>) {
         let mut trees = self.lock();
         for key in engines {
             trees.entry(key).or_default();
@@ -80,14 +80,14 @@ impl Trees {
     }
 
     /// Forgets all other engines of which nothing lives.
-    pub fn keep(&self, engines: &BTreeSet<EngineKey>) {
+    pub fn keep(&self, engines: &BTreeSet<Member>) {
         self.lock().retain(|key, tree| engines.contains(key) || tree.main.is_some());
     }
 
     /// An engine's main process was started, with `word` in its environment.
-    pub fn began(&self, key: &EngineKey, main: Arc<Pidfd>, cgroup: Option<Cgroup>, word: String) {
+    pub fn began(&self, key: &Member, main: Arc<Pidfd>, cgroup: Option<Cgroup>, word: String) {
         let unused = ProcessUsage { process: main.id, resident: 0, cpu: Duration::ZERO, state: '?' };
-        let member = Member { held: main.clone().into(), usage: unused, claimed: false };
+        let member = TreeProcess { held: main.clone().into(), usage: unused, claimed: false };
         let members = BTreeMap::from([(main.id, member)]);
         let counted = cgroup.as_ref().and_then(Cgroup::oom_kills);
         let oom = OomKills { before: counted.unwrap_or(0), counted };
@@ -96,10 +96,10 @@ impl Trees {
     }
 
     /// Looks, and tells all living processes of each engine of a group, with what they use.
-    pub fn look(&self, group: &GroupName) -> io::Result<Vec<(EngineKey, Vec<ProcessUsage>)>> {
+    pub fn look(&self, domain: &DomainId) -> io::Result<Vec<(Member, Vec<ProcessUsage>)>> {
         self.refresh()?;
         let trees = self.lock();
-        let of_group = trees.iter().filter(|(key, _)| &key.group == group);
+        let of_group = trees.iter().filter(|(key, _)| &key.domain == domain);
         Ok(of_group
             .map(|(key, tree)| (key.clone(), tree.members.values().map(|member| member.usage).collect()))
             .collect())
@@ -107,9 +107,9 @@ impl Trees {
 
     /// Of the last look, the processes of each engine that nothing but its word speaks for. A process of the same user
     /// can read it: so they end with the engine, and are no evidence against it.
-    pub fn claimed(&self, group: &GroupName) -> Vec<(EngineKey, Vec<ProcessId>)> {
+    pub fn claimed(&self, domain: &DomainId) -> Vec<(Member, Vec<ProcessId>)> {
         let trees = self.lock();
-        let of_group = trees.iter().filter(|(key, _)| &key.group == group);
+        let of_group = trees.iter().filter(|(key, _)| &key.domain == domain);
         let claimed =
             |tree: &Tree| tree.members.iter().filter(|(_, member)| member.claimed).map(|(id, _)| *id).collect();
         of_group.map(|(key, tree)| (key.clone(), claimed(tree))).collect()
@@ -117,9 +117,9 @@ impl Trees {
 
     /// How many processes of each engine the OOM killer took since its start, as of the last look; of those
     /// whose cgroup counts them.
-    pub fn oom_kills(&self, group: &GroupName) -> Vec<(EngineKey, u64)> {
+    pub fn oom_kills(&self, domain: &DomainId) -> Vec<(Member, u64)> {
         let trees = self.lock();
-        let of_group = trees.iter().filter(|(key, _)| &key.group == group);
+        let of_group = trees.iter().filter(|(key, _)| &key.domain == domain);
         of_group
             .filter_map(|(key, tree)| Some((key.clone(), tree.oom.counted?.saturating_sub(tree.oom.before))))
             .collect()
@@ -131,20 +131,20 @@ impl Trees {
     }
 
     /// Living processes of these engines as of the last look.
-    pub fn known(&self, group: &GroupName, engines: &[EngineName]) -> Vec<Hold> {
+    pub fn known(&self, domain: &DomainId, engines: &[EngineName]) -> Vec<Hold> {
         let mut trees = self.lock();
-        let selected = trees.iter_mut().filter(|(key, _)| &key.group == group && engines.contains(&key.engine));
+        let selected = trees.iter_mut().filter(|(key, _)| &key.domain == domain && engines.contains(&key.engine));
         selected.flat_map(|(_, tree)| tree.living().cloned().collect::<Vec<_>>()).collect()
     }
 
     /// Living processes of these engines after a fresh look.
-    pub fn living(&self, group: &GroupName, engines: &[EngineName]) -> io::Result<Vec<Hold>> {
+    pub fn living(&self, domain: &DomainId, engines: &[EngineName]) -> io::Result<Vec<Hold>> {
         self.refresh()?;
-        Ok(self.known(group, engines))
+        Ok(self.known(domain, engines))
     }
 
     /// Which processes of one engine live that more than its word speaks for, after a fresh look.
-    pub fn proven_of(&self, key: &EngineKey) -> io::Result<Vec<ProcessId>> {
+    pub fn proven_of(&self, key: &Member) -> io::Result<Vec<ProcessId>> {
         self.refresh()?;
         let trees = self.lock();
         let members = trees.get(key).into_iter().flat_map(|tree| &tree.members);
@@ -153,7 +153,7 @@ impl Trees {
 
     /// Whose this process is: an engine, and the process held. `None`: nobody's. Changes nothing, so that any thread
     /// may ask.
-    pub fn owner_of(&self, pid: u32) -> io::Result<Option<(EngineKey, Arc<Pidfd>)>> {
+    pub fn owner_of(&self, pid: u32) -> io::Result<Option<(Member, Arc<Pidfd>)>> {
         let trees = self.lock();
         let known = trees.iter().find_map(|(key, tree)| {
             let mut held = tree.members.values().map(|member| &member.held);
@@ -172,9 +172,9 @@ impl Trees {
     }
 
     /// Cgroups of these engines.
-    pub fn cgroups(&self, group: &GroupName, engines: &[EngineName]) -> Vec<Cgroup> {
+    pub fn cgroups(&self, domain: &DomainId, engines: &[EngineName]) -> Vec<Cgroup> {
         let trees = self.lock();
-        let selected = trees.iter().filter(|(key, _)| &key.group == group && engines.contains(&key.engine));
+        let selected = trees.iter().filter(|(key, _)| &key.domain == domain && engines.contains(&key.engine));
         selected.filter_map(|(_, tree)| tree.cgroup.clone()).collect()
     }
 
@@ -188,7 +188,7 @@ impl Trees {
     }
 
     /// An engine's main process, while anything of the engine lives.
-    pub fn main(&self, key: &EngineKey) -> Option<ProcessId> {
+    pub fn main(&self, key: &Member) -> Option<ProcessId> {
         self.lock().get(key)?.main
     }
 
@@ -211,7 +211,7 @@ impl Trees {
 
     /// What runs of each engine. Everything that engines started is below us, since we adopt orphans; where every
     /// engine has a cgroup, that list is enough.
-    fn find(&self, trees: &BTreeMap<EngineKey, Tree>) -> io::Result<BTreeMap<EngineKey, Vec<Found>>> {
+    fn find(&self, trees: &BTreeMap<Member, Tree>) -> io::Result<BTreeMap<Member, Vec<Found>>> {
         let walk = trees.values().any(|tree| tree.main.is_some() && tree.cgroup.is_none());
         let below = if walk { self.procfs.below(std::process::id())? } else { Vec::new() };
         let mut found = assign(trees, &below, |pid| self.procfs.environment(pid, START_VARIABLE));
@@ -223,7 +223,7 @@ impl Trees {
         Ok(found)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<EngineKey, Tree>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Member, Tree>> {
         self.trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -258,7 +258,7 @@ impl Tree {
                 (member.usage, member.claimed) = (usage, member.claimed && *claimed);
             } else if let Some(held) = Hold::of(stat.id, tight < most_held)? {
                 tight += usize::from(held.is_tight());
-                self.members.insert(stat.id, Member { held, usage, claimed: *claimed });
+                self.members.insert(stat.id, TreeProcess { held, usage, claimed: *claimed });
             }
         }
         Ok(())
@@ -277,13 +277,13 @@ impl Tree {
 /// Whose each process is, and whether only its word says so. `below` has parents before their children. The word in
 /// the environment is asked only for our own children: whatever else there is has a parent to follow.
 fn assign(
-    trees: &BTreeMap<EngineKey, Tree>,
+    trees: &BTreeMap<Member, Tree>,
     below: &[Stat],
     word: impl Fn(u32) -> Option<String>,
-) -> BTreeMap<EngineKey, Vec<Found>> {
+) -> BTreeMap<Member, Vec<Found>> {
     let us = std::process::id();
-    let mut owners: BTreeMap<u32, (&EngineKey, bool)> = BTreeMap::new();
-    let mut found: BTreeMap<EngineKey, Vec<Found>> = BTreeMap::new();
+    let mut owners: BTreeMap<u32, (&Member, bool)> = BTreeMap::new();
+    let mut found: BTreeMap<Member, Vec<Found>> = BTreeMap::new();
     for stat in below {
         let owner = known(trees, stat).or_else(|| owners.get(&stat.parent).copied()).or_else(|| {
             let by_session = |tree: &Tree| tree.main.is_some_and(|main| main.pid == stat.session);
@@ -302,7 +302,7 @@ fn assign(
 }
 
 /// Whose a process was before, or is as an engine's main one.
-fn known<'a>(trees: &'a BTreeMap<EngineKey, Tree>, stat: &Stat) -> Option<(&'a EngineKey, bool)> {
+fn known<'a>(trees: &'a BTreeMap<Member, Tree>, stat: &Stat) -> Option<(&'a Member, bool)> {
     trees.iter().find_map(|(key, tree)| match tree.members.get(&stat.id) {
         Some(member) => Some((key, member.claimed)),
         None => (tree.main == Some(stat.id)).then_some((key, false)),
@@ -315,8 +315,8 @@ mod tests {
     use super::super::procfs::Taken;
     use super::*;
 
-    fn key(name: &str) -> EngineKey {
-        EngineKey::new(&"g".into(), &name.into())
+    fn key(name: &str) -> Member {
+        DomainId::main(&"g".into()).member(&name.into())
     }
 
     fn stat(pid: u32, parent: u32, session: u32) -> Stat {
@@ -328,7 +328,7 @@ mod tests {
     }
 
     /// Each engine with its pids; those that are only claimed stand below 0.
-    fn owners(found: &BTreeMap<EngineKey, Vec<Found>>) -> Vec<(String, Vec<i64>)> {
+    fn owners(found: &BTreeMap<Member, Vec<Found>>) -> Vec<(String, Vec<i64>)> {
         let number = |(stat, claimed): &Found| i64::from(stat.id.pid) * if *claimed { -1 } else { 1 };
         found.iter().map(|(key, found)| (key.to_string(), found.iter().map(number).collect())).collect()
     }
@@ -363,7 +363,7 @@ mod tests {
         let mut a = tree(10);
         let unused = stat(11, 10, 11).usage();
         let held = Hold::of(unused.process, false).unwrap().unwrap();
-        a.members.insert(unused.process, Member { held, usage: unused, claimed: false });
+        a.members.insert(unused.process, TreeProcess { held, usage: unused, claimed: false });
         let found = assign(&BTreeMap::from([(key("a"), a)]), &[stat(11, us, 11)], |_| Some("word-of-10".to_owned()));
         assert_eq!(owners(&found), [("g/a".to_owned(), vec![11])]);
     }
@@ -394,7 +394,7 @@ mod tests {
         trees.expect([key("b"), key("c")]);
         assert_eq!(trees.main(&key("b")).map(|main| main.pid), Some(20));
         trees.keep(&BTreeSet::from([key("c")]));
-        let known: Vec<EngineKey> = trees.lock().keys().cloned().collect();
+        let known: Vec<Member> = trees.lock().keys().cloned().collect();
         assert_eq!(known, [key("b"), key("c")]);
     }
 }

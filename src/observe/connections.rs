@@ -15,7 +15,7 @@ use super::reports::Reports;
 use super::traffic::Reckoner;
 use crate::host::clock;
 use crate::host::sockets::{Network, Socket, Sockets};
-use crate::model::{Blindness, EngineKey, Observation, ProcessId, Traffic};
+use crate::model::{Blindness, Member, Observation, ProcessId, Traffic};
 
 /// Processes of one engine that are asked for their network.
 const MOST_PROCESSES: usize = 256;
@@ -43,7 +43,7 @@ impl Door {
 
 /// One look.
 struct Wanted {
-    engine: EngineKey,
+    engine: Member,
     door: Door,
     /// Its main one first.
     processes: Vec<ProcessId>,
@@ -54,7 +54,7 @@ struct Wanted {
 
 enum Order {
     Look(Wanted),
-    Keep(BTreeSet<EngineKey>),
+    Keep(BTreeSet<Member>),
 }
 
 /// The way to the thread.
@@ -69,7 +69,7 @@ impl Connections {
     }
 
     /// Forgets the engines that are not named.
-    pub fn keep(&self, engines: BTreeSet<EngineKey>) {
+    pub fn keep(&self, engines: BTreeSet<Member>) {
         // A thread that has ended keeps nobody.
         let _ = self.0.send(Order::Keep(engines));
     }
@@ -77,7 +77,7 @@ impl Connections {
     /// Tells what the kernel says, or why it can't be seen: to be unable to look is an answer here, and no failure.
     pub fn look(
         &self,
-        engine: EngineKey,
+        engine: Member,
         door: Result<Door, String>,
         processes: Vec<ProcessId>,
         own_ports: Vec<u16>,
@@ -102,7 +102,7 @@ impl Connections {
 }
 
 fn serve(orders: &Receiver<Order>) {
-    let mut watched: BTreeMap<EngineKey, Watched> = BTreeMap::new();
+    let mut watched: BTreeMap<Member, Watched> = BTreeMap::new();
     let mut ours = Ours::default();
     while let Ok(order) = orders.recv() {
         match order {

@@ -74,7 +74,7 @@ fn an_engine_is_looked_at_from_before_it_listens_to_after_its_next_start() {
 /// What one look tells; it never fails.
 async fn told(url: &str, processes: Vec<ProcessId>) -> Result<Traffic, String> {
     let (sender, mut reports) = unbounded_channel();
-    let (connections, engine) = (Connections::start().unwrap(), EngineKey::new(&"g".into(), &"e".into()));
+    let (connections, engine) = (Connections::start().unwrap(), Member::new(&"g".into(), &"e".into()));
     connections.look(engine, Door::of(url), processes, Vec::new(), Reports(sender)).await.unwrap();
     match reports.recv().await.unwrap() {
         Report::Observed(Observation::Traffic { traffic, .. }) => traffic,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::host::clock;
 use crate::host::mps_log::{self, Heard};
-use crate::model::{GroupName, Moment, Observation, ServerLine, Source, SourceState};
+use crate::model::{DomainId, Moment, Observation, ServerLine, Source, SourceState};
 
 /// A line that seems to have waited longer than this before it was read has a wrong stamp.
 const OLDEST_STAMP: Duration = Duration::from_secs(60);
@@ -17,7 +17,7 @@ const WORDS: usize = 200;
 /// One group's.
 #[derive(Debug)]
 pub struct DaemonLog {
-    group: GroupName,
+    domain: DomainId,
     /// A server's lines since the last one that is known.
     strange: u32,
     /// Lines of no known form since the last one that has it.
@@ -27,8 +27,8 @@ pub struct DaemonLog {
 
 impl DaemonLog {
     /// The log of this group's daemon, of which nothing was read.
-    pub fn of(group: GroupName) -> Self {
-        DaemonLog { group, strange: 0, formless: 0, told: false }
+    pub fn of(domain: DomainId) -> Self {
+        DaemonLog { domain, strange: 0, formless: 0, told: false }
     }
 
     /// What one line, read at `read_at`, comes to.
@@ -54,7 +54,7 @@ impl DaemonLog {
     fn known(&mut self) -> Option<Observation> {
         (self.strange, self.formless) = (0, 0);
         std::mem::take(&mut self.told)
-            .then(|| Observation::Heard { source: Source::Log, group: Some(self.group.clone()) })
+            .then(|| Observation::Heard { source: Source::Log, group: Some(self.domain.group.clone()) })
     }
 
     fn not_understood(&mut self, line: &str) -> Option<Observation> {
@@ -68,16 +68,16 @@ impl DaemonLog {
              \"{}\"; a fault is still found by the daemon's answers and by processes, later, and who did it may stay unknown",
             shortened(line)
         );
-        let (source, group, state) = (Source::Log, Some(self.group.clone()), SourceState::NotUnderstood);
+        let (source, group, state) = (Source::Log, Some(self.domain.group.clone()), SourceState::NotUnderstood);
         Some(Observation::Blind { source, group, engine: None, gpu: None, state, why })
     }
 
     fn observation(&self, heard: Heard, read_at: Moment) -> Option<Observation> {
-        let group = self.group.clone();
+        let domain = self.domain.clone();
         match heard {
             Heard::Said(stamp, line) => {
                 let stamped = believable(clock::moment_of_utc(stamp), read_at);
-                Some(Observation::Log { group, line, stamped })
+                Some(Observation::Log { domain, line, stamped })
             }
             Heard::Trouble(server, words) => self.words(server, &words, true),
             Heard::Strange(server, words) => self.words(server, &words, false),
@@ -88,8 +88,8 @@ impl DaemonLog {
     /// Of a flood of words the first do.
     fn words(&self, server: u32, words: &str, trouble: bool) -> Option<Observation> {
         let words = shortened(words);
-        let group = self.group.clone();
-        (self.strange <= STRANGE).then_some(Observation::ServerSaid { group, server, words, trouble })
+        let domain = self.domain.clone();
+        (self.strange <= STRANGE).then_some(Observation::ServerSaid { domain, server, words, trouble })
     }
 }
 

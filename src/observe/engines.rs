@@ -10,7 +10,7 @@ use super::connections::Door;
 use super::reports::Reports;
 use crate::host::engine_metrics::{self, MetricsError};
 use crate::host::http::{GetError, OurPort, Peer};
-use crate::model::{Blindness, EngineKey, EngineKind, EngineLaunch, EngineLoad, Health, MetricsPlace, Observation};
+use crate::model::{Blindness, EngineKind, EngineLaunch, EngineLoad, Health, Member, MetricsPlace, Observation};
 
 /// More of a health endpoint's body is not read.
 const HEALTH_BODY: usize = 64 * 1024;
@@ -101,7 +101,7 @@ impl Endpoint {
 }
 
 pub(super) async fn look_health(
-    engine: EngineKey,
+    engine: Member,
     endpoint: Rc<Endpoint>,
     bound: Duration,
     reports: Reports,
@@ -121,7 +121,7 @@ pub(super) async fn look_health(
 }
 
 pub(super) async fn look_load(
-    engine: EngineKey,
+    engine: Member,
     endpoint: Rc<Endpoint>,
     bound: Duration,
     reports: Reports,
@@ -153,7 +153,7 @@ fn unread(error: &MetricsError) -> Blindness {
 }
 
 pub(super) async fn look_token(
-    engine: EngineKey,
+    engine: Member,
     endpoint: Rc<Endpoint>,
     bound: Duration,
     reports: Reports,

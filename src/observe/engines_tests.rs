@@ -13,13 +13,13 @@ use crate::model::{GpuNamedBy, Report};
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn engine() -> EngineKey {
-    EngineKey::new(&"g".into(), &"e".into())
+fn engine() -> Member {
+    Member::new(&"g".into(), &"e".into())
 }
 
 fn launch(url: &str, metrics: MetricsPlace) -> EngineLaunch {
     EngineLaunch {
-        key: engine(),
+        member: engine(),
         command: Vec::new(),
         user: None,
         working_directory: None::<PathBuf>,

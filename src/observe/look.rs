@@ -20,8 +20,8 @@ use super::{mps, processes};
 use crate::host::clock;
 use crate::host::environ::Told;
 use crate::model::{
-    ActionId, Blindness, CommandResult, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Moment, Outcome, ProcessId,
-    ProcessUsage, Report,
+    ActionId, Blindness, CommandResult, DomainId, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Member, Moment,
+    Outcome, ProcessId, ProcessUsage, Report,
 };
 
 /// What will be known later, on this thread.
@@ -32,38 +32,38 @@ pub trait Hands {
     /// Gives one command to the group's control daemon; answers with its stdout, or the reason why there is none, within
     /// `timeout`.
     /// Dropping the answer ends the command.
-    fn command(&self, group: &GroupName, text: &str, timeout: Duration) -> Answer<(CommandResult, String)>;
+    fn command(&self, domain: &DomainId, text: &str, timeout: Duration) -> Answer<(CommandResult, String)>;
 
     /// The living processes of each of the group's engines, of those without any too, with what they use; or
     /// why not.
-    fn trees(&self, group: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessUsage>)>, String>;
+    fn trees(&self, domain: &DomainId) -> Result<Vec<(Member, Vec<ProcessUsage>)>, String>;
 
     /// Of the last look at the trees, the processes of each engine that nothing but its word speaks for.
-    fn claimed(&self, group: &GroupName) -> Vec<(EngineKey, Vec<ProcessId>)>;
+    fn claimed(&self, domain: &DomainId) -> Vec<(Member, Vec<ProcessId>)>;
 
     /// How many processes of each of the group's engines the OOM killer took since its start, as of the last
     /// look at the trees; of those whose cgroup counts them.
-    fn oom_kills(&self, group: &GroupName) -> Vec<(EngineKey, u64)>;
+    fn oom_kills(&self, domain: &DomainId) -> Vec<(Member, u64)>;
 
     /// Bytes of host memory that are left; `None`: nobody says.
     fn host_memory(&self) -> Option<u64>;
 
     /// The living processes of one engine as of the last look at the trees, its main one first.
-    fn processes(&self, engine: &EngineKey) -> Vec<ProcessId>;
+    fn processes(&self, engine: &Member) -> Vec<ProcessId>;
 
     /// Which processes of the group's engines have a connection to its pipe directory.
-    fn knocking(&self, group: &GroupName) -> Answer<Result<Vec<u32>, Blindness>>;
+    fn knocking(&self, domain: &DomainId) -> Answer<Result<Vec<u32>, Blindness>>;
 
     /// What the processes of one engine were told of MPS; of those that may be read.
-    fn environments(&self, engine: &EngineKey) -> Answer<Result<Told, String>>;
+    fn environments(&self, engine: &Member) -> Answer<Result<Told, String>>;
 }
 
 /// Everything that can be looked at.
 pub struct Observers {
     gpus: BTreeMap<GpuUuid, GpuThread>,
-    endpoints: BTreeMap<EngineKey, Rc<Endpoint>>,
+    endpoints: BTreeMap<Member, Rc<Endpoint>>,
     /// Where engines answer once they are started the next time.
-    next_endpoints: BTreeMap<EngineKey, Rc<Endpoint>>,
+    next_endpoints: BTreeMap<Member, Rc<Endpoint>>,
     driver: Arc<dyn Gpus>,
     hands: Rc<dyn Hands>,
     sampler: Sampler,
@@ -104,21 +104,21 @@ impl Observers {
             }
         }
         for engine in launches.iter().flat_map(|launch| &launch.engines) {
-            let later = rolls.contains(&engine.key) && self.endpoints.contains_key(&engine.key);
+            let later = rolls.contains(&engine.member.key()) && self.endpoints.contains_key(&engine.member);
             let endpoints = if later { &mut self.next_endpoints } else { &mut self.endpoints };
-            endpoints.insert(engine.key.clone(), Rc::new(Endpoint::of(engine)));
+            endpoints.insert(engine.member.clone(), Rc::new(Endpoint::of(engine)));
         }
         Ok(())
     }
 
-    /// The windows of the kernel probe of the groups that have them, by their home names. Fails only where no
+    /// The windows of the kernel probe of the groups that have them. Fails only where no
     /// thread can be started.
     pub fn sample(&mut self, timings: BTreeMap<GroupName, Timing>) -> io::Result<()> {
         self.sampler.take_up(timings)
     }
 
     /// An engine is started: from now on it answers where its launch says.
-    pub fn engine_starts(&mut self, engine: &EngineKey) {
+    pub fn engine_starts(&mut self, engine: &Member) {
         if let Some(endpoint) = self.next_endpoints.remove(engine) {
             self.endpoints.insert(engine.clone(), endpoint);
         }
@@ -127,7 +127,7 @@ impl Observers {
     /// Forgets the GPUs and engines that are not named.
     pub fn keep(&mut self, launches: &[GroupLaunch]) {
         let engines: BTreeSet<_> =
-            launches.iter().flat_map(|launch| &launch.engines).map(|engine| &engine.key).collect();
+            launches.iter().flat_map(|launch| &launch.engines).map(|engine| &engine.member).collect();
         self.connections.keep(engines.iter().map(|&engine| engine.clone()).collect());
         self.endpoints.retain(|key, _| engines.contains(key));
         self.next_endpoints.retain(|key, _| engines.contains(key));
@@ -163,11 +163,13 @@ impl Observers {
                 Some(thread) => Box::pin(gpus::look(gpu, thread.read(), reports)),
                 None => Box::pin(ready(Err(Blindness::not_asked(format!("no group has the GPU {gpu}"))))),
             },
-            Look::Server { group, server } => Box::pin(mps::look_server(hands, group, server, bound, reports)),
-            Look::Clients { group, server } => Box::pin(mps::look_clients(hands, group, server, bound, reports)),
+            Look::Server { domain: group, server } => Box::pin(mps::look_server(hands, group, server, bound, reports)),
+            Look::Clients { domain: group, server } => {
+                Box::pin(mps::look_clients(hands, group, server, bound, reports))
+            }
             Look::Trees(group) => Box::pin(async move { processes::look(&*hands, &group, &reports) }),
             Look::Pipe(group) => Box::pin(processes::look_pipe(hands.knocking(&group), group, reports)),
-            Look::Commands { group, pids } => Box::pin(processes::look_at_commands(group, pids, reports)),
+            Look::Commands { domain: group, pids } => Box::pin(processes::look_at_commands(group, pids, reports)),
             Look::Traffic(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => {
                     let (processes, own_ports) = (hands.processes(&engine), endpoint.own_ports());

@@ -11,25 +11,25 @@ pub struct FakeHands {
 }
 
 impl Hands for FakeHands {
-    fn command(&self, _: &GroupName, text: &str, _: Duration) -> Answer<(CommandResult, String)> {
+    fn command(&self, _: &DomainId, text: &str, _: Duration) -> Answer<(CommandResult, String)> {
         match self.answers.get(text) {
             Some((result, answer)) => Box::pin(ready((*result, (*answer).to_owned()))),
             None => Box::pin(pending()),
         }
     }
 
-    fn trees(&self, _: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessUsage>)>, String> {
+    fn trees(&self, _: &DomainId) -> Result<Vec<(Member, Vec<ProcessUsage>)>, String> {
         if self.no_trees {
             return Err("no /proc".into());
         }
         Ok(vec![(engine(), vec![usage()])])
     }
 
-    fn claimed(&self, _: &GroupName) -> Vec<(EngineKey, Vec<ProcessId>)> {
+    fn claimed(&self, _: &DomainId) -> Vec<(Member, Vec<ProcessId>)> {
         self.claimed.iter().map(|process| (engine(), vec![*process])).collect()
     }
 
-    fn oom_kills(&self, _: &GroupName) -> Vec<(EngineKey, u64)> {
+    fn oom_kills(&self, _: &DomainId) -> Vec<(Member, u64)> {
         vec![(engine(), 1)]
     }
 
@@ -37,15 +37,15 @@ impl Hands for FakeHands {
         Some(5)
     }
 
-    fn processes(&self, _: &EngineKey) -> Vec<ProcessId> {
+    fn processes(&self, _: &Member) -> Vec<ProcessId> {
         Vec::new()
     }
 
-    fn knocking(&self, _: &GroupName) -> Answer<Result<Vec<u32>, Blindness>> {
+    fn knocking(&self, _: &DomainId) -> Answer<Result<Vec<u32>, Blindness>> {
         Box::pin(ready(Ok(vec![9])))
     }
 
-    fn environments(&self, _: &EngineKey) -> Answer<Result<Told, String>> {
+    fn environments(&self, _: &Member) -> Answer<Result<Told, String>> {
         Box::pin(ready(Ok(Told { processes: vec![told()], overwritten: vec![OVERWRITTEN] })))
     }
 }

@@ -91,17 +91,17 @@ fn answers(answers: &[(&'static str, CommandResult, &'static str)]) -> FakeHands
     FakeHands { answers, ..FakeHands::default() }
 }
 
-fn engine() -> EngineKey {
-    EngineKey::new(&"g".into(), &"e".into())
+fn engine() -> Member {
+    Member::new(&"g".into(), &"e".into())
 }
 
 fn launch(url: &str) -> GroupLaunch {
     GroupLaunch {
-        name: "g".into(),
+        domain: "g".into(),
         gpu: "GPU-1".into(),
         control: ControlLaunch { binary: "mps".into(), pipe_directory: "/p".into(), log_directory: "/l".into() },
         engines: vec![EngineLaunch {
-            key: engine(),
+            member: engine(),
             command: Vec::new(),
             user: None,
             working_directory: None,
@@ -167,11 +167,11 @@ fn gpu() -> Look {
 }
 
 fn server(server: Option<u32>) -> Look {
-    Look::Server { group: "g".into(), server }
+    Look::Server { domain: "g".into(), server }
 }
 
 fn command(result: CommandResult) -> Observation {
-    Observation::Command { group: "g".into(), result }
+    Observation::Command { domain: "g".into(), result }
 }
 
 fn blind(observation: &Observation) -> Option<Source> {
@@ -242,7 +242,7 @@ async fn a_server_is_found_and_asked_for_its_state() {
         ("get_server_status 486", CommandResult::Answered, "FAULT\n"),
     ]);
     let (seen, outcome) = asked(hands, server(None), LONG).await;
-    let fault = Observation::Server { group: "g".into(), server: Some(486), state: ServerState::Fault };
+    let fault = Observation::Server { domain: "g".into(), server: Some(486), state: ServerState::Fault };
     assert_eq!(seen, [command(CommandResult::Answered), command(CommandResult::Answered), fault]);
     assert_eq!(outcome, Outcome::Done);
 }
@@ -256,7 +256,7 @@ async fn a_known_server_costs_one_command() {
 
 #[tokio::test]
 async fn a_server_that_is_gone_is_none() {
-    let none = Observation::Server { group: "g".into(), server: None, state: ServerState::None };
+    let none = Observation::Server { domain: "g".into(), server: None, state: ServerState::None };
     let gone = answers(&[("get_server_status 1", CommandResult::Answered, "Server 1 not found\n")]);
     assert_eq!(asked(gone, server(Some(1)), LONG).await.0.last(), Some(&none));
     let empty = answers(&[("get_server_list", CommandResult::Answered, "")]);
@@ -283,8 +283,8 @@ async fn a_command_that_is_never_answered_times_the_look_out() {
 #[tokio::test]
 async fn clients_are_listed() {
     let hands = answers(&[("get_client_list 486", CommandResult::Answered, "484\n493\n")]);
-    let (seen, outcome) = asked(hands, Look::Clients { group: "g".into(), server: 486 }, LONG).await;
-    let clients = Observation::Clients { group: "g".into(), server: 486, clients: vec![484, 493] };
+    let (seen, outcome) = asked(hands, Look::Clients { domain: "g".into(), server: 486 }, LONG).await;
+    let clients = Observation::Clients { domain: "g".into(), server: 486, clients: vec![484, 493] };
     assert_eq!(seen, [command(CommandResult::Answered), clients]);
     assert_eq!(outcome, Outcome::Done);
 }
@@ -295,7 +295,7 @@ async fn trees_are_observed_engine_by_engine_or_the_look_is_blind() {
     let tree = Observation::Tree { engine: engine(), processes: vec![usage().process] };
     let usage = Observation::Usage { engine: engine(), processes: vec![usage()] };
     let events = Observation::MemoryEvents { engine: engine(), oom_kills: 1 };
-    assert_eq!(seen, [tree, usage, events, Observation::HostMemory { group: "g".into(), available: 5 }]);
+    assert_eq!(seen, [tree, usage, events, Observation::HostMemory { domain: "g".into(), available: 5 }]);
     // Who only claims to be an engine's is told before its tree, and uses nothing of its own.
     let hands = FakeHands { claimed: Some(self::usage().process), ..FakeHands::default() };
     let (seen, _) = asked(hands, Look::Trees("g".into()), LONG).await;
@@ -376,11 +376,11 @@ async fn load_is_what_the_engine_says_or_the_look_is_blind_for_that_engine() {
 #[tokio::test]
 async fn command_lines_are_those_of_the_processes_that_are_there() {
     let (ours, nobody) = (std::process::id(), u32::MAX);
-    let group = GroupName::from("small-llms");
-    let look = Look::Commands { group: group.clone(), pids: vec![ours, nobody] };
+    let domain = DomainId::from("small-llms");
+    let look = Look::Commands { domain: domain.clone(), pids: vec![ours, nobody] };
     let (seen, outcome) = asked(FakeHands::default(), look, LONG).await;
-    let [Observation::Commands { group: of, asked, found }] = seen.as_slice() else { panic!("{seen:?}") };
-    assert_eq!((of, asked.as_slice(), &outcome), (&group, &[ours, nobody][..], &Outcome::Done));
+    let [Observation::Commands { domain: of, asked, found }] = seen.as_slice() else { panic!("{seen:?}") };
+    assert_eq!((of, asked.as_slice(), &outcome), (&domain, &[ours, nobody][..], &Outcome::Done));
     let [command] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(command.process.pid, ours);
     assert!(command.text.contains("mpswarden"), "{}", command.text);

@@ -8,19 +8,19 @@ use tokio::time::Instant;
 use super::Hands;
 use super::reports::Reports;
 use crate::host::mps_log;
-use crate::model::{Blindness, CommandResult, GroupName, Observation, ServerState};
+use crate::model::{Blindness, CommandResult, DomainId, Observation, ServerState};
 
 /// A read is answered within this or not at all (a healthy daemon needs 2 ms).
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) async fn look_server(
     hands: Rc<dyn Hands>,
-    group: GroupName,
+    domain: DomainId,
     server: Option<u32>,
     bound: Duration,
     reports: Reports,
 ) -> Result<(), Blindness> {
-    let daemon = Daemon { hands, group, until: Instant::now() + bound, reports };
+    let daemon = Daemon { hands, domain, until: Instant::now() + bound, reports };
     let server = match server {
         Some(server) => Some(server),
         // A daemon has one server at a time, for one user.
@@ -31,27 +31,27 @@ pub(super) async fn look_server(
         None => ServerState::None,
     };
     let server = server.filter(|_| state != ServerState::None);
-    daemon.reports.observed(Observation::Server { group: daemon.group, server, state });
+    daemon.reports.observed(Observation::Server { domain: daemon.domain, server, state });
     Ok(())
 }
 
 pub(super) async fn look_clients(
     hands: Rc<dyn Hands>,
-    group: GroupName,
+    domain: DomainId,
     server: u32,
     bound: Duration,
     reports: Reports,
 ) -> Result<(), Blindness> {
-    let daemon = Daemon { hands, group, until: Instant::now() + bound, reports };
+    let daemon = Daemon { hands, domain, until: Instant::now() + bound, reports };
     let clients = daemon.pids(&format!("get_client_list {server}")).await?;
-    daemon.reports.observed(Observation::Clients { group: daemon.group, server, clients });
+    daemon.reports.observed(Observation::Clients { domain: daemon.domain, server, clients });
     Ok(())
 }
 
 /// One group's control daemon, for as long as a look lasts.
 struct Daemon {
     hands: Rc<dyn Hands>,
-    group: GroupName,
+    domain: DomainId,
     until: Instant,
     reports: Reports,
 }
@@ -60,15 +60,15 @@ impl Daemon {
     /// The answer to one command; what became of it is an observation of its own.
     async fn ask(&self, command: &str) -> Result<String, Blindness> {
         let timeout = self.until.saturating_duration_since(Instant::now()).min(READ_TIMEOUT);
-        let (result, answer) = self.hands.command(&self.group, command, timeout).await;
-        self.reports.observed(Observation::Command { group: self.group.clone(), result });
+        let (result, answer) = self.hands.command(&self.domain, command, timeout).await;
+        self.reports.observed(Observation::Command { domain: self.domain.clone(), result });
         match result {
             CommandResult::Answered => Ok(answer),
             CommandResult::NotAsked => Err(Blindness::not_asked(format!("{command} was not asked: {answer}"))),
             _ if answer.is_empty() => {
-                Err(Blindness::silent(format!("control daemon of {}: {command}: {result}", self.group)))
+                Err(Blindness::silent(format!("control daemon of {}: {command}: {result}", self.domain)))
             }
-            _ => Err(Blindness::silent(format!("control daemon of {}: {command}: {result}: {answer}", self.group))),
+            _ => Err(Blindness::silent(format!("control daemon of {}: {command}: {result}: {answer}", self.domain))),
         }
     }
 

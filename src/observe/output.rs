@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::host::engines::LineReader;
 use crate::host::pieces::Piece;
-use crate::model::{EngineKey, LinePlace, Moment, Observation, Saying};
+use crate::model::{LinePlace, Member, Moment, Observation, Saying};
 
 /// The same word of one engine counts once in so long: whoever has an engine echo his prompts must not keep the core
 /// busy. Far below the time in which anything is judged.
@@ -13,14 +13,14 @@ const SAME: Duration = Duration::from_millis(20);
 
 /// What one engine prints, in its order.
 pub struct EngineOutput {
-    engine: EngineKey,
+    engine: Member,
     reader: LineReader,
     told: BTreeMap<Saying, Moment>,
 }
 
 impl EngineOutput {
     /// Nothing was read yet.
-    pub fn of(engine: EngineKey) -> Self {
+    pub fn of(engine: Member) -> Self {
         EngineOutput { engine, reader: LineReader::default(), told: BTreeMap::new() }
     }
 
@@ -46,7 +46,7 @@ mod tests {
     const FATAL: &str = "RuntimeError: CUDA error: unspecified launch failure; said somebody";
 
     fn output() -> EngineOutput {
-        EngineOutput::of(EngineKey::new(&"g".into(), &"e".into()))
+        EngineOutput::of(Member::new(&"g".into(), &"e".into()))
     }
 
     fn line(text: &str, byte: u64, millis: u64) -> Piece<'_> {

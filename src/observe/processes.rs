@@ -12,15 +12,15 @@ use super::{Answer, Hands};
 use crate::host::environ::Told;
 use crate::host::own_limits;
 use crate::host::procfs::Procfs;
-use crate::model::{Blindness, CommandLine, EngineKey, GroupName, Observation};
+use crate::model::{Blindness, CommandLine, DomainId, Member, Observation};
 use crate::text::secrets::Secrets;
 
 /// What is hidden of command lines; its patterns are made once.
 static SECRETS: LazyLock<Option<Secrets>> = LazyLock::new(|| Secrets::new().ok());
 
-pub(super) fn look(hands: &dyn Hands, group: &GroupName, reports: &Reports) -> Result<(), Blindness> {
-    let trees = hands.trees(group).map_err(Blindness::not_asked)?;
-    let claimed = hands.claimed(group);
+pub(super) fn look(hands: &dyn Hands, domain: &DomainId, reports: &Reports) -> Result<(), Blindness> {
+    let trees = hands.trees(domain).map_err(Blindness::not_asked)?;
+    let claimed = hands.claimed(domain);
     for (engine, mut processes) in trees {
         let tree = processes.iter().map(|usage| usage.process).collect();
         if let Some((_, claimed)) = claimed.iter().find(|(key, claimed)| key == &engine && !claimed.is_empty()) {
@@ -31,18 +31,18 @@ pub(super) fn look(hands: &dyn Hands, group: &GroupName, reports: &Reports) -> R
         reports.observed(Observation::Tree { engine: engine.clone(), processes: tree });
         reports.observed(Observation::Usage { engine, processes });
     }
-    for (engine, oom_kills) in hands.oom_kills(group) {
+    for (engine, oom_kills) in hands.oom_kills(domain) {
         reports.observed(Observation::MemoryEvents { engine, oom_kills });
     }
     if let Some(available) = hands.host_memory() {
-        reports.observed(Observation::HostMemory { group: group.clone(), available });
+        reports.observed(Observation::HostMemory { domain: domain.clone(), available });
     }
     Ok(())
 }
 
 pub(super) async fn look_told(
     answer: Answer<Result<Told, String>>,
-    engine: EngineKey,
+    engine: Member,
     reports: Reports,
 ) -> Result<(), Blindness> {
     let Told { processes, overwritten } = answer.await.map_err(Blindness::not_asked)?;
@@ -52,17 +52,17 @@ pub(super) async fn look_told(
 
 pub(super) async fn look_pipe(
     answer: Answer<Result<Vec<u32>, Blindness>>,
-    group: GroupName,
+    domain: DomainId,
     reports: Reports,
 ) -> Result<(), Blindness> {
     let connected = answer.await?;
-    reports.observed(Observation::Pipe { group, connected });
+    reports.observed(Observation::Pipe { domain, connected });
     Ok(())
 }
 
 /// On a thread of its own: a command line is read from its process's memory, and waits for one that a driver
 /// call holds. Such a thread is left behind; the core asks a few times only.
-pub(super) async fn look_at_commands(group: GroupName, asked: Vec<u32>, reports: Reports) -> Result<(), Blindness> {
+pub(super) async fn look_at_commands(domain: DomainId, asked: Vec<u32>, reports: Reports) -> Result<(), Blindness> {
     let (answer, answered) = oneshot::channel();
     let pids = asked.clone();
     let reader = thread::Builder::new().name("commands".to_owned());
@@ -76,7 +76,7 @@ pub(super) async fn look_at_commands(group: GroupName, asked: Vec<u32>, reports:
         .map_err(|error| Blindness::not_asked(format!("no thread to read command lines: {error}")))?;
     let found = answered.await.map_err(|_| "the thread that reads command lines ended".to_owned())?;
     let found = found.map_err(Blindness::not_asked)?;
-    reports.observed(Observation::Commands { group, asked, found });
+    reports.observed(Observation::Commands { domain, asked, found });
     Ok(())
 }
 

@@ -16,7 +16,8 @@ use crate::decide::{Decision, Input, PolicyChange, Watchdog};
 use crate::export::{Exporter, log};
 use crate::host::{clock, notify};
 use crate::model::{
-    Action, Event, FailedAction, GroupLaunch, GroupName, GroupStatus, Moment, Ordered, Report, Request, Status, What,
+    Action, DomainId, Event, FailedAction, GroupLaunch, GroupName, GroupStatus, Moment, Ordered, Report, Request,
+    Status, What,
 };
 use crate::observe::Observers;
 
@@ -181,8 +182,9 @@ impl CoreLoop {
     /// Lets go of what an earlier configuration had, once the core shows none of it any more.
     fn release(&mut self, status: &Status, progress: &mut Progress) {
         let in_force = |group: &GroupStatus| {
-            let launch = self.launches.iter().find(|launch| launch.name == group.name);
-            let has = |name| launch.is_some_and(|launch| launch.engines.iter().any(|known| &known.key.engine == name));
+            let launch = self.launches.iter().find(|launch| launch.domain == DomainId::main(&group.name));
+            let has =
+                |name| launch.is_some_and(|launch| launch.engines.iter().any(|known| &known.member.engine == name));
             launch.is_some() && group.engines.iter().all(|engine| has(&engine.name))
         };
         if progress.leaving && status.groups.iter().all(in_force) {
@@ -206,8 +208,8 @@ impl CoreLoop {
             match action {
                 Action::Look(look) => self.observers.look(id, look, deadline),
                 action => {
-                    if let Action::StartEngine { engine, .. } = &action {
-                        self.observers.engine_starts(engine);
+                    if let Action::StartEngine { instance, .. } = &action {
+                        self.observers.engine_starts(&instance.member());
                     }
                     self.executor.carry_out(Ordered { id, deadline, action });
                 }
@@ -231,10 +233,10 @@ impl CoreLoop {
         match &event.what {
             What::EngineStarted { .. } => progress.engine_started = true,
             What::ActionFailed { action: FailedAction::StartControl, .. } if !progress.engine_started => {
-                progress.failed.extend(event.group.as_ref().map(GroupName::home));
+                progress.failed.extend(event.group.clone());
                 // Before its first engine starts it may give up, where no group comes up: a supervisor above starts it
                 // again.
-                if self.launches.iter().all(|launch| progress.failed.contains(&launch.name.home())) {
+                if self.launches.iter().all(|launch| progress.failed.contains(&launch.domain.group)) {
                     progress.status = ExitStatus::Unavailable;
                     progress.own.push_back(Request::Stop);
                 }

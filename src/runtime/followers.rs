@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::outputs::Outputs;
 use crate::host::follow::{self, Start};
-use crate::model::{EngineKey, GpuUuid, GroupLaunch, GroupName, Moment, Observation, Report, Source, SourceState};
+use crate::model::{DomainId, GpuUuid, GroupLaunch, Member, Moment, Observation, Report, Source, SourceState};
 use crate::observe::daemon_log::DaemonLog;
 use crate::observe::gpus;
 use crate::observe::gpus::{Gpus, XidFollower};
@@ -25,7 +25,7 @@ const FOLLOWED_AGAIN: Duration = Duration::from_secs(5);
 pub(super) struct Followers {
     driver: Arc<dyn Gpus>,
     reports: UnboundedSender<Report>,
-    logs: BTreeMap<GroupName, Log>,
+    logs: BTreeMap<DomainId, Log>,
     engines: Engines,
     xids: BTreeMap<GpuUuid, XidFollower>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Followers {
 #[derive(Default)]
 struct Engines {
     outputs: Option<Outputs>,
-    followed: BTreeSet<EngineKey>,
+    followed: BTreeSet<Member>,
 }
 
 /// One followed log of a daemon; ends with its handle.
@@ -62,7 +62,9 @@ impl Followers {
             }
             let path = launch.control.log_directory.join("daemon.log");
             let reports = &self.reports;
-            self.logs.entry(launch.name.clone()).or_insert_with_key(|group| log(group.clone(), path, reports.clone()));
+            self.logs
+                .entry(launch.domain.clone())
+                .or_insert_with_key(|domain| log(domain.clone(), path, reports.clone()));
             self.engines.take_up(launch, reports)?;
         }
         Ok(())
@@ -70,7 +72,7 @@ impl Followers {
 
     /// Ends what belongs to none of these groups.
     pub fn keep(&mut self, launches: &[GroupLaunch]) {
-        self.logs.retain(|group, _| launches.iter().any(|launch| launch.name == *group));
+        self.logs.retain(|domain, _| launches.iter().any(|launch| launch.domain == *domain));
         self.engines.keep(launches);
         self.xids.retain(|gpu, _| launches.iter().any(|launch| launch.gpu == *gpu));
     }
@@ -83,17 +85,17 @@ impl Engines {
             none => none.insert(Outputs::start(reports.clone())?),
         };
         for engine in &launch.engines {
-            if self.followed.insert(engine.key.clone()) {
-                let path = launch.control.log_directory.join(format!("{}.log", engine.key.engine));
-                outputs.follow(engine.key.clone(), path);
+            if self.followed.insert(engine.member.clone()) {
+                let path = launch.control.log_directory.join(format!("{}.log", engine.member.engine));
+                outputs.follow(engine.member.clone(), path);
             }
         }
         Ok(())
     }
 
     fn keep(&mut self, launches: &[GroupLaunch]) {
-        let wanted: BTreeSet<&EngineKey> =
-            launches.iter().flat_map(|launch| &launch.engines).map(|engine| &engine.key).collect();
+        let wanted: BTreeSet<&Member> =
+            launches.iter().flat_map(|launch| &launch.engines).map(|engine| &engine.member).collect();
         let Some(outputs) = &self.outputs else { return };
         self.followed.retain(|engine| {
             let kept = wanted.contains(engine);
@@ -107,24 +109,24 @@ impl Engines {
 
 /// One log, one task, with the core: a server's fatal line waits for nobody. Where it can't be followed the daemon's
 /// answers, the pidfds and NVML still tell; it is a blind source then, and tried again.
-fn log(group: GroupName, path: PathBuf, reports: UnboundedSender<Report>) -> Log {
+fn log(domain: DomainId, path: PathBuf, reports: UnboundedSender<Report>) -> Log {
     let task = spawn_local(async move {
         // The receiver is gone only when the watchdog ends.
         let report = |observation| drop(reports.send(Report::Observed(observation)));
-        let mut known = DaemonLog::of(group.clone());
+        let mut known = DaemonLog::of(domain.clone());
         let mut on_line = |line: &str, read_at: Moment| known.line(line, read_at).into_iter().for_each(&report);
-        let heard = || report(Observation::Heard { source: Source::Log, group: Some(group.clone()) });
+        let heard = || report(Observation::Heard { source: Source::Log, group: Some(domain.group.clone()) });
         loop {
             let error = follow::follow(&path, Start::End, follow::DEFAULT_LIMIT, heard, &mut on_line).await;
-            report(unfollowed(&group, &path, &error));
+            report(unfollowed(&domain, &path, &error));
             sleep(FOLLOWED_AGAIN).await;
         }
     });
     Log(task.abort_handle())
 }
 
-fn unfollowed(group: &GroupName, path: &Path, error: &io::Error) -> Observation {
+fn unfollowed(domain: &DomainId, path: &Path, error: &io::Error) -> Observation {
     let (source, state) = (Source::Log, SourceState::NotAsked);
     let why = format!("{} can't be followed: {error}", path.display());
-    Observation::Blind { source, group: Some(group.clone()), engine: None, gpu: None, state, why }
+    Observation::Blind { source, group: Some(domain.group.clone()), engine: None, gpu: None, state, why }
 }

@@ -12,7 +12,7 @@ use crate::host::control::CommandOutcome;
 use crate::host::environ::{Environments, Told};
 use crate::host::sockets;
 use crate::host::trees::Trees;
-use crate::model::{Blindness, CommandResult, EngineKey, GroupName, ProcessId, ProcessUsage};
+use crate::model::{Blindness, CommandResult, DomainId, Member, ProcessId, ProcessUsage};
 use crate::observe::{Answer, Hands};
 
 /// The executor's command workers and trees, as they are at each look.
@@ -34,8 +34,8 @@ impl Lent {
 }
 
 impl Hands for Lent {
-    fn command(&self, group: &GroupName, text: &str, timeout: Duration) -> Answer<(CommandResult, String)> {
-        let (control, text) = (self.launches.control(group), text.to_owned());
+    fn command(&self, domain: &DomainId, text: &str, timeout: Duration) -> Answer<(CommandResult, String)> {
+        let (control, text) = (self.launches.control(domain), text.to_owned());
         Box::pin(async move {
             let Some(control) = control else { return (CommandResult::NotAsked, "no such group".to_owned()) };
             let outcome = control.command(&text, timeout).await;
@@ -48,35 +48,35 @@ impl Hands for Lent {
         })
     }
 
-    fn trees(&self, group: &GroupName) -> Result<Vec<(EngineKey, Vec<ProcessUsage>)>, String> {
-        self.trees.look(group).map_err(|error| format!("/proc can't be read: {error}"))
+    fn trees(&self, domain: &DomainId) -> Result<Vec<(Member, Vec<ProcessUsage>)>, String> {
+        self.trees.look(domain).map_err(|error| format!("/proc can't be read: {error}"))
     }
 
-    fn claimed(&self, group: &GroupName) -> Vec<(EngineKey, Vec<ProcessId>)> {
-        self.trees.claimed(group)
+    fn claimed(&self, domain: &DomainId) -> Vec<(Member, Vec<ProcessId>)> {
+        self.trees.claimed(domain)
     }
 
-    fn oom_kills(&self, group: &GroupName) -> Vec<(EngineKey, u64)> {
-        self.trees.oom_kills(group)
+    fn oom_kills(&self, domain: &DomainId) -> Vec<(Member, u64)> {
+        self.trees.oom_kills(domain)
     }
 
     fn host_memory(&self) -> Option<u64> {
         self.trees.available()
     }
 
-    fn processes(&self, engine: &EngineKey) -> Vec<ProcessId> {
+    fn processes(&self, engine: &Member) -> Vec<ProcessId> {
         let main = self.trees.main(engine);
-        let known = self.trees.known(&engine.group, std::slice::from_ref(&engine.engine));
+        let known = self.trees.known(&engine.domain, std::slice::from_ref(&engine.engine));
         let mut known: Vec<ProcessId> = known.iter().map(|held| held.id).collect();
         known.sort_by_key(|process| Some(*process) != main);
         known
     }
 
-    fn knocking(&self, group: &GroupName) -> Answer<Result<Vec<u32>, Blindness>> {
-        let Some(pipe) = self.launches.pipe_directory(group) else {
-            return Box::pin(ready(Err(Blindness::not_asked(format!("no group {group}")))));
+    fn knocking(&self, domain: &DomainId) -> Answer<Result<Vec<u32>, Blindness>> {
+        let Some(pipe) = self.launches.pipe_directory(domain) else {
+            return Box::pin(ready(Err(Blindness::not_asked(format!("no group {domain}")))));
         };
-        let pids = self.trees.look(group).map(|trees| {
+        let pids = self.trees.look(domain).map(|trees| {
             let processes = trees.into_iter().flat_map(|(_, processes)| processes);
             processes.map(|usage| usage.process.pid).collect::<Vec<u32>>()
         });
@@ -95,13 +95,13 @@ impl Hands for Lent {
         })
     }
 
-    fn environments(&self, engine: &EngineKey) -> Answer<Result<Told, String>> {
+    fn environments(&self, engine: &Member) -> Answer<Result<Told, String>> {
         let processes = self.trees.proven_of(engine);
-        let begun = match self.launches.pipe_directory(&engine.group) {
+        let begun = match self.launches.pipe_directory(&engine.domain) {
             Some(pipe) => processes
                 .map_err(|error| format!("/proc can't be read: {error}"))
                 .and_then(|processes| self.environments.read(processes, pipe)),
-            None => Err(format!("no group {}", engine.group)),
+            None => Err(format!("no group {}", engine.domain)),
         };
         Box::pin(async move { begun?.await.map_err(|_| "the thread that reads environments has ended".to_owned()) })
     }

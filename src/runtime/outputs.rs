@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use crate::host::engines::may_say;
 use crate::host::follow::{self, Mark, Start};
 use crate::host::pieces::Piece;
-use crate::model::{EngineKey, Report};
+use crate::model::{Member, Report};
 use crate::observe::output::EngineOutput;
 
 /// The outputs that are followed. The thread ends with it.
@@ -23,8 +23,8 @@ pub(super) struct Outputs {
 }
 
 enum Order {
-    Follow(EngineKey, PathBuf, Mark),
-    Leave(EngineKey),
+    Follow(Member, PathBuf, Mark),
+    Leave(Member),
 }
 
 impl Outputs {
@@ -40,20 +40,20 @@ impl Outputs {
     }
 
     /// Follows what is written to the file from now on, also before the thread comes to it.
-    pub fn follow(&self, engine: EngineKey, path: PathBuf) {
+    pub fn follow(&self, engine: Member, path: PathBuf) {
         let mark = Mark::now(&path);
         // The thread ends only when this does.
         let _ = self.orders.send(Order::Follow(engine, path, mark));
     }
 
     /// Nobody is interested in this engine any more.
-    pub fn leave(&self, engine: EngineKey) {
+    pub fn leave(&self, engine: Member) {
         let _ = self.orders.send(Order::Leave(engine));
     }
 }
 
 async fn obey(mut orders: UnboundedReceiver<Order>, reports: UnboundedSender<Report>) {
-    let mut followed: BTreeMap<EngineKey, Followed> = BTreeMap::new();
+    let mut followed: BTreeMap<Member, Followed> = BTreeMap::new();
     while let Some(order) = orders.recv().await {
         match order {
             Order::Follow(engine, path, mark) => {
@@ -74,7 +74,7 @@ impl Drop for Followed {
 }
 
 /// One file, one task. Without it pidfds, NVML and the daemon still tell; it is said once.
-fn output(engine: EngineKey, path: PathBuf, mark: Mark, reports: UnboundedSender<Report>) -> Followed {
+fn output(engine: Member, path: PathBuf, mark: Mark, reports: UnboundedSender<Report>) -> Followed {
     let task = spawn_local(async move {
         let mut output = EngineOutput::of(engine);
         let on_piece = |piece: &Piece<'_>| {
@@ -103,15 +103,15 @@ mod tests {
     use super::*;
     use crate::model::{Observation, Saying};
 
-    fn engine(name: &str) -> EngineKey {
-        EngineKey::new(&"g".into(), &name.into())
+    fn engine(name: &str) -> Member {
+        Member::new(&"g".into(), &name.into())
     }
 
     fn append(path: &Path, text: &str) {
         OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    async fn said(reports: &mut UnboundedReceiver<Report>) -> (EngineKey, Saying, u64) {
+    async fn said(reports: &mut UnboundedReceiver<Report>) -> (Member, Saying, u64) {
         match timeout(Duration::from_secs(20), reports.recv()).await.unwrap() {
             Some(Report::Observed(Observation::Said { engine, saying, place })) => (engine, saying, place.byte),
             other => panic!("{other:?}"),

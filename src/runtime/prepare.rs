@@ -12,7 +12,7 @@ use crate::host::nvml::{Driver, NvmlError};
 use crate::host::pipe_directory::{self, InTheWay};
 use crate::host::state_file::Loaded;
 use crate::host::{child, clock, reaper};
-use crate::model::{GpuIdentity, GroupLaunch, GroupName};
+use crate::model::{DomainId, GpuIdentity, GroupLaunch, GroupName};
 
 use super::descriptors::{self, Share};
 use super::refusal::Refusal;
@@ -102,7 +102,9 @@ pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<
 /// Of the groups whose GPU was not identified those that have none: NVML does not list it. One that is lost, needs a
 /// reset or hangs the driver is there, and its group is held for that.
 fn not_listed(driver: &Driver, launches: &[GroupLaunch], absent: BTreeMap<GroupName, Problems>) -> Blocked {
-    let gpu_of = |name: &GroupName| launches.iter().find(|launch| launch.name == *name).map(|launch| &launch.gpu);
+    let gpu_of = |name: &GroupName| {
+        launches.iter().find(|launch| launch.domain == DomainId::main(name)).map(|launch| &launch.gpu)
+    };
     let is_not_there = |name: &GroupName| {
         let answer = gpu_of(name).and_then(|gpu| driver.read_within(gpu, ASK_BOUND));
         matches!(answer, Some(Err(NvmlError::NotListed { .. })))
@@ -113,7 +115,7 @@ fn not_listed(driver: &Driver, launches: &[GroupLaunch], absent: BTreeMap<GroupN
 
 /// Exits only where nobody could be served.
 fn refuse_if_all(blocked: &Blocked, launches: &[GroupLaunch]) -> Result<(), Refusal> {
-    let served = launches.iter().any(|launch| !launch.name.is_apart() && !blocked.contains_key(&launch.name));
+    let served = launches.iter().any(|launch| !blocked.contains_key(&launch.domain.group));
     if served || blocked.is_empty() {
         return Ok(());
     }
@@ -126,7 +128,7 @@ fn refuse_if_all(blocked: &Blocked, launches: &[GroupLaunch]) -> Result<(), Refu
 pub(super) fn without_binaries(launches: &[GroupLaunch]) -> Blocked {
     let missing = |launch: &GroupLaunch| {
         let error = child::find_program(&launch.control.binary).err()?;
-        let name = launch.name.home();
+        let name = launch.domain.group.clone();
         let why = format!("group `{name}`: {error}; it comes with NVIDIA's driver, see mps.binary");
         Some((name, why))
     };
@@ -158,9 +160,9 @@ async fn clear_leftovers(lock: &Lock, configuration: &Configuration) -> Result<(
 /// said: the daemon's own start will tell.
 pub(super) fn occupied(launches: &[GroupLaunch]) -> Blocked {
     let mut found = Blocked::new();
-    for GroupLaunch { name, control, .. } in launches {
+    for GroupLaunch { domain, control, .. } in launches {
         if let Err(InTheWay::Used(why)) = pipe_directory::in_use(&control.pipe_directory, &control.binary) {
-            let (name, cure) = (name.home(), "stop that daemon, or give the group another mps.pipe_directory");
+            let (name, cure) = (&domain.group, "stop that daemon, or give the group another mps.pipe_directory");
             found.entry(name.clone()).or_insert(format!("group `{name}`: {why}; {cure}"));
         }
     }

@@ -15,7 +15,7 @@ use crate::config::{self, Changes, Configuration, Resolved};
 use crate::decide::PolicyChange;
 use crate::export::Exporter;
 use crate::host::nvml::Driver;
-use crate::model::{EngineKey, GpuIdentity, GroupLaunch, GroupName, Status, What};
+use crate::model::{DomainId, EngineKey, GpuIdentity, GroupLaunch, GroupName, Status, What};
 
 use super::news::{News, TakeUp};
 use super::prepare;
@@ -56,10 +56,12 @@ impl Running {
     /// The launches in force; a group whose GPU was never there may have another one, as if it had always had it.
     fn where_gpus_are_wanted(&self, wanted: &[GroupLaunch]) -> Vec<GroupLaunch> {
         let absent = |launch: &GroupLaunch| self.gpus.iter().any(|gpu| gpu.absent && gpu.uuid == launch.gpu);
-        let gpu_of = |name: &GroupName| wanted.iter().find(|launch| launch.name == *name).map(|launch| &launch.gpu);
+        let gpu_of = |name: &GroupName| {
+            wanted.iter().find(|launch| launch.domain == DomainId::main(name)).map(|launch| &launch.gpu)
+        };
         let mut launches = self.launches.clone();
         for launch in launches.iter_mut().filter(|launch| absent(launch)) {
-            launch.gpu = gpu_of(&launch.name).unwrap_or(&launch.gpu).clone();
+            launch.gpu = gpu_of(&launch.domain.group).unwrap_or(&launch.gpu).clone();
         }
         launches
     }
@@ -141,8 +143,8 @@ impl Reloader {
     /// New groups find what they need, as at the start; what still is being stopped can't come back before it is.
     async fn check_new(&self, running: &[GroupLaunch], wanted: &Resolved) -> Result<(), String> {
         refuse_leaving(&self.exporter.status(), running, &wanted.launches)?;
-        let is_new = |name: &GroupName| running.iter().all(|known| known.name != *name);
-        let new: Vec<GroupLaunch> = wanted.launches.iter().filter(|launch| is_new(&launch.name)).cloned().collect();
+        let is_new = |domain: &DomainId| running.iter().all(|known| known.domain != *domain);
+        let new: Vec<GroupLaunch> = wanted.launches.iter().filter(|launch| is_new(&launch.domain)).cloned().collect();
         trust::refuse_directories(&new).map_err(|refusal| refusal.why)?;
         let mut blocked = prepare::without_binaries(&new);
         blocked.extend(prepare::occupied(&new));
@@ -221,7 +223,7 @@ fn known_and(known: Vec<GpuIdentity>, there: Vec<GpuIdentity>) -> Vec<GpuIdentit
 /// A group that names a GPU anew names one that is there.
 fn refuse_unknown_gpus(running: &[GroupLaunch], wanted: &Resolved) -> Result<(), String> {
     let gpu_of = |launches: &[GroupLaunch], name: &GroupName| {
-        launches.iter().find(|launch| launch.name == *name).map(|launch| launch.gpu.clone())
+        launches.iter().find(|launch| launch.domain == DomainId::main(name)).map(|launch| launch.gpu.clone())
     };
     let anew = |name: &GroupName| gpu_of(running, name) != gpu_of(&wanted.launches, name);
     let unknown = wanted.absent.iter().find(|(name, _)| anew(name));
@@ -230,14 +232,14 @@ fn refuse_unknown_gpus(running: &[GroupLaunch], wanted: &Resolved) -> Result<(),
 
 /// A group or an engine that an earlier reload removed is in the status until it is stopped.
 fn refuse_leaving(status: &Status, running: &[GroupLaunch], wanted: &[GroupLaunch]) -> Result<(), String> {
-    let known = |name: &GroupName| running.iter().find(|launch| &launch.name == name);
+    let known = |name: &GroupName| running.iter().find(|launch| launch.domain == DomainId::main(name));
     for group in &status.groups {
-        let Some(launch) = wanted.iter().find(|launch| launch.name == group.name) else { continue };
+        let Some(launch) = wanted.iter().find(|launch| launch.domain == DomainId::main(&group.name)) else { continue };
         let Some(before) = known(&group.name) else {
             return Err(format!("{} is still being stopped: reload again once it is gone", group.name));
         };
         for engine in group.engines.iter().map(|engine| &engine.name) {
-            let names = |launch: &GroupLaunch| launch.engines.iter().any(|known| &known.key.engine == engine);
+            let names = |launch: &GroupLaunch| launch.engines.iter().any(|known| &known.member.engine == engine);
             if names(launch) && !names(before) {
                 return Err(format!("{}/{engine} is still being stopped: reload again once it is gone", group.name));
             }

@@ -17,7 +17,7 @@ use crate::control::{Call, Client, DEFAULT_SOCKET};
 use crate::host::leftovers::Lock;
 use crate::host::reaper;
 use crate::model::gpu::ComputeMode;
-use crate::model::{GpuIdentity, Request, Status};
+use crate::model::{DomainId, GpuIdentity, Request, Status};
 use crate::study::results::{Plan, Study};
 use crate::study::{self, Experiment, Manner, Patience, Progress, StudyFiles, Subject};
 
@@ -112,7 +112,7 @@ async fn ready(
             gpu.uuid
         )));
     }
-    let launch = launches.into_iter().find(|launch| launch.name == group.name);
+    let launch = launches.into_iter().find(|launch| launch.domain == DomainId::main(&group.name));
     let mut launch = launch.ok_or_else(|| Refusal::unavailable(format!("group `{}` can't be started", group.name)))?;
     // Nobody listens to the kernel probe here, and nothing may stand beside what is measured.
     launch.engines.iter_mut().for_each(|engine| engine.probe = false);

@@ -20,7 +20,7 @@ pub(super) fn refuse_directories(launches: &[GroupLaunch]) -> Result<(), Refusal
         let (pipe, log) = (&launch.control.pipe_directory, &launch.control.log_directory);
         files::check_directory("log_directory", log, Holds::Files)
             .and_then(|()| files::check_directory("pipe_directory", pipe, Holds::Sockets))
-            .map_err(|why| Refusal::denied(format!("group `{}`: {why}", launch.name.home())))
+            .map_err(|why| Refusal::denied(format!("group `{}`: {why}", launch.domain.group)))
     })
 }
 

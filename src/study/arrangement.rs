@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::hands::Hands;
 use crate::host::http::Peer;
 use crate::host::mps_log;
-use crate::model::{Action, EngineLaunch, EngineName, GroupLaunch, GroupName, Outcome, ServerState};
+use crate::model::{Action, DomainId, EngineLaunch, EngineName, GroupLaunch, Outcome, ServerState};
 
 /// Between two looks at what is waited for.
 const POLL: Duration = Duration::from_millis(50);
@@ -93,10 +93,10 @@ impl Arrangement {
     /// Ends all, proven. Waits first for what is under way: nothing starts after this.
     pub async fn end(&mut self, manner: Manner) -> Result<(), String> {
         self.hands.settle().await;
-        let group = self.launch.name.clone();
+        let domain = self.launch.domain.clone();
         let grace = if manner == Manner::InOrder { QUIT } else { Duration::ZERO };
         let engines = self.end_engines(manner).await;
-        let stop = Action::StopControl { group, grace, server: None };
+        let stop = Action::StopControl { domain, grace, server: None };
         let daemon = done(self.hands.carry_out(stop, KILL).await);
         self.hands.ended();
         engines.and(daemon)
@@ -108,19 +108,19 @@ impl Arrangement {
             let longest = self.patience.iter().map(|patience| patience.stop).max().unwrap_or_default();
             let grace = |place: usize| self.patience[place].stop;
             let engines = self.launch.engines.iter().enumerate();
-            let stops =
-                engines.map(|(place, engine)| Action::StopEngine { engine: engine.key.clone(), grace: grace(place) });
+            let stops = engines
+                .map(|(place, engine)| Action::StopEngine { engine: engine.member.clone(), grace: grace(place) });
             let stops = stops.collect();
             self.hands.all(stops, longest + KILL).await;
         }
         let engines = self.names();
-        let group = self.launch.name.clone();
-        let kill = Action::KillEngines { group: group.clone(), engines: engines.clone(), strays: Vec::new() };
+        let domain = self.launch.domain.clone();
+        let kill = Action::KillEngines { domain: domain.clone(), engines: engines.clone(), strays: Vec::new() };
         let processes = match self.hands.carry_out(kill, KILL).await {
             Outcome::Killed { processes } => processes,
             other => return done(other),
         };
-        match self.hands.carry_out(Action::AwaitGone { group, engines, processes }, KILL).await {
+        match self.hands.carry_out(Action::AwaitGone { domain, engines, processes }, KILL).await {
             Outcome::Gone { remaining } if remaining.is_empty() => Ok(()),
             Outcome::Gone { remaining } => {
                 let left: Vec<String> =
@@ -132,12 +132,12 @@ impl Arrangement {
     }
 
     async fn begin_mps(&mut self) -> Result<(), String> {
-        let group = self.launch.name.clone();
-        started(self.hands.carry_out(Action::StartControl { group: group.clone() }, MPS).await)?;
-        done(self.hands.carry_out(Action::StartServer { group: group.clone() }, MPS).await)?;
+        let domain = self.launch.domain.clone();
+        started(self.hands.carry_out(Action::StartControl { domain: domain.clone() }, MPS).await)?;
+        done(self.hands.carry_out(Action::StartServer { domain: domain.clone() }, MPS).await)?;
         let deadline = Instant::now() + MPS;
         let server = loop {
-            match self.active_server(&group).await {
+            match self.active_server(&domain).await {
                 Ok(server) => break server,
                 Err(why) if Instant::now() >= deadline => {
                     return Err(format!("no MPS server within {} s: {why}", MPS.as_secs()));
@@ -145,13 +145,13 @@ impl Arrangement {
                 Err(_) => sleep(POLL).await,
             }
         };
-        started(self.hands.carry_out(Action::WatchServer { group, server }, MPS).await)
+        started(self.hands.carry_out(Action::WatchServer { domain, server }, MPS).await)
     }
 
-    async fn active_server(&self, group: &GroupName) -> Result<u32, String> {
-        let servers = self.hands.command(group, "get_server_list").await?;
+    async fn active_server(&self, domain: &DomainId) -> Result<u32, String> {
+        let servers = self.hands.command(domain, "get_server_list").await?;
         let server = mps_log::pids(&servers).and_then(|pids| pids.first().copied()).ok_or("there is none")?;
-        let state = self.hands.command(group, &format!("get_server_status {server}")).await?;
+        let state = self.hands.command(domain, &format!("get_server_status {server}")).await?;
         match mps_log::server_state(&state) {
             Some(ServerState::Active) => Ok(server),
             state => Err(format!("its state is {}", state.unwrap_or(ServerState::Unknown))),
@@ -159,8 +159,8 @@ impl Arrangement {
     }
 
     async fn begin_engine(&mut self, engine: &EngineLaunch, bound: Duration, outside: bool) -> Result<(), String> {
-        let key = engine.key.clone();
-        let start = Action::StartEngine { engine: key.clone(), incarnation: self.incarnation, outside };
+        let key = engine.member.clone();
+        let start = Action::StartEngine { instance: key.instance(self.incarnation), outside };
         started(self.hands.carry_out(start, bound).await)?;
         let (mut peer, deadline) = (Peer::new(&engine.url), Instant::now() + bound);
         loop {
@@ -185,7 +185,7 @@ impl Arrangement {
         let deadline = Instant::now() + ATTACH;
         loop {
             let clients = self.clients().await.unwrap_or_default();
-            let trees = self.hands.trees(&self.launch.name);
+            let trees = self.hands.trees(&self.launch.domain);
             let outside = trees.iter().filter(|(_, tree)| !tree.iter().any(|pid| clients.contains(pid)));
             let outside: Vec<_> = outside
                 .map(|(key, _)| {
@@ -202,13 +202,13 @@ impl Arrangement {
     }
 
     async fn clients(&self) -> Result<Vec<u32>, String> {
-        let server = self.active_server(&self.launch.name).await?;
-        let clients = self.hands.command(&self.launch.name, &format!("get_client_list {server}")).await?;
+        let server = self.active_server(&self.launch.domain).await?;
+        let clients = self.hands.command(&self.launch.domain, &format!("get_client_list {server}")).await?;
         mps_log::pids(&clients).ok_or_else(|| "the client list is not understood".to_owned())
     }
 
     fn names(&self) -> Vec<EngineName> {
-        self.launch.engines.iter().map(|engine| engine.key.engine.clone()).collect()
+        self.launch.engines.iter().map(|engine| engine.member.engine.clone()).collect()
     }
 
     fn log_of(&self, engine: &EngineName) -> String {

@@ -46,7 +46,7 @@ impl Experiment {
     pub fn new(subject: Subject, plan: Plan, owner: OwnerMark, progress: Progress) -> Result<Experiment, PrepareError> {
         let Subject { launch, patience, gpu, driver } = subject;
         let engine = |engine: &EngineLaunch| StudiedEngine {
-            name: engine.key.engine.to_string(),
+            name: engine.member.engine.to_string(),
             model: None,
             sm_percentage: engine.sm_percentage,
         };
@@ -54,7 +54,7 @@ impl Experiment {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             began: since_1970(),
             took: 0.0,
-            group: launch.name.to_string(),
+            group: launch.domain.group.to_string(),
             gpu,
             driver,
             engines: launch.engines.iter().map(engine).collect(),
@@ -135,7 +135,7 @@ impl Experiment {
         }
         self.targets.clear();
         for (place, engine) in self.group.launch().engines.clone().iter().enumerate() {
-            let name = &engine.key.engine;
+            let name = &engine.member.engine;
             let target = Target::meet(&engine.url, api_key(engine)).await.map_err(|why| format!("{name}: {why}"))?;
             if let Some(lacks) = target.lacks() {
                 self.problem(format!("{name} {lacks}"));

@@ -9,7 +9,7 @@ use crate::act::{Executor, OwnerMark, PrepareError};
 use crate::host::clock;
 use crate::host::control::CommandOutcome;
 use crate::model::{
-    Action, ActionId, EngineKey, Exit, GroupLaunch, GroupName, Observation, Ordered, Outcome, Owner, Report,
+    Action, ActionId, DomainId, Exit, GroupLaunch, Member, Observation, Ordered, Outcome, Owner, Report,
 };
 
 /// For a control command that reads.
@@ -24,7 +24,7 @@ pub(super) struct Hands {
     /// Orders without an outcome yet.
     open: BTreeMap<ActionId, Option<Outcome>>,
     /// Engines and how they ended, since they were asked for last.
-    ended: BTreeMap<EngineKey, Exit>,
+    ended: BTreeMap<Member, Exit>,
 }
 
 impl Hands {
@@ -66,15 +66,15 @@ impl Hands {
     fn take_up(&mut self, report: Report) {
         match report {
             Report::Finished(id, outcome) => drop(self.open.insert(id, Some(outcome))),
-            Report::Observed(Observation::Ended { owner: Owner::Engine(engine, _), exit, .. }) => {
-                self.ended.insert(engine, exit);
+            Report::Observed(Observation::Ended { owner: Owner::Engine(instance), exit, .. }) => {
+                self.ended.insert(instance.member(), exit);
             }
             Report::Observed(_) => {}
         }
     }
 
     /// The engines that ended since this was asked last.
-    pub fn ended(&mut self) -> BTreeMap<EngineKey, Exit> {
+    pub fn ended(&mut self) -> BTreeMap<Member, Exit> {
         while let Ok(report) = self.reports.try_recv() {
             self.take_up(report);
         }
@@ -82,17 +82,19 @@ impl Hands {
     }
 
     /// One command to the group's control daemon, and its answer.
-    pub async fn command(&self, group: &GroupName, text: &str) -> Result<String, String> {
-        let Some(control) = self.executor.launches().control(group) else { return Err(format!("no group `{group}`")) };
+    pub async fn command(&self, domain: &DomainId, text: &str) -> Result<String, String> {
+        let Some(control) = self.executor.launches().control(domain) else {
+            return Err(format!("no group `{domain}`"));
+        };
         match control.command(text, COMMAND).await {
             CommandOutcome::Answered(answer) => Ok(answer),
-            other => Err(format!("the control daemon of group `{group}`: {text}: {}", other.result())),
+            other => Err(format!("the control daemon of group `{domain}`: {text}: {}", other.result())),
         }
     }
 
     /// The processes of each engine.
-    pub fn trees(&self, group: &GroupName) -> Vec<(EngineKey, Vec<u32>)> {
-        let trees = self.executor.trees().look(group).unwrap_or_default();
+    pub fn trees(&self, domain: &DomainId) -> Vec<(Member, Vec<u32>)> {
+        let trees = self.executor.trees().look(domain).unwrap_or_default();
         trees.into_iter().map(|(key, tree)| (key, tree.iter().map(|usage| usage.process.pid).collect())).collect()
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use core_world::{Break, GIB, World, at_ms, policies};
 use mpswarden_core::decide::Input;
 use mpswarden_core::model::{
-    Action, BaselineSource, EngineKey, EngineLoad, EngineName, EngineState, EngineStatus, GpuProcess, GpuReading,
-    GroupState, Look, Moment, Observation, OverlapWindow, ProbeState, ProcessId, ProcessUsage, Request, Source,
+    Action, BaselineSource, DomainId, EngineLoad, EngineName, EngineState, EngineStatus, GpuProcess, GpuReading,
+    GroupState, Look, Member, Moment, Observation, OverlapWindow, ProbeState, ProcessId, ProcessUsage, Request, Source,
     SourceState, SourceStatus,
 };
 
@@ -18,8 +18,8 @@ fn serving() -> World {
     world
 }
 
-fn key(world: &World, engine: &str) -> EngineKey {
-    EngineKey::new(&world.policy.groups[0].name, &EngineName::from(engine))
+fn member(world: &World, engine: &str) -> Member {
+    DomainId::main(&world.policy.groups[0].name).member(&EngineName::from(engine))
 }
 
 fn engine(world: &World, name: &str) -> EngineStatus {
@@ -28,7 +28,7 @@ fn engine(world: &World, name: &str) -> EngineStatus {
 
 fn says(world: &mut World, engine: &str, running: Option<f64>) {
     let load = EngineLoad { running, ..EngineLoad::default() };
-    tell(world, Observation::Load { engine: key(world, engine), load });
+    tell(world, Observation::Load { engine: member(world, engine), load });
 }
 
 /// Tells of something that nothing may follow from.
@@ -39,7 +39,7 @@ fn tell(world: &mut World, observation: Observation) {
 }
 
 fn source_of(world: &World, name: &str) -> SourceStatus {
-    let key = Some(key(world, name));
+    let key = Some(member(world, name).key());
     let sources = world.dog.status(world.now).sources;
     let mut of_engine = sources.into_iter().filter(|source| source.scope.engine == key);
     let source = of_engine.next().unwrap();
@@ -137,7 +137,7 @@ fn what_processes_use_is_summed_over_the_tree_and_over_incarnations() {
         state: 'S',
     };
     let see = |world: &mut World, processes: Vec<ProcessUsage>| {
-        let usage = Observation::Usage { engine: key(world, "a"), processes };
+        let usage = Observation::Usage { engine: member(world, "a"), processes };
         tell(world, usage);
     };
     assert_eq!((engine(&world, "a").resident_memory, engine(&world, "a").cpu), (None, Duration::ZERO));
@@ -309,7 +309,7 @@ fn windows_and_probes_are_told_and_stir_nothing() {
     };
     let group = world.policy.groups[0].name.clone();
     tell(&mut world, Observation::Overlap { group, window });
-    let probe = Observation::Probe { engine: key(&world, "a"), state: ProbeState::Working, why: None };
+    let probe = Observation::Probe { engine: member(&world, "a"), state: ProbeState::Working, why: None };
     tell(&mut world, probe);
     let overlap = world.dog.status(world.now).groups[0].overlap.clone();
     assert_eq!((overlap.windows, overlap.by_clients), (1, vec![seconds(0), seconds(1), seconds(0)]));

@@ -9,7 +9,9 @@ use mpswarden_core::decide::policy::{
 };
 use mpswarden_core::model::Request;
 use mpswarden_core::model::gpu::RecoveryAction;
-use mpswarden_core::model::{EngineKey, EngineName, EngineState, Fault, GroupName, GroupState, Mode, Moment, Tier};
+use mpswarden_core::model::{
+    DomainId, EngineKey, EngineName, EngineState, Fault, GroupName, GroupState, Mode, Moment, Tier,
+};
 use proptest::prelude::*;
 
 /// The longest that a world without faults may take to serve again: back-off, gates and starts together.
@@ -238,7 +240,8 @@ fn mend(world: &mut World) {
 fn attempts_stay_within_the_budget(world: &World) {
     for group in &world.policy.groups {
         // A group that is new in the configuration may not have been told of yet.
-        let attempts = world.dog.memory().groups.get(&group.name).map_or(0, |memory| memory.attempts.len());
+        let attempts =
+            world.dog.memory().groups.get(&DomainId::main(&group.name)).map_or(0, |memory| memory.attempts.len());
         if group.recovery.when_spent == WhenSpent::Hold {
             assert!(attempts <= group.recovery.budget as usize, "{attempts} attempts in {}", group.name);
         }

@@ -10,9 +10,9 @@ use mpswarden_core::decide::{Decision, Input, Memory, Policy, PolicyChange, Watc
 use mpswarden_core::model::Request;
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
-    Action, ActionId, CommandLine, CommandResult, EngineKey, EngineLoad, Exit, GpuProcess, GpuReading, Health, Mode,
-    Moment, Observation, Ordered, Outcome, Owner, ProcessId, ProcessUsage, Remaining, ServerLine, ServerState, Source,
-    SourceState, Tier, What, XidVia,
+    Action, ActionId, CommandLine, CommandResult, DomainId, EngineLoad, Exit, GpuProcess, GpuReading, Health, Member,
+    Mode, Moment, Observation, Ordered, Outcome, Owner, ProcessId, ProcessUsage, Remaining, ServerLine, ServerState,
+    Source, SourceState, Tier, What, XidVia,
 };
 use mpswarden_core::model::{LinePlace, Saying};
 use proptest::prelude::*;
@@ -57,7 +57,7 @@ struct Referee {
     /// Somebody ordered something that touches processes.
     ordered: bool,
     all: Policy,
-    engines: BTreeMap<EngineKey, Life>,
+    engines: BTreeMap<Member, Life>,
 }
 
 /// One engine, as far as the referee can know.
@@ -73,7 +73,8 @@ struct Life {
 impl Referee {
     fn new(policy: Policy) -> Self {
         let group = &policy.groups[0];
-        let engines = group.engines.iter().map(|engine| (EngineKey::new(&group.name, &engine.name), Life::default()));
+        let engines =
+            group.engines.iter().map(|engine| (DomainId::main(&group.name).member(&engine.name), Life::default()));
         Referee {
             dog: Watchdog::new(policy.clone(), Memory::default()),
             engines: engines.collect(),
@@ -136,8 +137,8 @@ impl Referee {
         let group = &mut self.policy.groups[0];
         group.mode = if observes { Mode::Observe } else { Mode::Enforce };
         group.engines.truncate(if has_b { 2 } else { 1 });
-        self.engines.get_mut(&key(1)).unwrap().left |= !has_b;
-        let rolls = rolls.then(|| key(0)).into_iter().collect();
+        self.engines.get_mut(&member(1)).unwrap().left |= !has_b;
+        let rolls = rolls.then(|| member(0).key()).into_iter().collect();
         let change = PolicyChange { policy: self.policy.clone(), rolls };
         self.tell(Input::PolicyChanged(Box::new(change)));
     }
@@ -147,17 +148,17 @@ impl Referee {
             let outcome = success(&ordered.action);
             self.end(ordered, outcome);
         }
-        let group = self.policy.groups[0].name.clone();
+        let domain = DomainId::main(&self.policy.groups[0].name);
         let (gpu, clients) = (policies::gpu().uuid, vec![30, 31]);
         let mut seen = vec![
             Observation::Gpu { gpu, reading: empty() },
-            Observation::Server { group: group.clone(), server: Some(20), state: ServerState::Active },
+            Observation::Server { domain: domain.clone(), server: Some(20), state: ServerState::Active },
         ];
         for (engine, pid) in clients.iter().enumerate() {
-            seen.push(Observation::Health { engine: key(engine), health: Health::Ok });
-            seen.push(Observation::Tree { engine: key(engine), processes: vec![process(*pid)] });
+            seen.push(Observation::Health { engine: member(engine), health: Health::Ok });
+            seen.push(Observation::Tree { engine: member(engine), processes: vec![process(*pid)] });
         }
-        seen.push(Observation::Clients { group, server: 20, clients });
+        seen.push(Observation::Clients { domain, server: 20, clients });
         for observation in seen {
             self.poke(Poke::Sees(observation));
         }
@@ -190,12 +191,14 @@ impl Referee {
             (Action::AwaitGone { .. }, Outcome::Gone { remaining }) if remaining.is_empty() => {
                 self.engines.values_mut().filter(|life| !life.launching).for_each(|life| life.may_live = false);
             }
-            (Action::StartEngine { engine, .. }, Outcome::NotAsked { .. }) => {
+            (Action::StartEngine { instance, .. }, Outcome::NotAsked { .. }) => {
                 // There was no process, no descriptor, no memory for it: nothing was started.
-                let life = self.engines.get_mut(engine).unwrap();
+                let life = self.engines.get_mut(&instance.member()).unwrap();
                 (life.may_live, life.launching) = (false, false);
             }
-            (Action::StartEngine { engine, .. }, _) => self.engines.get_mut(engine).unwrap().launching = false,
+            (Action::StartEngine { instance, .. }, _) => {
+                self.engines.get_mut(&instance.member()).unwrap().launching = false;
+            }
             _ => {}
         }
     }
@@ -203,8 +206,8 @@ impl Referee {
     fn tell(&mut self, input: Input) {
         // Orders that were given up can't prove anything any more.
         for ordered in self.open.iter().filter(|ordered| ordered.deadline.after(SLACK) <= self.now) {
-            if let Action::StartEngine { engine, .. } = &ordered.action {
-                self.engines.get_mut(engine).unwrap().launching = false;
+            if let Action::StartEngine { instance, .. } = &ordered.action {
+                self.engines.get_mut(&instance.member()).unwrap().launching = false;
             }
         }
         // Between two inputs time passes, be it ever so little.
@@ -245,13 +248,14 @@ impl Referee {
     fn judge_engines(&mut self, action: &Action) {
         match action {
             Action::KillEngines { strays, .. } if strays.is_empty() => self.active = false,
-            Action::StartEngine { engine, incarnation, .. } => {
-                assert!(self.active, "{engine} was started and nobody had said ACTIVE");
-                let life = self.engines.get_mut(engine).unwrap();
-                assert!(!life.may_live, "{engine} was started and its predecessor not proven gone");
-                let anew = *incarnation == 1 && life.left;
-                assert!(anew || *incarnation == life.incarnation + 1, "{engine} #{incarnation}");
-                *life = Life { incarnation: *incarnation, may_live: true, launching: true, left: life.left };
+            Action::StartEngine { instance, .. } => {
+                assert!(self.active, "{instance} was started and nobody had said ACTIVE");
+                let life = self.engines.get_mut(&instance.member()).unwrap();
+                assert!(!life.may_live, "{instance} was started and its predecessor not proven gone");
+                let incarnation = instance.incarnation;
+                let anew = incarnation == 1 && life.left;
+                assert!(anew || incarnation == life.incarnation + 1, "{instance}");
+                *life = Life { incarnation, may_live: true, launching: true, left: life.left };
             }
             _ => {}
         }
@@ -260,7 +264,7 @@ impl Referee {
     fn judge_budget(&self) {
         let group = &self.policy.groups[0];
         let memory = self.dog.memory();
-        let attempts = memory.groups[&group.name].attempts.len();
+        let attempts = memory.groups[&DomainId::main(&group.name)].attempts.len();
         let recovery = &group.recovery;
         assert!(recovery.when_spent == WhenSpent::Slow || attempts <= recovery.budget as usize, "{attempts} attempts");
     }
@@ -295,9 +299,9 @@ fn process(pid: u32) -> ProcessId {
     ProcessId { pid, started_at: 1 }
 }
 
-fn key(engine: usize) -> EngineKey {
+fn member(engine: usize) -> Member {
     let policy = policies::one_group(&["a", "b"]);
-    EngineKey::new(&policy.groups[0].name, &policy.groups[0].engines[engine].name)
+    DomainId::main(&policy.groups[0].name).member(&policy.groups[0].engines[engine].name)
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -359,7 +363,7 @@ fn line() -> impl Strategy<Value = ServerLine> {
 }
 
 fn observation() -> impl Strategy<Value = Observation> {
-    let name = || policies::one_group(&["a", "b"]).groups[0].name.clone();
+    let domain = || DomainId::main(&policies::one_group(&["a", "b"]).groups[0].name);
     let pids = || prop::collection::vec(30..34u32, 0..3);
     let state = prop::sample::select(ServerState::ALL);
     let health = prop::sample::select(vec![Health::Ok, Health::Ok, Health::Refused, Health::Status(503)]);
@@ -368,29 +372,29 @@ fn observation() -> impl Strategy<Value = Observation> {
         1 => (0..160u32).prop_map(|xid| Observation::Xid { gpu: Some("GPU-0".into()), xid, pid: None, via: XidVia::Kmsg }),
         1 => any::<u32>().prop_map(|xid| Observation::Xid { gpu: None, xid, pid: None, via: XidVia::Nvml }),
         3 => (line(), any::<u64>())
-            .prop_map(move |(line, at)| Observation::Log { group: name(), line, stamped: Moment::from_nanos(at) }),
+            .prop_map(move |(line, at)| Observation::Log { domain: domain(), line, stamped: Moment::from_nanos(at) }),
         1 => prop::sample::select(CommandResult::ALL)
-            .prop_map(move |result| Observation::Command { group: name(), result }),
+            .prop_map(move |result| Observation::Command { domain: domain(), result }),
         4 => (prop::option::of(20..23u32), state)
-            .prop_map(move |(server, state)| Observation::Server { group: name(), server, state }),
+            .prop_map(move |(server, state)| Observation::Server { domain: domain(), server, state }),
         2 => (20..23u32, pids())
-            .prop_map(move |(server, clients)| Observation::Clients { group: name(), server, clients }),
+            .prop_map(move |(server, clients)| Observation::Clients { domain: domain(), server, clients }),
         2 => (0..4usize, 0..4u32, 10..34u32).prop_map(move |(whose, incarnation, pid)| Observation::Ended {
             owner: match whose {
-                0 => Owner::Control(name()),
-                1 => Owner::Server(name()),
-                engine => Owner::Engine(key(engine - 2), incarnation),
+                0 => Owner::Control(domain()),
+                1 => Owner::Server(domain()),
+                engine => Owner::Engine(member(engine - 2).instance(incarnation)),
             },
             process: process(pid),
             exit: Exit::Signal(9),
         }),
         3 => (0..2usize, pids()).prop_map(|(engine, pids)| Observation::Tree {
-            engine: key(engine),
+            engine: member(engine),
             processes: pids.into_iter().map(process).collect(),
         }),
-        4 => (0..2usize, health).prop_map(|(engine, health)| Observation::Health { engine: key(engine), health }),
+        4 => (0..2usize, health).prop_map(|(engine, health)| Observation::Health { engine: member(engine), health }),
         1 => (0..2usize, prop::option::of(any::<f64>())).prop_map(|(engine, running)| Observation::Load {
-            engine: key(engine),
+            engine: member(engine),
             load: EngineLoad { running, ..EngineLoad::default() },
         }),
         1 => (0..2usize, prop::collection::vec((30..34u32, any::<u64>(), any::<u64>()), 0..3)).prop_map(
@@ -401,24 +405,24 @@ fn observation() -> impl Strategy<Value = Observation> {
                     cpu: Duration::from_nanos(nanos),
                     state: if nanos % 3 == 0 { 'T' } else { 'S' },
                 };
-                Observation::Usage { engine: key(engine), processes: used.into_iter().map(usage).collect() }
+                Observation::Usage { engine: member(engine), processes: used.into_iter().map(usage).collect() }
             }
         ),
-        1 => pids().prop_map(move |connected| Observation::Pipe { group: name(), connected }),
+        1 => pids().prop_map(move |connected| Observation::Pipe { domain: domain(), connected }),
         1 => (20..23u32, any::<bool>()).prop_map(move |(server, trouble)| Observation::ServerSaid {
-            group: name(),
+            domain: domain(),
             server,
             words: "Failed to start".to_owned(),
             trouble,
         }),
         1 => (pids(), pids()).prop_map(move |(asked, found)| Observation::Commands {
-            group: name(),
+            domain: domain(),
             asked,
             found: found.into_iter().map(|pid| CommandLine { process: process(pid), text: "x".to_owned() }).collect(),
         }),
         1 => (0..2usize, prop_oneof![any::<u32>(), 800..812u32])
             .prop_map(|(engine, code)| Observation::Said {
-                engine: key(engine),
+                engine: member(engine),
                 saying: Saying::Error(code),
                 place: LinePlace::default(),
             }),
@@ -460,7 +464,7 @@ fn word() -> impl Strategy<Value = Poke> {
     let name = || policies::one_group(&[]).groups[0].name.clone();
     let group = || prop::sample::select(vec![name(), name(), name(), "another".into()]);
     let lasts = prop::option::of((0..2000u64).prop_map(Duration::from_secs));
-    let key = || (0..2usize).prop_map(key);
+    let key = || (0..2usize).prop_map(|engine| member(engine).key());
     let order = prop_oneof![
         (group(), prop::sample::select(Tier::ALL)).prop_map(|(group, tier)| Request::Restart { group, tier }),
         group().prop_map(Request::StopGroup),
@@ -532,7 +536,7 @@ proptest! {
 fn an_executor_that_never_answers_leads_to_no_busy_loop() {
     let mut referee = Referee::new(policies::one_group(&["a", "b"]));
     referee.poke(Poke::Sees(Observation::Gpu { gpu: policies::gpu().uuid, reading: empty() }));
-    referee.poke(Poke::Sees(Observation::Tree { engine: key(0), processes: vec![] }));
+    referee.poke(Poke::Sees(Observation::Tree { engine: member(0), processes: vec![] }));
     for _ in 0..500 {
         referee.poke(Poke::ToTheDeadline);
     }

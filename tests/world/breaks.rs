@@ -7,7 +7,7 @@ use mpswarden_core::decide::{Input, PolicyChange};
 use mpswarden_core::model::Request;
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
-    EngineKey, Exit, LinePlace, Mode, Observation, ProbeState, Saying, ServerLine, ServerState, XidVia,
+    EngineKey, Exit, LinePlace, Member, Mode, Observation, ProbeState, Saying, ServerLine, ServerState, XidVia,
 };
 
 use super::sharing::Windows;
@@ -140,7 +140,7 @@ pub enum Break {
     LetIn(usize, u32),
     /// So many clients that no engine owns.
     Crowd(usize, u32),
-    Claims(u32, EngineKey),
+    Claims(u32, Member),
     OutsiderGone(u32),
     /// What an engine says of its load from now on, in words.
     Says(usize, usize, String),
@@ -254,7 +254,7 @@ impl World {
             Break::Has(group, engine, has) => self.configure(group, Some(engine), has),
             Break::Rolls(group, engines) => {
                 engines.iter().for_each(|engine| self.all.groups[group].engines[*engine].launch += 1);
-                let rolls = engines.into_iter().map(|engine| self.key(group, engine)).collect();
+                let rolls = engines.into_iter().map(|engine| self.key(group, engine).key()).collect();
                 self.reload(rolls);
             }
             Break::SetMode(group, mode) => {
@@ -311,15 +311,15 @@ impl World {
         match &request {
             Request::Stop | Request::StopNow => self.groups.iter_mut().for_each(|group| group.stopping = true),
             Request::StopGroup(name) => {
-                self.groups.iter_mut().filter(|side| side.name.home() == *name).for_each(|side| side.stopping = true);
+                self.groups.iter_mut().filter(|side| side.domain.group == *name).for_each(|side| side.stopping = true);
             }
             _ => {}
         }
         self.later(Duration::ZERO, Happening::Told(Input::Asked(request)));
     }
 
-    pub(super) fn key(&self, group: usize, engine: usize) -> EngineKey {
-        EngineKey::new(&self.groups[group].name, &self.groups[group].engines[engine].name)
+    pub(super) fn key(&self, group: usize, engine: usize) -> Member {
+        Member::new(&self.groups[group].domain, &self.groups[group].engines[engine].name)
     }
 
     fn make(&mut self, group: usize, engine: usize, knob: Knob) {

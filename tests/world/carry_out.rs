@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mpswarden_core::decide::Input;
 use mpswarden_core::model::{
-    Action, ActionId, CommandResult, EngineKey, EngineName, Exit, GroupName, Look, MpsEnvironment, Observation,
+    Action, ActionId, CommandResult, DomainId, EngineName, Exit, InstanceId, Look, Member, MpsEnvironment, Observation,
     Ordered, Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState,
 };
 
@@ -20,8 +20,8 @@ const LEAVES: Duration = Duration::from_millis(23);
 impl World {
     pub(super) fn carry_out(&mut self, ordered: Ordered) {
         let id = ordered.id;
-        if let Some(group) = group_of(&ordered.action) {
-            self.open_second_side(&group);
+        if let Some(domain) = domain_of(&ordered.action) {
+            self.open_second_side(&domain);
         }
         if self.open.insert(id, ordered.clone()).is_some() {
             self.violate("an action id was used twice");
@@ -43,17 +43,15 @@ impl World {
                 };
                 self.later(Duration::ZERO, Happening::Finish(id, outcome));
             }
-            Action::StartControl { group } => {
-                let group = self.find_group(&group);
+            Action::StartControl { domain } => {
+                let group = self.find_group(&domain);
                 self.later(ms(40), Happening::ControlUp(group, id));
             }
-            Action::StopControl { group, grace, .. } => self.stop_control(id, self.find_group(&group), grace),
-            Action::StartServer { group } => self.start_server(id, self.find_group(&group)),
-            Action::StartEngine { engine, incarnation, outside } => {
-                self.start_engine(id, &engine, incarnation, outside);
-            }
-            Action::KillEngines { group, engines, strays } => {
-                let group = self.find_group(&group);
+            Action::StopControl { domain, grace, .. } => self.stop_control(id, self.find_group(&domain), grace),
+            Action::StartServer { domain } => self.start_server(id, self.find_group(&domain)),
+            Action::StartEngine { instance, outside } => self.start_engine(id, &instance, outside),
+            Action::KillEngines { domain, engines, strays } => {
+                let group = self.find_group(&domain);
                 self.kill_engines(id, group, &engines, &strays);
             }
             Action::AwaitGone { .. } => self.waiters(),
@@ -66,8 +64,8 @@ impl World {
     pub(super) fn deadline(&mut self, id: ActionId) {
         let Some(ordered) = self.open.get(&id) else { return };
         let outcome = match ordered.action.clone() {
-            Action::AwaitGone { group, engines, processes } => {
-                let group = self.find_group(&group);
+            Action::AwaitGone { domain, engines, processes } => {
+                let group = self.find_group(&domain);
                 Outcome::Gone { remaining: self.remaining(group, &engines, &processes) }
             }
             Action::TerminateClients { engine, .. } => {
@@ -107,15 +105,15 @@ impl World {
                 let reading = self.reading();
                 self.answer(id, vec![Observation::Gpu { gpu, reading }], Outcome::Done);
             }
-            Look::Server { ref group, .. } | Look::Clients { ref group, .. } => {
+            Look::Server { domain: ref group, .. } | Look::Clients { domain: ref group, .. } => {
                 let group = self.find_group(group);
                 self.command(id, group, &look);
             }
-            Look::Trees(group) => {
-                let group = self.find_group(&group);
+            Look::Trees(domain) => {
+                let group = self.find_group(&domain);
                 let here = &self.groups[group];
                 let trees = here.engines.iter().map(|engine| Observation::Tree {
-                    engine: EngineKey::new(&here.name, &engine.name),
+                    engine: Member::new(&here.domain, &engine.name),
                     processes: {
                         let main = engine.pid.and_then(|pid| self.processes.get(&pid)).map(|p| p.id);
                         main.into_iter().chain(engine.core).collect()
@@ -126,13 +124,13 @@ impl World {
                 let trees = self.claim(trees);
                 self.answer(id, trees, Outcome::Done);
             }
-            Look::Pipe(group) => {
-                let connected = self.knocking(&group);
-                self.answer(id, vec![Observation::Pipe { group, connected }], Outcome::Done);
+            Look::Pipe(domain) => {
+                let connected = self.knocking(&domain);
+                self.answer(id, vec![Observation::Pipe { domain, connected }], Outcome::Done);
             }
-            Look::Commands { group, pids } => {
+            Look::Commands { domain, pids } => {
                 let found = self.command_lines(&pids);
-                self.answer(id, vec![Observation::Commands { group, asked: pids, found }], Outcome::Done);
+                self.answer(id, vec![Observation::Commands { domain, asked: pids, found }], Outcome::Done);
             }
             Look::Overlap(group) => self.look_overlap(id, group),
             Look::Load(_) if self.load_fails => {
@@ -175,34 +173,34 @@ impl World {
         let now = self.now;
         let here = &mut self.groups[group];
         here.commands.push(now);
-        let name = here.name.clone();
+        let name = here.domain.clone();
         let failed = |why: &str| Outcome::Failed { why: why.to_owned() };
         if here.unaskable {
-            let said = vec![Observation::Command { group: name, result: CommandResult::NotAsked }];
+            let said = vec![Observation::Command { domain: name, result: CommandResult::NotAsked }];
             return self.answer(id, said, Outcome::NotAsked { why: "the program was not found".to_owned() });
         }
         if here.control.is_none() {
-            let said = vec![Observation::Command { group: name, result: CommandResult::Unreachable }];
+            let said = vec![Observation::Command { domain: name, result: CommandResult::Unreachable }];
             return self.answer(id, said, failed("no control daemon there"));
         }
         if here.slot_taken {
-            let said = vec![Observation::Command { group: name, result: CommandResult::Refused }];
+            let said = vec![Observation::Command { domain: name, result: CommandResult::Refused }];
             return self.answer(id, said, failed("it serves another caller"));
         }
         if here.wedged {
-            let said = Observation::Command { group: name, result: CommandResult::Timeout };
+            let said = Observation::Command { domain: name, result: CommandResult::Timeout };
             self.later(COMMAND_TIMEOUT, Happening::Told(Input::Observed(said)));
             return self.later(COMMAND_TIMEOUT, Happening::Finish(id, failed("no answer within 3 s")));
         }
-        let answered = Observation::Command { group: name.clone(), result: CommandResult::Answered };
+        let answered = Observation::Command { domain: name.clone(), result: CommandResult::Answered };
         let listed = here.server.as_ref().filter(|server| server.state != ServerState::Initializing);
         let said = match look {
             Look::Clients { server, .. } => {
                 let clients = here.clients().into_iter().collect();
-                Observation::Clients { group: name, server: *server, clients }
+                Observation::Clients { domain: name, server: *server, clients }
             }
             _ => Observation::Server {
-                group: name,
+                domain: name,
                 server: listed.map(|server| server.pid),
                 state: listed.map_or(ServerState::None, |server| server.state),
             },
@@ -224,7 +222,7 @@ impl World {
             self.violate("a control daemon was started beside a living one");
             return self.finish(id, Outcome::Failed { why: "already running".to_owned() });
         }
-        let owner = Owner::Control(self.groups[group].name.clone());
+        let owner = Owner::Control(self.groups[group].domain.clone());
         let process = self.spawn(group, owner);
         self.groups[group].control = Some(process.pid);
         self.groups[group].wedged = false;
@@ -251,7 +249,7 @@ impl World {
         let here = &self.groups[group];
         let starts = here.control.is_some() && !here.wedged && here.server.is_none();
         if starts && !self.fails_to_start(group) {
-            let owner = Owner::Server(self.groups[group].name.clone());
+            let owner = Owner::Server(self.groups[group].domain.clone());
             let pid = self.spawn(group, owner).pid;
             self.groups[group].server = Some(Server { pid, state: ServerState::Initializing });
             self.groups[group].does_not_heal = false;
@@ -261,15 +259,16 @@ impl World {
         self.later(ms(2), Happening::Finish(id, Outcome::Done));
     }
 
-    fn start_engine(&mut self, id: ActionId, key: &EngineKey, incarnation: u32, outside: bool) {
-        let (group, place) = self.find_engine(key);
-        self.check_start(group, place, key);
+    fn start_engine(&mut self, id: ActionId, instance: &InstanceId, outside: bool) {
+        let key = instance.member();
+        let (group, place) = self.find_engine(&key);
+        self.check_start(group, place, &key);
         let knob = self.groups[group].engines[place].knob;
         if knob == Knob::CannotStart {
             let why = "/opt/engine: no such file".to_owned();
             return self.later(ms(1), Happening::Finish(id, Outcome::Failed { why }));
         }
-        let process = self.spawn(group, Owner::Engine(key.clone(), incarnation));
+        let process = self.spawn(group, Owner::Engine(instance.clone()));
         let engine = &mut self.groups[group].engines[place];
         engine.pid = Some(process.pid);
         engine.ready = false;
@@ -287,7 +286,7 @@ impl World {
         }
     }
 
-    fn check_start(&mut self, group: usize, place: usize, key: &EngineKey) {
+    fn check_start(&mut self, group: usize, place: usize, key: &Member) {
         let server = self.groups[group].server.as_ref();
         let active = server.is_some_and(|server| server.state == ServerState::Active);
         // What happens at this very moment may not have been told yet.
@@ -324,7 +323,7 @@ impl World {
         self.later(ms(1), Happening::Finish(id, Outcome::Killed { processes }));
     }
 
-    fn terminate(&mut self, id: ActionId, key: &EngineKey) {
+    fn terminate(&mut self, id: ActionId, key: &Member) {
         let (group, place) = self.find_engine(key);
         self.terminate_hangs(group, place);
         let here = &mut self.groups[group];
@@ -339,7 +338,7 @@ impl World {
         let client = engine.pid.filter(|_| std::mem::take(&mut engine.client));
         if let (Some(client), Some(server)) = (client, here.server.as_ref().map(|server| server.pid)) {
             let (stamped, line) = (self.now.after(LEAVES), ServerLine::Disconnected { server, client });
-            let said = Observation::Log { group: here.name.clone(), line, stamped };
+            let said = Observation::Log { domain: here.domain.clone(), line, stamped };
             self.later(LEAVES, Happening::Told(Input::Observed(said)));
         }
         self.later(ms(10), Happening::Finish(id, Outcome::Done));
@@ -348,14 +347,14 @@ impl World {
     pub(super) fn terminate_failed(&mut self, id: ActionId, group: usize, place: usize) {
         if self.open.contains_key(&id) {
             self.groups[group].engines[place].terminated = true;
-            let group = self.groups[group].name.clone();
-            self.tell(Input::Observed(Observation::Command { group, result: CommandResult::Timeout }));
+            let domain = self.groups[group].domain.clone();
+            self.tell(Input::Observed(Observation::Command { domain, result: CommandResult::Timeout }));
             let why = "terminate_client: no answer within 2 s".to_owned();
             self.finish(id, Outcome::Failed { why });
         }
     }
 
-    fn stop_engine(&mut self, key: &EngineKey, grace: Duration) {
+    fn stop_engine(&mut self, key: &Member, grace: Duration) {
         let (group, place) = self.find_engine(key);
         let here = &self.groups[group];
         let engine = &here.engines[place];
@@ -399,8 +398,8 @@ impl World {
         let mut over = Vec::new();
         for (id, ordered) in &self.open {
             match &ordered.action {
-                Action::AwaitGone { group, engines, processes }
-                    if self.remaining(self.find_group(group), engines, processes).is_empty() =>
+                Action::AwaitGone { domain, engines, processes }
+                    if self.remaining(self.find_group(domain), engines, processes).is_empty() =>
                 {
                     over.push((*id, Outcome::Gone { remaining: vec![] }));
                 }
@@ -420,28 +419,26 @@ impl World {
 }
 
 /// Whose an order or a look is.
-fn group_of(action: &Action) -> Option<GroupName> {
+fn domain_of(action: &Action) -> Option<DomainId> {
     match action {
-        Action::Look(Look::Gpu(_)) | Action::Save { .. } => None,
+        Action::Look(Look::Gpu(_) | Look::Overlap(_)) | Action::Save { .. } => None,
         Action::Look(
             Look::Health(key) | Look::Load(key) | Look::Environment(key) | Look::Traffic(key) | Look::Token(key),
-        ) => Some(key.group.clone()),
+        ) => Some(key.domain.clone()),
         Action::Look(
-            Look::Server { group, .. }
-            | Look::Clients { group, .. }
-            | Look::Commands { group, .. }
-            | Look::Pipe(group)
-            | Look::Trees(group)
-            | Look::Overlap(group),
-        ) => Some(group.clone()),
-        Action::WatchServer { group, .. }
-        | Action::StartControl { group }
-        | Action::StopControl { group, .. }
-        | Action::StartServer { group }
-        | Action::KillEngines { group, .. }
-        | Action::AwaitGone { group, .. } => Some(group.clone()),
-        Action::StartEngine { engine, .. }
-        | Action::TerminateClients { engine, .. }
-        | Action::StopEngine { engine, .. } => Some(engine.group.clone()),
+            Look::Server { domain, .. }
+            | Look::Clients { domain, .. }
+            | Look::Commands { domain, .. }
+            | Look::Pipe(domain)
+            | Look::Trees(domain),
+        ) => Some(domain.clone()),
+        Action::WatchServer { domain, .. }
+        | Action::StartControl { domain }
+        | Action::StopControl { domain, .. }
+        | Action::StartServer { domain }
+        | Action::KillEngines { domain, .. }
+        | Action::AwaitGone { domain, .. } => Some(domain.clone()),
+        Action::StartEngine { instance, .. } => Some(instance.domain()),
+        Action::TerminateClients { engine, .. } | Action::StopEngine { engine, .. } => Some(engine.domain.clone()),
     }
 }

@@ -45,8 +45,8 @@ impl World {
     }
 
     /// Engines that wait for such a server.
-    pub(super) fn knocking(&self, group: &mpswarden_core::model::GroupName) -> Vec<u32> {
-        let group = self.find_group(group);
+    pub(super) fn knocking(&self, domain: &mpswarden_core::model::DomainId) -> Vec<u32> {
+        let group = self.find_group(domain);
         let waits = |engine: &&super::Engine| !engine.client && self.lets_nobody_in(group);
         self.groups[group].engines.iter().filter(waits).filter_map(|engine| engine.pid).collect()
     }
@@ -70,10 +70,10 @@ impl World {
         self.next_pid += 1;
         let server = self.next_pid;
         self.log(group, ServerLine::Starting { server, uid: super::UID });
-        let group_name = self.groups[group].name.clone();
-        let said = Observation::ServerSaid { group: group_name.clone(), server, words, trouble: true };
+        let group_name = self.groups[group].domain.clone();
+        let said = Observation::ServerSaid { domain: group_name.clone(), server, words, trouble: true };
         let exited = Observation::Log {
-            group: group_name,
+            domain: group_name,
             line: ServerLine::Exited { server, status: 1 },
             stamped: self.now.after(ms(FAILS_AFTER)),
         };

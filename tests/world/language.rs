@@ -8,7 +8,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use mpswarden_core::model::gpu::RecoveryAction;
-use mpswarden_core::model::{EngineKey, EngineName, GroupName, Mode, ProbeState, Request, Saying, Tier};
+use mpswarden_core::model::{
+    DomainId, EngineKey, EngineName, GroupName, Member, Mode, ProbeState, Request, Saying, Tier,
+};
 
 use super::sharing::{Windows, window};
 use super::{Break, GIB, Knob, Lists, MIB, World};
@@ -81,7 +83,7 @@ const FORMS: &[Form] = &[
     ("stray-connects", |it| Break::Stray(it.group)),
     ("crowd COUNT", |it| Break::Crowd(it.group, it.number(0))),
     ("foreign PID ...", |it| Break::Foreign(it.number(0), it.rest())),
-    ("claims PID ENGINE", |it| Break::Claims(it.number(0), it.key(1))),
+    ("claims PID ENGINE", |it| Break::Claims(it.number(0), it.member(1))),
     ("gone PID", |it| Break::OutsiderGone(it.number(0))),
     ("pending CLIENT UID", |it| Break::Pending(it.group, it.client(0), it.number(1))),
     ("refused CLIENT ERROR", |it| Break::Refused(it.group, it.client(0), it.number(1))),
@@ -222,8 +224,8 @@ impl Reader<'_> {
         self.world.groups[self.group].engines.iter().map(|engine| &engine.name)
     }
 
-    fn key(&self, place: usize) -> EngineKey {
-        EngineKey::new(&self.world.groups[self.group].name, &self.words[place].into())
+    fn member(&self, place: usize) -> Member {
+        self.world.groups[self.group].domain.member(&self.words[place].into())
     }
 
     /// An engine's process, or a pid.
@@ -241,24 +243,24 @@ impl Reader<'_> {
     }
 
     fn named_group(&self) -> Option<GroupName> {
-        self.world.groups.iter().map(|group| &group.name).find(|name| name.as_str() == self.words[0]).cloned()
+        self.world.groups.iter().map(|group| &group.domain.group).find(|name| name.as_str() == self.words[0]).cloned()
     }
 
     /// `GROUP/ENGINE`, or an engine of the first group.
     fn named_engine(&self) -> EngineKey {
         match self.words[0].split_once('/') {
             Some((group, engine)) => EngineKey { group: group.into(), engine: engine.into() },
-            None => EngineKey { group: self.world.groups[0].name.clone(), engine: self.words[0].into() },
+            None => EngineKey { group: self.world.groups[0].domain.group.clone(), engine: self.words[0].into() },
         }
     }
 }
 
 impl World {
-    /// Reads an input as scenario files spell it. One that begins with `GROUP: ` is about that group, others about the
+    /// Reads an input as scenario files spell it. One that begins with `GROUP: ` is about that group, with `GROUP:isolation: ` about its second domain, others about the
     /// first.
     pub fn parse(&self, text: &str) -> Break {
         let (group, input) = match text.split_once(": ") {
-            Some((name, input)) => (self.find_group(&GroupName::from(name)), input),
+            Some((name, input)) => (self.find_group(&domain(name)), input),
             None => (0, text),
         };
         let words: Vec<&str> = input.split_whitespace().collect();
@@ -267,5 +269,13 @@ impl World {
             Some(read(&Reader { world: self, group, words, rest }))
         };
         FORMS.iter().find_map(read).unwrap_or_else(|| panic!("`{text}` is no input"))
+    }
+}
+
+/// Reads a domain as scenario files spell it: `small-llms`, `small-llms:isolation`.
+fn domain(text: &str) -> DomainId {
+    match text.split_once(":isolation") {
+        Some((group, "")) => DomainId::isolation(&group.into()),
+        _ => DomainId::main(&text.into()),
     }
 }

@@ -23,8 +23,8 @@ use std::time::Duration;
 use mpswarden_core::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
-    Action, ActionId, EngineKey, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GroupName, Look, Moment,
-    Observation, Ordered, Outcome, Owner, Plan, ProcessId, ServerLine, ServerState, What,
+    Action, ActionId, DomainId, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GroupName, Look, Member,
+    Moment, Observation, Ordered, Outcome, Owner, Plan, ProcessId, ServerLine, ServerState, Slot, What,
 };
 
 pub use breaks::{Break, Knob};
@@ -115,7 +115,7 @@ struct Server {
 /// One group.
 #[derive(Debug)]
 struct Group {
-    name: GroupName,
+    domain: DomainId,
     control: Option<u32>,
     wedged: bool,
     /// Another caller has the daemon's one slot.
@@ -383,7 +383,11 @@ impl World {
             _ => return,
         };
         let whole = event.engine.is_none();
-        let sides = event.group.as_ref().filter(|_| whole).map_or(1, |group| self.sides(self.find_group(group)).len());
+        let sides = event
+            .group
+            .as_ref()
+            .filter(|_| whole)
+            .map_or(1, |group| self.sides(self.find_group(&DomainId::main(group))).len());
         let open = self.attempts.entry((event.group.clone(), event.engine.clone())).or_insert(0);
         *open += change;
         if !(0..=sides as i32).contains(open) {
@@ -406,8 +410,8 @@ impl World {
 
     fn log(&mut self, group: usize, line: ServerLine) {
         let Some(line) = self.in_its_words(group, line).filter(|_| !self.groups[group].log_unreadable) else { return };
-        let group = self.groups[group].name.clone();
-        self.observe(Observation::Log { group, line, stamped: self.now });
+        let domain = self.groups[group].domain.clone();
+        self.observe(Observation::Log { domain, line, stamped: self.now });
     }
 
     fn finish(&mut self, id: ActionId, outcome: Outcome) {
@@ -489,12 +493,12 @@ impl World {
     }
 
     /// The second side of a group has the same engines, and comes when it is first named.
-    fn open_second_side(&mut self, name: &GroupName) {
-        if name.is_apart() && !self.groups.iter().any(|group| group.name == *name) {
-            let home = self.all.groups.iter().find(|group| group.name == name.home()).unwrap();
+    fn open_second_side(&mut self, domain: &DomainId) {
+        if domain.slot == Slot::Isolation && !self.groups.iter().any(|group| group.domain == *domain) {
+            let home = self.all.groups.iter().find(|group| group.name == domain.group).unwrap();
             let mut side = Group::new(home);
-            side.name = name.clone();
-            let knobs = &self.groups[self.find_group(&name.home())].engines;
+            side.domain = domain.clone();
+            let knobs = &self.groups[self.find_group(&DomainId::main(&domain.group))].engines;
             side.engines.iter_mut().zip(knobs).for_each(|(there, here)| there.knob = here.knob);
             self.groups.push(side);
         }
@@ -502,8 +506,8 @@ impl World {
 
     /// Both sides of a group.
     fn sides(&self, group: usize) -> Vec<usize> {
-        let name = self.groups[group].name.home();
-        (0..self.groups.len()).filter(|other| self.groups[*other].name.home() == name).collect()
+        let name = &self.groups[group].domain.group;
+        (0..self.groups.len()).filter(|other| self.groups[*other].domain.group == *name).collect()
     }
 
     /// The side on which the engine has a process, else the first.
@@ -512,14 +516,14 @@ impl World {
         self.sides(group).into_iter().find(has).unwrap_or(group)
     }
 
-    fn find_engine(&self, key: &EngineKey) -> (usize, usize) {
-        let group = self.groups.iter().position(|group| group.name == key.group).unwrap();
+    fn find_engine(&self, key: &Member) -> (usize, usize) {
+        let group = self.groups.iter().position(|group| group.domain == key.domain).unwrap();
         let engine = self.groups[group].engines.iter().position(|engine| engine.name == key.engine).unwrap();
         (group, engine)
     }
 
-    fn find_group(&self, name: &GroupName) -> usize {
-        self.groups.iter().position(|group| group.name == *name).unwrap()
+    fn find_group(&self, domain: &DomainId) -> usize {
+        self.groups.iter().position(|group| group.domain == *domain).unwrap()
     }
 }
 
@@ -552,7 +556,7 @@ impl Engine {
 impl Group {
     fn new(policy: &mpswarden_core::decide::policy::GroupPolicy) -> Self {
         Group {
-            name: policy.name.clone(),
+            domain: DomainId::main(&policy.name),
             control: None,
             wedged: false,
             slot_taken: false,

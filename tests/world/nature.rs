@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mpswarden_core::decide::Input;
-use mpswarden_core::model::{Action, ActionId, EngineKey, Look, Observation, Ordered, Outcome, ProcessId};
+use mpswarden_core::model::{Action, ActionId, Look, Member, Observation, Ordered, Outcome, ProcessId};
 
 use super::World;
 
@@ -28,12 +28,12 @@ pub struct Running {
 
 impl World {
     /// The engines that have a process.
-    pub fn running(&self) -> impl Iterator<Item = (EngineKey, Running)> {
+    pub fn running(&self) -> impl Iterator<Item = (Member, Running)> {
         self.groups.iter().flat_map(|group| {
             group.engines.iter().filter_map(|engine| {
                 let process = self.processes.get(&engine.pid?)?.id;
                 let on_gpu = engine.client || engine.ready;
-                Some((EngineKey::new(&group.name, &engine.name), Running { process, on_gpu }))
+                Some((Member::new(&group.domain, &engine.name), Running { process, on_gpu }))
             })
         })
     }

@@ -1,6 +1,6 @@
 //! Processes of the stand-in world that no engine owns: some compute on the GPU, some wait for the MPS server.
 
-use mpswarden_core::model::{CommandLine, EngineKey, GpuProcess, Observation, ProcessId, ServerLine};
+use mpswarden_core::model::{CommandLine, GpuProcess, Member, Observation, ProcessId, ServerLine};
 
 use super::{Break, GIB, World};
 
@@ -10,7 +10,7 @@ pub(super) struct Outsider {
     command: String,
     computes: bool,
     /// It knows this engine's word.
-    claims: Option<EngineKey>,
+    claims: Option<Member>,
 }
 
 impl World {
@@ -64,7 +64,7 @@ impl World {
 
     /// Those that know an engine's word: in its tree, and claimed.
     pub(super) fn claim(&self, trees: Vec<Observation>) -> Vec<Observation> {
-        let claimed = |key: &EngineKey| -> Vec<ProcessId> {
+        let claimed = |key: &Member| -> Vec<ProcessId> {
             let all = self.outsiders.iter().filter(|(_, outsider)| outsider.claims.as_ref() == Some(key));
             all.map(|(pid, _)| ProcessId { pid: *pid, started_at: 1 }).collect()
         };

@@ -157,7 +157,7 @@ impl World {
 
     /// The engine's client is from now on a child of its main process.
     pub(super) fn split(&mut self, group: usize, place: usize) {
-        let owner = Owner::Engine(self.key(group, place), 0);
+        let owner = Owner::Engine(self.key(group, place).instance(0));
         let core = self.spawn(group, owner);
         self.processes.remove(&core.pid);
         let here = &mut self.groups[group];

@@ -8,20 +8,20 @@ use mpswarden_core::model::{Action, CommandResult, EngineName, Event, GroupStatu
 pub(super) fn action(action: &Action) -> Option<String> {
     let text = match action {
         Action::Look(_) | Action::Save { .. } | Action::WatchServer { .. } => return None,
-        Action::StartControl { group } => format!("start control daemon of {group}"),
-        Action::StopControl { group, grace, .. } => {
-            format!("stop control daemon of {group}, grace {} s", grace.as_secs())
+        Action::StartControl { domain } => format!("start control daemon of {domain}"),
+        Action::StopControl { domain, grace, .. } => {
+            format!("stop control daemon of {domain}, grace {} s", grace.as_secs())
         }
-        Action::StartServer { group } => format!("start server of {group}"),
-        Action::StartEngine { engine, incarnation, outside: false } => format!("start {engine} #{incarnation}"),
-        Action::StartEngine { engine, incarnation, .. } => format!("start {engine} #{incarnation} outside MPS"),
-        Action::KillEngines { group, engines, strays } if strays.is_empty() => {
-            format!("kill {group}: {}", list(engines))
+        Action::StartServer { domain } => format!("start server of {domain}"),
+        Action::StartEngine { instance, outside: false } => format!("start {instance}"),
+        Action::StartEngine { instance, .. } => format!("start {instance} outside MPS"),
+        Action::KillEngines { domain, engines, strays } if strays.is_empty() => {
+            format!("kill {domain}: {}", list(engines))
         }
         Action::KillEngines { strays, .. } => format!("kill strays {strays:?}"),
-        Action::AwaitGone { group, engines, processes } => {
+        Action::AwaitGone { domain, engines, processes } => {
             let pids: Vec<String> = processes.iter().map(ToString::to_string).collect();
-            format!("await the end of {group}: {} (signalled: {})", list(engines), pids.join(" "))
+            format!("await the end of {domain}: {} (signalled: {})", list(engines), pids.join(" "))
         }
         Action::TerminateClients { engine, clients, .. } => format!("terminate clients {clients:?} of {engine}"),
         Action::StopEngine { engine, grace } => format!("stop {engine}, grace {} s", grace.as_secs()),

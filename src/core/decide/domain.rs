@@ -9,30 +9,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Action, EngineKey, EngineName, Exit, Fault, Hold, Known, Moment, Observation, Outcome, Owner, ProcessId,
-    ServerLine, What,
+    Action, DomainId, EngineName, Exit, Fault, Health, Hold, Known, Member, Moment, Observation, Outcome, Owner,
+    ProcessId, ServerLine, Slot, What,
 };
 
-use super::active_time::ActiveTime;
-use super::engine::{Engine, Stage};
+use super::facts::server_start::Tone;
 use super::facts::{ControlFacts, ServerFacts, ServerNews};
-use super::foreign::Foreign;
-use super::guard::{Attempts, Jitter};
 use super::isolation::{Hit, IsolatedTime, Isolation};
-use super::nameless::Nameless;
-use super::newcomers::Killed;
-use super::orders::{GroupId, Purpose};
+use super::orders::{DomainNumber, Purpose};
 use super::overlap::Overlap;
 use super::policy::GroupPolicy;
 use super::pulse::Pulse;
-use super::reading::Reading;
 use super::remembered::GroupMemory;
 use super::restart::Restart;
 use super::settling::Settling;
-use super::stopping::{AfterStop, Stopping};
-use super::strangers::Strangers;
+use super::stopping::AfterStop;
 use super::suspects::Suspects;
+use super::teardown::{Target, Teardown};
 use super::turn::Turn;
+use crate::decide::facts::active_time::ActiveTime;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::foreign::Foreign;
+use crate::decide::facts::guard::{Attempts, Jitter};
+use crate::decide::facts::nameless::Nameless;
+use crate::decide::facts::newcomers::Killed;
+use crate::decide::facts::reading::Reading;
+use crate::decide::facts::strangers::Strangers;
 
 /// For following the end of a server.
 const WATCH_BOUND: std::time::Duration = std::time::Duration::from_secs(5);
@@ -47,7 +49,7 @@ pub(super) enum Phase {
     /// Engines run; each goes its own way until something hits them all.
     Running(Option<Settling>),
     /// It is being stopped in order.
-    Stopping(Stopping),
+    Stopping(Teardown),
     /// It was.
     Stopped,
 }
@@ -55,7 +57,9 @@ pub(super) enum Phase {
 /// One fault domain: a control daemon, its server, and the engines that die together.
 #[derive(Clone, Debug)]
 pub(super) struct Domain {
-    pub id: GroupId,
+    /// Which of this run: a domain that comes back is another one.
+    pub number: DomainNumber,
+    pub id: DomainId,
     pub policy: GroupPolicy,
     pub phase: Phase,
     pub control: ControlFacts,
@@ -116,13 +120,14 @@ pub(super) struct Domain {
 
 impl Domain {
     /// A domain that has not started, with what is remembered of it.
-    pub fn new(id: GroupId, policy: GroupPolicy, mut memory: GroupMemory, seed: u64) -> Self {
+    pub fn new(number: DomainNumber, id: DomainId, policy: GroupPolicy, mut memory: GroupMemory, seed: u64) -> Self {
         let engines = policy
             .engines
             .iter()
             .map(|engine| Engine::new(engine.clone(), memory.engines.remove(&engine.name).unwrap_or_default()))
             .collect();
         Domain {
+            number,
             id,
             // What the watchdog had started is gone before it comes back, so a stopped group needs no proof.
             phase: if memory.stopped { Phase::Stopped } else { Phase::Waiting },
@@ -191,7 +196,10 @@ impl Domain {
                 self.server_news(news, turn);
             }
             Observation::Pipe { connected, .. } => self.knocking(&connected, turn.now),
-            Observation::ServerSaid { server, words, trouble, .. } => self.server.starts.said(server, words, trouble),
+            Observation::ServerSaid { server, words, trouble, .. } => {
+                let tone = if trouble { Tone::Trouble } else { Tone::Plain };
+                self.server.starts.said(server, words, tone);
+            }
             Observation::Clients { server, clients, .. } => {
                 let clients = clients.into_iter().collect();
                 if self.server.pid == Some(server) {
@@ -204,7 +212,7 @@ impl Domain {
                 turn.emit(What::Command { result });
             }
             Observation::Ended { owner, process, exit } => self.ended(owner, process, exit, turn),
-            Observation::Tree { engine, processes } => self.tree(&engine, processes, turn.now),
+            Observation::Tree { engine, processes } => self.tree(&engine.engine, processes, turn.now),
             Observation::Claimed { engine, processes } => {
                 if let Some(engine) = self.engine_mut(&engine.engine) {
                     engine.instance.tree.claimed = processes.into_iter().collect();
@@ -215,21 +223,24 @@ impl Domain {
                     engine.probed(health, turn.now);
                 }
             }
-            Observation::Said { engine, saying, place } => self.heard(&engine, saying, &place, turn),
-            Observation::Traffic { engine, traffic } => self.traffic(&engine, traffic, turn.now),
-            Observation::Token { engine, given } => self.token(&engine, given, turn.now),
-            Observation::Usage { engine, processes } => self.usage(&engine, &processes, turn.now),
-            Observation::Load { engine, load } => self.load(&engine, load, turn.now),
+            Observation::Said { engine, saying, place } => self.heard(&engine.engine, saying, &place, turn),
+            Observation::Traffic { engine, traffic } => self.traffic(&engine.engine, traffic, turn.now),
+            Observation::Token { engine, given } => {
+                let answer = if given { Health::Ok } else { Health::NoAnswer };
+                self.token(&engine.engine, answer, turn.now);
+            }
+            Observation::Usage { engine, processes } => self.usage(&engine.engine, &processes, turn.now),
+            Observation::Load { engine, load } => self.load(&engine.engine, load, turn.now),
             Observation::Commands { asked, found, .. } => self.strangers_seen(&asked, found, turn.now),
             Observation::Gpu { .. } | Observation::RecoveryAction { .. } => {}
             Observation::GpuLost { .. } | Observation::GpuResetNeeded { .. } => {}
             Observation::Xid { .. } | Observation::Blind { .. } | Observation::Heard { .. } => {}
-            // They concern both sides: the watchdog takes them up.
+            // They concern all domains of a group: the watchdog takes them up.
             Observation::Overlap { .. } | Observation::Probe { .. } => {}
             Observation::Environment { engine, processes, overwritten } => {
-                self.environment(&engine, processes, overwritten, turn.now);
+                self.environment(&engine.engine, processes, overwritten, turn.now);
             }
-            Observation::MemoryEvents { engine, oom_kills } => self.memory_events(&engine, oom_kills, turn.now),
+            Observation::MemoryEvents { engine, oom_kills } => self.memory_events(&engine.engine, oom_kills, turn.now),
             Observation::HostMemory { available, .. } => self.host_available.saw(available, turn.now),
             Observation::OomKill { pid, line } => self.oom_kill(pid, &line, turn),
         }
@@ -361,9 +372,22 @@ impl Domain {
         self.engines.iter().map(|engine| engine.name().clone()).collect()
     }
 
-    /// The key of an engine of this group.
-    pub fn key(&self, engine: &EngineName) -> EngineKey {
-        EngineKey::new(&self.policy.name, engine)
+    /// What is known of it to whoever ends it.
+    pub fn target(&self) -> Target<'_> {
+        Target { id: &self.id, engines: &self.engines, control: &self.control, server: &self.server }
+    }
+
+    /// An engine of this domain.
+    pub fn member(&self, engine: &EngineName) -> Member {
+        self.id.member(engine)
+    }
+
+    /// What people call it: a group's second domain has no name of its own for them.
+    pub fn called(&self) -> String {
+        match self.id.slot {
+            Slot::Main => self.id.group.to_string(),
+            Slot::Isolation => format!("the second side of {}", self.id.group),
+        }
     }
 
     fn wait_for_sources(&mut self, turn: &mut Turn<'_>) {
@@ -379,7 +403,7 @@ impl Domain {
             turn.emit(What::ServerStarted { server });
         }
         if let ServerNews::New(server) | ServerNews::NewAndReady(server) = news {
-            let watch = Action::WatchServer { group: self.policy.name.clone(), server };
+            let watch = Action::WatchServer { domain: self.id.clone(), server };
             turn.order(Purpose::Watch, watch, WATCH_BOUND);
         }
     }
@@ -393,18 +417,17 @@ impl Domain {
             Owner::Server(_) => {
                 self.server.gone(process.pid, turn.now, turn.now);
             }
-            Owner::Engine(key, incarnation) => self.engine_ended(&key, incarnation, exit, turn),
+            Owner::Engine(id) => self.engine_ended(&id.engine.engine, id.incarnation, exit, turn),
             Owner::Control(_) => {}
         }
     }
 
-    fn tree(&mut self, key: &EngineKey, processes: Vec<ProcessId>, now: Moment) {
+    fn tree(&mut self, name: &EngineName, processes: Vec<ProcessId>, now: Moment) {
         self.trees_seen.saw((), now);
-        let before =
-            self.engine(&key.engine).and_then(|engine| engine.instance.tree.all.last().cloned()).unwrap_or_default();
+        let before = self.engine(name).and_then(|engine| engine.instance.tree.all.last().cloned()).unwrap_or_default();
         self.tree_without(&before, &processes, now);
         let clients = self.server.clients.last();
-        if let Some(engine) = self.engines.iter_mut().find(|engine| *engine.name() == key.engine) {
+        if let Some(engine) = self.engines.iter_mut().find(|engine| engine.name() == name) {
             engine.instance.tree.claimed.retain(|claimed| processes.contains(claimed));
             if matches!(engine.stage, Stage::Serving | Stage::Failing) {
                 let proven: Vec<ProcessId> = processes

@@ -4,9 +4,9 @@ use crate::model::{Fault, SuppressedAction, Tier, What};
 
 use super::detect::{self, Finding};
 use super::domain::{Domain, Phase};
-use super::engine::Engine;
 use super::ladder::is_of_the_gpu;
 use super::turn::Turn;
+use crate::decide::facts::engine::Engine;
 
 impl Domain {
     /// Tells of faults that began and ended, and gives those that are there.

@@ -4,13 +4,16 @@
 //! when an engine is about to be found hung), trees and one control command every 10 s, a window of the kernel probe
 //! as often as the configuration says. Inside a restart, what it waits for is read at most 5 ms apart.
 
+use crate::decide::facts::cadence::TREES;
 use std::time::Duration;
 
 use crate::model::{Look, Moment, ServerState};
 
 use super::domain::{Domain, Phase};
-use super::engine::{Ending, Engine, Stage};
+use super::facts::gpu_health::GpuHealth;
+use super::may::Others;
 use super::policy::StartOrder;
+use crate::decide::facts::engine::{Ending, Engine, Stage};
 
 /// A timer of the runtime rounds up to the next millisecond: with it, at most 5 ms apart.
 const FAST: Duration = Duration::from_millis(4);
@@ -21,10 +24,6 @@ const STARTING_LONG: Duration = Duration::from_millis(100);
 const STARTING_SHARE: u32 = 1000;
 const GPU: Duration = Duration::from_secs(1);
 const HEALTH: Duration = Duration::from_secs(2);
-/// An engine's own metrics: a request over loopback, some 100 KB of text at vLLM's and SGLang's worst, read on
-/// the core's thread. So not while it starts, and no more often than a person or a scrape can use.
-pub(super) const LOAD: Duration = Duration::from_secs(2);
-pub(super) const TREES: Duration = Duration::from_secs(10);
 const SERVER: Duration = Duration::from_secs(10);
 /// While an engine that starts may wait for a server that lets nobody in.
 const KNOCKS: Duration = Duration::from_secs(2);
@@ -72,8 +71,8 @@ fn want(known: &mut Option<Duration>, every: Duration) {
 
 impl Domain {
     /// What this group wants to see from now on: each look once, in an order that stays. While its GPU is in doubt
-    /// the driver's word is wanted at once. `calm`: no engine of either side is being started or stopped.
-    pub fn wanted(&self, in_doubt: bool, calm: bool, now: Moment) -> Vec<Want> {
+    /// the driver's word is wanted at once. `others`: whether an engine of either side is being started or stopped.
+    pub fn wanted(&self, health: &GpuHealth, others: Others, now: Moment) -> Vec<Want> {
         let mut wants = Wants::default();
         match &self.phase {
             Phase::Waiting => {
@@ -93,11 +92,11 @@ impl Domain {
             }
         }
         self.want_strangers(&mut wants, now);
-        if in_doubt {
+        if health.in_doubt() {
             want(&mut wants.gpu, FAST);
         }
         let mut looks = self.looks(wants);
-        looks.extend(self.wanted_window().filter(|_| calm));
+        looks.extend(self.wanted_window().filter(|_| others == Others::AtRest));
         looks
     }
 
@@ -127,7 +126,7 @@ impl Domain {
     }
 
     fn want_engine(&self, engine: &Engine, wants: &mut Wants, now: Moment) {
-        let key = || self.key(engine.name());
+        let key = || self.member(engine.name());
         if engine.count_due().is_some() {
             want(&mut wants.trees, FAST);
         }
@@ -182,7 +181,7 @@ impl Domain {
     /// What its processes were told: once when it is about to serve, and when it has others.
     fn want_environment(&self, engine: &Engine, wants: &mut Wants, every: Duration) {
         if engine.wants_environment() {
-            wants.engines.push((Look::Environment(self.key(engine.name())), every));
+            wants.engines.push((Look::Environment(self.member(engine.name())), every));
         }
     }
 
@@ -221,16 +220,16 @@ impl Domain {
 
     /// Gives the looks their targets. Without a server there is no list of clients.
     fn looks(&self, wants: Wants) -> Vec<Want> {
-        let (group, server) = (&self.policy.name, self.server.pid);
+        let (domain, server) = (&self.id, self.server.pid);
         let clients = wants.clients.zip(server);
         let strangers = (!wants.strangers.is_empty()).then_some(wants.strangers);
         let whole = [
             wants.gpu.map(|every| (Look::Gpu(self.policy.gpu.clone()), every)),
-            wants.trees.map(|every| (Look::Trees(group.clone()), every)),
-            wants.pipe.map(|every| (Look::Pipe(group.clone()), every)),
-            wants.server.map(|every| (Look::Server { group: group.clone(), server }, every)),
-            clients.map(|(every, server)| (Look::Clients { group: group.clone(), server }, every)),
-            strangers.map(|pids| (Look::Commands { group: group.clone(), pids }, STRANGERS)),
+            wants.trees.map(|every| (Look::Trees(domain.clone()), every)),
+            wants.pipe.map(|every| (Look::Pipe(domain.clone()), every)),
+            wants.server.map(|every| (Look::Server { domain: domain.clone(), server }, every)),
+            clients.map(|(every, server)| (Look::Clients { domain: domain.clone(), server }, every)),
+            strangers.map(|pids| (Look::Commands { domain: domain.clone(), pids }, STRANGERS)),
         ];
         whole.into_iter().flatten().chain(wants.engines).collect()
     }

@@ -19,9 +19,9 @@ use crate::model::gpu::ComputeMode;
 use crate::model::{Hold, Mode, Moment, ServerState};
 
 use super::facts::{ControlFacts, GpuFacts, SERVER_FRESH, ServerFacts};
-use super::gpu_health::Ailment;
-use super::guard::Attempts;
 use super::policy::{IsolationMode, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent};
+use crate::decide::facts::gpu_health::Ailment;
+use crate::decide::facts::guard::Attempts;
 
 pub(super) use crate::model::Refusal;
 

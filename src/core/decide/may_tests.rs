@@ -6,8 +6,8 @@ use super::Refusal::{
     ServerNotActive, TriedInVain,
 };
 use super::*;
-use crate::decide::gpu_health::GpuHealth;
-use crate::decide::reading::Reading;
+use crate::decide::facts::gpu_health::GpuHealth;
+use crate::decide::facts::reading::Reading;
 use crate::model::{Exit, GpuIdentity, GpuReading, GpuUuid, ProcessId};
 
 fn at(seconds: u64) -> Moment {

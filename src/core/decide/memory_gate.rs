@@ -26,6 +26,15 @@ pub(super) enum NotBack {
     Unknown(String),
 }
 
+/// Whether the GPU says how much of its memory is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MemoryFigure {
+    /// It has said so, at least once.
+    Known,
+    /// It never has.
+    Never,
+}
+
 /// Takes the last reading before the kill; `old` are the pids that will be killed.
 pub(super) fn baseline(reading: &GpuReading, old: &BTreeSet<u32>) -> Baseline {
     let (old, others) = by_pid(reading).into_iter().partition(|(pid, _)| old.contains(pid));
@@ -33,9 +42,9 @@ pub(super) fn baseline(reading: &GpuReading, old: &BTreeSet<u32>) -> Baseline {
 }
 
 impl Baseline {
-    /// `Ok` when everything is back; else what is still missing. `countable`: the GPU has had a figure of its memory. On
-    /// one that never had (GB10), and where NVML lists no processes, the processes' end is the proof.
-    pub fn back(&self, reading: &GpuReading, old: &BTreeSet<u32>, countable: bool) -> Result<(), NotBack> {
+    /// `Ok` when everything is back; else what is still missing. On a GPU that never had a figure of its memory (GB10),
+    /// and where NVML lists no processes, the processes' end is the proof.
+    pub fn back(&self, reading: &GpuReading, old: &BTreeSet<u32>, figure: MemoryFigure) -> Result<(), NotBack> {
         let lost = self.lists.iter().zip(lists(reading)).any(|(before, now)| *before && !now);
         if lost {
             return Err(NotBack::Unknown("NVML lists the GPU's processes no more".to_owned()));
@@ -46,7 +55,7 @@ impl Baseline {
         }
         let (before, used) = match (self.used, reading.memory_used) {
             (Some(before), Some(used)) => (before, used),
-            (None, None) if !countable => return Ok(()),
+            (None, None) if figure == MemoryFigure::Never => return Ok(()),
             _ => return Err(NotBack::Unknown("NVML does not say how much of the GPU's memory is in use".to_owned())),
         };
         let sum = |processes: &BTreeMap<u32, u64>| processes.values().fold(0u64, |sum, held| sum.saturating_add(*held));
@@ -101,32 +110,32 @@ mod tests {
     #[test]
     fn memory_is_back_when_the_old_are_gone_and_so_is_what_they_held() {
         let before = baseline(&reading(61, &[(10, 20), (11, 20), (7, 20)]), &old());
-        assert_eq!(before.back(&reading(21, &[(7, 20)]), &old(), true), Ok(()));
+        assert_eq!(before.back(&reading(21, &[(7, 20)]), &old(), MemoryFigure::Known), Ok(()));
     }
 
     #[test]
     fn an_old_process_in_a_list_is_not_back() {
         let before = baseline(&reading(61, &[(10, 20), (11, 20)]), &old());
-        assert!(before.back(&reading(21, &[(11, 0)]), &old(), true).is_err());
+        assert!(before.back(&reading(21, &[(11, 0)]), &old(), MemoryFigure::Known).is_err());
     }
 
     #[test]
     fn memory_without_an_owner_is_not_back() {
         let before = baseline(&reading(41, &[(10, 20), (11, 20)]), &old());
-        assert!(before.back(&reading(3, &[]), &old(), true).is_err());
+        assert!(before.back(&reading(3, &[]), &old(), MemoryFigure::Known).is_err());
     }
 
     #[test]
     fn what_others_took_since_is_theirs() {
         let before = baseline(&reading(41, &[(10, 20), (11, 20)]), &old());
-        assert_eq!(before.back(&reading(31, &[(99, 30)]), &old(), true), Ok(()));
+        assert_eq!(before.back(&reading(31, &[(99, 30)]), &old(), MemoryFigure::Known), Ok(()));
     }
 
     #[test]
     fn what_others_gave_back_hides_nothing() {
         let before = baseline(&reading(81, &[(10, 20), (11, 20), (7, 40)]), &old());
-        assert_eq!(before.back(&reading(1, &[]), &old(), true), Ok(()));
-        assert!(before.back(&reading(41, &[]), &old(), true).is_err());
+        assert_eq!(before.back(&reading(1, &[]), &old(), MemoryFigure::Known), Ok(()));
+        assert!(before.back(&reading(41, &[]), &old(), MemoryFigure::Known).is_err());
     }
 
     fn is_unknown(result: Result<(), NotBack>) -> bool {
@@ -138,26 +147,30 @@ mod tests {
         let whole = reading(41, &[(10, 20), (11, 20)]);
         let before = baseline(&whole, &old());
         let after = reading(1, &[]);
-        assert!(is_unknown(before.back(&GpuReading { memory_used: None, ..after.clone() }, &old(), true)));
-        assert!(is_unknown(before.back(&GpuReading { compute: None, ..after.clone() }, &old(), true)));
-        assert!(is_unknown(before.back(&GpuReading { mps: None, ..after.clone() }, &old(), true)));
+        assert!(is_unknown(before.back(
+            &GpuReading { memory_used: None, ..after.clone() },
+            &old(),
+            MemoryFigure::Known
+        )));
+        assert!(is_unknown(before.back(&GpuReading { compute: None, ..after.clone() }, &old(), MemoryFigure::Known)));
+        assert!(is_unknown(before.back(&GpuReading { mps: None, ..after.clone() }, &old(), MemoryFigure::Known)));
         let blind = baseline(&GpuReading { memory_used: None, ..whole }, &old());
-        assert!(is_unknown(blind.back(&after, &old(), true)), "it had a figure once");
+        assert!(is_unknown(blind.back(&after, &old(), MemoryFigure::Known)), "it had a figure once");
     }
 
     #[test]
     fn on_a_gpu_that_never_had_a_figure_the_processes_end_is_the_proof() {
         let without = |processes: &[(u32, u64)]| GpuReading { memory_used: None, ..reading(0, processes) };
         let before = baseline(&without(&[(10, 20), (11, 20)]), &old());
-        assert_eq!(before.back(&without(&[]), &old(), false), Ok(()));
-        assert!(matches!(before.back(&without(&[(11, 20)]), &old(), false), Err(NotBack::Held(_))));
+        assert_eq!(before.back(&without(&[]), &old(), MemoryFigure::Never), Ok(()));
+        assert!(matches!(before.back(&without(&[(11, 20)]), &old(), MemoryFigure::Never), Err(NotBack::Held(_))));
     }
 
     #[test]
     fn where_nvml_has_no_lists_the_sum_decides() {
         let nothing = |used| GpuReading { compute: None, mps: None, ..reading(used, &[]) };
         let before = baseline(&nothing(41), &old());
-        assert_eq!(before.back(&nothing(1), &old(), true), Ok(()));
-        assert!(before.back(&nothing(42), &old(), true).is_err());
+        assert_eq!(before.back(&nothing(1), &old(), MemoryFigure::Known), Ok(()));
+        assert!(before.back(&nothing(42), &old(), MemoryFigure::Known).is_err());
     }
 }

@@ -1,27 +1,23 @@
 //! The pure core: observations in, decisions out. No clock, no randomness, no I/O, no lock, no log.
 //!
 //! Read it in this order: `watchdog` takes one input and gives one decision; `group` is one group's
-//! whole state; `detect` finds faults in it; `ladder` and `guard` say how far to go and whether it may;
-//! `restart`, `engine_tier` and `stopping` carry that through step by step; `looks` says which readings are
+//! whole state; `detect` finds faults in it; `ladder` says how far to go, `may` whether that may be done now, and
+//! `guard` counts attempts; `settling` puts that together; `restart`, `engine_tier` and `stopping` carry that through step by step; `looks` says which readings are
 //! wanted and `schedule` when; `pulse` says which groups an input concerns;
 //! `isolation` finds the culprit of faults that repeat. `figures` and `overlap` are what is only told.
 
 mod attached;
-mod death;
+mod attempt;
 mod detect;
 mod domain;
 mod effects;
-mod engine;
 mod engine_tier;
-mod evicted;
 mod evidence;
 mod facts;
 mod faults;
 mod figures;
 mod foreign;
-mod gpu_process;
 mod input;
-mod instance;
 mod isolation;
 mod ladder;
 mod limits;
@@ -42,20 +38,15 @@ mod schedule;
 mod settling;
 mod shortage;
 mod sources;
-mod stall;
 mod status;
 mod stopping;
 mod strangers;
 mod suspects;
+mod teardown;
 mod turn;
 mod unknown;
 mod watchdog;
 mod words;
-
-use evidence::said;
-use facts::{
-    active_time, gpu_health, growth, guard, kept_out, memory_trend, passage, progress, reading, server_start, usage,
-};
 
 pub use input::{Decision, Input, PolicyChange};
 pub use policy::Policy;

@@ -1,52 +1,13 @@
-//! Clients of a server whose log does not say who they are (drivers before r525). That one left makes the watchdog ask
-//! who is still there; who is missing then, or whose process ended, is the one that left.
+//! Finds out which client left a server whose log does not say it: who is missing from the next list of clients, or
+//! whose process ended.
 
+use crate::decide::domain::Domain;
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::engine::nameless::says_terminated;
+use crate::decide::facts::trusted;
+use crate::model::{Moment, ProcessId};
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-use crate::model::{Moment, ProcessId};
-
-use super::domain::Domain;
-use super::engine::Engine;
-use super::evicted::TERMINATED;
-use super::facts::trusted;
-
-/// So long after it a departure is looked for closely; then an answer that was asked for after it must do.
-const CLOSELY: Duration = Duration::from_millis(500);
-/// A client that its server's line named so shortly before is not taken for another one.
-const SAME: Duration = Duration::from_secs(10);
-
-/// A departure that nobody has a name for yet.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Nameless {
-    at: Option<Moment>,
-    read: Moment,
-}
-
-impl Nameless {
-    /// Somebody left.
-    pub fn left(&mut self, at: Moment, now: Moment) {
-        self.at = self.at.or(Some(at));
-        self.read = now;
-    }
-
-    /// When the last departure that nobody has a name for was, if there is one.
-    pub fn departure(&self) -> Option<Moment> {
-        self.at
-    }
-
-    /// Whether it is to be asked now who.
-    pub fn asks(&self, clients_asked: Option<Moment>, now: Moment) -> bool {
-        self.at.is_some() && (now.since(self.read) < CLOSELY || clients_asked.is_none_or(|asked| asked <= self.read))
-    }
-
-    /// A list came that was asked for after it was read, and enough time for a process to end has passed.
-    fn settle(&mut self, now: Moment) {
-        if now.since(self.read) >= CLOSELY {
-            self.at = None;
-        }
-    }
-}
 
 impl Domain {
     /// A line says that some client left.
@@ -96,7 +57,5 @@ impl Domain {
     }
 }
 
-/// It printed that its server had ended its client, and nothing has decided that yet.
-fn says_terminated(engine: &Engine) -> bool {
-    engine.instance.output.said.open().any(|run| run.code == TERMINATED)
-}
+/// A client that its server's line named so shortly before is not taken for another one.
+const SAME: Duration = Duration::from_secs(10);

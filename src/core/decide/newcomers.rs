@@ -1,24 +1,9 @@
-//! Newcomers that hang: after a client was killed while it was busy, a server may let nobody in any more although it says
-//! ACTIVE (NVIDIA knows of it). What is needed to say so: such a death in this server's life, and an engine that has a
-//! connection to the daemon's pipe and no client of its own for half a minute.
+//! Notes clients that were killed while busy and processes that wait at the server's door, for newcomers that hang.
 
-use std::time::Duration;
-
+use crate::decide::domain::Domain;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::newcomers::Killed;
 use crate::model::{Exit, Moment};
-
-use super::domain::Domain;
-use super::engine::{Engine, Stage};
-
-/// A start has its clients within a second; for so long nobody waits by chance.
-pub(super) const HANGS_AFTER: Duration = Duration::from_secs(30);
-
-/// A death that such a hang may come from, in the life of one server.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Killed {
-    server: Option<u32>,
-    /// When, and whose.
-    last: Option<(Moment, String)>,
-}
 
 impl Domain {
     /// An engine ended: by a signal, or not known to be without work.

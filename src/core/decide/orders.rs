@@ -8,10 +8,9 @@ use crate::model::{ActionId, EngineName, Look, Moment};
 /// How long after its deadline an order is given up even if the executor says nothing.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// One group of this run. Its place among the groups changes with the configuration; this does not, and it is
-/// never given to another.
+/// One domain of this run. What it is called may be another's later; this is never given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct GroupId(pub u64);
+pub(super) struct DomainNumber(pub u64);
 
 /// What an order was for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +34,8 @@ pub(super) enum Purpose {
 /// One order without an outcome.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
-    /// The group it belongs to; `None`: to no group.
-    pub group: Option<GroupId>,
+    /// The domain it belongs to; `None`: to none.
+    pub domain: Option<DomainNumber>,
     /// What it was for.
     pub purpose: Purpose,
     deadline: Moment,
@@ -52,10 +51,10 @@ pub(super) struct Orders {
 
 impl Orders {
     /// Takes up a new order.
-    pub fn add(&mut self, group: Option<GroupId>, purpose: Purpose, deadline: Moment) -> ActionId {
+    pub fn add(&mut self, domain: Option<DomainNumber>, purpose: Purpose, deadline: Moment) -> ActionId {
         self.last += 1;
         let id = ActionId(self.last);
-        self.open.insert(id, Open { group, purpose, deadline });
+        self.open.insert(id, Open { domain, purpose, deadline });
         self.deadlines.insert((deadline, id));
         id
     }
@@ -78,20 +77,20 @@ impl Orders {
     }
 
     /// Whether any intervention of this group (no look, watch or save) is on its way.
-    pub fn busy(&self, group: GroupId) -> bool {
+    pub fn busy(&self, domain: DomainNumber) -> bool {
         let intervenes = |purpose: &Purpose| !matches!(purpose, Purpose::Look(_) | Purpose::Watch | Purpose::Save);
-        self.open.values().any(|open| open.group == Some(group) && intervenes(&open.purpose))
+        self.open.values().any(|open| open.domain == Some(domain) && intervenes(&open.purpose))
     }
 
     /// Whether an engine or the daemon of this group may still come up.
-    pub fn starting(&self, group: GroupId) -> bool {
+    pub fn starting(&self, domain: DomainNumber) -> bool {
         let starts = |purpose: &Purpose| matches!(purpose, Purpose::Control | Purpose::Launch(_));
-        self.open.values().any(|open| open.group == Some(group) && starts(&open.purpose))
+        self.open.values().any(|open| open.domain == Some(domain) && starts(&open.purpose))
     }
 
     /// Whether an engine of this group may still come up.
-    pub fn launching(&self, group: GroupId) -> bool {
-        self.open.values().any(|open| open.group == Some(group) && matches!(open.purpose, Purpose::Launch(_)))
+    pub fn launching(&self, domain: DomainNumber) -> bool {
+        self.open.values().any(|open| open.domain == Some(domain) && matches!(open.purpose, Purpose::Launch(_)))
     }
 }
 
@@ -99,8 +98,8 @@ impl Orders {
 mod tests {
     use super::*;
 
-    const ONE: GroupId = GroupId(0);
-    const TWO: GroupId = GroupId(1);
+    const ONE: DomainNumber = DomainNumber(0);
+    const TWO: DomainNumber = DomainNumber(1);
 
     fn at(millis: u64) -> Moment {
         Moment::ZERO.after(Duration::from_millis(millis))

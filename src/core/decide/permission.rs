@@ -4,11 +4,11 @@ use crate::model::{Fault, Moment};
 
 use super::detect::Finding;
 use super::domain::Domain;
-use super::engine::{Engine, Stage};
 use super::facts::GpuFacts;
-use super::gpu_health::Ailment;
 use super::may::{self, May, Others, Served};
 use super::turn::Turn;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::gpu_health::Ailment;
 
 impl Domain {
     /// Whether the watchdog may act on `fault` by itself.

@@ -195,9 +195,19 @@ pub struct EnginePolicy {
     pub launch: u64,
 }
 
+/// How an engine uses MPS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MpsUse {
+    /// As a client of its group's server.
+    Client,
+    /// Not at all.
+    Outside,
+}
+
 impl EnginePolicy {
-    /// What its main process is told of MPS when it is started. `inside`: as a client of its group's server.
-    pub fn told(&self, process: ProcessId, inside: bool) -> MpsEnvironment {
+    /// What its main process is told of MPS when it is started.
+    pub fn told(&self, process: ProcessId, mps: MpsUse) -> MpsEnvironment {
+        let inside = mps == MpsUse::Client;
         MpsEnvironment {
             process,
             own_pipe: inside,

@@ -4,7 +4,7 @@
 use crate::model::{Fault, Health, Moment, Observation};
 
 use super::domain::{Domain, Phase};
-use super::engine::{Engine, Stage};
+use crate::decide::facts::engine::{Engine, Stage};
 
 /// When a group is to be stepped.
 #[derive(Clone, Debug)]

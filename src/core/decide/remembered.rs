@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{EngineName, GroupName, Hold, Moment};
+use crate::model::{DomainId, EngineName, Hold, Moment};
 
 use super::isolation::Isolation;
 use super::overlap::Learnt;
@@ -12,8 +12,8 @@ use super::overlap::Learnt;
 /// The core's memory. Moments are of this boot; the caller drops the memory of another.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
-    /// By group.
-    pub groups: BTreeMap<GroupName, GroupMemory>,
+    /// By domain.
+    pub groups: BTreeMap<DomainId, GroupMemory>,
 }
 
 /// One group's.

@@ -1,11 +1,11 @@
 //! When each look was last given, how it went, and when it is due again. What is wanted stands in `looks`.
 //!
-//! An input costs what it changes: looks lie by their deadlines, and a group that wants what it wanted changes none.
+//! An input costs what it changes: looks lie by their deadlines, and a domain that wants what it wanted changes none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{Blindness, GroupName, Known, Look, Moment, Source, SourceScope, SourceState};
+use crate::model::{Blindness, DomainId, Known, Look, Moment, Source, SourceScope, SourceState, Subject};
 
 use super::looks::{Want, company};
 
@@ -15,8 +15,21 @@ const OLDEST: Duration = Duration::from_secs(3);
 /// A look without what changes from one to the next. Those of one source lie together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LookKey {
-    pub scope: SourceScope,
+    pub source: Source,
+    pub subject: Subject,
     pub kind: Kind,
+}
+
+impl LookKey {
+    /// Its source as the outside knows it.
+    pub fn scope(&self) -> SourceScope {
+        SourceScope::of(self.source, &self.subject)
+    }
+
+    /// Whether it reads something of one engine.
+    fn is_of_an_engine(&self) -> bool {
+        matches!(self.subject, Subject::Member(_))
+    }
 }
 
 /// Which of a source's looks.
@@ -47,7 +60,7 @@ pub(super) enum Kind {
 pub(super) struct LookState {
     look: Look,
     /// Who wants it, and how often.
-    wanted: Vec<(GroupName, Duration)>,
+    wanted: Vec<(DomainId, Duration)>,
     every: Duration,
     sent: Option<Moment>,
     in_flight: bool,
@@ -74,7 +87,7 @@ pub(super) struct Ended {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Schedule {
     states: BTreeMap<LookKey, LookState>,
-    wants: BTreeMap<GroupName, Vec<Want>>,
+    wants: BTreeMap<DomainId, Vec<Want>>,
     /// Those that wait, by the moment from which they go along, and by the one when they are due alone.
     early: BTreeSet<(Moment, LookKey)>,
     late: BTreeSet<(Moment, LookKey)>,
@@ -83,40 +96,40 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// All that a group wants from now on.
-    pub fn want(&mut self, group: &GroupName, wanted: Vec<Want>) {
-        let old = self.wants.insert(group.clone(), Vec::new()).unwrap_or_default();
+    /// All that a domain wants from now on.
+    pub fn want(&mut self, domain: &DomainId, wanted: Vec<Want>) {
+        let old = self.wants.insert(domain.clone(), Vec::new()).unwrap_or_default();
         let (old_change, new_change) = difference(&old, &wanted);
         for (look, _) in old_change {
-            self.change(key(look), |state| state.wanted.retain(|(name, _)| name != group));
+            self.change(key(look), |state| state.wanted.retain(|(id, _)| id != domain));
         }
         for (look, every) in new_change {
             let key = key(look);
             self.states.entry(key.clone()).or_insert_with(|| LookState::new(look.clone()));
-            self.change(key, |state| state.wanted_by(group, look, *every));
+            self.change(key, |state| state.wanted_by(domain, look, *every));
         }
-        self.wants.insert(group.clone(), wanted);
+        self.wants.insert(domain.clone(), wanted);
     }
 
-    /// Forgets the groups that are no more, with all their sources.
-    pub fn keep(&mut self, groups: &BTreeSet<GroupName>) {
-        let unused = |key: &LookKey, state: &LookState| key.scope.source == Source::Nvml && state.wanted.is_empty();
-        let gone: Vec<GroupName> = self.wants.keys().filter(|name| !groups.contains(*name)).cloned().collect();
-        for name in gone {
-            self.want(&name, Vec::new());
-            self.wants.remove(&name);
-            self.states.retain(|key, _| key.scope.group.as_ref() != Some(&name));
+    /// Forgets the domains that are no more, with all their sources.
+    pub fn keep(&mut self, domains: &BTreeSet<DomainId>) {
+        let unused = |key: &LookKey, state: &LookState| key.source == Source::Nvml && state.wanted.is_empty();
+        let gone: Vec<DomainId> = self.wants.keys().filter(|id| !domains.contains(*id)).cloned().collect();
+        for id in gone {
+            self.want(&id, Vec::new());
+            self.wants.remove(&id);
+            self.states.retain(|key, _| !key.subject.goes_with(&id));
         }
         self.states.retain(|key, state| !unused(key, state));
     }
 
-    /// Groups with looks that are due now. Loads and windows of the kernel probe are
+    /// Domains with looks that are due now. Loads and windows of the kernel probe are
     /// only told.
-    pub fn groups_due(&self, now: Moment) -> impl Iterator<Item = &GroupName> {
+    pub fn domains_due(&self, now: Moment) -> impl Iterator<Item = &DomainId> {
         let due = self.early.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| key);
         let states =
             due.filter(|key| !matches!(key.kind, Kind::Load | Kind::Overlap)).filter_map(|key| self.states.get(key));
-        states.flat_map(|state| state.wanted.iter().map(|(group, _)| group))
+        states.flat_map(|state| state.wanted.iter().map(|(domain, _)| domain))
     }
 
     /// Which looks are due now, in their order; they count as sent.
@@ -149,7 +162,7 @@ impl Schedule {
         let key = key(look);
         let state = self.states.get(&key)?;
         let sent = state.sent;
-        if key.scope.engine.is_some() && state.wanted.is_empty() {
+        if key.is_of_an_engine() && state.wanted.is_empty() {
             self.change(key, |state| state.in_flight = false);
             return None;
         }
@@ -175,7 +188,7 @@ impl Schedule {
             let key = LookKey { kind, ..key.clone() };
             self.states.get(&key)?.failed.as_ref().map(|blindness| blindness.state)
         };
-        match key.scope.source {
+        match key.source {
             Source::Engine => fails(Kind::Main).or_else(|| fails(Kind::Load)),
             _ => fails(key.kind),
         }
@@ -198,7 +211,7 @@ impl Schedule {
                 self.late.insert((late, key.clone()));
             }
         }
-        if idle && key.scope.engine.is_some() {
+        if idle && key.is_of_an_engine() {
             self.loose.push(key);
         }
     }
@@ -227,9 +240,9 @@ impl LookState {
         }
     }
 
-    fn wanted_by(&mut self, group: &GroupName, look: &Look, every: Duration) {
+    fn wanted_by(&mut self, domain: &DomainId, look: &Look, every: Duration) {
         self.look = look.clone();
-        self.wanted.push((group.clone(), every));
+        self.wanted.push((domain.clone(), every));
     }
 
     /// From when it goes along, and when it is due alone; `None`: it is on its way, or nobody wants it.
@@ -288,14 +301,14 @@ fn key(look: &Look) -> LookKey {
         Look::Token(_) => Kind::Token,
         Look::Overlap(_) => Kind::Overlap,
     };
-    LookKey { scope: look.scope(), kind }
+    LookKey { source: look.source(), subject: look.subject(), kind }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use crate::model::{EngineKey, EngineName, GpuUuid};
+    use crate::model::{GpuUuid, Member};
 
     fn at(millis: u64) -> Moment {
         Moment::ZERO.after(Duration::from_millis(millis))
@@ -305,12 +318,12 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    fn group(name: &str) -> GroupName {
-        GroupName::from(name)
+    fn domain(name: &str) -> DomainId {
+        DomainId::main(&name.into())
     }
 
-    fn engine() -> EngineKey {
-        EngineKey::new(&group("one"), &EngineName::from("a"))
+    fn engine() -> Member {
+        domain("one").member(&"a".into())
     }
 
     fn gpu() -> Look {
@@ -318,13 +331,13 @@ mod tests {
     }
 
     fn trees() -> Look {
-        Look::Trees(group("one"))
+        Look::Trees(domain("one"))
     }
 
-    /// A group that wants these looks.
+    /// A domain that wants these looks.
     fn wanting(wanted: &[(Look, u64)]) -> Schedule {
         let mut schedule = Schedule::default();
-        schedule.want(&group("one"), wants(wanted));
+        schedule.want(&domain("one"), wants(wanted));
         schedule
     }
 
@@ -360,13 +373,13 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_two_groups_want_comes_as_often_as_the_more_curious_wants() {
+    fn a_look_that_two_domains_want_comes_as_often_as_the_more_curious_wants() {
         let mut schedule = wanting(&[(gpu(), 1000)]);
-        schedule.want(&group("two"), wants(&[(gpu(), 4)]));
+        schedule.want(&domain("two"), wants(&[(gpu(), 4)]));
         schedule.due(at(0));
         schedule.ended(&gpu(), None, at(1));
         assert_eq!(schedule.next_deadline(), Some(at(4)));
-        schedule.want(&group("two"), Vec::new());
+        schedule.want(&domain("two"), Vec::new());
         assert_eq!(schedule.next_deadline(), Some(at(1000)));
     }
 
@@ -375,9 +388,9 @@ mod tests {
         let mut schedule = wanting(&[(trees(), 10_000)]);
         schedule.due(at(0));
         schedule.ended(&trees(), None, at(1));
-        schedule.want(&group("one"), Vec::new());
+        schedule.want(&domain("one"), Vec::new());
         assert_eq!((schedule.due(at(9000)), schedule.next_deadline()), (vec![], None));
-        schedule.want(&group("one"), wants(&[(trees(), 10_000)]));
+        schedule.want(&domain("one"), wants(&[(trees(), 10_000)]));
         assert_eq!(schedule.next_deadline(), Some(at(10_000)));
     }
 
@@ -386,7 +399,7 @@ mod tests {
         let load = Look::Load(engine());
         let mut schedule = wanting(&[(load.clone(), 2000)]);
         schedule.due(at(0));
-        schedule.want(&group("one"), Vec::new());
+        schedule.want(&domain("one"), Vec::new());
         schedule.due(at(1));
         assert_eq!(schedule.all().count(), 1);
         assert_eq!(schedule.ended(&load, Some(Blindness::silent("connection reset")), at(5)), None);
@@ -410,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_is_no_more_leaves_nothing_behind() {
+    fn a_domain_that_is_no_more_leaves_nothing_behind() {
         let mut schedule = wanting(&[(gpu(), 1000), (trees(), 10_000), (Look::Load(engine()), 2000)]);
         schedule.due(at(0));
         schedule.ended(&trees(), None, at(1));

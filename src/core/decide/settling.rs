@@ -2,12 +2,13 @@
 
 use crate::model::{Action, EngineName, Moment, Reason, RecoveryResult, RecoveryStep, ServerState, Tier, What};
 
+use super::attempt::Attempt;
 use super::detect::Finding;
 use super::domain::{Domain, Phase};
-use super::engine::{Engine, Stage};
 use super::orders::Purpose;
-use super::reading::Reading;
 use super::turn::Turn;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::reading::Reading;
 
 /// For an engine's process to be started.
 const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
@@ -19,8 +20,8 @@ pub(super) struct Settling {
     pub reason: Option<Reason>,
     /// When the restart was decided.
     pub since: Moment,
-    /// Its result is still to be told.
-    pub open: bool,
+    /// The attempt that it is; `None` for a first start, or where it has its result already.
+    pub attempt: Option<Attempt>,
     pub step: RecoveryStep,
     pub step_since: Moment,
     /// The engine that starts last.
@@ -126,7 +127,7 @@ impl Domain {
         let name = self.engines[place].name().clone();
         let incarnation = self.engines[place].instance.incarnation + 1;
         let outside = self.engines[place].goes_outside;
-        let action = Action::StartEngine { engine: self.key(&name), incarnation, outside };
+        let action = Action::StartEngine { instance: self.member(&name).instance(incarnation), outside };
         let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);
         self.engines[place].launch(id, turn.now);
         turn.save();
@@ -154,11 +155,9 @@ impl Domain {
         let Phase::Running(settling) = &mut self.phase else { return };
         let Some(done) = settling.take() else { return };
         done.tell_step(turn);
-        if !done.open {
-            return;
+        if let Some(attempt) = done.attempt {
+            attempt.end(if self.all_serve() { RecoveryResult::Serving } else { RecoveryResult::Partly }, turn);
         }
-        let result = if self.all_serve() { RecoveryResult::Serving } else { RecoveryResult::Partly };
-        turn.emit(What::RestartEnded { tier: done.tier, result, took: turn.now.since(done.since) });
     }
 
     /// Every engine that is to run serves, and there is one: whom an operator stopped is not missed.

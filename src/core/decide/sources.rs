@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Blindness, EngineKey, Moment, Source, SourceScope, SourceState, SourceStatus};
+use crate::model::{Blindness, Moment, Source, SourceScope, SourceState, SourceStatus};
 
 use super::domain::Domain;
 use super::schedule::{Kind, LookKey, LookState, Schedule};
@@ -32,7 +32,7 @@ pub(super) fn sources(groups: &[Domain], looks: &Schedule, logs: &Logs, now: Mom
         None => drop(sources.insert(one.scope.clone(), one)),
     };
     looks.all().filter(|(key, state)| counts(key, state)).for_each(|(key, state)| add(by_look(key, state, now)));
-    let log_scopes = groups.iter().map(|group| SourceScope::of_group(Source::Log, group.policy.name.home()));
+    let log_scopes = groups.iter().map(|group| SourceScope::of_group(Source::Log, group.id.group.clone()));
     log_scopes.chain([SourceScope::whole(Source::Kmsg)]).for_each(|scope| add(by_log(scope, logs)));
     for scope in expected(groups) {
         sources.entry(scope.clone()).or_insert_with(|| not_asked(scope));
@@ -40,19 +40,12 @@ pub(super) fn sources(groups: &[Domain], looks: &Schedule, logs: &Logs, now: Mom
     sources.into_values().collect()
 }
 
-/// A source as the outside knows it: a group's two sides have one name.
-pub(super) fn shown(mut scope: SourceScope) -> SourceScope {
-    scope.group = scope.group.map(|group| group.home());
-    scope.engine = scope.engine.map(|key| EngineKey { group: key.group.home(), ..key });
-    scope
-}
-
 /// What there is to be asked, whether or not anybody asks now.
 fn expected(groups: &[Domain]) -> impl Iterator<Item = SourceScope> {
     groups.iter().flat_map(|group| {
-        let name = group.policy.name.home();
-        let engines = group.engines.iter().map(|engine| group.key(engine.name()));
-        let engines = engines.map(|key| shown(SourceScope::of_engine(Source::Engine, key)));
+        let name = group.id.group.clone();
+        let engines = group.engines.iter().map(|engine| group.member(engine.name()).key());
+        let engines = engines.map(|key| SourceScope::of_engine(Source::Engine, key));
         let of_group = [Source::Mps, Source::Procfs].map(|source| SourceScope::of_group(source, name.clone()));
         let gpu = SourceScope::of_gpu(Source::Nvml, group.policy.gpu.clone());
         of_group.into_iter().chain([gpu]).chain(engines).collect::<Vec<_>>()
@@ -76,7 +69,7 @@ fn by_look(key: &LookKey, look: &LookState, now: Moment) -> SourceStatus {
         Err(blindness) => (blindness.state, Some(blindness.why)),
     };
     let (last_success, took) = (look.worked.at(), look.worked.last().copied());
-    SourceStatus { scope: shown(key.scope.clone()), state, why, last_success, took }
+    SourceStatus { scope: key.scope(), state, why, last_success, took }
 }
 
 fn by_log(scope: SourceScope, logs: &Logs) -> SourceStatus {

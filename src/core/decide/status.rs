@@ -9,16 +9,16 @@ use crate::model::{
     EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Moment, ServerState, Status,
 };
 
-use super::attached::Attachment;
 use super::detect::unknown_clients;
 use super::domain::{Domain, Phase};
-use super::engine::{Engine, Stage};
 use super::facts::{GpuFacts, SERVER_FRESH};
 use super::isolation::one_each;
-use super::reading::Reading;
 use super::schedule::Schedule;
 use super::sources::{Logs, sources};
+use crate::decide::facts::attached::Attachment;
+use crate::decide::facts::engine::{Engine, Sight, Stage};
 use crate::decide::facts::reading::READING_FRESH;
+use crate::decide::facts::reading::Reading;
 
 /// A health answer is believed for so long, over the time that it may take.
 const HEALTH_FRESH: Duration = Duration::from_secs(6);
@@ -77,19 +77,20 @@ impl Domain {
     }
 
     pub(super) fn status(&self, gpu: Option<&GpuFacts>, reading: Option<&Reading>, now: Moment) -> GroupStatus {
-        let blind = self.blind(now);
+        let sight = self.sight(now);
+        let blind = sight == Sight::Blind;
         GroupStatus {
             name: self.policy.name.clone(),
             gpu: self.policy.gpu.clone(),
             mode: self.policy.mode,
-            state: self.state(blind),
+            state: self.state(sight),
             generation: self.generation,
             control_up: self.control_up(),
             control: self.control.process,
             server: if blind { ServerState::Unknown } else { self.server_state() },
             server_pid: self.server.pid,
             server_since: self.server.since,
-            clients: self.clients(blind),
+            clients: self.clients(sight),
             clients_limit: self.clients_limit(),
             unknown_clients: if blind { None } else { self.count_unknown() },
             recovery: self.recovery(),
@@ -102,14 +103,15 @@ impl Domain {
             overlap: self.overlap_status(now),
             isolated: self.isolated.isolated,
             time_sliced: self.isolated.sliced,
-            engines: self.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, blind, now)).collect(),
+            engines: self.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, sight, now)).collect(),
         }
     }
 
-    /// The server's word is too old. What ends by a pidfd or a line is known without it.
-    fn blind(&self, now: Moment) -> bool {
+    /// Whether the server's word is fresh. What ends by a pidfd or a line is known without it.
+    fn sight(&self, now: Moment) -> Sight {
         let expects = matches!(self.phase, Phase::Running(_)) && self.server.pid.is_some();
-        expects && self.server.state.fresh(SERVER_FRESH, now).is_none()
+        let old = self.server.state.fresh(SERVER_FRESH, now).is_none();
+        if expects && old { Sight::Blind } else { Sight::Clear }
     }
 
     fn server_state(&self) -> ServerState {
@@ -129,9 +131,9 @@ impl Domain {
         }
     }
 
-    fn clients(&self, blind: bool) -> Option<u32> {
+    fn clients(&self, sight: Sight) -> Option<u32> {
         match &self.server.pid {
-            _ if blind => None,
+            _ if sight == Sight::Blind => None,
             None => Some(0),
             Some(_) => self.server.clients.last().map(|clients| u32::try_from(clients.len()).unwrap_or(u32::MAX)),
         }
@@ -155,7 +157,7 @@ impl Domain {
         recovery.budget.saturating_sub(self.attempts.within(recovery.budget_window, now))
     }
 
-    fn state(&self, blind: bool) -> GroupState {
+    fn state(&self, sight: Sight) -> GroupState {
         match &self.phase {
             Phase::Waiting => GroupState::Unknown,
             Phase::Stopped => GroupState::Stopped,
@@ -163,7 +165,7 @@ impl Domain {
             Phase::Restart(restart) if restart.reason.is_none() => GroupState::Starting,
             Phase::Restart(_) => GroupState::Recovering,
             Phase::Running(_) if self.stuck().is_some() => GroupState::Held,
-            Phase::Running(_) if blind => GroupState::Unknown,
+            Phase::Running(_) if sight == Sight::Blind => GroupState::Unknown,
             Phase::Running(Some(settling)) if settling.reason.is_none() => GroupState::Starting,
             Phase::Running(Some(_)) => GroupState::Recovering,
             Phase::Running(None) if self.all_serve() => GroupState::Serving,
@@ -203,17 +205,20 @@ impl Domain {
         engine: &Engine,
         gpu: Option<&GpuFacts>,
         reading: Option<&Reading>,
-        blind: bool,
+        sight: Sight,
         now: Moment,
     ) -> EngineStatus {
-        let deaf = engine.instance.probes.last.fresh(HEALTH_FRESH + engine.policy.health_timeout, now).is_none();
-        let seen = gpu.filter(|_| !blind).and_then(|gpu| engine.attachment_now(&self.server, &gpu.reading, now));
+        let heard = engine.instance.probes.last.fresh(HEALTH_FRESH + engine.policy.health_timeout, now);
+        let of_it = if heard.is_some() { sight } else { Sight::Blind };
+        let seen = gpu
+            .filter(|_| sight == Sight::Clear)
+            .and_then(|gpu| engine.attachment_now(&self.server, &gpu.reading, now));
         let processes = engine.instance.processes();
         let is_client = |pid: &u32| self.server.clients.last().is_some_and(|clients| clients.contains(pid));
         EngineStatus {
             name: engine.name().clone(),
             address: engine.policy.address.clone(),
-            state: self.engine_state(engine, blind || deaf),
+            state: self.engine_state(engine, of_it),
             attached: seen.and_then(|seen| match seen {
                 Attachment::Attached => Some(true),
                 Attachment::Outside(_) => Some(false),
@@ -238,11 +243,11 @@ impl Domain {
         }
     }
 
-    fn engine_state(&self, engine: &Engine, blind: bool) -> EngineState {
+    fn engine_state(&self, engine: &Engine, sight: Sight) -> EngineState {
         let has_process = engine.instance.process.id.is_some() && engine.instance.process.ended.is_none();
         match (&self.phase, &engine.stage) {
             (Phase::Restart(_) | Phase::Stopping(_), Stage::Fallen) if has_process => EngineState::Stopping,
-            _ => engine.state(blind),
+            _ => engine.state(sight),
         }
     }
 }

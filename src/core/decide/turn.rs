@@ -6,7 +6,7 @@ use crate::model::{Action, ActionId, EngineName, FailedAction, GroupName, Moment
 
 use super::effects::Effects;
 use super::facts::GpuFacts;
-use super::orders::{GroupId, Orders, Purpose};
+use super::orders::{DomainNumber, Orders, Purpose};
 
 /// Of an order whose outcome stayed out.
 pub(super) const NO_OUTCOME: &str = "no outcome in its time";
@@ -21,9 +21,9 @@ pub(super) struct Turn<'a> {
     pub alone: bool,
     /// Of a group's second side: whether an engine of its first side is being started.
     pub home_starts: bool,
-    /// Which group of this run it is.
-    pub id: GroupId,
-    /// The group's name, as the outside knows it: that of both its sides.
+    /// Which domain of this run it is.
+    pub domain: DomainNumber,
+    /// The name of its group, as the outside knows it.
     pub group: GroupName,
     /// Orders on their way.
     pub orders: &'a mut Orders,
@@ -35,7 +35,7 @@ impl Turn<'_> {
     /// Orders something for this group, with an outcome within `bound`.
     pub fn order(&mut self, purpose: Purpose, action: Action, bound: Duration) -> ActionId {
         let deadline = self.now.after(bound);
-        let id = self.orders.add(Some(self.id), purpose, deadline);
+        let id = self.orders.add(Some(self.domain), purpose, deadline);
         self.effects.act(id, deadline, action);
         id
     }
@@ -50,11 +50,10 @@ impl Turn<'_> {
         self.push(Some(engine.clone()), what);
     }
 
-    /// Tells that an order about the group failed, if it did.
+    /// Tells that an action about the group failed, and why.
     pub fn emit_failure(&mut self, action: FailedAction, outcome: &Outcome) {
-        if let Some(why) = failure(outcome) {
-            self.emit(What::ActionFailed { action, why });
-        }
+        let why = failure(outcome).unwrap_or_else(|| NO_OUTCOME.to_owned());
+        self.emit(What::ActionFailed { action, why });
     }
 
     /// Tells that an order about one engine failed, if it did.
@@ -80,5 +79,84 @@ pub(super) fn failure(outcome: &Outcome) -> Option<String> {
         Outcome::Waits { why, .. } => Some(why.clone()),
         Outcome::TimedOut => Some(NO_OUTCOME.to_owned()),
         outcome => outcome.blindness().map(|blindness| blindness.why),
+    }
+}
+
+/// A turn of its own for tests of what works on one.
+#[cfg(test)]
+pub(super) mod stand {
+    use super::*;
+    use crate::decide::Decision;
+    use crate::decide::policy::EnginePolicy;
+    use crate::model::{EngineKind, Event, GpuIdentity, GpuUuid};
+
+    /// What a turn borrows; gathers what its turns put out.
+    pub struct Stand {
+        gpu: GpuFacts,
+        orders: Orders,
+        effects: Effects,
+        decided: Decision,
+    }
+
+    impl Default for Stand {
+        fn default() -> Self {
+            let identity = GpuIdentity::absent(GpuUuid::from("GPU-0"), Some(0));
+            let effects = Effects::new(Moment::ZERO);
+            Stand { gpu: GpuFacts::new(identity), orders: Orders::default(), effects, decided: Decision::default() }
+        }
+    }
+
+    impl Stand {
+        /// A turn at so many milliseconds.
+        pub fn turn(&mut self, millis: u64) -> Turn<'_> {
+            let now = Moment::ZERO.after(Duration::from_millis(millis));
+            self.gather(now);
+            let (domain, group) = (DomainNumber(0), GroupName::from("small-llms"));
+            let (gpu, orders, effects) = (&self.gpu, &mut self.orders, &mut self.effects);
+            Turn { now, gpu, alone: true, home_starts: false, domain, group, orders, effects }
+        }
+
+        /// The events since the last call.
+        pub fn events(&mut self) -> Vec<Event> {
+            self.gather(Moment::ZERO);
+            std::mem::take(&mut self.decided.events)
+        }
+
+        /// The actions since the last call.
+        pub fn actions(&mut self) -> Vec<(ActionId, Action)> {
+            self.gather(Moment::ZERO);
+            self.decided.actions.drain(..).map(|ordered| (ordered.id, ordered.action)).collect()
+        }
+
+        /// Ends an action, for those who ask what is on its way.
+        pub fn ended(&mut self, id: ActionId) {
+            self.orders.end(id);
+        }
+
+        fn gather(&mut self, now: Moment) {
+            let done = std::mem::replace(&mut self.effects, Effects::new(now)).decision();
+            self.decided.actions.extend(done.actions);
+            self.decided.events.extend(done.events);
+        }
+    }
+
+    /// An engine's policy with 5 s to stop.
+    pub fn engine(name: &str) -> EnginePolicy {
+        EnginePolicy {
+            name: EngineName::from(name),
+            address: "http://127.0.0.1:8001".into(),
+            device_memory_limit: None,
+            memory_max: None,
+            start_timeout: Duration::from_secs(10),
+            stop_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::ZERO,
+            hang_after: Duration::from_secs(20),
+            sm_limited: false,
+            kind: EngineKind::Other,
+            health_timeout: Duration::from_secs(1),
+            probe_request: false,
+            probe: false,
+            launch: 0,
+        }
     }
 }

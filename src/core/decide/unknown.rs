@@ -1,10 +1,9 @@
 //! What can't be known of an engine, and why. Nothing follows from it; it is said.
 
-use crate::model::{EngineKind, Moment, Question, Unknown};
-
-use super::domain::Domain;
-use super::engine::{Engine, Stage};
-use super::reading::Reading;
+use crate::decide::domain::Domain;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::reading::Reading;
+use crate::model::{Moment, Question, Unknown};
 
 impl Domain {
     /// Questions about an engine that have no answer now.
@@ -30,26 +29,5 @@ impl Domain {
             "its process {process} has overwritten its environment, as setproctitle does: whether its limits were passed on \
              can't be seen"
         ))
-    }
-}
-
-impl Engine {
-    /// Which program it is: what its metrics show goes before a guess from its command.
-    pub fn kind(&self, now: Moment) -> EngineKind {
-        let shown = self.load(now).and_then(|load| load.kind);
-        Some(self.policy.kind).filter(|kind| *kind != EngineKind::Other).or(shown).unwrap_or_default()
-    }
-
-    /// Why nobody can say whether it hangs, unless it answers nothing at all.
-    fn unknown_hang(&self, load: Option<&str>, traffic: Option<&str>) -> Option<String> {
-        if self.policy.probe_request {
-            return None;
-        }
-        let cure = "probe_request = true may ask it for a token";
-        match (load, traffic) {
-            (Some(why), _) => Some(format!("no tokens can be counted: {why}; {cure}")),
-            (None, Some(why)) => Some(format!("nobody can say whether a client waits: {why}; {cure}")),
-            (None, None) => None,
-        }
     }
 }

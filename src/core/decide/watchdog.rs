@@ -10,18 +10,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Action, ActionId, Blindness, GpuIdentity, GpuUuid, GroupName, Look, Moment, Observation, Outcome, Owner, Plan,
-    Request, Source, SourceScope, Status, What, XidVia,
+    Action, ActionId, Blindness, DomainId, GpuIdentity, GpuUuid, GroupName, Look, Moment, Observation, Outcome, Owner,
+    Plan, Request, Source, SourceScope, Status, What, XidVia,
 };
 
 use super::domain::Domain;
 use super::effects::Effects;
 use super::facts::GpuFacts;
 use super::operator;
-use super::orders::{GroupId, Orders, Purpose};
+use super::orders::{DomainNumber, Orders, Purpose};
 use super::remembered::Memory;
 use super::schedule::Schedule;
-use super::sources::{self, Logs};
+use super::sources::Logs;
 use super::turn::Turn;
 use super::{Decision, Input, Policy};
 
@@ -38,8 +38,8 @@ const SIDES_BOUND: usize = 4;
 pub struct Watchdog {
     gpus: BTreeMap<GpuUuid, GpuFacts>,
     groups: Vec<Domain>,
-    /// The next group's; never given twice.
-    next_group: GroupId,
+    /// The next domain's; never given twice.
+    next_number: DomainNumber,
     seed: u64,
     /// An operator ends it all, and the watchdog with it.
     ending: bool,
@@ -60,7 +60,7 @@ impl Watchdog {
             shared: BTreeSet::new(),
             gpus: policy.gpus.into_iter().map(facts).collect(),
             groups: Vec::new(),
-            next_group: GroupId(0),
+            next_number: DomainNumber(0),
             seed: policy.seed,
             ending: false,
             looks: Schedule::default(),
@@ -70,8 +70,8 @@ impl Watchdog {
             xids: BTreeMap::new(),
         };
         for group in policy.groups {
-            let remembered = memory.groups.remove(&group.name).unwrap_or_default();
-            let apart = memory.groups.remove(&group.name.apart());
+            let remembered = memory.groups.remove(&DomainId::main(&group.name)).unwrap_or_default();
+            let apart = memory.groups.remove(&DomainId::isolation(&group.name));
             watchdog.add(group, remembered, apart);
         }
         watchdog.shared = groups::shared(&watchdog.groups);
@@ -133,7 +133,7 @@ impl Watchdog {
 
     /// What must survive a crash.
     pub fn memory(&self) -> Memory {
-        Memory { groups: self.groups.iter().map(|group| (group.policy.name.clone(), group.memory())).collect() }
+        Memory { groups: self.groups.iter().map(|group| (group.id.clone(), group.memory())).collect() }
     }
 
     /// Whether it was told to end and every group has been stopped. Groups that an operator stopped one by one
@@ -182,12 +182,12 @@ impl Watchdog {
             Observation::Overlap { group, window } => self.window_seen(&group, &window),
             Observation::Probe { engine, state, why } => self.probe_seen(&engine, state, why),
             observation => {
-                let Some(index) = group_of(&observation).and_then(|name| self.place(name)) else { return };
+                let Some(index) = domain_of(&observation).and_then(|id| self.place(&id)) else { return };
                 if self.groups[index].is_news(&observation, self.now) {
                     self.groups[index].stir();
                 }
                 let loaded =
-                    matches!(observation, Observation::Load { .. }).then(|| self.groups[index].policy.name.home());
+                    matches!(observation, Observation::Load { .. }).then(|| self.groups[index].id.group.clone());
                 self.at(index, effects, |group, turn| group.observe(observation, turn));
                 if let Some(name) = loaded {
                     self.weigh_sharing(&name, effects);
@@ -215,8 +215,7 @@ impl Watchdog {
         }
     }
 
-    fn log_lost(&mut self, scope: SourceScope, blindness: Blindness, effects: &mut Effects) {
-        let source = sources::shown(scope);
+    fn log_lost(&mut self, source: SourceScope, blindness: Blindness, effects: &mut Effects) {
         if self.logs.lost(source.clone(), blindness.clone()) {
             let Blindness { state, why } = blindness;
             let (group, what) = (source.group.clone(), What::SourceDown { source, state, why });
@@ -225,7 +224,7 @@ impl Watchdog {
     }
 
     fn log_heard(&mut self, source: Source, group: Option<GroupName>, effects: &mut Effects) {
-        let source = sources::shown(SourceScope { group, ..SourceScope::whole(source) });
+        let source = SourceScope { group, ..SourceScope::whole(source) };
         if self.logs.heard(&source) {
             let (group, what) = (source.group.clone(), What::SourceUp { source });
             effects.emit(group, None, what);
@@ -237,7 +236,7 @@ impl Watchdog {
         if let Purpose::Look(look) = &open.purpose {
             self.look_ended(look, &outcome, effects);
         }
-        let index = open.group.and_then(|id| self.groups.iter().position(|group| group.id == id));
+        let index = open.domain.and_then(|number| self.groups.iter().position(|group| group.number == number));
         if let Some(index) = index {
             self.groups[index].stir();
             self.at(index, effects, |group, turn| group.finished(id, open.purpose, outcome, turn));
@@ -247,7 +246,7 @@ impl Watchdog {
     fn look_ended(&mut self, look: &Look, outcome: &Outcome, effects: &mut Effects) {
         let failed = outcome.blindness();
         let Some(ended) = self.looks.ended(look, failed.clone(), self.now) else { return };
-        let source = look.scope();
+        let subject = look.subject();
         if let (Look::Gpu(gpu), Some(asked), Some(_)) = (look, ended.sent, &failed) {
             self.gpu_health(gpu, |health, now| health.unread(asked, now));
         }
@@ -259,7 +258,7 @@ impl Watchdog {
         let concerned = |group: &&mut Domain| match look {
             Look::Gpu(gpu) => group.policy.gpu == *gpu,
             Look::Load(_) | Look::Overlap(_) => false,
-            _ => source.group.as_ref() == Some(&group.policy.name),
+            _ => subject.domain() == Some(&group.id),
         };
         for group in self.groups.iter_mut().filter(concerned) {
             group.stir_unless_calm();
@@ -269,7 +268,7 @@ impl Watchdog {
                 group.ask_server = group.ask_server.filter(|asked| !settles(*asked));
             }
         }
-        let source = sources::shown(source);
+        let source = look.scope();
         let (group, engine) = (source.group.clone(), source.engine.clone().map(|key| key.engine));
         let what = match (ended.before, ended.after, failed) {
             (before, Some(state), Some(Blindness { why, .. })) if before != Some(state) => {
@@ -300,8 +299,8 @@ impl Watchdog {
 
     /// Every group that this turn concerns goes as far as it can, and says what it wants to see then.
     fn step_groups(&mut self, effects: &mut Effects) {
-        for name in self.looks.groups_due(self.now) {
-            if let Some(group) = self.groups.iter_mut().find(|group| group.policy.name == *name) {
+        for id in self.looks.domains_due(self.now) {
+            if let Some(group) = self.groups.iter_mut().find(|group| group.id == *id) {
                 group.stir_unless_calm();
             }
         }
@@ -313,7 +312,7 @@ impl Watchdog {
             let group = &mut self.groups[index];
             group.count_active_time(self.now);
             group.stepped(self.now);
-            let home = group.policy.name.home();
+            let home = group.id.group.clone();
             self.want_looks(&home);
             self.weigh_sharing(&home, effects);
             // Its second side starts engines only while it starts none.
@@ -338,15 +337,17 @@ impl Watchdog {
         }
     }
 
-    fn one_group(&mut self, name: &GroupName, effects: &mut Effects, work: impl FnOnce(&mut Domain, &mut Turn<'_>)) {
-        if let Some(index) = self.place(name) {
-            self.groups[index].stir();
-            self.at(index, effects, work);
-        }
+    fn one_domain(&mut self, index: usize, effects: &mut Effects, work: impl FnOnce(&mut Domain, &mut Turn<'_>)) {
+        self.groups[index].stir();
+        self.at(index, effects, work);
     }
 
-    fn place(&self, name: &GroupName) -> Option<usize> {
-        self.groups.iter().position(|group| group.policy.name == *name)
+    fn place(&self, id: &DomainId) -> Option<usize> {
+        self.groups.iter().position(|group| group.id == *id)
+    }
+
+    fn main_of(&self, name: &GroupName) -> Option<usize> {
+        self.place(&DomainId::main(name))
     }
 
     fn at(&mut self, index: usize, effects: &mut Effects, work: impl FnOnce(&mut Domain, &mut Turn<'_>)) {
@@ -360,8 +361,8 @@ impl Watchdog {
             gpu,
             alone: !self.shared.contains(&group.policy.gpu),
             home_starts,
-            id: group.id,
-            group: group.policy.name.home(),
+            domain: group.number,
+            group: group.id.group.clone(),
             orders: &mut self.orders,
             effects,
         };
@@ -369,18 +370,17 @@ impl Watchdog {
     }
 }
 
-/// The group that a fact is about.
-fn group_of(observation: &Observation) -> Option<&GroupName> {
+/// The domain that a fact is about.
+fn domain_of(observation: &Observation) -> Option<DomainId> {
     match observation {
-        Observation::Log { group, .. }
-        | Observation::ServerSaid { group, .. }
-        | Observation::Pipe { group, .. }
-        | Observation::Command { group, .. }
-        | Observation::Server { group, .. }
-        | Observation::Clients { group, .. }
-        | Observation::Commands { group, .. }
-        | Observation::Overlap { group, .. }
-        | Observation::HostMemory { group, .. } => Some(group),
+        Observation::Log { domain, .. }
+        | Observation::ServerSaid { domain, .. }
+        | Observation::Pipe { domain, .. }
+        | Observation::Command { domain, .. }
+        | Observation::Server { domain, .. }
+        | Observation::Clients { domain, .. }
+        | Observation::Commands { domain, .. }
+        | Observation::HostMemory { domain, .. } => Some(domain.clone()),
         Observation::Tree { engine, .. }
         | Observation::Claimed { engine, .. }
         | Observation::Usage { engine, .. }
@@ -391,13 +391,13 @@ fn group_of(observation: &Observation) -> Option<&GroupName> {
         | Observation::Probe { engine, .. }
         | Observation::Traffic { engine, .. }
         | Observation::Token { engine, .. }
-        | Observation::Said { engine, .. } => Some(&engine.group),
-        Observation::Ended { owner: Owner::Engine(key, _), .. } => Some(&key.group),
-        Observation::Ended { owner: Owner::Control(group) | Owner::Server(group), .. } => Some(group),
+        | Observation::Said { engine, .. } => Some(engine.domain.clone()),
+        Observation::Ended { owner: Owner::Engine(instance), .. } => Some(instance.domain()),
+        Observation::Ended { owner: Owner::Control(domain) | Owner::Server(domain), .. } => Some(domain.clone()),
         Observation::Gpu { .. } | Observation::RecoveryAction { .. } => None,
         Observation::GpuLost { .. } | Observation::GpuResetNeeded { .. } => None,
         Observation::Xid { .. } | Observation::Blind { .. } | Observation::Heard { .. } => None,
-        // Its pid says whose it was.
-        Observation::OomKill { .. } => None,
+        // Its pid says whose it was; a window is of a whole group.
+        Observation::OomKill { .. } | Observation::Overlap { .. } => None,
     }
 }

@@ -4,104 +4,47 @@
 //! client soon after it. It is refuted by facts younger than the line: the same client still listed, and at work. The
 //! server's ACTIVE alone refutes nothing, since it is ACTIVE again within 165 ms of a fault.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-use crate::model::{Doubt, EngineKey, Fault, LinePlace, Moment, Saying, ServerState, What};
-
-use super::domain::Domain;
-use super::engine::{Engine, Stage};
-use super::evicted::{self, TERMINATED};
-use super::kept_out::{UNAVAILABLE, is_over_limit};
-use super::said::{Doubted, Run, Standing};
-use super::shortage::{OUT_OF_MEMORY, SOON};
-use super::turn::Turn;
+use crate::decide::domain::Domain;
+use crate::decide::evidence::said::{Run, Standing};
+use crate::decide::facts::engine::words::clients_of;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::evicted;
+use crate::decide::facts::evicted::TERMINATED;
+use crate::decide::facts::kept_out::{UNAVAILABLE, is_over_limit};
 use crate::decide::facts::reading::READING_FRESH;
-
-/// The culprit's error may be read so long before the server's fatal line.
-pub(super) const NEAR: Duration = Duration::from_millis(50);
-/// Whoever loses its context ends or leaves the server within this of its error, if it does not stay.
-const ENDS_WITHIN: Duration = Duration::from_secs(10);
-/// A FAULT state or the server's end is of errors so long before it at most.
-const OF_THE_SERVER: Duration = Duration::from_secs(5);
-/// An answer to a control command may be so old when it comes.
-const OLDEST_ANSWER: Duration = Duration::from_secs(3);
-/// The same error of the same engine is told so often at most, and so are its doubts.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
-/// So long after a fatal word the server is asked at once, then at leisure, until the word is decided.
-const AT_ONCE: Duration = Duration::from_secs(2);
-const AT_LEISURE: Duration = Duration::from_secs(5);
-
-/// What is told of one engine's error lines, and counted since the watchdog's start.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Telling {
-    /// When each code was last told.
-    errors: BTreeMap<u32, Moment>,
-    doubts: BTreeMap<(u32, Doubt), Count>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    lines: u64,
-    untold: u64,
-    told: Option<Moment>,
-}
-
-impl Telling {
-    /// Whether an error is to be told now.
-    fn error(&mut self, code: u32, now: Moment) -> bool {
-        let due = self.errors.get(&code).is_none_or(|told| now.since(*told) >= TELL_AGAIN);
-        if due {
-            self.errors.insert(code, now);
-        }
-        due
-    }
-
-    /// Counts lines that were doubted; how many are to be told now.
-    fn doubt(&mut self, (code, how, lines): Doubted, now: Moment) -> Option<u64> {
-        let count = self.doubts.entry((code, how)).or_default();
-        count.lines = count.lines.saturating_add(lines);
-        count.untold = count.untold.saturating_add(lines);
-        let due = count.told.is_none_or(|told| now.since(told) >= TELL_AGAIN);
-        due.then(|| {
-            count.told = Some(now);
-            std::mem::take(&mut count.untold)
-        })
-    }
-
-    /// Lines that were doubted since the watchdog's start, by their code.
-    pub fn counted(&self) -> Vec<(u32, Doubt, u64)> {
-        self.doubts.iter().map(|((code, how), count)| (*code, *how, count.lines)).collect()
-    }
-}
+use crate::decide::facts::shortage::{OUT_OF_MEMORY, SOON};
+use crate::decide::facts::words::{NEAR, ServerLost, is_context_fatal, is_of_a_lost_server};
+use crate::decide::turn::Turn;
+use crate::model::{EngineName, LinePlace, Moment, Saying, ServerState, What};
+use std::time::Duration;
 
 impl Domain {
     /// A line of an engine's output was recognized.
-    pub fn heard(&mut self, key: &EngineKey, saying: Saying, place: &LinePlace, turn: &mut Turn<'_>) {
+    pub fn heard(&mut self, name: &EngineName, saying: Saying, place: &LinePlace, turn: &mut Turn<'_>) {
         match saying {
-            Saying::Error(code) => self.heard_error(key, code, place, turn),
-            Saying::Allocated => self.of_a_start(key, |engine| engine.instance.output.allocated = Some(turn.now)),
-            Saying::WantsGpuByIndex => self.of_a_start(key, |engine| engine.instance.output.wants_index = true),
+            Saying::Error(code) => self.heard_error(name, code, place, turn),
+            Saying::Allocated => self.of_a_start(name, |engine| engine.instance.output.allocated = Some(turn.now)),
+            Saying::WantsGpuByIndex => self.of_a_start(name, |engine| engine.instance.output.wants_index = true),
         }
     }
 
-    fn of_a_start(&mut self, key: &EngineKey, note: impl FnOnce(&mut Engine)) {
+    fn of_a_start(&mut self, name: &EngineName, note: impl FnOnce(&mut Engine)) {
         let starts = |engine: &&mut Engine| matches!(engine.stage, Stage::Launching(_) | Stage::Starting);
-        if let Some(engine) = self.engine_mut(&key.engine).filter(starts) {
+        if let Some(engine) = self.engine_mut(name).filter(starts) {
             note(engine);
         }
     }
 
-    fn heard_error(&mut self, key: &EngineKey, code: u32, place: &LinePlace, turn: &mut Turn<'_>) {
+    fn heard_error(&mut self, name: &EngineName, code: u32, place: &LinePlace, turn: &mut Turn<'_>) {
         let now = turn.now;
         if is_context_fatal(code) {
             self.ask_server = Some(now);
         }
         if code == OUT_OF_MEMORY {
-            self.ran_out(key, place, turn);
+            self.ran_out(name, place, turn);
         }
         let listed = self.server.clients.last().cloned().unwrap_or_default();
-        let Some(engine) = self.engine_mut(&key.engine) else { return };
+        let Some(engine) = self.engine_mut(name) else { return };
         let clients = clients_of(engine, &listed);
         // What comes out of it while its group is ended is of what it is ended for.
         if is_judged(code) && engine.stage != Stage::Fallen {
@@ -111,10 +54,10 @@ impl Domain {
             engine.instance.output.over_limit = engine.instance.output.over_limit.or(Some((now, code)));
         }
         if engine.telling.error(code, now) {
-            turn.emit_of(&key.engine, What::CudaError { code, place: place.clone() });
+            turn.emit_of(name, What::CudaError { code, place: place.clone() });
         }
         if is_context_fatal(code) {
-            self.suspects.error(&key.engine, code, now);
+            self.suspects.error(name, code, now);
         }
     }
 
@@ -140,8 +83,10 @@ impl Domain {
                 engine.instance.shortage.at_its_limit(turn.now);
             }
             engine.instance.output.said.confirm(|run| match run.code {
-                TERMINATED => evicted::agrees(run, left, ended, server_gone),
-                _ => confirms(run, server, lost, short, full),
+                TERMINATED => evicted::agrees(run, left.filter(|_| !server_gone), ended),
+                OUT_OF_MEMORY if short => true,
+                code if code == UNAVAILABLE || is_over_limit(code) => full,
+                _ => confirms(run, server, lost),
             });
             let worked = engine.worked().filter(|_| sound).map(|worked| worked.from);
             let from = worked.zip(asked).map(|(worked, asked)| worked.min(asked.before(OLDEST_ANSWER)));
@@ -208,19 +153,24 @@ impl Domain {
     }
 }
 
-/// The server's word on its own end, and how long before it errors are of it.
-#[derive(Clone, Copy)]
-struct ServerLost {
-    at: Moment,
-    before: Duration,
-}
+/// Whoever loses its context ends or leaves the server within this of its error, if it does not stay.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Whether a fact agrees with a run of lines.
-fn confirms(run: &Run, server: Option<ServerLost>, lost: Option<Moment>, short: bool, full: bool) -> bool {
+/// A FAULT state or the server's end is of errors so long before it at most.
+const OF_THE_SERVER: Duration = Duration::from_secs(5);
+
+/// An answer to a control command may be so old when it comes.
+const OLDEST_ANSWER: Duration = Duration::from_secs(3);
+
+/// So long after a fatal word the server is asked at once, then at leisure, until the word is decided.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+const AT_LEISURE: Duration = Duration::from_secs(5);
+
+/// Whether the end of the server, or of the engine's own context, agrees with a run of lines.
+fn confirms(run: &Run, server: Option<ServerLost>, lost: Option<Moment>) -> bool {
     match run.code {
-        OUT_OF_MEMORY => short || lost.is_some_and(|at| at.since(run.last) <= SOON && run.first <= at),
-        UNAVAILABLE => full,
-        code if is_over_limit(code) => full,
+        OUT_OF_MEMORY => lost.is_some_and(|at| at.since(run.last) <= SOON && run.first <= at),
         _ => {
             let of_the_server = server.is_some_and(|lost| run.first.after(lost.before) >= lost.at);
             of_the_server || lost.is_some_and(|at| at.since(run.last) <= ENDS_WITHIN && run.first <= at.after(NEAR))
@@ -228,59 +178,9 @@ fn confirms(run: &Run, server: Option<ServerLost>, lost: Option<Moment>, short: 
     }
 }
 
-impl Engine {
-    /// When its main process ended, or its client left the server, without an order of the watchdog.
-    pub fn lost_its_context(&self) -> Option<Moment> {
-        if matches!(self.stage, Stage::Ending(_) | Stage::Fallen) && self.died.as_ref().is_none_or(Engine::was_ordered)
-        {
-            return None;
-        }
-        let ended = self.instance.process.ended.map(|(at, _)| at);
-        [ended, self.instance.gpu.left, self.instance.gpu.processes.gone()].into_iter().flatten().min()
-    }
-
-    fn was_ordered(died: &super::engine::Died) -> bool {
-        died.fault != Fault::EngineDied
-    }
-
-    /// Counts error lines that no fact confirmed, and tells of them now and then.
-    fn doubts(&mut self, doubted: Doubted, turn: &mut Turn<'_>) {
-        let (code, how, _) = doubted;
-        if code == OUT_OF_MEMORY && how == Doubt::Refuted {
-            self.instance.shortage.refuted();
-        }
-        if let Some(lines) = self.telling.doubt(doubted, turn.now) {
-            turn.emit_of(&self.policy.name, What::Doubted { code, how, lines });
-        }
-    }
-
-    /// Counts the error lines that no fact confirmed or refuted while the incarnation lasted.
-    pub fn count_undecided_words(&mut self, now: Moment) {
-        for doubted in self.instance.output.said.end() {
-            self.telling.doubt(doubted, now);
-        }
-    }
-}
-
-fn clients_of(engine: &Engine, listed: &BTreeSet<u32>) -> Vec<u32> {
-    engine.instance.processes().iter().map(|process| process.pid).filter(|pid| listed.contains(pid)).collect()
-}
-
-/// CUDA errors after which no context of the same server can be used: 700 to 720 (a kernel's fault), and
-/// 805 to 807 (the server or the daemon is gone or in teardown). Out of memory (2), and a server that takes no
-/// more clients (46, 808, 809), are the caller's alone.
-pub(super) fn is_context_fatal(code: u32) -> bool {
-    matches!(code, 700..=720 | 805..=807)
-}
-
 /// A fatal error that a fact has confirmed.
 fn is_confirmed_fatal(run: &&Run) -> bool {
     run.standing == Standing::Confirmed && is_context_fatal(run.code)
-}
-
-/// CUDA errors that mean that the server or its daemon is gone, not that a kernel went wrong.
-pub(super) fn is_of_a_lost_server(code: u32) -> bool {
-    matches!(code, 805..=807)
 }
 
 /// Errors of which something would follow. The others are told.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::words::words;
-use super::{ActionId, EngineKey, EngineName, GpuUuid, GroupName, Moment, ProcessId};
+use super::{ActionId, DomainId, EngineName, GpuUuid, GroupName, InstanceId, Member, Moment, ProcessId};
 
 /// An order with its name and the latest moment for its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,20 +31,20 @@ pub enum Action {
     /// Follow the end of a server that the control daemon started.
     WatchServer {
         /// Whose.
-        group: GroupName,
+        domain: DomainId,
         /// Its pid.
         server: u32,
     },
     /// Start the control daemon and wait until it answers a command.
     StartControl {
         /// Whose.
-        group: GroupName,
+        domain: DomainId,
     },
     /// `quit -t`, then KILL of the daemon and server if they live, proven by start time; then sweep
     /// the pipe directory if no process uses it.
     StopControl {
         /// Whose.
-        group: GroupName,
+        domain: DomainId,
         /// The `-t` of quit; zero: no quit, KILL at once.
         grace: Duration,
         /// The server, if one is known, to be proven gone.
@@ -53,21 +53,19 @@ pub enum Action {
     /// `start_server -uid` with the watchdog's own uid.
     StartServer {
         /// Whose.
-        group: GroupName,
+        domain: DomainId,
     },
     /// Start one engine in a session (and cgroup) of its own.
     StartEngine {
         /// Which.
-        engine: EngineKey,
-        /// Its number, counted from 1.
-        incarnation: u32,
+        instance: InstanceId,
         /// Outside MPS, whatever daemon runs.
         outside: bool,
     },
     /// KILL every process of these engines at once, children too, and these strays.
     KillEngines {
         /// Whose.
-        group: GroupName,
+        domain: DomainId,
         /// Which engines.
         engines: Vec<EngineName>,
         /// Clients of the server that no engine owns and that the policy gives up: killed only if they
@@ -77,7 +75,7 @@ pub enum Action {
     /// Wait until every process that was signalled, and every other of these engines, is gone.
     AwaitGone {
         /// Whose.
-        group: GroupName,
+        domain: DomainId,
         /// Which engines.
         engines: Vec<EngineName>,
         /// Who was signalled.
@@ -86,7 +84,7 @@ pub enum Action {
     /// `terminate_client` for each, one at a time, each bounded at 2 s.
     TerminateClients {
         /// The engine that owns them.
-        engine: EngineKey,
+        engine: Member,
         /// The server.
         server: u32,
         /// The clients.
@@ -95,7 +93,7 @@ pub enum Action {
     /// TERM to the main process, KILL to all that is left after `grace`, proven gone.
     StopEngine {
         /// Which.
-        engine: EngineKey,
+        engine: Member,
         /// Between TERM and KILL; zero: KILL at once.
         grace: Duration,
     },
@@ -138,38 +136,38 @@ pub enum Look {
     /// The server's list and state: two control commands, one if the pid is given.
     Server {
         /// Whose.
-        group: GroupName,
+        domain: DomainId,
         /// Its pid, if known.
         server: Option<u32>,
     },
     /// The server's client list: one control command.
     Clients {
         /// Whose.
-        group: GroupName,
+        domain: DomainId,
         /// The server.
         server: u32,
     },
-    /// The processes of all of a group's engines.
-    Trees(GroupName),
+    /// The processes of all engines of a domain.
+    Trees(DomainId),
     /// Which processes of its engines have a connection to its pipe directory.
-    Pipe(GroupName),
+    Pipe(DomainId),
     /// What /proc says of processes that no engine owns.
     Commands {
         /// Who asks.
-        group: GroupName,
+        domain: DomainId,
         /// Their pids.
         pids: Vec<u32>,
     },
     /// One engine's health endpoint.
-    Health(EngineKey),
+    Health(Member),
     /// One engine's own metrics.
-    Load(EngineKey),
+    Load(Member),
     /// What one engine's processes were told of MPS.
-    Environment(EngineKey),
+    Environment(Member),
     /// The connections to one engine's port.
-    Traffic(EngineKey),
+    Traffic(Member),
     /// One token of an engine, where its configuration lets it be asked for.
-    Token(EngineKey),
-    /// One window of the kernel probe, of all of a group's engines that have one, on both of its sides.
+    Token(Member),
+    /// One window of the kernel probe, of all of a group's engines that have one, in whichever domain.
     Overlap(GroupName),
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{EngineKey, EngineKind, GpuUuid, GroupName};
+use super::{DomainId, EngineKind, GpuUuid, Member};
 
-/// Everything of one group that is started.
+/// Everything of one domain that is started.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupLaunch {
-    /// Its name.
-    pub name: GroupName,
+    /// Which.
+    pub domain: DomainId,
     /// Its GPU, for CUDA_VISIBLE_DEVICES of the daemon and of every engine.
     pub gpu: GpuUuid,
     /// Its control daemon.
@@ -55,7 +55,7 @@ pub enum GpuNamedBy {
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineLaunch {
     /// Which.
-    pub key: EngineKey,
+    pub member: Member,
     /// Program and arguments.
     pub command: Vec<String>,
     /// The user it runs as; `None`: the watchdog's.

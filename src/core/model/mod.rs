@@ -36,7 +36,7 @@ pub use event::{Event, What};
 pub use fault::{Fault, HeldReason, Reason, RecoveryResult, RecoveryStep, Tier};
 pub use gpu::{GpuActivity, GpuIdentity, GpuProcess, GpuReading};
 pub use hook::{Hook, HookResult};
-pub use ids::{ActionId, EngineAddress, EngineKey, EngineName, GpuUuid, GroupName};
+pub use ids::{ActionId, DomainId, EngineAddress, EngineKey, EngineName, GpuUuid, GroupName, InstanceId, Member, Slot};
 pub use incident::{Incident, IncidentLine, Written};
 pub use known::Known;
 pub use launch::{ControlLaunch, EngineLaunch, GpuNamedBy, GroupLaunch, MetricsPlace};
@@ -52,7 +52,7 @@ pub use report::Report;
 pub use request::{Goal, Plan, Request, Verb};
 pub use saying::{Doubt, LinePlace, Saying};
 pub use setup::Setup;
-pub use source::{Blindness, Source, SourceScope, SourceState, SourceStatus};
+pub use source::{Blindness, Source, SourceScope, SourceState, SourceStatus, Subject};
 pub use state::{EngineIsolation, EngineState, ExitCause, GroupState, IsolationResult, Mode};
 pub use status::{
     EngineSharing, EngineStatus, GpuStatus, GroupStatus, Hold, HttpAddress, IsolationStatus, OverlapStatus, Status,

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::RecoveryAction;
 use super::{
-    CommandLine, CommandResult, EngineKey, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, LinePlace, Moment,
-    MpsEnvironment, OverlapWindow, Owner, ProbeState, ProcessId, ProcessUsage, Saying, ServerLine, ServerState, Source,
-    SourceState, Traffic,
+    CommandLine, CommandResult, DomainId, EngineKey, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, LinePlace,
+    Member, Moment, MpsEnvironment, OverlapWindow, Owner, ProbeState, ProcessId, ProcessUsage, Saying, ServerLine,
+    ServerState, Source, SourceState, Traffic,
 };
 
 /// One fact from the outside world.
@@ -55,7 +55,7 @@ pub enum Observation {
     /// A line of a group's daemon log.
     Log {
         /// Whose log.
-        group: GroupName,
+        domain: DomainId,
         /// What it says.
         line: ServerLine,
         /// The line's own time.
@@ -64,7 +64,7 @@ pub enum Observation {
     /// A server wrote a line that is none of the known ones. Words, kept for the case that it comes to nothing.
     ServerSaid {
         /// Whose.
-        group: GroupName,
+        domain: DomainId,
         /// The server's pid.
         server: u32,
         /// Its words, shortened.
@@ -75,21 +75,21 @@ pub enum Observation {
     /// Which processes of a group's engines have a connection to its pipe directory, accepted or not.
     Pipe {
         /// Whose.
-        group: GroupName,
+        domain: DomainId,
         /// Their pids.
         connected: Vec<u32>,
     },
     /// A control command ended.
     Command {
         /// Whose daemon.
-        group: GroupName,
+        domain: DomainId,
         /// How.
         result: CommandResult,
     },
     /// `get_server_list` and `get_server_status` answered. `server` is `None` with `ServerState::None`.
     Server {
         /// Whose.
-        group: GroupName,
+        domain: DomainId,
         /// The server's pid.
         server: Option<u32>,
         /// Its state.
@@ -98,7 +98,7 @@ pub enum Observation {
     /// `get_client_list` answered.
     Clients {
         /// Whose.
-        group: GroupName,
+        domain: DomainId,
         /// The server that was asked.
         server: u32,
         /// Pids of its clients.
@@ -116,7 +116,7 @@ pub enum Observation {
     /// All living processes of an engine, its cgroup or its session and descendants.
     Tree {
         /// Whose.
-        engine: EngineKey,
+        engine: Member,
         /// Which; empty when none is left.
         processes: Vec<ProcessId>,
     },
@@ -124,14 +124,14 @@ pub enum Observation {
     /// They end with it, and are no evidence against it.
     Claimed {
         /// Whose word it is.
-        engine: EngineKey,
+        engine: Member,
         /// Which.
         processes: Vec<ProcessId>,
     },
     /// What /proc says of processes that no engine owns.
     Commands {
         /// Who asked.
-        group: GroupName,
+        domain: DomainId,
         /// For which pids.
         asked: Vec<u32>,
         /// Those of them that are there.
@@ -140,28 +140,28 @@ pub enum Observation {
     /// An engine's health endpoint.
     Health {
         /// Whose.
-        engine: EngineKey,
+        engine: Member,
         /// What it said.
         health: Health,
     },
     /// What all living processes of an engine use.
     Usage {
         /// Whose.
-        engine: EngineKey,
+        engine: Member,
         /// Which and how much; empty when none is left.
         processes: Vec<ProcessUsage>,
     },
     /// What an engine says of its load.
     Load {
         /// Whose.
-        engine: EngineKey,
+        engine: Member,
         /// What it said.
         load: EngineLoad,
     },
     /// A line of an engine's output was recognized. A word, never a fact.
     Said {
         /// Whose.
-        engine: EngineKey,
+        engine: Member,
         /// What it seems to say.
         saying: Saying,
         /// Where the line stands.
@@ -170,14 +170,14 @@ pub enum Observation {
     /// The connections to an engine's port, or why they can't be seen.
     Traffic {
         /// Whose.
-        engine: EngineKey,
+        engine: Member,
         /// What the kernel said.
         traffic: Result<Traffic, String>,
     },
     /// An engine was asked for one token. Where its answer says nothing of that there is no observation.
     Token {
         /// Whose.
-        engine: EngineKey,
+        engine: Member,
         /// It gave it; `false`: no answer came in time.
         given: bool,
     },
@@ -191,21 +191,21 @@ pub enum Observation {
     /// How many processes of an engine the kernel's OOM killer took since its start, by its cgroup.
     MemoryEvents {
         /// Whose.
-        engine: EngineKey,
+        engine: Member,
         /// `oom_kill` of memory.events.
         oom_kills: u64,
     },
     /// Host memory that is left for new processes, of the whole machine.
     HostMemory {
-        /// The group whose engines were looked at.
-        group: GroupName,
+        /// The domain whose engines were looked at.
+        domain: DomainId,
         /// Bytes: MemAvailable.
         available: u64,
     },
     /// What the processes of an engine were told of MPS when they were started.
     Environment {
         /// Whose.
-        engine: EngineKey,
+        engine: Member,
         /// Those that could be read.
         processes: Vec<MpsEnvironment>,
         /// Those that have overwritten it, as `setproctitle` does: what they were told can't be seen any more.
@@ -213,7 +213,7 @@ pub enum Observation {
     },
     /// A window of the kernel probe ended, and every probed engine of the group told of it.
     Overlap {
-        /// Whose; by its home name.
+        /// Whose.
         group: GroupName,
         /// What it showed.
         window: OverlapWindow,
@@ -221,7 +221,7 @@ pub enum Observation {
     /// An engine's kernel probe changed its state.
     Probe {
         /// Whose.
-        engine: EngineKey,
+        engine: Member,
         /// What it does now.
         state: ProbeState,
         /// Why it can't work, for people.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EngineKey, GroupName};
+use super::{DomainId, InstanceId};
 
 /// A process that no reused pid can stand in for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,12 +33,12 @@ pub struct CommandLine {
 /// Who owns a process: the one answer to "whose is it".
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Owner {
-    /// An engine's main process in one incarnation.
-    Engine(EngineKey, u32),
-    /// A group's MPS control daemon.
-    Control(GroupName),
-    /// A group's MPS server.
-    Server(GroupName),
+    /// The main process of one incarnation of an engine.
+    Engine(InstanceId),
+    /// A domain's MPS control daemon.
+    Control(DomainId),
+    /// A domain's MPS server.
+    Server(DomainId),
 }
 
 /// What one process was told of MPS by its environment. What is unset is missing.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::words::words;
-use super::{EngineKey, GpuUuid, GroupName, Look, Moment};
+use super::{DomainId, EngineKey, GpuUuid, GroupName, Look, Member, Moment};
 
 words!(
     /// Where readings come from.
@@ -132,28 +132,85 @@ impl SourceScope {
         SourceScope { engine: Some(engine.clone()), ..SourceScope::of_group(source, engine.group) }
     }
 
+    /// A source and what it is read for, as the outside knows it: all domains of a group have one name.
+    pub fn of(source: Source, subject: &Subject) -> Self {
+        match subject {
+            Subject::Gpu(gpu) => SourceScope::of_gpu(source, gpu.clone()),
+            Subject::Group(group) => SourceScope::of_group(source, group.clone()),
+            Subject::Domain(domain) => SourceScope::of_group(source, domain.group.clone()),
+            Subject::Member(member) => SourceScope::of_engine(source, member.key()),
+        }
+    }
+
     /// A source of one GPU.
     pub fn of_gpu(source: Source, gpu: GpuUuid) -> Self {
         SourceScope { gpu: Some(gpu), ..SourceScope::whole(source) }
     }
 }
 
-impl Look {
-    /// Which source it reads, and what for.
-    pub fn scope(&self) -> SourceScope {
+/// What a look reads.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A GPU.
+    Gpu(GpuUuid),
+    /// A group, whatever domains it has.
+    Group(GroupName),
+    /// One domain.
+    Domain(DomainId),
+    /// One engine of a domain.
+    Member(Member),
+}
+
+impl Subject {
+    /// The domain that it is, or is in.
+    pub fn domain(&self) -> Option<&DomainId> {
         match self {
-            Look::Gpu(gpu) => SourceScope::of_gpu(Source::Nvml, gpu.clone()),
-            Look::Server { group, .. } | Look::Clients { group, .. } => {
-                SourceScope::of_group(Source::Mps, group.clone())
-            }
-            Look::Trees(group) | Look::Commands { group, .. } | Look::Pipe(group) => {
-                SourceScope::of_group(Source::Procfs, group.clone())
-            }
-            Look::Overlap(group) => SourceScope::of_group(Source::Probe, group.clone()),
-            Look::Environment(engine) => SourceScope::of_engine(Source::Procfs, engine.clone()),
-            Look::Health(engine) | Look::Load(engine) | Look::Traffic(engine) | Look::Token(engine) => {
-                SourceScope::of_engine(Source::Engine, engine.clone())
-            }
+            Subject::Gpu(_) | Subject::Group(_) => None,
+            Subject::Domain(domain) => Some(domain),
+            Subject::Member(member) => Some(&member.domain),
         }
+    }
+
+    /// Whether it is of no use without that domain. What concerns a whole group is its main domain's.
+    pub fn goes_with(&self, domain: &DomainId) -> bool {
+        match self {
+            Subject::Group(group) => *domain == DomainId::main(group),
+            subject => subject.domain() == Some(domain),
+        }
+    }
+}
+
+impl Look {
+    /// Which source it reads.
+    pub fn source(&self) -> Source {
+        match self {
+            Look::Gpu(_) => Source::Nvml,
+            Look::Server { .. } | Look::Clients { .. } => Source::Mps,
+            Look::Trees(_) | Look::Commands { .. } | Look::Pipe(_) | Look::Environment(_) => Source::Procfs,
+            Look::Overlap(_) => Source::Probe,
+            Look::Health(_) | Look::Load(_) | Look::Traffic(_) | Look::Token(_) => Source::Engine,
+        }
+    }
+
+    /// What it reads there.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Look::Gpu(gpu) => Subject::Gpu(gpu.clone()),
+            Look::Server { domain, .. } | Look::Clients { domain, .. } | Look::Commands { domain, .. } => {
+                Subject::Domain(domain.clone())
+            }
+            Look::Trees(domain) | Look::Pipe(domain) => Subject::Domain(domain.clone()),
+            Look::Overlap(group) => Subject::Group(group.clone()),
+            Look::Environment(engine)
+            | Look::Health(engine)
+            | Look::Load(engine)
+            | Look::Traffic(engine)
+            | Look::Token(engine) => Subject::Member(engine.clone()),
+        }
+    }
+
+    /// Its source as the outside knows it: all domains of a group have one name.
+    pub fn scope(&self) -> SourceScope {
+        SourceScope::of(self.source(), &self.subject())
     }
 }

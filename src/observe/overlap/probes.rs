@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::concurrency::Span;
 use crate::host::pidfd::Pidfd;
-use crate::model::{EngineKey, EngineName, GroupName, Observation, ProbeState};
+use crate::model::{EngineName, GroupName, Member, Observation, ProbeState};
 use crate::observe::reports::Reports;
 use crate::probe::wire::{Kernels, Order, Word};
 
@@ -27,7 +27,7 @@ pub(super) type Shared = Rc<RefCell<Probes>>;
 pub(super) struct Probes {
     clients: BTreeMap<u64, Client>,
     /// Engines with a probe, as it was told of them.
-    told: BTreeMap<EngineKey, Told>,
+    told: BTreeMap<Member, Told>,
     /// Why nobody can call.
     deaf: Option<String>,
     /// Windows in a row without a time that all of the group's probes covered.
@@ -40,7 +40,7 @@ type Told = (ProbeState, Option<String>);
 
 /// One process that has a probe.
 struct Client {
-    engine: EngineKey,
+    engine: Member,
     held: Arc<Pidfd>,
     orders: Sender<Order>,
     /// Why it can't record.
@@ -68,10 +68,10 @@ impl Probes {
     }
 
     /// A process of an engine said hello. A connection that it had before is over. `None`: its group has too many.
-    pub fn join(&mut self, engine: EngineKey, held: Arc<Pidfd>) -> Option<(u64, Receiver<Order>)> {
+    pub fn join(&mut self, engine: Member, held: Arc<Pidfd>) -> Option<(u64, Receiver<Order>)> {
         self.forget(|client| client.held.id == held.id || client.held.is_gone());
-        let group = engine.group.home();
-        if self.clients.values().filter(|client| client.engine.group.home() == group).count() >= MOST {
+        let group = engine.domain.group.clone();
+        if self.clients.values().filter(|client| client.engine.domain.group == group).count() >= MOST {
             tracing::debug!("{engine} has one kernel probe too many: a group has {MOST} at most");
             return None;
         }
@@ -109,7 +109,7 @@ impl Probes {
         }
         self.forget(|client| client.held.is_gone());
         let window = self.number();
-        let of_group = self.clients.values_mut().filter(|client| client.engine.group.home() == *group);
+        let of_group = self.clients.values_mut().filter(|client| client.engine.domain.group == *group);
         of_group.filter_map(|client| client.order(Order::Record { window, from, to }).transpose()).collect()
     }
 
@@ -131,7 +131,7 @@ impl Probes {
     }
 
     /// An engine without a process here is waited for: so it was told at its start.
-    fn tell(&mut self, engine: &EngineKey) {
+    fn tell(&mut self, engine: &Member) {
         let mut of_engine = self.clients.values().filter(|client| client.engine == *engine).peekable();
         let state = match of_engine.peek() {
             None => (ProbeState::Waiting, None),

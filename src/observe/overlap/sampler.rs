@@ -20,12 +20,12 @@ use super::probes::{Probes, Shared};
 use super::window;
 use crate::host::pidfd::Pidfd;
 use crate::host::probe_place::ProbePlace;
-use crate::model::{Blindness, EngineKey, GroupName, Observation, OverlapWindow, Report};
+use crate::model::{Blindness, GroupName, Member, Observation, OverlapWindow, Report};
 use crate::observe::look::Answer;
 use crate::observe::reports::Reports;
 
 /// A process of an engine, held.
-pub type Owner = (EngineKey, Arc<Pidfd>);
+pub type Owner = (Member, Arc<Pidfd>);
 
 /// Whose the process of a pid is. `None`: no engine's.
 pub type Owners = Arc<dyn Fn(u32) -> io::Result<Option<Owner>> + Send + Sync>;
@@ -65,7 +65,7 @@ impl Sampler {
         Sampler { place, owners, reports, timings: BTreeMap::new(), thread: None }
     }
 
-    /// The windows of the groups that have them, by their home names; there are no others from now on. Fails only
+    /// The windows of the groups that have them; there are no others from now on. Fails only
     /// where no thread can be started.
     pub fn take_up(&mut self, timings: BTreeMap<GroupName, Timing>) -> io::Result<()> {
         if self.thread.is_none() && !timings.is_empty() {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::{Sampler, Timing};
 use crate::host::pidfd::Pidfd;
 use crate::host::probe_place::ProbePlace;
-use crate::model::{Blindness, EngineKey, GroupName, Observation, OverlapWindow, ProbeState, Report};
+use crate::model::{Blindness, DomainId, GroupName, Member, Observation, OverlapWindow, ProbeState, Report};
 use crate::observe::reports::Reports;
 use crate::probe::wire::{Kernels, LONGEST, Order, VERSION, Word};
 
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const TIMING: Timing = Timing { window: Duration::from_millis(10), period: Duration::ZERO };
 
 /// Who the next callers are; one that is not named is nobody's.
-type Callers = Arc<Mutex<VecDeque<(EngineKey, u32)>>>;
+type Callers = Arc<Mutex<VecDeque<(Member, u32)>>>;
 
 struct Bench {
     sampler: Sampler,
@@ -156,8 +156,8 @@ fn group() -> GroupName {
     "g".into()
 }
 
-fn key(engine: &str) -> EngineKey {
-    EngineKey::new(&group(), &engine.into())
+fn key(engine: &str) -> Member {
+    DomainId::main(&group()).member(&engine.into())
 }
 
 fn told(engine: &str, state: ProbeState, why: Option<&str>) -> Report {
@@ -183,7 +183,7 @@ async fn all_probes_of_a_group_get_the_same_window_and_what_they_say_is_counted(
 async fn an_engine_on_the_second_side_belongs_to_the_same_group() {
     let mut bench = Bench::new();
     let a = bench.probe("a").await;
-    let apart = EngineKey::new(&group().apart(), &"b".into());
+    let apart = DomainId::isolation(&group()).member(&"b".into());
     let mut b = bench.call("b");
     bench.callers.lock().unwrap()[0].0 = apart.clone();
     b.say(&Word::Hello { version: VERSION });

@@ -8,7 +8,9 @@ use std::time::Duration;
 use core_world::{Break, GIB, UID, World, policies};
 use mpswarden_core::decide::{Input, Policy, PolicyChange};
 use mpswarden_core::model::gpu::RecoveryAction;
-use mpswarden_core::model::{EngineKey, GpuUuid, LinePlace, Moment, Observation, Request, Saying, ServerLine, XidVia};
+use mpswarden_core::model::{
+    DomainId, GpuUuid, LinePlace, Member, Moment, Observation, Request, Saying, ServerLine, XidVia,
+};
 use mpswarden_sim::Chance;
 
 use super::engine::{Engine, STARTUP};
@@ -40,7 +42,7 @@ pub fn is_night(at: Moment) -> bool {
 pub struct Day {
     pub world: World,
     pub judge: Judge,
-    pub engines: Vec<EngineKey>,
+    pub engines: Vec<Member>,
     shared: Rc<RefCell<Surroundings>>,
     script: BTreeMap<Moment, Happens>,
     /// Strangers that end, with the Xid that they leave; orders that follow; what is quoted a moment later.
@@ -52,7 +54,7 @@ pub struct Day {
 enum Later {
     Leaves(u32, Option<u32>),
     Order(Request),
-    Quotes(EngineKey, u32),
+    Quotes(Member, u32),
 }
 
 /// The policy of a group whose engines have the defaults' patience.
@@ -75,10 +77,10 @@ impl Day {
     pub fn new(dialect: Dialect, seed: u64) -> Day {
         let mut chance = Chance::new(seed);
         let policy = policy();
-        let engines: Vec<EngineKey> = policy.groups[0]
+        let engines: Vec<Member> = policy.groups[0]
             .engines
             .iter()
-            .map(|engine| EngineKey::new(&policy.groups[0].name, &engine.name))
+            .map(|engine| DomainId::main(&policy.groups[0].name).member(&engine.name))
             .collect();
         let made =
             engines.iter().zip(dialect.engines()).map(|(key, kind)| (key.clone(), Engine::new(kind, chance.draw())));
@@ -188,7 +190,7 @@ impl Day {
     }
 
     /// A user's prompt with a CUDA error in it stands in an engine's log.
-    fn quotes(&mut self, key: &EngineKey, code: u32) {
+    fn quotes(&mut self, key: &Member, code: u32) {
         let now = self.world.now;
         if !self.around().engines[key].serves(now) || is_night(now) {
             return;
@@ -198,7 +200,7 @@ impl Day {
         self.world.tell(Input::Observed(Observation::Said { engine, saying, place }));
     }
 
-    fn engine(&mut self, key: &EngineKey, change: impl FnOnce(&mut Engine)) {
+    fn engine(&mut self, key: &Member, change: impl FnOnce(&mut Engine)) {
         let now = self.world.now;
         let mut around = self.around();
         let engine = around.engines.get_mut(key).unwrap();
@@ -261,13 +263,13 @@ impl Day {
 
     /// A client that had to wait while its server started, and its second context.
     fn log_noise(&mut self) {
-        let group = self.engines[0].group.clone();
+        let domain = self.engines[0].domain.clone();
         let (clients, stamped) = (self.world.running().filter(|(_, at)| at.on_gpu), self.world.now);
         let clients: Vec<u32> = clients.map(|(_, at)| at.process.pid).collect();
         let Some(server) = self.world.server(0) else { return };
         for client in clients {
             for line in [ServerLine::Pending { client, uid: UID }, ServerLine::Connected { server, client }] {
-                self.world.tell(Input::Observed(Observation::Log { group: group.clone(), line, stamped }));
+                self.world.tell(Input::Observed(Observation::Log { domain: domain.clone(), line, stamped }));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mpswarden_core::model::{EngineKey, EngineLoad, Moment};
+use mpswarden_core::model::{EngineLoad, Member, Moment};
 
 /// The most of it.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub struct Extent {
     pub failed_readings: u32,
     /// In which the GPU had no SM left.
     pub full_readings: u32,
-    last: BTreeMap<EngineKey, Last>,
+    last: BTreeMap<Member, Last>,
 }
 
 /// What an engine said last, and since when.
@@ -31,7 +31,7 @@ struct Last {
 
 impl Extent {
     /// An engine says this of its load.
-    pub fn saw(&mut self, key: &EngineKey, load: &EngineLoad, now: Moment) {
+    pub fn saw(&mut self, key: &Member, load: &EngineLoad, now: Moment) {
         let last = self.last.entry(key.clone()).or_default();
         let running = load.running.unwrap_or(0.0) > 0.0;
         self.most_waiting = self.most_waiting.max(load.waiting.unwrap_or(0.0));

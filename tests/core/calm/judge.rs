@@ -115,16 +115,15 @@ impl Judge {
 
 impl Order {
     fn covers(&self, action: &Action) -> bool {
-        self.engine.is_none() || self.engine.as_ref() == one_engine(action)
+        self.engine.is_none() || self.engine == one_engine(action)
     }
 }
 
 /// The engine that an action is about, where it is about one.
-fn one_engine(action: &Action) -> Option<&EngineKey> {
+fn one_engine(action: &Action) -> Option<EngineKey> {
     match action {
-        Action::StartEngine { engine, .. }
-        | Action::TerminateClients { engine, .. }
-        | Action::StopEngine { engine, .. } => Some(engine),
+        Action::StartEngine { instance, .. } => Some(instance.engine.clone()),
+        Action::TerminateClients { engine, .. } | Action::StopEngine { engine, .. } => Some(engine.key()),
         _ => None,
     }
 }

@@ -99,7 +99,7 @@ fn engine_is_started_outside_mps(day: &mut Day) {
 
 fn is_started_as(day: &mut Day, place: usize, knob: Knob) {
     day.world.break_it(Break::Make(0, place, knob));
-    let evict = Request::Evict(day.engines[place].clone());
+    let evict = Request::Evict(day.engines[place].key());
     day.order(evict);
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mpswarden_core::model::{CommandResult, EngineKey, GroupName, Moment, Request, Tier};
+use mpswarden_core::model::{CommandResult, GroupName, Member, Moment, Request, Tier};
 use mpswarden_sim::Chance;
 
 /// One thing that happens.
@@ -15,13 +15,13 @@ pub enum Happens {
     /// A person stops an engine, or all of them, and starts it again later.
     StopAndStart(Request, Request, Duration),
     /// So many requests come at once.
-    Burst(EngineKey, u32),
+    Burst(Member, u32),
     /// A prompt takes so long.
-    LongPrompt(EngineKey, Duration),
+    LongPrompt(Member, Duration),
     /// All callers go away at once.
-    AbortAll(EngineKey),
+    AbortAll(Member),
     /// Users quote a CUDA error, of one engine or of two within a second.
-    Echo { first: EngineKey, second: Option<EngineKey>, code: u32 },
+    Echo { first: Member, second: Option<Member>, code: u32 },
     /// A process outside the group computes for so long, and may end by a fault of its own.
     Stranger { stays: Duration, xid: Option<u32> },
     /// An Xid of a process that nobody saw.
@@ -37,7 +37,7 @@ pub enum Happens {
     /// NVML can't be read for so long.
     NvmlFails(Duration),
     /// An engine's metrics can't be read for so long.
-    MetricsFail(EngineKey, Duration),
+    MetricsFail(Member, Duration),
     /// The control daemon serves somebody else, or does not answer once or twice.
     CommandsFail(Vec<CommandResult>),
     /// The configuration is read again; with another timeout, or as it was.
@@ -50,13 +50,13 @@ pub enum Happens {
 type Make<'a> = &'a dyn Fn(&mut Chance) -> Happens;
 
 /// A day of these, by their times.
-pub fn script(engines: &[EngineKey], chance: &mut Chance, length: Duration) -> BTreeMap<Moment, Happens> {
-    let group = engines[0].group.clone();
+pub fn script(engines: &[Member], chance: &mut Chance, length: Duration) -> BTreeMap<Moment, Happens> {
+    let group = engines[0].domain.group.clone();
     let mut script = BTreeMap::new();
     // On average so many a day.
     let rates: [(f64, Make<'_>); 17] = [
-        (4.0, &|chance| order(&group, engine(engines, chance), chance)),
-        (2.0, &|chance| stop_and_start(&group, engine(engines, chance), chance)),
+        (4.0, &|chance| order(&group, &engine(engines, chance), chance)),
+        (2.0, &|chance| stop_and_start(&group, &engine(engines, chance), chance)),
         (30.0, &|chance| Happens::Burst(engine(engines, chance), 150 + chance.below(100) as u32)),
         (40.0, &|chance| Happens::LongPrompt(engine(engines, chance), chance.millis(30_000, 100_000))),
         (20.0, &|chance| Happens::AbortAll(engine(engines, chance))),
@@ -84,30 +84,30 @@ pub fn script(engines: &[EngineKey], chance: &mut Chance, length: Duration) -> B
     script
 }
 
-fn engine(engines: &[EngineKey], chance: &mut Chance) -> EngineKey {
+fn engine(engines: &[Member], chance: &mut Chance) -> Member {
     engines[chance.below(engines.len())].clone()
 }
 
-fn order(group: &GroupName, engine: EngineKey, chance: &mut Chance) -> Happens {
+fn order(group: &GroupName, engine: &Member, chance: &mut Chance) -> Happens {
     Happens::Order(match chance.below(5) {
         0 => Request::Restart { group: group.clone(), tier: Tier::Clients },
         1 => Request::Restart { group: group.clone(), tier: Tier::Daemon },
-        _ => Request::Evict(engine),
+        _ => Request::Evict(engine.key()),
     })
 }
 
-fn stop_and_start(group: &GroupName, engine: EngineKey, chance: &mut Chance) -> Happens {
+fn stop_and_start(group: &GroupName, engine: &Member, chance: &mut Chance) -> Happens {
     let between = chance.millis(10_000, 600_000);
     let (stop, start) = match chance.below(4) {
         0 => (Request::StopGroup(group.clone()), Request::StartGroup(group.clone())),
-        1 => (Request::Quarantine(engine.clone()), Request::Release(engine)),
-        _ => (Request::StopEngine(engine.clone()), Request::StartEngine(engine)),
+        1 => (Request::Quarantine(engine.key()), Request::Release(engine.key())),
+        _ => (Request::StopEngine(engine.key()), Request::StartEngine(engine.key())),
     };
     Happens::StopAndStart(stop, start, between)
 }
 
 /// Whatever people ask about: their own faults, memory, daemons.
-fn echo(engines: &[EngineKey], chance: &mut Chance) -> Happens {
+fn echo(engines: &[Member], chance: &mut Chance) -> Happens {
     let code = [700, 719, 2, 46, 214, 710, 805, 806, 807, 810][chance.below(10)];
     let first = chance.below(engines.len());
     let second = chance.of(0.5).then(|| engines[(first + 1) % engines.len()].clone());

@@ -10,7 +10,7 @@ use core_world::{GIB, Nature, World};
 use mpswarden_core::model::ServerLine::{Connected, Disconnected, Pending};
 use mpswarden_core::model::gpu::{GpuActivity, RecoveryAction};
 use mpswarden_core::model::{
-    CommandLine, CommandResult, EngineKey, GpuProcess, GpuReading, GroupName, Health, Look, Moment, MpsEnvironment,
+    CommandLine, CommandResult, DomainId, GpuProcess, GpuReading, Health, Look, Member, Moment, MpsEnvironment,
     Observation, Outcome, ProcessId, ProcessUsage, Source, SourceState,
 };
 use mpswarden_sim::Chance;
@@ -29,7 +29,7 @@ pub type Spell = (Moment, Moment);
 /// What goes on around the watchdog.
 pub struct Surroundings {
     dialect: Dialect,
-    pub engines: BTreeMap<EngineKey, Engine>,
+    pub engines: BTreeMap<Member, Engine>,
     /// Processes outside every group, with their bytes.
     pub strangers: BTreeMap<u32, u64>,
     /// When one was last shown.
@@ -38,7 +38,7 @@ pub struct Surroundings {
     /// NVML can't be read.
     pub nvml_fails: Spell,
     /// One engine's metrics can't be read.
-    pub metrics_fail: BTreeMap<EngineKey, Spell>,
+    pub metrics_fail: BTreeMap<Member, Spell>,
     /// What engines' processes were told can't be read.
     pub environment_fails: Spell,
     /// The next control commands go to nobody, each so.
@@ -48,7 +48,7 @@ pub struct Surroundings {
     /// Nothing fails by itself any more.
     pub exact: bool,
     /// Planted: this engine's processes are no clients of any server.
-    pub outside: Option<EngineKey>,
+    pub outside: Option<Member>,
     /// Planted: the share of the SMs that is busy.
     pub sm_active: Option<f64>,
     /// Planted: what the driver wants.
@@ -60,7 +60,7 @@ pub struct Surroundings {
 pub struct Shared(pub Rc<RefCell<Surroundings>>);
 
 impl Surroundings {
-    pub fn new(dialect: Dialect, engines: BTreeMap<EngineKey, Engine>, seed: u64) -> Surroundings {
+    pub fn new(dialect: Dialect, engines: BTreeMap<Member, Engine>, seed: u64) -> Surroundings {
         Surroundings {
             dialect,
             engines,
@@ -110,8 +110,8 @@ impl Surroundings {
 
     /// What NVML shows, of what the world says.
     fn gpu(&mut self, world: &World, reading: &mut GpuReading) {
-        let held: BTreeMap<u32, (&EngineKey, u64)> = self.held(world);
-        let is_no_client = |key: &EngineKey| self.outside.as_ref() == Some(key) || self.engines[key].is_new(world.now);
+        let held: BTreeMap<u32, (&Member, u64)> = self.held(world);
+        let is_no_client = |key: &Member| self.outside.as_ref() == Some(key) || self.engines[key].is_new(world.now);
         let real = |list: &mut Vec<GpuProcess>, of_mps: bool| {
             list.retain_mut(|process| {
                 let engine = held.get(&process.pid);
@@ -146,7 +146,7 @@ impl Surroundings {
         }
     }
 
-    fn held(&self, world: &World) -> BTreeMap<u32, (&EngineKey, u64)> {
+    fn held(&self, world: &World) -> BTreeMap<u32, (&Member, u64)> {
         let engines = world.running().filter_map(|(key, running)| {
             let (key, engine) = self.engines.get_key_value(&key)?;
             Some((running.process.pid, (key, engine.device_memory())))
@@ -155,8 +155,8 @@ impl Surroundings {
     }
 
     /// The tree has its child, and with it comes what both use.
-    fn trees(&mut self, world: &World, group: &GroupName, seen: &mut Vec<Observation>) {
-        let mut used = vec![Observation::HostMemory { group: group.clone(), available: self.host_memory() }];
+    fn trees(&mut self, world: &World, domain: &DomainId, seen: &mut Vec<Observation>) {
+        let mut used = vec![Observation::HostMemory { domain: domain.clone(), available: self.host_memory() }];
         for observation in seen.iter_mut() {
             let Observation::Tree { engine: key, processes } = observation else { continue };
             let engine = &self.engines[key];
@@ -235,7 +235,7 @@ impl Surroundings {
         if late { self.chance.millis(100, 3500) } else { Duration::from_micros(300) }
     }
 
-    fn look_at_load(&mut self, key: &EngineKey, now: Moment, seen: &mut Vec<Observation>, outcome: &mut Outcome) {
+    fn look_at_load(&mut self, key: &Member, now: Moment, seen: &mut Vec<Observation>, outcome: &mut Outcome) {
         let spell = self.metrics_fail.get(key).copied().unwrap_or_default();
         if self.fails(now, spell, 100) {
             return blind(Source::Engine, Some(key), "its metrics can't be read", seen, outcome);
@@ -246,7 +246,7 @@ impl Surroundings {
         seen.push(Observation::Load { engine: key.clone(), load });
     }
 
-    fn look_at_traffic(&mut self, key: &EngineKey, now: Moment, seen: &mut Vec<Observation>) {
+    fn look_at_traffic(&mut self, key: &Member, now: Moment, seen: &mut Vec<Observation>) {
         let fails = self.fails(now, Spell::default(), 1000);
         let traffic =
             if fails { Err("the kernel did not answer".to_owned()) } else { Ok(self.engines[key].traffic(now)) };
@@ -254,7 +254,7 @@ impl Surroundings {
     }
 
     /// An answer is late where there is much to do, and in a dialect always.
-    fn look_at_health(&mut self, key: &EngineKey, now: Moment, seen: &mut [Observation]) -> Duration {
+    fn look_at_health(&mut self, key: &Member, now: Moment, seen: &mut [Observation]) -> Duration {
         let no_answer = self.fails(now, Spell::default(), 3000);
         let (hard, stuck) = (self.engines[key].works_hard(), self.engines[key].stuck.is_some());
         let mut takes = Duration::from_millis(1);
@@ -281,8 +281,8 @@ impl Surroundings {
     }
 }
 
-fn blind(source: Source, key: Option<&EngineKey>, why: &str, seen: &mut Vec<Observation>, outcome: &mut Outcome) {
-    let (group, engine) = (key.map(|key| key.group.clone()), key.cloned());
+fn blind(source: Source, key: Option<&Member>, why: &str, seen: &mut Vec<Observation>, outcome: &mut Outcome) {
+    let (group, engine) = (key.map(|key| key.domain.group.clone()), key.map(Member::key));
     *seen =
         vec![Observation::Blind { source, group, engine, gpu: None, state: SourceState::Silent, why: why.to_owned() }];
     *outcome = Outcome::Failed { why: why.to_owned() };
@@ -297,7 +297,7 @@ impl Nature for Shared {
             Look::Load(key) => here.look_at_load(key, world.now, seen, outcome),
             Look::Health(key) => return here.look_at_health(key, world.now, seen),
             Look::Traffic(key) => here.look_at_traffic(key, world.now, seen),
-            Look::Trees(group) => here.trees(world, group, seen),
+            Look::Trees(domain) => here.trees(world, domain, seen),
             Look::Commands { .. } => here.look_at_commands(seen),
             Look::Pipe(_) | Look::Overlap(_) | Look::Token(_) => {}
             Look::Environment(_) => here.look_at_environment(world.now, seen, outcome),

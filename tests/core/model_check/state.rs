@@ -6,9 +6,9 @@ use std::time::Duration;
 use core_world::{GIB, words};
 use mpswarden_core::decide::{Input, Memory, Policy, Watchdog};
 use mpswarden_core::model::{
-    Action, CommandResult, EngineKey, EngineLoad, EngineName, EngineState, EngineStatus, Exit, GpuProcess, GpuReading,
-    GroupName, GroupState, Health, Look, Moment, Observation, Ordered, Outcome, Owner, ProcessId, Remaining, Request,
-    ServerLine, ServerState, Tier,
+    Action, CommandResult, DomainId, EngineKey, EngineLoad, EngineName, EngineState, EngineStatus, Exit, GpuProcess,
+    GpuReading, GroupName, GroupState, Health, Look, Member, Moment, Observation, Ordered, Outcome, Owner, ProcessId,
+    Remaining, Request, ServerLine, ServerState, Tier,
 };
 
 /// The time that a tick takes: longer than any wait of an engine, a look or a first back-off.
@@ -173,13 +173,13 @@ impl State {
     }
 
     fn control_ends(&mut self) {
-        let group = self.group();
+        let domain = self.domain();
         let server = self.server.take();
         if let Some(pid) = self.control.take() {
-            self.ended(Owner::Control(group.clone()), pid);
+            self.ended(Owner::Control(domain.clone()), pid);
         }
         if let Some((pid, _)) = server {
-            self.ended(Owner::Server(group), pid);
+            self.ended(Owner::Server(domain), pid);
         }
     }
 
@@ -199,13 +199,14 @@ impl State {
                 self.start_server();
                 Outcome::Done
             }
-            Action::StartEngine { engine, incarnation, .. } => {
-                Outcome::Started { process: process(pid_of(self.place(engine), *incarnation)) }
+            Action::StartEngine { instance, .. } => {
+                let place = self.place(&instance.engine.engine);
+                Outcome::Started { process: process(pid_of(place, instance.incarnation)) }
             }
             Action::KillEngines { .. } => Outcome::Killed { processes: self.living.iter().map(Living::id).collect() },
             Action::AwaitGone { .. } => self.bury(),
             Action::StopEngine { engine, .. } => {
-                let place = self.place(engine);
+                let place = self.place(&engine.engine);
                 self.end_where(|living| living.engine == place);
                 Outcome::Done
             }
@@ -222,8 +223,8 @@ impl State {
                 let left = |living: &Living| Remaining { process: living.id(), state: 'D' };
                 Outcome::Gone { remaining: self.living.iter().map(left).collect() }
             }
-            Action::StartEngine { engine, incarnation, .. } => {
-                let (place, incarnation) = (self.place(engine), *incarnation);
+            Action::StartEngine { instance, .. } => {
+                let (place, incarnation) = (self.place(&instance.engine.engine), instance.incarnation);
                 self.living.retain(|living| (living.engine, living.incarnation) != (place, incarnation));
                 Outcome::Failed { why: "no such file".to_owned() }
             }
@@ -304,8 +305,8 @@ impl State {
                 let outcome = Outcome::Started { process: process(*server) };
                 self.tell(Input::Finished(ordered.id, outcome));
             }
-            Action::StartEngine { engine, incarnation, .. } => {
-                let (engine, incarnation) = (self.place(engine), *incarnation);
+            Action::StartEngine { instance, .. } => {
+                let (engine, incarnation) = (self.place(&instance.engine.engine), instance.incarnation);
                 self.start_engine(engine, incarnation);
                 self.open.push(ordered);
             }
@@ -330,7 +331,7 @@ impl State {
     }
 
     fn look(&self, look: &Look) -> Vec<Observation> {
-        let group = self.group();
+        let domain = self.domain();
         match look {
             Look::Gpu(gpu) if self.lost => {
                 vec![Observation::GpuLost { gpu: gpu.clone(), why: "GPU is lost".to_owned() }]
@@ -345,30 +346,30 @@ impl State {
             Look::Pipe(_) => Vec::new(),
             Look::Traffic(_) | Look::Token(_) => Vec::new(),
             Look::Health(engine) => {
-                let place = self.place(engine);
+                let place = self.place(&engine.engine);
                 let serves = self.server.is_some_and(|(_, state)| state == ServerState::Active);
                 let well = serves && self.living.iter().any(|living| living.engine == place && !living.killed);
                 let health = if well { Health::Ok } else { Health::Refused };
                 vec![Observation::Health { engine: engine.clone(), health }]
             }
             Look::Server { .. } | Look::Clients { .. } if self.control.is_none() => {
-                vec![Observation::Command { group, result: CommandResult::Unreachable }]
+                vec![Observation::Command { domain, result: CommandResult::Unreachable }]
             }
             Look::Server { .. } => {
                 let (server, state) = self.server.map_or((None, ServerState::None), |(pid, state)| (Some(pid), state));
-                let answered = Observation::Command { group: group.clone(), result: CommandResult::Answered };
-                vec![answered, Observation::Server { group, server, state }]
+                let answered = Observation::Command { domain: domain.clone(), result: CommandResult::Answered };
+                vec![answered, Observation::Server { domain, server, state }]
             }
             Look::Clients { server, .. } => {
                 let clients = self.living.iter().map(|living| living.id().pid).collect();
-                vec![Observation::Clients { group, server: *server, clients }]
+                vec![Observation::Clients { domain, server: *server, clients }]
             }
         }
     }
 
     fn tree(&self, engine: usize) -> Observation {
         let processes = self.living.iter().filter(|living| living.engine == engine).map(Living::id).collect();
-        Observation::Tree { engine: self.key(engine), processes }
+        Observation::Tree { engine: self.member(engine), processes }
     }
 
     fn reading(&self) -> GpuReading {
@@ -391,7 +392,7 @@ impl State {
         for _ in 0..200 {
             let status = self.dog.status(self.now);
             let group = &status.groups[0];
-            let memory = &self.dog.memory().groups[&group.name];
+            let memory = &self.dog.memory().groups[&DomainId::main(&group.name)];
             let rests = |name: &EngineName| memory.engines.get(name).is_some_and(|engine| engine.rest.is_some());
             let over = |state| matches!(state, EngineState::Serving | EngineState::Quarantined);
             let at_rest = |engine: &EngineStatus| engine.state == EngineState::Stopped && rests(&engine.name);
@@ -407,7 +408,7 @@ impl State {
     }
 
     fn engine_ended(&mut self, dead: &Living) {
-        self.ended(Owner::Engine(self.key(dead.engine), dead.incarnation), dead.id().pid);
+        self.ended(Owner::Engine(self.member(dead.engine).instance(dead.incarnation)), dead.id().pid);
     }
 
     fn ended(&mut self, owner: Owner, pid: u32) {
@@ -416,20 +417,28 @@ impl State {
     }
 
     fn log(&mut self, line: ServerLine) {
-        let group = self.group();
-        self.tell(Input::Observed(Observation::Log { group, line, stamped: self.now }));
+        let domain = self.domain();
+        self.tell(Input::Observed(Observation::Log { domain, line, stamped: self.now }));
     }
 
     fn group(&self) -> GroupName {
         self.policy.groups[0].name.clone()
     }
 
-    fn key(&self, engine: usize) -> EngineKey {
-        EngineKey::new(&self.policy.groups[0].name, &self.policy.groups[0].engines[engine].name)
+    fn domain(&self) -> DomainId {
+        DomainId::main(&self.group())
     }
 
-    fn place(&self, key: &EngineKey) -> usize {
-        self.policy.groups[0].engines.iter().position(|engine| engine.name == key.engine).unwrap()
+    fn member(&self, engine: usize) -> Member {
+        self.domain().member(&self.policy.groups[0].engines[engine].name)
+    }
+
+    fn key(&self, engine: usize) -> EngineKey {
+        self.member(engine).key()
+    }
+
+    fn place(&self, name: &EngineName) -> usize {
+        self.policy.groups[0].engines.iter().position(|engine| engine.name == *name).unwrap()
     }
 
     fn pid(&mut self) -> u32 {

@@ -3,8 +3,8 @@
 //! Nobody lost a context for it.
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::Engine;
-use crate::decide::kept_out::{UNAVAILABLE, Why};
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::kept_out::{UNAVAILABLE, Why};
 use crate::model::{Fault, Moment};
 
 use super::Finding;

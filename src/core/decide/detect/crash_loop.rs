@@ -2,7 +2,7 @@
 //! operator took out for good is no fault.
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::{Engine, Stage};
+use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::remembered::Rest;
 use crate::model::{Fault, Moment};
 

@@ -2,7 +2,7 @@
 //! is told for a minute. Without NVML's word it is a word. An engine that ends by it is found by `engine_died`, under the
 //! same name, and here until that is clear: it is one fault.
 
-use crate::decide::engine::Engine;
+use crate::decide::facts::engine::Engine;
 use crate::model::{Fault, Moment};
 
 use super::Finding;

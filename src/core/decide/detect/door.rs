@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::decide::domain::Domain;
-use crate::decide::kept_out::{Why, is_seen};
+use crate::decide::facts::kept_out::{Why, is_seen};
 use crate::model::{EngineName, Moment};
 
 /// Whose clients wait, since when the first does, and who they are, for people.
@@ -26,7 +26,7 @@ fn owner(group: &Domain, pid: u32, since: Moment, now: Moment) -> Option<(Option
     if !is_seen(pid) {
         return Some((None, "a client in a pid namespace that the daemon does not see (pid 0)".to_owned()));
     }
-    let owns = |engine: &&crate::decide::engine::Engine| {
+    let owns = |engine: &&crate::decide::facts::engine::Engine| {
         engine.alive() && engine.instance.processes().iter().any(|process| process.pid == pid)
     };
     if let Some(engine) = group.engines.iter().find(owns) {

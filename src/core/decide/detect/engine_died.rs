@@ -3,7 +3,7 @@
 //! one until then: it is reported, and acted on no more.
 
 use super::Finding;
-use crate::decide::engine::Engine;
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::{GpuFacts, ServerFacts};
 use crate::model::{Fault, Moment};
 

@@ -2,7 +2,7 @@
 //! An Xid says nothing about which group it hit: it only makes the watchdog ask the server.
 
 use crate::decide::domain::Domain;
-use crate::decide::words::is_of_a_lost_server;
+use crate::decide::facts::words::is_of_a_lost_server;
 use crate::model::{Fault, Moment};
 
 use super::Finding;

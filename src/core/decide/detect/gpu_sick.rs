@@ -2,7 +2,7 @@
 //! and not acted upon: running work may end.
 
 use crate::decide::facts::GpuFacts;
-use crate::decide::gpu_health::Kind;
+use crate::decide::facts::gpu_health::Kind;
 
 use super::Finding;
 

@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::Engine;
 use crate::decide::facts::GpuFacts;
-use crate::decide::stall::{Stall, Stands};
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::stall::{Stall, Stands};
 use crate::model::{Fault, Moment};
 
 use super::{Finding, starved};

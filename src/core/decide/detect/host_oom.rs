@@ -2,8 +2,8 @@
 //! client of the server it can't serve and is restarted; else it is told for a minute. An engine that ended by
 //! it is found by `engine_died`, under the same name.
 
-use crate::decide::engine::Engine;
-use crate::decide::shortage::SOON;
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::shortage::SOON;
 use crate::model::{Fault, Moment};
 
 use super::Finding;

@@ -3,8 +3,8 @@
 //! MPS on purpose has no limits.
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::Engine;
 use crate::decide::facts::GpuFacts;
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::READING_FRESH;
 use crate::model::{Fault, Moment, MpsEnvironment};
 

@@ -1,16 +1,18 @@
 //! memory_leak: memory of the device or the host grows steadily and nothing explains it. It is told once the end is
 //! near by what was seen so far, and the engine is restarted by itself shortly before it gets there.
 
+use crate::decide::facts::figures::Room;
 use std::time::Duration;
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::{Engine, Stage};
 use crate::decide::facts::GpuFacts;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::growth::Growth;
 use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::growth::Growth;
 use crate::model::{Fault, Moment};
 
-use super::{Finding, gib};
+use super::Finding;
+use crate::decide::facts::bytes::gib;
 
 /// Growth is believed to go on for so many times as long as it was seen: 12 to 40 minutes.
 const FORESIGHT: u32 = 4;
@@ -23,15 +25,6 @@ const BLIND_SPAN: Duration = Duration::from_secs(280);
 /// Growth of less than this share of the limit is noise.
 const NOISE: f64 = 0.01;
 
-/// A memory that grows, and what it has room for.
-pub(in crate::decide) struct Room<'a> {
-    /// `device` or `host`.
-    pub kind: &'static str,
-    pub growth: &'a Growth,
-    pub held: u64,
-    pub limit: u64,
-}
-
 pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
     if !matches!(engine.stage, Stage::Serving | Stage::Failing)
         || engine.died.is_some()
@@ -39,24 +32,26 @@ pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment)
     {
         return None;
     }
-    let told = group.faults.contains_key(&(Some(engine.name().clone()), Fault::MemoryLeak));
+    let known = group.faults.contains_key(&(Some(engine.name().clone()), Fault::MemoryLeak));
+    // What was found stays so for twice as far.
+    let factor = if known { 2 } else { 1 };
     let reading = gpu.reading.fresh(READING_FRESH, now);
     let rooms = [engine.device_room(reading), engine.host_room(group.host_available.last().copied(), now)];
-    let leaks = rooms.into_iter().flatten().filter_map(|room| Some((left(&room, told)?, room)));
+    let leaks = rooms.into_iter().flatten().filter_map(|room| Some((left(&room, factor)?, room)));
     let (left, room) = leaks.min_by_key(|(left, _)| *left)?;
     let acts = left < LAST_MOMENT && (room.growth.requests.is_some() || room.growth.span >= BLIND_SPAN);
     Some(Finding { acts, ..Finding::of_engine(Fault::MemoryLeak, engine, now, because(&room, left)) })
 }
 
-/// Until it meets its limit; `None`: that is too far off to tell. What was told stays so for twice as far.
-fn left(room: &Room<'_>, told: bool) -> Option<Duration> {
+/// Until it meets its limit; `None`: that is too far off to report: `factor` times the usual foresight.
+fn left(room: &Room<'_>, factor: u32) -> Option<Duration> {
     let Growth { pace, span, requests } = *room.growth;
     if pace * span.as_secs_f64() < NOISE * room.limit as f64 {
         return None;
     }
     let left = Duration::try_from_secs_f64(room.limit.saturating_sub(room.held) as f64 / pace).ok()?;
     let foresight = if requests.is_some() { FORESIGHT } else { BLIND_FORESIGHT };
-    (left <= span * foresight * if told { 2 } else { 1 }).then_some(left)
+    (left <= span * foresight * factor).then_some(left)
 }
 
 fn because(room: &Room<'_>, left: Duration) -> String {

@@ -29,12 +29,11 @@ mod unknown_client;
 use crate::model::{EngineName, Fault, Moment, Tier};
 
 use super::domain::Domain;
-use super::engine::Engine;
 use super::facts::GpuFacts;
 use super::ladder;
+use crate::decide::facts::engine::Engine;
 
 pub(super) use foreign_process::foreign_sentence;
-pub(super) use memory_leak::Room;
 pub(super) use unknown_client::unknown_clients;
 
 /// A fault that is there now.
@@ -116,9 +115,4 @@ fn pids(what: &str, pids: &[u32]) -> String {
         [first @ .., last] => format!("{what}es {} and {last} are", first.join(", ")),
         [] => format!("no {what} is"),
     }
-}
-
-/// Bytes as people write them.
-pub(super) fn gib(bytes: u64) -> String {
-    format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
 }

@@ -2,15 +2,15 @@
 //! that costs the engines that serve: so it is acted on only while none does, and only where the configuration says so.
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::Stage;
-use crate::decide::newcomers::HANGS_AFTER;
+use crate::decide::facts::engine::Stage;
+use crate::decide::facts::newcomers::HANGS_AFTER;
 use crate::model::{Fault, Moment, ServerState};
 
 use super::Finding;
 
 pub(super) fn find(group: &Domain, now: Moment) -> Option<Finding> {
     let (_, killed) = group.killed_in_its_life()?;
-    let waits = |engine: &&crate::decide::engine::Engine| {
+    let waits = |engine: &&crate::decide::facts::engine::Engine| {
         engine.stage == Stage::Starting && engine.knocks.is_some_and(|since| now.since(since) >= HANGS_AFTER)
     };
     let waiting: Vec<_> = group.engines.iter().filter(waits).collect();

@@ -1,9 +1,9 @@
 //! outside_mps: an engine computes on the GPU and is no client of its group's server.
 
-use crate::decide::attached::Outside;
 use crate::decide::domain::Domain;
-use crate::decide::engine::{Engine, Stage};
 use crate::decide::facts::GpuFacts;
+use crate::decide::facts::attached::Outside;
+use crate::decide::facts::engine::{Engine, Stage};
 use crate::model::{Fault, Moment};
 
 use super::{Finding, pids};

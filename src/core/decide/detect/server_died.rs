@@ -2,7 +2,7 @@
 //! process is gone: the driver's teardown comes first, and the daemon calls a server in teardown FAULT (docs/h200.md).
 
 use crate::decide::domain::Domain;
-use crate::decide::words::is_of_a_lost_server;
+use crate::decide::facts::words::is_of_a_lost_server;
 use crate::model::{Fault, Moment};
 
 use super::Finding;

@@ -10,10 +10,10 @@
 use std::time::Duration;
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::Engine;
 use crate::decide::facts::GpuFacts;
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::stall::Stands;
+use crate::decide::facts::stall::Stands;
 use crate::model::{Fault, Moment};
 
 use super::Finding;

@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::{Engine, Stage};
-use crate::decide::said::{Run, Standing};
-use crate::decide::words::is_context_fatal;
+use crate::decide::evidence::said::{Run, Standing};
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::words::is_context_fatal;
 use crate::model::Moment;
 
 /// Two engines whose contexts die within this time died of one fault.

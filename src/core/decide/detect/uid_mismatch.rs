@@ -2,7 +2,7 @@
 //! with the server's own user is only a start.
 
 use crate::decide::domain::Domain;
-use crate::decide::kept_out::Why;
+use crate::decide::facts::kept_out::Why;
 use crate::model::{Fault, Moment};
 
 use super::Finding;

@@ -3,7 +3,7 @@
 //! waited for.
 
 use crate::decide::domain::Domain;
-use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::turn::Turn;
 use crate::model::{Fault, Moment, What};
 

@@ -9,14 +9,17 @@ mod ending;
 
 use std::time::Duration;
 
+use crate::decide::attempt::{Attempt, BudgetCount};
 use crate::decide::detect::Finding;
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Died, Ending, Engine, Stage};
-use crate::decide::newcomers::HANGS_AFTER;
+use crate::decide::facts::died::Died;
+use crate::decide::facts::engine::{Ending, Engine, Stage};
+use crate::decide::facts::newcomers::HANGS_AFTER;
+use crate::decide::teardown::{Manner, ending_deadline};
 use crate::decide::turn::Turn;
 use crate::model::{
-    ActionId, EngineKey, EngineName, Exit, ExitCause, FailedAction, Fault, Moment, Outcome, RecoveryResult,
-    SuppressedAction, Tier, What,
+    ActionId, EngineName, Exit, ExitCause, FailedAction, Fault, Moment, Outcome, RecoveryResult, SuppressedAction,
+    Tier, What,
 };
 
 /// Until an engine that mpswarden itself lacked the means to start is tried again.
@@ -67,7 +70,7 @@ impl Domain {
         }
         let took = turn.now.since(engine.instance.process.started);
         turn.emit_of(&engine.policy.name, What::EngineServing { took });
-        engine.recovery_ended(RecoveryResult::Serving, turn);
+        engine.end_attempt(RecoveryResult::Serving, turn);
     }
 
     /// An engine that died while nobody might act, and somebody may now.
@@ -141,7 +144,7 @@ impl Domain {
         let name = engine.name().clone();
         engine.instance.note = Some(because.clone());
         engine.died = Some(died);
-        engine.recovery_ended(RecoveryResult::Superseded, turn);
+        engine.end_attempt(RecoveryResult::Superseded, turn);
         self.note_faults(turn);
         let hit_alone = self.faults.keys().all(|(engine, _)| engine.is_some());
         let engine = &mut self.engines[place];
@@ -168,10 +171,8 @@ impl Domain {
         let attempt = failures.max(engine.evictions);
         turn.save();
         if failures < budget || !own {
-            engine.recovery = Some(at);
-            let (reason, budget_left) = (fault.into(), budget.saturating_sub(failures));
-            let what = What::RestartBegan { tier: Tier::Engine, reason, attempt, budget_left };
-            turn.emit_of(&name, what);
+            let count = BudgetCount { attempt, budget_left: budget.saturating_sub(failures) };
+            engine.attempt = Some(Attempt::of_engine(&name, fault.into(), at, count, turn));
         }
     }
 
@@ -180,11 +181,9 @@ impl Domain {
         let Some(place) = self.engines.iter().position(|engine| engine.name() == name) else { return };
         match self.engines[place].stage.clone() {
             Stage::Launching(order) if order == id => self.launched(place, outcome, turn),
-            Stage::Ending(Ending::Terminate(order)) if order == id => {
-                turn.emit_failure_of(name, FailedAction::TerminateClients, &outcome);
-                self.stop_engine(place, turn);
+            Stage::Ending(Ending::Terminate(order) | Ending::Stop(order)) if order == id => {
+                self.ending_finished(place, outcome, turn);
             }
-            Stage::Ending(Ending::Stop(order)) if order == id => self.engine_stopped(place, outcome, turn),
             _ => self.late(outcome, turn),
         }
     }
@@ -193,7 +192,7 @@ impl Domain {
     fn late(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
         match &self.phase {
             Phase::Restart(_) if matches!(outcome, Outcome::Started { .. }) => self.kill_again(turn),
-            Phase::Stopping(stopping) if stopping.now() => self.stop_at_once(turn),
+            Phase::Stopping(teardown) if teardown.manner() == Manner::AtOnce => self.stop_at_once(turn),
             _ => {}
         }
     }
@@ -207,7 +206,7 @@ impl Domain {
                 engine.instance.process.id = Some(process);
                 engine.instance.shortage.lives(std::iter::once(process.pid), turn.now);
                 engine.instance.process.started = turn.now;
-                engine.instance.limits.started_with(engine.policy.told(process, !engine.instance.outside), turn.now);
+                engine.instance.limits.started_with(engine.policy.told(process, engine.instance.mps_use()), turn.now);
                 let incarnation = engine.instance.incarnation;
                 turn.emit_of(&name, What::EngineStarted { process, incarnation });
             }
@@ -236,13 +235,13 @@ impl Domain {
 
     /// An engine's main process ended. Status 0 is no clean end by itself: vLLM's front end ends with it when its core was
     /// killed.
-    pub fn engine_ended(&mut self, key: &EngineKey, incarnation: u32, exit: Exit, turn: &mut Turn<'_>) {
+    pub fn engine_ended(&mut self, name: &EngineName, incarnation: u32, exit: Exit, turn: &mut Turn<'_>) {
         let ordered = match &self.phase {
             Phase::Restart(_) => Some(ExitCause::GroupRestart),
             Phase::Stopping(_) | Phase::Stopped => Some(ExitCause::Clean),
             Phase::Waiting | Phase::Running(_) => None,
         };
-        let Some(engine) = self.engine_mut(&key.engine) else { return };
+        let Some(engine) = self.engine_mut(name) else { return };
         if engine.instance.incarnation != incarnation || engine.instance.process.ended.is_some() {
             return;
         }
@@ -256,11 +255,11 @@ impl Domain {
             Exit::Signal(_) => ExitCause::Signal,
         });
         engine.instance.process.ended = Some((turn.now, exit));
-        self.suspects.exit(&key.engine, exit, turn.now);
-        if let Some(place) = self.place_of(&key.engine) {
+        self.suspects.exit(name, exit, turn.now);
+        if let Some(place) = self.place_of(name) {
             self.note_death(place, exit, turn.now);
         }
-        turn.emit_of(&key.engine, What::EngineExited { exit, cause });
+        turn.emit_of(name, What::EngineExited { exit, cause });
     }
 
     /// When an engine changes by time alone.
@@ -280,10 +279,7 @@ impl Domain {
                 let evicted = engine.eviction_due();
                 engine.stall_deadline(now).into_iter().chain(gone).chain(evicted).filter(|at| *at > now).min()
             }
-            Stage::Ending(Ending::Drain { until, .. }) => Some(*until),
-            Stage::Ending(Ending::Look { since }) => Some(since.after(ending::LOOK_BOUND)),
-            Stage::Ending(Ending::Stuck { again }) => Some(*again),
-            Stage::Ending(Ending::Aftershock { until }) => Some(*until),
+            Stage::Ending(ending) => ending_deadline(ending),
             _ => None,
         }
     }

@@ -191,7 +191,7 @@ impl GpuHealth {
         overdue.is_some()
     }
 
-    fn doubt(&mut self, xid: u32, otherwise: Option<Kind>, now: Moment) {
+    pub fn doubt(&mut self, xid: u32, otherwise: Option<Kind>, now: Moment) {
         match &mut self.doubt {
             Some(doubt) => {
                 doubt.latest = now;

@@ -20,7 +20,7 @@ fn samples(held: impl IntoIterator<Item = f64>) -> Vec<Sample> {
 
 /// Looks at the last ten minutes after each sample, as the trend does, and gives the first growth that would be told:
 /// it meets its end within four times its span.
-fn told(all: &[Sample], end: f64) -> Option<(usize, Growth)> {
+pub(crate) fn told(all: &[Sample], end: f64) -> Option<(usize, Growth)> {
     (0..all.len()).find_map(|last| {
         let first = (last + 1).saturating_sub(60);
         let peak = all[..first].iter().map(|sample| sample.held).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Budgets and back-off: whether another attempt may be made, and after which wait.
+//! Budgets and back-off: attempts within a window, and the wait before the next one.
 
 use std::time::Duration;
 

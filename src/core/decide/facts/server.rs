@@ -76,6 +76,13 @@ pub(crate) enum ServerNews {
     NewAndReady(u32),
 }
 
+/// What a line says of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClientLine {
+    Connected,
+    Disconnected,
+}
+
 impl ServerFacts {
     /// Since when its state was last seen to be FAULT, if it is.
     pub fn says_fault(&self) -> Option<Moment> {
@@ -118,8 +125,8 @@ impl ServerFacts {
                 ServerNews::Nothing
             }
             ServerLine::Fatal { server } => self.fatal_line(server, at, now),
-            ServerLine::Connected { server, client } => self.client(server, client, true, now),
-            ServerLine::Disconnected { server, client } => self.client(server, client, false, now),
+            ServerLine::Connected { server, client } => self.client(server, client, ClientLine::Connected, now),
+            ServerLine::Disconnected { server, client } => self.client(server, client, ClientLine::Disconnected, now),
             ServerLine::Refused { server, client, status } => {
                 if self.pid == Some(server) {
                     self.kept_out.refused(client, status, at);
@@ -278,7 +285,7 @@ impl ServerFacts {
         ServerNews::Nothing
     }
 
-    fn client(&mut self, server: u32, client: u32, there: bool, now: Moment) -> ServerNews {
+    fn client(&mut self, server: u32, client: u32, line: ClientLine, now: Moment) -> ServerNews {
         if self.pid != Some(server) {
             return ServerNews::Nothing;
         }
@@ -286,7 +293,7 @@ impl ServerFacts {
             Known::Seen { value, .. } => value,
             Known::Unknown => BTreeSet::new(),
         };
-        if there {
+        if line == ClientLine::Connected {
             self.kept_out.let_in(client);
             clients.insert(client)
         } else {

@@ -35,23 +35,32 @@ pub(crate) struct Failed {
     said: Option<String>,
 }
 
+/// What a server's line that is not one of the known ones sounds like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::decide) enum Tone {
+    /// Something, good or bad.
+    Plain,
+    /// Something went wrong.
+    Trouble,
+}
+
 /// What is known of a server that is not ready yet, and of those that never were.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Starts {
     /// Words of a server in which something went wrong; without such, its last ones that are not known.
-    words: Option<(u32, String, bool)>,
+    words: Option<(u32, String, Tone)>,
     failed: Option<Failed>,
 }
 
 impl Starts {
     /// A server wrote a line that is not one of the known ones.
-    pub fn said(&mut self, server: u32, words: String, trouble: bool) {
-        let better = self.words.as_ref().is_some_and(|(of, _, known)| *of == server && *known && !trouble);
+    pub fn said(&mut self, server: u32, words: String, tone: Tone) {
+        let better = self.words.as_ref().is_some_and(|(of, _, known)| *of == server && *known > tone);
         if let Some(failed) = self.failed.as_mut().filter(|failed| failed.server == server && !better) {
             failed.said = Some(words.clone());
         }
         if !better {
-            self.words = Some((server, words, trouble));
+            self.words = Some((server, words, tone));
         }
     }
 
@@ -144,9 +153,9 @@ mod tests {
     #[test]
     fn a_failed_start_is_told_with_its_status_and_its_own_words() {
         let mut starts = Starts::default();
-        starts.said(95, "The sky is green".to_owned(), false);
-        starts.said(95, "Failed to start : operation not supported".to_owned(), true);
-        starts.said(95, "Bye".to_owned(), false);
+        starts.said(95, "The sky is green".to_owned(), Tone::Plain);
+        starts.said(95, "Failed to start : operation not supported".to_owned(), Tone::Trouble);
+        starts.said(95, "Bye".to_owned(), Tone::Plain);
         starts.failed(95, at(1));
         starts.ended(95, "status 1".to_owned());
         starts.ended(94, "status 7".to_owned());
@@ -158,7 +167,7 @@ mod tests {
     #[test]
     fn words_of_another_server_say_nothing_of_this_one() {
         let mut starts = Starts::default();
-        starts.said(94, "Failed to start".to_owned(), true);
+        starts.said(94, "Failed to start".to_owned(), Tone::Trouble);
         starts.failed(95, at(1));
         assert!(starts.last_failed().unwrap().words().contains("said nothing"));
     }

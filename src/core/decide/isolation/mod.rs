@@ -18,17 +18,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{EngineIsolation, EngineName, IsolationResult, Moment, SuppressedAction, What};
+use crate::model::{EngineIsolation, EngineName, IsolationResult, Moment, Slot, SuppressedAction, What};
 
 use super::domain::Domain;
 use super::policy::IsolationMode;
 use super::turn::Turn;
 
-pub(super) use place::Place;
+pub(super) use place::{Place, Stay};
 pub(super) use search::Hit;
 use search::{Search, Verdict};
 pub(super) use shown::one_each;
-pub(super) use time::IsolatedTime;
+pub(super) use time::{Domains, IsolatedTime};
 
 /// What is known of the culprit of a group's repeated faults. It survives a crash.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ impl Isolation {
 impl Domain {
     /// Whether it is the second side of a group.
     pub fn is_apart(&self) -> bool {
-        self.policy.name.is_apart()
+        self.id.slot == Slot::Isolation
     }
 
     /// Weighs a fault of one of the group's two sides.

@@ -2,7 +2,7 @@
 //! way, one at a time; it changes sides only once it is proven gone.
 
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::may::May;
 use crate::decide::policy::Quarantine;
 use crate::decide::remembered::Rest;
@@ -20,6 +20,15 @@ pub(in crate::decide) enum Place {
     Outside,
     /// Without a process.
     Resting(Rest),
+}
+
+/// What an engine does on the side that takes it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::decide) enum Stay {
+    /// It runs there.
+    ToRun,
+    /// It waits there until it can go where it is to be.
+    InPassing,
 }
 
 impl Place {
@@ -97,11 +106,10 @@ impl Domain {
         matches!(self.phase, Phase::Running(_)) && self.engines.iter().all(still)
     }
 
-    /// Takes in an engine of the other side that is proven gone, at its place in the configuration. `stays`: it is
-    /// to run here.
-    pub fn take_in(&mut self, mut engine: Engine, stays: bool, turn: &mut Turn<'_>) {
+    /// Takes in an engine of the other side that is proven gone, at its place in the configuration.
+    pub fn take_in(&mut self, mut engine: Engine, stay: Stay, turn: &mut Turn<'_>) {
         engine.instance.process.id = None;
-        engine.moves = !stays;
+        engine.moves = stay == Stay::InPassing;
         engine.stage = engine.at_rest().unwrap_or(match (&self.phase, &engine.stage) {
             (Phase::Restart(_), _) => Stage::Fallen,
             (Phase::Stopped | Phase::Stopping(_), _) => Stage::Left,

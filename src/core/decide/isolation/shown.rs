@@ -11,7 +11,7 @@ pub(in crate::decide) fn one_each(groups: &[Domain], status: impl Fn(&Domain) ->
             let mut one = status(group);
             one.isolation = group.isolation_status();
             shown.push(one);
-        } else if let Some(home) = shown.last_mut().filter(|home| home.name == group.policy.name.home()) {
+        } else if let Some(home) = shown.last_mut().filter(|home| home.name == group.id.group) {
             // One that has left the configuration ends after its first side may have.
             take_in(home, status(group), group);
         }
@@ -53,7 +53,9 @@ fn take_in(home: &mut GroupStatus, side: GroupStatus, group: &Domain) {
     let isolation = home.isolation.get_or_insert_with(nobody_apart);
     (isolation.server, isolation.server_pid, isolation.control) = (side.server, side.server_pid, side.control);
     isolation.apart = side.engines.iter().map(|engine| engine.name.clone()).collect();
-    home.state = both(home.state, side.state, side.engines.is_empty());
+    if !side.engines.is_empty() {
+        home.state = both(home.state, side.state);
+    }
     home.recovery = home.recovery.or(side.recovery);
     home.held = home.held.take().or(side.held);
     home.clients = home.clients.zip(side.clients).map(|(here, there)| here + there);
@@ -104,9 +106,8 @@ fn judged(engine: &EngineStatus, isolation: Option<&IsolationStatus>) -> EngineI
 }
 
 /// The worse of both sides' states; a second side that only starts makes a serving group degraded, no more.
-fn both(home: GroupState, side: GroupState, side_is_empty: bool) -> GroupState {
+fn both(home: GroupState, side: GroupState) -> GroupState {
     match (home, side) {
-        _ if side_is_empty => home,
         (GroupState::Serving, GroupState::Serving) => GroupState::Serving,
         (_, GroupState::Held) => GroupState::Held,
         (GroupState::Serving | GroupState::Degraded, GroupState::Recovering | GroupState::Unknown) => side,

@@ -5,6 +5,18 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
+/// What the two domains of a group have in common at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::decide) enum Domains {
+    /// Nothing: at most one of them serves.
+    #[default]
+    OneServes,
+    /// Both have an engine that serves.
+    BothServe,
+    /// Both serve, and both have requests in flight.
+    BothBusy,
+}
+
 /// Time since the watchdog's start.
 #[derive(Clone, Debug, Default)]
 pub(in crate::decide) struct IsolatedTime {
@@ -12,22 +24,21 @@ pub(in crate::decide) struct IsolatedTime {
     pub isolated: Duration,
     /// Of it, with requests in flight on both.
     pub sliced: Duration,
-    both_serve: bool,
-    both_busy: bool,
+    domains: Domains,
     since: Moment,
 }
 
 impl IsolatedTime {
     /// Counts the time up to `now` as things were, and goes on as they are.
-    pub fn goes_on(&mut self, both_serve: bool, both_busy: bool, now: Moment) {
+    pub fn goes_on(&mut self, domains: Domains, now: Moment) {
         let took = now.since(self.since);
-        if self.both_serve {
+        if self.domains != Domains::OneServes {
             self.isolated += took;
         }
-        if self.both_busy {
+        if self.domains == Domains::BothBusy {
             self.sliced += took;
         }
-        (self.both_serve, self.both_busy, self.since) = (both_serve, both_busy, now);
+        (self.domains, self.since) = (domains, now);
     }
 }
 
@@ -39,10 +50,10 @@ mod tests {
     fn time_counts_as_things_were_before() {
         let at = |secs| Moment::ZERO.after(Duration::from_secs(secs));
         let mut time = IsolatedTime::default();
-        time.goes_on(true, false, at(10));
-        time.goes_on(true, true, at(13));
-        time.goes_on(false, false, at(15));
-        time.goes_on(false, false, at(60));
+        time.goes_on(Domains::BothServe, at(10));
+        time.goes_on(Domains::BothBusy, at(13));
+        time.goes_on(Domains::OneServes, at(15));
+        time.goes_on(Domains::OneServes, at(60));
         assert_eq!((time.isolated, time.sliced), (Duration::from_secs(5), Duration::from_secs(2)));
     }
 }

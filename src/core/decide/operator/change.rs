@@ -4,12 +4,22 @@
 use std::collections::BTreeSet;
 
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Engine, Stage};
+use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::policy::{EnginePolicy, GroupPolicy};
 use crate::decide::remembered::{EngineMemory, Rest};
 use crate::decide::stopping::AfterStop;
+use crate::decide::teardown::Manner;
 use crate::decide::turn::Turn;
 use crate::model::{EngineKey, EngineName};
+
+/// How a changed configuration starts an engine that was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HowStarted {
+    /// In the same way: its process may stay.
+    AsBefore,
+    /// In another way: it needs a new process.
+    Changed,
+}
 
 impl Domain {
     /// Takes up a changed policy. The GPU stays: the caller promises that a group never moves. `elsewhere` are
@@ -27,11 +37,12 @@ impl Domain {
         }
         let mut old = std::mem::take(&mut self.engines);
         let mut take = |name: &_| old.iter().position(|engine| engine.name() == name).map(|place| old.remove(place));
-        let home = policy.name.home();
+        let group = policy.name.clone();
         for engine in policy.engines.iter().filter(|engine| !elsewhere.contains(&engine.name)) {
-            let rolls = rolls.contains(&EngineKey::new(&home, &engine.name));
+            let rolls = rolls.contains(&EngineKey::new(&group, &engine.name));
+            let start = if rolls { HowStarted::Changed } else { HowStarted::AsBefore };
             let changed = match take(&engine.name) {
-                Some(known) => changed(known, engine.clone(), rolls),
+                Some(known) => changed(known, engine.clone(), start),
                 None => self.newcomer(engine.clone(), turn),
             };
             self.engines.push(changed);
@@ -51,7 +62,7 @@ impl Domain {
     /// The configuration has the group no more: it is stopped in order, then forgotten.
     pub fn leave(&mut self, turn: &mut Turn<'_>) {
         if self.after_stop != AfterStop::IsForgotten {
-            self.stop(false, AfterStop::IsForgotten, turn);
+            self.stop(Manner::InOrder, AfterStop::IsForgotten, turn);
         }
     }
 
@@ -70,10 +81,10 @@ impl Domain {
 
     /// An engine that failed too often may start again where its configuration changed: that may be the cure.
     fn give_another_chance(&mut self, rolls: &BTreeSet<EngineKey>, turn: &mut Turn<'_>) {
-        let home = self.policy.name.home();
+        let group = self.policy.name.clone();
         for place in 0..self.engines.len() {
             let engine = &self.engines[place];
-            let changed = rolls.contains(&EngineKey::new(&home, engine.name()));
+            let changed = rolls.contains(&EngineKey::new(&group, engine.name()));
             if changed && engine.rest == Some(Rest::CrashLoop) {
                 self.end_rest(place, turn);
             }
@@ -94,9 +105,9 @@ impl Domain {
 }
 
 /// An engine that stays. One that was on its way out comes back as the new configuration says.
-fn changed(mut engine: Engine, policy: EnginePolicy, rolls: bool) -> Engine {
+fn changed(mut engine: Engine, policy: EnginePolicy, start: HowStarted) -> Engine {
     engine.policy = policy;
-    engine.instance.outdated |= rolls || engine.leaving;
+    engine.instance.outdated |= start == HowStarted::Changed || engine.leaving;
     engine.leaving = false;
     engine
 }

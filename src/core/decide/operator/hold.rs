@@ -7,6 +7,15 @@ use crate::decide::domain::{Domain, Phase};
 use crate::decide::turn::Turn;
 use crate::model::{HeldReason, Hold, Moment, What};
 
+/// How a hold ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HoldEnd {
+    /// An operator ended it.
+    Ordered,
+    /// Its time ran out.
+    Expired,
+}
+
 impl Domain {
     /// Begins a hold, or gives the one that lasts a new end and reason.
     pub(super) fn begin_hold(&mut self, lasts: Option<Duration>, reason: &str, turn: &mut Turn<'_>) {
@@ -25,9 +34,10 @@ impl Domain {
     }
 
     /// Ends the hold; faults that are still there are acted on in this same turn.
-    pub(super) fn end_hold(&mut self, expired: bool, turn: &mut Turn<'_>) {
+    pub(super) fn end_hold(&mut self, end: HoldEnd, turn: &mut Turn<'_>) {
         if let Some(hold) = self.hold.take() {
             turn.save();
+            let expired = end == HoldEnd::Expired;
             turn.emit(What::HoldEnded { lasted: turn.now.since(hold.since), expired });
         }
     }
@@ -36,7 +46,7 @@ impl Domain {
     pub fn end_an_expired_hold(&mut self, turn: &mut Turn<'_>) {
         // A second side holds for as long as the first.
         if !self.is_apart() && self.hold_until().is_some_and(|until| until <= turn.now) {
-            self.end_hold(true, turn);
+            self.end_hold(HoldEnd::Expired, turn);
         }
     }
 

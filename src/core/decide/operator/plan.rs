@@ -4,10 +4,19 @@
 use std::time::Duration;
 
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::Engine;
+use crate::decide::facts::engine::Engine;
 use crate::decide::policy::StartOrder;
 use crate::decide::stopping::AfterStop;
 use crate::model::{EngineKey, Goal, GroupName, HeldReason, Moment, Plan, Request, Tier};
+
+/// What an operator stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StopOf {
+    /// One group, which stays stopped until it is started.
+    Group,
+    /// The watchdog, and all groups with it.
+    Watchdog,
+}
 
 /// Names in a row.
 pub(super) fn list<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
@@ -62,7 +71,8 @@ impl Domain {
             return self.plan_second_side(request, now);
         }
         match request {
-            Request::Stop | Request::StopGroup(_) => self.plan_stop(!ends),
+            Request::Stop => self.plan_stop(StopOf::Watchdog),
+            Request::StopGroup(_) => self.plan_stop(StopOf::Group),
             Request::StopNow => self.plan_stop_now(),
             Request::StartGroup(_) => self.plan_start(),
             Request::Restart { tier, .. } => self.plan_restart(*tier),
@@ -78,7 +88,7 @@ impl Domain {
 
     /// The second side of a group follows the first: what is told of it stands beside what the first one does.
     fn plan_second_side(&self, request: &Request, now: Moment) -> Result<Plan, String> {
-        let home = self.policy.name.home();
+        let home = &self.policy.name;
         let step = match (request, &self.phase) {
             (_, Phase::Stopped) => return Err(format!("the second side of {home} is down")),
             (Request::Stop | Request::StopGroup(_), _) => format!("stop the second side of {home} and its daemon"),
@@ -100,11 +110,11 @@ impl Domain {
         Ok(Plan { steps: vec![step], goals: Vec::new() })
     }
 
-    fn plan_stop(&self, for_good: bool) -> Result<Plan, String> {
+    fn plan_stop(&self, of: StopOf) -> Result<Plan, String> {
         let name = &self.policy.name;
         match self.phase {
             Phase::Stopped => return Err(format!("{name} is already stopped")),
-            Phase::Stopping(_) if self.after_stop == AfterStop::Stays && for_good => {
+            Phase::Stopping(_) if self.after_stop == AfterStop::Stays && of == StopOf::Group => {
                 return Err(format!("{name} is already being stopped"));
             }
             _ => {}
@@ -116,7 +126,7 @@ impl Domain {
             steps.push(format!("stop {run} of {name} one after the other: TERM, KILL after the time of each"));
         }
         steps.push(format!("stop the control daemon of {name}"));
-        if for_good {
+        if of == StopOf::Group {
             steps.push(format!("keep {name} stopped until it is started"));
         }
         Ok(Plan { steps, goals: vec![Goal::GroupStopped(name.clone())] })

@@ -1,7 +1,7 @@
 //! What an order for one engine would come to, in sentences; or why it can't be done, with the cure.
 
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::facts::engine::{Ending, Engine, Sight, Stage};
 use crate::decide::remembered::Rest;
 use crate::model::{EngineKey, Goal, Moment, Plan, Request};
 
@@ -66,14 +66,14 @@ impl Domain {
             }
             Some(_) => return Err(format!("{key} is quarantined; release lets it start again")),
             None if engine.stage == Stage::Left && self.runs() => {}
-            None => return Err(format!("{key} was stopped by nobody; it is {}", engine.state(false))),
+            None => return Err(format!("{key} was stopped by nobody; it is {}", engine.state(Sight::Clear))),
         }
         self.plan_run(key, engine, Vec::new())
     }
 
     fn plan_release(&self, key: &EngineKey, engine: &Engine) -> Result<Plan, String> {
         if !matches!(engine.rest, Some(Rest::Quarantined | Rest::CrashLoop)) {
-            return Err(format!("{key} is not quarantined; it is {}", engine.state(false)));
+            return Err(format!("{key} is not quarantined; it is {}", engine.state(Sight::Clear)));
         }
         let budget = self.policy.recovery.engine_budget;
         self.plan_run(key, engine, vec![format!("give {key} its budget of {budget} failures back")])
@@ -104,8 +104,8 @@ impl Domain {
     }
 
     fn plan_evict(&self, key: &EngineKey, engine: &Engine, now: Moment) -> Result<Plan, String> {
-        let name = &self.policy.name;
         if !self.runs() {
+            let name = self.called();
             return Err(format!("{name} is being started, restarted or stopped as a whole; evict {key} after that"));
         }
         match &engine.stage {

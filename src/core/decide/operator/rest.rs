@@ -1,11 +1,12 @@
 //! Engines that are to have no process, or a new one: taken out by the engine tier's safe way, with no failure
 //! counted. Nothing here decides that an engine failed.
 
+use crate::decide::attempt::{Attempt, BudgetCount};
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Engine, Stage};
+use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;
-use crate::model::{EngineName, Reason, RecoveryResult, Tier, What};
+use crate::model::{EngineName, Reason, RecoveryResult, What};
 
 /// The stage of an engine that is out for this reason.
 pub(in crate::decide) fn stage_of(rest: Option<Rest>) -> Option<Stage> {
@@ -43,11 +44,10 @@ impl Engine {
         waits.then(|| "runs as it was configured before; it rolls once the one before it serves".to_owned())
     }
 
-    /// Tells the result of the engine tier's work on it, if that has none yet.
-    pub fn recovery_ended(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
-        if let Some(since) = self.recovery.take() {
-            let what = What::RestartEnded { tier: Tier::Engine, result, took: turn.now.since(since) };
-            turn.emit_of(&self.policy.name, what);
+    /// Ends the attempt to bring it back, if one has no result yet.
+    pub fn end_attempt(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
+        if let Some(attempt) = self.attempt.take() {
+            attempt.end(result, turn);
         }
     }
 }
@@ -64,7 +64,7 @@ impl Domain {
         engine.rest = Some(rest);
         engine.instance.note = note_of(engine.rest);
         engine.died = None;
-        engine.recovery_ended(RecoveryResult::Superseded, turn);
+        engine.end_attempt(RecoveryResult::Superseded, turn);
         turn.save();
     }
 
@@ -98,7 +98,7 @@ impl Domain {
     pub fn take_out(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &mut self.engines[place];
         engine.died = None;
-        engine.recovery_ended(RecoveryResult::Superseded, turn);
+        engine.end_attempt(RecoveryResult::Superseded, turn);
         self.engines[place].stage = self.planned_end(place, turn.now);
     }
 
@@ -108,11 +108,10 @@ impl Domain {
         let recovery = &self.policy.recovery;
         let engine = &mut self.engines[place];
         engine.instance.outdated = false;
-        engine.recovery = Some(turn.now);
         let attempt = engine.failures.within(recovery.budget_window, turn.now);
-        let budget_left = recovery.engine_budget.saturating_sub(attempt);
-        let what = What::RestartBegan { tier: Tier::Engine, reason: Reason::Operator, attempt, budget_left };
-        turn.emit_of(&engine.policy.name, what);
+        let count = BudgetCount { attempt, budget_left: recovery.engine_budget.saturating_sub(attempt) };
+        let attempt = Attempt::of_engine(&engine.policy.name, Reason::Operator, turn.now, count, turn);
+        engine.attempt = Some(attempt);
     }
 
     /// Takes out the next engine that runs as an older configuration says, once the one before serves. Not while the

@@ -1,9 +1,11 @@
 //! Takes up an order that its plan allows. What it leads to is done by the restart, the engine tier and the stop.
 
+use super::hold::HoldEnd;
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Ending, Stage};
+use crate::decide::facts::engine::{Ending, Stage};
 use crate::decide::remembered::Rest;
 use crate::decide::stopping::AfterStop;
+use crate::decide::teardown::Manner;
 use crate::decide::turn::Turn;
 use crate::model::{EngineKey, Reason, Request};
 
@@ -13,8 +15,8 @@ impl Domain {
     pub fn take_up(&mut self, request: &Request, turn: &mut Turn<'_>) {
         match request {
             // The watchdog ends with it: both sides are left as they are.
-            Request::Stop => self.stop(false, AfterStop::Stays, turn),
-            Request::StopNow => self.stop(true, AfterStop::Stays, turn),
+            Request::Stop => self.stop(Manner::InOrder, AfterStop::Stays, turn),
+            Request::StopNow => self.stop(Manner::AtOnce, AfterStop::Stays, turn),
             Request::Restart { tier, .. } => self.begin_restart(*tier, Reason::Operator, turn.now, turn),
             Request::StopGroup(_) => self.keep_down(turn),
             Request::StartGroup(_) => self.start_again(turn),
@@ -30,7 +32,7 @@ impl Domain {
             Request::Evict(key) => self.with_engine(key, |group, place| group.evict(place, turn)),
             Request::Hold { lasts, reason, .. } => self.begin_hold(*lasts, reason, turn),
             Request::Resume { .. } => {
-                self.end_hold(false, turn);
+                self.end_hold(HoldEnd::Ordered, turn);
                 self.resume(turn);
             }
         }
@@ -45,12 +47,12 @@ impl Domain {
     fn keep_down(&mut self, turn: &mut Turn<'_>) {
         if self.is_apart() {
             // Its engines go back to the first side, which is what stays down.
-            return self.stop(false, AfterStop::IsForgotten, turn);
+            return self.stop(Manner::InOrder, AfterStop::IsForgotten, turn);
         }
         // Saved before the first signal: a watchdog that dies on the way comes back to a stopped group.
         self.kept_down = true;
         turn.save();
-        self.stop(false, AfterStop::Stays, turn);
+        self.stop(Manner::InOrder, AfterStop::Stays, turn);
     }
 
     fn start_again(&mut self, turn: &mut Turn<'_>) {

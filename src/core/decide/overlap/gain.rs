@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decide::figures::LOAD_FRESH;
+use crate::decide::facts::figures::LOAD_FRESH;
 use crate::model::{Baseline, Moment};
 
 use super::baseline::{Work, rate_alone};

@@ -15,15 +15,15 @@ mod solo;
 use std::time::Duration;
 
 use crate::model::{
-    Baseline, EngineName, EngineSharing, GroupName, Known, Look, Moment, OverlapStatus, OverlapWindow, ProbeState, What,
+    Baseline, EngineName, EngineSharing, Known, Look, Moment, OverlapStatus, OverlapWindow, ProbeState, What,
 };
 
 use super::domain::{Domain, Phase};
-use super::engine::{Engine, Stage};
-use super::figures::LOAD_FRESH;
 use super::looks::Want;
 use super::policy::OverlapPolicy;
 use super::turn::Turn;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::figures::LOAD_FRESH;
 
 use advice::{News, Spells};
 use counts::Counts;
@@ -128,9 +128,9 @@ impl Sharing {
         self.learnt.clone()
     }
 
-    /// A new incarnation begins: of that launch, and perhaps outside MPS.
-    pub fn launched(&mut self, launch: u64, outside: bool) {
-        self.learnt.started((launch, outside));
+    /// A new incarnation begins, launched like that.
+    pub fn launched(&mut self, start: learnt::Start) {
+        self.learnt.started(start);
     }
 
     /// Of a window, it had a kernel on the GPU for so long.
@@ -212,8 +212,7 @@ impl Domain {
     /// A window of the kernel probe, of the whole group, while an engine here has one that may work.
     pub fn wanted_window(&self) -> Option<Want> {
         let wanted = matches!(self.phase, Phase::Running(_)) && self.engines.iter().any(Engine::is_probed);
-        let look = |name: &GroupName| Look::Overlap(name.home());
-        wanted.then(|| (look(&self.policy.name), self.policy.overlap.period))
+        wanted.then(|| (Look::Overlap(self.id.group.clone()), self.policy.overlap.period))
     }
 
     /// Takes up what was found of the group, and tells what is new.

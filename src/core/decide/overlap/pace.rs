@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::decide::figures::LOAD_FRESH;
+use crate::decide::facts::figures::LOAD_FRESH;
 use crate::model::{EngineLoad, Moment};
 
 /// Readings are kept for so long, and so many of them at most.
@@ -74,7 +74,8 @@ impl Pace {
         let before = self.marks.back().copied().filter(|before| before.leads_to(&read));
         let Some(before) = before else {
             self.marks.clear();
-            return self.push(read, load, true);
+            self.idle = has_no_request(&read, load);
+            return self.push(read);
         };
         let seconds = now.since(before.at).as_secs_f64();
         let half = |running: f64| if running > 0.0 { seconds / 2.0 } else { 0.0 };
@@ -84,7 +85,8 @@ impl Pace {
             ..read
         };
         let still = (before.prompt, before.generation) == (read.prompt, read.generation);
-        self.push(mark, load, still);
+        self.idle = still && has_no_request(&mark, load);
+        self.push(mark);
     }
 
     /// When it was last read.
@@ -141,14 +143,18 @@ impl Pace {
         (last > first).then(|| (&self.marks[first], &self.marks[last]))
     }
 
-    fn push(&mut self, mark: Mark, load: &EngineLoad, still: bool) {
-        self.idle = still && mark.running == 0.0 && load.waiting.is_none_or(|waiting| waiting == 0.0);
+    fn push(&mut self, mark: Mark) {
         self.marks.push_back(mark);
         let old = |first: &Mark| mark.at.since(first.at) > KEPT;
         while self.marks.len() > MOST_KEPT || self.marks.front().is_some_and(old) {
             self.marks.pop_front();
         }
     }
+}
+
+/// Whether a reading shows no request, neither running nor waiting.
+fn has_no_request(mark: &Mark, load: &EngineLoad) -> bool {
+    mark.running == 0.0 && load.waiting.is_none_or(|waiting| waiting == 0.0)
 }
 
 impl Mark {

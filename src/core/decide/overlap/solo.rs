@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Engine, Stage};
-use crate::decide::figures::LOAD_FRESH;
-use crate::decide::orders::GroupId;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::figures::LOAD_FRESH;
+use crate::decide::orders::DomainNumber;
 use crate::model::{EngineName, Moment};
 
 use super::baseline::Work;
@@ -19,7 +19,7 @@ const STRETCH: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::decide) struct Alone {
     /// The side of a group that has it.
-    pub side: GroupId,
+    pub side: DomainNumber,
     engine: EngineName,
     incarnation: u32,
     /// Every engine on the GPU was read at this moment or later.
@@ -49,7 +49,7 @@ pub(in crate::decide) fn alone<'g>(groups: impl Iterator<Item = &'g Domain>, now
             let read = pace.read().filter(|read| now.since(*read) <= LOAD_FRESH && engine.stage == Stage::Serving)?;
             sure = sure.min(read);
             if pace.is_busy() && busy.is_none() {
-                busy = Some((group.id, engine));
+                busy = Some((group.number, engine));
             } else if !pace.is_idle() {
                 return None;
             }

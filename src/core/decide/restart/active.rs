@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use crate::decide::detect::unknown_clients;
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::Stage;
+use crate::decide::facts::engine::Stage;
+use crate::decide::facts::server_start::{self, TRIES};
 use crate::decide::orders::Purpose;
-use crate::decide::server_start::{self, TRIES};
 use crate::decide::settling::Settling;
+use crate::decide::teardown::kill_strays;
 use crate::decide::turn::Turn;
 use crate::model::{
     Action, FailedAction, Fault, HeldReason, Moment, Outcome, RecoveryStep, ServerState, SuppressedAction, Tier, What,
 };
 
-use super::{Next, Restart, Step, tell_failure};
+use super::{Next, Restart, Step};
 
 /// For `start_server` to be answered, and between two of them.
 const START_SERVER_BOUND: Duration = Duration::from_secs(4);
@@ -50,7 +51,7 @@ impl Domain {
             self.escalate(restart, reason, turn);
             self.after_gone(restart, turn);
         } else if turn.now.since(since) >= bound {
-            tell_failure(FailedAction::AwaitActive, &Outcome::TimedOut, turn);
+            turn.emit_failure(FailedAction::AwaitActive, &Outcome::TimedOut);
             return self.attempt_failed(restart, Fault::ServerStuck, turn);
         }
         Next::Go
@@ -114,7 +115,7 @@ impl Domain {
             return;
         }
         *asked = Some(turn.now);
-        let action = Action::StartServer { group: self.policy.name.clone() };
+        let action = Action::StartServer { domain: self.id.clone() };
         turn.order(Purpose::Group, action, START_SERVER_BOUND);
     }
 
@@ -131,12 +132,12 @@ impl Domain {
                 format!("clients {strays:?} belong to no engine; unknown_clients = \"kill_on_fault\" would end them");
             turn.emit(What::Suppressed { action: SuppressedAction::KillUnknownClient, reason, detail });
         } else {
-            self.order_kill(strays, turn);
+            kill_strays(&self.id, strays, turn);
         }
     }
 
     /// The server is ACTIVE and nothing of the old generation is left: the engines may come.
-    pub(super) fn new_generation(&mut self, restart: &Restart, turn: &mut Turn<'_>) {
+    pub(super) fn new_generation(&mut self, restart: Restart, turn: &mut Turn<'_>) {
         restart.tell_step(restart.step.shown(), turn);
         self.generation += 1;
         self.server.new_generation(turn.now);
@@ -151,7 +152,7 @@ impl Domain {
             tier: restart.tier,
             reason: restart.reason,
             since: restart.since,
-            open: restart.open,
+            attempt: restart.attempt,
             step: RecoveryStep::Start,
             step_since: turn.now,
             last: verdict.and_then(|verdict| verdict.stands_out().cloned()),

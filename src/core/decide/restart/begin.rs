@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::decide::attempt::{Attempt, BudgetCount};
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Engine, Stage};
-use crate::decide::guard;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::guard;
 use crate::decide::memory_gate::{Baseline, baseline};
+use crate::decide::teardown::{Manner, Teardown};
 use crate::decide::turn::Turn;
 use crate::model::{Fault, HeldReason, Moment, Reason, RecoveryResult, RecoveryStep, Tier, What};
 
@@ -40,8 +42,8 @@ impl Domain {
 
     /// A start after a stop that left something behind: what may still live is ended and proven gone first.
     pub fn start_over(&mut self, turn: &mut Turn<'_>) {
-        let kill = Step::Kill(self.order_kill(Vec::new(), turn));
-        let mut restart = self.new_restart(Tier::Daemon, None, kill, Gate::Open, turn.now);
+        let end = Step::End(Teardown::begin(Manner::ForARestart, &self.target(), turn));
+        let mut restart = self.new_restart(Tier::Daemon, None, end, Gate::Open, turn.now);
         restart.old = self.old_pids(turn);
         restart.baseline = self.baseline(&restart.old, turn);
         self.phase = Phase::Restart(Box::new(restart));
@@ -51,13 +53,13 @@ impl Domain {
     /// Ends all engines at once and starts them again, after `tier`'s work on server and daemon.
     pub fn begin_restart(&mut self, tier: Tier, reason: Reason, evidence_at: Moment, turn: &mut Turn<'_>) {
         self.supersede(turn);
-        let gate = self.admit(tier, reason, turn);
+        let (gate, attempt) = self.admit(tier, reason, turn);
         let old = self.old_pids(turn);
-        let kill = self.order_kill(Vec::new(), turn);
+        let end = Step::End(Teardown::begin(Manner::ForARestart, &self.target(), turn));
         self.tell_verdict(turn);
         turn.emit(What::StepEnded { step: RecoveryStep::Decide, took: turn.now.since(evidence_at) });
-        let mut restart = self.new_restart(tier, Some(reason), Step::Kill(kill), gate, turn.now);
-        restart.open = gate != Gate::Hold;
+        let mut restart = self.new_restart(tier, Some(reason), end, gate, turn.now);
+        restart.attempt = attempt;
         restart.baseline = self.baseline(&old, turn);
         restart.old = old;
         self.phase = Phase::Restart(Box::new(restart));
@@ -72,31 +74,28 @@ impl Domain {
 
     /// A fault that needs a step further up the ladder shows while the restart is on its way.
     pub(super) fn escalate(&mut self, restart: &mut Restart, reason: Reason, turn: &mut Turn<'_>) {
-        let told = restart.open;
-        restart.ended(RecoveryResult::Superseded, turn);
+        let attempt = restart.attempt.take();
         restart.tier = Tier::Daemon;
         // What an operator ordered stays his, however far it must go: it is not counted.
         let reason = restart.reason.filter(|known| *known == Reason::Operator).unwrap_or(reason);
         restart.reason = Some(reason);
-        if told {
+        if let Some(attempt) = attempt {
             // The same attempt goes further: it is counted once.
+            attempt.end(RecoveryResult::Superseded, turn);
             restart.since = turn.now;
-            restart.open = true;
-            let (attempt, budget_left) = self.attempt_and_left(turn.now);
-            turn.emit(What::RestartBegan { tier: Tier::Daemon, reason, attempt, budget_left });
+            restart.attempt = Some(Attempt::of_group(Tier::Daemon, reason, self.count(turn.now), turn));
         }
     }
 
     /// Whatever was on its way makes room for a restart or the end of the whole group.
     pub fn supersede(&mut self, turn: &mut Turn<'_>) {
-        if let Phase::Running(Some(settling)) = &self.phase
-            && settling.open
-        {
-            let (tier, took) = (settling.tier, turn.now.since(settling.since));
-            turn.emit(What::RestartEnded { tier, result: RecoveryResult::Superseded, took });
-        }
-        if let Phase::Restart(restart) = &mut self.phase {
-            restart.ended(RecoveryResult::Superseded, turn);
+        let attempt = match &mut self.phase {
+            Phase::Running(Some(settling)) => settling.attempt.take(),
+            Phase::Restart(restart) => restart.attempt.take(),
+            Phase::Waiting | Phase::Running(None) | Phase::Stopping(_) | Phase::Stopped => None,
+        };
+        if let Some(attempt) = attempt {
+            attempt.end(RecoveryResult::Superseded, turn);
         }
         (0..self.engines.len()).for_each(|place| self.release_from(place, turn));
         for engine in &mut self.engines {
@@ -106,34 +105,34 @@ impl Domain {
                 engine.failures.forgive_last();
             }
             engine.died = None;
-            engine.recovery_ended(RecoveryResult::Superseded, turn);
+            engine.end_attempt(RecoveryResult::Superseded, turn);
         }
     }
 
-    /// Whether there may be another attempt, and after which wait. Counts it if there may.
-    fn admit(&mut self, tier: Tier, reason: Reason, turn: &mut Turn<'_>) -> Gate {
+    /// Begins another attempt, if there may be one, and says after which wait the engines may start.
+    fn admit(&mut self, tier: Tier, reason: Reason, turn: &mut Turn<'_>) -> (Gate, Option<Attempt>) {
         if reason == Reason::Operator {
-            let (attempt, budget_left) = self.attempt_and_left(turn.now);
-            turn.emit(What::RestartBegan { tier, reason, attempt, budget_left });
-            return Gate::Wait(Duration::ZERO);
+            let attempt = Attempt::of_group(tier, reason, self.count(turn.now), turn);
+            return (Gate::Wait(Duration::ZERO), Some(attempt));
         }
         let recovery = &self.policy.recovery;
         let spent = self.attempts.within(recovery.budget_window, turn.now) >= recovery.budget;
         if self.may_attempt(turn.now).is_err() {
-            return Gate::Hold;
+            return (Gate::Hold, None);
         }
         let random = self.jitter.next();
         self.attempts.count(recovery.budget_window, turn.now);
-        let (attempt, budget_left) = self.attempt_and_left(turn.now);
-        turn.emit(What::RestartBegan { tier, reason, attempt, budget_left });
+        let count = self.count(turn.now);
+        let attempt = Attempt::of_group(tier, reason, count, turn);
         let backoff = &self.policy.recovery.backoff;
-        Gate::Wait(if spent { guard::longest(backoff, random) } else { guard::wait(backoff, attempt, random) })
+        let wait = if spent { guard::longest(backoff, random) } else { guard::wait(backoff, count.attempt, random) };
+        (Gate::Wait(wait), Some(attempt))
     }
 
-    /// The number of the attempt on its way, and how many are left.
-    fn attempt_and_left(&self, now: Moment) -> (u32, u32) {
+    /// Where the attempt on its way stands within the budget.
+    fn count(&self, now: Moment) -> BudgetCount {
         let attempt = self.attempts.within(self.policy.recovery.budget_window, now);
-        (attempt, self.policy.recovery.budget.saturating_sub(attempt))
+        BudgetCount { attempt, budget_left: self.policy.recovery.budget.saturating_sub(attempt) }
     }
 
     fn new_restart(&self, tier: Tier, reason: Option<Reason>, step: Step, gate: Gate, now: Moment) -> Restart {
@@ -141,7 +140,7 @@ impl Domain {
             tier,
             reason,
             since: now,
-            open: false,
+            attempt: None,
             step,
             step_since: now,
             held: None,
@@ -177,13 +176,12 @@ impl Domain {
             self.stop_for_the_gpu(restart, turn);
             return Next::Go;
         }
-        restart.ended(if held { RecoveryResult::Held } else { RecoveryResult::Superseded }, turn);
+        restart.end_attempt(if held { RecoveryResult::Held } else { RecoveryResult::Superseded }, turn);
         if matches!(restart.reason, Some(Reason::Fault(_))) || self.may_act_on(reason).is_ok() {
             return Next::Again(reason);
         }
         // Where the watchdog only observes, it ends nothing: the first or the ordered start is tried again.
-        restart.gate = self.admit(restart.tier, reason.into(), turn);
-        restart.open = restart.gate != Gate::Hold;
+        (restart.gate, restart.attempt) = self.admit(restart.tier, reason.into(), turn);
         restart.since = turn.now;
         self.enter_backoff(restart, turn);
         Next::Go
@@ -194,28 +192,27 @@ impl Domain {
     pub fn resume(&mut self, turn: &mut Turn<'_>) {
         self.attempts.clear();
         turn.save();
-        self.with_restart(turn, |group, restart, turn| {
+        self.with_restart(turn, |domain, restart, turn| {
             if restart.gate == Gate::Hold {
                 let reason = restart.reason.unwrap_or(Fault::ControlDied.into());
-                restart.gate = group.admit(restart.tier, reason, turn);
+                (restart.gate, restart.attempt) = domain.admit(restart.tier, reason, turn);
                 restart.since = turn.now;
-                restart.open = true;
             }
             if let Step::Blocked { again } = &mut restart.step {
                 *again = turn.now;
             }
             if restart.waiting_for_active().is_some() {
-                group.server.starts.again();
+                domain.server.starts.again();
                 restart.asked_to_start = None;
                 restart.release_from(HeldReason::ServerCannotStart, turn);
                 restart.step = Step::Active { since: turn.now };
             }
             if restart.step == Step::Gpu {
-                group.gpu_excused = Some(turn.now);
+                domain.gpu_excused = Some(turn.now);
             }
             if (restart.waiting_for_memory() || restart.step == Step::Gpu) && restart.held.is_some() {
                 restart.release(turn);
-                group.enter_backoff(restart, turn);
+                domain.enter_backoff(restart, turn);
             }
             Next::Go
         });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decide::domain::Domain;
 use crate::decide::facts::GpuFacts;
-use crate::decide::gpu_health::{Ailment, Cure, Kind};
+use crate::decide::facts::gpu_health::{Ailment, Cure, Kind};
 use crate::decide::turn::Turn;
 use crate::model::{HeldReason, Moment, Reason, Tier};
 
@@ -49,8 +49,7 @@ impl Domain {
                 self.stop_for_the_gpu(restart, turn)
             }
             // These come to it by themselves, or wait for an outcome that does.
-            Step::Kill(_) | Step::KillAgain(_) | Step::Gone(_) | Step::Stuck { .. } => {}
-            Step::StopControl(_) | Step::Gpu | Step::StartControl(_) => {}
+            Step::End(_) | Step::Gpu | Step::StartControl(_) => {}
         }
         true
     }

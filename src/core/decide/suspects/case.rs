@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use crate::decide::detect::{Finding, unknown_clients};
 use crate::decide::domain::{Domain, Phase};
-use crate::decide::engine::{Ending, Engine, Stage};
+use crate::decide::evidence::said::Run;
+use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::trusted;
+use crate::decide::facts::words::{NEAR, is_context_fatal};
 use crate::decide::isolation::Hit;
-use crate::decide::said::Run;
 use crate::decide::turn::Turn;
-use crate::decide::words::{NEAR, is_context_fatal};
 use crate::model::{EngineName, Exit, Fault, Moment, ServerLine, Strength, What};
 
 use super::evidence::{EngineEvidence, Evidence, FaultKind};
@@ -188,7 +188,7 @@ impl Domain {
             there: !engine.instance.outside && (engine.alive() || recent),
             idle: figures.idle.at(fault_at),
             requests: figures.requests(turn.now),
-            error: own_error(engine, fault_at, self.server.fatal.is_some()),
+            error: own_error(engine, fault_at, if self.server.fatal.is_some() { NEAR } else { OWN_ERROR }),
             left,
             exit: engine.instance.process.ended,
             evicted: is_evicted(engine),
@@ -257,9 +257,8 @@ impl Domain {
     }
 }
 
-/// The first fatal error in an engine's output that may be of the fault.
-fn own_error(engine: &Engine, fault_at: Moment, by_a_line: bool) -> Option<(Moment, u32)> {
-    let before = if by_a_line { NEAR } else { OWN_ERROR };
+/// The first fatal error in an engine's output that may be of the fault: so long before it, at most.
+fn own_error(engine: &Engine, fault_at: Moment, before: Duration) -> Option<(Moment, u32)> {
     let of_it = |run: &&Run| is_context_fatal(run.code) && run.first.after(before) >= fault_at;
     engine.instance.output.said.all().find(of_it).map(|run| (run.first, run.code))
 }

@@ -5,13 +5,12 @@
 
 mod case;
 mod evidence;
-mod idle;
 mod lines;
 mod reasons;
 mod verdict;
 mod weigh;
 
 pub(super) use case::Suspects;
-pub(super) use idle::IdleRow;
+pub(super) use weigh::AFTERSHOCK;
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use super::verdict::Verdict;
 /// the middle. Errors closer together than this accuse nobody.
 pub(super) const WELL_AHEAD: Duration = Duration::from_millis(50);
 /// A client that is killed with work in flight faults its neighbours 130 to 160 ms later: so long at most ...
-pub(super) const AFTERSHOCK: Duration = Duration::from_millis(500);
+pub(in crate::decide) const AFTERSHOCK: Duration = Duration::from_millis(500);
 /// ... and so long at least: whoever leaves later is already a victim.
 const NO_VICTIM: Duration = Duration::from_millis(20);
 /// CUDA's code after a trap, `cudaErrorLaunchFailure`.

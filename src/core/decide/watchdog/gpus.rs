@@ -2,9 +2,9 @@
 
 use crate::decide::domain::Domain;
 use crate::decide::effects::Effects;
+use crate::decide::facts::gpu_health::GpuHealth;
+use crate::decide::facts::reading::Reading;
 use crate::decide::foreign::beside;
-use crate::decide::gpu_health::GpuHealth;
-use crate::decide::reading::Reading;
 use crate::model::gpu::RecoveryAction;
 use crate::model::{GpuReading, GpuUuid, Look, Moment, What};
 

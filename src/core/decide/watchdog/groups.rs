@@ -6,10 +6,10 @@ use crate::decide::PolicyChange;
 use crate::decide::domain::Domain;
 use crate::decide::effects::Effects;
 use crate::decide::facts::GpuFacts;
-use crate::decide::orders::GroupId;
+use crate::decide::orders::DomainNumber;
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
-use crate::model::{EngineKey, EngineName, GpuIdentity, GpuUuid, GroupName};
+use crate::model::{DomainId, EngineKey, EngineName, GpuIdentity, GpuUuid, GroupName};
 
 use super::Watchdog;
 
@@ -32,17 +32,16 @@ impl Watchdog {
             if !self.groups.iter().any(|known| known.policy.name == name) {
                 self.add(group.clone(), GroupMemory::default(), None);
             }
-            // Through `one_group` and `each_group`, so that every group is stepped in this same turn.
+            // Through `one_domain` and `each_group`, so that every group is stepped in this same turn.
             self.change(&name, &group, &rolls, effects);
         }
-        let gone = |group: &Domain| !names.contains(&group.policy.name.home());
+        let gone = |group: &Domain| !names.contains(&group.id.group);
         self.each_group(effects, |group, turn| {
             if gone(group) {
                 group.leave(turn)
             }
         });
-        self.groups
-            .sort_by_key(|group| names.iter().position(|name| *name == group.policy.name.home()).unwrap_or(usize::MAX));
+        self.groups.sort_by_key(|group| names.iter().position(|name| *name == group.id.group).unwrap_or(usize::MAX));
         self.shared = shared(&self.groups);
     }
 
@@ -62,7 +61,7 @@ impl Watchdog {
     fn follow_to_its_gpu(&mut self, policy: &GroupPolicy) {
         let absent = |uuid: &GpuUuid| self.gpus.get(uuid).is_some_and(|gpu| gpu.identity.absent);
         let moves = |group: &&mut Domain| {
-            group.policy.name.home() == policy.name && group.policy.gpu != policy.gpu && absent(&group.policy.gpu)
+            group.id.group == policy.name && group.policy.gpu != policy.gpu && absent(&group.policy.gpu)
         };
         let moving: Vec<&mut Domain> = self.groups.iter_mut().filter(moves).collect();
         for group in moving {
@@ -77,15 +76,14 @@ impl Watchdog {
 
     /// Both sides of a group take up its changed policy, each for the engines that it has; new ones are the first's.
     fn change(&mut self, name: &GroupName, policy: &GroupPolicy, rolls: &BTreeSet<EngineKey>, effects: &mut Effects) {
-        let apart = self.place(name).and_then(|home| self.apart_of(home));
+        let Some(home) = self.main_of(name) else { return };
+        let apart = self.apart_of(home);
         let over_there = apart.map_or_else(Vec::new, |apart| self.groups[apart].names());
-        self.one_group(name, effects, |known, turn| known.change(policy.clone(), rolls, &over_there, turn));
+        self.one_domain(home, effects, |known, turn| known.change(policy.clone(), rolls, &over_there, turn));
         let Some(apart) = apart else { return };
-        let name = name.apart();
         let all = policy.engines.iter().map(|engine| engine.name.clone());
         let elsewhere: Vec<EngineName> = all.filter(|name| !self.groups[apart].names().contains(name)).collect();
-        let policy = GroupPolicy { name: name.clone(), ..policy.clone() };
-        self.one_group(&name, effects, |known, turn| known.change(policy, rolls, &elsewhere, turn));
+        self.one_domain(apart, effects, |known, turn| known.change(policy.clone(), rolls, &elsewhere, turn));
     }
 
     /// One group more, with what is remembered of it and of its second side.
@@ -93,25 +91,25 @@ impl Watchdog {
         if let Some(apart) = &apart {
             remembered.engines.extend(apart.engines.clone());
         }
-        let group = self.new_group(policy, remembered);
+        let group = self.new_domain(DomainId::main(&policy.name), policy, remembered);
         self.groups.push(group);
         if let Some(apart) = apart {
             self.add_second_side(self.groups.len() - 1, apart);
         }
     }
 
-    pub(super) fn new_group(&mut self, policy: GroupPolicy, remembered: GroupMemory) -> Domain {
-        let id = self.next_group;
-        self.next_group = GroupId(id.0 + 1);
-        Domain::new(id, policy, remembered, self.seed.wrapping_add(id.0))
+    pub(super) fn new_domain(&mut self, id: DomainId, policy: GroupPolicy, remembered: GroupMemory) -> Domain {
+        let number = self.next_number;
+        self.next_number = DomainNumber(number.0 + 1);
+        Domain::new(number, id, policy, remembered, self.seed.wrapping_add(number.0))
     }
 
     /// Forgets groups that have left the configuration and are stopped, with GPUs that nobody uses any more.
     pub(super) fn forget_groups(&mut self, effects: &mut Effects) {
-        let homes: BTreeSet<GroupName> = self.groups.iter().map(|group| group.policy.name.clone()).collect();
+        let homes: BTreeSet<GroupName> =
+            self.groups.iter().filter(|group| !group.is_apart()).map(|group| group.id.group.clone()).collect();
         // Engines of a second side go back to the first before it is forgotten.
-        let waits =
-            |group: &Domain| group.is_apart() && !group.engines.is_empty() && homes.contains(&group.policy.name.home());
+        let waits = |group: &Domain| group.is_apart() && !group.engines.is_empty() && homes.contains(&group.id.group);
         let goes = |group: &Domain| group.is_forgotten() && !waits(group);
         if !self.groups.iter().any(goes) {
             return;
@@ -119,7 +117,7 @@ impl Watchdog {
         self.groups.retain(|group| !goes(group));
         let (groups, gpus) = (&self.groups, &mut self.gpus);
         gpus.retain(|uuid, _| groups.iter().any(|group| group.policy.gpu == *uuid));
-        self.looks.keep(&self.groups.iter().map(|group| group.policy.name.clone()).collect());
+        self.looks.keep(&self.groups.iter().map(|group| group.id.clone()).collect());
         self.shared = shared(&self.groups);
         effects.save();
     }

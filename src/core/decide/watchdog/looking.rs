@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::decide::effects::Effects;
 use crate::decide::orders::Purpose;
-use crate::model::{Action, EngineKey, Look};
+use crate::model::{Action, Look, Member};
 
 use super::Watchdog;
 
@@ -26,7 +26,7 @@ impl Watchdog {
 
     /// For a look to end, whatever hangs. What an engine is asked for may take as long as its configuration says.
     fn bound_of(&self, look: &Look) -> Duration {
-        let engine = |key: &EngineKey| self.place(&key.group).and_then(|place| self.groups[place].engine(&key.engine));
+        let engine = |at: &Member| self.place(&at.domain).and_then(|place| self.groups[place].engine(&at.engine));
         match look {
             Look::Server { server: None, .. } => TWO_COMMANDS_BOUND,
             Look::Health(key) | Look::Load(key) => {

@@ -3,15 +3,15 @@
 
 use crate::decide::domain::{Domain, Phase};
 use crate::decide::effects::Effects;
-use crate::decide::engine::Engine;
-use crate::decide::figures::active_level;
-use crate::decide::isolation::Place;
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::engine::figures::active_level;
+use crate::decide::isolation::{Domains, Place, Stay};
 use crate::decide::may::{self, May, Others, Pids};
 use crate::decide::operator;
-use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
 use crate::decide::stopping::AfterStop;
-use crate::model::{EngineName, Fault, GroupName, Moment, Plan, Request};
+use crate::decide::teardown::Manner;
+use crate::model::{DomainId, EngineName, Fault, GroupName, Moment, Plan, Request};
 
 use super::Watchdog;
 
@@ -37,37 +37,37 @@ impl Watchdog {
 
     /// Where a group's second side is among the groups, if it has one: right behind the first.
     pub(super) fn apart_of(&self, home: usize) -> Option<usize> {
-        let name = &self.groups.get(home)?.policy.name;
+        let group = &self.groups.get(home)?.id.group;
         let next = self.groups.get(home + 1)?;
-        (next.is_apart() && next.policy.name.home() == *name).then_some(home + 1)
+        (next.is_apart() && next.id.group == *group).then_some(home + 1)
     }
 
     /// The sides of a group, the first one first.
     pub(super) fn sides(&self, name: &GroupName) -> impl Iterator<Item = usize> + use<> {
-        let home = self.place(name);
+        let home = self.main_of(name);
         let apart = home.and_then(|home| self.apart_of(home));
         home.into_iter().chain(apart)
     }
 
     /// Both sides at once: what one may want to see depends on the other.
     pub(super) fn want_looks(&mut self, name: &GroupName) {
-        let calm = self.sides(name).all(|side| !self.groups[side].is_changing());
+        let changes = self.sides(name).any(|side| self.groups[side].is_changing());
+        let others = if changes { Others::Underway } else { Others::AtRest };
         for side in self.sides(name) {
             let group = &self.groups[side];
-            let in_doubt = self.gpus.get(&group.policy.gpu).is_some_and(|gpu| gpu.health.in_doubt());
-            self.looks.want(&group.policy.name, group.wanted(in_doubt, calm, self.now));
+            let Some(gpu) = self.gpus.get(&group.policy.gpu) else { continue };
+            self.looks.want(&group.id, group.wanted(&gpu.health, others, self.now));
         }
     }
 
     /// The side that has the engine; the first one, if none has.
     pub(super) fn side_of(&self, name: &GroupName, engine: &EngineName) -> Option<usize> {
-        self.sides(name).find(|side| self.groups[*side].engine(engine).is_some()).or_else(|| self.place(name))
+        self.sides(name).find(|side| self.groups[*side].engine(engine).is_some()).or_else(|| self.main_of(name))
     }
 
     /// What an order for one group would come to: for an engine on the side that has it, for all of it on both.
     pub(super) fn plan_sides(&self, name: &GroupName, request: &Request, now: Moment) -> Result<Plan, String> {
-        let home = self.place(name).filter(|_| !name.is_apart());
-        let home = home.ok_or_else(|| operator::no_such_group(name, &self.groups))?;
+        let home = self.main_of(name).ok_or_else(|| operator::no_such_group(name, &self.groups))?;
         if let Some(key) = operator::engine_of(request) {
             let side = self.side_of(name, &key.engine).unwrap_or(home);
             let guilty = matches!(request, Request::Release(_)) && self.groups[home].isolation.is_guilty(&key.engine);
@@ -84,7 +84,7 @@ impl Watchdog {
 
     /// Takes up an order for one group that its plan allows.
     pub(super) fn take_up_on_sides(&mut self, name: &GroupName, request: &Request, effects: &mut Effects) {
-        let Some(home) = self.place(name) else { return };
+        let Some(home) = self.main_of(name) else { return };
         let engine = operator::engine_of(request).map(|key| key.engine.clone());
         let side = engine.as_ref().and_then(|engine| self.side_of(name, engine)).unwrap_or(home);
         if let (Some(engine), Request::Release(_)) = (&engine, request) {
@@ -143,7 +143,8 @@ impl Watchdog {
             }
             let waits = place == Place::Apart && self.would_harm_others_apart(home, &name);
             if goes_over && !waits {
-                changed |= self.change_sides(home, &name, (place, place == wanted), effects);
+                let stay = if place == wanted { Stay::ToRun } else { Stay::InPassing };
+                changed |= self.change_sides(home, &name, place, stay, effects);
             }
         }
         changed
@@ -188,7 +189,8 @@ impl Watchdog {
         &mut self,
         home: usize,
         name: &EngineName,
-        (place, stays): (Place, bool),
+        place: Place,
+        stay: Stay,
         effects: &mut Effects,
     ) -> bool {
         let to_apart = place == Place::Apart;
@@ -205,7 +207,7 @@ impl Watchdog {
         let faults = self.groups[from].take_faults_of(name);
         self.groups[to].faults.extend(faults);
         self.groups[from].stir();
-        self.at(to, effects, |to, turn| to.take_in(engine, stays, turn));
+        self.at(to, effects, |to, turn| to.take_in(engine, stay, turn));
         true
     }
 
@@ -234,9 +236,9 @@ impl Watchdog {
     /// The second side of a group, with what is remembered of it; its engines come from the first.
     pub(super) fn add_second_side(&mut self, home: usize, remembered: GroupMemory) {
         let policy = self.groups[home].policy.clone();
-        let policy = GroupPolicy { name: policy.name.apart(), ..policy };
         let memory = GroupMemory { engines: Default::default(), hold: self.groups[home].hold.clone(), ..remembered };
-        let mut side = self.new_group(policy, memory);
+        let id = DomainId::isolation(&policy.name);
+        let mut side = self.new_domain(id, policy, memory);
         side.engines.clear();
         self.groups.insert(home + 1, side);
         self.shared = super::groups::shared(&self.groups);
@@ -247,7 +249,7 @@ impl Watchdog {
         let Some(apart) = self.apart_of(home) else { return };
         let side = &self.groups[apart];
         if side.engines.is_empty() && side.after_stop != AfterStop::IsForgotten {
-            self.at(apart, effects, |side, turn| side.stop(false, AfterStop::IsForgotten, turn));
+            self.at(apart, effects, |side, turn| side.stop(Manner::InOrder, AfterStop::IsForgotten, turn));
             self.groups[apart].stir();
         }
     }
@@ -262,15 +264,19 @@ impl Watchdog {
     fn count_isolated_time(&mut self, home: usize) {
         let now: Moment = self.now;
         let Some(apart) = self.apart_of(home) else {
-            return self.groups[home].isolated.goes_on(false, false, now);
+            return self.groups[home].isolated.goes_on(Domains::OneServes, now);
         };
         let (first, second) = (&self.groups[home].engines, &self.groups[apart].engines);
         let all = active_level(first.iter().chain(second), now);
         let busy = |engines: &[Engine]| active_level(engines.iter(), now).is_some_and(|level| level.active > 0);
         let both_serve = self.groups[home].serves_some() && self.groups[apart].serves_some();
-        let both_busy = both_serve && busy(first) && busy(second);
+        let domains = match both_serve {
+            true if busy(first) && busy(second) => Domains::BothBusy,
+            true => Domains::BothServe,
+            false => Domains::OneServes,
+        };
         let group = &mut self.groups[home];
-        group.isolated.goes_on(both_serve, both_busy, now);
+        group.isolated.goes_on(domains, now);
         group.active.goes_on(all, now);
     }
 }
@@ -278,7 +284,7 @@ impl Watchdog {
 impl Domain {
     /// Whether any engine of it serves.
     fn serves_some(&self) -> bool {
-        self.engines.iter().any(|engine| engine.stage == crate::decide::engine::Stage::Serving)
+        self.engines.iter().any(|engine| engine.stage == crate::decide::facts::engine::Stage::Serving)
     }
 
     /// Whether it is a second side without engines so far.
@@ -297,7 +303,7 @@ impl Domain {
 
 impl Engine {
     /// What leading it to its place may change.
-    fn mark(&self) -> (crate::decide::engine::Stage, bool, bool, bool) {
+    fn mark(&self) -> (crate::decide::facts::engine::Stage, bool, bool, bool) {
         (self.stage.clone(), self.moves, self.goes_outside, self.rest.is_some())
     }
 }

@@ -4,19 +4,20 @@ use std::collections::BTreeSet;
 
 use crate::model::{Exit, Health, Known, Moment, ProcessId};
 
-use super::attached::Watched;
-use super::figures::Figures;
-use super::gpu_process::GpuProcesses;
-use super::limits::Limits;
-use super::overlap::Beside;
-use super::passage::Passage;
-use super::progress::{Answers, Stretch, Tokens};
-use super::said::Said;
-use super::shortage::Shortage;
+use crate::decide::evidence::said::Said;
+use crate::decide::facts::attached::Watched;
+use crate::decide::facts::figures::Figures;
+use crate::decide::facts::gpu_process::GpuProcesses;
+use crate::decide::facts::limits::Limits;
+use crate::decide::facts::passage::Passage;
+use crate::decide::facts::progress::{Answers, Stretch, Tokens};
+use crate::decide::facts::shortage::Shortage;
+use crate::decide::overlap::Beside;
+use crate::decide::policy::MpsUse;
 
 /// One incarnation, from the order to start it until the next one is ordered.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Instance {
+pub(crate) struct Instance {
     /// Counted from 1; 0: the engine was never started.
     pub incarnation: u32,
     pub process: MainProcess,
@@ -45,7 +46,7 @@ pub(super) struct Instance {
 
 /// Its main process.
 #[derive(Clone, Debug, Default)]
-pub(super) struct MainProcess {
+pub(crate) struct MainProcess {
     /// `None`: it is not there yet, or is proven gone.
     pub id: Option<ProcessId>,
     /// When and why it could not be started, if it could not.
@@ -58,7 +59,7 @@ pub(super) struct MainProcess {
 
 /// Its processes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     pub all: Known<Vec<ProcessId>>,
     /// Those of them that nothing but the word of its start speaks for.
     pub claimed: BTreeSet<ProcessId>,
@@ -66,7 +67,7 @@ pub(super) struct Tree {
 
 /// What its health endpoint answered.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Probes {
+pub(crate) struct Probes {
     pub last: Known<Health>,
     /// When this row of good probes began.
     pub good_since: Option<Moment>,
@@ -76,7 +77,7 @@ pub(super) struct Probes {
 
 /// What it is on the GPU and to its server.
 #[derive(Clone, Debug, Default)]
-pub(super) struct OnGpu {
+pub(crate) struct OnGpu {
     /// Where it computes; `None`: unknown.
     pub watched: Option<Watched>,
     /// When a process of it last began to leave the server.
@@ -90,7 +91,7 @@ pub(super) struct OnGpu {
 
 /// What its output said.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Output {
+pub(crate) struct Output {
     /// Error lines.
     pub said: Said,
     /// CUDA error 46, 808 or 809 since it last got ready.
@@ -103,7 +104,7 @@ pub(super) struct Output {
 
 /// Its requests' tokens, its answers and its connections: whether it gets on, and whether somebody waits.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     pub tokens: Tokens,
     pub answers: Answers,
     pub passage: Passage,
@@ -113,8 +114,13 @@ pub(super) struct Progress {
 
 impl Instance {
     /// The next one, of which nothing was seen yet.
-    pub fn next(&self, outside: bool) -> Instance {
-        Instance { incarnation: self.incarnation + 1, outside, ..Instance::default() }
+    pub fn next(&self) -> Instance {
+        Instance { incarnation: self.incarnation + 1, ..Instance::default() }
+    }
+
+    /// How it was started.
+    pub fn mps_use(&self) -> MpsUse {
+        if self.outside { MpsUse::Outside } else { MpsUse::Client }
     }
 
     /// Its processes, as last seen: never without its main process while that lives.

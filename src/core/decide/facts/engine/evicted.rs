@@ -1,29 +1,10 @@
-//! Engines whose client the MPS server ended. The error that the client's next call gets (810) is what an order of ours
-//! gives too, and a printed word is a word: it counts once the client's entry was seen gone from the server before it, by
-//! nobody's order, with the server in order and the process still there.
+//! An engine whose client the MPS server ended: since when, and which death is of it.
 
-use std::time::Duration;
-
+use crate::decide::evidence::said::{Run, Standing};
+use crate::decide::facts::died::Died;
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::evicted::{ENDS_BY_ITSELF, OF_IT, TERMINATED};
 use crate::model::{Exit, Fault, Moment};
-
-use super::engine::{Died, Engine};
-use super::said::{Run, Standing};
-
-/// CUDA's error for a client that its server has ended.
-pub(super) const TERMINATED: u32 = 810;
-/// The entry goes first, the client's next call fails after it; the two are read in any order.
-const NEAR: Duration = Duration::from_secs(1);
-/// An engine that notices ends by itself within this.
-pub(super) const ENDS_BY_ITSELF: Duration = Duration::from_secs(2);
-/// An end so long after it is still of it.
-const OF_IT: Duration = Duration::from_secs(60);
-
-/// Whether a fact agrees with a line that names the error: the client left the server, and its process did not end then.
-pub(super) fn agrees(run: &Run, left: Option<Moment>, ended: Option<Moment>, server_lost: bool) -> bool {
-    let Some(left) = left.filter(|_| !server_lost) else { return false };
-    let before = left <= run.last.after(NEAR) && run.first.since(left) <= OF_IT;
-    before && ended.is_none_or(|ended| ended > left && ended >= run.first)
-}
 
 impl Engine {
     /// When the server ended its client in this incarnation, and that in words.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decide::looks::LOAD;
+use crate::decide::facts::cadence::LOAD;
 use crate::model::{EngineLoad, Moment};
 
 /// An engine that was seen idle for less than this is not taken for idle: a request that comes between two readings
@@ -13,7 +13,7 @@ const LAST_READ: Duration = Duration::from_millis(LOAD.as_millis() as u64 + 500)
 
 /// Readings in a row that showed no request and the same tokens.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::decide) struct IdleRow {
+pub(crate) struct IdleRow {
     /// The first and the last of them, and the tokens that all of them showed.
     row: Option<(Moment, Moment, Tokens)>,
 }
@@ -22,9 +22,14 @@ pub(in crate::decide) struct IdleRow {
 type Tokens = (f64, f64);
 
 impl IdleRow {
-    /// A load was read. `believed`: nothing else speaks against a load without requests.
-    pub fn saw(&mut self, load: &EngineLoad, believed: bool, now: Moment) {
-        let quiet = believed && load.running == Some(0.0) && load.waiting == Some(0.0);
+    /// A load was read, and something else speaks against one without requests.
+    pub fn interrupted(&mut self) {
+        self.row = None;
+    }
+
+    /// A load was read, and nothing else speaks against it.
+    pub fn saw(&mut self, load: &EngineLoad, now: Moment) {
+        let quiet = load.running == Some(0.0) && load.waiting == Some(0.0);
         let tokens = load.prompt_tokens.zip(load.generation_tokens).filter(|_| quiet);
         let since = self.row.filter(|(_, _, before)| Some(*before) == tokens).map_or(now, |(since, _, _)| since);
         self.row = tokens.map(|tokens| (since, now, tokens));
@@ -62,7 +67,7 @@ mod tests {
     /// Readings two seconds apart, from zero; whether it counts as idle half a second after the last.
     fn idle(readings: &[EngineLoad]) -> bool {
         let mut row = IdleRow::default();
-        readings.iter().enumerate().for_each(|(n, reading)| row.saw(reading, true, at(n as f64 * 2.0)));
+        readings.iter().enumerate().for_each(|(n, reading)| row.saw(reading, at(n as f64 * 2.0)));
         row.at(at((readings.len() - 1) as f64 * 2.0 + 0.5)).is_some()
     }
 
@@ -91,7 +96,7 @@ mod tests {
     #[test]
     fn a_reading_that_is_old_or_of_after_the_fault_says_nothing() {
         let mut row = IdleRow::default();
-        (0..7).for_each(|n| row.saw(&load(0.0, 7.0), true, at(f64::from(n) * 2.0)));
+        (0..7).for_each(|n| row.saw(&load(0.0, 7.0), at(f64::from(n) * 2.0)));
         assert_eq!(row.at(at(14.5)), Some((at(0.0), at(12.0))));
         assert_eq!((row.at(at(14.6)), row.at(at(11.9))), (None, None));
     }

@@ -1,27 +1,51 @@
 //! One engine: what is known of it and which stage of its life it is in. Nothing here orders anything.
 
-use crate::model::{ActionId, EngineName, EngineState, Fault, Health, Known, Moment};
+pub(crate) mod attached;
+pub(crate) mod death;
+pub(crate) mod evicted;
+pub(crate) mod figures;
+pub(crate) mod gpu_process;
+pub(crate) mod instance;
+pub(crate) mod limits;
+pub(crate) mod nameless;
+pub(crate) mod shortage;
+pub(crate) mod stall;
+pub(crate) mod unknown;
+pub(crate) mod words;
 
-use super::attached::{Attachment, attachment};
-use super::facts::ServerFacts;
-use super::guard::Attempts;
-use super::instance::Instance;
-use super::limits::Tried;
-use super::operator::{note_of, stage_of};
-use super::overlap::Sharing;
-use super::policy::EnginePolicy;
-use super::reading::Reading;
-use super::remembered::{EngineMemory, Rest};
-use super::usage::Usage;
-use super::words::Telling;
+use crate::decide::facts::died::Died;
+use crate::model::{ActionId, EngineName, EngineState, Health, Known, Moment};
+
+use crate::decide::attempt::Attempt;
+use crate::decide::facts::ServerFacts;
+use crate::decide::facts::attached::{Attachment, attachment};
+use crate::decide::facts::engine::instance::Instance;
+use crate::decide::facts::guard::Attempts;
+use crate::decide::facts::limits::Tried;
 use crate::decide::facts::reading::READING_FRESH;
+use crate::decide::facts::reading::Reading;
+use crate::decide::facts::usage::Usage;
+use crate::decide::facts::words::Telling;
+use crate::decide::operator::{note_of, stage_of};
+use crate::decide::overlap::Sharing;
+use crate::decide::policy::EnginePolicy;
+use crate::decide::remembered::{EngineMemory, Rest};
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;
 
+/// Whether the watchdog sees what it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::decide) enum Sight {
+    /// It does.
+    Clear,
+    /// What it shows is too old, or was never seen.
+    Blind,
+}
+
 /// Where an engine is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// No process; it may be started from this moment on.
     Down { due: Moment },
     /// Its start is ordered.
@@ -46,7 +70,7 @@ pub(super) enum Stage {
 
 /// A step of taking one engine out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// Its requests in flight are let end, until then at the latest.
     Drain { since: Moment, until: Moment, told: bool },
     /// Waiting for a fresh look at its processes.
@@ -63,7 +87,7 @@ pub(super) enum Ending {
 
 /// One engine: what outlives an incarnation, and the incarnation that it has or had last.
 #[derive(Clone, Debug)]
-pub(super) struct Engine {
+pub(crate) struct Engine {
     pub policy: EnginePolicy,
     pub stage: Stage,
     pub instance: Instance,
@@ -91,16 +115,8 @@ pub(super) struct Engine {
     pub moves: bool,
     /// It is to be started outside MPS.
     pub goes_outside: bool,
-    /// Since when the engine tier is at work to start it again, told and without a result yet.
-    pub recovery: Option<Moment>,
-}
-
-/// An engine's failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Died {
-    pub at: Moment,
-    pub fault: Fault,
-    pub because: String,
+    /// The attempt to bring it back that has no result yet.
+    pub attempt: Option<Attempt>,
 }
 
 impl Engine {
@@ -123,7 +139,7 @@ impl Engine {
             leaving: false,
             moves: false,
             goes_outside: false,
-            recovery: None,
+            attempt: None,
         }
     }
 
@@ -144,8 +160,8 @@ impl Engine {
     /// A new incarnation begins: nothing seen before is about it.
     pub fn launch(&mut self, order: ActionId, now: Moment) {
         self.count_undecided_words(now);
-        self.instance = self.instance.next(self.goes_outside);
-        self.sharing.launched(self.policy.launch, self.goes_outside);
+        self.instance = Instance { outside: self.goes_outside, ..self.instance.next() };
+        self.sharing.launched((self.policy.launch, self.goes_outside));
         self.stage = Stage::Launching(order);
     }
 
@@ -248,12 +264,12 @@ impl Engine {
     }
 
     /// The state that the outside sees.
-    pub fn state(&self, blind: bool) -> EngineState {
+    pub fn state(&self, sight: Sight) -> EngineState {
         match self.stage {
             Stage::Down { .. } if self.died.is_some() => EngineState::Failing,
             Stage::Down { .. } | Stage::Left | Stage::Stopped => EngineState::Stopped,
             Stage::Launching(_) | Stage::Starting => EngineState::Starting,
-            Stage::Serving | Stage::Failing if blind => EngineState::Unknown,
+            Stage::Serving | Stage::Failing if sight == Sight::Blind => EngineState::Unknown,
             Stage::Serving => EngineState::Serving,
             Stage::Failing => EngineState::Failing,
             Stage::Ending(Ending::Aftershock { .. }) => EngineState::Failing,

@@ -4,48 +4,12 @@
 //! Gauges alone never make it stand: they may be ones that nobody writes. Somebody waits where a client's request has no
 //! answer yet, by the kernel's word on its connections, or where the watchdog's own question has none.
 
-use std::time::Duration;
-
+use crate::decide::facts::cadence::LOAD;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::progress::{Standing, Stretch};
+use crate::decide::facts::stall::{Stall, Stands};
 use crate::model::Moment;
-
-use super::engine::{Engine, Stage};
-use super::looks::LOAD;
-use super::progress::{Standing, Stretch};
-
-/// A load is read so often at most, however short `hang_after` is.
-const FASTEST: Duration = Duration::from_millis(200);
-/// Around the moment at which it would be a hang.
-const CLOSE: Duration = Duration::from_millis(250);
-/// What was last seen is believed for so long, over the time that an answer may take: three intervals.
-const FRESH: Duration = Duration::from_secs(6);
-/// Readings further apart, over the time that an answer may take, say nothing about the time between them.
-const GAP: Duration = Duration::from_secs(6);
-/// An engine whose tokens moved so lately gets on.
-const MOVES: Duration = Duration::from_secs(5);
-/// A token is asked for so often at least, and at most.
-const TOKEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
-/// What does not move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stands {
-    /// It answers nothing.
-    Silent,
-    /// Its counters, with requests running and a client that waits.
-    Counters,
-    /// It was asked for a token and gave none.
-    Token,
-}
-
-/// An engine that stands still.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stall {
-    pub since: Moment,
-    pub stands: Stands,
-    /// As far as was seen.
-    pub lasts: Duration,
-    /// It was seen a moment ago.
-    pub fresh: bool,
-}
+use std::time::Duration;
 
 impl Engine {
     /// Readings of it further apart than this say nothing about the time between them.
@@ -155,3 +119,21 @@ impl Engine {
         asks.then(|| (self.policy.hang_after / 4).clamp(TOKEN.0, TOKEN.1))
     }
 }
+
+/// A load is read so often at most, however short `hang_after` is.
+const FASTEST: Duration = Duration::from_millis(200);
+
+/// Around the moment at which it would be a hang.
+const CLOSE: Duration = Duration::from_millis(250);
+
+/// What was last seen is believed for so long, over the time that an answer may take: three intervals.
+const FRESH: Duration = Duration::from_secs(6);
+
+/// Readings further apart, over the time that an answer may take, say nothing about the time between them.
+const GAP: Duration = Duration::from_secs(6);
+
+/// An engine whose tokens moved so lately gets on.
+const MOVES: Duration = Duration::from_secs(5);
+
+/// A token is asked for so often at least, and at most.
+const TOKEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));

@@ -1,12 +1,12 @@
 //! How an engine that is to run dies, by facts alone: its main process ended, it could not be started or is not ready
 //! in its time, or its GPU processes are gone and it serves nobody. What is done about it is decided elsewhere.
 
+use crate::decide::facts::ServerFacts;
+use crate::decide::facts::attached::Attachment;
+use crate::decide::facts::died::Died;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::reading::Reading;
 use crate::model::{Exit, Fault, Known, Moment};
-
-use super::attached::Attachment;
-use super::engine::{Died, Engine, Stage};
-use super::facts::ServerFacts;
-use super::reading::Reading;
 
 impl Engine {
     /// The death of an incarnation that nothing was done about yet; `None`: it lives, or is not meant to.

@@ -1,0 +1,57 @@
+//! One engine's limits as they are: what its processes were told, what NVML shows them to hold, and which of
+//! these faults a restart did not mend. What follows is decided in `detect`.
+
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::reading::Reading;
+use crate::model::Moment;
+use std::time::Duration;
+
+impl Engine {
+    /// It has limits that MPS enforces.
+    pub fn is_limited(&self) -> bool {
+        !self.instance.outside && (self.policy.device_memory_limit.is_some() || self.policy.sm_limited)
+    }
+
+    /// Whether a look at what its processes were told is wanted: it has limits, and none since they changed.
+    pub fn wants_environment(&self) -> bool {
+        self.is_limited()
+            && self
+                .instance
+                .limits
+                .looked
+                .is_none_or(|looked| looked < self.instance.limits.changed.max(self.instance.process.started))
+    }
+
+    /// It is healthy, and the word on what it was told is still to come.
+    pub fn awaits_environment(&self, now: Moment) -> bool {
+        self.environment_due().is_some_and(|due| now < due)
+    }
+
+    /// When it serves without that word.
+    pub fn environment_due(&self) -> Option<Moment> {
+        let awaits = self.stage == Stage::Starting && self.wants_environment();
+        self.instance.probes.good_since.filter(|_| awaits).map(|since| since.after(WAITS))
+    }
+
+    /// Bytes of device memory that MPS lets it have; outside MPS on purpose nobody limits it.
+    pub fn device_memory_limit(&self) -> Option<u64> {
+        self.policy.device_memory_limit.filter(|_| !self.instance.outside)
+    }
+
+    pub fn over_limit(&self, reading: &Reading) -> Option<(u64, u64)> {
+        let limit = self.device_memory_limit().filter(|_| self.is_counted())?.saturating_add(TOLERANCE);
+        let pids = self.instance.proven()?.map(|process| process.pid);
+        let each: Option<Vec<u64>> =
+            pids.filter(|pid| reading.lists(*pid)).map(|pid| reading.memory_of(&[pid].into())).collect();
+        let each = each?;
+        let held = each.iter().fold(0u64, |sum, held| sum.saturating_add(*held));
+        (held > limit).then(|| (held, each.into_iter().max().unwrap_or(0)))
+    }
+}
+
+/// What NVML may show over a limit. On an H200 a client at its limit showed 2 MiB more, whatever the limit: the
+/// limit counts the context too (docs/h200.md). The rest is for other GPUs and drivers.
+const TOLERANCE: u64 = 64 << 20;
+
+/// An engine that is ready waits so long, at most, for the word on what it was told.
+const WAITS: Duration = Duration::from_millis(500);

@@ -1,0 +1,43 @@
+//! Word that an engine ran out of memory, in one incarnation: its output's for the device, the kernel's for the
+//! host. Says whether an end is explained by it; what follows is decided elsewhere.
+
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::reading::Reading;
+use crate::model::Moment;
+use std::time::Duration;
+
+impl Engine {
+    /// Whether NVML shows it at the end of the device memory that it may have.
+    pub fn is_out_of_memory(&self, reading: &Reading) -> bool {
+        let room = self.device_memory_and_end(reading).filter(|(held, _)| *held > 0);
+        room.is_some_and(|(held, end)| end.saturating_sub(held) as f64 <= AT_ITS_LIMIT * end as f64)
+    }
+
+    /// It ended, and its cgroup has not been asked yet whether the OOM killer took it: until then.
+    pub fn count_due(&self) -> Option<Moment> {
+        let (at, _) = self
+            .instance
+            .process
+            .ended
+            .filter(|_| matches!(self.stage, Stage::Starting | Stage::Serving | Stage::Failing))?;
+        let counts = &self.instance.shortage.oom_kills;
+        (counts.last().is_some() && counts.since(at).is_none()).then(|| at.after(COUNT_BOUND))
+    }
+
+    /// Word that came after its end may be the reason for it.
+    pub fn explain_its_end(&mut self) {
+        let Some((_, exit)) = self.instance.process.ended else { return };
+        if let Some(died) = self.died.take() {
+            let died = self.instance.shortage.explain(died, Some(exit));
+            self.instance.note = Some(died.because.clone());
+            self.died = Some(died);
+        }
+    }
+}
+
+/// The count of an engine's cgroup comes with the next look at its processes, which its end makes due. No
+/// restart waits longer for it.
+const COUNT_BOUND: Duration = Duration::from_millis(20);
+
+/// An engine with less room than this share of its limit is at it: allocators take memory in large pieces.
+const AT_ITS_LIMIT: f64 = 0.05;

@@ -1,0 +1,95 @@
+//! One engine's limits as they are: what its processes were told, what NVML shows them to hold, and which of
+//! these faults a restart did not mend. What follows is decided in `detect`.
+
+use crate::model::{Fault, Known, Moment, MpsEnvironment, ProcessId};
+use std::collections::BTreeMap;
+
+/// One reading may be of a moment in between.
+const READINGS: u32 = 2;
+
+/// One engine's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Limits {
+    /// What its processes were told, of this incarnation: as last seen before any of them overwrote it.
+    pub told: Known<Vec<MpsEnvironment>>,
+    /// Those of them of which it was never seen.
+    overwritten: Vec<ProcessId>,
+    /// When its processes changed last, and when they were last looked at.
+    pub changed: Moment,
+    pub looked: Option<Moment>,
+    pub over: Option<Over>,
+}
+
+/// Faults of one engine's limits that a restart was tried for, and when each was last there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tried(BTreeMap<Fault, Moment>);
+
+/// It holds more device memory than its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Over {
+    pub since: Moment,
+    readings: u32,
+    /// Bytes that its whole tree holds.
+    pub held: u64,
+    /// Bytes that the largest of its processes holds: MPS limits each by itself.
+    pub largest: u64,
+}
+
+impl Limits {
+    /// What its processes were told, of those that show it; the others are as they were known to be.
+    pub fn told(&mut self, mut processes: Vec<MpsEnvironment>, overwritten: Vec<ProcessId>, now: Moment) {
+        let before = self.told.last().map_or(&[][..], Vec::as_slice);
+        let known = |process: &ProcessId| before.iter().find(|told| told.process == *process).copied();
+        processes.extend(overwritten.iter().filter_map(known));
+        self.overwritten = overwritten.into_iter().filter(|process| known(process).is_none()).collect();
+        self.told.saw(processes, now);
+        self.looked = Some(now);
+    }
+
+    /// Our own start told it so, whatever it shows later. A wrapper may yet drop it: what can be read says more.
+    pub fn started_with(&mut self, told: MpsEnvironment, now: Moment) {
+        self.told.saw(vec![told], now);
+    }
+
+    /// Processes of which nobody knows what they were told.
+    pub fn overwritten(&self) -> &[ProcessId] {
+        &self.overwritten
+    }
+
+    /// It has other processes than before.
+    pub fn processes_changed(&mut self, now: Moment) {
+        self.changed = now;
+    }
+
+    /// It holds more than its limit, by more than one reading.
+    pub fn exceeded(&self) -> Option<&Over> {
+        self.over.as_ref().filter(|over| over.readings >= READINGS)
+    }
+
+    pub fn read(&mut self, over: Option<(u64, u64)>, now: Moment) {
+        self.over = over.map(|(held, largest)| match self.over {
+            Some(before) => Over { readings: before.readings.saturating_add(1), held, largest, ..before },
+            None => Over { since: now, readings: 1, held, largest },
+        });
+    }
+}
+
+impl Tried {
+    /// When a fault that a restart was tried for was last there; `None`: none was tried for it.
+    pub fn last_there(&self, fault: Fault) -> Option<Moment> {
+        self.0.get(&fault).copied()
+    }
+
+    /// A restart is tried for it.
+    pub fn tries(&mut self, fault: Fault, now: Moment) {
+        if matches!(fault, Fault::LimitMissing | Fault::LimitExceeded) {
+            self.0.insert(fault, now);
+        }
+    }
+
+    pub fn still_there(&mut self, fault: Fault, now: Moment) {
+        if let Some(last) = self.0.get_mut(&fault) {
+            *last = now;
+        }
+    }
+}

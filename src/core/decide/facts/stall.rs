@@ -1,0 +1,26 @@
+//! What of an engine does not move, and since when.
+
+use crate::model::Moment;
+use std::time::Duration;
+
+/// What does not move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stands {
+    /// It answers nothing.
+    Silent,
+    /// Its counters, with requests running and a client that waits.
+    Counters,
+    /// It was asked for a token and gave none.
+    Token,
+}
+
+/// An engine that stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stall {
+    pub since: Moment,
+    pub stands: Stands,
+    /// As far as was seen.
+    pub lasts: Duration,
+    /// It was seen a moment ago.
+    pub fresh: bool,
+}
