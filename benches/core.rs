@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use mpswarden::decide::Input;
 use mpswarden::model::{Health, Moment, Observation, ServerLine};
 
-use stand::{Stand, domain, fatal, gpu, group_name, kills, server_of};
+use stand::{Stand, gpu, kills};
 
 /// Groups and engines in each: what is usual, and all that a host with eight GPUs can have.
 const SIZES: [(usize, usize); 2] = [(1, 4), (8, 48)];
@@ -25,24 +25,24 @@ fn inputs(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("handle/{groups}x{engines}"));
         group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
         let mut stand = Stand::serving(groups, engines, Moment::ZERO);
-        let client = ServerLine::Disconnected { server: server_of(&group_name(0)), client: 7 };
-        let log = Observation::Log { domain: domain(0), line: client, stamped: stand.now };
+        let client = ServerLine::Disconnected { server: stand.server(), client: 7 };
+        let log = stand.line(client);
         // The last engine: it takes longest to find.
         let last = stand.engine(engines - 1);
         let health = Observation::Health { engine: last.clone(), health: Health::Ok };
-        let load = Observation::Load { engine: last, load: stand::load(stand.now) };
+        let load = stand.load(last);
         let frequent = [("gpu_reading", stand.reading(&gpu(0))), ("health", health), ("load", load), ("log_line", log)];
         for (name, observation) in frequent {
             group.bench_function(name, |bencher| {
                 // Time goes on by a little, so that no look is due.
                 let mut feed = |observation| {
-                    let now = stand.now.after(Duration::from_nanos(1));
+                    let now = stand.now().after(Duration::from_nanos(1));
                     stand.handle(Input::Observed(observation), now)
                 };
                 bencher.iter_batched(|| observation.clone(), |seen| black_box(feed(seen)), BatchSize::SmallInput);
             });
         }
-        group.bench_function("status", |bencher| bencher.iter(|| black_box(stand.watchdog.status(stand.now))));
+        group.bench_function("status", |bencher| bencher.iter(|| black_box(stand.status())));
         group.finish();
     }
 }
@@ -53,29 +53,36 @@ fn steady(c: &mut Criterion) {
     let mut group = c.benchmark_group("steady/8x48");
     group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
     let (reading, engine) = (stand.reading(&gpu(0)), stand.engine(47));
-    let load = Observation::Load { engine, load: stand::load(stand.now) };
+    let load = stand.load(engine);
     for (name, observation) in [("gpu_reading", reading), ("load", load)] {
         group.bench_function(name, |bencher| {
             let mut feed = |observation| {
-                let now = stand.now.after(Duration::from_nanos(1));
+                let now = stand.now().after(Duration::from_nanos(1));
                 stand.handle(Input::Observed(observation), now)
             };
             bencher.iter_batched(|| observation.clone(), |seen| black_box(feed(seen)), BatchSize::SmallInput);
         });
     }
-    group.bench_function("next_deadline", |bencher| bencher.iter(|| black_box(stand.watchdog.next_deadline())));
+    group.bench_function("next_deadline", |bencher| bencher.iter(|| black_box(stand.next_deadline())));
     group.finish();
 }
 
+/// The server's fatal line after one that blames a client, as an illegal address has: there is no evidence to wait
+/// for, and the line ends the group.
 fn decision(c: &mut Criterion) {
     for (groups, engines) in SIZES {
         let takes_up = |mut stand: Stand| {
-            let now = stand.now;
-            let decision = stand.handle(fatal(now), now);
+            let fatal = stand.line(ServerLine::Fatal { server: stand.server() });
+            let decision = stand.handle(Input::Observed(fatal), stand.now());
             assert!(kills(&decision));
             (decision, stand)
         };
-        let ready = || Stand::serving(groups, engines, Moment::ZERO);
+        let ready = || {
+            let mut stand = Stand::serving(groups, engines, Moment::ZERO);
+            let blamed = stand.line(ServerLine::Blamed { server: stand.server(), client: stand.client() });
+            stand.handle(Input::Observed(blamed), stand.now());
+            stand
+        };
         let mut group = c.benchmark_group(format!("handle/{groups}x{engines}"));
         group.sample_size(10).measurement_time(Duration::from_secs(2));
         group.bench_function("fatal_line", |bencher| {

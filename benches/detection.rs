@@ -2,7 +2,7 @@
 //! that the binary goes: inotify, parsing, the channel, the core with a serving group of four engines.
 //! Beside it what one would use instead. Measures; ends with status 1 where p99 is a millisecond or more.
 //!
-//! `cargo bench --bench detection [-- --rounds N]`
+//! `cargo bench --bench detection [-- --rounds N | -- --short]`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
 
@@ -30,7 +30,7 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 
-use stand::{Stand, domain, group_name, kills, server_of};
+use stand::{Stand, domain, kills};
 
 const RECORDING: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/recordings/illegal_address_clients_exit/daemon.log");
@@ -44,14 +44,14 @@ fn main() -> ExitCode {
     if !arguments::wants_a_run() {
         return ExitCode::SUCCESS;
     }
-    let rounds = arguments::number("--rounds", 5000) as usize;
+    let rounds = arguments::number("--rounds", 5000, 250) as usize;
     println!("from the bytes of the fatal line to the decision, microseconds");
     let own = print("mpswarden", &mpswarden(rounds), None);
     print("tail -F | while read", &shell(rounds / 10), Some(own));
     print("a look each second", &polling(rounds / 125), Some(own));
     let worst = Duration::from_nanos(own.1);
     println!("p99 {worst:?}, required: under {REQUIRED:?}");
-    if worst < REQUIRED { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    arguments::verdict(worst < REQUIRED)
 }
 
 /// Prints a row; gives its p50 and p99 in nanoseconds.
@@ -77,7 +77,7 @@ impl Fault {
         let text = std::fs::read_to_string(RECORDING).unwrap();
         let all: Vec<&str> = text.lines().collect();
         let fatal = all.iter().position(|line| line.ends_with(FATAL)).unwrap();
-        let server = format!("Server {:>5}]", server_of(&group_name(0)));
+        let server = format!("Server {:>5}]", Stand::serving(1, ENGINES, Moment::ZERO).server());
         let ours = |line: &&str| format!("{server}{}\n", line.split_once(']').unwrap().1);
         Fault { lines: all[fatal - 1..=fatal].iter().map(ours).collect() }
     }
@@ -134,7 +134,7 @@ fn mpswarden(rounds: usize) -> Histogram<u64> {
             };
             panic!("{}", follow::follow(&path, Start::End, follow::DEFAULT_LIMIT, || {}, on_line).await);
         });
-        let takes = Stand::serving(1, ENGINES, Moment::ZERO).now.since(Moment::ZERO);
+        let takes = Stand::serving(1, ENGINES, Moment::ZERO).now().since(Moment::ZERO);
         let mut seen = histogram();
         for _ in 0..rounds {
             // It serves in its own time, which ends now.

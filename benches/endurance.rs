@@ -1,7 +1,7 @@
 //! A thousand mixed recoveries of the real binary over the simulation: what it holds afterwards must be what it held
 //! when it was young. Real processes; ends with status 1 where it grew, or where the group did not come back.
 //!
-//! `cargo bench --bench endurance [-- --recoveries N]`
+//! `cargo bench --bench endurance [-- --recoveries N | -- --short]`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
 
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     if !arguments::wants_a_run() {
         return ExitCode::SUCCESS;
     }
-    let wanted = arguments::number("--recoveries", 1000);
+    let wanted = arguments::number("--recoveries", 1000, 10);
     let directory = tempfile::Builder::new().prefix("mps-").tempdir().unwrap();
     let startup = Duration::from_millis(50);
     let options =
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     let stage = Stage::set(directory.path(), &options).unwrap();
     let watchdog = Watchdog::start(&stage, |usual| usual, RECOVERY);
     watchdog.await_serving();
-    if endure(&watchdog, &stage, wanted) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    arguments::verdict(endure(&watchdog, &stage, wanted))
 }
 
 fn endure(watchdog: &Watchdog, stage: &Stage, wanted: u64) -> bool {

@@ -2,7 +2,7 @@
 //! long the logs get, and what a turn of the core's thread costs meanwhile. Real processes; ends with status 1 where a
 //! promise is not kept.
 //!
-//! `cargo bench --bench flood [-- --seconds SECONDS]`
+//! `cargo bench --bench flood [-- --seconds SECONDS | -- --short]`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
 
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     if !arguments::wants_a_run() {
         return ExitCode::SUCCESS;
     }
-    let seconds = arguments::number("--seconds", 15);
+    let seconds = arguments::number("--seconds", 15, 2);
     let directory = tempfile::Builder::new().prefix("mps-").tempdir().unwrap();
     let program = env!("CARGO_BIN_EXE_mpswarden").into();
     let startup = Duration::from_millis(300);
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     let go = directory.path().join("go");
     let watchdog = Watchdog::start(&stage, |usual| writing(&usual, &go, seconds), "");
     watchdog.await_serving();
-    if flood(&watchdog, &stage, &go, Duration::from_secs(seconds)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    arguments::verdict(flood(&watchdog, &stage, &go, Duration::from_secs(seconds)))
 }
 
 /// The first engines have a child each that writes to their output without end, from `go` on.

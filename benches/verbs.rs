@@ -1,9 +1,12 @@
 //! What the orders of a restart cost the thread that the core runs on: starting an engine (fork and exec),
 //! saving, and ending four engines of three processes each. Real processes, no GPU.
 //!
-//! `cargo bench --bench verbs [-- --rounds N]`
+//! `cargo bench --bench verbs [-- --rounds N | -- --short]`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
+
+#[path = "stand/arguments.rs"]
+mod arguments;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,12 +28,10 @@ const SCRIPT: &str = "sleep 600 & sleep 600 & wait";
 const BOUND: Duration = Duration::from_secs(30);
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    if !arguments.iter().any(|argument| argument == "--bench") {
+    if !arguments::wants_a_run() {
         return;
     }
-    let rounds = arguments.iter().skip_while(|argument| *argument != "--rounds").nth(1);
-    let rounds: usize = rounds.map_or(100, |rounds| rounds.parse().expect("--rounds takes a number"));
+    let rounds = arguments::number("--rounds", 100, 5);
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let directory = tempfile::tempdir().unwrap();
     LocalSet::new().block_on(&runtime, async {

@@ -94,7 +94,7 @@ fn the_unit_stops_in_order_and_gives_each_directory_its_mode() {
 /// A copy of what a package is made from, with the binary under test in the place of a release build.
 fn source(directory: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for name in ["benches", "build.rs", "src", "docs", "deploy", "alerts", "dashboards", "README.md"] {
+    for name in ["benches", "build.rs", "src", "tests", "docs", "deploy", "alerts", "dashboards", "README.md"] {
         symlink(root.join(name), directory.join(name)).unwrap();
     }
     for name in ["Cargo.toml", "Cargo.lock", "LICENSE"] {

@@ -102,7 +102,7 @@ impl World {
                 self.answer(id, vec![], Outcome::Failed { why: "NVML: unknown error".to_owned() });
             }
             Look::Gpu(gpu) => {
-                let reading = self.reading();
+                let reading = self.reading(&gpu);
                 self.answer(id, vec![Observation::Gpu { gpu, reading }], Outcome::Done);
             }
             Look::Server { domain: ref group, .. } | Look::Clients { domain: ref group, .. } => {

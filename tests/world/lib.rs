@@ -23,8 +23,8 @@ use std::time::Duration;
 use mpswarden_core::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
-    Action, ActionId, DomainId, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GroupName, Look, Member,
-    Moment, Observation, Ordered, Outcome, Owner, Plan, ProcessId, ServerLine, ServerState, Slot, What,
+    Action, ActionId, DomainId, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GpuUuid, GroupName, Look,
+    Member, Moment, Observation, Ordered, Outcome, Owner, Plan, ProcessId, ServerLine, ServerState, Slot, What,
 };
 
 pub use breaks::{Break, Knob};
@@ -116,6 +116,7 @@ struct Server {
 #[derive(Debug)]
 struct Group {
     domain: DomainId,
+    gpu: GpuUuid,
     control: Option<u32>,
     wedged: bool,
     /// Another caller has the daemon's one slot.
@@ -224,9 +225,14 @@ pub struct World {
 impl World {
     /// A world in which nothing runs yet. Its watchdog is woken at zero.
     pub fn new(policy: Policy) -> Self {
+        World::beginning_at(Moment::ZERO, policy)
+    }
+
+    /// The same, at another moment.
+    pub fn beginning_at(now: Moment, policy: Policy) -> Self {
         let groups = policy.groups.iter().map(Group::new).collect();
         let mut world = World {
-            now: Moment::ZERO,
+            now,
             dog: Watchdog::new(policy.clone(), Memory::default()),
             all: policy.clone(),
             absent: BTreeSet::new(),
@@ -447,11 +453,12 @@ impl World {
         self.groups.iter_mut().flat_map(|group| &mut group.engines).find(|engine| engine.pid == Some(pid))
     }
 
-    fn reading(&self) -> GpuReading {
+    /// What NVML says of a GPU.
+    pub fn reading(&self, gpu: &GpuUuid) -> GpuReading {
         let mut compute = Vec::new();
         let mut mps = Vec::new();
         let held = 20 * GIB + self.grows * (self.now.as_secs_f64() as u64);
-        for group in &self.groups {
+        for group in self.groups.iter().filter(|group| group.gpu == *gpu) {
             compute.extend(group.server.iter().map(|server| GpuProcess { pid: server.pid, memory: Some(66 * MIB) }));
             let on_gpu =
                 |engine: &&Engine| engine.client || engine.ready && !engine.split && engine.knob != Knob::OffGpu;
@@ -557,6 +564,7 @@ impl Group {
     fn new(policy: &mpswarden_core::decide::policy::GroupPolicy) -> Self {
         Group {
             domain: DomainId::main(&policy.name),
+            gpu: policy.gpu.clone(),
             control: None,
             wedged: false,
             slot_taken: false,

@@ -18,14 +18,12 @@ use super::facts::{ControlFacts, ServerFacts, ServerNews};
 use super::isolation::{Hit, IsolatedTime, Isolation};
 use super::orders::{DomainNumber, Purpose};
 use super::overlap::Overlap;
+use super::phase::{AfterStop, Phase};
 use super::policy::GroupPolicy;
 use super::pulse::Pulse;
 use super::remembered::GroupMemory;
-use super::restart::Restart;
-use super::settling::Settling;
-use super::stopping::AfterStop;
 use super::suspects::Suspects;
-use super::teardown::{Target, Teardown};
+use super::teardown::Target;
 use super::turn::Turn;
 use crate::decide::facts::active_time::ActiveTime;
 use crate::decide::facts::engine::{Engine, Stage};
@@ -38,21 +36,6 @@ use crate::decide::facts::strangers::Strangers;
 
 /// For following the end of a server.
 const WATCH_BOUND: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// What a domain is about.
-#[derive(Clone, Debug)]
-pub(super) enum Phase {
-    /// Nothing acts before every source has reported once.
-    Waiting,
-    /// All of it is being (re)started.
-    Restart(Box<Restart>),
-    /// Engines run; each goes its own way until something hits them all.
-    Running(Option<Settling>),
-    /// It is being stopped in order.
-    Stopping(Teardown),
-    /// It was.
-    Stopped,
-}
 
 /// One fault domain: a control daemon, its server, and the engines that die together.
 #[derive(Clone, Debug)]
@@ -268,7 +251,7 @@ impl Domain {
             Purpose::Group | Purpose::Control => match &self.phase {
                 Phase::Restart(_) => self.restart_finished(id, outcome, turn),
                 Phase::Stopping(_) => self.stopping_finished(id, outcome, turn),
-                Phase::Waiting | Phase::Running(_) | Phase::Stopped => {}
+                Phase::Waiting | Phase::InRestart | Phase::Running(_) | Phase::Stopped => {}
             },
             Purpose::Look(_) | Purpose::Save => {}
         }
@@ -291,7 +274,7 @@ impl Domain {
             }
             Phase::Restart(_) => self.advance_restart(turn),
             Phase::Stopping(_) => self.advance_stopping(turn),
-            Phase::Stopped => {}
+            Phase::InRestart | Phase::Stopped => {}
         }
     }
 
@@ -300,7 +283,7 @@ impl Domain {
         let phase = match &self.phase {
             Phase::Restart(restart) => self.restart_deadline(restart),
             Phase::Running(_) => self.running_deadline(now),
-            Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => None,
+            Phase::Waiting | Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => None,
         };
         let engines = self.engines.iter().filter_map(|engine| self.engine_deadline(engine, now));
         let words = self.engines.iter().flat_map(|engine| engine.instance.shortage.until());

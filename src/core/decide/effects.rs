@@ -2,7 +2,7 @@
 
 use crate::model::{Action, ActionId, EngineName, Event, GroupName, Moment, Ordered, What};
 
-use super::Decision;
+use super::input::Decision;
 
 /// What a turn puts out. It ends as a `Decision`.
 #[derive(Debug)]

@@ -3,8 +3,9 @@
 use crate::model::{Fault, SuppressedAction, Tier, What};
 
 use super::detect::{self, Finding};
-use super::domain::{Domain, Phase};
+use super::domain::Domain;
 use super::ladder::is_of_the_gpu;
+use super::phase::Phase;
 use super::turn::Turn;
 use crate::decide::facts::engine::Engine;
 

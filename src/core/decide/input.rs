@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::{ActionId, EngineKey, Event, Observation, Ordered, Outcome, Report, Request};
 
-use super::Policy;
+use super::policy::Policy;
 
 /// One thing that the core is told.
 #[derive(Clone, Debug, PartialEq)]

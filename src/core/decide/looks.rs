@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::model::{Look, Moment, ServerState};
 
-use super::domain::{Domain, Phase};
+use super::domain::Domain;
 use super::facts::gpu_health::GpuHealth;
 use super::may::Others;
+use super::phase::Phase;
 use super::policy::StartOrder;
 use crate::decide::facts::engine::{Ending, Engine, Stage};
 
@@ -86,7 +87,7 @@ impl Domain {
                 want(&mut wants.gpu, if memory && !held { FAST } else { GPU });
                 self.want_active(&mut wants);
             }
-            Phase::Stopping(_) | Phase::Stopped => {
+            Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => {
                 want(&mut wants.gpu, GPU);
                 self.engines.iter().filter(|engine| engine.drains()).for_each(|e| self.want_engine(e, &mut wants, now));
             }
@@ -208,7 +209,7 @@ impl Domain {
         let settled = match &self.phase {
             Phase::Waiting | Phase::Running(_) => true,
             Phase::Restart(restart) => restart.held.is_some(),
-            Phase::Stopping(_) | Phase::Stopped => false,
+            Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => false,
         };
         if settled && self.may_own_a_stranger(now) {
             want(&mut wants.trees, STRANGERS);

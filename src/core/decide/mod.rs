@@ -30,6 +30,7 @@ mod operator;
 mod orders;
 mod overlap;
 mod permission;
+mod phase;
 pub mod policy;
 mod pulse;
 mod remembered;

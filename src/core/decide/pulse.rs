@@ -3,7 +3,8 @@
 
 use crate::model::{Fault, Health, Moment, Observation};
 
-use super::domain::{Domain, Phase};
+use super::domain::Domain;
+use super::phase::Phase;
 use crate::decide::facts::engine::{Engine, Stage};
 
 /// When a group is to be stepped.

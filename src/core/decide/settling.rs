@@ -1,40 +1,17 @@
 //! A group whose engines run: starts those that are down, and says when a restart has come to its end.
 
-use crate::model::{Action, EngineName, Moment, Reason, RecoveryResult, RecoveryStep, ServerState, Tier, What};
+use crate::model::{Action, Moment, RecoveryResult, RecoveryStep, ServerState};
 
-use super::attempt::Attempt;
 use super::detect::Finding;
-use super::domain::{Domain, Phase};
+use super::domain::Domain;
 use super::orders::Purpose;
+use super::phase::Phase;
 use super::turn::Turn;
 use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::facts::reading::Reading;
 
 /// For an engine's process to be started.
 const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// A restart whose engines are being started.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Settling {
-    pub tier: Tier,
-    pub reason: Option<Reason>,
-    /// When the restart was decided.
-    pub since: Moment,
-    /// The attempt that it is; `None` for a first start, or where it has its result already.
-    pub attempt: Option<Attempt>,
-    pub step: RecoveryStep,
-    pub step_since: Moment,
-    /// The engine that starts last.
-    pub last: Option<EngineName>,
-}
-
-impl Settling {
-    fn tell_step(&self, turn: &mut Turn<'_>) {
-        if self.reason.is_some() {
-            turn.emit(What::StepEnded { step: self.step, took: turn.now.since(self.step_since) });
-        }
-    }
-}
 
 impl Engine {
     /// It starts, and may still take more of the GPU's memory: its own word that it has all is believed once NVML shows what

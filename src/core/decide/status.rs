@@ -10,9 +10,10 @@ use crate::model::{
 };
 
 use super::detect::unknown_clients;
-use super::domain::{Domain, Phase};
+use super::domain::Domain;
 use super::facts::{GpuFacts, SERVER_FRESH};
 use super::isolation::one_each;
+use super::phase::Phase;
 use super::schedule::Schedule;
 use super::sources::{Logs, sources};
 use crate::decide::facts::attached::Attachment;
@@ -163,7 +164,7 @@ impl Domain {
             Phase::Stopped => GroupState::Stopped,
             Phase::Restart(restart) if restart.held.is_some() => GroupState::Held,
             Phase::Restart(restart) if restart.reason.is_none() => GroupState::Starting,
-            Phase::Restart(_) => GroupState::Recovering,
+            Phase::Restart(_) | Phase::InRestart => GroupState::Recovering,
             Phase::Running(_) if self.stuck().is_some() => GroupState::Held,
             Phase::Running(_) if sight == Sight::Blind => GroupState::Unknown,
             Phase::Running(Some(settling)) if settling.reason.is_none() => GroupState::Starting,

@@ -2,23 +2,13 @@
 
 use crate::model::{ActionId, Moment, Outcome, What};
 
-use super::domain::{Domain, Phase};
+use super::domain::Domain;
 use super::operator::stage_of;
+use super::phase::{AfterStop, Phase};
 use super::remembered::Rest;
 use super::teardown::{Manner, Target, Teardown, TeardownProgress};
 use super::turn::Turn;
 use crate::decide::facts::engine::{Engine, Stage};
-
-/// What becomes of a group once it is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AfterStop {
-    /// It stays stopped.
-    Stays,
-    /// It starts again: an operator changed their mind meanwhile.
-    Starts,
-    /// The configuration has it no more: it is forgotten.
-    IsForgotten,
-}
 
 impl Domain {
     /// Somebody wants the group to end, and `after_stop` to become of it then.
@@ -28,10 +18,12 @@ impl Domain {
             Phase::Waiting => self.stopped(turn),
             Phase::Stopped => {}
             Phase::Stopping(teardown) if teardown.manner() == Manner::AtOnce || manner == Manner::InOrder => {}
-            Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) if manner == Manner::AtOnce => {
+            Phase::Stopping(_) | Phase::Restart(_) | Phase::InRestart | Phase::Running(_)
+                if manner == Manner::AtOnce =>
+            {
                 self.stop_at_once(turn);
             }
-            Phase::Stopping(_) | Phase::Restart(_) | Phase::Running(_) => {
+            Phase::Stopping(_) | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) => {
                 let drains = self.drains_before_a_stop(turn.now);
                 self.fence(turn);
                 for (place, stage) in drains {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::{Action, ActionId, EngineName, FailedAction, GroupName, Moment, Outcome, What};
 
 use super::effects::Effects;
-use super::facts::GpuFacts;
+use super::facts::gpu::GpuFacts;
 use super::orders::{DomainNumber, Orders, Purpose};
 
 /// Of an order whose outcome stayed out.

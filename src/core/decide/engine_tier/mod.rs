@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use crate::decide::attempt::{Attempt, BudgetCount};
 use crate::decide::detect::Finding;
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::facts::died::Died;
 use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::facts::newcomers::HANGS_AFTER;
+use crate::decide::phase::Phase;
 use crate::decide::teardown::{Manner, ending_deadline};
 use crate::decide::turn::Turn;
 use crate::model::{
@@ -237,7 +238,7 @@ impl Domain {
     /// killed.
     pub fn engine_ended(&mut self, name: &EngineName, incarnation: u32, exit: Exit, turn: &mut Turn<'_>) {
         let ordered = match &self.phase {
-            Phase::Restart(_) => Some(ExitCause::GroupRestart),
+            Phase::Restart(_) | Phase::InRestart => Some(ExitCause::GroupRestart),
             Phase::Stopping(_) | Phase::Stopped => Some(ExitCause::Clean),
             Phase::Waiting | Phase::Running(_) => None,
         };

@@ -36,4 +36,4 @@ pub(crate) mod xid;
 
 pub(crate) use control::ControlFacts;
 pub(crate) use gpu::GpuFacts;
-pub(crate) use server::{SERVER_FRESH, ServerFacts, ServerNews, trusted};
+pub(crate) use server::{AFTERSHOCK, SERVER_FRESH, ServerFacts, ServerNews, trusted};

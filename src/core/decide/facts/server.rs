@@ -17,6 +17,9 @@ const WITH_ITS_DAEMON: Duration = Duration::from_secs(2);
 /// An answer of the server is believed for so long: three of its intervals.
 pub(crate) const SERVER_FRESH: Duration = Duration::from_secs(31);
 
+/// A client that is killed with work in flight faults the others of its server 130 to 160 ms later: so long at most.
+pub(crate) const AFTERSHOCK: Duration = Duration::from_millis(500);
+
 /// The server's fatal line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fatal {

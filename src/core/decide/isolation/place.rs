@@ -1,9 +1,10 @@
 //! Where each engine of a group is to be, and one step towards it. An engine is taken out by the engine tier's safe
 //! way, one at a time; it changes sides only once it is proven gone.
 
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::may::May;
+use crate::decide::phase::Phase;
 use crate::decide::policy::Quarantine;
 use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;
@@ -91,7 +92,7 @@ impl Domain {
                 restart.old_is_gone() || matches!(engine.stage, Stage::Stopped | Stage::Quarantined)
             }
             Phase::Running(_) => matches!(engine.stage, Stage::Down { .. } | Stage::Stopped | Stage::Quarantined),
-            Phase::Stopping(_) => false,
+            Phase::InRestart | Phase::Stopping(_) => false,
         }
     }
 
@@ -111,7 +112,7 @@ impl Domain {
         engine.instance.process.id = None;
         engine.moves = stay == Stay::InPassing;
         engine.stage = engine.at_rest().unwrap_or(match (&self.phase, &engine.stage) {
-            (Phase::Restart(_), _) => Stage::Fallen,
+            (Phase::Restart(_) | Phase::InRestart, _) => Stage::Fallen,
             (Phase::Stopped | Phase::Stopping(_), _) => Stage::Left,
             (Phase::Waiting | Phase::Running(_), Stage::Down { due }) => Stage::Down { due: *due },
             (Phase::Waiting | Phase::Running(_), _) => Stage::Down { due: turn.now },

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::phase::AfterStop;
+use crate::decide::phase::Phase;
 use crate::decide::policy::{EnginePolicy, GroupPolicy};
 use crate::decide::remembered::{EngineMemory, Rest};
-use crate::decide::stopping::AfterStop;
 use crate::decide::teardown::Manner;
 use crate::decide::turn::Turn;
 use crate::model::{EngineKey, EngineName};
@@ -97,7 +98,7 @@ impl Domain {
         engine.stage = match self.phase {
             Phase::Waiting | Phase::Running(_) => Stage::Down { due: turn.now },
             // The new generation starts it.
-            Phase::Restart(_) => Stage::Fallen,
+            Phase::Restart(_) | Phase::InRestart => Stage::Fallen,
             Phase::Stopping(_) | Phase::Stopped => Stage::Left,
         };
         engine

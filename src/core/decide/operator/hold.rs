@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::decide::detect;
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
+use crate::decide::phase::Phase;
 use crate::decide::turn::Turn;
 use crate::model::{HeldReason, Hold, Moment, What};
 

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::facts::engine::Engine;
+use crate::decide::phase::AfterStop;
+use crate::decide::phase::Phase;
 use crate::decide::policy::StartOrder;
-use crate::decide::stopping::AfterStop;
 use crate::model::{EngineKey, Goal, GroupName, HeldReason, Moment, Plan, Request, Tier};
 
 /// What an operator stops.
@@ -192,6 +193,7 @@ impl Domain {
                     format!("a restart of {name} is on its way ({tier}, for {reason}, at the step {step})")
                 }
             }),
+            Phase::InRestart => Some(format!("a restart of {name} is on its way")),
             Phase::Stopping(_) => Some(format!("{name} is being stopped; start it once it is")),
             Phase::Stopped => Some(format!("{name} is stopped; start it")),
         }

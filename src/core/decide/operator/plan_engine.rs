@@ -1,7 +1,8 @@
 //! What an order for one engine would come to, in sentences; or why it can't be done, with the cure.
 
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::facts::engine::{Ending, Engine, Sight, Stage};
+use crate::decide::phase::Phase;
 use crate::decide::remembered::Rest;
 use crate::model::{EngineKey, Goal, Moment, Plan, Request};
 
@@ -98,7 +99,9 @@ impl Domain {
                 steps.extend(self.way_out(key, engine));
                 steps.push(format!("start {key}"));
             }
-            Phase::Waiting | Phase::Restart(_) => steps.push(format!("start {key} with the others of {name}")),
+            Phase::Waiting | Phase::Restart(_) | Phase::InRestart => {
+                steps.push(format!("start {key} with the others of {name}"))
+            }
         }
         Ok(Plan { steps, goals: vec![serves_next(key, engine)] })
     }

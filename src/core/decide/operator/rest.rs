@@ -2,8 +2,9 @@
 //! counted. Nothing here decides that an engine failed.
 
 use crate::decide::attempt::{Attempt, BudgetCount};
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::phase::Phase;
 use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;
 use crate::model::{EngineName, Reason, RecoveryResult, What};

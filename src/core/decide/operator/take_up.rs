@@ -1,10 +1,11 @@
 //! Takes up an order that its plan allows. What it leads to is done by the restart, the engine tier and the stop.
 
 use super::hold::HoldEnd;
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::facts::engine::{Ending, Stage};
+use crate::decide::phase::AfterStop;
+use crate::decide::phase::Phase;
 use crate::decide::remembered::Rest;
-use crate::decide::stopping::AfterStop;
 use crate::decide::teardown::Manner;
 use crate::decide::turn::Turn;
 use crate::model::{EngineKey, Reason, Request};

@@ -18,8 +18,9 @@ use crate::model::{
     Baseline, EngineName, EngineSharing, Known, Look, Moment, OverlapStatus, OverlapWindow, ProbeState, What,
 };
 
-use super::domain::{Domain, Phase};
+use super::domain::Domain;
 use super::looks::Want;
+use super::phase::Phase;
 use super::policy::OverlapPolicy;
 use super::turn::Turn;
 use crate::decide::facts::engine::{Engine, Stage};

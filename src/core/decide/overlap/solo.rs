@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::facts::figures::LOAD_FRESH;
 use crate::decide::orders::DomainNumber;
+use crate::decide::phase::Phase;
 use crate::model::{EngineName, Moment};
 
 use super::baseline::Work;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::decide::detect::unknown_clients;
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::facts::engine::Stage;
 use crate::decide::facts::server_start::{self, TRIES};
 use crate::decide::orders::Purpose;
-use crate::decide::settling::Settling;
+use crate::decide::phase::Phase;
+use crate::decide::phase::Settling;
 use crate::decide::teardown::kill_strays;
 use crate::decide::turn::Turn;
 use crate::model::{

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::decide::attempt::{Attempt, BudgetCount};
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::facts::guard;
 use crate::decide::memory_gate::{Baseline, baseline};
+use crate::decide::phase::Phase;
 use crate::decide::teardown::{Manner, Teardown};
 use crate::decide::turn::Turn;
 use crate::model::{Fault, HeldReason, Moment, Reason, RecoveryResult, RecoveryStep, Tier, What};
@@ -92,7 +93,7 @@ impl Domain {
         let attempt = match &mut self.phase {
             Phase::Running(Some(settling)) => settling.attempt.take(),
             Phase::Restart(restart) => restart.attempt.take(),
-            Phase::Waiting | Phase::Running(None) | Phase::Stopping(_) | Phase::Stopped => None,
+            Phase::Waiting | Phase::InRestart | Phase::Running(None) | Phase::Stopping(_) | Phase::Stopped => None,
         };
         if let Some(attempt) = attempt {
             attempt.end(RecoveryResult::Superseded, turn);

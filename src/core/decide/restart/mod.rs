@@ -13,17 +13,15 @@
 mod active;
 mod begin;
 mod gpu;
-mod state;
 mod steps;
 
 use crate::model::{Fault, Moment, Tier};
 
-use super::domain::{Domain, Phase};
+use super::domain::Domain;
+use super::phase::Phase;
 use super::turn::Turn;
 
-use state::{Gate, Step};
-
-pub(super) use state::Restart;
+use super::phase::restart::{Gate, Restart, Step};
 
 /// What comes after a piece of work on a restart.
 enum Next {
@@ -44,7 +42,7 @@ impl Domain {
         if !matches!(self.phase, Phase::Restart(_)) {
             return;
         }
-        let Phase::Restart(mut restart) = std::mem::replace(&mut self.phase, Phase::Waiting) else { return };
+        let Phase::Restart(mut restart) = std::mem::replace(&mut self.phase, Phase::InRestart) else { return };
         let next = work(self, &mut restart, turn);
         match next {
             Next::Go => self.phase = Phase::Restart(restart),

@@ -5,20 +5,21 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::decide::detect::{Finding, unknown_clients};
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::evidence::said::Run;
 use crate::decide::facts::engine::{Ending, Engine, Stage};
 use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::facts::trusted;
 use crate::decide::facts::words::{NEAR, is_context_fatal};
+use crate::decide::facts::{AFTERSHOCK, trusted};
 use crate::decide::isolation::Hit;
+use crate::decide::phase::Phase;
 use crate::decide::turn::Turn;
 use crate::model::{EngineName, Exit, Fault, Moment, ServerLine, Strength, What};
 
 use super::evidence::{EngineEvidence, Evidence, FaultKind};
 use super::lines;
 use super::verdict::Verdict;
-use super::weigh::{AFTERSHOCK, weigh};
+use super::weigh::weigh;
 
 /// The group's end waits so long, from a trap's fatal line on, for the culprit's error: it comes within 10 ms of it,
 /// and nobody is hurt, since every context is dead. It is a word and convicts nobody, but it says where to look first.

@@ -11,6 +11,5 @@ mod verdict;
 mod weigh;
 
 pub(super) use case::Suspects;
-pub(super) use weigh::AFTERSHOCK;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::decide::facts::AFTERSHOCK;
 use crate::model::{Exit, Moment, Strength, Suspicion};
 
 use super::evidence::{EngineEvidence, Evidence, FaultKind};
@@ -17,9 +18,7 @@ use super::verdict::Verdict;
 /// After a trap the culprit's error comes within 10 ms of the fatal line, any other's 96 ms after it at the earliest:
 /// the middle. Errors closer together than this accuse nobody.
 pub(super) const WELL_AHEAD: Duration = Duration::from_millis(50);
-/// A client that is killed with work in flight faults its neighbours 130 to 160 ms later: so long at most ...
-pub(in crate::decide) const AFTERSHOCK: Duration = Duration::from_millis(500);
-/// ... and so long at least: whoever leaves later is already a victim.
+/// A client faults its neighbours so long after it left at the earliest: whoever leaves later is already a victim.
 const NO_VICTIM: Duration = Duration::from_millis(20);
 /// CUDA's code after a trap, `cudaErrorLaunchFailure`.
 const LAUNCH_FAILURE: u32 = 719;

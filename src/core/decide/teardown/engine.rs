@@ -6,11 +6,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::facts::ServerFacts;
 use crate::decide::facts::engine::{Ending, Engine, Stage};
+use crate::decide::facts::{AFTERSHOCK, ServerFacts};
 use crate::decide::may::May;
 use crate::decide::orders::Purpose;
-use crate::decide::suspects::AFTERSHOCK;
 use crate::decide::turn::Turn;
 use crate::model::{Action, DomainId, FailedAction, Fault, Moment, Outcome};
 

@@ -1,15 +1,16 @@
 //! The two sides of a group on one GPU: the second one comes with the first engine that is to run apart, and goes
 //! with the last. Engines change sides here; where each is to be is decided in `isolation`.
 
-use crate::decide::domain::{Domain, Phase};
+use crate::decide::domain::Domain;
 use crate::decide::effects::Effects;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::engine::figures::active_level;
 use crate::decide::isolation::{Domains, Place, Stay};
 use crate::decide::may::{self, May, Others, Pids};
 use crate::decide::operator;
+use crate::decide::phase::AfterStop;
+use crate::decide::phase::Phase;
 use crate::decide::remembered::GroupMemory;
-use crate::decide::stopping::AfterStop;
 use crate::decide::teardown::Manner;
 use crate::model::{DomainId, EngineName, Fault, GroupName, Moment, Plan, Request};
 
@@ -227,7 +228,7 @@ impl Watchdog {
             Phase::Stopping(_) => return false,
             // It left a process behind, which its next start ends first.
             Phase::Stopped => apart.phase = Phase::Waiting,
-            Phase::Waiting | Phase::Restart(_) | Phase::Running(_) => {}
+            Phase::Waiting | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) => {}
         }
         apart.after_stop = AfterStop::Stays;
         true

@@ -18,26 +18,26 @@ pub(in crate::decide) struct Restart {
     /// When it was decided.
     pub since: Moment,
     /// The attempt that it is; `None`: it has its result already, or is none, as a first start.
-    pub(super) attempt: Option<Attempt>,
+    pub attempt: Option<Attempt>,
     pub step: Step,
     /// Since when it is in the step that the metrics know.
     pub step_since: Moment,
     pub held: Option<(HeldReason, String)>,
-    pub(super) gate: Gate,
+    pub gate: Gate,
     /// The GPU before the kill; `None`: nobody knows.
-    pub(super) baseline: Option<Baseline>,
+    pub baseline: Option<Baseline>,
     /// Nothing of the group was there before: it has no memory to give back.
-    pub(super) fresh: bool,
+    pub fresh: bool,
     /// Pids of the old generation.
-    pub(super) old: BTreeSet<u32>,
+    pub old: BTreeSet<u32>,
     /// When `start_server` was last ordered in this step.
-    pub(super) asked_to_start: Option<Moment>,
-    pub(super) strays_killed: bool,
+    pub asked_to_start: Option<Moment>,
+    pub strays_killed: bool,
 }
 
 /// Whether the engines may be started again, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gate {
+pub(in crate::decide) enum Gate {
     /// After this wait.
     Wait(Duration),
     /// Not before somebody says so.
@@ -100,34 +100,34 @@ impl Restart {
         self.step == Step::Memory
     }
 
-    pub(super) fn enter(&mut self, step: Step, turn: &mut Turn<'_>) {
+    pub fn enter(&mut self, step: Step, turn: &mut Turn<'_>) {
         let before = self.step.shown();
         self.step = step;
         self.left(before, turn);
     }
 
     /// It may have gone on from the step that the metrics know as `before`.
-    pub(super) fn left(&mut self, before: RecoveryStep, turn: &mut Turn<'_>) {
+    pub fn left(&mut self, before: RecoveryStep, turn: &mut Turn<'_>) {
         if self.step.shown() != before {
             self.tell_step(before, turn);
             self.step_since = turn.now;
         }
     }
 
-    pub(super) fn tell_step(&self, step: RecoveryStep, turn: &mut Turn<'_>) {
+    pub fn tell_step(&self, step: RecoveryStep, turn: &mut Turn<'_>) {
         if self.reason.is_some() {
             turn.emit(What::StepEnded { step, took: turn.now.since(self.step_since) });
         }
     }
 
     /// Ends the attempt, if it has no result yet.
-    pub(super) fn end_attempt(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
+    pub fn end_attempt(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
         if let Some(attempt) = self.attempt.take() {
             attempt.end(result, turn);
         }
     }
 
-    pub(super) fn hold(&mut self, reason: HeldReason, detail: String, turn: &mut Turn<'_>) {
+    pub fn hold(&mut self, reason: HeldReason, detail: String, turn: &mut Turn<'_>) {
         let news = self.held.as_ref().is_none_or(|(held, _)| *held != reason);
         self.held = Some((reason, detail.clone()));
         if news {
@@ -136,13 +136,13 @@ impl Restart {
         self.end_attempt(RecoveryResult::Held, turn);
     }
 
-    pub(super) fn release_from(&mut self, reason: HeldReason, turn: &mut Turn<'_>) {
+    pub fn release_from(&mut self, reason: HeldReason, turn: &mut Turn<'_>) {
         if self.held.as_ref().is_some_and(|(held, _)| *held == reason) {
             self.release(turn);
         }
     }
 
-    pub(super) fn release(&mut self, turn: &mut Turn<'_>) {
+    pub fn release(&mut self, turn: &mut Turn<'_>) {
         if let Some((reason, _)) = self.held.take() {
             turn.emit(What::Released { reason });
         }
