@@ -5,6 +5,7 @@
 //! `cargo bench --bench flood [-- --seconds SECONDS | -- --short]`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
+#![allow(unreachable_pub, clippy::wildcard_enum_match_arm, clippy::too_many_lines)]
 
 #[path = "stand/arguments.rs"]
 mod arguments;

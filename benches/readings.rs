@@ -4,6 +4,7 @@
 //! `cargo bench --bench readings`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
+#![allow(unreachable_pub, clippy::wildcard_enum_match_arm, clippy::too_many_lines)]
 
 use std::fmt::Write;
 use std::hint::black_box;

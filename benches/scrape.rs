@@ -7,6 +7,7 @@
 //! prometheus-node-exporter and prometheus-process-exporter. Ends with status 1 where a promise is not kept.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on ends")]
+#![allow(unreachable_pub, clippy::wildcard_enum_match_arm, clippy::too_many_lines)]
 
 mod side_by_side;
 mod stand;

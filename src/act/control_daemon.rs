@@ -91,7 +91,10 @@ async fn answers(control: &ControlClient, held: &Pidfd) -> Asked {
                 }
                 sleep(UNASKED_PAUSE).await;
             }
-            _ => unasked = 0,
+            CommandOutcome::Answered(_)
+            | CommandOutcome::Refused
+            | CommandOutcome::Unreachable(_)
+            | CommandOutcome::Timeout => unasked = 0,
         }
         sleep(POLL).await;
     }

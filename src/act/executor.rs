@@ -50,6 +50,7 @@ impl Executor {
 
     /// Carries out everything but `Look`, which is for `observe`. Saves, and starts of engines without a file to
     /// be read, are done when it returns, all else goes on by itself; it must be called within the runtime.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is not at once is spawned")]
     pub fn carry_out(&mut self, ordered: Ordered) {
         let Ordered { id, deadline, action } = ordered;
         let shared = self.shared.clone();
@@ -119,6 +120,7 @@ impl Executor {
         self.shared.cgroups.as_ref().err().map(String::as_str)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only a kill or a stop makes other actions obsolete")]
     fn spawn(&self, id: ActionId, deadline: Moment, action: Action) {
         let shared = self.shared.clone();
         match &action {

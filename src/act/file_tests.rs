@@ -1,5 +1,5 @@
 //! Environment files, links in the place of outputs and directories of others, over real small processes.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
 
 use std::fs;
 use std::os::unix::fs::symlink;

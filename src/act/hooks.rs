@@ -53,7 +53,7 @@ pub struct Call {
 }
 
 /// Is told of each run's end: which, how, and why it failed.
-pub type Told = Box<dyn Fn(Hook, HookResult, String) + Send + Sync>;
+pub(super) type Told = Box<dyn Fn(Hook, HookResult, String) + Send + Sync>;
 
 /// The thread that runs them.
 pub struct Hooks {

@@ -73,10 +73,9 @@ async fn clients(shared: &Shared, domain: &DomainId) -> Vec<u32> {
 }
 
 async fn pids(shared: &Shared, domain: &DomainId, command: &str) -> Vec<u32> {
-    match shared.command(domain, command, READ_TIMEOUT).await {
-        CommandOutcome::Answered(answer) => mps_log::pids(&answer).unwrap_or_default(),
-        _ => Vec::new(),
-    }
+    let outcome = shared.command(domain, command, READ_TIMEOUT).await;
+    let CommandOutcome::Answered(answer) = outcome else { return Vec::new() };
+    mps_log::pids(&answer).unwrap_or_default()
 }
 
 /// Signals all of them, also when one refuses; then tells of the refusal.

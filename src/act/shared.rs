@@ -68,7 +68,7 @@ pub(super) struct Running {
 }
 
 impl Shared {
-    pub fn new(
+    pub(super) fn new(
         launches: Vec<GroupLaunch>,
         owner: OwnerMark,
         reports: UnboundedSender<Report>,
@@ -89,17 +89,17 @@ impl Shared {
     }
 
     /// The end of an order. Nobody listens any more only when the watchdog ends.
-    pub fn finish(&self, id: ActionId, outcome: Outcome) {
+    pub(super) fn finish(&self, id: ActionId, outcome: Outcome) {
         let _ = self.reports.send(Report::Finished(id, outcome));
     }
 
     /// The start of an engine waits for its file; no other of it does any more.
-    pub fn begin(&self, engine: &Member, id: ActionId) {
+    pub(super) fn begin(&self, engine: &Member, id: ActionId) {
         self.running().begun.insert(engine.clone(), id);
     }
 
     /// Whether a start that waited is still to be made.
-    pub fn is_begun(&self, engine: &Member, id: ActionId) -> bool {
+    pub(super) fn is_begun(&self, engine: &Member, id: ActionId) -> bool {
         let mut running = self.running();
         let same = running.begun.get(engine) == Some(&id);
         if same {
@@ -109,7 +109,7 @@ impl Shared {
     }
 
     /// Starts of these engines that still wait are not made: they are to end.
-    pub fn give_up(&self, domain: &DomainId, engines: &[EngineName]) {
+    pub(super) fn give_up(&self, domain: &DomainId, engines: &[EngineName]) {
         let ends = |key: &Member| key.domain == *domain && engines.contains(&key.engine);
         let mut running = self.running();
         let begun = std::mem::take(&mut running.begun);
@@ -121,26 +121,26 @@ impl Shared {
         }
     }
 
-    pub fn observed(&self, observation: Observation) {
+    pub(super) fn observed(&self, observation: Observation) {
         let _ = self.reports.send(Report::Observed(observation));
     }
 
-    pub fn launch(&self, domain: &DomainId) -> Result<Arc<GroupLaunch>, Outcome> {
+    pub(super) fn launch(&self, domain: &DomainId) -> Result<Arc<GroupLaunch>, Outcome> {
         self.launches.launch(domain).ok_or_else(|| failed(format!("no group `{domain}`")))
     }
 
-    pub fn engine(&self, key: &Member) -> Result<(Arc<GroupLaunch>, EngineLaunch), Outcome> {
+    pub(super) fn engine(&self, key: &Member) -> Result<(Arc<GroupLaunch>, EngineLaunch), Outcome> {
         let group = self.launch(&key.domain)?;
         let engine = group.engines.iter().find(|engine| &engine.member == key).cloned();
         Ok((group, engine.ok_or_else(|| failed(format!("no engine `{key}`")))?))
     }
 
-    pub fn control(&self, domain: &DomainId) -> Option<ControlClient> {
+    pub(super) fn control(&self, domain: &DomainId) -> Option<ControlClient> {
         self.launches.control(domain)
     }
 
     /// One control command, counted as an observation.
-    pub async fn command(&self, domain: &DomainId, text: &str, limit: Duration) -> CommandOutcome {
+    pub(super) async fn command(&self, domain: &DomainId, text: &str, limit: Duration) -> CommandOutcome {
         let Some(control) = self.control(domain) else {
             return CommandOutcome::NotAsked(format!("no group `{domain}`"));
         };
@@ -149,13 +149,13 @@ impl Shared {
         outcome
     }
 
-    pub fn running(&self) -> MutexGuard<'_, Running> {
+    pub(super) fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the record of what was started. One that can't be written loses nothing while the mark in
     /// the environment is there; it is no reason to leave engines down.
-    pub fn note(&self, owner: Owner, held: &Pidfd, cgroup: Option<PathBuf>) {
+    pub(super) fn note(&self, owner: Owner, held: &Pidfd, cgroup: Option<PathBuf>) {
         let recorded = Recorded { owner, process: held.id, cgroup };
         if let Err(error) = self.running().record.note(&self.owner.state_directory, recorded) {
             tracing::warn!("can't record a started process in {}: {error}", self.owner.state_directory.display());
@@ -170,7 +170,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub fn spawn(mut self, shared: &Arc<Shared>) {
+    pub(super) fn spawn(mut self, shared: &Arc<Shared>) {
         let shared = shared.clone();
         tokio::spawn(async move {
             let process = self.child.id();

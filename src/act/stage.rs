@@ -1,5 +1,5 @@
 //! A stage for the verbs: small real processes, and what the executor said of them.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
 
 use std::process::Command;
 use std::time::Duration;
@@ -52,11 +52,11 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub fn new(scripts: &[&str]) -> Stage {
+    pub(super) fn new(scripts: &[&str]) -> Stage {
         Stage::with(scripts, CONTROL, Err("not in this test".into()))
     }
 
-    pub fn with(scripts: &[&str], control: &str, cgroups: Result<Cgroups, String>) -> Stage {
+    pub(super) fn with(scripts: &[&str], control: &str, cgroups: Result<Cgroups, String>) -> Stage {
         reaper::adopt_orphans().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let group = group(directory.path(), scripts);
@@ -70,7 +70,7 @@ impl Stage {
         Stage { executor, reports, group, directory, next: 0, kept: vec![] }
     }
 
-    pub fn order(&mut self, action: Action, deadline: Moment) -> ActionId {
+    pub(super) fn order(&mut self, action: Action, deadline: Moment) -> ActionId {
         self.next += 1;
         let id = ActionId(self.next);
         self.executor.carry_out(Ordered { id, deadline, action });
@@ -78,7 +78,7 @@ impl Stage {
     }
 
     /// The first report that `wanted` takes; the others are kept for later.
-    pub async fn find<T>(&mut self, wanted: impl Fn(&Report) -> Option<T>) -> T {
+    pub(super) async fn find<T>(&mut self, wanted: impl Fn(&Report) -> Option<T>) -> T {
         if let Some(at) = self.kept.iter().position(|report| wanted(report).is_some()) {
             return wanted(&self.kept.remove(at)).unwrap();
         }
@@ -91,11 +91,11 @@ impl Stage {
         }
     }
 
-    pub async fn next(&mut self) -> Report {
+    pub(super) async fn next(&mut self) -> Report {
         timeout(LONG, self.reports.recv()).await.expect("a report in time").unwrap()
     }
 
-    pub async fn outcome_by(&mut self, action: Action, deadline: Moment) -> Outcome {
+    pub(super) async fn outcome_by(&mut self, action: Action, deadline: Moment) -> Outcome {
         let id = self.order(action, deadline);
         let (finished, outcome) = self.finished().await;
         assert_eq!(finished, id, "one outcome an order");
@@ -103,7 +103,7 @@ impl Stage {
     }
 
     /// The end of the order that ended next.
-    pub async fn finished(&mut self) -> (ActionId, Outcome) {
+    pub(super) async fn finished(&mut self) -> (ActionId, Outcome) {
         self.find(|report| match report {
             Report::Finished(finished, outcome) => Some((*finished, outcome.clone())),
             _ => None,
@@ -111,11 +111,11 @@ impl Stage {
         .await
     }
 
-    pub async fn outcome(&mut self, action: Action) -> Outcome {
+    pub(super) async fn outcome(&mut self, action: Action) -> Outcome {
         self.outcome_by(action, clock::now().after(LONG)).await
     }
 
-    pub async fn ended(&mut self) -> (Owner, ProcessId, Exit) {
+    pub(super) async fn ended(&mut self) -> (Owner, ProcessId, Exit) {
         self.find(|report| match report {
             Report::Observed(Observation::Ended { owner, process, exit }) => Some((owner.clone(), *process, *exit)),
             _ => None,
@@ -123,11 +123,11 @@ impl Stage {
         .await
     }
 
-    pub fn key(&self, number: usize) -> Member {
+    pub(super) fn key(&self, number: usize) -> Member {
         self.group.engines[number].member.clone()
     }
 
-    pub async fn start(&mut self, number: usize) -> ProcessId {
+    pub(super) async fn start(&mut self, number: usize) -> ProcessId {
         let engine = self.key(number);
         match self.outcome(Action::StartEngine { instance: engine.instance(1), outside: false }).await {
             Outcome::Started { process } => process,
@@ -135,18 +135,18 @@ impl Stage {
         }
     }
 
-    pub fn kill_all(&self) -> Action {
+    pub(super) fn kill_all(&self) -> Action {
         let engines = self.group.engines.iter().map(|engine| engine.member.engine.clone()).collect();
         Action::KillEngines { domain: self.group.domain.clone(), engines, strays: vec![] }
     }
 
-    pub fn await_all(&self, processes: Vec<ProcessId>) -> Action {
+    pub(super) fn await_all(&self, processes: Vec<ProcessId>) -> Action {
         let engines = self.group.engines.iter().map(|engine| engine.member.engine.clone()).collect();
         Action::AwaitGone { domain: self.group.domain.clone(), engines, processes }
     }
 
     /// Waits until a script has written this file.
-    pub async fn written(&self, name: &str) -> String {
+    pub(super) async fn written(&self, name: &str) -> String {
         let path = self.directory.path().join(name);
         let deadline = clock::now().after(LONG);
         loop {
@@ -158,7 +158,7 @@ impl Stage {
         }
     }
 
-    pub async fn kill_and_prove(&mut self) -> Vec<ProcessId> {
+    pub(super) async fn kill_and_prove(&mut self) -> Vec<ProcessId> {
         let Outcome::Killed { processes } = self.outcome(self.kill_all()).await else { panic!("not killed") };
         let gone = self.outcome(self.await_all(processes.clone())).await;
         assert_eq!(gone, Outcome::Gone { remaining: vec![] });

@@ -14,6 +14,7 @@ use crate::model::{Member, Moment, Outcome};
 /// Of the time to the deadline, kept for KILL and its proof.
 const FOR_KILL: Duration = Duration::from_secs(1);
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever is no end of processes is the outcome")]
 pub(super) async fn stop(shared: &Shared, key: &Member, grace: Duration, deadline: Moment) -> Outcome {
     let engines = std::slice::from_ref(&key.engine);
     let until_kill = deadline.before(FOR_KILL).since(clock::now());

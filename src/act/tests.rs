@@ -1,5 +1,5 @@
 //! The verbs over real small processes: shell scripts for engines and for the control daemon.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -7,8 +7,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::client_arguments::ClientCommand;
+#[cfg(feature = "demo")]
 use super::demo_arguments::DemoOptions;
 use super::exit::ExitStatus;
+#[cfg(not(feature = "demo"))]
+use super::no_demo_arguments::DemoOptions;
 use super::study_arguments::StudyOptions;
 use crate::config::{self, Configuration};
 
@@ -36,6 +39,7 @@ pub enum Command {
         file: PathBuf,
     },
     /// The same watchdog over a simulated GPU, MPS daemon and engines, with traffic.
+    #[cfg_attr(not(feature = "demo"), command(hide = true))]
     Demo(DemoOptions),
     /// Measure whether sharing the GPU under MPS pays for a group's engines: each alone, all under MPS, all without.
     Study(StudyOptions),
@@ -146,10 +150,10 @@ mod tests {
 
     #[test]
     fn usage_errors_end_with_64_and_help_and_version_with_0() {
-        for line in ["mpswarden", "mpswarden fly", "mpswarden run", "mpswarden check", "mpswarden demo --engines 0"] {
+        for line in ["mpswarden", "mpswarden fly", "mpswarden run", "mpswarden check", "mpswarden study --engines 0"] {
             assert_eq!(read(line).unwrap_err(), ExitStatus::Usage, "{line}");
         }
-        for line in ["mpswarden --help", "mpswarden --version", "mpswarden demo --help"] {
+        for line in ["mpswarden --help", "mpswarden --version", "mpswarden study --help"] {
             assert_eq!(read(line).unwrap_err(), ExitStatus::Success, "{line}");
         }
     }

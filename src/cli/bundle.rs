@@ -12,11 +12,11 @@ use crate::host::archive::Archive;
 use crate::host::evidence;
 use crate::host::kernel_log::KernelLog;
 use crate::model::{Incident, Setup};
+use crate::text::screen::Screen;
 use crate::text::secrets::Secrets;
 
 use super::incident_text::incident_text;
 use super::known_secrets::{Known, known};
-use super::screen::Screen;
 
 /// The output of a control daemon and of MPS itself; every other log in its directory is an engine's.
 const DAEMON_LOG: &str = "daemon.log";

@@ -25,6 +25,7 @@ pub fn client(command: ClientCommand, socket: Option<PathBuf>) -> ExitCode {
     exit(runtime.block_on(carry_out(command, &socket)))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others are orders")]
 async fn carry_out(command: ClientCommand, socket: &Path) -> Result<Ended, Failure> {
     match command {
         ClientCommand::Status { json } => Terminal::at(socket, json).status().await,

@@ -236,7 +236,7 @@ fn reason(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
 mod tests {
     use std::ffi::OsString;
 

@@ -201,11 +201,12 @@ fn engines(text: &str) -> Result<usize, String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
 mod tests {
     use std::ffi::OsString;
 
     use super::super::arguments::{Arguments, Command, LogFormat};
+    use super::super::exit::ExitStatus;
     use super::*;
 
     fn demo(line: &str) -> DemoOptions {
@@ -214,6 +215,13 @@ mod tests {
             Ok(Command::Demo(options)) => options,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn what_the_demo_does_not_know_ends_with_64_and_its_help_with_0() {
+        let read = |line: &str| Arguments::read(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(read("mpswarden demo --engines 0").unwrap_err(), ExitStatus::Usage);
+        assert_eq!(read("mpswarden demo --help").unwrap_err(), ExitStatus::Success);
     }
 
     #[test]

@@ -34,16 +34,16 @@ enum One {
 
 impl Goals {
     /// Goals of a plan.
-    pub fn of(goals: Vec<Goal>) -> Goals {
+    pub(super) fn of(goals: Vec<Goal>) -> Goals {
         Goals { goals, hopeless_since: None }
     }
 
     /// How it stands with them by this status; statuses come in their order.
-    pub fn look(&mut self, status: &Status) -> Standing {
+    pub(super) fn look(&mut self, status: &Status) -> Standing {
         let all: Vec<One> = self.goals.iter().map(|goal| standing(goal, status)).collect();
         let first_hopeless = all.iter().find_map(|one| match one {
             One::Hopeless(why) => Some(why.clone()),
-            _ => None,
+            One::Reached | One::OnItsWay(_) => None,
         });
         let Some(why) = first_hopeless else {
             self.hopeless_since = None;
@@ -54,7 +54,7 @@ impl Goals {
     }
 
     /// What was reached, in words.
-    pub fn reached(&self, status: &Status) -> String {
+    pub(super) fn reached(&self, status: &Status) -> String {
         let said: Vec<String> = self.goals.iter().map(|goal| reached(goal, status)).collect();
         said.join("; ")
     }
@@ -63,7 +63,7 @@ impl Goals {
 fn on_their_way(all: &[One]) -> Standing {
     let waits = all.iter().filter_map(|one| match one {
         One::OnItsWay(what) => Some(what.as_str()),
-        _ => None,
+        One::Reached | One::Hopeless(_) => None,
     });
     let waits: Vec<&str> = waits.collect();
     if waits.is_empty() { Standing::Reached } else { Standing::OnItsWay(waits.join("; ")) }
@@ -97,7 +97,11 @@ fn group_serves(group: &GroupStatus, generation: u32) -> One {
         GroupState::Serving if group.generation >= generation => One::Reached,
         GroupState::Held => One::Hopeless(held(group)),
         GroupState::Stopped => One::Hopeless(format!("{name} is stopped")),
-        _ => One::OnItsWay(so_far(group)),
+        GroupState::Starting
+        | GroupState::Serving
+        | GroupState::Degraded
+        | GroupState::Recovering
+        | GroupState::Unknown => One::OnItsWay(so_far(group)),
     }
 }
 
@@ -110,7 +114,12 @@ fn engine_serves(group: &GroupStatus, engine: &EngineStatus, incarnation: u32) -
         }
         _ if group.state == GroupState::Held => One::Hopeless(held(group)),
         _ if group.state == GroupState::Stopped => One::Hopeless(format!("{} is stopped", group.name)),
-        state => One::OnItsWay(format!("{name} is {state}")),
+        state @ (EngineState::Stopped
+        | EngineState::Starting
+        | EngineState::Serving
+        | EngineState::Failing
+        | EngineState::Stopping
+        | EngineState::Unknown) => One::OnItsWay(format!("{name} is {state}")),
     }
 }
 

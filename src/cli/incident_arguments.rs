@@ -31,7 +31,7 @@ pub struct IncidentOptions {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
 mod tests {
     use std::ffi::OsString;
 

@@ -1,10 +1,11 @@
 //! `mpswarden incidents` for people: a table of all, or one with its evidence and time line. Pure text.
 
 use super::figures::{span, time};
-use super::screen::{Ink, Screen, clean};
-use super::table::{Cell, Column, table};
 use crate::control::Incidents;
 use crate::model::{Incident, IncidentLine, Strength, Suspicion};
+use crate::text::plain::one_line as clean;
+use crate::text::screen::{Ink, Screen};
+use crate::text::table::{Cell, Column, table};
 
 /// A line for each incident, newest first.
 pub fn incidents_text(known: &Incidents, screen: &Screen) -> String {

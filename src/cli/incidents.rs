@@ -113,6 +113,7 @@ fn unreadable(directory: &Path, error: &io::Error) -> Failure {
     Failure::new(kind(error), text)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is foreign and grows")]
 fn unwritten(file: &Path, error: &io::Error) -> Failure {
     let file = file.display();
     let text = match error.kind() {

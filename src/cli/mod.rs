@@ -5,6 +5,7 @@ mod bundle;
 mod check;
 mod client;
 mod client_arguments;
+#[cfg(feature = "demo")]
 mod demo_arguments;
 mod exit;
 mod figures;
@@ -13,24 +14,26 @@ mod incident_arguments;
 mod incident_text;
 mod incidents;
 mod known_secrets;
+#[cfg(not(feature = "demo"))]
+mod no_demo_arguments;
 mod order;
-mod screen;
 mod sharing_text;
 mod status_text;
 mod study_arguments;
-mod table;
 mod terminal;
 
 pub use arguments::{Arguments, Command, LogFormat, LogOptions, RunOptions};
 pub use check::{check, read};
 pub use client::client;
 pub use client_arguments::{ClientCommand, OrderOptions};
+#[cfg(feature = "demo")]
 pub use demo_arguments::{DemoOptions, DriverLike, EnginesLike, GpuKind, INJECTIONS, Injection};
 pub use exit::ExitStatus;
 pub use incident_arguments::IncidentOptions;
 pub use incident_text::{incident_text, incidents_text};
+#[cfg(not(feature = "demo"))]
+pub use no_demo_arguments::DemoOptions;
 pub use order::Ordering;
-pub use screen::Screen;
 pub use status_text::status_text;
 pub use study_arguments::{KeepBaselines, StudyOptions};
 pub use terminal::{Ended, Terminal};

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::figures::age;
 use super::goals::{Goals, Standing};
 use crate::control::Client;
 use crate::control::Seen;
 use crate::control::{Call, Failure, Kind};
 use crate::model::{Plan, Request};
+use crate::text::span::age;
 
 /// Between two looks at the status.
 const PAUSE: Duration = Duration::from_millis(200);

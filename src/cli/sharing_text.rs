@@ -1,12 +1,14 @@
 //! What `mpswarden status` says of sharing the GPU: overlap and gain of a group, probe and slow-down of its
 //! engines, and the advice. Pure text.
 
-use super::figures::{age, factor, share};
-use super::screen::{Ink, Screen};
-use super::table::Cell;
+use super::figures::share;
 use crate::control::Seen;
 use crate::export::sentence::{advice_runbook, advice_words};
 use crate::model::{EngineStatus, GroupStatus, OverlapStatus, ProbeState};
+use crate::text::figures::factor;
+use crate::text::screen::{Ink, Screen};
+use crate::text::span::age;
+use crate::text::table::Cell;
 
 /// The group's lines; none where there is neither a probe nor a gain.
 pub(super) fn sharing(seen: &Seen, group: &GroupStatus, screen: &Screen) -> String {

@@ -1,15 +1,18 @@
 //! `mpswarden status` for people: a block for each group, then the sources that are down. Pure text.
 
-use super::figures::{age, bar, bytes, bytes_of, count, share};
-use super::screen::{Ink, Screen, clean};
+use super::figures::{bar, count, share};
 use super::sharing_text::{probe, sharing, slowdown};
-use super::table::{Cell, Column, table};
 use crate::control::Seen;
 use crate::export::sentence::{blind_words, source_words};
 use crate::model::gpu::RecoveryAction;
 use crate::model::{
     EngineLoad, EngineState, EngineStatus, GpuStatus, GroupState, GroupStatus, Mode, ServerState, SourceStatus, Unknown,
 };
+use crate::text::figures::{bytes, bytes_of};
+use crate::text::plain::one_line as clean;
+use crate::text::screen::{Ink, Screen};
+use crate::text::span::age;
+use crate::text::table::{Cell, Column, table};
 
 /// A status this old means that the core loop is stuck: it makes one each second.
 const OLD_SECONDS: f64 = 5.0;
@@ -93,9 +96,11 @@ fn gpu_words(gpu: &GpuStatus) -> String {
     words.extend(gpu.activity.and_then(|activity| activity.sm_active).map(|sm| format!("SMs active {}", share(sm))));
     words.extend(gpu.foreign_processes.filter(|count| *count > 0).map(|count| format!("foreign processes {count}")));
     let wanted = gpu.recovery_action.filter(|action| *action != RecoveryAction::None);
-    words.extend(wanted.map(|action| match action {
-        RecoveryAction::NotUnderstood => "the driver wants something that this mpswarden does not know".to_owned(),
-        action => format!("the driver wants {action}"),
+    words.extend(wanted.map(|action| {
+        if action == RecoveryAction::NotUnderstood {
+            return "the driver wants something that this mpswarden does not know".to_owned();
+        }
+        format!("the driver wants {action}")
     }));
     words.join("   ")
 }
@@ -110,7 +115,9 @@ fn server_line(seen: &Seen, group: &GroupStatus, screen: &Screen) -> String {
     let since = group.server_since.map(|since| format!(" for {}", age(seen.age(since)))).unwrap_or_default();
     let server = match group.server {
         ServerState::None => "no server".to_owned(),
-        state => format!("server {state}{pid}{since}"),
+        state @ (ServerState::Initializing | ServerState::Active | ServerState::Fault | ServerState::Unknown) => {
+            format!("server {state}{pid}{since}")
+        }
     };
     let clients = group.clients.map_or("?".to_owned(), |clients| clients.to_string());
     let strangers = group.unknown_clients.filter(|count| *count > 0);

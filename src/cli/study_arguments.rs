@@ -16,10 +16,10 @@ pub struct StudyOptions {
     #[arg(long, value_name = "NAME", conflicts_with = "demo")]
     pub group: Option<String>,
     /// Study simulated engines on a simulated GPU.
-    #[arg(long)]
+    #[arg(long, hide = cfg!(not(feature = "demo")))]
     pub demo: bool,
     /// How many engines share the simulated GPU.
-    #[arg(long, value_name = "N", requires = "demo", conflicts_with = "config", value_parser = RangedU64ValueParser::<usize>::new().range(1..=16))]
+    #[arg(long, value_name = "N", hide = cfg!(not(feature = "demo")), requires = "demo", conflicts_with = "config", value_parser = RangedU64ValueParser::<usize>::new().range(1..=16))]
     pub engines: Option<usize>,
     /// Prompt lengths in tokens [default: 16,256,1024; with --demo: 16,1024].
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', value_parser = RangedU64ValueParser::<u32>::new().range(1..=1 << 20))]
@@ -70,7 +70,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
 mod tests {
     use super::super::arguments::{Arguments, Command};
     use super::super::exit::ExitStatus;

@@ -1,17 +1,19 @@
 //! The client commands as a person sees them: what goes to stdout, what to stderr, and how a command ends.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::incident_text::{incident_text, incidents_text};
 use super::order::{Ordering, reach};
-use super::screen::{Screen, clean, cut, tame};
 use super::status_text::status_text;
 use crate::control::Client;
 use crate::control::{Call, Failure, Kind};
 use crate::control::{Incidents, Seen};
 use crate::model::Plan;
+use crate::text::plain::{json as tame, one_line as clean};
+use crate::text::screen::Screen;
+use crate::text::status_line::StatusLine;
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +92,8 @@ impl Terminal {
             show(&plan_text(&plan, ordering.dry_run));
         }
         let Some(bound) = ordering.wait.filter(|_| !ordering.dry_run) else { return Ok(Ended::Done) };
-        let mut line = ProgressLine::default();
-        let mut progress = |what: &str| line.show(what, &self.screen);
+        let mut line = StatusLine::default();
+        let mut progress = |what: &str| line.show(what);
         let reached = tokio::select! {
             reached = reach(&plan, bound, &self.client, &mut progress) => Some(reached),
             _ = tokio::signal::ctrl_c() => None,
@@ -153,26 +155,4 @@ fn show(text: &str) -> Ended {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     Ended::Done
-}
-
-/// One line on a terminal's stderr that is written over and over; nothing where that is no terminal.
-#[derive(Default)]
-struct ProgressLine {
-    shown: bool,
-}
-
-impl ProgressLine {
-    fn show(&mut self, what: &str, screen: &Screen) {
-        let mut err = std::io::stderr();
-        if err.is_terminal() {
-            let _ = write!(err, "\r\x1b[K{}", cut(&clean(what), screen.width.unwrap_or(80) - 1));
-            self.shown = true;
-        }
-    }
-
-    fn clear(&mut self) {
-        if std::mem::take(&mut self.shown) {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
 }

@@ -14,7 +14,7 @@ const MOST_SAMPLED: u32 = 20;
 const MPS_LOGS: [&str; 3] = ["daemon", "control", "server"];
 
 /// Everything that contradicts itself.
-pub fn contradictions(configuration: &Configuration) -> Vec<Problem> {
+pub(super) fn contradictions(configuration: &Configuration) -> Vec<Problem> {
     let mut problems = Vec::new();
     names(configuration, &mut problems);
     directories(configuration, &mut problems);

@@ -7,6 +7,7 @@ mod configuration;
 mod effective;
 mod guess;
 mod keys;
+mod launch_number;
 mod load;
 mod problem;
 mod reader;

@@ -82,7 +82,7 @@ impl std::error::Error for Problems {}
 /// Where each key of a configuration stands, by its path (`group[0].engine[1].user`), so that what is
 /// checked after the reading can still name file and line.
 #[derive(Clone, Debug, Default)]
-pub struct Places {
+pub(super) struct Places {
     /// The file.
     pub file: PathBuf,
     /// By path.
@@ -91,13 +91,13 @@ pub struct Places {
 
 impl Places {
     /// A problem at the key of that path, else at the nearest table that holds it.
-    pub fn problem(&self, path: &str, what: String, hint: &str) -> Problem {
+    pub(super) fn problem(&self, path: &str, what: String, hint: &str) -> Problem {
         let hint = (!hint.is_empty()).then(|| hint.to_owned());
         Problem { place: self.nearest(path), what, hint, unavailable: false }
     }
 
     /// The place of that path, else of the nearest table that holds it.
-    pub fn nearest(&self, path: &str) -> Option<Place> {
+    pub(super) fn nearest(&self, path: &str) -> Option<Place> {
         let mut path = path;
         loop {
             if let Some(place) = self.at.get(path) {

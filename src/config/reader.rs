@@ -14,7 +14,7 @@ use super::suggest::nearest;
 
 /// Why a value is refused.
 #[derive(Debug)]
-pub struct Wrong {
+pub(super) struct Wrong {
     /// What is wrong with it, to follow the key: `is not a duration`.
     pub what: String,
     /// The cure; empty: none.
@@ -22,15 +22,15 @@ pub struct Wrong {
 }
 
 /// A value, or why it is refused.
-pub type Reading<T> = Result<T, Wrong>;
+pub(super) type Reading<T> = Result<T, Wrong>;
 
 /// Shorthand for a refusal.
-pub fn wrong<T>(what: impl Into<String>, hint: impl Into<String>) -> Reading<T> {
+pub(super) fn wrong<T>(what: impl Into<String>, hint: impl Into<String>) -> Reading<T> {
     Err(Wrong { what: what.into(), hint: hint.into() })
 }
 
 /// A file being read: its text and what was found so far.
-pub struct Document<'t> {
+pub(super) struct Document<'t> {
     text: &'t str,
     /// Where each line begins, in bytes.
     lines: Vec<usize>,
@@ -43,7 +43,7 @@ pub struct Document<'t> {
 
 impl<'t> Document<'t> {
     /// Parses `text`; what is wrong with its syntax is gathered, the rest can be read.
-    pub fn parse(text: &'t str, file: &Path) -> (Self, Spanned<DeTable<'t>>) {
+    pub(super) fn parse(text: &'t str, file: &Path) -> (Self, Spanned<DeTable<'t>>) {
         let (tree, errors) = DeTable::parse_recoverable(text);
         let newlines = text.match_indices('\n').map(|(at, _)| at + 1);
         let mut document = Document {
@@ -65,7 +65,7 @@ impl<'t> Document<'t> {
     }
 
     /// The table that holds all others.
-    pub fn root<'d>(&'d self, tree: &'d DeTable<'t>) -> Section<'d, 't> {
+    pub(super) fn root<'d>(&'d self, tree: &'d DeTable<'t>) -> Section<'d, 't> {
         Section { document: self, table: Some(tree), span: 0..0, path: String::new(), asked: RefCell::default() }
     }
 
@@ -91,13 +91,13 @@ impl<'t> Document<'t> {
     }
 
     /// What was found: places, problems, and every key asked for, as dotted paths without indices.
-    pub fn finish(self) -> (Places, Vec<Problem>, BTreeSet<String>) {
+    pub(super) fn finish(self) -> (Places, Vec<Problem>, BTreeSet<String>) {
         (self.places.into_inner(), self.problems.into_inner(), self.known.into_inner())
     }
 }
 
 /// One table being read, perhaps absent: then every key in it has its default.
-pub struct Section<'d, 't> {
+pub(super) struct Section<'d, 't> {
     document: &'d Document<'t>,
     table: Option<&'d DeTable<'t>>,
     span: Range<usize>,
@@ -108,13 +108,13 @@ pub struct Section<'d, 't> {
 
 impl<'d, 't> Section<'d, 't> {
     /// The value of `key` as `read` makes it; `None` if it is absent, or wrong and reported.
-    pub fn optional<T>(&self, key: &'static str, read: impl FnOnce(&DeValue<'t>) -> Reading<T>) -> Option<T> {
+    pub(super) fn optional<T>(&self, key: &'static str, read: impl FnOnce(&DeValue<'t>) -> Reading<T>) -> Option<T> {
         let value = self.find(key)?;
         self.accept(&format!("`{key}`"), value.span(), read(value.get_ref()))
     }
 
     /// Like `optional`, and reports what is absent. `hint` says what to write.
-    pub fn required<T>(
+    pub(super) fn required<T>(
         &self,
         key: &'static str,
         hint: &str,
@@ -127,26 +127,26 @@ impl<'d, 't> Section<'d, 't> {
     }
 
     /// Reports what is absent from this table.
-    pub fn missing(&self, what: &str, hint: &str) {
+    pub(super) fn missing(&self, what: &str, hint: &str) {
         if self.document.broken.is_empty() {
             self.document.report(self.span.clone(), what.to_owned(), hint);
         }
     }
 
     /// Reports `key`, if it is there.
-    pub fn refuse(&self, key: &'static str, what: &str, hint: &str) {
+    pub(super) fn refuse(&self, key: &'static str, what: &str, hint: &str) {
         if let Some(value) = self.find(key) {
             self.document.report(value.span(), format!("`{key}` {what}"), hint);
         }
     }
 
     /// Whether `key` is there, right or wrong.
-    pub fn has(&self, key: &'static str) -> bool {
+    pub(super) fn has(&self, key: &'static str) -> bool {
         self.find(key).is_some()
     }
 
     /// The table under `key`; an absent one if there is none.
-    pub fn table(&self, key: &'static str) -> Section<'d, 't> {
+    pub(super) fn table(&self, key: &'static str) -> Section<'d, 't> {
         let path = self.below(key);
         let Some(value) = self.find(key) else {
             return self.child(None, self.span.clone(), path);
@@ -160,7 +160,7 @@ impl<'d, 't> Section<'d, 't> {
     }
 
     /// The tables of `[[key]]`.
-    pub fn tables(&self, key: &'static str) -> Vec<Section<'d, 't>> {
+    pub(super) fn tables(&self, key: &'static str) -> Vec<Section<'d, 't>> {
         let Some(value) = self.find(key) else { return Vec::new() };
         let hint = format!("write [[{}]]", generic(&self.below(key)));
         let Some(array) = value.get_ref().as_array() else {
@@ -180,7 +180,7 @@ impl<'d, 't> Section<'d, 't> {
     }
 
     /// The array under `key`, each item read by itself; `None` if it is absent, or wrong and reported.
-    pub fn list<T>(&self, key: &'static str, read: impl Fn(&DeValue<'t>) -> Reading<T>) -> Option<Vec<T>> {
+    pub(super) fn list<T>(&self, key: &'static str, read: impl Fn(&DeValue<'t>) -> Reading<T>) -> Option<Vec<T>> {
         let value = self.find(key)?;
         let Some(array) = value.get_ref().as_array() else {
             let what = format!("`{key}` is {}, not a list", kind(value.get_ref()));
@@ -196,7 +196,11 @@ impl<'d, 't> Section<'d, 't> {
     }
 
     /// The table under `key` with keys of the user's own, each value read by itself.
-    pub fn map<T>(&self, key: &'static str, read: impl Fn(&str, &DeValue<'t>) -> Reading<T>) -> BTreeMap<String, T> {
+    pub(super) fn map<T>(
+        &self,
+        key: &'static str,
+        read: impl Fn(&str, &DeValue<'t>) -> Reading<T>,
+    ) -> BTreeMap<String, T> {
         let Some(table) = self.table(key).table else { return BTreeMap::new() };
         let mut map = BTreeMap::new();
         for (name, value) in table {
@@ -210,7 +214,7 @@ impl<'d, 't> Section<'d, 't> {
     }
 
     /// Reports every key that nobody asked for. With broken syntax it may only stand in a lost table.
-    pub fn finish(self) {
+    pub(super) fn finish(self) {
         let Some(table) = self.table.filter(|_| self.document.broken.is_empty()) else { return };
         let asked = self.asked.borrow();
         for key in table.keys().filter(|key| !asked.contains(key.get_ref().as_ref())) {
@@ -256,7 +260,7 @@ impl<'d, 't> Section<'d, 't> {
 }
 
 /// What a value is, with its article.
-pub fn kind(value: &DeValue<'_>) -> &'static str {
+pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",

@@ -2,7 +2,6 @@
 //! Pure.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy};
@@ -12,6 +11,7 @@ use crate::model::{
 };
 
 use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, MetricsUrl};
+use super::launch_number::launch_number;
 use super::problem::{Problem, Problems};
 use super::units::write_size;
 
@@ -88,7 +88,7 @@ impl Configuration {
             ComputeMode::ExclusiveProcess if shared => {
                 ("is in compute mode EXCLUSIVE_PROCESS: one group only", "one group, or nvidia-smi -c DEFAULT")
             }
-            _ => return None,
+            ComputeMode::Default | ComputeMode::ExclusiveProcess | ComputeMode::Unknown => return None,
         };
         Some(self.places.problem(&format!("{path}.gpu"), format!("GPU {} {what}", gpu.uuid), hint))
     }
@@ -141,7 +141,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: O
         health_timeout: engine.health_timeout,
         probe_request: engine.probe_request,
         probe: engine.probe,
-        launch: number(engine),
+        launch: launch_number(engine),
     };
     GroupPolicy {
         name: group.name.clone(),
@@ -155,16 +155,6 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: O
         engines: group.engines.iter().map(engine).collect(),
         clients_limit: clients_limit(gpu.driver_version.as_deref().or(driver_version)),
     }
-}
-
-/// Another one for each other process that is launched: what was learnt of one does not hold for another. How it is
-/// watched is not part of it, so that a new key changes nothing.
-fn number(engine: &EngineConfiguration) -> u64 {
-    let EngineConfiguration { command, user, working_directory, environment, environment_file, .. } = engine;
-    let limits = (engine.sm_percentage.map(f64::to_bits), engine.device_memory_limit, engine.memory_max);
-    let mut hasher = DefaultHasher::new();
-    (command, user, working_directory, environment, environment_file, limits, engine.probe).hash(&mut hasher);
-    hasher.finish()
 }
 
 /// How the group's second side is started, should its faults repeat: as the first, with directories of its own.

@@ -9,30 +9,30 @@ const SIZES: [(&str, u64); 5] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), (
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// What a duration looks like.
-pub const DURATION_HINT: &str = r#"a whole number with ms, s, m, h or d, at most 365d: "500ms", "30s", "10m""#;
+pub(crate) const DURATION_HINT: &str = r#"a whole number with ms, s, m, h or d, at most 365d: "500ms", "30s", "10m""#;
 
 /// What a size looks like.
-pub const SIZE_HINT: &str =
+pub(crate) const SIZE_HINT: &str =
     r#"a whole number with B, KiB, MiB, GiB or TiB: "512MiB", "40GiB"; or bytes without quotes"#;
 
 /// `500ms`, `30s`, `10m`, `1h`, `7d`; at most 365 days.
-pub fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let length = Duration::from_millis(scaled(text, &DURATIONS)?);
     (length <= LONGEST).then_some(length)
 }
 
 /// `512MiB`, `40GiB`: bytes.
-pub fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     scaled(text, &SIZES)
 }
 
 /// The inverse of [`duration`], for whole milliseconds.
-pub fn write_duration(length: Duration) -> String {
+pub(crate) fn write_duration(length: Duration) -> String {
     written(u64::try_from(length.as_millis()).unwrap_or(u64::MAX), &DURATIONS, "0s")
 }
 
 /// The inverse of [`size`].
-pub fn write_size(bytes: u64) -> String {
+pub(crate) fn write_size(bytes: u64) -> String {
     written(bytes, &SIZES, "0B")
 }
 

@@ -12,12 +12,12 @@ use super::suggest::nearest;
 use super::units;
 
 /// The longest path of a socket: sun_path has 108 bytes with its NUL.
-pub const SOCKET_PATH: usize = 107;
+pub(super) const SOCKET_PATH: usize = 107;
 /// Where metrics are under a URL, if nobody says.
-pub const METRICS_PATH: &str = "/metrics";
+pub(super) const METRICS_PATH: &str = "/metrics";
 
 /// Text that is not empty and holds no NUL.
-pub fn text(value: &DeValue<'_>) -> Reading<String> {
+pub(super) fn text(value: &DeValue<'_>) -> Reading<String> {
     let text = any_text(value)?;
     if text.is_empty() {
         return wrong("is empty", "");
@@ -26,7 +26,7 @@ pub fn text(value: &DeValue<'_>) -> Reading<String> {
 }
 
 /// Text without NUL, perhaps empty.
-pub fn any_text(value: &DeValue<'_>) -> Reading<String> {
+pub(super) fn any_text(value: &DeValue<'_>) -> Reading<String> {
     match value.as_str() {
         Some(text) if text.contains('\0') => wrong("holds a NUL character", ""),
         Some(text) => Ok(text.to_owned()),
@@ -35,7 +35,7 @@ pub fn any_text(value: &DeValue<'_>) -> Reading<String> {
 }
 
 /// `[A-Za-z0-9._-]{1,64}`, but for `.` and `..`: it becomes a label, a file and a directory.
-pub fn name(value: &DeValue<'_>) -> Reading<String> {
+pub(super) fn name(value: &DeValue<'_>) -> Reading<String> {
     let name = text(value)?;
     let fine = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.len() > 64 || !name.chars().all(fine) || name.chars().all(|c| c == '.') {
@@ -45,7 +45,7 @@ pub fn name(value: &DeValue<'_>) -> Reading<String> {
 }
 
 /// One of some words.
-pub fn word<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Reading<T> {
+pub(super) fn word<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Reading<T> {
     let text = any_text(value)?;
     if let Some((_, word)) = words.iter().find(|(known, _)| *known == text) {
         return Ok(*word);
@@ -58,7 +58,7 @@ pub fn word<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Reading<T> {
 }
 
 /// A duration.
-pub fn duration(value: &DeValue<'_>) -> Reading<Duration> {
+pub(super) fn duration(value: &DeValue<'_>) -> Reading<Duration> {
     match value.as_str().and_then(units::duration) {
         Some(length) => Ok(length),
         None => wrong(format!("is not a duration: {}", written(value)), units::DURATION_HINT),
@@ -66,7 +66,7 @@ pub fn duration(value: &DeValue<'_>) -> Reading<Duration> {
 }
 
 /// A duration over zero.
-pub fn some_duration(value: &DeValue<'_>) -> Reading<Duration> {
+pub(super) fn some_duration(value: &DeValue<'_>) -> Reading<Duration> {
     match duration(value)? {
         Duration::ZERO => wrong("is zero", "at least 1ms"),
         length => Ok(length),
@@ -74,7 +74,8 @@ pub fn some_duration(value: &DeValue<'_>) -> Reading<Duration> {
 }
 
 /// A size in bytes, of 1 MiB at least: less is a mistake in the unit.
-pub fn size(value: &DeValue<'_>) -> Reading<u64> {
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other kind of value is wrong")]
+pub(super) fn size(value: &DeValue<'_>) -> Reading<u64> {
     let bytes = match value {
         DeValue::Integer(_) => integer(value).and_then(|number| u64::try_from(number).ok()),
         _ => value.as_str().and_then(units::size),
@@ -87,7 +88,7 @@ pub fn size(value: &DeValue<'_>) -> Reading<u64> {
 }
 
 /// A whole number from `least` to `most`.
-pub fn count(value: &DeValue<'_>, least: u32, most: u32) -> Reading<u32> {
+pub(super) fn count(value: &DeValue<'_>, least: u32, most: u32) -> Reading<u32> {
     match integer(value).and_then(|number| u32::try_from(number).ok()) {
         Some(number) if (least..=most).contains(&number) => Ok(number),
         _ => wrong(format!("can't be {}", written(value)), format!("a whole number from {least} to {most}")),
@@ -95,7 +96,8 @@ pub fn count(value: &DeValue<'_>, least: u32, most: u32) -> Reading<u32> {
 }
 
 /// A number for which `fine` holds; `range` says so in words.
-pub fn number(value: &DeValue<'_>, range: &str, fine: impl Fn(f64) -> bool) -> Reading<f64> {
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other kind of value is wrong")]
+pub(super) fn number(value: &DeValue<'_>, range: &str, fine: impl Fn(f64) -> bool) -> Reading<f64> {
     let number = match value {
         DeValue::Integer(_) => integer(value).map(|number| number as f64),
         DeValue::Float(float) => float.as_str().parse().ok(),
@@ -108,13 +110,13 @@ pub fn number(value: &DeValue<'_>, range: &str, fine: impl Fn(f64) -> bool) -> R
 }
 
 /// An integer, if it is one and fits.
-pub fn integer(value: &DeValue<'_>) -> Option<i64> {
+pub(super) fn integer(value: &DeValue<'_>) -> Option<i64> {
     let integer = value.as_integer()?;
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
 /// An absolute path without `..`.
-pub fn path(value: &DeValue<'_>) -> Reading<PathBuf> {
+pub(super) fn path(value: &DeValue<'_>) -> Reading<PathBuf> {
     let text = text(value)?;
     let path = Path::new(&text);
     if !path.is_absolute() {
@@ -127,7 +129,7 @@ pub fn path(value: &DeValue<'_>) -> Reading<PathBuf> {
 }
 
 /// A program: a bare name, to be found on PATH, or an absolute path.
-pub fn program(value: &DeValue<'_>) -> Reading<PathBuf> {
+pub(super) fn program(value: &DeValue<'_>) -> Reading<PathBuf> {
     let text = text(value)?;
     match text.contains('/') {
         true => path(value),
@@ -136,7 +138,8 @@ pub fn program(value: &DeValue<'_>) -> Reading<PathBuf> {
 }
 
 /// True or false.
-pub fn boolean(value: &DeValue<'_>) -> Reading<bool> {
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other kind of value is wrong")]
+pub(super) fn boolean(value: &DeValue<'_>) -> Reading<bool> {
     match value {
         DeValue::Boolean(truth) => Ok(*truth),
         _ => wrong(format!("is {}, not true or false", kind(value)), "write it without quotes"),
@@ -144,7 +147,7 @@ pub fn boolean(value: &DeValue<'_>) -> Reading<bool> {
 }
 
 /// `http://host:port` or `https://host:port`, a slash at its end forgiven, or `unix:/absolute/path`.
-pub fn url(value: &DeValue<'_>) -> Reading<String> {
+pub(super) fn url(value: &DeValue<'_>) -> Reading<String> {
     let text = text(value)?;
     if let Some(path) = text.strip_prefix("unix:") {
         return socket(path);
@@ -160,7 +163,7 @@ pub fn url(value: &DeValue<'_>) -> Reading<String> {
 }
 
 /// What follows `http://` or `https://`.
-pub fn host_of(url: &str) -> Option<&str> {
+pub(super) fn host_of(url: &str) -> Option<&str> {
     url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))
 }
 
@@ -180,7 +183,7 @@ fn socket(path: &str) -> Reading<String> {
 }
 
 /// A URL with a path, `/metrics` where it has none, or `none`.
-pub fn metrics_url(value: &DeValue<'_>) -> Reading<MetricsUrl> {
+pub(super) fn metrics_url(value: &DeValue<'_>) -> Reading<MetricsUrl> {
     let text = text(value)?;
     if text == "none" {
         return Ok(MetricsUrl::Nowhere);
@@ -200,7 +203,7 @@ pub fn metrics_url(value: &DeValue<'_>) -> Reading<MetricsUrl> {
 }
 
 /// Host and port of `host:port`, `[v6]:port` too.
-pub fn authority(text: &str) -> Option<(&str, u16)> {
+pub(super) fn authority(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse::<u16>().ok())??;
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -212,7 +215,7 @@ pub fn authority(text: &str) -> Option<(&str, u16)> {
 }
 
 /// What follows `http://host:port`.
-pub fn url_path(value: &DeValue<'_>) -> Reading<String> {
+pub(super) fn url_path(value: &DeValue<'_>) -> Reading<String> {
     let text = text(value)?;
     match is_url_path(&text) {
         true => Ok(text),
@@ -233,6 +236,7 @@ pub fn listen_address(text: &str) -> Option<SocketAddr> {
 }
 
 /// A value as it was written, cut to a length that a line bears.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other kind of value is wrong")]
 fn written(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) if text.chars().count() <= 40 => format!("{text:?}"),

@@ -53,7 +53,7 @@ fn plain(path: &Path) -> PathBuf {
         match part {
             Component::ParentDir => drop(plain.pop()),
             Component::CurDir => {}
-            part => plain.push(part),
+            part @ (Component::Prefix(_) | Component::RootDir | Component::Normal(_)) => plain.push(part),
         }
     }
     plain.strip_prefix("/var/run").map(|below| Path::new("/run").join(below)).unwrap_or(plain)

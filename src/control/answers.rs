@@ -50,7 +50,7 @@ type Answered = Result<Box<RawValue>, Failure>;
 
 impl Answers {
     /// The answer to one line, within its call's bound.
-    pub async fn answer(&self, line: &[u8]) -> Answered {
+    pub(super) async fn answer(&self, line: &[u8]) -> Answered {
         let call = parse(line)?;
         let bound = call.bound();
         match call {

@@ -65,6 +65,7 @@ impl Client {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is foreign and grows")]
     fn unreachable(&self, error: &io::Error) -> Failure {
         let socket = self.socket.display();
         match error.kind() {

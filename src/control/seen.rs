@@ -43,11 +43,11 @@ mod shared {
 
     use crate::model::Incident;
 
-    pub fn serialize<S: Serializer>(incidents: &[Arc<Incident>], to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(incidents: &[Arc<Incident>], to: S) -> Result<S::Ok, S::Error> {
         to.collect_seq(incidents.iter().map(Arc::as_ref))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Arc<Incident>>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Arc<Incident>>, D::Error> {
         Ok(Vec::<Incident>::deserialize(from)?.into_iter().map(Arc::new).collect())
     }
 }

@@ -10,13 +10,13 @@ use serde_json::value::RawValue;
 use crate::model::Request;
 
 /// Of these words. A watchdog answers only calls of its own version.
-pub const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 /// Bytes of a call, its end of line included.
-pub const LONGEST_CALL: usize = 64 * 1024;
+pub(super) const LONGEST_CALL: usize = 64 * 1024;
 /// Bytes of an answer that a client takes: 100 incidents at their longest are 12 MB.
-pub const LONGEST_ANSWER: usize = 64 << 20;
+pub(super) const LONGEST_ANSWER: usize = 64 << 20;
 /// For a whole call to come, and for a whole answer to be taken.
-pub const IDLE: Duration = Duration::from_secs(5);
+pub(super) const IDLE: Duration = Duration::from_secs(5);
 /// For the core loop to answer; it takes milliseconds unless it is stuck.
 const CORE_BOUND: Duration = Duration::from_secs(10);
 /// For a configuration to be read, checked against the driver and taken up.
@@ -63,7 +63,7 @@ impl Call {
 
 /// A call with the version of its words.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Line {
+pub(super) struct Line {
     /// See [`VERSION`].
     pub version: u32,
     /// What is asked.
@@ -73,7 +73,7 @@ pub struct Line {
 
 /// An answer with the version of its words: `ok` or `error`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Reply {
+pub(super) struct Reply {
     /// See [`VERSION`].
     pub version: u32,
     /// A document of the call's own shape. (No enum: `RawValue` can't be flattened.)

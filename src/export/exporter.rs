@@ -15,7 +15,7 @@ use crate::model::{EngineName, Event, GroupName, HttpAddress, Incident, Moment, 
 use crate::text::plain;
 
 /// A status older than this is not served: better no data than stale data.
-pub const MAX_STATUS_AGE: Duration = Duration::from_secs(30);
+pub(super) const MAX_STATUS_AGE: Duration = Duration::from_secs(30);
 /// A page is made anew after this even if nothing happened: `process_*` move.
 const MAX_PAGE_AGE: Duration = Duration::from_secs(1);
 

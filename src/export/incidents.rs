@@ -18,7 +18,7 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// Those that go on and those that are over.
 #[derive(Debug, Default)]
-pub struct Incidents {
+pub(super) struct Incidents {
     /// Oldest first.
     open: Vec<OpenIncident>,
     /// Oldest first.
@@ -30,7 +30,7 @@ pub struct Incidents {
 impl Incidents {
     /// Takes up one event. `boot` is the boot's wall time in seconds since 1970; `status` says which groups are
     /// on a GPU.
-    pub fn record(&mut self, event: &Event, status: &Status, boot: f64) {
+    pub(super) fn record(&mut self, event: &Event, status: &Status, boot: f64) {
         match (&event.what, &event.group) {
             // Looks go on all the time, and say nothing here that their sources do not.
             (What::Command { .. }, _) => {}
@@ -44,7 +44,7 @@ impl Incidents {
     }
 
     /// Closes those of groups that are no longer there.
-    pub fn keep_groups_of(&mut self, status: &Status) {
+    pub(super) fn keep_groups_of(&mut self, status: &Status) {
         let (kept, gone) =
             std::mem::take(&mut self.open).into_iter().partition(|open| status.group(open.group().as_str()).is_some());
         self.open = kept;
@@ -55,7 +55,7 @@ impl Incidents {
     }
 
     /// Every one that is kept.
-    pub fn newest_first(&self) -> Vec<Arc<Incident>> {
+    pub(super) fn newest_first(&self) -> Vec<Arc<Incident>> {
         let open = self.open.iter().map(|open| Arc::new(open.so_far()));
         let mut all: Vec<Arc<Incident>> = self.closed.iter().cloned().chain(open).collect();
         all.sort_by(|one, other| other.decided_at.total_cmp(&one.decided_at).then_with(|| other.id.cmp(&one.id)));
@@ -65,7 +65,7 @@ impl Incidents {
 
     /// Takes in those of earlier runs, newest first. What was not over then is closed where it is last heard of;
     /// given back are those that this changed.
-    pub fn remember(&mut self, earlier: Vec<Incident>) -> Vec<Arc<Incident>> {
+    pub(super) fn remember(&mut self, earlier: Vec<Incident>) -> Vec<Arc<Incident>> {
         let mut changed = Vec::new();
         let room = MAX_INCIDENTS.saturating_sub(self.closed.len());
         for mut incident in earlier.into_iter().take(room) {
@@ -82,7 +82,7 @@ impl Incidents {
     }
 
     /// What is to be written: one that began or ended at once, what else happens in one about once a second.
-    pub fn take_unwritten(&mut self, now: Moment) -> Vec<Arc<Incident>> {
+    pub(super) fn take_unwritten(&mut self, now: Moment) -> Vec<Arc<Incident>> {
         let unwritten = std::mem::take(&mut self.unwritten).min(self.closed.len());
         let closed = self.closed.range(self.closed.len() - unwritten..).cloned();
         closed.chain(self.open.iter_mut().filter_map(|open| open.take_unwritten(now).map(Arc::new))).collect()
@@ -104,6 +104,7 @@ impl Incidents {
 
     /// Which open incident the event belongs to: the one that waits for it, else the latest of the group unless it
     /// has gone quiet. One that only lasts is quiet for all that begins something else.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other events belong to what is still going on")]
     fn place_of(&self, event: &Event, group: &GroupName) -> Option<usize> {
         let latest = |wanted: &dyn Fn(&OpenIncident) -> bool| {
             self.open.iter().rposition(|open| open.group() == group && wanted(open))

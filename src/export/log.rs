@@ -13,6 +13,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::log_queue::{LogGuard, LogQueue};
 use super::sentence::{place, sentence, word};
 use crate::model::{Event, ExitCause, HookResult, IsolationResult, RecoveryResult, What};
+use crate::text::screen::no_color;
 
 /// The shape of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,11 +113,6 @@ pub fn level(event: &Event) -> Level {
 fn message(event: &Event) -> String {
     let (word, place, sentence) = (word(event), place(event), sentence(event));
     if place.is_empty() { format!("{word}: {sentence}") } else { format!("{word} in {place}: {sentence}") }
-}
-
-/// Whether NO_COLOR forbids colours (no-color.org: set and not empty).
-pub fn no_color() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 fn stderr_is_coloured() -> bool {

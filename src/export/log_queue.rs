@@ -1,5 +1,8 @@
 //! Log lines on their way to stderr, written by a thread of their own: a journal or a pipe that blocks
-//! must not stop the core. What does not fit is counted and told of, never waited for.
+//! must not stop the core. What does not fit is counted and reported, never waited for.
+//!
+//! `tracing-appender` has such a writer, and counts what it loses where nobody looks: here the log itself says in its
+//! next line how many lines are missing, and a reader of the log knows that it is not whole.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -24,7 +27,7 @@ enum Order {
 
 /// The near end: takes lines, never waits. Each write is one line.
 #[derive(Clone)]
-pub struct LogQueue {
+pub(super) struct LogQueue {
     orders: SyncSender<Order>,
     lost: Arc<AtomicU64>,
 }
@@ -35,7 +38,7 @@ pub struct LogGuard(LogQueue);
 
 impl LogQueue {
     /// A queue that a new thread writes to `out`.
-    pub fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
+    pub(super) fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
         let (orders, waiting) = sync_channel(LINES);
         let lost = Arc::new(AtomicU64::new(0));
         let losses = Arc::clone(&lost);
@@ -44,7 +47,7 @@ impl LogQueue {
     }
 
     /// What waits for the lines at the end.
-    pub fn guard(&self) -> LogGuard {
+    pub(super) fn guard(&self) -> LogGuard {
         LogGuard(self.clone())
     }
 }

@@ -18,7 +18,7 @@ const LONGEST_TEXT: usize = 500;
 
 /// An incident that is not over.
 #[derive(Debug)]
-pub struct OpenIncident {
+pub(super) struct OpenIncident {
     /// Without lines.
     told: Incident,
     first: Vec<IncidentLine>,
@@ -56,7 +56,7 @@ enum Over {
 
 impl OpenIncident {
     /// Begins with a fault; `None` for any other event.
-    pub fn begin(event: &Event, group: &GroupName, boot: f64) -> Option<Self> {
+    pub(super) fn begin(event: &Event, group: &GroupName, boot: f64) -> Option<Self> {
         let What::FaultBegan { fault, evidence_at, because } = &event.what else { return None };
         let decided_at = boot + event.at.as_secs_f64();
         let told = Incident {
@@ -93,7 +93,7 @@ impl OpenIncident {
     }
 
     /// Gives it a name that is not `taken`: its own, where the time alone makes it differ.
-    pub fn name_apart_from(&mut self, taken: impl Fn(&str) -> bool) {
+    pub(super) fn name_apart_from(&mut self, taken: impl Fn(&str) -> bool) {
         let own = self.told.id.clone();
         let mut number = 1u32;
         while taken(&self.told.id) {
@@ -103,18 +103,19 @@ impl OpenIncident {
     }
 
     /// Its name.
-    pub fn id(&self) -> &str {
+    pub(super) fn id(&self) -> &str {
         &self.told.id
     }
 
     /// Whose it is.
-    pub fn group(&self) -> &GroupName {
+    pub(super) fn group(&self) -> &GroupName {
         &self.told.group
     }
 
     /// Whether the event is what this one waits for: the end of a fault of it or a restart for one, or the end of a
     /// restart of it.
-    pub fn awaits(&self, event: &Event) -> bool {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other event ends what an incident waits for")]
+    pub(super) fn awaits(&self, event: &Event) -> bool {
         let has = |fault: &Fault| self.faults.contains(&(event.engine.clone(), *fault));
         match &event.what {
             What::FaultEnded { fault, .. } | What::RestartBegan { reason: Reason::Fault(fault), .. } => has(fault),
@@ -125,7 +126,7 @@ impl OpenIncident {
 
     /// Whether it waits for nothing but the end of faults that may last and that nobody mends. Another fault, or an
     /// ordered restart, is another matter.
-    pub fn only_lasts(&self) -> bool {
+    pub(super) fn only_lasts(&self) -> bool {
         let waits = self.restarts.is_empty() && !self.held && !self.faults.is_empty();
         waits && self.faults.iter().all(|(_, fault)| is_often_only_told(*fault))
     }
@@ -135,17 +136,18 @@ impl OpenIncident {
     }
 
     /// Whether it is about this kind of fault.
-    pub fn is_of(&self, kind: Fault) -> bool {
+    pub(super) fn is_of(&self, kind: Fault) -> bool {
         self.faults.iter().any(|(_, fault)| *fault == kind)
     }
 
     /// Whether nothing is on its way and nothing was said for `pause`.
-    pub fn is_quiet(&self, pause: Duration, now: Moment) -> bool {
+    pub(super) fn is_quiet(&self, pause: Duration, now: Moment) -> bool {
         self.restarts.is_empty() && !self.held && now.since(self.latest) > pause
     }
 
     /// Takes up an event of its group.
-    pub fn add(&mut self, event: &Event) {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other events are lines of it and no more")]
+    pub(super) fn add(&mut self, event: &Event) {
         self.latest = event.at;
         if let Given::At(at) = self.given {
             self.given = Given::Before(at);
@@ -181,7 +183,7 @@ impl OpenIncident {
     }
 
     /// How it ended; `None` while it goes on.
-    pub fn result(&self) -> Option<&'static str> {
+    pub(super) fn result(&self) -> Option<&'static str> {
         match self.over {
             Over::NotYet(_) => None,
             Over::Ended(result) => Some(result),
@@ -189,13 +191,13 @@ impl OpenIncident {
     }
 
     /// As it stands.
-    pub fn so_far(&self) -> Incident {
+    pub(super) fn so_far(&self) -> Incident {
         let lines = self.first.iter().chain(&self.last).cloned().collect();
         Incident { lines, omitted: self.omitted, ..self.told.clone() }
     }
 
     /// As it stands, where that is to be written now.
-    pub fn take_unwritten(&mut self, now: Moment) -> Option<Incident> {
+    pub(super) fn take_unwritten(&mut self, now: Moment) -> Option<Incident> {
         match self.given {
             Given::At(_) => return None,
             Given::Before(at) if now.since(at) < WRITE_PAUSE => return None,
@@ -206,7 +208,7 @@ impl OpenIncident {
     }
 
     /// As it ended, at `at`.
-    pub fn closed(self, result: &str, at: Moment) -> Incident {
+    pub(super) fn closed(self, result: &str, at: Moment) -> Incident {
         let ended_at = Some(self.boot + at.as_secs_f64());
         let lines = self.first.into_iter().chain(self.last).collect();
         Incident { ended_at, result: Some(result.to_owned()), lines, omitted: self.omitted, ..self.told }
@@ -290,6 +292,7 @@ fn of_evidence(line: &EvidenceLine, boot: f64) -> IncidentLine {
 }
 
 /// How long that took which the event ends.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other event ends something that took time")]
 fn took(what: &What) -> Option<Duration> {
     match what {
         What::StepEnded { took, .. } | What::RestartEnded { took, .. } | What::EngineServing { took } => Some(*took),

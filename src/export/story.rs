@@ -25,7 +25,7 @@ impl Story {
 
     /// A story for stdout: coloured if that is a terminal and NO_COLOR is not set.
     pub fn for_stdout(start: Moment) -> Self {
-        Story::new(start, std::io::stdout().is_terminal() && !super::log::no_color())
+        Story::new(start, std::io::stdout().is_terminal() && !crate::text::screen::no_color())
     }
 
     /// The event's line, without its end; `None` for what interests no person. A longer place

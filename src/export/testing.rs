@@ -8,7 +8,7 @@ use crate::model::{
 };
 
 /// A serving engine of which little is known.
-pub fn engine(name: &str) -> EngineStatus {
+pub(super) fn engine(name: &str) -> EngineStatus {
     EngineStatus {
         name: name.into(),
         address: "http://127.0.0.1:8001".into(),
@@ -34,7 +34,7 @@ pub fn engine(name: &str) -> EngineStatus {
 }
 
 /// A serving group without engines, on `GPU-0`.
-pub fn group(name: &str) -> GroupStatus {
+pub(super) fn group(name: &str) -> GroupStatus {
     GroupStatus {
         name: name.into(),
         gpu: "GPU-0".into(),
@@ -64,6 +64,6 @@ pub fn group(name: &str) -> GroupStatus {
 }
 
 /// These groups, and nothing else.
-pub fn status(groups: Vec<GroupStatus>) -> Status {
+pub(super) fn status(groups: Vec<GroupStatus>) -> Status {
     Status { at: Moment::ZERO, ready: true, groups, gpus: Vec::new(), sources: Vec::new() }
 }

@@ -10,20 +10,20 @@ use crate::model::Moment;
 const STEP: Duration = Duration::from_secs(1);
 
 /// Turns moments into seconds since 1970.
-pub struct WallClock {
+pub(super) struct WallClock {
     boot_to_wall: Box<dyn Fn() -> SystemTime + Send + Sync>,
     kept: Mutex<SystemTime>,
 }
 
 impl WallClock {
     /// `boot_to_wall` says what wall time `Moment::ZERO` has, by the wall clock as it is set now.
-    pub fn new(boot_to_wall: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+    pub(super) fn new(boot_to_wall: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         let kept = Mutex::new(boot_to_wall());
         WallClock { boot_to_wall: Box::new(boot_to_wall), kept }
     }
 
     /// Seconds since 1970 of the boot; the same value each time unless the clock was set.
-    pub fn boot(&self) -> f64 {
+    pub(super) fn boot(&self) -> f64 {
         let fresh = (self.boot_to_wall)();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let moved = fresh.duration_since(*kept).unwrap_or_else(|error| error.duration());
@@ -34,7 +34,7 @@ impl WallClock {
     }
 
     /// Seconds since 1970 of `moment`.
-    pub fn seconds(&self, moment: Moment) -> f64 {
+    pub(super) fn seconds(&self, moment: Moment) -> f64 {
         self.boot() + moment.as_secs_f64()
     }
 }

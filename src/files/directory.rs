@@ -176,7 +176,9 @@ fn lexical(path: &Path) -> PathBuf {
         match part {
             std::path::Component::ParentDir => drop(plain.pop()),
             std::path::Component::CurDir => {}
-            part => plain.push(part),
+            part @ (std::path::Component::Prefix(_)
+            | std::path::Component::RootDir
+            | std::path::Component::Normal(_)) => plain.push(part),
         }
     }
     plain

@@ -37,7 +37,7 @@ pub(super) fn in_cgroup(directory: &Path) -> io::Result<(Birth, Cradle)> {
 impl Birth {
     /// The pid of the process that became the program, or was about to when it failed. `None`: it was
     /// never born. To be asked once std's spawn has returned: by then it has been told.
-    pub fn pid(mut self) -> Option<u32> {
+    pub(super) fn pid(mut self) -> Option<u32> {
         let mut pid = [0; 4];
         self.0.read_exact(&mut pid).ok()?;
         Some(u32::from_ne_bytes(pid))
@@ -49,7 +49,7 @@ impl Cradle {
     ///
     /// # Safety
     /// Between fork and exec only: it makes system calls and allocates nothing.
-    pub unsafe fn enter(&self) -> io::Result<()> {
+    pub(super) unsafe fn enter(&self) -> io::Result<()> {
         // SAFETY: as of the caller; the values live on.
         unsafe {
             match self.fork() {

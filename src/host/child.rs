@@ -99,10 +99,7 @@ pub enum StartError {
 impl StartError {
     /// Whether it says nothing of the program: we have no process, descriptor or memory left to start one.
     pub fn is_ours(&self) -> bool {
-        match self {
-            StartError::Other(_, error) | StartError::NoOutput(_, error) => own_limits::is_ours_to_start(error),
-            _ => false,
-        }
+        matches!(self, StartError::Other(_, error) | StartError::NoOutput(_, error) if own_limits::is_ours_to_start(error))
     }
 
     /// Whether the program is not there, or can't be run.

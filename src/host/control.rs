@@ -179,7 +179,9 @@ fn judge(exit: Exit, stdout: String, stderr: &str) -> CommandOutcome {
             CommandOutcome::Unreachable(said.trim().to_owned())
         }
         _ if said.trim().is_empty() => CommandOutcome::NotAsked(format!("its program ended with {exit}")),
-        _ => CommandOutcome::NotAsked(format!("its program ended with {exit}: {}", beginning(said.trim()))),
+        Exit::Status(_) | Exit::Signal(_) | Exit::Unknown => {
+            CommandOutcome::NotAsked(format!("its program ended with {exit}: {}", beginning(said.trim())))
+        }
     }
 }
 

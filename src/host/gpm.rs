@@ -37,7 +37,7 @@ struct Sample {
 
 impl Gpm {
     /// The activity between the last two samples; a new one is taken if the last is old enough.
-    pub fn read(&mut self, nvml: &Arc<Nvml>, gpu: &GpuUuid) -> Option<GpuActivity> {
+    pub(super) fn read(&mut self, nvml: &Arc<Nvml>, gpu: &GpuUuid) -> Option<GpuActivity> {
         if !self.missing && self.tried.is_none_or(|tried| tried.elapsed() >= SPAN) {
             self.tried = Some(Instant::now());
             let measured = self.measure(nvml, gpu);

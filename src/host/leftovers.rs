@@ -75,10 +75,10 @@ pub fn lock(state_directory: &Path) -> Result<Lock, LockError> {
 
 /// A link or a FIFO that somebody put there.
 fn in_place_of_the_lock(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::Other => io::Error::other(format!("its file `lock`: {error}; remove it")),
-        _ => error,
+    if error.kind() != io::ErrorKind::Other {
+        return error;
     }
+    io::Error::other(format!("its file `lock`: {error}; remove it"))
 }
 
 fn try_lock(file: &File) -> io::Result<bool> {

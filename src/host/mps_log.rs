@@ -46,10 +46,8 @@ pub fn hear(line: &str) -> Heard {
 
 /// What a line says; `None` for one that says nothing to the watchdog.
 pub fn parse(line: &str) -> Option<(Stamp, ServerLine)> {
-    match hear(line) {
-        Heard::Said(stamp, said) => Some((stamp, said)),
-        _ => None,
-    }
+    let Heard::Said(stamp, said) = hear(line) else { return None };
+    Some((stamp, said))
 }
 
 /// Stamp, writer, its pid and the text. The writer may be of two words.

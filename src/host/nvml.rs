@@ -325,7 +325,7 @@ fn recovery_action_of(value: &SampleValue) -> RecoveryAction {
     match value {
         SampleValue::U32(number) => RecoveryAction::of_number((*number).into()),
         SampleValue::U64(number) => RecoveryAction::of_number(*number),
-        _ => RecoveryAction::NotUnderstood,
+        SampleValue::F64(_) | SampleValue::I64(_) => RecoveryAction::NotUnderstood,
     }
 }
 

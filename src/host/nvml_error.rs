@@ -82,6 +82,7 @@ pub enum NvmlError {
 }
 
 /// Why the library can't be opened.
+#[expect(clippy::wildcard_enum_match_arm, reason = "nvml-wrapper's errors are foreign and grow")]
 pub(super) fn open_error(path: &str, error: Failure) -> NvmlError {
     let (library, why) = (path.to_owned(), error.to_string());
     match error {
@@ -95,6 +96,7 @@ pub(super) fn open_error(path: &str, error: Failure) -> NvmlError {
 /// An error of a call, by what it says. Two codes of nvml.h are facts about the GPU, whichever call answers them:
 /// 15, it is lost, and 16, it needs a reset. All others, also 8 (its power cables) and 11 (its interrupts), say that it
 /// can't be read, and why.
+#[expect(clippy::wildcard_enum_match_arm, reason = "nvml-wrapper's errors are foreign and grow")]
 pub(super) fn failed(gpu: &GpuUuid, call: &'static str) -> impl Fn(Failure) -> NvmlError {
     move |error| {
         let (gpu, why) = (gpu.clone(), error.to_string());
@@ -107,6 +109,7 @@ pub(super) fn failed(gpu: &GpuUuid, call: &'static str) -> impl Fn(Failure) -> N
 }
 
 /// An error of the search for a GPU's handle. A GPU that fell off the bus before the driver saw it is not listed.
+#[expect(clippy::wildcard_enum_match_arm, reason = "nvml-wrapper's errors are foreign and grow")]
 pub(super) fn not_found(gpu: &GpuUuid) -> impl Fn(Failure) -> NvmlError {
     const GPU_NOT_FOUND: u32 = 28;
     move |error| match error {

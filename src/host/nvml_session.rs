@@ -34,7 +34,7 @@ struct Open {
 
 impl Session {
     /// Loads `library` (a path, or a name that the loader finds) and initializes it. May block.
-    pub fn open(library: &str) -> Result<Session, NvmlError> {
+    pub(super) fn open(library: &str) -> Result<Session, NvmlError> {
         let open = Mutex::new(Open { nvml: None, since: Instant::now(), before: Weak::new() });
         let session = Session { library: library.to_owned(), open };
         session.nvml()?;
@@ -42,7 +42,7 @@ impl Session {
     }
 
     /// The open library, opened again if it was let go of. May block.
-    pub fn nvml(&self) -> Result<Arc<Nvml>, NvmlError> {
+    pub(super) fn nvml(&self) -> Result<Arc<Nvml>, NvmlError> {
         let mut open = self.lock();
         if let Some(nvml) = &open.nvml {
             return Ok(nvml.clone());
@@ -58,22 +58,22 @@ impl Session {
     }
 
     /// The library, if it is open.
-    pub fn opened(&self) -> Option<Arc<Nvml>> {
+    pub(super) fn opened(&self) -> Option<Arc<Nvml>> {
         self.lock().nvml.clone()
     }
 
     /// The library's path, or its name.
-    pub fn library(&self) -> &str {
+    pub(super) fn library(&self) -> &str {
         &self.library
     }
 
     /// Closes it, once those who use it now are done.
-    pub fn let_go(&self) {
+    pub(super) fn let_go(&self) {
         self.lock().close();
     }
 
     /// Closes it, unless it was opened a moment ago.
-    pub fn renew(&self) -> bool {
+    pub(super) fn renew(&self) -> bool {
         let mut open = self.lock();
         let old = open.since.elapsed() >= RENEWED;
         if old {

@@ -51,7 +51,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Takes `bytes`, which stand at `byte` in the file, and hands on every line that ends in them. Of whole lines
     /// only those that `worth` finds worth a look.
-    pub fn take(
+    pub(super) fn take(
         &mut self,
         mut bytes: &[u8],
         mut byte: u64,
@@ -76,17 +76,17 @@ impl Lines {
     }
 
     /// Hands on what has no end yet.
-    pub fn tell_partial(&mut self, now: Moment, on_piece: &mut impl FnMut(&Piece)) {
+    pub(super) fn tell_partial(&mut self, now: Moment, on_piece: &mut impl FnMut(&Piece)) {
         self.tell(false, now, on_piece);
     }
 
     /// Whether there is a partial line with something that was not handed on.
-    pub fn has_news(&self) -> bool {
+    pub(super) fn has_news(&self) -> bool {
         self.partial.len() > self.told
     }
 
     /// The rest of the partial line won't come.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.partial.clear();
         (self.told, self.windowed) = (0, false);
     }

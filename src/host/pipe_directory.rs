@@ -86,10 +86,8 @@ pub fn sweep(directory: &Path, binary: &Path) -> Result<(), InTheWay> {
             tracing::warn!("`{}` is bound by {who} and stays: it is no control daemon's", path.display());
             continue;
         }
-        let removed = fs::remove_file(&path).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        });
+        let removed = fs::remove_file(&path)
+            .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) });
         removed.map_err(|error| InTheWay::Used(format!("`{}` can't be removed: {error}", path.display())))?;
     }
     Ok(())

@@ -30,7 +30,7 @@ pub(super) struct Door {
 
 impl Door {
     /// Of an engine's URL; or why its connections can't be seen.
-    pub fn of(url: &str) -> Result<Door, String> {
+    pub(super) fn of(url: &str) -> Result<Door, String> {
         if url.starts_with("unix:") {
             return Err("its address is a unix socket: the kernel counts no bytes there".to_owned());
         }
@@ -62,20 +62,20 @@ pub(super) struct Connections(Sender<Order>);
 
 impl Connections {
     /// Fails only where no thread can be started. It ends once this is dropped.
-    pub fn start() -> io::Result<Connections> {
+    pub(super) fn start() -> io::Result<Connections> {
         let (sender, orders) = channel();
         thread::Builder::new().name("sockets".into()).spawn(move || serve(&orders))?;
         Ok(Connections(sender))
     }
 
     /// Forgets the engines that are not named.
-    pub fn keep(&self, engines: BTreeSet<Member>) {
+    pub(super) fn keep(&self, engines: BTreeSet<Member>) {
         // A thread that has ended keeps nobody.
         let _ = self.0.send(Order::Keep(engines));
     }
 
     /// Tells what the kernel says, or why it can't be seen: to be unable to look is an answer here, and no failure.
-    pub fn look(
+    pub(super) fn look(
         &self,
         engine: Member,
         door: Result<Door, String>,

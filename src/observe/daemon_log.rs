@@ -110,7 +110,7 @@ fn believable(stamped: Moment, read_at: Moment) -> Moment {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
 mod tests {
     use super::*;
 

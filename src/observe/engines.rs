@@ -59,7 +59,7 @@ impl Server {
 }
 
 impl Endpoint {
-    pub fn of(engine: &EngineLaunch) -> Self {
+    pub(super) fn of(engine: &EngineLaunch) -> Self {
         let page = |url: &str, path: &str| Page { path: path.to_owned(), server: Server::at(url) };
         Endpoint {
             health: page(&engine.url, &engine.health_path),
@@ -77,7 +77,7 @@ impl Endpoint {
     }
 
     /// Local ports of the connections that these looks hold or open: they are nobody's requests.
-    pub fn own_ports(&self) -> Vec<u16> {
+    pub(super) fn own_ports(&self) -> Vec<u16> {
         let metrics = self.metrics.iter().map(|page| &page.server);
         metrics.chain([&self.health.server, &self.inference]).filter_map(|server| server.ours.get()).collect()
     }
@@ -93,10 +93,10 @@ impl Endpoint {
 
     /// By its configuration, else by its metrics.
     fn kind(&self) -> EngineKind {
-        match self.kind {
-            EngineKind::Other => self.seen.borrow().kind.unwrap_or_default(),
-            kind => kind,
+        if self.kind != EngineKind::Other {
+            return self.kind;
         }
+        self.seen.borrow().kind.unwrap_or_default()
     }
 }
 

@@ -60,7 +60,11 @@ impl From<NvmlError> for Unread {
             NvmlError::Lost { why, .. } => Unread::Lost(why),
             NvmlError::ResetNeeded { why, .. } => Unread::ResetNeeded(why),
             NvmlError::LetGo => Unread::LetGo,
-            error => Unread::Blind(error.to_string()),
+            error @ (NvmlError::Library { .. }
+            | NvmlError::Driver { .. }
+            | NvmlError::Hangs { .. }
+            | NvmlError::NotListed { .. }
+            | NvmlError::Gpu { .. }) => Unread::Blind(error.to_string()),
         }
     }
 }
@@ -97,7 +101,7 @@ pub(super) struct GpuThread {
 }
 
 impl GpuThread {
-    pub fn start(driver: Arc<dyn Gpus>, gpu: GpuUuid) -> io::Result<Self> {
+    pub(super) fn start(driver: Arc<dyn Gpus>, gpu: GpuUuid) -> io::Result<Self> {
         // One wake-up waits at most, however long the driver hangs.
         let (wake, woken) = sync_channel(1);
         let askers = Askers::default();
@@ -107,7 +111,7 @@ impl GpuThread {
     }
 
     /// Asks for a reading that begins from now on.
-    pub fn read(&self) -> oneshot::Receiver<Reading> {
+    pub(super) fn read(&self) -> oneshot::Receiver<Reading> {
         let (asker, answer) = oneshot::channel();
         let mut askers = lock(&self.askers);
         // Those whose deadline passed while the driver hung.

@@ -4,7 +4,7 @@ use super::*;
 
 /// Answers each command from a table; one that is not in it is never answered.
 #[derive(Default)]
-pub struct FakeHands {
+pub(super) struct FakeHands {
     pub answers: BTreeMap<&'static str, (CommandResult, &'static str)>,
     pub no_trees: bool,
     pub claimed: Option<ProcessId>,

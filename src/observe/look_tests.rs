@@ -1,6 +1,6 @@
 //! Looks against a fake driver, fake hands and real sockets.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
 
 use std::collections::BTreeMap;
 use std::future::pending;

@@ -68,7 +68,9 @@ impl Daemon {
             _ if answer.is_empty() => {
                 Err(Blindness::silent(format!("control daemon of {}: {command}: {result}", self.domain)))
             }
-            _ => Err(Blindness::silent(format!("control daemon of {}: {command}: {result}: {answer}", self.domain))),
+            CommandResult::Refused | CommandResult::Unreachable | CommandResult::Timeout => {
+                Err(Blindness::silent(format!("control daemon of {}: {command}: {result}: {answer}", self.domain)))
+            }
         }
     }
 

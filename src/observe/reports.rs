@@ -9,23 +9,23 @@ use crate::model::{ActionId, Blindness, Observation, Outcome, Report, SourceScop
 pub(super) struct Reports(pub UnboundedSender<Report>);
 
 impl Reports {
-    pub fn observed(&self, observation: Observation) {
+    pub(super) fn observed(&self, observation: Observation) {
         // Nobody listens once the core loop has ended, and nobody misses it.
         let _ = self.0.send(Report::Observed(observation));
     }
 
-    pub fn finished(&self, id: ActionId, outcome: Outcome) {
+    pub(super) fn finished(&self, id: ActionId, outcome: Outcome) {
         let _ = self.0.send(Report::Finished(id, outcome));
     }
 
-    pub fn blind(&self, scope: SourceScope, blindness: Blindness) {
+    pub(super) fn blind(&self, scope: SourceScope, blindness: Blindness) {
         let SourceScope { source, group, engine, gpu } = scope;
         let Blindness { state, why } = blindness;
         self.observed(Observation::Blind { source, group, engine, gpu, state, why });
     }
 
     /// Whether the core loop has ended.
-    pub fn closed(&self) -> bool {
+    pub(super) fn closed(&self) -> bool {
         self.0.is_closed()
     }
 }

@@ -46,12 +46,18 @@ struct Seen {
 
 impl Reckoner {
     /// The engine was started anew: what was seen are no connections to it.
-    pub fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         *self = Reckoner { answered: self.answered, ..Reckoner::default() };
     }
 
     /// Takes up a look at the port of an engine whose URL names `host`; without the clients on `own_ports`.
-    pub fn reckon(&mut self, sockets: &[Socket], host: Option<IpAddr>, own_ports: &[u16], now: Moment) -> Traffic {
+    pub(super) fn reckon(
+        &mut self,
+        sockets: &[Socket],
+        host: Option<IpAddr>,
+        own_ports: &[u16],
+        now: Moment,
+    ) -> Traffic {
         let home = Home::of(sockets, host);
         let of_engine = sockets.iter().filter(|socket| home.has(socket.local.ip()));
         let (listening, open): (Vec<&Socket>, Vec<&Socket>) = of_engine.partition(|socket| socket.listens);

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::process::{Command, exit};
 
 /// A library of std alone: the name of its file, its root, and what else its compiler is told.
-pub struct Library {
+pub(crate) struct Library {
     pub file: &'static str,
     pub root: &'static str,
     pub options: &'static [&'static str],
 }
 
 /// Compiles it into `OUT_DIR`, or ends the build with a message that names it.
-pub fn embed(library: &Library) {
+pub(crate) fn embed(library: &Library) {
     if let Err(problem) = compile(library) {
         println!("cargo::error=the library {} ({}): {problem}", library.file, library.root);
         exit(1);

@@ -5,20 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::spawn_local;
 
-use crate::act::Executor;
+use crate::act::{Executor, OwnerMark};
 use crate::config::Configuration;
 use crate::control::ControlSocket;
-use crate::decide::Watchdog;
+use crate::decide::{Policy, Watchdog};
 use crate::export::http;
 use crate::export::{BuildInfo, Exporter};
 use crate::host::incident_store::IncidentStore;
 use crate::host::leftovers::Lock;
 use crate::host::{clock, reaper};
-use crate::model::{Moment, Request, Status};
+use crate::model::{GroupLaunch, Moment, Report, Request, Status};
 use crate::observe::{Observers, gpus, kernel_log};
 use crate::web::{Gate, Listeners, Server};
 
@@ -73,27 +73,13 @@ pub(super) fn build(
     let Prepared { policy, launches, gpus: identities, driver, memory, owner, lock, open_files } = prepared;
     let used = policy.gpus.clone();
     let (sender, reports) = unbounded_channel();
-    let executor = Executor::new(launches.clone(), owner, sender.clone()).map_err(Refusal::unavailable)?;
-    executor.hold_at_most(open_files.held);
-    if let Some(why) = executor.without_cgroups() {
-        tracing::info!("engines run without cgroups of their own, by session: {why}");
-    }
+    let executor = executor(&launches, owner, open_files.held, &sender)?;
     let gpus: Arc<dyn gpus::Gpus> = Arc::new(driver.clone());
-    let lent = std::rc::Rc::new(Lent::by(&executor));
-    let sampler = probes::sampler(&executor, sender.clone());
-    let mut observers = Observers::new(gpus.clone(), &launches, lent, sampler, sender.clone())
-        .map_err(|error| Refusal::io("start a thread for NVML", &error))?;
-    observers
-        .sample(probes::timings(&policy))
-        .map_err(|error| Refusal::io("start a thread for the kernel probes", &error))?;
+    let observers = observers(&executor, gpus.clone(), &launches, &policy, &sender)?;
     kernel_log::follow(&configuration.kernel_log, &identities, sender.clone());
     let mut followers = Followers::new(gpus, sender);
     followers.take_up(&launches).map_err(|error| Refusal::io("start a thread for NVML's events", &error))?;
-    spawn_local(async {
-        if let Err(error) = reaper::reap_orphans().await {
-            tracing::error!("engines' orphans are not reaped: {error}");
-        }
-    });
+    reap_orphans();
     let (news_sender, news) = unbounded_channel();
     let hooks = Callers::start(configuration.hooks.clone(), &configuration.state_directory, news_sender.clone())
         .map_err(|error| Refusal::io("start a thread for hooks", &error))?;
@@ -125,10 +111,7 @@ pub(super) fn build(
         let running = Mutex::new(Running { configuration: configuration.clone(), launches: launches.clone(), gpus });
         Arc::new(Reloader { file, driver, seed, exporter: exporter.clone(), news: news_sender, in_force, running })
     });
-    if let Some(reloader) = &reloader {
-        spawn_local(reload::follow(hangup, reloader.clone()));
-        spawn_local(reload::look_for_gpus(reloader.clone()));
-    }
+    reloader.iter().for_each(|reloader| follow_changes(&hangup, reloader));
     let core = CoreLoop {
         watchdog,
         executor,
@@ -148,6 +131,52 @@ pub(super) fn build(
         launches,
     };
     Ok(Built { core, server, _control: control, hooks, keeper, _lock: lock })
+}
+
+fn executor(
+    launches: &[GroupLaunch],
+    owner: OwnerMark,
+    held: usize,
+    sender: &UnboundedSender<Report>,
+) -> Result<Executor, Refusal> {
+    let executor = Executor::new(launches.to_vec(), owner, sender.clone()).map_err(Refusal::unavailable)?;
+    executor.hold_at_most(held);
+    if let Some(why) = executor.without_cgroups() {
+        tracing::info!("engines run without cgroups of their own, by session: {why}");
+    }
+    Ok(executor)
+}
+
+fn observers(
+    executor: &Executor,
+    gpus: Arc<dyn gpus::Gpus>,
+    launches: &[GroupLaunch],
+    policy: &Policy,
+    sender: &UnboundedSender<Report>,
+) -> Result<Observers, Refusal> {
+    let lent = std::rc::Rc::new(Lent::by(executor));
+    let sampler = probes::sampler(executor, sender.clone());
+    let mut observers = Observers::new(gpus, launches, lent, sampler, sender.clone())
+        .map_err(|error| Refusal::io("start a thread for NVML", &error))?;
+    observers
+        .sample(probes::timings(policy))
+        .map_err(|error| Refusal::io("start a thread for the kernel probes", &error))?;
+    Ok(observers)
+}
+
+/// Applies a changed configuration, and GPUs that come to be there, as long as the loop runs.
+fn follow_changes(hangup: &Arc<Notify>, reloader: &Arc<Reloader>) {
+    spawn_local(reload::follow(hangup.clone(), reloader.clone()));
+    spawn_local(reload::look_for_gpus(reloader.clone()));
+}
+
+/// Reaps what engines leave behind, as long as the loop runs.
+fn reap_orphans() {
+    spawn_local(async {
+        if let Err(error) = reaper::reap_orphans().await {
+            tracing::error!("engines' orphans are not reaped: {error}");
+        }
+    });
 }
 
 fn exporter(statuses: watch::Receiver<Arc<Status>>) -> Exporter {

@@ -29,12 +29,12 @@ pub(super) enum SocketWish {
 
 impl SocketWish {
     /// What the command line says, else `default`.
-    pub fn of(asked: Option<PathBuf>, default: &Path) -> SocketWish {
+    pub(super) fn of(asked: Option<PathBuf>, default: &Path) -> SocketWish {
         asked.map_or_else(|| SocketWish::Default(default.to_owned()), SocketWish::Asked)
     }
 
     /// Where.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         let (SocketWish::Asked(path) | SocketWish::Default(path)) = self;
         path
     }
@@ -76,7 +76,7 @@ pub(super) struct Owed {
 
 impl Owed {
     /// Tells that the order was taken up.
-    pub fn pay(self) {
+    pub(super) fn pay(self) {
         // One that went away meanwhile sees it in the status.
         let _ = self.answer.send(Ok(self.plan));
     }

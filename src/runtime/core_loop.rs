@@ -40,12 +40,12 @@ pub(super) struct Heartbeat(AtomicU64);
 
 impl Heartbeat {
     /// How long ago the loop turned.
-    pub fn age(&self) -> Duration {
+    pub(super) fn age(&self) -> Duration {
         clock::now().since(Moment::from_nanos(self.0.load(Ordering::Relaxed)))
     }
 
     /// The loop turned.
-    pub fn beat(&self, now: Moment) {
+    pub(super) fn beat(&self, now: Moment) {
         self.0.store(now.as_nanos(), Ordering::Relaxed);
     }
 }
@@ -96,7 +96,7 @@ struct Progress {
 
 impl CoreLoop {
     /// Turns until every group is stopped.
-    pub async fn run(mut self) -> ExitStatus {
+    pub(super) async fn run(mut self) -> ExitStatus {
         let mut progress = Progress::default();
         let mut input = Input::Woke;
         loop {
@@ -205,15 +205,14 @@ impl CoreLoop {
     /// fault finds the readiness gone and the counters grown.
     fn carry_out(&mut self, decision: Decision, now: Moment, progress: &mut Progress) {
         for Ordered { id, deadline, action } in decision.actions {
-            match action {
-                Action::Look(look) => self.observers.look(id, look, deadline),
-                action => {
-                    if let Action::StartEngine { instance, .. } = &action {
-                        self.observers.engine_starts(&instance.member());
-                    }
-                    self.executor.carry_out(Ordered { id, deadline, action });
-                }
+            if let Action::Look(look) = action {
+                self.observers.look(id, look, deadline);
+                continue;
             }
+            if let Action::StartEngine { instance, .. } = &action {
+                self.observers.engine_starts(&instance.member());
+            }
+            self.executor.carry_out(Ordered { id, deadline, action });
         }
         decision.events.iter().for_each(|event| self.exporter.record(event));
         if !decision.events.is_empty() || now.since(progress.published) >= PUBLISH_EVERY {
@@ -224,6 +223,7 @@ impl CoreLoop {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other event changes how the watchdog ends")]
     fn tell(&mut self, event: &Event, progress: &mut Progress) {
         log::log_event(event);
         self.hooks.call(event);

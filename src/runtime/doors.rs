@@ -24,7 +24,7 @@ pub(super) struct Doors {
 
 impl Doors {
     /// Opens them; nobody is answered yet. Sockets that systemd passed are served in place of the configured addresses.
-    pub fn open(wishes: &Wishes) -> Result<Doors, Refusal> {
+    pub(super) fn open(wishes: &Wishes) -> Result<Doors, Refusal> {
         let passed = notify::passed_sockets().map_err(|error| Refusal::io("take systemd's sockets", &error))?;
         let http = match passed.is_empty() {
             true => Listeners::bind(&wishes.listen),

@@ -48,13 +48,13 @@ impl Drop for Log {
 
 impl Followers {
     /// Nobody is followed yet.
-    pub fn new(driver: Arc<dyn Gpus>, reports: UnboundedSender<Report>) -> Self {
+    pub(super) fn new(driver: Arc<dyn Gpus>, reports: UnboundedSender<Report>) -> Self {
         Followers { driver, reports, logs: BTreeMap::new(), engines: Engines::default(), xids: BTreeMap::new() }
     }
 
     /// Follows, from now on, whatever of these groups is not followed yet; what earlier runs wrote is of no
     /// interest. Their log directories must be there. Fails only where no thread can be started.
-    pub fn take_up(&mut self, launches: &[GroupLaunch]) -> io::Result<()> {
+    pub(super) fn take_up(&mut self, launches: &[GroupLaunch]) -> io::Result<()> {
         for launch in launches {
             if !self.xids.contains_key(&launch.gpu) {
                 let follower = gpus::follow_xids(self.driver.clone(), launch.gpu.clone(), self.reports.clone())?;
@@ -71,7 +71,7 @@ impl Followers {
     }
 
     /// Ends what belongs to none of these groups.
-    pub fn keep(&mut self, launches: &[GroupLaunch]) {
+    pub(super) fn keep(&mut self, launches: &[GroupLaunch]) {
         self.logs.retain(|domain, _| launches.iter().any(|launch| launch.domain == *domain));
         self.engines.keep(launches);
         self.xids.retain(|gpu, _| launches.iter().any(|launch| launch.gpu == *gpu));

@@ -24,7 +24,7 @@ pub(super) struct Lent {
 
 impl Lent {
     /// What the executor has.
-    pub fn by(executor: &Executor) -> Self {
+    pub(super) fn by(executor: &Executor) -> Self {
         Lent {
             launches: executor.launches(),
             trees: executor.trees(),

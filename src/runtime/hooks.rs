@@ -55,7 +55,11 @@ struct Facts {
 
 impl Callers {
     /// Starts the thread that runs them; their ends are told as news.
-    pub fn start(commands: config::Hooks, state_directory: &Path, news: UnboundedSender<News>) -> io::Result<Self> {
+    pub(super) fn start(
+        commands: config::Hooks,
+        state_directory: &Path,
+        news: UnboundedSender<News>,
+    ) -> io::Result<Self> {
         let owner = OwnerMark { state_directory: state_directory.to_owned() };
         let told = Box::new(move |hook, result, why| {
             // Nobody listens any more only when the watchdog ends.
@@ -65,12 +69,12 @@ impl Callers {
     }
 
     /// Other commands from now on.
-    pub fn take_up(&self, commands: config::Hooks) {
+    pub(super) fn take_up(&self, commands: config::Hooks) {
         *self.commands() = commands;
     }
 
     /// Calls the event's command, if it has one. Never waits.
-    pub fn call(&self, event: &Event) {
+    pub(super) fn call(&self, event: &Event) {
         let Some((hook, facts)) = hook_of(&event.what) else { return };
         let Some(command) = self.commands().get(&hook).cloned() else { return };
         let (group, engine) = (event.group.clone(), event.engine.clone());
@@ -78,7 +82,7 @@ impl Callers {
     }
 
     /// Lets those that run end, within 2 s.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.hooks.finish();
     }
 
@@ -87,6 +91,7 @@ impl Callers {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other event has a hook")]
 fn hook_of(what: &What) -> Option<(Hook, Facts)> {
     let none = Facts::default();
     match what {

@@ -100,7 +100,7 @@ impl Keeper {
     }
 
     /// Takes these, each in the place of what waits of it. Over the bound the oldest go.
-    pub fn keep(&self, incidents: Vec<Arc<Incident>>) {
+    pub(super) fn keep(&self, incidents: Vec<Arc<Incident>>) {
         if incidents.is_empty() {
             return;
         }
@@ -114,7 +114,7 @@ impl Keeper {
     }
 
     /// Lets what waits be written, within 2 s.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         let mut waiting = self.shared.lock();
         waiting.ending = true;
         self.shared.changed.notify_all();

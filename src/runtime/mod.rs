@@ -3,6 +3,7 @@
 mod build;
 mod control;
 mod core_loop;
+#[cfg(feature = "demo")]
 mod demo;
 mod descriptors;
 mod doors;
@@ -11,6 +12,8 @@ mod hands;
 mod hooks;
 mod incident_keeper;
 mod news;
+#[cfg(not(feature = "demo"))]
+mod no_demo;
 mod outputs;
 mod prepare;
 mod probes;
@@ -20,11 +23,16 @@ mod run;
 mod setup;
 mod signals;
 mod study;
+#[cfg(feature = "demo")]
 mod study_demo;
 mod study_order;
 mod trust;
 
+#[cfg(feature = "demo")]
 pub use demo::demo;
+#[cfg(not(feature = "demo"))]
+pub use no_demo::{demo, study_demo};
 pub use run::run;
 pub use study::study;
+#[cfg(feature = "demo")]
 pub use study_demo::study_demo;

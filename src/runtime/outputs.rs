@@ -29,7 +29,7 @@ enum Order {
 
 impl Outputs {
     /// Starts the thread.
-    pub fn start(reports: UnboundedSender<Report>) -> io::Result<Self> {
+    pub(super) fn start(reports: UnboundedSender<Report>) -> io::Result<Self> {
         // Where no thread can be had it is leaked: dropped on another runtime's thread it would panic.
         let runtime = ManuallyDrop::new(Builder::new_current_thread().enable_all().build()?);
         let (orders, received) = unbounded_channel();
@@ -40,14 +40,14 @@ impl Outputs {
     }
 
     /// Follows what is written to the file from now on, also before the thread comes to it.
-    pub fn follow(&self, engine: Member, path: PathBuf) {
+    pub(super) fn follow(&self, engine: Member, path: PathBuf) {
         let mark = Mark::now(&path);
         // The thread ends only when this does.
         let _ = self.orders.send(Order::Follow(engine, path, mark));
     }
 
     /// Nobody is interested in this engine any more.
-    pub fn leave(&self, engine: Member) {
+    pub(super) fn leave(&self, engine: Member) {
         let _ = self.orders.send(Order::Leave(engine));
     }
 }

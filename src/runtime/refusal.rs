@@ -14,35 +14,35 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// Something that must be there is not: 69.
-    pub fn unavailable(why: impl fmt::Display) -> Self {
+    pub(super) fn unavailable(why: impl fmt::Display) -> Self {
         Refusal { status: ExitStatus::Unavailable, why: why.to_string() }
     }
 
     /// The command line asks for what can't be: 64.
-    pub fn usage(why: impl fmt::Display) -> Self {
+    pub(super) fn usage(why: impl fmt::Display) -> Self {
         Refusal { status: ExitStatus::Usage, why: why.to_string() }
     }
 
     /// A file asks for what can't be: 78.
-    pub fn configuration(why: impl fmt::Display) -> Self {
+    pub(super) fn configuration(why: impl fmt::Display) -> Self {
         Refusal { status: ExitStatus::Configuration, why: why.to_string() }
     }
 
     /// A permission is missing: 77.
-    pub fn denied(why: impl fmt::Display) -> Self {
+    pub(super) fn denied(why: impl fmt::Display) -> Self {
         Refusal { status: ExitStatus::Permission, why: why.to_string() }
     }
 
     /// The system refused what `why` says: 77 where permission is missing, else 69.
-    pub fn io_of(why: impl fmt::Display, error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => Refusal::denied(why),
-            _ => Refusal::unavailable(why),
+    pub(super) fn io_of(why: impl fmt::Display, error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return Refusal::denied(why);
         }
+        Refusal::unavailable(why)
     }
 
     /// The system refused `doing`: 77 where permission is missing, else 69.
-    pub fn io(doing: &str, error: &io::Error) -> Self {
+    pub(super) fn io(doing: &str, error: &io::Error) -> Self {
         let denied = error.kind() == io::ErrorKind::PermissionDenied;
         let cure = if denied { "; run as root, or give this user the right" } else { "" };
         let status = if denied { ExitStatus::Permission } else { ExitStatus::Unavailable };

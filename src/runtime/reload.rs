@@ -76,7 +76,7 @@ struct Read {
 impl Reloader {
     /// Reads the file again and takes it up, unless it is to be a dry run. The error names every problem; then
     /// the old configuration stays in force, and that is told and exported.
-    pub async fn reload(self: &Arc<Self>, dry_run: bool) -> Result<Changes, String> {
+    pub(super) async fn reload(self: &Arc<Self>, dry_run: bool) -> Result<Changes, String> {
         let reloader = self.clone();
         // A caller that goes away half-way must not leave it half-done.
         let done = tokio::spawn(async move { reloader.try_reload(dry_run).await }).await;
@@ -108,7 +108,7 @@ impl Reloader {
 
     /// Looks again for GPUs that NVML has not shown so far; groups on one that is there now get it. Nothing where every
     /// GPU is known.
-    pub async fn look_for_gpus(&self) -> Result<(), String> {
+    pub(super) async fn look_for_gpus(&self) -> Result<(), String> {
         let mut running = self.running.lock().await;
         let missed = running.gpus.iter().filter(|gpu| gpu.absent).count();
         if missed == 0 {

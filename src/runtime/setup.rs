@@ -15,17 +15,17 @@ pub(super) struct InForce {
 
 impl InForce {
     /// This one, read there.
-    pub fn new(configuration: Configuration, file: Option<PathBuf>) -> InForce {
+    pub(super) fn new(configuration: Configuration, file: Option<PathBuf>) -> InForce {
         InForce { file, configuration: Mutex::new(configuration) }
     }
 
     /// Another one from now on.
-    pub fn take_up(&self, configuration: Configuration) {
+    pub(super) fn take_up(&self, configuration: Configuration) {
         *self.lock() = configuration;
     }
 
     /// As it may be shown.
-    pub fn setup(&self) -> Result<Setup, String> {
+    pub(super) fn setup(&self) -> Result<Setup, String> {
         let configuration = self.lock().clone();
         configuration.setup(self.file.clone())
     }

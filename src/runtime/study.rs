@@ -20,6 +20,7 @@ use crate::model::gpu::ComputeMode;
 use crate::model::{DomainId, GpuIdentity, Request, Status};
 use crate::study::results::{Plan, Study};
 use crate::study::{self, Experiment, Manner, Patience, Progress, StudyFiles, Subject};
+use crate::text::span::age;
 
 use super::prepare::{Prepared, prepare};
 use super::refusal::Refusal;
@@ -128,12 +129,11 @@ async fn ready(
     let patience =
         group.engines.iter().map(|engine| Patience { start: engine.start_timeout, stop: engine.stop_timeout });
     let subject = Subject { patience: patience.collect(), launch, gpu, driver };
-    let progress = Progress::for_stderr();
+    let mut progress = Progress::for_stderr();
     progress.tell(&format!(
-        "studying group `{}`: {} min {} s at most, and the time that its {engines} engines take to start twice",
+        "studying group `{}`: {} at most, and the time that its {engines} engines take to start twice",
         group.name,
-        length.as_secs() / 60,
-        length.as_secs() % 60
+        age(length)
     ));
     let experiment = Experiment::new(subject, plan, owner, progress).map_err(Refusal::unavailable)?;
     Ok((experiment, lock))

@@ -24,7 +24,7 @@ pub(super) struct Order {
 
 impl Order {
     /// Of a group of `configuration`.
-    pub fn of_group(mut configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
+    pub(super) fn of_group(mut configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
         let group = chosen(&configuration.groups, options.group.as_deref())?;
         let baselines = match &options.baselines {
             None => Some(group.baselines.clone()),
@@ -36,8 +36,9 @@ impl Order {
         Ok(Order { configuration, plan: plan(options), files, baselines, driver: driver_version() })
     }
 
+    #[cfg(feature = "demo")]
     /// Of the simulated stage's only group: nobody runs it later, so its baselines are kept where it is asked for.
-    pub fn of_demo(configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
+    pub(super) fn of_demo(configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
         let nowhere = options.baselines.clone().unwrap_or(KeepBaselines::None);
         let options = StudyOptions { baselines: Some(nowhere), ..options.clone() };
         Ok(Order { driver: None, ..Order::of_group(configuration, &options)? })

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 /// Deeds by their time; of two for the same moment the older comes first.
 #[derive(Debug)]
-pub struct Agenda<T> {
+pub(crate) struct Agenda<T> {
     deeds: BTreeMap<Ticket, T>,
     made: u64,
 }
 
 /// A deed that is noted: its time, and its place among those of that time.
-pub type Ticket = (Instant, u64);
+pub(crate) type Ticket = (Instant, u64);
 
 /// What came first.
 #[derive(Debug)]
-pub enum Next<M, T> {
+pub(crate) enum Next<M, T> {
     /// A message.
     Message(M),
     /// A deed whose time has come.
@@ -33,12 +33,12 @@ impl<T> Default for Agenda<T> {
 
 impl<T> Agenda<T> {
     /// Notes a deed for `wait` from now.
-    pub fn after(&mut self, wait: Duration, deed: T) {
+    pub(crate) fn after(&mut self, wait: Duration, deed: T) {
         self.at(Instant::now() + wait, deed);
     }
 
     /// Notes a deed for a moment.
-    pub fn at(&mut self, when: Instant, deed: T) -> Ticket {
+    pub(crate) fn at(&mut self, when: Instant, deed: T) -> Ticket {
         self.made += 1;
         let ticket = (when, self.made);
         self.deeds.insert(ticket, deed);
@@ -46,12 +46,12 @@ impl<T> Agenda<T> {
     }
 
     /// Strikes a deed out; one that was done, or struck out, is no longer there.
-    pub fn cancel(&mut self, ticket: Ticket) {
+    pub(crate) fn cancel(&mut self, ticket: Ticket) {
         self.deeds.remove(&ticket);
     }
 
     /// Waits for the next message or deed; without deeds and messages it costs nothing.
-    pub fn next<M>(&mut self, messages: &Receiver<M>) -> Next<M, T> {
+    pub(crate) fn next<M>(&mut self, messages: &Receiver<M>) -> Next<M, T> {
         let Some(first) = self.deeds.first_entry() else {
             return messages.recv().map_or(Next::Silence, Next::Message);
         };

@@ -61,7 +61,7 @@ impl Args {
 }
 
 /// `1500ms`, `2s`.
-pub fn time(text: &str) -> Option<Duration> {
+pub(crate) fn time(text: &str) -> Option<Duration> {
     let scaled = |number: &str, unit: f64| number.parse::<f64>().ok().map(|n| n * unit);
     let seconds = match text.strip_suffix("ms") {
         Some(number) => scaled(number, 1e-3),
@@ -71,7 +71,7 @@ pub fn time(text: &str) -> Option<Duration> {
 }
 
 /// `40GiB`, `40960MiB`, `40G`, `40960M`, bytes; the units that CUDA and the configuration take.
-pub fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     let units = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("G", 30), ("M", 20), ("K", 10), ("B", 0), ("", 0)];
     units.iter().find_map(|(unit, shift)| {
         let number: u64 = text.strip_suffix(unit)?.trim().parse().ok()?;

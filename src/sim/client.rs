@@ -22,7 +22,7 @@ const CONTEXT_READY: Duration = Duration::from_millis(80);
 
 /// One process's context.
 #[derive(Debug)]
-pub struct Context {
+pub(crate) struct Context {
     gpu: Link,
     /// Bytes that it may allocate (CUDA_MPS_PINNED_DEVICE_MEM_LIMIT); `None`: no limit.
     limit: Option<u64>,
@@ -32,7 +32,7 @@ pub struct Context {
 
 impl Context {
     /// Makes a context, as the first CUDA call of a process does. `name` is what others see it by.
-    pub fn create(gpu: &Path, name: &str) -> Result<Context, CudaError> {
+    pub(crate) fn create(gpu: &Path, name: &str) -> Result<Context, CudaError> {
         injection::load();
         let mut link = Link::connect(gpu).map_err(|_| CudaError::NO_DEVICE)?;
         check_visible(&mut link)?;
@@ -59,7 +59,7 @@ impl Context {
     }
 
     /// Device memory, in bytes.
-    pub fn allocate(&mut self, bytes: u64) -> Result<(), CudaError> {
+    pub(crate) fn allocate(&mut self, bytes: u64) -> Result<(), CudaError> {
         if self.limit.is_some_and(|limit| self.allocated.saturating_add(bytes) > limit) {
             return Err(CudaError::OUT_OF_MEMORY);
         }
@@ -70,7 +70,7 @@ impl Context {
 
     /// Runs a kernel that takes so long alone and can use this share of the SMs, and waits for it; how long
     /// it ran beside others.
-    pub fn launch(&mut self, alone: Duration, demand: f64) -> Result<Duration, CudaError> {
+    pub(crate) fn launch(&mut self, alone: Duration, demand: f64) -> Result<Duration, CudaError> {
         self.profiler.launched();
         let answer = self.call(&format!("launch {} {demand}", alone.as_micros()))?;
         let mut times = answer.split_whitespace().skip(1).map_while(|time| time.parse().ok());
@@ -80,17 +80,17 @@ impl Context {
     }
 
     /// Runs a kernel that never ends; comes back only with an error.
-    pub fn hang(&mut self) -> Result<(), CudaError> {
+    pub(crate) fn hang(&mut self) -> Result<(), CudaError> {
         self.call("hang").map(drop)
     }
 
     /// From now on its kernels wait for the GPU.
-    pub fn starve(&mut self) -> Result<(), CudaError> {
+    pub(crate) fn starve(&mut self) -> Result<(), CudaError> {
         self.call("starve").map(drop)
     }
 
     /// Runs a kernel that faults: `illegal-address` or `trap`.
-    pub fn fault(&mut self, kind: &str) -> Result<(), CudaError> {
+    pub(crate) fn fault(&mut self, kind: &str) -> Result<(), CudaError> {
         self.call(&format!("fault {kind}")).map(drop)
     }
 
@@ -105,7 +105,7 @@ impl Context {
 }
 
 /// Where the control daemon is looked for.
-pub fn pipe_directory() -> PathBuf {
+pub(crate) fn pipe_directory() -> PathBuf {
     PathBuf::from(env::var_os("CUDA_MPS_PIPE_DIRECTORY").unwrap_or("/tmp/nvidia-mps".into()))
 }
 

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_secs(600);
 
 /// Callers come, wait until each of them gets tokens, and go away at one moment, all others with them.
-pub fn come_and_go(engine: SocketAddr, silence: &Silence) -> io::Result<()> {
+pub(crate) fn come_and_go(engine: SocketAddr, silence: &Silence) -> io::Result<()> {
     let callers: Vec<_> =
         (0..CALLERS).map(|_| ask(engine, "Tell me a long story", 100_000)).collect::<Result<_, _>>()?;
     let mut waiting = callers.into_iter().map(BufReader::new).collect::<Vec<_>>();
@@ -29,7 +29,7 @@ pub fn come_and_go(engine: SocketAddr, silence: &Silence) -> io::Result<()> {
 }
 
 /// Somebody asks this, and reads the answer.
-pub fn ask_about(engine: SocketAddr, question: &str) -> io::Result<()> {
+pub(crate) fn ask_about(engine: SocketAddr, question: &str) -> io::Result<()> {
     let mut caller = BufReader::new(ask(engine, question, 4)?);
     await_token(&mut caller)?;
     io::copy(&mut caller, &mut io::sink()).map(drop)

@@ -2,35 +2,35 @@
 
 /// A CUDA error by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CudaError(pub u32);
+pub(crate) struct CudaError(pub u32);
 
 impl CudaError {
     /// `cudaErrorMemoryAllocation`: the caller's alone.
-    pub const OUT_OF_MEMORY: CudaError = CudaError(2);
+    pub(crate) const OUT_OF_MEMORY: CudaError = CudaError(2);
     /// `cudaErrorDevicesUnavailable`: the server takes no more clients.
-    pub const DEVICES_UNAVAILABLE: CudaError = CudaError(46);
+    pub(crate) const DEVICES_UNAVAILABLE: CudaError = CudaError(46);
     /// `cudaErrorNoDevice`: CUDA_VISIBLE_DEVICES names no GPU that is there.
-    pub const NO_DEVICE: CudaError = CudaError(100);
+    pub(crate) const NO_DEVICE: CudaError = CudaError(100);
     /// `cudaErrorIllegalAddress`.
-    pub const ILLEGAL_ADDRESS: CudaError = CudaError(700);
+    pub(crate) const ILLEGAL_ADDRESS: CudaError = CudaError(700);
     /// `cudaErrorLaunchFailure`: a trap.
-    pub const LAUNCH_FAILURE: CudaError = CudaError(719);
+    pub(crate) const LAUNCH_FAILURE: CudaError = CudaError(719);
     /// `cudaErrorMpsRpcFailure`: the server is gone.
-    pub const MPS_RPC_FAILURE: CudaError = CudaError(806);
+    pub(crate) const MPS_RPC_FAILURE: CudaError = CudaError(806);
     /// `cudaErrorMpsServerNotReady`: the server handles a fault.
-    pub const MPS_SERVER_NOT_READY: CudaError = CudaError(807);
+    pub(crate) const MPS_SERVER_NOT_READY: CudaError = CudaError(807);
     /// `cudaErrorMpsClientTerminated`.
-    pub const MPS_CLIENT_TERMINATED: CudaError = CudaError(810);
+    pub(crate) const MPS_CLIENT_TERMINATED: CudaError = CudaError(810);
     /// `cudaErrorUnknown`: the GPU is gone.
-    pub const UNKNOWN: CudaError = CudaError(999);
+    pub(crate) const UNKNOWN: CudaError = CudaError(999);
 
     /// As `cudaGetErrorName` says.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.words().0
     }
 
     /// As `cudaGetErrorString` says.
-    pub fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         self.words().1
     }
 

@@ -140,6 +140,7 @@ impl FromStr for Injection {
 impl Stage {
     /// Brings a fault about. `engine`: whose, where it is an engine's; the first by default. An error
     /// says that there is nobody to do it to.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others are of the host, or of the engine itself")]
     pub fn inject(&self, fault: Injection, engine: Option<&str>) -> io::Result<()> {
         let engine = engine.unwrap_or_else(|| self.engine_names().next().unwrap_or_default());
         match fault {
@@ -182,6 +183,14 @@ impl Stage {
                 crowd::come_and_go(self.address(engine)?, self.silence())
             }
             Injection::Echo => self.echo(engine),
+            other => self.inject_into_host(other, engine),
+        }
+    }
+
+    /// A fault of the MPS daemon, the GPU or its driver; any other is an order that the engine carries out itself.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others are of the engine itself")]
+    fn inject_into_host(&self, fault: Injection, engine: &str) -> io::Result<()> {
+        match fault {
             Injection::ServerKill => signal(first_number(&self.ask_gpu("servers")?)?, Signal::SIGKILL),
             Injection::ServerCannotStart => {
                 fs::write(self.directory().join(FAILS), "operation not supported")?;

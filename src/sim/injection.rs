@@ -9,7 +9,7 @@ use nix::libc;
 
 /// `CUDA_INJECTION64_PATH`: loaded at CUDA's start-up. One that can't be loaded, has no entry point or fails does no
 /// harm, as measured.
-pub fn load() {
+pub(crate) fn load() {
     let Some(entry) = symbol("CUDA_INJECTION64_PATH", "InitializeInjection") else { return };
     // SAFETY: the entry point of an injection takes nothing and returns an int.
     let initialize = unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> c_int>(entry) };
@@ -19,14 +19,14 @@ pub fn load() {
 
 /// Who is told of kernels, if anybody: the stand-in CUPTI.
 #[derive(Debug)]
-pub struct Profiler {
+pub(crate) struct Profiler {
     launched: Option<unsafe extern "C" fn() -> c_int>,
     ran: Option<unsafe extern "C" fn(u64, u64)>,
 }
 
 impl Profiler {
     /// The library that `MPSWARDEN_CUPTI` names.
-    pub fn of_environment() -> Profiler {
+    pub(crate) fn of_environment() -> Profiler {
         let entry = |name| symbol("MPSWARDEN_CUPTI", name);
         // SAFETY: the stand-in's entry points have these types.
         unsafe {
@@ -38,7 +38,7 @@ impl Profiler {
     }
 
     /// A kernel is about to be launched.
-    pub fn launched(&self) {
+    pub(crate) fn launched(&self) {
         if let Some(tell) = self.launched {
             // SAFETY: the library is never unloaded.
             unsafe { tell() };
@@ -46,7 +46,7 @@ impl Profiler {
     }
 
     /// The kernel launched last ran, in nanoseconds of CLOCK_REALTIME.
-    pub fn ran(&self, begin: u64, end: u64) {
+    pub(crate) fn ran(&self, begin: u64, end: u64) {
         if let Some(tell) = self.ran {
             // SAFETY: the library is never unloaded.
             unsafe { tell(begin, end) };

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 /// Until when which engine gets no request; shared by all who have a copy.
 #[derive(Clone, Debug, Default)]
-pub struct Silence(Arc<Mutex<BTreeMap<SocketAddr, Instant>>>);
+pub(crate) struct Silence(Arc<Mutex<BTreeMap<SocketAddr, Instant>>>);
 
 impl Silence {
     /// Nobody sends the engine anything for so long, and whoever waits for an answer goes away.
-    pub fn begin(&self, engine: SocketAddr, length: Duration) {
+    pub(crate) fn begin(&self, engine: SocketAddr, length: Duration) {
         self.lock().insert(engine, Instant::now() + length);
     }
 
     /// Whether the engine gets no request now.
-    pub fn is_around(&self, engine: SocketAddr) -> bool {
+    pub(crate) fn is_around(&self, engine: SocketAddr) -> bool {
         self.lock().get(&engine).is_some_and(|until| Instant::now() < *until)
     }
 

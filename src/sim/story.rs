@@ -13,7 +13,7 @@ use super::gpu::DEMAND;
 
 /// `sim client|foreign VERB --gpu PATH [--name N] [--seconds S] [--kernels N] [--us N] [--demand D]
 /// [--gap N] [--at S] [--memory M] [--linger]`. Status 3 on a CUDA error.
-pub fn main(args: &Args) -> ExitCode {
+pub(crate) fn main(args: &Args) -> ExitCode {
     tell(&format!("pid={} init", std::process::id()));
     let started = Instant::now();
     let context = Context::create(&args.path("gpu", "gpu.socket"), args.text("name").unwrap_or("client"));

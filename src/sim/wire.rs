@@ -16,38 +16,38 @@ const WRITE_LIMIT: Duration = Duration::from_millis(200);
 
 /// A conversation from the side that asks.
 #[derive(Debug)]
-pub struct Link {
+pub(crate) struct Link {
     stream: UnixStream,
     reader: BufReader<UnixStream>,
 }
 
 impl Link {
     /// Connects; fails as `connect(2)` does.
-    pub fn connect(path: &Path) -> io::Result<Link> {
+    pub(crate) fn connect(path: &Path) -> io::Result<Link> {
         let stream = UnixStream::connect(path)?;
         let reader = BufReader::new(stream.try_clone()?);
         Ok(Link { stream, reader })
     }
 
     /// Connects, says nothing, and waits until the other side hangs up.
-    pub fn knock(path: &Path) -> io::Result<()> {
+    pub(crate) fn knock(path: &Path) -> io::Result<()> {
         let link = Link::connect(path)?;
         link.stream.shutdown(std::net::Shutdown::Write)?;
         link.rest().map(drop)
     }
 
     /// Bounds every later wait for an answer.
-    pub fn set_timeout(&self, limit: Duration) -> io::Result<()> {
+    pub(crate) fn set_timeout(&self, limit: Duration) -> io::Result<()> {
         self.stream.set_read_timeout(Some(limit))
     }
 
     /// Says one line.
-    pub fn send(&mut self, line: &str) -> io::Result<()> {
+    pub(crate) fn send(&mut self, line: &str) -> io::Result<()> {
         say(&self.stream, line)
     }
 
     /// The next line; an error when the other side is gone.
-    pub fn receive(&mut self) -> io::Result<String> {
+    pub(crate) fn receive(&mut self) -> io::Result<String> {
         let mut line = String::new();
         match self.reader.read_line(&mut line)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -56,20 +56,20 @@ impl Link {
     }
 
     /// Says a line and waits for the answer.
-    pub fn ask(&mut self, line: &str) -> io::Result<String> {
+    pub(crate) fn ask(&mut self, line: &str) -> io::Result<String> {
         self.send(line)?;
         self.receive()
     }
 
     /// Everything until the other side hangs up.
-    pub fn rest(mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn rest(mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut self.reader, &mut bytes)?;
         Ok(bytes)
     }
 
     /// Hands every further line to `heard`, from a thread, and then its end.
-    pub fn follow<M: Send + 'static>(
+    pub(crate) fn follow<M: Send + 'static>(
         self,
         to: Sender<M>,
         heard: impl Fn(Option<String>) -> M + Send + 'static,
@@ -88,13 +88,13 @@ impl Link {
 }
 
 /// Says one line in one write.
-pub fn say(mut stream: &UnixStream, line: &str) -> io::Result<()> {
+pub(crate) fn say(mut stream: &UnixStream, line: &str) -> io::Result<()> {
     stream.write_all(format!("{line}\n").as_bytes())
 }
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Its process.
     pub pid: u32,
     /// Its user.
@@ -103,7 +103,7 @@ pub struct Peer {
 
 /// What a listener hears. Connections have numbers that are never used again.
 #[derive(Debug)]
-pub enum Heard {
+pub(crate) enum Heard {
     /// Somebody connected.
     Opened(u64, Peer, UnixStream),
     /// A line without its end.
@@ -113,7 +113,7 @@ pub enum Heard {
 }
 
 /// Listens on `path` from a thread, over what a dead listener left there.
-pub fn listen<M: From<Heard> + Send + 'static>(path: &Path, to: Sender<M>) -> io::Result<()> {
+pub(crate) fn listen<M: From<Heard> + Send + 'static>(path: &Path, to: Sender<M>) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -149,35 +149,35 @@ fn welcome<M: From<Heard> + Send + 'static>(number: u64, stream: UnixStream, to:
 
 /// The connections of a listener.
 #[derive(Debug, Default)]
-pub struct Links(BTreeMap<u64, (Peer, UnixStream)>);
+pub(crate) struct Links(BTreeMap<u64, (Peer, UnixStream)>);
 
 impl Links {
     /// Keeps a new connection.
-    pub fn open(&mut self, link: u64, peer: Peer, stream: UnixStream) {
+    pub(crate) fn open(&mut self, link: u64, peer: Peer, stream: UnixStream) {
         self.0.insert(link, (peer, stream));
     }
 
     /// Who is there.
-    pub fn peer(&self, link: u64) -> Option<Peer> {
+    pub(crate) fn peer(&self, link: u64) -> Option<Peer> {
         self.0.get(&link).map(|(peer, _)| *peer)
     }
 
     /// Says a line; one who is gone will be heard closing.
-    pub fn say(&self, link: u64, line: &str) {
+    pub(crate) fn say(&self, link: u64, line: &str) {
         if let Some((_, stream)) = self.0.get(&link) {
             let _ = say(stream, line);
         }
     }
 
     /// Says text as it is.
-    pub fn write(&self, link: u64, text: &str) {
+    pub(crate) fn write(&self, link: u64, text: &str) {
         if let Some((_, stream)) = self.0.get(&link) {
             let _ = (&*stream).write_all(text.as_bytes());
         }
     }
 
     /// Hangs up.
-    pub fn close(&mut self, link: u64) {
+    pub(crate) fn close(&mut self, link: u64) {
         if let Some((_, stream)) = self.0.remove(&link) {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }

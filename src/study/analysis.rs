@@ -147,9 +147,9 @@ pub fn analysis(study: &Study) -> Analysis {
 
 fn figures(cell: &Cell, names: &[String], one_model: bool) -> CellFigures {
     let engines: Vec<_> = names.iter().map(|name| engine_figures(cell, name, names)).collect();
-    let totals = Way::ALL.map(|way| match way {
-        Way::Consolidated if !one_model => None,
-        way => total(cell, way, &engines, names),
+    let totals = Way::ALL.map(|way| {
+        let measured = way != Way::Consolidated || one_model;
+        measured.then(|| total(cell, way, &engines, names)).flatten()
     });
     let [_, mps, sliced, one] = totals;
     let over = |other: Option<Spread>| mps.zip(other).and_then(|(mps, other)| mps.over(other));

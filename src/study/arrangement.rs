@@ -59,17 +59,17 @@ pub(super) struct Arrangement {
 
 impl Arrangement {
     /// Nothing runs yet. `patience` is in the order of the engines.
-    pub fn new(hands: Hands, launch: GroupLaunch, patience: Vec<Patience>) -> Arrangement {
+    pub(super) fn new(hands: Hands, launch: GroupLaunch, patience: Vec<Patience>) -> Arrangement {
         Arrangement { hands, launch, patience, incarnation: 0 }
     }
 
     /// What is started.
-    pub fn launch(&self) -> &GroupLaunch {
+    pub(super) fn launch(&self) -> &GroupLaunch {
         &self.launch
     }
 
     /// Starts all; what was started stays where one fails. Tells what does not keep it from serving.
-    pub async fn begin(&mut self, setting: Setting) -> Result<Vec<String>, String> {
+    pub(super) async fn begin(&mut self, setting: Setting) -> Result<Vec<String>, String> {
         self.incarnation += 1;
         self.hands.ended();
         if setting == Setting::UnderMps {
@@ -82,7 +82,7 @@ impl Arrangement {
     }
 
     /// The engines that ended by themselves since they were started, each in a sentence.
-    pub fn lost(&mut self) -> Vec<String> {
+    pub(super) fn lost(&mut self) -> Vec<String> {
         let ended = self.hands.ended();
         ended
             .iter()
@@ -91,7 +91,7 @@ impl Arrangement {
     }
 
     /// Ends all, proven. Waits first for what is under way: nothing starts after this.
-    pub async fn end(&mut self, manner: Manner) -> Result<(), String> {
+    pub(super) async fn end(&mut self, manner: Manner) -> Result<(), String> {
         self.hands.settle().await;
         let domain = self.launch.domain.clone();
         let grace = if manner == Manner::InOrder { QUIT } else { Duration::ZERO };
@@ -102,6 +102,7 @@ impl Arrangement {
         engines.and(daemon)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is no end of processes is told as it is")]
     async fn end_engines(&mut self, manner: Manner) -> Result<(), String> {
         if manner == Manner::InOrder {
             // What does not end in order is killed below.
@@ -225,6 +226,9 @@ fn done(outcome: Outcome) -> Result<(), String> {
         Outcome::Done => Ok(()),
         Outcome::Failed { why } | Outcome::NotAsked { why } | Outcome::Waits { why, .. } => Err(why),
         Outcome::TimedOut => Err("it was not done in time".to_owned()),
-        other => Err(format!("an unexpected outcome: {other:?}")),
+        other @ (Outcome::Started { .. }
+        | Outcome::Killed { .. }
+        | Outcome::Gone { .. }
+        | Outcome::NotUnderstood { .. }) => Err(format!("an unexpected outcome: {other:?}")),
     }
 }

@@ -3,24 +3,22 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Response, Uri};
 use serde_json::Value;
-use tokio::time::timeout;
 
-use super::connection::{Connection, read};
 use super::request::{Form, Lengths};
 use super::sse::{Came, Event, Events, Usage};
+use crate::host::http::{GetError, Peer, Question, Response};
 use crate::text::plain;
 
 /// For one request, from its connection to its last token.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Bytes of a whole answer: 16 000 tokens have some 8 MB.
 const LONGEST_ANSWER: usize = 64 << 20;
-/// Of what a server says when it refuses.
+/// Bytes of an answer that is a refusal.
+const LONGEST_REFUSAL: usize = 4 << 10;
+/// Bytes of the engine's list of models.
+const LONGEST_LIST: usize = 1 << 20;
+/// Characters of what a server says when it refuses.
 const LONGEST_REASON: usize = 300;
 /// The lengths by which a form is tried.
 const TRIAL: Lengths = Lengths { prompt: 16, output: 2 };
@@ -28,8 +26,7 @@ const TRIAL: Lengths = Lengths { prompt: 16, output: 2 };
 /// An engine as it wants to be spoken to.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    authority: String,
-    address: (String, u16),
+    url: String,
     key: Option<String>,
     /// The model that it says it serves.
     pub model: Option<String>,
@@ -50,15 +47,20 @@ impl From<String> for Failure {
     }
 }
 
+impl From<GetError> for Failure {
+    fn from(error: GetError) -> Failure {
+        error.to_string().into()
+    }
+}
+
 impl Target {
     /// At `url`, `http://host:port`, with an API key where it wants one. Finds out its model and what it takes.
-    pub async fn meet(url: &str, key: Option<String>) -> Result<Target, String> {
-        let uri: Uri = url.parse().map_err(|error| format!("{url} is no URL: {error}"))?;
-        let plain = uri.scheme_str() == Some("http");
-        let host = uri.host().filter(|_| plain).ok_or_else(|| format!("{url} is no http://host:port"))?;
-        let port = uri.port_u16().unwrap_or(80);
-        let address = (host.trim_matches(['[', ']']).to_owned(), port);
-        let mut target = Target { authority: format!("{host}:{port}"), address, key, model: None, form: Form::ALL[0] };
+    pub(super) async fn meet(url: &str, key: Option<String>) -> Result<Target, String> {
+        // A key goes with every request, and over https nobody checks to whom.
+        if !url.starts_with("http://") {
+            return Err(format!("{url} is no http://host:port"));
+        }
+        let mut target = Target { url: url.to_owned(), key, model: None, form: Form::ALL[0] };
         target.model = Caller::of(&target).model().await;
         for form in Form::ALL {
             target.form = form;
@@ -81,7 +83,7 @@ impl Target {
     }
 
     /// What it does not understand, for people.
-    pub fn lacks(&self) -> Option<String> {
+    pub(super) fn lacks(&self) -> Option<String> {
         self.form.lacks()
     }
 }
@@ -89,17 +91,17 @@ impl Target {
 /// Sends one request after the other.
 pub(super) struct Caller<'t> {
     target: &'t Target,
-    kept: Option<Connection>,
+    peer: Peer,
 }
 
 impl<'t> Caller<'t> {
     /// Of this engine. Connects to nobody yet.
-    pub fn of(target: &'t Target) -> Caller<'t> {
-        Caller { target, kept: None }
+    pub(super) fn of(target: &'t Target) -> Caller<'t> {
+        Caller { target, peer: Peer::new(&target.url) }
     }
 
     /// One streamed completion; each chunk with tokens is told with its time since `began`. Ends within 120 s.
-    pub async fn stream(
+    pub(super) async fn stream(
         &mut self,
         lengths: Lengths,
         began: Instant,
@@ -112,69 +114,34 @@ impl<'t> Caller<'t> {
         &mut self,
         lengths: Lengths,
         began: Instant,
-        take: impl FnMut(Event, Duration),
-    ) -> Result<Option<Usage>, Failure> {
-        let body = self.target.form.body(self.target.model.as_deref(), lengths).to_string();
-        match timeout(PATIENCE, self.converse(body, began, take)).await {
-            Ok(ended) => ended,
-            Err(_) => Err(format!("no whole answer within {} s", PATIENCE.as_secs()).into()),
-        }
-    }
-
-    async fn converse(
-        &mut self,
-        body: String,
-        began: Instant,
         mut take: impl FnMut(Event, Duration),
     ) -> Result<Option<Usage>, Failure> {
-        let (mut answer, connection) = self.ask("POST", "/v1/completions", body.into()).await?;
-        refusal(&mut answer).await?;
+        let body = self.target.form.body(self.target.model.as_deref(), lengths).to_string();
+        let question = Question::post("/v1/completions", body).with_key(self.target.key.as_deref());
         let (mut events, mut heard) = (Events::default(), Heard::default());
-        while let Some(frame) = answer.body_mut().frame().await {
-            let frame = frame.map_err(|error| format!("its answer broke off: {error}"))?;
-            let Ok(piece) = frame.into_data() else { continue };
+        let hear = |piece: &[u8]| {
             let at = began.elapsed();
             heard.bytes += piece.len();
             if heard.bytes > LONGEST_ANSWER {
-                return Err(format!("an answer of over {} MiB", LONGEST_ANSWER >> 20).into());
+                return Err(Failure::from(format!("an answer of over {} MiB", LONGEST_ANSWER >> 20)));
             }
-            events.push(&piece, |event| {
+            let told = |event| {
                 heard.hear(&event);
                 take(event, at);
-            })?;
-        }
-        self.kept = Some(connection);
+            };
+            Ok(events.push(piece, told)?)
+        };
+        let answer = self.peer.stream(question, PATIENCE, LONGEST_REFUSAL, hear).await?;
+        refusal(&answer)?;
         heard.whole()
     }
 
     /// The first model of the engine's list; `None`: it has no such list.
     async fn model(&mut self) -> Option<String> {
-        let asked = timeout(PATIENCE, self.ask("GET", "/v1/models", Bytes::new())).await.ok()?;
-        let (mut answer, _connection) = asked.ok()?;
-        let list = timeout(PATIENCE, read(&mut answer, 1 << 20)).await.ok()?;
-        let list: Value = serde_json::from_slice(&list).ok()?;
+        let question = Question::get("/v1/models").with_key(self.target.key.as_deref());
+        let list = self.peer.whole(question, PATIENCE, LONGEST_LIST).await.ok()?;
+        let list: Value = serde_json::from_slice(&list.body).ok()?;
         list["data"][0]["id"].as_str().map(str::to_owned)
-    }
-
-    /// Asks, and waits for the head. A kept connection may have ended by now, which says nothing: then a new one
-    /// is asked.
-    async fn ask(&mut self, method: &str, path: &str, body: Bytes) -> Result<(Response<Incoming>, Connection), String> {
-        let mut request = hyper::Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, &self.target.authority)
-            .header(CONTENT_TYPE, "application/json");
-        if let Some(key) = &self.target.key {
-            request = request.header(AUTHORIZATION, format!("Bearer {key}"));
-        }
-        let request = request.body(Full::new(body)).map_err(|error| format!("no request can be made: {error}"))?;
-        if let Some(kept) = self.kept.take()
-            && let Ok(answer) = kept.ask(request.clone()).await
-        {
-            return Ok(answer);
-        }
-        let asked = Connection::open(&self.target.address).await?.ask(request).await;
-        asked.map_err(|error| format!("{} answers no HTTP: {error}", self.target.authority))
     }
 }
 
@@ -217,13 +184,12 @@ impl Heard {
 }
 
 /// Why the server does not answer with a stream.
-async fn refusal(answer: &mut Response<Incoming>) -> Result<(), Failure> {
-    let status = answer.status().as_u16();
+fn refusal(answer: &Response) -> Result<(), Failure> {
+    let status = answer.status;
     if status == 200 {
         return Ok(());
     }
-    let said = read(answer, 4 << 10).await;
-    let why = format!("HTTP {status}: {}", shortened(&String::from_utf8_lossy(&said)));
+    let why = format!("HTTP {status}: {}", shortened(&String::from_utf8_lossy(&answer.body)));
     Err(Failure { why, refused: matches!(status, 400 | 422) })
 }
 

@@ -126,7 +126,7 @@ async fn an_answer_counts_only_from_its_beginning_to_its_end() {
         (format!("{STREAM}{TOKEN}data: {{\"error\":\"dead\"}}\n\n"), "it failed: \"dead\""),
         (format!("{STREAM}data: nonsense\n\n"), "no chunk"),
         (format!("{STREAM}{}", "x".repeat(300 << 10)), "a line of over 256 KiB"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ndata: x".to_owned(), "broke off"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ndata: x".to_owned(), "answers no HTTP"),
         ("garbage\r\n\r\n".to_owned(), "answers no HTTP"),
     ] {
         let why = completed(answer).await.unwrap_err();

@@ -214,7 +214,7 @@ impl Experiment {
         let all = self.targets.len() as u32;
         let concurrency = match job.arrangement {
             Arrangement::Consolidated(_) => cell.concurrency * all,
-            _ => cell.concurrency,
+            Arrangement::Alone(_) | Arrangement::Mps | Arrangement::TimeSliced => cell.concurrency,
         };
         let load = |place: usize| Load {
             engine: self.study.engines[place].name.clone(),

@@ -1,8 +1,11 @@
 //! A study's figures as people read them, the same in the terminal and in the report. Pure text.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::spread::Spread;
+use crate::text::span::{age, span_of};
 
 /// What was not measured.
 pub(super) const NONE: &str = "–";
@@ -36,23 +39,14 @@ fn whole(number: f64) -> String {
     }
 }
 
-/// A span of time: `0.42 ms`, `12.3 ms`, `161 ms`, `5.37 s`.
+/// A span of time: `12.3 ms`, `161 ms`, `5.37 s`.
 pub(super) fn seconds(seconds: f64) -> String {
-    match seconds {
-        ..0.001 => format!("{:.2} ms", seconds * 1e3),
-        ..0.1 => format!("{:.1} ms", seconds * 1e3),
-        ..1.0 => format!("{:.0} ms", seconds * 1e3),
-        ..1000.0 => format!("{seconds:.2} s"),
-        _ => format!("{} s", whole(seconds)),
-    }
+    span_of(seconds).unwrap_or_else(|| NONE.to_owned())
 }
 
-/// How long a study took: `42 s`, `24 min`.
+/// How long a study took: `42 s`, `24 min 3 s`.
 pub(super) fn took(seconds: f64) -> String {
-    match seconds {
-        ..120.0 => format!("{:.0} s", seconds.max(0.0)),
-        _ => format!("{} min", whole(seconds / 60.0)),
-    }
+    Duration::try_from_secs_f64(seconds).map_or_else(|_| NONE.to_owned(), age)
 }
 
 /// As short as it gets, on an axis or in a sentence: `512`, `4k`, `1.5k`, `2M`.
@@ -98,11 +92,6 @@ pub(super) fn or_none<T>(figure: Option<T>, told: impl Fn(T) -> String) -> Strin
     figure.map_or_else(|| NONE.to_owned(), told)
 }
 
-/// `3 engines`, `1 engine`.
-pub(super) fn plural(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 /// `a`, `a and b`, `a, b and c`.
 pub(super) fn listed(words: &[String]) -> String {
     match words {
@@ -126,7 +115,7 @@ mod tests {
     fn figures_have_as_many_digits_as_they_are_worth() {
         assert_eq!([1.618, 0.5, 123.4, 1e300].map(times), ["1.62", "0.50", "123", "1.0e300"]);
         assert_eq!([8.26, 2600.4, 12e6].map(rate), ["8.3", "2600", "1.2e7"]);
-        assert_eq!([0.00042, 0.0123, 0.161, 5.371].map(seconds), ["0.42 ms", "12.3 ms", "161 ms", "5.37 s"]);
+        assert_eq!([0.00042, 0.0123, 0.161, 5.371].map(seconds), ["0.4 ms", "12.3 ms", "161 ms", "5.37 s"]);
         assert_eq!([0.0, 0.5, 512.0, 4096.0, 1500.0, 2e6].map(short), ["0", "0.5", "512", "4.1k", "1.5k", "2M"]);
         assert_eq!([1e-4, 5e-3, 2.0].map(short_time), ["100 µs", "5 ms", "2 s"]);
     }

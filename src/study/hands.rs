@@ -29,19 +29,19 @@ pub(super) struct Hands {
 
 impl Hands {
     /// For one group. Makes its directories; starts nothing.
-    pub fn new(launch: &GroupLaunch, owner: OwnerMark) -> Result<Hands, PrepareError> {
+    pub(super) fn new(launch: &GroupLaunch, owner: OwnerMark) -> Result<Hands, PrepareError> {
         let (sender, reports) = unbounded_channel();
         let executor = Executor::new(vec![launch.clone()], owner, sender)?;
         Ok(Hands { executor, reports, last: 0, open: BTreeMap::new(), ended: BTreeMap::new() })
     }
 
     /// Carries out one action; answers by `bound`, and soon after.
-    pub async fn carry_out(&mut self, action: Action, bound: Duration) -> Outcome {
+    pub(super) async fn carry_out(&mut self, action: Action, bound: Duration) -> Outcome {
         self.all(vec![action], bound).await.pop().unwrap_or(Outcome::TimedOut)
     }
 
     /// Carries out all at once; the outcomes are in their order. What is ordered goes on if this is dropped.
-    pub async fn all(&mut self, actions: Vec<Action>, bound: Duration) -> Vec<Outcome> {
+    pub(super) async fn all(&mut self, actions: Vec<Action>, bound: Duration) -> Vec<Outcome> {
         let deadline = clock::now().after(bound);
         let mut ids = Vec::new();
         for action in actions {
@@ -56,7 +56,7 @@ impl Hands {
     }
 
     /// Waits until every order has its outcome: each has one by its deadline.
-    pub async fn settle(&mut self) {
+    pub(super) async fn settle(&mut self) {
         while self.open.values().any(Option::is_none) {
             let Some(report) = self.reports.recv().await else { return };
             self.take_up(report);
@@ -74,7 +74,7 @@ impl Hands {
     }
 
     /// The engines that ended since this was asked last.
-    pub fn ended(&mut self) -> BTreeMap<Member, Exit> {
+    pub(super) fn ended(&mut self) -> BTreeMap<Member, Exit> {
         while let Ok(report) = self.reports.try_recv() {
             self.take_up(report);
         }
@@ -82,18 +82,23 @@ impl Hands {
     }
 
     /// One command to the group's control daemon, and its answer.
-    pub async fn command(&self, domain: &DomainId, text: &str) -> Result<String, String> {
+    pub(super) async fn command(&self, domain: &DomainId, text: &str) -> Result<String, String> {
         let Some(control) = self.executor.launches().control(domain) else {
             return Err(format!("no group `{domain}`"));
         };
         match control.command(text, COMMAND).await {
             CommandOutcome::Answered(answer) => Ok(answer),
-            other => Err(format!("the control daemon of group `{domain}`: {text}: {}", other.result())),
+            other @ (CommandOutcome::Refused
+            | CommandOutcome::Unreachable(_)
+            | CommandOutcome::Timeout
+            | CommandOutcome::NotAsked(_)) => {
+                Err(format!("the control daemon of group `{domain}`: {text}: {}", other.result()))
+            }
         }
     }
 
     /// The processes of each engine.
-    pub fn trees(&self, domain: &DomainId) -> Vec<(Member, Vec<u32>)> {
+    pub(super) fn trees(&self, domain: &DomainId) -> Vec<(Member, Vec<u32>)> {
         let trees = self.executor.trees().look(domain).unwrap_or_default();
         trees.into_iter().map(|(key, tree)| (key, tree.iter().map(|usage| usage.process.pid).collect())).collect()
     }

@@ -53,7 +53,7 @@ impl Load {
     }
 
     /// Runs until it is over, or until whoever holds the other end of `alive` lets go.
-    pub async fn run(self, alive: watch::Receiver<()>) -> Result<Loaded, String> {
+    pub(super) async fn run(self, alive: watch::Receiver<()>) -> Result<Loaded, String> {
         let running = tokio::task::spawn_blocking(move || self.on_this_thread(alive));
         let ended = running.await.map_err(|error| format!("the load generator failed: {error}"))?;
         ended.map_err(|error| format!("no load can be made: {error}"))

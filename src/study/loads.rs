@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::analysis::Load;
-use super::figures::plural;
+use crate::text::figures::plural;
 
 /// Boxes that are told; the rest is counted.
 const TOLD: usize = 3;

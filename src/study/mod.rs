@@ -7,8 +7,6 @@ mod client;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod client_tests;
-mod columns;
-mod connection;
 mod drive;
 mod figures;
 mod files;

@@ -1,93 +1,104 @@
-//! Tells on stderr how far a study is: a bar with the time left on a terminal, a line for each cell elsewhere.
+//! Tells on stderr how far a study is: a line with the time left on a terminal, a line for each cell elsewhere.
 
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use crate::text::span::age;
+use crate::text::status_line::StatusLine;
 
-const TEMPLATE: &str = "{bar:24} {pos}/{len} runs, {eta} left  {wide_msg}";
+/// Columns of the bar.
+const BAR: usize = 24;
 
-/// How it is told.
+/// Tells how far a study is.
 #[derive(Debug)]
-pub enum Progress {
-    /// On a terminal.
-    Bar(ProgressBar),
-    /// In a log.
-    Lines(Lines),
-}
-
-/// What was told of, so that it is not told twice.
-#[derive(Debug, Default)]
-pub struct Lines {
-    last: String,
+pub struct Progress {
+    /// `None`: stderr is no terminal.
+    line: Option<StatusLine>,
+    /// What is being done.
+    what: String,
     done: usize,
     runs: usize,
+    /// When the first run began; the time that engines take to start says nothing about that of the runs.
+    began: Instant,
 }
 
 impl Progress {
     /// For this process' stderr.
     pub fn for_stderr() -> Progress {
-        if !std::io::stderr().is_terminal() {
-            return Progress::Lines(Lines::default());
-        }
-        let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::new(0).with_style(style);
-        bar.enable_steady_tick(Duration::from_secs(1));
-        Progress::Bar(bar)
+        let line = std::io::stderr().is_terminal().then(StatusLine::default);
+        Progress { line, what: String::new(), done: 0, runs: 0, began: Instant::now() }
     }
 
     /// There are so many runs in all.
     pub(super) fn expect(&mut self, runs: usize) {
-        match self {
-            Progress::Bar(bar) => {
-                bar.set_length(runs as u64);
-                // The time that engines take to start says nothing about that of the runs.
-                bar.reset_eta();
-            }
-            Progress::Lines(lines) => lines.runs = runs,
-        }
+        (self.runs, self.began) = (runs, Instant::now());
     }
 
     /// What is being done now; the same words again are the same line.
     pub(super) fn now(&mut self, what: &str) {
-        match self {
-            Progress::Bar(bar) => bar.set_message(what.to_owned()),
-            Progress::Lines(lines) if lines.last == what => {}
-            Progress::Lines(lines) => {
-                what.clone_into(&mut lines.last);
-                match lines.runs {
-                    0 => say(what),
-                    runs => say(&format!("{:>4}/{runs} {what}", lines.done)),
-                }
+        if self.line.is_none() && self.what != what {
+            match self.runs {
+                0 => say(what),
+                runs => say(&format!("{:>4}/{runs} {what}", self.done)),
             }
         }
+        what.clone_into(&mut self.what);
+        self.show();
     }
 
     /// One run is over.
     pub(super) fn step(&mut self) {
-        match self {
-            Progress::Bar(bar) => bar.inc(1),
-            Progress::Lines(lines) => lines.done += 1,
-        }
+        self.done += 1;
+        self.show();
     }
 
     /// Something to be remembered.
-    pub fn tell(&self, what: &str) {
-        match self {
-            Progress::Bar(bar) => bar.suspend(|| say(what)),
-            Progress::Lines(_) => say(what),
+    pub fn tell(&mut self, what: &str) {
+        self.clear();
+        say(what);
+        self.show();
+    }
+
+    /// Takes the line away.
+    pub(super) fn clear(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.clear();
         }
     }
 
-    /// Takes the bar away.
-    pub(super) fn clear(&self) {
-        if let Progress::Bar(bar) = self {
-            bar.finish_and_clear();
+    fn show(&mut self) {
+        let text = shown(self.done, self.runs, self.began.elapsed(), &self.what);
+        if let Some(line) = self.line.as_mut().filter(|_| !self.what.is_empty()) {
+            line.show(&text);
         }
     }
+}
+
+/// A bar, the runs, and the time left if the rest takes as long as what is done.
+fn shown(done: usize, runs: usize, passed: Duration, what: &str) -> String {
+    if runs == 0 {
+        return what.to_owned();
+    }
+    let full = BAR * done.min(runs) / runs;
+    let left = (passed.as_secs_f64() / done as f64 * runs.saturating_sub(done) as f64).ceil();
+    let left = Duration::try_from_secs_f64(left).map_or_else(|_| "?".to_owned(), age);
+    format!("{}{} {done}/{runs} runs, {left} left  {what}", "█".repeat(full), "░".repeat(BAR - full))
 }
 
 /// Goes on where nobody reads any more.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_goes_by_the_runs_that_are_done() {
+        let quarter = shown(3, 12, Duration::from_secs(30), "alone");
+        assert_eq!(quarter, "██████░░░░░░░░░░░░░░░░░░ 3/12 runs, 1 min 30 s left  alone");
+        assert!(shown(0, 12, Duration::from_secs(1), "alone").contains(" 0/12 runs, ? left"));
+        assert_eq!(shown(0, 0, Duration::ZERO, "starting"), "starting");
+    }
 }

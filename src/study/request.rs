@@ -29,7 +29,7 @@ pub(super) struct Form {
 
 impl Form {
     /// From the best to what any server takes.
-    pub const ALL: [Form; 5] = [
+    pub(super) const ALL: [Form; 5] = [
         Form { ids: true, exact: true, usage: true },
         Form { ids: false, exact: true, usage: true },
         Form { ids: true, exact: false, usage: true },
@@ -38,7 +38,7 @@ impl Form {
     ];
 
     /// The body of a request.
-    pub fn body(self, model: Option<&str>, lengths: Lengths) -> Value {
+    pub(super) fn body(self, model: Option<&str>, lengths: Lengths) -> Value {
         let Lengths { prompt, output } = lengths;
         let mut body = json!({ "prompt": self.prompt(prompt), "max_tokens": output, "temperature": 0, "stream": true });
         if let Some(model) = model {
@@ -65,7 +65,7 @@ impl Form {
     }
 
     /// What a server that takes no better form does not know, for people; `None`: it is the best.
-    pub fn lacks(self) -> Option<String> {
+    pub(super) fn lacks(self) -> Option<String> {
         let lacks = [
             (!self.ids, "prompts of token ids (words stand in, so prompt lengths are about right)"),
             (!self.exact, "ignore_eos and min_tokens (answers may be shorter than asked)"),

@@ -1,11 +1,12 @@
 //! A recommendation in words: what to do, for which loads, the numbers behind it, and what is not known.
 
 use super::analysis::{Analysis, Load};
-use super::figures::{listed, percent, plural, seconds, times};
+use super::figures::{listed, percent, seconds, times};
 use super::loads;
 use super::recommend::{Advised, Choice, Recommendation};
 use super::spread::Spread;
 use super::thresholds::{FAILURES, NO_DIFFERENCE};
+use crate::text::figures::plural;
 
 /// In the order in which they are told.
 const TOLD: [Choice; 5] =

@@ -43,7 +43,7 @@ pub(super) struct Events {
 
 impl Events {
     /// Takes up a piece of the body and hands every event that is whole by now to `take`.
-    pub fn push(&mut self, piece: &[u8], mut take: impl FnMut(Event)) -> Result<(), String> {
+    pub(super) fn push(&mut self, piece: &[u8], mut take: impl FnMut(Event)) -> Result<(), String> {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             if self.held.len() + part.len() > LONGEST_LINE {
                 return Err(format!("a line of over {} KiB", LONGEST_LINE >> 10));

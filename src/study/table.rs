@@ -3,16 +3,21 @@
 use std::collections::BTreeSet;
 
 use super::analysis::{Analysis, CellFigures, Load, Way, analysis};
-use super::columns::{Column, needed, prose, table as laid_out};
-use super::figures::{NONE, date, or_none, percent, plural, rate, seconds, short, span, times, took};
+use super::figures::{NONE, date, or_none, percent, rate, seconds, short, span, times, took};
 use super::recommend::{Recommendation, recommendation};
 use super::results::Study;
 use super::spread::Spread;
+use crate::text::figures::plural;
+use crate::text::plain::one_line;
+use crate::text::screen::{Ink, Screen, cut};
+use crate::text::table::{Column, needed, table as laid_out_on};
 
 /// Wider lines are hard to read, and narrower ones hold no table.
 const WIDTHS: (usize, usize) = (80, 200);
 /// Of what is doubtful.
 const DOUBT: &str = "?";
+/// Columns that a name takes at most.
+const LONGEST_NAME: usize = 28;
 
 /// The whole study as text of at most `width` columns (80 to 200), without colours; it ends with the recommendation.
 pub fn table(study: &Study, width: usize) -> String {
@@ -53,14 +58,14 @@ fn gains(analysis: &Analysis, width: usize) -> String {
     }
     let sides = || {
         vec![
-            Column::right("OUTPUT", 0, rows.iter().map(|row| row.0.to_string())),
-            Column::right("PROMPT", 0, rows.iter().map(|row| row.1.to_string())),
+            figures("OUTPUT", 0, rows.iter().map(|row| row.0.to_string())),
+            figures("PROMPT", 0, rows.iter().map(|row| row.1.to_string())),
         ]
     };
     let column = |concurrency: &u32| {
         let load = |row: &(u32, u32)| Load { output: row.0, prompt: row.1, concurrency: *concurrency };
         let cells = rows.iter().map(|row| cell_at(analysis, load(row)).map_or_else(|| NONE.to_owned(), gain));
-        Column::right(&format!("{concurrency} IN FLIGHT"), 0, cells)
+        figures(&format!("{concurrency} IN FLIGHT"), 0, cells)
     };
     let mut tables = vec![sides()];
     for column in across.iter().map(column) {
@@ -94,9 +99,8 @@ pub(super) fn cell_at(analysis: &Analysis, load: Load) -> Option<&CellFigures> {
 
 fn throughput(analysis: &Analysis, width: usize) -> String {
     let cells = &analysis.cells;
-    let column = |heading: &str, rank: u8, told: &dyn Fn(&CellFigures) -> String| {
-        Column::right(heading, rank, cells.iter().map(told))
-    };
+    let column =
+        |heading: &str, rank: u8, told: &dyn Fn(&CellFigures) -> String| figures(heading, rank, cells.iter().map(told));
     let way = |way: Way, rank: u8| {
         let any = cells.iter().any(|cell| cell.total(way).is_some());
         let told = |cell: &CellFigures| or_none(cell.total(way), |total| rate(total.middle));
@@ -135,12 +139,12 @@ fn engines(study: &Study, analysis: &Analysis, recommended: &Recommendation, wid
         |name: &str| recommended.slowdowns.iter().find(|(engine, _)| engine == name).map(|(_, times)| *times);
     let worsts = |way| (0..study.engines.len()).map(move |at| worst(analysis, at, way));
     let columns = vec![
-        Column::left("ENGINE", 0, names().map(|engine| engine.name.clone())),
-        Column::left("MODEL", 1, names().map(|engine| engine.model.clone().unwrap_or_default())),
-        Column::right("PERCENTAGE", 2, names().map(|engine| engine.sm_percentage.map_or_else(String::new, percent))),
-        Column::right("SLOW-DOWN", 0, names().map(|engine| or_none(slowdown(&engine.name), times))),
-        Column::right("WORST TTFT P99 ALONE", 3, worsts(Way::Alone)),
-        Column::right("UNDER MPS", 3, worsts(Way::Mps)),
+        words("ENGINE", 0, names().map(|engine| engine.name.clone())),
+        words("MODEL", 1, names().map(|engine| engine.model.clone().unwrap_or_default())),
+        figures("PERCENTAGE", 2, names().map(|engine| engine.sm_percentage.map_or_else(String::new, percent))),
+        figures("SLOW-DOWN", 0, names().map(|engine| or_none(slowdown(&engine.name), times))),
+        figures("WORST TTFT P99 ALONE", 3, worsts(Way::Alone)),
+        figures("UNDER MPS", 3, worsts(Way::Mps)),
     ];
     laid_out(columns, width)
 }
@@ -160,4 +164,23 @@ fn advice(recommended: &Recommendation, width: usize) -> String {
     let mut sentences = recommended.sentences.iter();
     let first = sentences.next().map_or_else(String::new, |first| prose("Recommendation: ", first, width));
     first + &sentences.map(|sentence| prose("- ", sentence, width)).collect::<String>()
+}
+
+/// A column of names that others chose.
+fn words(heading: &str, rank: u8, cells: impl Iterator<Item = String>) -> Column {
+    Column::left(heading, rank, cells.map(|cell| (cut(&one_line(&cell), LONGEST_NAME), Ink::Plain)))
+}
+
+/// A column of figures.
+fn figures(heading: &str, rank: u8, cells: impl Iterator<Item = String>) -> Column {
+    Column::right(heading, rank, cells.map(|cell| (cell, Ink::Plain)))
+}
+
+fn laid_out(columns: Vec<Column>, width: usize) -> String {
+    laid_out_on(columns, "", &Screen::of_width(width))
+}
+
+/// Prose behind `first`, wrapped between words and indented below itself.
+fn prose(first: &str, text: &str, width: usize) -> String {
+    Screen::of_width(width).prose(first, Ink::Plain, text)
 }

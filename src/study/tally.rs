@@ -24,7 +24,7 @@ pub(super) struct Request {
 impl Request {
     /// It came to its end, with the server's count, if it has one. That also tells whether there was a token in chunks
     /// that show none; where it has none, an answer of a single chunk has one.
-    pub fn counted(&mut self, usage: Option<Usage>) {
+    pub(super) fn counted(&mut self, usage: Option<Usage>) {
         self.usage = usage;
         let seen = self.chunks.len() as u64;
         if usage.map_or(seen == 0, |usage| usage.completion_tokens > seen) {

@@ -1,4 +1,10 @@
-//! Text as people may be shown it. Names nothing of the rest.
+//! Text for people: spans of time, amounts, tables and prose of a terminal; what of a text is plain, and which of it is
+//! secret. Names nothing of the rest.
 
+pub mod figures;
 pub mod plain;
+pub mod screen;
 pub mod secrets;
+pub mod span;
+pub mod status_line;
+pub mod table;

@@ -129,7 +129,7 @@ impl Secrets {
             serde_json::Value::String(text) => *text = self.text(text),
             serde_json::Value::Array(items) => items.iter_mut().for_each(|item| self.json(item)),
             serde_json::Value::Object(fields) => fields.values_mut().for_each(|field| self.json(field)),
-            _ => {}
+            serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Demand {
 
 impl Demand {
     /// `None`: no certificate is asked for.
-    pub fn from_name(text: &Text, origin: &Origin<'_>) -> Result<Option<Demand>, Problem> {
+    pub(super) fn from_name(text: &Text, origin: &Origin<'_>) -> Result<Option<Demand>, Problem> {
         let (mandatory, verified) = match text.value.as_str() {
             "NoClientCert" => return Ok(None),
             "RequestClientCert" => (false, false),
@@ -49,7 +49,7 @@ pub(super) struct AllowedNames {
 
 impl AllowedNames {
     /// E-mail addresses are refused: the library that reads certificates does not show them.
-    pub fn new(names: &[Text], origin: &Origin<'_>) -> Result<AllowedNames, Problem> {
+    pub(super) fn new(names: &[Text], origin: &Origin<'_>) -> Result<AllowedNames, Problem> {
         if let Some(mail) = names.iter().find(|name| name.value.contains('@') && !name.value.contains("://")) {
             return Err(origin.refuse(
                 mail,
@@ -83,7 +83,7 @@ pub(super) struct ClientCertificates {
 }
 
 impl ClientCertificates {
-    pub fn new(
+    pub(super) fn new(
         demand: Demand,
         roots: RootCertStore,
         names: Option<AllowedNames>,

@@ -63,7 +63,7 @@ pub(super) struct Origin<'a> {
 
 impl Origin<'_> {
     /// Reads the file; an empty one sets nothing.
-    pub fn read(&self) -> Result<Document, Problem> {
+    pub(super) fn read(&self) -> Result<Document, Problem> {
         let bytes = read_bounded(self.path)
             .map_err(|error| self.refuse_whole(format!("can't be read: {error}; see --web.config.file")))?;
         let text = String::from_utf8(bytes).map_err(|_| self.refuse_whole("is no UTF-8: save it as such"))?;
@@ -85,12 +85,12 @@ impl Origin<'_> {
     }
 
     /// The path of a file that the configuration names.
-    pub fn beside(&self, name: &str) -> PathBuf {
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(name)
     }
 
     /// The bytes of a file that the configuration names in `key`.
-    pub fn read_named(&self, key: &str, name: &Text) -> Result<Vec<u8>, Problem> {
+    pub(super) fn read_named(&self, key: &str, name: &Text) -> Result<Vec<u8>, Problem> {
         let path = self.beside(&name.value);
         read_bounded(&path).map_err(|error| {
             self.refuse(
@@ -100,18 +100,18 @@ impl Origin<'_> {
         })
     }
 
-    pub fn refuse<T>(&self, at: &Spanned<T>, what: impl Into<String>) -> Problem {
+    pub(super) fn refuse<T>(&self, at: &Spanned<T>, what: impl Into<String>) -> Problem {
         Problem::at(self.path, at.referenced.line(), what)
     }
 
-    pub fn refuse_whole(&self, what: impl Into<String>) -> Problem {
+    pub(super) fn refuse_whole(&self, what: impl Into<String>) -> Problem {
         Problem::at(self.path, 0, what)
     }
 }
 
 impl TlsSection {
     /// Whether any key is given.
-    pub fn is_set(&self) -> bool {
+    pub(super) fn is_set(&self) -> bool {
         let texts = [
             &self.cert,
             &self.key,
@@ -130,7 +130,7 @@ impl TlsSection {
     }
 
     /// The files it names.
-    pub fn files(&self) -> impl Iterator<Item = &Text> {
+    pub(super) fn files(&self) -> impl Iterator<Item = &Text> {
         [&self.cert_file, &self.key_file, &self.client_ca_file].into_iter().filter_map(|file| given(file))
     }
 }

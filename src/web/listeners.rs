@@ -95,6 +95,7 @@ fn prepared(listener: TcpListener) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is foreign and grows")]
 fn explained(address: SocketAddr, error: &io::Error) -> io::Error {
     let cure = match error.kind() {
         io::ErrorKind::AddrInUse => {

@@ -38,12 +38,12 @@ pub(super) struct Answering {
 }
 
 impl Pace {
-    pub fn new() -> Pace {
+    pub(super) fn new() -> Pace {
         Pace { phase: watch::Sender::new(Phase::Beginning { since: Instant::now() }) }
     }
 
     /// Bytes came: an idle connection begins a request.
-    pub fn heard(&self) {
+    pub(super) fn heard(&self) {
         self.phase.send_if_modified(|phase| {
             let begins = matches!(phase, Phase::Idle { .. });
             if begins {
@@ -54,13 +54,13 @@ impl Pace {
     }
 
     /// A request's head is there.
-    pub fn answering(self: &Arc<Self>) -> Answering {
+    pub(super) fn answering(self: &Arc<Self>) -> Answering {
         self.enter(Phase::Answering);
         Answering { pace: Arc::clone(self) }
     }
 
     /// Ends when the connection has kept the server waiting for too long, or must make room.
-    pub async fn overdue(&self) {
+    pub(super) async fn overdue(&self) {
         let mut phases = self.phase.subscribe();
         loop {
             let phase = *phases.borrow_and_update();
@@ -126,12 +126,12 @@ pub(super) struct Place {
 }
 
 impl Room {
-    pub fn new(places: usize) -> Room {
+    pub(super) fn new(places: usize) -> Room {
         Room { free: Arc::new(Semaphore::new(places)), taken: Mutex::default() }
     }
 
     /// A place for a newcomer. Where none is free, the connection ends that has waited longest for its client.
-    pub async fn enter(self: &Arc<Self>) -> Option<Place> {
+    pub(super) async fn enter(self: &Arc<Self>) -> Option<Place> {
         if self.free.available_permits() == 0 {
             self.make_room();
         }

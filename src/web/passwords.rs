@@ -37,7 +37,7 @@ pub(super) struct Users {
 }
 
 impl Users {
-    pub fn new(users: &BTreeMap<String, Text>, origin: &Origin<'_>) -> Result<Users, Problem> {
+    pub(super) fn new(users: &BTreeMap<String, Text>, origin: &Origin<'_>) -> Result<Users, Problem> {
         let mut costliest = (0, String::new());
         for (name, hash) in users {
             let cost = cost(&hash.value).map_err(|why| {
@@ -57,7 +57,7 @@ impl Users {
         Ok(Users { hashes, decoy: costliest.1 })
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
 }
@@ -89,14 +89,14 @@ pub(super) struct Desk {
 
 impl Desk {
     /// `None`: the system gives no randomness.
-    pub fn new() -> Option<Desk> {
+    pub(super) fn new() -> Option<Desk> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?;
         let (good, bad) = (Arc::default(), Arc::default());
         Some(Desk { key, good, bad, turn: Arc::new(Semaphore::new(1)), waiting: Semaphore::new(MAX_WAITING) })
     }
 
     /// Decides by the `Authorization` header.
-    pub async fn admit(&self, users: &Users, authorization: Option<&HeaderValue>) -> Admission {
+    pub(super) async fn admit(&self, users: &Users, authorization: Option<&HeaderValue>) -> Admission {
         if users.is_empty() {
             return Admission::Granted;
         }

@@ -48,7 +48,7 @@ pub(super) struct Loaded {
 
 impl Loaded {
     /// Reads the file and all that it names. Stamps are taken first, so that a change meanwhile is seen later.
-    pub fn from(path: &Path) -> Loaded {
+    pub(super) fn from(path: &Path) -> Loaded {
         let origin = Origin { path };
         let mut stamps = vec![Stamp::of(path)];
         let policy = origin.read().and_then(|document| {
@@ -80,7 +80,7 @@ impl Policy {
 
 impl Locks {
     /// What the newer ones would give up, in words.
-    pub fn given_up_by(self, newer: Locks) -> Option<&'static str> {
+    pub(super) fn given_up_by(self, newer: Locks) -> Option<&'static str> {
         match (self, newer) {
             (Locks { tls: true, .. }, Locks { tls: false, .. }) => Some("TLS"),
             (Locks { client_certificates: true, .. }, Locks { client_certificates: false, .. }) => {

@@ -8,7 +8,7 @@ use procfs::process::{FDTarget, Process, all_processes};
 use crate::text::plain::one_line;
 
 /// `name (pid N)` of a process that listens on the address's port; `None` if it can't be seen.
-pub fn holder(address: SocketAddr) -> Option<String> {
+pub(super) fn holder(address: SocketAddr) -> Option<String> {
     let entries = procfs::net::tcp().into_iter().chain(procfs::net::tcp6()).flatten();
     let listens = |entry: &TcpNetEntry| entry.state == TcpState::Listen && entry.local_address.port() == address.port();
     let sockets: Vec<u64> = entries.filter(listens).map(|entry| entry.inode).collect();

@@ -13,7 +13,7 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// The file as it is now; links are followed, so that a link that is turned over is a change.
-    pub fn of(path: &Path) -> Stamp {
+    pub(super) fn of(path: &Path) -> Stamp {
         let seen = fs::metadata(path).ok().map(|file| {
             let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
             [
@@ -29,7 +29,7 @@ impl Stamp {
     }
 
     /// The same file as it is now.
-    pub fn again(&self) -> Stamp {
+    pub(super) fn again(&self) -> Stamp {
         Stamp::of(&self.path)
     }
 }

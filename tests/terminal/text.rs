@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
-use mpswarden::cli::{Screen, incident_text, incidents_text, status_text};
+use mpswarden::cli::{incident_text, incidents_text, status_text};
 use mpswarden::control::{Incidents, Seen};
+use mpswarden::text::screen::Screen;
 use unicode_width::UnicodeWidthStr;
 
 use crate::terminal::made::{self, NOW};

@@ -45,7 +45,7 @@ impl<T> Known<T> {
     pub fn fresh(&self, max_age: Duration, now: Moment) -> Option<&T> {
         match self {
             Known::Seen { value, at } if now.since(*at) <= max_age => Some(value),
-            _ => None,
+            Known::Seen { .. } | Known::Unknown => None,
         }
     }
 
@@ -53,7 +53,7 @@ impl<T> Known<T> {
     pub fn since(&self, moment: Moment) -> Option<&T> {
         match self {
             Known::Seen { value, at } if *at >= moment => Some(value),
-            _ => None,
+            Known::Seen { .. } | Known::Unknown => None,
         }
     }
 

@@ -175,7 +175,7 @@ impl Subject {
     pub fn goes_with(&self, domain: &DomainId) -> bool {
         match self {
             Subject::Group(group) => *domain == DomainId::main(group),
-            subject => subject.domain() == Some(domain),
+            subject @ (Subject::Gpu(_) | Subject::Domain(_) | Subject::Member(_)) => subject.domain() == Some(domain),
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Site {
 
 impl Site {
     /// `alive` says whether the core loop turned within the last 10 s; `clock` is CLOCK_BOOTTIME.
-    pub fn new(
+    pub(super) fn new(
         telemetry_path: &str,
         exporter: Arc<Exporter>,
         alive: Arc<dyn Fn() -> bool + Send + Sync>,

@@ -3,18 +3,19 @@
 use maud::{Markup, html};
 
 use super::View;
-use super::figures::{self, Part, bar, bytes, plural, share};
+use super::figures::{self, Part, bar, share};
 use super::sharing;
 use crate::model::{
     EngineKind, EngineLoad, EngineState, EngineStatus, GpuStatus, GroupState, GroupStatus, Mode, RecoveryStep,
     ServerState,
 };
+use crate::text::figures::{bytes, plural};
 
 /// Engines' colours in a GPU's memory, by their place; they repeat.
 const COLOURS: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "c5"];
 
 /// A GPU and the groups on it.
-pub fn gpu(view: &View<'_>, gpu: &GpuStatus) -> Markup {
+pub(super) fn gpu(view: &View<'_>, gpu: &GpuStatus) -> Markup {
     let identity = &gpu.identity;
     html! {
         section.gpu {

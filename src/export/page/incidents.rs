@@ -1,20 +1,18 @@
 //! The last incidents: evidence, decision, each step and how long it took.
 
-use std::time::Duration;
-
 use maud::{Markup, html};
 
 use super::View;
 use super::figures::{date_time, machine_time};
-use crate::export::sentence::span;
 use crate::model::{Incident, IncidentLine};
+use crate::text::span::span_of;
 
 /// So many are shown; the API has the rest.
 const SHOWN: usize = 20;
 /// The narrowest a step is drawn, against the longest one's 100: a signal's millisecond beside a model's load.
 const NARROWEST: f64 = 4.0;
 
-pub fn section(view: &View<'_>) -> Markup {
+pub(super) fn section(view: &View<'_>) -> Markup {
     html! {
         section.incidents {
             h2 { "Incidents" @if view.incidents.len() > SHOWN { small { " the last " (SHOWN) } } }
@@ -131,5 +129,5 @@ fn offset(incident: &Incident, at: f64) -> String {
 }
 
 fn seconds(seconds: f64) -> String {
-    span(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+    span_of(seconds).unwrap_or_else(|| "?".to_owned())
 }

@@ -10,7 +10,8 @@ mod view;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use figures::{clock_time, plural};
+use crate::text::figures::plural;
+use figures::clock_time;
 pub use view::View;
 
 use crate::model::{EngineState, GroupState};

@@ -3,15 +3,16 @@
 use maud::{Markup, html};
 
 use super::View;
-use super::figures::{Part, ago, bar, factor, plural, share};
+use super::figures::{Part, ago, bar, share};
 use crate::export::sentence::{advice_runbook, advice_words};
 use crate::model::{Baseline, EngineSharing, GroupStatus, OverlapStatus, ProbeState, Taken};
+use crate::text::figures::{factor, plural};
 
 /// Of 1, 2, ... clients at once; the last one is also for more.
 const SHADES: [&str; 4] = ["k1", "k2", "k3", "k4"];
 
 /// The group's shares of time, its gain, and the advice; nothing where there is neither a probe nor a gain.
-pub fn group(view: &View<'_>, group: &GroupStatus) -> Markup {
+pub(super) fn group(view: &View<'_>, group: &GroupStatus) -> Markup {
     let overlap = &group.overlap;
     html! {
         @for advice in &overlap.advice {
@@ -49,7 +50,7 @@ fn at_once(clients: usize) -> String {
 }
 
 /// One engine's part in it, and what it is compared with.
-pub fn engine(view: &View<'_>, overlap: &OverlapStatus, sharing: &EngineSharing) -> Markup {
+pub(super) fn engine(view: &View<'_>, overlap: &OverlapStatus, sharing: &EngineSharing) -> Markup {
     let sampled = overlap.sampled.as_secs_f64();
     // Nobody knows what an engine ran whose probe does not work.
     let known = sharing.probe == ProbeState::Working && sampled > 0.0;

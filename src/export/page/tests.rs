@@ -150,7 +150,7 @@ fn a_group_that_serves_is_shown_with_gpu_server_and_engines() {
             "all serving",
             "2 of 2 engines serve",
             "GPU 0 NVIDIA H200",
-            "memory: 90 GiB of 140 GiB",
+            "memory: 90.0 GiB of 140.0 GiB",
             "busy 48 %",
             "SM active 12 %",
             "small-llms serving",
@@ -158,7 +158,7 @@ fn a_group_that_serves_is_shown_with_gpu_server_and_engines() {
             "MPS server active 3 of 48 clients",
             "qwen-a serving",
             "Qwen/Qwen2.5-0.5B-Instruct",
-            "30 GiB of 40 GiB",
+            "30.0 GiB of 40.0 GiB",
             "running 3",
             "KV 42 %",
             "None is remembered.",
@@ -207,9 +207,9 @@ fn overlap_gain_and_advice_are_shown_and_nothing_of_them_where_nobody_asked() {
     shows(
         &page(&shared(), &[]),
         &[
-            "sharing does not pay: gain 1.02, since 60 s · docs/runbooks/MpsSharingDoesNotPay.md",
+            "sharing does not pay: gain 1.02, since 1 min · docs/runbooks/MpsSharingDoesNotPay.md",
             "kernels on the GPU: none 20 % · 1 client 39 % · 2 clients 41 %",
-            "gain 1.02 120 windows, the last 3.0 s ago",
+            "gain 1.02 120 windows, the last 3 s ago",
             "kernels 50 % of sampled time slowed 1.50×",
             "kernel probe working",
             "baseline study: 2600 tokens/s, 12 samples, 2 h old",
@@ -245,7 +245,7 @@ fn a_restart_on_its_way_shows_the_step_that_it_is_in() {
     let reason = None;
     status.groups[0].recovery = Some(RecoveryStatus { tier: Tier::Clients, reason, step, since: at(58.0) });
     let page = page(&status, &[]);
-    shows(&page, &["1 group recovering", "clients tier, since 2.0 s"]);
+    shows(&page, &["1 group recovering", "clients tier, since 2 s"]);
     assert!(page.contains("<li class=\"done\">kill</li><li class=\"now\">gone</li><li class=\"todo\">memory</li>"));
 }
 
@@ -278,7 +278,11 @@ fn a_held_group_and_a_hold_say_why() {
     status.groups[0].hold = Some(Hold { reason: "driver upgrade".to_owned(), since: at(0.0), until: Some(at(180.0)) });
     shows(
         &page(&status, &[]),
-        &["1 group held", "Held, memory_not_back: 12 GiB are still held by pid 99", "On hold for 60 s: driver upgrade"],
+        &[
+            "1 group held",
+            "Held, memory_not_back: 12 GiB are still held by pid 99",
+            "On hold for 1 min: driver upgrade",
+        ],
     );
 }
 

@@ -53,7 +53,7 @@ pub(super) fn forms_of(kind: EngineKind) -> &'static [Form] {
 
 impl Dialect {
     /// The place of a series among its names.
-    pub fn place(&self, name: &[u8]) -> Option<usize> {
+    pub(super) fn place(&self, name: &[u8]) -> Option<usize> {
         let name = name.strip_prefix(self.prefix.as_bytes())?;
         self.names.iter().position(|(known, _)| known.as_bytes() == name)
     }

@@ -21,7 +21,7 @@ pub(super) struct Labels<'a> {
 
 impl<'a> Labels<'a> {
     /// What stands between a name and its value, and what follows. `None`: these are no labels.
-    pub fn parse(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
+    pub(super) fn parse(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let mut labels = Labels::default();
         let Some(mut rest) = text.strip_prefix(b"{") else { return Some((labels, text)) };
         loop {

@@ -151,10 +151,11 @@ impl Page {
         let value = rest.split(u8::is_ascii_whitespace).find(|word| !word.is_empty())?;
         let value: f64 = str::from_utf8(value).ok()?.parse().ok()?;
         self.model = self.model.take().or_else(|| labels.model.map(|model| unescape(model, LONGEST_MODEL)));
-        match dialect.names[place].1 {
-            Figure::Sleep => self.sleep(labels.sleep_state == Some(b"awake"), value),
-            figure if !labels.part => self.add(figure, (place, labels.series), value),
-            _ => {}
+        let figure = dialect.names[place].1;
+        if figure == Figure::Sleep {
+            self.sleep(labels.sleep_state == Some(b"awake"), value);
+        } else if !labels.part {
+            self.add(figure, (place, labels.series), value);
         }
         Some(())
     }

@@ -52,7 +52,7 @@ fn level(object: &Map<String, Value>) -> Option<Level> {
             Value::String(word) => level_named(word),
             Value::Number(number) => level_named(&number.to_string()),
             Value::Object(inner) => level_named(inner.get("name")?.as_str()?),
-            _ => None,
+            Value::Null | Value::Bool(_) | Value::Array(_) => None,
         })
         .or_else(|| level(object.get("record")?.as_object()?))
 }
@@ -75,6 +75,6 @@ fn gather_value(value: &Value, words: &mut Vec<String>) {
         Value::String(text) => words.extend(text.lines().map(str::to_owned)),
         Value::Object(object) => gather(object, words),
         Value::Array(values) => values.iter().for_each(|value| gather_value(value, words)),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

@@ -8,36 +8,36 @@ use regex::bytes::{Captures, Regex, RegexBuilder};
 pub(super) struct Pattern(Option<Regex>);
 
 impl Pattern {
-    pub fn new(pattern: &str) -> Self {
+    pub(super) fn new(pattern: &str) -> Self {
         Pattern(RegexBuilder::new(pattern).unicode(false).build().ok())
     }
 
-    pub fn is_match(&self, text: &str) -> bool {
+    pub(super) fn is_match(&self, text: &str) -> bool {
         self.0.as_ref().is_some_and(|regex| regex.is_match(text.as_bytes()))
     }
 
-    pub fn find(&self, text: &str) -> Option<Range<usize>> {
+    pub(super) fn find(&self, text: &str) -> Option<Range<usize>> {
         let found = self.0.as_ref()?.find(text.as_bytes())?;
         Some(between(text, found.range()))
     }
 
-    pub fn find_all<'t>(&'t self, text: &'t str) -> impl Iterator<Item = Range<usize>> + 't {
+    pub(super) fn find_all<'t>(&'t self, text: &'t str) -> impl Iterator<Item = Range<usize>> + 't {
         let all = self.0.as_ref().into_iter().flat_map(|regex| regex.find_iter(text.as_bytes()));
         all.map(|found| between(text, found.range()))
     }
 
-    pub fn capture<'t>(&self, text: &'t str) -> Option<Caught<'t>> {
+    pub(super) fn capture<'t>(&self, text: &'t str) -> Option<Caught<'t>> {
         let captures = self.0.as_ref()?.captures(text.as_bytes())?;
         Some(Caught { text, captures })
     }
 
-    pub fn capture_all<'t>(&'t self, text: &'t str) -> impl Iterator<Item = Caught<'t>> + 't {
+    pub(super) fn capture_all<'t>(&'t self, text: &'t str) -> impl Iterator<Item = Caught<'t>> + 't {
         let all = self.0.as_ref().into_iter().flat_map(|regex| regex.captures_iter(text.as_bytes()));
         all.map(move |captures| Caught { text, captures })
     }
 
     #[cfg(test)]
-    pub fn compiles(&self) -> bool {
+    pub(super) fn compiles(&self) -> bool {
         self.0.is_some()
     }
 }
@@ -50,15 +50,15 @@ pub(super) struct Caught<'t> {
 
 impl<'t> Caught<'t> {
     /// The whole match.
-    pub fn range(&self) -> Range<usize> {
+    pub(super) fn range(&self) -> Range<usize> {
         self.captures.get(0).map_or(0..0, |whole| between(self.text, whole.range()))
     }
 
-    pub fn group(&self, index: usize) -> Option<&'t str> {
+    pub(super) fn group(&self, index: usize) -> Option<&'t str> {
         self.text.get(self.captures.get(index)?.range())
     }
 
-    pub fn named(&self, name: &str) -> Option<&'t str> {
+    pub(super) fn named(&self, name: &str) -> Option<&'t str> {
         self.text.get(self.captures.name(name)?.range())
     }
 }

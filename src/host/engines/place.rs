@@ -85,12 +85,12 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    pub fn new(text: &'a str, level: Level, whole: bool) -> Self {
+    pub(super) fn new(text: &'a str, level: Level, whole: bool) -> Self {
         Message { text, level, whole, quotes: OnceCell::new() }
     }
 
     /// Whether the words at `at` stand where an exception's text stands.
-    pub fn is_said_at(&self, at: usize) -> bool {
+    pub(super) fn is_said_at(&self, at: usize) -> bool {
         if self.quotes().iter().any(|quote| quote.contains(&at)) {
             return false;
         }
@@ -100,12 +100,12 @@ impl<'a> Message<'a> {
             Level::Unsaid if self.whole && PEOPLE.is_match(self.text) => false,
             Level::Warning => before.is_empty() && self.whole,
             _ if before.is_empty() || !self.whole => true,
-            _ => self.ends_a_label(before, led),
+            Level::Error | Level::Unsaid => self.ends_a_label(before, led),
         }
     }
 
     /// Whether the message ends inside of what a user sent or got.
-    pub fn ends_in_quotes(&self) -> bool {
+    pub(super) fn ends_in_quotes(&self) -> bool {
         self.quotes().last().is_some_and(|quote| quote.end > self.text.len())
     }
 

@@ -102,7 +102,7 @@ impl LineReader {
         }
         let saying = match piece.part {
             Part::More => self.window(piece.text),
-            _ => {
+            Part::First | Part::Again => {
                 self.harmless = !piece.ended && is_harmless(piece.text);
                 said_in(piece.text)
             }

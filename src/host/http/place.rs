@@ -19,7 +19,7 @@ pub(super) enum Place {
 
 impl Place {
     /// `http://host[:80]`, `https://host[:443]`, `unix:/absolute/path`; `None` for anything else.
-    pub fn parse(url: &str) -> Option<Place> {
+    pub(super) fn parse(url: &str) -> Option<Place> {
         if let Some(path) = url.strip_prefix("unix:") {
             return path.starts_with('/').then(|| Place::Unix(path.into()));
         }
@@ -33,7 +33,7 @@ impl Place {
     }
 
     /// What a request calls it.
-    pub fn host_header(&self) -> String {
+    pub(super) fn host_header(&self) -> String {
         match self {
             Place::Tcp { .. } => self.to_string(),
             Place::Unix(_) => "localhost".to_owned(),

@@ -38,7 +38,10 @@ impl OurPort {
         // Bound first: so its port is known before the kernel lists the connection.
         socket.bind(anywhere)?;
         let held = self.hold(socket.local_addr()?.port());
-        Ok((socket.connect(address).await?, held))
+        let stream = socket.connect(address).await?;
+        // Without it a request may wait for an acknowledgement; where it can't be had, it may.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, held))
     }
 
     fn hold(&self, port: u16) -> Held {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
@@ -145,6 +146,44 @@ async fn json_is_posted_with_its_length_and_type() {
     assert_eq!(answer.unwrap().status, 201);
     assert!(request.starts_with("post /v1 http/1.1\r\n"), "{request}");
     assert!(request.contains("content-length: 7") && request.contains("content-type: application/json"), "{request}");
+}
+
+#[tokio::test]
+async fn a_body_is_handed_on_as_it_comes_and_a_refusal_comes_back_with_its_reason() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut peer = Peer::new(&format!("http://{}", listener.local_addr().unwrap()));
+    let (mut pieces, mut request) = (Vec::new(), vec![0; 1024]);
+    let (said, heard) = tokio::sync::oneshot::channel();
+    let mut said = Some(said);
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let length = stream.read(&mut request).await.unwrap();
+        request.truncate(length);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\none").await.unwrap();
+        // The rest is not sent before the first piece has arrived.
+        heard.await.unwrap();
+        stream.write_all(b"two").await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 422 No\r\nContent-Length: 7\r\n\r\nbecause").await.unwrap();
+    };
+    let asking = async {
+        let question = Question::post("/v1", "{}".to_owned()).with_key(Some("s3c"));
+        let take = |piece: &[u8]| {
+            pieces.extend_from_slice(piece);
+            said.take().into_iter().for_each(|said| said.send(()).unwrap());
+            Ok::<(), GetError>(())
+        };
+        let streamed = peer.stream(question.clone(), LONG, 4, take).await.unwrap();
+        let refused = peer.stream(question, LONG, 4, |_| Ok::<(), GetError>(())).await.unwrap();
+        (streamed, refused)
+    };
+    let ((streamed, refused), ()) = tokio::join!(asking, serving);
+    assert_eq!(streamed, Response { status: 200, body: Vec::new(), cut: false });
+    assert_eq!(
+        (pieces.as_slice(), refused),
+        (b"onetwo".as_slice(), Response { status: 422, body: b"beca".to_vec(), cut: true })
+    );
+    assert!(String::from_utf8(request).unwrap().contains("authorization: Bearer s3c\r\n"));
 }
 
 #[tokio::test]

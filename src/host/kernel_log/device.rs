@@ -25,13 +25,13 @@ const WAIT_MS: u16 = 1000;
 pub(super) struct Device(File);
 
 impl Device {
-    pub fn open(path: &Path) -> io::Result<Device> {
+    pub(super) fn open(path: &Path) -> io::Result<Device> {
         let mut file = open(path)?;
         file.seek(SeekFrom::End(0))?;
         Ok(Device(file))
     }
 
-    pub fn follow(mut self, ear: &mut Ear<'_>) -> io::Result<ControlFlow<()>> {
+    pub(super) fn follow(mut self, ear: &mut Ear<'_>) -> io::Result<ControlFlow<()>> {
         loop {
             wait(&self.0)?;
             let mut flow = ControlFlow::Continue(());

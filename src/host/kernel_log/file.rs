@@ -47,7 +47,7 @@ pub(super) struct LogFile {
 
 impl LogFile {
     /// From its present end on. What goes wrong is told when it is followed, and tried again.
-    pub fn open(path: &Path) -> LogFile {
+    pub(super) fn open(path: &Path) -> LogFile {
         let mut log = LogFile {
             path: path.to_owned(),
             notify: None,
@@ -71,7 +71,7 @@ impl LogFile {
         log
     }
 
-    pub fn follow(mut self, ear: &mut Ear<'_>) -> io::Result<ControlFlow<()>> {
+    pub(super) fn follow(mut self, ear: &mut Ear<'_>) -> io::Result<ControlFlow<()>> {
         // What was there before says in what form it is, and nothing else.
         self.sample.drain(..).for_each(|line| drop(ear.reader.take(&line)));
         loop {

@@ -204,7 +204,7 @@ impl Ear<'_> {
     fn back(&mut self) -> ControlFlow<()> {
         match self.state {
             State::Silent => self.turn(State::Answers, || Heard::Answers),
-            _ => ControlFlow::Continue(()),
+            State::Answers | State::NotUnderstood => ControlFlow::Continue(()),
         }
     }
 
@@ -273,5 +273,5 @@ fn last_lines(text: &str, most: usize) -> &str {
 
 #[cfg(test)]
 #[path = "tests.rs"]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
 mod tests;

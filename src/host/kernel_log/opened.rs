@@ -30,13 +30,13 @@ pub(super) struct Opened {
 
 impl Opened {
     /// To be read from its beginning.
-    pub fn at_beginning(file: File) -> Opened {
+    pub(super) fn at_beginning(file: File) -> Opened {
         let (before, partial) = (Vec::new(), Vec::new());
         Opened { file, offset: 0, before, partial, dropping: false, grown: clock::now() }
     }
 
     /// To be read from its end: from the beginning of a line that has none yet. `seen` gets some whole lines before it.
-    pub fn at_end(file: File, seen: &mut dyn FnMut(&str)) -> io::Result<Opened> {
+    pub(super) fn at_end(file: File, seen: &mut dyn FnMut(&str)) -> io::Result<Opened> {
         let mut opened = Opened::at_beginning(file);
         let length = opened.file.metadata()?.len();
         let start = length.saturating_sub(SAMPLE);
@@ -52,12 +52,12 @@ impl Opened {
         Ok(opened)
     }
 
-    pub fn inode(&self) -> io::Result<Inode> {
+    pub(super) fn inode(&self) -> io::Result<Inode> {
         self.file.metadata().map(|found| (found.dev(), found.ino()))
     }
 
     /// Reads up to `most` bytes more. Whether there may be more than that.
-    pub fn read(&mut self, most: usize, line: &mut dyn FnMut(&str)) -> io::Result<bool> {
+    pub(super) fn read(&mut self, most: usize, line: &mut dyn FnMut(&str)) -> io::Result<bool> {
         if self.file.metadata()?.len() < self.offset || !self.is_as_it_was()? {
             self.begin_anew(line);
         }
@@ -90,7 +90,7 @@ impl Opened {
     }
 
     /// Hands out a line that has no end: none comes any more.
-    pub fn end(&mut self, line: &mut dyn FnMut(&str)) {
+    pub(super) fn end(&mut self, line: &mut dyn FnMut(&str)) {
         if !self.partial.is_empty() && !self.dropping {
             line(&String::from_utf8_lossy(&self.partial));
         }

@@ -39,7 +39,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Takes a line or a record.
-    pub fn take(&mut self, line: &str) -> Told {
+    pub(super) fn take(&mut self, line: &str) -> Told {
         let plain = without_colours(line);
         match forms::line(&plain) {
             Line::Kernel(text) => {

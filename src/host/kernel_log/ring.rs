@@ -25,13 +25,13 @@ pub(super) struct Ring(Place);
 
 impl Ring {
     /// From its present end on.
-    pub fn open() -> io::Result<Ring> {
+    pub(super) fn open() -> io::Result<Ring> {
         let mut place = Place::default();
         place.fresh(&held()?);
         Ok(Ring(place))
     }
 
-    pub fn follow(mut self, ear: &mut Ear<'_>) -> io::Result<ControlFlow<()>> {
+    pub(super) fn follow(mut self, ear: &mut Ear<'_>) -> io::Result<ControlFlow<()>> {
         loop {
             sleep(PAUSE);
             let text = held()?;

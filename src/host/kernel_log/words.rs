@@ -55,7 +55,7 @@ impl PciAddress {
 }
 
 /// What a text of the kernel's says, without what stands before it in a log. `None`: nothing of interest.
-pub fn said(text: &str) -> Option<KernelLine> {
+pub(super) fn said(text: &str) -> Option<KernelLine> {
     parse_xid(text).or_else(|| parse_oom_kill(text))
 }
 

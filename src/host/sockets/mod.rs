@@ -109,6 +109,7 @@ impl Sockets {
 }
 
 /// Why there is no answer, and what may be done.
+#[expect(clippy::wildcard_enum_match_arm, reason = "an errno has a hundred values")]
 fn refused(error: Errno) -> String {
     let cure = match error {
         Errno::ENOENT => ": load its module, modprobe tcp_diag",

@@ -115,12 +115,12 @@ impl<'b> Message<'b> {
     }
 
     /// Sockets came or went meanwhile, so that one may be missing or told twice.
-    pub fn changed(&self) -> bool {
+    pub(super) fn changed(&self) -> bool {
         self.flags & INTERRUPTED != 0 || self.kind == OVERRUN
     }
 
     /// `None`: nothing that matters.
-    pub fn part(&self) -> Result<Option<Part>, String> {
+    pub(super) fn part(&self) -> Result<Option<Part>, String> {
         match self.kind {
             SOCK_DIAG_BY_FAMILY => Ok(socket(self.body)?.map(Part::Socket)),
             ERROR | DONE => match u32_at(self.body, 0).map_or(0, u32::cast_signed) {

@@ -54,13 +54,13 @@ struct Client {
 pub(super) type Asked = (EngineName, oneshot::Receiver<Kernels>);
 
 impl Probes {
-    pub fn new(reports: Reports) -> Self {
+    pub(super) fn new(reports: Reports) -> Self {
         let (clients, told, empty) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Probes { clients, told, deaf: None, empty, numbers: 0, reports }
     }
 
     /// Whether probes can call; or why not.
-    pub fn listens(&mut self, deaf: Option<String>) {
+    pub(super) fn listens(&mut self, deaf: Option<String>) {
         if let (Some(why), None) = (&deaf, &self.deaf) {
             tracing::warn!("{why}");
         }
@@ -68,7 +68,7 @@ impl Probes {
     }
 
     /// A process of an engine said hello. A connection that it had before is over. `None`: its group has too many.
-    pub fn join(&mut self, engine: Member, held: Arc<Pidfd>) -> Option<(u64, Receiver<Order>)> {
+    pub(super) fn join(&mut self, engine: Member, held: Arc<Pidfd>) -> Option<(u64, Receiver<Order>)> {
         self.forget(|client| client.held.id == held.id || client.held.is_gone());
         let group = engine.domain.group.clone();
         if self.clients.values().filter(|client| client.engine.domain.group == group).count() >= MOST {
@@ -84,14 +84,14 @@ impl Probes {
     }
 
     /// Its connection has ended.
-    pub fn left(&mut self, id: u64) {
+    pub(super) fn left(&mut self, id: u64) {
         if let Some(client) = self.clients.remove(&id) {
             self.tell(&client.engine);
         }
     }
 
     /// Takes up what a process said. `false`: it does not speak as a probe does.
-    pub fn said(&mut self, id: u64, word: Word) -> bool {
+    pub(super) fn said(&mut self, id: u64, word: Word) -> bool {
         let Some(client) = self.clients.get_mut(&id) else { return false };
         if !client.said(word) {
             return false;
@@ -103,7 +103,7 @@ impl Probes {
 
     /// Orders one window of every process of the group. What those will say that can record is waited for; one that
     /// could not may try again, and counts from the next window on. Fails where one of them can't be asked.
-    pub fn order(&mut self, group: &GroupName, (from, to): Span) -> Result<Vec<Asked>, String> {
+    pub(super) fn order(&mut self, group: &GroupName, (from, to): Span) -> Result<Vec<Asked>, String> {
         if let Some(why) = &self.deaf {
             return Err(why.clone());
         }
@@ -114,7 +114,7 @@ impl Probes {
     }
 
     /// A window came out, or no time of it was covered by all: how often that was in a row.
-    pub fn covered(&mut self, group: &GroupName, some: bool) -> u32 {
+    pub(super) fn covered(&mut self, group: &GroupName, some: bool) -> u32 {
         let empty = self.empty.entry(group.clone()).or_default();
         *empty = if some { 0 } else { empty.saturating_add(1) };
         *empty

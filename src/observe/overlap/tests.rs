@@ -1,6 +1,6 @@
 //! Windows over real sockets: probes that speak the wire's words, each in the name of a process of its own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};

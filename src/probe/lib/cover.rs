@@ -17,7 +17,7 @@ const ERROR: u64 = 1_000_000;
 
 /// A launch of a kernel or a graph.
 #[derive(Clone, Copy, Debug)]
-pub struct Timed {
+pub(super) struct Timed {
     /// When the engine's call had returned.
     pub launched: u64,
     /// Where, to tell streams apart.
@@ -28,7 +28,7 @@ pub struct Timed {
 
 /// A window and how it was seen.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub(super) struct Window {
     /// As it was ordered.
     pub number: u64,
     /// The ordered time.
@@ -40,7 +40,7 @@ pub struct Window {
 impl Window {
     /// The kernels that ran in the window, as one frame can hold them. `failed`: so many launches have no event;
     /// where any has no time, nothing is covered.
-    pub fn kernels(&self, launches: &[Timed], failed: u64) -> Kernels {
+    pub(super) fn kernels(&self, launches: &[Timed], failed: u64) -> Kernels {
         let (good, stray): (Vec<Timed>, Vec<Timed>) = launches.iter().partition(|launch| self.plausible(launch));
         let dropped = failed + stray.len() as u64;
         let (from, to) = (self.ordered.0.max(self.seen.0), self.ordered.1.min(self.seen.1));

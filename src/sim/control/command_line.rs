@@ -8,7 +8,7 @@ use crate::client::pipe_directory;
 use crate::wire::Link;
 
 /// Exit status 0 says only that the daemon was reached.
-pub fn main() -> ExitCode {
+pub(super) fn main() -> ExitCode {
     let mut commands = String::new();
     let _ = std::io::stdin().read_to_string(&mut commands);
     for command in commands.lines().map(str::trim).filter(|command| !command.is_empty()) {

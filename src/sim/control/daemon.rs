@@ -82,7 +82,7 @@ pub(super) struct Daemon {
 }
 
 /// `-f`. `gpu`: the socket of the simulated GPU; without a GPU there is no MPS.
-pub fn main(gpu: &Path) -> ExitCode {
+pub(super) fn main(gpu: &Path) -> ExitCode {
     match run(gpu) {
         Ok(code) => code,
         Err(error) => {

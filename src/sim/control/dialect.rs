@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 pub use super::log::Role;
 
 /// The file beside the GPU's socket that names the driver.
-pub const FILE: &str = "driver";
+pub(crate) const FILE: &str = "driver";
 /// The same as a variable.
 const VARIABLE: &str = "MPSWARDEN_SIM_DRIVER";
 
@@ -124,7 +124,7 @@ impl FromStr for Dialect {
 }
 
 /// This process's, once and for all. `gpu`: the socket of the simulated GPU.
-pub fn speak(gpu: &Path) {
+pub(crate) fn speak(gpu: &Path) {
     let _ = SPOKEN.get_or_init(|| (Dialect::found(gpu), gpu.to_owned()));
 }
 

@@ -17,7 +17,7 @@ pub enum Role {
 }
 
 /// Writes one line, in the words of the driver that is played; one that nobody takes is lost, and the daemon lives on.
-pub fn write(role: Role, pid: u32, text: &str) {
+pub(super) fn write(role: Role, pid: u32, text: &str) {
     let stamp =
         jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string();
     let Some((name, text)) = dialect::spoken(role, text) else { return };

@@ -3,23 +3,23 @@
 mod answers;
 mod command_line;
 mod daemon;
-pub mod dialect;
+pub(crate) mod dialect;
 mod log;
 mod quit;
-pub mod server;
+pub(crate) mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What the control binary is called by.
-pub const CONTROL_NAME: &str = "nvidia-cuda-mps-control";
+pub(crate) const CONTROL_NAME: &str = "nvidia-cuda-mps-control";
 /// What the server is called by.
-pub const SERVER_NAME: &str = "nvidia-cuda-mps-server";
+pub(crate) const SERVER_NAME: &str = "nvidia-cuda-mps-server";
 /// What a client is told that the daemon has no time for.
 const REFUSED: &str = "\u{15}";
 
 /// Runs the daemon or the command line. `called`: argv\[0\], beside which the GPU's socket lies.
-pub fn main(called: &str, rest: &[String]) -> ExitCode {
+pub(crate) fn main(called: &str, rest: &[String]) -> ExitCode {
     if rest.iter().any(|arg| arg == "-f") {
         return daemon::main(&gpu_socket(called));
     }

@@ -13,7 +13,7 @@ use super::daemon::{Daemon, TryAgain};
 const FAREWELL: Duration = Duration::from_millis(255);
 
 /// The server's end is on its way.
-pub struct Quit {
+pub(super) struct Quit {
     /// The daemon ends, too; else the server only makes way for another user's.
     pub daemon: bool,
     deadline: Option<Instant>,

@@ -22,9 +22,9 @@ use crate::wire::{self, Link};
 pub const CLIENTS_LIMIT: usize = 48;
 
 /// Beside the GPU's socket: why no server can start, while it is there.
-pub const FAILS: &str = "server.fails";
+pub(crate) const FAILS: &str = "server.fails";
 /// Likewise: the pid of the server that lets nobody in any more.
-pub const NEWCOMERS_HANG: &str = "newcomers.hang";
+pub(crate) const NEWCOMERS_HANG: &str = "newcomers.hang";
 
 /// What a server hears; `None`: that side is gone.
 enum Message {
@@ -63,7 +63,7 @@ struct Server {
 }
 
 /// `--control PATH --gpu PATH --uuid UUID --uid N --seed N [--warm]`: `--warm`, the GPU has been used by this daemon before.
-pub fn main(args: &Args) -> ExitCode {
+pub(crate) fn main(args: &Args) -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

@@ -40,7 +40,7 @@ struct Order {
 }
 
 /// What requests, orders and the core did so far.
-pub struct State {
+pub(super) struct State {
     requests: Vec<Request>,
     orders: Vec<Order>,
     next_id: u64,
@@ -86,13 +86,13 @@ impl State {
     }
 
     /// What the metrics show now.
-    pub fn figures(&mut self) -> Figures {
+    pub(super) fn figures(&mut self) -> Figures {
         let (running, waiting) = self.running_and_waiting();
         self.books.shown(running, waiting)
     }
 
     /// Requests that are not done.
-    pub fn requests(&self) -> usize {
+    pub(super) fn requests(&self) -> usize {
         self.requests.iter().filter(|request| !request.own).count()
     }
 
@@ -105,7 +105,7 @@ impl State {
     }
 
     /// Requests in the batch, and those that wait for a place.
-    pub fn running_and_waiting(&self) -> (usize, usize) {
+    pub(super) fn running_and_waiting(&self) -> (usize, usize) {
         let running = self.requests.len().min(PLACES);
         (running, self.requests.len() - running)
     }
@@ -121,7 +121,7 @@ impl State {
 }
 
 /// The engine's requests and its core.
-pub struct Batch {
+pub(super) struct Batch {
     /// The model that it says it serves.
     pub model: String,
     /// Which engine it is like.
@@ -139,7 +139,7 @@ struct Shared {
 }
 
 /// A request on its way. Whoever drops it has gone away, or needs no more.
-pub struct Ticket<'a> {
+pub(super) struct Ticket<'a> {
     /// The number by which its engine knows it.
     pub id: u64,
     /// Each token is one message, and the end of the channel is the end of it.
@@ -161,7 +161,7 @@ struct Core {
 
 impl Batch {
     /// Starts the core and waits until the model is loaded.
-    pub fn start(args: &Args) -> io::Result<Batch> {
+    pub(super) fn start(args: &Args) -> io::Result<Batch> {
         let dialect = dialect::named(args.text("speaks"));
         let model = args.text("model").or(args.text("name")).unwrap_or("engine").to_owned();
         let state = Mutex::new(State::new(args, dialect));
@@ -176,22 +176,22 @@ impl Batch {
     }
 
     /// The pid of the process that is the GPU's client.
-    pub fn core(&self) -> u32 {
+    pub(super) fn core(&self) -> u32 {
         self.shared.core.load(Ordering::Relaxed)
     }
 
     /// A look at the state.
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state()
     }
 
     /// Adds a request of a user.
-    pub fn request(&self, prompt_tokens: u64, tokens: u32) -> Ticket<'_> {
+    pub(super) fn request(&self, prompt_tokens: u64, tokens: u32) -> Ticket<'_> {
         self.add(prompt_tokens, tokens, false)
     }
 
     /// Adds a request of the engine's own, for one token.
-    pub fn own_request(&self) -> Ticket<'_> {
+    pub(super) fn own_request(&self) -> Ticket<'_> {
         self.add(1, 1, true)
     }
 
@@ -218,12 +218,12 @@ impl Batch {
     }
 
     /// Takes no request any more, and those that are there get no further token.
-    pub fn fail_all(&self) {
+    pub(super) fn fail_all(&self) {
         self.shared.fail_all();
     }
 
     /// Gives the core an order; the channel ends when it has been carried out.
-    pub fn order(&self, line: &str) -> Receiver<()> {
+    pub(super) fn order(&self, line: &str) -> Receiver<()> {
         let (done, carried_out) = channel();
         self.shared.state().orders.push(Order { line: line.to_owned(), done });
         self.shared.news.notify_all();

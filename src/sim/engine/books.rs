@@ -15,7 +15,7 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// Figures of the metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Requests in the batch, and those that wait.
     pub running: f64,
     pub waiting: f64,
@@ -38,7 +38,7 @@ pub struct Figures {
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Done {
+pub(super) struct Done {
     /// Requests in the batch and waiting, once those that ended are out of it.
     pub running: usize,
     pub waiting: usize,
@@ -51,7 +51,7 @@ pub struct Done {
 
 /// The books of one engine.
 #[derive(Debug)]
-pub struct Books {
+pub(super) struct Books {
     /// Up to date after each step; otherwise at intervals.
     by_step: bool,
     /// What is shown is how it is at the moment of asking.
@@ -66,13 +66,13 @@ pub struct Books {
 
 impl Books {
     /// Of a dialect that is up to date after each step, or at intervals.
-    pub fn new(by_step: bool, live: bool) -> Books {
+    pub(super) fn new(by_step: bool, live: bool) -> Books {
         let (now, shown, begun) = (Figures::default(), Figures::default(), Instant::now());
         Books { by_step, live, now, shown, decodes: 0, looked: begun, interval: (begun, 0) }
     }
 
     /// A step is done. What the log says of it, where the books were brought up to date at an interval.
-    pub fn step(&mut self, done: Done) -> Option<Work> {
+    pub(super) fn step(&mut self, done: Done) -> Option<Work> {
         self.now.steps += 1.0;
         self.now.prompt_so_far += done.prompt as f64;
         self.now.generated_so_far += done.generated as f64;
@@ -88,19 +88,19 @@ impl Books {
     }
 
     /// A request ended after so many prompt and generated tokens.
-    pub fn ended(&mut self, prompt: u64, generated: u64) {
+    pub(super) fn ended(&mut self, prompt: u64, generated: u64) {
         self.now.ended += 1.0;
         self.count_whole(prompt, generated);
     }
 
     /// Its caller went away; the gauges are left as they are.
-    pub fn aborted(&mut self, prompt: u64, generated: u64) {
+    pub(super) fn aborted(&mut self, prompt: u64, generated: u64) {
         self.now.aborted += 1.0;
         self.count_whole(prompt, generated);
     }
 
     /// What the metrics show, with so many requests running and waiting at this moment.
-    pub fn shown(&mut self, running: usize, waiting: usize) -> Figures {
+    pub(super) fn shown(&mut self, running: usize, waiting: usize) -> Figures {
         if self.live {
             return Figures { running: running as f64, waiting: waiting as f64, ..self.now };
         }
@@ -117,7 +117,7 @@ impl Books {
     }
 
     /// Tokens made so far: of prompts, and generated.
-    pub fn made(&self) -> (f64, f64) {
+    pub(super) fn made(&self) -> (f64, f64) {
         (self.now.prompt_so_far, self.now.generated_so_far)
     }
 

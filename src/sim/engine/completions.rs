@@ -73,7 +73,7 @@ impl Prompt {
 }
 
 /// Serves one request; of an engine that dies meanwhile the caller gets a 500, or the stream's end.
-pub fn complete(batch: &Batch, stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
+pub(super) fn complete(batch: &Batch, stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
     let request: Request = match serde_json::from_slice(body) {
         Ok(request) => request,
         Err(error) => return reply(stream, "400 Bad Request", "text/plain", &format!("{error}\n")),
@@ -182,7 +182,7 @@ impl Asked<'_> {
 }
 
 /// `GET /v1/models`: the one that it serves.
-pub fn models(batch: &Batch, stream: &mut TcpStream) -> io::Result<()> {
+pub(super) fn models(batch: &Batch, stream: &mut TcpStream) -> io::Result<()> {
     let model = json!({"id": batch.model, "object": "model", "owned_by": "mpswarden"});
     reply(stream, "200 OK", "application/json", &json!({"object": "list", "data": [model]}).to_string())
 }

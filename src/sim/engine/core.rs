@@ -29,7 +29,7 @@ struct Manners {
 
 /// `sim engine-core --gpu PATH --name N --memory SIZE --startup TIME [--speaks vllm|sglang] [--model M] [--plain]`.
 /// Status 1 on a CUDA error.
-pub fn main(args: &Args) -> ExitCode {
+pub(crate) fn main(args: &Args) -> ExitCode {
     let dialect = dialect::named(args.text("speaks"));
     if let Err(error) = environment::wipe(args) {
         eprintln!("engine-core: {error}");

@@ -23,10 +23,10 @@ const CORE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// How a plain engine ends after its core, and any that never served.
-pub const PLAIN: End = End { after: Duration::from_millis(150), status: Some(1) };
+pub(super) const PLAIN: End = End { after: Duration::from_millis(150), status: Some(1) };
 
 /// From now on SIGTERM ends the listening: at once, or once the requests that are there are done.
-pub fn follow_sigterm(batch: &Arc<Batch>, listener: &TcpListener) -> io::Result<()> {
+pub(super) fn follow_sigterm(batch: &Arc<Batch>, listener: &TcpListener) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let mut terminate = {
         let _inside = runtime.enter();
@@ -58,7 +58,7 @@ fn has_requests(batch: &Batch) -> bool {
 }
 
 /// The core's end, and what follows from it, once nobody listens any more.
-pub fn stop(batch: &Batch) -> ExitCode {
+pub(super) fn stop(batch: &Batch) -> ExitCode {
     let (lost, plain) = {
         let state = batch.state();
         (state.core_ended, state.plain)
@@ -85,7 +85,7 @@ pub fn stop(batch: &Batch) -> ExitCode {
 }
 
 /// The end, after last words.
-pub fn end_as(end: End) {
+pub(super) fn end_as(end: End) {
     thread::sleep(end.after);
     match end.status {
         Some(status) => std::process::exit(status.into()),

@@ -8,7 +8,7 @@ use std::io;
 use crate::Args;
 
 /// Overwrites the environment, unless the engine is a plain one. To be called while there is one thread.
-pub fn wipe(args: &Args) -> io::Result<()> {
+pub(super) fn wipe(args: &Args) -> io::Result<()> {
     if args.has("plain") {
         return Ok(());
     }

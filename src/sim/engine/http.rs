@@ -23,7 +23,7 @@ const LOOKS: u32 = 20;
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// Serves one connection; a caller who hangs up is no trouble.
-pub fn serve(batch: &Arc<Batch>, stream: TcpStream) {
+pub(super) fn serve(batch: &Arc<Batch>, stream: TcpStream) {
     let _ = stream.set_read_timeout(Some(SILENCE)).and_then(|()| answer_all(batch, stream));
 }
 
@@ -71,7 +71,7 @@ fn is_well(batch: &Batch) -> bool {
 }
 
 /// Tells in the log of the load of the last ten seconds, while there is one and once more after it.
-pub fn tell_of_the_load(batch: &Batch) {
+pub(super) fn tell_of_the_load(batch: &Batch) {
     let (mut before, mut idle) = (batch.state().books.made(), true);
     loop {
         thread::sleep(PERIOD);
@@ -134,7 +134,7 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<Request> {
 }
 
 /// A whole answer, and the end of the connection.
-pub fn reply(stream: &mut TcpStream, status: &str, kind: &str, body: &str) -> io::Result<()> {
+pub(super) fn reply(stream: &mut TcpStream, status: &str, kind: &str, body: &str) -> io::Result<()> {
     let length = body.len();
     write!(
         stream,

@@ -21,11 +21,11 @@ const LINES: u64 = 100;
 const BETWEEN: Duration = Duration::from_millis(10);
 
 /// What users ask who have a CUDA error of their own.
-pub const QUESTION: &str = "My training ends with\nRuntimeError: CUDA error: an illegal memory access was encountered\nWhat \
+pub(crate) const QUESTION: &str = "My training ends with\nRuntimeError: CUDA error: an illegal memory access was encountered\nWhat \
                             does error 700 mean, and is it the same as \"CUDA out of memory\"?";
 
 /// `{"fault": NAME, "millis": N}`.
-pub fn inject(batch: &Arc<Batch>, stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
+pub(super) fn inject(batch: &Arc<Batch>, stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
     let wish: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let millis = wish["millis"].as_u64().unwrap_or(2000);
     let kernel = format!("launch {}", millis * 1000);

@@ -12,7 +12,7 @@ const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// How the page is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Manner {
+pub(super) enum Manner {
     /// Whole, and the connection goes on.
     #[default]
     Well,
@@ -23,7 +23,7 @@ pub enum Manner {
 }
 
 /// Answers one request for the page, on a connection that goes on if it returns.
-pub fn answer(batch: &Batch, stream: &mut TcpStream) -> io::Result<()> {
+pub(super) fn answer(batch: &Batch, stream: &mut TcpStream) -> io::Result<()> {
     let manner = batch.state().manner;
     match manner {
         Manner::Well => {

@@ -4,8 +4,8 @@
 mod batch;
 mod books;
 mod completions;
-pub mod core;
-pub mod dialect;
+pub(crate) mod core;
+pub(crate) mod dialect;
 mod ends;
 mod environment;
 mod http;
@@ -21,14 +21,14 @@ use std::sync::Arc;
 use super::args::Args;
 use batch::Batch;
 use dialect::Voice;
-pub use inject::QUESTION;
+pub(crate) use inject::QUESTION;
 
 /// `sim engine --name N --port P --gpu PATH [--model M] [--speaks vllm|sglang] [--plain] [--log-requests]
 /// [--memory 20GiB] [--leak 2560MiB] [--startup 1500ms] [--tokens-per-second 100] [--step-gpu 4ms] [--demand 0.3]
 /// [--chunk-gpu 8ms] [--step-cpu 6ms] [--request-cpu 0.1ms]`.
 /// A plain one has its dialect's words and names alone: it keeps its environment readable, answers for its health at
 /// once, its metrics show the moment, and it ends with status 1 after its core, as does any that can't start.
-pub fn main(args: &Args) -> ExitCode {
+pub(crate) fn main(args: &Args) -> ExitCode {
     match environment::wipe(args).and_then(|()| run(args)) {
         Ok(code) => code,
         Err(error) => {

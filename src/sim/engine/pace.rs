@@ -7,11 +7,11 @@ use crate::Args;
 use crate::gpu::DEMAND;
 
 /// Prompt tokens that one step reads, of all requests together: so a long prompt takes its time, and others go on.
-pub const CHUNK: u64 = 512;
+pub(super) const CHUNK: u64 = 512;
 
 /// What one step is to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Step {
+pub(super) struct Step {
     /// Requests in the batch.
     pub requests: usize,
     /// Of them, those whose prompt is read: each gets a token.
@@ -22,7 +22,7 @@ pub struct Step {
 
 /// Times of one engine.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace {
+pub(super) struct Pace {
     /// A decode step's kernel, with the GPU to itself, and the share of the SMs that it can use.
     gpu: Duration,
     demand: f64,
@@ -36,7 +36,7 @@ pub struct Pace {
 impl Pace {
     /// `--step-gpu 4ms --demand 0.3 --chunk-gpu 8ms --step-cpu 6ms --request-cpu 0.1ms`; without them a step is a kernel
     /// alone, and as long as `--tokens-per-second` says.
-    pub fn of(args: &Args) -> Pace {
+    pub(super) fn of(args: &Args) -> Pace {
         let step = Duration::from_secs(1) / args.number("tokens-per-second", 100).max(1);
         Pace {
             gpu: args.time("step-gpu", step),
@@ -48,7 +48,7 @@ impl Pace {
     }
 
     /// The core's orders for a step, one after the other.
-    pub fn launches(&self, step: Step) -> Vec<String> {
+    pub(super) fn launches(&self, step: Step) -> Vec<String> {
         let chunk = self.chunk.mul_f64(step.reads as f64 / CHUNK as f64).as_micros();
         let prefill = (chunk > 0).then(|| format!("launch {chunk} 1"));
         let decodes = step.decodes > 0 || prefill.is_none();
@@ -57,7 +57,7 @@ impl Pace {
     }
 
     /// What the host needs beside it.
-    pub fn host_time(&self, step: Step) -> Duration {
+    pub(super) fn host_time(&self, step: Step) -> Duration {
         self.cpu + self.request_cpu * u32::try_from(step.requests).unwrap_or(u32::MAX)
     }
 }

@@ -8,11 +8,11 @@ const WINDOW: Duration = Duration::from_millis(170);
 
 /// When kernels that ended of late ran.
 #[derive(Debug, Default)]
-pub struct Busy(VecDeque<(Instant, Instant)>);
+pub(super) struct Busy(VecDeque<(Instant, Instant)>);
 
 impl Busy {
     /// A kernel ran.
-    pub fn ran(&mut self, begin: Instant, end: Instant) {
+    pub(super) fn ran(&mut self, begin: Instant, end: Instant) {
         self.0.push_back((begin, end));
         while self.0.front().is_some_and(|(_, old)| *old + WINDOW < end) {
             self.0.pop_front();
@@ -20,7 +20,7 @@ impl Busy {
     }
 
     /// The share of the last 170 ms in which at least one kernel ran: 0 to 100. `running`: when those in flight began.
-    pub fn percent(&self, running: impl Iterator<Item = Instant>, now: Instant) -> u32 {
+    pub(super) fn percent(&self, running: impl Iterator<Item = Instant>, now: Instant) -> u32 {
         let Some(since) = now.checked_sub(WINDOW) else { return 0 };
         let running = running.map(|begin| (begin, now));
         let mut spans: Vec<_> = self.0.iter().copied().chain(running).filter(|(_, end)| *end > since).collect();

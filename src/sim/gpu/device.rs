@@ -20,7 +20,7 @@ use crate::wire::{Links, Peer};
 const PATIENCE: Duration = Duration::from_millis(5);
 
 /// One simulated GPU.
-pub struct Gpu {
+pub(super) struct Gpu {
     pub uuid: String,
     pub chance: Chance,
     pub agenda: Agenda<Due>,
@@ -57,7 +57,7 @@ enum Role {
 }
 
 /// A process that uses the GPU, or is about to.
-pub struct Process {
+pub(super) struct Process {
     pub name: String,
     pub link: u64,
     /// The server whose client it is; none: outside MPS, or not yet decided.
@@ -87,7 +87,7 @@ pub struct Process {
 }
 
 /// A server and what it holds.
-pub struct Server {
+pub(super) struct Server {
     pub link: u64,
     pub memory: u64,
     pub fault: Option<Fault>,
@@ -95,7 +95,7 @@ pub struct Server {
 
 impl Gpu {
     /// A GPU in good health that nobody uses.
-    pub fn new(args: &Args, to: Sender<Message>) -> io::Result<Gpu> {
+    pub(super) fn new(args: &Args, to: Sender<Message>) -> io::Result<Gpu> {
         Ok(Gpu {
             uuid: args.text("uuid").unwrap_or("GPU-0").to_owned(),
             chance: Chance::new(args.number("seed", 1)),
@@ -119,20 +119,20 @@ impl Gpu {
     }
 
     /// Bytes in use.
-    pub fn memory_used(&self) -> u64 {
+    pub(super) fn memory_used(&self) -> u64 {
         let servers: u64 = self.servers.values().map(|server| server.memory).sum();
         let processes: u64 = self.processes.values().map(|process| process.memory).sum();
         servers + processes + self.memory_of_the_dead
     }
 
     /// The living clients of a server that have a context, in no order that means anything.
-    pub fn living_clients(&self, server: u32) -> Vec<u32> {
+    pub(super) fn living_clients(&self, server: u32) -> Vec<u32> {
         let lives = |process: &Process| process.server == Some(server) && process.context && !process.ended;
         self.processes.iter().filter(|(_, process)| lives(process)).map(|(pid, _)| *pid).collect()
     }
 
     /// One line from a connection.
-    pub fn hear(&mut self, link: u64, line: &str) {
+    pub(super) fn hear(&mut self, link: u64, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match self.roles.get(&link).copied() {
             None => self.greet(link, &words),
@@ -261,7 +261,7 @@ impl Gpu {
     }
 
     /// Answers a client that waits.
-    pub fn reply(&mut self, pid: u32, answer: &str) {
+    pub(super) fn reply(&mut self, pid: u32, answer: &str) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         if std::mem::take(&mut process.waiting) {
             self.links.say(process.link, answer);
@@ -269,7 +269,7 @@ impl Gpu {
     }
 
     /// A connection is gone: for a server and a client that is their death.
-    pub fn hung_up(&mut self, link: u64) {
+    pub(super) fn hung_up(&mut self, link: u64) {
         match self.roles.remove(&link) {
             Some(Role::Server(pid)) => self.server_ended(pid, None),
             Some(Role::Client(pid)) if self.processes.get(&pid).is_some_and(|process| process.link == link) => {
@@ -281,7 +281,7 @@ impl Gpu {
     }
 
     /// Does what was planned for now.
-    pub fn carry_out(&mut self, due: Due) {
+    pub(super) fn carry_out(&mut self, due: Due) {
         match due {
             Due::KernelDone => self.end_kernels(),
             Due::FaultLine { domain, kind, culprit } => self.fault_line(domain, kind, culprit),
@@ -308,7 +308,7 @@ impl Gpu {
     }
 
     /// An error that all further calls of this client will get too.
-    pub fn give_error(&mut self, pid: u32, error: CudaError) {
+    pub(super) fn give_error(&mut self, pid: u32, error: CudaError) {
         self.stop_kernel(pid);
         if let Some(process) = self.processes.get_mut(&pid) {
             process.error.get_or_insert(error);
@@ -317,7 +317,7 @@ impl Gpu {
     }
 
     /// Tells a server; one that is gone hears nothing.
-    pub fn tell_server(&self, server: u32, line: &str) {
+    pub(super) fn tell_server(&self, server: u32, line: &str) {
         if let Some(server) = self.servers.get(&server) {
             self.links.say(server.link, line);
         }

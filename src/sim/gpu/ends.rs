@@ -13,7 +13,7 @@ const LAST_STEP: Duration = Duration::from_millis(28);
 
 impl Gpu {
     /// A process began to exit; it stays until `hold` is dropped.
-    pub fn exiting(&mut self, pid: u32, hold: Sender<()>) {
+    pub(super) fn exiting(&mut self, pid: u32, hold: Sender<()>) {
         if self.servers.contains_key(&pid) {
             self.server_ended(pid, Some(hold));
         } else if let Some(process) = self.processes.get_mut(&pid) {
@@ -23,7 +23,7 @@ impl Gpu {
     }
 
     /// A client died or hung up, whichever is heard first.
-    pub fn client_ended(&mut self, pid: u32) {
+    pub(super) fn client_ended(&mut self, pid: u32) {
         let orphans = self.would_orphan(pid);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         if std::mem::replace(&mut process.ended, true) {
@@ -66,7 +66,7 @@ impl Gpu {
 
     /// The kernel of a killed client did not end in time: its neighbours die with it, and its own teardown,
     /// begun at the kill, comes to its end.
-    pub fn drained(&mut self, pid: u32) {
+    pub(super) fn drained(&mut self, pid: u32) {
         self.stop_kernel(pid);
         if let Some(server) = self.processes.get(&pid).and_then(|process| process.server) {
             self.fault_line(Domain::Server(server), Kind::Orphaned, pid);
@@ -77,7 +77,7 @@ impl Gpu {
     }
 
     /// Plans when the last context and the process itself will be gone.
-    pub fn tear_down(&mut self, pid: u32) {
+    pub(super) fn tear_down(&mut self, pid: u32) {
         let Some(process) = self.processes.get(&pid) else { return };
         let (server, memory) = (process.server, Duration::from_millis(process.memory >> 30));
         let now = Instant::now();
@@ -126,7 +126,7 @@ impl Gpu {
     }
 
     /// Its teardown is over, unless the death of its server made that longer.
-    pub fn gone_as_planned(&mut self, pid: u32) {
+    pub(super) fn gone_as_planned(&mut self, pid: u32) {
         let later = self.processes.get(&pid).and_then(|process| process.gone_at).is_some_and(|at| at > Instant::now());
         if !later {
             self.gone(pid);
@@ -134,7 +134,7 @@ impl Gpu {
     }
 
     /// Every trace of a process goes, and it may be reaped.
-    pub fn gone(&mut self, pid: u32) {
+    pub(super) fn gone(&mut self, pid: u32) {
         self.stop_kernel(pid);
         let Some(process) = self.processes.remove(&pid) else { return };
         let Some(server) = process.server.filter(|server| self.faulted(*server)) else { return };
@@ -151,7 +151,7 @@ impl Gpu {
     }
 
     /// A server died: its clients get 806, its memory comes back a little later, and then it is reaped.
-    pub fn server_ended(&mut self, pid: u32, hold: Option<Sender<()>>) {
+    pub(super) fn server_ended(&mut self, pid: u32, hold: Option<Sender<()>>) {
         let clients = self.living_clients(pid);
         let held: u64 =
             self.processes.values().filter(|client| client.server == Some(pid)).map(|client| client.memory).sum();

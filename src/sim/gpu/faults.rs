@@ -11,7 +11,7 @@ use crate::cuda::CudaError;
 const DRAIN: Duration = Duration::from_millis(40);
 
 /// A fault that a server handles.
-pub struct Fault {
+pub(super) struct Fault {
     /// When the server was told.
     pub line_at: Instant,
     /// When the last client so far will be torn down.
@@ -35,7 +35,7 @@ impl Kind {
 
 impl Gpu {
     /// A client's kernel faults: the GPU notices after the recorded time.
-    pub fn begin_fault(&mut self, pid: u32, trap: bool) {
+    pub(super) fn begin_fault(&mut self, pid: u32, trap: bool) {
         let Some(process) = self.processes.get(&pid) else { return };
         let domain = process.server.map_or(Domain::Alone(pid), Domain::Server);
         self.begin_endless(pid);
@@ -47,14 +47,14 @@ impl Gpu {
     }
 
     /// Whether killing this client now would fault its neighbours.
-    pub fn would_orphan(&self, pid: u32) -> bool {
+    pub(super) fn would_orphan(&self, pid: u32) -> bool {
         let Some(process) = self.processes.get(&pid) else { return false };
         let outlasts = |serial| self.kernels.outlasts(serial, DRAIN, Instant::now());
         !process.terminated && process.kernel.is_some_and(outlasts)
     }
 
     /// The fault is there.
-    pub fn fault_line(&mut self, domain: Domain, kind: Kind, culprit: u32) {
+    pub(super) fn fault_line(&mut self, domain: Domain, kind: Kind, culprit: u32) {
         match domain {
             Domain::Alone(pid) => {
                 self.log_xid(kind, pid, pid);
@@ -121,14 +121,14 @@ impl Gpu {
     }
 
     /// An Xid in the kernel log, and as an NVML event 15 to 20 ms later.
-    pub fn raise_xid(&mut self, xid: u32, text: &str) {
+    pub(super) fn raise_xid(&mut self, xid: u32, text: &str) {
         self.log.xid(&self.uuid, xid, text);
         let wait = self.chance.millis(15, 20);
         self.agenda.after(wait, Due::XidEvent(xid));
     }
 
     /// The reset after a trap is over: contexts that ended meanwhile end now.
-    pub fn reset_over(&mut self, server: u32) {
+    pub(super) fn reset_over(&mut self, server: u32) {
         let Some(fault) = self.servers.get_mut(&server).and_then(|server| server.fault.as_mut()) else { return };
         fault.in_reset = false;
         for pid in std::mem::take(&mut fault.ended_in_reset) {
@@ -138,7 +138,7 @@ impl Gpu {
     }
 
     /// Some time after the last client of a faulted server is gone, its context is new.
-    pub fn active(&mut self, server: u32) {
+    pub(super) fn active(&mut self, server: u32) {
         if let Some(server) = self.servers.get_mut(&server) {
             server.fault = None;
         }

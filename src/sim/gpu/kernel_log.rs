@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::time::{ClockId, clock_gettime};
 
 /// The log and the number of its next record.
-pub struct KernelLog {
+pub(super) struct KernelLog {
     file: File,
     next: u64,
     announced: bool,
@@ -16,13 +16,13 @@ pub struct KernelLog {
 
 impl KernelLog {
     /// Opens it for append.
-    pub fn open(path: &Path) -> io::Result<KernelLog> {
+    pub(super) fn open(path: &Path) -> io::Result<KernelLog> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         Ok(KernelLog { file, next: 1, announced: false })
     }
 
     /// An Xid with its text; before the first one the driver names the GPU.
-    pub fn xid(&mut self, uuid: &str, xid: u32, text: &str) {
+    pub(super) fn xid(&mut self, uuid: &str, xid: u32, text: &str) {
         if !std::mem::replace(&mut self.announced, true) {
             self.record(&format!("NVRM: GPU at PCI:0000:00:06: {uuid}"));
         }
@@ -30,7 +30,7 @@ impl KernelLog {
     }
 
     /// One record. A log that can't be written to stops nothing: the driver would not stop either.
-    pub fn record(&mut self, text: &str) {
+    pub(super) fn record(&mut self, text: &str) {
         let micros =
             clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| now.tv_sec() * 1_000_000 + now.tv_nsec() / 1000);
         let record = format!("6,{},{micros},-;{text}\n", self.next);

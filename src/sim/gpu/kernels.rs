@@ -10,7 +10,7 @@ use super::Domain;
 
 /// What a kernel asks of the GPU.
 #[derive(Clone, Copy, Debug)]
-pub struct Work {
+pub(super) struct Work {
     /// Its length with the GPU to itself; `None`: it never ends.
     pub alone: Option<Duration>,
     /// The share of the SMs that it can use, 0 to 1. One of 0 takes nothing from anybody.
@@ -30,7 +30,7 @@ struct Kernel {
 
 /// All kernels in flight, by their serial numbers.
 #[derive(Debug)]
-pub struct Kernels {
+pub(super) struct Kernels {
     running: BTreeMap<u64, Kernel>,
     made: u64,
     /// What is left is right for this moment.
@@ -41,12 +41,12 @@ pub struct Kernels {
 
 impl Kernels {
     /// None.
-    pub fn new(now: Instant) -> Kernels {
+    pub(super) fn new(now: Instant) -> Kernels {
         Kernels { running: BTreeMap::new(), made: 0, reached: now, used: 0.0 }
     }
 
     /// A kernel begins; its serial number, which no other has.
-    pub fn begin(&mut self, work: Work, now: Instant) -> u64 {
+    pub(super) fn begin(&mut self, work: Work, now: Instant) -> u64 {
         self.advance(now);
         self.made += 1;
         let left = work.alone.map(|alone| alone.as_secs_f64());
@@ -55,36 +55,36 @@ impl Kernels {
     }
 
     /// A kernel ends, done or not; when it ran.
-    pub fn end(&mut self, serial: u64, now: Instant) -> Option<(Instant, Instant)> {
+    pub(super) fn end(&mut self, serial: u64, now: Instant) -> Option<(Instant, Instant)> {
         self.advance(now);
         self.running.remove(&serial).map(|kernel| (kernel.began, self.reached))
     }
 
     /// A kernel will never end by itself.
-    pub fn stall(&mut self, serial: u64) {
+    pub(super) fn stall(&mut self, serial: u64) {
         if let Some(kernel) = self.running.get_mut(&serial) {
             kernel.left = None;
         }
     }
 
     /// The next end, if no kernel begins or is stopped before.
-    pub fn next_end(&self) -> Option<(Instant, u64)> {
+    pub(super) fn next_end(&self) -> Option<(Instant, u64)> {
         self.running.iter().filter_map(|(serial, kernel)| Some((self.end_of(kernel)?, *serial))).min()
     }
 
     /// Whether more than `span` of a kernel remains, as things are.
-    pub fn outlasts(&self, serial: u64, span: Duration, now: Instant) -> bool {
+    pub(super) fn outlasts(&self, serial: u64, span: Duration, now: Instant) -> bool {
         let Some(kernel) = self.running.get(&serial) else { return false };
         self.end_of(kernel).is_none_or(|end| end.saturating_duration_since(now) > span)
     }
 
     /// When those in flight began.
-    pub fn begins(&self) -> impl Iterator<Item = Instant> {
+    pub(super) fn begins(&self) -> impl Iterator<Item = Instant> {
         self.running.values().map(|kernel| kernel.began)
     }
 
     /// For how long all SMs together were used so far.
-    pub fn used(&self, now: Instant) -> Duration {
+    pub(super) fn used(&self, now: Instant) -> Duration {
         let since = now.saturating_duration_since(self.reached).as_secs_f64();
         let rate: f64 = self.running.values().map(|kernel| self.rate(kernel.work) * kernel.work.demand).sum();
         Duration::try_from_secs_f64(self.used + since * rate).unwrap_or_default()

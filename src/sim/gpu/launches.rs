@@ -11,13 +11,13 @@ const NEVER: Duration = Duration::from_secs(3600);
 
 impl Gpu {
     /// `launch MICROS DEMAND`; without a number it never ends.
-    pub fn launch(&mut self, pid: u32, micros: &str, demand: &str) {
+    pub(super) fn launch(&mut self, pid: u32, micros: &str, demand: &str) {
         let alone = micros.parse().ok().map(Duration::from_micros);
         self.begin_kernel(pid, alone, demand.parse().unwrap_or(DEMAND));
     }
 
     /// A kernel that never ends.
-    pub fn begin_endless(&mut self, pid: u32) {
+    pub(super) fn begin_endless(&mut self, pid: u32) {
         self.begin_kernel(pid, None, DEMAND);
     }
 
@@ -37,7 +37,7 @@ impl Gpu {
     }
 
     /// Ends every kernel whose time has come, at that time, however late it is noticed.
-    pub fn end_kernels(&mut self) {
+    pub(super) fn end_kernels(&mut self) {
         let now = Instant::now();
         while let Some((at, serial)) = self.kernels.next_end().filter(|(at, _)| *at <= now) {
             self.kernel_done(at, serial);
@@ -61,7 +61,7 @@ impl Gpu {
     }
 
     /// Ends what a process runs, done or not.
-    pub fn stop_kernel(&mut self, pid: u32) {
+    pub(super) fn stop_kernel(&mut self, pid: u32) {
         let serial = self.processes.get(&pid).and_then(|process| process.kernel);
         if let Some(serial) = serial {
             let span = self.kernels.end(serial, Instant::now());

@@ -22,12 +22,12 @@ use super::wire::{self, Heard};
 use device::Gpu;
 
 /// Bytes of device memory of an H200.
-pub const MEMORY_TOTAL: u64 = 143_771 << 20;
+pub(crate) const MEMORY_TOTAL: u64 = 143_771 << 20;
 /// Bytes that a server's context takes.
-pub const SERVER_MEMORY: u64 = 66 << 20;
+pub(crate) const SERVER_MEMORY: u64 = 66 << 20;
 
 /// The share of the SMs that a kernel can use, where nobody says: three of them do not slow each other down.
-pub const DEMAND: f64 = 0.3;
+pub(crate) const DEMAND: f64 = 0.3;
 
 /// What the GPU process hears.
 enum Message {
@@ -101,7 +101,7 @@ enum Kind {
 }
 
 /// `sim gpu --socket PATH --kernel-log PATH --uuid UUID [--seed N] [--let-go]`.
-pub fn main(args: &Args) -> ExitCode {
+pub(crate) fn main(args: &Args) -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

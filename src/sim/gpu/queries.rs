@@ -8,7 +8,7 @@ use crate::cuda::CudaError;
 
 impl Gpu {
     /// One question of a reader.
-    pub fn answer(&mut self, link: u64, words: &[&str]) {
+    pub(super) fn answer(&mut self, link: u64, words: &[&str]) {
         let answer = match *words {
             ["repair"] => self.repair(),
             _ if self.lost && words != ["events"] => "lost".to_owned(),
@@ -109,7 +109,7 @@ impl Gpu {
     }
 
     /// Tells everyone who waits for Xids.
-    pub fn tell_watchers(&mut self, xid: u32) {
+    pub(super) fn tell_watchers(&mut self, xid: u32) {
         for watcher in &self.watchers {
             self.links.say(*watcher, &format!("xid {xid}"));
         }

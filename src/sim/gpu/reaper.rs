@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use super::Message;
 
 /// Attaches before it returns, so that no later end of the process is missed. Whether it could.
-pub fn hold_at_exit(pid: u32, to: Sender<Message>) -> bool {
+pub(super) fn hold_at_exit(pid: u32, to: Sender<Message>) -> bool {
     let (attached, wait) = channel();
     thread::spawn(move || {
         let pid = Pid::from_raw(pid.cast_signed());

@@ -10,7 +10,7 @@ const MOST_DECADES: f64 = 9.0;
 const HAIR: f64 = 1e-9;
 
 /// A scale with its lines.
-pub struct Axis {
+pub(super) struct Axis {
     from: f64,
     to: f64,
     log: bool,
@@ -22,7 +22,7 @@ pub struct Axis {
 
 impl Axis {
     /// From 0 to a round number over all of `values`.
-    pub fn linear(values: impl Iterator<Item = f64>, told: fn(f64) -> String) -> Axis {
+    pub(super) fn linear(values: impl Iterator<Item = f64>, told: fn(f64) -> String) -> Axis {
         let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
         let most = if most > 0.0 { most } else { 1.0 };
         let step = round(most / LINES);
@@ -32,7 +32,7 @@ impl Axis {
     }
 
     /// Around all of `values` that are over 0, from 1, 2 or 5 times a power of ten to another.
-    pub fn log(values: impl Iterator<Item = f64>, told: fn(f64) -> String) -> Axis {
+    pub(super) fn log(values: impl Iterator<Item = f64>, told: fn(f64) -> String) -> Axis {
         let exponents = values.filter(|value| value.is_finite() && *value > 0.0).map(f64::log10);
         let (low, high) = exponents.fold((f64::MAX, f64::MIN), |(low, high), one| (low.min(one), high.max(one)));
         let (low, high) = if low <= high { (low.max(high - MOST_DECADES), high) } else { (0.0, 1.0) };
@@ -46,7 +46,7 @@ impl Axis {
     }
 
     /// Where a value is: 0 at the bottom, 1 at the top.
-    pub fn at(&self, value: f64) -> f64 {
+    pub(super) fn at(&self, value: f64) -> f64 {
         let value = if self.log { value.max(f64::MIN_POSITIVE).log10() } else { value };
         ((value - self.from) / (self.to - self.from)).clamp(0.0, 1.0)
     }

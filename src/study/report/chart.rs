@@ -19,7 +19,7 @@ const LETTER: f64 = 6.6;
 const GROUP: f64 = 0.78;
 
 /// One thing that is drawn over all of x.
-pub struct Series {
+pub(super) struct Series {
     /// For people.
     pub name: String,
     /// Its colour, as a class.
@@ -32,7 +32,7 @@ pub struct Series {
 
 /// How a series is drawn.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// A line through medians, with whiskers.
     Lines,
     /// Bars up to medians, with whiskers.
@@ -42,7 +42,7 @@ pub enum Kind {
 }
 
 /// One chart.
-pub struct Chart {
+pub(super) struct Chart {
     /// Above it.
     pub title: String,
     /// Of x.
@@ -61,12 +61,12 @@ pub struct Chart {
 
 impl Chart {
     /// Whether there is anything to draw.
-    pub fn has_points(&self) -> bool {
+    pub(super) fn has_points(&self) -> bool {
         self.series.iter().any(|series| series.points.iter().any(Option::is_some))
     }
 
     /// The chart with its title.
-    pub fn draw(&self, kind: Kind) -> Markup {
+    pub(super) fn draw(&self, kind: Kind) -> Markup {
         html! {
             figure {
                 figcaption { (self.title) }
@@ -205,7 +205,7 @@ fn mark(which: usize, x: f64, y: f64) -> Markup {
 }
 
 /// What the marks and colours of these series mean.
-pub fn legend(series: &[Series], kind: Kind) -> Markup {
+pub(super) fn legend(series: &[Series], kind: Kind) -> Markup {
     html! {
         ul.legend {
             @for one in series {

@@ -17,7 +17,7 @@ const WAYS: [&str; 4] = ["rest", "c0", "c3", "c2"];
 const CONTEXT: &str = "prompt, tokens";
 
 /// One chart for each output, one line for each concurrency.
-pub fn gains(analysis: &Analysis) -> Markup {
+pub(super) fn gains(analysis: &Analysis) -> Markup {
     let [outputs, prompts, concurrencies] = axes(analysis);
     let of = |output: u32| {
         let series = concurrencies.iter().enumerate().map(|(at, some)| {
@@ -37,7 +37,7 @@ pub fn gains(analysis: &Analysis) -> Markup {
 }
 
 /// One line for each engine: what it keeps under MPS of its speed alone.
-pub fn models(study: &Study, analysis: &Analysis) -> Markup {
+pub(super) fn models(study: &Study, analysis: &Analysis) -> Markup {
     let [_, prompts, _] = axes(analysis);
     let series = study.engines.iter().enumerate().map(|(at, engine)| Series {
         name: engine.model.as_ref().map_or(engine.name.clone(), |model| format!("{} ({model})", engine.name)),
@@ -53,13 +53,13 @@ pub fn models(study: &Study, analysis: &Analysis) -> Markup {
 }
 
 /// What an engine keeps with prompts of this length: the median over the loads, from the least to the most.
-pub fn kept(analysis: &Analysis, engine: usize, prompt: u32) -> Option<Spread> {
+pub(super) fn kept(analysis: &Analysis, engine: usize, prompt: u32) -> Option<Spread> {
     let cells = analysis.cells.iter().filter(|cell| cell.load.prompt == prompt);
     Spread::of(cells.filter_map(|cell| Some(cell.engines.get(engine)?.kept?.middle)))
 }
 
 /// One chart for each output and concurrency, one bar for each way.
-pub fn throughput(analysis: &Analysis) -> Markup {
+pub(super) fn throughput(analysis: &Analysis) -> Markup {
     let told = |point: &Spread| format!("{} tokens/s ({})", rate(point.middle), rates(point));
     let charts = by_way(analysis, |cell, way| cell.total(way)).map(|(title, prompts, series)| {
         let highest = series.iter().flat_map(|one| one.points.iter().flatten()).map(|point| point.high);
@@ -70,7 +70,7 @@ pub fn throughput(analysis: &Analysis) -> Markup {
 }
 
 /// One chart for each output and concurrency, one range for each way: of the engine that takes longest.
-pub fn latency(analysis: &Analysis, part: fn(&WayFigures) -> Option<Percentiles>) -> Markup {
+pub(super) fn latency(analysis: &Analysis, part: fn(&WayFigures) -> Option<Percentiles>) -> Markup {
     let slowest = |cell: &CellFigures, way| {
         let Percentiles { p50, p90, p99 } = cell.slowest(way, part)?;
         Some(Spread { low: p50, middle: p90, high: p99, runs: 1 })

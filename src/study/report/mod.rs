@@ -8,7 +8,9 @@ mod tables;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::analysis::{Analysis, analysis};
-use super::figures::{date, listed, percent, plural, short, span, times, took};
+use crate::text::figures::plural;
+
+use super::figures::{date, listed, percent, short, span, times, took};
 use super::recommend::{Choice, Recommendation, recommendation};
 use super::results::{Plan, Study};
 use super::spread::Spread;

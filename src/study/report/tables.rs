@@ -11,7 +11,7 @@ use crate::study::spread::Spread;
 use crate::study::table::{cell_at, distinct, gain, rates, worst};
 
 /// Outputs and prompts down, concurrencies across: the gain, and what is recommended.
-pub fn gains(analysis: &Analysis, recommended: &Recommendation) -> Markup {
+pub(super) fn gains(analysis: &Analysis, recommended: &Recommendation) -> Markup {
     let across = distinct(analysis, |load| load.concurrency);
     let rows = distinct(analysis, |load| (load.output, load.prompt));
     let choice =
@@ -57,7 +57,7 @@ fn advice(choice: Option<Choice>) -> &'static str {
 }
 
 /// What each engine keeps by prompt, and the gain.
-pub fn models(study: &Study, analysis: &Analysis) -> Markup {
+pub(super) fn models(study: &Study, analysis: &Analysis) -> Markup {
     let prompts = distinct(analysis, |load| load.prompt);
     let gains = |prompt: u32| {
         Spread::of(
@@ -86,7 +86,7 @@ fn ratio(ratio: Option<Spread>) -> Markup {
 }
 
 /// One row for each load.
-pub fn throughput(analysis: &Analysis) -> Markup {
+pub(super) fn throughput(analysis: &Analysis) -> Markup {
     let total = |cell: &CellFigures, way| {
         let total = cell.total(way);
         let told = or_none(total, |total| rate(total.middle));
@@ -120,7 +120,7 @@ fn load_cells(load: Load) -> Markup {
 }
 
 /// One row for each load and engine.
-pub fn engines(analysis: &Analysis) -> Markup {
+pub(super) fn engines(analysis: &Analysis) -> Markup {
     html! {
         div.scroll { table {
             thead { tr {
@@ -151,7 +151,7 @@ fn percentiles(all: Option<Percentiles>) -> String {
 }
 
 /// The engines of the study and how they fared.
-pub fn studied(study: &Study, analysis: &Analysis, recommended: &Recommendation) -> Markup {
+pub(super) fn studied(study: &Study, analysis: &Analysis, recommended: &Recommendation) -> Markup {
     let slowdown =
         |name: &str| recommended.slowdowns.iter().find(|(engine, _)| engine == name).map(|(_, times)| *times);
     html! {

@@ -34,7 +34,7 @@ impl Program {
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Voice {
+pub(crate) enum Voice {
     /// The process that serves HTTP.
     Front,
     /// The process that is the GPU's client.
@@ -43,7 +43,7 @@ pub enum Voice {
 
 /// How an engine ends once its core is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
+pub(crate) struct End {
     /// So long after the core.
     pub after: Duration,
     /// Its status; `None`: it ends by a SIGKILL of its own.
@@ -52,7 +52,7 @@ pub struct End {
 
 /// A request as a log tells of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Received<'a> {
+pub(crate) struct Received<'a> {
     /// Its number.
     pub id: u64,
     /// What its user wrote.
@@ -63,7 +63,7 @@ pub struct Received<'a> {
 
 /// What a batch did, as a log tells of it now and then.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Work {
+pub(crate) struct Work {
     /// Requests in the batch, and those that wait.
     pub running: usize,
     pub waiting: usize,
@@ -77,7 +77,7 @@ pub struct Work {
 
 /// A metric with its series: a suffix of its name, labels, value.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub(crate) struct Row {
     pub name: &'static str,
     pub kind: &'static str,
     pub help: &'static str,
@@ -85,7 +85,7 @@ pub struct Row {
 }
 
 /// One kind of engine. Words are lines without their time; `line` adds it.
-pub trait Dialect: Sync {
+pub(crate) trait Dialect: Sync {
     /// A line as it stands in the log.
     fn line(&self, voice: Voice, now: &Zoned, text: &str) -> String;
     /// The front's first words.
@@ -121,13 +121,13 @@ pub trait Dialect: Sync {
 }
 
 /// By its name, `sglang`; anything else is vLLM.
-pub fn named(name: Option<&str>) -> &'static dyn Dialect {
+pub(crate) fn named(name: Option<&str>) -> &'static dyn Dialect {
     if name == Some("sglang") { &sglang::Sglang } else { &vllm::Vllm }
 }
 
 impl dyn Dialect + '_ {
     /// Says lines, all at one moment and in one write.
-    pub fn say<T: AsRef<str>>(&self, voice: Voice, lines: &[T]) {
+    pub(crate) fn say<T: AsRef<str>>(&self, voice: Voice, lines: &[T]) {
         let now = Zoned::now();
         let mut text = String::new();
         for line in lines {

@@ -10,7 +10,7 @@ use crate::cuda::CudaError;
 use crate::engine::books::Figures;
 
 /// SGLang.
-pub struct Sglang;
+pub(super) struct Sglang;
 
 const TRACEBACK: [&str; 7] = [
     "Scheduler hit an exception: Traceback (most recent call last):",

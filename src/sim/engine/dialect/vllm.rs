@@ -9,7 +9,7 @@ use crate::cuda::CudaError;
 use crate::engine::books::Figures;
 
 /// vLLM.
-pub struct Vllm;
+pub(super) struct Vllm;
 
 const FRONT_BEGINS: [&str; 5] = [
     "INFO [model.py:619] Resolved architecture: Qwen2ForCausalLM",

@@ -2,7 +2,8 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::screen::{Ink, Screen, clean, cut};
+use super::plain::one_line as clean;
+use super::screen::{Ink, Screen, cut};
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -10,11 +11,11 @@ const GAP: &str = "  ";
 const LEAST_LAST: usize = 12;
 
 /// One cell.
-pub(super) type Cell = (String, Ink);
+pub type Cell = (String, Ink);
 
 /// One column.
-pub(super) struct Column {
-    heading: &'static str,
+pub struct Column {
+    heading: String,
     right: bool,
     /// Columns with a higher rank go first where room is short; 0: never.
     rank: u8,
@@ -23,13 +24,13 @@ pub(super) struct Column {
 
 impl Column {
     /// A column of words.
-    pub fn left(heading: &'static str, rank: u8, cells: impl Iterator<Item = Cell>) -> Column {
-        Column { heading, right: false, rank, cells: cleaned(cells) }
+    pub fn left(heading: &str, rank: u8, cells: impl IntoIterator<Item = Cell>) -> Column {
+        Column { heading: clean(heading), right: false, rank, cells: cleaned(cells) }
     }
 
     /// A column of figures.
-    pub fn right(heading: &'static str, rank: u8, cells: impl Iterator<Item = Cell>) -> Column {
-        Column { heading, right: true, rank, cells: cleaned(cells) }
+    pub fn right(heading: &str, rank: u8, cells: impl IntoIterator<Item = Cell>) -> Column {
+        Column { heading: clean(heading), right: true, rank, cells: cleaned(cells) }
     }
 
     fn width(&self) -> usize {
@@ -40,18 +41,18 @@ impl Column {
     /// The heading, then the cells.
     fn line(&self, row: usize) -> (&str, Ink) {
         match row.checked_sub(1) {
-            None => (self.heading, Ink::Dim),
+            None => (&self.heading, Ink::Dim),
             Some(at) => self.cells.get(at).map_or(("", Ink::Plain), |(text, ink)| (text, *ink)),
         }
     }
 }
 
-fn cleaned(cells: impl Iterator<Item = Cell>) -> Vec<Cell> {
-    cells.map(|(text, ink)| (clean(&text), ink)).collect()
+fn cleaned(cells: impl IntoIterator<Item = Cell>) -> Vec<Cell> {
+    cells.into_iter().map(|(text, ink)| (clean(&text), ink)).collect()
 }
 
 /// The table with its headings, every line behind `indent` and ended. A column without any text is left out.
-pub(super) fn table(mut columns: Vec<Column>, indent: &str, screen: &Screen) -> String {
+pub fn table(mut columns: Vec<Column>, indent: &str, screen: &Screen) -> String {
     columns.retain(|column| column.cells.iter().any(|(text, _)| !text.is_empty()));
     if let Some(width) = screen.width {
         leave_out(&mut columns, width.saturating_sub(indent.width()));
@@ -77,11 +78,16 @@ fn leave_out(columns: &mut Vec<Column>, room: usize) {
     }
 }
 
-/// The width with the last column cut as far as may be.
+/// The width with the last column cut as far as may be: figures are never cut.
 fn least(columns: &[Column]) -> usize {
-    let widths = columns.iter().map(Column::width).collect::<Vec<_>>();
-    let (last, before) = widths.split_last().map_or((0, &[][..]), |(last, before)| (*last, before));
-    before.iter().map(|width| width + GAP.len()).sum::<usize>() + last.min(LEAST_LAST)
+    let Some((last, before)) = columns.split_last() else { return 0 };
+    let last = if last.right { last.width() } else { last.width().min(LEAST_LAST) };
+    before.iter().map(|column| column.width() + GAP.len()).sum::<usize>() + last
+}
+
+/// The width that nothing is cut at.
+pub fn needed(columns: &[Column]) -> usize {
+    columns.iter().map(|column| column.width() + GAP.len()).sum::<usize>().saturating_sub(GAP.len())
 }
 
 fn cell(column: &Column, row: usize, last: bool, room: usize, screen: &Screen) -> String {

@@ -1,16 +1,17 @@
 //! Where text goes: how wide it is, whether it takes colours; and text that can't drive it. Pure but for
 //! the look at the terminal.
 
-pub(super) use crate::text::plain::{json as tame, one_line as clean};
 use std::io::{IsTerminal, Stdout};
 
 use jiff::tz::TimeZone;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::export::log::no_color;
+use super::plain::one_line as clean;
 
 /// Wider lines are hard to read, and narrower ones hold nothing.
 const NARROWEST: usize = 40;
+/// What stands behind a figure and on its line.
+const UNITS: [&str; 8] = ["ms", "s", "min", "h", "d", "%", "MiB", "GiB"];
 
 /// What the text is made for.
 #[derive(Clone, Debug)]
@@ -25,13 +26,20 @@ pub struct Screen {
 
 /// What a word means, by its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ink {
+pub enum Ink {
+    /// Nothing.
     Plain,
+    /// A heading.
     Bold,
+    /// Of less weight.
     Dim,
+    /// As it should be.
     Good,
+    /// Not as it should be.
     Warn,
+    /// Somebody is needed.
     Bad,
+    /// Not known.
     Odd,
 }
 
@@ -52,8 +60,13 @@ impl Screen {
         Screen { width: None, coloured: false, zone: TimeZone::UTC }
     }
 
+    /// So many columns without colours.
+    pub fn of_width(width: usize) -> Screen {
+        Screen { width: Some(width), ..Screen::plain() }
+    }
+
     /// The text in its ink.
-    pub(super) fn paint(&self, text: &str, ink: Ink) -> String {
+    pub fn paint(&self, text: &str, ink: Ink) -> String {
         let code = match ink {
             Ink::Plain => return text.to_owned(),
             Ink::Bold => "1",
@@ -68,7 +81,7 @@ impl Screen {
 
     /// Prose after a label, wrapped between words and indented below itself; ends with a newline. A label
     /// that is told in its ink.
-    pub(super) fn prose(&self, label: &str, ink: Ink, text: &str) -> String {
+    pub fn prose(&self, label: &str, ink: Ink, text: &str) -> String {
         let indent = label.width();
         let room = self.width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(NARROWEST / 2));
         let lines = wrapped(&clean(text), room);
@@ -77,8 +90,13 @@ impl Screen {
     }
 }
 
+/// Whether the environment asks for no colours (`NO_COLOR`).
+pub fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 /// At most so many columns; what was cut off shows as `…`.
-pub(super) fn cut(text: &str, columns: usize) -> String {
+pub fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
     }
@@ -90,18 +108,31 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
+/// The words of a text; a figure and its unit are one.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let unit = UNITS.contains(&word.trim_end_matches([',', ';', ':', '.', ')']));
+        match words.last_mut().filter(|last| unit && last.ends_with(|c: char| c.is_ascii_digit())) {
+            Some(last) => *last = format!("{last} {word}"),
+            None => words.push(word.to_owned()),
+        }
+    }
+    words
+}
+
 fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
+    for word in words(text) {
         let last = lines.last().map_or(0, |line| line.width());
         if last > 0 && last + 1 + word.width() > room {
             if let Some(full) = lines.last_mut() {
                 full.truncate(full.trim_end().len());
             }
-            lines.push(word.to_owned());
+            lines.push(word);
         } else if let Some(line) = lines.last_mut() {
             line.push_str(if last > 0 { " " } else { "" });
-            line.push_str(word);
+            line.push_str(&word);
         }
     }
     lines
@@ -128,6 +159,8 @@ mod tests {
             "process 4711 does not die (state D), which only a reboot ends",
         );
         assert_eq!(told, "  held  process 4711 does not die (state\n        D), which only a reboot ends\n");
+        let told = screen(Some(40), false).prose("", Ink::Plain, "the last one came about an hour and 12 min 3 s ago");
+        assert_eq!(told, "the last one came about an hour and\n12 min 3 s ago\n");
         assert_eq!(screen(None, true).prose("x ", Ink::Bad, "y z"), "\x1b[31mx \x1b[0my z\n");
     }
 
