@@ -9,13 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Action, DomainId, EngineName, Exit, Fault, Health, Hold, Known, Member, Moment, Observation, Outcome, Owner,
-    ProcessId, ServerLine, Slot, What,
+    Action, DomainId, EngineName, Exit, Fault, Health, Known, Member, Moment, Observation, Outcome, Owner, ProcessId,
+    ServerLine, Slot, What,
 };
 
 use super::facts::server_start::Tone;
 use super::facts::{ControlFacts, ServerFacts, ServerNews};
-use super::isolation::{Hit, IsolatedTime, Isolation};
+use super::isolation::{Hit, Isolation};
 use super::orders::{DomainNumber, Purpose};
 use super::overlap::Overlap;
 use super::phase::{AfterStop, Phase};
@@ -75,8 +75,6 @@ pub(super) struct Domain {
     pub overlap: Overlap,
     /// When it is to be stepped.
     pub pulse: Pulse,
-    /// An operator's word that nothing is to be done by itself.
-    pub hold: Option<Hold>,
     /// An operator stopped it: it is not started before somebody says so.
     pub kept_down: bool,
     /// What becomes of it once it is stopped.
@@ -87,12 +85,8 @@ pub(super) struct Domain {
     pub gpu_excused: Option<Moment>,
     /// Who did it, while a fault of the whole group is not over, and what is remembered of earlier ones.
     pub suspects: Suspects,
-    /// What is known of the culprit of repeated faults. A second side has none: its group's first side has it.
-    pub isolation: Isolation,
     /// A fault hit these engines, and nobody weighed it yet.
     pub hit: Option<Hit>,
-    /// Time in which engines serve on both sides of the group.
-    pub isolated: IsolatedTime,
     /// A client that was killed, in its server's life.
     pub killed: Killed,
     /// A client that left and that the log has no name for.
@@ -132,15 +126,12 @@ impl Domain {
             active: ActiveTime::default(),
             overlap: Overlap::default(),
             pulse: Pulse::default(),
-            hold: memory.hold,
             kept_down: memory.stopped,
             after_stop: AfterStop::Stays,
             left_behind: false,
             gpu_excused: None,
             suspects: Suspects::default(),
-            isolation: memory.isolation,
             hit: None,
-            isolated: IsolatedTime::default(),
             killed: Killed::default(),
             nameless: Nameless::default(),
             rolling: None,
@@ -153,9 +144,9 @@ impl Domain {
         GroupMemory {
             generation: self.generation,
             attempts: self.attempts.moments(),
-            hold: self.hold.clone(),
+            hold: None,
             stopped: self.kept_down,
-            isolation: self.isolation.clone(),
+            isolation: Isolation::default(),
             engines: self.engines.iter().map(|engine| (engine.name().clone(), engine.memory())).collect(),
         }
     }
@@ -259,7 +250,6 @@ impl Domain {
 
     /// Goes as far as it can with what is known.
     pub fn step(&mut self, turn: &mut Turn<'_>) {
-        self.end_an_expired_hold(turn);
         self.server.kept_out.forget_old(turn.now);
         self.note_attachments(turn.gpu, turn.now);
         self.judge_words(turn);
@@ -290,15 +280,7 @@ impl Domain {
         let ready = self.engines.iter().flat_map(|engine| [engine.environment_due(), engine.count_due()]).flatten();
         let full = self.server.full.map(|full| full.until());
         let unseen = self.server.kept_out.deadline();
-        let others = [
-            self.hold_until(),
-            self.isolation_until(),
-            self.suspects.deadline(),
-            self.words_deadline(now),
-            full,
-            unseen,
-            phase,
-        ];
+        let others = [self.suspects.deadline(), self.words_deadline(now), full, unseen, phase];
         engines.chain(words).chain(ready).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
     }
 

@@ -51,7 +51,7 @@ impl Domain {
 const JOINED_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a reading shows beside MPS. `None`: an engine's processes are not known, or NVML shows other pids.
-pub(super) fn beside(reading: &Reading, on_gpu: &[&Domain], groups: &[Domain], now: Moment) -> Option<Beside> {
+pub(super) fn beside(reading: &Reading, on_gpu: &[&Domain], groups: &[&Domain], now: Moment) -> Option<Beside> {
     if !on_gpu.iter().all(|group| group.pids_match) {
         return None;
     }
@@ -67,7 +67,7 @@ pub(super) fn beside(reading: &Reading, on_gpu: &[&Domain], groups: &[Domain], n
     let mut pids: BTreeSet<u32> = reading.beside_mps().filter(|pid| !is_server(pid) && !is_client(pid)).collect();
     if !pids.is_empty() {
         // Who only claims to be an engine's, and computes beside MPS, is nobody's.
-        groups.iter().flat_map(Domain::proven_pids).for_each(|pid| {
+        groups.iter().flat_map(|domain| domain.proven_pids()).for_each(|pid| {
             pids.remove(&pid);
         });
     }

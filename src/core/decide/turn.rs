@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Action, ActionId, EngineName, FailedAction, GroupName, Moment, Outcome, What};
+use crate::model::{Action, ActionId, EngineName, FailedAction, GroupName, Hold, Moment, Outcome, What};
 
 use super::effects::Effects;
 use super::facts::gpu::GpuFacts;
@@ -19,8 +19,10 @@ pub(super) struct Turn<'a> {
     pub gpu: &'a GpuFacts,
     /// Whether no other group uses that GPU.
     pub alone: bool,
-    /// Of a group's second side: whether an engine of its first side is being started.
+    /// Of a group's second domain: whether an engine of its main one is being started.
     pub home_starts: bool,
+    /// An operator's word that nothing is to be done by itself in its group.
+    pub hold: Option<&'a Hold>,
     /// Which domain of this run it is.
     pub domain: DomainNumber,
     /// The name of its group, as the outside knows it.

@@ -178,7 +178,7 @@ impl Domain {
             return Next::Go;
         }
         restart.end_attempt(if held { RecoveryResult::Held } else { RecoveryResult::Superseded }, turn);
-        if matches!(restart.reason, Some(Reason::Fault(_))) || self.may_act_on(reason).is_ok() {
+        if matches!(restart.reason, Some(Reason::Fault(_))) || self.may_act_on(reason, turn.hold).is_ok() {
             return Next::Again(reason);
         }
         // Where the watchdog only observes, it ends nothing: the first or the ordered start is tried again.
