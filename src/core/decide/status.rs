@@ -221,6 +221,7 @@ impl Domain {
         let is_client = |pid: &u32| self.server.clients.last().is_some_and(|clients| clients.contains(pid));
         EngineStatus {
             name: engine.name().clone(),
+            address: engine.policy.address.clone(),
             state: self.engine_state(engine, of_it),
             attached: seen.and_then(|seen| match seen {
                 Attachment::Attached => Some(true),

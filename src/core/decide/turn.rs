@@ -146,6 +146,7 @@ pub(super) mod stand {
     pub fn engine(name: &str) -> EnginePolicy {
         EnginePolicy {
             name: EngineName::from(name),
+            address: "http://127.0.0.1:8001".into(),
             device_memory_limit: None,
             memory_max: None,
             start_timeout: Duration::from_secs(10),
