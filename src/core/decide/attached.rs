@@ -1,11 +1,11 @@
 //! Notes where each engine of a domain computes.
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::attached::Attachment;
 use crate::model::Moment;
 
-impl Domain {
+impl Scene {
     /// Notes where each engine computes, as far as is known now.
     pub fn note_attachments(&mut self, gpu: &GpuFacts, now: Moment) {
         for engine in &mut self.engines {

@@ -15,16 +15,16 @@ impl Domain {
         if matches!(self.phase, Phase::Stopping(_) | Phase::Stopped) {
             return Vec::new();
         }
-        let mut found = detect::findings(self, turn.gpu, turn.now);
+        let mut found = detect::findings(&self.scene, self.waiting_for_active(), turn.gpu, turn.now);
         if matches!(self.phase, Phase::Running(_)) && self.most_urgent(&found, turn).is_none() {
-            found.extend(detect::deaths(self, turn.gpu, turn.now));
+            found.extend(detect::deaths(&self.scene, turn.gpu, turn.now));
         }
         for finding in &found {
             let key = (finding.engine.clone(), finding.fault);
-            if self.faults.contains_key(&key) {
+            if self.scene.faults.contains_key(&key) {
                 continue;
             }
-            self.faults.insert(key, turn.now);
+            self.scene.faults.insert(key, turn.now);
             self.tell_fault(finding, turn);
             self.open_case(finding, turn);
         }
@@ -48,12 +48,12 @@ impl Domain {
     /// Tells what would be done about a fault, where it is not done.
     pub fn tell_suppressed(&self, finding: &Finding, turn: &mut Turn<'_>) {
         // Of an engine that died the engine tier tells it, where no fault of the whole group explains it.
-        let engine = finding.engine.as_ref().and_then(|name| self.engine(name));
-        let death = |engine: &Engine| engine.death(&self.server, &turn.gpu.reading, turn.now);
+        let engine = finding.engine.as_ref().and_then(|name| self.scene.engine(name));
+        let death = |engine: &Engine| engine.death(&self.scene.server, &turn.gpu.reading, turn.now);
         let died = engine.and_then(|engine| death(engine).or_else(|| engine.died.clone()));
         let told_there = died.is_some_and(|died| died.fault == finding.fault);
         let tier = self.tier_now(finding, turn).filter(|_| !told_there);
-        if let (Some(tier), Err(reason)) = (tier, self.may_act_on(finding.fault, turn.hold)) {
+        if let (Some(tier), Err(reason)) = (tier, self.scene.may_act_on(finding.fault, turn.hold)) {
             let action = match tier {
                 Tier::Daemon if is_of_the_gpu(finding.fault) => SuppressedAction::StopGroup,
                 Tier::Engine => SuppressedAction::RestartEngine,
@@ -71,9 +71,9 @@ impl Domain {
     pub(super) fn end_faults(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
         let there =
             |key: &(Option<_>, _)| found.iter().any(|finding| finding.engine == key.0 && finding.fault == key.1);
-        let over: Vec<_> = self.faults.keys().filter(|key| !there(key)).cloned().collect();
+        let over: Vec<_> = self.scene.faults.keys().filter(|key| !there(key)).cloned().collect();
         for key in over {
-            let since = self.faults.remove(&key).unwrap_or(turn.now);
+            let since = self.scene.faults.remove(&key).unwrap_or(turn.now);
             if key == (None, Fault::GpuFault) && matches!(self.phase, Phase::Running(_)) {
                 // It healed by itself: what was to be learnt of it was learnt.
                 self.close_case(turn);
@@ -90,7 +90,7 @@ impl Domain {
     pub fn most_urgent<'a>(&self, found: &'a [Finding], turn: &Turn<'_>) -> Option<(&'a Finding, Tier)> {
         found
             .iter()
-            .filter(|finding| self.may_act_on(finding.fault, turn.hold).is_ok())
+            .filter(|finding| self.scene.may_act_on(finding.fault, turn.hold).is_ok())
             .filter_map(|finding| self.tier_now(finding, turn).map(|tier| (finding, tier)))
             .filter(|(finding, tier)| *tier > Tier::Engine && self.may_end_for(finding.fault, turn.now).is_ok())
             .max_by_key(|(_, tier)| *tier)

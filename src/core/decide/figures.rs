@@ -1,30 +1,13 @@
 //! Figures of engines: load, usage, the trends of device and host memory. They are told; `detect` and `suspects` read them.
 
+use crate::decide::facts::scene::Scene;
 use crate::decide::domain::Domain;
 use crate::decide::facts::engine::Stage;
 use crate::decide::facts::engine::figures::active_level;
 use crate::decide::facts::reading::Reading;
 use crate::model::{EngineLoad, EngineName, Health, Moment, ProcessUsage, Traffic};
 
-impl Domain {
-    /// What an engine says of its load.
-    pub fn load(&mut self, name: &EngineName, load: EngineLoad, now: Moment) {
-        let Some(engine) = self.engine_mut(name) else { return };
-        if matches!(engine.stage, Stage::Serving | Stage::Failing) || engine.drains() {
-            let load = engine.instance.progress.passage.corrected(load, engine.instance.figures.load.last(), now);
-            engine.instance.progress.tokens.saw(&load, engine.gap(), now);
-            engine.instance.progress.answers.heard(now);
-            if engine.may_be_idle(&load) {
-                engine.instance.figures.idle.saw(&load, now);
-            } else {
-                engine.instance.figures.idle.interrupted();
-            }
-            engine.instance.beside.read(&load, now);
-            engine.instance.figures.load.saw(load, now);
-            self.count_active_time(now);
-        }
-    }
-
+impl Scene {
     /// The connections to an engine's port.
     pub fn traffic(&mut self, name: &EngineName, traffic: Result<Traffic, String>, now: Moment) {
         let Some(engine) = self.engine_mut(name) else { return };
@@ -43,9 +26,40 @@ impl Domain {
         }
     }
 
+    /// Samples what each engine holds, where it is time to.
+    pub fn sample_memory(&mut self, reading: &Reading, now: Moment) {
+        for engine in self.engines.iter_mut().filter(|engine| engine.alive() && engine.instance.figures.memory.due(now))
+        {
+            if let Some(held) = engine.device_memory(Some(reading)) {
+                let work = engine.work(now);
+                engine.instance.figures.memory.sample(held, work, now);
+            }
+        }
+    }
+}
+
+impl Domain {
+    /// What an engine says of its load.
+    pub fn load(&mut self, name: &EngineName, load: EngineLoad, now: Moment) {
+        let Some(engine) = self.scene.engine_mut(name) else { return };
+        if matches!(engine.stage, Stage::Serving | Stage::Failing) || engine.drains() {
+            let load = engine.instance.progress.passage.corrected(load, engine.instance.figures.load.last(), now);
+            engine.instance.progress.tokens.saw(&load, engine.gap(), now);
+            engine.instance.progress.answers.heard(now);
+            if engine.may_be_idle(&load) {
+                engine.instance.figures.idle.saw(&load, now);
+            } else {
+                engine.instance.figures.idle.interrupted();
+            }
+            engine.instance.beside.read(&load, now);
+            engine.instance.figures.load.saw(load, now);
+            self.count_active_time(now);
+        }
+    }
+
     /// What an engine's processes use.
     pub fn usage(&mut self, name: &EngineName, processes: &[ProcessUsage], now: Moment) {
-        let Some(engine) = self.engine_mut(name) else { return };
+        let Some(engine) = self.scene.engine_mut(name) else { return };
         engine.usage.saw(processes);
         engine
             .instance
@@ -65,20 +79,9 @@ impl Domain {
         }
     }
 
-    /// Samples what each engine holds, where it is time to.
-    pub fn sample_memory(&mut self, reading: &Reading, now: Moment) {
-        for engine in self.engines.iter_mut().filter(|engine| engine.alive() && engine.instance.figures.memory.due(now))
-        {
-            if let Some(held) = engine.device_memory(Some(reading)) {
-                let work = engine.work(now);
-                engine.instance.figures.memory.sample(held, work, now);
-            }
-        }
-    }
-
     /// Counts the time since the last count, by the engines that had requests. To be called when a load was
     /// read and when an engine may have begun or ceased to serve.
     pub fn count_active_time(&mut self, now: Moment) {
-        self.active.goes_on(active_level(self.engines.iter(), now), now);
+        self.active.goes_on(active_level(self.scene.engines.iter(), now), now);
     }
 }

@@ -1,5 +1,6 @@
 //! Tells processes that compute on a GPU and belong to no group from those that do.
 
+use crate::decide::facts::scene::Scene;
 use crate::decide::domain::Domain;
 use crate::decide::facts::foreign::Beside;
 use crate::decide::facts::reading::Reading;
@@ -9,7 +10,7 @@ use crate::model::{Fault, Moment, ServerState, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-impl Domain {
+impl Scene {
     /// It has a server that is ready, and NVML lists neither that nor a client of it, but others.
     fn hides_its_server(&self, reading: &Reading) -> bool {
         let ready = self.server.state.last() == Some(&ServerState::Active);
@@ -24,26 +25,28 @@ impl Domain {
         let proven = self.around.foreign.listed.iter().filter(|(_, listed)| listed.proven);
         proven.map(|(pid, listed)| (*pid, listed.since)).filter(|(pid, since)| named(*pid, *since)).collect()
     }
+}
 
+impl Domain {
     /// Tells of those that joined while the fault lasts; with the others, so that the latest event names all.
     pub fn tell_of_joined_foreigners(&mut self, turn: &mut Turn<'_>) {
-        let Some(began) = self.faults.get(&(None, Fault::ForeignProcess)).copied() else {
-            self.around.foreign.told.clear();
+        let Some(began) = self.scene.faults.get(&(None, Fault::ForeignProcess)).copied() else {
+            self.scene.around.foreign.told.clear();
             return;
         };
-        let there: BTreeSet<u32> = self.foreigners(turn.now).into_keys().collect();
-        let news = !there.is_subset(&self.around.foreign.told);
+        let there: BTreeSet<u32> = self.scene.foreigners(turn.now).into_keys().collect();
+        let news = !there.is_subset(&self.scene.around.foreign.told);
         if news && began != turn.now {
-            if turn.now.since(self.around.foreign.told_at) < JOINED_PAUSE {
+            if turn.now.since(self.scene.around.foreign.told_at) < JOINED_PAUSE {
                 return;
             }
-            let because = crate::decide::detect::foreign_sentence(self, turn.now);
+            let because = crate::decide::detect::foreign_sentence(&self.scene, turn.now);
             turn.emit(What::FaultChanged { fault: Fault::ForeignProcess, because });
         }
         if news {
-            self.around.foreign.told_at = turn.now;
+            self.scene.around.foreign.told_at = turn.now;
         }
-        self.around.foreign.told = there;
+        self.scene.around.foreign.told = there;
     }
 }
 
@@ -52,22 +55,22 @@ const JOINED_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a reading shows beside MPS. `None`: an engine's processes are not known, or NVML shows other pids.
 pub(super) fn beside(reading: &Reading, on_gpu: &[&Domain], groups: &[&Domain], now: Moment) -> Option<Beside> {
-    if !on_gpu.iter().all(|group| group.around.pids_match) {
+    if !on_gpu.iter().all(|group| group.scene.around.pids_match) {
         return None;
     }
     let trees_at = on_gpu.iter().try_fold(now, |oldest, group| Some(oldest.min(group.trees_at(now)?)))?;
     // NVML speaks of other pids, as far as anybody can tell: a server with a context is not among them.
-    if on_gpu.iter().any(|group| group.hides_its_server(reading)) {
+    if on_gpu.iter().any(|group| group.scene.hides_its_server(reading)) {
         return None;
     }
-    let is_server = |pid: &u32| groups.iter().any(|group| group.server.pid == Some(*pid));
+    let is_server = |pid: &u32| groups.iter().any(|group| group.scene.server.pid == Some(*pid));
     // Where NVML does not know of a client, its daemon does.
     let is_client =
-        |pid: &u32| groups.iter().any(|group| group.server.clients.last().is_some_and(|all| all.contains(pid)));
+        |pid: &u32| groups.iter().any(|group| group.scene.server.clients.last().is_some_and(|all| all.contains(pid)));
     let mut pids: BTreeSet<u32> = reading.beside_mps().filter(|pid| !is_server(pid) && !is_client(pid)).collect();
     if !pids.is_empty() {
         // Who only claims to be an engine's, and computes beside MPS, is nobody's.
-        groups.iter().flat_map(|domain| domain.proven_pids()).for_each(|pid| {
+        groups.iter().flat_map(|domain| domain.scene.proven_pids()).for_each(|pid| {
             pids.remove(&pid);
         });
     }

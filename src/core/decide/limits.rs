@@ -1,12 +1,12 @@
 //! One engine's limits as they are: what its processes were told, what NVML shows them to hold, and which of
 //! these faults a restart did not mend. What follows is decided in `detect`.
 
+use crate::decide::facts::scene::Scene;
 use crate::decide::detect::Finding;
-use crate::decide::domain::Domain;
 use crate::decide::facts::reading::Reading;
 use crate::model::{EngineName, Moment, MpsEnvironment, ProcessId};
 
-impl Domain {
+impl Scene {
     /// Holds what NVML shows of each engine against its limit.
     pub fn note_limits(&mut self, reading: &Reading, now: Moment) {
         for engine in self.engines.iter_mut().filter(|engine| engine.alive()) {

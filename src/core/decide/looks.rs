@@ -89,7 +89,7 @@ impl Domain {
             }
             Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => {
                 want(&mut wants.gpu, GPU);
-                self.engines.iter().filter(|engine| engine.drains()).for_each(|e| self.want_engine(e, &mut wants, now));
+                self.scene.engines.iter().filter(|engine| engine.drains()).for_each(|e| self.want_engine(e, &mut wants, now));
             }
         }
         self.want_strangers(&mut wants, now);
@@ -104,30 +104,30 @@ impl Domain {
     fn want_running(&self, wants: &mut Wants, now: Moment) {
         want(&mut wants.gpu, GPU);
         want(&mut wants.trees, TREES);
-        let steady = if self.control.silent > 0 { SERVER_SILENT } else { SERVER };
+        let steady = if self.scene.control.silent > 0 { SERVER_SILENT } else { SERVER };
         let waits = |engine: &Engine| matches!(engine.stage, Stage::Down { due } if due <= now);
-        let blocked = self.server.state.last() != Some(&ServerState::Active) && self.engines.iter().any(waits);
+        let blocked = self.scene.server.state.last() != Some(&ServerState::Active) && self.scene.engines.iter().any(waits);
         want(&mut wants.server, if self.asked.server.is_some() || blocked { URGENT } else { steady });
-        if self.asks_who_knocks() {
+        if self.scene.asks_who_knocks() {
             want(&mut wants.pipe, KNOCKS);
             want(&mut wants.clients, SERVER);
         }
-        if self.departed.nameless.asks(self.server.clients_asked, now) {
+        if self.scene.departed.nameless.asks(self.scene.server.clients_asked, now) {
             want(&mut wants.clients, NAMELESS);
             want(&mut wants.trees, NAMELESS);
         }
-        if let Some(every) = self.word_asks(now).map(|every| every.max(URGENT)) {
+        if let Some(every) = self.scene.word_asks(now).map(|every| every.max(URGENT)) {
             want(&mut wants.server, every);
             want(&mut wants.clients, every);
         }
-        wants.engines.reserve(2 * self.engines.len());
-        for engine in &self.engines {
+        wants.engines.reserve(2 * self.scene.engines.len());
+        for engine in &self.scene.engines {
             self.want_engine(engine, wants, now);
         }
     }
 
     fn want_engine(&self, engine: &Engine, wants: &mut Wants, now: Moment) {
-        let key = || self.member(engine.name());
+        let key = || self.scene.member(engine.name());
         if engine.count_due().is_some() {
             want(&mut wants.trees, FAST);
         }
@@ -137,7 +137,7 @@ impl Domain {
                     (now.since(engine.instance.process.started) / STARTING_SHARE).clamp(STARTING, STARTING_LONG);
                 wants.engines.push((Look::Health(key()), every));
                 self.want_clients_of_a_start(engine, wants);
-                if engine.instance.output.allocated.is_some() && self.policy.recovery.start == StartOrder::Staggered {
+                if engine.instance.output.allocated.is_some() && self.scene.policy.recovery.start == StartOrder::Staggered {
                     want(&mut wants.trees, URGENT);
                     want(&mut wants.gpu, URGENT);
                 }
@@ -182,14 +182,14 @@ impl Domain {
     /// What its processes were told: once when it is about to serve, and when it has others.
     fn want_environment(&self, engine: &Engine, wants: &mut Wants, every: Duration) {
         if engine.wants_environment() {
-            wants.engines.push((Look::Environment(self.member(engine.name())), every));
+            wants.engines.push((Look::Environment(self.scene.member(engine.name())), every));
         }
     }
 
     /// A client came while an engine starts: its list is asked for now, so that no engine waits for it later.
     fn want_clients_of_a_start(&self, engine: &Engine, wants: &mut Wants) {
-        let changed = self.server.clients.at().filter(|at| *at >= engine.instance.process.started);
-        if changed > self.server.clients_asked {
+        let changed = self.scene.server.clients.at().filter(|at| *at >= engine.instance.process.started);
+        if changed > self.scene.server.clients_asked {
             want(&mut wants.clients, FAST);
         }
     }
@@ -198,7 +198,7 @@ impl Domain {
         let Some(since) = self.waiting_for_active() else { return };
         let held = matches!(&self.phase, Phase::Restart(restart) if restart.held.is_some());
         want(&mut wants.server, if held { HELD } else { FAST });
-        if self.server.state.since(since) == Some(&ServerState::Fault) {
+        if self.scene.server.state.since(since) == Some(&ServerState::Fault) {
             want(&mut wants.clients, FAST * 10);
         }
     }
@@ -221,11 +221,11 @@ impl Domain {
 
     /// Gives the looks their targets. Without a server there is no list of clients.
     fn looks(&self, wants: Wants) -> Vec<Want> {
-        let (domain, server) = (&self.id, self.server.pid);
+        let (domain, server) = (&self.scene.id, self.scene.server.pid);
         let clients = wants.clients.zip(server);
         let strangers = (!wants.strangers.is_empty()).then_some(wants.strangers);
         let whole = [
-            wants.gpu.map(|every| (Look::Gpu(self.policy.gpu.clone()), every)),
+            wants.gpu.map(|every| (Look::Gpu(self.scene.policy.gpu.clone()), every)),
             wants.trees.map(|every| (Look::Trees(domain.clone()), every)),
             wants.pipe.map(|every| (Look::Pipe(domain.clone()), every)),
             wants.server.map(|every| (Look::Server { domain: domain.clone(), server }, every)),

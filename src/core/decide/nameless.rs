@@ -1,7 +1,7 @@
 //! Finds out which client left a server whose log does not say it: who is missing from the next list of clients, or
 //! whose process ended.
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::engine::nameless::says_terminated;
 use crate::decide::facts::trusted;
@@ -9,7 +9,7 @@ use crate::model::{Moment, ProcessId};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-impl Domain {
+impl Scene {
     /// A line says that some client left.
     pub fn someone_left(&mut self, stamped: Moment, now: Moment) {
         self.departed.nameless.left(trusted(stamped, now), now);

@@ -1,11 +1,11 @@
 //! Notes clients that were killed while busy and processes that wait at the server's door, for newcomers that hang.
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::facts::newcomers::Killed;
 use crate::model::{Exit, Moment};
 
-impl Domain {
+impl Scene {
     /// An engine ended: by a signal, or not known to be without work.
     pub fn note_death(&mut self, place: usize, exit: Exit, now: Moment) {
         let engine = &self.engines[place];

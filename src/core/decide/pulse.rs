@@ -60,20 +60,20 @@ impl Domain {
         match observation {
             Observation::Usage { .. } | Observation::HostMemory { .. } => false,
             Observation::Overlap { .. } | Observation::Probe { .. } => false,
-            Observation::Load { engine, .. } => self.engine(&engine.engine).is_some_and(|it| self.load_counts(it, now)),
+            Observation::Load { engine, .. } => self.scene.engine(&engine.engine).is_some_and(|it| self.load_counts(it, now)),
             Observation::MemoryEvents { engine, oom_kills } => {
                 let news = |engine: &Engine| {
                     engine.instance.process.ended.is_some() || engine.instance.shortage.is_news(*oom_kills)
                 };
-                self.engine(&engine.engine).is_some_and(news)
+                self.scene.engine(&engine.engine).is_some_and(news)
             }
             Observation::Health { engine, health: Health::Ok } => {
                 let serves = |engine: &Engine| engine.stage == Stage::Serving;
-                !self.pulse.calm || !self.engine(&engine.engine).is_some_and(serves)
+                !self.pulse.calm || !self.scene.engine(&engine.engine).is_some_and(serves)
             }
             Observation::Tree { engine, processes } => {
                 let same = |engine: &Engine| engine.instance.tree.all.last() == Some(processes);
-                !self.pulse.calm || !self.engine(&engine.engine).is_some_and(same)
+                !self.pulse.calm || !self.scene.engine(&engine.engine).is_some_and(same)
             }
             _ => true,
         }
@@ -81,7 +81,7 @@ impl Domain {
 
     /// Whether an engine's load can change something: it may be found hung now, or well again, or drained.
     fn load_counts(&self, engine: &Engine, now: Moment) -> bool {
-        let told = |fault| self.faults.contains_key(&(Some(engine.name().clone()), fault));
+        let told = |fault| self.scene.faults.contains_key(&(Some(engine.name().clone()), fault));
         engine.drains() || engine.watched(now) || told(Fault::Hang) || told(Fault::Starved)
     }
 
@@ -89,7 +89,7 @@ impl Domain {
         matches!(self.phase, Phase::Running(None))
             && self.asked.server.is_none()
             && self.rolling.is_none()
-            && self.control.silent == 0
-            && self.engines.iter().all(Engine::is_steady)
+            && self.scene.control.silent == 0
+            && self.scene.engines.iter().all(Engine::is_steady)
     }
 }

@@ -41,7 +41,7 @@ impl Domain {
         }
         self.forget_the_healed();
         self.mend_engines(found, turn);
-        for place in 0..self.engines.len() {
+        for place in 0..self.scene.engines.len() {
             self.advance_engine(place, turn);
         }
         self.ask_for_a_server(turn);
@@ -54,11 +54,11 @@ impl Domain {
 
     /// A fault that is only observed is over once the server is ACTIVE again and nothing lives that it hit.
     fn forget_the_healed(&mut self) {
-        let server = &self.server;
+        let server = &self.scene.server;
         let Some(hit) = server.fatal.map(|fatal| fatal.at).or(server.died) else { return };
         let active = server.state.at().filter(|at| *at > hit && server.state.last() == Some(&ServerState::Active));
-        if let (Some(at), false) = (active, self.engines.iter().any(Engine::alive)) {
-            self.server.new_generation(at);
+        if let (Some(at), false) = (active, self.scene.engines.iter().any(Engine::alive)) {
+            self.scene.server.new_generation(at);
         }
     }
 
@@ -72,7 +72,7 @@ impl Domain {
     /// A daemon lets its server go while that has no client and somebody of another user waits: nothing died then, and
     /// no engine may start without a server. Nobody else would bring one.
     fn ask_for_a_server(&mut self, turn: &mut Turn<'_>) {
-        let server = &self.server;
+        let server = &self.scene.server;
         let none = server.pid.is_none() && server.state.last() == Some(&ServerState::None);
         if !none || self.may_ask_for_a_server(turn.gpu).is_err() || self.next_to_start(turn.now).is_none() {
             return;
@@ -84,7 +84,7 @@ impl Domain {
 
     /// Whether the start of an engine is on its way.
     pub fn starts_an_engine(&self) -> bool {
-        self.engines.iter().any(|engine| matches!(engine.stage, Stage::Launching(_) | Stage::Starting))
+        self.scene.engines.iter().any(|engine| matches!(engine.stage, Stage::Launching(_) | Stage::Starting))
     }
 
     fn next_to_start(&self, now: Moment) -> Option<usize> {
@@ -93,20 +93,20 @@ impl Domain {
             _ => None,
         };
         let due = |place: &usize| {
-            let engine = &self.engines[*place];
+            let engine = &self.scene.engines[*place];
             !engine.moves && matches!(engine.stage, Stage::Down { due } if due <= now)
         };
-        let places = || (0..self.engines.len()).filter(due);
-        places().find(|place| Some(self.engines[*place].name()) != last).or_else(|| places().next())
+        let places = || (0..self.scene.engines.len()).filter(due);
+        places().find(|place| Some(self.scene.engines[*place].name()) != last).or_else(|| places().next())
     }
 
     fn start_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let name = self.engines[place].name().clone();
-        let incarnation = self.engines[place].instance.incarnation + 1;
-        let outside = self.engines[place].goes_outside;
-        let action = Action::StartEngine { instance: self.member(&name).instance(incarnation), outside };
+        let name = self.scene.engines[place].name().clone();
+        let incarnation = self.scene.engines[place].instance.incarnation + 1;
+        let outside = self.scene.engines[place].goes_outside;
+        let action = Action::StartEngine { instance: self.scene.member(&name).instance(incarnation), outside };
         let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);
-        self.engines[place].launch(id, turn.now);
+        self.scene.engines[place].launch(id, turn.now);
         turn.save();
         self.enter_settling_step(RecoveryStep::Ready, turn);
     }
@@ -126,7 +126,7 @@ impl Domain {
             Stage::Down { .. } | Stage::Ending(_) => engine.died.is_some() || engine.moves,
             Stage::Launching(_) | Stage::Starting | Stage::Fallen => false,
         };
-        if !self.engines.iter().all(settled) {
+        if !self.scene.engines.iter().all(settled) {
             return;
         }
         let Phase::Running(settling) = &mut self.phase else { return };
@@ -139,7 +139,7 @@ impl Domain {
 
     /// Every engine that is to run serves, and there is one: whom an operator stopped is not missed.
     pub fn all_serve(&self) -> bool {
-        let mut counted = self.engines.iter().filter(|engine| !engine.is_to_rest()).peekable();
+        let mut counted = self.scene.engines.iter().filter(|engine| !engine.is_to_rest()).peekable();
         counted.peek().is_some() && counted.all(|engine| engine.stage == Stage::Serving)
     }
 
@@ -149,7 +149,7 @@ impl Domain {
             return;
         }
         let since = *self.serving_since.get_or_insert(turn.now);
-        if turn.now.since(since) >= self.policy.recovery.stable_after {
+        if turn.now.since(since) >= self.scene.policy.recovery.stable_after {
             self.forgive(turn);
         }
     }
@@ -157,12 +157,12 @@ impl Domain {
     /// A group that served for long enough gets its budgets back.
     fn forgive(&mut self, turn: &mut Turn<'_>) {
         let spent = !self.budget.attempts.is_empty();
-        let failed = self.engines.iter().any(|engine| engine.stage == Stage::Serving && !engine.failures.is_empty());
+        let failed = self.scene.engines.iter().any(|engine| engine.stage == Stage::Serving && !engine.failures.is_empty());
         if !spent && !failed {
             return;
         }
         self.budget.attempts.clear();
-        for engine in self.engines.iter_mut().filter(|engine| engine.stage == Stage::Serving) {
+        for engine in self.scene.engines.iter_mut().filter(|engine| engine.stage == Stage::Serving) {
             engine.failures.clear();
         }
         turn.save();
@@ -170,8 +170,8 @@ impl Domain {
 
     /// When a running group changes by time alone.
     pub fn running_deadline(&self, now: Moment) -> Option<Moment> {
-        let owed = !self.budget.attempts.is_empty() || self.engines.iter().any(|engine| !engine.failures.is_empty());
-        let stable = self.serving_since.filter(|_| owed).map(|since| since.after(self.policy.recovery.stable_after));
+        let owed = !self.budget.attempts.is_empty() || self.scene.engines.iter().any(|engine| !engine.failures.is_empty());
+        let stable = self.serving_since.filter(|_| owed).map(|since| since.after(self.scene.policy.recovery.stable_after));
         let wedge = self.wedge_due();
         [stable, wedge].into_iter().flatten().filter(|at| *at > now).min()
     }

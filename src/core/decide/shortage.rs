@@ -1,6 +1,7 @@
 //! Word that an engine ran out of memory, in one incarnation: its output's for the device, the kernel's for the
 //! host. Says whether an end is explained by it; what follows is decided elsewhere.
 
+use crate::decide::facts::scene::Scene;
 use crate::decide::domain::Domain;
 use crate::decide::facts::bytes::gib;
 use crate::decide::facts::engine::{Engine, Stage};
@@ -9,22 +10,10 @@ use crate::decide::facts::shortage::{Victim, Word};
 use crate::decide::turn::Turn;
 use crate::model::{EngineName, LinePlace, Moment};
 
-impl Domain {
+impl Scene {
     /// The engine that has, or had a moment ago, a process of that pid.
     pub fn owner_of(&self, pid: u32) -> Option<&EngineName> {
         self.engines.iter().find(|engine| engine.instance.shortage.knows(pid)).map(Engine::name)
-    }
-
-    /// The kernel log names a process that the OOM killer took.
-    pub fn oom_kill(&mut self, pid: u32, line: &str, turn: &Turn<'_>) {
-        let is_client = self.server.clients.last().is_some_and(|clients| clients.contains(&pid));
-        let Some(place) = self.owner_of(pid).cloned().and_then(|name| self.place_of(&name)) else { return };
-        let engine = &mut self.engines[place];
-        // The end of a main process is seen by itself, a moment later.
-        let is_client = is_client && engine.instance.process.id.is_none_or(|main| main.pid != pid);
-        let victim = if is_client { Victim::Client } else { Victim::Other };
-        engine.instance.shortage.process_taken(pid, line, victim, turn.now);
-        engine.explain_its_end();
     }
 
     /// An engine's cgroup says how many the OOM killer took of it.
@@ -50,5 +39,19 @@ impl Domain {
         );
         let words = format!("it ran out of device memory ({place}; {room})");
         engine.instance.shortage.allocation_failed(Word { at: turn.now, words });
+    }
+}
+
+impl Domain {
+    /// The kernel log names a process that the OOM killer took.
+    pub fn oom_kill(&mut self, pid: u32, line: &str, turn: &Turn<'_>) {
+        let is_client = self.scene.server.clients.last().is_some_and(|clients| clients.contains(&pid));
+        let Some(place) = self.scene.owner_of(pid).cloned().and_then(|name| self.place_of(&name)) else { return };
+        let engine = &mut self.scene.engines[place];
+        // The end of a main process is seen by itself, a moment later.
+        let is_client = is_client && engine.instance.process.id.is_none_or(|main| main.pid != pid);
+        let victim = if is_client { Victim::Client } else { Victim::Other };
+        engine.instance.shortage.process_taken(pid, line, victim, turn.now);
+        engine.explain_its_end();
     }
 }

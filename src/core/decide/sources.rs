@@ -32,7 +32,7 @@ pub(super) fn sources(groups: &[&Domain], looks: &Schedule, logs: &Logs, now: Mo
         None => drop(sources.insert(one.scope.clone(), one)),
     };
     looks.all().filter(|(key, state)| counts(key, state)).for_each(|(key, state)| add(by_look(key, state, now)));
-    let log_scopes = groups.iter().map(|group| SourceScope::of_group(Source::Log, group.id.group.clone()));
+    let log_scopes = groups.iter().map(|group| SourceScope::of_group(Source::Log, group.scene.id.group.clone()));
     log_scopes.chain([SourceScope::whole(Source::Kmsg)]).for_each(|scope| add(by_log(scope, logs)));
     for scope in expected(groups) {
         sources.entry(scope.clone()).or_insert_with(|| not_asked(scope));
@@ -43,11 +43,11 @@ pub(super) fn sources(groups: &[&Domain], looks: &Schedule, logs: &Logs, now: Mo
 /// What there is to be asked, whether or not anybody asks now.
 fn expected(groups: &[&Domain]) -> impl Iterator<Item = SourceScope> {
     groups.iter().flat_map(|group| {
-        let name = group.id.group.clone();
-        let engines = group.engines.iter().map(|engine| group.member(engine.name()).key());
+        let name = group.scene.id.group.clone();
+        let engines = group.scene.engines.iter().map(|engine| group.scene.member(engine.name()).key());
         let engines = engines.map(|key| SourceScope::of_engine(Source::Engine, key));
         let of_group = [Source::Mps, Source::Procfs].map(|source| SourceScope::of_group(source, name.clone()));
-        let gpu = SourceScope::of_gpu(Source::Nvml, group.policy.gpu.clone());
+        let gpu = SourceScope::of_gpu(Source::Nvml, group.scene.policy.gpu.clone());
         of_group.into_iter().chain([gpu]).chain(engines).collect::<Vec<_>>()
     })
 }

@@ -33,14 +33,14 @@ pub(super) fn status(
     logs: &Logs,
     now: Moment,
 ) -> Status {
-    let reading_of = |group: &Domain| gpus.get(&group.policy.gpu).and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
+    let reading_of = |group: &Domain| gpus.get(&group.scene.policy.gpu).and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
     let domains: Vec<&Domain> = groups.iter().flat_map(Group::domains).collect();
     let mut on_gpu: BTreeMap<&GpuUuid, Vec<&Domain>> = BTreeMap::new();
-    domains.iter().for_each(|group| on_gpu.entry(&group.policy.gpu).or_default().push(group));
+    domains.iter().for_each(|group| on_gpu.entry(&group.scene.policy.gpu).or_default().push(group));
     let groups_of = |gpu: &GpuFacts| on_gpu.get(&gpu.identity.uuid).map_or(&[][..], Vec::as_slice);
     let mut gpu_statuses: Vec<GpuStatus> = gpus.values().map(|gpu| gpu_status(gpu, groups_of(gpu), now)).collect();
     gpu_statuses.sort_by_key(|gpu| gpu.identity.index);
-    let status_of = |domain: &Domain| domain.status(gpus.get(&domain.policy.gpu), reading_of(domain), now);
+    let status_of = |domain: &Domain| domain.status(gpus.get(&domain.scene.policy.gpu), reading_of(domain), now);
     Status {
         at: now,
         ready: domains.iter().all(|domain| domain.every_source_reported()),
@@ -65,8 +65,8 @@ fn gpu_status(gpu: &GpuFacts, groups: &[&Domain], now: Moment) -> GpuStatus {
 
 /// `None`: an engine's processes are not known, or NVML shows other pids than ours.
 fn count_foreign(groups: &[&Domain], now: Moment) -> Option<u32> {
-    let known = |group: &&Domain| group.around.pids_match && group.trees_at(now).is_some();
-    groups.iter().all(known).then(|| groups.iter().map(|group| group.around.foreign.count()).max().unwrap_or(0))
+    let known = |group: &&Domain| group.scene.around.pids_match && group.trees_at(now).is_some();
+    groups.iter().all(known).then(|| groups.iter().map(|group| group.scene.around.foreign.count()).max().unwrap_or(0))
 }
 
 impl Domain {
@@ -78,44 +78,44 @@ impl Domain {
     fn every_source_reported(&self) -> bool {
         let begun = !matches!(self.phase, Phase::Waiting);
         self.is_stopped()
-            || begun && (self.control.answered.last().is_some() || self.control.silent > 0 || self.generation > 0)
+            || begun && (self.scene.control.answered.last().is_some() || self.scene.control.silent > 0 || self.budget.generation > 0)
     }
 
     pub(super) fn status(&self, gpu: Option<&GpuFacts>, reading: Option<&Reading>, now: Moment) -> GroupStatus {
         let sight = self.sight(now);
         let blind = sight == Sight::Blind;
         GroupStatus {
-            name: self.policy.name.clone(),
-            gpu: self.policy.gpu.clone(),
-            mode: self.policy.mode,
+            name: self.scene.policy.name.clone(),
+            gpu: self.scene.policy.gpu.clone(),
+            mode: self.scene.policy.mode,
             state: self.state(sight),
-            generation: self.generation,
+            generation: self.budget.generation,
             control_up: self.control_up(),
-            control: self.control.process,
+            control: self.scene.control.process,
             server: if blind { ServerState::Unknown } else { self.server_state() },
-            server_pid: self.server.pid,
-            server_since: self.server.since,
+            server_pid: self.scene.server.pid,
+            server_since: self.scene.server.since,
             clients: self.clients(sight),
-            clients_limit: self.clients_limit(),
+            clients_limit: self.scene.clients_limit(),
             unknown_clients: if blind { None } else { self.count_unknown() },
             recovery: self.recovery(),
             held: self.held(),
             hold: None,
-            active: self.active.by_number(self.engines.len().max(self.policy.engines.len())),
+            active: self.active.by_number(self.scene.engines.len().max(self.scene.policy.engines.len())),
             budget_remaining: self.budget_remaining(now),
-            faults: self.faults.keys().cloned().collect(),
+            faults: self.scene.faults.keys().cloned().collect(),
             isolation: None,
             overlap: self.overlap_status(now),
             isolated: Duration::ZERO,
             time_sliced: Duration::ZERO,
-            engines: self.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, sight, now)).collect(),
+            engines: self.scene.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, sight, now)).collect(),
         }
     }
 
     /// Whether the server's word is fresh. What ends by a pidfd or a line is known without it.
     fn sight(&self, now: Moment) -> Sight {
-        let expects = matches!(self.phase, Phase::Running(_)) && self.server.pid.is_some();
-        let old = self.server.state.fresh(SERVER_FRESH, now).is_none();
+        let expects = matches!(self.phase, Phase::Running(_)) && self.scene.server.pid.is_some();
+        let old = self.scene.server.state.fresh(SERVER_FRESH, now).is_none();
         if expects && old { Sight::Blind } else { Sight::Clear }
     }
 
@@ -123,42 +123,42 @@ impl Domain {
         match self.phase {
             Phase::Waiting => ServerState::Unknown,
             Phase::Stopped => ServerState::None,
-            _ => self.server.state.last().copied().unwrap_or(ServerState::None),
+            _ => self.scene.server.state.last().copied().unwrap_or(ServerState::None),
         }
     }
 
     fn control_up(&self) -> Option<bool> {
-        match (&self.phase, self.control.process) {
+        match (&self.phase, self.scene.control.process) {
             (Phase::Waiting, _) => None,
             (_, None) => Some(false),
-            (_, Some(_)) if self.control.died.is_some() => Some(false),
-            (_, Some(_)) => Some(self.control.silent == 0),
+            (_, Some(_)) if self.scene.control.died.is_some() => Some(false),
+            (_, Some(_)) => Some(self.scene.control.silent == 0),
         }
     }
 
     fn clients(&self, sight: Sight) -> Option<u32> {
-        match &self.server.pid {
+        match &self.scene.server.pid {
             _ if sight == Sight::Blind => None,
             None => Some(0),
-            Some(_) => self.server.clients.last().map(|clients| u32::try_from(clients.len()).unwrap_or(u32::MAX)),
+            Some(_) => self.scene.server.clients.last().map(|clients| u32::try_from(clients.len()).unwrap_or(u32::MAX)),
         }
     }
 
     fn count_unknown(&self) -> Option<u32> {
-        if self.server.pid.is_none() {
+        if self.scene.server.pid.is_none() {
             return Some(0);
         }
-        let unknown = unknown_clients(self)?;
+        let unknown = unknown_clients(&self.scene)?;
         // A client that came after the last look at an engine's processes may be one of them.
-        let may_own = |engine: &Engine| engine.alive() && engine.instance.tree.all.at() < self.server.clients.at();
-        if !unknown.is_empty() && self.engines.iter().any(may_own) {
+        let may_own = |engine: &Engine| engine.alive() && engine.instance.tree.all.at() < self.scene.server.clients.at();
+        if !unknown.is_empty() && self.scene.engines.iter().any(may_own) {
             return None;
         }
         u32::try_from(unknown.len()).ok()
     }
 
     fn budget_remaining(&self, now: Moment) -> u32 {
-        let recovery = &self.policy.recovery;
+        let recovery = &self.scene.policy.recovery;
         recovery.budget.saturating_sub(self.budget.attempts.within(recovery.budget_window, now))
     }
 
@@ -216,9 +216,9 @@ impl Domain {
         let of_it = if heard.is_some() { sight } else { Sight::Blind };
         let seen = gpu
             .filter(|_| sight == Sight::Clear)
-            .and_then(|gpu| engine.attachment_now(&self.server, &gpu.reading, now));
+            .and_then(|gpu| engine.attachment_now(&self.scene.server, &gpu.reading, now));
         let processes = engine.instance.processes();
-        let is_client = |pid: &u32| self.server.clients.last().is_some_and(|clients| clients.contains(pid));
+        let is_client = |pid: &u32| self.scene.server.clients.last().is_some_and(|clients| clients.contains(pid));
         EngineStatus {
             name: engine.name().clone(),
             address: engine.policy.address.clone(),
@@ -235,14 +235,14 @@ impl Domain {
             cpu: engine.usage.cpu,
             load: engine.load(now).cloned(),
             kind: engine.kind(now),
-            unknown: self.unknown_of(engine, reading, now),
+            unknown: self.scene.unknown_of(engine, reading, now),
             doubted: engine.telling.counted(),
             main: engine.instance.process.id.filter(|_| engine.instance.process.ended.is_none()),
             clients: processes.iter().map(|process| process.pid).filter(is_client).collect(),
             incarnation: engine.instance.incarnation,
-            failures: engine.failures.within(self.policy.recovery.budget_window, now),
+            failures: engine.failures.within(self.scene.policy.recovery.budget_window, now),
             isolation: EngineIsolation::None,
-            sharing: engine.sharing_status(&self.policy.overlap, now),
+            sharing: engine.sharing_status(&self.scene.policy.overlap, now),
             note: engine.instance.note.clone().or_else(|| engine.waits_to_roll()),
         }
     }

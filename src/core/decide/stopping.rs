@@ -1,5 +1,6 @@
 //! A stop: in order, engines from the last to the first and then the daemon, or everything at once.
 
+use crate::decide::facts::scene::Scene;
 use crate::model::{ActionId, Moment, Outcome, What};
 
 use super::domain::Domain;
@@ -13,7 +14,7 @@ use crate::decide::facts::engine::{Engine, Stage};
 impl Domain {
     /// Somebody wants the group to end, and `after_stop` to become of it then.
     pub fn stop(&mut self, manner: Manner, after_stop: AfterStop, turn: &mut Turn<'_>) {
-        self.after_stop = after_stop;
+        self.down.after_stop = after_stop;
         match &mut self.phase {
             Phase::Waiting => self.stopped(turn),
             Phase::Stopped => {}
@@ -27,9 +28,9 @@ impl Domain {
                 let drains = self.drains_before_a_stop(turn.now);
                 self.fence(turn);
                 for (place, stage) in drains {
-                    self.engines[place].stage = stage;
+                    self.scene.engines[place].stage = stage;
                 }
-                self.phase = Phase::Stopping(Teardown::begin(Manner::InOrder, &self.target(), turn));
+                self.phase = Phase::Stopping(Teardown::begin(Manner::InOrder, &self.scene.target(), turn));
             }
         }
     }
@@ -37,28 +38,28 @@ impl Domain {
     /// Engines whose requests are let end first, all at the same time.
     fn drains_before_a_stop(&self, now: Moment) -> Vec<(usize, Stage)> {
         let drains = |(place, engine)| self.may_drain(engine).then(|| (place, self.planned_end(place, now)));
-        self.engines.iter().enumerate().filter_map(drains).collect()
+        self.scene.engines.iter().enumerate().filter_map(drains).collect()
     }
 
     fn fence(&mut self, turn: &mut Turn<'_>) {
         self.supersede(turn);
-        for engine in &mut self.engines {
+        for engine in &mut self.scene.engines {
             if !matches!(engine.stage, Stage::Quarantined | Stage::Stopped) {
                 engine.stage = Stage::Fallen;
             }
             engine.died = None;
         }
         self.rolling = None;
-        if self.is_apart() {
+        if self.scene.is_apart() {
             // Its group goes on: what it told of is over.
             self.end_faults(&[], turn);
         }
-        self.faults.clear();
+        self.scene.faults.clear();
     }
 
     pub(super) fn stop_at_once(&mut self, turn: &mut Turn<'_>) {
         self.fence(turn);
-        self.phase = Phase::Stopping(Teardown::begin(Manner::AtOnce, &self.target(), turn));
+        self.phase = Phase::Stopping(Teardown::begin(Manner::AtOnce, &self.scene.target(), turn));
     }
 
     /// Goes on once requests in flight and earlier actions have ended.
@@ -81,13 +82,15 @@ impl Domain {
         turn: &mut Turn<'_>,
         work: impl FnOnce(&mut Teardown, &Target<'_>, &mut Turn<'_>) -> TeardownProgress,
     ) {
-        let Domain { phase: Phase::Stopping(teardown), id, engines, control, server, .. } = self else { return };
+        let Domain { phase: Phase::Stopping(teardown), scene: Scene { id, engines, control, server, .. }, .. } = self else {
+            return;
+        };
         let progress = work(teardown, &Target { id, engines, control, server }, turn);
         let manner = teardown.manner();
-        self.left_behind |= teardown.left_behind();
+        self.down.left_behind |= teardown.left_behind();
         match progress {
             TeardownProgress::EnginesEnded => {
-                self.phase = Phase::Stopping(Teardown::of_the_control(manner, &self.target(), turn));
+                self.phase = Phase::Stopping(Teardown::of_the_control(manner, &self.scene.target(), turn));
             }
             TeardownProgress::ControlEnded => self.stopped(turn),
             TeardownProgress::Working | TeardownProgress::Killed(_) => {}
@@ -96,30 +99,30 @@ impl Domain {
     }
 
     fn all_drained(&mut self, turn: &mut Turn<'_>) -> bool {
-        for place in 0..self.engines.len() {
-            if self.engines[place].drains() && self.drained(place, turn) {
-                self.engines[place].stage = Stage::Fallen;
+        for place in 0..self.scene.engines.len() {
+            if self.scene.engines[place].drains() && self.drained(place, turn) {
+                self.scene.engines[place].stage = Stage::Fallen;
             }
         }
-        !self.engines.iter().any(Engine::drains)
+        !self.scene.engines.iter().any(Engine::drains)
     }
 
     /// The end: an operator ended the group, so nothing of it is held against its next start. Engines that an
     /// operator stopped or took out for good stay out over it.
     fn stopped(&mut self, turn: &mut Turn<'_>) {
-        self.phase = if self.after_stop == AfterStop::Starts { Phase::Waiting } else { Phase::Stopped };
-        self.control = super::facts::ControlFacts::default();
-        self.server = super::facts::ServerFacts::default();
+        self.phase = if self.down.after_stop == AfterStop::Starts { Phase::Waiting } else { Phase::Stopped };
+        self.scene.control = super::facts::ControlFacts::default();
+        self.scene.server = super::facts::ServerFacts::default();
         self.budget.attempts.clear();
         self.forget_leavers();
-        for engine in &mut self.engines {
+        for engine in &mut self.scene.engines {
             engine.failures.clear();
             engine.instance.process.id = None;
             engine.rest = engine.rest.filter(|rest| *rest != Rest::CrashLoop);
             engine.stage = stage_of(engine.rest).unwrap_or(Stage::Left);
         }
         turn.save();
-        if !self.is_apart() {
+        if !self.scene.is_apart() {
             turn.emit(What::Stopped);
         }
     }

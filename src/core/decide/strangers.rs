@@ -1,6 +1,7 @@
 //! Which processes that no engine owns are of interest: those that compute on the GPU (`foreign`) and those that wait for
 //! the MPS server (`kept_out`).
 
+use crate::decide::facts::scene::Scene;
 use crate::decide::domain::Domain;
 use crate::decide::facts::strangers::NAMED_WITHIN;
 use crate::decide::phase::Phase;
@@ -8,7 +9,7 @@ use crate::model::{CommandLine, Moment};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-impl Domain {
+impl Scene {
     /// /proc answered. Who waits for the server and is gone, or whose pid is another's by now, waits no more.
     pub fn strangers_seen(&mut self, asked: &[u32], found: Vec<CommandLine>, now: Moment) {
         let reused = |command: &CommandLine| {
@@ -30,44 +31,53 @@ impl Domain {
         }
     }
 
-    /// The oldest last look at its engines' processes; `None`: one was never looked at. Of a group that was
-    /// stopped in order all processes were proven gone.
-    pub fn trees_at(&self, now: Moment) -> Option<Moment> {
-        if matches!(self.phase, Phase::Stopped) && !self.left_behind {
-            return Some(now);
-        }
-        self.engines.iter().try_fold(now, |oldest, engine| Some(oldest.min(engine.instance.tree.all.at()?)))
-    }
-
-    /// Whether somebody may be an engine's child that was born after the last look at the engines' processes.
-    pub fn may_own_a_stranger(&self, now: Moment) -> bool {
-        let latest = self.around.foreign.latest().max(self.latest_unowned());
-        latest.is_some_and(|latest| self.trees_at(now).is_none_or(|at| at <= latest))
-    }
-
-    /// Whose command lines are to be read now.
-    pub fn nameless(&self, now: Moment) -> Vec<u32> {
-        if self.around.foreign.is_empty() && self.server.kept_out.is_empty() {
-            return Vec::new();
-        }
-        let Some(trees) = self.trees_at(now) else { return Vec::new() };
-        let foreign = self.around.foreign.pids_since().filter(|(pid, since)| {
-            *since < trees && !self.around.strangers.answered(*pid) && now.since(*since) < NAMED_WITHIN
-        });
-        let owned = self.pids();
-        let waiting = self.server.kept_out.pids_since().filter(|(pid, since)| {
-            *since < trees && !owned.contains(pid) && !self.around.strangers.asked_within(*pid, ASK_AGAIN, now)
-        });
-        let pids: BTreeSet<u32> = foreign.chain(waiting).map(|(pid, _)| pid).collect();
-        pids.into_iter().collect()
-    }
-
     fn latest_unowned(&self) -> Option<Moment> {
         if self.server.kept_out.is_empty() {
             return None;
         }
         let owned = self.pids();
         self.server.kept_out.pids_since().filter(|(pid, _)| !owned.contains(pid)).map(|(_, since)| since).max()
+    }
+}
+
+impl Scene {
+    /// The oldest last look at the engines' processes; `None`: one was never looked at.
+    pub fn trees_at(&self, now: Moment) -> Option<Moment> {
+        self.engines.iter().try_fold(now, |oldest, engine| Some(oldest.min(engine.instance.tree.all.at()?)))
+    }
+}
+
+impl Domain {
+    /// The oldest last look at its engines' processes; `None`: one was never looked at. Of a group that was
+    /// stopped in order all processes were proven gone.
+    pub fn trees_at(&self, now: Moment) -> Option<Moment> {
+        if matches!(self.phase, Phase::Stopped) && !self.down.left_behind {
+            return Some(now);
+        }
+        self.scene.trees_at(now)
+    }
+
+    /// Whether somebody may be an engine's child that was born after the last look at the engines' processes.
+    pub fn may_own_a_stranger(&self, now: Moment) -> bool {
+        let latest = self.scene.around.foreign.latest().max(self.scene.latest_unowned());
+        latest.is_some_and(|latest| self.trees_at(now).is_none_or(|at| at <= latest))
+    }
+
+    /// Whose command lines are to be read now.
+    pub fn nameless(&self, now: Moment) -> Vec<u32> {
+        if self.scene.around.foreign.is_empty() && self.scene.server.kept_out.is_empty() {
+            return Vec::new();
+        }
+        let Some(trees) = self.trees_at(now) else { return Vec::new() };
+        let foreign = self.scene.around.foreign.pids_since().filter(|(pid, since)| {
+            *since < trees && !self.scene.around.strangers.answered(*pid) && now.since(*since) < NAMED_WITHIN
+        });
+        let owned = self.scene.pids();
+        let waiting = self.scene.server.kept_out.pids_since().filter(|(pid, since)| {
+            *since < trees && !owned.contains(pid) && !self.scene.around.strangers.asked_within(*pid, ASK_AGAIN, now)
+        });
+        let pids: BTreeSet<u32> = foreign.chain(waiting).map(|(pid, _)| pid).collect();
+        pids.into_iter().collect()
     }
 }
 

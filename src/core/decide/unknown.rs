@@ -1,11 +1,11 @@
 //! What can't be known of an engine, and why. Nothing follows from it; it is said.
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::facts::reading::Reading;
 use crate::model::{Moment, Question, Unknown};
 
-impl Domain {
+impl Scene {
     /// Questions about an engine that have no answer now.
     pub fn unknown_of(&self, engine: &Engine, reading: Option<&Reading>, now: Moment) -> Vec<Unknown> {
         if !matches!(engine.stage, Stage::Serving | Stage::Failing) {

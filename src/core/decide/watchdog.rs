@@ -170,8 +170,8 @@ impl Watchdog {
             }
             Observation::OomKill { pid, .. } => {
                 self.log_heard(Source::Kmsg, None, effects);
-                let owner = self.domains().find(|domain| domain.owner_of(pid).is_some());
-                let Some(DomainId { group, slot }) = owner.map(|domain| domain.id.clone()) else { return };
+                let owner = self.domains().find(|domain| domain.scene.owner_of(pid).is_some());
+                let Some(DomainId { group, slot }) = owner.map(|domain| domain.scene.id.clone()) else { return };
                 let Some(index) = self.place(&group) else { return };
                 self.at(index, effects, |group, context| {
                     group.stir_at(slot, context, |domain, turn| domain.observe(observation, turn));
@@ -204,7 +204,7 @@ impl Watchdog {
         let seen = self.xids.insert((gpu.clone(), xid), (self.now, via));
         let twin = seen.is_some_and(|(at, by)| by != via && self.now.since(at) <= SAME_XID);
         let now = self.now;
-        for domain in self.domains_mut().filter(|domain| gpu.as_ref().is_none_or(|gpu| domain.policy.gpu == *gpu)) {
+        for domain in self.domains_mut().filter(|domain| gpu.as_ref().is_none_or(|gpu| domain.scene.policy.gpu == *gpu)) {
             domain.asked.server = Some(now);
             if !twin {
                 domain.suspects.xid(xid, pid, now);
@@ -241,7 +241,7 @@ impl Watchdog {
             self.look_ended(look, &outcome, effects);
         }
         let whose = self.domains().find(|domain| Some(domain.number) == open.domain);
-        let Some(DomainId { group, slot }) = whose.map(|domain| domain.id.clone()) else { return };
+        let Some(DomainId { group, slot }) = whose.map(|domain| domain.scene.id.clone()) else { return };
         let Some(index) = self.place(&group) else { return };
         self.at(index, effects, |group, context| {
             group.stir_at(slot, context, |domain, turn| domain.finished(id, open.purpose, outcome, turn));
@@ -261,9 +261,9 @@ impl Watchdog {
             facts.is_unread(why.why.clone(), self.now);
         }
         let concerned = |domain: &&mut Domain| match look {
-            Look::Gpu(gpu) => domain.policy.gpu == *gpu,
+            Look::Gpu(gpu) => domain.scene.policy.gpu == *gpu,
             Look::Load(_) | Look::Overlap(_) => false,
-            _ => subject.domain() == Some(&domain.id),
+            _ => subject.domain() == Some(&domain.scene.id),
         };
         for domain in self.domains_mut().filter(concerned) {
             domain.stir_unless_calm();
@@ -304,7 +304,7 @@ impl Watchdog {
     /// Every group that this turn concerns goes as far as it can, and says what it wants to see then.
     fn step_groups(&mut self, effects: &mut Effects) {
         for id in self.looks.domains_due(self.now) {
-            if let Some(domain) = self.groups.iter_mut().flat_map(Group::domains_mut).find(|domain| domain.id == *id) {
+            if let Some(domain) = self.groups.iter_mut().flat_map(Group::domains_mut).find(|domain| domain.scene.id == *id) {
                 domain.stir_unless_calm();
             }
         }
@@ -333,8 +333,8 @@ impl Watchdog {
         let changes = group.domains().any(Domain::is_changing);
         let others = if changes { Others::Underway } else { Others::AtRest };
         for domain in group.domains() {
-            let Some(gpu) = self.gpus.get(&domain.policy.gpu) else { continue };
-            self.looks.want(&domain.id, domain.wanted(&gpu.health, others, self.now));
+            let Some(gpu) = self.gpus.get(&domain.scene.policy.gpu) else { continue };
+            self.looks.want(&domain.scene.id, domain.wanted(&gpu.health, others, self.now));
         }
     }
 
@@ -368,11 +368,11 @@ impl Watchdog {
     /// Does something to a group.
     fn at(&mut self, index: usize, effects: &mut Effects, work: impl FnOnce(&mut Group, &mut Context<'_>)) {
         let Some(group) = self.groups.get_mut(index) else { return };
-        let Some(gpu) = self.gpus.get(&group.main.policy.gpu) else { return };
+        let Some(gpu) = self.gpus.get(&group.main.scene.policy.gpu) else { return };
         let mut context = Context {
             now: self.now,
             gpu,
-            alone: !self.shared.contains(&group.main.policy.gpu),
+            alone: !self.shared.contains(&group.main.scene.policy.gpu),
             numbers: &mut self.numbers,
             orders: &mut self.orders,
             effects,

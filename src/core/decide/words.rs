@@ -4,6 +4,7 @@
 //! client soon after it. It is refuted by facts younger than the line: the same client still listed, and at work. The
 //! server's ACTIVE alone refutes nothing, since it is ACTIVE again within 165 ms of a fault.
 
+use crate::decide::facts::scene::Scene;
 use crate::decide::domain::Domain;
 use crate::decide::evidence::said::{Run, Standing};
 use crate::decide::facts::engine::words::clients_of;
@@ -18,46 +19,11 @@ use crate::decide::turn::Turn;
 use crate::model::{EngineName, LinePlace, Moment, Saying, ServerState, What};
 use std::time::Duration;
 
-impl Domain {
-    /// A line of an engine's output was recognized.
-    pub fn heard(&mut self, name: &EngineName, saying: Saying, place: &LinePlace, turn: &mut Turn<'_>) {
-        match saying {
-            Saying::Error(code) => self.heard_error(name, code, place, turn),
-            Saying::Allocated => self.of_a_start(name, |engine| engine.instance.output.allocated = Some(turn.now)),
-            Saying::WantsGpuByIndex => self.of_a_start(name, |engine| engine.instance.output.wants_index = true),
-        }
-    }
-
+impl Scene {
     fn of_a_start(&mut self, name: &EngineName, note: impl FnOnce(&mut Engine)) {
         let starts = |engine: &&mut Engine| matches!(engine.stage, Stage::Launching(_) | Stage::Starting);
         if let Some(engine) = self.engine_mut(name).filter(starts) {
             note(engine);
-        }
-    }
-
-    fn heard_error(&mut self, name: &EngineName, code: u32, place: &LinePlace, turn: &mut Turn<'_>) {
-        let now = turn.now;
-        if is_context_fatal(code) {
-            self.asked.server = Some(now);
-        }
-        if code == OUT_OF_MEMORY {
-            self.ran_out(name, place, turn);
-        }
-        let listed = self.server.clients.last().cloned().unwrap_or_default();
-        let Some(engine) = self.engine_mut(name) else { return };
-        let clients = clients_of(engine, &listed);
-        // What comes out of it while its group is ended is of what it is ended for.
-        if is_judged(code) && engine.stage != Stage::Fallen {
-            engine.instance.output.said.error(code, || clients, now);
-        }
-        if is_over_limit(code) || code == UNAVAILABLE {
-            engine.instance.output.over_limit = engine.instance.output.over_limit.or(Some((now, code)));
-        }
-        if engine.telling.error(code, now) {
-            turn.emit_of(name, What::CudaError { code, place: place.clone() });
-        }
-        if is_context_fatal(code) {
-            self.suspects.error(name, code, now);
         }
     }
 
@@ -150,6 +116,43 @@ impl Domain {
     /// accuse anybody.
     pub fn words_are_doubtful(&self, from: Moment, to: Moment) -> bool {
         self.engines.iter().any(|engine| engine.instance.output.said.is_doubtful(from, to))
+    }
+}
+
+impl Domain {
+    /// A line of an engine's output was recognized.
+    pub fn heard(&mut self, name: &EngineName, saying: Saying, place: &LinePlace, turn: &mut Turn<'_>) {
+        match saying {
+            Saying::Error(code) => self.heard_error(name, code, place, turn),
+            Saying::Allocated => self.scene.of_a_start(name, |engine| engine.instance.output.allocated = Some(turn.now)),
+            Saying::WantsGpuByIndex => self.scene.of_a_start(name, |engine| engine.instance.output.wants_index = true),
+        }
+    }
+
+    fn heard_error(&mut self, name: &EngineName, code: u32, place: &LinePlace, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        if is_context_fatal(code) {
+            self.asked.server = Some(now);
+        }
+        if code == OUT_OF_MEMORY {
+            self.scene.ran_out(name, place, turn);
+        }
+        let listed = self.scene.server.clients.last().cloned().unwrap_or_default();
+        let Some(engine) = self.scene.engine_mut(name) else { return };
+        let clients = clients_of(engine, &listed);
+        // What comes out of it while its group is ended is of what it is ended for.
+        if is_judged(code) && engine.stage != Stage::Fallen {
+            engine.instance.output.said.error(code, || clients, now);
+        }
+        if is_over_limit(code) || code == UNAVAILABLE {
+            engine.instance.output.over_limit = engine.instance.output.over_limit.or(Some((now, code)));
+        }
+        if engine.telling.error(code, now) {
+            turn.emit_of(name, What::CudaError { code, place: place.clone() });
+        }
+        if is_context_fatal(code) {
+            self.suspects.error(name, code, now);
+        }
     }
 }
 

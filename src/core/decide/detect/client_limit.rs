@@ -2,7 +2,7 @@
 //! error 46), or its list. What an engine prints of it (46, 808, 809) is a word, and told where one of these agrees.
 //! Nobody lost a context for it.
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::kept_out::{UNAVAILABLE, Why};
 use crate::model::{Fault, Moment};
@@ -10,14 +10,14 @@ use crate::model::{Fault, Moment};
 use super::Finding;
 use super::door::{Waiting, kept_out};
 
-pub(super) fn find(group: &Domain, now: Moment) -> Vec<Finding> {
+pub(super) fn find(scene: &Scene, now: Moment) -> Vec<Finding> {
     let word = |why: Why| match why {
         Why::Limit(status) => Some(format!("was refused with CUDA error {status}")),
         Why::User(_) => None,
     };
-    let mut refused = kept_out(group, now, word);
-    group.engines.iter().for_each(|engine| said(engine, group, &mut refused));
-    if let Some((at, sentence)) = full(group, now) {
+    let mut refused = kept_out(scene, now, word);
+    scene.engines.iter().for_each(|engine| said(engine, scene, &mut refused));
+    if let Some((at, sentence)) = full(scene, now) {
         refused.entry(None).or_insert_with(|| (at, Vec::new())).1.push(sentence);
     }
     let finding = |(whose, (since, who)): (Option<&crate::model::EngineName>, (Moment, Vec<String>))| Finding {
@@ -28,11 +28,11 @@ pub(super) fn find(group: &Domain, now: Moment) -> Vec<Finding> {
 }
 
 /// What an engine's own output says of it.
-fn said<'a>(engine: &'a Engine, group: &Domain, refused: &mut Waiting<'a>) {
+fn said<'a>(engine: &'a Engine, scene: &Scene, refused: &mut Waiting<'a>) {
     let Some((at, code)) = engine.instance.output.over_limit.filter(|_| engine.alive()) else { return };
     let refused_itself = refused.contains_key(&Some(engine.name()));
-    let listed = code != UNAVAILABLE && group.is_full();
-    if !(refused_itself || listed || group.server.full.is_some_and(|full| full.explains(at))) {
+    let listed = code != UNAVAILABLE && scene.is_full();
+    if !(refused_itself || listed || scene.server.full.is_some_and(|full| full.explains(at))) {
         return;
     }
     let (first, all) = refused.entry(Some(engine.name())).or_insert_with(|| (at, Vec::new()));
@@ -41,11 +41,11 @@ fn said<'a>(engine: &'a Engine, group: &Domain, refused: &mut Waiting<'a>) {
 }
 
 /// Its own word. A full list that nobody wants to be on yet is no fault.
-fn full(group: &Domain, now: Moment) -> Option<(Moment, String)> {
-    let full = group.server.full.filter(|full| now < full.until() || group.is_full())?;
+fn full(scene: &Scene, now: Moment) -> Option<(Moment, String)> {
+    let full = scene.server.full.filter(|full| now < full.until() || scene.is_full())?;
     let sentence = format!(
         "server {} refused a client: it takes {} and no more; who is refused gets CUDA error {UNAVAILABLE}",
-        group.server.pid?, full.limit
+        scene.server.pid?, full.limit
     );
     Some((full.since, sentence))
 }

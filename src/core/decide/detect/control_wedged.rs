@@ -1,12 +1,12 @@
 //! control_wedged: the control daemon lives and left three commands in a row without an answer.
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::model::Fault;
 
 use super::Finding;
 
-pub(super) fn find(group: &Domain) -> Option<Finding> {
-    let control = &group.control;
+pub(super) fn find(scene: &Scene) -> Option<Finding> {
+    let control = &scene.control;
     if control.wedged_at.is_none() || control.died.is_some() || control.process.is_none() {
         return None;
     }

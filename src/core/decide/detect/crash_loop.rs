@@ -1,18 +1,18 @@
 //! crash_loop: an engine failed as often as its budget allows and is started no more. One that an
 //! operator took out for good is no fault.
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::remembered::Rest;
 use crate::model::{Fault, Moment};
 
 use super::Finding;
 
-pub(super) fn find(engine: &Engine, group: &Domain, now: Moment) -> Option<Finding> {
+pub(super) fn find(engine: &Engine, scene: &Scene, now: Moment) -> Option<Finding> {
     if engine.stage != Stage::Quarantined || engine.rest != Some(Rest::CrashLoop) {
         return None;
     }
-    let window = group.policy.recovery.budget_window;
+    let window = scene.policy.recovery.budget_window;
     let failures = engine.failures.within(window, now);
     let last = engine.failures.moments().last().copied().unwrap_or(now);
     let because = format!("it failed {failures} times within {} s", window.as_secs());

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::stall::{Stall, Stands};
@@ -15,19 +15,19 @@ use crate::model::{Fault, Moment};
 
 use super::{Finding, starved};
 
-pub(super) fn find(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+pub(super) fn find(scene: &Scene, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let stalls: Vec<(&Engine, Stall)> =
-        group.engines.iter().filter_map(|engine| Some((engine, engine.stall(now)?))).collect();
+        scene.engines.iter().filter_map(|engine| Some((engine, engine.stall(now)?))).collect();
     let hangs = |(engine, stall): &&(&Engine, Stall)| stall.lasts >= engine.policy.hang_after;
     let excused = |(engine, stall): &&(&Engine, Stall)| {
-        stall.stands != Stands::Silent && starved::taker(engine, group, gpu, now).is_some()
+        stall.stands != Stands::Silent && starved::taker(engine, scene, gpu, now).is_some()
     };
     let hung: Vec<_> = stalls.iter().filter(hangs).filter(|stalled| !excused(stalled)).collect();
     // The others of one fault stand still almost as long: their times differ by what they were at.
     let stands = |(engine, stall): &&(&Engine, Stall)| stall.lasts >= engine.policy.hang_after * 3 / 4;
     let standing = stalls.iter().filter(stands).count();
     match hung.as_slice() {
-        [(first, stall), ..] if standing > 1 && !group.engines.iter().any(|engine| engine.gets_on(now)) => {
+        [(first, stall), ..] if standing > 1 && !scene.engines.iter().any(|engine| engine.gets_on(now)) => {
             let all: Vec<String> = stalls.iter().filter(stands).map(|(engine, stall)| told(engine, stall)).collect();
             vec![Finding { acts: stall.fresh, ..Finding::of_group(Fault::Hang, since(first, stall), all.join("; ")) }]
         }

@@ -2,7 +2,7 @@
 //! group's pipe directory: a wrapper or a container dropped it. What can't be read is unknown; one that runs outside
 //! MPS on purpose has no limits.
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::READING_FRESH;
@@ -10,13 +10,13 @@ use crate::model::{Fault, Moment, MpsEnvironment};
 
 use super::Finding;
 
-pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
+pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
     let (told, at) = engine.instance.limits.told.last().zip(engine.instance.limits.told.at())?;
     if !engine.alive() || engine.died.is_some() || engine.instance.outside {
         return None;
     }
     let reading = gpu.reading.fresh(READING_FRESH, now);
-    let uses = |told: &&MpsEnvironment| group.uses_the_gpu(told.process, reading);
+    let uses = |told: &&MpsEnvironment| scene.uses_the_gpu(told.process, reading);
     let (told, missing) = told.iter().filter(uses).find_map(|told| Some((told, missing(engine, told)?)))?;
     let process = told.process;
     let because = format!(

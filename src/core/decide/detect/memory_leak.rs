@@ -4,7 +4,7 @@
 use crate::decide::facts::figures::Room;
 use std::time::Duration;
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::facts::growth::Growth;
@@ -25,18 +25,18 @@ const BLIND_SPAN: Duration = Duration::from_secs(280);
 /// Growth of less than this share of the limit is noise.
 const NOISE: f64 = 0.01;
 
-pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
+pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
     if !matches!(engine.stage, Stage::Serving | Stage::Failing)
         || engine.died.is_some()
         || engine.instance.process.ended.is_some()
     {
         return None;
     }
-    let known = group.faults.contains_key(&(Some(engine.name().clone()), Fault::MemoryLeak));
+    let known = scene.faults.contains_key(&(Some(engine.name().clone()), Fault::MemoryLeak));
     // What was found stays so for twice as far.
     let factor = if known { 2 } else { 1 };
     let reading = gpu.reading.fresh(READING_FRESH, now);
-    let rooms = [engine.device_room(reading), engine.host_room(group.around.host_available.last().copied(), now)];
+    let rooms = [engine.device_room(reading), engine.host_room(scene.around.host_available.last().copied(), now)];
     let leaks = rooms.into_iter().flatten().filter_map(|room| Some((left(&room, factor)?, room)));
     let (left, room) = leaks.min_by_key(|(left, _)| *left)?;
     let acts = left < LAST_MOMENT && (room.growth.requests.is_some() || room.growth.span >= BLIND_SPAN);

@@ -28,7 +28,7 @@ mod unknown_client;
 
 use crate::model::{EngineName, Fault, Moment, Tier};
 
-use super::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use super::facts::GpuFacts;
 use super::ladder;
 use crate::decide::facts::engine::Engine;
@@ -40,7 +40,7 @@ pub(super) use unknown_client::unknown_clients;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub fault: Fault,
-    /// `None`: of the whole group.
+    /// `None`: of the whole scene.
     pub engine: Option<EngineName>,
     /// The evidence's own time.
     pub evidence_at: Moment,
@@ -60,51 +60,52 @@ impl Finding {
     }
 
     /// How far it makes the watchdog go now; `None`: nothing is restarted for it. What mends one engine does not
-    /// mend several that fail as one: that takes the group.
+    /// mend several that fail as one: that takes the scene.
     pub fn tier(&self) -> Option<Tier> {
         let tier = ladder::tier(self.fault).filter(|_| self.acts)?;
         Some(if self.engine.is_none() { tier.max(Tier::Clients) } else { tier })
     }
 }
 
-/// Everything that is wrong with the group now. What is known of its GPU is believed for as long as `READING_FRESH`.
-pub(super) fn findings(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+/// Everything that is wrong with the domain now. `awaits_active`: since when a restart waits for its server to be ACTIVE.
+/// What is known of its GPU is believed for as long as `READING_FRESH`.
+pub(super) fn findings(scene: &Scene, awaits_active: Option<Moment>, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let whole = [
-        control_died::find(group),
-        control_wedged::find(group),
-        server_cannot_start::find(group),
-        server_died::find(group),
-        gpu_fault::find(group),
-        server_stuck::find(group, now),
-        newcomers_hang::find(group, now),
-        unknown_client::find(group),
-        foreign_process::find(group, now),
+        control_died::find(scene),
+        control_wedged::find(scene),
+        server_cannot_start::find(scene),
+        server_died::find(scene),
+        gpu_fault::find(scene),
+        server_stuck::find(scene, awaits_active, now),
+        newcomers_hang::find(scene, now),
+        unknown_client::find(scene, awaits_active),
+        foreign_process::find(scene, now),
         // Last: of those that go equally far it is the one that no restart mends.
         gpu_sick::find(gpu),
     ];
-    let single = group.engines.iter().flat_map(|engine| {
+    let single = scene.engines.iter().flat_map(|engine| {
         [
             engine_died::find(engine),
-            crash_loop::find(engine, group, now),
+            crash_loop::find(engine, scene, now),
             host_oom::find(engine, now),
             device_oom::find(engine, now),
             evicted::find(engine, now),
-            limit_missing::find(engine, group, gpu, now),
+            limit_missing::find(engine, scene, gpu, now),
             limit_exceeded::find(engine),
-            memory_leak::find(engine, group, gpu, now),
-            outside_mps::find(engine, group, gpu, now),
-            starved::find(engine, group, gpu, now),
+            memory_leak::find(engine, scene, gpu, now),
+            outside_mps::find(engine, scene, gpu, now),
+            starved::find(engine, scene, gpu, now),
         ]
     });
-    let hung = hang::find(group, gpu, now);
-    let kept_out = uid_mismatch::find(group, now).into_iter().chain(client_limit::find(group, now));
+    let hung = hang::find(scene, gpu, now);
+    let kept_out = uid_mismatch::find(scene, now).into_iter().chain(client_limit::find(scene, now));
     whole.into_iter().chain(single).flatten().chain(kept_out).chain(hung).collect()
 }
 
 /// Engines that died by themselves and that nothing was done about yet. Where a fault of the whole group is acted on,
 /// they died of that: it is for the caller to say.
-pub(super) fn deaths(group: &Domain, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
-    group.engines.iter().filter_map(|engine| engine_died::find_new(engine, &group.server, gpu, now)).collect()
+pub(super) fn deaths(scene: &Scene, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
+    scene.engines.iter().filter_map(|engine| engine_died::find_new(engine, &scene.server, gpu, now)).collect()
 }
 
 /// Processes by their pids: `its process 12 is`, `its processes 12 and 13 are`.

@@ -1,6 +1,6 @@
 //! outside_mps: an engine computes on the GPU and is no client of its group's server.
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::attached::Outside;
 use crate::decide::facts::engine::{Engine, Stage};
@@ -8,9 +8,9 @@ use crate::model::{Fault, Moment};
 
 use super::{Finding, pids};
 
-pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
-    let (outside, since) = engine.proven_outside(&group.server, gpu, now)?;
-    let server = group.server.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
+pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
+    let (outside, since) = engine.proven_outside(&scene.server, gpu, now)?;
+    let server = scene.server.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
     let because = format!("{}; this group's server is {server}", evidence(outside));
     // Ending a busy client of another server takes that server's clients along; one that starts has no requests.
     let harmless = outside.elsewhere.is_empty() || engine.stage == Stage::Starting;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::model::{Fault, Moment, ServerState};
 
 use super::Finding;
@@ -10,11 +10,11 @@ use super::Finding;
 /// How long FAULT may outlive the last client.
 const STUCK_AFTER: Duration = Duration::from_secs(2);
 
-pub(super) fn find(group: &Domain, now: Moment) -> Option<Finding> {
-    let since = group.waiting_for_active()?;
-    let fault = group.server.state.since(since) == Some(&ServerState::Fault);
-    let empty = group.server.clients_asked.is_some_and(|asked| asked >= since)
-        && group.server.clients.last().is_some_and(|clients| clients.is_empty());
+pub(super) fn find(scene: &Scene, awaits_active: Option<Moment>, now: Moment) -> Option<Finding> {
+    let since = awaits_active?;
+    let fault = scene.server.state.since(since) == Some(&ServerState::Fault);
+    let empty = scene.server.clients_asked.is_some_and(|asked| asked >= since)
+        && scene.server.clients.last().is_some_and(|clients| clients.is_empty());
     if !fault || !empty || now.since(since) < STUCK_AFTER {
         return None;
     }

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::READING_FRESH;
@@ -21,13 +21,13 @@ use super::Finding;
 /// No token for a quarter of `hang_after`, and for so long at least.
 const LEAST: Duration = Duration::from_secs(10);
 
-pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
+pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
     let stall = engine.stall(now).filter(|stall| stall.stands == Stands::Counters && stall.fresh)?;
     let after = (engine.policy.hang_after / 4).max(LEAST).min(engine.policy.hang_after);
     if stall.lasts < after {
         return None;
     }
-    let sibling = taker(engine, group, gpu, now)?;
+    let sibling = taker(engine, scene, gpu, now)?;
     // Its tokens were read before the GPU was: the GPU was taken by then, and for as long as is asked at least.
     let last_seen = stall.since.after(stall.lasts);
     gpu.taken.since.filter(|since| last_seen.since(*since) >= LEAST.min(after))?;
@@ -41,8 +41,8 @@ pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment)
 }
 
 /// The sibling that may have taken the GPU, which was taken a moment ago: then nobody can say that this engine hangs.
-pub(super) fn taker<'a>(engine: &Engine, group: &'a Domain, gpu: &GpuFacts, now: Moment) -> Option<&'a Engine> {
+pub(super) fn taker<'a>(engine: &Engine, scene: &'a Scene, gpu: &GpuFacts, now: Moment) -> Option<&'a Engine> {
     gpu.taken.share.fresh(READING_FRESH, now)?;
     let takes = |it: &&Engine| it.name() != engine.name() && it.got_on(now) && !it.policy.sm_limited;
-    group.engines.iter().find(takes)
+    scene.engines.iter().find(takes)
 }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::evidence::said::{Run, Standing};
 use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::facts::words::is_context_fatal;
@@ -18,10 +18,10 @@ const TOGETHER: Duration = Duration::from_secs(2);
 
 /// When the second of two engines lost its context close to the first, both after an error of that kind; the time of
 /// its error.
-pub(super) fn lost_together(group: &Domain, of_kind: impl Fn(u32) -> bool) -> Option<(Moment, String)> {
+pub(super) fn lost_together(scene: &Scene, of_kind: impl Fn(u32) -> bool) -> Option<(Moment, String)> {
     let runs = |engine: &&Engine| engine.alive() || engine.stage == Stage::Fallen;
-    let here = || group.engines.iter().filter(|engine| !engine.instance.outside).filter(runs);
-    if here().any(|engine| is_untouched(engine, group)) {
+    let here = || scene.engines.iter().filter(|engine| !engine.instance.outside).filter(runs);
+    if here().any(|engine| is_untouched(engine, scene)) {
         return None;
     }
     let error = |engine: &Engine| {
@@ -43,8 +43,8 @@ pub(super) fn lost_together(group: &Domain, of_kind: impl Fn(u32) -> bool) -> Op
 }
 
 /// It is a client of the server, and nothing says that it lost its context.
-fn is_untouched(engine: &Engine, group: &Domain) -> bool {
-    let listed = group.server.clients.last();
+fn is_untouched(engine: &Engine, scene: &Scene) -> bool {
+    let listed = scene.server.clients.last();
     let is_client =
         engine.instance.processes().iter().any(|process| listed.is_some_and(|all| all.contains(&process.pid)));
     let speaks = engine.instance.output.said.open().any(|run| is_context_fatal(run.code));

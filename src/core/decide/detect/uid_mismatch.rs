@@ -1,15 +1,15 @@
 //! uid_mismatch: a client waits because its user is not the server's: one server serves one user. The same line
 //! with the server's own user is only a start.
 
-use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::kept_out::Why;
 use crate::model::{Fault, Moment};
 
 use super::Finding;
 use super::door::kept_out;
 
-pub(super) fn find(group: &Domain, now: Moment) -> Vec<Finding> {
-    let Some(serves) = group.server.uid else { return Vec::new() };
+pub(super) fn find(scene: &Scene, now: Moment) -> Vec<Finding> {
+    let Some(serves) = scene.server.uid else { return Vec::new() };
     let word = |why: Why| match why {
         Why::User(uid) if uid != serves => Some(format!("as user {uid}")),
         _ => None,
@@ -21,5 +21,5 @@ pub(super) fn find(group: &Domain, now: Moment) -> Vec<Finding> {
         );
         Finding { engine: whose.cloned(), ..Finding::of_group(Fault::UidMismatch, since, because) }
     };
-    kept_out(group, now, word).into_iter().map(finding).collect()
+    kept_out(scene, now, word).into_iter().map(finding).collect()
 }

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use crate::decide::domain::Domain;
-use crate::model::{Fault, ServerState};
+use crate::decide::facts::scene::Scene;
+use crate::model::{Fault, Moment, ServerState};
 
 use super::Finding;
 
-pub(super) fn find(group: &Domain) -> Option<Finding> {
-    let since = group.waiting_for_active()?;
-    let asked = group.server.clients_asked.filter(|asked| *asked >= since)?;
-    if group.server.state.since(since) != Some(&ServerState::Fault) {
+pub(super) fn find(scene: &Scene, awaits_active: Option<Moment>) -> Option<Finding> {
+    let since = awaits_active?;
+    let asked = scene.server.clients_asked.filter(|asked| *asked >= since)?;
+    if scene.server.state.since(since) != Some(&ServerState::Fault) {
         return None;
     }
-    let unknown = unknown_clients(group)?;
+    let unknown = unknown_clients(scene)?;
     if unknown.is_empty() {
         return None;
     }
@@ -23,8 +23,8 @@ pub(super) fn find(group: &Domain) -> Option<Finding> {
 }
 
 /// Clients of the server that no engine owns; `None`: the clients are not known.
-pub(in crate::decide) fn unknown_clients(group: &Domain) -> Option<BTreeSet<u32>> {
+pub(in crate::decide) fn unknown_clients(scene: &Scene) -> Option<BTreeSet<u32>> {
     let owned: BTreeSet<u32> =
-        group.engines.iter().flat_map(|engine| engine.instance.processes()).map(|process| process.pid).collect();
-    group.server.clients.last().map(|clients| clients.difference(&owned).copied().collect())
+        scene.engines.iter().flat_map(|engine| engine.instance.processes()).map(|process| process.pid).collect();
+    scene.server.clients.last().map(|clients| clients.difference(&owned).copied().collect())
 }

@@ -25,7 +25,7 @@ impl Engine {
 impl Domain {
     /// Whether a planned stop lets the engine's requests end first.
     pub fn may_drain(&self, engine: &Engine) -> bool {
-        let faulty = |fault: Fault| self.faults.contains_key(&(Some(engine.name().clone()), fault));
+        let faulty = |fault: Fault| self.scene.faults.contains_key(&(Some(engine.name().clone()), fault));
         engine.stage == Stage::Serving
             && engine.instance.process.ended.is_none()
             && !engine.policy.drain_timeout.is_zero()
@@ -35,7 +35,7 @@ impl Domain {
 
     /// The first stage of a planned end.
     pub fn planned_end(&self, place: usize, now: Moment) -> Stage {
-        let engine = &self.engines[place];
+        let engine = &self.scene.engines[place];
         Stage::Ending(if self.may_drain(engine) {
             Ending::Drain { since: now, until: now.after(engine.policy.drain_timeout), told: false }
         } else {
@@ -45,7 +45,7 @@ impl Domain {
 
     /// Whether the engine's requests have ended, by a load that was read since the fence, or their time is over.
     pub fn drained(&mut self, place: usize, turn: &mut Turn<'_>) -> bool {
-        let engine = &mut self.engines[place];
+        let engine = &mut self.scene.engines[place];
         let Stage::Ending(Ending::Drain { since, until, told }) = &mut engine.stage else { return true };
         let left = engine.instance.figures.in_flight_since(*since);
         let none_left = left.is_some_and(|left| left <= 0.0);

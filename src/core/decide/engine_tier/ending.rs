@@ -13,7 +13,7 @@ impl Domain {
     pub(super) fn advance_ending(&mut self, place: usize, ending: &Ending, turn: &mut Turn<'_>) {
         if let Ending::Drain { .. } = ending {
             if self.drained(place, turn) {
-                self.engines[place].stage = Stage::Ending(Ending::Look { since: turn.now });
+                self.scene.engines[place].stage = Stage::Ending(Ending::Look { since: turn.now });
             }
             return;
         }
@@ -32,12 +32,12 @@ impl Domain {
         turn: &mut Turn<'_>,
         work: impl FnOnce(&mut Engine, &Beside<'_>, &mut Turn<'_>) -> EndingProgress,
     ) {
-        let may_terminate = self.may_terminate_clients();
-        let beside = Beside { domain: &self.id, server: &self.server, may_terminate };
-        match work(&mut self.engines[place], &beside, turn) {
+        let may_terminate = self.scene.may_terminate_clients();
+        let beside = Beside { domain: &self.scene.id, server: &self.scene.server, may_terminate };
+        match work(&mut self.scene.engines[place], &beside, turn) {
             EndingProgress::Working => {}
             EndingProgress::Obstructed(Obstacle::NotAsked { why }) => self.cannot_end(place, why, turn),
-            EndingProgress::Obstructed(obstacle) if self.engines[place].instance.stuck.is_none() => {
+            EndingProgress::Obstructed(obstacle) if self.scene.engines[place].instance.stuck.is_none() => {
                 self.hold_for(place, &obstacle, turn);
             }
             EndingProgress::Obstructed(_) => {}
@@ -48,7 +48,7 @@ impl Domain {
 
     /// It is us who can't end it: reported once for each reason.
     fn cannot_end(&mut self, place: usize, why: String, turn: &mut Turn<'_>) {
-        let engine = &mut self.engines[place];
+        let engine = &mut self.scene.engines[place];
         if engine.instance.note.replace(why.clone()).as_ref() != Some(&why) {
             turn.emit_of(&engine.policy.name, What::ActionFailed { action: FailedAction::StopEngine, why });
         }
@@ -58,7 +58,7 @@ impl Domain {
     /// Reported once; the attempts go on.
     fn hold_for(&mut self, place: usize, obstacle: &Obstacle, turn: &mut Turn<'_>) {
         let news = self.stuck().is_none();
-        let engine = &mut self.engines[place];
+        let engine = &mut self.scene.engines[place];
         let why = obstacle.why();
         let detail = format!("a process of {} does not die: {why}", engine.policy.name);
         turn.emit_of(&engine.policy.name, What::ActionFailed { action: FailedAction::StopEngine, why });
@@ -72,20 +72,20 @@ impl Domain {
 
     /// Nothing of the engine lives any more, or its whole group's restart or stop sees to it.
     pub fn release_from(&mut self, place: usize, turn: &mut Turn<'_>) {
-        if self.engines[place].instance.stuck.take().is_some() && self.stuck().is_none() {
+        if self.scene.engines[place].instance.stuck.take().is_some() && self.stuck().is_none() {
             turn.emit(What::Released { reason: HeldReason::ProcessStuck });
         }
     }
 
     /// Which processes do not die, for people; `None`: none is known to.
     pub fn stuck(&self) -> Option<String> {
-        let stuck: Vec<&str> = self.engines.iter().filter_map(|engine| engine.instance.stuck.as_deref()).collect();
+        let stuck: Vec<&str> = self.scene.engines.iter().filter_map(|engine| engine.instance.stuck.as_deref()).collect();
         (!stuck.is_empty()).then(|| stuck.join("; "))
     }
 
     fn engine_down(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let recovery = &self.policy.recovery;
-        let engine = &mut self.engines[place];
+        let recovery = &self.scene.policy.recovery;
+        let engine = &mut self.scene.engines[place];
         if engine.is_to_rest() {
             return self.rests(place, turn);
         }

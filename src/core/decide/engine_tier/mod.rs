@@ -31,14 +31,14 @@ impl Domain {
     pub fn advance_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         self.lead_to_rest(place, turn);
         self.act_on_the_neglected(place, turn);
-        if let Some(died) = self.engines[place].death(&self.server, &turn.gpu.reading, turn.now) {
+        if let Some(died) = self.scene.engines[place].death(&self.scene.server, &turn.gpu.reading, turn.now) {
             return self.engine_failed(place, died, turn);
         }
-        if self.engines[place].count_due().is_some_and(|due| turn.now < due) {
+        if self.scene.engines[place].count_due().is_some_and(|due| turn.now < due) {
             // How it ended is about to be known.
             return;
         }
-        match self.engines[place].stage.clone() {
+        match self.scene.engines[place].stage.clone() {
             Stage::Starting => self.advance_start(place, turn),
             Stage::Serving | Stage::Failing => self.advance_served(place, turn),
             Stage::Ending(ending) => self.advance_ending(place, &ending, turn),
@@ -48,8 +48,8 @@ impl Domain {
     }
 
     fn advance_start(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &mut self.engines[place];
-        match engine.is_not_ready_for(&self.server, &turn.gpu.reading, turn.now) {
+        let engine = &mut self.scene.engines[place];
+        match engine.is_not_ready_for(&self.scene.server, &turn.gpu.reading, turn.now) {
             None if engine.awaits_environment(turn.now) => {}
             None => {
                 engine.instance.figures.ready();
@@ -60,14 +60,14 @@ impl Domain {
     }
 
     fn engine_serves(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &mut self.engines[place];
+        let engine = &mut self.scene.engines[place];
         engine.stage = Stage::Serving;
         engine.knocks = None;
         engine.instance.note = None;
         engine.instance.output.over_limit = None;
         engine.died = None;
         if let Some(tree) = engine.instance.tree.all.last() {
-            engine.instance.gpu.processes.looked(tree, self.server.clients.last(), turn.now);
+            engine.instance.gpu.processes.looked(tree, self.scene.server.clients.last(), turn.now);
         }
         let took = turn.now.since(engine.instance.process.started);
         turn.emit_of(&engine.policy.name, What::EngineServing { took });
@@ -76,16 +76,16 @@ impl Domain {
 
     /// An engine that died while nobody might act, and somebody may now.
     fn act_on_the_neglected(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &self.engines[place];
+        let engine = &self.scene.engines[place];
         let neglected = engine.died.clone().filter(|_| matches!(engine.stage, Stage::Left | Stage::Failing));
         let Some(died) = neglected else { return };
-        if self.may_act_on(died.fault, turn.hold).is_ok() {
+        if self.scene.may_act_on(died.fault, turn.hold).is_ok() {
             self.engine_failed(place, died, turn);
         }
     }
 
     fn advance_served(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &mut self.engines[place];
+        let engine = &mut self.scene.engines[place];
         let note = engine.detached_note();
         let detached = engine.is_detached(turn.now);
         let attached = engine.instance.gpu.watched.is_some() && !engine.seems_detached();
@@ -108,13 +108,13 @@ impl Domain {
         let mends = |finding: &&Finding| {
             finding.fault != Fault::EngineDied
                 && self.tier_now(finding, turn) == Some(Tier::Engine)
-                && self.may_act_on(finding.fault, turn.hold).is_ok()
+                && self.scene.may_act_on(finding.fault, turn.hold).is_ok()
         };
         let mended: Vec<&Finding> = found.iter().filter(mends).collect();
-        self.note_unmended(found, turn.now);
+        self.scene.note_unmended(found, turn.now);
         for finding in mended {
             let Some(place) = finding.engine.as_ref().and_then(|name| self.place_of(name)) else { continue };
-            let engine = &self.engines[place];
+            let engine = &self.scene.engines[place];
             let lives = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing);
             if lives && engine.instance.process.ended.is_none() {
                 let died = Died { at: finding.evidence_at, fault: finding.fault, because: finding.because.clone() };
@@ -125,30 +125,30 @@ impl Domain {
 
     /// An engine failed by itself: it is taken out and started again, if that is allowed.
     pub fn engine_failed(&mut self, place: usize, died: Died, turn: &mut Turn<'_>) {
-        if self.engines[place].is_to_rest() {
+        if self.scene.engines[place].is_to_rest() {
             // It was on its way out: that is no failure.
             return self.take_out(place, turn);
         }
-        let engine = &mut self.engines[place];
+        let engine = &mut self.scene.engines[place];
         let died = engine.instance.shortage.explain(died, engine.instance.process.ended.map(|(_, exit)| exit));
         let died = engine.explain_eviction(died);
         engine.tried.tries(died.fault, turn.now);
-        let may_act = self.may_act_on(died.fault, turn.hold);
+        let may_act = self.scene.may_act_on(died.fault, turn.hold);
         // A leak is no emergency: its requests may end.
         let ending = match died.fault {
             Fault::MemoryLeak => self.planned_end(place, turn.now),
             _ => Stage::Ending(Ending::Look { since: turn.now }),
         };
         let Died { at, fault, because } = died.clone();
-        let (budget, window) = (self.policy.recovery.engine_budget, self.policy.recovery.budget_window);
-        let engine = &mut self.engines[place];
+        let (budget, window) = (self.scene.policy.recovery.engine_budget, self.scene.policy.recovery.budget_window);
+        let engine = &mut self.scene.engines[place];
         let name = engine.name().clone();
         engine.instance.note = Some(because.clone());
         engine.died = Some(died);
         engine.end_attempt(RecoveryResult::Superseded, turn);
         self.note_faults(turn);
-        let hit_alone = self.faults.keys().all(|(engine, _)| engine.is_some());
-        let engine = &mut self.engines[place];
+        let hit_alone = self.scene.faults.keys().all(|(engine, _)| engine.is_some());
+        let engine = &mut self.scene.engines[place];
         if let Err(reason) = may_act {
             engine.stage = if engine.instance.process.id.is_some() && engine.instance.process.ended.is_none() {
                 Stage::Failing
@@ -179,8 +179,8 @@ impl Domain {
 
     /// An order about one engine ended.
     pub fn engine_finished(&mut self, id: ActionId, name: &EngineName, outcome: Outcome, turn: &mut Turn<'_>) {
-        let Some(place) = self.engines.iter().position(|engine| engine.name() == name) else { return };
-        match self.engines[place].stage.clone() {
+        let Some(place) = self.scene.engines.iter().position(|engine| engine.name() == name) else { return };
+        match self.scene.engines[place].stage.clone() {
             Stage::Launching(order) if order == id => self.launched(place, outcome, turn),
             Stage::Ending(Ending::Terminate(order) | Ending::Stop(order)) if order == id => {
                 self.ending_finished(place, outcome, turn);
@@ -199,7 +199,7 @@ impl Domain {
     }
 
     fn launched(&mut self, place: usize, outcome: Outcome, turn: &mut Turn<'_>) {
-        let engine = &mut self.engines[place];
+        let engine = &mut self.scene.engines[place];
         let name = engine.name().clone();
         match outcome {
             Outcome::Started { process } => {
@@ -242,7 +242,7 @@ impl Domain {
             Phase::Stopping(_) | Phase::Stopped => Some(ExitCause::Clean),
             Phase::Waiting | Phase::Running(_) => None,
         };
-        let Some(engine) = self.engine_mut(name) else { return };
+        let Some(engine) = self.scene.engine_mut(name) else { return };
         if engine.instance.incarnation != incarnation || engine.instance.process.ended.is_some() {
             return;
         }
@@ -258,7 +258,7 @@ impl Domain {
         engine.instance.process.ended = Some((turn.now, exit));
         self.suspects.exit(name, exit, turn.now);
         if let Some(place) = self.place_of(name) {
-            self.note_death(place, exit, turn.now);
+            self.scene.note_death(place, exit, turn.now);
         }
         turn.emit_of(name, What::EngineExited { exit, cause });
     }

@@ -1,5 +1,7 @@
 //! What is known, each thing by itself: nothing here knows of an engine or a domain, or of what follows.
 
+pub(crate) mod scene;
+pub(crate) mod around;
 pub(crate) mod active_time;
 pub(crate) mod attached;
 pub(crate) mod bytes;

@@ -29,7 +29,7 @@ impl Group {
             turn.emit(What::HoldBegan { reason: reason.to_owned(), lasts });
             if news && matches!(domain.phase, Phase::Running(_)) {
                 // Those that wait for their grace: what is told once a fault is told now.
-                for finding in detect::findings(domain, turn.gpu, turn.now) {
+                for finding in detect::findings(&domain.scene, domain.waiting_for_active(), turn.gpu, turn.now) {
                     domain.tell_suppressed(&finding, turn);
                 }
             }

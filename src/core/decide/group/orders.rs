@@ -44,7 +44,7 @@ impl Group {
         if let Some(key) = operator::engine_of(request) {
             let guilty = matches!(request, Request::Release(_)) && self.isolation.is_guilty(&key.engine);
             let domain = self.domain(self.slot_of(&key.engine)).unwrap_or(&self.main);
-            return match domain.engine(&key.engine) {
+            return match domain.scene.engine(&key.engine) {
                 Some(engine) if guilty => Ok(self.main.plan_absolve(key, engine)),
                 _ => domain.plan(request, hold, now),
             };
@@ -97,7 +97,7 @@ impl Group {
 
     /// All domains take up the group's changed policy, each for the engines that it has; new ones are the main one's.
     pub fn change(&mut self, policy: &GroupPolicy, rolls: &BTreeSet<EngineKey>, context: &mut Context<'_>) {
-        let isolated = self.second.as_ref().map(|second| second.names()).unwrap_or_default();
+        let isolated = self.second.as_ref().map(|second| second.scene.names()).unwrap_or_default();
         self.stir_at(Slot::Main, context, |domain, turn| domain.change(policy.clone(), rolls, &isolated, turn));
         let all = policy.engines.iter().map(|engine| engine.name.clone());
         let elsewhere: Vec<EngineName> = all.filter(|name| !isolated.contains(name)).collect();

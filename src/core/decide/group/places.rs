@@ -33,7 +33,7 @@ impl Group {
             let Some(hit) = self.domain_mut(slot).and_then(|domain| domain.hit.take()) else { continue };
             let guilty = hit.ran.iter().find(|name| self.isolation.is_guilty(name)).cloned();
             match guilty {
-                Some(guilty) => self.at(slot, context, |domain, turn| domain.count_against(&guilty, turn)),
+                Some(guilty) => self.at(slot, context, |domain, turn| domain.scene.count_against(&guilty, turn)),
                 None => self.weigh(&hit, context),
             }
         }
@@ -54,16 +54,16 @@ impl Group {
 
     fn lead_domain(&mut self, slot: Slot, second_server: May, context: &mut Context<'_>) -> bool {
         let mut changed = false;
-        for name in self.domain(slot).map(Domain::names).unwrap_or_default() {
+        for name in self.domain(slot).map(|domain| domain.scene.names()).unwrap_or_default() {
             let wanted = self.place_for(&name, second_server);
             let place = self.place_now(slot, &name, wanted);
             let may_take_out = self.may_take_out();
             let Some(at) = self.domain(slot).and_then(|domain| domain.place_of(&name)) else { continue };
             let (mut goes_over, mut moved) = (false, false);
             self.at(slot, context, |domain, turn| {
-                let before = domain.engines[at].mark();
+                let before = domain.scene.engines[at].mark();
                 goes_over = domain.lead_to_place(at, place, may_take_out, turn);
-                moved = domain.engines[at].mark() != before;
+                moved = domain.scene.engines[at].mark() != before;
                 if moved {
                     domain.stir();
                 }
@@ -83,21 +83,21 @@ impl Group {
     /// home when the second domain ends.
     fn place_now(&self, slot: Slot, name: &EngineName, wanted: Place) -> Place {
         let Some(domain) = self.domain(slot) else { return wanted };
-        let ends = slot != Slot::Main && domain.after_stop == AfterStop::IsForgotten;
-        let rests = domain.engine(name).is_some_and(|engine| engine.rest.is_some());
+        let ends = slot != Slot::Main && domain.down.after_stop == AfterStop::IsForgotten;
+        let rests = domain.scene.engine(name).is_some_and(|engine| engine.rest.is_some());
         if wanted == Place::Apart && (ends || rests) { Place::Home } else { wanted }
     }
 
     /// Whether it is guilty, and others that are not still run in the second domain: they go home first.
     fn would_harm_others(&self, name: &EngineName) -> bool {
         let innocent = |engine: &Engine| !self.isolation.is_guilty(engine.name());
-        self.isolation.is_guilty(name) && self.second.as_ref().is_some_and(|second| second.engines.iter().any(innocent))
+        self.isolation.is_guilty(name) && self.second.as_ref().is_some_and(|second| second.scene.engines.iter().any(innocent))
     }
 
     /// A second domain that left a process behind starts again with its group, and ends that process first.
     fn revive_what_was_left(&mut self, context: &mut Context<'_>) {
         let left = |second: &Domain| {
-            second.left_behind && !second.engines.is_empty() && matches!(second.phase, Phase::Stopped)
+            second.down.left_behind && !second.scene.engines.is_empty() && matches!(second.phase, Phase::Stopped)
         };
         if self.second.as_ref().is_some_and(left) {
             self.open_second(context);
@@ -107,11 +107,11 @@ impl Group {
     /// One after the other: whoever is to be taken out waits until all others of the group stand still.
     fn may_take_out(&self) -> May {
         let still = |domain: &Domain| {
-            domain.is_at_rest() || !matches!(domain.phase, Phase::Running(_)) && domain.engines.is_empty()
+            domain.is_at_rest() || !matches!(domain.phase, Phase::Running(_)) && domain.scene.engines.is_empty()
         };
         let at_rest = self.main.is_at_rest() && self.second.as_ref().is_none_or(still);
         let others = if at_rest { Others::AtRest } else { Others::Underway };
-        may::move_engine(self.main.may_act_on(Fault::GpuFault, self.hold.as_ref()), others)
+        may::move_engine(self.main.scene.may_act_on(Fault::GpuFault, self.hold.as_ref()), others)
     }
 
     /// Moves an engine that is proven gone to another domain. False: that one can't take it in now.
@@ -128,8 +128,8 @@ impl Group {
             return false;
         }
         let Some(at) = from.place_of(name) else { return false };
-        let engine = from.engines.remove(at);
-        into.faults.extend(from.take_faults_of(name));
+        let engine = from.scene.engines.remove(at);
+        into.scene.faults.extend(from.take_faults_of(name));
         from.stir();
         self.at(to, context, |domain, turn| domain.take_in(engine, stay, turn));
         true
@@ -139,7 +139,7 @@ impl Group {
     /// group itself is down.
     fn open_second(&mut self, context: &mut Context<'_>) -> bool {
         let down = matches!(self.main.phase, Phase::Stopping(_) | Phase::Stopped);
-        if down || self.main.after_stop == AfterStop::IsForgotten {
+        if down || self.main.down.after_stop == AfterStop::IsForgotten {
             return false;
         }
         let Some(second) = &mut self.second else {
@@ -152,13 +152,13 @@ impl Group {
             Phase::Stopped => second.phase = Phase::Waiting,
             Phase::Waiting | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) => {}
         }
-        second.after_stop = AfterStop::Stays;
+        second.down.after_stop = AfterStop::Stays;
         true
     }
 
     /// A second domain without engines is stopped and forgotten.
     fn let_an_empty_domain_go(&mut self, context: &mut Context<'_>) {
-        let goes = |second: &Domain| second.engines.is_empty() && second.after_stop != AfterStop::IsForgotten;
+        let goes = |second: &Domain| second.scene.engines.is_empty() && second.down.after_stop != AfterStop::IsForgotten;
         if self.second.as_ref().is_some_and(goes) {
             self.stir_at(Slot::Isolation, context, |domain, turn| {
                 domain.stop(Manner::InOrder, AfterStop::IsForgotten, turn);
@@ -168,14 +168,14 @@ impl Group {
 
     /// Whether suspects may run isolated.
     fn may_run_a_second_server(&self, context: &Context<'_>) -> May {
-        let pids = if self.main.around.pids_match { Pids::Match } else { Pids::Differ };
+        let pids = if self.main.scene.around.pids_match { Pids::Match } else { Pids::Differ };
         may::run_a_second_server(pids, Some(context.gpu.identity.compute_mode))
     }
 
     fn count_isolated_time(&mut self, now: Moment) {
         let Some(second) = &self.second else { return self.isolated.goes_on(Domains::OneServes, now) };
-        let all = active_level(self.main.engines.iter().chain(&second.engines), now);
-        let busy = |domain: &Domain| active_level(domain.engines.iter(), now).is_some_and(|level| level.active > 0);
+        let all = active_level(self.main.scene.engines.iter().chain(&second.scene.engines), now);
+        let busy = |domain: &Domain| active_level(domain.scene.engines.iter(), now).is_some_and(|level| level.active > 0);
         let domains = match self.main.serves_some() && second.serves_some() {
             true if busy(&self.main) && busy(second) => Domains::BothBusy,
             true => Domains::BothServe,
@@ -189,14 +189,14 @@ impl Group {
 impl Domain {
     /// Whether any engine of it serves.
     fn serves_some(&self) -> bool {
-        self.engines.iter().any(|engine| engine.stage == Stage::Serving)
+        self.scene.engines.iter().any(|engine| engine.stage == Stage::Serving)
     }
 
     /// The faults of an engine that goes to another domain: they go with it, neither ended nor begun again.
     fn take_faults_of(&mut self, name: &EngineName) -> Vec<((Option<EngineName>, Fault), Moment)> {
         let of_it = |key: &(Option<EngineName>, _)| key.0.as_ref() == Some(name);
-        let taken: Vec<_> = self.faults.iter().filter(|(key, _)| of_it(key)).map(|(k, at)| (k.clone(), *at)).collect();
-        self.faults.retain(|key, _| !of_it(key));
+        let taken: Vec<_> = self.scene.faults.iter().filter(|(key, _)| of_it(key)).map(|(k, at)| (k.clone(), *at)).collect();
+        self.scene.faults.retain(|key, _| !of_it(key));
         taken
     }
 }

@@ -87,21 +87,21 @@ impl Group {
     /// The second domain, with what is remembered of it; its engines come from the main one.
     pub fn add_second(&mut self, remembered: GroupMemory, numbers: &mut Numbers) {
         let memory = GroupMemory { engines: Default::default(), ..remembered };
-        let mut second = numbers.domain(DomainId::isolation(&self.name), self.main.policy.clone(), memory);
-        second.engines.clear();
+        let mut second = numbers.domain(DomainId::isolation(&self.name), self.main.scene.policy.clone(), memory);
+        second.scene.engines.clear();
         self.second = Some(second);
     }
 
     /// What must survive, by domain.
     pub fn memory(&self) -> impl Iterator<Item = (DomainId, GroupMemory)> + '_ {
         let of_all = (self.hold.clone(), self.isolation.clone());
-        self.domains().filter(|domain| domain.id.slot != Slot::Main || !domain.is_forgotten()).map(move |domain| {
+        self.domains().filter(|domain| domain.scene.id.slot != Slot::Main || !domain.is_forgotten()).map(move |domain| {
             let memory = domain.memory();
-            let memory = match domain.id.slot {
+            let memory = match domain.scene.id.slot {
                 Slot::Main => GroupMemory { hold: of_all.0.clone(), isolation: of_all.1.clone(), ..memory },
                 Slot::Isolation => memory,
             };
-            (domain.id.clone(), memory)
+            (domain.scene.id.clone(), memory)
         })
     }
 
@@ -147,7 +147,7 @@ impl Group {
 
     /// Where an engine is; in the main domain, if it is in none.
     pub fn slot_of(&self, engine: &EngineName) -> Slot {
-        let has = |domain: &Domain| domain.engine(engine).is_some();
+        let has = |domain: &Domain| domain.scene.engine(engine).is_some();
         if self.second.as_ref().is_some_and(has) && !has(&self.main) { Slot::Isolation } else { Slot::Main }
     }
 
@@ -201,7 +201,7 @@ impl Group {
     /// Forgets a second domain that was stopped for good. True: it is gone.
     pub fn forget_second(&mut self) -> bool {
         // Its engines go back to the main one first.
-        let waits = |second: &Domain| !second.engines.is_empty() && !self.main.is_forgotten();
+        let waits = |second: &Domain| !second.scene.engines.is_empty() && !self.main.is_forgotten();
         let goes = self.second.as_ref().is_some_and(|second| second.is_forgotten() && !waits(second));
         if goes {
             self.second = None;

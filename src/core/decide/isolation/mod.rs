@@ -14,13 +14,13 @@ mod search;
 mod shown;
 mod time;
 
+use crate::decide::facts::scene::Scene;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{EngineIsolation, EngineName, IsolationResult, Moment, Slot, SuppressedAction, What};
 
-use super::domain::Domain;
 use super::group::{Context, Group};
 use super::policy::IsolationMode;
 use super::turn::Turn;
@@ -66,7 +66,7 @@ impl Isolation {
     }
 }
 
-impl Domain {
+impl Scene {
     /// Whether it is the second domain of a group.
     pub fn is_apart(&self) -> bool {
         self.id.slot == Slot::Isolation
@@ -89,7 +89,7 @@ impl Domain {
 impl Group {
     /// Weighs a fault of one of the group's domains.
     pub fn weigh(&mut self, hit: &Hit, context: &mut Context<'_>) {
-        let policy = self.main.policy.isolation;
+        let policy = self.main.scene.policy.isolation;
         if policy.mode == IsolationMode::Off {
             return;
         }
@@ -115,7 +115,7 @@ impl Group {
 
     fn begin_search(&mut self, hit: &Hit, context: &mut Context<'_>) {
         let Some(search) = Search::begin(hit, context.now) else { return };
-        if let Err(reason) = self.main.may_search(self.hold.as_ref()) {
+        if let Err(reason) = self.main.scene.may_search(self.hold.as_ref()) {
             let names: Vec<&str> = search.apart.iter().map(EngineName::as_str).collect();
             let detail = format!("faults repeat; {} would run apart from the others", names.join(", "));
             return self.emit(context, What::Suppressed { action: SuppressedAction::IsolateEngines, reason, detail });
@@ -134,11 +134,11 @@ impl Group {
 
     /// Ends a search that found nobody in its time, or that the configuration does not want any more.
     pub fn end_an_idle_search(&mut self, context: &mut Context<'_>) {
-        let here: Vec<EngineName> = self.main.policy.engines.iter().map(|engine| engine.name.clone()).collect();
+        let here: Vec<EngineName> = self.main.scene.policy.engines.iter().map(|engine| engine.name.clone()).collect();
         self.isolation.guilty.retain(|name, _| here.contains(name));
         let Some(search) = &mut self.isolation.search else { return };
         search.forget(|name| !here.contains(name));
-        let unwanted = search.suspects.is_empty() || self.main.policy.isolation.mode != IsolationMode::Enforce;
+        let unwanted = search.suspects.is_empty() || self.main.scene.policy.isolation.mode != IsolationMode::Enforce;
         if unwanted {
             self.end_search(IsolationResult::Ended, context);
         } else if self.isolation_until().is_some_and(|until| until <= context.now) {
@@ -149,7 +149,7 @@ impl Group {
     /// When a search that finds nobody ends.
     pub fn isolation_until(&self) -> Option<Moment> {
         self.isolation.search.as_ref()?;
-        Some(self.isolation.last?.after(self.main.policy.isolation.window))
+        Some(self.isolation.last?.after(self.main.scene.policy.isolation.window))
     }
 
     /// An operator lets a guilty engine go home.

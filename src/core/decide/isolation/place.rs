@@ -47,7 +47,7 @@ impl Group {
     pub fn place_for(&self, engine: &EngineName, second_server: May) -> Place {
         let parts = second_server.is_ok();
         let suspected = self.isolation.search().is_some_and(|search| search.apart.contains(engine));
-        match self.main.policy.isolation.quarantine {
+        match self.main.scene.policy.isolation.quarantine {
             Quarantine::Apart if parts && self.isolation.is_guilty(engine) => Place::Apart,
             Quarantine::Outside if parts && self.isolation.is_guilty(engine) => Place::Outside,
             _ if self.isolation.is_guilty(engine) => Place::Resting(Rest::Guilty),
@@ -63,8 +63,8 @@ impl Domain {
     /// now. `take_out`: whether it may be taken out for that.
     pub fn lead_to_place(&mut self, at: usize, place: Place, take_out: May, turn: &mut Turn<'_>) -> bool {
         self.lead_to_its_rest(at, place, turn);
-        let apart = self.is_apart();
-        let engine = &mut self.engines[at];
+        let apart = self.scene.is_apart();
+        let engine = &mut self.scene.engines[at];
         engine.goes_outside = place == Place::Outside;
         let wrong_side = apart != (place == Place::Apart);
         let wrong_way = engine.goes_outside != engine.instance.outside && engine.alive();
@@ -78,7 +78,7 @@ impl Domain {
 
     fn lead_to_its_rest(&mut self, at: usize, place: Place, turn: &mut Turn<'_>) {
         let ours = |rest: Rest| matches!(rest, Rest::Apart | Rest::Guilty);
-        match (self.engines[at].rest, place.rest()) {
+        match (self.scene.engines[at].rest, place.rest()) {
             (None, Some(rest)) => self.give_rest(at, rest, turn),
             (Some(known), Some(rest)) if ours(known) && known != rest => self.give_rest(at, rest, turn),
             (Some(known), None) if ours(known) => self.end_rest(at, turn),
@@ -88,9 +88,9 @@ impl Domain {
 
     /// Whether no process of an engine is there, and none can come up.
     fn is_proven_gone(&self, at: usize) -> bool {
-        let engine = &self.engines[at];
+        let engine = &self.scene.engines[at];
         match &self.phase {
-            Phase::Waiting | Phase::Stopped => !self.left_behind,
+            Phase::Waiting | Phase::Stopped => !self.down.left_behind,
             Phase::Restart(restart) => {
                 restart.old_is_gone() || matches!(engine.stage, Stage::Stopped | Stage::Quarantined)
             }
@@ -107,7 +107,7 @@ impl Domain {
             Stage::Down { .. } => engine.died.is_some() || engine.moves,
             Stage::Launching(_) | Stage::Starting | Stage::Ending(_) | Stage::Fallen => false,
         };
-        matches!(self.phase, Phase::Running(_)) && self.engines.iter().all(still)
+        matches!(self.phase, Phase::Running(_)) && self.scene.engines.iter().all(still)
     }
 
     /// Takes in an engine of the other side that is proven gone, at its place in the configuration.
@@ -120,10 +120,10 @@ impl Domain {
             (Phase::Waiting | Phase::Running(_), Stage::Down { due }) => Stage::Down { due: *due },
             (Phase::Waiting | Phase::Running(_), _) => Stage::Down { due: turn.now },
         });
-        let order = |name: &EngineName| self.policy.engines.iter().position(|policy| policy.name == *name);
+        let order = |name: &EngineName| self.scene.policy.engines.iter().position(|policy| policy.name == *name);
         let rank = order(engine.name()).unwrap_or(usize::MAX);
-        let at = self.engines.partition_point(|known| order(known.name()).unwrap_or(usize::MAX) < rank);
-        self.engines.insert(at, engine);
+        let at = self.scene.engines.partition_point(|known| order(known.name()).unwrap_or(usize::MAX) < rank);
+        self.scene.engines.insert(at, engine);
         self.stir();
         turn.save();
     }

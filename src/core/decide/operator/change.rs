@@ -32,11 +32,11 @@ impl Domain {
         elsewhere: &[EngineName],
         turn: &mut Turn<'_>,
     ) {
-        if self.after_stop == AfterStop::IsForgotten {
+        if self.down.after_stop == AfterStop::IsForgotten {
             // It had left the configuration and is back before it was gone: once it is stopped it starts again.
-            self.after_stop = if self.kept_down { AfterStop::Stays } else { AfterStop::Starts };
+            self.down.after_stop = if self.down.kept_down { AfterStop::Stays } else { AfterStop::Starts };
         }
-        let mut old = std::mem::take(&mut self.engines);
+        let mut old = std::mem::take(&mut self.scene.engines);
         let mut take = |name: &_| old.iter().position(|engine| engine.name() == name).map(|place| old.remove(place));
         let group = policy.name.clone();
         for engine in policy.engines.iter().filter(|engine| !elsewhere.contains(&engine.name)) {
@@ -46,13 +46,13 @@ impl Domain {
                 Some(known) => changed(known, engine.clone(), start),
                 None => self.newcomer(engine.clone(), turn),
             };
-            self.engines.push(changed);
+            self.scene.engines.push(changed);
         }
         for mut engine in old {
             engine.leaving = true;
-            self.engines.push(engine);
+            self.scene.engines.push(engine);
         }
-        self.policy = GroupPolicy { gpu: self.policy.gpu.clone(), ..policy };
+        self.scene.policy = GroupPolicy { gpu: self.scene.policy.gpu.clone(), ..policy };
         self.give_another_chance(rolls, turn);
         if matches!(self.phase, Phase::Waiting | Phase::Stopped) {
             self.forget_leavers();
@@ -62,7 +62,7 @@ impl Domain {
 
     /// The configuration has the group no more: it is stopped in order, then forgotten.
     pub fn leave(&mut self, turn: &mut Turn<'_>) {
-        if self.after_stop != AfterStop::IsForgotten {
+        if self.down.after_stop != AfterStop::IsForgotten {
             self.stop(Manner::InOrder, AfterStop::IsForgotten, turn);
         }
     }
@@ -70,21 +70,21 @@ impl Domain {
     /// Whether it has left the configuration and nothing of it is left. One that left something behind is kept:
     /// should its name come back, that must be proven gone before anything starts.
     pub fn is_forgotten(&self) -> bool {
-        self.after_stop == AfterStop::IsForgotten && matches!(self.phase, Phase::Stopped) && !self.left_behind
+        self.down.after_stop == AfterStop::IsForgotten && matches!(self.phase, Phase::Stopped) && !self.down.left_behind
     }
 
     /// Forgets engines that have left the configuration, in a group that has no process. Where something was left
     /// behind it may be theirs: the next start ends it first.
     pub fn forget_leavers(&mut self) {
-        let all_gone = !self.left_behind;
-        self.engines.retain(|engine| !(engine.leaving && all_gone));
+        let all_gone = !self.down.left_behind;
+        self.scene.engines.retain(|engine| !(engine.leaving && all_gone));
     }
 
     /// An engine that failed too often may start again where its configuration changed: that may be the cure.
     fn give_another_chance(&mut self, rolls: &BTreeSet<EngineKey>, turn: &mut Turn<'_>) {
-        let group = self.policy.name.clone();
-        for place in 0..self.engines.len() {
-            let engine = &self.engines[place];
+        let group = self.scene.policy.name.clone();
+        for place in 0..self.scene.engines.len() {
+            let engine = &self.scene.engines[place];
             let changed = rolls.contains(&EngineKey::new(&group, engine.name()));
             if changed && engine.rest == Some(Rest::CrashLoop) {
                 self.end_rest(place, turn);

@@ -37,10 +37,10 @@ impl Domain {
     /// What an order for this group or one of its engines would come to at this moment.
     pub fn plan(&self, request: &Request, hold: Option<&Hold>, now: Moment) -> Result<Plan, String> {
         let ends = matches!(request, Request::Stop | Request::StopNow);
-        if self.after_stop == AfterStop::IsForgotten && !ends {
-            return Err(format!("{} is being stopped: the configuration has it no more", self.policy.name));
+        if self.down.after_stop == AfterStop::IsForgotten && !ends {
+            return Err(format!("{} is being stopped: the configuration has it no more", self.scene.policy.name));
         }
-        if self.is_apart() {
+        if self.scene.is_apart() {
             return self.plan_second_side(request, now);
         }
         match request {
@@ -61,7 +61,7 @@ impl Domain {
 
     /// The second domain of a group follows the main one: what is said of it stands beside what that one does.
     fn plan_second_side(&self, request: &Request, now: Moment) -> Result<Plan, String> {
-        let home = &self.policy.name;
+        let home = &self.scene.policy.name;
         let step = match (request, &self.phase) {
             (_, Phase::Stopped) => return Err(format!("the second side of {home} is down")),
             (Request::Stop | Request::StopGroup(_), _) => format!("stop the second side of {home} and its daemon"),
@@ -84,15 +84,15 @@ impl Domain {
     }
 
     fn plan_stop(&self, of: StopOf) -> Result<Plan, String> {
-        let name = &self.policy.name;
+        let name = &self.scene.policy.name;
         match self.phase {
             Phase::Stopped => return Err(format!("{name} is already stopped")),
-            Phase::Stopping(_) if self.after_stop == AfterStop::Stays && of == StopOf::Group => {
+            Phase::Stopping(_) if self.down.after_stop == AfterStop::Stays && of == StopOf::Group => {
                 return Err(format!("{name} is already being stopped"));
             }
             _ => {}
         }
-        let run: Vec<_> = self.engines.iter().rev().filter(|engine| engine.has_process()).collect();
+        let run: Vec<_> = self.scene.engines.iter().rev().filter(|engine| engine.has_process()).collect();
         let mut steps = Vec::from_iter(self.drains(&run));
         if !run.is_empty() {
             let run = list(run.into_iter().map(Engine::name));
@@ -109,12 +109,12 @@ impl Domain {
     pub(super) fn drains(&self, engines: &[&Engine]) -> Option<String> {
         let drained: Vec<&&Engine> = engines.iter().filter(|engine| self.may_drain(engine)).collect();
         let most = drained.iter().map(|engine| engine.policy.drain_timeout).max()?;
-        let names = list(drained.iter().map(|engine| EngineKey::new(&self.policy.name, engine.name())));
+        let names = list(drained.iter().map(|engine| EngineKey::new(&self.scene.policy.name, engine.name())));
         Some(format!("give {names} no new request and let those in flight end, for {} s at most", most.as_secs_f64()))
     }
 
     fn plan_stop_now(&self) -> Result<Plan, String> {
-        let name = &self.policy.name;
+        let name = &self.scene.policy.name;
         if matches!(self.phase, Phase::Stopped) {
             return Err(format!("{name} is already stopped"));
         }
@@ -123,10 +123,10 @@ impl Domain {
     }
 
     fn plan_start(&self) -> Result<Plan, String> {
-        let name = &self.policy.name;
+        let name = &self.scene.policy.name;
         let first = match self.phase {
             Phase::Stopped => None,
-            Phase::Stopping(_) if self.after_stop == AfterStop::Stays => Some(format!("wait until {name} is stopped")),
+            Phase::Stopping(_) if self.down.after_stop == AfterStop::Stays => Some(format!("wait until {name} is stopped")),
             _ => return Err(format!("{name} is not stopped: nothing is to be started")),
         };
         let daemon = format!("start the control daemon and the server of {name}");
@@ -135,12 +135,12 @@ impl Domain {
     }
 
     fn plan_restart(&self, tier: Tier) -> Result<Plan, String> {
-        let name = &self.policy.name;
+        let name = &self.scene.policy.name;
         if tier == Tier::Engine {
             return Err(format!("a restart of {name} has the tier clients or daemon; evict restarts one engine"));
         }
         self.not_restartable().map_or(Ok(()), Err)?;
-        let all = self.engines.iter().filter(|engine| engine.has_process()).count();
+        let all = self.scene.engines.iter().filter(|engine| engine.has_process()).count();
         let kill = format!("kill all {all} engines of {name} at once, wait for their end and for their memory");
         let daemon = (tier == Tier::Daemon).then(|| format!("stop the control daemon of {name} and start it again"));
         let active = format!("wait for the server of {name} to be ACTIVE");
@@ -150,7 +150,7 @@ impl Domain {
 
     /// Why the whole group can't be restarted now.
     fn not_restartable(&self) -> Option<String> {
-        let name = &self.policy.name;
+        let name = &self.scene.policy.name;
         match &self.phase {
             Phase::Running(_) => None,
             Phase::Waiting => Some(format!("{name} has not started: NVML and /proc have to report first; try again")),
@@ -179,7 +179,7 @@ impl Domain {
             return Err("a hold of no time is none; give it a time, or none to hold until resume".to_owned());
         }
         let lasts = lasts.map_or_else(|| "until resume".to_owned(), |lasts| format!("for {}", span(lasts)));
-        let name = &self.policy.name;
+        let name = &self.scene.policy.name;
         let mut steps = vec![format!("do nothing by itself in {name} {lasts}, and only say what would be done")];
         if let Phase::Restart(restart) = &self.phase {
             let what = if restart.reason.is_some() { "restart" } else { "start" };
@@ -189,13 +189,13 @@ impl Domain {
     }
 
     fn plan_resume(&self, hold: Option<&Hold>, now: Moment) -> Result<Plan, String> {
-        let name = &self.policy.name;
+        let name = &self.scene.policy.name;
         let mut plan = Plan { steps: Vec::new(), goals: Vec::new() };
         if hold.is_some() {
             plan.steps.push(format!("end the hold of {name}, and act on faults that are there"));
         }
-        if self.budget.attempts.within(self.policy.recovery.budget_window, now) > 0 {
-            plan.steps.push(format!("give {name} its budget of {} restarts back", self.policy.recovery.budget));
+        if self.budget.attempts.within(self.scene.policy.recovery.budget_window, now) > 0 {
+            plan.steps.push(format!("give {name} its budget of {} restarts back", self.scene.policy.recovery.budget));
         }
         if let Phase::Restart(restart) = &self.phase
             && let Some((reason, _)) = restart.held.as_ref().filter(|(reason, _)| *reason != HeldReason::ProcessStuck)
@@ -211,10 +211,10 @@ impl Domain {
 
     /// The engines' starts, where any is to run.
     fn starts(&self) -> Vec<String> {
-        let name = &self.policy.name;
+        let name = &self.scene.policy.name;
         let (rest, run): (Vec<&Engine>, Vec<&Engine>) =
-            self.engines.iter().filter(|engine| !engine.leaving).partition(|engine| engine.is_to_rest());
-        let how = match self.policy.recovery.start {
+            self.scene.engines.iter().filter(|engine| !engine.leaving).partition(|engine| engine.is_to_rest());
+        let how = match self.scene.policy.recovery.start {
             StartOrder::Sequential => "one after the other",
             StartOrder::Staggered => "each once the one before it has its memory",
             StartOrder::Parallel => "all at once",
@@ -231,6 +231,6 @@ impl Domain {
     }
 
     fn serves_next(&self) -> Goal {
-        Goal::GroupServes { group: self.policy.name.clone(), generation: self.generation.saturating_add(1) }
+        Goal::GroupServes { group: self.scene.policy.name.clone(), generation: self.budget.generation.saturating_add(1) }
     }
 }

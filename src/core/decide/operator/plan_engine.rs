@@ -20,14 +20,14 @@ impl Engine {
 impl Domain {
     /// The engine of that name that the configuration has; or which there are.
     pub(super) fn known(&self, key: &EngineKey) -> Result<&Engine, String> {
-        let here = || self.engines.iter().filter(|engine| !engine.leaving);
+        let here = || self.scene.engines.iter().filter(|engine| !engine.leaving);
         if let Some(engine) = here().find(|engine| *engine.name() == key.engine) {
             return Ok(engine);
         }
         if self.place_of(&key.engine).is_some() {
             return Err(format!("{key} is being taken out: the configuration has it no more"));
         }
-        Err(format!("there is no engine {key}; {} has: {}", self.policy.name, list(here().map(Engine::name))))
+        Err(format!("there is no engine {key}; {} has: {}", self.scene.policy.name, list(here().map(Engine::name))))
     }
 
     pub(super) fn plan_engine(&self, request: &Request, engine: &Engine, now: Moment) -> Result<Plan, String> {
@@ -76,23 +76,23 @@ impl Domain {
         if !matches!(engine.rest, Some(Rest::Quarantined | Rest::CrashLoop)) {
             return Err(format!("{key} is not quarantined; it is {}", engine.state(Sight::Clear)));
         }
-        let budget = self.policy.recovery.engine_budget;
+        let budget = self.scene.policy.recovery.engine_budget;
         self.plan_run(key, engine, vec![format!("give {key} its budget of {budget} failures back")])
     }
 
     /// An engine that was proven guilty is forgiven.
     pub fn plan_absolve(&self, key: &EngineKey, engine: &Engine) -> Plan {
-        let budget = self.policy.recovery.engine_budget;
+        let budget = self.scene.policy.recovery.engine_budget;
         let steps = vec![
             format!("forget that {key} was proven guilty, and give it its budget of {budget} failures back"),
-            format!("end {key} where it runs, and start it with the others of {}", self.policy.name),
+            format!("end {key} where it runs, and start it with the others of {}", self.scene.policy.name),
         ];
         Plan { steps, goals: vec![serves_next(key, engine)] }
     }
 
     /// It may have a process again.
     fn plan_run(&self, key: &EngineKey, engine: &Engine, mut steps: Vec<String>) -> Result<Plan, String> {
-        let name = &self.policy.name;
+        let name = &self.scene.policy.name;
         match self.phase {
             Phase::Stopping(_) | Phase::Stopped => return Err(format!("{name} is stopped; start {name} first")),
             Phase::Running(_) => {
@@ -108,7 +108,7 @@ impl Domain {
 
     fn plan_evict(&self, key: &EngineKey, engine: &Engine, now: Moment) -> Result<Plan, String> {
         if !self.runs() {
-            let name = self.called();
+            let name = self.scene.called();
             return Err(format!("{name} is being started, restarted or stopped as a whole; evict {key} after that"));
         }
         match &engine.stage {
@@ -141,7 +141,7 @@ impl Domain {
     }
 
     fn ends(&self, key: &EngineKey, engine: &Engine) -> String {
-        let clients = self.server.clients.last();
+        let clients = self.scene.server.clients.last();
         let is_client = |pid: &u32| clients.is_some_and(|clients| clients.contains(pid));
         let count = engine.instance.processes().iter().filter(|process| is_client(&process.pid)).count();
         let term = match engine.instance.process.id.filter(|_| engine.instance.process.ended.is_none()) {

@@ -56,12 +56,12 @@ impl Engine {
 impl Domain {
     /// The place of the engine of that name.
     pub fn place_of(&self, name: &EngineName) -> Option<usize> {
-        self.engines.iter().position(|engine| engine.name() == name)
+        self.scene.engines.iter().position(|engine| engine.name() == name)
     }
 
     /// An engine is to have no process from now on. While its whole group starts or stops, that alone sees to it.
     pub fn give_rest(&mut self, place: usize, rest: Rest, turn: &mut Turn<'_>) {
-        let engine = &mut self.engines[place];
+        let engine = &mut self.scene.engines[place];
         engine.rest = Some(rest);
         engine.instance.note = note_of(engine.rest);
         engine.died = None;
@@ -71,7 +71,7 @@ impl Domain {
 
     /// Brings an engine that is to have no process nearer to that.
     pub fn lead_to_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &self.engines[place];
+        let engine = &self.scene.engines[place];
         let Some(wanted) = engine.at_rest() else { return };
         match &engine.stage {
             Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left => self.take_out(place, turn),
@@ -84,8 +84,8 @@ impl Domain {
 
     /// An engine that is to have no process is proven to have none.
     pub fn rests(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let window = self.policy.recovery.budget_window;
-        let engine = &mut self.engines[place];
+        let window = self.scene.policy.recovery.budget_window;
+        let engine = &mut self.scene.engines[place];
         let Some(stage) = engine.at_rest() else { return };
         engine.stage = stage;
         engine.instance.note = note_of(engine.rest).or(engine.instance.note.take());
@@ -97,17 +97,17 @@ impl Domain {
 
     /// Begins to take an engine out because somebody wants it so: no failure is counted.
     pub fn take_out(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &mut self.engines[place];
+        let engine = &mut self.scene.engines[place];
         engine.died = None;
         engine.end_attempt(RecoveryResult::Superseded, turn);
-        self.engines[place].stage = self.planned_end(place, turn.now);
+        self.scene.engines[place].stage = self.planned_end(place, turn.now);
     }
 
     /// Takes an engine out and starts it again; told as a restart that counts against no budget.
     pub(super) fn evict(&mut self, place: usize, turn: &mut Turn<'_>) {
         self.take_out(place, turn);
-        let recovery = &self.policy.recovery;
-        let engine = &mut self.engines[place];
+        let recovery = &self.scene.policy.recovery;
+        let engine = &mut self.scene.engines[place];
         engine.instance.outdated = false;
         let attempt = engine.failures.within(recovery.budget_window, turn.now);
         let count = BudgetCount { attempt, budget_left: recovery.engine_budget.saturating_sub(attempt) };
@@ -125,8 +125,8 @@ impl Domain {
             let runs = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left);
             engine.instance.outdated && runs
         };
-        let next = self.engines.iter().position(old);
-        self.rolling = next.map(|place| self.engines[place].name().clone());
+        let next = self.scene.engines.iter().position(old);
+        self.rolling = next.map(|place| self.scene.engines[place].name().clone());
         if let Some(place) = next {
             self.evict(place, turn);
         }
@@ -134,7 +134,7 @@ impl Domain {
 
     fn rolls_now(&self) -> bool {
         let Some(engine) = self.rolling.as_ref().and_then(|name| self.place_of(name)) else { return false };
-        let engine = &self.engines[engine];
+        let engine = &self.scene.engines[engine];
         // One that fails as it is now holds the others back: a bad setting must not go round. One that somebody
         // wants to be down does not.
         let unwanted = engine.leaving
@@ -145,8 +145,8 @@ impl Domain {
     /// Forgets engines that the configuration has no more, once they are proven gone.
     pub fn forget_the_removed(&mut self, turn: &mut Turn<'_>) {
         let gone = |engine: &Engine| engine.leaving && matches!(engine.stage, Stage::Stopped | Stage::Quarantined);
-        if self.engines.iter().any(gone) {
-            self.engines.retain(|engine| !gone(engine));
+        if self.scene.engines.iter().any(gone) {
+            self.scene.engines.retain(|engine| !gone(engine));
             turn.save();
         }
     }

@@ -43,19 +43,19 @@ impl Domain {
     }
 
     fn keep_down(&mut self, turn: &mut Turn<'_>) {
-        if self.is_apart() {
+        if self.scene.is_apart() {
             // Its engines go back to the first side, which is what stays down.
             return self.stop(Manner::InOrder, AfterStop::IsForgotten, turn);
         }
         // Saved before the first signal: a watchdog that dies on the way comes back to a stopped group.
-        self.kept_down = true;
+        self.down.kept_down = true;
         turn.save();
         self.stop(Manner::InOrder, AfterStop::Stays, turn);
     }
 
     fn start_again(&mut self, turn: &mut Turn<'_>) {
-        self.kept_down = false;
-        self.after_stop = AfterStop::Starts;
+        self.down.kept_down = false;
+        self.down.after_stop = AfterStop::Starts;
         turn.save();
         if matches!(self.phase, Phase::Stopped) {
             self.phase = Phase::Waiting;
@@ -65,7 +65,7 @@ impl Domain {
     /// An engine may run again. One that nobody proved gone is taken out first.
     pub fn end_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
         let running = matches!(self.phase, Phase::Running(_));
-        let engine = &mut self.engines[place];
+        let engine = &mut self.scene.engines[place];
         if engine.rest.take().is_some_and(|rest| rest != Rest::Stopped) {
             engine.failures.clear();
         }

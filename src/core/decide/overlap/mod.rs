@@ -202,18 +202,18 @@ impl Engine {
 impl Domain {
     /// What is told of all of the group's engines together.
     pub fn overlap_status(&self, now: Moment) -> OverlapStatus {
-        self.overlap.status(self.engines.len().max(self.policy.engines.len()), now)
+        self.overlap.status(self.scene.engines.len().max(self.scene.policy.engines.len()), now)
     }
 
     /// An engine here is being started or ended.
     pub fn is_changing(&self) -> bool {
-        self.engines.iter().any(Engine::is_changing)
+        self.scene.engines.iter().any(Engine::is_changing)
     }
 
     /// A window of the kernel probe, of the whole group, while an engine here has one that may work.
     pub fn wanted_window(&self) -> Option<Want> {
-        let wanted = matches!(self.phase, Phase::Running(_)) && self.engines.iter().any(Engine::is_probed);
-        wanted.then(|| (Look::Overlap(self.id.group.clone()), self.policy.overlap.period))
+        let wanted = matches!(self.phase, Phase::Running(_)) && self.scene.engines.iter().any(Engine::is_probed);
+        wanted.then(|| (Look::Overlap(self.scene.id.group.clone()), self.scene.policy.overlap.period))
     }
 
     /// Takes up what was found of the group, and tells what is new.
@@ -224,14 +224,14 @@ impl Domain {
             Some(gain) => self.overlap.gain.saw(gain, now),
             None => self.overlap.gain.forget(),
         }
-        let news = self.overlap.spells.judge(weighed.gain, &weighed.slowdowns, &self.policy.overlap, now);
+        let news = self.overlap.spells.judge(weighed.gain, &weighed.slowdowns, &self.scene.policy.overlap, now);
         news.into_iter().for_each(|news| tell(news, turn));
     }
 
     /// Learns from the engine that is alone with its work, if it is one here.
     pub fn learn(&mut self, sure: Moment, turn: &mut Turn<'_>) {
         let Some(solo) = &mut self.overlap.solo else { return };
-        let Some(engine) = self.engines.iter_mut().find(|engine| engine.name() == solo.engine()) else { return };
+        let Some(engine) = self.scene.engines.iter_mut().find(|engine| engine.name() == solo.engine()) else { return };
         let Some((work, rate)) = solo.stretch(&engine.instance.beside.pace, sure) else { return };
         let name = engine.name().clone();
         engine.sharing.learnt.saw(&name, &work, rate, turn.now);

@@ -28,11 +28,11 @@ pub(super) const NEW_ACTIVE_BOUND: Duration = Duration::from_secs(30);
 
 impl Domain {
     pub(super) fn check_active(&mut self, restart: &mut Restart, since: Moment, turn: &mut Turn<'_>) -> Next {
-        let anothers = self.server.is_anothers();
+        let anothers = self.scene.server.is_anothers();
         if self.cannot_ask(restart, turn) {
             return Next::Go;
         }
-        match self.server.state.since(since) {
+        match self.scene.server.state.since(since) {
             Some(ServerState::Active) if !anothers => {
                 restart.release(turn);
                 return Next::Generation;
@@ -45,7 +45,7 @@ impl Domain {
         if self.start_fails(restart, turn) {
             return Next::Go;
         }
-        let stuck = anothers || self.faults.contains_key(&(None, Fault::ServerStuck));
+        let stuck = anothers || self.scene.faults.contains_key(&(None, Fault::ServerStuck));
         let bound = if restart.tier == Tier::Daemon { NEW_ACTIVE_BOUND } else { ACTIVE_BOUND };
         if restart.tier == Tier::Clients && (stuck || turn.now.since(since) >= bound) {
             let reason = restart.reason.filter(|_| !stuck).unwrap_or(Fault::ServerStuck.into());
@@ -61,7 +61,7 @@ impl Domain {
     /// The server ends before it is ready: another start is tried, ever more slowly. After a few the daemon is started anew,
     /// once; after a few more the group is held, and the tries go on, so that a fact that changes lets it go on.
     fn start_fails(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) -> bool {
-        let Some(failed) = self.server.starts.last_failed().cloned() else {
+        let Some(failed) = self.scene.server.starts.last_failed().cloned() else {
             restart.release_from(HeldReason::ServerCannotStart, turn);
             return false;
         };
@@ -76,8 +76,8 @@ impl Domain {
             let detail = format!(
                 "{}; it is tried again every {} s at most, and at once by `mpswarden resume {}`",
                 failed.words(),
-                server_start::longest_wait(&self.policy.recovery.backoff).as_secs(),
-                self.policy.name
+                server_start::longest_wait(&self.scene.policy.recovery.backoff).as_secs(),
+                self.scene.policy.name
             );
             restart.hold(HeldReason::ServerCannotStart, detail, turn);
         }
@@ -86,14 +86,14 @@ impl Domain {
 
     /// When the server is to be started again after a start that failed.
     pub(super) fn start_due(&self, restart: &Restart) -> Option<Moment> {
-        let tries = self.server.starts.tries();
-        let wait = self.server.starts.wait(&self.policy.recovery.backoff);
+        let tries = self.scene.server.starts.tries();
+        let wait = self.scene.server.starts.wait(&self.scene.policy.recovery.backoff);
         restart.asked_to_start.filter(|_| tries > 0).map(|asked| asked.after(wait))
     }
 
     /// Commands can't be given, which says nothing of server or daemon: the wait begins anew once they can.
     fn cannot_ask(&self, restart: &mut Restart, turn: &mut Turn<'_>) -> bool {
-        if self.control.not_asked.is_none() {
+        if self.scene.control.not_asked.is_none() {
             if restart.held.as_ref().is_some_and(|(reason, _)| *reason == HeldReason::OutOfResources) {
                 restart.release(turn);
                 restart.asked_to_start = None;
@@ -101,7 +101,7 @@ impl Domain {
             }
             return false;
         }
-        let waited = self.control.not_asked.is_some_and(|since| turn.now.since(since) >= ASKABLE_WITHIN);
+        let waited = self.scene.control.not_asked.is_some_and(|since| turn.now.since(since) >= ASKABLE_WITHIN);
         if waited && restart.held.is_none() {
             let why = "mpswarden can't run the commands by which it asks the control daemon (source_down says why)";
             restart.hold(HeldReason::OutOfResources, why.to_owned(), turn);
@@ -111,43 +111,43 @@ impl Domain {
 
     /// Orders a server, unless one was asked for too short a time ago.
     pub(in crate::decide) fn order_a_server(&self, asked: &mut Option<Moment>, turn: &mut Turn<'_>) {
-        let wait = self.server.starts.wait(&self.policy.recovery.backoff).max(START_SERVER_BOUND);
+        let wait = self.scene.server.starts.wait(&self.scene.policy.recovery.backoff).max(START_SERVER_BOUND);
         if asked.is_some_and(|asked| turn.now.since(asked) < wait) {
             return;
         }
         *asked = Some(turn.now);
-        let action = Action::StartServer { domain: self.id.clone() };
+        let action = Action::StartServer { domain: self.scene.id.clone() };
         turn.order(Purpose::Group, action, START_SERVER_BOUND);
     }
 
     /// A client that no engine owns holds the server in FAULT: it is reported, or it goes.
     fn check_strays(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
-        let found = self.faults.contains_key(&(None, Fault::UnknownClient));
+        let found = self.scene.faults.contains_key(&(None, Fault::UnknownClient));
         if !found || restart.strays_killed {
             return;
         }
         restart.strays_killed = true;
-        let strays: Vec<u32> = unknown_clients(self).unwrap_or_default().into_iter().collect();
-        if let Err(reason) = self.may_kill_unknown_clients() {
+        let strays: Vec<u32> = unknown_clients(&self.scene).unwrap_or_default().into_iter().collect();
+        if let Err(reason) = self.scene.may_kill_unknown_clients() {
             let detail =
                 format!("clients {strays:?} belong to no engine; unknown_clients = \"kill_on_fault\" would end them");
             turn.emit(What::Suppressed { action: SuppressedAction::KillUnknownClient, reason, detail });
         } else {
-            kill_strays(&self.id, strays, turn);
+            kill_strays(&self.scene.id, strays, turn);
         }
     }
 
     /// The server is ACTIVE and nothing of the old generation is left: the engines may come.
     pub(super) fn new_generation(&mut self, restart: Restart, turn: &mut Turn<'_>) {
         restart.tell_step(restart.step.shown(), turn);
-        self.generation += 1;
-        self.server.new_generation(turn.now);
-        for engine in &mut self.engines {
+        self.budget.generation += 1;
+        self.scene.server.new_generation(turn.now);
+        for engine in &mut self.scene.engines {
             engine.stage = engine.at_rest().unwrap_or(Stage::Down { due: turn.now });
             engine.instance.outdated = false;
         }
         self.rolling = None;
-        self.left_behind = false;
+        self.down.left_behind = false;
         let verdict = self.close_case(turn);
         self.phase = Phase::Running(Some(Settling {
             tier: restart.tier,

@@ -43,7 +43,7 @@ impl Domain {
 
     /// A start after a stop that left something behind: what may still live is ended and proven gone first.
     pub fn start_over(&mut self, turn: &mut Turn<'_>) {
-        let end = Step::End(Teardown::begin(Manner::ForARestart, &self.target(), turn));
+        let end = Step::End(Teardown::begin(Manner::ForARestart, &self.scene.target(), turn));
         let mut restart = self.new_restart(Tier::Daemon, None, end, Gate::Open, turn.now);
         restart.old = self.old_pids(turn);
         restart.baseline = self.baseline(&restart.old, turn);
@@ -56,7 +56,7 @@ impl Domain {
         self.supersede(turn);
         let (gate, attempt) = self.admit(tier, reason, turn);
         let old = self.old_pids(turn);
-        let end = Step::End(Teardown::begin(Manner::ForARestart, &self.target(), turn));
+        let end = Step::End(Teardown::begin(Manner::ForARestart, &self.scene.target(), turn));
         self.tell_verdict(turn);
         turn.emit(What::StepEnded { step: RecoveryStep::Decide, took: turn.now.since(evidence_at) });
         let mut restart = self.new_restart(tier, Some(reason), end, gate, turn.now);
@@ -65,7 +65,7 @@ impl Domain {
         restart.old = old;
         self.phase = Phase::Restart(Box::new(restart));
         let has_a_process = |engine: &&mut Engine| !matches!(engine.stage, Stage::Quarantined | Stage::Stopped);
-        for engine in self.engines.iter_mut().filter(has_a_process) {
+        for engine in self.scene.engines.iter_mut().filter(has_a_process) {
             engine.stage = Stage::Fallen;
             engine.died = None;
         }
@@ -98,8 +98,8 @@ impl Domain {
         if let Some(attempt) = attempt {
             attempt.end(RecoveryResult::Superseded, turn);
         }
-        (0..self.engines.len()).for_each(|place| self.release_from(place, turn));
-        for engine in &mut self.engines {
+        (0..self.scene.engines.len()).for_each(|place| self.release_from(place, turn));
+        for engine in &mut self.scene.engines {
             let at = engine.died.as_ref().map(|died| died.at);
             if matches!(engine.stage, Stage::Ending(_)) && at.is_some_and(|at| turn.now.since(at) <= ONE_EVENT) {
                 // The group's fault took it: that is no failure of its own.
@@ -116,7 +116,7 @@ impl Domain {
             let attempt = Attempt::of_group(tier, reason, self.count(turn.now), turn);
             return (Gate::Wait(Duration::ZERO), Some(attempt));
         }
-        let recovery = &self.policy.recovery;
+        let recovery = &self.scene.policy.recovery;
         let spent = self.budget.attempts.within(recovery.budget_window, turn.now) >= recovery.budget;
         if self.may_attempt(turn.now).is_err() {
             return (Gate::Hold, None);
@@ -125,15 +125,15 @@ impl Domain {
         self.budget.attempts.count(recovery.budget_window, turn.now);
         let count = self.count(turn.now);
         let attempt = Attempt::of_group(tier, reason, count, turn);
-        let backoff = &self.policy.recovery.backoff;
+        let backoff = &self.scene.policy.recovery.backoff;
         let wait = if spent { guard::longest(backoff, random) } else { guard::wait(backoff, count.attempt, random) };
         (Gate::Wait(wait), Some(attempt))
     }
 
     /// Where the attempt on its way stands within the budget.
     fn count(&self, now: Moment) -> BudgetCount {
-        let attempt = self.budget.attempts.within(self.policy.recovery.budget_window, now);
-        BudgetCount { attempt, budget_left: self.policy.recovery.budget.saturating_sub(attempt) }
+        let attempt = self.budget.attempts.within(self.scene.policy.recovery.budget_window, now);
+        BudgetCount { attempt, budget_left: self.scene.policy.recovery.budget.saturating_sub(attempt) }
     }
 
     fn new_restart(&self, tier: Tier, reason: Option<Reason>, step: Step, gate: Gate, now: Moment) -> Restart {
@@ -157,16 +157,16 @@ impl Domain {
     /// The pids under which NVML shows the old generation.
     fn old_pids(&self, turn: &Turn<'_>) -> BTreeSet<u32> {
         match turn.gpu.reading.last() {
-            Some(reading) if !self.around.pids_match && turn.alone => {
+            Some(reading) if !self.scene.around.pids_match && turn.alone => {
                 reading.mps.iter().flatten().map(|process| process.pid).collect()
             }
-            _ => self.pids(),
+            _ => self.scene.pids(),
         }
     }
 
     fn baseline(&self, old: &BTreeSet<u32>, turn: &Turn<'_>) -> Option<Baseline> {
         let reading = turn.gpu.reading.last()?;
-        (self.around.pids_match || turn.alone).then(|| baseline(reading, old))
+        (self.scene.around.pids_match || turn.alone).then(|| baseline(reading, old))
     }
 
     /// A new daemon or server did not come up: another attempt, from the start and within the budget.
@@ -178,7 +178,7 @@ impl Domain {
             return Next::Go;
         }
         restart.end_attempt(if held { RecoveryResult::Held } else { RecoveryResult::Superseded }, turn);
-        if matches!(restart.reason, Some(Reason::Fault(_))) || self.may_act_on(reason, turn.hold).is_ok() {
+        if matches!(restart.reason, Some(Reason::Fault(_))) || self.scene.may_act_on(reason, turn.hold).is_ok() {
             return Next::Again(reason);
         }
         // Where the watchdog only observes, it ends nothing: the first or the ordered start is tried again.
@@ -203,7 +203,7 @@ impl Domain {
                 *again = turn.now;
             }
             if restart.waiting_for_active().is_some() {
-                domain.server.starts.again();
+                domain.scene.server.starts.again();
                 restart.asked_to_start = None;
                 restart.release_from(HeldReason::ServerCannotStart, turn);
                 restart.step = Step::Active { since: turn.now };
@@ -221,7 +221,7 @@ impl Domain {
 
     /// When a wedged daemon's grace ends: at once when an engine is failing.
     pub fn wedge_due(&self) -> Option<Moment> {
-        let since = self.control.wedged_at?;
-        Some(if self.is_failing() { since } else { since.after(self.policy.recovery.wedge_grace) })
+        let since = self.scene.control.wedged_at?;
+        Some(if self.scene.is_failing() { since } else { since.after(self.scene.policy.recovery.wedge_grace) })
     }
 }

@@ -57,7 +57,7 @@ impl Domain {
     /// A control daemon that is there, or may be, is stopped; then the start waits.
     pub(super) fn stop_for_the_gpu(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
         let nothing_runs = matches!(restart.step, Step::Memory | Step::Backoff { .. } | Step::Blocked { .. });
-        if nothing_runs && self.control.process.is_none() {
+        if nothing_runs && self.scene.control.process.is_none() {
             restart.release(turn);
             restart.enter(Step::Gpu, turn);
         } else {
@@ -94,7 +94,7 @@ impl Domain {
 
     /// What ails the GPU, and what a person is to do.
     fn says(&self, ailment: &Ailment, gpu: &GpuFacts) -> String {
-        let (name, uuid) = (&self.policy.name, &gpu.identity.uuid);
+        let (name, uuid) = (&self.scene.policy.name, &gpu.identity.uuid);
         let cure = match ailment.kind {
             Kind::Lost | Kind::ResetNeeded(Cure::NodeReboot) => "reboot the node".to_owned(),
             Kind::ResetNeeded(Cure::SystemReboot) => "reboot the whole system, its baseboard with it".to_owned(),

@@ -59,7 +59,7 @@ impl Domain {
         match &restart.step {
             Step::End(teardown) => teardown.deadline(),
             Step::Blocked { again } => Some(*again),
-            Step::Memory => Some(restart.step_since.after(self.policy.recovery.memory_timeout)),
+            Step::Memory => Some(restart.step_since.after(self.scene.policy.recovery.memory_timeout)),
             Step::Backoff { until } => Some(*until),
             Step::Active { .. } if self.start_due(restart).is_some() => self.start_due(restart),
             Step::Active { since } if restart.tier == Tier::Daemon => Some(since.after(active::NEW_ACTIVE_BOUND)),

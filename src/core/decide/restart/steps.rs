@@ -20,7 +20,7 @@ const START_CONTROL_BOUND: Duration = Duration::from_secs(15);
 
 impl Domain {
     pub(super) fn order_start_control(&self, turn: &mut Turn<'_>) -> ActionId {
-        turn.order(Purpose::Control, Action::StartControl { domain: self.id.clone() }, START_CONTROL_BOUND)
+        turn.order(Purpose::Control, Action::StartControl { domain: self.scene.id.clone() }, START_CONTROL_BOUND)
     }
 
     /// An action of the restart ended.
@@ -28,7 +28,7 @@ impl Domain {
         self.with_restart(turn, |domain, restart, turn| {
             let before = restart.step.shown();
             if let Step::End(teardown) = &mut restart.step {
-                let progress = teardown.finished(id, outcome, &domain.target(), turn);
+                let progress = teardown.finished(id, outcome, &domain.scene.target(), turn);
                 domain.follow_the_end(restart, before, progress, turn);
                 return Next::Go;
             }
@@ -43,8 +43,8 @@ impl Domain {
     fn control_start_ended(&mut self, restart: &mut Restart, outcome: Outcome, turn: &mut Turn<'_>) -> Next {
         match outcome {
             Outcome::Started { process } => {
-                self.control.started(process, turn.now);
-                self.server.new_control();
+                self.scene.control.started(process, turn.now);
+                self.scene.server.new_control();
                 turn.emit(What::ControlStarted { process });
                 restart.release(turn);
                 restart.enter(Step::Active { since: turn.now }, turn);
@@ -75,13 +75,13 @@ impl Domain {
     ) {
         match progress {
             TeardownProgress::Working => {}
-            TeardownProgress::Killed(pids) if self.around.pids_match => restart.old.extend(pids),
+            TeardownProgress::Killed(pids) if self.scene.around.pids_match => restart.old.extend(pids),
             TeardownProgress::Killed(_) => {}
             TeardownProgress::Obstructed(obstacle) => self.not_ended(restart, before, &obstacle, turn),
             TeardownProgress::NothingLives => nothing_lives(restart, turn),
             TeardownProgress::EnginesEnded => {
                 nothing_lives(restart, turn);
-                for engine in &mut self.engines {
+                for engine in &mut self.scene.engines {
                     engine.instance.process.id = None;
                     engine.instance.tree.all.saw(Vec::new(), turn.now);
                 }
@@ -106,9 +106,9 @@ impl Domain {
     /// The engines are ended: the daemon's turn, in its tier.
     pub(super) fn after_gone(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
         if restart.tier == Tier::Daemon {
-            self.server.stopping = true;
-            self.control.stopping = true;
-            let teardown = Teardown::of_the_control(Manner::ForARestart, &self.target(), turn);
+            self.scene.server.stopping = true;
+            self.scene.control.stopping = true;
+            let teardown = Teardown::of_the_control(Manner::ForARestart, &self.scene.target(), turn);
             restart.enter(Step::End(teardown), turn);
         } else {
             restart.enter(Step::Memory, turn);
@@ -119,10 +119,10 @@ impl Domain {
         for reason in [HeldReason::ProcessStuck, HeldReason::OutOfResources, HeldReason::PipeDirectoryOccupied] {
             restart.release_from(reason, turn);
         }
-        if let Some(server) = self.server.pid {
-            self.server.gone(server, turn.now, turn.now);
+        if let Some(server) = self.scene.server.pid {
+            self.scene.server.gone(server, turn.now, turn.now);
         }
-        self.control = ControlFacts::default();
+        self.scene.control = ControlFacts::default();
         self.after_the_control(restart, turn);
     }
 
@@ -136,7 +136,7 @@ impl Domain {
             }
             let before = restart.step.shown();
             if let Step::End(teardown) = &mut restart.step {
-                let progress = teardown.advance(&domain.target(), turn);
+                let progress = teardown.advance(&domain.scene.target(), turn);
                 domain.follow_the_end(restart, before, progress, turn);
                 return Next::Go;
             }
@@ -160,12 +160,12 @@ impl Domain {
 
     /// The control daemon is of no use any more: go up to its tier, or start over if this is it.
     fn daemon_lost(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) -> Option<Next> {
-        let reason = match &self.control {
+        let reason = match &self.scene.control {
             control if control.died.is_some() => Fault::ControlDied,
             control if control.wedged_at.is_some() => Fault::ControlWedged,
             _ => return None,
         };
-        if matches!(restart.reason, Some(Reason::Fault(_))) && self.may_go_further_for(reason).is_err() {
+        if matches!(restart.reason, Some(Reason::Fault(_))) && self.scene.may_go_further_for(reason).is_err() {
             return None;
         }
         if restart.tier == Tier::Daemon {
@@ -197,7 +197,7 @@ impl Domain {
                 restart.release(turn);
                 self.enter_backoff(restart, turn);
             }
-            Err((reason, why)) if turn.now.since(restart.step_since) >= self.policy.recovery.memory_timeout => {
+            Err((reason, why)) if turn.now.since(restart.step_since) >= self.scene.policy.recovery.memory_timeout => {
                 restart.hold(if stale { HeldReason::MemoryUnknown } else { reason }, why, turn);
             }
             Err(_) => {}
@@ -209,7 +209,7 @@ impl Domain {
             Gate::Wait(wait) => wait,
             Gate::Open => Duration::ZERO,
             Gate::Hold => {
-                let recovery = &self.policy.recovery;
+                let recovery = &self.scene.policy.recovery;
                 let window = recovery.budget_window.as_secs();
                 let detail = format!("{} restarts within {window} s are the budget, and it is spent", recovery.budget);
                 restart.hold(HeldReason::BudgetSpent, detail, turn);
@@ -225,7 +225,7 @@ impl Domain {
 
     fn after_backoff(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
         restart.asked_to_start = None;
-        let step = if self.control.process.is_none() || self.control.died.is_some() {
+        let step = if self.scene.control.process.is_none() || self.scene.control.died.is_some() {
             Step::StartControl(self.order_start_control(turn))
         } else {
             Step::Active { since: turn.now }
@@ -236,7 +236,7 @@ impl Domain {
     /// A process came up after the kill: the kill is repeated.
     pub fn kill_again(&mut self, turn: &mut Turn<'_>) {
         self.with_restart(turn, |domain, restart, turn| {
-            let teardown = Teardown::repeat_for_a_restart(&domain.target(), turn);
+            let teardown = Teardown::repeat_for_a_restart(&domain.scene.target(), turn);
             restart.enter(Step::End(teardown), turn);
             Next::Go
         });

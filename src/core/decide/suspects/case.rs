@@ -162,14 +162,14 @@ impl Domain {
         let fault_at = finding.evidence_at;
         let fresh = |(at, _, _): &&Xid| turn.now.since(*at) <= XID_FRESH;
         let xids: Vec<Xid> = self.suspects.xids.iter().filter(fresh).copied().collect();
-        let engines = self.engines.iter().map(|engine| self.known_of(engine, fault_at, &xids, turn)).collect();
-        let kind = self.server.fatal.map_or(FaultKind::Unknown, |fatal| {
+        let engines = self.scene.engines.iter().map(|engine| self.known_of(engine, fault_at, &xids, turn)).collect();
+        let kind = self.scene.server.fatal.map_or(FaultKind::Unknown, |fatal| {
             if fatal.blamed.is_some() { FaultKind::Memory } else { FaultKind::Trap }
         });
-        let earlier = self.suspects.before(None, self.policy.recovery.budget_window, turn.now);
-        let strangers = unknown_clients(self).is_none_or(|unknown| !unknown.is_empty());
-        let doubtful = self.words_are_doubtful(fault_at.before(DOUBTFUL), fault_at.before(NEAR));
-        let someone_left = self.departed.nameless.departure();
+        let earlier = self.suspects.before(None, self.scene.policy.recovery.budget_window, turn.now);
+        let strangers = unknown_clients(&self.scene).is_none_or(|unknown| !unknown.is_empty());
+        let doubtful = self.scene.words_are_doubtful(fault_at.before(DOUBTFUL), fault_at.before(NEAR));
+        let someone_left = self.scene.departed.nameless.departure();
         let evidence = Evidence { fault_at, kind, strangers, someone_left, earlier, doubtful, engines };
         let because = finding.because.clone();
         let (exits, opened) = (self.exits_before(fault_at), turn.now);
@@ -189,15 +189,15 @@ impl Domain {
             there: !engine.instance.outside && (engine.alive() || recent),
             idle: figures.idle.at(fault_at),
             requests: figures.requests(turn.now),
-            error: own_error(engine, fault_at, if self.server.fatal.is_some() { NEAR } else { OWN_ERROR }),
+            error: own_error(engine, fault_at, if self.scene.server.fatal.is_some() { NEAR } else { OWN_ERROR }),
             left,
             exit: engine.instance.process.ended,
             evicted: is_evicted(engine),
-            blamed: self.server.fatal.and_then(|fatal| fatal.blamed).is_some_and(|pid| pids.contains(&pid)),
+            blamed: self.scene.server.fatal.and_then(|fatal| fatal.blamed).is_some_and(|pid| pids.contains(&pid)),
             in_xid: xids.iter().any(|(_, _, pid)| pid.is_some_and(|pid| pids.contains(&pid))),
             started: engine.instance.process.started,
             memory: memory.zip(reading.at()),
-            before: self.suspects.before(Some(engine.name()), self.policy.recovery.budget_window, turn.now),
+            before: self.suspects.before(Some(engine.name()), self.scene.policy.recovery.budget_window, turn.now),
             ..EngineEvidence::of(engine.name().clone())
         }
     }
@@ -207,14 +207,14 @@ impl Domain {
             let (at, exit) = engine.instance.process.ended?;
             (fault_at.since(at) <= AFTERSHOCK).then(|| (at, engine.name().clone(), exit))
         };
-        self.engines.iter().filter_map(recent).collect()
+        self.scene.engines.iter().filter_map(recent).collect()
     }
 
     /// A client begins to leave the server: its engine is noted while it is known whose it is.
     pub fn client_leaves(&mut self, line: ServerLine, stamped: Moment, now: Moment) {
         let ServerLine::Exiting { client, .. } = line else { return };
         let owns = |engine: &&mut Engine| engine.instance.processes().iter().any(|process| process.pid == client);
-        if let Some(engine) = self.engines.iter_mut().find(owns) {
+        if let Some(engine) = self.scene.engines.iter_mut().find(owns) {
             engine.instance.gpu.left = Some(trusted(stamped, now));
         }
     }

@@ -16,16 +16,16 @@ impl Watchdog {
         let Some(facts) = self.gpus.get_mut(gpu) else { return };
         let reading = Reading::from(reading);
         let all: Vec<&Domain> = self.groups.iter().flat_map(Group::domains).collect();
-        let on_gpu: Vec<&Domain> = all.iter().copied().filter(|domain| domain.policy.gpu == *gpu).collect();
+        let on_gpu: Vec<&Domain> = all.iter().copied().filter(|domain| domain.scene.policy.gpu == *gpu).collect();
         let beside = beside(&reading, &on_gpu, &all, self.now);
-        for group in self.groups.iter_mut().flat_map(Group::domains_mut).filter(|domain| domain.policy.gpu == *gpu) {
-            group.gpu_read(&reading);
-            group.sample_memory(&reading, self.now);
+        for group in self.groups.iter_mut().flat_map(Group::domains_mut).filter(|domain| domain.scene.policy.gpu == *gpu) {
+            group.scene.gpu_read(&reading);
+            group.scene.sample_memory(&reading, self.now);
             if let Some(beside) = &beside {
-                group.around.foreign.saw(beside, self.now);
-                group.forget_strangers();
+                group.scene.around.foreign.saw(beside, self.now);
+                group.scene.forget_strangers();
             }
-            group.note_limits(&reading, self.now);
+            group.scene.note_limits(&reading, self.now);
             group.stir();
         }
         // A reading from before an Xid says nothing about what it came to.
@@ -54,7 +54,7 @@ impl Watchdog {
     pub(super) fn gpu_health(&mut self, gpu: &GpuUuid, learn: impl FnOnce(&mut GpuHealth, Moment)) {
         let Some(facts) = self.gpus.get_mut(gpu) else { return };
         learn(&mut facts.health, self.now);
-        self.domains_mut().filter(|domain| domain.policy.gpu == *gpu).for_each(Domain::stir);
+        self.domains_mut().filter(|domain| domain.scene.policy.gpu == *gpu).for_each(Domain::stir);
     }
 
     /// GPUs whose driver was to say what it wants and did not.
@@ -65,7 +65,7 @@ impl Watchdog {
                 groups
                     .iter_mut()
                     .flat_map(Group::domains_mut)
-                    .filter(|domain| domain.policy.gpu == *uuid)
+                    .filter(|domain| domain.scene.policy.gpu == *uuid)
                     .for_each(Domain::stir);
             }
         }

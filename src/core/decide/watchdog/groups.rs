@@ -62,15 +62,15 @@ impl Watchdog {
     fn follow_to_its_gpu(&mut self, policy: &GroupPolicy) {
         let absent = |uuid: &GpuUuid| self.gpus.get(uuid).is_some_and(|gpu| gpu.identity.absent);
         let moves = |domain: &&mut Domain| {
-            domain.id.group == policy.name && domain.policy.gpu != policy.gpu && absent(&domain.policy.gpu)
+            domain.scene.id.group == policy.name && domain.scene.policy.gpu != policy.gpu && absent(&domain.scene.policy.gpu)
         };
         for domain in self.groups.iter_mut().flat_map(Group::domains_mut).filter(moves) {
-            domain.policy.gpu = policy.gpu.clone();
+            domain.scene.policy.gpu = policy.gpu.clone();
             domain.stir();
         }
         let groups = &self.groups;
         self.gpus.retain(|uuid, gpu| {
-            !gpu.identity.absent || groups.iter().any(|group| group.main.policy.gpu == *uuid) || policy.gpu == *uuid
+            !gpu.identity.absent || groups.iter().any(|group| group.main.scene.policy.gpu == *uuid) || policy.gpu == *uuid
         });
     }
 
@@ -90,8 +90,8 @@ impl Watchdog {
             return;
         }
         let (groups, gpus) = (&self.groups, &mut self.gpus);
-        gpus.retain(|uuid, _| groups.iter().any(|group| group.main.policy.gpu == *uuid));
-        self.looks.keep(&self.groups.iter().flat_map(Group::domains).map(|domain| domain.id.clone()).collect());
+        gpus.retain(|uuid, _| groups.iter().any(|group| group.main.scene.policy.gpu == *uuid));
+        self.looks.keep(&self.groups.iter().flat_map(Group::domains).map(|domain| domain.scene.id.clone()).collect());
         self.shared = shared(&self.groups);
         effects.save();
     }
@@ -100,5 +100,5 @@ impl Watchdog {
 /// GPUs that more than one group uses.
 pub(super) fn shared(groups: &[Group]) -> BTreeSet<GpuUuid> {
     let mut seen = BTreeSet::new();
-    groups.iter().map(|group| &group.main.policy.gpu).filter(|gpu| !seen.insert(*gpu)).cloned().collect()
+    groups.iter().map(|group| &group.main.scene.policy.gpu).filter(|gpu| !seen.insert(*gpu)).cloned().collect()
 }

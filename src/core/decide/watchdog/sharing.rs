@@ -15,7 +15,7 @@ impl Watchdog {
         group.main.overlap.saw(window, self.now);
         for domain in group.domains_mut() {
             for (engine, busy) in &window.busy {
-                if let Some(engine) = domain.engine_mut(engine) {
+                if let Some(engine) = domain.scene.engine_mut(engine) {
                     engine.sharing.saw(*busy);
                     engine.saw_kernels(*busy, window.sampled, self.now);
                 }
@@ -28,7 +28,7 @@ impl Watchdog {
         let Some(index) = self.place(&at.domain.group) else { return };
         let slot = self.groups[index].slot_of(&at.engine);
         let domain = self.groups[index].domain_mut(slot);
-        if let Some(engine) = domain.and_then(|domain| domain.engine_mut(&at.engine)) {
+        if let Some(engine) = domain.and_then(|domain| domain.scene.engine_mut(&at.engine)) {
             engine.instance.beside.probed(state, why, self.now);
         }
     }
@@ -42,8 +42,8 @@ impl Watchdog {
     }
 
     fn learn(&mut self, index: usize, effects: &mut Effects) {
-        let (gpu, now) = (&self.groups[index].main.policy.gpu, self.now);
-        let alone = alone(self.domains().filter(|domain| domain.policy.gpu == *gpu), now);
+        let (gpu, now) = (&self.groups[index].main.scene.policy.gpu, self.now);
+        let alone = alone(self.domains().filter(|domain| domain.scene.policy.gpu == *gpu), now);
         for slot in self.groups[index].slots() {
             let Some(domain) = self.groups[index].domain_mut(slot) else { continue };
             let alone = alone.as_ref().filter(|alone| alone.side == domain.number);
@@ -56,10 +56,10 @@ impl Watchdog {
 
     fn weigh(&mut self, index: usize, effects: &mut Effects) {
         let (group, now) = (&mut self.groups[index], self.now);
-        let engines = group.domains().flat_map(|domain| &domain.engines);
-        let weighed = Weighed::of(engines, &group.main.policy.overlap, now);
+        let engines = group.domains().flat_map(|domain| &domain.scene.engines);
+        let weighed = Weighed::of(engines, &group.main.scene.policy.overlap, now);
         for domain in group.domains_mut() {
-            domain.engines.iter_mut().for_each(|engine| engine.weighed(&weighed, now));
+            domain.scene.engines.iter_mut().for_each(|engine| engine.weighed(&weighed, now));
         }
         self.at_domain((index, Slot::Main), effects, |domain, turn| domain.weighed(&weighed, turn));
     }
