@@ -1,8 +1,8 @@
 //! Notes where each engine of a domain computes.
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::attached::Attachment;
+use crate::decide::facts::scene::Scene;
 use crate::model::Moment;
 
 impl Scene {

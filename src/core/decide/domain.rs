@@ -6,9 +6,9 @@
 //!                    +---- a fault -------+
 //! ```
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::facts::around::Around;
 use crate::decide::facts::around::Departed;
+use crate::decide::facts::scene::Scene;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
@@ -16,24 +16,26 @@ use crate::model::{
     ServerLine, Slot, What,
 };
 
+use crate::decide::facts::active_time::ActiveTime;
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::foreign::Foreign;
+use crate::decide::facts::guard::{Attempts, Jitter};
+use crate::decide::facts::pulse::Pulse;
+use crate::decide::facts::reading::Reading;
 use crate::decide::facts::server_start::Tone;
+use crate::decide::facts::stage::Stage;
+use crate::decide::facts::strangers::Strangers;
 use crate::decide::facts::{ControlFacts, ServerFacts, ServerNews};
-use crate::decide::isolation::{Hit, Isolation};
+use crate::decide::isolation::Hit;
+use crate::decide::isolation::known::Isolation;
 use crate::decide::orders::{DomainNumber, Purpose};
-use crate::decide::overlap::Overlap;
+use crate::decide::overlap::known::Overlap;
 use crate::decide::phase::{AfterStop, Phase};
 use crate::decide::policy::GroupPolicy;
-use crate::decide::pulse::Pulse;
 use crate::decide::remembered::GroupMemory;
 use crate::decide::suspects::Suspects;
 use crate::decide::teardown::Target;
 use crate::decide::turn::Turn;
-use crate::decide::facts::active_time::ActiveTime;
-use crate::decide::facts::engine::{Engine, Stage};
-use crate::decide::facts::foreign::Foreign;
-use crate::decide::facts::guard::{Attempts, Jitter};
-use crate::decide::facts::reading::Reading;
-use crate::decide::facts::strangers::Strangers;
 
 /// For following the end of a server.
 const WATCH_BOUND: std::time::Duration = std::time::Duration::from_secs(5);
@@ -237,13 +239,17 @@ impl Domain {
             },
             // What the watchdog had started is gone before it comes back, so a stopped group needs no proof.
             phase: if memory.stopped { Phase::Stopped } else { Phase::Waiting },
-            budget: Budget { generation: memory.generation, attempts: Attempts::of(memory.attempts), jitter: Jitter::new(seed) },
+            budget: Budget {
+                generation: memory.generation,
+                attempts: Attempts::of(memory.attempts),
+                jitter: Jitter::new(seed),
+            },
             asked: Asked::default(),
             serving_since: None,
             active: ActiveTime::default(),
             overlap: Overlap::default(),
             pulse: Pulse::default(),
-            down: Down { kept_down: memory.stopped, after_stop: AfterStop::Stays, left_behind: false, },
+            down: Down { kept_down: memory.stopped, after_stop: AfterStop::Stays, left_behind: false },
             gpu_excused: None,
             suspects: Suspects::default(),
             hit: None,
@@ -269,7 +275,10 @@ impl Domain {
             Observation::Log { line, stamped, .. } => {
                 self.client_leaves(line, stamped, turn.now);
                 if let ServerLine::Disconnected { client, .. } = line {
-                    self.scene.engines.iter_mut().for_each(|engine| engine.instance.gpu.processes.left(client, turn.now));
+                    self.scene
+                        .engines
+                        .iter_mut()
+                        .for_each(|engine| engine.instance.gpu.processes.left(client, turn.now));
                 }
                 if let ServerLine::SomeoneLeft { .. } | ServerLine::SomeoneGone { .. } = line {
                     self.scene.someone_left(stamped, turn.now);
@@ -326,7 +335,9 @@ impl Domain {
             Observation::Environment { engine, processes, overwritten } => {
                 self.scene.environment(&engine.engine, processes, overwritten, turn.now);
             }
-            Observation::MemoryEvents { engine, oom_kills } => self.scene.memory_events(&engine.engine, oom_kills, turn.now),
+            Observation::MemoryEvents { engine, oom_kills } => {
+                self.scene.memory_events(&engine.engine, oom_kills, turn.now)
+            }
             Observation::HostMemory { available, .. } => self.scene.around.host_available.saw(available, turn.now),
             Observation::OomKill { pid, line } => self.oom_kill(pid, &line, turn),
         }
@@ -379,7 +390,8 @@ impl Domain {
         };
         let engines = self.scene.engines.iter().filter_map(|engine| self.engine_deadline(engine, now));
         let words = self.scene.engines.iter().flat_map(|engine| engine.instance.shortage.until());
-        let ready = self.scene.engines.iter().flat_map(|engine| [engine.environment_due(), engine.count_due()]).flatten();
+        let ready =
+            self.scene.engines.iter().flat_map(|engine| [engine.environment_due(), engine.count_due()]).flatten();
         let full = self.scene.server.full.map(|full| full.until());
         let unseen = self.scene.server.kept_out.deadline();
         let others = [self.suspects.deadline(), self.scene.words_deadline(now), full, unseen, phase];

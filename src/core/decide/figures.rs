@@ -1,10 +1,10 @@
 //! Figures of engines: load, usage, the trends of device and host memory. They are told; `detect` and `suspects` read them.
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::domain::Domain;
-use crate::decide::facts::engine::Stage;
 use crate::decide::facts::engine::figures::active_level;
 use crate::decide::facts::reading::Reading;
+use crate::decide::facts::scene::Scene;
+use crate::decide::facts::stage::Stage;
 use crate::model::{EngineLoad, EngineName, Health, Moment, ProcessUsage, Traffic};
 
 impl Scene {

@@ -1,9 +1,9 @@
 //! Tells processes that compute on a GPU and belong to no group from those that do.
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::domain::Domain;
 use crate::decide::facts::foreign::Beside;
 use crate::decide::facts::reading::Reading;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::strangers::NAMED_WITHIN;
 use crate::decide::turn::Turn;
 use crate::model::{Fault, Moment, ServerState, What};

@@ -1,9 +1,9 @@
 //! One engine's limits as they are: what its processes were told, what NVML shows them to hold, and which of
 //! these faults a restart did not mend. What follows is decided in `detect`.
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::detect::Finding;
 use crate::decide::facts::reading::Reading;
+use crate::decide::facts::scene::Scene;
 use crate::model::{EngineName, Moment, MpsEnvironment, ProcessId};
 
 impl Scene {

@@ -14,7 +14,8 @@ use super::facts::gpu_health::GpuHealth;
 use super::may::Others;
 use super::phase::Phase;
 use super::policy::StartOrder;
-use crate::decide::facts::engine::{Ending, Engine, Stage};
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::stage::{Ending, Stage};
 
 /// A timer of the runtime rounds up to the next millisecond: with it, at most 5 ms apart.
 const FAST: Duration = Duration::from_millis(4);
@@ -89,7 +90,11 @@ impl Domain {
             }
             Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => {
                 want(&mut wants.gpu, GPU);
-                self.scene.engines.iter().filter(|engine| engine.drains()).for_each(|e| self.want_engine(e, &mut wants, now));
+                self.scene
+                    .engines
+                    .iter()
+                    .filter(|engine| engine.drains())
+                    .for_each(|e| self.want_engine(e, &mut wants, now));
             }
         }
         self.want_strangers(&mut wants, now);
@@ -106,7 +111,8 @@ impl Domain {
         want(&mut wants.trees, TREES);
         let steady = if self.scene.control.silent > 0 { SERVER_SILENT } else { SERVER };
         let waits = |engine: &Engine| matches!(engine.stage, Stage::Down { due } if due <= now);
-        let blocked = self.scene.server.state.last() != Some(&ServerState::Active) && self.scene.engines.iter().any(waits);
+        let blocked =
+            self.scene.server.state.last() != Some(&ServerState::Active) && self.scene.engines.iter().any(waits);
         want(&mut wants.server, if self.asked.server.is_some() || blocked { URGENT } else { steady });
         if self.scene.asks_who_knocks() {
             want(&mut wants.pipe, KNOCKS);
@@ -137,7 +143,9 @@ impl Domain {
                     (now.since(engine.instance.process.started) / STARTING_SHARE).clamp(STARTING, STARTING_LONG);
                 wants.engines.push((Look::Health(key()), every));
                 self.want_clients_of_a_start(engine, wants);
-                if engine.instance.output.allocated.is_some() && self.scene.policy.recovery.start == StartOrder::Staggered {
+                if engine.instance.output.allocated.is_some()
+                    && self.scene.policy.recovery.start == StartOrder::Staggered
+                {
                     want(&mut wants.trees, URGENT);
                     want(&mut wants.gpu, URGENT);
                 }

@@ -1,9 +1,9 @@
 //! Finds out which client left a server whose log does not say it: who is missing from the next list of clients, or
 //! whose process ended.
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::engine::nameless::says_terminated;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::trusted;
 use crate::model::{Moment, ProcessId};
 use std::collections::BTreeSet;

@@ -1,8 +1,9 @@
 //! Notes clients that were killed while busy and processes that wait at the server's door, for newcomers that hang.
 
-use crate::decide::facts::scene::Scene;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::newcomers::Killed;
+use crate::decide::facts::scene::Scene;
+use crate::decide::facts::stage::Stage;
 use crate::model::{Exit, Moment};
 
 impl Scene {

@@ -8,8 +8,9 @@ use super::domain::Domain;
 use super::facts::GpuFacts;
 use super::may::{self, May, Others, Served};
 use super::turn::Turn;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::gpu_health::Ailment;
+use crate::decide::facts::stage::Stage;
 
 impl Scene {
     /// Whether the watchdog may act on `fault` by itself.
@@ -82,9 +83,9 @@ impl Domain {
 
     /// Whether anything may run on the GPU as it is.
     pub fn may_run(&self, gpu: &GpuFacts) -> May {
-        gpu.health
-            .ailment()
-            .map_or(Ok(()), |ailment| may::run_with(ailment, self.scene.policy.mode_of(ailment.fault()), self.gpu_excused))
+        gpu.health.ailment().map_or(Ok(()), |ailment| {
+            may::run_with(ailment, self.scene.policy.mode_of(ailment.fault()), self.gpu_excused)
+        })
     }
 
     /// What keeps this domain from being started on its GPU.

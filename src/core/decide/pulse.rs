@@ -1,36 +1,12 @@
 //! Which groups a turn goes through: those that its input says something new to, and those whose time has come.
 //! So an input costs what its own group costs, and one that says what was known next to nothing.
 
+use crate::decide::domain::Domain;
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::pulse::Pulse;
+use crate::decide::facts::stage::Stage;
+use crate::decide::phase::Phase;
 use crate::model::{Fault, Health, Moment, Observation};
-
-use super::domain::Domain;
-use super::phase::Phase;
-use crate::decide::facts::engine::{Engine, Stage};
-
-/// When a group is to be stepped.
-#[derive(Clone, Debug)]
-pub(super) struct Pulse {
-    /// Something was done to it in this turn, or it learnt something.
-    stirred: bool,
-    /// When time alone may change something.
-    due: Option<Moment>,
-    /// After its last step: all is well, and nothing but news or its deadline changes anything.
-    calm: bool,
-}
-
-impl Default for Pulse {
-    /// Of a group that is new: it is stepped in the first turn.
-    fn default() -> Self {
-        Pulse { stirred: true, due: None, calm: false }
-    }
-}
-
-impl Pulse {
-    /// When time alone may change something.
-    pub fn due(&self) -> Option<Moment> {
-        self.due
-    }
-}
 
 impl Domain {
     /// The group is to be stepped in this turn.
@@ -60,7 +36,9 @@ impl Domain {
         match observation {
             Observation::Usage { .. } | Observation::HostMemory { .. } => false,
             Observation::Overlap { .. } | Observation::Probe { .. } => false,
-            Observation::Load { engine, .. } => self.scene.engine(&engine.engine).is_some_and(|it| self.load_counts(it, now)),
+            Observation::Load { engine, .. } => {
+                self.scene.engine(&engine.engine).is_some_and(|it| self.load_counts(it, now))
+            }
             Observation::MemoryEvents { engine, oom_kills } => {
                 let news = |engine: &Engine| {
                     engine.instance.process.ended.is_some() || engine.instance.shortage.is_news(*oom_kills)

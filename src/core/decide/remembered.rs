@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{DomainId, EngineName, Hold, Moment};
 
-use super::isolation::Isolation;
 use super::overlap::Learnt;
+use crate::decide::isolation::known::Isolation;
 
 /// The core's memory. Moments are of this boot; the caller drops the memory of another.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

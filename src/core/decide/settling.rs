@@ -7,8 +7,9 @@ use super::domain::Domain;
 use super::orders::Purpose;
 use super::phase::Phase;
 use super::turn::Turn;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
+use crate::decide::facts::stage::Stage;
 
 /// For an engine's process to be started.
 const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
@@ -157,7 +158,8 @@ impl Domain {
     /// A group that served for long enough gets its budgets back.
     fn forgive(&mut self, turn: &mut Turn<'_>) {
         let spent = !self.budget.attempts.is_empty();
-        let failed = self.scene.engines.iter().any(|engine| engine.stage == Stage::Serving && !engine.failures.is_empty());
+        let failed =
+            self.scene.engines.iter().any(|engine| engine.stage == Stage::Serving && !engine.failures.is_empty());
         if !spent && !failed {
             return;
         }
@@ -170,8 +172,10 @@ impl Domain {
 
     /// When a running group changes by time alone.
     pub fn running_deadline(&self, now: Moment) -> Option<Moment> {
-        let owed = !self.budget.attempts.is_empty() || self.scene.engines.iter().any(|engine| !engine.failures.is_empty());
-        let stable = self.serving_since.filter(|_| owed).map(|since| since.after(self.scene.policy.recovery.stable_after));
+        let owed =
+            !self.budget.attempts.is_empty() || self.scene.engines.iter().any(|engine| !engine.failures.is_empty());
+        let stable =
+            self.serving_since.filter(|_| owed).map(|since| since.after(self.scene.policy.recovery.stable_after));
         let wedge = self.wedge_due();
         [stable, wedge].into_iter().flatten().filter(|at| *at > now).min()
     }

@@ -1,12 +1,13 @@
 //! Word that an engine ran out of memory, in one incarnation: its output's for the device, the kernel's for the
 //! host. Says whether an end is explained by it; what follows is decided elsewhere.
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::domain::Domain;
 use crate::decide::facts::bytes::gib;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::READING_FRESH;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::shortage::{Victim, Word};
+use crate::decide::facts::stage::Stage;
 use crate::decide::turn::Turn;
 use crate::model::{EngineName, LinePlace, Moment};
 

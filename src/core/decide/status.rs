@@ -19,9 +19,10 @@ use super::phase::Phase;
 use super::schedule::Schedule;
 use super::sources::{Logs, sources};
 use crate::decide::facts::attached::Attachment;
-use crate::decide::facts::engine::{Engine, Sight, Stage};
+use crate::decide::facts::engine::{Engine, Sight};
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::reading::Reading;
+use crate::decide::facts::stage::Stage;
 
 /// A health answer is believed for so long, over the time that it may take.
 const HEALTH_FRESH: Duration = Duration::from_secs(6);
@@ -33,7 +34,8 @@ pub(super) fn status(
     logs: &Logs,
     now: Moment,
 ) -> Status {
-    let reading_of = |group: &Domain| gpus.get(&group.scene.policy.gpu).and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
+    let reading_of =
+        |group: &Domain| gpus.get(&group.scene.policy.gpu).and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
     let domains: Vec<&Domain> = groups.iter().flat_map(Group::domains).collect();
     let mut on_gpu: BTreeMap<&GpuUuid, Vec<&Domain>> = BTreeMap::new();
     domains.iter().for_each(|group| on_gpu.entry(&group.scene.policy.gpu).or_default().push(group));
@@ -78,7 +80,10 @@ impl Domain {
     fn every_source_reported(&self) -> bool {
         let begun = !matches!(self.phase, Phase::Waiting);
         self.is_stopped()
-            || begun && (self.scene.control.answered.last().is_some() || self.scene.control.silent > 0 || self.budget.generation > 0)
+            || begun
+                && (self.scene.control.answered.last().is_some()
+                    || self.scene.control.silent > 0
+                    || self.budget.generation > 0)
     }
 
     pub(super) fn status(&self, gpu: Option<&GpuFacts>, reading: Option<&Reading>, now: Moment) -> GroupStatus {
@@ -108,7 +113,12 @@ impl Domain {
             overlap: self.overlap_status(now),
             isolated: Duration::ZERO,
             time_sliced: Duration::ZERO,
-            engines: self.scene.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, sight, now)).collect(),
+            engines: self
+                .scene
+                .engines
+                .iter()
+                .map(|engine| self.engine_status(engine, gpu, reading, sight, now))
+                .collect(),
         }
     }
 
@@ -150,7 +160,8 @@ impl Domain {
         }
         let unknown = unknown_clients(&self.scene)?;
         // A client that came after the last look at an engine's processes may be one of them.
-        let may_own = |engine: &Engine| engine.alive() && engine.instance.tree.all.at() < self.scene.server.clients.at();
+        let may_own =
+            |engine: &Engine| engine.alive() && engine.instance.tree.all.at() < self.scene.server.clients.at();
         if !unknown.is_empty() && self.scene.engines.iter().any(may_own) {
             return None;
         }

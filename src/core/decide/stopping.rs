@@ -4,12 +4,13 @@ use crate::decide::facts::scene::Scene;
 use crate::model::{ActionId, Moment, Outcome, What};
 
 use super::domain::Domain;
-use super::operator::stage_of;
 use super::phase::{AfterStop, Phase};
 use super::remembered::Rest;
 use super::teardown::{Manner, Target, Teardown, TeardownProgress};
 use super::turn::Turn;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::rest::stage_of;
+use crate::decide::facts::stage::Stage;
 
 impl Domain {
     /// Somebody wants the group to end, and `after_stop` to become of it then.
@@ -82,7 +83,8 @@ impl Domain {
         turn: &mut Turn<'_>,
         work: impl FnOnce(&mut Teardown, &Target<'_>, &mut Turn<'_>) -> TeardownProgress,
     ) {
-        let Domain { phase: Phase::Stopping(teardown), scene: Scene { id, engines, control, server, .. }, .. } = self else {
+        let Domain { phase: Phase::Stopping(teardown), scene: Scene { id, engines, control, server, .. }, .. } = self
+        else {
             return;
         };
         let progress = work(teardown, &Target { id, engines, control, server }, turn);

@@ -1,8 +1,8 @@
 //! Which processes that no engine owns are of interest: those that compute on the GPU (`foreign`) and those that wait for
 //! the MPS server (`kept_out`).
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::domain::Domain;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::strangers::NAMED_WITHIN;
 use crate::decide::phase::Phase;
 use crate::model::{CommandLine, Moment};

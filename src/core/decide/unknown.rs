@@ -1,8 +1,9 @@
 //! What can't be known of an engine, and why. Nothing follows from it; it is said.
 
-use crate::decide::facts::scene::Scene;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
+use crate::decide::facts::scene::Scene;
+use crate::decide::facts::stage::Stage;
 use crate::model::{Moment, Question, Unknown};
 
 impl Scene {

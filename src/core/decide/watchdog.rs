@@ -204,7 +204,8 @@ impl Watchdog {
         let seen = self.xids.insert((gpu.clone(), xid), (self.now, via));
         let twin = seen.is_some_and(|(at, by)| by != via && self.now.since(at) <= SAME_XID);
         let now = self.now;
-        for domain in self.domains_mut().filter(|domain| gpu.as_ref().is_none_or(|gpu| domain.scene.policy.gpu == *gpu)) {
+        for domain in self.domains_mut().filter(|domain| gpu.as_ref().is_none_or(|gpu| domain.scene.policy.gpu == *gpu))
+        {
             domain.asked.server = Some(now);
             if !twin {
                 domain.suspects.xid(xid, pid, now);
@@ -304,7 +305,9 @@ impl Watchdog {
     /// Every group that this turn concerns goes as far as it can, and says what it wants to see then.
     fn step_groups(&mut self, effects: &mut Effects) {
         for id in self.looks.domains_due(self.now) {
-            if let Some(domain) = self.groups.iter_mut().flat_map(Group::domains_mut).find(|domain| domain.scene.id == *id) {
+            if let Some(domain) =
+                self.groups.iter_mut().flat_map(Group::domains_mut).find(|domain| domain.scene.id == *id)
+            {
                 domain.stir_unless_calm();
             }
         }

@@ -4,16 +4,17 @@
 //! client soon after it. It is refuted by facts younger than the line: the same client still listed, and at work. The
 //! server's ACTIVE alone refutes nothing, since it is ACTIVE again within 165 ms of a fault.
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::domain::Domain;
 use crate::decide::evidence::said::{Run, Standing};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::engine::words::clients_of;
-use crate::decide::facts::engine::{Engine, Stage};
 use crate::decide::facts::evicted;
 use crate::decide::facts::evicted::TERMINATED;
 use crate::decide::facts::kept_out::{UNAVAILABLE, is_over_limit};
 use crate::decide::facts::reading::READING_FRESH;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::shortage::{OUT_OF_MEMORY, SOON};
+use crate::decide::facts::stage::Stage;
 use crate::decide::facts::words::{NEAR, ServerLost, is_context_fatal, is_of_a_lost_server};
 use crate::decide::turn::Turn;
 use crate::model::{EngineName, LinePlace, Moment, Saying, ServerState, What};
@@ -124,7 +125,9 @@ impl Domain {
     pub fn heard(&mut self, name: &EngineName, saying: Saying, place: &LinePlace, turn: &mut Turn<'_>) {
         match saying {
             Saying::Error(code) => self.heard_error(name, code, place, turn),
-            Saying::Allocated => self.scene.of_a_start(name, |engine| engine.instance.output.allocated = Some(turn.now)),
+            Saying::Allocated => {
+                self.scene.of_a_start(name, |engine| engine.instance.output.allocated = Some(turn.now))
+            }
             Saying::WantsGpuByIndex => self.scene.of_a_start(name, |engine| engine.instance.output.wants_index = true),
         }
     }

@@ -1,8 +1,9 @@
 //! crash_loop: an engine failed as often as its budget allows and is started no more. One that an
 //! operator took out for good is no fault.
 
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::scene::Scene;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::stage::Stage;
 use crate::decide::remembered::Rest;
 use crate::model::{Fault, Moment};
 

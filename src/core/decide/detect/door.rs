@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::facts::kept_out::{Why, is_seen};
+use crate::decide::facts::scene::Scene;
 use crate::model::{EngineName, Moment};
 
 /// Whose clients wait, since when the first does, and who they are, for people.

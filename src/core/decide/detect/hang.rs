@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::engine::Engine;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stall::{Stall, Stands};
 use crate::model::{Fault, Moment};
 

@@ -2,10 +2,10 @@
 //! group's pipe directory: a wrapper or a container dropped it. What can't be read is unknown; one that runs outside
 //! MPS on purpose has no limits.
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::READING_FRESH;
+use crate::decide::facts::scene::Scene;
 use crate::model::{Fault, Moment, MpsEnvironment};
 
 use super::Finding;

@@ -4,11 +4,12 @@
 use crate::decide::facts::figures::Room;
 use std::time::Duration;
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::facts::GpuFacts;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::growth::Growth;
 use crate::decide::facts::reading::READING_FRESH;
+use crate::decide::facts::scene::Scene;
+use crate::decide::facts::stage::Stage;
 use crate::model::{Fault, Moment};
 
 use super::Finding;

@@ -28,10 +28,10 @@ mod unknown_client;
 
 use crate::model::{EngineName, Fault, Moment, Tier};
 
-use crate::decide::facts::scene::Scene;
 use super::facts::GpuFacts;
 use super::ladder;
 use crate::decide::facts::engine::Engine;
+use crate::decide::facts::scene::Scene;
 
 pub(super) use foreign_process::foreign_sentence;
 pub(super) use unknown_client::unknown_clients;

@@ -1,9 +1,10 @@
 //! outside_mps: an engine computes on the GPU and is no client of its group's server.
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::attached::Outside;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::scene::Scene;
+use crate::decide::facts::stage::Stage;
 use crate::model::{Fault, Moment};
 
 use super::{Finding, pids};

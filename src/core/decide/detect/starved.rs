@@ -9,10 +9,10 @@
 
 use std::time::Duration;
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::READING_FRESH;
+use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stall::Stands;
 use crate::model::{Fault, Moment};
 

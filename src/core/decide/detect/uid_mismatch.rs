@@ -1,8 +1,8 @@
 //! uid_mismatch: a client waits because its user is not the server's: one server serves one user. The same line
 //! with the server's own user is only a start.
 
-use crate::decide::facts::scene::Scene;
 use crate::decide::facts::kept_out::Why;
+use crate::decide::facts::scene::Scene;
 use crate::model::{Fault, Moment};
 
 use super::Finding;

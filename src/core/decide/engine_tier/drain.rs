@@ -3,7 +3,8 @@
 //! waited for.
 
 use crate::decide::domain::Domain;
-use crate::decide::facts::engine::{Ending, Engine, Stage};
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::turn::Turn;
 use crate::model::{Fault, Moment, What};
 

@@ -2,8 +2,9 @@
 //! that: it is held for a process that does not die, starts again after its back-off, or rests.
 
 use crate::decide::domain::Domain;
-use crate::decide::facts::engine::{Ending, Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::guard;
+use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::remembered::Rest;
 use crate::decide::teardown::{self, Beside, EndingProgress, Obstacle};
 use crate::decide::turn::Turn;
@@ -79,7 +80,8 @@ impl Domain {
 
     /// Which processes do not die, for people; `None`: none is known to.
     pub fn stuck(&self) -> Option<String> {
-        let stuck: Vec<&str> = self.scene.engines.iter().filter_map(|engine| engine.instance.stuck.as_deref()).collect();
+        let stuck: Vec<&str> =
+            self.scene.engines.iter().filter_map(|engine| engine.instance.stuck.as_deref()).collect();
         (!stuck.is_empty()).then(|| stuck.join("; "))
     }
 

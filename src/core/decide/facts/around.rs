@@ -1,10 +1,10 @@
 //! Whoever else is on a domain's GPU and its host, and clients that left its server.
 
-use crate::model::Known;
 use crate::decide::facts::foreign::Foreign;
 use crate::decide::facts::nameless::Nameless;
 use crate::decide::facts::newcomers::Killed;
 use crate::decide::facts::strangers::Strangers;
+use crate::model::Known;
 
 /// Whoever else is on a domain's GPU and its host.
 #[derive(Clone, Debug)]

@@ -61,7 +61,7 @@ impl MemoryTrend {
     }
 
     /// A spike of one sample counts as a peak too: then a leak is found later, and never wrongly.
-    fn remember(&mut self, old: Sample) {
+    pub fn remember(&mut self, old: Sample) {
         match self.peaks.back_mut() {
             Some((since, most)) if old.at.since(*since) < WINDOW => *most = old.held.max(*most),
             _ => self.peaks.push_back((old.at, old.held)),

@@ -1,8 +1,7 @@
 //! What is known, each thing by itself: nothing here knows of an engine or a domain, or of what follows.
 
-pub(crate) mod scene;
-pub(crate) mod around;
 pub(crate) mod active_time;
+pub(crate) mod around;
 pub(crate) mod attached;
 pub(crate) mod bytes;
 pub(crate) mod cadence;
@@ -25,10 +24,14 @@ pub(crate) mod nameless;
 pub(crate) mod newcomers;
 pub(crate) mod passage;
 pub(crate) mod progress;
+pub(crate) mod pulse;
 pub(crate) mod reading;
+pub(crate) mod rest;
+pub(crate) mod scene;
 pub(crate) mod server;
 pub(crate) mod server_start;
 pub(crate) mod shortage;
+pub(crate) mod stage;
 pub(crate) mod stall;
 pub(crate) mod strangers;
 pub(crate) mod taken;

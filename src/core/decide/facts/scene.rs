@@ -2,13 +2,11 @@
 
 use crate::decide::facts::around::Around;
 use crate::decide::facts::around::Departed;
-use std::collections::BTreeMap;
-use crate::model::{
-    DomainId, EngineName, Fault, Known, Moment,
-};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::{ControlFacts, ServerFacts};
 use crate::decide::policy::GroupPolicy;
-use crate::decide::facts::engine::Engine;
+use crate::model::{DomainId, EngineName, Fault, Known, Moment};
+use std::collections::BTreeMap;
 
 /// Everything that is known of one fault domain.
 #[derive(Clone, Debug)]

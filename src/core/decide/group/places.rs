@@ -2,8 +2,9 @@
 //! domains here; where each is to be is decided in `isolation`.
 
 use crate::decide::domain::Domain;
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::engine::figures::active_level;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::stage::Stage;
 use crate::decide::isolation::{Domains, Place, Stay};
 use crate::decide::may::{self, May, Others, Pids};
 use crate::decide::phase::{AfterStop, Phase};
@@ -91,7 +92,8 @@ impl Group {
     /// Whether it is guilty, and others that are not still run in the second domain: they go home first.
     fn would_harm_others(&self, name: &EngineName) -> bool {
         let innocent = |engine: &Engine| !self.isolation.is_guilty(engine.name());
-        self.isolation.is_guilty(name) && self.second.as_ref().is_some_and(|second| second.scene.engines.iter().any(innocent))
+        self.isolation.is_guilty(name)
+            && self.second.as_ref().is_some_and(|second| second.scene.engines.iter().any(innocent))
     }
 
     /// A second domain that left a process behind starts again with its group, and ends that process first.
@@ -158,7 +160,8 @@ impl Group {
 
     /// A second domain without engines is stopped and forgotten.
     fn let_an_empty_domain_go(&mut self, context: &mut Context<'_>) {
-        let goes = |second: &Domain| second.scene.engines.is_empty() && second.down.after_stop != AfterStop::IsForgotten;
+        let goes =
+            |second: &Domain| second.scene.engines.is_empty() && second.down.after_stop != AfterStop::IsForgotten;
         if self.second.as_ref().is_some_and(goes) {
             self.stir_at(Slot::Isolation, context, |domain, turn| {
                 domain.stop(Manner::InOrder, AfterStop::IsForgotten, turn);
@@ -175,7 +178,8 @@ impl Group {
     fn count_isolated_time(&mut self, now: Moment) {
         let Some(second) = &self.second else { return self.isolated.goes_on(Domains::OneServes, now) };
         let all = active_level(self.main.scene.engines.iter().chain(&second.scene.engines), now);
-        let busy = |domain: &Domain| active_level(domain.scene.engines.iter(), now).is_some_and(|level| level.active > 0);
+        let busy =
+            |domain: &Domain| active_level(domain.scene.engines.iter(), now).is_some_and(|level| level.active > 0);
         let domains = match self.main.serves_some() && second.serves_some() {
             true if busy(&self.main) && busy(second) => Domains::BothBusy,
             true => Domains::BothServe,
@@ -195,7 +199,8 @@ impl Domain {
     /// The faults of an engine that goes to another domain: they go with it, neither ended nor begun again.
     fn take_faults_of(&mut self, name: &EngineName) -> Vec<((Option<EngineName>, Fault), Moment)> {
         let of_it = |key: &(Option<EngineName>, _)| key.0.as_ref() == Some(name);
-        let taken: Vec<_> = self.scene.faults.iter().filter(|(key, _)| of_it(key)).map(|(k, at)| (k.clone(), *at)).collect();
+        let taken: Vec<_> =
+            self.scene.faults.iter().filter(|(key, _)| of_it(key)).map(|(k, at)| (k.clone(), *at)).collect();
         self.scene.faults.retain(|key, _| !of_it(key));
         taken
     }

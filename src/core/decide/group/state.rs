@@ -3,7 +3,8 @@
 use crate::decide::domain::Domain;
 use crate::decide::effects::Effects;
 use crate::decide::facts::GpuFacts;
-use crate::decide::isolation::{IsolatedTime, Isolation};
+use crate::decide::isolation::IsolatedTime;
+use crate::decide::isolation::known::Isolation;
 use crate::decide::orders::{DomainNumber, Orders};
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
@@ -95,14 +96,16 @@ impl Group {
     /// What must survive, by domain.
     pub fn memory(&self) -> impl Iterator<Item = (DomainId, GroupMemory)> + '_ {
         let of_all = (self.hold.clone(), self.isolation.clone());
-        self.domains().filter(|domain| domain.scene.id.slot != Slot::Main || !domain.is_forgotten()).map(move |domain| {
-            let memory = domain.memory();
-            let memory = match domain.scene.id.slot {
-                Slot::Main => GroupMemory { hold: of_all.0.clone(), isolation: of_all.1.clone(), ..memory },
-                Slot::Isolation => memory,
-            };
-            (domain.scene.id.clone(), memory)
-        })
+        self.domains().filter(|domain| domain.scene.id.slot != Slot::Main || !domain.is_forgotten()).map(
+            move |domain| {
+                let memory = domain.memory();
+                let memory = match domain.scene.id.slot {
+                    Slot::Main => GroupMemory { hold: of_all.0.clone(), isolation: of_all.1.clone(), ..memory },
+                    Slot::Isolation => memory,
+                };
+                (domain.scene.id.clone(), memory)
+            },
+        )
     }
 
     /// The configuration has it again. One whose main domain was gone for good begins anew.

@@ -9,62 +9,25 @@
 //! `search` is the pure search, `place` leads the engines of one side to where they are to be, `time` counts what
 //! it costs. The domains, and the moves between them, are in `group/places`.
 
+pub(crate) mod known;
 mod place;
 mod search;
 mod shown;
 mod time;
 
 use crate::decide::facts::scene::Scene;
-use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use crate::model::{EngineName, IsolationResult, Moment, Slot, SuppressedAction, What};
 
-use crate::model::{EngineIsolation, EngineName, IsolationResult, Moment, Slot, SuppressedAction, What};
-
-use super::group::{Context, Group};
-use super::policy::IsolationMode;
-use super::turn::Turn;
+use crate::decide::group::{Context, Group};
+use crate::decide::policy::IsolationMode;
+use crate::decide::turn::Turn;
 
 pub(super) use place::{Place, Stay};
 pub(super) use search::Hit;
 use search::{Search, Verdict};
 pub(super) use shown::one_of;
 pub(super) use time::{Domains, IsolatedTime};
-
-/// What is known of the culprit of a group's repeated faults. It survives a crash.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Isolation {
-    /// The last fault that nothing else explained.
-    last: Option<Moment>,
-    search: Option<Search>,
-    /// Engines that were proven guilty, with the number of faults that it took.
-    guilty: BTreeMap<EngineName, u32>,
-}
-
-impl Isolation {
-    /// Whether no engine is to be anywhere but where it always is.
-    pub(super) fn is_idle(&self) -> bool {
-        self.search.is_none() && self.guilty.is_empty()
-    }
-
-    pub(super) fn search(&self) -> Option<&Search> {
-        self.search.as_ref()
-    }
-
-    pub(super) fn is_guilty(&self, engine: &EngineName) -> bool {
-        self.guilty.contains_key(engine)
-    }
-
-    /// What the outside is told of an engine.
-    pub(super) fn of(&self, engine: &EngineName) -> EngineIsolation {
-        match &self.search {
-            _ if self.is_guilty(engine) => EngineIsolation::Guilty,
-            Some(search) if search.apart.contains(engine) => EngineIsolation::Apart,
-            Some(search) if search.suspects.contains(engine) => EngineIsolation::Suspect,
-            _ => EngineIsolation::None,
-        }
-    }
-}
 
 impl Scene {
     /// Whether it is the second domain of a group.
@@ -80,7 +43,7 @@ impl Scene {
         turn.save();
         let failures = engine.failures.within(window, turn.now);
         if failures >= budget && engine.rest.is_none() {
-            engine.rest = Some(super::remembered::Rest::CrashLoop);
+            engine.rest = Some(crate::decide::remembered::Rest::CrashLoop);
             turn.emit_of(&engine.policy.name, What::EngineQuarantined { failures });
         }
     }

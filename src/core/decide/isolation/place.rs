@@ -2,7 +2,8 @@
 //! way, one at a time; it changes domains only once it is proven gone.
 
 use crate::decide::domain::Domain;
-use crate::decide::facts::engine::{Ending, Engine, Stage};
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::group::Group;
 use crate::decide::may::May;
 use crate::decide::phase::Phase;

@@ -14,7 +14,7 @@ use crate::model::{EngineName, Moment};
 
 /// A search on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::decide) struct Search {
+pub(crate) struct Search {
     /// When it began.
     pub since: Moment,
     /// Who may have done it, the most suspected first. Never empty.
@@ -27,7 +27,7 @@ pub(in crate::decide) struct Search {
 
 /// What a fault says of the engines that it hit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::decide) struct Hit {
+pub(crate) struct Hit {
     /// The engines that ran on the side that it hit, the most suspected first.
     pub ran: Vec<EngineName>,
     /// Those of them that were cleared by the evidence of this very fault.
@@ -38,7 +38,7 @@ pub(in crate::decide) struct Hit {
 
 /// What a further fault comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::decide) enum Verdict {
+pub(crate) enum Verdict {
     /// Fewer suspects, or the same: the search goes on.
     Narrowed,
     /// It was this one: nobody else ran where the fault came.
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    fn hit(ran: &[usize], cleared: &[usize]) -> Hit {
+    pub fn hit(ran: &[usize], cleared: &[usize]) -> Hit {
         let names = |numbers: &[usize]| numbers.iter().map(|number| name(*number)).collect::<Vec<_>>();
         Hit { ran: names(ran), cleared: names(cleared).into_iter().collect(), strangers: false }
     }

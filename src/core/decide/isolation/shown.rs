@@ -73,7 +73,8 @@ fn take_in(home: &mut GroupStatus, side: GroupStatus, group: &Domain) {
     let known = home.isolation.clone();
     for mut engine in side.engines {
         engine.isolation = judged(&engine, known.as_ref());
-        let rank = |name| group.scene.policy.engines.iter().position(|policy| policy.name == name).unwrap_or(usize::MAX);
+        let rank =
+            |name| group.scene.policy.engines.iter().position(|policy| policy.name == name).unwrap_or(usize::MAX);
         let place = rank(engine.name.clone());
         let at = home.engines.partition_point(|known| rank(known.name.clone()) < place);
         home.engines.insert(at, engine);

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::decide::domain::Domain;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::stage::Stage;
 use crate::decide::phase::AfterStop;
 use crate::decide::phase::Phase;
 use crate::decide::policy::{EnginePolicy, GroupPolicy};

@@ -12,8 +12,6 @@ mod take_up;
 
 use crate::model::{EngineKey, GroupName, Request, Verb};
 
-pub(super) use rest::{note_of, stage_of};
-
 /// The group that an order is for; `None`: every group.
 pub(super) fn group_of(request: &Request) -> Option<&GroupName> {
     match request {

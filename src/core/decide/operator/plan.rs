@@ -126,7 +126,9 @@ impl Domain {
         let name = &self.scene.policy.name;
         let first = match self.phase {
             Phase::Stopped => None,
-            Phase::Stopping(_) if self.down.after_stop == AfterStop::Stays => Some(format!("wait until {name} is stopped")),
+            Phase::Stopping(_) if self.down.after_stop == AfterStop::Stays => {
+                Some(format!("wait until {name} is stopped"))
+            }
             _ => return Err(format!("{name} is not stopped: nothing is to be started")),
         };
         let daemon = format!("start the control daemon and the server of {name}");
@@ -231,6 +233,9 @@ impl Domain {
     }
 
     fn serves_next(&self) -> Goal {
-        Goal::GroupServes { group: self.scene.policy.name.clone(), generation: self.budget.generation.saturating_add(1) }
+        Goal::GroupServes {
+            group: self.scene.policy.name.clone(),
+            generation: self.budget.generation.saturating_add(1),
+        }
     }
 }

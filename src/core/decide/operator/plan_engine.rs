@@ -1,7 +1,8 @@
 //! What an order for one engine would come to, in sentences; or why it can't be done, with the cure.
 
 use crate::decide::domain::Domain;
-use crate::decide::facts::engine::{Ending, Engine, Sight, Stage};
+use crate::decide::facts::engine::{Engine, Sight};
+use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::phase::Phase;
 use crate::decide::remembered::Rest;
 use crate::model::{EngineKey, Goal, Moment, Plan, Request};

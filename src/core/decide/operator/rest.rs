@@ -3,55 +3,13 @@
 
 use crate::decide::attempt::{Attempt, BudgetCount};
 use crate::decide::domain::Domain;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::rest::note_of;
+use crate::decide::facts::stage::Stage;
 use crate::decide::phase::Phase;
 use crate::decide::remembered::Rest;
 use crate::decide::turn::Turn;
 use crate::model::{EngineName, Reason, RecoveryResult, What};
-
-/// The stage of an engine that is out for this reason.
-pub(in crate::decide) fn stage_of(rest: Option<Rest>) -> Option<Stage> {
-    Some(match rest? {
-        Rest::Stopped | Rest::Apart => Stage::Stopped,
-        Rest::Quarantined | Rest::CrashLoop | Rest::Guilty => Stage::Quarantined,
-    })
-}
-
-/// Why an engine is out, for people; of one that failed too often its last failure says it.
-pub(in crate::decide) fn note_of(rest: Option<Rest>) -> Option<String> {
-    match rest? {
-        Rest::Stopped => Some("an operator stopped it".to_owned()),
-        Rest::Quarantined => Some("an operator took it out for good".to_owned()),
-        Rest::CrashLoop => None,
-        Rest::Apart => Some("stopped for a while: its group's faults repeat, and it may be their culprit".to_owned()),
-        Rest::Guilty => Some("it was proven guilty of its group's repeated faults".to_owned()),
-    }
-}
-
-impl Engine {
-    /// The stage it is to come to and to stay in; `None`: it is to run.
-    pub fn at_rest(&self) -> Option<Stage> {
-        stage_of(self.rest).or(self.leaving.then_some(Stage::Stopped))
-    }
-
-    /// Whether it is to have no process.
-    pub fn is_to_rest(&self) -> bool {
-        self.at_rest().is_some()
-    }
-
-    /// In words, that its turn in a changed configuration has not come.
-    pub fn waits_to_roll(&self) -> Option<String> {
-        let waits = self.instance.outdated && self.alive() && !matches!(self.stage, Stage::Ending(_));
-        waits.then(|| "runs as it was configured before; it rolls once the one before it serves".to_owned())
-    }
-
-    /// Ends the attempt to bring it back, if one has no result yet.
-    pub fn end_attempt(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
-        if let Some(attempt) = self.attempt.take() {
-            attempt.end(result, turn);
-        }
-    }
-}
 
 impl Domain {
     /// The place of the engine of that name.
@@ -104,7 +62,7 @@ impl Domain {
     }
 
     /// Takes an engine out and starts it again; told as a restart that counts against no budget.
-    pub(super) fn evict(&mut self, place: usize, turn: &mut Turn<'_>) {
+    pub(crate) fn evict(&mut self, place: usize, turn: &mut Turn<'_>) {
         self.take_out(place, turn);
         let recovery = &self.scene.policy.recovery;
         let engine = &mut self.scene.engines[place];

@@ -1,7 +1,7 @@
 //! Takes up an order that its plan allows. What it leads to is done by the restart, the engine tier and the stop.
 
 use crate::decide::domain::Domain;
-use crate::decide::facts::engine::{Ending, Stage};
+use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::phase::AfterStop;
 use crate::decide::phase::Phase;
 use crate::decide::remembered::Rest;

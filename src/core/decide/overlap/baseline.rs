@@ -18,7 +18,7 @@ const BY_WORTH: [BaselineSource; 3] = [BaselineSource::Study, BaselineSource::Le
 
 /// What an engine had to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Work {
+pub(crate) struct Work {
     /// Requests at once, on average.
     pub running: f64,
     /// Tokens of a prompt, on average.
@@ -28,7 +28,7 @@ pub(super) struct Work {
 }
 
 /// Tokens a second that an engine with these baselines would make alone; `None`: none is of like load.
-pub(super) fn rate_alone<'b>(baselines: impl Iterator<Item = &'b Baseline>, work: &Work) -> Option<f64> {
+pub(crate) fn rate_alone<'b>(baselines: impl Iterator<Item = &'b Baseline>, work: &Work) -> Option<f64> {
     let alike: Vec<&Baseline> = baselines.filter(|baseline| is_alike(baseline, work)).collect();
     BY_WORTH.iter().find_map(|source| {
         let points = || alike.iter().copied().filter(|point| point.source == *source);
@@ -39,7 +39,7 @@ pub(super) fn rate_alone<'b>(baselines: impl Iterator<Item = &'b Baseline>, work
 }
 
 /// The one to show: the newest.
-pub(super) fn newest<'b>(baselines: impl Iterator<Item = &'b Baseline>) -> Option<&'b Baseline> {
+pub(crate) fn newest<'b>(baselines: impl Iterator<Item = &'b Baseline>) -> Option<&'b Baseline> {
     baselines.max_by_key(|baseline| age(baseline.taken))
 }
 
@@ -93,7 +93,7 @@ fn age(taken: Taken) -> (bool, u64) {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::model::EngineName;
 

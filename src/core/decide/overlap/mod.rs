@@ -5,66 +5,35 @@
 //! `learnt` where such a baseline comes from, `gain` what follows, `advice` when that is told.
 
 mod advice;
+pub(crate) mod alone;
 mod baseline;
 mod counts;
 mod gain;
+pub(crate) mod known;
 mod learnt;
 mod pace;
+pub(crate) mod sharing;
 mod solo;
 
 use std::time::Duration;
 
-use crate::model::{
-    Baseline, EngineName, EngineSharing, Known, Look, Moment, OverlapStatus, OverlapWindow, ProbeState, What,
-};
+use crate::model::{Baseline, EngineName, EngineSharing, Look, Moment, OverlapStatus, ProbeState, What};
 
-use super::domain::Domain;
-use super::looks::Want;
-use super::phase::Phase;
-use super::policy::OverlapPolicy;
-use super::turn::Turn;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::domain::Domain;
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::figures::LOAD_FRESH;
+use crate::decide::facts::stage::Stage;
+use crate::decide::looks::Want;
+use crate::decide::phase::Phase;
+use crate::decide::policy::OverlapPolicy;
+use crate::decide::turn::Turn;
 
-use advice::{News, Spells};
-use counts::Counts;
+use advice::News;
 use gain::Share;
 pub(super) use learnt::Learnt;
-use pace::Pace;
-use solo::Solo;
-pub(super) use solo::{Alone, alone};
 
 /// What was learnt is saved so often at most: what a crash may lose.
 const SAVED_EVERY: Duration = Duration::from_secs(300);
-/// The gain is computed so often at most.
-const WEIGHED_EVERY: Duration = Duration::from_secs(1);
-
-/// One group's. All but who is alone here is kept by its first side, for both.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Overlap {
-    counts: Counts,
-    /// The gain of late, when it could be told.
-    gain: Known<f64>,
-    weighed: Option<Moment>,
-    spells: Spells,
-    solo: Option<Solo>,
-    saved: Option<Moment>,
-}
-
-/// One engine's, over all its incarnations.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Sharing {
-    learnt: Learnt,
-    kernel_busy: Duration,
-}
-
-/// One incarnation's.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Beside {
-    pace: Pace,
-    probe: Known<(ProbeState, Option<String>)>,
-    slowdown: Known<f64>,
-}
 
 /// What follows from the last minute's loads.
 #[derive(Clone, Debug, Default)]
@@ -86,69 +55,6 @@ impl Weighed {
     /// An engine's slow-down.
     pub fn slowdown_of(&self, name: &EngineName) -> Option<f64> {
         self.slowdowns.iter().find(|(known, _)| known == name)?.1
-    }
-}
-
-impl Overlap {
-    /// A window of the kernel probe.
-    pub fn saw(&mut self, window: &OverlapWindow, now: Moment) {
-        self.counts.saw(window, now);
-    }
-
-    /// It is time to weigh again.
-    pub fn is_due(&self, now: Moment) -> bool {
-        self.weighed.is_none_or(|weighed| now.since(weighed) >= WEIGHED_EVERY)
-    }
-
-    /// Who is alone with its work, if it is an engine of this side.
-    pub fn alone(&mut self, alone: Option<&Alone>, now: Moment) {
-        let before = self.solo.take();
-        self.solo = alone.map(|alone| Solo::goes_on(before, alone, now));
-    }
-
-    fn status(&self, engines: usize, now: Moment) -> OverlapStatus {
-        OverlapStatus {
-            windows: self.counts.windows,
-            sampled: self.counts.sampled,
-            by_clients: self.counts.by_clients(engines),
-            last_window: self.counts.last,
-            gain: self.gain.fresh(LOAD_FRESH, now).copied(),
-            advice: self.spells.told(),
-        }
-    }
-}
-
-impl Sharing {
-    /// With what is remembered of it.
-    pub fn of(learnt: Learnt) -> Self {
-        Sharing { learnt, ..Sharing::default() }
-    }
-
-    /// What must survive.
-    pub fn learnt(&self) -> Learnt {
-        self.learnt.clone()
-    }
-
-    /// A new incarnation begins, launched like that.
-    pub fn launched(&mut self, start: learnt::Start) {
-        self.learnt.started(start);
-    }
-
-    /// Of a window, it had a kernel on the GPU for so long.
-    pub fn saw(&mut self, busy: Duration) {
-        self.kernel_busy = self.kernel_busy.saturating_add(busy);
-    }
-}
-
-impl Beside {
-    /// A load was read.
-    pub fn read(&mut self, load: &crate::model::EngineLoad, now: Moment) {
-        self.pace.saw(load, now);
-    }
-
-    /// Its kernel probe changed its state.
-    pub fn probed(&mut self, state: ProbeState, why: Option<String>, now: Moment) {
-        self.probe.saw((state, why), now);
     }
 }
 

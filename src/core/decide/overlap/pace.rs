@@ -35,14 +35,14 @@ struct Mark {
 
 /// What one incarnation's readings say.
 #[derive(Clone, Debug, Default)]
-pub(in crate::decide) struct Pace {
+pub(crate) struct Pace {
     marks: VecDeque<Mark>,
     idle: bool,
 }
 
 /// What an engine did from one reading to a later one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Stretch {
+pub(crate) struct Stretch {
     /// The later reading's time.
     pub end: Moment,
     /// Between the two.
@@ -57,7 +57,7 @@ pub(super) struct Stretch {
 
 /// What requests are like, on average.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// Tokens of a prompt.
     pub prompt: f64,
     /// Tokens generated for a request.
@@ -182,7 +182,7 @@ impl Mark {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub fn at(seconds: u64) -> Moment {

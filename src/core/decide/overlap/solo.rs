@@ -1,67 +1,34 @@
 //! Which engine alone had work on its GPU, since when, and until when that is sure. What may be learnt of it then is
 //! decided here; what is known of engines is read, not kept.
 
-use std::time::Duration;
-
-use crate::decide::domain::Domain;
-use crate::decide::facts::engine::{Engine, Stage};
-use crate::decide::facts::figures::LOAD_FRESH;
 use crate::decide::orders::DomainNumber;
-use crate::decide::phase::Phase;
+use crate::decide::overlap::baseline::Work;
+use crate::decide::overlap::pace::Pace;
 use crate::model::{EngineName, Moment};
-
-use super::baseline::Work;
-use super::pace::Pace;
+use std::time::Duration;
 
 /// A rate is learnt from stretches of this length at least.
 const STRETCH: Duration = Duration::from_secs(10);
 
 /// The only engine with work, for now.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::decide) struct Alone {
+pub(crate) struct Alone {
     /// The side of a group that has it.
     pub side: DomainNumber,
-    engine: EngineName,
-    incarnation: u32,
+    pub engine: EngineName,
+    pub incarnation: u32,
     /// Every engine on the GPU was read at this moment or later.
     pub sure: Moment,
 }
 
 /// For as long as one engine is alone.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::decide) struct Solo {
-    engine: EngineName,
-    incarnation: u32,
+pub(crate) struct Solo {
+    pub engine: EngineName,
+    pub incarnation: u32,
     since: Moment,
     /// Where the next stretch begins.
     from: Moment,
-}
-
-/// The only engine with work of all groups on one GPU: everyone else has none or no process, nothing else computes
-/// there, and nothing is being started or stopped.
-pub(in crate::decide) fn alone<'g>(groups: impl Iterator<Item = &'g Domain>, now: Moment) -> Option<Alone> {
-    let (mut busy, mut sure) = (None, now);
-    for group in groups {
-        if !matches!(group.phase, Phase::Running(None) | Phase::Stopped) || group.scene.around.foreign.count() > 0 {
-            return None;
-        }
-        for engine in group.scene.engines.iter().filter(|engine| !has_no_process(engine)) {
-            let pace = &engine.instance.beside.pace;
-            let read = pace.read().filter(|read| now.since(*read) <= LOAD_FRESH && engine.stage == Stage::Serving)?;
-            sure = sure.min(read);
-            if pace.is_busy() && busy.is_none() {
-                busy = Some((group.number, engine));
-            } else if !pace.is_idle() {
-                return None;
-            }
-        }
-    }
-    let (side, engine) = busy?;
-    Some(Alone { side, engine: engine.name().clone(), incarnation: engine.instance.incarnation, sure })
-}
-
-fn has_no_process(engine: &Engine) -> bool {
-    matches!(engine.stage, Stage::Down { .. } | Stage::Quarantined | Stage::Stopped | Stage::Left)
 }
 
 impl Solo {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::decide::detect::unknown_clients;
 use crate::decide::domain::Domain;
-use crate::decide::facts::engine::Stage;
 use crate::decide::facts::server_start::{self, TRIES};
+use crate::decide::facts::stage::Stage;
 use crate::decide::orders::Purpose;
 use crate::decide::phase::Phase;
 use crate::decide::phase::Settling;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::decide::attempt::{Attempt, BudgetCount};
 use crate::decide::domain::Domain;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::guard;
+use crate::decide::facts::stage::Stage;
 use crate::decide::memory_gate::{Baseline, baseline};
 use crate::decide::phase::Phase;
 use crate::decide::teardown::{Manner, Teardown};

@@ -6,6 +6,7 @@
 mod case;
 mod evidence;
 mod lines;
+pub(crate) mod of_domain;
 mod reasons;
 mod verdict;
 mod weigh;

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::facts::engine::{Ending, Engine, Stage};
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::facts::{AFTERSHOCK, ServerFacts};
 use crate::decide::may::May;
 use crate::decide::orders::Purpose;

@@ -18,7 +18,9 @@ impl Watchdog {
         let all: Vec<&Domain> = self.groups.iter().flat_map(Group::domains).collect();
         let on_gpu: Vec<&Domain> = all.iter().copied().filter(|domain| domain.scene.policy.gpu == *gpu).collect();
         let beside = beside(&reading, &on_gpu, &all, self.now);
-        for group in self.groups.iter_mut().flat_map(Group::domains_mut).filter(|domain| domain.scene.policy.gpu == *gpu) {
+        for group in
+            self.groups.iter_mut().flat_map(Group::domains_mut).filter(|domain| domain.scene.policy.gpu == *gpu)
+        {
             group.scene.gpu_read(&reading);
             group.scene.sample_memory(&reading, self.now);
             if let Some(beside) = &beside {

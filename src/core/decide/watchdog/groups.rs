@@ -62,7 +62,9 @@ impl Watchdog {
     fn follow_to_its_gpu(&mut self, policy: &GroupPolicy) {
         let absent = |uuid: &GpuUuid| self.gpus.get(uuid).is_some_and(|gpu| gpu.identity.absent);
         let moves = |domain: &&mut Domain| {
-            domain.scene.id.group == policy.name && domain.scene.policy.gpu != policy.gpu && absent(&domain.scene.policy.gpu)
+            domain.scene.id.group == policy.name
+                && domain.scene.policy.gpu != policy.gpu
+                && absent(&domain.scene.policy.gpu)
         };
         for domain in self.groups.iter_mut().flat_map(Group::domains_mut).filter(moves) {
             domain.scene.policy.gpu = policy.gpu.clone();
@@ -70,7 +72,9 @@ impl Watchdog {
         }
         let groups = &self.groups;
         self.gpus.retain(|uuid, gpu| {
-            !gpu.identity.absent || groups.iter().any(|group| group.main.scene.policy.gpu == *uuid) || policy.gpu == *uuid
+            !gpu.identity.absent
+                || groups.iter().any(|group| group.main.scene.policy.gpu == *uuid)
+                || policy.gpu == *uuid
         });
     }
 

@@ -27,7 +27,8 @@ impl Watchdog {
     /// For a look to end, whatever hangs. What an engine is asked for may take as long as its configuration says.
     fn bound_of(&self, look: &Look) -> Duration {
         let engine = |at: &Member| {
-            self.place(&at.domain.group).and_then(|place| self.groups[place].domain(at.domain.slot)?.scene.engine(&at.engine))
+            self.place(&at.domain.group)
+                .and_then(|place| self.groups[place].domain(at.domain.slot)?.scene.engine(&at.engine))
         };
         match look {
             Look::Server { server: None, .. } => TWO_COMMANDS_BOUND,

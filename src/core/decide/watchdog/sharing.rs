@@ -2,7 +2,8 @@
 //! alone with its work, the gain. How each is computed stands in `overlap`.
 
 use crate::decide::effects::Effects;
-use crate::decide::overlap::{Weighed, alone};
+use crate::decide::overlap::Weighed;
+use crate::decide::overlap::alone::alone;
 use crate::model::{GroupName, Member, OverlapWindow, ProbeState, Slot};
 
 use super::Watchdog;

@@ -1,8 +1,9 @@
 //! Where an engine computes, and for how long it has been detached.
 
 use crate::decide::facts::attached::{Attachment, Outside, Watched};
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::READING_FRESH;
+use crate::decide::facts::stage::Stage;
 use crate::decide::facts::{GpuFacts, ServerFacts};
 use crate::model::Moment;
 use std::time::Duration;

@@ -4,8 +4,9 @@
 use crate::decide::facts::ServerFacts;
 use crate::decide::facts::attached::Attachment;
 use crate::decide::facts::died::Died;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
+use crate::decide::facts::stage::Stage;
 use crate::model::{Exit, Fault, Known, Moment};
 
 impl Engine {

@@ -2,11 +2,12 @@
 
 use crate::decide::facts::active_time::Level;
 use crate::decide::facts::cadence::TREES;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::figures::LOAD_FRESH;
 use crate::decide::facts::figures::Room;
 use crate::decide::facts::growth::Work;
 use crate::decide::facts::reading::Reading;
+use crate::decide::facts::stage::Stage;
 use crate::model::{EngineLoad, Moment};
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! An engine that has lost its GPU processes while its main process lives on.
 
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::gpu_process::{ENDS, LEAVES};
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::reading::Reading;
+use crate::decide::facts::stage::Stage;
 use crate::model::{Health, Known, Moment};
 use std::time::Duration;
 

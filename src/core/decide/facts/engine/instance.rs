@@ -12,7 +12,7 @@ use crate::decide::facts::limits::Limits;
 use crate::decide::facts::passage::Passage;
 use crate::decide::facts::progress::{Answers, Stretch, Tokens};
 use crate::decide::facts::shortage::Shortage;
-use crate::decide::overlap::Beside;
+use crate::decide::overlap::sharing::Beside;
 use crate::decide::policy::MpsUse;
 
 /// One incarnation, from the order to start it until the next one is ordered.

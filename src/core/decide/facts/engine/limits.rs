@@ -1,8 +1,9 @@
 //! One engine's limits as they are: what its processes were told, what NVML shows them to hold, and which of
 //! these faults a restart did not mend. What follows is decided in `detect`.
 
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
+use crate::decide::facts::stage::Stage;
 use crate::model::Moment;
 use std::time::Duration;
 

@@ -8,12 +8,15 @@ pub(crate) mod gpu_process;
 pub(crate) mod instance;
 pub(crate) mod limits;
 pub(crate) mod nameless;
+pub(crate) mod rest;
 pub(crate) mod shortage;
 pub(crate) mod stall;
 pub(crate) mod unknown;
 pub(crate) mod words;
 
 use crate::decide::facts::died::Died;
+use crate::decide::facts::stage::Ending;
+use crate::decide::facts::stage::Stage;
 use crate::model::{ActionId, EngineName, EngineState, Health, Known, Moment};
 
 use crate::decide::attempt::Attempt;
@@ -24,10 +27,10 @@ use crate::decide::facts::guard::Attempts;
 use crate::decide::facts::limits::Tried;
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::reading::Reading;
+use crate::decide::facts::rest::{note_of, stage_of};
 use crate::decide::facts::usage::Usage;
 use crate::decide::facts::words::Telling;
-use crate::decide::operator::{note_of, stage_of};
-use crate::decide::overlap::Sharing;
+use crate::decide::overlap::sharing::Sharing;
 use crate::decide::policy::EnginePolicy;
 use crate::decide::remembered::{EngineMemory, Rest};
 
@@ -41,48 +44,6 @@ pub(in crate::decide) enum Sight {
     Clear,
     /// What it shows is too old, or was never seen.
     Blind,
-}
-
-/// Where an engine is in its life.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// No process; it may be started from this moment on.
-    Down { due: Moment },
-    /// Its start is ordered.
-    Launching(ActionId),
-    /// Its process is there and does not serve yet.
-    Starting,
-    /// Healthy and attached.
-    Serving,
-    /// It served; its process lives and no longer does.
-    Failing,
-    /// The engine tier takes it out.
-    Ending(Ending),
-    /// Its group's restart or stop took it out, or is about to.
-    Fallen,
-    /// It failed too often, or an operator took it out for good.
-    Quarantined,
-    /// Out because somebody wants it so, and proven gone.
-    Stopped,
-    /// Left alone, without a process: in `observe` mode nobody starts it again.
-    Left,
-}
-
-/// A step of taking one engine out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Its requests in flight are let end, until then at the latest.
-    Drain { since: Moment, until: Moment, told: bool },
-    /// Waiting for a fresh look at its processes.
-    Look { since: Moment },
-    /// `terminate_client` is on its way.
-    Terminate(ActionId),
-    /// TERM, KILL and the proof are on their way.
-    Stop(ActionId),
-    /// A process did not die; try again then.
-    Stuck { again: Moment },
-    /// Gone; its siblings are watched until then.
-    Aftershock { until: Moment },
 }
 
 /// One engine: what outlives an incarnation, and the incarnation that it has or had last.

@@ -1,8 +1,9 @@
 //! Word that an engine ran out of memory, in one incarnation: its output's for the device, the kernel's for the
 //! host. Says whether an end is explained by it; what follows is decided elsewhere.
 
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
+use crate::decide::facts::stage::Stage;
 use crate::model::Moment;
 use std::time::Duration;
 

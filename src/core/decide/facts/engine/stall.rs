@@ -5,8 +5,9 @@
 //! answer yet, by the kernel's word on its connections, or where the watchdog's own question has none.
 
 use crate::decide::facts::cadence::LOAD;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::progress::{Standing, Stretch};
+use crate::decide::facts::stage::Stage;
 use crate::decide::facts::stall::{Stall, Stands};
 use crate::model::Moment;
 use std::time::Duration;

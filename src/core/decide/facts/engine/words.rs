@@ -5,8 +5,9 @@
 //! server's ACTIVE alone refutes nothing, since it is ACTIVE again within 165 ms of a fault.
 
 use crate::decide::evidence::said::Doubted;
-use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::shortage::OUT_OF_MEMORY;
+use crate::decide::facts::stage::Stage;
 use crate::decide::turn::Turn;
 use crate::model::{Doubt, Fault, Moment, What};
 use std::collections::BTreeSet;

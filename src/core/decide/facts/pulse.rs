@@ -1,0 +1,28 @@
+//! When something is to be looked at again, and whether it is calm.
+
+use crate::model::Moment;
+
+/// When a group is to be stepped.
+#[derive(Clone, Debug)]
+pub(crate) struct Pulse {
+    /// Something was done to it in this turn, or it learnt something.
+    pub stirred: bool,
+    /// When time alone may change something.
+    pub due: Option<Moment>,
+    /// After its last step: all is well, and nothing but news or its deadline changes anything.
+    pub calm: bool,
+}
+
+impl Default for Pulse {
+    /// Of a group that is new: it is stepped in the first turn.
+    fn default() -> Self {
+        Pulse { stirred: true, due: None, calm: false }
+    }
+}
+
+impl Pulse {
+    /// When time alone may change something.
+    pub fn due(&self) -> Option<Moment> {
+        self.due
+    }
+}

@@ -1,0 +1,23 @@
+//! Why an engine is to have no process: the stage that it stays in, and that in words.
+
+use crate::decide::facts::stage::Stage;
+use crate::decide::remembered::Rest;
+
+/// The stage of an engine that is out for this reason.
+pub(crate) fn stage_of(rest: Option<Rest>) -> Option<Stage> {
+    Some(match rest? {
+        Rest::Stopped | Rest::Apart => Stage::Stopped,
+        Rest::Quarantined | Rest::CrashLoop | Rest::Guilty => Stage::Quarantined,
+    })
+}
+
+/// Why an engine is out, for people; of one that failed too often its last failure says it.
+pub(crate) fn note_of(rest: Option<Rest>) -> Option<String> {
+    match rest? {
+        Rest::Stopped => Some("an operator stopped it".to_owned()),
+        Rest::Quarantined => Some("an operator took it out for good".to_owned()),
+        Rest::CrashLoop => None,
+        Rest::Apart => Some("stopped for a while: its group's faults repeat, and it may be their culprit".to_owned()),
+        Rest::Guilty => Some("it was proven guilty of its group's repeated faults".to_owned()),
+    }
+}

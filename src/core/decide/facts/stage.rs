@@ -1,0 +1,45 @@
+//! Where an engine is in its life.
+
+use crate::model::{ActionId, Moment};
+
+/// Where an engine is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// No process; it may be started from this moment on.
+    Down { due: Moment },
+    /// Its start is ordered.
+    Launching(ActionId),
+    /// Its process is there and does not serve yet.
+    Starting,
+    /// Healthy and attached.
+    Serving,
+    /// It served; its process lives and no longer does.
+    Failing,
+    /// The engine tier takes it out.
+    Ending(Ending),
+    /// Its group's restart or stop took it out, or is about to.
+    Fallen,
+    /// It failed too often, or an operator took it out for good.
+    Quarantined,
+    /// Out because somebody wants it so, and proven gone.
+    Stopped,
+    /// Left alone, without a process: in `observe` mode nobody starts it again.
+    Left,
+}
+
+/// A step of taking one engine out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Its requests in flight are let end, until then at the latest.
+    Drain { since: Moment, until: Moment, told: bool },
+    /// Waiting for a fresh look at its processes.
+    Look { since: Moment },
+    /// `terminate_client` is on its way.
+    Terminate(ActionId),
+    /// TERM, KILL and the proof are on their way.
+    Stop(ActionId),
+    /// A process did not die; try again then.
+    Stuck { again: Moment },
+    /// Gone; its siblings are watched until then.
+    Aftershock { until: Moment },
+}
