@@ -200,7 +200,7 @@ impl Domain {
             plan.steps.push(format!("give {name} its budget of {} restarts back", self.scene.policy.recovery.budget));
         }
         if let Phase::Restart(restart) = &self.phase
-            && let Some((reason, _)) = restart.held.as_ref().filter(|(reason, _)| *reason != HeldReason::ProcessStuck)
+            && let Some((reason, _)) = restart.held.as_ref().filter(|(reason, _)| may_be_overruled(*reason))
         {
             plan.steps.push(format!("let the start of {name} go on, though {reason}"));
             plan.goals.push(self.serves_next());
@@ -238,4 +238,9 @@ impl Domain {
             generation: self.budget.generation.saturating_add(1),
         }
     }
+}
+
+/// Whether an operator's word lets a start go on though it is held for this.
+fn may_be_overruled(reason: HeldReason) -> bool {
+    !matches!(reason, HeldReason::ProcessStuck | HeldReason::GpuUnreadable)
 }

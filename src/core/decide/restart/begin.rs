@@ -212,7 +212,9 @@ impl Domain {
             if restart.step == Step::Gpu {
                 domain.gpu_excused = Some(turn.now);
             }
-            if (restart.waiting_for_memory() || restart.step == Step::Gpu) && restart.held.is_some() {
+            // Nobody's word lets a group start on a GPU that was never read.
+            let goes_on = restart.step == Step::Gpu && domain.cannot_use(turn.gpu).is_none();
+            if (restart.waiting_for_memory() || goes_on) && restart.held.is_some() {
                 restart.release(turn);
                 domain.enter_backoff(restart, turn);
             }
