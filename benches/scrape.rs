@@ -1,6 +1,8 @@
 //! What metrics cost: an event, a status, a page, and whole scrapes side by side with other exporters.
 //!
 //! `cargo bench --bench scrape` for the pieces, in process and by size.
+//! `cargo bench --bench scrape -- pages` for pages alone, in seconds: made anew by the `prometheus` crate after each
+//! new status, and from the cache.
 //! `cargo bench --bench scrape -- side-by-side [--seconds N]` for scrapes over loopback, beside Debian's
 //! prometheus-node-exporter and prometheus-process-exporter. Ends with status 1 where a promise is not kept.
 
@@ -13,12 +15,14 @@ mod stand;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use criterion::Criterion;
 use mpswarden::export::{BuildInfo, Exporter};
 use mpswarden::model::gpu::GpuActivity;
 use mpswarden::model::{EngineLoad, Event, Fault, Moment, Status, What};
+use nix::time::ClockId;
+use tokio::sync::watch;
 
 use stand::Stand;
 
@@ -34,6 +38,8 @@ fn main() -> ExitCode {
     };
     if has("stand-in") {
         side_by_side::stand_in(option("--every-ms").unwrap_or(1000));
+    } else if has("pages") {
+        return pages();
     } else if has("side-by-side") {
         return side_by_side::run(Duration::from_secs(option("--seconds").unwrap_or(10)));
     } else if has("--bench") {
@@ -48,7 +54,8 @@ fn pieces(c: &mut Criterion) {
     for (groups, engines) in SIZES {
         let status = full_status(groups, engines);
         let now = status.at;
-        let (exporter, status) = (exporter(&status), Arc::new(status));
+        let (exporting, status) = (exporting(&status), Arc::new(status));
+        let exporter = &exporting.exporter;
         let later = Arc::new(later(&status, now.after(Duration::from_secs(1))));
         let page = exporter.scrape(now).unwrap();
         println!("export/{groups}x{engines}: {} series, {} bytes", series(&page), page.len());
@@ -58,7 +65,7 @@ fn pieces(c: &mut Criterion) {
         // Each reading is a new one.
         let mut publish = || {
             turn += 1;
-            exporter.publish(Arc::clone(if turn % 2 == 0 { &status } else { &later }));
+            exporting.publish(Arc::clone(if turn % 2 == 0 { &status } else { &later }));
         };
         group.bench_function("publish", |bencher| bencher.iter(&mut publish));
         group.bench_function("publish_and_scrape", |bencher| {
@@ -74,6 +81,60 @@ fn pieces(c: &mut Criterion) {
     }
 }
 
+/// Made anew, each after another status, of each size.
+const PAGES: usize = 30;
+/// Given again, of each size.
+const AGAIN: u32 = 10_000;
+/// What a page may take that is made anew: groups, engines in each, milliseconds of a core at the median.
+const PROMISES: [(usize, usize, f64); 2] = [(1, 4, 3.0), (8, 48, 60.0)];
+
+fn pages() -> ExitCode {
+    let mut kept = true;
+    println!(
+        "| engines | series | bytes | anew: ms of a core | least ms | again: us | peak MiB |\n|---|---|---|---|---|---|---|"
+    );
+    for (groups, engines) in SIZES {
+        let status = full_status(groups, engines);
+        let now = status.at;
+        let exporting = exporting(&status);
+        let statuses = [Arc::new(later(&status, now.after(Duration::from_secs(1)))), Arc::new(status)];
+        let anew = (0..PAGES).map(|turn| page_anew(&exporting, &statuses[turn % 2], now));
+        let (mut of_core, mut took): (Vec<f64>, Vec<f64>) = anew.unzip();
+        of_core.sort_by(f64::total_cmp);
+        took.sort_by(f64::total_cmp);
+        let (of_core, least) = (of_core[PAGES / 2], took[0]);
+        let began = Instant::now();
+        (0..AGAIN).for_each(|_| drop(black_box(exporting.exporter.scrape(now).unwrap())));
+        let again = began.elapsed().as_secs_f64() * 1e6 / f64::from(AGAIN);
+        let page = exporting.exporter.scrape(now).unwrap();
+        let (series, bytes, peak) = (series(&page), page.len(), peak_memory());
+        println!("| {groups} x {engines} | {series} | {bytes} | {of_core:.2} | {least:.2} | {again:.3} | {peak:.1} |");
+        let promise = PROMISES.iter().find(|promise| (promise.0, promise.1) == (groups, engines));
+        kept &= promise.is_none_or(|(_, _, most)| of_core < *most);
+    }
+    if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// How many milliseconds the first scrape after a status takes: of a core, and until it is there.
+fn page_anew(exporting: &Exporting, status: &Arc<Status>, now: Moment) -> (f64, f64) {
+    exporting.publish(Arc::clone(status));
+    let (worked, began) = (of_this_thread(), Instant::now());
+    black_box(exporting.exporter.scrape(now).unwrap());
+    ((of_this_thread() - worked).as_secs_f64() * 1e3, began.elapsed().as_secs_f64() * 1e3)
+}
+
+/// What this thread has had of a core. Other programs on the machine add little to it.
+fn of_this_thread() -> Duration {
+    ClockId::CLOCK_THREAD_CPUTIME_ID.now().unwrap().into()
+}
+
+/// MiB of this process so far.
+fn peak_memory() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
 fn fault_of(status: &Status) -> Event {
     let what = What::FaultBegan {
         fault: Fault::GpuFault,
@@ -83,12 +144,26 @@ fn fault_of(status: &Status) -> Event {
     Event { at: status.at, group: Some(status.groups[0].name.clone()), engine: None, what }
 }
 
+/// An exporter, and the core loop's end of its statuses.
+pub struct Exporting {
+    /// What is scraped.
+    pub exporter: Arc<Exporter>,
+    statuses: watch::Sender<Arc<Status>>,
+}
+
+impl Exporting {
+    /// As the core loop does it.
+    pub fn publish(&self, status: Arc<Status>) {
+        self.exporter.count(&status);
+        self.statuses.send_replace(status);
+    }
+}
+
 /// An exporter that has it.
-pub fn exporter(status: &Status) -> Exporter {
+pub fn exporting(status: &Status) -> Exporting {
     let build = BuildInfo { version: "0", revision: "0", rustc: "0" };
-    let exporter = Exporter::new(build, || SystemTime::UNIX_EPOCH, status);
-    exporter.publish(Arc::new(status.clone()));
-    exporter
+    let (statuses, receiver) = watch::channel(Arc::new(status.clone()));
+    Exporting { exporter: Arc::new(Exporter::new(build, || SystemTime::UNIX_EPOCH, receiver)), statuses }
 }
 
 /// Serving groups, in which everything is known.

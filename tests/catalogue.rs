@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use mpswarden::export::catalogue::{self, Kind, Metric};
@@ -44,7 +43,7 @@ fn full(seconds: f64) -> Status {
 fn full_page() -> String {
     let exporter = exporter(&full(15.0));
     incident().iter().for_each(|event| exporter.record(event));
-    exporter.publish(Arc::new(full(22.0)));
+    exporter.publish(full(22.0));
     page_of(&exporter, at(22.1))
 }
 

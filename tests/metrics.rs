@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::Duration;
 
-use mpswarden::export::Exporter;
 use mpswarden::export::http;
+use mpswarden::export::{NoPage, TooOld};
 use mpswarden::model::gpu::GpuActivity;
 use mpswarden::model::status::RecoveryStatus;
 use mpswarden::model::{
@@ -17,7 +18,7 @@ use mpswarden::model::{
 };
 use mpswarden::web::{Gate, Server};
 
-use crate::support::statuses::{at, exporter, incident, page_of, status};
+use crate::support::statuses::{Exporting, at, exporter, incident, page_of, status};
 
 fn scraped(status: &Status) -> Scrape {
     parse(&page_of(&exporter(status), status.at))
@@ -148,7 +149,7 @@ fn the_page_of_an_incident_is_as_reviewed() {
     for event in incident() {
         exporter.record(&event);
     }
-    exporter.publish(Arc::new(status(22.0)));
+    exporter.publish(status(22.0));
     let text = page_of(&exporter, at(22.1));
     parse(&text);
     // Buckets are left to the reader above; the own process differs with each run.
@@ -234,11 +235,11 @@ fn what_left_the_status_leaves_the_metrics() {
     let mut without = status(16.0);
     without.groups[0].engines.remove(0);
     without.sources.pop();
-    exporter.publish(Arc::new(without.clone()));
+    exporter.publish(without.clone());
     let text = page_of(&exporter, at(16.0));
     assert!(!text.contains("qwen-a") && text.contains("qwen-b"));
     (without.groups, without.sources) = (Vec::new(), Vec::new());
-    exporter.publish(Arc::new(without));
+    exporter.publish(without);
     exporter.record(&incident()[3]);
     assert!(!page_of(&exporter, at(16.0)).contains("small-llms"));
 }
@@ -364,9 +365,9 @@ fn what_comes_back_counts_on() {
     incident().iter().for_each(|event| exporter.record(event));
     let mut without = status(16.0);
     without.groups.clear();
-    exporter.publish(Arc::new(without));
+    exporter.publish(without);
     assert!(!page_of(&exporter, at(16.0)).contains("mps_faults_total"));
-    exporter.publish(Arc::new(status(17.0)));
+    exporter.publish(status(17.0));
     let scrape = parse(&page_of(&exporter, at(17.0)));
     assert_eq!(scrape.value("mps_faults_total{group=\"small-llms\",engine=\"\",fault=\"gpu_fault\"}"), 1.0);
 }
@@ -386,8 +387,8 @@ fn incidents_are_told_as_json_newest_first() {
 #[test]
 fn a_readings_duration_is_counted_once_for_each_new_success() {
     let exporter = exporter(&status(15.0));
-    exporter.publish(Arc::new(status(16.0)));
-    exporter.publish(Arc::new(status(16.0)));
+    exporter.publish(status(16.0));
+    exporter.publish(status(16.0));
     let scrape = parse(&page_of(&exporter, at(16.0)));
     assert_eq!(scrape.value("mpswarden_source_duration_seconds_count{source=\"nvml\"}"), 1.0);
 }
@@ -402,10 +403,41 @@ fn scrapes_share_one_rendering_until_something_happens() {
 }
 
 #[test]
+fn scrapes_at_once_after_a_change_share_one_rendering() {
+    let exporter = exporter(&status(15.0));
+    let before = exporter.scrape(at(15.0)).unwrap();
+    exporter.publish(status(16.0));
+    let together = Barrier::new(8);
+    let scrape = || {
+        together.wait();
+        exporter.scrape(at(16.0)).unwrap()
+    };
+    let pages: Vec<_> = thread::scope(|scope| {
+        let scraping: Vec<_> = (0..8).map(|_| scope.spawn(scrape)).collect();
+        scraping.into_iter().map(|scraping| scraping.join().unwrap()).collect()
+    });
+    assert!(pages.iter().all(|page| page.as_ptr() == pages[0].as_ptr()), "one rendering for all");
+    assert_ne!(pages[0], before);
+}
+
+#[test]
+fn a_page_made_between_counting_a_status_and_sending_it_is_not_kept() {
+    let exporter = exporter(&status(15.0));
+    let next = status(16.0);
+    exporter.exporter.count(&next);
+    let between = parse(&page_of(&exporter, at(16.0)));
+    exporter.statuses.send_replace(Arc::new(next));
+    let after = parse(&page_of(&exporter, at(16.0)));
+    let told = |page: &Scrape| page.value("mpswarden_status_timestamp_seconds") - 1_000_000_000.0;
+    assert_eq!((told(&between), told(&after)), (15.0, 16.0));
+}
+
+#[test]
 fn a_status_over_30_s_old_is_not_served() {
     let exporter = exporter(&status(15.0));
     assert!(exporter.scrape(at(45.0)).is_ok());
-    assert_eq!(exporter.scrape(at(46.0)).unwrap_err().age, Duration::from_secs(31));
+    let refused = exporter.scrape(at(46.0)).unwrap_err();
+    assert!(matches!(refused, NoPage::TooOld(TooOld { age }) if age == Duration::from_secs(31)), "{refused}");
 }
 
 #[test]
@@ -421,13 +453,13 @@ fn the_own_process_is_told_of() {
 
 struct Web {
     server: Server,
-    exporter: Arc<Exporter>,
+    exporter: Exporting,
     alive: Arc<AtomicBool>,
 }
 
 /// A server over `status`, whose clock stands still.
 fn web(status: &Status) -> Web {
-    let (exporter, alive, now) = (Arc::new(exporter(status)), Arc::new(AtomicBool::new(true)), at(15.0));
+    let (exporter, alive, now) = (exporter(status), Arc::new(AtomicBool::new(true)), at(15.0));
     let turns = Arc::clone(&alive);
     let liveness = Arc::new(move || turns.load(Ordering::Relaxed));
     let any = "127.0.0.1:0".parse().unwrap();
@@ -435,7 +467,7 @@ fn web(status: &Status) -> Web {
         Gate::new(None).unwrap(),
         &[any],
         "/metrics",
-        Arc::clone(&exporter),
+        Arc::clone(&exporter.exporter),
         liveness,
         Arc::new(move || now),
     )
@@ -503,6 +535,7 @@ fn the_status_is_json_with_wall_times() {
     let told: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(code, 200);
     assert_eq!(told["timestamp_seconds"], 1_000_000_015.0);
+    assert_eq!(told["groups"][0]["engines"][0]["address"], "http://127.0.0.1:8001");
     assert_eq!(told["groups"][0]["engines"][1]["state"], "serving");
 }
 
@@ -511,13 +544,13 @@ fn a_status_that_is_too_old_fails_the_scrape_and_readiness_but_not_liveness() {
     let mut old = status(15.0);
     old.at = Moment::ZERO;
     let now = at(31.0);
-    let exporter = Arc::new(exporter(&old));
+    let exporter = exporter(&old);
     let any = "127.0.0.1:0".parse().unwrap();
     let server = http::serve(
         Gate::new(None).unwrap(),
         &[any],
         "/metrics",
-        Arc::clone(&exporter),
+        Arc::clone(&exporter.exporter),
         Arc::new(|| true),
         Arc::new(move || now),
     )
@@ -544,7 +577,7 @@ fn readiness_names_the_source_that_is_missing() {
     let (code, why) = web.get("/-/ready");
     assert_eq!(code, 503);
     assert!(why.contains("nvml"), "{why}");
-    web.exporter.publish(Arc::new(status(15.0)));
+    web.exporter.publish(status(15.0));
     assert_eq!(web.get("/-/ready").0, 200);
 }
 
@@ -555,7 +588,7 @@ fn a_group_is_ready_only_while_all_its_engines_serve() {
     assert_eq!(web.get("/-/ready?group=small-llms").0, 200);
     now.groups[0].engines[1].state = EngineState::Quarantined;
     now.groups[0].engines[1].note = Some("it failed 5 times".to_owned());
-    web.exporter.publish(Arc::new(now));
+    web.exporter.publish(now);
     let (code, why) = web.get("/-/ready?group=small%2Dllms");
     assert_eq!((code, why.as_str()), (503, "small-llms is serving: engine qwen-b is quarantined, it failed 5 times\n"));
     assert_eq!(web.get("/-/ready?group=small-llms&engine=qwen-a").0, 200);
@@ -596,7 +629,7 @@ fn garbage_is_refused_and_the_next_client_served() {
 fn an_address_in_use_is_refused_by_naming_who_holds_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let exporter = Arc::new(exporter(&status(15.0)));
+    let exporter = exporter(&status(15.0)).exporter;
     let clock = Arc::new(|| Moment::ZERO);
     let error = http::serve(Gate::new(None).unwrap(), &[address], "/metrics", exporter, Arc::new(|| true), clock)
         .unwrap_err()

@@ -95,7 +95,7 @@ fn assert_reads_well(browser: &Browser, name: &str) {
 
 /// The page of a status that does not change.
 fn served(status: &Status) -> Server {
-    let (exporter, now) = (Arc::new(statuses::exporter(status)), status.at);
+    let (exporter, now) = (statuses::exporter(status).exporter, status.at);
     let addresses = ["127.0.0.1:0".parse().unwrap()];
     let gate = Gate::new(None).unwrap();
     serve(gate, &addresses, "/metrics", exporter, Arc::new(|| true), Arc::new(move || now)).unwrap()

@@ -13,7 +13,7 @@ use mpswarden::export::http;
 use mpswarden::host::clock;
 use mpswarden::web::Gate;
 
-use super::{exporter, full_status, later, series};
+use super::{exporting, full_status, later, series};
 
 /// A stand-in's status is made anew after this.
 const FRESH: Duration = Duration::from_secs(1);
@@ -27,11 +27,12 @@ const ANEW: &str = "the same, each page anew";
 const TURNS: u32 = 5;
 /// For a program to answer, and for the demo's engines to serve.
 const STARTS: Duration = Duration::from_secs(30);
-/// Series a second, by those of either other exporter.
+/// Series a second, by those of either other exporter; of those whose pages are asked for more often than they change.
 const LEAST_TIMES: f64 = 20.0;
 /// Milliseconds at p99.
 const MOST_SMALL: f64 = 1.0;
 const MOST_FULL: f64 = 15.0;
+const MOST_ANEW: f64 = 60.0;
 /// MiB.
 const MOST_MEMORY: f64 = 40.0;
 
@@ -78,11 +79,11 @@ fn verdict(measured: &[(&str, Measured)]) -> bool {
         for ours in [DEMO, FULL, ANEW].into_iter().filter_map(|name| Some((name, of(name)?))) {
             let times = ours.1.series / other.1.series;
             println!("{}: {times:.0} times the series a second of {}", ours.0, other.0);
-            kept &= times >= LEAST_TIMES;
+            kept &= times >= LEAST_TIMES || ours.0 == ANEW;
         }
     }
     let within = |name: &str, most: f64| of(name).is_none_or(|one| one.p99 < most && one.memory < MOST_MEMORY);
-    kept && within(DEMO, MOST_SMALL) && within(FULL, MOST_FULL) && within(ANEW, MOST_FULL)
+    kept && within(DEMO, MOST_SMALL) && within(FULL, MOST_FULL) && within(ANEW, MOST_ANEW)
 }
 
 fn start() -> Vec<Exporting> {
@@ -129,13 +130,13 @@ fn free() -> SocketAddr {
 pub fn stand_in(every_ms: u64) {
     let (status, start) = (full_status(8, 48), clock::now());
     let first = later(&status, start);
-    let exporter = Arc::new(exporter(&first));
+    let exporting = exporting(&first);
     let any = "127.0.0.1:0".parse().unwrap();
     let server = http::serve(
         Gate::new(None).unwrap(),
         &[any],
         "/metrics",
-        Arc::clone(&exporter),
+        Arc::clone(&exporting.exporter),
         Arc::new(|| true),
         Arc::new(clock::now),
     );
@@ -149,7 +150,7 @@ pub fn stand_in(every_ms: u64) {
             if clock::now().since(statuses[1].at) >= FRESH {
                 statuses = [Arc::clone(&statuses[1]), Arc::new(later(&status, clock::now()))];
             }
-            exporter.publish(Arc::clone(&statuses[turn % 2]));
+            exporting.publish(Arc::clone(&statuses[turn % 2]));
             thread::sleep(Duration::from_millis(every_ms));
         }
     });

@@ -129,6 +129,7 @@ fn clients_limit(driver_version: Option<&str>) -> Option<u32> {
 fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: Option<&str>) -> GroupPolicy {
     let engine = |engine: &EngineConfiguration| EnginePolicy {
         name: engine.name.clone(),
+        address: engine.url.as_str().into(),
         device_memory_limit: engine.device_memory_limit,
         memory_max: engine.memory_max,
         start_timeout: engine.start_timeout,

@@ -1,17 +1,17 @@
 //! `Exporter`: takes events and statuses from the core and answers scrapes from memory. It touches no
 //! driver and no daemon; only its own `process_*` samples come from /proc/self.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::incidents::Incidents;
-use super::metrics::{Exposition, Readings, Tally, catalogue as metric, write_own_process};
+use super::metrics::{Pages, Snapshot, Tally};
 use super::wall::WallClock;
-use crate::model::{EngineKey, EngineName, Event, GroupName, HttpAddress, Incident, Moment, Status, Written};
+use crate::model::{EngineName, Event, GroupName, HttpAddress, Incident, Moment, Status, Written};
 use crate::text::plain;
 
 /// A status older than this is not served: better no data than stale data.
@@ -38,21 +38,32 @@ pub struct TooOld {
     pub age: Duration,
 }
 
-/// Metrics, incidents and status for the outside. Shared by `Arc`: the core records and publishes, HTTP scrapes.
+/// There is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPage {
+    /// What it would say is not true any more.
+    #[error(transparent)]
+    TooOld(#[from] TooOld),
+    /// The encoder refused it: a row of the catalogue is wrong.
+    #[error("the page can't be written: {0}")]
+    Unwritten(#[from] prometheus::Error),
+}
+
+/// Metrics, incidents and status for the outside. Shared by `Arc`: the core loop records and counts, HTTP scrapes.
 ///
 /// No lock is held while text is made, except that of the page, which only scrapes take: the core never
 /// waits for a rendering.
 pub struct Exporter {
     build: BuildInfo,
     wall: WallClock,
+    /// The last status, as the core loop sent it.
+    status: watch::Receiver<Arc<Status>>,
     facts: Mutex<Facts>,
     page: Mutex<Page>,
 }
 
-/// What there is to tell.
+/// What is kept beside the last status.
 struct Facts {
-    status: Arc<Status>,
-    endpoints: Arc<BTreeMap<EngineKey, String>>,
     http: Vec<HttpAddress>,
     tally: Tally,
     incidents: Incidents,
@@ -60,24 +71,43 @@ struct Facts {
     version: u64,
 }
 
-/// The last rendering, for all scrapes until something happens, and the memory for the next one.
+/// The last rendering, for all scrapes until something happens, and what makes the next one.
 #[derive(Default)]
 struct Page {
     last: Option<Rendering>,
-    next: Exposition,
+    /// From the first scrape on.
+    pages: Option<Pages>,
 }
 
 struct Rendering {
     text: Bytes,
-    version: u64,
+    made_from: MadeFrom,
     at: Moment,
+}
+
+/// What a page was made from. The status is known by its place in memory, which cannot be another one's while it is
+/// named here.
+struct MadeFrom {
+    status: Weak<Status>,
+    version: u64,
 }
 
 impl Page {
     /// The last rendering, while nothing has happened since.
-    fn current(&self, version: u64, now: Moment) -> Option<Bytes> {
+    fn current(&self, status: &Arc<Status>, version: u64, now: Moment) -> Option<Bytes> {
         let last = self.last.as_ref()?;
-        (last.version == version && now.since(last.at) < MAX_PAGE_AGE).then(|| last.text.clone())
+        let same = last.made_from.version == version && last.made_from.status.as_ptr() == Arc::as_ptr(status);
+        (same && now.since(last.at) < MAX_PAGE_AGE).then(|| last.text.clone())
+    }
+
+    fn make(&mut self, snapshot: Snapshot) -> Result<String, prometheus::Error> {
+        let pages = match &self.pages {
+            Some(pages) => pages,
+            None => self.pages.insert(Pages::new()?),
+        };
+        // About as long as the last one, and a little more: it seldom grows much.
+        let size = self.last.as_ref().map_or(0, |last| last.text.len() + last.text.len() / 64);
+        pages.page(snapshot, size)
     }
 }
 
@@ -99,33 +129,20 @@ struct IncidentList<'a> {
 }
 
 impl Exporter {
-    /// `boot_to_wall` says what wall time `Moment::ZERO` has, by the wall clock as it is set now;
-    /// `known` names the groups, engines, GPUs and sources whose series start at 0.
+    /// `boot_to_wall` says what wall time `Moment::ZERO` has, by the wall clock as it is set now; the first `status`
+    /// names the groups, engines, GPUs and sources whose series start at 0.
     pub fn new(
         build: BuildInfo,
         boot_to_wall: impl Fn() -> SystemTime + Send + Sync + 'static,
-        known: &Status,
+        status: watch::Receiver<Arc<Status>>,
     ) -> Self {
         let wall = WallClock::new(boot_to_wall);
+        let known = Arc::clone(&status.borrow());
         let mut tally = Tally::default();
-        tally.expect(known);
+        tally.expect(&known);
         tally.reloaded(wall.seconds(known.at));
-        let (status, endpoints, incidents) = (Arc::new(known.clone()), Arc::default(), Incidents::default());
-        let facts = Facts { status, endpoints, http: Vec::new(), tally, incidents, version: 0 };
-        Exporter { build, wall, facts: Mutex::new(facts), page: Mutex::default() }
-    }
-
-    /// With the URLs of engines, for `mps_engine_info`.
-    pub fn with_endpoints(self, endpoints: BTreeMap<EngineKey, String>) -> Self {
-        self.set_endpoints(endpoints);
-        self
-    }
-
-    /// Takes up the URLs of engines anew, all of them.
-    pub fn set_endpoints(&self, endpoints: BTreeMap<EngineKey, String>) {
-        let facts = &mut *lock(&self.facts);
-        facts.endpoints = Arc::new(endpoints);
-        facts.version += 1;
+        let facts = Facts { http: Vec::new(), tally, incidents: Incidents::default(), version: 0 };
+        Exporter { build, wall, status, facts: Mutex::new(facts), page: Mutex::default() }
     }
 
     /// Takes up whether HTTP is served on an address; why not, for people.
@@ -137,23 +154,24 @@ impl Exporter {
 
     /// Counts an event, and takes it into the incident that it belongs to.
     pub fn record(&self, event: &Event) {
-        let boot = self.wall.boot();
+        let (boot, status) = (self.wall.boot(), self.status());
         let facts = &mut *lock(&self.facts);
-        facts.tally.record(event, &facts.status, boot + event.at.as_secs_f64());
-        facts.incidents.record(event, &facts.status, boot);
+        facts.tally.record(event, &status, boot + event.at.as_secs_f64());
+        facts.incidents.record(event, &status, boot);
         facts.version += 1;
     }
 
-    /// Takes up a status; the next scrape shows it.
-    pub fn publish(&self, status: Arc<Status>) {
+    /// Counts what the next status says beside the last one: the readings that ended, and the series of what is new.
+    /// The core loop does this before it sends that status.
+    pub fn count(&self, next: &Status) {
+        let last = self.status();
         let facts = &mut *lock(&self.facts);
-        if same_names(&facts.status, &status) {
-            facts.tally.record_readings(&facts.status, &status);
+        if same_names(&last, next) {
+            facts.tally.record_readings(&last, next);
         } else {
-            facts.tally.expect(&status);
-            facts.incidents.keep_groups_of(&status);
+            facts.tally.expect(next);
+            facts.incidents.keep_groups_of(next);
         }
-        facts.status = status;
         facts.version += 1;
     }
 
@@ -199,34 +217,39 @@ impl Exporter {
 
     /// The last status.
     pub fn status(&self) -> Arc<Status> {
-        Arc::clone(&lock(&self.facts).status)
+        Arc::clone(&self.status.borrow())
     }
 
     /// The last status, unless it is too old to be believed at `now`.
     pub fn fresh_status(&self, now: Moment) -> Result<Arc<Status>, TooOld> {
         let status = self.status();
-        let age = now.since(status.at);
-        if age > MAX_STATUS_AGE { Err(TooOld { age }) } else { Ok(status) }
+        refuse_old(&status, now)?;
+        Ok(status)
     }
 
     /// The last page, where it is current and nobody is making another: at once, whatever hangs.
     pub fn current_page(&self, now: Moment) -> Option<Bytes> {
         let page = self.page.try_lock().ok()?;
-        let facts = self.facts.try_lock().ok()?;
-        let fresh = now.since(facts.status.at) <= MAX_STATUS_AGE;
-        page.current(facts.version, now).filter(|_| fresh)
+        let version = self.facts.try_lock().ok()?.version;
+        self.kept(&page, version, now).ok()?
     }
 
-    /// Every metric in the exposition format 0.0.4; the same bytes for all until something happens.
-    pub fn scrape(&self, now: Moment) -> Result<Bytes, TooOld> {
-        self.fresh_status(now)?;
+    /// Every metric in the exposition format 0.0.4; the same bytes for all until something happens. The first one after
+    /// that makes the page on its own thread.
+    pub fn scrape(&self, now: Moment) -> Result<Bytes, NoPage> {
+        // Whoever comes while a page is made waits for that one.
         let page = &mut *lock(&self.page);
         let version = lock(&self.facts).version;
-        if let Some(text) = page.current(version, now) {
+        if let Some(text) = self.kept(page, version, now)? {
             return Ok(text);
         }
-        let text = Bytes::from(self.render(&mut page.next));
-        page.last = Some(Rendering { text: text.clone(), version, at: now });
+        let (status, version, tally) = {
+            let facts = lock(&self.facts);
+            (self.status(), facts.version, facts.tally.clone())
+        };
+        let text = Bytes::from(page.make(self.snapshot(&status, tally))?);
+        let made_from = MadeFrom { status: Arc::downgrade(&status), version };
+        page.last = Some(Rendering { text: text.clone(), made_from, at: now });
         Ok(text)
     }
 
@@ -243,19 +266,22 @@ impl Exporter {
         plain_json(&document)
     }
 
-    fn render(&self, page: &mut Exposition) -> String {
-        let (status, endpoints, tally) = {
-            let facts = lock(&self.facts);
-            (Arc::clone(&facts.status), Arc::clone(&facts.endpoints), facts.tally.clone())
-        };
-        let boot = self.wall.boot();
-        let BuildInfo { version, revision, rustc } = self.build;
-        page.number(&metric::BUILD_INFO, &[version, revision, rustc], 1.0);
-        write_own_process(page, boot);
-        Readings { status: &status, endpoints: &endpoints, boot }.write(page);
-        tally.write(&status, page);
-        page.take()
+    /// The last page, where it is current. The status is not cloned: most scrapes come to no more than this.
+    fn kept(&self, page: &Page, version: u64, now: Moment) -> Result<Option<Bytes>, TooOld> {
+        let status = self.status.borrow();
+        refuse_old(&status, now)?;
+        Ok(page.current(&status, version, now))
     }
+
+    fn snapshot(&self, status: &Arc<Status>, tally: Tally) -> Snapshot {
+        let BuildInfo { version, revision, rustc } = self.build;
+        Snapshot { build: [version, revision, rustc], boot: self.wall.boot(), status: Arc::clone(status), tally }
+    }
+}
+
+fn refuse_old(status: &Status, now: Moment) -> Result<(), TooOld> {
+    let age = now.since(status.at);
+    if age > MAX_STATUS_AGE { Err(TooOld { age }) } else { Ok(()) }
 }
 
 /// Names and texts of others are in it: `curl` of it must not drive a terminal.

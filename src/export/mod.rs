@@ -15,7 +15,7 @@ pub mod story;
 mod testing;
 mod wall;
 
-pub use exporter::{BuildInfo, Exporter, TooOld};
+pub use exporter::{BuildInfo, Exporter, NoPage, TooOld};
 pub use log_queue::LogGuard;
 pub use metrics::catalogue;
 pub use story::Story;

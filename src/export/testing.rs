@@ -11,6 +11,7 @@ use crate::model::{
 pub(super) fn engine(name: &str) -> EngineStatus {
     EngineStatus {
         name: name.into(),
+        address: "http://127.0.0.1:8001".into(),
         state: EngineState::Serving,
         attached: None,
         device_memory: None,

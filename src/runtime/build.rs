@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::spawn_local;
 
 use crate::act::{Executor, OwnerMark};
@@ -18,7 +18,7 @@ use crate::export::{BuildInfo, Exporter};
 use crate::host::incident_store::IncidentStore;
 use crate::host::leftovers::Lock;
 use crate::host::{clock, reaper};
-use crate::model::{GroupLaunch, Moment, Report, Request};
+use crate::model::{GroupLaunch, Moment, Report, Request, Status};
 use crate::observe::{Observers, gpus, kernel_log};
 use crate::web::{Gate, Listeners, Server};
 
@@ -29,7 +29,6 @@ use super::followers::Followers;
 use super::hands::Lent;
 use super::hooks::Callers;
 use super::incident_keeper::{self, Keeper};
-use super::news;
 use super::prepare::Prepared;
 use super::probes;
 use super::refusal::Refusal;
@@ -86,7 +85,8 @@ pub(super) fn build(
         .map_err(|error| Refusal::io("start a thread for hooks", &error))?;
     let (hooks, seed) = (Arc::new(hooks), policy.seed);
     let watchdog = Watchdog::new(policy, memory);
-    let exporter = Arc::new(exporter(&watchdog, &launches));
+    let (status, statuses) = watch::channel(Arc::new(watchdog.status(clock::now())));
+    let exporter = Arc::new(exporter(statuses));
     let store = IncidentStore::of(&configuration.state_directory);
     let keeper = incident_keeper::start(store, &exporter)
         .map_err(|error| Refusal::io("start a thread for incidents", &error))?;
@@ -118,6 +118,7 @@ pub(super) fn build(
         observers,
         followers,
         exporter,
+        status,
         hooks: hooks.clone(),
         keeper: keeper.clone(),
         heartbeat,
@@ -178,14 +179,13 @@ fn reap_orphans() {
     });
 }
 
-fn exporter(watchdog: &Watchdog, launches: &[GroupLaunch]) -> Exporter {
+fn exporter(statuses: watch::Receiver<Arc<Status>>) -> Exporter {
     let build = BuildInfo {
         version: env!("CARGO_PKG_VERSION"),
         revision: env!("MPSWARDEN_REVISION"),
         rustc: env!("MPSWARDEN_RUSTC"),
     };
-    let known = watchdog.status(clock::now());
-    Exporter::new(build, || clock::wall_of(Moment::ZERO), &known).with_endpoints(news::endpoints(launches))
+    Exporter::new(build, || clock::wall_of(Moment::ZERO), statuses)
 }
 
 fn alive(heartbeat: Arc<Heartbeat>) -> Arc<dyn Fn() -> bool + Send + Sync> {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::act::Executor;
@@ -61,6 +62,8 @@ pub(super) struct CoreLoop {
     pub hooks: Arc<Callers>,
     pub keeper: Arc<Keeper>,
     pub exporter: Arc<Exporter>,
+    /// To all that hold a receiver: the exporter, and whoever needs each engine's address and state.
+    pub status: watch::Sender<Arc<Status>>,
     pub heartbeat: Arc<Heartbeat>,
     pub reports: UnboundedReceiver<Report>,
     pub requests: UnboundedReceiver<Request>,
@@ -156,7 +159,6 @@ impl CoreLoop {
             let _ = answer.send(Err(why));
             return Input::Woke;
         }
-        self.exporter.set_endpoints(news::endpoints(&launches));
         self.hooks.take_up(hooks);
         (self.launches, progress.leaving) = (launches, true);
         if let Some(told) = told {
@@ -247,7 +249,8 @@ impl CoreLoop {
         progress.published = now;
         let status = Arc::new(self.watchdog.status(now));
         self.release(&status, progress);
-        self.exporter.publish(status);
+        self.exporter.count(&status);
+        self.status.send_replace(status);
         self.keeper.keep(self.exporter.incidents_to_write(now));
         notify::alive();
     }

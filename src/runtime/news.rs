@@ -1,14 +1,12 @@
 //! What comes to the core loop beside facts and requests: a changed configuration to be taken up, and what
 //! others than the core have to tell.
 
-use std::collections::BTreeMap;
-
 use tokio::sync::oneshot;
 
 use crate::config::Hooks;
 use crate::decide::PolicyChange;
 use crate::host::clock;
-use crate::model::{EngineKey, Event, GroupLaunch, What};
+use crate::model::{Event, GroupLaunch, What};
 
 /// One piece of it.
 pub(super) enum News {
@@ -35,10 +33,4 @@ pub(super) struct TakeUp {
 /// An event of the watchdog as a whole.
 pub(super) fn event(what: What) -> Event {
     Event { at: clock::now(), group: None, engine: None, what }
-}
-
-/// Where each engine answers, for `mps_engine_info`.
-pub(super) fn endpoints(launches: &[GroupLaunch]) -> BTreeMap<EngineKey, String> {
-    let engines = launches.iter().flat_map(|launch| &launch.engines);
-    engines.map(|engine| (engine.member.key(), engine.url.clone())).collect()
 }

@@ -4,7 +4,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,7 +35,7 @@ pub fn watchdog() -> SocketAddr {
         let began = Instant::now();
         for stream in listener.incoming() {
             let now = 15.0 + began.elapsed().as_secs_f64();
-            exporter.publish(Arc::new(status(now)));
+            exporter.publish(status(now));
             // A scraper that goes away comes again.
             let _ = answer(stream.unwrap(), &page_of(&exporter, at(now)));
         }

@@ -1,7 +1,8 @@
 //! Statuses and events that the tests of metrics look at, and the exporter over them.
 #![allow(dead_code, reason = "each test uses a part")]
 
-use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use mpswarden::export::{BuildInfo, Exporter};
@@ -12,6 +13,7 @@ use mpswarden::model::{
     GroupStatus, Mode, Moment, OverlapStatus, ProbeState, ProcessId, RecoveryResult, RecoveryStep, Refusal,
     ServerState, Source, SourceScope, SourceState, SourceStatus, Status, SuppressedAction, Taken, Tier, What,
 };
+use tokio::sync::watch;
 
 pub const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";
 
@@ -22,6 +24,7 @@ pub fn at(seconds: f64) -> Moment {
 pub fn engine(name: &str, state: EngineState) -> EngineStatus {
     EngineStatus {
         name: name.into(),
+        address: if name == "qwen-a" { "http://127.0.0.1:8001" } else { "" }.into(),
         state,
         attached: Some(true),
         device_memory: Some(20 << 30),
@@ -197,10 +200,33 @@ pub fn incident() -> Vec<Event> {
     ]
 }
 
-pub fn exporter(known: &Status) -> Exporter {
+/// An exporter, and the core loop's end of its statuses.
+pub struct Exporting {
+    pub exporter: Arc<Exporter>,
+    pub statuses: watch::Sender<Arc<Status>>,
+}
+
+impl Exporting {
+    /// As the core loop does it.
+    pub fn publish(&self, status: Status) {
+        self.exporter.count(&status);
+        self.statuses.send_replace(Arc::new(status));
+    }
+}
+
+impl Deref for Exporting {
+    type Target = Exporter;
+
+    fn deref(&self) -> &Exporter {
+        &self.exporter
+    }
+}
+
+pub fn exporter(known: &Status) -> Exporting {
     let build = BuildInfo { version: "0.1.0", revision: "abc1234", rustc: "1.90.0" };
-    let endpoints = BTreeMap::from([(qwen_a(), "http://127.0.0.1:8001".to_owned())]);
-    Exporter::new(build, || UNIX_EPOCH + Duration::from_secs(1_000_000_000), known).with_endpoints(endpoints)
+    let (statuses, receiver) = watch::channel(Arc::new(known.clone()));
+    let exporter = Exporter::new(build, || UNIX_EPOCH + Duration::from_secs(1_000_000_000), receiver);
+    Exporting { exporter: Arc::new(exporter), statuses }
 }
 
 pub fn page_of(exporter: &Exporter, now: Moment) -> String {

@@ -25,6 +25,7 @@ pub fn at(seconds: u64) -> Moment {
 pub fn engine(name: &str) -> EngineStatus {
     EngineStatus {
         name: name.into(),
+        address: "http://127.0.0.1:8001".into(),
         state: EngineState::Serving,
         attached: Some(true),
         device_memory: Some(20 * GIB),

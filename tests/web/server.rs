@@ -10,6 +10,7 @@ use mpswarden::export::http;
 use mpswarden::export::{BuildInfo, Exporter};
 use mpswarden::model::{Moment, Status};
 use mpswarden::web::{Gate, Problem, Server};
+use tokio::sync::watch;
 
 /// A running server. It stops when dropped.
 pub struct Running {
@@ -32,7 +33,8 @@ pub fn start_with(file: Option<&Path>, version: &'static str) -> Result<Running,
     let gate = Gate::new(file)?;
     let status = Status { at: Moment::ZERO, ready: true, groups: vec![], gpus: vec![], sources: vec![] };
     let build = BuildInfo { version, revision: "", rustc: "" };
-    let exporter = Arc::new(Exporter::new(build, || UNIX_EPOCH, &status));
+    let (_, statuses) = watch::channel(Arc::new(status));
+    let exporter = Arc::new(Exporter::new(build, || UNIX_EPOCH, statuses));
     let any = "127.0.0.1:0".parse().unwrap();
     let (alive, clock) = (Arc::new(|| true), Arc::new(|| Moment::ZERO));
     Ok(Running { server: http::serve(gate, &[any], "/metrics", exporter, alive, clock).unwrap() })

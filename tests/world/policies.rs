@@ -67,6 +67,7 @@ pub fn baseline(words: &[&str]) -> Baseline {
 pub fn engine(name: &str) -> EnginePolicy {
     EnginePolicy {
         name: EngineName::from(name),
+        address: format!("http://{name}.example:8000").into(),
         device_memory_limit: None,
         memory_max: None,
         start_timeout: Duration::from_secs(10),

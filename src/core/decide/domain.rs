@@ -9,13 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Action, DomainId, EngineName, Exit, Fault, Health, Hold, Known, Member, Moment, Observation, Outcome, Owner,
-    ProcessId, ServerLine, Slot, What,
+    Action, DomainId, EngineName, Exit, Fault, Health, Known, Member, Moment, Observation, Outcome, Owner, ProcessId,
+    ServerLine, Slot, What,
 };
 
 use super::facts::server_start::Tone;
 use super::facts::{ControlFacts, ServerFacts, ServerNews};
-use super::isolation::{Hit, IsolatedTime, Isolation};
+use super::isolation::{Hit, Isolation};
 use super::orders::{DomainNumber, Purpose};
 use super::overlap::Overlap;
 use super::phase::{AfterStop, Phase};
@@ -51,32 +51,16 @@ pub(super) struct Domain {
     /// Engines' processes were looked for at least once.
     pub trees_seen: Known<()>,
     pub generation: u32,
-    pub attempts: Attempts,
-    pub jitter: Jitter,
     /// Faults that are there, and since when.
     pub faults: BTreeMap<(Option<EngineName>, Fault), Moment>,
     /// Since when every engine that is not quarantined serves.
     pub serving_since: Option<Moment>,
-    /// NVML speaks of our pids; false in some containers.
-    pub pids_match: bool,
-    /// Who computes on its GPU and belongs to no group.
-    pub foreign: Foreign,
-    /// What /proc says of processes that no engine owns.
-    pub strangers: Strangers,
-    /// Since when something makes the server's word urgent.
-    pub ask_server: Option<Moment>,
-    /// When a server was last asked for while engines ran, since the daemon had let its own go.
-    pub asked_for_server: Option<Moment>,
-    /// Bytes of host memory that are left.
-    pub host_available: Known<u64>,
     /// Time by how many engines had requests in flight.
     pub active: ActiveTime,
     /// The kernel probe's windows, and whether sharing the GPU pays.
     pub overlap: Overlap,
     /// When it is to be stepped.
     pub pulse: Pulse,
-    /// An operator's word that nothing is to be done by itself.
-    pub hold: Option<Hold>,
     /// An operator stopped it: it is not started before somebody says so.
     pub kept_down: bool,
     /// What becomes of it once it is stopped.
@@ -87,18 +71,58 @@ pub(super) struct Domain {
     pub gpu_excused: Option<Moment>,
     /// Who did it, while a fault of the whole group is not over, and what is remembered of earlier ones.
     pub suspects: Suspects,
-    /// What is known of the culprit of repeated faults. A second side has none: its group's first side has it.
-    pub isolation: Isolation,
     /// A fault hit these engines, and nobody weighed it yet.
     pub hit: Option<Hit>,
-    /// Time in which engines serve on both sides of the group.
-    pub isolated: IsolatedTime,
+    /// The engine that is being taken out and started again for a changed configuration.
+    pub rolling: Option<EngineName>,
+    /// What restarts it may still have.
+    pub budget: Budget,
+    /// Whoever else is on its GPU and its host.
+    pub around: Around,
+    /// What it was asked for.
+    pub asked: Asked,
+    /// Clients that left its server.
+    pub departed: Departed,
+}
+
+/// What restarts a domain may still have.
+#[derive(Clone, Debug)]
+pub(super) struct Budget {
+    /// When whole restarts were ordered.
+    pub attempts: Attempts,
+    /// Spreads the waits between them.
+    pub jitter: Jitter,
+}
+
+/// Whoever else is on a domain's GPU and its host.
+#[derive(Clone, Debug)]
+pub(super) struct Around {
+    /// NVML speaks of our pids; false in some containers.
+    pub pids_match: bool,
+    /// Who computes on its GPU and belongs to no group.
+    pub foreign: Foreign,
+    /// What /proc says of processes that no engine owns.
+    pub strangers: Strangers,
+    /// Bytes of host memory that are left.
+    pub host_available: Known<u64>,
+}
+
+/// What a domain is asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    /// Since when something makes the server's word urgent.
+    pub server: Option<Moment>,
+    /// When a server was last asked for while engines ran, since the daemon had let its own go.
+    pub for_server: Option<Moment>,
+}
+
+/// Clients that left a domain's server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Departed {
     /// A client that was killed, in its server's life.
     pub killed: Killed,
     /// A client that left and that the log has no name for.
     pub nameless: Nameless,
-    /// The engine that is being taken out and started again for a changed configuration.
-    pub rolling: Option<EngineName>,
 }
 
 impl Domain {
@@ -118,31 +142,27 @@ impl Domain {
             server: ServerFacts::default(),
             engines,
             trees_seen: Known::Unknown,
+            budget: Budget { attempts: Attempts::of(memory.attempts), jitter: Jitter::new(seed) },
+            around: Around {
+                pids_match: true,
+                foreign: Foreign::default(),
+                strangers: Strangers::default(),
+                host_available: Known::Unknown,
+            },
+            asked: Asked::default(),
+            departed: Departed::default(),
             generation: memory.generation,
-            attempts: Attempts::of(memory.attempts),
-            jitter: Jitter::new(seed),
             faults: BTreeMap::new(),
             serving_since: None,
-            pids_match: true,
-            foreign: Foreign::default(),
-            strangers: Strangers::default(),
-            ask_server: None,
-            asked_for_server: None,
-            host_available: Known::Unknown,
             active: ActiveTime::default(),
             overlap: Overlap::default(),
             pulse: Pulse::default(),
-            hold: memory.hold,
             kept_down: memory.stopped,
             after_stop: AfterStop::Stays,
             left_behind: false,
             gpu_excused: None,
             suspects: Suspects::default(),
-            isolation: memory.isolation,
             hit: None,
-            isolated: IsolatedTime::default(),
-            killed: Killed::default(),
-            nameless: Nameless::default(),
             rolling: None,
             policy,
         }
@@ -152,10 +172,10 @@ impl Domain {
     pub fn memory(&self) -> GroupMemory {
         GroupMemory {
             generation: self.generation,
-            attempts: self.attempts.moments(),
-            hold: self.hold.clone(),
+            attempts: self.budget.attempts.moments(),
+            hold: None,
             stopped: self.kept_down,
-            isolation: self.isolation.clone(),
+            isolation: Isolation::default(),
             engines: self.engines.iter().map(|engine| (engine.name().clone(), engine.memory())).collect(),
         }
     }
@@ -224,7 +244,7 @@ impl Domain {
                 self.environment(&engine.engine, processes, overwritten, turn.now);
             }
             Observation::MemoryEvents { engine, oom_kills } => self.memory_events(&engine.engine, oom_kills, turn.now),
-            Observation::HostMemory { available, .. } => self.host_available.saw(available, turn.now),
+            Observation::HostMemory { available, .. } => self.around.host_available.saw(available, turn.now),
             Observation::OomKill { pid, line } => self.oom_kill(pid, &line, turn),
         }
     }
@@ -232,7 +252,7 @@ impl Domain {
     /// NVML read the group's GPU.
     pub fn gpu_read(&mut self, reading: &Reading) {
         if let Some(clients) = self.server.clients.last().filter(|clients| !clients.is_empty()) {
-            self.pids_match = reading.pids_match(clients, self.server.pid);
+            self.around.pids_match = reading.pids_match(clients, self.server.pid);
         }
         for engine in &mut self.engines {
             engine.listed(reading, &self.server);
@@ -245,7 +265,7 @@ impl Domain {
             Purpose::Watch => match outcome {
                 Outcome::Started { process } => self.server.process = Some(process),
                 // Nobody follows its end: what the control daemon says must do.
-                _ => self.ask_server = Some(turn.now),
+                _ => self.asked.server = Some(turn.now),
             },
             Purpose::Launch(name) | Purpose::Engine(name) => self.engine_finished(id, &name, outcome, turn),
             Purpose::Group | Purpose::Control => match &self.phase {
@@ -259,7 +279,6 @@ impl Domain {
 
     /// Goes as far as it can with what is known.
     pub fn step(&mut self, turn: &mut Turn<'_>) {
-        self.end_an_expired_hold(turn);
         self.server.kept_out.forget_old(turn.now);
         self.note_attachments(turn.gpu, turn.now);
         self.judge_words(turn);
@@ -290,15 +309,7 @@ impl Domain {
         let ready = self.engines.iter().flat_map(|engine| [engine.environment_due(), engine.count_due()]).flatten();
         let full = self.server.full.map(|full| full.until());
         let unseen = self.server.kept_out.deadline();
-        let others = [
-            self.hold_until(),
-            self.isolation_until(),
-            self.suspects.deadline(),
-            self.words_deadline(now),
-            full,
-            unseen,
-            phase,
-        ];
+        let others = [self.suspects.deadline(), self.words_deadline(now), full, unseen, phase];
         engines.chain(words).chain(ready).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
     }
 

@@ -53,7 +53,7 @@ impl Domain {
         let died = engine.and_then(|engine| death(engine).or_else(|| engine.died.clone()));
         let told_there = died.is_some_and(|died| died.fault == finding.fault);
         let tier = self.tier_now(finding, turn).filter(|_| !told_there);
-        if let (Some(tier), Err(reason)) = (tier, self.may_act_on(finding.fault)) {
+        if let (Some(tier), Err(reason)) = (tier, self.may_act_on(finding.fault, turn.hold)) {
             let action = match tier {
                 Tier::Daemon if is_of_the_gpu(finding.fault) => SuppressedAction::StopGroup,
                 Tier::Engine => SuppressedAction::RestartEngine,
@@ -90,7 +90,7 @@ impl Domain {
     pub fn most_urgent<'a>(&self, found: &'a [Finding], turn: &Turn<'_>) -> Option<(&'a Finding, Tier)> {
         found
             .iter()
-            .filter(|finding| self.may_act_on(finding.fault).is_ok())
+            .filter(|finding| self.may_act_on(finding.fault, turn.hold).is_ok())
             .filter_map(|finding| self.tier_now(finding, turn).map(|tier| (finding, tier)))
             .filter(|(finding, tier)| *tier > Tier::Engine && self.may_end_for(finding.fault, turn.now).is_ok())
             .max_by_key(|(_, tier)| *tier)

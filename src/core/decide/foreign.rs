@@ -20,30 +20,30 @@ impl Domain {
 
     /// The proven ones whose command is known, or can't be learnt, and since when they were listed.
     pub fn foreigners(&self, now: Moment) -> BTreeMap<u32, Moment> {
-        let named = |pid: u32, since| self.strangers.answered(pid) || now.since(since) >= NAMED_WITHIN;
-        let proven = self.foreign.listed.iter().filter(|(_, listed)| listed.proven);
+        let named = |pid: u32, since| self.around.strangers.answered(pid) || now.since(since) >= NAMED_WITHIN;
+        let proven = self.around.foreign.listed.iter().filter(|(_, listed)| listed.proven);
         proven.map(|(pid, listed)| (*pid, listed.since)).filter(|(pid, since)| named(*pid, *since)).collect()
     }
 
     /// Tells of those that joined while the fault lasts; with the others, so that the latest event names all.
     pub fn tell_of_joined_foreigners(&mut self, turn: &mut Turn<'_>) {
         let Some(began) = self.faults.get(&(None, Fault::ForeignProcess)).copied() else {
-            self.foreign.told.clear();
+            self.around.foreign.told.clear();
             return;
         };
         let there: BTreeSet<u32> = self.foreigners(turn.now).into_keys().collect();
-        let news = !there.is_subset(&self.foreign.told);
+        let news = !there.is_subset(&self.around.foreign.told);
         if news && began != turn.now {
-            if turn.now.since(self.foreign.told_at) < JOINED_PAUSE {
+            if turn.now.since(self.around.foreign.told_at) < JOINED_PAUSE {
                 return;
             }
             let because = crate::decide::detect::foreign_sentence(self, turn.now);
             turn.emit(What::FaultChanged { fault: Fault::ForeignProcess, because });
         }
         if news {
-            self.foreign.told_at = turn.now;
+            self.around.foreign.told_at = turn.now;
         }
-        self.foreign.told = there;
+        self.around.foreign.told = there;
     }
 }
 
@@ -51,8 +51,8 @@ impl Domain {
 const JOINED_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a reading shows beside MPS. `None`: an engine's processes are not known, or NVML shows other pids.
-pub(super) fn beside(reading: &Reading, on_gpu: &[&Domain], groups: &[Domain], now: Moment) -> Option<Beside> {
-    if !on_gpu.iter().all(|group| group.pids_match) {
+pub(super) fn beside(reading: &Reading, on_gpu: &[&Domain], groups: &[&Domain], now: Moment) -> Option<Beside> {
+    if !on_gpu.iter().all(|group| group.around.pids_match) {
         return None;
     }
     let trees_at = on_gpu.iter().try_fold(now, |oldest, group| Some(oldest.min(group.trees_at(now)?)))?;
@@ -67,7 +67,7 @@ pub(super) fn beside(reading: &Reading, on_gpu: &[&Domain], groups: &[Domain], n
     let mut pids: BTreeSet<u32> = reading.beside_mps().filter(|pid| !is_server(pid) && !is_client(pid)).collect();
     if !pids.is_empty() {
         // Who only claims to be an engine's, and computes beside MPS, is nobody's.
-        groups.iter().flat_map(Domain::proven_pids).for_each(|pid| {
+        groups.iter().flat_map(|domain| domain.proven_pids()).for_each(|pid| {
             pids.remove(&pid);
         });
     }

@@ -107,12 +107,12 @@ impl Domain {
         let steady = if self.control.silent > 0 { SERVER_SILENT } else { SERVER };
         let waits = |engine: &Engine| matches!(engine.stage, Stage::Down { due } if due <= now);
         let blocked = self.server.state.last() != Some(&ServerState::Active) && self.engines.iter().any(waits);
-        want(&mut wants.server, if self.ask_server.is_some() || blocked { URGENT } else { steady });
+        want(&mut wants.server, if self.asked.server.is_some() || blocked { URGENT } else { steady });
         if self.asks_who_knocks() {
             want(&mut wants.pipe, KNOCKS);
             want(&mut wants.clients, SERVER);
         }
-        if self.nameless.asks(self.server.clients_asked, now) {
+        if self.departed.nameless.asks(self.server.clients_asked, now) {
             want(&mut wants.clients, NAMELESS);
             want(&mut wants.trees, NAMELESS);
         }

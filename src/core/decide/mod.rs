@@ -1,9 +1,11 @@
 //! The pure core: observations in, decisions out. No clock, no randomness, no I/O, no lock, no log.
 //!
-//! Read it in this order: `watchdog` takes one input and gives one decision; `group` is one group's
-//! whole state; `detect` finds faults in it; `ladder` says how far to go, `may` whether that may be done now, and
-//! `guard` counts attempts; `settling` puts that together; `restart`, `engine_tier` and `stopping` carry that through step by step; `looks` says which readings are
-//! wanted and `schedule` when; `pulse` says which groups an input concerns;
+//! Read it in this order: `watchdog` takes one input and gives one decision; `domain` is all that is known of one
+//! fault domain, and `phase` what it is about; `detect` finds faults in it; `ladder` says how far to go, `may` whether
+//! that may be done now, and `facts::guard` counts attempts; `settling` puts that together; `restart`, `engine_tier` and
+//! `stopping` carry it through step by step, and `teardown` ends processes for all three; `attempt` is what is reported
+//! of a recovery from its begin to its end; `looks` says which readings are wanted and `schedule` when; `pulse` says
+//! which domains an input concerns;
 //! `isolation` finds the culprit of faults that repeat. `figures` and `overlap` are what is only told.
 #![allow(unreachable_pub, clippy::wildcard_enum_match_arm, clippy::too_many_lines, clippy::self_named_module_files)]
 
@@ -18,6 +20,7 @@ mod facts;
 mod faults;
 mod figures;
 mod foreign;
+mod group;
 mod input;
 mod isolation;
 mod ladder;

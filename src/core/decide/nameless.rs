@@ -12,25 +12,25 @@ use std::time::Duration;
 impl Domain {
     /// A line says that some client left.
     pub fn someone_left(&mut self, stamped: Moment, now: Moment) {
-        self.nameless.left(trusted(stamped, now), now);
+        self.departed.nameless.left(trusted(stamped, now), now);
     }
 
     /// The daemon listed its clients: of whom was listed before and is not any more it is known now that he left. Where
     /// lines have names they say it, and better.
     pub fn listed(&mut self, clients: &BTreeSet<u32>, now: Moment) {
-        if self.nameless.at.is_none() && !self.engines.iter().any(says_terminated) {
+        if self.departed.nameless.at.is_none() && !self.engines.iter().any(says_terminated) {
             return;
         }
         let before = self.server.clients.last().cloned().unwrap_or_default();
         for pid in before.difference(clients) {
             self.named(*pid, now);
         }
-        self.nameless.settle(now);
+        self.departed.nameless.settle(now);
     }
 
     /// An engine's processes were looked at: a client that is not among them any more left.
     pub fn tree_without(&mut self, before: &[ProcessId], after: &[ProcessId], now: Moment) {
-        if self.nameless.at.is_none() {
+        if self.departed.nameless.at.is_none() {
             return;
         }
         let clients = self.server.clients.last().cloned().unwrap_or_default();
@@ -41,11 +41,11 @@ impl Domain {
     }
 
     fn named(&mut self, pid: u32, now: Moment) {
-        let at = self.nameless.at.unwrap_or(now);
+        let at = self.departed.nameless.at.unwrap_or(now);
         let owns = |engine: &&mut Engine| {
             engine.instance.processes().iter().any(|process| process.pid == pid) || engine.instance.shortage.knows(pid)
         };
-        let pending = self.nameless.at.is_some();
+        let pending = self.departed.nameless.at.is_some();
         let Some(engine) = self.engines.iter_mut().find(owns).filter(|engine| pending || says_terminated(engine))
         else {
             return;

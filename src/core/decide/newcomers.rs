@@ -17,13 +17,18 @@ impl Domain {
         let busy = engine.instance.figures.idle.at(now).is_none();
         if was_client && (matches!(exit, Exit::Signal(_)) || busy) {
             let how = if matches!(exit, Exit::Signal(_)) { "was killed" } else { "ended, perhaps at work," };
-            self.killed = Killed { server: self.server.pid, last: Some((now, format!("{} {how}", engine.name()))) };
+            self.departed.killed =
+                Killed { server: self.server.pid, last: Some((now, format!("{} {how}", engine.name()))) };
         }
     }
 
     /// The death that is known of this very server.
     pub fn killed_in_its_life(&self) -> Option<&(Moment, String)> {
-        self.killed.last.as_ref().filter(|_| self.killed.server.is_some() && self.killed.server == self.server.pid)
+        self.departed
+            .killed
+            .last
+            .as_ref()
+            .filter(|_| self.departed.killed.server.is_some() && self.departed.killed.server == self.server.pid)
     }
 
     /// The kernel told which of the engines' processes have a connection to the pipe directory.

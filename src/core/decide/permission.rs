@@ -1,6 +1,6 @@
 //! What a domain asks `may`, with the facts that each answer depends on.
 
-use crate::model::{Fault, Moment};
+use crate::model::{Fault, Hold, Moment};
 
 use super::detect::Finding;
 use super::domain::Domain;
@@ -12,8 +12,8 @@ use crate::decide::facts::gpu_health::Ailment;
 
 impl Domain {
     /// Whether the watchdog may act on `fault` by itself.
-    pub fn may_act_on(&self, fault: Fault) -> May {
-        may::act_on(self.policy.mode_of(fault), self.hold.as_ref())
+    pub fn may_act_on(&self, fault: Fault, hold: Option<&Hold>) -> May {
+        may::act_on(self.policy.mode_of(fault), hold)
     }
 
     /// Whether a restart that is on its way may go further for `fault`.
@@ -53,7 +53,7 @@ impl Domain {
 
     /// Whether there may be another attempt to restart the group.
     pub fn may_attempt(&self, now: Moment) -> May {
-        may::attempt(&self.policy.recovery, &self.attempts, now)
+        may::attempt(&self.policy.recovery, &self.budget.attempts, now)
     }
 
     /// Whether anything may run on the GPU as it is.
@@ -97,8 +97,8 @@ impl Domain {
     }
 
     /// Whether a search for the culprit of repeated faults may move engines.
-    pub fn may_search(&self) -> May {
-        may::search(self.policy.isolation.mode, self.may_act_on(Fault::GpuFault))
+    pub fn may_search(&self, hold: Option<&Hold>) -> May {
+        may::search(self.policy.isolation.mode, self.may_act_on(Fault::GpuFault, hold))
     }
 
     /// Whether clients that no engine owns may be ended.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{
-    Baseline, EngineKind, EngineName, Fault, GpuIdentity, GpuUuid, GroupName, Mode, MpsEnvironment, ProcessId,
+    Baseline, EngineAddress, EngineKind, EngineName, Fault, GpuIdentity, GpuUuid, GroupName, Mode, MpsEnvironment,
+    ProcessId,
 };
 
 /// Everything the core must know beforehand.
@@ -166,6 +167,8 @@ pub struct Backoff {
 pub struct EnginePolicy {
     /// Its name.
     pub name: EngineName,
+    /// Where it answers HTTP; for whoever reads the status.
+    pub address: EngineAddress,
     /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT in bytes.
     pub device_memory_limit: Option<u64>,
     /// Bytes of host memory that its cgroup allows, where it has one.

@@ -48,9 +48,9 @@ impl Domain {
         self.pulse.stirred || self.pulse.due.is_some_and(|due| due <= now)
     }
 
-    /// It was stepped.
-    pub fn stepped(&mut self, now: Moment) {
-        let due = self.next_deadline(now);
+    /// It was stepped. `own`: when time alone may change something of its group.
+    pub fn stepped(&mut self, own: Option<Moment>, now: Moment) {
+        let due = self.next_deadline(now).into_iter().chain(own.filter(|at| *at > now)).min();
         self.pulse = Pulse { stirred: false, due, calm: self.is_calm() };
     }
 
@@ -87,7 +87,7 @@ impl Domain {
 
     fn is_calm(&self) -> bool {
         matches!(self.phase, Phase::Running(None))
-            && self.ask_server.is_none()
+            && self.asked.server.is_none()
             && self.rolling.is_none()
             && self.control.silent == 0
             && self.engines.iter().all(Engine::is_steady)

@@ -66,3 +66,20 @@ pub enum Rest {
     /// It was proven guilty of its group's repeated faults.
     Guilty,
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memory_from_before_domains_had_ids_is_still_read() {
+        let of = |generation: u32| format!(r#"{{"generation":{generation},"attempts":[],"engines":{{}}}}"#);
+        let written = format!(r#"{{"groups":{{"small-llms":{},"small-llms~apart":{}}}}}"#, of(3), of(1));
+        let memory: Memory = serde_json::from_str(&written).unwrap();
+        let group = "small-llms".into();
+        assert_eq!(memory.groups[&DomainId::main(&group)].generation, 3);
+        assert_eq!(memory.groups[&DomainId::isolation(&group)].generation, 1);
+        assert_eq!(serde_json::from_str::<Memory>(&serde_json::to_string(&memory).unwrap()).unwrap(), memory);
+    }
+}

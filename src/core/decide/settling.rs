@@ -77,9 +77,9 @@ impl Domain {
         if !none || self.may_ask_for_a_server(turn.gpu).is_err() || self.next_to_start(turn.now).is_none() {
             return;
         }
-        let mut asked = self.asked_for_server;
+        let mut asked = self.asked.for_server;
         self.order_a_server(&mut asked, turn);
-        self.asked_for_server = asked;
+        self.asked.for_server = asked;
     }
 
     /// Whether the start of an engine is on its way.
@@ -156,12 +156,12 @@ impl Domain {
 
     /// A group that served for long enough gets its budgets back.
     fn forgive(&mut self, turn: &mut Turn<'_>) {
-        let spent = !self.attempts.is_empty();
+        let spent = !self.budget.attempts.is_empty();
         let failed = self.engines.iter().any(|engine| engine.stage == Stage::Serving && !engine.failures.is_empty());
         if !spent && !failed {
             return;
         }
-        self.attempts.clear();
+        self.budget.attempts.clear();
         for engine in self.engines.iter_mut().filter(|engine| engine.stage == Stage::Serving) {
             engine.failures.clear();
         }
@@ -170,7 +170,7 @@ impl Domain {
 
     /// When a running group changes by time alone.
     pub fn running_deadline(&self, now: Moment) -> Option<Moment> {
-        let owed = !self.attempts.is_empty() || self.engines.iter().any(|engine| !engine.failures.is_empty());
+        let owed = !self.budget.attempts.is_empty() || self.engines.iter().any(|engine| !engine.failures.is_empty());
         let stable = self.serving_since.filter(|_| owed).map(|since| since.after(self.policy.recovery.stable_after));
         let wedge = self.wedge_due();
         [stable, wedge].into_iter().flatten().filter(|at| *at > now).min()

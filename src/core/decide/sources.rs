@@ -25,7 +25,7 @@ impl Logs {
 }
 
 /// Each source once for what it is read for: of several looks at one, the worst.
-pub(super) fn sources(groups: &[Domain], looks: &Schedule, logs: &Logs, now: Moment) -> Vec<SourceStatus> {
+pub(super) fn sources(groups: &[&Domain], looks: &Schedule, logs: &Logs, now: Moment) -> Vec<SourceStatus> {
     let mut sources: BTreeMap<SourceScope, SourceStatus> = BTreeMap::new();
     let mut add = |one: SourceStatus| match sources.get_mut(&one.scope) {
         Some(known) => merge(known, one),
@@ -41,7 +41,7 @@ pub(super) fn sources(groups: &[Domain], looks: &Schedule, logs: &Logs, now: Mom
 }
 
 /// What there is to be asked, whether or not anybody asks now.
-fn expected(groups: &[Domain]) -> impl Iterator<Item = SourceScope> {
+fn expected(groups: &[&Domain]) -> impl Iterator<Item = SourceScope> {
     groups.iter().flat_map(|group| {
         let name = group.id.group.clone();
         let engines = group.engines.iter().map(|engine| group.member(engine.name()).key());

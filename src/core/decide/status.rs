@@ -6,13 +6,15 @@ use std::time::Duration;
 use crate::model::gpu::ComputeMode;
 use crate::model::status::RecoveryStatus;
 use crate::model::{
-    EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Moment, ServerState, Status,
+    EngineIsolation, EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Moment,
+    ServerState, Status,
 };
 
 use super::detect::unknown_clients;
 use super::domain::Domain;
 use super::facts::{GpuFacts, SERVER_FRESH};
-use super::isolation::one_each;
+use super::group::Group;
+use super::isolation::one_of;
 use super::phase::Phase;
 use super::schedule::Schedule;
 use super::sources::{Logs, sources};
@@ -25,24 +27,26 @@ use crate::decide::facts::reading::Reading;
 const HEALTH_FRESH: Duration = Duration::from_secs(6);
 
 pub(super) fn status(
-    groups: &[Domain],
+    groups: &[Group],
     gpus: &BTreeMap<GpuUuid, GpuFacts>,
     looks: &Schedule,
     logs: &Logs,
     now: Moment,
 ) -> Status {
     let reading_of = |group: &Domain| gpus.get(&group.policy.gpu).and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
+    let domains: Vec<&Domain> = groups.iter().flat_map(Group::domains).collect();
     let mut on_gpu: BTreeMap<&GpuUuid, Vec<&Domain>> = BTreeMap::new();
-    groups.iter().for_each(|group| on_gpu.entry(&group.policy.gpu).or_default().push(group));
+    domains.iter().for_each(|group| on_gpu.entry(&group.policy.gpu).or_default().push(group));
     let groups_of = |gpu: &GpuFacts| on_gpu.get(&gpu.identity.uuid).map_or(&[][..], Vec::as_slice);
     let mut gpu_statuses: Vec<GpuStatus> = gpus.values().map(|gpu| gpu_status(gpu, groups_of(gpu), now)).collect();
     gpu_statuses.sort_by_key(|gpu| gpu.identity.index);
+    let status_of = |domain: &Domain| domain.status(gpus.get(&domain.policy.gpu), reading_of(domain), now);
     Status {
         at: now,
-        ready: groups.iter().all(Domain::every_source_reported),
-        groups: one_each(groups, |group| group.status(gpus.get(&group.policy.gpu), reading_of(group), now)),
+        ready: domains.iter().all(|domain| domain.every_source_reported()),
+        groups: groups.iter().filter_map(|group| one_of(group, status_of)).collect(),
         gpus: gpu_statuses,
-        sources: sources(groups, looks, logs, now),
+        sources: sources(&domains, looks, logs, now),
     }
 }
 
@@ -61,8 +65,8 @@ fn gpu_status(gpu: &GpuFacts, groups: &[&Domain], now: Moment) -> GpuStatus {
 
 /// `None`: an engine's processes are not known, or NVML shows other pids than ours.
 fn count_foreign(groups: &[&Domain], now: Moment) -> Option<u32> {
-    let known = |group: &&Domain| group.pids_match && group.trees_at(now).is_some();
-    groups.iter().all(known).then(|| groups.iter().map(|group| group.foreign.count()).max().unwrap_or(0))
+    let known = |group: &&Domain| group.around.pids_match && group.trees_at(now).is_some();
+    groups.iter().all(known).then(|| groups.iter().map(|group| group.around.foreign.count()).max().unwrap_or(0))
 }
 
 impl Domain {
@@ -96,14 +100,14 @@ impl Domain {
             unknown_clients: if blind { None } else { self.count_unknown() },
             recovery: self.recovery(),
             held: self.held(),
-            hold: self.hold.clone(),
+            hold: None,
             active: self.active.by_number(self.engines.len().max(self.policy.engines.len())),
             budget_remaining: self.budget_remaining(now),
             faults: self.faults.keys().cloned().collect(),
             isolation: None,
             overlap: self.overlap_status(now),
-            isolated: self.isolated.isolated,
-            time_sliced: self.isolated.sliced,
+            isolated: Duration::ZERO,
+            time_sliced: Duration::ZERO,
             engines: self.engines.iter().map(|engine| self.engine_status(engine, gpu, reading, sight, now)).collect(),
         }
     }
@@ -155,7 +159,7 @@ impl Domain {
 
     fn budget_remaining(&self, now: Moment) -> u32 {
         let recovery = &self.policy.recovery;
-        recovery.budget.saturating_sub(self.attempts.within(recovery.budget_window, now))
+        recovery.budget.saturating_sub(self.budget.attempts.within(recovery.budget_window, now))
     }
 
     fn state(&self, sight: Sight) -> GroupState {
@@ -193,12 +197,11 @@ impl Domain {
     }
 
     fn held(&self) -> Option<(HeldReason, String)> {
-        let stuck = match &self.phase {
+        match &self.phase {
             Phase::Restart(restart) => restart.held.clone(),
             Phase::Running(_) => self.stuck().map(|why| (HeldReason::ProcessStuck, why)),
             _ => None,
-        };
-        stuck.or_else(|| self.held_by_an_operator())
+        }
     }
 
     fn engine_status(
@@ -218,6 +221,7 @@ impl Domain {
         let is_client = |pid: &u32| self.server.clients.last().is_some_and(|clients| clients.contains(pid));
         EngineStatus {
             name: engine.name().clone(),
+            address: engine.policy.address.clone(),
             state: self.engine_state(engine, of_it),
             attached: seen.and_then(|seen| match seen {
                 Attachment::Attached => Some(true),
@@ -237,7 +241,7 @@ impl Domain {
             clients: processes.iter().map(|process| process.pid).filter(is_client).collect(),
             incarnation: engine.instance.incarnation,
             failures: engine.failures.within(self.policy.recovery.budget_window, now),
-            isolation: self.isolation.of(engine.name()),
+            isolation: EngineIsolation::None,
             sharing: engine.sharing_status(&self.policy.overlap, now),
             note: engine.instance.note.clone().or_else(|| engine.waits_to_roll()),
         }

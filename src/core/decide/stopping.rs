@@ -110,7 +110,7 @@ impl Domain {
         self.phase = if self.after_stop == AfterStop::Starts { Phase::Waiting } else { Phase::Stopped };
         self.control = super::facts::ControlFacts::default();
         self.server = super::facts::ServerFacts::default();
-        self.attempts.clear();
+        self.budget.attempts.clear();
         self.forget_leavers();
         for engine in &mut self.engines {
             engine.failures.clear();

@@ -12,21 +12,21 @@ impl Domain {
     /// /proc answered. Who waits for the server and is gone, or whose pid is another's by now, waits no more.
     pub fn strangers_seen(&mut self, asked: &[u32], found: Vec<CommandLine>, now: Moment) {
         let reused = |command: &CommandLine| {
-            let was = self.strangers.0.get(&command.process.pid).and_then(|(_, was)| was.as_ref());
+            let was = self.around.strangers.0.get(&command.process.pid).and_then(|(_, was)| was.as_ref());
             was.is_some_and(|was| was.process != command.process)
         };
         let reused: BTreeSet<u32> = found.iter().filter(|one| reused(one)).map(|one| one.process.pid).collect();
-        self.strangers.saw(asked, found, now);
-        let strangers = &self.strangers;
+        self.around.strangers.saw(asked, found, now);
+        let strangers = &self.around.strangers;
         self.server.kept_out.retain(|pid, since| !reused.contains(&pid) && !strangers.gone_since(pid, since));
         self.forget_strangers();
     }
 
     /// What was said of pids that nobody asks about any more may be about others by the time that somebody does.
     pub fn forget_strangers(&mut self) {
-        if !self.strangers.0.is_empty() {
-            let of_interest: BTreeSet<u32> = self.foreign.pids().chain(self.server.kept_out.pids()).collect();
-            self.strangers.0.retain(|pid, _| of_interest.contains(pid));
+        if !self.around.strangers.0.is_empty() {
+            let of_interest: BTreeSet<u32> = self.around.foreign.pids().chain(self.server.kept_out.pids()).collect();
+            self.around.strangers.0.retain(|pid, _| of_interest.contains(pid));
         }
     }
 
@@ -41,22 +41,22 @@ impl Domain {
 
     /// Whether somebody may be an engine's child that was born after the last look at the engines' processes.
     pub fn may_own_a_stranger(&self, now: Moment) -> bool {
-        let latest = self.foreign.latest().max(self.latest_unowned());
+        let latest = self.around.foreign.latest().max(self.latest_unowned());
         latest.is_some_and(|latest| self.trees_at(now).is_none_or(|at| at <= latest))
     }
 
     /// Whose command lines are to be read now.
     pub fn nameless(&self, now: Moment) -> Vec<u32> {
-        if self.foreign.is_empty() && self.server.kept_out.is_empty() {
+        if self.around.foreign.is_empty() && self.server.kept_out.is_empty() {
             return Vec::new();
         }
         let Some(trees) = self.trees_at(now) else { return Vec::new() };
-        let foreign = self.foreign.pids_since().filter(|(pid, since)| {
-            *since < trees && !self.strangers.answered(*pid) && now.since(*since) < NAMED_WITHIN
+        let foreign = self.around.foreign.pids_since().filter(|(pid, since)| {
+            *since < trees && !self.around.strangers.answered(*pid) && now.since(*since) < NAMED_WITHIN
         });
         let owned = self.pids();
         let waiting = self.server.kept_out.pids_since().filter(|(pid, since)| {
-            *since < trees && !owned.contains(pid) && !self.strangers.asked_within(*pid, ASK_AGAIN, now)
+            *since < trees && !owned.contains(pid) && !self.around.strangers.asked_within(*pid, ASK_AGAIN, now)
         });
         let pids: BTreeSet<u32> = foreign.chain(waiting).map(|(pid, _)| pid).collect();
         pids.into_iter().collect()

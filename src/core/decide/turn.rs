@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Action, ActionId, EngineName, FailedAction, GroupName, Moment, Outcome, What};
+use crate::model::{Action, ActionId, EngineName, FailedAction, GroupName, Hold, Moment, Outcome, What};
 
 use super::effects::Effects;
 use super::facts::gpu::GpuFacts;
@@ -19,8 +19,10 @@ pub(super) struct Turn<'a> {
     pub gpu: &'a GpuFacts,
     /// Whether no other group uses that GPU.
     pub alone: bool,
-    /// Of a group's second side: whether an engine of its first side is being started.
+    /// Of a group's second domain: whether an engine of its main one is being started.
     pub home_starts: bool,
+    /// An operator's word that nothing is to be done by itself in its group.
+    pub hold: Option<&'a Hold>,
     /// Which domain of this run it is.
     pub domain: DomainNumber,
     /// The name of its group, as the outside knows it.
@@ -113,7 +115,7 @@ pub(super) mod stand {
             self.gather(now);
             let (domain, group) = (DomainNumber(0), GroupName::from("small-llms"));
             let (gpu, orders, effects) = (&self.gpu, &mut self.orders, &mut self.effects);
-            Turn { now, gpu, alone: true, home_starts: false, domain, group, orders, effects }
+            Turn { now, gpu, alone: true, home_starts: false, hold: None, domain, group, orders, effects }
         }
 
         /// The events since the last call.
@@ -144,6 +146,7 @@ pub(super) mod stand {
     pub fn engine(name: &str) -> EnginePolicy {
         EnginePolicy {
             name: EngineName::from(name),
+            address: "http://127.0.0.1:8001".into(),
             device_memory_limit: None,
             memory_max: None,
             start_timeout: Duration::from_secs(10),

@@ -4,21 +4,22 @@ mod gpus;
 mod groups;
 mod looking;
 mod sharing;
-mod sides;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
     Action, ActionId, Blindness, DomainId, GpuIdentity, GpuUuid, GroupName, Look, Moment, Observation, Outcome, Owner,
-    Plan, Request, Source, SourceScope, Status, What, XidVia,
+    Plan, Request, Slot, Source, SourceScope, Status, What, XidVia,
 };
 
 use super::domain::Domain;
 use super::effects::Effects;
 use super::facts::GpuFacts;
+use super::group::{Context, Group, Numbers, no_such_group, plan_for_all};
+use super::may::Others;
 use super::operator;
-use super::orders::{DomainNumber, Orders, Purpose};
+use super::orders::{Orders, Purpose};
 use super::remembered::Memory;
 use super::schedule::Schedule;
 use super::sources::Logs;
@@ -30,17 +31,15 @@ const SAVE_BOUND: Duration = Duration::from_secs(2);
 /// The same Xid of the same GPU from the kernel log and from NVML, so close together, is one.
 const SAME_XID: Duration = Duration::from_secs(1);
 
-/// An engine that changes sides is told of to both in the same turn: out, over, and up.
+/// An engine that changes domains does so in one turn: out, over, and up.
 const SIDES_BOUND: usize = 4;
 
 /// The watchdog state machine. See the module's head for what it never does.
 #[derive(Clone, Debug)]
 pub struct Watchdog {
     gpus: BTreeMap<GpuUuid, GpuFacts>,
-    groups: Vec<Domain>,
-    /// The next domain's; never given twice.
-    next_number: DomainNumber,
-    seed: u64,
+    groups: Vec<Group>,
+    numbers: Numbers,
     /// An operator ends it all, and the watchdog with it.
     ending: bool,
     /// GPUs that more than one group uses.
@@ -60,8 +59,7 @@ impl Watchdog {
             shared: BTreeSet::new(),
             gpus: policy.gpus.into_iter().map(facts).collect(),
             groups: Vec::new(),
-            next_number: DomainNumber(0),
-            seed: policy.seed,
+            numbers: Numbers::new(policy.seed),
             ending: false,
             looks: Schedule::default(),
             orders: Orders::default(),
@@ -95,7 +93,7 @@ impl Watchdog {
         self.wait_for_drivers();
         for _ in 0..SIDES_BOUND {
             self.step_groups(&mut effects);
-            if !self.arrange_sides(&mut effects) {
+            if !self.arrange(&mut effects) {
                 break;
             }
         }
@@ -109,7 +107,7 @@ impl Watchdog {
 
     /// When it wants to be woken if nothing else happens. Later than the last input, or `None`.
     pub fn next_deadline(&self) -> Option<Moment> {
-        let groups = self.groups.iter().filter_map(|group| group.pulse.due());
+        let groups = self.domains().filter_map(|domain| domain.pulse.due());
         let others = [self.looks.next_deadline(), self.orders.next_deadline()];
         let gpus = self.gpus.values().filter_map(|gpu| gpu.health.deadline());
         groups.chain(gpus).chain(others.into_iter().flatten()).filter(|at| *at > self.now).min()
@@ -126,20 +124,21 @@ impl Watchdog {
             return Err("mpswarden is being stopped and takes no order any more".to_owned());
         }
         let Some(name) = operator::group_of(request) else {
-            return operator::plan_for_all(&self.groups, request, now);
+            return plan_for_all(&self.groups, request, now);
         };
-        self.plan_sides(name, request, now)
+        let group = self.place(name).map(|place| &self.groups[place]).filter(|group| !group.main.is_forgotten());
+        group.ok_or_else(|| no_such_group(name, &self.groups))?.plan(request, now)
     }
 
     /// What must survive a crash.
     pub fn memory(&self) -> Memory {
-        Memory { groups: self.groups.iter().map(|group| (group.id.clone(), group.memory())).collect() }
+        Memory { groups: self.groups.iter().flat_map(Group::memory).collect() }
     }
 
     /// Whether it was told to end and every group has been stopped. Groups that an operator stopped one by one
     /// don't end it.
     pub fn stopped(&self) -> bool {
-        self.ending && self.groups.iter().all(Domain::is_stopped)
+        self.ending && self.domains().all(Domain::is_stopped)
     }
 
     fn observe(&mut self, observation: Observation, effects: &mut Effects) {
@@ -171,9 +170,12 @@ impl Watchdog {
             }
             Observation::OomKill { pid, .. } => {
                 self.log_heard(Source::Kmsg, None, effects);
-                let Some(index) = self.groups.iter().position(|group| group.owner_of(pid).is_some()) else { return };
-                self.groups[index].stir();
-                self.at(index, effects, |group, turn| group.observe(observation, turn));
+                let owner = self.domains().find(|domain| domain.owner_of(pid).is_some());
+                let Some(DomainId { group, slot }) = owner.map(|domain| domain.id.clone()) else { return };
+                let Some(index) = self.place(&group) else { return };
+                self.at(index, effects, |group, context| {
+                    group.stir_at(slot, context, |domain, turn| domain.observe(observation, turn));
+                });
             }
             Observation::Blind { source: source @ (Source::Kmsg | Source::Log), group, state, why, .. } => {
                 self.log_lost(SourceScope { group, ..SourceScope::whole(source) }, Blindness { state, why }, effects);
@@ -182,15 +184,16 @@ impl Watchdog {
             Observation::Overlap { group, window } => self.window_seen(&group, &window),
             Observation::Probe { engine, state, why } => self.probe_seen(&engine, state, why),
             observation => {
-                let Some(index) = domain_of(&observation).and_then(|id| self.place(&id)) else { return };
-                if self.groups[index].is_news(&observation, self.now) {
-                    self.groups[index].stir();
+                let Some(DomainId { group, slot }) = domain_of(&observation) else { return };
+                let Some(index) = self.place(&group) else { return };
+                let loaded = matches!(observation, Observation::Load { .. });
+                let Some(domain) = self.groups[index].domain_mut(slot) else { return };
+                if domain.is_news(&observation, self.now) {
+                    domain.stir();
                 }
-                let loaded =
-                    matches!(observation, Observation::Load { .. }).then(|| self.groups[index].id.group.clone());
-                self.at(index, effects, |group, turn| group.observe(observation, turn));
-                if let Some(name) = loaded {
-                    self.weigh_sharing(&name, effects);
+                self.at_domain((index, slot), effects, |domain, turn| domain.observe(observation, turn));
+                if loaded {
+                    self.weigh_sharing(index, effects);
                 }
             }
         }
@@ -200,12 +203,13 @@ impl Watchdog {
     fn xid(&mut self, gpu: Option<GpuUuid>, xid: u32, pid: Option<u32>, via: XidVia, effects: &mut Effects) {
         let seen = self.xids.insert((gpu.clone(), xid), (self.now, via));
         let twin = seen.is_some_and(|(at, by)| by != via && self.now.since(at) <= SAME_XID);
-        for group in self.groups.iter_mut().filter(|group| gpu.as_ref().is_none_or(|gpu| group.policy.gpu == *gpu)) {
-            group.ask_server = Some(self.now);
+        let now = self.now;
+        for domain in self.domains_mut().filter(|domain| gpu.as_ref().is_none_or(|gpu| domain.policy.gpu == *gpu)) {
+            domain.asked.server = Some(now);
             if !twin {
-                group.suspects.xid(xid, pid, self.now);
+                domain.suspects.xid(xid, pid, now);
             }
-            group.stir();
+            domain.stir();
         }
         if !twin {
             if let Some(gpu) = &gpu {
@@ -236,11 +240,12 @@ impl Watchdog {
         if let Purpose::Look(look) = &open.purpose {
             self.look_ended(look, &outcome, effects);
         }
-        let index = open.domain.and_then(|number| self.groups.iter().position(|group| group.number == number));
-        if let Some(index) = index {
-            self.groups[index].stir();
-            self.at(index, effects, |group, turn| group.finished(id, open.purpose, outcome, turn));
-        }
+        let whose = self.domains().find(|domain| Some(domain.number) == open.domain);
+        let Some(DomainId { group, slot }) = whose.map(|domain| domain.id.clone()) else { return };
+        let Some(index) = self.place(&group) else { return };
+        self.at(index, effects, |group, context| {
+            group.stir_at(slot, context, |domain, turn| domain.finished(id, open.purpose, outcome, turn));
+        });
     }
 
     fn look_ended(&mut self, look: &Look, outcome: &Outcome, effects: &mut Effects) {
@@ -255,17 +260,17 @@ impl Watchdog {
         {
             facts.is_unread(why.why.clone(), self.now);
         }
-        let concerned = |group: &&mut Domain| match look {
-            Look::Gpu(gpu) => group.policy.gpu == *gpu,
+        let concerned = |domain: &&mut Domain| match look {
+            Look::Gpu(gpu) => domain.policy.gpu == *gpu,
             Look::Load(_) | Look::Overlap(_) => false,
-            _ => subject.domain() == Some(&group.id),
+            _ => subject.domain() == Some(&domain.id),
         };
-        for group in self.groups.iter_mut().filter(concerned) {
-            group.stir_unless_calm();
+        for domain in self.domains_mut().filter(concerned) {
+            domain.stir_unless_calm();
             if let Look::Server { .. } = look {
                 // Only an answer to a question that came after the doubt settles it.
                 let settles = |asked: Moment| ended.sent.is_some_and(|sent| sent >= asked);
-                group.ask_server = group.ask_server.filter(|asked| !settles(*asked));
+                domain.asked.server = domain.asked.server.filter(|asked| !settles(*asked));
             }
         }
         let source = look.scope();
@@ -288,37 +293,48 @@ impl Watchdog {
         self.ending |= matches!(request, Request::Stop | Request::StopNow);
         // Through these two, so that every group that the order touches is stepped in this same turn.
         match operator::group_of(request) {
-            Some(name) => self.take_up_on_sides(name, request, effects),
-            None => self.each_group(effects, |group, turn| {
-                if group.plan(request, turn.now).is_ok() {
-                    group.take_up(request, turn);
-                }
-            }),
+            Some(name) => {
+                let Some(index) = self.place(name) else { return };
+                self.at(index, effects, |group, context| group.take_up(request, context));
+            }
+            None => self.each_group(effects, |group, context| group.take_up_one_of_all(request, context)),
         }
     }
 
     /// Every group that this turn concerns goes as far as it can, and says what it wants to see then.
     fn step_groups(&mut self, effects: &mut Effects) {
         for id in self.looks.domains_due(self.now) {
-            if let Some(group) = self.groups.iter_mut().find(|group| group.id == *id) {
-                group.stir_unless_calm();
+            if let Some(domain) = self.groups.iter_mut().flat_map(Group::domains_mut).find(|domain| domain.id == *id) {
+                domain.stir_unless_calm();
             }
         }
         for index in 0..self.groups.len() {
-            if !self.groups[index].is_stirred(self.now) {
-                continue;
+            for slot in self.groups[index].slots() {
+                if self.groups[index].domain(slot).is_some_and(|domain| domain.is_stirred(self.now)) {
+                    self.at(index, effects, |group, context| group.step(slot, context));
+                    self.want_looks(index);
+                    self.weigh_sharing(index, effects);
+                }
             }
-            self.at(index, effects, |group, turn| group.step(turn));
-            let group = &mut self.groups[index];
-            group.count_active_time(self.now);
-            group.stepped(self.now);
-            let home = group.id.group.clone();
-            self.want_looks(&home);
-            self.weigh_sharing(&home, effects);
-            // Its second side starts engines only while it starts none.
-            if let Some(apart) = self.apart_of(index) {
-                self.groups[apart].stir();
-            }
+        }
+    }
+
+    /// Brings the domains of every group a step nearer to what they are to be. True: something changed, and the domains
+    /// that it changed are to be stepped again.
+    fn arrange(&mut self, effects: &mut Effects) -> bool {
+        let mut changed = false;
+        self.each_group(effects, |group, context| changed |= group.arrange(context));
+        changed
+    }
+
+    /// Of all domains of a group at once: what one wants to see depends on the others.
+    fn want_looks(&mut self, index: usize) {
+        let group = &self.groups[index];
+        let changes = group.domains().any(Domain::is_changing);
+        let others = if changes { Others::Underway } else { Others::AtRest };
+        for domain in group.domains() {
+            let Some(gpu) = self.gpus.get(&domain.policy.gpu) else { continue };
+            self.looks.want(&domain.id, domain.wanted(&gpu.health, others, self.now));
         }
     }
 
@@ -330,43 +346,48 @@ impl Watchdog {
         effects.act_first(id, deadline, Action::Save { memory });
     }
 
-    fn each_group(&mut self, effects: &mut Effects, mut work: impl FnMut(&mut Domain, &mut Turn<'_>)) {
+    fn each_group(&mut self, effects: &mut Effects, mut work: impl FnMut(&mut Group, &mut Context<'_>)) {
         for index in 0..self.groups.len() {
-            self.groups[index].stir();
             self.at(index, effects, &mut work);
         }
     }
 
-    fn one_domain(&mut self, index: usize, effects: &mut Effects, work: impl FnOnce(&mut Domain, &mut Turn<'_>)) {
-        self.groups[index].stir();
-        self.at(index, effects, work);
+    /// Where a group is among the groups.
+    fn place(&self, name: &GroupName) -> Option<usize> {
+        self.groups.iter().position(|group| group.name == *name)
     }
 
-    fn place(&self, id: &DomainId) -> Option<usize> {
-        self.groups.iter().position(|group| group.id == *id)
+    fn domains(&self) -> impl Iterator<Item = &Domain> {
+        self.groups.iter().flat_map(Group::domains)
     }
 
-    fn main_of(&self, name: &GroupName) -> Option<usize> {
-        self.place(&DomainId::main(name))
+    fn domains_mut(&mut self) -> impl Iterator<Item = &mut Domain> {
+        self.groups.iter_mut().flat_map(Group::domains_mut)
     }
 
-    fn at(&mut self, index: usize, effects: &mut Effects, work: impl FnOnce(&mut Domain, &mut Turn<'_>)) {
-        // A second side is right behind its first.
-        let home = index.checked_sub(1).filter(|home| self.apart_of(*home) == Some(index));
-        let home_starts = home.is_some_and(|home| self.groups[home].starts_an_engine());
+    /// Does something to a group.
+    fn at(&mut self, index: usize, effects: &mut Effects, work: impl FnOnce(&mut Group, &mut Context<'_>)) {
         let Some(group) = self.groups.get_mut(index) else { return };
-        let Some(gpu) = self.gpus.get(&group.policy.gpu) else { return };
-        let mut turn = Turn {
+        let Some(gpu) = self.gpus.get(&group.main.policy.gpu) else { return };
+        let mut context = Context {
             now: self.now,
             gpu,
-            alone: !self.shared.contains(&group.policy.gpu),
-            home_starts,
-            domain: group.number,
-            group: group.id.group.clone(),
+            alone: !self.shared.contains(&group.main.policy.gpu),
+            numbers: &mut self.numbers,
             orders: &mut self.orders,
             effects,
         };
-        work(group, &mut turn);
+        work(group, &mut context);
+    }
+
+    /// Does something to a domain.
+    fn at_domain(
+        &mut self,
+        (index, slot): (usize, Slot),
+        effects: &mut Effects,
+        work: impl FnOnce(&mut Domain, &mut Turn<'_>),
+    ) {
+        self.at(index, effects, |group, context| group.at(slot, context, work));
     }
 }
 

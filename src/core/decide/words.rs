@@ -38,7 +38,7 @@ impl Domain {
     fn heard_error(&mut self, name: &EngineName, code: u32, place: &LinePlace, turn: &mut Turn<'_>) {
         let now = turn.now;
         if is_context_fatal(code) {
-            self.ask_server = Some(now);
+            self.asked.server = Some(now);
         }
         if code == OUT_OF_MEMORY {
             self.ran_out(name, place, turn);

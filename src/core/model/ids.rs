@@ -60,6 +60,11 @@ name!(
     GpuUuid
 );
 
+name!(
+    /// Where an engine answers HTTP: `http://host:port`, `https://host:port` or `unix:/path`, as configured.
+    EngineAddress
+);
+
 words!(
     /// Which of a group's fault domains.
     Slot {

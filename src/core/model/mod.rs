@@ -36,7 +36,7 @@ pub use event::{Event, What};
 pub use fault::{Fault, HeldReason, Reason, RecoveryResult, RecoveryStep, Tier};
 pub use gpu::{GpuActivity, GpuIdentity, GpuProcess, GpuReading};
 pub use hook::{Hook, HookResult};
-pub use ids::{ActionId, DomainId, EngineKey, EngineName, GpuUuid, GroupName, InstanceId, Member, Slot};
+pub use ids::{ActionId, DomainId, EngineAddress, EngineKey, EngineName, GpuUuid, GroupName, InstanceId, Member, Slot};
 pub use incident::{Incident, IncidentLine, Written};
 pub use known::Known;
 pub use launch::{ControlLaunch, EngineLaunch, GpuNamedBy, GroupLaunch, MetricsPlace};

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use super::{
-    Advice, Baseline, Doubt, EngineIsolation, EngineKind, EngineLoad, EngineName, EngineState, Fault, GpuIdentity,
-    GpuUuid, GroupName, GroupState, HeldReason, Mode, Moment, ProbeState, ProcessId, Reason, RecoveryStep, ServerState,
-    SourceStatus, Tier, Unknown,
+    Advice, Baseline, Doubt, EngineAddress, EngineIsolation, EngineKind, EngineLoad, EngineName, EngineState, Fault,
+    GpuIdentity, GpuUuid, GroupName, GroupState, HeldReason, Mode, Moment, ProbeState, ProcessId, Reason, RecoveryStep,
+    ServerState, SourceStatus, Tier, Unknown,
 };
 
 /// Everything at one moment.
@@ -178,6 +178,9 @@ pub struct RecoveryStatus {
 pub struct EngineStatus {
     /// Its name.
     pub name: EngineName,
+    /// Where it answers HTTP; empty: an earlier version did not say.
+    #[serde(default = "no_address")]
+    pub address: EngineAddress,
     /// Its state.
     pub state: EngineState,
     /// All of it is clients of this group's server; `false`: it computes outside it; `None`: unknown, or it
@@ -240,6 +243,10 @@ pub struct GpuStatus {
     pub compute_mode: ComputeMode,
     /// What the driver wants; `None`: unknown.
     pub recovery_action: Option<RecoveryAction>,
+}
+
+fn no_address() -> EngineAddress {
+    EngineAddress::from("")
 }
 
 fn no_suspicion() -> EngineIsolation {

@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::export::Exporter;
 use crate::export::page::{self, View};
+use crate::export::{Exporter, NoPage};
 use crate::model::{EngineState, EngineStatus, GroupState, GroupStatus, Moment, Status};
 use crate::web::{self, Answer, HTML, Kept, METRICS, Page, json};
 
@@ -132,7 +132,8 @@ impl Site {
     fn metrics(&self) -> Answer {
         match self.exporter.scrape((self.clock)()) {
             Ok(body) => Answer::found(METRICS, body),
-            Err(too_old) => Answer::unavailable(too_old.to_string()),
+            Err(NoPage::TooOld(too_old)) => Answer::unavailable(too_old.to_string()),
+            Err(NoPage::Unwritten(error)) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         }
     }
 
@@ -256,6 +257,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use http_body_util::BodyExt;
+    use tokio::sync::watch;
 
     use super::*;
     use crate::export::BuildInfo;
@@ -267,7 +269,8 @@ mod tests {
     fn site_with(telemetry_path: &str) -> Arc<Site> {
         let empty = Status { at: Moment::ZERO, ready: true, groups: vec![], gpus: vec![], sources: vec![] };
         let build = BuildInfo { version: "0", revision: "", rustc: "" };
-        let exporter = Arc::new(Exporter::new(build, || UNIX_EPOCH, &empty));
+        let (_, statuses) = watch::channel(Arc::new(empty));
+        let exporter = Arc::new(Exporter::new(build, || UNIX_EPOCH, statuses));
         Arc::new(Site::new(telemetry_path, exporter, Arc::new(|| true), Arc::new(|| Moment::ZERO)))
     }
 

@@ -1,59 +1,60 @@
 //! Gauges of one engine, and its counters that others keep: CPU time and tokens.
 
 use super::catalogue::{self as metric, Metric};
-use super::exposition::Exposition;
+use super::families::Families;
 use super::gauges::{flag, write_known};
 use crate::model::{EngineIsolation, EngineLoad, EngineState, EngineStatus, GroupName, Question};
 
 /// Of a model's name, in characters: an engine may say anything.
 const LONGEST_MODEL: usize = 200;
 
-/// Adds them. `endpoint` is where the engine is reached, or empty.
-pub fn write(page: &mut Exposition, group: &GroupName, engine: &EngineStatus, endpoint: &str) {
+/// Adds them.
+pub fn write(families: &mut Families, group: &GroupName, engine: &EngineStatus) {
     let labels = &[group.as_str(), engine.name.as_str()];
     let states = EngineState::ALL.iter().map(|state| state.as_str());
-    page.states(&metric::ENGINE_STATE, labels, states, Some(engine.state.as_str()));
+    families.states(&metric::ENGINE_STATE, labels, states, Some(engine.state.as_str()));
     let isolations = EngineIsolation::ALL.iter().map(|isolation| isolation.as_str());
-    page.states(&metric::ENGINE_ISOLATED, labels, isolations, Some(engine.isolation.as_str()));
-    write_known(page, &metric::ENGINE_ATTACHED, labels, engine.attached.map(flag));
-    write_bytes(page, &metric::ENGINE_DEVICE_MEMORY, labels, engine.device_memory);
-    write_bytes(page, &metric::ENGINE_DEVICE_MEMORY_LIMIT, labels, engine.device_memory_limit);
+    families.states(&metric::ENGINE_ISOLATED, labels, isolations, Some(engine.isolation.as_str()));
+    write_known(families, &metric::ENGINE_ATTACHED, labels, engine.attached.map(flag));
+    write_bytes(families, &metric::ENGINE_DEVICE_MEMORY, labels, engine.device_memory);
+    write_bytes(families, &metric::ENGINE_DEVICE_MEMORY_LIMIT, labels, engine.device_memory_limit);
     let left = engine.memory_time_to_limit.map(|left| left.as_secs_f64());
-    write_known(page, &metric::ENGINE_TIME_TO_LIMIT, labels, left);
-    write_bytes(page, &metric::ENGINE_RESIDENT, labels, engine.resident_memory);
-    page.number(&metric::ENGINE_CPU, labels, engine.cpu.as_secs_f64());
+    write_known(families, &metric::ENGINE_TIME_TO_LIMIT, labels, left);
+    write_bytes(families, &metric::ENGINE_RESIDENT, labels, engine.resident_memory);
+    families.number(&metric::ENGINE_CPU, labels, engine.cpu.as_secs_f64());
     if let Some(load) = &engine.load {
-        write_load(page, labels, load);
+        write_load(families, labels, load);
     }
     for (code, how, lines) in &engine.doubted {
         let code = code.to_string();
-        page.number(&metric::EVIDENCE_REFUTED, &[labels[0], labels[1], &code, how.as_str()], *lines as f64);
+        families.number(&metric::EVIDENCE_REFUTED, &[labels[0], labels[1], &code, how.as_str()], *lines as f64);
     }
     for question in Question::ALL.iter().filter(|_| engine.state == EngineState::Serving) {
         let unknown = engine.unknown.iter().any(|unknown| unknown.question == *question);
-        page.number(&metric::ENGINE_UNKNOWN, &[labels[0], labels[1], question.as_str()], flag(unknown));
+        families.number(&metric::ENGINE_UNKNOWN, &[labels[0], labels[1], question.as_str()], flag(unknown));
     }
-    write_info(page, labels, engine, endpoint);
+    write_info(families, labels, engine);
 }
 
-fn write_load(page: &mut Exposition, labels: &[&str; 2], load: &EngineLoad) {
-    write_known(page, &metric::REQUESTS_RUNNING, labels, load.running);
-    write_known(page, &metric::REQUESTS_WAITING, labels, load.waiting);
-    write_known(page, &metric::KV_CACHE, labels, load.kv_cache);
-    write_known(page, &metric::TOKENS, &[labels[0], labels[1], "prompt"], load.prompt_tokens);
-    write_known(page, &metric::TOKENS, &[labels[0], labels[1], "generation"], load.generation_tokens);
+fn write_load(families: &mut Families, labels: &[&str; 2], load: &EngineLoad) {
+    write_known(families, &metric::REQUESTS_RUNNING, labels, load.running);
+    write_known(families, &metric::REQUESTS_WAITING, labels, load.waiting);
+    write_known(families, &metric::KV_CACHE, labels, load.kv_cache);
+    write_known(families, &metric::TOKENS, &[labels[0], labels[1], "prompt"], load.prompt_tokens);
+    write_known(families, &metric::TOKENS, &[labels[0], labels[1], "generation"], load.generation_tokens);
 }
 
 /// One series however many clients it has: a join on group and engine must find one.
-fn write_info(page: &mut Exposition, labels: &[&str; 2], engine: &EngineStatus, endpoint: &str) {
+fn write_info(families: &mut Families, labels: &[&str; 2], engine: &EngineStatus) {
     let model = engine.load.as_ref().and_then(|load| load.model.as_deref()).unwrap_or_default();
     let end = model.char_indices().nth(LONGEST_MODEL).map_or(model.len(), |(end, _)| end);
     let main = engine.main.map(|process| process.pid.to_string()).unwrap_or_default();
     let clients: Vec<String> = engine.clients.iter().map(u32::to_string).collect();
-    let labels = &[labels[0], labels[1], &model[..end], endpoint, &main, &clients.join(","), engine.kind.as_str()];
-    page.number(&metric::ENGINE_INFO, labels, 1.0);
+    let (endpoint, clients) = (engine.address.as_str(), clients.join(","));
+    let labels = &[labels[0], labels[1], &model[..end], endpoint, &main, &clients, engine.kind.as_str()];
+    families.number(&metric::ENGINE_INFO, labels, 1.0);
 }
 
-fn write_bytes(page: &mut Exposition, metric: &'static Metric, labels: &[&str], bytes: Option<u64>) {
-    write_known(page, metric, labels, bytes.map(|bytes| bytes as f64));
+fn write_bytes(families: &mut Families, metric: &'static Metric, labels: &[&str], bytes: Option<u64>) {
+    write_known(families, metric, labels, bytes.map(|bytes| bytes as f64));
 }

@@ -1,8 +1,10 @@
-//! The metrics page: every metric as data, counters kept from events, gauges from one status, and their text.
+//! The metrics page: every metric as data, counters kept from events, gauges from one status, and the collectors that
+//! hand both to the `prometheus` crate.
 
 pub mod catalogue;
+mod collectors;
 mod engine_gauges;
-mod exposition;
+mod families;
 mod gauges;
 mod gpu_gauges;
 mod imbalance;
@@ -12,7 +14,5 @@ mod samples;
 mod sharing_gauges;
 mod tally;
 
-pub(super) use exposition::Exposition;
-pub(super) use gauges::Readings;
-pub(super) use own_process::write as write_own_process;
+pub(super) use collectors::{Pages, Snapshot};
 pub(super) use tally::Tally;

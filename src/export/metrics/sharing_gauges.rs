@@ -2,29 +2,29 @@
 //! slow-downs, baselines and advice. What nobody can know, without a probe or a baseline, has no sample.
 
 use super::catalogue as metric;
-use super::exposition::Exposition;
+use super::families::Families;
 use super::gauges::{flag, write_known};
 use crate::model::{AdviceReason, Baseline, EngineName, EngineStatus, GroupStatus, ProbeState, Taken};
 
 /// Adds them. `boot` is the boot's wall time, in seconds since 1970.
-pub fn write(page: &mut Exposition, group: &GroupStatus, boot: f64) {
+pub fn write(families: &mut Families, group: &GroupStatus, boot: f64) {
     let probed = group.engines.iter().filter(|engine| is_probed(engine)).count();
     if probed > 0 {
-        write_probed(page, group, probed);
+        write_probed(families, group, probed);
     }
-    write_known(page, &metric::THROUGHPUT_GAIN, &[group.name.as_str()], group.overlap.gain);
+    write_known(families, &metric::THROUGHPUT_GAIN, &[group.name.as_str()], group.overlap.gain);
     let measured = || group.engines.iter().filter(|engine| engine.sharing.baselines > 0);
     if measured().next().is_some() {
-        write_advice(page, group, None, AdviceReason::LowGain);
+        write_advice(families, group, None, AdviceReason::LowGain);
     }
     for engine in measured() {
-        write_advice(page, group, Some(&engine.name), AdviceReason::Slowdown);
+        write_advice(families, group, Some(&engine.name), AdviceReason::Slowdown);
     }
     for engine in &group.engines {
         let labels = &[group.name.as_str(), engine.name.as_str()];
-        write_known(page, &metric::SLOWDOWN, labels, engine.sharing.slowdown);
+        write_known(families, &metric::SLOWDOWN, labels, engine.sharing.slowdown);
         if let Some(baseline) = &engine.sharing.baseline {
-            write_baseline(page, labels, baseline, boot);
+            write_baseline(families, labels, baseline, boot);
         }
     }
 }
@@ -34,40 +34,40 @@ fn is_probed(engine: &EngineStatus) -> bool {
 }
 
 /// The probe's sums. An engine is at least one client: so many series are there from the start, at 0.
-fn write_probed(page: &mut Exposition, group: &GroupStatus, probed: usize) {
+fn write_probed(families: &mut Families, group: &GroupStatus, probed: usize) {
     let (name, overlap) = (group.name.as_str(), &group.overlap);
-    page.number(&metric::PROBE_SAMPLED, &[name], overlap.sampled.as_secs_f64());
+    families.number(&metric::PROBE_SAMPLED, &[name], overlap.sampled.as_secs_f64());
     for clients in 0..overlap.by_clients.len().max(probed + 1) {
         let time = overlap.by_clients.get(clients).copied().unwrap_or_default();
-        page.number(&metric::KERNEL_CONCURRENCY, &[name, &clients.to_string()], time.as_secs_f64());
+        families.number(&metric::KERNEL_CONCURRENCY, &[name, &clients.to_string()], time.as_secs_f64());
     }
     for engine in &group.engines {
         let labels = &[name, engine.name.as_str()];
         // Those that are off too: what they run is in no sum.
         let states = ProbeState::ALL.iter().map(|state| state.as_str());
-        page.states(&metric::PROBE_STATE, labels, states, Some(engine.sharing.probe.as_str()));
+        families.states(&metric::PROBE_STATE, labels, states, Some(engine.sharing.probe.as_str()));
         let busy = is_probed(engine).then_some(engine.sharing.kernel_busy.as_secs_f64());
-        write_known(page, &metric::KERNEL_BUSY, labels, busy);
+        write_known(families, &metric::KERNEL_BUSY, labels, busy);
     }
 }
 
-fn write_baseline(page: &mut Exposition, labels: &[&str; 2], baseline: &Baseline, boot: f64) {
+fn write_baseline(families: &mut Families, labels: &[&str; 2], baseline: &Baseline, boot: f64) {
     let taken = match baseline.taken {
         Taken::At(moment) => Some(boot + moment.as_secs_f64()),
         // Somebody's word, of no known time.
         Taken::Unix(0) => None,
         Taken::Unix(seconds) => Some(seconds as f64),
     };
-    write_known(page, &metric::BASELINE_TIME, labels, taken);
-    page.number(&metric::BASELINE_SAMPLES, labels, f64::from(baseline.samples));
-    page.number(&metric::BASELINE_INFO, &[labels[0], labels[1], baseline.source.as_str()], 1.0);
+    write_known(families, &metric::BASELINE_TIME, labels, taken);
+    families.number(&metric::BASELINE_SAMPLES, labels, f64::from(baseline.samples));
+    families.number(&metric::BASELINE_INFO, &[labels[0], labels[1], baseline.source.as_str()], 1.0);
 }
 
-fn write_advice(page: &mut Exposition, group: &GroupStatus, engine: Option<&EngineName>, reason: AdviceReason) {
+fn write_advice(families: &mut Families, group: &GroupStatus, engine: Option<&EngineName>, reason: AdviceReason) {
     let is_given =
         group.overlap.advice.iter().any(|advice| advice.reason == reason && advice.engine.as_ref() == engine);
     let labels = &[group.name.as_str(), engine.map_or("", |engine| engine.as_str()), reason.as_str()];
-    page.number(&metric::SHARING_ADVICE, labels, flag(is_given));
+    families.number(&metric::SHARING_ADVICE, labels, flag(is_given));
 }
 
 #[cfg(test)]
@@ -75,6 +75,7 @@ fn write_advice(page: &mut Exposition, group: &GroupStatus, engine: Option<&Engi
 mod tests {
     use std::time::Duration;
 
+    use super::super::families;
     use super::*;
     use crate::export::testing;
     use crate::model::{Advice, BaselineSource, EngineSharing, Moment, OverlapStatus};
@@ -108,9 +109,9 @@ mod tests {
 
     /// The samples, without what the format says of them.
     fn samples(group: &GroupStatus) -> Vec<String> {
-        let mut page = Exposition::default();
-        write(&mut page, group, BOOT);
-        page.take().lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        let mut families = Families::of(metric::ALL);
+        write(&mut families, group, BOOT);
+        families::tests::samples(families)
     }
 
     #[test]

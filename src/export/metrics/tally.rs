@@ -3,16 +3,38 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::catalogue as metric;
-use super::exposition::{self, Exposition, Value};
+use super::catalogue::{self as metric, Metric};
+use super::families::Families;
 use super::gpu_gauges::gpu_label;
 use super::known_series::{ENGINE_FAULTS, GROUP_FAULTS, MENDED_FAULTS, XIDS};
-use super::samples::Samples;
+use super::samples::{Samples, Value};
 use crate::model::{
     CommandResult, EngineKey, EngineName, Event, ExitCause, Fault, GroupName, Hook, HookResult, IsolationResult,
     Reason, RecoveryResult, RecoveryStep, Refusal, Source, Status, SuppressedAction, Tier, What, Written,
 };
 
+/// The rows whose values are counted here; every other one is a gauge of the status or of the own process.
+pub const ROWS: &[&Metric] = &[
+    &metric::ACTIONS_SUPPRESSED,
+    &metric::CONTROL_COMMANDS,
+    &metric::ENGINE_EXITS,
+    &metric::FAULTS,
+    &metric::FAULT_DETECTION,
+    &metric::FAULT_LAST,
+    &metric::HOOK_RUNS,
+    &metric::INCIDENT_WRITES,
+    &metric::ISOLATIONS,
+    &metric::RECOVERIES,
+    &metric::RECOVERY_SECONDS,
+    &metric::RECOVERY_STEP_SECONDS,
+    &metric::RELOAD_SUCCESSFUL,
+    &metric::RELOAD_SUCCESS_TIME,
+    &metric::RESTARTS,
+    &metric::SERVER_STARTS,
+    &metric::SOURCE_DURATION,
+    &metric::XID_ERRORS,
+    &metric::XID_LAST,
+];
 /// Whole-group tiers, for series that one engine's restart has no part in.
 const GROUP_TIERS: &[Tier] = &[Tier::Clients, Tier::Daemon];
 
@@ -165,11 +187,11 @@ impl Tally {
         }
     }
 
-    /// Adds the series of all that is in `status` to the page.
-    pub fn write(&self, status: &Status, page: &mut Exposition) {
+    /// Adds the series of all that is in `status` to their families.
+    pub fn write(&self, status: &Status, families: &mut Families) {
         let mut write = |place: &Place| {
             if let Some(samples) = self.places.get(place) {
-                samples.write(page);
+                samples.write(families);
             }
         };
         write(&Place::Watchdog);
@@ -183,8 +205,7 @@ impl Tally {
         }
         for (source, value) in &self.readings {
             if status.sources.iter().any(|known| known.scope.source == *source) {
-                let labels = exposition::labels(&metric::SOURCE_DURATION, &[source.as_str()]);
-                page.series(&metric::SOURCE_DURATION, &labels, value);
+                families.value(&metric::SOURCE_DURATION, std::iter::once(source.as_str()), value);
             }
         }
     }

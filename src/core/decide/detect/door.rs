@@ -33,6 +33,6 @@ fn owner(group: &Domain, pid: u32, since: Moment, now: Moment) -> Option<(Option
         return Some((Some(engine.name()), format!("its process {pid}")));
     }
     let looked = group.trees_at(now).is_some_and(|at| at > since);
-    group.strangers.there_since(pid, since).filter(|_| looked)?;
-    Some((None, format!("process {} of no engine", group.strangers.name(pid))))
+    group.around.strangers.there_since(pid, since).filter(|_| looked)?;
+    Some((None, format!("process {} of no engine", group.around.strangers.name(pid))))
 }

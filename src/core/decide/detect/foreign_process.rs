@@ -17,7 +17,7 @@ pub(super) fn find(group: &Domain, now: Moment) -> Option<Finding> {
 /// Who computes there, in a sentence.
 pub(in crate::decide) fn foreign_sentence(group: &Domain, now: Moment) -> String {
     let pids: Vec<u32> = group.foreigners(now).into_keys().collect();
-    let named: Vec<String> = pids.iter().take(NAMED).map(|pid| group.strangers.name(*pid)).collect();
+    let named: Vec<String> = pids.iter().take(NAMED).map(|pid| group.around.strangers.name(*pid)).collect();
     let named = named.join(", ");
     match pids.len() {
         1 => format!("process {named} computes on this GPU and belongs to no group"),

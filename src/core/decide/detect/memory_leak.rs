@@ -36,7 +36,7 @@ pub(super) fn find(engine: &Engine, group: &Domain, gpu: &GpuFacts, now: Moment)
     // What was found stays so for twice as far.
     let factor = if known { 2 } else { 1 };
     let reading = gpu.reading.fresh(READING_FRESH, now);
-    let rooms = [engine.device_room(reading), engine.host_room(group.host_available.last().copied(), now)];
+    let rooms = [engine.device_room(reading), engine.host_room(group.around.host_available.last().copied(), now)];
     let leaks = rooms.into_iter().flatten().filter_map(|room| Some((left(&room, factor)?, room)));
     let (left, room) = leaks.min_by_key(|(left, _)| *left)?;
     let acts = left < LAST_MOMENT && (room.growth.requests.is_some() || room.growth.span >= BLIND_SPAN);

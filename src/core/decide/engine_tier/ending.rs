@@ -104,7 +104,7 @@ impl Domain {
         }
         let name = engine.name().clone();
         let attempt = if evicted { engine.evictions } else { failures };
-        let wait = guard::wait(&recovery.backoff, attempt, self.jitter.next());
+        let wait = guard::wait(&recovery.backoff, attempt, self.budget.jitter.next());
         engine.stage = Stage::Down { due: turn.now.after(wait) };
         if !wait.is_zero() {
             turn.emit_of(&name, What::EngineBackoff { wait, failures });

@@ -79,7 +79,7 @@ impl Domain {
         let engine = &self.engines[place];
         let neglected = engine.died.clone().filter(|_| matches!(engine.stage, Stage::Left | Stage::Failing));
         let Some(died) = neglected else { return };
-        if self.may_act_on(died.fault).is_ok() {
+        if self.may_act_on(died.fault, turn.hold).is_ok() {
             self.engine_failed(place, died, turn);
         }
     }
@@ -108,7 +108,7 @@ impl Domain {
         let mends = |finding: &&Finding| {
             finding.fault != Fault::EngineDied
                 && self.tier_now(finding, turn) == Some(Tier::Engine)
-                && self.may_act_on(finding.fault).is_ok()
+                && self.may_act_on(finding.fault, turn.hold).is_ok()
         };
         let mended: Vec<&Finding> = found.iter().filter(mends).collect();
         self.note_unmended(found, turn.now);
@@ -133,7 +133,7 @@ impl Domain {
         let died = engine.instance.shortage.explain(died, engine.instance.process.ended.map(|(_, exit)| exit));
         let died = engine.explain_eviction(died);
         engine.tried.tries(died.fault, turn.now);
-        let may_act = self.may_act_on(died.fault);
+        let may_act = self.may_act_on(died.fault, turn.hold);
         // A leak is no emergency: its requests may end.
         let ending = match died.fault {
             Fault::MemoryLeak => self.planned_end(place, turn.now),

@@ -7,7 +7,7 @@
 //!                                       +--> no fault for the window: all go home, nobody is accused
 //! ```
 //! `search` is the pure search, `place` leads the engines of one side to where they are to be, `time` counts what
-//! it costs. The sides themselves, and the moves between them, are in `watchdog/sides`.
+//! it costs. The domains, and the moves between them, are in `group/places`.
 
 mod place;
 mod search;
@@ -21,13 +21,14 @@ use serde::{Deserialize, Serialize};
 use crate::model::{EngineIsolation, EngineName, IsolationResult, Moment, Slot, SuppressedAction, What};
 
 use super::domain::Domain;
+use super::group::{Context, Group};
 use super::policy::IsolationMode;
 use super::turn::Turn;
 
 pub(super) use place::{Place, Stay};
 pub(super) use search::Hit;
 use search::{Search, Verdict};
-pub(super) use shown::one_each;
+pub(super) use shown::one_of;
 pub(super) use time::{Domains, IsolatedTime};
 
 /// What is known of the culprit of a group's repeated faults. It survives a crash.
@@ -66,54 +67,9 @@ impl Isolation {
 }
 
 impl Domain {
-    /// Whether it is the second side of a group.
+    /// Whether it is the second domain of a group.
     pub fn is_apart(&self) -> bool {
         self.id.slot == Slot::Isolation
-    }
-
-    /// Weighs a fault of one of the group's two sides.
-    pub fn weigh(&mut self, hit: &Hit, turn: &mut Turn<'_>) {
-        let policy = self.policy.isolation;
-        if policy.mode == IsolationMode::Off {
-            return;
-        }
-        let repeats = self.isolation.last.is_some_and(|last| turn.now.since(last) < policy.window);
-        self.isolation.last = Some(turn.now);
-        turn.save();
-        if let Some(search) = &mut self.isolation.search {
-            let before = search.since;
-            let faults = search.faults + 1;
-            match search.hit(hit, turn.now) {
-                Verdict::Proven(engine) => self.convict(engine, turn),
-                Verdict::Contradiction => {
-                    let (result, lasted) = (IsolationResult::Contradiction, turn.now.since(before));
-                    turn.emit(What::IsolationEnded { result, faults, lasted });
-                    self.tell_search(turn);
-                }
-                Verdict::Narrowed => self.tell_search(turn),
-            }
-        } else if repeats {
-            self.begin_search(hit, turn);
-        }
-    }
-
-    fn begin_search(&mut self, hit: &Hit, turn: &mut Turn<'_>) {
-        let Some(search) = Search::begin(hit, turn.now) else { return };
-        if let Err(reason) = self.may_search() {
-            let names: Vec<&str> = search.apart.iter().map(EngineName::as_str).collect();
-            let detail = format!("faults repeat; {} would run apart from the others", names.join(", "));
-            return turn.emit(What::Suppressed { action: SuppressedAction::IsolateEngines, reason, detail });
-        }
-        self.isolation.search = Some(search);
-        self.tell_search(turn);
-    }
-
-    fn convict(&mut self, engine: EngineName, turn: &mut Turn<'_>) {
-        let faults = self.isolation.search.as_ref().map_or(1, |search| search.faults);
-        turn.emit_of(&engine, What::Proven { faults });
-        self.isolation.guilty.insert(engine, faults);
-        self.end_search(IsolationResult::Proven, turn);
-        self.isolation.last = None;
     }
 
     /// A guilty engine brought the fault again, where it harms only itself: that counts against it alone.
@@ -128,44 +84,99 @@ impl Domain {
             turn.emit_of(&engine.policy.name, What::EngineQuarantined { failures });
         }
     }
+}
+
+impl Group {
+    /// Weighs a fault of one of the group's domains.
+    pub fn weigh(&mut self, hit: &Hit, context: &mut Context<'_>) {
+        let policy = self.main.policy.isolation;
+        if policy.mode == IsolationMode::Off {
+            return;
+        }
+        let repeats = self.isolation.last.is_some_and(|last| context.now.since(last) < policy.window);
+        self.isolation.last = Some(context.now);
+        context.effects.save();
+        if let Some(search) = &mut self.isolation.search {
+            let before = search.since;
+            let faults = search.faults + 1;
+            match search.hit(hit, context.now) {
+                Verdict::Proven(engine) => self.convict(engine, context),
+                Verdict::Contradiction => {
+                    let (result, lasted) = (IsolationResult::Contradiction, context.now.since(before));
+                    self.emit(context, What::IsolationEnded { result, faults, lasted });
+                    self.tell_search(context);
+                }
+                Verdict::Narrowed => self.tell_search(context),
+            }
+        } else if repeats {
+            self.begin_search(hit, context);
+        }
+    }
+
+    fn begin_search(&mut self, hit: &Hit, context: &mut Context<'_>) {
+        let Some(search) = Search::begin(hit, context.now) else { return };
+        if let Err(reason) = self.main.may_search(self.hold.as_ref()) {
+            let names: Vec<&str> = search.apart.iter().map(EngineName::as_str).collect();
+            let detail = format!("faults repeat; {} would run apart from the others", names.join(", "));
+            return self.emit(context, What::Suppressed { action: SuppressedAction::IsolateEngines, reason, detail });
+        }
+        self.isolation.search = Some(search);
+        self.tell_search(context);
+    }
+
+    fn convict(&mut self, engine: EngineName, context: &mut Context<'_>) {
+        let faults = self.isolation.search.as_ref().map_or(1, |search| search.faults);
+        self.emit_of(&engine, context, What::Proven { faults });
+        self.isolation.guilty.insert(engine, faults);
+        self.end_search(IsolationResult::Proven, context);
+        self.isolation.last = None;
+    }
 
     /// Ends a search that found nobody in its time, or that the configuration does not want any more.
-    pub fn end_an_idle_search(&mut self, turn: &mut Turn<'_>) {
-        let here: Vec<EngineName> = self.policy.engines.iter().map(|engine| engine.name.clone()).collect();
+    pub fn end_an_idle_search(&mut self, context: &mut Context<'_>) {
+        let here: Vec<EngineName> = self.main.policy.engines.iter().map(|engine| engine.name.clone()).collect();
         self.isolation.guilty.retain(|name, _| here.contains(name));
         let Some(search) = &mut self.isolation.search else { return };
         search.forget(|name| !here.contains(name));
-        let unwanted = search.suspects.is_empty() || self.policy.isolation.mode != IsolationMode::Enforce;
+        let unwanted = search.suspects.is_empty() || self.main.policy.isolation.mode != IsolationMode::Enforce;
         if unwanted {
-            self.end_search(IsolationResult::Ended, turn);
-        } else if self.isolation_until().is_some_and(|until| until <= turn.now) {
-            self.end_search(IsolationResult::Expired, turn);
+            self.end_search(IsolationResult::Ended, context);
+        } else if self.isolation_until().is_some_and(|until| until <= context.now) {
+            self.end_search(IsolationResult::Expired, context);
         }
     }
 
     /// When a search that finds nobody ends.
     pub fn isolation_until(&self) -> Option<Moment> {
         self.isolation.search.as_ref()?;
-        Some(self.isolation.last?.after(self.policy.isolation.window))
+        Some(self.isolation.last?.after(self.main.policy.isolation.window))
     }
 
     /// An operator lets a guilty engine go home.
-    pub fn absolve(&mut self, engine: &EngineName, turn: &mut Turn<'_>) {
+    pub fn absolve(&mut self, engine: &EngineName, context: &mut Context<'_>) {
         if self.isolation.guilty.remove(engine).is_some() {
-            turn.save();
+            context.effects.save();
         }
     }
 
-    fn end_search(&mut self, result: IsolationResult, turn: &mut Turn<'_>) {
+    fn end_search(&mut self, result: IsolationResult, context: &mut Context<'_>) {
         let Some(search) = self.isolation.search.take() else { return };
-        let lasted = turn.now.since(search.since);
-        turn.emit(What::IsolationEnded { result, faults: search.faults, lasted });
-        turn.save();
+        let lasted = context.now.since(search.since);
+        self.emit(context, What::IsolationEnded { result, faults: search.faults, lasted });
+        context.effects.save();
     }
 
-    fn tell_search(&self, turn: &mut Turn<'_>) {
+    fn tell_search(&self, context: &mut Context<'_>) {
         let Some(search) = &self.isolation.search else { return };
         let (suspects, apart) = (search.suspects.clone(), search.apart.iter().cloned().collect());
-        turn.emit(What::Isolating { suspects, apart, faults: search.faults });
+        self.emit(context, What::Isolating { suspects, apart, faults: search.faults });
+    }
+
+    fn emit(&self, context: &mut Context<'_>, what: What) {
+        context.effects.emit(Some(self.name.clone()), None, what);
+    }
+
+    fn emit_of(&self, engine: &EngineName, context: &mut Context<'_>, what: What) {
+        context.effects.emit(Some(self.name.clone()), Some(engine.clone()), what);
     }
 }

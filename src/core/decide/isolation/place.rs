@@ -1,8 +1,9 @@
 //! Where each engine of a group is to be, and one step towards it. An engine is taken out by the engine tier's safe
-//! way, one at a time; it changes sides only once it is proven gone.
+//! way, one at a time; it changes domains only once it is proven gone.
 
 use crate::decide::domain::Domain;
 use crate::decide::facts::engine::{Ending, Engine, Stage};
+use crate::decide::group::Group;
 use crate::decide::may::May;
 use crate::decide::phase::Phase;
 use crate::decide::policy::Quarantine;
@@ -15,7 +16,7 @@ use crate::model::EngineName;
 pub(in crate::decide) enum Place {
     /// With the others.
     Home,
-    /// On the second side.
+    /// In the second domain.
     Apart,
     /// At home, and started outside MPS.
     Outside,
@@ -41,12 +42,12 @@ impl Place {
     }
 }
 
-impl Domain {
+impl Group {
     /// Where an engine of the group is to be. `second_server`: whether its GPU takes one.
     pub fn place_for(&self, engine: &EngineName, second_server: May) -> Place {
         let parts = second_server.is_ok();
         let suspected = self.isolation.search().is_some_and(|search| search.apart.contains(engine));
-        match self.policy.isolation.quarantine {
+        match self.main.policy.isolation.quarantine {
             Quarantine::Apart if parts && self.isolation.is_guilty(engine) => Place::Apart,
             Quarantine::Outside if parts && self.isolation.is_guilty(engine) => Place::Outside,
             _ if self.isolation.is_guilty(engine) => Place::Resting(Rest::Guilty),
@@ -55,7 +56,9 @@ impl Domain {
             _ => Place::Home,
         }
     }
+}
 
+impl Domain {
     /// Leads an engine of this side to its place, as far as that is this side's work; says whether it may go over
     /// now. `take_out`: whether it may be taken out for that.
     pub fn lead_to_place(&mut self, at: usize, place: Place, take_out: May, turn: &mut Turn<'_>) -> bool {

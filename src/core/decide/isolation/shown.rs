@@ -1,26 +1,32 @@
-//! A group's two sides as the one group that the outside knows.
+//! A group's domains as the one group that the outside knows.
 
 use crate::decide::domain::Domain;
-use crate::model::{EngineIsolation, EngineStatus, GroupState, GroupStatus, IsolationStatus, ServerState};
+use crate::decide::group::Group;
+use crate::model::{EngineIsolation, EngineStatus, GroupState, GroupStatus, HeldReason, IsolationStatus, ServerState};
 
-/// The status of each group, its second side in it.
-pub(in crate::decide) fn one_each(groups: &[Domain], status: impl Fn(&Domain) -> GroupStatus) -> Vec<GroupStatus> {
-    let mut shown: Vec<GroupStatus> = Vec::with_capacity(groups.len());
-    for group in groups {
-        if !group.is_apart() {
-            let mut one = status(group);
-            one.isolation = group.isolation_status();
-            shown.push(one);
-        } else if let Some(home) = shown.last_mut().filter(|home| home.name == group.id.group) {
-            // One that has left the configuration ends after its first side may have.
-            take_in(home, status(group), group);
-        }
+/// The status of a group, made of that of its domains. One whose main domain is gone for good is shown no more.
+pub(in crate::decide) fn one_of(group: &Group, status: impl Fn(&Domain) -> GroupStatus) -> Option<GroupStatus> {
+    let mut shown = Some(status(&group.main)).filter(|_| !group.main.is_forgotten())?;
+    shown.hold = group.hold.clone();
+    shown.isolation = group.isolation_status();
+    (shown.isolated, shown.time_sliced) = (group.isolated.isolated, group.isolated.sliced);
+    for engine in &mut shown.engines {
+        engine.isolation = group.isolation.of(&engine.name);
     }
-    shown.iter_mut().for_each(note_who_is_apart);
-    shown
+    if let Some(second) = &group.second {
+        take_in(&mut shown, status(second), second);
+    }
+    shown.held = shown.held.take().or_else(|| group.held_by_an_operator());
+    note_who_is_apart(&mut shown);
+    Some(shown)
 }
 
-impl Domain {
+impl Group {
+    /// The hold as a reason why the group is held; its state stays what its engines are.
+    fn held_by_an_operator(&self) -> Option<(HeldReason, String)> {
+        self.hold.as_ref().map(|hold| (HeldReason::Operator, hold.reason.clone()))
+    }
+
     fn isolation_status(&self) -> Option<IsolationStatus> {
         if self.isolation.is_idle() {
             return None;
@@ -105,7 +111,7 @@ fn judged(engine: &EngineStatus, isolation: Option<&IsolationStatus>) -> EngineI
     }
 }
 
-/// The worse of both sides' states; a second side that only starts makes a serving group degraded, no more.
+/// The worse of both domains' states; a second domain that only starts makes a serving group degraded, no more.
 fn both(home: GroupState, side: GroupState) -> GroupState {
     match (home, side) {
         (GroupState::Serving, GroupState::Serving) => GroupState::Serving,

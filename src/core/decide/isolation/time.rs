@@ -1,4 +1,4 @@
-//! What isolation costs: time with engines serving on both sides of a group, and time in which both had work: two
+//! What isolation costs: time with engines serving in both domains of a group, and time in which both had work: two
 //! servers share a GPU by time slices, so that their kernels do not overlap. It only informs.
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(in crate::decide) enum Domains {
 /// Time since the watchdog's start.
 #[derive(Clone, Debug, Default)]
 pub(in crate::decide) struct IsolatedTime {
-    /// With engines serving on both sides.
+    /// With engines serving in both domains.
     pub isolated: Duration,
     /// Of it, with requests in flight on both.
     pub sliced: Duration,

@@ -5,7 +5,6 @@
 //! towards it. So a fault in between, a crash or a second order needs no case of its own.
 
 mod change;
-mod hold;
 mod plan;
 mod plan_engine;
 mod rest;
@@ -13,7 +12,6 @@ mod take_up;
 
 use crate::model::{EngineKey, GroupName, Request, Verb};
 
-pub(super) use plan::{no_such_group, plan_for_all};
 pub(super) use rest::{note_of, stage_of};
 
 /// The group that an order is for; `None`: every group.

@@ -8,7 +8,7 @@ use crate::decide::facts::engine::Engine;
 use crate::decide::phase::AfterStop;
 use crate::decide::phase::Phase;
 use crate::decide::policy::StartOrder;
-use crate::model::{EngineKey, Goal, GroupName, HeldReason, Moment, Plan, Request, Tier};
+use crate::model::{EngineKey, Goal, HeldReason, Hold, Moment, Plan, Request, Tier};
 
 /// What an operator stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,37 +33,9 @@ fn span(time: Duration) -> String {
     }
 }
 
-/// A group that is not there, and those that are.
-pub(in crate::decide) fn no_such_group(name: &GroupName, groups: &[Domain]) -> String {
-    format!(
-        "there is no group {name}; there are: {}",
-        list(groups.iter().filter(|group| !group.is_apart()).map(|group| &group.policy.name))
-    )
-}
-
-/// An order for every group: it is done in those where there is something to do.
-pub(in crate::decide) fn plan_for_all(groups: &[Domain], request: &Request, now: Moment) -> Result<Plan, String> {
-    let (mut all, mut refused) = (Plan { steps: Vec::new(), goals: Vec::new() }, Vec::new());
-    for plan in groups.iter().map(|group| group.plan(request, now)) {
-        match plan {
-            Ok(plan) => {
-                all.steps.extend(plan.steps);
-                all.goals.extend(plan.goals);
-            }
-            Err(why) => refused.push(why),
-        }
-    }
-    if matches!(request, Request::Stop | Request::StopNow) {
-        all.steps.push("end mpswarden".to_owned());
-    } else if all.steps.is_empty() {
-        return Err(refused.join("; "));
-    }
-    Ok(all)
-}
-
 impl Domain {
     /// What an order for this group or one of its engines would come to at this moment.
-    pub fn plan(&self, request: &Request, now: Moment) -> Result<Plan, String> {
+    pub fn plan(&self, request: &Request, hold: Option<&Hold>, now: Moment) -> Result<Plan, String> {
         let ends = matches!(request, Request::Stop | Request::StopNow);
         if self.after_stop == AfterStop::IsForgotten && !ends {
             return Err(format!("{} is being stopped: the configuration has it no more", self.policy.name));
@@ -78,7 +50,7 @@ impl Domain {
             Request::StartGroup(_) => self.plan_start(),
             Request::Restart { tier, .. } => self.plan_restart(*tier),
             Request::Hold { lasts, reason, .. } => self.plan_hold(*lasts, reason),
-            Request::Resume { .. } => self.plan_resume(now),
+            Request::Resume { .. } => self.plan_resume(hold, now),
             Request::StopEngine(key)
             | Request::StartEngine(key)
             | Request::Evict(key)
@@ -87,7 +59,7 @@ impl Domain {
         }
     }
 
-    /// The second side of a group follows the first: what is told of it stands beside what the first one does.
+    /// The second domain of a group follows the main one: what is said of it stands beside what that one does.
     fn plan_second_side(&self, request: &Request, now: Moment) -> Result<Plan, String> {
         let home = &self.policy.name;
         let step = match (request, &self.phase) {
@@ -216,13 +188,13 @@ impl Domain {
         Ok(Plan { steps, goals: Vec::new() })
     }
 
-    fn plan_resume(&self, now: Moment) -> Result<Plan, String> {
+    fn plan_resume(&self, hold: Option<&Hold>, now: Moment) -> Result<Plan, String> {
         let name = &self.policy.name;
         let mut plan = Plan { steps: Vec::new(), goals: Vec::new() };
-        if self.hold.is_some() {
+        if hold.is_some() {
             plan.steps.push(format!("end the hold of {name}, and act on faults that are there"));
         }
-        if self.attempts.within(self.policy.recovery.budget_window, now) > 0 {
+        if self.budget.attempts.within(self.policy.recovery.budget_window, now) > 0 {
             plan.steps.push(format!("give {name} its budget of {} restarts back", self.policy.recovery.budget));
         }
         if let Phase::Restart(restart) = &self.phase

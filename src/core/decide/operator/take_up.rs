@@ -1,6 +1,5 @@
 //! Takes up an order that its plan allows. What it leads to is done by the restart, the engine tier and the stop.
 
-use super::hold::HoldEnd;
 use crate::decide::domain::Domain;
 use crate::decide::facts::engine::{Ending, Stage};
 use crate::decide::phase::AfterStop;
@@ -15,7 +14,7 @@ impl Domain {
     /// afterwards.
     pub fn take_up(&mut self, request: &Request, turn: &mut Turn<'_>) {
         match request {
-            // The watchdog ends with it: both sides are left as they are.
+            // The watchdog ends with it: all domains are left as they are.
             Request::Stop => self.stop(Manner::InOrder, AfterStop::Stays, turn),
             Request::StopNow => self.stop(Manner::AtOnce, AfterStop::Stays, turn),
             Request::Restart { tier, .. } => self.begin_restart(*tier, Reason::Operator, turn.now, turn),
@@ -31,11 +30,9 @@ impl Domain {
                 self.with_engine(key, |group, place| group.end_rest(place, turn));
             }
             Request::Evict(key) => self.with_engine(key, |group, place| group.evict(place, turn)),
-            Request::Hold { lasts, reason, .. } => self.begin_hold(*lasts, reason, turn),
-            Request::Resume { .. } => {
-                self.end_hold(HoldEnd::Ordered, turn);
-                self.resume(turn);
-            }
+            // It is the group's.
+            Request::Hold { .. } => {}
+            Request::Resume { .. } => self.resume(turn),
         }
     }
 

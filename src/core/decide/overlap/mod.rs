@@ -74,7 +74,7 @@ pub(super) struct Weighed {
 }
 
 impl Weighed {
-    /// Of all engines of a group, on both its sides.
+    /// Of all engines of a group, in whichever domain.
     pub fn of<'e>(engines: impl Iterator<Item = &'e Engine>, policy: &OverlapPolicy, now: Moment) -> Weighed {
         let working = engines.filter(|engine| matches!(engine.stage, Stage::Serving | Stage::Failing));
         let share = |engine: &Engine| Share::of_late(&engine.instance.beside.pace, engine.baselines(policy), now);

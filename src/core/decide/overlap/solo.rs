@@ -42,7 +42,7 @@ pub(in crate::decide) struct Solo {
 pub(in crate::decide) fn alone<'g>(groups: impl Iterator<Item = &'g Domain>, now: Moment) -> Option<Alone> {
     let (mut busy, mut sure) = (None, now);
     for group in groups {
-        if !matches!(group.phase, Phase::Running(None) | Phase::Stopped) || group.foreign.count() > 0 {
+        if !matches!(group.phase, Phase::Running(None) | Phase::Stopped) || group.around.foreign.count() > 0 {
             return None;
         }
         for engine in group.engines.iter().filter(|engine| !has_no_process(engine)) {

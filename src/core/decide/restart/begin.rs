@@ -117,12 +117,12 @@ impl Domain {
             return (Gate::Wait(Duration::ZERO), Some(attempt));
         }
         let recovery = &self.policy.recovery;
-        let spent = self.attempts.within(recovery.budget_window, turn.now) >= recovery.budget;
+        let spent = self.budget.attempts.within(recovery.budget_window, turn.now) >= recovery.budget;
         if self.may_attempt(turn.now).is_err() {
             return (Gate::Hold, None);
         }
-        let random = self.jitter.next();
-        self.attempts.count(recovery.budget_window, turn.now);
+        let random = self.budget.jitter.next();
+        self.budget.attempts.count(recovery.budget_window, turn.now);
         let count = self.count(turn.now);
         let attempt = Attempt::of_group(tier, reason, count, turn);
         let backoff = &self.policy.recovery.backoff;
@@ -132,7 +132,7 @@ impl Domain {
 
     /// Where the attempt on its way stands within the budget.
     fn count(&self, now: Moment) -> BudgetCount {
-        let attempt = self.attempts.within(self.policy.recovery.budget_window, now);
+        let attempt = self.budget.attempts.within(self.policy.recovery.budget_window, now);
         BudgetCount { attempt, budget_left: self.policy.recovery.budget.saturating_sub(attempt) }
     }
 
@@ -157,7 +157,7 @@ impl Domain {
     /// The pids under which NVML shows the old generation.
     fn old_pids(&self, turn: &Turn<'_>) -> BTreeSet<u32> {
         match turn.gpu.reading.last() {
-            Some(reading) if !self.pids_match && turn.alone => {
+            Some(reading) if !self.around.pids_match && turn.alone => {
                 reading.mps.iter().flatten().map(|process| process.pid).collect()
             }
             _ => self.pids(),
@@ -166,7 +166,7 @@ impl Domain {
 
     fn baseline(&self, old: &BTreeSet<u32>, turn: &Turn<'_>) -> Option<Baseline> {
         let reading = turn.gpu.reading.last()?;
-        (self.pids_match || turn.alone).then(|| baseline(reading, old))
+        (self.around.pids_match || turn.alone).then(|| baseline(reading, old))
     }
 
     /// A new daemon or server did not come up: another attempt, from the start and within the budget.
@@ -178,7 +178,7 @@ impl Domain {
             return Next::Go;
         }
         restart.end_attempt(if held { RecoveryResult::Held } else { RecoveryResult::Superseded }, turn);
-        if matches!(restart.reason, Some(Reason::Fault(_))) || self.may_act_on(reason).is_ok() {
+        if matches!(restart.reason, Some(Reason::Fault(_))) || self.may_act_on(reason, turn.hold).is_ok() {
             return Next::Again(reason);
         }
         // Where the watchdog only observes, it ends nothing: the first or the ordered start is tried again.
@@ -191,7 +191,7 @@ impl Domain {
     /// An operator lets a held group go on: it gets its budget back, and neither memory nor the GPU is waited for.
     /// What a process that does not die holds back stays held.
     pub fn resume(&mut self, turn: &mut Turn<'_>) {
-        self.attempts.clear();
+        self.budget.attempts.clear();
         turn.save();
         self.with_restart(turn, |domain, restart, turn| {
             if restart.gate == Gate::Hold {

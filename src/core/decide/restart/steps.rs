@@ -75,7 +75,7 @@ impl Domain {
     ) {
         match progress {
             TeardownProgress::Working => {}
-            TeardownProgress::Killed(pids) if self.pids_match => restart.old.extend(pids),
+            TeardownProgress::Killed(pids) if self.around.pids_match => restart.old.extend(pids),
             TeardownProgress::Killed(_) => {}
             TeardownProgress::Obstructed(obstacle) => self.not_ended(restart, before, &obstacle, turn),
             TeardownProgress::NothingLives => nothing_lives(restart, turn),

@@ -169,7 +169,7 @@ impl Domain {
         let earlier = self.suspects.before(None, self.policy.recovery.budget_window, turn.now);
         let strangers = unknown_clients(self).is_none_or(|unknown| !unknown.is_empty());
         let doubtful = self.words_are_doubtful(fault_at.before(DOUBTFUL), fault_at.before(NEAR));
-        let someone_left = self.nameless.departure();
+        let someone_left = self.departed.nameless.departure();
         let evidence = Evidence { fault_at, kind, strangers, someone_left, earlier, doubtful, engines };
         let because = finding.because.clone();
         let (exits, opened) = (self.exits_before(fault_at), turn.now);

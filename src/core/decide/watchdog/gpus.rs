@@ -5,6 +5,7 @@ use crate::decide::effects::Effects;
 use crate::decide::facts::gpu_health::GpuHealth;
 use crate::decide::facts::reading::Reading;
 use crate::decide::foreign::beside;
+use crate::decide::group::Group;
 use crate::model::gpu::RecoveryAction;
 use crate::model::{GpuReading, GpuUuid, Look, Moment, What};
 
@@ -14,13 +15,14 @@ impl Watchdog {
     pub(super) fn gpu_read(&mut self, gpu: &GpuUuid, reading: GpuReading) {
         let Some(facts) = self.gpus.get_mut(gpu) else { return };
         let reading = Reading::from(reading);
-        let on_gpu: Vec<&Domain> = self.groups.iter().filter(|group| group.policy.gpu == *gpu).collect();
-        let beside = beside(&reading, &on_gpu, &self.groups, self.now);
-        for group in self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu) {
+        let all: Vec<&Domain> = self.groups.iter().flat_map(Group::domains).collect();
+        let on_gpu: Vec<&Domain> = all.iter().copied().filter(|domain| domain.policy.gpu == *gpu).collect();
+        let beside = beside(&reading, &on_gpu, &all, self.now);
+        for group in self.groups.iter_mut().flat_map(Group::domains_mut).filter(|domain| domain.policy.gpu == *gpu) {
             group.gpu_read(&reading);
             group.sample_memory(&reading, self.now);
             if let Some(beside) = &beside {
-                group.foreign.saw(beside, self.now);
+                group.around.foreign.saw(beside, self.now);
                 group.forget_strangers();
             }
             group.note_limits(&reading, self.now);
@@ -52,7 +54,7 @@ impl Watchdog {
     pub(super) fn gpu_health(&mut self, gpu: &GpuUuid, learn: impl FnOnce(&mut GpuHealth, Moment)) {
         let Some(facts) = self.gpus.get_mut(gpu) else { return };
         learn(&mut facts.health, self.now);
-        self.groups.iter_mut().filter(|group| group.policy.gpu == *gpu).for_each(Domain::stir);
+        self.domains_mut().filter(|domain| domain.policy.gpu == *gpu).for_each(Domain::stir);
     }
 
     /// GPUs whose driver was to say what it wants and did not.
@@ -60,7 +62,11 @@ impl Watchdog {
         let (now, groups) = (self.now, &mut self.groups);
         for (uuid, gpu) in &mut self.gpus {
             if gpu.health.waited(now) {
-                groups.iter_mut().filter(|group| group.policy.gpu == *uuid).for_each(Domain::stir);
+                groups
+                    .iter_mut()
+                    .flat_map(Group::domains_mut)
+                    .filter(|domain| domain.policy.gpu == *uuid)
+                    .for_each(Domain::stir);
             }
         }
     }

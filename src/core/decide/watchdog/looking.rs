@@ -26,7 +26,9 @@ impl Watchdog {
 
     /// For a look to end, whatever hangs. What an engine is asked for may take as long as its configuration says.
     fn bound_of(&self, look: &Look) -> Duration {
-        let engine = |at: &Member| self.place(&at.domain).and_then(|place| self.groups[place].engine(&at.engine));
+        let engine = |at: &Member| {
+            self.place(&at.domain.group).and_then(|place| self.groups[place].domain(at.domain.slot)?.engine(&at.engine))
+        };
         match look {
             Look::Server { server: None, .. } => TWO_COMMANDS_BOUND,
             Look::Health(key) | Look::Load(key) => {

@@ -1,0 +1,13 @@
+//! One group: what is true of it once, and the fault domains that it has. What a domain does is decided in it; here is
+//! what needs more than one of them.
+//!
+//! `state` is the group itself, `places` leads engines between its domains, `orders` takes what people say, `hold` an
+//! operator's word that nothing is to be done by itself.
+
+mod hold;
+mod orders;
+mod places;
+mod state;
+
+pub(super) use orders::{no_such_group, plan_for_all};
+pub(super) use state::{Context, Group, Numbers};

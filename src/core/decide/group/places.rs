@@ -1,0 +1,209 @@
+//! The second domain comes with the first engine that is to run isolated, and goes with the last. Engines change
+//! domains here; where each is to be is decided in `isolation`.
+
+use crate::decide::domain::Domain;
+use crate::decide::facts::engine::figures::active_level;
+use crate::decide::facts::engine::{Engine, Stage};
+use crate::decide::isolation::{Domains, Place, Stay};
+use crate::decide::may::{self, May, Others, Pids};
+use crate::decide::phase::{AfterStop, Phase};
+use crate::decide::remembered::GroupMemory;
+use crate::decide::teardown::Manner;
+use crate::model::{EngineName, Fault, Moment, Slot};
+
+use super::{Context, Group};
+
+impl Group {
+    /// Brings the domains a step nearer to what they are to be. True: something changed, and the domains that it
+    /// changed are to be stepped again.
+    pub fn arrange(&mut self, context: &mut Context<'_>) -> bool {
+        let hit = self.main.hit.is_some();
+        if self.isolation.is_idle() && !hit && self.second.is_none() {
+            return false;
+        }
+        self.weigh_hits(context);
+        let changed = self.lead_to_places(context);
+        self.let_an_empty_domain_go(context);
+        self.count_isolated_time(context.now);
+        changed
+    }
+
+    fn weigh_hits(&mut self, context: &mut Context<'_>) {
+        for slot in self.slots() {
+            let Some(hit) = self.domain_mut(slot).and_then(|domain| domain.hit.take()) else { continue };
+            let guilty = hit.ran.iter().find(|name| self.isolation.is_guilty(name)).cloned();
+            match guilty {
+                Some(guilty) => self.at(slot, context, |domain, turn| domain.count_against(&guilty, turn)),
+                None => self.weigh(&hit, context),
+            }
+        }
+        self.end_an_idle_search(context);
+    }
+
+    /// Goes through all engines: those that are proven gone change domains, the others are led there.
+    fn lead_to_places(&mut self, context: &mut Context<'_>) -> bool {
+        let second_server = self.may_run_a_second_server(context);
+        self.revive_what_was_left(context);
+        let mut changed = false;
+        changed |= self.lead_domain(Slot::Main, second_server, context);
+        if self.second.is_some() {
+            changed |= self.lead_domain(Slot::Isolation, second_server, context);
+        }
+        changed
+    }
+
+    fn lead_domain(&mut self, slot: Slot, second_server: May, context: &mut Context<'_>) -> bool {
+        let mut changed = false;
+        for name in self.domain(slot).map(Domain::names).unwrap_or_default() {
+            let wanted = self.place_for(&name, second_server);
+            let place = self.place_now(slot, &name, wanted);
+            let may_take_out = self.may_take_out();
+            let Some(at) = self.domain(slot).and_then(|domain| domain.place_of(&name)) else { continue };
+            let (mut goes_over, mut moved) = (false, false);
+            self.at(slot, context, |domain, turn| {
+                let before = domain.engines[at].mark();
+                goes_over = domain.lead_to_place(at, place, may_take_out, turn);
+                moved = domain.engines[at].mark() != before;
+                if moved {
+                    domain.stir();
+                }
+            });
+            changed |= moved;
+            let waits = place == Place::Apart && self.would_harm_others(&name);
+            if goes_over && !waits {
+                let stay = if place == wanted { Stay::ToRun } else { Stay::InPassing };
+                let to = if place == Place::Apart { Slot::Isolation } else { Slot::Main };
+                changed |= self.change_domains(&name, to, stay, context);
+            }
+        }
+        changed
+    }
+
+    /// Where an engine is to be for now: one without a process needs no second server, and what runs isolated goes
+    /// home when the second domain ends.
+    fn place_now(&self, slot: Slot, name: &EngineName, wanted: Place) -> Place {
+        let Some(domain) = self.domain(slot) else { return wanted };
+        let ends = slot != Slot::Main && domain.after_stop == AfterStop::IsForgotten;
+        let rests = domain.engine(name).is_some_and(|engine| engine.rest.is_some());
+        if wanted == Place::Apart && (ends || rests) { Place::Home } else { wanted }
+    }
+
+    /// Whether it is guilty, and others that are not still run in the second domain: they go home first.
+    fn would_harm_others(&self, name: &EngineName) -> bool {
+        let innocent = |engine: &Engine| !self.isolation.is_guilty(engine.name());
+        self.isolation.is_guilty(name) && self.second.as_ref().is_some_and(|second| second.engines.iter().any(innocent))
+    }
+
+    /// A second domain that left a process behind starts again with its group, and ends that process first.
+    fn revive_what_was_left(&mut self, context: &mut Context<'_>) {
+        let left = |second: &Domain| {
+            second.left_behind && !second.engines.is_empty() && matches!(second.phase, Phase::Stopped)
+        };
+        if self.second.as_ref().is_some_and(left) {
+            self.open_second(context);
+        }
+    }
+
+    /// One after the other: whoever is to be taken out waits until all others of the group stand still.
+    fn may_take_out(&self) -> May {
+        let still = |domain: &Domain| {
+            domain.is_at_rest() || !matches!(domain.phase, Phase::Running(_)) && domain.engines.is_empty()
+        };
+        let at_rest = self.main.is_at_rest() && self.second.as_ref().is_none_or(still);
+        let others = if at_rest { Others::AtRest } else { Others::Underway };
+        may::move_engine(self.main.may_act_on(Fault::GpuFault, self.hold.as_ref()), others)
+    }
+
+    /// Moves an engine that is proven gone to another domain. False: that one can't take it in now.
+    fn change_domains(&mut self, name: &EngineName, to: Slot, stay: Stay, context: &mut Context<'_>) -> bool {
+        if to == Slot::Isolation && !self.open_second(context) {
+            return false;
+        }
+        let Some(second) = &mut self.second else { return false };
+        let (from, into) = match to {
+            Slot::Isolation => (&mut self.main, second),
+            Slot::Main => (second, &mut self.main),
+        };
+        if matches!(into.phase, Phase::Stopping(_)) {
+            return false;
+        }
+        let Some(at) = from.place_of(name) else { return false };
+        let engine = from.engines.remove(at);
+        into.faults.extend(from.take_faults_of(name));
+        from.stir();
+        self.at(to, context, |domain, turn| domain.take_in(engine, stay, turn));
+        true
+    }
+
+    /// Sees that the second domain is there and takes engines in. False: its last end is still on its way, or the
+    /// group itself is down.
+    fn open_second(&mut self, context: &mut Context<'_>) -> bool {
+        let down = matches!(self.main.phase, Phase::Stopping(_) | Phase::Stopped);
+        if down || self.main.after_stop == AfterStop::IsForgotten {
+            return false;
+        }
+        let Some(second) = &mut self.second else {
+            self.add_second(GroupMemory::default(), context.numbers);
+            return true;
+        };
+        match second.phase {
+            Phase::Stopping(_) => return false,
+            // It left a process behind, which its next start ends first.
+            Phase::Stopped => second.phase = Phase::Waiting,
+            Phase::Waiting | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) => {}
+        }
+        second.after_stop = AfterStop::Stays;
+        true
+    }
+
+    /// A second domain without engines is stopped and forgotten.
+    fn let_an_empty_domain_go(&mut self, context: &mut Context<'_>) {
+        let goes = |second: &Domain| second.engines.is_empty() && second.after_stop != AfterStop::IsForgotten;
+        if self.second.as_ref().is_some_and(goes) {
+            self.stir_at(Slot::Isolation, context, |domain, turn| {
+                domain.stop(Manner::InOrder, AfterStop::IsForgotten, turn);
+            });
+        }
+    }
+
+    /// Whether suspects may run isolated.
+    fn may_run_a_second_server(&self, context: &Context<'_>) -> May {
+        let pids = if self.main.around.pids_match { Pids::Match } else { Pids::Differ };
+        may::run_a_second_server(pids, Some(context.gpu.identity.compute_mode))
+    }
+
+    fn count_isolated_time(&mut self, now: Moment) {
+        let Some(second) = &self.second else { return self.isolated.goes_on(Domains::OneServes, now) };
+        let all = active_level(self.main.engines.iter().chain(&second.engines), now);
+        let busy = |domain: &Domain| active_level(domain.engines.iter(), now).is_some_and(|level| level.active > 0);
+        let domains = match self.main.serves_some() && second.serves_some() {
+            true if busy(&self.main) && busy(second) => Domains::BothBusy,
+            true => Domains::BothServe,
+            false => Domains::OneServes,
+        };
+        self.isolated.goes_on(domains, now);
+        self.main.active.goes_on(all, now);
+    }
+}
+
+impl Domain {
+    /// Whether any engine of it serves.
+    fn serves_some(&self) -> bool {
+        self.engines.iter().any(|engine| engine.stage == Stage::Serving)
+    }
+
+    /// The faults of an engine that goes to another domain: they go with it, neither ended nor begun again.
+    fn take_faults_of(&mut self, name: &EngineName) -> Vec<((Option<EngineName>, Fault), Moment)> {
+        let of_it = |key: &(Option<EngineName>, _)| key.0.as_ref() == Some(name);
+        let taken: Vec<_> = self.faults.iter().filter(|(key, _)| of_it(key)).map(|(k, at)| (k.clone(), *at)).collect();
+        self.faults.retain(|key, _| !of_it(key));
+        taken
+    }
+}
+
+impl Engine {
+    /// What leading it to its place may change.
+    fn mark(&self) -> (Stage, bool, bool, bool) {
+        (self.stage.clone(), self.moves, self.goes_outside, self.rest.is_some())
+    }
+}
