@@ -79,6 +79,8 @@ const IMPURE_WORDS: [&str; 27] = [
 
 const LONGEST_FILE: usize = 450;
 const LONGEST_MAIN: usize = 60;
+/// Lines with code of a `mod.rs` outside the core: it is an index.
+const LONGEST_INDEX: usize = 60;
 
 /// The code of a Rust file, without comments, strings and test modules. Lines stay where they were.
 fn code(source: &str) -> String {
@@ -339,6 +341,18 @@ fn every_file_is_short_and_has_a_head() {
     let wrong = rust_files(Path::new("src")).into_iter().flat_map(|file| {
         let longest = if file == Path::new("src/main.rs") { LONGEST_MAIN } else { LONGEST_FILE };
         told(&file, misshapen(&fs::read_to_string(&file).unwrap(), longest))
+    });
+    assert_none(wrong.collect());
+}
+
+#[test]
+fn every_mod_file_outside_the_core_is_an_index() {
+    let indexes = rust_files(Path::new("src")).into_iter().filter(|file| file.ends_with("mod.rs"));
+    let wrong = indexes.filter(|file| !file.starts_with("src/core")).filter_map(|file| {
+        let code = code(&fs::read_to_string(&file).unwrap());
+        let lines = code.lines().filter(|line| !line.trim().is_empty()).count();
+        (lines > LONGEST_INDEX)
+            .then(|| format!("{}: {lines} lines, {LONGEST_INDEX} at most: it is an index", file.display()))
     });
     assert_none(wrong.collect());
 }

@@ -58,3 +58,30 @@ fn every_command_that_a_page_shows_is_one() {
     }
     assert!(seen > 80, "only {seen} commands were found");
 }
+
+/// Files and folders that a page names in backticks: from the root, or the end of a path.
+fn named_files(page: &str) -> Vec<&str> {
+    let roots = ["src/", "tests/", "benches/", "docs/", "alerts/", "dashboards/"];
+    let names = |word: &&str| {
+        let path = word.ends_with(".rs") || roots.iter().any(|root| word.starts_with(root));
+        path && !word.contains(['<', '*', ' ', '{'])
+    };
+    page.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).filter(names).collect()
+}
+
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn every_file_that_the_page_of_the_architecture_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    let files: Vec<PathBuf> =
+        ["src", "tests", "benches"].iter().flat_map(|name| files_below(&root.join(name))).collect();
+    let there = |name: &&str| root.join(name).exists() || files.iter().any(|file| file.ends_with(name));
+    let (there, missing): (Vec<&str>, Vec<&str>) = named_files(&page).into_iter().partition(there);
+    assert_eq!(missing, Vec::<&str>::new());
+    assert!(there.len() > 40, "{there:?}");
+}

@@ -56,6 +56,7 @@ mod tests {
     const FILE: &str = r#"
         [[group]]
         name = "small-llms"
+        mode = "enforce"
         gpu = 0
         [[group.engine]]
         name = "qwen-a"

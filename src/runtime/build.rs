@@ -88,9 +88,8 @@ pub(super) fn build(
     let (status, statuses) = watch::channel(Arc::new(watchdog.status(clock::now())));
     let exporter = Arc::new(exporter(statuses));
     let store = IncidentStore::of(&configuration.state_directory);
-    let keeper = incident_keeper::start(store, &exporter)
-        .map_err(|error| Refusal::io("start a thread for incidents", &error))?;
-    let keeper = Arc::new(keeper);
+    let keeper = incident_keeper::start(store, &exporter).map(Arc::new);
+    let keeper = keeper.map_err(|error| Refusal::io("start a thread for incidents", &error))?;
     let heartbeat = Arc::new(Heartbeat::default());
     let had = doors::tell(&doors.http, &exporter, &news_sender);
     let service = http::Service {

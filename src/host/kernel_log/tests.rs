@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use super::super::words::PciAddress;
 use super::*;
 
 const RECORDED: &str = "6,339,5140900,-;NVRM: Xid (PCI:0000:00:06): 31, pid=635, name=client, channel 0x0000001d";

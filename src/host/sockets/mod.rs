@@ -3,122 +3,12 @@
 //!
 //! The crates for it know no more than the layout of a header, so the few bytes that are needed are read in `wire.rs`.
 
+mod ask;
 mod network;
 pub mod unix;
 mod wire;
 
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::{Duration, Instant};
-
-use nix::errno::Errno;
-use nix::sys::socket::sockopt::ReceiveTimeout;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket};
-use nix::sys::time::{TimeVal, TimeValLike};
-
+pub use ask::Sockets;
+use ask::{BOUND, MOST, PATIENCE, PIECE};
 pub use network::{Network, NetworkId};
-use wire::Part;
 pub use wire::Socket;
-
-/// For the kernel to go on. It answers within microseconds.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// For one reading of a port, however many sockets it has.
-const BOUND: Duration = Duration::from_secs(2);
-/// The kernel puts at most 32 KiB into one piece.
-const PIECE: usize = 64 * 1024;
-/// Readings, where sockets come and go beneath them.
-const TRIES: u32 = 3;
-/// Sockets of one port; more are not read.
-const MOST: usize = 65_536;
-
-/// The sockets of one network namespace: the one of the thread that opened it, wherever it is used.
-#[derive(Debug)]
-pub struct Sockets {
-    netlink: OwnedFd,
-    /// Of the last request: the answer to it bears the same number.
-    sequence: u32,
-    piece: Vec<u8>,
-}
-
-impl Sockets {
-    /// Those of this thread's network namespace.
-    pub fn here() -> io::Result<Sockets> {
-        let kind = (SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag);
-        let netlink = socket(AddressFamily::Netlink, kind.0, kind.1, kind.2)?;
-        setsockopt(&netlink, ReceiveTimeout, &TimeVal::milliseconds(PATIENCE.as_millis() as i64))?;
-        Ok(Sockets { netlink, sequence: 0, piece: vec![0; PIECE] })
-    }
-
-    /// The listening and the open sockets whose own port this is, of IPv4 and of IPv6. After a failure it is of no use
-    /// any more: the rest of an answer may still be in it.
-    pub fn at_port(&mut self, port: u16) -> Result<Vec<Socket>, String> {
-        let until = Instant::now() + BOUND;
-        for _ in 0..TRIES {
-            let mut found = Vec::new();
-            let mut whole = true;
-            for family in [wire::IPV4, wire::IPV6] {
-                whole &= self.read(family, port, until, &mut found)?;
-            }
-            if whole {
-                return Ok(found);
-            }
-        }
-        Err(format!("the sockets of port {port} changed while they were read, {TRIES} times: the next look may do"))
-    }
-
-    /// One reading. Whether nothing changed beneath it.
-    fn read(&mut self, family: u8, port: u16, until: Instant, found: &mut Vec<Socket>) -> Result<bool, String> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let request = wire::request(family, port, self.sequence);
-        send(self.netlink.as_raw_fd(), &request, MsgFlags::empty()).map_err(refused)?;
-        let mut whole = true;
-        loop {
-            if Instant::now() > until {
-                return Err(format!("the kernel did not tell all sockets of port {port} within {BOUND:?}"));
-            }
-            let length = self.receive()?;
-            let mut ended = false;
-            for message in wire::messages(&self.piece[..length], self.sequence) {
-                let message = message?;
-                whole &= !message.changed();
-                match message.part()? {
-                    Some(Part::Socket(socket)) if found.len() < MOST => found.push(socket),
-                    Some(Part::Failed(errno)) => return Err(refused(Errno::from_raw(errno))),
-                    Some(Part::End) => ended = true,
-                    Some(Part::Socket(_)) | None => {}
-                }
-            }
-            if ended {
-                return Ok(whole);
-            }
-        }
-    }
-
-    fn receive(&mut self) -> Result<usize, String> {
-        loop {
-            // With MSG_TRUNC the kernel tells the true length of a piece that was too long.
-            match recv(self.netlink.as_raw_fd(), &mut self.piece, MsgFlags::MSG_TRUNC) {
-                Ok(length) if length > PIECE => return Err(format!("a piece of {length} bytes came from the kernel")),
-                Ok(length) => return Ok(length),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Err(format!("the kernel told no socket within {PATIENCE:?}")),
-                Err(error) => return Err(refused(error)),
-            }
-        }
-    }
-}
-
-/// Why there is no answer, and what may be done.
-#[expect(clippy::wildcard_enum_match_arm, reason = "an errno has a hundred values")]
-fn refused(error: Errno) -> String {
-    let cure = match error {
-        Errno::ENOENT => ": load its module, modprobe tcp_diag",
-        Errno::EPERM | Errno::EACCES => ": a sandbox forbids it; allow AF_NETLINK",
-        _ => "",
-    };
-    format!("the kernel does not tell its sockets ({}){cure}", error.desc())
-}
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

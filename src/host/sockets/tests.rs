@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use nix::unistd::geteuid;
 use proptest::prelude::*;
 
+use super::super::network::Network;
 use super::*;
 use crate::host::procfs::Procfs;
 use crate::model::ProcessId;

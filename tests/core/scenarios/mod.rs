@@ -1,7 +1,7 @@
 //! One text file an incident: its intent, what happens, and everything that the core decides, with its times.
 //!
 //! `tests/scenarios/README.md` explains the language. The indented lines are the decision: rewritten by
-//! `UPDATE=1 cargo test --test core scenarios` and reviewed as a diff.
+//! `UPDATE=1 cargo test --test core scenarios` and reviewed as a diff. `SCENARIO=isolation/` plays those alone.
 
 mod readme;
 mod settings;
@@ -22,7 +22,10 @@ const LINES: [&str; 7] = ["#", "policy", "begin", "whole", "from", "at", "until"
 #[test]
 fn every_incident_is_decided_as_its_file_says() {
     let update = std::env::var_os("UPDATE").is_some();
-    let (files, next, wrong) = (files(), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let wanted = std::env::var("SCENARIO").unwrap_or_default();
+    let mut files = files();
+    files.retain(|path| path.to_str().unwrap().contains(&wanted));
+    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
             let text = std::fs::read_to_string(path).unwrap();
