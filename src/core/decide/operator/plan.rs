@@ -205,6 +205,12 @@ impl Domain {
             plan.steps.push(format!("let the start of {name} go on, though {reason}"));
             plan.goals.push(self.serves_next());
         }
+        if plan.steps.is_empty()
+            && let Phase::Restart(restart) = &self.phase
+            && let Some((reason, detail)) = restart.held.as_ref()
+        {
+            return Err(format!("{name} is held for {reason}, which no order changes: {detail}"));
+        }
         if plan.steps.is_empty() {
             return Err(format!("{name} is on no hold and its budget is whole: there is nothing to resume"));
         }
