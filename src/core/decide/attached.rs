@@ -7,7 +7,7 @@ use crate::model::Moment;
 
 impl Scene {
     /// Notes where each engine computes, as far as is known now.
-    pub fn note_attachments(&mut self, gpu: &GpuFacts, now: Moment) {
+    pub(super) fn note_attachments(&mut self, gpu: &GpuFacts, now: Moment) {
         for engine in &mut self.engines {
             // Outside MPS on purpose it is where it is meant to be.
             let attachment = match engine.instance.outside {

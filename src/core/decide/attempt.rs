@@ -30,14 +30,14 @@ pub(super) struct BudgetCount {
 
 impl Attempt {
     /// An attempt to bring the whole group back begins now.
-    pub fn of_group(tier: Tier, reason: Reason, count: BudgetCount, turn: &mut Turn<'_>) -> Attempt {
+    pub(super) fn of_group(tier: Tier, reason: Reason, count: BudgetCount, turn: &mut Turn<'_>) -> Attempt {
         let attempt = Attempt { engine: None, tier, since: turn.now };
         attempt.emit(began(tier, reason, count), turn);
         attempt
     }
 
     /// An attempt to bring one engine back begins. It lasts `since` the engine failed.
-    pub fn of_engine(
+    pub(super) fn of_engine(
         engine: &EngineName,
         reason: Reason,
         since: Moment,
@@ -50,7 +50,7 @@ impl Attempt {
     }
 
     /// The attempt ends with this result.
-    pub fn end(self, result: RecoveryResult, turn: &mut Turn<'_>) {
+    pub(super) fn end(self, result: RecoveryResult, turn: &mut Turn<'_>) {
         let what = What::RestartEnded { tier: self.tier, result, took: turn.now.since(self.since) };
         self.emit(what, turn);
     }

@@ -105,7 +105,7 @@ pub(super) struct Asked {
 
 impl Scene {
     /// NVML read the group's GPU.
-    pub fn gpu_read(&mut self, reading: &Reading) {
+    pub(super) fn gpu_read(&mut self, reading: &Reading) {
         if let Some(clients) = self.server.clients.last().filter(|clients| !clients.is_empty()) {
             self.around.pids_match = reading.pids_match(clients, self.server.pid);
         }
@@ -115,34 +115,34 @@ impl Scene {
     }
 
     /// Clients that its server takes: as a server said, else by the driver's version; `None`: nobody knows.
-    pub fn clients_limit(&self) -> Option<u32> {
+    pub(super) fn clients_limit(&self) -> Option<u32> {
         self.server.limit.or(self.policy.clients_limit)
     }
 
     /// Its server has all the clients that it takes, as far as is known.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let clients = self.server.clients.last().map_or(0, |clients| clients.len());
         let limit = self.clients_limit();
         limit.is_some_and(|limit| u32::try_from(clients).is_ok_and(|clients| clients >= limit))
     }
 
     /// The engine of that name.
-    pub fn engine(&self, name: &EngineName) -> Option<&Engine> {
+    pub(super) fn engine(&self, name: &EngineName) -> Option<&Engine> {
         self.engines.iter().find(|engine| engine.name() == name)
     }
 
     /// The engine of that name, to be changed.
-    pub fn engine_mut(&mut self, name: &EngineName) -> Option<&mut Engine> {
+    pub(super) fn engine_mut(&mut self, name: &EngineName) -> Option<&mut Engine> {
         self.engines.iter_mut().find(|engine| engine.name() == name)
     }
 
     /// The pids of all engines, as last seen.
-    pub fn pids(&self) -> BTreeSet<u32> {
+    pub(super) fn pids(&self) -> BTreeSet<u32> {
         self.engines.iter().flat_map(|engine| engine.instance.processes()).map(|process| process.pid).collect()
     }
 
     /// Those of them that are proven to be an engine's.
-    pub fn proven_pids(&self) -> BTreeSet<u32> {
+    pub(super) fn proven_pids(&self) -> BTreeSet<u32> {
         let proven = |engine: &Engine| {
             engine
                 .instance
@@ -155,22 +155,22 @@ impl Scene {
     }
 
     /// The names of all engines.
-    pub fn names(&self) -> Vec<EngineName> {
+    pub(super) fn names(&self) -> Vec<EngineName> {
         self.engines.iter().map(|engine| engine.name().clone()).collect()
     }
 
     /// What is known of it to whoever ends it.
-    pub fn target(&self) -> Target<'_> {
+    pub(super) fn target(&self) -> Target<'_> {
         Target { id: &self.id, engines: &self.engines, control: &self.control, server: &self.server }
     }
 
     /// An engine of this domain.
-    pub fn member(&self, engine: &EngineName) -> Member {
+    pub(super) fn member(&self, engine: &EngineName) -> Member {
         self.id.member(engine)
     }
 
     /// What people call it: a group's second domain has no name of its own for them.
-    pub fn called(&self) -> String {
+    pub(super) fn called(&self) -> String {
         match self.id.slot {
             Slot::Main => self.id.group.to_string(),
             Slot::Isolation => format!("the second side of {}", self.id.group),
@@ -213,7 +213,13 @@ impl Scene {
 
 impl Domain {
     /// A domain that has not started, with what is remembered of it.
-    pub fn new(number: DomainNumber, id: DomainId, policy: GroupPolicy, mut memory: GroupMemory, seed: u64) -> Self {
+    pub(super) fn new(
+        number: DomainNumber,
+        id: DomainId,
+        policy: GroupPolicy,
+        mut memory: GroupMemory,
+        seed: u64,
+    ) -> Self {
         let engines = policy
             .engines
             .iter()
@@ -258,7 +264,7 @@ impl Domain {
     }
 
     /// What must survive.
-    pub fn memory(&self) -> GroupMemory {
+    pub(super) fn memory(&self) -> GroupMemory {
         GroupMemory {
             generation: self.budget.generation,
             attempts: self.budget.attempts.moments(),
@@ -270,22 +276,9 @@ impl Domain {
     }
 
     /// Takes up a fact about this group.
-    pub fn observe(&mut self, observation: Observation, turn: &mut Turn<'_>) {
+    pub(super) fn observe(&mut self, observation: Observation, turn: &mut Turn<'_>) {
         match observation {
-            Observation::Log { line, stamped, .. } => {
-                self.client_leaves(line, stamped, turn.now);
-                if let ServerLine::Disconnected { client, .. } = line {
-                    self.scene
-                        .engines
-                        .iter_mut()
-                        .for_each(|engine| engine.instance.gpu.processes.left(client, turn.now));
-                }
-                if let ServerLine::SomeoneLeft { .. } | ServerLine::SomeoneGone { .. } = line {
-                    self.scene.someone_left(stamped, turn.now);
-                }
-                let news = self.scene.server.line(line, stamped, turn.now);
-                self.scene.server_news(news, turn);
-            }
+            Observation::Log { line, stamped, .. } => self.server_wrote(line, stamped, turn),
             Observation::Server { server, state, .. } => {
                 let news = self.scene.server.asked(server, state, turn.now);
                 self.scene.server_news(news, turn);
@@ -343,13 +336,39 @@ impl Domain {
         }
     }
 
+    fn server_wrote(&mut self, line: ServerLine, stamped: Moment, turn: &mut Turn<'_>) {
+        self.client_leaves(line, stamped, turn.now);
+        if let ServerLine::Disconnected { client, .. } = line {
+            let left = |engine: &mut Engine| engine.instance.gpu.processes.left(client, turn.now);
+            self.scene.engines.iter_mut().for_each(left);
+        }
+        if let ServerLine::SomeoneLeft { .. } | ServerLine::SomeoneGone { .. } = line {
+            self.scene.someone_left(stamped, turn.now);
+        }
+        let news = self.scene.server.line(line, stamped, turn.now);
+        self.scene.server_news(news, turn);
+    }
+
     /// One of this group's orders ended.
-    pub fn finished(&mut self, id: crate::model::ActionId, purpose: Purpose, outcome: Outcome, turn: &mut Turn<'_>) {
+    pub(super) fn finished(
+        &mut self,
+        id: crate::model::ActionId,
+        purpose: Purpose,
+        outcome: Outcome,
+        turn: &mut Turn<'_>,
+    ) {
         match purpose {
             Purpose::Watch => match outcome {
                 Outcome::Started { process } => self.scene.server.process = Some(process),
                 // Nobody follows its end: what the control daemon says must do.
-                _ => self.asked.server = Some(turn.now),
+                Outcome::Done
+                | Outcome::Killed { .. }
+                | Outcome::Gone { .. }
+                | Outcome::Failed { .. }
+                | Outcome::Waits { .. }
+                | Outcome::TimedOut
+                | Outcome::NotUnderstood { .. }
+                | Outcome::NotAsked { .. } => self.asked.server = Some(turn.now),
             },
             Purpose::Launch(name) | Purpose::Engine(name) => self.engine_finished(id, &name, outcome, turn),
             Purpose::Group | Purpose::Control => match &self.phase {
@@ -362,7 +381,7 @@ impl Domain {
     }
 
     /// Goes as far as it can with what is known.
-    pub fn step(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn step(&mut self, turn: &mut Turn<'_>) {
         self.scene.server.kept_out.forget_old(turn.now);
         self.scene.note_attachments(turn.gpu, turn.now);
         self.scene.judge_words(turn);
@@ -382,7 +401,7 @@ impl Domain {
     }
 
     /// The earliest moment at which time alone may change something.
-    pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
+    pub(super) fn next_deadline(&self, now: Moment) -> Option<Moment> {
         let phase = match &self.phase {
             Phase::Restart(restart) => self.restart_deadline(restart),
             Phase::Running(_) => self.running_deadline(now),
@@ -399,10 +418,10 @@ impl Domain {
     }
 
     /// Since when a restart waits for ACTIVE, if it does.
-    pub fn waiting_for_active(&self) -> Option<Moment> {
+    pub(super) fn waiting_for_active(&self) -> Option<Moment> {
         match &self.phase {
             Phase::Restart(restart) => restart.waiting_for_active(),
-            _ => None,
+            Phase::Waiting | Phase::InRestart | Phase::Running(_) | Phase::Stopping(_) | Phase::Stopped => None,
         }
     }
 

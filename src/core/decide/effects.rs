@@ -16,37 +16,37 @@ pub(super) struct Effects {
 
 impl Effects {
     /// Nothing yet.
-    pub fn new(now: Moment) -> Self {
+    pub(super) fn new(now: Moment) -> Self {
         Effects { now, decision: Decision::default(), saves: false }
     }
 
     /// An action that is already among those without an outcome.
-    pub fn act(&mut self, id: ActionId, deadline: Moment, action: Action) {
+    pub(super) fn act(&mut self, id: ActionId, deadline: Moment, action: Action) {
         self.decision.actions.push(Ordered { id, deadline, action });
     }
 
     /// The same, before all others: it must be done before them.
-    pub fn act_first(&mut self, id: ActionId, deadline: Moment, action: Action) {
+    pub(super) fn act_first(&mut self, id: ActionId, deadline: Moment, action: Action) {
         self.decision.actions.insert(0, Ordered { id, deadline, action });
     }
 
     /// An event about the whole host, a group, or one engine of it.
-    pub fn emit(&mut self, group: Option<GroupName>, engine: Option<EngineName>, what: What) {
+    pub(super) fn emit(&mut self, group: Option<GroupName>, engine: Option<EngineName>, what: What) {
         self.decision.events.push(Event { at: self.now, group, engine, what });
     }
 
     /// What must survive a crash has changed: it is saved before this turn's actions.
-    pub fn save(&mut self) {
+    pub(super) fn save(&mut self) {
         self.saves = true;
     }
 
     /// Whether something is to be saved.
-    pub fn saves(&self) -> bool {
+    pub(super) fn saves(&self) -> bool {
         self.saves
     }
 
     /// The end of the turn.
-    pub fn decision(self) -> Decision {
+    pub(super) fn decision(self) -> Decision {
         self.decision
     }
 }

@@ -11,7 +11,7 @@ use crate::decide::facts::engine::Engine;
 
 impl Domain {
     /// Tells of faults that began and ended, and gives those that are there.
-    pub fn note_faults(&mut self, turn: &mut Turn<'_>) -> Vec<Finding> {
+    pub(super) fn note_faults(&mut self, turn: &mut Turn<'_>) -> Vec<Finding> {
         if matches!(self.phase, Phase::Stopping(_) | Phase::Stopped) {
             return Vec::new();
         }
@@ -46,7 +46,7 @@ impl Domain {
     }
 
     /// Tells what would be done about a fault, where it is not done.
-    pub fn tell_suppressed(&self, finding: &Finding, turn: &mut Turn<'_>) {
+    pub(super) fn tell_suppressed(&self, finding: &Finding, turn: &mut Turn<'_>) {
         // Of an engine that died the engine tier tells it, where no fault of the whole group explains it.
         let engine = finding.engine.as_ref().and_then(|name| self.scene.engine(name));
         let death = |engine: &Engine| engine.death(&self.scene.server, &turn.gpu.reading, turn.now);
@@ -87,7 +87,7 @@ impl Domain {
     }
 
     /// The finding that asks for the most, of those that may be acted on now; `None`: nothing for the whole group.
-    pub fn most_urgent<'a>(&self, found: &'a [Finding], turn: &Turn<'_>) -> Option<(&'a Finding, Tier)> {
+    pub(super) fn most_urgent<'a>(&self, found: &'a [Finding], turn: &Turn<'_>) -> Option<(&'a Finding, Tier)> {
         found
             .iter()
             .filter(|finding| self.scene.may_act_on(finding.fault, turn.hold).is_ok())
@@ -97,7 +97,7 @@ impl Domain {
     }
 
     /// How far a finding makes the watchdog go now; `None`: nothing is restarted for it.
-    pub fn tier_now(&self, finding: &Finding, turn: &Turn<'_>) -> Option<Tier> {
+    pub(super) fn tier_now(&self, finding: &Finding, turn: &Turn<'_>) -> Option<Tier> {
         finding.tier().filter(|_| self.may_mend(finding, turn.gpu, turn.now).is_ok())
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{EngineLoad, EngineName, Health, Moment, ProcessUsage, Traffic
 
 impl Scene {
     /// The connections to an engine's port.
-    pub fn traffic(&mut self, name: &EngineName, traffic: Result<Traffic, String>, now: Moment) {
+    pub(super) fn traffic(&mut self, name: &EngineName, traffic: Result<Traffic, String>, now: Moment) {
         let Some(engine) = self.engine_mut(name) else { return };
         if engine.alive() {
             let running = engine.instance.figures.running();
@@ -18,7 +18,7 @@ impl Scene {
     }
 
     /// An engine was asked for a token.
-    pub fn token(&mut self, name: &EngineName, answer: Health, now: Moment) {
+    pub(super) fn token(&mut self, name: &EngineName, answer: Health, now: Moment) {
         let Some(engine) = self.engine_mut(name) else { return };
         let gap = engine.gap() + engine.policy.hang_after;
         if engine.alive() {
@@ -27,7 +27,7 @@ impl Scene {
     }
 
     /// Samples what each engine holds, where it is time to.
-    pub fn sample_memory(&mut self, reading: &Reading, now: Moment) {
+    pub(super) fn sample_memory(&mut self, reading: &Reading, now: Moment) {
         for engine in self.engines.iter_mut().filter(|engine| engine.alive() && engine.instance.figures.memory.due(now))
         {
             if let Some(held) = engine.device_memory(Some(reading)) {
@@ -40,7 +40,7 @@ impl Scene {
 
 impl Domain {
     /// What an engine says of its load.
-    pub fn load(&mut self, name: &EngineName, load: EngineLoad, now: Moment) {
+    pub(super) fn load(&mut self, name: &EngineName, load: EngineLoad, now: Moment) {
         let Some(engine) = self.scene.engine_mut(name) else { return };
         if matches!(engine.stage, Stage::Serving | Stage::Failing) || engine.drains() {
             let load = engine.instance.progress.passage.corrected(load, engine.instance.figures.load.last(), now);
@@ -58,7 +58,7 @@ impl Domain {
     }
 
     /// What an engine's processes use.
-    pub fn usage(&mut self, name: &EngineName, processes: &[ProcessUsage], now: Moment) {
+    pub(super) fn usage(&mut self, name: &EngineName, processes: &[ProcessUsage], now: Moment) {
         let Some(engine) = self.scene.engine_mut(name) else { return };
         engine.usage.saw(processes);
         engine
@@ -81,7 +81,7 @@ impl Domain {
 
     /// Counts the time since the last count, by the engines that had requests. To be called when a load was
     /// read and when an engine may have begun or ceased to serve.
-    pub fn count_active_time(&mut self, now: Moment) {
+    pub(super) fn count_active_time(&mut self, now: Moment) {
         self.active.goes_on(active_level(self.scene.engines.iter(), now), now);
     }
 }

@@ -20,7 +20,7 @@ impl Scene {
     }
 
     /// The proven ones whose command is known, or can't be learnt, and since when they were listed.
-    pub fn foreigners(&self, now: Moment) -> BTreeMap<u32, Moment> {
+    pub(super) fn foreigners(&self, now: Moment) -> BTreeMap<u32, Moment> {
         let named = |pid: u32, since| self.around.strangers.answered(pid) || now.since(since) >= NAMED_WITHIN;
         let proven = self.around.foreign.listed.iter().filter(|(_, listed)| listed.proven);
         proven.map(|(pid, listed)| (*pid, listed.since)).filter(|(pid, since)| named(*pid, *since)).collect()
@@ -29,7 +29,7 @@ impl Scene {
 
 impl Domain {
     /// Tells of those that joined while the fault lasts; with the others, so that the latest event names all.
-    pub fn tell_of_joined_foreigners(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn tell_of_joined_foreigners(&mut self, turn: &mut Turn<'_>) {
         let Some(began) = self.scene.faults.get(&(None, Fault::ForeignProcess)).copied() else {
             self.scene.around.foreign.told.clear();
             return;

@@ -8,7 +8,7 @@ use crate::model::{EngineName, Moment, MpsEnvironment, ProcessId};
 
 impl Scene {
     /// Holds what NVML shows of each engine against its limit.
-    pub fn note_limits(&mut self, reading: &Reading, now: Moment) {
+    pub(super) fn note_limits(&mut self, reading: &Reading, now: Moment) {
         for engine in self.engines.iter_mut().filter(|engine| engine.alive()) {
             let over = engine.over_limit(reading);
             engine.instance.limits.read(over, now);
@@ -16,7 +16,7 @@ impl Scene {
     }
 
     /// What an engine's processes were told, and those that show it no more. One of an older incarnation is of no interest.
-    pub fn environment(
+    pub(super) fn environment(
         &mut self,
         name: &EngineName,
         processes: Vec<MpsEnvironment>,
@@ -29,7 +29,7 @@ impl Scene {
     }
 
     /// Faults that a restart was tried for and that are still there: no other restart is tried for them.
-    pub fn note_unmended(&mut self, found: &[Finding], now: Moment) {
+    pub(super) fn note_unmended(&mut self, found: &[Finding], now: Moment) {
         for finding in found {
             if let Some(engine) = finding.engine.as_ref().and_then(|name| self.engine_mut(name)) {
                 engine.tried.still_there(finding.fault, now);
@@ -38,7 +38,7 @@ impl Scene {
     }
 
     /// Whether the process is a client, of this server or of another, as far as is known.
-    pub fn uses_the_gpu(&self, process: ProcessId, reading: Option<&Reading>) -> bool {
+    pub(super) fn uses_the_gpu(&self, process: ProcessId, reading: Option<&Reading>) -> bool {
         let is_client = self.server.clients.last().is_some_and(|clients| clients.contains(&process.pid));
         is_client || reading.is_some_and(|reading| reading.lists(process.pid))
     }

@@ -74,7 +74,7 @@ fn want(known: &mut Option<Duration>, every: Duration) {
 impl Domain {
     /// What this group wants to see from now on: each look once, in an order that stays. While its GPU is in doubt
     /// the driver's word is wanted at once. `others`: whether an engine of either side is being started or stopped.
-    pub fn wanted(&self, health: &GpuHealth, others: Others, now: Moment) -> Vec<Want> {
+    pub(super) fn wanted(&self, health: &GpuHealth, others: Others, now: Moment) -> Vec<Want> {
         let mut wants = Wants::default();
         match &self.phase {
             Phase::Waiting => {
@@ -183,7 +183,13 @@ impl Domain {
                 wants.engines.push((Look::Traffic(key()), DRAINING));
             }
             Stage::Ending(Ending::Look { .. }) => want(&mut wants.trees, FAST),
-            _ => {}
+            Stage::Down { .. }
+            | Stage::Launching(_)
+            | Stage::Ending(_)
+            | Stage::Fallen
+            | Stage::Quarantined
+            | Stage::Stopped
+            | Stage::Left => {}
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) fn baseline(reading: &GpuReading, old: &BTreeSet<u32>) -> Baseline {
 impl Baseline {
     /// `Ok` when everything is back; else what is still missing. On a GPU that never had a figure of its memory (GB10),
     /// and where NVML lists no processes, the processes' end is the proof.
-    pub fn back(&self, reading: &GpuReading, old: &BTreeSet<u32>, figure: MemoryFigure) -> Result<(), NotBack> {
+    pub(super) fn back(&self, reading: &GpuReading, old: &BTreeSet<u32>, figure: MemoryFigure) -> Result<(), NotBack> {
         let lost = self.lists.iter().zip(lists(reading)).any(|(before, now)| *before && !now);
         if lost {
             return Err(NotBack::Unknown("NVML lists the GPU's processes no more".to_owned()));

@@ -7,7 +7,6 @@
 //! of a recovery from its begin to its end; `looks` says which readings are wanted and `schedule` when; `pulse` says
 //! which domains an input concerns;
 //! `isolation` finds the culprit of faults that repeat. `figures` and `overlap` are what is only told.
-#![allow(unreachable_pub, clippy::wildcard_enum_match_arm, clippy::too_many_lines, clippy::self_named_module_files)]
 
 mod attached;
 mod attempt;

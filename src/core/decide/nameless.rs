@@ -11,13 +11,13 @@ use std::time::Duration;
 
 impl Scene {
     /// A line says that some client left.
-    pub fn someone_left(&mut self, stamped: Moment, now: Moment) {
+    pub(super) fn someone_left(&mut self, stamped: Moment, now: Moment) {
         self.departed.nameless.left(trusted(stamped, now), now);
     }
 
     /// The daemon listed its clients: of whom was listed before and is not any more it is known now that he left. Where
     /// lines have names they say it, and better.
-    pub fn listed(&mut self, clients: &BTreeSet<u32>, now: Moment) {
+    pub(super) fn listed(&mut self, clients: &BTreeSet<u32>, now: Moment) {
         if self.departed.nameless.at.is_none() && !self.engines.iter().any(says_terminated) {
             return;
         }
@@ -29,7 +29,7 @@ impl Scene {
     }
 
     /// An engine's processes were looked at: a client that is not among them any more left.
-    pub fn tree_without(&mut self, before: &[ProcessId], after: &[ProcessId], now: Moment) {
+    pub(super) fn tree_without(&mut self, before: &[ProcessId], after: &[ProcessId], now: Moment) {
         if self.departed.nameless.at.is_none() {
             return;
         }

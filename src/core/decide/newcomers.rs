@@ -8,7 +8,7 @@ use crate::model::{Exit, Moment};
 
 impl Scene {
     /// An engine ended: by a signal, or not known to be without work.
-    pub fn note_death(&mut self, place: usize, exit: Exit, now: Moment) {
+    pub(super) fn note_death(&mut self, place: usize, exit: Exit, now: Moment) {
         let engine = &self.engines[place];
         let clients = self.server.clients.last();
         let was_client = clients.is_some_and(|clients| {
@@ -24,7 +24,7 @@ impl Scene {
     }
 
     /// The death that is known of this very server.
-    pub fn killed_in_its_life(&self) -> Option<&(Moment, String)> {
+    pub(super) fn killed_in_its_life(&self) -> Option<&(Moment, String)> {
         self.departed
             .killed
             .last
@@ -33,7 +33,7 @@ impl Scene {
     }
 
     /// The kernel told which of the engines' processes have a connection to the pipe directory.
-    pub fn knocking(&mut self, connected: &[u32], now: Moment) {
+    pub(super) fn knocking(&mut self, connected: &[u32], now: Moment) {
         let clients = self.server.clients.last().cloned();
         for engine in &mut self.engines {
             let pids: Vec<u32> = engine.instance.processes().iter().map(|process| process.pid).collect();
@@ -50,7 +50,7 @@ impl Scene {
     }
 
     /// Whether it is to be asked who has a connection.
-    pub fn asks_who_knocks(&self) -> bool {
+    pub(super) fn asks_who_knocks(&self) -> bool {
         let clients = self.server.clients.last();
         let outside = |engine: &Engine| {
             let mut pids = engine.instance.processes().into_iter().map(|process| process.pid);

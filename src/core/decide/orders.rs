@@ -51,7 +51,7 @@ pub(super) struct Orders {
 
 impl Orders {
     /// Takes up a new order.
-    pub fn add(&mut self, domain: Option<DomainNumber>, purpose: Purpose, deadline: Moment) -> ActionId {
+    pub(super) fn add(&mut self, domain: Option<DomainNumber>, purpose: Purpose, deadline: Moment) -> ActionId {
         self.last += 1;
         let id = ActionId(self.last);
         self.open.insert(id, Open { domain, purpose, deadline });
@@ -60,36 +60,36 @@ impl Orders {
     }
 
     /// Ends an order. `None`: it had ended before, and this outcome comes too late to count.
-    pub fn end(&mut self, id: ActionId) -> Option<Open> {
+    pub(super) fn end(&mut self, id: ActionId) -> Option<Open> {
         let open = self.open.remove(&id)?;
         self.deadlines.remove(&(open.deadline, id));
         Some(open)
     }
 
     /// The order that has waited longest for an executor that broke its promise to answer by the deadline.
-    pub fn overdue(&self, now: Moment) -> Option<ActionId> {
+    pub(super) fn overdue(&self, now: Moment) -> Option<ActionId> {
         self.deadlines.first().filter(|(deadline, _)| deadline.after(SLACK) <= now).map(|(_, id)| *id)
     }
 
     /// When the next order would be overdue.
-    pub fn next_deadline(&self) -> Option<Moment> {
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
         self.deadlines.first().map(|(deadline, _)| deadline.after(SLACK))
     }
 
     /// Whether any intervention of this group (no look, watch or save) is on its way.
-    pub fn busy(&self, domain: DomainNumber) -> bool {
+    pub(super) fn busy(&self, domain: DomainNumber) -> bool {
         let intervenes = |purpose: &Purpose| !matches!(purpose, Purpose::Look(_) | Purpose::Watch | Purpose::Save);
         self.open.values().any(|open| open.domain == Some(domain) && intervenes(&open.purpose))
     }
 
     /// Whether an engine or the daemon of this group may still come up.
-    pub fn starting(&self, domain: DomainNumber) -> bool {
+    pub(super) fn starting(&self, domain: DomainNumber) -> bool {
         let starts = |purpose: &Purpose| matches!(purpose, Purpose::Control | Purpose::Launch(_));
         self.open.values().any(|open| open.domain == Some(domain) && starts(&open.purpose))
     }
 
     /// Whether an engine of this group may still come up.
-    pub fn launching(&self, domain: DomainNumber) -> bool {
+    pub(super) fn launching(&self, domain: DomainNumber) -> bool {
         self.open.values().any(|open| open.domain == Some(domain) && matches!(open.purpose, Purpose::Launch(_)))
     }
 }

@@ -10,29 +10,29 @@ use crate::model::{Fault, Health, Moment, Observation};
 
 impl Domain {
     /// The group is to be stepped in this turn.
-    pub fn stir(&mut self) {
+    pub(super) fn stir(&mut self) {
         self.pulse.stirred = true;
     }
 
     /// A look at it is due or ended: while something is not well, even that may be what it waits for.
-    pub fn stir_unless_calm(&mut self) {
+    pub(super) fn stir_unless_calm(&mut self) {
         self.pulse.stirred |= !self.pulse.calm;
     }
 
     /// Whether it is to be stepped in this turn.
-    pub fn is_stirred(&self, now: Moment) -> bool {
+    pub(super) fn is_stirred(&self, now: Moment) -> bool {
         self.pulse.stirred || self.pulse.due.is_some_and(|due| due <= now)
     }
 
     /// It was stepped. `own`: when time alone may change something of its group.
-    pub fn stepped(&mut self, own: Option<Moment>, now: Moment) {
+    pub(super) fn stepped(&mut self, own: Option<Moment>, now: Moment) {
         let due = self.next_deadline(now).into_iter().chain(own.filter(|at| *at > now)).min();
         self.pulse = Pulse { stirred: false, due, calm: self.is_calm() };
     }
 
     /// Whether a fact can change what is decided. Figures that are only told never can; while all is well,
     /// neither can a good answer of an engine that serves nor a tree that is as it was.
-    pub fn is_news(&self, observation: &Observation, now: Moment) -> bool {
+    pub(super) fn is_news(&self, observation: &Observation, now: Moment) -> bool {
         match observation {
             Observation::Usage { .. } | Observation::HostMemory { .. } => false,
             Observation::Overlap { .. } | Observation::Probe { .. } => false,
@@ -53,7 +53,28 @@ impl Domain {
                 let same = |engine: &Engine| engine.instance.tree.all.last() == Some(processes);
                 !self.pulse.calm || !self.scene.engine(&engine.engine).is_some_and(same)
             }
-            _ => true,
+            Observation::Gpu { .. }
+            | Observation::GpuLost { .. }
+            | Observation::GpuResetNeeded { .. }
+            | Observation::RecoveryAction { .. }
+            | Observation::Xid { .. }
+            | Observation::Log { .. }
+            | Observation::ServerSaid { .. }
+            | Observation::Pipe { .. }
+            | Observation::Command { .. }
+            | Observation::Server { .. }
+            | Observation::Clients { .. }
+            | Observation::Ended { .. }
+            | Observation::Claimed { .. }
+            | Observation::Commands { .. }
+            | Observation::Health { .. }
+            | Observation::Said { .. }
+            | Observation::Traffic { .. }
+            | Observation::Token { .. }
+            | Observation::OomKill { .. }
+            | Observation::Environment { .. }
+            | Observation::Heard { .. }
+            | Observation::Blind { .. } => true,
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) struct LookKey {
 
 impl LookKey {
     /// Its source as the outside knows it.
-    pub fn scope(&self) -> SourceScope {
+    pub(super) fn scope(&self) -> SourceScope {
         SourceScope::of(self.source, &self.subject)
     }
 
@@ -97,7 +97,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// All that a domain wants from now on.
-    pub fn want(&mut self, domain: &DomainId, wanted: Vec<Want>) {
+    pub(super) fn want(&mut self, domain: &DomainId, wanted: Vec<Want>) {
         let old = self.wants.insert(domain.clone(), Vec::new()).unwrap_or_default();
         let (old_change, new_change) = difference(&old, &wanted);
         for (look, _) in old_change {
@@ -112,7 +112,7 @@ impl Schedule {
     }
 
     /// Forgets the domains that are no more, with all their sources.
-    pub fn keep(&mut self, domains: &BTreeSet<DomainId>) {
+    pub(super) fn keep(&mut self, domains: &BTreeSet<DomainId>) {
         let unused = |key: &LookKey, state: &LookState| key.source == Source::Nvml && state.wanted.is_empty();
         let gone: Vec<DomainId> = self.wants.keys().filter(|id| !domains.contains(*id)).cloned().collect();
         for id in gone {
@@ -125,7 +125,7 @@ impl Schedule {
 
     /// Domains with looks that are due now. Loads and windows of the kernel probe are
     /// only told.
-    pub fn domains_due(&self, now: Moment) -> impl Iterator<Item = &DomainId> {
+    pub(super) fn domains_due(&self, now: Moment) -> impl Iterator<Item = &DomainId> {
         let due = self.early.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| key);
         let states =
             due.filter(|key| !matches!(key.kind, Kind::Load | Kind::Overlap)).filter_map(|key| self.states.get(key));
@@ -133,7 +133,7 @@ impl Schedule {
     }
 
     /// Which looks are due now, in their order; they count as sent.
-    pub fn due(&mut self, now: Moment) -> Vec<Look> {
+    pub(super) fn due(&mut self, now: Moment) -> Vec<Look> {
         self.drop_the_loose();
         let mut due = Vec::new();
         while let Some(key) = self.early.first().filter(|(at, _)| *at <= now).map(|(_, key)| key.clone()) {
@@ -148,17 +148,17 @@ impl Schedule {
     }
 
     /// When the look was last given.
-    pub fn sent(&self, look: &Look) -> Option<Moment> {
+    pub(super) fn sent(&self, look: &Look) -> Option<Moment> {
         self.states.get(&key(look))?.sent
     }
 
     /// When the next look is due.
-    pub fn next_deadline(&self) -> Option<Moment> {
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
         self.late.first().map(|(at, _)| *at)
     }
 
     /// A look ended. `None`: nobody remembers it, or it was of an engine that is no source any more.
-    pub fn ended(&mut self, look: &Look, failed: Option<Blindness>, now: Moment) -> Option<Ended> {
+    pub(super) fn ended(&mut self, look: &Look, failed: Option<Blindness>, now: Moment) -> Option<Ended> {
         let key = key(look);
         let state = self.states.get(&key)?;
         let sent = state.sent;
@@ -178,7 +178,7 @@ impl Schedule {
     }
 
     /// All looks and how they go; those of one source one after the other.
-    pub fn all(&self) -> impl Iterator<Item = (&LookKey, &LookState)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (&LookKey, &LookState)> {
         self.states.iter()
     }
 
@@ -190,7 +190,13 @@ impl Schedule {
         };
         match key.source {
             Source::Engine => fails(Kind::Main).or_else(|| fails(Kind::Load)),
-            _ => fails(key.kind),
+            Source::Nvml
+            | Source::Mps
+            | Source::Procfs
+            | Source::Cgroup
+            | Source::Kmsg
+            | Source::Log
+            | Source::Probe => fails(key.kind),
         }
     }
 
@@ -256,7 +262,7 @@ impl LookState {
     }
 
     /// Why it shows nothing, if it should; `Ok(false)`: nobody wants to know, or nobody has asked yet.
-    pub fn shows(&self, now: Moment) -> Result<bool, Blindness> {
+    pub(super) fn shows(&self, now: Moment) -> Result<bool, Blindness> {
         if self.is_new() || !self.is_wanted() && !self.in_flight {
             return Ok(false);
         }
@@ -269,12 +275,12 @@ impl LookState {
     }
 
     /// Somebody wants it.
-    pub fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         !self.wanted.is_empty()
     }
 
     /// It has not ended once.
-    pub fn is_new(&self) -> bool {
+    pub(super) fn is_new(&self) -> bool {
         self.failed.is_none() && self.worked.at().is_none()
     }
 }

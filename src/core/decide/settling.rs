@@ -17,21 +17,28 @@ const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
 impl Engine {
     /// It starts, and may still take more of the GPU's memory: its own word that it has all is believed once NVML shows what
     /// it holds.
-    pub fn takes_memory(&self, turn: &Turn<'_>) -> bool {
+    pub(super) fn takes_memory(&self, turn: &Turn<'_>) -> bool {
         let shown = |reading: &&Reading| self.device_memory(Some(*reading)).is_some_and(|held| held > 0);
         let has_all =
             || self.instance.output.allocated.and_then(|said| turn.gpu.reading.since(said)).filter(shown).is_some();
         match self.stage {
             Stage::Launching(_) => true,
             Stage::Starting => !has_all(),
-            _ => false,
+            Stage::Down { .. }
+            | Stage::Serving
+            | Stage::Failing
+            | Stage::Ending(_)
+            | Stage::Fallen
+            | Stage::Quarantined
+            | Stage::Stopped
+            | Stage::Left => false,
         }
     }
 }
 
 impl Domain {
     /// Engines run: faults of the whole group first, then each engine, then starts, then the balance.
-    pub fn run(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
+    pub(super) fn run(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
         if let Some((finding, tier)) = self.most_urgent(found, turn) {
             if self.may_end_before_the_evidence(finding.fault, turn.now).is_err() {
                 return;
@@ -84,14 +91,19 @@ impl Domain {
     }
 
     /// Whether the start of an engine is on its way.
-    pub fn starts_an_engine(&self) -> bool {
+    pub(super) fn starts_an_engine(&self) -> bool {
         self.scene.engines.iter().any(|engine| matches!(engine.stage, Stage::Launching(_) | Stage::Starting))
     }
 
     fn next_to_start(&self, now: Moment) -> Option<usize> {
         let last = match &self.phase {
             Phase::Running(Some(settling)) => settling.last.as_ref(),
-            _ => None,
+            Phase::Waiting
+            | Phase::Restart(_)
+            | Phase::InRestart
+            | Phase::Running(_)
+            | Phase::Stopping(_)
+            | Phase::Stopped => None,
         };
         let due = |place: &usize| {
             let engine = &self.scene.engines[*place];
@@ -139,7 +151,7 @@ impl Domain {
     }
 
     /// Every engine that is to run serves, and there is one: whom an operator stopped is not missed.
-    pub fn all_serve(&self) -> bool {
+    pub(super) fn all_serve(&self) -> bool {
         let mut counted = self.scene.engines.iter().filter(|engine| !engine.is_to_rest()).peekable();
         counted.peek().is_some() && counted.all(|engine| engine.stage == Stage::Serving)
     }
@@ -171,7 +183,7 @@ impl Domain {
     }
 
     /// When a running group changes by time alone.
-    pub fn running_deadline(&self, now: Moment) -> Option<Moment> {
+    pub(super) fn running_deadline(&self, now: Moment) -> Option<Moment> {
         let owed =
             !self.budget.attempts.is_empty() || self.scene.engines.iter().any(|engine| !engine.failures.is_empty());
         let stable =

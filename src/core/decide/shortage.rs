@@ -13,12 +13,12 @@ use crate::model::{EngineName, LinePlace, Moment};
 
 impl Scene {
     /// The engine that has, or had a moment ago, a process of that pid.
-    pub fn owner_of(&self, pid: u32) -> Option<&EngineName> {
+    pub(super) fn owner_of(&self, pid: u32) -> Option<&EngineName> {
         self.engines.iter().find(|engine| engine.instance.shortage.knows(pid)).map(Engine::name)
     }
 
     /// An engine's cgroup says how many the OOM killer took of it.
-    pub fn memory_events(&mut self, name: &EngineName, oom_kills: u64, now: Moment) {
+    pub(super) fn memory_events(&mut self, name: &EngineName, oom_kills: u64, now: Moment) {
         // Until the new one is there, the count is still the old one's.
         let launched = |engine: &&mut Engine| !matches!(engine.stage, Stage::Launching(_));
         if let Some(engine) = self.engine_mut(name).filter(launched) {
@@ -28,7 +28,7 @@ impl Scene {
     }
 
     /// An engine's output says that device memory ran out.
-    pub fn ran_out(&mut self, name: &EngineName, place: &LinePlace, turn: &Turn<'_>) {
+    pub(super) fn ran_out(&mut self, name: &EngineName, place: &LinePlace, turn: &Turn<'_>) {
         let reading = turn.gpu.reading.fresh(READING_FRESH, turn.now);
         let Some(engine) = self.engine_mut(name).filter(|engine| engine.instance.process.id.is_some()) else {
             return;
@@ -45,7 +45,7 @@ impl Scene {
 
 impl Domain {
     /// The kernel log names a process that the OOM killer took.
-    pub fn oom_kill(&mut self, pid: u32, line: &str, turn: &Turn<'_>) {
+    pub(super) fn oom_kill(&mut self, pid: u32, line: &str, turn: &Turn<'_>) {
         let is_client = self.scene.server.clients.last().is_some_and(|clients| clients.contains(&pid));
         let Some(place) = self.scene.owner_of(pid).cloned().and_then(|name| self.place_of(&name)) else { return };
         let engine = &mut self.scene.engines[place];

@@ -13,13 +13,13 @@ pub(super) struct Logs(BTreeMap<SourceScope, Blindness>);
 
 impl Logs {
     /// One can't be followed or understood. Whether that is news.
-    pub fn lost(&mut self, scope: SourceScope, blindness: Blindness) -> bool {
+    pub(super) fn lost(&mut self, scope: SourceScope, blindness: Blindness) -> bool {
         let state = blindness.state;
         self.0.insert(scope, blindness).is_none_or(|known| known.state != state)
     }
 
     /// One says something that is understood. Whether that is news.
-    pub fn heard(&mut self, scope: &SourceScope) -> bool {
+    pub(super) fn heard(&mut self, scope: &SourceScope) -> bool {
         self.0.remove(scope).is_some()
     }
 }

@@ -73,7 +73,7 @@ fn count_foreign(groups: &[&Domain], now: Moment) -> Option<u32> {
 
 impl Domain {
     /// Whether it was stopped in order.
-    pub fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         matches!(self.phase, Phase::Stopped)
     }
 
@@ -133,7 +133,9 @@ impl Domain {
         match self.phase {
             Phase::Waiting => ServerState::Unknown,
             Phase::Stopped => ServerState::None,
-            _ => self.scene.server.state.last().copied().unwrap_or(ServerState::None),
+            Phase::Restart(_) | Phase::InRestart | Phase::Running(_) | Phase::Stopping(_) => {
+                self.scene.server.state.last().copied().unwrap_or(ServerState::None)
+            }
         }
     }
 
@@ -203,7 +205,7 @@ impl Domain {
                 step: settling.step,
                 since: settling.since,
             }),
-            _ => None,
+            Phase::Waiting | Phase::InRestart | Phase::Running(_) | Phase::Stopping(_) | Phase::Stopped => None,
         }
     }
 
@@ -211,7 +213,7 @@ impl Domain {
         match &self.phase {
             Phase::Restart(restart) => restart.held.clone(),
             Phase::Running(_) => self.stuck().map(|why| (HeldReason::ProcessStuck, why)),
-            _ => None,
+            Phase::Waiting | Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => None,
         }
     }
 

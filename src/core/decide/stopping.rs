@@ -14,7 +14,7 @@ use crate::decide::facts::stage::Stage;
 
 impl Domain {
     /// Somebody wants the group to end, and `after_stop` to become of it then.
-    pub fn stop(&mut self, manner: Manner, after_stop: AfterStop, turn: &mut Turn<'_>) {
+    pub(super) fn stop(&mut self, manner: Manner, after_stop: AfterStop, turn: &mut Turn<'_>) {
         self.down.after_stop = after_stop;
         match &mut self.phase {
             Phase::Waiting => self.stopped(turn),
@@ -64,7 +64,7 @@ impl Domain {
     }
 
     /// Goes on once requests in flight and earlier actions have ended.
-    pub fn advance_stopping(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn advance_stopping(&mut self, turn: &mut Turn<'_>) {
         let quiet = matches!(&self.phase, Phase::Stopping(teardown) if teardown.waits_for_quiet());
         if quiet && !self.all_drained(turn) {
             return;
@@ -73,7 +73,7 @@ impl Domain {
     }
 
     /// An action of the stop ended. What failed is reported; the stop goes on, the daemon's KILL comes last.
-    pub fn stopping_finished(&mut self, id: ActionId, outcome: Outcome, turn: &mut Turn<'_>) {
+    pub(super) fn stopping_finished(&mut self, id: ActionId, outcome: Outcome, turn: &mut Turn<'_>) {
         self.with_teardown(turn, |teardown, target, turn| teardown.finished(id, outcome, target, turn));
     }
 

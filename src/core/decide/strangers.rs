@@ -11,7 +11,7 @@ use std::time::Duration;
 
 impl Scene {
     /// /proc answered. Who waits for the server and is gone, or whose pid is another's by now, waits no more.
-    pub fn strangers_seen(&mut self, asked: &[u32], found: Vec<CommandLine>, now: Moment) {
+    pub(super) fn strangers_seen(&mut self, asked: &[u32], found: Vec<CommandLine>, now: Moment) {
         let reused = |command: &CommandLine| {
             let was = self.around.strangers.0.get(&command.process.pid).and_then(|(_, was)| was.as_ref());
             was.is_some_and(|was| was.process != command.process)
@@ -24,7 +24,7 @@ impl Scene {
     }
 
     /// What was said of pids that nobody asks about any more may be about others by the time that somebody does.
-    pub fn forget_strangers(&mut self) {
+    pub(super) fn forget_strangers(&mut self) {
         if !self.around.strangers.0.is_empty() {
             let of_interest: BTreeSet<u32> = self.around.foreign.pids().chain(self.server.kept_out.pids()).collect();
             self.around.strangers.0.retain(|pid, _| of_interest.contains(pid));
@@ -42,7 +42,7 @@ impl Scene {
 
 impl Scene {
     /// The oldest last look at the engines' processes; `None`: one was never looked at.
-    pub fn trees_at(&self, now: Moment) -> Option<Moment> {
+    pub(super) fn trees_at(&self, now: Moment) -> Option<Moment> {
         self.engines.iter().try_fold(now, |oldest, engine| Some(oldest.min(engine.instance.tree.all.at()?)))
     }
 }
@@ -50,7 +50,7 @@ impl Scene {
 impl Domain {
     /// The oldest last look at its engines' processes; `None`: one was never looked at. Of a group that was
     /// stopped in order all processes were proven gone.
-    pub fn trees_at(&self, now: Moment) -> Option<Moment> {
+    pub(super) fn trees_at(&self, now: Moment) -> Option<Moment> {
         if matches!(self.phase, Phase::Stopped) && !self.down.left_behind {
             return Some(now);
         }
@@ -58,13 +58,13 @@ impl Domain {
     }
 
     /// Whether somebody may be an engine's child that was born after the last look at the engines' processes.
-    pub fn may_own_a_stranger(&self, now: Moment) -> bool {
+    pub(super) fn may_own_a_stranger(&self, now: Moment) -> bool {
         let latest = self.scene.around.foreign.latest().max(self.scene.latest_unowned());
         latest.is_some_and(|latest| self.trees_at(now).is_none_or(|at| at <= latest))
     }
 
     /// Whose command lines are to be read now.
-    pub fn nameless(&self, now: Moment) -> Vec<u32> {
+    pub(super) fn nameless(&self, now: Moment) -> Vec<u32> {
         if self.scene.around.foreign.is_empty() && self.scene.server.kept_out.is_empty() {
             return Vec::new();
         }

@@ -35,7 +35,7 @@ pub(super) struct Turn<'a> {
 
 impl Turn<'_> {
     /// Orders something for this group, with an outcome within `bound`.
-    pub fn order(&mut self, purpose: Purpose, action: Action, bound: Duration) -> ActionId {
+    pub(super) fn order(&mut self, purpose: Purpose, action: Action, bound: Duration) -> ActionId {
         let deadline = self.now.after(bound);
         let id = self.orders.add(Some(self.domain), purpose, deadline);
         self.effects.act(id, deadline, action);
@@ -43,30 +43,30 @@ impl Turn<'_> {
     }
 
     /// Tells what happened to the group.
-    pub fn emit(&mut self, what: What) {
+    pub(super) fn emit(&mut self, what: What) {
         self.push(None, what);
     }
 
     /// Tells what happened to one engine.
-    pub fn emit_of(&mut self, engine: &EngineName, what: What) {
+    pub(super) fn emit_of(&mut self, engine: &EngineName, what: What) {
         self.push(Some(engine.clone()), what);
     }
 
     /// Tells that an action about the group failed, and why.
-    pub fn emit_failure(&mut self, action: FailedAction, outcome: &Outcome) {
+    pub(super) fn emit_failure(&mut self, action: FailedAction, outcome: &Outcome) {
         let why = failure(outcome).unwrap_or_else(|| NO_OUTCOME.to_owned());
         self.emit(What::ActionFailed { action, why });
     }
 
     /// Tells that an order about one engine failed, if it did.
-    pub fn emit_failure_of(&mut self, engine: &EngineName, action: FailedAction, outcome: &Outcome) {
+    pub(super) fn emit_failure_of(&mut self, engine: &EngineName, action: FailedAction, outcome: &Outcome) {
         if let Some(why) = failure(outcome) {
             self.emit_of(engine, What::ActionFailed { action, why });
         }
     }
 
     /// What must survive a crash has changed.
-    pub fn save(&mut self) {
+    pub(super) fn save(&mut self) {
         self.effects.save();
     }
 
@@ -80,7 +80,13 @@ pub(super) fn failure(outcome: &Outcome) -> Option<String> {
     match outcome {
         Outcome::Waits { why, .. } => Some(why.clone()),
         Outcome::TimedOut => Some(NO_OUTCOME.to_owned()),
-        outcome => outcome.blindness().map(|blindness| blindness.why),
+        outcome @ (Outcome::Done
+        | Outcome::Started { .. }
+        | Outcome::Killed { .. }
+        | Outcome::Gone { .. }
+        | Outcome::Failed { .. }
+        | Outcome::NotUnderstood { .. }
+        | Outcome::NotAsked { .. }) => outcome.blindness().map(|blindness| blindness.why),
     }
 }
 
@@ -93,7 +99,7 @@ pub(super) mod stand {
     use crate::model::{EngineKind, Event, GpuIdentity, GpuUuid};
 
     /// What a turn borrows; gathers what its turns put out.
-    pub struct Stand {
+    pub(crate) struct Stand {
         gpu: GpuFacts,
         orders: Orders,
         effects: Effects,
@@ -110,7 +116,7 @@ pub(super) mod stand {
 
     impl Stand {
         /// A turn at so many milliseconds.
-        pub fn turn(&mut self, millis: u64) -> Turn<'_> {
+        pub(crate) fn turn(&mut self, millis: u64) -> Turn<'_> {
             let now = Moment::ZERO.after(Duration::from_millis(millis));
             self.gather(now);
             let (domain, group) = (DomainNumber(0), GroupName::from("small-llms"));
@@ -119,19 +125,19 @@ pub(super) mod stand {
         }
 
         /// The events since the last call.
-        pub fn events(&mut self) -> Vec<Event> {
+        pub(crate) fn events(&mut self) -> Vec<Event> {
             self.gather(Moment::ZERO);
             std::mem::take(&mut self.decided.events)
         }
 
         /// The actions since the last call.
-        pub fn actions(&mut self) -> Vec<(ActionId, Action)> {
+        pub(crate) fn actions(&mut self) -> Vec<(ActionId, Action)> {
             self.gather(Moment::ZERO);
             self.decided.actions.drain(..).map(|ordered| (ordered.id, ordered.action)).collect()
         }
 
         /// Ends an action, for those who ask what is on its way.
-        pub fn ended(&mut self, id: ActionId) {
+        pub(crate) fn ended(&mut self, id: ActionId) {
             self.orders.end(id);
         }
 
@@ -143,7 +149,7 @@ pub(super) mod stand {
     }
 
     /// An engine's policy with 5 s to stop.
-    pub fn engine(name: &str) -> EnginePolicy {
+    pub(crate) fn engine(name: &str) -> EnginePolicy {
         EnginePolicy {
             name: EngineName::from(name),
             address: "http://127.0.0.1:8001".into(),

@@ -8,7 +8,7 @@ use crate::model::{Moment, Question, Unknown};
 
 impl Scene {
     /// Questions about an engine that have no answer now.
-    pub fn unknown_of(&self, engine: &Engine, reading: Option<&Reading>, now: Moment) -> Vec<Unknown> {
+    pub(super) fn unknown_of(&self, engine: &Engine, reading: Option<&Reading>, now: Moment) -> Vec<Unknown> {
         if !matches!(engine.stage, Stage::Serving | Stage::Failing) {
             return Vec::new();
         }

@@ -29,7 +29,7 @@ impl Scene {
     }
 
     /// Holds every open word against what is known.
-    pub fn judge_words(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn judge_words(&mut self, turn: &mut Turn<'_>) {
         let server = self.server_lost();
         let sound = server.is_none() && self.server.state.last() == Some(&ServerState::Active);
         let listed = self.server.clients.last().cloned().unwrap_or_default();
@@ -89,14 +89,14 @@ impl Scene {
     }
 
     /// When an engine first printed a fatal error that a fact has confirmed.
-    pub fn confirmed_word(&self) -> Option<Moment> {
+    pub(super) fn confirmed_word(&self) -> Option<Moment> {
         let runs =
             self.engines.iter().filter(|engine| engine.alive()).flat_map(|engine| engine.instance.output.said.all());
         runs.filter(is_confirmed_fatal).map(|run| run.first).min()
     }
 
     /// How often the server and its clients are to be asked because of a word; `None`: no word is open.
-    pub fn word_asks(&self, now: Moment) -> Option<Duration> {
+    pub(super) fn word_asks(&self, now: Moment) -> Option<Duration> {
         let open = || self.engines.iter().flat_map(|engine| engine.instance.output.said.open());
         open().next()?;
         let fatal = open().filter(|run| is_context_fatal(run.code) || run.code == TERMINATED).map(|run| run.last).max();
@@ -104,7 +104,7 @@ impl Scene {
     }
 
     /// When time alone decides a word, or lets it be asked about less often.
-    pub fn words_deadline(&self, now: Moment) -> Option<Moment> {
+    pub(super) fn words_deadline(&self, now: Moment) -> Option<Moment> {
         let of = |engine: &Engine| {
             let calm =
                 engine.instance.output.said.open().map(|run| run.last.after(AT_ONCE)).filter(|at| *at > now).min();
@@ -115,14 +115,14 @@ impl Scene {
 
     /// Whether an engine of the group printed errors in the time before that no fact confirmed: then no engine's words
     /// accuse anybody.
-    pub fn words_are_doubtful(&self, from: Moment, to: Moment) -> bool {
+    pub(super) fn words_are_doubtful(&self, from: Moment, to: Moment) -> bool {
         self.engines.iter().any(|engine| engine.instance.output.said.is_doubtful(from, to))
     }
 }
 
 impl Domain {
     /// A line of an engine's output was recognized.
-    pub fn heard(&mut self, name: &EngineName, saying: Saying, place: &LinePlace, turn: &mut Turn<'_>) {
+    pub(super) fn heard(&mut self, name: &EngineName, saying: Saying, place: &LinePlace, turn: &mut Turn<'_>) {
         match saying {
             Saying::Error(code) => self.heard_error(name, code, place, turn),
             Saying::Allocated => {

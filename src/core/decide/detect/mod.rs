@@ -61,7 +61,7 @@ impl Finding {
 
     /// How far it makes the watchdog go now; `None`: nothing is restarted for it. What mends one engine does not
     /// mend several that fail as one: that takes the scene.
-    pub fn tier(&self) -> Option<Tier> {
+    pub(super) fn tier(&self) -> Option<Tier> {
         let tier = ladder::tier(self.fault).filter(|_| self.acts)?;
         Some(if self.engine.is_none() { tier.max(Tier::Clients) } else { tier })
     }

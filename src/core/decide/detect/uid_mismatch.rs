@@ -12,7 +12,7 @@ pub(super) fn find(scene: &Scene, now: Moment) -> Vec<Finding> {
     let Some(serves) = scene.server.uid else { return Vec::new() };
     let word = |why: Why| match why {
         Why::User(uid) if uid != serves => Some(format!("as user {uid}")),
-        _ => None,
+        Why::User(_) | Why::Limit(_) => None,
     };
     let finding = |(whose, (since, who)): (Option<&crate::model::EngineName>, (Moment, Vec<String>))| {
         let because = format!(

@@ -10,22 +10,31 @@ use crate::model::{Fault, Moment, What};
 
 impl Engine {
     /// Whether its requests are let end.
-    pub fn drains(&self) -> bool {
+    pub(crate) fn drains(&self) -> bool {
         matches!(self.stage, Stage::Ending(Ending::Drain { .. }))
     }
 
     /// When a drain is over at the latest.
-    pub fn drain_until(&self) -> Option<Moment> {
+    pub(crate) fn drain_until(&self) -> Option<Moment> {
         match self.stage {
             Stage::Ending(Ending::Drain { until, .. }) => Some(until),
-            _ => None,
+            Stage::Down { .. }
+            | Stage::Launching(_)
+            | Stage::Starting
+            | Stage::Serving
+            | Stage::Failing
+            | Stage::Ending(_)
+            | Stage::Fallen
+            | Stage::Quarantined
+            | Stage::Stopped
+            | Stage::Left => None,
         }
     }
 }
 
 impl Domain {
     /// Whether a planned stop lets the engine's requests end first.
-    pub fn may_drain(&self, engine: &Engine) -> bool {
+    pub(crate) fn may_drain(&self, engine: &Engine) -> bool {
         let faulty = |fault: Fault| self.scene.faults.contains_key(&(Some(engine.name().clone()), fault));
         engine.stage == Stage::Serving
             && engine.instance.process.ended.is_none()
@@ -35,7 +44,7 @@ impl Domain {
     }
 
     /// The first stage of a planned end.
-    pub fn planned_end(&self, place: usize, now: Moment) -> Stage {
+    pub(crate) fn planned_end(&self, place: usize, now: Moment) -> Stage {
         let engine = &self.scene.engines[place];
         Stage::Ending(if self.may_drain(engine) {
             Ending::Drain { since: now, until: now.after(engine.policy.drain_timeout), told: false }
@@ -45,7 +54,7 @@ impl Domain {
     }
 
     /// Whether the engine's requests have ended, by a load that was read since the fence, or their time is over.
-    pub fn drained(&mut self, place: usize, turn: &mut Turn<'_>) -> bool {
+    pub(crate) fn drained(&mut self, place: usize, turn: &mut Turn<'_>) -> bool {
         let engine = &mut self.scene.engines[place];
         let Stage::Ending(Ending::Drain { since, until, told }) = &mut engine.stage else { return true };
         let left = engine.instance.figures.in_flight_since(*since);

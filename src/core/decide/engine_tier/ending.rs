@@ -72,14 +72,14 @@ impl Domain {
     }
 
     /// Nothing of the engine lives any more, or its whole group's restart or stop sees to it.
-    pub fn release_from(&mut self, place: usize, turn: &mut Turn<'_>) {
+    pub(crate) fn release_from(&mut self, place: usize, turn: &mut Turn<'_>) {
         if self.scene.engines[place].instance.stuck.take().is_some() && self.stuck().is_none() {
             turn.emit(What::Released { reason: HeldReason::ProcessStuck });
         }
     }
 
     /// Which processes do not die, for people; `None`: none is known to.
-    pub fn stuck(&self) -> Option<String> {
+    pub(crate) fn stuck(&self) -> Option<String> {
         let stuck: Vec<&str> =
             self.scene.engines.iter().filter_map(|engine| engine.instance.stuck.as_deref()).collect();
         (!stuck.is_empty()).then(|| stuck.join("; "))

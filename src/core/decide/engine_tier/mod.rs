@@ -29,7 +29,7 @@ const NOT_STARTED_PAUSE: Duration = Duration::from_secs(1);
 
 impl Domain {
     /// Takes one engine as far as it gets.
-    pub fn advance_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
+    pub(super) fn advance_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         self.lead_to_rest(place, turn);
         self.act_on_the_neglected(place, turn);
         if let Some(died) = self.scene.engines[place].death(&self.scene.server, &turn.gpu.reading, turn.now) {
@@ -105,7 +105,7 @@ impl Domain {
     }
 
     /// Takes out every engine that lives and has a fault of its own that one engine's restart mends.
-    pub fn mend_engines(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
+    pub(super) fn mend_engines(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
         let mends = |finding: &&Finding| {
             finding.fault != Fault::EngineDied
                 && self.tier_now(finding, turn) == Some(Tier::Engine)
@@ -125,7 +125,7 @@ impl Domain {
     }
 
     /// An engine failed by itself: it is taken out and started again, if that is allowed.
-    pub fn engine_failed(&mut self, place: usize, died: Died, turn: &mut Turn<'_>) {
+    pub(super) fn engine_failed(&mut self, place: usize, died: Died, turn: &mut Turn<'_>) {
         if self.scene.engines[place].is_to_rest() {
             // It was on its way out: that is no failure.
             return self.take_out(place, turn);
@@ -136,9 +136,10 @@ impl Domain {
         engine.tried.tries(died.fault, turn.now);
         let may_act = self.scene.may_act_on(died.fault, turn.hold);
         // A leak is no emergency: its requests may end.
-        let ending = match died.fault {
-            Fault::MemoryLeak => self.planned_end(place, turn.now),
-            _ => Stage::Ending(Ending::Look { since: turn.now }),
+        let ending = if died.fault == Fault::MemoryLeak {
+            self.planned_end(place, turn.now)
+        } else {
+            Stage::Ending(Ending::Look { since: turn.now })
         };
         let Died { at, fault, because } = died.clone();
         let (budget, window) = (self.scene.policy.recovery.engine_budget, self.scene.policy.recovery.budget_window);
@@ -179,14 +180,23 @@ impl Domain {
     }
 
     /// An order about one engine ended.
-    pub fn engine_finished(&mut self, id: ActionId, name: &EngineName, outcome: Outcome, turn: &mut Turn<'_>) {
+    pub(super) fn engine_finished(&mut self, id: ActionId, name: &EngineName, outcome: Outcome, turn: &mut Turn<'_>) {
         let Some(place) = self.scene.engines.iter().position(|engine| engine.name() == name) else { return };
         match self.scene.engines[place].stage.clone() {
             Stage::Launching(order) if order == id => self.launched(place, outcome, turn),
             Stage::Ending(Ending::Terminate(order) | Ending::Stop(order)) if order == id => {
                 self.ending_finished(place, outcome, turn);
             }
-            _ => self.late(outcome, turn),
+            Stage::Down { .. }
+            | Stage::Launching(_)
+            | Stage::Starting
+            | Stage::Serving
+            | Stage::Failing
+            | Stage::Ending(_)
+            | Stage::Fallen
+            | Stage::Quarantined
+            | Stage::Stopped
+            | Stage::Left => self.late(outcome, turn),
         }
     }
 
@@ -195,7 +205,12 @@ impl Domain {
         match &self.phase {
             Phase::Restart(_) if matches!(outcome, Outcome::Started { .. }) => self.kill_again(turn),
             Phase::Stopping(teardown) if teardown.manner() == Manner::AtOnce => self.stop_at_once(turn),
-            _ => {}
+            Phase::Waiting
+            | Phase::Restart(_)
+            | Phase::InRestart
+            | Phase::Running(_)
+            | Phase::Stopping(_)
+            | Phase::Stopped => {}
         }
     }
 
@@ -221,11 +236,24 @@ impl Domain {
                     turn.emit_of(&name, What::ActionFailed { action: FailedAction::StartEngine, why });
                 }
             }
-            outcome => {
+            outcome @ (Outcome::Done
+            | Outcome::Killed { .. }
+            | Outcome::Gone { .. }
+            | Outcome::Failed { .. }
+            | Outcome::Waits { .. }
+            | Outcome::TimedOut
+            | Outcome::NotUnderstood { .. }) => {
                 turn.emit_failure_of(&name, FailedAction::StartEngine, &outcome);
                 let why = match outcome {
                     Outcome::Failed { why } => why,
-                    _ => "it could not be started in time".to_owned(),
+                    Outcome::Done
+                    | Outcome::Started { .. }
+                    | Outcome::Killed { .. }
+                    | Outcome::Gone { .. }
+                    | Outcome::Waits { .. }
+                    | Outcome::TimedOut
+                    | Outcome::NotUnderstood { .. }
+                    | Outcome::NotAsked { .. } => "it could not be started in time".to_owned(),
                 };
                 engine.instance.process.not_started = Some((turn.now, why));
                 if engine.is_to_rest() {
@@ -237,7 +265,7 @@ impl Domain {
 
     /// An engine's main process ended. Status 0 is no clean end by itself: vLLM's front end ends with it when its core was
     /// killed.
-    pub fn engine_ended(&mut self, name: &EngineName, incarnation: u32, exit: Exit, turn: &mut Turn<'_>) {
+    pub(super) fn engine_ended(&mut self, name: &EngineName, incarnation: u32, exit: Exit, turn: &mut Turn<'_>) {
         let ordered = match &self.phase {
             Phase::Restart(_) | Phase::InRestart => Some(ExitCause::GroupRestart),
             Phase::Stopping(_) | Phase::Stopped => Some(ExitCause::Clean),
@@ -265,7 +293,7 @@ impl Domain {
     }
 
     /// When an engine changes by time alone.
-    pub fn engine_deadline(&self, engine: &Engine, now: Moment) -> Option<Moment> {
+    pub(super) fn engine_deadline(&self, engine: &Engine, now: Moment) -> Option<Moment> {
         if !matches!(self.phase, Phase::Running(_)) {
             return engine.drain_until();
         }
@@ -282,7 +310,7 @@ impl Domain {
                 engine.stall_deadline(now).into_iter().chain(gone).chain(evicted).filter(|at| *at > now).min()
             }
             Stage::Ending(ending) => ending_deadline(ending),
-            _ => None,
+            Stage::Launching(_) | Stage::Fallen | Stage::Quarantined | Stage::Stopped | Stage::Left => None,
         }
     }
 }

@@ -51,7 +51,7 @@ pub(crate) struct Said {
 
 impl Said {
     /// A line named this error. `clients`: the engine's clients of the server, as far as is known. Whether it begins a run.
-    pub fn error(&mut self, code: u32, clients: impl FnOnce() -> Vec<u32>, now: Moment) -> bool {
+    pub(crate) fn error(&mut self, code: u32, clients: impl FnOnce() -> Vec<u32>, now: Moment) -> bool {
         let same = |run: &&mut Run| run.code == code && run.standing == Standing::Open && now.since(run.last) <= BURST;
         if let Some(run) = self.runs.iter_mut().rev().find(same) {
             (run.last, run.lines) = (now, run.lines.saturating_add(1));
@@ -73,24 +73,24 @@ impl Said {
     }
 
     /// Every run that is kept, oldest first.
-    pub fn all(&self) -> impl DoubleEndedIterator<Item = &Run> {
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = &Run> {
         self.runs.iter()
     }
 
     /// Those that no fact has decided.
-    pub fn open(&self) -> impl DoubleEndedIterator<Item = &Run> {
+    pub(crate) fn open(&self) -> impl DoubleEndedIterator<Item = &Run> {
         self.runs.iter().filter(|run| run.standing == Standing::Open)
     }
 
     /// A fact agrees with the open runs of which `agrees` says so.
-    pub fn confirm(&mut self, agrees: impl Fn(&Run) -> bool) {
+    pub(crate) fn confirm(&mut self, agrees: impl Fn(&Run) -> bool) {
         let open = self.runs.iter_mut().filter(|run| run.standing == Standing::Open);
         open.filter(|run| agrees(run)).for_each(|run| run.standing = Standing::Confirmed);
     }
 
     /// Facts from `refuted(run)` on, where there are any, show that what was said before them was wrong. Of a run that goes
     /// on, the lines from then on stay open.
-    pub fn refute(&mut self, refuted: impl Fn(&Run) -> Option<Moment>) -> Vec<Doubted> {
+    pub(crate) fn refute(&mut self, refuted: impl Fn(&Run) -> Option<Moment>) -> Vec<Doubted> {
         let mut doubted = Vec::new();
         for run in self.runs.iter_mut().filter(|run| run.standing == Standing::Open) {
             let Some(from) = refuted(run).filter(|from| run.first < *from) else { continue };
@@ -106,32 +106,32 @@ impl Said {
     }
 
     /// Runs that have waited for too long.
-    pub fn give_up(&mut self, now: Moment) -> Vec<Doubted> {
+    pub(crate) fn give_up(&mut self, now: Moment) -> Vec<Doubted> {
         let old = |run: &&mut Run| run.standing == Standing::Open && now.since(run.last) >= UNDECIDED_AFTER;
         let old: Vec<Doubted> = self.runs.iter_mut().filter(old).map(Run::undecided).collect();
         std::mem::take(&mut self.forgotten).into_iter().chain(old).collect()
     }
 
     /// The incarnation is over: what was not decided stays so.
-    pub fn end(&mut self) -> Vec<Doubted> {
+    pub(crate) fn end(&mut self) -> Vec<Doubted> {
         let doubted = self.runs.iter_mut().filter(|run| run.standing == Standing::Open).map(Run::undecided).collect();
         self.runs.clear();
         doubted
     }
 
     /// When the next one has waited for too long.
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         self.open().map(|run| run.last.after(UNDECIDED_AFTER)).min()
     }
 
     /// Whether lines came in this time that no fact has confirmed.
-    pub fn is_doubtful(&self, from: Moment, to: Moment) -> bool {
+    pub(crate) fn is_doubtful(&self, from: Moment, to: Moment) -> bool {
         self.runs.iter().any(|run| run.standing != Standing::Confirmed && run.first <= to && run.last >= from)
     }
 
     /// Whether the last word of this code was refuted.
     #[cfg(test)]
-    pub fn is_refuted(&self, code: u32) -> bool {
+    pub(crate) fn is_refuted(&self, code: u32) -> bool {
         let last = self.runs.iter().rev().find(|run| run.code == code);
         last.is_some_and(|run| run.standing == Standing::Doubted(Doubt::Refuted))
     }

@@ -27,7 +27,7 @@ pub(crate) struct ActiveTime {
 
 impl ActiveTime {
     /// Counts the time up to `now` at the level that was, and goes on at `level` (`None`: unknown).
-    pub fn goes_on(&mut self, level: Option<Level>, now: Moment) {
+    pub(crate) fn goes_on(&mut self, level: Option<Level>, now: Moment) {
         if let Some(was) = self.level {
             if self.total.len() <= was.active {
                 self.total.resize(was.active + 1, Duration::ZERO);
@@ -39,7 +39,7 @@ impl ActiveTime {
     }
 
     /// For a group of so many engines: one figure more than it has.
-    pub fn by_number(&self, engines: usize) -> Vec<Duration> {
+    pub(crate) fn by_number(&self, engines: usize) -> Vec<Duration> {
         (0..=engines).map(|active| self.total.get(active).copied().unwrap_or_default()).collect()
     }
 }

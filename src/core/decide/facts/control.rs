@@ -32,7 +32,7 @@ pub(crate) struct ControlFacts {
 
 impl ControlFacts {
     /// A command ended.
-    pub fn command(&mut self, result: CommandResult, now: Moment) {
+    pub(crate) fn command(&mut self, result: CommandResult, now: Moment) {
         self.not_asked = (result == CommandResult::NotAsked).then(|| self.not_asked.unwrap_or(now));
         match result {
             CommandResult::Answered => {
@@ -61,7 +61,7 @@ impl ControlFacts {
     }
 
     /// A new daemon answers.
-    pub fn started(&mut self, process: ProcessId, now: Moment) {
+    pub(crate) fn started(&mut self, process: ProcessId, now: Moment) {
         *self = ControlFacts { process: Some(process), ..ControlFacts::default() };
         self.answered.saw((), now);
     }

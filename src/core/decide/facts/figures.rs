@@ -25,30 +25,30 @@ pub(crate) struct Figures {
 
 impl Figures {
     /// Requests that it works on, as last read.
-    pub fn running(&self) -> Option<f64> {
+    pub(crate) fn running(&self) -> Option<f64> {
         self.load.last()?.running
     }
 
     /// Requests that it works on and that wait in its queue, by a load that was read at `moment` or later; `None`: none
     /// was, or it does not say.
-    pub fn in_flight_since(&self, moment: Moment) -> Option<f64> {
+    pub(crate) fn in_flight_since(&self, moment: Moment) -> Option<f64> {
         let load = self.load.since(moment)?;
         Some(load.running? + load.waiting.unwrap_or(0.0))
     }
 
     /// Its processes that were stopped or in uninterruptible sleep when last seen, with their state's letter.
-    pub fn frozen(&self) -> &[(ProcessId, char)] {
+    pub(crate) fn frozen(&self) -> &[(ProcessId, char)] {
         &self.frozen
     }
 
     /// Requests running and waiting as last read, and when; `None`: unknown.
-    pub fn requests(&self, now: Moment) -> Option<(f64, f64, Moment)> {
+    pub(crate) fn requests(&self, now: Moment) -> Option<(f64, f64, Moment)> {
         let load = self.load.fresh(LOAD_FRESH, now)?;
         Some((load.running?, load.waiting?, self.load.at()?))
     }
 
     /// Its model is loaded: what it took to get there says nothing about what comes.
-    pub fn ready(&mut self) {
+    pub(crate) fn ready(&mut self) {
         self.memory.forget();
         self.resident.forget();
     }

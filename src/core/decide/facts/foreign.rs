@@ -35,7 +35,7 @@ pub(crate) struct Listed {
 impl Foreign {
     /// Takes up a reading. Proven is who was listed twice at least and for long enough, and still was in no
     /// tree when all had been looked for anew.
-    pub fn saw(&mut self, beside: &Beside, now: Moment) {
+    pub(crate) fn saw(&mut self, beside: &Beside, now: Moment) {
         self.listed.retain(|pid, _| beside.pids.contains(pid));
         for pid in &beside.pids {
             let listed = self.listed.entry(*pid).or_insert(Listed { since: now, readings: 0, proven: false });
@@ -46,27 +46,27 @@ impl Foreign {
     }
 
     /// Nobody is listed.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.listed.is_empty()
     }
 
     /// All that are listed, proven or not.
-    pub fn pids(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
         self.listed.keys().copied()
     }
 
     /// All that are listed, and since when.
-    pub fn pids_since(&self) -> impl Iterator<Item = (u32, Moment)> {
+    pub(crate) fn pids_since(&self) -> impl Iterator<Item = (u32, Moment)> {
         self.listed.iter().map(|(pid, listed)| (*pid, listed.since))
     }
 
     /// When the latest was first listed.
-    pub fn latest(&self) -> Option<Moment> {
+    pub(crate) fn latest(&self) -> Option<Moment> {
         self.listed.values().map(|listed| listed.since).max()
     }
 
     /// How many are proven.
-    pub fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         u32::try_from(self.listed.values().filter(|listed| listed.proven).count()).unwrap_or(u32::MAX)
     }
 }

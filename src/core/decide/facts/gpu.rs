@@ -24,7 +24,7 @@ pub(crate) struct GpuFacts {
 
 impl GpuFacts {
     /// A GPU of which nothing was seen yet.
-    pub fn new(identity: GpuIdentity) -> Self {
+    pub(crate) fn new(identity: GpuIdentity) -> Self {
         GpuFacts {
             identity,
             reading: Known::Unknown,
@@ -37,13 +37,13 @@ impl GpuFacts {
     }
 
     /// A look at it failed.
-    pub fn is_unread(&mut self, why: String, now: Moment) {
+    pub(crate) fn is_unread(&mut self, why: String, now: Moment) {
         let since = self.unread.as_ref().map_or(now, |(since, _)| *since);
         self.unread = Some((since, why));
     }
 
     /// NVML read it.
-    pub fn saw(&mut self, reading: Reading, now: Moment) {
+    pub(crate) fn saw(&mut self, reading: Reading, now: Moment) {
         self.taken.saw(reading.activity.and_then(|activity| activity.sm_active), now);
         self.has_memory |= reading.memory_used.is_some();
         self.identity.memory_total = self.identity.memory_total.or(reading.memory_total);

@@ -49,12 +49,12 @@ pub(crate) struct Ailment {
 
 impl Ailment {
     /// The fault that it is.
-    pub fn fault(&self) -> Fault {
+    pub(crate) fn fault(&self) -> Fault {
         if self.kind == Kind::Lost { Fault::GpuLost } else { Fault::GpuResetNeeded }
     }
 
     /// Why a group on that GPU is held.
-    pub fn held_reason(&self) -> HeldReason {
+    pub(crate) fn held_reason(&self) -> HeldReason {
         if self.kind == Kind::Lost { HeldReason::GpuLost } else { HeldReason::GpuResetNeeded }
     }
 }
@@ -81,27 +81,27 @@ pub(crate) struct GpuHealth {
 
 impl GpuHealth {
     /// What ails it.
-    pub fn ailment(&self) -> Option<&Ailment> {
+    pub(crate) fn ailment(&self) -> Option<&Ailment> {
         self.ailment.as_ref()
     }
 
     /// Whether a reading that was asked for after `moment` found it well, and nothing has ailed it since.
-    pub fn well_since(&self, moment: Moment) -> bool {
+    pub(crate) fn well_since(&self, moment: Moment) -> bool {
         self.ailment.is_none() && self.well.is_some_and(|asked| asked >= moment)
     }
 
     /// Whether the driver's word is wanted at once.
-    pub fn in_doubt(&self) -> bool {
+    pub(crate) fn in_doubt(&self) -> bool {
         self.doubt.is_some()
     }
 
     /// When the driver's word is out for too long.
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         self.doubt.as_ref().map(|doubt| doubt.since.after(ANSWER_BOUND))
     }
 
     /// An Xid of it.
-    pub fn xid(&mut self, xid: u32, now: Moment) {
+    pub(crate) fn xid(&mut self, xid: u32, now: Moment) {
         match meaning(xid) {
             Meaning::Gone => self.lost(format!("Xid {xid} at {now} s since boot: it has fallen off the bus"), now),
             Meaning::NeedsReset => self.doubt(xid, Some(Kind::ResetNeeded(Cure::Reset)), now),
@@ -111,7 +111,7 @@ impl GpuHealth {
     }
 
     /// The kernel log says what the driver wants from now on. NVML has the last word.
-    pub fn announced(&mut self, action: RecoveryAction, now: Moment) {
+    pub(crate) fn announced(&mut self, action: RecoveryAction, now: Moment) {
         self.doubt(154, kind_of(action), now);
         if let Some(doubt) = &mut self.doubt {
             // It is of the driver, and so overrules the table. A well GPU must be seen, though.
@@ -121,7 +121,7 @@ impl GpuHealth {
     }
 
     /// NVML, or Xid 79, says that it is gone.
-    pub fn lost(&mut self, because: String, now: Moment) {
+    pub(crate) fn lost(&mut self, because: String, now: Moment) {
         self.doubt = None;
         self.ails(Kind::Lost, because, now);
         self.refused();
@@ -129,7 +129,7 @@ impl GpuHealth {
 
     /// NVML answers to a call that the GPU needs a reset, and to most calls nothing else. What the driver said before of
     /// how stays.
-    pub fn reset_needed(&mut self, because: String, now: Moment) {
+    pub(crate) fn reset_needed(&mut self, because: String, now: Moment) {
         let known = self.ailment.as_ref().is_some_and(|ailment| ailment.kind != Kind::Lost);
         if !known {
             let announced = self.doubt.take().and_then(|doubt| doubt.otherwise);
@@ -145,7 +145,7 @@ impl GpuHealth {
     }
 
     /// A reading that was asked for at `asked` shows this action; `None`: the driver has no such field.
-    pub fn read(&mut self, action: Option<RecoveryAction>, asked: Moment, now: Moment) {
+    pub(crate) fn read(&mut self, action: Option<RecoveryAction>, asked: Moment, now: Moment) {
         use RecoveryAction::{NotUnderstood, Unknown};
         // A word that is not understood overrules nothing, and heals nothing.
         let word = action.filter(|action| !matches!(action, Unknown | NotUnderstood));
@@ -175,14 +175,14 @@ impl GpuHealth {
     }
 
     /// A reading that was asked for at `asked` failed.
-    pub fn unread(&mut self, asked: Moment, now: Moment) {
+    pub(crate) fn unread(&mut self, asked: Moment, now: Moment) {
         if let Some(doubt) = self.doubt.take_if(|doubt| doubt.since <= asked) {
             self.decide_without(&doubt, "NVML could not read the recovery action", now);
         }
     }
 
     /// Time has passed. `true`: the driver's word stayed out for too long.
-    pub fn waited(&mut self, now: Moment) -> bool {
+    pub(crate) fn waited(&mut self, now: Moment) -> bool {
         let overdue = self.doubt.take_if(|doubt| doubt.since.after(ANSWER_BOUND) <= now);
         if let Some(doubt) = &overdue {
             let why = format!("NVML did not say what the driver wants within {} s", ANSWER_BOUND.as_secs());
@@ -191,7 +191,7 @@ impl GpuHealth {
         overdue.is_some()
     }
 
-    pub fn doubt(&mut self, xid: u32, otherwise: Option<Kind>, now: Moment) {
+    pub(crate) fn doubt(&mut self, xid: u32, otherwise: Option<Kind>, now: Moment) {
         match &mut self.doubt {
             Some(doubt) => {
                 doubt.latest = now;

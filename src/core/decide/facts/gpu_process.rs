@@ -26,7 +26,7 @@ pub(crate) struct GpuProcesses {
 
 impl GpuProcesses {
     /// A client left the server.
-    pub fn left(&mut self, client: u32, now: Moment) {
+    pub(crate) fn left(&mut self, client: u32, now: Moment) {
         if self.seen.iter().any(|process| process.pid == client) {
             self.left = Some(now);
         }
@@ -34,7 +34,7 @@ impl GpuProcesses {
 
     /// Its processes were looked at. Those that are clients count while any of them is one: a helper that leaves, or
     /// one of several that ends, is no end of all.
-    pub fn looked(&mut self, tree: &[ProcessId], clients: Option<&BTreeSet<u32>>, now: Moment) {
+    pub(crate) fn looked(&mut self, tree: &[ProcessId], clients: Option<&BTreeSet<u32>>, now: Moment) {
         let is_client = |process: &&ProcessId| clients.is_some_and(|clients| clients.contains(&process.pid));
         let computing: Vec<ProcessId> = tree.iter().filter(is_client).copied().collect();
         if !computing.is_empty() {
@@ -45,17 +45,17 @@ impl GpuProcesses {
     }
 
     /// Whether its processes are to be looked at closely.
-    pub fn doubtful(&self, now: Moment) -> bool {
+    pub(crate) fn doubtful(&self, now: Moment) -> bool {
         self.gone.is_some() || self.left.is_some_and(|left| now.since(left) < LOOKED_FOR)
     }
 
     /// Since when none of them is there.
-    pub fn gone(&self) -> Option<Moment> {
+    pub(crate) fn gone(&self) -> Option<Moment> {
         self.gone
     }
 
     /// When time alone may say more.
-    pub fn deadlines(&self) -> impl Iterator<Item = Moment> {
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = Moment> {
         let gone = self.gone.map(|gone| [gone.after(LEAVES), gone.after(ENDS)]);
         gone.into_iter().flatten().chain(self.left.map(|left| left.after(LOOKED_FOR)))
     }

@@ -12,39 +12,39 @@ pub(crate) struct Attempts(Vec<Moment>);
 
 impl Attempts {
     /// From the core's memory.
-    pub fn of(moments: Vec<Moment>) -> Self {
+    pub(crate) fn of(moments: Vec<Moment>) -> Self {
         Attempts(moments)
     }
 
     /// Counts one more, and forgets those that left the window.
-    pub fn count(&mut self, window: Duration, now: Moment) {
+    pub(crate) fn count(&mut self, window: Duration, now: Moment) {
         self.expire(window, now);
         self.0.push(now);
     }
 
     /// Takes the last one back: it was the fault of another.
-    pub fn forgive_last(&mut self) {
+    pub(crate) fn forgive_last(&mut self) {
         self.0.pop();
     }
 
     /// Whether none counts.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// All forgiven.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
     /// How many in the window.
-    pub fn within(&self, window: Duration, now: Moment) -> u32 {
+    pub(crate) fn within(&self, window: Duration, now: Moment) -> u32 {
         let counted = self.0.iter().filter(|at| now.since(**at) < window).count();
         u32::try_from(counted).unwrap_or(u32::MAX)
     }
 
     /// For the core's memory.
-    pub fn moments(&self) -> Vec<Moment> {
+    pub(crate) fn moments(&self) -> Vec<Moment> {
         self.0.clone()
     }
 
@@ -76,12 +76,12 @@ pub(crate) struct Jitter(u64);
 
 impl Jitter {
     /// From a seed.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Jitter(seed)
     }
 
     /// The next one, 0 to 1.
-    pub fn next(&mut self) -> f64 {
+    pub(crate) fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

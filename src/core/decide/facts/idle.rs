@@ -23,12 +23,12 @@ type Tokens = (f64, f64);
 
 impl IdleRow {
     /// A load was read, and something else speaks against one without requests.
-    pub fn interrupted(&mut self) {
+    pub(crate) fn interrupted(&mut self) {
         self.row = None;
     }
 
     /// A load was read, and nothing else speaks against it.
-    pub fn saw(&mut self, load: &EngineLoad, now: Moment) {
+    pub(crate) fn saw(&mut self, load: &EngineLoad, now: Moment) {
         let quiet = load.running == Some(0.0) && load.waiting == Some(0.0);
         let tokens = load.prompt_tokens.zip(load.generation_tokens).filter(|_| quiet);
         let since = self.row.filter(|(_, _, before)| Some(*before) == tokens).map_or(now, |(since, _, _)| since);
@@ -36,7 +36,7 @@ impl IdleRow {
     }
 
     /// From when to when it was seen idle, if that says that it was idle at `fault`.
-    pub fn at(&self, fault: Moment) -> Option<(Moment, Moment)> {
+    pub(crate) fn at(&self, fault: Moment) -> Option<(Moment, Moment)> {
         let (since, read, _) = self.row?;
         let before = read <= fault && fault.since(read) <= LAST_READ;
         (before && read.since(since) >= IDLE_FOR).then_some((since, read))

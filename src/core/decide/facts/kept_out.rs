@@ -57,18 +57,18 @@ pub(crate) struct Full {
 
 impl Full {
     /// Another such line, or the first one.
-    pub fn said(was: Option<Full>, limit: u32, at: Moment) -> Full {
+    pub(crate) fn said(was: Option<Full>, limit: u32, at: Moment) -> Full {
         let since = was.filter(|was| at <= was.until()).map_or(at, |was| was.since);
         Full { since, last: at, limit }
     }
 
     /// Until then at least it is told.
-    pub fn until(&self) -> Moment {
+    pub(crate) fn until(&self) -> Moment {
         self.last.after(FULL_FOR)
     }
 
     /// Whether an error that a client got then can be of such a refusal.
-    pub fn explains(&self, at: Moment) -> bool {
+    pub(crate) fn explains(&self, at: Moment) -> bool {
         at.after(TOGETHER) >= self.since && at <= self.last.after(TOGETHER)
     }
 }
@@ -80,71 +80,71 @@ pub(crate) fn is_over_limit(code: u32) -> bool {
 
 impl KeptOut {
     /// A client was put on the pending list. That of the server's own user only waits for its start.
-    pub fn pending(&mut self, client: u32, uid: u32, at: Moment) {
+    pub(crate) fn pending(&mut self, client: u32, uid: u32, at: Moment) {
         self.add(client, Why::User(uid), at);
     }
 
     /// A client was refused; with another error than those of the limit that says nothing of it.
-    pub fn refused(&mut self, client: u32, status: u32, at: Moment) {
+    pub(crate) fn refused(&mut self, client: u32, status: u32, at: Moment) {
         if is_over_limit(status) {
             self.add(client, Why::Limit(status), at);
         }
     }
 
     /// A client is in. Of one without a pid of ours it is not known whose it is.
-    pub fn let_in(&mut self, client: u32) {
+    pub(crate) fn let_in(&mut self, client: u32) {
         self.0.remove(&(client, None));
     }
 
     /// A server for this user is there: its clients wait for another user's no more.
-    pub fn served(&mut self, uid: u32) {
+    pub(crate) fn served(&mut self, uid: u32) {
         self.0.retain(|(pid, _), entry| is_seen(*pid) || entry.why != Why::User(uid));
     }
 
     /// Forgets who can't be asked after and was not heard of for long.
-    pub fn forget_old(&mut self, now: Moment) {
+    pub(crate) fn forget_old(&mut self, now: Moment) {
         self.0.retain(|(pid, _), entry| is_seen(*pid) || now.since(entry.last) < UNSEEN_FOR);
     }
 
     /// When time alone ends one.
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         self.0.iter().filter(|((pid, _), _)| !is_seen(*pid)).map(|(_, entry)| entry.last.after(UNSEEN_FOR)).min()
     }
 
     /// Nobody waits at a new control daemon.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
     /// Keeps those of whom `keep` says so, by pid and since when.
-    pub fn retain(&mut self, keep: impl Fn(u32, Moment) -> bool) {
+    pub(crate) fn retain(&mut self, keep: impl Fn(u32, Moment) -> bool) {
         self.0.retain(|(pid, _), entry| !is_seen(*pid) || keep(*pid, entry.since));
     }
 
     /// Nobody is kept out.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Their pids, of those that have one of ours.
-    pub fn pids(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
         self.0.keys().map(|(pid, _)| *pid).filter(|pid| is_seen(*pid))
     }
 
     /// The same, and since when they are not in.
-    pub fn pids_since(&self) -> impl Iterator<Item = (u32, Moment)> {
+    pub(crate) fn pids_since(&self) -> impl Iterator<Item = (u32, Moment)> {
         self.0.iter().map(|((pid, _), entry)| (*pid, entry.since)).filter(|(pid, _)| is_seen(*pid))
     }
 
     /// All of them, by pid.
-    pub fn all(&self) -> impl Iterator<Item = (u32, Moment, Why)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (u32, Moment, Why)> {
         self.0.iter().map(|((pid, _), entry)| (*pid, entry.since, entry.why))
     }
 
     fn add(&mut self, client: u32, why: Why, at: Moment) {
         let user = match why {
             Why::User(uid) if !is_seen(client) => Some(uid),
-            _ => None,
+            Why::User(_) | Why::Limit(_) => None,
         };
         let key = (client, user);
         let since = self.0.get(&key).filter(|known| known.why == why).map_or(at, |known| known.since);

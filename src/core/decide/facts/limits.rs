@@ -37,7 +37,7 @@ pub(crate) struct Over {
 
 impl Limits {
     /// What its processes were told, of those that show it; the others are as they were known to be.
-    pub fn told(&mut self, mut processes: Vec<MpsEnvironment>, overwritten: Vec<ProcessId>, now: Moment) {
+    pub(crate) fn told(&mut self, mut processes: Vec<MpsEnvironment>, overwritten: Vec<ProcessId>, now: Moment) {
         let before = self.told.last().map_or(&[][..], Vec::as_slice);
         let known = |process: &ProcessId| before.iter().find(|told| told.process == *process).copied();
         processes.extend(overwritten.iter().filter_map(known));
@@ -47,26 +47,26 @@ impl Limits {
     }
 
     /// Our own start told it so, whatever it shows later. A wrapper may yet drop it: what can be read says more.
-    pub fn started_with(&mut self, told: MpsEnvironment, now: Moment) {
+    pub(crate) fn started_with(&mut self, told: MpsEnvironment, now: Moment) {
         self.told.saw(vec![told], now);
     }
 
     /// Processes of which nobody knows what they were told.
-    pub fn overwritten(&self) -> &[ProcessId] {
+    pub(crate) fn overwritten(&self) -> &[ProcessId] {
         &self.overwritten
     }
 
     /// It has other processes than before.
-    pub fn processes_changed(&mut self, now: Moment) {
+    pub(crate) fn processes_changed(&mut self, now: Moment) {
         self.changed = now;
     }
 
     /// It holds more than its limit, by more than one reading.
-    pub fn exceeded(&self) -> Option<&Over> {
+    pub(crate) fn exceeded(&self) -> Option<&Over> {
         self.over.as_ref().filter(|over| over.readings >= READINGS)
     }
 
-    pub fn read(&mut self, over: Option<(u64, u64)>, now: Moment) {
+    pub(crate) fn read(&mut self, over: Option<(u64, u64)>, now: Moment) {
         self.over = over.map(|(held, largest)| match self.over {
             Some(before) => Over { readings: before.readings.saturating_add(1), held, largest, ..before },
             None => Over { since: now, readings: 1, held, largest },
@@ -76,18 +76,18 @@ impl Limits {
 
 impl Tried {
     /// When a fault that a restart was tried for was last there; `None`: none was tried for it.
-    pub fn last_there(&self, fault: Fault) -> Option<Moment> {
+    pub(crate) fn last_there(&self, fault: Fault) -> Option<Moment> {
         self.0.get(&fault).copied()
     }
 
     /// A restart is tried for it.
-    pub fn tries(&mut self, fault: Fault, now: Moment) {
+    pub(crate) fn tries(&mut self, fault: Fault, now: Moment) {
         if matches!(fault, Fault::LimitMissing | Fault::LimitExceeded) {
             self.0.insert(fault, now);
         }
     }
 
-    pub fn still_there(&mut self, fault: Fault, now: Moment) {
+    pub(crate) fn still_there(&mut self, fault: Fault, now: Moment) {
         if let Some(last) = self.0.get_mut(&fault) {
             *last = now;
         }

@@ -39,12 +39,12 @@ pub(crate) struct MemoryTrend {
 
 impl MemoryTrend {
     /// Whether it is time for another sample.
-    pub fn due(&self, now: Moment) -> bool {
+    pub(crate) fn due(&self, now: Moment) -> bool {
         self.samples.back().is_none_or(|last| now.since(last.at) >= EVERY)
     }
 
     /// Takes a sample: bytes held by the whole tree, and what it had to do.
-    pub fn sample(&mut self, held: u64, work: Work, now: Moment) {
+    pub(crate) fn sample(&mut self, held: u64, work: Work, now: Moment) {
         while let Some(old) = self.samples.front().copied().filter(|first| now.since(first.at) >= WINDOW) {
             self.samples.pop_front();
             self.remember(old);
@@ -56,12 +56,12 @@ impl MemoryTrend {
     }
 
     /// Growth of late that nothing explains.
-    pub fn unexplained(&self) -> Option<&Growth> {
+    pub(crate) fn unexplained(&self) -> Option<&Growth> {
         self.unexplained.as_ref()
     }
 
     /// A spike of one sample counts as a peak too: then a leak is found later, and never wrongly.
-    pub fn remember(&mut self, old: Sample) {
+    pub(crate) fn remember(&mut self, old: Sample) {
         match self.peaks.back_mut() {
             Some((since, most)) if old.at.since(*since) < WINDOW => *most = old.held.max(*most),
             _ => self.peaks.push_back((old.at, old.held)),
@@ -72,13 +72,13 @@ impl MemoryTrend {
     }
 
     /// A new incarnation begins.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         *self = MemoryTrend::default();
     }
 
     /// Until `held` bytes become `limit` at the pace of late; zero where they are as many already. `None`: it does
     /// not grow, or not clearly, or nobody can say yet. Never more than a hundred windows: slower is noise.
-    pub fn time_to(&self, limit: u64, held: u64) -> Option<Duration> {
+    pub(crate) fn time_to(&self, limit: u64, held: u64) -> Option<Duration> {
         let (slope, grown) = self.growth?;
         if slope <= 0.0 || grown < NOISE * limit as f64 {
             return None;

@@ -16,23 +16,23 @@ pub(crate) struct Nameless {
 
 impl Nameless {
     /// Somebody left.
-    pub fn left(&mut self, at: Moment, now: Moment) {
+    pub(crate) fn left(&mut self, at: Moment, now: Moment) {
         self.at = self.at.or(Some(at));
         self.read = now;
     }
 
     /// When the last departure that nobody has a name for was, if there is one.
-    pub fn departure(&self) -> Option<Moment> {
+    pub(crate) fn departure(&self) -> Option<Moment> {
         self.at
     }
 
     /// Whether it is to be asked now who.
-    pub fn asks(&self, clients_asked: Option<Moment>, now: Moment) -> bool {
+    pub(crate) fn asks(&self, clients_asked: Option<Moment>, now: Moment) -> bool {
         self.at.is_some() && (now.since(self.read) < CLOSELY || clients_asked.is_none_or(|asked| asked <= self.read))
     }
 
     /// A list came that was asked for after it was read, and enough time for a process to end has passed.
-    pub fn settle(&mut self, now: Moment) {
+    pub(crate) fn settle(&mut self, now: Moment) {
         if now.since(self.read) >= CLOSELY {
             self.at = None;
         }

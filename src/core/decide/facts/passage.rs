@@ -29,7 +29,7 @@ pub(crate) struct Passage {
 impl Passage {
     /// The connections were looked at; looks further apart than `gap` say nothing about the time between them. `running`:
     /// requests that the engine says it works on.
-    pub fn saw(&mut self, traffic: Result<Traffic, String>, running: Option<f64>, gap: Duration, now: Moment) {
+    pub(crate) fn saw(&mut self, traffic: Result<Traffic, String>, running: Option<f64>, gap: Duration, now: Moment) {
         let traffic = match traffic {
             Ok(traffic) => traffic,
             Err(why) => {
@@ -52,43 +52,43 @@ impl Passage {
     }
 
     /// When they were last seen.
-    pub fn seen_at(&self) -> Option<Moment> {
+    pub(crate) fn seen_at(&self) -> Option<Moment> {
         self.seen.map(|(_, at)| at)
     }
 
     /// Since when somebody waits, as last seen; `None`: nobody does, or nobody can say.
-    pub fn waited(&self) -> Option<Moment> {
+    pub(crate) fn waited(&self) -> Option<Moment> {
         self.waited
     }
 
     /// Since when nobody is connected, as last seen, where that is long enough to belie a gauge.
-    pub fn empty(&self, now: Moment) -> Option<Moment> {
+    pub(crate) fn empty(&self, now: Moment) -> Option<Moment> {
         self.empty.filter(|since| now.since(*since) >= EMPTY)
     }
 
     /// Somebody is connected, or nobody can say.
-    pub fn may_have_clients(&self) -> bool {
+    pub(crate) fn may_have_clients(&self) -> bool {
         self.empty.is_none()
     }
 
     /// Whether somebody listens on the port; `None`: unknown, or not seen since `moment`.
-    pub fn listens_since(&self, moment: Moment) -> Option<bool> {
+    pub(crate) fn listens_since(&self, moment: Moment) -> Option<bool> {
         self.seen.filter(|(_, at)| *at >= moment).map(|(traffic, _)| traffic.listening)
     }
 
     /// Why the connections can't be seen.
-    pub fn blind(&self) -> Option<&str> {
+    pub(crate) fn blind(&self) -> Option<&str> {
         self.blind.as_deref()
     }
 
     /// Between which looks bytes of an answer last went out.
-    pub fn moved(&self) -> Option<Stretch> {
+    pub(crate) fn moved(&self) -> Option<Stretch> {
         self.moved
     }
 
     /// The load, without requests that nobody waits for: with nobody connected a gauge that says what it said before is one
     /// that nobody writes.
-    pub fn corrected(&self, load: EngineLoad, before: Option<&EngineLoad>, now: Moment) -> EngineLoad {
+    pub(crate) fn corrected(&self, load: EngineLoad, before: Option<&EngineLoad>, now: Moment) -> EngineLoad {
         let same = |of: fn(&EngineLoad) -> Option<f64>| before.is_some_and(|before| of(before) == of(&load));
         let stands = same(|load| load.generation_tokens) && same(|load| load.prompt_tokens) && same(|load| load.steps);
         if !stands || self.empty(now).is_none() {

@@ -17,7 +17,7 @@ pub(crate) struct Stretch {
 
 impl Stretch {
     /// When something moved, at most half an interval off.
-    pub fn middle(self) -> Moment {
+    pub(crate) fn middle(self) -> Moment {
         self.from.after(self.to.since(self.from) / 2)
     }
 }
@@ -50,7 +50,7 @@ pub(crate) struct Standing {
 #[cfg(test)]
 impl Standing {
     /// For how long, as far as was seen.
-    pub fn lasts(&self) -> Duration {
+    pub(crate) fn lasts(&self) -> Duration {
         self.seen.since(self.since)
     }
 }
@@ -69,7 +69,7 @@ pub(crate) struct Tokens {
 impl Tokens {
     /// A load was read; readings further apart than `gap` say nothing about the time between them. What changed did so
     /// between two readings: half-way is at most half an interval off.
-    pub fn saw(&mut self, load: &EngineLoad, gap: Duration, now: Moment) {
+    pub(crate) fn saw(&mut self, load: &EngineLoad, gap: Duration, now: Moment) {
         let counters = Counters::of(load);
         let before = self.read.replace(now).filter(|read| now.since(*read) <= gap);
         let same = counters.is_some() && counters == self.counters;
@@ -89,19 +89,19 @@ impl Tokens {
     }
 
     /// It counts what it generates: so it can be seen to stand still.
-    pub fn standing_is_known(&self) -> bool {
+    pub(crate) fn standing_is_known(&self) -> bool {
         self.made.is_some()
     }
 
     /// Requests run and nothing has moved since then; `None`: no request runs, or nobody can say: generated tokens
     /// are not counted.
-    pub fn standing(&self) -> Option<Standing> {
+    pub(crate) fn standing(&self) -> Option<Standing> {
         self.standing
     }
 
     /// Between which readings it last got on: it made tokens, though short requests may leave it idle whenever it is
     /// looked at, or another of its counters moved with requests running.
-    pub fn moved(&self) -> Option<Stretch> {
+    pub(crate) fn moved(&self) -> Option<Stretch> {
         self.moved
     }
 }
@@ -118,7 +118,7 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// It answered something over HTTP, whatever.
-    pub fn heard(&mut self, now: Moment) {
+    pub(crate) fn heard(&mut self, now: Moment) {
         self.spoke = Some(now);
         self.not_silent(now);
     }
@@ -129,13 +129,13 @@ impl Answers {
     }
 
     /// When it last said anything over HTTP.
-    pub fn spoke(&self) -> Option<Moment> {
+    pub(crate) fn spoke(&self) -> Option<Moment> {
         self.spoke
     }
 
     /// Its health endpoint was asked; questions further apart than `gap` say nothing about the time between them. A refused
     /// connection is an answer: nobody listens, which is no hang.
-    pub fn probed(&mut self, health: Health, gap: Duration, now: Moment) {
+    pub(crate) fn probed(&mut self, health: Health, gap: Duration, now: Moment) {
         let all_along = self.asked.replace(now).is_some_and(|asked| now.since(asked) <= gap);
         match health {
             Health::Ok | Health::Status(_) => return self.heard(now),
@@ -147,7 +147,7 @@ impl Answers {
     }
 
     /// It answered once, and has left every question without an answer since then.
-    pub fn silent(&self) -> Option<Standing> {
+    pub(crate) fn silent(&self) -> Option<Standing> {
         self.silent
     }
 }

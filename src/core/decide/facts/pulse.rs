@@ -22,7 +22,7 @@ impl Default for Pulse {
 
 impl Pulse {
     /// When time alone may change something.
-    pub fn due(&self) -> Option<Moment> {
+    pub(crate) fn due(&self) -> Option<Moment> {
         self.due
     }
 }

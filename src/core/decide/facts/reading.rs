@@ -28,36 +28,36 @@ struct Listed {
 
 impl Reading {
     /// Whether the process is on the GPU.
-    pub fn lists(&self, pid: u32) -> bool {
+    pub(crate) fn lists(&self, pid: u32) -> bool {
         self.find(pid).is_some()
     }
 
     /// Whether NVML has the process as a client of some MPS server.
-    pub fn is_client(&self, pid: u32) -> bool {
+    pub(crate) fn is_client(&self, pid: u32) -> bool {
         self.find(pid).is_some_and(|listed| listed.mps)
     }
 
     /// Whether NVML's list of MPS clients says anything about those of this server. Older drivers have none, and in some
     /// containers it is empty whoever computes: where the daemon has clients and NVML none of them, the daemon's list
     /// decides.
-    pub fn knows_clients(&self, clients: &BTreeSet<u32>) -> bool {
+    pub(crate) fn knows_clients(&self, clients: &BTreeSet<u32>) -> bool {
         self.reading.mps.is_some() && (clients.is_empty() || clients.iter().any(|client| self.is_client(*client)))
     }
 
     /// Bytes of device memory that these processes hold together; `None`: NVML does not know of one of them.
-    pub fn memory_of(&self, pids: &BTreeSet<u32>) -> Option<u64> {
+    pub(crate) fn memory_of(&self, pids: &BTreeSet<u32>) -> Option<u64> {
         let mut held = pids.iter().filter_map(|pid| self.find(*pid)).map(|listed| listed.memory);
         held.try_fold(0u64, |sum, memory| Some(sum.saturating_add(memory?)))
     }
 
     /// Processes that NVML does not have as clients of an MPS server: servers, and whoever goes past MPS. Where it has no
     /// list of clients, clients too.
-    pub fn beside_mps(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn beside_mps(&self) -> impl Iterator<Item = u32> {
         self.listed.iter().filter(|(_, listed)| !listed.mps).map(|(pid, _)| *pid)
     }
 
     /// Whether NVML speaks of the same pids as the control daemon: it lists the server or one of its clients.
-    pub fn pids_match(&self, clients: &BTreeSet<u32>, server: Option<u32>) -> bool {
+    pub(crate) fn pids_match(&self, clients: &BTreeSet<u32>, server: Option<u32>) -> bool {
         server.is_some_and(|server| self.lists(server)) || clients.iter().any(|client| self.lists(*client))
     }
 

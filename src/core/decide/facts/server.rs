@@ -88,17 +88,17 @@ enum ClientLine {
 
 impl ServerFacts {
     /// Since when its state was last seen to be FAULT, if it is.
-    pub fn says_fault(&self) -> Option<Moment> {
+    pub(crate) fn says_fault(&self) -> Option<Moment> {
         self.state.at().filter(|_| self.state.last() == Some(&ServerState::Fault))
     }
 
     /// What it is called, for people.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         self.pid.map_or_else(|| "server ?".to_owned(), |pid| format!("server {pid}"))
     }
 
     /// A line of the daemon's log; `stamped` is its own time.
-    pub fn line(&mut self, line: ServerLine, stamped: Moment, now: Moment) -> ServerNews {
+    pub(crate) fn line(&mut self, line: ServerLine, stamped: Moment, now: Moment) -> ServerNews {
         let at = trusted(stamped, now);
         match line {
             ServerLine::Starting { server, uid } => {
@@ -115,7 +115,10 @@ impl ServerFacts {
                 }
                 let news = match self.is_ready(server) {
                     ServerNews::Ready(server) if is_new => ServerNews::NewAndReady(server),
-                    news => news,
+                    news @ (ServerNews::Nothing
+                    | ServerNews::New(_)
+                    | ServerNews::Ready(_)
+                    | ServerNews::NewAndReady(_)) => news,
                 };
                 self.state.saw(ServerState::Active, now);
                 self.ready = Some(now);
@@ -160,7 +163,7 @@ impl ServerFacts {
     }
 
     /// `get_server_list` and `get_server_status` answered.
-    pub fn asked(&mut self, server: Option<u32>, state: ServerState, now: Moment) -> ServerNews {
+    pub(crate) fn asked(&mut self, server: Option<u32>, state: ServerState, now: Moment) -> ServerNews {
         match (self.pid, server) {
             // A server is listed only once it is ready: until then its own lines and its pidfd speak for it.
             (Some(_), None) if self.state.last() == Some(&ServerState::Initializing) => {}
@@ -196,7 +199,7 @@ impl ServerFacts {
     }
 
     /// Its control daemon ended: a server that is not ready yet ends with it, and not for a reason of its own.
-    pub fn lost_its_daemon(&mut self, now: Moment) {
+    pub(crate) fn lost_its_daemon(&mut self, now: Moment) {
         self.stopping |= !self.was_ready;
         self.starts.forget_since(now.before(WITH_ITS_DAEMON));
     }
@@ -213,19 +216,19 @@ impl ServerFacts {
     }
 
     /// It serves another user than the one that the watchdog asked for: no engine gets in.
-    pub fn is_anothers(&self) -> bool {
+    pub(crate) fn is_anothers(&self) -> bool {
         self.uid.is_some_and(|uid| self.ours.is_some_and(|ours| ours != uid))
     }
 
     /// A new control daemon is there: nobody waits at it, and it had no server.
-    pub fn new_control(&mut self) {
+    pub(crate) fn new_control(&mut self) {
         self.kept_out.clear();
         self.ours = None;
         self.starts.again();
     }
 
     /// The server's process is gone.
-    pub fn gone(&mut self, server: u32, at: Moment, now: Moment) -> ServerNews {
+    pub(crate) fn gone(&mut self, server: u32, at: Moment, now: Moment) -> ServerNews {
         if self.pid == Some(server) {
             self.pid = None;
             self.process = None;
@@ -244,7 +247,7 @@ impl ServerFacts {
     }
 
     /// Everything seen so far is of an older generation.
-    pub fn new_generation(&mut self, now: Moment) {
+    pub(crate) fn new_generation(&mut self, now: Moment) {
         self.fatal = None;
         self.died = None;
         self.dying = None;
@@ -254,7 +257,7 @@ impl ServerFacts {
     }
 
     /// `get_client_list` answered.
-    pub fn clients_are(&mut self, server: u32, clients: BTreeSet<u32>, now: Moment) {
+    pub(crate) fn clients_are(&mut self, server: u32, clients: BTreeSet<u32>, now: Moment) {
         if self.pid == Some(server) {
             self.clients.saw(clients, now);
             self.clients_asked = Some(now);

@@ -54,7 +54,7 @@ pub(crate) struct Starts {
 
 impl Starts {
     /// A server wrote a line that is not one of the known ones.
-    pub fn said(&mut self, server: u32, words: String, tone: Tone) {
+    pub(crate) fn said(&mut self, server: u32, words: String, tone: Tone) {
         let better = self.words.as_ref().is_some_and(|(of, _, known)| *of == server && *known > tone);
         if let Some(failed) = self.failed.as_mut().filter(|failed| failed.server == server && !better) {
             failed.said = Some(words.clone());
@@ -66,7 +66,7 @@ impl Starts {
 
     /// It ended before it was ready. Its end may be seen before its lines: until they come, those of the one before it
     /// stand.
-    pub fn failed(&mut self, server: u32, at: Moment) {
+    pub(crate) fn failed(&mut self, server: u32, at: Moment) {
         let said = self.words.as_ref().filter(|(of, _, _)| *of == server).map(|(_, words, _)| words.clone());
         let before = self.failed.take();
         let (since, tries) = before.as_ref().map_or((at, 0), |failed| (failed.since, failed.tries));
@@ -75,39 +75,39 @@ impl Starts {
     }
 
     /// The daemon says how a server ended.
-    pub fn ended(&mut self, server: u32, how: String) {
+    pub(crate) fn ended(&mut self, server: u32, how: String) {
         if let Some(failed) = self.failed.as_mut().filter(|failed| failed.server == server) {
             failed.ended = Some(how);
         }
     }
 
     /// A server is ready: what failed before it is over.
-    pub fn ready(&mut self) {
+    pub(crate) fn ready(&mut self) {
         *self = Starts::default();
     }
 
     /// What failed first since then was not the server's own doing.
-    pub fn forget_since(&mut self, moment: Moment) {
+    pub(crate) fn forget_since(&mut self, moment: Moment) {
         self.failed = self.failed.take().filter(|failed| failed.since < moment);
     }
 
     /// Another daemon, or an operator's word: tries are counted anew.
-    pub fn again(&mut self) {
+    pub(crate) fn again(&mut self) {
         self.failed.iter_mut().for_each(|failed| failed.tries = 0);
     }
 
     /// The start that failed last, until one succeeds.
-    pub fn last_failed(&self) -> Option<&Failed> {
+    pub(crate) fn last_failed(&self) -> Option<&Failed> {
         self.failed.as_ref()
     }
 
     /// How many failed in a row.
-    pub fn tries(&self) -> u32 {
+    pub(crate) fn tries(&self) -> u32 {
         self.failed.as_ref().map_or(0, |failed| failed.tries)
     }
 
     /// From one try to the next.
-    pub fn wait(&self, backoff: &Backoff) -> Duration {
+    pub(crate) fn wait(&self, backoff: &Backoff) -> Duration {
         let plain =
             Backoff { jitter: 0.0, first: FIRST, next: FIRST * 2, most: longest_wait(backoff), ..backoff.clone() };
         guard::wait(&plain, self.tries(), 0.5).max(FIRST)
@@ -116,7 +116,7 @@ impl Starts {
 
 impl Failed {
     /// What happened, for people.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let how = self.ended.as_ref().map_or_else(String::new, |how| format!(" with {how}"));
         let said = self.said.as_ref().map_or_else(
             || "; it said nothing of why".to_owned(),

@@ -53,47 +53,47 @@ pub(in crate::decide) enum Victim {
 
 impl Shortage {
     /// A look at its processes.
-    pub fn lives(&mut self, pids: impl Iterator<Item = u32>, now: Moment) {
+    pub(crate) fn lives(&mut self, pids: impl Iterator<Item = u32>, now: Moment) {
         self.seen.retain(|_, at| now.since(*at) <= SOON);
         self.seen.extend(pids.map(|pid| (pid, now)));
     }
 
     /// Whether the process is, or was a moment ago, one of its own.
-    pub fn knows(&self, pid: u32) -> bool {
+    pub(crate) fn knows(&self, pid: u32) -> bool {
         self.seen.contains_key(&pid)
     }
 
     /// The kernel log names a process that was taken.
-    pub fn process_taken(&mut self, pid: u32, line: &str, victim: Victim, now: Moment) {
+    pub(crate) fn process_taken(&mut self, pid: u32, line: &str, victim: Victim, now: Moment) {
         let words = format!("the kernel's OOM killer took its process {pid} (\"{line}\")");
         self.host = Some(Word { at: now, words });
         self.took_a_client |= victim == Victim::Client;
     }
 
     /// The engine went on after it said that device memory ran out.
-    pub fn refuted(&mut self) {
+    pub(crate) fn refuted(&mut self) {
         self.device_refuted = true;
     }
 
     /// Its output says that an allocation of device memory failed.
-    pub fn allocation_failed(&mut self, word: Word) {
+    pub(crate) fn allocation_failed(&mut self, word: Word) {
         self.device = Some(word);
         self.device_refuted = false;
     }
 
     /// NVML shows it at its limit, beside that word.
-    pub fn at_its_limit(&mut self, now: Moment) {
+    pub(crate) fn at_its_limit(&mut self, now: Moment) {
         self.at_limit = Some(now);
     }
 
     /// The word that device memory ran out, if NVML agreed with it and both are not old.
-    pub fn short_of_device_memory(&self, now: Moment) -> Option<&Word> {
+    pub(crate) fn short_of_device_memory(&self, now: Moment) -> Option<&Word> {
         let agreed = self.at_limit.is_some_and(|at| now.since(at) < SOON);
         self.device.as_ref().filter(|word| agreed && now.since(word.at) < SOON)
     }
 
     /// Its cgroup counts so many since its start. Who they were says the kernel log, where it can be read.
-    pub fn counted(&mut self, oom_kills: u64, now: Moment) {
+    pub(crate) fn counted(&mut self, oom_kills: u64, now: Moment) {
         let before = self.oom_kills.last().copied().unwrap_or(0);
         let more = oom_kills.saturating_sub(before);
         self.oom_kills.saw(oom_kills.max(before), now);
@@ -105,23 +105,23 @@ impl Shortage {
     }
 
     /// Whether its cgroup counts something else than was known.
-    pub fn is_news(&self, oom_kills: u64) -> bool {
+    pub(crate) fn is_news(&self, oom_kills: u64) -> bool {
         self.oom_kills.last() != Some(&oom_kills)
     }
 
     /// When each word is old.
-    pub fn until(&self) -> impl Iterator<Item = Moment> {
+    pub(crate) fn until(&self) -> impl Iterator<Item = Moment> {
         let words = [&self.device, &self.host].into_iter().flatten().map(|word| word.at);
         words.chain(self.at_limit).map(|at| at.after(SOON))
     }
 
     /// Why an engine ended as it did; `None`: not for want of memory.
-    pub fn cause_of(&self, at: Moment, exit: Exit) -> Option<ExitCause> {
+    pub(crate) fn cause_of(&self, at: Moment, exit: Exit) -> Option<ExitCause> {
         self.explanation(at, Some(exit)).map(|(cause, _)| cause)
     }
 
     /// The same death, with its reason where it was want of memory. `exit`: how it ended, where it did.
-    pub fn explain(&self, died: Died, exit: Option<Exit>) -> Died {
+    pub(crate) fn explain(&self, died: Died, exit: Option<Exit>) -> Died {
         if died.fault != Fault::EngineDied {
             return died;
         }

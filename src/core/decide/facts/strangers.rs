@@ -13,7 +13,7 @@ pub(crate) struct Strangers(pub(crate) BTreeMap<u32, (Moment, Option<CommandLine
 
 impl Strangers {
     /// Takes up an answer.
-    pub fn saw(&mut self, asked: &[u32], found: Vec<CommandLine>, now: Moment) {
+    pub(crate) fn saw(&mut self, asked: &[u32], found: Vec<CommandLine>, now: Moment) {
         for pid in asked {
             self.0.insert(*pid, (now, None));
         }
@@ -23,23 +23,23 @@ impl Strangers {
     }
 
     /// The process, if it was there when it was asked for after `moment`.
-    pub fn there_since(&self, pid: u32, moment: Moment) -> Option<ProcessId> {
+    pub(crate) fn there_since(&self, pid: u32, moment: Moment) -> Option<ProcessId> {
         let (at, command) = self.0.get(&pid)?;
         command.as_ref().filter(|_| *at >= moment).map(|command| command.process)
     }
 
     /// Nobody of that pid was in sight when it was asked for after `moment`.
-    pub fn gone_since(&self, pid: u32, moment: Moment) -> bool {
+    pub(crate) fn gone_since(&self, pid: u32, moment: Moment) -> bool {
         self.0.get(&pid).is_some_and(|(at, command)| command.is_none() && *at >= moment)
     }
 
     /// An answer came, whatever it was.
-    pub fn answered(&self, pid: u32) -> bool {
+    pub(crate) fn answered(&self, pid: u32) -> bool {
         self.0.contains_key(&pid)
     }
 
     /// `901 (python3 train.py)`.
-    pub fn name(&self, pid: u32) -> String {
+    pub(crate) fn name(&self, pid: u32) -> String {
         match self.0.get(&pid) {
             Some((_, Some(command))) => format!("{pid} ({})", command.text),
             Some((_, None)) => format!("{pid} (not in sight in /proc: just ended, or of another pid namespace)"),
@@ -47,7 +47,7 @@ impl Strangers {
         }
     }
 
-    pub fn asked_within(&self, pid: u32, time: Duration, now: Moment) -> bool {
+    pub(crate) fn asked_within(&self, pid: u32, time: Duration, now: Moment) -> bool {
         self.0.get(&pid).is_some_and(|(at, _)| now.since(*at) < time)
     }
 }
@@ -61,7 +61,7 @@ mod tests {
         Moment::ZERO.after(Duration::from_secs(seconds))
     }
 
-    pub fn told() -> Strangers {
+    pub(super) fn told() -> Strangers {
         let mut strangers = Strangers::default();
         let process = ProcessId { pid: 901, started_at: 1 };
         strangers.saw(&[901, 902], vec![CommandLine { process, text: "train".to_owned() }], at(5));

@@ -19,7 +19,7 @@ pub(crate) struct Taken {
 
 impl Taken {
     /// A reading: one without activity says nothing, and a time without any is no proof that they were taken all along.
-    pub fn saw(&mut self, sm_active: Option<f64>, now: Moment) {
+    pub(crate) fn saw(&mut self, sm_active: Option<f64>, now: Moment) {
         match sm_active {
             None => {}
             Some(active) if active >= TAKEN => {

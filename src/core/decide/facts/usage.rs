@@ -24,7 +24,7 @@ impl Usage {
     /// A process counts by what it grew since it was last seen. One that was there at the first look may have
     /// run long before the watchdog: only its growth counts. One that came later counts whole. What a process
     /// used between the last look at it and its end is not known.
-    pub fn saw(&mut self, processes: &[ProcessUsage]) {
+    pub(crate) fn saw(&mut self, processes: &[ProcessUsage]) {
         self.seen.values_mut().for_each(|(_, missed)| *missed += 1);
         for process in processes {
             let before = self.seen.insert(process.process, (process.cpu, 0)).map(|(cpu, _)| cpu);

@@ -32,7 +32,7 @@ struct Count {
 
 impl Telling {
     /// Whether an error is to be told now.
-    pub fn error(&mut self, code: u32, now: Moment) -> bool {
+    pub(crate) fn error(&mut self, code: u32, now: Moment) -> bool {
         let due = self.errors.get(&code).is_none_or(|told| now.since(*told) >= TELL_AGAIN);
         if due {
             self.errors.insert(code, now);
@@ -41,7 +41,7 @@ impl Telling {
     }
 
     /// Counts lines that were doubted; how many are to be told now.
-    pub fn doubt(&mut self, (code, how, lines): Doubted, now: Moment) -> Option<u64> {
+    pub(crate) fn doubt(&mut self, (code, how, lines): Doubted, now: Moment) -> Option<u64> {
         let count = self.doubts.entry((code, how)).or_default();
         count.lines = count.lines.saturating_add(lines);
         count.untold = count.untold.saturating_add(lines);
@@ -53,7 +53,7 @@ impl Telling {
     }
 
     /// Lines that were doubted since the watchdog's start, by their code.
-    pub fn counted(&self) -> Vec<(u32, Doubt, u64)> {
+    pub(crate) fn counted(&self) -> Vec<(u32, Doubt, u64)> {
         self.doubts.iter().map(|((code, how), count)| (*code, *how, count.lines)).collect()
     }
 }

@@ -53,7 +53,7 @@ impl Group {
     }
 
     /// When the hold ends by itself, if it does.
-    pub fn hold_until(&self) -> Option<Moment> {
+    pub(crate) fn hold_until(&self) -> Option<Moment> {
         self.hold.as_ref()?.until
     }
 }

@@ -39,7 +39,7 @@ pub(in crate::decide) fn plan_for_all(groups: &[Group], request: &Request, now: 
 
 impl Group {
     /// What an order would come to: for an engine in the domain that has it, for all of the group in each.
-    pub fn plan(&self, request: &Request, now: Moment) -> Result<Plan, String> {
+    pub(crate) fn plan(&self, request: &Request, now: Moment) -> Result<Plan, String> {
         let hold = self.hold.as_ref();
         if let Some(key) = operator::engine_of(request) {
             let guilty = matches!(request, Request::Release(_)) && self.isolation.is_guilty(&key.engine);
@@ -56,7 +56,7 @@ impl Group {
     }
 
     /// Does what an order for this group or one of its engines says. Its plan allows it.
-    pub fn take_up(&mut self, request: &Request, context: &mut Context<'_>) {
+    pub(crate) fn take_up(&mut self, request: &Request, context: &mut Context<'_>) {
         if let Some(key) = operator::engine_of(request) {
             if let Request::Release(_) = request {
                 self.absolve(&key.engine, context);
@@ -71,7 +71,7 @@ impl Group {
     }
 
     /// Does what an order for every group says, in each domain where there is something to do.
-    pub fn take_up_one_of_all(&mut self, request: &Request, context: &mut Context<'_>) {
+    pub(crate) fn take_up_one_of_all(&mut self, request: &Request, context: &mut Context<'_>) {
         for slot in self.slots() {
             self.take_up_where_planned(slot, request, context);
         }
@@ -90,13 +90,24 @@ impl Group {
         match request {
             Request::Hold { lasts, reason, .. } if slot == Slot::Main => self.begin_hold(*lasts, reason, context),
             Request::Resume { .. } if slot == Slot::Main => self.end_hold(HoldEnd::Ordered, context),
-            _ => {}
+            Request::Stop
+            | Request::StopNow
+            | Request::Restart { .. }
+            | Request::StopGroup(_)
+            | Request::StartGroup(_)
+            | Request::StopEngine(_)
+            | Request::StartEngine(_)
+            | Request::Evict(_)
+            | Request::Quarantine(_)
+            | Request::Release(_)
+            | Request::Hold { .. }
+            | Request::Resume { .. } => {}
         }
         self.stir_at(slot, context, |domain, turn| domain.take_up(request, turn));
     }
 
     /// All domains take up the group's changed policy, each for the engines that it has; new ones are the main one's.
-    pub fn change(&mut self, policy: &GroupPolicy, rolls: &BTreeSet<EngineKey>, context: &mut Context<'_>) {
+    pub(crate) fn change(&mut self, policy: &GroupPolicy, rolls: &BTreeSet<EngineKey>, context: &mut Context<'_>) {
         let isolated = self.second.as_ref().map(|second| second.scene.names()).unwrap_or_default();
         self.stir_at(Slot::Main, context, |domain, turn| domain.change(policy.clone(), rolls, &isolated, turn));
         let all = policy.engines.iter().map(|engine| engine.name.clone());
@@ -107,7 +118,7 @@ impl Group {
     }
 
     /// The configuration has the group no more.
-    pub fn leave(&mut self, context: &mut Context<'_>) {
+    pub(crate) fn leave(&mut self, context: &mut Context<'_>) {
         for slot in self.slots() {
             self.stir_at(slot, context, |domain, turn| domain.leave(turn));
         }

@@ -17,7 +17,7 @@ use super::{Context, Group};
 impl Group {
     /// Brings the domains a step nearer to what they are to be. True: something changed, and the domains that it
     /// changed are to be stepped again.
-    pub fn arrange(&mut self, context: &mut Context<'_>) -> bool {
+    pub(crate) fn arrange(&mut self, context: &mut Context<'_>) -> bool {
         let hit = self.main.hit.is_some();
         if self.isolation.is_idle() && !hit && self.second.is_none() {
             return false;

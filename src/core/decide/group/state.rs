@@ -20,12 +20,12 @@ pub(in crate::decide) struct Numbers {
 
 impl Numbers {
     /// The first number comes next.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Numbers { next: 0, seed }
     }
 
     /// A domain of its own number that has not started, with what is remembered of it.
-    pub fn domain(&mut self, id: DomainId, policy: GroupPolicy, remembered: GroupMemory) -> Domain {
+    pub(crate) fn domain(&mut self, id: DomainId, policy: GroupPolicy, remembered: GroupMemory) -> Domain {
         let number = self.next;
         self.next += 1;
         Domain::new(DomainNumber(number), id, policy, remembered, self.seed.wrapping_add(number))
@@ -67,7 +67,7 @@ pub(in crate::decide) struct Group {
 
 impl Group {
     /// A group that has not started, with what is remembered of it and of its second domain.
-    pub fn new(
+    pub(crate) fn new(
         policy: GroupPolicy,
         mut remembered: GroupMemory,
         second: Option<GroupMemory>,
@@ -86,7 +86,7 @@ impl Group {
     }
 
     /// The second domain, with what is remembered of it; its engines come from the main one.
-    pub fn add_second(&mut self, remembered: GroupMemory, numbers: &mut Numbers) {
+    pub(crate) fn add_second(&mut self, remembered: GroupMemory, numbers: &mut Numbers) {
         let memory = GroupMemory { engines: Default::default(), ..remembered };
         let mut second = numbers.domain(DomainId::isolation(&self.name), self.main.scene.policy.clone(), memory);
         second.scene.engines.clear();
@@ -94,7 +94,7 @@ impl Group {
     }
 
     /// What must survive, by domain.
-    pub fn memory(&self) -> impl Iterator<Item = (DomainId, GroupMemory)> + '_ {
+    pub(crate) fn memory(&self) -> impl Iterator<Item = (DomainId, GroupMemory)> + '_ {
         let of_all = (self.hold.clone(), self.isolation.clone());
         self.domains().filter(|domain| domain.scene.id.slot != Slot::Main || !domain.is_forgotten()).map(
             move |domain| {
@@ -109,7 +109,7 @@ impl Group {
     }
 
     /// The configuration has it again. One whose main domain was gone for good begins anew.
-    pub fn come_back(&mut self, policy: &GroupPolicy, numbers: &mut Numbers) {
+    pub(crate) fn come_back(&mut self, policy: &GroupPolicy, numbers: &mut Numbers) {
         if self.main.is_forgotten() {
             self.main = numbers.domain(DomainId::main(&self.name), policy.clone(), GroupMemory::default());
             (self.hold, self.isolation) = (None, Isolation::default());
@@ -117,23 +117,23 @@ impl Group {
     }
 
     /// All of its domains, the main one first.
-    pub fn domains(&self) -> impl Iterator<Item = &Domain> {
+    pub(crate) fn domains(&self) -> impl Iterator<Item = &Domain> {
         std::iter::once(&self.main).chain(&self.second)
     }
 
     /// The same, to be changed.
-    pub fn domains_mut(&mut self) -> impl Iterator<Item = &mut Domain> {
+    pub(crate) fn domains_mut(&mut self) -> impl Iterator<Item = &mut Domain> {
         std::iter::once(&mut self.main).chain(&mut self.second)
     }
 
     /// The slots of all of its domains, the main one first.
-    pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
         let second = self.second.as_ref().map(|_| Slot::Isolation);
         std::iter::once(Slot::Main).chain(second)
     }
 
     /// The domain in that slot.
-    pub fn domain(&self, slot: Slot) -> Option<&Domain> {
+    pub(crate) fn domain(&self, slot: Slot) -> Option<&Domain> {
         match slot {
             Slot::Main => Some(&self.main),
             Slot::Isolation => self.second.as_ref(),
@@ -141,7 +141,7 @@ impl Group {
     }
 
     /// The same, to be changed.
-    pub fn domain_mut(&mut self, slot: Slot) -> Option<&mut Domain> {
+    pub(crate) fn domain_mut(&mut self, slot: Slot) -> Option<&mut Domain> {
         match slot {
             Slot::Main => Some(&mut self.main),
             Slot::Isolation => self.second.as_mut(),
@@ -149,13 +149,13 @@ impl Group {
     }
 
     /// Where an engine is; in the main domain, if it is in none.
-    pub fn slot_of(&self, engine: &EngineName) -> Slot {
+    pub(crate) fn slot_of(&self, engine: &EngineName) -> Slot {
         let has = |domain: &Domain| domain.scene.engine(engine).is_some();
         if self.second.as_ref().is_some_and(has) && !has(&self.main) { Slot::Isolation } else { Slot::Main }
     }
 
     /// Does something to a domain, if there is one in that slot.
-    pub fn at(&mut self, slot: Slot, context: &mut Context<'_>, work: impl FnOnce(&mut Domain, &mut Turn<'_>)) {
+    pub(crate) fn at(&mut self, slot: Slot, context: &mut Context<'_>, work: impl FnOnce(&mut Domain, &mut Turn<'_>)) {
         let home_starts = slot != Slot::Main && self.main.starts_an_engine();
         let alone = context.alone && self.second.is_none();
         let domain = match slot {
@@ -178,7 +178,12 @@ impl Group {
     }
 
     /// Does something to a domain and sees that it is stepped in this turn.
-    pub fn stir_at(&mut self, slot: Slot, context: &mut Context<'_>, work: impl FnOnce(&mut Domain, &mut Turn<'_>)) {
+    pub(crate) fn stir_at(
+        &mut self,
+        slot: Slot,
+        context: &mut Context<'_>,
+        work: impl FnOnce(&mut Domain, &mut Turn<'_>),
+    ) {
         if let Some(domain) = self.domain_mut(slot) {
             domain.stir();
         }
@@ -186,7 +191,7 @@ impl Group {
     }
 
     /// Goes one step on in a domain.
-    pub fn step(&mut self, slot: Slot, context: &mut Context<'_>) {
+    pub(crate) fn step(&mut self, slot: Slot, context: &mut Context<'_>) {
         if slot == Slot::Main {
             self.end_an_expired_hold(context);
         }
@@ -202,7 +207,7 @@ impl Group {
     }
 
     /// Forgets a second domain that was stopped for good. True: it is gone.
-    pub fn forget_second(&mut self) -> bool {
+    pub(crate) fn forget_second(&mut self) -> bool {
         // Its engines go back to the main one first.
         let waits = |second: &Domain| !second.scene.engines.is_empty() && !self.main.is_forgotten();
         let goes = self.second.as_ref().is_some_and(|second| second.is_forgotten() && !waits(second));

@@ -31,12 +31,12 @@ pub(super) use time::{Domains, IsolatedTime};
 
 impl Scene {
     /// Whether it is the second domain of a group.
-    pub fn is_apart(&self) -> bool {
+    pub(super) fn is_apart(&self) -> bool {
         self.id.slot == Slot::Isolation
     }
 
     /// A guilty engine brought the fault again, where it harms only itself: that counts against it alone.
-    pub fn count_against(&mut self, engine: &EngineName, turn: &mut Turn<'_>) {
+    pub(super) fn count_against(&mut self, engine: &EngineName, turn: &mut Turn<'_>) {
         let (budget, window) = (self.policy.recovery.engine_budget, self.policy.recovery.budget_window);
         let Some(engine) = self.engine_mut(engine) else { return };
         engine.failures.count(window, turn.now);
@@ -51,7 +51,7 @@ impl Scene {
 
 impl Group {
     /// Weighs a fault of one of the group's domains.
-    pub fn weigh(&mut self, hit: &Hit, context: &mut Context<'_>) {
+    pub(super) fn weigh(&mut self, hit: &Hit, context: &mut Context<'_>) {
         let policy = self.main.scene.policy.isolation;
         if policy.mode == IsolationMode::Off {
             return;
@@ -96,7 +96,7 @@ impl Group {
     }
 
     /// Ends a search that found nobody in its time, or that the configuration does not want any more.
-    pub fn end_an_idle_search(&mut self, context: &mut Context<'_>) {
+    pub(super) fn end_an_idle_search(&mut self, context: &mut Context<'_>) {
         let here: Vec<EngineName> = self.main.scene.policy.engines.iter().map(|engine| engine.name.clone()).collect();
         self.isolation.guilty.retain(|name, _| here.contains(name));
         let Some(search) = &mut self.isolation.search else { return };
@@ -110,13 +110,13 @@ impl Group {
     }
 
     /// When a search that finds nobody ends.
-    pub fn isolation_until(&self) -> Option<Moment> {
+    pub(super) fn isolation_until(&self) -> Option<Moment> {
         self.isolation.search.as_ref()?;
         Some(self.isolation.last?.after(self.main.scene.policy.isolation.window))
     }
 
     /// An operator lets a guilty engine go home.
-    pub fn absolve(&mut self, engine: &EngineName, context: &mut Context<'_>) {
+    pub(super) fn absolve(&mut self, engine: &EngineName, context: &mut Context<'_>) {
         if self.isolation.guilty.remove(engine).is_some() {
             context.effects.save();
         }

@@ -45,7 +45,7 @@ impl Place {
 
 impl Group {
     /// Where an engine of the group is to be. `second_server`: whether its GPU takes one.
-    pub fn place_for(&self, engine: &EngineName, second_server: May) -> Place {
+    pub(crate) fn place_for(&self, engine: &EngineName, second_server: May) -> Place {
         let parts = second_server.is_ok();
         let suspected = self.isolation.search().is_some_and(|search| search.apart.contains(engine));
         match self.main.scene.policy.isolation.quarantine {
@@ -54,7 +54,7 @@ impl Group {
             _ if self.isolation.is_guilty(engine) => Place::Resting(Rest::Guilty),
             _ if suspected && parts => Place::Apart,
             _ if suspected => Place::Resting(Rest::Apart),
-            _ => Place::Home,
+            Quarantine::Apart | Quarantine::Outside | Quarantine::Stopped => Place::Home,
         }
     }
 }
@@ -62,7 +62,7 @@ impl Group {
 impl Domain {
     /// Leads an engine of this side to its place, as far as that is this side's work; says whether it may go over
     /// now. `take_out`: whether it may be taken out for that.
-    pub fn lead_to_place(&mut self, at: usize, place: Place, take_out: May, turn: &mut Turn<'_>) -> bool {
+    pub(crate) fn lead_to_place(&mut self, at: usize, place: Place, take_out: May, turn: &mut Turn<'_>) -> bool {
         self.lead_to_its_rest(at, place, turn);
         let apart = self.scene.is_apart();
         let engine = &mut self.scene.engines[at];
@@ -101,7 +101,7 @@ impl Domain {
     }
 
     /// Whether nobody of this side is on his way out or up: another may be taken out.
-    pub fn is_at_rest(&self) -> bool {
+    pub(crate) fn is_at_rest(&self) -> bool {
         let still = |engine: &Engine| match engine.stage {
             Stage::Serving | Stage::Failing | Stage::Stopped | Stage::Quarantined | Stage::Left => true,
             Stage::Ending(Ending::Stuck { .. }) => true,
@@ -112,7 +112,7 @@ impl Domain {
     }
 
     /// Takes in an engine of the other side that is proven gone, at its place in the configuration.
-    pub fn take_in(&mut self, mut engine: Engine, stay: Stay, turn: &mut Turn<'_>) {
+    pub(crate) fn take_in(&mut self, mut engine: Engine, stay: Stay, turn: &mut Turn<'_>) {
         engine.instance.process.id = None;
         engine.moves = stay == Stay::InPassing;
         engine.stage = engine.at_rest().unwrap_or(match (&self.phase, &engine.stage) {

@@ -50,14 +50,14 @@ pub(crate) enum Verdict {
 impl Search {
     /// Begins with everybody who ran and is not cleared; `None`: nobody is left to be suspected, or there is
     /// nobody to be told from.
-    pub fn begin(hit: &Hit, now: Moment) -> Option<Self> {
+    pub(crate) fn begin(hit: &Hit, now: Moment) -> Option<Self> {
         let suspects: Vec<EngineName> = hit.suspected().cloned().collect();
         let alone = hit.ran.len() < 2 || suspects.is_empty();
         (!alone).then(|| Search { since: now, apart: first_half(&suspects), suspects, faults: 1 })
     }
 
     /// A further fault hit these.
-    pub fn hit(&mut self, hit: &Hit, now: Moment) -> Verdict {
+    pub(crate) fn hit(&mut self, hit: &Hit, now: Moment) -> Verdict {
         self.faults += 1;
         if let ([proven], false) = (hit.ran.as_slice(), hit.strangers) {
             return Verdict::Proven(proven.clone());
@@ -76,7 +76,7 @@ impl Search {
     }
 
     /// An engine is no more.
-    pub fn forget(&mut self, gone: impl Fn(&EngineName) -> bool) {
+    pub(crate) fn forget(&mut self, gone: impl Fn(&EngineName) -> bool) {
         self.suspects.retain(|name| !gone(name));
         self.apart.retain(|name| !gone(name));
     }
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    pub fn hit(ran: &[usize], cleared: &[usize]) -> Hit {
+    pub(super) fn hit(ran: &[usize], cleared: &[usize]) -> Hit {
         let names = |numbers: &[usize]| numbers.iter().map(|number| name(*number)).collect::<Vec<_>>();
         Hit { ran: names(ran), cleared: names(cleared).into_iter().collect(), strangers: false }
     }

@@ -94,7 +94,7 @@ fn note_who_is_apart(group: &mut GroupStatus) {
                 "runs apart from the others: its group's faults repeat, and it may be the cause"
             }
             EngineIsolation::None if apart => "runs apart from the others, and goes back to them when its turn comes",
-            _ => continue,
+            EngineIsolation::None | EngineIsolation::Suspect | EngineIsolation::Apart => continue,
         };
         engine.note = Some(note.to_owned());
     }

@@ -30,7 +30,7 @@ pub(in crate::decide) struct IsolatedTime {
 
 impl IsolatedTime {
     /// Counts the time up to `now` as things were, and goes on as they are.
-    pub fn goes_on(&mut self, domains: Domains, now: Moment) {
+    pub(crate) fn goes_on(&mut self, domains: Domains, now: Moment) {
         let took = now.since(self.since);
         if self.domains != Domains::OneServes {
             self.isolated += took;

@@ -26,7 +26,7 @@ enum HowStarted {
 impl Domain {
     /// Takes up a changed policy. The GPU stays: the caller promises that a group never moves. `elsewhere` are
     /// engines that its other side has.
-    pub fn change(
+    pub(crate) fn change(
         &mut self,
         policy: GroupPolicy,
         rolls: &BTreeSet<EngineKey>,
@@ -62,7 +62,7 @@ impl Domain {
     }
 
     /// The configuration has the group no more: it is stopped in order, then forgotten.
-    pub fn leave(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn leave(&mut self, turn: &mut Turn<'_>) {
         if self.down.after_stop != AfterStop::IsForgotten {
             self.stop(Manner::InOrder, AfterStop::IsForgotten, turn);
         }
@@ -70,13 +70,13 @@ impl Domain {
 
     /// Whether it has left the configuration and nothing of it is left. One that left something behind is kept:
     /// should its name come back, that must be proven gone before anything starts.
-    pub fn is_forgotten(&self) -> bool {
+    pub(crate) fn is_forgotten(&self) -> bool {
         self.down.after_stop == AfterStop::IsForgotten && matches!(self.phase, Phase::Stopped) && !self.down.left_behind
     }
 
     /// Forgets engines that have left the configuration, in a group that has no process. Where something was left
     /// behind it may be theirs: the next start ends it first.
-    pub fn forget_leavers(&mut self) {
+    pub(crate) fn forget_leavers(&mut self) {
         let all_gone = !self.down.left_behind;
         self.scene.engines.retain(|engine| !(engine.leaving && all_gone));
     }

@@ -18,7 +18,11 @@ pub(super) fn group_of(request: &Request) -> Option<&GroupName> {
         Request::Stop | Request::StopNow => None,
         Request::Restart { group, .. } | Request::StopGroup(group) | Request::StartGroup(group) => Some(group),
         Request::Hold { group, .. } | Request::Resume { group } => group.as_ref(),
-        _ => engine_of(request).map(|key| &key.group),
+        Request::StopEngine(_)
+        | Request::StartEngine(_)
+        | Request::Evict(_)
+        | Request::Quarantine(_)
+        | Request::Release(_) => engine_of(request).map(|key| &key.group),
     }
 }
 

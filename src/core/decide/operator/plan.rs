@@ -35,7 +35,7 @@ fn span(time: Duration) -> String {
 
 impl Domain {
     /// What an order for this group or one of its engines would come to at this moment.
-    pub fn plan(&self, request: &Request, hold: Option<&Hold>, now: Moment) -> Result<Plan, String> {
+    pub(crate) fn plan(&self, request: &Request, hold: Option<&Hold>, now: Moment) -> Result<Plan, String> {
         let ends = matches!(request, Request::Stop | Request::StopNow);
         if self.down.after_stop == AfterStop::IsForgotten && !ends {
             return Err(format!("{} is being stopped: the configuration has it no more", self.scene.policy.name));
@@ -90,7 +90,7 @@ impl Domain {
             Phase::Stopping(_) if self.down.after_stop == AfterStop::Stays && of == StopOf::Group => {
                 return Err(format!("{name} is already being stopped"));
             }
-            _ => {}
+            Phase::Waiting | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) | Phase::Stopping(_) => {}
         }
         let run: Vec<_> = self.scene.engines.iter().rev().filter(|engine| engine.has_process()).collect();
         let mut steps = Vec::from_iter(self.drains(&run));
@@ -129,7 +129,9 @@ impl Domain {
             Phase::Stopping(_) if self.down.after_stop == AfterStop::Stays => {
                 Some(format!("wait until {name} is stopped"))
             }
-            _ => return Err(format!("{name} is not stopped: nothing is to be started")),
+            Phase::Waiting | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) | Phase::Stopping(_) => {
+                return Err(format!("{name} is not stopped: nothing is to be started"));
+            }
         };
         let daemon = format!("start the control daemon and the server of {name}");
         let steps = first.into_iter().chain([daemon]).chain(self.starts()).collect();

@@ -38,7 +38,13 @@ impl Domain {
             Request::StartEngine(key) => self.plan_start_engine(key, engine),
             Request::Release(key) => self.plan_release(key, engine),
             Request::Evict(key) => self.plan_evict(key, engine, now),
-            _ => Err("that is no order for one engine".to_owned()),
+            Request::Stop
+            | Request::StopNow
+            | Request::Restart { .. }
+            | Request::StopGroup(_)
+            | Request::StartGroup(_)
+            | Request::Hold { .. }
+            | Request::Resume { .. } => Err("that is no order for one engine".to_owned()),
         }
     }
 
@@ -82,7 +88,7 @@ impl Domain {
     }
 
     /// An engine that was proven guilty is forgiven.
-    pub fn plan_absolve(&self, key: &EngineKey, engine: &Engine) -> Plan {
+    pub(crate) fn plan_absolve(&self, key: &EngineKey, engine: &Engine) -> Plan {
         let budget = self.scene.policy.recovery.engine_budget;
         let steps = vec![
             format!("forget that {key} was proven guilty, and give it its budget of {budget} failures back"),
@@ -137,7 +143,7 @@ impl Domain {
             Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left => {
                 self.drains(&[engine]).into_iter().chain([self.ends(key, engine)]).collect()
             }
-            _ => Vec::new(),
+            Stage::Down { .. } | Stage::Ending(_) | Stage::Fallen | Stage::Quarantined | Stage::Stopped => Vec::new(),
         }
     }
 

@@ -13,12 +13,12 @@ use crate::model::{EngineName, Reason, RecoveryResult, What};
 
 impl Domain {
     /// The place of the engine of that name.
-    pub fn place_of(&self, name: &EngineName) -> Option<usize> {
+    pub(crate) fn place_of(&self, name: &EngineName) -> Option<usize> {
         self.scene.engines.iter().position(|engine| engine.name() == name)
     }
 
     /// An engine is to have no process from now on. While its whole group starts or stops, that alone sees to it.
-    pub fn give_rest(&mut self, place: usize, rest: Rest, turn: &mut Turn<'_>) {
+    pub(crate) fn give_rest(&mut self, place: usize, rest: Rest, turn: &mut Turn<'_>) {
         let engine = &mut self.scene.engines[place];
         engine.rest = Some(rest);
         engine.instance.note = note_of(engine.rest);
@@ -28,7 +28,7 @@ impl Domain {
     }
 
     /// Brings an engine that is to have no process nearer to that.
-    pub fn lead_to_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
+    pub(crate) fn lead_to_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &self.scene.engines[place];
         let Some(wanted) = engine.at_rest() else { return };
         match &engine.stage {
@@ -41,7 +41,7 @@ impl Domain {
     }
 
     /// An engine that is to have no process is proven to have none.
-    pub fn rests(&mut self, place: usize, turn: &mut Turn<'_>) {
+    pub(crate) fn rests(&mut self, place: usize, turn: &mut Turn<'_>) {
         let window = self.scene.policy.recovery.budget_window;
         let engine = &mut self.scene.engines[place];
         let Some(stage) = engine.at_rest() else { return };
@@ -54,7 +54,7 @@ impl Domain {
     }
 
     /// Begins to take an engine out because somebody wants it so: no failure is counted.
-    pub fn take_out(&mut self, place: usize, turn: &mut Turn<'_>) {
+    pub(crate) fn take_out(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &mut self.scene.engines[place];
         engine.died = None;
         engine.end_attempt(RecoveryResult::Superseded, turn);
@@ -75,7 +75,7 @@ impl Domain {
 
     /// Takes out the next engine that runs as an older configuration says, once the one before serves. Not while the
     /// group is being restarted: that makes them all new.
-    pub fn roll_on(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn roll_on(&mut self, turn: &mut Turn<'_>) {
         if !matches!(self.phase, Phase::Running(None)) || self.rolls_now() {
             return;
         }
@@ -101,7 +101,7 @@ impl Domain {
     }
 
     /// Forgets engines that the configuration has no more, once they are proven gone.
-    pub fn forget_the_removed(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn forget_the_removed(&mut self, turn: &mut Turn<'_>) {
         let gone = |engine: &Engine| engine.leaving && matches!(engine.stage, Stage::Stopped | Stage::Quarantined);
         if self.scene.engines.iter().any(gone) {
             self.scene.engines.retain(|engine| !gone(engine));

@@ -12,7 +12,7 @@ use crate::model::{EngineKey, Reason, Request};
 impl Domain {
     /// Does what the order's plan says. The caller has made that plan at this same moment, and steps the group
     /// afterwards.
-    pub fn take_up(&mut self, request: &Request, turn: &mut Turn<'_>) {
+    pub(crate) fn take_up(&mut self, request: &Request, turn: &mut Turn<'_>) {
         match request {
             // The watchdog ends with it: all domains are left as they are.
             Request::Stop => self.stop(Manner::InOrder, AfterStop::Stays, turn),
@@ -63,7 +63,7 @@ impl Domain {
     }
 
     /// An engine may run again. One that nobody proved gone is taken out first.
-    pub fn end_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
+    pub(crate) fn end_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
         let running = matches!(self.phase, Phase::Running(_));
         let engine = &mut self.scene.engines[place];
         if engine.rest.take().is_some_and(|rest| rest != Rest::Stopped) {
@@ -74,7 +74,16 @@ impl Domain {
         match engine.stage {
             Stage::Stopped | Stage::Quarantined if running => engine.stage = Stage::Down { due: turn.now },
             Stage::Left if running => engine.stage = Stage::Ending(Ending::Look { since: turn.now }),
-            _ => {}
+            Stage::Down { .. }
+            | Stage::Launching(_)
+            | Stage::Starting
+            | Stage::Serving
+            | Stage::Failing
+            | Stage::Ending(_)
+            | Stage::Fallen
+            | Stage::Quarantined
+            | Stage::Stopped
+            | Stage::Left => {}
         }
         if running {
             // A dead one that was only observed: starting it is no more its failure.

@@ -36,7 +36,7 @@ pub(in crate::decide) enum News {
 
 impl Spells {
     /// The gain and each engine's slow-down are these now. Engines that are gone are unknown.
-    pub fn judge(
+    pub(crate) fn judge(
         &mut self,
         gain: Option<f64>,
         slowdowns: &[(EngineName, Option<f64>)],
@@ -58,7 +58,7 @@ impl Spells {
     }
 
     /// What was told and holds.
-    pub fn told(&self) -> Vec<Advice> {
+    pub(crate) fn told(&self) -> Vec<Advice> {
         self.0.iter().filter(|(_, spell)| spell.told).map(|(key, spell)| advice(key, spell)).collect()
     }
 

@@ -58,7 +58,7 @@ fn nearest<'b>(points: impl Iterator<Item = &'b Baseline>, work: &Work) -> Optio
     let by_age = |one: &Baseline, two: &Baseline| age(two.taken).cmp(&age(one.taken));
     points.min_by(|one, two| match apart(one).total_cmp(&apart(two)) {
         Ordering::Equal => by_age(one, two),
-        order => order,
+        order @ (Ordering::Less | Ordering::Greater) => order,
     })
 }
 
@@ -97,7 +97,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::model::EngineName;
 
-    pub fn point(running: f64, tokens_per_second: f64) -> Baseline {
+    pub(crate) fn point(running: f64, tokens_per_second: f64) -> Baseline {
         Baseline {
             engine: EngineName::from("a"),
             running,

@@ -18,7 +18,7 @@ pub(in crate::decide) struct Counts {
 
 impl Counts {
     /// One window more.
-    pub fn saw(&mut self, window: &OverlapWindow, now: Moment) {
+    pub(super) fn saw(&mut self, window: &OverlapWindow, now: Moment) {
         self.windows += 1;
         self.sampled = self.sampled.saturating_add(window.sampled);
         self.last = Some(now);
@@ -32,7 +32,7 @@ impl Counts {
 
     /// By clients from 0: for a group of so many engines, one figure more than it has at least. An engine may have
     /// several clients.
-    pub fn by_clients(&self, engines: usize) -> Vec<Duration> {
+    pub(super) fn by_clients(&self, engines: usize) -> Vec<Duration> {
         let length = self.by_clients.len().max(engines + 1);
         (0..length).map(|clients| self.by_clients.get(clients).copied().unwrap_or_default()).collect()
     }

@@ -30,7 +30,11 @@ pub(in crate::decide) struct Share {
 
 impl Share {
     /// `None`: nobody can say what it did.
-    pub fn of_late<'b>(pace: &Pace, baselines: impl Iterator<Item = &'b Baseline>, now: Moment) -> Option<Share> {
+    pub(super) fn of_late<'b>(
+        pace: &Pace,
+        baselines: impl Iterator<Item = &'b Baseline>,
+        now: Moment,
+    ) -> Option<Share> {
         let last = pace.read().filter(|read| now.since(*read) <= LOAD_FRESH)?;
         let from = last.before(LATE);
         let stretch = pace.stretch(from, last).filter(|stretch| stretch.lasted >= COVERED)?;
@@ -46,7 +50,7 @@ impl Share {
 
     /// Its rate alone over its rate together, while it had requests; `None`: it had none for a part of the time, or
     /// has no baseline.
-    pub fn slowdown(&self) -> Option<f64> {
+    pub(super) fn slowdown(&self) -> Option<f64> {
         let together = self.rate / self.busy;
         self.alone.filter(|_| self.busy >= AT_WORK && self.rate > 0.0).map(|alone| alone / together)
     }

@@ -25,22 +25,22 @@ pub(crate) struct Overlap {
 
 impl Overlap {
     /// A window of the kernel probe.
-    pub fn saw(&mut self, window: &OverlapWindow, now: Moment) {
+    pub(crate) fn saw(&mut self, window: &OverlapWindow, now: Moment) {
         self.counts.saw(window, now);
     }
 
     /// It is time to weigh again.
-    pub fn is_due(&self, now: Moment) -> bool {
+    pub(crate) fn is_due(&self, now: Moment) -> bool {
         self.weighed.is_none_or(|weighed| now.since(weighed) >= WEIGHED_EVERY)
     }
 
     /// Who is alone with its work, if it is an engine of this side.
-    pub fn alone(&mut self, alone: Option<&Alone>, now: Moment) {
+    pub(crate) fn alone(&mut self, alone: Option<&Alone>, now: Moment) {
         let before = self.solo.take();
         self.solo = alone.map(|alone| Solo::goes_on(before, alone, now));
     }
 
-    pub fn status(&self, engines: usize, now: Moment) -> OverlapStatus {
+    pub(crate) fn status(&self, engines: usize, now: Moment) -> OverlapStatus {
         OverlapStatus {
             windows: self.counts.windows,
             sampled: self.counts.sampled,

@@ -44,7 +44,7 @@ pub(super) struct Weighed {
 
 impl Weighed {
     /// Of all engines of a group, in whichever domain.
-    pub fn of<'e>(engines: impl Iterator<Item = &'e Engine>, policy: &OverlapPolicy, now: Moment) -> Weighed {
+    pub(super) fn of<'e>(engines: impl Iterator<Item = &'e Engine>, policy: &OverlapPolicy, now: Moment) -> Weighed {
         let working = engines.filter(|engine| matches!(engine.stage, Stage::Serving | Stage::Failing));
         let share = |engine: &Engine| Share::of_late(&engine.instance.beside.pace, engine.baselines(policy), now);
         let (names, shares): (Vec<_>, Vec<_>) = working.map(|it| (it.name().clone(), share(it))).unzip();
@@ -53,14 +53,14 @@ impl Weighed {
     }
 
     /// An engine's slow-down.
-    pub fn slowdown_of(&self, name: &EngineName) -> Option<f64> {
+    pub(super) fn slowdown_of(&self, name: &EngineName) -> Option<f64> {
         self.slowdowns.iter().find(|(known, _)| known == name)?.1
     }
 }
 
 impl Engine {
     /// All that is known of how fast it is alone.
-    pub fn baselines<'e>(&'e self, policy: &'e OverlapPolicy) -> impl Iterator<Item = &'e Baseline> {
+    pub(super) fn baselines<'e>(&'e self, policy: &'e OverlapPolicy) -> impl Iterator<Item = &'e Baseline> {
         let given = policy.baselines.iter().filter(|baseline| baseline.engine == *self.name());
         given.chain(self.sharing.learnt.proven())
     }
@@ -84,7 +84,7 @@ impl Engine {
     }
 
     /// Its kernels, and how fast it is beside the others.
-    pub fn sharing_status(&self, policy: &OverlapPolicy, now: Moment) -> EngineSharing {
+    pub(super) fn sharing_status(&self, policy: &OverlapPolicy, now: Moment) -> EngineSharing {
         let note = self.instance.beside.probe.last().filter(|_| self.policy.probe).and_then(|(_, why)| why.clone());
         EngineSharing {
             probe: self.probe(),
@@ -97,7 +97,7 @@ impl Engine {
     }
 
     /// Takes up what was found of it.
-    pub fn weighed(&mut self, weighed: &Weighed, now: Moment) {
+    pub(super) fn weighed(&mut self, weighed: &Weighed, now: Moment) {
         match weighed.slowdown_of(self.name()) {
             Some(slowdown) => self.instance.beside.slowdown.saw(slowdown, now),
             None => self.instance.beside.slowdown.forget(),
@@ -107,23 +107,23 @@ impl Engine {
 
 impl Domain {
     /// What is told of all of the group's engines together.
-    pub fn overlap_status(&self, now: Moment) -> OverlapStatus {
+    pub(super) fn overlap_status(&self, now: Moment) -> OverlapStatus {
         self.overlap.status(self.scene.engines.len().max(self.scene.policy.engines.len()), now)
     }
 
     /// An engine here is being started or ended.
-    pub fn is_changing(&self) -> bool {
+    pub(super) fn is_changing(&self) -> bool {
         self.scene.engines.iter().any(Engine::is_changing)
     }
 
     /// A window of the kernel probe, of the whole group, while an engine here has one that may work.
-    pub fn wanted_window(&self) -> Option<Want> {
+    pub(super) fn wanted_window(&self) -> Option<Want> {
         let wanted = matches!(self.phase, Phase::Running(_)) && self.scene.engines.iter().any(Engine::is_probed);
         wanted.then(|| (Look::Overlap(self.scene.id.group.clone()), self.scene.policy.overlap.period))
     }
 
     /// Takes up what was found of the group, and tells what is new.
-    pub fn weighed(&mut self, weighed: &Weighed, turn: &mut Turn<'_>) {
+    pub(super) fn weighed(&mut self, weighed: &Weighed, turn: &mut Turn<'_>) {
         let now = turn.now;
         self.overlap.weighed = Some(now);
         match weighed.gain {
@@ -135,7 +135,7 @@ impl Domain {
     }
 
     /// Learns from the engine that is alone with its work, if it is one here.
-    pub fn learn(&mut self, sure: Moment, turn: &mut Turn<'_>) {
+    pub(super) fn learn(&mut self, sure: Moment, turn: &mut Turn<'_>) {
         let Some(solo) = &mut self.overlap.solo else { return };
         let Some(engine) = self.scene.engines.iter_mut().find(|engine| engine.name() == solo.engine()) else { return };
         let Some((work, rate)) = solo.stretch(&engine.instance.beside.pace, sure) else { return };

@@ -66,7 +66,7 @@ pub(crate) struct Shape {
 
 impl Pace {
     /// A load was read.
-    pub fn saw(&mut self, load: &EngineLoad, now: Moment) {
+    pub(crate) fn saw(&mut self, load: &EngineLoad, now: Moment) {
         let Some(read) = Mark::of(load, now) else {
             *self = Pace::default();
             return;
@@ -90,22 +90,22 @@ impl Pace {
     }
 
     /// When it was last read.
-    pub fn read(&self) -> Option<Moment> {
+    pub(crate) fn read(&self) -> Option<Moment> {
         self.marks.back().map(|mark| mark.at)
     }
 
     /// It worked on a request when it was last read.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.marks.back().is_some_and(|mark| mark.running >= 1.0)
     }
 
     /// It had nothing to do when it was last read, and has made no token since it was read before.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.idle
     }
 
     /// From the first reading at `from` or later to the last one until `to`.
-    pub fn stretch(&self, from: Moment, to: Moment) -> Option<Stretch> {
+    pub(crate) fn stretch(&self, from: Moment, to: Moment) -> Option<Stretch> {
         let (first, last) = self.between(from, to)?;
         let lasted = last.at.since(first.at);
         let (seconds, busy) = (lasted.as_secs_f64(), last.busy - first.busy);
@@ -121,7 +121,7 @@ impl Pace {
 
     /// What the requests are like that ended until `to`, but none that ended before `from`; `None`: too few did, or
     /// it does not count them.
-    pub fn shape(&self, from: Moment, to: Moment) -> Option<Shape> {
+    pub(crate) fn shape(&self, from: Moment, to: Moment) -> Option<Shape> {
         SHAPE_OVER.iter().find_map(|over| self.shape_over(from.max(to.before(*over)), to))
     }
 
@@ -185,13 +185,13 @@ impl Mark {
 pub(crate) mod tests {
     use super::*;
 
-    pub fn at(seconds: u64) -> Moment {
+    pub(crate) fn at(seconds: u64) -> Moment {
         Moment::ZERO.after(Duration::from_secs(seconds))
     }
 
     /// Readings every two seconds from `from` until `to` of an engine that works on `running` requests, each of 100
     /// prompt and 50 generated tokens, `ends` of which end in a second.
-    pub fn works(pace: &mut Pace, from: u64, to: u64, running: f64, ends: f64) {
+    pub(crate) fn works(pace: &mut Pace, from: u64, to: u64, running: f64, ends: f64) {
         for second in (from..=to).step_by(2) {
             let ended = ends * (second - from) as f64;
             pace.saw(&load(running, 100.0 * ended, 50.0 * ended, Some(ended)), at(second));

@@ -22,34 +22,34 @@ pub(crate) struct Beside {
 
 impl Sharing {
     /// With what is remembered of it.
-    pub fn of(learnt: Learnt) -> Self {
+    pub(crate) fn of(learnt: Learnt) -> Self {
         Sharing { learnt, ..Sharing::default() }
     }
 
     /// What must survive.
-    pub fn learnt(&self) -> Learnt {
+    pub(crate) fn learnt(&self) -> Learnt {
         self.learnt.clone()
     }
 
     /// A new incarnation begins, launched like that.
-    pub fn launched(&mut self, start: super::learnt::Start) {
+    pub(crate) fn launched(&mut self, start: super::learnt::Start) {
         self.learnt.started(start);
     }
 
     /// Of a window, it had a kernel on the GPU for so long.
-    pub fn saw(&mut self, busy: Duration) {
+    pub(crate) fn saw(&mut self, busy: Duration) {
         self.kernel_busy = self.kernel_busy.saturating_add(busy);
     }
 }
 
 impl Beside {
     /// A load was read.
-    pub fn read(&mut self, load: &crate::model::EngineLoad, now: Moment) {
+    pub(crate) fn read(&mut self, load: &crate::model::EngineLoad, now: Moment) {
         self.pace.saw(load, now);
     }
 
     /// Its kernel probe changed its state.
-    pub fn probed(&mut self, state: ProbeState, why: Option<String>, now: Moment) {
+    pub(crate) fn probed(&mut self, state: ProbeState, why: Option<String>, now: Moment) {
         self.probe.saw((state, why), now);
     }
 }

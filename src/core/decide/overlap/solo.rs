@@ -33,7 +33,7 @@ pub(crate) struct Solo {
 
 impl Solo {
     /// It goes on, or begins now with this engine.
-    pub fn goes_on(before: Option<Solo>, alone: &Alone, now: Moment) -> Solo {
+    pub(crate) fn goes_on(before: Option<Solo>, alone: &Alone, now: Moment) -> Solo {
         let same = |solo: &Solo| solo.engine == alone.engine && solo.incarnation == alone.incarnation;
         before.filter(same).unwrap_or_else(|| Solo {
             engine: alone.engine.clone(),
@@ -44,12 +44,12 @@ impl Solo {
     }
 
     /// Whose it is.
-    pub fn engine(&self) -> &EngineName {
+    pub(crate) fn engine(&self) -> &EngineName {
         &self.engine
     }
 
     /// What the engine did in the next whole stretch, and how fast; `None`: there is none yet.
-    pub fn stretch(&mut self, pace: &Pace, sure: Moment) -> Option<(Work, f64)> {
+    pub(crate) fn stretch(&mut self, pace: &Pace, sure: Moment) -> Option<(Work, f64)> {
         let stretch = pace.stretch(self.from, sure).filter(|stretch| stretch.lasted >= STRETCH)?;
         let shape = pace.shape(self.since, sure)?;
         self.from = stretch.end;

@@ -69,7 +69,7 @@ pub(in crate::decide) enum Step {
 
 impl Step {
     /// As the metrics know it.
-    pub fn shown(&self) -> RecoveryStep {
+    pub(crate) fn shown(&self) -> RecoveryStep {
         match self {
             Step::End(teardown) if teardown.kills_first() => RecoveryStep::Kill,
             Step::End(_) => RecoveryStep::Gone,
@@ -83,51 +83,56 @@ impl Step {
 
 impl Restart {
     /// Since when it waits for ACTIVE, if it does.
-    pub fn waiting_for_active(&self) -> Option<Moment> {
+    pub(crate) fn waiting_for_active(&self) -> Option<Moment> {
         match self.step {
             Step::Active { since } => Some(since),
-            _ => None,
+            Step::End(_)
+            | Step::Gpu
+            | Step::Memory
+            | Step::Backoff { .. }
+            | Step::StartControl(_)
+            | Step::Blocked { .. } => None,
         }
     }
 
     /// Whether every process of the old generation is proven gone, its memory is back, and none of the new is there.
-    pub fn old_is_gone(&self) -> bool {
+    pub(crate) fn old_is_gone(&self) -> bool {
         matches!(self.step, Step::Backoff { .. } | Step::StartControl(_) | Step::Blocked { .. } | Step::Active { .. })
     }
 
     /// Since when it waits for memory, if it does.
-    pub fn waiting_for_memory(&self) -> bool {
+    pub(crate) fn waiting_for_memory(&self) -> bool {
         self.step == Step::Memory
     }
 
-    pub fn enter(&mut self, step: Step, turn: &mut Turn<'_>) {
+    pub(crate) fn enter(&mut self, step: Step, turn: &mut Turn<'_>) {
         let before = self.step.shown();
         self.step = step;
         self.left(before, turn);
     }
 
     /// It may have gone on from the step that the metrics know as `before`.
-    pub fn left(&mut self, before: RecoveryStep, turn: &mut Turn<'_>) {
+    pub(crate) fn left(&mut self, before: RecoveryStep, turn: &mut Turn<'_>) {
         if self.step.shown() != before {
             self.tell_step(before, turn);
             self.step_since = turn.now;
         }
     }
 
-    pub fn tell_step(&self, step: RecoveryStep, turn: &mut Turn<'_>) {
+    pub(crate) fn tell_step(&self, step: RecoveryStep, turn: &mut Turn<'_>) {
         if self.reason.is_some() {
             turn.emit(What::StepEnded { step, took: turn.now.since(self.step_since) });
         }
     }
 
     /// Ends the attempt, if it has no result yet.
-    pub fn end_attempt(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
+    pub(crate) fn end_attempt(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
         if let Some(attempt) = self.attempt.take() {
             attempt.end(result, turn);
         }
     }
 
-    pub fn hold(&mut self, reason: HeldReason, detail: String, turn: &mut Turn<'_>) {
+    pub(crate) fn hold(&mut self, reason: HeldReason, detail: String, turn: &mut Turn<'_>) {
         let news = self.held.as_ref().is_none_or(|(held, _)| *held != reason);
         self.held = Some((reason, detail.clone()));
         if news {
@@ -136,13 +141,13 @@ impl Restart {
         self.end_attempt(RecoveryResult::Held, turn);
     }
 
-    pub fn release_from(&mut self, reason: HeldReason, turn: &mut Turn<'_>) {
+    pub(crate) fn release_from(&mut self, reason: HeldReason, turn: &mut Turn<'_>) {
         if self.held.as_ref().is_some_and(|(held, _)| *held == reason) {
             self.release(turn);
         }
     }
 
-    pub fn release(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn release(&mut self, turn: &mut Turn<'_>) {
         if let Some((reason, _)) = self.held.take() {
             turn.emit(What::Released { reason });
         }

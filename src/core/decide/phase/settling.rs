@@ -21,7 +21,7 @@ pub(in crate::decide) struct Settling {
 
 impl Settling {
     /// Emits how long it was in the step that it leaves.
-    pub fn tell_step(&self, turn: &mut Turn<'_>) {
+    pub(crate) fn tell_step(&self, turn: &mut Turn<'_>) {
         if self.reason.is_some() {
             turn.emit(What::StepEnded { step: self.step, took: turn.now.since(self.step_since) });
         }

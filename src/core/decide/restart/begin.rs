@@ -21,7 +21,7 @@ const ONE_EVENT: Duration = Duration::from_secs(1);
 
 impl Domain {
     /// The first start: a daemon, a server, the engines. There is nothing to end.
-    pub fn first_start(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn first_start(&mut self, turn: &mut Turn<'_>) {
         if self.may_use(turn.gpu).is_err() {
             return self.first_start_on_a_sick_gpu(turn);
         }
@@ -43,7 +43,7 @@ impl Domain {
     }
 
     /// A start after a stop that left something behind: what may still live is ended and proven gone first.
-    pub fn start_over(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn start_over(&mut self, turn: &mut Turn<'_>) {
         let end = Step::End(Teardown::begin(Manner::ForARestart, &self.scene.target(), turn));
         let mut restart = self.new_restart(Tier::Daemon, None, end, Gate::Open, turn.now);
         restart.old = self.old_pids(turn);
@@ -53,7 +53,7 @@ impl Domain {
     }
 
     /// Ends all engines at once and starts them again, after `tier`'s work on server and daemon.
-    pub fn begin_restart(&mut self, tier: Tier, reason: Reason, evidence_at: Moment, turn: &mut Turn<'_>) {
+    pub(crate) fn begin_restart(&mut self, tier: Tier, reason: Reason, evidence_at: Moment, turn: &mut Turn<'_>) {
         self.supersede(turn);
         let (gate, attempt) = self.admit(tier, reason, turn);
         let old = self.old_pids(turn);
@@ -90,7 +90,7 @@ impl Domain {
     }
 
     /// Whatever was on its way makes room for a restart or the end of the whole group.
-    pub fn supersede(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn supersede(&mut self, turn: &mut Turn<'_>) {
         let attempt = match &mut self.phase {
             Phase::Running(Some(settling)) => settling.attempt.take(),
             Phase::Restart(restart) => restart.attempt.take(),
@@ -191,7 +191,7 @@ impl Domain {
 
     /// An operator lets a held group go on: it gets its budget back, and neither memory nor the GPU is waited for.
     /// What a process that does not die holds back stays held.
-    pub fn resume(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn resume(&mut self, turn: &mut Turn<'_>) {
         self.budget.attempts.clear();
         turn.save();
         self.with_restart(turn, |domain, restart, turn| {
@@ -223,7 +223,7 @@ impl Domain {
     }
 
     /// When a wedged daemon's grace ends: at once when an engine is failing.
-    pub fn wedge_due(&self) -> Option<Moment> {
+    pub(crate) fn wedge_due(&self) -> Option<Moment> {
         let since = self.scene.control.wedged_at?;
         Some(if self.scene.is_failing() { since } else { since.after(self.scene.policy.recovery.wedge_grace) })
     }

@@ -16,7 +16,7 @@ const UNREAD_FOR: Duration = Duration::from_secs(5);
 
 impl Domain {
     /// Why nothing can be started on the GPU as things stand.
-    pub fn cannot_use(&self, gpu: &GpuFacts) -> Option<(HeldReason, String)> {
+    pub(crate) fn cannot_use(&self, gpu: &GpuFacts) -> Option<(HeldReason, String)> {
         self.may_use(gpu).err()?;
         if let Some(ailment) = self.barred(gpu) {
             return Some((ailment.held_reason(), self.says(ailment, gpu)));
@@ -31,7 +31,7 @@ impl Domain {
     }
 
     /// Whether a first start is to wait for the GPU with a reason, rather than for its first reading.
-    pub fn must_wait_for(&self, gpu: &GpuFacts, now: Moment) -> bool {
+    pub(crate) fn must_wait_for(&self, gpu: &GpuFacts, now: Moment) -> bool {
         let unread = gpu.unread.as_ref().is_some_and(|(since, _)| now.since(*since) >= UNREAD_FOR);
         self.may_run(gpu).is_err() || unread || gpu.identity.absent && gpu.unread.is_some()
     }

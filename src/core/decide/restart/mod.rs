@@ -55,7 +55,7 @@ impl Domain {
     }
 
     /// When a restart changes by time alone.
-    pub fn restart_deadline(&self, restart: &Restart) -> Option<Moment> {
+    pub(super) fn restart_deadline(&self, restart: &Restart) -> Option<Moment> {
         match &restart.step {
             Step::End(teardown) => teardown.deadline(),
             Step::Blocked { again } => Some(*again),

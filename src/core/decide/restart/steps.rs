@@ -24,7 +24,7 @@ impl Domain {
     }
 
     /// An action of the restart ended.
-    pub fn restart_finished(&mut self, id: ActionId, outcome: Outcome, turn: &mut Turn<'_>) {
+    pub(crate) fn restart_finished(&mut self, id: ActionId, outcome: Outcome, turn: &mut Turn<'_>) {
         self.with_restart(turn, |domain, restart, turn| {
             let before = restart.step.shown();
             if let Step::End(teardown) = &mut restart.step {
@@ -35,7 +35,13 @@ impl Domain {
             match restart.step {
                 Step::StartControl(order) if order == id => domain.control_start_ended(restart, outcome, turn),
                 // start_server, or the kill of a stray: the wait for ACTIVE goes on and has its own bound.
-                _ => Next::Go,
+                Step::End(_)
+                | Step::Gpu
+                | Step::Memory
+                | Step::Backoff { .. }
+                | Step::StartControl(_)
+                | Step::Blocked { .. }
+                | Step::Active { .. } => Next::Go,
             }
         });
     }
@@ -57,7 +63,12 @@ impl Domain {
                 restart.hold(HeldReason::OutOfResources, why, turn);
                 restart.enter(Step::Blocked { again: turn.now.after(BLOCKED_PAUSE) }, turn);
             }
-            outcome => {
+            outcome @ (Outcome::Done
+            | Outcome::Killed { .. }
+            | Outcome::Gone { .. }
+            | Outcome::Failed { .. }
+            | Outcome::TimedOut
+            | Outcome::NotUnderstood { .. }) => {
                 turn.emit_failure(FailedAction::StartControl, &outcome);
                 return self.attempt_failed(restart, Fault::ControlDied, turn);
             }
@@ -127,7 +138,7 @@ impl Domain {
     }
 
     /// Goes on with what is known; levels only, so a missed edge costs nothing.
-    pub fn advance_restart(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn advance_restart(&mut self, turn: &mut Turn<'_>) {
         self.with_restart(turn, |domain, restart, turn| {
             if !domain.gpu_is_sick(restart, turn)
                 && let Some(next) = domain.daemon_lost(restart, turn)
@@ -152,7 +163,7 @@ impl Domain {
                     domain.after_backoff(restart, turn);
                 }
                 Step::Active { since } => return domain.check_active(restart, since, turn),
-                _ => {}
+                Step::End(_) | Step::Backoff { .. } | Step::StartControl(_) | Step::Blocked { .. } => {}
             }
             Next::Go
         });
@@ -234,7 +245,7 @@ impl Domain {
     }
 
     /// A process came up after the kill: the kill is repeated.
-    pub fn kill_again(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn kill_again(&mut self, turn: &mut Turn<'_>) {
         self.with_restart(turn, |domain, restart, turn| {
             let teardown = Teardown::repeat_for_a_restart(&domain.scene.target(), turn);
             restart.enter(Step::End(teardown), turn);

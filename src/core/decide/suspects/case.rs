@@ -52,7 +52,7 @@ pub(crate) struct Case {
 
 impl Suspects {
     /// When time alone lets the verdict be told, or the group be ended.
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         let case = self.case.as_ref().filter(|case| case.told.is_none())?;
         let all_said = case.opened.after(ALL_SAID);
         Some(if case.awaits_an_error() { case.evidence.fault_at.after(FIRST_ERROR).min(all_said) } else { all_said })
@@ -60,13 +60,13 @@ impl Suspects {
 
     /// Until when an error may come that would convict, for a group that is to be ended for `fault`; `None`: nothing is
     /// waited for. Never for long: see `FIRST_ERROR`.
-    pub fn evidence_due(&self, fault: Fault) -> Option<Moment> {
+    pub(crate) fn evidence_due(&self, fault: Fault) -> Option<Moment> {
         let case = self.case.as_ref().filter(|case| fault == Fault::GpuFault && case.told.is_none())?;
         case.awaits_an_error().then(|| case.evidence.fault_at.after(FIRST_ERROR))
     }
 
     /// An engine's output named an error that ends its context.
-    pub fn error(&mut self, engine: &EngineName, code: u32, now: Moment) {
+    pub(crate) fn error(&mut self, engine: &EngineName, code: u32, now: Moment) {
         if let Some(case) = &mut self.case
             && let Some(held) = case.evidence.engines.iter_mut().find(|held| held.engine == *engine)
             && held.error.is_none()
@@ -77,7 +77,7 @@ impl Suspects {
     }
 
     /// An engine's main process ended.
-    pub fn exit(&mut self, engine: &EngineName, exit: Exit, now: Moment) {
+    pub(crate) fn exit(&mut self, engine: &EngineName, exit: Exit, now: Moment) {
         let Some(case) = &mut self.case else { return };
         case.exits.push((now, engine.clone(), exit));
         if let Some(held) = case.evidence.engines.iter_mut().find(|held| held.engine == *engine) {
@@ -87,7 +87,7 @@ impl Suspects {
     }
 
     /// The driver reported an Xid on the group's GPU.
-    pub fn xid(&mut self, xid: u32, pid: Option<u32>, now: Moment) {
+    pub(crate) fn xid(&mut self, xid: u32, pid: Option<u32>, now: Moment) {
         self.xids.push_back((now, xid, pid));
         if self.xids.len() > XIDS {
             self.xids.pop_front();
@@ -98,13 +98,13 @@ impl Suspects {
     }
 
     /// In how many of the remembered faults within `window` the engine was not cleared; `None`: of all of them.
-    pub fn before(&self, engine: Option<&EngineName>, window: Duration, now: Moment) -> u32 {
+    pub(crate) fn before(&self, engine: Option<&EngineName>, window: Duration, now: Moment) -> u32 {
         let counted = self.unclear.iter().filter(|(at, _)| now.since(*at) < window);
         let with = counted.filter(|(_, names)| engine.is_none_or(|engine| names.contains(engine)));
         u32::try_from(with.count()).unwrap_or(u32::MAX)
     }
 
-    pub fn remember(&mut self, verdict: &Verdict, now: Moment) {
+    pub(crate) fn remember(&mut self, verdict: &Verdict, now: Moment) {
         if verdict.of(Strength::Convicted).next().is_some() {
             return;
         }
@@ -119,7 +119,7 @@ impl Suspects {
 
 impl Case {
     /// What the fault says to the search for an offender whose faults repeat.
-    pub fn hit(&self, verdict: &Verdict) -> Hit {
+    pub(crate) fn hit(&self, verdict: &Verdict) -> Hit {
         let there =
             |name: &&EngineName| self.evidence.engines.iter().any(|known| known.there && known.engine == **name);
         Hit {

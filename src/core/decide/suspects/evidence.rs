@@ -6,7 +6,7 @@ use crate::model::{EngineName, Exit, Moment};
 
 /// Everything that is weighed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// The fault's own time: the fatal line's stamp, where there is one.
     pub fault_at: Moment,
     /// What kind of fault the server's log tells of.
@@ -25,7 +25,7 @@ pub struct Evidence {
 
 /// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
+pub(crate) enum FaultKind {
     /// A fatal line that blames no client: a kernel that traps (FACTS).
     Trap,
     /// A fatal line that blames a client: an illegal address, or a client that died with work in flight.
@@ -36,7 +36,7 @@ pub enum FaultKind {
 
 /// What is known of one engine.
 #[derive(Clone, Debug, PartialEq)]
-pub struct EngineEvidence {
+pub(crate) struct EngineEvidence {
     /// Which.
     pub engine: EngineName,
     /// It had a process at the fault, or shortly before it.
@@ -68,7 +68,7 @@ pub struct EngineEvidence {
 
 impl EngineEvidence {
     /// An engine that is there and of which nothing else is known.
-    pub fn of(engine: EngineName) -> Self {
+    pub(crate) fn of(engine: EngineName) -> Self {
         EngineEvidence {
             engine,
             there: true,
@@ -89,7 +89,7 @@ impl EngineEvidence {
 
 impl Evidence {
     /// How long before the fault something was.
-    pub fn ahead(&self, at: Moment) -> Duration {
+    pub(crate) fn ahead(&self, at: Moment) -> Duration {
         self.fault_at.since(at)
     }
 }

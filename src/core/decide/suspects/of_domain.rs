@@ -37,7 +37,7 @@ fn is_evicted(engine: &Engine) -> bool {
 
 impl Domain {
     /// The fault hit the whole group: what is known now is kept, before anything of it is ended.
-    pub fn open_case(&mut self, finding: &Finding, turn: &Turn<'_>) {
+    pub(crate) fn open_case(&mut self, finding: &Finding, turn: &Turn<'_>) {
         if finding.fault != Fault::GpuFault || !matches!(self.phase, Phase::Running(_)) {
             return;
         }
@@ -93,7 +93,7 @@ impl Domain {
     }
 
     /// A client begins to leave the server: its engine is noted while it is known whose it is.
-    pub fn client_leaves(&mut self, line: ServerLine, stamped: Moment, now: Moment) {
+    pub(crate) fn client_leaves(&mut self, line: ServerLine, stamped: Moment, now: Moment) {
         let ServerLine::Exiting { client, .. } = line else { return };
         let owns = |engine: &&mut Engine| engine.instance.processes().iter().any(|process| process.pid == client);
         if let Some(engine) = self.scene.engines.iter_mut().find(owns) {
@@ -102,7 +102,7 @@ impl Domain {
     }
 
     /// Tells who did it: where nobody ends the group, once all has been said; again when that has changed.
-    pub fn reconsider(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn reconsider(&mut self, turn: &mut Turn<'_>) {
         let Some(case) = &self.suspects.case else { return };
         if case.told.is_some() && case.news || turn.now >= case.opened.after(ALL_SAID) {
             self.tell_verdict(turn);
@@ -110,7 +110,7 @@ impl Domain {
     }
 
     /// Tells who did it, unless that was told already.
-    pub fn tell_verdict(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn tell_verdict(&mut self, turn: &mut Turn<'_>) {
         let Some(case) = &mut self.suspects.case else { return };
         if case.told.is_some() && !std::mem::take(&mut case.news) {
             return;
@@ -132,7 +132,7 @@ impl Domain {
     }
 
     /// The generation that the fault hit is over; gives the last word on who did it.
-    pub fn close_case(&mut self, turn: &mut Turn<'_>) -> Option<Verdict> {
+    pub(crate) fn close_case(&mut self, turn: &mut Turn<'_>) -> Option<Verdict> {
         self.tell_verdict(turn);
         let verdict = self.suspects.case.take()?.told?;
         self.suspects.remember(&verdict, turn.now);

@@ -4,7 +4,7 @@ use crate::model::{EngineName, Strength, Suspicion};
 
 /// The verdict on one fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// Every engine, most suspected first, cleared last; equals in the configuration's order.
     pub suspicions: Vec<Suspicion>,
     /// The fault is the aftershock of this engine's end, which somebody else brought about: a kill from outside,
@@ -18,34 +18,34 @@ pub struct Verdict {
 
 impl Verdict {
     /// The engine that did it, by a fault of its own; `None`: nobody knows, or its death from outside explains it.
-    pub fn convicted(&self) -> Option<&EngineName> {
+    pub(crate) fn convicted(&self) -> Option<&EngineName> {
         self.of(Strength::Convicted).next().filter(|engine| self.explained.as_ref() != Some(engine))
     }
 
     /// Engines that did not do it.
-    pub fn cleared(&self) -> Vec<&EngineName> {
+    pub(crate) fn cleared(&self) -> Vec<&EngineName> {
         self.of(Strength::Cleared).collect()
     }
 
     /// Every engine, most suspected first, cleared last.
-    pub fn ranked(&self) -> Vec<&EngineName> {
+    pub(crate) fn ranked(&self) -> Vec<&EngineName> {
         self.suspicions.iter().map(|suspicion| &suspicion.engine).collect()
     }
 
     /// Engines of one strength.
-    pub fn of(&self, strength: Strength) -> impl Iterator<Item = &EngineName> {
+    pub(crate) fn of(&self, strength: Strength) -> impl Iterator<Item = &EngineName> {
         self.suspicions.iter().filter(move |held| held.strength == strength).map(|held| &held.engine)
     }
 
     /// The one engine that stands out as an offender: convicted, or the only one suspected.
-    pub fn stands_out(&self) -> Option<&EngineName> {
+    pub(crate) fn stands_out(&self) -> Option<&EngineName> {
         let mut suspected = self.of(Strength::Suspected);
         let only = suspected.next().filter(|_| suspected.next().is_none());
         self.convicted().or(only)
     }
 
     /// Whether both say the same of everybody, whatever their reasons.
-    pub fn agrees_with(&self, other: &Verdict) -> bool {
+    pub(crate) fn agrees_with(&self, other: &Verdict) -> bool {
         let strengths = |verdict: &Verdict| {
             let mut all: Vec<_> = verdict.suspicions.iter().map(|held| (held.engine.clone(), held.strength)).collect();
             all.sort();

@@ -26,7 +26,7 @@ const LAUNCH_FAILURE: u32 = 719;
 const FROM_OUTSIDE: [i32; 4] = [1, 2, 9, 15];
 
 /// Says who did it, as far as the evidence goes. The order of the engines and their names change nothing.
-pub fn weigh(evidence: &Evidence) -> Verdict {
+pub(super) fn weigh(evidence: &Evidence) -> Verdict {
     let death = by_a_death(evidence).or_else(|| by_a_nameless_death(evidence));
     death.unwrap_or_else(|| by_exclusion(evidence))
 }

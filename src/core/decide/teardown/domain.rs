@@ -85,7 +85,7 @@ pub(in crate::decide) enum TeardownProgress {
 
 impl Teardown {
     /// Begins to end the engines.
-    pub fn begin(manner: Manner, target: &Target<'_>, turn: &mut Turn<'_>) -> Teardown {
+    pub(crate) fn begin(manner: Manner, target: &Target<'_>, turn: &mut Turn<'_>) -> Teardown {
         let step = match manner {
             Manner::InOrder => Step::Quiet,
             Manner::ForARestart | Manner::AtOnce => Step::Kill(order_kill(target, turn)),
@@ -94,12 +94,12 @@ impl Teardown {
     }
 
     /// Something came up after the kill: it is repeated.
-    pub fn repeat_for_a_restart(target: &Target<'_>, turn: &mut Turn<'_>) -> Teardown {
+    pub(crate) fn repeat_for_a_restart(target: &Target<'_>, turn: &mut Turn<'_>) -> Teardown {
         Teardown { manner: Manner::ForARestart, step: Step::KillAgain(order_kill(target, turn)), left_behind: false }
     }
 
     /// Begins to end the control daemon: the engines are ended.
-    pub fn of_the_control(manner: Manner, target: &Target<'_>, turn: &mut Turn<'_>) -> Teardown {
+    pub(crate) fn of_the_control(manner: Manner, target: &Target<'_>, turn: &mut Turn<'_>) -> Teardown {
         let (wedged, died) = (target.control.wedged_at.is_some(), target.control.died.is_some());
         let grace = match manner {
             Manner::AtOnce => Duration::ZERO,
@@ -113,35 +113,43 @@ impl Teardown {
         Teardown { manner, step: Step::Control(id), left_behind: false }
     }
 
-    pub fn manner(&self) -> Manner {
+    pub(crate) fn manner(&self) -> Manner {
         self.manner
     }
 
     /// Whether not everything is proven gone.
-    pub fn left_behind(&self) -> bool {
+    pub(crate) fn left_behind(&self) -> bool {
         self.left_behind
     }
 
     /// Whether it waits for what is on its way to end, before it begins.
-    pub fn waits_for_quiet(&self) -> bool {
+    pub(crate) fn waits_for_quiet(&self) -> bool {
         self.step == Step::Quiet
     }
 
     /// Whether the first KILL is on its way.
-    pub fn kills_first(&self) -> bool {
+    pub(crate) fn kills_first(&self) -> bool {
         matches!(self.step, Step::Kill(_))
     }
 
     /// When it goes on by time alone.
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         match self.step {
             Step::Stuck { again } => Some(again),
-            _ => None,
+            Step::Quiet
+            | Step::Stop(..)
+            | Step::Kill(_)
+            | Step::KillAgain(_)
+            | Step::Gone(_)
+            | Step::Starts
+            | Step::EnginesEnded
+            | Step::Control(_)
+            | Step::Ended => None,
         }
     }
 
     /// Goes on with what is known.
-    pub fn advance(&mut self, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
+    pub(crate) fn advance(&mut self, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
         match self.step {
             Step::Quiet if !turn.orders.busy(turn.domain) => self.stop_before(target.engines.len(), target, turn),
             Step::Stuck { again } if again <= turn.now => {
@@ -152,12 +160,21 @@ impl Teardown {
                 self.step = Step::KillAgain(order_kill(target, turn));
                 TeardownProgress::Working
             }
-            _ => TeardownProgress::Working,
+            Step::Quiet
+            | Step::Stop(..)
+            | Step::Kill(_)
+            | Step::KillAgain(_)
+            | Step::Gone(_)
+            | Step::Stuck { .. }
+            | Step::Starts
+            | Step::EnginesEnded
+            | Step::Control(_)
+            | Step::Ended => TeardownProgress::Working,
         }
     }
 
     /// One of the domain's actions ended.
-    pub fn finished(
+    pub(crate) fn finished(
         &mut self,
         id: ActionId,
         outcome: Outcome,
@@ -173,7 +190,16 @@ impl Teardown {
             Step::Kill(order) | Step::KillAgain(order) if *order == id => self.killed(outcome, target, turn),
             Step::Gone(order) if *order == id => self.waited(outcome, turn),
             Step::Control(order) if *order == id => self.control_stopped(outcome, turn),
-            _ => TeardownProgress::Working,
+            Step::Quiet
+            | Step::Stop(..)
+            | Step::Kill(_)
+            | Step::KillAgain(_)
+            | Step::Gone(_)
+            | Step::Stuck { .. }
+            | Step::Starts
+            | Step::EnginesEnded
+            | Step::Control(_)
+            | Step::Ended => TeardownProgress::Working,
         }
     }
 
@@ -209,7 +235,14 @@ impl Teardown {
     fn killed(&mut self, outcome: Outcome, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
         let processes = match outcome {
             Outcome::Killed { processes } => processes,
-            outcome => match self.obstructed(FailedAction::Kill, outcome, turn) {
+            outcome @ (Outcome::Done
+            | Outcome::Started { .. }
+            | Outcome::Gone { .. }
+            | Outcome::Failed { .. }
+            | Outcome::Waits { .. }
+            | Outcome::TimedOut
+            | Outcome::NotUnderstood { .. }
+            | Outcome::NotAsked { .. }) => match self.obstructed(FailedAction::Kill, outcome, turn) {
                 Some(progress) => return progress,
                 // The proof decides.
                 None => Vec::new(),
@@ -358,10 +391,7 @@ mod tests {
         }
 
         fn failures(&mut self) -> Vec<FailedAction> {
-            let failed = |what| match what {
-                What::ActionFailed { action, .. } => Some(action),
-                _ => None,
-            };
+            let failed = |what| if let What::ActionFailed { action, .. } = what { Some(action) } else { None };
             self.stand.events().into_iter().filter_map(|event| failed(event.what)).collect()
         }
     }

@@ -41,7 +41,7 @@ pub(in crate::decide) enum EndingProgress {
 
 impl Engine {
     /// Whether its clients are being taken off the server.
-    pub fn is_terminated(&self) -> bool {
+    pub(crate) fn is_terminated(&self) -> bool {
         matches!(self.stage, Stage::Ending(Ending::Terminate(_)))
     }
 
@@ -75,7 +75,16 @@ pub(in crate::decide) fn advance_ending(
             EndingProgress::Working
         }
         Stage::Ending(Ending::Aftershock { until }) if until <= turn.now => EndingProgress::Over,
-        _ => EndingProgress::Working,
+        Stage::Down { .. }
+        | Stage::Launching(_)
+        | Stage::Starting
+        | Stage::Serving
+        | Stage::Failing
+        | Stage::Ending(_)
+        | Stage::Fallen
+        | Stage::Quarantined
+        | Stage::Stopped
+        | Stage::Left => EndingProgress::Working,
     }
 }
 

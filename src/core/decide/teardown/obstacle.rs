@@ -23,12 +23,19 @@ impl Obstacle {
             Outcome::Gone { remaining } => Obstacle::Lives(remaining),
             Outcome::Waits { reason, why } => Obstacle::Waits { reason, why },
             Outcome::NotAsked { why } => Obstacle::NotAsked { why },
-            outcome => Obstacle::Unproven { why: failure(&outcome).unwrap_or_else(|| NO_OUTCOME.to_owned()) },
+            outcome @ (Outcome::Done
+            | Outcome::Started { .. }
+            | Outcome::Killed { .. }
+            | Outcome::Failed { .. }
+            | Outcome::TimedOut
+            | Outcome::NotUnderstood { .. }) => {
+                Obstacle::Unproven { why: failure(&outcome).unwrap_or_else(|| NO_OUTCOME.to_owned()) }
+            }
         }
     }
 
     /// Why a group is held for it.
-    pub fn held_reason(&self) -> HeldReason {
+    pub(crate) fn held_reason(&self) -> HeldReason {
         match self {
             Obstacle::Lives(_) | Obstacle::Unproven { .. } => HeldReason::ProcessStuck,
             Obstacle::Waits { reason, .. } => *reason,
@@ -37,7 +44,7 @@ impl Obstacle {
     }
 
     /// In words.
-    pub fn why(&self) -> String {
+    pub(crate) fn why(&self) -> String {
         match self {
             Obstacle::Lives(remaining) => {
                 let list: Vec<String> =

@@ -36,7 +36,15 @@ impl Watchdog {
                 engine(key).map_or(LOOK_BOUND, |engine| engine.policy.health_timeout + FOR_THE_LOOK_ITSELF)
             }
             Look::Token(key) => engine(key).map_or(LOOK_BOUND, |engine| engine.policy.hang_after + FOR_THE_LOOK_ITSELF),
-            _ => LOOK_BOUND,
+            Look::Gpu(_)
+            | Look::Server { .. }
+            | Look::Clients { .. }
+            | Look::Trees(_)
+            | Look::Pipe(_)
+            | Look::Commands { .. }
+            | Look::Environment(_)
+            | Look::Traffic(_)
+            | Look::Overlap(_) => LOOK_BOUND,
         }
     }
 }

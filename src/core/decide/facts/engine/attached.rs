@@ -9,7 +9,7 @@ use crate::model::Moment;
 use std::time::Duration;
 
 impl Engine {
-    pub fn saw_attachment(&mut self, attachment: Option<Attachment>, now: Moment) {
+    pub(crate) fn saw_attachment(&mut self, attachment: Option<Attachment>, now: Moment) {
         let kind = std::mem::discriminant::<Attachment>;
         self.instance.gpu.watched = attachment.map(|attachment| match self.instance.gpu.watched.take() {
             Some(was) if kind(&was.attachment) == kind(&attachment) => Watched { attachment, since: was.since },
@@ -18,17 +18,17 @@ impl Engine {
     }
 
     /// Seen detached, so far for however short a time.
-    pub fn seems_detached(&self) -> bool {
+    pub(crate) fn seems_detached(&self) -> bool {
         self.instance.gpu.watched.as_ref().is_some_and(|watched| watched.attachment != Attachment::Attached)
     }
 
     /// Seen detached in one way, for too long to be a matter of three lists that are not read at one moment.
-    pub fn is_detached(&self, now: Moment) -> bool {
+    pub(crate) fn is_detached(&self, now: Moment) -> bool {
         self.detached_for(now) >= Some(DETACHED_FOR)
     }
 
     /// Detached for long enough to be no client's end, which needs no command, and not for ever.
-    pub fn detached_lately(&self, now: Moment) -> bool {
+    pub(crate) fn detached_lately(&self, now: Moment) -> bool {
         self.detached_for(now).is_some_and(|time| (ENDS_WITHIN..LATELY).contains(&time))
     }
 
@@ -38,14 +38,25 @@ impl Engine {
 
     /// Proven to compute outside the group's server, and since when: every list was read anew after it was
     /// first seen so and, of an engine that starts, after it got healthy.
-    pub fn proven_outside(&self, server: &ServerFacts, gpu: &GpuFacts, now: Moment) -> Option<(&Outside, Moment)> {
+    pub(crate) fn proven_outside(
+        &self,
+        server: &ServerFacts,
+        gpu: &GpuFacts,
+        now: Moment,
+    ) -> Option<(&Outside, Moment)> {
         let Some(Watched { attachment: Attachment::Outside(outside), since }) = &self.instance.gpu.watched else {
             return None;
         };
         let (from, patience) = match self.stage {
             Stage::Starting => ((*since).max(self.instance.probes.good_since?), OUTSIDE_AT_START_FOR),
             Stage::Serving | Stage::Failing => (*since, DETACHED_FOR),
-            _ => return None,
+            Stage::Down { .. }
+            | Stage::Launching(_)
+            | Stage::Ending(_)
+            | Stage::Fallen
+            | Stage::Quarantined
+            | Stage::Stopped
+            | Stage::Left => return None,
         };
         let reading = gpu.reading.at().filter(|_| gpu.reading.fresh(READING_FRESH, now).is_some());
         let read = [self.instance.tree.all.at(), server.clients_asked, reading];

@@ -11,7 +11,7 @@ use crate::model::{Exit, Fault, Known, Moment};
 
 impl Engine {
     /// The death of an incarnation that nothing was done about yet; `None`: it lives, or is not meant to.
-    pub fn death(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<Died> {
+    pub(crate) fn death(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<Died> {
         if self.is_to_rest() || self.count_due().is_some_and(|due| now < due) {
             return None;
         }
@@ -54,7 +54,7 @@ impl Engine {
     }
 
     /// Why an engine that starts is not ready, for people; `None`: it is.
-    pub fn is_not_ready_for(
+    pub(crate) fn is_not_ready_for(
         &self,
         server: &ServerFacts,
         reading: &Known<Reading>,
@@ -71,7 +71,7 @@ impl Engine {
     }
 
     /// Where an engine that is not attached computes, for people.
-    pub fn detached_note(&self) -> &'static str {
+    pub(crate) fn detached_note(&self) -> &'static str {
         match self.instance.gpu.watched.as_ref().map(|watched| &watched.attachment) {
             Some(Attachment::Outside(_)) => "it runs outside MPS: it is no client of this group's server",
             _ => "it is no client of this group's server, and not seen on the GPU",

@@ -8,7 +8,7 @@ use crate::model::{Exit, Fault, Moment};
 
 impl Engine {
     /// When the server ended its client in this incarnation, and that in words.
-    pub fn evicted(&self) -> Option<(Moment, String)> {
+    pub(crate) fn evicted(&self) -> Option<(Moment, String)> {
         let by_fact = |run: &&Run| run.code == TERMINATED && run.standing == Standing::Confirmed;
         let run = self.instance.output.said.all().find(by_fact)?;
         let because = "the MPS server ended its client (CUDA error 810) and neither mpswarden nor an operator here ordered that: \
@@ -18,12 +18,12 @@ impl Engine {
     }
 
     /// Until when its end is waited for.
-    pub fn eviction_due(&self) -> Option<Moment> {
+    pub(crate) fn eviction_due(&self) -> Option<Moment> {
         self.evicted().map(|(at, _)| at.after(ENDS_BY_ITSELF))
     }
 
     /// The same death, with its reason where the server had ended its client.
-    pub fn explain_eviction(&self, died: Died) -> Died {
+    pub(crate) fn explain_eviction(&self, died: Died) -> Died {
         let evicted = self.evicted().filter(|(at, _)| died.at.since(*at) <= OF_IT);
         match evicted {
             Some((at, because)) if died.fault == Fault::EngineDied => {
@@ -34,7 +34,7 @@ impl Engine {
     }
 
     /// Whether an end as this one is of it: no signal of another's.
-    pub fn ended_by_eviction(&self, exit: Exit) -> bool {
+    pub(crate) fn ended_by_eviction(&self, exit: Exit) -> bool {
         self.evicted().is_some() && !matches!(exit, Exit::Signal(9))
     }
 }

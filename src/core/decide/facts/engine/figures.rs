@@ -13,30 +13,30 @@ use std::time::Duration;
 
 impl Engine {
     /// Its load; `None`: it has none, or too old a one.
-    pub fn load(&self, now: Moment) -> Option<&EngineLoad> {
+    pub(crate) fn load(&self, now: Moment) -> Option<&EngineLoad> {
         self.instance.figures.load.fresh(LOAD_FRESH + self.policy.health_timeout, now).filter(|_| self.alive())
     }
 
     /// Bytes of host memory of its whole tree; `None`: unknown.
-    pub fn resident_memory(&self, now: Moment) -> Option<u64> {
+    pub(crate) fn resident_memory(&self, now: Moment) -> Option<u64> {
         if self.alive() { self.instance.figures.held.fresh(USAGE_FRESH, now).copied() } else { Some(0) }
     }
 
     /// Until its device memory meets its limit, else the end of the GPU, at the pace of late.
-    pub fn memory_time_to_limit(&self, reading: Option<&Reading>) -> Option<Duration> {
+    pub(crate) fn memory_time_to_limit(&self, reading: Option<&Reading>) -> Option<Duration> {
         let (held, limit) = self.device_memory_and_end(reading.filter(|_| self.alive())?)?;
         self.instance.figures.memory.time_to(limit, held)
     }
 
     /// Its device memory that grows without a reason; `None`: it does not, or its size is not known.
-    pub fn device_room(&self, reading: Option<&Reading>) -> Option<Room<'_>> {
+    pub(crate) fn device_room(&self, reading: Option<&Reading>) -> Option<Room<'_>> {
         let growth = self.instance.figures.memory.unexplained()?;
         let (held, limit) = self.device_memory_and_end(reading?)?;
         Some(Room { kind: "device", growth, held, limit })
     }
 
     /// Its host memory that grows without a reason. `available`: what the host has left; its cgroup may end it sooner.
-    pub fn host_room(&self, available: Option<u64>, now: Moment) -> Option<Room<'_>> {
+    pub(crate) fn host_room(&self, available: Option<u64>, now: Moment) -> Option<Room<'_>> {
         let growth = self.instance.figures.resident.unexplained()?;
         let held = self.resident_memory(now)?;
         let host = available.map(|available| held.saturating_add(available));
@@ -45,7 +45,7 @@ impl Engine {
     }
 
     /// What it holds of the device, and where that ends: at its limit, else with the GPU; `None`: one of them is unknown.
-    pub fn device_memory_and_end(&self, reading: &Reading) -> Option<(u64, u64)> {
+    pub(crate) fn device_memory_and_end(&self, reading: &Reading) -> Option<(u64, u64)> {
         let held = self.device_memory(Some(reading))?;
         let left = reading
             .memory_total
@@ -56,7 +56,7 @@ impl Engine {
 
     /// Whether a load without requests can be believed: some engines write their gauges now and then only, and then a
     /// client that waits says more.
-    pub fn may_be_idle(&self, load: &EngineLoad) -> bool {
+    pub(crate) fn may_be_idle(&self, load: &EngineLoad) -> bool {
         let kind = load.kind.unwrap_or(self.policy.kind);
         let waits = self.instance.progress.passage.waited().is_some();
         !waits
@@ -65,7 +65,7 @@ impl Engine {
                     && !self.instance.progress.passage.may_have_clients())
     }
 
-    pub fn work(&self, now: Moment) -> Work {
+    pub(crate) fn work(&self, now: Moment) -> Work {
         self.load(now).map(Work::from).unwrap_or_default()
     }
 

@@ -10,18 +10,18 @@ use std::time::Duration;
 
 impl Engine {
     /// Nobody listens on its port any more, by what was seen since `moment`.
-    pub fn refuses_since(&self, moment: Moment) -> bool {
+    pub(crate) fn refuses_since(&self, moment: Moment) -> bool {
         self.instance.probes.last.since(moment) == Some(&Health::Refused)
             || self.instance.progress.passage.listens_since(moment) == Some(false)
     }
 
     /// Its GPU process has ended and its port is closed: nothing is left that could end in order.
-    pub fn is_hollow(&self) -> bool {
+    pub(crate) fn is_hollow(&self) -> bool {
         self.instance.gpu.processes.gone().is_some_and(|gone| self.refuses_since(gone))
     }
 
     /// Its main process still answered after its GPU process had ended: so that one did not end because it was told to.
-    pub fn outlived_its_gpu_process(&self) -> bool {
+    pub(crate) fn outlived_its_gpu_process(&self) -> bool {
         let Some(gone) = self.instance.gpu.processes.gone().into_iter().chain(self.instance.gpu.left).min() else {
             return false;
         };
@@ -29,7 +29,7 @@ impl Engine {
     }
 
     /// Why it is dead though its main process lives: all its GPU processes have ended and none has come.
-    pub fn lost_its_gpu_processes(&self, reading: &Known<Reading>, now: Moment) -> Option<(Moment, String)> {
+    pub(crate) fn lost_its_gpu_processes(&self, reading: &Known<Reading>, now: Moment) -> Option<(Moment, String)> {
         let gone = self.instance.gpu.processes.gone()?;
         let served = matches!(self.stage, Stage::Serving | Stage::Failing) && self.instance.process.ended.is_none();
         let tree = self.instance.tree.all.since(gone)?;

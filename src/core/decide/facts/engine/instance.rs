@@ -114,17 +114,17 @@ pub(crate) struct Progress {
 
 impl Instance {
     /// The next one, of which nothing was seen yet.
-    pub fn next(&self) -> Instance {
+    pub(crate) fn next(&self) -> Instance {
         Instance { incarnation: self.incarnation + 1, ..Instance::default() }
     }
 
     /// How it was started.
-    pub fn mps_use(&self) -> MpsUse {
+    pub(crate) fn mps_use(&self) -> MpsUse {
         if self.outside { MpsUse::Outside } else { MpsUse::Client }
     }
 
     /// Its processes, as last seen: never without its main process while that lives.
-    pub fn processes(&self) -> Vec<ProcessId> {
+    pub(crate) fn processes(&self) -> Vec<ProcessId> {
         let mut all = self.tree.all.last().cloned().unwrap_or_default();
         let main = self.process.id.filter(|main| self.process.ended.is_none() && !all.contains(main));
         all.extend(main);
@@ -132,12 +132,12 @@ impl Instance {
     }
 
     /// Its processes, as last seen, without those that nothing but its word speaks for; `None`: they were not seen.
-    pub fn proven(&self) -> Option<impl Iterator<Item = &ProcessId>> {
+    pub(crate) fn proven(&self) -> Option<impl Iterator<Item = &ProcessId>> {
         Some(self.tree.all.last()?.iter().filter(|process| !self.tree.claimed.contains(process)))
     }
 
     /// What its output hints at as the reason why it did not come up; empty: nothing.
-    pub fn hint(&self) -> &'static str {
+    pub(crate) fn hint(&self) -> &'static str {
         if self.output.wants_index {
             "; its output says that it wants a number in CUDA_VISIBLE_DEVICES and found a UUID: set gpu_named_by = \"index\""
         } else {

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 impl Engine {
     /// It has limits that MPS enforces.
-    pub fn is_limited(&self) -> bool {
+    pub(crate) fn is_limited(&self) -> bool {
         !self.instance.outside && (self.policy.device_memory_limit.is_some() || self.policy.sm_limited)
     }
 
     /// Whether a look at what its processes were told is wanted: it has limits, and none since they changed.
-    pub fn wants_environment(&self) -> bool {
+    pub(crate) fn wants_environment(&self) -> bool {
         self.is_limited()
             && self
                 .instance
@@ -24,22 +24,22 @@ impl Engine {
     }
 
     /// It is healthy, and the word on what it was told is still to come.
-    pub fn awaits_environment(&self, now: Moment) -> bool {
+    pub(crate) fn awaits_environment(&self, now: Moment) -> bool {
         self.environment_due().is_some_and(|due| now < due)
     }
 
     /// When it serves without that word.
-    pub fn environment_due(&self) -> Option<Moment> {
+    pub(crate) fn environment_due(&self) -> Option<Moment> {
         let awaits = self.stage == Stage::Starting && self.wants_environment();
         self.instance.probes.good_since.filter(|_| awaits).map(|since| since.after(WAITS))
     }
 
     /// Bytes of device memory that MPS lets it have; outside MPS on purpose nobody limits it.
-    pub fn device_memory_limit(&self) -> Option<u64> {
+    pub(crate) fn device_memory_limit(&self) -> Option<u64> {
         self.policy.device_memory_limit.filter(|_| !self.instance.outside)
     }
 
-    pub fn over_limit(&self, reading: &Reading) -> Option<(u64, u64)> {
+    pub(crate) fn over_limit(&self, reading: &Reading) -> Option<(u64, u64)> {
         let limit = self.device_memory_limit().filter(|_| self.is_counted())?.saturating_add(TOLERANCE);
         let pids = self.instance.proven()?.map(|process| process.pid);
         let each: Option<Vec<u64>> =

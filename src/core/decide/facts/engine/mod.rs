@@ -82,7 +82,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// A new engine with what is remembered of it.
-    pub fn new(policy: EnginePolicy, memory: EngineMemory) -> Self {
+    pub(crate) fn new(policy: EnginePolicy, memory: EngineMemory) -> Self {
         let instance = Instance { incarnation: memory.incarnation, note: note_of(memory.rest), ..Instance::default() };
         Engine {
             policy,
@@ -104,12 +104,12 @@ impl Engine {
         }
     }
 
-    pub fn name(&self) -> &EngineName {
+    pub(crate) fn name(&self) -> &EngineName {
         &self.policy.name
     }
 
     /// What must survive.
-    pub fn memory(&self) -> EngineMemory {
+    pub(crate) fn memory(&self) -> EngineMemory {
         EngineMemory {
             incarnation: self.instance.incarnation,
             failures: self.failures.moments(),
@@ -119,7 +119,7 @@ impl Engine {
     }
 
     /// A new incarnation begins: nothing seen before is about it.
-    pub fn launch(&mut self, order: ActionId, now: Moment) {
+    pub(crate) fn launch(&mut self, order: ActionId, now: Moment) {
         self.count_undecided_words(now);
         self.instance = Instance { outside: self.goes_outside, ..self.instance.next() };
         self.sharing.launched((self.policy.launch, self.goes_outside));
@@ -127,7 +127,7 @@ impl Engine {
     }
 
     /// A health probe answered.
-    pub fn probed(&mut self, health: Health, now: Moment) {
+    pub(crate) fn probed(&mut self, health: Health, now: Moment) {
         self.instance.progress.answers.probed(health, self.gap(), now);
         let works = health == Health::NoAnswer && self.gets_on(now);
         if works {
@@ -145,13 +145,18 @@ impl Engine {
     }
 
     /// Whether a process of it lives, as far as is known.
-    pub fn alive(&self) -> bool {
+    pub(crate) fn alive(&self) -> bool {
         matches!(self.stage, Stage::Starting | Stage::Serving | Stage::Failing | Stage::Ending(_))
     }
 
     /// Attached, by facts that were all seen after it got healthy; `None`: they are not all there yet. The
     /// client list may be older, if it was asked for since the start: from there on lines keep it.
-    pub fn attached_since_healthy(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<bool> {
+    pub(crate) fn attached_since_healthy(
+        &self,
+        server: &ServerFacts,
+        reading: &Known<Reading>,
+        now: Moment,
+    ) -> Option<bool> {
         let healthy = self.instance.probes.good_since?;
         let tree = self.instance.tree.all.since(healthy)?;
         server.clients_asked.filter(|asked| *asked >= self.instance.process.started)?;
@@ -166,7 +171,12 @@ impl Engine {
     }
 
     /// Where it is meant to be: attached, or outside MPS on purpose; by what was seen after it got healthy.
-    pub fn placed_since_healthy(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<bool> {
+    pub(crate) fn placed_since_healthy(
+        &self,
+        server: &ServerFacts,
+        reading: &Known<Reading>,
+        now: Moment,
+    ) -> Option<bool> {
         if self.instance.outside {
             self.instance.probes.good_since.map(|_| true)
         } else {
@@ -175,7 +185,12 @@ impl Engine {
     }
 
     /// Where it computes, as far as is known now; `None`: unknown, or no process.
-    pub fn attachment_now(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<Attachment> {
+    pub(crate) fn attachment_now(
+        &self,
+        server: &ServerFacts,
+        reading: &Known<Reading>,
+        now: Moment,
+    ) -> Option<Attachment> {
         if !self.alive() {
             return None;
         }
@@ -190,31 +205,36 @@ impl Engine {
     }
 
     /// Nothing about it changes by time alone, nor by an answer that says what was known.
-    pub fn is_steady(&self) -> bool {
+    pub(crate) fn is_steady(&self) -> bool {
         match self.stage {
             Stage::Serving => {
                 let whole = !self.seems_detached() && self.instance.gpu.processes.gone().is_none();
                 whole && !self.leaving && !self.instance.outdated && !self.moves
             }
             Stage::Stopped | Stage::Quarantined | Stage::Left => !self.leaving && !self.moves,
-            _ => false,
+            Stage::Down { .. }
+            | Stage::Launching(_)
+            | Stage::Starting
+            | Stage::Failing
+            | Stage::Ending(_)
+            | Stage::Fallen => false,
         }
     }
 
     /// Bytes of device memory of its whole tree; `None`: unknown.
-    pub fn device_memory(&self, reading: Option<&Reading>) -> Option<u64> {
+    pub(crate) fn device_memory(&self, reading: Option<&Reading>) -> Option<u64> {
         let pids = self.instance.proven()?.map(|process| process.pid).collect();
         reading.filter(|_| self.instance.gpu.counted)?.memory_of(&pids)
     }
 
     /// Whether what NVML lists of it can be believed.
-    pub fn is_counted(&self) -> bool {
+    pub(crate) fn is_counted(&self) -> bool {
         self.instance.gpu.counted
     }
 
     /// NVML read its GPU. What it lists of this engine is believed where it shows that it speaks of our processes, and
     /// misses none that is a client: in some containers it lists nobody, or other pids.
-    pub fn listed(&mut self, reading: &Reading, server: &ServerFacts) {
+    pub(crate) fn listed(&mut self, reading: &Reading, server: &ServerFacts) {
         let clients = server.clients.last();
         let is_client = |pid: u32| clients.is_some_and(|clients| clients.contains(&pid));
         let pids = || self.instance.proven().into_iter().flatten().map(|process| process.pid);
@@ -225,7 +245,7 @@ impl Engine {
     }
 
     /// The state that the outside sees.
-    pub fn state(&self, sight: Sight) -> EngineState {
+    pub(crate) fn state(&self, sight: Sight) -> EngineState {
         match self.stage {
             Stage::Down { .. } if self.died.is_some() => EngineState::Failing,
             Stage::Down { .. } | Stage::Left | Stage::Stopped => EngineState::Stopped,

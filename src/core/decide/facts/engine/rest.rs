@@ -8,23 +8,23 @@ use crate::model::RecoveryResult;
 
 impl Engine {
     /// The stage it is to come to and to stay in; `None`: it is to run.
-    pub fn at_rest(&self) -> Option<Stage> {
+    pub(crate) fn at_rest(&self) -> Option<Stage> {
         stage_of(self.rest).or(self.leaving.then_some(Stage::Stopped))
     }
 
     /// Whether it is to have no process.
-    pub fn is_to_rest(&self) -> bool {
+    pub(crate) fn is_to_rest(&self) -> bool {
         self.at_rest().is_some()
     }
 
     /// In words, that its turn in a changed configuration has not come.
-    pub fn waits_to_roll(&self) -> Option<String> {
+    pub(crate) fn waits_to_roll(&self) -> Option<String> {
         let waits = self.instance.outdated && self.alive() && !matches!(self.stage, Stage::Ending(_));
         waits.then(|| "runs as it was configured before; it rolls once the one before it serves".to_owned())
     }
 
     /// Ends the attempt to bring it back, if one has no result yet.
-    pub fn end_attempt(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
+    pub(crate) fn end_attempt(&mut self, result: RecoveryResult, turn: &mut Turn<'_>) {
         if let Some(attempt) = self.attempt.take() {
             attempt.end(result, turn);
         }

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 impl Engine {
     /// Whether NVML shows it at the end of the device memory that it may have.
-    pub fn is_out_of_memory(&self, reading: &Reading) -> bool {
+    pub(crate) fn is_out_of_memory(&self, reading: &Reading) -> bool {
         let room = self.device_memory_and_end(reading).filter(|(held, _)| *held > 0);
         room.is_some_and(|(held, end)| end.saturating_sub(held) as f64 <= AT_ITS_LIMIT * end as f64)
     }
 
     /// It ended, and its cgroup has not been asked yet whether the OOM killer took it: until then.
-    pub fn count_due(&self) -> Option<Moment> {
+    pub(crate) fn count_due(&self) -> Option<Moment> {
         let (at, _) = self
             .instance
             .process
@@ -26,7 +26,7 @@ impl Engine {
     }
 
     /// Word that came after its end may be the reason for it.
-    pub fn explain_its_end(&mut self) {
+    pub(crate) fn explain_its_end(&mut self) {
         let Some((_, exit)) = self.instance.process.ended else { return };
         if let Some(died) = self.died.take() {
             let died = self.instance.shortage.explain(died, Some(exit));

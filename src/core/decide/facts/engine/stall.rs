@@ -14,12 +14,12 @@ use std::time::Duration;
 
 impl Engine {
     /// Readings of it further apart than this say nothing about the time between them.
-    pub fn gap(&self) -> Duration {
+    pub(crate) fn gap(&self) -> Duration {
         GAP + self.policy.health_timeout
     }
 
     /// Its stall, if it served and stands still now.
-    pub fn stall(&self, now: Moment) -> Option<Stall> {
+    pub(crate) fn stall(&self, now: Moment) -> Option<Stall> {
         if !matches!(self.stage, Stage::Serving | Stage::Failing)
             || self.instance.process.ended.is_some()
             || self.died.is_some()
@@ -59,26 +59,26 @@ impl Engine {
     }
 
     /// A window of the kernel probe saw kernels of it: one that was on the GPU for a part of it began or ended.
-    pub fn saw_kernels(&mut self, busy: Duration, sampled: Duration, now: Moment) {
+    pub(crate) fn saw_kernels(&mut self, busy: Duration, sampled: Duration, now: Moment) {
         if !busy.is_zero() && busy < sampled {
             self.instance.gpu.kernels = Some(Stretch { from: now.before(sampled), to: now });
         }
     }
 
     /// Between which readings it last got on, by any of its signs.
-    pub fn worked(&self) -> Option<Stretch> {
+    pub(crate) fn worked(&self) -> Option<Stretch> {
         let signs =
             [self.instance.progress.tokens.moved(), self.instance.progress.passage.moved(), self.instance.gpu.kernels];
         signs.into_iter().flatten().max_by_key(|moved| moved.from)
     }
 
     /// Tokens moved a moment ago.
-    pub fn gets_on(&self, now: Moment) -> bool {
+    pub(crate) fn gets_on(&self, now: Moment) -> bool {
         self.moved_within(MOVES.min(self.policy.hang_after / 2), now)
     }
 
     /// It serves and made tokens not long ago: enough to be why another one waits.
-    pub fn got_on(&self, now: Moment) -> bool {
+    pub(crate) fn got_on(&self, now: Moment) -> bool {
         self.moved_within(MOVES, now)
     }
 
@@ -90,7 +90,7 @@ impl Engine {
     }
 
     /// It is about to be a hang, or just was found to be one: the next fact decides.
-    pub fn watched(&self, now: Moment) -> bool {
+    pub(crate) fn watched(&self, now: Moment) -> bool {
         let window = LOAD.min(self.policy.hang_after / 2);
         self.stall(now).is_some_and(|stall| {
             let lasts = now.since(stall.since);
@@ -99,13 +99,13 @@ impl Engine {
     }
 
     /// How often its load is to be read.
-    pub fn load_every(&self, now: Moment) -> Duration {
+    pub(crate) fn load_every(&self, now: Moment) -> Duration {
         let usual = (self.policy.hang_after / 4).clamp(FASTEST, LOAD);
         if self.watched(now) { usual.min(CLOSE) } else { usual }
     }
 
     /// When time alone changes how it is looked at, or what is decided.
-    pub fn stall_deadline(&self, now: Moment) -> Option<Moment> {
+    pub(crate) fn stall_deadline(&self, now: Moment) -> Option<Moment> {
         let stall = self.stall(now)?;
         let hang = stall.since.after(self.policy.hang_after);
         let close = hang.before(LOAD.min(self.policy.hang_after / 2));
@@ -113,7 +113,7 @@ impl Engine {
     }
 
     /// How often a token is to be asked for; `None`: it is not allowed, or something else tells whether it hangs.
-    pub fn token_every(&self) -> Option<Duration> {
+    pub(crate) fn token_every(&self) -> Option<Duration> {
         let told =
             self.instance.progress.tokens.standing_is_known() && self.instance.progress.passage.blind().is_none();
         let asks = self.policy.probe_request && !told && self.stage == Stage::Serving;

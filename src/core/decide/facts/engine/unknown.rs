@@ -5,13 +5,13 @@ use crate::model::{EngineKind, Moment};
 
 impl Engine {
     /// Which program it is: what its metrics show goes before a guess from its command.
-    pub fn kind(&self, now: Moment) -> EngineKind {
+    pub(crate) fn kind(&self, now: Moment) -> EngineKind {
         let shown = self.load(now).and_then(|load| load.kind);
         Some(self.policy.kind).filter(|kind| *kind != EngineKind::Other).or(shown).unwrap_or_default()
     }
 
     /// Why nobody can say whether it hangs, unless it answers nothing at all.
-    pub fn unknown_hang(&self, load: Option<&str>, traffic: Option<&str>) -> Option<String> {
+    pub(crate) fn unknown_hang(&self, load: Option<&str>, traffic: Option<&str>) -> Option<String> {
         if self.policy.probe_request {
             return None;
         }

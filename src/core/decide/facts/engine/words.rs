@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 impl Engine {
     /// When its main process ended, or its client left the server, without an order of the watchdog.
-    pub fn lost_its_context(&self) -> Option<Moment> {
+    pub(crate) fn lost_its_context(&self) -> Option<Moment> {
         if matches!(self.stage, Stage::Ending(_) | Stage::Fallen) && self.died.as_ref().is_none_or(Engine::was_ordered)
         {
             return None;
@@ -28,7 +28,7 @@ impl Engine {
     }
 
     /// Counts error lines that no fact confirmed, and tells of them now and then.
-    pub fn doubts(&mut self, doubted: Doubted, turn: &mut Turn<'_>) {
+    pub(crate) fn doubts(&mut self, doubted: Doubted, turn: &mut Turn<'_>) {
         let (code, how, _) = doubted;
         if code == OUT_OF_MEMORY && how == Doubt::Refuted {
             self.instance.shortage.refuted();
@@ -39,7 +39,7 @@ impl Engine {
     }
 
     /// Counts the error lines that no fact confirmed or refuted while the incarnation lasted.
-    pub fn count_undecided_words(&mut self, now: Moment) {
+    pub(crate) fn count_undecided_words(&mut self, now: Moment) {
         for doubted in self.instance.output.said.end() {
             self.telling.doubt(doubted, now);
         }

@@ -168,34 +168,61 @@ impl Watchdog {
                 }
                 self.xid(gpu, xid, pid, via, effects);
             }
-            Observation::OomKill { pid, .. } => {
-                self.log_heard(Source::Kmsg, None, effects);
-                let owner = self.domains().find(|domain| domain.scene.owner_of(pid).is_some());
-                let Some(DomainId { group, slot }) = owner.map(|domain| domain.scene.id.clone()) else { return };
-                let Some(index) = self.place(&group) else { return };
-                self.at(index, effects, |group, context| {
-                    group.stir_at(slot, context, |domain, turn| domain.observe(observation, turn));
-                });
-            }
+            Observation::OomKill { pid, .. } => self.oom_killed(pid, observation, effects),
             Observation::Blind { source: source @ (Source::Kmsg | Source::Log), group, state, why, .. } => {
                 self.log_lost(SourceScope { group, ..SourceScope::whole(source) }, Blindness { state, why }, effects);
             }
             Observation::Heard { source, group } => self.log_heard(source, group, effects),
             Observation::Overlap { group, window } => self.window_seen(&group, &window),
             Observation::Probe { engine, state, why } => self.probe_seen(&engine, state, why),
-            observation => {
-                let Some(DomainId { group, slot }) = domain_of(&observation) else { return };
-                let Some(index) = self.place(&group) else { return };
-                let loaded = matches!(observation, Observation::Load { .. });
-                let Some(domain) = self.groups[index].domain_mut(slot) else { return };
-                if domain.is_news(&observation, self.now) {
-                    domain.stir();
-                }
-                self.at_domain((index, slot), effects, |domain, turn| domain.observe(observation, turn));
-                if loaded {
-                    self.weigh_sharing(index, effects);
-                }
+            observation @ (Observation::Log { .. }
+            | Observation::ServerSaid { .. }
+            | Observation::Pipe { .. }
+            | Observation::Command { .. }
+            | Observation::Server { .. }
+            | Observation::Clients { .. }
+            | Observation::Ended { .. }
+            | Observation::Tree { .. }
+            | Observation::Claimed { .. }
+            | Observation::Commands { .. }
+            | Observation::Health { .. }
+            | Observation::Usage { .. }
+            | Observation::Load { .. }
+            | Observation::Said { .. }
+            | Observation::Traffic { .. }
+            | Observation::Token { .. }
+            | Observation::MemoryEvents { .. }
+            | Observation::HostMemory { .. }
+            | Observation::Environment { .. }
+            | Observation::Blind { .. }) => {
+                self.of_a_domain(observation, effects);
             }
+        }
+    }
+
+    /// The kernel log names a process that its OOM killer took: its pid says whose it was.
+    fn oom_killed(&mut self, pid: u32, observation: Observation, effects: &mut Effects) {
+        self.log_heard(Source::Kmsg, None, effects);
+        let owner = self.domains().find(|domain| domain.scene.owner_of(pid).is_some());
+        let Some(DomainId { group, slot }) = owner.map(|domain| domain.scene.id.clone()) else { return };
+        let Some(index) = self.place(&group) else { return };
+        self.at(index, effects, |group, context| {
+            group.stir_at(slot, context, |domain, turn| domain.observe(observation, turn));
+        });
+    }
+
+    /// A fact about one domain, which it is stepped for if that says something new.
+    fn of_a_domain(&mut self, observation: Observation, effects: &mut Effects) {
+        let Some(DomainId { group, slot }) = domain_of(&observation) else { return };
+        let Some(index) = self.place(&group) else { return };
+        let loaded = matches!(observation, Observation::Load { .. });
+        let Some(domain) = self.groups[index].domain_mut(slot) else { return };
+        if domain.is_news(&observation, self.now) {
+            domain.stir();
+        }
+        self.at_domain((index, slot), effects, |domain, turn| domain.observe(observation, turn));
+        if loaded {
+            self.weigh_sharing(index, effects);
         }
     }
 
@@ -264,7 +291,15 @@ impl Watchdog {
         let concerned = |domain: &&mut Domain| match look {
             Look::Gpu(gpu) => domain.scene.policy.gpu == *gpu,
             Look::Load(_) | Look::Overlap(_) => false,
-            _ => subject.domain() == Some(&domain.scene.id),
+            Look::Server { .. }
+            | Look::Clients { .. }
+            | Look::Trees(_)
+            | Look::Pipe(_)
+            | Look::Commands { .. }
+            | Look::Health(_)
+            | Look::Environment(_)
+            | Look::Traffic(_)
+            | Look::Token(_) => subject.domain() == Some(&domain.scene.id),
         };
         for domain in self.domains_mut().filter(concerned) {
             domain.stir_unless_calm();
