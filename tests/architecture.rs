@@ -83,7 +83,7 @@ const LONGEST_MAIN: usize = 60;
 const LONGEST_INDEX: usize = 60;
 
 /// The code of a Rust file, without comments, strings and test modules. Lines stay where they were.
-fn code(source: &str) -> String {
+pub(crate) fn code(source: &str) -> String {
     without_tests(&without_text(source))
 }
 
@@ -167,7 +167,7 @@ fn item_end(code: &str) -> usize {
 }
 
 /// Every path in the code, `use` trees expanded: `use a::{b, c::d}` is `a::b` and `a::c::d`.
-fn paths(code: &str) -> Vec<String> {
+pub(crate) fn paths(code: &str) -> Vec<String> {
     let tokens = tokens(code);
     let mut paths = Vec::new();
     let mut at = 0;
@@ -273,7 +273,7 @@ fn misshapen(source: &str, longest: usize) -> Vec<String> {
     wrong
 }
 
-fn rust_files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

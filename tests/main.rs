@@ -12,6 +12,7 @@ mod dashboards;
 mod deploy;
 mod documented;
 mod echoes;
+mod layers;
 mod metrics;
 mod page;
 mod probe;

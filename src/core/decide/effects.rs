@@ -1,8 +1,7 @@
 //! What one turn of the core puts out: actions, events, and whether what must survive has changed.
 
-use crate::model::{Action, ActionId, EngineName, Event, GroupName, Moment, Ordered, What};
-
 use super::input::Decision;
+use crate::model::{Action, ActionId, EngineName, Event, GroupName, Moment, Ordered, What};
 
 /// What a turn puts out. It ends as a `Decision`.
 #[derive(Debug)]

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{ActionId, EngineKey, Event, Observation, Ordered, Outcome, Report, Request};
-
 use super::policy::Policy;
+use crate::model::{ActionId, EngineKey, Event, Observation, Ordered, Outcome, Report, Request};
 
 /// One thing that the core is told.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,13 +15,12 @@
 
 use std::time::Duration;
 
-use crate::model::gpu::ComputeMode;
-use crate::model::{Hold, Mode, Moment, ServerState};
-
 use super::facts::{ControlFacts, GpuFacts, SERVER_FRESH, ServerFacts};
 use super::policy::{IsolationMode, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent};
 use crate::decide::facts::gpu_health::Ailment;
 use crate::decide::facts::guard::Attempts;
+use crate::model::gpu::ComputeMode;
+use crate::model::{Hold, Mode, Moment, ServerState};
 
 pub(super) use crate::model::Refusal;
 

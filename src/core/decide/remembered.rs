@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::decide::evidence::isolation::Isolation;
+use crate::decide::facts::remembered::EngineMemory;
 use crate::model::{DomainId, EngineName, Hold, Moment};
-
-use super::overlap::Learnt;
-use crate::decide::isolation::known::Isolation;
 
 /// The core's memory. Moments are of this boot; the caller drops the memory of another.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,37 +33,6 @@ pub struct GroupMemory {
     pub isolation: Isolation,
     /// By engine.
     pub engines: BTreeMap<EngineName, EngineMemory>,
-}
-
-/// One engine's.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EngineMemory {
-    /// Starts so far.
-    pub incarnation: u32,
-    /// When it failed, within the window.
-    pub failures: Vec<Moment>,
-    /// Why it is not started; `None`: it is.
-    #[serde(default)]
-    pub rest: Option<Rest>,
-    /// How fast it was while it alone had work.
-    #[serde(default)]
-    pub learnt: Learnt,
-}
-
-/// Why an engine is to have no process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rest {
-    /// An operator stopped it.
-    Stopped,
-    /// An operator took it out for good.
-    Quarantined,
-    /// It failed too often.
-    CrashLoop,
-    /// It is suspected of its group's repeated faults, and can't run apart from the others.
-    Apart,
-    /// It was proven guilty of its group's repeated faults.
-    Guilty,
 }
 
 #[cfg(test)]

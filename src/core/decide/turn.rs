@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::model::{Action, ActionId, EngineName, FailedAction, GroupName, Hold, Moment, Outcome, What};
-
 use super::effects::Effects;
 use super::facts::gpu::GpuFacts;
 use super::orders::{DomainNumber, Orders, Purpose};
+use crate::model::{Action, ActionId, EngineName, FailedAction, GroupName, Hold, Moment, Outcome, What};
 
 /// Of an order whose outcome stayed out.
 pub(super) const NO_OUTCOME: &str = "no outcome in its time";

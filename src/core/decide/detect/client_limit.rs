@@ -2,13 +2,12 @@
 //! error 46), or its list. What an engine prints of it (46, 808, 809) is a word, and told where one of these agrees.
 //! Nobody lost a context for it.
 
+use super::Finding;
+use super::door::{Waiting, kept_out};
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::kept_out::{UNAVAILABLE, Why};
 use crate::decide::facts::scene::Scene;
 use crate::model::{Fault, Moment};
-
-use super::Finding;
-use super::door::{Waiting, kept_out};
 
 pub(super) fn find(scene: &Scene, now: Moment) -> Vec<Finding> {
     let word = |why: Why| match why {

@@ -1,9 +1,8 @@
 //! control_died: the control daemon's process ended (pidfd). Its server goes with it, and all clients get 806.
 
+use super::Finding;
 use crate::decide::facts::scene::Scene;
 use crate::model::Fault;
-
-use super::Finding;
 
 pub(super) fn find(scene: &Scene) -> Option<Finding> {
     let (at, exit) = scene.control.died?;

@@ -1,9 +1,8 @@
 //! control_wedged: the control daemon lives and left three commands in a row without an answer.
 
+use super::Finding;
 use crate::decide::facts::scene::Scene;
 use crate::model::Fault;
-
-use super::Finding;
 
 pub(super) fn find(scene: &Scene) -> Option<Finding> {
     let control = &scene.control;

@@ -1,13 +1,12 @@
 //! crash_loop: an engine failed as often as its budget allows and is started no more. One that an
 //! operator took out for good is no fault.
 
+use super::Finding;
 use crate::decide::facts::engine::Engine;
+use crate::decide::facts::remembered::Rest;
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stage::Stage;
-use crate::decide::remembered::Rest;
 use crate::model::{Fault, Moment};
-
-use super::Finding;
 
 pub(super) fn find(engine: &Engine, scene: &Scene, now: Moment) -> Option<Finding> {
     if engine.stage != Stage::Quarantined || engine.rest != Some(Rest::CrashLoop) {

@@ -2,10 +2,9 @@
 //! is told for a minute. Without NVML's word it is a word. An engine that ends by it is found by `engine_died`, under the
 //! same name, and here until that is clear: it is one fault.
 
+use super::Finding;
 use crate::decide::facts::engine::Engine;
 use crate::model::{Fault, Moment};
-
-use super::Finding;
 
 pub(super) fn find(engine: &Engine, now: Moment) -> Option<Finding> {
     let word =

@@ -1,11 +1,10 @@
 //! evicted: the MPS server itself ended an engine's client, as servers of r615 and later do when device memory runs short,
 //! and the engine lives on without it. One that ends by it is found by `engine_died`, under the same name.
 
+use super::Finding;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::evicted::ENDS_BY_ITSELF;
 use crate::model::{Fault, Moment};
-
-use super::Finding;
 
 pub(super) fn find(engine: &Engine, now: Moment) -> Option<Finding> {
     let (at, because) = engine.evicted().filter(|_| engine.alive() && engine.died.is_none())?;

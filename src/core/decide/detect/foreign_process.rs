@@ -1,10 +1,9 @@
 //! foreign_process: a process that no group owns computes on the group's GPU: the GPU is time-sliced with it. It
 //! is named, with its command, and left alone; a fault of its own harms nobody.
 
+use super::Finding;
 use crate::decide::facts::scene::Scene;
 use crate::model::{Fault, Moment};
-
-use super::Finding;
 
 /// So many are named.
 const NAMED: usize = 5;

@@ -1,12 +1,11 @@
 //! gpu_fault: this server's fatal line, its FAULT state, or engines that lost their contexts together.
 //! An Xid says nothing about which group it hit: it only makes the watchdog ask the server.
 
+use super::Finding;
+use super::together::lost_together;
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::words::is_of_a_lost_server;
 use crate::model::{Fault, Moment};
-
-use super::Finding;
-use super::together::lost_together;
 
 pub(super) fn find(scene: &Scene) -> Option<Finding> {
     let (at, because) = line(scene).or_else(|| state(scene)).or_else(|| siblings(scene))?;

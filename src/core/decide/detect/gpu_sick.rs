@@ -1,10 +1,9 @@
 //! gpu_lost and gpu_reset_needed: what ails the GPU itself, for every group on it. A GPU that is to be drained is told
 //! and not acted upon: running work may end.
 
+use super::Finding;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::gpu_health::Kind;
-
-use super::Finding;
 
 pub(super) fn find(gpu: &GpuFacts) -> Option<Finding> {
     let ailment = gpu.health.ailment()?;

@@ -7,13 +7,12 @@
 
 use std::time::Duration;
 
+use super::{Finding, starved};
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stall::{Stall, Stands};
 use crate::model::{Fault, Moment};
-
-use super::{Finding, starved};
 
 pub(super) fn find(scene: &Scene, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let stalls: Vec<(&Engine, Stall)> =

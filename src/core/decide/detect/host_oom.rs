@@ -2,11 +2,10 @@
 //! client of the server it can't serve and is restarted; else it is told for a minute. An engine that ended by
 //! it is found by `engine_died`, under the same name.
 
+use super::Finding;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::shortage::SOON;
 use crate::model::{Fault, Moment};
-
-use super::Finding;
 
 pub(super) fn find(engine: &Engine, now: Moment) -> Option<Finding> {
     let (word, acts) = (engine.instance.shortage.host.as_ref()?, engine.instance.shortage.took_a_client);

@@ -1,11 +1,10 @@
 //! limit_exceeded: NVML shows more device memory than the engine's limit, in two readings. MPS limits each process:
 //! where no single one is over it, a restart mends nothing, and it is only told.
 
-use crate::decide::facts::engine::Engine;
-use crate::model::Fault;
-
 use super::Finding;
 use crate::decide::facts::bytes::gib;
+use crate::decide::facts::engine::Engine;
+use crate::model::Fault;
 
 pub(super) fn find(engine: &Engine) -> Option<Finding> {
     let limit = engine.device_memory_limit()?;

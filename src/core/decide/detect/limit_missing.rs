@@ -2,13 +2,12 @@
 //! group's pipe directory: a wrapper or a container dropped it. What can't be read is unknown; one that runs outside
 //! MPS on purpose has no limits.
 
+use super::Finding;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::scene::Scene;
 use crate::model::{Fault, Moment, MpsEnvironment};
-
-use super::Finding;
 
 pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
     let (told, at) = engine.instance.limits.told.last().zip(engine.instance.limits.told.at())?;

@@ -1,19 +1,18 @@
 //! memory_leak: memory of the device or the host grows steadily and nothing explains it. It is told once the end is
 //! near by what was seen so far, and the engine is restarted by itself shortly before it gets there.
 
-use crate::decide::facts::figures::Room;
 use std::time::Duration;
 
+use super::Finding;
 use crate::decide::facts::GpuFacts;
+use crate::decide::facts::bytes::gib;
 use crate::decide::facts::engine::Engine;
+use crate::decide::facts::figures::Room;
 use crate::decide::facts::growth::Growth;
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stage::Stage;
 use crate::model::{Fault, Moment};
-
-use super::Finding;
-use crate::decide::facts::bytes::gib;
 
 /// Growth is believed to go on for so many times as long as it was seen: 12 to 40 minutes.
 const FORESIGHT: u32 = 4;

@@ -26,12 +26,11 @@ mod together;
 mod uid_mismatch;
 mod unknown_client;
 
-use crate::model::{EngineName, Fault, Moment, Tier};
-
 use super::facts::GpuFacts;
-use super::ladder;
 use crate::decide::facts::engine::Engine;
+use crate::decide::facts::ladder;
 use crate::decide::facts::scene::Scene;
+use crate::model::{EngineName, Fault, Moment, Tier};
 
 pub(super) use foreign_process::foreign_sentence;
 pub(super) use unknown_client::unknown_clients;

@@ -1,12 +1,11 @@
 //! newcomers_hang: the server says ACTIVE and lets nobody in, after a client of it was killed. Only a new server helps, and
 //! that costs the engines that serve: so it is acted on only while none does, and only where the configuration says so.
 
+use super::Finding;
 use crate::decide::facts::newcomers::HANGS_AFTER;
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stage::Stage;
 use crate::model::{Fault, Moment, ServerState};
-
-use super::Finding;
 
 pub(super) fn find(scene: &Scene, now: Moment) -> Option<Finding> {
     let (_, killed) = scene.killed_in_its_life()?;

@@ -1,13 +1,12 @@
 //! outside_mps: an engine computes on the GPU and is no client of its group's server.
 
+use super::{Finding, pids};
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::attached::Outside;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stage::Stage;
 use crate::model::{Fault, Moment};
-
-use super::{Finding, pids};
 
 pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
     let (outside, since) = engine.proven_outside(&scene.server, gpu, now)?;

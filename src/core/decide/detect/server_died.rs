@@ -1,12 +1,11 @@
 //! server_died: the server's process ended (pidfd, or the control daemon's word). Its clients get 806, some 80 ms before the
 //! process is gone: the driver's teardown comes first, and the daemon calls a server in teardown FAULT (docs/h200.md).
 
+use super::Finding;
+use super::together::lost_together;
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::words::is_of_a_lost_server;
 use crate::model::{Fault, Moment};
-
-use super::Finding;
-use super::together::lost_together;
 
 pub(super) fn find(scene: &Scene) -> Option<Finding> {
     let gone = scene.server.died.map(|at| (at, "the MPS server's process ended".to_owned()));

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use super::Finding;
 use crate::decide::facts::scene::Scene;
 use crate::model::{Fault, Moment, ServerState};
-
-use super::Finding;
 
 /// How long FAULT may outlive the last client.
 const STUCK_AFTER: Duration = Duration::from_secs(2);

@@ -9,14 +9,13 @@
 
 use std::time::Duration;
 
+use super::Finding;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stall::Stands;
 use crate::model::{Fault, Moment};
-
-use super::Finding;
 
 /// No token for a quarter of `hang_after`, and for so long at least.
 const LEAST: Duration = Duration::from_secs(10);

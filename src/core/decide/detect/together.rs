@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use crate::decide::evidence::said::{Run, Standing};
 use crate::decide::facts::engine::Engine;
+use crate::decide::facts::said::{Run, Standing};
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stage::Stage;
 use crate::decide::facts::words::is_context_fatal;

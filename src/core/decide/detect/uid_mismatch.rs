@@ -1,12 +1,11 @@
 //! uid_mismatch: a client waits because its user is not the server's: one server serves one user. The same line
 //! with the server's own user is only a start.
 
+use super::Finding;
+use super::door::kept_out;
 use crate::decide::facts::kept_out::Why;
 use crate::decide::facts::scene::Scene;
 use crate::model::{Fault, Moment};
-
-use super::Finding;
-use super::door::kept_out;
 
 pub(super) fn find(scene: &Scene, now: Moment) -> Vec<Finding> {
     let Some(serves) = scene.server.uid else { return Vec::new() };

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::Finding;
 use crate::decide::facts::scene::Scene;
 use crate::model::{Fault, Moment, ServerState};
-
-use super::Finding;
 
 pub(super) fn find(scene: &Scene, awaits_active: Option<Moment>) -> Option<Finding> {
     let since = awaits_active?;

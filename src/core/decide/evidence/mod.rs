@@ -1,3 +1,5 @@
 //! What speaks for a fault or a culprit, and how much it is worth.
 
-pub(crate) mod said;
+pub(crate) mod isolation;
+pub(crate) mod search;
+pub(crate) mod suspects;

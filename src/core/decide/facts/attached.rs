@@ -1,8 +1,9 @@
 //! Whether a process tree is attached: clients of its server, all that is on the GPU.
 
+use std::collections::BTreeSet;
+
 use crate::decide::facts::reading::Reading;
 use crate::model::{Moment, ProcessId};
-use std::collections::BTreeSet;
 
 /// Where an engine computes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 //! gives too, and a printed word is a word: it counts once the client's entry was seen gone from the server before it, by
 //! nobody's order, with the server in order and the process still there.
 
-use crate::decide::evidence::said::Run;
-use crate::model::Moment;
 use std::time::Duration;
+
+use crate::decide::facts::said::Run;
+use crate::model::Moment;
 
 /// CUDA's error for a client that its server has ended.
 pub(crate) const TERMINATED: u32 = 810;

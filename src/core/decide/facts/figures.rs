@@ -1,11 +1,12 @@
-//! Figures of engines: load, usage, the trends of device and host memory. They are told; `detect` and `suspects` read them.
+//! Figures of one incarnation: load, memory and its trends, frozen processes.
+
+use std::time::Duration;
 
 use crate::decide::facts::cadence::LOAD;
 use crate::decide::facts::growth::Growth;
 use crate::decide::facts::idle::IdleRow;
 use crate::decide::facts::memory_trend::MemoryTrend;
 use crate::model::{EngineLoad, Known, Moment, ProcessId};
-use std::time::Duration;
 
 /// A load is believed for so long: three of its intervals.
 pub(crate) const LOAD_FRESH: Duration = Duration::from_secs(3 * LOAD.as_secs());

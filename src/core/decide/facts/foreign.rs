@@ -1,8 +1,9 @@
 //! Processes that compute on a GPU and belong to no group, as NVML's readings show them. They are never touched.
 
-use crate::model::Moment;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use crate::model::Moment;
 
 /// What ends at once, and an old server's or engine's last moments, are nobody's affair.
 const FOREIGN_FOR: Duration = Duration::from_secs(2);

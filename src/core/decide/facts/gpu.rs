@@ -1,11 +1,10 @@
 //! One GPU: its readings, its own health, whether its SMs are taken.
 
-use crate::model::gpu::RecoveryAction;
-use crate::model::{GpuIdentity, Known, Moment};
-
 use super::gpu_health::GpuHealth;
 use super::reading::Reading;
 use super::taken::Taken;
+use crate::model::gpu::RecoveryAction;
+use crate::model::{GpuIdentity, Known, Moment};
 
 /// A GPU.
 #[derive(Clone, Debug)]

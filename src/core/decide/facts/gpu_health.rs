@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
+use super::xid::{Meaning, meaning};
 use crate::model::gpu::RecoveryAction;
 use crate::model::{Fault, HeldReason, Moment};
-
-use super::xid::{Meaning, meaning};
 
 /// For NVML to say what the driver wants, after an Xid that asks for it.
 const ANSWER_BOUND: Duration = Duration::from_secs(2);

@@ -1,9 +1,10 @@
 //! An engine's GPU processes, its clients as they were last seen while it served, and whether all of them have
 //! ended while its main process lives on: vLLM's main process can call itself healthy without its EngineCore.
 
-use crate::model::{Moment, ProcessId};
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+use crate::model::{Moment, ProcessId};
 
 /// One that says anything else, and does not end, has this long.
 pub(crate) const ENDS: Duration = Duration::from_secs(5);

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::model::Moment;
-
 use crate::decide::policy::Backoff;
+use crate::model::Moment;
 
 /// Attempts within a window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! One engine's limits as they are: what its processes were told, what NVML shows them to hold, and which of
-//! these faults a restart did not mend. What follows is decided in `detect`.
+//! these faults a restart did not mend.
+
+use std::collections::BTreeMap;
 
 use crate::model::{Fault, Known, Moment, MpsEnvironment, ProcessId};
-use std::collections::BTreeMap;
 
 /// One reading may be of a moment in between.
 const READINGS: u32 = 2;

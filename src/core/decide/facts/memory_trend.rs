@@ -8,9 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::model::Moment;
-
 use super::growth::{self, Growth, Sample, Work};
+use crate::model::Moment;
 
 /// At most so often a sample is taken: some 60 of them make the window. Looks that come each 10 s may come 1 s early.
 const EVERY: Duration = Duration::from_secs(9);

@@ -1,8 +1,9 @@
 //! Clients of a server whose log does not say who they are (drivers before r525). That one left makes the watchdog ask
 //! who is still there; who is missing then, or whose process ended, is the one that left.
 
-use crate::model::Moment;
 use std::time::Duration;
+
+use crate::model::Moment;
 
 /// So long after it a departure is looked for closely; then an answer that was asked for after it must do.
 const CLOSELY: Duration = Duration::from_millis(500);

@@ -2,8 +2,9 @@
 //! ACTIVE (NVIDIA knows of it). What is needed to say so: such a death in this server's life, and an engine that has a
 //! connection to the daemon's pipe and no client of its own for half a minute.
 
-use crate::model::Moment;
 use std::time::Duration;
+
+use crate::model::Moment;
 
 /// A start has its clients within a second; for so long nobody waits by chance.
 pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(30);

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
+use super::progress::Stretch;
 use crate::model::traffic::STALLED_AFTER;
 use crate::model::{EngineLoad, Moment, Traffic};
-
-use super::progress::Stretch;
 
 /// Nobody is connected for so long: no gauge of requests can be right. One look more than the one that a request which
 /// just came may have missed.

@@ -1,7 +1,7 @@
 //! Why an engine is to have no process: the stage that it stays in, and that in words.
 
+use crate::decide::facts::remembered::Rest;
 use crate::decide::facts::stage::Stage;
-use crate::decide::remembered::Rest;
 
 /// The stage of an engine that is out for this reason.
 pub(crate) fn stage_of(rest: Option<Rest>) -> Option<Stage> {

@@ -1,12 +1,12 @@
 //! What is known of one fault domain and of the engines in it. What it is about to do is not here.
 
-use crate::decide::facts::around::Around;
-use crate::decide::facts::around::Departed;
+use std::collections::BTreeMap;
+
+use crate::decide::facts::around::{Around, Departed};
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::{ControlFacts, ServerFacts};
 use crate::decide::policy::GroupPolicy;
 use crate::model::{DomainId, EngineName, Fault, Known, Moment};
-use std::collections::BTreeMap;
 
 /// Everything that is known of one fault domain.
 #[derive(Clone, Debug)]

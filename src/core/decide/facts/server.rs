@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{Known, Moment, ProcessId, ServerLine, ServerState};
-
 use super::kept_out::{Full, KeptOut};
 use super::server_start::Starts;
+use crate::model::{Known, Moment, ProcessId, ServerLine, ServerState};
 
 /// An answer to a command is at most so old when it comes: then the command's own time is over.
 const OLDEST_ANSWER: Duration = Duration::from_secs(3);

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use crate::model::Moment;
-
 use super::guard;
 use crate::decide::policy::Backoff;
+use crate::model::Moment;
 
 /// Between the first tries.
 const FIRST: Duration = Duration::from_secs(4);

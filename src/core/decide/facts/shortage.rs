@@ -1,10 +1,11 @@
 //! Word that an engine ran out of memory, in one incarnation: its output's for the device, the kernel's for the
 //! host. Says whether an end is explained by it; what follows is decided elsewhere.
 
-use crate::decide::facts::died::Died;
-use crate::model::{Exit, ExitCause, Fault, Known, Moment};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::decide::facts::died::Died;
+use crate::model::{Exit, ExitCause, Fault, Known, Moment};
 
 /// An end so soon after the word of it is of it; and so long an engine that lives on is watched for its end.
 pub(crate) const SOON: Duration = Duration::from_secs(60);

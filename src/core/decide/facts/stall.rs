@@ -1,7 +1,8 @@
 //! What of an engine does not move, and since when.
 
-use crate::model::Moment;
 use std::time::Duration;
+
+use crate::model::Moment;
 
 /// What does not move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

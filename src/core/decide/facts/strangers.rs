@@ -1,8 +1,9 @@
 //! What /proc says of processes that no engine owns and that are of interest.
 
-use crate::model::{CommandLine, Moment, ProcessId};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::model::{CommandLine, Moment, ProcessId};
 
 /// A process that does not let its command line be read is named without it after this.
 pub(crate) const NAMED_WITHIN: Duration = Duration::from_secs(10);

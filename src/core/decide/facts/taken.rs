@@ -1,9 +1,8 @@
 //! Whether a GPU's SMs are all taken, and since when, by the activity that NVML's readings show. What follows from it
 //! is decided elsewhere.
 
-use crate::model::{Known, Moment};
-
 use super::reading::READING_FRESH;
+use crate::model::{Known, Moment};
 
 /// Over it the GPU is taken: share of time in which an SM had a warp, over all SMs.
 const TAKEN: f64 = 0.9;

@@ -1,13 +1,10 @@
-//! What engines print is a word: it makes the watchdog ask, and it is worth something once a fact agrees.
-//!
-//! A fatal error is confirmed by the server's own line, its FAULT state or its end, or by the end of the engine's own
-//! client soon after it. It is refuted by facts younger than the line: the same client still listed, and at work. The
-//! server's ACTIVE alone refutes nothing, since it is ACTIVE again within 165 ms of a fault.
+//! What was reported of one engine's error lines, and which CUDA errors mean what.
 
-use crate::decide::evidence::said::Doubted;
-use crate::model::{Doubt, Moment};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::decide::facts::said::Doubted;
+use crate::model::{Doubt, Moment};
 
 /// The culprit's error may be read so long before the server's fatal line.
 pub(crate) const NEAR: Duration = Duration::from_millis(50);

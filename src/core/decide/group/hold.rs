@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::decide::detect;
-use crate::decide::phase::Phase;
-use crate::model::{Hold, Moment, Slot, What};
-
 use super::{Context, Group};
+use crate::decide::detect;
+use crate::decide::domain::phase::Phase;
+use crate::model::{Hold, Moment, Slot, What};
 
 /// How a hold ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,13 @@
 //! operator's word that nothing is to be done by itself.
 
 mod hold;
+pub(crate) mod isolation;
 mod orders;
+pub(crate) mod place;
 mod places;
+pub(crate) mod shown;
 mod state;
+pub(crate) mod time;
 
 pub(super) use orders::{no_such_group, plan_for_all};
 pub(super) use state::{Context, Group, Numbers};

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::decide::operator;
-use crate::decide::policy::GroupPolicy;
-use crate::model::{EngineKey, EngineName, GroupName, Moment, Plan, Request, Slot};
-
 use super::hold::HoldEnd;
 use super::{Context, Group};
+use crate::decide::domain::operator;
+use crate::decide::policy::GroupPolicy;
+use crate::model::{EngineKey, EngineName, GroupName, Moment, Plan, Request, Slot};
 
 /// A group that is not there, and those that are.
 pub(in crate::decide) fn no_such_group(name: &GroupName, groups: &[Group]) -> String {

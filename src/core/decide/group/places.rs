@@ -1,18 +1,18 @@
 //! The second domain comes with the first engine that is to run isolated, and goes with the last. Engines change
 //! domains here; where each is to be is decided in `isolation`.
 
-use crate::decide::domain::Domain;
+use super::{Context, Group};
+use crate::decide::domain::phase::{AfterStop, Phase};
+use crate::decide::domain::state::Domain;
+use crate::decide::domain::teardown::Manner;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::engine::figures::active_level;
 use crate::decide::facts::stage::Stage;
-use crate::decide::isolation::{Domains, Place, Stay};
+use crate::decide::group::place::{Place, Stay};
+use crate::decide::group::time::Domains;
 use crate::decide::may::{self, May, Others, Pids};
-use crate::decide::phase::{AfterStop, Phase};
 use crate::decide::remembered::GroupMemory;
-use crate::decide::teardown::Manner;
 use crate::model::{EngineName, Fault, Moment, Slot};
-
-use super::{Context, Group};
 
 impl Group {
     /// Brings the domains a step nearer to what they are to be. True: something changed, and the domains that it

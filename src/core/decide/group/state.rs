@@ -1,10 +1,10 @@
 //! The group itself, and how its domains are reached.
 
-use crate::decide::domain::Domain;
+use crate::decide::domain::state::Domain;
 use crate::decide::effects::Effects;
+use crate::decide::evidence::isolation::Isolation;
 use crate::decide::facts::GpuFacts;
-use crate::decide::isolation::IsolatedTime;
-use crate::decide::isolation::known::Isolation;
+use crate::decide::group::time::IsolatedTime;
 use crate::decide::orders::{DomainNumber, Orders};
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;

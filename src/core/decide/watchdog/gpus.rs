@@ -1,15 +1,14 @@
 //! What is learnt of GPUs, and which groups it concerns.
 
-use crate::decide::domain::Domain;
+use super::Watchdog;
+use crate::decide::domain::seen::foreign::beside;
+use crate::decide::domain::state::Domain;
 use crate::decide::effects::Effects;
 use crate::decide::facts::gpu_health::GpuHealth;
 use crate::decide::facts::reading::Reading;
-use crate::decide::foreign::beside;
 use crate::decide::group::Group;
 use crate::model::gpu::RecoveryAction;
 use crate::model::{GpuReading, GpuUuid, Look, Moment, What};
-
-use super::Watchdog;
 
 impl Watchdog {
     pub(super) fn gpu_read(&mut self, gpu: &GpuUuid, reading: GpuReading) {

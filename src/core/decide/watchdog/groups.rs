@@ -2,16 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use super::Watchdog;
 use crate::decide::PolicyChange;
-use crate::decide::domain::Domain;
+use crate::decide::domain::state::Domain;
 use crate::decide::effects::Effects;
 use crate::decide::facts::GpuFacts;
 use crate::decide::group::Group;
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
 use crate::model::{GpuIdentity, GpuUuid, GroupName};
-
-use super::Watchdog;
 
 impl Watchdog {
     /// A changed configuration, while nobody ends it all.

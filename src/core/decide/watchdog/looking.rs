@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use super::Watchdog;
 use crate::decide::effects::Effects;
 use crate::decide::orders::Purpose;
 use crate::model::{Action, Look, Member};
-
-use super::Watchdog;
 
 /// For one reading, whatever hangs.
 const LOOK_BOUND: Duration = Duration::from_secs(4);

@@ -3,28 +3,30 @@
 mod gpus;
 mod groups;
 mod looking;
+pub(crate) mod schedule;
 mod sharing;
+pub(crate) mod sources;
+pub(crate) mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{
-    Action, ActionId, Blindness, DomainId, GpuIdentity, GpuUuid, GroupName, Look, Moment, Observation, Outcome, Owner,
-    Plan, Request, Slot, Source, SourceScope, Status, What, XidVia,
-};
-
-use super::domain::Domain;
 use super::effects::Effects;
 use super::facts::GpuFacts;
 use super::group::{Context, Group, Numbers, no_such_group, plan_for_all};
 use super::may::Others;
-use super::operator;
 use super::orders::{Orders, Purpose};
 use super::remembered::Memory;
-use super::schedule::Schedule;
-use super::sources::Logs;
 use super::turn::Turn;
 use super::{Decision, Input, Policy};
+use crate::decide::domain::operator;
+use crate::decide::domain::state::Domain;
+use crate::decide::watchdog::schedule::Schedule;
+use crate::decide::watchdog::sources::Logs;
+use crate::model::{
+    Action, ActionId, Blindness, DomainId, GpuIdentity, GpuUuid, GroupName, Look, Moment, Observation, Outcome, Owner,
+    Plan, Request, Slot, Source, SourceScope, Status, What, XidVia,
+};
 
 /// For the core's memory to be kept.
 const SAVE_BOUND: Duration = Duration::from_secs(2);
@@ -115,7 +117,7 @@ impl Watchdog {
 
     /// What it knows, for gauges, JSON and people.
     pub fn status(&self, now: Moment) -> Status {
-        super::status::status(&self.groups, &self.gpus, &self.looks, &self.logs, now)
+        crate::decide::watchdog::status::status(&self.groups, &self.gpus, &self.looks, &self.logs, now)
     }
 
     /// What an order would come to, as things stand; or why it can't be done. Changes nothing.

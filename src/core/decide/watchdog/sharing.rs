@@ -1,12 +1,11 @@
 //! What concerns the engines of all domains of a group, and of all groups on one GPU: the kernel probe's windows, who is
 //! alone with its work, the gain. How each is computed stands in `overlap`.
 
-use crate::decide::effects::Effects;
-use crate::decide::overlap::Weighed;
-use crate::decide::overlap::alone::alone;
-use crate::model::{GroupName, Member, OverlapWindow, ProbeState, Slot};
-
 use super::Watchdog;
+use crate::decide::domain::alone::alone;
+use crate::decide::domain::overlap::Weighed;
+use crate::decide::effects::Effects;
+use crate::model::{GroupName, Member, OverlapWindow, ProbeState, Slot};
 
 impl Watchdog {
     /// A window of the kernel probe: of all engines of the group, wherever they run.

@@ -1,12 +1,13 @@
 //! Where an engine computes, and for how long it has been detached.
 
+use std::time::Duration;
+
 use crate::decide::facts::attached::{Attachment, Outside, Watched};
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::stage::Stage;
 use crate::decide::facts::{GpuFacts, ServerFacts};
 use crate::model::Moment;
-use std::time::Duration;
 
 impl Engine {
     pub(crate) fn saw_attachment(&mut self, attachment: Option<Attachment>, now: Moment) {

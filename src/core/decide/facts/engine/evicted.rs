@@ -1,9 +1,9 @@
 //! An engine whose client the MPS server ended: since when, and which death is of it.
 
-use crate::decide::evidence::said::{Run, Standing};
 use crate::decide::facts::died::Died;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::evicted::{ENDS_BY_ITSELF, OF_IT, TERMINATED};
+use crate::decide::facts::said::{Run, Standing};
 use crate::model::{Exit, Fault, Moment};
 
 impl Engine {

@@ -1,15 +1,15 @@
-//! Figures of engines: load, usage, the trends of device and host memory. They are told; `detect` and `suspects` read them.
+//! Figures of engines. They are reported; `detect` and `evidence` read them.
+
+use std::time::Duration;
 
 use crate::decide::facts::active_time::Level;
 use crate::decide::facts::cadence::TREES;
 use crate::decide::facts::engine::Engine;
-use crate::decide::facts::figures::LOAD_FRESH;
-use crate::decide::facts::figures::Room;
+use crate::decide::facts::figures::{LOAD_FRESH, Room};
 use crate::decide::facts::growth::Work;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::stage::Stage;
 use crate::model::{EngineLoad, Moment};
-use std::time::Duration;
 
 impl Engine {
     /// Its load; `None`: it has none, or too old a one.

@@ -1,12 +1,12 @@
 //! An engine that has lost its GPU processes while its main process lives on.
 
+use std::time::Duration;
+
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::gpu_process::{ENDS, LEAVES};
-use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::facts::reading::Reading;
+use crate::decide::facts::reading::{READING_FRESH, Reading};
 use crate::decide::facts::stage::Stage;
 use crate::model::{Health, Known, Moment};
-use std::time::Duration;
 
 impl Engine {
     /// Nobody listens on its port any more, by what was seen since `moment`.

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Exit, Health, Known, Moment, ProcessId};
-
-use crate::decide::evidence::said::Said;
 use crate::decide::facts::attached::Watched;
 use crate::decide::facts::figures::Figures;
 use crate::decide::facts::gpu_process::GpuProcesses;
 use crate::decide::facts::limits::Limits;
+use crate::decide::facts::overlap::sharing::Beside;
 use crate::decide::facts::passage::Passage;
 use crate::decide::facts::progress::{Answers, Stretch, Tokens};
+use crate::decide::facts::said::Said;
 use crate::decide::facts::shortage::Shortage;
-use crate::decide::overlap::sharing::Beside;
 use crate::decide::policy::MpsUse;
+use crate::model::{Exit, Health, Known, Moment, ProcessId};
 
 /// One incarnation, from the order to start it until the next one is ordered.
 #[derive(Clone, Debug, Default)]

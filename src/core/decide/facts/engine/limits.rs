@@ -1,11 +1,11 @@
-//! One engine's limits as they are: what its processes were told, what NVML shows them to hold, and which of
-//! these faults a restart did not mend. What follows is decided in `detect`.
+//! What limits an engine, and whether the word on what its processes were told is still to come.
+
+use std::time::Duration;
 
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::stage::Stage;
 use crate::model::Moment;
-use std::time::Duration;
 
 impl Engine {
     /// It has limits that MPS enforces.

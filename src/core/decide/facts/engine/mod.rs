@@ -14,25 +14,22 @@ pub(crate) mod stall;
 pub(crate) mod unknown;
 pub(crate) mod words;
 
-use crate::decide::facts::died::Died;
-use crate::decide::facts::stage::Ending;
-use crate::decide::facts::stage::Stage;
-use crate::model::{ActionId, EngineName, EngineState, Health, Known, Moment};
-
-use crate::decide::attempt::Attempt;
 use crate::decide::facts::ServerFacts;
 use crate::decide::facts::attached::{Attachment, attachment};
+use crate::decide::facts::attempt::Attempt;
+use crate::decide::facts::died::Died;
 use crate::decide::facts::engine::instance::Instance;
 use crate::decide::facts::guard::Attempts;
 use crate::decide::facts::limits::Tried;
-use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::facts::reading::Reading;
+use crate::decide::facts::overlap::sharing::Sharing;
+use crate::decide::facts::reading::{READING_FRESH, Reading};
+use crate::decide::facts::remembered::{EngineMemory, Rest};
 use crate::decide::facts::rest::{note_of, stage_of};
+use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::facts::usage::Usage;
 use crate::decide::facts::words::Telling;
-use crate::decide::overlap::sharing::Sharing;
 use crate::decide::policy::EnginePolicy;
-use crate::decide::remembered::{EngineMemory, Rest};
+use crate::model::{ActionId, EngineName, EngineState, Health, Known, Moment};
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;

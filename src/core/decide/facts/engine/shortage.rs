@@ -1,11 +1,11 @@
-//! Word that an engine ran out of memory, in one incarnation: its output's for the device, the kernel's for the
-//! host. Says whether an end is explained by it; what follows is decided elsewhere.
+//! Whether an engine is at the end of its memory, and the word on its end that is still to come.
+
+use std::time::Duration;
 
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::stage::Stage;
 use crate::model::Moment;
-use std::time::Duration;
 
 impl Engine {
     /// Whether NVML shows it at the end of the device memory that it may have.

@@ -4,13 +4,14 @@
 //! Gauges alone never make it stand: they may be ones that nobody writes. Somebody waits where a client's request has no
 //! answer yet, by the kernel's word on its connections, or where the watchdog's own question has none.
 
+use std::time::Duration;
+
 use crate::decide::facts::cadence::LOAD;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::progress::{Standing, Stretch};
 use crate::decide::facts::stage::Stage;
 use crate::decide::facts::stall::{Stall, Stands};
 use crate::model::Moment;
-use std::time::Duration;
 
 impl Engine {
     /// Readings of it further apart than this say nothing about the time between them.

@@ -1,4 +1,4 @@
-//! What can't be known of an engine, and why. Nothing follows from it; it is said.
+//! Why it can't be known whether an engine hangs.
 
 use crate::decide::facts::engine::Engine;
 use crate::model::{EngineKind, Moment};

@@ -1,16 +1,13 @@
-//! What engines print is a word: it makes the watchdog ask, and it is worth something once a fact agrees.
-//!
-//! A fatal error is confirmed by the server's own line, its FAULT state or its end, or by the end of the engine's own
-//! client soon after it. It is refuted by facts younger than the line: the same client still listed, and at work. The
-//! server's ACTIVE alone refutes nothing, since it is ACTIVE again within 165 ms of a fault.
+//! When an engine lost its context, and error lines of it that no fact confirmed.
 
-use crate::decide::evidence::said::Doubted;
+use std::collections::BTreeSet;
+
 use crate::decide::facts::engine::Engine;
+use crate::decide::facts::said::Doubted;
 use crate::decide::facts::shortage::OUT_OF_MEMORY;
 use crate::decide::facts::stage::Stage;
 use crate::decide::turn::Turn;
 use crate::model::{Doubt, Fault, Moment, What};
-use std::collections::BTreeSet;
 
 impl Engine {
     /// When its main process ended, or its client left the server, without an order of the watchdog.

@@ -1,0 +1,111 @@
+//! Engines that are to have no process, or a new one: taken out by the engine tier's safe way, with no failure
+//! counted. Nothing here decides that an engine failed.
+
+use crate::decide::domain::phase::Phase;
+use crate::decide::domain::state::Domain;
+use crate::decide::facts::attempt::{Attempt, BudgetCount};
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::remembered::Rest;
+use crate::decide::facts::rest::note_of;
+use crate::decide::facts::stage::Stage;
+use crate::decide::turn::Turn;
+use crate::model::{EngineName, Reason, RecoveryResult, What};
+
+impl Domain {
+    /// The place of the engine of that name.
+    pub(crate) fn place_of(&self, name: &EngineName) -> Option<usize> {
+        self.scene.engines.iter().position(|engine| engine.name() == name)
+    }
+
+    /// An engine is to have no process from now on. While its whole group starts or stops, that alone sees to it.
+    pub(crate) fn give_rest(&mut self, place: usize, rest: Rest, turn: &mut Turn<'_>) {
+        let engine = &mut self.scene.engines[place];
+        engine.rest = Some(rest);
+        engine.instance.note = note_of(engine.rest);
+        engine.died = None;
+        engine.end_attempt(RecoveryResult::Superseded, turn);
+        turn.save();
+    }
+
+    /// Brings an engine that is to have no process nearer to that.
+    pub(crate) fn lead_to_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let engine = &self.scene.engines[place];
+        let Some(wanted) = engine.at_rest() else { return };
+        match &engine.stage {
+            Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left => self.take_out(place, turn),
+            Stage::Down { .. } => self.rests(place, turn),
+            Stage::Stopped | Stage::Quarantined if engine.stage != wanted => self.rests(place, turn),
+            // A process may still come up, is being ended, or its whole group is.
+            Stage::Launching(_) | Stage::Ending(_) | Stage::Fallen | Stage::Stopped | Stage::Quarantined => {}
+        }
+    }
+
+    /// An engine that is to have no process is proven to have none.
+    pub(crate) fn rests(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let window = self.scene.policy.recovery.budget_window;
+        let engine = &mut self.scene.engines[place];
+        let Some(stage) = engine.at_rest() else { return };
+        engine.stage = stage;
+        engine.instance.note = note_of(engine.rest).or(engine.instance.note.take());
+        if engine.stage == Stage::Quarantined {
+            let failures = engine.failures.within(window, turn.now);
+            turn.emit_of(&engine.policy.name, What::EngineQuarantined { failures });
+        }
+    }
+
+    /// Begins to take an engine out because somebody wants it so: no failure is counted.
+    pub(crate) fn take_out(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let engine = &mut self.scene.engines[place];
+        engine.died = None;
+        engine.end_attempt(RecoveryResult::Superseded, turn);
+        self.scene.engines[place].stage = self.planned_end(place, turn.now);
+    }
+
+    /// Takes an engine out and starts it again; told as a restart that counts against no budget.
+    pub(crate) fn evict(&mut self, place: usize, turn: &mut Turn<'_>) {
+        self.take_out(place, turn);
+        let recovery = &self.scene.policy.recovery;
+        let engine = &mut self.scene.engines[place];
+        engine.instance.outdated = false;
+        let attempt = engine.failures.within(recovery.budget_window, turn.now);
+        let count = BudgetCount { attempt, budget_left: recovery.engine_budget.saturating_sub(attempt) };
+        let attempt = Attempt::of_engine(&engine.policy.name, Reason::Operator, turn.now, count, turn);
+        engine.attempt = Some(attempt);
+    }
+
+    /// Takes out the next engine that runs as an older configuration says, once the one before serves. Not while the
+    /// group is being restarted: that makes them all new.
+    pub(crate) fn roll_on(&mut self, turn: &mut Turn<'_>) {
+        if !matches!(self.phase, Phase::Running(None)) || self.rolls_now() {
+            return;
+        }
+        let old = |engine: &Engine| {
+            let runs = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left);
+            engine.instance.outdated && runs
+        };
+        let next = self.scene.engines.iter().position(old);
+        self.rolling = next.map(|place| self.scene.engines[place].name().clone());
+        if let Some(place) = next {
+            self.evict(place, turn);
+        }
+    }
+
+    fn rolls_now(&self) -> bool {
+        let Some(engine) = self.rolling.as_ref().and_then(|name| self.place_of(name)) else { return false };
+        let engine = &self.scene.engines[engine];
+        // One that fails as it is now holds the others back: a bad setting must not go round. One that somebody
+        // wants to be down does not.
+        let unwanted = engine.leaving
+            || matches!(engine.rest, Some(Rest::Stopped | Rest::Quarantined | Rest::Apart | Rest::Guilty));
+        engine.stage != Stage::Serving && !unwanted
+    }
+
+    /// Forgets engines that the configuration has no more, once they are proven gone.
+    pub(crate) fn forget_the_removed(&mut self, turn: &mut Turn<'_>) {
+        let gone = |engine: &Engine| engine.leaving && matches!(engine.stage, Stage::Stopped | Stage::Quarantined);
+        if self.scene.engines.iter().any(gone) {
+            self.scene.engines.retain(|engine| !gone(engine));
+            turn.save();
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What a domain asks `may`, with the facts that each answer depends on.
+
+use crate::decide::detect::Finding;
+use crate::decide::domain::state::Domain;
+use crate::decide::facts::GpuFacts;
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::gpu_health::Ailment;
+use crate::decide::facts::scene::Scene;
+use crate::decide::facts::stage::Stage;
+use crate::decide::may::{self, May, Others, Served};
+use crate::decide::turn::Turn;
+use crate::model::{Fault, Hold, Moment};
+
+impl Scene {
+    /// Whether the watchdog may act on `fault` by itself.
+    pub(crate) fn may_act_on(&self, fault: Fault, hold: Option<&Hold>) -> May {
+        may::act_on(self.policy.mode_of(fault), hold)
+    }
+
+    /// Whether a restart that is on its way may go further for `fault`.
+    pub(crate) fn may_go_further_for(&self, fault: Fault) -> May {
+        may::go_further(self.policy.mode_of(fault))
+    }
+
+    /// Whether clients of another engine may be taken off the server.
+    pub(crate) fn may_terminate_clients(&self) -> May {
+        let terminates = self.engines.iter().any(Engine::is_terminated);
+        may::terminate_clients(if terminates { Others::Underway } else { Others::AtRest })
+    }
+
+    /// Whether a search for the culprit of repeated faults may move engines.
+    pub(crate) fn may_search(&self, hold: Option<&Hold>) -> May {
+        may::search(self.policy.isolation.mode, self.may_act_on(Fault::GpuFault, hold))
+    }
+
+    /// Whether clients that no engine owns may be ended.
+    pub(crate) fn may_kill_unknown_clients(&self) -> May {
+        may::kill_unknown_clients(self.policy.mode_of(Fault::UnknownClient), self.policy.unknown_clients)
+    }
+
+    /// Whether an engine that is to run does not serve.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.engines.iter().any(|engine| !matches!(engine.stage, Stage::Serving | Stage::Quarantined | Stage::Stopped))
+    }
+}
+
+impl Domain {
+    /// Whether a restart may mend what was found, or would end engines for nothing.
+    pub(crate) fn may_mend(&self, finding: &Finding, gpu: &GpuFacts, now: Moment) -> May {
+        match finding.fault {
+            // Without a server it would come up outside MPS once more.
+            Fault::OutsideMps => self.may_start(gpu, now),
+            Fault::GpuLost | Fault::GpuResetNeeded => {
+                gpu.health.ailment().map_or(Ok(()), |ailment| may::stop_for(ailment, self.gpu_excused))
+            }
+            Fault::LimitMissing | Fault::LimitExceeded => {
+                let engine = finding.engine.as_ref().and_then(|name| self.scene.engine(name));
+                may::try_again(engine.and_then(|engine| engine.tried.last_there(finding.fault)), now)
+            }
+            Fault::GpuFault
+            | Fault::ServerDied
+            | Fault::ControlDied
+            | Fault::ControlWedged
+            | Fault::ServerCannotStart
+            | Fault::ServerStuck
+            | Fault::NewcomersHang
+            | Fault::EngineDied
+            | Fault::CrashLoop
+            | Fault::DeviceOom
+            | Fault::HostOom
+            | Fault::MemoryLeak
+            | Fault::Hang
+            | Fault::Starved
+            | Fault::ForeignProcess
+            | Fault::Evicted
+            | Fault::UnknownClient
+            | Fault::UidMismatch
+            | Fault::ClientLimit => Ok(()),
+        }
+    }
+
+    /// Whether the whole group may be ended for `fault` now.
+    pub(crate) fn may_end_for(&self, fault: Fault, now: Moment) -> May {
+        if fault != Fault::ControlWedged {
+            return Ok(());
+        }
+        let engines = if self.scene.is_failing() { Served::NotAll } else { Served::All };
+        may::end_for_a_wedge(self.wedge_due(), engines, self.may_attempt(now), now)
+    }
+
+    /// Whether the whole group may be ended for `fault` before all evidence of who did it is there.
+    pub(crate) fn may_end_before_the_evidence(&self, fault: Fault, now: Moment) -> May {
+        may::end_before_the_evidence(self.suspects.evidence_due(fault), now)
+    }
+
+    /// Whether there may be another attempt to restart the group.
+    pub(crate) fn may_attempt(&self, now: Moment) -> May {
+        may::attempt(&self.scene.policy.recovery, &self.budget.attempts, now)
+    }
+
+    /// Whether anything may run on the GPU as it is.
+    pub(crate) fn may_run(&self, gpu: &GpuFacts) -> May {
+        gpu.health.ailment().map_or(Ok(()), |ailment| {
+            may::run_with(ailment, self.scene.policy.mode_of(ailment.fault()), self.gpu_excused)
+        })
+    }
+
+    /// What keeps this domain from being started on its GPU.
+    pub(crate) fn barred<'a>(&self, gpu: &'a GpuFacts) -> Option<&'a Ailment> {
+        gpu.health.ailment().filter(|_| self.may_run(gpu).is_err())
+    }
+
+    /// Whether the domain may be started on its GPU.
+    pub(crate) fn may_use(&self, gpu: &GpuFacts) -> May {
+        may::use_gpu(gpu, self.may_run(gpu))
+    }
+
+    /// Whether the control daemon may be asked for a server while engines run.
+    pub(crate) fn may_ask_for_a_server(&self, gpu: &GpuFacts) -> May {
+        may::ask_for_a_server(&self.scene.control, &self.scene.server, self.may_run(gpu))
+    }
+
+    /// Whether an engine that is started now becomes a client of an ACTIVE server.
+    pub(crate) fn may_start(&self, gpu: &GpuFacts, now: Moment) -> May {
+        may::start_engine(&self.scene.control, &self.scene.server, self.may_run(gpu), now)
+    }
+
+    /// Whether the next engine may start beside those that are on their way.
+    pub(crate) fn may_start_another(&self, turn: &Turn<'_>) -> May {
+        let others = |underway: bool| if turn.home_starts || underway { Others::Underway } else { Others::AtRest };
+        let allocating = self.scene.engines.iter().any(|engine| engine.takes_memory(turn));
+        may::start_another(self.scene.policy.recovery.start, others(self.starts_an_engine()), others(allocating))
+    }
+}

@@ -1,0 +1,194 @@
+//! One turn of a domain whose engines run: faults of the whole domain first, then each engine, then starts, then the
+//! balance. Here it is decided that a whole domain is restarted.
+
+use crate::decide::detect::Finding;
+use crate::decide::domain::phase::Phase;
+use crate::decide::domain::state::Domain;
+use crate::decide::facts::engine::Engine;
+use crate::decide::facts::reading::Reading;
+use crate::decide::facts::stage::Stage;
+use crate::decide::orders::Purpose;
+use crate::decide::turn::Turn;
+use crate::model::{Action, Moment, RecoveryResult, RecoveryStep, ServerState};
+
+/// For an engine's process to be started.
+const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Engine {
+    /// It starts, and may still take more of the GPU's memory: its own word that it has all is believed once NVML shows what
+    /// it holds.
+    pub(crate) fn takes_memory(&self, turn: &Turn<'_>) -> bool {
+        let shown = |reading: &&Reading| self.device_memory(Some(*reading)).is_some_and(|held| held > 0);
+        let has_all =
+            || self.instance.output.allocated.and_then(|said| turn.gpu.reading.since(said)).filter(shown).is_some();
+        match self.stage {
+            Stage::Launching(_) => true,
+            Stage::Starting => !has_all(),
+            Stage::Down { .. }
+            | Stage::Serving
+            | Stage::Failing
+            | Stage::Ending(_)
+            | Stage::Fallen
+            | Stage::Quarantined
+            | Stage::Stopped
+            | Stage::Left => false,
+        }
+    }
+}
+
+impl Domain {
+    /// Engines run: faults of the whole group first, then each engine, then starts, then the balance.
+    pub(crate) fn run(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
+        if let Some((finding, tier)) = self.most_urgent(found, turn) {
+            if self.may_end_before_the_evidence(finding.fault, turn.now).is_err() {
+                return;
+            }
+            let (reason, evidence_at) = (finding.fault.into(), finding.evidence_at);
+            self.begin_restart(tier, reason, evidence_at, turn);
+            return;
+        }
+        self.forget_the_healed();
+        self.mend_engines(found, turn);
+        for place in 0..self.scene.engines.len() {
+            self.advance_engine(place, turn);
+        }
+        self.ask_for_a_server(turn);
+        self.start_engines(turn);
+        self.settle(turn);
+        self.roll_on(turn);
+        self.forget_the_removed(turn);
+        self.note_serving(turn);
+    }
+
+    /// A fault that is only observed is over once the server is ACTIVE again and nothing lives that it hit.
+    fn forget_the_healed(&mut self) {
+        let server = &self.scene.server;
+        let Some(hit) = server.fatal.map(|fatal| fatal.at).or(server.died) else { return };
+        let active = server.state.at().filter(|at| *at > hit && server.state.last() == Some(&ServerState::Active));
+        if let (Some(at), false) = (active, self.scene.engines.iter().any(Engine::alive)) {
+            self.scene.server.new_generation(at);
+        }
+    }
+
+    fn start_engines(&mut self, turn: &mut Turn<'_>) {
+        while self.may_start(turn.gpu, turn.now).is_ok() && self.may_start_another(turn).is_ok() {
+            let Some(place) = self.next_to_start(turn.now) else { return };
+            self.start_engine(place, turn);
+        }
+    }
+
+    /// A daemon lets its server go while that has no client and somebody of another user waits: nothing died then, and
+    /// no engine may start without a server. Nobody else would bring one.
+    fn ask_for_a_server(&mut self, turn: &mut Turn<'_>) {
+        let server = &self.scene.server;
+        let none = server.pid.is_none() && server.state.last() == Some(&ServerState::None);
+        if !none || self.may_ask_for_a_server(turn.gpu).is_err() || self.next_to_start(turn.now).is_none() {
+            return;
+        }
+        let mut asked = self.asked.for_server;
+        self.order_a_server(&mut asked, turn);
+        self.asked.for_server = asked;
+    }
+
+    /// Whether the start of an engine is on its way.
+    pub(crate) fn starts_an_engine(&self) -> bool {
+        self.scene.engines.iter().any(|engine| matches!(engine.stage, Stage::Launching(_) | Stage::Starting))
+    }
+
+    fn next_to_start(&self, now: Moment) -> Option<usize> {
+        let last = match &self.phase {
+            Phase::Running(Some(settling)) => settling.last.as_ref(),
+            Phase::Waiting
+            | Phase::Restart(_)
+            | Phase::InRestart
+            | Phase::Running(_)
+            | Phase::Stopping(_)
+            | Phase::Stopped => None,
+        };
+        let due = |place: &usize| {
+            let engine = &self.scene.engines[*place];
+            !engine.moves && matches!(engine.stage, Stage::Down { due } if due <= now)
+        };
+        let places = || (0..self.scene.engines.len()).filter(due);
+        places().find(|place| Some(self.scene.engines[*place].name()) != last).or_else(|| places().next())
+    }
+
+    fn start_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let name = self.scene.engines[place].name().clone();
+        let incarnation = self.scene.engines[place].instance.incarnation + 1;
+        let outside = self.scene.engines[place].goes_outside;
+        let action = Action::StartEngine { instance: self.scene.member(&name).instance(incarnation), outside };
+        let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);
+        self.scene.engines[place].launch(id, turn.now);
+        turn.save();
+        self.enter_settling_step(RecoveryStep::Ready, turn);
+    }
+
+    fn enter_settling_step(&mut self, step: RecoveryStep, turn: &mut Turn<'_>) {
+        let Phase::Running(Some(settling)) = &mut self.phase else { return };
+        if settling.step != step {
+            settling.tell_step(turn);
+            settling.step = step;
+            settling.step_since = turn.now;
+        }
+    }
+
+    fn settle(&mut self, turn: &mut Turn<'_>) {
+        let settled = |engine: &Engine| match engine.stage {
+            Stage::Serving | Stage::Quarantined | Stage::Stopped | Stage::Left | Stage::Failing => true,
+            Stage::Down { .. } | Stage::Ending(_) => engine.died.is_some() || engine.moves,
+            Stage::Launching(_) | Stage::Starting | Stage::Fallen => false,
+        };
+        if !self.scene.engines.iter().all(settled) {
+            return;
+        }
+        let Phase::Running(settling) = &mut self.phase else { return };
+        let Some(done) = settling.take() else { return };
+        done.tell_step(turn);
+        if let Some(attempt) = done.attempt {
+            attempt.end(if self.all_serve() { RecoveryResult::Serving } else { RecoveryResult::Partly }, turn);
+        }
+    }
+
+    /// Every engine that is to run serves, and there is one: whom an operator stopped is not missed.
+    pub(crate) fn all_serve(&self) -> bool {
+        let mut counted = self.scene.engines.iter().filter(|engine| !engine.is_to_rest()).peekable();
+        counted.peek().is_some() && counted.all(|engine| engine.stage == Stage::Serving)
+    }
+
+    fn note_serving(&mut self, turn: &mut Turn<'_>) {
+        if !self.all_serve() {
+            self.serving_since = None;
+            return;
+        }
+        let since = *self.serving_since.get_or_insert(turn.now);
+        if turn.now.since(since) >= self.scene.policy.recovery.stable_after {
+            self.forgive(turn);
+        }
+    }
+
+    /// A group that served for long enough gets its budgets back.
+    fn forgive(&mut self, turn: &mut Turn<'_>) {
+        let spent = !self.budget.attempts.is_empty();
+        let failed =
+            self.scene.engines.iter().any(|engine| engine.stage == Stage::Serving && !engine.failures.is_empty());
+        if !spent && !failed {
+            return;
+        }
+        self.budget.attempts.clear();
+        for engine in self.scene.engines.iter_mut().filter(|engine| engine.stage == Stage::Serving) {
+            engine.failures.clear();
+        }
+        turn.save();
+    }
+
+    /// When a running group changes by time alone.
+    pub(crate) fn running_deadline(&self, now: Moment) -> Option<Moment> {
+        let owed =
+            !self.budget.attempts.is_empty() || self.scene.engines.iter().any(|engine| !engine.failures.is_empty());
+        let stable =
+            self.serving_since.filter(|_| owed).map(|since| since.after(self.scene.policy.recovery.stable_after));
+        let wedge = self.wedge_due();
+        [stable, wedge].into_iter().flatten().filter(|at| *at > now).min()
+    }
+}
