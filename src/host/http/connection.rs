@@ -44,10 +44,14 @@ impl Connection {
         Ok(Connection { sender, _tasks: tasks })
     }
 
-    /// Asks, and waits for the head.
-    pub(super) async fn ask(mut self, request: Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
-        // It may still be at the end of the last answer.
+    /// Asks on a connection that was kept, once it is done with the end of the last answer.
+    pub(super) async fn ask_again(mut self, request: Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
         self.sender.ready().await?;
+        self.ask(request).await
+    }
+
+    /// Asks, and waits for the head. A server that answers before it was asked is heard all the same.
+    pub(super) async fn ask(mut self, request: Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
         let (head, body) = self.sender.send_request(request).await?.into_parts();
         Ok(Answer { status: head.status.as_u16(), body, connection: self })
     }

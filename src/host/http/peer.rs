@@ -135,7 +135,7 @@ impl Peer {
         let place = self.place.clone().ok_or_else(|| self.no_url())?;
         let request = self.request(&place, question)?;
         if let Some(kept) = self.kept.take()
-            && let Ok(answer) = kept.ask(request.clone()).await
+            && let Ok(answer) = kept.ask_again(request.clone()).await
         {
             return Ok(answer);
         }

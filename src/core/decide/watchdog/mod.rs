@@ -1,5 +1,6 @@
 //! The core itself: one input in, one decision out. It keeps the groups, the GPUs and the cadences together.
 
+mod answers;
 mod gpus;
 mod groups;
 mod looking;
@@ -24,8 +25,8 @@ use crate::decide::domain::state::Domain;
 use crate::decide::watchdog::schedule::Schedule;
 use crate::decide::watchdog::sources::Logs;
 use crate::model::{
-    Action, ActionId, Blindness, DomainId, GpuIdentity, GpuUuid, GroupName, Look, Moment, Observation, Outcome, Owner,
-    Plan, Request, Slot, Source, SourceScope, Status, What, XidVia,
+    Action, ActionId, Blindness, DomainId, GpuIdentity, GpuUuid, GroupName, Moment, Observation, Outcome, Owner, Plan,
+    Request, Slot, Source, SourceScope, Status, What, XidVia,
 };
 
 /// For the core's memory to be kept.
@@ -249,22 +250,6 @@ impl Watchdog {
         }
     }
 
-    fn log_lost(&mut self, source: SourceScope, blindness: Blindness, effects: &mut Effects) {
-        if self.logs.lost(source.clone(), blindness.clone()) {
-            let Blindness { state, why } = blindness;
-            let (group, what) = (source.group.clone(), What::SourceDown { source, state, why });
-            effects.emit(group, None, what);
-        }
-    }
-
-    fn log_heard(&mut self, source: Source, group: Option<GroupName>, effects: &mut Effects) {
-        let source = SourceScope { group, ..SourceScope::whole(source) };
-        if self.logs.heard(&source) {
-            let (group, what) = (source.group.clone(), What::SourceUp { source });
-            effects.emit(group, None, what);
-        }
-    }
-
     fn finish(&mut self, id: ActionId, outcome: Outcome, effects: &mut Effects) {
         let Some(open) = self.orders.end(id) else { return };
         if let Purpose::Look(look) = &open.purpose {
@@ -276,51 +261,6 @@ impl Watchdog {
         self.at(index, effects, |group, context| {
             group.stir_at(slot, context, |domain, turn| domain.finished(id, open.purpose, outcome, turn));
         });
-    }
-
-    fn look_ended(&mut self, look: &Look, outcome: &Outcome, effects: &mut Effects) {
-        let failed = outcome.blindness();
-        let Some(ended) = self.looks.ended(look, failed.clone(), self.now) else { return };
-        let subject = look.subject();
-        if let (Look::Gpu(gpu), Some(asked), Some(_)) = (look, ended.sent, &failed) {
-            self.gpu_health(gpu, |health, now| health.unread(asked, now));
-        }
-        if let (Look::Gpu(gpu), Some(why)) = (look, &failed)
-            && let Some(facts) = self.gpus.get_mut(gpu)
-        {
-            facts.is_unread(why.why.clone(), self.now);
-        }
-        let concerned = |domain: &&mut Domain| match look {
-            Look::Gpu(gpu) => domain.scene.policy.gpu == *gpu,
-            Look::Load(_) | Look::Overlap(_) => false,
-            Look::Server { .. }
-            | Look::Clients { .. }
-            | Look::Trees(_)
-            | Look::Pipe(_)
-            | Look::Commands { .. }
-            | Look::Health(_)
-            | Look::Environment(_)
-            | Look::Traffic(_)
-            | Look::Token(_) => subject.domain() == Some(&domain.scene.id),
-        };
-        for domain in self.domains_mut().filter(concerned) {
-            domain.stir_unless_calm();
-            if let Look::Server { .. } = look {
-                // Only an answer to a question that came after the doubt settles it.
-                let settles = |asked: Moment| ended.sent.is_some_and(|sent| sent >= asked);
-                domain.asked.server = domain.asked.server.filter(|asked| !settles(*asked));
-            }
-        }
-        let source = look.scope();
-        let (group, engine) = (source.group.clone(), source.engine.clone().map(|key| key.engine));
-        let what = match (ended.before, ended.after, failed) {
-            (before, Some(state), Some(Blindness { why, .. })) if before != Some(state) => {
-                What::SourceDown { source, state, why }
-            }
-            (Some(_), None, _) => What::SourceUp { source },
-            _ => return,
-        };
-        effects.emit(group, engine, what);
     }
 
     fn asked(&mut self, request: &Request, effects: &mut Effects) {
