@@ -98,6 +98,16 @@ fn statements(code: &str) -> impl Iterator<Item = String> {
     uses.collect::<Vec<_>>().into_iter()
 }
 
+/// The code of a `mod.rs` without what makes it an index: the files below it, and what it passes on of them.
+fn without_an_index(source: &str) -> String {
+    let is_index = |statement: &str| {
+        let words: Vec<&str> = statement.split_whitespace().collect();
+        matches!(words.as_slice(), [.., "mod", _])
+            || words.first().is_some_and(|word| word.starts_with("pub")) && words.contains(&"use")
+    };
+    source.split_inclusive(';').filter(|statement| !is_index(statement.trim_end_matches(';'))).collect()
+}
+
 /// Which file names which. What an index passes on is no arrow of its own.
 fn arrows() -> Arrows {
     let all = modules();
@@ -106,9 +116,7 @@ fn arrows() -> Arrows {
     for (module, file) in &all {
         let mut source = code(&fs::read_to_string(file).unwrap());
         if file.ends_with("mod.rs") {
-            let public: Vec<_> =
-                source.lines().filter(|line| line.starts_with("pub") && line.contains(" use ")).collect();
-            source = source.lines().filter(|line| !public.contains(line)).collect::<Vec<_>>().join("\n");
+            source = without_an_index(&source);
         }
         let named = paths(&source).into_iter().filter_map(|path| {
             let mut target = file_of(&path, module, &all)?;
