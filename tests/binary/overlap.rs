@@ -39,7 +39,7 @@ fn scene() -> Scene {
 /// Beside an engine, in its tree, runs this very test program as its probe.
 fn with_a_player(scene: &mut Scene, place: usize) {
     let tests = std::env::current_exe().unwrap().display().to_string();
-    let script = format!("{PLAYS}=1 '{tests}' --exact overlap::a_player_answers_its_orders & exec \"$@\"");
+    let script = format!("{PLAYS}=1 '{tests}' --exact binary::overlap::a_player_answers_its_orders & exec \"$@\"");
     scene.wrap(place, &["sh", "-c", &script, "sh"]);
 }
 

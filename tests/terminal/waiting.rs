@@ -102,7 +102,7 @@ fn the_wait_is_bounded_and_says_how_far_it_came() {
     let player = taking(|look| later(look, GroupState::Recovering, 3));
     let (code, _, err) = asked(&player.socket(), &["restart", "small-llms", "--wait", "--timeout", "500ms"]);
     assert_eq!(code, 69);
-    assert!(err.contains("not done after 0s: small-llms is recovering"), "{err}");
+    assert!(err.contains("not done after 0 s: small-llms is recovering"), "{err}");
     assert!(err.contains("the order stays in place"), "{err}");
 }
 
