@@ -5,7 +5,6 @@ pub mod http;
 mod incidents;
 pub mod log;
 mod log_queue;
-#[allow(unreachable_pub, clippy::too_many_lines)]
 pub mod metrics;
 mod open_incident;
 pub mod page;

@@ -18,7 +18,7 @@ use crate::model::Status;
 const AT_ONCE: usize = 8;
 
 /// What a page is made from: everything at one moment.
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Version, revision and compiler: the labels of `mpswarden_build_info`.
     pub build: [&'static str; 3],
     /// Wall time of the boot, in seconds since 1970.
@@ -30,7 +30,7 @@ pub struct Snapshot {
 }
 
 /// Makes pages.
-pub struct Pages {
+pub(crate) struct Pages {
     registry: Registry,
     asked: Asked,
     /// The catalogue, by name.
@@ -48,7 +48,7 @@ struct Question {
 
 impl Pages {
     /// Registers a collector for each part of the catalogue.
-    pub fn new() -> Result<Pages, prometheus::Error> {
+    pub(crate) fn new() -> Result<Pages, prometheus::Error> {
         let (registry, asked) = (Registry::new(), Asked::default());
         for part in Part::all(&asked) {
             registry.register(Box::new(part?))?;
@@ -59,7 +59,7 @@ impl Pages {
     }
 
     /// The page of a snapshot, in the text format 0.0.4. `size` is about how long it will be, in bytes.
-    pub fn page(&self, snapshot: Snapshot, size: usize) -> Result<String, prometheus::Error> {
+    pub(crate) fn page(&self, snapshot: Snapshot, size: usize) -> Result<String, prometheus::Error> {
         let (process, snapshot) = (OwnProcess::read(snapshot.boot), Arc::new(snapshot));
         let mut text = String::with_capacity(size);
         for rows in self.rows.chunks(AT_ONCE) {

@@ -9,7 +9,7 @@ use crate::model::{EngineIsolation, EngineLoad, EngineState, EngineStatus, Group
 const LONGEST_MODEL: usize = 200;
 
 /// Adds them.
-pub fn write(families: &mut Families, group: &GroupName, engine: &EngineStatus) {
+pub(super) fn write(families: &mut Families, group: &GroupName, engine: &EngineStatus) {
     let labels = &[group.as_str(), engine.name.as_str()];
     let states = EngineState::ALL.iter().map(|state| state.as_str());
     families.states(&metric::ENGINE_STATE, labels, states, Some(engine.state.as_str()));

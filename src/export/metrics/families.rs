@@ -8,28 +8,28 @@ use crate::text::plain::is_order;
 
 /// Families in the making. Each metric's series gather by themselves, since the format wants them together and
 /// readings come by group.
-pub struct Families {
+pub(crate) struct Families {
     /// By the catalogue's rows; `None`: not asked for.
     series: Vec<Option<Vec<Series>>>,
 }
 
 impl Families {
     /// Families of these rows; what is added to others is left out.
-    pub fn of(rows: &[&Metric]) -> Families {
+    pub(crate) fn of(rows: &[&Metric]) -> Families {
         let mut series = vec![None; catalogue::ALL.len()];
         rows.iter().for_each(|row| series[row.row] = Some(Vec::new()));
         Families { series }
     }
 
     /// A series of a counter or a gauge; `values` are its labels' in the order of the metric's names.
-    pub fn number(&mut self, metric: &'static Metric, values: &[&str], number: f64) {
+    pub(crate) fn number(&mut self, metric: &'static Metric, values: &[&str], number: f64) {
         debug_assert_eq!(values.len(), metric.labels.len(), "label values of {}", metric.name);
         let Some(family) = &mut self.series[metric.row] else { return };
         family.push(of_number(metric.kind, pairs(metric.labels, values.iter().copied()), number));
     }
 
     /// An enumeration, one series a word: 1 for `current`, 0 for every other of `all`. Its label is the last.
-    pub fn states(
+    pub(crate) fn states(
         &mut self,
         metric: &'static Metric,
         values: &[&str],
@@ -49,7 +49,7 @@ impl Families {
     }
 
     /// A series of any kind.
-    pub fn value<'a>(&mut self, metric: &'static Metric, values: impl Iterator<Item = &'a str>, value: &Value) {
+    pub(crate) fn value<'a>(&mut self, metric: &'static Metric, values: impl Iterator<Item = &'a str>, value: &Value) {
         let Some(family) = &mut self.series[metric.row] else { return };
         let labels = pairs(metric.labels, values);
         match (metric.kind, value) {
@@ -66,7 +66,7 @@ impl Families {
     }
 
     /// The families that have a series.
-    pub fn finish(self) -> Vec<MetricFamily> {
+    pub(crate) fn finish(self) -> Vec<MetricFamily> {
         let rows = catalogue::ALL.iter().zip(self.series);
         let told = rows.filter_map(|(metric, series)| Some((metric, series.filter(|series| !series.is_empty())?)));
         told.map(|(metric, series)| family(metric, series)).collect()
@@ -134,7 +134,7 @@ fn pair(name: &str, value: &str) -> LabelPair {
 
 /// A label's text as it may be shown. The encoder escapes what would break a line of the format. Other characters that
 /// drive a terminal or turn a line are valid there, but nobody means them: each becomes U+FFFD.
-pub fn harmless(value: &str) -> String {
+pub(super) fn harmless(value: &str) -> String {
     if value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return value.to_owned();
     }

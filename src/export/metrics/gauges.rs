@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 /// What gauges are made from.
-pub struct Readings<'a> {
+pub(super) struct Readings<'a> {
     /// What the core knows.
     pub status: &'a Status,
     /// Wall time of the boot, in seconds since 1970.
@@ -23,7 +23,7 @@ pub struct Readings<'a> {
 
 impl Readings<'_> {
     /// Adds every gauge.
-    pub fn write(&self, families: &mut Families) {
+    pub(super) fn write(&self, families: &mut Families) {
         families.number(&metric::STATUS_TIMESTAMP, &[], self.wall(self.status.at));
         for source in &self.status.sources {
             self.write_source(families, source);
@@ -125,13 +125,13 @@ fn write_faults_of(families: &mut Families, group: &GroupStatus, engine: Option<
 }
 
 /// No sample for what is not known: 0 would be a lie.
-pub fn write_known(families: &mut Families, metric: &'static Metric, labels: &[&str], value: Option<f64>) {
+pub(super) fn write_known(families: &mut Families, metric: &'static Metric, labels: &[&str], value: Option<f64>) {
     if let Some(value) = value {
         families.number(metric, labels, value);
     }
 }
 
 /// 1 for yes.
-pub fn flag(yes: bool) -> f64 {
+pub(super) fn flag(yes: bool) -> f64 {
     if yes { 1.0 } else { 0.0 }
 }

@@ -7,14 +7,14 @@ use crate::model::gpu::{ComputeMode, RecoveryAction};
 use crate::model::{GpuStatus, GpuUuid, Status};
 
 /// The `gpu` label of a GPU: its index, its UUID where nobody knows that; empty for one that is not known.
-pub fn gpu_label(status: &Status, uuid: Option<&GpuUuid>) -> String {
+pub(super) fn gpu_label(status: &Status, uuid: Option<&GpuUuid>) -> String {
     let Some(uuid) = uuid else { return String::new() };
     let known = status.gpus.iter().find(|gpu| gpu.identity.uuid == *uuid);
     known.map(|gpu| gpu.identity.label()).unwrap_or_default()
 }
 
 /// Adds them.
-pub fn write(families: &mut Families, gpu: &GpuStatus) {
+pub(super) fn write(families: &mut Families, gpu: &GpuStatus) {
     let identity = &gpu.identity;
     let index = identity.label();
     let labels = &[index.as_str()];

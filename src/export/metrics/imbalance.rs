@@ -6,7 +6,7 @@ use crate::model::{EngineState, GroupStatus};
 /// (s - 1/n) / (1 - 1/n), so 0 where all have as many and 1 where one has all. `None` with fewer than two of
 /// them, without requests, or while a state or the number of running requests is unknown. An engine that does
 /// not show its queue counts with what it runs.
-pub fn imbalance(group: &GroupStatus) -> Option<f64> {
+pub(super) fn imbalance(group: &GroupStatus) -> Option<f64> {
     if group.engines.iter().any(|engine| engine.state == EngineState::Unknown) {
         return None;
     }

@@ -3,7 +3,7 @@
 use crate::model::Fault;
 
 /// Faults of a whole group, its server, its daemon or its GPU; `engine` is empty.
-pub const GROUP_FAULTS: &[Fault] = &[
+pub(super) const GROUP_FAULTS: &[Fault] = &[
     Fault::GpuFault,
     Fault::GpuLost,
     Fault::GpuResetNeeded,
@@ -18,7 +18,7 @@ pub const GROUP_FAULTS: &[Fault] = &[
     Fault::ClientLimit,
 ];
 /// Faults of one engine.
-pub const ENGINE_FAULTS: &[Fault] = &[
+pub(super) const ENGINE_FAULTS: &[Fault] = &[
     Fault::EngineDied,
     Fault::CrashLoop,
     Fault::DeviceOom,
@@ -33,7 +33,7 @@ pub const ENGINE_FAULTS: &[Fault] = &[
     Fault::UidMismatch,
 ];
 /// Faults that restart something: their restarts, and the time to their decision, are known in advance.
-pub const MENDED_FAULTS: &[Fault] = &[
+pub(super) const MENDED_FAULTS: &[Fault] = &[
     Fault::GpuFault,
     Fault::ServerDied,
     Fault::ControlDied,
@@ -42,7 +42,7 @@ pub const MENDED_FAULTS: &[Fault] = &[
     Fault::EngineDied,
 ];
 /// Xids that go with a fault of a whole group, with a reset, or with a lost GPU (NVIDIA's Xid catalogue).
-pub const XIDS: &[u32] =
+pub(super) const XIDS: &[u32] =
     &[13, 31, 43, 45, 46, 48, 62, 64, 68, 69, 79, 94, 95, 109, 110, 119, 120, 136, 140, 143, 154, 155, 156, 158];
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::families::Families;
 use super::gauges::write_known;
 
 /// The rows of the watchdog's own process.
-pub const ROWS: &[&Metric] = &[
+pub(super) const ROWS: &[&Metric] = &[
     &metric::PROCESS_CPU,
     &metric::PROCESS_RESIDENT,
     &metric::PROCESS_VIRTUAL,
@@ -20,11 +20,11 @@ pub const ROWS: &[&Metric] = &[
 
 /// The values of `ROWS`, in their order.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct OwnProcess([Option<f64>; ROWS.len()]);
+pub(super) struct OwnProcess([Option<f64>; ROWS.len()]);
 
 impl OwnProcess {
     /// Reads the values from /proc/self; `boot` is the boot's wall time in seconds since 1970.
-    pub fn read(boot: f64) -> OwnProcess {
+    pub(super) fn read(boot: f64) -> OwnProcess {
         let Ok(process) = Process::myself() else { return OwnProcess::default() };
         let ticks = procfs::ticks_per_second() as f64;
         let stat = process.stat().ok();
@@ -45,7 +45,7 @@ impl OwnProcess {
     }
 
     /// Adds a series for each value that could be read.
-    pub fn write(&self, families: &mut Families) {
+    pub(super) fn write(&self, families: &mut Families) {
         for (row, value) in ROWS.iter().zip(self.0) {
             write_known(families, row, &[], value);
         }

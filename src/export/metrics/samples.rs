@@ -11,7 +11,7 @@ const BETWEEN: char = '\0';
 
 /// What a series holds.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub(crate) enum Value {
     /// A counter's or a gauge's.
     Number(f64),
     /// A histogram's.
@@ -25,7 +25,7 @@ pub enum Value {
 
 impl Value {
     /// 0, or no observations.
-    pub fn zero(kind: Kind) -> Value {
+    pub(crate) fn zero(kind: Kind) -> Value {
         match kind {
             Kind::Counter | Kind::Gauge => Value::Number(0.0),
             Kind::Histogram(bounds) => Value::Histogram { counts: vec![0; bounds.len() + 1].into(), sum: 0.0 },
@@ -33,7 +33,7 @@ impl Value {
     }
 
     /// Counts one duration in seconds in a histogram with the upper bounds of `kind`; nothing else takes one.
-    pub fn observe(&mut self, kind: Kind, seconds: f64) {
+    pub(crate) fn observe(&mut self, kind: Kind, seconds: f64) {
         if let (Kind::Histogram(bounds), Value::Histogram { counts, sum }) = (kind, self) {
             // The bounds are inclusive: the first one that is not below the observation.
             counts[bounds.partition_point(|bound| *bound < seconds)] += 1;
@@ -87,33 +87,33 @@ impl Ord for Series {
 
 /// Series of any number of metrics.
 #[derive(Clone, Debug, Default)]
-pub struct Samples(BTreeMap<Series, Value>);
+pub(super) struct Samples(BTreeMap<Series, Value>);
 
 impl Samples {
     /// Makes the series `value`.
-    pub fn set(&mut self, metric: &'static Metric, labels: &[&str], value: f64) {
+    pub(super) fn set(&mut self, metric: &'static Metric, labels: &[&str], value: f64) {
         *self.series(metric, labels) = Value::Number(value);
     }
 
     /// Adds 1 to the series.
-    pub fn count(&mut self, metric: &'static Metric, labels: &[&str]) {
+    pub(super) fn count(&mut self, metric: &'static Metric, labels: &[&str]) {
         if let Value::Number(value) = self.series(metric, labels) {
             *value += 1.0;
         }
     }
 
     /// Counts one duration in seconds.
-    pub fn observe(&mut self, metric: &'static Metric, labels: &[&str], seconds: f64) {
+    pub(super) fn observe(&mut self, metric: &'static Metric, labels: &[&str], seconds: f64) {
         self.series(metric, labels).observe(metric.kind, seconds);
     }
 
     /// Makes the series known, at 0 or without observations.
-    pub fn expect(&mut self, metric: &'static Metric, labels: &[&str]) {
+    pub(super) fn expect(&mut self, metric: &'static Metric, labels: &[&str]) {
         self.series(metric, labels);
     }
 
     /// Adds every series to its family.
-    pub fn write(&self, families: &mut Families) {
+    pub(super) fn write(&self, families: &mut Families) {
         for (series, value) in &self.0 {
             families.value(series.metric, series.values.split(BETWEEN), value);
         }

@@ -7,7 +7,7 @@ use super::gauges::{flag, write_known};
 use crate::model::{AdviceReason, Baseline, EngineName, EngineStatus, GroupStatus, ProbeState, Taken};
 
 /// Adds them. `boot` is the boot's wall time, in seconds since 1970.
-pub fn write(families: &mut Families, group: &GroupStatus, boot: f64) {
+pub(super) fn write(families: &mut Families, group: &GroupStatus, boot: f64) {
     let probed = group.engines.iter().filter(|engine| is_probed(engine)).count();
     if probed > 0 {
         write_probed(families, group, probed);

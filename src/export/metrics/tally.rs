@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 /// The rows whose values are counted here; every other one is a gauge of the status or of the own process.
-pub const ROWS: &[&Metric] = &[
+pub(super) const ROWS: &[&Metric] = &[
     &metric::ACTIONS_SUPPRESSED,
     &metric::CONTROL_COMMANDS,
     &metric::ENGINE_EXITS,
@@ -40,7 +40,7 @@ const GROUP_TIERS: &[Tier] = &[Tier::Clients, Tier::Daemon];
 
 /// Everything counted since the start. A clone is cheap: places are shared until they change.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     places: BTreeMap<Place, Arc<Samples>>,
     /// Durations of readings.
     readings: BTreeMap<Source, Value>,
@@ -59,7 +59,8 @@ enum Place {
 
 impl Tally {
     /// Counts one event. `wall` is the event's time in seconds since 1970.
-    pub fn record(&mut self, event: &Event, status: &Status, wall: f64) {
+    #[expect(clippy::too_many_lines, reason = "one exhaustive match: a new event leads here")]
+    pub(crate) fn record(&mut self, event: &Event, status: &Status, wall: f64) {
         let group = event.group.as_ref().map_or("", |group| group.as_str());
         let engine = event.engine.as_ref().map_or("", |engine| engine.as_str());
         let place = place(event.group.as_ref(), event.engine.as_ref());
@@ -138,12 +139,12 @@ impl Tally {
     }
 
     /// An incident was written, or not.
-    pub fn incident_written(&mut self, result: Written) {
+    pub(crate) fn incident_written(&mut self, result: Written) {
         self.at(Place::Watchdog).count(&metric::INCIDENT_WRITES, &[result.as_str()]);
     }
 
     /// A configuration was taken up, at `wall`; the first one at the start.
-    pub fn reloaded(&mut self, wall: f64) {
+    pub(crate) fn reloaded(&mut self, wall: f64) {
         let samples = self.at(Place::Watchdog);
         samples.set(&metric::RELOAD_SUCCESSFUL, &[], 1.0);
         samples.set(&metric::RELOAD_SUCCESS_TIME, &[], wall);
@@ -151,7 +152,7 @@ impl Tally {
 
     /// Counts the readings that ended between two statuses with the same sources: at most one for each, its
     /// latest.
-    pub fn record_readings(&mut self, before: &Status, after: &Status) {
+    pub(crate) fn record_readings(&mut self, before: &Status, after: &Status) {
         for (old, new) in before.sources.iter().zip(&after.sources) {
             if new.last_success != old.last_success
                 && let Some(took) = new.took
@@ -162,7 +163,7 @@ impl Tally {
     }
 
     /// Begins at 0 whatever can be counted of the groups, engines, GPUs and sources in `status`.
-    pub fn expect(&mut self, status: &Status) {
+    pub(crate) fn expect(&mut self, status: &Status) {
         let watchdog = self.at(Place::Watchdog);
         Written::ALL.iter().for_each(|result| watchdog.expect(&metric::INCIDENT_WRITES, &[result.as_str()]));
         for hook in Hook::ALL {
@@ -188,7 +189,7 @@ impl Tally {
     }
 
     /// Adds the series of all that is in `status` to their families.
-    pub fn write(&self, status: &Status, families: &mut Families) {
+    pub(crate) fn write(&self, status: &Status, families: &mut Families) {
         let mut write = |place: &Place| {
             if let Some(samples) = self.places.get(place) {
                 samples.write(families);
