@@ -144,7 +144,7 @@ pub(super) fn harmless(value: &str) -> String {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
-pub mod tests {
+pub(crate) mod tests {
     use prometheus::TextEncoder;
     use proptest::prelude::*;
 
@@ -152,7 +152,7 @@ pub mod tests {
     use super::*;
 
     /// The samples as text, without what the format says of them.
-    pub fn samples(families: Families) -> Vec<String> {
+    pub(crate) fn samples(families: Families) -> Vec<String> {
         let text = TextEncoder::new().encode_to_string(&families.finish()).unwrap();
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     }
