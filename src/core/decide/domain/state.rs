@@ -417,10 +417,7 @@ impl Domain {
 
     /// Since when a restart waits for ACTIVE, if it does.
     pub(crate) fn waiting_for_active(&self) -> Option<Moment> {
-        match &self.phase {
-            Phase::Restart(restart) => restart.waiting_for_active(),
-            Phase::Waiting | Phase::InRestart | Phase::Running(_) | Phase::Stopping(_) | Phase::Stopped => None,
-        }
+        if let Phase::Restart(restart) = &self.phase { restart.waiting_for_active() } else { None }
     }
 
     fn wait_for_sources(&mut self, turn: &mut Turn<'_>) {

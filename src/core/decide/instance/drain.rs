@@ -16,19 +16,7 @@ impl Engine {
 
     /// When a drain is over at the latest.
     pub(crate) fn drain_until(&self) -> Option<Moment> {
-        match self.stage {
-            Stage::Ending(Ending::Drain { until, .. }) => Some(until),
-            Stage::Down { .. }
-            | Stage::Launching(_)
-            | Stage::Starting
-            | Stage::Serving
-            | Stage::Failing
-            | Stage::Ending(_)
-            | Stage::Fallen
-            | Stage::Quarantined
-            | Stage::Stopped
-            | Stage::Left => None,
-        }
+        if let Stage::Ending(Ending::Drain { until, .. }) = self.stage { Some(until) } else { None }
     }
 }
 

@@ -78,6 +78,8 @@ impl Domain {
         let neglected = engine.died.clone().filter(|_| matches!(engine.stage, Stage::Left | Stage::Failing));
         let Some(died) = neglected else { return };
         if self.scene.may_act_on(died.fault, turn.hold).is_ok() {
+            // More may be known by now of what ended it.
+            let died = engine.explained(died);
             self.engine_failed(place, died, turn);
         }
     }
@@ -128,8 +130,6 @@ impl Domain {
             return self.take_out(place, turn);
         }
         let engine = &mut self.scene.engines[place];
-        let died = engine.instance.shortage.explain(died, engine.instance.process.ended.map(|(_, exit)| exit));
-        let died = engine.explain_eviction(died);
         engine.tried.tries(died.fault, turn.now);
         let may_act = self.scene.may_act_on(died.fault, turn.hold);
         // A leak is no emergency: its requests may end.
@@ -178,7 +178,7 @@ impl Domain {
 
     /// An order about one engine ended.
     pub(crate) fn engine_finished(&mut self, id: ActionId, name: &EngineName, outcome: Outcome, turn: &mut Turn<'_>) {
-        let Some(place) = self.scene.engines.iter().position(|engine| engine.name() == name) else { return };
+        let Some(place) = self.place_of(name) else { return };
         match self.scene.engines[place].stage.clone() {
             Stage::Launching(order) if order == id => self.launched(place, outcome, turn),
             Stage::Ending(Ending::Terminate(order) | Ending::Stop(order)) if order == id => {

@@ -84,15 +84,7 @@ impl Step {
 impl Restart {
     /// Since when it waits for ACTIVE, if it does.
     pub(crate) fn waiting_for_active(&self) -> Option<Moment> {
-        match self.step {
-            Step::Active { since } => Some(since),
-            Step::End(_)
-            | Step::Gpu
-            | Step::Memory
-            | Step::Backoff { .. }
-            | Step::StartControl(_)
-            | Step::Blocked { .. } => None,
-        }
+        if let Step::Active { since } = self.step { Some(since) } else { None }
     }
 
     /// Whether every process of the old generation is proven gone, its memory is back, and none of the new is there.

@@ -133,18 +133,7 @@ impl Teardown {
 
     /// When it goes on by time alone.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        match self.step {
-            Step::Stuck { again } => Some(again),
-            Step::Quiet
-            | Step::Stop(..)
-            | Step::Kill(_)
-            | Step::KillAgain(_)
-            | Step::Gone(_)
-            | Step::Starts
-            | Step::EnginesEnded
-            | Step::Control(_)
-            | Step::Ended => None,
-        }
+        if let Step::Stuck { again } = self.step { Some(again) } else { None }
     }
 
     /// Goes on with what is known.

@@ -26,8 +26,13 @@ impl Engine {
             Stage::Down { .. } | Stage::Ending(_) | Stage::Fallen => None,
             Stage::Quarantined | Stage::Stopped | Stage::Left => None,
         }?;
+        Some(self.explained(died))
+    }
+
+    /// The same death under the name of what ended it, where that is known.
+    pub(crate) fn explained(&self, died: Died) -> Died {
         let exit = self.instance.process.ended.map(|(_, exit)| exit);
-        Some(self.explain_eviction(self.instance.shortage.explain(died, exit)))
+        self.explain_eviction(self.instance.shortage.explain(died, exit))
     }
 
     fn was_not_started(&self) -> Option<Died> {
@@ -42,10 +47,12 @@ impl Engine {
 
     fn is_overdue(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<Died> {
         let bound = self.policy.start_timeout;
+        if now.since(self.instance.process.started) < bound {
+            return None;
+        }
         let why = self.is_not_ready_for(server, reading, now)?;
         let because = format!("it did not get ready within {} s: {why}", bound.as_secs());
-        let late = now.since(self.instance.process.started) >= bound;
-        late.then_some(Died { at: now, fault: Fault::EngineDied, because })
+        Some(Died { at: now, fault: Fault::EngineDied, because })
     }
 
     fn is_without_its_gpu_processes(&self, reading: &Known<Reading>, now: Moment) -> Option<Died> {
