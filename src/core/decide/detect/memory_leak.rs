@@ -11,7 +11,6 @@ use crate::decide::facts::figures::Room;
 use crate::decide::facts::growth::Growth;
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::scene::Scene;
-use crate::decide::facts::stage::Stage;
 use crate::model::{Fault, Moment};
 
 /// Growth is believed to go on for so many times as long as it was seen: 12 to 40 minutes.
@@ -26,10 +25,7 @@ const BLIND_SPAN: Duration = Duration::from_secs(280);
 const NOISE: f64 = 0.01;
 
 pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
-    if !matches!(engine.stage, Stage::Serving | Stage::Failing)
-        || engine.died.is_some()
-        || engine.instance.process.ended.is_some()
-    {
+    if !engine.stage.has_served() || engine.died.is_some() || engine.instance.process.ended.is_some() {
         return None;
     }
     let known = scene.faults.contains_key(&(Some(engine.name().clone()), Fault::MemoryLeak));

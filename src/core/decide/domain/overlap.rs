@@ -31,7 +31,7 @@ pub(crate) struct Weighed {
 impl Weighed {
     /// Of all engines of a group, in whichever domain.
     pub(crate) fn of<'e>(engines: impl Iterator<Item = &'e Engine>, policy: &OverlapPolicy, now: Moment) -> Weighed {
-        let working = engines.filter(|engine| matches!(engine.stage, Stage::Serving | Stage::Failing));
+        let working = engines.filter(|engine| engine.stage.has_served());
         let share = |engine: &Engine| Share::of_late(&engine.instance.beside.pace, engine.baselines(policy), now);
         let (names, shares): (Vec<_>, Vec<_>) = working.map(|it| (it.name().clone(), share(it))).unzip();
         let slowdowns = shares.iter().map(|share| share.and_then(|share| share.slowdown()));

@@ -23,7 +23,6 @@ use crate::decide::facts::pulse::Pulse;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::server_start::Tone;
-use crate::decide::facts::stage::Stage;
 use crate::decide::facts::strangers::Strangers;
 use crate::decide::facts::{ControlFacts, ServerFacts, ServerNews};
 use crate::decide::orders::{DomainNumber, Purpose};
@@ -192,7 +191,7 @@ impl Scene {
         let clients = self.server.clients.last();
         if let Some(engine) = self.engines.iter_mut().find(|engine| engine.name() == name) {
             engine.instance.tree.claimed.retain(|claimed| processes.contains(claimed));
-            if matches!(engine.stage, Stage::Serving | Stage::Failing) {
+            if engine.stage.has_served() {
                 let proven: Vec<ProcessId> = processes
                     .iter()
                     .filter(|process| !engine.instance.tree.claimed.contains(process))

@@ -27,6 +27,18 @@ pub(crate) enum Stage {
     Left,
 }
 
+impl Stage {
+    /// It served, and its process lives as far as is known.
+    pub(crate) fn has_served(&self) -> bool {
+        matches!(self, Stage::Serving | Stage::Failing)
+    }
+
+    /// Its process lives as far as is known, and nobody takes it out.
+    pub(crate) fn is_up(&self) -> bool {
+        *self == Stage::Starting || self.has_served()
+    }
+}
+
 /// A step of taking one engine out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {

@@ -70,7 +70,7 @@ impl Domain {
         let wrong_side = apart != (place == Place::Apart);
         let wrong_way = engine.goes_outside != engine.instance.outside && engine.alive();
         engine.moves = wrong_side || wrong_way;
-        let served = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing);
+        let served = engine.stage.is_up();
         if engine.moves && served && take_out.is_ok() && matches!(self.phase, Phase::Running(_)) {
             self.take_out(at, turn);
         }

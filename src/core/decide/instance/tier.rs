@@ -115,7 +115,7 @@ impl Domain {
         for finding in mended {
             let Some(place) = finding.engine.as_ref().and_then(|name| self.place_of(name)) else { continue };
             let engine = &self.scene.engines[place];
-            let lives = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing);
+            let lives = engine.stage.is_up();
             if lives && engine.instance.process.ended.is_none() {
                 let died = Died { at: finding.evidence_at, fault: finding.fault, because: finding.because.clone() };
                 self.engine_failed(place, died, turn);

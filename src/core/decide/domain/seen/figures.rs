@@ -4,7 +4,6 @@ use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::figures::active_level;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::scene::Scene;
-use crate::decide::facts::stage::Stage;
 use crate::model::{EngineLoad, EngineName, Health, Moment, ProcessUsage, Traffic};
 
 impl Scene {
@@ -42,7 +41,7 @@ impl Domain {
     /// What an engine says of its load.
     pub(crate) fn load(&mut self, name: &EngineName, load: EngineLoad, now: Moment) {
         let Some(engine) = self.scene.engine_mut(name) else { return };
-        if matches!(engine.stage, Stage::Serving | Stage::Failing) || engine.drains() {
+        if engine.stage.has_served() || engine.drains() {
             let load = engine.instance.progress.passage.corrected(load, engine.instance.figures.load.last(), now);
             engine.instance.progress.tokens.saw(&load, engine.gap(), now);
             engine.instance.progress.answers.heard(now);

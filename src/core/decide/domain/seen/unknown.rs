@@ -3,13 +3,12 @@
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::scene::Scene;
-use crate::decide::facts::stage::Stage;
 use crate::model::{Moment, Question, Unknown};
 
 impl Scene {
     /// Questions about an engine that have no answer now.
     pub(crate) fn unknown_of(&self, engine: &Engine, reading: Option<&Reading>, now: Moment) -> Vec<Unknown> {
-        if !matches!(engine.stage, Stage::Serving | Stage::Failing) {
+        if !engine.stage.has_served() {
             return Vec::new();
         }
         let limits = self.unknown_limits(engine, reading);

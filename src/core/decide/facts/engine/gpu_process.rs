@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::gpu_process::{ENDS, LEAVES};
 use crate::decide::facts::reading::{READING_FRESH, Reading};
-use crate::decide::facts::stage::Stage;
 use crate::model::{Health, Known, Moment};
 
 impl Engine {
@@ -31,7 +30,7 @@ impl Engine {
     /// Why it is dead though its main process lives: all its GPU processes have ended and none has come.
     pub(crate) fn lost_its_gpu_processes(&self, reading: &Known<Reading>, now: Moment) -> Option<(Moment, String)> {
         let gone = self.instance.gpu.processes.gone()?;
-        let served = matches!(self.stage, Stage::Serving | Stage::Failing) && self.instance.process.ended.is_none();
+        let served = self.stage.has_served() && self.instance.process.ended.is_none();
         let tree = self.instance.tree.all.since(gone)?;
         let main = self.instance.process.id.filter(|main| served && tree.contains(main))?;
         // Another may have come that runs outside MPS: where NVML is fresh, it must have looked since.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
-use crate::decide::facts::stage::Stage;
 use crate::model::Moment;
 
 impl Engine {
@@ -16,11 +15,7 @@ impl Engine {
 
     /// It ended, and its cgroup has not been asked yet whether the OOM killer took it: until then.
     pub(crate) fn count_due(&self) -> Option<Moment> {
-        let (at, _) = self
-            .instance
-            .process
-            .ended
-            .filter(|_| matches!(self.stage, Stage::Starting | Stage::Serving | Stage::Failing))?;
+        let (at, _) = self.instance.process.ended.filter(|_| self.stage.is_up())?;
         let counts = &self.instance.shortage.oom_kills;
         (counts.last().is_some() && counts.since(at).is_none()).then(|| at.after(COUNT_BOUND))
     }

@@ -21,10 +21,7 @@ impl Engine {
 
     /// Its stall, if it served and stands still now.
     pub(crate) fn stall(&self, now: Moment) -> Option<Stall> {
-        if !matches!(self.stage, Stage::Serving | Stage::Failing)
-            || self.instance.process.ended.is_some()
-            || self.died.is_some()
-        {
+        if !self.stage.has_served() || self.instance.process.ended.is_some() || self.died.is_some() {
             return None;
         }
         let silent = self.instance.progress.answers.silent().map(|silent| self.stands(silent, Stands::Silent, now));
