@@ -14,12 +14,12 @@ use crate::host::room;
 use crate::host::trees::START_VARIABLE;
 use crate::model::{EngineLaunch, GroupLaunch, InstanceId, Member, Observation, Outcome, Owner, ProbeState};
 
-/// Below so many bytes the file system of the logs counts as full.
+/// Room below which the file system of the logs counts as full.
 const LITTLE_ROOM: u64 = 1 << 20;
 
 /// The largest environment file.
 const LARGEST_FILE: u64 = 1 << 20;
-/// For one to be read: its engine's user may have put anything there, and a file system may hang.
+/// Upper bound for reading a file: its engine's user may have put anything there, and a file system may hang.
 const FILE_BOUND: Duration = Duration::from_secs(5);
 
 /// Which engine, and how.

@@ -29,7 +29,7 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// For these groups. Makes their directories; starts nothing.
+    /// An executor for these groups. Makes their directories; starts nothing.
     pub fn new(
         launches: Vec<GroupLaunch>,
         owner: OwnerMark,

@@ -23,15 +23,15 @@ use super::shared::OwnerMark;
 use crate::host::child::{self, Child, Launch, Output, Pipes};
 use crate::model::{EngineName, Exit, GroupName, Hook, HookResult};
 
-/// For one run, then its process group is killed.
+/// Upper bound for one run; then its process group is killed.
 const BOUND: Duration = Duration::from_secs(10);
-/// For those that run when the watchdog ends.
+/// Upper bound for hooks that run when the watchdog ends.
 const LAST_BOUND: Duration = Duration::from_secs(2);
 /// Calls that wait; over it the oldest is dropped.
 const MOST_WAITING: usize = 64;
 /// Kept of each output of a run, in bytes.
 const MOST_OUTPUT: usize = 4 << 10;
-/// For what was written just before the end, and for a killed process to be reaped.
+/// Upper bound for reading what was written just before the end, and for reaping a killed process.
 const AFTER_THE_END: Duration = Duration::from_millis(100);
 /// The shell becomes the program: one on a file system that hangs then hangs in a process that can be given
 /// up, and holds nobody else's start.
@@ -40,15 +40,15 @@ const BECOME: &str = "exec \"$0\" \"$@\"";
 /// One run that is wanted.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// What for.
+    /// The hook that is to be run.
     pub hook: Hook,
     /// Program and arguments.
     pub command: Vec<String>,
-    /// For its stdin: one JSON object.
+    /// One JSON object for the command's stdin.
     pub message: String,
-    /// For its environment.
+    /// Group that the command's environment names.
     pub group: Option<GroupName>,
-    /// For its environment.
+    /// Engine that the command's environment names.
     pub engine: Option<EngineName>,
 }
 
@@ -108,7 +108,7 @@ impl Hooks {
     }
 }
 
-/// As many at once as there are workers here.
+/// Runs the calls, as many at once as there are workers.
 fn serve(runtime: &Runtime, line: &Line) {
     runtime.block_on(async { tokio::join!(work(line), work(line), work(line), work(line)) });
 }

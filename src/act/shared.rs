@@ -38,9 +38,9 @@ pub struct OwnerMark {
 pub struct PrepareError {
     /// Which one, in the configuration's words.
     pub what: &'static str,
-    /// Where.
+    /// File or directory that could not be prepared.
     pub path: PathBuf,
-    /// Why.
+    /// The system's reason.
     #[source]
     pub error: io::Error,
     cure: &'static str,
@@ -188,7 +188,7 @@ pub(super) fn failed(why: impl Into<String>) -> Outcome {
     Outcome::Failed { why: why.into() }
 }
 
-/// Of what the system refused: for our own sake, or for the other's.
+/// Outcome of what the system refused: for our own sake, or for the other's.
 pub(super) fn refused(error: &io::Error, why: String) -> Outcome {
     if own_limits::is_ours(error) { Outcome::NotAsked { why } } else { failed(why) }
 }

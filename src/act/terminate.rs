@@ -25,7 +25,7 @@ pub(super) async fn terminate(shared: &Shared, engine: &Member, server: u32, cli
     if trouble.is_empty() { Outcome::Done } else { failed(format!("terminate_client: {}", trouble.join("; "))) }
 }
 
-/// To a process that runs the signal is nothing.
+/// Sends SIGCONT, which has no effect on a running process.
 fn wake(shared: &Shared, engine: &Member) {
     for process in shared.trees.known(&engine.domain, std::slice::from_ref(&engine.engine)) {
         // One that is gone needs no waking.

@@ -30,7 +30,7 @@ fn script(stage_relative: &str) -> String {
     format!("cd \"$CUDA_MPS_PIPE_DIRECTORY/..\"; {stage_relative}")
 }
 
-/// Without cgroups, and with them where this machine lets us make them.
+/// Results of both ways: without cgroups, and with them where this machine lets us make them.
 fn with_and_without_cgroups() -> Vec<Result<Cgroups, String>> {
     let found = Cgroups::find();
     if found.is_ok() { vec![found, Err("not in this test".into())] } else { vec![found] }

@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::unistd::pipe2;
 
-/// Of linux/sched.h; libc's constant is too narrow for it.
+/// Flag of linux/sched.h; libc's constant is too narrow for it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Our end: tells which process became the program.

@@ -36,7 +36,7 @@ pub struct Environments {
 }
 
 impl Environments {
-    /// Of the /proc mounted at `root`.
+    /// Environments in the /proc mounted at `root`.
     pub fn new(root: &Path) -> Self {
         Environments { root: root.to_owned(), readings: Arc::new(()) }
     }
@@ -72,8 +72,8 @@ fn of_all(root: &Path, processes: Vec<ProcessId>, pipe: &Path) -> Told {
     told
 }
 
-/// `None`: it is gone, or not ours to read. An environment that is empty is that of a process that ends, or of a
-/// kernel thread.
+/// Environment of a process; `None`: it is gone, or not ours to read. An environment that is empty is that of a process
+/// that ends, or of a kernel thread.
 fn of(root: &Path, process: ProcessId) -> Option<Vec<u8>> {
     let text = whole(&root.join(process.pid.to_string()).join("environ")).ok()?;
     // Asked after it: so it is the environment of this process, and of no other that has its pid now.
@@ -81,7 +81,7 @@ fn of(root: &Path, process: ProcessId) -> Option<Vec<u8>> {
     text.filter(|text| same && !text.is_empty())
 }
 
-/// `None`: it is longer than any environment.
+/// The whole file; `None`: it is longer than any environment.
 fn whole(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut text = Vec::new();
     File::open(path)?.take(LONGEST).read_to_end(&mut text)?;

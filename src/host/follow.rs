@@ -26,8 +26,8 @@ pub const DEFAULT_LIMIT: u64 = 8 << 20;
 /// A file over its limit is truncated when nobody has written for so long: what is written between the
 /// last read and the truncation would be lost. A line without an end is taken for one after it.
 const QUIET: Duration = Duration::from_millis(200);
-/// At so many limits it is truncated anyway: a full disk harms more. What is not read yet then, because its writer is
-/// faster than any reader or made a hole, is given up but for its end, which tells how it ended.
+/// Number of limits at which it is truncated anyway: a full disk harms more. What is not read yet then, because its
+/// writer is faster than any reader or made a hole, is given up but for its end, which tells how it ended.
 const MOST_LIMITS: u64 = 4;
 /// That something is given up is told so often.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
@@ -38,14 +38,14 @@ const SHORT_TURN: usize = 128 << 10;
 /// Turns that a file is read on for after another came in its place.
 const LAST_TURNS: u32 = 64;
 
-/// Where following begins.
+/// The point from which a file is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With what the file holds already.
+    /// Follow with what the file holds already.
     Beginning,
-    /// With what is written from now on.
+    /// Follow with what is written from now on.
     End,
-    /// With what was written since then.
+    /// Follow with what was written since this mark.
     Since(Mark),
 }
 
@@ -82,8 +82,8 @@ pub async fn follow(
     follow_with(follower.inspect(|_| on_begun()), &mut on_piece).await
 }
 
-/// As [`follow`], but hands on very long lines in pieces, and lines without an end once their writer pauses. Whole
-/// lines that `worth` finds not worth a look, many at a time, may be left out.
+/// Follows like [`follow`], but hands on very long lines in pieces, and lines without an end once their writer pauses.
+/// Whole lines that `worth` finds not worth a look, many at a time, may be left out.
 pub async fn follow_pieces(
     path: &Path,
     start: Start,

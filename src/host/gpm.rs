@@ -11,7 +11,7 @@ use nvml_wrapper::{GpmSample, Nvml};
 
 use crate::model::{GpuActivity, GpuUuid};
 
-/// Between two samples, at least: GPUs are read every few milliseconds while a group restarts.
+/// Shortest time between two samples: GPUs are read every few milliseconds while a group restarts.
 const SPAN: Duration = Duration::from_millis(900);
 
 const METRICS: [GpmMetricId; 4] =
@@ -49,7 +49,7 @@ impl Gpm {
         self.last
     }
 
-    /// From the last sample to now; `None`: this is the first.
+    /// Activity from the last sample to now; `None`: this is the first.
     fn measure(&mut self, nvml: &Arc<Nvml>, gpu: &GpuUuid) -> Result<Option<GpuActivity>, Failure> {
         // A sample of a library that was closed since can't be compared.
         let since = self.since.take().filter(|since| Arc::ptr_eq(&since.nvml, nvml));

@@ -30,12 +30,12 @@ pub struct Found {
 }
 
 impl IncidentStore {
-    /// In this state directory; nothing need be there yet.
+    /// The store in this state directory; nothing need be there yet.
     pub fn of(state_directory: &Path) -> IncidentStore {
         IncidentStore { directory: state_directory.join("incidents") }
     }
 
-    /// Where they are.
+    /// Directory of the incidents.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -101,7 +101,7 @@ fn file_name(id: &str) -> io::Result<String> {
     Ok(format!("{id}.json"))
 }
 
-/// Within [`LARGEST`], for people to read too.
+/// The incident's text within [`LARGEST`], for people to read too.
 fn text(incident: &Incident) -> io::Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(incident)?;
     let mut shorter = incident.clone();

@@ -23,13 +23,13 @@ use crate::model::{Moment, Owner, ProcessId, Remaining};
 
 /// A holder that died in the middle of a fork leaves the lock to that child until its exec.
 const INHERITED: Duration = Duration::from_secs(5);
-/// Between two tries for such a lock.
+/// Pause between two tries for such a lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// More than a pid has digits.
 const HOLDER: u64 = 64;
 
-/// In the environment of everything that a watchdog starts: its state directory.
+/// Variable in the environment of everything that a watchdog starts: its state directory.
 pub const OWNER_VARIABLE: &str = "MPSWARDEN_OWNER";
 
 /// The one spelling of a state directory, by which processes are marked.
@@ -116,9 +116,9 @@ pub struct Record {
 /// One started process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
-    /// Whose.
+    /// Owner of the process.
     pub owner: Owner,
-    /// Which.
+    /// Identity of the process.
     pub process: ProcessId,
     /// The cgroup it was started in.
     pub cgroup: Option<PathBuf>,

@@ -13,7 +13,7 @@ pub struct Stamp {
 /// What a line of the daemon's log is to the watchdog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// It says this.
+    /// A line that says this, at this time.
     Said(Stamp, ServerLine),
     /// A server's words in which something went wrong.
     Trouble(u32, String),

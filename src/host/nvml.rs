@@ -196,7 +196,8 @@ impl Driver {
     }
 }
 
-/// By UUID each time: indexes move when a GPU falls off the bus. By its index only where nobody knows the UUID.
+/// Finds a GPU by its UUID each time: indexes move when a GPU falls off the bus. By its index only where the UUID is
+/// not known.
 fn device<'a>(nvml: &'a Nvml, gpu: &GpuUuid) -> Result<Device<'a>, NvmlError> {
     let device = match gpu.as_index() {
         Some(index) => nvml.device_by_index(index),

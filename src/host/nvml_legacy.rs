@@ -23,7 +23,7 @@ pub(super) struct Names {
     v1: &'static CStr,
 }
 
-/// Those that compute.
+/// Names of the calls that list processes which compute.
 pub(super) const COMPUTE: Names =
     Names { v2: c"nvmlDeviceGetComputeRunningProcesses_v2", v1: c"nvmlDeviceGetComputeRunningProcesses" };
 /// Clients of MPS servers.
@@ -60,7 +60,7 @@ struct ProcessV2 {
     compute_instance: c_uint,
 }
 
-/// `None`: the library has no such call.
+/// Memory of the device; `None`: the library has no such call.
 pub(super) fn memory(device: &Device<'_>, library: &str) -> Option<Result<Memory, Failure>> {
     type Call = unsafe extern "C" fn(*mut c_void, *mut MemoryV1) -> c_uint;
     let open = Open::of(library)?;
@@ -73,7 +73,7 @@ pub(super) fn memory(device: &Device<'_>, library: &str) -> Option<Result<Memory
     Some(result(code).map(|()| Memory { total: memory.total, used: memory.used }))
 }
 
-/// `None`: the library has no such call.
+/// Processes on the device; `None`: the library has no such call.
 pub(super) fn processes(device: &Device<'_>, library: &str, names: Names) -> Option<Result<Vec<GpuProcess>, Failure>> {
     let open = Open::of(library)?;
     if let Some(symbol) = open.symbol(names.v2) {

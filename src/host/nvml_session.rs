@@ -13,10 +13,10 @@ use super::nvml_error::{NvmlError, open_error};
 /// Opening it anew takes some 10 ms of the driver's time, and the Xids of well GPUs are not heard meanwhile: no more
 /// often for a GPU that stays lost.
 const RENEWED: Duration = Duration::from_secs(60);
-/// For those who follow events to drop the old one: NVML counts who has it open, and looks at the GPUs anew only after
-/// the last. Longer than one of their waits.
+/// Upper bound for those who follow events to drop the old session: NVML counts who has it open, and looks at the GPUs
+/// anew only after the last. Longer than one of their waits.
 const DROPPED: Duration = Duration::from_millis(1500);
-/// Between two looks whether they have.
+/// Pause between two looks whether they have.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// The library and whether it is open.

@@ -23,7 +23,7 @@ pub enum Part {
 /// A line without its end, or a part of one.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
-    /// Its text.
+    /// Text of the piece.
     pub text: &'a str,
     /// Its first byte, counted from the file's beginning at the time of reading.
     pub byte: u64,
@@ -40,7 +40,7 @@ pub struct Piece<'a> {
 #[derive(Default)]
 pub(super) struct Lines {
     partial: Vec<u8>,
-    /// Of the partial line's first byte that is kept.
+    /// Offset of the partial line's first byte that is kept.
     byte: u64,
     /// So many bytes of `partial` were handed on.
     told: usize,

@@ -19,7 +19,7 @@ pub const LONGEST_PATH: usize = 107;
 /// An order has a few bytes: a probe that has no room for them is gone or hangs.
 const WRITE_BOUND: Duration = Duration::from_secs(2);
 
-/// It listens. Dropping it removes its file, unless another has taken its place.
+/// The socket that probes call. Dropping it removes its file, unless another has taken its place.
 #[derive(Debug)]
 pub struct ProbeSocket {
     listener: UnixListener,
@@ -33,7 +33,7 @@ pub struct ProbeSocket {
 pub struct Call {
     /// The process that connected, in our namespace; `None`: it is outside of it.
     pub pid: Option<u32>,
-    /// Its words.
+    /// Words of the call.
     pub words: Words,
     /// Our orders.
     pub orders: Orders,

@@ -25,7 +25,7 @@ fn owned() -> MutexGuard<'static, BTreeSet<u32>> {
     OWNED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on orphans among our descendants become our children, instead of init's.
+/// Makes orphans among our descendants our children from now on, instead of init's.
 pub fn adopt_orphans() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }

@@ -26,7 +26,7 @@ pub enum Loaded<T> {
     Bad {
         /// Where it is kept.
         kept_as: PathBuf,
-        /// Why.
+        /// Reason for people.
         why: String,
     },
 }

@@ -14,9 +14,11 @@ use super::pidfd::Pidfd;
 use super::procfs::{Procfs, Stat};
 use crate::model::{DomainId, EngineName, Member, ProcessId, ProcessUsage};
 
-/// In an engine's environment: `GROUP/ENGINE`, for people and programs. Anybody can write it: it proves nothing.
+/// Variable in an engine's environment: `GROUP/ENGINE`, for people and programs. Anybody can write it: it proves
+/// nothing.
 pub const ENGINE_VARIABLE: &str = "MPSWARDEN_ENGINE";
-/// In an engine's environment: a word drawn for each of its starts. Orphans without their session are known by it.
+/// Variable in an engine's environment: a word drawn for each of its starts. Orphans without their session are known by
+/// it.
 pub const START_VARIABLE: &str = "MPSWARDEN_START";
 /// So many processes of an engine are held by a descriptor each, where there are enough of them.
 pub const MOST_HELD: usize = 64;
@@ -45,14 +47,14 @@ struct Tree {
 struct OomKills {
     /// When the engine was started.
     before: u64,
-    /// As of the last look; `None`: nobody counts.
+    /// Kills as of the last look; `None`: they can't be counted.
     counted: Option<u64>,
 }
 
 #[derive(Debug)]
 struct TreeProcess {
     held: Hold,
-    /// As of the last look that found it.
+    /// Usage as of the last look that found the process.
     usage: ProcessUsage,
     /// It knows the engine's word, and nothing else shows that it is the engine's.
     claimed: bool,
@@ -105,8 +107,8 @@ impl Trees {
             .collect())
     }
 
-    /// Of the last look, the processes of each engine that nothing but its word speaks for. A process of the same user
-    /// can read it: so they end with the engine, and are no evidence against it.
+    /// The processes of each engine, as of the last look, that nothing but its word speaks for. A process of the same
+    /// user can read it: so they end with the engine, and are no evidence against it.
     pub fn claimed(&self, domain: &DomainId) -> Vec<(Member, Vec<ProcessId>)> {
         let trees = self.lock();
         let of_group = trees.iter().filter(|(key, _)| &key.domain == domain);
@@ -238,7 +240,7 @@ impl Tree {
         self.members.values().map(|member| &member.held)
     }
 
-    /// By those that a descriptor holds; the others are as of the last look.
+    /// Whether it seems empty by the processes that a descriptor holds; the others are as of the last look.
     fn seems_empty(&mut self) -> bool {
         self.members.retain(|_, member| !member.held.is_tight() || !member.held.is_gone());
         self.members.is_empty()

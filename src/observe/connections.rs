@@ -23,13 +23,13 @@ const MOST_PROCESSES: usize = 256;
 /// Where an engine takes connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Door {
-    /// `None`: a name, which may have many addresses.
+    /// Address of the host; `None`: a name, which may have many addresses.
     host: Option<IpAddr>,
     port: u16,
 }
 
 impl Door {
-    /// Of an engine's URL; or why its connections can't be seen.
+    /// The door of an engine's URL; or why its connections can't be seen.
     pub(super) fn of(url: &str) -> Result<Door, String> {
         if url.starts_with("unix:") {
             return Err("its address is a unix socket: the kernel counts no bytes there".to_owned());
@@ -47,7 +47,7 @@ struct Wanted {
     door: Door,
     /// Its main one first.
     processes: Vec<ProcessId>,
-    /// Of the watchdog's own connections.
+    /// Local ports of the watchdog's own connections.
     own_ports: Vec<u16>,
     answer: oneshot::Sender<Result<Traffic, String>>,
 }
@@ -120,7 +120,7 @@ fn serve(orders: &Receiver<Order>) {
 /// What is kept of one engine.
 #[derive(Default)]
 struct Watched {
-    /// Its incarnation.
+    /// Main process of the incarnation.
     main: Option<ProcessId>,
     /// Where its port listened at the last look.
     place: Option<Place>,

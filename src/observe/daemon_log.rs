@@ -11,7 +11,7 @@ use crate::model::{DomainId, Moment, Observation, ServerLine, Source, SourceStat
 const OLDEST_STAMP: Duration = Duration::from_secs(60);
 /// So many lines in a row without one that is known are too many for chance.
 const STRANGE: u32 = 20;
-/// Of a server's words so many characters are kept.
+/// Characters that are kept of a server's words.
 const WORDS: usize = 200;
 
 /// One group's.
@@ -85,7 +85,7 @@ impl DaemonLog {
         }
     }
 
-    /// Of a flood of words the first do.
+    /// A server's words as an observation; of a flood of words the first do.
     fn words(&self, server: u32, words: &str, trouble: bool) -> Option<Observation> {
         let words = shortened(words);
         let domain = self.domain.clone();

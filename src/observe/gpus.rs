@@ -16,7 +16,7 @@ use super::reports::Reports;
 use crate::host::nvml::{Driver, NvmlError};
 use crate::model::{Blindness, GpuReading, GpuUuid, Observation, Report, Source, SourceScope, XidVia};
 
-/// Between attempts to follow events after a failure: a GPU that was reset needs a new event set.
+/// Pause between attempts to follow events after a failure: a GPU that was reset needs a new event set.
 const RETRY: Duration = Duration::from_secs(10);
 /// The library is open again with the next reading of some GPU.
 const REOPENED: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ const REOPENED: Duration = Duration::from_secs(1);
 /// Why a GPU could not be read, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// It is lost: that is a fact about the GPU.
+    /// The GPU is lost: that is a fact about the GPU.
     Lost(String),
     /// It needs a reset: so is that.
     ResetNeeded(String),
@@ -45,7 +45,7 @@ impl Unread {
         }
     }
 
-    /// In words.
+    /// The reason in words.
     fn why(self) -> String {
         match self {
             Unread::Lost(why) | Unread::ResetNeeded(why) | Unread::Blind(why) => why,
@@ -158,7 +158,7 @@ pub(super) async fn look(gpu: GpuUuid, answer: oneshot::Receiver<Reading>, repor
     }
 }
 
-/// While it is held, the Xid events of a GPU are followed.
+/// Follows the Xid events of a GPU for as long as it is held.
 #[derive(Debug)]
 pub struct XidFollower {
     _held: Arc<()>,

@@ -38,7 +38,7 @@ pub trait Hands {
     /// why not.
     fn trees(&self, domain: &DomainId) -> Result<Vec<(Member, Vec<ProcessUsage>)>, String>;
 
-    /// Of the last look at the trees, the processes of each engine that nothing but its word speaks for.
+    /// The processes of each engine, as of the last look at the trees, that nothing but its word speaks for.
     fn claimed(&self, domain: &DomainId) -> Vec<(Member, Vec<ProcessId>)>;
 
     /// How many processes of each of the group's engines the OOM killer took since its start, as of the last

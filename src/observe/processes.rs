@@ -60,8 +60,8 @@ pub(super) async fn look_pipe(
     Ok(())
 }
 
-/// On a thread of its own: a command line is read from its process's memory, and waits for one that a driver
-/// call holds. Such a thread is left behind; the core asks a few times only.
+/// Reads command lines on a thread of its own: they are in their process's memory, and a process that a driver call
+/// holds makes the reader wait. Such a thread is left behind; the core asks a few times only.
 pub(super) async fn look_at_commands(domain: DomainId, asked: Vec<u32>, reports: Reports) -> Result<(), Blindness> {
     let (answer, answered) = oneshot::channel();
     let pids = asked.clone();
@@ -80,7 +80,7 @@ pub(super) async fn look_at_commands(domain: DomainId, asked: Vec<u32>, reports:
     Ok(())
 }
 
-/// Of whom we can't look for our own sake nothing is said: he is not gone.
+/// Reads command lines. Nothing is said of a process that can't be read for our own sake: it is not gone.
 fn read(procfs: &Procfs, pids: &[u32], secrets: &Secrets) -> Result<Vec<CommandLine>, String> {
     let mut found = Vec::new();
     for pid in pids {

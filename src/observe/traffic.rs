@@ -1,4 +1,4 @@
-//! From the sockets of an engine's port, look after look, to what the connections say: who waits, who was answered.
+//! Turns the sockets of an engine's port, look after look, into what the connections say: who waits, who was answered.
 //! Pure: it reads nothing and judges nothing.
 //!
 //! A client that vanished without a word (its machine lost power) shows as open until TCP gives it up.
@@ -26,7 +26,7 @@ const HEAD: u64 = 256;
 /// What was seen of one engine's connections so far.
 #[derive(Debug, Default)]
 pub(super) struct Reckoner {
-    /// As of the last look, by their cookies.
+    /// Connections as of the last look, by their cookies.
     seen: BTreeMap<u64, Seen>,
     /// When that was, if it followed every connection: one that is not among them is new.
     complete_at: Option<Moment>,
@@ -113,7 +113,7 @@ impl Reckoner {
 }
 
 impl Seen {
-    /// As it is now.
+    /// The socket as it is now.
     fn of(socket: &Socket, now: Moment) -> Seen {
         let still = socket.since_sent.min(socket.since_received);
         Seen {
@@ -152,7 +152,7 @@ fn count(connections: usize) -> u32 {
 struct Home {
     /// Addresses with a listener of their own; others are of the one that listens at any address.
     own: BTreeSet<IpAddr>,
-    /// `None`: the host is no address, so all are.
+    /// Address of the host; `None`: the host is no address, so all are.
     of: Option<IpAddr>,
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Dialect {
     pub forms: &'static [Form],
 }
 
-/// What is read.
+/// A figure that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Figure {
     Running,

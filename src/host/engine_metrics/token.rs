@@ -17,7 +17,7 @@ const LONGEST_LIST: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Form {
     pub path: &'static str,
-    /// Of this model, where one is known.
+    /// Makes the request's body, for this model where one is known.
     pub body: fn(Option<&str>) -> Value,
 }
 

@@ -9,11 +9,11 @@ use super::pattern::{Caught, Pattern, near_end};
 /// One CUDA error: its code, its names in the two APIs, and texts that programs print for it.
 struct CudaError {
     code: u32,
-    /// After `cudaError`.
+    /// Name after `cudaError`.
     runtime: &'static str,
-    /// After `CUDA_ERROR_`.
+    /// Name after `CUDA_ERROR_`.
     driver: &'static str,
-    /// `cudaGetErrorString`.
+    /// Text of `cudaGetErrorString`.
     text: &'static str,
 }
 

@@ -14,7 +14,7 @@ pub(super) enum Level {
     Warning,
     /// An error and above.
     Error,
-    /// It has none.
+    /// The line has no level.
     #[default]
     Unsaid,
 }

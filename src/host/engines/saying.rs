@@ -13,7 +13,7 @@ use super::place::Message;
 use crate::host::pieces::{Part, Piece};
 use crate::model::Saying;
 
-/// Without one of these a line says nothing.
+/// Marks without any of which a line says nothing.
 static MARKS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let marks: Vec<String> = all(|dialect| dialect.marks).into_iter().map(regex::escape).collect();
     Regex::new(&format!("(?-u)(?i:cud)|{}", marks.join("|"))).ok()

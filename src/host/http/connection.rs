@@ -30,7 +30,7 @@ pub(super) struct Answer {
 }
 
 impl Connection {
-    /// Over an open stream. `held` is let go of after the connection.
+    /// A connection over an open stream. `held` is released after the connection.
     pub(super) async fn over<S>(stream: S, held: Option<Held>) -> Result<Connection, hyper::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -53,7 +53,7 @@ pub(super) fn held(path: &Path, record: &mut dyn FnMut(&str)) -> io::Result<()> 
     records(&mut open(path)?, usize::MAX, record)
 }
 
-/// In some containers another device has its place, which may never end.
+/// Opens the device. In some containers another device has its place, which may never end.
 fn open(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path)?;
     match file.metadata()?.rdev() == makedev(1, 11) {

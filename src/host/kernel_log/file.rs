@@ -40,13 +40,13 @@ pub(super) struct LogFile {
     old: Vec<Opened>,
     /// Lines that were there before, by which the form is known.
     sample: Vec<String>,
-    /// Since when it is not at its path.
+    /// Time since which the file is not at its path.
     missing: Option<Moment>,
     failed: Option<io::Error>,
 }
 
 impl LogFile {
-    /// From its present end on. What goes wrong is told when it is followed, and tried again.
+    /// The file from its present end on. What goes wrong is told when it is followed, and tried again.
     pub(super) fn open(path: &Path) -> LogFile {
         let mut log = LogFile {
             path: path.to_owned(),

@@ -16,9 +16,9 @@ use crate::files::{self, Links};
 
 /// The kernel's own device.
 pub(super) const DEVICE: &str = "/dev/kmsg";
-/// Of a file, when it is asked what it holds.
+/// Bytes of a file that are read back when it is asked what it holds.
 pub(super) const READ_BACK: u64 = 8 << 20;
-/// Of its end, when its form is to be known.
+/// Bytes of a file's end that show its form.
 pub(super) const SAMPLE: u64 = 64 * 1024;
 /// The machine's own pid namespace, by its fixed number (the kernel's PROC_PID_INIT_INO).
 pub(super) const MACHINE_NAMESPACE: &str = "pid:[4026531836]";

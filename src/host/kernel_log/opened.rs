@@ -29,13 +29,14 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// To be read from its beginning.
+    /// The file, to be read from its beginning.
     pub(super) fn at_beginning(file: File) -> Opened {
         let (before, partial) = (Vec::new(), Vec::new());
         Opened { file, offset: 0, before, partial, dropping: false, grown: clock::now() }
     }
 
-    /// To be read from its end: from the beginning of a line that has none yet. `seen` gets some whole lines before it.
+    /// The file, to be read from its end: from the beginning of a line that has none yet. `seen` gets some whole lines
+    /// before it.
     pub(super) fn at_end(file: File, seen: &mut dyn FnMut(&str)) -> io::Result<Opened> {
         let mut opened = Opened::at_beginning(file);
         let length = opened.file.metadata()?.len();

@@ -8,7 +8,7 @@ use super::words::{self, KernelLine};
 
 /// So many lines in a row of no known form are a log that is not understood.
 const STRANGE: u32 = 20;
-/// Of a file that has fewer lines nobody can say what its form is.
+/// Number of lines below which a file's form can't be known.
 const YOUNG: usize = 3;
 /// How much of a line is shown, in characters.
 const SHOWN: usize = 60;
@@ -18,11 +18,11 @@ const LONGEST_SUBSYSTEM: usize = 48;
 /// What a line told.
 #[derive(Debug, PartialEq)]
 pub(super) enum Told {
-    /// In a known form, and what it says, if anything of interest.
+    /// A line in a known form, and what it says, if anything of interest.
     Understood(Option<KernelLine>),
     /// Nothing about the log's form: an empty line, or one that goes on with the one before.
     Nothing,
-    /// In no known form; so are many before it, if `Some`: then one of them, shortened.
+    /// A line in no known form; so are many before it, if `Some`: then one of them, shortened.
     Strange(Option<String>),
 }
 

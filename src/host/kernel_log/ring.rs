@@ -10,7 +10,7 @@ use nix::libc;
 
 use super::Ear;
 
-/// Between two readings.
+/// Pause between two readings.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The largest part of the buffer that is read: the end of it.
 const LARGEST: usize = 4 << 20;
@@ -24,7 +24,7 @@ const SIZE_BUFFER: libc::c_int = 10;
 pub(super) struct Ring(Place);
 
 impl Ring {
-    /// From its present end on.
+    /// The ring from its present end on.
     pub(super) fn open() -> io::Result<Ring> {
         let mut place = Place::default();
         place.fresh(&held()?);

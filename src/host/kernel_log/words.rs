@@ -41,7 +41,7 @@ pub struct PciAddress {
 }
 
 impl PciAddress {
-    /// From the kernel's `0000:00:06` or NVML's `00000000:00:06.0`.
+    /// Parses the kernel's `0000:00:06` or NVML's `00000000:00:06.0`.
     pub fn parse(text: &str) -> Option<PciAddress> {
         let mut parts = text.split(':');
         let (domain, bus, device) = (parts.next()?, parts.next()?, parts.next()?);

@@ -12,9 +12,9 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use super::wire::Socket;
 use super::wire::{self, Part};
 
-/// For the kernel to go on. It answers within microseconds.
+/// Upper bound for one answer of the kernel. It answers within microseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
-/// For one reading of a port, however many sockets it has.
+/// Upper bound for one reading of a port, however many sockets it has.
 pub(super) const BOUND: Duration = Duration::from_secs(2);
 /// The kernel puts at most 32 KiB into one piece.
 pub(super) const PIECE: usize = 64 * 1024;
@@ -27,7 +27,7 @@ pub(super) const MOST: usize = 65_536;
 #[derive(Debug)]
 pub struct Sockets {
     netlink: OwnedFd,
-    /// Of the last request: the answer to it bears the same number.
+    /// Number of the last request: the answer to it bears the same one.
     sequence: u32,
     piece: Vec<u8>,
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// AF_INET.
+/// Address family AF_INET.
 pub(super) const IPV4: u8 = 2;
 /// AF_INET6; sockets that take IPv4 too are among them.
 pub(super) const IPV6: u8 = 10;
@@ -12,7 +12,7 @@ const TCP: u8 = 6;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// NLM_F_REQUEST | NLM_F_DUMP.
 const DUMP: u16 = 0x301;
-/// NLM_F_DUMP_INTR.
+/// Flag NLM_F_DUMP_INTR.
 const INTERRUPTED: u16 = 0x10;
 /// NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN.
 const ERROR: u16 = 2;
@@ -35,7 +35,7 @@ const MESSAGE: usize = 72;
 pub struct Socket {
     /// It waits for connections.
     pub listens: bool,
-    /// Its own end. An IPv4 address is one, whatever kind of socket has it.
+    /// Address of its own end. An IPv4 address is one, whatever kind of socket has it.
     pub local: SocketAddr,
     /// The other end.
     pub remote: SocketAddr,
@@ -49,9 +49,9 @@ pub struct Socket {
     pub packets: u32,
     /// Bytes that came.
     pub received: u64,
-    /// Since bytes were sent; since it was opened, where none were.
+    /// Time since bytes were sent; since it was opened, where none were.
     pub since_sent: Duration,
-    /// Since bytes came; since it was opened, where none did.
+    /// Time since bytes came; since it was opened, where none did.
     pub since_received: Duration,
 }
 
@@ -61,7 +61,7 @@ pub(super) enum Part {
     Socket(Socket),
     /// An errno.
     Failed(i32),
-    /// That was all.
+    /// End of the list.
     End,
 }
 
@@ -106,7 +106,7 @@ pub(super) struct Message<'b> {
 }
 
 impl<'b> Message<'b> {
-    /// With what comes after it.
+    /// The first message, with what comes after it.
     fn first(bytes: &'b [u8]) -> Option<(Message<'b>, &'b [u8])> {
         let length = u32_at(bytes, 0)? as usize;
         let body = bytes.get(HEADER..length)?;
@@ -119,7 +119,7 @@ impl<'b> Message<'b> {
         self.flags & INTERRUPTED != 0 || self.kind == OVERRUN
     }
 
-    /// `None`: nothing that matters.
+    /// The part that this message is; `None`: nothing that matters.
     pub(super) fn part(&self) -> Result<Option<Part>, String> {
         match self.kind {
             SOCK_DIAG_BY_FAMILY => Ok(socket(self.body)?.map(Part::Socket)),
@@ -182,7 +182,7 @@ fn moved(socket: Socket, info: &[u8]) -> Result<Socket, String> {
     read().ok_or_else(|| "the kernel counts too little of a connection: it is older than 4.6".to_owned())
 }
 
-/// Of milliseconds; a socket that moves just then may be a tick ahead, which reads as 49 days.
+/// Duration of so many milliseconds; a socket that moves just then may be a tick ahead, which reads as 49 days.
 fn ago(milliseconds: u32) -> Duration {
     match milliseconds.cast_signed() {
         0.. => Duration::from_millis(milliseconds.into()),

@@ -13,11 +13,11 @@ use crate::host::probe_place::ProbePlace;
 use crate::host::probe_socket::{Call, Orders, ProbeSocket, Words};
 use crate::probe::wire::{Order, VERSION, Word};
 
-/// For the first word.
+/// Upper bound for the first word.
 const HELLO_BOUND: Duration = Duration::from_secs(2);
-/// Between two calls that are taken: a stranger costs a walk through /proc, and anybody may call.
+/// Pause between two calls that are taken: a stranger costs a walk through /proc, and anybody may call.
 const PACE: Duration = Duration::from_millis(20);
-/// Before the socket is made again.
+/// Pause before the socket is made again.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Listens for ever. Where it can't, it says why, and tries again.
@@ -36,7 +36,7 @@ pub(super) async fn listen(place: ProbePlace, owners: Owners, probes: Shared) {
     }
 }
 
-/// Until no more can be taken: tells why.
+/// Takes calls until no more can be taken, and says why.
 async fn take_calls(socket: &ProbeSocket, owners: &Owners, probes: &Shared) -> std::io::Error {
     loop {
         let call = match socket.accept().await {
@@ -52,7 +52,7 @@ async fn take_calls(socket: &ProbeSocket, owners: &Owners, probes: &Shared) -> s
     }
 }
 
-/// Until either side has enough: the connection ends with it.
+/// Talks with a probe until either side has enough: the connection ends with it.
 async fn converse(call: Call, (engine, held): Owner, probes: Shared) {
     let Call { mut words, orders, .. } = call;
     let pid = held.id.pid;

@@ -153,7 +153,7 @@ impl Probes {
 }
 
 impl Client {
-    /// `None`: nobody waits for what it says.
+    /// Orders a window; `None`: no answer is awaited.
     fn order(&mut self, order: Order) -> Result<Option<Asked>, String> {
         let Order::Record { window, .. } = order;
         let taken = self.orders.try_send(order);
@@ -168,7 +168,7 @@ impl Client {
         Ok(Some((self.engine.engine.clone(), answered)))
     }
 
-    /// `false`: it was not its turn.
+    /// Takes what the probe said; `false`: it was not its turn.
     fn said(&mut self, word: Word) -> bool {
         let Some(owed) = self.owed.checked_sub(1) else { return false };
         self.owed = owed;

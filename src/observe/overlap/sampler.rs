@@ -35,7 +35,7 @@ pub type Owners = Arc<dyn Fn(u32) -> io::Result<Option<Owner>> + Send + Sync>;
 pub struct Timing {
     /// How long each is.
     pub window: Duration,
-    /// From one to the next, on average.
+    /// Time from one window to the next, on average.
     pub period: Duration,
 }
 
@@ -43,9 +43,9 @@ pub struct Timing {
 pub(super) struct Wanted {
     pub group: GroupName,
     pub timing: Timing,
-    /// For all of it.
+    /// Upper bound for all of it.
     pub bound: Duration,
-    /// `None`: there is nothing to tell, and nothing is wrong.
+    /// Channel for the answer; `None`: there is nothing to report, and nothing is wrong.
     pub answer: oneshot::Sender<Result<Option<OverlapWindow>, String>>,
 }
 
@@ -55,12 +55,12 @@ pub struct Sampler {
     owners: Owners,
     reports: UnboundedSender<Report>,
     timings: BTreeMap<GroupName, Timing>,
-    /// `None`: no engine was to be probed yet.
+    /// Channel to the thread; `None`: no engine was to be probed yet.
     thread: Option<UnboundedSender<Wanted>>,
 }
 
 impl Sampler {
-    /// For probes that call at this place, and are whose `owners` says. Starts nothing.
+    /// A sampler for probes that call at this place and belong to an engine by `owners`. Starts nothing.
     pub fn new(place: ProbePlace, owners: Owners, reports: UnboundedSender<Report>) -> Self {
         Sampler { place, owners, reports, timings: BTreeMap::new(), thread: None }
     }
@@ -109,7 +109,7 @@ impl Sampler {
     }
 }
 
-/// Until the sampler is dropped.
+/// Serves windows until the sampler is dropped.
 fn serve(
     runtime: &Runtime,
     place: ProbePlace,
