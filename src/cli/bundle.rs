@@ -20,9 +20,9 @@ use super::known_secrets::{Known, known};
 
 /// The output of a control daemon and of MPS itself; every other log in its directory is an engine's.
 const DAEMON_LOG: &str = "daemon.log";
-/// Of each log.
+/// Bytes of each log's end that are taken.
 const LOG_END: u64 = 256 * 1024;
-/// For a program to print what it knows.
+/// Upper bound for a program to print what it knows.
 const PROGRAM_BOUND: Duration = Duration::from_secs(5);
 
 /// What is known of the incident, and where the rest is.
@@ -30,7 +30,7 @@ pub(super) struct Evidence {
     pub incident: Incident,
     /// The document of the status, or why there is none.
     pub status: Result<Value, String>,
-    /// Of the watchdog that answered, or why none did.
+    /// Version of the watchdog that answered, or why none did.
     pub version: Result<Value, String>,
     pub setup: Result<Setup, String>,
     /// The same as read from its file, to know its secrets; `None`: it has no file.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Of `incidents`.
+/// Options of `incidents`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct IncidentOptions {
-    /// Which one.
+    /// Id of the incident.
     pub id: Option<String>,
     /// The document of /api/v1/incidents.
     #[arg(long)]
@@ -16,7 +16,7 @@ pub struct IncidentOptions {
     /// end of the control daemon's log, with what looks like a secret hidden. Look through it before you send it.
     #[arg(long, value_name = "FILE", requires = "id", conflicts_with = "json")]
     pub bundle: Option<PathBuf>,
-    /// With the ends of the engines' logs: prompts of users, and answers to them, may stand there.
+    /// Include the ends of the engines' logs: prompts of users, and answers to them, may stand there.
     #[arg(long, requires = "bundle")]
     pub with_engine_logs: bool,
     /// Write over FILE.

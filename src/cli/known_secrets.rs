@@ -4,13 +4,13 @@ use crate::config::Configuration;
 use crate::host::evidence;
 use crate::text::secrets::{Secrets, is_secret};
 
-/// Of an environment file.
+/// Most bytes of an environment file.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// What is known.
+/// The secrets that are known.
 pub(super) struct Known {
     pub values: Vec<String>,
-    /// For people, what it was that was looked through.
+    /// Sentence for people about what was looked through.
     pub told: String,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn known(configuration: Option<&Result<Configuration, String>>, looks
     Known { values, told }
 }
 
-/// Of a line `NAME=value`, perhaps in quotes.
+/// The secret of a line `NAME=value`, perhaps in quotes.
 fn secret_of(line: &str) -> Option<String> {
     let (name, value) = line.trim_start().split_once('=')?;
     let value = value.trim().trim_matches(['"', '\'']);

@@ -32,7 +32,7 @@ const NEW_NAME: &str = "give the group a new name, or restart mpswarden";
 /// What a changed configuration comes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// For people, a sentence each: `small-llms/qwen-b rolls (command)`. Empty: nothing changed.
+    /// Sentences for people, one for each change: `small-llms/qwen-b rolls (command)`. Empty: nothing changed.
     pub sentences: Vec<String>,
     /// Engines that were there before and are started in another way from now on.
     pub rolls: BTreeSet<EngineKey>,
@@ -41,7 +41,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// From what is in force to what is wanted, each resolved for the GPUs that are there.
+    /// The changes from what is in force to what is wanted, each resolved for the GPUs that are there.
     pub fn between(old: (&Configuration, &[GroupLaunch]), new: (&Configuration, &[GroupLaunch])) -> Self {
         let mut changes = Changes::default();
         let (was, is) = (tree(old.0), tree(new.0));

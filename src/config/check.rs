@@ -7,7 +7,7 @@ use super::problem::{Places, Problem};
 use super::resolve::{apart_log_directory, apart_pipe_directory};
 use super::values::{SOCKET_PATH, authority, host_of};
 
-/// At most one part in so many of the time is sampled.
+/// Inverse of the largest part of the time that may be sampled.
 const MOST_SAMPLED: u32 = 20;
 
 /// Logs of MPS in a group's log directory: what the daemon prints, and what it writes there itself.

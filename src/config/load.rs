@@ -61,7 +61,7 @@ fn read(path: &Path) -> Result<String, Problems> {
     })
 }
 
-/// What studies measured. A file that is missing where nobody named one was never written.
+/// Reads the baselines that studies measured. A file that is missing where nobody named one was never written.
 fn baselines(configuration: &mut Configuration, problems: &mut Vec<Problem>) {
     for (index, group) in configuration.groups.iter_mut().enumerate() {
         let file = &group.baselines;

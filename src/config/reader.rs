@@ -90,7 +90,7 @@ impl<'t> Document<'t> {
         self.places.borrow_mut().at.entry(path).or_insert(place);
     }
 
-    /// What was found: places, problems, and every key asked for, as dotted paths without indices.
+    /// Ends the reading: places, problems, and every key asked for, as dotted paths without indices.
     pub(super) fn finish(self) -> (Places, Vec<Problem>, BTreeSet<String>) {
         (self.places.into_inner(), self.problems.into_inner(), self.known.into_inner())
     }

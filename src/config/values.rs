@@ -214,7 +214,7 @@ pub(super) fn authority(text: &str) -> Option<(&str, u16)> {
     (fine && port > 0).then_some((host, port))
 }
 
-/// What follows `http://host:port`.
+/// Path of a URL, the part after `http://host:port`.
 pub(super) fn url_path(value: &DeValue<'_>) -> Reading<String> {
     let text = text(value)?;
     match is_url_path(&text) {

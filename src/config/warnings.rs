@@ -46,7 +46,7 @@ fn within<'a>(path: &Path, known: &[&'a str]) -> Option<&'a str> {
     known.iter().copied().find(|known| path.starts_with(known))
 }
 
-/// Without `.` and `..`, and with /var/run as what it is a link to.
+/// The path without `.` and `..`, and with /var/run as what it is a link to.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

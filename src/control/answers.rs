@@ -1,5 +1,4 @@
-//! From a line to an answer: what memory can answer is answered here, an order goes to the core loop.
-//! No socket here.
+//! Makes answers from lines: what memory can answer is answered here, an order goes to the core loop. No socket here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +26,7 @@ pub enum Wanted {
 /// A question to the core loop. Where nobody waits for the answer any more, nothing is done.
 #[derive(Debug)]
 pub struct Asked {
-    /// What is wanted.
+    /// The request of whoever asks.
     pub wanted: Wanted,
     /// Only say what it would come to.
     pub dry_run: bool,
@@ -100,7 +99,7 @@ impl Answers {
     }
 }
 
-/// What is running.
+/// The watchdog that runs.
 #[derive(Serialize)]
 struct Running {
     version: &'static str,

@@ -18,7 +18,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Over this socket; it need not be there yet.
+    /// A client over this socket; it need not be there yet.
     pub fn of(socket: &Path) -> Client {
         Client { socket: socket.to_owned() }
     }

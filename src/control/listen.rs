@@ -17,7 +17,7 @@ use nix::sys::socket::{
 
 /// What `sockaddr_un` has room for, its end apart (unix(7)).
 pub(super) const LONGEST_PATH: usize = 107;
-/// For another watchdog that makes its socket in the same directory now.
+/// Upper bound for another watchdog that makes its socket in the same directory now.
 const LOCK_BOUND: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// Connections that wait to be accepted.
@@ -40,7 +40,7 @@ pub enum BindError {
     Io {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// The system's reason.
         source: io::Error,
     },
 }
@@ -62,7 +62,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Where it is.
+    /// Path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }

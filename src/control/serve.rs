@@ -23,11 +23,12 @@ pub use super::answers::{Asked, SetupSource, Wanted};
 
 /// Further ones are told to try again.
 const MAX_CONNECTIONS: usize = 16;
-/// Between two tries when accepting fails, as it does when descriptors run out.
+/// Pause between two tries when accepting fails, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Between two log lines about callers that were refused.
+/// Pause between two log lines about callers that were refused.
 const TELL_PAUSE: Duration = Duration::from_secs(10);
-/// Of a call that is too long so much is read and thrown away: closed with bytes unread, a socket takes its answer back.
+/// Bytes of a call that is too long which are read and thrown away: closed with bytes unread, a socket takes its answer
+/// back.
 const MOST_DRAINED: u64 = 16 << 20;
 const DRAIN_BOUND: Duration = Duration::from_secs(1);
 
