@@ -19,7 +19,7 @@ pub(super) const MAX_STATUS_AGE: Duration = Duration::from_secs(30);
 /// A page is made anew after this even if nothing happened: `process_*` move.
 const MAX_PAGE_AGE: Duration = Duration::from_secs(1);
 
-/// What is running.
+/// The build that runs.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct BuildInfo {
     /// The crate's version.
@@ -75,7 +75,7 @@ struct Facts {
 #[derive(Default)]
 struct Page {
     last: Option<Rendering>,
-    /// From the first scrape on.
+    /// Channel for the pages, from the first scrape on.
     pages: Option<Pages>,
 }
 
@@ -198,14 +198,14 @@ impl Exporter {
         facts.version += 1;
     }
 
-    /// They as JSON: `{"incidents": [...]}`.
+    /// The incidents as JSON: `{"incidents": [...]}`.
     pub fn incidents_json(&self) -> Result<Bytes, serde_json::Error> {
         let incidents = self.incidents();
         let list = IncidentList { incidents: incidents.iter().map(Arc::as_ref).collect() };
         plain_json(&list)
     }
 
-    /// What is running.
+    /// The build that runs.
     pub fn build(&self) -> BuildInfo {
         self.build
     }

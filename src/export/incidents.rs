@@ -10,7 +10,8 @@ use crate::model::{Event, GroupName, Incident, Moment, Status, What};
 
 /// The latest are kept.
 const MAX_INCIDENTS: usize = 100;
-/// Of one group at once: faults that last and that nobody mends. The oldest is closed for a newer one.
+/// Most incidents of one group that are open at once: faults that last and are not mended. The oldest is closed for a
+/// newer one.
 const MAX_OPEN: usize = 8;
 /// An incident in which nothing is on its way is left alone after so long without a line: its fault lasts, and
 /// what happens now is another matter.

@@ -18,7 +18,7 @@ use crate::text::screen::no_color;
 /// The shape of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people and the journal.
+    /// Lines for people and the journal.
     Text,
     /// An object a line.
     Json,

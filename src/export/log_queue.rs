@@ -14,7 +14,7 @@ use crate::text::plain::is_order;
 
 /// Lines that wait at most.
 const LINES: usize = 1024;
-/// For the lines that wait when the watchdog ends.
+/// Upper bound for writing the lines that wait when the watchdog ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the writing thread is told.

@@ -9,9 +9,9 @@ use crate::model::{
 };
 use crate::text::plain::one_line;
 
-/// Of the beginning, and of the end, each.
+/// Most lines of the beginning, and of the end, each.
 const MAX_LINES: usize = 100;
-/// Between two writings of one that goes on.
+/// Pause between two writings of an incident that goes on.
 const WRITE_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of evidence and of a line: an engine's output may be in it.
 const LONGEST_TEXT: usize = 500;
@@ -19,7 +19,7 @@ const LONGEST_TEXT: usize = 500;
 /// An incident that is not over.
 #[derive(Debug)]
 pub(super) struct OpenIncident {
-    /// Without lines.
+    /// The incident without its lines.
     told: Incident,
     first: Vec<IncidentLine>,
     last: VecDeque<IncidentLine>,
@@ -49,7 +49,7 @@ enum Given {
 /// How it ended, or would.
 #[derive(Debug)]
 enum Over {
-    /// It goes on; what it comes to once its faults are over.
+    /// The incident goes on; what it comes to once its faults are over.
     NotYet(&'static str),
     Ended(&'static str),
 }
@@ -102,12 +102,12 @@ impl OpenIncident {
         }
     }
 
-    /// Its name.
+    /// Id of the incident.
     pub(super) fn id(&self) -> &str {
         &self.told.id
     }
 
-    /// Whose it is.
+    /// Group of the incident.
     pub(super) fn group(&self) -> &GroupName {
         &self.told.group
     }
@@ -182,7 +182,7 @@ impl OpenIncident {
         }
     }
 
-    /// How it ended; `None` while it goes on.
+    /// Result of the incident; `None` while it goes on.
     pub(super) fn result(&self) -> Option<&'static str> {
         match self.over {
             Over::NotYet(_) => None,
@@ -190,13 +190,13 @@ impl OpenIncident {
         }
     }
 
-    /// As it stands.
+    /// The incident as it stands.
     pub(super) fn so_far(&self) -> Incident {
         let lines = self.first.iter().chain(&self.last).cloned().collect();
         Incident { lines, omitted: self.omitted, ..self.told.clone() }
     }
 
-    /// As it stands, where that is to be written now.
+    /// The incident as it stands, where that is to be written now.
     pub(super) fn take_unwritten(&mut self, now: Moment) -> Option<Incident> {
         match self.given {
             Given::At(_) => return None,
@@ -207,7 +207,7 @@ impl OpenIncident {
         Some(self.so_far())
     }
 
-    /// As it ended, at `at`.
+    /// The incident as it ended, at `at`.
     pub(super) fn closed(self, result: &str, at: Moment) -> Incident {
         let ended_at = Some(self.boot + at.as_secs_f64());
         let lines = self.first.into_iter().chain(self.last).collect();
@@ -308,7 +308,7 @@ fn stamp(seconds: f64) -> String {
     time.strftime("%Y%m%dT%H%M%S.%3f").to_string()
 }
 
-/// At most `LONGEST_TEXT` bytes, at a character's end.
+/// Cuts a text to `LONGEST_TEXT` bytes, at a character's end.
 fn cut(mut text: String) -> String {
     if text.len() > LONGEST_TEXT {
         let end = (0..=LONGEST_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);

@@ -58,7 +58,7 @@ pub fn word(event: &Event) -> &'static str {
     }
 }
 
-/// Where: `group`, `group/engine`, or nothing.
+/// The place of an event: `group`, `group/engine`, or nothing.
 pub fn place(event: &Event) -> String {
     match (&event.group, &event.engine) {
         (Some(group), Some(engine)) => format!("{group}/{engine}"),

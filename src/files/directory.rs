@@ -54,7 +54,7 @@ struct Ours {
     holds: Holds,
     user: u32,
     group: u32,
-    /// In a user namespace, the number that stands for everybody outside.
+    /// The number that stands for everybody outside, in a user namespace.
     beyond: Option<u32>,
 }
 
@@ -147,7 +147,7 @@ impl Ours {
     }
 }
 
-/// In the machine's own user namespace every number is known.
+/// The number that stands for everybody outside a user namespace; in the machine's own every number is known.
 fn user_beyond() -> Option<u32> {
     let map = fs::read_to_string("/proc/self/uid_map").ok()?;
     let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
@@ -169,7 +169,7 @@ fn group(gid: u32) -> String {
     }
 }
 
-/// Without `.` and `..`: of a link's target, whose directories are looked at as they are named.
+/// The path without `.` and `..`: of a link's target, whose directories are looked at as they are named.
 fn lexical(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

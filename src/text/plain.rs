@@ -11,7 +11,7 @@ pub fn is_order(c: char) -> bool {
     c.is_control() || formats
 }
 
-/// As one line, with a blank for each of its ends and tabs, and a U+FFFD in place of each other order.
+/// The text as one line, with a blank for each of its ends and tabs, and a U+FFFD in place of each other order.
 pub fn one_line(text: &str) -> String {
     let plain = |c| match c {
         '\n' | '\r' | '\t' => ' ',

@@ -1,5 +1,5 @@
-//! Where text goes: how wide it is, whether it takes colours; and text that can't drive it. Pure but for
-//! the look at the terminal.
+//! Describes where text goes: how wide it is, whether it takes colours; and text that can't drive it. Pure but for the
+//! look at the terminal.
 
 use std::io::{IsTerminal, Stdout};
 
@@ -20,20 +20,20 @@ pub struct Screen {
     pub width: Option<usize>,
     /// Whether colours are wanted.
     pub coloured: bool,
-    /// Of times of day.
+    /// Zone of times of day.
     pub zone: TimeZone,
 }
 
 /// What a word means, by its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
-    /// Nothing.
+    /// A word of no special meaning.
     Plain,
     /// A heading.
     Bold,
-    /// Of less weight.
+    /// A word of less weight.
     Dim,
-    /// As it should be.
+    /// A word for what is as it should be.
     Good,
     /// Not as it should be.
     Warn,
@@ -55,7 +55,7 @@ impl Screen {
         }
     }
 
-    /// None: a file, with times in UTC.
+    /// A screen for files: no colours, with times in UTC.
     pub fn plain() -> Screen {
         Screen { width: None, coloured: false, zone: TimeZone::UTC }
     }
@@ -95,7 +95,7 @@ pub fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-/// At most so many columns; what was cut off shows as `…`.
+/// Cuts a text to so many columns; what was cut off shows as `…`.
 pub fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();

@@ -48,7 +48,7 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// By their looks alone. The error is a mistake in this file.
+    /// Secrets known by their looks alone. The error is a mistake in this file.
     pub fn new() -> Result<Secrets, regex::Error> {
         Ok(Secrets {
             known: Vec::new(),
@@ -195,7 +195,7 @@ fn named(pattern: &Regex, text: &str, value: fn(&str, &Captures<'_>) -> Option<R
     found
 }
 
-/// Of a header it is the whole line. That there is none is worth reading.
+/// Range of the value; of a header it is the whole line. That there is none is worth reading.
 fn pair_value(text: &str, captures: &Captures<'_>) -> Option<Range<usize>> {
     let (name, value) = (captures.name("name")?, captures.name("secret")?);
     let is_header = ["authorization", "cookie"].iter().any(|end| name.as_str().to_ascii_lowercase().ends_with(end));
@@ -300,7 +300,7 @@ fn by_chance(part: &str) -> String {
     out
 }
 
-/// In order, those that touch as one.
+/// Merges ranges in order, those that touch as one.
 fn merged(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
     found.retain(|secret| !secret.is_empty());
     found.sort_by_key(|secret| secret.start);

@@ -84,7 +84,7 @@ impl Answer {
         Answer::text(StatusCode::SERVICE_UNAVAILABLE, sentence)
     }
 
-    /// With its headers; `place` is given back once the connection has taken it all.
+    /// The response with its headers; `place` is given back once the connection has taken it all.
     pub fn page(self, place: Option<OwnedSemaphorePermit>) -> Response<Page> {
         let mut response = Response::new(Page { left: self.body, _place: place });
         *response.status_mut() = self.status;

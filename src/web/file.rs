@@ -28,7 +28,7 @@ pub(super) struct Document {
     pub rate_limit: Option<Spanned<IgnoredAny>>,
 }
 
-/// `tls_server_config`.
+/// The section `tls_server_config`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TlsSection {

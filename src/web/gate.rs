@@ -14,7 +14,7 @@ use super::policy::{Loaded, Policy};
 use super::problem::Problem;
 use super::stamp::Stamp;
 
-/// At most so often are the files looked at.
+/// Shortest time between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A request waits so long for a look, then takes the policy that there is: a file system may hang.
 const LOOK_PATIENCE: Duration = Duration::from_millis(500);

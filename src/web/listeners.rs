@@ -9,9 +9,9 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use super::port_holder::holder;
 
-/// For a client that takes nothing of its answer (TCP_USER_TIMEOUT, milliseconds).
+/// Upper bound for a client that takes nothing of its answer (TCP_USER_TIMEOUT, milliseconds).
 const WRITE_TIMEOUT_MS: u32 = 10_000;
-/// From the first failure to the next try, doubled up to the last.
+/// Pause from the first failure to the next try, doubled up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
@@ -25,7 +25,7 @@ pub struct Listeners {
 /// An address that can't be had now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Which.
+    /// Address that could not be had.
     pub address: SocketAddr,
     /// Who has it, or what else forbids it, and the cure.
     pub why: String,

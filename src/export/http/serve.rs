@@ -19,7 +19,7 @@ pub struct Service {
     pub exporter: Arc<Exporter>,
     /// Whether the core loop turned within the last 10 s.
     pub liveness: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// CLOCK_BOOTTIME.
+    /// Reads CLOCK_BOOTTIME.
     pub clock: Arc<dyn Fn() -> Moment + Send + Sync>,
     /// Connections at once.
     pub connections: usize,

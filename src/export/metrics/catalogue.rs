@@ -5,13 +5,13 @@
 pub struct Metric {
     /// Its row in `ALL`, from 0.
     pub row: usize,
-    /// As scraped.
+    /// Name as scraped.
     pub name: &'static str,
     /// What a sample is.
     pub kind: Kind,
     /// Label names, in the order in which values are given.
     pub labels: &'static [&'static str],
-    /// For people; without backslashes and line breaks, so that it needs no escapes.
+    /// Help for people; without backslashes and line breaks, so that it needs no escapes.
     pub help: &'static str,
 }
 
@@ -42,7 +42,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// In the exposition format's word.
+    /// The exposition format's word.
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Counter => "counter",
@@ -52,7 +52,7 @@ impl Kind {
     }
 }
 
-/// From a log line to a decision: 0.25 ms to 10 s.
+/// Buckets for the time from a log line to a decision: 0.25 ms to 10 s.
 const DETECTION: Kind = Kind::Histogram(&[
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ]);

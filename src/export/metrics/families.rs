@@ -9,7 +9,7 @@ use crate::text::plain::is_order;
 /// Families in the making. Each metric's series gather by themselves, since the format wants them together and
 /// readings come by group.
 pub(crate) struct Families {
-    /// By the catalogue's rows; `None`: not asked for.
+    /// Series by the catalogue's rows; `None`: not asked for.
     series: Vec<Option<Vec<Series>>>,
 }
 

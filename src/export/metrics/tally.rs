@@ -51,7 +51,7 @@ pub(crate) struct Tally {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Watchdog,
-    /// By its `gpu` label.
+    /// A GPU by its `gpu` label.
     Gpu(String),
     Group(GroupName),
     Engine(EngineKey),
