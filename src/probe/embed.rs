@@ -1,4 +1,4 @@
-//! For build scripts: compiles a library of std alone that a crate embeds, so that `cargo run` builds all.
+//! Compiles a library of std alone that a crate embeds, for build scripts, so that `cargo run` builds all.
 
 use std::env;
 use std::path::Path;

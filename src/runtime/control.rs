@@ -33,7 +33,7 @@ impl SocketWish {
         asked.map_or_else(|| SocketWish::Default(default.to_owned()), SocketWish::Asked)
     }
 
-    /// Where.
+    /// Path of the socket.
     pub(super) fn path(&self) -> &Path {
         let (SocketWish::Asked(path) | SocketWish::Default(path)) = self;
         path

@@ -62,7 +62,7 @@ pub(super) struct CoreLoop {
     pub hooks: Arc<Callers>,
     pub keeper: Arc<Keeper>,
     pub exporter: Arc<Exporter>,
-    /// To all that hold a receiver: the exporter, and whoever needs each engine's address and state.
+    /// Channel to all that hold a receiver: the exporter, and what else needs each engine's address and state.
     pub status: watch::Sender<Arc<Status>>,
     pub heartbeat: Arc<Heartbeat>,
     pub reports: UnboundedReceiver<Report>,

@@ -4,13 +4,13 @@
 use crate::host::trees::MOST_HELD;
 use crate::web::MAX_CONNECTIONS;
 
-/// For the watchdog's own: logs, NVML, the kernel log, sockets, a command to each daemon.
+/// Descriptors for the watchdog's own use: logs, NVML, the kernel log, sockets, a command to each daemon.
 const OWN: u64 = 64;
 /// Connections of the control socket.
 const ORDERS: u64 = 16;
-/// Of each engine beside its processes: its output, its health, its metrics, its port, its probe.
+/// Descriptors of each engine beside its processes: its output, its health, its metrics, its port, its probe.
 const OF_ENGINE: u64 = 8;
-/// Below this nothing works.
+/// Number of descriptors below which nothing works.
 const LEAST: u64 = 64;
 /// Prometheus and a person at least are let in.
 const FEWEST_CONNECTIONS: u64 = 8;

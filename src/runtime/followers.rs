@@ -18,7 +18,7 @@ use crate::observe::daemon_log::DaemonLog;
 use crate::observe::gpus;
 use crate::observe::gpus::{Gpus, XidFollower};
 
-/// After a log could not be followed.
+/// Pause after a log could not be followed.
 const FOLLOWED_AGAIN: Duration = Duration::from_secs(5);
 
 /// All followers.

@@ -11,9 +11,9 @@ use crate::export::Exporter;
 use crate::host::incident_store::{Found, IncidentStore, KEPT};
 use crate::model::{Incident, Written};
 
-/// Between two tries, while the disk refuses.
+/// Pause between two tries, while the disk refuses.
 const RETRY: Duration = Duration::from_secs(5);
-/// For what waits when the watchdog ends.
+/// Upper bound for writing what waits when the watchdog ends.
 const LAST_WRITES: Duration = Duration::from_secs(2);
 
 /// Is told how each writing ended.
@@ -33,7 +33,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Waiting {
-    /// By name, so oldest first; at most [`KEPT`].
+    /// Incidents by name, so oldest first; at most [`KEPT`].
     incidents: BTreeMap<String, Arc<Incident>>,
     /// The thread has one in hand.
     writing: bool,
@@ -51,7 +51,7 @@ pub(super) fn start(store: IncidentStore, exporter: &Arc<Exporter>) -> io::Resul
     Ok(keeper)
 }
 
-/// What is there; what can't be read is told once.
+/// The incidents that are there; what can't be read is logged once.
 fn earlier(store: &IncidentStore) -> Vec<Incident> {
     let Found { incidents, bad } =
         store.load().unwrap_or_else(|error| Found { bad: vec![error.to_string()], ..Found::default() });

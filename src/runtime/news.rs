@@ -18,7 +18,7 @@ pub(super) enum News {
 
 /// A changed configuration, ready to be taken up at once.
 pub(super) struct TakeUp {
-    /// For the core.
+    /// The change for the core.
     pub change: PolicyChange,
     /// All groups.
     pub launches: Vec<GroupLaunch>,

@@ -18,12 +18,12 @@ use super::descriptors::{self, Share};
 use super::refusal::Refusal;
 use super::trust;
 
-/// For the driver to answer at the start: it loads for seconds where no persistence daemon keeps it.
+/// Upper bound for the driver to answer at the start: it loads for seconds where no persistence daemon keeps it.
 const NVML_BOUND: Duration = Duration::from_secs(30);
-/// For what an earlier run left to be ended.
+/// Upper bound for ending what an earlier run left.
 const LEFTOVERS_BOUND: Duration = Duration::from_secs(30);
 
-/// For one GPU that was not identified to be asked for once more.
+/// Upper bound for asking once more for a GPU that was not identified.
 const ASK_BOUND: Duration = Duration::from_secs(5);
 
 /// Why groups can't be started as things stand, by their names.
@@ -99,7 +99,7 @@ pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<
     take_over(configuration, look(configuration, seed)?).await
 }
 
-/// Of the groups whose GPU was not identified those that have none: NVML does not list it. One that is lost, needs a
+/// The groups that have no GPU, of those whose GPU was not identified: NVML does not list it. One that is lost, needs a
 /// reset or hangs the driver is there, and its group is held for that.
 fn not_listed(driver: &Driver, launches: &[GroupLaunch], absent: BTreeMap<GroupName, Problems>) -> Blocked {
     let gpu_of = |name: &GroupName| {

@@ -22,13 +22,13 @@ use super::prepare;
 use super::setup::InForce;
 use super::trust;
 
-/// For the file, the user database and the driver to answer; on a thread of their own.
+/// Upper bound for the file, the user database and the driver to answer; on a thread of their own.
 const READ_BOUND: Duration = Duration::from_secs(30);
-/// For the driver to say which GPUs there are.
+/// Upper bound for the driver to say which GPUs there are.
 const IDENTITIES_BOUND: Duration = Duration::from_secs(15);
-/// Between two looks for GPUs that NVML has not shown.
+/// Pause between two looks for GPUs that NVML has not shown.
 const LOOK_FOR_GPUS: Duration = Duration::from_secs(5);
-/// For the core loop to take it up; it turns each second.
+/// Upper bound for the core loop to apply it; it turns each second.
 const TAKE_UP_BOUND: Duration = Duration::from_secs(10);
 
 /// Takes up changed configurations. Shared by whoever may ask for it: SIGHUP, the control socket.

@@ -25,7 +25,7 @@ use super::prepare;
 use super::refusal::Refusal;
 use super::signals;
 
-/// For what engines left to be ended.
+/// Upper bound for ending what engines left.
 const STRAYS_BOUND: Duration = Duration::from_secs(2);
 
 /// Supervises the groups of `configuration` until a signal; `control_socket` as the command line has it.

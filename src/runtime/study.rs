@@ -28,7 +28,7 @@ use super::run::open_log;
 use super::signals;
 use super::study_order::Order;
 
-/// As a shell has it for what Ctrl-C ended.
+/// Exit status of a shell for what Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 /// Nothing random is decided here.
 const SEED: u64 = 0;
@@ -139,7 +139,7 @@ async fn ready(
     Ok((experiment, lock))
 }
 
-/// In order; a second signal ends them at once.
+/// Ends all in order; a second signal ends them at once.
 async fn end(experiment: &mut Experiment, stops: &mut UnboundedReceiver<Request>) -> Result<(), String> {
     let in_order = tokio::select! {
         biased;
@@ -166,7 +166,7 @@ fn tell(study: &Study, files: &StudyFiles, baselines: Option<PathBuf>) -> Result
     Ok(())
 }
 
-/// To stdout; goes on where nobody reads any more.
+/// Prints to stdout; goes on where the reader is gone.
 fn say(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -187,7 +187,7 @@ async fn refuse_served(socket: &Path, group: &GroupConfiguration) -> Result<(), 
     )))
 }
 
-/// Without MPS, such a GPU takes one process.
+/// Refuses such a GPU for several engines: without MPS it takes one process.
 fn refuse_exclusive(gpu: Option<&GpuIdentity>, engines: usize) -> Result<(), Refusal> {
     match gpu {
         Some(gpu) if gpu.compute_mode == ComputeMode::ExclusiveProcess && engines > 1 => {

@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 
 /// Everything that is said before the first engine starts.
 pub(super) struct Order {
-    /// Of the one group that is studied.
+    /// Configuration of the one group that is studied.
     pub configuration: Configuration,
     pub plan: Plan,
     pub files: StudyFiles,
@@ -23,7 +23,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Of a group of `configuration`.
+    /// The order for a group of `configuration`.
     pub(super) fn of_group(mut configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
         let group = chosen(&configuration.groups, options.group.as_deref())?;
         let baselines = match &options.baselines {
@@ -37,7 +37,8 @@ impl Order {
     }
 
     #[cfg(feature = "demo")]
-    /// Of the simulated stage's only group: nobody runs it later, so its baselines are kept where it is asked for.
+    /// The order for the simulated stage's only group: it is not run later, so its baselines are kept where it is asked
+    /// for.
     pub(super) fn of_demo(configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
         let nowhere = options.baselines.clone().unwrap_or(KeepBaselines::None);
         let options = StudyOptions { baselines: Some(nowhere), ..options.clone() };
@@ -85,7 +86,7 @@ fn plan(options: &StudyOptions) -> Plan {
     }
 }
 
-/// As the kernel module tells it: the first word that is all digits and dots.
+/// The driver's version as the kernel module tells it: the first word that is all digits and dots.
 fn driver_version() -> Option<String> {
     let text = evidence::whole(Path::new("/proc/driver/nvidia/version"), 4096).ok()?;
     let is_version = |word: &&str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');

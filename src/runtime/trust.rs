@@ -7,7 +7,7 @@ use crate::model::GroupLaunch;
 
 use super::refusal::Refusal;
 
-/// At the start.
+/// Refuses at the start what others may change.
 pub(super) fn refuse(configuration: &Configuration, launches: &[GroupLaunch]) -> Result<(), Refusal> {
     files::check_directory("state_directory", &configuration.state_directory, Holds::Files).map_err(Refusal::denied)?;
     refuse_directories(launches)?;

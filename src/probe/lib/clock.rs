@@ -14,9 +14,9 @@ const ROUNDS: u32 = 20;
 const TIGHT: u64 = 20_000;
 /// Looks further apart than this tell too little.
 const LOOSEST: u64 = 200_000;
-/// For all rounds together. A busy GPU answers quickly once in a while.
+/// Upper bound for all rounds together. A busy GPU answers quickly once in a while.
 pub const LIMIT: Duration = Duration::from_millis(60);
-/// Between two rounds.
+/// Pause between two rounds.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// A stream and two events, made once in a context.
@@ -35,7 +35,7 @@ pub struct Reading {
 }
 
 impl Clock {
-    /// In the current context.
+    /// Makes the clock in the current context.
     pub fn make(driver: &Driver) -> Result<Clock, String> {
         Ok(Clock { stream: driver.stream()?, base: driver.event()?, tick: driver.event()? })
     }
@@ -90,7 +90,7 @@ impl Reading {
     }
 }
 
-/// In whole nanoseconds: a float is too coarse for those since 1970.
+/// Adds whole nanoseconds: a float is too coarse for those since 1970.
 fn moved(time: u64, nanos: f64) -> u64 {
     time.saturating_add_signed(nanos as i64)
 }

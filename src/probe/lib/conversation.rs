@@ -12,7 +12,7 @@ use super::find::Hints;
 use super::window::Recorder;
 use super::wire::{Order, VERSION, Word};
 
-/// Between two attempts to reach the watchdog.
+/// Pause between two attempts to reach the watchdog.
 const AGAIN: Duration = Duration::from_secs(5);
 /// A watchdog that reads nothing for so long is left.
 const WRITE_LIMIT: Duration = Duration::from_millis(200);

@@ -67,7 +67,7 @@ pub struct Launch {
 
 /// How a window went.
 pub struct Outcome {
-    /// In about the order of their calls.
+    /// Launches in about the order of their calls.
     pub launches: Vec<Launch>,
     /// When launches were no more seen, as there were too many.
     pub full: Option<u64>,

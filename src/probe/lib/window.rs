@@ -20,7 +20,7 @@ const AHEAD: Duration = Duration::from_millis(90);
 const SETTLING: Duration = Duration::from_millis(15);
 /// So long after a window its last kernels may end.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two looks at them.
+/// Pause between two looks at them.
 const LOOK: Duration = Duration::from_millis(1);
 /// No window is longer, and none begins later from now.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ struct Kit {
     clock: Clock,
 }
 
-/// What was ordered.
+/// A window that was ordered.
 #[derive(Clone, Copy)]
 struct Ordered {
     number: u64,
@@ -186,7 +186,7 @@ impl Kit {
     }
 }
 
-/// Until all that was launched has ended, in bounds. The guard is let go between looks: an exit does not wait.
+/// Waits until all that was launched has ended, in bounds. The guard is released between looks: an exit does not wait.
 fn wait(driver: &Driver, launches: &[Launch]) -> Result<(), Ended> {
     let deadline = Instant::now() + PATIENCE;
     let pending = |launch: &Launch| driver.is_past(launch.event) == Some(false);
@@ -201,7 +201,7 @@ fn wait(driver: &Driver, launches: &[Launch]) -> Result<(), Ended> {
     Ok(())
 }
 
-/// `None`: the driver can't tell.
+/// Times of a launch; `None`: the driver can't tell.
 fn timed(driver: &Driver, clock: &Clock, reading: Reading, launch: &Launch) -> Option<Timed> {
     let ended = driver.is_past(launch.event)?;
     let end = if ended { Some(clock.time(driver, reading, launch.event)?) } else { None };
