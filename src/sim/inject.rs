@@ -47,7 +47,7 @@ injections! {
     IllegalAddress = "illegal-address",
     /// A kernel of the engine traps: error 719 for the group.
     Trap = "trap",
-    /// As an illegal address, and every engine catches the error and lives on.
+    /// Like an illegal address, but every engine catches the error and lives on.
     Linger = "linger",
     /// The engine's GPU process is killed with a long kernel in flight.
     SigkillBusy = "sigkill-busy",
@@ -95,7 +95,7 @@ injections! {
     MetricsHang = "metrics-hang",
     /// The engine's metrics never end.
     MetricsFlood = "metrics-flood",
-    /// After SIGTERM the engine's GPU process ends and its port closes, and its main process stays until it is killed.
+    /// SIGTERM ends the engine's GPU process and closes its port, and its main process stays until it is killed.
     TermHangs = "term-hangs",
     /// All callers of the engine go away at once, and nobody comes for ten minutes: its gauges stay where they were.
     AbortAll = "abort-all",

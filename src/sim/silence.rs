@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Until when which engine gets no request; shared by all who have a copy.
+/// Times until which engines get no request; shared by all who have a copy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Silence(Arc<Mutex<BTreeMap<SocketAddr, Instant>>>);
 

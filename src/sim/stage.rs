@@ -29,7 +29,7 @@ const NVML: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libnvidia-ml.so"))
 pub const CUPTI: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libcupti.so"));
 /// The GPU answers within this time of its start.
 const START: Duration = Duration::from_secs(10);
-/// Below the ports that the kernel gives to outgoing connections and to port 0 (ip_local_port_range).
+/// Ports below those that the kernel gives to outgoing connections and to port 0 (ip_local_port_range).
 const PORTS: Range<u16> = 20_000..32_000;
 /// The group's name.
 const GROUP: &str = "small-llms";
@@ -46,14 +46,14 @@ const MODELS: [&str; 3] = ["Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Inst
 /// What the engines are like, in turn.
 const KINDS: [Program; 3] = [Program::Vllm, Program::Vllm, Program::Sglang];
 
-/// What is wanted.
+/// Options of a stage.
 #[derive(Clone, Debug)]
 pub struct StageOptions {
-    /// How many engines: `qwen-a`, `qwen-b` and so on, 26 at most.
+    /// Number of engines: `qwen-a`, `qwen-b` and so on, 26 at most.
     pub engines: usize,
     /// Where all randomness comes from.
     pub seed: u64,
-    /// From an engine's start until its model is loaded.
+    /// Time from an engine's start until its model is loaded.
     pub startup: Duration,
     /// Bytes of device memory of each engine.
     pub memory: u64,
@@ -305,8 +305,8 @@ impl Stage {
         if ours { Ok(pid) } else { Err(io::Error::other(format!("process {pid} is not this stage's control daemon"))) }
     }
 
-    /// From now on NVML answers as these rules say, before those of the GPU that it is like (`sim/nvml/script.rs` has
-    /// their words); none: as that GPU's NVML does.
+    /// Makes NVML answer as these rules say from now on, before those of the GPU that it is like (`sim/nvml/script.rs`
+    /// has their words); none: as that GPU's NVML does.
     pub fn nvml_answers(&self, rules: &str) -> io::Result<()> {
         gpu_like::tell(&self.directory, &format!("{rules}\n{}", self.options.gpu_like.script()))
     }

@@ -11,15 +11,15 @@ use super::chance::Chance;
 use super::silence::Silence;
 use super::stage::Stage;
 
-/// To be let in.
+/// Upper bound for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Users wait so long for the next piece of an answer, over the time that their prompt takes to be read.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Somebody who waits looks so often whether the traffic has ended.
 const LOOK: Duration = Duration::from_millis(500);
-/// Between two requests to one engine.
+/// Pause between two requests to one engine.
 const PAUSE: Duration = Duration::from_millis(50);
-/// After one that failed: its engine is down.
+/// Pause after a request that failed: its engine is down.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Tokens that a request asks for.
 const TOKENS: u32 = 8;

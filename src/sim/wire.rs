@@ -95,9 +95,9 @@ pub(crate) fn say(mut stream: &UnixStream, line: &str) -> io::Result<()> {
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
-    /// Its process.
+    /// Pid of the process.
     pub pid: u32,
-    /// Its user.
+    /// User of the process.
     pub uid: u32,
 }
 
@@ -157,7 +157,7 @@ impl Links {
         self.0.insert(link, (peer, stream));
     }
 
-    /// Who is there.
+    /// The process at the other end of a link.
     pub(crate) fn peer(&self, link: u64) -> Option<Peer> {
         self.0.get(&link).map(|(peer, _)| *peer)
     }

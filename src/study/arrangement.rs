@@ -10,15 +10,15 @@ use crate::host::http::Peer;
 use crate::host::mps_log;
 use crate::model::{Action, DomainId, EngineLaunch, EngineName, GroupLaunch, Outcome, ServerState};
 
-/// Between two looks at what is waited for.
+/// Pause between two looks at what is waited for.
 const POLL: Duration = Duration::from_millis(50);
-/// For the control daemon, and for the server to be ACTIVE: it takes half a second.
+/// Upper bound for the control daemon, and for the server to be ACTIVE: it takes half a second.
 const MPS: Duration = Duration::from_secs(30);
-/// For an engine that is healthy to be the server's client, too.
+/// Upper bound for an engine that is healthy to be the server's client, too.
 const ATTACH: Duration = Duration::from_secs(10);
 /// `quit -t`.
 const QUIT: Duration = Duration::from_secs(2);
-/// For KILL and its proof: the driver's teardown takes a third of a second with 40 GB.
+/// Upper bound for KILL and its proof: the driver's teardown takes a third of a second with 40 GB.
 const KILL: Duration = Duration::from_secs(30);
 
 /// How engines share the GPU.
@@ -26,7 +26,7 @@ const KILL: Duration = Duration::from_secs(30);
 pub(super) enum Setting {
     /// No control daemon, no limits.
     Outside,
-    /// Under MPS, with their limits.
+    /// The engines run under MPS, with their limits.
     UnderMps,
 }
 
@@ -35,16 +35,16 @@ pub(super) enum Setting {
 pub enum Manner {
     /// TERM, and KILL after each one's `stop_timeout`.
     InOrder,
-    /// KILL.
+    /// The processes are killed.
     AtOnce,
 }
 
 /// An engine's patience, from the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// From its start to serving.
+    /// Upper bound from its start to serving.
     pub start: Duration,
-    /// Between TERM and KILL.
+    /// Upper bound between TERM and KILL.
     pub stop: Duration,
 }
 
@@ -63,7 +63,7 @@ impl Arrangement {
         Arrangement { hands, launch, patience, incarnation: 0 }
     }
 
-    /// What is started.
+    /// Launch of the group.
     pub(super) fn launch(&self) -> &GroupLaunch {
         &self.launch
     }

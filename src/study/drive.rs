@@ -19,12 +19,12 @@ use crate::model::{EngineLaunch, GroupLaunch};
 /// So often a setting is brought up in all: engines that die again and again end the study of it.
 const STARTS: u32 = 3;
 
-/// What is studied.
+/// The group that is studied.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// Its engines and their control daemon.
     pub launch: GroupLaunch,
-    /// Of each engine, in order.
+    /// Bounds of each engine, in order.
     pub patience: Vec<Patience>,
     /// The GPU's name.
     pub gpu: String,
@@ -170,7 +170,7 @@ impl Experiment {
         }
     }
 
-    /// `None`: an engine did nothing, and is told.
+    /// Measures one job; `None`: an engine did nothing, and that was reported.
     async fn measure(&mut self, job: &Job) -> Option<Run> {
         let cell = &self.study.cells[job.cell];
         let what = format!("prompt {}, output {}, {} in flight", cell.prompt, cell.output, cell.concurrency);

@@ -12,7 +12,7 @@ use crate::model::{
     Action, ActionId, DomainId, Exit, GroupLaunch, Member, Observation, Ordered, Outcome, Owner, Report,
 };
 
-/// For a control command that reads.
+/// Upper bound for a control command that reads.
 const COMMAND: Duration = Duration::from_secs(3);
 
 /// What starts and ends processes.
@@ -28,7 +28,7 @@ pub(super) struct Hands {
 }
 
 impl Hands {
-    /// For one group. Makes its directories; starts nothing.
+    /// Hands for one group. Makes its directories; starts nothing.
     pub(super) fn new(launch: &GroupLaunch, owner: OwnerMark) -> Result<Hands, PrepareError> {
         let (sender, reports) = unbounded_channel();
         let executor = Executor::new(vec![launch.clone()], owner, sender)?;

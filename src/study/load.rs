@@ -18,9 +18,9 @@ use super::results::Measured;
 use super::sse::{Came, Event};
 use super::tally::{Request, tally};
 
-/// After the end of the load, for requests to end by themselves; then they are cut off.
+/// Upper bound, after the end of the load, for requests to end by themselves; then they are cut off.
 const DRAIN: Duration = Duration::from_secs(5);
-/// After a request that failed.
+/// Pause after a request that failed.
 const PAUSE: Duration = Duration::from_millis(50);
 /// So many failures in a row, and a sender gives up.
 const FAILURES: u32 = 5;
@@ -33,9 +33,9 @@ pub(super) struct Load {
     pub lengths: Lengths,
     /// Requests in flight.
     pub concurrency: u32,
-    /// Before what counts.
+    /// Time before what counts.
     pub warm_up: Duration,
-    /// What counts.
+    /// Time that counts.
     pub counts: Duration,
 }
 

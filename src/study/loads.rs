@@ -37,7 +37,7 @@ fn values(load: &Load) -> [u32; 3] {
     [load.output, load.prompt, load.concurrency]
 }
 
-/// At most [`TOLD`] blocks, the largest first, and how many of `meant` they leave.
+/// Covers `meant` by at most [`TOLD`] blocks, the largest first; and how many they leave.
 fn cover(meant: &[[usize; 3]], others: &[[usize; 3]]) -> (Vec<Block>, usize) {
     let mut left = meant.to_vec();
     let mut blocks = Vec::new();
@@ -61,7 +61,7 @@ fn grown(at: [usize; 3], meant: &[[usize; 3]], others: &[[usize; 3]]) -> Block {
     ORDERS.iter().map(grow).max_by_key(covers).unwrap_or(start)
 }
 
-/// As far along one axis as the grid goes and none of the others is in it.
+/// The block stretched as far along one axis as the grid goes and none of the others is in it.
 fn stretched(mut block: Block, axis: usize, meant: &[[usize; 3]], others: &[[usize; 3]]) -> Block {
     let last = meant.iter().chain(others).map(|place| place[axis]).max().unwrap_or(0);
     let pure = |block: &Block| !others.iter().any(|place| holds(block, place));

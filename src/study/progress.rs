@@ -12,7 +12,7 @@ const BAR: usize = 24;
 /// Tells how far a study is.
 #[derive(Debug)]
 pub struct Progress {
-    /// `None`: stderr is no terminal.
+    /// The line that is rewritten; `None`: stderr is no terminal.
     line: Option<StatusLine>,
     /// What is being done.
     what: String,
@@ -23,7 +23,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// For this process' stderr.
+    /// Progress on this process' stderr.
     pub fn for_stderr() -> Progress {
         let line = std::io::stderr().is_terminal().then(StatusLine::default);
         Progress { line, what: String::new(), done: 0, runs: 0, began: Instant::now() }

@@ -8,7 +8,7 @@ use super::spread::Spread;
 use super::thresholds::{FAILURES, NO_DIFFERENCE};
 use crate::text::figures::plural;
 
-/// In the order in which they are told.
+/// The choices in the order in which they are written.
 const TOLD: [Choice; 5] =
     [Choice::Mps, Choice::TimeSlicing, Choice::OneEngine, Choice::NoSharing, Choice::NoDifference];
 
@@ -76,7 +76,7 @@ fn reason(choice: Choice, all: &[Advised]) -> Option<String> {
     })
 }
 
-/// From the least to the greatest over loads: `1.40 to 1.80`.
+/// The range from the least to the greatest over loads: `1.40 to 1.80`.
 fn range(loads: &[Advised], part: fn(&Advised) -> Option<Spread>) -> Option<String> {
     let all = Spread::of(loads.iter().filter_map(part).map(|ratio| ratio.middle))?;
     let (low, high) = (times(all.low), times(all.high));

@@ -137,7 +137,7 @@ fn run(gpu: &Path) -> io::Result<ExitCode> {
     }
 }
 
-/// In the foreground everything goes to stdout, and these stay empty.
+/// Makes logs that stay empty: in the foreground everything goes to stdout.
 fn make_empty_logs() {
     let Some(directory) = std::env::var_os("CUDA_MPS_LOG_DIRECTORY").map(PathBuf::from) else { return };
     for name in ["control.log", "server.log"] {

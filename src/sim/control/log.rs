@@ -5,7 +5,7 @@ use std::io::Write;
 
 use super::dialect;
 
-/// Who writes.
+/// The process that writes.
 #[derive(Clone, Copy, Debug)]
 pub enum Role {
     /// The control daemon.

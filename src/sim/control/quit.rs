@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use super::daemon::{Daemon, TryAgain};
 
-/// From the daemon's last line to its end.
+/// Time from the daemon's last line to its end.
 const FAREWELL: Duration = Duration::from_millis(255);
 
 /// The server's end is on its way.

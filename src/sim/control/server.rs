@@ -21,9 +21,9 @@ use crate::wire::{self, Link};
 /// Clients that it takes (driver 580).
 pub const CLIENTS_LIMIT: usize = 48;
 
-/// Beside the GPU's socket: why no server can start, while it is there.
+/// File beside the GPU's socket: why no server can start, while it is there.
 pub(crate) const FAILS: &str = "server.fails";
-/// Likewise: the pid of the server that lets nobody in any more.
+/// File beside the GPU's socket: the pid of the server that lets no client in any more.
 pub(crate) const NEWCOMERS_HANG: &str = "newcomers.hang";
 
 /// What a server hears; `None`: that side is gone.
@@ -58,7 +58,7 @@ struct Server {
     /// Requests that came between the last client's end and ACTIVE.
     waiting: VecDeque<(u32, u8)>,
     last_request: (i64, u8),
-    /// Beside the GPU's socket.
+    /// File beside the GPU's socket.
     hang: PathBuf,
 }
 
@@ -125,7 +125,8 @@ fn create_context(pid: u32, chance: &mut Chance) {
     thread::sleep(chance.millis(46, 60));
 }
 
-/// Between the lines the control daemon writes its own, so the order is kept by asking it.
+/// Tells the control daemon of a server: between the server's lines it writes its own, so the order is kept by asking
+/// it.
 fn announce(pid: u32, uid: u32, control: &mut Link) -> io::Result<()> {
     let write = |text: &str| log::write(Role::Server, pid, text);
     write(&format!("Created anonymous shared memory region mps.shm.{uid}.{pid}"));

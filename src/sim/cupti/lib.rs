@@ -19,7 +19,7 @@ type Answer = c_int;
 const SUCCESS: Answer = 0;
 const INVALID_PARAMETER: Answer = 1;
 const MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED: Answer = 39;
-/// As CUDA 13.0 says it.
+/// Version of CUDA 13.0's CUPTI.
 const VERSION: u32 = 130_000;
 const DRIVER_API: u32 = 1;
 const GET_VERSION: u32 = 2;
@@ -27,10 +27,10 @@ const LAUNCH_KERNEL: u32 = 307;
 /// Where cuLaunchKernel's arguments hold its stream.
 const STREAM_AT: usize = 5;
 
-/// `CUpti_CallbackFunc`.
+/// CUPTI's `CUpti_CallbackFunc`.
 type Callback = unsafe extern "C" fn(*mut c_void, u32, u32, *const Call);
 
-/// `CUpti_CallbackData`.
+/// CUPTI's `CUpti_CallbackData`.
 #[repr(C)]
 pub struct Call {
     site: u32,

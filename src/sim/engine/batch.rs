@@ -56,13 +56,13 @@ pub(super) struct State {
     pub core_ended: bool,
     /// SIGTERM came.
     pub stopping: bool,
-    /// After SIGTERM it does not end.
+    /// The engine does not end after SIGTERM.
     pub term_hangs: bool,
     /// What users write stands in the log.
     pub log_requests: bool,
     /// What becomes of whoever asks for metrics.
     pub manner: Manner,
-    /// What is counted.
+    /// The books in which everything is counted.
     pub books: Books,
 }
 

@@ -65,7 +65,7 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Of a dialect that is up to date after each step, or at intervals.
+    /// The books of a dialect that is up to date after each step, or at intervals.
     pub(super) fn new(by_step: bool, live: bool) -> Books {
         let (now, shown, begun) = (Figures::default(), Figures::default(), Instant::now());
         Books { by_step, live, now, shown, decodes: 0, looked: begun, interval: (begun, 0) }

@@ -120,7 +120,7 @@ fn still_there(stream: &TcpStream) -> io::Result<()> {
 /// A request that is being served.
 struct Asked<'a> {
     model: &'a str,
-    /// In tokens.
+    /// Length of the prompt in tokens.
     prompt: usize,
     tokens: u32,
 }

@@ -19,13 +19,14 @@ use super::dialect::{End, Voice};
 
 /// A core that was told to end is gone within this time.
 const CORE: Duration = Duration::from_secs(2);
-/// Between two looks at what is waited for. (SGLang looks every 5 s whether it has drained; nothing depends on it.)
+/// Pause between two looks at what is waited for. (SGLang looks every 5 s whether it has drained; nothing depends on
+/// it.)
 const LOOK: Duration = Duration::from_millis(10);
 
 /// How a plain engine ends after its core, and any that never served.
 pub(super) const PLAIN: End = End { after: Duration::from_millis(150), status: Some(1) };
 
-/// From now on SIGTERM ends the listening: at once, or once the requests that are there are done.
+/// Lets SIGTERM end the listening from now on: at once, or once the requests that are there are done.
 pub(super) fn follow_sigterm(batch: &Arc<Batch>, listener: &TcpListener) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let mut terminate = {

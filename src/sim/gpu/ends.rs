@@ -8,7 +8,7 @@ use super::device::{Gpu, Process};
 use super::{Domain, Due, Kind, SERVER_MEMORY};
 use crate::cuda::CudaError;
 
-/// From a context's end to its process's, the last of it.
+/// Time from a context's end to its process's, the last of it.
 const LAST_STEP: Duration = Duration::from_millis(28);
 
 impl Gpu {
@@ -102,7 +102,8 @@ impl Gpu {
         self.agenda.at(gone, Due::Gone { pid });
     }
 
-    /// In a fault clients are torn down one after the other, none before the errors are out.
+    /// Time at which the next client is gone: in a fault they are torn down one after the other, none before the errors
+    /// are out.
     fn gone_in_fault(&mut self, now: Instant, line_at: Instant, before: Option<Instant>) -> Instant {
         let first = now.max(line_at + Duration::from_millis(25)) + self.chance.millis(66, 70);
         let apart = self.chance.millis(30, 34);

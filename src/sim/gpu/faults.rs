@@ -16,7 +16,7 @@ pub(super) struct Fault {
     pub line_at: Instant,
     /// When the last client so far will be torn down.
     pub torn_down_at: Option<Instant>,
-    /// After a trap the GPU is being reset: contexts end when that is over.
+    /// The GPU is being reset after a trap: contexts end when that is over.
     pub in_reset: bool,
     /// Clients that ended during the reset.
     pub ended_in_reset: Vec<u32>,

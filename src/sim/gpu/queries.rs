@@ -38,7 +38,7 @@ impl Gpu {
         self.links.say(link, &answer);
     }
 
-    /// For how many nanoseconds every SM was busy, all told; while somebody starves they all are.
+    /// Nanoseconds for which every SM was busy, in total; while an engine starves they all are.
     fn sm_time(&self) -> u128 {
         let now = Instant::now();
         let starving = self.starving.map_or(0, |since| now.saturating_duration_since(since).as_nanos());

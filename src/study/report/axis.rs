@@ -21,7 +21,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// From 0 to a round number over all of `values`.
+    /// An axis from 0 to a round number over all of `values`.
     pub(super) fn linear(values: impl Iterator<Item = f64>, told: fn(f64) -> String) -> Axis {
         let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
         let most = if most > 0.0 { most } else { 1.0 };

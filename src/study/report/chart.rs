@@ -20,13 +20,13 @@ const GROUP: f64 = 0.78;
 
 /// One thing that is drawn over all of x.
 pub(super) struct Series {
-    /// For people.
+    /// Name for people.
     pub name: String,
     /// Its colour, as a class.
     pub class: &'static str,
-    /// Its mark; they repeat after four.
+    /// Mark of the series; they repeat after four.
     pub mark: usize,
-    /// By place along x.
+    /// Points by place along x.
     pub points: Vec<Option<Spread>>,
 }
 
@@ -37,21 +37,21 @@ pub(super) enum Kind {
     Lines,
     /// Bars up to medians, with whiskers.
     Bars,
-    /// From low (a dot) over middle (a stroke) to high (a stroke): p50, p90, p99.
+    /// Strokes from low (a dot) over middle (a stroke) to high (a stroke): p50, p90, p99.
     Ranges,
 }
 
 /// One chart.
 pub(super) struct Chart {
-    /// Above it.
+    /// Title above it.
     pub title: String,
-    /// Of x.
+    /// Name of the x axis.
     pub x_name: &'static str,
     /// Values of x, as told.
     pub xs: Vec<String>,
-    /// Of y.
+    /// The y axis.
     pub axis: Axis,
-    /// What is drawn.
+    /// Series that are drawn.
     pub series: Vec<Series>,
     /// One point in words.
     pub told: fn(&Spread) -> String,
@@ -80,7 +80,7 @@ impl Chart {
         }
     }
 
-    /// For who can't see it; the numbers are in the tables.
+    /// Description for those who can't see it; the numbers are in the tables.
     fn in_words(&self) -> String {
         let names: Vec<&str> = self.series.iter().map(|series| series.name.as_str()).collect();
         format!("{}: {} by {}", self.title, names.join(", "), self.x_name)

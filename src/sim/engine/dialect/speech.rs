@@ -13,9 +13,9 @@ use crate::cuda::CudaError;
 /// The program that a simulated engine is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// vLLM.
+    /// The program vLLM.
     Vllm,
-    /// SGLang.
+    /// The program SGLang.
     Sglang,
 }
 
@@ -29,7 +29,7 @@ impl Program {
     }
 }
 
-/// Who speaks.
+/// The process that speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Voice {
     /// The process that serves HTTP.
@@ -43,14 +43,14 @@ pub(crate) enum Voice {
 pub(crate) struct End {
     /// So long after the core.
     pub after: Duration,
-    /// Its status; `None`: it ends by a SIGKILL of its own.
+    /// Exit status; `None`: it ends by a SIGKILL of its own.
     pub status: Option<u8>,
 }
 
 /// A request as a log tells of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received<'a> {
-    /// Its number.
+    /// Number of the request.
     pub id: u64,
     /// What its user wrote.
     pub prompt: &'a str,
@@ -107,17 +107,17 @@ pub(crate) trait Dialect: Sync {
     fn stops(&self, requests: usize) -> [Vec<String>; 2];
     /// How it ends after its core.
     fn end(&self) -> End;
-    /// At SIGTERM it serves its requests to their ends.
+    /// Whether it serves its requests to their ends at SIGTERM.
     fn drains(&self) -> bool;
     /// Its health is a token, for which it looks this often; `None`: it says at once whether its core is there.
     fn health_by_token(&self) -> Option<Duration>;
     /// Its metrics are brought up to date after every step, and not at intervals.
     fn counts_steps(&self) -> bool;
-    /// Its metrics.
+    /// Rows of its metrics.
     fn rows(&self, model: &str, figures: &Figures) -> Vec<Row>;
 }
 
-/// By its name, `sglang`; anything else is vLLM.
+/// The dialect of that name, `sglang`; anything else is vLLM.
 pub(crate) fn named(name: Option<&str>) -> &'static dyn Dialect {
     if name == Some("sglang") { &sglang::Sglang } else { &vllm::Vllm }
 }
