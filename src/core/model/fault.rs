@@ -76,7 +76,7 @@ words!(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Reason {
-    /// This fault.
+    /// The fault that is the reason.
     Fault(Fault),
     /// An operator ordered it, or changed the configuration.
     Operator,
@@ -123,7 +123,7 @@ impl fmt::Display for Reason {
 words!(
     /// The steps of a recovery, in order.
     RecoveryStep {
-        /// From the evidence to the order.
+        /// Time from the evidence to the order.
         Decide = "decide",
         /// Signals sent to every process.
         Kill = "kill",

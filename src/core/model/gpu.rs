@@ -12,7 +12,7 @@ pub struct GpuIdentity {
     pub uuid: GpuUuid,
     /// NVML's index.
     pub index: Option<u32>,
-    /// As NVML spells it, `00000000:00:06.0`.
+    /// PCI address as NVML spells it, `00000000:00:06.0`.
     pub pci_bus_id: Option<String>,
     /// The product's name.
     pub name: Option<String>,
@@ -86,7 +86,7 @@ words!(
 words!(
     /// NVML field 230: what the driver wants done to the GPU.
     RecoveryAction {
-        /// Nothing.
+        /// The driver wants nothing.
         None = "none",
         /// Reset the GPU.
         GpuReset = "gpu_reset",
@@ -110,7 +110,7 @@ words!(
 );
 
 impl RecoveryAction {
-    /// By its number in nvml.h (nvmlDeviceGpuRecoveryAction_t) and in the kernel's lines.
+    /// The action by its number in nvml.h (nvmlDeviceGpuRecoveryAction_t) and in the kernel's lines.
     pub fn of_number(number: u64) -> Self {
         match number {
             0 => RecoveryAction::None,

@@ -37,7 +37,7 @@ pub struct EngineLoad {
 /// What one process uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessUsage {
-    /// Which.
+    /// Identity of the process.
     pub process: ProcessId,
     /// Bytes of host memory it holds.
     pub resident: u64,

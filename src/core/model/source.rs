@@ -14,7 +14,7 @@ words!(
         Nvml = "nvml",
         /// The MPS control daemon's answers.
         Mps = "mps",
-        /// /proc.
+        /// The file system /proc.
         Procfs = "procfs",
         /// The cgroup file system.
         Cgroup = "cgroup",
@@ -48,7 +48,7 @@ words!(
 pub struct Blindness {
     /// How the source stands; never [`SourceState::Answers`].
     pub state: SourceState,
-    /// For people, with the cure where one is known.
+    /// Reason for people, with the cure where one is known.
     pub why: String,
 }
 
@@ -79,9 +79,9 @@ impl From<String> for Blindness {
 /// One source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceStatus {
-    /// Which.
+    /// Scope of the source.
     pub scope: SourceScope,
-    /// How it stands.
+    /// State of the source.
     pub state: SourceState,
     /// Why it does not answer; `None`: it does, or nobody wants to know.
     pub why: Option<String>,
@@ -106,13 +106,13 @@ impl SourceStatus {
 /// A source and what it is read for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SourceScope {
-    /// Which source.
+    /// The source.
     pub source: Source,
-    /// Of which group.
+    /// Group of the source, where it has one.
     pub group: Option<GroupName>,
-    /// Of which engine.
+    /// Engine of the source, where it has one.
     pub engine: Option<EngineKey>,
-    /// Of which GPU.
+    /// GPU of the source, where it has one.
     pub gpu: Option<GpuUuid>,
 }
 

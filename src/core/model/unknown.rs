@@ -13,7 +13,7 @@ words!(
         Load = "load",
         /// Whether somebody waits for it, by the connections to its port.
         Traffic = "traffic",
-        /// Whether it hangs.
+        /// The question whether it hangs.
         Hang = "hang",
     }
 );
