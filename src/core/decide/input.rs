@@ -35,7 +35,7 @@ pub struct PolicyChange {
 pub struct Decision {
     /// Orders. A `Save` comes first and must be done before the others.
     pub actions: Vec<Ordered>,
-    /// What to tell.
+    /// Events that are to be emitted.
     pub events: Vec<Event>,
 }
 

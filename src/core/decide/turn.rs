@@ -7,7 +7,7 @@ use super::facts::gpu::GpuFacts;
 use super::orders::{DomainNumber, Orders, Purpose};
 use crate::model::{Action, ActionId, EngineName, FailedAction, GroupName, Hold, Moment, Outcome, What};
 
-/// Of an order whose outcome stayed out.
+/// Reason where an order's outcome is late.
 pub(super) const NO_OUTCOME: &str = "no outcome in its time";
 
 /// What every step of a group gets. Lives for one `handle`.
@@ -18,7 +18,7 @@ pub(super) struct Turn<'a> {
     pub gpu: &'a GpuFacts,
     /// Whether no other group uses that GPU.
     pub alone: bool,
-    /// Of a group's second domain: whether an engine of its main one is being started.
+    /// Whether an engine of the main domain is being started, for a group's second domain.
     pub home_starts: bool,
     /// An operator's word that nothing is to be done by itself in its group.
     pub hold: Option<&'a Hold>,

@@ -39,7 +39,7 @@ fn said<'a>(engine: &'a Engine, scene: &Scene, refused: &mut Waiting<'a>) {
     all.push(format!("its output names CUDA error {code}: a server that takes no more clients"));
 }
 
-/// Its own word. A full list that nobody wants to be on yet is no fault.
+/// The server's own word. A full list that no client waits to be on is no fault.
 fn full(scene: &Scene, now: Moment) -> Option<(Moment, String)> {
     let full = scene.server.full.filter(|full| now < full.until() || scene.is_full())?;
     let sentence = format!(

@@ -39,7 +39,7 @@ fn alone(engine: &Engine, stall: &Stall) -> Finding {
     Finding { acts: stall.fresh, ..Finding::of_engine(Fault::Hang, engine, since(engine, stall), because) }
 }
 
-/// From then on it is a hang: the evidence was complete.
+/// Time at which it became a hang: the evidence was complete.
 fn since(engine: &Engine, stall: &Stall) -> Moment {
     stall.since.after(engine.policy.hang_after)
 }

@@ -19,7 +19,7 @@ const FORESIGHT: u32 = 4;
 const BLIND_FORESIGHT: u32 = 2;
 /// A planned restart is better than what comes after that.
 const LAST_MOMENT: Duration = Duration::from_secs(180);
-/// Without word of its load, so much of it must have been seen.
+/// Time that must have been seen where its load is not known.
 const BLIND_SPAN: Duration = Duration::from_secs(280);
 /// Growth of less than this share of the limit is noise.
 const NOISE: f64 = 0.01;
@@ -39,7 +39,7 @@ pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) 
     Some(Finding { acts, ..Finding::of_engine(Fault::MemoryLeak, engine, now, because(&room, left)) })
 }
 
-/// Until it meets its limit; `None`: that is too far off to report: `factor` times the usual foresight.
+/// Time until it meets its limit; `None`: that is too far off to report: `factor` times the usual foresight.
 fn left(room: &Room<'_>, factor: u32) -> Option<Duration> {
     let Growth { pace, span, requests } = *room.growth;
     if pace * span.as_secs_f64() < NOISE * room.limit as f64 {

@@ -39,7 +39,7 @@ pub(super) use unknown_client::unknown_clients;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub fault: Fault,
-    /// `None`: of the whole scene.
+    /// Engine of the finding; `None`: of the whole scene.
     pub engine: Option<EngineName>,
     /// The evidence's own time.
     pub evidence_at: Moment,

@@ -15,7 +15,7 @@ use crate::model::{EngineName, Moment};
 /// A search on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Search {
-    /// When it began.
+    /// Time at which it began.
     pub since: Moment,
     /// Who may have done it, the most suspected first. Never empty.
     pub suspects: Vec<EngineName>,

@@ -13,7 +13,7 @@ const FOREIGN_FOR: Duration = Duration::from_secs(2);
 pub(crate) struct Beside {
     /// Neither clients of a server, nor servers of the groups, nor in the last known tree of an engine.
     pub pids: BTreeSet<u32>,
-    /// Before that every engine's processes on this GPU had been looked for.
+    /// Time before which every engine's processes on this GPU had been looked for.
     pub trees_at: Moment,
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct GpuFacts {
     pub health: GpuHealth,
     /// What the driver was last told to want.
     pub told_action: Option<RecoveryAction>,
-    /// Since when every reading has failed, and why the last did.
+    /// Time since which every reading has failed, and why the last did.
     pub unread: Option<(Moment, String)>,
     /// It had a figure of its memory once.
     pub has_memory: bool,

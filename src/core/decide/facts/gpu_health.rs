@@ -7,7 +7,7 @@ use super::xid::{Meaning, meaning};
 use crate::model::gpu::RecoveryAction;
 use crate::model::{Fault, HeldReason, Moment};
 
-/// For NVML to say what the driver wants, after an Xid that asks for it.
+/// Upper bound for NVML to say what the driver wants, after an Xid that asks for it.
 const ANSWER_BOUND: Duration = Duration::from_secs(2);
 
 /// What a GPU suffers from.
@@ -79,7 +79,7 @@ pub(crate) struct GpuHealth {
 }
 
 impl GpuHealth {
-    /// What ails it.
+    /// The ailment that it has.
     pub(crate) fn ailment(&self) -> Option<&Ailment> {
         self.ailment.as_ref()
     }

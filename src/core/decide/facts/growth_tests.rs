@@ -69,7 +69,7 @@ fn a_cache_that_fills_and_then_stays_is_no_leak() {
     assert_eq!(told(&filling, ALL), None);
 }
 
-/// Of an engine that was just started: later, what memory has reached before speaks against a leak.
+/// Engines that were just started: later, what memory has reached before speaks against a leak.
 #[test]
 fn a_thousand_beginnings_with_noise_near_the_end_are_no_leak() {
     const NEXT: u64 = 6_364_136_223_846_793_005;

@@ -1,4 +1,4 @@
-//! Since when an engine was seen without work. What is not known to be idle is not idle.
+//! Tells since when an engine was seen without work. What is not known to be idle is not idle.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl IdleRow {
         self.row = tokens.map(|tokens| (since, now, tokens));
     }
 
-    /// From when to when it was seen idle, if that says that it was idle at `fault`.
+    /// Times between which it was seen idle, if that says that it was idle at `fault`.
     pub(crate) fn at(&self, fault: Moment) -> Option<(Moment, Moment)> {
         let (since, read, _) = self.row?;
         let before = read <= fault && fault.since(read) <= LAST_READ;

@@ -62,7 +62,7 @@ impl Full {
         Full { since, last: at, limit }
     }
 
-    /// Until then at least it is told.
+    /// Time until which at least it is reported.
     pub(crate) fn until(&self) -> Moment {
         self.last.after(FULL_FOR)
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::growth::{self, Growth, Sample, Work};
 use crate::model::Moment;
 
-/// At most so often a sample is taken: some 60 of them make the window. Looks that come each 10 s may come 1 s early.
+/// Shortest time between two samples: some 60 of them make the window. Looks that come each 10 s may come 1 s early.
 const EVERY: Duration = Duration::from_secs(9);
 /// Samples that are older say nothing any more.
 const WINDOW: Duration = Duration::from_secs(600);
@@ -75,7 +75,7 @@ impl MemoryTrend {
         *self = MemoryTrend::default();
     }
 
-    /// Until `held` bytes become `limit` at the pace of late; zero where they are as many already. `None`: it does
+    /// Time until `held` bytes become `limit` at the pace of late; zero where they are as many already. `None`: it does
     /// not grow, or not clearly, or nobody can say yet. Never more than a hundred windows: slower is noise.
     pub(crate) fn time_to(&self, limit: u64, held: u64) -> Option<Duration> {
         let (slope, grown) = self.growth?;

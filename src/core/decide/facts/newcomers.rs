@@ -13,6 +13,6 @@ pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Killed {
     pub server: Option<u32>,
-    /// When, and whose.
+    /// Time of the last kill, and its engine.
     pub last: Option<(Moment, String)>,
 }

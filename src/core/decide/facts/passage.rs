@@ -17,11 +17,11 @@ pub(crate) struct Passage {
     seen: Option<(Traffic, Moment)>,
     /// Why they can't be seen.
     blind: Option<String>,
-    /// Since when each look showed a client that waits.
+    /// Time since which each look showed a client that waits.
     waited: Option<Moment>,
-    /// Since when each look showed nobody.
+    /// Time since which each look showed no client.
     empty: Option<Moment>,
-    /// Between these two looks bytes of an answer went out last.
+    /// The two looks between which bytes of an answer went out last.
     moved: Option<Stretch>,
 }
 
@@ -55,12 +55,12 @@ impl Passage {
         self.seen.map(|(_, at)| at)
     }
 
-    /// Since when somebody waits, as last seen; `None`: nobody does, or nobody can say.
+    /// Time since which a client waits, as last seen; `None`: none does, or that is not known.
     pub(crate) fn waited(&self) -> Option<Moment> {
         self.waited
     }
 
-    /// Since when nobody is connected, as last seen, where that is long enough to belie a gauge.
+    /// Time since which no client is connected, as last seen, where that is long enough to belie a gauge.
     pub(crate) fn empty(&self, now: Moment) -> Option<Moment> {
         self.empty.filter(|since| now.since(*since) >= EMPTY)
     }
@@ -80,7 +80,7 @@ impl Passage {
         self.blind.as_deref()
     }
 
-    /// Between which looks bytes of an answer last went out.
+    /// The two looks between which bytes of an answer last went out.
     pub(crate) fn moved(&self) -> Option<Stretch> {
         self.moved
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::model::{EngineLoad, Health, Moment};
 
-/// Between two readings something moved.
+/// Times of two readings between which something moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stretch {
     pub from: Moment,
@@ -32,7 +32,7 @@ struct Counters {
 }
 
 impl Counters {
-    /// `None`: it has no requests running, or does not say so, or counts no token.
+    /// The counters of a load; `None`: it has no requests running, or does not say so, or counts no token.
     fn of(load: &EngineLoad) -> Option<Counters> {
         let (prompt, generation) = (load.prompt_tokens, load.generation_tokens);
         let works = load.running? > 0.0 && (prompt.is_some() || generation.is_some());
@@ -40,7 +40,7 @@ impl Counters {
     }
 }
 
-/// Since when nothing moves, and when that was last seen.
+/// Times since which nothing moves, and when that was last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub since: Moment,
@@ -49,7 +49,7 @@ pub(crate) struct Standing {
 
 #[cfg(test)]
 impl Standing {
-    /// For how long, as far as was seen.
+    /// Duration so far, as far as was seen.
     pub(crate) fn lasts(&self) -> Duration {
         self.seen.since(self.since)
     }
@@ -99,8 +99,8 @@ impl Tokens {
         self.standing
     }
 
-    /// Between which readings it last got on: it made tokens, though short requests may leave it idle whenever it is
-    /// looked at, or another of its counters moved with requests running.
+    /// The two readings between which it last made progress: it made tokens, though short requests may leave it idle
+    /// whenever it is looked at, or another of its counters moved with requests running.
     pub(crate) fn moved(&self) -> Option<Stretch> {
         self.moved
     }

@@ -72,7 +72,7 @@ pub(crate) enum ServerNews {
     Nothing,
     /// A server is being started: follow its end.
     New(u32),
-    /// It is ready: tell.
+    /// A server became ready: emit that.
     Ready(u32),
     /// It was ready when it was seen first.
     NewAndReady(u32),
@@ -86,7 +86,7 @@ enum ClientLine {
 }
 
 impl ServerFacts {
-    /// Since when its state was last seen to be FAULT, if it is.
+    /// Time since which its state was last seen to be FAULT, if it is.
     pub(crate) fn says_fault(&self) -> Option<Moment> {
         self.state.at().filter(|_| self.state.last() == Some(&ServerState::Fault))
     }

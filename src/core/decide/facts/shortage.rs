@@ -20,7 +20,7 @@ const FROM_OUTSIDE: [i32; 4] = [1, 2, 9, 15];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Word {
     pub at: Moment,
-    /// For people.
+    /// Text for people.
     pub words: String,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Shortage {
     pub host: Option<Word>,
     /// That process was a client of the server, and not the main one: without it the engine serves nobody.
     pub took_a_client: bool,
-    /// By its cgroup, so many were taken.
+    /// Number of processes that were taken, by its cgroup.
     pub oom_kills: Known<u64>,
     /// Its processes of late, and when they were last seen: word of an end comes after it.
     seen: BTreeMap<u32, Moment>,

@@ -13,7 +13,7 @@ pub(crate) enum Stage {
     Starting,
     /// Healthy and attached.
     Serving,
-    /// It served; its process lives and no longer does.
+    /// The engine served; its process lives and no longer does.
     Failing,
     /// The engine tier takes it out.
     Ending(Ending),
@@ -21,7 +21,7 @@ pub(crate) enum Stage {
     Fallen,
     /// It failed too often, or an operator took it out for good.
     Quarantined,
-    /// Out because somebody wants it so, and proven gone.
+    /// Taken out because a person wants it so, and proven gone.
     Stopped,
     /// Left alone, without a process: in `observe` mode nobody starts it again.
     Left,

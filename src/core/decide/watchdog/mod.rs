@@ -29,7 +29,7 @@ use crate::model::{
     Request, Slot, Source, SourceScope, Status, What, XidVia,
 };
 
-/// For the core's memory to be kept.
+/// Upper bound for keeping the core's memory.
 const SAVE_BOUND: Duration = Duration::from_secs(2);
 /// The same Xid of the same GPU from the kernel log and from NVML, so close together, is one.
 const SAME_XID: Duration = Duration::from_secs(1);
@@ -307,7 +307,7 @@ impl Watchdog {
         changed
     }
 
-    /// Of all domains of a group at once: what one wants to see depends on the others.
+    /// Collects the looks that all domains of a group want, at once: what one wants to see depends on the others.
     fn want_looks(&mut self, index: usize) {
         let group = &self.groups[index];
         let changes = group.domains().any(Domain::is_changing);

@@ -36,21 +36,21 @@ impl LookKey {
 pub(crate) enum Kind {
     /// The only one, or the first.
     Main,
-    /// Of the control daemon: its server's clients.
+    /// Look at the control daemon: its server's clients.
     Clients,
-    /// Of /proc: processes that no engine owns.
+    /// Look at /proc: processes that no engine owns.
     Commands,
-    /// Of the kernel: who has a connection to the daemon's pipe.
+    /// Look at the kernel's list of those that have a connection to the daemon's pipe.
     Pipe,
-    /// Of an engine: its own metrics.
+    /// Look at an engine's own metrics.
     Load,
-    /// Of an engine's processes: what they were told.
+    /// Look at the environment of an engine's processes.
     Environment,
-    /// Of an engine: the connections to its port.
+    /// Look at the connections to an engine's port.
     Traffic,
-    /// Of an engine: one token.
+    /// Request to an engine for one token.
     Token,
-    /// Of the kernel probes: a window.
+    /// Window of the kernel probes.
     Overlap,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct LookState {
     every: Duration,
     sent: Option<Moment>,
     in_flight: bool,
-    /// Where it lies: from when it goes along with company, and when it is due alone.
+    /// Times between which the look is due: from when it goes along with company, and when it is due alone.
     lies: Option<(Moment, Moment)>,
     /// When it last worked.
     pub worked: Known<Duration>,
@@ -250,7 +250,7 @@ impl LookState {
         self.wanted.push((domain.clone(), every));
     }
 
-    /// From when it goes along, and when it is due alone; `None`: it is on its way, or nobody wants it.
+    /// Times from which it goes along, and at which it is due alone; `None`: it is on its way, or is not wanted.
     fn waits(&mut self) -> Option<(Moment, Moment)> {
         self.every = self.wanted.iter().map(|(_, every)| *every).min().unwrap_or(self.every);
         if self.in_flight || self.wanted.is_empty() {

@@ -59,8 +59,8 @@ impl Suspects {
         Some(if case.awaits_an_error() { case.evidence.fault_at.after(FIRST_ERROR).min(all_said) } else { all_said })
     }
 
-    /// Until when an error may come that would convict, for a group that is to be ended for `fault`; `None`: nothing is
-    /// waited for. Never for long: see `FIRST_ERROR`.
+    /// Time until which an error may come that would convict, for a group that is to be ended for `fault`; `None`:
+    /// nothing is waited for. Never for long: see `FIRST_ERROR`.
     pub(crate) fn evidence_due(&self, fault: Fault) -> Option<Moment> {
         let case = self.case.as_ref().filter(|case| fault == Fault::GpuFault && case.told.is_none())?;
         case.awaits_an_error().then(|| case.evidence.fault_at.after(FIRST_ERROR))
@@ -98,7 +98,7 @@ impl Suspects {
         }
     }
 
-    /// In how many of the remembered faults within `window` the engine was not cleared; `None`: of all of them.
+    /// Number of the remembered faults within `window` in which the engine was not cleared; `None`: of all of them.
     pub(crate) fn before(&self, engine: Option<&EngineName>, window: Duration, now: Moment) -> u32 {
         let counted = self.unclear.iter().filter(|(at, _)| now.since(*at) < window);
         let with = counted.filter(|(_, names)| engine.is_none_or(|engine| names.contains(engine)));

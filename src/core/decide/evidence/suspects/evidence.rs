@@ -37,12 +37,12 @@ pub(crate) enum FaultKind {
 /// What is known of one engine.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EngineEvidence {
-    /// Which.
+    /// Name of the engine.
     pub engine: EngineName,
     /// It had a process at the fault, or shortly before it.
     pub there: bool,
-    /// Since when, and until which reading before the fault, it was seen without work; `None`: it had work, or
-    /// nobody can say.
+    /// Times since which, and until which reading before the fault, it was seen without work; `None`: it had work, or
+    /// that is not known.
     pub idle: Option<(Moment, Moment)>,
     /// Requests running and waiting as last read, and when.
     pub requests: Option<(f64, f64, Moment)>,
@@ -58,11 +58,11 @@ pub(crate) struct EngineEvidence {
     pub blamed: bool,
     /// An Xid's line names it.
     pub in_xid: bool,
-    /// Since when its process runs.
+    /// Start of its process.
     pub started: Moment,
     /// Bytes of device memory, and when they were read. What a jump would say was never measured.
     pub memory: Option<(u64, Moment)>,
-    /// In how many of the `earlier` faults it was not cleared.
+    /// Number of the `earlier` faults in which it was not cleared.
     pub before: u32,
 }
 

@@ -12,7 +12,7 @@ pub(crate) struct Verdict {
     pub explained: Option<EngineName>,
     /// The fault is such an aftershock, and nobody can say whose end it was.
     pub unnamed: bool,
-    /// Who, in words.
+    /// Sentence that says who did it.
     pub sentence: String,
 }
 

@@ -14,8 +14,9 @@ use crate::decide::evidence::suspects::verdict::Verdict;
 use crate::decide::facts::AFTERSHOCK;
 use crate::model::{Exit, Moment, Strength, Suspicion};
 
-/// After a trap the culprit's error comes within 10 ms of the fatal line, any other's 96 ms after it at the earliest:
-/// the middle. Errors closer together than this accuse nobody.
+/// Time by which one error must precede all others to accuse. After a trap the culprit's error comes within 10 ms of
+/// the fatal line, any other's 96 ms after it at the earliest: the middle. Errors closer together than this accuse no
+/// engine.
 pub(crate) const WELL_AHEAD: Duration = Duration::from_millis(50);
 /// A client faults its neighbours so long after it left at the earliest: whoever leaves later is already a victim.
 const NO_VICTIM: Duration = Duration::from_millis(20);
@@ -168,7 +169,7 @@ fn by_the_first_error<'a>(
     Some((*candidate, why))
 }
 
-/// Without a line of the server: a trap's error that came well before any other's.
+/// A trap's error that came well before any other's, where the server wrote no line.
 fn blind_error(evidence: &Evidence) -> Option<(&EngineEvidence, String)> {
     let errors = errors(evidence);
     let [(first, engine), (second, _), ..] = errors.as_slice() else { return None };

@@ -48,7 +48,7 @@ fn is_alike(baseline: &Baseline, work: &Work) -> bool {
     like(baseline.prompt_tokens, work.prompt) && like(baseline.generation_tokens, work.generation)
 }
 
-/// By all that makes up a load; of two as near the newer.
+/// The nearest point by all that makes up a load; of two as near the newer.
 fn nearest<'b>(points: impl Iterator<Item = &'b Baseline>, work: &Work) -> Option<&'b Baseline> {
     let apart = |point: &Baseline| {
         let tokens = |one: f64, two: f64| factor(one.max(1.0), two.max(1.0));

@@ -7,7 +7,7 @@ use crate::decide::facts::overlap::baseline::{Work, rate_alone};
 use crate::decide::facts::overlap::pace::Pace;
 use crate::model::{Baseline, Moment};
 
-/// Of late.
+/// Time that counts as "of late".
 const LATE: Duration = Duration::from_secs(60);
 /// Readings must cover so much of it.
 const COVERED: Duration = Duration::from_secs(50);
@@ -28,7 +28,7 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// `None`: nobody can say what it did.
+    /// The share of late; `None`: what it did is not known.
     pub(crate) fn of_late<'b>(
         pace: &Pace,
         baselines: impl Iterator<Item = &'b Baseline>,

@@ -31,7 +31,7 @@ impl Learnt {
         }
     }
 
-    /// Those that count.
+    /// Baselines that have enough samples to count.
     pub(crate) fn proven(&self) -> impl Iterator<Item = &Baseline> {
         self.points.iter().filter(|point| point.samples >= FEWEST_STRETCHES)
     }

@@ -45,7 +45,7 @@ pub(crate) struct Pace {
 pub(crate) struct Stretch {
     /// The later reading's time.
     pub end: Moment,
-    /// Between the two.
+    /// Time between the two.
     pub lasted: Duration,
     /// Share of that time in which requests ran.
     pub busy: f64,
@@ -104,7 +104,7 @@ impl Pace {
         self.idle
     }
 
-    /// From the first reading at `from` or later to the last one until `to`.
+    /// The stretch from the first reading at `from` or later to the last one until `to`.
     pub(crate) fn stretch(&self, from: Moment, to: Moment) -> Option<Stretch> {
         let (first, last) = self.between(from, to)?;
         let lasted = last.at.since(first.at);
@@ -158,7 +158,7 @@ fn has_no_request(mark: &Mark, load: &EngineLoad) -> bool {
 }
 
 impl Mark {
-    /// `None`: a figure is not shown, or is no number.
+    /// The mark of a load; `None`: a figure is not shown, or is no number.
     fn of(load: &EngineLoad, at: Moment) -> Option<Mark> {
         let fine = |figure: Option<f64>| figure.filter(|figure| figure.is_finite() && *figure >= 0.0);
         Some(Mark {

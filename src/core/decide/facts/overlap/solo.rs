@@ -22,7 +22,7 @@ pub(crate) struct Alone {
     pub sure: Moment,
 }
 
-/// For as long as one engine is alone.
+/// State for as long as one engine is alone.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Solo {
     pub engine: EngineName,
@@ -44,7 +44,7 @@ impl Solo {
         })
     }
 
-    /// Whose it is.
+    /// Name of the engine.
     pub(crate) fn engine(&self) -> &EngineName {
         &self.engine
     }
