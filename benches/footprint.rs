@@ -36,7 +36,7 @@ stable_after = \"1s\"
 [group.isolation]
 mode = \"off\"
 ";
-/// MiB.
+/// Most resident memory, MiB.
 const MOST_MEMORY: f64 = 20.0;
 /// Percent of a core.
 const MOST_CPU: f64 = 0.2;

@@ -146,13 +146,13 @@ fn fault_of(status: &Status) -> Event {
 
 /// An exporter, and the core loop's end of its statuses.
 pub struct Exporting {
-    /// What is scraped.
+    /// The exporter that is scraped.
     pub exporter: Arc<Exporter>,
     statuses: watch::Sender<Arc<Status>>,
 }
 
 impl Exporting {
-    /// As the core loop does it.
+    /// Publishes a status as the core loop does it.
     pub fn publish(&self, status: Arc<Status>) {
         self.exporter.count(&status);
         self.statuses.send_replace(status);

@@ -10,7 +10,7 @@ use mpswarden::observe::output::EngineOutput;
 
 const ENGINES: [&str; 3] = ["qwen-a", "qwen-b", "qwen-c"];
 
-/// As libraries spell what ends an engine or a whole group.
+/// Spellings by which libraries name what ends an engine or a whole group.
 const FATAL: [&str; 16] = [
     "CUDA error: an illegal memory access was encountered",
     "torch.AcceleratorError: CUDA error: an illegal memory access was encountered",

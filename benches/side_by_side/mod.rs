@@ -25,7 +25,7 @@ const ANEW: &str = "the same, each page anew";
 
 /// Turns of each exporter; its time is spread over them.
 const TURNS: u32 = 5;
-/// For a program to answer, and for the demo's engines to serve.
+/// Upper bound for a program to answer, and for the demo's engines to serve.
 const STARTS: Duration = Duration::from_secs(30);
 /// Series a second, by those of either other exporter; of those whose pages are asked for more often than they change.
 const LEAST_TIMES: f64 = 20.0;
@@ -33,7 +33,7 @@ const LEAST_TIMES: f64 = 20.0;
 const MOST_SMALL: f64 = 1.0;
 const MOST_FULL: f64 = 15.0;
 const MOST_ANEW: f64 = 60.0;
-/// MiB.
+/// Most resident memory, MiB.
 const MOST_MEMORY: f64 = 40.0;
 
 /// One of them, running.

@@ -26,7 +26,7 @@ pub struct Known {
 
 #[derive(Debug, Deserialize)]
 pub struct Status {
-    /// Fingerprints.
+    /// Fingerprints of the alerts that inhibit it.
     #[serde(rename = "inhibitedBy")]
     pub inhibited_by: Vec<String>,
 }

@@ -17,7 +17,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// On a port of its own.
+    /// Listens on a port of its own.
     pub fn listen() -> Webhook {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -22,7 +22,7 @@ struct Plan {
     length: Duration,
     hang_after: &'static str,
     longest_prompt: Duration,
-    /// Between two things that people or strangers do.
+    /// Pause between two things that people or strangers do.
     pause: Duration,
 }
 
@@ -131,7 +131,7 @@ impl Calm {
         alarms
     }
 
-    /// Of the control daemon's own log: every server that there was, was ordered, and none had a fault.
+    /// Complaints about the control daemon's own log: every server that there was, was ordered, and none had a fault.
     fn log_of_the_daemon(&self) -> Vec<String> {
         let log = fs::read_to_string(self.scene.directory().join("log/daemon.log")).unwrap_or_default();
         let faults = log.lines().filter(|line| line.contains("fatal GPU error")).count();

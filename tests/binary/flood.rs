@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::support::scene::{Scene, eventually};
 use crate::support::watchdog::Watchdog;
 
-/// Of a log that nobody writes to.
+/// Length of a log that no process writes to.
 const SHORT: u64 = 32 << 20;
 
 /// The second engine dies, and is repaired while the first one does what it does; then an order is obeyed.

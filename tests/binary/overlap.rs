@@ -15,7 +15,7 @@ use toml::Value;
 use crate::support::scene::{PATIENCE, Scene, eventually};
 use crate::support::watchdog::Watchdog;
 
-/// In an engine's environment: it is to have another process, which plays a probe.
+/// Variable in an engine's environment: it is to have another process, which plays a probe.
 const PLAYS: &str = "MPSWARDEN_TEST_PLAYS_A_PROBE";
 
 /// Both engines are probed, over the stand-in CUPTI, and windows come often.
@@ -36,7 +36,7 @@ fn scene() -> Scene {
     scene
 }
 
-/// Beside an engine, in its tree, runs this very test program as its probe.
+/// Adds this very test program beside an engine, in its tree, as its probe.
 fn with_a_player(scene: &mut Scene, place: usize) {
     let tests = std::env::current_exe().unwrap().display().to_string();
     let script = format!("{PLAYS}=1 '{tests}' --exact binary::overlap::a_player_answers_its_orders & exec \"$@\"");
@@ -167,7 +167,7 @@ fn a_library_that_an_earlier_version_left_is_replaced_before_an_engine_starts() 
     scene.assert_nothing_is_left();
 }
 
-/// As serde writes it.
+/// A duration as serde writes it.
 fn time(value: &serde_json::Value) -> Duration {
     let part = |name: &str| value[name].as_u64().unwrap();
     Duration::new(part("secs"), u32::try_from(part("nanos")).unwrap())

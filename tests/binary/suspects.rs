@@ -1,4 +1,4 @@
-//! Who did it: what the real binary says of faults whose culprit is known, over the simulation's measured times.
+//! Tests what the real binary says of faults whose culprit is known, over the simulation's measured times.
 
 use mpswarden::sim::Injection;
 use serde_json::Value;

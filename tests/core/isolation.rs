@@ -81,7 +81,7 @@ fn missing(world: &World) -> Vec<String> {
     out.map(|engine| engine.name.to_string()).collect()
 }
 
-/// Until all serve, but for who is proven; gives those who don't.
+/// Plays until all serve, but for who is proven; gives those who don't.
 fn settle(world: &mut World) -> Vec<String> {
     let (end, mut rest) = (world.now.after(SETTLES), 0);
     loop {

@@ -134,7 +134,7 @@ fn wait() -> impl Strategy<Value = u64> {
     prop_oneof![0..20u64, 0..400u64, 0..5000u64]
 }
 
-/// What goes wrong.
+/// Things that go wrong, and when.
 fn troubles() -> impl Strategy<Value = Vec<(u64, Break)>> {
     prop::collection::vec((wait(), trouble()), 1..8)
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
-/// Set: the binary is an engine.
+/// Variable whose presence makes the binary an engine.
 const ROLE: &str = "MPSWARDEN_TEST_ENGINE";
 /// Nothing in these tests takes as long.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -96,7 +96,7 @@ impl Engine {
         assert_eq!((rest.as_str(), fs::read_to_string(self.folder.join("stderr")).unwrap().as_str()), ("", ""));
     }
 
-    /// Its end.
+    /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + LIMIT;
         loop {
@@ -116,7 +116,7 @@ impl Drop for Engine {
     }
 }
 
-/// In the engine's process: obeys, until it is told to exit. In any other: nothing.
+/// Obeys until it is told to exit, in the engine's process; in any other it does nothing. In any other: nothing.
 pub fn main() {
     let Some(probe) = std::env::var_os(ROLE).map(PathBuf::from) else { return };
     for order in stdin().lines().map_while(Result::ok) {
@@ -198,7 +198,7 @@ fn counted(name: &str) -> usize {
     counted()
 }
 
-/// As another profiler would.
+/// Subscribes as another profiler would.
 fn subscribe() -> c_int {
     extern "C" fn ignore(_: *mut c_void, _: u32, _: u32, _: *const c_void) {}
     let subscribe: Subscribe = unsafe { std::mem::transmute(of_cupti("cuptiSubscribe")) };

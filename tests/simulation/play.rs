@@ -267,7 +267,7 @@ impl Client {
     }
 }
 
-/// Since the epoch, as clients tell it too.
+/// Time since the epoch, as clients tell it too.
 pub fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }

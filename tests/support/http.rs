@@ -1,4 +1,4 @@
-//! As much of HTTP as the tests speak with programs on this machine: one request a connection, bounded in time.
+//! Speaks as much of HTTP as the tests need with programs on this machine: one request a connection, bounded in time.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

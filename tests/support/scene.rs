@@ -14,7 +14,7 @@ use crate::support::watchdog::Watchdog;
 
 /// Whatever is waited for comes within this time, on a loaded machine too.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The binary under test.
@@ -52,7 +52,7 @@ impl Scene {
         Scene::of(2, gpu_like)
     }
 
-    /// So many engines.
+    /// A scene with so many engines.
     pub fn with(engines: usize) -> Scene {
         Scene::of(engines, GpuLike::H200)
     }
@@ -92,7 +92,7 @@ impl Scene {
         groups.last_mut().unwrap().as_table_mut().unwrap()
     }
 
-    /// Its own directory; every process of the scene names it.
+    /// Directory of the scene; every process of the scene names it.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }

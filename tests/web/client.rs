@@ -14,7 +14,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub trait Stream: Read + Write + Send {}
 impl<S: Read + Write + Send> Stream for S {}
 
-/// What came back.
+/// An answer of the server.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,

@@ -152,7 +152,7 @@ pub enum Break {
     Windows(Windows),
     /// What an engine's kernel probe does from now on.
     Probe(usize, usize, ProbeState),
-    /// In percent of the SMs; `None`: there is no GPM.
+    /// Activity in percent of the SMs; `None`: there is no GPM.
     SmActive(Option<u8>),
 }
 

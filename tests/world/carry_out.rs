@@ -12,7 +12,7 @@ use super::{AFTERSHOCK, Engine, Happening, Knob, Server, TEARDOWN, World, ms};
 
 /// A control command's timeout.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(3);
-/// That of `terminate_client`.
+/// The timeout of `terminate_client`.
 const TERMINATE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A terminated client has left its server so long after the command.
 const LEAVES: Duration = Duration::from_millis(23);

@@ -36,7 +36,7 @@ pub use stuck::LOADS;
 pub const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
 
-/// Whom servers serve.
+/// User that servers serve.
 pub const UID: u32 = 1000;
 /// The driver tears a killed client down.
 const TEARDOWN: Duration = Duration::from_millis(160);
@@ -55,7 +55,7 @@ pub fn at_ms(millis: u64) -> Moment {
     Moment::ZERO.after(ms(millis))
 }
 
-/// What happens next.
+/// The next thing that happens.
 #[derive(Debug)]
 enum Happening {
     Told(Input),
@@ -77,7 +77,7 @@ struct Process {
     id: ProcessId,
     group: usize,
     owner: Owner,
-    /// In uninterruptible sleep: signals wait.
+    /// The process is in uninterruptible sleep: signals wait.
     undead: bool,
     /// How it ends once it can.
     signalled: Option<Exit>,
@@ -162,20 +162,20 @@ struct Gpu {
     /// Bytes that nobody gives back.
     leaked: u64,
     leaks: bool,
-    /// What GPM says.
+    /// Activity that GPM shows.
     sm_active: Option<f64>,
 }
 
 /// NVML's lists of processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lists {
-    /// As measured.
+    /// Both are as measured.
     Whole,
     /// The one of MPS clients is empty.
     NoClients,
     /// There is none of MPS clients.
     WithoutClients,
-    /// Both are empty.
+    /// Both are empty lists.
     Empty,
     /// They name the host's pids.
     HostPids,
@@ -201,7 +201,7 @@ pub struct World {
     pub violations: Vec<String>,
     /// The last memory that was saved.
     pub saved: Memory,
-    /// From an engine's start to its first healthy answer.
+    /// Time from an engine's start to its first healthy answer.
     pub start_takes: Duration,
     /// Looks that were given, and when.
     pub looks: Vec<(Moment, Look)>,

@@ -20,7 +20,7 @@ use super::script::{Happens, script};
 use super::surroundings::{Shared, Surroundings};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-/// At most so long between two looks of the judge.
+/// Longest time between two looks of the judge.
 const STEP: Duration = Duration::from_secs(60);
 /// A stranger that faults is gone so soon after its Xid.
 const DEATH: Duration = Duration::from_millis(90);
@@ -232,7 +232,7 @@ impl Day {
         }
     }
 
-    /// By the kernel log and by NVML, which knows no pid.
+    /// An Xid in the kernel log and from NVML, which knows no pid.
     fn xid(&mut self, xid: u32, pid: Option<u32>) {
         let gpu = Some(policies::gpu().uuid);
         for (pid, via) in [(pid, XidVia::Kmsg), (None, XidVia::Nvml)] {
@@ -240,7 +240,7 @@ impl Day {
         }
     }
 
-    /// Of a stranger, of a process that nobody saw, or of a pid that an engine's process never had.
+    /// An OOM kill of a stranger, of a process that was never seen, or of a pid that an engine's process never had.
     fn oom_kill(&mut self) {
         let stranger = self.around().strangers.keys().next().copied();
         let pid = stranger.unwrap_or_else(|| 800_000 + self.chance.below(1000) as u32);

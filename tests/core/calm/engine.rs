@@ -22,7 +22,7 @@ const PACE: f64 = 30.0;
 const BYTES: f64 = 190.0;
 /// An answer that has not moved for so long stands still, as the kernel's figures have it.
 const STALLED: Duration = Duration::from_secs(10);
-/// From its process's start until it serves.
+/// Time from its process's start until it serves.
 pub const STARTUP: Duration = Duration::from_secs(2);
 
 /// A request that is being answered.
@@ -66,7 +66,7 @@ pub struct Engine {
     cpu: Duration,
     /// Bytes by which it grows once it is warm, and within how many seconds.
     growth: (f64, f64),
-    /// Since when it does not go on: a fault that was planted.
+    /// Time since which it makes no progress: a fault that was planted.
     pub stuck: Option<Moment>,
     /// Bytes of device and host memory that it loses each second from a moment on: a fault that was planted.
     pub leak: Option<(Moment, f64, f64)>,
@@ -129,7 +129,7 @@ impl Engine {
         self.reading = self.reading.map(later);
     }
 
-    /// It serves.
+    /// Whether it serves.
     pub fn serves(&self, now: Moment) -> bool {
         self.process.is_some() && now.since(self.born) >= STARTUP
     }
@@ -178,7 +178,7 @@ impl Engine {
         }
     }
 
-    /// At least one of them without having got an answer.
+    /// Disconnects all clients, at least one of them without having got an answer.
     fn all_go_home(&mut self) {
         if self.serves(self.at) && self.running() == 0 {
             self.take_up(self.at, 500.0);
@@ -363,7 +363,7 @@ impl Engine {
         }
     }
 
-    /// Its own metrics.
+    /// Load as its own metrics show it.
     pub fn load(&self) -> EngineLoad {
         let [running, waiting, cache, throughput] = self.gauges.shown();
         self.kind.shows(running, waiting, cache, throughput, self.counted)

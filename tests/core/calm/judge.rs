@@ -7,7 +7,7 @@ use mpswarden_core::model::{
     Action, EngineKey, EngineState, Event, Fault, Goal, GroupState, Moment, Plan, Status, What,
 };
 
-/// Between an order's goal and its last deed, and between a stranger's end and the word of it.
+/// Time between an order's goal and its last deed, and between a stranger's end and the word of it.
 const SETTLES: Duration = Duration::from_secs(15);
 /// An order that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(900);

@@ -43,7 +43,7 @@ pub enum Word {
 pub enum Step {
     /// The open order at this place ends as it should.
     Succeeds(usize),
-    /// It fails.
+    /// The engine fails.
     Fails(usize),
     Fault,
     EngineDies(usize),
