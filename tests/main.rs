@@ -10,6 +10,7 @@ mod catalogue;
 mod configuration;
 mod dashboards;
 mod deploy;
+mod doc_comments;
 mod documented;
 mod echoes;
 mod layers;
