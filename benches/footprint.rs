@@ -38,11 +38,11 @@ mode = \"off\"
 ";
 /// Most resident memory, MiB.
 const MOST_MEMORY: f64 = 20.0;
-/// Percent of a core.
+/// Most CPU time in percent of a core.
 const MOST_CPU: f64 = 0.2;
-/// A minute: one each 10 s.
+/// Most control commands in a minute: one each 10 s.
 const MOST_COMMANDS: f64 = 6.0;
-/// Milliseconds of a recovery.
+/// Longest time of a recovery that is our own, milliseconds.
 const MOST_OWN: f64 = 30.0;
 
 fn main() -> ExitCode {

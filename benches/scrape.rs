@@ -81,9 +81,9 @@ fn pieces(c: &mut Criterion) {
     }
 }
 
-/// Made anew, each after another status, of each size.
+/// Pages that are made anew, each after another status, of each size.
 const PAGES: usize = 30;
-/// Given again, of each size.
+/// Pages that are given again, of each size.
 const AGAIN: u32 = 10_000;
 /// What a page may take that is made anew: groups, engines in each, milliseconds of a core at the median.
 const PROMISES: [(usize, usize, f64); 2] = [(1, 4, 3.0), (8, 48, 60.0)];

@@ -29,7 +29,7 @@ const TURNS: u32 = 5;
 const STARTS: Duration = Duration::from_secs(30);
 /// Series a second, by those of either other exporter; of those whose pages are asked for more often than they change.
 const LEAST_TIMES: f64 = 20.0;
-/// Milliseconds at p99.
+/// Longest p99 of a small page, milliseconds.
 const MOST_SMALL: f64 = 1.0;
 const MOST_FULL: f64 = 15.0;
 const MOST_ANEW: f64 = 60.0;

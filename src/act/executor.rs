@@ -19,7 +19,7 @@ use crate::host::probe_place::ProbePlace;
 use crate::host::trees::Trees;
 use crate::model::{Action, ActionId, DomainId, GroupLaunch, Moment, Ordered, Outcome, Report};
 
-/// A verb that answers at its deadline with what it found gets so much more before it is cut off.
+/// Time beyond its deadline before a verb is cut off: one that answers at its deadline with what it found gets it.
 const SLACK: Duration = Duration::from_millis(500);
 
 /// Carries out orders.

@@ -29,7 +29,7 @@ const BOUND: Duration = Duration::from_secs(10);
 const LAST_BOUND: Duration = Duration::from_secs(2);
 /// Calls that wait; over it the oldest is dropped.
 const MOST_WAITING: usize = 64;
-/// Kept of each output of a run, in bytes.
+/// Bytes that are kept of each output of a run.
 const MOST_OUTPUT: usize = 4 << 10;
 /// Upper bound for reading what was written just before the end, and for reaping a killed process.
 const AFTER_THE_END: Duration = Duration::from_millis(100);

@@ -10,7 +10,7 @@ use super::shared::{Shared, failed};
 use crate::host::control::CommandOutcome;
 use crate::model::{Member, Outcome};
 
-/// It answers within 10 ms or so, or never.
+/// Upper bound for `terminate_client`: it answers within 10 ms or so, or never.
 const LIMIT: Duration = Duration::from_secs(2);
 
 pub(super) async fn terminate(shared: &Shared, engine: &Member, server: u32, clients: &[u32]) -> Outcome {

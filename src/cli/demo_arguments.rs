@@ -54,7 +54,7 @@ pub const INJECTIONS: [&str; 40] = [
     "unknown-action",
 ];
 
-/// When the demo's first fault comes, if none is asked for, and each later one after it.
+/// Time of the demo's first fault, if none is asked for, and from each to the next.
 const FIRST_FAULT: Duration = Duration::from_secs(15);
 const BETWEEN_FAULTS: Duration = Duration::from_secs(60);
 

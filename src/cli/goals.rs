@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::{EngineKey, EngineState, EngineStatus, Goal, GroupState, GroupStatus, Moment, Status};
 
-/// A state that looks like the end of all hope may be a moment's: it counts after this.
+/// Time after which a state counts that looks like the end of all hope: it may be a moment's.
 const SETTLED: Duration = Duration::from_secs(3);
 
 /// How it stands with all goals.

@@ -15,7 +15,7 @@ use crate::text::span::age;
 
 /// Pause between two looks at the status.
 const PAUSE: Duration = Duration::from_millis(200);
-/// A watchdog that is silent for so long while it is waited for is given up.
+/// Silence after which a watchdog that is waited for is given up.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// What a person orders, and how.

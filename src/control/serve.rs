@@ -21,7 +21,7 @@ use crate::export::Exporter;
 
 pub use super::answers::{Asked, SetupSource, Wanted};
 
-/// Further ones are told to try again.
+/// Most connections at once; further ones are asked to try again.
 const MAX_CONNECTIONS: usize = 16;
 /// Pause between two tries when accepting fails, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

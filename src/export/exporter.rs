@@ -14,9 +14,9 @@ use super::wall::WallClock;
 use crate::model::{EngineName, Event, GroupName, HttpAddress, Incident, Moment, Status, Written};
 use crate::text::plain;
 
-/// A status older than this is not served: better no data than stale data.
+/// Age of a status above which it is not served: better no data than stale data.
 pub(super) const MAX_STATUS_AGE: Duration = Duration::from_secs(30);
-/// A page is made anew after this even if nothing happened: `process_*` move.
+/// Age at which a page is made anew even if nothing happened: `process_*` move.
 const MAX_PAGE_AGE: Duration = Duration::from_secs(1);
 
 /// The build that runs.

@@ -13,8 +13,8 @@ const MAX_INCIDENTS: usize = 100;
 /// Most incidents of one group that are open at once: faults that last and are not mended. The oldest is closed for a
 /// newer one.
 const MAX_OPEN: usize = 8;
-/// An incident in which nothing is on its way is left alone after so long without a line: its fault lasts, and
-/// what happens now is another matter.
+/// Time without a line after which an incident in which nothing is on its way is left alone: its fault lasts, and what
+/// happens now is another matter.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Those that go on and those that are over.

@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 use super::procfs::Procfs;
 use crate::model::{MpsEnvironment, ProcessId};
 
-/// Readings that hang, before no other is begun.
+/// Number of readings that hang at which no other is begun.
 const MOST_HANGING: usize = 8;
-/// A longer environment is not read: the kernel allows 6 MiB with its usual stack limit.
+/// Most bytes of an environment that is read: the kernel allows 6 MiB with its usual stack limit.
 const LONGEST: u64 = 8 << 20;
 
 /// What some processes were told.

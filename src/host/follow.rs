@@ -23,8 +23,8 @@ use crate::model::Moment;
 
 /// The bytes at which a followed file is truncated, if the configuration of the caller has no other.
 pub const DEFAULT_LIMIT: u64 = 8 << 20;
-/// A file over its limit is truncated when nobody has written for so long: what is written between the
-/// last read and the truncation would be lost. A line without an end is taken for one after it.
+/// Silence after which a file over its limit is truncated: what is written between the last read and the truncation
+/// would be lost. A line without an end is taken for one after it.
 const QUIET: Duration = Duration::from_millis(200);
 /// Number of limits at which it is truncated anyway: a full disk harms more. What is not read yet then, because its
 /// writer is faster than any reader or made a hole, is given up but for its end, which tells how it ended.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::files::{self, Links};
 use crate::model::Incident;
 
-/// So many are kept, the newest.
+/// Number of incidents that are kept, the newest.
 pub const KEPT: usize = 100;
 /// Bytes of one file. The lines of the middle go first.
 const LARGEST: usize = 256 * 1024;

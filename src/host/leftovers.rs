@@ -21,12 +21,13 @@ use super::trees::MOST_HELD;
 use crate::files::{self, Holds};
 use crate::model::{Moment, Owner, ProcessId, Remaining};
 
-/// A holder that died in the middle of a fork leaves the lock to that child until its exec.
+/// Upper bound for a lock that a child inherited: a holder that died in the middle of a fork leaves it to that child
+/// until its exec.
 const INHERITED: Duration = Duration::from_secs(5);
 /// Pause between two tries for such a lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// More than a pid has digits.
+/// Bytes that are read of the holder: more than a pid has digits.
 const HOLDER: u64 = 64;
 
 /// Variable in the environment of everything that a watchdog starts: its state directory.

@@ -10,8 +10,8 @@ use nvml_wrapper::Nvml;
 
 use super::nvml_error::{NvmlError, open_error};
 
-/// Opening it anew takes some 10 ms of the driver's time, and the Xids of well GPUs are not heard meanwhile: no more
-/// often for a GPU that stays lost.
+/// Pause between two openings for a GPU that stays lost: one takes some 10 ms of the driver's time, and the Xids of
+/// well GPUs are not heard meanwhile.
 const RENEWED: Duration = Duration::from_secs(60);
 /// Upper bound for those who follow events to drop the old session: NVML counts who has it open, and looks at the GPUs
 /// anew only after the last. Longer than one of their waits.

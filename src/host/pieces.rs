@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use crate::model::Moment;
 
-/// A longer line comes in windows of so many bytes: nobody's memory is the writer's to fill.
+/// Bytes of the windows in which a longer line comes: its writer must not fill our memory.
 pub const LONGEST_LINE: usize = 64 << 10;
-/// So much of a window comes again with the next one, so that nothing is cut in two.
+/// Bytes of a window that come again with the next one, so that nothing is cut in two.
 const OVERLAP: usize = 1 << 10;
 
 /// Where in its line a piece stands.

@@ -16,7 +16,7 @@ use crate::probe::wire::{LONGEST, Order, Word};
 
 /// What `sockaddr_un` has room for, its end apart (unix(7)).
 pub const LONGEST_PATH: usize = 107;
-/// An order has a few bytes: a probe that has no room for them is gone or hangs.
+/// Upper bound for writing an order, which has a few bytes: a probe that has no room for them is gone or hangs.
 const WRITE_BOUND: Duration = Duration::from_secs(2);
 
 /// The socket that probes call. Dropping it removes its file, unless another has taken its place.

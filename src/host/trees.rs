@@ -20,7 +20,7 @@ pub const ENGINE_VARIABLE: &str = "MPSWARDEN_ENGINE";
 /// Variable in an engine's environment: a word drawn for each of its starts. Orphans without their session are known by
 /// it.
 pub const START_VARIABLE: &str = "MPSWARDEN_START";
-/// So many processes of an engine are held by a descriptor each, where there are enough of them.
+/// Processes of an engine that are held by a descriptor each, where there are enough of them.
 pub const MOST_HELD: usize = 64;
 
 /// The trees of all engines, shared between who starts and ends them and who looks at them.

@@ -7,9 +7,9 @@ use crate::host::clock;
 use crate::host::mps_log::{self, Heard};
 use crate::model::{DomainId, Moment, Observation, ServerLine, Source, SourceState};
 
-/// A line that seems to have waited longer than this before it was read has a wrong stamp.
+/// Longest wait of a line before it was read; one that seems to have waited longer has a wrong stamp.
 const OLDEST_STAMP: Duration = Duration::from_secs(60);
-/// So many lines in a row without one that is known are too many for chance.
+/// Number of lines in a row without one that is known which are too many for chance.
 const STRANGE: u32 = 20;
 /// Characters that are kept of a server's words.
 const WORDS: usize = 200;

@@ -12,7 +12,7 @@ use crate::host::engine_metrics::{self, MetricsError};
 use crate::host::http::{GetError, OurPort, Peer};
 use crate::model::{Blindness, EngineKind, EngineLaunch, EngineLoad, Health, Member, MetricsPlace, Observation};
 
-/// More of a health endpoint's body is not read.
+/// Most bytes of a health endpoint's body that are read.
 const HEALTH_BODY: usize = 64 * 1024;
 
 /// Where an engine answers.

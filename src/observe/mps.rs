@@ -10,7 +10,7 @@ use super::reports::Reports;
 use crate::host::mps_log;
 use crate::model::{Blindness, CommandResult, DomainId, Observation, ServerState};
 
-/// A read is answered within this or not at all (a healthy daemon needs 2 ms).
+/// Upper bound for a command that reads: a healthy daemon needs 2 ms.
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) async fn look_server(

@@ -30,11 +30,11 @@ use super::study_order::Order;
 
 /// Exit status of a shell for what Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
-/// Nothing random is decided here.
+/// Seed where nothing random is decided.
 const SEED: u64 = 0;
 /// Columns of a table that goes to no terminal.
 const WIDTH: usize = 120;
-/// A table is no narrower.
+/// Least width of a table.
 const NARROWEST: usize = 80;
 
 /// Studies a group of `configuration`, unless the watchdog at `socket` serves it.

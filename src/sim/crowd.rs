@@ -10,7 +10,7 @@ use super::traffic::send;
 
 /// Number of callers.
 const CALLERS: usize = 12;
-/// A caller is answered within this time, or its engine is taken for hung.
+/// Upper bound for an answer to a caller; then its engine is taken for hung.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time without callers after they left: longer than any engine may stand still.
 const QUIET: Duration = Duration::from_secs(600);

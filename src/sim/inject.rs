@@ -15,7 +15,7 @@ use super::crowd;
 use super::engine::QUESTION;
 use super::stage::Stage;
 
-/// An engine answers the stage within this time, or is taken for hung.
+/// Upper bound for an engine's answer to the stage; then it is taken for hung.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Files beside the NVML library that make its calls hang, or fail, while they are there.

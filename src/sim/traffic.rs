@@ -15,7 +15,7 @@ use super::stage::Stage;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Users wait so long for the next piece of an answer, over the time that their prompt takes to be read.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Somebody who waits looks so often whether the traffic has ended.
+/// Pause between two looks whether the traffic has ended, for a task that waits.
 const LOOK: Duration = Duration::from_millis(500);
 /// Pause between two requests to one engine.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Tokens that a request asks for.
 const TOKENS: u32 = 8;
-/// A prompt of no length worth speaking of.
+/// Length of a prompt that is not worth speaking of.
 const SHORT: u64 = 3;
 /// Requests that come at once: more than an engine has places for.
 const BURST: usize = 80;

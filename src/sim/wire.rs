@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-/// Nobody may block a simulated process by not reading.
+/// Upper bound for writing: a reader that does not read must not block a simulated process.
 const WRITE_LIMIT: Duration = Duration::from_millis(200);
 
 /// A conversation from the side that asks.

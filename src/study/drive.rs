@@ -16,7 +16,7 @@ use super::schedule::{Job, cells, schedule};
 use crate::act::{OwnerMark, PrepareError};
 use crate::model::{EngineLaunch, GroupLaunch};
 
-/// So often a setting is brought up in all: engines that die again and again end the study of it.
+/// Most starts of a setting in all: engines that die again and again end the study of it.
 const STARTS: u32 = 3;
 
 /// The group that is studied.

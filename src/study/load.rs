@@ -22,7 +22,7 @@ use super::tally::{Request, tally};
 const DRAIN: Duration = Duration::from_secs(5);
 /// Pause after a request that failed.
 const PAUSE: Duration = Duration::from_millis(50);
-/// So many failures in a row, and a sender gives up.
+/// Number of failures in a row after which a sender gives up.
 const FAILURES: u32 = 5;
 
 /// What load there is.

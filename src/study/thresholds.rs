@@ -1,6 +1,6 @@
 //! Where a study's numbers begin to mean something: every threshold of its recommendation, and no arithmetic.
 
-/// A ratio this near to 1 is no difference.
+/// Distance of a ratio from 1 that is no difference.
 pub const NO_DIFFERENCE: f64 = 0.05;
 /// Share of failed requests above which a load's numbers are doubtful, and nothing is recommended by them.
 pub const FAILURES: f64 = 0.01;

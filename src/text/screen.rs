@@ -8,7 +8,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::plain::one_line as clean;
 
-/// Wider lines are hard to read, and narrower ones hold nothing.
+/// Least width of a line: narrower ones hold nothing.
 const NARROWEST: usize = 40;
 /// What stands behind a figure and on its line.
 const UNITS: [&str; 8] = ["ms", "s", "min", "h", "d", "%", "MiB", "GiB"];

@@ -148,9 +148,9 @@ impl Secrets {
     }
 }
 
-/// A shorter one would be found where none is.
+/// Length of the shortest secret: a shorter one would be found where none is.
 const SHORTEST: usize = 4;
-/// A value that looks like chance is taken for a secret, whatever its name, from this length on.
+/// Length from which a value that looks like chance is taken for a secret, whatever its name.
 const SHORTEST_OF_CHANCE: usize = 16;
 
 /// Whether the value of a variable is one that must not be read by others.

@@ -16,7 +16,7 @@ use super::stamp::Stamp;
 
 /// Shortest time between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A request waits so long for a look, then takes the policy that there is: a file system may hang.
+/// Upper bound for a look that a request waits for; then the policy counts that there is: a file system may hang.
 const LOOK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Lets connections and requests in.

@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::header::{ACCEPT_ENCODING, HeaderMap};
 
-/// Smaller ones gain nothing.
+/// Bytes below which an answer gains nothing.
 const WORTH_IT: usize = 1024;
 
 /// Whether the client takes gzip (RFC 9110, 12.5.3). A weight that is no number counts as 1.

@@ -19,7 +19,8 @@ use tokio::time::timeout;
 use super::file::{Origin, Text};
 use super::problem::Problem;
 
-/// Each step doubles the time of a check; above this it takes far longer than a request waits.
+/// Greatest cost of a hash: each step doubles the time of a check, and above this it takes far longer than a request
+/// waits.
 const MAX_COST: u32 = 18;
 /// Verdicts that are remembered, of each kind; the toolkit's number.
 const REMEMBERED: usize = 100;

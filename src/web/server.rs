@@ -18,7 +18,7 @@ use super::gate::Gate;
 use super::listeners::{self, Listeners};
 use super::pace::Room;
 
-/// A further one takes the place of the one that has been idle longest.
+/// Most connections; a further one takes the place of the one that has been idle longest.
 pub const MAX_CONNECTIONS: usize = 256;
 /// Pause between two tries when accepting fails, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

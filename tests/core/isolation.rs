@@ -11,9 +11,9 @@ use mpswarden_core::model::{EngineState, GroupState, What};
 use proptest::prelude::*;
 
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
-/// All engines serve again within it: back-offs, moves from side to side, starts.
+/// Upper bound for all engines to serve again: back-offs, moves from domain to domain, starts.
 const SETTLES: Duration = Duration::from_secs(300);
-/// Served for so long in a row, nobody is on his way any more.
+/// Rounds in a row in which all serve after which nothing is on its way any more.
 const AT_REST: u32 = 3;
 
 /// One who does it, among so many.

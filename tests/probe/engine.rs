@@ -14,7 +14,7 @@ use nix::unistd::{ForkResult, fork};
 
 /// Variable whose presence makes the binary an engine.
 const ROLE: &str = "MPSWARDEN_TEST_ENGINE";
-/// Nothing in these tests takes as long.
+/// Upper bound for everything in these tests.
 pub const LIMIT: Duration = Duration::from_secs(20);
 /// Begins each answer, so that the test harness' own words are none.
 const ANSWER: &str = "engine: ";

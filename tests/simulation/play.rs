@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-/// Nothing in a story takes longer.
+/// Upper bound for everything in a story.
 const LIMIT: Duration = Duration::from_secs(30);
 
 pub struct Play {

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// An answer takes less than this, or there is none.
+/// Upper bound for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The status and the body of an answer.

@@ -14,7 +14,7 @@ use crate::support::http;
 use crate::support::needs;
 use crate::support::processes;
 
-/// Whatever is waited for comes within this time, on a loaded machine too.
+/// Upper bound for whatever is waited for, on a loaded machine too.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Upper bound for a program to end in order.
 const GRACE: Duration = Duration::from_secs(20);

@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use crate::support::processes::{self, Process};
 use crate::support::watchdog::Watchdog;
 
-/// Whatever is waited for comes within this time, on a loaded machine too.
+/// Upper bound for whatever is waited for, on a loaded machine too.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-/// An answer comes within this, or the test fails.
+/// Upper bound for an answer; then the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub trait Stream: Read + Write + Send {}

@@ -14,7 +14,7 @@ use super::{AFTERSHOCK, Engine, Happening, Knob, Server, TEARDOWN, World, ms};
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(3);
 /// The timeout of `terminate_client`.
 const TERMINATE_TIMEOUT: Duration = Duration::from_secs(2);
-/// A terminated client has left its server so long after the command.
+/// Time after which a terminated client has left its server.
 const LEAVES: Duration = Duration::from_millis(23);
 
 impl World {

@@ -5,7 +5,7 @@ use mpswarden_core::model::{HeldReason, LinePlace, Observation, Outcome, Saying,
 use super::breaks::Break;
 use super::{Happening, World, ms};
 
-/// A server that can't start ends so soon.
+/// Milliseconds after which a server that can't start ends.
 const FAILS_AFTER: u64 = 40;
 
 impl World {

@@ -8,7 +8,7 @@ use mpswarden_core::model::{
 
 use super::{Happening, Knob, World};
 
-/// An engine's health and metrics have so long.
+/// Upper bound for an engine's health and metrics.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What an engine says of its load: tokens come at a rate.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Longer without an answer's bytes, and one that was begun does not go on.
+/// Time without an answer's bytes after which one that was begun makes no progress.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// The connections to one engine's port at one moment, without those of the watchdog itself.

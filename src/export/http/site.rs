@@ -20,7 +20,7 @@ const MAX_REQUESTS: usize = 40;
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 /// Upper bound for an answer whose client does not say how long it waits: Prometheus' own default.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// However long a client would wait.
+/// Longest wait for an answer, however long a client would wait.
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
 /// Time for the way of an answer to its client.
 const ON_THE_WAY: Duration = Duration::from_millis(250);

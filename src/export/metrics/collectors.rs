@@ -14,7 +14,8 @@ use super::own_process::{self, OwnProcess};
 use super::tally::{self, Tally};
 use crate::model::Status;
 
-/// So many metrics are gathered at once. A page of 24 000 series is 10 MB before it is text; this makes 3 of them.
+/// Number of metrics that are gathered at once. A page of 24 000 series is 10 MB before it is text; this makes 3 of
+/// them.
 const AT_ONCE: usize = 8;
 
 /// What a page is made from: everything at one moment.

@@ -12,7 +12,7 @@ use crate::text::plain;
 
 pub(super) const STYLE: &str = include_str!("style.css");
 pub(super) const SCRIPT: &str = include_str!("live.js");
-/// A status older than this is shown with a warning: the page is for looking at just then.
+/// Age in seconds at which a status is shown with a warning: the page is for looking at just then.
 pub(super) const OLD: f64 = 5.0;
 
 /// The whole page.

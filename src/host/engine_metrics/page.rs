@@ -18,7 +18,7 @@ const MOST_BYTES: usize = 16 << 20;
 const MOST_LINES: usize = 100_000;
 /// Most bytes of a line; all that is ever held of a page.
 pub(super) const LONGEST_LINE: usize = 16 << 10;
-/// More of a model's name is not kept, in characters.
+/// Most characters of a model's name that are kept.
 pub(super) const LONGEST_MODEL: usize = 200;
 
 /// The page is longer than any engine's: what was read of it counts.

@@ -101,7 +101,7 @@ static LEAD: LazyLock<Pattern> = LazyLock::new(|| {
 /// Where such words may begin.
 static LEADS_BEGIN: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"(?i:\bcu[a-z])|Triton Error"));
 
-/// So far before an error's text its lead begins.
+/// Longest distance of a lead from its error's text.
 const LONGEST_LEAD: usize = 320;
 
 /// Error words in a text.

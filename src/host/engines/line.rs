@@ -19,7 +19,7 @@ pub(super) enum Level {
     Unsaid,
 }
 
-/// No header is longer.
+/// Length of the longest header.
 const HEAD: usize = 400;
 
 /// A finished progress bar: the next line begins right behind it.

@@ -66,13 +66,13 @@ static MACHINE: LazyLock<Pattern> = LazyLock::new(|| {
     ))
 });
 
-/// So much before some words is looked at.
+/// Length of the text before some words that is looked at.
 const NEAR: usize = 200;
 
-/// A label so short is no prose.
+/// Length up to which a label is no prose.
 const SHORT: usize = 40;
 
-/// A longer "word" is none.
+/// Length of the longest "word" that is one.
 const LONGEST_WORD: usize = 25;
 
 /// One message in which words were found.

@@ -14,7 +14,7 @@ use nix::sys::stat::makedev;
 
 use super::Ear;
 
-/// One record fits: the kernel makes none longer than 8 KiB.
+/// Bytes of the buffer for one record: the kernel makes none longer than 8 KiB.
 const RECORD: usize = 16 * 1024;
 /// Records that are read before it is asked whether to go on.
 const TURN: usize = 1000;

@@ -23,13 +23,13 @@ use crate::model::Moment;
 const WAIT: Duration = Duration::from_secs(1);
 /// Bytes of one file that are read before it is asked whether to go on.
 const TURN: usize = 1 << 20;
-/// Its writer may write to the old file for so long after another came in its place.
+/// Time for which its writer may write to the old file after another came in its place.
 const OLD_ENDS: Duration = Duration::from_secs(60);
-/// A line of the old file that is not ended for so long is taken for one.
+/// Time after which a line of the old file that is not ended is taken for one.
 const OLD_RESTS: Duration = Duration::from_secs(2);
 /// Old files that are read on at once.
 const MOST_OLD: usize = 4;
-/// A log that is not there for so long is not there.
+/// Time after which a log that is not there is reported as missing.
 const MISSED: Duration = Duration::from_secs(60);
 
 /// The file at a path, and those that were there before.

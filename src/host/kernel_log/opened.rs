@@ -8,7 +8,7 @@ use super::{SAMPLE, read_from};
 use crate::host::clock;
 use crate::model::Moment;
 
-/// A line that is longer is dropped.
+/// Most bytes of a line; a longer one is dropped.
 const LONGEST_LINE: usize = 64 * 1024;
 /// Bytes before the place that was read up to, by which a file is known that was truncated and has grown again.
 const KNOWN_BY: usize = 64;

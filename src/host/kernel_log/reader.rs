@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::forms::{self, Line};
 use super::words::{self, KernelLine};
 
-/// So many lines in a row of no known form are a log that is not understood.
+/// Number of lines in a row of no known form that make a log one that is not understood.
 const STRANGE: u32 = 20;
 /// Number of lines below which a file's form can't be known.
 const YOUNG: usize = 3;

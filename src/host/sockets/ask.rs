@@ -18,7 +18,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) const BOUND: Duration = Duration::from_secs(2);
 /// The kernel puts at most 32 KiB into one piece.
 pub(super) const PIECE: usize = 64 * 1024;
-/// Readings, where sockets come and go beneath them.
+/// Number of readings, where sockets come and go beneath them.
 pub(super) const TRIES: u32 = 3;
 /// Sockets of one port; more are not read.
 pub(super) const MOST: usize = 65_536;

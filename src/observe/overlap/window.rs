@@ -14,7 +14,7 @@ use crate::model::{GroupName, OverlapWindow};
 const LEAD: Duration = Duration::from_millis(150);
 /// Upper bound for the answers, from the window's end.
 const ANSWERS: Duration = Duration::from_secs(2);
-/// A window that not all cover is chance; so many in a row are not.
+/// Number of windows in a row, not covered by all, that are no chance.
 const EMPTY: u32 = 3;
 
 /// Takes one window; `None`: no probe records, or one of them ended meanwhile, or this one window was not covered by

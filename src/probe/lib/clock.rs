@@ -10,9 +10,9 @@ use super::window::now;
 /// The tightest of so many is 6 to 8 us wide beside a busy engine (H200), and kernels' starts are fitted to that: the
 /// first one that comes is up to 20 us wide, and told ends 3 us late.
 const ROUNDS: u32 = 20;
-/// Looks further apart than this are tried again for a while.
+/// Distance of looks above which they are tried again for a while.
 const TIGHT: u64 = 20_000;
-/// Looks further apart than this tell too little.
+/// Distance of looks above which they tell too little.
 const LOOSEST: u64 = 200_000;
 /// Upper bound for all rounds together. A busy GPU answers quickly once in a while.
 pub const LIMIT: Duration = Duration::from_millis(60);

@@ -14,9 +14,9 @@ use super::wire::{Order, VERSION, Word};
 
 /// Pause between two attempts to reach the watchdog.
 const AGAIN: Duration = Duration::from_secs(5);
-/// A watchdog that reads nothing for so long is left.
+/// Time after which a watchdog that reads nothing is left.
 const WRITE_LIMIT: Duration = Duration::from_millis(200);
-/// No order is longer.
+/// Most bytes of an order.
 const LONGEST_ORDER: usize = 64;
 
 /// Speaks with the watchdog at `socket` for as long as the process lives, or until it ends.

@@ -10,9 +10,9 @@ use super::wire::{Kernels, LONGEST, Word};
 /// took themselves (%globaltimer), the same for 1 to 3 clients, kernels of 20 us to 1 ms, 10 to 90 % busy.
 const AFTER_KERNEL: u64 = 3_600;
 const AFTER_LAUNCH: u64 = 4_200;
-/// An end from outside the window by more than this is none.
+/// Distance of an end from the window beyond which it is none.
 const STRAY: u64 = 10_000_000_000;
-/// So much earlier than its launch a kernel ends by the clocks' error; any more is no time.
+/// Longest time by which a kernel ends before its launch by the clocks' error; any more is no time.
 const ERROR: u64 = 1_000_000;
 
 /// A launch of a kernel or a graph.

@@ -21,7 +21,7 @@ pub const CALLS: [u32; 8] = [307, 442, 477, 478, 514, 515, 652, 653];
 const PER_THREAD: usize = 2;
 /// Launches of a window: 40 000 a second in one of 50 ms. A graph is one launch.
 const COUNT: usize = 4096;
-/// A callback takes microseconds; one that takes longer than this has lost its processor.
+/// Longest time of a callback in steps: it takes microseconds; one that takes longer has lost its processor.
 const STEPS: u32 = 200;
 
 struct Place {

@@ -13,16 +13,16 @@ use super::find::Hints;
 use super::launches::{self, Launch, Outcome};
 use super::wire::Kernels;
 
-/// Preparing begins so long before a window: the clock takes 60 ms at most, a subscription 15 ms on an H200.
+/// Time before a window at which preparing begins: the clock takes 60 ms at most, a subscription 15 ms on an H200.
 const AHEAD: Duration = Duration::from_millis(90);
-/// Launches are noted from so long before a window, so that by its beginning each stream has an event that tells
+/// Time before a window from which launches are noted, so that by its beginning each stream has an event that tells
 /// where it is. No longer: a fast engine would use the events up.
 const SETTLING: Duration = Duration::from_millis(15);
-/// So long after a window its last kernels may end.
+/// Time after a window within which its last kernels may end.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two looks at them.
 const LOOK: Duration = Duration::from_millis(1);
-/// No window is longer, and none begins later from now.
+/// Longest window, and latest beginning of one from now.
 const LONGEST: Duration = Duration::from_secs(1);
 const FARTHEST: Duration = Duration::from_secs(10);
 

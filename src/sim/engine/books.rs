@@ -10,7 +10,7 @@ use super::dialect::Work;
 const CACHE: f64 = 96.0;
 /// Decode steps between two looks at the batch (SGLang's `decode_log_interval`).
 const INTERVAL: u64 = 40;
-/// An idle scheduler looks again after this time.
+/// Time after which an idle scheduler looks again.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Figures of the metrics.

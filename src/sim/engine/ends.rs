@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::batch::Batch;
 use super::dialect::{End, Voice};
 
-/// A core that was told to end is gone within this time.
+/// Upper bound for the end of a core that was asked to end.
 const CORE: Duration = Duration::from_secs(2);
 /// Pause between two looks at what is waited for. (SGLang looks every 5 s whether it has drained; nothing depends on
 /// it.)

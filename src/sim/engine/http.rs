@@ -13,11 +13,11 @@ use super::dialect::{Voice, Work};
 use super::inject::inject;
 use super::{completions, metrics};
 
-/// A body may have so many bytes.
+/// Most bytes of a body.
 const LONGEST_BODY: usize = 1 << 20;
-/// A caller may be silent for so long.
+/// Longest silence of a caller.
 const SILENCE: Duration = Duration::from_secs(10);
-/// An engine that looks whether a token came for its health gives up after so many looks.
+/// Number of looks after which an engine that waits for a token for its health gives up.
 const LOOKS: u32 = 20;
 /// The load is told of so often.
 const PERIOD: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@
 const LINES: f64 = 4.0;
 /// Decades of a logarithmic axis below which 2 and 5 get lines too.
 const FEW_DECADES: f64 = 2.0;
-/// More decades than these are not told apart.
+/// Number of decades above which they are not told apart.
 const MOST_DECADES: f64 = 9.0;
 /// What rounding may take from a value.
 const HAIR: f64 = 1e-9;

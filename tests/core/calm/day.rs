@@ -22,7 +22,7 @@ use super::surroundings::{Shared, Surroundings};
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 /// Longest time between two looks of the judge.
 const STEP: Duration = Duration::from_secs(60);
-/// A stranger that faults is gone so soon after its Xid.
+/// Time from its Xid to the end of a stranger that faults.
 const DEATH: Duration = Duration::from_millis(90);
 
 /// Hours of a day in which there is traffic; the night after them is idle.

@@ -20,7 +20,7 @@ const LONGEST_PREFILL: u64 = 100;
 /// Tokens that are generated in a second for each request, and bytes of each in an answer.
 const PACE: f64 = 30.0;
 const BYTES: f64 = 190.0;
-/// An answer that has not moved for so long stands still, as the kernel's figures have it.
+/// Time after which an answer that has not moved stands still, as the kernel's figures have it.
 const STALLED: Duration = Duration::from_secs(10);
 /// Time from its process's start until it serves.
 pub const STARTUP: Duration = Duration::from_secs(2);

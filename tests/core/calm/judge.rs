@@ -9,7 +9,7 @@ use mpswarden_core::model::{
 
 /// Time between an order's goal and its last deed, and between a stranger's end and the word of it.
 const SETTLES: Duration = Duration::from_secs(15);
-/// An order that takes longer has failed.
+/// Longest time of an order; one that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// An order on its way.

@@ -19,7 +19,7 @@ use super::engine::Engine;
 use super::extent::Extent;
 use super::kind::Dialect;
 
-/// An engine's main process forks its GPU process so much later, with a pid so much higher.
+/// Time after which an engine's main process forks its GPU process, and how much higher its pid is.
 const FORKS: Duration = Duration::from_secs(1);
 const CHILD: u32 = 100_000;
 

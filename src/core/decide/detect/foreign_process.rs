@@ -5,7 +5,7 @@ use super::Finding;
 use crate::decide::facts::scene::Scene;
 use crate::model::{Fault, Moment};
 
-/// So many are named.
+/// Most processes that are named.
 const NAMED: usize = 5;
 
 pub(super) fn find(scene: &Scene, now: Moment) -> Option<Finding> {

@@ -17,7 +17,7 @@ use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stall::Stands;
 use crate::model::{Fault, Moment};
 
-/// No token for a quarter of `hang_after`, and for so long at least.
+/// Least time without a token; a quarter of `hang_after` where that is longer.
 const LEAST: Duration = Duration::from_secs(10);
 
 pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) -> Option<Finding> {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::model::{Moment, ProcessId};
 
-/// One that says anything else, and does not end, has this long.
+/// Upper bound for the end of an engine that says anything else and does not end.
 pub(crate) const ENDS: Duration = Duration::from_secs(5);
 
-/// One that listens no more began to end: vLLM needs half a second for it, or never comes to its end.
+/// Upper bound for the end of an engine that listens no more: vLLM needs half a second for it, or never comes to its
+/// end.
 pub(crate) const LEAVES: Duration = Duration::from_secs(2);
 
 /// Time for which a GPU process's end is looked for after it left the server: it may also live on, or come back.

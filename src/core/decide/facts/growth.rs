@@ -15,18 +15,18 @@ const SPANS: [Duration; 3] = [Duration::from_secs(180), Duration::from_secs(300)
 const APART: Duration = Duration::from_secs(15);
 /// Samples that a span must have.
 const FEWEST: usize = 9;
-/// Each later third of the span must rise by this share of the whole's pace.
+/// Share of the whole's pace by which each later third of the span must rise.
 const STEADY: f64 = 0.5;
-/// And it must still go on: the end of the last third against its beginning.
+/// Share of that pace by which the last third must still rise, from its beginning to its end.
 const STILL: f64 = 0.25;
 /// Share of all pairs of differing samples in which the later one must be higher (Kendall's tau is 0.7 there): in noise
 /// it is half of them.
 const RISING: f64 = 0.85;
-/// This share of the growth must go beyond what memory reached before.
+/// Share of the growth that must go beyond what memory reached before.
 const NEW_HIGH: f64 = 0.5;
-/// Requests that grew by less than this factor, and one, are as many.
+/// Factor below which requests, and one, that grew are as many.
 const MORE_REQUESTS: f64 = 1.2;
-/// A KV cache that filled by less than this share is as full.
+/// Share below which a KV cache that filled is as full.
 const MORE_CACHE: f64 = 0.05;
 
 /// What an engine had to do, as far as it says so.

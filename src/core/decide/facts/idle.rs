@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::decide::facts::cadence::LOAD;
 use crate::model::{EngineLoad, Moment};
 
-/// An engine that was seen idle for less than this is not taken for idle: a request that comes between two readings
+/// Time for which an engine must have been seen idle to be taken for idle: a request that comes between two readings
 /// and faults at once would be missed. With it, at most one reading's gap after five without work.
 const IDLE_FOR: Duration = Duration::from_secs(10);
 /// The last reading before the fault may be so old: one interval, and half a second for the look itself.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{Fault, Known, Moment, MpsEnvironment, ProcessId};
 
-/// One reading may be of a moment in between.
+/// Readings that must agree: one may be of a moment in between.
 const READINGS: u32 = 2;
 
 /// One engine's.

@@ -17,9 +17,9 @@ const EVERY: Duration = Duration::from_secs(9);
 const WINDOW: Duration = Duration::from_secs(600);
 /// Samples must span so much before they say anything.
 const LEAST: Duration = Duration::from_secs(180);
-/// Fewer samples than this, over whatever span, say nothing: readings that come seldom are no trend.
+/// Number of samples below which they say nothing, over whatever span: readings that come seldom are no trend.
 const FEWEST: usize = 12;
-/// Growth over the samples' span below this share of the limit is noise.
+/// Share of the limit below which growth over the samples' span is noise.
 const NOISE: f64 = 0.01;
 
 /// What was held before the window is remembered for so long, by the most in each window.

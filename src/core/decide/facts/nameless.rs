@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-/// So long after it a departure is looked for closely; then an answer that was asked for after it must do.
+/// Time for which a departure is looked for closely; then an answer that was asked for after it must do.
 const CLOSELY: Duration = Duration::from_millis(500);
 
 /// A departure that nobody has a name for yet.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-/// A start has its clients within a second; for so long nobody waits by chance.
+/// Time for which no client waits by chance: a start has its clients within a second.
 pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 /// A death that such a hang may come from, in the life of one server.

@@ -7,8 +7,8 @@ use super::progress::Stretch;
 use crate::model::traffic::STALLED_AFTER;
 use crate::model::{EngineLoad, Moment, Traffic};
 
-/// Nobody is connected for so long: no gauge of requests can be right. One look more than the one that a request which
-/// just came may have missed.
+/// Time without a connection after which no gauge of requests can be right. One look more than the one that a request
+/// which just came may have missed.
 const EMPTY: Duration = Duration::from_millis(1500);
 
 /// One incarnation's connections.

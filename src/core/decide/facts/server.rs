@@ -7,16 +7,17 @@ use super::kept_out::{Full, KeptOut};
 use super::server_start::Starts;
 use crate::model::{Known, Moment, ProcessId, ServerLine, ServerState};
 
-/// An answer to a command is at most so old when it comes: then the command's own time is over.
+/// Greatest age of an answer to a command when it comes: then the command's own time is over.
 const OLDEST_ANSWER: Duration = Duration::from_secs(3);
-/// A stamp further from the arrival of its line than this is of another clock.
+/// Distance of a stamp from the arrival of its line beyond which it is of another clock.
 const STAMP_TRUST: Duration = Duration::from_secs(5);
-/// A server ends so soon before its daemon's end is seen, at most, where it ended with it.
+/// Longest time between a server's end and the sight of its daemon's, where it ended with it.
 const WITH_ITS_DAEMON: Duration = Duration::from_secs(2);
-/// An answer of the server is believed for so long: three of its intervals.
+/// Time for which an answer of the server is believed: three of its intervals.
 pub(crate) const SERVER_FRESH: Duration = Duration::from_secs(31);
 
-/// A client that is killed with work in flight faults the others of its server 130 to 160 ms later: so long at most.
+/// Longest time from the end of a client that is killed with work in flight to the faults of its siblings: 130 to 160
+/// ms.
 pub(crate) const AFTERSHOCK: Duration = Duration::from_millis(500);
 
 /// The server's fatal line.

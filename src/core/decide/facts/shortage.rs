@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::decide::facts::died::Died;
 use crate::model::{Exit, ExitCause, Fault, Known, Moment};
 
-/// An end so soon after the word of it is of it; and so long an engine that lives on is watched for its end.
+/// Time after the word of it within which an end is of it, and for which an engine that lives on is watched for its
+/// end.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// CUDA's error for an allocation that failed: the caller's alone.

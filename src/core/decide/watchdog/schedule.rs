@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::decide::domain::looks::{Want, company};
 use crate::model::{Blindness, DomainId, Known, Look, Moment, Source, SourceScope, SourceState, Subject};
 
-/// A reading is believed for three of its intervals, and for so long at least.
+/// Least time for which a reading is believed, or three of its intervals.
 const OLDEST: Duration = Duration::from_secs(3);
 
 /// A look without what changes from one to the next. Those of one source lie together.

@@ -22,7 +22,7 @@ use crate::model::{
     ServerState, Status,
 };
 
-/// A health answer is believed for so long, over the time that it may take.
+/// Time for which a health answer is believed, over the time that it may take.
 const HEALTH_FRESH: Duration = Duration::from_secs(6);
 
 pub(crate) fn status(

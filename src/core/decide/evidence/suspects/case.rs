@@ -14,7 +14,7 @@ use crate::model::{EngineName, Exit, Fault, Moment, Strength};
 /// and nobody is hurt, since every context is dead. It is a word and convicts nobody, but it says where to look first.
 const FIRST_ERROR: Duration = Duration::from_millis(25);
 
-/// Where nobody ends the group all errors are out by then: a trap's last one comes 440 ms after it.
+/// Time by which all errors are out where the group is not ended: a trap's last one comes 440 ms after it.
 pub(crate) const ALL_SAID: Duration = Duration::from_millis(600);
 
 /// Faults that are remembered.

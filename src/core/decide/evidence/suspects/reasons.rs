@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::decide::evidence::suspects::evidence::{EngineEvidence, Evidence};
 use crate::model::Exit;
 
-/// A process so young at the fault is worth a word.
+/// Age of a process at the fault up to which it is worth a word.
 pub(crate) const NEW: Duration = Duration::from_secs(10);
 
 /// Everything that was found, whatever it is worth.

@@ -18,7 +18,7 @@ use crate::model::{Exit, Moment, Strength, Suspicion};
 /// the fatal line, any other's 96 ms after it at the earliest: the middle. Errors closer together than this accuse no
 /// engine.
 pub(crate) const WELL_AHEAD: Duration = Duration::from_millis(50);
-/// A client faults its neighbours so long after it left at the earliest: whoever leaves later is already a victim.
+/// Time from a client's end to its siblings' faults, at the earliest: an engine that leaves later is already a victim.
 const NO_VICTIM: Duration = Duration::from_millis(20);
 /// CUDA's code after a trap, `cudaErrorLaunchFailure`.
 const LAUNCH_FAILURE: u32 = 719;

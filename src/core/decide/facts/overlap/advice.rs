@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::decide::policy::OverlapPolicy;
 use crate::model::{Advice, AdviceReason, EngineName, Moment};
 
-/// So long without a value ends it: nobody knows any more.
+/// Time without a value that ends the advice: what it was is no longer known.
 const UNKNOWN_TOO_LONG: Duration = Duration::from_secs(300);
 /// What was told is taken back when the value is better than its bound by this share.
 const HYSTERESIS: f64 = 0.05;

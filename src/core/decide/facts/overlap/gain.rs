@@ -9,11 +9,11 @@ use crate::model::{Baseline, Moment};
 
 /// Time that counts as "of late".
 const LATE: Duration = Duration::from_secs(60);
-/// Readings must cover so much of it.
+/// Part of it that readings must cover.
 const COVERED: Duration = Duration::from_secs(50);
-/// An engine with requests for this share of the time is at work; two must be before their sharing says anything.
+/// Share of the time with requests at which an engine is at work; two must be before their sharing says anything.
 const AT_WORK: f64 = 0.8;
-/// One with requests for less than this share of the time takes nothing from the others.
+/// Share of the time with requests below which an engine takes nothing from its siblings.
 const SOME_WORK: f64 = 0.1;
 
 /// What one engine did of late.

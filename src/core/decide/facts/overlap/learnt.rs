@@ -8,9 +8,9 @@ use crate::model::{Baseline, BaselineSource, EngineName, Moment, Taken};
 
 /// Kinds of load that are kept: the one that was seen least lately goes.
 const MOST_POINTS: usize = 32;
-/// Fewer stretches than this prove nothing.
+/// Number of stretches below which they prove nothing.
 const FEWEST_STRETCHES: u32 = 3;
-/// An average is of about so many: an engine may change with time.
+/// Number of stretches that an average is of, about: an engine may change with time.
 const MEMORY: u32 = 32;
 
 /// How an engine was started: the number of its launch, and whether outside MPS.

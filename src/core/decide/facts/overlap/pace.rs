@@ -9,12 +9,13 @@ use std::time::Duration;
 use crate::decide::facts::figures::LOAD_FRESH;
 use crate::model::{EngineLoad, Moment};
 
-/// Readings are kept for so long, and so many of them at most.
+/// Time for which readings are kept, up to a number of them.
 const KEPT: Duration = Duration::from_secs(300);
 const MOST_KEPT: usize = 512;
 /// What requests are like is told by those that ended of late; where these are few, by those of a longer time.
 const SHAPE_OVER: [Duration; 3] = [Duration::from_secs(60), Duration::from_secs(150), KEPT];
-/// So few tell nothing; nor do fewer than this many times those that run, whose tokens are not all counted yet.
+/// Number of ended requests below which they tell nothing; nor do fewer than this many times those that run, whose
+/// tokens are not all counted yet.
 const FEWEST_ENDED: f64 = 8.0;
 const TURNOVERS: f64 = 4.0;
 

@@ -8,7 +8,7 @@ use crate::decide::facts::overlap::pace::Pace;
 use crate::decide::orders::DomainNumber;
 use crate::model::{EngineName, Moment};
 
-/// A rate is learnt from stretches of this length at least.
+/// Shortest stretch from which a rate is learnt.
 const STRETCH: Duration = Duration::from_secs(10);
 
 /// The only engine with work, for now.
