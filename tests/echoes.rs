@@ -86,7 +86,7 @@ impl Printing {
         Printing { world, outputs: ENGINES.iter().map(output).collect(), dice: Dice(7), recognized: 0, byte: 0 }
     }
 
-    /// So many lines a second, until then, in all engines.
+    /// Writes so many lines a second, until then, in all engines.
     fn print_until(&mut self, until: Moment, lines_a_second: u32) {
         while self.world.now < until {
             let next = self.world.now.after(Duration::from_secs(1) / lines_a_second).min(until);

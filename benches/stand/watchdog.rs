@@ -105,7 +105,7 @@ impl Watchdog {
         await_that("the group serves", || self.serves());
     }
 
-    /// So many restarts of the group are over, and a moment later its budget is back.
+    /// Waits until so many restarts of the group are over, and a moment later its budget is back.
     pub fn await_recoveries(&self, count: u64) {
         let serving = ["tier=\"clients\"", "result=\"serving\""];
         await_that("the recovery ends", || self.sum_of("mps_recoveries_total", &serving) >= count as f64);

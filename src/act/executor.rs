@@ -95,7 +95,7 @@ impl Executor {
         self.shared.trees.keep(&engines_of(launches).collect());
     }
 
-    /// So many processes of an engine are held by a descriptor each.
+    /// Sets how many processes of an engine are held by a descriptor each, where there are enough of them.
     pub fn hold_at_most(&self, count: usize) {
         self.shared.trees.hold_at_most(count);
     }

@@ -24,7 +24,7 @@ pub(super) struct Incidents {
     open: Vec<OpenIncident>,
     /// Oldest first.
     closed: VecDeque<Arc<Incident>>,
-    /// So many of the latest closed are not written yet.
+    /// Number of the latest closed incidents that are not written yet.
     unwritten: usize,
 }
 

@@ -42,7 +42,7 @@ pub(super) struct Lines {
     partial: Vec<u8>,
     /// Offset of the partial line's first byte that is kept.
     byte: u64,
-    /// So many bytes of `partial` were handed on.
+    /// Bytes of `partial` that were handed on.
     told: usize,
     /// The line's beginning is not kept any more.
     windowed: bool,

@@ -60,7 +60,7 @@ impl Screen {
         Screen { width: None, coloured: false, zone: TimeZone::UTC }
     }
 
-    /// So many columns without colours.
+    /// A screen of so many columns without colours.
     pub fn of_width(width: usize) -> Screen {
         Screen { width: Some(width), ..Screen::plain() }
     }

@@ -38,7 +38,7 @@ pub enum Knob {
     WedgesInTerminate,
     /// It answers nothing and lives.
     Silent,
-    /// So, and SIGSTOP is why: TERM waits.
+    /// The same, and SIGSTOP is why: TERM waits.
     Frozen,
     /// It closed its port and does not end; TERM does nothing.
     Leaving,
@@ -138,7 +138,7 @@ pub enum Break {
     /// The server says that it takes so many and no more.
     Full(usize, u32),
     LetIn(usize, u32),
-    /// So many clients that no engine owns.
+    /// Connects so many clients that no engine owns.
     Crowd(usize, u32),
     Claims(u32, Member),
     OutsiderGone(u32),

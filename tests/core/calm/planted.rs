@@ -127,7 +127,7 @@ fn is_found(fault: Fault, plant: fn(&mut Day), within: Duration) {
     }
 }
 
-/// So, and nobody is touched for it.
+/// Asserts that a planted fault is found and that no engine is touched for it.
 fn is_told(fault: Fault, plant: fn(&mut Day), within: Duration) {
     let deeds = [Dialect::Vllm, Dialect::Sglang].map(|dialect| found(dialect, fault, plant, within));
     assert_eq!(deeds, [0, 0], "it is told and not acted on");

@@ -14,7 +14,7 @@ pub enum Happens {
     Order(Request),
     /// A person stops an engine, or all of them, and starts it again later.
     StopAndStart(Request, Request, Duration),
-    /// So many requests come at once.
+    /// Number of requests that come at once.
     Burst(Member, u32),
     /// A prompt takes so long.
     LongPrompt(Member, Duration),

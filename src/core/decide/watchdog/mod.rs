@@ -34,7 +34,7 @@ const SAVE_BOUND: Duration = Duration::from_secs(2);
 /// The same Xid of the same GPU from the kernel log and from NVML, so close together, is one.
 const SAME_XID: Duration = Duration::from_secs(1);
 
-/// Most turns for one change of domains: an engine does so in one, out, over, and up.
+/// Most rounds of one turn in which engines change domains: out, over, and up.
 const SIDES_BOUND: usize = 4;
 
 /// The watchdog state machine. See the module's head for what it never does.

@@ -41,7 +41,7 @@ pub(crate) enum Voice {
 /// How an engine ends once its core is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
-    /// So long after the core.
+    /// Time after the core.
     pub after: Duration,
     /// Exit status; `None`: it ends by a SIGKILL of its own.
     pub status: Option<u8>,
