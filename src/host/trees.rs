@@ -68,7 +68,7 @@ impl Trees {
         Trees { trees: Arc::new(Mutex::new(trees)), procfs: Procfs::new(Path::new("/proc")), most_held }
     }
 
-    /// Number of processes of an engine that are held by a descriptor each.
+    /// Sets how many processes of an engine are held by a descriptor each from now on.
     pub fn hold_at_most(&self, count: usize) {
         self.most_held.store(count, Ordering::Relaxed);
     }
