@@ -18,7 +18,7 @@ use crate::host::pidfd::Pidfd;
 use crate::host::pipe_directory::{self, InTheWay};
 use crate::model::{CommandResult, DomainId, GroupLaunch, HeldReason, Observation, Outcome, Owner, ProcessId};
 
-/// Bytes of its log that are told when it ended at once.
+/// Bytes of its log that are reported when it ended at once.
 const LAST: u64 = 600;
 /// Pause between two questions whether it is up: it takes 20 to 65 ms.
 const POLL: Duration = Duration::from_millis(5);
@@ -101,7 +101,7 @@ async fn answers(control: &ControlClient, held: &Pidfd) -> Asked {
     Asked::Ended
 }
 
-/// A daemon that nobody can ask is of no use, and in the next one's way.
+/// A daemon that can't be asked is of no use, and in the next one's way.
 async fn given_up(domain: &DomainId, held: &Arc<Pidfd>, why: Option<String>) -> Outcome {
     let _ = held.signal(Signal::SIGKILL);
     let _ = timeout(TO_END, held.gone()).await;

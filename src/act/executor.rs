@@ -38,7 +38,7 @@ impl Executor {
         Self::with_cgroups(launches, owner, reports, Cgroups::find())
     }
 
-    /// The same, with or without cgroups as told.
+    /// The same, with or without cgroups as asked for.
     pub(super) fn with_cgroups(
         launches: Vec<GroupLaunch>,
         owner: OwnerMark,
@@ -100,12 +100,12 @@ impl Executor {
         self.shared.trees.hold_at_most(count);
     }
 
-    /// The groups' command workers, for whoever else asks their daemons.
+    /// The groups' command workers, for others that ask their daemons.
     pub fn launches(&self) -> Launches {
         self.shared.launches.clone()
     }
 
-    /// The processes of all engines, for whoever looks at them.
+    /// The processes of all engines, for those that look at them.
     pub fn trees(&self) -> Trees {
         self.shared.trees.clone()
     }

@@ -1,5 +1,5 @@
-//! Runs the commands that are told of events, on a thread of their own: bounded in time, in number at once and
-//! in number that wait. Whom to tell of what is decided elsewhere; the core waits for none of it.
+//! Runs the commands that are called for events, on a thread of their own: bounded in time, in number at once and in
+//! number that wait. Which command is called for what is decided elsewhere; the core waits for none of it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -33,8 +33,8 @@ const MOST_WAITING: usize = 64;
 const MOST_OUTPUT: usize = 4 << 10;
 /// Upper bound for reading what was written just before the end, and for reaping a killed process.
 const AFTER_THE_END: Duration = Duration::from_millis(100);
-/// The shell becomes the program: one on a file system that hangs then hangs in a process that can be given
-/// up, and holds nobody else's start.
+/// The shell becomes the program: one on a file system that hangs then hangs in a process that can be given up, and
+/// holds up no other start.
 const BECOME: &str = "exec \"$0\" \"$@\"";
 
 /// One run that is wanted.
@@ -52,7 +52,7 @@ pub struct Call {
     pub engine: Option<EngineName>,
 }
 
-/// Is told of each run's end: which, how, and why it failed.
+/// Called with each run's end: which, how, and why it failed.
 pub(super) type Told = Box<dyn Fn(Hook, HookResult, String) + Send + Sync>;
 
 /// The thread that runs them.
@@ -204,7 +204,7 @@ async fn finish(child: &mut Child, message: &str, out: &mut Vec<u8>, err: &mut V
         exit = child.wait() => exit,
         _ = &mut spoken => return Some(child.wait().await),
     };
-    // What it started may hold its outputs open for ever.
+    // What it started may hold its outputs open indefinitely.
     let _ = timeout(AFTER_THE_END, spoken).await;
     Some(exit)
 }

@@ -193,7 +193,7 @@ pub(super) fn refused(error: &io::Error, why: String) -> Outcome {
     if own_limits::is_ours(error) { Outcome::NotAsked { why } } else { failed(why) }
 }
 
-/// The directories of the state and of all groups, so that what can't be had is told before anything is ended.
+/// The directories of the state and of all groups, so that what can't be had is reported before anything is ended.
 pub fn prepare(state_directory: &Path, launches: &[GroupLaunch]) -> Result<(), PrepareError> {
     make_directory("state_directory", state_directory, 0o700, Holds::Files)?;
     launches.iter().try_for_each(make_directories)

@@ -1,6 +1,6 @@
-//! `terminate_client`: takes clients off the server so that their end harms no neighbour. One at a time,
-//! each bounded: it can hang for ever, and several at once harm neighbours (FACTS). A client that a signal stopped
-//! is let go on first: it must take part, and until it does all its neighbours stand still (docs/h200.md).
+//! `terminate_client`: takes clients off the server so that their end harms no sibling. One at a time, each bounded: it
+//! can hang indefinitely, and several at once harm siblings (measured). A client that a signal stopped is continued
+//! first: it must take part, and until it does all its siblings stand still (docs/h200.md).
 
 use std::time::Duration;
 

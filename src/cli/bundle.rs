@@ -37,7 +37,7 @@ pub(super) struct Evidence {
     pub configuration: Option<Result<Configuration, String>>,
 }
 
-/// What whoever asks for it wants.
+/// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wishes {
     /// The ends of the engines' logs too, in which prompts and answers may stand.

@@ -51,7 +51,7 @@ pub enum ClientCommand {
         #[command(flatten)]
         how: OrderOptions,
     },
-    /// Take one engine out without harm to its neighbours and start it again.
+    /// Take one engine out without harm to its siblings and start it again.
     Evict {
         /// The engine, as GROUP/ENGINE.
         #[arg(value_parser = engine)]
@@ -86,7 +86,7 @@ pub enum ClientCommand {
         /// Duration of the hold; without it until `resume`.
         #[arg(long = "for", value_name = "DURATION", value_parser = length)]
         lasts: Option<Duration>,
-        /// Why, for whoever sees it.
+        /// Reason, for people who see the hold.
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: String,
         /// How it is ordered.

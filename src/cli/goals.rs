@@ -1,4 +1,4 @@
-//! Whether what an order aims at is reached, out of reach, or on its way. Pure; nobody waits here.
+//! Whether what an order aims at is reached, out of reach, or on its way. Pure; it waits for nothing.
 
 use std::time::Duration;
 

@@ -22,10 +22,10 @@ pub struct IncidentOptions {
     /// Write over FILE.
     #[arg(long, requires = "bundle")]
     pub force: bool,
-    /// Ask nobody: read what is on disk, where this configuration has it.
+    /// Ask no watchdog: read what is on disk, where this configuration has it.
     #[arg(long, value_name = "FILE", conflicts_with = "control_socket")]
     pub config: Option<PathBuf>,
-    /// Ask nobody: read what is on disk in this state directory.
+    /// Ask no watchdog: read what is on disk in this state directory.
     #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["config", "bundle", "control_socket"])]
     pub state_directory: Option<PathBuf>,
 }

@@ -63,7 +63,7 @@ impl Source {
     }
 }
 
-/// All on disk, newest first, or that one. Files that can't be read are told of.
+/// All on disk, newest first, or that one. Files that can't be read are reported.
 fn found(terminal: &Terminal, store: &IncidentStore, id: Option<&str>) -> Result<Vec<Arc<Incident>>, Failure> {
     let Found { mut incidents, bad } = store.load().map_err(|error| unreadable(store.directory(), &error))?;
     bad.iter().for_each(|bad| terminal.warn(&format!("can't be read: {bad}")));

@@ -43,7 +43,7 @@ impl Ordering {
     }
 }
 
-/// Waits until a plan's goals are reached, and says in words what was reached. `progress` is told of each look.
+/// Waits until a plan's goals are reached, and says in words what was reached. `progress` is called at each look.
 pub(super) async fn reach(
     plan: &Plan,
     bound: Duration,

@@ -30,7 +30,7 @@ pub(super) fn contradictions(configuration: &Configuration) -> Vec<Problem> {
     problems
 }
 
-/// Who uses a thing first, so that the second can be told.
+/// The first user of a thing, so that the second can be reported.
 struct Once<'a> {
     places: &'a Places,
     seen: BTreeMap<String, String>,
@@ -88,7 +88,7 @@ fn directories(configuration: &Configuration, problems: &mut Vec<Problem>) {
     let mut directories = Once::new(&configuration.places, problems);
     let hint = "each group has a pipe directory and a log directory of its own";
     for (index, group) in configuration.groups.iter().enumerate() {
-        // The defaults hold the group's name: where that is missing or used twice, that alone is told.
+        // The defaults hold the group's name: where that is missing or used twice, that alone is reported.
         let nameless = group.name.as_str().is_empty();
         let twin = nameless || configuration.groups[..index].iter().any(|other| other.name == group.name);
         let mps = &group.mps;
@@ -177,7 +177,7 @@ fn injections(configuration: &Configuration, problems: &mut Vec<Problem>) {
     }
 }
 
-/// One server serves one uid: clients of another wait for ever.
+/// One server serves one uid: clients of another wait indefinitely.
 fn users(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
     let Some(first) = group.engines.first() else { return };
     for (index, engine) in group.engines.iter().enumerate().filter(|(_, engine)| engine.user != first.user) {

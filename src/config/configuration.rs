@@ -25,7 +25,7 @@ pub struct Configuration {
     pub state_directory: PathBuf,
     /// Settings of HTTP.
     pub web: Web,
-    /// Commands told of events.
+    /// Commands that are called for events.
     pub hooks: Hooks,
     /// Groups, in the file's order; at least one.
     pub groups: Vec<GroupConfiguration>,
@@ -40,7 +40,7 @@ pub struct Web {
     pub listen_addresses: Vec<SocketAddr>,
 }
 
-/// Commands told of events: program and arguments, by what they are called for.
+/// Commands that are called for events: program and arguments, by what they are called for.
 pub type Hooks = BTreeMap<Hook, Vec<String>>;
 
 /// One group.

@@ -213,7 +213,7 @@ impl<'d, 't> Section<'d, 't> {
         map
     }
 
-    /// Reports every key that nobody asked for. With broken syntax it may only stand in a lost table.
+    /// Reports every key that was not asked for. With broken syntax it may only stand in a lost table.
     pub(super) fn finish(self) {
         let Some(table) = self.table.filter(|_| self.document.broken.is_empty()) else { return };
         let asked = self.asked.borrow();

@@ -13,7 +13,7 @@ use super::units;
 
 /// The longest path of a socket: sun_path has 108 bytes with its NUL.
 pub(super) const SOCKET_PATH: usize = 107;
-/// Where metrics are under a URL, if nobody says.
+/// Where metrics are under a URL, if that is not configured.
 pub(super) const METRICS_PATH: &str = "/metrics";
 
 /// Text that is not empty and holds no NUL.

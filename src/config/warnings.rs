@@ -4,10 +4,10 @@ use std::path::{Component, Path, PathBuf};
 
 use super::configuration::{Configuration, GroupConfiguration};
 
-/// Where CUDA and NVIDIA's container tools look for a control daemon unless they are told otherwise, or what they mount
+/// Where CUDA and NVIDIA's container tools look for a control daemon unless it is set otherwise, or what they mount
 /// into containers by default.
 const PIPES_OF_OTHERS: [&str; 4] = ["/tmp/nvidia-mps", "/run/nvidia/mps", "/run/nvidia-mps", "/mps"];
-/// Where control daemons write their logs unless they are told otherwise.
+/// Where control daemons write their logs unless it is set otherwise.
 const LOGS_OF_OTHERS: [&str; 4] = ["/var/log/nvidia-mps", "/tmp/nvidia-log", "/run/nvidia/mps", "/mps"];
 
 impl Configuration {

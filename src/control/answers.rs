@@ -19,14 +19,14 @@ use crate::model::{Plan, Request, Setup};
 pub enum Wanted {
     /// An order.
     Order(Request),
-    /// The changed configuration taken up.
+    /// Apply the changed configuration.
     Reload,
 }
 
-/// A question to the core loop. Where nobody waits for the answer any more, nothing is done.
+/// A question to the core loop. Where its client no longer waits for the answer, nothing is done.
 #[derive(Debug)]
 pub struct Asked {
-    /// The request of whoever asks.
+    /// The client's request.
     pub wanted: Wanted,
     /// Only say what it would come to.
     pub dry_run: bool,

@@ -91,7 +91,7 @@ async fn accept(listener: std::os::unix::net::UnixListener, answers: Answers) {
     }
 }
 
-/// Callers that were refused: each writes a line otherwise, as often as he likes.
+/// Callers that were refused: each writes a line otherwise, as often as it likes.
 #[derive(Default)]
 struct Refused {
     told: Option<Instant>,
@@ -110,7 +110,7 @@ impl Refused {
     }
 }
 
-/// Gives a connection its place, or tells it why not.
+/// Gives a connection its place, or answers why not.
 async fn take(stream: UnixStream, room: &Arc<Semaphore>, answers: &Answers, refused: &mut Refused) {
     if let Err(denied) = admit(&stream) {
         match refused.count(Instant::now()) {

@@ -35,8 +35,8 @@ pub(super) fn in_cgroup(directory: &Path) -> io::Result<(Birth, Cradle)> {
 }
 
 impl Birth {
-    /// The pid of the process that became the program, or was about to when it failed. `None`: it was
-    /// never born. To be asked once std's spawn has returned: by then it has been told.
+    /// The pid of the process that became the program, or was about to when it failed. `None`: it was never born. To be
+    /// asked once std's spawn has returned: by then it is known.
     pub(super) fn pid(mut self) -> Option<u32> {
         let mut pid = [0; 4];
         self.0.read_exact(&mut pid).ok()?;

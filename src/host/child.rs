@@ -202,7 +202,7 @@ fn resolve(program: &Path, environment: &BTreeMap<OsString, OsString>) -> Result
         .ok_or_else(|| StartError::NoProgram(program.to_owned()))
 }
 
-/// Whether the program could be started, told before anything is.
+/// Whether the program could be started, known before anything is.
 pub fn find_program(program: &Path) -> Result<PathBuf, StartError> {
     resolve(program, &std::env::vars_os().collect())
 }

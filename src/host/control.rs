@@ -121,7 +121,7 @@ impl ControlClient {
     }
 }
 
-/// A command's process. It ends with its command, also when nobody waits any more.
+/// A command's process. It ends with its command, also when its caller no longer waits.
 struct Running {
     child: Child,
     pipes: Option<Pipes>,
@@ -168,8 +168,8 @@ async fn read(pipe: std::os::fd::OwnedFd) -> io::Result<String> {
 /// What the program says where it looked for a daemon, whether it found one or not.
 const LOOKED: &str = "mps control";
 
-/// Status 0 means only that the daemon was reached. Of an end without the program's own words about the daemon (a library
-/// that is missing, a signal, no memory) nobody can say that it looked for one.
+/// Status 0 means only that the daemon was reached. Of an end without the program's own words about the daemon (a
+/// library that is missing, a signal, no memory) it is not known whether it looked for one.
 fn judge(exit: Exit, stdout: String, stderr: &str) -> CommandOutcome {
     let said = format!("{stdout}{stderr}");
     match exit {

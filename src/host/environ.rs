@@ -1,5 +1,5 @@
-//! What processes were told of MPS when they were started: /proc/PID/environ. The kernel reads it from the process's
-//! own memory, so one that hangs in the driver may hang its reader: each reading has a thread of its own.
+//! The settings of MPS that processes were started with: /proc/PID/environ. The kernel reads it from the process's own
+//! memory, so one that hangs in the driver may hang its reader: each reading has a thread of its own.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,13 +17,13 @@ const MOST_HANGING: usize = 8;
 /// Most bytes of an environment that is read: the kernel allows 6 MiB with its usual stack limit.
 const LONGEST: u64 = 8 << 20;
 
-/// What some processes were told.
+/// The settings of some processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// Those that still show it.
     pub processes: Vec<MpsEnvironment>,
-    /// Those that have written something else in its place, as `setproctitle` does: what they were told can't be
-    /// seen any more.
+    /// Those that have written something else in its place, as `setproctitle` does: their settings can't be seen any
+    /// more.
     pub overwritten: Vec<ProcessId>,
 }
 
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_process_that_overwrote_its_environment_is_told_apart_from_one_that_lacks_a_variable() {
         let mut child = Command::new("sleep").arg("60").env("CUDA_MPS_PIPE_DIRECTORY", PIPE).spawn().unwrap();
-        // The kernel tells of it at the end of the exec, which the spawn does not wait for.
+        // The kernel shows it at the end of the exec, which the spawn does not wait for.
         let place = std::iter::repeat_with(|| place_of_the_environment(child.id())).find(|place| !place.is_empty());
         let place = place.unwrap();
         let memory = std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/mem", child.id())).unwrap();

@@ -29,7 +29,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// Number of limits at which it is truncated anyway: a full disk harms more. What is not read yet then, because its
 /// writer is faster than any reader or made a hole, is given up but for its end, which tells how it ended.
 const MOST_LIMITS: u64 = 4;
-/// That something is given up is told so often.
+/// Shortest time between two reports that something is given up.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Bytes that are read before others get their turn.
 const TURN: usize = 1 << 20;
@@ -117,7 +117,7 @@ struct Follower {
     partial: bool,
     /// Bytes that are read before others get their turn.
     turn: usize,
-    /// When it was told last that something is given up.
+    /// Time of the last report that something is given up.
     told: Option<Moment>,
 }
 
@@ -200,7 +200,7 @@ impl Follower {
         }
         if more {
             yield_now().await;
-            // A file that came in its place is taken up however much is left to read.
+            // A file that came in its place is opened however much is left to read.
             return match timeout(Duration::ZERO, self.notify.readable()).await {
                 Ok(_) => self.wait(on_piece).await,
                 Err(_) => Ok(()),
@@ -269,7 +269,7 @@ impl Follower {
         self.read(on_piece).map(|_| ())
     }
 
-    /// Waits for an event and takes up a file that came in the place of the one that is open.
+    /// Waits for an event and opens a file that came in the place of the one that is open.
     async fn wait(&mut self, on_piece: &mut impl FnMut(&Piece)) -> io::Result<()> {
         let mut ready = self.notify.readable().await?;
         let events = match ready.get_inner().0.read_events() {

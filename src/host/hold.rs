@@ -61,7 +61,7 @@ impl Hold {
     pub fn is_gone(&self) -> bool {
         match &self.fd {
             Some(held) => held.is_gone(),
-            // Where nobody can say it counts as there.
+            // Where that is not known it counts as there.
             None => Procfs::new(Path::new("/proc"))
                 .stat(self.id.pid)
                 .is_ok_and(|stat| stat.is_none_or(|stat| stat.id != self.id || !stat.lives())),

@@ -40,8 +40,8 @@ impl IncidentStore {
         &self.directory
     }
 
-    /// Writes an incident in the place of what was there of it, and lets go of the oldest over [`KEPT`]. A crash
-    /// at any line, also of the machine, leaves the old or the new whole.
+    /// Writes an incident in the place of what was there of it, and removes the oldest over [`KEPT`]. A crash at any
+    /// line, also of the machine, leaves the old or the new whole.
     pub fn save(&self, incident: &Incident) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         let name = file_name(&incident.id)?;

@@ -74,7 +74,7 @@ pub fn lock(state_directory: &Path) -> Result<Lock, LockError> {
     Ok(Lock(file))
 }
 
-/// A link or a FIFO that somebody put there.
+/// A link or a FIFO that another user put there.
 fn in_place_of_the_lock(error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::Other {
         return error;

@@ -66,7 +66,7 @@ pub enum NvmlError {
         /// NVML's words.
         why: String,
     },
-    /// The library was closed, for a GPU that is lost or to be reset; whoever used it opens it again.
+    /// The library was closed, for a GPU that is lost or to be reset; its users open it again.
     #[error("NVML was let go of, for a GPU that is lost or to be reset; it is opened again")]
     LetGo,
     /// One GPU could not be read.

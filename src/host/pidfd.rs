@@ -101,7 +101,7 @@ impl Pidfd {
     }
 }
 
-/// A pidfd of whoever has `pid` now; `None`: nobody.
+/// A pidfd of the process that has `pid` now; `None`: there is none.
 fn open_fd(pid: u32) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
     match pidfd_open(pid, PidfdFlags::empty()) {

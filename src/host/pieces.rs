@@ -1,4 +1,4 @@
-//! Cuts the bytes of a followed file into lines, and lines that nobody has memory for into windows.
+//! Cuts the bytes of a followed file into lines, and lines too long for memory into windows.
 
 use std::borrow::Cow;
 
@@ -36,7 +36,7 @@ pub struct Piece<'a> {
 }
 
 /// Cuts bytes into lines, at `\n`, at the `\r` with which progress bars begin anew, and at the zeros of a hole; a
-/// partial line waits for its rest. Empty lines are nobody's news.
+/// partial line waits for its rest. Empty lines are no news.
 #[derive(Default)]
 pub(super) struct Lines {
     partial: Vec<u8>,

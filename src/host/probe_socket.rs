@@ -77,7 +77,7 @@ impl ProbeSocket {
     /// The next connection.
     pub async fn accept(&self) -> io::Result<Call> {
         let (stream, _) = self.listener.accept().await?;
-        // Of the process that called connect(2), whoever holds the socket now.
+        // Of the process that called connect(2), whichever holds the socket now.
         let pid = stream.peer_cred()?.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
         let (words, orders) = stream.into_split();
         Ok(Call { pid, words: Words(words), orders: Orders(orders) })

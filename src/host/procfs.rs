@@ -112,8 +112,8 @@ impl Procfs {
     /// Every process below `root`, parents before their children. Walks the kernel's lists of children,
     /// so that its cost does not depend on what else runs; where the kernel has none, scans everything.
     ///
-    /// Whoever loses its parent during the walk becomes a child of `root`, if that adopts orphans: the
-    /// root's own list is read again after all others, so that nobody is missed on the way.
+    /// A process that loses its parent during the walk becomes a child of `root`, if that adopts orphans: the root's
+    /// own list is read again after all others, so that none is missed on the way.
     pub fn below(&self, root: u32) -> io::Result<Vec<Stat>> {
         let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
         for _ in 0..MOST_ROUNDS {

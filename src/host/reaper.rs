@@ -41,8 +41,8 @@ pub async fn reap_orphans() -> io::Result<()> {
     }
 }
 
-/// Reaps every ended child that no handle owns. A child of our own session was started by other means,
-/// whoever started it waits for it: an orphan's session is never ours, since whatever we start has its own.
+/// Reaps every ended child that no handle owns. A child of our own session was started by other means, its starter
+/// waits for it: an orphan's session is never ours, since whatever we start has its own.
 pub fn reap_now() {
     let owned = owned();
     let ours = getsid(None).map_or(0, |session| session.as_raw() as u32);

@@ -1,5 +1,5 @@
-//! Which living processes belong to which engine: its cgroup, its session, every descendant; and what they
-//! use. Holds a pidfd of each, so that ending them needs no search first. Signals nobody.
+//! Which living processes belong to which engine: its cgroup, its session, every descendant; and what they use. Holds a
+//! pidfd of each, so that ending them needs no search first. Sends no signal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -127,7 +127,7 @@ impl Trees {
             .collect()
     }
 
-    /// Bytes of host memory that are left; `None`: nobody says.
+    /// Bytes of host memory that are left; `None`: that is not known.
     pub fn available(&self) -> Option<u64> {
         self.procfs.available()
     }
@@ -153,7 +153,7 @@ impl Trees {
         Ok(members.filter(|(_, member)| !member.claimed).map(|(id, _)| *id).collect())
     }
 
-    /// Whose this process is: an engine, and the process held. `None`: nobody's. Changes nothing, so that any thread
+    /// Owner of this process: an engine, and the process held. `None`: no engine's. Changes nothing, so that any thread
     /// may ask.
     pub fn owner_of(&self, pid: u32) -> io::Result<Option<(Member, Arc<Pidfd>)>> {
         let trees = self.lock();

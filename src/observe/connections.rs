@@ -1,5 +1,5 @@
-//! Looks at the connections to engines' ports, each in the network of its engine, on a thread of its own: what the kernel
-//! is asked for keeps nobody waiting.
+//! Looks at the connections to engines' ports, each in the network of its engine, on a thread of its own: what the
+//! kernel is asked for keeps nothing waiting.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -70,11 +70,11 @@ impl Connections {
 
     /// Forgets the engines that are not named.
     pub(super) fn keep(&self, engines: BTreeSet<Member>) {
-        // A thread that has ended keeps nobody.
+        // A thread that has ended keeps nothing.
         let _ = self.0.send(Order::Keep(engines));
     }
 
-    /// Tells what the kernel says, or why it can't be seen: to be unable to look is an answer here, and no failure.
+    /// Observes what the kernel says, or why it can't be seen: to be unable to look is an answer here, and no failure.
     pub(super) fn look(
         &self,
         engine: Member,

@@ -76,7 +76,7 @@ impl Endpoint {
         }
     }
 
-    /// Local ports of the connections that these looks hold or open: they are nobody's requests.
+    /// Local ports of the connections that these looks hold or open: they are no requests.
     pub(super) fn own_ports(&self) -> Vec<u16> {
         let metrics = self.metrics.iter().map(|page| &page.server);
         metrics.chain([&self.health.server, &self.inference]).filter_map(|server| server.ours.get()).collect()

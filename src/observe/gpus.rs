@@ -1,5 +1,5 @@
-//! Reads GPUs and follows their Xid events, each GPU on threads of its own that nobody joins: a
-//! driver that hangs costs the looks that wait for it their time, and nothing else.
+//! Reads GPUs and follows their Xid events, each GPU on threads of its own that are not joined: a driver that hangs
+//! costs the looks that wait for it their time, and nothing else.
 
 use std::io;
 use std::mem;
@@ -28,7 +28,7 @@ pub enum Unread {
     Lost(String),
     /// It needs a reset: so is that.
     ResetNeeded(String),
-    /// The library is being opened anew: whoever follows events begins again.
+    /// The library is being opened anew: followers of events begin again.
     LetGo,
     /// Nobody can say.
     Blind(String),
@@ -69,7 +69,7 @@ impl From<NvmlError> for Unread {
     }
 }
 
-/// Where readings of GPUs come from. Every call may block for ever.
+/// Where readings of GPUs come from. Every call may block indefinitely.
 pub trait Gpus: Send + Sync + 'static {
     /// Reads one GPU, or says why it can't.
     fn read(&self, gpu: &GpuUuid) -> Result<GpuReading, Unread>;
@@ -213,7 +213,7 @@ mod tests {
 
     use super::*;
 
-    /// Fails twice with the same words, then tells of an Xid.
+    /// Fails twice with the same words, then reports an Xid.
     struct Flaky(AtomicU32);
 
     impl Gpus for Flaky {

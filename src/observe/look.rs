@@ -45,7 +45,7 @@ pub trait Hands {
     /// look at the trees; of those whose cgroup counts them.
     fn oom_kills(&self, domain: &DomainId) -> Vec<(Member, u64)>;
 
-    /// Bytes of host memory that are left; `None`: nobody says.
+    /// Bytes of host memory that are left; `None`: that is not known.
     fn host_memory(&self) -> Option<u64>;
 
     /// The living processes of one engine as of the last look at the trees, its main one first.
@@ -54,7 +54,7 @@ pub trait Hands {
     /// Which processes of the group's engines have a connection to its pipe directory.
     fn knocking(&self, domain: &DomainId) -> Answer<Result<Vec<u32>, Blindness>>;
 
-    /// What the processes of one engine were told of MPS; of those that may be read.
+    /// The settings of MPS that the processes of one engine were started with; of those that may be read.
     fn environments(&self, engine: &Member) -> Answer<Result<Told, String>>;
 }
 
@@ -195,8 +195,8 @@ impl Observers {
     }
 }
 
-/// A bound for what happens inside a look: early enough that its own verdict (a command that timed
-/// out, a health endpoint without an answer) is told before the look's deadline.
+/// A bound for what happens inside a look: early enough that its own verdict (a command that timed out, a health
+/// endpoint without an answer) is reported before the look's deadline.
 fn inner_bound(left: Duration) -> Duration {
     left - (left / 10).min(Duration::from_millis(100))
 }

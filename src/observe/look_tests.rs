@@ -30,7 +30,7 @@ mod hands;
 
 use hands::FakeHands;
 
-/// A driver that hangs until it is let go; it counts its readings.
+/// A driver that hangs until it is released; it counts its readings.
 #[derive(Default)]
 struct FakeDriver {
     hangs: Mutex<bool>,
@@ -296,7 +296,7 @@ async fn trees_are_observed_engine_by_engine_or_the_look_is_blind() {
     let usage = Observation::Usage { engine: engine(), processes: vec![usage()] };
     let events = Observation::MemoryEvents { engine: engine(), oom_kills: 1 };
     assert_eq!(seen, [tree, usage, events, Observation::HostMemory { domain: "g".into(), available: 5 }]);
-    // Who only claims to be an engine's is told before its tree, and uses nothing of its own.
+    // A process that only claims to be an engine's is observed before its tree, and uses nothing of its own.
     let hands = FakeHands { claimed: Some(self::usage().process), ..FakeHands::default() };
     let (seen, _) = asked(hands, Look::Trees("g".into()), LONG).await;
     let claimed = Observation::Claimed { engine: engine(), processes: vec![self::usage().process] };

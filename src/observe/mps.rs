@@ -1,4 +1,5 @@
-//! Asks a group's control daemon for its server, the server's state and its clients. A refused or unanswered command is told as what it is, never as "none".
+//! Asks a group's control daemon for its server, the server's state and its clients. A refused or unanswered command is
+//! reported as what it is, never as "none".
 
 use std::rc::Rc;
 use std::time::Duration;

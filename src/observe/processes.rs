@@ -1,5 +1,6 @@
-//! Observes which processes each engine of a group has, what they use, what the OOM killer took of them and what
-//! they were told of MPS; and what processes that no engine owns were started as. Signals nobody.
+//! Observes which processes each engine of a group has, what they use, what the OOM killer took of them and the
+//! settings of MPS that they were started with; and what processes that no engine owns were started as. Sends no
+//! signal.
 
 use std::path::Path;
 use std::sync::LazyLock;

@@ -33,7 +33,7 @@ pub(super) struct Reckoner {
     answered: u64,
 }
 
-/// A connection as it was when it last got on: with a request, or with a part of its answer.
+/// A connection as it was when it last made progress: with a request, or with a part of its answer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     at: Moment,
@@ -137,7 +137,7 @@ fn signs(packets: u32, time: Duration) -> u64 {
     in_packets.min((SIGNS_A_SECOND * (1.0 + time.as_secs_f64())) as u64)
 }
 
-/// Its client spoke last. Times are told in the kernel's ticks: within one the engine is taken to have spoken last, but for
+/// Its client spoke last. Times are in the kernel's ticks: within one the engine is taken to have spoken last, but for
 /// a new connection, whose two times both begin with it.
 fn waits(socket: &Socket) -> bool {
     let at_once = socket.since_received == socket.since_sent;

@@ -4,7 +4,7 @@ use std::env;
 use std::path::Path;
 use std::process::{Command, exit};
 
-/// A library of std alone: the name of its file, its root, and what else its compiler is told.
+/// A library of std alone: the name of its file, its root, and further arguments of its compiler.
 pub(crate) struct Library {
     pub file: &'static str,
     pub root: &'static str,

@@ -28,7 +28,7 @@ pub fn lines(text: &str) -> String {
     text.replace("\r\n", "\n").chars().map(|c| if kept(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
-/// JSON that is text for whoever looks at it: each order that stands in it as such, escaped. It means the same.
+/// JSON that is text for people: each order that stands in it as such, escaped. It means the same.
 pub fn json(document: &str) -> String {
     let mut plain = String::with_capacity(document.len());
     for c in document.chars() {

@@ -79,8 +79,8 @@ impl Screen {
         if self.coloured && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// Prose after a label, wrapped between words and indented below itself; ends with a newline. A label
-    /// that is told in its ink.
+    /// Prose after a label, wrapped between words and indented below itself; ends with a newline. The label is printed
+    /// in its ink.
     pub fn prose(&self, label: &str, ink: Ink, text: &str) -> String {
         let indent = label.width();
         let room = self.width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(NARROWEST / 2));

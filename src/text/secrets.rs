@@ -93,7 +93,7 @@ impl Secrets {
         words.iter().zip(hidden).map(told).collect()
     }
 
-    /// The arguments of a program that nobody of us configured. Of it nobody can say which values are secrets: hidden
+    /// The arguments of a program that is not configured here. It is not known which of its values are secrets: hidden
     /// is also the value of each variable, of `-p`, and each word that looks like chance. A script within a word counts
     /// as words.
     pub fn strangers_command(&self, words: &[String]) -> Vec<String> {

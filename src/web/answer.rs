@@ -58,7 +58,7 @@ pub(super) fn too_many_passwords() -> Response<Page> {
     response
 }
 
-/// What was asked for, or why it can't be told.
+/// What was asked for, or why it can't be given.
 pub fn json(what: &str, made: Result<Bytes, serde_json::Error>) -> Answer {
     match made {
         Ok(body) => Answer::found(JSON, body),

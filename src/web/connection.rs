@@ -25,7 +25,7 @@ use super::gate::Gate;
 use super::pace::{Answering, HEAD_TIMEOUT, Pace};
 use super::passwords::Admission;
 
-/// The longest life of a connection, so that a trickle of bytes does not keep one for ever.
+/// The longest life of a connection, so that a trickle of bytes does not keep one open indefinitely.
 const CONNECTION_LIFE: Duration = Duration::from_secs(600);
 /// Most bytes of a request's head; a larger one is answered with 431.
 const LARGEST_HEAD: usize = 16 * 1024;

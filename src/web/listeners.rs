@@ -1,5 +1,5 @@
-//! The addresses that HTTP is served on. They are bound before anything is done that can't be undone; where somebody
-//! else has one, the others are served, and it is tried again.
+//! The addresses that HTTP is served on. They are bound before anything is done that can't be undone; where another
+//! program has one, the others are served, and it is tried again.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -39,7 +39,7 @@ impl Listeners {
         listeners
     }
 
-    /// Sockets that a supervisor bound and keeps over our restarts: nobody can take them in between.
+    /// Sockets that a supervisor bound and keeps over our restarts: no other program can take them in between.
     pub fn passed(sockets: Vec<TcpListener>) -> Listeners {
         let ready = |socket: TcpListener| prepared(socket).inspect_err(|error| tracing::warn!("HTTP: {error}")).ok();
         Listeners { bound: sockets.into_iter().filter_map(ready).collect(), waiting: Vec::new() }

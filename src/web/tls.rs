@@ -22,7 +22,7 @@ const CURVES: [(&str, &dyn SupportedKxGroup); 3] = [
 /// rustls' side of a server.
 pub(super) struct Tls {
     pub config: Arc<ServerConfig>,
-    /// Whether nobody gets in without a certificate of their own.
+    /// Whether no client gets in without a certificate of their own.
     pub demands_certificate: bool,
 }
 

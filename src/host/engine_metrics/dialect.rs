@@ -38,7 +38,7 @@ pub(super) enum Figure {
 /// Those whose figures are known.
 const DIALECTS: [&Dialect; 3] = [&vllm::DIALECT, &sglang::DIALECT, &llama_cpp::DIALECT];
 
-/// Whose series this is; `None`: nobody's that is known.
+/// The dialect that has this series; `None`: none that is known.
 pub(super) fn of_series(name: &[u8]) -> Option<&'static Dialect> {
     DIALECTS.into_iter().find(|dialect| name.starts_with(dialect.prefix.as_bytes()))
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use super::pattern::{Caught, Pattern, floor};
 
-/// How much a line matters, by its own word.
+/// How much a line matters, as the line itself says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Level {
     /// INFO and below.

@@ -1,4 +1,4 @@
-//! Whether words stand where an exception's text stands, or in somebody's prose or quotes.
+//! Whether words stand where an exception's text stands, or in prose or quotes.
 
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -50,7 +50,7 @@ static PEOPLE: LazyLock<Pattern> = LazyLock::new(|| {
     )
 });
 
-/// Words of somebody who tells of an error.
+/// Words of prose about an error.
 static OF_ERRORS: LazyLock<Pattern> = LazyLock::new(|| {
     Pattern::new(concat!(
         r"(?i)error|exception|fail|fatal|abort|crash|terminat|panic|\bdied|\bdead|caught|raise|unable|cannot|can't",
@@ -58,7 +58,7 @@ static OF_ERRORS: LazyLock<Pattern> = LazyLock::new(|| {
     ))
 });
 
-/// A function's name, a path or a call: nobody's prose.
+/// A function's name, a path or a call: no prose.
 static MACHINE: LazyLock<Pattern> = LazyLock::new(|| {
     Pattern::new(concat!(
         r"^\S+$|^\S*(?:_|::|\.|\(\))\S*:(?:\s|$)|\.(?:cuh?|cc|cpp|cxx|c|h|hpp|py|rs|go|inl)[:(]\d+",
@@ -145,7 +145,7 @@ fn without_leads(before: &str) -> (&str, bool) {
     }
 }
 
-/// Whether somebody's words lead over to the first exception or function: "Why do I get RuntimeError: ... failed:".
+/// Whether prose leads over to the first exception or function: "Why do I get RuntimeError: ... failed:".
 fn is_retold(before: &str) -> bool {
     let words = CLASS.find(before).map(|class| before[..class.start].trim_end());
     words.is_some_and(|words| words.ends_with(char::is_alphabetic) && !is_no_word(words))

@@ -23,7 +23,7 @@ pub enum GetError {
         /// The URL as given.
         url: String,
     },
-    /// No connection: nobody listens there.
+    /// No connection: nothing listens there.
     #[error("no connection to {authority}: {source}")]
     Refused {
         /// Host and port, or the socket's path.

@@ -64,7 +64,7 @@ impl Answer {
         Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
 
-    /// The connection, for the next request: whoever has had the whole body may keep it.
+    /// The connection, for the next request: a caller that has had the whole body may keep it.
     pub(super) fn connection(self) -> Connection {
         self.connection
     }

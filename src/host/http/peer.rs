@@ -27,7 +27,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The peer at `url`: `http://host:port`, `https://host:port` or `unix:/absolute/path`. Connects to nobody yet.
+    /// The peer at `url`: `http://host:port`, `https://host:port` or `unix:/absolute/path`. Does not connect yet.
     pub fn new(url: &str) -> Peer {
         Peer { url: url.to_owned(), place: Place::parse(url), ours: OurPort::default(), kept: None }
     }

@@ -46,7 +46,7 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// The file from its present end on. What goes wrong is told when it is followed, and tried again.
+    /// The file from its present end on. What goes wrong is reported when it is followed, and tried again.
     pub(super) fn open(path: &Path) -> LogFile {
         let mut log = LogFile {
             path: path.to_owned(),
@@ -98,8 +98,8 @@ impl LogFile {
         }
     }
 
-    /// Reads of each file what there is, and takes up one that came in the place of the current one. Whether there is
-    /// more to read.
+    /// Reads of each file what there is, and opens one that came in the place of the current one. Whether there is more
+    /// to read.
     fn turn(&mut self, state: State, seen: &mut dyn FnMut(Seen<'_>)) -> bool {
         let mut more = self.read_old(seen);
         if let Some(current) = &mut self.current {
@@ -167,7 +167,7 @@ impl LogFile {
         }
     }
 
-    /// The directory tells of a file that comes, the file that it grows. What can't be watched is looked at.
+    /// The directory is watched for a file that comes, the file for its growth. What can't be watched is looked at.
     fn watch(&self) {
         let Some(notify) = &self.notify else { return };
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -129,7 +129,7 @@ impl KernelLog {
 }
 
 /// The last line of the file at `path`, shortened, where it has lines and hardly one of them is in the form of a kernel
-/// log. `None`: it is in one, or too young to say, or no file, or can't be read, which is told when it is followed.
+/// log. `None`: it is in one, or too young to say, or no file, or can't be read, which is reported when it is followed.
 pub fn is_no_kernel_log(path: &Path) -> Option<String> {
     let end = end_of(path, SAMPLE).ok()?;
     reader::is_no_kernel_log(end.lines())

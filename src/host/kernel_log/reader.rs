@@ -15,7 +15,7 @@ const SHOWN: usize = 60;
 /// What stands before the first `: ` of a line of the kernel's is not longer.
 const LONGEST_SUBSYSTEM: usize = 48;
 
-/// What a line told.
+/// The meaning of a line.
 #[derive(Debug, PartialEq)]
 pub(super) enum Told {
     /// A line in a known form, and what it says, if anything of interest.
@@ -131,7 +131,7 @@ fn without_colours(line: &str) -> Cow<'_, str> {
 }
 
 /// The number and the beginning of the last line, where so many lines of a log are in no known form that it can't be a
-/// kernel log. `None`: it can be, or nobody can say yet.
+/// kernel log. `None`: it can be, or that is not known yet.
 pub(super) fn is_no_kernel_log<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     let mut reader = Reader::default();
     let (mut understood, mut strange) = (0, Vec::new());

@@ -1,4 +1,4 @@
-//! syslog(2): the kernel's buffer as text, for where /dev/kmsg is refused. It tells of nothing by itself, so it is read
+//! syslog(2): the kernel's buffer as text, for where /dev/kmsg is refused. It reports nothing by itself, so it is read
 //! again and again, and only what is new counts. Takes nothing out of it.
 
 use std::io;

@@ -26,7 +26,7 @@ impl Followed {
         let log = KernelLog::open(&path).unwrap();
         let (send, heard) = channel();
         std::thread::spawn(move || {
-            // The test has ended when nobody listens any more.
+            // The test has ended when its receiver is gone.
             log.follow(
                 |heard| if send.send(heard).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) },
             )

@@ -12,7 +12,7 @@ const ACTION_CHANGED: u32 = 154;
 /// A line of the kernel log that says something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KernelLine {
-    /// The driver tells of an Xid.
+    /// The driver reports an Xid.
     Xid {
         /// The GPU.
         pci: PciAddress,

@@ -114,7 +114,7 @@ impl<'b> Message<'b> {
         Some((Message { kind: u16_at(bytes, 4)?, flags: u16_at(bytes, 6)?, sequence: u32_at(bytes, 8)?, body }, after))
     }
 
-    /// Sockets came or went meanwhile, so that one may be missing or told twice.
+    /// Sockets came or went meanwhile, so that one may be missing or listed twice.
     pub(super) fn changed(&self) -> bool {
         self.flags & INTERRUPTED != 0 || self.kind == OVERRUN
     }

@@ -1,5 +1,5 @@
-//! Takes the calls of kernel probes, and hears and speaks to each until it ends. Only a process of an engine is
-//! heard; what it says is taken up elsewhere.
+//! Takes the calls of kernel probes, and hears and speaks to each until it ends. Only a process of an engine is heard;
+//! what it says is used elsewhere.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const PACE: Duration = Duration::from_millis(20);
 /// Pause before the socket is made again.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Listens for ever. Where it can't, it says why, and tries again.
+/// Listens indefinitely. Where it can't, it says why, and tries again.
 pub(super) async fn listen(place: ProbePlace, owners: Owners, probes: Shared) {
     loop {
         let error = match place.make().and_then(|()| ProbeSocket::bind(&place.socket())) {

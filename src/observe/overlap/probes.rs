@@ -26,9 +26,9 @@ pub(super) type Shared = Rc<RefCell<Probes>>;
 /// The probes of all groups.
 pub(super) struct Probes {
     clients: BTreeMap<u64, Client>,
-    /// Engines with a probe, as it was told of them.
+    /// Engines with a probe, as they were announced.
     told: BTreeMap<Member, Told>,
-    /// Why nobody can call.
+    /// Reason why no probe can call.
     deaf: Option<String>,
     /// Windows in a row without a time that all of the group's probes covered.
     empty: BTreeMap<GroupName, u32>,
@@ -130,7 +130,7 @@ impl Probes {
         ids.into_iter().for_each(|id| self.left(id));
     }
 
-    /// An engine without a process here is waited for: so it was told at its start.
+    /// An engine without a process here is waited for: so it was announced at its start.
     fn tell(&mut self, engine: &Member) {
         let mut of_engine = self.clients.values().filter(|client| client.engine == *engine).peekable();
         let state = match of_engine.peek() {

@@ -86,7 +86,7 @@ impl Sampler {
         Ok(sender)
     }
 
-    /// One window of a group, told as an observation if every probe of it answers.
+    /// One window of a group, reported as an observation if every probe of it answers.
     pub(in crate::observe) fn look(
         &self,
         group: GroupName,

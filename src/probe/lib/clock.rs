@@ -8,7 +8,7 @@ use super::driver::{Driver, Handle};
 use super::window::now;
 
 /// The tightest of so many is 6 to 8 us wide beside a busy engine (H200), and kernels' starts are fitted to that: the
-/// first one that comes is up to 20 us wide, and told ends 3 us late.
+/// first one that comes is up to 20 us wide, and gave ends 3 us late.
 const ROUNDS: u32 = 20;
 /// Distance of looks above which they are tried again for a while.
 const TIGHT: u64 = 20_000;
@@ -40,7 +40,7 @@ impl Clock {
         Ok(Clock { stream: driver.stream()?, base: driver.event()?, tick: driver.event()? })
     }
 
-    /// Starts anew: the times of a window are told from here, as floats of few digits.
+    /// Starts anew: the times of a window count from here, as floats of few digits.
     pub fn start(&self, driver: &Driver) {
         driver.record(self.base, self.stream);
     }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use super::wire::{Kernels, LONGEST, Word};
 
-/// Time from the end of a kernel, as its event tells it, to the start of the next one in its stream; and from the
-/// return of a launch to the start of its kernel in an idle stream. Fitted on an H200 against the times that kernels
-/// took themselves (%globaltimer), the same for 1 to 3 clients, kernels of 20 us to 1 ms, 10 to 90 % busy.
+/// Time from the end of a kernel, by its event, to the start of the next one in its stream; and from the return of a
+/// launch to the start of its kernel in an idle stream. Fitted on an H200 against the times that kernels took
+/// themselves (%globaltimer), the same for 1 to 3 clients, kernels of 20 us to 1 ms, 10 to 90 % busy.
 const AFTER_KERNEL: u64 = 3_600;
 const AFTER_LAUNCH: u64 = 4_200;
 /// Distance of an end from the window beyond which it is none.
