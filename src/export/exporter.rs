@@ -30,7 +30,7 @@ pub struct BuildInfo {
     pub rustc: &'static str,
 }
 
-/// The core loop has not told its status for too long.
+/// The core loop has not published a status for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the last status is {} s old, over 30 s: the core loop is stuck; see the log, and restart mpswarden", age.as_secs())]
 pub struct TooOld {
@@ -227,7 +227,7 @@ impl Exporter {
         Ok(status)
     }
 
-    /// The last page, where it is current and nobody is making another: at once, whatever hangs.
+    /// The last page, where it is current and no other is being made: at once, whatever hangs.
     pub fn current_page(&self, now: Moment) -> Option<Bytes> {
         let page = self.page.try_lock().ok()?;
         let version = self.facts.try_lock().ok()?.version;

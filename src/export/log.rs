@@ -84,7 +84,7 @@ pub fn level(event: &Event) -> Level {
         | What::HoldBegan { .. }
         | What::ReloadFailed { .. }
         | What::HttpDown { .. } => Level::WARN,
-        // Words: whoever may send a prompt can have them printed.
+        // Words: any user that may send a prompt can have them printed.
         What::CudaError { .. } | What::Doubted { .. } => Level::INFO,
         What::FaultEnded { .. }
         | What::RestartEnded { .. }

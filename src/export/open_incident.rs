@@ -124,7 +124,7 @@ impl OpenIncident {
         }
     }
 
-    /// Whether it waits for nothing but the end of faults that may last and that nobody mends. Another fault, or an
+    /// Whether it waits for nothing but the end of faults that may last and are not mended. Another fault, or an
     /// ordered restart, is another matter.
     pub(super) fn only_lasts(&self) -> bool {
         let waits = self.restarts.is_empty() && !self.held && !self.faults.is_empty();
@@ -227,7 +227,7 @@ impl OpenIncident {
         if result == RecoveryResult::Superseded {
             return;
         }
-        // A fault that a restart does not end is told of by `mps_fault_active`; the incident is over.
+        // A fault that a restart does not end is shown by `mps_fault_active`; the incident is over.
         self.faults.retain(|(owner, _)| engine.is_some() && owner != engine);
         self.over = Over::NotYet(result.as_str());
         self.end_if_nothing_is_left();
@@ -261,7 +261,7 @@ impl OpenIncident {
     }
 }
 
-/// Faults that are told and may last, and that nothing or only sometimes something is restarted for.
+/// Faults that are reported and may last, and that nothing or only sometimes something is restarted for.
 fn is_often_only_told(fault: Fault) -> bool {
     use Fault::{
         ClientLimit, DeviceOom, ForeignProcess, LimitExceeded, LimitMissing, MemoryLeak, Starved, UidMismatch,

@@ -50,7 +50,7 @@ impl Heartbeat {
     }
 }
 
-/// Is told of every event: how `demo` tells its story.
+/// Called with every event: how `demo` tells its story.
 pub(super) type Story = Box<dyn FnMut(&Event)>;
 
 /// Everything that the loop moves.
@@ -88,7 +88,7 @@ struct Progress {
     own: VecDeque<Request>,
     /// The answer to the order that is the next input.
     owed: Option<Owed>,
-    /// A stop was asked for: nothing new is taken up.
+    /// A stop was asked for: nothing new is begun.
     stopping: bool,
     /// Groups or engines that are in force no more may still be there.
     leaving: bool,
@@ -136,7 +136,7 @@ impl CoreLoop {
         }
     }
 
-    /// What the core need not know is told at once; then it is only woken.
+    /// Takes news; what the core need not know is emitted at once, and it is only woken.
     fn hear(&mut self, news: News, progress: &mut Progress) -> Input {
         match news {
             News::Told(what) => {
@@ -201,7 +201,7 @@ impl CoreLoop {
         self.tell(event, progress);
     }
 
-    /// Actions first: what was decided happens before it is told. The log comes last: whoever reads there of a
+    /// Actions first: what was decided happens before it is logged. The log comes last: a reader who learns there of a
     /// fault finds the readiness gone and the counters grown.
     fn carry_out(&mut self, decision: Decision, now: Moment, progress: &mut Progress) {
         for Ordered { id, deadline, action } in decision.actions {

@@ -1,4 +1,4 @@
-//! What the limit of open files is good for. Looked at before the first engine starts, and told where it is low: what
+//! What the limit of open files is good for. Looked at before the first engine starts, and logged where it is low: what
 //! can't be opened later is what a recovery needs. Pure.
 
 use crate::host::trees::MOST_HELD;

@@ -23,7 +23,8 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    /// Opens them; nobody is answered yet. Sockets that systemd passed are served in place of the configured addresses.
+    /// Opens them; no client is answered yet. Sockets that systemd passed are served in place of the configured
+    /// addresses.
     pub(super) fn open(wishes: &Wishes) -> Result<Doors, Refusal> {
         let passed = notify::passed_sockets().map_err(|error| Refusal::io("take systemd's sockets", &error))?;
         let http = match passed.is_empty() {
@@ -34,7 +35,7 @@ impl Doors {
     }
 }
 
-/// Tells of each address that can't be had; what is returned tells of one that was had at last.
+/// Logs each address that can't be had; what is returned logs one that was had at last.
 pub(super) fn tell(
     http: &Listeners,
     exporter: &Arc<Exporter>,

@@ -107,8 +107,8 @@ impl Engines {
     }
 }
 
-/// One log, one task, with the core: a server's fatal line waits for nobody. Where it can't be followed the daemon's
-/// answers, the pidfds and NVML still tell; it is a blind source then, and tried again.
+/// One log, one task, with the core: a server's fatal line waits for nothing. Where it can't be followed the daemon's
+/// answers, the pidfds and NVML still show it; it is a blind source then, and tried again.
 fn log(domain: DomainId, path: PathBuf, reports: UnboundedSender<Report>) -> Log {
     let task = spawn_local(async move {
         // The receiver is gone only when the watchdog ends.

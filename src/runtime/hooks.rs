@@ -54,7 +54,7 @@ struct Facts {
 }
 
 impl Callers {
-    /// Starts the thread that runs them; their ends are told as news.
+    /// Starts the thread that runs them; their ends come as news.
     pub(super) fn start(
         commands: config::Hooks,
         state_directory: &Path,

@@ -16,7 +16,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Upper bound for writing what waits when the watchdog ends.
 const LAST_WRITES: Duration = Duration::from_secs(2);
 
-/// Is told how each writing ended.
+/// Called with how each writing ended.
 type Count = Arc<dyn Fn(Written) + Send + Sync>;
 
 /// The near end: takes incidents, never waits.
@@ -75,7 +75,7 @@ struct Disk {
 }
 
 impl Write for Disk {
-    /// Trouble is told when it begins and when it is over.
+    /// Trouble is logged when it begins and when it is over.
     fn write(&mut self, incident: &Incident) -> bool {
         let (done, directory) = (self.store.save(incident), self.store.directory().display());
         match &done {
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use crate::model::Fault;
 
-    /// Writes as the test says, and tells what.
+    /// Writes as the test says, and reports what it wrote.
     struct Played {
         goes_well: Receiver<bool>,
         written: Sender<String>,
@@ -229,7 +229,7 @@ mod tests {
         scene.goes_well.send(true).unwrap();
         scene.goes_well.send(true).unwrap();
         let told: Vec<String> = scene.written.iter().take(2).collect();
-        // The second may have been taken up first, were it alone; what is last is the latest.
+        // The second may have been written first, were it alone; what is last is the latest.
         assert_eq!(told, ["1 first", "2 form 999"]);
         scene.keeper.finish();
     }

@@ -1,5 +1,5 @@
 //! Follows engines' outputs on a thread of its own: an engine that prints without end delays nothing but itself, least
-//! of all the line with which a server tells of a fatal error.
+//! of all the line with which a server reports a fatal error.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -135,7 +135,7 @@ mod tests {
         outputs.follow(engine("c"), c.clone());
         append(&c, "CUDA error: out of memory\n");
         assert_eq!(said(&mut reports).await, (engine("c"), Saying::Error(2), 0));
-        // Orders are obeyed one after the other: nobody follows a any more.
+        // Orders are obeyed one after the other: a is no longer followed.
         append(&a, "CUDA error: out of memory\n");
         append(&c, "CUDA error: misaligned address\n");
         assert_eq!(said(&mut reports).await, (engine("c"), Saying::Error(716), 26));

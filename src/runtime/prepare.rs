@@ -78,7 +78,7 @@ pub(super) fn look(configuration: &Configuration, seed: u64) -> Result<Found, Re
     Ok(Found { policy, launches, gpus, driver, lock, open_files, blocked })
 }
 
-/// Ends what an earlier run left, and takes up what it remembered. Runs within the runtime.
+/// Ends what an earlier run left, and loads what it remembered. Runs within the runtime.
 pub(super) async fn take_over(configuration: &Configuration, found: Found) -> Result<Prepared, Refusal> {
     let Found { policy, launches, gpus, driver, lock, open_files, mut blocked } = found;
     let owner = OwnerMark { state_directory: configuration.state_directory.clone() };
@@ -94,7 +94,7 @@ pub(super) async fn take_over(configuration: &Configuration, found: Found) -> Re
     Ok(Prepared { policy, launches, gpus, driver, memory, owner, lock, open_files })
 }
 
-/// Both, for whoever has no doors to open.
+/// Does both, for callers without doors to open.
 pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<Prepared, Refusal> {
     take_over(configuration, look(configuration, seed)?).await
 }
@@ -113,7 +113,7 @@ fn not_listed(driver: &Driver, launches: &[GroupLaunch], absent: BTreeMap<GroupN
     gone.map(|(name, problems)| (name, problems.to_string())).collect()
 }
 
-/// Exits only where nobody could be served.
+/// Refuses only where no group could be served.
 fn refuse_if_all(blocked: &Blocked, launches: &[GroupLaunch]) -> Result<(), Refusal> {
     let served = launches.iter().any(|launch| !blocked.contains_key(&launch.domain.group));
     if served || blocked.is_empty() {
@@ -156,8 +156,8 @@ async fn clear_leftovers(lock: &Lock, configuration: &Configuration) -> Result<(
     Err(Refusal::unavailable(format!("an earlier run left processes that do not die: {list}; state D needs a reboot")))
 }
 
-/// Groups whose pipe directory, or that of their second side, another daemon uses. Where nobody can say, nothing is
-/// said: the daemon's own start will tell.
+/// Groups whose pipe directory, or that of their second side, another daemon uses. Where that is not known, nothing is
+/// said: the daemon's own start will show it.
 pub(super) fn occupied(launches: &[GroupLaunch]) -> Blocked {
     let mut found = Blocked::new();
     for GroupLaunch { domain, control, .. } in launches {

@@ -31,7 +31,7 @@ const LOOK_FOR_GPUS: Duration = Duration::from_secs(5);
 /// Upper bound for the core loop to apply it; it turns each second.
 const TAKE_UP_BOUND: Duration = Duration::from_secs(10);
 
-/// Takes up changed configurations. Shared by whoever may ask for it: SIGHUP, the control socket.
+/// Applies changed configurations. Shared by all that may ask for it: SIGHUP, the control socket.
 pub(super) struct Reloader {
     pub file: PathBuf,
     pub driver: Driver,
@@ -74,8 +74,8 @@ struct Read {
 }
 
 impl Reloader {
-    /// Reads the file again and takes it up, unless it is to be a dry run. The error names every problem; then
-    /// the old configuration stays in force, and that is told and exported.
+    /// Reads the file again and applies it, unless it is to be a dry run. The error names every problem; then the old
+    /// configuration stays in force, and that is logged and exported.
     pub(super) async fn reload(self: &Arc<Self>, dry_run: bool) -> Result<Changes, String> {
         let reloader = self.clone();
         // A caller that goes away half-way must not leave it half-done.
@@ -188,7 +188,7 @@ pub(super) async fn follow(hangup: Arc<Notify>, reloader: Arc<Reloader>) {
     loop {
         hangup.notified().await;
         tracing::info!("SIGHUP: reading {} again", reloader.file.display());
-        // Both ends are told by the core loop.
+        // Both ends are reported by the core loop.
         let _ = reloader.reload(false).await;
     }
 }
@@ -248,7 +248,7 @@ fn refuse_leaving(status: &Status, running: &[GroupLaunch], wanted: &[GroupLaunc
     Ok(())
 }
 
-/// What only a start takes up stays what it was at the start: each reload tells of it again.
+/// What only a start applies stays what it was at the start: each reload reports it again.
 fn with_start_keys(mut read: Configuration, started: &Configuration) -> Configuration {
     read.nvml_library.clone_from(&started.nvml_library);
     read.kernel_log.clone_from(&started.kernel_log);

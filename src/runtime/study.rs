@@ -154,7 +154,7 @@ async fn end(experiment: &mut Experiment, stops: &mut UnboundedReceiver<Request>
 
 /// The table and the recommendation to stdout, everything to files.
 fn tell(study: &Study, files: &StudyFiles, baselines: Option<PathBuf>) -> Result<(), Refusal> {
-    // Whatever becomes of the files, what was measured is told.
+    // Whatever becomes of the files, what was measured is printed.
     let width = rustix::termios::tcgetwinsize(io::stdout()).map_or(WIDTH, |size| usize::from(size.ws_col));
     say(&study::table(study, width.max(NARROWEST)));
     files.write(study).map_err(|error| Refusal::io("write the study's files", &error))?;
@@ -174,7 +174,7 @@ fn say(text: &str) {
 
 /// A watchdog with another state directory may serve the group all the same.
 async fn refuse_served(socket: &Path, group: &GroupConfiguration) -> Result<(), Refusal> {
-    // Where nobody answers, nobody serves it that could be asked; the locks are still to be taken.
+    // Without an answer no watchdog serves it that could be asked; the locks are still to be taken.
     let Ok(status) = Client::of(socket).ask::<Status>(Call::Status).await else { return Ok(()) };
     if status.groups.iter().all(|served| served.name != group.name) {
         return Ok(());

@@ -86,7 +86,7 @@ fn plan(options: &StudyOptions) -> Plan {
     }
 }
 
-/// The driver's version as the kernel module tells it: the first word that is all digits and dots.
+/// The driver's version as the kernel module gives it: the first word that is all digits and dots.
 fn driver_version() -> Option<String> {
     let text = evidence::whole(Path::new("/proc/driver/nvidia/version"), 4096).ok()?;
     let is_version = |word: &&str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');

@@ -1,4 +1,4 @@
-//! Engines to which nobody sends a request for a while: the stage says so, and its traffic heeds it.
+//! Engines to which no client sends a request for a while: the stage says so, and its traffic heeds it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Silence(Arc<Mutex<BTreeMap<SocketAddr, Instant>>>);
 
 impl Silence {
-    /// Nobody sends the engine anything for so long, and whoever waits for an answer goes away.
+    /// Lets no client send the engine anything for so long, and clients that wait for an answer go away.
     pub(crate) fn begin(&self, engine: SocketAddr, length: Duration) {
         self.lock().insert(engine, Instant::now() + length);
     }

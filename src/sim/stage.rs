@@ -34,7 +34,7 @@ const PORTS: Range<u16> = 20_000..32_000;
 /// The group's name.
 const GROUP: &str = "small-llms";
 
-/// The kernel probe of a stage that nobody wants to watch for long.
+/// The kernel probe of a stage that is not watched for long.
 const PROBED: &str = "\n[group.overlap]\nwindow = \"50ms\"\nperiod = \"2s\"\n";
 
 /// A small model's engine: it decodes as fast as without these, but waits for its host most of the time, and a long
@@ -347,8 +347,8 @@ fn engines(count: usize) -> io::Result<Vec<(String, SocketAddr)>> {
     ('a'..='z').take(count).map(|letter| Ok((format!("qwen-{letter}"), free_address()?))).collect()
 }
 
-/// A port that nobody listens on and that the kernel gives to nobody by itself: an engine may bind it later,
-/// and again. Stages of one process never get the same; those of others begin elsewhere.
+/// A port that nothing listens on and that the kernel gives to no process by itself: an engine may bind it later, and
+/// again. Stages of one process never get the same; those of others begin elsewhere.
 fn free_address() -> io::Result<SocketAddr> {
     static TRIED: AtomicU32 = AtomicU32::new(0);
     let begin = std::process::id().wrapping_mul(101);

@@ -155,7 +155,7 @@ impl Sender {
     fn burst(&self) {
         thread::scope(|scope| {
             for _ in 0..BURST {
-                // One that can't be sent is missed by nobody.
+                // One that can't be sent is not missed.
                 let _ = thread::Builder::new().spawn_scoped(scope, || self.send(SHORT, Duration::ZERO));
             }
         });

@@ -68,7 +68,7 @@ impl Arrangement {
         &self.launch
     }
 
-    /// Starts all; what was started stays where one fails. Tells what does not keep it from serving.
+    /// Starts all; what was started stays where one fails. Returns what does not keep it from serving.
     pub(super) async fn begin(&mut self, setting: Setting) -> Result<Vec<String>, String> {
         self.incarnation += 1;
         self.hands.ended();

@@ -57,7 +57,7 @@ impl Target {
     /// Meets the engine at `url`, `http://host:port`, with an API key where it wants one. Finds out its model and what
     /// it takes.
     pub(super) async fn meet(url: &str, key: Option<String>) -> Result<Target, String> {
-        // A key goes with every request, and over https nobody checks to whom.
+        // A key goes with every request, and over https it is not checked to whom.
         if !url.starts_with("http://") {
             return Err(format!("{url} is no http://host:port"));
         }
@@ -101,7 +101,7 @@ impl<'t> Caller<'t> {
         Caller { target, peer: Peer::new(&target.url) }
     }
 
-    /// One streamed completion; each chunk with tokens is told with its time since `began`. Ends within 120 s.
+    /// One streamed completion; each chunk with tokens is reported with its time since `began`. Ends within 120 s.
     pub(super) async fn stream(
         &mut self,
         lengths: Lengths,

@@ -1,4 +1,4 @@
-//! The client and the load against servers that answer as told, well and badly.
+//! The client and the load against servers that answer well and badly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
-//! The experiment: brings the group into each setting, runs every cell's load in it, and keeps what was measured.
-//! A run that fails is told and costs nothing but itself.
+//! The experiment: brings the group into each setting, runs every cell's load in it, and keeps what was measured. A run
+//! that fails is reported and costs nothing but itself.
 
 use std::time::{Duration, SystemTime};
 
@@ -112,7 +112,7 @@ impl Experiment {
         self.study
     }
 
-    /// Something that people must know about what was measured; told once.
+    /// Something that people must know about what was measured; reported once.
     pub fn problem(&mut self, what: String) {
         if !self.study.problems.contains(&what) {
             self.progress.tell(&what);

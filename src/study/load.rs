@@ -52,7 +52,7 @@ impl Load {
         self.warm_up..self.warm_up + self.counts
     }
 
-    /// Runs until it is over, or until whoever holds the other end of `alive` lets go.
+    /// Runs until it is over, or until the other end of `alive` is dropped.
     pub(super) async fn run(self, alive: watch::Receiver<()>) -> Result<Loaded, String> {
         let running = tokio::task::spawn_blocking(move || self.on_this_thread(alive));
         let ended = running.await.map_err(|error| format!("the load generator failed: {error}"))?;

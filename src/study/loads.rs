@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::analysis::Load;
 use crate::text::figures::plural;
 
-/// Boxes that are told; the rest is counted.
+/// Most boxes that are named; the rest is counted.
 const TOLD: usize = 3;
 
 /// A part of the grid: positions on each axis (output, prompt, concurrency), from and to.

@@ -85,7 +85,7 @@ fn shown(done: usize, runs: usize, passed: Duration, what: &str) -> String {
     format!("{}{} {done}/{runs} runs, {left} left  {what}", "█".repeat(full), "░".repeat(BAR - full))
 }
 
-/// Goes on where nobody reads any more.
+/// Goes on where the reader is gone.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -107,7 +107,7 @@ pub(super) fn recommendation(study: &Study, analysis: &Analysis) -> Recommendati
     Recommendation { sentences: sentences::of(&recommendation, analysis), ..recommendation }
 }
 
-/// The loads that slow-downs and latencies are told of: where MPS is recommended, or all that have numbers.
+/// The loads that slow-downs and latencies are reported for: where MPS is recommended, or all that have numbers.
 fn counted<'a>(analysis: &'a Analysis, loads: &[Advised]) -> Vec<&'a CellFigures> {
     let with = |wanted: fn(&Advised) -> bool| {
         let cells = analysis.cells.iter().zip(loads).filter(move |(_, advised)| wanted(advised));

@@ -41,7 +41,7 @@ pub struct GroupPolicy {
     /// Engines, in the order of their start.
     pub engines: Vec<EnginePolicy>,
     /// Clients that the server takes by the driver's version (48, measured with driver 580), until a server says how
-    /// many; `None`: nobody knows.
+    /// many; `None`: not known.
     pub clients_limit: Option<u32>,
 }
 
@@ -70,7 +70,7 @@ pub struct IsolationPolicy {
 pub enum IsolationMode {
     /// The culprit is searched for.
     Enforce,
-    /// It is only told that it would be.
+    /// It is only reported that the culprit would be searched for.
     Observe,
     /// The culprit is not searched for.
     Off,
@@ -79,9 +79,9 @@ pub enum IsolationMode {
 /// What becomes of an engine that was proven guilty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quarantine {
-    /// It serves on, alone on a second server of the same GPU: its faults harm nobody else.
+    /// It serves on, alone on a second server of the same GPU: its faults harm no other engine.
     Apart,
-    /// It serves on outside MPS: its faults harm nobody else, and no limit of MPS binds it.
+    /// It serves on outside MPS: its faults harm no other engine, and no limit of MPS binds it.
     Outside,
     /// The engine is stopped.
     Stopped,
@@ -167,7 +167,7 @@ pub struct Backoff {
 pub struct EnginePolicy {
     /// Name of the engine.
     pub name: EngineName,
-    /// Where it answers HTTP; for whoever reads the status.
+    /// Where it answers HTTP; for readers of the status.
     pub address: EngineAddress,
     /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT in bytes.
     pub device_memory_limit: Option<u64>,
@@ -205,7 +205,7 @@ pub enum MpsUse {
 }
 
 impl EnginePolicy {
-    /// What its main process is told of MPS when it is started.
+    /// Settings of MPS that its main process is started with.
     pub fn told(&self, process: ProcessId, mps: MpsUse) -> MpsEnvironment {
         let inside = mps == MpsUse::Client;
         MpsEnvironment {

@@ -25,7 +25,7 @@ pub struct GroupMemory {
     /// An operator's word that nothing is to be done by itself.
     #[serde(default)]
     pub hold: Option<Hold>,
-    /// An operator stopped it: it is not started before somebody says so.
+    /// An operator stopped it: it is not started before an operator says so.
     #[serde(default)]
     pub stopped: bool,
     /// The search for the culprit of repeated faults, and who was proven guilty.

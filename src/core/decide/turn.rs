@@ -41,23 +41,23 @@ impl Turn<'_> {
         id
     }
 
-    /// Tells what happened to the group.
+    /// Emits what happened to the group.
     pub(super) fn emit(&mut self, what: What) {
         self.push(None, what);
     }
 
-    /// Tells what happened to one engine.
+    /// Emits what happened to one engine.
     pub(super) fn emit_of(&mut self, engine: &EngineName, what: What) {
         self.push(Some(engine.clone()), what);
     }
 
-    /// Tells that an action about the group failed, and why.
+    /// Emits that an action about the group failed, and why.
     pub(super) fn emit_failure(&mut self, action: FailedAction, outcome: &Outcome) {
         let why = failure(outcome).unwrap_or_else(|| NO_OUTCOME.to_owned());
         self.emit(What::ActionFailed { action, why });
     }
 
-    /// Tells that an order about one engine failed, if it did.
+    /// Emits that an order about one engine failed, if it did.
     pub(super) fn emit_failure_of(&mut self, engine: &EngineName, action: FailedAction, outcome: &Outcome) {
         if let Some(why) = failure(outcome) {
             self.emit_of(engine, What::ActionFailed { action, why });

@@ -162,7 +162,7 @@ pub enum Look {
     Health(Member),
     /// One engine's own metrics.
     Load(Member),
-    /// What one engine's processes were told of MPS.
+    /// Settings of MPS that one engine's processes were started with.
     Environment(Member),
     /// The connections to one engine's port.
     Traffic(Member),

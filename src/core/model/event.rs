@@ -203,7 +203,7 @@ pub enum What {
         /// How long it took.
         lasted: Duration,
     },
-    /// Sharing the GPU has not paid for so long that somebody should know; of one engine: it pays for the others.
+    /// Sharing the GPU has not paid for so long that a person should know; of one engine: it pays for the others.
     AdviceBegan {
         /// Reason why it does not pay.
         reason: AdviceReason,
@@ -216,7 +216,7 @@ pub enum What {
     AdviceEnded {
         /// Why it did not pay.
         reason: AdviceReason,
-        /// The gain, or the slow-down, now; `None`: nobody has known it for too long.
+        /// The gain, or the slow-down, now; `None`: it has not been known for too long.
         value: Option<f64>,
         /// How long it had lasted.
         lasted: Duration,
@@ -243,7 +243,7 @@ pub enum What {
         code: u32,
         /// Result of the doubt.
         how: Doubt,
-        /// How many lines since that was last told.
+        /// Number of lines since the last report.
         lines: u64,
     },
     /// A control command ended. Counted in `mps_control_commands_total`.
@@ -274,7 +274,7 @@ pub enum What {
     },
     /// The group was stopped in order.
     Stopped,
-    /// An operator ordered something and it was taken up.
+    /// An operator ordered something and it was accepted.
     Ordered {
         /// The verb.
         order: Verb,
@@ -295,7 +295,7 @@ pub enum What {
         /// Its time ran out; `false`: an operator ended it.
         expired: bool,
     },
-    /// A changed configuration was taken up.
+    /// A changed configuration was applied.
     Reloaded {
         /// What changed, for people.
         detail: String,
@@ -312,12 +312,12 @@ pub enum What {
         /// The address.
         address: String,
     },
-    /// A changed configuration was not taken up; the old one stays.
+    /// A changed configuration was not applied; the old one stays.
     ReloadFailed {
         /// Every problem, for people.
         why: String,
     },
-    /// A command that is told of events ended. Counted in `mpswarden_hook_runs_total`.
+    /// A hook's command ended. Counted in `mpswarden_hook_runs_total`.
     HookEnded {
         /// The hook.
         hook: Hook,

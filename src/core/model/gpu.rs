@@ -102,7 +102,7 @@ words!(
         BusReset = "bus_reset",
         /// Reboot the whole system (drivers from 615 on).
         SystemReboot = "system_reboot",
-        /// A value this program doesn't know: the driver wants something, and nobody here knows what.
+        /// A value this program doesn't know: the driver wants something, and it is not known what.
         NotUnderstood = "not_understood",
         /// There is no reading.
         Unknown = "unknown",
@@ -125,8 +125,8 @@ impl RecoveryAction {
         }
     }
 
-    /// Whether the driver asks for something that does not concern the use of this GPU, or that nobody here knows:
-    /// that is told, and nothing is held for it.
+    /// Whether the driver asks for something that does not concern the use of this GPU, or that is not known here: that
+    /// is reported, and nothing is held for it.
     pub const fn is_only_told(self) -> bool {
         matches!(self, RecoveryAction::DrainP2p | RecoveryAction::RecoverImexDomain | RecoveryAction::NotUnderstood)
     }

@@ -1,4 +1,4 @@
-//! Commands that are told of events, and how they end.
+//! Commands that are called for events, and how they end.
 
 use super::words::words;
 

@@ -28,7 +28,7 @@ pub struct EngineLoad {
     pub asleep: Option<bool>,
     /// The model it serves.
     pub model: Option<String>,
-    /// Whose names the figures have; `None`: nobody's that is known.
+    /// Kind of engine whose names the figures have; `None`: no known one.
     pub kind: Option<EngineKind>,
     /// It has no metrics, and how it says so, for people; `None`: it has.
     pub no_metrics: Option<String>,

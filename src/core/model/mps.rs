@@ -77,13 +77,13 @@ pub enum ServerLine {
         /// The server's pid.
         server: u32,
     },
-    /// `Exiting`: it ends in order, without a client, because the control daemon told it to.
+    /// `Exiting`: it ends in order, without a client, because the control daemon asked it to.
     Leaving {
         /// The server's pid.
         server: u32,
     },
-    /// `Client {PID: n, Context: 1} encountered a fatal GPU error.`: names the client that
-    /// connected first, whoever did it. Comes before `Fatal`, for memory faults only.
+    /// `Client {PID: n, Context: 1} encountered a fatal GPU error.`: names the client that connected first, whichever
+    /// did it. Comes before `Fatal`, for memory faults only.
     Blamed {
         /// The server's pid.
         server: u32,

@@ -202,16 +202,16 @@ pub enum Observation {
         /// Bytes: MemAvailable.
         available: u64,
     },
-    /// What the processes of an engine were told of MPS when they were started.
+    /// Settings of MPS that the processes of an engine were started with.
     Environment {
         /// The engine.
         engine: Member,
         /// Those that could be read.
         processes: Vec<MpsEnvironment>,
-        /// Those that have overwritten it, as `setproctitle` does: what they were told can't be seen any more.
+        /// Those that have overwritten it, as `setproctitle` does: their settings can't be seen any more.
         overwritten: Vec<ProcessId>,
     },
-    /// A window of the kernel probe ended, and every probed engine of the group told of it.
+    /// A window of the kernel probe ended, and every probed engine of the group answered.
     Overlap {
         /// The group.
         group: GroupName,
@@ -267,7 +267,7 @@ pub enum Health {
     Ok,
     /// Another status.
     Status(u16),
-    /// No connection: nobody listens.
+    /// No connection: nothing listens.
     Refused,
     /// A connection and no answer in time, or garbage.
     NoAnswer,

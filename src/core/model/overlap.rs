@@ -52,7 +52,7 @@ pub struct Baseline {
     pub generation_tokens: f64,
     /// Prompt and generated tokens together.
     pub tokens_per_second: f64,
-    /// Measurements behind it; 0: somebody's word.
+    /// Measurements behind it; 0: it was configured.
     pub samples: u32,
     /// Where it is from.
     pub source: BaselineSource,
@@ -92,7 +92,7 @@ words! {
     }
 }
 
-/// Sharing has not paid for so long that somebody should know.
+/// Sharing has not paid for so long that a person should know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Advice {
     /// Reason why it does not pay.

@@ -41,7 +41,7 @@ pub enum Owner {
     Server(DomainId),
 }
 
-/// What one process was told of MPS by its environment. What is unset is missing.
+/// Settings of MPS in one process's environment. What is unset is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MpsEnvironment {
     /// Identity of the process.

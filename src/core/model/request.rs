@@ -29,7 +29,7 @@ pub enum Request {
     StopEngine(EngineKey),
     /// Start one engine that was stopped.
     StartEngine(EngineKey),
-    /// Take one engine out without harm to its neighbours and start it again.
+    /// Take one engine out without harm to its siblings and start it again.
     Evict(EngineKey),
     /// Take one engine out for good.
     Quarantine(EngineKey),

@@ -83,7 +83,7 @@ pub struct SourceStatus {
     pub scope: SourceScope,
     /// State of the source.
     pub state: SourceState,
-    /// Why it does not answer; `None`: it does, or nobody wants to know.
+    /// Why it does not answer; `None`: it does, or it is not asked for.
     pub why: Option<String>,
     /// When it last worked.
     pub last_success: Option<Moment>,
@@ -92,7 +92,7 @@ pub struct SourceStatus {
 }
 
 impl SourceStatus {
-    /// Whether what it would show is known; `None`: nobody wants to know.
+    /// Whether what it would show is known; `None`: it is not asked for.
     pub fn up(&self) -> Option<bool> {
         (self.state != SourceState::NotAsked || self.why.is_some()).then_some(self.state == SourceState::Answers)
     }

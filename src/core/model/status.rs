@@ -107,7 +107,7 @@ pub struct OverlapStatus {
     /// Sum over the engines with work of their rate together over their rate alone, at like load, of late.
     /// `None`: an engine with work has no baseline at such a load.
     pub gain: Option<f64>,
-    /// Why sharing does not pay; empty: it does, or nobody knows.
+    /// Why sharing does not pay; empty: it does, or that is not known.
     pub advice: Vec<Advice>,
 }
 

@@ -57,7 +57,7 @@ pub struct EvidenceLine {
     pub at: Moment,
     /// Where it comes from.
     pub source: EvidenceSource,
-    /// Which engine it is about; `None`: all of them, or nobody knows.
+    /// Which engine it is about; `None`: all of them, or that is not known.
     pub engine: Option<EngineName>,
     /// Sentence for people.
     pub text: String,

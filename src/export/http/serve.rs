@@ -27,7 +27,7 @@ pub struct Service {
     pub had: Arc<dyn Fn(SocketAddr) + Send + Sync>,
 }
 
-/// Binds every address, then answers whoever `gate` lets in, on a thread of its own.
+/// Binds every address, then answers the clients that `gate` lets in, on a thread of its own.
 ///
 /// `liveness` says whether the core loop turned within the last 10 s; `clock` is CLOCK_BOOTTIME. Errors
 /// name the address and the cure.

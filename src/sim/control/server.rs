@@ -324,7 +324,7 @@ impl Server {
         self.process_exits(pid);
     }
 
-    /// This very server leaves whoever comes now without an answer.
+    /// This very server leaves clients that come now without an answer.
     fn newcomers_hang(&self) -> bool {
         fs::read_to_string(&self.hang).is_ok_and(|pid| pid.trim() == self.pid.to_string())
     }

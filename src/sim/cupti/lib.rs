@@ -1,5 +1,5 @@
 //! A stand-in libcupti with the CUDA driver behind it: what the kernel probe uses of both, over kernels that the
-//! simulated engine tells of (`simulated_launch`, `simulated_kernel`). The environment can make it fail:
+//! simulated engine reports (`simulated_launch`, `simulated_kernel`). The environment can make it fail:
 //! `MPSWARDEN_SIM_CUPTI` holds words of `Mode`.
 
 use std::ffi::{c_char, c_int, c_void};
@@ -59,7 +59,7 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// A kernel is launched now, in the engine's one stream. Called by the simulated engine. 1: a subscriber was told.
+/// A kernel is launched now, in the engine's one stream. Called by the simulated engine. 1: a subscriber was called.
 #[unsafe(no_mangle)]
 pub extern "C" fn simulated_launch() -> c_int {
     state().work.launch();

@@ -133,7 +133,7 @@ impl Books {
         self.now.cache = (running as f64 / CACHE).min(1.0);
     }
 
-    /// A prefill is told of at once, decode steps after every so many.
+    /// A prefill is logged at once, decode steps after every so many.
     fn at_intervals(&mut self, done: Done) -> Option<Work> {
         self.interval.1 += done.generated;
         let (running, waiting, cache) = (done.running, done.waiting, self.now.cache);

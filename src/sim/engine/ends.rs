@@ -48,7 +48,8 @@ fn begin_to_stop(batch: &Batch, listener: &TcpListener) {
     while batch.dialect.drains() && has_requests(batch) {
         thread::sleep(LOOK);
     }
-    // Whoever accepts connections is told that there are no more. One that is closed already needs no telling.
+    // The thread that accepts connections learns that there are no more. A socket that is closed already needs no
+    // shutdown.
     let _ = shutdown(listener.as_raw_fd(), Shutdown::Read);
 }
 
@@ -58,7 +59,7 @@ fn has_requests(batch: &Batch) -> bool {
     !state.core_ended && state.requests() > 0
 }
 
-/// The core's end, and what follows from it, once nobody listens any more.
+/// The core's end, and what follows from it, once nothing listens any more.
 pub(super) fn stop(batch: &Batch) -> ExitCode {
     let (lost, plain) = {
         let state = batch.state();

@@ -19,7 +19,7 @@ const LONGEST_BODY: usize = 1 << 20;
 const SILENCE: Duration = Duration::from_secs(10);
 /// Number of looks after which an engine that waits for a token for its health gives up.
 const LOOKS: u32 = 20;
-/// The load is told of so often.
+/// Time between two reports of the load.
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// Serves one connection; a caller who hangs up is no trouble.

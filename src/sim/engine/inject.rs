@@ -67,7 +67,7 @@ fn change(batch: &Arc<Batch>, fault: &str) -> Result<(), ()> {
     Ok(())
 }
 
-/// Takes device memory for ever, until there is no more and the engine dies of it.
+/// Takes device memory indefinitely, until there is no more and the engine dies of it.
 fn leak(batch: Arc<Batch>) {
     let piece = format!("alloc {}", batch.leak / 120);
     thread::spawn(move || {

@@ -94,7 +94,7 @@ pub(super) struct Server {
 }
 
 impl Gpu {
-    /// A GPU in good health that nobody uses.
+    /// A GPU in good health that no process uses.
     pub(super) fn new(args: &Args, to: Sender<Message>) -> io::Result<Gpu> {
         Ok(Gpu {
             uuid: args.text("uuid").unwrap_or("GPU-0").to_owned(),

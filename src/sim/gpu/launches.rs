@@ -1,4 +1,4 @@
-//! Launches, ends and stops of clients' kernels: who waits for which, and what he is told.
+//! Launches, ends and stops of clients' kernels: which client waits for which, and what it is told.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

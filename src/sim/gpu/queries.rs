@@ -45,7 +45,7 @@ impl Gpu {
         self.kernels.used(now).as_nanos() + starving
     }
 
-    /// Clients, servers and whoever computes outside MPS, as `pid:bytes`.
+    /// Clients, servers and processes that compute outside MPS, as `pid:bytes`.
     fn compute(&self) -> String {
         let processes = self.processes.iter().filter(|(_, process)| process.context);
         let processes = processes.map(|(pid, process)| (*pid, process.memory));

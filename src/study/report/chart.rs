@@ -47,7 +47,7 @@ pub(super) struct Chart {
     pub title: String,
     /// Name of the x axis.
     pub x_name: &'static str,
-    /// Values of x, as told.
+    /// Values of x, as printed.
     pub xs: Vec<String>,
     /// The y axis.
     pub axis: Axis,

@@ -1,6 +1,6 @@
-//! client_limit: the server refused a client because it has all that it takes: its own line (the client gets CUDA
-//! error 46), or its list. What an engine prints of it (46, 808, 809) is a word, and told where one of these agrees.
-//! Nobody lost a context for it.
+//! client_limit: the server refused a client because it has all that it takes: its own line (the client gets CUDA error
+//! 46), or its list. What an engine prints of it (46, 808, 809) is a word, and reported where one of these agrees. No
+//! client lost a context for it.
 
 use super::Finding;
 use super::door::{Waiting, kept_out};

@@ -1,5 +1,5 @@
-//! foreign_process: a process that no group owns computes on the group's GPU: the GPU is time-sliced with it. It
-//! is named, with its command, and left alone; a fault of its own harms nobody.
+//! foreign_process: a process that no group owns computes on the group's GPU: the GPU is time-sliced with it. It is
+//! named, with its command, and left alone; a fault of its own harms no engine.
 
 use super::Finding;
 use crate::decide::facts::scene::Scene;

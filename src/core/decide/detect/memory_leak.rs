@@ -1,4 +1,4 @@
-//! memory_leak: memory of the device or the host grows steadily and nothing explains it. It is told once the end is
+//! memory_leak: memory of the device or the host grows steadily and nothing explains it. It is reported once the end is
 //! near by what was seen so far, and the engine is restarted by itself shortly before it gets there.
 
 use std::time::Duration;

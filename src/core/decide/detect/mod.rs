@@ -45,7 +45,7 @@ pub(super) struct Finding {
     pub evidence_at: Moment,
     /// The evidence, for people.
     pub because: String,
-    /// It is to be acted on now; `false`: so far it is only told.
+    /// It is to be acted on now; `false`: so far it is only reported.
     pub acts: bool,
 }
 

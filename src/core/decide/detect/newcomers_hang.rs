@@ -1,5 +1,6 @@
-//! newcomers_hang: the server says ACTIVE and lets nobody in, after a client of it was killed. Only a new server helps, and
-//! that costs the engines that serve: so it is acted on only while none does, and only where the configuration says so.
+//! newcomers_hang: the server says ACTIVE and lets no client in, after a client of it was killed. Only a new server
+//! helps, and that costs the engines that serve: so it is acted on only while none does, and only where the
+//! configuration says so.
 
 use super::Finding;
 use crate::decide::facts::newcomers::HANGS_AFTER;

@@ -1,6 +1,6 @@
 //! Engines whose client the MPS server ended. The error that the client's next call gets (810) is what an order of ours
-//! gives too, and a printed word is a word: it counts once the client's entry was seen gone from the server before it, by
-//! nobody's order, with the server in order and the process still there.
+//! gives too, and a printed word is a word: it counts once the client's entry was seen gone from the server before it,
+//! without an order of ours, with the server in order and the process still there.
 
 use std::time::Duration;
 

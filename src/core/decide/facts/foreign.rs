@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-/// What ends at once, and an old server's or engine's last moments, are nobody's affair.
+/// What ends at once, and an old server's or engine's last moments, are no concern.
 const FOREIGN_FOR: Duration = Duration::from_secs(2);
 
 /// What a reading of a GPU shows beside MPS, judged by all groups on it.

@@ -13,7 +13,7 @@ pub(crate) struct GpuFacts {
     pub reading: Known<Reading>,
     pub taken: Taken,
     pub health: GpuHealth,
-    /// What the driver was last told to want.
+    /// Action of the driver that was last reported.
     pub told_action: Option<RecoveryAction>,
     /// Time since which every reading has failed, and why the last did.
     pub unread: Option<(Moment, String)>,

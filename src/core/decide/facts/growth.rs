@@ -60,7 +60,7 @@ pub(crate) struct Growth {
     pub pace: f64,
     /// Time over which it was steady.
     pub span: Duration,
-    /// Requests that ran or waited meanwhile, which did not grow; `None`: nobody can say.
+    /// Requests that ran or waited meanwhile, which did not grow; `None`: that is not known.
     pub requests: Option<f64>,
 }
 

@@ -76,7 +76,7 @@ impl MemoryTrend {
     }
 
     /// Time until `held` bytes become `limit` at the pace of late; zero where they are as many already. `None`: it does
-    /// not grow, or not clearly, or nobody can say yet. Never more than a hundred windows: slower is noise.
+    /// not grow, or not clearly, or it is not known yet. Never more than a hundred windows: slower is noise.
     pub(crate) fn time_to(&self, limit: u64, held: u64) -> Option<Duration> {
         let (slope, grown) = self.growth?;
         if slope <= 0.0 || grown < NOISE * limit as f64 {

@@ -1,6 +1,6 @@
-//! Newcomers that hang: after a client was killed while it was busy, a server may let nobody in any more although it says
-//! ACTIVE (NVIDIA knows of it). What is needed to say so: such a death in this server's life, and an engine that has a
-//! connection to the daemon's pipe and no client of its own for half a minute.
+//! Newcomers that hang: after a client was killed while it was busy, a server may let no client in any more although it
+//! says ACTIVE (NVIDIA knows of it). What is needed to say so: such a death in this server's life, and an engine that
+//! has a connection to the daemon's pipe and no client of its own for half a minute.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Whether somebody waits for an engine, and whether answers come out, by the connections to its port. An engine's own
-//! gauges may stand still for ever once nobody is connected; the kernel's word on its connections does not.
+//! Whether a client waits for an engine, and whether answers come out, by the connections to its port. An engine's own
+//! gauges may stand still indefinitely once no client is connected; the kernel's word on its connections does not.
 
 use std::time::Duration;
 
@@ -65,12 +65,12 @@ impl Passage {
         self.empty.filter(|since| now.since(*since) >= EMPTY)
     }
 
-    /// Somebody is connected, or nobody can say.
+    /// Whether a client is connected, or that is not known.
     pub(crate) fn may_have_clients(&self) -> bool {
         self.empty.is_none()
     }
 
-    /// Whether somebody listens on the port; `None`: unknown, or not seen since `moment`.
+    /// Whether a process listens on the port; `None`: unknown, or not seen since `moment`.
     pub(crate) fn listens_since(&self, moment: Moment) -> Option<bool> {
         self.seen.filter(|(_, at)| *at >= moment).map(|(traffic, _)| traffic.listening)
     }
@@ -85,8 +85,8 @@ impl Passage {
         self.moved
     }
 
-    /// The load, without requests that nobody waits for: with nobody connected a gauge that says what it said before is one
-    /// that nobody writes.
+    /// The load, without requests that no client waits for: with no client connected a gauge that says what it said
+    /// before is one that is not written.
     pub(crate) fn corrected(&self, load: EngineLoad, before: Option<&EngineLoad>, now: Moment) -> EngineLoad {
         let same = |of: fn(&EngineLoad) -> Option<f64>| before.is_some_and(|before| of(before) == of(&load));
         let stands = same(|load| load.generation_tokens) && same(|load| load.prompt_tokens) && same(|load| load.steps);

@@ -1,5 +1,5 @@
-//! Whether an engine gets on, by what it says of itself: tokens made, steps taken, and answers given. It keeps since when
-//! nothing moves; what that means is decided elsewhere.
+//! Whether an engine makes progress, by what it says of itself: tokens made, steps taken, and answers given. It keeps
+//! since when nothing moves; what that means is decided elsewhere.
 //!
 //! A counter that is not shown is unknown, not zero: an engine that counts prompts alone may answer for minutes
 //! without a sign. A time in which nothing was read is unknown too: the clock starts anew after it.
@@ -22,7 +22,8 @@ impl Stretch {
     }
 }
 
-/// What moves when an engine gets on: tokens, its cache while a long prompt is read, whatever counts its steps.
+/// Counters that move when an engine makes progress: tokens, its cache while a long prompt is read, whatever counts its
+/// steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Counters {
     prompt: Option<f64>,
@@ -93,8 +94,8 @@ impl Tokens {
         self.made.is_some()
     }
 
-    /// Requests run and nothing has moved since then; `None`: no request runs, or nobody can say: generated tokens
-    /// are not counted.
+    /// Requests run and nothing has moved since then; `None`: no request runs, or it is not known: generated tokens are
+    /// not counted.
     pub(crate) fn standing(&self) -> Option<Standing> {
         self.standing
     }
@@ -133,8 +134,8 @@ impl Answers {
         self.spoke
     }
 
-    /// Its health endpoint was asked; questions further apart than `gap` say nothing about the time between them. A refused
-    /// connection is an answer: nobody listens, which is no hang.
+    /// Its health endpoint was asked; questions further apart than `gap` say nothing about the time between them. A
+    /// refused connection is an answer: nothing listens, which is no hang.
     pub(crate) fn probed(&mut self, health: Health, gap: Duration, now: Moment) {
         let all_along = self.asked.replace(now).is_some_and(|asked| now.since(asked) <= gap);
         match health {

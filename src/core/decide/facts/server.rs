@@ -151,7 +151,7 @@ impl ServerFacts {
                 ServerNews::Nothing
             }
             ServerLine::Leaving { server } => {
-                // The daemon wants it gone for a client of another user: nobody loses anything by it.
+                // The daemon wants it gone for a client of another user: no client loses anything by it.
                 let empty = self.clients.last().is_some_and(BTreeSet::is_empty);
                 self.stopping |= self.pid == Some(server) && empty;
                 ServerNews::Nothing
@@ -189,7 +189,7 @@ impl ServerFacts {
         ServerNews::Nothing
     }
 
-    /// It is ready, perhaps for the first time: then it is told of.
+    /// It is ready, perhaps for the first time: then that is reported.
     fn is_ready(&mut self, server: u32) -> ServerNews {
         if std::mem::replace(&mut self.was_ready, true) {
             return ServerNews::Nothing;
@@ -220,7 +220,7 @@ impl ServerFacts {
         self.uid.is_some_and(|uid| self.ours.is_some_and(|ours| ours != uid))
     }
 
-    /// A new control daemon is there: nobody waits at it, and it had no server.
+    /// A new control daemon is there: no client waits at it, and it had no server.
     pub(crate) fn new_control(&mut self) {
         self.kept_out.clear();
         self.ours = None;

@@ -36,7 +36,7 @@ pub(crate) struct Shortage {
     at_limit: Option<Moment>,
     /// The kernel's OOM killer took a process of it.
     pub host: Option<Word>,
-    /// That process was a client of the server, and not the main one: without it the engine serves nobody.
+    /// That process was a client of the server, and not the main one: without it the engine can't serve.
     pub took_a_client: bool,
     /// Number of processes that were taken, by its cgroup.
     pub oom_kills: Known<u64>,

@@ -23,7 +23,7 @@ pub(crate) enum Stage {
     Quarantined,
     /// Taken out because a person wants it so, and proven gone.
     Stopped,
-    /// Left alone, without a process: in `observe` mode nobody starts it again.
+    /// Left alone, without a process: in `observe` mode it is not started again.
     Left,
 }
 
@@ -33,7 +33,7 @@ impl Stage {
         matches!(self, Stage::Serving | Stage::Failing)
     }
 
-    /// Its process lives as far as is known, and nobody takes it out.
+    /// Its process lives as far as is known, and it is not being taken out.
     pub(crate) fn is_up(&self) -> bool {
         *self == Stage::Starting || self.has_served()
     }

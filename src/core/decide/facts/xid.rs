@@ -1,5 +1,5 @@
-//! What the number of an Xid means for a GPU, by NVIDIA's catalogue (docs.nvidia.com/deploy/xid-errors).
-//! The driver's own word, the recovery action, overrules it; who raised an Xid is not told by it.
+//! What the number of an Xid means for a GPU, by NVIDIA's catalogue (docs.nvidia.com/deploy/xid-errors). The driver's
+//! own word, the recovery action, overrules it; it does not say which process raised an Xid.
 
 /// What an Xid means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

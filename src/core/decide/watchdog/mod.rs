@@ -138,8 +138,8 @@ impl Watchdog {
         Memory { groups: self.groups.iter().flat_map(Group::memory).collect() }
     }
 
-    /// Whether it was told to end and every group has been stopped. Groups that an operator stopped one by one
-    /// don't end it.
+    /// Whether it was asked to end and every group has been stopped. Groups that an operator stopped one by one don't
+    /// end it.
     pub fn stopped(&self) -> bool {
         self.ending && self.domains().all(Domain::is_stopped)
     }

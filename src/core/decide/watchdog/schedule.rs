@@ -90,7 +90,7 @@ pub(crate) struct Schedule {
     /// Those that wait, by the moment from which they go along, and by the one when they are due alone.
     early: BTreeSet<(Moment, LookKey)>,
     late: BTreeSet<(Moment, LookKey)>,
-    /// Those that nobody may want any more.
+    /// Looks that may no longer be wanted.
     loose: Vec<LookKey>,
 }
 
@@ -122,8 +122,7 @@ impl Schedule {
         self.states.retain(|key, state| !unused(key, state));
     }
 
-    /// Domains with looks that are due now. Loads and windows of the kernel probe are
-    /// only told.
+    /// Domains with looks that are due now. Loads and windows of the kernel probe are only observed.
     pub(crate) fn domains_due(&self, now: Moment) -> impl Iterator<Item = &DomainId> {
         let due = self.early.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| key);
         let states =
@@ -156,7 +155,7 @@ impl Schedule {
         self.late.first().map(|(at, _)| *at)
     }
 
-    /// A look ended. `None`: nobody remembers it, or it was of an engine that is no source any more.
+    /// A look ended. `None`: it is not remembered, or it was of an engine that is no source any more.
     pub(crate) fn ended(&mut self, look: &Look, failed: Option<Blindness>, now: Moment) -> Option<Ended> {
         let key = key(look);
         let state = self.states.get(&key)?;
@@ -260,7 +259,7 @@ impl LookState {
         Some((sent.after(self.every - company(self.every)), sent.after(self.every)))
     }
 
-    /// Why it shows nothing, if it should; `Ok(false)`: nobody wants to know, or nobody has asked yet.
+    /// Why it shows nothing, if it should; `Ok(false)`: it is not wanted, or was not asked for yet.
     pub(crate) fn shows(&self, now: Moment) -> Result<bool, Blindness> {
         if self.is_new() || !self.is_wanted() && !self.in_flight {
             return Ok(false);

@@ -47,7 +47,7 @@ pub(crate) struct End {
     pub status: Option<u8>,
 }
 
-/// A request as a log tells of it.
+/// A request as a log has it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received<'a> {
     /// Number of the request.
@@ -58,7 +58,7 @@ pub(crate) struct Received<'a> {
     pub tokens: u32,
 }
 
-/// What a batch did, as a log tells of it now and then.
+/// What a batch did, as a log has it now and then.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Work {
     /// Requests in the batch, and those that wait.
@@ -130,7 +130,7 @@ impl dyn Dialect + '_ {
         for line in lines {
             let _ = writeln!(text, "{}", self.line(voice, &now, line.as_ref()));
         }
-        // A log that nobody keeps is no reason to end.
+        // A log that is not kept is no reason to end.
         let _ = io::stderr().write_all(text.as_bytes());
     }
 }

@@ -9,13 +9,13 @@ use crate::model::{EngineName, Exit, Moment};
 pub(crate) struct Evidence {
     /// The fault's own time: the fatal line's stamp, where there is one.
     pub fault_at: Moment,
-    /// What kind of fault the server's log tells of.
+    /// Kind of the fault in the server's log.
     pub kind: FaultKind,
-    /// Somebody who is no engine was a client of the server, or nobody knows.
+    /// A process of no engine was a client of the server, or that is not known.
     pub strangers: bool,
     /// A client left shortly before it, and the log of this driver does not say whose.
     pub someone_left: Option<Moment>,
-    /// Faults before this one that are remembered and that nobody was convicted of.
+    /// Faults before this one that are remembered and without a conviction.
     pub earlier: u32,
     /// Engines printed errors shortly before it that no fact confirmed: what they print now is worth nothing.
     pub doubtful: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Evidence {
 /// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FaultKind {
-    /// A fatal line that blames no client: a kernel that traps (FACTS).
+    /// A fatal line that blames no client: a kernel that traps (measured).
     Trap,
     /// A fatal line that blames a client: an illegal address, or a client that died with work in flight.
     Memory,

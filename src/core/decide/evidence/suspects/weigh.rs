@@ -1,10 +1,10 @@
 //! The weighing: evidence in, verdict out. Each source counts for what it was worth in thirteen faults with a known
 //! culprit (four traps, nine illegal addresses); the server log's name and the Xid's pid count for nothing.
 //!
-//! In this order: a client that died with work in flight explains the fault; who was idle is cleared, and who is left alone
-//! is convicted; the rest is suspicion. What an engine printed never convicts: whoever may send it a prompt can have it
-//! print that. It makes the one whose error came first suspected, unless such words were wrong shortly before. No tie
-//! convicts.
+//! In this order: a client that died with work in flight explains the fault; who was idle is cleared, and who is left
+//! alone is convicted; the rest is suspicion. What an engine printed never convicts: any user that may send it a prompt
+//! can have it print that. It makes the one whose error came first suspected, unless such words were wrong shortly
+//! before. No tie convicts.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn by_a_death(evidence: &Evidence) -> Option<Verdict> {
     let mut causes = evidence.engines.iter().filter(is_cause).filter(|_| evidence.kind != FaultKind::Trap);
     let cause = causes.next()?;
     if causes.next().is_some() {
-        // Two left: which of them had work in flight nobody can say.
+        // Two left: which of them had work in flight is not known.
         return None;
     }
     let how = left_words(cause, evidence);
@@ -70,7 +70,7 @@ fn crashed(engine: &EngineEvidence) -> bool {
 }
 
 /// The one error that came as soon after a trap as only its culprit's does. After an illegal address all come within
-/// 1.5 ms, in no order: those accuse nobody.
+/// 1.5 ms, in no order: those accuse none.
 fn early_error(evidence: &Evidence) -> Option<(&EngineEvidence, Moment)> {
     let errors = errors(evidence);
     let (at, first) = *errors.first().filter(|_| evidence.kind == FaultKind::Trap)?;
@@ -117,7 +117,7 @@ fn by_exclusion(evidence: &Evidence) -> Verdict {
     ranked(evidence, evidence.engines.iter().map(judged).collect(), sentence)
 }
 
-/// An idle client made no call, so it did nothing. Whatever error it prints, its own or somebody's words, says that it was
+/// An idle client made no call, so it did nothing. Whatever error it prints, its own or quoted words, says that it was
 /// not idle.
 fn is_cleared(engine: &EngineEvidence) -> bool {
     !engine.there || engine.idle.is_some() && engine.error.is_none()
@@ -147,7 +147,7 @@ fn standing_out<'a>(evidence: &Evidence, candidates: &[&'a EngineEvidence]) -> O
     None
 }
 
-/// The engine whose error came well before any other's, and in which words; nobody where such words were wrong of late.
+/// The engine whose error came well before any other's, and in which words; none where such words were wrong of late.
 fn by_the_first_error<'a>(
     evidence: &Evidence,
     candidates: &[&'a EngineEvidence],
@@ -194,7 +194,7 @@ fn open_sentence(
     }
 }
 
-/// `culprit` did it, so nobody else did.
+/// `culprit` did it, so no other did.
 fn convict(evidence: &Evidence, culprit: &EngineEvidence, why: String, sentence: String) -> Verdict {
     let judged = |engine: &EngineEvidence| {
         let (strength, first) = if engine.engine == culprit.engine {

@@ -12,7 +12,8 @@ use crate::model::{EngineLoad, Moment};
 /// Time for which readings are kept, up to a number of them.
 const KEPT: Duration = Duration::from_secs(300);
 const MOST_KEPT: usize = 512;
-/// What requests are like is told by those that ended of late; where these are few, by those of a longer time.
+/// Spans over which requests are described: by those that ended of late; where these are few, by those of a longer
+/// time.
 const SHAPE_OVER: [Duration; 3] = [Duration::from_secs(60), Duration::from_secs(150), KEPT];
 /// Number of ended requests below which they tell nothing; nor do fewer than this many times those that run, whose
 /// tokens are not all counted yet.
