@@ -231,7 +231,7 @@ fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     match (1..=LONGEST_REASON).contains(&text.len()) && !text.chars().any(char::is_control) {
         true => Ok(text.to_owned()),
-        false => Err(format!("one line of 1 to {LONGEST_REASON} bytes, for whoever finds the group held")),
+        false => Err(format!("one line of 1 to {LONGEST_REASON} bytes, for people who find the group held")),
     }
 }
 

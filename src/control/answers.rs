@@ -83,7 +83,7 @@ impl Answers {
 
     async fn ask(&self, wanted: Wanted, dry_run: bool, bound: Duration) -> Answered {
         let (answer, answered) = oneshot::channel();
-        let stuck = "see `mpswarden status` for whether it was taken up, and the log";
+        let stuck = "see `mpswarden status` for whether it was applied, and the log";
         let asked = async {
             self.core.send(Asked { wanted, dry_run, answer }).await.ok()?;
             answered.await.ok()

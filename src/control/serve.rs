@@ -135,7 +135,7 @@ async fn take(stream: UnixStream, room: &Arc<Semaphore>, answers: &Answers, refu
 /// was handed on, too.
 fn admit(stream: &UnixStream) -> Result<(), Failure> {
     let peer =
-        stream.peer_cred().map_err(|error| Failure::new(Kind::Denied, format!("nobody knows who asks: {error}")))?;
+        stream.peer_cred().map_err(|error| Failure::new(Kind::Denied, format!("the caller is not known: {error}")))?;
     admits(peer.uid(), geteuid().as_raw())
 }
 

@@ -123,7 +123,7 @@ fn told(event: &Event) -> String {
         What::IsolationEnded { result, faults, lasted } => {
             let how = match result {
                 IsolationResult::Proven => "the cause is found",
-                IsolationResult::Expired => "no fault came any more, and nobody is accused",
+                IsolationResult::Expired => "no fault came any more, and no engine is accused",
                 IsolationResult::Contradiction => "a fault came where no suspect ran: two causes, or the hardware",
                 IsolationResult::Ended => "the configuration wants it no more",
             };

@@ -67,7 +67,7 @@ pub enum NvmlError {
         why: String,
     },
     /// The library was closed, for a GPU that is lost or to be reset; its users open it again.
-    #[error("NVML was let go of, for a GPU that is lost or to be reset; it is opened again")]
+    #[error("NVML was closed, for a GPU that is lost or to be reset; it is opened again")]
     LetGo,
     /// One GPU could not be read.
     #[error("NVML cannot {call} of {gpu}: {why}")]

@@ -119,7 +119,7 @@ impl Reloader {
         let looking = spawn_blocking(move || resolve(configuration, &driver, known, seed));
         let read = looking.await.map_err(|error| format!("GPUs could not be looked for: {error}"))??;
         if read.resolved.policy.gpus.iter().filter(|gpu| gpu.absent).count() < missed {
-            tracing::info!("NVML shows a GPU that it had not shown: its groups are taken up");
+            tracing::info!("NVML shows a GPU that it had not shown: its groups are supervised now");
             self.take_up(&mut running, read, BTreeSet::new(), None).await?;
         }
         Ok(())
@@ -198,7 +198,7 @@ pub(super) async fn look_for_gpus(reloader: Arc<Reloader>) {
     loop {
         sleep(LOOK_FOR_GPUS).await;
         if let Err(why) = reloader.look_for_gpus().await {
-            tracing::warn!("GPUs that NVML did not show are not taken up: {why}");
+            tracing::warn!("groups of GPUs that NVML did not show are not supervised: {why}");
         }
     }
 }

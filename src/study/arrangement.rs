@@ -102,7 +102,7 @@ impl Arrangement {
         engines.and(daemon)
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "what is no end of processes is told as it is")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is no end of processes is reported as it is")]
     async fn end_engines(&mut self, manner: Manner) -> Result<(), String> {
         if manner == Manner::InOrder {
             // What does not end in order is killed below.

@@ -106,13 +106,13 @@ impl State {
         match loaded.policy.map(|policy| (self.policy.locks.given_up_by(policy.locks), policy)) {
             Ok((None, policy)) => {
                 self.policy = Arc::new(policy);
-                tracing::info!("{place} is taken up");
+                tracing::info!("{place} is applied");
             }
             // A file that is cut short while it is written must not open the door.
             Ok((Some(lock), _)) => {
-                tracing::error!("{place} would give up {lock}: not taken up; restart mpswarden if that is meant");
+                tracing::error!("{place} would give up {lock}: not applied; restart mpswarden if that is meant");
             }
-            Err(problem) => tracing::error!("{place} is not taken up, the old one holds: {problem}"),
+            Err(problem) => tracing::error!("{place} is not applied, the old one holds: {problem}"),
         }
     }
 }

@@ -264,7 +264,7 @@ pub fn incidents() -> Vec<Arc<Incident>> {
         ended_at: Some(NOW + 5.37),
         result: Some("serving".to_owned()),
         verdict: Some(
-            "nobody can say: it was one of qwen-a, qwen-b; the server's log names qwen-a, which is no proof".to_owned(),
+            "not known: it was one of qwen-a, qwen-b; the server's log names qwen-a, which is no proof".to_owned(),
         ),
         suspects: vec![
             suspicion(
@@ -272,7 +272,7 @@ pub fn incidents() -> Vec<Arc<Incident>> {
                 Strength::Weak,
                 "12 requests running and 3 waiting when last read, 812 ms before the fault",
             ),
-            suspicion("qwen-b", Strength::Weak, "nobody knows whether it had work"),
+            suspicion("qwen-b", Strength::Weak, "it is not known whether it had work"),
             suspicion(
                 "qwen-c",
                 Strength::Cleared,

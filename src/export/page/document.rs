@@ -59,7 +59,7 @@ pub(super) fn live(view: &View<'_>) -> Markup {
     html! {
         p.sum role="status" { strong { (headline(view)) } " · " (counts(view)) " · " time { (clock_time(view.made_at())) } span #pulse {} }
         @if view.age() > OLD {
-            p.warn { "The core loop last told its status " (figures::ago(view.age())) " ago: what follows may be over." }
+            p.warn { "The core loop last published its status " (figures::ago(view.age())) " ago: what follows may be over." }
         }
         @if !view.status.ready {
             p.warn { "Not every source has reported yet." }

@@ -93,7 +93,7 @@ impl Sockets {
                 Ok(length) if length > PIECE => return Err(format!("a piece of {length} bytes came from the kernel")),
                 Ok(length) => return Ok(length),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Err(format!("the kernel told no socket within {PATIENCE:?}")),
+                Err(Errno::EAGAIN) => return Err(format!("the kernel listed no socket within {PATIENCE:?}")),
                 Err(error) => return Err(refused(error)),
             }
         }

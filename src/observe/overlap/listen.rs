@@ -46,7 +46,7 @@ async fn take_calls(socket: &ProbeSocket, owners: &Owners, probes: &Shared) -> s
         match call.pid.map_or(Ok(None), |pid| owners(pid)) {
             Ok(Some(owner)) => drop(spawn_local(converse(call, owner, probes.clone()))),
             Ok(None) => tracing::debug!("process {:?} called as a kernel probe and is no engine's", call.pid),
-            Err(error) => tracing::debug!("nobody knows whose kernel probe process {:?} is: {error}", call.pid),
+            Err(error) => tracing::debug!("it is not known whose kernel probe process {:?} is: {error}", call.pid),
         }
         sleep(PACE).await;
     }

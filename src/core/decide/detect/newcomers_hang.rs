@@ -20,7 +20,7 @@ pub(super) fn find(scene: &Scene, now: Moment) -> Option<Finding> {
     }
     let names: Vec<&str> = waiting.iter().map(|engine| engine.name().as_str()).collect();
     let because = format!(
-        "{} is ACTIVE and lets nobody in: {} has had a connection to its pipe and no client for {} s, after {killed} in this \
+        "{} is ACTIVE and lets no client in: {} has had a connection to its pipe and no client for {} s, after {killed} in this \
          server's life",
         scene.server.words(),
         names.join(", "),

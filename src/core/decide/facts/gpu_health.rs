@@ -155,7 +155,7 @@ impl GpuHealth {
                 None => self.is_well(asked),
             },
             (None, Some(doubt)) => {
-                let why = "the driver shows no recovery action, so nobody can say when it is well again";
+                let why = "the driver shows no recovery action, so it can't be known when it is well again";
                 self.decide_without(doubt, why, now);
                 if self.ailment.is_none() {
                     self.is_well(asked);

@@ -38,7 +38,7 @@ fn work(engine: &EngineEvidence, evidence: &Evidence) -> String {
             let ago = said(evidence.ahead(read));
             format!("{running} requests running and {waiting} waiting when last read, {ago} before the fault")
         }
-        None => "nobody knows whether it had work".to_owned(),
+        None => "it is not known whether it had work".to_owned(),
     }
 }
 

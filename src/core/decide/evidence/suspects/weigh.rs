@@ -190,7 +190,7 @@ fn open_sentence(
     let stranger = if evidence.strangers { ", or a client that is no engine" } else { "" };
     match most {
         Some((engine, why)) => format!("perhaps {}: {why}{blamed}", engine.engine),
-        None => format!("nobody can say: it was one of {}{stranger}{blamed}", names(candidates)),
+        None => format!("not known: it was one of {}{stranger}{blamed}", names(candidates)),
     }
 }
 
