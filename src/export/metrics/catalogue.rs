@@ -124,7 +124,7 @@ metrics! {
 
     // What there is, to join with.
     GROUP_INFO = Kind::Gauge, "mps_group_info", ["group", "gpu", "uuid", "mode"],
-        "The group's GPU, and whether the watchdog acts (enforce) or only tells (observe); always 1.";
+        "The group's GPU, and whether the watchdog acts (enforce) or only reports (observe); always 1.";
     GPU_INFO = Kind::Gauge, "mps_gpu_info", ["gpu", "uuid", "pci_bus_id", "name"],
         "Which GPU it is; always 1.";
     ENGINE_INFO = Kind::Gauge, "mps_engine_info",
