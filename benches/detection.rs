@@ -101,7 +101,7 @@ fn log_in(directory: &Path) -> (PathBuf, File) {
     (path, log)
 }
 
-/// A daemon that writes a fault a pause after each time it is told to, and tells when it did.
+/// A daemon that writes a fault a pause after each time it is told to, and says when it did.
 fn writer(mut log: File) -> (SyncSender<()>, Receiver<Moment>) {
     let (go, told) = sync_channel::<()>(1);
     let (tell, began) = sync_channel(1);
@@ -179,7 +179,7 @@ fn shell(rounds: usize) -> Histogram<u64> {
             }
         }
     });
-    // The shell has begun to read once it tells of a line.
+    // The shell has begun to read once it reports a line.
     let fault = Fault::recorded();
     while saw.recv_timeout(Duration::from_millis(100)).is_err() {
         fault.append(&mut log_of_ours);

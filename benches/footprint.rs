@@ -134,8 +134,8 @@ fn log(stage: &Stage) -> String {
     fs::read_to_string(stage.directory().join("log/daemon.log")).unwrap()
 }
 
-/// Milliseconds from the fatal line to ACTIVE by the simulated server's own stamps: it tells of the
-/// clients that left in the moment in which it is ACTIVE again.
+/// Milliseconds from the fatal line to ACTIVE by the simulated server's own stamps: it logs the clients that left in
+/// the moment in which it is ACTIVE again.
 fn driver_took(log: &str) -> f64 {
     let mut lines = log.lines().filter_map(mps_log::parse);
     let fatal = lines.find(|(_, line)| matches!(line, ServerLine::Fatal { .. })).expect("a fatal line").0;

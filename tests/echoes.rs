@@ -171,7 +171,8 @@ fn each_real_fault_among_them_is_found_as_fast_as_without_them() {
         (&["fatal trap"], "gpu_fault"),
         (&["kill-server"], "server_died"),
         (&["kill-control"], "control_died"),
-        // Whoever ends within a minute of an out-of-memory error, somebody's words or its own, is taken to have ended by it.
+        // An engine that ends within a minute of an out-of-memory error, quoted or its own, is taken to have ended by
+        // it.
         (&["exit qwen-b 1"], "engine_died|device_oom"),
         (&["cuda-error qwen-b 2", "exit qwen-b 0"], "device_oom"),
         (&["load qwen-b running=2 rate=0"], "hang"),

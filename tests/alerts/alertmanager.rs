@@ -16,7 +16,7 @@ use crate::support::running::{Running, directory};
 /// An alert's labels; `alertname` is one of them.
 pub type Labels = BTreeMap<String, String>;
 
-/// An alert as Alertmanager tells it.
+/// An alert as Alertmanager reports it.
 #[derive(Debug, Deserialize)]
 pub struct Known {
     pub fingerprint: String,

@@ -1,5 +1,5 @@
-//! False alarms of the real binary: users' traffic, people who stop and start engines, and strangers that come,
-//! fault and go. Nothing may be restarted, found or held back that nobody ordered.
+//! False alarms of the real binary: users' traffic, people who stop and start engines, and strangers that come, fault
+//! and go. Nothing may be restarted, found or held back without an order.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::support::scene::{Scene, eventually};
 use crate::support::watchdog::Watchdog;
 
 const GROUP: &str = "small-llms";
-/// Its one fault that a healthy machine may have: it is only told.
+/// Its one fault that a healthy machine may have: it is only reported.
 const STRANGER: [(&str, &str); 1] = [("fault", "foreign_process")];
 
 /// How long, how patient the watchdog is, and how long the longest prompt is read.
@@ -109,7 +109,7 @@ impl Calm {
         *self.done.entry(format!("strangers that {verb}")).or_default() += 1;
     }
 
-    /// All that was found and done which nobody ordered.
+    /// All that was found and done without an order.
     fn alarms(&self, metrics: &Metrics) -> Vec<String> {
         let unlike = |name: &str, expected: &[(&str, &str)]| metrics.sum(name, &[]) - metrics.sum(name, expected);
         let figures = [

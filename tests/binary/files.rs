@@ -1,5 +1,5 @@
-//! Files and directories that others made: what blocks or never ends stops nobody, links are not followed, and a
-//! directory of somebody else is refused before anything is made in it.
+//! Files and directories that others made: what blocks or never ends stops nothing, links are not followed, and a
+//! directory of another user is refused before anything is made in it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

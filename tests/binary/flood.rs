@@ -1,4 +1,4 @@
-//! One engine's log without end, or with a hole in it: nobody but its writer feels it, and the disk keeps its room.
+//! One engine's log without end, or with a hole in it: only its writer feels it, and the disk keeps its room.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::MetadataExt;

@@ -42,8 +42,8 @@ fn ends(scene: &Scene, mut watchdog: Watchdog) {
     scene.assert_nothing_is_left();
 }
 
-/// What an engine prints convicts nobody: whoever sends it a prompt may have it print that. On a machine that is busy
-/// otherwise the error may come too late to tell: then nobody is suspected, and it is tried again.
+/// What an engine prints convicts none: any user who sends it a prompt may have it print that. On a machine that is
+/// busy otherwise the error may come too late to tell: then none is suspected, and it is tried again.
 #[test]
 fn a_traps_culprit_is_suspected_by_its_early_error() {
     for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! Facts that are told and never decided by: loads, usage, trends, time at work, foreign processes.
+//! Facts that are reported and never decided by: loads, usage, trends, time at work, foreign processes.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn says(world: &mut World, engine: &str, running: Option<f64>) {
     tell(world, Observation::Load { engine: member(world, engine), load });
 }
 
-/// Tells of something that nothing may follow from.
+/// Observes something that nothing may follow from.
 fn tell(world: &mut World, observation: Observation) {
     let decision = world.tell(Input::Observed(observation));
     assert!(decision.events.is_empty());

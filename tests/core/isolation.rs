@@ -1,5 +1,5 @@
 //! The search for a repeat offender, played whole: one engine of a group brings a fatal fault again and again, on
-//! whichever server it runs. It is proven within the bound, nobody else is, and all others serve in the end.
+//! whichever server it runs. It is proven within the bound, no other is, and all others serve in the end.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -123,7 +123,7 @@ proptest! {
             prop_assert_eq!(out, Vec::<String>::new(), "after fault {}\n{}", faults, world.journal.join("\n"));
         }
         prop_assert_eq!(&proven(&world), &culprit, "after {} faults\n{}", faults, world.journal.join("\n"));
-        // Where it is now its faults harm nobody.
+        // Where it is now its faults harm no other.
         world.break_it(Break::FatalOf(0, case.culprit));
         world.run_for(ms(500));
         let out: BTreeSet<String> = missing(&world).into_iter().collect();

@@ -1,5 +1,5 @@
-//! An engine for the probe's tests: this test binary again, which loads the library as CUDA would and does what
-//! its standard input says. Its kernels are those that the stand-in libcupti is told of.
+//! An engine for the probe's tests: this test binary again, which loads the library as CUDA would and does what its
+//! standard input says. Its kernels are those that the stand-in libcupti is called for.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::fs;
@@ -87,7 +87,7 @@ impl Engine {
         statuses.into_iter().find(|status| status.starts_with("Name:\tmpswarden-probe\n"))
     }
 
-    /// Has it end by itself, and waits for it. It must have said nothing that it was not told to say.
+    /// Has it end by itself, and waits for it. It must have said nothing that it was not asked to say.
     pub fn end(mut self) {
         self.tell("exit 7");
         assert_eq!(self.wait().code(), Some(7));
@@ -116,7 +116,7 @@ impl Drop for Engine {
     }
 }
 
-/// Obeys until it is told to exit, in the engine's process; in any other it does nothing. In any other: nothing.
+/// Obeys until it is told to exit, in the engine's process; in any other it does nothing.
 pub fn main() {
     let Some(probe) = std::env::var_os(ROLE).map(PathBuf::from) else { return };
     for order in stdin().lines().map_while(Result::ok) {
@@ -173,7 +173,7 @@ fn of_cupti(name: &str) -> *mut c_void {
     }
 }
 
-/// A kernel that ends then. 1: somebody noted it.
+/// A kernel that ends then. 1: a subscriber noted it.
 fn launch(end: u64) -> c_int {
     let launch: extern "C" fn() -> c_int = unsafe { std::mem::transmute(of_cupti("simulated_launch")) };
     let kernel: extern "C" fn(u64, u64) = unsafe { std::mem::transmute(of_cupti("simulated_kernel")) };

@@ -12,7 +12,7 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     ask(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"))
 }
 
-/// The body of an answer with status 200; `None`: nobody answers so.
+/// The body of an answer with status 200; `None`: there is no such answer.
 pub fn body(address: SocketAddr, path: &str) -> Option<String> {
     get(address, path).ok().filter(|(status, _)| *status == 200).map(|(_, body)| body)
 }

@@ -67,7 +67,7 @@ pub fn ask(stream: &mut dyn Stream, request: &str, headers: &[String]) -> io::Re
     read(stream, request.starts_with("HEAD"))
 }
 
-/// Reads one answer whose length is told, or that ends with the connection.
+/// Reads one answer whose length is given, or that ends with the connection.
 pub fn read(stream: &mut dyn Stream, without_body: bool) -> io::Result<Answer> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

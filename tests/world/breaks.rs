@@ -55,7 +55,7 @@ impl Knob {
 /// One thing that goes wrong, or right again. Groups and engines by place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Break {
-    /// Every client's contexts die; a memory fault has a line that blames somebody.
+    /// Every client's contexts die; a memory fault has a line that blames a client.
     Fatal {
         group: usize,
         memory_fault: bool,
@@ -77,7 +77,7 @@ pub enum Break {
     ServerFails(usize, Option<String>),
     /// The daemon's log has no names for clients.
     Nameless(usize),
-    /// This server lets nobody in any more.
+    /// This server lets no client in any more.
     NewcomersHang(usize),
     /// The server itself ends an engine's client.
     Evicts(usize, usize),
@@ -85,7 +85,7 @@ pub enum Break {
     Said(usize, usize, Saying),
     /// The control daemon can't be started (or can again).
     NoControl(usize, bool),
-    /// This server stays in FAULT, whoever leaves.
+    /// This server stays in FAULT, whichever client leaves.
     DoesNotHeal(usize),
     Make(usize, usize, Knob),
     Exit(usize, usize, i32),

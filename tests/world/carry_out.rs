@@ -60,7 +60,7 @@ impl World {
         }
     }
 
-    /// An order that nobody answered by its deadline.
+    /// An order that was not answered by its deadline.
     pub(super) fn deadline(&mut self, id: ActionId) {
         let Some(ordered) = self.open.get(&id) else { return };
         let outcome = match ordered.action.clone() {
@@ -289,7 +289,7 @@ impl World {
     fn check_start(&mut self, group: usize, place: usize, key: &Member) {
         let server = self.groups[group].server.as_ref();
         let active = server.is_some_and(|server| server.state == ServerState::Active);
-        // What happens at this very moment may not have been told yet.
+        // What happens at this very moment may not have been observed yet.
         let all_told = self.queue.range(..=(self.now, u64::MAX)).next().is_none();
         if !active && all_told {
             self.violate(&format!("{key} was started while its server was not ACTIVE"));

@@ -38,7 +38,7 @@ impl World {
         self.later(ms(5), Happening::Told(mpswarden_core::decide::Input::Observed(said)));
     }
 
-    /// Whether the group's server lets nobody in any more.
+    /// Whether the group's server lets no client in any more.
     pub(super) fn lets_nobody_in(&self, group: usize) -> bool {
         let server = self.groups[group].server.as_ref().map(|server| server.pid);
         server.is_some() && self.groups[group].hangs == server

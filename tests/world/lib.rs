@@ -42,9 +42,9 @@ pub const UID: u32 = 1000;
 const TEARDOWN: Duration = Duration::from_millis(160);
 /// The server heals once its last client is gone.
 const HEALS: Duration = Duration::from_millis(20);
-/// A client that is told 806 or 700 exits.
+/// Time after which a client that gets 806 or 700 exits.
 const CLIENT_EXITS: Duration = Duration::from_millis(120);
-/// A killed busy client's neighbours fail.
+/// Time after which a killed busy client's siblings fail.
 const AFTERSHOCK: Duration = Duration::from_millis(140);
 
 pub fn ms(millis: u64) -> Duration {
@@ -128,7 +128,7 @@ struct Group {
     server_fails: Option<String>,
     /// Its log has no names for clients.
     nameless: bool,
-    /// The server that lets nobody in.
+    /// The server that lets no client in.
     hangs: Option<u32>,
     log_unreadable: bool,
     server: Option<Server>,
@@ -159,7 +159,7 @@ struct Gpu {
     lists: Lists,
     /// What the driver wants; `None`: it has no such field.
     action: Option<RecoveryAction>,
-    /// Bytes that nobody gives back.
+    /// Bytes that are never given back.
     leaked: u64,
     leaks: bool,
     /// Activity that GPM shows.
@@ -192,7 +192,7 @@ pub struct World {
     absent: BTreeSet<(usize, Option<usize>)>,
     /// What was decided, with its times.
     pub journal: Vec<String>,
-    /// The same as values: what was told, and what was done to the world.
+    /// The same as values: what was emitted, and what was done to the world.
     pub events: Vec<Event>,
     pub deeds: Vec<(Moment, Action)>,
     /// How its readings differ from plain ones.

@@ -108,7 +108,7 @@ impl World {
             let why = "no answer within 1 s".to_owned();
             return self.later(PATIENCE, Happening::Finish(id, Outcome::Failed { why }));
         }
-        // An engine without metrics, where nothing is said: a test may tell of loads by itself.
+        // An engine without metrics, where nothing is said: a test may give loads by itself.
         let load = engine.says.as_ref().filter(|_| engine.ready).map(|says| says.now(self.now));
         let engine = self.key(group, place);
         let said = load.map(|load| Observation::Load { engine, load });
@@ -124,7 +124,7 @@ impl World {
                 Ok(Traffic { listening: true, open, unanswered: open, ..Traffic::default() })
             }
             Some(says) if engine.ready => says.traffic(self.now),
-            // A test may tell of loads by itself.
+            // A test may give loads by itself.
             _ => Err("nothing is said of who is connected".to_owned()),
         };
         let engine = self.key(group, place);

@@ -167,7 +167,7 @@ impl Day {
         }
     }
 
-    /// Orders follow each other: nobody gives one while another is on its way.
+    /// Orders follow each other: none is given while another is on its way.
     pub fn order(&mut self, request: Request) {
         if self.judge.waits() {
             return self.after(Duration::from_secs(30), Later::Order(request));

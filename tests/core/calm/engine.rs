@@ -1,5 +1,5 @@
 //! One healthy engine: its requests, its tokens, its memory, as its own metrics, NVML, the kernel and /proc would show
-//! them. It goes on second by second, and is asked whenever somebody looks.
+//! them. It goes on second by second, and is asked at each look.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -314,7 +314,7 @@ impl Engine {
         let read = self.reading.map(|reading| self.at.since(reading.began));
         let due = match self.kind.counts_at_the_end() {
             true => self.gauges.interval(self.at, if busy { PACE * decoded } else { 0.0 }, read, busy),
-            // Without a request there is no step; the last one's end is told by the step that ended it.
+            // Without a request there is no step; the last one's end is reported by the step that ended it.
             false => self.gauges.step(busy),
         };
         if due {

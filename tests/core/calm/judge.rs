@@ -44,7 +44,7 @@ impl Judge {
         judge
     }
 
-    /// An order was given and will be taken up.
+    /// An order was given and will be carried out.
     pub fn ordered(&mut self, engine: Option<EngineKey>, plan: Plan, now: Moment) {
         self.orders.push(Order { engine, plan, since: now, reached: None });
         self.orders_taken += 1;

@@ -63,7 +63,7 @@ fn stranger_comes(day: &mut Day) {
     day.around().strangers.insert(4711, GIB);
 }
 
-/// A client whose user is not the server's waits for ever.
+/// A client whose user is not the server's waits indefinitely.
 fn client_of_another_user_waits(day: &mut Day) {
     day.world.break_it(Break::Pending(0, 4711, 1001));
 }
