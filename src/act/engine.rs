@@ -118,7 +118,7 @@ fn launch_of(shared: &Shared, group: &GroupLaunch, engine: &EngineLaunch, file: 
     })
 }
 
-/// Told before the start: what its processes say of it comes later. Without the probe the engine serves as well.
+/// Reported before the start: what its processes say of it comes later. Without the probe the engine serves as well.
 fn tell_probe(shared: &Shared, engine: &Member, why: Option<String>) {
     if let Some(why) = &why {
         tracing::warn!("engine `{engine}` runs without the kernel probe: {why}");

@@ -1,4 +1,4 @@
-//! What is right and may not be meant. Told by `check`, at the start and at a reload; it changes no exit status. Pure.
+//! What is right and may not be meant. Reported by `check`, at the start and at a reload; it changes no exit status. Pure.
 
 use std::path::{Component, Path, PathBuf};
 

@@ -52,7 +52,7 @@ pub enum What {
         /// How long it lasted.
         lasted: Duration,
     },
-    /// Who is suspected of a fault of the whole group. Told once for each, and again when later evidence changes it.
+    /// Who is suspected of a fault of the whole group. Emitted once for each, and again when later evidence changes it.
     Suspected {
         /// Every engine, most suspected first.
         suspicions: Vec<Suspicion>,
@@ -179,7 +179,7 @@ pub enum What {
         /// Failures in the window.
         failures: u32,
     },
-    /// Faults repeat: these engines run apart from the others from now on, to find out who it is. Told again
+    /// Faults repeat: these engines run isolated from their siblings from now on, to find the culprit. Emitted again
     /// whenever that changes.
     Isolating {
         /// Who may have done it, the most suspected first.
@@ -189,7 +189,7 @@ pub enum What {
         /// Faults since it began, the one that began it included.
         faults: u32,
     },
-    /// An engine alone on its server brought the fault again: it is the culprit. Told before the end of the search.
+    /// An engine alone on its server brought the fault again: it is the culprit. Emitted before the end of the search.
     Proven {
         /// Faults since the search began.
         faults: u32,

@@ -70,7 +70,7 @@ words!(
     Slot {
         /// The one that every group has.
         Main = "main",
-        /// The one that a group has while engines run isolated from the others.
+        /// The one that a group has while engines run isolated from their siblings.
         Isolation = "isolation",
     }
 );

@@ -87,7 +87,7 @@ words! {
     AdviceReason {
         /// The engines together get hardly more done than one alone.
         LowGain = "low_gain",
-        /// One engine is slowed down by the others over its bound.
+        /// One engine is slowed down by its siblings over its bound.
         Slowdown = "slowdown",
     }
 }

@@ -57,7 +57,7 @@ words!(
     EngineIsolation {
         /// It is under no suspicion.
         None = "none",
-        /// It may be the culprit, and runs with the others.
+        /// It may be the culprit, and runs with its siblings.
         Suspect = "suspect",
         /// It may be the culprit, and is set apart: in a second group on the same GPU, or stopped.
         Apart = "apart",

@@ -111,7 +111,7 @@ pub struct OverlapStatus {
     pub advice: Vec<Advice>,
 }
 
-/// One engine's kernels, and how fast it is beside the others.
+/// One engine's kernels, and how fast it is beside its siblings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EngineSharing {
     /// What its kernel probe does.
@@ -219,7 +219,7 @@ pub struct EngineStatus {
     /// What the search for the cause of repeated faults makes of it.
     #[serde(default = "no_suspicion")]
     pub isolation: EngineIsolation,
-    /// Its kernels, and how fast it is beside the others.
+    /// Its kernels, and how fast it is beside its siblings.
     #[serde(default)]
     pub sharing: EngineSharing,
     /// Sentence about why it does not serve.

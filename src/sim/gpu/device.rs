@@ -38,7 +38,7 @@ pub(super) struct Gpu {
     pub lost: bool,
     /// What the driver wants done to it, by nvml.h's number: 1 is a reset.
     pub recovery_action: u32,
-    /// Time since which an engine starves the others: every SM is taken.
+    /// Time since which an engine starves its siblings: every SM is taken.
     pub starving: Option<Instant>,
     /// Memory of servers that are dead and not yet torn down.
     pub memory_of_the_dead: u64,

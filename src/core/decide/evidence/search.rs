@@ -19,7 +19,7 @@ pub(crate) struct Search {
     pub since: Moment,
     /// Who may have done it, the most suspected first. Never empty.
     pub suspects: Vec<EngineName>,
-    /// Those of the suspects that are to run apart from the others.
+    /// Those of the suspects that are to run isolated from their siblings.
     pub apart: BTreeSet<EngineName>,
     /// Counting faults since it began, the one that began it included.
     pub faults: u32,

@@ -1,4 +1,4 @@
-//! One engine's kernels, and how fast it is alone and beside the others.
+//! One engine's kernels, and how fast it is alone and beside its siblings.
 
 use std::time::Duration;
 
