@@ -21,4 +21,5 @@ mod simulation;
 mod study;
 mod support;
 mod terminal;
+mod type_names;
 mod web;

@@ -53,7 +53,7 @@ pub struct Call {
 }
 
 /// Called with each run's end: which, how, and why it failed.
-pub(super) type Told = Box<dyn Fn(Hook, HookResult, String) + Send + Sync>;
+pub(super) type Report = Box<dyn Fn(Hook, HookResult, String) + Send + Sync>;
 
 /// The thread that runs them.
 pub struct Hooks {
@@ -68,16 +68,16 @@ struct Line {
     news: Notify,
     closing: watch::Sender<bool>,
     owner: OwnerMark,
-    told: Told,
+    report: Report,
 }
 
 impl Hooks {
     /// Starts the thread; runs nothing yet.
-    pub fn start(owner: OwnerMark, told: Told) -> io::Result<Hooks> {
+    pub fn start(owner: OwnerMark, report: Report) -> io::Result<Hooks> {
         // Where no thread can be had it is leaked: dropped on another runtime's thread it would panic.
         let runtime = ManuallyDrop::new(Builder::new_current_thread().enable_all().build()?);
         let (waiting, news, closing) = (Mutex::default(), Notify::new(), watch::Sender::new(false));
-        let line = Arc::new(Line { waiting, news, closing, owner, told });
+        let line = Arc::new(Line { waiting, news, closing, owner, report });
         let (running, over) = sync_channel(0);
         let served = line.clone();
         thread::Builder::new().name("hooks".into()).spawn(move || {
@@ -95,7 +95,7 @@ impl Hooks {
             if waiting.len() > MOST_WAITING { waiting.pop_front() } else { None }
         };
         if let Some(call) = dropped {
-            (self.line.told)(call.hook, HookResult::Dropped, format!("over {MOST_WAITING} were waiting"));
+            (self.line.report)(call.hook, HookResult::Dropped, format!("over {MOST_WAITING} were waiting"));
         }
         self.line.news.notify_one();
     }
@@ -116,7 +116,7 @@ fn serve(runtime: &Runtime, line: &Line) {
 async fn work(line: &Line) {
     while let Some(call) = line.next().await {
         let (result, why) = run(&call, line).await;
-        (line.told)(call.hook, result, why);
+        (line.report)(call.hook, result, why);
     }
 }
 

@@ -11,33 +11,33 @@ const LARGEST_FILE: u64 = 1 << 20;
 pub(super) struct Known {
     pub values: Vec<String>,
     /// Sentence for people about what was looked through.
-    pub told: String,
+    pub summary: String,
 }
 
 /// Everything that looks like a secret in there; `None`: there is no file.
 pub(super) fn known(configuration: Option<&Result<Configuration, String>>, looks: &Secrets) -> Known {
     let configuration = match configuration {
         None => {
-            let told = "The configuration has no file: demo made it, without secrets.".to_owned();
-            return Known { values: Vec::new(), told };
+            let summary = "The configuration has no file: demo made it, without secrets.".to_owned();
+            return Known { values: Vec::new(), summary };
         }
         Some(Err(why)) => {
-            let told = format!("The configuration's own secrets were NOT looked for elsewhere: {why}.");
-            return Known { values: Vec::new(), told };
+            let summary = format!("The configuration's own secrets were NOT looked for elsewhere: {why}.");
+            return Known { values: Vec::new(), summary };
         }
         Some(Ok(configuration)) => configuration,
     };
     let mut values = configuration.secrets(looks);
-    let mut told =
+    let mut summary =
         "So are the secrets of the configuration and of its environment files, wherever they stand.".to_owned();
     let engines = configuration.groups.iter().flat_map(|group| &group.engines);
     for file in engines.filter_map(|engine| engine.environment_file.as_deref()) {
         match evidence::whole(file, LARGEST_FILE) {
             Ok(text) => values.extend(text.lines().filter_map(secret_of)),
-            Err(error) => told.push_str(&format!(" NOT those of {}: {error}.", file.display())),
+            Err(error) => summary.push_str(&format!(" NOT those of {}: {error}.", file.display())),
         }
     }
-    Known { values, told }
+    Known { values, summary }
 }
 
 /// The secret of a line `NAME=value`, perhaps in quotes.

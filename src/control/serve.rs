@@ -94,7 +94,7 @@ async fn accept(listener: std::os::unix::net::UnixListener, answers: Answers) {
 /// Callers that were refused: each writes a line otherwise, as often as it likes.
 #[derive(Default)]
 struct Refused {
-    told: Option<Instant>,
+    logged: Option<Instant>,
     since: u64,
 }
 
@@ -102,10 +102,10 @@ impl Refused {
     /// How many there were since the last line, this one included; `None`: a line was written a moment ago.
     fn count(&mut self, now: Instant) -> Option<u64> {
         self.since += 1;
-        if self.told.is_some_and(|told| now.saturating_duration_since(told) < TELL_PAUSE) {
+        if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < TELL_PAUSE) {
             return None;
         }
-        self.told = Some(now);
+        self.logged = Some(now);
         Some(std::mem::take(&mut self.since))
     }
 }

@@ -20,7 +20,7 @@ const LONGEST_TEXT: usize = 500;
 #[derive(Debug)]
 pub(super) struct OpenIncident {
     /// The incident without its lines.
-    told: Incident,
+    incident: Incident,
     first: Vec<IncidentLine>,
     last: VecDeque<IncidentLine>,
     omitted: u32,
@@ -59,7 +59,7 @@ impl OpenIncident {
     pub(super) fn begin(event: &Event, group: &GroupName, boot: f64) -> Option<Self> {
         let What::FaultBegan { fault, evidence_at, because } = &event.what else { return None };
         let decided_at = boot + event.at.as_secs_f64();
-        let told = Incident {
+        let incident = Incident {
             id: format!("{}-{group}-{fault}", stamp(decided_at)),
             group: group.clone(),
             engine: event.engine.clone(),
@@ -76,7 +76,7 @@ impl OpenIncident {
             omitted: 0,
         };
         let mut open = OpenIncident {
-            told,
+            incident,
             first: Vec::new(),
             last: VecDeque::new(),
             omitted: 0,
@@ -94,22 +94,22 @@ impl OpenIncident {
 
     /// Gives it a name that is not `taken`: its own, where the time alone makes it differ.
     pub(super) fn name_apart_from(&mut self, taken: impl Fn(&str) -> bool) {
-        let own = self.told.id.clone();
+        let own = self.incident.id.clone();
         let mut number = 1u32;
-        while taken(&self.told.id) {
+        while taken(&self.incident.id) {
             number += 1;
-            self.told.id = format!("{own}-{number}");
+            self.incident.id = format!("{own}-{number}");
         }
     }
 
     /// Id of the incident.
     pub(super) fn id(&self) -> &str {
-        &self.told.id
+        &self.incident.id
     }
 
     /// Group of the incident.
     pub(super) fn group(&self) -> &GroupName {
-        &self.told.group
+        &self.incident.group
     }
 
     /// Whether the event is what this one waits for: the end of a fault of it or a restart for one, or the end of a
@@ -128,7 +128,7 @@ impl OpenIncident {
     /// ordered restart, is another matter.
     pub(super) fn only_lasts(&self) -> bool {
         let waits = self.restarts.is_empty() && !self.held && !self.faults.is_empty();
-        waits && self.faults.iter().all(|(_, fault)| is_often_only_told(*fault))
+        waits && self.faults.iter().all(|(_, fault)| is_often_only_reported(*fault))
     }
 
     fn is_new(&self) -> bool {
@@ -158,7 +158,8 @@ impl OpenIncident {
             // It is the end of an incident in which an engine was given up, and lasts until a person comes.
             What::FaultBegan { fault: Fault::CrashLoop, .. } if !self.faults.is_empty() => {}
             // It may last long after this incident is over.
-            What::FaultBegan { fault, .. } if is_often_only_told(*fault) && !self.is_new() && !self.only_lasts() => {}
+            What::FaultBegan { fault, .. }
+                if is_often_only_reported(*fault) && !self.is_new() && !self.only_lasts() => {}
             What::FaultBegan { fault, .. } => {
                 self.faults.insert((engine.clone(), *fault));
             }
@@ -167,9 +168,9 @@ impl OpenIncident {
                 self.end_if_nothing_is_left();
             }
             What::Suspected { suspicions, verdict, evidence, .. } => {
-                self.told.verdict = Some(cut(verdict.clone()));
-                self.told.suspects = suspicions.clone();
-                self.told.evidence = evidence.iter().map(|line| of_evidence(line, self.boot)).collect();
+                self.incident.verdict = Some(cut(verdict.clone()));
+                self.incident.suspects = suspicions.clone();
+                self.incident.evidence = evidence.iter().map(|line| of_evidence(line, self.boot)).collect();
             }
             What::RestartBegan { .. } => self.restart_began(engine),
             What::RestartEnded { result, .. } => self.restart_ended(engine, *result),
@@ -193,7 +194,7 @@ impl OpenIncident {
     /// The incident as it stands.
     pub(super) fn so_far(&self) -> Incident {
         let lines = self.first.iter().chain(&self.last).cloned().collect();
-        Incident { lines, omitted: self.omitted, ..self.told.clone() }
+        Incident { lines, omitted: self.omitted, ..self.incident.clone() }
     }
 
     /// The incident as it stands, where that is to be written now.
@@ -211,7 +212,7 @@ impl OpenIncident {
     pub(super) fn closed(self, result: &str, at: Moment) -> Incident {
         let ended_at = Some(self.boot + at.as_secs_f64());
         let lines = self.first.into_iter().chain(self.last).collect();
-        Incident { ended_at, result: Some(result.to_owned()), lines, omitted: self.omitted, ..self.told }
+        Incident { ended_at, result: Some(result.to_owned()), lines, omitted: self.omitted, ..self.incident }
     }
 
     /// A restart of the whole group takes those of its engines in.
@@ -262,7 +263,7 @@ impl OpenIncident {
 }
 
 /// Faults that are reported and may last, and that nothing or only sometimes something is restarted for.
-fn is_often_only_told(fault: Fault) -> bool {
+fn is_often_only_reported(fault: Fault) -> bool {
     use Fault::{
         ClientLimit, DeviceOom, ForeignProcess, LimitExceeded, LimitMissing, MemoryLeak, Starved, UidMismatch,
         UnknownClient,

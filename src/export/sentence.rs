@@ -69,11 +69,11 @@ pub fn place(event: &Event) -> String {
 
 /// What happened or was done, and why; without the word and the place; always one line.
 pub fn sentence(event: &Event) -> String {
-    one_line(&told(event))
+    one_line(&words(event))
 }
 
 #[expect(clippy::too_many_lines, reason = "one match over all events, each said once")]
-fn told(event: &Event) -> String {
+fn words(event: &Event) -> String {
     match &event.what {
         What::FaultBegan { because, .. } | What::FaultChanged { because, .. } | What::EngineFailing { because } => {
             because.clone()

@@ -23,15 +23,15 @@ pub(super) struct Birth(File);
 pub(super) struct Cradle {
     cgroup: File,
     members: File,
-    told: OwnedFd,
+    pids: OwnedFd,
 }
 
 /// Both ends for a birth in the cgroup at `directory`.
 pub(super) fn in_cgroup(directory: &Path) -> io::Result<(Birth, Cradle)> {
-    let (ours, told) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let (ours, pids) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let cgroup = File::open(directory)?;
     let members = File::options().write(true).open(directory.join("cgroup.procs"))?;
-    Ok((Birth(File::from(ours)), Cradle { cgroup, members, told }))
+    Ok((Birth(File::from(ours)), Cradle { cgroup, members, pids }))
 }
 
 impl Birth {
@@ -62,7 +62,7 @@ impl Cradle {
                 _ => {}
             }
             let pid = libc::getpid().to_ne_bytes();
-            libc::write(self.told.as_raw_fd(), pid.as_ptr().cast(), pid.len());
+            libc::write(self.pids.as_raw_fd(), pid.as_ptr().cast(), pid.len());
         }
         Ok(())
     }

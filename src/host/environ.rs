@@ -19,7 +19,7 @@ const LONGEST: u64 = 8 << 20;
 
 /// The settings of some processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct MpsEnvironments {
     /// Those that still show it.
     pub processes: Vec<MpsEnvironment>,
     /// Those that have written something else in its place, as `setproctitle` does: their settings can't be seen any
@@ -43,7 +43,7 @@ impl Environments {
 
     /// Reads those of `processes`, of a group with this pipe directory. One that is gone, or whose environment is
     /// not ours to read, is left out. Never blocks; fails where too many readings hang.
-    pub fn read(&self, processes: Vec<ProcessId>, pipe: PathBuf) -> Result<oneshot::Receiver<Told>, String> {
+    pub fn read(&self, processes: Vec<ProcessId>, pipe: PathBuf) -> Result<oneshot::Receiver<MpsEnvironments>, String> {
         if Arc::strong_count(&self.readings) > MOST_HANGING {
             return Err(format!("{MOST_HANGING} readings of /proc/PID/environ hang; look for processes in state D"));
         }
@@ -60,8 +60,8 @@ impl Environments {
     }
 }
 
-fn of_all(root: &Path, processes: Vec<ProcessId>, pipe: &Path) -> Told {
-    let mut told = Told::default();
+fn of_all(root: &Path, processes: Vec<ProcessId>, pipe: &Path) -> MpsEnvironments {
+    let mut told = MpsEnvironments::default();
     for process in processes {
         match of(root, process).map(|text| is_well_formed(&text).then(|| parse(process, &text, pipe))) {
             Some(Some(environment)) => told.processes.push(environment),
@@ -190,7 +190,7 @@ mod tests {
         let read = Environments::new(Path::new("/proc")).read(vec![id], PIPE.into()).unwrap().blocking_recv();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(read.unwrap(), Told { processes: Vec::new(), overwritten: vec![id] });
+        assert_eq!(read.unwrap(), MpsEnvironments { processes: Vec::new(), overwritten: vec![id] });
     }
 
     #[test]
@@ -203,7 +203,10 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(mine.processes.iter().map(|told| (told.process, told.own_pipe)).collect::<Vec<_>>(), [(id, true)]);
-        assert_eq!((mine.overwritten, reused, read(id)), (Vec::new(), Told::default(), Told::default()));
+        assert_eq!(
+            (mine.overwritten, reused, read(id)),
+            (Vec::new(), MpsEnvironments::default(), MpsEnvironments::default())
+        );
     }
 
     #[test]
@@ -224,7 +227,7 @@ mod tests {
             assert!(Instant::now() < deadline, "{} readings hang on", answers.len());
             let _ = std::fs::OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(&fifo);
             answers.retain_mut(|answer| match answer.try_recv() {
-                Ok(told) => told != Told::default(),
+                Ok(told) => told != MpsEnvironments::default(),
                 Err(TryRecvError::Empty) => true,
                 Err(TryRecvError::Closed) => panic!("no answer"),
             });

@@ -30,7 +30,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// writer is faster than any reader or made a hole, is given up but for its end, which tells how it ended.
 const MOST_LIMITS: u64 = 4;
 /// Shortest time between two reports that something is given up.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+const REPORT_EVERY: Duration = Duration::from_secs(60);
 /// Bytes that are read before others get their turn.
 const TURN: usize = 1 << 20;
 /// The same on a thread that has more to do than to read.
@@ -110,7 +110,7 @@ struct Follower {
     path: PathBuf,
     limit: u64,
     notify: AsyncFd<Watches>,
-    open: Option<Opened>,
+    open: Option<FollowedFile>,
     lines: Lines,
     worth: fn(&[u8]) -> bool,
     /// Lines without an end are handed on too.
@@ -118,7 +118,7 @@ struct Follower {
     /// Bytes that are read before others get their turn.
     turn: usize,
     /// Time of the last report that something is given up.
-    told: Option<Moment>,
+    reported: Option<Moment>,
 }
 
 /// An inotify instance that epoll can take.
@@ -130,14 +130,14 @@ impl AsRawFd for Watches {
     }
 }
 
-struct Opened {
+struct FollowedFile {
     file: File,
     watch: WatchDescriptor,
     inode: Inode,
     offset: u64,
 }
 
-impl Opened {
+impl FollowedFile {
     fn go_to(&mut self, to: SeekFrom) -> io::Result<()> {
         self.offset = self.file.seek(to)?;
         Ok(())
@@ -172,7 +172,7 @@ impl Follower {
             worth,
             partial: false,
             turn: TURN,
-            told: None,
+            reported: None,
         };
         follower.reopen(&mut |_: &Piece| {})?;
         match (start, &mut follower.open) {
@@ -257,10 +257,10 @@ impl Follower {
         let last = open.file.metadata()?.len().saturating_sub(self.turn as u64);
         if last > open.offset {
             let now = clock::now();
-            if self.told.is_none_or(|told| now.since(told) > TOLD_EVERY) {
+            if self.reported.is_none_or(|reported| now.since(reported) > REPORT_EVERY) {
                 let unread = last - open.offset;
                 tracing::warn!("{unread} bytes of {} were not read: it grew too fast", self.path.display());
-                self.told = Some(now);
+                self.reported = Some(now);
             }
             open.go_to(SeekFrom::Start(last))?;
             self.tell_partial(on_piece);
@@ -317,7 +317,7 @@ impl Follower {
         }
         let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_ATTRIB;
         let watch = self.notify.get_ref().0.add_watch(&self.path, flags)?;
-        self.open = Some(Opened { file, watch, inode, offset: 0 });
+        self.open = Some(FollowedFile { file, watch, inode, offset: 0 });
         Ok(())
     }
 

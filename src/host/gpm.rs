@@ -26,7 +26,7 @@ pub(super) struct Gpm {
     last: Option<GpuActivity>,
     /// Never will be there: an older GPU or driver.
     missing: bool,
-    told: bool,
+    logged: bool,
 }
 
 /// A sample and the library that must outlive it; dropped in this order.
@@ -60,8 +60,8 @@ impl Gpm {
     fn note(&mut self, gpu: &GpuUuid, error: &Failure) {
         use Failure::{FailedToLoadSymbol, FunctionNotFound, NotSupported};
         self.missing = matches!(error, NotSupported | FunctionNotFound | FailedToLoadSymbol(_));
-        if !self.told {
-            self.told = true;
+        if !self.logged {
+            self.logged = true;
             tracing::debug!(%gpu, %error, "no GPM: the activity of this GPU's parts is not known");
         }
     }

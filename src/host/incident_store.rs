@@ -22,7 +22,7 @@ pub struct IncidentStore {
 
 /// What was found there.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct StoredIncidents {
     /// Newest first.
     pub incidents: Vec<Incident>,
     /// Files that can't be read, each with why; they stay where they are until newer ones take their place.
@@ -53,8 +53,8 @@ impl IncidentStore {
     }
 
     /// Everything that is kept. That there is no directory yet is no error.
-    pub fn load(&self) -> io::Result<Found> {
-        let mut found = Found::default();
+    pub fn load(&self) -> io::Result<StoredIncidents> {
+        let mut found = StoredIncidents::default();
         for name in self.names()?.iter().rev().take(KEPT) {
             match read(&self.directory.join(name)) {
                 Ok(incident) if file_name(&incident.id).is_ok_and(|own| own == *name) => found.incidents.push(incident),
@@ -193,7 +193,7 @@ mod tests {
         fs::rename(store.directory().join("1.json"), store.directory().join("4.json")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", store.directory().join("5.json")).unwrap();
         store.save(&incident("6")).unwrap();
-        let Found { incidents, bad } = store.load().unwrap();
+        let StoredIncidents { incidents, bad } = store.load().unwrap();
         assert_eq!(incidents, [incident("6")]);
         assert_eq!(bad.len(), 4, "{bad:?}");
         assert!(bad[1].starts_with("4.json: it holds the incident \"1\""), "{bad:?}");

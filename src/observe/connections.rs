@@ -42,7 +42,7 @@ impl Door {
 }
 
 /// One look.
-struct Wanted {
+struct WantedLook {
     engine: Member,
     door: Door,
     /// Its main one first.
@@ -53,7 +53,7 @@ struct Wanted {
 }
 
 enum Order {
-    Look(Wanted),
+    Look(WantedLook),
     Keep(BTreeSet<Member>),
 }
 
@@ -86,7 +86,7 @@ impl Connections {
         let asked = door.map(|door| {
             let (answer, answered) = oneshot::channel();
             // A thread that has ended drops the answer.
-            let _ = self.0.send(Order::Look(Wanted { engine: engine.clone(), door, processes, own_ports, answer }));
+            let _ = self.0.send(Order::Look(WantedLook { engine: engine.clone(), door, processes, own_ports, answer }));
             answered
         });
         Box::pin(async move {
@@ -109,7 +109,7 @@ fn serve(orders: &Receiver<Order>) {
             Order::Keep(engines) => watched.retain(|engine, _| engines.contains(engine)),
             // Whoever gave up asking needs none.
             Order::Look(wanted) if wanted.answer.is_closed() => {}
-            Order::Look(Wanted { engine, door, processes, own_ports, answer }) => {
+            Order::Look(WantedLook { engine, door, processes, own_ports, answer }) => {
                 let watched = watched.entry(engine).or_default();
                 let _ = answer.send(watched.look(&mut ours, door, &processes, &own_ports));
             }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::host::clock;
-use crate::host::mps_log::{self, Heard};
+use crate::host::mps_log::{self, MpsLine};
 use crate::model::{DomainId, Moment, Observation, ServerLine, Source, SourceState};
 
 /// Longest wait of a line before it was read; one that seems to have waited longer has a wrong stamp.
@@ -36,15 +36,15 @@ impl DaemonLog {
         let heard = mps_log::hear(line);
         let mut observed = Vec::new();
         match &heard {
-            Heard::Said(_, said) if !is_of_the_server(said) => self.formless = 0,
-            Heard::Said(..) => observed.extend(self.known()),
-            Heard::Chatter { server: true } => observed.extend(self.known()),
-            Heard::Chatter { server: false } => self.formless = 0,
-            Heard::Trouble(..) | Heard::Strange(..) => {
+            MpsLine::Said(_, said) if !is_of_the_server(said) => self.formless = 0,
+            MpsLine::Said(..) => observed.extend(self.known()),
+            MpsLine::Chatter { server: true } => observed.extend(self.known()),
+            MpsLine::Chatter { server: false } => self.formless = 0,
+            MpsLine::Trouble(..) | MpsLine::Strange(..) => {
                 self.formless = 0;
                 self.strange = self.strange.saturating_add(1);
             }
-            Heard::Formless => self.formless = self.formless.saturating_add(1),
+            MpsLine::Formless => self.formless = self.formless.saturating_add(1),
         }
         observed.extend(self.not_understood(line));
         observed.extend(self.observation(heard, read_at));
@@ -72,16 +72,16 @@ impl DaemonLog {
         Some(Observation::Blind { source, group, engine: None, gpu: None, state, why })
     }
 
-    fn observation(&self, heard: Heard, read_at: Moment) -> Option<Observation> {
+    fn observation(&self, heard: MpsLine, read_at: Moment) -> Option<Observation> {
         let domain = self.domain.clone();
         match heard {
-            Heard::Said(stamp, line) => {
+            MpsLine::Said(stamp, line) => {
                 let stamped = believable(clock::moment_of_utc(stamp), read_at);
                 Some(Observation::Log { domain, line, stamped })
             }
-            Heard::Trouble(server, words) => self.words(server, &words, true),
-            Heard::Strange(server, words) => self.words(server, &words, false),
-            Heard::Chatter { .. } | Heard::Formless => None,
+            MpsLine::Trouble(server, words) => self.words(server, &words, true),
+            MpsLine::Strange(server, words) => self.words(server, &words, false),
+            MpsLine::Chatter { .. } | MpsLine::Formless => None,
         }
     }
 

@@ -18,7 +18,7 @@ use super::overlap::{Sampler, Timing};
 use super::reports::Reports;
 use super::{mps, processes};
 use crate::host::clock;
-use crate::host::environ::Told;
+use crate::host::environ::MpsEnvironments;
 use crate::model::{
     ActionId, Blindness, CommandResult, DomainId, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Member, Moment,
     Outcome, ProcessId, ProcessUsage, Report,
@@ -55,7 +55,7 @@ pub trait Hands {
     fn knocking(&self, domain: &DomainId) -> Answer<Result<Vec<u32>, Blindness>>;
 
     /// The settings of MPS that the processes of one engine were started with; of those that may be read.
-    fn environments(&self, engine: &Member) -> Answer<Result<Told, String>>;
+    fn environments(&self, engine: &Member) -> Answer<Result<MpsEnvironments, String>>;
 }
 
 /// Everything that can be looked at.

@@ -45,7 +45,7 @@ impl Hands for FakeHands {
         Box::pin(ready(Ok(vec![9])))
     }
 
-    fn environments(&self, _: &Member) -> Answer<Result<Told, String>> {
-        Box::pin(ready(Ok(Told { processes: vec![told()], overwritten: vec![OVERWRITTEN] })))
+    fn environments(&self, _: &Member) -> Answer<Result<MpsEnvironments, String>> {
+        Box::pin(ready(Ok(MpsEnvironments { processes: vec![told()], overwritten: vec![OVERWRITTEN] })))
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::reports::Reports;
 use super::{Answer, Hands};
-use crate::host::environ::Told;
+use crate::host::environ::MpsEnvironments;
 use crate::host::own_limits;
 use crate::host::procfs::Procfs;
 use crate::model::{Blindness, CommandLine, DomainId, Member, Observation};
@@ -42,11 +42,11 @@ pub(super) fn look(hands: &dyn Hands, domain: &DomainId, reports: &Reports) -> R
 }
 
 pub(super) async fn look_told(
-    answer: Answer<Result<Told, String>>,
+    answer: Answer<Result<MpsEnvironments, String>>,
     engine: Member,
     reports: Reports,
 ) -> Result<(), Blindness> {
-    let Told { processes, overwritten } = answer.await.map_err(Blindness::not_asked)?;
+    let MpsEnvironments { processes, overwritten } = answer.await.map_err(Blindness::not_asked)?;
     reports.observed(Observation::Environment { engine, processes, overwritten });
     Ok(())
 }

@@ -27,7 +27,7 @@ const HEAD: u64 = 256;
 #[derive(Debug, Default)]
 pub(super) struct Reckoner {
     /// Connections as of the last look, by their cookies.
-    seen: BTreeMap<u64, Seen>,
+    seen: BTreeMap<u64, ConnectionState>,
     /// When that was, if it followed every connection: one that is not among them is new.
     complete_at: Option<Moment>,
     answered: u64,
@@ -35,7 +35,7 @@ pub(super) struct Reckoner {
 
 /// A connection as it was when it last made progress: with a request, or with a part of its answer.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct ConnectionState {
     at: Moment,
     written: u64,
     packets: u32,
@@ -88,10 +88,10 @@ impl Reckoner {
 
     /// What is to be remembered of a connection, and by how many bytes its answer has grown. Bytes count where they come
     /// late, or as a stream: look after look, and no request in between.
-    fn grown(&self, socket: &Socket, now: Moment) -> (Seen, u64) {
-        let new = self.complete_at.map(|at| Seen { at, ..Seen::default() });
+    fn grown(&self, socket: &Socket, now: Moment) -> (ConnectionState, u64) {
+        let new = self.complete_at.map(|at| ConnectionState { at, ..ConnectionState::default() });
         let Some(before) = self.seen.get(&socket.cookie).copied().or(new) else {
-            return (Seen::of(socket, now), 0);
+            return (ConnectionState::of(socket, now), 0);
         };
         let growth = written(socket).saturating_sub(before.written);
         let asked = socket.received != before.received;
@@ -100,23 +100,23 @@ impl Reckoner {
         let late = socket.since_received.saturating_sub(socket.since_sent) >= LATE;
         let stream = before.begun && !asked;
         let begun = stream || growth > 0 && !waits(socket);
-        let now = if answer || asked { Seen::of(socket, now) } else { before };
-        (Seen { begun, ..now }, if answer && (late || stream) { growth } else { 0 })
+        let now = if answer || asked { ConnectionState::of(socket, now) } else { before };
+        (ConnectionState { begun, ..now }, if answer && (late || stream) { growth } else { 0 })
     }
 
     /// Its engine spoke last, its client has everything, and no more comes. A client that does not read is no engine that
     /// does not write.
     fn stalls(&self, socket: &Socket, now: Moment) -> bool {
-        let at = self.seen.get(&socket.cookie).map_or(Seen::of(socket, now).at, |seen| seen.at);
+        let at = self.seen.get(&socket.cookie).map_or(ConnectionState::of(socket, now).at, |seen| seen.at);
         socket.received > 0 && !waits(socket) && socket.unacknowledged == 0 && now.since(at) > STALLED_AFTER
     }
 }
 
-impl Seen {
+impl ConnectionState {
     /// The socket as it is now.
-    fn of(socket: &Socket, now: Moment) -> Seen {
+    fn of(socket: &Socket, now: Moment) -> ConnectionState {
         let still = socket.since_sent.min(socket.since_received);
-        Seen {
+        ConnectionState {
             at: now.before(still),
             written: written(socket),
             packets: socket.packets,

@@ -5,21 +5,21 @@ use std::path::Path;
 use std::process::{Command, exit};
 
 /// A library of std alone: the name of its file, its root, and further arguments of its compiler.
-pub(crate) struct Library {
+pub(crate) struct EmbeddedLibrary {
     pub file: &'static str,
     pub root: &'static str,
     pub options: &'static [&'static str],
 }
 
 /// Compiles it into `OUT_DIR`, or ends the build with a message that names it.
-pub(crate) fn embed(library: &Library) {
+pub(crate) fn embed(library: &EmbeddedLibrary) {
     if let Err(problem) = compile(library) {
         println!("cargo::error=the library {} ({}): {problem}", library.file, library.root);
         exit(1);
     }
 }
 
-fn compile(library: &Library) -> Result<(), String> {
+fn compile(library: &EmbeddedLibrary) -> Result<(), String> {
     let variable = |name| env::var(name).map_err(|error| format!("{name}: {error}"));
     let target = Path::new(&variable("OUT_DIR")?).join(library.file);
     let mut rustc = Command::new(variable("RUSTC")?);

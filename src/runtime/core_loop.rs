@@ -139,7 +139,7 @@ impl CoreLoop {
     /// Takes news; what the core need not know is emitted at once, and it is only woken.
     fn hear(&mut self, news: News, progress: &mut Progress) -> Input {
         match news {
-            News::Told(what) => {
+            News::Event(what) => {
                 self.announce(&news::event(what), progress);
                 Input::Woke
             }
@@ -149,7 +149,7 @@ impl CoreLoop {
 
     /// A changed configuration, wholly or not at all.
     fn take_up(&mut self, take_up: TakeUp, progress: &mut Progress) -> Input {
-        let TakeUp { change, launches, hooks, told, answer } = take_up;
+        let TakeUp { change, launches, hooks, event, answer } = take_up;
         if progress.stopping || answer.is_closed() {
             // Whoever gave up asking goes by what was in force.
             let _ = answer.send(Err("mpswarden is stopping".to_owned()));
@@ -161,8 +161,8 @@ impl CoreLoop {
         }
         self.hooks.take_up(hooks);
         (self.launches, progress.leaving) = (launches, true);
-        if let Some(told) = told {
-            self.announce(&news::event(told), progress);
+        if let Some(event) = event {
+            self.announce(&news::event(event), progress);
         }
         let _ = answer.send(Ok(()));
         Input::PolicyChanged(Box::new(change))

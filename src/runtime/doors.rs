@@ -45,12 +45,12 @@ pub(super) fn tell(
         let (address, why) = (waiting.address.to_string(), waiting.why.clone());
         exporter.set_http(&address, Some(why.clone()));
         // Nobody listens any more only when the watchdog ends.
-        let _ = news.send(News::Told(What::HttpDown { address, why }));
+        let _ = news.send(News::Event(What::HttpDown { address, why }));
     }
     let (exporter, news) = (exporter.clone(), news.clone());
     Arc::new(move |address| {
         let address = address.to_string();
         exporter.set_http(&address, None);
-        let _ = news.send(News::Told(What::HttpUp { address }));
+        let _ = news.send(News::Event(What::HttpUp { address }));
     })
 }

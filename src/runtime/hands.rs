@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::act::{Executor, Launches};
 use crate::host::control::CommandOutcome;
-use crate::host::environ::{Environments, Told};
+use crate::host::environ::{Environments, MpsEnvironments};
 use crate::host::sockets;
 use crate::host::trees::Trees;
 use crate::model::{Blindness, CommandResult, DomainId, Member, ProcessId, ProcessUsage};
@@ -95,7 +95,7 @@ impl Hands for Lent {
         })
     }
 
-    fn environments(&self, engine: &Member) -> Answer<Result<Told, String>> {
+    fn environments(&self, engine: &Member) -> Answer<Result<MpsEnvironments, String>> {
         let processes = self.trees.proven_of(engine);
         let begun = match self.launches.pipe_directory(&engine.domain) {
             Some(pipe) => processes

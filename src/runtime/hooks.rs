@@ -63,7 +63,7 @@ impl Callers {
         let owner = OwnerMark { state_directory: state_directory.to_owned() };
         let told = Box::new(move |hook, result, why| {
             // Nobody listens any more only when the watchdog ends.
-            let _ = news.send(News::Told(What::HookEnded { hook, result, why }));
+            let _ = news.send(News::Event(What::HookEnded { hook, result, why }));
         });
         Ok(Callers { commands: Mutex::new(commands), hooks: Hooks::start(owner, told)? })
     }

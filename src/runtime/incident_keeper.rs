@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::export::Exporter;
-use crate::host::incident_store::{Found, IncidentStore, KEPT};
+use crate::host::incident_store::{IncidentStore, KEPT, StoredIncidents};
 use crate::model::{Incident, Written};
 
 /// Pause between two tries, while the disk refuses.
@@ -53,8 +53,9 @@ pub(super) fn start(store: IncidentStore, exporter: &Arc<Exporter>) -> io::Resul
 
 /// The incidents that are there; what can't be read is logged once.
 fn earlier(store: &IncidentStore) -> Vec<Incident> {
-    let Found { incidents, bad } =
-        store.load().unwrap_or_else(|error| Found { bad: vec![error.to_string()], ..Found::default() });
+    let StoredIncidents { incidents, bad } = store
+        .load()
+        .unwrap_or_else(|error| StoredIncidents { bad: vec![error.to_string()], ..StoredIncidents::default() });
     if !bad.is_empty() {
         let directory = store.directory().display();
         tracing::warn!("not every incident of earlier runs in {directory} can be read: {}", bad.join("; "));

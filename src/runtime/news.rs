@@ -11,7 +11,7 @@ use crate::model::{Event, GroupLaunch, What};
 /// One piece of it.
 pub(super) enum News {
     /// Something happened; it is counted and logged as the core's own events are.
-    Told(What),
+    Event(What),
     /// A configuration that was checked wholly; the answer says whether it was applied.
     TakeUp(Box<TakeUp>),
 }
@@ -25,7 +25,7 @@ pub(super) struct TakeUp {
     /// Commands that are called for events.
     pub hooks: Hooks,
     /// Event that says so, where there is something to say.
-    pub told: Option<What>,
+    pub event: Option<What>,
     /// Channel for the answer: why nothing was applied, if so.
     pub answer: oneshot::Sender<Result<(), String>>,
 }

@@ -19,10 +19,10 @@ use crate::observe::output::EngineOutput;
 
 /// The outputs that are followed. The thread ends with it.
 pub(super) struct Outputs {
-    orders: UnboundedSender<Order>,
+    orders: UnboundedSender<FollowOrder>,
 }
 
-enum Order {
+enum FollowOrder {
     Follow(Member, PathBuf, Mark),
     Leave(Member),
 }
@@ -43,23 +43,23 @@ impl Outputs {
     pub(super) fn follow(&self, engine: Member, path: PathBuf) {
         let mark = Mark::now(&path);
         // The thread ends only when this does.
-        let _ = self.orders.send(Order::Follow(engine, path, mark));
+        let _ = self.orders.send(FollowOrder::Follow(engine, path, mark));
     }
 
     /// Nobody is interested in this engine any more.
     pub(super) fn leave(&self, engine: Member) {
-        let _ = self.orders.send(Order::Leave(engine));
+        let _ = self.orders.send(FollowOrder::Leave(engine));
     }
 }
 
-async fn obey(mut orders: UnboundedReceiver<Order>, reports: UnboundedSender<Report>) {
+async fn obey(mut orders: UnboundedReceiver<FollowOrder>, reports: UnboundedSender<Report>) {
     let mut followed: BTreeMap<Member, Followed> = BTreeMap::new();
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Follow(engine, path, mark) => {
+            FollowOrder::Follow(engine, path, mark) => {
                 followed.insert(engine.clone(), output(engine, path, mark, reports.clone()));
             }
-            Order::Leave(engine) => drop(followed.remove(&engine)),
+            FollowOrder::Leave(engine) => drop(followed.remove(&engine)),
         }
     }
 }

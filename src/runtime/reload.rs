@@ -83,7 +83,7 @@ impl Reloader {
         let done = done.unwrap_or_else(|error| Err(format!("the reload broke off: {error}")));
         if let (Err(why), false) = (&done, dry_run) {
             // Nobody listens any more only when the watchdog ends.
-            let _ = self.news.send(News::Told(What::ReloadFailed { why: why.clone() }));
+            let _ = self.news.send(News::Event(What::ReloadFailed { why: why.clone() }));
         }
         done
     }
@@ -100,8 +100,8 @@ impl Reloader {
         }
         self.check_new(&running.launches, &read.resolved).await?;
         if !dry_run {
-            let told = What::Reloaded { detail: changes.summary() };
-            self.take_up(&mut running, read, changes.rolls.clone(), Some(told)).await?;
+            let event = What::Reloaded { detail: changes.summary() };
+            self.take_up(&mut running, read, changes.rolls.clone(), Some(event)).await?;
         }
         Ok(changes)
     }
@@ -156,7 +156,7 @@ impl Reloader {
         running: &mut Running,
         read: Read,
         rolls: BTreeSet<EngineKey>,
-        told: Option<What>,
+        event: Option<What>,
     ) -> Result<(), String> {
         let Read { configuration, resolved: Resolved { policy, launches, .. } } = read;
         let gpus = policy.gpus.clone();
@@ -165,7 +165,7 @@ impl Reloader {
             change: PolicyChange { policy, rolls },
             launches: launches.clone(),
             hooks: configuration.hooks.clone(),
-            told,
+            event,
             answer,
         };
         // A loop that has ended answers by dropping the question.

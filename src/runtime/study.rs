@@ -26,7 +26,7 @@ use super::prepare::{Prepared, prepare};
 use super::refusal::Refusal;
 use super::run::open_log;
 use super::signals;
-use super::study_order::Order;
+use super::study_order::StudyOrder;
 
 /// Exit status of a shell for what Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -41,7 +41,7 @@ const NARROWEST: usize = 80;
 pub fn study(configuration: Configuration, options: &StudyOptions, socket: Option<PathBuf>) -> ExitCode {
     logged(|| {
         let socket = socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
-        on_runtime(Order::of_group(configuration, options)?, Some(&socket))
+        on_runtime(StudyOrder::of_group(configuration, options)?, Some(&socket))
     })
 }
 
@@ -60,7 +60,7 @@ pub(super) fn logged(study: impl FnOnce() -> Result<ExitCode, Refusal>) -> ExitC
 }
 
 /// Makes the study, and ends what it started, on a runtime of its own. `socket`: where a watchdog may listen.
-pub(super) fn on_runtime(order: Order, socket: Option<&Path>) -> Result<ExitCode, Refusal> {
+pub(super) fn on_runtime(order: StudyOrder, socket: Option<&Path>) -> Result<ExitCode, Refusal> {
     let runtime =
         Builder::new_current_thread().enable_all().build().map_err(|error| Refusal::io("make the runtime", &error))?;
     let ended = LocalSet::new().block_on(&runtime, conduct(order, socket));
@@ -69,8 +69,8 @@ pub(super) fn on_runtime(order: Order, socket: Option<&Path>) -> Result<ExitCode
     ended
 }
 
-async fn conduct(order: Order, socket: Option<&Path>) -> Result<ExitCode, Refusal> {
-    let Order { configuration, plan, files, baselines, driver } = order;
+async fn conduct(order: StudyOrder, socket: Option<&Path>) -> Result<ExitCode, Refusal> {
+    let StudyOrder { configuration, plan, files, baselines, driver } = order;
     let (sender, mut stops) = unbounded_channel();
     // A study reads its configuration once: SIGHUP does not end it.
     signals::follow(sender, Arc::new(Notify::new())).map_err(|error| Refusal::io("follow signals", &error))?;

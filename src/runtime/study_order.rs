@@ -11,7 +11,7 @@ use crate::study::results::Plan;
 use super::refusal::Refusal;
 
 /// Everything that is said before the first engine starts.
-pub(super) struct Order {
+pub(super) struct StudyOrder {
     /// Configuration of the one group that is studied.
     pub configuration: Configuration,
     pub plan: Plan,
@@ -22,9 +22,9 @@ pub(super) struct Order {
     pub driver: Option<String>,
 }
 
-impl Order {
+impl StudyOrder {
     /// The order for a group of `configuration`.
-    pub(super) fn of_group(mut configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
+    pub(super) fn of_group(mut configuration: Configuration, options: &StudyOptions) -> Result<StudyOrder, Refusal> {
         let group = chosen(&configuration.groups, options.group.as_deref())?;
         let baselines = match &options.baselines {
             None => Some(group.baselines.clone()),
@@ -33,16 +33,16 @@ impl Order {
         };
         let files = files(options, &group)?;
         configuration.groups = vec![group];
-        Ok(Order { configuration, plan: plan(options), files, baselines, driver: driver_version() })
+        Ok(StudyOrder { configuration, plan: plan(options), files, baselines, driver: driver_version() })
     }
 
     #[cfg(feature = "demo")]
     /// The order for the simulated stage's only group: it is not run later, so its baselines are kept where it is asked
     /// for.
-    pub(super) fn of_demo(configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
+    pub(super) fn of_demo(configuration: Configuration, options: &StudyOptions) -> Result<StudyOrder, Refusal> {
         let nowhere = options.baselines.clone().unwrap_or(KeepBaselines::None);
         let options = StudyOptions { baselines: Some(nowhere), ..options.clone() };
-        Ok(Order { driver: None, ..Order::of_group(configuration, &options)? })
+        Ok(StudyOrder { driver: None, ..StudyOrder::of_group(configuration, &options)? })
     }
 }
 

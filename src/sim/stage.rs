@@ -226,7 +226,7 @@ impl Stage {
     /// The command that starts an engine.
     pub fn engine_command(&self, name: &str) -> Vec<String> {
         let port = self.engine_address(name).map_or(0, |address| address.port());
-        let place = self.engine_names().position(|known| known == name).unwrap_or(0);
+        let index = self.engine_names().position(|known| known == name).unwrap_or(0);
         let mut command = vec![self.options.program.display().to_string()];
         command.extend(["sim", "engine", "--name", name].map(str::to_owned));
         let options = [
@@ -236,8 +236,8 @@ impl Stage {
             ("--leak", self.options.leak.to_string()),
             ("--startup", format!("{}ms", self.options.startup.as_millis())),
             ("--seed", self.options.seed.to_string()),
-            ("--model", MODELS[place % MODELS.len()].to_owned()),
-            ("--speaks", self.kind(place).as_str().to_owned()),
+            ("--model", MODELS[index % MODELS.len()].to_owned()),
+            ("--speaks", self.kind(index).as_str().to_owned()),
         ];
         command.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
         command.extend((!self.options.faithful).then(|| "--plain".to_owned()));
@@ -245,8 +245,8 @@ impl Stage {
         command
     }
 
-    fn kind(&self, place: usize) -> Program {
-        self.options.kinds.iter().cycle().nth(place).copied().unwrap_or(Program::Vllm)
+    fn kind(&self, index: usize) -> Program {
+        self.options.kinds.iter().cycle().nth(index).copied().unwrap_or(Program::Vllm)
     }
 
     /// Which engines get no request for a while.
@@ -353,8 +353,8 @@ fn free_address() -> io::Result<SocketAddr> {
     static TRIED: AtomicU32 = AtomicU32::new(0);
     let begin = std::process::id().wrapping_mul(101);
     for _ in PORTS {
-        let place = begin.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % u32::from(PORTS.end - PORTS.start);
-        let port = PORTS.start + u16::try_from(place).unwrap_or_default();
+        let index = begin.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % u32::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(index).unwrap_or_default();
         if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
             return listener.local_addr();
         }

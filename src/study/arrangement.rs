@@ -50,17 +50,17 @@ pub struct Patience {
 
 /// A group and what brings it up and down.
 #[derive(Debug)]
-pub(super) struct Arrangement {
+pub(super) struct GroupUnderStudy {
     hands: Hands,
     launch: GroupLaunch,
     patience: Vec<Patience>,
     incarnation: u32,
 }
 
-impl Arrangement {
+impl GroupUnderStudy {
     /// Nothing runs yet. `patience` is in the order of the engines.
-    pub(super) fn new(hands: Hands, launch: GroupLaunch, patience: Vec<Patience>) -> Arrangement {
-        Arrangement { hands, launch, patience, incarnation: 0 }
+    pub(super) fn new(hands: Hands, launch: GroupLaunch, patience: Vec<Patience>) -> GroupUnderStudy {
+        GroupUnderStudy { hands, launch, patience, incarnation: 0 }
     }
 
     /// Launch of the group.
@@ -75,8 +75,8 @@ impl Arrangement {
         if setting == Setting::UnderMps {
             self.begin_mps().await?;
         }
-        for (place, engine) in self.launch.engines.clone().iter().enumerate() {
-            self.begin_engine(engine, self.patience[place].start, setting == Setting::Outside).await?;
+        for (index, engine) in self.launch.engines.clone().iter().enumerate() {
+            self.begin_engine(engine, self.patience[index].start, setting == Setting::Outside).await?;
         }
         Ok(if setting == Setting::UnderMps { self.outsiders().await } else { Vec::new() })
     }
@@ -107,10 +107,10 @@ impl Arrangement {
         if manner == Manner::InOrder {
             // What does not end in order is killed below.
             let longest = self.patience.iter().map(|patience| patience.stop).max().unwrap_or_default();
-            let grace = |place: usize| self.patience[place].stop;
+            let grace = |index: usize| self.patience[index].stop;
             let engines = self.launch.engines.iter().enumerate();
             let stops = engines
-                .map(|(place, engine)| Action::StopEngine { engine: engine.member.clone(), grace: grace(place) });
+                .map(|(index, engine)| Action::StopEngine { engine: engine.member.clone(), grace: grace(index) });
             let stops = stops.collect();
             self.hands.all(stops, longest + KILL).await;
         }

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use super::arrangement::{Arrangement as Group, Manner, Patience, Setting};
+use super::arrangement::{GroupUnderStudy, Manner, Patience, Setting};
 use super::client::Target;
 use super::hands::Hands;
-use super::load::{Load, Loaded};
+use super::load::{LoadRun, Loaded};
 use super::progress::Progress;
 use super::request::Lengths;
 use super::results::{Arrangement, Measured, Plan, Run, StudiedEngine, Study};
@@ -35,7 +35,7 @@ pub struct Subject {
 /// A study under way.
 #[derive(Debug)]
 pub struct Experiment {
-    group: Group,
+    group: GroupUnderStudy,
     targets: Vec<Target>,
     study: Study,
     progress: Progress,
@@ -64,7 +64,7 @@ impl Experiment {
             baselines: Vec::new(),
         };
         let hands = Hands::new(&launch, owner)?;
-        Ok(Experiment { group: Group::new(hands, launch, patience), targets: Vec::new(), study, progress })
+        Ok(Experiment { group: GroupUnderStudy::new(hands, launch, patience), targets: Vec::new(), study, progress })
     }
 
     /// Measures everything. It may be dropped at any time; then comes [`Experiment::end`].
@@ -134,13 +134,13 @@ impl Experiment {
             self.problem(problem);
         }
         self.targets.clear();
-        for (place, engine) in self.group.launch().engines.clone().iter().enumerate() {
+        for (index, engine) in self.group.launch().engines.clone().iter().enumerate() {
             let name = &engine.member.engine;
             let target = Target::meet(&engine.url, api_key(engine)).await.map_err(|why| format!("{name}: {why}"))?;
             if let Some(lacks) = target.lacks() {
                 self.problem(format!("{name} {lacks}"));
             }
-            self.study.engines[place].model.clone_from(&target.model);
+            self.study.engines[index].model.clone_from(&target.model);
             self.targets.push(target);
         }
         Ok(())
@@ -209,16 +209,16 @@ impl Experiment {
         (!nothing).then_some(measured)
     }
 
-    fn loads(&self, job: &Job) -> Vec<Load> {
+    fn loads(&self, job: &Job) -> Vec<LoadRun> {
         let cell = &self.study.cells[job.cell];
         let all = self.targets.len() as u32;
         let concurrency = match job.arrangement {
             Arrangement::Consolidated(_) => cell.concurrency * all,
             Arrangement::Alone(_) | Arrangement::Mps | Arrangement::TimeSliced => cell.concurrency,
         };
-        let load = |place: usize| Load {
-            engine: self.study.engines[place].name.clone(),
-            target: self.targets[place].clone(),
+        let load = |index: usize| LoadRun {
+            engine: self.study.engines[index].name.clone(),
+            target: self.targets[index].clone(),
             lengths: Lengths { prompt: cell.prompt, output: cell.output },
             concurrency,
             warm_up: Duration::from_secs_f64(self.study.plan.warm_up),
@@ -233,7 +233,7 @@ impl Experiment {
             Arrangement::Alone(only) | Arrangement::Consolidated(only) => only == name,
             Arrangement::Mps | Arrangement::TimeSliced => true,
         };
-        (0..self.study.engines.len()).filter(|place| works(&self.study.engines[*place].name)).collect()
+        (0..self.study.engines.len()).filter(|index| works(&self.study.engines[*index].name)).collect()
     }
 }
 

@@ -27,7 +27,7 @@ const FAILURES: u32 = 5;
 
 /// What load there is.
 #[derive(Clone, Debug)]
-pub(super) struct Load {
+pub(super) struct LoadRun {
     pub engine: String,
     pub target: Target,
     pub lengths: Lengths,
@@ -47,7 +47,7 @@ pub(super) struct Loaded {
     pub failure: Option<String>,
 }
 
-impl Load {
+impl LoadRun {
     fn span(&self) -> Range<Duration> {
         self.warm_up..self.warm_up + self.counts
     }
@@ -83,7 +83,7 @@ impl Load {
 }
 
 /// One request after the other until the end. Whatever is known of one stays, also when it is cut off.
-async fn send(load: Rc<Load>, began: Instant, requests: Rc<RefCell<Vec<Request>>>) {
+async fn send(load: Rc<LoadRun>, began: Instant, requests: Rc<RefCell<Vec<Request>>>) {
     let mut caller = Caller::of(&load.target);
     let mut failures = 0;
     while began.elapsed() < load.span().end && failures < FAILURES {

@@ -9,13 +9,13 @@ use super::thresholds::{FAILURES, NO_DIFFERENCE};
 use crate::text::figures::plural;
 
 /// The choices in the order in which they are written.
-const TOLD: [Choice; 5] =
+const ORDER: [Choice; 5] =
     [Choice::Mps, Choice::TimeSlicing, Choice::OneEngine, Choice::NoSharing, Choice::NoDifference];
 
 /// The recommendation itself first.
 pub(super) fn of(what: &Recommendation, analysis: &Analysis) -> Vec<String> {
     let mut sentences = vec![headline(what, analysis)];
-    sentences.extend(TOLD.iter().filter_map(|choice| reason(*choice, &what.loads)));
+    sentences.extend(ORDER.iter().filter_map(|choice| reason(*choice, &what.loads)));
     if matches!(what.choice, Choice::Mps | Choice::ByLoad) {
         sentences.extend(compared(&what.loads));
         sentences.extend(percentages(what));
@@ -52,7 +52,7 @@ fn reason(choice: Choice, all: &[Advised]) -> Option<String> {
     let gain = range(&meant, |load| load.gain)?;
     let sliced = range(&meant, |load| load.sliced_gain);
     let here: Vec<Load> = meant.iter().map(|load| load.load).collect();
-    let here = loads::told(&here, &others).map_or_else(String::new, |told| format!("For {told}: "));
+    let here = loads::named(&here, &others).map_or_else(String::new, |named| format!("For {named}: "));
     Some(match choice {
         Choice::Mps => format!("{here}MPS pays: gain {gain}, so many times as much done as by one engine at a time."),
         Choice::TimeSlicing => {

@@ -51,7 +51,7 @@ fn environment_becomes(what: &str, becomes: impl Fn(&Path)) {
     becomes(&file);
     let before = watchdog.engines();
     let kill =
-        |place: usize| nix::sys::signal::kill(nix::unistd::Pid::from_raw(before[place].main as i32), Signal::SIGKILL);
+        |index: usize| nix::sys::signal::kill(nix::unistd::Pid::from_raw(before[index].main as i32), Signal::SIGKILL);
     kill(0).unwrap();
     watchdog.await_event("action_failed", what);
     watchdog.await_engine("quarantined", "qwen-a");

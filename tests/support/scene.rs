@@ -108,13 +108,13 @@ impl Scene {
     }
 
     /// The table of an engine, by its place.
-    pub fn engine(&mut self, place: usize) -> &mut Table {
-        self.group()["engine"].as_array_mut().unwrap()[place].as_table_mut().unwrap()
+    pub fn engine(&mut self, index: usize) -> &mut Table {
+        self.group()["engine"].as_array_mut().unwrap()[index].as_table_mut().unwrap()
     }
 
     /// An engine's command becomes the arguments of `prefix`.
-    pub fn wrap(&mut self, place: usize, prefix: &[&str]) {
-        let command = self.engine(place)["command"].as_array_mut().unwrap();
+    pub fn wrap(&mut self, index: usize, prefix: &[&str]) {
+        let command = self.engine(index)["command"].as_array_mut().unwrap();
         command.splice(0..0, prefix.iter().map(|word| Value::from(*word)));
     }
 

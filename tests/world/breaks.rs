@@ -288,7 +288,7 @@ impl World {
         policy.groups.retain(|_| !self.absent.contains(&(places.next().unwrap(), None)));
         self.policy = policy.clone();
         let change = PolicyChange { policy, rolls };
-        self.later(Duration::ZERO, Happening::Told(Input::PolicyChanged(Box::new(change))));
+        self.later(Duration::ZERO, Happening::Input(Input::PolicyChanged(Box::new(change))));
     }
 
     fn add_group(&mut self, name: &str) {
@@ -315,7 +315,7 @@ impl World {
             }
             _ => {}
         }
-        self.later(Duration::ZERO, Happening::Told(Input::Asked(request)));
+        self.later(Duration::ZERO, Happening::Input(Input::Asked(request)));
     }
 
     pub(super) fn key(&self, group: usize, engine: usize) -> Member {
@@ -373,7 +373,7 @@ impl World {
         if let (Some(pid), Some(wait)) = (self.groups[group].engines[engine].pid, line) {
             let line = format!("Out of memory: Killed process {pid} (VLLM::EngineCor)");
             let said = Input::Observed(Observation::OomKill { pid, line });
-            self.later(ms(wait), Happening::Told(said));
+            self.later(ms(wait), Happening::Input(said));
         }
         self.sigkill(group, engine);
     }

@@ -58,7 +58,7 @@ pub fn at_ms(millis: u64) -> Moment {
 /// The next thing that happens.
 #[derive(Debug)]
 enum Happening {
-    Told(Input),
+    Input(Input),
     Finish(ActionId, Outcome),
     Deadline(ActionId),
     Gone(u32, Exit),
@@ -270,7 +270,7 @@ impl World {
             count: 0,
             next_pid: 10,
         };
-        world.later(Duration::ZERO, Happening::Told(Input::Woke));
+        world.later(Duration::ZERO, Happening::Input(Input::Woke));
         world
     }
 
@@ -315,7 +315,7 @@ impl World {
         for group in &mut self.groups {
             group.everything_is_gone();
         }
-        self.later(Duration::ZERO, Happening::Told(Input::Woke));
+        self.later(Duration::ZERO, Happening::Input(Input::Woke));
     }
 
     /// How many processes live.
@@ -412,7 +412,7 @@ impl World {
     }
 
     fn observe(&mut self, observation: Observation) {
-        self.later(Duration::ZERO, Happening::Told(Input::Observed(observation)));
+        self.later(Duration::ZERO, Happening::Input(Input::Observed(observation)));
     }
 
     fn log(&mut self, group: usize, line: ServerLine) {
@@ -429,7 +429,7 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Told(input) => {
+            Happening::Input(input) => {
                 self.tell(input);
             }
             Happening::Finish(id, outcome) => self.finish(id, outcome),

@@ -7,7 +7,7 @@ use std::mem;
 
 use memchr::memchr;
 
-use super::dialect::{self, Dialect, Figure};
+use super::dialect::{self, Figure, MetricsDialect};
 use super::labels::{Labels, unescape};
 use super::nothing;
 use crate::model::EngineLoad;
@@ -37,7 +37,7 @@ pub struct Page {
     first: Option<u8>,
     samples: usize,
     strange: usize,
-    dialect: Option<&'static Dialect>,
+    dialect: Option<&'static MetricsDialect>,
     /// Values by the index of the name and the series. NaN: what it says can't be.
     values: BTreeMap<(usize, u64), f64>,
     /// Whether it is awake, and whether it is in any other state.

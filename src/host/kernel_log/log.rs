@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::device::{self, Device};
 use super::file::LogFile;
-use super::reader::{self, Reader, Told};
+use super::reader::{self, LineMeaning, Reader};
 use super::ring::{self, Ring};
 use super::words::KernelLine;
 
@@ -101,7 +101,7 @@ impl KernelLog {
     }
 
     /// What the log holds of lines that are `wanted`, the last `most` bytes of them. Of a file its end alone is read.
-    pub fn told(path: &Path, wanted: impl Fn(&str) -> bool, most: usize) -> Result<String, KmsgError> {
+    pub fn read_back(path: &Path, wanted: impl Fn(&str) -> bool, most: usize) -> Result<String, KmsgError> {
         let mut text = String::new();
         let mut take = |record: &str| {
             let line = record.lines().next().unwrap_or_default();
@@ -178,15 +178,15 @@ impl Ear<'_> {
     /// Takes a line or a record.
     pub(super) fn line(&mut self, text: &str) -> ControlFlow<()> {
         match self.reader.take(text) {
-            Told::Understood(said) => {
+            LineMeaning::Understood(said) => {
                 self.turn(State::Answers, || Heard::Answers)?;
                 said.map_or(ControlFlow::Continue(()), |line| (self.seen)(Heard::Line(line)))
             }
-            Told::Strange(Some(line)) => {
+            LineMeaning::Strange(Some(line)) => {
                 let path = self.path.display().to_string();
                 self.turn(State::NotUnderstood, || Heard::NotUnderstood(not_understood(&path, &line)))
             }
-            Told::Strange(None) | Told::Nothing => ControlFlow::Continue(()),
+            LineMeaning::Strange(None) | LineMeaning::Nothing => ControlFlow::Continue(()),
         }
     }
 

@@ -14,7 +14,7 @@ const LONGEST_LINE: usize = 64 * 1024;
 const KNOWN_BY: usize = 64;
 
 /// A file, by device and number.
-pub(super) type Inode = (u64, u64);
+pub(super) type FileId = (u64, u64);
 
 /// A file and how far it was read.
 pub(super) struct Opened {
@@ -53,7 +53,7 @@ impl Opened {
         Ok(opened)
     }
 
-    pub(super) fn inode(&self) -> io::Result<Inode> {
+    pub(super) fn inode(&self) -> io::Result<FileId> {
         self.file.metadata().map(|found| (found.dev(), found.ino()))
     }
 

@@ -17,7 +17,7 @@ const LONGEST_SUBSYSTEM: usize = 48;
 
 /// The meaning of a line.
 #[derive(Debug, PartialEq)]
-pub(super) enum Told {
+pub(super) enum LineMeaning {
     /// A line in a known form, and what it says, if anything of interest.
     Understood(Option<KernelLine>),
     /// Nothing about the log's form: an empty line, or one that goes on with the one before.
@@ -39,7 +39,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Takes a line or a record.
-    pub(super) fn take(&mut self, line: &str) -> Told {
+    pub(super) fn take(&mut self, line: &str) -> LineMeaning {
         let plain = without_colours(line);
         match forms::line(&plain) {
             Line::Kernel(text) => {
@@ -54,31 +54,31 @@ impl Reader {
         }
     }
 
-    fn understood(&mut self, said: Option<KernelLine>) -> Told {
+    fn understood(&mut self, said: Option<KernelLine>) -> LineMeaning {
         self.strange = 0;
-        Told::Understood(said)
+        LineMeaning::Understood(said)
     }
 
-    fn bare(&mut self, text: &str) -> Told {
+    fn bare(&mut self, text: &str) -> LineMeaning {
         if text.trim().is_empty() || text.starts_with("-- ") {
-            return Told::Nothing;
+            return LineMeaning::Nothing;
         }
         if let Some(told) = self.json_of_dmesg(text.trim()) {
             return told;
         }
         match self.stamped {
-            true if text.starts_with(char::is_whitespace) => Told::Nothing,
+            true if text.starts_with(char::is_whitespace) => LineMeaning::Nothing,
             false if words::said(text).is_some() => self.understood(words::said(text)),
             false if looks_like_the_kernels(text) => self.understood(None),
             _ => {
                 self.strange = self.strange.saturating_add(1);
-                Told::Strange((self.strange >= STRANGE).then(|| text.chars().take(SHOWN).collect()))
+                LineMeaning::Strange((self.strange >= STRANGE).then(|| text.chars().take(SHOWN).collect()))
             }
         }
     }
 
     /// `dmesg --json` prints an entry in several lines: `"fac": "kern",` or `"pri": 6,`, then `"msg": "..."`.
-    fn json_of_dmesg(&mut self, text: &str) -> Option<Told> {
+    fn json_of_dmesg(&mut self, text: &str) -> Option<LineMeaning> {
         if text == "\"dmesg\": [" {
             self.json = Some(false);
             return Some(self.understood(None));
@@ -137,9 +137,9 @@ pub(super) fn is_no_kernel_log<'a>(lines: impl Iterator<Item = &'a str>) -> Opti
     let (mut understood, mut strange) = (0, Vec::new());
     for line in lines {
         match reader.take(line) {
-            Told::Understood(_) => understood += 1,
-            Told::Strange(_) => strange.push(line),
-            Told::Nothing => {}
+            LineMeaning::Understood(_) => understood += 1,
+            LineMeaning::Strange(_) => strange.push(line),
+            LineMeaning::Nothing => {}
         }
     }
     // What only looks like the kernel's proves little: any log has such lines.

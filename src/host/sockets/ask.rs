@@ -10,7 +10,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::wire::Socket;
-use super::wire::{self, Part};
+use super::wire::{self, NetlinkPart};
 
 /// Upper bound for one answer of the kernel. It answers within microseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -74,10 +74,10 @@ impl Sockets {
                 let message = message?;
                 whole &= !message.changed();
                 match message.part()? {
-                    Some(Part::Socket(socket)) if found.len() < MOST => found.push(socket),
-                    Some(Part::Failed(errno)) => return Err(refused(Errno::from_raw(errno))),
-                    Some(Part::End) => ended = true,
-                    Some(Part::Socket(_)) | None => {}
+                    Some(NetlinkPart::Socket(socket)) if found.len() < MOST => found.push(socket),
+                    Some(NetlinkPart::Failed(errno)) => return Err(refused(Errno::from_raw(errno))),
+                    Some(NetlinkPart::End) => ended = true,
+                    Some(NetlinkPart::Socket(_)) | None => {}
                 }
             }
             if ended {

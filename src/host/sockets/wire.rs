@@ -57,7 +57,7 @@ pub struct Socket {
 
 /// What a message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum NetlinkPart {
     Socket(Socket),
     /// An errno.
     Failed(i32),
@@ -83,11 +83,11 @@ pub(super) fn request(family: u8, port: u16, sequence: u32) -> Vec<u8> {
 }
 
 /// The messages of one piece of an answer; those that answer another request are left out.
-pub(super) fn messages(piece: &[u8], sequence: u32) -> impl Iterator<Item = Result<Message<'_>, String>> {
+pub(super) fn messages(piece: &[u8], sequence: u32) -> impl Iterator<Item = Result<NetlinkMessage<'_>, String>> {
     let mut rest = piece;
     let all = std::iter::from_fn(move || {
         let bytes = Some(std::mem::take(&mut rest)).filter(|bytes| !bytes.is_empty())?;
-        let Some((message, after)) = Message::first(bytes) else {
+        let Some((message, after)) = NetlinkMessage::first(bytes) else {
             return Some(Err(format!("{} bytes of the kernel's answer are no netlink message", bytes.len())));
         };
         rest = after;
@@ -98,20 +98,23 @@ pub(super) fn messages(piece: &[u8], sequence: u32) -> impl Iterator<Item = Resu
 
 /// struct nlmsghdr, and what follows it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message<'b> {
+pub(super) struct NetlinkMessage<'b> {
     kind: u16,
     flags: u16,
     sequence: u32,
     body: &'b [u8],
 }
 
-impl<'b> Message<'b> {
+impl<'b> NetlinkMessage<'b> {
     /// The first message, with what comes after it.
-    fn first(bytes: &'b [u8]) -> Option<(Message<'b>, &'b [u8])> {
+    fn first(bytes: &'b [u8]) -> Option<(NetlinkMessage<'b>, &'b [u8])> {
         let length = u32_at(bytes, 0)? as usize;
         let body = bytes.get(HEADER..length)?;
         let after = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((Message { kind: u16_at(bytes, 4)?, flags: u16_at(bytes, 6)?, sequence: u32_at(bytes, 8)?, body }, after))
+        Some((
+            NetlinkMessage { kind: u16_at(bytes, 4)?, flags: u16_at(bytes, 6)?, sequence: u32_at(bytes, 8)?, body },
+            after,
+        ))
     }
 
     /// Sockets came or went meanwhile, so that one may be missing or listed twice.
@@ -120,12 +123,12 @@ impl<'b> Message<'b> {
     }
 
     /// The part that this message is; `None`: nothing that matters.
-    pub(super) fn part(&self) -> Result<Option<Part>, String> {
+    pub(super) fn part(&self) -> Result<Option<NetlinkPart>, String> {
         match self.kind {
-            SOCK_DIAG_BY_FAMILY => Ok(socket(self.body)?.map(Part::Socket)),
+            SOCK_DIAG_BY_FAMILY => Ok(socket(self.body)?.map(NetlinkPart::Socket)),
             ERROR | DONE => match u32_at(self.body, 0).map_or(0, u32::cast_signed) {
-                failed if failed < 0 => Ok(Some(Part::Failed(failed.saturating_neg()))),
-                _ => Ok((self.kind == DONE).then_some(Part::End)),
+                failed if failed < 0 => Ok(Some(NetlinkPart::Failed(failed.saturating_neg()))),
+                _ => Ok((self.kind == DONE).then_some(NetlinkPart::End)),
             },
             _ => Ok(None),
         }

@@ -27,7 +27,7 @@ pub(super) type Shared = Rc<RefCell<Probes>>;
 pub(super) struct Probes {
     clients: BTreeMap<u64, Client>,
     /// Engines with a probe, as they were announced.
-    told: BTreeMap<Member, Told>,
+    reported: BTreeMap<Member, ReportedState>,
     /// Reason why no probe can call.
     deaf: Option<String>,
     /// Windows in a row without a time that all of the group's probes covered.
@@ -36,7 +36,7 @@ pub(super) struct Probes {
     reports: Reports,
 }
 
-type Told = (ProbeState, Option<String>);
+type ReportedState = (ProbeState, Option<String>);
 
 /// One process that has a probe.
 struct Client {
@@ -55,8 +55,8 @@ pub(super) type Asked = (EngineName, oneshot::Receiver<Kernels>);
 
 impl Probes {
     pub(super) fn new(reports: Reports) -> Self {
-        let (clients, told, empty) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Probes { clients, told, deaf: None, empty, numbers: 0, reports }
+        let (clients, reported, empty) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Probes { clients, reported, deaf: None, empty, numbers: 0, reports }
     }
 
     /// Whether probes can call; or why not.
@@ -141,13 +141,13 @@ impl Probes {
                 None => (ProbeState::Working, None),
             },
         };
-        let before = self.told.remove(engine).unwrap_or((ProbeState::Waiting, None));
+        let before = self.reported.remove(engine).unwrap_or((ProbeState::Waiting, None));
         if before != state {
             let (state, why) = state.clone();
             self.reports.observed(Observation::Probe { engine: engine.clone(), state, why });
         }
         if state.0 != ProbeState::Waiting {
-            self.told.insert(engine.clone(), state);
+            self.reported.insert(engine.clone(), state);
         }
     }
 }

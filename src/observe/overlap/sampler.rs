@@ -40,7 +40,7 @@ pub struct Timing {
 }
 
 /// One window that is wanted.
-pub(super) struct Wanted {
+pub(super) struct WantedWindow {
     pub group: GroupName,
     pub timing: Timing,
     /// Upper bound for all of it.
@@ -56,7 +56,7 @@ pub struct Sampler {
     reports: UnboundedSender<Report>,
     timings: BTreeMap<GroupName, Timing>,
     /// Channel to the thread; `None`: no engine was to be probed yet.
-    thread: Option<UnboundedSender<Wanted>>,
+    thread: Option<UnboundedSender<WantedWindow>>,
 }
 
 impl Sampler {
@@ -75,7 +75,7 @@ impl Sampler {
         Ok(())
     }
 
-    fn start(&self) -> io::Result<UnboundedSender<Wanted>> {
+    fn start(&self) -> io::Result<UnboundedSender<WantedWindow>> {
         // Where no thread can be had it is leaked: dropped on another runtime's thread it would panic.
         let runtime = ManuallyDrop::new(Builder::new_current_thread().enable_all().build()?);
         let (sender, wanted) = unbounded_channel();
@@ -98,7 +98,7 @@ impl Sampler {
         };
         let (answer, answered) = oneshot::channel();
         // A thread that has ended drops the answer.
-        let _ = thread.send(Wanted { group: group.clone(), timing: *timing, bound, answer });
+        let _ = thread.send(WantedWindow { group: group.clone(), timing: *timing, bound, answer });
         Box::pin(async move {
             let window = answered.await.map_err(|_| "the thread of the kernel probes has ended".to_owned())??;
             if let Some(window) = window {
@@ -115,12 +115,12 @@ fn serve(
     place: ProbePlace,
     owners: Owners,
     reports: Reports,
-    mut wanted: UnboundedReceiver<Wanted>,
+    mut wanted: UnboundedReceiver<WantedWindow>,
 ) {
     let probes: Shared = Rc::new(Probes::new(reports).into());
     LocalSet::new().block_on(runtime, async {
         spawn_local(listen(place, owners, probes.clone()));
-        while let Some(Wanted { group, timing, bound, answer }) = wanted.recv().await {
+        while let Some(WantedWindow { group, timing, bound, answer }) = wanted.recv().await {
             let probes = probes.clone();
             spawn_local(async move {
                 // Whoever gave up asking has had its outcome.

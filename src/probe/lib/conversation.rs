@@ -24,7 +24,7 @@ pub fn hold(socket: &Path, hints: Hints) {
     let mut speaker = Speaker { recorder: Recorder::new(hints), trouble: None };
     loop {
         if let Ok(stream) = UnixStream::connect(socket)
-            && let Ok(Ended) = speaker.converse(stream)
+            && let Ok(EngineEnded) = speaker.converse(stream)
         {
             return;
         }
@@ -33,7 +33,7 @@ pub fn hold(socket: &Path, hints: Hints) {
 }
 
 /// The process is ending.
-struct Ended;
+struct EngineEnded;
 
 struct Speaker {
     recorder: Recorder,
@@ -42,7 +42,7 @@ struct Speaker {
 }
 
 impl Speaker {
-    fn converse(&mut self, mut stream: UnixStream) -> io::Result<Ended> {
+    fn converse(&mut self, mut stream: UnixStream) -> io::Result<EngineEnded> {
         stream.set_write_timeout(Some(WRITE_LIMIT))?;
         stream.write_all(&Word::Hello { version: VERSION }.frame())?;
         // Another watchdog does not know yet.
@@ -58,7 +58,7 @@ impl Speaker {
             match self.obey(order) {
                 Answer::Say(frame) => stream.write_all(&frame)?,
                 Answer::Silence => {}
-                Answer::Ended => return Ok(Ended),
+                Answer::Ended => return Ok(EngineEnded),
             }
         }
     }

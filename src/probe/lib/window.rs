@@ -53,7 +53,7 @@ struct Ordered {
 }
 
 /// The end of the process has begun: nothing more is touched.
-struct Ended;
+struct EngineEnds;
 
 impl Recorder {
     /// Looks for nothing yet.
@@ -130,14 +130,14 @@ impl<'a> Session<'a> {
         opened.inspect_err(|_| driver.leave())
     }
 
-    fn window(self, ordered: Ordered) -> Result<Result<Kernels, Trouble>, Ended> {
+    fn window(self, ordered: Ordered) -> Result<Result<Kernels, Trouble>, EngineEnds> {
         sleep_until(before(ordered.begin, SETTLING));
-        let watched = guarded(|| self.cupti.watch(&self.subscription)).ok_or(Ended)?;
+        let watched = guarded(|| self.cupti.watch(&self.subscription)).ok_or(EngineEnds)?;
         let since = now();
         sleep_until(ordered.end);
         let until = now();
         let Session { cupti, driver, clock, before, subscription } = self;
-        let taken_down = guarded(|| cupti.end(driver, subscription)).ok_or(Ended)?;
+        let taken_down = guarded(|| cupti.end(driver, subscription)).ok_or(EngineEnds)?;
         launches::close();
         let outcome = launches::outcome();
         wait(driver, &outcome.launches)?;
@@ -152,7 +152,7 @@ impl<'a> Session<'a> {
             driver.leave();
             kernels.unwrap_or_else(|| nothing(ordered.number, ordered.from))
         });
-        let kernels = kernels.ok_or(Ended)?;
+        let kernels = kernels.ok_or(EngineEnds)?;
         Ok(watched.and(taken_down).map_err(Trouble::Lasting).and_then(|()| outcome.trouble()).map(|()| kernels))
     }
 }
@@ -187,11 +187,11 @@ impl Kit {
 }
 
 /// Waits until all that was launched has ended, in bounds. The guard is released between looks: an exit does not wait.
-fn wait(driver: &Driver, launches: &[Launch]) -> Result<(), Ended> {
+fn wait(driver: &Driver, launches: &[Launch]) -> Result<(), EngineEnds> {
     let deadline = Instant::now() + PATIENCE;
     let pending = |launch: &Launch| driver.is_past(launch.event) == Some(false);
     let mut rest = launches;
-    while let Some(first) = guarded(|| rest.iter().position(pending)).ok_or(Ended)? {
+    while let Some(first) = guarded(|| rest.iter().position(pending)).ok_or(EngineEnds)? {
         if Instant::now() > deadline {
             break;
         }

@@ -30,7 +30,7 @@ pub(super) fn serve(batch: &Arc<Batch>, stream: TcpStream) {
 fn answer_all(batch: &Arc<Batch>, mut stream: TcpStream) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
-        let Request { line, last, body } = read_request(&mut reader)?;
+        let HttpRequest { line, last, body } = read_request(&mut reader)?;
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["GET", "/health", ..] => health(batch, &mut stream)?,
@@ -106,15 +106,15 @@ fn answer(batch: &Arc<Batch>, stream: &mut TcpStream, words: &[&str], body: &[u8
     }
 }
 
-struct Request {
+struct HttpRequest {
     line: String,
     /// The caller wants no other answer on this connection.
     last: bool,
     body: Vec<u8>,
 }
 
-fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<Request> {
-    let mut request = Request { line: String::new(), last: false, body: Vec::new() };
+fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<HttpRequest> {
+    let mut request = HttpRequest { line: String::new(), last: false, body: Vec::new() };
     if reader.read_line(&mut request.line)? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

@@ -97,9 +97,9 @@ fn engine_is_started_outside_mps(day: &mut Day) {
     is_started_as(day, 0, Knob::OutsideMps);
 }
 
-fn is_started_as(day: &mut Day, place: usize, knob: Knob) {
-    day.world.break_it(Break::Make(0, place, knob));
-    let evict = Request::Evict(day.engines[place].key());
+fn is_started_as(day: &mut Day, index: usize, knob: Knob) {
+    day.world.break_it(Break::Make(0, index, knob));
+    let evict = Request::Evict(day.engines[index].key());
     day.order(evict);
 }
 
@@ -115,8 +115,8 @@ fn gpu_falls_off_the_bus(day: &mut Day) {
     day.world.break_it(Break::Lost(true, true));
 }
 
-fn change(day: &mut Day, place: usize, how: impl Fn(&mut Engine)) {
-    let key = day.engines[place].clone();
+fn change(day: &mut Day, index: usize, how: impl Fn(&mut Engine)) {
+    let key = day.engines[index].clone();
     how(day.around().engines.get_mut(&key).unwrap());
 }
 

@@ -20,14 +20,14 @@ pub(crate) struct Beside {
 /// What one group knows of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Foreign {
-    pub listed: BTreeMap<u32, Listed>,
+    pub listed: BTreeMap<u32, ForeignProcess>,
     /// Whom an event named last, and when.
     pub told: BTreeSet<u32>,
     pub told_at: Moment,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Listed {
+pub(crate) struct ForeignProcess {
     pub since: Moment,
     readings: u32,
     pub proven: bool,
@@ -39,7 +39,7 @@ impl Foreign {
     pub(crate) fn saw(&mut self, beside: &Beside, now: Moment) {
         self.listed.retain(|pid, _| beside.pids.contains(pid));
         for pid in &beside.pids {
-            let listed = self.listed.entry(*pid).or_insert(Listed { since: now, readings: 0, proven: false });
+            let listed = self.listed.entry(*pid).or_insert(ForeignProcess { since: now, readings: 0, proven: false });
             listed.readings = listed.readings.saturating_add(1);
             let long = listed.readings >= 2 && now.since(listed.since) >= FOREIGN_FOR;
             listed.proven |= long && beside.trees_at > listed.since;

@@ -15,11 +15,11 @@ const LAST_READ: Duration = Duration::from_millis(LOAD.as_millis() as u64 + 500)
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct IdleRow {
     /// The first and the last of them, and the tokens that all of them showed.
-    row: Option<(Moment, Moment, Tokens)>,
+    row: Option<(Moment, Moment, TokenCounts)>,
 }
 
 /// Prompt and generated tokens.
-type Tokens = (f64, f64);
+type TokenCounts = (f64, f64);
 
 impl IdleRow {
     /// A load was read, and something else speaks against one without requests.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::facts::figures::LOAD_FRESH;
-use crate::decide::facts::overlap::baseline::{Work, rate_alone};
+use crate::decide::facts::overlap::baseline::{LoadPoint, rate_alone};
 use crate::decide::facts::overlap::pace::Pace;
 use crate::model::{Baseline, Moment};
 
@@ -37,7 +37,7 @@ impl Share {
         let last = pace.read().filter(|read| now.since(*read) <= LOAD_FRESH)?;
         let from = last.before(LATE);
         let stretch = pace.stretch(from, last).filter(|stretch| stretch.lasted >= COVERED)?;
-        let work = |shape: crate::decide::facts::overlap::pace::Shape| Work {
+        let work = |shape: crate::decide::facts::overlap::pace::Shape| LoadPoint {
             running: stretch.running,
             prompt: shape.prompt,
             generation: shape.generation,

@@ -44,7 +44,7 @@ pub(crate) struct Pace {
 
 /// What an engine did from one reading to a later one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Stretch {
+pub(crate) struct PaceStretch {
     /// The later reading's time.
     pub end: Moment,
     /// Time between the two.
@@ -107,12 +107,12 @@ impl Pace {
     }
 
     /// The stretch from the first reading at `from` or later to the last one until `to`.
-    pub(crate) fn stretch(&self, from: Moment, to: Moment) -> Option<Stretch> {
+    pub(crate) fn stretch(&self, from: Moment, to: Moment) -> Option<PaceStretch> {
         let (first, last) = self.between(from, to)?;
         let lasted = last.at.since(first.at);
         let (seconds, busy) = (lasted.as_secs_f64(), last.busy - first.busy);
         let tokens = last.prompt + last.generation - first.prompt - first.generation;
-        Some(Stretch {
+        Some(PaceStretch {
             end: last.at,
             lasted,
             busy: busy / seconds,

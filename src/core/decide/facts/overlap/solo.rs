@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::decide::facts::overlap::baseline::Work;
+use crate::decide::facts::overlap::baseline::LoadPoint;
 use crate::decide::facts::overlap::pace::Pace;
 use crate::decide::orders::DomainNumber;
 use crate::model::{EngineName, Moment};
@@ -50,11 +50,11 @@ impl Solo {
     }
 
     /// What the engine did in the next whole stretch, and how fast; `None`: there is none yet.
-    pub(crate) fn stretch(&mut self, pace: &Pace, sure: Moment) -> Option<(Work, f64)> {
+    pub(crate) fn stretch(&mut self, pace: &Pace, sure: Moment) -> Option<(LoadPoint, f64)> {
         let stretch = pace.stretch(self.from, sure).filter(|stretch| stretch.lasted >= STRETCH)?;
         let shape = pace.shape(self.since, sure)?;
         self.from = stretch.end;
-        let work = Work { running: stretch.running, prompt: shape.prompt, generation: shape.generation };
+        let work = LoadPoint { running: stretch.running, prompt: shape.prompt, generation: shape.generation };
         (stretch.tokens_per_second > 0.0).then_some((work, stretch.tokens_per_second))
     }
 }
@@ -75,7 +75,7 @@ mod tests {
         works(&mut pace, 0, 60, 4.0, 4.0);
         assert_eq!(solo.stretch(&pace, at(13)), None, "eight seconds");
         let (work, rate) = solo.stretch(&pace, at(15)).unwrap();
-        assert_eq!((work, rate), (Work { running: 4.0, prompt: 100.0, generation: 50.0 }, 600.0));
+        assert_eq!((work, rate), (LoadPoint { running: 4.0, prompt: 100.0, generation: 50.0 }, 600.0));
         assert_eq!(solo.stretch(&pace, at(23)), None);
         assert!(solo.stretch(&pace, at(24)).is_some());
     }
