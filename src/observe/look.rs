@@ -27,8 +27,8 @@ use crate::model::{
 /// What will be known later, on this thread.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// What `act` lends, through an adapter in `runtime`: it alone speaks to control daemons and knows where engines live.
-pub trait Hands {
+/// I/O of `act`, lent through an adapter in `runtime`: `act` alone speaks to control daemons and knows where engines live.
+pub trait LookIo {
     /// Gives one command to the group's control daemon; answers with its stdout, or the reason why there is none, within
     /// `timeout`.
     /// Dropping the answer ends the command.
@@ -65,7 +65,7 @@ pub struct Observers {
     /// Where engines answer once they are started the next time.
     next_endpoints: BTreeMap<Member, Rc<Endpoint>>,
     driver: Arc<dyn Gpus>,
-    hands: Rc<dyn Hands>,
+    io: Rc<dyn LookIo>,
     sampler: Sampler,
     connections: Connections,
     reports: Reports,
@@ -76,7 +76,7 @@ impl Observers {
     pub fn new(
         driver: Arc<dyn Gpus>,
         launches: &[GroupLaunch],
-        hands: Rc<dyn Hands>,
+        io: Rc<dyn LookIo>,
         sampler: Sampler,
         reports: UnboundedSender<Report>,
     ) -> io::Result<Self> {
@@ -85,7 +85,7 @@ impl Observers {
             endpoints: BTreeMap::new(),
             next_endpoints: BTreeMap::new(),
             driver,
-            hands,
+            io,
             sampler,
             connections: Connections::start()?,
             reports: Reports(reports),
@@ -157,22 +157,20 @@ impl Observers {
 
     /// Reports what it sees; fails when it could not look.
     fn reading(&self, look: Look, left: Duration) -> Answer<Result<(), Blindness>> {
-        let (reports, hands, bound) = (self.reports.clone(), self.hands.clone(), inner_bound(left));
+        let (reports, io, bound) = (self.reports.clone(), self.io.clone(), inner_bound(left));
         match look {
             Look::Gpu(gpu) => match self.gpus.get(&gpu) {
                 Some(thread) => Box::pin(gpus::look(gpu, thread.read(), reports)),
                 None => Box::pin(ready(Err(Blindness::not_asked(format!("no group has the GPU {gpu}"))))),
             },
-            Look::Server { domain: group, server } => Box::pin(mps::look_server(hands, group, server, bound, reports)),
-            Look::Clients { domain: group, server } => {
-                Box::pin(mps::look_clients(hands, group, server, bound, reports))
-            }
-            Look::Trees(group) => Box::pin(async move { processes::look(&*hands, &group, &reports) }),
-            Look::Pipe(group) => Box::pin(processes::look_pipe(hands.knocking(&group), group, reports)),
+            Look::Server { domain: group, server } => Box::pin(mps::look_server(io, group, server, bound, reports)),
+            Look::Clients { domain: group, server } => Box::pin(mps::look_clients(io, group, server, bound, reports)),
+            Look::Trees(group) => Box::pin(async move { processes::look(&*io, &group, &reports) }),
+            Look::Pipe(group) => Box::pin(processes::look_pipe(io.knocking(&group), group, reports)),
             Look::Commands { domain: group, pids } => Box::pin(processes::look_at_commands(group, pids, reports)),
             Look::Traffic(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => {
-                    let (processes, own_ports) = (hands.processes(&engine), endpoint.own_ports());
+                    let (processes, own_ports) = (io.processes(&engine), endpoint.own_ports());
                     self.connections.look(engine, endpoint.door.clone(), processes, own_ports, reports)
                 }
                 None => Box::pin(ready(Err(Blindness::not_asked(format!("no engine {engine}"))))),
@@ -181,7 +179,7 @@ impl Observers {
                 Some(endpoint) => Box::pin(engines::look_token(engine, endpoint.clone(), bound, reports)),
                 None => Box::pin(ready(Err(Blindness::not_asked(format!("no engine {engine}"))))),
             },
-            Look::Environment(engine) => Box::pin(processes::look_told(hands.environments(&engine), engine, reports)),
+            Look::Environment(engine) => Box::pin(processes::look_told(io.environments(&engine), engine, reports)),
             Look::Health(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_health(engine, endpoint.clone(), bound, reports)),
                 None => Box::pin(ready(Err(Blindness::not_asked(format!("no engine {engine}"))))),

@@ -9,7 +9,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use super::reports::Reports;
-use super::{Answer, Hands};
+use super::{Answer, LookIo};
 use crate::host::environ::MpsEnvironments;
 use crate::host::own_limits;
 use crate::host::procfs::Procfs;
@@ -19,9 +19,9 @@ use crate::text::secrets::Secrets;
 /// What is hidden of command lines; its patterns are made once.
 static SECRETS: LazyLock<Option<Secrets>> = LazyLock::new(|| Secrets::new().ok());
 
-pub(super) fn look(hands: &dyn Hands, domain: &DomainId, reports: &Reports) -> Result<(), Blindness> {
-    let trees = hands.trees(domain).map_err(Blindness::not_asked)?;
-    let claimed = hands.claimed(domain);
+pub(super) fn look(io: &dyn LookIo, domain: &DomainId, reports: &Reports) -> Result<(), Blindness> {
+    let trees = io.trees(domain).map_err(Blindness::not_asked)?;
+    let claimed = io.claimed(domain);
     for (engine, mut processes) in trees {
         let tree = processes.iter().map(|usage| usage.process).collect();
         if let Some((_, claimed)) = claimed.iter().find(|(key, claimed)| key == &engine && !claimed.is_empty()) {
@@ -32,10 +32,10 @@ pub(super) fn look(hands: &dyn Hands, domain: &DomainId, reports: &Reports) -> R
         reports.observed(Observation::Tree { engine: engine.clone(), processes: tree });
         reports.observed(Observation::Usage { engine, processes });
     }
-    for (engine, oom_kills) in hands.oom_kills(domain) {
+    for (engine, oom_kills) in io.oom_kills(domain) {
         reports.observed(Observation::MemoryEvents { engine, oom_kills });
     }
-    if let Some(available) = hands.host_memory() {
+    if let Some(available) = io.host_memory() {
         reports.observed(Observation::HostMemory { domain: domain.clone(), available });
     }
     Ok(())

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+use super::actions::Actions;
 use super::arrangement::{GroupUnderStudy, Manner, Patience, Setting};
 use super::client::Target;
-use super::hands::Hands;
 use super::load::{LoadRun, Loaded};
 use super::progress::Progress;
 use super::request::Lengths;
@@ -63,8 +63,8 @@ impl Experiment {
             problems: Vec::new(),
             baselines: Vec::new(),
         };
-        let hands = Hands::new(&launch, owner)?;
-        Ok(Experiment { group: GroupUnderStudy::new(hands, launch, patience), targets: Vec::new(), study, progress })
+        let actions = Actions::new(&launch, owner)?;
+        Ok(Experiment { group: GroupUnderStudy::new(actions, launch, patience), targets: Vec::new(), study, progress })
     }
 
     /// Measures everything. It may be dropped at any time; then comes [`Experiment::end`].

@@ -1,16 +1,16 @@
-//! Hands that lend what a test says.
+//! The I/O of looks as a test sets it.
 
 use super::*;
 
 /// Answers each command from a table; one that is not in it is never answered.
 #[derive(Default)]
-pub(super) struct FakeHands {
+pub(super) struct FakeIo {
     pub answers: BTreeMap<&'static str, (CommandResult, &'static str)>,
     pub no_trees: bool,
     pub claimed: Option<ProcessId>,
 }
 
-impl Hands for FakeHands {
+impl LookIo for FakeIo {
     fn command(&self, _: &DomainId, text: &str, _: Duration) -> Answer<(CommandResult, String)> {
         match self.answers.get(text) {
             Some((result, answer)) => Box::pin(ready((*result, (*answer).to_owned()))),
