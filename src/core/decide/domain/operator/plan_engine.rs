@@ -6,7 +6,7 @@ use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::{Engine, Sight};
 use crate::decide::facts::remembered::Rest;
 use crate::decide::facts::stage::{Ending, Stage};
-use crate::model::{EngineKey, Goal, Moment, Plan, Request};
+use crate::model::{EngineKey, Awaited, Moment, Plan, Request};
 
 impl Engine {
     /// Whether a process of it may be there.
@@ -60,7 +60,7 @@ impl Domain {
         }
         let mut steps = if self.runs() { self.way_out(key, engine) } else { Vec::new() };
         steps.push(format!("not start {key} until {until}"));
-        Ok(Plan { steps, goals: vec![Goal::EngineStopped(key.clone())] })
+        Ok(Plan { steps, goals: vec![Awaited::EngineStopped(key.clone())] })
     }
 
     fn plan_start_engine(&self, key: &EngineKey, engine: &Engine) -> Result<Plan, String> {
@@ -166,6 +166,6 @@ impl Domain {
     }
 }
 
-fn serves_next(key: &EngineKey, engine: &Engine) -> Goal {
-    Goal::EngineServes { engine: key.clone(), incarnation: engine.instance.incarnation.saturating_add(1) }
+fn serves_next(key: &EngineKey, engine: &Engine) -> Awaited {
+    Awaited::EngineServes { engine: key.clone(), incarnation: engine.instance.incarnation.saturating_add(1) }
 }
