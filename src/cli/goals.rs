@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{EngineKey, EngineState, EngineStatus, Awaited, GroupState, GroupStatus, Moment, Status};
+use crate::model::{Awaited, EngineKey, EngineState, EngineStatus, GroupState, GroupStatus, Moment, Status};
 
 /// A state that looks like the end of all hope may be a moment's: it counts after this.
 const SETTLED: Duration = Duration::from_secs(3);

@@ -1,6 +1,7 @@
 //! The shared words, plain data. Nothing here reads a clock, touches the system or decides.
 
 pub mod action;
+pub mod custody;
 pub mod engine_kind;
 pub mod event;
 pub mod fault;
@@ -31,6 +32,7 @@ pub mod unknown;
 mod words;
 
 pub use action::{Action, FailedAction, Look, Ordered};
+pub use custody::{Custody, Powers};
 pub use engine_kind::EngineKind;
 pub use event::{Event, What};
 pub use fault::{Fault, HeldReason, Reason, RecoveryResult, RecoveryStep, Tier};

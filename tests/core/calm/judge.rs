@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use core_world::World;
 use mpswarden_core::model::{
-    Action, EngineKey, EngineState, Event, Fault, Awaited, GroupState, Moment, Plan, Status, What,
+    Action, Awaited, EngineKey, EngineState, Event, Fault, GroupState, Moment, Plan, Status, What,
 };
 
 /// Between an order's goal and its last deed, and between a stranger's end and the word of it.

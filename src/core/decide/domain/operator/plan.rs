@@ -7,7 +7,7 @@ use crate::decide::domain::phase::{AfterStop, Phase};
 use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::Engine;
 use crate::decide::policy::StartOrder;
-use crate::model::{EngineKey, Awaited, HeldReason, Hold, Moment, Plan, Request, Tier};
+use crate::model::{Awaited, EngineKey, HeldReason, Hold, Moment, Plan, Request, Tier};
 
 /// What an operator stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +222,7 @@ impl Domain {
     fn starts(&self) -> Vec<String> {
         let name = &self.scene.policy.name;
         let (rest, run): (Vec<&Engine>, Vec<&Engine>) =
-            self.scene.engines.iter().filter(|engine| !engine.leaving).partition(|engine| engine.is_to_rest());
+            self.scene.engines.iter().filter(|engine| !engine.is_removed()).partition(|engine| engine.is_to_rest());
         let how = match self.scene.policy.recovery.start {
             StartOrder::Sequential => "one after the other",
             StartOrder::Staggered => "each once the one before it has its memory",
