@@ -12,7 +12,7 @@ pub(crate) const LAYERS: [(&str, &[&str]); 7] = [
     ("facts", &["facts", "policy", "input", "effects", "orders", "turn"]),
     ("evidence", &["evidence"]),
     ("detect", &["detect"]),
-    ("may", &["may"]),
+    ("goal, may", &["goal", "may"]),
     ("domain, instance", &["domain", "instance", "remembered"]),
     ("group", &["group"]),
     ("watchdog", &["watchdog"]),

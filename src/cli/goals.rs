@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{EngineKey, EngineState, EngineStatus, Goal, GroupState, GroupStatus, Moment, Status};
+use crate::model::{Awaited, EngineKey, EngineState, EngineStatus, GroupState, GroupStatus, Moment, Status};
 
 /// Time after which a state counts that looks like the end of all hope: it may be a moment's.
 const SETTLED: Duration = Duration::from_secs(3);
@@ -21,7 +21,7 @@ pub(super) enum Standing {
 /// Goals that are waited for.
 #[derive(Debug)]
 pub(super) struct Goals {
-    goals: Vec<Goal>,
+    goals: Vec<Awaited>,
     hopeless_since: Option<Moment>,
 }
 
@@ -34,7 +34,7 @@ enum One {
 
 impl Goals {
     /// Goals of a plan.
-    pub(super) fn of(goals: Vec<Goal>) -> Goals {
+    pub(super) fn of(goals: Vec<Awaited>) -> Goals {
         Goals { goals, hopeless_since: None }
     }
 
@@ -69,22 +69,22 @@ fn on_their_way(all: &[One]) -> Standing {
     if waits.is_empty() { Standing::Reached } else { Standing::OnItsWay(waits.join("; ")) }
 }
 
-fn standing(goal: &Goal, status: &Status) -> One {
+fn standing(goal: &Awaited, status: &Status) -> One {
     match goal {
-        Goal::GroupServes { group, generation } => match status.group(group.as_str()) {
+        Awaited::GroupServes { group, generation } => match status.group(group.as_str()) {
             Some(found) => group_serves(found, *generation),
             None => One::Hopeless(gone(group)),
         },
-        Goal::GroupStopped(group) => match status.group(group.as_str()) {
+        Awaited::GroupStopped(group) => match status.group(group.as_str()) {
             Some(found) if found.state != GroupState::Stopped => One::OnItsWay(so_far(found)),
             // One that left the configuration has been stopped before.
             _ => One::Reached,
         },
-        Goal::EngineServes { engine, incarnation } => match find(engine, status) {
+        Awaited::EngineServes { engine, incarnation } => match find(engine, status) {
             Some((group, found)) => engine_serves(group, found, *incarnation),
             None => One::Hopeless(gone(engine)),
         },
-        Goal::EngineStopped(engine) => match find(engine, status) {
+        Awaited::EngineStopped(engine) => match find(engine, status) {
             Some((_, found)) if !is_stopped(found) => One::OnItsWay(format!("{engine} is {}", found.state)),
             _ => One::Reached,
         },
@@ -147,18 +147,18 @@ fn so_far(group: &GroupStatus) -> String {
     format!("{} is {}{step}{engines}", group.name, group.state)
 }
 
-fn reached(goal: &Goal, status: &Status) -> String {
+fn reached(goal: &Awaited, status: &Status) -> String {
     match goal {
-        Goal::GroupServes { group, .. } => {
+        Awaited::GroupServes { group, .. } => {
             let generation = status.group(group.as_str()).map_or(0, |found| found.generation);
             format!("{group} serves in generation {generation}")
         }
-        Goal::GroupStopped(group) => format!("{group} is stopped"),
-        Goal::EngineServes { engine, .. } => {
+        Awaited::GroupStopped(group) => format!("{group} is stopped"),
+        Awaited::EngineServes { engine, .. } => {
             let incarnation = find(engine, status).map_or(0, |(_, found)| found.incarnation);
             format!("{engine} serves in incarnation {incarnation}")
         }
-        Goal::EngineStopped(engine) => format!("{engine} is stopped"),
+        Awaited::EngineStopped(engine) => format!("{engine} is stopped"),
     }
 }
 

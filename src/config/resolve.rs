@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy};
 use crate::model::gpu::ComputeMode;
 use crate::model::{
-    ControlLaunch, DomainId, EngineLaunch, GpuIdentity, GpuNamedBy, GpuUuid, GroupLaunch, GroupName, MetricsPlace,
+    ControlLaunch, Custody, DomainId, EngineLaunch, GpuIdentity, GpuNamedBy, GpuUuid, GroupLaunch, GroupName,
+    MetricsPlace,
 };
 
 use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, MetricsUrl};
@@ -128,6 +129,7 @@ fn clients_limit(driver_version: Option<&str>) -> Option<u32> {
 fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: Option<&str>) -> GroupPolicy {
     let engine = |engine: &EngineConfiguration| EnginePolicy {
         name: engine.name.clone(),
+        custody: Custody::Own,
         address: engine.url.as_str().into(),
         device_memory_limit: engine.device_memory_limit,
         memory_max: engine.memory_max,
@@ -145,6 +147,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: O
     GroupPolicy {
         name: group.name.clone(),
         gpu: gpu.uuid.clone(),
+        custody: Custody::Own,
         mode: group.mode,
         faults: group.faults.clone(),
         unknown_clients: group.unknown_clients,

@@ -11,11 +11,10 @@ use hyper::Uri;
 use tokio::sync::oneshot;
 
 use super::look::Answer;
-use super::reports::Reports;
 use super::traffic::Reckoner;
 use crate::host::clock;
 use crate::host::sockets::{Network, Socket, Sockets};
-use crate::model::{Blindness, Member, Observation, ProcessId, Traffic};
+use crate::model::{Member, ProcessId, Traffic};
 
 /// Processes of one engine that are asked for their network.
 const MOST_PROCESSES: usize = 256;
@@ -74,29 +73,26 @@ impl Connections {
         let _ = self.0.send(Order::Keep(engines));
     }
 
-    /// Observes what the kernel says, or why it can't be seen: to be unable to look is an answer here, and no failure.
+    /// What the kernel says, or why it can't be seen: to be unable to look is an answer here, and no failure.
     pub(super) fn look(
         &self,
         engine: Member,
         door: Result<Door, String>,
         processes: Vec<ProcessId>,
         own_ports: Vec<u16>,
-        reports: Reports,
-    ) -> Answer<Result<(), Blindness>> {
+    ) -> Answer<Result<Traffic, String>> {
         let asked = door.map(|door| {
             let (answer, answered) = oneshot::channel();
             // A thread that has ended drops the answer.
-            let _ = self.0.send(Order::Look(WantedLook { engine: engine.clone(), door, processes, own_ports, answer }));
+            let _ = self.0.send(Order::Look(WantedLook { engine, door, processes, own_ports, answer }));
             answered
         });
         Box::pin(async move {
             let ended = |_| Err("the thread that looks at sockets has ended".to_owned());
-            let traffic = match asked {
+            match asked {
                 Ok(answered) => answered.await.unwrap_or_else(ended),
                 Err(why) => Err(why),
-            };
-            reports.observed(Observation::Traffic { engine, traffic });
-            Ok(())
+            }
         })
     }
 }

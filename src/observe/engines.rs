@@ -7,10 +7,15 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::connections::Door;
+use super::fence::Requests;
+use super::look::Answer;
 use super::reports::Reports;
+use crate::host::clock;
 use crate::host::engine_metrics::{self, MetricsError};
 use crate::host::http::{GetError, OurPort, Peer};
-use crate::model::{Blindness, EngineKind, EngineLaunch, EngineLoad, Health, Member, MetricsPlace, Observation};
+use crate::model::{
+    Blindness, EngineKind, EngineLaunch, EngineLoad, Health, Member, MetricsPlace, Observation, Outcome, Traffic,
+};
 
 /// Most bytes of a health endpoint's body that are read.
 const HEALTH_BODY: usize = 64 * 1024;
@@ -28,6 +33,8 @@ pub(super) struct Endpoint {
     /// Where others reach it; or why their connections can't be seen.
     pub door: Result<Door, String>,
     seen: RefCell<Seen>,
+    /// What its running incarnation works on.
+    pub requests: RefCell<Requests>,
 }
 
 /// What it said of itself that matters for asking it.
@@ -73,6 +80,7 @@ impl Endpoint {
             kind: engine.kind,
             door: Door::of(&engine.url),
             seen: RefCell::default(),
+            requests: RefCell::default(),
         }
     }
 
@@ -135,7 +143,24 @@ pub(super) async fn look_load(
         None => EngineLoad { no_metrics: Some("metrics_url = \"none\"".to_owned()), ..EngineLoad::default() },
     };
     endpoint.saw(&load);
+    let ended = endpoint.requests.borrow_mut().read(&load, clock::now());
     reports.observed(Observation::Load { engine, load });
+    if let Some(fence) = ended {
+        reports.finished(fence, Outcome::Done);
+    }
+    Ok(())
+}
+
+/// What the kernel says of its connections, as `asked`.
+pub(super) async fn look_traffic(
+    engine: Member,
+    endpoint: Rc<Endpoint>,
+    asked: Answer<Result<Traffic, String>>,
+    reports: Reports,
+) -> Result<(), Blindness> {
+    let traffic = asked.await;
+    endpoint.requests.borrow_mut().looked(traffic.as_ref().ok(), clock::now());
+    reports.observed(Observation::Traffic { engine, traffic });
     Ok(())
 }
 

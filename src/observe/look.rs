@@ -122,6 +122,25 @@ impl Observers {
         if let Some(endpoint) = self.next_endpoints.remove(engine) {
             self.endpoints.insert(engine.clone(), endpoint);
         }
+        if let Some(endpoint) = self.endpoints.get(engine) {
+            endpoint.requests.take();
+        }
+    }
+
+    /// Waits for an engine's last request, until `deadline` at the latest. Must be called within a tokio `LocalSet` (or
+    /// local runtime).
+    pub fn fence(&self, id: ActionId, engine: &Member, deadline: Moment) {
+        let reports = self.reports.clone();
+        let Some(endpoint) = self.endpoints.get(engine).cloned() else {
+            return reports.finished(id, Outcome::NotAsked { why: format!("no engine {engine}") });
+        };
+        endpoint.requests.borrow_mut().fence(id);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(deadline.since(clock::now())).await;
+            if endpoint.requests.borrow_mut().time_is_over(id) {
+                reports.finished(id, Outcome::TimedOut);
+            }
+        });
     }
 
     /// Forgets the GPUs and engines that are not named.
@@ -171,7 +190,8 @@ impl Observers {
             Look::Traffic(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => {
                     let (processes, own_ports) = (io.processes(&engine), endpoint.own_ports());
-                    self.connections.look(engine, endpoint.door.clone(), processes, own_ports, reports)
+                    let asked = self.connections.look(engine.clone(), endpoint.door.clone(), processes, own_ports);
+                    Box::pin(engines::look_traffic(engine, endpoint.clone(), asked, reports))
                 }
                 None => Box::pin(ready(Err(Blindness::not_asked(format!("no engine {engine}"))))),
             },

@@ -3,6 +3,7 @@
 mod connections;
 pub mod daemon_log;
 pub mod engines;
+mod fence;
 pub mod gpus;
 pub mod kernel_log;
 pub mod look;

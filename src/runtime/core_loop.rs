@@ -209,6 +209,10 @@ impl CoreLoop {
                 self.observers.look(id, look, deadline);
                 continue;
             }
+            if let Action::Fence { engine, .. } = &action {
+                self.observers.fence(id, engine, deadline);
+                continue;
+            }
             if let Action::StartEngine { instance, .. } = &action {
                 self.observers.engine_starts(&instance.member());
             }

@@ -49,7 +49,11 @@ impl World {
             }
             Action::StopControl { domain, grace, .. } => self.stop_control(id, self.find_group(&domain), grace),
             Action::StartServer { domain } => self.start_server(id, self.find_group(&domain)),
-            Action::StartEngine { instance, outside } => self.start_engine(id, &instance, outside),
+            Action::StartEngine { instance, outside } => {
+                self.forget_requests(&instance.member());
+                self.start_engine(id, &instance, outside);
+            }
+            Action::Fence { engine, .. } => self.fence(id, engine),
             Action::KillEngines { domain, engines, strays } => {
                 let group = self.find_group(&domain);
                 self.kill_engines(id, group, &engines, &strays);
@@ -439,6 +443,8 @@ fn domain_of(action: &Action) -> Option<DomainId> {
         | Action::KillEngines { domain, .. }
         | Action::AwaitGone { domain, .. } => Some(domain.clone()),
         Action::StartEngine { instance, .. } => Some(instance.domain()),
-        Action::TerminateClients { engine, .. } | Action::StopEngine { engine, .. } => Some(engine.domain.clone()),
+        Action::TerminateClients { engine, .. } | Action::StopEngine { engine, .. } | Action::Fence { engine, .. } => {
+            Some(engine.domain.clone())
+        }
     }
 }

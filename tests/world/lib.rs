@@ -2,7 +2,7 @@
 //! delays that were measured on an H200. No threads and no clock; a test breaks things and reads the journal.
 //!
 //! `mod` holds the levels and the event queue, `carry_out` does what the core orders, `fates` is what becomes of
-//! processes, `outsiders` are those that no engine owns, `sharing` kernel probes, `stuck` engines that stand still, `breaks` is what can go wrong, `language` reads what scenario files say, `words` writes decisions down, `policies` has the policies that tests start from, `nature` lets a test say how readings differ.
+//! processes, `fences` waits for last requests, `outsiders` are those that no engine owns, `sharing` kernel probes, `stuck` engines that stand still, `breaks` is what can go wrong, `language` reads what scenario files say, `words` writes decisions down, `policies` has the policies that tests start from, `nature` lets a test say how readings differ.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 #![allow(unreachable_pub, clippy::wildcard_enum_match_arm, clippy::too_many_lines)]
 
@@ -10,6 +10,7 @@ mod breaks;
 mod carry_out;
 mod drivers;
 mod fates;
+mod fences;
 pub mod language;
 mod nature;
 mod outsiders;
@@ -218,6 +219,7 @@ pub struct World {
     outsiders: BTreeMap<u32, outsiders::Outsider>,
     processes: BTreeMap<u32, Process>,
     queue: BTreeMap<(Moment, u64), Happening>,
+    fences: fences::Fences,
     open: BTreeMap<ActionId, Ordered>,
     count: u64,
     next_pid: u32,
@@ -267,6 +269,7 @@ impl World {
             processes: BTreeMap::new(),
             queue: BTreeMap::new(),
             open: BTreeMap::new(),
+            fences: fences::Fences::default(),
             count: 0,
             next_pid: 10,
         };
@@ -430,6 +433,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Input(input) => {
+                self.fences_see(&input);
                 self.tell(input);
             }
             Happening::Finish(id, outcome) => self.finish(id, outcome),

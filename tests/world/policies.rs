@@ -8,7 +8,9 @@ use mpswarden_core::decide::policy::{
     Backoff, EnginePolicy, GroupPolicy, IsolationMode, IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients,
 };
 use mpswarden_core::model::gpu::ComputeMode;
-use mpswarden_core::model::{Baseline, BaselineSource, EngineName, GpuIdentity, GpuUuid, GroupName, Mode, Taken};
+use mpswarden_core::model::{
+    Baseline, BaselineSource, Custody, EngineName, GpuIdentity, GpuUuid, GroupName, Mode, Taken,
+};
 
 use super::GIB;
 
@@ -34,6 +36,7 @@ pub fn group(name: &str, engines: &[&str]) -> GroupPolicy {
     GroupPolicy {
         name: GroupName::from(name),
         gpu: gpu().uuid,
+        custody: Custody::Own,
         mode: Mode::Enforce,
         faults: BTreeMap::new(),
         unknown_clients: UnknownClients::Report,
@@ -67,6 +70,7 @@ pub fn baseline(words: &[&str]) -> Baseline {
 pub fn engine(name: &str) -> EnginePolicy {
     EnginePolicy {
         name: EngineName::from(name),
+        custody: Custody::Own,
         address: format!("http://{name}.example:8000").into(),
         device_memory_limit: None,
         memory_max: None,

@@ -24,6 +24,7 @@ pub(super) fn action(action: &Action) -> Option<String> {
             format!("await the end of {domain}: {} (signalled: {})", list(engines), pids.join(" "))
         }
         Action::TerminateClients { engine, clients, .. } => format!("terminate clients {clients:?} of {engine}"),
+        Action::Fence { engine, within } => format!("fence {engine}, for {} s at most", within.as_secs_f64()),
         Action::StopEngine { engine, grace } => format!("stop {engine}, grace {} s", grace.as_secs()),
     };
     Some(text)

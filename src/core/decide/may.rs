@@ -10,6 +10,7 @@
 //! | the search for a culprit, and its moves | it is off or observed, a hold, one engine at a time |
 //! | a second server | the GPU takes one only |
 //! | the end of a client that no engine owns | the policy reports it only |
+//! | the end of a daemon or an engine | it is others', who let the watchdog only look |
 //!
 //! Each question gets the few facts that its answer depends on, and no more. `permission` takes them from a domain.
 
@@ -20,7 +21,7 @@ use super::policy::{IsolationMode, RecoveryPolicy, StartOrder, UnknownClients, W
 use crate::decide::facts::gpu_health::Ailment;
 use crate::decide::facts::guard::Attempts;
 use crate::model::gpu::ComputeMode;
-use crate::model::{Hold, Mode, Moment, ServerState};
+use crate::model::{Custody, Hold, Mode, Moment, ServerState};
 
 pub(super) use crate::model::Refusal;
 
@@ -71,6 +72,12 @@ pub(super) enum Pids {
 pub(super) fn act_on(mode: Mode, hold: Option<&Hold>) -> May {
     go_further(mode)?;
     refuse!(Hold if hold.is_some());
+    Ok(())
+}
+
+/// Ending processes, and seeing that they start again.
+pub(super) fn end_processes(custody: impl IntoIterator<Item = Custody>) -> May {
+    refuse!(NotOurs if !custody.into_iter().all(Custody::may_end));
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use super::Refusal::{
 use super::*;
 use crate::decide::facts::gpu_health::GpuHealth;
 use crate::decide::facts::reading::Reading;
-use crate::model::{Exit, GpuIdentity, GpuReading, GpuUuid, ProcessId};
+use crate::model::{Custody, Exit, GpuIdentity, GpuReading, GpuUuid, Powers, ProcessId};
 
 fn at(seconds: u64) -> Moment {
     Moment::ZERO.after(Duration::from_secs(seconds))
@@ -242,4 +242,11 @@ fn clients_of_nobody_are_ended_where_the_policy_says_so() {
     for (mode, policy, answer) in table {
         assert_eq!(kill_unknown_clients(mode, policy), answer, "{mode} {policy:?}");
     }
+}
+
+#[test]
+fn processes_that_others_let_us_only_look_at_are_not_ended_and_one_of_them_is_enough() {
+    let signalled = Custody::Others(Powers::Signal);
+    assert_eq!(end_processes([Custody::Own, Custody::Adopted, signalled, Custody::Others(Powers::Supervisor)]), Ok(()));
+    assert_eq!(end_processes([Custody::Own, Custody::Others(Powers::Look)]), Err(Refusal::NotOurs));
 }

@@ -25,6 +25,8 @@ pub(super) enum Purpose {
     Launch(EngineName),
     /// A step of one engine's end.
     Engine(EngineName),
+    /// The wait for an engine's last request, before its end.
+    Fence(EngineName),
     /// Following the server's end.
     Watch,
     /// Keeping the core's memory.
@@ -76,10 +78,12 @@ impl Orders {
         self.deadlines.first().map(|(deadline, _)| deadline.after(SLACK))
     }
 
-    /// Whether any intervention of this group (no look, watch or save) is on its way.
+    /// Whether any intervention of this group (no look, watch, save or fence) is on its way.
     pub(super) fn busy(&self, domain: DomainNumber) -> bool {
-        let intervenes = |purpose: &Purpose| !matches!(purpose, Purpose::Look(_) | Purpose::Watch | Purpose::Save);
-        self.open.values().any(|open| open.domain == Some(domain) && intervenes(&open.purpose))
+        let waits = |purpose: &Purpose| {
+            matches!(purpose, Purpose::Look(_) | Purpose::Watch | Purpose::Save | Purpose::Fence(_))
+        };
+        self.open.values().any(|open| open.domain == Some(domain) && !waits(&open.purpose))
     }
 
     /// Whether an engine or the daemon of this group may still come up.

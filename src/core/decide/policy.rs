@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{
-    Baseline, EngineAddress, EngineKind, EngineName, Fault, GpuIdentity, GpuUuid, GroupName, Mode, MpsEnvironment,
-    ProcessId,
+    Baseline, Custody, EngineAddress, EngineKind, EngineName, Fault, GpuIdentity, GpuUuid, GroupName, Mode,
+    MpsEnvironment, ProcessId,
 };
 
 /// Everything the core must know beforehand.
@@ -26,6 +26,8 @@ pub struct GroupPolicy {
     pub name: GroupName,
     /// GPU of the group.
     pub gpu: GpuUuid,
+    /// Whose its control daemon is.
+    pub custody: Custody,
     /// What the watchdog may do.
     pub mode: Mode,
     /// Faults with a mode of their own; a group that observes observes them all.
@@ -167,6 +169,8 @@ pub struct Backoff {
 pub struct EnginePolicy {
     /// Name of the engine.
     pub name: EngineName,
+    /// Custody of the engine.
+    pub custody: Custody,
     /// Where it answers HTTP; for readers of the status.
     pub address: EngineAddress,
     /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT in bytes.
@@ -196,9 +200,10 @@ pub struct EnginePolicy {
 }
 
 /// How an engine uses MPS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MpsUse {
     /// The engine is a client of its group's server.
+    #[default]
     Client,
     /// Not at all.
     Outside,

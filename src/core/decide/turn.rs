@@ -95,7 +95,7 @@ pub(super) mod stand {
     use super::*;
     use crate::decide::Decision;
     use crate::decide::policy::EnginePolicy;
-    use crate::model::{EngineKind, Event, GpuIdentity, GpuUuid};
+    use crate::model::{Custody, EngineKind, Event, GpuIdentity, GpuUuid};
 
     /// What a turn borrows; gathers what its turns put out.
     pub(crate) struct Stand {
@@ -151,6 +151,7 @@ pub(super) mod stand {
     pub(crate) fn engine(name: &str) -> EnginePolicy {
         EnginePolicy {
             name: EngineName::from(name),
+            custody: Custody::Own,
             address: "http://127.0.0.1:8001".into(),
             device_memory_limit: None,
             memory_max: None,

@@ -62,6 +62,14 @@ pub enum Action {
         /// Outside MPS, whatever daemon runs.
         outside: bool,
     },
+    /// Give the engine no new request and wait for its last one to end: `Done` then, `TimedOut` where its time is over
+    /// first. What is in flight is known from the readings of its load and connections meanwhile.
+    Fence {
+        /// Which engine.
+        engine: Member,
+        /// How long its requests may take.
+        within: Duration,
+    },
     /// KILL every process of these engines at once, children too, and these strays.
     KillEngines {
         /// Domain of the engines.
@@ -100,9 +108,9 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether it changes the world outside (a look, a watch and a save do not).
+    /// Whether it changes the world outside (a look, a watch, a save and a fence do not).
     pub fn intervenes(&self) -> bool {
-        !matches!(self, Action::Look(_) | Action::Save { .. } | Action::WatchServer { .. })
+        !matches!(self, Action::Look(_) | Action::Save { .. } | Action::WatchServer { .. } | Action::Fence { .. })
     }
 }
 

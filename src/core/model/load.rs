@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Moment;
 use super::{EngineKind, ProcessId};
 
 /// An engine's load, read from its own metrics (by the names that its dialect has). What it does not show is `None`.
@@ -32,6 +33,25 @@ pub struct EngineLoad {
     pub kind: Option<EngineKind>,
     /// It has no metrics, and how it says so, for people; `None`: it has.
     pub no_metrics: Option<String>,
+}
+
+impl EngineLoad {
+    /// Requests that it works on and that wait in its queue; `None`: it does not say.
+    pub fn in_flight(&self) -> Option<f64> {
+        Some(self.running? + self.waiting.unwrap_or(0.0))
+    }
+
+    /// The load without requests that nobody waits for: with nobody connected (`empty`: since when) a gauge that says
+    /// what it said `before`, while no counter moved, is one that the engine does not write any more.
+    pub fn borne_out(self, before: Option<&EngineLoad>, empty: Option<Moment>) -> EngineLoad {
+        let same = |of: fn(&EngineLoad) -> Option<f64>| before.is_some_and(|before| of(before) == of(&self));
+        let stands = same(|load| load.generation_tokens) && same(|load| load.prompt_tokens) && same(|load| load.steps);
+        if !stands || empty.is_none() {
+            return self;
+        }
+        let none = |requests: Option<f64>| requests.map(|_| 0.0);
+        EngineLoad { running: none(self.running), waiting: none(self.waiting), ..self }
+    }
 }
 
 /// What one process uses.

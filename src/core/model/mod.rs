@@ -1,6 +1,7 @@
 //! The shared words, plain data. Nothing here reads a clock, touches the system or decides.
 
 pub mod action;
+pub mod custody;
 pub mod engine_kind;
 pub mod event;
 pub mod fault;
@@ -31,6 +32,7 @@ pub mod unknown;
 mod words;
 
 pub use action::{Action, FailedAction, Look, Ordered};
+pub use custody::{Custody, Powers};
 pub use engine_kind::EngineKind;
 pub use event::{Event, What};
 pub use fault::{Fault, HeldReason, Reason, RecoveryResult, RecoveryStep, Tier};
@@ -49,7 +51,7 @@ pub use overlap::{Advice, AdviceReason, Baseline, BaselineSource, OverlapWindow,
 pub use process::{CommandLine, Exit, MpsEnvironment, Owner, ProcessId};
 pub use refusal::{Refusal, SuppressedAction};
 pub use report::Report;
-pub use request::{Goal, Plan, Request, Verb};
+pub use request::{Awaited, Plan, Request, Verb};
 pub use saying::{Doubt, LinePlace, Saying};
 pub use setup::Setup;
 pub use source::{Blindness, Source, SourceScope, SourceState, SourceStatus, Subject};

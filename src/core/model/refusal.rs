@@ -33,6 +33,8 @@ words!(
         OneAtATime = "one_at_a_time",
         /// A restart was tried for it, and did not mend it.
         TriedInVain = "tried_in_vain",
+        /// The control daemon or the engine is others', who let the watchdog only look.
+        NotOurs = "not_ours",
         /// An operator let the group go on over it.
         Excused = "excused",
     }

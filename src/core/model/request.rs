@@ -104,13 +104,13 @@ pub struct Plan {
     /// What would be done, a sentence each, in order.
     pub steps: Vec<String>,
     /// What the world looks like once it is done.
-    pub goals: Vec<Goal>,
+    pub goals: Vec<Awaited>,
 }
 
 /// A state to wait for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Goal {
+pub enum Awaited {
     /// The group serves, in this generation or a later one.
     GroupServes {
         /// Name of the group.

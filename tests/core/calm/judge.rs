@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use core_world::World;
 use mpswarden_core::model::{
-    Action, EngineKey, EngineState, Event, Fault, Goal, GroupState, Moment, Plan, Status, What,
+    Action, Awaited, EngineKey, EngineState, Event, Fault, GroupState, Moment, Plan, Status, What,
 };
 
 /// Time between an order's goal and its last deed, and between a stranger's end and the word of it.
@@ -38,7 +38,7 @@ impl Judge {
     /// The first start is an order too.
     pub fn first_start(world: &World) -> Judge {
         let group = world.policy.groups[0].name.clone();
-        let plan = Plan { steps: Vec::new(), goals: vec![Goal::GroupServes { group, generation: 1 }] };
+        let plan = Plan { steps: Vec::new(), goals: vec![Awaited::GroupServes { group, generation: 1 }] };
         let mut judge = Judge::default();
         judge.ordered(None, plan, world.now);
         judge
@@ -128,17 +128,17 @@ fn one_engine(action: &Action) -> Option<EngineKey> {
     }
 }
 
-fn reached(goal: &Goal, status: &Status) -> bool {
+fn reached(goal: &Awaited, status: &Status) -> bool {
     let group = |name: &str| status.group(name);
     let engine = |key: &EngineKey| status.group(key.group.as_str()).and_then(|group| group.engine(key.engine.as_str()));
     match goal {
-        Goal::GroupServes { group: name, generation } => group(name.as_str())
+        Awaited::GroupServes { group: name, generation } => group(name.as_str())
             .is_some_and(|group| group.state == GroupState::Serving && group.generation >= *generation),
-        Goal::GroupStopped(name) => group(name.as_str()).is_some_and(|group| group.state == GroupState::Stopped),
-        Goal::EngineServes { engine: key, incarnation } => {
+        Awaited::GroupStopped(name) => group(name.as_str()).is_some_and(|group| group.state == GroupState::Stopped),
+        Awaited::EngineServes { engine: key, incarnation } => {
             engine(key).is_some_and(|engine| engine.state == EngineState::Serving && engine.incarnation >= *incarnation)
         }
-        Goal::EngineStopped(key) => {
+        Awaited::EngineStopped(key) => {
             engine(key).is_some_and(|engine| matches!(engine.state, EngineState::Stopped | EngineState::Quarantined))
         }
     }

@@ -7,11 +7,11 @@ mod state;
 use std::time::Duration;
 
 use core_world::policies;
-use mpswarden_core::decide::policy::WhenSpent;
-use mpswarden_core::model::ServerState;
+use mpswarden_core::decide::policy::{IsolationMode, WhenSpent};
+use mpswarden_core::model::Slot;
 use stateright::{Checker, Model, Property};
 
-use state::{Left, Move, State, Step, Word};
+use state::{Left, Move, SLOTS, State, Step, Word};
 
 /// Whole-group restarts within the window.
 const BUDGET: u32 = 2;
@@ -20,6 +20,7 @@ const WORDS: [Word; 5] = [Word::Evict, Word::Stop, Word::Restart, Word::StopGrou
 
 struct Ladder {
     when_spent: WhenSpent,
+    isolation: IsolationMode,
     left: Left,
 }
 
@@ -32,6 +33,11 @@ impl Model for Ladder {
         policy.groups[0].recovery.budget = BUDGET;
         policy.groups[0].recovery.engine_budget = 2;
         policy.groups[0].recovery.when_spent = self.when_spent;
+        policy.groups[0].isolation.mode = self.isolation;
+        if self.isolation == IsolationMode::Enforce {
+            // Its way is long: no wait of it is longer than a tick.
+            policy.groups[0].recovery.backoff.most = Duration::from_secs(1);
+        }
         // One tick: only the time of a drain passes in it.
         policy.groups[0].engines.iter_mut().for_each(|engine| engine.drain_timeout = Duration::from_secs(1));
         vec![State::new(policy, self.left)]
@@ -42,15 +48,15 @@ impl Model for Ladder {
         if state.left.failures > 0 {
             steps.extend((0..state.open.len()).map(Step::Fails));
         }
-        let serves = state.server.is_some_and(|(_, server)| server == ServerState::Active);
-        if state.left.faults > 0 && serves && !state.living.is_empty() {
-            steps.push(Step::Fault);
+        let hit = |slot: &Slot| state.side(*slot).serves() && state.living_in(*slot).next().is_some();
+        if state.left.faults > 0 {
+            steps.extend(SLOTS.into_iter().filter(hit).map(Step::Fault));
         }
         if state.left.engine_deaths > 0 {
             steps.extend((0..state.living.len()).map(Step::EngineDies));
         }
-        if state.left.control_deaths > 0 && state.control.is_some() {
-            steps.push(Step::ControlDies);
+        if state.left.control_deaths > 0 {
+            steps.extend(SLOTS.into_iter().filter(|slot| state.side(*slot).control.is_some()).map(Step::ControlDies));
         }
         if state.lost || state.left.losses > 0 {
             steps.push(Step::GpuIsLost(!state.lost));
@@ -85,10 +91,13 @@ impl Model for Ladder {
                 |_, state: &State| state.broken.is_none(),
             ),
             Property::always("recoveries stay within the budget", |model: &Ladder, state: &State| {
-                model.when_spent == WhenSpent::Slow || state.recoveries <= BUDGET
+                model.when_spent == WhenSpent::Slow || SLOTS.iter().all(|slot| state.side(*slot).recoveries <= BUDGET)
             }),
             Property::always("left alone, it ends serving or held", |_, state: &State| state.clone().settles()),
-            Property::sometimes("the budget is spent", |_, state: &State| state.recoveries == BUDGET),
+            Property::sometimes("the budget is spent", |_, state: &State| state.main.recoveries == BUDGET),
+            Property::sometimes("engines run in two domains", |_, state: &State| {
+                SLOTS.iter().all(|slot| state.side(*slot).serves() && state.living_in(*slot).next().is_some())
+            }),
             Property::sometimes("it is held", |_, state: &State| state.dog.status(state.now).groups[0].held.is_some()),
         ]
     }
@@ -96,7 +105,17 @@ impl Model for Ladder {
 
 /// Checks every state within the bounds, and gives what it has found on its way.
 fn check(left: Left, when_spent: WhenSpent) -> Vec<&'static str> {
-    let checker = Ladder { when_spent, left }.checker().threads(2).target_max_depth(36).spawn_bfs().join();
+    check_all(Ladder { when_spent, isolation: IsolationMode::Off, left })
+}
+
+/// The same while faults that repeat make engines run in a second domain.
+fn check_isolation(left: Left) {
+    let found = check_all(Ladder { when_spent: WhenSpent::Slow, isolation: IsolationMode::Enforce, left });
+    assert!(found.contains(&"engines run in two domains"), "{found:?}");
+}
+
+fn check_all(ladder: Ladder) -> Vec<&'static str> {
+    let checker = ladder.checker().threads(2).target_max_depth(36).spawn_bfs().join();
     assert!(checker.unique_state_count() > 100);
     checker.assert_no_discovery(
         "no process of an older generation or incarnation lives at a start, and none starts on a lost GPU",
@@ -145,4 +164,26 @@ fn a_gpu_that_is_lost_anywhere_in_a_recovery_breaks_no_rule() {
 #[test]
 fn drains_with_a_fault_and_a_crash_anywhere_break_no_rule() {
     check(Left { faults: 1, crashes: 1, orders: 1, busy: true, ..NOTHING }, WhenSpent::Slow);
+}
+
+#[test]
+fn a_second_domain_with_a_crash_anywhere_breaks_no_rule() {
+    check_isolation(Left { faults: 2, crashes: 1, ..NOTHING });
+}
+
+#[test]
+fn orders_and_drains_in_a_second_domain_break_no_rule() {
+    check_isolation(Left { faults: 2, orders: 1, busy: true, ..NOTHING });
+}
+
+#[test]
+fn a_gpu_that_is_lost_beside_a_second_domain_breaks_no_rule() {
+    check_isolation(Left { faults: 2, losses: 1, ..NOTHING });
+}
+
+#[test]
+fn deaths_and_failures_in_a_second_domain_break_no_rule() {
+    check_isolation(Left { faults: 2, engine_deaths: 1, ..NOTHING });
+    check_isolation(Left { faults: 2, control_deaths: 1, ..NOTHING });
+    check_isolation(Left { faults: 2, failures: 1, ..NOTHING });
 }

@@ -8,11 +8,14 @@ use mpswarden_core::decide::{Input, Memory, Policy, Watchdog};
 use mpswarden_core::model::{
     Action, CommandResult, DomainId, EngineKey, EngineLoad, EngineName, EngineState, EngineStatus, Exit, GpuProcess,
     GpuReading, GroupName, GroupState, Health, Look, Member, Moment, Observation, Ordered, Outcome, Owner, ProcessId,
-    Remaining, Request, ServerLine, ServerState, Tier,
+    Remaining, Request, ServerLine, ServerState, Slot, Tier,
 };
 
 /// The time that a tick takes: longer than any wait of an engine, a look or a first back-off.
 const TICK: Duration = Duration::from_millis(1100);
+
+/// The domains that a group may have.
+pub const SLOTS: [Slot; 2] = [Slot::Main, Slot::Isolation];
 
 /// What may still go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,9 +48,10 @@ pub enum Step {
     Succeeds(usize),
     /// The engine fails.
     Fails(usize),
-    Fault,
+    /// A fatal fault in the server of this domain.
+    Fault(Slot),
     EngineDies(usize),
-    ControlDies,
+    ControlDies(Slot),
     /// The GPU is lost; or it is there again.
     GpuIsLost(bool),
     Asks(Word),
@@ -64,9 +68,21 @@ pub struct Move {
 /// One engine's process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Living {
+    pub slot: Slot,
     pub engine: usize,
     pub incarnation: u32,
     pub killed: bool,
+}
+
+/// One domain: its daemon and its server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Side {
+    pub control: Option<u32>,
+    pub server: Option<(u32, ServerState)>,
+    /// It was killed, and nothing was started since.
+    pub killed: bool,
+    /// How often it was killed and started again.
+    pub recoveries: u32,
 }
 
 /// Everything at one moment. Two states are the same when they differ in times alone.
@@ -79,16 +95,12 @@ pub struct State {
     /// Interventions without an outcome.
     pub open: Vec<Ordered>,
     pub living: Vec<Living>,
-    pub control: Option<u32>,
-    pub server: Option<(u32, ServerState)>,
+    pub main: Side,
+    pub isolation: Side,
     /// The GPU is off the bus.
     pub lost: bool,
     pub next_pid: u32,
     pub left: Left,
-    /// The group was killed, and nothing was started since.
-    pub killed: bool,
-    /// How often the group was killed and started again.
-    pub recoveries: u32,
     pub broken: Option<&'static str>,
     /// Actions of the decision on its way that may still be carried out.
     pub lives_for: Option<usize>,
@@ -104,13 +116,11 @@ impl State {
             saved: Memory::default(),
             open: Vec::new(),
             living: Vec::new(),
-            control: None,
-            server: None,
+            main: Side::default(),
+            isolation: Side::default(),
             lost: false,
             next_pid: 10,
             left,
-            killed: false,
-            recoveries: 0,
             broken: None,
             lives_for: None,
         };
@@ -123,16 +133,16 @@ impl State {
         match step {
             Step::Succeeds(index) => self.succeed(index),
             Step::Fails(index) => self.fail(index),
-            Step::Fault => self.fault(),
+            Step::Fault(slot) => self.fault(slot),
             Step::EngineDies(index) => {
                 self.left.engine_deaths -= 1;
                 let dead = self.living.remove(index);
-                self.heal();
+                self.heal(dead.slot);
                 self.engine_ended(&dead);
             }
-            Step::ControlDies => {
+            Step::ControlDies(slot) => {
                 self.left.control_deaths -= 1;
-                self.control_ends();
+                self.control_ends(slot);
             }
             Step::GpuIsLost(lost) => self.gpu_is_lost(lost),
             Step::Asks(word) => self.ask(word),
@@ -165,17 +175,37 @@ impl State {
         self.tell(Input::Asked(request));
     }
 
-    fn fault(&mut self) {
-        self.left.faults -= 1;
-        let Some((pid, _)) = self.server else { return };
-        self.server = Some((pid, ServerState::Fault));
-        self.log(ServerLine::Fatal { server: pid });
+    /// One of its domains.
+    pub fn side(&self, slot: Slot) -> &Side {
+        match slot {
+            Slot::Main => &self.main,
+            Slot::Isolation => &self.isolation,
+        }
     }
 
-    fn control_ends(&mut self) {
-        let domain = self.domain();
-        let server = self.server.take();
-        if let Some(pid) = self.control.take() {
+    fn side_mut(&mut self, slot: Slot) -> &mut Side {
+        match slot {
+            Slot::Main => &mut self.main,
+            Slot::Isolation => &mut self.isolation,
+        }
+    }
+
+    /// Those of its processes that run in this domain.
+    pub fn living_in(&self, slot: Slot) -> impl Iterator<Item = &Living> {
+        self.living.iter().filter(move |living| living.slot == slot)
+    }
+
+    fn fault(&mut self, slot: Slot) {
+        self.left.faults -= 1;
+        let Some((pid, _)) = self.side(slot).server else { return };
+        self.side_mut(slot).server = Some((pid, ServerState::Fault));
+        self.log(slot, ServerLine::Fatal { server: pid });
+    }
+
+    fn control_ends(&mut self, slot: Slot) {
+        let domain = self.domain(slot);
+        let server = self.side_mut(slot).server.take();
+        if let Some(pid) = self.side_mut(slot).control.take() {
             self.ended(Owner::Control(domain.clone()), pid);
         }
         if let Some((pid, _)) = server {
@@ -186,25 +216,27 @@ impl State {
     fn succeed(&mut self, index: usize) {
         let ordered = self.open.remove(index);
         let outcome = match &ordered.action {
-            Action::StartControl { .. } => {
+            Action::StartControl { domain } => {
                 let pid = self.pid();
-                self.control = Some(pid);
+                self.side_mut(domain.slot).control = Some(pid);
                 Outcome::Started { process: process(pid) }
             }
-            Action::StopControl { .. } => {
-                self.control_ends();
+            Action::StopControl { domain, .. } => {
+                self.control_ends(domain.slot);
                 Outcome::Done
             }
-            Action::StartServer { .. } => {
-                self.start_server();
+            Action::StartServer { domain } => {
+                self.start_server(domain.slot);
                 Outcome::Done
             }
             Action::StartEngine { instance, .. } => {
                 let index = self.index(&instance.engine.engine);
                 Outcome::Started { process: process(pid_of(index, instance.incarnation)) }
             }
-            Action::KillEngines { .. } => Outcome::Killed { processes: self.living.iter().map(Living::id).collect() },
-            Action::AwaitGone { .. } => self.bury(),
+            Action::KillEngines { domain, .. } => {
+                Outcome::Killed { processes: self.living_in(domain.slot).map(Living::id).collect() }
+            }
+            Action::AwaitGone { domain, .. } => self.bury(domain.slot),
             Action::StopEngine { engine, .. } => {
                 let index = self.index(&engine.engine);
                 self.end_where(|living| living.engine == index);
@@ -219,9 +251,9 @@ impl State {
         self.left.failures -= 1;
         let ordered = self.open.remove(index);
         let outcome = match &ordered.action {
-            Action::AwaitGone { .. } => {
+            Action::AwaitGone { domain, .. } => {
                 let left = |living: &Living| Remaining { process: living.id(), state: 'D' };
-                Outcome::Gone { remaining: self.living.iter().map(left).collect() }
+                Outcome::Gone { remaining: self.living_in(domain.slot).map(left).collect() }
             }
             Action::StartEngine { instance, .. } => {
                 let (index, incarnation) = (self.index(&instance.engine.engine), instance.incarnation);
@@ -233,32 +265,33 @@ impl State {
         self.tell(Input::Finished(ordered.id, outcome));
     }
 
-    fn bury(&mut self) -> Outcome {
-        self.end_where(|living| living.killed);
+    fn bury(&mut self, slot: Slot) -> Outcome {
+        self.end_where(|living| living.slot == slot && living.killed);
         let left = |living: &Living| Remaining { process: living.id(), state: 'R' };
-        Outcome::Gone { remaining: self.living.iter().map(left).collect() }
+        Outcome::Gone { remaining: self.living_in(slot).map(left).collect() }
     }
 
     fn end_where(&mut self, ends: impl Fn(&Living) -> bool) {
         let (dead, living) = self.living.drain(..).partition(ends);
         self.living = living;
-        self.heal();
+        SLOTS.iter().for_each(|slot| self.heal(*slot));
         let dead: Vec<Living> = dead;
         dead.iter().for_each(|dead| self.engine_ended(dead));
     }
 
-    fn heal(&mut self) {
-        if let (true, Some((pid, _))) = (self.living.is_empty(), self.server) {
-            self.server = Some((pid, ServerState::Active));
+    fn heal(&mut self, slot: Slot) {
+        let empty = self.living_in(slot).next().is_none();
+        if let (true, Some((pid, _))) = (empty, self.side(slot).server) {
+            self.side_mut(slot).server = Some((pid, ServerState::Active));
         }
     }
 
-    fn start_server(&mut self) {
-        if self.control.is_some() && self.server.is_none() {
+    fn start_server(&mut self, slot: Slot) {
+        if self.side(slot).control.is_some() && self.side(slot).server.is_none() {
             let server = self.pid();
-            self.server = Some((server, ServerState::Active));
-            self.log(ServerLine::Starting { server, uid: 0 });
-            self.log(ServerLine::Ready { server });
+            self.side_mut(slot).server = Some((server, ServerState::Active));
+            self.log(slot, ServerLine::Starting { server, uid: 0 });
+            self.log(slot, ServerLine::Ready { server });
         }
     }
 
@@ -267,7 +300,9 @@ impl State {
         self.lives_for = None;
         self.open.clear();
         self.living.clear();
-        (self.control, self.server, self.killed) = (None, None, false);
+        for slot in SLOTS {
+            *self.side_mut(slot) = Side { recoveries: self.side(slot).recoveries, ..Side::default() };
+        }
         self.dog = Watchdog::new(self.policy.clone(), self.saved.clone());
         self.tell(Input::Woke);
     }
@@ -307,37 +342,39 @@ impl State {
             }
             Action::StartEngine { instance, .. } => {
                 let (engine, incarnation) = (self.index(&instance.engine.engine), instance.incarnation);
-                self.start_engine(engine, incarnation);
+                self.start_engine(instance.domain().slot, engine, incarnation);
                 self.open.push(ordered);
             }
-            Action::KillEngines { .. } => {
-                self.killed = true;
-                self.living.iter_mut().for_each(|living| living.killed = true);
+            Action::KillEngines { domain, .. } => {
+                let slot = domain.slot;
+                self.side_mut(slot).killed = true;
+                let of_it = self.living.iter_mut().filter(|living| living.slot == slot);
+                of_it.for_each(|living| living.killed = true);
                 self.open.push(ordered);
             }
             _ => self.open.push(ordered),
         }
     }
 
-    fn start_engine(&mut self, engine: usize, incarnation: u32) {
+    fn start_engine(&mut self, slot: Slot, engine: usize, incarnation: u32) {
         if self.living.iter().any(|living| living.engine == engine) {
             self.broken = Some("an engine was started while its predecessor lived");
         }
-        if self.living.iter().any(|living| living.killed) {
+        if self.living_in(slot).any(|living| living.killed) {
             self.broken = Some("an engine was started while a process of the old generation lived");
         }
-        self.recoveries += u32::from(std::mem::take(&mut self.killed));
-        self.living.push(Living { engine, incarnation, killed: false });
+        let side = self.side_mut(slot);
+        side.recoveries += u32::from(std::mem::take(&mut side.killed));
+        self.living.push(Living { slot, engine, incarnation, killed: false });
     }
 
     fn look(&self, look: &Look) -> Vec<Observation> {
-        let domain = self.domain();
         match look {
             Look::Gpu(gpu) if self.lost => {
                 vec![Observation::GpuLost { gpu: gpu.clone(), why: "GPU is lost".to_owned() }]
             }
             Look::Gpu(gpu) => vec![Observation::Gpu { gpu: gpu.clone(), reading: self.reading() }],
-            Look::Trees(_) => (0..2).map(|engine| self.tree(engine)).collect(),
+            Look::Trees(domain) => (0..2).map(|engine| self.tree(domain.slot, engine)).collect(),
             Look::Load(engine) if self.left.busy => {
                 let load = EngineLoad { running: Some(1.0), ..EngineLoad::default() };
                 vec![Observation::Load { engine: engine.clone(), load }]
@@ -347,29 +384,31 @@ impl State {
             Look::Traffic(_) | Look::Token(_) => Vec::new(),
             Look::Health(engine) => {
                 let index = self.index(&engine.engine);
-                let serves = self.server.is_some_and(|(_, state)| state == ServerState::Active);
-                let well = serves && self.living.iter().any(|living| living.engine == index && !living.killed);
+                let slot = engine.domain.slot;
+                let serves = self.side(slot).serves();
+                let well = serves && self.living_in(slot).any(|living| living.engine == index && !living.killed);
                 let health = if well { Health::Ok } else { Health::Refused };
                 vec![Observation::Health { engine: engine.clone(), health }]
             }
-            Look::Server { .. } | Look::Clients { .. } if self.control.is_none() => {
-                vec![Observation::Command { domain, result: CommandResult::Unreachable }]
+            Look::Server { domain, .. } | Look::Clients { domain, .. } if self.side(domain.slot).control.is_none() => {
+                vec![Observation::Command { domain: domain.clone(), result: CommandResult::Unreachable }]
             }
-            Look::Server { .. } => {
-                let (server, state) = self.server.map_or((None, ServerState::None), |(pid, state)| (Some(pid), state));
+            Look::Server { domain, .. } => {
+                let server = self.side(domain.slot).server;
+                let (server, state) = server.map_or((None, ServerState::None), |(pid, state)| (Some(pid), state));
                 let answered = Observation::Command { domain: domain.clone(), result: CommandResult::Answered };
-                vec![answered, Observation::Server { domain, server, state }]
+                vec![answered, Observation::Server { domain: domain.clone(), server, state }]
             }
-            Look::Clients { server, .. } => {
-                let clients = self.living.iter().map(|living| living.id().pid).collect();
-                vec![Observation::Clients { domain, server: *server, clients }]
+            Look::Clients { domain, server } => {
+                let clients = self.living_in(domain.slot).map(|living| living.id().pid).collect();
+                vec![Observation::Clients { domain: domain.clone(), server: *server, clients }]
             }
         }
     }
 
-    fn tree(&self, engine: usize) -> Observation {
-        let processes = self.living.iter().filter(|living| living.engine == engine).map(Living::id).collect();
-        Observation::Tree { engine: self.member(engine), processes }
+    fn tree(&self, slot: Slot, engine: usize) -> Observation {
+        let processes = self.living_in(slot).filter(|living| living.engine == engine).map(Living::id).collect();
+        Observation::Tree { engine: self.member(slot, engine), processes }
     }
 
     fn reading(&self) -> GpuReading {
@@ -392,8 +431,9 @@ impl State {
         for _ in 0..200 {
             let status = self.dog.status(self.now);
             let group = &status.groups[0];
-            let memory = &self.dog.memory().groups[&DomainId::main(&group.name)];
-            let rests = |name: &EngineName| memory.engines.get(name).is_some_and(|engine| engine.rest.is_some());
+            let memory = self.dog.memory();
+            let known = |name: &EngineName| memory.groups.values().find_map(|domain| domain.engines.get(name));
+            let rests = |name: &EngineName| known(name).is_some_and(|engine| engine.rest.is_some());
             let over = |state| matches!(state, EngineState::Serving | EngineState::Quarantined);
             let at_rest = |engine: &EngineStatus| engine.state == EngineState::Stopped && rests(&engine.name);
             let done = |engine: &EngineStatus| over(engine.state) || at_rest(engine);
@@ -408,7 +448,7 @@ impl State {
     }
 
     fn engine_ended(&mut self, dead: &Living) {
-        self.ended(Owner::Engine(self.member(dead.engine).instance(dead.incarnation)), dead.id().pid);
+        self.ended(Owner::Engine(self.member(dead.slot, dead.engine).instance(dead.incarnation)), dead.id().pid);
     }
 
     fn ended(&mut self, owner: Owner, pid: u32) {
@@ -416,8 +456,8 @@ impl State {
         self.tell(Input::Observed(ended));
     }
 
-    fn log(&mut self, line: ServerLine) {
-        let domain = self.domain();
+    fn log(&mut self, slot: Slot, line: ServerLine) {
+        let domain = self.domain(slot);
         self.tell(Input::Observed(Observation::Log { domain, line, stamped: self.now }));
     }
 
@@ -425,16 +465,16 @@ impl State {
         self.policy.groups[0].name.clone()
     }
 
-    fn domain(&self) -> DomainId {
-        DomainId::main(&self.group())
+    fn domain(&self, slot: Slot) -> DomainId {
+        DomainId { group: self.group(), slot }
     }
 
-    fn member(&self, engine: usize) -> Member {
-        self.domain().member(&self.policy.groups[0].engines[engine].name)
+    fn member(&self, slot: Slot, engine: usize) -> Member {
+        self.domain(slot).member(&self.policy.groups[0].engines[engine].name)
     }
 
     fn key(&self, engine: usize) -> EngineKey {
-        self.member(engine).key()
+        self.member(Slot::Main, engine).key()
     }
 
     fn index(&self, name: &EngineName) -> usize {
@@ -451,16 +491,28 @@ impl State {
         let status = self.dog.status(self.now);
         let step = status.groups[0].recovery.map(|recovery| (recovery.tier, recovery.step));
         let status = words::status(&status);
-        let memory = self.saved.groups.values().next();
-        let counts = memory.map(|memory| {
+        let counts = self.saved.groups.iter().map(|(domain, memory)| {
             let failures: Vec<usize> = memory.engines.values().map(|engine| engine.failures.len()).collect();
             let rests: Vec<_> = memory.engines.values().map(|engine| engine.rest).collect();
-            (memory.attempts.len(), failures, rests, memory.stopped)
+            let repeats = memory.isolation.last.is_some();
+            (domain.slot, memory.attempts.len(), failures, rests, memory.stopped, repeats)
         });
+        let counts: Vec<_> = counts.collect();
         let open: Vec<&Action> = self.open.iter().map(|ordered| &ordered.action).collect();
-        let levels = (&self.living, self.control.is_some(), self.server.map(|server| server.1), self.lost);
-        let told = (self.left, self.killed, self.recoveries, self.broken);
+        let levels = (&self.living, SLOTS.map(|slot| self.side(slot).levels()), self.lost);
+        let told = (self.left, self.broken);
         format!("{status:?} {step:?} {counts:?} {open:?} {levels:?} {told:?}")
+    }
+}
+
+impl Side {
+    /// Whether its server is ACTIVE.
+    pub fn serves(&self) -> bool {
+        self.server.is_some_and(|(_, state)| state == ServerState::Active)
+    }
+
+    fn levels(&self) -> (bool, Option<ServerState>, bool, u32) {
+        (self.control.is_some(), self.server.map(|server| server.1), self.killed, self.recoveries)
     }
 }
 

@@ -11,7 +11,7 @@ use mpswarden_core::decide::policy::{
     EnginePolicy, GroupPolicy, IsolationMode, Quarantine, StartOrder, UnknownClients, WhenSpent,
 };
 use mpswarden_core::model::gpu::ComputeMode;
-use mpswarden_core::model::{Fault, GpuIdentity, Mode};
+use mpswarden_core::model::{Custody, Fault, GpuIdentity, Mode, Powers};
 
 /// A form, and the change that it is.
 type Form = (&'static str, fn(&mut Policy, &Blanks));
@@ -47,6 +47,8 @@ const FORMS: &[Form] = &[
     ("memory_timeout SECONDS", |policy, it| group(policy).recovery.memory_timeout = it.seconds(0)),
     ("start staggered", |policy, _| group(policy).recovery.start = StartOrder::Staggered),
     ("start parallel", |policy, _| group(policy).recovery.start = StartOrder::Parallel),
+    ("custody of_the_daemon look", |policy, _| group(policy).custody = Custody::Others(Powers::Look)),
+    ("custody ENGINE look", |policy, it| engine(policy, it.words[0]).custody = Custody::Others(Powers::Look)),
     ("hang_after SECONDS", |policy, it| all(policy, |engine| engine.hang_after = it.seconds(0))),
     ("device_memory_limit GIB", |policy, it| {
         all(policy, |engine| engine.device_memory_limit = Some(it.number::<u64>(0) << 30));
@@ -100,6 +102,11 @@ impl Blanks<'_> {
 
 fn group(policy: &mut Policy) -> &mut GroupPolicy {
     &mut policy.groups[0]
+}
+
+fn engine<'a>(policy: &'a mut Policy, name: &str) -> &'a mut EnginePolicy {
+    let known = group(policy).engines.iter_mut().find(|engine| engine.name.as_str() == name);
+    known.unwrap_or_else(|| panic!("there is no engine {name}"))
 }
 
 fn all(policy: &mut Policy, change: impl Fn(&mut EnginePolicy)) {

@@ -1,4 +1,4 @@
-//! crash_loop: an engine failed as often as its budget allows and is started no more. One that an
+//! crash_loop: an engine failed as often as its budget allows and was given up, which is remembered. One that an
 //! operator took out for good is no fault.
 
 use super::Finding;
@@ -9,7 +9,7 @@ use crate::decide::facts::stage::Stage;
 use crate::model::{Fault, Moment};
 
 pub(super) fn find(engine: &Engine, scene: &Scene, now: Moment) -> Option<Finding> {
-    if engine.stage != Stage::Quarantined || engine.rest != Some(Rest::CrashLoop) {
+    if engine.stage != Stage::Quarantined || engine.wanted.rest != Some(Rest::CrashLoop) {
         return None;
     }
     let window = scene.policy.recovery.budget_window;

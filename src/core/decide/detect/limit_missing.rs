@@ -7,11 +7,12 @@ use crate::decide::facts::GpuFacts;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::scene::Scene;
+use crate::decide::policy::MpsUse;
 use crate::model::{Fault, Moment, MpsEnvironment};
 
 pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
     let (told, at) = engine.instance.limits.told.last().zip(engine.instance.limits.told.at())?;
-    if !engine.alive() || engine.died.is_some() || engine.instance.outside {
+    if !engine.alive() || engine.died.is_some() || engine.instance.mps == MpsUse::Outside {
         return None;
     }
     let reading = gpu.reading.fresh(READING_FRESH, now);

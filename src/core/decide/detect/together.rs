@@ -12,6 +12,7 @@ use crate::decide::facts::said::{Run, Standing};
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stage::Stage;
 use crate::decide::facts::words::is_context_fatal;
+use crate::decide::policy::MpsUse;
 use crate::model::Moment;
 
 /// Time within which two engines whose contexts die died of one fault.
@@ -21,7 +22,7 @@ const TOGETHER: Duration = Duration::from_secs(2);
 /// its error.
 pub(super) fn lost_together(scene: &Scene, of_kind: impl Fn(u32) -> bool) -> Option<(Moment, String)> {
     let runs = |engine: &&Engine| engine.alive() || engine.stage == Stage::Fallen;
-    let here = || scene.engines.iter().filter(|engine| !engine.instance.outside).filter(runs);
+    let here = || scene.engines.iter().filter(|engine| engine.instance.mps == MpsUse::Client).filter(runs);
     if here().any(|engine| is_untouched(engine, scene)) {
         return None;
     }

@@ -16,6 +16,7 @@ use crate::decide::facts::said::Run;
 use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::facts::words::{NEAR, is_context_fatal};
 use crate::decide::facts::{AFTERSHOCK, trusted};
+use crate::decide::policy::MpsUse;
 use crate::decide::turn::Turn;
 use crate::model::{EngineName, Exit, Fault, Moment, ServerLine, What};
 
@@ -67,7 +68,7 @@ impl Domain {
         let (figures, reading) = (&engine.instance.figures, &turn.gpu.reading);
         let memory = engine.device_memory(reading.fresh(READING_FRESH, turn.now));
         EngineEvidence {
-            there: !engine.instance.outside && (engine.alive() || recent),
+            there: engine.instance.mps == MpsUse::Client && (engine.alive() || recent),
             idle: figures.idle.at(fault_at),
             requests: figures.requests(turn.now),
             error: own_error(engine, fault_at, if self.scene.server.fatal.is_some() { NEAR } else { OWN_ERROR }),

@@ -9,12 +9,26 @@ use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stage::Stage;
 use crate::decide::may::{self, May, Others, Served};
 use crate::decide::turn::Turn;
-use crate::model::{Fault, Hold, Moment};
+use crate::model::{EngineName, Fault, Hold, Moment, Tier};
 
 impl Scene {
     /// Whether the watchdog may act on `fault` by itself.
     pub(crate) fn may_act_on(&self, fault: Fault, hold: Option<&Hold>) -> May {
         may::act_on(self.policy.mode_of(fault), hold)
+    }
+
+    /// Whether what a tier ends for a fault is the watchdog's to end: the engine, all engines, or the daemon too.
+    pub(crate) fn may_end(&self, tier: Tier, engine: Option<&EngineName>) -> May {
+        let of_the_tier = |known: &&Engine| tier > Tier::Engine || engine == Some(known.name());
+        let daemon = (tier == Tier::Daemon).then_some(self.policy.custody);
+        let engines = self.engines.iter().filter(of_the_tier).map(|engine| engine.policy.custody);
+        may::end_processes(engines.chain(daemon))
+    }
+
+    /// Whether an engine may be restarted for `fault`.
+    pub(crate) fn may_restart_engine(&self, engine: &EngineName, fault: Fault, hold: Option<&Hold>) -> May {
+        self.may_act_on(fault, hold)?;
+        self.may_end(Tier::Engine, Some(engine))
     }
 
     /// Whether a restart that is on its way may go further for `fault`.

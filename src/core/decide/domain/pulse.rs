@@ -5,6 +5,7 @@ use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::pulse::Pulse;
 use crate::decide::facts::stage::Stage;
+use crate::decide::goal::Next;
 use crate::model::{Fault, Health, Moment, Observation};
 
 impl Domain {
@@ -83,11 +84,26 @@ impl Domain {
         engine.drains() || engine.watched(now) || told(Fault::Hang) || told(Fault::Starved)
     }
 
+    /// Whether nothing about an engine changes by time alone, nor by an answer that says what was known.
+    fn is_steady(&self, engine: &Engine) -> bool {
+        let whole = match engine.stage {
+            Stage::Serving => !engine.seems_detached() && engine.instance.gpu.processes.gone().is_none(),
+            Stage::Stopped | Stage::Quarantined | Stage::Left => true,
+            Stage::Down { .. }
+            | Stage::Launching(_)
+            | Stage::Starting
+            | Stage::Failing
+            | Stage::Ending(_)
+            | Stage::Fallen => false,
+        };
+        whole && self.next(engine) == Next::Nothing
+    }
+
     fn is_calm(&self) -> bool {
         matches!(self.phase, Phase::Running(None))
             && self.asked.server.is_none()
             && self.rolling.is_none()
             && self.scene.control.silent == 0
-            && self.scene.engines.iter().all(Engine::is_steady)
+            && self.scene.engines.iter().all(|engine| self.is_steady(engine))
     }
 }

@@ -7,7 +7,9 @@ use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::stage::Stage;
+use crate::decide::goal::Next;
 use crate::decide::orders::Purpose;
+use crate::decide::policy::MpsUse;
 use crate::decide::turn::Turn;
 use crate::model::{Action, Moment, RecoveryResult, RecoveryStep, ServerState};
 
@@ -107,7 +109,7 @@ impl Domain {
         };
         let due = |place: &usize| {
             let engine = &self.scene.engines[*place];
-            !engine.moves && matches!(engine.stage, Stage::Down { due } if due <= now)
+            self.next(engine) == Next::Start && matches!(engine.stage, Stage::Down { due } if due <= now)
         };
         let places = || (0..self.scene.engines.len()).filter(due);
         places().find(|place| Some(self.scene.engines[*place].name()) != last).or_else(|| places().next())
@@ -116,7 +118,7 @@ impl Domain {
     fn start_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
         let name = self.scene.engines[place].name().clone();
         let incarnation = self.scene.engines[place].instance.incarnation + 1;
-        let outside = self.scene.engines[place].goes_outside;
+        let outside = self.scene.engines[place].wanted.seat.mps == MpsUse::Outside;
         let action = Action::StartEngine { instance: self.scene.member(&name).instance(incarnation), outside };
         let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);
         self.scene.engines[place].launch(id, turn.now);
@@ -136,7 +138,7 @@ impl Domain {
     fn settle(&mut self, turn: &mut Turn<'_>) {
         let settled = |engine: &Engine| match engine.stage {
             Stage::Serving | Stage::Quarantined | Stage::Stopped | Stage::Left | Stage::Failing => true,
-            Stage::Down { .. } | Stage::Ending(_) => engine.died.is_some() || engine.moves,
+            Stage::Down { .. } | Stage::Ending(_) => engine.died.is_some() || self.next(engine) == Next::Move,
             Stage::Launching(_) | Stage::Starting | Stage::Fallen => false,
         };
         if !self.scene.engines.iter().all(settled) {

@@ -368,6 +368,7 @@ impl Domain {
                 | Outcome::NotAsked { .. } => self.asked.server = Some(turn.now),
             },
             Purpose::Launch(name) | Purpose::Engine(name) => self.engine_finished(id, &name, outcome, turn),
+            Purpose::Fence(name) => self.fence_ended(id, &name, turn),
             Purpose::Group | Purpose::Control => match &self.phase {
                 Phase::Restart(_) => self.restart_finished(id, outcome, turn),
                 Phase::Stopping(_) => self.stopping_finished(id, outcome, turn),

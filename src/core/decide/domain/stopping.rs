@@ -9,7 +9,7 @@ use crate::decide::facts::rest::stage_of;
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stage::Stage;
 use crate::decide::turn::Turn;
-use crate::model::{ActionId, Moment, Outcome, What};
+use crate::model::{ActionId, Outcome, What};
 
 impl Domain {
     /// Somebody wants the group to end, and `after_stop` to become of it then.
@@ -25,7 +25,7 @@ impl Domain {
                 self.stop_at_once(turn);
             }
             Phase::Stopping(_) | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) => {
-                let drains = self.drains_before_a_stop(turn.now);
+                let drains = self.drains_before_a_stop(turn);
                 self.fence(turn);
                 for (place, stage) in drains {
                     self.scene.engines[place].stage = stage;
@@ -36,9 +36,9 @@ impl Domain {
     }
 
     /// Engines whose requests are let end first, all at the same time.
-    fn drains_before_a_stop(&self, now: Moment) -> Vec<(usize, Stage)> {
-        let drains = |(place, engine)| self.may_drain(engine).then(|| (place, self.planned_end(place, now)));
-        self.scene.engines.iter().enumerate().filter_map(drains).collect()
+    fn drains_before_a_stop(&self, turn: &mut Turn<'_>) -> Vec<(usize, Stage)> {
+        let drains = |place: &usize| self.may_drain(&self.scene.engines[*place]);
+        (0..self.scene.engines.len()).filter(drains).map(|place| (place, self.planned_end(place, turn))).collect()
     }
 
     fn fence(&mut self, turn: &mut Turn<'_>) {
@@ -101,8 +101,8 @@ impl Domain {
 
     fn all_drained(&mut self, turn: &mut Turn<'_>) -> bool {
         for place in 0..self.scene.engines.len() {
-            if self.scene.engines[place].drains() && self.drained(place, turn) {
-                self.scene.engines[place].stage = Stage::Fallen;
+            if self.scene.engines[place].drains() {
+                self.advance_drain(place, turn);
             }
         }
         !self.scene.engines.iter().any(Engine::drains)
@@ -119,8 +119,8 @@ impl Domain {
         for engine in &mut self.scene.engines {
             engine.failures.clear();
             engine.instance.process.id = None;
-            engine.rest = engine.rest.filter(|rest| *rest != Rest::CrashLoop);
-            engine.stage = stage_of(engine.rest).unwrap_or(Stage::Left);
+            engine.wanted.rest = engine.wanted.rest.filter(|rest| *rest != Rest::CrashLoop);
+            engine.stage = engine.wanted.rest.map(stage_of).unwrap_or(Stage::Left);
         }
         turn.save();
         if !self.scene.is_apart() {

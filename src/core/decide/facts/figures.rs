@@ -33,8 +33,7 @@ impl Figures {
     /// Requests that it works on and that wait in its queue, by a load that was read at `moment` or later; `None`: none
     /// was, or it does not say.
     pub(crate) fn in_flight_since(&self, moment: Moment) -> Option<f64> {
-        let load = self.load.since(moment)?;
-        Some(load.running? + load.waiting.unwrap_or(0.0))
+        self.load.since(moment)?.in_flight()
     }
 
     /// Its processes that were stopped or in uninterruptible sleep when last seen, with their state's letter.

@@ -4,12 +4,8 @@
 use std::time::Duration;
 
 use super::progress::Stretch;
-use crate::model::traffic::STALLED_AFTER;
-use crate::model::{EngineLoad, Moment, Traffic};
-
-/// Time without a connection after which no gauge of requests can be right. One look more than the one that a request
-/// which just came may have missed.
-const EMPTY: Duration = Duration::from_millis(1500);
+use crate::model::traffic::{Empty, STALLED_AFTER};
+use crate::model::{Moment, Traffic};
 
 /// One incarnation's connections.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +16,7 @@ pub(crate) struct Passage {
     /// Time since which each look showed a client that waits.
     waited: Option<Moment>,
     /// Time since which each look showed no client.
-    empty: Option<Moment>,
+    empty: Empty,
     /// The two looks between which bytes of an answer went out last.
     moved: Option<Stretch>,
 }
@@ -45,7 +41,7 @@ impl Passage {
         let since_last = before.map_or(Duration::ZERO, |(_, at)| now.since(at));
         let began = now.before(if stalls { STALLED_AFTER } else { traffic.longest.min(since_last) });
         self.waited = waits.then(|| self.waited.filter(|_| before.is_some()).map_or(began, |waited| waited.min(began)));
-        self.empty = (traffic.open == 0).then(|| self.empty.filter(|_| before.is_some()).unwrap_or(now));
+        self.empty.saw(traffic.open, gap, now);
         self.blind = None;
         self.seen = Some((traffic, now));
     }
@@ -62,12 +58,12 @@ impl Passage {
 
     /// Time since which no client is connected, as last seen, where that is long enough to belie a gauge.
     pub(crate) fn empty(&self, now: Moment) -> Option<Moment> {
-        self.empty.filter(|since| now.since(*since) >= EMPTY)
+        self.empty.belies(now)
     }
 
     /// Whether a client is connected, or that is not known.
     pub(crate) fn may_have_clients(&self) -> bool {
-        self.empty.is_none()
+        !self.empty.is_now()
     }
 
     /// Whether a process listens on the port; `None`: unknown, or not seen since `moment`.
@@ -83,18 +79,6 @@ impl Passage {
     /// The two looks between which bytes of an answer last went out.
     pub(crate) fn moved(&self) -> Option<Stretch> {
         self.moved
-    }
-
-    /// The load, without requests that no client waits for: with no client connected a gauge that says what it said
-    /// before is one that is not written.
-    pub(crate) fn corrected(&self, load: EngineLoad, before: Option<&EngineLoad>, now: Moment) -> EngineLoad {
-        let same = |of: fn(&EngineLoad) -> Option<f64>| before.is_some_and(|before| of(before) == of(&load));
-        let stands = same(|load| load.generation_tokens) && same(|load| load.prompt_tokens) && same(|load| load.steps);
-        if !stands || self.empty(now).is_none() {
-            return load;
-        }
-        let none = |requests: Option<f64>| requests.map(|_| 0.0);
-        EngineLoad { running: none(load.running), waiting: none(load.waiting), ..load }
     }
 }
 
@@ -146,22 +130,5 @@ mod tests {
         let mut passage = after(&[(10, traffic(1, 1, 0))]);
         passage.saw(Err("no namespace".into()), None, GAP, at(12));
         assert_eq!((passage.waited(), passage.blind(), passage.seen_at()), (None, Some("no namespace"), None));
-    }
-
-    #[test]
-    fn a_gauge_that_stands_still_while_nobody_is_connected_is_belied_and_one_that_moved_is_not() {
-        let load = |running: f64, tokens: f64| EngineLoad {
-            running: Some(running),
-            waiting: Some(0.0),
-            generation_tokens: Some(tokens),
-            ..EngineLoad::default()
-        };
-        let empty = after(&[(10, traffic(0, 0, 0)), (12, traffic(0, 0, 0))]);
-        let before = load(106.0, 7.0);
-        assert_eq!(empty.corrected(load(106.0, 7.0), Some(&before), at(12)).running, Some(0.0));
-        assert_eq!(empty.corrected(load(106.0, 9.0), Some(&before), at(12)).running, Some(106.0));
-        assert_eq!(empty.corrected(load(106.0, 7.0), None, at(12)).running, Some(106.0));
-        let busy = after(&[(10, traffic(0, 0, 0)), (12, traffic(1, 1, 0))]);
-        assert_eq!(busy.corrected(load(106.0, 7.0), Some(&before), at(12)).running, Some(106.0));
     }
 }

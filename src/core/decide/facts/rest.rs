@@ -4,11 +4,11 @@ use crate::decide::facts::remembered::Rest;
 use crate::decide::facts::stage::Stage;
 
 /// The stage of an engine that is out for this reason.
-pub(crate) fn stage_of(rest: Option<Rest>) -> Option<Stage> {
-    Some(match rest? {
+pub(crate) fn stage_of(rest: Rest) -> Stage {
+    match rest {
         Rest::Stopped | Rest::Apart => Stage::Stopped,
         Rest::Quarantined | Rest::CrashLoop | Rest::Guilty => Stage::Quarantined,
-    })
+    }
 }
 
 /// Why an engine is out, for people; of one that failed too often its last failure says it.

@@ -28,13 +28,11 @@ impl Scene {
 
     /// A guilty engine brought the fault again, where it harms only itself: that counts against it alone.
     pub(crate) fn count_against(&mut self, engine: &EngineName, turn: &mut Turn<'_>) {
-        let (budget, window) = (self.policy.recovery.engine_budget, self.policy.recovery.budget_window);
-        let Some(engine) = self.engine_mut(engine) else { return };
-        engine.failures.count(window, turn.now);
+        let recovery = &self.policy.recovery;
+        let Some(engine) = self.engines.iter_mut().find(|known| known.name() == engine) else { return };
+        engine.failures.count(recovery.budget_window, turn.now);
         turn.save();
-        let failures = engine.failures.within(window, turn.now);
-        if failures >= budget && engine.rest.is_none() {
-            engine.rest = Some(crate::decide::facts::remembered::Rest::CrashLoop);
+        if let Some(failures) = engine.give_up(recovery, turn.now) {
             turn.emit_of(&engine.policy.name, What::EngineQuarantined { failures });
         }
     }

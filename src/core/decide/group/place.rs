@@ -1,94 +1,69 @@
 //! Where each engine of a group is to be, and one step towards it. An engine is taken out by the engine tier's safe
 //! way, one at a time; it changes domains only once it is proven gone.
 
-use crate::decide::domain::phase::Phase;
+use crate::decide::domain::phase::{AfterStop, Phase};
 use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::Engine;
+use crate::decide::facts::engine::goal::{Goal, Seat};
 use crate::decide::facts::remembered::Rest;
 use crate::decide::facts::stage::{Ending, Stage};
+use crate::decide::goal::Next;
 use crate::decide::group::Group;
 use crate::decide::may::May;
-use crate::decide::policy::Quarantine;
+use crate::decide::policy::{MpsUse, Quarantine};
 use crate::decide::turn::Turn;
-use crate::model::EngineName;
-
-/// Where an engine is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// With the others.
-    Home,
-    /// In the second domain.
-    Apart,
-    /// At home, and started outside MPS.
-    Outside,
-    /// Without a process.
-    Resting(Rest),
-}
-
-/// What an engine does on the side that takes it in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stay {
-    /// It runs there.
-    ToRun,
-    /// It waits there until it can go where it is to be.
-    InPassing,
-}
-
-impl Place {
-    fn rest(self) -> Option<Rest> {
-        match self {
-            Place::Resting(rest) => Some(rest),
-            Place::Home | Place::Apart | Place::Outside => None,
-        }
-    }
-}
+use crate::model::{EngineName, Slot};
 
 impl Group {
-    /// Where an engine of the group is to be. `second_server`: whether its GPU takes one.
-    pub(crate) fn place_for(&self, engine: &EngineName, second_server: May) -> Place {
+    /// What isolation wants an engine of the group to be. `second_server`: whether its GPU takes one.
+    pub(crate) fn isolation_wants(&self, engine: &EngineName, second_server: May) -> Goal {
+        let isolated = Goal::Run(Seat { slot: Slot::Isolation, mps: MpsUse::Client });
+        let outside = Goal::Run(Seat { slot: Slot::Main, mps: MpsUse::Outside });
         let parts = second_server.is_ok();
         let suspected = self.isolation.search().is_some_and(|search| search.apart.contains(engine));
         match self.main.scene.policy.isolation.quarantine {
-            Quarantine::Apart if parts && self.isolation.is_guilty(engine) => Place::Apart,
-            Quarantine::Outside if parts && self.isolation.is_guilty(engine) => Place::Outside,
-            _ if self.isolation.is_guilty(engine) => Place::Resting(Rest::Guilty),
-            _ if suspected && parts => Place::Apart,
-            _ if suspected => Place::Resting(Rest::Apart),
-            Quarantine::Apart | Quarantine::Outside | Quarantine::Stopped => Place::Home,
+            Quarantine::Apart if parts && self.isolation.is_guilty(engine) => isolated,
+            Quarantine::Outside if parts && self.isolation.is_guilty(engine) => outside,
+            _ if self.isolation.is_guilty(engine) => Goal::Rest(Rest::Guilty),
+            _ if suspected && parts => isolated,
+            _ if suspected => Goal::Rest(Rest::Apart),
+            Quarantine::Apart | Quarantine::Outside | Quarantine::Stopped => Goal::Run(Seat::HOME),
         }
     }
 }
 
 impl Domain {
-    /// Leads an engine of this side to its place, as far as that is this side's work; says whether it may go over
-    /// now. `take_out`: whether it may be taken out for that.
-    pub(crate) fn lead_to_place(&mut self, at: usize, place: Place, take_out: May, turn: &mut Turn<'_>) -> bool {
-        self.lead_to_its_rest(at, place, turn);
-        let apart = self.scene.is_apart();
-        let engine = &mut self.scene.engines[at];
-        engine.goes_outside = place == Place::Outside;
-        let wrong_side = apart != (place == Place::Apart);
-        let wrong_way = engine.goes_outside != engine.instance.outside && engine.alive();
-        engine.moves = wrong_side || wrong_way;
-        let served = engine.stage.is_up();
-        if engine.moves && served && take_out.is_ok() && matches!(self.phase, Phase::Running(_)) {
+    /// Leads an engine of this domain to what isolation wants it to be, as far as that is this domain's work.
+    /// `take_out`: whether it may be taken out for that.
+    pub(crate) fn lead_to_place(&mut self, at: usize, wanted: Goal, take_out: May, turn: &mut Turn<'_>) {
+        self.lead_to_its_rest(at, wanted, turn);
+        self.scene.engines[at].wanted.seat = wanted.seat();
+        let engine = &self.scene.engines[at];
+        let moves = self.next(engine) == Next::Move && engine.stage.is_up();
+        if moves && take_out.and(self.may_end(at)).is_ok() && matches!(self.phase, Phase::Running(_)) {
             self.take_out(at, turn);
         }
-        wrong_side && self.is_proven_gone(at)
     }
 
-    fn lead_to_its_rest(&mut self, at: usize, place: Place, turn: &mut Turn<'_>) {
-        let ours = |rest: Rest| matches!(rest, Rest::Apart | Rest::Guilty);
-        match (self.scene.engines[at].rest, place.rest()) {
+    fn lead_to_its_rest(&mut self, at: usize, wanted: Goal, turn: &mut Turn<'_>) {
+        let isolations = |rest: Rest| matches!(rest, Rest::Apart | Rest::Guilty);
+        let rest = if let Goal::Rest(rest) = wanted { Some(rest) } else { None };
+        match (self.scene.engines[at].wanted.rest, rest) {
             (None, Some(rest)) => self.give_rest(at, rest, turn),
-            (Some(known), Some(rest)) if ours(known) && known != rest => self.give_rest(at, rest, turn),
-            (Some(known), None) if ours(known) => self.end_rest(at, turn),
+            (Some(known), Some(rest)) if isolations(known) && known != rest => self.give_rest(at, rest, turn),
+            (Some(known), None) if isolations(known) => self.end_rest(at, turn),
             _ => {}
         }
     }
 
+    /// The domain that an engine of this one belongs to for now; all go home from one that is about to end.
+    pub(crate) fn slot_for(&self, at: usize) -> Slot {
+        let ends = self.down.after_stop == AfterStop::IsForgotten;
+        if ends { Slot::Main } else { self.scene.engines[at].wanted.goal().seat().slot }
+    }
+
     /// Whether no process of an engine is there, and none can come up.
-    fn is_proven_gone(&self, at: usize) -> bool {
+    pub(crate) fn is_proven_gone(&self, at: usize) -> bool {
         let engine = &self.scene.engines[at];
         match &self.phase {
             Phase::Waiting | Phase::Stopped => !self.down.left_behind,
@@ -100,21 +75,20 @@ impl Domain {
         }
     }
 
-    /// Whether nobody of this side is on his way out or up: another may be taken out.
+    /// Whether no engine of this domain is on its way out or up: another may be taken out.
     pub(crate) fn is_at_rest(&self) -> bool {
         let still = |engine: &Engine| match engine.stage {
             Stage::Serving | Stage::Failing | Stage::Stopped | Stage::Quarantined | Stage::Left => true,
             Stage::Ending(Ending::Stuck { .. }) => true,
-            Stage::Down { .. } => engine.died.is_some() || engine.moves,
+            Stage::Down { .. } => engine.died.is_some() || self.next(engine) == Next::Move,
             Stage::Launching(_) | Stage::Starting | Stage::Ending(_) | Stage::Fallen => false,
         };
         matches!(self.phase, Phase::Running(_)) && self.scene.engines.iter().all(still)
     }
 
-    /// Takes in an engine of the other side that is proven gone, at its place in the configuration.
-    pub(crate) fn take_in(&mut self, mut engine: Engine, stay: Stay, turn: &mut Turn<'_>) {
+    /// Takes in an engine of another domain that is proven gone, at its place in the configuration.
+    pub(crate) fn take_in(&mut self, mut engine: Engine, turn: &mut Turn<'_>) {
         engine.instance.process.id = None;
-        engine.moves = stay == Stay::InPassing;
         engine.stage = engine.at_rest().unwrap_or(match (&self.phase, &engine.stage) {
             (Phase::Restart(_) | Phase::InRestart, _) => Stage::Fallen,
             (Phase::Stopped | Phase::Stopping(_), _) => Stage::Left,

@@ -7,8 +7,8 @@ use crate::decide::domain::state::Domain;
 use crate::decide::domain::teardown::Manner;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::engine::figures::active_level;
+use crate::decide::facts::engine::goal::Wanted;
 use crate::decide::facts::stage::Stage;
-use crate::decide::group::place::{Place, Stay};
 use crate::decide::group::time::Domains;
 use crate::decide::may::{self, May, Others, Pids};
 use crate::decide::remembered::GroupMemory;
@@ -56,37 +56,26 @@ impl Group {
     fn lead_domain(&mut self, slot: Slot, second_server: May, context: &mut Context<'_>) -> bool {
         let mut changed = false;
         for name in self.domain(slot).map(|domain| domain.scene.names()).unwrap_or_default() {
-            let wanted = self.place_for(&name, second_server);
-            let place = self.place_now(slot, &name, wanted);
+            let wanted = self.isolation_wants(&name, second_server);
             let may_take_out = self.may_take_out();
             let Some(at) = self.domain(slot).and_then(|domain| domain.place_of(&name)) else { continue };
-            let (mut goes_over, mut moved) = (false, false);
+            let (mut goes_to, mut moved) = (None, false);
             self.at(slot, context, |domain, turn| {
                 let before = domain.scene.engines[at].mark();
-                goes_over = domain.lead_to_place(at, place, may_take_out, turn);
+                domain.lead_to_place(at, wanted, may_take_out, turn);
+                goes_to = Some(domain.slot_for(at)).filter(|to| *to != slot && domain.is_proven_gone(at));
                 moved = domain.scene.engines[at].mark() != before;
                 if moved {
                     domain.stir();
                 }
             });
             changed |= moved;
-            let waits = place == Place::Apart && self.would_harm_others(&name);
-            if goes_over && !waits {
-                let stay = if place == wanted { Stay::ToRun } else { Stay::InPassing };
-                let to = if place == Place::Apart { Slot::Isolation } else { Slot::Main };
-                changed |= self.change_domains(&name, to, stay, context);
+            let waits = |to: &Slot| *to == Slot::Isolation && self.would_harm_others(&name);
+            if let Some(to) = goes_to.filter(|to| !waits(to)) {
+                changed |= self.change_domains(&name, to, context);
             }
         }
         changed
-    }
-
-    /// Where an engine is to be for now: one without a process needs no second server, and what runs isolated goes
-    /// home when the second domain ends.
-    fn place_now(&self, slot: Slot, name: &EngineName, wanted: Place) -> Place {
-        let Some(domain) = self.domain(slot) else { return wanted };
-        let ends = slot != Slot::Main && domain.down.after_stop == AfterStop::IsForgotten;
-        let rests = domain.scene.engine(name).is_some_and(|engine| engine.rest.is_some());
-        if wanted == Place::Apart && (ends || rests) { Place::Home } else { wanted }
     }
 
     /// Whether it is guilty, and others that are not still run in the second domain: they go home first.
@@ -117,7 +106,7 @@ impl Group {
     }
 
     /// Moves an engine that is proven gone to another domain. False: that one can't take it in now.
-    fn change_domains(&mut self, name: &EngineName, to: Slot, stay: Stay, context: &mut Context<'_>) -> bool {
+    fn change_domains(&mut self, name: &EngineName, to: Slot, context: &mut Context<'_>) -> bool {
         if to == Slot::Isolation && !self.open_second(context) {
             return false;
         }
@@ -133,7 +122,7 @@ impl Group {
         let engine = from.scene.engines.remove(at);
         into.scene.faults.extend(from.take_faults_of(name));
         from.stir();
-        self.at(to, context, |domain, turn| domain.take_in(engine, stay, turn));
+        self.at(to, context, |domain, turn| domain.take_in(engine, turn));
         true
     }
 
@@ -208,7 +197,7 @@ impl Domain {
 
 impl Engine {
     /// What leading it to its place may change.
-    fn mark(&self) -> (Stage, bool, bool, bool) {
-        (self.stage.clone(), self.moves, self.goes_outside, self.rest.is_some())
+    fn mark(&self) -> (Stage, Wanted) {
+        (self.stage.clone(), self.wanted)
     }
 }

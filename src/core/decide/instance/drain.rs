@@ -1,12 +1,14 @@
 //! Lets an engine's requests end before it is taken out because somebody wants it so. Its readiness is off from the
-//! first moment; what is in flight has `drain_timeout`. An engine that is faulty, or that shows no requests, is not
-//! waited for.
+//! first moment; the fence waits for what is in flight, for `drain_timeout` at most. An engine that is faulty, or that
+//! shows no requests, is not waited for.
 
+use crate::decide::domain::phase::Phase;
 use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::stage::{Ending, Stage};
+use crate::decide::orders::Purpose;
 use crate::decide::turn::Turn;
-use crate::model::{Fault, Moment, What};
+use crate::model::{Action, ActionId, EngineName, Fault, What};
 
 impl Engine {
     /// Whether its requests are let end.
@@ -14,9 +16,25 @@ impl Engine {
         matches!(self.stage, Stage::Ending(Ending::Drain { .. }))
     }
 
-    /// When a drain is over at the latest.
-    pub(crate) fn drain_until(&self) -> Option<Moment> {
-        if let Stage::Ending(Ending::Drain { until, .. }) = self.stage { Some(until) } else { None }
+    /// Reports once how many requests it still has, by a load that was read since the fence.
+    pub(crate) fn note_drain(&mut self, turn: &mut Turn<'_>) {
+        let Stage::Ending(Ending::Drain { since, told, .. }) = &mut self.stage else { return };
+        let Some(left) = self.instance.figures.in_flight_since(*since).filter(|left| *left > 0.0) else { return };
+        self.instance.note = Some(format!("draining: {left} requests in flight"));
+        if !std::mem::replace(told, true) {
+            let at_most = since.after(self.policy.drain_timeout).since(turn.now);
+            turn.emit_of(&self.policy.name, What::Draining { requests: left, at_most });
+        }
+    }
+
+    /// The fence ended, or there is nobody left to wait for.
+    fn drained(&mut self, turn: &mut Turn<'_>) {
+        let Stage::Ending(Ending::Drain { since, told, .. }) = self.stage else { return };
+        let left = self.instance.figures.in_flight_since(since);
+        if told || left.is_none() && self.instance.process.ended.is_none() {
+            turn.emit_of(&self.policy.name, What::Drained { took: turn.now.since(since), left });
+        }
+        self.instance.note = None;
     }
 }
 
@@ -32,36 +50,40 @@ impl Domain {
     }
 
     /// The first stage of a planned end.
-    pub(crate) fn planned_end(&self, place: usize, now: Moment) -> Stage {
+    pub(crate) fn planned_end(&self, place: usize, turn: &mut Turn<'_>) -> Stage {
         let engine = &self.scene.engines[place];
-        Stage::Ending(if self.may_drain(engine) {
-            Ending::Drain { since: now, until: now.after(engine.policy.drain_timeout), told: false }
-        } else {
-            Ending::Look { since: now }
-        })
+        if !self.may_drain(engine) {
+            return Stage::Ending(Ending::Look { since: turn.now });
+        }
+        let within = engine.policy.drain_timeout;
+        let action = Action::Fence { engine: self.scene.member(engine.name()), within };
+        let fence = turn.order(Purpose::Fence(engine.name().clone()), action, within);
+        Stage::Ending(Ending::Drain { fence, since: turn.now, told: false })
     }
 
-    /// Whether the engine's requests have ended, by a load that was read since the fence, or their time is over.
-    pub(crate) fn drained(&mut self, place: usize, turn: &mut Turn<'_>) -> bool {
+    /// The fence ended: its last request did, or their time is over. Nobody waits for that of an engine that went
+    /// another way meanwhile.
+    pub(crate) fn fence_ended(&mut self, id: ActionId, name: &EngineName, turn: &mut Turn<'_>) {
+        let Some(place) = self.place_of(name) else { return };
+        if matches!(self.scene.engines[place].stage, Stage::Ending(Ending::Drain { fence, .. }) if fence == id) {
+            self.end_drain(place, turn);
+        }
+    }
+
+    /// Goes on with an engine whose requests have ended, or whose time is over: to its end, or to that of its group.
+    pub(crate) fn end_drain(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let stops = matches!(self.phase, Phase::Stopping(_));
         let engine = &mut self.scene.engines[place];
-        let Stage::Ending(Ending::Drain { since, until, told }) = &mut engine.stage else { return true };
-        let left = engine.instance.figures.in_flight_since(*since);
-        let none_left = left.is_some_and(|left| left <= 0.0);
-        if none_left || engine.instance.process.ended.is_some() || *until <= turn.now {
-            if *told || left.is_none() && engine.instance.process.ended.is_none() {
-                let what = What::Drained { took: turn.now.since(*since), left };
-                turn.emit_of(&engine.policy.name, what);
-            }
-            engine.instance.note = None;
-            return true;
+        engine.drained(turn);
+        engine.stage = if stops { Stage::Fallen } else { Stage::Ending(Ending::Look { since: turn.now }) };
+    }
+
+    /// Takes a drain on: a process that ended has no requests.
+    pub(crate) fn advance_drain(&mut self, place: usize, turn: &mut Turn<'_>) {
+        let engine = &mut self.scene.engines[place];
+        if engine.instance.process.ended.is_some() {
+            return self.end_drain(place, turn);
         }
-        if let Some(left) = left {
-            engine.instance.note = Some(format!("draining: {left} requests in flight"));
-            if !std::mem::replace(told, true) {
-                let what = What::Draining { requests: left, at_most: until.since(turn.now) };
-                turn.emit_of(&engine.policy.name, what);
-            }
-        }
-        false
+        engine.note_drain(turn);
     }
 }

@@ -5,7 +5,6 @@ use crate::decide::domain::state::Domain;
 use crate::decide::domain::teardown::{self, Beside, EndingProgress, Obstacle};
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::guard;
-use crate::decide::facts::remembered::Rest;
 use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::turn::Turn;
 use crate::model::{FailedAction, Fault, HeldReason, Outcome, RecoveryResult, What};
@@ -13,10 +12,7 @@ use crate::model::{FailedAction, Fault, HeldReason, Outcome, RecoveryResult, Wha
 impl Domain {
     pub(crate) fn advance_ending(&mut self, place: usize, ending: &Ending, turn: &mut Turn<'_>) {
         if let Ending::Drain { .. } = ending {
-            if self.drained(place, turn) {
-                self.scene.engines[place].stage = Stage::Ending(Ending::Look { since: turn.now });
-            }
-            return;
+            return self.advance_drain(place, turn);
         }
         self.with_ending(place, turn, teardown::advance_ending);
     }
@@ -96,14 +92,13 @@ impl Domain {
             engine.stage = Stage::Down { due: turn.now };
             return;
         }
-        let failures = engine.failures.within(recovery.budget_window, turn.now);
         let evicted = engine.died.as_ref().is_some_and(|died| died.fault == Fault::Evicted);
-        if failures >= recovery.engine_budget && !evicted {
-            engine.rest = Some(Rest::CrashLoop);
+        if !evicted && engine.give_up(recovery, turn.now).is_some() {
             engine.died = None;
             turn.save();
             return self.rests(place, turn);
         }
+        let failures = engine.failures.within(recovery.budget_window, turn.now);
         let name = engine.name().clone();
         let attempt = if evicted { engine.evictions } else { failures };
         let wait = guard::wait(&recovery.backoff, attempt, self.budget.jitter.next());

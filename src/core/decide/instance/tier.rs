@@ -77,7 +77,7 @@ impl Domain {
         let engine = &self.scene.engines[place];
         let neglected = engine.died.clone().filter(|_| matches!(engine.stage, Stage::Left | Stage::Failing));
         let Some(died) = neglected else { return };
-        if self.scene.may_act_on(died.fault, turn.hold).is_ok() {
+        if self.scene.may_restart_engine(engine.name(), died.fault, turn.hold).is_ok() {
             // More may be known by now of what ended it.
             let died = engine.explained(died);
             self.engine_failed(place, died, turn);
@@ -108,7 +108,10 @@ impl Domain {
         let mends = |finding: &&Finding| {
             finding.fault != Fault::EngineDied
                 && self.tier_now(finding, turn) == Some(Tier::Engine)
-                && self.scene.may_act_on(finding.fault, turn.hold).is_ok()
+                && finding
+                    .engine
+                    .as_ref()
+                    .is_some_and(|name| self.scene.may_restart_engine(name, finding.fault, turn.hold).is_ok())
         };
         let mended: Vec<&Finding> = found.iter().filter(mends).collect();
         self.scene.note_unmended(found, turn.now);
@@ -131,10 +134,10 @@ impl Domain {
         }
         let engine = &mut self.scene.engines[place];
         engine.tried.tries(died.fault, turn.now);
-        let may_act = self.scene.may_act_on(died.fault, turn.hold);
+        let may_act = self.scene.may_restart_engine(self.scene.engines[place].name(), died.fault, turn.hold);
         // A leak is no emergency: its requests may end.
         let ending = if died.fault == Fault::MemoryLeak {
-            self.planned_end(place, turn.now)
+            self.planned_end(place, turn)
         } else {
             Stage::Ending(Ending::Look { since: turn.now })
         };
@@ -220,7 +223,7 @@ impl Domain {
                 engine.instance.process.id = Some(process);
                 engine.instance.shortage.lives(std::iter::once(process.pid), turn.now);
                 engine.instance.process.started = turn.now;
-                engine.instance.limits.started_with(engine.policy.told(process, engine.instance.mps_use()), turn.now);
+                engine.instance.limits.started_with(engine.policy.told(process, engine.instance.mps), turn.now);
                 let incarnation = engine.instance.incarnation;
                 turn.emit_of(&name, What::EngineStarted { process, incarnation });
             }
@@ -292,7 +295,7 @@ impl Domain {
     /// When an engine changes by time alone.
     pub(crate) fn engine_deadline(&self, engine: &Engine, now: Moment) -> Option<Moment> {
         if !matches!(self.phase, Phase::Running(_)) {
-            return engine.drain_until();
+            return None;
         }
         match &engine.stage {
             Stage::Down { due } => Some(*due),

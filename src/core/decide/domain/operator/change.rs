@@ -7,6 +7,7 @@ use crate::decide::domain::phase::{AfterStop, Phase};
 use crate::decide::domain::state::Domain;
 use crate::decide::domain::teardown::Manner;
 use crate::decide::facts::engine::Engine;
+use crate::decide::facts::engine::goal::Listed;
 use crate::decide::facts::remembered::{EngineMemory, Rest};
 use crate::decide::facts::stage::Stage;
 use crate::decide::policy::{EnginePolicy, GroupPolicy};
@@ -49,7 +50,7 @@ impl Domain {
             self.scene.engines.push(changed);
         }
         for mut engine in old {
-            engine.leaving = true;
+            engine.wanted.listed = Listed::Removed;
             self.scene.engines.push(engine);
         }
         self.scene.policy = GroupPolicy { gpu: self.scene.policy.gpu.clone(), ..policy };
@@ -77,7 +78,7 @@ impl Domain {
     /// behind it may be theirs: the next start ends it first.
     pub(crate) fn forget_leavers(&mut self) {
         let all_gone = !self.down.left_behind;
-        self.scene.engines.retain(|engine| !(engine.leaving && all_gone));
+        self.scene.engines.retain(|engine| !(engine.is_removed() && all_gone));
     }
 
     /// An engine that failed too often may start again where its configuration changed: that may be the cure.
@@ -86,7 +87,7 @@ impl Domain {
         for place in 0..self.scene.engines.len() {
             let engine = &self.scene.engines[place];
             let changed = rolls.contains(&EngineKey::new(&group, engine.name()));
-            if changed && engine.rest == Some(Rest::CrashLoop) {
+            if changed && engine.wanted.rest == Some(Rest::CrashLoop) {
                 self.end_rest(place, turn);
             }
         }
@@ -108,7 +109,7 @@ impl Domain {
 /// An engine that stays. One that was on its way out comes back as the new configuration says.
 fn changed(mut engine: Engine, policy: EnginePolicy, start: HowStarted) -> Engine {
     engine.policy = policy;
-    engine.instance.outdated |= start == HowStarted::Changed || engine.leaving;
-    engine.leaving = false;
+    engine.instance.outdated |= start == HowStarted::Changed || engine.is_removed();
+    engine.wanted.listed = Listed::Yes;
     engine
 }

@@ -7,7 +7,7 @@ use crate::decide::domain::phase::{AfterStop, Phase};
 use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::Engine;
 use crate::decide::policy::StartOrder;
-use crate::model::{EngineKey, Goal, HeldReason, Hold, Moment, Plan, Request, Tier};
+use crate::model::{Awaited, EngineKey, HeldReason, Hold, Moment, Plan, Request, Tier};
 
 /// What an operator stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Domain {
         if of == StopOf::Group {
             steps.push(format!("keep {name} stopped until it is started"));
         }
-        Ok(Plan { steps, goals: vec![Goal::GroupStopped(name.clone())] })
+        Ok(Plan { steps, goals: vec![Awaited::GroupStopped(name.clone())] })
     }
 
     /// Whose requests are let end before they are stopped.
@@ -118,7 +118,7 @@ impl Domain {
             return Err(format!("{name} is already stopped"));
         }
         let steps = vec![format!("kill all engines of {name} at once"), format!("kill the control daemon of {name}")];
-        Ok(Plan { steps, goals: vec![Goal::GroupStopped(name.clone())] })
+        Ok(Plan { steps, goals: vec![Awaited::GroupStopped(name.clone())] })
     }
 
     fn plan_start(&self) -> Result<Plan, String> {
@@ -222,7 +222,7 @@ impl Domain {
     fn starts(&self) -> Vec<String> {
         let name = &self.scene.policy.name;
         let (rest, run): (Vec<&Engine>, Vec<&Engine>) =
-            self.scene.engines.iter().filter(|engine| !engine.leaving).partition(|engine| engine.is_to_rest());
+            self.scene.engines.iter().filter(|engine| !engine.is_removed()).partition(|engine| engine.is_to_rest());
         let how = match self.scene.policy.recovery.start {
             StartOrder::Sequential => "one after the other",
             StartOrder::Staggered => "each once the one before it has its memory",
@@ -239,8 +239,8 @@ impl Domain {
         steps
     }
 
-    fn serves_next(&self) -> Goal {
-        Goal::GroupServes {
+    fn serves_next(&self) -> Awaited {
+        Awaited::GroupServes {
             group: self.scene.policy.name.clone(),
             generation: self.budget.generation.saturating_add(1),
         }

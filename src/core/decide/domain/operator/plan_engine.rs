@@ -6,7 +6,7 @@ use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::{Engine, Sight};
 use crate::decide::facts::remembered::Rest;
 use crate::decide::facts::stage::{Ending, Stage};
-use crate::model::{EngineKey, Goal, Moment, Plan, Request};
+use crate::model::{Awaited, EngineKey, Moment, Plan, Request};
 
 impl Engine {
     /// Whether a process of it may be there.
@@ -20,7 +20,7 @@ impl Engine {
 impl Domain {
     /// The engine of that name that the configuration has; or which there are.
     pub(crate) fn known(&self, key: &EngineKey) -> Result<&Engine, String> {
-        let here = || self.scene.engines.iter().filter(|engine| !engine.leaving);
+        let here = || self.scene.engines.iter().filter(|engine| !engine.is_removed());
         if let Some(engine) = here().find(|engine| *engine.name() == key.engine) {
             return Ok(engine);
         }
@@ -49,7 +49,7 @@ impl Domain {
 
     fn plan_rest(&self, key: &EngineKey, engine: &Engine, wanted: Rest) -> Result<Plan, String> {
         let until = if wanted == Rest::Stopped { "it is started" } else { "it is released" };
-        match engine.rest {
+        match engine.wanted.rest {
             Some(Rest::Quarantined | Rest::CrashLoop | Rest::Guilty) => {
                 return Err(format!("{key} is quarantined and has no process; release lets it start again"));
             }
@@ -60,11 +60,11 @@ impl Domain {
         }
         let mut steps = if self.runs() { self.way_out(key, engine) } else { Vec::new() };
         steps.push(format!("not start {key} until {until}"));
-        Ok(Plan { steps, goals: vec![Goal::EngineStopped(key.clone())] })
+        Ok(Plan { steps, goals: vec![Awaited::EngineStopped(key.clone())] })
     }
 
     fn plan_start_engine(&self, key: &EngineKey, engine: &Engine) -> Result<Plan, String> {
-        match engine.rest {
+        match engine.wanted.rest {
             Some(Rest::Stopped) => {}
             Some(Rest::Apart) => {
                 return Err(format!(
@@ -79,7 +79,7 @@ impl Domain {
     }
 
     fn plan_release(&self, key: &EngineKey, engine: &Engine) -> Result<Plan, String> {
-        if !matches!(engine.rest, Some(Rest::Quarantined | Rest::CrashLoop)) {
+        if !matches!(engine.wanted.rest, Some(Rest::Quarantined | Rest::CrashLoop)) {
             return Err(format!("{key} is not quarantined; it is {}", engine.state(Sight::Clear)));
         }
         let budget = self.scene.policy.recovery.engine_budget;
@@ -166,6 +166,6 @@ impl Domain {
     }
 }
 
-fn serves_next(key: &EngineKey, engine: &Engine) -> Goal {
-    Goal::EngineServes { engine: key.clone(), incarnation: engine.instance.incarnation.saturating_add(1) }
+fn serves_next(key: &EngineKey, engine: &Engine) -> Awaited {
+    Awaited::EngineServes { engine: key.clone(), incarnation: engine.instance.incarnation.saturating_add(1) }
 }

@@ -5,11 +5,14 @@ use crate::decide::domain::phase::Phase;
 use crate::decide::domain::state::Domain;
 use crate::decide::facts::attempt::{Attempt, BudgetCount};
 use crate::decide::facts::engine::Engine;
+use crate::decide::facts::engine::goal::Goal;
 use crate::decide::facts::remembered::Rest;
 use crate::decide::facts::rest::note_of;
 use crate::decide::facts::stage::Stage;
+use crate::decide::goal::{self, Next};
+use crate::decide::may::May;
 use crate::decide::turn::Turn;
-use crate::model::{EngineName, Reason, RecoveryResult, What};
+use crate::model::{EngineName, Reason, RecoveryResult, Tier, What};
 
 impl Domain {
     /// The place of the engine of that name.
@@ -20,23 +23,29 @@ impl Domain {
     /// An engine is to have no process from now on. While its whole group starts or stops, that alone sees to it.
     pub(crate) fn give_rest(&mut self, place: usize, rest: Rest, turn: &mut Turn<'_>) {
         let engine = &mut self.scene.engines[place];
-        engine.rest = Some(rest);
-        engine.instance.note = note_of(engine.rest);
+        engine.wanted.rest = Some(rest);
+        engine.instance.note = note_of(engine.wanted.rest);
         engine.died = None;
         engine.end_attempt(RecoveryResult::Superseded, turn);
         turn.save();
     }
 
+    /// What is next for an engine of this domain.
+    pub(crate) fn next(&self, engine: &Engine) -> Next {
+        goal::next(engine, self.scene.id.slot)
+    }
+
+    /// Whether an engine's processes are the watchdog's to end.
+    pub(crate) fn may_end(&self, place: usize) -> May {
+        self.scene.may_end(Tier::Engine, Some(self.scene.engines[place].name()))
+    }
+
     /// Brings an engine that is to have no process nearer to that.
     pub(crate) fn lead_to_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &self.scene.engines[place];
-        let Some(wanted) = engine.at_rest() else { return };
-        match &engine.stage {
-            Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left => self.take_out(place, turn),
-            Stage::Down { .. } => self.rests(place, turn),
-            Stage::Stopped | Stage::Quarantined if engine.stage != wanted => self.rests(place, turn),
-            // A process may still come up, is being ended, or its whole group is.
-            Stage::Launching(_) | Stage::Ending(_) | Stage::Fallen | Stage::Stopped | Stage::Quarantined => {}
+        match self.next(&self.scene.engines[place]) {
+            Next::TakeOut if self.may_end(place).is_ok() => self.take_out(place, turn),
+            Next::Settle => self.rests(place, turn),
+            Next::TakeOut | Next::Nothing | Next::Start | Next::Renew | Next::Move | Next::Forget => {}
         }
     }
 
@@ -46,7 +55,7 @@ impl Domain {
         let engine = &mut self.scene.engines[place];
         let Some(stage) = engine.at_rest() else { return };
         engine.stage = stage;
-        engine.instance.note = note_of(engine.rest).or(engine.instance.note.take());
+        engine.instance.note = note_of(engine.wanted.rest).or(engine.instance.note.take());
         if engine.stage == Stage::Quarantined {
             let failures = engine.failures.within(window, turn.now);
             turn.emit_of(&engine.policy.name, What::EngineQuarantined { failures });
@@ -58,7 +67,8 @@ impl Domain {
         let engine = &mut self.scene.engines[place];
         engine.died = None;
         engine.end_attempt(RecoveryResult::Superseded, turn);
-        self.scene.engines[place].stage = self.planned_end(place, turn.now);
+        let stage = self.planned_end(place, turn);
+        self.scene.engines[place].stage = stage;
     }
 
     /// Takes an engine out and starts it again; told as a restart that counts against no budget.
@@ -79,11 +89,9 @@ impl Domain {
         if !matches!(self.phase, Phase::Running(None)) || self.rolls_now() {
             return;
         }
-        let old = |engine: &Engine| {
-            let runs = matches!(engine.stage, Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left);
-            engine.instance.outdated && runs
-        };
-        let next = self.scene.engines.iter().position(old);
+        let renews =
+            |place: &usize| self.next(&self.scene.engines[*place]) == Next::Renew && self.may_end(*place).is_ok();
+        let next = (0..self.scene.engines.len()).find(renews);
         self.rolling = next.map(|place| self.scene.engines[place].name().clone());
         if let Some(place) = next {
             self.evict(place, turn);
@@ -95,14 +103,17 @@ impl Domain {
         let engine = &self.scene.engines[engine];
         // One that fails as it is now holds the others back: a bad setting must not go round. One that somebody
         // wants to be down does not.
-        let unwanted = engine.leaving
-            || matches!(engine.rest, Some(Rest::Stopped | Rest::Quarantined | Rest::Apart | Rest::Guilty));
+        let unwanted = match engine.wanted.goal() {
+            Goal::Run(_) | Goal::Rest(Rest::CrashLoop) => false,
+            Goal::Rest(Rest::Stopped | Rest::Quarantined | Rest::Apart | Rest::Guilty) | Goal::Leave => true,
+        };
         engine.stage != Stage::Serving && !unwanted
     }
 
     /// Forgets engines that the configuration has no more, once they are proven gone.
     pub(crate) fn forget_the_removed(&mut self, turn: &mut Turn<'_>) {
-        let gone = |engine: &Engine| engine.leaving && matches!(engine.stage, Stage::Stopped | Stage::Quarantined);
+        let slot = self.scene.id.slot;
+        let gone = |engine: &Engine| goal::next(engine, slot) == Next::Forget;
         if self.scene.engines.iter().any(gone) {
             self.scene.engines.retain(|engine| !gone(engine));
             turn.save();

@@ -65,7 +65,7 @@ impl Domain {
     pub(crate) fn end_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
         let running = matches!(self.phase, Phase::Running(_));
         let engine = &mut self.scene.engines[place];
-        if engine.rest.take().is_some_and(|rest| rest != Rest::Stopped) {
+        if engine.wanted.rest.take().is_some_and(|rest| rest != Rest::Stopped) {
             engine.failures.clear();
         }
         engine.instance.note = None;

@@ -3,6 +3,7 @@
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::attached::Attachment;
 use crate::decide::facts::scene::Scene;
+use crate::decide::policy::MpsUse;
 use crate::model::Moment;
 
 impl Scene {
@@ -10,7 +11,7 @@ impl Scene {
     pub(crate) fn note_attachments(&mut self, gpu: &GpuFacts, now: Moment) {
         for engine in &mut self.engines {
             // Outside MPS on purpose it is where it is meant to be.
-            let attachment = match engine.instance.outside {
+            let attachment = match engine.instance.mps == MpsUse::Outside {
                 true => engine.alive().then_some(Attachment::Attached),
                 false => engine.attachment_now(&self.server, &gpu.reading, now),
             };

@@ -42,7 +42,8 @@ impl Domain {
     pub(crate) fn load(&mut self, name: &EngineName, load: EngineLoad, now: Moment) {
         let Some(engine) = self.scene.engine_mut(name) else { return };
         if engine.stage.has_served() || engine.drains() {
-            let load = engine.instance.progress.passage.corrected(load, engine.instance.figures.load.last(), now);
+            let empty = engine.instance.progress.passage.empty(now);
+            let load = load.borne_out(engine.instance.figures.load.last(), empty);
             engine.instance.progress.tokens.saw(&load, engine.gap(), now);
             engine.instance.progress.answers.heard(now);
             if engine.may_be_idle(&load) {

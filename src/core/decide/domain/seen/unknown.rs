@@ -3,6 +3,7 @@
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::scene::Scene;
+use crate::decide::policy::MpsUse;
 use crate::model::{Moment, Question, Unknown};
 
 impl Scene {
@@ -23,8 +24,13 @@ impl Scene {
     fn unknown_limits(&self, engine: &Engine, reading: Option<&Reading>) -> Option<String> {
         let limited = engine.policy.sm_limited || engine.policy.device_memory_limit.is_some();
         let uses = |process: &&crate::model::ProcessId| self.uses_the_gpu(**process, reading);
-        let process =
-            engine.instance.limits.overwritten().iter().find(uses).filter(|_| limited && !engine.instance.outside)?;
+        let process = engine
+            .instance
+            .limits
+            .overwritten()
+            .iter()
+            .find(uses)
+            .filter(|_| limited && engine.instance.mps == MpsUse::Client)?;
         Some(format!(
             "its process {process} has overwritten its environment, as setproctitle does: whether its limits were passed on \
              can't be seen"

@@ -115,10 +115,10 @@ pub(crate) fn ending_finished(
 /// When the end goes on by time alone.
 pub(crate) fn ending_deadline(ending: &Ending) -> Option<Moment> {
     match ending {
-        Ending::Drain { until, .. } | Ending::Aftershock { until } => Some(*until),
+        Ending::Aftershock { until } => Some(*until),
         Ending::Look { since } => Some(since.after(LOOK_BOUND)),
         Ending::Stuck { again } => Some(*again),
-        Ending::Terminate(_) | Ending::Stop(_) => None,
+        Ending::Drain { .. } | Ending::Terminate(_) | Ending::Stop(_) => None,
     }
 }
 

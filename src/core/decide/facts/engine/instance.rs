@@ -21,8 +21,8 @@ pub(crate) struct Instance {
     pub incarnation: u32,
     pub process: MainProcess,
     pub tree: Tree,
-    /// It was started outside MPS.
-    pub outside: bool,
+    /// Whether it was started as a client.
+    pub mps: MpsUse,
     /// It runs as an older configuration says, and is to be replaced.
     pub outdated: bool,
     /// A process of it does not die: which, for people.
@@ -115,11 +115,6 @@ impl Instance {
     /// The next one, of which nothing was seen yet.
     pub(crate) fn next(&self) -> Instance {
         Instance { incarnation: self.incarnation + 1, ..Instance::default() }
-    }
-
-    /// How it was started.
-    pub(crate) fn mps_use(&self) -> MpsUse {
-        if self.outside { MpsUse::Outside } else { MpsUse::Client }
     }
 
     /// Its processes, as last seen: never without its main process while that lives.

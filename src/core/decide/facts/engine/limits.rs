@@ -5,12 +5,13 @@ use std::time::Duration;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::stage::Stage;
+use crate::decide::policy::MpsUse;
 use crate::model::Moment;
 
 impl Engine {
     /// It has limits that MPS enforces.
     pub(crate) fn is_limited(&self) -> bool {
-        !self.instance.outside && (self.policy.device_memory_limit.is_some() || self.policy.sm_limited)
+        self.instance.mps == MpsUse::Client && (self.policy.device_memory_limit.is_some() || self.policy.sm_limited)
     }
 
     /// Whether a look at what its processes were told is wanted: it has limits, and none since they changed.
@@ -36,7 +37,7 @@ impl Engine {
 
     /// Bytes of device memory that MPS lets it have; outside MPS on purpose nobody limits it.
     pub(crate) fn device_memory_limit(&self) -> Option<u64> {
-        self.policy.device_memory_limit.filter(|_| !self.instance.outside)
+        self.policy.device_memory_limit.filter(|_| self.instance.mps == MpsUse::Client)
     }
 
     pub(crate) fn over_limit(&self, reading: &Reading) -> Option<(u64, u64)> {

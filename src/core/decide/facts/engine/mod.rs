@@ -4,6 +4,7 @@ pub(crate) mod attached;
 pub(crate) mod death;
 pub(crate) mod evicted;
 pub(crate) mod figures;
+pub(crate) mod goal;
 pub(crate) mod gpu_process;
 pub(crate) mod instance;
 pub(crate) mod limits;
@@ -18,17 +19,18 @@ use crate::decide::facts::ServerFacts;
 use crate::decide::facts::attached::{Attachment, attachment};
 use crate::decide::facts::attempt::Attempt;
 use crate::decide::facts::died::Died;
+use crate::decide::facts::engine::goal::Wanted;
 use crate::decide::facts::engine::instance::Instance;
 use crate::decide::facts::guard::Attempts;
 use crate::decide::facts::limits::Tried;
 use crate::decide::facts::overlap::sharing::Sharing;
 use crate::decide::facts::reading::{READING_FRESH, Reading};
-use crate::decide::facts::remembered::{EngineMemory, Rest};
+use crate::decide::facts::remembered::EngineMemory;
 use crate::decide::facts::rest::{note_of, stage_of};
 use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::facts::usage::Usage;
 use crate::decide::facts::words::Telling;
-use crate::decide::policy::EnginePolicy;
+use crate::decide::policy::{EnginePolicy, MpsUse};
 use crate::model::{ActionId, EngineName, EngineState, Health, Known, Moment};
 
 /// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
@@ -65,14 +67,8 @@ pub(crate) struct Engine {
     pub tried: Tried,
     /// How fast it is alone.
     pub sharing: Sharing,
-    /// Why it is to have no process; `None`: it is to run.
-    pub rest: Option<Rest>,
-    /// The configuration has it no more: it is forgotten once it is gone.
-    pub leaving: bool,
-    /// It is to run on its group's other side, or otherwise than it was started: not started before it is there.
-    pub moves: bool,
-    /// It is to be started outside MPS.
-    pub goes_outside: bool,
+    /// What it is to be.
+    pub wanted: Wanted,
     /// The attempt to bring it back that has no result yet.
     pub attempt: Option<Attempt>,
 }
@@ -83,7 +79,7 @@ impl Engine {
         let instance = Instance { incarnation: memory.incarnation, note: note_of(memory.rest), ..Instance::default() };
         Engine {
             policy,
-            stage: stage_of(memory.rest).unwrap_or(Stage::Down { due: Moment::ZERO }),
+            stage: memory.rest.map(stage_of).unwrap_or(Stage::Down { due: Moment::ZERO }),
             instance,
             died: None,
             failures: Attempts::of(memory.failures),
@@ -93,10 +89,7 @@ impl Engine {
             usage: Usage::default(),
             tried: Tried::default(),
             sharing: Sharing::of(memory.learnt),
-            rest: memory.rest,
-            leaving: false,
-            moves: false,
-            goes_outside: false,
+            wanted: Wanted::of(memory.rest),
             attempt: None,
         }
     }
@@ -110,7 +103,7 @@ impl Engine {
         EngineMemory {
             incarnation: self.instance.incarnation,
             failures: self.failures.moments(),
-            rest: self.rest,
+            rest: self.wanted.rest,
             learnt: self.sharing.learnt(),
         }
     }
@@ -118,8 +111,9 @@ impl Engine {
     /// A new incarnation begins: nothing seen before is about it.
     pub(crate) fn launch(&mut self, order: ActionId, now: Moment) {
         self.count_undecided_words(now);
-        self.instance = Instance { outside: self.goes_outside, ..self.instance.next() };
-        self.sharing.launched((self.policy.launch, self.goes_outside));
+        let mps = self.wanted.seat.mps;
+        self.instance = Instance { mps, ..self.instance.next() };
+        self.sharing.launched((self.policy.launch, mps == MpsUse::Outside));
         self.stage = Stage::Launching(order);
     }
 
@@ -174,7 +168,7 @@ impl Engine {
         reading: &Known<Reading>,
         now: Moment,
     ) -> Option<bool> {
-        if self.instance.outside {
+        if self.instance.mps == MpsUse::Outside {
             self.instance.probes.good_since.map(|_| true)
         } else {
             self.attached_since_healthy(server, reading, now)
@@ -199,23 +193,6 @@ impl Engine {
             server.pid,
             reading.fresh(READING_FRESH, now),
         ))
-    }
-
-    /// Nothing about it changes by time alone, nor by an answer that says what was known.
-    pub(crate) fn is_steady(&self) -> bool {
-        match self.stage {
-            Stage::Serving => {
-                let whole = !self.seems_detached() && self.instance.gpu.processes.gone().is_none();
-                whole && !self.leaving && !self.instance.outdated && !self.moves
-            }
-            Stage::Stopped | Stage::Quarantined | Stage::Left => !self.leaving && !self.moves,
-            Stage::Down { .. }
-            | Stage::Launching(_)
-            | Stage::Starting
-            | Stage::Failing
-            | Stage::Ending(_)
-            | Stage::Fallen => false,
-        }
     }
 
     /// Bytes of device memory of its whole tree; `None`: unknown.

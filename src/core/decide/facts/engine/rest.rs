@@ -1,15 +1,17 @@
 //! Whether an engine is to have no process.
 
 use crate::decide::facts::engine::Engine;
-use crate::decide::facts::rest::stage_of;
+use crate::decide::facts::engine::goal::Listed;
+use crate::decide::facts::remembered::Rest;
 use crate::decide::facts::stage::Stage;
+use crate::decide::policy::RecoveryPolicy;
 use crate::decide::turn::Turn;
-use crate::model::RecoveryResult;
+use crate::model::{Moment, RecoveryResult};
 
 impl Engine {
     /// The stage it is to come to and to stay in; `None`: it is to run.
     pub(crate) fn at_rest(&self) -> Option<Stage> {
-        stage_of(self.rest).or(self.leaving.then_some(Stage::Stopped))
+        self.wanted.goal().rest_stage()
     }
 
     /// Whether it is to have no process.
@@ -17,10 +19,26 @@ impl Engine {
         self.at_rest().is_some()
     }
 
+    /// Whether the configuration has it no more.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.wanted.listed == Listed::Removed
+    }
+
     /// In words, that its turn in a changed configuration has not come.
     pub(crate) fn waits_to_roll(&self) -> Option<String> {
         let waits = self.instance.outdated && self.alive() && !matches!(self.stage, Stage::Ending(_));
         waits.then(|| "runs as it was configured before; it rolls once the one before it serves".to_owned())
+    }
+
+    /// Gives it up if it failed as often as its budget allows: it is not started again before somebody releases it. The
+    /// failures, if so; that it was given up outlives their window.
+    pub(crate) fn give_up(&mut self, recovery: &RecoveryPolicy, now: Moment) -> Option<u32> {
+        let failures = self.failures.within(recovery.budget_window, now);
+        let gives_up = failures >= recovery.engine_budget && self.wanted.rest.is_none();
+        gives_up.then(|| {
+            self.wanted.rest = Some(Rest::CrashLoop);
+            failures
+        })
     }
 
     /// Ends the attempt to bring it back, if one has no result yet.

@@ -1,0 +1,35 @@
+//! Whose a process is, and what may be done to it. Each control daemon and each engine has its own: it is no mode of
+//! the whole program.
+
+/// Whose a control daemon or an engine is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Custody {
+    /// The watchdog started it: it ends it and starts it again.
+    #[default]
+    Own,
+    /// An earlier run of the watchdog started it: the same may be done to it, and its exit status may stay unknown.
+    Adopted,
+    /// Others started it.
+    Others(Powers),
+}
+
+/// What may be done to a process that others started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Powers {
+    /// Nothing: the watchdog says what is needed of whom.
+    Look,
+    /// It may be signalled; its supervisor starts it again.
+    Signal,
+    /// Its supervisor is asked to end it and to start it again.
+    Supervisor,
+}
+
+impl Custody {
+    /// Whether the watchdog may bring about its end, by itself or by its supervisor.
+    pub fn may_end(self) -> bool {
+        match self {
+            Custody::Own | Custody::Adopted | Custody::Others(Powers::Signal | Powers::Supervisor) => true,
+            Custody::Others(Powers::Look) => false,
+        }
+    }
+}
