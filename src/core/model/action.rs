@@ -65,9 +65,9 @@ pub enum Action {
     /// Give the engine no new request and wait for its last one to end: `Done` then, `TimedOut` where its time is over
     /// first. What is in flight is known from the readings of its load and connections meanwhile.
     Fence {
-        /// Which engine.
+        /// The engine.
         engine: Member,
-        /// How long its requests may take.
+        /// Longest time that its requests may take.
         within: Duration,
     },
     /// KILL every process of these engines at once, children too, and these strays.

@@ -101,7 +101,7 @@ impl Domain {
         }
     }
 
-    /// Tells who did it: where nobody ends the group, once all has been said; again when that has changed.
+    /// Emits who did it: where the group is not ended, once all has been said; again when that has changed.
     pub(crate) fn reconsider(&mut self, turn: &mut Turn<'_>) {
         let Some(case) = &self.suspects.case else { return };
         if case.told.is_some() && case.news || turn.now >= case.opened.after(ALL_SAID) {
@@ -109,7 +109,7 @@ impl Domain {
         }
     }
 
-    /// Tells who did it, unless that was told already.
+    /// Emits who did it, unless that was emitted already.
     pub(crate) fn tell_verdict(&mut self, turn: &mut Turn<'_>) {
         let Some(case) = &mut self.suspects.case else { return };
         if case.told.is_some() && !std::mem::take(&mut case.news) {
@@ -140,10 +140,11 @@ impl Domain {
     }
 }
 
-/// Without a line of the server an error so long before the fault may be of it.
+/// Time before a fault within which an error may be of it, where the server wrote no line.
 const OWN_ERROR: Duration = Duration::from_secs(1);
 
-/// Errors that no fact confirmed, so long before the fault, make every engine's words worthless: somebody quotes errors.
+/// Time before a fault within which errors that no fact confirmed make every engine's words worthless: errors are being
+/// quoted.
 const DOUBTFUL: Duration = Duration::from_secs(10);
 
 const XID_FRESH: Duration = Duration::from_secs(2);

@@ -13,7 +13,7 @@ use crate::decide::policy::MpsUse;
 use crate::decide::turn::Turn;
 use crate::model::{Action, Moment, RecoveryResult, RecoveryStep, ServerState};
 
-/// For an engine's process to be started.
+/// Upper bound for starting an engine's process.
 const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Engine {
@@ -79,8 +79,8 @@ impl Domain {
         }
     }
 
-    /// A daemon lets its server go while that has no client and somebody of another user waits: nothing died then, and
-    /// no engine may start without a server. Nobody else would bring one.
+    /// A daemon ends its server while that has no client and a client of another user waits: nothing died then, and no
+    /// engine may start without a server. Nothing else would bring one.
     fn ask_for_a_server(&mut self, turn: &mut Turn<'_>) {
         let server = &self.scene.server;
         let none = server.pid.is_none() && server.state.last() == Some(&ServerState::None);

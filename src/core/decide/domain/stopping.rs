@@ -51,7 +51,7 @@ impl Domain {
         }
         self.rolling = None;
         if self.scene.is_apart() {
-            // Its group goes on: what it told of is over.
+            // Its group goes on: what it reported is over.
             self.end_faults(&[], turn);
         }
         self.scene.faults.clear();
@@ -108,8 +108,8 @@ impl Domain {
         !self.scene.engines.iter().any(Engine::drains)
     }
 
-    /// The end: an operator ended the group, so nothing of it is held against its next start. Engines that an
-    /// operator stopped or took out for good stay out over it.
+    /// The end: an operator ended the group, so nothing of it is held against its next start. Engines that an operator
+    /// stopped or took out for good stay stopped over it.
     fn stopped(&mut self, turn: &mut Turn<'_>) {
         self.phase = if self.down.after_stop == AfterStop::Starts { Phase::Waiting } else { Phase::Stopped };
         self.scene.control = crate::decide::facts::ControlFacts::default();

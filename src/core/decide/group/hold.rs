@@ -27,7 +27,7 @@ impl Group {
             turn.save();
             turn.emit(What::HoldBegan { reason: reason.to_owned(), lasts });
             if news && matches!(domain.phase, Phase::Running(_)) {
-                // Those that wait for their grace: what is told once a fault is told now.
+                // Those that wait for their grace: what is reported once for a fault is reported now.
                 for finding in detect::findings(&domain.scene, domain.waiting_for_active(), turn.gpu, turn.now) {
                     domain.tell_suppressed(&finding, turn);
                 }

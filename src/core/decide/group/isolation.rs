@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! fault, fault within the window --> search --> ... halved at each fault ... --> proven: quarantined by policy
-//!                                       |
-//!                                       +--> no fault for the window: all go home, nobody is accused
+//!                                       |                                       +--> no fault for the window: all go
+//! back, none is accused
 //! ```
 //! `search` is the pure search, `place` leads the engines of one domain to where they are to be, `time` counts what
 //! it costs. The domains, and the moves between them, are in `places`.
@@ -84,7 +84,7 @@ impl Group {
         self.isolation.last = None;
     }
 
-    /// Ends a search that found nobody in its time, or that the configuration does not want any more.
+    /// Ends a search that found none in its time, or that the configuration does not want any more.
     pub(crate) fn end_an_idle_search(&mut self, context: &mut Context<'_>) {
         let here: Vec<EngineName> = self.main.scene.policy.engines.iter().map(|engine| engine.name.clone()).collect();
         self.isolation.guilty.retain(|name, _| here.contains(name));
@@ -98,7 +98,7 @@ impl Group {
         }
     }
 
-    /// When a search that finds nobody ends.
+    /// Time at which a search that finds none ends.
     pub(crate) fn isolation_until(&self) -> Option<Moment> {
         self.isolation.search.as_ref()?;
         Some(self.isolation.last?.after(self.main.scene.policy.isolation.window))

@@ -95,7 +95,7 @@ impl Group {
         }
     }
 
-    /// One after the other: whoever is to be taken out waits until all others of the group stand still.
+    /// One after the other: an engine that is to be taken out waits until all others of the group stand still.
     fn may_take_out(&self) -> May {
         let still = |domain: &Domain| {
             domain.is_at_rest() || !matches!(domain.phase, Phase::Running(_)) && domain.scene.engines.is_empty()

@@ -51,7 +51,7 @@ pub(in crate::decide) struct Context<'a> {
 /// One group.
 #[derive(Clone, Debug)]
 pub(in crate::decide) struct Group {
-    /// Its name.
+    /// Name of the group.
     pub name: GroupName,
     /// The domain that it always has.
     pub main: Domain,

@@ -1,4 +1,4 @@
-//! Lets an engine's requests end before it is taken out because somebody wants it so. Its readiness is off from the
+//! Lets an engine's requests end before it is taken out because a person wants it so. Its readiness is off from the
 //! first moment; the fence waits for what is in flight, for `drain_timeout` at most. An engine that is faulty, or that
 //! shows no requests, is not waited for.
 
@@ -27,7 +27,7 @@ impl Engine {
         }
     }
 
-    /// The fence ended, or there is nobody left to wait for.
+    /// The fence ended, or there is no request left to wait for.
     fn drained(&mut self, turn: &mut Turn<'_>) {
         let Stage::Ending(Ending::Drain { since, told, .. }) = self.stage else { return };
         let left = self.instance.figures.in_flight_since(since);

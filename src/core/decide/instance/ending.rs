@@ -51,7 +51,7 @@ impl Domain {
         }
     }
 
-    /// A process of an engine does not die: it stays out and the group says so, while its siblings serve on.
+    /// A process of an engine does not die: it stays stopped and the group says so, while its siblings serve on.
     /// Reported once; the attempts go on.
     fn hold_for(&mut self, place: usize, obstacle: &Obstacle, turn: &mut Turn<'_>) {
         let news = self.stuck().is_none();

@@ -21,7 +21,7 @@ use crate::model::{
     Tier, What,
 };
 
-/// Until an engine that mpswarden itself lacked the means to start is tried again.
+/// Pause until an engine that mpswarden itself lacked the means to start is tried again.
 const NOT_STARTED_PAUSE: Duration = Duration::from_secs(1);
 
 impl Domain {
@@ -72,7 +72,7 @@ impl Domain {
         engine.end_attempt(RecoveryResult::Serving, turn);
     }
 
-    /// An engine that died while nobody might act, and somebody may now.
+    /// Acts on an engine that died while that was refused, and no longer is.
     fn act_on_the_neglected(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &self.scene.engines[place];
         let neglected = engine.died.clone().filter(|_| matches!(engine.stage, Stage::Left | Stage::Failing));
@@ -200,7 +200,7 @@ impl Domain {
         }
     }
 
-    /// An outcome that nobody waits for any more. A process that came up after its group's kill must go too.
+    /// An outcome that is no longer waited for. A process that came up after its group's kill must go too.
     fn late(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
         match &self.phase {
             Phase::Restart(_) if matches!(outcome, Outcome::Started { .. }) => self.kill_again(turn),

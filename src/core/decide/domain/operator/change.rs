@@ -17,9 +17,9 @@ use crate::model::{EngineKey, EngineName};
 /// How a changed configuration starts an engine that was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HowStarted {
-    /// In the same way: its process may stay.
+    /// The engine is started in the same way: its process may stay.
     AsBefore,
-    /// In another way: it needs a new process.
+    /// The engine is started in another way: it needs a new process.
     Changed,
 }
 

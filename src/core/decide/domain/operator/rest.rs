@@ -62,7 +62,7 @@ impl Domain {
         }
     }
 
-    /// Begins to take an engine out because somebody wants it so: no failure is counted.
+    /// Begins to take an engine out because a person wants it so: no failure is counted.
     pub(crate) fn take_out(&mut self, place: usize, turn: &mut Turn<'_>) {
         let engine = &mut self.scene.engines[place];
         engine.died = None;
@@ -71,7 +71,7 @@ impl Domain {
         self.scene.engines[place].stage = stage;
     }
 
-    /// Takes an engine out and starts it again; told as a restart that counts against no budget.
+    /// Takes an engine out and starts it again; reported as a restart that counts against no budget.
     pub(crate) fn evict(&mut self, place: usize, turn: &mut Turn<'_>) {
         self.take_out(place, turn);
         let recovery = &self.scene.policy.recovery;
@@ -101,8 +101,8 @@ impl Domain {
     fn rolls_now(&self) -> bool {
         let Some(engine) = self.rolling.as_ref().and_then(|name| self.place_of(name)) else { return false };
         let engine = &self.scene.engines[engine];
-        // One that fails as it is now holds the others back: a bad setting must not go round. One that somebody
-        // wants to be down does not.
+        // One that fails as it is now holds the others back: a bad setting must not go round. One that a person wants
+        // to be down does not.
         let unwanted = match engine.wanted.goal() {
             Goal::Run(_) | Goal::Rest(Rest::CrashLoop) => false,
             Goal::Rest(Rest::Stopped | Rest::Quarantined | Rest::Apart | Rest::Guilty) | Goal::Leave => true,

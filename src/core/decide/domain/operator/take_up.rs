@@ -61,7 +61,7 @@ impl Domain {
         }
     }
 
-    /// An engine may run again. One that nobody proved gone is taken out first.
+    /// An engine may run again. One that is not proven gone is taken out first.
     pub(crate) fn end_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
         let running = matches!(self.phase, Phase::Running(_));
         let engine = &mut self.scene.engines[place];

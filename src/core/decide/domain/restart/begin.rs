@@ -15,7 +15,7 @@ use crate::decide::facts::stage::Stage;
 use crate::decide::turn::Turn;
 use crate::model::{Fault, HeldReason, Moment, Reason, RecoveryResult, RecoveryStep, Tier, What};
 
-/// An engine that died so shortly before its group's fault died of it.
+/// Time before its group's fault within which an engine that died died of it.
 const ONE_EVENT: Duration = Duration::from_secs(1);
 
 impl Domain {

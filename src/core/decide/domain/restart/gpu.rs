@@ -1,5 +1,5 @@
-//! A restart on a GPU that is lost, or needs a reset: nobody is left on it, and the start waits, held, until a reading
-//! shows it well or an operator says so. What ails a GPU is found in `gpu_health`.
+//! A restart on a GPU that is lost, or needs a reset: no process is left on it, and the start waits, held, until a
+//! reading shows it well or an operator says so. What is wrong with a GPU is found in `gpu_health`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::decide::facts::gpu_health::{Ailment, Cure, Kind};
 use crate::decide::turn::Turn;
 use crate::model::{HeldReason, Moment, Reason, Tier};
 
-/// One look that failed at the start is no reason to page anybody.
+/// Time without a reading at the start after which it is reported: one look that failed is no reason to page a person.
 const UNREAD_FOR: Duration = Duration::from_secs(5);
 
 impl Domain {
@@ -91,7 +91,7 @@ impl Domain {
         }
     }
 
-    /// What ails the GPU, and what a person is to do.
+    /// What is wrong with the GPU, and what a person is to do.
     fn says(&self, ailment: &Ailment, gpu: &GpuFacts) -> String {
         let (name, uuid) = (&self.scene.policy.name, &gpu.identity.uuid);
         let cure = match ailment.kind {

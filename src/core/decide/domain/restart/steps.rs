@@ -1,4 +1,4 @@
-//! From the kill to the server's start: orders and what follows from their outcomes.
+//! The way from the kill to the server's start: orders and what follows from their outcomes.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::decide::orders::Purpose;
 use crate::decide::turn::Turn;
 use crate::model::{Action, ActionId, FailedAction, Fault, HeldReason, Outcome, Reason, RecoveryStep, Tier, What};
 
-/// Between attempts to start a daemon where something outside is in the way.
+/// Pause between attempts to start a daemon where something outside is in the way.
 const BLOCKED_PAUSE: Duration = Duration::from_secs(1);
-/// For a new daemon to answer.
+/// Upper bound for a new daemon's answer.
 const START_CONTROL_BOUND: Duration = Duration::from_secs(15);
 
 impl Domain {

@@ -29,7 +29,7 @@ impl Scene {
 }
 
 impl Domain {
-    /// Tells of those that joined while the fault lasts; with the others, so that the latest event names all.
+    /// Emits those that joined while the fault lasts; with the others, so that the latest event names all.
     pub(crate) fn tell_of_joined_foreigners(&mut self, turn: &mut Turn<'_>) {
         let Some(began) = self.scene.faults.get(&(None, Fault::ForeignProcess)).copied() else {
             self.scene.around.foreign.told.clear();
@@ -51,7 +51,7 @@ impl Domain {
     }
 }
 
-/// Those that join are told of at most so often.
+/// Shortest time between two reports of processes that join.
 const JOINED_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a reading shows beside MPS. `None`: an engine's processes are not known, or NVML shows other pids.
@@ -70,7 +70,7 @@ pub(crate) fn beside(reading: &Reading, on_gpu: &[&Domain], groups: &[&Domain], 
         |pid: &u32| groups.iter().any(|group| group.scene.server.clients.last().is_some_and(|all| all.contains(pid)));
     let mut pids: BTreeSet<u32> = reading.beside_mps().filter(|pid| !is_server(pid) && !is_client(pid)).collect();
     if !pids.is_empty() {
-        // Who only claims to be an engine's, and computes beside MPS, is nobody's.
+        // A process that only claims to be an engine's, and computes beside MPS, is no engine's.
         groups.iter().flat_map(|domain| domain.scene.proven_pids()).for_each(|pid| {
             pids.remove(&pid);
         });

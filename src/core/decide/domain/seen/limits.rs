@@ -14,7 +14,8 @@ impl Scene {
         }
     }
 
-    /// What an engine's processes were told, and those that show it no more. One of an older incarnation is of no interest.
+    /// The settings of an engine's processes, and those that show them no more. An observation of an older incarnation
+    /// is of no interest.
     pub(crate) fn environment(
         &mut self,
         name: &EngineName,

@@ -32,7 +32,7 @@ impl Scene {
             .filter(|_| self.departed.killed.server.is_some() && self.departed.killed.server == self.server.pid)
     }
 
-    /// The kernel told which of the engines' processes have a connection to the pipe directory.
+    /// The kernel showed which of the engines' processes have a connection to the pipe directory.
     pub(crate) fn knocking(&mut self, connected: &[u32], now: Moment) {
         let clients = self.server.clients.last().cloned();
         for engine in &mut self.engines {

@@ -17,7 +17,7 @@ impl Engine {
         Some((self.instance.gpu.left.unwrap_or(run.first), because))
     }
 
-    /// Until when its end is waited for.
+    /// Time until which its end is waited for.
     pub(crate) fn eviction_due(&self) -> Option<Moment> {
         self.evicted().map(|(at, _)| at.after(ENDS_BY_ITSELF))
     }
