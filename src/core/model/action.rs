@@ -160,7 +160,7 @@ pub enum Look {
     /// Which processes of its engines have a connection to its pipe directory.
     Pipe(DomainId),
     /// What /proc says of processes that no engine owns.
-    Commands {
+    CommandLines {
         /// Domain that asks.
         domain: DomainId,
         /// Pids of the processes.

@@ -379,7 +379,7 @@ impl State {
                 let load = EngineLoad { running: Some(1.0), ..EngineLoad::default() };
                 vec![Observation::Load { engine: engine.clone(), load }]
             }
-            Look::Load(_) | Look::Commands { .. } | Look::Environment(_) | Look::Overlap(_) => Vec::new(),
+            Look::Load(_) | Look::CommandLines { .. } | Look::Environment(_) | Look::Overlap(_) => Vec::new(),
             Look::Pipe(_) => Vec::new(),
             Look::Traffic(_) | Look::Token(_) => Vec::new(),
             Look::Health(engine) => {
@@ -391,12 +391,12 @@ impl State {
                 vec![Observation::Health { engine: engine.clone(), health }]
             }
             Look::Server { domain, .. } | Look::Clients { domain, .. } if self.side(domain.slot).control.is_none() => {
-                vec![Observation::Command { domain: domain.clone(), result: CommandResult::Unreachable }]
+                vec![Observation::ControlReply { domain: domain.clone(), result: CommandResult::Unreachable }]
             }
             Look::Server { domain, .. } => {
                 let server = self.side(domain.slot).server;
                 let (server, state) = server.map_or((None, ServerState::None), |(pid, state)| (Some(pid), state));
-                let answered = Observation::Command { domain: domain.clone(), result: CommandResult::Answered };
+                let answered = Observation::ControlReply { domain: domain.clone(), result: CommandResult::Answered };
                 vec![answered, Observation::Server { domain: domain.clone(), server, state }]
             }
             Look::Clients { domain, server } => {

@@ -55,7 +55,7 @@ impl Domain {
         let evidence = Evidence { fault_at, kind, strangers, someone_left, earlier, doubtful, engines };
         let because = finding.because.clone();
         let (exits, opened) = (self.exits_before(fault_at), turn.now);
-        self.suspects.case = Some(Case { evidence, because, xids, exits, opened, told: None, news: false });
+        self.suspects.case = Some(Case { evidence, because, xids, exits, opened, emitted: None, news: false });
     }
 
     fn known_of(&self, engine: &Engine, fault_at: Moment, xids: &[Xid], turn: &Turn<'_>) -> EngineEvidence {
@@ -104,7 +104,7 @@ impl Domain {
     /// Emits who did it: where the group is not ended, once all has been said; again when that has changed.
     pub(crate) fn reconsider(&mut self, turn: &mut Turn<'_>) {
         let Some(case) = &self.suspects.case else { return };
-        if case.told.is_some() && case.news || turn.now >= case.opened.after(ALL_SAID) {
+        if case.emitted.is_some() && case.news || turn.now >= case.opened.after(ALL_SAID) {
             self.tell_verdict(turn);
         }
     }
@@ -112,11 +112,11 @@ impl Domain {
     /// Emits who did it, unless that was emitted already.
     pub(crate) fn tell_verdict(&mut self, turn: &mut Turn<'_>) {
         let Some(case) = &mut self.suspects.case else { return };
-        if case.told.is_some() && !std::mem::take(&mut case.news) {
+        if case.emitted.is_some() && !std::mem::take(&mut case.news) {
             return;
         }
         let verdict = weigh(&case.evidence);
-        if case.told.as_ref().is_some_and(|told| told.agrees_with(&verdict)) {
+        if case.emitted.as_ref().is_some_and(|emitted| emitted.agrees_with(&verdict)) {
             return;
         }
         turn.emit(What::Suspected {
@@ -125,16 +125,16 @@ impl Domain {
             verdict: verdict.sentence.clone(),
             evidence: lines::of(case),
         });
-        if case.told.is_none() && verdict.explained.is_none() && !verdict.unnamed {
+        if case.emitted.is_none() && verdict.explained.is_none() && !verdict.unnamed {
             self.hit = Some(case.hit(&verdict));
         }
-        case.told = Some(verdict);
+        case.emitted = Some(verdict);
     }
 
     /// The generation that the fault hit is over; gives the last word on who did it.
     pub(crate) fn close_case(&mut self, turn: &mut Turn<'_>) -> Option<Verdict> {
         self.tell_verdict(turn);
-        let verdict = self.suspects.case.take()?.told?;
+        let verdict = self.suspects.case.take()?.emitted?;
         self.suspects.remember(&verdict, turn.now);
         Some(verdict)
     }

@@ -244,7 +244,7 @@ impl Domain {
             wants.pipe.map(|every| (Look::Pipe(domain.clone()), every)),
             wants.server.map(|every| (Look::Server { domain: domain.clone(), server }, every)),
             clients.map(|(every, server)| (Look::Clients { domain: domain.clone(), server }, every)),
-            strangers.map(|pids| (Look::Commands { domain: domain.clone(), pids }, STRANGERS)),
+            strangers.map(|pids| (Look::CommandLines { domain: domain.clone(), pids }, STRANGERS)),
         ];
         whole.into_iter().flatten().chain(wants.engines).collect()
     }

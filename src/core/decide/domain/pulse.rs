@@ -61,12 +61,12 @@ impl Domain {
             | Observation::Log { .. }
             | Observation::ServerSaid { .. }
             | Observation::Pipe { .. }
-            | Observation::Command { .. }
+            | Observation::ControlReply { .. }
             | Observation::Server { .. }
             | Observation::Clients { .. }
             | Observation::Ended { .. }
             | Observation::Claimed { .. }
-            | Observation::Commands { .. }
+            | Observation::CommandLines { .. }
             | Observation::Health { .. }
             | Observation::Said { .. }
             | Observation::Traffic { .. }

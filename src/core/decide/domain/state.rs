@@ -292,7 +292,7 @@ impl Domain {
                 }
                 self.scene.server.clients_are(server, clients, turn.now);
             }
-            Observation::Command { result, .. } => {
+            Observation::ControlReply { result, .. } => {
                 self.scene.control.command(result, turn.now);
                 turn.emit(What::Command { result });
             }
@@ -316,7 +316,7 @@ impl Domain {
             }
             Observation::Usage { engine, processes } => self.usage(&engine.engine, &processes, turn.now),
             Observation::Load { engine, load } => self.load(&engine.engine, load, turn.now),
-            Observation::Commands { asked, found, .. } => self.scene.strangers_seen(&asked, found, turn.now),
+            Observation::CommandLines { asked, found, .. } => self.scene.strangers_seen(&asked, found, turn.now),
             Observation::Gpu { .. } | Observation::RecoveryAction { .. } => {}
             Observation::GpuLost { .. } | Observation::GpuResetNeeded { .. } => {}
             Observation::Xid { .. } | Observation::Blind { .. } | Observation::Heard { .. } => {}

@@ -18,7 +18,7 @@ use crate::decide::policy::IsolationMode;
 use crate::decide::turn::Turn;
 
 pub(crate) use crate::decide::evidence::search::Hit;
-use crate::decide::evidence::search::{Search, Verdict};
+use crate::decide::evidence::search::{Search, SearchResult};
 
 impl Scene {
     /// Whether it is the second domain of a group.
@@ -52,13 +52,13 @@ impl Group {
             let before = search.since;
             let faults = search.faults + 1;
             match search.hit(hit, context.now) {
-                Verdict::Proven(engine) => self.convict(engine, context),
-                Verdict::Contradiction => {
+                SearchResult::Proven(engine) => self.convict(engine, context),
+                SearchResult::Contradiction => {
                     let (result, lasted) = (IsolationResult::Contradiction, context.now.since(before));
                     self.emit(context, What::IsolationEnded { result, faults, lasted });
                     self.tell_search(context);
                 }
-                Verdict::Narrowed => self.tell_search(context),
+                SearchResult::Narrowed => self.tell_search(context),
             }
         } else if repeats {
             self.begin_search(hit, context);

@@ -41,7 +41,7 @@ impl Watchdog {
             | Look::Clients { .. }
             | Look::Trees(_)
             | Look::Pipe(_)
-            | Look::Commands { .. }
+            | Look::CommandLines { .. }
             | Look::Environment(_)
             | Look::Traffic(_)
             | Look::Overlap(_) => LOOK_BOUND,

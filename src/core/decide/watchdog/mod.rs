@@ -181,13 +181,13 @@ impl Watchdog {
             observation @ (Observation::Log { .. }
             | Observation::ServerSaid { .. }
             | Observation::Pipe { .. }
-            | Observation::Command { .. }
+            | Observation::ControlReply { .. }
             | Observation::Server { .. }
             | Observation::Clients { .. }
             | Observation::Ended { .. }
             | Observation::Tree { .. }
             | Observation::Claimed { .. }
-            | Observation::Commands { .. }
+            | Observation::CommandLines { .. }
             | Observation::Health { .. }
             | Observation::Usage { .. }
             | Observation::Load { .. }
@@ -377,10 +377,10 @@ fn domain_of(observation: &Observation) -> Option<DomainId> {
         Observation::Log { domain, .. }
         | Observation::ServerSaid { domain, .. }
         | Observation::Pipe { domain, .. }
-        | Observation::Command { domain, .. }
+        | Observation::ControlReply { domain, .. }
         | Observation::Server { domain, .. }
         | Observation::Clients { domain, .. }
-        | Observation::Commands { domain, .. }
+        | Observation::CommandLines { domain, .. }
         | Observation::HostMemory { domain, .. } => Some(domain.clone()),
         Observation::Tree { engine, .. }
         | Observation::Claimed { engine, .. }

@@ -24,7 +24,7 @@ impl Domain {
         if let Some(engine) = here().find(|engine| *engine.name() == key.engine) {
             return Ok(engine);
         }
-        if self.place_of(&key.engine).is_some() {
+        if self.index_of(&key.engine).is_some() {
             return Err(format!("{key} is being taken out: the configuration has it no more"));
         }
         Err(format!("there is no engine {key}; {} has: {}", self.scene.policy.name, list(here().map(Engine::name))))

@@ -24,7 +24,7 @@ impl Scene {
         now: Moment,
     ) {
         if let Some(engine) = self.engine_mut(name).filter(|engine| engine.instance.process.id.is_some()) {
-            engine.instance.limits.told(processes, overwritten, now);
+            engine.instance.limits.saw_settings(processes, overwritten, now);
         }
     }
 

@@ -8,8 +8,8 @@ use crate::model::{Exit, Moment};
 
 impl Scene {
     /// An engine ended: by a signal, or not known to be without work.
-    pub(crate) fn note_death(&mut self, place: usize, exit: Exit, now: Moment) {
-        let engine = &self.engines[place];
+    pub(crate) fn note_death(&mut self, index: usize, exit: Exit, now: Moment) {
+        let engine = &self.engines[index];
         let clients = self.server.clients.last();
         let was_client = clients.is_some_and(|clients| {
             engine.instance.processes().iter().any(|process| clients.contains(&process.pid))

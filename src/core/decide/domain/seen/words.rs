@@ -13,7 +13,7 @@ use crate::decide::facts::evicted;
 use crate::decide::facts::evicted::TERMINATED;
 use crate::decide::facts::kept_out::{UNAVAILABLE, is_over_limit};
 use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::facts::said::{Run, Standing};
+use crate::decide::facts::said::{Run, RunState};
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::shortage::{OUT_OF_MEMORY, SOON};
 use crate::decide::facts::stage::Stage;
@@ -187,7 +187,7 @@ fn confirms(run: &Run, server: Option<ServerLost>, lost: Option<Moment>) -> bool
 
 /// A fatal error that a fact has confirmed.
 fn is_confirmed_fatal(run: &&Run) -> bool {
-    run.standing == Standing::Confirmed && is_context_fatal(run.code)
+    run.standing == RunState::Confirmed && is_context_fatal(run.code)
 }
 
 /// Errors of which something would follow. The others are reported.

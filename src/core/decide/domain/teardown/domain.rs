@@ -36,13 +36,13 @@ pub(crate) enum Manner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Teardown {
     manner: Manner,
-    step: Step,
+    step: TeardownStep,
     /// Not everything is proven gone.
     left_behind: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+enum TeardownStep {
     /// Actions from before must end first: none may start an engine behind our back.
     Quiet,
     /// Engines after this one are stopped; this one is being stopped.
@@ -86,15 +86,19 @@ impl Teardown {
     /// Begins to end the engines.
     pub(crate) fn begin(manner: Manner, target: &Target<'_>, turn: &mut Turn<'_>) -> Teardown {
         let step = match manner {
-            Manner::InOrder => Step::Quiet,
-            Manner::ForARestart | Manner::AtOnce => Step::Kill(order_kill(target, turn)),
+            Manner::InOrder => TeardownStep::Quiet,
+            Manner::ForARestart | Manner::AtOnce => TeardownStep::Kill(order_kill(target, turn)),
         };
         Teardown { manner, step, left_behind: false }
     }
 
     /// Something came up after the kill: it is repeated.
     pub(crate) fn repeat_for_a_restart(target: &Target<'_>, turn: &mut Turn<'_>) -> Teardown {
-        Teardown { manner: Manner::ForARestart, step: Step::KillAgain(order_kill(target, turn)), left_behind: false }
+        Teardown {
+            manner: Manner::ForARestart,
+            step: TeardownStep::KillAgain(order_kill(target, turn)),
+            left_behind: false,
+        }
     }
 
     /// Begins to end the control daemon: the engines are ended.
@@ -109,7 +113,7 @@ impl Teardown {
         };
         let action = Action::StopControl { domain: target.id.clone(), grace, server: target.server.process };
         let id = turn.order(Purpose::Group, action, STOP_CONTROL_BOUND);
-        Teardown { manner, step: Step::Control(id), left_behind: false }
+        Teardown { manner, step: TeardownStep::Control(id), left_behind: false }
     }
 
     pub(crate) fn manner(&self) -> Manner {
@@ -123,41 +127,43 @@ impl Teardown {
 
     /// Whether it waits for what is on its way to end, before it begins.
     pub(crate) fn waits_for_quiet(&self) -> bool {
-        self.step == Step::Quiet
+        self.step == TeardownStep::Quiet
     }
 
     /// Whether the first KILL is on its way.
     pub(crate) fn kills_first(&self) -> bool {
-        matches!(self.step, Step::Kill(_))
+        matches!(self.step, TeardownStep::Kill(_))
     }
 
     /// When it goes on by time alone.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        if let Step::Stuck { again } = self.step { Some(again) } else { None }
+        if let TeardownStep::Stuck { again } = self.step { Some(again) } else { None }
     }
 
     /// Goes on with what is known.
     pub(crate) fn advance(&mut self, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
         match self.step {
-            Step::Quiet if !turn.orders.busy(turn.domain) => self.stop_before(target.engines.len(), target, turn),
-            Step::Stuck { again } if again <= turn.now => {
-                self.step = Step::KillAgain(order_kill(target, turn));
+            TeardownStep::Quiet if !turn.orders.busy(turn.domain) => {
+                self.stop_before(target.engines.len(), target, turn)
+            }
+            TeardownStep::Stuck { again } if again <= turn.now => {
+                self.step = TeardownStep::KillAgain(order_kill(target, turn));
                 TeardownProgress::Working
             }
-            Step::Starts if !turn.orders.starting(turn.domain) => {
-                self.step = Step::KillAgain(order_kill(target, turn));
+            TeardownStep::Starts if !turn.orders.starting(turn.domain) => {
+                self.step = TeardownStep::KillAgain(order_kill(target, turn));
                 TeardownProgress::Working
             }
-            Step::Quiet
-            | Step::Stop(..)
-            | Step::Kill(_)
-            | Step::KillAgain(_)
-            | Step::Gone(_)
-            | Step::Stuck { .. }
-            | Step::Starts
-            | Step::EnginesEnded
-            | Step::Control(_)
-            | Step::Ended => TeardownProgress::Working,
+            TeardownStep::Quiet
+            | TeardownStep::Stop(..)
+            | TeardownStep::Kill(_)
+            | TeardownStep::KillAgain(_)
+            | TeardownStep::Gone(_)
+            | TeardownStep::Stuck { .. }
+            | TeardownStep::Starts
+            | TeardownStep::EnginesEnded
+            | TeardownStep::Control(_)
+            | TeardownStep::Ended => TeardownProgress::Working,
         }
     }
 
@@ -170,31 +176,33 @@ impl Teardown {
         turn: &mut Turn<'_>,
     ) -> TeardownProgress {
         match &self.step {
-            Step::Stop(order, name) if *order == id => {
+            TeardownStep::Stop(order, name) if *order == id => {
                 // Its place may have changed with the configuration.
-                let place = target.engines.iter().position(|engine| engine.name() == name);
-                self.stopped(place.unwrap_or(target.engines.len()), outcome, target, turn)
+                let index = target.engines.iter().position(|engine| engine.name() == name);
+                self.stopped(index.unwrap_or(target.engines.len()), outcome, target, turn)
             }
-            Step::Kill(order) | Step::KillAgain(order) if *order == id => self.killed(outcome, target, turn),
-            Step::Gone(order) if *order == id => self.waited(outcome, turn),
-            Step::Control(order) if *order == id => self.control_stopped(outcome, turn),
-            Step::Quiet
-            | Step::Stop(..)
-            | Step::Kill(_)
-            | Step::KillAgain(_)
-            | Step::Gone(_)
-            | Step::Stuck { .. }
-            | Step::Starts
-            | Step::EnginesEnded
-            | Step::Control(_)
-            | Step::Ended => TeardownProgress::Working,
+            TeardownStep::Kill(order) | TeardownStep::KillAgain(order) if *order == id => {
+                self.killed(outcome, target, turn)
+            }
+            TeardownStep::Gone(order) if *order == id => self.waited(outcome, turn),
+            TeardownStep::Control(order) if *order == id => self.control_stopped(outcome, turn),
+            TeardownStep::Quiet
+            | TeardownStep::Stop(..)
+            | TeardownStep::Kill(_)
+            | TeardownStep::KillAgain(_)
+            | TeardownStep::Gone(_)
+            | TeardownStep::Stuck { .. }
+            | TeardownStep::Starts
+            | TeardownStep::EnginesEnded
+            | TeardownStep::Control(_)
+            | TeardownStep::Ended => TeardownProgress::Working,
         }
     }
 
     /// The engine at that place was stopped.
     fn stopped(
         &mut self,
-        place: usize,
+        index: usize,
         outcome: Outcome,
         target: &Target<'_>,
         turn: &mut Turn<'_>,
@@ -205,18 +213,18 @@ impl Teardown {
             }
             self.left_behind = true;
         }
-        self.stop_before(place, target, turn)
+        self.stop_before(index, target, turn)
     }
 
     /// Stops the next engine, from the last one on, that may have a process.
-    fn stop_before(&mut self, place: usize, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
+    fn stop_before(&mut self, index: usize, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
         let may_have = |engine: &&Engine| engine.instance.incarnation > 0;
-        let Some(engine) = target.engines[..place].iter().rev().find(may_have) else {
-            self.step = Step::EnginesEnded;
+        let Some(engine) = target.engines[..index].iter().rev().find(may_have) else {
+            self.step = TeardownStep::EnginesEnded;
             return TeardownProgress::EnginesEnded;
         };
         let id = order_stop(engine, target.id, engine.policy.stop_timeout, Purpose::Group, turn);
-        self.step = Step::Stop(id, engine.name().clone());
+        self.step = TeardownStep::Stop(id, engine.name().clone());
         TeardownProgress::Working
     }
 
@@ -239,7 +247,7 @@ impl Teardown {
         let pids = processes.iter().map(|process| process.pid).collect();
         let action = Action::AwaitGone { domain: target.id.clone(), engines: names(target), processes };
         let bound = if self.manner == Manner::ForARestart { GONE_BOUND } else { GONE_BOUND_OF_A_STOP };
-        self.step = Step::Gone(turn.order(Purpose::Group, action, bound));
+        self.step = TeardownStep::Gone(turn.order(Purpose::Group, action, bound));
         TeardownProgress::Killed(pids)
     }
 
@@ -252,15 +260,15 @@ impl Teardown {
         }
         match self.manner {
             Manner::ForARestart if turn.orders.launching(turn.domain) => {
-                self.step = Step::Stuck { again: turn.now.after(STUCK_PAUSE) };
+                self.step = TeardownStep::Stuck { again: turn.now.after(STUCK_PAUSE) };
                 TeardownProgress::NothingLives
             }
             Manner::AtOnce if turn.orders.starting(turn.domain) => {
-                self.step = Step::Starts;
+                self.step = TeardownStep::Starts;
                 TeardownProgress::Working
             }
             Manner::ForARestart | Manner::AtOnce | Manner::InOrder => {
-                self.step = Step::EnginesEnded;
+                self.step = TeardownStep::EnginesEnded;
                 TeardownProgress::EnginesEnded
             }
         }
@@ -273,7 +281,7 @@ impl Teardown {
             }
             self.left_behind = true;
         }
-        self.step = Step::Ended;
+        self.step = TeardownStep::Ended;
         TeardownProgress::ControlEnded
     }
 
@@ -281,7 +289,7 @@ impl Teardown {
     fn obstructed(&mut self, action: FailedAction, outcome: Outcome, turn: &mut Turn<'_>) -> Option<TeardownProgress> {
         let obstacle = Obstacle::of(outcome);
         if self.manner == Manner::ForARestart {
-            self.step = Step::Stuck { again: turn.now.after(STUCK_PAUSE) };
+            self.step = TeardownStep::Stuck { again: turn.now.after(STUCK_PAUSE) };
             return Some(TeardownProgress::Obstructed(obstacle));
         }
         if !matches!(obstacle, Obstacle::Lives(_)) {

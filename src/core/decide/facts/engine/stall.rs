@@ -112,9 +112,9 @@ impl Engine {
 
     /// How often a token is to be asked for; `None`: it is not allowed, or something else tells whether it hangs.
     pub(crate) fn token_every(&self) -> Option<Duration> {
-        let told =
+        let is_known =
             self.instance.progress.tokens.standing_is_known() && self.instance.progress.passage.blind().is_none();
-        let asks = self.policy.probe_request && !told && self.stage == Stage::Serving;
+        let asks = self.policy.probe_request && !is_known && self.stage == Stage::Serving;
         asks.then(|| (self.policy.hang_after / 4).clamp(TOKEN.0, TOKEN.1))
     }
 }
