@@ -11,7 +11,7 @@ use mpswarden_core::model::Request;
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
     Action, ActionId, CommandLine, CommandResult, DomainId, EngineLoad, Exit, GpuProcess, GpuReading, Health, Member,
-    Mode, Moment, Observation, Ordered, Outcome, Owner, ProcessId, ProcessUsage, Remaining, ServerLine, ServerState,
+    Mode, Moment, Observation, Outcome, Owner, ProcessId, ProcessUsage, Remaining, SentAction, ServerLine, ServerState,
     Source, SourceState, Tier, What, XidVia,
 };
 use mpswarden_core::model::{LinePlace, Saying};
@@ -48,7 +48,7 @@ struct Referee {
     dog: Watchdog,
     policy: Policy,
     now: Moment,
-    open: Vec<Ordered>,
+    open: Vec<SentAction>,
     ids: BTreeSet<ActionId>,
     saw_gpu: bool,
     saw_tree: bool,
@@ -174,7 +174,7 @@ impl Referee {
         }
     }
 
-    fn end(&mut self, ordered: Ordered, outcome: Outcome) {
+    fn end(&mut self, ordered: SentAction, outcome: Outcome) {
         let counts = self.now < ordered.deadline.after(SLACK);
         if counts {
             self.proof(&ordered.action, &outcome);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mpswarden_core::decide::Input;
 use mpswarden_core::model::{
     Action, ActionId, CommandResult, DomainId, EngineName, Exit, InstanceId, Look, Member, MpsEnvironment, Observation,
-    Ordered, Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState,
+    Outcome, Owner, ProcessId, Remaining, SentAction, ServerLine, ServerState,
 };
 
 use super::{AFTERSHOCK, Engine, Happening, Knob, Server, TEARDOWN, World, ms};
@@ -18,7 +18,7 @@ const TERMINATE_TIMEOUT: Duration = Duration::from_secs(2);
 const LEAVES: Duration = Duration::from_millis(23);
 
 impl World {
-    pub(super) fn carry_out(&mut self, ordered: Ordered) {
+    pub(super) fn carry_out(&mut self, ordered: SentAction) {
         let id = ordered.id;
         if let Some(domain) = domain_of(&ordered.action) {
             self.open_second_side(&domain);

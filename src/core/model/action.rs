@@ -1,4 +1,4 @@
-//! What the core orders. Each order gets exactly one outcome, by its deadline.
+//! Actions that the core sends. Each gets exactly one outcome, by its deadline.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::words::words;
 use super::{ActionId, DomainId, EngineName, GpuUuid, GroupName, InstanceId, Member, Moment, ProcessId};
 
-/// An order with its name and the latest moment for its outcome.
+/// An action with its name and the latest moment for its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ordered {
+pub struct SentAction {
     /// Names the outcome that belongs to it.
     pub id: ActionId,
     /// When the executor answers `TimedOut` whatever became of it.
@@ -18,7 +18,7 @@ pub struct Ordered {
     pub action: Action,
 }
 
-/// An action that the core orders. The caller carries out all in the order given; `Save` before anything after it.
+/// An action of the core. The caller carries out all in the order given; `Save` before anything after it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Action {
     /// Read something and answer with observations, then the outcome. Touches nothing.

@@ -7,8 +7,8 @@ use core_world::{GIB, words};
 use mpswarden_core::decide::{Input, Memory, Policy, Watchdog};
 use mpswarden_core::model::{
     Action, CommandResult, DomainId, EngineKey, EngineLoad, EngineName, EngineState, EngineStatus, Exit, GpuProcess,
-    GpuReading, GroupName, GroupState, Health, Look, Member, Moment, Observation, Ordered, Outcome, Owner, ProcessId,
-    Remaining, Request, ServerLine, ServerState, Slot, Tier,
+    GpuReading, GroupName, GroupState, Health, Look, Member, Moment, Observation, Outcome, Owner, ProcessId, Remaining,
+    Request, SentAction, ServerLine, ServerState, Slot, Tier,
 };
 
 /// The time that a tick takes: longer than any wait of an engine, a look or a first back-off.
@@ -93,7 +93,7 @@ pub struct State {
     pub now: Moment,
     pub saved: Memory,
     /// Interventions without an outcome.
-    pub open: Vec<Ordered>,
+    pub open: Vec<SentAction>,
     pub living: Vec<Living>,
     pub main: Side,
     pub isolation: Side,
@@ -319,7 +319,7 @@ impl State {
         }
     }
 
-    fn carry_out(&mut self, ordered: Ordered) {
+    fn carry_out(&mut self, ordered: SentAction) {
         if self.lost && matches!(ordered.action, Action::StartControl { .. } | Action::StartEngine { .. }) {
             self.broken = Some("something was started on a lost GPU");
         }

@@ -8,7 +8,7 @@ use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::stage::Stage;
 use crate::decide::goal::Next;
-use crate::decide::orders::Purpose;
+use crate::decide::open_actions::Purpose;
 use crate::decide::policy::MpsUse;
 use crate::decide::turn::Turn;
 use crate::model::{Action, Moment, RecoveryResult, RecoveryStep, ServerState};
@@ -120,7 +120,7 @@ impl Domain {
         let incarnation = self.scene.engines[index].instance.incarnation + 1;
         let outside = self.scene.engines[index].wanted.seat.mps == MpsUse::Outside;
         let action = Action::StartEngine { instance: self.scene.member(&name).instance(incarnation), outside };
-        let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);
+        let id = turn.send(Purpose::Launch(name), action, LAUNCH_BOUND);
         self.scene.engines[index].launch(id, turn.now);
         turn.save();
         self.enter_settling_step(RecoveryStep::Ready, turn);

@@ -25,7 +25,7 @@ use crate::decide::facts::scene::Scene;
 use crate::decide::facts::server_start::Tone;
 use crate::decide::facts::strangers::Strangers;
 use crate::decide::facts::{ControlFacts, ServerFacts, ServerNews};
-use crate::decide::orders::{DomainNumber, Purpose};
+use crate::decide::open_actions::{DomainNumber, Purpose};
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
 use crate::decide::turn::Turn;
@@ -180,7 +180,7 @@ impl Scene {
         }
         if let ServerNews::New(server) | ServerNews::NewAndReady(server) = news {
             let watch = Action::WatchServer { domain: self.id.clone(), server };
-            turn.order(Purpose::Watch, watch, WATCH_BOUND);
+            turn.send(Purpose::Watch, watch, WATCH_BOUND);
         }
     }
 

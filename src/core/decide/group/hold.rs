@@ -11,7 +11,7 @@ use crate::model::{Hold, Moment, Slot, What};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HoldEnd {
     /// An operator ended it.
-    Ordered,
+    SentAction,
     /// Its time is over.
     Expired,
 }

@@ -88,7 +88,7 @@ impl Group {
     fn take_up_in(&mut self, slot: Slot, request: &Request, context: &mut Context<'_>) {
         match request {
             Request::Hold { lasts, reason, .. } if slot == Slot::Main => self.begin_hold(*lasts, reason, context),
-            Request::Resume { .. } if slot == Slot::Main => self.end_hold(HoldEnd::Ordered, context),
+            Request::Resume { .. } if slot == Slot::Main => self.end_hold(HoldEnd::SentAction, context),
             Request::Stop
             | Request::StopNow
             | Request::Restart { .. }

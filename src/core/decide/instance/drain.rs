@@ -6,7 +6,7 @@ use crate::decide::domain::phase::Phase;
 use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::stage::{Ending, Stage};
-use crate::decide::orders::Purpose;
+use crate::decide::open_actions::Purpose;
 use crate::decide::turn::Turn;
 use crate::model::{Action, ActionId, EngineName, Fault, What};
 
@@ -57,7 +57,7 @@ impl Domain {
         }
         let within = engine.policy.drain_timeout;
         let action = Action::Fence { engine: self.scene.member(engine.name()), within };
-        let fence = turn.order(Purpose::Fence(engine.name().clone()), action, within);
+        let fence = turn.send(Purpose::Fence(engine.name().clone()), action, within);
         Stage::Ending(Ending::Drain { fence, since: turn.now, emitted: false })
     }
 

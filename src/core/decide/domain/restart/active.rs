@@ -9,7 +9,7 @@ use crate::decide::domain::state::Domain;
 use crate::decide::domain::teardown::kill_strays;
 use crate::decide::facts::server_start::{self, TRIES};
 use crate::decide::facts::stage::Stage;
-use crate::decide::orders::Purpose;
+use crate::decide::open_actions::Purpose;
 use crate::decide::turn::Turn;
 use crate::model::{
     Action, FailedAction, Fault, HeldReason, Moment, Outcome, RecoveryStep, ServerState, SuppressedAction, Tier, What,
@@ -115,7 +115,7 @@ impl Domain {
         }
         *asked = Some(turn.now);
         let action = Action::StartServer { domain: self.scene.id.clone() };
-        turn.order(Purpose::Group, action, START_SERVER_BOUND);
+        turn.send(Purpose::Group, action, START_SERVER_BOUND);
     }
 
     /// A client that no engine owns holds the server in FAULT: it is reported, or it goes.

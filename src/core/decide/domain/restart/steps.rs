@@ -8,7 +8,7 @@ use crate::decide::domain::state::Domain;
 use crate::decide::domain::teardown::{Manner, Obstacle, Teardown, TeardownProgress};
 use crate::decide::facts::ControlFacts;
 use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::orders::Purpose;
+use crate::decide::open_actions::Purpose;
 use crate::decide::turn::Turn;
 use crate::model::{Action, ActionId, FailedAction, Fault, HeldReason, Outcome, Reason, RecoveryStep, Tier, What};
 
@@ -19,7 +19,7 @@ const START_CONTROL_BOUND: Duration = Duration::from_secs(15);
 
 impl Domain {
     pub(crate) fn order_start_control(&self, turn: &mut Turn<'_>) -> ActionId {
-        turn.order(Purpose::Control, Action::StartControl { domain: self.scene.id.clone() }, START_CONTROL_BOUND)
+        turn.send(Purpose::Control, Action::StartControl { domain: self.scene.id.clone() }, START_CONTROL_BOUND)
     }
 
     /// An action of the restart ended.

@@ -8,7 +8,7 @@ use crate::decide::domain::teardown::{
 };
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::{ControlFacts, ServerFacts};
-use crate::decide::orders::Purpose;
+use crate::decide::open_actions::Purpose;
 use crate::decide::turn::Turn;
 use crate::model::{Action, ActionId, DomainId, EngineName, FailedAction, Moment, Outcome, What};
 
@@ -112,7 +112,7 @@ impl Teardown {
             Manner::ForARestart | Manner::InOrder => QUIT_GRACE,
         };
         let action = Action::StopControl { domain: target.id.clone(), grace, server: target.server.process };
-        let id = turn.order(Purpose::Group, action, STOP_CONTROL_BOUND);
+        let id = turn.send(Purpose::Group, action, STOP_CONTROL_BOUND);
         Teardown { manner, step: TeardownStep::Control(id), left_behind: false }
     }
 
@@ -143,14 +143,12 @@ impl Teardown {
     /// Goes on with what is known.
     pub(crate) fn advance(&mut self, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
         match self.step {
-            TeardownStep::Quiet if !turn.orders.busy(turn.domain) => {
-                self.stop_before(target.engines.len(), target, turn)
-            }
+            TeardownStep::Quiet if !turn.open.busy(turn.domain) => self.stop_before(target.engines.len(), target, turn),
             TeardownStep::Stuck { again } if again <= turn.now => {
                 self.step = TeardownStep::KillAgain(order_kill(target, turn));
                 TeardownProgress::Working
             }
-            TeardownStep::Starts if !turn.orders.starting(turn.domain) => {
+            TeardownStep::Starts if !turn.open.starting(turn.domain) => {
                 self.step = TeardownStep::KillAgain(order_kill(target, turn));
                 TeardownProgress::Working
             }
@@ -247,7 +245,7 @@ impl Teardown {
         let pids = processes.iter().map(|process| process.pid).collect();
         let action = Action::AwaitGone { domain: target.id.clone(), engines: names(target), processes };
         let bound = if self.manner == Manner::ForARestart { GONE_BOUND } else { GONE_BOUND_OF_A_STOP };
-        self.step = TeardownStep::Gone(turn.order(Purpose::Group, action, bound));
+        self.step = TeardownStep::Gone(turn.send(Purpose::Group, action, bound));
         TeardownProgress::Killed(pids)
     }
 
@@ -259,11 +257,11 @@ impl Teardown {
             self.left_behind = true;
         }
         match self.manner {
-            Manner::ForARestart if turn.orders.launching(turn.domain) => {
+            Manner::ForARestart if turn.open.launching(turn.domain) => {
                 self.step = TeardownStep::Stuck { again: turn.now.after(STUCK_PAUSE) };
                 TeardownProgress::NothingLives
             }
-            Manner::AtOnce if turn.orders.starting(turn.domain) => {
+            Manner::AtOnce if turn.open.starting(turn.domain) => {
                 self.step = TeardownStep::Starts;
                 TeardownProgress::Working
             }
@@ -302,12 +300,12 @@ impl Teardown {
 /// Orders KILL for clients of the server that no engine owns.
 pub(crate) fn kill_strays(domain: &DomainId, strays: Vec<u32>, turn: &mut Turn<'_>) {
     let action = Action::KillEngines { domain: domain.clone(), engines: Vec::new(), strays };
-    turn.order(Purpose::Group, action, KILL_BOUND);
+    turn.send(Purpose::Group, action, KILL_BOUND);
 }
 
 fn order_kill(target: &Target<'_>, turn: &mut Turn<'_>) -> ActionId {
     let action = Action::KillEngines { domain: target.id.clone(), engines: names(target), strays: Vec::new() };
-    turn.order(Purpose::Group, action, KILL_BOUND)
+    turn.send(Purpose::Group, action, KILL_BOUND)
 }
 
 /// Orders TERM, KILL after `grace`, and the proof for one engine.
@@ -319,7 +317,7 @@ pub(crate) fn order_stop(
     turn: &mut Turn<'_>,
 ) -> ActionId {
     let action = Action::StopEngine { engine: domain.member(engine.name()), grace };
-    turn.order(purpose, action, grace + DEATH_BOUND)
+    turn.send(purpose, action, grace + DEATH_BOUND)
 }
 
 fn names(target: &Target<'_>) -> Vec<EngineName> {
@@ -381,7 +379,7 @@ mod tests {
         fn launches(&mut self) -> ActionId {
             let action = Action::StartControl { domain: self.id.clone() };
             let purpose = Purpose::Launch(EngineName::from("a"));
-            let id = self.stand.turn(0).order(purpose, action, Duration::from_secs(60));
+            let id = self.stand.turn(0).send(purpose, action, Duration::from_secs(60));
             self.stand.actions();
             id
         }
