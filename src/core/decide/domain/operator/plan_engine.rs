@@ -73,7 +73,7 @@ impl Domain {
             }
             Some(_) => return Err(format!("{key} is quarantined; release lets it start again")),
             None if engine.stage == Stage::Left && self.runs() => {}
-            None => return Err(format!("{key} was stopped by nobody; it is {}", engine.state(Sight::Clear))),
+            None => return Err(format!("{key} was not stopped by an operator; it is {}", engine.state(Sight::Clear))),
         }
         self.plan_run(key, engine, Vec::new())
     }

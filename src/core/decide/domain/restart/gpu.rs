@@ -23,7 +23,7 @@ impl Domain {
         let why = gpu.unread.as_ref().map_or("it was not read yet", |(_, why)| why);
         let uuid = &gpu.identity.uuid;
         let detail = match gpu.unread.is_none() && gpu.reading.last().is_some() {
-            true => format!("NVML shows the GPU {uuid} again; it is being taken up"),
+            true => format!("NVML shows the GPU {uuid} again; it is being identified"),
             false => format!("NVML can't read the GPU {uuid}: {why}; the group starts once it can"),
         };
         Some((HeldReason::GpuUnreadable, detail))
@@ -98,11 +98,11 @@ impl Domain {
             Kind::Lost | Kind::ResetNeeded(Cure::NodeReboot) => "reboot the node".to_owned(),
             Kind::ResetNeeded(Cure::SystemReboot) => "reboot the whole system, its baseboard with it".to_owned(),
             Kind::ResetNeeded(Cure::BusReset) => format!(
-                "once nobody else is on it, reset it by its bus: `nvidia-smi --gpu-reset -i {uuid}` where the driver's \
+                "once no other process is on it, reset it by its bus: `nvidia-smi --gpu-reset -i {uuid}` where the driver's \
                  version does that, else `echo 1 > /sys/bus/pci/devices/ADDRESS/reset`, or reboot the node"
             ),
             Kind::ResetNeeded(Cure::Reset) | Kind::Draining => {
-                format!("once nobody else is on it, `nvidia-smi --gpu-reset -i {uuid}`, or reboot the node")
+                format!("once no other process is on it, `nvidia-smi --gpu-reset -i {uuid}`, or reboot the node")
             }
         };
         let because = &ailment.because;

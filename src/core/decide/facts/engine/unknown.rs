@@ -18,7 +18,7 @@ impl Engine {
         let cure = "probe_request = true may ask it for a token";
         match (load, traffic) {
             (Some(why), _) => Some(format!("no tokens can be counted: {why}; {cure}")),
-            (None, Some(why)) => Some(format!("nobody can say whether a client waits: {why}; {cure}")),
+            (None, Some(why)) => Some(format!("it is not known whether a client waits: {why}; {cure}")),
             (None, None) => None,
         }
     }
