@@ -8,7 +8,7 @@ use std::process::Command;
 mod embed;
 
 /// The probe lives in other people's processes: a panic must not end them, and its code stays once it is loaded.
-const PROBE: embed::Library = embed::Library {
+const PROBE: embed::EmbeddedLibrary = embed::EmbeddedLibrary {
     file: "libmpswarden_probe.so",
     root: "src/probe/lib/lib.rs",
     options: &["-Cpanic=unwind", "-Copt-level=s", "-Clink-arg=-Wl,-z,nodelete"],

@@ -1,6 +1,6 @@
-//! From the bytes of the fatal line in the daemon's log to the decision to end the group, the whole way
-//! that the binary goes: inotify, parsing, the channel, the core with a serving group of four engines.
-//! Beside it what one would use instead. Measures; ends with status 1 where p99 is a millisecond or more.
+//! Measures the time from the bytes of the fatal line in the daemon's log to the decision to end the group, the whole
+//! way that the binary goes: inotify, parsing, the channel, the core with a Beside it what one would use instead.
+//! Measures; ends with status 1 where p99 is a millisecond or more.
 //!
 //! `cargo bench --bench detection [-- --rounds N | -- --short]`
 
@@ -37,7 +37,7 @@ const RECORDING: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/recordings/illegal_address_clients_exit/daemon.log");
 const FATAL: &str = "Server is handling a fatal GPU error.";
 const ENGINES: usize = 4;
-/// As long as a fault may come after the loop went to sleep: shorter pauses would find it awake.
+/// Longest pause after the loop went to sleep: shorter ones would find it awake.
 const PAUSE: Duration = Duration::from_millis(2);
 const REQUIRED: Duration = Duration::from_millis(1);
 
@@ -101,7 +101,7 @@ fn log_in(directory: &Path) -> (PathBuf, File) {
     (path, log)
 }
 
-/// A daemon that writes a fault a pause after each time it is told to, and tells when it did.
+/// A daemon that writes a fault a pause after each time it is told to, and says when it did.
 fn writer(mut log: File) -> (SyncSender<()>, Receiver<Moment>) {
     let (go, told) = sync_channel::<()>(1);
     let (tell, began) = sync_channel(1);
@@ -179,7 +179,7 @@ fn shell(rounds: usize) -> Histogram<u64> {
             }
         }
     });
-    // The shell has begun to read once it tells of a line.
+    // The shell has begun to read once it reports a line.
     let fault = Fault::recorded();
     while saw.recv_timeout(Duration::from_millis(100)).is_err() {
         fault.append(&mut log_of_ours);

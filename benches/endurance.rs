@@ -21,7 +21,7 @@ use watchdog::{Watchdog, await_that};
 
 const ENGINES: usize = 3;
 const SAMPLES: u64 = 10;
-/// Of everything that ends engines at once: a fault of the group, of its server or daemon, of one engine.
+/// Everything that ends engines at once: a fault of the group, of its server or daemon, of one engine.
 const FAULTS: [Injection; 10] = [
     Injection::IllegalAddress,
     Injection::Trap,
@@ -98,7 +98,7 @@ fn endure(watchdog: &Watchdog, stage: &Stage, wanted: u64) -> bool {
         && (old.files <= young.files + MORE_FILES || wanted < 500)
 }
 
-/// From the fault until all serve again, with a restart in between.
+/// Time from the fault until all serve again, with a restart in between.
 fn recovery(watchdog: &Watchdog, stage: &Stage, fault: Injection, engine: &str) -> Duration {
     let (restarts, began) = (watchdog.sum("mps_restarts_total"), Instant::now());
     // An engine that dies of it before it answers was hit all the same.

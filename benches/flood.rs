@@ -25,11 +25,11 @@ use mpswarden::sim::{Injection, Stage, StageOptions};
 use watchdog::{Watchdog, await_that};
 
 const WRITERS: usize = 4;
-/// Between two looks at the core's thread.
+/// Pause between two looks at the core's thread.
 const LOOK: Duration = Duration::from_micros(500);
-/// For an order to be answered.
+/// Upper bound for an answer to an order.
 const MOST_ORDER: Duration = Duration::from_secs(1);
-/// For a sibling's death to be repaired.
+/// Upper bound for repairing a sibling's death.
 const MOST_REPAIR: Duration = Duration::from_secs(2);
 /// Bytes of a log while its writer goes on, and so long after it stopped.
 const MOST_LOG: u64 = 512 << 20;
@@ -122,7 +122,7 @@ struct Turns {
     thread: JoinHandle<(u64, u64)>,
 }
 
-/// Of the thread, since its start: waits, nanoseconds of CPU, bytes read.
+/// Work of a thread since its start: waits, nanoseconds of CPU, bytes read.
 #[derive(Clone, Copy)]
 struct Done {
     waits: u64,

@@ -36,13 +36,13 @@ stable_after = \"1s\"
 [group.isolation]
 mode = \"off\"
 ";
-/// MiB.
+/// Most resident memory, MiB.
 const MOST_MEMORY: f64 = 20.0;
-/// Percent of a core.
+/// Most CPU time in percent of a core.
 const MOST_CPU: f64 = 0.2;
-/// A minute: one each 10 s.
+/// Most control commands in a minute: one each 10 s.
 const MOST_COMMANDS: f64 = 6.0;
-/// Milliseconds of a recovery.
+/// Longest time of a recovery that is our own, milliseconds.
 const MOST_OWN: f64 = 30.0;
 
 fn main() -> ExitCode {
@@ -134,8 +134,8 @@ fn log(stage: &Stage) -> String {
     fs::read_to_string(stage.directory().join("log/daemon.log")).unwrap()
 }
 
-/// Milliseconds from the fatal line to ACTIVE by the simulated server's own stamps: it tells of the
-/// clients that left in the moment in which it is ACTIVE again.
+/// Milliseconds from the fatal line to ACTIVE by the simulated server's own stamps: it logs the clients that left in
+/// the moment in which it is ACTIVE again.
 fn driver_took(log: &str) -> f64 {
     let mut lines = log.lines().filter_map(mps_log::parse);
     let fatal = lines.find(|(_, line)| matches!(line, ServerLine::Fatal { .. })).expect("a fatal line").0;

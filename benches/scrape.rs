@@ -81,9 +81,9 @@ fn pieces(c: &mut Criterion) {
     }
 }
 
-/// Made anew, each after another status, of each size.
+/// Pages that are made anew, each after another status, of each size.
 const PAGES: usize = 30;
-/// Given again, of each size.
+/// Pages that are given again, of each size.
 const AGAIN: u32 = 10_000;
 /// What a page may take that is made anew: groups, engines in each, milliseconds of a core at the median.
 const PROMISES: [(usize, usize, f64); 2] = [(1, 4, 3.0), (8, 48, 60.0)];
@@ -146,13 +146,13 @@ fn fault_of(status: &Status) -> Event {
 
 /// An exporter, and the core loop's end of its statuses.
 pub struct Exporting {
-    /// What is scraped.
+    /// The exporter that is scraped.
     pub exporter: Arc<Exporter>,
     statuses: watch::Sender<Arc<Status>>,
 }
 
 impl Exporting {
-    /// As the core loop does it.
+    /// Publishes a status as the core loop does it.
     pub fn publish(&self, status: Arc<Status>) {
         self.exporter.count(&status);
         self.statuses.send_replace(status);

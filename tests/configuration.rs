@@ -433,7 +433,7 @@ fn check_prints_the_effective_configuration_or_every_problem() {
     assert_eq!(check(&wrong), (Some(78), String::new(), report));
 }
 
-/// Whatever is read: problems have a place in the file, and what is right reads back as the same.
+/// Holds of any text: problems have a place in the file, and what is right reads back as the same.
 fn holds(text: &str) -> Result<(), TestCaseError> {
     match read(text) {
         Ok(configuration) => {

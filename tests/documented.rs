@@ -33,7 +33,7 @@ fn commands(page: &str) -> Vec<String> {
     found
 }
 
-/// With names in place of what stands for them.
+/// A command's words with names in place of what stands for them.
 fn typed(command: &str) -> Vec<OsString> {
     let words = command.split_whitespace().map(|word| match word {
         "GROUP" => "small-llms",

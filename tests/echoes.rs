@@ -10,7 +10,7 @@ use mpswarden::observe::output::EngineOutput;
 
 const ENGINES: [&str; 3] = ["qwen-a", "qwen-b", "qwen-c"];
 
-/// As libraries spell what ends an engine or a whole group.
+/// Spellings by which libraries name what ends an engine or a whole group.
 const FATAL: [&str; 16] = [
     "CUDA error: an illegal memory access was encountered",
     "torch.AcceleratorError: CUDA error: an illegal memory access was encountered",
@@ -86,7 +86,7 @@ impl Printing {
         Printing { world, outputs: ENGINES.iter().map(output).collect(), dice: Dice(7), recognized: 0, byte: 0 }
     }
 
-    /// So many lines a second, until then, in all engines.
+    /// Writes so many lines a second, until then, in all engines.
     fn print_until(&mut self, until: Moment, lines_a_second: u32) {
         while self.world.now < until {
             let next = self.world.now.after(Duration::from_secs(1) / lines_a_second).min(until);
@@ -171,7 +171,8 @@ fn each_real_fault_among_them_is_found_as_fast_as_without_them() {
         (&["fatal trap"], "gpu_fault"),
         (&["kill-server"], "server_died"),
         (&["kill-control"], "control_died"),
-        // Whoever ends within a minute of an out-of-memory error, somebody's words or its own, is taken to have ended by it.
+        // An engine that ends within a minute of an out-of-memory error, quoted or its own, is taken to have ended by
+        // it.
         (&["exit qwen-b 1"], "engine_died|device_oom"),
         (&["cuda-error qwen-b 2", "exit qwen-b 0"], "device_oom"),
         (&["load qwen-b running=2 rate=0"], "hang"),

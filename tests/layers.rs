@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::architecture::{code, paths, rust_files};
 
 /// The layers, each with the folders and files of `src/core/decide` that are in it.
-const LAYERS: [(&str, &[&str]); 7] = [
+pub(crate) const LAYERS: [(&str, &[&str]); 7] = [
     ("facts", &["facts", "policy", "input", "effects", "orders", "turn"]),
     ("evidence", &["evidence"]),
     ("detect", &["detect"]),

@@ -77,7 +77,7 @@ const LOWEST_CONTRAST: &str = r#"
     return lowest;
 "#;
 
-/// In light and dark, with a picture of each, and without being scrolled sideways.
+/// Asserts that a page reads well in light and dark, with a picture of each, and without being scrolled sideways.
 #[track_caller]
 fn assert_reads_well(browser: &Browser, name: &str) {
     for scheme in ["light", "dark"] {

@@ -25,15 +25,15 @@ const ANEW: &str = "the same, each page anew";
 
 /// Turns of each exporter; its time is spread over them.
 const TURNS: u32 = 5;
-/// For a program to answer, and for the demo's engines to serve.
+/// Upper bound for a program to answer, and for the demo's engines to serve.
 const STARTS: Duration = Duration::from_secs(30);
 /// Series a second, by those of either other exporter; of those whose pages are asked for more often than they change.
 const LEAST_TIMES: f64 = 20.0;
-/// Milliseconds at p99.
+/// Longest p99 of a small page, milliseconds.
 const MOST_SMALL: f64 = 1.0;
 const MOST_FULL: f64 = 15.0;
 const MOST_ANEW: f64 = 60.0;
-/// MiB.
+/// Most resident memory, MiB.
 const MOST_MEMORY: f64 = 40.0;
 
 /// One of them, running.
@@ -158,7 +158,7 @@ pub fn stand_in(every_ms: u64) {
 }
 
 impl Exporting {
-    /// Starts it and waits until it answers; `None`, told, where it is not installed.
+    /// Starts it and waits until it answers; `None`, with a message, where it is not installed.
     fn start(name: &'static str, mut command: Command, address: Option<SocketAddr>) -> Option<Exporting> {
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let Ok(mut child) = spawned else {
@@ -170,7 +170,7 @@ impl Exporting {
             BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
             line.trim().parse().unwrap()
         });
-        // What a program prints is read by nobody: it must not block on it.
+        // What a program prints is not read: it must not block on it.
         if let Some(mut output) = child.stdout.take() {
             thread::spawn(move || io::copy(&mut output, &mut io::sink()));
         }
@@ -193,7 +193,7 @@ impl Exporting {
             let began = Instant::now();
             let page = self.connection.scrape();
             self.took.push(began.elapsed().as_secs_f64());
-            // Counting takes its time, and is nobody's.
+            // Counting takes its time, and belongs to no exporter.
             if self.series == 0 {
                 self.series = series(&page);
             }

@@ -15,7 +15,7 @@ pub fn number(name: &str, usual: u64, short: u64) -> u64 {
     value.map_or(otherwise, |value| value.parse().unwrap_or_else(|_| panic!("{name} takes a number")))
 }
 
-/// How it ends: with status 1 where a promise is not kept. With `--short` too little is measured to judge that.
+/// The exit code: status 1 where a promise is not kept. With `--short` too little is measured to judge that.
 pub fn verdict(kept: bool) -> ExitCode {
     match (kept, has("--short")) {
         (true, _) => ExitCode::SUCCESS,

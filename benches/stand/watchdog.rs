@@ -15,9 +15,9 @@ use mpswarden::sim::Stage;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
-/// Between two looks of a benchmark.
+/// Pause between two looks of a benchmark.
 const TICK: Duration = Duration::from_millis(20);
-/// For the group to serve.
+/// Upper bound for the group to serve.
 const SERVES: Duration = Duration::from_secs(60);
 
 /// `mpswarden run`, and what can be seen of it from outside.
@@ -29,7 +29,7 @@ pub struct Watchdog {
     engines: usize,
 }
 
-/// Of one process, since its start.
+/// Usage of one process since its start.
 pub struct Usage {
     pub resident: f64,
     pub anonymous: f64,
@@ -40,7 +40,7 @@ pub struct Usage {
 }
 
 impl Watchdog {
-    /// Over the stage's configuration as `change` makes it, with `more` tables of the group.
+    /// Starts it over the stage's configuration as `change` makes it, with `more` tables of the group.
     pub fn start(stage: &Stage, change: impl FnOnce(String) -> String, more: &str) -> Watchdog {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let file = stage.directory().join("bench.toml");
@@ -61,7 +61,7 @@ impl Watchdog {
         (began.elapsed(), ended.status.success())
     }
 
-    /// Its process.
+    /// Pid of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -105,7 +105,7 @@ impl Watchdog {
         await_that("the group serves", || self.serves());
     }
 
-    /// So many restarts of the group are over, and a moment later its budget is back.
+    /// Waits until so many restarts of the group are over, and a moment later its budget is back.
     pub fn await_recoveries(&self, count: u64) {
         let serving = ["tier=\"clients\"", "result=\"serving\""];
         await_that("the recovery ends", || self.sum_of("mps_recoveries_total", &serving) >= count as f64);
@@ -132,7 +132,7 @@ impl Watchdog {
         }
     }
 
-    /// Of all its threads.
+    /// Context switches of all its threads.
     pub fn switches(&self) -> f64 {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let of_thread = |path: &Path| -> f64 {

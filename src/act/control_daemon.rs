@@ -18,16 +18,16 @@ use crate::host::pidfd::Pidfd;
 use crate::host::pipe_directory::{self, InTheWay};
 use crate::model::{CommandResult, DomainId, GroupLaunch, HeldReason, Observation, Outcome, Owner, ProcessId};
 
-/// Bytes of its log that are told when it ended at once.
+/// Bytes of its log that are reported when it ended at once.
 const LAST: u64 = 600;
-/// Between two questions whether it is up: it takes 20 to 65 ms.
+/// Pause between two questions whether it is up: it takes 20 to 65 ms.
 const POLL: Duration = Duration::from_millis(5);
-/// For a new daemon to answer its first question.
+/// Upper bound for a new daemon's first answer.
 const TO_ANSWER: Duration = Duration::from_secs(12);
 /// Questions in a row that can't be put, and between two of them.
 const MOST_UNASKED: u32 = 20;
 const UNASKED_PAUSE: Duration = Duration::from_millis(100);
-/// From quit's answer, and from KILL, to the end of the process.
+/// Upper bound for the end of the process, after quit's answer and after KILL.
 const TO_END: Duration = Duration::from_secs(2);
 
 pub(super) async fn start(shared: &Arc<Shared>, domain: &DomainId) -> Outcome {
@@ -74,7 +74,7 @@ fn launch_of(shared: &Shared, group: &GroupLaunch, log: &Path) -> Launch {
 enum Asked {
     Answered,
     Ended,
-    /// It was not: no answer, or, for this reason, no question.
+    /// The daemon is not up: no answer, or, for this reason, no question.
     No(Option<String>),
 }
 
@@ -101,7 +101,7 @@ async fn answers(control: &ControlClient, held: &Pidfd) -> Asked {
     Asked::Ended
 }
 
-/// A daemon that nobody can ask is of no use, and in the next one's way.
+/// A daemon that can't be asked is of no use, and in the next one's way.
 async fn given_up(domain: &DomainId, held: &Arc<Pidfd>, why: Option<String>) -> Outcome {
     let _ = held.signal(Signal::SIGKILL);
     let _ = timeout(TO_END, held.gone()).await;
@@ -178,7 +178,8 @@ fn held(shared: &Shared, domain: &DomainId, server: Option<ProcessId>) -> std::i
         .collect())
 }
 
-/// With back-off within the grace, then by force, as the daemon does it; then its end.
+/// Asks the daemon to quit, with back-off within the grace, then by force, as the daemon does it; then waits for its
+/// end.
 async fn quit(shared: &Shared, domain: &DomainId, grace: Duration, held: &[Arc<Pidfd>]) {
     let seconds = grace.as_secs_f64().ceil() as u64;
     shared.command(domain, &format!("quit -t {seconds}"), Duration::from_secs(seconds) + TO_END).await;

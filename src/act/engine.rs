@@ -14,12 +14,12 @@ use crate::host::room;
 use crate::host::trees::START_VARIABLE;
 use crate::model::{EngineLaunch, GroupLaunch, InstanceId, Member, Observation, Outcome, Owner, ProbeState};
 
-/// Below so many bytes the file system of the logs counts as full.
+/// Room below which the file system of the logs counts as full.
 const LITTLE_ROOM: u64 = 1 << 20;
 
 /// The largest environment file.
 const LARGEST_FILE: u64 = 1 << 20;
-/// For one to be read: its engine's user may have put anything there, and a file system may hang.
+/// Upper bound for reading a file: its engine's user may have put anything there, and a file system may hang.
 const FILE_BOUND: Duration = Duration::from_secs(5);
 
 /// Which engine, and how.
@@ -34,7 +34,7 @@ pub(super) fn environment_file(shared: &Shared, key: &Member) -> Option<PathBuf>
     shared.engine(key).ok()?.1.environment_file
 }
 
-/// What the file says; or why nobody can tell. Never on the thread of the core.
+/// What the file says, or why that is not known. Never on the thread of the core.
 pub(super) async fn read_environment(file: &Path) -> Result<Variables, String> {
     let text = files::read_text(file, Links::Followed, LARGEST_FILE, FILE_BOUND).await;
     let text = text.map_err(|error| {
@@ -43,7 +43,7 @@ pub(super) async fn read_environment(file: &Path) -> Result<Variables, String> {
     environment::parse_file(file, &text)
 }
 
-/// Started when it returns. What comes beside the outcome is to be watched after that was told.
+/// Started when it returns. What comes beside the outcome is to be watched after the outcome was reported.
 pub(super) fn start(shared: &Shared, start: &Start, file: Result<Variables, String>) -> (Outcome, Option<Watch>) {
     match try_start(shared, start, file) {
         Ok(watch) => (Outcome::Started { process: watch.child.id() }, Some(watch)),
@@ -98,7 +98,7 @@ fn refuse_a_twin(shared: &Shared, key: &Member) -> Result<(), Outcome> {
 
 fn launch_of(shared: &Shared, group: &GroupLaunch, engine: &EngineLaunch, file: Variables) -> Result<Launch, String> {
     let (program, arguments) = engine.command.split_first().ok_or("its command is empty")?;
-    // An unknown user is told by the start itself.
+    // An unknown user is reported by the start itself.
     let user = engine.user.as_deref().and_then(|name| child::account_of(name).ok().flatten());
     let own = std::env::vars_os().collect();
     let mut environment = environment::of_engine(own, user.as_ref(), file, group, engine, &shared.owner);
@@ -118,7 +118,7 @@ fn launch_of(shared: &Shared, group: &GroupLaunch, engine: &EngineLaunch, file: 
     })
 }
 
-/// Told before the start: what its processes say of it comes later. Without the probe the engine serves as well.
+/// Reported before the start: what its processes say of it comes later. Without the probe the engine serves as well.
 fn tell_probe(shared: &Shared, engine: &Member, why: Option<String>) {
     if let Some(why) = &why {
         tracing::warn!("engine `{engine}` runs without the kernel probe: {why}");

@@ -30,14 +30,14 @@ const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 const OUR_SUPERVISORS: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
-/// For the control daemon, and the server that it starts. Its stamps are local time: UTC.
+/// Environment of the control daemon and of the server that it starts. Its stamps are local time: UTC.
 pub(super) fn of_control(own: Environment, group: &GroupLaunch, owner: &OwnerMark) -> Environment {
     let mut environment = of_group(own, group, owner);
     environment.insert("TZ".into(), "UTC".into());
     environment
 }
 
-/// For an engine: the watchdog's own, its user's, the file's, the configuration's, and over all MPS's.
+/// Environment of an engine: the watchdog's own, its user's, the file's, the configuration's, and over all MPS's.
 pub(super) fn of_engine(
     own: Environment,
     user: Option<&User>,
@@ -94,8 +94,8 @@ pub(super) fn load_probe(environment: &mut Environment, place: &ProbePlace) -> R
     Ok(())
 }
 
-/// For a command that is told of an event. Marked as ours: one that outlives a crash of the watchdog is ended
-/// with all else. `MPSWARDEN_ENGINE` is the engine's bare name here, which marks no process as an engine's.
+/// Environment of a hook's command. Marked as ours: one that outlives a crash of the watchdog is ended with all else.
+/// `MPSWARDEN_ENGINE` is the engine's bare name here, which marks no process as an engine's.
 pub(super) fn of_hook(own: Environment, call: &Call, owner: &OwnerMark) -> Environment {
     let mut environment = own;
     environment.retain(|name, _| OUR_SUPERVISORS.iter().all(|ours| name != ours));

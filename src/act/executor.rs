@@ -19,7 +19,7 @@ use crate::host::probe_place::ProbePlace;
 use crate::host::trees::Trees;
 use crate::model::{Action, ActionId, DomainId, GroupLaunch, Moment, Ordered, Outcome, Report};
 
-/// A verb that answers at its deadline with what it found gets so much more before it is cut off.
+/// Time beyond its deadline before a verb is cut off: one that answers at its deadline with what it found gets it.
 const SLACK: Duration = Duration::from_millis(500);
 
 /// Carries out orders.
@@ -29,7 +29,7 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// For these groups. Makes their directories; starts nothing.
+    /// An executor for these groups. Makes their directories; starts nothing.
     pub fn new(
         launches: Vec<GroupLaunch>,
         owner: OwnerMark,
@@ -38,7 +38,7 @@ impl Executor {
         Self::with_cgroups(launches, owner, reports, Cgroups::find())
     }
 
-    /// The same, with or without cgroups as told.
+    /// The same, with or without cgroups as asked for.
     pub(super) fn with_cgroups(
         launches: Vec<GroupLaunch>,
         owner: OwnerMark,
@@ -97,17 +97,17 @@ impl Executor {
         self.shared.trees.keep(&engines_of(launches).collect());
     }
 
-    /// So many processes of an engine are held by a descriptor each.
+    /// Sets how many processes of an engine are held by a descriptor each, where there are enough of them.
     pub fn hold_at_most(&self, count: usize) {
         self.shared.trees.hold_at_most(count);
     }
 
-    /// The groups' command workers, for whoever else asks their daemons.
+    /// The groups' command workers, for others that ask their daemons.
     pub fn launches(&self) -> Launches {
         self.shared.launches.clone()
     }
 
-    /// The processes of all engines, for whoever looks at them.
+    /// The processes of all engines, for those that look at them.
     pub fn trees(&self) -> Trees {
         self.shared.trees.clone()
     }

@@ -12,7 +12,7 @@ use super::stage::{LONG, Stage};
 use crate::host::clock;
 use crate::model::{Action, Outcome};
 
-/// An engine whose environment is told by this file.
+/// An engine whose environment comes from this file.
 struct Filed {
     stage: Stage,
     file: PathBuf,

@@ -1,4 +1,4 @@
-//! Waits until processes are proven gone: every pidfd has fired and a last look finds none. Signals nobody.
+//! Waits until processes are proven gone: every pidfd has fired and a last look finds none. Sends no signal.
 
 use std::io;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub(super) async fn await_gone(
     }
 }
 
-/// Who is still there at the deadline; nobody as soon as all are gone.
+/// The processes that are still there at the deadline; none as soon as all are gone.
 pub(super) async fn remaining(
     shared: &Shared,
     domain: &DomainId,

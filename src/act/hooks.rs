@@ -1,5 +1,5 @@
-//! Runs the commands that are told of events, on a thread of their own: bounded in time, in number at once and
-//! in number that wait. Whom to tell of what is decided elsewhere; the core waits for none of it.
+//! Runs the commands that are called for events, on a thread of their own: bounded in time, in number at once and in
+//! number that wait. Which command is called for what is decided elsewhere; the core waits for none of it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,37 +23,37 @@ use super::shared::OwnerMark;
 use crate::host::child::{self, Child, Launch, Output, Pipes};
 use crate::model::{EngineName, Exit, GroupName, Hook, HookResult};
 
-/// For one run, then its process group is killed.
+/// Upper bound for one run; then its process group is killed.
 const BOUND: Duration = Duration::from_secs(10);
-/// For those that run when the watchdog ends.
+/// Upper bound for hooks that run when the watchdog ends.
 const LAST_BOUND: Duration = Duration::from_secs(2);
 /// Calls that wait; over it the oldest is dropped.
 const MOST_WAITING: usize = 64;
-/// Kept of each output of a run, in bytes.
+/// Bytes that are kept of each output of a run.
 const MOST_OUTPUT: usize = 4 << 10;
-/// For what was written just before the end, and for a killed process to be reaped.
+/// Upper bound for reading what was written just before the end, and for reaping a killed process.
 const AFTER_THE_END: Duration = Duration::from_millis(100);
-/// The shell becomes the program: one on a file system that hangs then hangs in a process that can be given
-/// up, and holds nobody else's start.
+/// The shell becomes the program: one on a file system that hangs then hangs in a process that can be given up, and
+/// holds up no other start.
 const BECOME: &str = "exec \"$0\" \"$@\"";
 
 /// One run that is wanted.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// What for.
+    /// The hook that is to be run.
     pub hook: Hook,
     /// Program and arguments.
     pub command: Vec<String>,
-    /// For its stdin: one JSON object.
+    /// One JSON object for the command's stdin.
     pub message: String,
-    /// For its environment.
+    /// Group that the command's environment names.
     pub group: Option<GroupName>,
-    /// For its environment.
+    /// Engine that the command's environment names.
     pub engine: Option<EngineName>,
 }
 
-/// Is told of each run's end: which, how, and why it failed.
-pub(super) type Told = Box<dyn Fn(Hook, HookResult, String) + Send + Sync>;
+/// Called with each run's end: which, how, and why it failed.
+pub(super) type Report = Box<dyn Fn(Hook, HookResult, String) + Send + Sync>;
 
 /// The thread that runs them.
 pub struct Hooks {
@@ -68,16 +68,16 @@ struct Line {
     news: Notify,
     closing: watch::Sender<bool>,
     owner: OwnerMark,
-    told: Told,
+    report: Report,
 }
 
 impl Hooks {
     /// Starts the thread; runs nothing yet.
-    pub fn start(owner: OwnerMark, told: Told) -> io::Result<Hooks> {
+    pub fn start(owner: OwnerMark, report: Report) -> io::Result<Hooks> {
         // Where no thread can be had it is leaked: dropped on another runtime's thread it would panic.
         let runtime = ManuallyDrop::new(Builder::new_current_thread().enable_all().build()?);
         let (waiting, news, closing) = (Mutex::default(), Notify::new(), watch::Sender::new(false));
-        let line = Arc::new(Line { waiting, news, closing, owner, told });
+        let line = Arc::new(Line { waiting, news, closing, owner, report });
         let (running, over) = sync_channel(0);
         let served = line.clone();
         thread::Builder::new().name("hooks".into()).spawn(move || {
@@ -95,7 +95,7 @@ impl Hooks {
             if waiting.len() > MOST_WAITING { waiting.pop_front() } else { None }
         };
         if let Some(call) = dropped {
-            (self.line.told)(call.hook, HookResult::Dropped, format!("over {MOST_WAITING} were waiting"));
+            (self.line.report)(call.hook, HookResult::Dropped, format!("over {MOST_WAITING} were waiting"));
         }
         self.line.news.notify_one();
     }
@@ -108,7 +108,7 @@ impl Hooks {
     }
 }
 
-/// As many at once as there are workers here.
+/// Runs the calls, as many at once as there are workers.
 fn serve(runtime: &Runtime, line: &Line) {
     runtime.block_on(async { tokio::join!(work(line), work(line), work(line), work(line)) });
 }
@@ -116,7 +116,7 @@ fn serve(runtime: &Runtime, line: &Line) {
 async fn work(line: &Line) {
     while let Some(call) = line.next().await {
         let (result, why) = run(&call, line).await;
-        (line.told)(call.hook, result, why);
+        (line.report)(call.hook, result, why);
     }
 }
 
@@ -204,7 +204,7 @@ async fn finish(child: &mut Child, message: &str, out: &mut Vec<u8>, err: &mut V
         exit = child.wait() => exit,
         _ = &mut spoken => return Some(child.wait().await),
     };
-    // What it started may hold its outputs open for ever.
+    // What it started may hold its outputs open indefinitely.
     let _ = timeout(AFTER_THE_END, spoken).await;
     Some(exit)
 }

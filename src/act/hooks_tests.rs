@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::*;
 use crate::act::testing::owner;
 
-/// Whatever is waited for comes within this time.
+/// Upper bound for whatever is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Stage {

@@ -55,8 +55,8 @@ async fn try_kill(
     }
 }
 
-/// Holds the strays first and asks the server afterwards: whoever still is its client then is the process
-/// that is held, and no other under the same pid.
+/// Holds the strays first and asks the server afterwards: a process that still is its client then is the process that
+/// is held, and no other under the same pid.
 async fn still_clients(shared: &Shared, domain: &DomainId, strays: &[u32]) -> io::Result<Vec<Hold>> {
     let held = strays.iter().filter_map(|pid| Pidfd::open(*pid).transpose()).collect::<io::Result<Vec<_>>>()?;
     let clients = if held.is_empty() { Vec::new() } else { clients(shared, domain).await };
@@ -78,7 +78,7 @@ async fn pids(shared: &Shared, domain: &DomainId, command: &str) -> Vec<u32> {
     mps_log::pids(&answer).unwrap_or_default()
 }
 
-/// Signals all of them, also when one refuses; then tells of the refusal.
+/// Signals all of them, also when one refuses; then reports the refusal.
 fn signal_all(held: &[Hold], killed: &mut BTreeSet<ProcessId>) -> io::Result<()> {
     let mut refused = None;
     for process in held {

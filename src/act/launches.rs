@@ -26,7 +26,7 @@ impl Entry {
 }
 
 impl Launches {
-    /// These groups.
+    /// The launches of these groups.
     pub(super) fn new(launches: impl IntoIterator<Item = GroupLaunch>) -> Self {
         let entries = launches.into_iter().map(|launch| (launch.domain.clone(), Entry::new(launch)));
         Launches(Arc::new(Mutex::new(entries.collect())))

@@ -34,7 +34,7 @@ fn uid_of(group: &GroupLaunch) -> u32 {
     account.map_or(getuid().as_raw(), |user| user.uid.as_raw())
 }
 
-/// Holds the server. What comes beside the outcome reports its end, and is to be run after that was told.
+/// Holds the server. What comes beside the outcome reports its end, and is to be run after the outcome was reported.
 pub(super) fn watch(
     shared: &Arc<Shared>,
     domain: &DomainId,

@@ -38,9 +38,9 @@ pub struct OwnerMark {
 pub struct PrepareError {
     /// Which one, in the configuration's words.
     pub what: &'static str,
-    /// Where.
+    /// File or directory that could not be prepared.
     pub path: PathBuf,
-    /// Why.
+    /// The system's reason.
     #[source]
     pub error: io::Error,
     cure: &'static str,
@@ -188,12 +188,12 @@ pub(super) fn failed(why: impl Into<String>) -> Outcome {
     Outcome::Failed { why: why.into() }
 }
 
-/// Of what the system refused: for our own sake, or for the other's.
+/// Outcome of what the system refused: for our own sake, or for the other's.
 pub(super) fn refused(error: &io::Error, why: String) -> Outcome {
     if own_limits::is_ours(error) { Outcome::NotAsked { why } } else { failed(why) }
 }
 
-/// The directories of the state and of all groups, so that what can't be had is told before anything is ended.
+/// The directories of the state and of all groups, so that what can't be had is reported before anything is ended.
 pub fn prepare(state_directory: &Path, launches: &[GroupLaunch]) -> Result<(), PrepareError> {
     make_directory("state_directory", state_directory, 0o700, Holds::Files)?;
     launches.iter().try_for_each(make_directories)

@@ -11,7 +11,7 @@ use crate::host::clock;
 use crate::host::pidfd::{Pidfd, Signalled};
 use crate::model::{Member, Moment, Outcome};
 
-/// Of the time to the deadline, kept for KILL and its proof.
+/// Part of the time to the deadline that is kept for KILL and its proof.
 const FOR_KILL: Duration = Duration::from_secs(1);
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "whatever is no end of processes is the outcome")]

@@ -1,6 +1,6 @@
-//! `terminate_client`: takes clients off the server so that their end harms no neighbour. One at a time,
-//! each bounded: it can hang for ever, and several at once harm neighbours (FACTS). A client that a signal stopped
-//! is let go on first: it must take part, and until it does all its neighbours stand still (docs/h200.md).
+//! `terminate_client`: takes clients off the server so that their end harms no sibling. One at a time, each bounded: it
+//! can hang indefinitely, and several at once harm siblings (measured). A client that a signal stopped is continued
+//! first: it must take part, and until it does all its siblings stand still (docs/h200.md).
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::shared::{Shared, failed};
 use crate::host::control::CommandOutcome;
 use crate::model::{Member, Outcome};
 
-/// It answers within 10 ms or so, or never.
+/// Upper bound for `terminate_client`: it answers within 10 ms or so, or never.
 const LIMIT: Duration = Duration::from_secs(2);
 
 pub(super) async fn terminate(shared: &Shared, engine: &Member, server: u32, clients: &[u32]) -> Outcome {
@@ -25,7 +25,7 @@ pub(super) async fn terminate(shared: &Shared, engine: &Member, server: u32, cli
     if trouble.is_empty() { Outcome::Done } else { failed(format!("terminate_client: {}", trouble.join("; "))) }
 }
 
-/// To a process that runs the signal is nothing.
+/// Sends SIGCONT, which has no effect on a running process.
 fn wake(shared: &Shared, engine: &Member) {
     for process in shared.trees.known(&engine.domain, std::slice::from_ref(&engine.engine)) {
         // One that is gone needs no waking.

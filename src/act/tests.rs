@@ -30,7 +30,7 @@ fn script(stage_relative: &str) -> String {
     format!("cd \"$CUDA_MPS_PIPE_DIRECTORY/..\"; {stage_relative}")
 }
 
-/// Without cgroups, and with them where this machine lets us make them.
+/// Results of both ways: without cgroups, and with them where this machine lets us make them.
 fn with_and_without_cgroups() -> Vec<Result<Cgroups, String>> {
     let found = Cgroups::find();
     if found.is_ok() { vec![found, Err("not in this test".into())] } else { vec![found] }
@@ -96,7 +96,7 @@ async fn a_process_that_no_look_has_seen_yet_has_its_owner_and_a_stranger_has_no
     }
 }
 
-/// What the engine's environment has of the probe, and what is told of it at the start.
+/// What the engine's environment has of the probe, and what is reported of it at the start.
 async fn started_with_probe(injection: Option<&str>) -> (String, (ProbeState, Option<String>), tempfile::TempDir) {
     let mut stage = Stage::new(&[&script("echo \"$CUDA_INJECTION64_PATH $MPSWARDEN_PROBE_SOCKET\" >told")]);
     let engine = &mut stage.group.engines[0];

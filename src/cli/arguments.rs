@@ -19,7 +19,7 @@ use crate::config::{self, Configuration};
 #[derive(Debug, Parser)]
 #[command(name = "mpswarden", version, arg_required_else_help = true)]
 pub struct Arguments {
-    /// What to do.
+    /// The command that was given.
     #[command(subcommand)]
     pub command: Command,
     /// The unix socket over which a running mpswarden is asked and takes orders
@@ -28,7 +28,7 @@ pub struct Arguments {
     pub control_socket: Option<PathBuf>,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Supervise the groups in a file until SIGTERM or SIGINT.
@@ -43,12 +43,12 @@ pub enum Command {
     Demo(DemoOptions),
     /// Measure whether sharing the GPU under MPS pays for a group's engines: each alone, all under MPS, all without.
     Study(StudyOptions),
-    /// Of a running one.
+    /// A question or an order to a running watchdog.
     #[command(flatten)]
     Client(ClientCommand),
 }
 
-/// Of `run`.
+/// Options of `run`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct RunOptions {
     /// The configuration.
@@ -63,12 +63,12 @@ pub struct RunOptions {
     /// Where the metrics are.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
     pub telemetry_path: String,
-    /// Of the log.
+    /// Options of the log.
     #[command(flatten)]
     pub log: LogOptions,
 }
 
-/// Of the log.
+/// Options of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub struct LogOptions {
     /// The least level that is logged: error, warn, info, debug or trace.
@@ -82,7 +82,7 @@ pub struct LogOptions {
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people and the journal.
+    /// Lines for people and the journal.
     Text,
     /// One JSON object a line.
     Json,
@@ -100,7 +100,7 @@ impl Arguments {
 }
 
 impl RunOptions {
-    /// Where HTTP listens: the command line's addresses, else the configuration's.
+    /// The addresses that HTTP listens on: the command line's, else the configuration's.
     pub fn listen_addresses(&self, configuration: &Configuration) -> Vec<SocketAddr> {
         match self.listen.is_empty() {
             true => configuration.web.listen_addresses.clone(),

@@ -20,9 +20,9 @@ use super::known_secrets::{Known, known};
 
 /// The output of a control daemon and of MPS itself; every other log in its directory is an engine's.
 const DAEMON_LOG: &str = "daemon.log";
-/// Of each log.
+/// Bytes of each log's end that are taken.
 const LOG_END: u64 = 256 * 1024;
-/// For a program to print what it knows.
+/// Upper bound for a program to print what it knows.
 const PROGRAM_BOUND: Duration = Duration::from_secs(5);
 
 /// What is known of the incident, and where the rest is.
@@ -30,14 +30,14 @@ pub(super) struct Evidence {
     pub incident: Incident,
     /// The document of the status, or why there is none.
     pub status: Result<Value, String>,
-    /// Of the watchdog that answered, or why none did.
+    /// Version of the watchdog that answered, or why none did.
     pub version: Result<Value, String>,
     pub setup: Result<Setup, String>,
     /// The same as read from its file, to know its secrets; `None`: it has no file.
     pub configuration: Option<Result<Configuration, String>>,
 }
 
-/// What whoever asks for it wants.
+/// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wishes {
     /// The ends of the engines' logs too, in which prompts and answers may stand.
@@ -57,7 +57,7 @@ struct Bundle<'a> {
 /// Writes it to `path`. What was written, in a sentence.
 pub(super) fn write(evidence: Evidence, path: &Path, wishes: Wishes) -> io::Result<String> {
     let looks = Secrets::new().map_err(io::Error::other)?;
-    let Known { values, told } = known(evidence.configuration.as_ref(), &looks);
+    let Known { values, summary } = known(evidence.configuration.as_ref(), &looks);
     let secrets = looks.knowing(values);
     let incident = &evidence.incident;
     let archive = Archive::create(path, &format!("mpswarden-{}", incident.id))?;
@@ -65,7 +65,7 @@ pub(super) fn write(evidence: Evidence, path: &Path, wishes: Wishes) -> io::Resu
     bundle.known_of(&evidence)?;
     bundle.logs_of(incident, &evidence.setup)?;
     bundle.machine(evidence.setup.as_ref().map_or(Path::new("/dev/kmsg"), |setup| &setup.kernel_log))?;
-    bundle.finish(&told)?;
+    bundle.finish(&summary)?;
     Ok(format!("{} written; look through it before you send it: its MANIFEST says what is in it", path.display()))
 }
 
@@ -150,7 +150,7 @@ impl Bundle<'_> {
 
     /// What the kernel and the driver say.
     fn machine(&mut self, kernel_log: &Path) -> io::Result<()> {
-        let lines = KernelLog::told(kernel_log, is_of_interest, LOG_END as usize);
+        let lines = KernelLog::read_back(kernel_log, is_of_interest, LOG_END as usize);
         self.text("kernel.log", lines)?;
         let version = evidence::whole(Path::new("/proc/sys/kernel/osrelease"), LOG_END);
         self.text("kernel-version", version)?;
@@ -173,12 +173,12 @@ impl Bundle<'_> {
         }
     }
 
-    fn finish(mut self, told: &str) -> io::Result<()> {
+    fn finish(mut self, summary: &str) -> io::Result<()> {
         self.manifest.push_str(&format!(
             "\nSizes are in bytes. Of each log there are the last {} KiB. {}\n\nHidden, as [redacted]: the value of every \
              variable in the configuration, and wherever they stand what follows names like api-key, token, secret \
              and password, headers for authorization, user and password in URLs, private keys, and keys by the shapes \
-             of their makers. {told}\nA secret that looks like nothing is not found: look through it before you send \
+             of their makers. {summary}\nA secret that looks like nothing is not found: look through it before you send \
              it.\n",
             LOG_END / 1024,
             self.engine_logs(),

@@ -13,7 +13,7 @@ pub fn check(file: &Path) -> ExitCode {
     shown(file).unwrap_or_else(ExitCode::from)
 }
 
-/// What `load` loads; else the exit status, once every problem is on stderr.
+/// The configuration that `load` loads; else the exit status, once every problem is on stderr.
 pub fn read(load: impl FnOnce() -> Result<Configuration, Problems>) -> Result<Configuration, ExitStatus> {
     load().map_err(|problems| {
         tell(&problems.to_string());

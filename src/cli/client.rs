@@ -12,7 +12,7 @@ use super::order::Ordering;
 use super::terminal::{Ended, Terminal};
 use crate::control::{DEFAULT_SOCKET, Failure, Kind};
 
-/// As a shell has it for what Ctrl-C ended.
+/// Exit status of a shell for what Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
 /// Asks a running mpswarden, or orders it to do something.

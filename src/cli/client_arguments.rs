@@ -25,7 +25,7 @@ pub enum ClientCommand {
     Incidents(IncidentOptions),
     /// Restart a whole group, as a fault would.
     Restart {
-        /// Which group.
+        /// Name of the group.
         #[arg(value_parser = group)]
         group: GroupName,
         /// How far to go.
@@ -51,9 +51,9 @@ pub enum ClientCommand {
         #[command(flatten)]
         how: OrderOptions,
     },
-    /// Take one engine out without harm to its neighbours and start it again.
+    /// Take one engine out without harm to its siblings and start it again.
     Evict {
-        /// GROUP/ENGINE.
+        /// The engine, as GROUP/ENGINE.
         #[arg(value_parser = engine)]
         engine: EngineKey,
         /// How it is ordered.
@@ -62,7 +62,7 @@ pub enum ClientCommand {
     },
     /// Take one engine out for good.
     Quarantine {
-        /// GROUP/ENGINE.
+        /// The engine, as GROUP/ENGINE.
         #[arg(value_parser = engine)]
         engine: EngineKey,
         /// How it is ordered.
@@ -71,7 +71,7 @@ pub enum ClientCommand {
     },
     /// Let a quarantined engine start again.
     Release {
-        /// GROUP/ENGINE.
+        /// The engine, as GROUP/ENGINE.
         #[arg(value_parser = engine)]
         engine: EngineKey,
         /// How it is ordered.
@@ -80,13 +80,13 @@ pub enum ClientCommand {
     },
     /// Do nothing by itself in a group: only say what would be done. Outlives a restart of mpswarden.
     Hold {
-        /// Which groups.
+        /// The groups that are held.
         #[command(flatten)]
         scope: Scope,
-        /// For how long; without it until `resume`.
+        /// Duration of the hold; without it until `resume`.
         #[arg(long = "for", value_name = "DURATION", value_parser = length)]
         lasts: Option<Duration>,
-        /// Why, for whoever sees it.
+        /// Reason, for people who see the hold.
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: String,
         /// How it is ordered.
@@ -95,7 +95,7 @@ pub enum ClientCommand {
     },
     /// End a hold, and let a group that is held go on.
     Resume {
-        /// Which groups.
+        /// The groups that are resumed.
         #[command(flatten)]
         scope: Scope,
         /// How it is ordered.
@@ -131,7 +131,7 @@ pub struct OrderOptions {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[group(required = true, multiple = false)]
 pub struct Scope {
-    /// Which group.
+    /// Name of the group.
     #[arg(value_parser = group)]
     group: Option<GroupName>,
     /// Every group.
@@ -151,9 +151,9 @@ pub enum TierChoice {
 /// A group or one engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// `GROUP`.
+    /// A group, written `GROUP`.
     Group(GroupName),
-    /// `GROUP/ENGINE`.
+    /// An engine, written `GROUP/ENGINE`.
     Engine(EngineKey),
 }
 
@@ -201,7 +201,7 @@ impl FromStr for Target {
     }
 }
 
-/// As a configuration may spell it.
+/// Checks that a name is one that a configuration may spell.
 fn name(text: &str) -> Result<&str, String> {
     let fine = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     match (1..=64).contains(&text.len()) && text.chars().all(fine) {
@@ -231,7 +231,7 @@ fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     match (1..=LONGEST_REASON).contains(&text.len()) && !text.chars().any(char::is_control) {
         true => Ok(text.to_owned()),
-        false => Err(format!("one line of 1 to {LONGEST_REASON} bytes, for whoever finds the group held")),
+        false => Err(format!("one line of 1 to {LONGEST_REASON} bytes, for people who find the group held")),
     }
 }
 

@@ -54,11 +54,11 @@ pub const INJECTIONS: [&str; 40] = [
     "unknown-action",
 ];
 
-/// When the demo's first fault comes, if none is asked for, and each later one after it.
+/// Time of the demo's first fault, if none is asked for, and from each to the next.
 const FIRST_FAULT: Duration = Duration::from_secs(15);
 const BETWEEN_FAULTS: Duration = Duration::from_secs(60);
 
-/// Of `demo`.
+/// Options of `demo`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct DemoOptions {
     /// How many engines share the GPU.
@@ -81,7 +81,7 @@ pub struct DemoOptions {
     /// Without it: an illegal address after 15 s and every 60 s.
     #[arg(long = "inject", value_name = "FAULT[:ENGINE]@TIME")]
     pub injections: Vec<Injection>,
-    /// Where HTTP listens; may be given several times.
+    /// Address that HTTP listens on; may be given several times.
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address,
           default_values_t = [DEFAULT_LISTEN])]
     pub listen: Vec<SocketAddr>,
@@ -94,7 +94,7 @@ pub struct DemoOptions {
     /// Where randomness comes from: the same number, the same story.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Of the log.
+    /// Options of the log.
     #[command(flatten)]
     pub log: LogOptions,
 }
@@ -150,14 +150,14 @@ pub enum GpuKind {
 pub struct Injection {
     /// One of [`INJECTIONS`].
     pub fault: String,
-    /// Which engine; `None`: the demo chooses.
+    /// Name of the engine; `None`: the demo chooses.
     pub engine: Option<String>,
-    /// After the demo's start.
+    /// Time after the demo's start.
     pub at: Duration,
 }
 
 impl DemoOptions {
-    /// What is injected: what was asked for, else an illegal address after 15 s and every 60 s; by time.
+    /// The injections by time: what was asked for, else an illegal address after 15 s and every 60 s.
     pub fn schedule(&self) -> Vec<Injection> {
         let mut schedule = self.injections.clone();
         let mut at = FIRST_FAULT;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::config::Problems;
 
-/// How mpswarden ends.
+/// The ways in which mpswarden ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExitStatus {
     /// Done, or stopped in order.

@@ -10,7 +10,7 @@ pub(super) fn span(seconds: f64) -> String {
     span_of(seconds).unwrap_or_else(|| "?".to_owned())
 }
 
-/// `45%`.
+/// A share in percent: `45%`.
 pub(super) fn share(part: f64) -> String {
     if part.is_finite() { format!("{:.0}%", part * 100.0) } else { "?".to_owned() }
 }

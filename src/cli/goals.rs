@@ -1,10 +1,10 @@
-//! Whether what an order aims at is reached, out of reach, or on its way. Pure; nobody waits here.
+//! Whether what an order aims at is reached, out of reach, or on its way. Pure; it waits for nothing.
 
 use std::time::Duration;
 
 use crate::model::{Awaited, EngineKey, EngineState, EngineStatus, GroupState, GroupStatus, Moment, Status};
 
-/// A state that looks like the end of all hope may be a moment's: it counts after this.
+/// Time after which a state counts that looks like the end of all hope: it may be a moment's.
 const SETTLED: Duration = Duration::from_secs(3);
 
 /// How it stands with all goals.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Of `incidents`.
+/// Options of `incidents`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct IncidentOptions {
-    /// Which one.
+    /// Id of the incident.
     pub id: Option<String>,
     /// The document of /api/v1/incidents.
     #[arg(long)]
@@ -16,16 +16,16 @@ pub struct IncidentOptions {
     /// end of the control daemon's log, with what looks like a secret hidden. Look through it before you send it.
     #[arg(long, value_name = "FILE", requires = "id", conflicts_with = "json")]
     pub bundle: Option<PathBuf>,
-    /// With the ends of the engines' logs: prompts of users, and answers to them, may stand there.
+    /// Include the ends of the engines' logs: prompts of users, and answers to them, may stand there.
     #[arg(long, requires = "bundle")]
     pub with_engine_logs: bool,
     /// Write over FILE.
     #[arg(long, requires = "bundle")]
     pub force: bool,
-    /// Ask nobody: read what is on disk, where this configuration has it.
+    /// Ask no watchdog: read what is on disk, where this configuration has it.
     #[arg(long, value_name = "FILE", conflicts_with = "control_socket")]
     pub config: Option<PathBuf>,
-    /// Ask nobody: read what is on disk in this state directory.
+    /// Ask no watchdog: read what is on disk in this state directory.
     #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["config", "bundle", "control_socket"])]
     pub state_directory: Option<PathBuf>,
 }

@@ -117,7 +117,8 @@ fn result(incident: &Incident) -> Cell {
     }
 }
 
-/// As the demo's story has it: ends that are good, what is done, and the rest, which is what went wrong.
+/// Colour of a word as the demo's story has it: ends that are good, what is done, and the rest, which is what went
+/// wrong.
 fn word_ink(word: &str) -> Ink {
     match word {
         "serving" | "released" | "fault_over" | "hold_over" => Ink::Good,

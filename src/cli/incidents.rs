@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{self, Configuration};
 use crate::control::{Call, Client, Failure, Incidents, Kind};
-use crate::host::incident_store::{Found, IncidentStore};
+use crate::host::incident_store::{IncidentStore, StoredIncidents};
 use crate::model::{Incident, Setup};
 
 use super::bundle::{self, Evidence, Wishes};
@@ -63,9 +63,9 @@ impl Source {
     }
 }
 
-/// All on disk, newest first, or that one. Files that can't be read are told of.
+/// All on disk, newest first, or that one. Files that can't be read are reported.
 fn found(terminal: &Terminal, store: &IncidentStore, id: Option<&str>) -> Result<Vec<Arc<Incident>>, Failure> {
-    let Found { mut incidents, bad } = store.load().map_err(|error| unreadable(store.directory(), &error))?;
+    let StoredIncidents { mut incidents, bad } = store.load().map_err(|error| unreadable(store.directory(), &error))?;
     bad.iter().for_each(|bad| terminal.warn(&format!("can't be read: {bad}")));
     if let Some(id) = id {
         incidents.retain(|incident| incident.id == id);

@@ -4,43 +4,43 @@ use crate::config::Configuration;
 use crate::host::evidence;
 use crate::text::secrets::{Secrets, is_secret};
 
-/// Of an environment file.
+/// Most bytes of an environment file.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// What is known.
+/// The secrets that are known.
 pub(super) struct Known {
     pub values: Vec<String>,
-    /// For people, what it was that was looked through.
-    pub told: String,
+    /// Sentence for people about what was looked through.
+    pub summary: String,
 }
 
 /// Everything that looks like a secret in there; `None`: there is no file.
 pub(super) fn known(configuration: Option<&Result<Configuration, String>>, looks: &Secrets) -> Known {
     let configuration = match configuration {
         None => {
-            let told = "The configuration has no file: demo made it, without secrets.".to_owned();
-            return Known { values: Vec::new(), told };
+            let summary = "The configuration has no file: demo made it, without secrets.".to_owned();
+            return Known { values: Vec::new(), summary };
         }
         Some(Err(why)) => {
-            let told = format!("The configuration's own secrets were NOT looked for elsewhere: {why}.");
-            return Known { values: Vec::new(), told };
+            let summary = format!("The configuration's own secrets were NOT looked for elsewhere: {why}.");
+            return Known { values: Vec::new(), summary };
         }
         Some(Ok(configuration)) => configuration,
     };
     let mut values = configuration.secrets(looks);
-    let mut told =
+    let mut summary =
         "So are the secrets of the configuration and of its environment files, wherever they stand.".to_owned();
     let engines = configuration.groups.iter().flat_map(|group| &group.engines);
     for file in engines.filter_map(|engine| engine.environment_file.as_deref()) {
         match evidence::whole(file, LARGEST_FILE) {
             Ok(text) => values.extend(text.lines().filter_map(secret_of)),
-            Err(error) => told.push_str(&format!(" NOT those of {}: {error}.", file.display())),
+            Err(error) => summary.push_str(&format!(" NOT those of {}: {error}.", file.display())),
         }
     }
-    Known { values, told }
+    Known { values, summary }
 }
 
-/// Of a line `NAME=value`, perhaps in quotes.
+/// The secret of a line `NAME=value`, perhaps in quotes.
 fn secret_of(line: &str) -> Option<String> {
     let (name, value) = line.trim_start().split_once('=')?;
     let value = value.trim().trim_matches(['"', '\'']);

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-/// Of `demo`; none of them counts.
+/// Arguments of `demo`; none of them counts.
 #[derive(Clone, Debug, PartialEq, Args)]
 #[command(disable_help_flag = true)]
 pub struct DemoOptions {

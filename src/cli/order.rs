@@ -13,15 +13,15 @@ use crate::control::{Call, Failure, Kind};
 use crate::model::{Plan, Request};
 use crate::text::span::age;
 
-/// Between two looks at the status.
+/// Pause between two looks at the status.
 const PAUSE: Duration = Duration::from_millis(200);
-/// A watchdog that is silent for so long while it is waited for is given up.
+/// Silence after which a watchdog that is waited for is given up.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// What a person orders, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ordering {
-    /// What; `None`: the changed configuration is to be taken up.
+    /// The order; `None`: the changed configuration is to be applied.
     pub request: Option<Request>,
     /// Only say what it would come to.
     pub dry_run: bool,
@@ -43,7 +43,7 @@ impl Ordering {
     }
 }
 
-/// Waits until a plan's goals are reached, and says in words what was reached. `progress` is told of each look.
+/// Waits until a plan's goals are reached, and says in words what was reached. `progress` is called at each look.
 pub(super) async fn reach(
     plan: &Plan,
     bound: Duration,

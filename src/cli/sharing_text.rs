@@ -42,7 +42,7 @@ fn windows(seen: &Seen, overlap: &OverlapStatus) -> String {
     }
 }
 
-/// Its kernel probe; nothing where no engine of the group has one.
+/// State of its kernel probe; nothing where no engine of the group has one.
 pub(super) fn probe(group: &GroupStatus, engine: &EngineStatus) -> Cell {
     let state = engine.sharing.probe;
     let ink = match state {

@@ -14,7 +14,7 @@ use crate::text::screen::{Ink, Screen};
 use crate::text::span::age;
 use crate::text::table::{Cell, Column, table};
 
-/// A status this old means that the core loop is stuck: it makes one each second.
+/// Age of a status at which the core loop is stuck: it makes one each second.
 const OLD_SECONDS: f64 = 5.0;
 
 /// The whole page. `now` is in seconds since 1970.

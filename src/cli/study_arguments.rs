@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
-/// Of `study`.
+/// Options of `study`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct StudyOptions {
     /// The configuration.
@@ -50,9 +50,9 @@ pub struct StudyOptions {
 /// Where baselines are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeepBaselines {
-    /// Nowhere.
+    /// Keep no baselines.
     None,
-    /// In this file.
+    /// Keep the baselines in this file.
     File(PathBuf),
 }
 

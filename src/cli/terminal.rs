@@ -33,7 +33,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// At the socket `socket`, on the process' own stdout and stderr.
+    /// A terminal for the watchdog at `socket`, on the process' own stdout and stderr.
     pub fn at(socket: &Path, json: bool) -> Terminal {
         Terminal { client: Client::of(socket), screen: Screen::of(&std::io::stdout()), json }
     }

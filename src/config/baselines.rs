@@ -35,7 +35,8 @@ pub fn read_baselines(path: &Path) -> Result<Option<Vec<Baseline>>, String> {
     }
 }
 
-/// Not there, or below what is no directory, or closed to this user: whoever checks a file need not be who runs it.
+/// Not there, or below what is no directory, or closed to this user: the user that checks a file need not be the one
+/// that runs it.
 fn is_hidden(error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)

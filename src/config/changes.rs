@@ -1,5 +1,5 @@
-//! What a changed configuration changes, in words, and what of it a running watchdog can't take up. Pure: it
-//! compares the effective configurations, so that no key is forgotten.
+//! What a changed configuration changes, in words, and what of it a running watchdog can't apply. Pure: it compares the
+//! effective configurations, so that no key is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,16 +32,16 @@ const NEW_NAME: &str = "give the group a new name, or restart mpswarden";
 /// What a changed configuration comes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// For people, a sentence each: `small-llms/qwen-b rolls (command)`. Empty: nothing changed.
+    /// Sentences for people, one for each change: `small-llms/qwen-b rolls (command)`. Empty: nothing changed.
     pub sentences: Vec<String>,
     /// Engines that were there before and are started in another way from now on.
     pub rolls: BTreeSet<EngineKey>,
-    /// Why nothing of it can be taken up, a sentence each, with the cure. Empty: all can.
+    /// Why nothing of it can be applied, a sentence each, with the cure. Empty: all can.
     pub refused: Vec<String>,
 }
 
 impl Changes {
-    /// From what is in force to what is wanted, each resolved for the GPUs that are there.
+    /// The changes from what is in force to what is wanted, each resolved for the GPUs that are there.
     pub fn between(old: (&Configuration, &[GroupLaunch]), new: (&Configuration, &[GroupLaunch])) -> Self {
         let mut changes = Changes::default();
         let (was, is) = (tree(old.0), tree(new.0));
@@ -125,7 +125,7 @@ impl Changes {
         }
     }
 
-    /// Values of what makes it roll are not told: a command or a variable may hold a secret.
+    /// Values of what makes it roll are not shown: a command or a variable may hold a secret.
     fn engine(&mut self, key: &EngineKey, was: &Table, is: &Table) {
         let felt = |key: &String| !WITHOUT_A_ROLL.contains(&key.as_str()) && !follows_its_kind(key, was, is);
         let rolls: Vec<String> = changed_keys(was, is).into_iter().filter(felt).collect();
@@ -154,7 +154,7 @@ impl Changes {
         }
     }
 
-    /// Another order rolls nobody.
+    /// Another order rolls no engine.
     fn order(&mut self, was: &GroupLaunch, is: &GroupLaunch) {
         let keys = |of: &GroupLaunch, others: &GroupLaunch| -> Vec<Member> {
             let keys = of.engines.iter().map(|engine| engine.member.clone());

@@ -7,7 +7,7 @@ use super::problem::{Places, Problem};
 use super::resolve::{apart_log_directory, apart_pipe_directory};
 use super::values::{SOCKET_PATH, authority, host_of};
 
-/// At most one part in so many of the time is sampled.
+/// Inverse of the largest part of the time that may be sampled.
 const MOST_SAMPLED: u32 = 20;
 
 /// Logs of MPS in a group's log directory: what the daemon prints, and what it writes there itself.
@@ -30,7 +30,7 @@ pub(super) fn contradictions(configuration: &Configuration) -> Vec<Problem> {
     problems
 }
 
-/// Who uses a thing first, so that the second can be told.
+/// The first user of a thing, so that the second can be reported.
 struct Once<'a> {
     places: &'a Places,
     seen: BTreeMap<String, String>,
@@ -88,7 +88,7 @@ fn directories(configuration: &Configuration, problems: &mut Vec<Problem>) {
     let mut directories = Once::new(&configuration.places, problems);
     let hint = "each group has a pipe directory and a log directory of its own";
     for (index, group) in configuration.groups.iter().enumerate() {
-        // The defaults hold the group's name: where that is missing or used twice, that alone is told.
+        // The defaults hold the group's name: where that is missing or used twice, that alone is reported.
         let nameless = group.name.as_str().is_empty();
         let twin = nameless || configuration.groups[..index].iter().any(|other| other.name == group.name);
         let mps = &group.mps;
@@ -177,7 +177,7 @@ fn injections(configuration: &Configuration, problems: &mut Vec<Problem>) {
     }
 }
 
-/// One server serves one uid: clients of another wait for ever.
+/// One server serves one uid: clients of another wait indefinitely.
 fn users(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
     let Some(first) = group.engines.first() else { return };
     for (index, engine) in group.engines.iter().enumerate().filter(|(_, engine)| engine.user != first.user) {

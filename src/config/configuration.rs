@@ -23,9 +23,9 @@ pub struct Configuration {
     pub kernel_log: PathBuf,
     /// Where what must survive a restart is kept.
     pub state_directory: PathBuf,
-    /// HTTP.
+    /// Settings of HTTP.
     pub web: Web,
-    /// Commands told of events.
+    /// Commands that are called for events.
     pub hooks: Hooks,
     /// Groups, in the file's order; at least one.
     pub groups: Vec<GroupConfiguration>,
@@ -33,26 +33,26 @@ pub struct Configuration {
     pub(super) places: Places,
 }
 
-/// HTTP.
+/// Settings of HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Web {
-    /// Where it listens; at least one.
+    /// Addresses to listen on; at least one.
     pub listen_addresses: Vec<SocketAddr>,
 }
 
-/// Commands told of events: program and arguments, by what they are called for.
+/// Commands that are called for events: program and arguments, by what they are called for.
 pub type Hooks = BTreeMap<Hook, Vec<String>>;
 
 /// One group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupConfiguration {
-    /// Its name, unique.
+    /// Name of the group, unique.
     pub name: GroupName,
-    /// Its GPU.
+    /// GPU of the group.
     pub gpu: GpuChoice,
     /// What the watchdog may do.
     pub mode: Mode,
-    /// Its control daemon.
+    /// Settings of the group's control daemon.
     pub mps: MpsConfiguration,
     /// Each fault's own mode.
     pub faults: BTreeMap<Fault, Mode>,
@@ -74,9 +74,9 @@ pub struct GroupConfiguration {
 /// How a GPU is chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GpuChoice {
-    /// By NVML's UUID, whole.
+    /// A GPU by NVML's UUID, whole.
     Uuid(GpuUuid),
-    /// By NVML's index.
+    /// A GPU by NVML's index.
     Index(u32),
 }
 
@@ -90,7 +90,7 @@ pub enum GpuNaming {
 }
 
 impl GpuNaming {
-    /// As the file has it.
+    /// The word that the file has for it.
     pub fn as_str(self) -> &'static str {
         match self {
             GpuNaming::Uuid => "uuid",
@@ -126,7 +126,7 @@ pub struct EngineConfiguration {
     pub kind: EngineKind,
     /// The user it runs as; `None`: the watchdog's.
     pub user: Option<String>,
-    /// Its working directory; `None`: the watchdog's.
+    /// Working directory; `None`: the watchdog's.
     pub working_directory: Option<PathBuf>,
     /// Environment, over the watchdog's own and the file's.
     pub environment: BTreeMap<String, String>,
@@ -136,29 +136,29 @@ pub struct EngineConfiguration {
     pub gpu_named_by: GpuNaming,
     /// `http://host:port`, `https://host:port` or `unix:/path`.
     pub url: String,
-    /// Under the URL.
+    /// Path of the health check under the URL.
     pub health_path: String,
     /// How long its health and its metrics may take to answer.
     pub health_timeout: Duration,
-    /// Under the URL, unless `metrics_url` is there.
+    /// Path of the metrics under the URL, unless `metrics_url` is there.
     pub metrics_path: String,
     /// Where its metrics are, if not under the URL.
     pub metrics_url: Option<MetricsUrl>,
     /// It may be asked for a token.
     pub probe_request: bool,
-    /// Over 0, at most 100.
+    /// Share of the SMs in percent: over 0, at most 100.
     pub sm_percentage: Option<f64>,
-    /// Bytes.
+    /// Limit of device memory in bytes.
     pub device_memory_limit: Option<u64>,
     /// Its kernels are recorded in sampled windows.
     pub probe: bool,
     /// Bytes of host memory.
     pub memory_max: Option<u64>,
-    /// From its start to serving.
+    /// Upper bound from its start to serving.
     pub start_timeout: Duration,
-    /// For its requests to end before a planned stop.
+    /// Upper bound for its requests to end before a planned stop.
     pub drain_timeout: Duration,
-    /// Between TERM and KILL.
+    /// Upper bound between TERM and KILL.
     pub stop_timeout: Duration,
     /// Requests running and no token, or no answer, for so long: it hangs.
     pub hang_after: Duration,
@@ -167,9 +167,9 @@ pub struct EngineConfiguration {
 /// Where an engine's metrics are, if not under its URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetricsUrl {
-    /// At this URL, without a path, and this path.
+    /// The metrics are at this URL, without a path, and this path.
     At(String, String),
-    /// It has none.
+    /// The engine has no metrics.
     Nowhere,
 }
 

@@ -228,7 +228,7 @@ fn recovery(recovery: Section, engines: &[EngineConfiguration]) -> RecoveryPolic
     configuration
 }
 
-/// Under either of its names.
+/// Order of the starts, under either name of its key.
 fn start(recovery: &Section) -> Option<StartOrder> {
     if recovery.has("start") {
         recovery.refuse("start_order", "and `start` are one key", "write one of them");
@@ -308,7 +308,7 @@ fn engine(engine: Section) -> (EngineConfiguration, Vec<Baseline>) {
     (configuration, given)
 }
 
-/// What CUDA_VISIBLE_DEVICES says. An environment that says "0" means the number.
+/// How CUDA_VISIBLE_DEVICES names the GPU. An environment that says "0" means the number.
 fn gpu_named_by(engine: &Section, kind: EngineKind, says_index: bool) -> GpuNaming {
     let ways = [GpuNaming::Uuid, GpuNaming::Index].map(|way| (way.as_str(), way));
     let given = engine.optional("gpu_named_by", |value| word(value, &ways));

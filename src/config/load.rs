@@ -61,7 +61,8 @@ fn read(path: &Path) -> Result<String, Problems> {
     })
 }
 
-/// What studies measured. A file that is missing where nobody named one was never written.
+/// Reads the baselines that studies measured. A file that is missing where the configuration names none was never
+/// written.
 fn baselines(configuration: &mut Configuration, problems: &mut Vec<Problem>) {
     for (index, group) in configuration.groups.iter_mut().enumerate() {
         let file = &group.baselines;
@@ -80,7 +81,7 @@ fn baselines(configuration: &mut Configuration, problems: &mut Vec<Problem>) {
     }
 }
 
-/// A typo in a command must not wait to be found until somebody should have been called.
+/// A typo in a command must not wait to be found until a person should have been called.
 fn hooks(configuration: &Configuration, problems: &mut Vec<Problem>) {
     for (hook, command) in &configuration.hooks {
         let Some(program) = command.first().filter(|program| !can_be_run(program)) else { continue };

@@ -31,7 +31,7 @@ pub struct Problem {
 pub struct Problems {
     /// The file.
     pub file: PathBuf,
-    /// What is wrong.
+    /// The problems, each with its place and cure.
     pub list: Vec<Problem>,
 }
 
@@ -85,7 +85,7 @@ impl std::error::Error for Problems {}
 pub(super) struct Places {
     /// The file.
     pub file: PathBuf,
-    /// By path.
+    /// Places by the path of their key.
     pub at: BTreeMap<String, Place>,
 }
 

@@ -90,7 +90,7 @@ impl<'t> Document<'t> {
         self.places.borrow_mut().at.entry(path).or_insert(place);
     }
 
-    /// What was found: places, problems, and every key asked for, as dotted paths without indices.
+    /// Ends the reading: places, problems, and every key asked for, as dotted paths without indices.
     pub(super) fn finish(self) -> (Places, Vec<Problem>, BTreeSet<String>) {
         (self.places.into_inner(), self.problems.into_inner(), self.known.into_inner())
     }
@@ -213,7 +213,7 @@ impl<'d, 't> Section<'d, 't> {
         map
     }
 
-    /// Reports every key that nobody asked for. With broken syntax it may only stand in a lost table.
+    /// Reports every key that was not asked for. With broken syntax it may only stand in a lost table.
     pub(super) fn finish(self) {
         let Some(table) = self.table.filter(|_| self.document.broken.is_empty()) else { return };
         let asked = self.asked.borrow();

@@ -1,5 +1,4 @@
-//! From a configuration and the GPUs that are really there to the core's policy and what is to be started.
-//! Pure.
+//! Makes the core's policy, and what is to be started, from a configuration and the GPUs that are really there. Pure.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +24,7 @@ const CUDA_13_1: u32 = 590;
 /// A configuration on this machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
-    /// For the core.
+    /// Policy for the core.
     pub policy: Policy,
     /// What is to be started.
     pub launches: Vec<GroupLaunch>,
@@ -113,7 +112,7 @@ fn find<'g>(gpus: &'g [GpuIdentity], choice: &GpuChoice) -> Option<&'g GpuIdenti
     })
 }
 
-/// For a GPU that the configuration names and NVML does not show.
+/// Identity in place of a GPU that the configuration names and NVML does not show.
 fn stand_in(choice: &GpuChoice) -> GpuIdentity {
     match choice {
         GpuChoice::Uuid(uuid) => GpuIdentity::absent(uuid.clone(), None),
@@ -121,7 +120,7 @@ fn stand_in(choice: &GpuChoice) -> GpuIdentity {
     }
 }
 
-/// `None`: nobody knows the driver's version.
+/// Most clients that a server of this driver takes; `None`: the driver's version is not known.
 fn clients_limit(driver_version: Option<&str>) -> Option<u32> {
     let branch: u32 = driver_version?.split('.').next()?.parse().ok()?;
     Some(CLIENTS_LIMITS[usize::from(branch >= CUDA_13_1)])

@@ -8,8 +8,8 @@ use crate::text::plain;
 use crate::text::secrets::{HIDDEN, Secrets, is_secret};
 
 impl Configuration {
-    /// As [`Configuration::effective`], without what others must not read: every variable's value, and what looks
-    /// like a secret in commands and paths of URLs. It reads back, but starts nothing.
+    /// The text of [`Configuration::effective`] without what others must not read: every variable's value, and what
+    /// looks like a secret in commands and paths of URLs. It reads back, but starts nothing.
     pub fn shareable(&self, secrets: &Secrets) -> String {
         let mut shared = self.clone();
         shared.hooks.values_mut().for_each(|command| *command = secrets.command(command));
@@ -17,7 +17,8 @@ impl Configuration {
         plain::lines(&shared.effective())
     }
 
-    /// As [`Configuration::shareable`]: what `check` prints is what people paste. The error is a mistake of ours.
+    /// The text of [`Configuration::shareable`]: what `check` prints is what people paste. The error is a mistake of
+    /// ours.
     pub fn shown(&self) -> Result<String, String> {
         let secrets = Secrets::new().map_err(|error| format!("secrets can't be hidden: {error}"))?;
         Ok(self.shareable(&secrets))

@@ -13,7 +13,7 @@ use super::units;
 
 /// The longest path of a socket: sun_path has 108 bytes with its NUL.
 pub(super) const SOCKET_PATH: usize = 107;
-/// Where metrics are under a URL, if nobody says.
+/// Where metrics are under a URL, if that is not configured.
 pub(super) const METRICS_PATH: &str = "/metrics";
 
 /// Text that is not empty and holds no NUL.
@@ -214,7 +214,7 @@ pub(super) fn authority(text: &str) -> Option<(&str, u16)> {
     (fine && port > 0).then_some((host, port))
 }
 
-/// What follows `http://host:port`.
+/// Path of a URL, the part after `http://host:port`.
 pub(super) fn url_path(value: &DeValue<'_>) -> Reading<String> {
     let text = text(value)?;
     match is_url_path(&text) {

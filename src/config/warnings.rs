@@ -1,13 +1,13 @@
-//! What is right and may not be meant. Told by `check`, at the start and at a reload; it changes no exit status. Pure.
+//! What is right and may not be meant. Reported by `check`, at the start and at a reload; it changes no exit status. Pure.
 
 use std::path::{Component, Path, PathBuf};
 
 use super::configuration::{Configuration, GroupConfiguration};
 
-/// Where CUDA and NVIDIA's container tools look for a control daemon unless they are told otherwise, or what they mount
+/// Where CUDA and NVIDIA's container tools look for a control daemon unless it is set otherwise, or what they mount
 /// into containers by default.
 const PIPES_OF_OTHERS: [&str; 4] = ["/tmp/nvidia-mps", "/run/nvidia/mps", "/run/nvidia-mps", "/mps"];
-/// Where control daemons write their logs unless they are told otherwise.
+/// Where control daemons write their logs unless it is set otherwise.
 const LOGS_OF_OTHERS: [&str; 4] = ["/var/log/nvidia-mps", "/tmp/nvidia-log", "/run/nvidia/mps", "/mps"];
 
 impl Configuration {
@@ -46,7 +46,7 @@ fn within<'a>(path: &Path, known: &[&'a str]) -> Option<&'a str> {
     known.iter().copied().find(|known| path.starts_with(known))
 }
 
-/// Without `.` and `..`, and with /var/run as what it is a link to.
+/// The path without `.` and `..`, and with /var/run as what it is a link to.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

@@ -1,5 +1,4 @@
-//! From a line to an answer: what memory can answer is answered here, an order goes to the core loop.
-//! No socket here.
+//! Makes answers from lines: what memory can answer is answered here, an order goes to the core loop. No socket here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +19,14 @@ use crate::model::{Plan, Request, Setup};
 pub enum Wanted {
     /// An order.
     Order(Request),
-    /// The changed configuration taken up.
+    /// Apply the changed configuration.
     Reload,
 }
 
-/// A question to the core loop. Where nobody waits for the answer any more, nothing is done.
+/// A question to the core loop. Where its client no longer waits for the answer, nothing is done.
 #[derive(Debug)]
 pub struct Asked {
-    /// What is wanted.
+    /// The client's request.
     pub wanted: Wanted,
     /// Only say what it would come to.
     pub dry_run: bool,
@@ -84,7 +83,7 @@ impl Answers {
 
     async fn ask(&self, wanted: Wanted, dry_run: bool, bound: Duration) -> Answered {
         let (answer, answered) = oneshot::channel();
-        let stuck = "see `mpswarden status` for whether it was taken up, and the log";
+        let stuck = "see `mpswarden status` for whether it was applied, and the log";
         let asked = async {
             self.core.send(Asked { wanted, dry_run, answer }).await.ok()?;
             answered.await.ok()
@@ -100,7 +99,7 @@ impl Answers {
     }
 }
 
-/// What is running.
+/// The watchdog that runs.
 #[derive(Serialize)]
 struct Running {
     version: &'static str,

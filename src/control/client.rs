@@ -18,7 +18,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Over this socket; it need not be there yet.
+    /// A client over this socket; it need not be there yet.
     pub fn of(socket: &Path) -> Client {
         Client { socket: socket.to_owned() }
     }
@@ -79,7 +79,7 @@ impl Client {
             ),
             io::ErrorKind::ConnectionRefused => Failure::new(
                 Kind::Unavailable,
-                format!("nobody answers on the control socket {socket}: mpswarden is not running any more"),
+                format!("no answer on the control socket {socket}: mpswarden is not running any more"),
             ),
             _ => Failure::new(Kind::Unavailable, format!("the control socket {socket} can't be used: {error}")),
         }

@@ -1,5 +1,5 @@
-//! The socket's file: made so that nobody else can ever connect to it, and so that of two watchdogs only one
-//! has it; removed at the end. It accepts nothing.
+//! The socket's file: made so that no other user can ever connect to it, and so that of two watchdogs only one has it;
+//! removed at the end. It accepts nothing.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -17,7 +17,7 @@ use nix::sys::socket::{
 
 /// What `sockaddr_un` has room for, its end apart (unix(7)).
 pub(super) const LONGEST_PATH: usize = 107;
-/// For another watchdog that makes its socket in the same directory now.
+/// Upper bound for another watchdog that makes its socket in the same directory now.
 const LOCK_BOUND: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// Connections that wait to be accepted.
@@ -40,7 +40,7 @@ pub enum BindError {
     Io {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// The system's reason.
         source: io::Error,
     },
 }
@@ -62,7 +62,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Where it is.
+    /// Path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -77,7 +77,7 @@ pub fn bind(path: &Path) -> Result<Listening, BindError> {
     let failed = |source| BindError::Io { path: path.to_owned(), source };
     let (directory, name) = parts(path).map_err(failed)?;
     DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
-    // Between the look at the old socket and the new one's taking its place, nobody else may do the same.
+    // Between the look at the old socket and the new one's taking its place, no other watchdog may do the same.
     let lock = lock(directory).map_err(failed)?;
     refuse_living(path)?;
     let listener = put(&lock, name).map_err(failed)?;
@@ -104,7 +104,7 @@ fn lock(directory: &Path) -> io::Result<Flock<File>> {
     }
 }
 
-/// A socket that refuses connections has nobody behind it any more.
+/// A socket that refuses connections has no process behind it any more.
 fn refuse_living(path: &Path) -> Result<(), BindError> {
     let failed = |source| BindError::Io { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
@@ -116,7 +116,7 @@ fn refuse_living(path: &Path) -> Result<(), BindError> {
     match knock(path) {
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(()),
         Err(error @ (Errno::EACCES | Errno::EPERM)) => Err(failed(error.into())),
-        // One with a full backlog (EAGAIN) has somebody behind it too.
+        // One with a full backlog (EAGAIN) has a process behind it too.
         Ok(()) | Err(_) => Err(BindError::Live(path.to_owned())),
     }
 }

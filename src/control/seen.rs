@@ -15,7 +15,7 @@ pub struct Seen {
     /// Where HTTP is served; of an older watchdog nothing is known.
     #[serde(default)]
     pub http: Vec<HttpAddress>,
-    /// What it says.
+    /// The status in the answer.
     #[serde(flatten)]
     pub status: Status,
 }

@@ -21,13 +21,14 @@ use crate::export::Exporter;
 
 pub use super::answers::{Asked, SetupSource, Wanted};
 
-/// Further ones are told to try again.
+/// Most connections at once; further ones are asked to try again.
 const MAX_CONNECTIONS: usize = 16;
-/// Between two tries when accepting fails, as it does when descriptors run out.
+/// Pause between two tries when accepting fails, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Between two log lines about callers that were refused.
+/// Pause between two log lines about callers that were refused.
 const TELL_PAUSE: Duration = Duration::from_secs(10);
-/// Of a call that is too long so much is read and thrown away: closed with bytes unread, a socket takes its answer back.
+/// Bytes of a call that is too long which are read and thrown away: closed with bytes unread, a socket takes its answer
+/// back.
 const MOST_DRAINED: u64 = 16 << 20;
 const DRAIN_BOUND: Duration = Duration::from_secs(1);
 
@@ -90,10 +91,10 @@ async fn accept(listener: std::os::unix::net::UnixListener, answers: Answers) {
     }
 }
 
-/// Callers that were refused: each writes a line otherwise, as often as he likes.
+/// Callers that were refused: each writes a line otherwise, as often as it likes.
 #[derive(Default)]
 struct Refused {
-    told: Option<Instant>,
+    logged: Option<Instant>,
     since: u64,
 }
 
@@ -101,15 +102,15 @@ impl Refused {
     /// How many there were since the last line, this one included; `None`: a line was written a moment ago.
     fn count(&mut self, now: Instant) -> Option<u64> {
         self.since += 1;
-        if self.told.is_some_and(|told| now.saturating_duration_since(told) < TELL_PAUSE) {
+        if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < TELL_PAUSE) {
             return None;
         }
-        self.told = Some(now);
+        self.logged = Some(now);
         Some(std::mem::take(&mut self.since))
     }
 }
 
-/// Gives a connection its place, or tells it why not.
+/// Gives a connection its place, or answers why not.
 async fn take(stream: UnixStream, room: &Arc<Semaphore>, answers: &Answers, refused: &mut Refused) {
     if let Err(denied) = admit(&stream) {
         match refused.count(Instant::now()) {
@@ -134,7 +135,7 @@ async fn take(stream: UnixStream, room: &Arc<Semaphore>, answers: &Answers, refu
 /// was handed on, too.
 fn admit(stream: &UnixStream) -> Result<(), Failure> {
     let peer =
-        stream.peer_cred().map_err(|error| Failure::new(Kind::Denied, format!("nobody knows who asks: {error}")))?;
+        stream.peer_cred().map_err(|error| Failure::new(Kind::Denied, format!("the caller is not known: {error}")))?;
     admits(peer.uid(), geteuid().as_raw())
 }
 

@@ -9,20 +9,20 @@ use serde_json::value::RawValue;
 
 use crate::model::Request;
 
-/// Of these words. A watchdog answers only calls of its own version.
+/// Version of these words. A watchdog answers only calls of its own version.
 pub(super) const VERSION: u32 = 1;
 /// Bytes of a call, its end of line included.
 pub(super) const LONGEST_CALL: usize = 64 * 1024;
 /// Bytes of an answer that a client takes: 100 incidents at their longest are 12 MB.
 pub(super) const LONGEST_ANSWER: usize = 64 << 20;
-/// For a whole call to come, and for a whole answer to be taken.
+/// Upper bound for a whole call to come, and for a whole answer to be taken.
 pub(super) const IDLE: Duration = Duration::from_secs(5);
-/// For the core loop to answer; it takes milliseconds unless it is stuck.
+/// Upper bound for an answer of the core loop; it takes milliseconds unless it is stuck.
 const CORE_BOUND: Duration = Duration::from_secs(10);
-/// For a configuration to be read, checked against the driver and taken up.
+/// Upper bound for a configuration to be read, checked against the driver and applied.
 const RELOAD_BOUND: Duration = Duration::from_secs(60);
 
-/// What is asked.
+/// A call of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "call", rename_all = "snake_case")]
 pub enum Call {
@@ -36,7 +36,7 @@ pub enum Call {
     },
     /// Do something; the answer is a [`crate::model::Plan`].
     Order {
-        /// What.
+        /// The order.
         request: Request,
         /// Only say what it would come to.
         #[serde(default)]
@@ -50,12 +50,12 @@ pub enum Call {
     },
     /// The configuration in force, without its secrets; the answer is a [`crate::model::Setup`].
     Setup,
-    /// What is running.
+    /// Asks for the version of the running watchdog.
     Version,
 }
 
 impl Call {
-    /// Within this time it is answered.
+    /// Upper bound for its answer.
     pub fn bound(&self) -> Duration {
         if matches!(self, Call::Reload { .. }) { RELOAD_BOUND } else { CORE_BOUND }
     }
@@ -66,7 +66,7 @@ impl Call {
 pub(super) struct Line {
     /// See [`VERSION`].
     pub version: u32,
-    /// What is asked.
+    /// The call.
     #[serde(flatten)]
     pub call: Call,
 }
@@ -112,9 +112,9 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{text}")]
 pub struct Failure {
-    /// Which kind; the exit status goes by it.
+    /// Kind of the failure; the exit status goes by it.
     pub kind: Kind,
-    /// For people.
+    /// Sentence for people.
     pub text: String,
 }
 

@@ -14,12 +14,12 @@ use super::wall::WallClock;
 use crate::model::{EngineName, Event, GroupName, HttpAddress, Incident, Moment, Status, Written};
 use crate::text::plain;
 
-/// A status older than this is not served: better no data than stale data.
+/// Age of a status above which it is not served: better no data than stale data.
 pub(super) const MAX_STATUS_AGE: Duration = Duration::from_secs(30);
-/// A page is made anew after this even if nothing happened: `process_*` move.
+/// Age at which a page is made anew even if nothing happened: `process_*` move.
 const MAX_PAGE_AGE: Duration = Duration::from_secs(1);
 
-/// What is running.
+/// The build that runs.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct BuildInfo {
     /// The crate's version.
@@ -30,7 +30,7 @@ pub struct BuildInfo {
     pub rustc: &'static str,
 }
 
-/// The core loop has not told its status for too long.
+/// The core loop has not published a status for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the last status is {} s old, over 30 s: the core loop is stuck; see the log, and restart mpswarden", age.as_secs())]
 pub struct TooOld {
@@ -75,7 +75,7 @@ struct Facts {
 #[derive(Default)]
 struct Page {
     last: Option<Rendering>,
-    /// From the first scrape on.
+    /// Channel for the pages, from the first scrape on.
     pages: Option<Pages>,
 }
 
@@ -198,14 +198,14 @@ impl Exporter {
         facts.version += 1;
     }
 
-    /// They as JSON: `{"incidents": [...]}`.
+    /// The incidents as JSON: `{"incidents": [...]}`.
     pub fn incidents_json(&self) -> Result<Bytes, serde_json::Error> {
         let incidents = self.incidents();
         let list = IncidentList { incidents: incidents.iter().map(Arc::as_ref).collect() };
         plain_json(&list)
     }
 
-    /// What is running.
+    /// The build that runs.
     pub fn build(&self) -> BuildInfo {
         self.build
     }
@@ -227,7 +227,7 @@ impl Exporter {
         Ok(status)
     }
 
-    /// The last page, where it is current and nobody is making another: at once, whatever hangs.
+    /// The last page, where it is current and no other is being made: at once, whatever hangs.
     pub fn current_page(&self, now: Moment) -> Option<Bytes> {
         let page = self.page.try_lock().ok()?;
         let version = self.facts.try_lock().ok()?.version;

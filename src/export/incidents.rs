@@ -10,10 +10,11 @@ use crate::model::{Event, GroupName, Incident, Moment, Status, What};
 
 /// The latest are kept.
 const MAX_INCIDENTS: usize = 100;
-/// Of one group at once: faults that last and that nobody mends. The oldest is closed for a newer one.
+/// Most incidents of one group that are open at once: faults that last and are not mended. The oldest is closed for a
+/// newer one.
 const MAX_OPEN: usize = 8;
-/// An incident in which nothing is on its way is left alone after so long without a line: its fault lasts, and
-/// what happens now is another matter.
+/// Time without a line after which an incident in which nothing is on its way is left alone: its fault lasts, and what
+/// happens now is another matter.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Those that go on and those that are over.
@@ -23,7 +24,7 @@ pub(super) struct Incidents {
     open: Vec<OpenIncident>,
     /// Oldest first.
     closed: VecDeque<Arc<Incident>>,
-    /// So many of the latest closed are not written yet.
+    /// Number of the latest closed incidents that are not written yet.
     unwritten: usize,
 }
 
@@ -89,15 +90,15 @@ impl Incidents {
     }
 
     fn add(&mut self, event: &Event, group: &GroupName, boot: f64) {
-        let Some(place) = self.place_of(event, group) else {
+        let Some(index) = self.index_of(event, group) else {
             if let What::FaultBegan { .. } = event.what {
                 self.begin(event, group, boot);
             }
             return;
         };
-        self.open[place].add(event);
-        if let Some(result) = self.open[place].result() {
-            let open = self.open.remove(place);
+        self.open[index].add(event);
+        if let Some(result) = self.open[index].result() {
+            let open = self.open.remove(index);
             self.keep(open.closed(result, event.at));
         }
     }
@@ -105,7 +106,7 @@ impl Incidents {
     /// Which open incident the event belongs to: the one that waits for it, else the latest of the group unless it
     /// has gone quiet. One that only lasts is quiet for all that begins something else.
     #[expect(clippy::wildcard_enum_match_arm, reason = "all other events belong to what is still going on")]
-    fn place_of(&self, event: &Event, group: &GroupName) -> Option<usize> {
+    fn index_of(&self, event: &Event, group: &GroupName) -> Option<usize> {
         let latest = |wanted: &dyn Fn(&OpenIncident) -> bool| {
             self.open.iter().rposition(|open| open.group() == group && wanted(open))
         };
@@ -120,8 +121,8 @@ impl Incidents {
             .or_else(|| latest(&|_| true).filter(|at| takes(&self.open[*at])))
     }
 
-    fn goes_on(&self, place: usize, event: &Event) -> bool {
-        !self.open[place].is_quiet(QUIET, event.at) || matches!(event.what, What::Stopped)
+    fn goes_on(&self, index: usize, event: &Event) -> bool {
+        !self.open[index].is_quiet(QUIET, event.at) || matches!(event.what, What::Stopped)
     }
 
     fn begin(&mut self, event: &Event, group: &GroupName, boot: f64) {

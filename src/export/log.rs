@@ -18,7 +18,7 @@ use crate::text::screen::no_color;
 /// The shape of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people and the journal.
+    /// Lines for people and the journal.
     Text,
     /// An object a line.
     Json,
@@ -84,7 +84,7 @@ pub fn level(event: &Event) -> Level {
         | What::HoldBegan { .. }
         | What::ReloadFailed { .. }
         | What::HttpDown { .. } => Level::WARN,
-        // Words: whoever may send a prompt can have them printed.
+        // Words: any user that may send a prompt can have them printed.
         What::CudaError { .. } | What::Doubted { .. } => Level::INFO,
         What::FaultEnded { .. }
         | What::RestartEnded { .. }

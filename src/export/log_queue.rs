@@ -1,8 +1,8 @@
 //! Log lines on their way to stderr, written by a thread of their own: a journal or a pipe that blocks
 //! must not stop the core. What does not fit is counted and reported, never waited for.
 //!
-//! `tracing-appender` has such a writer, and counts what it loses where nobody looks: here the log itself says in its
-//! next line how many lines are missing, and a reader of the log knows that it is not whole.
+//! `tracing-appender` has such a writer, and counts what it loses where it is not looked for: here the log itself says
+//! in its next line how many lines are missing, and a reader of the log knows that it is not whole.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::text::plain::is_order;
 
 /// Lines that wait at most.
 const LINES: usize = 1024;
-/// For the lines that wait when the watchdog ends.
+/// Upper bound for writing the lines that wait when the watchdog ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the writing thread is told.
+/// Orders to the writing thread.
 enum Order {
     /// A whole line, its end included.
     Line(Vec<u8>),
@@ -68,7 +68,7 @@ impl Write for LogQueue {
 impl Drop for LogGuard {
     fn drop(&mut self) {
         let (tell, told) = sync_channel(1);
-        // A full queue means that nobody reads stderr: waiting would help no one.
+        // A full queue means that stderr is not read: waiting would not help.
         if self.0.orders.try_send(Order::Tell(tell)).is_ok() {
             let _ = told.recv_timeout(FLUSH_TIMEOUT);
         }
@@ -86,7 +86,7 @@ fn plain(line: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Writes until the last queue is gone. Errors are dropped: there is nowhere left to tell of them.
+/// Writes until the last queue is gone. Errors are dropped: there is nowhere left to report them.
 fn write_all(mut out: impl Write, waiting: &Receiver<Order>, lost: &AtomicU64) {
     while let Ok(order) = waiting.recv() {
         match order {
@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes nothing before it is let go.
+    /// Writes nothing before it is released.
     struct Blocked {
         go: Receiver<()>,
         written: Sender<String>,

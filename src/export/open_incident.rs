@@ -9,9 +9,9 @@ use crate::model::{
 };
 use crate::text::plain::one_line;
 
-/// Of the beginning, and of the end, each.
+/// Most lines of the beginning, and of the end, each.
 const MAX_LINES: usize = 100;
-/// Between two writings of one that goes on.
+/// Pause between two writings of an incident that goes on.
 const WRITE_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of evidence and of a line: an engine's output may be in it.
 const LONGEST_TEXT: usize = 500;
@@ -19,8 +19,8 @@ const LONGEST_TEXT: usize = 500;
 /// An incident that is not over.
 #[derive(Debug)]
 pub(super) struct OpenIncident {
-    /// Without lines.
-    told: Incident,
+    /// The incident without its lines.
+    incident: Incident,
     first: Vec<IncidentLine>,
     last: VecDeque<IncidentLine>,
     omitted: u32,
@@ -49,7 +49,7 @@ enum Given {
 /// How it ended, or would.
 #[derive(Debug)]
 enum Over {
-    /// It goes on; what it comes to once its faults are over.
+    /// The incident goes on; what it comes to once its faults are over.
     NotYet(&'static str),
     Ended(&'static str),
 }
@@ -59,7 +59,7 @@ impl OpenIncident {
     pub(super) fn begin(event: &Event, group: &GroupName, boot: f64) -> Option<Self> {
         let What::FaultBegan { fault, evidence_at, because } = &event.what else { return None };
         let decided_at = boot + event.at.as_secs_f64();
-        let told = Incident {
+        let incident = Incident {
             id: format!("{}-{group}-{fault}", stamp(decided_at)),
             group: group.clone(),
             engine: event.engine.clone(),
@@ -76,7 +76,7 @@ impl OpenIncident {
             omitted: 0,
         };
         let mut open = OpenIncident {
-            told,
+            incident,
             first: Vec::new(),
             last: VecDeque::new(),
             omitted: 0,
@@ -94,22 +94,22 @@ impl OpenIncident {
 
     /// Gives it a name that is not `taken`: its own, where the time alone makes it differ.
     pub(super) fn name_apart_from(&mut self, taken: impl Fn(&str) -> bool) {
-        let own = self.told.id.clone();
+        let own = self.incident.id.clone();
         let mut number = 1u32;
-        while taken(&self.told.id) {
+        while taken(&self.incident.id) {
             number += 1;
-            self.told.id = format!("{own}-{number}");
+            self.incident.id = format!("{own}-{number}");
         }
     }
 
-    /// Its name.
+    /// Id of the incident.
     pub(super) fn id(&self) -> &str {
-        &self.told.id
+        &self.incident.id
     }
 
-    /// Whose it is.
+    /// Group of the incident.
     pub(super) fn group(&self) -> &GroupName {
-        &self.told.group
+        &self.incident.group
     }
 
     /// Whether the event is what this one waits for: the end of a fault of it or a restart for one, or the end of a
@@ -124,11 +124,11 @@ impl OpenIncident {
         }
     }
 
-    /// Whether it waits for nothing but the end of faults that may last and that nobody mends. Another fault, or an
+    /// Whether it waits for nothing but the end of faults that may last and are not mended. Another fault, or an
     /// ordered restart, is another matter.
     pub(super) fn only_lasts(&self) -> bool {
         let waits = self.restarts.is_empty() && !self.held && !self.faults.is_empty();
-        waits && self.faults.iter().all(|(_, fault)| is_often_only_told(*fault))
+        waits && self.faults.iter().all(|(_, fault)| is_often_only_reported(*fault))
     }
 
     fn is_new(&self) -> bool {
@@ -158,7 +158,8 @@ impl OpenIncident {
             // It is the end of an incident in which an engine was given up, and lasts until a person comes.
             What::FaultBegan { fault: Fault::CrashLoop, .. } if !self.faults.is_empty() => {}
             // It may last long after this incident is over.
-            What::FaultBegan { fault, .. } if is_often_only_told(*fault) && !self.is_new() && !self.only_lasts() => {}
+            What::FaultBegan { fault, .. }
+                if is_often_only_reported(*fault) && !self.is_new() && !self.only_lasts() => {}
             What::FaultBegan { fault, .. } => {
                 self.faults.insert((engine.clone(), *fault));
             }
@@ -167,9 +168,9 @@ impl OpenIncident {
                 self.end_if_nothing_is_left();
             }
             What::Suspected { suspicions, verdict, evidence, .. } => {
-                self.told.verdict = Some(cut(verdict.clone()));
-                self.told.suspects = suspicions.clone();
-                self.told.evidence = evidence.iter().map(|line| of_evidence(line, self.boot)).collect();
+                self.incident.verdict = Some(cut(verdict.clone()));
+                self.incident.suspects = suspicions.clone();
+                self.incident.evidence = evidence.iter().map(|line| of_evidence(line, self.boot)).collect();
             }
             What::RestartBegan { .. } => self.restart_began(engine),
             What::RestartEnded { result, .. } => self.restart_ended(engine, *result),
@@ -182,7 +183,7 @@ impl OpenIncident {
         }
     }
 
-    /// How it ended; `None` while it goes on.
+    /// Result of the incident; `None` while it goes on.
     pub(super) fn result(&self) -> Option<&'static str> {
         match self.over {
             Over::NotYet(_) => None,
@@ -190,13 +191,13 @@ impl OpenIncident {
         }
     }
 
-    /// As it stands.
+    /// The incident as it stands.
     pub(super) fn so_far(&self) -> Incident {
         let lines = self.first.iter().chain(&self.last).cloned().collect();
-        Incident { lines, omitted: self.omitted, ..self.told.clone() }
+        Incident { lines, omitted: self.omitted, ..self.incident.clone() }
     }
 
-    /// As it stands, where that is to be written now.
+    /// The incident as it stands, where that is to be written now.
     pub(super) fn take_unwritten(&mut self, now: Moment) -> Option<Incident> {
         match self.given {
             Given::At(_) => return None,
@@ -207,11 +208,11 @@ impl OpenIncident {
         Some(self.so_far())
     }
 
-    /// As it ended, at `at`.
+    /// The incident as it ended, at `at`.
     pub(super) fn closed(self, result: &str, at: Moment) -> Incident {
         let ended_at = Some(self.boot + at.as_secs_f64());
         let lines = self.first.into_iter().chain(self.last).collect();
-        Incident { ended_at, result: Some(result.to_owned()), lines, omitted: self.omitted, ..self.told }
+        Incident { ended_at, result: Some(result.to_owned()), lines, omitted: self.omitted, ..self.incident }
     }
 
     /// A restart of the whole group takes those of its engines in.
@@ -227,7 +228,7 @@ impl OpenIncident {
         if result == RecoveryResult::Superseded {
             return;
         }
-        // A fault that a restart does not end is told of by `mps_fault_active`; the incident is over.
+        // A fault that a restart does not end is shown by `mps_fault_active`; the incident is over.
         self.faults.retain(|(owner, _)| engine.is_some() && owner != engine);
         self.over = Over::NotYet(result.as_str());
         self.end_if_nothing_is_left();
@@ -261,8 +262,8 @@ impl OpenIncident {
     }
 }
 
-/// Faults that are told and may last, and that nothing or only sometimes something is restarted for.
-fn is_often_only_told(fault: Fault) -> bool {
+/// Faults that are reported and may last, and that nothing or only sometimes something is restarted for.
+fn is_often_only_reported(fault: Fault) -> bool {
     use Fault::{
         ClientLimit, DeviceOom, ForeignProcess, LimitExceeded, LimitMissing, MemoryLeak, Starved, UidMismatch,
         UnknownClient,
@@ -308,7 +309,7 @@ fn stamp(seconds: f64) -> String {
     time.strftime("%Y%m%dT%H%M%S.%3f").to_string()
 }
 
-/// At most `LONGEST_TEXT` bytes, at a character's end.
+/// Cuts a text to `LONGEST_TEXT` bytes, at a character's end.
 fn cut(mut text: String) -> String {
     if text.len() > LONGEST_TEXT {
         let end = (0..=LONGEST_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);

@@ -58,7 +58,7 @@ pub fn word(event: &Event) -> &'static str {
     }
 }
 
-/// Where: `group`, `group/engine`, or nothing.
+/// The place of an event: `group`, `group/engine`, or nothing.
 pub fn place(event: &Event) -> String {
     match (&event.group, &event.engine) {
         (Some(group), Some(engine)) => format!("{group}/{engine}"),
@@ -69,11 +69,11 @@ pub fn place(event: &Event) -> String {
 
 /// What happened or was done, and why; without the word and the place; always one line.
 pub fn sentence(event: &Event) -> String {
-    one_line(&told(event))
+    one_line(&words(event))
 }
 
 #[expect(clippy::too_many_lines, reason = "one match over all events, each said once")]
-fn told(event: &Event) -> String {
+fn words(event: &Event) -> String {
     match &event.what {
         What::FaultBegan { because, .. } | What::FaultChanged { because, .. } | What::EngineFailing { because } => {
             because.clone()
@@ -123,7 +123,7 @@ fn told(event: &Event) -> String {
         What::IsolationEnded { result, faults, lasted } => {
             let how = match result {
                 IsolationResult::Proven => "the cause is found",
-                IsolationResult::Expired => "no fault came any more, and nobody is accused",
+                IsolationResult::Expired => "no fault came any more, and no engine is accused",
                 IsolationResult::Contradiction => "a fault came where no suspect ran: two causes, or the hardware",
                 IsolationResult::Ended => "the configuration wants it no more",
             };

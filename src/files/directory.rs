@@ -1,4 +1,4 @@
-//! Whether a directory can be trusted: nobody but root and this user owns it or one above it, or may put other files in
+//! Whether a directory can be trusted: none but root and this user owns it or one above it, or may put other files in
 //! the place of ours there. As sshd's StrictModes.
 
 use std::fs::{self, Metadata};
@@ -35,9 +35,9 @@ impl From<Untrusted> for io::Error {
 /// What a directory is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
-    /// Files that are written and believed: nobody else may put another in their place.
+    /// Files that are written and believed: no other user may put another in their place.
     Files,
-    /// Sockets that others connect to: whoever made the directory may have opened it to all.
+    /// Sockets that others connect to: its owner may have opened the directory to all.
     Sockets,
 }
 
@@ -54,7 +54,7 @@ struct Ours {
     holds: Holds,
     user: u32,
     group: u32,
-    /// In a user namespace, the number that stands for everybody outside.
+    /// The number that stands for everybody outside, in a user namespace.
     beyond: Option<u32>,
 }
 
@@ -65,7 +65,8 @@ impl Ours {
         for (index, &directory) in above.iter().enumerate() {
             let found = match fs::symlink_metadata(directory) {
                 Ok(found) => found,
-                // What is made below a trusted directory is ours; what can't be seen can't be used, as will be told.
+                // What is made below a trusted directory is ours; what can't be seen can't be used, as will be
+                // reported.
                 Err(_) => return Ok(()),
             };
             let last = last && index + 1 == above.len();
@@ -75,7 +76,7 @@ impl Ours {
                 self.check_owner(directory, &found, last)?;
                 self.check_mode(directory, &found, last)?;
             } else {
-                // Whoever makes what is below it is told.
+                // The function that makes what is below it reports that.
                 return Ok(());
             }
         }
@@ -141,13 +142,13 @@ impl Ours {
         owner == 0 || owner == self.user || !last && self.beyond == Some(owner)
     }
 
-    /// The group of this user's own name, as many distributions make one for each: nobody else is in it.
+    /// The group of this user's own name, as many distributions make one for each: no other user is in it.
     fn alone_in(&self, gid: u32) -> bool {
         gid == self.group && gid == self.user && gid != 0
     }
 }
 
-/// In the machine's own user namespace every number is known.
+/// The number that stands for everybody outside a user namespace; in the machine's own every number is known.
 fn user_beyond() -> Option<u32> {
     let map = fs::read_to_string("/proc/self/uid_map").ok()?;
     let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
@@ -169,7 +170,7 @@ fn group(gid: u32) -> String {
     }
 }
 
-/// Without `.` and `..`: of a link's target, whose directories are looked at as they are named.
+/// The path without `.` and `..`: of a link's target, whose directories are looked at as they are named.
 fn lexical(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

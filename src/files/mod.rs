@@ -1,4 +1,4 @@
-//! Files and directories that others may have put there: opened so that nobody is blocked, read up to a bound, written
+//! Files and directories that others may have put there: opened so that nothing is blocked, read up to a bound, written
 //! past no link, and used only where no other unprivileged user can change them. Every stage that touches a file whose
 //! path others can reach does it by this. Decides nothing.
 
@@ -20,13 +20,13 @@ pub use write::{append, make_directory, own, replace, truncate_at};
 /// Whether the last part of a path may be a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
-    /// It leads where whoever named the path wants it to.
+    /// The link is followed: it leads where the owner of the path wants it to.
     Followed,
     /// Others may have made it.
     Refused,
 }
 
-/// Opens a regular file for reading; says what else is there. Blocks for nobody: a FIFO has no writer to wait for, and a
+/// Opens a regular file for reading; says what else is there. Never blocks: a FIFO has no writer to wait for, and a
 /// device is not touched.
 pub fn open(path: &Path, links: Links) -> io::Result<File> {
     let found = match links {

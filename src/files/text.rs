@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{Links, read};
 
-/// Paths whose reader has not come back in its time: nobody else is sent after it.
+/// Paths whose reader has not come back in its time: no other is sent after it.
 static HANGING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 fn hanging() -> MutexGuard<'static, BTreeSet<PathBuf>> {

@@ -1,4 +1,4 @@
-//! Writing so that no link of somebody else leads it anywhere.
+//! Writing so that no link of another user leads it anywhere.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -40,7 +40,7 @@ pub fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    // Writable for nobody else, or the next start refuses it.
+    // Not writable for others, or the next start refuses it.
     fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
@@ -50,7 +50,7 @@ pub fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
 /// replaced. `durable`: it survives a crash of the machine too.
 pub fn replace(path: &Path, beside: &Path, content: &[u8], mode: u32, durable: bool) -> io::Result<()> {
     let write = || {
-        // What an earlier run, or somebody else, left there.
+        // What an earlier run, or another user, left there.
         match fs::remove_file(beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -21,7 +21,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// For `path`; all parts will be in `folder`. Nothing is at `path` before [`Archive::finish`].
+    /// Begins an archive at `path` with all parts in `folder`. Nothing is at `path` before [`Archive::finish`].
     pub fn create(path: &Path, folder: &str) -> io::Result<Archive> {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let beside = NamedTempFile::new_in(directory)?;

@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::unistd::pipe2;
 
-/// Of linux/sched.h; libc's constant is too narrow for it.
+/// Flag of linux/sched.h; libc's constant is too narrow for it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Our end: tells which process became the program.
@@ -23,20 +23,20 @@ pub(super) struct Birth(File);
 pub(super) struct Cradle {
     cgroup: File,
     members: File,
-    told: OwnedFd,
+    pids: OwnedFd,
 }
 
 /// Both ends for a birth in the cgroup at `directory`.
 pub(super) fn in_cgroup(directory: &Path) -> io::Result<(Birth, Cradle)> {
-    let (ours, told) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let (ours, pids) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let cgroup = File::open(directory)?;
     let members = File::options().write(true).open(directory.join("cgroup.procs"))?;
-    Ok((Birth(File::from(ours)), Cradle { cgroup, members, told }))
+    Ok((Birth(File::from(ours)), Cradle { cgroup, members, pids }))
 }
 
 impl Birth {
-    /// The pid of the process that became the program, or was about to when it failed. `None`: it was
-    /// never born. To be asked once std's spawn has returned: by then it has been told.
+    /// The pid of the process that became the program, or was about to when it failed. `None`: it was never born. To be
+    /// asked once std's spawn has returned: by then it is known.
     pub(super) fn pid(mut self) -> Option<u32> {
         let mut pid = [0; 4];
         self.0.read_exact(&mut pid).ok()?;
@@ -62,7 +62,7 @@ impl Cradle {
                 _ => {}
             }
             let pid = libc::getpid().to_ne_bytes();
-            libc::write(self.told.as_raw_fd(), pid.as_ptr().cast(), pid.len());
+            libc::write(self.pids.as_raw_fd(), pid.as_ptr().cast(), pid.len());
         }
         Ok(())
     }

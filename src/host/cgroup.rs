@@ -23,7 +23,7 @@ pub struct Cgroup {
 }
 
 impl Cgroups {
-    /// Below the cgroup that this process is in; or why there is none.
+    /// Cgroups below the one that this process is in, or why there are none.
     pub fn find() -> Result<Cgroups, String> {
         let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
         let (mountinfo, cgroup) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
@@ -31,8 +31,8 @@ impl Cgroups {
         Cgroups::below(&own)
     }
 
-    /// Below the cgroup at `own`. The directory carries our pid: two watchdogs in one cgroup stay apart. A kernel before
-    /// 5.14 has no cgroup.kill: there processes are ended one by one.
+    /// Cgroups below the one at `own`. The directory carries our pid: two watchdogs in one cgroup stay apart. A kernel
+    /// before 5.14 has no cgroup.kill: there processes are ended one by one.
     pub fn below(own: &Path) -> Result<Cgroups, String> {
         let base = own.join(format!("mpswarden.{}", std::process::id()));
         let cgroups = Cgroups { own: own.to_owned(), base };
@@ -113,7 +113,7 @@ impl Cgroup {
         Cgroup { path: path.to_owned() }
     }
 
-    /// Its directory.
+    /// Directory of the cgroup.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -156,7 +156,7 @@ impl Cgroup {
         }
     }
 
-    /// Those below it. That we can't look does not mean that there are none.
+    /// The cgroups below this one. That we can't look does not mean that there are none.
     fn below(&self) -> io::Result<Vec<Cgroup>> {
         let entries = match fs::read_dir(&self.path) {
             Err(error) if own_limits::is_ours(&error) => return Err(error),

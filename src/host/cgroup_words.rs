@@ -41,7 +41,7 @@ pub(super) fn no_memory_controller(own: &Path, limit: &Path) -> Option<String> {
     Some(explain(&ours, &controllers, &own.join("cgroup.controllers"), limit))
 }
 
-/// From /proc/self/cgroup and /proc/cgroups.
+/// Why the memory controller is missing, by /proc/self/cgroup and /proc/cgroups.
 fn explain(ours: &str, controllers: &str, available: &Path, limit: &Path) -> String {
     let (limit, available) = (limit.display(), available.display());
     if in_version_1(ours, "memory") {

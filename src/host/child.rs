@@ -27,11 +27,11 @@ use crate::model::{Exit, ProcessId};
 pub struct Launch {
     /// A path, or a name to be found on the PATH of `environment`.
     pub program: PathBuf,
-    /// What follows it.
+    /// Arguments that follow the program.
     pub arguments: Vec<OsString>,
     /// All of its environment.
     pub environment: BTreeMap<OsString, OsString>,
-    /// Its working directory; `None`: ours.
+    /// Working directory; `None`: ours.
     pub directory: Option<PathBuf>,
     /// The user it runs as, with all the user's groups; `None`: ours.
     pub user: Option<String>,
@@ -44,23 +44,23 @@ pub struct Launch {
 /// Where stdout and stderr of a process go.
 #[derive(Clone, Debug, Default)]
 pub enum Output {
-    /// Nowhere.
+    /// The output goes nowhere.
     #[default]
     Discarded,
-    /// To the end of this file, made if it isn't there: no reader is needed for the process to live on.
+    /// The output goes to the end of this file, made if it isn't there: no reader is needed for the process to live on.
     Append(PathBuf),
-    /// To pipes, and stdin from one.
+    /// The output goes to pipes, and stdin comes from one.
     Captured,
 }
 
 /// The ends of a captured process's pipes.
 #[derive(Debug)]
 pub struct Pipes {
-    /// To be written.
+    /// The end of stdin that is written.
     pub stdin: OwnedFd,
-    /// To be read.
+    /// The end of stdout that is read.
     pub stdout: OwnedFd,
-    /// To be read.
+    /// The end of stderr that is read.
     pub stderr: OwnedFd,
 }
 
@@ -117,7 +117,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Which process.
+    /// Identity of the process.
     pub fn id(&self) -> ProcessId {
         self.held.id
     }
@@ -202,7 +202,7 @@ fn resolve(program: &Path, environment: &BTreeMap<OsString, OsString>) -> Result
         .ok_or_else(|| StartError::NoProgram(program.to_owned()))
 }
 
-/// Whether the program could be started, told before anything is.
+/// Whether the program could be started, known before anything is.
 pub fn find_program(program: &Path) -> Result<PathBuf, StartError> {
     resolve(program, &std::env::vars_os().collect())
 }

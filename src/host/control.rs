@@ -22,7 +22,7 @@ use crate::model::{CommandResult, Exit};
 pub const READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// What is kept of a command's output.
 const MOST_OUTPUT: u64 = 64 << 10;
-/// For a killed command to be reaped.
+/// Upper bound for reaping a killed command.
 const REAP: Duration = Duration::from_secs(1);
 
 /// What became of a command.
@@ -41,7 +41,7 @@ pub enum CommandOutcome {
 }
 
 impl CommandOutcome {
-    /// Without the text.
+    /// The result without the text.
     pub fn result(&self) -> CommandResult {
         match self {
             CommandOutcome::Answered(_) => CommandResult::Answered,
@@ -62,7 +62,7 @@ pub struct ControlClient {
 }
 
 impl ControlClient {
-    /// To the daemon in `pipe_directory`, by the program `binary`, a path or a name on PATH.
+    /// A client of the daemon in `pipe_directory`, by the program `binary`, a path or a name on PATH.
     pub fn new(binary: &Path, pipe_directory: &Path) -> Self {
         let (binary, pipe_directory) = (binary.to_owned(), pipe_directory.to_owned());
         ControlClient { binary, pipe_directory, turn: Arc::default() }
@@ -121,7 +121,7 @@ impl ControlClient {
     }
 }
 
-/// A command's process. It ends with its command, also when nobody waits any more.
+/// A command's process. It ends with its command, also when its caller no longer waits.
 struct Running {
     child: Child,
     pipes: Option<Pipes>,
@@ -168,8 +168,8 @@ async fn read(pipe: std::os::fd::OwnedFd) -> io::Result<String> {
 /// What the program says where it looked for a daemon, whether it found one or not.
 const LOOKED: &str = "mps control";
 
-/// Status 0 means only that the daemon was reached. Of an end without the program's own words about the daemon (a library
-/// that is missing, a signal, no memory) nobody can say that it looked for one.
+/// Status 0 means only that the daemon was reached. Of an end without the program's own words about the daemon (a
+/// library that is missing, a signal, no memory) it is not known whether it looked for one.
 fn judge(exit: Exit, stdout: String, stderr: &str) -> CommandOutcome {
     let said = format!("{stdout}{stderr}");
     match exit {
@@ -189,7 +189,7 @@ fn beginning(text: &str) -> String {
     text.chars().take(300).collect()
 }
 
-/// Between half of `wait` and all of it, so that callers who were refused together come back apart.
+/// A random time between half of `wait` and all of it, so that callers who were refused together come back apart.
 fn jittered(wait: Duration) -> Duration {
     let random = clock::now().as_nanos() % 1000;
     wait / 2 + wait.mul_f64(random as f64 / 2000.0)

@@ -1,5 +1,5 @@
-//! What processes were told of MPS when they were started: /proc/PID/environ. The kernel reads it from the process's
-//! own memory, so one that hangs in the driver may hang its reader: each reading has a thread of its own.
+//! The settings of MPS that processes were started with: /proc/PID/environ. The kernel reads it from the process's own
+//! memory, so one that hangs in the driver may hang its reader: each reading has a thread of its own.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,18 +12,18 @@ use tokio::sync::oneshot;
 use super::procfs::Procfs;
 use crate::model::{MpsEnvironment, ProcessId};
 
-/// Readings that hang, before no other is begun.
+/// Number of readings that hang at which no other is begun.
 const MOST_HANGING: usize = 8;
-/// A longer environment is not read: the kernel allows 6 MiB with its usual stack limit.
+/// Most bytes of an environment that is read: the kernel allows 6 MiB with its usual stack limit.
 const LONGEST: u64 = 8 << 20;
 
-/// What some processes were told.
+/// The settings of some processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct MpsEnvironments {
     /// Those that still show it.
     pub processes: Vec<MpsEnvironment>,
-    /// Those that have written something else in its place, as `setproctitle` does: what they were told can't be
-    /// seen any more.
+    /// Those that have written something else in its place, as `setproctitle` does: their settings can't be seen any
+    /// more.
     pub overwritten: Vec<ProcessId>,
 }
 
@@ -36,14 +36,14 @@ pub struct Environments {
 }
 
 impl Environments {
-    /// Of the /proc mounted at `root`.
+    /// Environments in the /proc mounted at `root`.
     pub fn new(root: &Path) -> Self {
         Environments { root: root.to_owned(), readings: Arc::new(()) }
     }
 
     /// Reads those of `processes`, of a group with this pipe directory. One that is gone, or whose environment is
     /// not ours to read, is left out. Never blocks; fails where too many readings hang.
-    pub fn read(&self, processes: Vec<ProcessId>, pipe: PathBuf) -> Result<oneshot::Receiver<Told>, String> {
+    pub fn read(&self, processes: Vec<ProcessId>, pipe: PathBuf) -> Result<oneshot::Receiver<MpsEnvironments>, String> {
         if Arc::strong_count(&self.readings) > MOST_HANGING {
             return Err(format!("{MOST_HANGING} readings of /proc/PID/environ hang; look for processes in state D"));
         }
@@ -60,8 +60,8 @@ impl Environments {
     }
 }
 
-fn of_all(root: &Path, processes: Vec<ProcessId>, pipe: &Path) -> Told {
-    let mut told = Told::default();
+fn of_all(root: &Path, processes: Vec<ProcessId>, pipe: &Path) -> MpsEnvironments {
+    let mut told = MpsEnvironments::default();
     for process in processes {
         match of(root, process).map(|text| is_well_formed(&text).then(|| parse(process, &text, pipe))) {
             Some(Some(environment)) => told.processes.push(environment),
@@ -72,8 +72,8 @@ fn of_all(root: &Path, processes: Vec<ProcessId>, pipe: &Path) -> Told {
     told
 }
 
-/// `None`: it is gone, or not ours to read. An environment that is empty is that of a process that ends, or of a
-/// kernel thread.
+/// Environment of a process; `None`: it is gone, or not ours to read. An environment that is empty is that of a process
+/// that ends, or of a kernel thread.
 fn of(root: &Path, process: ProcessId) -> Option<Vec<u8>> {
     let text = whole(&root.join(process.pid.to_string()).join("environ")).ok()?;
     // Asked after it: so it is the environment of this process, and of no other that has its pid now.
@@ -81,7 +81,7 @@ fn of(root: &Path, process: ProcessId) -> Option<Vec<u8>> {
     text.filter(|text| same && !text.is_empty())
 }
 
-/// `None`: it is longer than any environment.
+/// The whole file; `None`: it is longer than any environment.
 fn whole(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut text = Vec::new();
     File::open(path)?.take(LONGEST).read_to_end(&mut text)?;
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_process_that_overwrote_its_environment_is_told_apart_from_one_that_lacks_a_variable() {
         let mut child = Command::new("sleep").arg("60").env("CUDA_MPS_PIPE_DIRECTORY", PIPE).spawn().unwrap();
-        // The kernel tells of it at the end of the exec, which the spawn does not wait for.
+        // The kernel shows it at the end of the exec, which the spawn does not wait for.
         let place = std::iter::repeat_with(|| place_of_the_environment(child.id())).find(|place| !place.is_empty());
         let place = place.unwrap();
         let memory = std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/mem", child.id())).unwrap();
@@ -190,7 +190,7 @@ mod tests {
         let read = Environments::new(Path::new("/proc")).read(vec![id], PIPE.into()).unwrap().blocking_recv();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(read.unwrap(), Told { processes: Vec::new(), overwritten: vec![id] });
+        assert_eq!(read.unwrap(), MpsEnvironments { processes: Vec::new(), overwritten: vec![id] });
     }
 
     #[test]
@@ -203,7 +203,10 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(mine.processes.iter().map(|told| (told.process, told.own_pipe)).collect::<Vec<_>>(), [(id, true)]);
-        assert_eq!((mine.overwritten, reused, read(id)), (Vec::new(), Told::default(), Told::default()));
+        assert_eq!(
+            (mine.overwritten, reused, read(id)),
+            (Vec::new(), MpsEnvironments::default(), MpsEnvironments::default())
+        );
     }
 
     #[test]
@@ -224,7 +227,7 @@ mod tests {
             assert!(Instant::now() < deadline, "{} readings hang on", answers.len());
             let _ = std::fs::OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(&fifo);
             answers.retain_mut(|answer| match answer.try_recv() {
-                Ok(told) => told != Told::default(),
+                Ok(told) => told != MpsEnvironments::default(),
                 Err(TryRecvError::Empty) => true,
                 Err(TryRecvError::Closed) => panic!("no answer"),
             });

@@ -23,14 +23,14 @@ use crate::model::Moment;
 
 /// The bytes at which a followed file is truncated, if the configuration of the caller has no other.
 pub const DEFAULT_LIMIT: u64 = 8 << 20;
-/// A file over its limit is truncated when nobody has written for so long: what is written between the
-/// last read and the truncation would be lost. A line without an end is taken for one after it.
+/// Silence after which a file over its limit is truncated: what is written between the last read and the truncation
+/// would be lost. A line without an end is taken for one after it.
 const QUIET: Duration = Duration::from_millis(200);
-/// At so many limits it is truncated anyway: a full disk harms more. What is not read yet then, because its writer is
-/// faster than any reader or made a hole, is given up but for its end, which tells how it ended.
+/// Number of limits at which it is truncated anyway: a full disk harms more. What is not read yet then, because its
+/// writer is faster than any reader or made a hole, is given up but for its end, which tells how it ended.
 const MOST_LIMITS: u64 = 4;
-/// That something is given up is told so often.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// Shortest time between two reports that something is given up.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
 /// Bytes that are read before others get their turn.
 const TURN: usize = 1 << 20;
 /// The same on a thread that has more to do than to read.
@@ -38,14 +38,14 @@ const SHORT_TURN: usize = 128 << 10;
 /// Turns that a file is read on for after another came in its place.
 const LAST_TURNS: u32 = 64;
 
-/// Where following begins.
+/// The point from which a file is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With what the file holds already.
+    /// Follow with what the file holds already.
     Beginning,
-    /// With what is written from now on.
+    /// Follow with what is written from now on.
     End,
-    /// With what was written since then.
+    /// Follow with what was written since this mark.
     Since(Mark),
 }
 
@@ -82,8 +82,8 @@ pub async fn follow(
     follow_with(follower.inspect(|_| on_begun()), &mut on_piece).await
 }
 
-/// As [`follow`], but hands on very long lines in pieces, and lines without an end once their writer pauses. Whole
-/// lines that `worth` finds not worth a look, many at a time, may be left out.
+/// Follows like [`follow`], but hands on very long lines in pieces, and lines without an end once their writer pauses.
+/// Whole lines that `worth` finds not worth a look, many at a time, may be left out.
 pub async fn follow_pieces(
     path: &Path,
     start: Start,
@@ -110,15 +110,15 @@ struct Follower {
     path: PathBuf,
     limit: u64,
     notify: AsyncFd<Watches>,
-    open: Option<Opened>,
+    open: Option<FollowedFile>,
     lines: Lines,
     worth: fn(&[u8]) -> bool,
     /// Lines without an end are handed on too.
     partial: bool,
     /// Bytes that are read before others get their turn.
     turn: usize,
-    /// When it was told last that something is given up.
-    told: Option<Moment>,
+    /// Time of the last report that something is given up.
+    reported: Option<Moment>,
 }
 
 /// An inotify instance that epoll can take.
@@ -130,14 +130,14 @@ impl AsRawFd for Watches {
     }
 }
 
-struct Opened {
+struct FollowedFile {
     file: File,
     watch: WatchDescriptor,
     inode: Inode,
     offset: u64,
 }
 
-impl Opened {
+impl FollowedFile {
     fn go_to(&mut self, to: SeekFrom) -> io::Result<()> {
         self.offset = self.file.seek(to)?;
         Ok(())
@@ -172,7 +172,7 @@ impl Follower {
             worth,
             partial: false,
             turn: TURN,
-            told: None,
+            reported: None,
         };
         follower.reopen(&mut |_: &Piece| {})?;
         match (start, &mut follower.open) {
@@ -200,7 +200,7 @@ impl Follower {
         }
         if more {
             yield_now().await;
-            // A file that came in its place is taken up however much is left to read.
+            // A file that came in its place is opened however much is left to read.
             return match timeout(Duration::ZERO, self.notify.readable()).await {
                 Ok(_) => self.wait(on_piece).await,
                 Err(_) => Ok(()),
@@ -257,10 +257,10 @@ impl Follower {
         let last = open.file.metadata()?.len().saturating_sub(self.turn as u64);
         if last > open.offset {
             let now = clock::now();
-            if self.told.is_none_or(|told| now.since(told) > TOLD_EVERY) {
+            if self.reported.is_none_or(|reported| now.since(reported) > REPORT_EVERY) {
                 let unread = last - open.offset;
                 tracing::warn!("{unread} bytes of {} were not read: it grew too fast", self.path.display());
-                self.told = Some(now);
+                self.reported = Some(now);
             }
             open.go_to(SeekFrom::Start(last))?;
             self.tell_partial(on_piece);
@@ -269,7 +269,7 @@ impl Follower {
         self.read(on_piece).map(|_| ())
     }
 
-    /// Waits for an event and takes up a file that came in the place of the one that is open.
+    /// Waits for an event and opens a file that came in the place of the one that is open.
     async fn wait(&mut self, on_piece: &mut impl FnMut(&Piece)) -> io::Result<()> {
         let mut ready = self.notify.readable().await?;
         let events = match ready.get_inner().0.read_events() {
@@ -317,7 +317,7 @@ impl Follower {
         }
         let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_ATTRIB;
         let watch = self.notify.get_ref().0.add_watch(&self.path, flags)?;
-        self.open = Some(Opened { file, watch, inode, offset: 0 });
+        self.open = Some(FollowedFile { file, watch, inode, offset: 0 });
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use nvml_wrapper::{GpmSample, Nvml};
 
 use crate::model::{GpuActivity, GpuUuid};
 
-/// Between two samples, at least: GPUs are read every few milliseconds while a group restarts.
+/// Shortest time between two samples: GPUs are read every few milliseconds while a group restarts.
 const SPAN: Duration = Duration::from_millis(900);
 
 const METRICS: [GpmMetricId; 4] =
@@ -26,7 +26,7 @@ pub(super) struct Gpm {
     last: Option<GpuActivity>,
     /// Never will be there: an older GPU or driver.
     missing: bool,
-    told: bool,
+    logged: bool,
 }
 
 /// A sample and the library that must outlive it; dropped in this order.
@@ -49,7 +49,7 @@ impl Gpm {
         self.last
     }
 
-    /// From the last sample to now; `None`: this is the first.
+    /// Activity from the last sample to now; `None`: this is the first.
     fn measure(&mut self, nvml: &Arc<Nvml>, gpu: &GpuUuid) -> Result<Option<GpuActivity>, Failure> {
         // A sample of a library that was closed since can't be compared.
         let since = self.since.take().filter(|since| Arc::ptr_eq(&since.nvml, nvml));
@@ -60,8 +60,8 @@ impl Gpm {
     fn note(&mut self, gpu: &GpuUuid, error: &Failure) {
         use Failure::{FailedToLoadSymbol, FunctionNotFound, NotSupported};
         self.missing = matches!(error, NotSupported | FunctionNotFound | FailedToLoadSymbol(_));
-        if !self.told {
-            self.told = true;
+        if !self.logged {
+            self.logged = true;
             tracing::debug!(%gpu, %error, "no GPM: the activity of this GPU's parts is not known");
         }
     }

@@ -14,19 +14,19 @@ use super::pidfd::{Pidfd, Signalled};
 use super::procfs::Procfs;
 use crate::model::ProcessId;
 
-/// Between two looks at one without a descriptor.
+/// Pause between two looks at a process without a descriptor.
 const POLL: Duration = Duration::from_millis(10);
 
-/// One of them.
+/// A process that is held, by a descriptor if there is one.
 #[derive(Clone, Debug)]
 pub struct Hold {
-    /// Which process.
+    /// Identity of the process.
     pub id: ProcessId,
     fd: Option<Arc<Pidfd>>,
 }
 
 impl Hold {
-    /// This very process; `None`: it is gone. Without a descriptor where `tight` is false, or no more can be had.
+    /// Holds this very process; `None`: it is gone. Without a descriptor where `tight` is false, or no more can be had.
     pub fn of(id: ProcessId, tight: bool) -> io::Result<Option<Hold>> {
         if !tight {
             return Ok(Some(Hold { id, fd: None }));
@@ -61,7 +61,7 @@ impl Hold {
     pub fn is_gone(&self) -> bool {
         match &self.fd {
             Some(held) => held.is_gone(),
-            // Where nobody can say it counts as there.
+            // Where that is not known it counts as there.
             None => Procfs::new(Path::new("/proc"))
                 .stat(self.id.pid)
                 .is_ok_and(|stat| stat.is_none_or(|stat| stat.id != self.id || !stat.lives())),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::files::{self, Links};
 use crate::model::Incident;
 
-/// So many are kept, the newest.
+/// Number of incidents that are kept, the newest.
 pub const KEPT: usize = 100;
 /// Bytes of one file. The lines of the middle go first.
 const LARGEST: usize = 256 * 1024;
@@ -22,7 +22,7 @@ pub struct IncidentStore {
 
 /// What was found there.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct StoredIncidents {
     /// Newest first.
     pub incidents: Vec<Incident>,
     /// Files that can't be read, each with why; they stay where they are until newer ones take their place.
@@ -30,18 +30,18 @@ pub struct Found {
 }
 
 impl IncidentStore {
-    /// In this state directory; nothing need be there yet.
+    /// The store in this state directory; nothing need be there yet.
     pub fn of(state_directory: &Path) -> IncidentStore {
         IncidentStore { directory: state_directory.join("incidents") }
     }
 
-    /// Where they are.
+    /// Directory of the incidents.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Writes an incident in the place of what was there of it, and lets go of the oldest over [`KEPT`]. A crash
-    /// at any line, also of the machine, leaves the old or the new whole.
+    /// Writes an incident in the place of what was there of it, and removes the oldest over [`KEPT`]. A crash at any
+    /// line, also of the machine, leaves the old or the new whole.
     pub fn save(&self, incident: &Incident) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         let name = file_name(&incident.id)?;
@@ -53,8 +53,8 @@ impl IncidentStore {
     }
 
     /// Everything that is kept. That there is no directory yet is no error.
-    pub fn load(&self) -> io::Result<Found> {
-        let mut found = Found::default();
+    pub fn load(&self) -> io::Result<StoredIncidents> {
+        let mut found = StoredIncidents::default();
         for name in self.names()?.iter().rev().take(KEPT) {
             match read(&self.directory.join(name)) {
                 Ok(incident) if file_name(&incident.id).is_ok_and(|own| own == *name) => found.incidents.push(incident),
@@ -101,7 +101,7 @@ fn file_name(id: &str) -> io::Result<String> {
     Ok(format!("{id}.json"))
 }
 
-/// Within [`LARGEST`], for people to read too.
+/// The incident's text within [`LARGEST`], for people to read too.
 fn text(incident: &Incident) -> io::Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(incident)?;
     let mut shorter = incident.clone();
@@ -193,7 +193,7 @@ mod tests {
         fs::rename(store.directory().join("1.json"), store.directory().join("4.json")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", store.directory().join("5.json")).unwrap();
         store.save(&incident("6")).unwrap();
-        let Found { incidents, bad } = store.load().unwrap();
+        let StoredIncidents { incidents, bad } = store.load().unwrap();
         assert_eq!(incidents, [incident("6")]);
         assert_eq!(bad.len(), 4, "{bad:?}");
         assert!(bad[1].starts_with("4.json: it holds the incident \"1\""), "{bad:?}");

@@ -21,15 +21,16 @@ use super::trees::MOST_HELD;
 use crate::files::{self, Holds};
 use crate::model::{Moment, Owner, ProcessId, Remaining};
 
-/// A holder that died in the middle of a fork leaves the lock to that child until its exec.
+/// Upper bound for a lock that a child inherited: a holder that died in the middle of a fork leaves it to that child
+/// until its exec.
 const INHERITED: Duration = Duration::from_secs(5);
-/// Between two tries for such a lock.
+/// Pause between two tries for such a lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// More than a pid has digits.
+/// Bytes that are read of the holder: more than a pid has digits.
 const HOLDER: u64 = 64;
 
-/// In the environment of everything that a watchdog starts: its state directory.
+/// Variable in the environment of everything that a watchdog starts: its state directory.
 pub const OWNER_VARIABLE: &str = "MPSWARDEN_OWNER";
 
 /// The one spelling of a state directory, by which processes are marked.
@@ -73,7 +74,7 @@ pub fn lock(state_directory: &Path) -> Result<Lock, LockError> {
     Ok(Lock(file))
 }
 
-/// A link or a FIFO that somebody put there.
+/// A link or a FIFO that another user put there.
 fn in_place_of_the_lock(error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::Other {
         return error;
@@ -116,9 +117,9 @@ pub struct Record {
 /// One started process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
-    /// Whose.
+    /// Owner of the process.
     pub owner: Owner,
-    /// Which.
+    /// Identity of the process.
     pub process: ProcessId,
     /// The cgroup it was started in.
     pub cgroup: Option<PathBuf>,

@@ -12,8 +12,8 @@ pub struct Stamp {
 
 /// What a line of the daemon's log is to the watchdog.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// It says this.
+pub enum MpsLine {
+    /// A line that says this, at this time.
     Said(Stamp, ServerLine),
     /// A server's words in which something went wrong.
     Trouble(u32, String),
@@ -30,23 +30,23 @@ pub enum Heard {
 
 /// One line `[2026-11-22 19:42:36.957 Server   624] Server is handling a fatal GPU error.`, in the words of drivers from
 /// r450 to today. Older servers write as `Other` all their life, newer ones while they start, some as `Legacy Server`.
-pub fn hear(line: &str) -> Heard {
-    let Some((stamp, who, pid, text)) = framed(line) else { return Heard::Formless };
+pub fn hear(line: &str) -> MpsLine {
+    let Some((stamp, who, pid, text)) = framed(line) else { return MpsLine::Formless };
     let is_server = who != "Control";
     let text = if is_server { without_the_name(text) } else { text };
     let said = if is_server { of_server(pid, text) } else { of_control(text) };
     match said {
-        Some(said) => Heard::Said(stamp, said),
-        None if is_server && is_chatter(text) => Heard::Chatter { server: true },
-        None if is_server && is_trouble(text) => Heard::Trouble(pid, text.to_owned()),
-        None if is_server => Heard::Strange(pid, text.to_owned()),
-        None => Heard::Chatter { server: false },
+        Some(said) => MpsLine::Said(stamp, said),
+        None if is_server && is_chatter(text) => MpsLine::Chatter { server: true },
+        None if is_server && is_trouble(text) => MpsLine::Trouble(pid, text.to_owned()),
+        None if is_server => MpsLine::Strange(pid, text.to_owned()),
+        None => MpsLine::Chatter { server: false },
     }
 }
 
 /// What a line says; `None` for one that says nothing to the watchdog.
 pub fn parse(line: &str) -> Option<(Stamp, ServerLine)> {
-    let Heard::Said(stamp, said) = hear(line) else { return None };
+    let MpsLine::Said(stamp, said) = hear(line) else { return None };
     Some((stamp, said))
 }
 

@@ -136,7 +136,7 @@ fn every_line_that_was_recorded_is_known() {
         for line in log.lines() {
             let heard = hear(line);
             assert!(
-                !matches!(heard, Heard::Strange(..) | Heard::Formless | Heard::Trouble(..)),
+                !matches!(heard, MpsLine::Strange(..) | MpsLine::Formless | MpsLine::Trouble(..)),
                 "{name}: {heard:?} {line}"
             );
         }
@@ -146,8 +146,8 @@ fn every_line_that_was_recorded_is_known() {
 #[test]
 fn a_whole_day_of_r460_is_known_and_its_clients_have_no_names() {
     let log = include_str!("../../tests/fixtures/mps_logs/r460.log");
-    let heard: Vec<Heard> = log.lines().map(hear).collect();
-    let strange = |heard: &&Heard| matches!(heard, Heard::Strange(..) | Heard::Formless | Heard::Trouble(..));
+    let heard: Vec<MpsLine> = log.lines().map(hear).collect();
+    let strange = |heard: &&MpsLine| matches!(heard, MpsLine::Strange(..) | MpsLine::Formless | MpsLine::Trouble(..));
     assert_eq!(heard.iter().find(strange), None);
     let lines: Vec<ServerLine> = log.lines().filter_map(parse).map(|(_, line)| line).collect();
     let count = |wanted: &str| lines.iter().filter(|line| kind(**line) == wanted).count();
@@ -185,7 +185,7 @@ fn the_end_of_a_server_is_read_in_its_spellings() {
 #[test]
 fn what_went_wrong_with_a_server_is_kept_in_its_own_words() {
     let heard = |text: &str| hear(&format!("[2024-04-29 11:22:10.441 {text}"));
-    let trouble = |words: &str| Heard::Trouble(425, words.to_owned());
+    let trouble = |words: &str| MpsLine::Trouble(425, words.to_owned());
     assert_eq!(
         heard("Legacy Server   425] Failed to start : invalid argument"),
         trouble("Failed to start : invalid argument")
@@ -195,12 +195,12 @@ fn what_went_wrong_with_a_server_is_kept_in_its_own_words() {
         trouble("Failed to start : operation not supported")
     );
     assert_eq!(heard("Server   425] Device is in exclusive mode"), trouble("Device is in exclusive mode"));
-    assert_eq!(heard("Server   425] The sky is green"), Heard::Strange(425, "The sky is green".to_owned()));
+    assert_eq!(heard("Server   425] The sky is green"), MpsLine::Strange(425, "The sky is green".to_owned()));
     assert_eq!(
         heard("Control     1] Server encountered a fatal exception. Shutting down"),
-        Heard::Chatter { server: false }
+        MpsLine::Chatter { server: false }
     );
-    assert_eq!(hear("{\"level\":\"info\"}"), Heard::Formless);
+    assert_eq!(hear("{\"level\":\"info\"}"), MpsLine::Formless);
 }
 
 #[test]

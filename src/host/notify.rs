@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// Start-up is finished: every group has been taken up.
+/// Start-up is finished: every group is supervised.
 pub fn ready() {
     send(&[NotifyState::Ready]);
 }
@@ -36,7 +36,7 @@ pub fn watchdog_interval() -> Option<Duration> {
 pub fn passed_sockets() -> io::Result<Vec<TcpListener>> {
     let sockets = sd_notify::listen_fds()?;
     let usable = |fd| {
-        // SAFETY: systemd opened it for this very process (LISTEN_PID), and nobody else asks.
+        // SAFETY: systemd opened it for this very process (LISTEN_PID), and nothing else asks.
         let socket = unsafe { TcpListener::from_raw_fd(fd) };
         let address = socket.local_addr();
         address

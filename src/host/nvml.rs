@@ -35,7 +35,7 @@ const EVENT_WAIT_MS: u32 = 1000;
 /// The number that NVML has for an Xid it does not know.
 const XID_UNKNOWN: u32 = 999;
 
-/// The library. Clones share it. It is let go of while a GPU is to be reset, and opened anew after a GPU was lost.
+/// The library. Clones share it. It is closed while a GPU is to be reset, and opened anew after a GPU was lost.
 #[derive(Clone)]
 pub struct Driver {
     session: Arc<Session>,
@@ -54,7 +54,7 @@ impl Driver {
         let library = path.to_owned();
         let opening = thread::Builder::new().name("nvml-open".into()).spawn(move || {
             let opened = Driver::open(&library).map(|driver| (driver.clone(), driver.identities_within(within / 2)));
-            // The asker may have given up; nobody else wants it.
+            // The asker may have given up; nothing else wants it.
             let _ = answer.send(opened);
         });
         let library = path.to_owned();
@@ -107,8 +107,8 @@ impl Driver {
     }
 
     /// Reads one GPU. A figure that this GPU or driver does not have is `None`; it fails where nothing can be read, and
-    /// where the GPU is lost or needs a reset. Where a person is to reset it, the library is let go of until the next
-    /// reading: a reset wants nobody on it, not even this.
+    /// where the GPU is lost or needs a reset. Where a person is to reset it, the library is closed until the next
+    /// reading: a reset wants no process on it, not even this.
     pub fn read(&self, gpu: &GpuUuid) -> Result<GpuReading, NvmlError> {
         let nvml = self.session.nvml()?;
         let reading = self.read_with(&nvml, gpu);
@@ -173,7 +173,7 @@ impl Driver {
         gpu: &GpuUuid,
         mut seen: impl FnMut(Option<u32>) -> ControlFlow<()>,
     ) -> Result<(), NvmlError> {
-        // Not opened for this: whoever follows must not hold a GPU that is to be reset.
+        // Not opened for this: a follower must not hold a GPU that is to be reset.
         let nvml = self.session.opened().ok_or(NvmlError::LetGo)?;
         let device = device(&nvml, gpu)?;
         let set = nvml.create_event_set().map_err(failed(gpu, "make an event set"))?;
@@ -196,7 +196,8 @@ impl Driver {
     }
 }
 
-/// By UUID each time: indexes move when a GPU falls off the bus. By its index only where nobody knows the UUID.
+/// Finds a GPU by its UUID each time: indexes move when a GPU falls off the bus. By its index only where the UUID is
+/// not known.
 fn device<'a>(nvml: &'a Nvml, gpu: &GpuUuid) -> Result<Device<'a>, NvmlError> {
     let device = match gpu.as_index() {
         Some(index) => nvml.device_by_index(index),
@@ -233,7 +234,7 @@ fn identity_of(device: &Device<'_>, index: u32, driver_version: Option<&str>) ->
 struct Figures<'a> {
     gpu: &'a GpuUuid,
     some: bool,
-    /// The first failure that is not for ever.
+    /// The first failure that is not permanent.
     failure: Option<NvmlError>,
 }
 

@@ -15,7 +15,7 @@ pub enum NvmlError {
          library's path; in a container, start it with the NVIDIA runtime (--gpus)"
     )]
     Library {
-        /// As configured.
+        /// The library's name as configured.
         library: String,
         /// The loader's words.
         why: String,
@@ -23,7 +23,7 @@ pub enum NvmlError {
     /// The library is there, the driver does not serve it.
     #[error("NVML ({library}) has no driver to talk to: {why}; see whether `nvidia-smi` works and what `dmesg` says")]
     Driver {
-        /// As configured.
+        /// The library's name as configured.
         library: String,
         /// NVML's words.
         why: String,
@@ -34,7 +34,7 @@ pub enum NvmlError {
          processes in state D, and reset the GPU or reboot"
     )]
     Hangs {
-        /// As configured.
+        /// The library's name as configured.
         library: String,
         /// How long it was waited for.
         within: Duration,
@@ -42,7 +42,7 @@ pub enum NvmlError {
     /// A GPU is off the bus: a fact about the GPU.
     #[error("NVML says that {gpu} is lost: {why}")]
     Lost {
-        /// Which.
+        /// GPU that was lost.
         gpu: GpuUuid,
         /// NVML's words.
         why: String,
@@ -50,7 +50,7 @@ pub enum NvmlError {
     /// A GPU can't be used before it is reset: the other fact about a GPU. Any other error says nothing about it.
     #[error("NVML says that {gpu} needs a reset: {why}")]
     ResetNeeded {
-        /// Which.
+        /// GPU that needs a reset.
         gpu: GpuUuid,
         /// NVML's words.
         why: String,
@@ -61,18 +61,18 @@ pub enum NvmlError {
          the bus before the driver saw it"
     )]
     NotListed {
-        /// Which.
+        /// GPU that NVML does not list.
         gpu: GpuUuid,
         /// NVML's words.
         why: String,
     },
-    /// The library was closed, for a GPU that is lost or to be reset; whoever used it opens it again.
-    #[error("NVML was let go of, for a GPU that is lost or to be reset; it is opened again")]
+    /// The library was closed, for a GPU that is lost or to be reset; its users open it again.
+    #[error("NVML was closed, for a GPU that is lost or to be reset; it is opened again")]
     LetGo,
     /// One GPU could not be read.
     #[error("NVML cannot {call} of {gpu}: {why}")]
     Gpu {
-        /// Which.
+        /// GPU that was asked.
         gpu: GpuUuid,
         /// What was asked for.
         call: &'static str,

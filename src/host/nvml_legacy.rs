@@ -23,7 +23,7 @@ pub(super) struct Names {
     v1: &'static CStr,
 }
 
-/// Those that compute.
+/// Names of the calls that list processes which compute.
 pub(super) const COMPUTE: Names =
     Names { v2: c"nvmlDeviceGetComputeRunningProcesses_v2", v1: c"nvmlDeviceGetComputeRunningProcesses" };
 /// Clients of MPS servers.
@@ -60,10 +60,10 @@ struct ProcessV2 {
     compute_instance: c_uint,
 }
 
-/// `None`: the library has no such call.
+/// Memory of the device; `None`: the library has no such call.
 pub(super) fn memory(device: &Device<'_>, library: &str) -> Option<Result<Memory, Failure>> {
     type Call = unsafe extern "C" fn(*mut c_void, *mut MemoryV1) -> c_uint;
-    let open = Open::of(library)?;
+    let open = LegacyLibrary::of(library)?;
     let symbol = open.symbol(c"nvmlDeviceGetMemoryInfo")?;
     // SAFETY: the call has had this form since it is there.
     let call: Call = unsafe { std::mem::transmute(symbol) };
@@ -73,9 +73,9 @@ pub(super) fn memory(device: &Device<'_>, library: &str) -> Option<Result<Memory
     Some(result(code).map(|()| Memory { total: memory.total, used: memory.used }))
 }
 
-/// `None`: the library has no such call.
+/// Processes on the device; `None`: the library has no such call.
 pub(super) fn processes(device: &Device<'_>, library: &str, names: Names) -> Option<Result<Vec<GpuProcess>, Failure>> {
-    let open = Open::of(library)?;
+    let open = LegacyLibrary::of(library)?;
     if let Some(symbol) = open.symbol(names.v2) {
         let listed = list::<ProcessV2>(device, symbol);
         return Some(listed.map(|all| all.iter().map(|one| process(one.pid, one.used)).collect()));
@@ -112,15 +112,15 @@ fn result(code: c_uint) -> Result<(), Failure> {
 }
 
 /// The library once more, as long as this lives.
-struct Open(*mut c_void);
+struct LegacyLibrary(*mut c_void);
 
-impl Open {
+impl LegacyLibrary {
     /// Only if it is loaded already.
-    fn of(library: &str) -> Option<Open> {
+    fn of(library: &str) -> Option<LegacyLibrary> {
         let path = CString::new(library).ok()?;
         // SAFETY: a C string; RTLD_NOLOAD runs no code of the library.
         let handle = unsafe { nix::libc::dlopen(path.as_ptr(), nix::libc::RTLD_NOW | nix::libc::RTLD_NOLOAD) };
-        (!handle.is_null()).then_some(Open(handle))
+        (!handle.is_null()).then_some(LegacyLibrary(handle))
     }
 
     fn symbol(&self, name: &CStr) -> Option<*mut c_void> {
@@ -130,7 +130,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for LegacyLibrary {
     fn drop(&mut self) {
         // SAFETY: opened by `of`, closed once.
         unsafe { nix::libc::dlclose(self.0) };

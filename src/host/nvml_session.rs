@@ -1,6 +1,6 @@
-//! The open NVML library, shared by all who read: opened anew after it was let go of. An open one has every GPU's
-//! device open, so a GPU can't be reset and the driver can't be reloaded meanwhile; and it may never see a GPU again
-//! that came back.
+//! The open NVML library, shared by all who read: opened anew after it was closed. An open one has every GPU's device
+//! open, so a GPU can't be reset and the driver can't be reloaded meanwhile; and it may never see a GPU again that came
+//! back.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
@@ -10,13 +10,13 @@ use nvml_wrapper::Nvml;
 
 use super::nvml_error::{NvmlError, open_error};
 
-/// Opening it anew takes some 10 ms of the driver's time, and the Xids of well GPUs are not heard meanwhile: no more
-/// often for a GPU that stays lost.
+/// Pause between two openings for a GPU that stays lost: one takes some 10 ms of the driver's time, and the Xids of
+/// well GPUs are not heard meanwhile.
 const RENEWED: Duration = Duration::from_secs(60);
-/// For those who follow events to drop the old one: NVML counts who has it open, and looks at the GPUs anew only after
-/// the last. Longer than one of their waits.
+/// Upper bound for those who follow events to drop the old session: NVML counts who has it open, and looks at the GPUs
+/// anew only after the last. Longer than one of their waits.
 const DROPPED: Duration = Duration::from_millis(1500);
-/// Between two looks whether they have.
+/// Pause between two looks whether they have.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// The library and whether it is open.
@@ -28,7 +28,7 @@ pub(super) struct Session {
 struct Open {
     nvml: Option<Arc<Nvml>>,
     since: Instant,
-    /// The one that was let go of: others may use it still.
+    /// The one that was closed: others may use it still.
     before: Weak<Nvml>,
 }
 
@@ -41,7 +41,7 @@ impl Session {
         Ok(session)
     }
 
-    /// The open library, opened again if it was let go of. May block.
+    /// The open library, opened again if it was closed. May block.
     pub(super) fn nvml(&self) -> Result<Arc<Nvml>, NvmlError> {
         let mut open = self.lock();
         if let Some(nvml) = &open.nvml {

@@ -1,5 +1,5 @@
 //! What the system refuses to us for our own sake: no descriptor, process, memory or port left for this program. Such a
-//! refusal says nothing about whoever was to be asked.
+//! refusal says nothing about the other side.
 
 use std::io;
 

@@ -19,7 +19,7 @@ use crate::model::ProcessId;
 /// A process, proven: its start time was read after its pidfd was opened.
 #[derive(Debug)]
 pub struct Pidfd {
-    /// Which process.
+    /// Identity of the process.
     pub id: ProcessId,
     fd: OwnedFd,
 }
@@ -27,7 +27,7 @@ pub struct Pidfd {
 /// What became of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signalled {
-    /// It was sent.
+    /// The signal was sent.
     Sent,
     /// The process had gone before, or its pid is another's now: nothing was sent.
     AlreadyGone,
@@ -47,7 +47,7 @@ impl Pidfd {
         }
     }
 
-    /// This very process; `None`: it is gone, or its pid is another's now.
+    /// Opens this very process; `None`: it is gone, or its pid is another's now.
     pub fn open_exact(id: ProcessId) -> io::Result<Option<Pidfd>> {
         Ok(Self::open(id.pid)?.filter(|held| held.id == id))
     }
@@ -101,7 +101,7 @@ impl Pidfd {
     }
 }
 
-/// A pidfd of whoever has `pid` now; `None`: nobody.
+/// A pidfd of the process that has `pid` now; `None`: there is none.
 fn open_fd(pid: u32) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
     match pidfd_open(pid, PidfdFlags::empty()) {

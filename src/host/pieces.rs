@@ -1,12 +1,12 @@
-//! Cuts the bytes of a followed file into lines, and lines that nobody has memory for into windows.
+//! Cuts the bytes of a followed file into lines, and lines too long for memory into windows.
 
 use std::borrow::Cow;
 
 use crate::model::Moment;
 
-/// A longer line comes in windows of so many bytes: nobody's memory is the writer's to fill.
+/// Bytes of the windows in which a longer line comes: its writer must not fill our memory.
 pub const LONGEST_LINE: usize = 64 << 10;
-/// So much of a window comes again with the next one, so that nothing is cut in two.
+/// Bytes of a window that come again with the next one, so that nothing is cut in two.
 const OVERLAP: usize = 1 << 10;
 
 /// Where in its line a piece stands.
@@ -23,7 +23,7 @@ pub enum Part {
 /// A line without its end, or a part of one.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
-    /// Its text.
+    /// Text of the piece.
     pub text: &'a str,
     /// Its first byte, counted from the file's beginning at the time of reading.
     pub byte: u64,
@@ -36,13 +36,13 @@ pub struct Piece<'a> {
 }
 
 /// Cuts bytes into lines, at `\n`, at the `\r` with which progress bars begin anew, and at the zeros of a hole; a
-/// partial line waits for its rest. Empty lines are nobody's news.
+/// partial line waits for its rest. Empty lines are no news.
 #[derive(Default)]
 pub(super) struct Lines {
     partial: Vec<u8>,
-    /// Of the partial line's first byte that is kept.
+    /// Offset of the partial line's first byte that is kept.
     byte: u64,
-    /// So many bytes of `partial` were handed on.
+    /// Bytes of `partial` that were handed on.
     told: usize,
     /// The line's beginning is not kept any more.
     windowed: bool,

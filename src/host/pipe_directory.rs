@@ -1,6 +1,6 @@
 //! A control daemon's pipe directory: who uses it, and what may be swept of it. A file proves nothing: a pid in a file
-//! may be another's by now, and whoever can name a socket is not bound at this one. What counts is who is bound at the
-//! socket's inode, who holds the lock, and a process that is a control daemon.
+//! may be another's by now, and a process that can name a socket is not bound at this one. What counts is who is bound
+//! at the socket's inode, who holds the lock, and a process that is a control daemon.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -105,14 +105,14 @@ fn is_daemons(entry: &fs::DirEntry) -> bool {
 }
 
 /// Whether a process is bound at this very socket. The knock is of a kind that a daemon's socket does not take, so that
-/// nobody is disturbed: the kernel refuses it in one way where somebody is there, in another where nobody is.
+/// none is disturbed: the kernel refuses it in one way where a process is there, in another where none is.
 fn is_bound(path: &Path) -> io::Result<bool> {
     if !path.symlink_metadata().is_ok_and(|there| there.file_type().is_socket()) {
         return Ok(false);
     }
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let knock = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-    // A path that no address can hold has nobody bound at it.
+    // A path that no address can hold has no process bound at it.
     let Ok(address) = UnixAddr::new(path) else { return Ok(false) };
     match connect(knock.as_raw_fd(), &address) {
         Ok(()) | Err(Errno::EPROTOTYPE | Errno::EPERM | Errno::EAGAIN) => Ok(true),

@@ -26,17 +26,17 @@ struct Account {
 }
 
 impl ProbePlace {
-    /// Below this state directory, named by an absolute path. Makes nothing.
+    /// The place below this state directory, named by an absolute path. Makes nothing.
     pub fn of(state_directory: &Path) -> Self {
         ProbePlace { directory: state_directory.join("probe") }
     }
 
-    /// For CUDA_INJECTION64_PATH.
+    /// Value for CUDA_INJECTION64_PATH.
     pub fn library(&self) -> PathBuf {
         self.directory.join("libmpswarden_probe.so")
     }
 
-    /// For MPSWARDEN_PROBE_SOCKET.
+    /// Value for MPSWARDEN_PROBE_SOCKET.
     pub fn socket(&self) -> PathBuf {
         self.directory.join("probe.sock")
     }
@@ -67,7 +67,8 @@ impl ProbePlace {
         user.map_or(Ok(()), |user| self.refuse_unreachable(user))
     }
 
-    /// By a rename: an engine may have the old one mapped, and a start at the same time finds one of both whole.
+    /// Writes the library and renames it into place: an engine may have the old one mapped, and a start at the same
+    /// time finds one of both whole.
     fn unpack(&self, library: &[u8]) -> io::Result<()> {
         self.make()?;
         let path = self.library();
@@ -118,7 +119,8 @@ impl Account {
         Ok(Account { user: user.uid.as_raw(), groups: getgrouplist(&name, user.gid)? })
     }
 
-    /// By owner, group and others, as the kernel asks; access control lists are not read.
+    /// Whether the account may enter, by owner, group and others, as the kernel asks; access control lists are not
+    /// read.
     fn enters(&self, directory: &Metadata) -> bool {
         let class = if directory.uid() == self.user {
             0o100

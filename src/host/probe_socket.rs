@@ -16,10 +16,10 @@ use crate::probe::wire::{LONGEST, Order, Word};
 
 /// What `sockaddr_un` has room for, its end apart (unix(7)).
 pub const LONGEST_PATH: usize = 107;
-/// An order has a few bytes: a probe that has no room for them is gone or hangs.
+/// Upper bound for writing an order, which has a few bytes: a probe that has no room for them is gone or hangs.
 const WRITE_BOUND: Duration = Duration::from_secs(2);
 
-/// It listens. Dropping it removes its file, unless another has taken its place.
+/// The socket that probes call. Dropping it removes its file, unless another has taken its place.
 #[derive(Debug)]
 pub struct ProbeSocket {
     listener: UnixListener,
@@ -33,7 +33,7 @@ pub struct ProbeSocket {
 pub struct Call {
     /// The process that connected, in our namespace; `None`: it is outside of it.
     pub pid: Option<u32>,
-    /// Its words.
+    /// Words of the call.
     pub words: Words,
     /// Our orders.
     pub orders: Orders,
@@ -77,7 +77,7 @@ impl ProbeSocket {
     /// The next connection.
     pub async fn accept(&self) -> io::Result<Call> {
         let (stream, _) = self.listener.accept().await?;
-        // Of the process that called connect(2), whoever holds the socket now.
+        // Of the process that called connect(2), whichever holds the socket now.
         let pid = stream.peer_cred()?.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
         let (words, orders) = stream.into_split();
         Ok(Call { pid, words: Words(words), orders: Orders(orders) })

@@ -15,20 +15,20 @@ use crate::text::secrets::Secrets;
 /// Readings of the root's own children in one walk: what forks faster than that is found by the next walk.
 const MOST_ROUNDS: u32 = 8;
 
-/// Of a command line, which may have megabytes, so much is read and so many characters are kept.
+/// Bytes that are read of a command line, which may have megabytes; so many characters are kept, too.
 const COMMAND_BYTES: u64 = 4096;
-/// Of an environment; a process may let it be as long as it likes.
+/// Bytes that are read of an environment; a process may let it be as long as it likes.
 const ENVIRONMENT_BYTES: u64 = 8 << 20;
 const COMMAND_CHARACTERS: usize = 160;
 
 /// What /proc/PID/stat says of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// Which process.
+    /// Identity of the process.
     pub id: ProcessId,
     /// `R`, `S`, `D`, `Z` and so on.
     pub state: char,
-    /// Its parent's pid.
+    /// Pid of the parent.
     pub parent: u32,
     /// The pid of the process that leads its session.
     pub session: u32,
@@ -112,8 +112,8 @@ impl Procfs {
     /// Every process below `root`, parents before their children. Walks the kernel's lists of children,
     /// so that its cost does not depend on what else runs; where the kernel has none, scans everything.
     ///
-    /// Whoever loses its parent during the walk becomes a child of `root`, if that adopts orphans: the
-    /// root's own list is read again after all others, so that nobody is missed on the way.
+    /// A process that loses its parent during the walk becomes a child of `root`, if that adopts orphans: the root's
+    /// own list is read again after all others, so that none is missed on the way.
     pub fn below(&self, root: u32) -> io::Result<Vec<Stat>> {
         let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
         for _ in 0..MOST_ROUNDS {
@@ -235,7 +235,7 @@ fn words(bytes: &[u8]) -> Vec<String> {
     words.into_iter().map(Cow::into_owned).collect()
 }
 
-/// As one line for people, without secrets, which are hidden before anything is cut off.
+/// One line for people, without secrets, which are hidden before anything is cut off.
 fn readable(words: &[String], secrets: &Secrets) -> String {
     let text = plain::one_line(&secrets.strangers_command(words).join(" "));
     let mut line: String = text.chars().take(COMMAND_CHARACTERS).collect();

@@ -25,7 +25,7 @@ fn owned() -> MutexGuard<'static, BTreeSet<u32>> {
     OWNED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on orphans among our descendants become our children, instead of init's.
+/// Makes orphans among our descendants our children from now on, instead of init's.
 pub fn adopt_orphans() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
@@ -41,8 +41,8 @@ pub async fn reap_orphans() -> io::Result<()> {
     }
 }
 
-/// Reaps every ended child that no handle owns. A child of our own session was started by other means,
-/// whoever started it waits for it: an orphan's session is never ours, since whatever we start has its own.
+/// Reaps every ended child that no handle owns. A child of our own session was started by other means, its starter
+/// waits for it: an orphan's session is never ours, since whatever we start has its own.
 pub fn reap_now() {
     let owned = owned();
     let ours = getsid(None).map_or(0, |session| session.as_raw() as u32);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// Bytes that this user may still write to the file system of `directory`; `None`: nobody says.
+/// Bytes that this user may still write to the file system of `directory`; `None`: that is not known.
 pub fn left(directory: &Path) -> Option<u64> {
     let told = rustix::fs::statvfs(directory).ok()?;
     Some(told.f_bavail.saturating_mul(told.f_frsize))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::procfs::Procfs;
 use crate::files::{self, Links};
 
-/// More than any state: what is larger is not ours.
+/// Most bytes of a state: what is larger is not ours.
 const LARGEST: u64 = 16 << 20;
 
 /// What a state file held.
@@ -26,7 +26,7 @@ pub enum Loaded<T> {
     Bad {
         /// Where it is kept.
         kept_as: PathBuf,
-        /// Why.
+        /// Reason for people.
         why: String,
     },
 }

@@ -1,5 +1,5 @@
-//! Which living processes belong to which engine: its cgroup, its session, every descendant; and what they
-//! use. Holds a pidfd of each, so that ending them needs no search first. Signals nobody.
+//! Which living processes belong to which engine: its cgroup, its session, every descendant; and what they use. Holds a
+//! pidfd of each, so that ending them needs no search first. Sends no signal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,11 +14,13 @@ use super::pidfd::Pidfd;
 use super::procfs::{Procfs, Stat};
 use crate::model::{DomainId, EngineName, Member, ProcessId, ProcessUsage};
 
-/// In an engine's environment: `GROUP/ENGINE`, for people and programs. Anybody can write it: it proves nothing.
+/// Variable in an engine's environment: `GROUP/ENGINE`, for people and programs. Anybody can write it: it proves
+/// nothing.
 pub const ENGINE_VARIABLE: &str = "MPSWARDEN_ENGINE";
-/// In an engine's environment: a word drawn for each of its starts. Orphans without their session are known by it.
+/// Variable in an engine's environment: a word drawn for each of its starts. Orphans without their session are known by
+/// it.
 pub const START_VARIABLE: &str = "MPSWARDEN_START";
-/// So many processes of an engine are held by a descriptor each, where there are enough of them.
+/// Processes of an engine that are held by a descriptor each, where there are enough of them.
 pub const MOST_HELD: usize = 64;
 
 /// The trees of all engines, shared between who starts and ends them and who looks at them.
@@ -45,14 +47,14 @@ struct Tree {
 struct OomKills {
     /// When the engine was started.
     before: u64,
-    /// As of the last look; `None`: nobody counts.
+    /// Kills as of the last look; `None`: they can't be counted.
     counted: Option<u64>,
 }
 
 #[derive(Debug)]
 struct TreeProcess {
     held: Hold,
-    /// As of the last look that found it.
+    /// Usage as of the last look that found the process.
     usage: ProcessUsage,
     /// It knows the engine's word, and nothing else shows that it is the engine's.
     claimed: bool,
@@ -66,7 +68,7 @@ impl Trees {
         Trees { trees: Arc::new(Mutex::new(trees)), procfs: Procfs::new(Path::new("/proc")), most_held }
     }
 
-    /// So many processes of an engine are held by a descriptor each from now on.
+    /// Sets how many processes of an engine are held by a descriptor each from now on.
     pub fn hold_at_most(&self, count: usize) {
         self.most_held.store(count, Ordering::Relaxed);
     }
@@ -105,8 +107,8 @@ impl Trees {
             .collect())
     }
 
-    /// Of the last look, the processes of each engine that nothing but its word speaks for. A process of the same user
-    /// can read it: so they end with the engine, and are no evidence against it.
+    /// The processes of each engine, as of the last look, that nothing but its word speaks for. A process of the same
+    /// user can read it: so they end with the engine, and are no evidence against it.
     pub fn claimed(&self, domain: &DomainId) -> Vec<(Member, Vec<ProcessId>)> {
         let trees = self.lock();
         let of_group = trees.iter().filter(|(key, _)| &key.domain == domain);
@@ -125,7 +127,7 @@ impl Trees {
             .collect()
     }
 
-    /// Bytes of host memory that are left; `None`: nobody says.
+    /// Bytes of host memory that are left; `None`: that is not known.
     pub fn available(&self) -> Option<u64> {
         self.procfs.available()
     }
@@ -151,7 +153,7 @@ impl Trees {
         Ok(members.filter(|(_, member)| !member.claimed).map(|(id, _)| *id).collect())
     }
 
-    /// Whose this process is: an engine, and the process held. `None`: nobody's. Changes nothing, so that any thread
+    /// Owner of this process: an engine, and the process held. `None`: no engine's. Changes nothing, so that any thread
     /// may ask.
     pub fn owner_of(&self, pid: u32) -> io::Result<Option<(Member, Arc<Pidfd>)>> {
         let trees = self.lock();
@@ -238,7 +240,7 @@ impl Tree {
         self.members.values().map(|member| &member.held)
     }
 
-    /// By those that a descriptor holds; the others are as of the last look.
+    /// Whether it seems empty by the processes that a descriptor holds; the others are as of the last look.
     fn seems_empty(&mut self) -> bool {
         self.members.retain(|_, member| !member.held.is_tight() || !member.held.is_gone());
         self.members.is_empty()

@@ -1,5 +1,5 @@
-//! Looks at the connections to engines' ports, each in the network of its engine, on a thread of its own: what the kernel
-//! is asked for keeps nobody waiting.
+//! Looks at the connections to engines' ports, each in the network of its engine, on a thread of its own: what the
+//! kernel is asked for keeps nothing waiting.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,13 +22,13 @@ const MOST_PROCESSES: usize = 256;
 /// Where an engine takes connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Door {
-    /// `None`: a name, which may have many addresses.
+    /// Address of the host; `None`: a name, which may have many addresses.
     host: Option<IpAddr>,
     port: u16,
 }
 
 impl Door {
-    /// Of an engine's URL; or why its connections can't be seen.
+    /// The door of an engine's URL; or why its connections can't be seen.
     pub(super) fn of(url: &str) -> Result<Door, String> {
         if url.starts_with("unix:") {
             return Err("its address is a unix socket: the kernel counts no bytes there".to_owned());
@@ -41,18 +41,18 @@ impl Door {
 }
 
 /// One look.
-struct Wanted {
+struct WantedLook {
     engine: Member,
     door: Door,
     /// Its main one first.
     processes: Vec<ProcessId>,
-    /// Of the watchdog's own connections.
+    /// Local ports of the watchdog's own connections.
     own_ports: Vec<u16>,
     answer: oneshot::Sender<Result<Traffic, String>>,
 }
 
 enum Order {
-    Look(Wanted),
+    Look(WantedLook),
     Keep(BTreeSet<Member>),
 }
 
@@ -69,7 +69,7 @@ impl Connections {
 
     /// Forgets the engines that are not named.
     pub(super) fn keep(&self, engines: BTreeSet<Member>) {
-        // A thread that has ended keeps nobody.
+        // A thread that has ended keeps nothing.
         let _ = self.0.send(Order::Keep(engines));
     }
 
@@ -84,7 +84,7 @@ impl Connections {
         let asked = door.map(|door| {
             let (answer, answered) = oneshot::channel();
             // A thread that has ended drops the answer.
-            let _ = self.0.send(Order::Look(Wanted { engine, door, processes, own_ports, answer }));
+            let _ = self.0.send(Order::Look(WantedLook { engine, door, processes, own_ports, answer }));
             answered
         });
         Box::pin(async move {
@@ -105,7 +105,7 @@ fn serve(orders: &Receiver<Order>) {
             Order::Keep(engines) => watched.retain(|engine, _| engines.contains(engine)),
             // Whoever gave up asking needs none.
             Order::Look(wanted) if wanted.answer.is_closed() => {}
-            Order::Look(Wanted { engine, door, processes, own_ports, answer }) => {
+            Order::Look(WantedLook { engine, door, processes, own_ports, answer }) => {
                 let watched = watched.entry(engine).or_default();
                 let _ = answer.send(watched.look(&mut ours, door, &processes, &own_ports));
             }
@@ -116,7 +116,7 @@ fn serve(orders: &Receiver<Order>) {
 /// What is kept of one engine.
 #[derive(Default)]
 struct Watched {
-    /// Its incarnation.
+    /// Main process of the incarnation.
     main: Option<ProcessId>,
     /// Where its port listened at the last look.
     place: Option<Place>,

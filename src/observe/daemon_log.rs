@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use crate::host::clock;
-use crate::host::mps_log::{self, Heard};
+use crate::host::mps_log::{self, MpsLine};
 use crate::model::{DomainId, Moment, Observation, ServerLine, Source, SourceState};
 
-/// A line that seems to have waited longer than this before it was read has a wrong stamp.
+/// Longest wait of a line before it was read; one that seems to have waited longer has a wrong stamp.
 const OLDEST_STAMP: Duration = Duration::from_secs(60);
-/// So many lines in a row without one that is known are too many for chance.
+/// Number of lines in a row without one that is known which are too many for chance.
 const STRANGE: u32 = 20;
-/// Of a server's words so many characters are kept.
+/// Characters that are kept of a server's words.
 const WORDS: usize = 200;
 
 /// One group's.
@@ -36,15 +36,15 @@ impl DaemonLog {
         let heard = mps_log::hear(line);
         let mut observed = Vec::new();
         match &heard {
-            Heard::Said(_, said) if !is_of_the_server(said) => self.formless = 0,
-            Heard::Said(..) => observed.extend(self.known()),
-            Heard::Chatter { server: true } => observed.extend(self.known()),
-            Heard::Chatter { server: false } => self.formless = 0,
-            Heard::Trouble(..) | Heard::Strange(..) => {
+            MpsLine::Said(_, said) if !is_of_the_server(said) => self.formless = 0,
+            MpsLine::Said(..) => observed.extend(self.known()),
+            MpsLine::Chatter { server: true } => observed.extend(self.known()),
+            MpsLine::Chatter { server: false } => self.formless = 0,
+            MpsLine::Trouble(..) | MpsLine::Strange(..) => {
                 self.formless = 0;
                 self.strange = self.strange.saturating_add(1);
             }
-            Heard::Formless => self.formless = self.formless.saturating_add(1),
+            MpsLine::Formless => self.formless = self.formless.saturating_add(1),
         }
         observed.extend(self.not_understood(line));
         observed.extend(self.observation(heard, read_at));
@@ -72,20 +72,20 @@ impl DaemonLog {
         Some(Observation::Blind { source, group, engine: None, gpu: None, state, why })
     }
 
-    fn observation(&self, heard: Heard, read_at: Moment) -> Option<Observation> {
+    fn observation(&self, heard: MpsLine, read_at: Moment) -> Option<Observation> {
         let domain = self.domain.clone();
         match heard {
-            Heard::Said(stamp, line) => {
+            MpsLine::Said(stamp, line) => {
                 let stamped = believable(clock::moment_of_utc(stamp), read_at);
                 Some(Observation::Log { domain, line, stamped })
             }
-            Heard::Trouble(server, words) => self.words(server, &words, true),
-            Heard::Strange(server, words) => self.words(server, &words, false),
-            Heard::Chatter { .. } | Heard::Formless => None,
+            MpsLine::Trouble(server, words) => self.words(server, &words, true),
+            MpsLine::Strange(server, words) => self.words(server, &words, false),
+            MpsLine::Chatter { .. } | MpsLine::Formless => None,
         }
     }
 
-    /// Of a flood of words the first do.
+    /// A server's words as an observation; of a flood of words the first do.
     fn words(&self, server: u32, words: &str, trouble: bool) -> Option<Observation> {
         let words = shortened(words);
         let domain = self.domain.clone();

@@ -17,17 +17,17 @@ use crate::model::{
     Blindness, EngineKind, EngineLaunch, EngineLoad, Health, Member, MetricsPlace, Observation, Outcome, Traffic,
 };
 
-/// More of a health endpoint's body is not read.
+/// Most bytes of a health endpoint's body that are read.
 const HEALTH_BODY: usize = 64 * 1024;
 
 /// Where an engine answers.
 pub(super) struct Endpoint {
     health: Page,
-    /// On a connection of its own: metrics that hang must not delay health. `None`: it has none.
+    /// Page of metrics, on a connection of its own: metrics that hang must not delay health. `None`: it has none.
     metrics: Option<Page>,
     /// Where it is asked for a token.
     inference: Server,
-    /// For its health and its metrics.
+    /// Upper bound for its health and for its metrics.
     timeout: Duration,
     kind: EngineKind,
     /// Where others reach it; or why their connections can't be seen.
@@ -52,7 +52,7 @@ struct Page {
 }
 
 struct Server {
-    /// To be read while a request is in flight.
+    /// Our port of the connection, to be read while a request is in flight.
     ours: OurPort,
     /// One request in flight at most.
     peer: Mutex<Peer>,
@@ -84,7 +84,7 @@ impl Endpoint {
         }
     }
 
-    /// Local ports of the connections that these looks hold or open: they are nobody's requests.
+    /// Local ports of the connections that these looks hold or open: they are no requests.
     pub(super) fn own_ports(&self) -> Vec<u16> {
         let metrics = self.metrics.iter().map(|page| &page.server);
         metrics.chain([&self.health.server, &self.inference]).filter_map(|server| server.ours.get()).collect()
@@ -99,7 +99,7 @@ impl Endpoint {
         seen.asleep = load.asleep == Some(true);
     }
 
-    /// By its configuration, else by its metrics.
+    /// Kind of the engine by its configuration, else by its metrics.
     fn kind(&self) -> EngineKind {
         if self.kind != EngineKind::Other {
             return self.kind;

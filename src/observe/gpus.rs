@@ -1,5 +1,5 @@
-//! Reads GPUs and follows their Xid events, each GPU on threads of its own that nobody joins: a
-//! driver that hangs costs the looks that wait for it their time, and nothing else.
+//! Reads GPUs and follows their Xid events, each GPU on threads of its own that are not joined: a driver that hangs
+//! costs the looks that wait for it their time, and nothing else.
 
 use std::io;
 use std::mem;
@@ -16,7 +16,7 @@ use super::reports::Reports;
 use crate::host::nvml::{Driver, NvmlError};
 use crate::model::{Blindness, GpuReading, GpuUuid, Observation, Report, Source, SourceScope, XidVia};
 
-/// Between attempts to follow events after a failure: a GPU that was reset needs a new event set.
+/// Pause between attempts to follow events after a failure: a GPU that was reset needs a new event set.
 const RETRY: Duration = Duration::from_secs(10);
 /// The library is open again with the next reading of some GPU.
 const REOPENED: Duration = Duration::from_secs(1);
@@ -24,11 +24,11 @@ const REOPENED: Duration = Duration::from_secs(1);
 /// Why a GPU could not be read, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// It is lost: that is a fact about the GPU.
+    /// The GPU is lost: that is a fact about the GPU.
     Lost(String),
     /// It needs a reset: so is that.
     ResetNeeded(String),
-    /// The library is being opened anew: whoever follows events begins again.
+    /// The library is being opened anew: followers of events begin again.
     LetGo,
     /// Nobody can say.
     Blind(String),
@@ -45,7 +45,7 @@ impl Unread {
         }
     }
 
-    /// In words.
+    /// The reason in words.
     fn why(self) -> String {
         match self {
             Unread::Lost(why) | Unread::ResetNeeded(why) | Unread::Blind(why) => why,
@@ -69,7 +69,7 @@ impl From<NvmlError> for Unread {
     }
 }
 
-/// Where readings of GPUs come from. Every call may block for ever.
+/// Where readings of GPUs come from. Every call may block indefinitely.
 pub trait Gpus: Send + Sync + 'static {
     /// Reads one GPU, or says why it can't.
     fn read(&self, gpu: &GpuUuid) -> Result<GpuReading, Unread>;
@@ -158,7 +158,7 @@ pub(super) async fn look(gpu: GpuUuid, answer: oneshot::Receiver<Reading>, repor
     }
 }
 
-/// While it is held, the Xid events of a GPU are followed.
+/// Follows the Xid events of a GPU for as long as it is held.
 #[derive(Debug)]
 pub struct XidFollower {
     _held: Arc<()>,
@@ -213,7 +213,7 @@ mod tests {
 
     use super::*;
 
-    /// Fails twice with the same words, then tells of an Xid.
+    /// Fails twice with the same words, then reports an Xid.
     struct Flaky(AtomicU32);
 
     impl Gpus for Flaky {

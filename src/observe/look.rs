@@ -18,7 +18,7 @@ use super::overlap::{Sampler, Timing};
 use super::reports::Reports;
 use super::{mps, processes};
 use crate::host::clock;
-use crate::host::environ::Told;
+use crate::host::environ::MpsEnvironments;
 use crate::model::{
     ActionId, Blindness, CommandResult, DomainId, EngineKey, GpuUuid, GroupLaunch, GroupName, Look, Member, Moment,
     Outcome, ProcessId, ProcessUsage, Report,
@@ -27,8 +27,8 @@ use crate::model::{
 /// What will be known later, on this thread.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// What `act` lends, through an adapter in `runtime`: it alone speaks to control daemons and knows where engines live.
-pub trait Hands {
+/// I/O of `act`, lent through an adapter in `runtime`: `act` alone speaks to control daemons and knows where engines live.
+pub trait LookIo {
     /// Gives one command to the group's control daemon; answers with its stdout, or the reason why there is none, within
     /// `timeout`.
     /// Dropping the answer ends the command.
@@ -38,14 +38,14 @@ pub trait Hands {
     /// why not.
     fn trees(&self, domain: &DomainId) -> Result<Vec<(Member, Vec<ProcessUsage>)>, String>;
 
-    /// Of the last look at the trees, the processes of each engine that nothing but its word speaks for.
+    /// The processes of each engine, as of the last look at the trees, that nothing but its word speaks for.
     fn claimed(&self, domain: &DomainId) -> Vec<(Member, Vec<ProcessId>)>;
 
     /// How many processes of each of the group's engines the OOM killer took since its start, as of the last
     /// look at the trees; of those whose cgroup counts them.
     fn oom_kills(&self, domain: &DomainId) -> Vec<(Member, u64)>;
 
-    /// Bytes of host memory that are left; `None`: nobody says.
+    /// Bytes of host memory that are left; `None`: that is not known.
     fn host_memory(&self) -> Option<u64>;
 
     /// The living processes of one engine as of the last look at the trees, its main one first.
@@ -54,8 +54,8 @@ pub trait Hands {
     /// Which processes of the group's engines have a connection to its pipe directory.
     fn knocking(&self, domain: &DomainId) -> Answer<Result<Vec<u32>, Blindness>>;
 
-    /// What the processes of one engine were told of MPS; of those that may be read.
-    fn environments(&self, engine: &Member) -> Answer<Result<Told, String>>;
+    /// The settings of MPS that the processes of one engine were started with; of those that may be read.
+    fn environments(&self, engine: &Member) -> Answer<Result<MpsEnvironments, String>>;
 }
 
 /// Everything that can be looked at.
@@ -65,7 +65,7 @@ pub struct Observers {
     /// Where engines answer once they are started the next time.
     next_endpoints: BTreeMap<Member, Rc<Endpoint>>,
     driver: Arc<dyn Gpus>,
-    hands: Rc<dyn Hands>,
+    io: Rc<dyn LookIo>,
     sampler: Sampler,
     connections: Connections,
     reports: Reports,
@@ -76,7 +76,7 @@ impl Observers {
     pub fn new(
         driver: Arc<dyn Gpus>,
         launches: &[GroupLaunch],
-        hands: Rc<dyn Hands>,
+        io: Rc<dyn LookIo>,
         sampler: Sampler,
         reports: UnboundedSender<Report>,
     ) -> io::Result<Self> {
@@ -85,7 +85,7 @@ impl Observers {
             endpoints: BTreeMap::new(),
             next_endpoints: BTreeMap::new(),
             driver,
-            hands,
+            io,
             sampler,
             connections: Connections::start()?,
             reports: Reports(reports),
@@ -176,22 +176,20 @@ impl Observers {
 
     /// Reports what it sees; fails when it could not look.
     fn reading(&self, look: Look, left: Duration) -> Answer<Result<(), Blindness>> {
-        let (reports, hands, bound) = (self.reports.clone(), self.hands.clone(), inner_bound(left));
+        let (reports, io, bound) = (self.reports.clone(), self.io.clone(), inner_bound(left));
         match look {
             Look::Gpu(gpu) => match self.gpus.get(&gpu) {
                 Some(thread) => Box::pin(gpus::look(gpu, thread.read(), reports)),
                 None => Box::pin(ready(Err(Blindness::not_asked(format!("no group has the GPU {gpu}"))))),
             },
-            Look::Server { domain: group, server } => Box::pin(mps::look_server(hands, group, server, bound, reports)),
-            Look::Clients { domain: group, server } => {
-                Box::pin(mps::look_clients(hands, group, server, bound, reports))
-            }
-            Look::Trees(group) => Box::pin(async move { processes::look(&*hands, &group, &reports) }),
-            Look::Pipe(group) => Box::pin(processes::look_pipe(hands.knocking(&group), group, reports)),
+            Look::Server { domain: group, server } => Box::pin(mps::look_server(io, group, server, bound, reports)),
+            Look::Clients { domain: group, server } => Box::pin(mps::look_clients(io, group, server, bound, reports)),
+            Look::Trees(group) => Box::pin(async move { processes::look(&*io, &group, &reports) }),
+            Look::Pipe(group) => Box::pin(processes::look_pipe(io.knocking(&group), group, reports)),
             Look::Commands { domain: group, pids } => Box::pin(processes::look_at_commands(group, pids, reports)),
             Look::Traffic(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => {
-                    let (processes, own_ports) = (hands.processes(&engine), endpoint.own_ports());
+                    let (processes, own_ports) = (io.processes(&engine), endpoint.own_ports());
                     let asked = self.connections.look(engine.clone(), endpoint.door.clone(), processes, own_ports);
                     Box::pin(engines::look_traffic(engine, endpoint.clone(), asked, reports))
                 }
@@ -201,7 +199,7 @@ impl Observers {
                 Some(endpoint) => Box::pin(engines::look_token(engine, endpoint.clone(), bound, reports)),
                 None => Box::pin(ready(Err(Blindness::not_asked(format!("no engine {engine}"))))),
             },
-            Look::Environment(engine) => Box::pin(processes::look_told(hands.environments(&engine), engine, reports)),
+            Look::Environment(engine) => Box::pin(processes::look_told(io.environments(&engine), engine, reports)),
             Look::Health(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => Box::pin(engines::look_health(engine, endpoint.clone(), bound, reports)),
                 None => Box::pin(ready(Err(Blindness::not_asked(format!("no engine {engine}"))))),
@@ -215,8 +213,8 @@ impl Observers {
     }
 }
 
-/// A bound for what happens inside a look: early enough that its own verdict (a command that timed
-/// out, a health endpoint without an answer) is told before the look's deadline.
+/// A bound for what happens inside a look: early enough that its own verdict (a command that timed out, a health
+/// endpoint without an answer) is reported before the look's deadline.
 fn inner_bound(left: Duration) -> Duration {
     left - (left / 10).min(Duration::from_millis(100))
 }

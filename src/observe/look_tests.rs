@@ -1,4 +1,4 @@
-//! Looks against a fake driver, fake hands and real sockets.
+//! Looks against a fake driver, fake I/O and real sockets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm)]
 
@@ -25,12 +25,12 @@ use crate::observe::gpus::Unread;
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(30);
 
-#[path = "look_hands.rs"]
-mod hands;
+#[path = "look_io.rs"]
+mod look_io;
 
-use hands::FakeHands;
+use look_io::FakeIo;
 
-/// A driver that hangs until it is let go; it counts its readings.
+/// A driver that hangs until it is released; it counts its readings.
 #[derive(Default)]
 struct FakeDriver {
     hangs: Mutex<bool>,
@@ -86,9 +86,9 @@ fn usage() -> ProcessUsage {
     ProcessUsage { process, resident: 4096, cpu: Duration::from_millis(30), state: 'S' }
 }
 
-fn answers(answers: &[(&'static str, CommandResult, &'static str)]) -> FakeHands {
+fn answers(answers: &[(&'static str, CommandResult, &'static str)]) -> FakeIo {
     let answers = answers.iter().map(|(command, result, answer)| (*command, (*result, *answer))).collect();
-    FakeHands { answers, ..FakeHands::default() }
+    FakeIo { answers, ..FakeIo::default() }
 }
 
 fn engine() -> Member {
@@ -121,11 +121,11 @@ fn launch(url: &str) -> GroupLaunch {
     }
 }
 
-fn observers(driver: Arc<FakeDriver>, hands: FakeHands, url: &str) -> (Observers, UnboundedReceiver<Report>) {
+fn observers(driver: Arc<FakeDriver>, io: FakeIo, url: &str) -> (Observers, UnboundedReceiver<Report>) {
     let (sender, reports) = unbounded_channel();
     let nowhere = ProbePlace::of(Path::new("/nonexistent"));
     let sampler = Sampler::new(nowhere, Arc::new(|_| Ok(None)), sender.clone());
-    (Observers::new(driver, &[launch(url)], Rc::new(hands), sampler, sender).unwrap(), reports)
+    (Observers::new(driver, &[launch(url)], Rc::new(io), sampler, sender).unwrap(), reports)
 }
 
 /// All that one look reports, up to its outcome.
@@ -146,15 +146,15 @@ async fn looked(
     }
 }
 
-/// One look with these hands.
-async fn asked(hands: FakeHands, look: Look, within: Duration) -> (Vec<Observation>, Outcome) {
-    let (observers, mut reports) = observers(Arc::default(), hands, "http://127.0.0.1:1");
+/// One look with this I/O.
+async fn asked(io: FakeIo, look: Look, within: Duration) -> (Vec<Observation>, Outcome) {
+    let (observers, mut reports) = observers(Arc::default(), io, "http://127.0.0.1:1");
     LocalSet::new().run_until(looked(&observers, &mut reports, look, within)).await
 }
 
 /// One look at an engine at `url`.
 async fn asked_at(url: &str, look: Look) -> (Vec<Observation>, Outcome) {
-    let (observers, mut reports) = observers(Arc::default(), FakeHands::default(), url);
+    let (observers, mut reports) = observers(Arc::default(), FakeIo::default(), url);
     LocalSet::new().run_until(looked(&observers, &mut reports, look, LONG)).await
 }
 
@@ -183,7 +183,7 @@ fn blind(observation: &Observation) -> Option<Source> {
 
 #[tokio::test]
 async fn a_gpu_is_read_and_then_the_look_is_done() {
-    let (observers, mut reports) = observers(Arc::default(), FakeHands::default(), "");
+    let (observers, mut reports) = observers(Arc::default(), FakeIo::default(), "");
     let (seen, outcome) = LocalSet::new().run_until(looked(&observers, &mut reports, gpu(), LONG)).await;
     assert_eq!(seen, [Observation::Gpu { gpu: "GPU-1".into(), reading: reading() }]);
     assert_eq!(outcome, Outcome::Done);
@@ -192,7 +192,7 @@ async fn a_gpu_is_read_and_then_the_look_is_done() {
 #[tokio::test]
 async fn a_gpu_that_nvml_calls_lost_is_told_and_leaves_the_look_blind_and_failed() {
     let driver = Arc::new(FakeDriver { fails: true, ..FakeDriver::default() });
-    let (observers, mut reports) = observers(driver, FakeHands::default(), "");
+    let (observers, mut reports) = observers(driver, FakeIo::default(), "");
     let (seen, outcome) = LocalSet::new().run_until(looked(&observers, &mut reports, gpu(), LONG)).await;
     assert_eq!(seen[0], Observation::GpuLost { gpu: "GPU-1".into(), why: "the GPU is lost".into() });
     assert_eq!(seen[1..].iter().map(blind).collect::<Vec<_>>(), [Some(Source::Nvml)]);
@@ -202,7 +202,7 @@ async fn a_gpu_that_nvml_calls_lost_is_told_and_leaves_the_look_blind_and_failed
 #[tokio::test]
 async fn a_driver_that_hangs_leaves_every_look_with_exactly_one_outcome() {
     let driver = FakeDriver::hanging();
-    let (observers, mut reports) = observers(driver.clone(), FakeHands::default(), "");
+    let (observers, mut reports) = observers(driver.clone(), FakeIo::default(), "");
     LocalSet::new()
         .run_until(async {
             for id in 0..20 {
@@ -230,18 +230,18 @@ async fn a_driver_that_hangs_leaves_every_look_with_exactly_one_outcome() {
 
 #[tokio::test]
 async fn a_gpu_that_no_group_has_fails_at_once() {
-    let (seen, outcome) = asked(FakeHands::default(), Look::Gpu("GPU-2".into()), LONG).await;
+    let (seen, outcome) = asked(FakeIo::default(), Look::Gpu("GPU-2".into()), LONG).await;
     assert_eq!(seen.len(), 1);
     assert!(matches!(outcome, Outcome::NotAsked { .. }));
 }
 
 #[tokio::test]
 async fn a_server_is_found_and_asked_for_its_state() {
-    let hands = answers(&[
+    let io = answers(&[
         ("get_server_list", CommandResult::Answered, "486\n"),
         ("get_server_status 486", CommandResult::Answered, "FAULT\n"),
     ]);
-    let (seen, outcome) = asked(hands, server(None), LONG).await;
+    let (seen, outcome) = asked(io, server(None), LONG).await;
     let fault = Observation::Server { domain: "g".into(), server: Some(486), state: ServerState::Fault };
     assert_eq!(seen, [command(CommandResult::Answered), command(CommandResult::Answered), fault]);
     assert_eq!(outcome, Outcome::Done);
@@ -249,8 +249,8 @@ async fn a_server_is_found_and_asked_for_its_state() {
 
 #[tokio::test]
 async fn a_known_server_costs_one_command() {
-    let hands = answers(&[("get_server_status 486", CommandResult::Answered, "ACTIVE\n")]);
-    let (seen, _) = asked(hands, server(Some(486)), LONG).await;
+    let io = answers(&[("get_server_status 486", CommandResult::Answered, "ACTIVE\n")]);
+    let (seen, _) = asked(io, server(Some(486)), LONG).await;
     assert_eq!(seen.len(), 2);
 }
 
@@ -275,15 +275,15 @@ async fn a_daemon_that_is_not_there_says_nothing_about_the_server() {
 
 #[tokio::test]
 async fn a_command_that_is_never_answered_times_the_look_out() {
-    let (seen, outcome) = asked(FakeHands::default(), server(None), SHORT).await;
+    let (seen, outcome) = asked(FakeIo::default(), server(None), SHORT).await;
     assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Mps)]);
     assert_eq!(outcome, Outcome::TimedOut);
 }
 
 #[tokio::test]
 async fn clients_are_listed() {
-    let hands = answers(&[("get_client_list 486", CommandResult::Answered, "484\n493\n")]);
-    let (seen, outcome) = asked(hands, Look::Clients { domain: "g".into(), server: 486 }, LONG).await;
+    let io = answers(&[("get_client_list 486", CommandResult::Answered, "484\n493\n")]);
+    let (seen, outcome) = asked(io, Look::Clients { domain: "g".into(), server: 486 }, LONG).await;
     let clients = Observation::Clients { domain: "g".into(), server: 486, clients: vec![484, 493] };
     assert_eq!(seen, [command(CommandResult::Answered), clients]);
     assert_eq!(outcome, Outcome::Done);
@@ -291,26 +291,26 @@ async fn clients_are_listed() {
 
 #[tokio::test]
 async fn trees_are_observed_engine_by_engine_or_the_look_is_blind() {
-    let (seen, _) = asked(FakeHands::default(), Look::Trees("g".into()), LONG).await;
+    let (seen, _) = asked(FakeIo::default(), Look::Trees("g".into()), LONG).await;
     let tree = Observation::Tree { engine: engine(), processes: vec![usage().process] };
     let usage = Observation::Usage { engine: engine(), processes: vec![usage()] };
     let events = Observation::MemoryEvents { engine: engine(), oom_kills: 1 };
     assert_eq!(seen, [tree, usage, events, Observation::HostMemory { domain: "g".into(), available: 5 }]);
-    // Who only claims to be an engine's is told before its tree, and uses nothing of its own.
-    let hands = FakeHands { claimed: Some(self::usage().process), ..FakeHands::default() };
-    let (seen, _) = asked(hands, Look::Trees("g".into()), LONG).await;
+    // A process that only claims to be an engine's is observed before its tree, and uses nothing of its own.
+    let io = FakeIo { claimed: Some(self::usage().process), ..FakeIo::default() };
+    let (seen, _) = asked(io, Look::Trees("g".into()), LONG).await;
     let claimed = Observation::Claimed { engine: engine(), processes: vec![self::usage().process] };
     let used = Observation::Usage { engine: engine(), processes: vec![] };
     assert_eq!(seen[..3], [claimed, seen[1].clone(), used]);
-    let hands = FakeHands { no_trees: true, ..FakeHands::default() };
-    let (seen, outcome) = asked(hands, Look::Trees("g".into()), LONG).await;
+    let io = FakeIo { no_trees: true, ..FakeIo::default() };
+    let (seen, outcome) = asked(io, Look::Trees("g".into()), LONG).await;
     assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Procfs)]);
     assert_eq!(outcome, Outcome::NotAsked { why: "no /proc".into() });
 }
 
 #[tokio::test]
 async fn what_processes_were_told_is_observed() {
-    let (seen, outcome) = asked(FakeHands::default(), Look::Environment(engine()), LONG).await;
+    let (seen, outcome) = asked(FakeIo::default(), Look::Environment(engine()), LONG).await;
     let overwritten = vec![OVERWRITTEN];
     assert_eq!(seen, [Observation::Environment { engine: engine(), processes: vec![told()], overwritten }]);
     assert_eq!(outcome, Outcome::Done);
@@ -352,7 +352,7 @@ async fn an_engine_that_nobody_listens_for_is_refused_and_one_that_hangs_gives_n
     assert_eq!(seen, [Observation::Health { engine: engine(), health: Health::Refused }]);
 
     let listening = socket.listen(8).unwrap();
-    let (observers, mut reports) = observers(Arc::default(), FakeHands::default(), &url);
+    let (observers, mut reports) = observers(Arc::default(), FakeIo::default(), &url);
     let look = looked(&observers, &mut reports, Look::Health(engine()), Duration::from_millis(500));
     let (seen, outcome) = LocalSet::new().run_until(look).await;
     assert_eq!(seen, [Observation::Health { engine: engine(), health: Health::NoAnswer }]);
@@ -378,7 +378,7 @@ async fn command_lines_are_those_of_the_processes_that_are_there() {
     let (ours, nobody) = (std::process::id(), u32::MAX);
     let domain = DomainId::from("small-llms");
     let look = Look::Commands { domain: domain.clone(), pids: vec![ours, nobody] };
-    let (seen, outcome) = asked(FakeHands::default(), look, LONG).await;
+    let (seen, outcome) = asked(FakeIo::default(), look, LONG).await;
     let [Observation::Commands { domain: of, asked, found }] = seen.as_slice() else { panic!("{seen:?}") };
     assert_eq!((of, asked.as_slice(), &outcome), (&domain, &[ours, nobody][..], &Outcome::Done));
     let [command] = found.as_slice() else { panic!("{found:?}") };
@@ -390,7 +390,7 @@ async fn command_lines_are_those_of_the_processes_that_are_there() {
 async fn metrics_that_hang_do_not_delay_health() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (observers, mut reports) = observers(Arc::default(), FakeHands::default(), &url);
+    let (observers, mut reports) = observers(Arc::default(), FakeIo::default(), &url);
     LocalSet::new()
         .run_until(async {
             observers.look(ActionId(7), Look::Load(engine()), clock::now().after(LONG));
@@ -407,14 +407,14 @@ async fn metrics_that_hang_do_not_delay_health() {
 
 #[tokio::test]
 async fn a_deadline_that_has_passed_still_ends_the_look_once() {
-    let (seen, outcome) = asked(FakeHands::default(), server(None), Duration::ZERO).await;
+    let (seen, outcome) = asked(FakeIo::default(), server(None), Duration::ZERO).await;
     assert_eq!(seen.len(), 1);
     assert_eq!(outcome, Outcome::TimedOut);
 }
 
 #[tokio::test]
 async fn a_group_without_a_kernel_probe_has_no_window() {
-    let (seen, outcome) = asked(FakeHands::default(), Look::Overlap("g".into()), LONG).await;
+    let (seen, outcome) = asked(FakeIo::default(), Look::Overlap("g".into()), LONG).await;
     assert_eq!(seen.iter().map(blind).collect::<Vec<_>>(), [Some(Source::Probe)]);
     assert_eq!(outcome, Outcome::NotAsked { why: "no engine of g has a kernel probe".into() });
 }

@@ -14,4 +14,4 @@ pub mod processes;
 mod reports;
 mod traffic;
 
-pub use look::{Answer, Hands, Observers};
+pub use look::{Answer, LookIo, Observers};

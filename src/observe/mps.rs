@@ -1,26 +1,27 @@
-//! Asks a group's control daemon for its server, the server's state and its clients. A refused or unanswered command is told as what it is, never as "none".
+//! Asks a group's control daemon for its server, the server's state and its clients. A refused or unanswered command is
+//! reported as what it is, never as "none".
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Hands;
+use super::LookIo;
 use super::reports::Reports;
 use crate::host::mps_log;
 use crate::model::{Blindness, CommandResult, DomainId, Observation, ServerState};
 
-/// A read is answered within this or not at all (a healthy daemon needs 2 ms).
+/// Upper bound for a command that reads: a healthy daemon needs 2 ms.
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) async fn look_server(
-    hands: Rc<dyn Hands>,
+    io: Rc<dyn LookIo>,
     domain: DomainId,
     server: Option<u32>,
     bound: Duration,
     reports: Reports,
 ) -> Result<(), Blindness> {
-    let daemon = Daemon { hands, domain, until: Instant::now() + bound, reports };
+    let daemon = Daemon { io, domain, until: Instant::now() + bound, reports };
     let server = match server {
         Some(server) => Some(server),
         // A daemon has one server at a time, for one user.
@@ -36,13 +37,13 @@ pub(super) async fn look_server(
 }
 
 pub(super) async fn look_clients(
-    hands: Rc<dyn Hands>,
+    io: Rc<dyn LookIo>,
     domain: DomainId,
     server: u32,
     bound: Duration,
     reports: Reports,
 ) -> Result<(), Blindness> {
-    let daemon = Daemon { hands, domain, until: Instant::now() + bound, reports };
+    let daemon = Daemon { io, domain, until: Instant::now() + bound, reports };
     let clients = daemon.pids(&format!("get_client_list {server}")).await?;
     daemon.reports.observed(Observation::Clients { domain: daemon.domain, server, clients });
     Ok(())
@@ -50,7 +51,7 @@ pub(super) async fn look_clients(
 
 /// One group's control daemon, for as long as a look lasts.
 struct Daemon {
-    hands: Rc<dyn Hands>,
+    io: Rc<dyn LookIo>,
     domain: DomainId,
     until: Instant,
     reports: Reports,
@@ -60,7 +61,7 @@ impl Daemon {
     /// The answer to one command; what became of it is an observation of its own.
     async fn ask(&self, command: &str) -> Result<String, Blindness> {
         let timeout = self.until.saturating_duration_since(Instant::now()).min(READ_TIMEOUT);
-        let (result, answer) = self.hands.command(&self.domain, command, timeout).await;
+        let (result, answer) = self.io.command(&self.domain, command, timeout).await;
         self.reports.observed(Observation::Command { domain: self.domain.clone(), result });
         match result {
             CommandResult::Answered => Ok(answer),

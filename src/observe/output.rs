@@ -7,7 +7,7 @@ use crate::host::engines::LineReader;
 use crate::host::pieces::Piece;
 use crate::model::{LinePlace, Member, Moment, Observation, Saying};
 
-/// The same word of one engine counts once in so long: whoever has an engine echo his prompts must not keep the core
+/// Time in which the same word of one engine counts once: a user that has an engine echo prompts must not keep the core
 /// busy. Far below the time in which anything is judged.
 const SAME: Duration = Duration::from_millis(20);
 
@@ -24,7 +24,7 @@ impl EngineOutput {
         EngineOutput { engine, reader: LineReader::default(), told: BTreeMap::new() }
     }
 
-    /// What this piece of its output says. `None`: nothing, or what was told a moment ago.
+    /// What this piece of its output says. `None`: nothing, or what was observed a moment ago.
     pub fn observe(&mut self, piece: &Piece) -> Option<Observation> {
         let saying = self.reader.read(piece)?;
         let told = self.told.get(&saying);

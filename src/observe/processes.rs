@@ -1,5 +1,6 @@
-//! Observes which processes each engine of a group has, what they use, what the OOM killer took of them and what
-//! they were told of MPS; and what processes that no engine owns were started as. Signals nobody.
+//! Observes which processes each engine of a group has, what they use, what the OOM killer took of them and the
+//! settings of MPS that they were started with; and what processes that no engine owns were started as. Sends no
+//! signal.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -8,8 +9,8 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use super::reports::Reports;
-use super::{Answer, Hands};
-use crate::host::environ::Told;
+use super::{Answer, LookIo};
+use crate::host::environ::MpsEnvironments;
 use crate::host::own_limits;
 use crate::host::procfs::Procfs;
 use crate::model::{Blindness, CommandLine, DomainId, Member, Observation};
@@ -18,9 +19,9 @@ use crate::text::secrets::Secrets;
 /// What is hidden of command lines; its patterns are made once.
 static SECRETS: LazyLock<Option<Secrets>> = LazyLock::new(|| Secrets::new().ok());
 
-pub(super) fn look(hands: &dyn Hands, domain: &DomainId, reports: &Reports) -> Result<(), Blindness> {
-    let trees = hands.trees(domain).map_err(Blindness::not_asked)?;
-    let claimed = hands.claimed(domain);
+pub(super) fn look(io: &dyn LookIo, domain: &DomainId, reports: &Reports) -> Result<(), Blindness> {
+    let trees = io.trees(domain).map_err(Blindness::not_asked)?;
+    let claimed = io.claimed(domain);
     for (engine, mut processes) in trees {
         let tree = processes.iter().map(|usage| usage.process).collect();
         if let Some((_, claimed)) = claimed.iter().find(|(key, claimed)| key == &engine && !claimed.is_empty()) {
@@ -31,21 +32,21 @@ pub(super) fn look(hands: &dyn Hands, domain: &DomainId, reports: &Reports) -> R
         reports.observed(Observation::Tree { engine: engine.clone(), processes: tree });
         reports.observed(Observation::Usage { engine, processes });
     }
-    for (engine, oom_kills) in hands.oom_kills(domain) {
+    for (engine, oom_kills) in io.oom_kills(domain) {
         reports.observed(Observation::MemoryEvents { engine, oom_kills });
     }
-    if let Some(available) = hands.host_memory() {
+    if let Some(available) = io.host_memory() {
         reports.observed(Observation::HostMemory { domain: domain.clone(), available });
     }
     Ok(())
 }
 
 pub(super) async fn look_told(
-    answer: Answer<Result<Told, String>>,
+    answer: Answer<Result<MpsEnvironments, String>>,
     engine: Member,
     reports: Reports,
 ) -> Result<(), Blindness> {
-    let Told { processes, overwritten } = answer.await.map_err(Blindness::not_asked)?;
+    let MpsEnvironments { processes, overwritten } = answer.await.map_err(Blindness::not_asked)?;
     reports.observed(Observation::Environment { engine, processes, overwritten });
     Ok(())
 }
@@ -60,8 +61,8 @@ pub(super) async fn look_pipe(
     Ok(())
 }
 
-/// On a thread of its own: a command line is read from its process's memory, and waits for one that a driver
-/// call holds. Such a thread is left behind; the core asks a few times only.
+/// Reads command lines on a thread of its own: they are in their process's memory, and a process that a driver call
+/// holds makes the reader wait. Such a thread is left behind; the core asks a few times only.
 pub(super) async fn look_at_commands(domain: DomainId, asked: Vec<u32>, reports: Reports) -> Result<(), Blindness> {
     let (answer, answered) = oneshot::channel();
     let pids = asked.clone();
@@ -80,7 +81,7 @@ pub(super) async fn look_at_commands(domain: DomainId, asked: Vec<u32>, reports:
     Ok(())
 }
 
-/// Of whom we can't look for our own sake nothing is said: he is not gone.
+/// Reads command lines. Nothing is said of a process that can't be read for our own sake: it is not gone.
 fn read(procfs: &Procfs, pids: &[u32], secrets: &Secrets) -> Result<Vec<CommandLine>, String> {
     let mut found = Vec::new();
     for pid in pids {

@@ -10,7 +10,7 @@ pub(super) struct Reports(pub UnboundedSender<Report>);
 
 impl Reports {
     pub(super) fn observed(&self, observation: Observation) {
-        // Nobody listens once the core loop has ended, and nobody misses it.
+        // Nothing listens once the core loop has ended, and nothing is missed.
         let _ = self.0.send(Report::Observed(observation));
     }
 

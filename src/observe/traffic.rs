@@ -1,4 +1,4 @@
-//! From the sockets of an engine's port, look after look, to what the connections say: who waits, who was answered.
+//! Turns the sockets of an engine's port, look after look, into what the connections say: who waits, who was answered.
 //! Pure: it reads nothing and judges nothing.
 //!
 //! A client that vanished without a word (its machine lost power) shows as open until TCP gives it up.
@@ -26,16 +26,16 @@ const HEAD: u64 = 256;
 /// What was seen of one engine's connections so far.
 #[derive(Debug, Default)]
 pub(super) struct Reckoner {
-    /// As of the last look, by their cookies.
-    seen: BTreeMap<u64, Seen>,
+    /// Connections as of the last look, by their cookies.
+    seen: BTreeMap<u64, ConnectionState>,
     /// When that was, if it followed every connection: one that is not among them is new.
     complete_at: Option<Moment>,
     answered: u64,
 }
 
-/// A connection as it was when it last got on: with a request, or with a part of its answer.
+/// A connection as it was when it last made progress: with a request, or with a part of its answer.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct ConnectionState {
     at: Moment,
     written: u64,
     packets: u32,
@@ -88,10 +88,10 @@ impl Reckoner {
 
     /// What is to be remembered of a connection, and by how many bytes its answer has grown. Bytes count where they come
     /// late, or as a stream: look after look, and no request in between.
-    fn grown(&self, socket: &Socket, now: Moment) -> (Seen, u64) {
-        let new = self.complete_at.map(|at| Seen { at, ..Seen::default() });
+    fn grown(&self, socket: &Socket, now: Moment) -> (ConnectionState, u64) {
+        let new = self.complete_at.map(|at| ConnectionState { at, ..ConnectionState::default() });
         let Some(before) = self.seen.get(&socket.cookie).copied().or(new) else {
-            return (Seen::of(socket, now), 0);
+            return (ConnectionState::of(socket, now), 0);
         };
         let growth = written(socket).saturating_sub(before.written);
         let asked = socket.received != before.received;
@@ -100,23 +100,23 @@ impl Reckoner {
         let late = socket.since_received.saturating_sub(socket.since_sent) >= LATE;
         let stream = before.begun && !asked;
         let begun = stream || growth > 0 && !waits(socket);
-        let now = if answer || asked { Seen::of(socket, now) } else { before };
-        (Seen { begun, ..now }, if answer && (late || stream) { growth } else { 0 })
+        let now = if answer || asked { ConnectionState::of(socket, now) } else { before };
+        (ConnectionState { begun, ..now }, if answer && (late || stream) { growth } else { 0 })
     }
 
     /// Its engine spoke last, its client has everything, and no more comes. A client that does not read is no engine that
     /// does not write.
     fn stalls(&self, socket: &Socket, now: Moment) -> bool {
-        let at = self.seen.get(&socket.cookie).map_or(Seen::of(socket, now).at, |seen| seen.at);
+        let at = self.seen.get(&socket.cookie).map_or(ConnectionState::of(socket, now).at, |seen| seen.at);
         socket.received > 0 && !waits(socket) && socket.unacknowledged == 0 && now.since(at) > STALLED_AFTER
     }
 }
 
-impl Seen {
-    /// As it is now.
-    fn of(socket: &Socket, now: Moment) -> Seen {
+impl ConnectionState {
+    /// The socket as it is now.
+    fn of(socket: &Socket, now: Moment) -> ConnectionState {
         let still = socket.since_sent.min(socket.since_received);
-        Seen {
+        ConnectionState {
             at: now.before(still),
             written: written(socket),
             packets: socket.packets,
@@ -137,7 +137,7 @@ fn signs(packets: u32, time: Duration) -> u64 {
     in_packets.min((SIGNS_A_SECOND * (1.0 + time.as_secs_f64())) as u64)
 }
 
-/// Its client spoke last. Times are told in the kernel's ticks: within one the engine is taken to have spoken last, but for
+/// Its client spoke last. Times are in the kernel's ticks: within one the engine is taken to have spoken last, but for
 /// a new connection, whose two times both begin with it.
 fn waits(socket: &Socket) -> bool {
     let at_once = socket.since_received == socket.since_sent;
@@ -152,7 +152,7 @@ fn count(connections: usize) -> u32 {
 struct Home {
     /// Addresses with a listener of their own; others are of the one that listens at any address.
     own: BTreeSet<IpAddr>,
-    /// `None`: the host is no address, so all are.
+    /// Address of the host; `None`: the host is no address, so all are.
     of: Option<IpAddr>,
 }
 

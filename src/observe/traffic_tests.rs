@@ -36,7 +36,7 @@ fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// Of a single look.
+/// Traffic of a single look.
 fn once(sockets: &[Socket]) -> Traffic {
     Looks::default().look(0, sockets)
 }

@@ -1,25 +1,25 @@
-//! For build scripts: compiles a library of std alone that a crate embeds, so that `cargo run` builds all.
+//! Compiles a library of std alone that a crate embeds, for build scripts, so that `cargo run` builds all.
 
 use std::env;
 use std::path::Path;
 use std::process::{Command, exit};
 
-/// A library of std alone: the name of its file, its root, and what else its compiler is told.
-pub(crate) struct Library {
+/// A library of std alone: the name of its file, its root, and further arguments of its compiler.
+pub(crate) struct EmbeddedLibrary {
     pub file: &'static str,
     pub root: &'static str,
     pub options: &'static [&'static str],
 }
 
 /// Compiles it into `OUT_DIR`, or ends the build with a message that names it.
-pub(crate) fn embed(library: &Library) {
+pub(crate) fn embed(library: &EmbeddedLibrary) {
     if let Err(problem) = compile(library) {
         println!("cargo::error=the library {} ({}): {problem}", library.file, library.root);
         exit(1);
     }
 }
 
-fn compile(library: &Library) -> Result<(), String> {
+fn compile(library: &EmbeddedLibrary) -> Result<(), String> {
     let variable = |name| env::var(name).map_err(|error| format!("{name}: {error}"));
     let target = Path::new(&variable("OUT_DIR")?).join(library.file);
     let mut rustc = Command::new(variable("RUSTC")?);

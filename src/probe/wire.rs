@@ -14,31 +14,31 @@ const UNAVAILABLE: u8 = 2;
 const KERNELS: u8 = 3;
 const RECORD: u8 = 4;
 
-/// From the watchdog to a probe.
+/// An order from the watchdog to a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Record the kernels of this time, which lies ahead.
     Record {
         /// Comes back with the kernels.
         window: u64,
-        /// Its beginning.
+        /// Beginning of the window.
         from: u64,
         /// Its end, after `from`.
         to: u64,
     },
 }
 
-/// From a probe to the watchdog.
+/// A word from a probe to the watchdog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
     /// The first one.
     Hello {
-        /// Of this format.
+        /// Version of this format.
         version: u64,
     },
-    /// It can't record: why. Said once; it may be able to later, and sends kernels then.
+    /// The probe can't record, and why. Said once; it may be able to later, and sends kernels then.
     Unavailable {
-        /// For people, at most 300 bytes.
+        /// Reason for people, at most 300 bytes.
         why: String,
     },
     /// The kernels of a window.
@@ -48,7 +48,7 @@ pub enum Word {
 /// The kernels of one process in one window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kernels {
-    /// As it was ordered.
+    /// Number of the window as it was ordered.
     pub window: u64,
     /// Every kernel that ran between these two moments is there; empty where the first is not before the second.
     pub covered: (u64, u64),
@@ -70,7 +70,7 @@ impl Order {
         })
     }
 
-    /// From a frame's body; `None`: it is none.
+    /// Reads a frame's body; `None`: it is none.
     pub fn read(body: &[u8]) -> Option<Order> {
         let mut rest = body.strip_prefix(&[RECORD])?;
         let (window, from) = (take(&mut rest)?, take(&mut rest)?);
@@ -98,7 +98,7 @@ impl Word {
         })
     }
 
-    /// From a frame's body; `None`: it is none.
+    /// Reads a frame's body; `None`: it is none.
     pub fn read(body: &[u8]) -> Option<Word> {
         let (tag, mut rest) = body.split_first()?;
         let word = match *tag {

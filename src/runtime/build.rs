@@ -26,9 +26,9 @@ use super::control::{self, SocketWish};
 use super::core_loop::{CoreLoop, Heartbeat, Story};
 use super::doors::{self, Doors};
 use super::followers::Followers;
-use super::hands::Lent;
 use super::hooks::Callers;
 use super::incident_keeper::{self, Keeper};
+use super::look_io::LookOverExecutor;
 use super::prepare::Prepared;
 use super::probes;
 use super::refusal::Refusal;
@@ -153,9 +153,9 @@ fn observers(
     policy: &Policy,
     sender: &UnboundedSender<Report>,
 ) -> Result<Observers, Refusal> {
-    let lent = std::rc::Rc::new(Lent::by(executor));
+    let io = std::rc::Rc::new(LookOverExecutor::by(executor));
     let sampler = probes::sampler(executor, sender.clone());
-    let mut observers = Observers::new(gpus, launches, lent, sampler, sender.clone())
+    let mut observers = Observers::new(gpus, launches, io, sampler, sender.clone())
         .map_err(|error| Refusal::io("start a thread for NVML", &error))?;
     observers
         .sample(probes::timings(policy))

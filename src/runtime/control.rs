@@ -33,7 +33,7 @@ impl SocketWish {
         asked.map_or_else(|| SocketWish::Default(default.to_owned()), SocketWish::Asked)
     }
 
-    /// Where.
+    /// Path of the socket.
     pub(super) fn path(&self) -> &Path {
         let (SocketWish::Asked(path) | SocketWish::Default(path)) = self;
         path
@@ -68,22 +68,22 @@ pub(super) fn serve(
     Ok((Some(socket), questions))
 }
 
-/// Who waits for the answer to an order that is being taken up.
+/// Channel for the answer to an order that is being carried out.
 pub(super) struct Owed {
     answer: oneshot::Sender<Result<Plan, String>>,
     plan: Plan,
 }
 
 impl Owed {
-    /// Tells that the order was taken up.
+    /// Answers that the order was carried out.
     pub(super) fn pay(self) {
         // One that went away meanwhile sees it in the status.
         let _ = self.answer.send(Ok(self.plan));
     }
 }
 
-/// What the core is to be told for a question. An order that is to be carried out leaves its answer owed: it
-/// is paid once a status shows what it changed, so that whoever waits for its goals looks at no older one.
+/// The input of the core for a question. An order that is to be carried out leaves its answer owed: it is paid once a
+/// status shows what it changed, so that a client that waits for its goals looks at no older one.
 pub(super) fn take_up(
     asked: Asked,
     watchdog: &Watchdog,
@@ -93,7 +93,7 @@ pub(super) fn take_up(
 ) -> Input {
     let Asked { wanted, dry_run, answer } = asked;
     if answer.is_closed() {
-        // Given up already, and told so.
+        // Given up already, and answered so.
         return Input::Woke;
     }
     match wanted {

@@ -50,7 +50,7 @@ impl Heartbeat {
     }
 }
 
-/// Is told of every event: how `demo` tells its story.
+/// Called with every event: how `demo` tells its story.
 pub(super) type Story = Box<dyn FnMut(&Event)>;
 
 /// Everything that the loop moves.
@@ -62,7 +62,7 @@ pub(super) struct CoreLoop {
     pub hooks: Arc<Callers>,
     pub keeper: Arc<Keeper>,
     pub exporter: Arc<Exporter>,
-    /// To all that hold a receiver: the exporter, and whoever needs each engine's address and state.
+    /// Channel to all that hold a receiver: the exporter, and what else needs each engine's address and state.
     pub status: watch::Sender<Arc<Status>>,
     pub heartbeat: Arc<Heartbeat>,
     pub reports: UnboundedReceiver<Report>,
@@ -88,7 +88,7 @@ struct Progress {
     own: VecDeque<Request>,
     /// The answer to the order that is the next input.
     owed: Option<Owed>,
-    /// A stop was asked for: nothing new is taken up.
+    /// A stop was asked for: nothing new is begun.
     stopping: bool,
     /// Groups or engines that are in force no more may still be there.
     leaving: bool,
@@ -136,10 +136,10 @@ impl CoreLoop {
         }
     }
 
-    /// What the core need not know is told at once; then it is only woken.
+    /// Takes news; what the core need not know is emitted at once, and it is only woken.
     fn hear(&mut self, news: News, progress: &mut Progress) -> Input {
         match news {
-            News::Told(what) => {
+            News::Event(what) => {
                 self.announce(&news::event(what), progress);
                 Input::Woke
             }
@@ -149,7 +149,7 @@ impl CoreLoop {
 
     /// A changed configuration, wholly or not at all.
     fn take_up(&mut self, take_up: TakeUp, progress: &mut Progress) -> Input {
-        let TakeUp { change, launches, hooks, told, answer } = take_up;
+        let TakeUp { change, launches, hooks, event, answer } = take_up;
         if progress.stopping || answer.is_closed() {
             // Whoever gave up asking goes by what was in force.
             let _ = answer.send(Err("mpswarden is stopping".to_owned()));
@@ -161,8 +161,8 @@ impl CoreLoop {
         }
         self.hooks.take_up(hooks);
         (self.launches, progress.leaving) = (launches, true);
-        if let Some(told) = told {
-            self.announce(&news::event(told), progress);
+        if let Some(event) = event {
+            self.announce(&news::event(event), progress);
         }
         let _ = answer.send(Ok(()));
         Input::PolicyChanged(Box::new(change))
@@ -201,7 +201,7 @@ impl CoreLoop {
         self.tell(event, progress);
     }
 
-    /// Actions first: what was decided happens before it is told. The log comes last: whoever reads there of a
+    /// Actions first: what was decided happens before it is logged. The log comes last: a reader who learns there of a
     /// fault finds the readiness gone and the counters grown.
     fn carry_out(&mut self, decision: Decision, now: Moment, progress: &mut Progress) {
         for Ordered { id, deadline, action } in decision.actions {

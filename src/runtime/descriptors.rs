@@ -1,16 +1,16 @@
-//! What the limit of open files is good for. Looked at before the first engine starts, and told where it is low: what
+//! What the limit of open files is good for. Looked at before the first engine starts, and logged where it is low: what
 //! can't be opened later is what a recovery needs. Pure.
 
 use crate::host::trees::MOST_HELD;
 use crate::web::MAX_CONNECTIONS;
 
-/// For the watchdog's own: logs, NVML, the kernel log, sockets, a command to each daemon.
+/// Descriptors for the watchdog's own use: logs, NVML, the kernel log, sockets, a command to each daemon.
 const OWN: u64 = 64;
 /// Connections of the control socket.
 const ORDERS: u64 = 16;
-/// Of each engine beside its processes: its output, its health, its metrics, its port, its probe.
+/// Descriptors of each engine beside its processes: its output, its health, its metrics, its port, its probe.
 const OF_ENGINE: u64 = 8;
-/// Below this nothing works.
+/// Number of descriptors below which nothing works.
 const LEAST: u64 = 64;
 /// Prometheus and a person at least are let in.
 const FEWEST_CONNECTIONS: u64 = 8;

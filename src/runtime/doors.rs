@@ -23,7 +23,8 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    /// Opens them; nobody is answered yet. Sockets that systemd passed are served in place of the configured addresses.
+    /// Opens them; no client is answered yet. Sockets that systemd passed are served in place of the configured
+    /// addresses.
     pub(super) fn open(wishes: &Wishes) -> Result<Doors, Refusal> {
         let passed = notify::passed_sockets().map_err(|error| Refusal::io("take systemd's sockets", &error))?;
         let http = match passed.is_empty() {
@@ -34,7 +35,7 @@ impl Doors {
     }
 }
 
-/// Tells of each address that can't be had; what is returned tells of one that was had at last.
+/// Logs each address that can't be had; what is returned logs one that was had at last.
 pub(super) fn tell(
     http: &Listeners,
     exporter: &Arc<Exporter>,
@@ -44,12 +45,12 @@ pub(super) fn tell(
         let (address, why) = (waiting.address.to_string(), waiting.why.clone());
         exporter.set_http(&address, Some(why.clone()));
         // Nobody listens any more only when the watchdog ends.
-        let _ = news.send(News::Told(What::HttpDown { address, why }));
+        let _ = news.send(News::Event(What::HttpDown { address, why }));
     }
     let (exporter, news) = (exporter.clone(), news.clone());
     Arc::new(move |address| {
         let address = address.to_string();
         exporter.set_http(&address, None);
-        let _ = news.send(News::Told(What::HttpUp { address }));
+        let _ = news.send(News::Event(What::HttpUp { address }));
     })
 }

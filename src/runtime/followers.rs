@@ -18,7 +18,7 @@ use crate::observe::daemon_log::DaemonLog;
 use crate::observe::gpus;
 use crate::observe::gpus::{Gpus, XidFollower};
 
-/// After a log could not be followed.
+/// Pause after a log could not be followed.
 const FOLLOWED_AGAIN: Duration = Duration::from_secs(5);
 
 /// All followers.
@@ -107,8 +107,8 @@ impl Engines {
     }
 }
 
-/// One log, one task, with the core: a server's fatal line waits for nobody. Where it can't be followed the daemon's
-/// answers, the pidfds and NVML still tell; it is a blind source then, and tried again.
+/// One log, one task, with the core: a server's fatal line waits for nothing. Where it can't be followed the daemon's
+/// answers, the pidfds and NVML still show it; it is a blind source then, and tried again.
 fn log(domain: DomainId, path: PathBuf, reports: UnboundedSender<Report>) -> Log {
     let task = spawn_local(async move {
         // The receiver is gone only when the watchdog ends.

@@ -54,7 +54,7 @@ struct Facts {
 }
 
 impl Callers {
-    /// Starts the thread that runs them; their ends are told as news.
+    /// Starts the thread that runs them; their ends come as news.
     pub(super) fn start(
         commands: config::Hooks,
         state_directory: &Path,
@@ -63,7 +63,7 @@ impl Callers {
         let owner = OwnerMark { state_directory: state_directory.to_owned() };
         let told = Box::new(move |hook, result, why| {
             // Nobody listens any more only when the watchdog ends.
-            let _ = news.send(News::Told(What::HookEnded { hook, result, why }));
+            let _ = news.send(News::Event(What::HookEnded { hook, result, why }));
         });
         Ok(Callers { commands: Mutex::new(commands), hooks: Hooks::start(owner, told)? })
     }

@@ -8,15 +8,15 @@ use std::thread;
 use std::time::Duration;
 
 use crate::export::Exporter;
-use crate::host::incident_store::{Found, IncidentStore, KEPT};
+use crate::host::incident_store::{IncidentStore, KEPT, StoredIncidents};
 use crate::model::{Incident, Written};
 
-/// Between two tries, while the disk refuses.
+/// Pause between two tries, while the disk refuses.
 const RETRY: Duration = Duration::from_secs(5);
-/// For what waits when the watchdog ends.
+/// Upper bound for writing what waits when the watchdog ends.
 const LAST_WRITES: Duration = Duration::from_secs(2);
 
-/// Is told how each writing ended.
+/// Called with how each writing ended.
 type Count = Arc<dyn Fn(Written) + Send + Sync>;
 
 /// The near end: takes incidents, never waits.
@@ -33,7 +33,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Waiting {
-    /// By name, so oldest first; at most [`KEPT`].
+    /// Incidents by name, so oldest first; at most [`KEPT`].
     incidents: BTreeMap<String, Arc<Incident>>,
     /// The thread has one in hand.
     writing: bool,
@@ -51,10 +51,11 @@ pub(super) fn start(store: IncidentStore, exporter: &Arc<Exporter>) -> io::Resul
     Ok(keeper)
 }
 
-/// What is there; what can't be read is told once.
+/// The incidents that are there; what can't be read is logged once.
 fn earlier(store: &IncidentStore) -> Vec<Incident> {
-    let Found { incidents, bad } =
-        store.load().unwrap_or_else(|error| Found { bad: vec![error.to_string()], ..Found::default() });
+    let StoredIncidents { incidents, bad } = store
+        .load()
+        .unwrap_or_else(|error| StoredIncidents { bad: vec![error.to_string()], ..StoredIncidents::default() });
     if !bad.is_empty() {
         let directory = store.directory().display();
         tracing::warn!("not every incident of earlier runs in {directory} can be read: {}", bad.join("; "));
@@ -75,7 +76,7 @@ struct Disk {
 }
 
 impl Write for Disk {
-    /// Trouble is told when it begins and when it is over.
+    /// Trouble is logged when it begins and when it is over.
     fn write(&mut self, incident: &Incident) -> bool {
         let (done, directory) = (self.store.save(incident), self.store.directory().display());
         match &done {
@@ -171,7 +172,7 @@ mod tests {
     use super::*;
     use crate::model::Fault;
 
-    /// Writes as the test says, and tells what.
+    /// Writes as the test says, and reports what it wrote.
     struct Played {
         goes_well: Receiver<bool>,
         written: Sender<String>,
@@ -229,7 +230,7 @@ mod tests {
         scene.goes_well.send(true).unwrap();
         scene.goes_well.send(true).unwrap();
         let told: Vec<String> = scene.written.iter().take(2).collect();
-        // The second may have been taken up first, were it alone; what is last is the latest.
+        // The second may have been written first, were it alone; what is last is the latest.
         assert_eq!(told, ["1 first", "2 form 999"]);
         scene.keeper.finish();
     }

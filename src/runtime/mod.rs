@@ -8,9 +8,9 @@ mod demo;
 mod descriptors;
 mod doors;
 mod followers;
-mod hands;
 mod hooks;
 mod incident_keeper;
+mod look_io;
 mod news;
 #[cfg(not(feature = "demo"))]
 mod no_demo;

@@ -1,5 +1,5 @@
-//! What comes to the core loop beside facts and requests: a changed configuration to be taken up, and what
-//! others than the core have to tell.
+//! What comes to the core loop beside facts and requests: a changed configuration to be applied, and events of others
+//! than the core.
 
 use tokio::sync::oneshot;
 
@@ -10,23 +10,23 @@ use crate::model::{Event, GroupLaunch, What};
 
 /// One piece of it.
 pub(super) enum News {
-    /// Something happened; it is counted and told as the core's own events are.
-    Told(What),
-    /// A configuration that was checked wholly; the answer says whether it was taken up.
+    /// Something happened; it is counted and logged as the core's own events are.
+    Event(What),
+    /// A configuration that was checked wholly; the answer says whether it was applied.
     TakeUp(Box<TakeUp>),
 }
 
-/// A changed configuration, ready to be taken up at once.
+/// A changed configuration, ready to be applied at once.
 pub(super) struct TakeUp {
-    /// For the core.
+    /// The change for the core.
     pub change: PolicyChange,
     /// All groups.
     pub launches: Vec<GroupLaunch>,
-    /// Commands told of events.
+    /// Commands that are called for events.
     pub hooks: Hooks,
-    /// What to tell of it, where it is worth telling.
-    pub told: Option<What>,
-    /// Why nothing was taken up.
+    /// Event that says so, where there is something to say.
+    pub event: Option<What>,
+    /// Channel for the answer: why nothing was applied, if so.
     pub answer: oneshot::Sender<Result<(), String>>,
 }
 

@@ -1,5 +1,5 @@
 //! Follows engines' outputs on a thread of its own: an engine that prints without end delays nothing but itself, least
-//! of all the line with which a server tells of a fatal error.
+//! of all the line with which a server reports a fatal error.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,10 +19,10 @@ use crate::observe::output::EngineOutput;
 
 /// The outputs that are followed. The thread ends with it.
 pub(super) struct Outputs {
-    orders: UnboundedSender<Order>,
+    orders: UnboundedSender<FollowOrder>,
 }
 
-enum Order {
+enum FollowOrder {
     Follow(Member, PathBuf, Mark),
     Leave(Member),
 }
@@ -43,23 +43,23 @@ impl Outputs {
     pub(super) fn follow(&self, engine: Member, path: PathBuf) {
         let mark = Mark::now(&path);
         // The thread ends only when this does.
-        let _ = self.orders.send(Order::Follow(engine, path, mark));
+        let _ = self.orders.send(FollowOrder::Follow(engine, path, mark));
     }
 
     /// Nobody is interested in this engine any more.
     pub(super) fn leave(&self, engine: Member) {
-        let _ = self.orders.send(Order::Leave(engine));
+        let _ = self.orders.send(FollowOrder::Leave(engine));
     }
 }
 
-async fn obey(mut orders: UnboundedReceiver<Order>, reports: UnboundedSender<Report>) {
+async fn obey(mut orders: UnboundedReceiver<FollowOrder>, reports: UnboundedSender<Report>) {
     let mut followed: BTreeMap<Member, Followed> = BTreeMap::new();
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Follow(engine, path, mark) => {
+            FollowOrder::Follow(engine, path, mark) => {
                 followed.insert(engine.clone(), output(engine, path, mark, reports.clone()));
             }
-            Order::Leave(engine) => drop(followed.remove(&engine)),
+            FollowOrder::Leave(engine) => drop(followed.remove(&engine)),
         }
     }
 }
@@ -135,7 +135,7 @@ mod tests {
         outputs.follow(engine("c"), c.clone());
         append(&c, "CUDA error: out of memory\n");
         assert_eq!(said(&mut reports).await, (engine("c"), Saying::Error(2), 0));
-        // Orders are obeyed one after the other: nobody follows a any more.
+        // Orders are obeyed one after the other: a is no longer followed.
         append(&a, "CUDA error: out of memory\n");
         append(&c, "CUDA error: misaligned address\n");
         assert_eq!(said(&mut reports).await, (engine("c"), Saying::Error(716), 26));

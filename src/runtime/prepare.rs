@@ -18,12 +18,12 @@ use super::descriptors::{self, Share};
 use super::refusal::Refusal;
 use super::trust;
 
-/// For the driver to answer at the start: it loads for seconds where no persistence daemon keeps it.
+/// Upper bound for the driver to answer at the start: it loads for seconds where no persistence daemon keeps it.
 const NVML_BOUND: Duration = Duration::from_secs(30);
-/// For what an earlier run left to be ended.
+/// Upper bound for ending what an earlier run left.
 const LEFTOVERS_BOUND: Duration = Duration::from_secs(30);
 
-/// For one GPU that was not identified to be asked for once more.
+/// Upper bound for asking once more for a GPU that was not identified.
 const ASK_BOUND: Duration = Duration::from_secs(5);
 
 /// Why groups can't be started as things stand, by their names.
@@ -78,7 +78,7 @@ pub(super) fn look(configuration: &Configuration, seed: u64) -> Result<Found, Re
     Ok(Found { policy, launches, gpus, driver, lock, open_files, blocked })
 }
 
-/// Ends what an earlier run left, and takes up what it remembered. Runs within the runtime.
+/// Ends what an earlier run left, and loads what it remembered. Runs within the runtime.
 pub(super) async fn take_over(configuration: &Configuration, found: Found) -> Result<Prepared, Refusal> {
     let Found { policy, launches, gpus, driver, lock, open_files, mut blocked } = found;
     let owner = OwnerMark { state_directory: configuration.state_directory.clone() };
@@ -94,12 +94,12 @@ pub(super) async fn take_over(configuration: &Configuration, found: Found) -> Re
     Ok(Prepared { policy, launches, gpus, driver, memory, owner, lock, open_files })
 }
 
-/// Both, for whoever has no doors to open.
+/// Does both, for callers without doors to open.
 pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<Prepared, Refusal> {
     take_over(configuration, look(configuration, seed)?).await
 }
 
-/// Of the groups whose GPU was not identified those that have none: NVML does not list it. One that is lost, needs a
+/// The groups that have no GPU, of those whose GPU was not identified: NVML does not list it. One that is lost, needs a
 /// reset or hangs the driver is there, and its group is held for that.
 fn not_listed(driver: &Driver, launches: &[GroupLaunch], absent: BTreeMap<GroupName, Problems>) -> Blocked {
     let gpu_of = |name: &GroupName| {
@@ -113,7 +113,7 @@ fn not_listed(driver: &Driver, launches: &[GroupLaunch], absent: BTreeMap<GroupN
     gone.map(|(name, problems)| (name, problems.to_string())).collect()
 }
 
-/// Exits only where nobody could be served.
+/// Refuses only where no group could be served.
 fn refuse_if_all(blocked: &Blocked, launches: &[GroupLaunch]) -> Result<(), Refusal> {
     let served = launches.iter().any(|launch| !blocked.contains_key(&launch.domain.group));
     if served || blocked.is_empty() {
@@ -156,8 +156,8 @@ async fn clear_leftovers(lock: &Lock, configuration: &Configuration) -> Result<(
     Err(Refusal::unavailable(format!("an earlier run left processes that do not die: {list}; state D needs a reboot")))
 }
 
-/// Groups whose pipe directory, or that of their second side, another daemon uses. Where nobody can say, nothing is
-/// said: the daemon's own start will tell.
+/// Groups whose pipe directory, or that of their second side, another daemon uses. Where that is not known, nothing is
+/// said: the daemon's own start will show it.
 pub(super) fn occupied(launches: &[GroupLaunch]) -> Blocked {
     let mut found = Blocked::new();
     for GroupLaunch { domain, control, .. } in launches {

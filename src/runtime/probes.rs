@@ -11,13 +11,13 @@ use crate::decide::policy::GroupPolicy;
 use crate::model::{GroupName, Report};
 use crate::observe::overlap::{Sampler, Timing};
 
-/// For the engines of this executor.
+/// A sampler for the engines of this executor.
 pub(super) fn sampler(executor: &Executor, reports: UnboundedSender<Report>) -> Sampler {
     let trees = executor.trees();
     Sampler::new(executor.probe_place(), Arc::new(move |pid| trees.owner_of(pid)), reports)
 }
 
-/// Of the groups in which an engine is probed.
+/// Timings of the groups in which an engine is probed.
 pub(super) fn timings(policy: &Policy) -> BTreeMap<GroupName, Timing> {
     let probed = policy.groups.iter().filter(|group| group.engines.iter().any(|engine| engine.probe));
     let timing = |group: &GroupPolicy| Timing { window: group.overlap.window, period: group.overlap.period };

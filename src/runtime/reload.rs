@@ -22,16 +22,16 @@ use super::prepare;
 use super::setup::InForce;
 use super::trust;
 
-/// For the file, the user database and the driver to answer; on a thread of their own.
+/// Upper bound for the file, the user database and the driver to answer; on a thread of their own.
 const READ_BOUND: Duration = Duration::from_secs(30);
-/// For the driver to say which GPUs there are.
+/// Upper bound for the driver to say which GPUs there are.
 const IDENTITIES_BOUND: Duration = Duration::from_secs(15);
-/// Between two looks for GPUs that NVML has not shown.
+/// Pause between two looks for GPUs that NVML has not shown.
 const LOOK_FOR_GPUS: Duration = Duration::from_secs(5);
-/// For the core loop to take it up; it turns each second.
+/// Upper bound for the core loop to apply it; it turns each second.
 const TAKE_UP_BOUND: Duration = Duration::from_secs(10);
 
-/// Takes up changed configurations. Shared by whoever may ask for it: SIGHUP, the control socket.
+/// Applies changed configurations. Shared by all that may ask for it: SIGHUP, the control socket.
 pub(super) struct Reloader {
     pub file: PathBuf,
     pub driver: Driver,
@@ -74,8 +74,8 @@ struct Read {
 }
 
 impl Reloader {
-    /// Reads the file again and takes it up, unless it is to be a dry run. The error names every problem; then
-    /// the old configuration stays in force, and that is told and exported.
+    /// Reads the file again and applies it, unless it is to be a dry run. The error names every problem; then the old
+    /// configuration stays in force, and that is logged and exported.
     pub(super) async fn reload(self: &Arc<Self>, dry_run: bool) -> Result<Changes, String> {
         let reloader = self.clone();
         // A caller that goes away half-way must not leave it half-done.
@@ -83,7 +83,7 @@ impl Reloader {
         let done = done.unwrap_or_else(|error| Err(format!("the reload broke off: {error}")));
         if let (Err(why), false) = (&done, dry_run) {
             // Nobody listens any more only when the watchdog ends.
-            let _ = self.news.send(News::Told(What::ReloadFailed { why: why.clone() }));
+            let _ = self.news.send(News::Event(What::ReloadFailed { why: why.clone() }));
         }
         done
     }
@@ -100,8 +100,8 @@ impl Reloader {
         }
         self.check_new(&running.launches, &read.resolved).await?;
         if !dry_run {
-            let told = What::Reloaded { detail: changes.summary() };
-            self.take_up(&mut running, read, changes.rolls.clone(), Some(told)).await?;
+            let event = What::Reloaded { detail: changes.summary() };
+            self.take_up(&mut running, read, changes.rolls.clone(), Some(event)).await?;
         }
         Ok(changes)
     }
@@ -119,7 +119,7 @@ impl Reloader {
         let looking = spawn_blocking(move || resolve(configuration, &driver, known, seed));
         let read = looking.await.map_err(|error| format!("GPUs could not be looked for: {error}"))??;
         if read.resolved.policy.gpus.iter().filter(|gpu| gpu.absent).count() < missed {
-            tracing::info!("NVML shows a GPU that it had not shown: its groups are taken up");
+            tracing::info!("NVML shows a GPU that it had not shown: its groups are supervised now");
             self.take_up(&mut running, read, BTreeSet::new(), None).await?;
         }
         Ok(())
@@ -156,7 +156,7 @@ impl Reloader {
         running: &mut Running,
         read: Read,
         rolls: BTreeSet<EngineKey>,
-        told: Option<What>,
+        event: Option<What>,
     ) -> Result<(), String> {
         let Read { configuration, resolved: Resolved { policy, launches, .. } } = read;
         let gpus = policy.gpus.clone();
@@ -165,7 +165,7 @@ impl Reloader {
             change: PolicyChange { policy, rolls },
             launches: launches.clone(),
             hooks: configuration.hooks.clone(),
-            told,
+            event,
             answer,
         };
         // A loop that has ended answers by dropping the question.
@@ -188,7 +188,7 @@ pub(super) async fn follow(hangup: Arc<Notify>, reloader: Arc<Reloader>) {
     loop {
         hangup.notified().await;
         tracing::info!("SIGHUP: reading {} again", reloader.file.display());
-        // Both ends are told by the core loop.
+        // Both ends are reported by the core loop.
         let _ = reloader.reload(false).await;
     }
 }
@@ -198,7 +198,7 @@ pub(super) async fn look_for_gpus(reloader: Arc<Reloader>) {
     loop {
         sleep(LOOK_FOR_GPUS).await;
         if let Err(why) = reloader.look_for_gpus().await {
-            tracing::warn!("GPUs that NVML did not show are not taken up: {why}");
+            tracing::warn!("groups of GPUs that NVML did not show are not supervised: {why}");
         }
     }
 }
@@ -248,7 +248,7 @@ fn refuse_leaving(status: &Status, running: &[GroupLaunch], wanted: &[GroupLaunc
     Ok(())
 }
 
-/// What only a start takes up stays what it was at the start: each reload tells of it again.
+/// What only a start applies stays what it was at the start: each reload reports it again.
 fn with_start_keys(mut read: Configuration, started: &Configuration) -> Configuration {
     read.nvml_library.clone_from(&started.nvml_library);
     read.kernel_log.clone_from(&started.kernel_log);

@@ -25,7 +25,7 @@ use super::prepare;
 use super::refusal::Refusal;
 use super::signals;
 
-/// For what engines left to be ended.
+/// Upper bound for ending what engines left.
 const STRAYS_BOUND: Duration = Duration::from_secs(2);
 
 /// Supervises the groups of `configuration` until a signal; `control_socket` as the command line has it.
@@ -54,7 +54,7 @@ pub fn run(configuration: Configuration, options: RunOptions, control_socket: Op
     status.into()
 }
 
-/// Opens the log. Without one nobody would learn what the watchdog does, so it does not start.
+/// Opens the log. Without one what the watchdog does would not be known, so it does not start.
 pub(super) fn open_log(options: &LogOptions) -> Result<LogGuard, ExitStatus> {
     let format = match options.format {
         LogFormat::Text => log::Format::Text,

@@ -24,7 +24,7 @@ impl InForce {
         *self.lock() = configuration;
     }
 
-    /// As it may be shown.
+    /// The setup as it may be shown.
     pub(super) fn setup(&self) -> Result<Setup, String> {
         let configuration = self.lock().clone();
         configuration.setup(self.file.clone())

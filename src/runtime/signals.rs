@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::model::Request;
 
-/// Follows the signals until nobody listens any more. A SIGHUP before somebody waits for it is kept.
+/// Follows the signals until the receiver is gone. A SIGHUP that comes before it is waited for is kept.
 pub(super) fn follow(requests: UnboundedSender<Request>, hangup: Arc<Notify>) -> io::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -26,22 +26,22 @@ use super::prepare::{Prepared, prepare};
 use super::refusal::Refusal;
 use super::run::open_log;
 use super::signals;
-use super::study_order::Order;
+use super::study_order::StudyOrder;
 
-/// As a shell has it for what Ctrl-C ended.
+/// Exit status of a shell for what Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
-/// Nothing random is decided here.
+/// Seed where nothing random is decided.
 const SEED: u64 = 0;
 /// Columns of a table that goes to no terminal.
 const WIDTH: usize = 120;
-/// A table is no narrower.
+/// Least width of a table.
 const NARROWEST: usize = 80;
 
 /// Studies a group of `configuration`, unless the watchdog at `socket` serves it.
 pub fn study(configuration: Configuration, options: &StudyOptions, socket: Option<PathBuf>) -> ExitCode {
     logged(|| {
         let socket = socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
-        on_runtime(Order::of_group(configuration, options)?, Some(&socket))
+        on_runtime(StudyOrder::of_group(configuration, options)?, Some(&socket))
     })
 }
 
@@ -60,7 +60,7 @@ pub(super) fn logged(study: impl FnOnce() -> Result<ExitCode, Refusal>) -> ExitC
 }
 
 /// Makes the study, and ends what it started, on a runtime of its own. `socket`: where a watchdog may listen.
-pub(super) fn on_runtime(order: Order, socket: Option<&Path>) -> Result<ExitCode, Refusal> {
+pub(super) fn on_runtime(order: StudyOrder, socket: Option<&Path>) -> Result<ExitCode, Refusal> {
     let runtime =
         Builder::new_current_thread().enable_all().build().map_err(|error| Refusal::io("make the runtime", &error))?;
     let ended = LocalSet::new().block_on(&runtime, conduct(order, socket));
@@ -69,8 +69,8 @@ pub(super) fn on_runtime(order: Order, socket: Option<&Path>) -> Result<ExitCode
     ended
 }
 
-async fn conduct(order: Order, socket: Option<&Path>) -> Result<ExitCode, Refusal> {
-    let Order { configuration, plan, files, baselines, driver } = order;
+async fn conduct(order: StudyOrder, socket: Option<&Path>) -> Result<ExitCode, Refusal> {
+    let StudyOrder { configuration, plan, files, baselines, driver } = order;
     let (sender, mut stops) = unbounded_channel();
     // A study reads its configuration once: SIGHUP does not end it.
     signals::follow(sender, Arc::new(Notify::new())).map_err(|error| Refusal::io("follow signals", &error))?;
@@ -139,7 +139,7 @@ async fn ready(
     Ok((experiment, lock))
 }
 
-/// In order; a second signal ends them at once.
+/// Ends all in order; a second signal ends them at once.
 async fn end(experiment: &mut Experiment, stops: &mut UnboundedReceiver<Request>) -> Result<(), String> {
     let in_order = tokio::select! {
         biased;
@@ -154,7 +154,7 @@ async fn end(experiment: &mut Experiment, stops: &mut UnboundedReceiver<Request>
 
 /// The table and the recommendation to stdout, everything to files.
 fn tell(study: &Study, files: &StudyFiles, baselines: Option<PathBuf>) -> Result<(), Refusal> {
-    // Whatever becomes of the files, what was measured is told.
+    // Whatever becomes of the files, what was measured is printed.
     let width = rustix::termios::tcgetwinsize(io::stdout()).map_or(WIDTH, |size| usize::from(size.ws_col));
     say(&study::table(study, width.max(NARROWEST)));
     files.write(study).map_err(|error| Refusal::io("write the study's files", &error))?;
@@ -166,7 +166,7 @@ fn tell(study: &Study, files: &StudyFiles, baselines: Option<PathBuf>) -> Result
     Ok(())
 }
 
-/// To stdout; goes on where nobody reads any more.
+/// Prints to stdout; goes on where the reader is gone.
 fn say(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -174,7 +174,7 @@ fn say(text: &str) {
 
 /// A watchdog with another state directory may serve the group all the same.
 async fn refuse_served(socket: &Path, group: &GroupConfiguration) -> Result<(), Refusal> {
-    // Where nobody answers, nobody serves it that could be asked; the locks are still to be taken.
+    // Without an answer no watchdog serves it that could be asked; the locks are still to be taken.
     let Ok(status) = Client::of(socket).ask::<Status>(Call::Status).await else { return Ok(()) };
     if status.groups.iter().all(|served| served.name != group.name) {
         return Ok(());
@@ -187,7 +187,7 @@ async fn refuse_served(socket: &Path, group: &GroupConfiguration) -> Result<(), 
     )))
 }
 
-/// Without MPS, such a GPU takes one process.
+/// Refuses such a GPU for several engines: without MPS it takes one process.
 fn refuse_exclusive(gpu: Option<&GpuIdentity>, engines: usize) -> Result<(), Refusal> {
     match gpu {
         Some(gpu) if gpu.compute_mode == ComputeMode::ExclusiveProcess && engines > 1 => {

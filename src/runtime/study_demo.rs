@@ -11,7 +11,7 @@ use crate::sim::{Stage, StageOptions};
 
 use super::refusal::Refusal;
 use super::study::{logged, on_runtime};
-use super::study_order::Order;
+use super::study_order::StudyOrder;
 
 /// Simulated engines, and the time that they take to start.
 const ENGINES: usize = 3;
@@ -31,5 +31,5 @@ fn on_stage(options: &StudyOptions) -> Result<ExitCode, Refusal> {
     let stage = Stage::set(directory.path(), &wanted).map_err(unset)?;
     let configuration = config::parse(&stage.configuration("127.0.0.1:0"), Path::new("demo.toml"))
         .map_err(|problems| Refusal { status: ExitStatus::Software, why: problems.to_string() })?;
-    on_runtime(Order::of_demo(configuration, options)?, None)
+    on_runtime(StudyOrder::of_demo(configuration, options)?, None)
 }

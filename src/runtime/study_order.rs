@@ -11,8 +11,8 @@ use crate::study::results::Plan;
 use super::refusal::Refusal;
 
 /// Everything that is said before the first engine starts.
-pub(super) struct Order {
-    /// Of the one group that is studied.
+pub(super) struct StudyOrder {
+    /// Configuration of the one group that is studied.
     pub configuration: Configuration,
     pub plan: Plan,
     pub files: StudyFiles,
@@ -22,9 +22,9 @@ pub(super) struct Order {
     pub driver: Option<String>,
 }
 
-impl Order {
-    /// Of a group of `configuration`.
-    pub(super) fn of_group(mut configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
+impl StudyOrder {
+    /// The order for a group of `configuration`.
+    pub(super) fn of_group(mut configuration: Configuration, options: &StudyOptions) -> Result<StudyOrder, Refusal> {
         let group = chosen(&configuration.groups, options.group.as_deref())?;
         let baselines = match &options.baselines {
             None => Some(group.baselines.clone()),
@@ -33,15 +33,16 @@ impl Order {
         };
         let files = files(options, &group)?;
         configuration.groups = vec![group];
-        Ok(Order { configuration, plan: plan(options), files, baselines, driver: driver_version() })
+        Ok(StudyOrder { configuration, plan: plan(options), files, baselines, driver: driver_version() })
     }
 
     #[cfg(feature = "demo")]
-    /// Of the simulated stage's only group: nobody runs it later, so its baselines are kept where it is asked for.
-    pub(super) fn of_demo(configuration: Configuration, options: &StudyOptions) -> Result<Order, Refusal> {
+    /// The order for the simulated stage's only group: it is not run later, so its baselines are kept where it is asked
+    /// for.
+    pub(super) fn of_demo(configuration: Configuration, options: &StudyOptions) -> Result<StudyOrder, Refusal> {
         let nowhere = options.baselines.clone().unwrap_or(KeepBaselines::None);
         let options = StudyOptions { baselines: Some(nowhere), ..options.clone() };
-        Ok(Order { driver: None, ..Order::of_group(configuration, &options)? })
+        Ok(StudyOrder { driver: None, ..StudyOrder::of_group(configuration, &options)? })
     }
 }
 
@@ -85,7 +86,7 @@ fn plan(options: &StudyOptions) -> Plan {
     }
 }
 
-/// As the kernel module tells it: the first word that is all digits and dots.
+/// The driver's version as the kernel module gives it: the first word that is all digits and dots.
 fn driver_version() -> Option<String> {
     let text = evidence::whole(Path::new("/proc/driver/nvidia/version"), 4096).ok()?;
     let is_version = |word: &&str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');

@@ -7,7 +7,7 @@ use crate::model::GroupLaunch;
 
 use super::refusal::Refusal;
 
-/// At the start.
+/// Refuses at the start what others may change.
 pub(super) fn refuse(configuration: &Configuration, launches: &[GroupLaunch]) -> Result<(), Refusal> {
     files::check_directory("state_directory", &configuration.state_directory, Holds::Files).map_err(Refusal::denied)?;
     refuse_directories(launches)?;
@@ -24,7 +24,7 @@ pub(super) fn refuse_directories(launches: &[GroupLaunch]) -> Result<(), Refusal
     })
 }
 
-/// It would be followed for ever and say nothing.
+/// It would be followed indefinitely and say nothing.
 fn refuse_kernel_log(configuration: &Configuration) -> Result<(), Refusal> {
     let path = &configuration.kernel_log;
     let Some(line) = kernel_log::is_no_kernel_log(path) else { return Ok(()) };

@@ -14,7 +14,7 @@ pub(crate) struct Agenda<T> {
 /// A deed that is noted: its time, and its place among those of that time.
 pub(crate) type Ticket = (Instant, u64);
 
-/// What came first.
+/// The first of what can come.
 #[derive(Debug)]
 pub(crate) enum Next<M, T> {
     /// A message.

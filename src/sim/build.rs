@@ -3,9 +3,9 @@
 #[path = "../probe/embed.rs"]
 mod embed;
 
-const LIBRARIES: [embed::Library; 2] = [
-    embed::Library { file: "libnvidia-ml.so", root: "nvml/lib.rs", options: &["-Cpanic=abort"] },
-    embed::Library { file: "libcupti.so", root: "cupti/lib.rs", options: &["-Cpanic=abort"] },
+const LIBRARIES: [embed::EmbeddedLibrary; 2] = [
+    embed::EmbeddedLibrary { file: "libnvidia-ml.so", root: "nvml/lib.rs", options: &["-Cpanic=abort"] },
+    embed::EmbeddedLibrary { file: "libcupti.so", root: "cupti/lib.rs", options: &["-Cpanic=abort"] },
 ];
 
 fn main() {

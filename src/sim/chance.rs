@@ -20,12 +20,12 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to `count - 1`; 0 where there is nothing to choose from.
+    /// A number from 0 to `count - 1`; 0 where there is nothing to choose from.
     pub fn below(&mut self, count: usize) -> usize {
         (self.draw() % count.max(1) as u64) as usize
     }
 
-    /// From 0 to 1, without the 1.
+    /// A number from 0 to 1, without the 1.
     pub fn share(&mut self) -> f64 {
         (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
     }

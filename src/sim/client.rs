@@ -16,7 +16,7 @@ use super::wire::Link;
 
 /// A client that is to be taken for another user's says so in this variable: a test has one user only.
 pub const AS_USER: &str = "MPSWARDEN_SIM_UID";
-/// From the first context to the second, and from the second to the first call's return.
+/// Time from the first context to the second, and from the second to the first call's return.
 const SECOND_CONTEXT: Duration = Duration::from_millis(35);
 const CONTEXT_READY: Duration = Duration::from_millis(80);
 
@@ -84,7 +84,7 @@ impl Context {
         self.call("hang").map(drop)
     }
 
-    /// From now on its kernels wait for the GPU.
+    /// Makes its kernels wait for the GPU from now on.
     pub(crate) fn starve(&mut self) -> Result<(), CudaError> {
         self.call("starve").map(drop)
     }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::silence::Silence;
 use super::traffic::send;
 
-/// So many callers.
+/// Number of callers.
 const CALLERS: usize = 12;
-/// A caller is answered within this time, or its engine is taken for hung.
+/// Upper bound for an answer to a caller; then its engine is taken for hung.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// For so long after they left nobody comes: longer than any engine may stand still.
+/// Time without callers after they left: longer than any engine may stand still.
 const QUIET: Duration = Duration::from_secs(600);
 
 /// Callers come, wait until each of them gets tokens, and go away at one moment, all others with them.

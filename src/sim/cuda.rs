@@ -11,7 +11,7 @@ impl CudaError {
     pub(crate) const DEVICES_UNAVAILABLE: CudaError = CudaError(46);
     /// `cudaErrorNoDevice`: CUDA_VISIBLE_DEVICES names no GPU that is there.
     pub(crate) const NO_DEVICE: CudaError = CudaError(100);
-    /// `cudaErrorIllegalAddress`.
+    /// CUDA's `cudaErrorIllegalAddress`.
     pub(crate) const ILLEGAL_ADDRESS: CudaError = CudaError(700);
     /// `cudaErrorLaunchFailure`: a trap.
     pub(crate) const LAUNCH_FAILURE: CudaError = CudaError(719);
@@ -19,17 +19,17 @@ impl CudaError {
     pub(crate) const MPS_RPC_FAILURE: CudaError = CudaError(806);
     /// `cudaErrorMpsServerNotReady`: the server handles a fault.
     pub(crate) const MPS_SERVER_NOT_READY: CudaError = CudaError(807);
-    /// `cudaErrorMpsClientTerminated`.
+    /// CUDA's `cudaErrorMpsClientTerminated`.
     pub(crate) const MPS_CLIENT_TERMINATED: CudaError = CudaError(810);
     /// `cudaErrorUnknown`: the GPU is gone.
     pub(crate) const UNKNOWN: CudaError = CudaError(999);
 
-    /// As `cudaGetErrorName` says.
+    /// Name of the error by `cudaGetErrorName`.
     pub(crate) fn name(self) -> &'static str {
         self.words().0
     }
 
-    /// As `cudaGetErrorString` says.
+    /// Text of the error by `cudaGetErrorString`.
     pub(crate) fn text(self) -> &'static str {
         self.words().1
     }

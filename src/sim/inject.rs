@@ -15,7 +15,7 @@ use super::crowd;
 use super::engine::QUESTION;
 use super::stage::Stage;
 
-/// An engine answers the stage within this time, or is taken for hung.
+/// Upper bound for an engine's answer to the stage; then it is taken for hung.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Files beside the NVML library that make its calls hang, or fail, while they are there.
@@ -47,7 +47,7 @@ injections! {
     IllegalAddress = "illegal-address",
     /// A kernel of the engine traps: error 719 for the group.
     Trap = "trap",
-    /// As an illegal address, and every engine catches the error and lives on.
+    /// Like an illegal address, but every engine catches the error and lives on.
     Linger = "linger",
     /// The engine's GPU process is killed with a long kernel in flight.
     SigkillBusy = "sigkill-busy",
@@ -57,7 +57,7 @@ injections! {
     DeviceOom = "device-oom",
     /// The kernel's OOM killer takes the engine's GPU process.
     HostOom = "host-oom",
-    /// The engine's device memory grows for ever.
+    /// The engine's device memory grows indefinitely.
     Leak = "leak",
     /// A kernel of the engine never ends.
     Hang = "hang",
@@ -79,7 +79,7 @@ injections! {
     ServerStarts = "server-starts",
     /// The MPS server ends the engine's client by itself, as those of driver r615 do when device memory runs short.
     Evict = "evict",
-    /// The engine's GPU process is killed with a long kernel in flight, and this server lets nobody in after it.
+    /// The engine's GPU process is killed with a long kernel in flight, and this server lets no client in after it.
     NewcomersHang = "newcomers-hang",
     /// SIGKILL of the control daemon.
     ControlKill = "control-kill",
@@ -95,9 +95,9 @@ injections! {
     MetricsHang = "metrics-hang",
     /// The engine's metrics never end.
     MetricsFlood = "metrics-flood",
-    /// After SIGTERM the engine's GPU process ends and its port closes, and its main process stays until it is killed.
+    /// SIGTERM ends the engine's GPU process and closes its port, and its main process stays until it is killed.
     TermHangs = "term-hangs",
-    /// All callers of the engine go away at once, and nobody comes for ten minutes: its gauges stay where they were.
+    /// All callers of the engine go away at once, and none comes for ten minutes: its gauges stay where they were.
     AbortAll = "abort-all",
     /// Users ask two engines about a CUDA error of their own, within two seconds, and their prompts are logged.
     Echo = "echo",
@@ -125,7 +125,7 @@ injections! {
     SystemRebootNeeded = "system-reboot-needed",
     /// The driver wants the IMEX domain recovered, which is nothing against the GPU.
     ImexDomain = "imex-domain",
-    /// The driver wants something in a word that nobody here knows.
+    /// The driver wants something in a word that is not known here.
     UnknownAction = "unknown-action",
 }
 
@@ -138,8 +138,8 @@ impl FromStr for Injection {
 }
 
 impl Stage {
-    /// Brings a fault about. `engine`: whose, where it is an engine's; the first by default. An error
-    /// says that there is nobody to do it to.
+    /// Brings a fault about. `engine`: whose, where it is an engine's; the first by default. The error: there is no
+    /// engine to do it to.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the others are of the host, or of the engine itself")]
     pub fn inject(&self, fault: Injection, engine: Option<&str>) -> io::Result<()> {
         let engine = engine.unwrap_or_else(|| self.engine_names().next().unwrap_or_default());

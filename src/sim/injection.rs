@@ -1,5 +1,5 @@
-//! Libraries that a CUDA process loads because its environment names them: an injection, as the driver does, and
-//! the stand-in CUPTI, which is told of every kernel that ran.
+//! Libraries that a CUDA process loads because its environment names them: an injection, as the driver does, and the
+//! stand-in CUPTI, which is called for every kernel that ran.
 
 use std::env;
 use std::ffi::{CString, OsStr, c_int, c_void};
@@ -17,7 +17,7 @@ pub(crate) fn load() {
     unsafe { initialize() };
 }
 
-/// Who is told of kernels, if anybody: the stand-in CUPTI.
+/// The stand-in CUPTI, which is called for kernels, if it is loaded.
 #[derive(Debug)]
 pub(crate) struct Profiler {
     launched: Option<unsafe extern "C" fn() -> c_int>,
@@ -54,7 +54,7 @@ impl Profiler {
     }
 }
 
-/// A symbol of the library that a variable names, which stays loaded for ever.
+/// A symbol of the library that a variable names, which stays loaded.
 fn symbol(variable: &str, name: &str) -> Option<*mut c_void> {
     let path = CString::new(OsStr::as_bytes(&env::var_os(variable)?)).ok()?;
     let name = CString::new(name).ok()?;

@@ -1,16 +1,16 @@
-//! Engines to which nobody sends a request for a while: the stage says so, and its traffic heeds it.
+//! Engines to which no client sends a request for a while: the stage says so, and its traffic heeds it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Until when which engine gets no request; shared by all who have a copy.
+/// Times until which engines get no request; shared by all who have a copy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Silence(Arc<Mutex<BTreeMap<SocketAddr, Instant>>>);
 
 impl Silence {
-    /// Nobody sends the engine anything for so long, and whoever waits for an answer goes away.
+    /// Lets no client send the engine anything for so long, and clients that wait for an answer go away.
     pub(crate) fn begin(&self, engine: SocketAddr, length: Duration) {
         self.lock().insert(engine, Instant::now() + length);
     }

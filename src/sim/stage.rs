@@ -29,12 +29,12 @@ const NVML: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libnvidia-ml.so"))
 pub const CUPTI: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libcupti.so"));
 /// The GPU answers within this time of its start.
 const START: Duration = Duration::from_secs(10);
-/// Below the ports that the kernel gives to outgoing connections and to port 0 (ip_local_port_range).
+/// Ports below those that the kernel gives to outgoing connections and to port 0 (ip_local_port_range).
 const PORTS: Range<u16> = 20_000..32_000;
 /// The group's name.
 const GROUP: &str = "small-llms";
 
-/// The kernel probe of a stage that nobody wants to watch for long.
+/// The kernel probe of a stage that is not watched for long.
 const PROBED: &str = "\n[group.overlap]\nwindow = \"50ms\"\nperiod = \"2s\"\n";
 
 /// A small model's engine: it decodes as fast as without these, but waits for its host most of the time, and a long
@@ -46,14 +46,14 @@ const MODELS: [&str; 3] = ["Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Inst
 /// What the engines are like, in turn.
 const KINDS: [Program; 3] = [Program::Vllm, Program::Vllm, Program::Sglang];
 
-/// What is wanted.
+/// Options of a stage.
 #[derive(Clone, Debug)]
 pub struct StageOptions {
-    /// How many engines: `qwen-a`, `qwen-b` and so on, 26 at most.
+    /// Number of engines: `qwen-a`, `qwen-b` and so on, 26 at most.
     pub engines: usize,
     /// Where all randomness comes from.
     pub seed: u64,
-    /// From an engine's start until its model is loaded.
+    /// Time from an engine's start until its model is loaded.
     pub startup: Duration,
     /// Bytes of device memory of each engine.
     pub memory: u64,
@@ -226,7 +226,7 @@ impl Stage {
     /// The command that starts an engine.
     pub fn engine_command(&self, name: &str) -> Vec<String> {
         let port = self.engine_address(name).map_or(0, |address| address.port());
-        let place = self.engine_names().position(|known| known == name).unwrap_or(0);
+        let index = self.engine_names().position(|known| known == name).unwrap_or(0);
         let mut command = vec![self.options.program.display().to_string()];
         command.extend(["sim", "engine", "--name", name].map(str::to_owned));
         let options = [
@@ -236,8 +236,8 @@ impl Stage {
             ("--leak", self.options.leak.to_string()),
             ("--startup", format!("{}ms", self.options.startup.as_millis())),
             ("--seed", self.options.seed.to_string()),
-            ("--model", MODELS[place % MODELS.len()].to_owned()),
-            ("--speaks", self.kind(place).as_str().to_owned()),
+            ("--model", MODELS[index % MODELS.len()].to_owned()),
+            ("--speaks", self.kind(index).as_str().to_owned()),
         ];
         command.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
         command.extend((!self.options.faithful).then(|| "--plain".to_owned()));
@@ -245,8 +245,8 @@ impl Stage {
         command
     }
 
-    fn kind(&self, place: usize) -> Program {
-        self.options.kinds.iter().cycle().nth(place).copied().unwrap_or(Program::Vllm)
+    fn kind(&self, index: usize) -> Program {
+        self.options.kinds.iter().cycle().nth(index).copied().unwrap_or(Program::Vllm)
     }
 
     /// Which engines get no request for a while.
@@ -305,8 +305,8 @@ impl Stage {
         if ours { Ok(pid) } else { Err(io::Error::other(format!("process {pid} is not this stage's control daemon"))) }
     }
 
-    /// From now on NVML answers as these rules say, before those of the GPU that it is like (`sim/nvml/script.rs` has
-    /// their words); none: as that GPU's NVML does.
+    /// Makes NVML answer as these rules say from now on, before those of the GPU that it is like (`sim/nvml/script.rs`
+    /// has their words); none: as that GPU's NVML does.
     pub fn nvml_answers(&self, rules: &str) -> io::Result<()> {
         gpu_like::tell(&self.directory, &format!("{rules}\n{}", self.options.gpu_like.script()))
     }
@@ -347,14 +347,14 @@ fn engines(count: usize) -> io::Result<Vec<(String, SocketAddr)>> {
     ('a'..='z').take(count).map(|letter| Ok((format!("qwen-{letter}"), free_address()?))).collect()
 }
 
-/// A port that nobody listens on and that the kernel gives to nobody by itself: an engine may bind it later,
-/// and again. Stages of one process never get the same; those of others begin elsewhere.
+/// A port that nothing listens on and that the kernel gives to no process by itself: an engine may bind it later, and
+/// again. Stages of one process never get the same; those of others begin elsewhere.
 fn free_address() -> io::Result<SocketAddr> {
     static TRIED: AtomicU32 = AtomicU32::new(0);
     let begin = std::process::id().wrapping_mul(101);
     for _ in PORTS {
-        let place = begin.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % u32::from(PORTS.end - PORTS.start);
-        let port = PORTS.start + u16::try_from(place).unwrap_or_default();
+        let index = begin.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % u32::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(index).unwrap_or_default();
         if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
             return listener.local_addr();
         }

@@ -11,19 +11,19 @@ use super::chance::Chance;
 use super::silence::Silence;
 use super::stage::Stage;
 
-/// To be let in.
+/// Upper bound for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Users wait so long for the next piece of an answer, over the time that their prompt takes to be read.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Somebody who waits looks so often whether the traffic has ended.
+/// Pause between two looks whether the traffic has ended, for a task that waits.
 const LOOK: Duration = Duration::from_millis(500);
-/// Between two requests to one engine.
+/// Pause between two requests to one engine.
 const PAUSE: Duration = Duration::from_millis(50);
-/// After one that failed: its engine is down.
+/// Pause after a request that failed: its engine is down.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Tokens that a request asks for.
 const TOKENS: u32 = 8;
-/// A prompt of no length worth speaking of.
+/// Length of a prompt that is not worth speaking of.
 const SHORT: u64 = 3;
 /// Requests that come at once: more than an engine has places for.
 const BURST: usize = 80;
@@ -155,7 +155,7 @@ impl Sender {
     fn burst(&self) {
         thread::scope(|scope| {
             for _ in 0..BURST {
-                // One that can't be sent is missed by nobody.
+                // One that can't be sent is not missed.
                 let _ = thread::Builder::new().spawn_scoped(scope, || self.send(SHORT, Duration::ZERO));
             }
         });

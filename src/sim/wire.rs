@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-/// Nobody may block a simulated process by not reading.
+/// Upper bound for writing: a reader that does not read must not block a simulated process.
 const WRITE_LIMIT: Duration = Duration::from_millis(200);
 
 /// A conversation from the side that asks.
@@ -95,9 +95,9 @@ pub(crate) fn say(mut stream: &UnixStream, line: &str) -> io::Result<()> {
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
-    /// Its process.
+    /// Pid of the process.
     pub pid: u32,
-    /// Its user.
+    /// User of the process.
     pub uid: u32,
 }
 
@@ -157,7 +157,7 @@ impl Links {
         self.0.insert(link, (peer, stream));
     }
 
-    /// Who is there.
+    /// The process at the other end of a link.
     pub(crate) fn peer(&self, link: u64) -> Option<Peer> {
         self.0.get(&link).map(|(peer, _)| *peer)
     }

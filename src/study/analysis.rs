@@ -35,7 +35,7 @@ impl Way {
     /// Every one, in the order of tables and charts.
     pub const ALL: [Way; 4] = [Way::Alone, Way::Mps, Way::TimeSliced, Way::Consolidated];
 
-    /// For people.
+    /// Name for people.
     pub fn name(self) -> &'static str {
         match self {
             Way::Alone => "one at a time",
@@ -70,7 +70,7 @@ pub struct Analysis {
 /// One load.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CellFigures {
-    /// Which.
+    /// The load.
     pub load: Load,
     /// Prompt and generated tokens a second of all engines, by [`Way`]; of `Alone` their mean: what the GPU gets done
     /// when they take turns.
@@ -83,7 +83,7 @@ pub struct CellFigures {
     pub over_sliced: Option<Spread>,
     /// Tokens a second under MPS over those of one engine with the load of all; only where all serve the same model.
     pub over_one: Option<Spread>,
-    /// In the study's order.
+    /// Figures of the engines, in the study's order.
     pub engines: Vec<EngineFigures>,
     /// Share of failed requests where it is worst, if over [`FAILURES`]: the load's numbers are doubtful.
     pub failures: Option<f64>,
@@ -92,7 +92,7 @@ pub struct CellFigures {
 /// One engine at one load.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineFigures {
-    /// Its name.
+    /// Name of the engine.
     pub engine: String,
     /// What it did, by [`Way`].
     pub ways: [WayFigures; 4],

@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::hands::Hands;
+use super::actions::Actions;
 use crate::host::http::Peer;
 use crate::host::mps_log;
 use crate::model::{Action, DomainId, EngineLaunch, EngineName, GroupLaunch, Outcome, ServerState};
 
-/// Between two looks at what is waited for.
+/// Pause between two looks at what is waited for.
 const POLL: Duration = Duration::from_millis(50);
-/// For the control daemon, and for the server to be ACTIVE: it takes half a second.
+/// Upper bound for the control daemon, and for the server to be ACTIVE: it takes half a second.
 const MPS: Duration = Duration::from_secs(30);
-/// For an engine that is healthy to be the server's client, too.
+/// Upper bound for an engine that is healthy to be the server's client, too.
 const ATTACH: Duration = Duration::from_secs(10);
 /// `quit -t`.
 const QUIT: Duration = Duration::from_secs(2);
-/// For KILL and its proof: the driver's teardown takes a third of a second with 40 GB.
+/// Upper bound for KILL and its proof: the driver's teardown takes a third of a second with 40 GB.
 const KILL: Duration = Duration::from_secs(30);
 
 /// How engines share the GPU.
@@ -26,7 +26,7 @@ const KILL: Duration = Duration::from_secs(30);
 pub(super) enum Setting {
     /// No control daemon, no limits.
     Outside,
-    /// Under MPS, with their limits.
+    /// The engines run under MPS, with their limits.
     UnderMps,
 }
 
@@ -35,55 +35,55 @@ pub(super) enum Setting {
 pub enum Manner {
     /// TERM, and KILL after each one's `stop_timeout`.
     InOrder,
-    /// KILL.
+    /// The processes are killed.
     AtOnce,
 }
 
 /// An engine's patience, from the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// From its start to serving.
+    /// Upper bound from its start to serving.
     pub start: Duration,
-    /// Between TERM and KILL.
+    /// Upper bound between TERM and KILL.
     pub stop: Duration,
 }
 
 /// A group and what brings it up and down.
 #[derive(Debug)]
-pub(super) struct Arrangement {
-    hands: Hands,
+pub(super) struct GroupUnderStudy {
+    actions: Actions,
     launch: GroupLaunch,
     patience: Vec<Patience>,
     incarnation: u32,
 }
 
-impl Arrangement {
+impl GroupUnderStudy {
     /// Nothing runs yet. `patience` is in the order of the engines.
-    pub(super) fn new(hands: Hands, launch: GroupLaunch, patience: Vec<Patience>) -> Arrangement {
-        Arrangement { hands, launch, patience, incarnation: 0 }
+    pub(super) fn new(actions: Actions, launch: GroupLaunch, patience: Vec<Patience>) -> GroupUnderStudy {
+        GroupUnderStudy { actions, launch, patience, incarnation: 0 }
     }
 
-    /// What is started.
+    /// Launch of the group.
     pub(super) fn launch(&self) -> &GroupLaunch {
         &self.launch
     }
 
-    /// Starts all; what was started stays where one fails. Tells what does not keep it from serving.
+    /// Starts all; what was started stays where one fails. Returns what does not keep it from serving.
     pub(super) async fn begin(&mut self, setting: Setting) -> Result<Vec<String>, String> {
         self.incarnation += 1;
-        self.hands.ended();
+        self.actions.ended();
         if setting == Setting::UnderMps {
             self.begin_mps().await?;
         }
-        for (place, engine) in self.launch.engines.clone().iter().enumerate() {
-            self.begin_engine(engine, self.patience[place].start, setting == Setting::Outside).await?;
+        for (index, engine) in self.launch.engines.clone().iter().enumerate() {
+            self.begin_engine(engine, self.patience[index].start, setting == Setting::Outside).await?;
         }
         Ok(if setting == Setting::UnderMps { self.outsiders().await } else { Vec::new() })
     }
 
     /// The engines that ended by themselves since they were started, each in a sentence.
     pub(super) fn lost(&mut self) -> Vec<String> {
-        let ended = self.hands.ended();
+        let ended = self.actions.ended();
         ended
             .iter()
             .map(|(key, exit)| format!("engine `{key}` ended with {exit}; {}", self.log_of(&key.engine)))
@@ -92,36 +92,36 @@ impl Arrangement {
 
     /// Ends all, proven. Waits first for what is under way: nothing starts after this.
     pub(super) async fn end(&mut self, manner: Manner) -> Result<(), String> {
-        self.hands.settle().await;
+        self.actions.settle().await;
         let domain = self.launch.domain.clone();
         let grace = if manner == Manner::InOrder { QUIT } else { Duration::ZERO };
         let engines = self.end_engines(manner).await;
         let stop = Action::StopControl { domain, grace, server: None };
-        let daemon = done(self.hands.carry_out(stop, KILL).await);
-        self.hands.ended();
+        let daemon = done(self.actions.carry_out(stop, KILL).await);
+        self.actions.ended();
         engines.and(daemon)
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "what is no end of processes is told as it is")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is no end of processes is reported as it is")]
     async fn end_engines(&mut self, manner: Manner) -> Result<(), String> {
         if manner == Manner::InOrder {
             // What does not end in order is killed below.
             let longest = self.patience.iter().map(|patience| patience.stop).max().unwrap_or_default();
-            let grace = |place: usize| self.patience[place].stop;
+            let grace = |index: usize| self.patience[index].stop;
             let engines = self.launch.engines.iter().enumerate();
             let stops = engines
-                .map(|(place, engine)| Action::StopEngine { engine: engine.member.clone(), grace: grace(place) });
+                .map(|(index, engine)| Action::StopEngine { engine: engine.member.clone(), grace: grace(index) });
             let stops = stops.collect();
-            self.hands.all(stops, longest + KILL).await;
+            self.actions.all(stops, longest + KILL).await;
         }
         let engines = self.names();
         let domain = self.launch.domain.clone();
         let kill = Action::KillEngines { domain: domain.clone(), engines: engines.clone(), strays: Vec::new() };
-        let processes = match self.hands.carry_out(kill, KILL).await {
+        let processes = match self.actions.carry_out(kill, KILL).await {
             Outcome::Killed { processes } => processes,
             other => return done(other),
         };
-        match self.hands.carry_out(Action::AwaitGone { domain, engines, processes }, KILL).await {
+        match self.actions.carry_out(Action::AwaitGone { domain, engines, processes }, KILL).await {
             Outcome::Gone { remaining } if remaining.is_empty() => Ok(()),
             Outcome::Gone { remaining } => {
                 let left: Vec<String> =
@@ -134,8 +134,8 @@ impl Arrangement {
 
     async fn begin_mps(&mut self) -> Result<(), String> {
         let domain = self.launch.domain.clone();
-        started(self.hands.carry_out(Action::StartControl { domain: domain.clone() }, MPS).await)?;
-        done(self.hands.carry_out(Action::StartServer { domain: domain.clone() }, MPS).await)?;
+        started(self.actions.carry_out(Action::StartControl { domain: domain.clone() }, MPS).await)?;
+        done(self.actions.carry_out(Action::StartServer { domain: domain.clone() }, MPS).await)?;
         let deadline = Instant::now() + MPS;
         let server = loop {
             match self.active_server(&domain).await {
@@ -146,13 +146,13 @@ impl Arrangement {
                 Err(_) => sleep(POLL).await,
             }
         };
-        started(self.hands.carry_out(Action::WatchServer { domain, server }, MPS).await)
+        started(self.actions.carry_out(Action::WatchServer { domain, server }, MPS).await)
     }
 
     async fn active_server(&self, domain: &DomainId) -> Result<u32, String> {
-        let servers = self.hands.command(domain, "get_server_list").await?;
+        let servers = self.actions.command(domain, "get_server_list").await?;
         let server = mps_log::pids(&servers).and_then(|pids| pids.first().copied()).ok_or("there is none")?;
-        let state = self.hands.command(domain, &format!("get_server_status {server}")).await?;
+        let state = self.actions.command(domain, &format!("get_server_status {server}")).await?;
         match mps_log::server_state(&state) {
             Some(ServerState::Active) => Ok(server),
             state => Err(format!("its state is {}", state.unwrap_or(ServerState::Unknown))),
@@ -162,7 +162,7 @@ impl Arrangement {
     async fn begin_engine(&mut self, engine: &EngineLaunch, bound: Duration, outside: bool) -> Result<(), String> {
         let key = engine.member.clone();
         let start = Action::StartEngine { instance: key.instance(self.incarnation), outside };
-        started(self.hands.carry_out(start, bound).await)?;
+        started(self.actions.carry_out(start, bound).await)?;
         let (mut peer, deadline) = (Peer::new(&engine.url), Instant::now() + bound);
         loop {
             let health = match peer.get(&engine.health_path, engine.health_timeout, 4096).await {
@@ -186,7 +186,7 @@ impl Arrangement {
         let deadline = Instant::now() + ATTACH;
         loop {
             let clients = self.clients().await.unwrap_or_default();
-            let trees = self.hands.trees(&self.launch.domain);
+            let trees = self.actions.trees(&self.launch.domain);
             let outside = trees.iter().filter(|(_, tree)| !tree.iter().any(|pid| clients.contains(pid)));
             let outside: Vec<_> = outside
                 .map(|(key, _)| {
@@ -204,7 +204,7 @@ impl Arrangement {
 
     async fn clients(&self) -> Result<Vec<u32>, String> {
         let server = self.active_server(&self.launch.domain).await?;
-        let clients = self.hands.command(&self.launch.domain, &format!("get_client_list {server}")).await?;
+        let clients = self.actions.command(&self.launch.domain, &format!("get_client_list {server}")).await?;
         mps_log::pids(&clients).ok_or_else(|| "the client list is not understood".to_owned())
     }
 

@@ -10,7 +10,7 @@ use super::sse::{Came, Event, Events, Usage};
 use crate::host::http::{GetError, Peer, Question, Response};
 use crate::text::plain;
 
-/// For one request, from its connection to its last token.
+/// Upper bound for one request, from its connection to its last token.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Bytes of a whole answer: 16 000 tokens have some 8 MB.
 const LONGEST_ANSWER: usize = 64 << 20;
@@ -54,9 +54,10 @@ impl From<GetError> for Failure {
 }
 
 impl Target {
-    /// At `url`, `http://host:port`, with an API key where it wants one. Finds out its model and what it takes.
+    /// Meets the engine at `url`, `http://host:port`, with an API key where it wants one. Finds out its model and what
+    /// it takes.
     pub(super) async fn meet(url: &str, key: Option<String>) -> Result<Target, String> {
-        // A key goes with every request, and over https nobody checks to whom.
+        // A key goes with every request, and over https it is not checked to whom.
         if !url.starts_with("http://") {
             return Err(format!("{url} is no http://host:port"));
         }
@@ -95,12 +96,12 @@ pub(super) struct Caller<'t> {
 }
 
 impl<'t> Caller<'t> {
-    /// Of this engine. Connects to nobody yet.
+    /// A caller of this engine. Connects to no server yet.
     pub(super) fn of(target: &'t Target) -> Caller<'t> {
         Caller { target, peer: Peer::new(&target.url) }
     }
 
-    /// One streamed completion; each chunk with tokens is told with its time since `began`. Ends within 120 s.
+    /// One streamed completion; each chunk with tokens is reported with its time since `began`. Ends within 120 s.
     pub(super) async fn stream(
         &mut self,
         lengths: Lengths,
@@ -193,7 +194,7 @@ fn refusal(answer: &Response) -> Result<(), Failure> {
     Err(Failure { why, refused: matches!(status, 400 | 422) })
 }
 
-/// In one line of bounded length.
+/// The text in one line of bounded length.
 fn shortened(text: &str) -> String {
     let line: String = plain::one_line(text.trim()).chars().take(LONGEST_REASON).collect();
     if line.is_empty() { "without a reason".to_owned() } else { line }

@@ -1,4 +1,4 @@
-//! The client and the load against servers that answer as told, well and badly.
+//! The client and the load against servers that answer well and badly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::client::{Caller, Target};
-use super::load::Load;
+use super::load::LoadRun;
 use super::request::Lengths;
 
 const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
@@ -160,8 +160,8 @@ async fn one_odd_answer_costs_one_request_and_not_the_engine() {
     }
 }
 
-async fn load(url: &str, concurrency: u32) -> Load {
-    Load {
+async fn load(url: &str, concurrency: u32) -> LoadRun {
+    LoadRun {
         engine: "a".to_owned(),
         target: Target::meet(url, None).await.unwrap(),
         lengths: LENGTHS,
@@ -193,7 +193,7 @@ async fn an_engine_that_fails_every_request_is_soon_left_alone() {
         _ => whole("500 Internal Server Error", "dead"),
     });
     let (_alive, ended) = watch::channel(());
-    let forever = Load { counts: Duration::from_secs(3600), ..load(&url.await, 2).await };
+    let forever = LoadRun { counts: Duration::from_secs(3600), ..load(&url.await, 2).await };
     let loaded = forever.run(ended).await.unwrap();
     assert_eq!((loaded.measured.failed, loaded.failure.as_deref()), (10, Some("HTTP 500: dead")));
     assert_eq!(asked.load(Ordering::SeqCst), 11);
@@ -203,7 +203,7 @@ async fn an_engine_that_fails_every_request_is_soon_left_alone() {
 async fn load_that_nobody_waits_for_ends_and_what_came_of_it_stays() {
     let url = server(|path, _| if path == "/v1/models" { whole("404 Not Found", "") } else { well() }).await;
     let (alive, ended) = watch::channel(());
-    let forever = Load { counts: Duration::from_secs(3600), ..load(&url, 1).await };
+    let forever = LoadRun { counts: Duration::from_secs(3600), ..load(&url, 1).await };
     drop(alive);
     assert_eq!(forever.run(ended).await.unwrap().measured.failed, 0);
 }

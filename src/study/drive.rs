@@ -1,14 +1,14 @@
-//! The experiment: brings the group into each setting, runs every cell's load in it, and keeps what was measured.
-//! A run that fails is told and costs nothing but itself.
+//! The experiment: brings the group into each setting, runs every cell's load in it, and keeps what was measured. A run
+//! that fails is reported and costs nothing but itself.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use super::arrangement::{Arrangement as Group, Manner, Patience, Setting};
+use super::actions::Actions;
+use super::arrangement::{GroupUnderStudy, Manner, Patience, Setting};
 use super::client::Target;
-use super::hands::Hands;
-use super::load::{Load, Loaded};
+use super::load::{LoadRun, Loaded};
 use super::progress::Progress;
 use super::request::Lengths;
 use super::results::{Arrangement, Measured, Plan, Run, StudiedEngine, Study};
@@ -16,15 +16,15 @@ use super::schedule::{Job, cells, schedule};
 use crate::act::{OwnerMark, PrepareError};
 use crate::model::{EngineLaunch, GroupLaunch};
 
-/// So often a setting is brought up in all: engines that die again and again end the study of it.
+/// Most starts of a setting in all: engines that die again and again end the study of it.
 const STARTS: u32 = 3;
 
-/// What is studied.
+/// The group that is studied.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// Its engines and their control daemon.
     pub launch: GroupLaunch,
-    /// Of each engine, in order.
+    /// Bounds of each engine, in order.
     pub patience: Vec<Patience>,
     /// The GPU's name.
     pub gpu: String,
@@ -35,7 +35,7 @@ pub struct Subject {
 /// A study under way.
 #[derive(Debug)]
 pub struct Experiment {
-    group: Group,
+    group: GroupUnderStudy,
     targets: Vec<Target>,
     study: Study,
     progress: Progress,
@@ -63,8 +63,8 @@ impl Experiment {
             problems: Vec::new(),
             baselines: Vec::new(),
         };
-        let hands = Hands::new(&launch, owner)?;
-        Ok(Experiment { group: Group::new(hands, launch, patience), targets: Vec::new(), study, progress })
+        let actions = Actions::new(&launch, owner)?;
+        Ok(Experiment { group: GroupUnderStudy::new(actions, launch, patience), targets: Vec::new(), study, progress })
     }
 
     /// Measures everything. It may be dropped at any time; then comes [`Experiment::end`].
@@ -112,7 +112,7 @@ impl Experiment {
         self.study
     }
 
-    /// Something that people must know about what was measured; told once.
+    /// Something that people must know about what was measured; reported once.
     pub fn problem(&mut self, what: String) {
         if !self.study.problems.contains(&what) {
             self.progress.tell(&what);
@@ -134,13 +134,13 @@ impl Experiment {
             self.problem(problem);
         }
         self.targets.clear();
-        for (place, engine) in self.group.launch().engines.clone().iter().enumerate() {
+        for (index, engine) in self.group.launch().engines.clone().iter().enumerate() {
             let name = &engine.member.engine;
             let target = Target::meet(&engine.url, api_key(engine)).await.map_err(|why| format!("{name}: {why}"))?;
             if let Some(lacks) = target.lacks() {
                 self.problem(format!("{name} {lacks}"));
             }
-            self.study.engines[place].model.clone_from(&target.model);
+            self.study.engines[index].model.clone_from(&target.model);
             self.targets.push(target);
         }
         Ok(())
@@ -170,7 +170,7 @@ impl Experiment {
         }
     }
 
-    /// `None`: an engine did nothing, and is told.
+    /// Measures one job; `None`: an engine did nothing, and that was reported.
     async fn measure(&mut self, job: &Job) -> Option<Run> {
         let cell = &self.study.cells[job.cell];
         let what = format!("prompt {}, output {}, {} in flight", cell.prompt, cell.output, cell.concurrency);
@@ -209,16 +209,16 @@ impl Experiment {
         (!nothing).then_some(measured)
     }
 
-    fn loads(&self, job: &Job) -> Vec<Load> {
+    fn loads(&self, job: &Job) -> Vec<LoadRun> {
         let cell = &self.study.cells[job.cell];
         let all = self.targets.len() as u32;
         let concurrency = match job.arrangement {
             Arrangement::Consolidated(_) => cell.concurrency * all,
             Arrangement::Alone(_) | Arrangement::Mps | Arrangement::TimeSliced => cell.concurrency,
         };
-        let load = |place: usize| Load {
-            engine: self.study.engines[place].name.clone(),
-            target: self.targets[place].clone(),
+        let load = |index: usize| LoadRun {
+            engine: self.study.engines[index].name.clone(),
+            target: self.targets[index].clone(),
             lengths: Lengths { prompt: cell.prompt, output: cell.output },
             concurrency,
             warm_up: Duration::from_secs_f64(self.study.plan.warm_up),
@@ -233,7 +233,7 @@ impl Experiment {
             Arrangement::Alone(only) | Arrangement::Consolidated(only) => only == name,
             Arrangement::Mps | Arrangement::TimeSliced => true,
         };
-        (0..self.study.engines.len()).filter(|place| works(&self.study.engines[*place].name)).collect()
+        (0..self.study.engines.len()).filter(|index| works(&self.study.engines[*index].name)).collect()
     }
 }
 

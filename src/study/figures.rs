@@ -49,7 +49,7 @@ pub(super) fn took(seconds: f64) -> String {
     Duration::try_from_secs_f64(seconds).map_or_else(|_| NONE.to_owned(), age)
 }
 
-/// As short as it gets, on an axis or in a sentence: `512`, `4k`, `1.5k`, `2M`.
+/// A number as short as it gets, on an axis or in a sentence: `512`, `4k`, `1.5k`, `2M`.
 pub(super) fn short(number: f64) -> String {
     let of = |unit: f64, name: &str| {
         let digits = if (number / unit).fract().abs() < 0.05 { 0 } else { 1 };
@@ -64,7 +64,7 @@ pub(super) fn short(number: f64) -> String {
     }
 }
 
-/// As few digits as it takes: `0`, `0.5`, `250`.
+/// A number with as few digits as it takes: `0`, `0.5`, `250`.
 fn plain(number: f64) -> String {
     if !number.is_finite() {
         return NONE.to_owned();

@@ -30,13 +30,13 @@ impl StudyFiles {
     /// Writes the report for people, the numbers for programs with what they come to, and the baselines.
     pub fn write(&self, study: &Study) -> io::Result<()> {
         #[derive(Serialize)]
-        struct Told<'a, R> {
+        struct Written<'a, R> {
             #[serde(flatten)]
             study: &'a Study,
             recommendation: R,
         }
-        let told = Told { study, recommendation: recommend(study) };
-        replace(&self.path("study.json"), &serde_json::to_vec_pretty(&told)?)?;
+        let written = Written { study, recommendation: recommend(study) };
+        replace(&self.path("study.json"), &serde_json::to_vec_pretty(&written)?)?;
         replace(&self.path("study.html"), html(study).as_bytes())?;
         config::write_baselines(&self.path("baselines.json"), &study.baselines)
     }

@@ -18,24 +18,24 @@ use super::results::Measured;
 use super::sse::{Came, Event};
 use super::tally::{Request, tally};
 
-/// After the end of the load, for requests to end by themselves; then they are cut off.
+/// Upper bound, after the end of the load, for requests to end by themselves; then they are cut off.
 const DRAIN: Duration = Duration::from_secs(5);
-/// After a request that failed.
+/// Pause after a request that failed.
 const PAUSE: Duration = Duration::from_millis(50);
-/// So many failures in a row, and a sender gives up.
+/// Number of failures in a row after which a sender gives up.
 const FAILURES: u32 = 5;
 
 /// What load there is.
 #[derive(Clone, Debug)]
-pub(super) struct Load {
+pub(super) struct LoadRun {
     pub engine: String,
     pub target: Target,
     pub lengths: Lengths,
     /// Requests in flight.
     pub concurrency: u32,
-    /// Before what counts.
+    /// Time before what counts.
     pub warm_up: Duration,
-    /// What counts.
+    /// Time that counts.
     pub counts: Duration,
 }
 
@@ -47,12 +47,12 @@ pub(super) struct Loaded {
     pub failure: Option<String>,
 }
 
-impl Load {
+impl LoadRun {
     fn span(&self) -> Range<Duration> {
         self.warm_up..self.warm_up + self.counts
     }
 
-    /// Runs until it is over, or until whoever holds the other end of `alive` lets go.
+    /// Runs until it is over, or until the other end of `alive` is dropped.
     pub(super) async fn run(self, alive: watch::Receiver<()>) -> Result<Loaded, String> {
         let running = tokio::task::spawn_blocking(move || self.on_this_thread(alive));
         let ended = running.await.map_err(|error| format!("the load generator failed: {error}"))?;
@@ -83,7 +83,7 @@ impl Load {
 }
 
 /// One request after the other until the end. Whatever is known of one stays, also when it is cut off.
-async fn send(load: Rc<Load>, began: Instant, requests: Rc<RefCell<Vec<Request>>>) {
+async fn send(load: Rc<LoadRun>, began: Instant, requests: Rc<RefCell<Vec<Request>>>) {
     let mut caller = Caller::of(&load.target);
     let mut failures = 0;
     while began.elapsed() < load.span().end && failures < FAILURES {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use super::analysis::Load;
 use crate::text::figures::plural;
 
-/// Boxes that are told; the rest is counted.
-const TOLD: usize = 3;
+/// Most boxes that are named; the rest is counted.
+const NAMED: usize = 3;
 
 /// A part of the grid: positions on each axis (output, prompt, concurrency), from and to.
 type Block = [(usize, usize); 3];
@@ -16,7 +16,7 @@ type Block = [(usize, usize); 3];
 struct Grid([Vec<u32>; 3]);
 
 /// The loads of `meant` as distinct from `others`. `None`: there are no others, so they need no words.
-pub(super) fn told(meant: &[Load], others: &[Load]) -> Option<String> {
+pub(super) fn named(meant: &[Load], others: &[Load]) -> Option<String> {
     if others.is_empty() || meant.is_empty() {
         return None;
     }
@@ -37,11 +37,11 @@ fn values(load: &Load) -> [u32; 3] {
     [load.output, load.prompt, load.concurrency]
 }
 
-/// At most [`TOLD`] blocks, the largest first, and how many of `meant` they leave.
+/// Covers `meant` by at most [`NAMED`] blocks, the largest first; and how many they leave.
 fn cover(meant: &[[usize; 3]], others: &[[usize; 3]]) -> (Vec<Block>, usize) {
     let mut left = meant.to_vec();
     let mut blocks = Vec::new();
-    while blocks.len() < TOLD {
+    while blocks.len() < NAMED {
         let covers = |block: &Block| left.iter().filter(|at| holds(block, at)).count();
         let Some(best) = left.iter().map(|at| grown(*at, meant, others)).max_by_key(covers) else { break };
         left.retain(|at| !holds(&best, at));
@@ -61,7 +61,7 @@ fn grown(at: [usize; 3], meant: &[[usize; 3]], others: &[[usize; 3]]) -> Block {
     ORDERS.iter().map(grow).max_by_key(covers).unwrap_or(start)
 }
 
-/// As far along one axis as the grid goes and none of the others is in it.
+/// The block stretched as far along one axis as the grid goes and none of the others is in it.
 fn stretched(mut block: Block, axis: usize, meant: &[[usize; 3]], others: &[[usize; 3]]) -> Block {
     let last = meant.iter().chain(others).map(|place| place[axis]).max().unwrap_or(0);
     let pure = |block: &Block| !others.iter().any(|place| holds(block, place));
@@ -148,7 +148,7 @@ mod tests {
 
     fn of(meant: impl Fn(&Load) -> bool) -> String {
         let (meant, others): (Vec<_>, Vec<_>) = grid().partition(meant);
-        told(&meant, &others).unwrap()
+        named(&meant, &others).unwrap()
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn all_loads_need_no_words() {
-        assert_eq!(told(&grid().collect::<Vec<_>>(), &[]), None);
-        assert_eq!(told(&[], &grid().collect::<Vec<_>>()), None);
+        assert_eq!(named(&grid().collect::<Vec<_>>(), &[]), None);
+        assert_eq!(named(&[], &grid().collect::<Vec<_>>()), None);
     }
 }

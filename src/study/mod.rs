@@ -1,5 +1,6 @@
 //! Whether sharing a GPU under MPS pays for these engines: the experiment, its arithmetic and its report.
 
+mod actions;
 pub mod analysis;
 mod arrangement;
 mod baselines;
@@ -10,7 +11,6 @@ mod client_tests;
 mod drive;
 mod figures;
 mod files;
-mod hands;
 mod load;
 mod loads;
 mod progress;

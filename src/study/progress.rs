@@ -12,7 +12,7 @@ const BAR: usize = 24;
 /// Tells how far a study is.
 #[derive(Debug)]
 pub struct Progress {
-    /// `None`: stderr is no terminal.
+    /// The line that is rewritten; `None`: stderr is no terminal.
     line: Option<StatusLine>,
     /// What is being done.
     what: String,
@@ -23,7 +23,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// For this process' stderr.
+    /// Progress on this process' stderr.
     pub fn for_stderr() -> Progress {
         let line = std::io::stderr().is_terminal().then(StatusLine::default);
         Progress { line, what: String::new(), done: 0, runs: 0, began: Instant::now() }
@@ -85,7 +85,7 @@ fn shown(done: usize, runs: usize, passed: Duration, what: &str) -> String {
     format!("{}{} {done}/{runs} runs, {left} left  {what}", "█".repeat(full), "░".repeat(BAR - full))
 }
 
-/// Goes on where nobody reads any more.
+/// Goes on where the reader is gone.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -9,7 +9,7 @@ use super::sentences;
 use super::spread::{Spread, Verdict};
 use super::thresholds::{LATE, UNEVEN};
 
-/// What to do.
+/// The choices that can be recommended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Choice {
@@ -32,13 +32,13 @@ pub enum Choice {
 /// What a study recommends, with the numbers that it rests on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recommendation {
-    /// For all loads together.
+    /// Choice for all loads together.
     pub choice: Choice,
     /// How many of the engines to run on this GPU; the study tried all and one. 0: nothing can be said.
     pub engines: usize,
     /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE of each engine as it was tried, in the study's order.
     pub percentages: Vec<(String, Option<f64>)>,
-    /// For each load.
+    /// Advice for each load.
     pub loads: Vec<Advised>,
     /// Each engine's slow-down under MPS: the median over loads with numbers.
     pub slowdowns: Vec<(String, f64)>,
@@ -46,25 +46,25 @@ pub struct Recommendation {
     pub uneven: Option<String>,
     /// The longest wait for a first token under MPS that is far over that alone.
     pub late: Option<Late>,
-    /// In words, the recommendation itself first.
+    /// Sentences for people, the recommendation itself first.
     pub sentences: Vec<String>,
 }
 
 /// What is recommended for one load.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Advised {
-    /// Which.
+    /// The load.
     #[serde(flatten)]
     pub load: Load,
-    /// What to do.
+    /// Choice for this load.
     pub choice: Choice,
-    /// Of MPS over one engine at a time.
+    /// Rate of MPS over one engine at a time.
     pub gain: Option<Spread>,
-    /// Of time-slicing over one engine at a time.
+    /// Rate of time-slicing over one engine at a time.
     pub sliced_gain: Option<Spread>,
-    /// Of MPS over time-slicing, tokens a second.
+    /// Rate of MPS over time-slicing, tokens a second.
     pub over_sliced: Option<Spread>,
-    /// Of MPS over one engine with the load of all, tokens a second.
+    /// Rate of MPS over one engine with the load of all, tokens a second.
     pub over_one: Option<Spread>,
     /// More requests failed than may: it does not count.
     pub doubtful: bool,
@@ -73,9 +73,9 @@ pub struct Advised {
 /// A first token that comes late under MPS.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Late {
-    /// Whose.
+    /// Name of the engine.
     pub engine: String,
-    /// At which load.
+    /// The load.
     #[serde(flatten)]
     pub load: Load,
     /// TTFT p99 alone, seconds.
@@ -107,7 +107,7 @@ pub(super) fn recommendation(study: &Study, analysis: &Analysis) -> Recommendati
     Recommendation { sentences: sentences::of(&recommendation, analysis), ..recommendation }
 }
 
-/// The loads that slow-downs and latencies are told of: where MPS is recommended, or all that have numbers.
+/// The loads that slow-downs and latencies are reported for: where MPS is recommended, or all that have numbers.
 fn counted<'a>(analysis: &'a Analysis, loads: &[Advised]) -> Vec<&'a CellFigures> {
     let with = |wanted: fn(&Advised) -> bool| {
         let cells = analysis.cells.iter().zip(loads).filter(move |(_, advised)| wanted(advised));
@@ -162,7 +162,7 @@ fn uneven(slowdowns: &[(String, f64)]) -> Option<String> {
     (most / least > UNEVEN).then(|| name.clone())
 }
 
-/// Of all engines at these loads the one whose first token is most times later under MPS than alone.
+/// The engine, of all at these loads, whose first token is most times later under MPS than alone.
 fn latest(counted: &[&CellFigures]) -> Option<Late> {
     let each = counted.iter().flat_map(|cell| cell.engines.iter().map(|engine| (cell.load, engine)));
     let late = each.filter_map(|(load, engine)| {

@@ -28,7 +28,7 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// From the best to what any server takes.
+    /// All forms, from the best to what any server takes.
     pub(super) const ALL: [Form; 5] = [
         Form { ids: true, exact: true, usage: true },
         Form { ids: false, exact: true, usage: true },

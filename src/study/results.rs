@@ -7,7 +7,7 @@ use crate::model::Baseline;
 /// A whole study.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Study {
-    /// Of mpswarden.
+    /// Version of mpswarden.
     pub version: String,
     /// Seconds since 1970, UTC, at its beginning.
     pub began: u64,
@@ -34,7 +34,7 @@ pub struct Study {
 /// One engine of a study.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StudiedEngine {
-    /// Its name.
+    /// Name of the engine.
     pub name: String,
     /// The model it says it serves.
     pub model: Option<String>,
@@ -89,9 +89,9 @@ pub enum Arrangement {
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// How.
+    /// Arrangement of the run.
     pub arrangement: Arrangement,
-    /// From 0.
+    /// Number of the repeat, from 0.
     pub repeat: u32,
     /// Each engine that had work.
     pub engines: Vec<Measured>,
@@ -100,7 +100,7 @@ pub struct Run {
 /// What one engine did in one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// Which.
+    /// Name of the engine.
     pub engine: String,
     /// Seconds that count.
     pub seconds: f64,
@@ -120,7 +120,7 @@ pub struct Measured {
     pub tpot: Option<Percentiles>,
 }
 
-/// Of one quantity.
+/// Percentiles of one quantity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// Half are below.

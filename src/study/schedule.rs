@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::arrangement::Setting;
 use super::results::{Arrangement, Cell, Plan};
 
-/// Between two runs: the last requests come to their end.
+/// Seconds between two runs: the last requests come to their end.
 const BETWEEN: f64 = 0.5;
 
 /// One run to be made.

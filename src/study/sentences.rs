@@ -8,14 +8,14 @@ use super::spread::Spread;
 use super::thresholds::{FAILURES, NO_DIFFERENCE};
 use crate::text::figures::plural;
 
-/// In the order in which they are told.
-const TOLD: [Choice; 5] =
+/// The choices in the order in which they are written.
+const ORDER: [Choice; 5] =
     [Choice::Mps, Choice::TimeSlicing, Choice::OneEngine, Choice::NoSharing, Choice::NoDifference];
 
 /// The recommendation itself first.
 pub(super) fn of(what: &Recommendation, analysis: &Analysis) -> Vec<String> {
     let mut sentences = vec![headline(what, analysis)];
-    sentences.extend(TOLD.iter().filter_map(|choice| reason(*choice, &what.loads)));
+    sentences.extend(ORDER.iter().filter_map(|choice| reason(*choice, &what.loads)));
     if matches!(what.choice, Choice::Mps | Choice::ByLoad) {
         sentences.extend(compared(&what.loads));
         sentences.extend(percentages(what));
@@ -52,7 +52,7 @@ fn reason(choice: Choice, all: &[Advised]) -> Option<String> {
     let gain = range(&meant, |load| load.gain)?;
     let sliced = range(&meant, |load| load.sliced_gain);
     let here: Vec<Load> = meant.iter().map(|load| load.load).collect();
-    let here = loads::told(&here, &others).map_or_else(String::new, |told| format!("For {told}: "));
+    let here = loads::named(&here, &others).map_or_else(String::new, |named| format!("For {named}: "));
     Some(match choice {
         Choice::Mps => format!("{here}MPS pays: gain {gain}, so many times as much done as by one engine at a time."),
         Choice::TimeSlicing => {
@@ -76,7 +76,7 @@ fn reason(choice: Choice, all: &[Advised]) -> Option<String> {
     })
 }
 
-/// From the least to the greatest over loads: `1.40 to 1.80`.
+/// The range from the least to the greatest over loads: `1.40 to 1.80`.
 fn range(loads: &[Advised], part: fn(&Advised) -> Option<Spread>) -> Option<String> {
     let all = Spread::of(loads.iter().filter_map(part).map(|ratio| ratio.middle))?;
     let (low, high) = (times(all.low), times(all.high));

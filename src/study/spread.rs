@@ -29,7 +29,7 @@ pub enum Verdict {
 }
 
 impl Spread {
-    /// Of what was measured; what is no number is left out. `None`: nothing is left.
+    /// The spread of what was measured; what is no number is left out. `None`: nothing is left.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
         let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
         values.sort_by(f64::total_cmp);

@@ -9,7 +9,7 @@ const LONGEST_LINE: usize = 256 << 10;
 /// Tokens of a whole request, as the server counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Usage {
-    /// `None`: it does not say.
+    /// Tokens of the prompt; `None`: it does not say.
     pub prompt_tokens: Option<u64>,
     pub completion_tokens: u64,
 }
@@ -90,7 +90,7 @@ fn has_ended(choice: &Value) -> bool {
     !choice["finish_reason"].is_null()
 }
 
-/// `None`: it counts no tokens of the answer.
+/// The usage; `None`: it counts no tokens of the answer.
 fn usage(said: &Value) -> Option<Usage> {
     let count = |name: &str| said[name].as_u64().or_else(|| said[name].as_f64().map(|count| count as u64));
     Some(Usage { prompt_tokens: count("prompt_tokens"), completion_tokens: count("completion_tokens")? })

@@ -14,7 +14,7 @@ use crate::text::table::{Column, needed, table as laid_out_on};
 
 /// Wider lines are hard to read, and narrower ones hold no table.
 const WIDTHS: (usize, usize) = (80, 200);
-/// Of what is doubtful.
+/// Mark of what is doubtful.
 const DOUBT: &str = "?";
 /// Columns that a name takes at most.
 const LONGEST_NAME: usize = 28;

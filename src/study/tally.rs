@@ -1,4 +1,4 @@
-//! From the requests of one load to what counts of them: rates, latencies, requests in flight. Pure arithmetic.
+//! Makes what counts of a load from its requests: rates, latencies, requests in flight. Pure arithmetic.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(super) struct Request {
     /// When it ended, well or not; `None`: it was cut off at the end of the load.
     pub ended: Option<Duration>,
     pub usage: Option<Usage>,
-    /// Why it failed.
+    /// Reason of the failure.
     pub failed: Option<String>,
 }
 
@@ -89,7 +89,7 @@ fn generated(request: &Request, span: &Range<Duration>, usual: f64) -> f64 {
     came * request.tokens_per_chunk().unwrap_or(if request.usage.is_some() { 1.0 } else { usual })
 }
 
-/// From the first token to the last, over the tokens after the first; of a single one there is none.
+/// Time from the first token to the last, over the tokens after the first; of a single one there is none.
 fn time_per_token(request: &Request) -> Option<f64> {
     let (first, last) = (request.chunks.first()?, request.chunks.last()?);
     let tokens = request.usage.map_or(request.chunks.len() as f64, |usage| usage.completion_tokens as f64);
@@ -97,7 +97,7 @@ fn time_per_token(request: &Request) -> Option<f64> {
         .then(|| (*last - *first).as_secs_f64() / (tokens - 1.0))
 }
 
-/// By nearest rank; `None`: there is nothing.
+/// Percentiles by nearest rank; `None`: there is nothing.
 fn percentiles(values: impl Iterator<Item = f64>) -> Option<Percentiles> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);

@@ -1,8 +1,8 @@
 //! Where a study's numbers begin to mean something: every threshold of its recommendation, and no arithmetic.
 
-/// A ratio this near to 1 is no difference.
+/// Distance of a ratio from 1 that is no difference.
 pub const NO_DIFFERENCE: f64 = 0.05;
-/// Above this share of failed requests a load's numbers are doubtful, and nothing is recommended by them.
+/// Share of failed requests above which a load's numbers are doubtful, and nothing is recommended by them.
 pub const FAILURES: f64 = 0.01;
 /// Slow-downs are uneven where the greatest is over this many times the least.
 pub const UNEVEN: f64 = 1.25;

@@ -11,7 +11,7 @@ pub fn is_order(c: char) -> bool {
     c.is_control() || formats
 }
 
-/// As one line, with a blank for each of its ends and tabs, and a U+FFFD in place of each other order.
+/// The text as one line, with a blank for each of its ends and tabs, and a U+FFFD in place of each other order.
 pub fn one_line(text: &str) -> String {
     let plain = |c| match c {
         '\n' | '\r' | '\t' => ' ',
@@ -28,7 +28,7 @@ pub fn lines(text: &str) -> String {
     text.replace("\r\n", "\n").chars().map(|c| if kept(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
-/// JSON that is text for whoever looks at it: each order that stands in it as such, escaped. It means the same.
+/// JSON that is text for people: each order that stands in it as such, escaped. It means the same.
 pub fn json(document: &str) -> String {
     let mut plain = String::with_capacity(document.len());
     for c in document.chars() {

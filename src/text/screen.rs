@@ -1,5 +1,5 @@
-//! Where text goes: how wide it is, whether it takes colours; and text that can't drive it. Pure but for
-//! the look at the terminal.
+//! Describes where text goes: how wide it is, whether it takes colours; and text that can't drive it. Pure but for the
+//! look at the terminal.
 
 use std::io::{IsTerminal, Stdout};
 
@@ -8,7 +8,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::plain::one_line as clean;
 
-/// Wider lines are hard to read, and narrower ones hold nothing.
+/// Least width of a line: narrower ones hold nothing.
 const NARROWEST: usize = 40;
 /// What stands behind a figure and on its line.
 const UNITS: [&str; 8] = ["ms", "s", "min", "h", "d", "%", "MiB", "GiB"];
@@ -20,20 +20,20 @@ pub struct Screen {
     pub width: Option<usize>,
     /// Whether colours are wanted.
     pub coloured: bool,
-    /// Of times of day.
+    /// Zone of times of day.
     pub zone: TimeZone,
 }
 
 /// What a word means, by its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
-    /// Nothing.
+    /// A word of no special meaning.
     Plain,
     /// A heading.
     Bold,
-    /// Of less weight.
+    /// A word of less weight.
     Dim,
-    /// As it should be.
+    /// A word for what is as it should be.
     Good,
     /// Not as it should be.
     Warn,
@@ -55,12 +55,12 @@ impl Screen {
         }
     }
 
-    /// None: a file, with times in UTC.
+    /// A screen for files: no colours, with times in UTC.
     pub fn plain() -> Screen {
         Screen { width: None, coloured: false, zone: TimeZone::UTC }
     }
 
-    /// So many columns without colours.
+    /// A screen of so many columns without colours.
     pub fn of_width(width: usize) -> Screen {
         Screen { width: Some(width), ..Screen::plain() }
     }
@@ -79,8 +79,8 @@ impl Screen {
         if self.coloured && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// Prose after a label, wrapped between words and indented below itself; ends with a newline. A label
-    /// that is told in its ink.
+    /// Prose after a label, wrapped between words and indented below itself; ends with a newline. The label is printed
+    /// in its ink.
     pub fn prose(&self, label: &str, ink: Ink, text: &str) -> String {
         let indent = label.width();
         let room = self.width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(NARROWEST / 2));
@@ -95,7 +95,7 @@ pub fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-/// At most so many columns; what was cut off shows as `…`.
+/// Cuts a text to so many columns; what was cut off shows as `…`.
 pub fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();

@@ -48,7 +48,7 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// By their looks alone. The error is a mistake in this file.
+    /// Secrets known by their looks alone. The error is a mistake in this file.
     pub fn new() -> Result<Secrets, regex::Error> {
         Ok(Secrets {
             known: Vec::new(),
@@ -93,7 +93,7 @@ impl Secrets {
         words.iter().zip(hidden).map(told).collect()
     }
 
-    /// The arguments of a program that nobody of us configured. Of it nobody can say which values are secrets: hidden
+    /// The arguments of a program that is not configured here. It is not known which of its values are secrets: hidden
     /// is also the value of each variable, of `-p`, and each word that looks like chance. A script within a word counts
     /// as words.
     pub fn strangers_command(&self, words: &[String]) -> Vec<String> {
@@ -148,9 +148,9 @@ impl Secrets {
     }
 }
 
-/// A shorter one would be found where none is.
+/// Length of the shortest secret: a shorter one would be found where none is.
 const SHORTEST: usize = 4;
-/// A value that looks like chance is taken for a secret, whatever its name, from this length on.
+/// Length from which a value that looks like chance is taken for a secret, whatever its name.
 const SHORTEST_OF_CHANCE: usize = 16;
 
 /// Whether the value of a variable is one that must not be read by others.
@@ -195,7 +195,7 @@ fn named(pattern: &Regex, text: &str, value: fn(&str, &Captures<'_>) -> Option<R
     found
 }
 
-/// Of a header it is the whole line. That there is none is worth reading.
+/// Range of the value; of a header it is the whole line. That there is none is worth reading.
 fn pair_value(text: &str, captures: &Captures<'_>) -> Option<Range<usize>> {
     let (name, value) = (captures.name("name")?, captures.name("secret")?);
     let is_header = ["authorization", "cookie"].iter().any(|end| name.as_str().to_ascii_lowercase().ends_with(end));
@@ -300,7 +300,7 @@ fn by_chance(part: &str) -> String {
     out
 }
 
-/// In order, those that touch as one.
+/// Merges ranges in order, those that touch as one.
 fn merged(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
     found.retain(|secret| !secret.is_empty());
     found.sort_by_key(|secret| secret.start);

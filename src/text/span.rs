@@ -15,7 +15,7 @@ pub fn span(time: Duration) -> String {
     }
 }
 
-/// As [`span`], of seconds. Less than nothing is nothing. `None`: it is no number.
+/// A span like [`span`], of seconds. Less than nothing is nothing. `None`: it is no number.
 pub fn span_of(seconds: f64) -> Option<String> {
     match seconds {
         _ if !seconds.is_finite() => None,
@@ -24,7 +24,7 @@ pub fn span_of(seconds: f64) -> Option<String> {
     }
 }
 
-/// To the second, in two units at most: `12 s`, `3 min 12 s`, `2 h`, `2 h 5 min`, `9 d 4 h`.
+/// An age to the second, in two units at most: `12 s`, `3 min 12 s`, `2 h`, `2 h 5 min`, `9 d 4 h`.
 pub fn age(time: Duration) -> String {
     let seconds = time.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);

@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr;
 use super::plain::one_line as clean;
 use super::screen::{Ink, Screen, cut};
 
-/// Between two columns.
+/// Gap between two columns.
 const GAP: &str = "  ";
 /// The last column is not cut below this: columns go first.
 const LEAST_LAST: usize = 12;

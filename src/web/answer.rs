@@ -58,7 +58,7 @@ pub(super) fn too_many_passwords() -> Response<Page> {
     response
 }
 
-/// What was asked for, or why it can't be told.
+/// What was asked for, or why it can't be given.
 pub fn json(what: &str, made: Result<Bytes, serde_json::Error>) -> Answer {
     match made {
         Ok(body) => Answer::found(JSON, body),
@@ -84,7 +84,7 @@ impl Answer {
         Answer::text(StatusCode::SERVICE_UNAVAILABLE, sentence)
     }
 
-    /// With its headers; `place` is given back once the connection has taken it all.
+    /// The response with its headers; `place` is given back once the connection has taken it all.
     pub fn page(self, place: Option<OwnedSemaphorePermit>) -> Response<Page> {
         let mut response = Response::new(Page { left: self.body, _place: place });
         *response.status_mut() = self.status;

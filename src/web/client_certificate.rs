@@ -24,7 +24,7 @@ pub(super) struct Demand {
 }
 
 impl Demand {
-    /// `None`: no certificate is asked for.
+    /// Demand by its name; `None`: no certificate is asked for.
     pub(super) fn from_name(text: &Text, origin: &Origin<'_>) -> Result<Option<Demand>, Problem> {
         let (mandatory, verified) = match text.value.as_str() {
             "NoClientCert" => return Ok(None),

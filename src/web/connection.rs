@@ -25,11 +25,11 @@ use super::gate::Gate;
 use super::pace::{Answering, HEAD_TIMEOUT, Pace};
 use super::passwords::Admission;
 
-/// The longest life of a connection, so that a trickle of bytes does not keep one for ever.
+/// The longest life of a connection, so that a trickle of bytes does not keep one open indefinitely.
 const CONNECTION_LIFE: Duration = Duration::from_secs(600);
-/// Of a request's head; a larger one is answered with 431.
+/// Most bytes of a request's head; a larger one is answered with 431.
 const LARGEST_HEAD: usize = 16 * 1024;
-/// Of what is written and not yet taken.
+/// Most bytes that are written and not yet taken.
 const LARGEST_BUFFER: usize = 64 * 1024;
 /// The first byte of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;

@@ -12,7 +12,7 @@ use serde_saphyr::Spanned;
 use super::problem::Problem;
 use crate::files::{self, Links};
 
-/// More than any certificate chain or list of users; a larger file is a mistake.
+/// Most bytes of a file: more than any certificate chain or list of users; a larger one is a mistake.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// A string and its line.
@@ -28,7 +28,7 @@ pub(super) struct Document {
     pub rate_limit: Option<Spanned<IgnoredAny>>,
 }
 
-/// `tls_server_config`.
+/// The section `tls_server_config`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TlsSection {

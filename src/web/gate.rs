@@ -14,9 +14,9 @@ use super::policy::{Loaded, Policy};
 use super::problem::Problem;
 use super::stamp::Stamp;
 
-/// At most so often are the files looked at.
+/// Shortest time between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A request waits so long for a look, then takes the policy that there is: a file system may hang.
+/// Upper bound for a look that a request waits for; then the policy counts that there is: a file system may hang.
 const LOOK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Lets connections and requests in.
@@ -106,13 +106,13 @@ impl State {
         match loaded.policy.map(|policy| (self.policy.locks.given_up_by(policy.locks), policy)) {
             Ok((None, policy)) => {
                 self.policy = Arc::new(policy);
-                tracing::info!("{place} is taken up");
+                tracing::info!("{place} is applied");
             }
             // A file that is cut short while it is written must not open the door.
             Ok((Some(lock), _)) => {
-                tracing::error!("{place} would give up {lock}: not taken up; restart mpswarden if that is meant");
+                tracing::error!("{place} would give up {lock}: not applied; restart mpswarden if that is meant");
             }
-            Err(problem) => tracing::error!("{place} is not taken up, the old one holds: {problem}"),
+            Err(problem) => tracing::error!("{place} is not applied, the old one holds: {problem}"),
         }
     }
 }

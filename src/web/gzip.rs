@@ -1,4 +1,4 @@
-//! gzip for whoever accepts it. One page is kept compressed, so that many scrapes of it cost one compression.
+//! gzip for clients that accept it. One page is kept compressed, so that many scrapes of it cost one compression.
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::header::{ACCEPT_ENCODING, HeaderMap};
 
-/// Smaller ones gain nothing.
+/// Bytes below which an answer gains nothing.
 const WORTH_IT: usize = 1024;
 
 /// Whether the client takes gzip (RFC 9110, 12.5.3). A weight that is no number counts as 1.
@@ -48,7 +48,7 @@ impl Pair {
 }
 
 impl Kept {
-    /// The page compressed, where that was done and nobody is at it.
+    /// The page compressed, where that was done and no thread is at it.
     pub fn kept(&self, plain: &Bytes) -> Option<Bytes> {
         let kept = self.pair.try_lock().ok()?;
         kept.as_ref().filter(|pair| pair.is_of(plain)).map(|pair| pair.zipped.clone())

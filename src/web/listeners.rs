@@ -1,5 +1,5 @@
-//! The addresses that HTTP is served on. They are bound before anything is done that can't be undone; where somebody
-//! else has one, the others are served, and it is tried again.
+//! The addresses that HTTP is served on. They are bound before anything is done that can't be undone; where another
+//! program has one, the others are served, and it is tried again.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -9,9 +9,9 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use super::port_holder::holder;
 
-/// For a client that takes nothing of its answer (TCP_USER_TIMEOUT, milliseconds).
+/// Upper bound for a client that takes nothing of its answer (TCP_USER_TIMEOUT, milliseconds).
 const WRITE_TIMEOUT_MS: u32 = 10_000;
-/// From the first failure to the next try, doubled up to the last.
+/// Pause from the first failure to the next try, doubled up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
@@ -25,7 +25,7 @@ pub struct Listeners {
 /// An address that can't be had now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Which.
+    /// Address that could not be had.
     pub address: SocketAddr,
     /// Who has it, or what else forbids it, and the cure.
     pub why: String,
@@ -39,7 +39,7 @@ impl Listeners {
         listeners
     }
 
-    /// Sockets that a supervisor bound and keeps over our restarts: nobody can take them in between.
+    /// Sockets that a supervisor bound and keeps over our restarts: no other program can take them in between.
     pub fn passed(sockets: Vec<TcpListener>) -> Listeners {
         let ready = |socket: TcpListener| prepared(socket).inspect_err(|error| tracing::warn!("HTTP: {error}")).ok();
         Listeners { bound: sockets.into_iter().filter_map(ready).collect(), waiting: Vec::new() }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
-/// For a handshake and for a request's head, once it has begun.
+/// Upper bound for a handshake and for a request's head, once it has begun.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the next request of a connection that was answered: longer than the usual time between scrapes.
+/// Upper bound for the next request of a connection that was answered: longer than the usual time between scrapes.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What one connection does now.
@@ -32,7 +32,7 @@ pub(super) struct Pace {
     phase: watch::Sender<Phase>,
 }
 
-/// While it lives, a request is being answered.
+/// Guard of a request that is being answered, for as long as it lives.
 pub(super) struct Answering {
     pace: Arc<Pace>,
 }
@@ -120,7 +120,7 @@ struct Taken {
 pub(super) struct Place {
     room: Arc<Room>,
     number: u64,
-    /// Of the connection that has it.
+    /// Pace of the connection that has it.
     pub pace: Arc<Pace>,
     _permit: OwnedSemaphorePermit,
 }

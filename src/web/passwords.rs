@@ -19,13 +19,14 @@ use tokio::time::timeout;
 use super::file::{Origin, Text};
 use super::problem::Problem;
 
-/// Each step doubles the time of a check; above this it takes far longer than a request waits.
+/// Greatest cost of a hash: each step doubles the time of a check, and above this it takes far longer than a request
+/// waits.
 const MAX_COST: u32 = 18;
 /// Verdicts that are remembered, of each kind; the toolkit's number.
 const REMEMBERED: usize = 100;
 /// Passwords that wait to be checked; more is a flood.
 const MAX_WAITING: usize = 16;
-/// For a check and its turn. Past it the client is sent away; the check goes on and is remembered.
+/// Upper bound for a check and its turn. Past it the client is sent away; the check goes on and is remembered.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// `basic_auth_users`: names and bcrypt hashes. Empty: everyone is let in.
@@ -70,7 +71,7 @@ fn cost(hash: &str) -> Result<u32, String> {
 /// Whether a request may be answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Admission {
-    /// It may.
+    /// The request may be answered.
     Granted,
     /// No password, or a wrong one.
     Refused,
@@ -88,7 +89,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// `None`: the system gives no randomness.
+    /// A desk with a fresh key; `None`: the system gives no randomness.
     pub(super) fn new() -> Option<Desk> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?;
         let (good, bad) = (Arc::default(), Arc::default());

@@ -24,7 +24,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
 /// How connections and requests are treated. The default: plain HTTP for everyone.
 #[derive(Clone, Default)]
 pub struct Policy {
-    /// With it: TLS only.
+    /// TLS settings; where they are set, TLS only.
     pub tls: Option<Arc<ServerConfig>>,
     /// Put on every answer.
     pub headers: HeaderMap,

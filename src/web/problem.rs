@@ -13,7 +13,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// About a file, at a line that counts from 1; 0: about the whole file.
+    /// A problem of a file, at a line that counts from 1; 0: about the whole file.
     pub(super) fn at(file: &Path, line: u64, what: impl Into<String>) -> Problem {
         let file = file.display();
         let place = if line == 0 { file.to_string() } else { format!("{file}:{line}") };

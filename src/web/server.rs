@@ -18,9 +18,9 @@ use super::gate::Gate;
 use super::listeners::{self, Listeners};
 use super::pace::Room;
 
-/// A further one takes the place of the one that has been idle longest.
+/// Most connections; a further one takes the place of the one that has been idle longest.
 pub const MAX_CONNECTIONS: usize = 256;
-/// Between two tries when accepting fails, as it does when descriptors run out.
+/// Pause between two tries when accepting fails, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Threads for what may take long: one renders, one checks a password, one looks at files.
 const WORKERS: usize = 4;
@@ -37,7 +37,7 @@ pub struct Server {
 pub struct Service<S> {
     /// Who is let in.
     pub gate: Gate,
-    /// What is answered.
+    /// Site that answers.
     pub site: Arc<S>,
     /// Connections at once.
     pub connections: usize,

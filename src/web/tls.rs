@@ -22,7 +22,7 @@ const CURVES: [(&str, &dyn SupportedKxGroup); 3] = [
 /// rustls' side of a server.
 pub(super) struct Tls {
     pub config: Arc<ServerConfig>,
-    /// Whether nobody gets in without a certificate of their own.
+    /// Whether no client gets in without a certificate of their own.
     pub demands_certificate: bool,
 }
 
@@ -107,10 +107,10 @@ fn client_certificates(
         return match (ca, &section.client_allowed_sans) {
             (Some(ca), _) => Err(ca.refuse(
                 origin,
-                format!("{} without client_auth_type checks nobody: set it to RequireAndVerifyClientCert", ca.name),
+                format!("{} without client_auth_type checks no client: set it to RequireAndVerifyClientCert", ca.name),
             )),
             (None, Some(_)) => Err(origin.refuse_whole(
-                "client_allowed_sans checks nobody without client_auth_type: set it to RequireAndVerifyClientCert",
+                "client_allowed_sans checks no client without client_auth_type: set it to RequireAndVerifyClientCert",
             )),
             (None, None) => Ok(None),
         };

@@ -16,7 +16,7 @@ use crate::support::running::{Running, directory};
 /// An alert's labels; `alertname` is one of them.
 pub type Labels = BTreeMap<String, String>;
 
-/// An alert as Alertmanager tells it.
+/// An alert as Alertmanager reports it.
 #[derive(Debug, Deserialize)]
 pub struct Known {
     pub fingerprint: String,
@@ -26,7 +26,7 @@ pub struct Known {
 
 #[derive(Debug, Deserialize)]
 pub struct Status {
-    /// Fingerprints.
+    /// Fingerprints of the alerts that inhibit it.
     #[serde(rename = "inhibitedBy")]
     pub inhibited_by: Vec<String>,
 }

@@ -11,7 +11,7 @@ fn name(labels: &Labels) -> &str {
     &labels["alertname"]
 }
 
-/// Of all alerts, `source` itself silences those and not these.
+/// Asserts that `source` itself silences those alerts and not these.
 fn assert_silences(source: Labels, silenced: &[Labels], heard: &[Labels]) {
     let Some(alertmanager) = Alertmanager::start(NOBODY.into()) else { return };
     let all = [std::slice::from_ref(&source), silenced, heard].concat();
@@ -151,7 +151,7 @@ fn a_watchdog_that_is_down_silences_nothing_that_its_groups_had_to_say() {
     );
 }
 
-/// With everything that can fire at once, in one group of one instance.
+/// Fires everything that can fire at once, in one group of one instance.
 #[test]
 fn a_held_group_and_a_stuck_recovery_are_never_silenced() {
     let Some(alertmanager) = Alertmanager::start(NOBODY.into()) else { return };

@@ -17,7 +17,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// On a port of its own.
+    /// Listens on a port of its own.
     pub fn listen() -> Webhook {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -33,7 +33,7 @@ impl Webhook {
         Webhook { address, seen }
     }
 
-    /// The receivers that were told of the alert with this status, with its labels and annotations.
+    /// The receivers that got the alert with this status, with its labels and annotations.
     pub fn told_of(&self, alert: &str, status: &str) -> Vec<Notification> {
         let is_it = |told: &Value| told["labels"]["alertname"] == alert && told["status"] == status;
         let seen = self.seen.lock().unwrap();

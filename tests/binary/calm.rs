@@ -1,5 +1,5 @@
-//! False alarms of the real binary: users' traffic, people who stop and start engines, and strangers that come,
-//! fault and go. Nothing may be restarted, found or held back that nobody ordered.
+//! False alarms of the real binary: users' traffic, people who stop and start engines, and strangers that come, fault
+//! and go. Nothing may be restarted, found or held back without an order.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::support::scene::{Scene, eventually};
 use crate::support::watchdog::Watchdog;
 
 const GROUP: &str = "small-llms";
-/// Its one fault that a healthy machine may have: it is only told.
+/// Its one fault that a healthy machine may have: it is only reported.
 const STRANGER: [(&str, &str); 1] = [("fault", "foreign_process")];
 
 /// How long, how patient the watchdog is, and how long the longest prompt is read.
@@ -22,7 +22,7 @@ struct Plan {
     length: Duration,
     hang_after: &'static str,
     longest_prompt: Duration,
-    /// Between two things that people or strangers do.
+    /// Pause between two things that people or strangers do.
     pause: Duration,
 }
 
@@ -109,7 +109,7 @@ impl Calm {
         *self.done.entry(format!("strangers that {verb}")).or_default() += 1;
     }
 
-    /// All that was found and done which nobody ordered.
+    /// All that was found and done without an order.
     fn alarms(&self, metrics: &Metrics) -> Vec<String> {
         let unlike = |name: &str, expected: &[(&str, &str)]| metrics.sum(name, &[]) - metrics.sum(name, expected);
         let figures = [
@@ -131,7 +131,7 @@ impl Calm {
         alarms
     }
 
-    /// Of the control daemon's own log: every server that there was, was ordered, and none had a fault.
+    /// Complaints about the control daemon's own log: every server that there was, was ordered, and none had a fault.
     fn log_of_the_daemon(&self) -> Vec<String> {
         let log = fs::read_to_string(self.scene.directory().join("log/daemon.log")).unwrap_or_default();
         let faults = log.lines().filter(|line| line.contains("fatal GPU error")).count();

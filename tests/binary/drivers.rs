@@ -113,7 +113,7 @@ fn newcomers_that_hang_are_told_and_helped_once_nobody_serves() {
     scene.group().insert("policy".to_owned(), toml::toml! { newcomers_hang = "enforce" }.into());
     let watchdog = scene.serving();
     scene.inject(Injection::NewcomersHang);
-    watchdog.await_event("newcomers_hang", "lets nobody in");
+    watchdog.await_event("newcomers_hang", "lets no client in");
     watchdog.await_event("serving", "and the control daemon ended serving");
     watchdog.await_serving();
     ends(&scene, watchdog);

@@ -1,5 +1,5 @@
-//! Files and directories that others made: what blocks or never ends stops nobody, links are not followed, and a
-//! directory of somebody else is refused before anything is made in it.
+//! Files and directories that others made: what blocks or never ends stops nothing, links are not followed, and a
+//! directory of another user is refused before anything is made in it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -51,7 +51,7 @@ fn environment_becomes(what: &str, becomes: impl Fn(&Path)) {
     becomes(&file);
     let before = watchdog.engines();
     let kill =
-        |place: usize| nix::sys::signal::kill(nix::unistd::Pid::from_raw(before[place].main as i32), Signal::SIGKILL);
+        |index: usize| nix::sys::signal::kill(nix::unistd::Pid::from_raw(before[index].main as i32), Signal::SIGKILL);
     kill(0).unwrap();
     watchdog.await_event("action_failed", what);
     watchdog.await_engine("quarantined", "qwen-a");

@@ -1,4 +1,4 @@
-//! One engine's log without end, or with a hole in it: nobody but its writer feels it, and the disk keeps its room.
+//! One engine's log without end, or with a hole in it: only its writer feels it, and the disk keeps its room.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::support::scene::{Scene, eventually};
 use crate::support::watchdog::Watchdog;
 
-/// Of a log that nobody writes to.
+/// Length of a log that no process writes to.
 const SHORT: u64 = 32 << 20;
 
 /// The second engine dies, and is repaired while the first one does what it does; then an order is obeyed.

@@ -1,4 +1,4 @@
-//! A GPU that is lost, or to be reset: its group is stopped and held, a command is told, and the watchdog serves its
+//! A GPU that is lost, or to be reset: its group is stopped and held, a hook is called, and the watchdog serves its
 //! metrics all along. Well again, it is started again by itself.
 
 use std::fs;
@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use crate::support::scene::{Scene, eventually};
 use crate::support::watchdog::Watchdog;
 
-/// A scene whose `on_held` command keeps what it was told in `told` of its directory.
+/// A scene whose `on_held` command keeps its input in `told` of its directory.
 fn scene_with_a_hook() -> Scene {
     let mut scene = Scene::set();
     let script = scene.directory().join("page-me");
@@ -22,7 +22,7 @@ fn scene_with_a_hook() -> Scene {
     scene
 }
 
-/// Waits until the group is held and nothing of it is left, and proves that it is told.
+/// Waits until the group is held and nothing of it is left, and proves that this was reported.
 fn held(scene: &Scene, watchdog: &mut Watchdog, reason: &str) {
     watchdog.await_event("held", reason);
     let reasons = [("reason", reason)];

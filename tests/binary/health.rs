@@ -43,7 +43,7 @@ fn a_restart_of_a_blind_watchdog_is_held_and_goes_on_when_nvml_is_back() {
     assert_eq!((watchdog.ready(), watchdog.get("/-/healthy")), (503, 200));
     assert!(!scene.living().iter().any(|process| process.is_engine()), "engines started blindly");
     scene.hang_nvml(false);
-    // The reading that hung may come first, and tell of the moment before they were gone.
+    // The reading that hung may come first, and be of the moment before they were gone.
     watchdog.await_event("released", "no longer held for memory_");
     watchdog.await_serving();
     let metrics = watchdog.metrics();

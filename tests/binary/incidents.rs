@@ -54,7 +54,7 @@ fn incidents(words: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
-/// Of the watchdog that runs.
+/// Asks the running watchdog.
 fn asked(scene: &Scene, words: &[&str]) -> (i32, String, String) {
     let socket = scene.directory().join("control.sock").display().to_string();
     incidents(&[words, &["--control-socket", &socket]].concat())

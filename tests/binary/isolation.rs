@@ -23,7 +23,7 @@ fn isolation(watchdog: &Watchdog, engine: &str) -> String {
     metrics.state("mps_engine_isolated", &[("engine", engine)], "isolation").unwrap_or("?").to_owned()
 }
 
-/// Until every engine is where it is to be and serves: moves go on after the restart.
+/// Waits until every engine is where it is to be and serves: moves go on after the restart.
 fn settled(watchdog: &Watchdog, apart: &[&str]) {
     eventually("every engine on its side", || {
         let status = watchdog.status();

@@ -1,4 +1,4 @@
-//! Limits that are not in force, and memory that grows: what is found, what is restarted, and what is only told.
+//! Limits that are not in force, and memory that grows: what is found, what is restarted, and what is only reported.
 
 use mpswarden::sim::Injection;
 
@@ -12,7 +12,7 @@ fn held(watchdog: &Watchdog) -> f64 {
     watchdog.metrics().sum("mps_engine_device_memory_bytes", &[("engine", "qwen-a")])
 }
 
-/// One restart for it, of that engine alone; then the engine serves, and it is still told.
+/// One restart for it, of that engine alone; then the engine serves, and it is still reported.
 fn it_is_restarted_once_and_told_from_there_on(scene: &Scene, fault: &str) {
     let mut watchdog = scene.start();
     watchdog.await_event("restart", &format!("because of {fault}"));

@@ -20,7 +20,7 @@ fn suppressed(watchdog: &Watchdog, action: &str) -> f64 {
     watchdog.metrics().sum("mps_actions_suppressed_total", &labels)
 }
 
-/// The fault is told, nobody is killed or started, and the stop is in order.
+/// The fault is reported, no process is killed or started, and the stop is in order.
 fn nothing_was_done(scene: Scene, mut watchdog: Watchdog) {
     assert_eq!(watchdog.generation(), 1);
     let metrics = watchdog.metrics();

@@ -1,4 +1,4 @@
-//! What runs outside MPS, or waits in front of it: engines are restarted into their group, the others are told of.
+//! What runs outside MPS, or waits in front of it: engines are restarted into their group, the others are reported.
 
 use std::process::{Child, Command, Stdio};
 
@@ -23,7 +23,7 @@ fn one_restart_brought_it_in(scene: Scene, mut watchdog: Watchdog) {
     let metrics = watchdog.metrics();
     let engine = ("engine", "qwen-a");
     assert_eq!(metrics.sum("mps_faults_total", &[("fault", "outside_mps"), engine]), 1.0);
-    // One with another pipe directory was told of the wrong one: the same fault by another name.
+    // One with another pipe directory was started with the wrong one: the same fault by another name.
     let told =
         ["outside_mps", "limit_missing"].map(|fault| metrics.sum("mps_faults_total", &[("fault", fault), engine]));
     assert_eq!(metrics.sum("mps_faults_total", &[]), told.iter().sum::<f64>());
@@ -155,8 +155,8 @@ fn a_client_of_another_user_that_no_engine_owns_is_told_of_until_it_is_gone() {
     scene.assert_nothing_is_left();
 }
 
-/// The daemon wants the server gone for the stranger, and ends it in the gap of a restart: nothing is told of that but
-/// the server's new start, and no budget is spent on it.
+/// The daemon wants the server gone for the stranger, and ends it in the gap of a restart: nothing is logged of that
+/// but the server's new start, and no budget is spent on it.
 fn the_group_is_restarted_in_order_and_after_a_fault(scene: &Scene, watchdog: &Watchdog) {
     done(scene, &["restart", "small-llms"]);
     watchdog.await_serving();

@@ -15,7 +15,7 @@ use toml::Value;
 use crate::support::scene::{PATIENCE, Scene, eventually};
 use crate::support::watchdog::Watchdog;
 
-/// In an engine's environment: it is to have another process, which plays a probe.
+/// Variable in an engine's environment: it is to have another process, which plays a probe.
 const PLAYS: &str = "MPSWARDEN_TEST_PLAYS_A_PROBE";
 
 /// Both engines are probed, over the stand-in CUPTI, and windows come often.
@@ -24,9 +24,9 @@ fn scene() -> Scene {
     let cupti = scene.directory().join("libcupti.so");
     fs::write(&cupti, CUPTI).unwrap();
     let cupti = cupti.display().to_string();
-    for place in 0..2 {
-        scene.engine(place).insert("overlap".to_owned(), "probe".into());
-        scene.engine(place).insert(
+    for index in 0..2 {
+        scene.engine(index).insert("overlap".to_owned(), "probe".into());
+        scene.engine(index).insert(
             "environment".to_owned(),
             toml::Table::from_iter([("MPSWARDEN_CUPTI".to_owned(), Value::from(cupti.clone()))]).into(),
         );
@@ -36,11 +36,11 @@ fn scene() -> Scene {
     scene
 }
 
-/// Beside an engine, in its tree, runs this very test program as its probe.
-fn with_a_player(scene: &mut Scene, place: usize) {
+/// Adds this very test program beside an engine, in its tree, as its probe.
+fn with_a_player(scene: &mut Scene, index: usize) {
     let tests = std::env::current_exe().unwrap().display().to_string();
     let script = format!("{PLAYS}=1 '{tests}' --exact binary::overlap::a_player_answers_its_orders & exec \"$@\"");
-    scene.wrap(place, &["sh", "-c", &script, "sh"]);
+    scene.wrap(index, &["sh", "-c", &script, "sh"]);
 }
 
 /// Not a test of its own: where an engine starts it so, it is a process with a probe, until it is killed. Each of its
@@ -167,7 +167,7 @@ fn a_library_that_an_earlier_version_left_is_replaced_before_an_engine_starts() 
     scene.assert_nothing_is_left();
 }
 
-/// As serde writes it.
+/// A duration as serde writes it.
 fn time(value: &serde_json::Value) -> Duration {
     let part = |name: &str| value[name].as_u64().unwrap();
     Duration::new(part("secs"), u32::try_from(part("nanos")).unwrap())
@@ -181,10 +181,10 @@ fn the_kernels_of_simulated_engines_are_counted_by_the_real_library() {
     let traffic = Traffic::start(names.iter().filter_map(|name| scene.stage.engine_address(name))).unwrap();
     let status = eventually("kernels of both", || {
         let status = watchdog.status();
-        let busy = |place: usize| time(&status["engines"][place]["sharing"]["kernel_busy"]) > Duration::ZERO;
+        let busy = |index: usize| time(&status["engines"][index]["sharing"]["kernel_busy"]) > Duration::ZERO;
         (busy(0) && busy(1)).then_some(status)
     });
-    let of_engines: Duration = (0..2).map(|place| time(&status["engines"][place]["sharing"]["kernel_busy"])).sum();
+    let of_engines: Duration = (0..2).map(|index| time(&status["engines"][index]["sharing"]["kernel_busy"])).sum();
     let by_clients = status["overlap"]["by_clients"].as_array().unwrap().iter().map(time);
     let of_clients: Duration = (0..).zip(by_clients).map(|(clients, time)| time * clients).sum();
     assert_eq!(of_clients, of_engines, "each engine is one client");

@@ -1,5 +1,5 @@
-//! A changed configuration while engines serve: what is wrong with it changes nothing, what is refused says
-//! the cure, what can be taken up is taken up. The core's own part is in `reload_roll`.
+//! A changed configuration while engines serve: what is wrong with it changes nothing, what is refused says the cure,
+//! what can be applied is applied. The core's own part is in `reload_roll`.
 
 use std::fs;
 
@@ -70,7 +70,7 @@ fn what_a_running_group_can_not_change_is_refused_with_the_cure() {
     let elsewhere = Value::from(scene.directory().join("elsewhere").display().to_string());
     scene.group()["mps"].as_table_mut().unwrap().insert("pipe_directory".to_owned(), elsewhere.clone());
     scene.configuration.insert("state_directory".to_owned(), elsewhere);
-    // Nothing of a refused file is taken up, whatever else it holds.
+    // Nothing of a refused file is applied, whatever else it holds.
     scene.group().insert("mode".to_owned(), "observe".into());
     scene.file();
     let reasons =

@@ -1,5 +1,4 @@
-//! A changed configuration that the core carries out: engines and groups come, go and roll, and nobody else is
-//! touched.
+//! A changed configuration that the core carries out: engines and groups come, go and roll, and no other is touched.
 
 use nix::sys::signal::Signal;
 use toml::Value;
@@ -7,7 +6,7 @@ use toml::Value;
 use crate::support::scene::{Scene, eventually};
 use crate::support::watchdog::{EnginePids, Watchdog};
 
-/// SIGHUP, and the sentence of what was taken up.
+/// SIGHUP, and the sentence of what was applied.
 fn reload(scene: &Scene, watchdog: &Watchdog) -> String {
     scene.file();
     let mark = watchdog.mark();

@@ -15,7 +15,7 @@ use crate::support::watchdog::Watchdog;
 const SECRETS: [&str; 6] =
     ["FORkey0123456789abcdef", "FORplain4711", "FORurl0815", "FORshort", "FORvariable", "FORbearer42"];
 
-/// A CUDA program of somebody, with all his secrets on its command line.
+/// A CUDA program of a stranger, with all its secrets on its command line.
 fn stranger(scene: &Scene) -> Child {
     let [key, plain, url, short, variable, bearer] = SECRETS;
     let mut command = Command::new(scene.stage.program());

@@ -36,7 +36,7 @@ struct Studying {
 }
 
 impl Studying {
-    /// Of the group of a scene, with the socket and the directories there.
+    /// A study of the group of a scene, with the socket and the directories there.
     fn of(scene: &Scene, more: &[&str]) -> Studying {
         let mut arguments = vec!["--config".to_owned(), scene.file().display().to_string()];
         arguments.extend(more.iter().map(|word| (*word).to_owned()));
@@ -78,7 +78,7 @@ impl Studying {
         self.directory.join("out").join(name)
     }
 
-    /// What it measured.
+    /// The study that was measured.
     fn study(&self) -> Study {
         serde_json::from_slice(&fs::read(self.out("study.json")).unwrap()).unwrap()
     }

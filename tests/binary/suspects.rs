@@ -1,4 +1,4 @@
-//! Who did it: what the real binary says of faults whose culprit is known, over the simulation's measured times.
+//! Tests what the real binary says of faults whose culprit is known, over the simulation's measured times.
 
 use mpswarden::sim::Injection;
 use serde_json::Value;
@@ -42,8 +42,8 @@ fn ends(scene: &Scene, mut watchdog: Watchdog) {
     scene.assert_nothing_is_left();
 }
 
-/// What an engine prints convicts nobody: whoever sends it a prompt may have it print that. On a machine that is busy
-/// otherwise the error may come too late to tell: then nobody is suspected, and it is tried again.
+/// What an engine prints convicts none: any user who sends it a prompt may have it print that. On a machine that is
+/// busy otherwise the error may come too late to tell: then none is suspected, and it is tried again.
 #[test]
 fn a_traps_culprit_is_suspected_by_its_early_error() {
     for _ in 0..5 {
@@ -64,7 +64,7 @@ fn a_traps_culprit_is_suspected_by_its_early_error() {
 #[test]
 fn an_illegal_address_convicts_nobody() {
     let (scene, watchdog, incident) = after(Injection::IllegalAddress);
-    assert!(verdict(&incident).starts_with("nobody can say: it was one of "), "{incident:#}");
+    assert!(verdict(&incident).starts_with("not known: it was one of "), "{incident:#}");
     for engine in ["qwen-a", "qwen-b", "qwen-c"] {
         assert_eq!(strength(&incident, engine), "weak");
     }

@@ -1,4 +1,4 @@
-//! Facts that are told and never decided by: loads, usage, trends, time at work, foreign processes.
+//! Facts that are reported and never decided by: loads, usage, trends, time at work, foreign processes.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn says(world: &mut World, engine: &str, running: Option<f64>) {
     tell(world, Observation::Load { engine: member(world, engine), load });
 }
 
-/// Tells of something that nothing may follow from.
+/// Observes something that nothing may follow from.
 fn tell(world: &mut World, observation: Observation) {
     let decision = world.tell(Input::Observed(observation));
     assert!(decision.events.is_empty());
@@ -319,10 +319,10 @@ fn windows_and_probes_are_told_and_stir_nothing() {
 }
 
 /// One engine's load from now on: requests of 200 prompt and 100 generated tokens, so many at once, at a rate.
-fn works(world: &mut World, place: usize, running: f64, rate: f64) {
+fn works(world: &mut World, index: usize, running: f64, rate: f64) {
     let (generated, prompts, ends) = (rate / 3.0, rate * 2.0 / 3.0, rate / 300.0);
     let words = format!("running={running} waiting=0 rate={generated} prompts={prompts} ends={ends}");
-    world.break_it(Break::Says(0, place, words));
+    world.break_it(Break::Says(0, index, words));
 }
 
 #[test]
@@ -340,13 +340,13 @@ fn rates_and_gains_of_engines_of_known_speed_come_out_within_two_percent() {
         works(&mut world, 1, running, alone[1] * shares[1]);
         world.run_for(seconds(200));
         let near = |value: f64, truth: f64| assert!((value / truth - 1.0).abs() < 0.02, "{value} is not {truth}");
-        for (place, name) in ["a", "b"].into_iter().enumerate() {
+        for (index, name) in ["a", "b"].into_iter().enumerate() {
             let sharing = engine(&world, name).sharing;
             let learnt = sharing.baseline.unwrap();
             assert_eq!((learnt.source, sharing.baselines), (BaselineSource::Learnt, 1));
-            near(learnt.tokens_per_second, alone[place]);
+            near(learnt.tokens_per_second, alone[index]);
             near(learnt.running, running);
-            near(sharing.slowdown.unwrap(), 1.0 / shares[place]);
+            near(sharing.slowdown.unwrap(), 1.0 / shares[index]);
         }
         near(world.dog.status(world.now).groups[0].overlap.gain.unwrap(), shares[0] + shares[1]);
     }

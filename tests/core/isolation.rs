@@ -1,5 +1,5 @@
 //! The search for a repeat offender, played whole: one engine of a group brings a fatal fault again and again, on
-//! whichever server it runs. It is proven within the bound, nobody else is, and all others serve in the end.
+//! whichever server it runs. It is proven within the bound, no other is, and all others serve in the end.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use mpswarden_core::model::{EngineState, GroupState, What};
 use proptest::prelude::*;
 
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
-/// All engines serve again within it: back-offs, moves from side to side, starts.
+/// Upper bound for all engines to serve again: back-offs, moves from domain to domain, starts.
 const SETTLES: Duration = Duration::from_secs(300);
-/// Served for so long in a row, nobody is on his way any more.
+/// Rounds in a row in which all serve after which nothing is on its way any more.
 const AT_REST: u32 = 3;
 
 /// One who does it, among so many.
@@ -81,7 +81,7 @@ fn missing(world: &World) -> Vec<String> {
     out.map(|engine| engine.name.to_string()).collect()
 }
 
-/// Until all serve, but for who is proven; gives those who don't.
+/// Plays until all serve, but for who is proven; gives those who don't.
 fn settle(world: &mut World) -> Vec<String> {
     let (end, mut rest) = (world.now.after(SETTLES), 0);
     loop {
@@ -123,7 +123,7 @@ proptest! {
             prop_assert_eq!(out, Vec::<String>::new(), "after fault {}\n{}", faults, world.journal.join("\n"));
         }
         prop_assert_eq!(&proven(&world), &culprit, "after {} faults\n{}", faults, world.journal.join("\n"));
-        // Where it is now its faults harm nobody.
+        // Where it is now its faults harm no other.
         world.break_it(Break::FatalOf(0, case.culprit));
         world.run_for(ms(500));
         let out: BTreeSet<String> = missing(&world).into_iter().collect();

@@ -13,7 +13,7 @@ mod scenarios;
 
 use proptest::test_runner::{Config, FileFailurePersistence};
 
-/// So many cases; those that failed once are kept in this file and tried again.
+/// Settings for so many cases; those that failed once are kept in this file and tried again.
 fn cases(cases: u32, kept: &'static str) -> Config {
     let persistence = FileFailurePersistence::Direct(kept);
     Config { cases, failure_persistence: Some(Box::new(persistence)), ..Config::default() }

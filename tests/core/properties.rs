@@ -134,7 +134,7 @@ fn wait() -> impl Strategy<Value = u64> {
     prop_oneof![0..20u64, 0..400u64, 0..5000u64]
 }
 
-/// What goes wrong.
+/// Things that go wrong, and when.
 fn troubles() -> impl Strategy<Value = Vec<(u64, Break)>> {
     prop::collection::vec((wait(), trouble()), 1..8)
 }
@@ -144,7 +144,7 @@ fn troubles_and_words() -> impl Strategy<Value = Vec<(u64, Break)>> {
     prop::collection::vec((wait(), prop_oneof![trouble(), word()]), 1..12)
 }
 
-/// Everything is in the configuration again, and nobody keeps anything from running.
+/// Everything is in the configuration again, and no operator keeps anything from running.
 fn take_back(world: &mut World) {
     for group in 0..2 {
         world.break_it(Break::HasGroup(group, true));
@@ -239,7 +239,7 @@ fn mend(world: &mut World) {
 
 fn attempts_stay_within_the_budget(world: &World) {
     for group in &world.policy.groups {
-        // A group that is new in the configuration may not have been told of yet.
+        // A group that is new in the configuration may not have been reported yet.
         let attempts =
             world.dog.memory().groups.get(&DomainId::main(&group.name)).map_or(0, |memory| memory.attempts.len());
         if group.recovery.when_spent == WhenSpent::Hold {

@@ -31,7 +31,7 @@ enum Poke {
     Succeeds(usize),
     /// It ends in some way, fitting or not.
     Ends(usize, Outcome),
-    /// An outcome that nobody may be waiting for.
+    /// An outcome that may not be awaited.
     Stray(u64, Outcome),
     Sees(Observation),
     Asks(Request),

@@ -103,7 +103,7 @@ fn every_selector_asks_for_the_chosen_job_instance_and_group() {
     }
 }
 
-/// With all jobs chosen they would be those of every program that Prometheus scrapes.
+/// All jobs would otherwise be those of every program that Prometheus scrapes.
 #[test]
 fn what_other_programs_export_too_is_asked_of_watchdogs_alone() {
     for query in dashboards().iter().flat_map(Dashboard::queries) {

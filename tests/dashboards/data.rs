@@ -15,9 +15,9 @@ use crate::dashboards::stand_in;
 use crate::support::http;
 use crate::support::running::{self, Running};
 
-/// For all data to be there, on a loaded machine too.
+/// Upper bound for all data to be there, on a loaded machine too.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two rounds: as often as Prometheus scrapes.
+/// Pause between two rounds: as often as Prometheus scrapes.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A fault of the whole group, an engine that dies alone, a server that dies. The later ones are for a machine on

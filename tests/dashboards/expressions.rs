@@ -11,13 +11,13 @@ pub const RATE_INTERVAL: Duration = Duration::from_secs(4);
 /// What `$__range` stands for.
 pub const RANGE: Duration = Duration::from_secs(120);
 
-/// With durations in place of Grafana's two; the other variables are within strings, where they parse.
+/// The expression with durations in place of Grafana's two; the other variables are within strings, where they parse.
 pub fn with_durations(expr: &str) -> String {
     let seconds = |duration: Duration| format!("{}s", duration.as_secs());
     expr.replace("$__rate_interval", &seconds(RATE_INTERVAL)).replace("$__range", &seconds(RANGE))
 }
 
-/// As Grafana sends it with everything chosen: each variable's `allValue`.
+/// The expression as Grafana sends it with everything chosen: each variable's `allValue`.
 pub fn with_all_chosen(expr: &str) -> String {
     let chosen = |expr: String, name: &str| expr.replace(&format!("\"${name}\""), "\".+\"");
     ["job", "instance", "group"].into_iter().fold(with_durations(expr), chosen)

@@ -17,7 +17,7 @@ pub struct Dashboard {
 pub struct Query {
     /// Dashboard, panel and reference, for people.
     pub place: String,
-    /// With Grafana's variables in it.
+    /// Expression with Grafana's variables in it.
     pub expr: String,
     /// How a series is called; empty where the panel shows columns instead.
     pub legend: String,
@@ -54,7 +54,7 @@ impl Dashboard {
         list(&self.json["templating"]["list"])
     }
 
-    /// For people.
+    /// Place of a panel for people.
     pub fn place(&self, panel: &Value) -> String {
         format!("{}: {}", self.file, text(&panel["title"]))
     }

@@ -23,7 +23,7 @@ const ITS_OWN: &[&str] = &[
     "mps_sharing_advice_active",
     "mps_evidence_refuted_total",
 ];
-/// For a request to come.
+/// Upper bound for a request to come.
 const BOUND: Duration = Duration::from_secs(10);
 
 /// It answers at the address until the test ends.

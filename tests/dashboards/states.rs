@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::dashboards::expressions::{matcher, name, parts};
 use crate::dashboards::shipped::{dashboards, list, text};
 
-/// The colour of what nobody knows, and of nothing else.
+/// The colour of what is unknown, and of nothing else.
 const UNKNOWN: &str = "purple";
 
 /// Every value that has the key, however deep.

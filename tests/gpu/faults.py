@@ -1,7 +1,7 @@
 """Every fault that a real GPU can show: brought about, found, acted on, and what it did to the neighbours.
 
 Runs over the real stage; over the simulated one it leaves out what that can't bring about from outside. Prints a table
-of faults last and writes faults.json: injected, found as, after how long, action, neighbours harmed.
+of faults last and writes faults.json: injected, found as, after how long, action, siblings harmed.
 """
 
 import contextlib
@@ -629,7 +629,7 @@ def run(faults, chosen, kept):
 
 def table(faults, kept):
     """What people read."""
-    print("\n| injected | found as | after | action | neighbours harmed | their lowest rate |\n|---|---|---|---|---|---|")
+    print("\n| injected | found as | after | action | siblings harmed | their lowest rate |\n|---|---|---|---|---|---|")
     for record in faults.records:
         took = f"{record['seconds']:.2f} s" if record["seconds"] is not None else "-"
         lowest = f"{record['lowest']:.2f}" if record["lowest"] is not None else ""

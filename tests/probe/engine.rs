@@ -1,5 +1,5 @@
-//! An engine for the probe's tests: this test binary again, which loads the library as CUDA would and does what
-//! its standard input says. Its kernels are those that the stand-in libcupti is told of.
+//! An engine for the probe's tests: this test binary again, which loads the library as CUDA would and does what its
+//! standard input says. Its kernels are those that the stand-in libcupti is called for.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::fs;
@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
-/// Set: the binary is an engine.
+/// Variable whose presence makes the binary an engine.
 const ROLE: &str = "MPSWARDEN_TEST_ENGINE";
-/// Nothing in these tests takes as long.
+/// Upper bound for everything in these tests.
 pub const LIMIT: Duration = Duration::from_secs(20);
 /// Begins each answer, so that the test harness' own words are none.
 const ANSWER: &str = "engine: ";
@@ -87,7 +87,7 @@ impl Engine {
         statuses.into_iter().find(|status| status.starts_with("Name:\tmpswarden-probe\n"))
     }
 
-    /// Has it end by itself, and waits for it. It must have said nothing that it was not told to say.
+    /// Has it end by itself, and waits for it. It must have said nothing that it was not asked to say.
     pub fn end(mut self) {
         self.tell("exit 7");
         assert_eq!(self.wait().code(), Some(7));
@@ -96,7 +96,7 @@ impl Engine {
         assert_eq!((rest.as_str(), fs::read_to_string(self.folder.join("stderr")).unwrap().as_str()), ("", ""));
     }
 
-    /// Its end.
+    /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + LIMIT;
         loop {
@@ -116,7 +116,7 @@ impl Drop for Engine {
     }
 }
 
-/// In the engine's process: obeys, until it is told to exit. In any other: nothing.
+/// Obeys until it is told to exit, in the engine's process; in any other it does nothing.
 pub fn main() {
     let Some(probe) = std::env::var_os(ROLE).map(PathBuf::from) else { return };
     for order in stdin().lines().map_while(Result::ok) {
@@ -173,7 +173,7 @@ fn of_cupti(name: &str) -> *mut c_void {
     }
 }
 
-/// A kernel that ends then. 1: somebody noted it.
+/// A kernel that ends then. 1: a subscriber noted it.
 fn launch(end: u64) -> c_int {
     let launch: extern "C" fn() -> c_int = unsafe { std::mem::transmute(of_cupti("simulated_launch")) };
     let kernel: extern "C" fn(u64, u64) = unsafe { std::mem::transmute(of_cupti("simulated_kernel")) };
@@ -198,7 +198,7 @@ fn counted(name: &str) -> usize {
     counted()
 }
 
-/// As another profiler would.
+/// Subscribes as another profiler would.
 fn subscribe() -> c_int {
     extern "C" fn ignore(_: *mut c_void, _: u32, _: u32, _: *const c_void) {}
     let subscribe: Subscribe = unsafe { std::mem::transmute(of_cupti("cuptiSubscribe")) };

@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use mpswarden::cli::INJECTIONS;
-use mpswarden::host::mps_log::{Heard, hear};
+use mpswarden::host::mps_log::{MpsLine, hear};
 use mpswarden::sim::{Dialect, Injection, Program, Role};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -315,7 +315,7 @@ fn every_line_of_a_recording_is_understood_in_every_dialect() {
             let Some((name, text)) = dialect.line(role, text) else { continue };
             let line = format!("{stamp} {name} {}] {text}", writer.next().unwrap());
             let heard = hear(&line);
-            assert!(matches!(heard, Heard::Said(..) | Heard::Chatter { .. }), "{dialect:?}: {heard:?}: {line}");
+            assert!(matches!(heard, MpsLine::Said(..) | MpsLine::Chatter { .. }), "{dialect:?}: {heard:?}: {line}");
         }
     }
 }

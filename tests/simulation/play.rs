@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-/// Nothing in a story takes longer.
+/// Upper bound for everything in a story.
 const LIMIT: Duration = Duration::from_secs(30);
 
 pub struct Play {
@@ -267,7 +267,7 @@ impl Client {
     }
 }
 
-/// Since the epoch, as clients tell it too.
+/// Time since the epoch, as clients tell it too.
 pub fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }

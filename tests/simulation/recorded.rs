@@ -20,7 +20,7 @@ fn assert_takes(what: &str, took: Duration, least: u64) {
     assert!(took < Duration::from_millis(least) + FAR, "{what} took {took:?}, far more than {least} ms");
 }
 
-/// From a kill, or the last words, to the moment that the parent could reap.
+/// Asserts the time from a kill, or the last words, to the moment that the parent could reap.
 fn assert_teardown_takes(play: &Play, took: Duration, least: u64) {
     assert_takes("the teardown", took, if play.holds() { least } else { 0 });
 }

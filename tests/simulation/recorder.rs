@@ -1,5 +1,5 @@
-//! A library for tests: an injection and a stand-in CUPTI that write down what they are told, one line each, to the
-//! file that `RECORDER` names.
+//! A library for tests: an injection and a stand-in CUPTI that write down what they are called for, one line each, to
+//! the file that `RECORDER` names.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! How clients share the simulated GPU, how that makes engines faster or not, and who is told of kernels. Times are
-//! those that the simulated GPU tells, so that a busy machine changes little; margins are wide all the same.
+//! How clients share the simulated GPU, how that makes engines faster or not, and which subscriber is called for
+//! kernels. Times are those of the simulated GPU, so that a busy machine changes little; margins are wide all the same.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -143,7 +143,7 @@ fn notes(play: &Play, engine: &str) -> PathBuf {
     play.stage.directory().join(format!("{engine}.notes"))
 }
 
-/// How many seconds of GPU time, as it told, the first of these engines needs for such a request beside the others.
+/// Seconds of GPU time, by its own count, that the first of these engines needs for such a request beside the others.
 fn needs(play: &Play, engines: &[&str], body: &str) -> f64 {
     let _ = fs::remove_file(notes(play, engines[0]));
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! The arithmetic, against answers worked out by hand, and against studies that nobody would make.
+//! The arithmetic, against answers worked out by hand, and against studies that would never be made.
 
 use mpswarden::model::{BaselineSource, Taken};
 use mpswarden::study::analysis::{CellFigures, Way, analysis};

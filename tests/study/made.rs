@@ -8,13 +8,13 @@ pub const SECONDS: f64 = 10.0;
 /// One load's speeds: tokens a second of each engine in each repeat, and how long first tokens take.
 #[derive(Clone, Debug, Default)]
 pub struct Speeds {
-    /// By engine, then by repeat.
+    /// Speeds alone, by engine, then by repeat.
     pub alone: Vec<Vec<f64>>,
-    /// By engine, then by repeat.
+    /// Speeds under MPS, by engine, then by repeat.
     pub mps: Vec<Vec<f64>>,
-    /// By engine, then by repeat.
+    /// Speeds with time-slicing, by engine, then by repeat.
     pub sliced: Vec<Vec<f64>>,
-    /// Of the first engine, by repeat.
+    /// Speeds of the first engine with the load of all, by repeat.
     pub one: Vec<f64>,
     /// TTFT p99 alone and under MPS, seconds.
     pub ttft: Option<(f64, f64)>,

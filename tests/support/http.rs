@@ -1,10 +1,10 @@
-//! As much of HTTP as the tests speak with programs on this machine: one request a connection, bounded in time.
+//! Speaks as much of HTTP as the tests need with programs on this machine: one request a connection, bounded in time.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// An answer takes less than this, or there is none.
+/// Upper bound for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The status and the body of an answer.
@@ -12,7 +12,7 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     ask(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"))
 }
 
-/// The body of an answer with status 200; `None`: nobody answers so.
+/// The body of an answer with status 200; `None`: there is no such answer.
 pub fn body(address: SocketAddr, path: &str) -> Option<String> {
     get(address, path).ok().filter(|(status, _)| *status == 200).map(|(_, body)| body)
 }

@@ -14,11 +14,11 @@ use crate::support::http;
 use crate::support::needs;
 use crate::support::processes;
 
-/// Whatever is waited for comes within this time, on a loaded machine too.
+/// Upper bound for whatever is waited for, on a loaded machine too.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// For a program to end in order.
+/// Upper bound for a program to end in order.
 const GRACE: Duration = Duration::from_secs(20);
-/// Between two looks.
+/// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Looks until there is something; panics with what was waited for if there is nothing in time.
@@ -75,7 +75,7 @@ impl Running {
         std::fs::read_to_string(&self.output).unwrap()
     }
 
-    /// Its directory.
+    /// Directory of the program.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }

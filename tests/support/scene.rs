@@ -12,9 +12,9 @@ use toml::{Table, Value};
 use crate::support::processes::{self, Process};
 use crate::support::watchdog::Watchdog;
 
-/// Whatever is waited for comes within this time, on a loaded machine too.
+/// Upper bound for whatever is waited for, on a loaded machine too.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The binary under test.
@@ -52,7 +52,7 @@ impl Scene {
         Scene::of(2, gpu_like)
     }
 
-    /// So many engines.
+    /// A scene with so many engines.
     pub fn with(engines: usize) -> Scene {
         Scene::of(engines, GpuLike::H200)
     }
@@ -92,7 +92,7 @@ impl Scene {
         groups.last_mut().unwrap().as_table_mut().unwrap()
     }
 
-    /// Its own directory; every process of the scene names it.
+    /// Directory of the scene; every process of the scene names it.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -108,13 +108,13 @@ impl Scene {
     }
 
     /// The table of an engine, by its place.
-    pub fn engine(&mut self, place: usize) -> &mut Table {
-        self.group()["engine"].as_array_mut().unwrap()[place].as_table_mut().unwrap()
+    pub fn engine(&mut self, index: usize) -> &mut Table {
+        self.group()["engine"].as_array_mut().unwrap()[index].as_table_mut().unwrap()
     }
 
     /// An engine's command becomes the arguments of `prefix`.
-    pub fn wrap(&mut self, place: usize, prefix: &[&str]) {
-        let command = self.engine(place)["command"].as_array_mut().unwrap();
+    pub fn wrap(&mut self, index: usize, prefix: &[&str]) {
+        let command = self.engine(index)["command"].as_array_mut().unwrap();
         command.splice(0..0, prefix.iter().map(|word| Value::from(*word)));
     }
 

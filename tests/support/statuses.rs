@@ -207,7 +207,7 @@ pub struct Exporting {
 }
 
 impl Exporting {
-    /// As the core loop does it.
+    /// Publishes a status as the core loop does it.
     pub fn publish(&self, status: Status) {
         self.exporter.count(&status);
         self.statuses.send_replace(Arc::new(status));

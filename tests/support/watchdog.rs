@@ -44,7 +44,7 @@ impl Line {
         self.text("timestamp").parse().unwrap_or_default()
     }
 
-    /// Its sentence.
+    /// Sentence of the line.
     pub fn message(&self) -> &str {
         self.text("message")
     }
@@ -117,7 +117,7 @@ impl Watchdog {
         Watchdog { child, log }
     }
 
-    /// Its pid.
+    /// Pid of the watchdog.
     pub fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }

@@ -42,7 +42,7 @@ impl Demo {
         self.after("beside it: mpswarden --control-socket ").into()
     }
 
-    /// Where HTTP is.
+    /// Address of its HTTP.
     pub fn address(&self) -> SocketAddr {
         self.after("serving HTTP on http://").parse().unwrap()
     }

@@ -1,21 +1,24 @@
-//! A status and incidents made by hand, with every kind of trouble in them.
+//! The statuses of `support::statuses` with every kind of trouble in them, and incidents.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use mpswarden::model::gpu::{ComputeMode, GpuActivity};
+use mpswarden::model::gpu::GpuActivity;
 use mpswarden::model::status::RecoveryStatus;
 use mpswarden::model::{
-    Advice, AdviceReason, EngineIsolation, EngineKey, EngineLoad, EngineSharing, EngineState, EngineStatus, Fault,
+    Advice, AdviceReason, EngineKey, EngineKind, EngineLoad, EngineSharing, EngineState, EngineStatus, Fault,
     GpuIdentity, GpuStatus, GroupState, GroupStatus, HeldReason, Hold, Incident, IncidentLine, Mode, Moment,
     OverlapStatus, ProbeState, ProcessId, RecoveryStep, ServerState, Source, SourceScope, SourceState, SourceStatus,
     Status, Strength, Suspicion, Tier,
 };
 use serde_json::{Value, json};
 
+use crate::support::statuses;
+
 /// 2026-11-22 23:05:02 UTC.
 pub const NOW: f64 = 1_795_388_702.0;
 const GIB: u64 = 1 << 30;
+const GPU: &str = "GPU-daa6eae7";
 
 pub fn at(seconds: u64) -> Moment {
     Moment::ZERO.after(Duration::from_secs(seconds))
@@ -23,90 +26,51 @@ pub fn at(seconds: u64) -> Moment {
 
 /// An engine that serves.
 pub fn engine(name: &str) -> EngineStatus {
+    let load = EngineLoad { running: Some(12.0), waiting: Some(3.0), kv_cache: Some(0.45), ..EngineLoad::default() };
     EngineStatus {
-        name: name.into(),
         address: "http://127.0.0.1:8001".into(),
-        state: EngineState::Serving,
-        attached: Some(true),
-        device_memory: Some(20 * GIB),
         device_memory_limit: Some(60 * GIB),
-        memory_time_to_limit: None,
         resident_memory: Some(2_200 << 20),
         cpu: Duration::from_secs(90),
-        kind: mpswarden::model::EngineKind::Other,
-        unknown: Vec::new(),
+        kind: EngineKind::Other,
         doubted: Vec::new(),
-        load: Some(EngineLoad {
-            running: Some(12.0),
-            waiting: Some(3.0),
-            kv_cache: Some(0.45),
-            ..EngineLoad::default()
-        }),
+        load: Some(load),
         main: Some(ProcessId { pid: 4711, started_at: 7 }),
         clients: vec![4712],
-        incarnation: 1,
-        failures: 0,
-        isolation: EngineIsolation::None,
-        sharing: EngineSharing::default(),
-        note: None,
+        ..statuses::engine(name, EngineState::Serving)
     }
 }
 
 /// A group that serves.
 pub fn group(name: &str, engines: Vec<EngineStatus>) -> GroupStatus {
     GroupStatus {
-        name: name.into(),
-        gpu: "GPU-daa6eae7".into(),
-        mode: Mode::Enforce,
-        state: GroupState::Serving,
-        generation: 2,
-        control_up: Some(true),
+        gpu: GPU.into(),
         control: Some(ProcessId { pid: 4700, started_at: 5 }),
-        server: ServerState::Active,
         server_pid: Some(4701),
         server_since: Some(at(808)),
         clients: Some(3),
         clients_limit: Some(60),
-        unknown_clients: Some(0),
-        recovery: None,
-        held: None,
-        hold: None,
-        budget_remaining: 4,
-        active: Vec::new(),
-        faults: Vec::new(),
-        isolation: None,
-        isolated: Duration::ZERO,
-        time_sliced: Duration::ZERO,
-        overlap: OverlapStatus::default(),
-        engines,
+        ..statuses::group(name, GroupState::Serving, engines)
     }
 }
 
 /// Groups at 1000 s after the boot.
 pub fn status(groups: Vec<GroupStatus>) -> Status {
-    let identity = GpuIdentity {
-        uuid: "GPU-daa6eae7".into(),
-        index: Some(0),
-        pci_bus_id: Some("00000000:00:06.0".to_owned()),
-        name: Some("NVIDIA H200".to_owned()),
-        memory_total: Some(140 * GIB),
-        compute_mode: ComputeMode::Default,
-        driver_version: Some("580.159.04".to_owned()),
-        absent: false,
-    };
+    let gpu = statuses::gpu();
+    let identity = GpuIdentity { uuid: GPU.into(), memory_total: Some(140 * GIB), ..gpu.identity };
     let gpu = GpuStatus {
         identity,
         memory_used: Some(61 * GIB),
         busy: Some(0.93),
         activity: Some(GpuActivity { sm_active: Some(0.71), ..GpuActivity::default() }),
         foreign_processes: Some(0),
-        compute_mode: ComputeMode::Default,
         recovery_action: None,
+        ..gpu
     };
     Status { at: at(1000), ready: true, groups, gpus: vec![gpu], sources: Vec::new() }
 }
 
-/// Its document, as `/api/v1/status` has it.
+/// The document of a status, as `/api/v1/status` has it.
 pub fn document(status: &Status) -> Value {
     let mut document = serde_json::to_value(status).unwrap();
     document["timestamp_seconds"] = json!(NOW);
@@ -264,7 +228,7 @@ pub fn incidents() -> Vec<Arc<Incident>> {
         ended_at: Some(NOW + 5.37),
         result: Some("serving".to_owned()),
         verdict: Some(
-            "nobody can say: it was one of qwen-a, qwen-b; the server's log names qwen-a, which is no proof".to_owned(),
+            "not known: it was one of qwen-a, qwen-b; the server's log names qwen-a, which is no proof".to_owned(),
         ),
         suspects: vec![
             suspicion(
@@ -272,7 +236,7 @@ pub fn incidents() -> Vec<Arc<Incident>> {
                 Strength::Weak,
                 "12 requests running and 3 waiting when last read, 812 ms before the fault",
             ),
-            suspicion("qwen-b", Strength::Weak, "nobody knows whether it had work"),
+            suspicion("qwen-b", Strength::Weak, "it is not known whether it had work"),
             suspicion(
                 "qwen-c",
                 Strength::Cleared,

@@ -32,7 +32,7 @@ impl Player {
         Player { directory }
     }
 
-    /// Where it listens.
+    /// Path of its control socket.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("control.sock")
     }

@@ -111,7 +111,7 @@ fn half_a_call_is_given_up_after_5_s() {
 fn a_flood_of_connections_is_refused_and_delays_nothing() {
     let scene = Scene::with(1);
     let watchdog = listening(&scene);
-    // They say nothing for as long as they may: whoever comes meanwhile is told so.
+    // They say nothing for as long as they may: a client that comes meanwhile is answered so.
     let busy = eventually("a refusal for want of a place", || {
         let flood: Vec<_> = (0..64).filter_map(|_| UnixStream::connect(socket(&scene)).ok()).collect();
         let last = flood.last()?;

@@ -23,11 +23,11 @@ pub struct Authority {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Shows {
     Nothing,
-    /// From the authority, for `prometheus.example`, `spiffe://example/prometheus` and 10.0.0.7.
+    /// A certificate from the authority, for `prometheus.example`, `spiffe://example/prometheus` and 10.0.0.7.
     Ours,
     /// The authority's own certificate.
     Authority,
-    /// From an authority that the server does not know.
+    /// A certificate from an authority that the server does not know.
     Strange,
 }
 
@@ -101,7 +101,7 @@ fn client_certificate(issuer: &CertifiedIssuer<'static, KeyPair>) -> (Certificat
     (certificate.der().clone(), PrivateKeyDer::Pkcs8(key.serialize_der().into()))
 }
 
-/// As careful tools do it: no reader sees half a file.
+/// Replaces a file as careful tools do it: no reader sees half a file.
 pub fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).unwrap();

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-/// An answer comes within this, or the test fails.
+/// Upper bound for an answer; then the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub trait Stream: Read + Write + Send {}
 impl<S: Read + Write + Send> Stream for S {}
 
-/// What came back.
+/// An answer of the server.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -67,7 +67,7 @@ pub fn ask(stream: &mut dyn Stream, request: &str, headers: &[String]) -> io::Re
     read(stream, request.starts_with("HEAD"))
 }
 
-/// Reads one answer whose length is told, or that ends with the connection.
+/// Reads one answer whose length is given, or that ends with the connection.
 pub fn read(stream: &mut dyn Stream, without_body: bool) -> io::Result<Answer> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -26,7 +26,7 @@ impl Drop for Oracle {
     }
 }
 
-/// `None`: it refused the file.
+/// The answers of the reference; `None`: it refused the file.
 fn oracle(program: &Path, file: &Path) -> Option<Oracle> {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut child = Command::new(program)

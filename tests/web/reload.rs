@@ -32,12 +32,12 @@ fn a_changed_certificate_is_taken_up_and_a_broken_one_is_not() {
     fs::write(authority.path("server.pem"), "-----BEGIN CERTIFICATE-----\nbroken").unwrap();
     until("the broken one is seen", || {
         assert_eq!(shown(server.address(), &client), first);
-        logged(&file, "not taken up, the old one holds") == 1
+        logged(&file, "not applied, the old one holds") == 1
     });
 
     let second = authority.renew_server();
     until("the new one is shown", || shown(server.address(), &client) == second);
-    assert!(logged(&file, "not taken up") <= 2, "a problem is told once, not with each look");
+    assert!(logged(&file, "not applied") <= 2, "a problem is logged once, not with each look");
 }
 
 #[test]

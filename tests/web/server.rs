@@ -23,12 +23,12 @@ impl Running {
     }
 }
 
-/// Behind a configuration, or open to everyone.
+/// Starts it behind a configuration, or open to everyone.
 pub fn start(file: Option<&Path>) -> Result<Running, Problem> {
     start_with(file, "0")
 }
 
-/// With metrics that are about as long as the version's name.
+/// Starts it with metrics that are about as long as the version's name.
 pub fn start_with(file: Option<&Path>, version: &'static str) -> Result<Running, Problem> {
     let gate = Gate::new(file)?;
     let status = Status { at: Moment::ZERO, ready: true, groups: vec![], gpus: vec![], sources: vec![] };

@@ -38,7 +38,7 @@ pub enum Knob {
     WedgesInTerminate,
     /// It answers nothing and lives.
     Silent,
-    /// So, and SIGSTOP is why: TERM waits.
+    /// The same, and SIGSTOP is why: TERM waits.
     Frozen,
     /// It closed its port and does not end; TERM does nothing.
     Leaving,
@@ -55,7 +55,7 @@ impl Knob {
 /// One thing that goes wrong, or right again. Groups and engines by place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Break {
-    /// Every client's contexts die; a memory fault has a line that blames somebody.
+    /// Every client's contexts die; a memory fault has a line that blames a client.
     Fatal {
         group: usize,
         memory_fault: bool,
@@ -77,7 +77,7 @@ pub enum Break {
     ServerFails(usize, Option<String>),
     /// The daemon's log has no names for clients.
     Nameless(usize),
-    /// This server lets nobody in any more.
+    /// This server lets no client in any more.
     NewcomersHang(usize),
     /// The server itself ends an engine's client.
     Evicts(usize, usize),
@@ -85,7 +85,7 @@ pub enum Break {
     Said(usize, usize, Saying),
     /// The control daemon can't be started (or can again).
     NoControl(usize, bool),
-    /// This server stays in FAULT, whoever leaves.
+    /// This server stays in FAULT, whichever client leaves.
     DoesNotHeal(usize),
     Make(usize, usize, Knob),
     Exit(usize, usize, i32),
@@ -138,7 +138,7 @@ pub enum Break {
     /// The server says that it takes so many and no more.
     Full(usize, u32),
     LetIn(usize, u32),
-    /// So many clients that no engine owns.
+    /// Connects so many clients that no engine owns.
     Crowd(usize, u32),
     Claims(u32, Member),
     OutsiderGone(u32),
@@ -152,7 +152,7 @@ pub enum Break {
     Windows(Windows),
     /// What an engine's kernel probe does from now on.
     Probe(usize, usize, ProbeState),
-    /// In percent of the SMs; `None`: there is no GPM.
+    /// Activity in percent of the SMs; `None`: there is no GPM.
     SmActive(Option<u8>),
 }
 
@@ -288,7 +288,7 @@ impl World {
         policy.groups.retain(|_| !self.absent.contains(&(places.next().unwrap(), None)));
         self.policy = policy.clone();
         let change = PolicyChange { policy, rolls };
-        self.later(Duration::ZERO, Happening::Told(Input::PolicyChanged(Box::new(change))));
+        self.later(Duration::ZERO, Happening::Input(Input::PolicyChanged(Box::new(change))));
     }
 
     fn add_group(&mut self, name: &str) {
@@ -315,7 +315,7 @@ impl World {
             }
             _ => {}
         }
-        self.later(Duration::ZERO, Happening::Told(Input::Asked(request)));
+        self.later(Duration::ZERO, Happening::Input(Input::Asked(request)));
     }
 
     pub(super) fn key(&self, group: usize, engine: usize) -> Member {
@@ -373,7 +373,7 @@ impl World {
         if let (Some(pid), Some(wait)) = (self.groups[group].engines[engine].pid, line) {
             let line = format!("Out of memory: Killed process {pid} (VLLM::EngineCor)");
             let said = Input::Observed(Observation::OomKill { pid, line });
-            self.later(ms(wait), Happening::Told(said));
+            self.later(ms(wait), Happening::Input(said));
         }
         self.sigkill(group, engine);
     }

@@ -12,9 +12,9 @@ use super::{AFTERSHOCK, Engine, Happening, Knob, Server, TEARDOWN, World, ms};
 
 /// A control command's timeout.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(3);
-/// That of `terminate_client`.
+/// The timeout of `terminate_client`.
 const TERMINATE_TIMEOUT: Duration = Duration::from_secs(2);
-/// A terminated client has left its server so long after the command.
+/// Time after which a terminated client has left its server.
 const LEAVES: Duration = Duration::from_millis(23);
 
 impl World {
@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    /// An order that nobody answered by its deadline.
+    /// An order that was not answered by its deadline.
     pub(super) fn deadline(&mut self, id: ActionId) {
         let Some(ordered) = self.open.get(&id) else { return };
         let outcome = match ordered.action.clone() {
@@ -85,7 +85,7 @@ impl World {
     pub(super) fn answer(&mut self, id: ActionId, mut seen: Vec<Observation>, mut outcome: Outcome) {
         let wait = self.by_nature(id, &mut seen, &mut outcome);
         for observation in seen {
-            self.later(wait, Happening::Told(Input::Observed(observation)));
+            self.later(wait, Happening::Input(Input::Observed(observation)));
         }
         self.later(wait, Happening::Finish(id, outcome));
     }
@@ -124,7 +124,7 @@ impl World {
                     },
                 });
                 let mut trees: Vec<Observation> = trees.collect();
-                trees.extend((0..here.engines.len()).filter_map(|place| self.usage(group, place)));
+                trees.extend((0..here.engines.len()).filter_map(|index| self.usage(group, index)));
                 let trees = self.claim(trees);
                 self.answer(id, trees, Outcome::Done);
             }
@@ -141,12 +141,12 @@ impl World {
                 self.answer(id, vec![], Outcome::Failed { why: "garbage".to_owned() });
             }
             Look::Load(engine) => {
-                let (group, place) = self.find_engine(&engine);
-                self.look_load(id, group, place);
+                let (group, index) = self.find_engine(&engine);
+                self.look_load(id, group, index);
             }
             Look::Environment(engine) => {
-                let (group, place) = self.find_engine(&engine);
-                let Engine { pid, knob, .. } = &self.groups[group].engines[place];
+                let (group, index) = self.find_engine(&engine);
+                let Engine { pid, knob, .. } = &self.groups[group].engines[index];
                 let process = pid.and_then(|pid| self.processes.get(&pid)).map(|process| process.id);
                 let told = |process| MpsEnvironment {
                     process,
@@ -162,13 +162,13 @@ impl World {
                 );
             }
             Look::Traffic(engine) => {
-                let (group, place) = self.find_engine(&engine);
-                self.look_traffic(id, group, place);
+                let (group, index) = self.find_engine(&engine);
+                self.look_traffic(id, group, index);
             }
             Look::Token(_) => self.answer(id, vec![], Outcome::Done),
             Look::Health(engine) => {
-                let (group, place) = self.find_engine(&engine);
-                self.look_health(id, group, place);
+                let (group, index) = self.find_engine(&engine);
+                self.look_health(id, group, index);
             }
         }
     }
@@ -193,7 +193,7 @@ impl World {
         }
         if here.wedged {
             let said = Observation::Command { domain: name, result: CommandResult::Timeout };
-            self.later(COMMAND_TIMEOUT, Happening::Told(Input::Observed(said)));
+            self.later(COMMAND_TIMEOUT, Happening::Input(Input::Observed(said)));
             return self.later(COMMAND_TIMEOUT, Happening::Finish(id, failed("no answer within 3 s")));
         }
         let answered = Observation::Command { domain: name.clone(), result: CommandResult::Answered };
@@ -265,15 +265,15 @@ impl World {
 
     fn start_engine(&mut self, id: ActionId, instance: &InstanceId, outside: bool) {
         let key = instance.member();
-        let (group, place) = self.find_engine(&key);
-        self.check_start(group, place, &key);
-        let knob = self.groups[group].engines[place].knob;
+        let (group, index) = self.find_engine(&key);
+        self.check_start(group, index, &key);
+        let knob = self.groups[group].engines[index].knob;
         if knob == Knob::CannotStart {
             let why = "/opt/engine: no such file".to_owned();
             return self.later(ms(1), Happening::Finish(id, Outcome::Failed { why }));
         }
         let process = self.spawn(group, Owner::Engine(instance.clone()));
-        let engine = &mut self.groups[group].engines[place];
+        let engine = &mut self.groups[group].engines[index];
         engine.pid = Some(process.pid);
         engine.ready = false;
         engine.client = false;
@@ -290,15 +290,15 @@ impl World {
         }
     }
 
-    fn check_start(&mut self, group: usize, place: usize, key: &Member) {
+    fn check_start(&mut self, group: usize, index: usize, key: &Member) {
         let server = self.groups[group].server.as_ref();
         let active = server.is_some_and(|server| server.state == ServerState::Active);
-        // What happens at this very moment may not have been told yet.
+        // What happens at this very moment may not have been observed yet.
         let all_told = self.queue.range(..=(self.now, u64::MAX)).next().is_none();
         if !active && all_told {
             self.violate(&format!("{key} was started while its server was not ACTIVE"));
         }
-        if self.sides(group).into_iter().any(|side| self.groups[side].engines[place].pid.is_some()) {
+        if self.sides(group).into_iter().any(|side| self.groups[side].engines[index].pid.is_some()) {
             self.violate(&format!("{key} was started while its predecessor lived"));
         }
         if self.processes.values().any(|process| process.group == group && process.with_its_group) {
@@ -328,29 +328,29 @@ impl World {
     }
 
     fn terminate(&mut self, id: ActionId, key: &Member) {
-        let (group, place) = self.find_engine(key);
-        self.terminate_hangs(group, place);
+        let (group, index) = self.find_engine(key);
+        self.terminate_hangs(group, index);
         let here = &mut self.groups[group];
-        let engine = &mut here.engines[place];
+        let engine = &mut here.engines[index];
         if let Some(core) = engine.core.filter(|_| !here.wedged) {
             here.strays.remove(&core.pid);
         }
         if here.wedged || engine.knob == Knob::HangsInTerminate {
-            return self.later(TERMINATE_TIMEOUT, Happening::TerminateFailed(id, group, place));
+            return self.later(TERMINATE_TIMEOUT, Happening::TerminateFailed(id, group, index));
         }
         engine.terminated = true;
         let client = engine.pid.filter(|_| std::mem::take(&mut engine.client));
         if let (Some(client), Some(server)) = (client, here.server.as_ref().map(|server| server.pid)) {
             let (stamped, line) = (self.now.after(LEAVES), ServerLine::Disconnected { server, client });
             let said = Observation::Log { domain: here.domain.clone(), line, stamped };
-            self.later(LEAVES, Happening::Told(Input::Observed(said)));
+            self.later(LEAVES, Happening::Input(Input::Observed(said)));
         }
         self.later(ms(10), Happening::Finish(id, Outcome::Done));
     }
 
-    pub(super) fn terminate_failed(&mut self, id: ActionId, group: usize, place: usize) {
+    pub(super) fn terminate_failed(&mut self, id: ActionId, group: usize, index: usize) {
         if self.open.contains_key(&id) {
-            self.groups[group].engines[place].terminated = true;
+            self.groups[group].engines[index].terminated = true;
             let domain = self.groups[group].domain.clone();
             self.tell(Input::Observed(Observation::Command { domain, result: CommandResult::Timeout }));
             let why = "terminate_client: no answer within 2 s".to_owned();
@@ -359,9 +359,9 @@ impl World {
     }
 
     fn stop_engine(&mut self, key: &Member, grace: Duration) {
-        let (group, place) = self.find_engine(key);
+        let (group, index) = self.find_engine(key);
         let here = &self.groups[group];
-        let engine = &here.engines[place];
+        let engine = &here.engines[index];
         let siblings = here.engines.iter().filter(|engine| engine.client).count() > 1;
         let healthy = here.server.as_ref().is_some_and(|server| server.state == ServerState::Active);
         let Some(pid) = engine.pid else { return self.waiters() };
@@ -408,8 +408,8 @@ impl World {
                     over.push((*id, Outcome::Gone { remaining: vec![] }));
                 }
                 Action::StopEngine { engine, .. } => {
-                    let (group, place) = self.find_engine(engine);
-                    if self.groups[group].engines[place].pid.is_none() {
+                    let (group, index) = self.find_engine(engine);
+                    if self.groups[group].engines[index].pid.is_none() {
                         over.push((*id, Outcome::Done));
                     }
                 }

@@ -5,7 +5,7 @@ use mpswarden_core::model::{HeldReason, LinePlace, Observation, Outcome, Saying,
 use super::breaks::Break;
 use super::{Happening, World, ms};
 
-/// A server that can't start ends so soon.
+/// Milliseconds after which a server that can't start ends.
 const FAILS_AFTER: u64 = 40;
 
 impl World {
@@ -18,27 +18,27 @@ impl World {
             Break::NewcomersHang(group) => {
                 self.groups[group].hangs = self.groups[group].server.as_ref().map(|server| server.pid);
             }
-            Break::Evicts(group, place) => self.evict(group, place),
+            Break::Evicts(group, index) => self.evict(group, index),
             other => return Some(other),
         }
         None
     }
 
     /// The server takes a client off itself; its next call fails.
-    fn evict(&mut self, group: usize, place: usize) {
-        let engine = &mut self.groups[group].engines[place];
+    fn evict(&mut self, group: usize, index: usize) {
+        let engine = &mut self.groups[group].engines[index];
         let client = engine.pid.filter(|_| std::mem::take(&mut engine.client));
         let server = self.groups[group].server.as_ref().map(|server| server.pid);
         let (Some(client), Some(server)) = (client, server) else { return };
         self.log(group, ServerLine::Exiting { server, client });
         self.log(group, ServerLine::Disconnected { server, client });
-        let engine = self.key(group, place);
+        let engine = self.key(group, index);
         let place = LinePlace { file: format!("{}.log", engine.engine), byte: 0 };
         let said = Observation::Said { engine, saying: Saying::Error(810), place };
-        self.later(ms(5), Happening::Told(mpswarden_core::decide::Input::Observed(said)));
+        self.later(ms(5), Happening::Input(mpswarden_core::decide::Input::Observed(said)));
     }
 
-    /// Whether the group's server lets nobody in any more.
+    /// Whether the group's server lets no client in any more.
     pub(super) fn lets_nobody_in(&self, group: usize) -> bool {
         let server = self.groups[group].server.as_ref().map(|server| server.pid);
         server.is_some() && self.groups[group].hangs == server
@@ -78,7 +78,7 @@ impl World {
             stamped: self.now.after(ms(FAILS_AFTER)),
         };
         for told in [said, exited] {
-            self.later(ms(FAILS_AFTER), Happening::Told(mpswarden_core::decide::Input::Observed(told)));
+            self.later(ms(FAILS_AFTER), Happening::Input(mpswarden_core::decide::Input::Observed(told)));
         }
         true
     }

@@ -100,7 +100,7 @@ impl World {
         }
     }
 
-    /// Every client is told an error; those that don't linger exit.
+    /// Every client gets an error; those that don't linger exit.
     pub(super) fn clients_exit(&mut self, group: usize) {
         let engines = self.groups[group].engines.iter();
         let exits: Vec<u32> =
@@ -139,7 +139,7 @@ impl World {
         }
     }
 
-    /// An engine makes its context: a client, unless no daemon is there or it was told otherwise.
+    /// An engine makes its context: a client, unless no daemon is there or it is set up otherwise.
     pub(super) fn connects(&mut self, pid: u32) {
         let Some(group) = self.processes.get(&pid).map(|process| process.group) else { return };
         let server = self.groups[group].server.as_ref().map(|server| (server.pid, server.state));

@@ -185,34 +185,34 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn number<T: FromStr<Err: Debug>>(&self, place: usize) -> T {
-        number(self.words[place])
+    fn number<T: FromStr<Err: Debug>>(&self, index: usize) -> T {
+        number(self.words[index])
     }
 
     fn rest(&self) -> String {
         self.rest.join(" ")
     }
 
-    fn one_of<T: Copy>(&self, place: usize, known: &[(&str, T)]) -> T {
-        let word = self.words[place];
+    fn one_of<T: Copy>(&self, index: usize, known: &[(&str, T)]) -> T {
+        let word = self.words[index];
         let found = known.iter().find(|(name, _)| *name == word);
         found.unwrap_or_else(|| panic!("`{word}` is none of them")).1
     }
 
-    fn action(&self, place: usize) -> RecoveryAction {
-        let word = self.words[place];
+    fn action(&self, index: usize) -> RecoveryAction {
+        let word = self.words[index];
         let known = RecoveryAction::ALL.iter().find(|action| action.as_str() == word).copied();
         known.unwrap_or_else(|| panic!("`{word}` is no recovery action"))
     }
 
-    fn probe_state(&self, place: usize) -> ProbeState {
-        let word = self.words[place];
+    fn probe_state(&self, index: usize) -> ProbeState {
+        let word = self.words[index];
         let known = ProbeState::ALL.iter().find(|state| state.as_str() == word).copied();
         known.unwrap_or_else(|| panic!("`{word}` is no state of a probe"))
     }
 
-    fn engine(&self, place: usize) -> usize {
-        self.find_engine(self.words[place])
+    fn engine(&self, index: usize) -> usize {
+        self.find_engine(self.words[index])
     }
 
     fn find_engine(&self, name: &str) -> usize {
@@ -224,14 +224,14 @@ impl Reader<'_> {
         self.world.groups[self.group].engines.iter().map(|engine| &engine.name)
     }
 
-    fn member(&self, place: usize) -> Member {
-        self.world.groups[self.group].domain.member(&self.words[place].into())
+    fn member(&self, index: usize) -> Member {
+        self.world.groups[self.group].domain.member(&self.words[index].into())
     }
 
     /// An engine's process, or a pid.
-    fn client(&self, place: usize) -> u32 {
-        let found = self.engines().position(|engine| engine.as_str() == self.words[place]);
-        found.map_or_else(|| self.number(place), |engine| self.world.groups[self.group].engines[engine].pid.unwrap())
+    fn client(&self, index: usize) -> u32 {
+        let found = self.engines().position(|engine| engine.as_str() == self.words[index]);
+        found.map_or_else(|| self.number(index), |engine| self.world.groups[self.group].engines[engine].pid.unwrap())
     }
 
     fn restart(&self, tier: Tier) -> Break {

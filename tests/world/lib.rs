@@ -37,15 +37,15 @@ pub use stuck::LOADS;
 pub const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
 
-/// Whom servers serve.
+/// User that servers serve.
 pub const UID: u32 = 1000;
 /// The driver tears a killed client down.
 const TEARDOWN: Duration = Duration::from_millis(160);
 /// The server heals once its last client is gone.
 const HEALS: Duration = Duration::from_millis(20);
-/// A client that is told 806 or 700 exits.
+/// Time after which a client that gets 806 or 700 exits.
 const CLIENT_EXITS: Duration = Duration::from_millis(120);
-/// A killed busy client's neighbours fail.
+/// Time after which a killed busy client's siblings fail.
 const AFTERSHOCK: Duration = Duration::from_millis(140);
 
 pub fn ms(millis: u64) -> Duration {
@@ -56,10 +56,10 @@ pub fn at_ms(millis: u64) -> Moment {
     Moment::ZERO.after(ms(millis))
 }
 
-/// What happens next.
+/// The next thing that happens.
 #[derive(Debug)]
 enum Happening {
-    Told(Input),
+    Input(Input),
     Finish(ActionId, Outcome),
     Deadline(ActionId),
     Gone(u32, Exit),
@@ -78,7 +78,7 @@ struct Process {
     id: ProcessId,
     group: usize,
     owner: Owner,
-    /// In uninterruptible sleep: signals wait.
+    /// The process is in uninterruptible sleep: signals wait.
     undead: bool,
     /// How it ends once it can.
     signalled: Option<Exit>,
@@ -129,7 +129,7 @@ struct Group {
     server_fails: Option<String>,
     /// Its log has no names for clients.
     nameless: bool,
-    /// The server that lets nobody in.
+    /// The server that lets no client in.
     hangs: Option<u32>,
     log_unreadable: bool,
     server: Option<Server>,
@@ -160,23 +160,23 @@ struct Gpu {
     lists: Lists,
     /// What the driver wants; `None`: it has no such field.
     action: Option<RecoveryAction>,
-    /// Bytes that nobody gives back.
+    /// Bytes that are never given back.
     leaked: u64,
     leaks: bool,
-    /// What GPM says.
+    /// Activity that GPM shows.
     sm_active: Option<f64>,
 }
 
 /// NVML's lists of processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lists {
-    /// As measured.
+    /// Both are as measured.
     Whole,
     /// The one of MPS clients is empty.
     NoClients,
     /// There is none of MPS clients.
     WithoutClients,
-    /// Both are empty.
+    /// Both are empty lists.
     Empty,
     /// They name the host's pids.
     HostPids,
@@ -193,7 +193,7 @@ pub struct World {
     absent: BTreeSet<(usize, Option<usize>)>,
     /// What was decided, with its times.
     pub journal: Vec<String>,
-    /// The same as values: what was told, and what was done to the world.
+    /// The same as values: what was emitted, and what was done to the world.
     pub events: Vec<Event>,
     pub deeds: Vec<(Moment, Action)>,
     /// How its readings differ from plain ones.
@@ -202,7 +202,7 @@ pub struct World {
     pub violations: Vec<String>,
     /// The last memory that was saved.
     pub saved: Memory,
-    /// From an engine's start to its first healthy answer.
+    /// Time from an engine's start to its first healthy answer.
     pub start_takes: Duration,
     /// Looks that were given, and when.
     pub looks: Vec<(Moment, Look)>,
@@ -273,7 +273,7 @@ impl World {
             count: 0,
             next_pid: 10,
         };
-        world.later(Duration::ZERO, Happening::Told(Input::Woke));
+        world.later(Duration::ZERO, Happening::Input(Input::Woke));
         world
     }
 
@@ -318,7 +318,7 @@ impl World {
         for group in &mut self.groups {
             group.everything_is_gone();
         }
-        self.later(Duration::ZERO, Happening::Told(Input::Woke));
+        self.later(Duration::ZERO, Happening::Input(Input::Woke));
     }
 
     /// How many processes live.
@@ -415,7 +415,7 @@ impl World {
     }
 
     fn observe(&mut self, observation: Observation) {
-        self.later(Duration::ZERO, Happening::Told(Input::Observed(observation)));
+        self.later(Duration::ZERO, Happening::Input(Input::Observed(observation)));
     }
 
     fn log(&mut self, group: usize, line: ServerLine) {
@@ -432,7 +432,7 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Told(input) => {
+            Happening::Input(input) => {
                 self.fences_see(&input);
                 self.tell(input);
             }

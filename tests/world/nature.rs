@@ -9,7 +9,7 @@ use mpswarden_core::model::{Action, ActionId, Look, Member, Observation, Ordered
 
 use super::World;
 
-/// How readings differ. It is asked at the moment at which they are made.
+/// Differences of readings from the plain ones. It is asked at the moment at which they are made.
 pub trait Nature {
     /// What a look saw and how it ended, to be changed; gives how long it took.
     fn looked(&mut self, world: &World, look: &Look, seen: &mut Vec<Observation>, outcome: &mut Outcome) -> Duration;

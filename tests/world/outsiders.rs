@@ -4,7 +4,7 @@ use mpswarden_core::model::{CommandLine, GpuProcess, Member, Observation, Proces
 
 use super::{Break, GIB, World};
 
-/// One of them.
+/// An outsider.
 #[derive(Debug)]
 pub(super) struct Outsider {
     command: String,

@@ -54,7 +54,7 @@ pub fn group(name: &str, engines: &[&str]) -> GroupPolicy {
 
 /// A study's word: engine, requests at once, tokens of a prompt, generated tokens of a request, tokens a second.
 pub fn baseline(words: &[&str]) -> Baseline {
-    let number = |place: usize| words[place].parse().unwrap();
+    let number = |index: usize| words[index].parse().unwrap();
     Baseline {
         engine: EngineName::from(words[0]),
         running: number(1),

@@ -7,7 +7,7 @@ use super::{World, ms};
 /// What a look at the kernel probes comes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Windows {
-    /// No word of any kernel: nobody set it up.
+    /// No word of any kernel: it was not set up.
     #[default]
     None,
     /// This window, each time.

@@ -8,7 +8,7 @@ use mpswarden_core::model::{
 
 use super::{Happening, Knob, World};
 
-/// An engine's health and metrics have so long.
+/// Upper bound for an engine's health and metrics.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What an engine says of its load: tokens come at a rate.
@@ -102,21 +102,21 @@ impl Says {
 }
 
 impl World {
-    pub(super) fn look_load(&mut self, id: ActionId, group: usize, place: usize) {
-        let engine = &self.groups[group].engines[place];
+    pub(super) fn look_load(&mut self, id: ActionId, group: usize, index: usize) {
+        let engine = &self.groups[group].engines[index];
         if matches!(engine.knob, Knob::Silent | Knob::Frozen) {
             let why = "no answer within 1 s".to_owned();
             return self.later(PATIENCE, Happening::Finish(id, Outcome::Failed { why }));
         }
-        // An engine without metrics, where nothing is said: a test may tell of loads by itself.
+        // An engine without metrics, where nothing is said: a test may give loads by itself.
         let load = engine.says.as_ref().filter(|_| engine.ready).map(|says| says.now(self.now));
-        let engine = self.key(group, place);
+        let engine = self.key(group, index);
         let said = load.map(|load| Observation::Load { engine, load });
         self.answer(id, said.into_iter().collect(), Outcome::Done);
     }
 
-    pub(super) fn look_traffic(&mut self, id: ActionId, group: usize, place: usize) {
-        let engine = &self.groups[group].engines[place];
+    pub(super) fn look_traffic(&mut self, id: ActionId, group: usize, index: usize) {
+        let engine = &self.groups[group].engines[index];
         let traffic = match &engine.says {
             // Whoever is stopped sends nothing, and its clients wait.
             Some(says) if matches!(engine.knob, Knob::Silent | Knob::Frozen) => {
@@ -124,18 +124,18 @@ impl World {
                 Ok(Traffic { listening: true, open, unanswered: open, ..Traffic::default() })
             }
             Some(says) if engine.ready => says.traffic(self.now),
-            // A test may tell of loads by itself.
+            // A test may give loads by itself.
             _ => Err("nothing is said of who is connected".to_owned()),
         };
-        let engine = self.key(group, place);
+        let engine = self.key(group, index);
         self.answer(id, vec![Observation::Traffic { engine, traffic }], Outcome::Done);
     }
 
-    pub(super) fn look_health(&mut self, id: ActionId, group: usize, place: usize) {
-        let (engine, here) = (self.key(group, place), &self.groups[group].engines[place]);
+    pub(super) fn look_health(&mut self, id: ActionId, group: usize, index: usize) {
+        let (engine, here) = (self.key(group, index), &self.groups[group].engines[index]);
         if here.ready && matches!(here.knob, Knob::Silent | Knob::Frozen) {
             let said = Observation::Health { engine, health: Health::NoAnswer };
-            self.later(PATIENCE, Happening::Told(mpswarden_core::decide::Input::Observed(said)));
+            self.later(PATIENCE, Happening::Input(mpswarden_core::decide::Input::Observed(said)));
             return self.later(PATIENCE, Happening::Finish(id, Outcome::Done));
         }
         let health = if here.ready { Health::Ok } else { Health::Refused };
@@ -143,8 +143,8 @@ impl World {
     }
 
     /// What /proc says of an engine that is stopped or can't die; of others a test tells by itself.
-    pub(super) fn usage(&self, group: usize, place: usize) -> Option<Observation> {
-        let engine = &self.groups[group].engines[place];
+    pub(super) fn usage(&self, group: usize, index: usize) -> Option<Observation> {
+        let engine = &self.groups[group].engines[index];
         let state = match engine.knob {
             Knob::Frozen => 'T',
             Knob::Undead => 'D',
@@ -152,27 +152,27 @@ impl World {
         };
         let process = self.processes.get(&engine.pid?)?.id;
         let used = ProcessUsage { process, resident: 4096, cpu: Duration::ZERO, state };
-        Some(Observation::Usage { engine: self.key(group, place), processes: vec![used] })
+        Some(Observation::Usage { engine: self.key(group, index), processes: vec![used] })
     }
 
     /// The engine's client is from now on a child of its main process.
-    pub(super) fn split(&mut self, group: usize, place: usize) {
-        let owner = Owner::Engine(self.key(group, place).instance(0));
+    pub(super) fn split(&mut self, group: usize, index: usize) {
+        let owner = Owner::Engine(self.key(group, index).instance(0));
         let core = self.spawn(group, owner);
         self.processes.remove(&core.pid);
         let here = &mut self.groups[group];
-        here.engines[place].core = Some(core);
-        here.engines[place].split = true;
-        here.engines[place].client = false;
+        here.engines[index].core = Some(core);
+        here.engines[index].split = true;
+        here.engines[index].client = false;
         here.strays.insert(core.pid);
         let server = here.server.as_ref().unwrap().pid;
         self.log(group, ServerLine::Connected { server, client: core.pid });
     }
 
     /// It ends, and its main process does not notice.
-    pub(super) fn core_ends(&mut self, group: usize, place: usize) {
+    pub(super) fn core_ends(&mut self, group: usize, index: usize) {
         let here = &mut self.groups[group];
-        let Some(core) = here.engines[place].core.take() else { return };
+        let Some(core) = here.engines[index].core.take() else { return };
         here.strays.remove(&core.pid);
         let server = here.server.as_ref().map(|server| server.pid);
         if let Some(server) = server {
@@ -182,8 +182,8 @@ impl World {
     }
 
     /// The daemon is of no use for as long as a client's termination hangs.
-    pub(super) fn terminate_hangs(&mut self, group: usize, place: usize) {
-        if self.groups[group].engines[place].knob == Knob::WedgesInTerminate {
+    pub(super) fn terminate_hangs(&mut self, group: usize, index: usize) {
+        if self.groups[group].engines[index].knob == Knob::WedgesInTerminate {
             self.groups[group].wedged = true;
         }
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use mpswarden_core::model::{Action, CommandResult, EngineName, Event, GroupStatus, ProbeState, Status, What};
 
-/// `None`: looks, watches and saves are left out.
+/// The words of an action; `None`: looks, watches and saves are left out.
 pub(super) fn action(action: &Action) -> Option<String> {
     let text = match action {
         Action::Look(_) | Action::Save { .. } | Action::WatchServer { .. } => return None,
@@ -34,7 +34,7 @@ fn list(engines: &[EngineName]) -> String {
     engines.iter().map(EngineName::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// `None`: an answered command says nothing.
+/// The words of an event; `None`: an answered command says nothing.
 pub(super) fn event(event: &Event) -> Option<String> {
     let said = what(&event.what)?;
     Some(match (&event.group, &event.engine) {

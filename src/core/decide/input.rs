@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::policy::Policy;
 use crate::model::{ActionId, EngineKey, Event, Observation, Ordered, Outcome, Report, Request};
 
-/// One thing that the core is told.
+/// One input of the core.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// A fact.
@@ -35,7 +35,7 @@ pub struct PolicyChange {
 pub struct Decision {
     /// Orders. A `Save` comes first and must be done before the others.
     pub actions: Vec<Ordered>,
-    /// What to tell.
+    /// Events that are to be emitted.
     pub events: Vec<Event>,
 }
 

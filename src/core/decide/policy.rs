@@ -22,9 +22,9 @@ pub struct Policy {
 /// One group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupPolicy {
-    /// Its name.
+    /// Name of the group.
     pub name: GroupName,
-    /// Its GPU.
+    /// GPU of the group.
     pub gpu: GpuUuid,
     /// Whose its control daemon is.
     pub custody: Custody,
@@ -43,14 +43,14 @@ pub struct GroupPolicy {
     /// Engines, in the order of their start.
     pub engines: Vec<EnginePolicy>,
     /// Clients that the server takes by the driver's version (48, measured with driver 580), until a server says how
-    /// many; `None`: nobody knows.
+    /// many; `None`: not known.
     pub clients_limit: Option<u32>,
 }
 
 /// What becomes of a client of the server that no engine owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownClients {
-    /// It is reported.
+    /// The process is reported.
     Report,
     /// It is killed when it holds the server in FAULT.
     KillOnFault,
@@ -70,22 +70,22 @@ pub struct IsolationPolicy {
 /// Whether the culprit of repeated faults is searched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IsolationMode {
-    /// It is.
+    /// The culprit is searched for.
     Enforce,
-    /// It is only told that it would be.
+    /// It is only reported that the culprit would be searched for.
     Observe,
-    /// It is not.
+    /// The culprit is not searched for.
     Off,
 }
 
 /// What becomes of an engine that was proven guilty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quarantine {
-    /// It serves on, alone on a second server of the same GPU: its faults harm nobody else.
+    /// It serves on, alone on a second server of the same GPU: its faults harm no other engine.
     Apart,
-    /// It serves on outside MPS: its faults harm nobody else, and no limit of MPS binds it.
+    /// It serves on outside MPS: its faults harm no other engine, and no limit of MPS binds it.
     Outside,
-    /// It is stopped.
+    /// The engine is stopped.
     Stopped,
 }
 
@@ -94,7 +94,7 @@ pub enum Quarantine {
 pub struct OverlapPolicy {
     /// How long a window of the kernel probe is.
     pub window: Duration,
-    /// From one window to the next, on average.
+    /// Time from one window to the next, on average.
     pub period: Duration,
     /// How fast engines are alone: the configuration's word, and a study's.
     pub baselines: Vec<Baseline>,
@@ -102,7 +102,7 @@ pub struct OverlapPolicy {
     pub low_gain: f64,
     /// A slow-down of one engine over this does not pay; `None`: any does.
     pub most_slowdown: Option<f64>,
-    /// For so long without a break, before it is told.
+    /// Time without a break before advice is given.
     pub advice_after: Duration,
 }
 
@@ -115,17 +115,17 @@ pub struct RecoveryPolicy {
     pub budget_window: Duration,
     /// Serving so long gives the budget back.
     pub stable_after: Duration,
-    /// What then.
+    /// What is done when the budget is spent.
     pub when_spent: WhenSpent,
-    /// Between attempts.
+    /// Pauses between attempts.
     pub backoff: Backoff,
     /// Failures of one engine within the window before it is quarantined.
     pub engine_budget: u32,
-    /// For the old generation's device memory to come back.
+    /// Upper bound for the old generation's device memory to come back.
     pub memory_timeout: Duration,
     /// A control daemon that does not answer gets this long while the engines are fine.
     pub wedge_grace: Duration,
-    /// In which order engines start.
+    /// Order in which engines start.
     pub start: StartOrder,
 }
 
@@ -138,7 +138,7 @@ pub enum WhenSpent {
     Hold,
 }
 
-/// How engines start.
+/// The orders in which engines start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartOrder {
     /// Each once the one before it serves: engines that profile free memory need it.
@@ -152,11 +152,11 @@ pub enum StartOrder {
 /// Waits between attempts: `first`, then `next`, each later one `factor` times longer, `most` at most.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backoff {
-    /// Before the first attempt.
+    /// Pause before the first attempt.
     pub first: Duration,
-    /// Before the second.
+    /// Pause before the second.
     pub next: Duration,
-    /// From each to the next.
+    /// Factor from each pause to the next.
     pub factor: f64,
     /// The longest.
     pub most: Duration,
@@ -167,21 +167,21 @@ pub struct Backoff {
 /// One engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EnginePolicy {
-    /// Its name.
+    /// Name of the engine.
     pub name: EngineName,
-    /// Whose it is.
+    /// Custody of its processes: whose they are.
     pub custody: Custody,
-    /// Where it answers HTTP; for whoever reads the status.
+    /// Where it answers HTTP; for readers of the status.
     pub address: EngineAddress,
     /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT in bytes.
     pub device_memory_limit: Option<u64>,
     /// Bytes of host memory that its cgroup allows, where it has one.
     pub memory_max: Option<u64>,
-    /// From its start to serving.
+    /// Upper bound from its start to serving.
     pub start_timeout: Duration,
-    /// Between TERM and KILL.
+    /// Upper bound between TERM and KILL.
     pub stop_timeout: Duration,
-    /// For requests in flight to end before an ordered stop.
+    /// Upper bound for requests in flight to end before an ordered stop.
     pub drain_timeout: Duration,
     /// Requests running and no token for so long.
     pub hang_after: Duration,
@@ -195,14 +195,14 @@ pub struct EnginePolicy {
     pub probe_request: bool,
     /// Its kernels are recorded in sampled windows.
     pub probe: bool,
-    /// Of how it is started: with another number what was learnt of it is void.
+    /// Number of how it is started: with another number what was learnt of it is void.
     pub launch: u64,
 }
 
 /// How an engine uses MPS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MpsUse {
-    /// As a client of its group's server.
+    /// The engine is a client of its group's server.
     #[default]
     Client,
     /// Not at all.
@@ -210,7 +210,7 @@ pub enum MpsUse {
 }
 
 impl EnginePolicy {
-    /// What its main process is told of MPS when it is started.
+    /// Settings of MPS that its main process is started with.
     pub fn told(&self, process: ProcessId, mps: MpsUse) -> MpsEnvironment {
         let inside = mps == MpsUse::Client;
         MpsEnvironment {

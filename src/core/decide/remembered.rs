@@ -11,7 +11,7 @@ use crate::model::{DomainId, EngineName, Hold, Moment};
 /// The core's memory. Moments are of this boot; the caller drops the memory of another.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
-    /// By domain.
+    /// Memory of the groups by domain.
     pub groups: BTreeMap<DomainId, GroupMemory>,
 }
 
@@ -25,13 +25,13 @@ pub struct GroupMemory {
     /// An operator's word that nothing is to be done by itself.
     #[serde(default)]
     pub hold: Option<Hold>,
-    /// An operator stopped it: it is not started before somebody says so.
+    /// An operator stopped it: it is not started before an operator says so.
     #[serde(default)]
     pub stopped: bool,
     /// The search for the culprit of repeated faults, and who was proven guilty.
     #[serde(default)]
     pub isolation: Isolation,
-    /// By engine.
+    /// Memory of the engines by name.
     pub engines: BTreeMap<EngineName, EngineMemory>,
 }
 

@@ -7,7 +7,7 @@ use super::facts::gpu::GpuFacts;
 use super::orders::{DomainNumber, Orders, Purpose};
 use crate::model::{Action, ActionId, EngineName, FailedAction, GroupName, Hold, Moment, Outcome, What};
 
-/// Of an order whose outcome stayed out.
+/// Reason where an order's outcome is late.
 pub(super) const NO_OUTCOME: &str = "no outcome in its time";
 
 /// What every step of a group gets. Lives for one `handle`.
@@ -18,7 +18,7 @@ pub(super) struct Turn<'a> {
     pub gpu: &'a GpuFacts,
     /// Whether no other group uses that GPU.
     pub alone: bool,
-    /// Of a group's second domain: whether an engine of its main one is being started.
+    /// Whether an engine of the main domain is being started, for a group's second domain.
     pub home_starts: bool,
     /// An operator's word that nothing is to be done by itself in its group.
     pub hold: Option<&'a Hold>,
@@ -41,23 +41,23 @@ impl Turn<'_> {
         id
     }
 
-    /// Tells what happened to the group.
+    /// Emits what happened to the group.
     pub(super) fn emit(&mut self, what: What) {
         self.push(None, what);
     }
 
-    /// Tells what happened to one engine.
+    /// Emits what happened to one engine.
     pub(super) fn emit_of(&mut self, engine: &EngineName, what: What) {
         self.push(Some(engine.clone()), what);
     }
 
-    /// Tells that an action about the group failed, and why.
+    /// Emits that an action about the group failed, and why.
     pub(super) fn emit_failure(&mut self, action: FailedAction, outcome: &Outcome) {
         let why = failure(outcome).unwrap_or_else(|| NO_OUTCOME.to_owned());
         self.emit(What::ActionFailed { action, why });
     }
 
-    /// Tells that an order about one engine failed, if it did.
+    /// Emits that an order about one engine failed, if it did.
     pub(super) fn emit_failure_of(&mut self, engine: &EngineName, action: FailedAction, outcome: &Outcome) {
         if let Some(why) = failure(outcome) {
             self.emit_of(engine, What::ActionFailed { action, why });

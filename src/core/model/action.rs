@@ -14,11 +14,11 @@ pub struct Ordered {
     pub id: ActionId,
     /// When the executor answers `TimedOut` whatever became of it.
     pub deadline: Moment,
-    /// What to do.
+    /// The action.
     pub action: Action,
 }
 
-/// What to do. The caller carries them out in the order given; `Save` before anything after it.
+/// An action that the core orders. The caller carries out all in the order given; `Save` before anything after it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Action {
     /// Read something and answer with observations, then the outcome. Touches nothing.
@@ -30,20 +30,20 @@ pub enum Action {
     },
     /// Follow the end of a server that the control daemon started.
     WatchServer {
-        /// Whose.
+        /// Domain of the server.
         domain: DomainId,
-        /// Its pid.
+        /// Pid of the server.
         server: u32,
     },
     /// Start the control daemon and wait until it answers a command.
     StartControl {
-        /// Whose.
+        /// Domain of the daemon.
         domain: DomainId,
     },
     /// `quit -t`, then KILL of the daemon and server if they live, proven by start time; then sweep
     /// the pipe directory if no process uses it.
     StopControl {
-        /// Whose.
+        /// Domain of the daemon.
         domain: DomainId,
         /// The `-t` of quit; zero: no quit, KILL at once.
         grace: Duration,
@@ -52,12 +52,12 @@ pub enum Action {
     },
     /// `start_server -uid` with the watchdog's own uid.
     StartServer {
-        /// Whose.
+        /// Domain of the server.
         domain: DomainId,
     },
     /// Start one engine in a session (and cgroup) of its own.
     StartEngine {
-        /// Which.
+        /// The incarnation that is started.
         instance: InstanceId,
         /// Outside MPS, whatever daemon runs.
         outside: bool,
@@ -72,9 +72,9 @@ pub enum Action {
     },
     /// KILL every process of these engines at once, children too, and these strays.
     KillEngines {
-        /// Whose.
+        /// Domain of the engines.
         domain: DomainId,
-        /// Which engines.
+        /// Names of the engines.
         engines: Vec<EngineName>,
         /// Clients of the server that no engine owns and that the policy gives up: killed only if they
         /// still are in its client list once a pidfd is open on them.
@@ -82,11 +82,11 @@ pub enum Action {
     },
     /// Wait until every process that was signalled, and every other of these engines, is gone.
     AwaitGone {
-        /// Whose.
+        /// Domain of the engines.
         domain: DomainId,
-        /// Which engines.
+        /// Names of the engines.
         engines: Vec<EngineName>,
-        /// Who was signalled.
+        /// Processes that were signalled.
         processes: Vec<ProcessId>,
     },
     /// `terminate_client` for each, one at a time, each bounded at 2 s.
@@ -100,9 +100,9 @@ pub enum Action {
     },
     /// TERM to the main process, KILL to all that is left after `grace`, proven gone.
     StopEngine {
-        /// Which.
+        /// The engine that is stopped.
         engine: Member,
-        /// Between TERM and KILL; zero: KILL at once.
+        /// Time between TERM and KILL; zero: KILL at once.
         grace: Duration,
     },
 }
@@ -136,21 +136,21 @@ words!(
     }
 );
 
-/// What to read.
+/// A reading that the core asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Look {
     /// One NVML reading.
     Gpu(GpuUuid),
     /// The server's list and state: two control commands, one if the pid is given.
     Server {
-        /// Whose.
+        /// Domain of the server.
         domain: DomainId,
         /// Its pid, if known.
         server: Option<u32>,
     },
     /// The server's client list: one control command.
     Clients {
-        /// Whose.
+        /// Domain of the server.
         domain: DomainId,
         /// The server.
         server: u32,
@@ -161,16 +161,16 @@ pub enum Look {
     Pipe(DomainId),
     /// What /proc says of processes that no engine owns.
     Commands {
-        /// Who asks.
+        /// Domain that asks.
         domain: DomainId,
-        /// Their pids.
+        /// Pids of the processes.
         pids: Vec<u32>,
     },
     /// One engine's health endpoint.
     Health(Member),
     /// One engine's own metrics.
     Load(Member),
-    /// What one engine's processes were told of MPS.
+    /// Settings of MPS that one engine's processes were started with.
     Environment(Member),
     /// The connections to one engine's port.
     Traffic(Member),

@@ -8,7 +8,7 @@ words!(
     EngineKind {
         /// vLLM, 0.6 and later.
         Vllm = "vllm",
-        /// SGLang.
+        /// The engine SGLang.
         Sglang = "sglang",
         /// llama.cpp's server.
         LlamaCpp = "llama.cpp",

@@ -20,18 +20,18 @@ pub struct Event {
     pub group: Option<GroupName>,
     /// Which engine, where it has one.
     pub engine: Option<EngineName>,
-    /// What.
+    /// The event itself.
     #[serde(flatten)]
     pub what: What,
 }
 
-/// What happened.
+/// The kinds of events.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
     /// A fault began. Counted in `mps_faults_total` and, with `evidence_at`, `mps_fault_detection_seconds`.
     FaultBegan {
-        /// Which.
+        /// The fault.
         fault: Fault,
         /// The evidence's own time.
         evidence_at: Moment,
@@ -40,42 +40,42 @@ pub enum What {
     },
     /// A fault goes on, and there is more evidence. Counted nowhere.
     FaultChanged {
-        /// Which.
+        /// The fault.
         fault: Fault,
         /// The evidence now, for people.
         because: String,
     },
     /// A fault is over.
     FaultEnded {
-        /// Which.
+        /// The fault.
         fault: Fault,
         /// How long it lasted.
         lasted: Duration,
     },
-    /// Who is suspected of a fault of the whole group. Told once for each, and again when later evidence changes it.
+    /// Who is suspected of a fault of the whole group. Emitted once for each, and again when later evidence changes it.
     Suspected {
         /// Every engine, most suspected first.
         suspicions: Vec<Suspicion>,
         /// The fault is the aftershock of this engine's end, which was brought about from outside.
         explained: Option<EngineName>,
-        /// Who, for people.
+        /// Verdict for people.
         verdict: String,
-        /// By its own time; bounded.
+        /// Evidence by its own time; bounded.
         evidence: Vec<EvidenceLine>,
     },
     /// The driver wants something done to a GPU for which nothing is stopped or held: it does not concern the GPU's
     /// use, or this program doesn't know what it is.
     DriverWants {
-        /// Which GPU.
+        /// GPU that the driver speaks of.
         gpu: GpuUuid,
-        /// What.
+        /// Action that the driver wants.
         action: RecoveryAction,
     },
     /// A restart was ordered; an attempt. Counted in `mps_restarts_total`.
     RestartBegan {
         /// How far it goes.
         tier: Tier,
-        /// Why.
+        /// Reason for the restart.
         reason: Reason,
         /// Which attempt in the window, from 1; an operator's is none and adds nothing.
         attempt: u32,
@@ -84,23 +84,23 @@ pub enum What {
     },
     /// A step of a whole-group restart is over. Observed in `mps_recovery_step_seconds`.
     StepEnded {
-        /// Which.
+        /// The step.
         step: RecoveryStep,
         /// How long it took.
         took: Duration,
     },
     /// A restart is over. Counted in `mps_recoveries_total`, observed in `mps_recovery_seconds`.
     RestartEnded {
-        /// Its tier.
+        /// Tier of the restart.
         tier: Tier,
-        /// How it ended.
+        /// Result of the restart.
         result: RecoveryResult,
-        /// From the decision.
+        /// Time from the decision.
         took: Duration,
     },
     /// The group waits for new facts or a person.
     Held {
-        /// Why.
+        /// Reason for the hold.
         reason: HeldReason,
         /// Exactly what, for people.
         detail: String,
@@ -116,60 +116,60 @@ pub enum What {
         action: SuppressedAction,
         /// Why it was not done.
         reason: Refusal,
-        /// For people.
+        /// Sentence for people.
         detail: String,
     },
     /// The control daemon answers.
     ControlStarted {
-        /// Its process.
+        /// Process of the daemon.
         process: ProcessId,
     },
     /// A server is there. Counted in `mps_server_starts_total`.
     ServerStarted {
-        /// Its pid.
+        /// Pid of the server.
         server: u32,
     },
     /// An engine's process was started.
     EngineStarted {
-        /// Its main process.
+        /// Main process of the engine.
         process: ProcessId,
-        /// Its number.
+        /// Number of the incarnation.
         incarnation: u32,
     },
     /// An engine serves.
     EngineServing {
-        /// Since its process was started.
+        /// Time since its process was started.
         took: Duration,
     },
     /// An engine no longer serves, though its process lives.
     EngineFailing {
-        /// Why, for people.
+        /// Reason for people.
         because: String,
     },
     /// A planned stop of an engine lets its requests in flight end first.
     Draining {
         /// How many there are.
         requests: f64,
-        /// For how long.
+        /// Longest duration of the drain.
         at_most: Duration,
     },
     /// They have ended, or their time is over.
     Drained {
-        /// Since its readiness went off.
+        /// Time since its readiness went off.
         took: Duration,
         /// How many are left and end with the engine; `None`: it does not say.
         left: Option<f64>,
     },
     /// An engine's main process ended. Counted in `mps_engine_exits_total`.
     EngineExited {
-        /// How.
+        /// Exit of the process.
         exit: Exit,
-        /// Why.
+        /// Cause of the exit.
         cause: ExitCause,
     },
     /// An engine will be started again later.
     EngineBackoff {
-        /// After this.
+        /// Time until the start.
         wait: Duration,
         /// Failures in the window.
         failures: u32,
@@ -179,7 +179,7 @@ pub enum What {
         /// Failures in the window.
         failures: u32,
     },
-    /// Faults repeat: these engines run apart from the others from now on, to find out who it is. Told again
+    /// Faults repeat: these engines run isolated from their siblings from now on, to find the culprit. Emitted again
     /// whenever that changes.
     Isolating {
         /// Who may have done it, the most suspected first.
@@ -189,43 +189,43 @@ pub enum What {
         /// Faults since it began, the one that began it included.
         faults: u32,
     },
-    /// An engine alone on its server brought the fault again: it is the culprit. Told before the end of the search.
+    /// An engine alone on its server brought the fault again: it is the culprit. Emitted before the end of the search.
     Proven {
         /// Faults since the search began.
         faults: u32,
     },
     /// The search is over. Counted in `mps_isolations_total`.
     IsolationEnded {
-        /// How.
+        /// Result of the search.
         result: IsolationResult,
         /// Faults since it began.
         faults: u32,
         /// How long it took.
         lasted: Duration,
     },
-    /// Sharing the GPU has not paid for so long that somebody should know; of one engine: it pays for the others.
+    /// Sharing the GPU has not paid for so long that a person should know; of one engine: it pays for the others.
     AdviceBegan {
-        /// Why not.
+        /// Reason why it does not pay.
         reason: AdviceReason,
         /// The gain, or the slow-down, now.
         value: f64,
-        /// For so long without a break.
+        /// Duration so far, without a break.
         lasted: Duration,
     },
-    /// That is over.
+    /// Sharing pays again, or no longer can be judged.
     AdviceEnded {
         /// Why it did not pay.
         reason: AdviceReason,
-        /// The gain, or the slow-down, now; `None`: nobody has known it for too long.
+        /// The gain, or the slow-down, now; `None`: it has not been known for too long.
         value: Option<f64>,
         /// How long it had lasted.
         lasted: Duration,
     },
     /// The driver reported an Xid. Counted in `mps_gpu_xid_errors_total`.
     Xid {
-        /// Where.
+        /// GPU of the Xid, where it is known.
         gpu: Option<GpuUuid>,
-        /// Which.
+        /// Number of the Xid.
         xid: u32,
         /// The pid in the line.
         pid: Option<u32>,
@@ -239,89 +239,89 @@ pub enum What {
     },
     /// No fact confirmed an engine's error lines. The status counts them.
     Doubted {
-        /// Their code.
+        /// Error code of the lines.
         code: u32,
-        /// How it ended.
+        /// Result of the doubt.
         how: Doubt,
-        /// How many lines since that was last told.
+        /// Number of lines since the last report.
         lines: u64,
     },
     /// A control command ended. Counted in `mps_control_commands_total`.
     Command {
-        /// How.
+        /// Result of the command.
         result: CommandResult,
     },
     /// A source shows nothing any more.
     SourceDown {
-        /// Which.
+        /// The source.
         source: SourceScope,
-        /// How it stands.
+        /// State of the source.
         state: SourceState,
-        /// Why.
+        /// Reason for people.
         why: String,
     },
     /// A source answers again.
     SourceUp {
-        /// Which.
+        /// The source.
         source: SourceScope,
     },
     /// An order failed or timed out.
     ActionFailed {
         /// The verb.
         action: FailedAction,
-        /// Why.
+        /// Reason for people.
         why: String,
     },
     /// The group was stopped in order.
     Stopped,
-    /// An operator ordered something and it was taken up.
+    /// An operator ordered something and it was accepted.
     Ordered {
         /// The verb.
         order: Verb,
-        /// For people.
+        /// Sentence for people.
         detail: String,
     },
     /// The watchdog does nothing by itself in this group.
     HoldBegan {
-        /// Why, for people.
+        /// Reason for people.
         reason: String,
-        /// For how long; `None`: until it is ended.
+        /// Duration of the hold; `None`: until it is ended.
         lasts: Option<Duration>,
     },
-    /// It does again.
+    /// The watchdog acts by itself again.
     HoldEnded {
         /// How long it held.
         lasted: Duration,
         /// Its time ran out; `false`: an operator ended it.
         expired: bool,
     },
-    /// A changed configuration was taken up.
+    /// A changed configuration was applied.
     Reloaded {
         /// What changed, for people.
         detail: String,
     },
     /// HTTP is not served on an address; it is tried again.
     HttpDown {
-        /// Which.
+        /// The address.
         address: String,
         /// Who has it, or what else forbids it, and the cure.
         why: String,
     },
     /// HTTP is served on an address that could not be had before.
     HttpUp {
-        /// Which.
+        /// The address.
         address: String,
     },
-    /// A changed configuration was not taken up; the old one stays.
+    /// A changed configuration was not applied; the old one stays.
     ReloadFailed {
         /// Every problem, for people.
         why: String,
     },
-    /// A command that is told of events ended. Counted in `mpswarden_hook_runs_total`.
+    /// A hook's command ended. Counted in `mpswarden_hook_runs_total`.
     HookEnded {
-        /// Which.
+        /// The hook.
         hook: Hook,
-        /// How.
+        /// Result of the hook.
         result: HookResult,
         /// How it failed, for people; empty: it did not.
         why: String,

@@ -25,7 +25,7 @@ words!(
         ServerCannotStart = "server_cannot_start",
         /// FAULT for longer than the driver needs, with no client left.
         ServerStuck = "server_stuck",
-        /// The server says ACTIVE and lets nobody in.
+        /// The server says ACTIVE and lets no client in.
         NewcomersHang = "newcomers_hang",
         /// An engine's main process ended, or it did not get ready in its time.
         EngineDied = "engine_died",
@@ -49,7 +49,7 @@ words!(
         OutsideMps = "outside_mps",
         /// A process that no group owns computes on the GPU.
         ForeignProcess = "foreign_process",
-        /// The MPS server ended an engine's client, and nobody of us ordered it.
+        /// The MPS server ended an engine's client, without an order of the watchdog.
         Evicted = "evicted",
         /// A client of the server that no engine owns.
         UnknownClient = "unknown_client",
@@ -76,7 +76,7 @@ words!(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Reason {
-    /// This fault.
+    /// The fault that is the reason.
     Fault(Fault),
     /// An operator ordered it, or changed the configuration.
     Operator,
@@ -123,7 +123,7 @@ impl fmt::Display for Reason {
 words!(
     /// The steps of a recovery, in order.
     RecoveryStep {
-        /// From the evidence to the order.
+        /// Time from the evidence to the order.
         Decide = "decide",
         /// Signals sent to every process.
         Kill = "kill",

@@ -12,7 +12,7 @@ pub struct GpuIdentity {
     pub uuid: GpuUuid,
     /// NVML's index.
     pub index: Option<u32>,
-    /// As NVML spells it, `00000000:00:06.0`.
+    /// PCI address as NVML spells it, `00000000:00:06.0`.
     pub pci_bus_id: Option<String>,
     /// The product's name.
     pub name: Option<String>,
@@ -86,7 +86,7 @@ words!(
 words!(
     /// NVML field 230: what the driver wants done to the GPU.
     RecoveryAction {
-        /// Nothing.
+        /// The driver wants nothing.
         None = "none",
         /// Reset the GPU.
         GpuReset = "gpu_reset",
@@ -102,7 +102,7 @@ words!(
         BusReset = "bus_reset",
         /// Reboot the whole system (drivers from 615 on).
         SystemReboot = "system_reboot",
-        /// A value this program doesn't know: the driver wants something, and nobody here knows what.
+        /// A value this program doesn't know: the driver wants something, and it is not known what.
         NotUnderstood = "not_understood",
         /// There is no reading.
         Unknown = "unknown",
@@ -110,7 +110,7 @@ words!(
 );
 
 impl RecoveryAction {
-    /// By its number in nvml.h (nvmlDeviceGpuRecoveryAction_t) and in the kernel's lines.
+    /// The action by its number in nvml.h (nvmlDeviceGpuRecoveryAction_t) and in the kernel's lines.
     pub fn of_number(number: u64) -> Self {
         match number {
             0 => RecoveryAction::None,
@@ -125,8 +125,8 @@ impl RecoveryAction {
         }
     }
 
-    /// Whether the driver asks for something that does not concern the use of this GPU, or that nobody here knows:
-    /// that is told, and nothing is held for it.
+    /// Whether the driver asks for something that does not concern the use of this GPU, or that is not known here: that
+    /// is reported, and nothing is held for it.
     pub const fn is_only_told(self) -> bool {
         matches!(self, RecoveryAction::DrainP2p | RecoveryAction::RecoverImexDomain | RecoveryAction::NotUnderstood)
     }

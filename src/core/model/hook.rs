@@ -1,4 +1,4 @@
-//! Commands that are told of events, and how they end.
+//! Commands that are called for events, and how they end.
 
 use super::words::words;
 
@@ -19,13 +19,13 @@ words! {
 words! {
     /// How a command ended.
     HookResult {
-        /// With status 0.
+        /// It ended with status 0.
         Ok = "ok",
-        /// With another status, by a signal, or it did not start.
+        /// It ended with another status or by a signal, or did not start.
         Failed = "failed",
         /// Not in time: it was killed.
         Timeout = "timeout",
-        /// It never started: too many waited.
+        /// It was not started: too many waited.
         Dropped = "dropped",
     }
 }

@@ -70,7 +70,7 @@ words!(
     Slot {
         /// The one that every group has.
         Main = "main",
-        /// The one that a group has while engines run isolated from the others.
+        /// The one that a group has while engines run isolated from their siblings.
         Isolation = "isolation",
     }
 );
@@ -82,7 +82,7 @@ const ISOLATION_ENDING: &str = "~apart";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct DomainId {
-    /// Its group's name.
+    /// Name of the group.
     pub group: GroupName,
     /// Which of the group's domains.
     pub slot: Slot,
@@ -99,7 +99,7 @@ impl DomainId {
         DomainId { group: group.clone(), slot: Slot::Isolation }
     }
 
-    /// As directories, cgroups and files that outlive the watchdog spell it.
+    /// The spelling of directories, cgroups and files that outlive the watchdog.
     pub fn directory_name(&self) -> String {
         match self.slot {
             Slot::Main => self.group.to_string(),
@@ -113,7 +113,7 @@ impl DomainId {
     }
 }
 
-/// From its directory name.
+/// Reads the spelling of directories.
 impl From<&str> for DomainId {
     fn from(name: &str) -> Self {
         match name.strip_suffix(ISOLATION_ENDING) {
@@ -135,7 +135,7 @@ impl From<DomainId> for String {
     }
 }
 
-/// For people: the group's name alone, with the slot where that is not the main one.
+/// Prints it for people: the group's name alone, with the slot where that is not the main one.
 impl fmt::Display for DomainId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.slot {
@@ -204,9 +204,9 @@ impl fmt::Display for Member {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "(Member, u32)", into = "(Member, u32)")]
 pub struct InstanceId {
-    /// Which engine.
+    /// The engine.
     pub engine: EngineKey,
-    /// In which of its group's domains it runs.
+    /// Slot of the domain that it runs in.
     pub slot: Slot,
     /// Its number, counted from 1.
     pub incarnation: u32,

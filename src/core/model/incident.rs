@@ -8,7 +8,7 @@ use super::{EngineName, Fault, GroupName, Suspicion};
 words! {
     /// How the writing of an incident to disk ended.
     Written {
-        /// It is there.
+        /// The incident was written.
         Ok = "ok",
         /// It is not, and will be tried again.
         Failed = "failed",
@@ -22,9 +22,9 @@ words! {
 pub struct Incident {
     /// Sorts by time and is unique: `20261122T231502.123-small-llms-gpu_fault`.
     pub id: String,
-    /// Whose.
+    /// Group of the incident.
     pub group: GroupName,
-    /// Which engine's; `None`: the whole group's.
+    /// Engine of the incident; `None`: the whole group's.
     pub engine: Option<EngineName>,
     /// The fault that it began with.
     pub fault: Fault,
@@ -36,8 +36,8 @@ pub struct Incident {
     pub decided_at: f64,
     /// When it was over; `None`: it is not.
     pub ended_at: Option<f64>,
-    /// How it ended: a recovery's result, `over` for a fault that went by itself, or `watchdog_ended` for one that
-    /// was not over when the watchdog ended.
+    /// Result of the incident: a recovery's result, `over` for a fault that went by itself, or `watchdog_ended` for one
+    /// that was not over when the watchdog ended.
     pub result: Option<String>,
     /// Who did it, for people; `None`: the question does not arise, or nothing was said so far.
     #[serde(default)]
@@ -59,13 +59,13 @@ pub struct Incident {
 /// One thing that happened in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncidentLine {
-    /// When.
+    /// Time in seconds since 1970.
     pub at: f64,
-    /// Which engine's; `None`: the whole group's.
+    /// Engine of the line; `None`: the whole group's.
     pub engine: Option<EngineName>,
     /// One word, as in the story of `demo`.
     pub word: String,
-    /// In words.
+    /// Sentence for people.
     pub text: String,
     /// How long it took in seconds, where it is the end of something.
     pub took: Option<f64>,

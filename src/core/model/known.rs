@@ -12,9 +12,9 @@ pub enum Known<T> {
     Unknown,
     /// Seen at a moment; it may have changed since.
     Seen {
-        /// What was seen.
+        /// The fact.
         value: T,
-        /// When.
+        /// Time at which it was seen.
         at: Moment,
     },
 }

@@ -9,11 +9,11 @@ use super::{DomainId, EngineKind, GpuUuid, Member};
 /// Everything of one domain that is started.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupLaunch {
-    /// Which.
+    /// The domain.
     pub domain: DomainId,
     /// Its GPU, for CUDA_VISIBLE_DEVICES of the daemon and of every engine.
     pub gpu: GpuUuid,
-    /// Its control daemon.
+    /// Launch of the control daemon.
     pub control: ControlLaunch,
     /// Its engines, in the order of their start.
     pub engines: Vec<EngineLaunch>,
@@ -34,11 +34,11 @@ pub struct ControlLaunch {
 /// Where an engine's own metrics are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetricsPlace {
-    /// At this path under its URL.
+    /// The metrics are at this path under its URL.
     Under(String),
-    /// At another address: a URL without a path, and the path.
+    /// The metrics are at another address: a URL without a path, and the path.
     Elsewhere(String, String),
-    /// It has none.
+    /// The engine has no metrics.
     Nowhere,
 }
 
@@ -47,20 +47,21 @@ pub enum MetricsPlace {
 pub enum GpuNamedBy {
     /// The GPU's UUID.
     Uuid,
-    /// Its index: 0 for a client of the control daemon, which shows one GPU; of an engine outside MPS this, NVML's.
+    /// Index of the GPU: 0 for a client of the control daemon, which shows one GPU; of an engine outside MPS this,
+    /// NVML's.
     Index(u32),
 }
 
 /// An engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineLaunch {
-    /// Which.
+    /// The engine.
     pub member: Member,
     /// Program and arguments.
     pub command: Vec<String>,
     /// The user it runs as; `None`: the watchdog's.
     pub user: Option<String>,
-    /// Its working directory; `None`: the watchdog's.
+    /// Working directory; `None`: the watchdog's.
     pub working_directory: Option<PathBuf>,
     /// Environment, over the watchdog's own and the file's.
     pub environment: BTreeMap<String, String>,
@@ -70,13 +71,13 @@ pub struct EngineLaunch {
     pub kind: EngineKind,
     /// `http://host:port`, `https://host:port` or `unix:/path`, without a path of HTTP.
     pub url: String,
-    /// Under the URL.
+    /// Path of the health check under the URL.
     pub health_path: String,
     /// How long its health and its metrics may take to answer.
     pub health_timeout: Duration,
     /// Where its metrics are.
     pub metrics: MetricsPlace,
-    /// What CUDA_VISIBLE_DEVICES says.
+    /// Way in which CUDA_VISIBLE_DEVICES names the GPU.
     pub gpu_named_by: GpuNamedBy,
     /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE, over 0 to 100.
     pub sm_percentage: Option<f64>,

@@ -29,7 +29,7 @@ pub struct EngineLoad {
     pub asleep: Option<bool>,
     /// The model it serves.
     pub model: Option<String>,
-    /// Whose names the figures have; `None`: nobody's that is known.
+    /// Kind of engine whose names the figures have; `None`: no known one.
     pub kind: Option<EngineKind>,
     /// It has no metrics, and how it says so, for people; `None`: it has.
     pub no_metrics: Option<String>,
@@ -57,7 +57,7 @@ impl EngineLoad {
 /// What one process uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessUsage {
-    /// Which.
+    /// Identity of the process.
     pub process: ProcessId,
     /// Bytes of host memory it holds.
     pub resident: u64,

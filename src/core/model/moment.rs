@@ -13,7 +13,7 @@ impl Moment {
     /// The boot itself; also the start of every scenario.
     pub const ZERO: Moment = Moment(0);
 
-    /// From nanoseconds since boot.
+    /// The moment so many nanoseconds after the boot.
     pub const fn from_nanos(nanos: u64) -> Self {
         Moment(nanos)
     }

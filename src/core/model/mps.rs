@@ -9,9 +9,9 @@ words!(
     ServerState {
         /// There is no server.
         None = "none",
-        /// INITIALIZING.
+        /// The server's state INITIALIZING.
         Initializing = "initializing",
-        /// ACTIVE.
+        /// The server's state ACTIVE.
         Active = "active",
         /// FAULT: no new client, every context dead.
         Fault = "fault",
@@ -55,7 +55,7 @@ pub enum ServerLine {
     Exited {
         /// The server's pid.
         server: u32,
-        /// Its status.
+        /// Exit status of the server.
         status: i32,
     },
     /// `Server N terminated by signal S`.
@@ -77,13 +77,13 @@ pub enum ServerLine {
         /// The server's pid.
         server: u32,
     },
-    /// `Exiting`: it ends in order, without a client, because the control daemon told it to.
+    /// `Exiting`: it ends in order, without a client, because the control daemon asked it to.
     Leaving {
         /// The server's pid.
         server: u32,
     },
-    /// `Client {PID: n, Context: 1} encountered a fatal GPU error.`: names the client that
-    /// connected first, whoever did it. Comes before `Fatal`, for memory faults only.
+    /// `Client {PID: n, Context: 1} encountered a fatal GPU error.`: names the client that connected first, whichever
+    /// did it. Comes before `Fatal`, for memory faults only.
     Blamed {
         /// The server's pid.
         server: u32,
@@ -138,7 +138,7 @@ pub enum ServerLine {
     Pending {
         /// The client's pid.
         client: u32,
-        /// Its user.
+        /// User of the client.
         uid: u32,
     },
 }

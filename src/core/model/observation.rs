@@ -1,4 +1,4 @@
-//! What was seen. Facts come into the core in this shape and in no other.
+//! Observations: facts come into the core in this shape and in no other.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,30 +14,30 @@ use super::{
 pub enum Observation {
     /// NVML read a GPU.
     Gpu {
-        /// Which.
+        /// The GPU.
         gpu: GpuUuid,
-        /// What it said.
+        /// The reading.
         reading: GpuReading,
     },
     /// NVML says that a GPU is lost.
     GpuLost {
-        /// Which.
+        /// The GPU.
         gpu: GpuUuid,
         /// NVML's words.
         why: String,
     },
     /// NVML says that a GPU needs a reset. Every other error of NVML is blindness.
     GpuResetNeeded {
-        /// Which.
+        /// The GPU.
         gpu: GpuUuid,
         /// NVML's words.
         why: String,
     },
     /// The driver announced in the kernel log that it wants something done to a GPU from now on (Xid 154).
     RecoveryAction {
-        /// Which.
+        /// The GPU.
         gpu: GpuUuid,
-        /// What.
+        /// The action.
         action: RecoveryAction,
     },
     /// The driver reported an Xid. The server is asked; what else it means stands in one table
@@ -54,50 +54,50 @@ pub enum Observation {
     },
     /// A line of a group's daemon log.
     Log {
-        /// Whose log.
+        /// Domain whose daemon wrote the log.
         domain: DomainId,
-        /// What it says.
+        /// The line.
         line: ServerLine,
         /// The line's own time.
         stamped: Moment,
     },
     /// A server wrote a line that is none of the known ones. Words, kept for the case that it comes to nothing.
     ServerSaid {
-        /// Whose.
+        /// Domain of the server.
         domain: DomainId,
         /// The server's pid.
         server: u32,
-        /// Its words, shortened.
+        /// Words of the server, shortened.
         words: String,
         /// Something went wrong, by these words.
         trouble: bool,
     },
     /// Which processes of a group's engines have a connection to its pipe directory, accepted or not.
     Pipe {
-        /// Whose.
+        /// Domain of the pipe.
         domain: DomainId,
-        /// Their pids.
+        /// Pids of those that are connected.
         connected: Vec<u32>,
     },
     /// A control command ended.
     Command {
-        /// Whose daemon.
+        /// Domain of the daemon.
         domain: DomainId,
-        /// How.
+        /// Result of the command.
         result: CommandResult,
     },
     /// `get_server_list` and `get_server_status` answered. `server` is `None` with `ServerState::None`.
     Server {
-        /// Whose.
+        /// Domain of the server.
         domain: DomainId,
         /// The server's pid.
         server: Option<u32>,
-        /// Its state.
+        /// State of the server.
         state: ServerState,
     },
     /// `get_client_list` answered.
     Clients {
-        /// Whose.
+        /// Domain of the server.
         domain: DomainId,
         /// The server that was asked.
         server: u32,
@@ -106,61 +106,61 @@ pub enum Observation {
     },
     /// A watched process ended.
     Ended {
-        /// Whose it was.
+        /// Owner of the process.
         owner: Owner,
-        /// Which.
+        /// Identity of the process.
         process: ProcessId,
-        /// How.
+        /// Exit of the process.
         exit: Exit,
     },
     /// All living processes of an engine, its cgroup or its session and descendants.
     Tree {
-        /// Whose.
+        /// The engine.
         engine: Member,
-        /// Which; empty when none is left.
+        /// Processes of the tree; empty when none is left.
         processes: Vec<ProcessId>,
     },
-    /// Of the tree that is told next: those that know the engine's word and that nothing else shows to be the engine's.
+    /// Processes that know the engine's word and that nothing else shows to be the engine's; its tree is observed next.
     /// They end with it, and are no evidence against it.
     Claimed {
         /// Whose word it is.
         engine: Member,
-        /// Which.
+        /// Identities of the processes.
         processes: Vec<ProcessId>,
     },
     /// What /proc says of processes that no engine owns.
     Commands {
-        /// Who asked.
+        /// Domain that asked.
         domain: DomainId,
-        /// For which pids.
+        /// Pids that were asked for.
         asked: Vec<u32>,
         /// Those of them that are there.
         found: Vec<CommandLine>,
     },
     /// An engine's health endpoint.
     Health {
-        /// Whose.
+        /// The engine.
         engine: Member,
-        /// What it said.
+        /// The answer.
         health: Health,
     },
     /// What all living processes of an engine use.
     Usage {
-        /// Whose.
+        /// The engine.
         engine: Member,
         /// Which and how much; empty when none is left.
         processes: Vec<ProcessUsage>,
     },
     /// What an engine says of its load.
     Load {
-        /// Whose.
+        /// The engine.
         engine: Member,
-        /// What it said.
+        /// Load as the engine reports it.
         load: EngineLoad,
     },
     /// A line of an engine's output was recognized. A word, never a fact.
     Said {
-        /// Whose.
+        /// The engine.
         engine: Member,
         /// What it seems to say.
         saying: Saying,
@@ -169,28 +169,28 @@ pub enum Observation {
     },
     /// The connections to an engine's port, or why they can't be seen.
     Traffic {
-        /// Whose.
+        /// The engine.
         engine: Member,
         /// What the kernel said.
         traffic: Result<Traffic, String>,
     },
     /// An engine was asked for one token. Where its answer says nothing of that there is no observation.
     Token {
-        /// Whose.
+        /// The engine.
         engine: Member,
-        /// It gave it; `false`: no answer came in time.
+        /// The engine gave the token; `false`: no answer came in time.
         given: bool,
     },
     /// The kernel's OOM killer took a process, by the kernel log. Whose it was is found out by its pid.
     OomKill {
-        /// Its pid.
+        /// Pid of the process.
         pid: u32,
         /// What the kernel said, cut at 300 bytes.
         line: String,
     },
     /// How many processes of an engine the kernel's OOM killer took since its start, by its cgroup.
     MemoryEvents {
-        /// Whose.
+        /// The engine.
         engine: Member,
         /// `oom_kill` of memory.events.
         oom_kills: u64,
@@ -202,25 +202,25 @@ pub enum Observation {
         /// Bytes: MemAvailable.
         available: u64,
     },
-    /// What the processes of an engine were told of MPS when they were started.
+    /// Settings of MPS that the processes of an engine were started with.
     Environment {
-        /// Whose.
+        /// The engine.
         engine: Member,
         /// Those that could be read.
         processes: Vec<MpsEnvironment>,
-        /// Those that have overwritten it, as `setproctitle` does: what they were told can't be seen any more.
+        /// Those that have overwritten it, as `setproctitle` does: their settings can't be seen any more.
         overwritten: Vec<ProcessId>,
     },
-    /// A window of the kernel probe ended, and every probed engine of the group told of it.
+    /// A window of the kernel probe ended, and every probed engine of the group answered.
     Overlap {
-        /// Whose.
+        /// The group.
         group: GroupName,
-        /// What it showed.
+        /// Contents of the window.
         window: OverlapWindow,
     },
     /// An engine's kernel probe changed its state.
     Probe {
-        /// Whose.
+        /// The engine.
         engine: Member,
         /// What it does now.
         state: ProbeState,
@@ -229,24 +229,24 @@ pub enum Observation {
     },
     /// A source that comes by itself, as a log does, is read and understood again.
     Heard {
-        /// Which source.
+        /// The source.
         source: Source,
-        /// Of which group, where it has one.
+        /// Group of the source, where it has one.
         group: Option<GroupName>,
     },
     /// A source could not be read. It says nothing about what it would have shown.
     Blind {
-        /// Which source.
+        /// The source.
         source: Source,
-        /// Of which group, where it has one.
+        /// Group of the source, where it has one.
         group: Option<GroupName>,
-        /// Of which engine, where it has one.
+        /// Engine of the source, where it has one.
         engine: Option<EngineKey>,
-        /// Of which GPU, where it has one.
+        /// GPU of the source, where it has one.
         gpu: Option<GpuUuid>,
-        /// How it stands; never [`SourceState::Answers`].
+        /// State of the source; never [`SourceState::Answers`].
         state: SourceState,
-        /// Why, for people.
+        /// Reason for people.
         why: String,
     },
 }
@@ -263,11 +263,11 @@ pub enum XidVia {
 /// What a health endpoint said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Health {
-    /// 200.
+    /// The status 200.
     Ok,
     /// Another status.
     Status(u16),
-    /// No connection: nobody listens.
+    /// No connection: nothing listens.
     Refused,
     /// A connection and no answer in time, or garbage.
     NoAnswer,

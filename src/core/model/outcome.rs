@@ -11,7 +11,7 @@ pub enum Outcome {
     Done,
     /// A process was started, or the one to be watched was found.
     Started {
-        /// Which.
+        /// Identity of the process.
         process: ProcessId,
     },
     /// KILL was sent to all of these.
@@ -31,16 +31,16 @@ pub enum Outcome {
     },
     /// It can't be begun while something outside stays as it is. Nothing was tried.
     Waits {
-        /// For what.
+        /// Reason for the wait.
         reason: HeldReason,
-        /// In words, with the cure.
+        /// Sentence for people, with the cure.
         why: String,
     },
-    /// Its deadline passed.
+    /// The action's deadline passed.
     TimedOut,
-    /// Of a reading: an answer came and says nothing that is known here.
+    /// The answer to a look says nothing that is known here.
     NotUnderstood {
-        /// What came.
+        /// Description of what came.
         why: String,
     },
     /// The watchdog itself could not ask: nothing follows from it about the other side.
@@ -50,7 +50,7 @@ pub enum Outcome {
     },
 }
 
-/// Of a reading that shows nothing.
+/// The outcome of a look that shows nothing.
 impl From<Blindness> for Outcome {
     fn from(Blindness { state, why }: Blindness) -> Self {
         match state {
@@ -62,7 +62,7 @@ impl From<Blindness> for Outcome {
 }
 
 impl Outcome {
-    /// Of a reading: why it shows nothing; `None`: it does.
+    /// The reason why a look shows nothing; `None`: it shows something.
     pub fn blindness(&self) -> Option<Blindness> {
         match self {
             Outcome::Failed { why } => Some(Blindness::silent(why.clone())),
@@ -78,7 +78,7 @@ impl Outcome {
 /// A process that did not die.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remaining {
-    /// Which.
+    /// Identity of the process.
     pub process: ProcessId,
     /// Its state letter of /proc/PID/stat: `D` can't be killed.
     pub state: char,

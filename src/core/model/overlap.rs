@@ -12,9 +12,10 @@ use super::{EngineName, Moment};
 pub struct OverlapWindow {
     /// Time that every one of them covers.
     pub sampled: Duration,
-    /// Of it, time with exactly so many clients' kernels on the GPU, by their number from 0; they add up to `sampled`.
+    /// Part of `sampled` with exactly so many clients' kernels on the GPU, by their number from 0; they add up to
+    /// `sampled`.
     pub by_clients: Vec<Duration>,
-    /// Of it, time in which an engine had a kernel on the GPU.
+    /// Part of `sampled` in which an engine had a kernel on the GPU.
     pub busy: Vec<(EngineName, Duration)>,
     /// Kernels that were counted.
     pub kernels: u64,
@@ -41,7 +42,7 @@ words! {
 /// How fast one engine is alone on the GPU, at one load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
-    /// Which.
+    /// Name of the engine.
     pub engine: EngineName,
     /// Requests that it worked on at once, on average.
     pub running: f64,
@@ -51,7 +52,7 @@ pub struct Baseline {
     pub generation_tokens: f64,
     /// Prompt and generated tokens together.
     pub tokens_per_second: f64,
-    /// Measurements behind it; 0: somebody's word.
+    /// Measurements behind it; 0: it was configured.
     pub samples: u32,
     /// Where it is from.
     pub source: BaselineSource,
@@ -75,9 +76,9 @@ words! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Taken {
-    /// By this watchdog.
+    /// This watchdog took it.
     At(Moment),
-    /// By another, perhaps in another boot: seconds since 1970, UTC.
+    /// Another watchdog took it, perhaps in another boot: seconds since 1970, UTC.
     Unix(u64),
 }
 
@@ -86,19 +87,19 @@ words! {
     AdviceReason {
         /// The engines together get hardly more done than one alone.
         LowGain = "low_gain",
-        /// One engine is slowed down by the others over its bound.
+        /// One engine is slowed down by its siblings over its bound.
         Slowdown = "slowdown",
     }
 }
 
-/// Sharing has not paid for so long that somebody should know.
+/// Sharing has not paid for so long that a person should know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Advice {
-    /// Why not.
+    /// Reason why it does not pay.
     pub reason: AdviceReason,
     /// The engine that is slowed down; `None`: it is about the group.
     pub engine: Option<EngineName>,
-    /// Since when without a break.
+    /// Time since which it has not paid, without a break.
     pub since: Moment,
     /// The gain, or the slow-down, of late.
     pub value: f64,

@@ -24,7 +24,7 @@ impl fmt::Display for ProcessId {
 /// A process and what it was started as.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandLine {
-    /// Which.
+    /// Identity of the process.
     pub process: ProcessId,
     /// Its command line, else its name in brackets: one bounded line without control characters.
     pub text: String,
@@ -41,10 +41,10 @@ pub enum Owner {
     Server(DomainId),
 }
 
-/// What one process was told of MPS by its environment. What is unset is missing.
+/// Settings of MPS in one process's environment. What is unset is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MpsEnvironment {
-    /// Which.
+    /// Identity of the process.
     pub process: ProcessId,
     /// CUDA_MPS_PIPE_DIRECTORY is that of its group.
     pub own_pipe: bool,
@@ -61,7 +61,7 @@ pub enum Exit {
     Status(i32),
     /// This signal ended it.
     Signal(i32),
-    /// It is gone; how it ended could not be learnt.
+    /// The process is gone; how it ended could not be learnt.
     Unknown,
 }
 

@@ -54,7 +54,7 @@ words!(
         StopGroup = "stop_group",
         /// End a client of the server that no engine owns.
         KillUnknownClient = "kill_unknown_client",
-        /// Run the suspects of repeated faults apart from the others.
+        /// Run the suspects of repeated faults isolated from their siblings.
         IsolateEngines = "isolate_engines",
     }
 );

@@ -16,7 +16,7 @@ pub enum Request {
     StopNow,
     /// Restart a whole group as a fault would; the tier is `clients` unless it says more.
     Restart {
-        /// Which.
+        /// Name of the group.
         group: GroupName,
         /// `clients` or `daemon`.
         tier: Tier,
@@ -29,7 +29,7 @@ pub enum Request {
     StopEngine(EngineKey),
     /// Start one engine that was stopped.
     StartEngine(EngineKey),
-    /// Take one engine out without harm to its neighbours and start it again.
+    /// Take one engine out without harm to its siblings and start it again.
     Evict(EngineKey),
     /// Take one engine out for good.
     Quarantine(EngineKey),
@@ -37,16 +37,16 @@ pub enum Request {
     Release(EngineKey),
     /// Do nothing by itself for a while: only say what it would do.
     Hold {
-        /// Which.
+        /// Name of the group; `None`: all groups.
         group: Option<GroupName>,
-        /// For how long; `None`: until `Resume`.
+        /// Duration of the hold; `None`: until `Resume`.
         lasts: Option<Duration>,
-        /// Why, for people.
+        /// Reason for people.
         reason: String,
     },
     /// End a hold, and go on with a group that is held; it gets its budget back.
     Resume {
-        /// Which.
+        /// Name of the group; `None`: all groups.
         group: Option<GroupName>,
     },
 }
@@ -77,7 +77,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// Its one spelling.
+    /// The one spelling of the verb.
     pub const fn as_str(self) -> &'static str {
         match self {
             Verb::End | Verb::Stop => "stop",
@@ -113,18 +113,18 @@ pub struct Plan {
 pub enum Awaited {
     /// The group serves, in this generation or a later one.
     GroupServes {
-        /// Which.
+        /// Name of the group.
         group: GroupName,
-        /// From which generation on.
+        /// First generation that counts.
         generation: u32,
     },
     /// The group is stopped.
     GroupStopped(GroupName),
     /// The engine serves, in this incarnation or a later one.
     EngineServes {
-        /// Which.
+        /// The engine.
         engine: EngineKey,
-        /// From which incarnation on.
+        /// First incarnation that counts.
         incarnation: u32,
     },
     /// The engine has no process and gets none.

@@ -1,4 +1,5 @@
-//! What an engine's output seems to say. A word, never a fact: whoever may send a prompt can have an engine print it.
+//! What an engine's output seems to say. A word, never a fact: any user that may send a prompt can have an engine print
+//! it.
 
 use std::fmt;
 

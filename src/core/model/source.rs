@@ -14,7 +14,7 @@ words!(
         Nvml = "nvml",
         /// The MPS control daemon's answers.
         Mps = "mps",
-        /// /proc.
+        /// The file system /proc.
         Procfs = "procfs",
         /// The cgroup file system.
         Cgroup = "cgroup",
@@ -48,7 +48,7 @@ words!(
 pub struct Blindness {
     /// How the source stands; never [`SourceState::Answers`].
     pub state: SourceState,
-    /// For people, with the cure where one is known.
+    /// Reason for people, with the cure where one is known.
     pub why: String,
 }
 
@@ -79,11 +79,11 @@ impl From<String> for Blindness {
 /// One source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceStatus {
-    /// Which.
+    /// Scope of the source.
     pub scope: SourceScope,
-    /// How it stands.
+    /// State of the source.
     pub state: SourceState,
-    /// Why it does not answer; `None`: it does, or nobody wants to know.
+    /// Why it does not answer; `None`: it does, or it is not asked for.
     pub why: Option<String>,
     /// When it last worked.
     pub last_success: Option<Moment>,
@@ -92,7 +92,7 @@ pub struct SourceStatus {
 }
 
 impl SourceStatus {
-    /// Whether what it would show is known; `None`: nobody wants to know.
+    /// Whether what it would show is known; `None`: it is not asked for.
     pub fn up(&self) -> Option<bool> {
         (self.state != SourceState::NotAsked || self.why.is_some()).then_some(self.state == SourceState::Answers)
     }
@@ -106,13 +106,13 @@ impl SourceStatus {
 /// A source and what it is read for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SourceScope {
-    /// Which source.
+    /// The source.
     pub source: Source,
-    /// Of which group.
+    /// Group of the source, where it has one.
     pub group: Option<GroupName>,
-    /// Of which engine.
+    /// Engine of the source, where it has one.
     pub engine: Option<EngineKey>,
-    /// Of which GPU.
+    /// GPU of the source, where it has one.
     pub gpu: Option<GpuUuid>,
 }
 

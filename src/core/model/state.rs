@@ -5,7 +5,7 @@ use super::words::words;
 words!(
     /// What the watchdog may do to a group.
     Mode {
-        /// Everything.
+        /// The watchdog may do everything.
         Enforce = "enforce",
         /// First starts and ordered stops; otherwise it says what it would do.
         Observe = "observe",
@@ -57,7 +57,7 @@ words!(
     EngineIsolation {
         /// It is under no suspicion.
         None = "none",
-        /// It may be the culprit, and runs with the others.
+        /// It may be the culprit, and runs with its siblings.
         Suspect = "suspect",
         /// It may be the culprit, and is set apart: in a second group on the same GPU, or stopped.
         Apart = "apart",
@@ -89,7 +89,7 @@ words!(
         Error = "error",
         /// A signal that the watchdog did not send.
         Signal = "signal",
-        /// Out of device memory.
+        /// The device memory ran out.
         DeviceOom = "device_oom",
         /// The kernel's OOM killer.
         HostOom = "host_oom",

@@ -18,9 +18,9 @@ pub struct Status {
     pub at: Moment,
     /// Whether every source has reported once.
     pub ready: bool,
-    /// By configuration order.
+    /// Groups by configuration order.
     pub groups: Vec<GroupStatus>,
-    /// By index.
+    /// GPUs by index.
     pub gpus: Vec<GpuStatus>,
     /// Every source that is read.
     pub sources: Vec<SourceStatus>,
@@ -29,7 +29,7 @@ pub struct Status {
 /// An address that HTTP is served on, or is to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpAddress {
-    /// Which.
+    /// The address.
     pub address: String,
     /// Why it is not served now, for people; it is tried again. `None`: it is served.
     pub down: Option<String>,
@@ -38,13 +38,13 @@ pub struct HttpAddress {
 /// One group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupStatus {
-    /// Its name.
+    /// Name of the group.
     pub name: GroupName,
-    /// Its GPU.
+    /// GPU of the group.
     pub gpu: GpuUuid,
     /// What the watchdog may do.
     pub mode: Mode,
-    /// Its state.
+    /// State of the group.
     pub state: GroupState,
     /// Whole-group starts so far.
     pub generation: u32,
@@ -58,7 +58,7 @@ pub struct GroupStatus {
     pub server_pid: Option<u32>,
     /// When the server was first seen.
     pub server_since: Option<Moment>,
-    /// Its clients; `None`: unknown.
+    /// Number of the server's clients; `None`: unknown.
     pub clients: Option<u32>,
     /// How many it takes.
     pub clients_limit: Option<u32>,
@@ -83,13 +83,13 @@ pub struct GroupStatus {
     /// Time with engines serving on both sides, since the watchdog's start.
     #[serde(default)]
     pub isolated: Duration,
-    /// Of it, time with requests in flight on both: two servers share the GPU by time slices and do not overlap.
+    /// Part of `isolated` with requests in flight on both: two servers share the GPU by time slices and do not overlap.
     #[serde(default)]
     pub time_sliced: Duration,
     /// What the kernel probe saw, and whether sharing the GPU pays.
     #[serde(default)]
     pub overlap: OverlapStatus,
-    /// By configuration order, wherever they run.
+    /// Engines by configuration order, wherever they run.
     pub engines: Vec<EngineStatus>,
 }
 
@@ -100,18 +100,18 @@ pub struct OverlapStatus {
     pub windows: u64,
     /// Time in them.
     pub sampled: Duration,
-    /// Of it, time with exactly so many clients' kernels on the GPU, by their number from 0.
+    /// Part of `sampled` with exactly so many clients' kernels on the GPU, by their number from 0.
     pub by_clients: Vec<Duration>,
     /// When the last one was counted.
     pub last_window: Option<Moment>,
     /// Sum over the engines with work of their rate together over their rate alone, at like load, of late.
     /// `None`: an engine with work has no baseline at such a load.
     pub gain: Option<f64>,
-    /// Why sharing does not pay; empty: it does, or nobody knows.
+    /// Why sharing does not pay; empty: it does, or that is not known.
     pub advice: Vec<Advice>,
 }
 
-/// One engine's kernels, and how fast it is beside the others.
+/// One engine's kernels, and how fast it is beside its siblings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EngineSharing {
     /// What its kernel probe does.
@@ -131,7 +131,7 @@ pub struct EngineSharing {
 /// The search for the engine whose faults repeat, and the group's second side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IsolationStatus {
-    /// Since when it is searched; `None`: it is not, and the second side is there for one proven guilty.
+    /// Time since which it is searched; `None`: it is not, and the second side is there for one proven guilty.
     pub since: Option<Moment>,
     /// Who may be the culprit, the most suspected first.
     pub suspects: Vec<EngineName>,
@@ -143,7 +143,7 @@ pub struct IsolationStatus {
     pub faults: u32,
     /// The second server's state; `none`: there is none.
     pub server: ServerState,
-    /// Its pid.
+    /// Pid of the server.
     pub server_pid: Option<u32>,
     /// The second control daemon's process.
     pub control: Option<ProcessId>,
@@ -152,11 +152,11 @@ pub struct IsolationStatus {
 /// An operator's word that nothing is to be done by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// Why, for people.
+    /// Reason for people.
     pub reason: String,
-    /// Since when.
+    /// Time since which it holds.
     pub since: Moment,
-    /// Until when; `None`: until it is ended.
+    /// Time until which it holds; `None`: until it is ended.
     pub until: Option<Moment>,
 }
 
@@ -165,23 +165,23 @@ pub struct Hold {
 pub struct RecoveryStatus {
     /// How far it goes.
     pub tier: Tier,
-    /// Why; `None`: the first start.
+    /// Reason for the recovery; `None`: the first start.
     pub reason: Option<Reason>,
     /// The step it is in.
     pub step: RecoveryStep,
-    /// Since when.
+    /// Time since which the step runs.
     pub since: Moment,
 }
 
 /// One engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EngineStatus {
-    /// Its name.
+    /// Name of the engine.
     pub name: EngineName,
     /// Where it answers HTTP; empty: an earlier version did not say.
     #[serde(default = "no_address")]
     pub address: EngineAddress,
-    /// Its state.
+    /// State of the engine.
     pub state: EngineState,
     /// All of it is clients of this group's server; `false`: it computes outside it; `None`: unknown, or it
     /// has nothing on the GPU.
@@ -190,8 +190,8 @@ pub struct EngineStatus {
     pub device_memory: Option<u64>,
     /// Its limit in bytes, if one is set.
     pub device_memory_limit: Option<u64>,
-    /// Until its device memory reaches its limit, or the GPU's end, as it grew lately; `None`: it does not
-    /// grow, or nobody can say.
+    /// Time until its device memory reaches its limit, or the GPU's end, as it grew lately; `None`: it does not grow,
+    /// or it is not known.
     pub memory_time_to_limit: Option<Duration>,
     /// Bytes of host memory of its whole tree; `None`: unknown.
     pub resident_memory: Option<u64>,
@@ -208,7 +208,7 @@ pub struct EngineStatus {
     /// Error lines of its output that no fact confirmed since the watchdog's start, by their code.
     #[serde(default)]
     pub doubted: Vec<(u32, Doubt, u64)>,
-    /// Its main process.
+    /// Main process of the engine.
     pub main: Option<ProcessId>,
     /// Its processes that are clients.
     pub clients: Vec<u32>,
@@ -219,17 +219,17 @@ pub struct EngineStatus {
     /// What the search for the cause of repeated faults makes of it.
     #[serde(default = "no_suspicion")]
     pub isolation: EngineIsolation,
-    /// Its kernels, and how fast it is beside the others.
+    /// Its kernels, and how fast it is beside its siblings.
     #[serde(default)]
     pub sharing: EngineSharing,
-    /// In words, why it does not serve.
+    /// Sentence about why it does not serve.
     pub note: Option<String>,
 }
 
 /// One GPU.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GpuStatus {
-    /// Which.
+    /// Identity of the GPU.
     pub identity: GpuIdentity,
     /// Bytes in use; `None`: unknown.
     pub memory_used: Option<u64>,

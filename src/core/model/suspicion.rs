@@ -1,4 +1,4 @@
-//! Who did it: how strongly each engine is suspected of a fault of the whole group, why, and by which evidence.
+//! Suspicions: how strongly each engine is suspected of a fault of the whole group, why, and by which evidence.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::{EngineName, Moment};
 words!(
     /// How strongly the evidence speaks against an engine, strongest first.
     Strength {
-        /// It did it: what was measured leaves nobody else.
+        /// The engine did it: what was measured leaves no other.
         Convicted = "convicted",
         /// More speaks against it than against any other, and it is no proof.
         Suspected = "suspected",
@@ -22,9 +22,9 @@ words!(
 /// What is thought of one engine after a fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspicion {
-    /// Which.
+    /// Name of the engine.
     pub engine: EngineName,
-    /// How strongly.
+    /// Strength of the suspicion.
     pub strength: Strength,
     /// Why, a sentence each; also what was found and is no proof.
     pub why: Vec<String>,
@@ -53,12 +53,12 @@ words!(
 /// One piece of evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EvidenceLine {
-    /// Its own time.
+    /// Time of the evidence itself.
     pub at: Moment,
     /// Where it comes from.
     pub source: EvidenceSource,
-    /// Which engine it is about; `None`: all of them, or nobody knows.
+    /// Which engine it is about; `None`: all of them, or that is not known.
     pub engine: Option<EngineName>,
-    /// What it says.
+    /// Sentence for people.
     pub text: String,
 }

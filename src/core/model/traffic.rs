@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{EngineLoad, Moment};
 use serde::{Deserialize, Serialize};
 
-/// Longer without an answer's bytes, and one that was begun does not go on.
+/// Time without an answer's bytes after which one that was begun makes no progress.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// Nobody is connected for so long: no gauge of requests can be right. One look more than the one that a request which
@@ -70,14 +70,14 @@ pub struct Traffic {
     pub listening: bool,
     /// Connections that are open on both ends.
     pub open: u32,
-    /// Of them, those whose client spoke last: a request without a byte of its answer. Many front ends send the head of
-    /// a streamed answer at once: such a one is `stalled` after 10 s.
+    /// Number of open requests whose client spoke last: a request without a byte of its answer. Many front ends send
+    /// the head of a streamed answer at once: such a one is `stalled` after 10 s.
     pub unanswered: u32,
-    /// For how long the oldest of those has waited.
+    /// Longest time that one of those has waited.
     pub longest: Duration,
-    /// Of the open ones, those whose engine spoke last, whose client has taken everything, and whose answer has not
-    /// grown for over 10 s: one that does not go on. A front end's signs of life (SSE comments) are no growth. An idle
-    /// connection is ended sooner by most engines that are known.
+    /// Number of open requests whose engine spoke last, whose client has taken everything, and whose answer has not
+    /// grown for over 10 s: one that makes no progress. A front end's signs of life (SSE comments) are no growth. An
+    /// idle connection is ended sooner by most engines that are known.
     pub stalled: u32,
     /// Bytes of answers that were written over a second after their request, or as a stream, since the watchdog began
     /// to look: it only grows. What an engine's front end answers by itself is not among them.

@@ -7,13 +7,13 @@ use super::words::words;
 words!(
     /// What is asked of an engine.
     Question {
-        /// What its GPU processes were told of MPS and its limits.
+        /// Settings of MPS, and limits, of its GPU processes.
         Limits = "limits",
         /// Its requests, tokens and cache.
         Load = "load",
-        /// Whether somebody waits for it, by the connections to its port.
+        /// Whether a client waits for it, by the connections to its port.
         Traffic = "traffic",
-        /// Whether it hangs.
+        /// The question whether it hangs.
         Hang = "hang",
     }
 );

@@ -19,7 +19,7 @@ pub struct Service {
     pub exporter: Arc<Exporter>,
     /// Whether the core loop turned within the last 10 s.
     pub liveness: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// CLOCK_BOOTTIME.
+    /// Reads CLOCK_BOOTTIME.
     pub clock: Arc<dyn Fn() -> Moment + Send + Sync>,
     /// Connections at once.
     pub connections: usize,
@@ -27,7 +27,7 @@ pub struct Service {
     pub had: Arc<dyn Fn(SocketAddr) + Send + Sync>,
 }
 
-/// Binds every address, then answers whoever `gate` lets in, on a thread of its own.
+/// Binds every address, then answers the clients that `gate` lets in, on a thread of its own.
 ///
 /// `liveness` says whether the core loop turned within the last 10 s; `clock` is CLOCK_BOOTTIME. Errors
 /// name the address and the cure.

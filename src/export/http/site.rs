@@ -18,11 +18,11 @@ use crate::web::{self, Answer, HTML, Kept, METRICS, Page, json};
 const MAX_REQUESTS: usize = 40;
 /// How long Prometheus will wait, in seconds.
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
-/// For an answer whose client does not say how long it waits: Prometheus' own default.
+/// Upper bound for an answer whose client does not say how long it waits: Prometheus' own default.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// However long a client would wait.
+/// Longest wait for an answer, however long a client would wait.
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
-/// For the way of an answer to whoever asked.
+/// Time for the way of an answer to its client.
 const ON_THE_WAY: Duration = Duration::from_millis(250);
 
 /// Everything that can be asked.

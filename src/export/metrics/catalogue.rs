@@ -5,13 +5,13 @@
 pub struct Metric {
     /// Its row in `ALL`, from 0.
     pub row: usize,
-    /// As scraped.
+    /// Name as scraped.
     pub name: &'static str,
     /// What a sample is.
     pub kind: Kind,
     /// Label names, in the order in which values are given.
     pub labels: &'static [&'static str],
-    /// For people; without backslashes and line breaks, so that it needs no escapes.
+    /// Help for people; without backslashes and line breaks, so that it needs no escapes.
     pub help: &'static str,
 }
 
@@ -42,7 +42,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// In the exposition format's word.
+    /// The exposition format's word.
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Counter => "counter",
@@ -52,7 +52,7 @@ impl Kind {
     }
 }
 
-/// From a log line to a decision: 0.25 ms to 10 s.
+/// Buckets for the time from a log line to a decision: 0.25 ms to 10 s.
 const DETECTION: Kind = Kind::Histogram(&[
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ]);
@@ -93,19 +93,19 @@ metrics! {
     BUILD_INFO = Kind::Gauge, "mpswarden_build_info", ["version", "revision", "rustc"],
         "What is running; always 1.";
     STATUS_TIMESTAMP = Kind::Gauge, "mpswarden_status_timestamp_seconds", [],
-        "When the core loop last told its status; a scrape fails once it is over 30 s old.";
+        "When the core loop last published its status; a scrape fails once it is over 30 s old.";
     RELOAD_SUCCESSFUL = Kind::Gauge, "mpswarden_config_last_reload_successful", [],
-        "Whether the last reading of the configuration was taken up; 0: the one before it stays in force.";
+        "Whether the last reading of the configuration was applied; 0: the one before it stays in force.";
     RELOAD_SUCCESS_TIME = Kind::Gauge, "mpswarden_config_last_reload_success_timestamp_seconds", [],
-        "When a configuration was last taken up; at first the start of the watchdog.";
+        "When a configuration was last applied; at first the start of the watchdog.";
     HOOK_RUNS = Kind::Counter, "mpswarden_hook_runs_total", ["hook", "result"],
         "Runs of the configured hooks, by how they ended: ok, failed, timeout, dropped.";
     INCIDENT_WRITES = Kind::Counter, "mpswarden_incident_writes_total", ["result"],
         "Writings of incidents to disk, by how they ended: ok; failed, to be tried again; dropped, since too many wait.";
     SOURCE_UP = Kind::Gauge, "mpswarden_source_up", ["source", "group", "engine", "gpu"],
-        "Whether what the source shows is known; no sample while nobody wants to know.";
+        "Whether what the source shows is known; no sample while it is not asked for.";
     SOURCE_STATE = Kind::Gauge, "mpswarden_source_state", ["source", "group", "engine", "gpu", "state"],
-        "How a source stands: it answers, is silent, is not understood, or is not asked, since nobody wants to know \
+        "How a source stands: it answers, is silent, is not understood, or is not asked, since it is not needed \
          or the watchdog itself can't ask. Only silence is ever evidence about the other side.";
     SOURCE_LAST_SUCCESS = Kind::Gauge, "mpswarden_source_last_success_timestamp_seconds",
         ["source", "group", "engine", "gpu"], "When the source last answered.";
@@ -124,7 +124,7 @@ metrics! {
 
     // What there is, to join with.
     GROUP_INFO = Kind::Gauge, "mps_group_info", ["group", "gpu", "uuid", "mode"],
-        "The group's GPU, and whether the watchdog acts (enforce) or only tells (observe); always 1.";
+        "The group's GPU, and whether the watchdog acts (enforce) or only reports (observe); always 1.";
     GPU_INFO = Kind::Gauge, "mps_gpu_info", ["gpu", "uuid", "pci_bus_id", "name"],
         "Which GPU it is; always 1.";
     ENGINE_INFO = Kind::Gauge, "mps_engine_info",
@@ -207,13 +207,13 @@ metrics! {
     ENGINE_CPU = Kind::Counter, "mps_engine_cpu_seconds_total", ["group", "engine"],
         "User and system CPU time of all the engine's processes that were seen.";
     REQUESTS_RUNNING = Kind::Gauge, "mps_engine_requests_running", ["group", "engine"],
-        "Requests that the engine works on, by its own word; no sample while unknown.";
+        "Requests that the engine works on, as the engine reports it; no sample while unknown.";
     REQUESTS_WAITING = Kind::Gauge, "mps_engine_requests_waiting", ["group", "engine"],
-        "Requests in the engine's queue, by its own word; no sample while unknown.";
+        "Requests in the engine's queue, as the engine reports it; no sample while unknown.";
     KV_CACHE = Kind::Gauge, "mps_engine_kv_cache_usage_ratio", ["group", "engine"],
-        "Share of the engine's KV cache in use, by its own word; no sample while unknown.";
+        "Share of the engine's KV cache in use, as the engine reports it; no sample while unknown.";
     TOKENS = Kind::Counter, "mps_engine_tokens_total", ["group", "engine", "kind"],
-        "Prompt and generation tokens since the engine's start, by its own word; no sample while unknown.";
+        "Prompt and generation tokens since the engine's start, as the engine reports it; no sample while unknown.";
     ENGINE_EXITS = Kind::Counter, "mps_engine_exits_total", ["group", "engine", "cause"],
         "Ends of the engine's main process, by cause.";
     EVIDENCE_REFUTED = Kind::Counter, "mps_evidence_refuted_total", ["group", "engine", "code", "how"],

@@ -14,7 +14,8 @@ use super::own_process::{self, OwnProcess};
 use super::tally::{self, Tally};
 use crate::model::Status;
 
-/// So many metrics are gathered at once. A page of 24 000 series is 10 MB before it is text; this makes 3 of them.
+/// Number of metrics that are gathered at once. A page of 24 000 series is 10 MB before it is text; this makes 3 of
+/// them.
 const AT_ONCE: usize = 8;
 
 /// What a page is made from: everything at one moment.
@@ -50,7 +51,7 @@ impl Pages {
     /// Registers a collector for each part of the catalogue.
     pub(crate) fn new() -> Result<Pages, prometheus::Error> {
         let (registry, asked) = (Registry::new(), Asked::default());
-        for part in Part::all(&asked) {
+        for part in PartCollector::all(&asked) {
             registry.register(Box::new(part?))?;
         }
         let mut rows = catalogue::ALL.to_vec();
@@ -81,31 +82,31 @@ impl Pages {
 type Collect = fn(&Question, &mut Families);
 
 /// Some rows of the catalogue and who fills them in.
-struct Part {
+struct PartCollector {
     rows: Vec<Desc>,
     collect: Collect,
     asked: Asked,
 }
 
-impl Part {
-    fn all(asked: &Asked) -> [Result<Part, prometheus::Error>; 3] {
+impl PartCollector {
+    fn all(asked: &Asked) -> [Result<PartCollector, prometheus::Error>; 3] {
         let own = [own_process::ROWS, &[&BUILD_INFO]].concat();
         let is_elsewhere = |row: &Metric| own.iter().chain(tally::ROWS).any(|known| known.row == row.row);
         let gauges: Vec<_> = catalogue::ALL.iter().copied().filter(|row| !is_elsewhere(row)).collect();
         [
-            Part::new(&own, collect_own, asked),
-            Part::new(tally::ROWS, collect_tally, asked),
-            Part::new(&gauges, collect_gauges, asked),
+            PartCollector::new(&own, collect_own, asked),
+            PartCollector::new(tally::ROWS, collect_tally, asked),
+            PartCollector::new(&gauges, collect_gauges, asked),
         ]
     }
 
-    fn new(rows: &[&Metric], collect: Collect, asked: &Asked) -> Result<Part, prometheus::Error> {
+    fn new(rows: &[&Metric], collect: Collect, asked: &Asked) -> Result<PartCollector, prometheus::Error> {
         let rows = rows.iter().map(|row| desc(row)).collect::<Result<_, _>>()?;
-        Ok(Part { rows, collect, asked: Arc::clone(asked) })
+        Ok(PartCollector { rows, collect, asked: Arc::clone(asked) })
     }
 }
 
-impl Collector for Part {
+impl Collector for PartCollector {
     fn desc(&self) -> Vec<&Desc> {
         self.rows.iter().collect()
     }

@@ -5,7 +5,7 @@ use super::families::Families;
 use super::gauges::{flag, write_known};
 use crate::model::{EngineIsolation, EngineLoad, EngineState, EngineStatus, GroupName, Question};
 
-/// Of a model's name, in characters: an engine may say anything.
+/// Most characters of a model's name: an engine may say anything.
 const LONGEST_MODEL: usize = 200;
 
 /// Adds them.

@@ -9,7 +9,7 @@ use crate::text::plain::is_order;
 /// Families in the making. Each metric's series gather by themselves, since the format wants them together and
 /// readings come by group.
 pub(crate) struct Families {
-    /// By the catalogue's rows; `None`: not asked for.
+    /// Series by the catalogue's rows; `None`: not asked for.
     series: Vec<Option<Vec<Series>>>,
 }
 
@@ -133,7 +133,7 @@ fn pair(name: &str, value: &str) -> LabelPair {
 }
 
 /// A label's text as it may be shown. The encoder escapes what would break a line of the format. Other characters that
-/// drive a terminal or turn a line are valid there, but nobody means them: each becomes U+FFFD.
+/// drive a terminal or turn a line are valid there, but they are never meant: each becomes U+FFFD.
 pub(super) fn harmless(value: &str) -> String {
     if value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return value.to_owned();

@@ -6,7 +6,7 @@ use super::gauges::write_known;
 use crate::model::gpu::{ComputeMode, RecoveryAction};
 use crate::model::{GpuStatus, GpuUuid, Status};
 
-/// The `gpu` label of a GPU: its index, its UUID where nobody knows that; empty for one that is not known.
+/// The `gpu` label of a GPU: its index, its UUID where that is not known; empty for one that is not known.
 pub(super) fn gpu_label(status: &Status, uuid: Option<&GpuUuid>) -> String {
     let Some(uuid) = uuid else { return String::new() };
     let known = status.gpus.iter().find(|gpu| gpu.identity.uuid == *uuid);

@@ -2,10 +2,10 @@
 
 use crate::model::{EngineState, GroupStatus};
 
-/// With `s` the busiest serving engine's share of all requests, running and waiting, and `n` serving engines:
-/// (s - 1/n) / (1 - 1/n), so 0 where all have as many and 1 where one has all. `None` with fewer than two of
-/// them, without requests, or while a state or the number of running requests is unknown. An engine that does
-/// not show its queue counts with what it runs.
+/// Imbalance of the load: (s - 1/n) / (1 - 1/n) with `s` the busiest serving engine's share of all requests, running
+/// and waiting, and `n` serving engines. So it is 0 where all have as many and 1 where one has all. `None` with fewer
+/// than two of them, without requests, or while a state or the number of running requests is unknown. An engine that
+/// does not show its queue counts with what it runs.
 pub(super) fn imbalance(group: &GroupStatus) -> Option<f64> {
     if group.engines.iter().any(|engine| engine.state == EngineState::Unknown) {
         return None;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::catalogue::{Kind, Metric};
 use super::families::{Families, harmless};
 
-/// Between the labels of one series; none of them holds it.
+/// Separator of the labels of one series; none of them holds it.
 const BETWEEN: char = '\0';
 
 /// What a series holds.
@@ -18,7 +18,7 @@ pub(crate) enum Value {
     Histogram {
         /// Observations for each bucket, the last one without an upper bound.
         counts: Box<[u64]>,
-        /// Of all observations.
+        /// Sum of all observations.
         sum: f64,
     },
 }

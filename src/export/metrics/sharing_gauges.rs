@@ -1,5 +1,5 @@
-//! How engines overlap on the GPU and whether sharing it pays, of one group: the kernel probe's sums, gain,
-//! slow-downs, baselines and advice. What nobody can know, without a probe or a baseline, has no sample.
+//! How engines overlap on the GPU and whether sharing it pays, of one group: the kernel probe's sums, gain, slow-downs,
+//! baselines and advice. What can't be known, without a probe or a baseline, has no sample.
 
 use super::catalogue as metric;
 use super::families::Families;

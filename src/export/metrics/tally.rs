@@ -51,7 +51,7 @@ pub(crate) struct Tally {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Watchdog,
-    /// By its `gpu` label.
+    /// A GPU by its `gpu` label.
     Gpu(String),
     Group(GroupName),
     Engine(EngineKey),
@@ -143,7 +143,7 @@ impl Tally {
         self.at(Place::Watchdog).count(&metric::INCIDENT_WRITES, &[result.as_str()]);
     }
 
-    /// A configuration was taken up, at `wall`; the first one at the start.
+    /// A configuration was applied, at `wall`; the first one at the start.
     pub(crate) fn reloaded(&mut self, wall: f64) {
         let samples = self.at(Place::Watchdog);
         samples.set(&metric::RELOAD_SUCCESSFUL, &[], 1.0);

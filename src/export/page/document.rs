@@ -12,7 +12,7 @@ use crate::text::plain;
 
 pub(super) const STYLE: &str = include_str!("style.css");
 pub(super) const SCRIPT: &str = include_str!("live.js");
-/// A status older than this is shown with a warning: the page is for looking at just then.
+/// Age in seconds at which a status is shown with a warning: the page is for looking at just then.
 pub(super) const OLD: f64 = 5.0;
 
 /// The whole page.
@@ -59,7 +59,7 @@ pub(super) fn live(view: &View<'_>) -> Markup {
     html! {
         p.sum role="status" { strong { (headline(view)) } " · " (counts(view)) " · " time { (clock_time(view.made_at())) } span #pulse {} }
         @if view.age() > OLD {
-            p.warn { "The core loop last told its status " (figures::ago(view.age())) " ago: what follows may be over." }
+            p.warn { "The core loop last published its status " (figures::ago(view.age())) " ago: what follows may be over." }
         }
         @if !view.status.ready {
             p.warn { "Not every source has reported yet." }

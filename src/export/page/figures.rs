@@ -10,7 +10,7 @@ use crate::text::span::age;
 /// A bar's own units across: its drawing is scaled to the room there is.
 const ACROSS: f64 = 100.0;
 
-/// How long ago: `42 s`, `3 min 12 s`.
+/// Time since then: `42 s`, `3 min 12 s`.
 pub(super) fn ago(seconds: f64) -> String {
     age(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
@@ -30,7 +30,7 @@ pub(super) fn date_time(seconds: f64) -> String {
     formatted(seconds, "%Y-%m-%d %H:%M:%S UTC")
 }
 
-/// As HTML's `datetime` wants it.
+/// A time as HTML's `datetime` wants it.
 pub(super) fn machine_time(seconds: f64) -> String {
     formatted(seconds, "%Y-%m-%dT%H:%M:%SZ")
 }
@@ -42,11 +42,11 @@ fn formatted(seconds: f64, format: &str) -> String {
 
 /// A part of a bar.
 pub(super) struct Part {
-    /// Of the whole.
+    /// Amount of the whole.
     pub amount: f64,
     /// Its colour, as a class.
     pub class: &'static str,
-    /// For people, on pointing at it.
+    /// Text for people, on pointing at it.
     pub title: String,
 }
 

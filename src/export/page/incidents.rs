@@ -7,7 +7,7 @@ use super::figures::{date_time, machine_time};
 use crate::model::{Incident, IncidentLine};
 use crate::text::span::span_of;
 
-/// So many are shown; the API has the rest.
+/// Number of incidents that are shown; the API has the rest.
 const SHOWN: usize = 20;
 /// The narrowest a step is drawn, against the longest one's 100: a signal's millisecond beside a model's load.
 const NARROWEST: f64 = 4.0;

@@ -8,7 +8,7 @@ use crate::export::sentence::{advice_runbook, advice_words};
 use crate::model::{Baseline, EngineSharing, GroupStatus, OverlapStatus, ProbeState, Taken};
 use crate::text::figures::{factor, plural};
 
-/// Of 1, 2, ... clients at once; the last one is also for more.
+/// Colours of 1, 2, ... clients at once; the last one is also for more.
 const SHADES: [&str; 4] = ["k1", "k2", "k3", "k4"];
 
 /// The group's shares of time, its gain, and the advice; nothing where there is neither a probe nor a gain.

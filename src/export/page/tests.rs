@@ -97,7 +97,7 @@ fn incident() -> Incident {
         decided_at: BOOT + 30.0002,
         ended_at: Some(BOOT + 35.37),
         result: Some("serving".to_owned()),
-        verdict: Some("nobody can say: it was one of qwen-a, qwen-b".to_owned()),
+        verdict: Some("not known: it was one of qwen-a, qwen-b".to_owned()),
         suspects: vec![Suspicion {
             engine: "qwen-a".into(),
             strength: Strength::Weak,
@@ -303,7 +303,7 @@ fn nothing_that_an_engine_says_can_become_markup() {
 #[test]
 fn an_old_status_is_said_to_be_old() {
     let status = Status { at: at(10.0), ..serving() };
-    shows(&page(&status, &[]), &["The core loop last told its status 50 s ago"]);
+    shows(&page(&status, &[]), &["The core loop last published its status 50 s ago"]);
 }
 
 #[test]

@@ -12,13 +12,13 @@ pub struct View<'a> {
     pub status: &'a Status,
     /// Newest first.
     pub incidents: &'a [Arc<Incident>],
-    /// What is running.
+    /// The build that runs.
     pub build: BuildInfo,
     /// Where the metrics are.
     pub telemetry_path: &'a str,
     /// Seconds since 1970 of `Moment::ZERO`.
     pub boot: f64,
-    /// Now.
+    /// Time of the view.
     pub now: Moment,
 }
 

@@ -7,7 +7,7 @@ use super::{llama_cpp, sglang, transformers, vllm};
 
 /// One engine's ways.
 #[derive(Debug)]
-pub(super) struct Dialect {
+pub(super) struct MetricsDialect {
     pub kind: EngineKind,
     /// Every series of its own begins so.
     pub prefix: &'static str,
@@ -18,7 +18,7 @@ pub(super) struct Dialect {
     pub forms: &'static [Form],
 }
 
-/// What is read.
+/// A figure that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Figure {
     Running,
@@ -36,10 +36,10 @@ pub(super) enum Figure {
 }
 
 /// Those whose figures are known.
-const DIALECTS: [&Dialect; 3] = [&vllm::DIALECT, &sglang::DIALECT, &llama_cpp::DIALECT];
+const DIALECTS: [&MetricsDialect; 3] = [&vllm::DIALECT, &sglang::DIALECT, &llama_cpp::DIALECT];
 
-/// Whose series this is; `None`: nobody's that is known.
-pub(super) fn of_series(name: &[u8]) -> Option<&'static Dialect> {
+/// The dialect that has this series; `None`: none that is known.
+pub(super) fn of_series(name: &[u8]) -> Option<&'static MetricsDialect> {
     DIALECTS.into_iter().find(|dialect| name.starts_with(dialect.prefix.as_bytes()))
 }
 
@@ -51,7 +51,7 @@ pub(super) fn forms_of(kind: EngineKind) -> &'static [Form] {
     }
 }
 
-impl Dialect {
+impl MetricsDialect {
     /// The place of a series among its names.
     pub(super) fn place(&self, name: &[u8]) -> Option<usize> {
         let name = name.strip_prefix(self.prefix.as_bytes())?;

@@ -6,10 +6,10 @@ use memchr::{memchr, memchr2};
 
 use crate::text::plain;
 
-/// Of a sample's labels, those that matter.
+/// The labels of a sample that matter.
 #[derive(Default)]
 pub(super) struct Labels<'a> {
-    /// As it stands there.
+    /// The model's name as it stands there.
     pub model: Option<&'a [u8]>,
     /// It counts a part of what another series counts whole.
     pub part: bool,

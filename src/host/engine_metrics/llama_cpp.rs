@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 
-use super::dialect::{Dialect, Figure};
+use super::dialect::{Figure, MetricsDialect};
 use super::token::{COMPLETION, Form};
 use crate::model::EngineKind;
 
-pub(super) const DIALECT: Dialect = Dialect {
+pub(super) const DIALECT: MetricsDialect = MetricsDialect {
     kind: EngineKind::LlamaCpp,
     prefix: "llamacpp:",
     names: &[

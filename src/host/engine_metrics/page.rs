@@ -7,18 +7,18 @@ use std::mem;
 
 use memchr::memchr;
 
-use super::dialect::{self, Dialect, Figure};
+use super::dialect::{self, Figure, MetricsDialect};
 use super::labels::{Labels, unescape};
 use super::nothing;
 use crate::model::EngineLoad;
 
-/// Of one page, in bytes. A busy engine's has some 100 KB.
+/// Most bytes of one page. A busy engine's has some 100 KB.
 const MOST_BYTES: usize = 16 << 20;
-/// Of one page.
+/// Most lines of one page.
 const MOST_LINES: usize = 100_000;
-/// In bytes; all that is ever held of a page.
+/// Most bytes of a line; all that is ever held of a page.
 pub(super) const LONGEST_LINE: usize = 16 << 10;
-/// More of a model's name is not kept, in characters.
+/// Most characters of a model's name that are kept.
 pub(super) const LONGEST_MODEL: usize = 200;
 
 /// The page is longer than any engine's: what was read of it counts.
@@ -37,8 +37,8 @@ pub struct Page {
     first: Option<u8>,
     samples: usize,
     strange: usize,
-    dialect: Option<&'static Dialect>,
-    /// By the place of the name, and the series. NaN: what it says can't be.
+    dialect: Option<&'static MetricsDialect>,
+    /// Values by the index of the name and the series. NaN: what it says can't be.
     values: BTreeMap<(usize, u64), f64>,
     /// Whether it is awake, and whether it is in any other state.
     awake: [Option<bool>; 2],
@@ -160,7 +160,7 @@ impl Page {
         Some(())
     }
 
-    /// Of copies of one series the largest counts: some may lag behind.
+    /// Adds a value; of copies of one series the largest counts: some may lag behind.
     fn add(&mut self, figure: Figure, series: (usize, u64), value: f64) {
         let can_be = value.is_finite() && value >= 0.0 && (figure != Figure::KvCache || value <= 1.0);
         let value = if can_be { value } else { f64::NAN };
@@ -190,7 +190,7 @@ impl Page {
         Some(all.iter().sum()).filter(|sum: &f64| !all.is_empty() && sum.is_finite())
     }
 
-    /// Of several caches the fullest counts: it is where requests wait first.
+    /// Value of the fullest cache: it is where requests wait first.
     fn fullest(&self) -> Option<f64> {
         let all = self.series(Figure::KvCache);
         all.iter().copied().reduce(f64::max).filter(|_| all.iter().all(|value| !value.is_nan()))

@@ -1,11 +1,11 @@
 //! SGLang's names. Its token counters grow when a request ends; what moves meanwhile is the throughput and, in newer
 //! versions, the live count.
 
-use super::dialect::{Dialect, Figure};
+use super::dialect::{Figure, MetricsDialect};
 use super::token::{CHAT, COMPLETION};
 use crate::model::EngineKind;
 
-pub(super) const DIALECT: Dialect = Dialect {
+pub(super) const DIALECT: MetricsDialect = MetricsDialect {
     kind: EngineKind::Sglang,
     prefix: "sglang:",
     names: &[

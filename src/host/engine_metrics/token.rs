@@ -8,16 +8,16 @@ use super::dialect::forms_of;
 use crate::host::http::{GetError, Peer};
 use crate::model::EngineKind;
 
-/// More of an answer is not read, in bytes.
+/// Most bytes of an answer that are read.
 const LONGEST_ANSWER: usize = 64 << 10;
-/// More of a list of models is not read, in bytes.
+/// Most bytes of a list of models that are read.
 const LONGEST_LIST: usize = 256 << 10;
 
 /// One request for one token.
 #[derive(Debug)]
 pub(super) struct Form {
     pub path: &'static str,
-    /// Of this model, where one is known.
+    /// Makes the request's body, for this model where one is known.
     pub body: fn(Option<&str>) -> Value,
 }
 

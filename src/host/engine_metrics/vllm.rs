@@ -1,10 +1,10 @@
 //! vLLM's names, of 0.6 to 0.25 and later. Each of its engine cores counts requests of its own.
 
-use super::dialect::{Dialect, Figure};
+use super::dialect::{Figure, MetricsDialect};
 use super::token::{CHAT, COMPLETION};
 use crate::model::EngineKind;
 
-pub(super) const DIALECT: Dialect = Dialect {
+pub(super) const DIALECT: MetricsDialect = MetricsDialect {
     kind: EngineKind::Vllm,
     prefix: "vllm:",
     names: &[

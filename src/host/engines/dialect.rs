@@ -1,5 +1,6 @@
 //! What the file of one dialect holds, and all dialects together. What any engine was seen to print is recognized in
-//! every engine's output: wrappers, plugins and libraries are shared, and nobody has to say what an engine is.
+//! every engine's output: wrappers, plugins and libraries are shared, and no configuration has to say what an engine
+//! is.
 
 use std::sync::LazyLock;
 

@@ -9,11 +9,11 @@ use super::pattern::{Caught, Pattern, near_end};
 /// One CUDA error: its code, its names in the two APIs, and texts that programs print for it.
 struct CudaError {
     code: u32,
-    /// After `cudaError`.
+    /// Name after `cudaError`.
     runtime: &'static str,
-    /// After `CUDA_ERROR_`.
+    /// Name after `CUDA_ERROR_`.
     driver: &'static str,
-    /// `cudaGetErrorString`.
+    /// Text of `cudaGetErrorString`.
     text: &'static str,
 }
 
@@ -101,11 +101,11 @@ static LEAD: LazyLock<Pattern> = LazyLock::new(|| {
 /// Where such words may begin.
 static LEADS_BEGIN: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"(?i:\bcu[a-z])|Triton Error"));
 
-/// So far before an error's text its lead begins.
+/// Longest distance of a lead from its error's text.
 const LONGEST_LEAD: usize = 320;
 
 /// Error words in a text.
-pub(super) struct Found {
+pub(super) struct FoundError {
     /// The error's code.
     pub code: u32,
     /// Where the words may begin: the error stands where an exception does if one of them does.
@@ -118,11 +118,11 @@ pub(super) fn any_in(text: &str) -> bool {
 }
 
 /// All error words in `text`, as they come.
-pub(super) fn errors_in(text: &str) -> impl Iterator<Item = Found> {
+pub(super) fn errors_in(text: &str) -> impl Iterator<Item = FoundError> {
     SPELLED.capture_all(text).filter_map(move |caught| found(text, &caught))
 }
 
-fn found(text: &str, caught: &Caught) -> Option<Found> {
+fn found(text: &str, caught: &Caught) -> Option<FoundError> {
     let start = caught.range().start;
     let group = |index| caught.group(index);
     if let Some(name) = group(1) {
@@ -134,7 +134,7 @@ fn found(text: &str, caught: &Caught) -> Option<Found> {
     if let Some(words) = group(3) {
         // A library's status may have CUDA's words before it; all others say themselves whose memory it is.
         let begins = if words.contains("ALLOC") { leads_or(text, start) } else { vec![start] };
-        return Some(Found { code: OUT_OF_MEMORY, begins });
+        return Some(FoundError { code: OUT_OF_MEMORY, begins });
     }
     if let Some(words) = group(4) {
         return spoken(text, start, ERRORS.iter().find(|error| error.text == words)?);
@@ -143,19 +143,19 @@ fn found(text: &str, caught: &Caught) -> Option<Found> {
     // The program's own code, with CUDA named somewhere.
     let bare = || code(6).filter(|code| *code > OUT_OF_MEMORY && mentions_cuda(text));
     match code(5) {
-        Some(code) => Some(Found { code, begins: vec![start] }),
-        None => Some(Found { code: bare()?, begins: leads_or(text, start) }),
+        Some(code) => Some(FoundError { code, begins: vec![start] }),
+        None => Some(FoundError { code: bare()?, begins: leads_or(text, start) }),
     }
 }
 
-fn named(text: &str, start: usize, error: &CudaError) -> Option<Found> {
-    Some(Found { code: error.code, begins: leads_or(text, start) })
+fn named(text: &str, start: usize, error: &CudaError) -> Option<FoundError> {
+    Some(FoundError { code: error.code, begins: leads_or(text, start) })
 }
 
-fn spoken(text: &str, start: usize, error: &CudaError) -> Option<Found> {
+fn spoken(text: &str, start: usize, error: &CudaError) -> Option<FoundError> {
     let begins = leads_or(text, start);
     let bare = begins == [start];
-    (!bare || !EVERYDAY.contains(&error.code) && mentions_cuda(text)).then_some(Found { code: error.code, begins })
+    (!bare || !EVERYDAY.contains(&error.code) && mentions_cuda(text)).then_some(FoundError { code: error.code, begins })
 }
 
 /// Where CUDA's own words before `start` begin, or `start` where there are none.

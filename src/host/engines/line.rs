@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use super::pattern::{Caught, Pattern, floor};
 
-/// How much a line matters, by its own word.
+/// How much a line matters, as the line itself says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Level {
     /// INFO and below.
@@ -14,12 +14,12 @@ pub(super) enum Level {
     Warning,
     /// An error and above.
     Error,
-    /// It has none.
+    /// The line has no level.
     #[default]
     Unsaid,
 }
 
-/// No header is longer.
+/// Length of the longest header.
 const HEAD: usize = 400;
 
 /// A finished progress bar: the next line begins right behind it.

@@ -1,4 +1,4 @@
-//! Whether words stand where an exception's text stands, or in somebody's prose or quotes.
+//! Whether words stand where an exception's text stands, or in prose or quotes.
 
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -50,7 +50,7 @@ static PEOPLE: LazyLock<Pattern> = LazyLock::new(|| {
     )
 });
 
-/// Words of somebody who tells of an error.
+/// Words of prose about an error.
 static OF_ERRORS: LazyLock<Pattern> = LazyLock::new(|| {
     Pattern::new(concat!(
         r"(?i)error|exception|fail|fatal|abort|crash|terminat|panic|\bdied|\bdead|caught|raise|unable|cannot|can't",
@@ -58,7 +58,7 @@ static OF_ERRORS: LazyLock<Pattern> = LazyLock::new(|| {
     ))
 });
 
-/// A function's name, a path or a call: nobody's prose.
+/// A function's name, a path or a call: no prose.
 static MACHINE: LazyLock<Pattern> = LazyLock::new(|| {
     Pattern::new(concat!(
         r"^\S+$|^\S*(?:_|::|\.|\(\))\S*:(?:\s|$)|\.(?:cuh?|cc|cpp|cxx|c|h|hpp|py|rs|go|inl)[:(]\d+",
@@ -66,13 +66,13 @@ static MACHINE: LazyLock<Pattern> = LazyLock::new(|| {
     ))
 });
 
-/// So much before some words is looked at.
+/// Length of the text before some words that is looked at.
 const NEAR: usize = 200;
 
-/// A label so short is no prose.
+/// Length up to which a label is no prose.
 const SHORT: usize = 40;
 
-/// A longer "word" is none.
+/// Length of the longest "word" that is one.
 const LONGEST_WORD: usize = 25;
 
 /// One message in which words were found.
@@ -145,7 +145,7 @@ fn without_leads(before: &str) -> (&str, bool) {
     }
 }
 
-/// Whether somebody's words lead over to the first exception or function: "Why do I get RuntimeError: ... failed:".
+/// Whether prose leads over to the first exception or function: "Why do I get RuntimeError: ... failed:".
 fn is_retold(before: &str) -> bool {
     let words = CLASS.find(before).map(|class| before[..class.start].trim_end());
     words.is_some_and(|words| words.ends_with(char::is_alphabetic) && !is_no_word(words))

@@ -13,7 +13,7 @@ use super::place::Message;
 use crate::host::pieces::{Part, Piece};
 use crate::model::Saying;
 
-/// Without one of these a line says nothing.
+/// Marks without any of which a line says nothing.
 static MARKS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let marks: Vec<String> = all(|dialect| dialect.marks).into_iter().map(regex::escape).collect();
     Regex::new(&format!("(?-u)(?i:cud)|{}", marks.join("|"))).ok()
@@ -85,8 +85,8 @@ fn said_in_message(message: &Message, text: &str) -> Option<Saying> {
         .map(|found| Saying::Error(found.code))
 }
 
-/// Reads the pieces of one file's lines in their order. What the beginning of a very long line tells of its kind
-/// holds for the windows after it, and no line says the same thing twice.
+/// Reads the pieces of one file's lines in their order. What the beginning of a very long line says of its kind holds
+/// for the windows after it, and no line says the same thing twice.
 #[derive(Default)]
 pub struct LineReader {
     /// The rest of the line is chatter, or a user's.

@@ -2,7 +2,7 @@
 
 use crate::model::Saying;
 
-/// Out of device memory, as each library has it.
+/// Spellings of "out of device memory", as each library has it.
 const OUT_OF_MEMORY: &[&str] = &[
     // PyTorch.
     "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.56 GiB",

@@ -20,10 +20,10 @@ pub enum GetError {
     /// The URL can't be asked.
     #[error("{url} is no http://host:port, https://host:port or unix:/path")]
     Url {
-        /// As given.
+        /// The URL as given.
         url: String,
     },
-    /// No connection: nobody listens there.
+    /// No connection: nothing listens there.
     #[error("no connection to {authority}: {source}")]
     Refused {
         /// Host and port, or the socket's path.
@@ -42,7 +42,7 @@ pub enum GetError {
     /// Somebody listens, and does not speak TLS with us.
     #[error("{url} speaks no TLS: {source}")]
     Tls {
-        /// As given.
+        /// The URL as given.
         url: String,
         /// rustls' words.
         source: io::Error,
@@ -50,7 +50,7 @@ pub enum GetError {
     /// No whole response in time.
     #[error("no answer from {url} within {timeout:?}")]
     Timeout {
-        /// As given.
+        /// The URL as given.
         url: String,
         /// The bound.
         timeout: Duration,
@@ -58,7 +58,7 @@ pub enum GetError {
     /// What came is no HTTP response, or only a part of one.
     #[error("{url} answers no HTTP: {source}")]
     Malformed {
-        /// As given.
+        /// The URL as given.
         url: String,
         /// hyper's words.
         source: hyper::Error,

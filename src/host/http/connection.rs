@@ -30,7 +30,7 @@ pub(super) struct Answer {
 }
 
 impl Connection {
-    /// Over an open stream. `held` is let go of after the connection.
+    /// A connection over an open stream. `held` is released after the connection.
     pub(super) async fn over<S>(stream: S, held: Option<Held>) -> Result<Connection, hyper::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -64,7 +64,7 @@ impl Answer {
         Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
 
-    /// The connection, for the next request: whoever has had the whole body may keep it.
+    /// The connection, for the next request: a caller that has had the whole body may keep it.
     pub(super) fn connection(self) -> Connection {
         self.connection
     }

@@ -20,14 +20,14 @@ use crate::host::own_limits;
 #[derive(Debug)]
 pub struct Peer {
     url: String,
-    /// `None`: the URL can't be asked.
+    /// Where the peer is; `None`: the URL can't be asked.
     place: Option<Place>,
     ours: OurPort,
     kept: Option<Connection>,
 }
 
 impl Peer {
-    /// At `url`: `http://host:port`, `https://host:port` or `unix:/absolute/path`. Connects to nobody yet.
+    /// The peer at `url`: `http://host:port`, `https://host:port` or `unix:/absolute/path`. Does not connect yet.
     pub fn new(url: &str) -> Peer {
         Peer { url: url.to_owned(), place: Place::parse(url), ours: OurPort::default(), kept: None }
     }

@@ -1,5 +1,5 @@
-//! Which local port a connection of ours has: the kernel lists it among those to the server, and whoever counts
-//! clients must leave it out.
+//! Which local port a connection of ours has: the kernel lists it among those to the server, and a count of clients
+//! must leave it out.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

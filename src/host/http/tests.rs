@@ -17,7 +17,7 @@ async fn get(url: &str, path: &str, timeout: Duration, limit: usize) -> Result<R
     Peer::new(url).get(path, timeout, limit).await
 }
 
-/// A server that answers its first caller with `head`, then with `body` for ever if `endless`.
+/// A server that answers its first caller with `head`, then with `body` indefinitely if `endless`.
 async fn server(head: &'static [u8], endless: bool) -> (String, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! TLS as a health probe speaks it: whoever answers is believed to be the server, since nothing secret is said.
+//! TLS as a health probe speaks it: any answer is believed to be the server, since nothing secret is said.
 
 use std::io;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use nix::sys::stat::makedev;
 
 use super::Ear;
 
-/// One record fits: the kernel makes none longer than 8 KiB.
+/// Bytes of the buffer for one record: the kernel makes none longer than 8 KiB.
 const RECORD: usize = 16 * 1024;
 /// Records that are read before it is asked whether to go on.
 const TURN: usize = 1000;
@@ -53,7 +53,7 @@ pub(super) fn held(path: &Path, record: &mut dyn FnMut(&str)) -> io::Result<()> 
     records(&mut open(path)?, usize::MAX, record)
 }
 
-/// In some containers another device has its place, which may never end.
+/// Opens the device. In some containers another device has its place, which may never end.
 fn open(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path)?;
     match file.metadata()?.rdev() == makedev(1, 11) {

@@ -23,13 +23,13 @@ use crate::model::Moment;
 const WAIT: Duration = Duration::from_secs(1);
 /// Bytes of one file that are read before it is asked whether to go on.
 const TURN: usize = 1 << 20;
-/// Its writer may write to the old file for so long after another came in its place.
+/// Time for which its writer may write to the old file after another came in its place.
 const OLD_ENDS: Duration = Duration::from_secs(60);
-/// A line of the old file that is not ended for so long is taken for one.
+/// Time after which a line of the old file that is not ended is taken for one.
 const OLD_RESTS: Duration = Duration::from_secs(2);
 /// Old files that are read on at once.
 const MOST_OLD: usize = 4;
-/// A log that is not there for so long is not there.
+/// Time after which a log that is not there is reported as missing.
 const MISSED: Duration = Duration::from_secs(60);
 
 /// The file at a path, and those that were there before.
@@ -40,13 +40,13 @@ pub(super) struct LogFile {
     old: Vec<Opened>,
     /// Lines that were there before, by which the form is known.
     sample: Vec<String>,
-    /// Since when it is not at its path.
+    /// Time since which the file is not at its path.
     missing: Option<Moment>,
     failed: Option<io::Error>,
 }
 
 impl LogFile {
-    /// From its present end on. What goes wrong is told when it is followed, and tried again.
+    /// The file from its present end on. What goes wrong is reported when it is followed, and tried again.
     pub(super) fn open(path: &Path) -> LogFile {
         let mut log = LogFile {
             path: path.to_owned(),
@@ -98,8 +98,8 @@ impl LogFile {
         }
     }
 
-    /// Reads of each file what there is, and takes up one that came in the place of the current one. Whether there is
-    /// more to read.
+    /// Reads of each file what there is, and opens one that came in the place of the current one. Whether there is more
+    /// to read.
     fn turn(&mut self, state: State, seen: &mut dyn FnMut(Seen<'_>)) -> bool {
         let mut more = self.read_old(seen);
         if let Some(current) = &mut self.current {
@@ -167,7 +167,7 @@ impl LogFile {
         }
     }
 
-    /// The directory tells of a file that comes, the file that it grows. What can't be watched is looked at.
+    /// The directory is watched for a file that comes, the file for its growth. What can't be watched is looked at.
     fn watch(&self) {
         let Some(notify) = &self.notify else { return };
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

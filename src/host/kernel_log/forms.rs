@@ -12,7 +12,7 @@ use super::stamps::{after_brackets, after_dmesg_iso, after_iso, after_syslog, af
 pub(super) enum Line<'a> {
     /// The kernel said this.
     Kernel(Cow<'a, str>),
-    /// In a form that is known, and not the kernel's.
+    /// A line in a form that is known, and not the kernel's.
     Other,
     /// Nothing that is known stands before it: `dmesg -t` prints such lines, and so does any program.
     Bare(&'a str),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::device::{self, Device};
 use super::file::LogFile;
-use super::reader::{self, Reader, Told};
+use super::reader::{self, LineMeaning, Reader};
 use super::ring::{self, Ring};
 use super::words::KernelLine;
 
@@ -16,9 +16,9 @@ use crate::files::{self, Links};
 
 /// The kernel's own device.
 pub(super) const DEVICE: &str = "/dev/kmsg";
-/// Of a file, when it is asked what it holds.
+/// Bytes of a file that are read back when it is asked what it holds.
 pub(super) const READ_BACK: u64 = 8 << 20;
-/// Of its end, when its form is to be known.
+/// Bytes of a file's end that show its form.
 pub(super) const SAMPLE: u64 = 64 * 1024;
 /// The machine's own pid namespace, by its fixed number (the kernel's PROC_PID_INIT_INO).
 pub(super) const MACHINE_NAMESPACE: &str = "pid:[4026531836]";
@@ -101,7 +101,7 @@ impl KernelLog {
     }
 
     /// What the log holds of lines that are `wanted`, the last `most` bytes of them. Of a file its end alone is read.
-    pub fn told(path: &Path, wanted: impl Fn(&str) -> bool, most: usize) -> Result<String, KmsgError> {
+    pub fn read_back(path: &Path, wanted: impl Fn(&str) -> bool, most: usize) -> Result<String, KmsgError> {
         let mut text = String::new();
         let mut take = |record: &str| {
             let line = record.lines().next().unwrap_or_default();
@@ -129,7 +129,7 @@ impl KernelLog {
 }
 
 /// The last line of the file at `path`, shortened, where it has lines and hardly one of them is in the form of a kernel
-/// log. `None`: it is in one, or too young to say, or no file, or can't be read, which is told when it is followed.
+/// log. `None`: it is in one, or too young to say, or no file, or can't be read, which is reported when it is followed.
 pub fn is_no_kernel_log(path: &Path) -> Option<String> {
     let end = end_of(path, SAMPLE).ok()?;
     reader::is_no_kernel_log(end.lines())
@@ -178,15 +178,15 @@ impl Ear<'_> {
     /// Takes a line or a record.
     pub(super) fn line(&mut self, text: &str) -> ControlFlow<()> {
         match self.reader.take(text) {
-            Told::Understood(said) => {
+            LineMeaning::Understood(said) => {
                 self.turn(State::Answers, || Heard::Answers)?;
                 said.map_or(ControlFlow::Continue(()), |line| (self.seen)(Heard::Line(line)))
             }
-            Told::Strange(Some(line)) => {
+            LineMeaning::Strange(Some(line)) => {
                 let path = self.path.display().to_string();
                 self.turn(State::NotUnderstood, || Heard::NotUnderstood(not_understood(&path, &line)))
             }
-            Told::Strange(None) | Told::Nothing => ControlFlow::Continue(()),
+            LineMeaning::Strange(None) | LineMeaning::Nothing => ControlFlow::Continue(()),
         }
     }
 

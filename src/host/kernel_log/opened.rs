@@ -8,13 +8,13 @@ use super::{SAMPLE, read_from};
 use crate::host::clock;
 use crate::model::Moment;
 
-/// A line that is longer is dropped.
+/// Most bytes of a line; a longer one is dropped.
 const LONGEST_LINE: usize = 64 * 1024;
 /// Bytes before the place that was read up to, by which a file is known that was truncated and has grown again.
 const KNOWN_BY: usize = 64;
 
 /// A file, by device and number.
-pub(super) type Inode = (u64, u64);
+pub(super) type FileId = (u64, u64);
 
 /// A file and how far it was read.
 pub(super) struct Opened {
@@ -29,13 +29,14 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// To be read from its beginning.
+    /// The file, to be read from its beginning.
     pub(super) fn at_beginning(file: File) -> Opened {
         let (before, partial) = (Vec::new(), Vec::new());
         Opened { file, offset: 0, before, partial, dropping: false, grown: clock::now() }
     }
 
-    /// To be read from its end: from the beginning of a line that has none yet. `seen` gets some whole lines before it.
+    /// The file, to be read from its end: from the beginning of a line that has none yet. `seen` gets some whole lines
+    /// before it.
     pub(super) fn at_end(file: File, seen: &mut dyn FnMut(&str)) -> io::Result<Opened> {
         let mut opened = Opened::at_beginning(file);
         let length = opened.file.metadata()?.len();
@@ -52,7 +53,7 @@ impl Opened {
         Ok(opened)
     }
 
-    pub(super) fn inode(&self) -> io::Result<Inode> {
+    pub(super) fn inode(&self) -> io::Result<FileId> {
         self.file.metadata().map(|found| (found.dev(), found.ino()))
     }
 

@@ -6,23 +6,23 @@ use std::borrow::Cow;
 use super::forms::{self, Line};
 use super::words::{self, KernelLine};
 
-/// So many lines in a row of no known form are a log that is not understood.
+/// Number of lines in a row of no known form that make a log one that is not understood.
 const STRANGE: u32 = 20;
-/// Of a file that has fewer lines nobody can say what its form is.
+/// Number of lines below which a file's form can't be known.
 const YOUNG: usize = 3;
 /// How much of a line is shown, in characters.
 const SHOWN: usize = 60;
 /// What stands before the first `: ` of a line of the kernel's is not longer.
 const LONGEST_SUBSYSTEM: usize = 48;
 
-/// What a line told.
+/// The meaning of a line.
 #[derive(Debug, PartialEq)]
-pub(super) enum Told {
-    /// In a known form, and what it says, if anything of interest.
+pub(super) enum LineMeaning {
+    /// A line in a known form, and what it says, if anything of interest.
     Understood(Option<KernelLine>),
     /// Nothing about the log's form: an empty line, or one that goes on with the one before.
     Nothing,
-    /// In no known form; so are many before it, if `Some`: then one of them, shortened.
+    /// A line in no known form; so are many before it, if `Some`: then one of them, shortened.
     Strange(Option<String>),
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Takes a line or a record.
-    pub(super) fn take(&mut self, line: &str) -> Told {
+    pub(super) fn take(&mut self, line: &str) -> LineMeaning {
         let plain = without_colours(line);
         match forms::line(&plain) {
             Line::Kernel(text) => {
@@ -54,31 +54,31 @@ impl Reader {
         }
     }
 
-    fn understood(&mut self, said: Option<KernelLine>) -> Told {
+    fn understood(&mut self, said: Option<KernelLine>) -> LineMeaning {
         self.strange = 0;
-        Told::Understood(said)
+        LineMeaning::Understood(said)
     }
 
-    fn bare(&mut self, text: &str) -> Told {
+    fn bare(&mut self, text: &str) -> LineMeaning {
         if text.trim().is_empty() || text.starts_with("-- ") {
-            return Told::Nothing;
+            return LineMeaning::Nothing;
         }
         if let Some(told) = self.json_of_dmesg(text.trim()) {
             return told;
         }
         match self.stamped {
-            true if text.starts_with(char::is_whitespace) => Told::Nothing,
+            true if text.starts_with(char::is_whitespace) => LineMeaning::Nothing,
             false if words::said(text).is_some() => self.understood(words::said(text)),
             false if looks_like_the_kernels(text) => self.understood(None),
             _ => {
                 self.strange = self.strange.saturating_add(1);
-                Told::Strange((self.strange >= STRANGE).then(|| text.chars().take(SHOWN).collect()))
+                LineMeaning::Strange((self.strange >= STRANGE).then(|| text.chars().take(SHOWN).collect()))
             }
         }
     }
 
     /// `dmesg --json` prints an entry in several lines: `"fac": "kern",` or `"pri": 6,`, then `"msg": "..."`.
-    fn json_of_dmesg(&mut self, text: &str) -> Option<Told> {
+    fn json_of_dmesg(&mut self, text: &str) -> Option<LineMeaning> {
         if text == "\"dmesg\": [" {
             self.json = Some(false);
             return Some(self.understood(None));
@@ -131,15 +131,15 @@ fn without_colours(line: &str) -> Cow<'_, str> {
 }
 
 /// The number and the beginning of the last line, where so many lines of a log are in no known form that it can't be a
-/// kernel log. `None`: it can be, or nobody can say yet.
+/// kernel log. `None`: it can be, or that is not known yet.
 pub(super) fn is_no_kernel_log<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     let mut reader = Reader::default();
     let (mut understood, mut strange) = (0, Vec::new());
     for line in lines {
         match reader.take(line) {
-            Told::Understood(_) => understood += 1,
-            Told::Strange(_) => strange.push(line),
-            Told::Nothing => {}
+            LineMeaning::Understood(_) => understood += 1,
+            LineMeaning::Strange(_) => strange.push(line),
+            LineMeaning::Nothing => {}
         }
     }
     // What only looks like the kernel's proves little: any log has such lines.

@@ -1,4 +1,4 @@
-//! syslog(2): the kernel's buffer as text, for where /dev/kmsg is refused. It tells of nothing by itself, so it is read
+//! syslog(2): the kernel's buffer as text, for where /dev/kmsg is refused. It reports nothing by itself, so it is read
 //! again and again, and only what is new counts. Takes nothing out of it.
 
 use std::io;
@@ -10,7 +10,7 @@ use nix::libc;
 
 use super::Ear;
 
-/// Between two readings.
+/// Pause between two readings.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The largest part of the buffer that is read: the end of it.
 const LARGEST: usize = 4 << 20;
@@ -21,12 +21,12 @@ const READ_ALL: libc::c_int = 3;
 const SIZE_BUFFER: libc::c_int = 10;
 
 /// The buffer, and what was read of it.
-pub(super) struct Ring(Place);
+pub(super) struct Ring(RingPlace);
 
 impl Ring {
-    /// From its present end on.
+    /// The ring from its present end on.
     pub(super) fn open() -> io::Result<Ring> {
-        let mut place = Place::default();
+        let mut place = RingPlace::default();
         place.fresh(&held()?);
         Ok(Ring(place))
     }
@@ -62,12 +62,12 @@ pub(super) fn held() -> io::Result<String> {
 
 /// Where the last reading ended, by its last lines.
 #[derive(Default)]
-struct Place {
+struct RingPlace {
     last: Vec<String>,
     begun: bool,
 }
 
-impl Place {
+impl RingPlace {
     /// What is new in this reading; of the first one nothing is.
     fn fresh<'a>(&mut self, text: &'a str) -> Vec<&'a str> {
         let lines: Vec<&str> = text.lines().collect();
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn only_what_is_new_counts() {
-        let mut place = Place::default();
+        let mut place = RingPlace::default();
         assert!(place.fresh(&dump(0..100)).is_empty(), "what was there before is old");
         assert!(place.fresh(&dump(0..100)).is_empty());
         assert_eq!(place.fresh(&dump(0..102)).len(), 2);
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_buffer_that_was_empty_or_cleared_is_read_on() {
-        let mut place = Place::default();
+        let mut place = RingPlace::default();
         assert!(place.fresh("").is_empty());
         assert_eq!(place.fresh(&dump(0..2)).len(), 2);
         assert!(place.fresh("").is_empty());
@@ -128,14 +128,14 @@ mod tests {
 
     #[test]
     fn lines_without_a_time_are_told_apart_by_those_before_them() {
-        let mut place = Place::default();
+        let mut place = RingPlace::default();
         place.fresh("<6>a\n<6>b\n<6>a\n");
         assert_eq!(place.fresh("<6>a\n<6>b\n<6>a\n<6>b\n"), ["<6>b"]);
     }
 
     #[test]
     fn a_line_that_grew_is_new_again_and_those_before_it_are_not() {
-        let mut place = Place::default();
+        let mut place = RingPlace::default();
         place.fresh("<6>[1.0] a\n<6>[2.0] b\n");
         assert_eq!(place.fresh("<6>[1.0] a\n<6>[2.0] b, and more\n<6>[3.0] c\n").len(), 2);
     }

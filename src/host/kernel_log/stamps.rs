@@ -33,7 +33,7 @@ fn is_time(inside: &str) -> bool {
         }
 }
 
-/// A thread or a processor, where the kernel tells it.
+/// A thread or a processor, where the kernel prints it.
 fn is_caller(inside: &str) -> bool {
     let inside = inside.trim();
     inside.strip_prefix(['T', 'C']).is_some_and(|number| !number.is_empty() && all_digits(number))
@@ -97,7 +97,7 @@ pub(super) fn after_weekday(text: &str) -> Option<&str> {
     let rest = after_date(after_word(text)?)?.strip_prefix(' ')?;
     let zone = after_clock(rest)?.strip_prefix(' ')?;
     let (_, rest) = zone.split_once(' ')?;
-    // Where no zone is told, the host was taken for it.
+    // Where no zone is given, the host was taken for it.
     Some(if rest.starts_with("kernel:") || is_tag(rest) { zone } else { rest })
 }
 

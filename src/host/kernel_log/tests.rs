@@ -26,7 +26,7 @@ impl Followed {
         let log = KernelLog::open(&path).unwrap();
         let (send, heard) = channel();
         std::thread::spawn(move || {
-            // The test has ended when nobody listens any more.
+            // The test has ended when its receiver is gone.
             log.follow(
                 |heard| if send.send(heard).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) },
             )
@@ -191,7 +191,7 @@ fn what_a_log_holds_is_read_back_by_its_last_lines() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("kernel.log");
     fs::write(&path, format!("{RECORDED}\n6,1,1,-;usb 1-1: new device\n{RECORDED}\n")).unwrap();
-    let told = |most| KernelLog::told(&path, |line| line.contains("NVRM"), most).unwrap();
+    let told = |most| KernelLog::read_back(&path, |line| line.contains("NVRM"), most).unwrap();
     assert_eq!(told(10_000), format!("{RECORDED}\n{RECORDED}\n"));
     assert_eq!(told(RECORDED.len() + 1), format!("{RECORDED}\n"));
     assert_eq!(told(10), "");

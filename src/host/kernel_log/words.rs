@@ -12,7 +12,7 @@ const ACTION_CHANGED: u32 = 154;
 /// A line of the kernel log that says something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KernelLine {
-    /// The driver tells of an Xid.
+    /// The driver reports an Xid.
     Xid {
         /// The GPU.
         pci: PciAddress,
@@ -41,7 +41,7 @@ pub struct PciAddress {
 }
 
 impl PciAddress {
-    /// From the kernel's `0000:00:06` or NVML's `00000000:00:06.0`.
+    /// Parses the kernel's `0000:00:06` or NVML's `00000000:00:06.0`.
     pub fn parse(text: &str) -> Option<PciAddress> {
         let mut parts = text.split(':');
         let (domain, bus, device) = (parts.next()?, parts.next()?, parts.next()?);

@@ -10,15 +10,15 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::wire::Socket;
-use super::wire::{self, Part};
+use super::wire::{self, NetlinkPart};
 
-/// For the kernel to go on. It answers within microseconds.
+/// Upper bound for one answer of the kernel. It answers within microseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
-/// For one reading of a port, however many sockets it has.
+/// Upper bound for one reading of a port, however many sockets it has.
 pub(super) const BOUND: Duration = Duration::from_secs(2);
 /// The kernel puts at most 32 KiB into one piece.
 pub(super) const PIECE: usize = 64 * 1024;
-/// Readings, where sockets come and go beneath them.
+/// Number of readings, where sockets come and go beneath them.
 pub(super) const TRIES: u32 = 3;
 /// Sockets of one port; more are not read.
 pub(super) const MOST: usize = 65_536;
@@ -27,7 +27,7 @@ pub(super) const MOST: usize = 65_536;
 #[derive(Debug)]
 pub struct Sockets {
     netlink: OwnedFd,
-    /// Of the last request: the answer to it bears the same number.
+    /// Number of the last request: the answer to it bears the same one.
     sequence: u32,
     piece: Vec<u8>,
 }
@@ -74,10 +74,10 @@ impl Sockets {
                 let message = message?;
                 whole &= !message.changed();
                 match message.part()? {
-                    Some(Part::Socket(socket)) if found.len() < MOST => found.push(socket),
-                    Some(Part::Failed(errno)) => return Err(refused(Errno::from_raw(errno))),
-                    Some(Part::End) => ended = true,
-                    Some(Part::Socket(_)) | None => {}
+                    Some(NetlinkPart::Socket(socket)) if found.len() < MOST => found.push(socket),
+                    Some(NetlinkPart::Failed(errno)) => return Err(refused(Errno::from_raw(errno))),
+                    Some(NetlinkPart::End) => ended = true,
+                    Some(NetlinkPart::Socket(_)) | None => {}
                 }
             }
             if ended {
@@ -93,7 +93,7 @@ impl Sockets {
                 Ok(length) if length > PIECE => return Err(format!("a piece of {length} bytes came from the kernel")),
                 Ok(length) => return Ok(length),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Err(format!("the kernel told no socket within {PATIENCE:?}")),
+                Err(Errno::EAGAIN) => return Err(format!("the kernel listed no socket within {PATIENCE:?}")),
                 Err(error) => return Err(refused(error)),
             }
         }

@@ -13,14 +13,14 @@ use super::Sockets;
 use crate::host::procfs::Procfs;
 use crate::model::ProcessId;
 
-/// Which network namespace: device and inode of its file.
+/// Identity of a network namespace: device and inode of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NetworkId(u64, u64);
 
 /// A network namespace, held.
 #[derive(Debug)]
 pub struct Network {
-    /// Which.
+    /// Identity of the namespace.
     pub id: NetworkId,
     file: File,
 }

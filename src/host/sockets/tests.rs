@@ -19,13 +19,13 @@ use crate::model::ProcessId;
 const RECORDED: &[u8] = include_bytes!("../../../tests/fixtures/sock_diag/linux-6.18.bin");
 const SEQUENCE: u32 = 7;
 
-fn parts(bytes: &[u8], sequence: u32) -> Result<Vec<Part>, String> {
+fn parts(bytes: &[u8], sequence: u32) -> Result<Vec<NetlinkPart>, String> {
     let parts = wire::messages(bytes, sequence).map(|message| message?.part());
     Ok(parts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
-fn sockets(parts: &[Part]) -> Vec<Socket> {
-    parts.iter().filter_map(|part| if let Part::Socket(socket) = part { Some(*socket) } else { None }).collect()
+fn sockets(parts: &[NetlinkPart]) -> Vec<Socket> {
+    parts.iter().filter_map(|part| if let NetlinkPart::Socket(socket) = part { Some(*socket) } else { None }).collect()
 }
 
 /// A connection to a new listener on `address`: the client's end, then the listener's.
@@ -58,7 +58,7 @@ fn process(pid: u32) -> Option<ProcessId> {
 #[test]
 fn recorded_sockets_are_read() {
     let parts = parts(RECORDED, SEQUENCE).unwrap();
-    assert_eq!(parts.last(), Some(&Part::End));
+    assert_eq!(parts.last(), Some(&NetlinkPart::End));
     let [listener, waits, answered] = sockets(&parts)[..] else { panic!("{parts:?}") };
     assert!(listener.listens && !waits.listens && !answered.listens);
     assert_eq!((listener.local.to_string(), listener.unacknowledged), ("[::]:43543".to_owned(), 0));
@@ -77,7 +77,7 @@ fn what_answers_another_request_is_left_out() {
 fn an_answer_that_is_cut_off_is_refused_and_not_read_as_less() {
     for length in 1..RECORDED.len() - 20 {
         let cut = parts(&RECORDED[..length], SEQUENCE);
-        assert!(cut.is_err() || !cut.unwrap().contains(&Part::End), "{length}");
+        assert!(cut.is_err() || !cut.unwrap().contains(&NetlinkPart::End), "{length}");
     }
 }
 
@@ -89,9 +89,9 @@ fn an_interrupted_answer_and_a_refusal_are_seen() {
     };
     let changed = |bytes: &[u8]| wire::messages(bytes, SEQUENCE).all(|message| message.unwrap().changed());
     assert!(changed(&message(3, 0x12, 0)) && !changed(&message(3, 2, 0)));
-    assert_eq!(parts(&message(3, 2, 0), SEQUENCE), Ok(vec![Part::End]));
-    assert_eq!(parts(&message(2, 0, -2), SEQUENCE), Ok(vec![Part::Failed(2)]));
-    assert_eq!(parts(&message(2, 0, i32::MIN), SEQUENCE), Ok(vec![Part::Failed(i32::MAX)]));
+    assert_eq!(parts(&message(3, 2, 0), SEQUENCE), Ok(vec![NetlinkPart::End]));
+    assert_eq!(parts(&message(2, 0, -2), SEQUENCE), Ok(vec![NetlinkPart::Failed(2)]));
+    assert_eq!(parts(&message(2, 0, i32::MIN), SEQUENCE), Ok(vec![NetlinkPart::Failed(i32::MAX)]));
     assert!(refused(Errno::ENOENT).contains("modprobe tcp_diag"));
 }
 

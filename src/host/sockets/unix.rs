@@ -15,7 +15,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::{BOUND, MOST, PATIENCE, PIECE};
 
-/// Of one process so many descriptors are looked at.
+/// Most descriptors of one process that are looked at.
 const MOST_DESCRIPTORS: usize = 4096;
 
 const HEADER: usize = 16;

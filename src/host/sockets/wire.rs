@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// AF_INET.
+/// Address family AF_INET.
 pub(super) const IPV4: u8 = 2;
 /// AF_INET6; sockets that take IPv4 too are among them.
 pub(super) const IPV6: u8 = 10;
@@ -12,7 +12,7 @@ const TCP: u8 = 6;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// NLM_F_REQUEST | NLM_F_DUMP.
 const DUMP: u16 = 0x301;
-/// NLM_F_DUMP_INTR.
+/// Flag NLM_F_DUMP_INTR.
 const INTERRUPTED: u16 = 0x10;
 /// NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN.
 const ERROR: u16 = 2;
@@ -35,7 +35,7 @@ const MESSAGE: usize = 72;
 pub struct Socket {
     /// It waits for connections.
     pub listens: bool,
-    /// Its own end. An IPv4 address is one, whatever kind of socket has it.
+    /// Address of its own end. An IPv4 address is one, whatever kind of socket has it.
     pub local: SocketAddr,
     /// The other end.
     pub remote: SocketAddr,
@@ -49,19 +49,19 @@ pub struct Socket {
     pub packets: u32,
     /// Bytes that came.
     pub received: u64,
-    /// Since bytes were sent; since it was opened, where none were.
+    /// Time since bytes were sent; since it was opened, where none were.
     pub since_sent: Duration,
-    /// Since bytes came; since it was opened, where none did.
+    /// Time since bytes came; since it was opened, where none did.
     pub since_received: Duration,
 }
 
 /// What a message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum NetlinkPart {
     Socket(Socket),
     /// An errno.
     Failed(i32),
-    /// That was all.
+    /// End of the list.
     End,
 }
 
@@ -83,11 +83,11 @@ pub(super) fn request(family: u8, port: u16, sequence: u32) -> Vec<u8> {
 }
 
 /// The messages of one piece of an answer; those that answer another request are left out.
-pub(super) fn messages(piece: &[u8], sequence: u32) -> impl Iterator<Item = Result<Message<'_>, String>> {
+pub(super) fn messages(piece: &[u8], sequence: u32) -> impl Iterator<Item = Result<NetlinkMessage<'_>, String>> {
     let mut rest = piece;
     let all = std::iter::from_fn(move || {
         let bytes = Some(std::mem::take(&mut rest)).filter(|bytes| !bytes.is_empty())?;
-        let Some((message, after)) = Message::first(bytes) else {
+        let Some((message, after)) = NetlinkMessage::first(bytes) else {
             return Some(Err(format!("{} bytes of the kernel's answer are no netlink message", bytes.len())));
         };
         rest = after;
@@ -98,34 +98,37 @@ pub(super) fn messages(piece: &[u8], sequence: u32) -> impl Iterator<Item = Resu
 
 /// struct nlmsghdr, and what follows it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message<'b> {
+pub(super) struct NetlinkMessage<'b> {
     kind: u16,
     flags: u16,
     sequence: u32,
     body: &'b [u8],
 }
 
-impl<'b> Message<'b> {
-    /// With what comes after it.
-    fn first(bytes: &'b [u8]) -> Option<(Message<'b>, &'b [u8])> {
+impl<'b> NetlinkMessage<'b> {
+    /// The first message, with what comes after it.
+    fn first(bytes: &'b [u8]) -> Option<(NetlinkMessage<'b>, &'b [u8])> {
         let length = u32_at(bytes, 0)? as usize;
         let body = bytes.get(HEADER..length)?;
         let after = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((Message { kind: u16_at(bytes, 4)?, flags: u16_at(bytes, 6)?, sequence: u32_at(bytes, 8)?, body }, after))
+        Some((
+            NetlinkMessage { kind: u16_at(bytes, 4)?, flags: u16_at(bytes, 6)?, sequence: u32_at(bytes, 8)?, body },
+            after,
+        ))
     }
 
-    /// Sockets came or went meanwhile, so that one may be missing or told twice.
+    /// Sockets came or went meanwhile, so that one may be missing or listed twice.
     pub(super) fn changed(&self) -> bool {
         self.flags & INTERRUPTED != 0 || self.kind == OVERRUN
     }
 
-    /// `None`: nothing that matters.
-    pub(super) fn part(&self) -> Result<Option<Part>, String> {
+    /// The part that this message is; `None`: nothing that matters.
+    pub(super) fn part(&self) -> Result<Option<NetlinkPart>, String> {
         match self.kind {
-            SOCK_DIAG_BY_FAMILY => Ok(socket(self.body)?.map(Part::Socket)),
+            SOCK_DIAG_BY_FAMILY => Ok(socket(self.body)?.map(NetlinkPart::Socket)),
             ERROR | DONE => match u32_at(self.body, 0).map_or(0, u32::cast_signed) {
-                failed if failed < 0 => Ok(Some(Part::Failed(failed.saturating_neg()))),
-                _ => Ok((self.kind == DONE).then_some(Part::End)),
+                failed if failed < 0 => Ok(Some(NetlinkPart::Failed(failed.saturating_neg()))),
+                _ => Ok((self.kind == DONE).then_some(NetlinkPart::End)),
             },
             _ => Ok(None),
         }
@@ -182,7 +185,7 @@ fn moved(socket: Socket, info: &[u8]) -> Result<Socket, String> {
     read().ok_or_else(|| "the kernel counts too little of a connection: it is older than 4.6".to_owned())
 }
 
-/// Of milliseconds; a socket that moves just then may be a tick ahead, which reads as 49 days.
+/// Duration of so many milliseconds; a socket that moves just then may be a tick ahead, which reads as 49 days.
 fn ago(milliseconds: u32) -> Duration {
     match milliseconds.cast_signed() {
         0.. => Duration::from_millis(milliseconds.into()),

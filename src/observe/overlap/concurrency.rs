@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::model::{EngineName, OverlapWindow};
 use crate::probe::wire::Kernels;
 
-/// From start to end, nanoseconds; the end is not part of it.
+/// Time from start to end, nanoseconds; the end is not part of it.
 pub type Span = (u64, u64);
 
 /// What one client of the GPU recorded.
@@ -15,7 +15,7 @@ pub type Span = (u64, u64);
 pub struct Recorded {
     /// Whose process it is.
     pub engine: EngineName,
-    /// Its kernels.
+    /// Kernels that the process ran.
     pub kernels: Kernels,
 }
 

@@ -1,5 +1,5 @@
-//! Takes the calls of kernel probes, and hears and speaks to each until it ends. Only a process of an engine is
-//! heard; what it says is taken up elsewhere.
+//! Takes the calls of kernel probes, and hears and speaks to each until it ends. Only a process of an engine is heard;
+//! what it says is used elsewhere.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use crate::host::probe_place::ProbePlace;
 use crate::host::probe_socket::{Call, Orders, ProbeSocket, Words};
 use crate::probe::wire::{Order, VERSION, Word};
 
-/// For the first word.
+/// Upper bound for the first word.
 const HELLO_BOUND: Duration = Duration::from_secs(2);
-/// Between two calls that are taken: a stranger costs a walk through /proc, and anybody may call.
+/// Pause between two calls that are taken: a stranger costs a walk through /proc, and anybody may call.
 const PACE: Duration = Duration::from_millis(20);
-/// Before the socket is made again.
+/// Pause before the socket is made again.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Listens for ever. Where it can't, it says why, and tries again.
+/// Listens indefinitely. Where it can't, it says why, and tries again.
 pub(super) async fn listen(place: ProbePlace, owners: Owners, probes: Shared) {
     loop {
         let error = match place.make().and_then(|()| ProbeSocket::bind(&place.socket())) {
@@ -36,7 +36,7 @@ pub(super) async fn listen(place: ProbePlace, owners: Owners, probes: Shared) {
     }
 }
 
-/// Until no more can be taken: tells why.
+/// Takes calls until no more can be taken, and says why.
 async fn take_calls(socket: &ProbeSocket, owners: &Owners, probes: &Shared) -> std::io::Error {
     loop {
         let call = match socket.accept().await {
@@ -46,13 +46,13 @@ async fn take_calls(socket: &ProbeSocket, owners: &Owners, probes: &Shared) -> s
         match call.pid.map_or(Ok(None), |pid| owners(pid)) {
             Ok(Some(owner)) => drop(spawn_local(converse(call, owner, probes.clone()))),
             Ok(None) => tracing::debug!("process {:?} called as a kernel probe and is no engine's", call.pid),
-            Err(error) => tracing::debug!("nobody knows whose kernel probe process {:?} is: {error}", call.pid),
+            Err(error) => tracing::debug!("it is not known whose kernel probe process {:?} is: {error}", call.pid),
         }
         sleep(PACE).await;
     }
 }
 
-/// Until either side has enough: the connection ends with it.
+/// Talks with a probe until either side has enough: the connection ends with it.
 async fn converse(call: Call, (engine, held): Owner, probes: Shared) {
     let Call { mut words, orders, .. } = call;
     let pid = held.id.pid;

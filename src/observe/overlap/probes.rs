@@ -26,9 +26,9 @@ pub(super) type Shared = Rc<RefCell<Probes>>;
 /// The probes of all groups.
 pub(super) struct Probes {
     clients: BTreeMap<u64, Client>,
-    /// Engines with a probe, as it was told of them.
-    told: BTreeMap<Member, Told>,
-    /// Why nobody can call.
+    /// Engines with a probe, as they were announced.
+    reported: BTreeMap<Member, ReportedState>,
+    /// Reason why no probe can call.
     deaf: Option<String>,
     /// Windows in a row without a time that all of the group's probes covered.
     empty: BTreeMap<GroupName, u32>,
@@ -36,7 +36,7 @@ pub(super) struct Probes {
     reports: Reports,
 }
 
-type Told = (ProbeState, Option<String>);
+type ReportedState = (ProbeState, Option<String>);
 
 /// One process that has a probe.
 struct Client {
@@ -55,8 +55,8 @@ pub(super) type Asked = (EngineName, oneshot::Receiver<Kernels>);
 
 impl Probes {
     pub(super) fn new(reports: Reports) -> Self {
-        let (clients, told, empty) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Probes { clients, told, deaf: None, empty, numbers: 0, reports }
+        let (clients, reported, empty) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Probes { clients, reported, deaf: None, empty, numbers: 0, reports }
     }
 
     /// Whether probes can call; or why not.
@@ -130,7 +130,7 @@ impl Probes {
         ids.into_iter().for_each(|id| self.left(id));
     }
 
-    /// An engine without a process here is waited for: so it was told at its start.
+    /// An engine without a process here is waited for: so it was announced at its start.
     fn tell(&mut self, engine: &Member) {
         let mut of_engine = self.clients.values().filter(|client| client.engine == *engine).peekable();
         let state = match of_engine.peek() {
@@ -141,19 +141,19 @@ impl Probes {
                 None => (ProbeState::Working, None),
             },
         };
-        let before = self.told.remove(engine).unwrap_or((ProbeState::Waiting, None));
+        let before = self.reported.remove(engine).unwrap_or((ProbeState::Waiting, None));
         if before != state {
             let (state, why) = state.clone();
             self.reports.observed(Observation::Probe { engine: engine.clone(), state, why });
         }
         if state.0 != ProbeState::Waiting {
-            self.told.insert(engine.clone(), state);
+            self.reported.insert(engine.clone(), state);
         }
     }
 }
 
 impl Client {
-    /// `None`: nobody waits for what it says.
+    /// Orders a window; `None`: no answer is awaited.
     fn order(&mut self, order: Order) -> Result<Option<Asked>, String> {
         let Order::Record { window, .. } = order;
         let taken = self.orders.try_send(order);
@@ -168,7 +168,7 @@ impl Client {
         Ok(Some((self.engine.engine.clone(), answered)))
     }
 
-    /// `false`: it was not its turn.
+    /// Takes what the probe said; `false`: it was not its turn.
     fn said(&mut self, word: Word) -> bool {
         let Some(owed) = self.owed.checked_sub(1) else { return false };
         self.owed = owed;

@@ -35,17 +35,17 @@ pub type Owners = Arc<dyn Fn(u32) -> io::Result<Option<Owner>> + Send + Sync>;
 pub struct Timing {
     /// How long each is.
     pub window: Duration,
-    /// From one to the next, on average.
+    /// Time from one window to the next, on average.
     pub period: Duration,
 }
 
 /// One window that is wanted.
-pub(super) struct Wanted {
+pub(super) struct WantedWindow {
     pub group: GroupName,
     pub timing: Timing,
-    /// For all of it.
+    /// Upper bound for all of it.
     pub bound: Duration,
-    /// `None`: there is nothing to tell, and nothing is wrong.
+    /// Channel for the answer; `None`: there is nothing to report, and nothing is wrong.
     pub answer: oneshot::Sender<Result<Option<OverlapWindow>, String>>,
 }
 
@@ -55,12 +55,12 @@ pub struct Sampler {
     owners: Owners,
     reports: UnboundedSender<Report>,
     timings: BTreeMap<GroupName, Timing>,
-    /// `None`: no engine was to be probed yet.
-    thread: Option<UnboundedSender<Wanted>>,
+    /// Channel to the thread; `None`: no engine was to be probed yet.
+    thread: Option<UnboundedSender<WantedWindow>>,
 }
 
 impl Sampler {
-    /// For probes that call at this place, and are whose `owners` says. Starts nothing.
+    /// A sampler for probes that call at this place and belong to an engine by `owners`. Starts nothing.
     pub fn new(place: ProbePlace, owners: Owners, reports: UnboundedSender<Report>) -> Self {
         Sampler { place, owners, reports, timings: BTreeMap::new(), thread: None }
     }
@@ -75,7 +75,7 @@ impl Sampler {
         Ok(())
     }
 
-    fn start(&self) -> io::Result<UnboundedSender<Wanted>> {
+    fn start(&self) -> io::Result<UnboundedSender<WantedWindow>> {
         // Where no thread can be had it is leaked: dropped on another runtime's thread it would panic.
         let runtime = ManuallyDrop::new(Builder::new_current_thread().enable_all().build()?);
         let (sender, wanted) = unbounded_channel();
@@ -86,7 +86,7 @@ impl Sampler {
         Ok(sender)
     }
 
-    /// One window of a group, told as an observation if every probe of it answers.
+    /// One window of a group, reported as an observation if every probe of it answers.
     pub(in crate::observe) fn look(
         &self,
         group: GroupName,
@@ -98,7 +98,7 @@ impl Sampler {
         };
         let (answer, answered) = oneshot::channel();
         // A thread that has ended drops the answer.
-        let _ = thread.send(Wanted { group: group.clone(), timing: *timing, bound, answer });
+        let _ = thread.send(WantedWindow { group: group.clone(), timing: *timing, bound, answer });
         Box::pin(async move {
             let window = answered.await.map_err(|_| "the thread of the kernel probes has ended".to_owned())??;
             if let Some(window) = window {
@@ -109,18 +109,18 @@ impl Sampler {
     }
 }
 
-/// Until the sampler is dropped.
+/// Serves windows until the sampler is dropped.
 fn serve(
     runtime: &Runtime,
     place: ProbePlace,
     owners: Owners,
     reports: Reports,
-    mut wanted: UnboundedReceiver<Wanted>,
+    mut wanted: UnboundedReceiver<WantedWindow>,
 ) {
     let probes: Shared = Rc::new(Probes::new(reports).into());
     LocalSet::new().block_on(runtime, async {
         spawn_local(listen(place, owners, probes.clone()));
-        while let Some(Wanted { group, timing, bound, answer }) = wanted.recv().await {
+        while let Some(WantedWindow { group, timing, bound, answer }) = wanted.recv().await {
             let probes = probes.clone();
             spawn_local(async move {
                 // Whoever gave up asking has had its outcome.

@@ -22,7 +22,7 @@ use crate::probe::wire::{Kernels, LONGEST, Order, VERSION, Word};
 const PATIENCE: Duration = Duration::from_secs(30);
 const TIMING: Timing = Timing { window: Duration::from_millis(10), period: Duration::ZERO };
 
-/// Who the next callers are; one that is not named is nobody's.
+/// The next callers; one that is not named is no engine's.
 type Callers = Arc<Mutex<VecDeque<(Member, u32)>>>;
 
 struct Bench {

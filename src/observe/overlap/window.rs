@@ -12,12 +12,13 @@ use crate::model::{GroupName, OverlapWindow};
 
 /// Orders are given so long ahead: a probe prepares for 90 ms, most of which it waits.
 const LEAD: Duration = Duration::from_millis(150);
-/// For the answers, from the window's end.
+/// Upper bound for the answers, from the window's end.
 const ANSWERS: Duration = Duration::from_secs(2);
-/// A window that not all cover is chance; so many in a row are not.
+/// Number of windows in a row, not covered by all, that are no chance.
 const EMPTY: u32 = 3;
 
-/// `None`: nobody records, or one of them ended meanwhile, or this one window was not covered by all.
+/// Takes one window; `None`: no probe records, or one of them ended meanwhile, or this one window was not covered by
+/// all.
 pub(super) async fn take(
     probes: &Shared,
     group: &GroupName,
@@ -41,24 +42,24 @@ pub(super) async fn take(
     Ok(seen)
 }
 
-/// Over a fifth of the period, so that windows don't beat with what the engines do by the second; as far as there is
-/// room. `chance`: 0 to 1.
+/// A random delay over a fifth of the period, so that windows don't beat with what the engines do by the second; as far
+/// as there is room. `chance`: 0 to 1.
 fn delay(period: Duration, room: Duration, chance: f64) -> Duration {
     (period / 5).min(room).mul_f64(chance)
 }
 
-/// As random as a map's seed.
+/// A number as random as a map's seed.
 fn chance() -> f64 {
     RandomState::new().hash_one(0) as f64 / u64::MAX as f64
 }
 
-/// By CLOCK_REALTIME, as the probes' records are.
+/// The next window by CLOCK_REALTIME, as the probes' records are.
 fn ahead(length: Duration) -> Span {
     let from = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + LEAD;
     (from.as_nanos() as u64, (from + length).as_nanos() as u64)
 }
 
-/// What all recorded; `None`: one of them can't answer any more, which was told.
+/// The records of all; `None`: one of them can't answer any more, which was logged.
 async fn gather(asked: Vec<Asked>, last: Instant) -> Result<Option<Vec<Recorded>>, String> {
     let mut recorded = Vec::with_capacity(asked.len());
     for (engine, answer) in asked {

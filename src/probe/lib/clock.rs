@@ -8,15 +8,15 @@ use super::driver::{Driver, Handle};
 use super::window::now;
 
 /// The tightest of so many is 6 to 8 us wide beside a busy engine (H200), and kernels' starts are fitted to that: the
-/// first one that comes is up to 20 us wide, and told ends 3 us late.
+/// first one that comes is up to 20 us wide, and gave ends 3 us late.
 const ROUNDS: u32 = 20;
-/// Looks further apart than this are tried again for a while.
+/// Distance of looks above which they are tried again for a while.
 const TIGHT: u64 = 20_000;
-/// Looks further apart than this tell too little.
+/// Distance of looks above which they tell too little.
 const LOOSEST: u64 = 200_000;
-/// For all rounds together. A busy GPU answers quickly once in a while.
+/// Upper bound for all rounds together. A busy GPU answers quickly once in a while.
 pub const LIMIT: Duration = Duration::from_millis(60);
-/// Between two rounds.
+/// Pause between two rounds.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// A stream and two events, made once in a context.
@@ -35,12 +35,12 @@ pub struct Reading {
 }
 
 impl Clock {
-    /// In the current context.
+    /// Makes the clock in the current context.
     pub fn make(driver: &Driver) -> Result<Clock, String> {
         Ok(Clock { stream: driver.stream()?, base: driver.event()?, tick: driver.event()? })
     }
 
-    /// Starts anew: the times of a window are told from here, as floats of few digits.
+    /// Starts anew: the times of a window count from here, as floats of few digits.
     pub fn start(&self, driver: &Driver) {
         driver.record(self.base, self.stream);
     }
@@ -90,7 +90,7 @@ impl Reading {
     }
 }
 
-/// In whole nanoseconds: a float is too coarse for those since 1970.
+/// Adds whole nanoseconds: a float is too coarse for those since 1970.
 fn moved(time: u64, nanos: f64) -> u64 {
     time.saturating_add_signed(nanos as i64)
 }

@@ -12,11 +12,11 @@ use super::find::Hints;
 use super::window::Recorder;
 use super::wire::{Order, VERSION, Word};
 
-/// Between two attempts to reach the watchdog.
+/// Pause between two attempts to reach the watchdog.
 const AGAIN: Duration = Duration::from_secs(5);
-/// A watchdog that reads nothing for so long is left.
+/// Time after which a watchdog that reads nothing is left.
 const WRITE_LIMIT: Duration = Duration::from_millis(200);
-/// No order is longer.
+/// Most bytes of an order.
 const LONGEST_ORDER: usize = 64;
 
 /// Speaks with the watchdog at `socket` for as long as the process lives, or until it ends.
@@ -24,7 +24,7 @@ pub fn hold(socket: &Path, hints: Hints) {
     let mut speaker = Speaker { recorder: Recorder::new(hints), trouble: None };
     loop {
         if let Ok(stream) = UnixStream::connect(socket)
-            && let Ok(Ended) = speaker.converse(stream)
+            && let Ok(EngineEnded) = speaker.converse(stream)
         {
             return;
         }
@@ -33,7 +33,7 @@ pub fn hold(socket: &Path, hints: Hints) {
 }
 
 /// The process is ending.
-struct Ended;
+struct EngineEnded;
 
 struct Speaker {
     recorder: Recorder,
@@ -42,7 +42,7 @@ struct Speaker {
 }
 
 impl Speaker {
-    fn converse(&mut self, mut stream: UnixStream) -> io::Result<Ended> {
+    fn converse(&mut self, mut stream: UnixStream) -> io::Result<EngineEnded> {
         stream.set_write_timeout(Some(WRITE_LIMIT))?;
         stream.write_all(&Word::Hello { version: VERSION }.frame())?;
         // Another watchdog does not know yet.
@@ -58,7 +58,7 @@ impl Speaker {
             match self.obey(order) {
                 Answer::Say(frame) => stream.write_all(&frame)?,
                 Answer::Silence => {}
-                Answer::Ended => return Ok(Ended),
+                Answer::Ended => return Ok(EngineEnded),
             }
         }
     }

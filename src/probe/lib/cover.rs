@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use super::wire::{Kernels, LONGEST, Word};
 
-/// From the end of a kernel, as its event tells it, to the start of the next one in its stream; and from the return
-/// of a launch to the start of its kernel in an idle stream. Fitted on an H200 against the times that kernels took
+/// Time from the end of a kernel, by its event, to the start of the next one in its stream; and from the return of a
+/// launch to the start of its kernel in an idle stream. Fitted on an H200 against the times that kernels took
 /// themselves (%globaltimer), the same for 1 to 3 clients, kernels of 20 us to 1 ms, 10 to 90 % busy.
 const AFTER_KERNEL: u64 = 3_600;
 const AFTER_LAUNCH: u64 = 4_200;
-/// An end from outside the window by more than this is none.
+/// Distance of an end from the window beyond which it is none.
 const STRAY: u64 = 10_000_000_000;
-/// So much earlier than its launch a kernel ends by the clocks' error; any more is no time.
+/// Longest time by which a kernel ends before its launch by the clocks' error; any more is no time.
 const ERROR: u64 = 1_000_000;
 
 /// A launch of a kernel or a graph.
@@ -29,11 +29,11 @@ pub(super) struct Timed {
 /// A window and how it was seen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
-    /// As it was ordered.
+    /// Number of the window as it was ordered.
     pub number: u64,
     /// The ordered time.
     pub ordered: (u64, u64),
-    /// From when to when launches were noted.
+    /// Time in which launches were noted.
     pub seen: (u64, u64),
 }
 
@@ -71,7 +71,7 @@ impl Window {
         ordered.into_iter().map(time).collect()
     }
 
-    /// Until here a kernel ran that has no end yet.
+    /// Time until which a kernel ran that has no end yet.
     fn last(&self, launched: u64) -> u64 {
         self.ordered.1.max(self.seen.1).max(launched)
     }
@@ -114,7 +114,7 @@ mod tests {
         NOW.saturating_add_signed(micros * 1000)
     }
 
-    /// In the first stream; microseconds from the window's beginning.
+    /// A launch in the first stream; microseconds from the window's beginning.
     fn launch(launched: i64, end: i64) -> Timed {
         Timed { launched: at(launched), stream: 1, end: Some(at(end)) }
     }

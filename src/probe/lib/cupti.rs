@@ -13,15 +13,15 @@ use super::driver::Driver;
 use super::launches;
 use super::system::Library;
 
-/// `CUPTI_ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED`.
+/// Result `CUPTI_ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED`.
 const ANOTHER_SUBSCRIBER: c_int = 39;
 const DRIVER_API: u32 = 1;
-/// `CUPTI_DRIVER_TRACE_CBID_cuDriverGetVersion`.
+/// Callback id `CUPTI_DRIVER_TRACE_CBID_cuDriverGetVersion`.
 const GET_VERSION: u32 = 2;
-/// `CUPTI_API_EXIT`.
+/// Callback site `CUPTI_API_EXIT`.
 pub const EXIT: u32 = 1;
 
-/// `CUpti_CallbackData`.
+/// CUPTI's `CUpti_CallbackData`.
 #[repr(C)]
 pub struct Call {
     /// 0: the call begins, 1: it ends.
@@ -52,9 +52,9 @@ type Callback = unsafe extern "C" fn(*mut c_void, u32, u32, *const Call);
 /// Why nothing is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// For now: another profiler is at work.
+    /// Trouble for now: another profiler is at work.
     Passing(String),
-    /// In this process, for ever.
+    /// Trouble for as long as this process lives.
     Lasting(String),
 }
 
@@ -161,7 +161,7 @@ unsafe fn needed<F: Copy>(library: Library, name: &CStr) -> Result<F, String> {
     unsafe { library.function(name) }.ok_or_else(|| format!("libcupti has no {}", name.to_string_lossy()))
 }
 
-/// On the engine's threads at their launches, and on the probe's when it knocks.
+/// Called on the engine's threads at their launches, and on the probe's when it knocks.
 unsafe extern "C" fn callback(_: *mut c_void, _: u32, id: u32, call: *const Call) {
     // SAFETY: CUPTI's own structure, for as long as the callback lasts.
     let Some(call) = (unsafe { call.as_ref() }) else { return };

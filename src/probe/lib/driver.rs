@@ -123,7 +123,7 @@ impl Driver {
         Ok(event)
     }
 
-    /// Of `event`'s.
+    /// Destroys a handle of `event`.
     pub fn end_event(&self, event: Handle) {
         // SAFETY: made by `event`, ended once.
         unsafe { (self.destroy_event)(event) };

@@ -1,5 +1,5 @@
-//! Where CUPTI is: what the environment names, what the engine has loaded, what lies beside that, what the loader
-//! finds, and CUDA's usual places. Loads the first that can be; what it is worth is `cupti`'s to say.
+//! Finds CUPTI: what the environment names, what the engine has loaded, what lies beside that, what the loader finds,
+//! and CUDA's usual places. Loads the first that can be; what it is worth is `cupti`'s to say.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use super::system::Library;
 
 const NAMES: [&CStr; 3] = [c"libcupti.so.13", c"libcupti.so.12", c"libcupti.so"];
-/// Below a folder of PyTorch's wheels `nvidia`.
+/// Folders of CUPTI below PyTorch's folder `nvidia` of wheels.
 const WHEELS: [&str; 2] = ["cu13/lib", "cuda_cupti/lib"];
-/// Of the list of mappings; an engine has some thousand of them.
+/// Most bytes of the list of mappings; an engine has some thousand of them.
 const LONGEST_LIST: u64 = 16 << 20;
 
 /// What the environment said when CUDA was initialized.

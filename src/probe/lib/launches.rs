@@ -21,7 +21,7 @@ pub const CALLS: [u32; 8] = [307, 442, 477, 478, 514, 515, 652, 653];
 const PER_THREAD: usize = 2;
 /// Launches of a window: 40 000 a second in one of 50 ms. A graph is one launch.
 const COUNT: usize = 4096;
-/// A callback takes microseconds; one that takes longer than this has lost its processor.
+/// Longest time of a callback in steps: it takes microseconds; one that takes longer has lost its processor.
 const STEPS: u32 = 200;
 
 struct Place {
@@ -67,7 +67,7 @@ pub struct Launch {
 
 /// How a window went.
 pub struct Outcome {
-    /// In about the order of their calls.
+    /// Launches in about the order of their calls.
     pub launches: Vec<Launch>,
     /// When launches were no more seen, as there were too many.
     pub full: Option<u64>,

@@ -35,7 +35,7 @@ pub extern "C" fn InitializeInjection() -> c_int {
     1
 }
 
-/// At most one thread in a process; a child that was forked without one may start its own.
+/// Starts the thread, at most one in a process; a child that was forked without one may start its own.
 fn start() {
     static STARTED: AtomicU32 = AtomicU32::new(0);
     let process = std::process::id();

@@ -13,16 +13,16 @@ use super::find::Hints;
 use super::launches::{self, Launch, Outcome};
 use super::wire::Kernels;
 
-/// Preparing begins so long before a window: the clock takes 60 ms at most, a subscription 15 ms on an H200.
+/// Time before a window at which preparing begins: the clock takes 60 ms at most, a subscription 15 ms on an H200.
 const AHEAD: Duration = Duration::from_millis(90);
-/// Launches are noted from so long before a window, so that by its beginning each stream has an event that tells
+/// Time before a window from which launches are noted, so that by its beginning each stream has an event that tells
 /// where it is. No longer: a fast engine would use the events up.
 const SETTLING: Duration = Duration::from_millis(15);
-/// So long after a window its last kernels may end.
+/// Time after a window within which its last kernels may end.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two looks at them.
+/// Pause between two looks at them.
 const LOOK: Duration = Duration::from_millis(1);
-/// No window is longer, and none begins later from now.
+/// Longest window, and latest beginning of one from now.
 const LONGEST: Duration = Duration::from_secs(1);
 const FARTHEST: Duration = Duration::from_secs(10);
 
@@ -42,7 +42,7 @@ struct Kit {
     clock: Clock,
 }
 
-/// What was ordered.
+/// A window that was ordered.
 #[derive(Clone, Copy)]
 struct Ordered {
     number: u64,
@@ -53,7 +53,7 @@ struct Ordered {
 }
 
 /// The end of the process has begun: nothing more is touched.
-struct Ended;
+struct EngineEnds;
 
 impl Recorder {
     /// Looks for nothing yet.
@@ -130,14 +130,14 @@ impl<'a> Session<'a> {
         opened.inspect_err(|_| driver.leave())
     }
 
-    fn window(self, ordered: Ordered) -> Result<Result<Kernels, Trouble>, Ended> {
+    fn window(self, ordered: Ordered) -> Result<Result<Kernels, Trouble>, EngineEnds> {
         sleep_until(before(ordered.begin, SETTLING));
-        let watched = guarded(|| self.cupti.watch(&self.subscription)).ok_or(Ended)?;
+        let watched = guarded(|| self.cupti.watch(&self.subscription)).ok_or(EngineEnds)?;
         let since = now();
         sleep_until(ordered.end);
         let until = now();
         let Session { cupti, driver, clock, before, subscription } = self;
-        let taken_down = guarded(|| cupti.end(driver, subscription)).ok_or(Ended)?;
+        let taken_down = guarded(|| cupti.end(driver, subscription)).ok_or(EngineEnds)?;
         launches::close();
         let outcome = launches::outcome();
         wait(driver, &outcome.launches)?;
@@ -152,7 +152,7 @@ impl<'a> Session<'a> {
             driver.leave();
             kernels.unwrap_or_else(|| nothing(ordered.number, ordered.from))
         });
-        let kernels = kernels.ok_or(Ended)?;
+        let kernels = kernels.ok_or(EngineEnds)?;
         Ok(watched.and(taken_down).map_err(Trouble::Lasting).and_then(|()| outcome.trouble()).map(|()| kernels))
     }
 }
@@ -186,12 +186,12 @@ impl Kit {
     }
 }
 
-/// Until all that was launched has ended, in bounds. The guard is let go between looks: an exit does not wait.
-fn wait(driver: &Driver, launches: &[Launch]) -> Result<(), Ended> {
+/// Waits until all that was launched has ended, in bounds. The guard is released between looks: an exit does not wait.
+fn wait(driver: &Driver, launches: &[Launch]) -> Result<(), EngineEnds> {
     let deadline = Instant::now() + PATIENCE;
     let pending = |launch: &Launch| driver.is_past(launch.event) == Some(false);
     let mut rest = launches;
-    while let Some(first) = guarded(|| rest.iter().position(pending)).ok_or(Ended)? {
+    while let Some(first) = guarded(|| rest.iter().position(pending)).ok_or(EngineEnds)? {
         if Instant::now() > deadline {
             break;
         }
@@ -201,7 +201,7 @@ fn wait(driver: &Driver, launches: &[Launch]) -> Result<(), Ended> {
     Ok(())
 }
 
-/// `None`: the driver can't tell.
+/// Times of a launch; `None`: the driver can't tell.
 fn timed(driver: &Driver, clock: &Clock, reading: Reading, launch: &Launch) -> Option<Timed> {
     let ended = driver.is_past(launch.event)?;
     let end = if ended { Some(clock.time(driver, reading, launch.event)?) } else { None };

@@ -1,6 +1,6 @@
 //! What the control daemon answers, word for word as recorded.
 
-use super::daemon::{Client, Daemon, Server};
+use super::daemon::{Daemon, ListedClient, Server};
 
 const DEVICE_COLUMNS: [&str; 5] = ["Device Ordinal", "PCI IDs", "UUID", "Name", "Attributes"];
 
@@ -107,7 +107,7 @@ impl Daemon {
 }
 
 fn client_list(server: &Server) -> String {
-    server.clients.iter().map(|Client { pid, .. }| format!("{pid}\n")).collect()
+    server.clients.iter().map(|ListedClient { pid, .. }| format!("{pid}\n")).collect()
 }
 
 fn line(text: &str) -> String {

@@ -35,7 +35,7 @@ impl From<Heard> for Message {
 pub(super) struct TryAgain;
 
 /// A client process, by the order of its first connection.
-pub(super) struct Client {
+pub(super) struct ListedClient {
     pub pid: u32,
     pub number: u32,
     pub context: bool,
@@ -49,7 +49,7 @@ pub(super) struct Server {
     pub link: Option<u64>,
     pub ready: bool,
     pub state: &'static str,
-    pub clients: Vec<Client>,
+    pub clients: Vec<ListedClient>,
 }
 
 /// A client that waits for its server's answer, or for the server.
@@ -137,7 +137,7 @@ fn run(gpu: &Path) -> io::Result<ExitCode> {
     }
 }
 
-/// In the foreground everything goes to stdout, and these stay empty.
+/// Makes logs that stay empty: in the foreground everything goes to stdout.
 fn make_empty_logs() {
     let Some(directory) = std::env::var_os("CUDA_MPS_LOG_DIRECTORY").map(PathBuf::from) else { return };
     for name in ["control.log", "server.log"] {
@@ -335,7 +335,7 @@ impl Daemon {
             server.clients.iter_mut().filter(|client| client.pid == pid).for_each(|client| client.context = true);
         } else {
             self.clients_so_far += 1;
-            server.clients.push(Client { pid, number: self.clients_so_far, context: false });
+            server.clients.push(ListedClient { pid, number: self.clients_so_far, context: false });
         }
         self.answer_client(pid, "ok");
     }

@@ -43,7 +43,7 @@ impl Dialect {
         }
     }
 
-    /// The one that is told beside the GPU's socket, or by the environment; else today's.
+    /// The dialect that is named beside the GPU's socket, or by the environment; else today's.
     fn found(gpu: &Path) -> Dialect {
         let told = std::env::var(VARIABLE).ok();
         let told = told.or_else(|| std::fs::read_to_string(gpu.with_file_name(FILE)).ok());

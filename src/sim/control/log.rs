@@ -5,7 +5,7 @@ use std::io::Write;
 
 use super::dialect;
 
-/// Who writes.
+/// The process that writes.
 #[derive(Clone, Copy, Debug)]
 pub enum Role {
     /// The control daemon.
@@ -16,7 +16,7 @@ pub enum Role {
     Server,
 }
 
-/// Writes one line, in the words of the driver that is played; one that nobody takes is lost, and the daemon lives on.
+/// Writes one line, in the words of the driver that is played; one that is not read is lost, and the daemon lives on.
 pub(super) fn write(role: Role, pid: u32, text: &str) {
     let stamp =
         jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string();

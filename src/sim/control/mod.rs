@@ -15,7 +15,7 @@ use std::process::ExitCode;
 pub(crate) const CONTROL_NAME: &str = "nvidia-cuda-mps-control";
 /// What the server is called by.
 pub(crate) const SERVER_NAME: &str = "nvidia-cuda-mps-server";
-/// What a client is told that the daemon has no time for.
+/// The answer to a client that the daemon has no time for.
 const REFUSED: &str = "\u{15}";
 
 /// Runs the daemon or the command line. `called`: argv\[0\], beside which the GPU's socket lies.

@@ -1,5 +1,5 @@
 //! `quit [-t SECONDS]`, and a client of another user: the server is asked to end, again and again with growing waits
-//! while it has clients, and ended by force once the time of a `quit` is over. Without a time it is asked for ever.
+//! while it has clients, and ended by force once the time of a `quit` is over. Without a time it is asked indefinitely.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use super::daemon::{Daemon, TryAgain};
 
-/// From the daemon's last line to its end.
+/// Time from the daemon's last line to its end.
 const FAREWELL: Duration = Duration::from_millis(255);
 
 /// The server's end is on its way.

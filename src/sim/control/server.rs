@@ -21,19 +21,19 @@ use crate::wire::{self, Link};
 /// Clients that it takes (driver 580).
 pub const CLIENTS_LIMIT: usize = 48;
 
-/// Beside the GPU's socket: why no server can start, while it is there.
+/// File beside the GPU's socket: why no server can start, while it is there.
 pub(crate) const FAILS: &str = "server.fails";
-/// Likewise: the pid of the server that lets nobody in any more.
+/// File beside the GPU's socket: the pid of the server that lets no client in any more.
 pub(crate) const NEWCOMERS_HANG: &str = "newcomers.hang";
 
 /// What a server hears; `None`: that side is gone.
-enum Message {
+enum ServerMessage {
     Control(Option<String>),
     Gpu(Option<String>),
 }
 
 /// A client process, by the order of its first connection.
-struct Client {
+struct ConnectedClient {
     pid: u32,
     /// It has its second context, the one that computes.
     context: bool,
@@ -45,20 +45,20 @@ struct Fault {
     left: Vec<u32>,
 }
 
-struct Server {
+struct ServerProcess {
     pid: u32,
     uuid: String,
     control: UnixStream,
     gpu: UnixStream,
     chance: Chance,
-    clients: Vec<Client>,
+    clients: Vec<ConnectedClient>,
     fault: Option<Fault>,
     /// The context was destroyed by a fault and not made again.
     destroyed: bool,
     /// Requests that came between the last client's end and ACTIVE.
     waiting: VecDeque<(u32, u8)>,
     last_request: (i64, u8),
-    /// Beside the GPU's socket.
+    /// File beside the GPU's socket.
     hang: PathBuf,
 }
 
@@ -94,9 +94,9 @@ fn run(args: &Args) -> io::Result<()> {
     gpu.send("context")?;
     announce(pid, uid, &mut control)?;
     let (to, messages) = channel();
-    let control = control.follow(to.clone(), Message::Control)?;
-    let gpu = gpu.follow(to, Message::Gpu)?;
-    let mut server = Server {
+    let control = control.follow(to.clone(), ServerMessage::Control)?;
+    let gpu = gpu.follow(to, ServerMessage::Gpu)?;
+    let mut server = ServerProcess {
         pid,
         uuid: args.text("uuid").unwrap_or_default().to_owned(),
         control,
@@ -111,9 +111,9 @@ fn run(args: &Args) -> io::Result<()> {
     };
     for message in messages {
         match message {
-            Message::Control(Some(line)) => server.hear_control(&line),
-            Message::Gpu(Some(line)) => server.hear_gpu(&line),
-            Message::Control(None) | Message::Gpu(None) => break,
+            ServerMessage::Control(Some(line)) => server.hear_control(&line),
+            ServerMessage::Gpu(Some(line)) => server.hear_gpu(&line),
+            ServerMessage::Control(None) | ServerMessage::Gpu(None) => break,
         }
     }
     thread::sleep(Duration::from_millis(15));
@@ -125,7 +125,8 @@ fn create_context(pid: u32, chance: &mut Chance) {
     thread::sleep(chance.millis(46, 60));
 }
 
-/// Between the lines the control daemon writes its own, so the order is kept by asking it.
+/// Tells the control daemon of a server: between the server's lines it writes its own, so the order is kept by asking
+/// it.
 fn announce(pid: u32, uid: u32, control: &mut Link) -> io::Result<()> {
     let write = |text: &str| log::write(Role::Server, pid, text);
     write(&format!("Created anonymous shared memory region mps.shm.{uid}.{pid}"));
@@ -138,7 +139,7 @@ fn announce(pid: u32, uid: u32, control: &mut Link) -> io::Result<()> {
     control.send("started")
 }
 
-impl Server {
+impl ServerProcess {
     fn log(&self, text: &str) {
         log::write(Role::Server, self.pid, text);
     }
@@ -215,7 +216,7 @@ impl Server {
         self.log(&format!("Client {client} connected"));
         self.log(&format!("Creating worker thread for client {client}"));
         if context == 0 {
-            self.clients.push(Client { pid, context: false });
+            self.clients.push(ConnectedClient { pid, context: false });
         } else {
             self.log(&format!("Device NVIDIA H200 (uuid {}) is associated", self.uuid));
             self.log(&format!("Status of client {client} is ACTIVE"));
@@ -323,7 +324,7 @@ impl Server {
         self.process_exits(pid);
     }
 
-    /// This very server leaves whoever comes now without an answer.
+    /// This very server leaves clients that come now without an answer.
     fn newcomers_hang(&self) -> bool {
         fs::read_to_string(&self.hang).is_ok_and(|pid| pid.trim() == self.pid.to_string())
     }

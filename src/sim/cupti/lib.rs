@@ -1,5 +1,5 @@
 //! A stand-in libcupti with the CUDA driver behind it: what the kernel probe uses of both, over kernels that the
-//! simulated engine tells of (`simulated_launch`, `simulated_kernel`). The environment can make it fail:
+//! simulated engine reports (`simulated_launch`, `simulated_kernel`). The environment can make it fail:
 //! `MPSWARDEN_SIM_CUPTI` holds words of `Mode`.
 
 use std::ffi::{c_char, c_int, c_void};
@@ -19,7 +19,7 @@ type Answer = c_int;
 const SUCCESS: Answer = 0;
 const INVALID_PARAMETER: Answer = 1;
 const MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED: Answer = 39;
-/// As CUDA 13.0 says it.
+/// Version of CUDA 13.0's CUPTI.
 const VERSION: u32 = 130_000;
 const DRIVER_API: u32 = 1;
 const GET_VERSION: u32 = 2;
@@ -27,10 +27,10 @@ const LAUNCH_KERNEL: u32 = 307;
 /// Where cuLaunchKernel's arguments hold its stream.
 const STREAM_AT: usize = 5;
 
-/// `CUpti_CallbackFunc`.
+/// CUPTI's `CUpti_CallbackFunc`.
 type Callback = unsafe extern "C" fn(*mut c_void, u32, u32, *const Call);
 
-/// `CUpti_CallbackData`.
+/// CUPTI's `CUpti_CallbackData`.
 #[repr(C)]
 pub struct Call {
     site: u32,
@@ -59,7 +59,7 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// A kernel is launched now, in the engine's one stream. Called by the simulated engine. 1: a subscriber was told.
+/// A kernel is launched now, in the engine's one stream. Called by the simulated engine. 1: a subscriber was called.
 #[unsafe(no_mangle)]
 pub extern "C" fn simulated_launch() -> c_int {
     state().work.launch();

@@ -22,7 +22,7 @@ enum Event {
     New,
     /// Waits for a kernel.
     After(u64),
-    /// In nanoseconds of CLOCK_REALTIME.
+    /// The event's time in nanoseconds of CLOCK_REALTIME.
     Past(u64),
 }
 
@@ -46,24 +46,24 @@ impl Work {
         self.events.len()
     }
 
-    /// In the engine's stream, so far.
+    /// Number of events that were recorded in the engine's stream so far.
     pub fn recorded(&self) -> usize {
         self.recorded
     }
 
-    /// Its handle.
+    /// Makes an event; its handle.
     pub fn make_event(&mut self) -> usize {
         self.made += 1;
         self.events.insert(self.made, Event::New);
         self.made
     }
 
-    /// False: there is no such event.
+    /// Ends an event; `false`: there is no such event.
     pub fn end_event(&mut self, event: usize) -> bool {
         self.events.remove(&event).is_some()
     }
 
-    /// False: there is no such event.
+    /// Records an event; `false`: there is no such event.
     pub fn record(&mut self, event: usize, stream: usize) -> bool {
         let engines = stream == ENGINES_STREAM;
         self.recorded += usize::from(engines);
@@ -72,7 +72,7 @@ impl Work {
         self.events.get_mut(&event).map(|event| *event = recorded).is_some()
     }
 
-    /// `None`: there is no such event. `Some(None)`: it waits.
+    /// Time of an event; `None`: there is no such event. `Some(None)`: it waits.
     pub fn time(&self, event: usize) -> Option<Option<u64>> {
         match self.events.get(&event)? {
             Event::Past(at) => Some(Some(*at)),

@@ -33,7 +33,7 @@ struct Request {
     own: bool,
 }
 
-/// An order for the core; whoever gave it may wait for its end.
+/// An order for the core; its giver may wait for its end.
 struct Order {
     line: String,
     done: Sender<()>,
@@ -56,13 +56,13 @@ pub(super) struct State {
     pub core_ended: bool,
     /// SIGTERM came.
     pub stopping: bool,
-    /// After SIGTERM it does not end.
+    /// The engine does not end after SIGTERM.
     pub term_hangs: bool,
     /// What users write stands in the log.
     pub log_requests: bool,
-    /// What becomes of whoever asks for metrics.
+    /// Way in which requests for metrics are answered.
     pub manner: Manner,
-    /// What is counted.
+    /// The books in which everything is counted.
     pub books: Books,
 }
 
@@ -340,7 +340,7 @@ impl Shared {
         Ok(())
     }
 
-    /// A step is done: some more of the prompts is read, and whoever has read his gets a token.
+    /// A step is done: some more of the prompts is read, and each request whose prompt is read gets a token.
     fn hand_out_tokens(&self, running: usize) {
         let mut state = self.state();
         let mut done = Done::default();
@@ -384,7 +384,7 @@ impl Request {
             done.prompt += if reads > 0 { self.prompt } else { 0 };
         }
         self.tokens_left = self.tokens_left.saturating_sub(1);
-        // A caller who does not listen any more is about to be let go of.
+        // A caller who does not listen any more is about to be dropped.
         let _ = self.to.send(());
     }
 }

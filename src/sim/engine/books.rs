@@ -10,7 +10,7 @@ use super::dialect::Work;
 const CACHE: f64 = 96.0;
 /// Decode steps between two looks at the batch (SGLang's `decode_log_interval`).
 const INTERVAL: u64 = 40;
-/// An idle scheduler looks again after this time.
+/// Time after which an idle scheduler looks again.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Figures of the metrics.
@@ -65,7 +65,7 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Of a dialect that is up to date after each step, or at intervals.
+    /// The books of a dialect that is up to date after each step, or at intervals.
     pub(super) fn new(by_step: bool, live: bool) -> Books {
         let (now, shown, begun) = (Figures::default(), Figures::default(), Instant::now());
         Books { by_step, live, now, shown, decodes: 0, looked: begun, interval: (begun, 0) }
@@ -133,7 +133,7 @@ impl Books {
         self.now.cache = (running as f64 / CACHE).min(1.0);
     }
 
-    /// A prefill is told of at once, decode steps after every so many.
+    /// A prefill is logged at once, decode steps after every so many.
     fn at_intervals(&mut self, done: Done) -> Option<Work> {
         self.interval.1 += done.generated;
         let (running, waiting, cache) = (done.running, done.waiting, self.now.cache);

@@ -23,7 +23,7 @@ const TOKEN: &str = " token";
 
 /// What is asked for. What else a caller says (`temperature`, `ignore_eos`) changes nothing here.
 #[derive(Deserialize)]
-struct Request {
+struct CompletionRequest {
     #[serde(default)]
     prompt: Prompt,
     /// The prompt stands for one of so many tokens.
@@ -74,7 +74,7 @@ impl Prompt {
 
 /// Serves one request; of an engine that dies meanwhile the caller gets a 500, or the stream's end.
 pub(super) fn complete(batch: &Batch, stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
-    let request: Request = match serde_json::from_slice(body) {
+    let request: CompletionRequest = match serde_json::from_slice(body) {
         Ok(request) => request,
         Err(error) => return reply(stream, "400 Bad Request", "text/plain", &format!("{error}\n")),
     };
@@ -120,7 +120,7 @@ fn still_there(stream: &TcpStream) -> io::Result<()> {
 /// A request that is being served.
 struct Asked<'a> {
     model: &'a str,
-    /// In tokens.
+    /// Length of the prompt in tokens.
     prompt: usize,
     tokens: u32,
 }

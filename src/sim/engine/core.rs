@@ -1,5 +1,5 @@
-//! The engine's GPU process, a child of the engine as in vLLM: holds the model's memory, runs the kernels
-//! that it is told on stdin, and dies of a CUDA error as a PyTorch program does.
+//! The engine's GPU process, a child of the engine as in vLLM: holds the model's memory, runs the kernels that it is
+//! given on stdin, and dies of a CUDA error as a PyTorch program does.
 
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;

@@ -17,15 +17,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::batch::Batch;
 use super::dialect::{End, Voice};
 
-/// A core that was told to end is gone within this time.
+/// Upper bound for the end of a core that was asked to end.
 const CORE: Duration = Duration::from_secs(2);
-/// Between two looks at what is waited for. (SGLang looks every 5 s whether it has drained; nothing depends on it.)
+/// Pause between two looks at what is waited for. (SGLang looks every 5 s whether it has drained; nothing depends on
+/// it.)
 const LOOK: Duration = Duration::from_millis(10);
 
 /// How a plain engine ends after its core, and any that never served.
 pub(super) const PLAIN: End = End { after: Duration::from_millis(150), status: Some(1) };
 
-/// From now on SIGTERM ends the listening: at once, or once the requests that are there are done.
+/// Lets SIGTERM end the listening from now on: at once, or once the requests that are there are done.
 pub(super) fn follow_sigterm(batch: &Arc<Batch>, listener: &TcpListener) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let mut terminate = {
@@ -47,7 +48,8 @@ fn begin_to_stop(batch: &Batch, listener: &TcpListener) {
     while batch.dialect.drains() && has_requests(batch) {
         thread::sleep(LOOK);
     }
-    // Whoever accepts connections is told that there are no more. One that is closed already needs no telling.
+    // The thread that accepts connections learns that there are no more. A socket that is closed already needs no
+    // shutdown.
     let _ = shutdown(listener.as_raw_fd(), Shutdown::Read);
 }
 
@@ -57,7 +59,7 @@ fn has_requests(batch: &Batch) -> bool {
     !state.core_ended && state.requests() > 0
 }
 
-/// The core's end, and what follows from it, once nobody listens any more.
+/// The core's end, and what follows from it, once nothing listens any more.
 pub(super) fn stop(batch: &Batch) -> ExitCode {
     let (lost, plain) = {
         let state = batch.state();

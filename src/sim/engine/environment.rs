@@ -1,5 +1,5 @@
-//! What `setproctitle` does to a process's environment: whoever reads it in /proc finds NULs, while the process
-//! and its children have their variables as before.
+//! What `setproctitle` does to a process's environment: a reader of /proc finds NULs, while the process and its
+//! children have their variables as before.
 
 use std::env;
 use std::fs;

@@ -13,13 +13,13 @@ use super::dialect::{Voice, Work};
 use super::inject::inject;
 use super::{completions, metrics};
 
-/// A body may have so many bytes.
+/// Most bytes of a body.
 const LONGEST_BODY: usize = 1 << 20;
-/// A caller may be silent for so long.
+/// Longest silence of a caller.
 const SILENCE: Duration = Duration::from_secs(10);
-/// An engine that looks whether a token came for its health gives up after so many looks.
+/// Number of looks after which an engine that waits for a token for its health gives up.
 const LOOKS: u32 = 20;
-/// The load is told of so often.
+/// Time between two reports of the load.
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// Serves one connection; a caller who hangs up is no trouble.
@@ -30,7 +30,7 @@ pub(super) fn serve(batch: &Arc<Batch>, stream: TcpStream) {
 fn answer_all(batch: &Arc<Batch>, mut stream: TcpStream) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
-        let Request { line, last, body } = read_request(&mut reader)?;
+        let HttpRequest { line, last, body } = read_request(&mut reader)?;
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["GET", "/health", ..] => health(batch, &mut stream)?,
@@ -106,15 +106,15 @@ fn answer(batch: &Arc<Batch>, stream: &mut TcpStream, words: &[&str], body: &[u8
     }
 }
 
-struct Request {
+struct HttpRequest {
     line: String,
     /// The caller wants no other answer on this connection.
     last: bool,
     body: Vec<u8>,
 }
 
-fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<Request> {
-    let mut request = Request { line: String::new(), last: false, body: Vec::new() };
+fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<HttpRequest> {
+    let mut request = HttpRequest { line: String::new(), last: false, body: Vec::new() };
     if reader.read_line(&mut request.line)? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

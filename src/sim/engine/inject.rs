@@ -13,9 +13,9 @@ use super::metrics::Manner;
 
 /// How long a caller waits for its order to be carried out.
 const ORDER: Duration = Duration::from_millis(500);
-/// A leak takes a piece so often: 120 of them a minute.
+/// Time between two pieces of a leak: 120 of them a minute.
 const LEAK: Duration = Duration::from_millis(500);
-/// A flood of lines lasts so long, and so many come at once, so often: 10 000 a second.
+/// Length of a flood of lines, and how many come at once, how often: 10 000 a second.
 const FLOOD: Duration = Duration::from_secs(3);
 const LINES: u64 = 100;
 const BETWEEN: Duration = Duration::from_millis(10);
@@ -67,7 +67,7 @@ fn change(batch: &Arc<Batch>, fault: &str) -> Result<(), ()> {
     Ok(())
 }
 
-/// Takes device memory for ever, until there is no more and the engine dies of it.
+/// Takes device memory indefinitely, until there is no more and the engine dies of it.
 fn leak(batch: Arc<Batch>) {
     let piece = format!("alloc {}", batch.leak / 120);
     thread::spawn(move || {

@@ -16,9 +16,9 @@ pub(super) enum Manner {
     /// Whole, and the connection goes on.
     #[default]
     Well,
-    /// Never.
+    /// The page never comes.
     Hang,
-    /// With series after series, for ever.
+    /// The page comes with series after series, indefinitely.
     Flood,
 }
 

@@ -14,7 +14,7 @@ pub(super) const CHUNK: u64 = 512;
 pub(super) struct Step {
     /// Requests in the batch.
     pub requests: usize,
-    /// Of them, those whose prompt is read: each gets a token.
+    /// Number of requests whose prompt is read: each gets a token.
     pub decodes: usize,
     /// Prompt tokens to be read.
     pub reads: u64,

@@ -38,7 +38,7 @@ pub(super) struct Gpu {
     pub lost: bool,
     /// What the driver wants done to it, by nvml.h's number: 1 is a reset.
     pub recovery_action: u32,
-    /// Since when somebody starves: every SM is taken.
+    /// Time since which an engine starves its siblings: every SM is taken.
     pub starving: Option<Instant>,
     /// Memory of servers that are dead and not yet torn down.
     pub memory_of_the_dead: u64,
@@ -94,7 +94,7 @@ pub(super) struct Server {
 }
 
 impl Gpu {
-    /// A GPU in good health that nobody uses.
+    /// A GPU in good health that no process uses.
     pub(super) fn new(args: &Args, to: Sender<Message>) -> io::Result<Gpu> {
         Ok(Gpu {
             uuid: args.text("uuid").unwrap_or("GPU-0").to_owned(),
@@ -324,7 +324,7 @@ impl Gpu {
     }
 }
 
-/// By a signal, or by a debugger.
+/// Whether a signal or a debugger has stopped it.
 fn is_stopped(pid: u32) -> bool {
     let stat = i32::try_from(pid).ok().and_then(|pid| procfs::process::Process::new(pid).ok()?.stat().ok());
     stat.is_some_and(|stat| matches!(stat.state, 'T' | 't'))

@@ -1,5 +1,5 @@
-//! The ends of clients and servers: the driver's teardown, how long it keeps a process and its memory,
-//! and what a client killed with a long kernel does to its neighbours.
+//! The ends of clients and servers: the driver's teardown, how long it keeps a process and its memory, and what a
+//! client killed with a long kernel does to its siblings.
 
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use super::device::{Gpu, Process};
 use super::{Domain, Due, Kind, SERVER_MEMORY};
 use crate::cuda::CudaError;
 
-/// From a context's end to its process's, the last of it.
+/// Time from a context's end to its process's, the last of it.
 const LAST_STEP: Duration = Duration::from_millis(28);
 
 impl Gpu {
@@ -50,7 +50,7 @@ impl Gpu {
         self.servers.get(&server).is_some_and(|server| server.fault.is_some())
     }
 
-    /// Contexts that end during the reset wait for it, unless nobody is left to wait with.
+    /// Contexts that end during the reset wait for it, unless no client is left to wait with.
     fn in_reset(&mut self, server: u32, pid: u32) -> bool {
         let nobody_left = self.living_clients(server).is_empty();
         let Some(fault) = self.servers.get_mut(&server).and_then(|server| server.fault.as_mut()) else { return false };
@@ -64,8 +64,8 @@ impl Gpu {
         true
     }
 
-    /// The kernel of a killed client did not end in time: its neighbours die with it, and its own teardown,
-    /// begun at the kill, comes to its end.
+    /// The kernel of a killed client did not end in time: its siblings die with it, and its own teardown, begun at the
+    /// kill, comes to its end.
     pub(super) fn drained(&mut self, pid: u32) {
         self.stop_kernel(pid);
         if let Some(server) = self.processes.get(&pid).and_then(|process| process.server) {
@@ -102,7 +102,8 @@ impl Gpu {
         self.agenda.at(gone, Due::Gone { pid });
     }
 
-    /// In a fault clients are torn down one after the other, none before the errors are out.
+    /// Time at which the next client is gone: in a fault they are torn down one after the other, none before the errors
+    /// are out.
     fn gone_in_fault(&mut self, now: Instant, line_at: Instant, before: Option<Instant>) -> Instant {
         let first = now.max(line_at + Duration::from_millis(25)) + self.chance.millis(66, 70);
         let apart = self.chance.millis(30, 34);

@@ -12,11 +12,11 @@ const DRAIN: Duration = Duration::from_millis(40);
 
 /// A fault that a server handles.
 pub(super) struct Fault {
-    /// When the server was told.
+    /// Time at which the server was told.
     pub line_at: Instant,
     /// When the last client so far will be torn down.
     pub torn_down_at: Option<Instant>,
-    /// After a trap the GPU is being reset: contexts end when that is over.
+    /// The GPU is being reset after a trap: contexts end when that is over.
     pub in_reset: bool,
     /// Clients that ended during the reset.
     pub ended_in_reset: Vec<u32>,
@@ -27,7 +27,7 @@ impl Kind {
         if self == Kind::Trap { CudaError::LAUNCH_FAILURE } else { CudaError::ILLEGAL_ADDRESS }
     }
 
-    /// The word that the server is told.
+    /// The word that the server gets.
     fn word(self) -> &'static str {
         if self == Kind::Trap { "trap" } else { "illegal" }
     }
@@ -46,7 +46,7 @@ impl Gpu {
         self.agenda.after(wait, Due::FaultLine { domain, kind, culprit: pid });
     }
 
-    /// Whether killing this client now would fault its neighbours.
+    /// Whether killing this client now would fault its siblings.
     pub(super) fn would_orphan(&self, pid: u32) -> bool {
         let Some(process) = self.processes.get(&pid) else { return false };
         let outlasts = |serial| self.kernels.outlasts(serial, DRAIN, Instant::now());

@@ -40,7 +40,7 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    /// None.
+    /// Kernels of an idle GPU.
     pub(super) fn new(now: Instant) -> Kernels {
         Kernels { running: BTreeMap::new(), made: 0, reached: now, used: 0.0 }
     }
@@ -83,7 +83,7 @@ impl Kernels {
         self.running.values().map(|kernel| kernel.began)
     }
 
-    /// For how long all SMs together were used so far.
+    /// Time for which all SMs together were used so far.
     pub(super) fn used(&self, now: Instant) -> Duration {
         let since = now.saturating_duration_since(self.reached).as_secs_f64();
         let rate: f64 = self.running.values().map(|kernel| self.rate(kernel.work) * kernel.work.demand).sum();

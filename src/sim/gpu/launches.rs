@@ -1,4 +1,4 @@
-//! Launches, ends and stops of clients' kernels: who waits for which, and what he is told.
+//! Launches, ends and stops of clients' kernels: which client waits for which, and what it is told.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use super::device::Gpu;
 use super::kernels::Work;
 use super::{DEMAND, Domain, Due};
 
-/// One that starves gets to run at no time that matters.
+/// Time at which one that starves gets to run: none that matters.
 const NEVER: Duration = Duration::from_secs(3600);
 
 impl Gpu {

@@ -1,5 +1,5 @@
-//! The driver and the hardware: one process that knows every server, context, byte, kernel and fault
-//! of one simulated GPU, and writes the kernel log. It ends when whoever started it does.
+//! The driver and the hardware: one process that knows every server, context, byte, kernel and fault of one simulated
+//! GPU, and writes the kernel log. It ends with the process that started it.
 
 mod busy;
 mod device;

@@ -38,14 +38,14 @@ impl Gpu {
         self.links.say(link, &answer);
     }
 
-    /// For how many nanoseconds every SM was busy, all told; while somebody starves they all are.
+    /// Nanoseconds for which every SM was busy, in total; while an engine starves they all are.
     fn sm_time(&self) -> u128 {
         let now = Instant::now();
         let starving = self.starving.map_or(0, |since| now.saturating_duration_since(since).as_nanos());
         self.kernels.used(now).as_nanos() + starving
     }
 
-    /// Clients, servers and whoever computes outside MPS, as `pid:bytes`.
+    /// Clients, servers and processes that compute outside MPS, as `pid:bytes`.
     fn compute(&self) -> String {
         let processes = self.processes.iter().filter(|(_, process)| process.context);
         let processes = processes.map(|(pid, process)| (*pid, process.memory));

@@ -1,5 +1,5 @@
-//! Keeps an exiting client or server in the kernel for as long as the driver's teardown takes, as a real driver
-//! does: a tracer holds it at PTRACE_EVENT_EXIT. Where ptrace is not permitted nobody is held.
+//! Keeps an exiting client or server in the kernel for as long as the driver's teardown takes, as a real driver does: a
+//! tracer holds it at PTRACE_EVENT_EXIT. Where ptrace is not permitted none is held.
 
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -26,7 +26,7 @@ pub(super) fn hold_at_exit(pid: u32, to: Sender<Message>) -> bool {
     wait.recv().unwrap_or(false)
 }
 
-/// Passes on every signal and stop until the client exits, and lets go of it when told.
+/// Passes on every signal and stop until the client exits, and releases it when asked to.
 fn trace(pid: Pid, to: &Sender<Message>) {
     loop {
         match waitpid(pid, Some(WaitPidFlag::__WALL)) {

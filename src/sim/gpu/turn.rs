@@ -15,7 +15,7 @@ pub(crate) const MEMORY_TOTAL: u64 = 143_771 << 20;
 /// Bytes that a server's context takes.
 pub(crate) const SERVER_MEMORY: u64 = 66 << 20;
 
-/// The share of the SMs that a kernel can use, where nobody says: three of them do not slow each other down.
+/// The share of the SMs that a kernel can use, where it is not configured: three of them do not slow each other down.
 pub(crate) const DEMAND: f64 = 0.3;
 
 /// What the GPU process hears.

@@ -31,7 +31,7 @@ pub struct Metric {
     unit: *mut c_char,
 }
 
-/// The array is longer; how long is told by `count`, and by nvml.h of the caller's version.
+/// The array is longer; its length is given by `count`, and by nvml.h of the caller's version.
 #[repr(C)]
 pub struct MetricsGet {
     version: c_uint,

@@ -1,5 +1,5 @@
-//! What this library is told to answer in place of the simulated GPU: the NVML of other GPUs and drivers. It stands in
-//! a file `nvml.script` beside the library, one rule a line, read anew at every call; the first rule that fits decides.
+//! What this library is to answer in place of the simulated GPU: the NVML of other GPUs and drivers. It stands in a
+//! file `nvml.script` beside the library, one rule a line, read anew at every call; the first rule that fits decides.
 //!
 //! ```text
 //! nvmlDeviceGetMemoryInfo_v2 3     this call answers NVML_ERROR_NOT_SUPPORTED from now on
@@ -39,7 +39,7 @@ pub fn answer(call: &str) -> Option<Return> {
     None
 }
 
-/// Whether a list of processes is to have nobody on it.
+/// Whether a list of processes is to be empty.
 pub fn is_empty(call: &str) -> bool {
     value(call).as_deref() == Some("empty")
 }

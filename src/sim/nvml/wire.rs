@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{GPU_IS_LOST, Return, UNKNOWN};
 
-/// For the GPU process to answer.
+/// Upper bound for an answer of the GPU process.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// One connection as a reader.

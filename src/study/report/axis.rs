@@ -4,7 +4,7 @@
 const LINES: f64 = 4.0;
 /// Decades of a logarithmic axis below which 2 and 5 get lines too.
 const FEW_DECADES: f64 = 2.0;
-/// More decades than these are not told apart.
+/// Number of decades above which they are not told apart.
 const MOST_DECADES: f64 = 9.0;
 /// What rounding may take from a value.
 const HAIR: f64 = 1e-9;
@@ -21,7 +21,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// From 0 to a round number over all of `values`.
+    /// An axis from 0 to a round number over all of `values`.
     pub(super) fn linear(values: impl Iterator<Item = f64>, told: fn(f64) -> String) -> Axis {
         let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
         let most = if most > 0.0 { most } else { 1.0 };

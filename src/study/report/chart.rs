@@ -20,13 +20,13 @@ const GROUP: f64 = 0.78;
 
 /// One thing that is drawn over all of x.
 pub(super) struct Series {
-    /// For people.
+    /// Name for people.
     pub name: String,
     /// Its colour, as a class.
     pub class: &'static str,
-    /// Its mark; they repeat after four.
+    /// Mark of the series; they repeat after four.
     pub mark: usize,
-    /// By place along x.
+    /// Points by place along x.
     pub points: Vec<Option<Spread>>,
 }
 
@@ -37,21 +37,21 @@ pub(super) enum Kind {
     Lines,
     /// Bars up to medians, with whiskers.
     Bars,
-    /// From low (a dot) over middle (a stroke) to high (a stroke): p50, p90, p99.
+    /// Strokes from low (a dot) over middle (a stroke) to high (a stroke): p50, p90, p99.
     Ranges,
 }
 
 /// One chart.
 pub(super) struct Chart {
-    /// Above it.
+    /// Title above it.
     pub title: String,
-    /// Of x.
+    /// Name of the x axis.
     pub x_name: &'static str,
-    /// Values of x, as told.
+    /// Values of x, as printed.
     pub xs: Vec<String>,
-    /// Of y.
+    /// The y axis.
     pub axis: Axis,
-    /// What is drawn.
+    /// Series that are drawn.
     pub series: Vec<Series>,
     /// One point in words.
     pub told: fn(&Spread) -> String,
@@ -80,7 +80,7 @@ impl Chart {
         }
     }
 
-    /// For who can't see it; the numbers are in the tables.
+    /// Description for those who can't see it; the numbers are in the tables.
     fn in_words(&self) -> String {
         let names: Vec<&str> = self.series.iter().map(|series| series.name.as_str()).collect();
         format!("{}: {} by {}", self.title, names.join(", "), self.x_name)
@@ -88,7 +88,7 @@ impl Chart {
 
     fn frame(&self) -> Markup {
         let widest = self.xs.iter().map(|x| x.chars().count()).max().unwrap_or(1) as f64 * LETTER + LETTER;
-        let every = (widest / self.place()).ceil().max(1.0) as usize;
+        let every = (widest / self.step()).ceil().max(1.0) as usize;
         html! {
             @for tick in &self.axis.ticks {
                 line.grid x1=(LEFT) x2=(RIGHT) y1=(n(self.y(*tick))) y2=(n(self.y(*tick))) {}
@@ -105,7 +105,7 @@ impl Chart {
     }
 
     fn series(&self, kind: Kind, at: usize, series: &Series) -> Markup {
-        let points = series.points.iter().enumerate().filter_map(|(place, point)| Some((place, (*point)?)));
+        let points = series.points.iter().enumerate().filter_map(|(index, point)| Some((index, (*point)?)));
         let points: Vec<(usize, Spread)> = points.collect();
         html! {
             @if kind == Kind::Lines {
@@ -114,16 +114,16 @@ impl Chart {
                         x2=(n(self.x(pair[1].0))) y2=(n(self.y(pair[1].1.middle))) {}
                 }
             }
-            @for (place, point) in &points {
+            @for (index, point) in &points {
                 g {
-                    title { (series.name) ", " (self.xs[*place]) ": " ((self.told)(point)) }
+                    title { (series.name) ", " (self.xs[*index]) ": " ((self.told)(point)) }
                     @match kind {
                         Kind::Lines => {
-                            (self.whisker(self.x(*place), point))
-                            (mark(series.mark, self.x(*place), self.y(point.middle)))
+                            (self.whisker(self.x(*index), point))
+                            (mark(series.mark, self.x(*index), self.y(point.middle)))
                         }
-                        Kind::Bars => (self.bar(*place, at, point)),
-                        Kind::Ranges => (self.range(self.group_x(*place, at), point)),
+                        Kind::Bars => (self.bar(*index, at, point)),
+                        Kind::Ranges => (self.range(self.group_x(*index, at), point)),
                     }
                 }
             }
@@ -140,8 +140,8 @@ impl Chart {
         }
     }
 
-    fn bar(&self, place: usize, at: usize, point: &Spread) -> Markup {
-        let (x, y) = (self.group_x(place, at), self.y(point.middle));
+    fn bar(&self, index: usize, at: usize, point: &Spread) -> Markup {
+        let (x, y) = (self.group_x(index, at), self.y(point.middle));
         let wide = self.slot() * 0.84;
         let ends = [self.y(point.low), self.y(point.high)];
         html! {
@@ -161,21 +161,21 @@ impl Chart {
     }
 
     /// Room along x of each value.
-    fn place(&self) -> f64 {
+    fn step(&self) -> f64 {
         (RIGHT - LEFT) / self.xs.len().max(1) as f64
     }
 
-    fn x(&self, place: usize) -> f64 {
-        LEFT + self.place() * (place as f64 + 0.5)
+    fn x(&self, index: usize) -> f64 {
+        LEFT + self.step() * (index as f64 + 0.5)
     }
 
     /// Room along x of each series of a group.
     fn slot(&self) -> f64 {
-        self.place() * GROUP / self.series.len().max(1) as f64
+        self.step() * GROUP / self.series.len().max(1) as f64
     }
 
-    fn group_x(&self, place: usize, at: usize) -> f64 {
-        self.x(place) + self.slot() * (at as f64 + 0.5 - self.series.len() as f64 / 2.0)
+    fn group_x(&self, index: usize, at: usize) -> f64 {
+        self.x(index) + self.slot() * (at as f64 + 0.5 - self.series.len() as f64 / 2.0)
     }
 
     fn y(&self, value: f64) -> f64 {

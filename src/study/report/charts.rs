@@ -12,7 +12,7 @@ use crate::study::table::{cell_at, distinct, rates};
 
 /// Colours of engines and concurrencies; they repeat.
 const COLOURS: [&str; 6] = ["c0", "c3", "c2", "c1", "c4", "c5"];
-/// Of [`Way::ALL`].
+/// Colours of [`Way::ALL`].
 const WAYS: [&str; 4] = ["rest", "c0", "c3", "c2"];
 const CONTEXT: &str = "prompt, tokens";
 
@@ -87,7 +87,7 @@ pub(super) fn latency(analysis: &Analysis, part: fn(&WayFigures) -> Option<Perce
     panels(charts, Kind::Ranges)
 }
 
-/// Of each output and concurrency: its title, the prompts, and the ways that any load has a point of.
+/// Charts by output and concurrency: title, prompts, and the ways that any load has a point of.
 fn by_way(
     analysis: &Analysis,
     point: impl Fn(&CellFigures, Way) -> Option<Spread>,

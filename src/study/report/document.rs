@@ -148,7 +148,7 @@ pub(super) fn method(plan: &Plan) -> Markup {
             }
             dt { "MPS" } dd { "All engines have work, under MPS, with their limits." }
             dt { "time-sliced" } dd { "All engines have work, without MPS." }
-            dt { "one for all" } dd { "One engine has the load of all of them; told only where all serve the same model." }
+            dt { "one for all" } dd { "One engine has the load of all of them; shown only where all serve the same model." }
             dt { "gain" } dd { "Sum over engines of the median tokens per second together over the median alone." }
             dt { "slow-down" } dd { "Of an engine: its median tokens per second alone over that together." }
             dt { "no difference" } dd {

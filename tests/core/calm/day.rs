@@ -20,9 +20,9 @@ use super::script::{Happens, script};
 use super::surroundings::{Shared, Surroundings};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-/// At most so long between two looks of the judge.
+/// Longest time between two looks of the judge.
 const STEP: Duration = Duration::from_secs(60);
-/// A stranger that faults is gone so soon after its Xid.
+/// Time from its Xid to the end of a stranger that faults.
 const DEATH: Duration = Duration::from_millis(90);
 
 /// Hours of a day in which there is traffic; the night after them is idle.
@@ -167,7 +167,7 @@ impl Day {
         }
     }
 
-    /// Orders follow each other: nobody gives one while another is on its way.
+    /// Orders follow each other: none is given while another is on its way.
     pub fn order(&mut self, request: Request) {
         if self.judge.waits() {
             return self.after(Duration::from_secs(30), Later::Order(request));
@@ -232,7 +232,7 @@ impl Day {
         }
     }
 
-    /// By the kernel log and by NVML, which knows no pid.
+    /// An Xid in the kernel log and from NVML, which knows no pid.
     fn xid(&mut self, xid: u32, pid: Option<u32>) {
         let gpu = Some(policies::gpu().uuid);
         for (pid, via) in [(pid, XidVia::Kmsg), (None, XidVia::Nvml)] {
@@ -240,7 +240,7 @@ impl Day {
         }
     }
 
-    /// Of a stranger, of a process that nobody saw, or of a pid that an engine's process never had.
+    /// An OOM kill of a stranger, of a process that was never seen, or of a pid that an engine's process never had.
     fn oom_kill(&mut self) {
         let stranger = self.around().strangers.keys().next().copied();
         let pid = stranger.unwrap_or_else(|| 800_000 + self.chance.below(1000) as u32);

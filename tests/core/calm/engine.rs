@@ -1,5 +1,5 @@
 //! One healthy engine: its requests, its tokens, its memory, as its own metrics, NVML, the kernel and /proc would show
-//! them. It goes on second by second, and is asked whenever somebody looks.
+//! them. It goes on second by second, and is asked at each look.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,9 +20,9 @@ const LONGEST_PREFILL: u64 = 100;
 /// Tokens that are generated in a second for each request, and bytes of each in an answer.
 const PACE: f64 = 30.0;
 const BYTES: f64 = 190.0;
-/// An answer that has not moved for so long stands still, as the kernel's figures have it.
+/// Time after which an answer that has not moved stands still, as the kernel's figures have it.
 const STALLED: Duration = Duration::from_secs(10);
-/// From its process's start until it serves.
+/// Time from its process's start until it serves.
 pub const STARTUP: Duration = Duration::from_secs(2);
 
 /// A request that is being answered.
@@ -66,7 +66,7 @@ pub struct Engine {
     cpu: Duration,
     /// Bytes by which it grows once it is warm, and within how many seconds.
     growth: (f64, f64),
-    /// Since when it does not go on: a fault that was planted.
+    /// Time since which it makes no progress: a fault that was planted.
     pub stuck: Option<Moment>,
     /// Bytes of device and host memory that it loses each second from a moment on: a fault that was planted.
     pub leak: Option<(Moment, f64, f64)>,
@@ -129,7 +129,7 @@ impl Engine {
         self.reading = self.reading.map(later);
     }
 
-    /// It serves.
+    /// Whether it serves.
     pub fn serves(&self, now: Moment) -> bool {
         self.process.is_some() && now.since(self.born) >= STARTUP
     }
@@ -178,7 +178,7 @@ impl Engine {
         }
     }
 
-    /// At least one of them without having got an answer.
+    /// Disconnects all clients, at least one of them without having got an answer.
     fn all_go_home(&mut self) {
         if self.serves(self.at) && self.running() == 0 {
             self.take_up(self.at, 500.0);
@@ -314,7 +314,7 @@ impl Engine {
         let read = self.reading.map(|reading| self.at.since(reading.began));
         let due = match self.kind.counts_at_the_end() {
             true => self.gauges.interval(self.at, if busy { PACE * decoded } else { 0.0 }, read, busy),
-            // Without a request there is no step; the last one's end is told by the step that ended it.
+            // Without a request there is no step; the last one's end is reported by the step that ended it.
             false => self.gauges.step(busy),
         };
         if due {
@@ -363,7 +363,7 @@ impl Engine {
         }
     }
 
-    /// Its own metrics.
+    /// Load as its own metrics show it.
     pub fn load(&self) -> EngineLoad {
         let [running, waiting, cache, throughput] = self.gauges.shown();
         self.kind.shows(running, waiting, cache, throughput, self.counted)

@@ -16,7 +16,7 @@ pub struct Extent {
     /// Counters that began anew.
     pub resets: u32,
     pub failed_readings: u32,
-    /// In which the GPU had no SM left.
+    /// Readings in which the GPU had no SM left.
     pub full_readings: u32,
     last: BTreeMap<Member, Last>,
 }

@@ -6,9 +6,9 @@ use mpswarden_core::model::Moment;
 
 /// Decode steps between two looks at the batch.
 const STEPS: f64 = 40.0;
-/// Between two pieces of a prompt that is being read.
+/// Time between two pieces of a prompt that is being read.
 const PIECE: Duration = Duration::from_secs(8);
-/// Between two looks of an idle engine.
+/// Time between two looks of an idle engine.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Requests running and waiting, the share of the cache, tokens a second; and when they were taken.

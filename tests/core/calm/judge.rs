@@ -7,9 +7,9 @@ use mpswarden_core::model::{
     Action, Awaited, EngineKey, EngineState, Event, Fault, GroupState, Moment, Plan, Status, What,
 };
 
-/// Between an order's goal and its last deed, and between a stranger's end and the word of it.
+/// Time between an order's goal and its last deed, and between a stranger's end and the word of it.
 const SETTLES: Duration = Duration::from_secs(15);
-/// An order that takes longer has failed.
+/// Longest time of an order; one that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// An order on its way.
@@ -44,7 +44,7 @@ impl Judge {
         judge
     }
 
-    /// An order was given and will be taken up.
+    /// An order was given and will be carried out.
     pub fn ordered(&mut self, engine: Option<EngineKey>, plan: Plan, now: Moment) {
         self.orders.push(Order { engine, plan, since: now, reached: None });
         self.orders_taken += 1;

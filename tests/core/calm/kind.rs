@@ -39,8 +39,8 @@ impl Dialect {
 pub enum Kind {
     /// All counters; its key-value cache fills while a prompt is read.
     Vllm,
-    /// It embeds: no request ever generates a token, and its requests come in batches. It says nothing of its cache:
-    /// while it reads a long prompt nothing moves.
+    /// An engine that embeds: no request ever generates a token, and its requests come in batches. It says nothing of
+    /// its cache: while it reads a long prompt nothing moves.
     Pooling,
     /// It counts prompts and no generated tokens, and answers for minutes.
     CountsPrompts,

@@ -63,7 +63,7 @@ fn stranger_comes(day: &mut Day) {
     day.around().strangers.insert(4711, GIB);
 }
 
-/// A client whose user is not the server's waits for ever.
+/// A client whose user is not the server's waits indefinitely.
 fn client_of_another_user_waits(day: &mut Day) {
     day.world.break_it(Break::Pending(0, 4711, 1001));
 }
@@ -97,9 +97,9 @@ fn engine_is_started_outside_mps(day: &mut Day) {
     is_started_as(day, 0, Knob::OutsideMps);
 }
 
-fn is_started_as(day: &mut Day, place: usize, knob: Knob) {
-    day.world.break_it(Break::Make(0, place, knob));
-    let evict = Request::Evict(day.engines[place].key());
+fn is_started_as(day: &mut Day, index: usize, knob: Knob) {
+    day.world.break_it(Break::Make(0, index, knob));
+    let evict = Request::Evict(day.engines[index].key());
     day.order(evict);
 }
 
@@ -115,8 +115,8 @@ fn gpu_falls_off_the_bus(day: &mut Day) {
     day.world.break_it(Break::Lost(true, true));
 }
 
-fn change(day: &mut Day, place: usize, how: impl Fn(&mut Engine)) {
-    let key = day.engines[place].clone();
+fn change(day: &mut Day, index: usize, how: impl Fn(&mut Engine)) {
+    let key = day.engines[index].clone();
     how(day.around().engines.get_mut(&key).unwrap());
 }
 
@@ -127,7 +127,7 @@ fn is_found(fault: Fault, plant: fn(&mut Day), within: Duration) {
     }
 }
 
-/// So, and nobody is touched for it.
+/// Asserts that a planted fault is found and that no engine is touched for it.
 fn is_told(fault: Fault, plant: fn(&mut Day), within: Duration) {
     let deeds = [Dialect::Vllm, Dialect::Sglang].map(|dialect| found(dialect, fault, plant, within));
     assert_eq!(deeds, [0, 0], "it is told and not acted on");

@@ -14,7 +14,7 @@ pub enum Happens {
     Order(Request),
     /// A person stops an engine, or all of them, and starts it again later.
     StopAndStart(Request, Request, Duration),
-    /// So many requests come at once.
+    /// Number of requests that come at once.
     Burst(Member, u32),
     /// A prompt takes so long.
     LongPrompt(Member, Duration),
@@ -24,13 +24,13 @@ pub enum Happens {
     Echo { first: Member, second: Option<Member>, code: u32 },
     /// A process outside the group computes for so long, and may end by a fault of its own.
     Stranger { stays: Duration, xid: Option<u32> },
-    /// An Xid of a process that nobody saw.
+    /// An Xid of a process that was never seen.
     Xid(u32),
-    /// The kernel's OOM killer takes a process that is nobody's.
+    /// The kernel's OOM killer takes a process that is no engine's.
     OomKill,
-    /// The kernel log tells of another GPU, or of one that it does not name.
+    /// The kernel log speaks of another GPU, or of one that it does not name.
     KernelNoise,
-    /// What engines' processes were told can't be read for so long.
+    /// The environments of engines' processes can't be read for so long.
     EnvironmentFails(Duration),
     /// Lines of the server's log that are no alarm.
     LogNoise,
@@ -38,7 +38,7 @@ pub enum Happens {
     NvmlFails(Duration),
     /// An engine's metrics can't be read for so long.
     MetricsFail(Member, Duration),
-    /// The control daemon serves somebody else, or does not answer once or twice.
+    /// The control daemon serves another client, or does not answer once or twice.
     CommandsFail(Vec<CommandResult>),
     /// The configuration is read again; with another timeout, or as it was.
     Reload { changed: bool },

@@ -19,7 +19,7 @@ use super::engine::Engine;
 use super::extent::Extent;
 use super::kind::Dialect;
 
-/// An engine's main process forks its GPU process so much later, with a pid so much higher.
+/// Time after which an engine's main process forks its GPU process, and how much higher its pid is.
 const FORKS: Duration = Duration::from_secs(1);
 const CHILD: u32 = 100_000;
 
@@ -39,9 +39,9 @@ pub struct Surroundings {
     pub nvml_fails: Spell,
     /// One engine's metrics can't be read.
     pub metrics_fail: BTreeMap<Member, Spell>,
-    /// What engines' processes were told can't be read.
+    /// The environments of engines' processes can't be read.
     pub environment_fails: Spell,
-    /// The next control commands go to nobody, each so.
+    /// Results of the next control commands, which get no answer.
     pub commands_fail: Vec<CommandResult>,
     /// What there was of traffic.
     pub extent: Extent,
@@ -129,7 +129,7 @@ impl Surroundings {
         reading.memory_used = Some((600 << 20) + held);
         let working = self.engines.values().filter(|engine| engine.works()).count() as f64 / self.engines.len() as f64;
         let noise = 0.1 * self.chance.share();
-        // One that works hard fills the GPU; whoever reads a long prompt beside it leaves room.
+        // One that works hard fills the GPU; one that reads a long prompt beside it leaves room.
         let full = self.engines.values().any(Engine::works_hard) && !self.engines.values().any(Engine::reads_long);
         let sm_active = if full { 1.0 - noise / 4.0 } else { 0.6 * working + noise };
         self.extent.full_readings += u32::from(full);
@@ -191,8 +191,8 @@ impl Surroundings {
         }
     }
 
-    /// A child was told what its main process was told. All have overwritten it but those of the second engine, and of
-    /// the last its main process has too.
+    /// A child has the settings of its main process. All have overwritten it but those of the second engine, and of the
+    /// last its main process has too.
     fn look_at_environment(&mut self, now: Moment, seen: &mut Vec<Observation>, outcome: &mut Outcome) {
         if self.fails(now, self.environment_fails, 4) {
             *outcome = Outcome::Failed { why: "/proc/N/environ: permission denied".to_owned() };

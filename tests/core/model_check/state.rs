@@ -46,7 +46,7 @@ pub enum Word {
 pub enum Step {
     /// The open order at this place ends as it should.
     Succeeds(usize),
-    /// It fails.
+    /// The open order at this place fails.
     Fails(usize),
     /// A fatal fault in the server of this domain.
     Fault(Slot),
@@ -131,12 +131,12 @@ impl State {
     pub fn take(&mut self, step: Step) {
         self.now = self.now.after(Duration::from_millis(1));
         match step {
-            Step::Succeeds(place) => self.succeed(place),
-            Step::Fails(place) => self.fail(place),
+            Step::Succeeds(index) => self.succeed(index),
+            Step::Fails(index) => self.fail(index),
             Step::Fault(slot) => self.fault(slot),
-            Step::EngineDies(place) => {
+            Step::EngineDies(index) => {
                 self.left.engine_deaths -= 1;
-                let dead = self.living.remove(place);
+                let dead = self.living.remove(index);
                 self.heal(dead.slot);
                 self.engine_ended(&dead);
             }
@@ -213,8 +213,8 @@ impl State {
         }
     }
 
-    fn succeed(&mut self, place: usize) {
-        let ordered = self.open.remove(place);
+    fn succeed(&mut self, index: usize) {
+        let ordered = self.open.remove(index);
         let outcome = match &ordered.action {
             Action::StartControl { domain } => {
                 let pid = self.pid();
@@ -230,16 +230,16 @@ impl State {
                 Outcome::Done
             }
             Action::StartEngine { instance, .. } => {
-                let place = self.place(&instance.engine.engine);
-                Outcome::Started { process: process(pid_of(place, instance.incarnation)) }
+                let index = self.index(&instance.engine.engine);
+                Outcome::Started { process: process(pid_of(index, instance.incarnation)) }
             }
             Action::KillEngines { domain, .. } => {
                 Outcome::Killed { processes: self.living_in(domain.slot).map(Living::id).collect() }
             }
             Action::AwaitGone { domain, .. } => self.bury(domain.slot),
             Action::StopEngine { engine, .. } => {
-                let place = self.place(&engine.engine);
-                self.end_where(|living| living.engine == place);
+                let index = self.index(&engine.engine);
+                self.end_where(|living| living.engine == index);
                 Outcome::Done
             }
             _ => Outcome::Done,
@@ -247,17 +247,17 @@ impl State {
         self.tell(Input::Finished(ordered.id, outcome));
     }
 
-    fn fail(&mut self, place: usize) {
+    fn fail(&mut self, index: usize) {
         self.left.failures -= 1;
-        let ordered = self.open.remove(place);
+        let ordered = self.open.remove(index);
         let outcome = match &ordered.action {
             Action::AwaitGone { domain, .. } => {
                 let left = |living: &Living| Remaining { process: living.id(), state: 'D' };
                 Outcome::Gone { remaining: self.living_in(domain.slot).map(left).collect() }
             }
             Action::StartEngine { instance, .. } => {
-                let (place, incarnation) = (self.place(&instance.engine.engine), instance.incarnation);
-                self.living.retain(|living| (living.engine, living.incarnation) != (place, incarnation));
+                let (index, incarnation) = (self.index(&instance.engine.engine), instance.incarnation);
+                self.living.retain(|living| (living.engine, living.incarnation) != (index, incarnation));
                 Outcome::Failed { why: "no such file".to_owned() }
             }
             _ => Outcome::TimedOut,
@@ -341,7 +341,7 @@ impl State {
                 self.tell(Input::Finished(ordered.id, outcome));
             }
             Action::StartEngine { instance, .. } => {
-                let (engine, incarnation) = (self.place(&instance.engine.engine), instance.incarnation);
+                let (engine, incarnation) = (self.index(&instance.engine.engine), instance.incarnation);
                 self.start_engine(instance.domain().slot, engine, incarnation);
                 self.open.push(ordered);
             }
@@ -383,10 +383,10 @@ impl State {
             Look::Pipe(_) => Vec::new(),
             Look::Traffic(_) | Look::Token(_) => Vec::new(),
             Look::Health(engine) => {
-                let place = self.place(&engine.engine);
+                let index = self.index(&engine.engine);
                 let slot = engine.domain.slot;
                 let serves = self.side(slot).serves();
-                let well = serves && self.living_in(slot).any(|living| living.engine == place && !living.killed);
+                let well = serves && self.living_in(slot).any(|living| living.engine == index && !living.killed);
                 let health = if well { Health::Ok } else { Health::Refused };
                 vec![Observation::Health { engine: engine.clone(), health }]
             }
@@ -477,7 +477,7 @@ impl State {
         self.member(Slot::Main, engine).key()
     }
 
-    fn place(&self, name: &EngineName) -> usize {
+    fn index(&self, name: &EngineName) -> usize {
         self.policy.groups[0].engines.iter().position(|engine| engine.name == *name).unwrap()
     }
 

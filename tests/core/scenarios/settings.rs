@@ -86,16 +86,16 @@ struct Blanks<'a> {
 }
 
 impl Blanks<'_> {
-    fn number<T: FromStr<Err: Debug>>(&self, place: usize) -> T {
-        number(self.words[place])
+    fn number<T: FromStr<Err: Debug>>(&self, index: usize) -> T {
+        number(self.words[index])
     }
 
-    fn seconds(&self, place: usize) -> Duration {
-        Duration::from_secs(self.number(place))
+    fn seconds(&self, index: usize) -> Duration {
+        Duration::from_secs(self.number(index))
     }
 
-    fn fault(&self, place: usize) -> Fault {
-        let word = self.words[place];
+    fn fault(&self, index: usize) -> Fault {
+        let word = self.words[index];
         *Fault::ALL.iter().find(|fault| fault.as_str() == word).unwrap_or_else(|| panic!("`{word}` is no fault"))
     }
 }

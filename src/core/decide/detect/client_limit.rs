@@ -1,6 +1,6 @@
-//! client_limit: the server refused a client because it has all that it takes: its own line (the client gets CUDA
-//! error 46), or its list. What an engine prints of it (46, 808, 809) is a word, and told where one of these agrees.
-//! Nobody lost a context for it.
+//! client_limit: the server refused a client because it has all that it takes: its own line (the client gets CUDA error
+//! 46), or its list. What an engine prints of it (46, 808, 809) is a word, and reported where one of these agrees. No
+//! client lost a context for it.
 
 use super::Finding;
 use super::door::{Waiting, kept_out};
@@ -39,7 +39,7 @@ fn said<'a>(engine: &'a Engine, scene: &Scene, refused: &mut Waiting<'a>) {
     all.push(format!("its output names CUDA error {code}: a server that takes no more clients"));
 }
 
-/// Its own word. A full list that nobody wants to be on yet is no fault.
+/// The server's own word. A full list that no client waits to be on is no fault.
 fn full(scene: &Scene, now: Moment) -> Option<(Moment, String)> {
     let full = scene.server.full.filter(|full| now < full.until() || scene.is_full())?;
     let sentence = format!(

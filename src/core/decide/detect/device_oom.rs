@@ -1,6 +1,6 @@
-//! device_oom of an engine that lives on: its output says that device memory ran out, and NVML showed it at its limit. It
-//! is told for a minute. Without NVML's word it is a word. An engine that ends by it is found by `engine_died`, under the
-//! same name, and here until that is clear: it is one fault.
+//! device_oom of an engine that lives on: its output says that device memory ran out, and NVML showed it at its limit.
+//! It is reported for a minute. Without NVML's word it is a word. An engine that ends by it is found by `engine_died`,
+//! under the same name, and here until that is clear: it is one fault.
 
 use super::Finding;
 use crate::decide::facts::engine::Engine;

@@ -7,7 +7,7 @@ use crate::decide::facts::engine::Engine;
 use crate::decide::facts::{GpuFacts, ServerFacts};
 use crate::model::{Fault, Moment};
 
-/// The death that was acted on, or that nobody may act on, while the engine has not served since.
+/// The death that was acted on, or that may not be acted on, while the engine has not served since.
 pub(super) fn find(engine: &Engine) -> Option<Finding> {
     let died = engine.died.as_ref()?;
     let acts = died.fault == Fault::EngineDied;

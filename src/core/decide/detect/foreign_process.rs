@@ -1,11 +1,11 @@
-//! foreign_process: a process that no group owns computes on the group's GPU: the GPU is time-sliced with it. It
-//! is named, with its command, and left alone; a fault of its own harms nobody.
+//! foreign_process: a process that no group owns computes on the group's GPU: the GPU is time-sliced with it. It is
+//! named, with its command, and left alone; a fault of its own harms no engine.
 
 use super::Finding;
 use crate::decide::facts::scene::Scene;
 use crate::model::{Fault, Moment};
 
-/// So many are named.
+/// Most processes that are named.
 const NAMED: usize = 5;
 
 pub(super) fn find(scene: &Scene, now: Moment) -> Option<Finding> {

@@ -1,5 +1,5 @@
-//! gpu_lost and gpu_reset_needed: what ails the GPU itself, for every group on it. A GPU that is to be drained is told
-//! and not acted upon: running work may end.
+//! gpu_lost and gpu_reset_needed: what is wrong with the GPU itself, for every group on it. A GPU that is to be drained
+//! is reported and not acted upon: running work may end.
 
 use super::Finding;
 use crate::decide::facts::GpuFacts;

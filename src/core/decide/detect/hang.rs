@@ -1,6 +1,6 @@
-//! hang: an engine that served stands still for `hang_after`: somebody waits for it and nothing comes out (`stall`), or
-//! it answers nothing though it lives. Several that stand still while nobody gets on are one fault of the group:
-//! nobody can say whose it is.
+//! hang: an engine that served stands still for `hang_after`: a client waits for it and nothing comes out (`stall`), or
+//! it answers nothing though it lives. Several that stand still while none makes progress are one fault of the group:
+//! it is not known whose it is.
 //!
 //! Its limits: without a client that waits there is none; counters and connections that can't be seen are unknown, so an
 //! engine without them hangs only by its silence, or by a token that it does not give.
@@ -39,7 +39,7 @@ fn alone(engine: &Engine, stall: &Stall) -> Finding {
     Finding { acts: stall.fresh, ..Finding::of_engine(Fault::Hang, engine, since(engine, stall), because) }
 }
 
-/// From then on it is a hang: the evidence was complete.
+/// Time at which it became a hang: the evidence was complete.
 fn since(engine: &Engine, stall: &Stall) -> Moment {
     stall.since.after(engine.policy.hang_after)
 }

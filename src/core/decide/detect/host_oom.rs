@@ -1,6 +1,6 @@
 //! host_oom of an engine whose main process has not ended: the kernel's OOM killer took a process of it. Without its
-//! client of the server it can't serve and is restarted; else it is told for a minute. An engine that ended by
-//! it is found by `engine_died`, under the same name.
+//! client of the server it can't serve and is restarted; else it is reported for a minute. An engine that ended by it
+//! is found by `engine_died`, under the same name.
 
 use super::Finding;
 use crate::decide::facts::engine::Engine;

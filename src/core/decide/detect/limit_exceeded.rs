@@ -1,5 +1,5 @@
 //! limit_exceeded: NVML shows more device memory than the engine's limit, in two readings. MPS limits each process:
-//! where no single one is over it, a restart mends nothing, and it is only told.
+//! where no single one is over it, a restart mends nothing, and it is only reported.
 
 use super::Finding;
 use crate::decide::facts::bytes::gib;

@@ -1,6 +1,6 @@
-//! limit_missing: a process of the engine uses the GPU and was not told of a limit that is configured, or of this
-//! group's pipe directory: a wrapper or a container dropped it. What can't be read is unknown; one that runs outside
-//! MPS on purpose has no limits.
+//! limit_missing: a process of the engine uses the GPU and was started without a limit that is configured, or without
+//! this group's pipe directory: a wrapper or a container dropped it. What can't be read is unknown; one that runs
+//! outside MPS on purpose has no limits.
 
 use super::Finding;
 use crate::decide::facts::GpuFacts;
@@ -28,7 +28,7 @@ pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) 
     Some(Finding { acts, ..Finding::of_engine(Fault::LimitMissing, engine, at, because) })
 }
 
-/// What a process should have been told and was not.
+/// The settings that a process should have and has not.
 fn missing(engine: &Engine, told: &MpsEnvironment) -> Option<&'static str> {
     let policy = &engine.policy;
     if policy.device_memory_limit.is_some() && !told.memory_limit {

@@ -1,4 +1,4 @@
-//! memory_leak: memory of the device or the host grows steadily and nothing explains it. It is told once the end is
+//! memory_leak: memory of the device or the host grows steadily and nothing explains it. It is reported once the end is
 //! near by what was seen so far, and the engine is restarted by itself shortly before it gets there.
 
 use std::time::Duration;
@@ -13,15 +13,15 @@ use crate::decide::facts::reading::READING_FRESH;
 use crate::decide::facts::scene::Scene;
 use crate::model::{Fault, Moment};
 
-/// Growth is believed to go on for so many times as long as it was seen: 12 to 40 minutes.
+/// Multiple of the time seen for which growth is believed to go on: 12 to 40 minutes.
 const FORESIGHT: u32 = 4;
-/// And where the engine does not say what it had to do.
+/// The same multiple where the engine does not say what it had to do.
 const BLIND_FORESIGHT: u32 = 2;
-/// A planned restart is better than what comes after that.
+/// Time before the end at which a planned restart is better than what comes.
 const LAST_MOMENT: Duration = Duration::from_secs(180);
-/// Without word of its load, so much of it must have been seen.
+/// Time that must have been seen where its load is not known.
 const BLIND_SPAN: Duration = Duration::from_secs(280);
-/// Growth of less than this share of the limit is noise.
+/// Share of the limit below which growth is noise.
 const NOISE: f64 = 0.01;
 
 pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
@@ -39,7 +39,7 @@ pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) 
     Some(Finding { acts, ..Finding::of_engine(Fault::MemoryLeak, engine, now, because(&room, left)) })
 }
 
-/// Until it meets its limit; `None`: that is too far off to report: `factor` times the usual foresight.
+/// Time until it meets its limit; `None`: that is too far off to report: `factor` times the usual foresight.
 fn left(room: &Room<'_>, factor: u32) -> Option<Duration> {
     let Growth { pace, span, requests } = *room.growth;
     if pace * span.as_secs_f64() < NOISE * room.limit as f64 {

@@ -39,13 +39,13 @@ pub(super) use unknown_client::unknown_clients;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub fault: Fault,
-    /// `None`: of the whole scene.
+    /// Engine of the finding; `None`: of the whole scene.
     pub engine: Option<EngineName>,
     /// The evidence's own time.
     pub evidence_at: Moment,
     /// The evidence, for people.
     pub because: String,
-    /// It is to be acted on now; `false`: so far it is only told.
+    /// It is to be acted on now; `false`: so far it is only reported.
     pub acts: bool,
 }
 

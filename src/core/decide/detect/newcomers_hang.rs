@@ -1,5 +1,6 @@
-//! newcomers_hang: the server says ACTIVE and lets nobody in, after a client of it was killed. Only a new server helps, and
-//! that costs the engines that serve: so it is acted on only while none does, and only where the configuration says so.
+//! newcomers_hang: the server says ACTIVE and lets no client in, after a client of it was killed. Only a new server
+//! helps, and that costs the engines that serve: so it is acted on only while none does, and only where the
+//! configuration says so.
 
 use super::Finding;
 use crate::decide::facts::newcomers::HANGS_AFTER;
@@ -19,7 +20,7 @@ pub(super) fn find(scene: &Scene, now: Moment) -> Option<Finding> {
     }
     let names: Vec<&str> = waiting.iter().map(|engine| engine.name().as_str()).collect();
     let because = format!(
-        "{} is ACTIVE and lets nobody in: {} has had a connection to its pipe and no client for {} s, after {killed} in this \
+        "{} is ACTIVE and lets no client in: {} has had a connection to its pipe and no client for {} s, after {killed} in this \
          server's life",
         scene.server.words(),
         names.join(", "),

@@ -1,11 +1,11 @@
 //! starved: an engine has requests running and makes no token while a sibling makes them and the GPU is taken: it waits
-//! for its share. It is told and not acted on. One full reading beside a long prompt that is just over is no proof: the
-//! GPU is taken for some time of the very wait. It is excuse enough not to call it hung: to end an engine whose
+//! for its share. It is reported and not acted on. One full reading beside a long prompt that is just over is no proof:
+//! the GPU is taken for some time of the very wait. It is excuse enough not to call it hung: to end an engine whose
 //! kernels wait for a GPU that is taken takes its siblings along (docs/h200.md).
 //!
 //! Its limits: GPM counts the whole GPU, not who takes it. Without GPM nothing is known of it. A sibling with an SM
-//! percentage leaves SMs to others and proves nothing. An endless kernel that fills the GPU beside a sibling that
-//! still gets on looks the same, and is told as starved for as long as the sibling gets on.
+//! percentage leaves SMs to others and proves nothing. An endless kernel that fills the GPU beside a sibling that still
+//! makes progress looks the same, and is reported as starved for as long as the sibling does.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stall::Stands;
 use crate::model::{Fault, Moment};
 
-/// No token for a quarter of `hang_after`, and for so long at least.
+/// Least time without a token; a quarter of `hang_after` where that is longer.
 const LEAST: Duration = Duration::from_secs(10);
 
 pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) -> Option<Finding> {
@@ -39,7 +39,8 @@ pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) 
     Some(Finding { acts: false, ..Finding::of_engine(Fault::Starved, engine, stall.since.after(after), because) })
 }
 
-/// The sibling that may have taken the GPU, which was taken a moment ago: then nobody can say that this engine hangs.
+/// The sibling that may have taken the GPU, which was taken a moment ago: then it is not known whether this engine
+/// hangs.
 pub(super) fn taker<'a>(engine: &Engine, scene: &'a Scene, gpu: &GpuFacts, now: Moment) -> Option<&'a Engine> {
     gpu.taken.share.fresh(READING_FRESH, now)?;
     let takes = |it: &&Engine| it.name() != engine.name() && it.got_on(now) && !it.policy.sm_limited;

@@ -15,7 +15,7 @@ use crate::decide::facts::words::is_context_fatal;
 use crate::decide::policy::MpsUse;
 use crate::model::Moment;
 
-/// Two engines whose contexts die within this time died of one fault.
+/// Time within which two engines whose contexts die died of one fault.
 const TOGETHER: Duration = Duration::from_secs(2);
 
 /// When the second of two engines lost its context close to the first, both after an error of that kind; the time of

@@ -31,7 +31,7 @@ impl Isolation {
         self.guilty.contains_key(engine)
     }
 
-    /// What the outside is told of an engine.
+    /// The isolation of an engine as the status shows it.
     pub(crate) fn of(&self, engine: &EngineName) -> EngineIsolation {
         match &self.search {
             _ if self.is_guilty(engine) => EngineIsolation::Guilty,

@@ -1,5 +1,5 @@
-//! The search for the engine whose faults repeat, by experiment: suspects are halved at each further fault. Pure;
-//! it moves nobody and knows neither groups nor policies.
+//! The search for the engine whose faults repeat, by experiment: suspects are halved at each further fault. Pure; it
+//! moves no engine and knows neither groups nor policies.
 //!
 //! A fault hits all engines of one server and none of another: the side that it hits holds a culprit, and the
 //! suspects of the other side are set aside. Nobody is proven but by a fault of a server that had no other client:
@@ -15,11 +15,11 @@ use crate::model::{EngineName, Moment};
 /// A search on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Search {
-    /// When it began.
+    /// Time at which it began.
     pub since: Moment,
     /// Who may have done it, the most suspected first. Never empty.
     pub suspects: Vec<EngineName>,
-    /// Those of the suspects that are to run apart from the others.
+    /// Those of the suspects that are to run isolated from their siblings.
     pub apart: BTreeSet<EngineName>,
     /// Counting faults since it began, the one that began it included.
     pub faults: u32,
@@ -32,7 +32,7 @@ pub(crate) struct Hit {
     pub ran: Vec<EngineName>,
     /// Those of them that were cleared by the evidence of this very fault.
     pub cleared: BTreeSet<EngineName>,
-    /// A client of its server was no engine, or nobody knows.
+    /// A client of its server was no engine, or that is not known.
     pub strangers: bool,
 }
 
@@ -41,15 +41,15 @@ pub(crate) struct Hit {
 pub(crate) enum Verdict {
     /// Fewer suspects, or the same: the search goes on.
     Narrowed,
-    /// It was this one: nobody else ran where the fault came.
+    /// It was this one: no other ran where the fault came.
     Proven(EngineName),
     /// No suspect ran where the fault came: there are two culprits, or it is the hardware. The search began anew.
     Contradiction,
 }
 
 impl Search {
-    /// Begins with everybody who ran and is not cleared; `None`: nobody is left to be suspected, or there is
-    /// nobody to be told from.
+    /// Begins with every engine that ran and is not cleared; `None`: none is left to be suspected, or there is no other
+    /// to distinguish it from.
     pub(crate) fn begin(hit: &Hit, now: Moment) -> Option<Self> {
         let suspects: Vec<EngineName> = hit.suspected().cloned().collect();
         let alone = hit.ran.len() < 2 || suspects.is_empty();
@@ -102,8 +102,8 @@ mod tests {
         EngineName::from(format!("engine-{number}"))
     }
 
-    /// The faults of `culprits`, one after the other in turn, until somebody is proven; at most `most` of them
-    /// after the one that began the search. `clear` says who is cleared by the evidence of each.
+    /// The faults of `culprits`, one after the other in turn, until an engine is proven; at most `most` of them after
+    /// the one that began the search. `clear` says which engines are cleared by the evidence of each.
     fn play(
         engines: &[usize],
         culprits: &[usize],

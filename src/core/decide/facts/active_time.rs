@@ -38,7 +38,7 @@ impl ActiveTime {
         self.since = now;
     }
 
-    /// For a group of so many engines: one figure more than it has.
+    /// Times by the number of active engines, for a group of so many: one figure more than it has.
     pub(crate) fn by_number(&self, engines: usize) -> Vec<Duration> {
         (0..=engines).map(|active| self.total.get(active).copied().unwrap_or_default()).collect()
     }

@@ -8,9 +8,9 @@ use crate::model::{Moment, ProcessId};
 /// Where an engine computes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Attachment {
-    /// In this group's server, with everything that it has on the GPU.
+    /// The engine is in this group's server, with everything that it has on the GPU.
     Attached,
-    /// On the GPU, and not in this server.
+    /// The engine is on the GPU, and not in this server.
     Outside(Outside),
     /// No process of it is a client, and none is seen on the GPU.
     Absent,
@@ -32,9 +32,10 @@ pub(crate) struct Watched {
     pub since: Moment,
 }
 
-/// Without a reading of NVML, or where NVML shows other pids than ours (in some containers), the daemon's client list
-/// decides alone, and nobody is proven to be outside. Where NVML has no list of MPS clients, or one that knows none of the
-/// daemon's, the daemon's list says who is a client, and NVML who computes.
+/// Tells where an engine computes. Without a reading of NVML, or where NVML shows other pids than ours (in some
+/// containers), the daemon's client list decides alone, and no engine is proven to be outside. Where NVML has no list
+/// of MPS clients, or one that knows none of the daemon's, the daemon's list says who is a client, and NVML who
+/// computes.
 ///
 /// `claimed` are in the tree by the engine's word alone: as clients they are its own, elsewhere they prove nothing.
 pub(crate) fn attachment(

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// An engine's own metrics: a request over loopback, some 100 KB of text at vLLM's and SGLang's worst, read on
-/// the core's thread. So not while it starts, and no more often than a person or a scrape can use.
+/// Pause between two readings of an engine's own metrics: a request over loopback, some 100 KB of text at vLLM's and
+/// SGLang's worst, read on the core's thread. So not while it starts, and no more often than a person or a scrape can
+/// use.
 pub(crate) const LOAD: Duration = Duration::from_secs(2);
-/// Between two looks at an engine's processes.
+/// Pause between two looks at an engine's processes.
 pub(crate) const TREES: Duration = Duration::from_secs(10);

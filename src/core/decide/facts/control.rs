@@ -6,7 +6,7 @@ use crate::model::{CommandResult, Exit, Known, Moment, ProcessId};
 
 /// Commands in a row without an answer that are too many for chance.
 const SILENT_COMMANDS: u32 = 3;
-/// Of those that come closer together only one counts: the looks give them 5 s apart.
+/// Shortest time between two silences that count: the looks give them 5 s apart.
 const SILENT_APART: Duration = Duration::from_secs(2);
 
 /// A control daemon.
@@ -26,7 +26,7 @@ pub(crate) struct ControlFacts {
     silent_last: Moment,
     /// When they became too many for chance: wedged, if the daemon lives.
     pub wedged_at: Option<Moment>,
-    /// Since when commands can't even be given, until one is. It says nothing of the daemon.
+    /// Time since which commands can't even be given, until one is. It says nothing of the daemon.
     pub not_asked: Option<Moment>,
 }
 

@@ -8,7 +8,7 @@ use crate::decide::facts::idle::IdleRow;
 use crate::decide::facts::memory_trend::MemoryTrend;
 use crate::model::{EngineLoad, Known, Moment, ProcessId};
 
-/// A load is believed for so long: three of its intervals.
+/// Time for which a load is believed: three of its intervals.
 pub(crate) const LOAD_FRESH: Duration = Duration::from_secs(3 * LOAD.as_secs());
 
 /// One engine's.

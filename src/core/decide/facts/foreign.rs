@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-/// What ends at once, and an old server's or engine's last moments, are nobody's affair.
+/// What ends at once, and an old server's or engine's last moments, are no concern.
 const FOREIGN_FOR: Duration = Duration::from_secs(2);
 
 /// What a reading of a GPU shows beside MPS, judged by all groups on it.
@@ -13,21 +13,21 @@ const FOREIGN_FOR: Duration = Duration::from_secs(2);
 pub(crate) struct Beside {
     /// Neither clients of a server, nor servers of the groups, nor in the last known tree of an engine.
     pub pids: BTreeSet<u32>,
-    /// Before that every engine's processes on this GPU had been looked for.
+    /// Time before which every engine's processes on this GPU had been looked for.
     pub trees_at: Moment,
 }
 
 /// What one group knows of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Foreign {
-    pub listed: BTreeMap<u32, Listed>,
+    pub listed: BTreeMap<u32, ForeignProcess>,
     /// Whom an event named last, and when.
     pub told: BTreeSet<u32>,
     pub told_at: Moment,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Listed {
+pub(crate) struct ForeignProcess {
     pub since: Moment,
     readings: u32,
     pub proven: bool,
@@ -39,7 +39,7 @@ impl Foreign {
     pub(crate) fn saw(&mut self, beside: &Beside, now: Moment) {
         self.listed.retain(|pid, _| beside.pids.contains(pid));
         for pid in &beside.pids {
-            let listed = self.listed.entry(*pid).or_insert(Listed { since: now, readings: 0, proven: false });
+            let listed = self.listed.entry(*pid).or_insert(ForeignProcess { since: now, readings: 0, proven: false });
             listed.readings = listed.readings.saturating_add(1);
             let long = listed.readings >= 2 && now.since(listed.since) >= FOREIGN_FOR;
             listed.proven |= long && beside.trees_at > listed.since;

@@ -13,9 +13,9 @@ pub(crate) struct GpuFacts {
     pub reading: Known<Reading>,
     pub taken: Taken,
     pub health: GpuHealth,
-    /// What the driver was last told to want.
+    /// Action of the driver that was last reported.
     pub told_action: Option<RecoveryAction>,
-    /// Since when every reading has failed, and why the last did.
+    /// Time since which every reading has failed, and why the last did.
     pub unread: Option<(Moment, String)>,
     /// It had a figure of its memory once.
     pub has_memory: bool,

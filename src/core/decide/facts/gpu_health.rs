@@ -1,5 +1,5 @@
-//! What ails a GPU itself: lost, to be reset, or to be drained. The driver's word decides, by NVML's recovery action;
-//! the table of Xids only where that word stays out. What was found stays until a reading disproves it.
+//! What is wrong with a GPU itself: lost, to be reset, or to be drained. The driver's word decides, by NVML's recovery
+//! action; the table of Xids only where that word does not come. What was found stays until a reading disproves it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::xid::{Meaning, meaning};
 use crate::model::gpu::RecoveryAction;
 use crate::model::{Fault, HeldReason, Moment};
 
-/// For NVML to say what the driver wants, after an Xid that asks for it.
+/// Upper bound for NVML to say what the driver wants, after an Xid that asks for it.
 const ANSWER_BOUND: Duration = Duration::from_secs(2);
 
 /// What a GPU suffers from.
@@ -65,7 +65,7 @@ struct Doubt {
     /// The last Xid of its kind: a reading must have been asked for after `since`, and another one after this.
     latest: Moment,
     xid: u32,
-    /// What holds if the driver's word stays out; `None`: nothing.
+    /// What holds if the driver's word does not come; `None`: nothing.
     otherwise: Option<Kind>,
 }
 
@@ -79,12 +79,12 @@ pub(crate) struct GpuHealth {
 }
 
 impl GpuHealth {
-    /// What ails it.
+    /// The ailment that it has.
     pub(crate) fn ailment(&self) -> Option<&Ailment> {
         self.ailment.as_ref()
     }
 
-    /// Whether a reading that was asked for after `moment` found it well, and nothing has ailed it since.
+    /// Whether a reading that was asked for after `moment` found it well, and nothing has been wrong with it since.
     pub(crate) fn well_since(&self, moment: Moment) -> bool {
         self.ailment.is_none() && self.well.is_some_and(|asked| asked >= moment)
     }
@@ -155,14 +155,14 @@ impl GpuHealth {
                 None => self.is_well(asked),
             },
             (None, Some(doubt)) => {
-                let why = "the driver shows no recovery action, so nobody can say when it is well again";
+                let why = "the driver shows no recovery action, so it can't be known when it is well again";
                 self.decide_without(doubt, why, now);
                 if self.ailment.is_none() {
                     self.is_well(asked);
                 }
             }
-            // It answers: it is not lost, and no reset is wanted any more by a call. Whether one that an Xid asked for was
-            // done nobody can say.
+            // It answers: it is not lost, and no reset is wanted any more by a call. Whether one that an Xid asked for
+            // was done is not known.
             (None, None) if self.ailment.as_ref().is_none_or(|ailment| ailment.refused) => {
                 self.is_well(asked);
             }
@@ -180,7 +180,7 @@ impl GpuHealth {
         }
     }
 
-    /// Time has passed. `true`: the driver's word stayed out for too long.
+    /// Time has passed. `true`: the driver's word is overdue.
     pub(crate) fn waited(&mut self, now: Moment) -> bool {
         let overdue = self.doubt.take_if(|doubt| doubt.since.after(ANSWER_BOUND) <= now);
         if let Some(doubt) = &overdue {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crate::model::{Moment, ProcessId};
 
-/// One that says anything else, and does not end, has this long.
+/// Upper bound for the end of an engine that says anything else and does not end.
 pub(crate) const ENDS: Duration = Duration::from_secs(5);
 
-/// One that listens no more began to end: vLLM needs half a second for it, or never comes to its end.
+/// Upper bound for the end of an engine that listens no more: vLLM needs half a second for it, or never comes to its
+/// end.
 pub(crate) const LEAVES: Duration = Duration::from_secs(2);
 
-/// After a GPU process left the server its end is looked for so long: it may also live on, or come back.
+/// Time for which a GPU process's end is looked for after it left the server: it may also live on, or come back.
 const LOOKED_FOR: Duration = Duration::from_secs(2);
 
 /// One incarnation's.
@@ -21,7 +22,7 @@ pub(crate) struct GpuProcesses {
     pub seen: Vec<ProcessId>,
     /// When one of them left the server.
     left: Option<Moment>,
-    /// Since when none of them is among the engine's processes.
+    /// Time since which none of them is among the engine's processes.
     gone: Option<Moment>,
 }
 
@@ -50,7 +51,7 @@ impl GpuProcesses {
         self.gone.is_some() || self.left.is_some_and(|left| now.since(left) < LOOKED_FOR)
     }
 
-    /// Since when none of them is there.
+    /// Time since which none of them is there.
     pub(crate) fn gone(&self) -> Option<Moment> {
         self.gone
     }

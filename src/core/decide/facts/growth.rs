@@ -11,22 +11,22 @@ use crate::model::{EngineLoad, Moment};
 
 /// The spans that are looked at: a leak that began a while ago shows in the short ones first.
 const SPANS: [Duration; 3] = [Duration::from_secs(180), Duration::from_secs(300), Duration::from_secs(590)];
-/// Between two samples, at most, where a span begins.
+/// Longest time between two samples where a span begins.
 const APART: Duration = Duration::from_secs(15);
 /// Samples that a span must have.
 const FEWEST: usize = 9;
-/// Each later third of the span must rise by this share of the whole's pace.
+/// Share of the whole's pace by which each later third of the span must rise.
 const STEADY: f64 = 0.5;
-/// And it must still go on: the end of the last third against its beginning.
+/// Share of that pace by which the last third must still rise, from its beginning to its end.
 const STILL: f64 = 0.25;
-/// Of two samples that differ the later one must be higher in this share of all pairs (Kendall's tau is 0.7 there): in
-/// noise it is half of them.
+/// Share of all pairs of differing samples in which the later one must be higher (Kendall's tau is 0.7 there): in noise
+/// it is half of them.
 const RISING: f64 = 0.85;
-/// This share of the growth must go beyond what memory reached before.
+/// Share of the growth that must go beyond what memory reached before.
 const NEW_HIGH: f64 = 0.5;
-/// Requests that grew by less than this factor, and one, are as many.
+/// Factor below which requests, and one, that grew are as many.
 const MORE_REQUESTS: f64 = 1.2;
-/// A KV cache that filled by less than this share is as full.
+/// Share below which a KV cache that filled is as full.
 const MORE_CACHE: f64 = 0.05;
 
 /// What an engine had to do, as far as it says so.
@@ -58,9 +58,9 @@ pub(crate) struct Sample {
 pub(crate) struct Growth {
     /// Bytes a second: the pace of late, where it slows down.
     pub pace: f64,
-    /// Over how long it was steady.
+    /// Time over which it was steady.
     pub span: Duration,
-    /// Requests that ran or waited meanwhile, which did not grow; `None`: nobody can say.
+    /// Requests that ran or waited meanwhile, which did not grow; `None`: that is not known.
     pub requests: Option<f64>,
 }
 
@@ -106,7 +106,7 @@ fn apart(one: &[Sample], two: &[Sample]) -> f64 {
     two[two.len() / 2].at.since(one[one.len() / 2].at).as_secs_f64().max(1.0)
 }
 
-/// Of the pairs of samples that differ, the share in which the later one is higher.
+/// Share of the pairs of differing samples in which the later one is higher.
 fn rising(samples: &[Sample]) -> f64 {
     let pairs = samples.iter().enumerate().flat_map(|(n, one)| samples[n + 1..].iter().map(move |later| (one, later)));
     let (mut up, mut down) = (0u32, 0u32);

@@ -18,8 +18,8 @@ fn samples(held: impl IntoIterator<Item = f64>) -> Vec<Sample> {
     held.into_iter().enumerate().map(|(number, held)| sample(number, held, Some(8.0))).collect()
 }
 
-/// Looks at the last ten minutes after each sample, as the trend does, and gives the first growth that would be told:
-/// it meets its end within four times its span.
+/// Looks at the last ten minutes after each sample, as the trend does, and gives the first growth that would be
+/// reported: it meets its end within four times its span.
 pub(crate) fn told(all: &[Sample], end: f64) -> Option<(usize, Growth)> {
     (0..all.len()).find_map(|last| {
         let first = (last + 1).saturating_sub(60);
@@ -69,7 +69,7 @@ fn a_cache_that_fills_and_then_stays_is_no_leak() {
     assert_eq!(told(&filling, ALL), None);
 }
 
-/// Of an engine that was just started: later, what memory has reached before speaks against a leak.
+/// Engines that were just started: later, what memory has reached before speaks against a leak.
 #[test]
 fn a_thousand_beginnings_with_noise_near_the_end_are_no_leak() {
     const NEXT: u64 = 6_364_136_223_846_793_005;
@@ -92,7 +92,8 @@ fn few_samples_or_a_short_time_say_nothing() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// The promise: 1 % of the GPU a minute, from any level below 85 %, at any time, is told 10 minutes before the end.
+    /// The promise: 1 % of the GPU a minute, from any level below 85 %, at any time, is reported 10 minutes before the
+    /// end.
     #[test]
     fn a_leak_of_one_percent_a_minute_is_told_ten_minutes_before_the_end(
         level in 0.0..0.85f64,

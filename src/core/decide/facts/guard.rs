@@ -10,7 +10,7 @@ use crate::model::Moment;
 pub(crate) struct Attempts(Vec<Moment>);
 
 impl Attempts {
-    /// From the core's memory.
+    /// Attempts from the core's memory.
     pub(crate) fn of(moments: Vec<Moment>) -> Self {
         Attempts(moments)
     }
@@ -26,7 +26,7 @@ impl Attempts {
         self.0.pop();
     }
 
-    /// Whether none counts.
+    /// Whether no attempt counts.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -42,7 +42,7 @@ impl Attempts {
         u32::try_from(counted).unwrap_or(u32::MAX)
     }
 
-    /// For the core's memory.
+    /// Times of the attempts, for the core's memory.
     pub(crate) fn moments(&self) -> Vec<Moment> {
         self.0.clone()
     }
@@ -74,7 +74,7 @@ pub(crate) fn longest(backoff: &Backoff, random: f64) -> Duration {
 pub(crate) struct Jitter(u64);
 
 impl Jitter {
-    /// From a seed.
+    /// A generator with this seed.
     pub(crate) fn new(seed: u64) -> Self {
         Jitter(seed)
     }

@@ -1,11 +1,11 @@
-//! Since when an engine was seen without work. What is not known to be idle is not idle.
+//! Tells since when an engine was seen without work. What is not known to be idle is not idle.
 
 use std::time::Duration;
 
 use crate::decide::facts::cadence::LOAD;
 use crate::model::{EngineLoad, Moment};
 
-/// An engine that was seen idle for less than this is not taken for idle: a request that comes between two readings
+/// Time for which an engine must have been seen idle to be taken for idle: a request that comes between two readings
 /// and faults at once would be missed. With it, at most one reading's gap after five without work.
 const IDLE_FOR: Duration = Duration::from_secs(10);
 /// The last reading before the fault may be so old: one interval, and half a second for the look itself.
@@ -15,11 +15,11 @@ const LAST_READ: Duration = Duration::from_millis(LOAD.as_millis() as u64 + 500)
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct IdleRow {
     /// The first and the last of them, and the tokens that all of them showed.
-    row: Option<(Moment, Moment, Tokens)>,
+    row: Option<(Moment, Moment, TokenCounts)>,
 }
 
 /// Prompt and generated tokens.
-type Tokens = (f64, f64);
+type TokenCounts = (f64, f64);
 
 impl IdleRow {
     /// A load was read, and something else speaks against one without requests.
@@ -35,7 +35,7 @@ impl IdleRow {
         self.row = tokens.map(|tokens| (since, now, tokens));
     }
 
-    /// From when to when it was seen idle, if that says that it was idle at `fault`.
+    /// Times between which it was seen idle, if that says that it was idle at `fault`.
     pub(crate) fn at(&self, fault: Moment) -> Option<(Moment, Moment)> {
         let (since, read, _) = self.row?;
         let before = read <= fault && fault.since(read) <= LAST_READ;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-/// So many are remembered, the latest: a program that tries again and again is a new pid each time.
+/// Most clients that are remembered, the latest: a program that tries again and again is a new pid each time.
 const MOST: usize = 64;
 /// CUDA errors of a server that takes no more clients, or no more connections.
 const OVER_LIMIT: [u32; 2] = [808, 809];
@@ -14,7 +14,7 @@ const OVER_LIMIT: [u32; 2] = [808, 809];
 pub(crate) const UNAVAILABLE: u32 = 46;
 /// The server's word and the client's error are of one refusal within this.
 const TOGETHER: Duration = Duration::from_secs(5);
-/// A refusal is told for so long, for a person to see it: its client is off the list at once.
+/// Time for which a refusal is reported, for a person to see it: its client is off the list at once.
 const FULL_FOR: Duration = Duration::from_secs(60);
 
 /// Why a client is not in.
@@ -26,8 +26,8 @@ pub(crate) enum Why {
     Limit(u32),
 }
 
-/// A client of pid 0 lives in a pid namespace that the daemon does not see. Whether it still waits nobody can tell: it is
-/// told of for so long after its last line.
+/// Time for which a client of pid 0 is reported after its last line. It lives in a pid namespace that the daemon does
+/// not see: whether it still waits is not known.
 const UNSEEN_FOR: Duration = Duration::from_secs(600);
 
 /// All that are not in, by pid, and since when. Clients without a pid of ours are one for each user.
@@ -62,7 +62,7 @@ impl Full {
         Full { since, last: at, limit }
     }
 
-    /// Until then at least it is told.
+    /// Time until which at least it is reported.
     pub(crate) fn until(&self) -> Moment {
         self.last.after(FULL_FOR)
     }

@@ -1,17 +1,17 @@
-//! One engine's limits as they are: what its processes were told, what NVML shows them to hold, and which of
+//! One engine's limits as they are: what its processes were started with, what NVML shows them to hold, and which of
 //! these faults a restart did not mend.
 
 use std::collections::BTreeMap;
 
 use crate::model::{Fault, Known, Moment, MpsEnvironment, ProcessId};
 
-/// One reading may be of a moment in between.
+/// Readings that must agree: one may be of a moment in between.
 const READINGS: u32 = 2;
 
 /// One engine's.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Limits {
-    /// What its processes were told, of this incarnation: as last seen before any of them overwrote it.
+    /// Settings of its processes, of this incarnation: as last seen before any of them overwrote it.
     pub told: Known<Vec<MpsEnvironment>>,
     /// Those of them of which it was never seen.
     overwritten: Vec<ProcessId>,
@@ -37,7 +37,7 @@ pub(crate) struct Over {
 }
 
 impl Limits {
-    /// What its processes were told, of those that show it; the others are as they were known to be.
+    /// The settings of its processes, of those that show it; the others are as they were known to be.
     pub(crate) fn told(&mut self, mut processes: Vec<MpsEnvironment>, overwritten: Vec<ProcessId>, now: Moment) {
         let before = self.told.last().map_or(&[][..], Vec::as_slice);
         let known = |process: &ProcessId| before.iter().find(|told| told.process == *process).copied();
@@ -47,12 +47,12 @@ impl Limits {
         self.looked = Some(now);
     }
 
-    /// Our own start told it so, whatever it shows later. A wrapper may yet drop it: what can be read says more.
+    /// Our own start set it so, whatever it shows later. A wrapper may yet drop it: what can be read says more.
     pub(crate) fn started_with(&mut self, told: MpsEnvironment, now: Moment) {
         self.told.saw(vec![told], now);
     }
 
-    /// Processes of which nobody knows what they were told.
+    /// Processes whose settings are not known.
     pub(crate) fn overwritten(&self) -> &[ProcessId] {
         &self.overwritten
     }

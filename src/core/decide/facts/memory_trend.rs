@@ -11,15 +11,15 @@ use std::time::Duration;
 use super::growth::{self, Growth, Sample, Work};
 use crate::model::Moment;
 
-/// At most so often a sample is taken: some 60 of them make the window. Looks that come each 10 s may come 1 s early.
+/// Shortest time between two samples: some 60 of them make the window. Looks that come each 10 s may come 1 s early.
 const EVERY: Duration = Duration::from_secs(9);
 /// Samples that are older say nothing any more.
 const WINDOW: Duration = Duration::from_secs(600);
 /// Samples must span so much before they say anything.
 const LEAST: Duration = Duration::from_secs(180);
-/// Fewer samples than this, over whatever span, say nothing: readings that come seldom are no trend.
+/// Number of samples below which they say nothing, over whatever span: readings that come seldom are no trend.
 const FEWEST: usize = 12;
-/// Growth over the samples' span below this share of the limit is noise.
+/// Share of the limit below which growth over the samples' span is noise.
 const NOISE: f64 = 0.01;
 
 /// What was held before the window is remembered for so long, by the most in each window.
@@ -75,8 +75,8 @@ impl MemoryTrend {
         *self = MemoryTrend::default();
     }
 
-    /// Until `held` bytes become `limit` at the pace of late; zero where they are as many already. `None`: it does
-    /// not grow, or not clearly, or nobody can say yet. Never more than a hundred windows: slower is noise.
+    /// Time until `held` bytes become `limit` at the pace of late; zero where they are as many already. `None`: it does
+    /// not grow, or not clearly, or it is not known yet. Never more than a hundred windows: slower is noise.
     pub(crate) fn time_to(&self, limit: u64, held: u64) -> Option<Duration> {
         let (slope, grown) = self.growth?;
         if slope <= 0.0 || grown < NOISE * limit as f64 {

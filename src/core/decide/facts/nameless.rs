@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::model::Moment;
 
-/// So long after it a departure is looked for closely; then an answer that was asked for after it must do.
+/// Time for which a departure is looked for closely; then an answer that was asked for after it must do.
 const CLOSELY: Duration = Duration::from_millis(500);
 
-/// A departure that nobody has a name for yet.
+/// A departure that has no name yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Nameless {
     pub at: Option<Moment>,
@@ -22,7 +22,7 @@ impl Nameless {
         self.read = now;
     }
 
-    /// When the last departure that nobody has a name for was, if there is one.
+    /// Time of the last departure without a name, if there is one.
     pub(crate) fn departure(&self) -> Option<Moment> {
         self.at
     }

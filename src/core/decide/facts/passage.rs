@@ -1,5 +1,5 @@
-//! Whether somebody waits for an engine, and whether answers come out, by the connections to its port. An engine's own
-//! gauges may stand still for ever once nobody is connected; the kernel's word on its connections does not.
+//! Whether a client waits for an engine, and whether answers come out, by the connections to its port. An engine's own
+//! gauges may stand still indefinitely once no client is connected; the kernel's word on its connections does not.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ pub(crate) struct Passage {
     seen: Option<(Traffic, Moment)>,
     /// Why they can't be seen.
     blind: Option<String>,
-    /// Since when each look showed a client that waits.
+    /// Time since which each look showed a client that waits.
     waited: Option<Moment>,
     empty: Empty,
-    /// Between these two looks bytes of an answer went out last.
+    /// The two looks between which bytes of an answer went out last.
     moved: Option<Stretch>,
 }
 
@@ -50,22 +50,22 @@ impl Passage {
         self.seen.map(|(_, at)| at)
     }
 
-    /// Since when somebody waits, as last seen; `None`: nobody does, or nobody can say.
+    /// Time since which a client waits, as last seen; `None`: none does, or that is not known.
     pub(crate) fn waited(&self) -> Option<Moment> {
         self.waited
     }
 
-    /// Since when nobody is connected, as last seen, where that is long enough to belie a gauge.
+    /// Time since which no client is connected, as last seen, where that is long enough to belie a gauge.
     pub(crate) fn empty(&self, now: Moment) -> Option<Moment> {
         self.empty.belies(now)
     }
 
-    /// Somebody is connected, or nobody can say.
+    /// Whether a client is connected, or that is not known.
     pub(crate) fn may_have_clients(&self) -> bool {
         !self.empty.is_now()
     }
 
-    /// Whether somebody listens on the port; `None`: unknown, or not seen since `moment`.
+    /// Whether a process listens on the port; `None`: unknown, or not seen since `moment`.
     pub(crate) fn listens_since(&self, moment: Moment) -> Option<bool> {
         self.seen.filter(|(_, at)| *at >= moment).map(|(traffic, _)| traffic.listening)
     }
@@ -75,7 +75,7 @@ impl Passage {
         self.blind.as_deref()
     }
 
-    /// Between which looks bytes of an answer last went out.
+    /// The two looks between which bytes of an answer last went out.
     pub(crate) fn moved(&self) -> Option<Stretch> {
         self.moved
     }

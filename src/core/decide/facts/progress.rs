@@ -1,5 +1,5 @@
-//! Whether an engine gets on, by what it says of itself: tokens made, steps taken, and answers given. It keeps since when
-//! nothing moves; what that means is decided elsewhere.
+//! Whether an engine makes progress, by what it says of itself: tokens made, steps taken, and answers given. It keeps
+//! since when nothing moves; what that means is decided elsewhere.
 //!
 //! A counter that is not shown is unknown, not zero: an engine that counts prompts alone may answer for minutes
 //! without a sign. A time in which nothing was read is unknown too: the clock starts anew after it.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::model::{EngineLoad, Health, Moment};
 
-/// Between two readings something moved.
+/// Times of two readings between which something moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stretch {
     pub from: Moment,
@@ -22,7 +22,8 @@ impl Stretch {
     }
 }
 
-/// What moves when an engine gets on: tokens, its cache while a long prompt is read, whatever counts its steps.
+/// Counters that move when an engine makes progress: tokens, its cache while a long prompt is read, whatever counts its
+/// steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Counters {
     prompt: Option<f64>,
@@ -32,7 +33,7 @@ struct Counters {
 }
 
 impl Counters {
-    /// `None`: it has no requests running, or does not say so, or counts no token.
+    /// The counters of a load; `None`: it has no requests running, or does not say so, or counts no token.
     fn of(load: &EngineLoad) -> Option<Counters> {
         let (prompt, generation) = (load.prompt_tokens, load.generation_tokens);
         let works = load.running? > 0.0 && (prompt.is_some() || generation.is_some());
@@ -40,7 +41,7 @@ impl Counters {
     }
 }
 
-/// Since when nothing moves, and when that was last seen.
+/// Times since which nothing moves, and when that was last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub since: Moment,
@@ -49,7 +50,7 @@ pub(crate) struct Standing {
 
 #[cfg(test)]
 impl Standing {
-    /// For how long, as far as was seen.
+    /// Duration so far, as far as was seen.
     pub(crate) fn lasts(&self) -> Duration {
         self.seen.since(self.since)
     }
@@ -93,14 +94,14 @@ impl Tokens {
         self.made.is_some()
     }
 
-    /// Requests run and nothing has moved since then; `None`: no request runs, or nobody can say: generated tokens
-    /// are not counted.
+    /// Requests run and nothing has moved since then; `None`: no request runs, or it is not known: generated tokens are
+    /// not counted.
     pub(crate) fn standing(&self) -> Option<Standing> {
         self.standing
     }
 
-    /// Between which readings it last got on: it made tokens, though short requests may leave it idle whenever it is
-    /// looked at, or another of its counters moved with requests running.
+    /// The two readings between which it last made progress: it made tokens, though short requests may leave it idle
+    /// whenever it is looked at, or another of its counters moved with requests running.
     pub(crate) fn moved(&self) -> Option<Stretch> {
         self.moved
     }
@@ -133,8 +134,8 @@ impl Answers {
         self.spoke
     }
 
-    /// Its health endpoint was asked; questions further apart than `gap` say nothing about the time between them. A refused
-    /// connection is an answer: nobody listens, which is no hang.
+    /// Its health endpoint was asked; questions further apart than `gap` say nothing about the time between them. A
+    /// refused connection is an answer: nothing listens, which is no hang.
     pub(crate) fn probed(&mut self, health: Health, gap: Duration, now: Moment) {
         let all_along = self.asked.replace(now).is_some_and(|asked| now.since(asked) <= gap);
         match health {

@@ -9,12 +9,12 @@ pub(crate) struct Pulse {
     pub stirred: bool,
     /// When time alone may change something.
     pub due: Option<Moment>,
-    /// After its last step: all is well, and nothing but news or its deadline changes anything.
+    /// All was well after its last step, and nothing but news or its deadline changes anything.
     pub calm: bool,
 }
 
 impl Default for Pulse {
-    /// Of a group that is new: it is stepped in the first turn.
+    /// The pulse of a new group: it is stepped in the first turn.
     fn default() -> Self {
         Pulse { stirred: true, due: None, calm: false }
     }

@@ -37,9 +37,9 @@ impl Reading {
         self.find(pid).is_some_and(|listed| listed.mps)
     }
 
-    /// Whether NVML's list of MPS clients says anything about those of this server. Older drivers have none, and in some
-    /// containers it is empty whoever computes: where the daemon has clients and NVML none of them, the daemon's list
-    /// decides.
+    /// Whether NVML's list of MPS clients says anything about those of this server. Older drivers have none, and in
+    /// some containers it is empty whichever process computes: where the daemon has clients and NVML none of them, the
+    /// daemon's list decides.
     pub(crate) fn knows_clients(&self, clients: &BTreeSet<u32>) -> bool {
         self.reading.mps.is_some() && (clients.is_empty() || clients.iter().any(|client| self.is_client(*client)))
     }
@@ -50,8 +50,8 @@ impl Reading {
         held.try_fold(0u64, |sum, memory| Some(sum.saturating_add(memory?)))
     }
 
-    /// Processes that NVML does not have as clients of an MPS server: servers, and whoever goes past MPS. Where it has no
-    /// list of clients, clients too.
+    /// Processes that NVML does not have as clients of an MPS server: servers, and processes that bypass MPS. Where it
+    /// has no list of clients, clients too.
     pub(crate) fn beside_mps(&self) -> impl Iterator<Item = u32> {
         self.listed.iter().filter(|(_, listed)| !listed.mps).map(|(pid, _)| *pid)
     }

@@ -30,7 +30,7 @@ pub enum Rest {
     Quarantined,
     /// It failed too often.
     CrashLoop,
-    /// It is suspected of its group's repeated faults, and can't run apart from the others.
+    /// It is suspected of its group's repeated faults, and can't run isolated from its siblings.
     Apart,
     /// It was proven guilty of its group's repeated faults.
     Guilty,

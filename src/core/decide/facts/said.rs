@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::model::{Doubt, Moment};
 
-/// A line that nothing decided waits for so long.
+/// Time after which a line that nothing decided is undecided for good.
 pub(crate) const UNDECIDED_AFTER: Duration = Duration::from_secs(60);
 /// Lines of one code closer together than this are one run: in a flood each code has one that goes on.
 const BURST: Duration = Duration::from_secs(1);

@@ -7,16 +7,17 @@ use super::kept_out::{Full, KeptOut};
 use super::server_start::Starts;
 use crate::model::{Known, Moment, ProcessId, ServerLine, ServerState};
 
-/// An answer to a command is at most so old when it comes: then the command's own time is over.
+/// Greatest age of an answer to a command when it comes: then the command's own time is over.
 const OLDEST_ANSWER: Duration = Duration::from_secs(3);
-/// A stamp further from the arrival of its line than this is of another clock.
+/// Distance of a stamp from the arrival of its line beyond which it is of another clock.
 const STAMP_TRUST: Duration = Duration::from_secs(5);
-/// A server ends so soon before its daemon's end is seen, at most, where it ended with it.
+/// Longest time between a server's end and the sight of its daemon's, where it ended with it.
 const WITH_ITS_DAEMON: Duration = Duration::from_secs(2);
-/// An answer of the server is believed for so long: three of its intervals.
+/// Time for which an answer of the server is believed: three of its intervals.
 pub(crate) const SERVER_FRESH: Duration = Duration::from_secs(31);
 
-/// A client that is killed with work in flight faults the others of its server 130 to 160 ms later: so long at most.
+/// Longest time from the end of a client that is killed with work in flight to the faults of its siblings: 130 to 160
+/// ms.
 pub(crate) const AFTERSHOCK: Duration = Duration::from_millis(500);
 
 /// The server's fatal line.
@@ -72,7 +73,7 @@ pub(crate) enum ServerNews {
     Nothing,
     /// A server is being started: follow its end.
     New(u32),
-    /// It is ready: tell.
+    /// A server became ready: emit that.
     Ready(u32),
     /// It was ready when it was seen first.
     NewAndReady(u32),
@@ -86,7 +87,7 @@ enum ClientLine {
 }
 
 impl ServerFacts {
-    /// Since when its state was last seen to be FAULT, if it is.
+    /// Time since which its state was last seen to be FAULT, if it is.
     pub(crate) fn says_fault(&self) -> Option<Moment> {
         self.state.at().filter(|_| self.state.last() == Some(&ServerState::Fault))
     }
@@ -150,7 +151,7 @@ impl ServerFacts {
                 ServerNews::Nothing
             }
             ServerLine::Leaving { server } => {
-                // The daemon wants it gone for a client of another user: nobody loses anything by it.
+                // The daemon wants it gone for a client of another user: no client loses anything by it.
                 let empty = self.clients.last().is_some_and(BTreeSet::is_empty);
                 self.stopping |= self.pid == Some(server) && empty;
                 ServerNews::Nothing
@@ -188,7 +189,7 @@ impl ServerFacts {
         ServerNews::Nothing
     }
 
-    /// It is ready, perhaps for the first time: then it is told of.
+    /// It is ready, perhaps for the first time: then that is reported.
     fn is_ready(&mut self, server: u32) -> ServerNews {
         if std::mem::replace(&mut self.was_ready, true) {
             return ServerNews::Nothing;
@@ -219,7 +220,7 @@ impl ServerFacts {
         self.uid.is_some_and(|uid| self.ours.is_some_and(|ours| ours != uid))
     }
 
-    /// A new control daemon is there: nobody waits at it, and it had no server.
+    /// A new control daemon is there: no client waits at it, and it had no server.
     pub(crate) fn new_control(&mut self) {
         self.kept_out.clear();
         self.ours = None;

@@ -7,11 +7,11 @@ use super::guard;
 use crate::decide::policy::Backoff;
 use crate::model::Moment;
 
-/// Between the first tries.
+/// Pause between the first tries.
 const FIRST: Duration = Duration::from_secs(4);
 /// The longest wait: its cause goes when a person mends it, who waits then; a try costs one short process.
 const MOST: Duration = Duration::from_secs(30);
-/// After so many the group is held: what comes then is a look whether something has changed.
+/// Number of tries after which the group is held: what comes then is a look whether something has changed.
 pub(crate) const TRIES: u32 = 3;
 
 /// The longest time from one try to the next.
@@ -26,11 +26,11 @@ pub(crate) struct Failed {
     pub since: Moment,
     /// The last one's pid.
     server: u32,
-    /// With this daemon, since an operator's last word.
+    /// Number of tries with this daemon, since an operator's last word.
     pub tries: u32,
     /// How the last one ended, where the daemon said so.
     ended: Option<String>,
-    /// Its own words.
+    /// Words of the server itself.
     said: Option<String>,
 }
 
@@ -105,7 +105,7 @@ impl Starts {
         self.failed.as_ref().map_or(0, |failed| failed.tries)
     }
 
-    /// From one try to the next.
+    /// Pause from one try to the next.
     pub(crate) fn wait(&self, backoff: &Backoff) -> Duration {
         let plain =
             Backoff { jitter: 0.0, first: FIRST, next: FIRST * 2, most: longest_wait(backoff), ..backoff.clone() };

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::decide::facts::died::Died;
 use crate::model::{Exit, ExitCause, Fault, Known, Moment};
 
-/// An end so soon after the word of it is of it; and so long an engine that lives on is watched for its end.
+/// Time after the word of it within which an end is of it, and for which an engine that lives on is watched for its
+/// end.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// CUDA's error for an allocation that failed: the caller's alone.
@@ -20,7 +21,7 @@ const FROM_OUTSIDE: [i32; 4] = [1, 2, 9, 15];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Word {
     pub at: Moment,
-    /// For people.
+    /// Text for people.
     pub words: String,
 }
 
@@ -35,9 +36,9 @@ pub(crate) struct Shortage {
     at_limit: Option<Moment>,
     /// The kernel's OOM killer took a process of it.
     pub host: Option<Word>,
-    /// That process was a client of the server, and not the main one: without it the engine serves nobody.
+    /// That process was a client of the server, and not the main one: without it the engine can't serve.
     pub took_a_client: bool,
-    /// By its cgroup, so many were taken.
+    /// Number of processes that were taken, by its cgroup.
     pub oom_kills: Known<u64>,
     /// Its processes of late, and when they were last seen: word of an end comes after it.
     seen: BTreeMap<u32, Moment>,

@@ -13,7 +13,7 @@ pub(crate) enum Stage {
     Starting,
     /// Healthy and attached.
     Serving,
-    /// It served; its process lives and no longer does.
+    /// The engine served; its process lives and no longer does.
     Failing,
     /// The engine tier takes it out.
     Ending(Ending),
@@ -21,9 +21,9 @@ pub(crate) enum Stage {
     Fallen,
     /// It failed too often, or an operator took it out for good.
     Quarantined,
-    /// Out because somebody wants it so, and proven gone.
+    /// Taken out because a person wants it so, and proven gone.
     Stopped,
-    /// Left alone, without a process: in `observe` mode nobody starts it again.
+    /// Left alone, without a process: in `observe` mode it is not started again.
     Left,
 }
 
@@ -33,7 +33,7 @@ impl Stage {
         matches!(self, Stage::Serving | Stage::Failing)
     }
 
-    /// Its process lives as far as is known, and nobody takes it out.
+    /// Its process lives as far as is known, and it is not being taken out.
     pub(crate) fn is_up(&self) -> bool {
         *self == Stage::Starting || self.has_served()
     }

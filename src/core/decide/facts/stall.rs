@@ -7,7 +7,7 @@ use crate::model::Moment;
 /// What does not move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stands {
-    /// It answers nothing.
+    /// The engine answers nothing.
     Silent,
     /// Its counters, with requests running and a client that waits.
     Counters,
@@ -20,7 +20,7 @@ pub(crate) enum Stands {
 pub(crate) struct Stall {
     pub since: Moment,
     pub stands: Stands,
-    /// As far as was seen.
+    /// Duration so far, as far as was seen.
     pub lasts: Duration,
     /// It was seen a moment ago.
     pub fresh: bool,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{CommandLine, Moment, ProcessId};
 
-/// A process that does not let its command line be read is named without it after this.
+/// Time after which a process that does not let its command line be read is named without it.
 pub(crate) const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What /proc said of pids, when it was asked last; `None`: no process of that pid is in sight.

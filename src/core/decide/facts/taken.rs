@@ -4,13 +4,13 @@
 use super::reading::READING_FRESH;
 use crate::model::{Known, Moment};
 
-/// Over it the GPU is taken: share of time in which an SM had a warp, over all SMs.
+/// Share over which the GPU is taken: share of time in which an SM had a warp, over all SMs.
 const TAKEN: f64 = 0.9;
 
 /// The SMs of one GPU.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Taken {
-    /// Since when each reading that showed their activity showed them taken.
+    /// Time since which each reading that showed their activity showed them taken.
     pub since: Option<Moment>,
     /// The share of them that was active when a reading last showed them taken.
     pub share: Known<f64>,
@@ -41,7 +41,7 @@ mod tests {
         Moment::ZERO.after(Duration::from_secs(second))
     }
 
-    /// Since when they are taken, after readings a second apart.
+    /// Time since which they are taken, after readings a second apart.
     fn since(readings: &[Option<f64>]) -> Option<Moment> {
         let mut taken = Taken::default();
         (0..).zip(readings).for_each(|(second, active)| taken.saw(*active, at(second)));

@@ -9,13 +9,13 @@ use crate::model::{Doubt, Moment};
 /// The culprit's error may be read so long before the server's fatal line.
 pub(crate) const NEAR: Duration = Duration::from_millis(50);
 
-/// The same error of the same engine is told so often at most, and so are its doubts.
+/// Shortest time between two reports of the same error of the same engine, and of its doubts.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
-/// What is told of one engine's error lines, and counted since the watchdog's start.
+/// The reports of one engine's error lines, which are counted since the watchdog's start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Telling {
-    /// When each code was last told.
+    /// Time of each code's last report.
     errors: BTreeMap<u32, Moment>,
     doubts: BTreeMap<(u32, Doubt), Count>,
 }
@@ -28,7 +28,7 @@ struct Count {
 }
 
 impl Telling {
-    /// Whether an error is to be told now.
+    /// Whether an error is to be reported now.
     pub(crate) fn error(&mut self, code: u32, now: Moment) -> bool {
         let due = self.errors.get(&code).is_none_or(|told| now.since(*told) >= TELL_AGAIN);
         if due {
@@ -37,7 +37,7 @@ impl Telling {
         due
     }
 
-    /// Counts lines that were doubted; how many are to be told now.
+    /// Counts lines that were doubted; how many are to be reported now.
     pub(crate) fn doubt(&mut self, (code, how, lines): Doubted, now: Moment) -> Option<u64> {
         let count = self.doubts.entry((code, how)).or_default();
         count.lines = count.lines.saturating_add(lines);

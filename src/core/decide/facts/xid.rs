@@ -1,5 +1,5 @@
-//! What the number of an Xid means for a GPU, by NVIDIA's catalogue (docs.nvidia.com/deploy/xid-errors).
-//! The driver's own word, the recovery action, overrules it; who raised an Xid is not told by it.
+//! What the number of an Xid means for a GPU, by NVIDIA's catalogue (docs.nvidia.com/deploy/xid-errors). The driver's
+//! own word, the recovery action, overrules it; it does not say which process raised an Xid.
 
 /// What an Xid means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(crate) enum Meaning {
     NeedsReset,
     /// The driver wants something else done to the GPU than before.
     ActionChanged,
-    /// At most evidence of a group's fault (13, 31, 43, 45, 68, 69, 94, 109): the servers are asked. So they are for
+    /// Evidence of a group's fault at most (13, 31, 43, 45, 68, 69, 94, 109): the servers are asked. So they are for
     /// every Xid: a number that this table does not know may go with a fault, too.
     Evidence,
 }

@@ -13,7 +13,7 @@ use crate::decide::remembered::GroupMemory;
 use crate::model::{GpuIdentity, GpuUuid, GroupName};
 
 impl Watchdog {
-    /// A changed configuration, while nobody ends it all.
+    /// Applies a changed configuration, unless the watchdog is to end.
     pub(super) fn policy_changed(&mut self, change: PolicyChange, effects: &mut Effects) {
         if self.ending {
             return;
@@ -83,7 +83,7 @@ impl Watchdog {
         self.groups.push(group);
     }
 
-    /// Forgets groups that have left the configuration and are stopped, with GPUs that nobody uses any more.
+    /// Forgets groups that have left the configuration and are stopped, with GPUs that no group uses any more.
     pub(super) fn forget_groups(&mut self, effects: &mut Effects) {
         let mut gone = self.groups.iter_mut().map(Group::forget_second).filter(|gone| *gone).count();
         let known = self.groups.len();

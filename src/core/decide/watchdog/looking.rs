@@ -7,11 +7,11 @@ use crate::decide::effects::Effects;
 use crate::decide::orders::Purpose;
 use crate::model::{Action, Look, Member};
 
-/// For one reading, whatever hangs.
+/// Upper bound for one look, whatever hangs.
 const LOOK_BOUND: Duration = Duration::from_secs(4);
-/// For one that may take two control commands of 3 s.
+/// Upper bound for a look that may take two control commands of 3 s.
 const TWO_COMMANDS_BOUND: Duration = Duration::from_secs(7);
-/// Over the time that an engine may take to answer.
+/// Time for the look over that which an engine may take to answer.
 const FOR_THE_LOOK_ITSELF: Duration = Duration::from_secs(1);
 
 impl Watchdog {
@@ -23,7 +23,8 @@ impl Watchdog {
         }
     }
 
-    /// For a look to end, whatever hangs. What an engine is asked for may take as long as its configuration says.
+    /// Upper bound for a look to end, whatever hangs. What an engine is asked for may take as long as its configuration
+    /// says.
     fn bound_of(&self, look: &Look) -> Duration {
         let engine = |at: &Member| {
             self.place(&at.domain.group)

@@ -29,12 +29,12 @@ use crate::model::{
     Request, Slot, Source, SourceScope, Status, What, XidVia,
 };
 
-/// For the core's memory to be kept.
+/// Upper bound for keeping the core's memory.
 const SAVE_BOUND: Duration = Duration::from_secs(2);
 /// The same Xid of the same GPU from the kernel log and from NVML, so close together, is one.
 const SAME_XID: Duration = Duration::from_secs(1);
 
-/// An engine that changes domains does so in one turn: out, over, and up.
+/// Most rounds of one turn in which engines change domains: out, over, and up.
 const SIDES_BOUND: usize = 4;
 
 /// The watchdog state machine. See the module's head for what it never does.
@@ -138,8 +138,8 @@ impl Watchdog {
         Memory { groups: self.groups.iter().flat_map(Group::memory).collect() }
     }
 
-    /// Whether it was told to end and every group has been stopped. Groups that an operator stopped one by one
-    /// don't end it.
+    /// Whether it was asked to end and every group has been stopped. Groups that an operator stopped one by one don't
+    /// end it.
     pub fn stopped(&self) -> bool {
         self.ending && self.domains().all(Domain::is_stopped)
     }
@@ -307,7 +307,7 @@ impl Watchdog {
         changed
     }
 
-    /// Of all domains of a group at once: what one wants to see depends on the others.
+    /// Collects the looks that all domains of a group want, at once: what one wants to see depends on the others.
     fn want_looks(&mut self, index: usize) {
         let group = &self.groups[index];
         let changes = group.domains().any(Domain::is_changing);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::decide::domain::looks::{Want, company};
 use crate::model::{Blindness, DomainId, Known, Look, Moment, Source, SourceScope, SourceState, Subject};
 
-/// A reading is believed for three of its intervals, and for so long at least.
+/// Least time for which a reading is believed, or three of its intervals.
 const OLDEST: Duration = Duration::from_secs(3);
 
 /// A look without what changes from one to the next. Those of one source lie together.
@@ -36,21 +36,21 @@ impl LookKey {
 pub(crate) enum Kind {
     /// The only one, or the first.
     Main,
-    /// Of the control daemon: its server's clients.
+    /// Look at the control daemon: its server's clients.
     Clients,
-    /// Of /proc: processes that no engine owns.
+    /// Look at /proc: processes that no engine owns.
     Commands,
-    /// Of the kernel: who has a connection to the daemon's pipe.
+    /// Look at the kernel's list of those that have a connection to the daemon's pipe.
     Pipe,
-    /// Of an engine: its own metrics.
+    /// Look at an engine's own metrics.
     Load,
-    /// Of an engine's processes: what they were told.
+    /// Look at the environment of an engine's processes.
     Environment,
-    /// Of an engine: the connections to its port.
+    /// Look at the connections to an engine's port.
     Traffic,
-    /// Of an engine: one token.
+    /// Request to an engine for one token.
     Token,
-    /// Of the kernel probes: a window.
+    /// Window of the kernel probes.
     Overlap,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct LookState {
     every: Duration,
     sent: Option<Moment>,
     in_flight: bool,
-    /// Where it lies: from when it goes along with company, and when it is due alone.
+    /// Times between which the look is due: from when it goes along with company, and when it is due alone.
     lies: Option<(Moment, Moment)>,
     /// When it last worked.
     pub worked: Known<Duration>,
@@ -90,7 +90,7 @@ pub(crate) struct Schedule {
     /// Those that wait, by the moment from which they go along, and by the one when they are due alone.
     early: BTreeSet<(Moment, LookKey)>,
     late: BTreeSet<(Moment, LookKey)>,
-    /// Those that nobody may want any more.
+    /// Looks that may no longer be wanted.
     loose: Vec<LookKey>,
 }
 
@@ -122,8 +122,7 @@ impl Schedule {
         self.states.retain(|key, state| !unused(key, state));
     }
 
-    /// Domains with looks that are due now. Loads and windows of the kernel probe are
-    /// only told.
+    /// Domains with looks that are due now. Loads and windows of the kernel probe are only observed.
     pub(crate) fn domains_due(&self, now: Moment) -> impl Iterator<Item = &DomainId> {
         let due = self.early.iter().take_while(move |(at, _)| *at <= now).map(|(_, key)| key);
         let states =
@@ -156,7 +155,7 @@ impl Schedule {
         self.late.first().map(|(at, _)| *at)
     }
 
-    /// A look ended. `None`: nobody remembers it, or it was of an engine that is no source any more.
+    /// A look ended. `None`: it is not remembered, or it was of an engine that is no source any more.
     pub(crate) fn ended(&mut self, look: &Look, failed: Option<Blindness>, now: Moment) -> Option<Ended> {
         let key = key(look);
         let state = self.states.get(&key)?;
@@ -250,7 +249,7 @@ impl LookState {
         self.wanted.push((domain.clone(), every));
     }
 
-    /// From when it goes along, and when it is due alone; `None`: it is on its way, or nobody wants it.
+    /// Times from which it goes along, and at which it is due alone; `None`: it is on its way, or is not wanted.
     fn waits(&mut self) -> Option<(Moment, Moment)> {
         self.every = self.wanted.iter().map(|(_, every)| *every).min().unwrap_or(self.every);
         if self.in_flight || self.wanted.is_empty() {
@@ -260,7 +259,7 @@ impl LookState {
         Some((sent.after(self.every - company(self.every)), sent.after(self.every)))
     }
 
-    /// Why it shows nothing, if it should; `Ok(false)`: nobody wants to know, or nobody has asked yet.
+    /// Why it shows nothing, if it should; `Ok(false)`: it is not wanted, or was not asked for yet.
     pub(crate) fn shows(&self, now: Moment) -> Result<bool, Blindness> {
         if self.is_new() || !self.is_wanted() && !self.in_flight {
             return Ok(false);

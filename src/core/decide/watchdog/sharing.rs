@@ -33,7 +33,7 @@ impl Watchdog {
         }
     }
 
-    /// To be called when a load was read, and when engines may have begun or ceased to serve.
+    /// Weighs the sharing, when a load was read, and when engines may have begun or ceased to serve.
     pub(super) fn weigh_sharing(&mut self, index: usize, effects: &mut Effects) {
         self.learn(index, effects);
         if self.groups[index].main.overlap.is_due(self.now) {

@@ -81,7 +81,7 @@ fn not_asked(scope: SourceScope) -> SourceStatus {
     SourceStatus { scope, state: SourceState::NotAsked, why: None, last_success: None, took: None }
 }
 
-/// The worse of two; what nobody wants to know says nothing beside what is asked.
+/// The worse of two; what is not wanted says nothing beside what is asked.
 fn merge(known: &mut SourceStatus, one: SourceStatus) {
     let asked = |source: &SourceStatus| source.up().is_some();
     let both = asked(known) && asked(&one);

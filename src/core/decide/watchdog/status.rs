@@ -22,7 +22,7 @@ use crate::model::{
     ServerState, Status,
 };
 
-/// A health answer is believed for so long, over the time that it may take.
+/// Time for which a health answer is believed, over the time that it may take.
 const HEALTH_FRESH: Duration = Duration::from_secs(6);
 
 pub(crate) fn status(
@@ -63,7 +63,7 @@ fn gpu_status(gpu: &GpuFacts, groups: &[&Domain], now: Moment) -> GpuStatus {
     }
 }
 
-/// `None`: an engine's processes are not known, or NVML shows other pids than ours.
+/// Number of foreign processes; `None`: an engine's processes are not known, or NVML shows other pids than ours.
 fn count_foreign(groups: &[&Domain], now: Moment) -> Option<u32> {
     let known = |group: &&Domain| group.scene.around.pids_match && group.trees_at(now).is_some();
     groups.iter().all(known).then(|| groups.iter().map(|group| group.scene.around.foreign.count()).max().unwrap_or(0))

@@ -9,7 +9,7 @@ use super::{Dialect, End, Received, Row, Voice, Work, counter, gauge, repr, torc
 use crate::cuda::CudaError;
 use crate::engine::books::Figures;
 
-/// SGLang.
+/// The dialect of SGLang.
 pub(super) struct Sglang;
 
 const TRACEBACK: [&str; 7] = [
@@ -23,7 +23,7 @@ const TRACEBACK: [&str; 7] = [
 ];
 
 impl Dialect for Sglang {
-    /// Of a message of several lines only the first has the time.
+    /// The lines of a message; of several only the first has the time.
     fn line(&self, voice: Voice, now: &Zoned, text: &str) -> String {
         let of_the_message = text.starts_with(' ') || text.starts_with("torch.") || text.is_empty();
         let continues = ["Search for `", "CUDA kernel errors", "For debugging", "Compile with"];

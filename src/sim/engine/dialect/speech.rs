@@ -13,9 +13,9 @@ use crate::cuda::CudaError;
 /// The program that a simulated engine is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// vLLM.
+    /// The program vLLM.
     Vllm,
-    /// SGLang.
+    /// The program SGLang.
     Sglang,
 }
 
@@ -29,7 +29,7 @@ impl Program {
     }
 }
 
-/// Who speaks.
+/// The process that speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Voice {
     /// The process that serves HTTP.
@@ -41,16 +41,16 @@ pub(crate) enum Voice {
 /// How an engine ends once its core is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
-    /// So long after the core.
+    /// Time after the core.
     pub after: Duration,
-    /// Its status; `None`: it ends by a SIGKILL of its own.
+    /// Exit status; `None`: it ends by a SIGKILL of its own.
     pub status: Option<u8>,
 }
 
-/// A request as a log tells of it.
+/// A request as a log has it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received<'a> {
-    /// Its number.
+    /// Number of the request.
     pub id: u64,
     /// What its user wrote.
     pub prompt: &'a str,
@@ -58,7 +58,7 @@ pub(crate) struct Received<'a> {
     pub tokens: u32,
 }
 
-/// What a batch did, as a log tells of it now and then.
+/// What a batch did, as a log has it now and then.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Work {
     /// Requests in the batch, and those that wait.
@@ -107,17 +107,17 @@ pub(crate) trait Dialect: Sync {
     fn stops(&self, requests: usize) -> [Vec<String>; 2];
     /// How it ends after its core.
     fn end(&self) -> End;
-    /// At SIGTERM it serves its requests to their ends.
+    /// Whether it serves its requests to their ends at SIGTERM.
     fn drains(&self) -> bool;
     /// Its health is a token, for which it looks this often; `None`: it says at once whether its core is there.
     fn health_by_token(&self) -> Option<Duration>;
     /// Its metrics are brought up to date after every step, and not at intervals.
     fn counts_steps(&self) -> bool;
-    /// Its metrics.
+    /// Rows of its metrics.
     fn rows(&self, model: &str, figures: &Figures) -> Vec<Row>;
 }
 
-/// By its name, `sglang`; anything else is vLLM.
+/// The dialect of that name, `sglang`; anything else is vLLM.
 pub(crate) fn named(name: Option<&str>) -> &'static dyn Dialect {
     if name == Some("sglang") { &sglang::Sglang } else { &vllm::Vllm }
 }
@@ -130,7 +130,7 @@ impl dyn Dialect + '_ {
         for line in lines {
             let _ = writeln!(text, "{}", self.line(voice, &now, line.as_ref()));
         }
-        // A log that nobody keeps is no reason to end.
+        // A log that is not kept is no reason to end.
         let _ = io::stderr().write_all(text.as_bytes());
     }
 }

@@ -8,7 +8,7 @@ use super::{Dialect, End, Received, Row, Voice, Work, counter, gauge, repr, thou
 use crate::cuda::CudaError;
 use crate::engine::books::Figures;
 
-/// vLLM.
+/// The dialect of vLLM.
 pub(super) struct Vllm;
 
 const FRONT_BEGINS: [&str; 5] = [

@@ -1,5 +1,5 @@
-//! A fault of the whole group as a case: opened with it, fed with what comes later, told when the group is ended
-//! or all has been said, and closed with the generation that it hit.
+//! A fault of the whole group as a case: opened with it, fed with what comes later, reported when the group is ended or
+//! all has been said, and closed with the generation that it hit.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use crate::decide::evidence::suspects::verdict::Verdict;
 use crate::decide::evidence::suspects::weigh::weigh;
 use crate::model::{EngineName, Exit, Fault, Moment, Strength};
 
-/// The group's end waits so long, from a trap's fatal line on, for the culprit's error: it comes within 10 ms of it,
-/// and nobody is hurt, since every context is dead. It is a word and convicts nobody, but it says where to look first.
+/// Time for which the group's end waits, from a trap's fatal line on, for the culprit's error: it comes within 10 ms of
+/// it, and no engine is hurt, since every context is dead. It is a word and convicts none, but it says where to look
+/// first.
 const FIRST_ERROR: Duration = Duration::from_millis(25);
 
-/// Where nobody ends the group all errors are out by then: a trap's last one comes 440 ms after it.
+/// Time by which all errors are out where the group is not ended: a trap's last one comes 440 ms after it.
 pub(crate) const ALL_SAID: Duration = Duration::from_millis(600);
 
 /// Faults that are remembered.
@@ -30,7 +31,7 @@ pub(crate) type Xid = (Moment, u32, Option<u32>);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Suspects {
     pub case: Option<Case>,
-    /// Faults that nobody was convicted of: when, and who was not cleared.
+    /// Faults without a conviction: when, and which engines were not cleared.
     unclear: VecDeque<(Moment, Vec<EngineName>)>,
     pub xids: VecDeque<Xid>,
 }
@@ -47,20 +48,20 @@ pub(crate) struct Case {
     pub exits: Vec<(Moment, EngineName, Exit)>,
     pub opened: Moment,
     pub told: Option<Verdict>,
-    /// There is evidence that the verdict told does not know of.
+    /// There is evidence that the reported verdict does not know.
     pub news: bool,
 }
 
 impl Suspects {
-    /// When time alone lets the verdict be told, or the group be ended.
+    /// When time alone lets the verdict be reported, or the group be ended.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let case = self.case.as_ref().filter(|case| case.told.is_none())?;
         let all_said = case.opened.after(ALL_SAID);
         Some(if case.awaits_an_error() { case.evidence.fault_at.after(FIRST_ERROR).min(all_said) } else { all_said })
     }
 
-    /// Until when an error may come that would convict, for a group that is to be ended for `fault`; `None`: nothing is
-    /// waited for. Never for long: see `FIRST_ERROR`.
+    /// Time until which an error may come that would convict, for a group that is to be ended for `fault`; `None`:
+    /// nothing is waited for. Never for long: see `FIRST_ERROR`.
     pub(crate) fn evidence_due(&self, fault: Fault) -> Option<Moment> {
         let case = self.case.as_ref().filter(|case| fault == Fault::GpuFault && case.told.is_none())?;
         case.awaits_an_error().then(|| case.evidence.fault_at.after(FIRST_ERROR))
@@ -98,7 +99,7 @@ impl Suspects {
         }
     }
 
-    /// In how many of the remembered faults within `window` the engine was not cleared; `None`: of all of them.
+    /// Number of the remembered faults within `window` in which the engine was not cleared; `None`: of all of them.
     pub(crate) fn before(&self, engine: Option<&EngineName>, window: Duration, now: Moment) -> u32 {
         let counted = self.unclear.iter().filter(|(at, _)| now.since(*at) < window);
         let with = counted.filter(|(_, names)| engine.is_none_or(|engine| names.contains(engine)));

@@ -9,13 +9,13 @@ use crate::model::{EngineName, Exit, Moment};
 pub(crate) struct Evidence {
     /// The fault's own time: the fatal line's stamp, where there is one.
     pub fault_at: Moment,
-    /// What kind of fault the server's log tells of.
+    /// Kind of the fault in the server's log.
     pub kind: FaultKind,
-    /// Somebody who is no engine was a client of the server, or nobody knows.
+    /// A process of no engine was a client of the server, or that is not known.
     pub strangers: bool,
     /// A client left shortly before it, and the log of this driver does not say whose.
     pub someone_left: Option<Moment>,
-    /// Faults before this one that are remembered and that nobody was convicted of.
+    /// Faults before this one that are remembered and without a conviction.
     pub earlier: u32,
     /// Engines printed errors shortly before it that no fact confirmed: what they print now is worth nothing.
     pub doubtful: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Evidence {
 /// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FaultKind {
-    /// A fatal line that blames no client: a kernel that traps (FACTS).
+    /// A fatal line that blames no client: a kernel that traps (measured).
     Trap,
     /// A fatal line that blames a client: an illegal address, or a client that died with work in flight.
     Memory,
@@ -37,12 +37,12 @@ pub(crate) enum FaultKind {
 /// What is known of one engine.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EngineEvidence {
-    /// Which.
+    /// Name of the engine.
     pub engine: EngineName,
     /// It had a process at the fault, or shortly before it.
     pub there: bool,
-    /// Since when, and until which reading before the fault, it was seen without work; `None`: it had work, or
-    /// nobody can say.
+    /// Times since which, and until which reading before the fault, it was seen without work; `None`: it had work, or
+    /// that is not known.
     pub idle: Option<(Moment, Moment)>,
     /// Requests running and waiting as last read, and when.
     pub requests: Option<(f64, f64, Moment)>,
@@ -58,11 +58,11 @@ pub(crate) struct EngineEvidence {
     pub blamed: bool,
     /// An Xid's line names it.
     pub in_xid: bool,
-    /// Since when its process runs.
+    /// Start of its process.
     pub started: Moment,
     /// Bytes of device memory, and when they were read. What a jump would say was never measured.
     pub memory: Option<(u64, Moment)>,
-    /// In how many of the `earlier` faults it was not cleared.
+    /// Number of the `earlier` faults in which it was not cleared.
     pub before: u32,
 }
 

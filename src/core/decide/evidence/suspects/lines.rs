@@ -4,7 +4,7 @@ use crate::decide::evidence::suspects::case::Case;
 use crate::decide::evidence::suspects::evidence::EngineEvidence;
 use crate::model::{EngineName, EvidenceLine, EvidenceSource, Moment};
 
-/// Of one case.
+/// Most lines of one case.
 const MOST: usize = 100;
 
 /// Every piece of it, by time.

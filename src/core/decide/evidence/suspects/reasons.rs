@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::decide::evidence::suspects::evidence::{EngineEvidence, Evidence};
 use crate::model::Exit;
 
-/// A process so young at the fault is worth a word.
+/// Age of a process at the fault up to which it is worth a word.
 pub(crate) const NEW: Duration = Duration::from_secs(10);
 
 /// Everything that was found, whatever it is worth.
@@ -38,7 +38,7 @@ fn work(engine: &EngineEvidence, evidence: &Evidence) -> String {
             let ago = said(evidence.ahead(read));
             format!("{running} requests running and {waiting} waiting when last read, {ago} before the fault")
         }
-        None => "nobody knows whether it had work".to_owned(),
+        None => "it is not known whether it had work".to_owned(),
     }
 }
 

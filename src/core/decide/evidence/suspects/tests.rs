@@ -69,8 +69,8 @@ fn trap() -> impl Strategy<Value = (Evidence, usize)> {
     )
 }
 
-/// An illegal address as measured: the log names whoever connected first, and all errors come within 1.5 ms;
-/// of those the watchdog hears any part before everybody is dead.
+/// An illegal address as measured: the log names the client that connected first, and all errors come within 1.5 ms; of
+/// those the watchdog hears any part before all are dead.
 fn illegal_address() -> impl Strategy<Value = Evidence> {
     let heard = prop::collection::vec(prop::option::of(24_000..25_500u64), 3);
     (2..4usize, 0..3usize, heard, 0..3usize).prop_map(|(count, blamed, heard, in_xid)| {

@@ -7,17 +7,17 @@ use crate::model::{EngineName, Strength, Suspicion};
 pub(crate) struct Verdict {
     /// Every engine, most suspected first, cleared last; equals in the configuration's order.
     pub suspicions: Vec<Suspicion>,
-    /// The fault is the aftershock of this engine's end, which somebody else brought about: a kill from outside,
-    /// or the watchdog's own. It is convicted as the cause, and it is no offender.
+    /// The fault is the aftershock of this engine's end, which was brought about: a kill from outside, or the
+    /// watchdog's own. It is convicted as the cause, and it is no offender.
     pub explained: Option<EngineName>,
-    /// The fault is such an aftershock, and nobody can say whose end it was.
+    /// The fault is such an aftershock, and it is not known whose end it was.
     pub unnamed: bool,
-    /// Who, in words.
+    /// Sentence that says who did it.
     pub sentence: String,
 }
 
 impl Verdict {
-    /// The engine that did it, by a fault of its own; `None`: nobody knows, or its death from outside explains it.
+    /// The engine that did it, by a fault of its own; `None`: it is not known, or its death from outside explains it.
     pub(crate) fn convicted(&self) -> Option<&EngineName> {
         self.of(Strength::Convicted).next().filter(|engine| self.explained.as_ref() != Some(engine))
     }

@@ -1,10 +1,10 @@
 //! The weighing: evidence in, verdict out. Each source counts for what it was worth in thirteen faults with a known
 //! culprit (four traps, nine illegal addresses); the server log's name and the Xid's pid count for nothing.
 //!
-//! In this order: a client that died with work in flight explains the fault; who was idle is cleared, and who is left alone
-//! is convicted; the rest is suspicion. What an engine printed never convicts: whoever may send it a prompt can have it
-//! print that. It makes the one whose error came first suspected, unless such words were wrong shortly before. No tie
-//! convicts.
+//! In this order: a client that died with work in flight explains the fault; who was idle is cleared, and who is left
+//! alone is convicted; the rest is suspicion. What an engine printed never convicts: any user that may send it a prompt
+//! can have it print that. It makes the one whose error came first suspected, unless such words were wrong shortly
+//! before. No tie convicts.
 
 use std::time::Duration;
 
@@ -14,10 +14,11 @@ use crate::decide::evidence::suspects::verdict::Verdict;
 use crate::decide::facts::AFTERSHOCK;
 use crate::model::{Exit, Moment, Strength, Suspicion};
 
-/// After a trap the culprit's error comes within 10 ms of the fatal line, any other's 96 ms after it at the earliest:
-/// the middle. Errors closer together than this accuse nobody.
+/// Time by which one error must precede all others to accuse. After a trap the culprit's error comes within 10 ms of
+/// the fatal line, any other's 96 ms after it at the earliest: the middle. Errors closer together than this accuse no
+/// engine.
 pub(crate) const WELL_AHEAD: Duration = Duration::from_millis(50);
-/// A client faults its neighbours so long after it left at the earliest: whoever leaves later is already a victim.
+/// Time from a client's end to its siblings' faults, at the earliest: an engine that leaves later is already a victim.
 const NO_VICTIM: Duration = Duration::from_millis(20);
 /// CUDA's code after a trap, `cudaErrorLaunchFailure`.
 const LAUNCH_FAILURE: u32 = 719;
@@ -40,7 +41,7 @@ fn by_a_death(evidence: &Evidence) -> Option<Verdict> {
     let mut causes = evidence.engines.iter().filter(is_cause).filter(|_| evidence.kind != FaultKind::Trap);
     let cause = causes.next()?;
     if causes.next().is_some() {
-        // Two left: which of them had work in flight nobody can say.
+        // Two left: which of them had work in flight is not known.
         return None;
     }
     let how = left_words(cause, evidence);
@@ -69,7 +70,7 @@ fn crashed(engine: &EngineEvidence) -> bool {
 }
 
 /// The one error that came as soon after a trap as only its culprit's does. After an illegal address all come within
-/// 1.5 ms, in no order: those accuse nobody.
+/// 1.5 ms, in no order: those accuse none.
 fn early_error(evidence: &Evidence) -> Option<(&EngineEvidence, Moment)> {
     let errors = errors(evidence);
     let (at, first) = *errors.first().filter(|_| evidence.kind == FaultKind::Trap)?;
@@ -116,7 +117,7 @@ fn by_exclusion(evidence: &Evidence) -> Verdict {
     ranked(evidence, evidence.engines.iter().map(judged).collect(), sentence)
 }
 
-/// An idle client made no call, so it did nothing. Whatever error it prints, its own or somebody's words, says that it was
+/// An idle client made no call, so it did nothing. Whatever error it prints, its own or quoted words, says that it was
 /// not idle.
 fn is_cleared(engine: &EngineEvidence) -> bool {
     !engine.there || engine.idle.is_some() && engine.error.is_none()
@@ -146,7 +147,7 @@ fn standing_out<'a>(evidence: &Evidence, candidates: &[&'a EngineEvidence]) -> O
     None
 }
 
-/// The engine whose error came well before any other's, and in which words; nobody where such words were wrong of late.
+/// The engine whose error came well before any other's, and in which words; none where such words were wrong of late.
 fn by_the_first_error<'a>(
     evidence: &Evidence,
     candidates: &[&'a EngineEvidence],
@@ -168,7 +169,7 @@ fn by_the_first_error<'a>(
     Some((*candidate, why))
 }
 
-/// Without a line of the server: a trap's error that came well before any other's.
+/// A trap's error that came well before any other's, where the server wrote no line.
 fn blind_error(evidence: &Evidence) -> Option<(&EngineEvidence, String)> {
     let errors = errors(evidence);
     let [(first, engine), (second, _), ..] = errors.as_slice() else { return None };
@@ -189,11 +190,11 @@ fn open_sentence(
     let stranger = if evidence.strangers { ", or a client that is no engine" } else { "" };
     match most {
         Some((engine, why)) => format!("perhaps {}: {why}{blamed}", engine.engine),
-        None => format!("nobody can say: it was one of {}{stranger}{blamed}", names(candidates)),
+        None => format!("not known: it was one of {}{stranger}{blamed}", names(candidates)),
     }
 }
 
-/// `culprit` did it, so nobody else did.
+/// `culprit` did it, so no other did.
 fn convict(evidence: &Evidence, culprit: &EngineEvidence, why: String, sentence: String) -> Verdict {
     let judged = |engine: &EngineEvidence| {
         let (strength, first) = if engine.engine == culprit.engine {

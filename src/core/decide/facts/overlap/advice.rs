@@ -1,4 +1,4 @@
-//! When it is told that sharing does not pay: after a long time without a break. It orders nothing.
+//! Advice that sharing does not pay: given after a long time without a break. It orders nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::decide::policy::OverlapPolicy;
 use crate::model::{Advice, AdviceReason, EngineName, Moment};
 
-/// So long without a value ends it: nobody knows any more.
+/// Time without a value that ends the advice: what it was is no longer known.
 const UNKNOWN_TOO_LONG: Duration = Duration::from_secs(300);
-/// What was told is taken back when the value is better than its bound by this share.
+/// Share by which the value must be better than its bound for advice to be taken back.
 const HYSTERESIS: f64 = 0.05;
 
 /// A value is beyond its bound since a moment.
@@ -25,12 +25,12 @@ struct Spell {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spells(BTreeMap<(AdviceReason, Option<EngineName>), Spell>);
 
-/// What is to be told.
+/// A change of the advice.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum News {
     /// It has not paid for long enough.
     Began(Advice),
-    /// It does again (`value`), or nobody knows any more.
+    /// It does again (`value`), or it is no longer known.
     Ended { reason: AdviceReason, engine: Option<EngineName>, lasted: Duration, value: Option<f64> },
 }
 
@@ -57,7 +57,7 @@ impl Spells {
         news
     }
 
-    /// What was told and holds.
+    /// The advice that holds.
     pub(crate) fn told(&self) -> Vec<Advice> {
         self.0.iter().filter(|(_, spell)| spell.told).map(|(key, spell)| advice(key, spell)).collect()
     }

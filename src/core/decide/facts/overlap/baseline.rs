@@ -18,7 +18,7 @@ const BY_WORTH: [BaselineSource; 3] = [BaselineSource::Study, BaselineSource::Le
 
 /// What an engine had to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Work {
+pub(crate) struct LoadPoint {
     /// Requests at once, on average.
     pub running: f64,
     /// Tokens of a prompt, on average.
@@ -28,7 +28,7 @@ pub(crate) struct Work {
 }
 
 /// Tokens a second that an engine with these baselines would make alone; `None`: none is of like load.
-pub(crate) fn rate_alone<'b>(baselines: impl Iterator<Item = &'b Baseline>, work: &Work) -> Option<f64> {
+pub(crate) fn rate_alone<'b>(baselines: impl Iterator<Item = &'b Baseline>, work: &LoadPoint) -> Option<f64> {
     let alike: Vec<&Baseline> = baselines.filter(|baseline| is_alike(baseline, work)).collect();
     BY_WORTH.iter().find_map(|source| {
         let points = || alike.iter().copied().filter(|point| point.source == *source);
@@ -43,13 +43,13 @@ pub(crate) fn newest<'b>(baselines: impl Iterator<Item = &'b Baseline>) -> Optio
     baselines.max_by_key(|baseline| age(baseline.taken))
 }
 
-fn is_alike(baseline: &Baseline, work: &Work) -> bool {
+fn is_alike(baseline: &Baseline, work: &LoadPoint) -> bool {
     let like = |one: f64, two: f64| one.max(two) < FEW || factor(one, two) <= ALIKE;
     like(baseline.prompt_tokens, work.prompt) && like(baseline.generation_tokens, work.generation)
 }
 
-/// By all that makes up a load; of two as near the newer.
-fn nearest<'b>(points: impl Iterator<Item = &'b Baseline>, work: &Work) -> Option<&'b Baseline> {
+/// The nearest point by all that makes up a load; of two as near the newer.
+fn nearest<'b>(points: impl Iterator<Item = &'b Baseline>, work: &LoadPoint) -> Option<&'b Baseline> {
     let apart = |point: &Baseline| {
         let tokens = |one: f64, two: f64| factor(one.max(1.0), two.max(1.0));
         let shape = tokens(point.prompt_tokens, work.prompt) * tokens(point.generation_tokens, work.generation);
@@ -110,11 +110,11 @@ pub(crate) mod tests {
         }
     }
 
-    fn work(running: f64) -> Work {
-        Work { running, prompt: 100.0, generation: 50.0 }
+    fn work(running: f64) -> LoadPoint {
+        LoadPoint { running, prompt: 100.0, generation: 50.0 }
     }
 
-    fn rate(points: &[Baseline], work: Work) -> Option<f64> {
+    fn rate(points: &[Baseline], work: LoadPoint) -> Option<f64> {
         rate_alone(points.iter(), &work)
     }
 
@@ -144,7 +144,7 @@ pub(crate) mod tests {
 
     #[test]
     fn other_requests_are_no_like_load() {
-        let like = |prompt, generation| rate(&[point(8.0, 600.0)], Work { running: 8.0, prompt, generation });
+        let like = |prompt, generation| rate(&[point(8.0, 600.0)], LoadPoint { running: 8.0, prompt, generation });
         assert_eq!(like(150.0, 34.0), Some(600.0));
         assert_eq!((like(151.0, 50.0), like(100.0, 33.0)), (None, None));
     }
@@ -152,7 +152,8 @@ pub(crate) mod tests {
     #[test]
     fn few_tokens_are_like_fewer() {
         let prefill = Baseline { generation_tokens: 1.0, ..point(8.0, 600.0) };
-        let like = |generation| rate(std::slice::from_ref(&prefill), Work { running: 8.0, prompt: 100.0, generation });
+        let like =
+            |generation| rate(std::slice::from_ref(&prefill), LoadPoint { running: 8.0, prompt: 100.0, generation });
         assert_eq!((like(0.0), like(15.0), like(16.0)), (Some(600.0), Some(600.0), None));
     }
 

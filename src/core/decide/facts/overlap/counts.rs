@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::{Moment, OverlapWindow};
 
-/// Since the watchdog's start.
+/// Counts since the watchdog's start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     /// Windows that were counted.
@@ -30,8 +30,8 @@ impl Counts {
         }
     }
 
-    /// By clients from 0: for a group of so many engines, one figure more than it has at least. An engine may have
-    /// several clients.
+    /// Times by the number of clients, from 0: for a group of so many engines, one figure more than it has at least. An
+    /// engine may have several clients.
     pub(crate) fn by_clients(&self, engines: usize) -> Vec<Duration> {
         let length = self.by_clients.len().max(engines + 1);
         (0..length).map(|clients| self.by_clients.get(clients).copied().unwrap_or_default()).collect()

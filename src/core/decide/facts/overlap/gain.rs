@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use crate::decide::facts::figures::LOAD_FRESH;
-use crate::decide::facts::overlap::baseline::{Work, rate_alone};
+use crate::decide::facts::overlap::baseline::{LoadPoint, rate_alone};
 use crate::decide::facts::overlap::pace::Pace;
 use crate::model::{Baseline, Moment};
 
-/// Of late.
+/// Time that counts as "of late".
 const LATE: Duration = Duration::from_secs(60);
-/// Readings must cover so much of it.
+/// Part of it that readings must cover.
 const COVERED: Duration = Duration::from_secs(50);
-/// An engine with requests for this share of the time is at work; two must be before their sharing says anything.
+/// Share of the time with requests at which an engine is at work; two must be before their sharing says anything.
 const AT_WORK: f64 = 0.8;
-/// One with requests for less than this share of the time takes nothing from the others.
+/// Share of the time with requests below which an engine takes nothing from its siblings.
 const SOME_WORK: f64 = 0.1;
 
 /// What one engine did of late.
@@ -28,7 +28,7 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// `None`: nobody can say what it did.
+    /// The share of late; `None`: what it did is not known.
     pub(crate) fn of_late<'b>(
         pace: &Pace,
         baselines: impl Iterator<Item = &'b Baseline>,
@@ -37,7 +37,7 @@ impl Share {
         let last = pace.read().filter(|read| now.since(*read) <= LOAD_FRESH)?;
         let from = last.before(LATE);
         let stretch = pace.stretch(from, last).filter(|stretch| stretch.lasted >= COVERED)?;
-        let work = |shape: crate::decide::facts::overlap::pace::Shape| Work {
+        let work = |shape: crate::decide::facts::overlap::pace::Shape| LoadPoint {
             running: stretch.running,
             prompt: shape.prompt,
             generation: shape.generation,

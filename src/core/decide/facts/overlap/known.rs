@@ -15,7 +15,7 @@ const WEIGHED_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Overlap {
     counts: Counts,
-    /// The gain of late, when it could be told.
+    /// The gain of late, when it was known.
     pub gain: Known<f64>,
     pub weighed: Option<Moment>,
     pub spells: Spells,

@@ -3,14 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::facts::overlap::baseline::Work;
+use crate::decide::facts::overlap::baseline::LoadPoint;
 use crate::model::{Baseline, BaselineSource, EngineName, Moment, Taken};
 
 /// Kinds of load that are kept: the one that was seen least lately goes.
 const MOST_POINTS: usize = 32;
-/// Fewer stretches than this prove nothing.
+/// Number of stretches below which they prove nothing.
 const FEWEST_STRETCHES: u32 = 3;
-/// An average is of about so many: an engine may change with time.
+/// Number of stretches that an average is of, about: an engine may change with time.
 const MEMORY: u32 = 32;
 
 /// How an engine was started: the number of its launch, and whether outside MPS.
@@ -31,13 +31,13 @@ impl Learnt {
         }
     }
 
-    /// Those that count.
+    /// Baselines that have enough samples to count.
     pub(crate) fn proven(&self) -> impl Iterator<Item = &Baseline> {
         self.points.iter().filter(|point| point.samples >= FEWEST_STRETCHES)
     }
 
     /// One stretch more.
-    pub(crate) fn saw(&mut self, engine: &EngineName, work: &Work, tokens_per_second: f64, now: Moment) {
+    pub(crate) fn saw(&mut self, engine: &EngineName, work: &LoadPoint, tokens_per_second: f64, now: Moment) {
         let kind = kind(work.running, work.prompt, work.generation);
         let same = |point: &Baseline| self::kind(point.running, point.prompt_tokens, point.generation_tokens) == kind;
         match self.points.iter_mut().find(|point| same(point)) {
@@ -61,7 +61,7 @@ impl Learnt {
     }
 }
 
-fn first(engine: &EngineName, work: &Work, tokens_per_second: f64, now: Moment) -> Baseline {
+fn first(engine: &EngineName, work: &LoadPoint, tokens_per_second: f64, now: Moment) -> Baseline {
     Baseline {
         engine: engine.clone(),
         running: work.running,
@@ -74,7 +74,7 @@ fn first(engine: &EngineName, work: &Work, tokens_per_second: f64, now: Moment) 
     }
 }
 
-fn average(point: &mut Baseline, work: &Work, tokens_per_second: f64, now: Moment) {
+fn average(point: &mut Baseline, work: &LoadPoint, tokens_per_second: f64, now: Moment) {
     point.samples = point.samples.saturating_add(1);
     let of = f64::from(point.samples.min(MEMORY));
     let step = |mean: &mut f64, value: f64| *mean += (value - *mean) / of;
@@ -99,7 +99,7 @@ mod tests {
     use std::time::Duration;
 
     fn saw(learnt: &mut Learnt, running: f64, rate: f64, second: u64) {
-        let work = Work { running, prompt: 100.0, generation: 50.0 };
+        let work = LoadPoint { running, prompt: 100.0, generation: 50.0 };
         learnt.saw(&EngineName::from("a"), &work, rate, Moment::ZERO.after(Duration::from_secs(second)));
     }
 
@@ -133,7 +133,7 @@ mod tests {
         }
         assert_eq!(learnt.points.len(), 20);
         for n in 0..40u32 {
-            let work = Work { running: 1.0, prompt: 1000.0 * 2f64.powi(n as i32), generation: 50.0 };
+            let work = LoadPoint { running: 1.0, prompt: 1000.0 * 2f64.powi(n as i32), generation: 50.0 };
             let at = Moment::ZERO.after(Duration::from_secs(100 + u64::from(n)));
             learnt.saw(&EngineName::from("a"), &work, 1.0, at);
         }

@@ -9,12 +9,14 @@ use std::time::Duration;
 use crate::decide::facts::figures::LOAD_FRESH;
 use crate::model::{EngineLoad, Moment};
 
-/// Readings are kept for so long, and so many of them at most.
+/// Time for which readings are kept, up to a number of them.
 const KEPT: Duration = Duration::from_secs(300);
 const MOST_KEPT: usize = 512;
-/// What requests are like is told by those that ended of late; where these are few, by those of a longer time.
+/// Spans over which requests are described: by those that ended of late; where these are few, by those of a longer
+/// time.
 const SHAPE_OVER: [Duration; 3] = [Duration::from_secs(60), Duration::from_secs(150), KEPT];
-/// So few tell nothing; nor do fewer than this many times those that run, whose tokens are not all counted yet.
+/// Number of ended requests below which they tell nothing; nor do fewer than this many times those that run, whose
+/// tokens are not all counted yet.
 const FEWEST_ENDED: f64 = 8.0;
 const TURNOVERS: f64 = 4.0;
 
@@ -42,10 +44,10 @@ pub(crate) struct Pace {
 
 /// What an engine did from one reading to a later one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Stretch {
+pub(crate) struct PaceStretch {
     /// The later reading's time.
     pub end: Moment,
-    /// Between the two.
+    /// Time between the two.
     pub lasted: Duration,
     /// Share of that time in which requests ran.
     pub busy: f64,
@@ -104,13 +106,13 @@ impl Pace {
         self.idle
     }
 
-    /// From the first reading at `from` or later to the last one until `to`.
-    pub(crate) fn stretch(&self, from: Moment, to: Moment) -> Option<Stretch> {
+    /// The stretch from the first reading at `from` or later to the last one until `to`.
+    pub(crate) fn stretch(&self, from: Moment, to: Moment) -> Option<PaceStretch> {
         let (first, last) = self.between(from, to)?;
         let lasted = last.at.since(first.at);
         let (seconds, busy) = (lasted.as_secs_f64(), last.busy - first.busy);
         let tokens = last.prompt + last.generation - first.prompt - first.generation;
-        Some(Stretch {
+        Some(PaceStretch {
             end: last.at,
             lasted,
             busy: busy / seconds,
@@ -158,7 +160,7 @@ fn has_no_request(mark: &Mark, load: &EngineLoad) -> bool {
 }
 
 impl Mark {
-    /// `None`: a figure is not shown, or is no number.
+    /// The mark of a load; `None`: a figure is not shown, or is no number.
     fn of(load: &EngineLoad, at: Moment) -> Option<Mark> {
         let fine = |figure: Option<f64>| figure.filter(|figure| figure.is_finite() && *figure >= 0.0);
         Some(Mark {

@@ -1,4 +1,4 @@
-//! One engine's kernels, and how fast it is alone and beside the others.
+//! One engine's kernels, and how fast it is alone and beside its siblings.
 
 use std::time::Duration;
 
@@ -22,12 +22,12 @@ pub(crate) struct Beside {
 }
 
 impl Sharing {
-    /// With what is remembered of it.
+    /// The state with what is remembered of it.
     pub(crate) fn of(learnt: Learnt) -> Self {
         Sharing { learnt, ..Sharing::default() }
     }
 
-    /// What must survive.
+    /// Baselines that must survive.
     pub(crate) fn learnt(&self) -> Learnt {
         self.learnt.clone()
     }
@@ -37,7 +37,7 @@ impl Sharing {
         self.learnt.started(start);
     }
 
-    /// Of a window, it had a kernel on the GPU for so long.
+    /// Adds a window in which it had a kernel on the GPU for so long.
     pub(crate) fn saw(&mut self, busy: Duration) {
         self.kernel_busy = self.kernel_busy.saturating_add(busy);
     }

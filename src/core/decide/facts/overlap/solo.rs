@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use crate::decide::facts::overlap::baseline::Work;
+use crate::decide::facts::overlap::baseline::LoadPoint;
 use crate::decide::facts::overlap::pace::Pace;
 use crate::decide::orders::DomainNumber;
 use crate::model::{EngineName, Moment};
 
-/// A rate is learnt from stretches of this length at least.
+/// Shortest stretch from which a rate is learnt.
 const STRETCH: Duration = Duration::from_secs(10);
 
 /// The only engine with work, for now.
@@ -22,7 +22,7 @@ pub(crate) struct Alone {
     pub sure: Moment,
 }
 
-/// For as long as one engine is alone.
+/// State for as long as one engine is alone.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Solo {
     pub engine: EngineName,
@@ -44,17 +44,17 @@ impl Solo {
         })
     }
 
-    /// Whose it is.
+    /// Name of the engine.
     pub(crate) fn engine(&self) -> &EngineName {
         &self.engine
     }
 
     /// What the engine did in the next whole stretch, and how fast; `None`: there is none yet.
-    pub(crate) fn stretch(&mut self, pace: &Pace, sure: Moment) -> Option<(Work, f64)> {
+    pub(crate) fn stretch(&mut self, pace: &Pace, sure: Moment) -> Option<(LoadPoint, f64)> {
         let stretch = pace.stretch(self.from, sure).filter(|stretch| stretch.lasted >= STRETCH)?;
         let shape = pace.shape(self.since, sure)?;
         self.from = stretch.end;
-        let work = Work { running: stretch.running, prompt: shape.prompt, generation: shape.generation };
+        let work = LoadPoint { running: stretch.running, prompt: shape.prompt, generation: shape.generation };
         (stretch.tokens_per_second > 0.0).then_some((work, stretch.tokens_per_second))
     }
 }
@@ -75,7 +75,7 @@ mod tests {
         works(&mut pace, 0, 60, 4.0, 4.0);
         assert_eq!(solo.stretch(&pace, at(13)), None, "eight seconds");
         let (work, rate) = solo.stretch(&pace, at(15)).unwrap();
-        assert_eq!((work, rate), (Work { running: 4.0, prompt: 100.0, generation: 50.0 }, 600.0));
+        assert_eq!((work, rate), (LoadPoint { running: 4.0, prompt: 100.0, generation: 50.0 }, 600.0));
         assert_eq!(solo.stretch(&pace, at(23)), None);
         assert!(solo.stretch(&pace, at(24)).is_some());
     }

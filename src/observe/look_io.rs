@@ -1,16 +1,16 @@
-//! Hands that lend what a test says.
+//! The I/O of looks as a test sets it.
 
 use super::*;
 
 /// Answers each command from a table; one that is not in it is never answered.
 #[derive(Default)]
-pub(super) struct FakeHands {
+pub(super) struct FakeIo {
     pub answers: BTreeMap<&'static str, (CommandResult, &'static str)>,
     pub no_trees: bool,
     pub claimed: Option<ProcessId>,
 }
 
-impl Hands for FakeHands {
+impl LookIo for FakeIo {
     fn command(&self, _: &DomainId, text: &str, _: Duration) -> Answer<(CommandResult, String)> {
         match self.answers.get(text) {
             Some((result, answer)) => Box::pin(ready((*result, (*answer).to_owned()))),
@@ -45,7 +45,7 @@ impl Hands for FakeHands {
         Box::pin(ready(Ok(vec![9])))
     }
 
-    fn environments(&self, _: &Member) -> Answer<Result<Told, String>> {
-        Box::pin(ready(Ok(Told { processes: vec![told()], overwritten: vec![OVERWRITTEN] })))
+    fn environments(&self, _: &Member) -> Answer<Result<MpsEnvironments, String>> {
+        Box::pin(ready(Ok(MpsEnvironments { processes: vec![told()], overwritten: vec![OVERWRITTEN] })))
     }
 }

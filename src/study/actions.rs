@@ -12,12 +12,12 @@ use crate::model::{
     Action, ActionId, DomainId, Exit, GroupLaunch, Member, Observation, Ordered, Outcome, Owner, Report,
 };
 
-/// For a control command that reads.
+/// Upper bound for a control command that reads.
 const COMMAND: Duration = Duration::from_secs(3);
 
-/// What starts and ends processes.
+/// Carries actions out: starts and ends processes.
 #[derive(Debug)]
-pub(super) struct Hands {
+pub(super) struct Actions {
     executor: Executor,
     reports: UnboundedReceiver<Report>,
     last: u64,
@@ -27,12 +27,12 @@ pub(super) struct Hands {
     ended: BTreeMap<Member, Exit>,
 }
 
-impl Hands {
-    /// For one group. Makes its directories; starts nothing.
-    pub(super) fn new(launch: &GroupLaunch, owner: OwnerMark) -> Result<Hands, PrepareError> {
+impl Actions {
+    /// Carries actions out for one group. Makes its directories; starts nothing.
+    pub(super) fn new(launch: &GroupLaunch, owner: OwnerMark) -> Result<Actions, PrepareError> {
         let (sender, reports) = unbounded_channel();
         let executor = Executor::new(vec![launch.clone()], owner, sender)?;
-        Ok(Hands { executor, reports, last: 0, open: BTreeMap::new(), ended: BTreeMap::new() })
+        Ok(Actions { executor, reports, last: 0, open: BTreeMap::new(), ended: BTreeMap::new() })
     }
 
     /// Carries out one action; answers by `bound`, and soon after.

@@ -1,4 +1,4 @@
-//! What `act` lends to `observe`: control commands and engine trees.
+//! The I/O of `act` that `observe` looks with: control commands and engine trees.
 
 use std::future::ready;
 use std::path::Path;
@@ -9,23 +9,23 @@ use tokio::sync::oneshot;
 
 use crate::act::{Executor, Launches};
 use crate::host::control::CommandOutcome;
-use crate::host::environ::{Environments, Told};
+use crate::host::environ::{Environments, MpsEnvironments};
 use crate::host::sockets;
 use crate::host::trees::Trees;
 use crate::model::{Blindness, CommandResult, DomainId, Member, ProcessId, ProcessUsage};
-use crate::observe::{Answer, Hands};
+use crate::observe::{Answer, LookIo};
 
 /// The executor's command workers and trees, as they are at each look.
-pub(super) struct Lent {
+pub(super) struct LookOverExecutor {
     launches: Launches,
     trees: Trees,
     environments: Environments,
 }
 
-impl Lent {
+impl LookOverExecutor {
     /// What the executor has.
     pub(super) fn by(executor: &Executor) -> Self {
-        Lent {
+        LookOverExecutor {
             launches: executor.launches(),
             trees: executor.trees(),
             environments: Environments::new(Path::new("/proc")),
@@ -33,7 +33,7 @@ impl Lent {
     }
 }
 
-impl Hands for Lent {
+impl LookIo for LookOverExecutor {
     fn command(&self, domain: &DomainId, text: &str, timeout: Duration) -> Answer<(CommandResult, String)> {
         let (control, text) = (self.launches.control(domain), text.to_owned());
         Box::pin(async move {
@@ -95,7 +95,7 @@ impl Hands for Lent {
         })
     }
 
-    fn environments(&self, engine: &Member) -> Answer<Result<Told, String>> {
+    fn environments(&self, engine: &Member) -> Answer<Result<MpsEnvironments, String>> {
         let processes = self.trees.proven_of(engine);
         let begun = match self.launches.pipe_directory(&engine.domain) {
             Some(pipe) => processes
