@@ -169,7 +169,7 @@ pub struct Backoff {
 pub struct EnginePolicy {
     /// Name of the engine.
     pub name: EngineName,
-    /// Custody of the engine.
+    /// Custody of its processes: whose they are.
     pub custody: Custody,
     /// Where it answers HTTP; for readers of the status.
     pub address: EngineAddress,

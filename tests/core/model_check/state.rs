@@ -46,7 +46,7 @@ pub enum Word {
 pub enum Step {
     /// The open order at this place ends as it should.
     Succeeds(usize),
-    /// The engine fails.
+    /// The open order at this place fails.
     Fails(usize),
     /// A fatal fault in the server of this domain.
     Fault(Slot),
