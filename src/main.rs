@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Err(status) => return status.into(),
     };
     match command {
-        Command::Check { file } => cli::check(&file),
+        Command::Check(options) => cli::check(&options),
         Command::Client(command) => cli::client(command, control_socket),
         Command::Run(options) => match cli::read(|| config::load(&options.config)) {
             Ok(configuration) => runtime::run(configuration, options, control_socket),

@@ -22,7 +22,7 @@ mod status_text;
 mod study_arguments;
 mod terminal;
 
-pub use arguments::{Arguments, Command, LogFormat, LogOptions, RunOptions};
+pub use arguments::{Arguments, CheckOptions, Command, LogFormat, LogOptions, RunOptions};
 pub use check::{check, read};
 pub use client::client;
 pub use client_arguments::{ClientCommand, OrderOptions};
