@@ -23,7 +23,8 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
     /// The unix socket over which a running mpswarden is asked and takes orders
-    /// [default: /run/mpswarden/control.sock; of demo: one in its own directory].
+    /// [env: MPSWARDEN_CONTROL_SOCKET, not of demo] [default: /run/mpswarden/control.sock; of demo: one in its own
+    /// directory].
     #[arg(long, global = true, value_name = "PATH")]
     pub control_socket: Option<PathBuf>,
 }
