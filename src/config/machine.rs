@@ -16,7 +16,7 @@ use crate::files::{self, Holds, Links};
 /// An environment file that is searched for a PATH, in bytes.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// What `run` and `reload` refuse a file for: a mistake that must not wait until somebody should have been called, or
+/// What `run` and `reload` refuse a file for: a mistake that must not wait until a person should have been called, or
 /// until an engine is restarted.
 pub(super) fn refused(configuration: &Configuration) -> Vec<Problem> {
     let mut problems = Vec::new();
