@@ -109,6 +109,7 @@ fn server_line(seen: &Seen, group: &GroupStatus, screen: &Screen) -> String {
     let control = match group.control_up {
         Some(true) => "control daemon up",
         Some(false) => "control daemon DOWN",
+        None if group.control.is_none() && group.state != GroupState::Unknown => "no control daemon",
         None => "control daemon ?",
     };
     let pid = group.server_pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();

@@ -138,6 +138,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: O
         drain_timeout: engine.drain_timeout,
         hang_after: engine.hang_after,
         sm_limited: engine.sm_percentage.is_some(),
+        sm_percentage: engine.sm_percentage,
         kind: engine.kind,
         health_timeout: engine.health_timeout,
         probe_request: engine.probe_request,

@@ -166,6 +166,7 @@ impl Exporter {
     pub fn count(&self, next: &Status) {
         let last = self.status();
         let facts = &mut *lock(&self.facts);
+        facts.tally.record_time(&last, next);
         if same_names(&last, next) {
             facts.tally.record_readings(&last, next);
         } else {

@@ -262,8 +262,9 @@ pub fn blind_words(state: SourceState) -> &'static str {
 pub fn source_words(scope: &SourceScope) -> String {
     let gpu = scope.gpu.as_ref().map(|gpu| format!(" of {gpu}"));
     let engine = scope.engine.as_ref().map(|engine| format!(" of {engine}"));
+    let domain = scope.of_which_domain().map(|domain| format!(" of {domain}"));
     let group = scope.group.as_ref().map(|group| format!(" of {group}"));
-    format!("{}{}", scope.source, engine.or(group).or(gpu).unwrap_or_default())
+    format!("{}{}", scope.source, engine.or(domain).or(group).or(gpu).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub(super) fn engine(name: &str) -> EngineStatus {
         device_memory: None,
         device_memory_limit: None,
         memory_time_to_limit: None,
+        sm_limit: None,
         resident_memory: None,
         cpu: Duration::ZERO,
         load: None,

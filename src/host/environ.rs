@@ -88,6 +88,9 @@ fn whole(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(text).filter(|text| (text.len() as u64) < LONGEST))
 }
 
+/// The variable that limits an engine's SMs.
+const PERCENTAGE: &str = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE";
+
 /// Whether it is `NAME=value` and a NUL, again and again, as the kernel put it there. A title in its place, and the
 /// NULs that fill up what is left, are not.
 fn is_well_formed(text: &[u8]) -> bool {
@@ -96,6 +99,12 @@ fn is_well_formed(text: &[u8]) -> bool {
         (1..entry.len()).contains(&name.len()) && !name.iter().any(|byte| *byte <= b' ')
     };
     text.strip_suffix(b"\0").is_some_and(|text| text.split(|byte| *byte == 0).all(is_variable))
+}
+
+/// A percentage in hundredths, as `33.5`; `None`: it is none.
+fn hundredths(text: &[u8]) -> Option<u32> {
+    let percentage: f64 = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
+    (percentage > 0.0 && percentage <= 100.0).then(|| (percentage * 100.0).round() as u32)
 }
 
 fn parse(process: ProcessId, text: &[u8], pipe: &Path) -> MpsEnvironment {
@@ -108,7 +117,8 @@ fn parse(process: ProcessId, text: &[u8], pipe: &Path) -> MpsEnvironment {
     MpsEnvironment {
         process,
         own_pipe: value("CUDA_MPS_PIPE_DIRECTORY") == Some(pipe.as_os_str().as_encoded_bytes()),
-        thread_percentage: value("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE").is_some(),
+        thread_percentage: value(PERCENTAGE).is_some(),
+        percentage: value(PERCENTAGE).and_then(hundredths),
         memory_limit: value("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT").is_some(),
     }
 }
@@ -136,6 +146,15 @@ mod tests {
         assert!(is_well_formed(text));
         let told = parse(process(), text, Path::new(PIPE));
         (told.own_pipe, told.thread_percentage, told.memory_limit)
+    }
+
+    #[test]
+    fn a_percentage_is_a_number_over_0_up_to_100() {
+        let of = |text: &str| hundredths(text.as_bytes());
+        assert_eq!((of("50"), of("33.5"), of(" 100 ")), (Some(5000), Some(3350), Some(10_000)));
+        for none in ["", "0", "-1", "100.1", "half", "nan", "inf"] {
+            assert_eq!(of(none), None, "{none}");
+        }
     }
 
     #[test]

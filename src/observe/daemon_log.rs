@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::host::clock;
 use crate::host::mps_log::{self, MpsLine};
-use crate::model::{DomainId, Moment, Observation, ServerLine, Source, SourceState};
+use crate::model::{DomainId, Moment, Observation, ServerLine, Source, SourceScope, SourceState};
 
 /// Longest wait of a line before it was read; one that seems to have waited longer has a wrong stamp.
 const OLDEST_STAMP: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ impl DaemonLog {
     fn known(&mut self) -> Option<Observation> {
         (self.strange, self.formless) = (0, 0);
         std::mem::take(&mut self.told)
-            .then(|| Observation::Heard { source: Source::Log, group: Some(self.domain.group.clone()) })
+            .then(|| Observation::Heard { scope: SourceScope::of_domain(Source::Log, &self.domain) })
     }
 
     fn not_understood(&mut self, line: &str) -> Option<Observation> {
@@ -68,8 +68,8 @@ impl DaemonLog {
              \"{}\"; a fault is still found by the daemon's answers and by processes, later, and who did it may stay unknown",
             shortened(line)
         );
-        let (source, group, state) = (Source::Log, Some(self.domain.group.clone()), SourceState::NotUnderstood);
-        Some(Observation::Blind { source, group, engine: None, gpu: None, state, why })
+        let scope = SourceScope::of_domain(Source::Log, &self.domain);
+        Some(Observation::Blind { scope, state: SourceState::NotUnderstood, why })
     }
 
     fn observation(&self, heard: MpsLine, read_at: Moment) -> Option<Observation> {

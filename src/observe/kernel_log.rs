@@ -43,7 +43,7 @@ fn follow_open(log: KernelLog, places: Vec<(PciAddress, GpuUuid)>, reports: &Rep
             Heard::Line(line) => observe(line, &places, reports),
             Heard::Silent(why) => reports.blind(scope(), Blindness::not_asked(why)),
             Heard::NotUnderstood(why) => reports.blind(scope(), Blindness::not_understood(why)),
-            Heard::Answers => reports.observed(Observation::Heard { source: Source::Kmsg, group: None }),
+            Heard::Answers => reports.observed(Observation::Heard { scope: scope() }),
             Heard::Quiet => {}
         }
         if reports.closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -114,8 +114,7 @@ mod tests {
     fn a_kernel_log_that_is_not_there_is_told_once_with_the_cure() {
         let (sender, mut reports) = unbounded_channel();
         follow(Path::new("/no/such/kmsg"), &[gpu()], sender);
-        let Some(Report::Observed(Observation::Blind { source: Source::Kmsg, why, .. })) = reports.blocking_recv()
-        else {
+        let Some(Report::Observed(Observation::Blind { why, .. })) = reports.blocking_recv() else {
             panic!("not blind");
         };
         assert!(why.contains("/no/such/kmsg") && why.contains("--device"), "{why}");

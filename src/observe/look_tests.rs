@@ -78,7 +78,13 @@ fn reading() -> GpuReading {
 const OVERWRITTEN: ProcessId = ProcessId { pid: 9, started_at: 8 };
 
 fn told() -> MpsEnvironment {
-    MpsEnvironment { process: usage().process, own_pipe: true, thread_percentage: true, memory_limit: false }
+    MpsEnvironment {
+        process: usage().process,
+        own_pipe: true,
+        thread_percentage: true,
+        percentage: Some(5000),
+        memory_limit: false,
+    }
 }
 
 fn usage() -> ProcessUsage {
@@ -176,7 +182,7 @@ fn command(result: CommandResult) -> Observation {
 
 fn blind(observation: &Observation) -> Option<Source> {
     match observation {
-        Observation::Blind { source, .. } => Some(*source),
+        Observation::Blind { scope, .. } => Some(scope.source),
         _ => None,
     }
 }

@@ -19,9 +19,8 @@ impl Reports {
     }
 
     pub(super) fn blind(&self, scope: SourceScope, blindness: Blindness) {
-        let SourceScope { source, group, engine, gpu } = scope;
         let Blindness { state, why } = blindness;
-        self.observed(Observation::Blind { source, group, engine, gpu, state, why });
+        self.observed(Observation::Blind { scope, state, why });
     }
 
     /// Whether the core loop has ended.

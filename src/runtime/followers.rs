@@ -13,7 +13,9 @@ use tokio::time::sleep;
 
 use super::outputs::Outputs;
 use crate::host::follow::{self, Start};
-use crate::model::{DomainId, GpuUuid, GroupLaunch, Member, Moment, Observation, Report, Source, SourceState};
+use crate::model::{
+    DomainId, GpuUuid, GroupLaunch, Member, Moment, Observation, Report, Source, SourceScope, SourceState,
+};
 use crate::observe::daemon_log::DaemonLog;
 use crate::observe::gpus;
 use crate::observe::gpus::{Gpus, XidFollower};
@@ -115,7 +117,7 @@ fn log(domain: DomainId, path: PathBuf, reports: UnboundedSender<Report>) -> Log
         let report = |observation| drop(reports.send(Report::Observed(observation)));
         let mut known = DaemonLog::of(domain.clone());
         let mut on_line = |line: &str, read_at: Moment| known.line(line, read_at).into_iter().for_each(&report);
-        let heard = || report(Observation::Heard { source: Source::Log, group: Some(domain.group.clone()) });
+        let heard = || report(Observation::Heard { scope: SourceScope::of_domain(Source::Log, &domain) });
         loop {
             let error = follow::follow(&path, Start::End, follow::DEFAULT_LIMIT, heard, &mut on_line).await;
             report(unfollowed(&domain, &path, &error));
@@ -126,7 +128,6 @@ fn log(domain: DomainId, path: PathBuf, reports: UnboundedSender<Report>) -> Log
 }
 
 fn unfollowed(domain: &DomainId, path: &Path, error: &io::Error) -> Observation {
-    let (source, state) = (Source::Log, SourceState::NotAsked);
     let why = format!("{} can't be followed: {error}", path.display());
-    Observation::Blind { source, group: Some(domain.group.clone()), engine: None, gpu: None, state, why }
+    Observation::Blind { scope: SourceScope::of_domain(Source::Log, domain), state: SourceState::NotAsked, why }
 }

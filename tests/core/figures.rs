@@ -56,10 +56,7 @@ fn what_a_stopped_group_would_be_asked_is_not_asked_and_counts_as_no_blindness()
     let mut world = serving();
     let ours = |world: &World| -> Vec<SourceStatus> {
         let sources = world.dog.status(world.now).sources;
-        sources
-            .into_iter()
-            .filter(|source| source.scope.group.is_some() && source.scope.source != Source::Log)
-            .collect()
+        sources.into_iter().filter(|source| source.scope.group.is_some()).collect()
     };
     assert!(ours(&world).iter().all(|source| source.up() == Some(true)), "{:?}", ours(&world));
     world.break_it(Break::Ask(Request::StopGroup("small-llms".into())));

@@ -10,6 +10,7 @@ mod model_check;
 mod properties;
 mod raw_inputs;
 mod scenarios;
+mod sources;
 
 use proptest::test_runner::{Config, FileFailurePersistence};
 

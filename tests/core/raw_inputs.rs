@@ -12,7 +12,7 @@ use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
     Action, ActionId, CommandLine, CommandResult, DomainId, EngineLoad, Exit, GpuProcess, GpuReading, Health, Member,
     Mode, Moment, Observation, Outcome, Owner, ProcessId, ProcessUsage, Remaining, SentAction, ServerLine, ServerState,
-    Source, SourceState, Tier, What, XidVia,
+    Source, SourceScope, SourceState, Tier, What, XidVia,
 };
 use mpswarden_core::model::{LinePlace, Saying};
 use proptest::prelude::*;
@@ -427,7 +427,7 @@ fn observation() -> impl Strategy<Value = Observation> {
                 place: LinePlace::default(),
             }),
         1 => blind_log(),
-        1 => Just(Observation::Heard { source: Source::Kmsg, group: None }),
+        1 => Just(Observation::Heard { scope: SourceScope::whole(Source::Kmsg) }),
     ]
 }
 
@@ -435,10 +435,10 @@ fn observation() -> impl Strategy<Value = Observation> {
 fn blind_log() -> impl Strategy<Value = Observation> {
     let states = [SourceState::Silent, SourceState::NotUnderstood, SourceState::NotAsked];
     (any::<bool>(), prop::sample::select(states.to_vec())).prop_map(|(kernel, state)| Observation::Blind {
-        source: if kernel { Source::Kmsg } else { Source::Log },
-        group: (!kernel).then(|| policies::one_group(&[]).groups[0].name.clone()),
-        engine: None,
-        gpu: None,
+        scope: match kernel {
+            true => SourceScope::whole(Source::Kmsg),
+            false => SourceScope::of_domain(Source::Log, &DomainId::main(&policies::one_group(&[]).groups[0].name)),
+        },
         state,
         why: String::new(),
     })

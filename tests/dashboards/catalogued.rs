@@ -41,6 +41,7 @@ fn every_metric_is_in_the_catalogue_with_the_labels_that_are_asked_for() {
 
 /// Rows without a panel: what others join with or show, and the times of a hold (its group is shown as held).
 const NOT_SHOWN: &[&str] = &[
+    "mpswarden_node_info",
     "process_virtual_memory_bytes",
     "mps_gpu_info",
     "mps_server_start_time_seconds",

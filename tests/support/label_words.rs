@@ -3,8 +3,8 @@
 use mpswarden::model::gpu::RecoveryAction;
 use mpswarden::model::hook::HookResult;
 use mpswarden::model::{
-    AdviceReason, BaselineSource, CommandResult, EngineState, ExitCause, Fault, GroupState, HeldReason, ProbeState,
-    RecoveryResult, RecoveryStep, ServerState, Source,
+    AdviceReason, BaselineSource, CommandResult, EngineIsolation, EngineState, ExitCause, Fault, GroupState,
+    HeldReason, NeededAction, NeededBy, ProbeState, RecoveryResult, RecoveryStep, ServerState, Slot, Source,
 };
 
 /// The words of one label of a series; `None`: any may come.
@@ -28,6 +28,10 @@ pub fn words(series: &str, label: &str) -> Option<Vec<&'static str>> {
         ("mps_engine_exits_total", "cause") => all!(ExitCause),
         ("mps_gpu_recovery_action", "action") => all!(RecoveryAction),
         ("mps_engine_tokens_total", "kind") => Some(vec!["prompt", "generation"]),
+        ("mps_engine_isolated", "isolation") => all!(EngineIsolation),
+        ("mps_action_needed", "by") => all!(NeededBy),
+        ("mps_action_needed", "action") => all!(NeededAction),
+        (_, "domain") => all!(Slot),
         (_, "step") => all!(RecoveryStep),
         (_, "fault") => all!(Fault),
         (_, "source") => all!(Source),

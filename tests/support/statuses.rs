@@ -11,7 +11,7 @@ use mpswarden::model::{
     Advice, AdviceReason, Baseline, BaselineSource, CommandResult, EngineIsolation, EngineKey, EngineName,
     EngineSharing, EngineState, EngineStatus, Event, Exit, ExitCause, Fault, GpuIdentity, GpuStatus, GroupState,
     GroupStatus, Mode, Moment, OverlapStatus, ProbeState, ProcessId, RecoveryResult, RecoveryStep, Refusal,
-    ServerState, Source, SourceScope, SourceState, SourceStatus, Status, SuppressedAction, Taken, Tier, What,
+    ServerState, Slot, Source, SourceScope, SourceState, SourceStatus, Status, SuppressedAction, Taken, Tier, What,
 };
 use tokio::sync::watch;
 
@@ -30,6 +30,7 @@ pub fn engine(name: &str, state: EngineState) -> EngineStatus {
         device_memory: Some(20 << 30),
         device_memory_limit: Some(40 << 30),
         memory_time_to_limit: None,
+        sm_limit: Some(0.5),
         resident_memory: None,
         cpu: Duration::ZERO,
         kind: mpswarden::model::EngineKind::Vllm,
@@ -103,7 +104,8 @@ pub fn source(source: Source, engine: Option<EngineKey>, last_success: Option<Mo
     let took = last_success.map(|_| Duration::from_micros(80));
     let state = if last_success.is_some() { SourceState::Answers } else { SourceState::Silent };
     let why = last_success.is_none().then(|| "no answer in its time".to_owned());
-    SourceStatus { scope: SourceScope { source, group, engine, gpu }, state, why, last_success, took }
+    let domain = (source == Source::Mps).then_some(Slot::Main);
+    SourceStatus { scope: SourceScope { source, group, domain, engine, gpu }, state, why, last_success, took }
 }
 
 pub fn qwen_a() -> EngineKey {

@@ -145,7 +145,7 @@ pub fn troubled() -> Status {
     };
     let mut status = status(vec![recovering, held, on_hold]);
     let engine = EngineKey { group: "big".into(), engine: "llama".into() };
-    let scope = SourceScope { source: Source::Engine, group: None, engine: Some(engine), gpu: None };
+    let scope = SourceScope::of_engine(Source::Engine, engine);
     status.sources = vec![SourceStatus {
         scope,
         state: SourceState::Silent,

@@ -152,6 +152,7 @@ impl World {
                     process,
                     own_pipe: true,
                     thread_percentage: true,
+                    percentage: None,
                     memory_limit: *knob != Knob::DropsLimits,
                 };
                 let processes = process.map(told).into_iter().collect();

@@ -79,6 +79,7 @@ pub fn engine(name: &str) -> EnginePolicy {
         drain_timeout: Duration::from_secs(3),
         hang_after: Duration::from_secs(20),
         sm_limited: false,
+        sm_percentage: None,
         kind: mpswarden_core::model::EngineKind::Other,
         health_timeout: Duration::from_secs(1),
         probe_request: false,

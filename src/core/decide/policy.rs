@@ -187,6 +187,8 @@ pub struct EnginePolicy {
     pub hang_after: Duration,
     /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE is set.
     pub sm_limited: bool,
+    /// Its value, 0 to 100; `None`: it is not known here, or not set.
+    pub sm_percentage: Option<f64>,
     /// Which program it is: the configuration's word, else a guess from its command.
     pub kind: EngineKind,
     /// How long its health and its metrics may take to answer.
@@ -217,6 +219,7 @@ impl EnginePolicy {
             process,
             own_pipe: inside,
             thread_percentage: inside && self.sm_limited,
+            percentage: self.sm_percentage.filter(|_| inside).map(|percent| (percent * 100.0).round() as u32),
             memory_limit: inside && self.device_memory_limit.is_some(),
         }
     }

@@ -160,6 +160,7 @@ pub(super) mod stand {
             drain_timeout: Duration::ZERO,
             hang_after: Duration::from_secs(20),
             sm_limited: false,
+            sm_percentage: None,
             kind: EngineKind::Other,
             health_timeout: Duration::from_secs(1),
             probe_request: false,

@@ -31,6 +31,18 @@ pub struct GpuIdentity {
 /// What stands before the index in the name of a GPU that NVML could not identify.
 const UNIDENTIFIED: &str = "index-";
 
+/// Driver branches from which on the MPS daemon is another one (docs/drivers.md).
+const DIALECTS: [(u32, &str); 8] = [
+    (0, "r450"),
+    (470, "r470"),
+    (510, "r510"),
+    (535, "r535"),
+    (570, "r570"),
+    (580, "r580"),
+    (590, "r590"),
+    (615, "r615"),
+];
+
 impl GpuIdentity {
     /// A GPU that the configuration names and NVML could not identify.
     pub fn absent(uuid: GpuUuid, index: Option<u32>) -> Self {
@@ -49,6 +61,13 @@ impl GpuIdentity {
     /// What the `gpu` label and people call it: its index, else its UUID.
     pub fn label(&self) -> String {
         self.index.map_or_else(|| self.uuid.to_string(), |index| index.to_string())
+    }
+
+    /// The first driver branch whose MPS daemon has the same log, commands and limits as this GPU's: `r580`. `None`: the
+    /// driver's version is not known.
+    pub fn mps_dialect(&self) -> Option<&'static str> {
+        let branch: u32 = self.driver_version.as_ref()?.split('.').next()?.parse().ok()?;
+        DIALECTS.iter().rev().find(|(from, _)| *from <= branch).map(|(_, name)| *name)
     }
 
     /// The product's name, for people.
@@ -174,4 +193,25 @@ pub struct GpuActivity {
     pub dram_active: Option<f64>,
     /// Share of time in which the tensor cores worked.
     pub tensor_active: Option<f64>,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn dialect(version: Option<&str>) -> Option<&'static str> {
+        let absent = GpuIdentity::absent("GPU-0".into(), None);
+        GpuIdentity { driver_version: version.map(str::to_owned), ..absent }.mps_dialect()
+    }
+
+    #[test]
+    fn a_driver_speaks_as_the_first_branch_that_did() {
+        assert_eq!(dialect(Some("580.159.04")), Some("r580"));
+        assert_eq!(
+            (dialect(Some("470.57")), dialect(Some("418.1")), dialect(Some("620.1"))),
+            (Some("r470"), Some("r450"), Some("r615"))
+        );
+        assert_eq!((dialect(None), dialect(Some("unknown"))), (None, None));
+    }
 }

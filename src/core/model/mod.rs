@@ -14,6 +14,7 @@ pub mod launch;
 pub mod load;
 pub mod moment;
 pub mod mps;
+mod needed;
 pub mod observation;
 pub mod outcome;
 pub mod overlap;
@@ -45,6 +46,7 @@ pub use launch::{ControlLaunch, EngineLaunch, GpuNamedBy, GroupLaunch, MetricsPl
 pub use load::{EngineLoad, ProcessUsage};
 pub use moment::Moment;
 pub use mps::{CommandResult, ServerLine, ServerState};
+pub use needed::{NeededAction, NeededBy};
 pub use observation::{Health, Observation, XidVia};
 pub use outcome::{Outcome, Remaining};
 pub use overlap::{Advice, AdviceReason, Baseline, BaselineSource, OverlapWindow, ProbeState, Taken};

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::RecoveryAction;
 use super::{
-    CommandLine, CommandResult, DomainId, EngineKey, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, LinePlace,
-    Member, Moment, MpsEnvironment, OverlapWindow, Owner, ProbeState, ProcessId, ProcessUsage, Saying, ServerLine,
-    ServerState, Source, SourceState, Traffic,
+    CommandLine, CommandResult, DomainId, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, LinePlace, Member, Moment,
+    MpsEnvironment, OverlapWindow, Owner, ProbeState, ProcessId, ProcessUsage, Saying, ServerLine, ServerState,
+    SourceScope, SourceState, Traffic,
 };
 
 /// One fact from the outside world.
@@ -229,21 +229,13 @@ pub enum Observation {
     },
     /// A source that comes by itself, as a log does, is read and understood again.
     Heard {
-        /// The source.
-        source: Source,
-        /// Group of the source, where it has one.
-        group: Option<GroupName>,
+        /// Source that is heard again, and what it is read for.
+        scope: SourceScope,
     },
     /// A source could not be read. It says nothing about what it would have shown.
     Blind {
-        /// The source.
-        source: Source,
-        /// Group of the source, where it has one.
-        group: Option<GroupName>,
-        /// Engine of the source, where it has one.
-        engine: Option<EngineKey>,
-        /// GPU of the source, where it has one.
-        gpu: Option<GpuUuid>,
+        /// Source that can't be read, and what it is read for.
+        scope: SourceScope,
         /// State of the source; never [`SourceState::Answers`].
         state: SourceState,
         /// Reason for people.

@@ -50,6 +50,8 @@ pub struct MpsEnvironment {
     pub own_pipe: bool,
     /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE is set.
     pub thread_percentage: bool,
+    /// Its value in hundredths of a percent; `None`: it is not set, or to no number.
+    pub percentage: Option<u32>,
     /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT is set.
     pub memory_limit: bool,
 }

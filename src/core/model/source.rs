@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::words::words;
-use super::{DomainId, EngineKey, GpuUuid, GroupName, Look, Member, Moment};
+use super::{DomainId, EngineKey, GpuUuid, GroupName, Look, Member, Moment, Slot};
 
 words!(
     /// Where readings come from.
@@ -110,6 +110,9 @@ pub struct SourceScope {
     pub source: Source,
     /// Group of the source, where it has one.
     pub group: Option<GroupName>,
+    /// Which of the group's domains it is read for, where each has its own: a control daemon, its log, its processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Slot>,
     /// Engine of the source, where it has one.
     pub engine: Option<EngineKey>,
     /// GPU of the source, where it has one.
@@ -119,7 +122,7 @@ pub struct SourceScope {
 impl SourceScope {
     /// A source of the whole machine.
     pub fn whole(source: Source) -> Self {
-        SourceScope { source, group: None, engine: None, gpu: None }
+        SourceScope { source, group: None, domain: None, engine: None, gpu: None }
     }
 
     /// A source of one group.
@@ -127,17 +130,28 @@ impl SourceScope {
         SourceScope { group: Some(group), ..SourceScope::whole(source) }
     }
 
+    /// A source of one fault domain.
+    pub fn of_domain(source: Source, domain: &DomainId) -> Self {
+        SourceScope { domain: Some(domain.slot), ..SourceScope::of_group(source, domain.group.clone()) }
+    }
+
+    /// The domain that it is read for, where it is one's own.
+    pub fn of_which_domain(&self) -> Option<DomainId> {
+        let group = self.group.clone()?;
+        self.domain.map(|slot| DomainId { group, slot })
+    }
+
     /// A source of one engine.
     pub fn of_engine(source: Source, engine: EngineKey) -> Self {
         SourceScope { engine: Some(engine.clone()), ..SourceScope::of_group(source, engine.group) }
     }
 
-    /// A source and what it is read for, as the outside knows it: all domains of a group have one name.
+    /// A source and what it is read for. An engine is one, wherever it runs.
     pub fn of(source: Source, subject: &Subject) -> Self {
         match subject {
             Subject::Gpu(gpu) => SourceScope::of_gpu(source, gpu.clone()),
             Subject::Group(group) => SourceScope::of_group(source, group.clone()),
-            Subject::Domain(domain) => SourceScope::of_group(source, domain.group.clone()),
+            Subject::Domain(domain) => SourceScope::of_domain(source, domain),
             Subject::Member(member) => SourceScope::of_engine(source, member.key()),
         }
     }
@@ -209,7 +223,7 @@ impl Look {
         }
     }
 
-    /// Its source as the outside knows it: all domains of a group have one name.
+    /// Its source and what it is read for.
     pub fn scope(&self) -> SourceScope {
         SourceScope::of(self.source(), &self.subject())
     }

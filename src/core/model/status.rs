@@ -48,7 +48,7 @@ pub struct GroupStatus {
     pub state: GroupState,
     /// Whole-group starts so far.
     pub generation: u32,
-    /// The control daemon: lives and answers; `None`: unknown.
+    /// The control daemon: lives and answers; `None`: unknown, or it is down on purpose.
     pub control_up: Option<bool>,
     /// The control daemon's process.
     pub control: Option<ProcessId>,
@@ -193,6 +193,9 @@ pub struct EngineStatus {
     /// Time until its device memory reaches its limit, or the GPU's end, as it grew lately; `None`: it does not grow,
     /// or it is not known.
     pub memory_time_to_limit: Option<Duration>,
+    /// Share of the SMs that MPS lets it use, as its processes were told, 0 to 1; `None`: unknown, or it has no process.
+    #[serde(default)]
+    pub sm_limit: Option<f64>,
     /// Bytes of host memory of its whole tree; `None`: unknown.
     pub resident_memory: Option<u64>,
     /// CPU time of all its processes that were seen, since the watchdog's start.

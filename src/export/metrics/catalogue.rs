@@ -92,6 +92,8 @@ metrics! {
     // The watchdog itself.
     BUILD_INFO = Kind::Gauge, "mpswarden_build_info", ["version", "revision", "rustc"],
         "What is running; always 1.";
+    NODE_INFO = Kind::Gauge, "mpswarden_node_info", ["node"],
+        "The node that it runs on, by name: for alerts, whose instance is an address; always 1.";
     STATUS_TIMESTAMP = Kind::Gauge, "mpswarden_status_timestamp_seconds", [],
         "When the core loop last published its status; a scrape fails once it is over 30 s old.";
     RELOAD_SUCCESSFUL = Kind::Gauge, "mpswarden_config_last_reload_successful", [],
@@ -102,13 +104,13 @@ metrics! {
         "Runs of the configured hooks, by how they ended: ok, failed, timeout, dropped.";
     INCIDENT_WRITES = Kind::Counter, "mpswarden_incident_writes_total", ["result"],
         "Writings of incidents to disk, by how they ended: ok; failed, to be tried again; dropped, since too many wait.";
-    SOURCE_UP = Kind::Gauge, "mpswarden_source_up", ["source", "group", "engine", "gpu"],
-        "Whether what the source shows is known; no sample while it is not asked for.";
-    SOURCE_STATE = Kind::Gauge, "mpswarden_source_state", ["source", "group", "engine", "gpu", "state"],
+    SOURCE_UP = Kind::Gauge, "mpswarden_source_up", ["source", "group", "engine", "gpu", "domain"],
+        "Whether what the source shows is known; no sample while it is not asked for, as of what is down on purpose. domain: main, or isolation while a second MPS server runs.";
+    SOURCE_STATE = Kind::Gauge, "mpswarden_source_state", ["source", "group", "engine", "gpu", "domain", "state"],
         "How a source stands: it answers, is silent, is not understood, or is not asked, since it is not needed \
          or the watchdog itself can't ask. Only silence is ever evidence about the other side.";
     SOURCE_LAST_SUCCESS = Kind::Gauge, "mpswarden_source_last_success_timestamp_seconds",
-        ["source", "group", "engine", "gpu"], "When the source last answered.";
+        ["source", "group", "engine", "gpu", "domain"], "When the source last answered.";
     SOURCE_DURATION = READING, "mpswarden_source_duration_seconds", ["source"],
         "How long readings took.";
     PROCESS_CPU = Kind::Counter, "process_cpu_seconds_total", [],
@@ -125,15 +127,16 @@ metrics! {
     // What there is, to join with.
     GROUP_INFO = Kind::Gauge, "mps_group_info", ["group", "gpu", "uuid", "mode"],
         "The group's GPU, and whether the watchdog acts (enforce) or only reports (observe); always 1.";
-    GPU_INFO = Kind::Gauge, "mps_gpu_info", ["gpu", "uuid", "pci_bus_id", "name"],
-        "Which GPU it is; always 1.";
+    GPU_INFO = Kind::Gauge, "mps_gpu_info",
+        ["gpu", "uuid", "pci_bus_id", "name", "driver_version", "mps_dialect"],
+        "Which GPU it is, its driver, and the first driver branch whose MPS daemon speaks as this one does; always 1.";
     ENGINE_INFO = Kind::Gauge, "mps_engine_info",
         ["group", "engine", "model_name", "endpoint", "main_pid", "client_pid", "kind"],
         "The engine's processes, where it is reached and which program it is; several client pids are joined by commas; always 1.";
 
     // The control daemon and its server.
     CONTROL_UP = Kind::Gauge, "mps_control_up", ["group"],
-        "Whether the MPS control daemon lives and answers; no sample while that is unknown.";
+        "Whether the MPS control daemon lives and answers; no sample while that is unknown, or while it is down on purpose.";
     CONTROL_COMMANDS = Kind::Counter, "mps_control_commands_total", ["group", "result"],
         "Commands to the MPS control daemon, by how they ended.";
     SERVER_STATE = Kind::Gauge, "mps_server_state", ["group", "state"],
@@ -154,6 +157,8 @@ metrics! {
         "1 for the step that the group's recovery is in; all 0 when there is none.";
     GROUP_HELD = Kind::Gauge, "mps_group_held", ["group", "reason"],
         "1 for the reason why the group waits for new facts or a person; all 0 when it does not.";
+    ACTION_NEEDED = Kind::Gauge, "mps_action_needed", ["group", "by", "action"],
+        "1 while somebody must do this before the group can go on as it should: an operator of mpswarden, or an administrator of the node.";
     HOLD_BEGAN = Kind::Gauge, "mps_group_hold_timestamp_seconds", ["group"],
         "When an operator's hold on the group began; no sample while there is none.";
     HOLD_UNTIL = Kind::Gauge, "mps_group_hold_until_timestamp_seconds", ["group"],
@@ -200,6 +205,10 @@ metrics! {
         "Device memory of the engine's whole process tree.";
     ENGINE_DEVICE_MEMORY_LIMIT = Kind::Gauge, "mps_engine_device_memory_limit_bytes", ["group", "engine"],
         "The engine's limit of device memory, where one is set.";
+    ENGINE_SM_LIMIT = Kind::Gauge, "mps_engine_sm_limit_ratio", ["group", "engine"],
+        "Share of the SMs that MPS lets the engine use, as its processes were really told; 1: all; no sample while unknown, or without a process.";
+    ENGINE_UNAVAILABLE = Kind::Counter, "mps_engine_unavailable_seconds_total", ["group", "engine", "reason"],
+        "Time in which the engine did not serve, or hung, by the fault that kept it out, operator, start, isolation, unknown or other. Time in which the watchdog was down is not in it.";
     ENGINE_TIME_TO_LIMIT = Kind::Gauge, "mps_engine_memory_time_to_limit_seconds", ["group", "engine"],
         "Until its device memory reaches its limit, or the GPU's end, as it grew lately; no sample while it does not grow.";
     ENGINE_RESIDENT = Kind::Gauge, "mps_engine_resident_memory_bytes", ["group", "engine"],
@@ -336,6 +345,7 @@ mod tests {
         "mpswarden_hook_runs_total",
         "mpswarden_incident_writes_total",
         "mpswarden_source_state",
+        "mpswarden_node_info",
         "mps_group_hold_timestamp_seconds",
         "mps_group_hold_until_timestamp_seconds",
         "mps_isolations_total",

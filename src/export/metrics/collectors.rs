@@ -7,11 +7,12 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
-use super::catalogue::{self, BUILD_INFO, Metric};
+use super::catalogue::{self, BUILD_INFO, Metric, NODE_INFO};
 use super::families::Families;
 use super::gauges::Readings;
 use super::own_process::{self, OwnProcess};
 use super::tally::{self, Tally};
+use crate::export::node_name;
 use crate::model::Status;
 
 /// Number of metrics that are gathered at once. A page of 24 000 series is 10 MB before it is text; this makes 3 of
@@ -90,7 +91,7 @@ struct PartCollector {
 
 impl PartCollector {
     fn all(asked: &Asked) -> [Result<PartCollector, prometheus::Error>; 3] {
-        let own = [own_process::ROWS, &[&BUILD_INFO]].concat();
+        let own = [own_process::ROWS, &[&BUILD_INFO, &NODE_INFO]].concat();
         let is_elsewhere = |row: &Metric| own.iter().chain(tally::ROWS).any(|known| known.row == row.row);
         let gauges: Vec<_> = catalogue::ALL.iter().copied().filter(|row| !is_elsewhere(row)).collect();
         [
@@ -127,6 +128,7 @@ fn desc(row: &Metric) -> Result<Desc, prometheus::Error> {
 
 fn collect_own(question: &Question, families: &mut Families) {
     families.number(&BUILD_INFO, &question.snapshot.build, 1.0);
+    families.number(&NODE_INFO, &[node_name()], 1.0);
     question.process.write(families);
 }
 
@@ -177,7 +179,11 @@ mod tests {
             families.finish().iter().map(|family| family.name().to_owned()).collect()
         };
         assert!(told(collect_tally).iter().all(|name| counted.contains(name.as_str())));
-        assert!(told(collect_own).iter().all(|name| own.contains(name.as_str()) || name == BUILD_INFO.name));
+        assert!(
+            told(collect_own)
+                .iter()
+                .all(|name| own.contains(name.as_str()) || [BUILD_INFO.name, NODE_INFO.name].contains(&name.as_str()))
+        );
         let others = |name: &String| own.contains(name.as_str()) || counted.contains(name.as_str());
         assert!(!told(collect_gauges).iter().any(others));
     }

@@ -18,6 +18,7 @@ pub(super) fn write(families: &mut Families, group: &GroupName, engine: &EngineS
     write_known(families, &metric::ENGINE_ATTACHED, labels, engine.attached.map(flag));
     write_bytes(families, &metric::ENGINE_DEVICE_MEMORY, labels, engine.device_memory);
     write_bytes(families, &metric::ENGINE_DEVICE_MEMORY_LIMIT, labels, engine.device_memory_limit);
+    write_known(families, &metric::ENGINE_SM_LIMIT, labels, engine.sm_limit);
     let left = engine.memory_time_to_limit.map(|left| left.as_secs_f64());
     write_known(families, &metric::ENGINE_TIME_TO_LIMIT, labels, left);
     write_bytes(families, &metric::ENGINE_RESIDENT, labels, engine.resident_memory);

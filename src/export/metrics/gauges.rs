@@ -8,9 +8,10 @@ use super::gpu_gauges::{self, gpu_label};
 use super::imbalance::imbalance;
 use super::known_series::{ENGINE_FAULTS, GROUP_FAULTS};
 use super::sharing_gauges;
+use crate::export::needed::needed;
 use crate::model::{
-    EngineName, Fault, GroupState, GroupStatus, HeldReason, Moment, RecoveryStep, ServerState, SourceState,
-    SourceStatus, Status,
+    EngineName, Fault, GroupState, GroupStatus, HeldReason, Moment, NeededAction, RecoveryStep, ServerState,
+    SourceState, SourceStatus, Status,
 };
 
 /// What gauges are made from.
@@ -50,10 +51,11 @@ impl Readings<'_> {
             group.map_or("", |group| group.as_str()),
             engine.map_or("", |key| key.engine.as_str()),
             &gpu,
+            scope.domain.map_or("", |domain| domain.as_str()),
         ];
         write_known(families, &metric::SOURCE_UP, labels, source.up().map(flag));
         for state in SourceState::ALL {
-            let labels = &[labels[0], labels[1], labels[2], labels[3], state.as_str()];
+            let labels = &[labels[0], labels[1], labels[2], labels[3], labels[4], state.as_str()];
             families.number(&metric::SOURCE_STATE, labels, flag(*state == source.state));
         }
         self.write_time(families, &metric::SOURCE_LAST_SUCCESS, labels, source.last_success);
@@ -83,6 +85,11 @@ impl Readings<'_> {
         families.number(&metric::ISOLATION_TIME_SLICED, &[name], group.time_sliced.as_secs_f64());
         write_states(families, group);
         write_faults(families, group);
+        let needed = needed(self.status, group);
+        for action in NeededAction::ALL {
+            let labels = &[name, action.by().as_str(), action.as_str()];
+            families.number(&metric::ACTION_NEEDED, labels, flag(needed.contains(action)));
+        }
     }
 
     fn write_time(&self, families: &mut Families, metric: &'static Metric, labels: &[&str], at: Option<Moment>) {

@@ -13,6 +13,7 @@ mod own_process;
 mod samples;
 mod sharing_gauges;
 mod tally;
+mod unavailable;
 
 pub(super) use collectors::{Pages, Snapshot};
 pub(super) use tally::Tally;

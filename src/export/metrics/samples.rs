@@ -102,6 +102,13 @@ impl Samples {
         }
     }
 
+    /// Adds to the series, which is a counter.
+    pub(super) fn add(&mut self, metric: &'static Metric, labels: &[&str], more: f64) {
+        if let Value::Number(value) = self.series(metric, labels) {
+            *value += more;
+        }
+    }
+
     /// Counts one duration in seconds.
     pub(super) fn observe(&mut self, metric: &'static Metric, labels: &[&str], seconds: f64) {
         self.series(metric, labels).observe(metric.kind, seconds);

@@ -8,6 +8,7 @@ use super::families::Families;
 use super::gpu_gauges::gpu_label;
 use super::known_series::{ENGINE_FAULTS, GROUP_FAULTS, MENDED_FAULTS, XIDS};
 use super::samples::{Samples, Value};
+use super::unavailable::{counted, known_reasons, why_unavailable};
 use crate::model::{
     CommandResult, EngineKey, EngineName, Event, ExitCause, Fault, GroupName, Hook, HookResult, IsolationResult,
     Reason, RecoveryResult, RecoveryStep, Refusal, Source, Status, SuppressedAction, Tier, What, Written,
@@ -18,6 +19,7 @@ pub(super) const ROWS: &[&Metric] = &[
     &metric::ACTIONS_SUPPRESSED,
     &metric::CONTROL_COMMANDS,
     &metric::ENGINE_EXITS,
+    &metric::ENGINE_UNAVAILABLE,
     &metric::FAULTS,
     &metric::FAULT_DETECTION,
     &metric::FAULT_LAST,
@@ -162,6 +164,18 @@ impl Tally {
         }
     }
 
+    /// Counts the time between two statuses in which engines did not serve, by what the first of them says.
+    pub(crate) fn record_time(&mut self, before: &Status, after: &Status) {
+        let seconds = counted(after.at.since(before.at)).as_secs_f64();
+        for group in &before.groups {
+            for engine in &group.engines {
+                let Some(why) = why_unavailable(group, engine) else { continue };
+                let samples = self.at(Place::Engine(EngineKey::new(&group.name, &engine.name)));
+                samples.add(&metric::ENGINE_UNAVAILABLE, &[group.name.as_str(), engine.name.as_str(), why], seconds);
+            }
+        }
+    }
+
     /// Begins at 0 whatever can be counted of the groups, engines, GPUs and sources in `status`.
     pub(crate) fn expect(&mut self, status: &Status) {
         let watchdog = self.at(Place::Watchdog);
@@ -279,6 +293,9 @@ fn expect_engine(samples: &mut Samples, group: &str, engine: &str) {
     }
     for reason in [Fault::EngineDied.as_str(), Reason::Operator.as_str()] {
         samples.expect(&metric::RESTARTS, &[group, engine, Tier::Engine.as_str(), reason]);
+    }
+    for reason in known_reasons() {
+        samples.expect(&metric::ENGINE_UNAVAILABLE, &[group, engine, reason]);
     }
     for cause in ExitCause::ALL {
         samples.expect(&metric::ENGINE_EXITS, &[group, engine, cause.as_str()]);

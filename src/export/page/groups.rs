@@ -123,10 +123,16 @@ fn recovery(view: &View<'_>, group: &GroupStatus) -> Markup {
     }
 }
 
+/// It is not known to live, since nobody wants it to: the group is stopped, held, or on its way up.
+fn is_down_on_purpose(group: &GroupStatus) -> bool {
+    group.control.is_none() && group.state != GroupState::Unknown
+}
+
 fn control(group: &GroupStatus) -> Markup {
     let (tone, words) = match group.control_up {
         Some(true) => ("good", "answers"),
         Some(false) => ("bad", "down"),
+        None if is_down_on_purpose(group) => ("dim", "none"),
         None => ("dim", "unknown"),
     };
     html! {

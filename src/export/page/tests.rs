@@ -259,7 +259,7 @@ fn what_is_not_known_is_called_unknown_and_never_zero() {
     status.groups[0].engines[0].device_memory = None;
     status.groups[0].engines[0].load = None;
     status.sources.push(SourceStatus {
-        scope: SourceScope { source: Source::Nvml, group: None, engine: None, gpu: Some(GPU.into()) },
+        scope: SourceScope::of_gpu(Source::Nvml, GPU.into()),
         state: SourceState::Silent,
         why: Some("the driver hangs".to_owned()),
         last_success: Some(at(30.0)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::export::BuildInfo;
-use crate::export::sentence::blind_words;
+use crate::export::sentence::{blind_words, source_words};
 use crate::model::{GpuUuid, GroupStatus, Incident, Moment, SourceStatus, Status};
 
 /// What the page is made from.
@@ -47,17 +47,15 @@ impl View<'_> {
     pub fn source_words(&self, source: &SourceStatus) -> String {
         let scope = &source.scope;
         let gpu = self.status.gpus.iter().find(|gpu| Some(&gpu.identity.uuid) == scope.gpu.as_ref());
-        let of = match (&scope.engine, &scope.group, gpu) {
-            (Some(engine), _, _) => format!(" of {engine}"),
-            (None, Some(group), _) => format!(" of {group}"),
-            (None, None, Some(gpu)) => format!(" of GPU {}", gpu.identity.label()),
-            _ => String::new(),
+        let words = match gpu {
+            Some(gpu) => format!("{} of GPU {}", scope.source, gpu.identity.label()),
+            None => source_words(scope),
         };
         let since = match source.last_success {
             Some(at) => format!("last answered {} ago", super::figures::ago(self.since(at))),
             None => "never answered".to_owned(),
         };
         let why = source.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
-        format!("{}{of} {}, {since}{why}", scope.source, blind_words(source.state))
+        format!("{words} {}, {since}{why}", blind_words(source.state))
     }
 }

@@ -11,7 +11,7 @@ use mpswarden_core::model::ServerLine::{Connected, Disconnected, Pending};
 use mpswarden_core::model::gpu::{GpuActivity, RecoveryAction};
 use mpswarden_core::model::{
     CommandLine, CommandResult, DomainId, GpuProcess, GpuReading, Health, Look, Member, Moment, MpsEnvironment,
-    Observation, Outcome, ProcessId, ProcessUsage, Source, SourceState,
+    Observation, Outcome, ProcessId, ProcessUsage, Source, SourceScope, SourceState,
 };
 use mpswarden_sim::Chance;
 
@@ -282,9 +282,8 @@ impl Surroundings {
 }
 
 fn blind(source: Source, key: Option<&Member>, why: &str, seen: &mut Vec<Observation>, outcome: &mut Outcome) {
-    let (group, engine) = (key.map(|key| key.domain.group.clone()), key.map(Member::key));
-    *seen =
-        vec![Observation::Blind { source, group, engine, gpu: None, state: SourceState::Silent, why: why.to_owned() }];
+    let scope = key.map_or_else(|| SourceScope::whole(source), |key| SourceScope::of_engine(source, key.key()));
+    *seen = vec![Observation::Blind { scope, state: SourceState::Silent, why: why.to_owned() }];
     *outcome = Outcome::Failed { why: why.to_owned() };
 }
 

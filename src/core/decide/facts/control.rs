@@ -31,6 +31,11 @@ pub(crate) struct ControlFacts {
 }
 
 impl ControlFacts {
+    /// Whether there is none, as far as is known: not started yet, ended in order, or dead.
+    pub(crate) fn is_down(&self) -> bool {
+        self.process.is_none() || self.died.is_some()
+    }
+
     /// A command ended.
     pub(crate) fn command(&mut self, result: CommandResult, now: Moment) {
         self.not_asked = (result == CommandResult::NotAsked).then(|| self.not_asked.unwrap_or(now));

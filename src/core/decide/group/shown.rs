@@ -64,6 +64,9 @@ fn take_in(home: &mut GroupStatus, side: GroupStatus, group: &Domain) {
     }
     home.recovery = home.recovery.or(side.recovery);
     home.held = home.held.take().or(side.held);
+    if side.server_pid.is_some() {
+        home.clients_limit = home.clients_limit.zip(side.clients_limit).map(|(here, there)| here + there);
+    }
     home.clients = home.clients.zip(side.clients).map(|(here, there)| here + there);
     home.unknown_clients = home.unknown_clients.zip(side.unknown_clients).map(|(here, there)| here + there);
     home.budget_remaining = home.budget_remaining.min(side.budget_remaining);

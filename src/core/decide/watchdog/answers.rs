@@ -3,7 +3,7 @@
 use super::Watchdog;
 use crate::decide::domain::state::Domain;
 use crate::decide::effects::Effects;
-use crate::model::{Blindness, GroupName, Look, Moment, Outcome, Source, SourceScope, What};
+use crate::model::{Blindness, Look, Moment, Outcome, SourceScope, What};
 
 impl Watchdog {
     pub(super) fn log_lost(&mut self, source: SourceScope, blindness: Blindness, effects: &mut Effects) {
@@ -14,10 +14,9 @@ impl Watchdog {
         }
     }
 
-    pub(super) fn log_heard(&mut self, source: Source, group: Option<GroupName>, effects: &mut Effects) {
-        let source = SourceScope { group, ..SourceScope::whole(source) };
-        if self.logs.heard(&source) {
-            let (group, what) = (source.group.clone(), What::SourceUp { source });
+    pub(super) fn log_heard(&mut self, source: &SourceScope, effects: &mut Effects) {
+        if self.logs.heard(source) {
+            let (group, what) = (source.group.clone(), What::SourceUp { source: source.clone() });
             effects.emit(group, None, what);
         }
     }

@@ -167,15 +167,15 @@ impl Watchdog {
             }
             Observation::Xid { gpu, xid, pid, via } => {
                 if via == XidVia::Kmsg {
-                    self.log_heard(Source::Kmsg, None, effects);
+                    self.log_heard(&SourceScope::whole(Source::Kmsg), effects);
                 }
                 self.xid(gpu, xid, pid, via, effects);
             }
             Observation::OomKill { pid, .. } => self.oom_killed(pid, observation, effects),
-            Observation::Blind { source: source @ (Source::Kmsg | Source::Log), group, state, why, .. } => {
-                self.log_lost(SourceScope { group, ..SourceScope::whole(source) }, Blindness { state, why }, effects);
+            Observation::Blind { scope, state, why } if matches!(scope.source, Source::Kmsg | Source::Log) => {
+                self.log_lost(scope, Blindness { state, why }, effects);
             }
-            Observation::Heard { source, group } => self.log_heard(source, group, effects),
+            Observation::Heard { scope } => self.log_heard(&scope, effects),
             Observation::Overlap { group, window } => self.window_seen(&group, &window),
             Observation::Probe { engine, state, why } => self.probe_seen(&engine, state, why),
             observation @ (Observation::Log { .. }
@@ -205,7 +205,7 @@ impl Watchdog {
 
     /// The kernel log names a process that its OOM killer took: its pid says whose it was.
     fn oom_killed(&mut self, pid: u32, observation: Observation, effects: &mut Effects) {
-        self.log_heard(Source::Kmsg, None, effects);
+        self.log_heard(&SourceScope::whole(Source::Kmsg), effects);
         let owner = self.domains().find(|domain| domain.scene.owner_of(pid).is_some());
         let Some(DomainId { group, slot }) = owner.map(|domain| domain.scene.id.clone()) else { return };
         let Some(index) = self.place(&group) else { return };

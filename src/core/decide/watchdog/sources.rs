@@ -1,10 +1,13 @@
-//! How every source stands: those that are asked by looks, and logs, which come by themselves.
+//! How every source stands: those that are asked by looks, and logs, which come by themselves. What is known to be down,
+//! or is down on purpose, is no source: nobody wants to know what it would show.
 
 use std::collections::BTreeMap;
 
 use crate::decide::domain::state::Domain;
+use crate::decide::facts::GpuFacts;
+use crate::decide::facts::gpu_health;
 use crate::decide::watchdog::schedule::{Kind, LookKey, LookState, Schedule};
-use crate::model::{Blindness, Moment, Source, SourceScope, SourceState, SourceStatus};
+use crate::model::{Blindness, GpuUuid, Moment, Source, SourceScope, SourceState, SourceStatus};
 
 /// Logs of which nothing can be known, and why. All others are followed and understood.
 #[derive(Clone, Debug, Default)]
@@ -24,31 +27,57 @@ impl Logs {
 }
 
 /// Each source once for what it is read for: of several looks at one, the worst.
-pub(crate) fn sources(groups: &[&Domain], looks: &Schedule, logs: &Logs, now: Moment) -> Vec<SourceStatus> {
+pub(crate) fn sources(
+    domains: &[&Domain],
+    gpus: &BTreeMap<GpuUuid, GpuFacts>,
+    looks: &Schedule,
+    logs: &Logs,
+    now: Moment,
+) -> Vec<SourceStatus> {
     let mut sources: BTreeMap<SourceScope, SourceStatus> = BTreeMap::new();
     let mut add = |one: SourceStatus| match sources.get_mut(&one.scope) {
         Some(known) => merge(known, one),
         None => drop(sources.insert(one.scope.clone(), one)),
     };
     looks.all().filter(|(key, state)| counts(key, state)).for_each(|(key, state)| add(by_look(key, state, now)));
-    let log_scopes = groups.iter().map(|group| SourceScope::of_group(Source::Log, group.scene.id.group.clone()));
-    log_scopes.chain([SourceScope::whole(Source::Kmsg)]).for_each(|scope| add(by_log(scope, logs)));
-    for scope in expected(groups) {
+    add(by_log(SourceScope::whole(Source::Kmsg), logs));
+    domains.iter().for_each(|domain| add(by_log(SourceScope::of_domain(Source::Log, &domain.scene.id), logs)));
+    for scope in expected(domains) {
         sources.entry(scope.clone()).or_insert_with(|| not_asked(scope));
+    }
+    for scope in down(domains, gpus) {
+        sources.insert(scope.clone(), not_asked(scope));
     }
     sources.into_values().collect()
 }
 
 /// What there is to be asked, whether or not anybody asks now.
-fn expected(groups: &[&Domain]) -> impl Iterator<Item = SourceScope> {
-    groups.iter().flat_map(|group| {
-        let name = group.scene.id.group.clone();
-        let engines = group.scene.engines.iter().map(|engine| group.scene.member(engine.name()).key());
+fn expected(domains: &[&Domain]) -> impl Iterator<Item = SourceScope> {
+    domains.iter().flat_map(|domain| {
+        let id = &domain.scene.id;
+        let engines = domain.scene.engines.iter().map(|engine| domain.scene.member(engine.name()).key());
         let engines = engines.map(|key| SourceScope::of_engine(Source::Engine, key));
-        let of_group = [Source::Mps, Source::Procfs].map(|source| SourceScope::of_group(source, name.clone()));
-        let gpu = SourceScope::of_gpu(Source::Nvml, group.scene.policy.gpu.clone());
-        of_group.into_iter().chain([gpu]).chain(engines).collect::<Vec<_>>()
+        let own = [Source::Mps, Source::Procfs].map(|source| SourceScope::of_domain(source, id));
+        let gpu = SourceScope::of_gpu(Source::Nvml, domain.scene.policy.gpu.clone());
+        own.into_iter().chain([gpu]).chain(engines).collect::<Vec<_>>()
     })
+}
+
+/// What shows nothing because it is known to be down: a control daemon that is not there, its log, and the driver of a
+/// GPU that is lost or needs a reset, which says that and nothing else.
+fn down<'a>(
+    domains: &'a [&'a Domain],
+    gpus: &'a BTreeMap<GpuUuid, GpuFacts>,
+) -> impl Iterator<Item = SourceScope> + 'a {
+    let daemons = domains
+        .iter()
+        .filter(|domain| domain.scene.control.is_down())
+        .flat_map(|domain| [Source::Mps, Source::Log].map(|source| SourceScope::of_domain(source, &domain.scene.id)));
+    let sick = |gpu: &&GpuFacts| {
+        gpu.unread.is_some() && gpu.health.ailment().is_some_and(|ailment| ailment.kind != gpu_health::Kind::Draining)
+    };
+    let drivers = gpus.values().filter(sick).map(|gpu| SourceScope::of_gpu(Source::Nvml, gpu.identity.uuid.clone()));
+    daemons.chain(drivers)
 }
 
 /// The server's word alone says how the control daemon answers, the trees how /proc does; without an engine that

@@ -19,7 +19,7 @@ use crate::model::gpu::ComputeMode;
 use crate::model::status::RecoveryStatus;
 use crate::model::{
     EngineIsolation, EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, HeldReason, Moment,
-    ServerState, Status,
+    MpsEnvironment, ServerState, Status,
 };
 
 /// Time for which a health answer is believed, over the time that it may take.
@@ -46,7 +46,7 @@ pub(crate) fn status(
         ready: domains.iter().all(|domain| domain.every_source_reported()),
         groups: groups.iter().filter_map(|group| one_of(group, status_of)).collect(),
         gpus: gpu_statuses,
-        sources: sources(&domains, looks, logs, now),
+        sources: sources(&domains, gpus, looks, logs, now),
     }
 }
 
@@ -137,10 +137,12 @@ impl Domain {
         }
     }
 
+    /// `None`: nobody knows, or it is down on purpose: not started yet, or ended in order.
     fn control_up(&self) -> Option<bool> {
         match (&self.phase, self.scene.control.process) {
             (Phase::Waiting, _) => None,
-            (_, None) => Some(false),
+            (Phase::Running(_), None) => Some(false),
+            (Phase::Restart(_) | Phase::InRestart | Phase::Stopping(_) | Phase::Stopped, None) => None,
             (_, Some(_)) if self.scene.control.died.is_some() => Some(false),
             (_, Some(_)) => Some(self.scene.control.silent == 0),
         }
@@ -241,6 +243,7 @@ impl Domain {
             }),
             device_memory: if engine.alive() { engine.device_memory(reading) } else { Some(0) },
             device_memory_limit: engine.device_memory_limit(),
+            sm_limit: self.sm_limit(engine, reading),
             memory_time_to_limit: engine.memory_time_to_limit(reading),
             resident_memory: engine.resident_memory(now),
             cpu: engine.usage.cpu,
@@ -256,6 +259,20 @@ impl Domain {
             sharing: engine.sharing_status(&self.scene.policy.overlap, now),
             note: engine.instance.note.clone().or_else(|| engine.waits_to_roll()),
         }
+    }
+
+    /// Share of the SMs that MPS lets an engine use: what its processes on the GPU were really told, the most of them.
+    fn sm_limit(&self, engine: &Engine, reading: Option<&Reading>) -> Option<f64> {
+        let told = engine.instance.limits.settings.last().filter(|_| engine.alive())?;
+        let uses = told.iter().filter(|told| self.scene.uses_the_gpu(told.process, reading));
+        let share = |told: &MpsEnvironment| match told.thread_percentage {
+            true => told.percentage.map(|hundredths| f64::from(hundredths) / 10_000.0),
+            false => Some(1.0),
+        };
+        let of_users: Option<Vec<f64>> = uses.map(share).collect();
+        let most = |shares: Vec<f64>| shares.into_iter().reduce(f64::max);
+        // Before any of its processes is seen on the GPU: what it was started with.
+        of_users.and_then(most).or_else(|| told.iter().map(share).collect::<Option<Vec<f64>>>().and_then(most))
     }
 
     fn engine_state(&self, engine: &Engine, sight: Sight) -> EngineState {

@@ -1,0 +1,96 @@
+//! What somebody must do in a group, from one status.
+
+use crate::model::gpu::RecoveryAction;
+use crate::model::{EngineIsolation, EngineState, Fault, GroupStatus, HeldReason, Mode, NeededAction, Status};
+
+/// Faults that leave contexts dead until a restart.
+const DEADLY: [Fault; 4] = [Fault::GpuFault, Fault::ServerDied, Fault::ServerStuck, Fault::ControlDied];
+
+/// Everything that somebody must do in a group before it can go on as it should, each thing once.
+pub fn needed(status: &Status, group: &GroupStatus) -> Vec<NeededAction> {
+    let held = group.held.as_ref().and_then(|(reason, _)| of_held(status, group, *reason));
+    let taken_out = |state| group.engines.iter().any(|engine| engine.state == state);
+    let guilty = group.engines.iter().any(|engine| engine.isolation == EngineIsolation::Guilty);
+    let release = (taken_out(EngineState::Quarantined) || guilty).then_some(NeededAction::Release);
+    let restart = is_left_alone(group).then_some(NeededAction::Restart);
+    held.into_iter().chain(release).chain(restart).collect()
+}
+
+fn of_held(status: &Status, group: &GroupStatus, reason: HeldReason) -> Option<NeededAction> {
+    Some(match reason {
+        HeldReason::BudgetSpent => NeededAction::Resume,
+        HeldReason::ProcessStuck => NeededAction::EndProcess,
+        HeldReason::MemoryNotBack => NeededAction::FreeMemory,
+        HeldReason::MemoryUnknown | HeldReason::GpuUnreadable => NeededAction::MendDriver,
+        HeldReason::GpuResetNeeded => cure(status, group),
+        HeldReason::GpuLost => NeededAction::RebootNode,
+        HeldReason::ServerCannotStart => NeededAction::MendServer,
+        HeldReason::MpsBinaryMissing => NeededAction::InstallMps,
+        HeldReason::PipeDirectoryOccupied => NeededAction::FreePipeDirectory,
+        HeldReason::OutOfResources => NeededAction::RaiseLimits,
+        HeldReason::Operator => return None,
+    })
+}
+
+fn cure(status: &Status, group: &GroupStatus) -> NeededAction {
+    let gpu = status.gpus.iter().find(|gpu| gpu.identity.uuid == group.gpu);
+    match gpu.and_then(|gpu| gpu.recovery_action) {
+        Some(RecoveryAction::NodeReboot | RecoveryAction::SystemReboot) => NeededAction::RebootNode,
+        Some(_) | None => NeededAction::ResetGpu,
+    }
+}
+
+/// Contexts are dead, and nobody works on it: mpswarden only observes, or an operator told it to keep out.
+fn is_left_alone(group: &GroupStatus) -> bool {
+    let keeps_out = group.mode == Mode::Observe || group.hold.is_some();
+    let is_dead = group.faults.iter().any(|(engine, fault)| engine.is_none() && DEADLY.contains(fault));
+    keeps_out && is_dead && group.recovery.is_none()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::export::testing;
+    use crate::model::{Hold, Moment};
+
+    fn of(group: GroupStatus) -> Vec<NeededAction> {
+        let status = testing::status(vec![group]);
+        needed(&status, &status.groups[0])
+    }
+
+    fn held(reason: HeldReason) -> GroupStatus {
+        GroupStatus { held: Some((reason, String::new())), ..testing::group("llms") }
+    }
+
+    #[test]
+    fn a_group_that_serves_needs_nobody() {
+        assert!(of(GroupStatus { engines: vec![testing::engine("a")], ..testing::group("llms") }).is_empty());
+    }
+
+    #[test]
+    fn every_reason_to_hold_a_group_but_an_operators_word_needs_somebody() {
+        for reason in HeldReason::ALL {
+            assert_eq!(of(held(*reason)).is_empty(), *reason == HeldReason::Operator, "{reason}");
+        }
+    }
+
+    #[test]
+    fn an_engine_that_was_taken_out_for_good_waits_for_its_release() {
+        let quarantined = crate::model::EngineStatus { state: EngineState::Quarantined, ..testing::engine("a") };
+        let guilty = crate::model::EngineStatus { isolation: EngineIsolation::Guilty, ..testing::engine("a") };
+        for engine in [quarantined, guilty] {
+            let group = GroupStatus { engines: vec![engine], ..testing::group("llms") };
+            assert_eq!(of(group), [NeededAction::Release]);
+        }
+    }
+
+    #[test]
+    fn dead_contexts_need_an_operator_only_where_mpswarden_keeps_out() {
+        let faulted = GroupStatus { faults: vec![(None, Fault::GpuFault)], ..testing::group("llms") };
+        let hold = Hold { reason: String::new(), since: Moment::ZERO, until: None };
+        assert!(of(faulted.clone()).is_empty());
+        assert_eq!(of(GroupStatus { mode: Mode::Observe, ..faulted.clone() }), [NeededAction::Restart]);
+        assert_eq!(of(GroupStatus { hold: Some(hold), ..faulted }), [NeededAction::Restart]);
+    }
+}
