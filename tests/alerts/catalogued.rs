@@ -8,7 +8,7 @@ use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{self, Expr, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 
-use crate::alerts::shipped::{Rule, rules};
+use crate::alerts::shipped::{Rule, recordings, rules};
 use crate::support::label_words::words;
 
 /// Prometheus' own labels.
@@ -29,11 +29,23 @@ impl ExprVisitor for Selectors {
     }
 }
 
+/// What a rule asks for, with what the series that it takes from a recording rule ask for.
 fn selectors(rule: &Rule) -> Vec<VectorSelector> {
-    let expr = parser::parse(&rule.expr).unwrap_or_else(|error| panic!("{}: {error}", rule.name));
+    let found = selectors_of(&rule.name, &rule.expr);
+    let (recorded, exported): (Vec<_>, Vec<_>) = found.into_iter().partition(|selector| name(selector).contains(':'));
+    let of_recording = |selector: &VectorSelector| {
+        let known = recordings().into_iter().find(|recording| recording.name == name(selector));
+        let known = known.unwrap_or_else(|| panic!("{}: nobody records {}", rule.name, name(selector)));
+        selectors_of(&known.name, &known.expr)
+    };
+    recorded.iter().flat_map(of_recording).chain(exported).collect()
+}
+
+fn selectors_of(rule: &str, expr: &str) -> Vec<VectorSelector> {
+    let expr = parser::parse(expr).unwrap_or_else(|error| panic!("{rule}: {error}"));
     let mut found = Selectors(Vec::new());
     walk_expr(&mut found, &expr).unwrap();
-    assert!(!found.0.is_empty(), "{}", rule.name);
+    assert!(!found.0.is_empty(), "{rule}");
     found.0
 }
 
@@ -65,6 +77,16 @@ fn every_metric_is_in_the_catalogue_with_the_labels_that_are_asked_for() {
                 let known = labels.contains(&name.as_str()) || SCRAPED.contains(&name.as_str());
                 assert!(known, "{}: {series} has no label {name}", rule.name);
             }
+        }
+    }
+}
+
+#[test]
+fn what_is_recorded_is_made_of_what_is_exported() {
+    for recording in recordings() {
+        for selector in selectors_of(&recording.name, &recording.expr) {
+            let labels = labels_of(name(&selector)).unwrap_or_else(|| panic!("{}: no {selector:?}", recording.name));
+            assert!(selector.matchers.matchers.iter().all(|matcher| labels.contains(&matcher.name.as_str())));
         }
     }
 }
@@ -109,7 +131,15 @@ fn every_fault_has_an_alert() {
 
 #[test]
 fn every_reason_to_hold_a_group_and_every_source_has_an_alert() {
-    assert!(HeldReason::ALL.iter().all(|reason| alerts_on(&["mps_group_held"], "reason", reason.as_str())));
+    // These name their cause: the GPU, or the server.
+    let by_fault = [HeldReason::GpuLost, HeldReason::GpuResetNeeded, HeldReason::ServerCannotStart];
+    for reason in HeldReason::ALL {
+        let told = match by_fault.contains(reason) {
+            true => alerts_on(&["mps_fault_active"], "fault", reason.as_str()),
+            false => alerts_on(&["mps_group_held"], "reason", reason.as_str()),
+        };
+        assert!(told, "{reason}");
+    }
     assert!(Source::ALL.iter().all(|source| alerts_on(&["mpswarden_source_up"], "source", source.as_str())));
 }
 

@@ -5,6 +5,13 @@ use std::fs;
 
 use crate::alerts::shipped::{Expected, cases, files, folder, rules};
 
+/// The node's name, which the watchdog tells; its address where it does not.
+const NODE: &str = r#"{{ with printf "last_over_time(mpswarden_node_info{instance=%q}[1d])" $labels.instance | query }}{{ . | first | label "node" }}{{ else }}{{ $labels.instance }}{{ end }}"#;
+/// What people call a GPU, behind its index.
+const GPU_NAME: &str = r#"{{ with printf "last_over_time(mps_gpu_info{instance=%q,gpu=%q}[1d])" $labels.instance $labels.gpu | query }}{{ with (. | first).Labels }} ({{ .name }}, {{ .uuid }}){{ end }}{{ end }}"#;
+/// Alerts that are about no node, or about many.
+const OF_NO_NODE: [&str; 2] = ["MpswardenAbsent", "MpsFaultsAcrossFleet"];
+
 const RUNBOOKS: &str = "https://github.com/mpswarden/mpswarden/blob/main/docs/runbooks/";
 
 #[test]
@@ -14,13 +21,36 @@ fn every_alert_has_a_severity_and_words_for_people() {
         assert!(name.starts_with("Mpswarden") || name.starts_with("Mps"), "{name}");
         assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{name}: CamelCase");
         let labels: Vec<&str> = rule.labels.keys().map(String::as_str).collect();
-        assert_eq!(labels, ["severity"], "{name}");
+        assert_eq!(labels, if OF_NO_NODE.contains(&name.as_str()) { &["severity"][..] } else { &["node", "severity"] });
         assert!(["critical", "warning", "info"].contains(&rule.labels["severity"].as_str()), "{name}");
         let annotations: Vec<&str> = rule.annotations.keys().map(String::as_str).collect();
         assert_eq!(annotations, ["description", "runbook_url", "summary"], "{name}");
         assert_eq!(rule.annotations["runbook_url"], format!("{RUNBOOKS}{name}.md"));
         assert!(rule.annotations["summary"].ends_with('.'), "{name}: a summary is a sentence");
-        assert!(rule.annotations["summary"].len() < 120, "{name}: a summary is short");
+    }
+}
+
+#[test]
+fn an_alert_tells_its_node_by_name_and_its_gpu_by_index_and_name() {
+    for rule in rules().iter().filter(|rule| !OF_NO_NODE.contains(&rule.name.as_str())) {
+        assert_eq!(rule.labels["node"], NODE, "{}", rule.name);
+        let (summary, description) = (&rule.annotations["summary"], &rule.annotations["description"]);
+        assert!(summary.contains(NODE), "{}: {summary}", rule.name);
+        let bare = [summary, description].map(|text| text.replace(NODE, "").replace(GPU_NAME, ""));
+        assert!(!bare.iter().any(|text| text.contains("on {{ $labels.instance }}")), "{}: an address", rule.name);
+        let told = summary.matches("GPU {{").count();
+        assert_eq!(summary.matches(GPU_NAME).count(), told, "{}: a GPU without its name", rule.name);
+    }
+}
+
+/// Who reads it minutes later would take "6 s ago" for now.
+#[test]
+fn a_time_is_told_as_a_time() {
+    for rule in rules() {
+        for text in rule.annotations.values() {
+            let is_age = text.split("}}").skip(1).any(|rest| rest.trim_start().starts_with("ago"));
+            assert!(!is_age, "{}: {text}", rule.name);
+        }
     }
 }
 
@@ -49,6 +79,7 @@ fn what_a_firing_case_expects_is_whole() {
         for expected in &case.exp_alerts {
             assert_eq!(expected.exp_labels["severity"], rule.labels["severity"], "{}", rule.name);
             assert!(expected.exp_annotations.keys().eq(rule.annotations.keys()), "{}", rule.name);
+            assert!(expected.exp_annotations["summary"].len() < 120, "{}: a summary is short", rule.name);
         }
     }
 }
@@ -59,9 +90,12 @@ fn alerts_keep_the_labels_that_alertmanager_groups_by() {
     for case in cases() {
         for Expected { exp_labels: labels, .. } in &case.exp_alerts {
             let name = case.alertname.as_str();
-            assert!(name == "MpswardenAbsent" || labels.contains_key("instance"), "{name}");
+            assert!(OF_NO_NODE.contains(&name) || labels.contains_key("instance"), "{name}");
             let needed = match name {
-                _ if name.starts_with("MpsEngine") => &["group", "engine"][..],
+                // Several that hang as one are a fault of their group.
+                "MpsEngineHang" if !labels.contains_key("engine") => &["group"][..],
+                _ if name.starts_with("MpsEngine") => &["group", "engine"],
+                _ if name.starts_with("MpsGpu") => &["gpu"],
                 _ if ["MpsGroup", "MpsRec", "MpsRes", "MpsServer", "MpsControl"]
                     .iter()
                     .any(|part| name.starts_with(part)) =>
@@ -94,6 +128,33 @@ fn a_runbook_has_its_four_parts_and_says_something_in_each() {
         let headings: Vec<&str> = parts.iter().map(|(heading, _)| *heading).collect();
         assert_eq!(headings, ["Meaning", "Impact", "Diagnosis", "Mitigation"], "{name}");
         assert!(parts.iter().all(|(_, body)| !body.trim().is_empty()), "{name}");
+    }
+}
+
+/// Commands that end all engines of a group, a GPU or a node.
+const END_MANY: [&str; 7] = [
+    "`mpswarden restart GROUP",
+    "`mpswarden stop GROUP`",
+    "`mpswarden stop GROUP ",
+    "nvidia-smi --gpu-reset",
+    "systemctl restart mpswarden",
+    "eset of the GPU",
+    "reboot",
+];
+
+/// Who is tired does what is written first.
+#[test]
+fn a_runbook_says_that_healthy_engines_end_before_it_says_how() {
+    for path in files(&folder("docs/runbooks"), ".md") {
+        let text = fs::read_to_string(&path).unwrap();
+        let (_, mitigation) = text.split_once("\n## Mitigation\n").unwrap();
+        let first = END_MANY.iter().filter_map(|command| mitigation.find(command)).min();
+        let Some(first) = first else { continue };
+        let sentence = mitigation[..first].rfind(['.', '|', ':']).unwrap_or(0);
+        let rest = &mitigation[sentence..];
+        let warned = mitigation[..first].contains("every engine")
+            || rest[..rest.find("\n").unwrap_or(rest.len())].contains("every engine");
+        assert!(warned, "{}: {}", path.display(), rest.lines().next().unwrap_or_default());
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use crate::alerts::alertmanager::Alertmanager;
-use crate::alerts::shipped::{folder, rules};
+use crate::alerts::shipped::{folder, recordings, rules};
 use crate::alerts::webhook::Webhook;
 use crate::support::http;
 use crate::support::running::{self, Running, eventually};
@@ -43,7 +43,7 @@ fn assert_rules_are_sound(prometheus: SocketAddr) {
     let groups = data(prometheus, "/api/v1/rules").unwrap()["groups"].clone();
     let evaluated: Vec<Value> =
         groups.as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect();
-    assert_eq!(evaluated.len(), rules().len());
+    assert_eq!(evaluated.len(), rules().len() + recordings().len());
     for rule in evaluated {
         assert_eq!(rule["health"], "ok", "{}: {}", rule["name"], rule["lastError"]);
     }

@@ -60,6 +60,24 @@ fn a_recovery_in_progress_silences_the_engines_of_its_group_and_nothing_else() {
 }
 
 #[test]
+fn a_fault_of_the_whole_fleet_is_one_message() {
+    assert_silences(
+        alert!("MpsFaultsAcrossFleet", job = "mpswarden", severity = "critical"),
+        &[
+            alert!("MpsGroupHeld", job = "mpswarden", group = "a", reason = "mps_binary_missing"),
+            alert!("MpsServerCannotStart", job = "mpswarden", group = "b"),
+            alert!("MpsEngineQuarantined", job = "mpswarden", group = "c", engine = "x", severity = "critical"),
+            alert!("MpsFaultStorm", job = "mpswarden", group = "d", fault = "server_died"),
+        ],
+        &[
+            alert!("MpsGpuLost", job = "mpswarden", gpu = "0"),
+            alert!("MpswardenDown", job = "mpswarden"),
+            alert!("MpsGroupHeld", job = "another", group = "a", reason = "memory_not_back"),
+        ],
+    );
+}
+
+#[test]
 fn a_held_group_silences_what_follows_from_it() {
     assert_silences(
         alert!("MpsGroupHeld", group = "a", reason = "budget_spent", severity = "critical"),
@@ -151,7 +169,7 @@ fn a_watchdog_that_is_down_silences_nothing_that_its_groups_had_to_say() {
     );
 }
 
-/// Fires everything that can fire at once, in one group of one instance.
+/// Fires everything that can fire at once, in one group of one instance, but for a fault of the whole fleet.
 #[test]
 fn a_held_group_and_a_stuck_recovery_are_never_silenced() {
     let Some(alertmanager) = Alertmanager::start(NOBODY.into()) else { return };
@@ -162,7 +180,7 @@ fn a_held_group_and_a_stuck_recovery_are_never_silenced() {
             alert.exp_labels
         })
     });
-    let all: Vec<Labels> = firing.collect();
+    let all: Vec<Labels> = firing.filter(|labels| name(labels) != "MpsFaultsAcrossFleet").collect();
     alertmanager.fire(&all);
     let silent = |alert: &Known| !alert.status.inhibited_by.is_empty();
     eventually("some that are silenced", || alertmanager.alerts().iter().any(silent).then_some(()));

@@ -15,7 +15,23 @@ struct RuleFile {
 
 #[derive(Deserialize)]
 struct RuleGroup {
-    rules: Vec<Rule>,
+    rules: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Alert(Rule),
+    Recording(Recording),
+}
+
+/// A series that Prometheus makes of others.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recording {
+    #[serde(rename = "record")]
+    pub name: String,
+    pub expr: String,
 }
 
 /// An alert.
@@ -39,6 +55,7 @@ struct TestFile {
 
 #[derive(Deserialize)]
 struct Test {
+    #[serde(default)]
     alert_rule_test: Vec<Case>,
 }
 
@@ -69,10 +86,19 @@ pub fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
+fn entries() -> impl Iterator<Item = Entry> {
+    let files = files(&folder("alerts"), ".rules.yaml");
+    files.into_iter().flat_map(|path| parse::<RuleFile>(&path).groups).flat_map(|group| group.rules)
+}
+
 /// Every alert.
 pub fn rules() -> Vec<Rule> {
-    let files = files(&folder("alerts"), ".rules.yaml");
-    files.iter().flat_map(|path| parse::<RuleFile>(path).groups).flat_map(|group| group.rules).collect()
+    entries().filter_map(|entry| if let Entry::Alert(rule) = entry { Some(rule) } else { None }).collect()
+}
+
+/// Every recording rule.
+pub fn recordings() -> Vec<Recording> {
+    entries().filter_map(|entry| if let Entry::Recording(rule) = entry { Some(rule) } else { None }).collect()
 }
 
 /// Every case of every promtool test.
