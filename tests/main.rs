@@ -19,6 +19,7 @@ mod metrics;
 mod page;
 mod probe;
 mod simulation;
+mod soak;
 mod study;
 mod support;
 mod terminal;
