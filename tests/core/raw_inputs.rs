@@ -123,7 +123,7 @@ impl Referee {
                 self.tell(Input::Observed(observation));
             }
             Poke::Asks(request) => {
-                self.stop_asked |= matches!(request, Request::Stop | Request::StopNow);
+                self.stop_asked |= matches!(request, Request::Stop | Request::StopNow | Request::StopGroup(_));
                 self.ordered |= !matches!(request, Request::Resume { .. } | Request::Hold { .. });
                 self.tell(Input::Asked(request));
             }
@@ -233,11 +233,13 @@ impl Referee {
             let action = &ordered.action;
             assert!(!matches!(action, Action::Save { .. }) || place == 0, "a save after an action");
             if action.intervenes() {
-                assert!(self.saw_gpu && self.saw_tree || self.stop_asked, "acted blindly: {action:?}");
                 let starts = matches!(
                     action,
                     Action::StartControl { .. } | Action::StartServer { .. } | Action::StartEngine { .. }
                 );
+                // A stop that is ordered ends what may be there, whatever was seen; nothing starts unseen.
+                let seen = self.saw_gpu && self.saw_tree;
+                assert!(seen || self.stop_asked && !starts, "acted blindly: {action:?}");
                 assert!(!observes || starts || self.ordered, "acted where it only observes: {action:?}");
             }
             self.judge_engines(action);
