@@ -18,6 +18,9 @@ fn main() -> ExitCode {
     };
     match command {
         Command::Check(options) => cli::check(&options),
+        Command::Init(options) => cli::init(&options),
+        Command::Completions { shell } => cli::completions(shell),
+        Command::Man { command } => cli::manual(command.as_deref()),
         Command::Client(command) => cli::client(command, control_socket.or_else(cli::socket_of_environment)),
         Command::Run(options) => match cli::read(|| config::load(&options.config)) {
             Ok(configuration) => {

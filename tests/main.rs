@@ -5,6 +5,7 @@
 
 mod alerts;
 mod architecture;
+mod beginning;
 mod binary;
 mod catalogue;
 mod check;

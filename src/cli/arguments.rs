@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::client_arguments::ClientCommand;
 #[cfg(feature = "demo")]
 use super::demo_arguments::DemoOptions;
 use super::exit::ExitStatus;
+use super::init::InitOptions;
 #[cfg(not(feature = "demo"))]
 use super::no_demo_arguments::DemoOptions;
 use super::study_arguments::StudyOptions;
@@ -36,6 +38,18 @@ pub enum Command {
     Run(RunOptions),
     /// Print the effective configuration, or every problem at once; warn of what would fail later.
     Check(CheckOptions),
+    /// Write a configuration to begin with, for the GPUs that are there; never over another file.
+    Init(InitOptions),
+    /// Print completions for a shell: `mpswarden completions bash > /etc/bash_completion.d/mpswarden`.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page, or that of a command: `mpswarden man | man -l -`.
+    Man {
+        /// The command.
+        command: Option<String>,
+    },
     /// The same watchdog over a simulated GPU, MPS daemon and engines, with traffic.
     #[cfg_attr(not(feature = "demo"), command(hide = true))]
     Demo(DemoOptions),

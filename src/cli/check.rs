@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::arguments::CheckOptions;
 use super::exit::ExitStatus;
+use super::terminal::say;
 use crate::config::{self, Configuration, Examined, Problem, Problems};
 use crate::host::kernel_log;
 use crate::host::nvml::Driver;
@@ -90,12 +91,6 @@ fn kernel_log_in_no_form(configuration: &Configuration) -> Option<Problem> {
     let what = format!("{} is in no form of a kernel log that is known: its last line is {line:?}", path.display());
     let hint = "set kernel_log to /dev/kmsg, or to a file that syslog, journalctl -k or dmesg writes";
     Some(configuration.warning_of("kernel_log", what, hint))
-}
-
-/// Writes it to stdout. A reader that went away (a pager) is no fault of the configuration.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(lines(text).as_bytes()).and_then(|()| out.flush());
 }
 
 /// Writes it to stderr, without what would drive a terminal, and lives on where that is closed.

@@ -14,7 +14,9 @@ mod goals;
 mod incident_arguments;
 mod incident_text;
 mod incidents;
+mod init;
 mod known_secrets;
+mod manual;
 mod names;
 #[cfg(not(feature = "demo"))]
 mod no_demo_arguments;
@@ -35,6 +37,8 @@ pub use demo_arguments::{DemoOptions, DriverLike, EnginesLike, GpuKind, INJECTIO
 pub use exit::ExitStatus;
 pub use incident_arguments::IncidentOptions;
 pub use incident_text::{incident_text, incidents_text};
+pub use init::{InitOptions, init};
+pub use manual::{completions, manual};
 #[cfg(not(feature = "demo"))]
 pub use no_demo_arguments::DemoOptions;
 pub use order::Ordering;

@@ -12,7 +12,7 @@ use crate::control::Client;
 use crate::control::Seen;
 use crate::control::{Call, Failure};
 use crate::model::{Incident, Plan};
-use crate::text::plain::{json as tame, one_line as clean};
+use crate::text::plain::{json as tame, lines, one_line as clean};
 use crate::text::screen::Screen;
 use crate::text::status_line::StatusLine;
 
@@ -128,6 +128,11 @@ impl Terminal {
             self.json(&text);
         }
     }
+}
+
+/// Prints a text of several lines to stdout.
+pub(super) fn say(text: &str) {
+    show(&lines(text));
 }
 
 /// What went wrong, as one line on stderr.

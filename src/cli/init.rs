@@ -1,0 +1,90 @@
+//! `mpswarden init`: a configuration to begin with, for the GPUs that are there. It writes over nothing.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::exit::ExitStatus;
+use super::terminal::{say, tell};
+use crate::config::starter;
+use crate::host::nvml::Driver;
+use crate::text::figures::plural;
+
+/// How long the driver may take to answer.
+const NVML_BOUND: Duration = Duration::from_secs(30);
+/// The name for stdout.
+const STDOUT: &str = "-";
+/// NVML where no other is named.
+const LIBRARY: &str = "libnvidia-ml.so.1";
+
+/// Options of `init`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct InitOptions {
+    /// The file that is written, and is not there yet; `-` is stdout.
+    #[arg(default_value = "/etc/mpswarden/mpswarden.toml")]
+    pub file: PathBuf,
+    /// The NVML library that is asked for GPUs.
+    #[arg(long, value_name = "LIBRARY", default_value = LIBRARY)]
+    pub nvml_library: String,
+}
+
+/// Writes the configuration.
+pub fn init(options: &InitOptions) -> ExitCode {
+    let file = &options.file;
+    // The driver may take its time: first what needs none.
+    if file.as_os_str() != STDOUT && fs::symlink_metadata(file).is_ok() {
+        return refused(file, &ErrorKind::AlreadyExists.into());
+    }
+    let (text, found) = match Driver::open_within(&options.nvml_library, NVML_BOUND) {
+        Ok((_, gpus)) => (starter(&gpus, None), format!("for {}", plural(gpus.len(), "GPU"))),
+        Err(error) => {
+            let why = error.to_string();
+            let why = why.split(';').next().unwrap_or_default();
+            (starter(&[], Some(why)), format!("for a GPU that is to be named: {why}"))
+        }
+    };
+    if file.as_os_str() == STDOUT {
+        say(&text);
+        return ExitCode::SUCCESS;
+    }
+    match write(file, &text) {
+        Ok(()) => {
+            let shown = file.display();
+            say(&format!(
+                "{shown} is written {found}; put your engines' commands in, then `mpswarden check {shown}`\n"
+            ));
+            ExitCode::SUCCESS
+        }
+        Err(error) => refused(file, &error),
+    }
+}
+
+/// Writes a file that is not there yet; it may come to hold secrets.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    if let Some(directory) = file.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o640).open(file)?.write_all(text.as_bytes())
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "io::ErrorKind is foreign and grows")]
+fn refused(file: &Path, error: &io::Error) -> ExitCode {
+    let shown = file.display();
+    let (status, why) = match error.kind() {
+        ErrorKind::AlreadyExists => (
+            ExitStatus::Unavailable,
+            format!("{shown} is there already, and stays as it is: name another file, or `-`"),
+        ),
+        ErrorKind::PermissionDenied => {
+            (ExitStatus::Permission, format!("{shown} can't be written: {error}; name another file, or be root"))
+        }
+        _ => (ExitStatus::Unavailable, format!("{shown} can't be written: {error}; name another file, or `-`")),
+    };
+    tell(&format!("mpswarden: {why}"));
+    status.into()
+}
