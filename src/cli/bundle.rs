@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::config::Configuration;
+use crate::export::document::IncidentDocument;
 use crate::host::archive::Archive;
 use crate::host::evidence;
 use crate::host::kernel_log::KernelLog;
@@ -106,7 +107,7 @@ impl Bundle<'_> {
     /// The incident for programs and for people, and what the watchdog said.
     fn known_of(&mut self, evidence: &Evidence) -> io::Result<()> {
         let incident = &evidence.incident;
-        self.document("incident.json", Ok(serde_json::to_value(incident)?))?;
+        self.document("incident.json", Ok(serde_json::to_value(IncidentDocument::of(incident))?))?;
         self.text("incident.txt", Ok::<_, String>(incident_text(incident, &Screen::plain())))?;
         self.document("status.json", evidence.status.clone())?;
         self.document("version.json", evidence.version.clone())?;

@@ -60,7 +60,7 @@ async fn order(command: ClientCommand, how: OrderOptions, socket: &Path) -> Resu
 /// The order with whole names.
 async fn requested(command: ClientCommand, socket: &Path) -> Result<Option<Request>, Failure> {
     let names = match command.has_bare_name() {
-        true => Names::of(&Client::of(socket).ask::<Seen>(Call::Status).await?.status),
+        true => Names::of(&Client::of(socket).ask::<Seen>(Call::State).await?.status),
         false => Names::default(),
     };
     command.request(&names).map_err(|why| Failure::new(Kind::Refused, why))

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
-
 use crate::config::{self, Configuration};
 use crate::control::{Call, Client, Failure, Incidents, Kind};
+use crate::export::document::IncidentsDocument;
 use crate::host::incident_store::{IncidentStore, StoredIncidents};
 use crate::model::{Incident, Setup};
 
@@ -22,25 +21,24 @@ pub(super) async fn incidents(options: IncidentOptions, socket: &Path) -> Result
     let terminal = Terminal::at(socket, options.json);
     let client = Client::of(socket);
     let source = Source::of(&options)?;
-    let document = match &source {
-        Source::Watchdog => client.ask(Call::Incidents { id: None }).await?,
+    let incidents = match &source {
+        Source::Watchdog => client.ask::<Incidents>(Call::Remembered).await?.incidents,
         Source::Disk { store, .. } => on_disk(&terminal, store)?,
     };
     let listed = Listed { since: options.since, group: options.group.clone() };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    let known: Incidents = client.read_value(&document)?;
     let shown: Vec<Numbered> =
-        numbered(known.incidents).into_iter().filter(|(_, incident)| listed.has(incident, now)).collect();
+        numbered(incidents).into_iter().filter(|(_, incident)| listed.has(incident, now)).collect();
     let Some(word) = &options.id else {
         return Ok(match options.json {
-            true => terminal.json(&only(document, &shown).to_string()),
+            true => terminal.json(&document(&shown)?),
             false => terminal.show_incidents(&shown, &listed.words()),
         });
     };
     let chosen = choose(word, &shown).map_err(|why| Failure::new(Kind::Refused, why))?;
     let Some(file) = &options.bundle else {
         return Ok(match options.json {
-            true => terminal.json(&only(document, std::slice::from_ref(chosen)).to_string()),
+            true => terminal.json(&document(std::slice::from_ref(chosen))?),
             false => terminal.show_incident(&chosen.1),
         });
     };
@@ -54,16 +52,11 @@ pub(super) async fn incidents(options: IncidentOptions, socket: &Path) -> Result
     Ok(Ended::Done)
 }
 
-/// The document with these incidents alone, each as it came.
-fn only(mut document: Value, shown: &[Numbered]) -> Value {
-    if let Some(incidents) = document.get_mut("incidents").and_then(Value::as_array_mut) {
-        let mut number = 0;
-        incidents.retain(|_| {
-            number += 1;
-            shown.iter().any(|(kept, _)| *kept == number)
-        });
-    }
-    document
+/// The document of these incidents.
+fn document(shown: &[Numbered]) -> Result<String, Failure> {
+    let document = IncidentsDocument::of(shown.iter().map(|(_, incident)| incident.as_ref()));
+    serde_json::to_string(&document)
+        .map_err(|error| Failure::new(Kind::Unavailable, format!("no JSON can be made: {error}")))
 }
 
 /// Who knows of incidents.
@@ -90,13 +83,11 @@ impl Source {
     }
 }
 
-/// The document of all on disk. Files that can't be read are reported.
-fn on_disk(terminal: &Terminal, store: &IncidentStore) -> Result<Value, Failure> {
+/// All on disk, newest first. Files that can't be read are reported.
+fn on_disk(terminal: &Terminal, store: &IncidentStore) -> Result<Vec<Arc<Incident>>, Failure> {
     let StoredIncidents { incidents, bad } = store.load().map_err(|error| unreadable(store.directory(), &error))?;
     bad.iter().for_each(|bad| terminal.warn(&format!("can't be read: {bad}")));
-    let known = Incidents { incidents: incidents.into_iter().map(Arc::new).collect() };
-    serde_json::to_value(known)
-        .map_err(|error| Failure::new(Kind::Unavailable, format!("no JSON can be made: {error}")))
+    Ok(incidents.into_iter().map(Arc::new).collect())
 }
 
 async fn from_watchdog(client: &Client, incident: &Incident) -> Evidence {

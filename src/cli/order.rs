@@ -76,7 +76,7 @@ async fn until(
 ) -> Result<String, Failure> {
     let mut heard = Instant::now();
     loop {
-        match client.ask::<Seen>(Call::Status).await {
+        match client.ask::<Seen>(Call::State).await {
             Ok(seen) => {
                 heard = Instant::now();
                 match goals.look(&seen.status) {

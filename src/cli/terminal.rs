@@ -46,11 +46,11 @@ impl Terminal {
 
     /// The status, as it is now, for this screen.
     pub(super) async fn status_text(&self, screen: &Screen) -> Result<String, Failure> {
-        let document = self.client.call(Call::Status).await?;
         if self.json {
+            let document = self.client.call(Call::Status).await?;
             return Ok(format!("{}\n", tame(document.get())));
         }
-        let seen: Seen = self.client.read(&document)?;
+        let seen: Seen = self.client.ask(Call::State).await?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         Ok(status_text(&seen, now, screen))
     }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::seen::Incidents;
 use super::words::{Call, Failure, Kind, Line, VERSION};
 use crate::export::Exporter;
+use crate::export::document::IncidentsDocument;
 use crate::model::{Plan, Request, Setup};
 
 /// What only the core loop can answer.
@@ -54,6 +55,8 @@ impl Answers {
         let bound = call.bound();
         match call {
             Call::Status => document(self.exporter.status_json()),
+            Call::State => document(self.exporter.state_json()),
+            Call::Remembered => written(&Incidents { incidents: self.exporter.incidents() }),
             Call::Incidents { id } => self.incidents(id.as_deref()),
             Call::Order { request: Request::Stop | Request::StopNow, .. } => {
                 Err(Failure::new(Kind::Refused, "mpswarden itself is stopped by SIGTERM: systemctl stop mpswarden"))
@@ -78,7 +81,7 @@ impl Answers {
                 return Err(Failure::new(Kind::Refused, format!("no incident {id:?} is remembered: {cure}")));
             }
         }
-        written(&Incidents { incidents })
+        written(&IncidentsDocument::of(incidents.iter().map(Arc::as_ref)))
     }
 
     async fn ask(&self, wanted: Wanted, dry_run: bool, bound: Duration) -> Answered {

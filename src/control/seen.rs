@@ -1,4 +1,4 @@
-//! What a client gets: the documents of `/api/v1/status` and `/api/v1/incidents`, read back. No judgement.
+//! What the client of a watchdog of the same version reads back: its status and its incidents. No judgement.
 
 use std::sync::Arc;
 use std::time::Duration;

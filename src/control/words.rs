@@ -34,6 +34,10 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<String>,
     },
+    /// The status as the client of the same version reads it back: no promise holds for its form.
+    State,
+    /// All incidents as the client of the same version reads them back: no promise holds for their form.
+    Remembered,
     /// Do something; the answer is a [`crate::model::Plan`].
     Order {
         /// The order.

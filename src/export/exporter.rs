@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::document::{IncidentsDocument, Running, StatusDocument, Wall};
 use super::incidents::Incidents;
 use super::metrics::{Pages, Snapshot, Tally};
 use super::wall::WallClock;
@@ -111,21 +112,16 @@ impl Page {
     }
 }
 
-/// The JSON of a status; its moments are nanoseconds since `boot_timestamp_seconds`.
+/// A status as the client of the same version reads it back; its moments are nanoseconds since
+/// `boot_timestamp_seconds`.
 #[derive(Serialize)]
-struct Document<'a> {
+struct StateDocument<'a> {
     timestamp_seconds: f64,
     boot_timestamp_seconds: f64,
     build: BuildInfo,
     http: Vec<HttpAddress>,
     #[serde(flatten)]
     status: &'a Status,
-}
-
-/// The JSON of incidents, newest first.
-#[derive(Serialize)]
-struct IncidentList<'a> {
-    incidents: Vec<&'a Incident>,
 }
 
 impl Exporter {
@@ -199,11 +195,10 @@ impl Exporter {
         facts.version += 1;
     }
 
-    /// The incidents as JSON: `{"incidents": [...]}`.
+    /// The document of `/api/v1/incidents`.
     pub fn incidents_json(&self) -> Result<Bytes, serde_json::Error> {
         let incidents = self.incidents();
-        let list = IncidentList { incidents: incidents.iter().map(Arc::as_ref).collect() };
-        plain_json(&list)
+        plain_json(&IncidentsDocument::of(incidents.iter().map(Arc::as_ref)))
     }
 
     /// The build that runs.
@@ -254,10 +249,17 @@ impl Exporter {
         Ok(text)
     }
 
-    /// The last status as JSON, however old: its `timestamp_seconds` says so.
+    /// The document of `/api/v1/status`, however old the status is: its `timestamp_seconds` says so.
     pub fn status_json(&self) -> Result<Bytes, serde_json::Error> {
+        let wall = Wall { boot_seconds: self.wall.boot() };
+        let http = lock(&self.facts).http.clone();
+        plain_json(&StatusDocument::of(&self.status(), Running { wall, build: self.build, http }))
+    }
+
+    /// The last status as the client of the same version reads it back, however old.
+    pub fn state_json(&self) -> Result<Bytes, serde_json::Error> {
         let status = self.status();
-        let document = Document {
+        let document = StateDocument {
             timestamp_seconds: self.wall.seconds(status.at),
             boot_timestamp_seconds: self.wall.boot(),
             build: self.build,

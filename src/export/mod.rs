@@ -1,5 +1,6 @@
 //! What the outside sees: metrics, HTTP, log lines. It reads events and the last status, and decides nothing.
 
+pub mod document;
 mod exporter;
 pub mod http;
 mod incidents;

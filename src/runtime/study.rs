@@ -175,7 +175,7 @@ fn say(text: &str) {
 /// A watchdog with another state directory may serve the group all the same.
 async fn refuse_served(socket: &Path, group: &GroupConfiguration) -> Result<(), Refusal> {
     // Without an answer no watchdog serves it that could be asked; the locks are still to be taken.
-    let Ok(status) = Client::of(socket).ask::<Status>(Call::Status).await else { return Ok(()) };
+    let Ok(status) = Client::of(socket).ask::<Status>(Call::State).await else { return Ok(()) };
     if status.groups.iter().all(|served| served.name != group.name) {
         return Ok(());
     }

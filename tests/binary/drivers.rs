@@ -9,6 +9,7 @@ use toml::Value as Toml;
 
 use crate::support::http;
 use crate::support::scene::{Scene, eventually, program};
+use crate::support::schema;
 use crate::support::watchdog::Watchdog;
 
 /// A scene whose daemon speaks as this driver's.
@@ -32,6 +33,7 @@ fn the_killed_client_is_named(dialect: Dialect) {
     watchdog.await_event("serving", "restart of all clients ended serving");
     let incident = eventually("an incident that is over", || {
         let all: Value = serde_json::from_str(&http::get(watchdog.address(), "/api/v1/incidents").ok()?.1).ok()?;
+        schema::assert_is("incidents", &all);
         let over = |incident: &&Value| incident["verdict"].is_string() && incident["result"] == "serving";
         all["incidents"].as_array()?.iter().find(over).cloned()
     });

@@ -167,10 +167,16 @@ fn a_library_that_an_earlier_version_left_is_replaced_before_an_engine_starts() 
     scene.assert_nothing_is_left();
 }
 
-/// A duration as serde writes it.
+/// A span as the document has it.
 fn time(value: &serde_json::Value) -> Duration {
-    let part = |name: &str| value[name].as_u64().unwrap();
-    Duration::new(part("secs"), u32::try_from(part("nanos")).unwrap())
+    Duration::from_secs_f64(value.as_f64().unwrap())
+}
+
+/// The time with each number of clients, which is its place.
+fn times_by_clients(status: &serde_json::Value) -> Vec<Duration> {
+    let by_clients = status["overlap"]["by_clients"].as_array().unwrap();
+    assert!(by_clients.iter().enumerate().all(|(clients, time)| time["clients"] == clients));
+    by_clients.iter().map(|of| time(&of["seconds"])).collect()
 }
 
 #[test]
@@ -181,13 +187,14 @@ fn the_kernels_of_simulated_engines_are_counted_by_the_real_library() {
     let traffic = Traffic::start(names.iter().filter_map(|name| scene.stage.engine_address(name))).unwrap();
     let status = eventually("kernels of both", || {
         let status = watchdog.status();
-        let busy = |index: usize| time(&status["engines"][index]["sharing"]["kernel_busy"]) > Duration::ZERO;
+        let busy = |index: usize| time(&status["engines"][index]["sharing"]["kernel_busy_seconds"]) > Duration::ZERO;
         (busy(0) && busy(1)).then_some(status)
     });
-    let of_engines: Duration = (0..2).map(|index| time(&status["engines"][index]["sharing"]["kernel_busy"])).sum();
-    let by_clients = status["overlap"]["by_clients"].as_array().unwrap().iter().map(time);
-    let of_clients: Duration = (0..).zip(by_clients).map(|(clients, time)| time * clients).sum();
-    assert_eq!(of_clients, of_engines, "each engine is one client");
+    let of_engines: Duration =
+        (0..2).map(|index| time(&status["engines"][index]["sharing"]["kernel_busy_seconds"])).sum();
+    let of_clients: Duration = (0..).zip(times_by_clients(&status)).map(|(clients, time)| time * clients).sum();
+    // Each is a sum of spans that were rounded by themselves.
+    assert!(of_clients.abs_diff(of_engines) < Duration::from_micros(1), "each engine is one client: {status:#}");
     traffic.finish();
     watchdog.stop();
     scene.assert_nothing_is_left();
@@ -230,12 +237,12 @@ fn windows_are_counted_and_the_player_is_busy_for_half_of_their_time() {
         let status = watchdog.status();
         (status["overlap"]["windows"].as_u64()? >= 3).then_some(status)
     });
-    let (sampled, engine) = (time(&status["overlap"]["sampled"]), &status["engines"][0]["sharing"]);
+    let (sampled, engine) = (time(&status["overlap"]["sampled_seconds"]), &status["engines"][0]["sharing"]);
     assert_eq!(engine["probe"], "working");
     // The engine's own kernels, where it has a probe too, come on top.
-    assert!(time(&engine["kernel_busy"]) >= sampled / 2, "{status:#}");
-    let by_clients: Vec<Duration> = status["overlap"]["by_clients"].as_array().unwrap().iter().map(time).collect();
-    assert_eq!(by_clients.iter().sum::<Duration>(), sampled);
+    assert!(time(&engine["kernel_busy_seconds"]) >= sampled / 2, "{status:#}");
+    let sum: Duration = times_by_clients(&status).iter().sum();
+    assert!(sum.abs_diff(sampled) < Duration::from_micros(1), "{status:#}");
     watchdog.stop();
     scene.assert_nothing_is_left();
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::support::http;
 use crate::support::scene::Scene;
+use crate::support::schema;
 use crate::support::watchdog::Watchdog;
 
 /// Three engines, a fault of the first, and the incident that it became.
@@ -17,6 +18,7 @@ fn after(injection: Injection) -> (Scene, Watchdog, Value) {
     watchdog.await_serving();
     let incident = crate::support::scene::eventually("an incident that is over", || {
         let all: Value = serde_json::from_str(&http::get(watchdog.address(), "/api/v1/incidents").ok()?.1).ok()?;
+        schema::assert_is("incidents", &all);
         let of_the_group = |incident: &&Value| incident["verdict"].is_string() && incident["result"] == "serving";
         all["incidents"].as_array()?.iter().find(of_the_group).cloned()
     });

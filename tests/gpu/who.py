@@ -51,7 +51,7 @@ def try_one(stage, number, case, act, culprit):
     convicted = [engine for engine, strength in strengths.items() if strength == "convicted"]
     row = {"case": case, "culprit": culprit.name, "taken": taken, "convicted": convicted, "strengths": strengths}
     row |= {"verdict": incident.get("verdict"), "wrong": any(engine != culprit.name for engine in convicted)}
-    row["evidence"] = [[round(line["at"] - incident["evidence_at"], 4), line.get("engine"), line["word"], line["text"]]
+    row["evidence"] = [[round(line["at_timestamp_seconds"] - incident["evidence_at_timestamp_seconds"], 4), line.get("engine"), line["word"], line["text"]]
                        for line in incident.get("evidence", [])]
     print(f"{number:2} {case:16} {culprit.name}  {row['verdict']}", flush=True)
     return row

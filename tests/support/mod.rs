@@ -8,5 +8,6 @@ pub mod needs;
 pub mod processes;
 pub mod running;
 pub mod scene;
+pub mod schema;
 pub mod statuses;
 pub mod watchdog;

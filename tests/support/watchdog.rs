@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::support::http;
 use crate::support::metrics::Metrics;
 use crate::support::scene::{PATIENCE, eventually, program};
+use crate::support::schema;
 
 const GROUP: &str = "small-llms";
 
@@ -198,6 +199,7 @@ impl Watchdog {
     pub fn status(&self) -> Value {
         let (_, text) = http::get(self.address(), "/api/v1/status").unwrap();
         let mut status: Value = serde_json::from_str(&text).unwrap();
+        schema::assert_is("status", &status);
         status["groups"][0].take()
     }
 

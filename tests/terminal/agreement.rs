@@ -19,10 +19,10 @@ fn of_status(status: &Value) -> Vec<(String, f64)> {
     number("clients", &group["clients"]);
     number("generation", &group["generation"]);
     number("budget", &group["budget_remaining"]);
-    number("gpu memory", &status["gpus"][0]["memory_used"]);
+    number("gpu memory", &status["gpus"][0]["memory_used_bytes"]);
     for engine in group["engines"].as_array().unwrap() {
         let name = engine["name"].as_str().unwrap();
-        number(&format!("memory of {name}"), &engine["device_memory"]);
+        number(&format!("memory of {name}"), &engine["device_memory_bytes"]);
         number(&format!("{name} is {}", engine["state"].as_str().unwrap()), &Value::from(1.0));
     }
     facts

@@ -3,7 +3,7 @@
 
 mod agreement;
 mod asking;
-mod made;
+pub mod made;
 mod naming;
 mod player;
 mod socket;

@@ -53,7 +53,7 @@ pub use overlap::{Advice, AdviceReason, Baseline, BaselineSource, OverlapWindow,
 pub use process::{CommandLine, Exit, MpsEnvironment, Owner, ProcessId};
 pub use refusal::{Refusal, SuppressedAction};
 pub use report::Report;
-pub use request::{Awaited, Plan, Request, Verb};
+pub use request::{Awaited, AwaitedWord, Plan, Request, Verb};
 pub use saying::{Doubt, LinePlace, Saying};
 pub use setup::Setup;
 pub use source::{Blindness, Source, SourceScope, SourceState, SourceStatus, Subject};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EngineKey, GroupName, Tier};
+use super::words::words;
+use super::{EngineKey, EngineName, GroupName, Tier};
 
 /// An order. `None` for a group means every group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +110,7 @@ pub struct Plan {
 
 /// A state to wait for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(into = "FlatAwaited", try_from = "FlatAwaited")]
 pub enum Awaited {
     /// The group serves, in this generation or a later one.
     GroupServes {
@@ -129,4 +130,99 @@ pub enum Awaited {
     },
     /// The engine has no process and gets none.
     EngineStopped(EngineKey),
+}
+
+/// A goal as JSON has it: flat, with a word for what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct FlatAwaited {
+    /// The state that is waited for.
+    goal: AwaitedWord,
+    /// The group that it is about.
+    group: GroupName,
+    /// The engine that it is about; left out: the whole group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    engine: Option<EngineName>,
+    /// The generation from which on it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    generation: Option<u32>,
+    /// The incarnation from which on it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    incarnation: Option<u32>,
+}
+
+words!(
+    /// What a goal waits for.
+    AwaitedWord {
+        /// A group that serves.
+        GroupServes = "group_serves",
+        /// A group that is stopped.
+        GroupStopped = "group_stopped",
+        /// An engine that serves.
+        EngineServes = "engine_serves",
+        /// An engine that is stopped.
+        EngineStopped = "engine_stopped",
+    }
+);
+
+impl From<Awaited> for FlatAwaited {
+    fn from(goal: Awaited) -> FlatAwaited {
+        let of_group = |goal, group| FlatAwaited { goal, group, engine: None, generation: None, incarnation: None };
+        let of_engine =
+            |goal, engine: EngineKey| FlatAwaited { engine: Some(engine.engine), ..of_group(goal, engine.group) };
+        match goal {
+            Awaited::GroupServes { group, generation } => {
+                FlatAwaited { generation: Some(generation), ..of_group(AwaitedWord::GroupServes, group) }
+            }
+            Awaited::GroupStopped(group) => of_group(AwaitedWord::GroupStopped, group),
+            Awaited::EngineServes { engine, incarnation } => {
+                FlatAwaited { incarnation: Some(incarnation), ..of_engine(AwaitedWord::EngineServes, engine) }
+            }
+            Awaited::EngineStopped(engine) => of_engine(AwaitedWord::EngineStopped, engine),
+        }
+    }
+}
+
+impl TryFrom<FlatAwaited> for Awaited {
+    type Error = &'static str;
+
+    fn try_from(words: FlatAwaited) -> Result<Awaited, &'static str> {
+        let FlatAwaited { goal, group, engine, generation, incarnation } = words;
+        let key = |engine: Option<EngineName>| engine.map(|engine| EngineKey { group: group.clone(), engine });
+        match goal {
+            AwaitedWord::GroupServes => generation.map(|generation| Awaited::GroupServes { group, generation }),
+            AwaitedWord::GroupStopped => Some(Awaited::GroupStopped(group)),
+            AwaitedWord::EngineServes => {
+                key(engine).zip(incarnation).map(|(engine, incarnation)| Awaited::EngineServes { engine, incarnation })
+            }
+            AwaitedWord::EngineStopped => key(engine).map(Awaited::EngineStopped),
+        }
+        .ok_or("a goal lacks its engine, its generation or its incarnation")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_is_flat_in_json_and_reads_back_as_the_same() {
+        let engine = EngineKey { group: "g".into(), engine: "e".into() };
+        for (goal, written) in [
+            (
+                Awaited::GroupServes { group: "g".into(), generation: 3 },
+                r#"{"goal":"group_serves","group":"g","generation":3}"#,
+            ),
+            (Awaited::GroupStopped("g".into()), r#"{"goal":"group_stopped","group":"g"}"#),
+            (
+                Awaited::EngineServes { engine: engine.clone(), incarnation: 2 },
+                r#"{"goal":"engine_serves","group":"g","engine":"e","incarnation":2}"#,
+            ),
+            (Awaited::EngineStopped(engine), r#"{"goal":"engine_stopped","group":"g","engine":"e"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&goal).unwrap(), written);
+            assert_eq!(serde_json::from_str::<Awaited>(written).unwrap(), goal);
+        }
+        assert!(serde_json::from_str::<Awaited>(r#"{"goal":"engine_stopped","group":"g"}"#).is_err());
+    }
 }
