@@ -5,6 +5,7 @@ mod agreement;
 mod asking;
 pub mod made;
 mod naming;
+mod plain;
 mod player;
 mod socket;
 mod text;
