@@ -24,7 +24,7 @@ pub(super) fn known_reasons() -> impl Iterator<Item = &'static str> {
     faults.map(|fault| fault.as_str()).chain([Reason::Operator.as_str(), START, UNKNOWN, ISOLATION, OTHER])
 }
 
-/// Of the time between two statuses, so much counts.
+/// Time between two statuses that counts: at most [`LONGEST`].
 pub(super) fn counted(between: Duration) -> Duration {
     between.min(LONGEST)
 }
