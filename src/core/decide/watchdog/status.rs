@@ -137,7 +137,7 @@ impl Domain {
         }
     }
 
-    /// `None`: nobody knows, or it is down on purpose: not started yet, or ended in order.
+    /// Whether the control daemon is up; `None`: not known, or it is down on purpose: not started yet, or ended in order.
     fn control_up(&self) -> Option<bool> {
         match (&self.phase, self.scene.control.process) {
             (Phase::Waiting, _) => None,
