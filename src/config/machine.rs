@@ -1,7 +1,7 @@
 //! What a configuration names and this machine lacks: programs, users, files, directories, addresses. Looks, and changes
 //! nothing.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use nix::unistd::{AccessFlags, User, access};
 
 use super::configuration::{Configuration, EngineConfiguration};
 use super::problem::{Places, Problem};
-use crate::files::{self, Holds, Links};
+use crate::files::{self, Holds, Links, NoProgram};
 
 /// An environment file that is searched for a PATH, in bytes.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -64,18 +64,13 @@ const PROGRAM_HINT: &str =
     "install it, give its full path, or chmod +x: the PATH of a service is not that of your shell";
 
 /// Why a program, a path or a name to be found on `path`, can't be started; `None`: it can.
-fn cannot_run(program: &str, path: &OsString) -> Option<String> {
-    let fine = |at: &Path| at.is_file() && access(at, AccessFlags::X_OK).is_ok();
-    if !program.contains('/') {
-        let found = std::env::split_paths(path).any(|directory| fine(&directory.join(program)));
-        return (!found).then(|| format!("the program {program:?} was not found on PATH"));
-    }
-    let at = Path::new(program);
-    match at.metadata() {
-        _ if fine(at) => None,
-        Ok(_) => Some(format!("the program {program:?} is there, and may not be executed")),
-        Err(_) => Some(format!("the program {program:?} was not found")),
-    }
+fn cannot_run(program: &str, path: &OsStr) -> Option<String> {
+    let may_run = |at: &Path| at.is_file() && access(at, AccessFlags::X_OK).is_ok();
+    Some(match files::find_program(Path::new(program), path, may_run).err()? {
+        NoProgram::NotExecutable => format!("the program {program:?} is there, and may not be executed"),
+        NoProgram::NotFound if program.contains('/') => format!("the program {program:?} was not found"),
+        NoProgram::NotFound => format!("the program {program:?} was not found on PATH"),
+    })
 }
 
 fn path_of_ours() -> OsString {

@@ -3,6 +3,7 @@
 //! path others can reach does it by this. Decides nothing.
 
 mod directory;
+mod program;
 mod text;
 mod write;
 
@@ -14,6 +15,7 @@ use std::path::Path;
 use nix::libc::{O_NOCTTY, O_NOFOLLOW, O_NONBLOCK};
 
 pub use directory::{Holds, Untrusted, check_directory};
+pub use program::{NoProgram, find_program};
 pub use text::read_text;
 pub use write::{append, make_directory, own, replace, truncate_at};
 

@@ -19,7 +19,7 @@ use super::birth::{self, Cradle};
 use super::own_limits;
 use super::pidfd::Pidfd;
 use super::reaper;
-use crate::files;
+use crate::files::{self, NoProgram};
 use crate::model::{Exit, ProcessId};
 
 /// A process to be started, in a session of its own, stdin from /dev/null unless captured.
@@ -187,19 +187,12 @@ fn resolve(program: &Path, environment: &BTreeMap<OsString, OsString>) -> Result
     let is_executable = |path: &Path| {
         path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
     };
-    if program.components().count() > 1 || program.is_absolute() {
-        return match program {
-            _ if is_executable(program) => Ok(program.to_owned()),
-            _ if program.exists() => Err(StartError::NotExecutable(program.to_owned())),
-            _ => Err(StartError::NoProgram(program.to_owned())),
-        };
-    }
     let path =
         environment.get(&OsString::from("PATH")).cloned().unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|candidate| is_executable(candidate))
-        .ok_or_else(|| StartError::NoProgram(program.to_owned()))
+    files::find_program(program, &path, is_executable).map_err(|why| match why {
+        NoProgram::NotFound => StartError::NoProgram(program.to_owned()),
+        NoProgram::NotExecutable => StartError::NotExecutable(program.to_owned()),
+    })
 }
 
 /// Whether the program could be started, known before anything is.
