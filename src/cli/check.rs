@@ -2,19 +2,15 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use super::arguments::CheckOptions;
 use super::exit::ExitStatus;
 use super::terminal::say;
 use crate::config::{self, Configuration, Examined, Problem, Problems};
 use crate::host::kernel_log;
-use crate::host::nvml::Driver;
+use crate::host::nvml::{Driver, START_BOUND};
 use crate::text::figures::plural;
 use crate::text::plain::lines;
-
-/// How long the driver may take to answer: it loads for seconds where no persistence daemon keeps it.
-const NVML_BOUND: Duration = Duration::from_secs(30);
 
 /// Prints the effective configuration to stdout, with "ok" at its end, and every problem to stderr.
 pub fn check(options: &CheckOptions) -> ExitCode {
@@ -66,7 +62,7 @@ fn with_the_machine(mut examined: Examined) -> (Examined, String) {
     let kernel_log = kernel_log_in_no_form(&examined.configuration);
     examined.warn(kernel_log);
     let library = examined.configuration.nvml_library.clone();
-    match Driver::open_within(&library, NVML_BOUND) {
+    match Driver::open_within(&library, START_BOUND) {
         Ok((_, gpus)) => {
             let problems = examined.configuration.resolve(&gpus, 0).err();
             examined.warn(problems.into_iter().flat_map(|problems| problems.list));
@@ -78,10 +74,7 @@ fn with_the_machine(mut examined: Examined) -> (Examined, String) {
             (examined, String::new())
         }
         // Perhaps the file is for another machine.
-        Err(error) => {
-            let why = error.to_string();
-            (examined, format!("; no GPU was looked at: {}", why.split(';').next().unwrap_or_default()))
-        }
+        Err(error) => (examined, format!("; no GPU was looked at: {}", error.in_short())),
     }
 }
 

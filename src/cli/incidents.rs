@@ -3,11 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{self, Configuration};
 use crate::control::{Call, Client, Failure, Incidents, Kind};
 use crate::export::document::IncidentsDocument;
+use crate::host::clock;
 use crate::host::incident_store::{IncidentStore, StoredIncidents};
 use crate::model::{Incident, Setup};
 
@@ -26,7 +26,7 @@ pub(super) async fn incidents(options: IncidentOptions, socket: &Path) -> Result
         Source::Disk { store, .. } => on_disk(&terminal, store)?,
     };
     let listed = Listed { since: options.since, group: options.group.clone() };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let now = clock::since_1970().as_secs_f64();
     let shown: Vec<Numbered> =
         numbered(incidents).into_iter().filter(|(_, incident)| listed.has(incident, now)).collect();
     let Some(word) = &options.id else {

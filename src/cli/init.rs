@@ -5,22 +5,17 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 
 use super::exit::ExitStatus;
 use super::terminal::{say, tell};
-use crate::config::starter;
-use crate::host::nvml::Driver;
+use crate::config::{DEFAULT_NVML_LIBRARY, starter};
+use crate::host::nvml::{Driver, START_BOUND};
 use crate::text::figures::plural;
 
-/// How long the driver may take to answer.
-const NVML_BOUND: Duration = Duration::from_secs(30);
 /// The name for stdout.
 const STDOUT: &str = "-";
-/// NVML where no other is named.
-const LIBRARY: &str = "libnvidia-ml.so.1";
 
 /// Options of `init`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -29,7 +24,7 @@ pub struct InitOptions {
     #[arg(default_value = "/etc/mpswarden/mpswarden.toml")]
     pub file: PathBuf,
     /// The NVML library that is asked for GPUs.
-    #[arg(long, value_name = "LIBRARY", default_value = LIBRARY)]
+    #[arg(long, value_name = "LIBRARY", default_value = DEFAULT_NVML_LIBRARY)]
     pub nvml_library: String,
 }
 
@@ -40,12 +35,11 @@ pub fn init(options: &InitOptions) -> ExitCode {
     if file.as_os_str() != STDOUT && fs::symlink_metadata(file).is_ok() {
         return refused(file, &ErrorKind::AlreadyExists.into());
     }
-    let (text, found) = match Driver::open_within(&options.nvml_library, NVML_BOUND) {
+    let (text, found) = match Driver::open_within(&options.nvml_library, START_BOUND) {
         Ok((_, gpus)) => (starter(&gpus, None), format!("for {}", plural(gpus.len(), "GPU"))),
         Err(error) => {
-            let why = error.to_string();
-            let why = why.split(';').next().unwrap_or_default();
-            (starter(&[], Some(why)), format!("for a GPU that is to be named: {why}"))
+            let why = error.in_short();
+            (starter(&[], Some(&why)), format!("for a GPU that is to be named: {why}"))
         }
     };
     if file.as_os_str() == STDOUT {

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::choice::Numbered;
 use super::incident_text::{incident_text, incidents_text};
@@ -11,6 +10,7 @@ use super::status_text::status_text;
 use crate::control::Client;
 use crate::control::Seen;
 use crate::control::{Call, Failure};
+use crate::host::clock;
 use crate::model::{Incident, Plan};
 use crate::text::plain::{json as tame, lines, one_line as clean};
 use crate::text::screen::Screen;
@@ -51,8 +51,7 @@ impl Terminal {
             return Ok(format!("{}\n", tame(document.get())));
         }
         let seen: Seen = self.client.ask(Call::State).await?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        Ok(status_text(&seen, now, screen))
+        Ok(status_text(&seen, clock::since_1970().as_secs_f64(), screen))
     }
 
     /// Whether programs read it.

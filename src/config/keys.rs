@@ -25,6 +25,8 @@ const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("observe", Mode::
 const STARTS: [(&str, StartOrder); 3] =
     [("sequential", StartOrder::Sequential), ("parallel", StartOrder::Parallel), ("staggered", StartOrder::Staggered)];
 
+/// NVML where the configuration names no other.
+pub const DEFAULT_NVML_LIBRARY: &str = "libnvidia-ml.so.1";
 /// CUDA names GPUs by it.
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
@@ -71,7 +73,7 @@ fn whole(root: Section) -> Configuration {
         root.missing("no [[group]]", "a group is one GPU, one control daemon and its engines");
     }
     let configuration = Configuration {
-        nvml_library: root.optional("nvml_library", text).unwrap_or_else(|| "libnvidia-ml.so.1".to_owned()),
+        nvml_library: root.optional("nvml_library", text).unwrap_or_else(|| DEFAULT_NVML_LIBRARY.to_owned()),
         kernel_log: root.optional("kernel_log", path).unwrap_or_else(|| "/dev/kmsg".into()),
         state_directory,
         web: web(root.table("web")),

@@ -27,7 +27,7 @@ pub use configuration::{
     MpsConfiguration, Web,
 };
 pub use guess::guess_kind;
-pub use keys::{known_keys, parse};
+pub use keys::{DEFAULT_NVML_LIBRARY, known_keys, parse};
 pub use load::{Examined, examine, load, load_for_study};
 pub use problem::{Place, Problem, Problems, Weight};
 pub use resolve::Resolved;

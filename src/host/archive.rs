@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tar::{Builder, Header};
 use tempfile::NamedTempFile;
+
+use super::clock;
 
 /// One that is being written, beside its place. Dropped before its end it leaves nothing.
 pub struct Archive {
@@ -26,7 +27,7 @@ impl Archive {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let beside = NamedTempFile::new_in(directory)?;
         let parts = Builder::new(GzEncoder::new(beside.reopen()?, Compression::default()));
-        let made_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let made_at = clock::since_1970().as_secs();
         Ok(Archive { parts, beside, path: path.to_owned(), folder: folder.to_owned(), made_at })
     }
 

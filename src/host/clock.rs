@@ -13,6 +13,11 @@ pub fn now() -> Moment {
     Moment::from_nanos(read(ClockId::CLOCK_BOOTTIME).as_nanos() as u64)
 }
 
+/// The wall clock, since 1970; zero where it says less.
+pub fn since_1970() -> Duration {
+    read(ClockId::CLOCK_REALTIME)
+}
+
 /// The wall time of `moment`, by what both clocks say now.
 pub fn wall_of(moment: Moment) -> SystemTime {
     let (now, wall) = (now(), SystemTime::now());
@@ -22,7 +27,7 @@ pub fn wall_of(moment: Moment) -> SystemTime {
 /// The moment of a stamp in UTC, by what both clocks say now. A stamp of the future is now: a line
 /// can't be read before it was written.
 pub fn moment_of_utc(stamp: Stamp) -> Moment {
-    let wall = read(ClockId::CLOCK_REALTIME);
+    let wall = since_1970();
     now().before(wall.saturating_sub(Duration::from_millis(stamp.unix_millis)))
 }
 

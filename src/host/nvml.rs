@@ -29,6 +29,9 @@ use crate::model::{GpuActivity, GpuIdentity, GpuProcess, GpuReading, GpuUuid};
 /// How often a list is fetched anew when processes came between its count and its content.
 const LIST_ATTEMPTS: usize = 8;
 
+/// Upper bound for the driver to answer at first: it loads for seconds where no persistence daemon keeps it.
+pub const START_BOUND: Duration = Duration::from_secs(30);
+
 /// How long one wait for an event lasts before the follower is asked whether to go on.
 const EVENT_WAIT_MS: u32 = 1000;
 

@@ -81,6 +81,13 @@ pub enum NvmlError {
     },
 }
 
+impl NvmlError {
+    /// What went wrong, without the cure.
+    pub fn in_short(&self) -> String {
+        self.to_string().split(';').next().unwrap_or_default().to_owned()
+    }
+}
+
 /// Why the library can't be opened.
 #[expect(clippy::wildcard_enum_match_arm, reason = "nvml-wrapper's errors are foreign and grow")]
 pub(super) fn open_error(path: &str, error: Failure) -> NvmlError {

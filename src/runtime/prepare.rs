@@ -8,7 +8,7 @@ use crate::cli::ExitStatus;
 use crate::config::{Configuration, Problems, Resolved};
 use crate::decide::{Memory, Policy};
 use crate::host::leftovers::{self, Cleared, Lock, LockError};
-use crate::host::nvml::{Driver, NvmlError};
+use crate::host::nvml::{Driver, NvmlError, START_BOUND};
 use crate::host::pipe_directory::{self, InTheWay};
 use crate::host::state_file::Loaded;
 use crate::host::{child, clock, reaper};
@@ -18,8 +18,6 @@ use super::descriptors::{self, Share};
 use super::refusal::Refusal;
 use super::trust;
 
-/// Upper bound for the driver to answer at the start: it loads for seconds where no persistence daemon keeps it.
-const NVML_BOUND: Duration = Duration::from_secs(30);
 /// Upper bound for ending what an earlier run left.
 const LEFTOVERS_BOUND: Duration = Duration::from_secs(30);
 
@@ -57,7 +55,7 @@ pub(super) struct Found {
 /// Looks at everything that must be there. What only one group lacks holds that group; it is refused where no group could
 /// be started. Ends and starts nothing: engines that an earlier run left serve on where this one can't.
 pub(super) fn look(configuration: &Configuration, seed: u64) -> Result<Found, Refusal> {
-    let (driver, gpus) = Driver::open_within(&configuration.nvml_library, NVML_BOUND).map_err(Refusal::unavailable)?;
+    let (driver, gpus) = Driver::open_within(&configuration.nvml_library, START_BOUND).map_err(Refusal::unavailable)?;
     let refused = |problems: Problems| Refusal { status: ExitStatus::of(&problems), why: problems.to_string() };
     let resolved = configuration.resolve_for_those_there(&gpus, seed).map_err(refused)?;
     let Resolved { policy, launches, absent } = resolved;

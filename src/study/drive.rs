@@ -1,7 +1,7 @@
 //! The experiment: brings the group into each setting, runs every cell's load in it, and keeps what was measured. A run
 //! that fails is reported and costs nothing but itself.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -14,6 +14,7 @@ use super::request::Lengths;
 use super::results::{Arrangement, Measured, Plan, Run, StudiedEngine, Study};
 use super::schedule::{Job, cells, schedule};
 use crate::act::{OwnerMark, PrepareError};
+use crate::host::clock;
 use crate::model::{EngineLaunch, GroupLaunch};
 
 /// Most starts of a setting in all: engines that die again and again end the study of it.
@@ -52,7 +53,7 @@ impl Experiment {
         };
         let study = Study {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            began: since_1970(),
+            began: clock::since_1970().as_secs(),
             took: 0.0,
             group: launch.domain.group.to_string(),
             gpu,
@@ -108,7 +109,7 @@ impl Experiment {
 
     /// What was measured up to now. Its baselines are still to be made.
     pub fn finish(mut self) -> Study {
-        self.study.took = since_1970().saturating_sub(self.study.began) as f64;
+        self.study.took = clock::since_1970().as_secs().saturating_sub(self.study.began) as f64;
         self.study
     }
 
@@ -254,8 +255,4 @@ fn api_key(engine: &EngineLaunch) -> Option<String> {
     });
     let option = option.map(|key| key.or_else(|| words.next().cloned()));
     option.flatten().or_else(|| engine.environment.get("VLLM_API_KEY").cloned())
-}
-
-fn since_1970() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |passed| passed.as_secs())
 }
