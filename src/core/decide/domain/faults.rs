@@ -52,10 +52,7 @@ impl Domain {
         let died = engine.and_then(|engine| death(engine).or_else(|| engine.died.clone()));
         let told_there = died.is_some_and(|died| died.fault == finding.fault);
         let tier = self.tier_now(finding, turn).filter(|_| !told_there);
-        let may = |tier| {
-            let act = self.scene.may_act_on(finding.fault, turn.hold);
-            act.and_then(|()| self.scene.may_end(tier, finding.engine.as_ref()))
-        };
+        let may = |tier| self.scene.may_restart(tier, finding.engine.as_ref(), finding.fault, turn.hold);
         if let Some((tier, Err(reason))) = tier.map(|tier| (tier, may(tier))) {
             let action = match tier {
                 Tier::Daemon if is_of_the_gpu(finding.fault) => SuppressedAction::StopGroup,
@@ -93,10 +90,9 @@ impl Domain {
     pub(crate) fn most_urgent<'a>(&self, found: &'a [Finding], turn: &Turn<'_>) -> Option<(&'a Finding, Tier)> {
         found
             .iter()
-            .filter(|finding| self.scene.may_act_on(finding.fault, turn.hold).is_ok())
             .filter_map(|finding| self.tier_now(finding, turn).map(|tier| (finding, tier)))
             .filter(|(finding, tier)| *tier > Tier::Engine && self.may_end_for(finding.fault, turn.now).is_ok())
-            .filter(|(_, tier)| self.scene.may_end(*tier, None).is_ok())
+            .filter(|(finding, tier)| self.scene.may_restart(*tier, None, finding.fault, turn.hold).is_ok())
             .max_by_key(|(_, tier)| *tier)
     }
 

@@ -25,10 +25,16 @@ impl Scene {
         may::end_processes(engines.chain(daemon))
     }
 
-    /// Whether an engine may be restarted for `fault`.
-    pub(crate) fn may_restart_engine(&self, engine: &EngineName, fault: Fault, hold: Option<&Hold>) -> May {
+    /// Whether a tier may end and start again for `fault` what it ends: the engine, all engines, or the daemon too.
+    pub(crate) fn may_restart(
+        &self,
+        tier: Tier,
+        engine: Option<&EngineName>,
+        fault: Fault,
+        hold: Option<&Hold>,
+    ) -> May {
         self.may_act_on(fault, hold)?;
-        self.may_end(Tier::Engine, Some(engine))
+        self.may_end(tier, engine)
     }
 
     /// Whether a restart that is on its way may go further for `fault`.

@@ -77,7 +77,7 @@ impl Domain {
         let engine = &self.scene.engines[index];
         let neglected = engine.died.clone().filter(|_| matches!(engine.stage, Stage::Left | Stage::Failing));
         let Some(died) = neglected else { return };
-        if self.scene.may_restart_engine(engine.name(), died.fault, turn.hold).is_ok() {
+        if self.scene.may_restart(Tier::Engine, Some(engine.name()), died.fault, turn.hold).is_ok() {
             // More may be known by now of what ended it.
             let died = engine.explained(died);
             self.engine_failed(index, died, turn);
@@ -106,12 +106,10 @@ impl Domain {
     /// Takes out every engine that lives and has a fault of its own that one engine's restart mends.
     pub(crate) fn mend_engines(&mut self, found: &[Finding], turn: &mut Turn<'_>) {
         let mends = |finding: &&Finding| {
+            let engine = finding.engine.as_ref();
             finding.fault != Fault::EngineDied
                 && self.tier_now(finding, turn) == Some(Tier::Engine)
-                && finding
-                    .engine
-                    .as_ref()
-                    .is_some_and(|name| self.scene.may_restart_engine(name, finding.fault, turn.hold).is_ok())
+                && self.scene.may_restart(Tier::Engine, engine, finding.fault, turn.hold).is_ok()
         };
         let mended: Vec<&Finding> = found.iter().filter(mends).collect();
         self.scene.note_unmended(found, turn.now);
@@ -134,17 +132,11 @@ impl Domain {
         }
         let engine = &mut self.scene.engines[index];
         engine.tried.tries(died.fault, turn.now);
-        let may_act = self.scene.may_restart_engine(self.scene.engines[index].name(), died.fault, turn.hold);
-        // A leak is no emergency: its requests may end.
-        let ending = if died.fault == Fault::MemoryLeak {
-            self.planned_end(index, turn)
-        } else {
-            Stage::Ending(Ending::Look { since: turn.now })
-        };
+        let name = engine.name().clone();
+        let may_act = self.scene.may_restart(Tier::Engine, Some(&name), died.fault, turn.hold);
         let Died { at, fault, because } = died.clone();
         let (budget, window) = (self.scene.policy.recovery.engine_budget, self.scene.policy.recovery.budget_window);
         let engine = &mut self.scene.engines[index];
-        let name = engine.name().clone();
         engine.instance.note = Some(because.clone());
         engine.died = Some(died);
         engine.end_attempt(RecoveryResult::Superseded, turn);
@@ -163,6 +155,13 @@ impl Domain {
             }
             return;
         }
+        // A leak is no emergency: its requests may end.
+        let ending = if fault == Fault::MemoryLeak {
+            self.planned_end(index, turn)
+        } else {
+            Stage::Ending(Ending::Look { since: turn.now })
+        };
+        let engine = &mut self.scene.engines[index];
         // That the server took its client is no failure of its own.
         let own = fault != Fault::Evicted;
         if own {
