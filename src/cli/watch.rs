@@ -44,7 +44,7 @@ pub(super) async fn watch(terminal: &Terminal) -> Result<Ended, Failure> {
         let screen = Screen::of(&stdout());
         let asked = tokio::select! {
             asked = terminal.status_text(&screen) => asked,
-            () = signals.ended() => break,
+            () = signals.ends.one() => break,
         };
         match asked {
             Ok(text) => (last, trouble) = (text, None),
@@ -98,9 +98,25 @@ fn block(terminal: &Terminal, text: &str) -> std::io::Result<()> {
     out.flush()
 }
 
+/// The signals that end it.
+struct Ends([Arrivals; 4]);
+
+impl Ends {
+    /// Waits for one of them.
+    async fn one(&mut self) {
+        let [interrupt, terminate, hangup, quit] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+            _ = quit.recv() => {}
+        }
+    }
+}
+
 /// What ends it, and what changes the terminal meanwhile.
 struct Signals {
-    ends: [Arrivals; 4],
+    ends: Ends,
     stopped: Arrivals,
     resized: Arrivals,
 }
@@ -116,35 +132,20 @@ enum Passed {
 
 impl Signals {
     fn follow() -> std::io::Result<Signals> {
-        let ends = [
+        let ends = Ends([
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,
             signal(SignalKind::hangup())?,
             signal(SignalKind::quit())?,
-        ];
+        ]);
         let stopped = signal(SignalKind::from_raw(Signal::SIGTSTP as i32))?;
         Ok(Signals { ends, stopped, resized: signal(SignalKind::window_change())? })
     }
 
-    /// Waits for a signal that ends it.
-    async fn ended(&mut self) {
-        let [interrupt, terminate, hangup, quit] = &mut self.ends;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-            _ = quit.recv() => {}
-        }
-    }
-
     /// Waits for the next look. Ctrl-Z gives the terminal to the shell as it was, and takes it again afterwards.
     async fn passed(&mut self, mut full: Option<&mut FullScreen>) -> Passed {
-        let [interrupt, terminate, hangup, quit] = &mut self.ends;
         tokio::select! {
-            _ = interrupt.recv() => Passed::End,
-            _ = terminate.recv() => Passed::End,
-            _ = hangup.recv() => Passed::End,
-            _ = quit.recv() => Passed::End,
+            () = self.ends.one() => Passed::End,
             _ = self.resized.recv() => Passed::Look,
             _ = self.stopped.recv() => {
                 // The shell gets the terminal as it was.

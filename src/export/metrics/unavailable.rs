@@ -32,20 +32,21 @@ pub(super) fn counted(between: Duration) -> Duration {
 /// Why an engine does not serve: the fault that keeps it out, `operator` where somebody ordered it, `start`, `isolation`,
 /// `unknown` or `other`. `None`: it serves.
 pub(super) fn why_unavailable(group: &GroupStatus, engine: &EngineStatus) -> Option<&'static str> {
-    let own = faults_of(group, Some(&engine.name));
+    let mut own = faults_of(group, Some(&engine.name));
     if engine.state == EngineState::Serving {
-        let hangs = own.contains(&Fault::Hang) || faults_of(group, None).contains(&Fault::Hang);
+        let hangs = own.chain(faults_of(group, None)).any(|fault| fault == Fault::Hang);
         return hangs.then_some(Fault::Hang.as_str());
     }
     if engine.state == EngineState::Unknown {
         return Some(UNKNOWN);
     }
     // Its end for good says more than the last of the failures that led there.
-    if let Some(fault) = own.iter().find(|fault| **fault == Fault::CrashLoop).or(own.first()) {
+    let given_up = own.clone().find(|fault| *fault == Fault::CrashLoop);
+    if let Some(fault) = given_up.or_else(|| own.next()) {
         return Some(fault.as_str());
     }
     let by_the_group = group.recovery.map(|recovery| recovery.reason.map_or(START, |reason| reason.as_str()));
-    let fault = || faults_of(group, None).first().map(|fault| fault.as_str());
+    let fault = || faults_of(group, None).next().map(|fault| fault.as_str());
     by_the_group.or_else(fault).or_else(|| by_itself(group, engine)).or(Some(OTHER))
 }
 
@@ -61,7 +62,10 @@ fn by_itself(group: &GroupStatus, engine: &EngineStatus) -> Option<&'static str>
 }
 
 /// Faults of an engine, or of the whole group, that keep engines from serving.
-fn faults_of(group: &GroupStatus, engine: Option<&EngineName>) -> Vec<Fault> {
+fn faults_of<'a>(
+    group: &'a GroupStatus,
+    engine: Option<&'a EngineName>,
+) -> impl Iterator<Item = Fault> + Clone + use<'a> {
     let keeps_out = |fault: &Fault| {
         !matches!(
             fault,
@@ -74,8 +78,8 @@ fn faults_of(group: &GroupStatus, engine: Option<&EngineName>) -> Vec<Fault> {
                 | Fault::LimitExceeded
         )
     };
-    let of_it = group.faults.iter().filter(|(owner, fault)| owner.as_ref() == engine && keeps_out(fault));
-    of_it.map(|(_, fault)| *fault).collect()
+    let of_it = group.faults.iter().filter(move |(owner, fault)| owner.as_ref() == engine && keeps_out(fault));
+    of_it.map(|(_, fault)| *fault)
 }
 
 #[cfg(test)]

@@ -269,10 +269,8 @@ impl Domain {
             true => told.percentage.map(|hundredths| f64::from(hundredths) / 10_000.0),
             false => Some(1.0),
         };
-        let of_users: Option<Vec<f64>> = uses.map(share).collect();
-        let most = |shares: Vec<f64>| shares.into_iter().reduce(f64::max);
         // Before any of its processes is seen on the GPU: what it was started with.
-        of_users.and_then(most).or_else(|| told.iter().map(share).collect::<Option<Vec<f64>>>().and_then(most))
+        largest(uses.map(share)).or_else(|| largest(told.iter().map(share)))
     }
 
     fn engine_state(&self, engine: &Engine, sight: Sight) -> EngineState {
@@ -282,4 +280,10 @@ impl Domain {
             _ => engine.state(sight),
         }
     }
+}
+
+/// The largest of these shares; `None`: there is none, or one of them is not known.
+fn largest(shares: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let known: Option<Vec<f64>> = shares.collect();
+    known?.into_iter().reduce(f64::max)
 }
