@@ -26,6 +26,7 @@ use super::control::{self, SocketWish};
 use super::core_loop::{CoreLoop, Heartbeat, Story};
 use super::doors::{self, Doors};
 use super::followers::Followers;
+use super::historian;
 use super::hooks::Callers;
 use super::incident_keeper::{self, Keeper};
 use super::look_io::LookOverExecutor;
@@ -86,7 +87,9 @@ pub(super) fn build(
     let (hooks, seed) = (Arc::new(hooks), policy.seed);
     let watchdog = Watchdog::new(policy, memory);
     let (status, statuses) = watch::channel(Arc::new(watchdog.status(clock::now())));
-    let exporter = Arc::new(exporter(statuses));
+    let exporter = Arc::new(exporter(statuses.clone()));
+    historian::follow(exporter.clone(), statuses)
+        .map_err(|error| Refusal::io("start a thread for the history", &error))?;
     let store = IncidentStore::of(&configuration.state_directory);
     let keeper = incident_keeper::start(store, &exporter).map(Arc::new);
     let keeper = keeper.map_err(|error| Refusal::io("start a thread for incidents", &error))?;
