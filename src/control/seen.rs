@@ -16,7 +16,7 @@ pub struct Seen {
     /// Where HTTP is served; of an older watchdog nothing is known.
     #[serde(default)]
     pub http: Vec<HttpAddress>,
-    /// Since when things are as they are.
+    /// Times since which things are as they are.
     #[serde(default)]
     pub since: Since,
     /// The status in the answer.

@@ -53,7 +53,7 @@ const MINUTE: &str = "23:49:00 UTC";
 
 /// The state, then what is broken, since when, why, what is being done, what to do.
 const EXPECTED: [[&str; 6]; 26] = [
-    ["well", "all 3 engines serve", "23:02:30 UTC", "", "", "nothing"],
+    ["well", "All 3 engines serve", "23:02:30 UTC", "", "", "nothing"],
     [
         "starting",
         "small-llms is starting, 1 of 3 engines serve",
@@ -204,7 +204,7 @@ const EXPECTED: [[&str; 6]; 26] = [
     ],
     [
         "isolation",
-        "the cause of small-llms's repeated faults is being searched for",
+        "The cause of small-llms's repeated faults is being searched for",
         MINUTE,
         "one of qwen-b, qwen-c may bring them; qwen-b on a second MPS server",
         "each further fault narrows it down, and the engines serve meanwhile",
@@ -236,7 +236,7 @@ const EXPECTED: [[&str; 6]; 26] = [
     ],
     [
         "driver-wants",
-        "the driver wants something for GPU 0",
+        "The driver wants something for GPU 0",
         MINUTE,
         "recover_imex_domain",
         "",

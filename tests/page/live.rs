@@ -29,12 +29,12 @@ fn the_page_follows_a_fault_and_its_recovery_without_being_loaded_again() {
     browser.go(&format!("http://{address}/"));
     browser.run("window.loadedOnce = true");
     eventually("all serve", || {
-        shows(&browser, &["all 3 engines serve", "What to do: nothing", "qwen-a", "MPS server"])
+        shows(&browser, &["All 3 engines serve", "What to do: nothing", "qwen-a", "MPS server"])
     });
     // Whichever evidence came first.
     eventually("the fault", || shows(&browser, &["gpu_fault", "Evidence", "going on"]));
     browser.picture("page-recovering");
-    eventually("the recovery", || shows(&browser, &["all 3 engines serve", "gpu_fault", "Decided", "serving after"]));
+    eventually("the recovery", || shows(&browser, &["All 3 engines serve", "gpu_fault", "Decided", "serving after"]));
     browser.picture("page-light");
     let steps = browser.run("return [...document.querySelectorAll('.fall .name')].map(e => e.textContent)");
     for step in ["kill", "gone", "memory", "active", "ready"] {

@@ -46,20 +46,20 @@ pub enum Rank {
 /// How it is shown, beside its words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
-    /// As it should be.
+    /// All is as it should be.
     Good,
     /// Being worked on, or worth a look.
     Wait,
     /// Somebody is needed.
     Bad,
-    /// Of no weight.
+    /// A thing of no weight.
     Dim,
 }
 
 /// What to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Todo {
-    /// What, for people; it begins with `nothing` where nobody need do anything.
+    /// The thing to do, for people; it begins with `nothing` where nobody need do anything.
     pub words: String,
     /// A command that does it, or shows what to do.
     pub command: Option<String>,

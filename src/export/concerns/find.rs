@@ -80,10 +80,10 @@ fn well(of: &Situation<'_>) -> Concern {
     let since = groups.iter().filter_map(|group| of.since(&Subject::Group(group.name.clone()))).max();
     let serving = groups.iter().all(|group| group.state == GroupState::Serving);
     let what = match (groups.len(), engines) {
-        (0, _) => "no group is configured".to_owned(),
-        (_, 1) if serving => "the one engine serves".to_owned(),
-        (1, _) => format!("all {} serve", plural(engines, "engine")),
-        (count, _) => format!("all {} of {count} groups serve", plural(engines, "engine")),
+        (0, _) => "No group is configured".to_owned(),
+        (_, 1) if serving => "The one engine serves".to_owned(),
+        (1, _) => format!("All {} serve", plural(engines, "engine")),
+        (count, _) => format!("All {} of {count} groups serve", plural(engines, "engine")),
     };
     Concern { rank: Rank::Well, what, since, why: None, todo: Todo::nothing("") }
 }

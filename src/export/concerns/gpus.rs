@@ -33,10 +33,10 @@ fn gone(of: &Situation<'_>, gpu: &GpuStatus, first: &GroupStatus, down: &[&Group
     let fault = if lost { Fault::GpuLost } else { Fault::GpuResetNeeded };
     let since = of.since(&Subject::Fault(first.name.clone(), None, fault));
     let action = if lost { NeededAction::RebootNode } else { cure(of.status, first) };
-    let what = match action {
-        _ if lost => format!("GPU {label} is lost"),
-        NeededAction::RebootNode => format!("GPU {label} needs a reboot of the node"),
-        _ => format!("GPU {label} needs a reset"),
+    let what = match (lost, action == NeededAction::RebootNode) {
+        (true, _) => format!("GPU {label} is lost"),
+        (false, true) => format!("GPU {label} needs a reboot of the node"),
+        (false, false) => format!("GPU {label} needs a reset"),
     };
     Concern {
         rank: Rank::GpuGone,
@@ -67,7 +67,7 @@ fn wants(of: &Situation<'_>, gpu: &GpuStatus) -> Option<Concern> {
     };
     Some(Concern {
         rank: Rank::GpuWants,
-        what: format!("the driver wants something for GPU {label}"),
+        what: format!("The driver wants something for GPU {label}"),
         since: of.since(&Subject::Gpu(gpu.identity.uuid.clone())),
         why: Some(action.to_string()),
         todo: Todo::of(words, Some(format!("nvidia-smi -q -i {label}")), runbook),

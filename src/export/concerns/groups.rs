@@ -25,7 +25,7 @@ pub(super) fn concerns(of: &Situation<'_>, group: &GroupStatus) -> Vec<Concern> 
     }
     let told: Vec<Option<&str>> = found.iter().map(|concern| concern.why.as_deref()).collect();
     let is_told = |fault: Fault| told.iter().flatten().any(|why| why.contains(&format!("({fault})")));
-    let lasting = group.faults.iter().filter(|(_, fault)| !is_told(*fault) && !(explained && !is_reported(*fault)));
+    let lasting = group.faults.iter().filter(|(_, fault)| !is_told(*fault) && (!explained || is_reported(*fault)));
     let lasting: Vec<Concern> = lasting.map(|(engine, fault)| reported(of, group, engine.as_ref(), *fault)).collect();
     found.extend(lasting);
     found.extend(searching(group));
@@ -180,7 +180,7 @@ fn searching(group: &GroupStatus) -> Option<Concern> {
         Todo::nothing("each further fault narrows it down, and the engines serve meanwhile").see("MpsIsolationActive");
     Some(Concern {
         rank: Rank::Searching,
-        what: format!("the cause of {}'s repeated faults is being searched for", group.name),
+        what: format!("The cause of {}'s repeated faults is being searched for", group.name),
         since: Some(since),
         why: Some(format!("one of {} may bring them{apart}", names(&isolation.suspects))),
         todo,

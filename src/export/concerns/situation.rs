@@ -18,7 +18,7 @@ const A_DAY: Duration = Duration::from_secs(20 * 3600);
 pub struct Situation<'a> {
     /// What the core knows.
     pub status: &'a Status,
-    /// Since when it is so.
+    /// Times since which it is so.
     pub since: &'a Since,
     /// Seconds since 1970 of `Moment::ZERO`.
     pub boot: f64,
@@ -29,7 +29,7 @@ pub struct Situation<'a> {
 }
 
 impl Situation<'_> {
-    /// Since when a subject is as it is.
+    /// Time since which a subject is as it is.
     pub(super) fn since(&self, subject: &Subject) -> Option<Moment> {
         self.since.of(subject)
     }

@@ -52,7 +52,7 @@ impl History {
         }
     }
 
-    /// Since when the things of a status are as it says.
+    /// Times since which the things of a status are as it says.
     pub fn since(&self, status: &Status) -> Since {
         self.changes.of(status)
     }

@@ -21,7 +21,7 @@ pub enum Subject {
     Fault(GroupName, Option<EngineName>, Fault),
 }
 
-/// Since when the things of a status are as it says.
+/// Times since which the things of a status are as it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Since(Vec<(Subject, Moment)>);
 

@@ -21,15 +21,15 @@ pub(super) fn chart(
 ) -> Markup {
     let points: Vec<(f64, f64)> = course.map(|course| course.points(now).collect()).unwrap_or_default();
     let Some(most) = points.iter().map(|(_, figure)| *figure).reduce(f64::max) else { return html! {} };
-    let label = format!("{name}, last hour: at most {}", spell(most));
+    let most_said = spell(most);
     let (area, line) = drawn(&points, most.max(top).max(f64::MIN_POSITIVE));
     html! {
         figure.chart {
-            svg role="img" aria-label=(label) viewBox="0 0 240 32" preserveAspectRatio="none" {
+            svg role="img" aria-label={ (name) " in the last hour: at most " (most_said) } viewBox="0 0 240 32" preserveAspectRatio="none" {
                 path.area d=(area) {}
                 path.line d=(line) {}
             }
-            figcaption { (label) }
+            figcaption { (name) " · at most " (most_said) }
         }
     }
 }

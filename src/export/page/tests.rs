@@ -164,7 +164,7 @@ fn a_group_that_serves_is_shown_with_gpu_server_and_engines() {
     shows(
         &page,
         &[
-            "all 2 engines serve",
+            "All 2 engines serve",
             "2 of 2 engines serve · 0 faults · 4 restarts left",
             "GPU 0 NVIDIA H200",
             "memory: 90.0 GiB of 140.0 GiB",
@@ -352,7 +352,7 @@ fn what_is_fetched_again_is_what_the_page_holds_at_first() {
 #[test]
 fn the_tab_says_the_worst_and_where() {
     let title = |page: &str| page.split("<title>").nth(1).unwrap().split("</title>").next().unwrap().to_owned();
-    assert_eq!(title(&page(&serving(), &[])), "all 2 engines serve · gpu-node-7 · mpswarden");
+    assert_eq!(title(&page(&serving(), &[])), "All 2 engines serve · gpu-node-7 · mpswarden");
     let mut status = serving();
     status.groups[0].held = Some((HeldReason::MemoryNotBack, String::new()));
     assert!(title(&page(&status, &[])).starts_with("⚠ small-llms is held"));

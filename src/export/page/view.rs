@@ -14,7 +14,7 @@ use crate::model::{GpuUuid, GroupStatus, Incident, Moment, Status};
 pub struct View<'a> {
     /// What the core knows.
     pub status: &'a Status,
-    /// Since when it is so.
+    /// Times since which it is so.
     pub since: Since,
     /// What was in the last hour.
     pub history: &'a History,
