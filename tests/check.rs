@@ -171,6 +171,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("group.engine.drain_timeout", "\"a minute\""),
     ("group.engine.stop_timeout", "30"),
     ("group.engine.hang_after", "\"0s\""),
+    ("group.engine.leak_after", "\"19s\""),
     ("group.engine.baseline", "unknown"),
     ("group.engine.baseline.running", "0"),
     ("group.engine.baseline.prompt_tokens", "-1"),

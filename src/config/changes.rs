@@ -12,7 +12,7 @@ use super::{Configuration, GpuNaming, GroupConfiguration};
 /// Keys of the file that count from the next start on: nothing of them can go wrong until then.
 const AT_THE_NEXT_START: [&str; 3] = ["kernel_log", "nvml_library", "web"];
 /// Keys of an engine that its running process does not feel. Every other one makes it roll.
-const WITHOUT_A_ROLL: [&str; 12] = [
+const WITHOUT_A_ROLL: [&str; 13] = [
     "name",
     "baseline",
     "kind",
@@ -25,6 +25,7 @@ const WITHOUT_A_ROLL: [&str; 12] = [
     "drain_timeout",
     "stop_timeout",
     "hang_after",
+    "leak_after",
 ];
 /// The cure for what a running group can't change.
 const NEW_NAME: &str = "give the group a new name, or restart mpswarden";

@@ -162,6 +162,8 @@ pub struct EngineConfiguration {
     pub stop_timeout: Duration,
     /// Requests running and no token, or no answer, for so long: it hangs.
     pub hang_after: Duration,
+    /// Memory grows and load does not for so long: it leaks. It is restarted so long before its memory ends.
+    pub leak_after: Duration,
 }
 
 /// Where an engine's metrics are, if not under its URL.

@@ -203,4 +203,5 @@ fn engine(out: &mut Lines, engine: &EngineConfiguration) {
     out.line("drain_timeout", length(engine.drain_timeout));
     out.line("stop_timeout", length(engine.stop_timeout));
     out.line("hang_after", length(engine.hang_after));
+    out.line("leak_after", length(engine.leak_after));
 }

@@ -27,6 +27,8 @@ const STARTS: [(&str, StartOrder); 3] =
 
 /// NVML where the configuration names no other.
 pub const DEFAULT_NVML_LIBRARY: &str = "libnvidia-ml.so.1";
+/// Least time after which growth of memory says something.
+const SHORTEST_LEAK: Duration = Duration::from_secs(20);
 /// CUDA names GPUs by it.
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
@@ -212,6 +214,14 @@ fn overlap(overlap: Section, baselines: Vec<Baseline>) -> (OverlapPolicy, Option
     (policy, file)
 }
 
+/// Memory is read once a second: less time has too few readings.
+fn leak_after(value: &toml::de::DeValue<'_>) -> Reading<Duration> {
+    match duration(value)? {
+        length if length >= SHORTEST_LEAK => Ok(length),
+        _ => wrong("is too short to be judged", "at least 20s"),
+    }
+}
+
 fn window(value: &toml::de::DeValue<'_>) -> Reading<Duration> {
     match duration(value)? {
         length if (10..=500).contains(&length.as_millis()) => Ok(length),
@@ -310,6 +320,7 @@ fn engine(engine: Section) -> (EngineConfiguration, Vec<Baseline>) {
         drain_timeout: or("drain_timeout", 60, duration),
         stop_timeout: or("stop_timeout", 30, duration),
         hang_after: or("hang_after", 120, some_duration),
+        leak_after: or("leak_after", 180, leak_after),
     };
     let given =
         engine.tables("baseline").into_iter().filter_map(|given| baseline(given, &configuration.name)).collect();

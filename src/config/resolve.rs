@@ -137,6 +137,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: O
         stop_timeout: engine.stop_timeout,
         drain_timeout: engine.drain_timeout,
         hang_after: engine.hang_after,
+        leak_after: engine.leak_after,
         sm_limited: engine.sm_percentage.is_some(),
         sm_percentage: engine.sm_percentage,
         kind: engine.kind,

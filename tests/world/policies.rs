@@ -78,6 +78,7 @@ pub fn engine(name: &str) -> EnginePolicy {
         stop_timeout: Duration::from_secs(5),
         drain_timeout: Duration::from_secs(3),
         hang_after: Duration::from_secs(20),
+        leak_after: Duration::from_secs(180),
         sm_limited: false,
         sm_percentage: None,
         kind: mpswarden_core::model::EngineKind::Other,

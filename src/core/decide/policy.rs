@@ -185,6 +185,8 @@ pub struct EnginePolicy {
     pub drain_timeout: Duration,
     /// Requests running and no token for so long.
     pub hang_after: Duration,
+    /// Memory grows and load does not for so long; also how long before its end it is restarted.
+    pub leak_after: Duration,
     /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE is set.
     pub sm_limited: bool,
     /// Its value, 0 to 100; `None`: it is not known here, or not set.

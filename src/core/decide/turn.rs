@@ -159,6 +159,7 @@ pub(super) mod stand {
             stop_timeout: Duration::from_secs(5),
             drain_timeout: Duration::ZERO,
             hang_after: Duration::from_secs(20),
+            leak_after: Duration::from_secs(180),
             sm_limited: false,
             sm_percentage: None,
             kind: EngineKind::Other,

@@ -1,5 +1,5 @@
 //! memory_leak: memory of the device or the host grows steadily and nothing explains it. It is reported once the end is
-//! near by what was seen so far, and the engine is restarted by itself shortly before it gets there.
+//! near by what was seen so far, and the engine is restarted by itself `leak_after` before it gets there.
 
 use std::time::Duration;
 
@@ -17,10 +17,8 @@ use crate::model::{Fault, Moment};
 const FORESIGHT: u32 = 4;
 /// The same multiple where the engine does not say what it had to do.
 const BLIND_FORESIGHT: u32 = 2;
-/// Time before the end at which a planned restart is better than what comes.
-const LAST_MOMENT: Duration = Duration::from_secs(180);
-/// Time that must have been seen where its load is not known.
-const BLIND_SPAN: Duration = Duration::from_secs(280);
+/// Time that must have been seen where its load is not known, in ninths of `leak_after`: 280 s of three minutes.
+const BLIND_SPAN: u32 = 14;
 /// Share of the limit below which growth is noise.
 const NOISE: f64 = 0.01;
 
@@ -35,7 +33,10 @@ pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) 
     let rooms = [engine.device_room(reading), engine.host_room(scene.around.host_available.last().copied(), now)];
     let leaks = rooms.into_iter().flatten().filter_map(|room| Some((left(&room, factor)?, room)));
     let (left, room) = leaks.min_by_key(|(left, _)| *left)?;
-    let acts = left < LAST_MOMENT && (room.growth.requests.is_some() || room.growth.span >= BLIND_SPAN);
+    let after = engine.policy.leak_after;
+    let seen = room.growth.requests.is_some() || room.growth.span >= after * BLIND_SPAN / 9;
+    // Shortly before its end a planned restart is better than what comes.
+    let acts = left < after && seen;
     Some(Finding { acts, ..Finding::of_engine(Fault::MemoryLeak, engine, now, because(&room, left)) })
 }
 

@@ -1,5 +1,5 @@
 //! Growth of an engine's memory that its load does not explain: steady, and to a new high, over the last three, five
-//! or ten minutes. Figures only; what follows from them is decided in `detect/memory_leak`.
+//! or ten minutes, where `leak_after` is three. Figures only; what follows from them is decided in `detect/memory_leak`.
 //!
 //! What is no such growth: noise (it falls as often as it rises), one jump or two (not every third of the span rises),
 //! a cache that fills and then stays (its last third rises less), the teeth of a garbage collector (they climb to
@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use crate::model::{EngineLoad, Moment};
 
-/// The spans that are looked at: a leak that began a while ago shows in the short ones first.
-const SPANS: [Duration; 3] = [Duration::from_secs(180), Duration::from_secs(300), Duration::from_secs(590)];
-/// Longest time between two samples where a span begins.
-const APART: Duration = Duration::from_secs(15);
+/// The spans that are looked at, in eighteenths of `leak_after`: 3, 5 and almost 10 minutes. A leak that began a while
+/// ago shows in the short ones first.
+const SPANS: [u32; 3] = [18, 30, 59];
+/// Longest time between two samples where a span begins, as a part of `leak_after`: 15 s.
+const TARDY: u32 = 12;
 /// Samples that a span must have.
 const FEWEST: usize = 9;
 /// Share of the whole's pace by which each later third of the span must rise.
@@ -64,16 +65,19 @@ pub(crate) struct Growth {
     pub requests: Option<f64>,
 }
 
-/// The growth with the longest span, of samples in their order; `peak` is the most that was held before them.
-pub(crate) fn unexplained(samples: &[Sample], peak: u64) -> Option<Growth> {
-    SPANS.iter().rev().find_map(|span| over(samples, *span, peak))
+/// The growth with the longest span, of samples in their order; `peak` is the most that was held before them. Growth
+/// over less than `leak_after` says nothing.
+pub(crate) fn unexplained(samples: &[Sample], peak: u64, leak_after: Duration) -> Option<Growth> {
+    let tardy = leak_after / TARDY;
+    SPANS.iter().rev().find_map(|span| over(samples, (leak_after * *span / 18, tardy), peak))
 }
 
-fn over(samples: &[Sample], span: Duration, peak: u64) -> Option<Growth> {
+/// The growth over a span, whose first sample may be so late.
+fn over(samples: &[Sample], (span, tardy): (Duration, Duration), peak: u64) -> Option<Growth> {
     let last = samples.last()?.at;
     let (before, within) = samples.split_at(samples.partition_point(|sample| last.since(sample.at) > span));
     let covered = last.since(within.first()?.at);
-    if within.len() < FEWEST || covered + APART < span {
+    if within.len() < FEWEST || covered + tardy < span {
         return None;
     }
     let third = within.len() / 3;

@@ -8,6 +8,8 @@ use super::*;
 const GIB: f64 = (1u64 << 30) as f64;
 /// A GPU.
 const ALL: f64 = 140.0 * GIB;
+/// The default.
+const AFTER: Duration = Duration::from_secs(180);
 
 fn sample(number: usize, held: f64, requests: Option<f64>) -> Sample {
     let at = Moment::ZERO.after(Duration::from_secs(10 * number as u64));
@@ -24,7 +26,7 @@ pub(crate) fn told(all: &[Sample], end: f64) -> Option<(usize, Growth)> {
     (0..all.len()).find_map(|last| {
         let first = (last + 1).saturating_sub(60);
         let peak = all[..first].iter().map(|sample| sample.held).max().unwrap_or(0);
-        let growth = unexplained(&all[first..=last], peak)?;
+        let growth = unexplained(&all[first..=last], peak, AFTER)?;
         let left = (end - all[last].held as f64).max(0.0) / growth.pace;
         let clear = growth.pace * growth.span.as_secs_f64() >= 0.01 * end;
         (clear && left <= growth.span.as_secs_f64() * 4.0).then_some((last, growth))
@@ -33,7 +35,7 @@ pub(crate) fn told(all: &[Sample], end: f64) -> Option<(usize, Growth)> {
 
 #[test]
 fn growth_without_more_load_is_told_with_its_pace() {
-    let growth = unexplained(&samples((0..60).map(|n| n as f64 * GIB)), 0).unwrap();
+    let growth = unexplained(&samples((0..60).map(|n| n as f64 * GIB)), 0, AFTER).unwrap();
     assert!((growth.pace / (GIB / 10.0) - 1.0).abs() < 0.01, "{growth:?}");
     assert_eq!((growth.span.as_secs(), growth.requests), (590, Some(8.0)));
 }
@@ -42,7 +44,7 @@ fn growth_without_more_load_is_told_with_its_pace() {
 fn growth_with_more_requests_or_a_fuller_cache_is_explained() {
     let grows = |work: fn(usize) -> Work| {
         let one = |n: usize| Sample { work: work(n), ..sample(n, n as f64 * GIB, None) };
-        unexplained(&(0..60).map(one).collect::<Vec<_>>(), 0).is_none()
+        unexplained(&(0..60).map(one).collect::<Vec<_>>(), 0, AFTER).is_none()
     };
     assert!(grows(|n| Work { requests: Some(n as f64), cache: None }));
     assert!(grows(|n| Work { requests: Some(8.0), cache: Some(n as f64 / 60.0) }));
@@ -52,7 +54,7 @@ fn growth_with_more_requests_or_a_fuller_cache_is_explained() {
 #[test]
 fn load_that_is_not_known_explains_nothing_and_is_said_so() {
     let unknown: Vec<Sample> = (0..60).map(|n| sample(n, n as f64 * GIB, None)).collect();
-    assert_eq!(unexplained(&unknown, 0).unwrap().requests, None);
+    assert_eq!(unexplained(&unknown, 0, AFTER).unwrap().requests, None);
 }
 
 #[test]
@@ -83,10 +85,10 @@ fn a_thousand_beginnings_with_noise_near_the_end_are_no_leak() {
 
 #[test]
 fn few_samples_or_a_short_time_say_nothing() {
-    assert_eq!(unexplained(&[], 0), None);
-    assert_eq!(unexplained(&samples((0..17).map(|n| n as f64 * GIB)), 0), None);
+    assert_eq!(unexplained(&[], 0, AFTER), None);
+    assert_eq!(unexplained(&samples((0..17).map(|n| n as f64 * GIB)), 0, AFTER), None);
     let seldom: Vec<Sample> = (0..8).map(|n| sample(n * 6, n as f64 * GIB, Some(8.0))).collect();
-    assert_eq!(unexplained(&seldom, 0), None);
+    assert_eq!(unexplained(&seldom, 0, AFTER), None);
 }
 
 proptest! {
@@ -164,6 +166,6 @@ proptest! {
             at = at.after(Duration::from_millis(wait));
             Sample { at, held, work: Work { requests, cache: requests } }
         }).collect();
-        prop_assert!(unexplained(&all, peak).is_none_or(|growth| growth.pace > 0.0));
+        prop_assert!(unexplained(&all, peak, AFTER).is_none_or(|growth| growth.pace > 0.0));
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The slope is the median of differences between samples a quarter of the ring apart: one jump (weights
 //! loaded, a pool that grew once) lies within at most a third of those pairs, and a spike within two. What
-//! it takes to be believed: three minutes of samples, and growth over them of 1 % of the limit.
+//! it takes to be believed: samples over `leak_after` (three minutes), and growth over them of 1 % of the limit.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,12 +11,11 @@ use std::time::Duration;
 use super::growth::{self, Growth, Sample, Work};
 use crate::model::Moment;
 
-/// Shortest time between two samples: some 60 of them make the window. Looks that come each 10 s may come 1 s early.
-const EVERY: Duration = Duration::from_secs(9);
-/// Samples that are older say nothing any more.
-const WINDOW: Duration = Duration::from_secs(600);
-/// Samples must span so much before they say anything.
-const LEAST: Duration = Duration::from_secs(180);
+/// Share of `leak_after` between two samples at least, 9 s of three minutes: some 60 of them make the window. Looks that
+/// come each 10 s may come 1 s early.
+const SAMPLES: u32 = 20;
+/// Multiple of a third of `leak_after`, ten minutes for three, after which samples say nothing any more.
+const WINDOW: u32 = 10;
 /// Number of samples below which they say nothing, over whatever span: readings that come seldom are no trend.
 const FEWEST: usize = 12;
 /// Share of the limit below which growth over the samples' span is noise.
@@ -25,7 +24,7 @@ const NOISE: f64 = 0.01;
 /// What was held before the window is remembered for so long, by the most in each window.
 const PEAKS: usize = 6;
 
-/// An engine's memory over the last ten minutes of one incarnation.
+/// An engine's memory over the last ten minutes of one incarnation, where a leak shows after three.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemoryTrend {
     samples: VecDeque<Sample>,
@@ -37,21 +36,22 @@ pub(crate) struct MemoryTrend {
 }
 
 impl MemoryTrend {
-    /// Whether it is time for another sample.
-    pub(crate) fn due(&self, now: Moment) -> bool {
-        self.samples.back().is_none_or(|last| now.since(last.at) >= EVERY)
+    /// Whether it is time for another sample, where growth says something after `leak_after`.
+    pub(crate) fn due(&self, leak_after: Duration, now: Moment) -> bool {
+        self.samples.back().is_none_or(|last| now.since(last.at) >= leak_after / SAMPLES)
     }
 
     /// Takes a sample: bytes held by the whole tree, and what it had to do.
-    pub(crate) fn sample(&mut self, held: u64, work: Work, now: Moment) {
-        while let Some(old) = self.samples.front().copied().filter(|first| now.since(first.at) >= WINDOW) {
+    pub(crate) fn sample(&mut self, held: u64, work: Work, leak_after: Duration, now: Moment) {
+        let window = leak_after * WINDOW / 3;
+        while let Some(old) = self.samples.front().copied().filter(|first| now.since(first.at) >= window) {
             self.samples.pop_front();
-            self.remember(old);
+            self.remember(old, window);
         }
         self.samples.push_back(Sample { at: now, held, work });
-        self.growth = self.slope().map(|slope| (slope, slope * self.span().as_secs_f64()));
+        self.growth = self.slope(leak_after).map(|slope| (slope, slope * self.span().as_secs_f64()));
         let peak = self.peaks.iter().map(|(_, held)| *held).max().unwrap_or(0);
-        self.unexplained = growth::unexplained(self.samples.make_contiguous(), peak);
+        self.unexplained = growth::unexplained(self.samples.make_contiguous(), peak, leak_after);
     }
 
     /// Growth of late that nothing explains.
@@ -60,9 +60,9 @@ impl MemoryTrend {
     }
 
     /// A spike of one sample counts as a peak too: then a leak is found later, and never wrongly.
-    pub(crate) fn remember(&mut self, old: Sample) {
+    fn remember(&mut self, old: Sample, window: Duration) {
         match self.peaks.back_mut() {
-            Some((since, most)) if old.at.since(*since) < WINDOW => *most = old.held.max(*most),
+            Some((since, most)) if old.at.since(*since) < window => *most = old.held.max(*most),
             _ => self.peaks.push_back((old.at, old.held)),
         }
         if self.peaks.len() > PEAKS {
@@ -92,8 +92,8 @@ impl MemoryTrend {
         }
     }
 
-    fn slope(&self) -> Option<f64> {
-        if self.samples.len() < FEWEST || self.span() < LEAST {
+    fn slope(&self, leak_after: Duration) -> Option<f64> {
+        if self.samples.len() < FEWEST || self.span() < leak_after {
             return None;
         }
         let apart = self.samples.len() / 4;
@@ -115,6 +115,7 @@ mod tests {
     const GIB: u64 = 1 << 30;
     const MIB: u64 = 1 << 20;
     const LIMIT: u64 = 40 * GIB;
+    const AFTER: Duration = Duration::from_secs(180);
 
     fn at(sample: u64) -> Moment {
         Moment::ZERO.after(Duration::from_secs(10 * sample))
@@ -123,7 +124,7 @@ mod tests {
     /// A trend after samples 10 s apart.
     fn trend(held: impl IntoIterator<Item = u64>) -> MemoryTrend {
         let mut trend = MemoryTrend::default();
-        (0..).zip(held).for_each(|(sample, held)| trend.sample(held, Work::default(), at(sample)));
+        (0..).zip(held).for_each(|(sample, held)| trend.sample(held, Work::default(), AFTER, at(sample)));
         trend
     }
 
@@ -146,13 +147,26 @@ mod tests {
         let mut trend = trend((0..60).map(|sample| sample * GIB));
         trend.forget();
         assert_eq!(trend.time_to(LIMIT, GIB), None);
-        assert!(trend.due(at(60)));
+        assert!(trend.due(AFTER, at(60)));
     }
 
     #[test]
     fn samples_are_taken_nine_seconds_apart_at_least() {
         let trend = trend([GIB]);
-        assert!(!trend.due(Moment::ZERO.after(Duration::from_millis(8_999))) && trend.due(at(1)));
+        assert!(!trend.due(AFTER, Moment::ZERO.after(Duration::from_millis(8_999))) && trend.due(AFTER, at(1)));
+    }
+
+    #[test]
+    fn with_a_short_time_all_is_as_much_shorter() {
+        let after = AFTER / 9;
+        let at = |sample: u64| Moment::ZERO.after(Duration::from_secs(sample));
+        let mut trend = MemoryTrend::default();
+        (0..18).for_each(|n| trend.sample(n * GIB, Work::default(), after, at(n)));
+        assert_eq!((trend.time_to(LIMIT, 17 * GIB), trend.unexplained()), (None, None));
+        (18..=20).for_each(|n| trend.sample(n * GIB, Work::default(), after, at(n)));
+        assert_eq!(trend.time_to(LIMIT, 20 * GIB), Some(after));
+        assert_eq!(trend.unexplained().map(|growth| growth.span), Some(after));
+        assert!(trend.due(after, at(21)) && !trend.due(AFTER, at(21)));
     }
 
     #[test]
@@ -164,7 +178,7 @@ mod tests {
     #[test]
     fn samples_that_come_seldom_are_no_trend() {
         let mut trend = MemoryTrend::default();
-        (0..11).for_each(|n| trend.sample(n * GIB, Work::default(), at(n * 5)));
+        (0..11).for_each(|n| trend.sample(n * GIB, Work::default(), AFTER, at(n * 5)));
         assert_eq!(trend.time_to(LIMIT, 11 * GIB), None);
     }
 
@@ -209,13 +223,13 @@ mod tests {
             let mut now = Moment::ZERO;
             for (wait, held) in samples {
                 now = now.after(Duration::from_millis(wait % 200_000));
-                if trend.due(now) {
-                    trend.sample(held, Work::default(), now);
+                if trend.due(AFTER, now) {
+                    trend.sample(held, Work::default(), AFTER, now);
                 }
                 prop_assert!(trend.samples.len() <= 67 && trend.peaks.len() <= PEAKS);
             }
             let said = trend.time_to(limit, held);
-            prop_assert!(said.is_none_or(|said| said <= WINDOW * 100));
+            prop_assert!(said.is_none_or(|said| said <= Duration::from_secs(600) * 100));
         }
     }
 }

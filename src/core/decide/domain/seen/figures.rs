@@ -1,6 +1,7 @@
 //! Takes in the figures that are read of a domain's engines.
 
 use crate::decide::domain::state::Domain;
+use crate::decide::facts::engine::Engine;
 use crate::decide::facts::engine::figures::active_level;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::scene::Scene;
@@ -27,11 +28,12 @@ impl Scene {
 
     /// Samples what each engine holds, where it is time to.
     pub(crate) fn sample_memory(&mut self, reading: &Reading, now: Moment) {
-        for engine in self.engines.iter_mut().filter(|engine| engine.alive() && engine.instance.figures.memory.due(now))
-        {
+        let due =
+            |engine: &&mut Engine| engine.alive() && engine.instance.figures.memory.due(engine.policy.leak_after, now);
+        for engine in self.engines.iter_mut().filter(due) {
             if let Some(held) = engine.device_memory(Some(reading)) {
-                let work = engine.work(now);
-                engine.instance.figures.memory.sample(held, work, now);
+                let (work, after) = (engine.work(now), engine.policy.leak_after);
+                engine.instance.figures.memory.sample(held, work, after, now);
             }
         }
     }
@@ -68,11 +70,12 @@ impl Domain {
             .saw(processes.iter().fold(0u64, |sum, process| sum.saturating_add(process.resident)), now);
         let frozen = |process: &&ProcessUsage| matches!(process.state, 'T' | 't' | 'D');
         engine.instance.figures.frozen = processes.iter().filter(frozen).map(|p| (p.process, p.state)).collect();
+        let after = engine.policy.leak_after;
         let resident =
-            engine.resident_memory(now).filter(|_| engine.instance.figures.resident.due(now) && engine.alive());
+            engine.resident_memory(now).filter(|_| engine.instance.figures.resident.due(after, now) && engine.alive());
         if let Some(resident) = resident {
             let work = engine.work(now);
-            engine.instance.figures.resident.sample(resident, work, now);
+            engine.instance.figures.resident.sample(resident, work, after, now);
             if engine.instance.figures.resident.unexplained().is_some() {
                 self.stir();
             }
