@@ -125,10 +125,11 @@ async fn ready(
     let (length, engines) = (study::estimate(&plan, launch.engines.len()), launch.engines.len());
     let gpu = gpus.into_iter().find(|gpu| gpu.uuid == launch.gpu);
     refuse_exclusive(gpu.as_ref(), engines)?;
+    let simulated = gpu.as_ref().is_some_and(GpuIdentity::is_simulated);
     let gpu = gpu.and_then(|gpu| gpu.name).unwrap_or_default();
     let patience =
         group.engines.iter().map(|engine| Patience { start: engine.start_timeout, stop: engine.stop_timeout });
-    let subject = Subject { patience: patience.collect(), launch, gpu, driver };
+    let subject = Subject { patience: patience.collect(), launch, gpu, simulated, driver };
     let mut progress = Progress::for_stderr();
     progress.tell(&format!(
         "studying group `{}`: {} at most, and the time that its {engines} engines take to start twice",

@@ -29,6 +29,8 @@ pub struct Subject {
     pub patience: Vec<Patience>,
     /// The GPU's name.
     pub gpu: String,
+    /// It is a simulated one.
+    pub simulated: bool,
     /// The driver's version, where it is known.
     pub driver: Option<String>,
 }
@@ -45,7 +47,7 @@ pub struct Experiment {
 impl Experiment {
     /// Makes the group's directories; starts nothing. Within a runtime.
     pub fn new(subject: Subject, plan: Plan, owner: OwnerMark, progress: Progress) -> Result<Experiment, PrepareError> {
-        let Subject { launch, patience, gpu, driver } = subject;
+        let Subject { launch, patience, gpu, simulated, driver } = subject;
         let engine = |engine: &EngineLaunch| StudiedEngine {
             name: engine.member.engine.to_string(),
             model: None,
@@ -57,6 +59,7 @@ impl Experiment {
             took: 0.0,
             group: launch.domain.group.to_string(),
             gpu,
+            simulated,
             driver,
             engines: launch.engines.iter().map(engine).collect(),
             cells: cells(&plan),

@@ -17,6 +17,9 @@ pub struct Study {
     pub group: String,
     /// The GPU's name, `NVIDIA H200`.
     pub gpu: String,
+    /// The GPU and the engines are simulated: the figures say nothing of real ones.
+    #[serde(default)]
+    pub simulated: bool,
     /// The driver's version.
     pub driver: Option<String>,
     /// The engines, in the configuration's order.

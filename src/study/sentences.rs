@@ -12,6 +12,10 @@ use crate::text::figures::plural;
 const ORDER: [Choice; 5] =
     [Choice::Mps, Choice::TimeSlicing, Choice::OneEngine, Choice::NoSharing, Choice::NoDifference];
 
+/// What is said above a study of simulated engines.
+pub(super) const SIMULATED: &str =
+    "the GPU and the engines are simulated. The figures show what a report looks like, and nothing of real engines.";
+
 /// The recommendation itself first.
 pub(super) fn of(what: &Recommendation, analysis: &Analysis) -> Vec<String> {
     let mut sentences = vec![headline(what, analysis)];

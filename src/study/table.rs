@@ -6,6 +6,7 @@ use super::analysis::{Analysis, CellFigures, Load, Way, analysis};
 use super::figures::{NONE, date, or_none, percent, rate, seconds, short, span, times, took};
 use super::recommend::{Recommendation, recommendation};
 use super::results::Study;
+use super::sentences::SIMULATED;
 use super::spread::Spread;
 use crate::text::figures::plural;
 use crate::text::plain::one_line;
@@ -46,7 +47,8 @@ fn head(study: &Study, width: usize) -> String {
     let what = format!("Study of group {}: {engines} on {}{driver}", study.group, study.gpu);
     let how =
         format!("{}, took {}, {runs} of {} s each", date(study.began), took(study.took), short(study.plan.seconds));
-    prose("", &what, width) + &prose("", &how, width)
+    let simulated = if study.simulated { prose("SIMULATED  ", SIMULATED, width) } else { String::new() };
+    simulated + &prose("", &what, width) + &prose("", &how, width)
 }
 
 /// Outputs and prompts down, concurrencies across, in as many tables as the width asks for.

@@ -98,7 +98,11 @@ fn a_study_measures_every_arrangement_writes_its_files_and_leaves_no_process() {
     assert_eq!(studying.code(), Some(0), "{}", studying.told());
     scene.assert_nothing_is_left();
     let study = studying.study();
-    assert_eq!((study.group.as_str(), study.gpu.as_str(), study.cells.len()), ("small-llms", "NVIDIA H200", 1));
+    assert_eq!(
+        (study.group.as_str(), study.gpu.as_str(), study.cells.len()),
+        ("small-llms", "NVIDIA H200 (simulated)", 1)
+    );
+    assert!(study.simulated);
     let runs = &study.cells[0].runs;
     let alone = |name: &str| Arrangement::Alone(name.to_owned());
     for (arrangement, engines) in

@@ -78,7 +78,7 @@ fn the_real_nvml_adapter_sees_the_simulated_gpu() {
     assert_eq!(nvml.sys_driver_version().unwrap(), "580.159.04");
     let device = nvml.device_by_uuid(play.stage.gpu_uuid()).unwrap();
     assert_eq!(device.uuid().unwrap(), play.stage.gpu_uuid());
-    assert_eq!((device.index().unwrap(), device.name().unwrap().as_str()), (0, "NVIDIA H200"));
+    assert_eq!((device.index().unwrap(), device.name().unwrap().as_str()), (0, "NVIDIA H200 (simulated)"));
     assert_eq!(device.pci_info().unwrap().bus_id, "00000000:00:06.0");
     let memory = device.memory_info().unwrap();
     assert_eq!((memory.total, memory.used), (143_771 << 20, 66 << 20));

@@ -33,6 +33,7 @@ pub fn study(engines: &[&str]) -> Study {
         took: 1_450.0,
         group: "small-llms".to_owned(),
         gpu: "NVIDIA H200".to_owned(),
+        simulated: false,
         driver: Some("580.159.04".to_owned()),
         engines: engines.iter().map(engine).collect(),
         plan: Plan {

@@ -28,6 +28,9 @@ pub struct GpuIdentity {
     pub absent: bool,
 }
 
+/// What stands behind the product's name of a GPU that is simulated: the stand-in for NVML says so.
+const SIMULATED: &str = " (simulated)";
+
 /// What stands before the index in the name of a GPU that NVML could not identify.
 const UNIDENTIFIED: &str = "index-";
 
@@ -68,6 +71,11 @@ impl GpuIdentity {
     pub fn mps_dialect(&self) -> Option<&'static str> {
         let branch: u32 = self.driver_version.as_ref()?.split('.').next()?.parse().ok()?;
         DIALECTS.iter().rev().find(|(from, _)| *from <= branch).map(|(_, name)| *name)
+    }
+
+    /// Whether it says of itself that it is simulated.
+    pub fn is_simulated(&self) -> bool {
+        self.name.as_deref().is_some_and(|name| name.ends_with(SIMULATED))
     }
 
     /// The product's name, for people.

@@ -267,6 +267,11 @@ impl Status {
     pub fn group(&self, name: &str) -> Option<&GroupStatus> {
         self.groups.iter().find(|group| group.name.as_str() == name)
     }
+
+    /// Whether a GPU of it is simulated: then nothing in it is about real hardware.
+    pub fn is_simulated(&self) -> bool {
+        self.gpus.iter().any(|gpu| gpu.identity.is_simulated())
+    }
 }
 
 impl OverlapStatus {

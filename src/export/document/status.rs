@@ -32,6 +32,8 @@ pub struct StatusDocument {
     http: Vec<HttpDocument>,
     /// Whether every source has reported once; nothing is done before.
     ready: bool,
+    /// Whether a GPU of it is simulated, as those of `mpswarden demo` are: then nothing in it is about real hardware.
+    simulated: bool,
     /// The groups, in the order of the configuration.
     groups: Vec<GroupDocument>,
     /// The GPUs, by index.
@@ -91,6 +93,7 @@ impl StatusDocument {
             },
             http: http.into_iter().map(|HttpAddress { address, down }| HttpDocument { address, down }).collect(),
             ready: *ready,
+            simulated: status.is_simulated(),
             groups: groups.iter().map(|group| GroupDocument::of(group, wall)).collect(),
             gpus: gpus.iter().map(GpuDocument::of).collect(),
             sources: sources.iter().map(|source| SourceDocument::of(source, wall)).collect(),

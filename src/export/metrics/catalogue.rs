@@ -128,8 +128,8 @@ metrics! {
     GROUP_INFO = Kind::Gauge, "mps_group_info", ["group", "gpu", "uuid", "mode"],
         "The group's GPU, and whether the watchdog acts (enforce) or only reports (observe); always 1.";
     GPU_INFO = Kind::Gauge, "mps_gpu_info",
-        ["gpu", "uuid", "pci_bus_id", "name", "driver_version", "mps_dialect"],
-        "Which GPU it is, its driver, and the first driver branch whose MPS daemon speaks as this one does; always 1.";
+        ["gpu", "uuid", "pci_bus_id", "name", "driver_version", "mps_dialect", "simulated"],
+        "Which GPU it is, its driver, the first driver branch whose MPS daemon speaks as this one does, and whether it is simulated (true or false); always 1.";
     ENGINE_INFO = Kind::Gauge, "mps_engine_info",
         ["group", "engine", "model_name", "endpoint", "main_pid", "client_pid", "kind"],
         "The engine's processes, where it is reached and which program it is; several client pids are joined by commas; always 1.";
@@ -170,7 +170,7 @@ metrics! {
     ISOLATION_ACTIVE = Kind::Gauge, "mps_isolation_active", ["group"],
         "1 while the engine whose faults repeat is searched for; 0: it is not.";
     ISOLATION_SECONDS = Kind::Counter, "mps_isolation_seconds_total", ["group"],
-        "Time with engines serving on both sides of the group: two servers on one GPU.";
+        "Time with engines serving on both MPS servers of the group, since suspects or a guilty one run isolated.";
     ISOLATION_TIME_SLICED = Kind::Counter, "mps_isolation_time_sliced_seconds_total", ["group"],
         "Of it, time with requests in flight on both: the two servers share the GPU by time slices, without overlap.";
     RESTARTS = Kind::Counter, "mps_restarts_total", ["group", "engine", "tier", "reason"],

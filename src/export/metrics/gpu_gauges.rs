@@ -21,7 +21,8 @@ pub(super) fn write(families: &mut Families, gpu: &GpuStatus) {
     let text = |known: &Option<String>| known.clone().unwrap_or_default();
     let (pci, name, driver) = (text(&identity.pci_bus_id), text(&identity.name), text(&identity.driver_version));
     let dialect = identity.mps_dialect().unwrap_or_default();
-    let info = &[index.as_str(), identity.uuid.as_str(), &pci, &name, &driver, dialect];
+    let simulated = if identity.is_simulated() { "true" } else { "false" };
+    let info = &[index.as_str(), identity.uuid.as_str(), &pci, &name, &driver, dialect, simulated];
     families.number(&metric::GPU_INFO, info, 1.0);
     write_known(families, &metric::GPU_MEMORY_TOTAL, labels, identity.memory_total.map(|bytes| bytes as f64));
     write_known(families, &metric::GPU_MEMORY_USED, labels, gpu.memory_used.map(|bytes| bytes as f64));

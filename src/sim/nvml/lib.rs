@@ -242,7 +242,9 @@ pub unsafe extern "C" fn nvmlDeviceGetName(_device: Device, name: *mut c_char, l
     if let Some(code) = script::answer("nvmlDeviceGetName") {
         return code;
     }
-    unsafe { put_text(name, length, &script::value("name").unwrap_or_else(|| "NVIDIA H200".to_owned())) }
+    let like = script::value("name").unwrap_or_else(|| "NVIDIA H200".to_owned());
+    // Whoever reads it must not take it for one: mpswarden marks by this what it shows of it.
+    unsafe { put_text(name, length, &format!("{like} (simulated)")) }
 }
 
 #[unsafe(no_mangle)]

@@ -9,6 +9,7 @@ use crate::text::figures::plural;
 use super::super::figures::{date, listed, percent, short, span, times, took};
 use super::super::recommend::{Choice, Recommendation, recommendation};
 use super::super::results::{Plan, Study};
+use super::super::sentences::SIMULATED;
 use super::super::spread::Spread;
 use super::super::thresholds::{FAILURES, NO_DIFFERENCE};
 
@@ -33,6 +34,7 @@ pub fn html(study: &Study) -> String {
                 style { (PreEscaped(STYLE)) }
             }
             body {
+                @if study.simulated { p.simulated role="note" { b { "Simulated" } ": " (SIMULATED) } }
                 (head(study))
                 main { (advice(&recommended, &analysis)) (sections(study, &analysis, &recommended)) }
                 footer { "mpswarden " (study.version) " · this file needs no network and runs no script" }
