@@ -39,7 +39,7 @@ pub enum ClientCommand {
         #[command(flatten)]
         how: OrderOptions,
     },
-    /// Start a group or an engine that was stopped.
+    /// Start a group or an engine that was stopped, or that waits in its back-off.
     Start {
         /// GROUP, GROUP/ENGINE, or ENGINE where one has that name; GROUP/ is the group alone.
         target: Target,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::linux::fs::MetadataExt;
+use std::sync::OnceLock;
 
 pub use tracing::Level;
 use tracing::Subscriber;
@@ -11,7 +12,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::log_queue::{LogGuard, LogQueue};
-use super::sentence::{place, sentence, word};
+use super::sentence::{TimeOfDay, place, sentence, sentence_now, word};
 use crate::model::{Event, ExitCause, HookResult, IsolationResult, RecoveryResult, What};
 use crate::text::screen::no_color;
 
@@ -24,11 +25,16 @@ pub enum Format {
     Json,
 }
 
+/// How the log says times of day; before [`init`] it says none.
+static TIME_OF_DAY: OnceLock<TimeOfDay> = OnceLock::new();
+
 /// Sends log lines of `level` and above to stderr from here on, through a queue that never blocks the
 /// caller. A second call changes nothing. Keep the guard: its drop waits for the last lines.
 ///
 /// Where stderr is the journal, text lines carry a priority in place of time and colour.
-pub fn init(level: Level, format: Format) -> io::Result<LogGuard> {
+pub fn init(level: Level, format: Format, time_of_day: TimeOfDay) -> io::Result<LogGuard> {
+    // The only error is that it is known already.
+    let _ = TIME_OF_DAY.set(time_of_day);
     let queue = LogQueue::to(io::stderr())?;
     let guard = queue.guard();
     let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(move || queue.clone());
@@ -76,7 +82,7 @@ pub fn level(event: &Event) -> Level {
         | What::IsolationEnded { result: IsolationResult::Contradiction, .. }
         | What::EngineFailing { .. }
         | What::EngineExited { .. }
-        | What::EngineBackoff { .. }
+        | What::BackoffBegan { .. }
         | What::Xid { .. }
         | What::DriverWants { .. }
         | What::SourceDown { .. }
@@ -111,7 +117,11 @@ pub fn level(event: &Event) -> Level {
 
 /// `gpu_fault in small-llms: server 624 is handling a fatal GPU error`.
 fn message(event: &Event) -> String {
-    let (word, place, sentence) = (word(event), place(event), sentence(event));
+    let sentence = match TIME_OF_DAY.get() {
+        Some(time_of_day) => sentence_now(event, *time_of_day),
+        None => sentence(event),
+    };
+    let (word, place) = (word(event), place(event));
     if place.is_empty() { format!("{word}: {sentence}") } else { format!("{word} in {place}: {sentence}") }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::model::gpu::RecoveryAction;
 use crate::model::saying::cuda_words;
 use crate::model::{
-    Advice, AdviceReason, Doubt, EngineName, Event, GpuUuid, IsolationResult, Reason, SourceScope, SourceState, Tier,
-    Verb, What,
+    Advice, AdviceReason, Doubt, EngineName, Event, GpuUuid, IsolationResult, Moment, Reason, SourceScope, SourceState,
+    Tier, Verb, What,
 };
+use crate::text::figures::plural;
 use crate::text::plain::one_line;
 use crate::text::span::span;
 
@@ -31,7 +32,7 @@ pub fn word(event: &Event) -> &'static str {
         What::Draining { .. } => "draining",
         What::Drained { .. } => "drained",
         What::EngineExited { .. } => "exited",
-        What::EngineBackoff { .. } => "backoff",
+        What::BackoffBegan { .. } => "backoff",
         What::EngineQuarantined { .. } => "quarantined",
         What::Isolating { .. } => "isolating",
         What::Proven { .. } => "guilty",
@@ -69,11 +70,19 @@ pub fn place(event: &Event) -> String {
 
 /// What happened or was done, and why; without the word and the place; always one line.
 pub fn sentence(event: &Event) -> String {
-    one_line(&words(event))
+    one_line(&words(event, None))
 }
 
+/// The same for those who read it now: the next try as a time of day too.
+pub fn sentence_now(event: &Event, time_of_day: TimeOfDay) -> String {
+    one_line(&words(event, Some(time_of_day)))
+}
+
+/// A moment as a time of day, with its zone: `14:31:54 CET`.
+pub type TimeOfDay = fn(Moment) -> String;
+
 #[expect(clippy::too_many_lines, reason = "one match over all events, each said once")]
-fn words(event: &Event) -> String {
+fn words(event: &Event, time_of_day: Option<TimeOfDay>) -> String {
     match &event.what {
         What::FaultBegan { because, .. } | What::FaultChanged { because, .. } | What::EngineFailing { because } => {
             because.clone()
@@ -84,8 +93,9 @@ fn words(event: &Event) -> String {
             format!("restarting {} because an operator said so (not counted)", all_of(*tier))
         }
         What::RestartBegan { tier, reason, attempt, budget_left } => {
+            let whose = if *tier == Tier::Engine { "its own budget" } else { "the group's budget" };
             format!(
-                "restarting {} because of {reason} (attempt {attempt}, {budget_left} left in the window)",
+                "restarting {} because of {reason} (attempt {attempt}, {budget_left} left in {whose})",
                 all_of(*tier)
             )
         }
@@ -105,17 +115,27 @@ fn words(event: &Event) -> String {
         }
         What::Drained { took, left } => drained(*took, *left),
         What::EngineExited { exit, cause } => format!("main process ended with {exit} ({cause})"),
-        What::EngineBackoff { wait, failures } => {
-            format!("starts again in {}, after {failures} {} in the window", span(*wait), failures_word(*failures))
+        What::BackoffBegan { wait, attempts, budget } => {
+            let what = match &event.engine {
+                Some(_) => format!("{} in the window, of {budget} in its own budget", failed(*attempts)),
+                None => {
+                    format!(
+                        "{} in the window, of {budget} in the group's budget",
+                        plural(*attempts as usize, "restart")
+                    )
+                }
+            };
+            let at = time_of_day.map(|says| format!("at {}, ", says(event.at.after(*wait)))).unwrap_or_default();
+            format!("next try {at}in {}: {what}", span(*wait))
         }
         What::EngineQuarantined { failures } => {
-            format!("not started any more: {failures} {} in the window", failures_word(*failures))
+            format!("not started any more before it is released: {} in the window of its own budget", failed(*failures))
         }
         What::Isolating { suspects, apart, faults } => {
             let (suspects, apart) = (names(suspects), names(apart));
             let times =
                 if *faults == 1 { "faults repeat".to_owned() } else { format!("fault {faults} since it began") };
-            format!("{times}: {suspects} may be the cause; {apart} set apart from the others to find out")
+            format!("{times}: {suspects} may be the cause; isolated from the others to find out: {apart}")
         }
         What::Proven { faults } => {
             format!("proven guilty of the group's repeated faults: it alone ran where fault {faults} came")
@@ -200,8 +220,8 @@ fn count(lines: u64) -> String {
     if lines == 1 { "a line".to_owned() } else { format!("{lines} lines") }
 }
 
-fn failures_word(count: u32) -> &'static str {
-    if count == 1 { "failure" } else { "failures" }
+fn failed(count: u32) -> String {
+    plural(count as usize, "failure")
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the others are said by their name")]
@@ -291,7 +311,7 @@ mod tests {
             What::RestartBegan { tier: Tier::Clients, reason: Fault::GpuFault.into(), attempt: 1, budget_left: 4 };
         assert_eq!(
             sentence(&event(None, restart)),
-            "restarting all clients because of gpu_fault (attempt 1, 4 left in the window)"
+            "restarting all clients because of gpu_fault (attempt 1, 4 left in the group's budget)"
         );
         let took = Duration::from_millis(1_834);
         let ended = What::RestartEnded { tier: Tier::Daemon, result: RecoveryResult::Partly, took };
@@ -299,6 +319,16 @@ mod tests {
             sentence(&event(None, ended)),
             "restart of all clients and the control daemon ended partly after 1.83 s"
         );
+    }
+
+    #[test]
+    fn a_back_off_says_how_long_and_which_budget_it_is_about() {
+        let waits = What::BackoffBegan { wait: Duration::from_secs(242), attempts: 3, budget: 5 };
+        let said = |engine| sentence(&event(engine, waits.clone()));
+        assert_eq!(said(Some("qwen-a")), "next try in 4 min 2 s: 3 failures in the window, of 5 in its own budget");
+        assert_eq!(said(None), "next try in 4 min 2 s: 3 restarts in the window, of 5 in the group's budget");
+        let said = sentence_now(&event(None, waits), |at| format!("{} s", at.as_secs_f64()));
+        assert_eq!(said, "next try at 242 s, in 4 min 2 s: 3 restarts in the window, of 5 in the group's budget");
     }
 
     #[test]

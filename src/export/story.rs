@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use super::log::{Level, level};
-use super::sentence::{place, sentence, word};
+use super::sentence::{TimeOfDay, place, sentence_now, word};
 use crate::model::{Event, Moment, What};
 
 /// The widest word of this version's events.
@@ -13,25 +13,26 @@ const WORD_WIDTH: usize = 14;
 #[derive(Debug)]
 pub struct Story {
     start: Moment,
+    time_of_day: TimeOfDay,
     coloured: bool,
     place_width: usize,
 }
 
 impl Story {
     /// A story whose time begins at `start`, with terminal colours or without.
-    pub fn new(start: Moment, coloured: bool) -> Self {
-        Story { start, coloured, place_width: 0 }
+    pub fn new(start: Moment, coloured: bool, time_of_day: TimeOfDay) -> Self {
+        Story { start, time_of_day, coloured, place_width: 0 }
     }
 
     /// A story for stdout: coloured if that is a terminal and NO_COLOR is not set.
-    pub fn for_stdout(start: Moment) -> Self {
-        Story::new(start, std::io::stdout().is_terminal() && !crate::text::screen::no_color())
+    pub fn for_stdout(start: Moment, time_of_day: TimeOfDay) -> Self {
+        Story::new(start, std::io::stdout().is_terminal() && !crate::text::screen::no_color(), time_of_day)
     }
 
     /// The event's line, without its end; `None` for what interests no person. A longer place
     /// than any before widens the column from here on.
     pub fn line(&mut self, event: &Event) -> Option<String> {
-        if matches!(event.what, What::Command { .. } | What::SourceUp { .. }) {
+        if matches!(event.what, What::Command { .. }) {
             return None;
         }
         let colour = match level(event) {
@@ -40,7 +41,7 @@ impl Story {
             Level::INFO => "32",
             _ => "2",
         };
-        Some(self.row(event.at, (word(event), colour), &place(event), &sentence(event)))
+        Some(self.row(event.at, (word(event), colour), &place(event), &sentence_now(event, self.time_of_day)))
     }
 
     /// A line about something that is no event: what a demo does to its own stage.
@@ -70,7 +71,7 @@ mod tests {
     }
 
     fn ten_seconds_in(coloured: bool) -> Story {
-        Story::new(Moment::from_nanos(10_000_000_000), coloured)
+        Story::new(Moment::from_nanos(10_000_000_000), coloured, |at| at.as_secs_f64().to_string())
     }
 
     #[test]

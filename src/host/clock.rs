@@ -3,6 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use nix::time::{ClockId, clock_gettime};
 
 use super::mps_log::Stamp;
@@ -22,6 +24,12 @@ pub fn since_1970() -> Duration {
 pub fn wall_of(moment: Moment) -> SystemTime {
     let (now, wall) = (now(), SystemTime::now());
     if moment >= now { wall + moment.since(now) } else { wall - now.since(moment) }
+}
+
+/// Time of day of `moment`, by what both clocks say now, in the machine's zone: `14:31:54 CET`.
+pub fn time_of_day(moment: Moment) -> String {
+    let zoned = Timestamp::try_from(wall_of(moment)).map(|at| at.to_zoned(TimeZone::system()));
+    zoned.map(|at| at.strftime("%T %Z").to_string()).unwrap_or_default()
 }
 
 /// The moment of a stamp in UTC, by what both clocks say now. A stamp of the future is now: a line

@@ -28,7 +28,7 @@ fn the_group_recovers(Incident { injection, fault, tier }: Incident) {
         eventually("readiness off", || (watchdog.ready() == 503).then_some(()));
     });
     watchdog.await_event(fault, "");
-    watchdog.await_event("restart", &format!("because of {fault} (attempt 1, 4 left in the window)"));
+    watchdog.await_event("restart", &format!("because of {fault} (attempt 1, 4 left in "));
     watchdog.await_serving();
     everybody_is_new(&watchdog, &before);
     the_metrics_tell_of_it(&counts, &watchdog.metrics(), fault, tier);
@@ -226,7 +226,7 @@ fn a_spent_budget_holds_the_group_until_it_is_stopped() {
     scene.recovery("when_spent", "hold");
     let mut watchdog = scene.serving();
     scene.inject(Injection::ServerKill);
-    watchdog.await_event("restart", "0 left in the window");
+    watchdog.await_event("restart", "0 left in the group's budget");
     watchdog.await_serving();
     let mark = watchdog.mark();
     scene.inject(Injection::ServerKill);

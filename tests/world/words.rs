@@ -73,7 +73,7 @@ fn what(what: &What) -> Option<String> {
         What::Draining { requests, at_most } => format!("draining: {requests} in flight, for {at_most:?} at most"),
         What::Drained { took, left } => format!("drained after {took:?}, left: {left:?}"),
         What::EngineExited { exit, cause } => format!("exited with {exit}: {cause}"),
-        What::EngineBackoff { wait, failures } => format!("waits {wait:?} after {failures} failures"),
+        What::BackoffBegan { wait, attempts, budget } => format!("waits {wait:?} after {attempts} of {budget}"),
         What::EngineQuarantined { failures } => format!("QUARANTINED after {failures} failures"),
         What::Isolating { suspects, apart, faults } => {
             format!("isolating, fault {faults}: suspects {}; apart {}", list(suspects), list(apart))

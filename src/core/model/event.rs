@@ -167,12 +167,14 @@ pub enum What {
         /// Cause of the exit.
         cause: ExitCause,
     },
-    /// An engine will be started again later.
-    EngineBackoff {
+    /// An engine, or a group whose restart is on its way, starts later.
+    BackoffBegan {
         /// Time until the start.
         wait: Duration,
-        /// Failures in the window.
-        failures: u32,
+        /// Failures of the engine, or restarts of the group, in the window.
+        attempts: u32,
+        /// How many its budget allows.
+        budget: u32,
     },
     /// An engine is not started any more.
     EngineQuarantined {

@@ -100,7 +100,7 @@ impl std::fmt::Display for Verb {
 }
 
 /// What an order comes to, as things stand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// What would be done, a sentence each, in order.
     pub steps: Vec<String>,

@@ -123,7 +123,7 @@ impl Tally {
             | What::EngineFailing { .. }
             | What::Draining { .. }
             | What::Drained { .. }
-            | What::EngineBackoff { .. }
+            | What::BackoffBegan { .. }
             | What::EngineQuarantined { .. }
             | What::CudaError { .. }
             | What::Doubted { .. }

@@ -100,7 +100,7 @@ impl Judge {
                     self.alarms.push(format!("{} {fault} of {:?}: {because}", event.at, event.engine));
                 }
             }
-            What::Suppressed { .. } | What::Held { .. } | What::EngineBackoff { .. } => {
+            What::Suppressed { .. } | What::Held { .. } | What::BackoffBegan { .. } => {
                 self.alarms.push(format!("{} {:?}", event.at, event.what));
             }
             What::RestartBegan { .. } | What::ActionFailed { .. } | What::EngineQuarantined { .. }

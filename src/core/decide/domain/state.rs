@@ -170,7 +170,7 @@ impl Scene {
     pub(crate) fn called(&self) -> String {
         match self.id.slot {
             Slot::Main => self.id.group.to_string(),
-            Slot::Isolation => format!("the second side of {}", self.id.group),
+            Slot::Isolation => format!("the second MPS server of {}", self.id.group),
         }
     }
 

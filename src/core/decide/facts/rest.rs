@@ -17,7 +17,10 @@ pub(crate) fn note_of(rest: Option<Rest>) -> Option<String> {
         Rest::Stopped => Some("an operator stopped it".to_owned()),
         Rest::Quarantined => Some("an operator took it out for good".to_owned()),
         Rest::CrashLoop => None,
-        Rest::Apart => Some("stopped for a while: its group's faults repeat, and it may be their culprit".to_owned()),
+        Rest::Apart => Some(
+            "stopped while its group's faults repeat: it may be the cause, and starts by itself once that is decided"
+                .to_owned(),
+        ),
         Rest::Guilty => Some("it was proven guilty of its group's repeated faults".to_owned()),
     }
 }

@@ -69,7 +69,10 @@ impl Group {
         let Some(search) = Search::begin(hit, context.now) else { return };
         if let Err(reason) = self.main.scene.may_search(self.hold.as_ref()) {
             let names: Vec<&str> = search.apart.iter().map(EngineName::as_str).collect();
-            let detail = format!("faults repeat; {} would run apart from the others", names.join(", "));
+            let detail = format!(
+                "faults repeat; {} would run isolated from the others, on a second MPS server",
+                names.join(", ")
+            );
             return self.emit(context, What::Suppressed { action: SuppressedAction::IsolateEngines, reason, detail });
         }
         self.isolation.search = Some(search);

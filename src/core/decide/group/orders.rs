@@ -48,9 +48,15 @@ impl Group {
                 _ => domain.plan(request, hold, now),
             };
         }
-        let mut plan = self.main.plan(request, hold, now)?;
         let second = self.second.as_ref().and_then(|second| second.plan(request, hold, now).ok());
-        plan.steps.extend(second.into_iter().flat_map(|second| second.steps));
+        let mut plan = match (self.main.plan(request, hold, now), &second) {
+            // Its isolated engines wait for their time, and the others serve.
+            (Err(_), Some(_)) if matches!(request, Request::StartGroup(_)) => Plan::default(),
+            (main, _) => main?,
+        };
+        let second = second.unwrap_or_default();
+        plan.steps.extend(second.steps);
+        plan.goals.extend(second.goals);
         Ok(plan)
     }
 
@@ -63,10 +69,7 @@ impl Group {
             let slot = self.slot_of(&key.engine);
             return self.stir_at(slot, context, |domain, turn| domain.take_up(request, turn));
         }
-        self.take_up_in(Slot::Main, request, context);
-        if self.second.is_some() {
-            self.take_up_where_planned(Slot::Isolation, request, context);
-        }
+        self.take_up_one_of_all(request, context);
     }
 
     /// Does what an order for every group says, in each domain where there is something to do.

@@ -91,12 +91,14 @@ fn note_who_is_apart(group: &mut GroupStatus) {
         let apart = isolation.apart.contains(&engine.name);
         let note = match engine.isolation {
             EngineIsolation::Guilty => {
-                "proven guilty of its group's repeated faults; kept from the others until released"
+                "proven guilty of its group's repeated faults; isolated from the others until it is released"
             }
             EngineIsolation::Apart if apart => {
-                "runs apart from the others: its group's faults repeat, and it may be the cause"
+                "runs isolated on a second MPS server: its group's faults repeat, and it may be the cause"
             }
-            EngineIsolation::None if apart => "runs apart from the others, and goes back to them when its turn comes",
+            EngineIsolation::None if apart => {
+                "runs isolated on a second MPS server, and runs with the others again once its turn comes"
+            }
             EngineIsolation::None | EngineIsolation::Suspect | EngineIsolation::Apart => continue,
         };
         engine.note = Some(note.to_owned());

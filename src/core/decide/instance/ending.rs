@@ -104,7 +104,7 @@ impl Domain {
         let wait = guard::wait(&recovery.backoff, attempt, self.budget.jitter.next());
         engine.stage = Stage::Down { due: turn.now.after(wait) };
         if !wait.is_zero() {
-            turn.emit_of(&name, What::EngineBackoff { wait, failures });
+            turn.emit_of(&name, What::BackoffBegan { wait, attempts: failures, budget: recovery.engine_budget });
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::decide::domain::operator::plan_engine::serves_next;
 use crate::decide::domain::phase::{AfterStop, Phase};
 use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::Engine;
@@ -21,6 +22,14 @@ enum StopOf {
 /// Names in a row.
 pub(crate) fn list<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
     names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// A wait as people say it, to the second.
+pub(crate) fn whole(wait: Duration) -> String {
+    match wait.as_millis().div_ceil(1000) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds => format!("{} min {} s", seconds / 60, seconds % 60),
+    }
 }
 
 /// A time as people say it.
@@ -46,8 +55,8 @@ impl Domain {
             Request::Stop => self.plan_stop(StopOf::Watchdog),
             Request::StopGroup(_) => self.plan_stop(StopOf::Group),
             Request::StopNow => self.plan_stop_now(),
-            Request::StartGroup(_) => self.plan_start(),
-            Request::Restart { tier, .. } => self.plan_restart(*tier),
+            Request::StartGroup(_) => self.plan_start(now),
+            Request::Restart { tier, .. } => self.plan_restart(*tier, now),
             Request::Hold { lasts, reason, .. } => self.plan_hold(*lasts, reason),
             Request::Resume { .. } => self.plan_resume(hold, now),
             Request::StopEngine(key)
@@ -60,15 +69,15 @@ impl Domain {
 
     /// The second domain of a group follows the main one: what is said of it stands beside what that one does.
     fn plan_second_side(&self, request: &Request, now: Moment) -> Result<Plan, String> {
-        let home = &self.scene.policy.name;
-        let step = match (request, &self.phase) {
-            (_, Phase::Stopped) => return Err(format!("the second side of {home} is down")),
-            (Request::Stop | Request::StopGroup(_), _) => format!("stop the second side of {home} and its daemon"),
-            (Request::StopNow, _) => format!("kill the second side of {home} and its daemon"),
-            (Request::Restart { .. }, Phase::Running(_)) => format!("restart the second side of {home} as well"),
+        let steps = match (request, &self.phase) {
+            (_, Phase::Stopped) => return Err(format!("{} is down", self.scene.called())),
+            (Request::Stop | Request::StopGroup(_), _) => self.stops(),
+            (Request::StopNow, _) => self.kills(),
+            (Request::Restart { tier, .. }, Phase::Running(_)) => self.restarts(*tier),
             (Request::Resume { .. }, Phase::Restart(restart)) if restart.held.is_some() => {
-                format!("let the start of the second side of {home} go on")
+                vec![format!("let the start of {} go on", self.isolated_engines())]
             }
+            (Request::StartGroup(_), Phase::Restart(_) | Phase::Running(_)) => return self.plan_start(now),
             (
                 Request::StopEngine(key)
                 | Request::StartEngine(key)
@@ -77,9 +86,16 @@ impl Domain {
                 | Request::Release(key),
                 _,
             ) => return self.plan_engine(request, self.known(key)?, now),
-            _ => return Err(format!("the second side of {home} follows the first")),
+            _ => return Err(format!("{} follows the first", self.scene.called())),
         };
-        Ok(Plan { steps: vec![step], goals: Vec::new() })
+        Ok(Plan { steps, goals: Vec::new() })
+    }
+
+    /// The engines of the second domain, or that domain where it has none.
+    fn isolated_engines(&self) -> String {
+        let engines = list(self.scene.engines.iter().map(Engine::name));
+        let place = self.scene.called();
+        if engines.is_empty() { place } else { format!("{engines} on {place}") }
     }
 
     fn plan_stop(&self, of: StopOf) -> Result<Plan, String> {
@@ -91,17 +107,55 @@ impl Domain {
             }
             Phase::Waiting | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) | Phase::Stopping(_) => {}
         }
-        let run: Vec<_> = self.scene.engines.iter().rev().filter(|engine| engine.has_process()).collect();
-        let mut steps = Vec::from_iter(self.drains(&run));
-        if !run.is_empty() {
-            let run = list(run.into_iter().map(Engine::name));
-            steps.push(format!("stop {run} of {name} one after the other: TERM, KILL after the time of each"));
-        }
-        steps.push(format!("stop the control daemon of {name}"));
+        let mut steps = self.stops();
         if of == StopOf::Group {
             steps.push(format!("keep {name} stopped until it is started"));
         }
         Ok(Plan { steps, goals: vec![Awaited::GroupStopped(name.clone())] })
+    }
+
+    /// The stop of all of a domain.
+    fn stops(&self) -> Vec<String> {
+        let run: Vec<_> = self.scene.engines.iter().rev().filter(|engine| engine.has_process()).collect();
+        let mut steps = Vec::from_iter(self.drains(&run));
+        let (server, daemon) = self.places();
+        if !run.is_empty() {
+            let run = list(run.into_iter().map(Engine::name));
+            steps.push(format!("stop {run} {server} one after the other: TERM, KILL after the time of each"));
+        }
+        steps.push(format!("stop {daemon}"));
+        steps
+    }
+
+    /// The end of all of a domain at once.
+    fn kills(&self) -> Vec<String> {
+        let (server, daemon) = self.places();
+        let run = list(self.scene.engines.iter().filter(|engine| engine.has_process()).map(Engine::name));
+        let engines = (!run.is_empty()).then(|| format!("kill {run} {server} at once"));
+        engines.into_iter().chain([format!("kill {daemon}")]).collect()
+    }
+
+    /// The restart of all of a domain.
+    fn restarts(&self, tier: Tier) -> Vec<String> {
+        let (server, daemon) = self.places();
+        let run = list(self.scene.engines.iter().filter(|engine| engine.has_process()).map(Engine::name));
+        let kill =
+            (!run.is_empty()).then(|| format!("kill {run} {server} at once, wait for their end and for their memory"));
+        let daemon = (tier == Tier::Daemon).then(|| format!("stop {daemon} and start it again"));
+        let active = match self.scene.is_apart() {
+            false => format!("wait for the server of {} to be ACTIVE", self.scene.policy.name),
+            true => format!("wait for {} to be ACTIVE", self.scene.called()),
+        };
+        kill.into_iter().chain(daemon).chain([active]).chain(self.starts()).collect()
+    }
+
+    /// Where its engines run, behind their names, and its control daemon.
+    fn places(&self) -> (String, String) {
+        let name = &self.scene.policy.name;
+        match self.scene.is_apart() {
+            false => (format!("of {name}"), format!("the control daemon of {name}")),
+            true => (format!("on {}", self.scene.called()), format!("the second control daemon of {name}")),
+        }
     }
 
     /// Whose requests are let end before they are stopped.
@@ -117,19 +171,20 @@ impl Domain {
         if matches!(self.phase, Phase::Stopped) {
             return Err(format!("{name} is already stopped"));
         }
-        let steps = vec![format!("kill all engines of {name} at once"), format!("kill the control daemon of {name}")];
-        Ok(Plan { steps, goals: vec![Awaited::GroupStopped(name.clone())] })
+        Ok(Plan { steps: self.kills(), goals: vec![Awaited::GroupStopped(name.clone())] })
     }
 
-    fn plan_start(&self) -> Result<Plan, String> {
+    fn plan_start(&self, now: Moment) -> Result<Plan, String> {
         let name = &self.scene.policy.name;
-        let first = match self.phase {
+        let first = match &self.phase {
             Phase::Stopped => None,
             Phase::Stopping(_) if self.down.after_stop == AfterStop::Stays => {
                 Some(format!("wait until {name} is stopped"))
             }
+            Phase::Restart(restart) if restart.backs_off_until(now).is_some() => return Ok(self.plan_no_backoff(now)),
+            Phase::Running(_) if self.backing_off(now).next().is_some() => return Ok(self.plan_no_backoff(now)),
             Phase::Waiting | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) | Phase::Stopping(_) => {
-                return Err(format!("{name} is not stopped: nothing is to be started"));
+                return Err(format!("{name} is not stopped and in no back-off: nothing is to be started"));
             }
         };
         let daemon = format!("start the control daemon and the server of {name}");
@@ -137,22 +192,39 @@ impl Domain {
         Ok(Plan { steps, goals: vec![self.serves_next()] })
     }
 
-    fn plan_restart(&self, tier: Tier) -> Result<Plan, String> {
+    /// Engines that wait for their time.
+    fn backing_off(&self, now: Moment) -> impl Iterator<Item = &Engine> {
+        self.scene.engines.iter().filter(move |engine| engine.backs_off_until(now).is_some())
+    }
+
+    /// A start before its time: of the whole domain, or of the engines that wait.
+    fn plan_no_backoff(&self, now: Moment) -> Plan {
+        if let Phase::Restart(restart) = &self.phase {
+            let left = restart.backs_off_until(now).map(|until| until.since(now)).unwrap_or_default();
+            let daemon = format!("end the back-off of {}, which has {} left", self.scene.called(), whole(left));
+            let goals = if self.scene.is_apart() { Vec::new() } else { vec![self.serves_next()] };
+            return Plan { steps: [daemon].into_iter().chain(self.starts()).collect(), goals };
+        }
+        let name = &self.scene.policy.name;
+        let each = |engine: &Engine| {
+            let key = EngineKey::new(name, engine.name());
+            (engine.starts_now(&key, now), serves_next(&key, engine))
+        };
+        let (steps, goals) = self.backing_off(now).map(each).unzip();
+        Plan { steps, goals }
+    }
+
+    fn plan_restart(&self, tier: Tier, now: Moment) -> Result<Plan, String> {
         let name = &self.scene.policy.name;
         if tier == Tier::Engine {
             return Err(format!("a restart of {name} has the tier clients or daemon; evict restarts one engine"));
         }
-        self.not_restartable().map_or(Ok(()), Err)?;
-        let all = self.scene.engines.iter().filter(|engine| engine.has_process()).count();
-        let kill = format!("kill all {all} engines of {name} at once, wait for their end and for their memory");
-        let daemon = (tier == Tier::Daemon).then(|| format!("stop the control daemon of {name} and start it again"));
-        let active = format!("wait for the server of {name} to be ACTIVE");
-        let steps = [kill].into_iter().chain(daemon).chain([active]).chain(self.starts()).collect();
-        Ok(Plan { steps, goals: vec![self.serves_next()] })
+        self.not_restartable(now).map_or(Ok(()), Err)?;
+        Ok(Plan { steps: self.restarts(tier), goals: vec![self.serves_next()] })
     }
 
     /// Why the whole group can't be restarted now.
-    fn not_restartable(&self) -> Option<String> {
+    fn not_restartable(&self, now: Moment) -> Option<String> {
         let name = &self.scene.policy.name;
         match &self.phase {
             Phase::Running(_) => None,
@@ -165,7 +237,11 @@ impl Domain {
                 (None, None) => format!("{name} is being started; wait until it serves"),
                 (None, Some(reason)) => {
                     let (tier, step) = (restart.tier, restart.step.shown());
-                    format!("a restart of {name} is on its way ({tier}, for {reason}, at the step {step})")
+                    let waits = restart.backs_off_until(now).map(|until| {
+                        format!("; it goes on in {}, and at once with `start {name}`", whole(until.since(now)))
+                    });
+                    let waits = waits.unwrap_or_default();
+                    format!("a restart of {name} is on its way ({tier}, for {reason}, at the step {step}){waits}")
                 }
             }),
             Phase::InRestart => Some(format!("a restart of {name} is on its way")),
@@ -230,7 +306,8 @@ impl Domain {
         };
         let mut steps = Vec::new();
         if !run.is_empty() {
-            steps.push(format!("start {} of {name} {how}", list(run.into_iter().map(Engine::name))));
+            let (server, _) = self.places();
+            steps.push(format!("start {} {server} {how}", list(run.into_iter().map(Engine::name))));
         }
         if !rest.is_empty() {
             let names = list(rest.into_iter().map(Engine::name));

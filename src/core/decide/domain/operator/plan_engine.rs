@@ -1,6 +1,6 @@
 //! What an order for one engine would come to, in sentences; or why it can't be done, with the cure.
 
-use crate::decide::domain::operator::plan::list;
+use crate::decide::domain::operator::plan::{list, whole};
 use crate::decide::domain::phase::Phase;
 use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::{Engine, Sight};
@@ -14,6 +14,12 @@ impl Engine {
         self.alive()
             || matches!(self.stage, Stage::Launching(_))
             || self.instance.process.id.is_some() && self.instance.process.ended.is_none()
+    }
+
+    /// Its start before its time, in words.
+    pub(crate) fn starts_now(&self, key: &EngineKey, now: Moment) -> String {
+        let left = self.backs_off_until(now).map(|until| until.since(now)).unwrap_or_default();
+        format!("end the back-off of {key}, which has {} left, and start it; its failures stay counted", whole(left))
     }
 }
 
@@ -34,7 +40,7 @@ impl Domain {
         match request {
             Request::StopEngine(key) => self.plan_rest(key, engine, Rest::Stopped),
             Request::Quarantine(key) => self.plan_rest(key, engine, Rest::Quarantined),
-            Request::StartEngine(key) => self.plan_start_engine(key, engine),
+            Request::StartEngine(key) => self.plan_start_engine(key, engine, now),
             Request::Release(key) => self.plan_release(key, engine),
             Request::Evict(key) => self.plan_evict(key, engine, now),
             Request::Stop
@@ -63,7 +69,7 @@ impl Domain {
         Ok(Plan { steps, goals: vec![Awaited::EngineStopped(key.clone())] })
     }
 
-    fn plan_start_engine(&self, key: &EngineKey, engine: &Engine) -> Result<Plan, String> {
+    fn plan_start_engine(&self, key: &EngineKey, engine: &Engine, now: Moment) -> Result<Plan, String> {
         match engine.wanted.rest {
             Some(Rest::Stopped) => {}
             Some(Rest::Apart) => {
@@ -73,6 +79,9 @@ impl Domain {
             }
             Some(_) => return Err(format!("{key} is quarantined; release lets it start again")),
             None if engine.stage == Stage::Left && self.runs() => {}
+            None if self.runs() && engine.backs_off_until(now).is_some() => {
+                return Ok(Plan { steps: vec![engine.starts_now(key, now)], goals: vec![serves_next(key, engine)] });
+            }
             None => return Err(format!("{key} was not stopped by an operator; it is {}", engine.state(Sight::Clear))),
         }
         self.plan_run(key, engine, Vec::new())
@@ -120,8 +129,8 @@ impl Domain {
         match &engine.stage {
             Stage::Starting | Stage::Serving | Stage::Failing | Stage::Left => {}
             Stage::Down { due } => {
-                let wait = due.since(now).as_secs_f64();
-                return Err(format!("{key} has no process; it is started by itself in {wait:.0} s"));
+                let wait = whole(due.since(now));
+                return Err(format!("{key} has no process; its next try is in {wait}, and at once with `start {key}`"));
             }
             Stage::Launching(_) => return Err(format!("{key} is being started at this moment; try again")),
             Stage::Ending(_) | Stage::Fallen => return Err(format!("{key} is being taken out already")),
@@ -166,6 +175,7 @@ impl Domain {
     }
 }
 
-fn serves_next(key: &EngineKey, engine: &Engine) -> Awaited {
+/// The next start of an engine serves.
+pub(crate) fn serves_next(key: &EngineKey, engine: &Engine) -> Awaited {
     Awaited::EngineServes { engine: key.clone(), incarnation: engine.instance.incarnation.saturating_add(1) }
 }

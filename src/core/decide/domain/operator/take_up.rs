@@ -18,16 +18,19 @@ impl Domain {
             Request::StopNow => self.stop(Manner::AtOnce, AfterStop::Stays, turn),
             Request::Restart { tier, .. } => self.begin_restart(*tier, Reason::Operator, turn.now, turn),
             Request::StopGroup(_) => self.keep_down(turn),
-            Request::StartGroup(_) => self.start_again(turn),
+            Request::StartGroup(_) => self.start_now(turn),
             Request::StopEngine(key) => self.with_engine(key, |group, index| {
                 group.give_rest(index, Rest::Stopped, turn);
             }),
             Request::Quarantine(key) => self.with_engine(key, |group, index| {
                 group.give_rest(index, Rest::Quarantined, turn);
             }),
-            Request::StartEngine(key) | Request::Release(key) => {
-                self.with_engine(key, |group, index| group.end_rest(index, turn));
-            }
+            Request::StartEngine(key) => self.with_engine(key, |group, index| {
+                if !group.end_backoff_of(index, turn) {
+                    group.end_rest(index, turn);
+                }
+            }),
+            Request::Release(key) => self.with_engine(key, |group, index| group.end_rest(index, turn)),
             Request::Evict(key) => self.with_engine(key, |group, index| group.evict(index, turn)),
             // It is the group's.
             Request::Hold { .. } => {}
@@ -50,6 +53,29 @@ impl Domain {
         self.down.kept_down = true;
         turn.save();
         self.stop(Manner::InOrder, AfterStop::Stays, turn);
+    }
+
+    /// Ends whatever keeps it from starting that is an operator's or time.
+    fn start_now(&mut self, turn: &mut Turn<'_>) {
+        match self.phase {
+            Phase::Restart(_) | Phase::InRestart => self.end_backoff(turn),
+            Phase::Running(_) => {
+                for index in 0..self.scene.engines.len() {
+                    self.end_backoff_of(index, turn);
+                }
+            }
+            Phase::Waiting | Phase::Stopping(_) | Phase::Stopped => self.start_again(turn),
+        }
+    }
+
+    /// Lets an engine start that waits for its time; false: it does not.
+    fn end_backoff_of(&mut self, index: usize, turn: &Turn<'_>) -> bool {
+        let engine = &mut self.scene.engines[index];
+        let waits = matches!(self.phase, Phase::Running(_)) && engine.backs_off_until(turn.now).is_some();
+        if waits {
+            engine.stage = Stage::Down { due: turn.now };
+        }
+        waits
     }
 
     fn start_again(&mut self, turn: &mut Turn<'_>) {

@@ -92,6 +92,12 @@ impl Restart {
         matches!(self.step, Step::Backoff { .. } | Step::StartControl(_) | Step::Blocked { .. } | Step::Active { .. })
     }
 
+    /// When its back-off ends, if it is in one: all that was there is ended, and the start waits for nothing else.
+    pub(crate) fn backs_off_until(&self, now: Moment) -> Option<Moment> {
+        let Step::Backoff { until } = self.step else { return None };
+        (self.gate != Gate::Hold && until > now).then_some(until)
+    }
+
     /// Whether it waits for memory.
     pub(crate) fn waiting_for_memory(&self) -> bool {
         self.step == Step::Memory

@@ -227,10 +227,25 @@ impl Domain {
             }
         };
         restart.enter(Step::Backoff { until: turn.now.after(wait) }, turn);
+        if !wait.is_zero() {
+            let recovery = &self.scene.policy.recovery;
+            let attempts = self.budget.attempts.within(recovery.budget_window, turn.now);
+            turn.emit(What::BackoffBegan { wait, attempts, budget: recovery.budget });
+        }
         if wait.is_zero() && restart.gate != Gate::Hold {
             restart.gate = Gate::Open;
             self.after_backoff(restart, turn);
         }
+    }
+
+    /// An operator lets the start begin now.
+    pub(crate) fn end_backoff(&mut self, turn: &mut Turn<'_>) {
+        self.with_restart(turn, |_, restart, turn| {
+            if restart.backs_off_until(turn.now).is_some() {
+                restart.step = Step::Backoff { until: turn.now };
+            }
+            Next::Go
+        });
     }
 
     fn after_backoff(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {

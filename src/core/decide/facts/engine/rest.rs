@@ -24,6 +24,12 @@ impl Engine {
         self.wanted.listed == Listed::Removed
     }
 
+    /// When its back-off ends, if it is in one: it is to run, and waits for its time alone.
+    pub(crate) fn backs_off_until(&self, now: Moment) -> Option<Moment> {
+        let Stage::Down { due } = self.stage else { return None };
+        (due > now && !self.is_to_rest()).then_some(due)
+    }
+
     /// Sentence that its turn in a changed configuration has not come.
     pub(crate) fn waits_to_roll(&self) -> Option<String> {
         let waits = self.instance.outdated && self.alive() && !matches!(self.stage, Stage::Ending(_));
