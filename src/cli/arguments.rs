@@ -146,7 +146,7 @@ pub(super) fn telemetry_path(text: &str) -> Result<String, String> {
     }
 }
 
-fn level(text: &str) -> Result<tracing::Level, String> {
+pub(super) fn level(text: &str) -> Result<tracing::Level, String> {
     let known = ["error", "warn", "info", "debug", "trace"];
     match known.contains(&text) {
         true => text.parse().map_err(|_| known.join(", ")),

@@ -1,5 +1,6 @@
 //! The command line of `mpswarden demo`: what is simulated, and which faults are injected. Touches nothing.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,59 +8,20 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::arguments::{LogOptions, listen_address, telemetry_path};
-use crate::config::{DEFAULT_LISTEN, nearest, units};
-
-/// What `demo --inject` can do to the simulated group.
-pub const INJECTIONS: [&str; 40] = [
-    "illegal-address",
-    "trap",
-    "linger",
-    "sigkill-busy",
-    "sigkill-idle",
-    "device-oom",
-    "host-oom",
-    "leak",
-    "hang",
-    "stop",
-    "stop-core",
-    "dead-core",
-    "starve",
-    "zombie",
-    "server-kill",
-    "server-cannot-start",
-    "server-starts",
-    "evict",
-    "newcomers-hang",
-    "control-kill",
-    "control-wedge",
-    "outside-mps",
-    "foreign-process",
-    "foreign-fault",
-    "term-hangs",
-    "abort-all",
-    "echo",
-    "echo-flood",
-    "xid-79",
-    "reset-needed",
-    "gpu-repaired",
-    "nvml-hang",
-    "nvml-error",
-    "nvml-well",
-    "nvml-reset-required",
-    "nvml-lost",
-    "bus-reset-needed",
-    "system-reboot-needed",
-    "imex-domain",
-    "unknown-action",
-];
+use super::arguments::{LogFormat, level, listen_address, telemetry_path};
+use super::demo_faults::{self, KNOWN_FAULTS, KnownFault};
+use crate::config::{nearest, units};
 
 /// Time of the demo's first fault, if none is asked for, and from each to the next.
 const FIRST_FAULT: Duration = Duration::from_secs(15);
 const BETWEEN_FAULTS: Duration = Duration::from_secs(60);
 
+/// The fault that the demo injects if none is asked for.
+const USUAL_FAULT: &str = "illegal-address";
+
 /// Options of `demo`.
 #[derive(Clone, Debug, PartialEq, Args)]
+#[command(after_help = demo_faults::help())]
 pub struct DemoOptions {
     /// How many engines share the GPU.
     #[arg(long, value_name = "N", default_value = "3", value_parser = engines)]
@@ -77,13 +39,19 @@ pub struct DemoOptions {
     /// How long it lasts.
     #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = length)]
     pub length: Duration,
-    /// A fault, perhaps of one engine, and its time after the start; may be given several times.
-    /// Without it: an illegal address after 15 s and every 60 s.
+    /// A fault (see below), perhaps of one engine, and its time after the start; may be given several times.
+    /// Without it: an illegal address after 15 s and every 60 s, into the first engine that runs.
     #[arg(long = "inject", value_name = "FAULT[:ENGINE]@TIME")]
     pub injections: Vec<Injection>,
-    /// Address that HTTP listens on; may be given several times.
-    #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address,
-          default_values_t = [DEFAULT_LISTEN])]
+    /// What the watchdog may do about faults.
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = DemoMode::Enforce)]
+    pub mode: DemoMode,
+    /// Print the configuration that the demo runs with, in place of playing it.
+    #[arg(long)]
+    pub print_config: bool,
+    /// Address that HTTP listens on; may be given several times [default: 127.0.0.1:10677, or the next port that is
+    /// free].
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
     pub listen: Vec<SocketAddr>,
     /// TLS, passwords and headers, in the format of Prometheus' exporter-toolkit.
     #[arg(long = "web.config.file", value_name = "FILE")]
@@ -94,9 +62,22 @@ pub struct DemoOptions {
     /// Where randomness comes from: the same number, the same story.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Options of the log.
-    #[command(flatten)]
-    pub log: LogOptions,
+    /// The least level that is logged beside the story: error, warn, info, debug or trace [default: no event is logged,
+    /// and of all else warnings].
+    #[arg(long = "log.level", value_name = "LEVEL", value_parser = level)]
+    pub log_level: Option<tracing::Level>,
+    /// How a log line looks.
+    #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// What the demo's watchdog may do about faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DemoMode {
+    /// Faults are acted on.
+    Enforce,
+    /// Faults are only reported, with what would be done.
+    Observe,
 }
 
 /// Whose MPS daemon the demo plays.
@@ -148,8 +129,8 @@ pub enum GpuKind {
 /// A fault that the demo injects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Injection {
-    /// One of [`INJECTIONS`].
-    pub fault: String,
+    /// One of [`KNOWN_FAULTS`].
+    pub fault: KnownFault,
     /// Name of the engine; `None`: the demo chooses.
     pub engine: Option<String>,
     /// Time after the demo's start.
@@ -161,12 +142,43 @@ impl DemoOptions {
     pub fn schedule(&self) -> Vec<Injection> {
         let mut schedule = self.injections.clone();
         let mut at = FIRST_FAULT;
-        while self.injections.is_empty() && at < self.length {
-            schedule.push(Injection { fault: "illegal-address".to_owned(), engine: None, at });
+        let usual = KnownFault::named(USUAL_FAULT).filter(|_| self.injections.is_empty());
+        while let Some(fault) = usual.filter(|_| at < self.length) {
+            schedule.push(Injection { fault, engine: None, at });
             at += BETWEEN_FAULTS;
         }
         schedule.sort_by_key(|injection| injection.at);
         schedule
+    }
+
+    /// Why it can't be played, with the cure: a fault whose time is not before its end.
+    pub fn refusal(&self) -> Option<String> {
+        let late = self.injections.iter().filter(|injection| injection.at >= self.length).max_by_key(|late| late.at)?;
+        Some(format!(
+            "--inject {late} comes after the end of the demo, which lasts {}: inject it sooner, or give --for {}",
+            units::write_duration(self.length),
+            units::write_duration(late.seen_at())
+        ))
+    }
+
+    /// Faults that are injected too late to be seen before the end.
+    pub fn unseen(&self) -> Vec<Injection> {
+        self.schedule().into_iter().filter(|injection| injection.seen_at() > self.length).collect()
+    }
+}
+
+impl Injection {
+    /// Time after the demo's start at which it is seen, at the latest; to the whole second.
+    pub fn seen_at(&self) -> Duration {
+        let at = self.at + self.fault.seen_within().unwrap_or(Duration::from_secs(1));
+        Duration::from_secs(at.as_secs() + u64::from(at.subsec_nanos() > 0))
+    }
+}
+
+impl fmt::Display for Injection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let engine = self.engine.as_ref().map(|engine| format!(":{engine}")).unwrap_or_default();
+        write!(f, "{}{engine}@{}", self.fault.name, units::write_duration(self.at))
     }
 }
 
@@ -179,16 +191,17 @@ impl FromStr for Injection {
             Some((fault, engine)) => (fault, Some(engine.to_owned())),
             None => (what, None),
         };
-        if !INJECTIONS.contains(&fault) {
-            return Err(match nearest(fault, INJECTIONS) {
+        let names = || KNOWN_FAULTS.iter().map(|known| known.name);
+        let Some(fault) = KnownFault::named(fault) else {
+            return Err(match nearest(fault, names()) {
                 Some(known) => format!("no such fault; did you mean {known}?"),
-                None => format!("no such fault; there are {}", INJECTIONS.join(", ")),
+                None => format!("no such fault; there are {}", names().collect::<Vec<_>>().join(", ")),
             });
-        }
+        };
         if engine.as_ref().is_some_and(String::is_empty) {
             return Err("name the engine after the colon, or leave both out".to_owned());
         }
-        Ok(Injection { fault: fault.to_owned(), engine, at: length(at)? })
+        Ok(Injection { fault, engine, at: length(at)? })
     }
 }
 
@@ -228,9 +241,9 @@ mod tests {
     fn the_demo_has_the_promised_defaults() {
         let options = demo("mpswarden demo");
         assert_eq!((options.engines, options.length), (3, Duration::from_secs(60)));
-        assert_eq!(options.listen, [DEFAULT_LISTEN]);
+        assert_eq!((options.listen, options.mode), (Vec::new(), DemoMode::Enforce));
         assert_eq!(options.telemetry_path, "/metrics");
-        assert_eq!((options.log.level, options.log.format), (tracing::Level::INFO, LogFormat::Text));
+        assert_eq!((options.log_level, options.log_format), (None, LogFormat::Text));
     }
 
     #[test]
@@ -243,6 +256,25 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_after_the_end_is_refused_with_the_cure() {
+        let refusal = demo("mpswarden demo --inject trap@10s --inject hang:qwen-a@70s").refusal().unwrap();
+        assert_eq!(
+            refusal,
+            "--inject hang:qwen-a@70s comes after the end of the demo, which lasts 1m: inject it sooner, or give --for 90s"
+        );
+        assert_eq!(demo("mpswarden demo --inject hang@50s").refusal(), None);
+    }
+
+    #[test]
+    fn what_can_not_be_seen_before_the_end_is_known() {
+        let unseen = |line| demo(line).unseen().iter().map(Injection::to_string).collect::<Vec<_>>();
+        let none: [&str; 0] = [];
+        assert_eq!(unseen("mpswarden demo --inject hang@50s --inject trap@50s"), ["hang@50s"]);
+        assert_eq!(unseen("mpswarden demo --inject hang@15s --inject leak@15s --inject starve@15s"), none);
+        assert_eq!(unseen("mpswarden demo"), none);
+    }
+
+    #[test]
     fn engines_are_like_real_ones_where_that_is_asked_for() {
         assert_eq!(demo("mpswarden demo").engines_like, None);
         assert_eq!(demo("mpswarden demo --engines-like sglang").engines_like, Some(EnginesLike::Sglang));
@@ -252,7 +284,9 @@ mod tests {
     fn an_injection_names_a_fault_an_engine_and_a_time() {
         let injection: Injection = "trap:engine-1@2500ms".parse().unwrap();
         let at = Duration::from_millis(2500);
-        assert_eq!(injection, Injection { fault: "trap".to_owned(), engine: Some("engine-1".to_owned()), at });
+        let fault = KnownFault::named("trap").unwrap();
+        assert_eq!(injection, Injection { fault, engine: Some("engine-1".to_owned()), at });
+        assert_eq!(injection.to_string(), "trap:engine-1@2500ms");
         for (wrong, cure) in [
             ("trap", "FAULT[:ENGINE]@TIME"),
             ("trapp@1s", "did you mean trap?"),

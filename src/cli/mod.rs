@@ -8,6 +8,10 @@ mod client;
 mod client_arguments;
 #[cfg(feature = "demo")]
 mod demo_arguments;
+#[cfg(feature = "demo")]
+mod demo_faults;
+#[cfg(feature = "demo")]
+mod demo_text;
 mod exit;
 mod figures;
 mod goals;
@@ -33,7 +37,11 @@ pub use choice::{Numbered, numbered};
 pub use client::{client, socket_of_environment};
 pub use client_arguments::{ClientCommand, OrderOptions, StatusOptions};
 #[cfg(feature = "demo")]
-pub use demo_arguments::{DemoOptions, DriverLike, EnginesLike, GpuKind, INJECTIONS, Injection};
+pub use demo_arguments::{DemoMode, DemoOptions, DriverLike, EnginesLike, GpuKind, Injection};
+#[cfg(feature = "demo")]
+pub use demo_faults::{KNOWN_FAULTS, KnownFault, Victim};
+#[cfg(feature = "demo")]
+pub use demo_text::{DemoPlaces, begins, ended};
 pub use exit::ExitStatus;
 pub use incident_arguments::IncidentOptions;
 pub use incident_text::{incident_text, incidents_text};
@@ -44,4 +52,4 @@ pub use no_demo_arguments::DemoOptions;
 pub use order::Ordering;
 pub use status_text::status_text;
 pub use study_arguments::{KeepBaselines, StudyOptions};
-pub use terminal::{Ended, Terminal};
+pub use terminal::{Ended, Terminal, complain, say};

@@ -130,8 +130,13 @@ impl Terminal {
 }
 
 /// Prints a text of several lines to stdout.
-pub(super) fn say(text: &str) {
+pub fn say(text: &str) {
     show(&lines(text));
+}
+
+/// Why a command is refused or fails, as one line on stderr.
+pub fn complain(why: &str) {
+    tell(&format!("mpswarden: {why}"));
 }
 
 /// What went wrong, as one line on stderr.

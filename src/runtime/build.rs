@@ -22,8 +22,9 @@ use crate::model::{GroupLaunch, Moment, Report, Request, Status};
 use crate::observe::{Observers, gpus, kernel_log};
 use crate::web::{Gate, Listeners, Server};
 
+use super::audience::Audience;
 use super::control::{self, SocketWish};
-use super::core_loop::{CoreLoop, Heartbeat, Story};
+use super::core_loop::{CoreLoop, Heartbeat};
 use super::doors::{self, Doors};
 use super::followers::Followers;
 use super::historian;
@@ -46,7 +47,8 @@ pub(super) struct Wishes {
     pub web_config_file: Option<PathBuf>,
     pub control_socket: SocketWish,
     pub requests: UnboundedReceiver<Request>,
-    pub story: Option<Story>,
+    /// Who follows it in the place of the log.
+    pub audience: Option<Arc<dyn Audience>>,
     /// The file to be read again, where there is one.
     pub file: Option<PathBuf>,
     /// Asks for that.
@@ -105,7 +107,7 @@ pub(super) fn build(
     let server = listen(doors.http, service)?;
     let in_force = Arc::new(InForce::new(configuration.clone(), wishes.file.clone()));
     let (control, questions) = control::serve(doors.control, exporter.clone(), in_force.clone())?;
-    let Wishes { requests, story, file, hangup, .. } = wishes;
+    let Wishes { requests, audience, file, hangup, .. } = wishes;
     let reloader = file.map(|file| {
         let gpus = used;
         let running = Mutex::new(Running { configuration: configuration.clone(), launches: launches.clone(), gpus });
@@ -127,7 +129,7 @@ pub(super) fn build(
         questions,
         news,
         reloader,
-        story,
+        audience,
         launches,
     };
     Ok(Built { core, server, _control: control, hooks, keeper, _lock: lock })

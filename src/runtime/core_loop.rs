@@ -21,6 +21,7 @@ use crate::model::{
 };
 use crate::observe::Observers;
 
+use super::audience::Audience;
 use super::control::{Owed, take_up};
 use super::followers::Followers;
 use super::hooks::Callers;
@@ -50,9 +51,6 @@ impl Heartbeat {
     }
 }
 
-/// Called with every event: how `demo` tells its story.
-pub(super) type Story = Box<dyn FnMut(&Event)>;
-
 /// Everything that the loop moves.
 pub(super) struct CoreLoop {
     pub watchdog: Watchdog,
@@ -71,7 +69,8 @@ pub(super) struct CoreLoop {
     pub news: UnboundedReceiver<News>,
     /// Takes up a changed file, where there is one.
     pub reloader: Option<Arc<Reloader>>,
-    pub story: Option<Story>,
+    /// Who follows it in the place of the log.
+    pub audience: Option<Arc<dyn Audience>>,
     /// What is in force.
     pub launches: Vec<GroupLaunch>,
 }
@@ -229,11 +228,11 @@ impl CoreLoop {
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "no other event changes how the watchdog ends")]
     fn tell(&mut self, event: &Event, progress: &mut Progress) {
-        log::log_event(event);
-        self.hooks.call(event);
-        if let Some(story) = &mut self.story {
-            story(event);
+        match &self.audience {
+            Some(audience) => audience.saw(event),
+            None => log::log_event(event),
         }
+        self.hooks.call(event);
         match &event.what {
             What::EngineStarted { .. } => progress.engine_started = true,
             What::ActionFailed { action: FailedAction::StartControl, .. } if !progress.engine_started => {

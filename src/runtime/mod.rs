@@ -1,5 +1,6 @@
 //! Wiring: builds everything, spawns everything, runs the core loop, drains. It decides nothing.
 
+mod audience;
 mod build;
 mod control;
 mod core_loop;

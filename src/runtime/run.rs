@@ -18,6 +18,7 @@ use crate::export::{LogGuard, log};
 use crate::host::{clock, leftovers, notify};
 use crate::web::Gate;
 
+use super::audience::Opened;
 use super::build::{Built, Wishes, build};
 use super::control::SocketWish;
 use super::doors::Doors;
@@ -43,7 +44,7 @@ pub fn run(configuration: Configuration, options: RunOptions, control_socket: Op
         web_config_file: options.web_config_file.clone(),
         control_socket: SocketWish::of(control_socket, Path::new(DEFAULT_SOCKET)),
         requests,
-        story: None,
+        audience: None,
         file: Some(options.config.clone()),
         hangup: hangup.clone(),
     };
@@ -60,7 +61,7 @@ pub(super) fn open_log(options: &LogOptions) -> Result<LogGuard, ExitStatus> {
         LogFormat::Text => log::Format::Text,
         LogFormat::Json => log::Format::Json,
     };
-    log::init(options.level, format).map_err(|error| {
+    log::init(options.level, format, clock::time_of_day).map_err(|error| {
         // The only words that are not in the log.
         let _ = writeln!(io::stderr(), "mpswarden: the log can't be opened: {error}");
         ExitStatus::Software
@@ -120,8 +121,13 @@ fn on_runtime<S: Clone>(
         for address in &server.local_addresses {
             tracing::info!("serving HTTP on {scheme}://{address}");
         }
+        let (audience, exporter) = (core.audience.clone(), core.exporter.clone());
+        audience.iter().for_each(|audience| {
+            audience.opened(&Opened { scheme, addresses: server.local_addresses.clone() });
+        });
         notify::ready();
         let status = core.run().await;
+        audience.iter().for_each(|audience| audience.ended(exporter.incidents()));
         notify::stopping();
         hooks.finish();
         end_strays().await;

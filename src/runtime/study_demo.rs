@@ -27,7 +27,7 @@ fn on_stage(options: &StudyOptions) -> Result<ExitCode, Refusal> {
     let directory = tempfile::Builder::new().prefix("mpswarden-").tempdir().map_err(unset)?;
     let program = std::env::current_exe().map_err(unset)?;
     let engines = options.engines.unwrap_or(ENGINES);
-    let wanted = StageOptions { engines, startup: STARTUP, ..StageOptions::lifelike(program) };
+    let wanted = StageOptions { startup: STARTUP, ..StageOptions::lifelike(program).with_engines(engines) };
     let stage = Stage::set(directory.path(), &wanted).map_err(unset)?;
     let configuration = config::parse(&stage.configuration("127.0.0.1:0"), Path::new("demo.toml"))
         .map_err(|problems| Refusal { status: ExitStatus::Software, why: problems.to_string() })?;

@@ -226,6 +226,16 @@ impl Stage {
         }
     }
 
+    /// The first engine that runs: one that is stopped, isolated elsewhere or quarantined is passed over.
+    pub fn running_engine(&self) -> Option<&str> {
+        self.engine_names().find(|name| self.runs(name))
+    }
+
+    /// Whether the engine answers the stage, and has its GPU process.
+    pub fn runs(&self, engine: &str) -> bool {
+        self.core(engine).is_ok()
+    }
+
     /// The engine and another one, as far as there is one.
     fn echo(&self, engine: &str) -> io::Result<()> {
         let other = self.engine_names().find(|name| *name != engine);

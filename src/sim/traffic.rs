@@ -54,7 +54,7 @@ struct Sender {
 }
 
 impl Traffic {
-    /// Sends one streaming completion after the other to each of the engines.
+    /// Sends one streaming completion after the other to each of the engines, from when it first takes one.
     pub fn start(engines: impl IntoIterator<Item = SocketAddr>) -> io::Result<Traffic> {
         Traffic::with(engines, &Silence::default(), |_| Sender::lively)
     }
@@ -120,8 +120,11 @@ impl Sender {
         !self.end.load(Ordering::Relaxed)
     }
 
-    /// One request after the other.
+    /// One request after the other, from when the engine first takes any.
     fn lively(&self) {
+        while self.goes_on() && TcpStream::connect_timeout(&self.engine, CONNECT).is_err() {
+            self.wait(PAUSE);
+        }
         while self.goes_on() {
             self.send(SHORT, PAUSE);
         }

@@ -88,7 +88,7 @@ class Demo:
             + ["--web.listen-address", "127.0.0.1:0"] + faults,
             "demo",
         )
-        self.address = self.program.find(r"serving HTTP on http://(\S+)").rstrip("/")
+        self.address = self.program.find(r"page +http://(\S+)").rstrip("/")
         self.socket = self.program.find(r"--control-socket (\S+)")
 
     def order(self, words):

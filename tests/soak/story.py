@@ -18,6 +18,8 @@ LATE = 12
 RESTART = 25
 # An alert keeps its last known state through 15 minutes without a scrape, a tenth of that here.
 STALE = 90
+# The demo's configuration is quick: an engine hangs after `hang_after`, and leaks after `leak_after`.
+HANGS, LEAKS = 15, 20
 # A shorter time than this is not looked for: it may begin and end between two scrapes of a loaded machine.
 SHORTEST = 5
 
@@ -179,8 +181,8 @@ def dead_daemon(it, at, _engine, _until):
 
 
 def stopped_engine(it, at, engine, until):
-    """It hangs, is only observed (the demo's `hang` says so), and is ended by an order."""
-    hangs = at + 120
+    """It hangs, is only observed (as `hang` is by default), and is ended by an order."""
+    hangs = at + HANGS
     it.engine("MpsEngineHang", engine, hangs + 2, until)
     it.engine("MpsEngineHang", engine, hangs, until + RESTART, must=False)
     # Before it counts as hung nobody reads it, and it does not serve.
@@ -195,12 +197,11 @@ def starved_engine(it, at, engine, until):
 
 
 def leaking_engine(it, at, engine, until):
-    """Its memory grows until it is restarted, three minutes before its end."""
-    it.engine("MpsEngineMemoryLeak", engine, at + 120, at + 420, must=False)
-    it.engine("MpsEngineMemoryLeak", engine, at + 200, at + 275)
-    it.engine("MpsEngineMemoryLimitSoon", engine, at + 180, at + 275)
-    it.engine("MpsEngineMemoryLimitSoon", engine, at, at + 460, must=False)
-    it.engine("MpsEngineMemoryNearLimit", engine, at + 300, at + 460, must=False)
+    """Its memory would be at its limit after 75 s, and it is restarted 20 s before that."""
+    it.engine("MpsEngineMemoryLeak", engine, at + LEAKS, at + 120, must=False)
+    it.engine("MpsEngineMemoryLeak", engine, at + LEAKS + 5, at + 52)
+    it.engine("MpsEngineMemoryLimitSoon", engine, at, at + 120, must=False)
+    it.engine("MpsEngineMemoryNearLimit", engine, at, at + 120, must=False)
 
 
 def nothing(*_):
@@ -377,7 +378,7 @@ def left_alone(it, at, end):
 
 
 # When, after it was injected, a fault may be found, where that is not at once.
-LATER = {"stop": (120,), "leak": tuple(range(120, 480, 30))}
+LATER = {"stop": (HANGS, HANGS + 15), "leak": (LEAKS, LEAKS + 15, LEAKS + 60)}
 
 
 def across_the_fleet(chapters):

@@ -65,7 +65,7 @@ impl Running {
         eventually(path, || {
             assert!(self.child.try_wait().unwrap().is_none(), "it has ended:\n{}", self.told());
             let told = self.told();
-            let address = told.split_once(words)?.1.split_whitespace().next()?.parse().ok()?;
+            let address = told.split_once(words)?.1.split_whitespace().next()?.trim_end_matches('/').parse().ok()?;
             http::body(address, path).map(|_| address)
         })
     }
@@ -98,7 +98,7 @@ pub fn demo(arguments: &[&str]) -> (Running, SocketAddr) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mpswarden"));
     command.args(["demo", "--web.listen-address", "127.0.0.1:0"]).args(arguments);
     let mut running = Running::start(directory(), &mut command);
-    let address = running.await_answer("serving HTTP on http://", "/metrics");
+    let address = running.await_answer("page    http://", "/metrics");
     (running, address)
 }
 

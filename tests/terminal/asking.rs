@@ -1,4 +1,4 @@
-//! A demo in a directory of its own, asked beside it as its first line says.
+//! A demo in a directory of its own, asked beside it as its first block says.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -37,14 +37,14 @@ impl Demo {
         })
     }
 
-    /// The socket that its first line names.
+    /// The socket that its first block names.
     pub fn socket(&self) -> PathBuf {
-        self.after("beside it: mpswarden --control-socket ").into()
+        self.after("--control-socket ").into()
     }
 
     /// Address of its HTTP.
     pub fn address(&self) -> SocketAddr {
-        self.after("serving HTTP on http://").parse().unwrap()
+        self.after("page    http://").trim_end_matches('/').parse().unwrap()
     }
 }
 

@@ -126,7 +126,7 @@ const WRITERS: [&str; 13] = [
     "src/cli/watch.rs",
     "src/export/log.rs",
     "src/export/story.rs",
-    "src/runtime/demo.rs",
+    "src/runtime/demo/audience.rs",
     "src/runtime/no_demo.rs",
     "src/runtime/run.rs",
     "src/runtime/study.rs",

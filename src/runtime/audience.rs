@@ -1,0 +1,24 @@
+//! Who follows a watchdog in the place of its log, if somebody does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::model::{Event, Incident};
+
+/// Where HTTP is served.
+pub(super) struct Opened {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Addresses that could be had.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Who is told of it. An audience logs events itself, or does not.
+pub(super) trait Audience {
+    /// Everything is open, and nothing is started yet.
+    fn opened(&self, opened: &Opened);
+    /// An event happened.
+    fn saw(&self, event: &Event);
+    /// The watchdog ended; these are the incidents that it knows, newest first.
+    fn ended(&self, incidents: Vec<Arc<Incident>>);
+}
