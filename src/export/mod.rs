@@ -2,6 +2,7 @@
 
 mod exporter;
 pub mod http;
+mod incident_cost;
 mod incidents;
 pub mod log;
 mod log_queue;
