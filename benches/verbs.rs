@@ -17,7 +17,7 @@ use mpswarden::act::{Executor, OwnerMark};
 use mpswarden::host::{clock, reaper};
 use mpswarden::model::{
     Action, ActionId, ControlLaunch, DomainId, EngineKind, EngineLaunch, EngineName, GpuNamedBy, GroupLaunch,
-    MetricsPlace, Ordered, Outcome, ProcessId, Report,
+    MetricsPlace, Outcome, ProcessId, Report, SentAction,
 };
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -110,7 +110,7 @@ impl Orders {
         self.next += 1;
         let (id, deadline) = (ActionId(self.next), clock::now().after(BOUND));
         let began = Instant::now();
-        self.executor.carry_out(Ordered { id, deadline, action });
+        self.executor.carry_out(SentAction { id, deadline, action });
         let blocked = began.elapsed().as_nanos() as u64;
         loop {
             if let Report::Finished(ended, outcome) = self.reports.recv().await.unwrap()

@@ -17,10 +17,12 @@ fn main() -> ExitCode {
         Err(status) => return status.into(),
     };
     match command {
-        Command::Check { file } => cli::check(&file),
-        Command::Client(command) => cli::client(command, control_socket),
+        Command::Check(options) => cli::check(&options),
+        Command::Client(command) => cli::client(command, control_socket.or_else(cli::socket_of_environment)),
         Command::Run(options) => match cli::read(|| config::load(&options.config)) {
-            Ok(configuration) => runtime::run(configuration, options, control_socket),
+            Ok(configuration) => {
+                runtime::run(configuration, options, control_socket.or_else(cli::socket_of_environment))
+            }
             Err(status) => status.into(),
         },
         Command::Study(options) => match options.config.as_deref() {

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use mpswarden::cli::ExitStatus;
@@ -405,32 +404,6 @@ fn an_exclusive_gpu_takes_one_group_and_a_prohibited_one_none() {
     assert!(two.resolve(&[gpu(0, ComputeMode::Default)], 0).is_ok());
     assert_eq!(two.resolve(&exclusive, 0).unwrap_err().list.len(), 1);
     assert!(one.resolve(&[gpu(0, ComputeMode::Prohibited)], 0).is_err());
-}
-
-#[test]
-fn check_prints_the_effective_configuration_or_every_problem() {
-    let check = |file: &Path| {
-        let command = Command::new(env!("CARGO_BIN_EXE_mpswarden")).arg("check").arg(file).output().unwrap();
-        (command.status.code(), String::from_utf8(command.stdout).unwrap(), String::from_utf8(command.stderr).unwrap())
-    };
-    let directory = tempfile::tempdir().unwrap();
-    let right = directory.path().join("right.toml");
-    fs::write(&right, whole()).unwrap();
-    assert_eq!(check(&right), (Some(0), read(&whole()).unwrap().shown().unwrap(), String::new()));
-    let secret = "command = [\"vllm\", \"--api-key\", \"s3cret-1\"]\n\
-                  environment = { HF_TOKEN = \"s3cret-2\", LEVEL = \"s3cret-3\" }";
-    let hooks = "[hooks]\non_held = [\"sh\", \"-u\", \"me:s3cret-4\"]\n";
-    let text = SMALLEST
-        .lines()
-        .map(|line| if line.starts_with("command") { secret } else { line })
-        .collect::<Vec<_>>()
-        .join("\n");
-    fs::write(&right, format!("{hooks}{text}")).unwrap();
-    let (status, shown, _) = check(&right);
-    assert!(status == Some(0) && shown.contains("[redacted]") && !shown.contains("s3cret"), "{shown}");
-    let wrong = Path::new(FIXTURES).join("used_twice.toml");
-    let report = fs::read_to_string(wrong.with_extension("report")).unwrap();
-    assert_eq!(check(&wrong), (Some(78), String::new(), report));
 }
 
 /// Holds of any text: problems have a place in the file, and what is right reads back as the same.

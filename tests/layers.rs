@@ -9,7 +9,7 @@ use super::architecture::{code, paths, rust_files};
 
 /// The layers, each with the folders and files of `src/core/decide` that are in it.
 pub(crate) const LAYERS: [(&str, &[&str]); 7] = [
-    ("facts", &["facts", "policy", "input", "effects", "orders", "turn"]),
+    ("facts", &["facts", "policy", "input", "effects", "open_actions", "turn"]),
     ("evidence", &["evidence"]),
     ("detect", &["detect"]),
     ("goal, may", &["goal", "may"]),

@@ -7,6 +7,7 @@ mod alerts;
 mod architecture;
 mod binary;
 mod catalogue;
+mod check;
 mod configuration;
 mod dashboards;
 mod deploy;

@@ -50,7 +50,7 @@ async fn try_start(shared: &Arc<Shared>, domain: &DomainId) -> Result<Outcome, O
     let asked = timeout(TO_ANSWER, answers(&control, &held)).await.unwrap_or(Asked::No(None));
     match asked {
         Asked::Answered => {
-            shared.observed(Observation::Command { domain: domain.clone(), result: CommandResult::Answered });
+            shared.observed(Observation::ControlReply { domain: domain.clone(), result: CommandResult::Answered });
             return Ok(Outcome::Started { process: held.id });
         }
         Asked::No(why) => return Err(given_up(domain, &held, why).await),

@@ -17,7 +17,7 @@ use crate::host::cgroup::Cgroups;
 use crate::host::clock;
 use crate::host::probe_place::ProbePlace;
 use crate::host::trees::Trees;
-use crate::model::{Action, ActionId, DomainId, GroupLaunch, Moment, Ordered, Outcome, Report};
+use crate::model::{Action, ActionId, DomainId, GroupLaunch, Moment, Outcome, Report, SentAction};
 
 /// Time beyond its deadline before a verb is cut off: one that answers at its deadline with what it found gets it.
 const SLACK: Duration = Duration::from_millis(500);
@@ -51,8 +51,8 @@ impl Executor {
     /// Carries out everything but `Look` and `Fence`, which are for `observe`. Saves, and starts of engines without a file to
     /// be read, are done when it returns, all else goes on by itself; it must be called within the runtime.
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is not at once is spawned")]
-    pub fn carry_out(&mut self, ordered: Ordered) {
-        let Ordered { id, deadline, action } = ordered;
+    pub fn carry_out(&mut self, ordered: SentAction) {
+        let SentAction { id, deadline, action } = ordered;
         let shared = self.shared.clone();
         match action {
             Action::Save { memory } => shared.finish(id, save::save(&shared.owner, &memory)),

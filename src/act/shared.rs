@@ -145,7 +145,7 @@ impl Shared {
             return CommandOutcome::NotAsked(format!("no group `{domain}`"));
         };
         let outcome = control.command(text, limit).await;
-        self.observed(Observation::Command { domain: domain.clone(), result: outcome.result() });
+        self.observed(Observation::ControlReply { domain: domain.clone(), result: outcome.result() });
         outcome
     }
 

@@ -12,7 +12,7 @@ use super::testing::{group, owner};
 use crate::host::cgroup::Cgroups;
 use crate::host::{clock, reaper};
 use crate::model::{
-    Action, ActionId, Exit, GroupLaunch, Member, Moment, Observation, Ordered, Outcome, Owner, ProcessId, Report,
+    Action, ActionId, Exit, GroupLaunch, Member, Moment, Observation, Outcome, Owner, ProcessId, Report, SentAction,
 };
 
 pub(super) const LONG: Duration = Duration::from_secs(20);
@@ -73,7 +73,7 @@ impl Stage {
     pub(super) fn order(&mut self, action: Action, deadline: Moment) -> ActionId {
         self.next += 1;
         let id = ActionId(self.next);
-        self.executor.carry_out(Ordered { id, deadline, action });
+        self.executor.carry_out(SentAction { id, deadline, action });
         id
     }
 

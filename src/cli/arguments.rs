@@ -23,7 +23,8 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
     /// The unix socket over which a running mpswarden is asked and takes orders
-    /// [default: /run/mpswarden/control.sock; of demo: one in its own directory].
+    /// [env: MPSWARDEN_CONTROL_SOCKET, not of demo] [default: /run/mpswarden/control.sock; of demo: one in its own
+    /// directory].
     #[arg(long, global = true, value_name = "PATH")]
     pub control_socket: Option<PathBuf>,
 }
@@ -33,11 +34,8 @@ pub struct Arguments {
 pub enum Command {
     /// Supervise the groups in a file until SIGTERM or SIGINT.
     Run(RunOptions),
-    /// Print the effective configuration, or every problem at once.
-    Check {
-        /// The configuration.
-        file: PathBuf,
-    },
+    /// Print the effective configuration, or every problem at once; warn of what would fail later.
+    Check(CheckOptions),
     /// The same watchdog over a simulated GPU, MPS daemon and engines, with traffic.
     #[cfg_attr(not(feature = "demo"), command(hide = true))]
     Demo(DemoOptions),
@@ -46,6 +44,16 @@ pub enum Command {
     /// A question or an order to a running watchdog.
     #[command(flatten)]
     Client(ClientCommand),
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct CheckOptions {
+    /// The configuration.
+    pub file: PathBuf,
+    /// End with 78 where there is a warning: what may not be meant, or is not there on this machine.
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// Options of `run`.

@@ -1,33 +1,101 @@
 //! `mpswarden check`, and the reading of a configuration that a command names: every problem goes to stderr.
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use super::arguments::CheckOptions;
 use super::exit::ExitStatus;
-use crate::config::{self, Configuration, Problems};
+use crate::config::{self, Configuration, Examined, Problem, Problems};
+use crate::host::kernel_log;
+use crate::host::nvml::Driver;
+use crate::text::figures::plural;
 use crate::text::plain::lines;
 
-/// Prints the effective configuration to stdout, or every problem to stderr.
-pub fn check(file: &Path) -> ExitCode {
-    shown(file).unwrap_or_else(ExitCode::from)
+/// How long the driver may take to answer: it loads for seconds where no persistence daemon keeps it.
+const NVML_BOUND: Duration = Duration::from_secs(30);
+
+/// Prints the effective configuration to stdout, with "ok" at its end, and every problem to stderr.
+pub fn check(options: &CheckOptions) -> ExitCode {
+    let examined = match config::examine(&options.file) {
+        Ok(examined) => examined,
+        Err(problems) => return refused(&problems).into(),
+    };
+    let (examined, gpus) = with_the_machine(examined);
+    let Examined { configuration, problems } = &examined;
+    let warnings = problems.len();
+    let listed = Problems { file: options.file.clone(), list: problems.clone() };
+    if examined.is_mistaken() {
+        return refused(&listed).into();
+    }
+    if options.strict && warnings > 0 {
+        tell(&listed.to_string());
+        tell(&format!("{}: {}, refused as --strict asks", options.file.display(), plural(warnings, "warning")));
+        return ExitStatus::Configuration.into();
+    }
+    let shown = match configuration.shown() {
+        Ok(shown) => shown,
+        Err(why) => {
+            tell(&why);
+            return ExitStatus::Software.into();
+        }
+    };
+    let with = if warnings > 0 { format!(", with {}", plural(warnings, "warning")) } else { String::new() };
+    say(&format!("{shown}\n"));
+    if warnings > 0 {
+        tell(&listed.to_string());
+    }
+    // A comment: what is printed is a configuration.
+    say(&format!("# ok{with}{gpus}\n"));
+    ExitCode::SUCCESS
 }
 
 /// The configuration that `load` loads; else the exit status, once every problem is on stderr.
 pub fn read(load: impl FnOnce() -> Result<Configuration, Problems>) -> Result<Configuration, ExitStatus> {
-    load().map_err(|problems| {
-        tell(&problems.to_string());
-        ExitStatus::of(&problems)
-    })
+    load().map_err(|problems| refused(&problems))
 }
 
-fn shown(file: &Path) -> Result<ExitCode, ExitStatus> {
-    let configuration = read(|| config::load(file))?;
-    configuration.warnings().iter().for_each(|warning| tell(&format!("{}: warning: {warning}", file.display())));
-    let shown = configuration.shown().map_err(|why| (tell(&why), ExitStatus::Software).1)?;
-    // A reader that went away (a pager) is no fault of the configuration.
-    let _ = std::io::stdout().write_all(shown.as_bytes());
-    Ok(ExitCode::SUCCESS)
+fn refused(problems: &Problems) -> ExitStatus {
+    tell(&problems.to_string());
+    ExitStatus::of(problems)
+}
+
+/// Adds what the kernel log and the GPUs say. The text says why no GPU was looked at, to follow the "ok".
+fn with_the_machine(mut examined: Examined) -> (Examined, String) {
+    let kernel_log = kernel_log_in_no_form(&examined.configuration);
+    examined.warn(kernel_log);
+    let library = examined.configuration.nvml_library.clone();
+    match Driver::open_within(&library, NVML_BOUND) {
+        Ok((_, gpus)) => {
+            let problems = examined.configuration.resolve(&gpus, 0).err();
+            examined.warn(problems.into_iter().flat_map(|problems| problems.list));
+            (examined, String::new())
+        }
+        Err(error) if examined.configuration.is_written("nvml_library") => {
+            let hint = "name NVML of the driver that is installed, or leave the key out";
+            examined.warn([examined.configuration.warning_of("nvml_library", error.to_string(), hint)]);
+            (examined, String::new())
+        }
+        // Perhaps the file is for another machine.
+        Err(error) => {
+            let why = error.to_string();
+            (examined, format!("; no GPU was looked at: {}", why.split(';').next().unwrap_or_default()))
+        }
+    }
+}
+
+fn kernel_log_in_no_form(configuration: &Configuration) -> Option<Problem> {
+    let path = &configuration.kernel_log;
+    let line = kernel_log::is_no_kernel_log(path)?;
+    let what = format!("{} is in no form of a kernel log that is known: its last line is {line:?}", path.display());
+    let hint = "set kernel_log to /dev/kmsg, or to a file that syslog, journalctl -k or dmesg writes";
+    Some(configuration.warning_of("kernel_log", what, hint))
+}
+
+/// Writes it to stdout. A reader that went away (a pager) is no fault of the configuration.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(lines(text).as_bytes()).and_then(|()| out.flush());
 }
 
 /// Writes it to stderr, without what would drive a terminal, and lives on where that is closed.

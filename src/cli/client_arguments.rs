@@ -1,13 +1,13 @@
 //! The command line of those who ask a running mpswarden: what they want becomes a `Request`. Touches nothing.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::incident_arguments::IncidentOptions;
+use super::names::{EngineWord, Meant, Names, Target};
 use crate::config::units;
-use crate::model::{EngineKey, GroupName, Request, Tier};
+use crate::model::{GroupName, Request, Tier};
 
 /// The longest reason of a hold, in bytes: it is shown in one line.
 const LONGEST_REASON: usize = 200;
@@ -16,11 +16,7 @@ const LONGEST_REASON: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum ClientCommand {
     /// Show the groups, their engines and what is wrong.
-    Status {
-        /// The document of /api/v1/status.
-        #[arg(long)]
-        json: bool,
-    },
+    Status(StatusOptions),
     /// Show the last incidents, or one with its evidence and time line.
     Incidents(IncidentOptions),
     /// Restart a whole group, as a fault would.
@@ -37,7 +33,7 @@ pub enum ClientCommand {
     },
     /// Stop a group or one engine in order; it stays stopped until it is started.
     Stop {
-        /// GROUP or GROUP/ENGINE.
+        /// GROUP, GROUP/ENGINE, or ENGINE where one has that name; GROUP/ is the group alone.
         target: Target,
         /// How it is ordered.
         #[command(flatten)]
@@ -45,7 +41,7 @@ pub enum ClientCommand {
     },
     /// Start a group or an engine that was stopped.
     Start {
-        /// GROUP or GROUP/ENGINE.
+        /// GROUP, GROUP/ENGINE, or ENGINE where one has that name; GROUP/ is the group alone.
         target: Target,
         /// How it is ordered.
         #[command(flatten)]
@@ -53,32 +49,30 @@ pub enum ClientCommand {
     },
     /// Take one engine out without harm to its siblings and start it again.
     Evict {
-        /// The engine, as GROUP/ENGINE.
-        #[arg(value_parser = engine)]
-        engine: EngineKey,
+        /// GROUP/ENGINE, or ENGINE where one has that name.
+        engine: EngineWord,
         /// How it is ordered.
         #[command(flatten)]
         how: OrderOptions,
     },
     /// Take one engine out for good.
     Quarantine {
-        /// The engine, as GROUP/ENGINE.
-        #[arg(value_parser = engine)]
-        engine: EngineKey,
+        /// GROUP/ENGINE, or ENGINE where one has that name.
+        engine: EngineWord,
         /// How it is ordered.
         #[command(flatten)]
         how: OrderOptions,
     },
     /// Let a quarantined engine start again.
     Release {
-        /// The engine, as GROUP/ENGINE.
-        #[arg(value_parser = engine)]
-        engine: EngineKey,
+        /// GROUP/ENGINE, or ENGINE where one has that name.
+        engine: EngineWord,
         /// How it is ordered.
         #[command(flatten)]
         how: OrderOptions,
     },
     /// Do nothing by itself in a group: only say what would be done. Outlives a restart of mpswarden.
+    #[command(visible_alias = "pause")]
     Hold {
         /// The groups that are held.
         #[command(flatten)]
@@ -108,6 +102,17 @@ pub enum ClientCommand {
         #[command(flatten)]
         how: OrderOptions,
     },
+}
+
+/// What of the status is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct StatusOptions {
+    /// The document of /api/v1/status.
+    #[arg(long)]
+    pub json: bool,
+    /// Show it anew each second, until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// How an order is given.
@@ -148,36 +153,61 @@ pub enum TierChoice {
     Daemon,
 }
 
-/// A group or one engine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// A group, written `GROUP`.
-    Group(GroupName),
-    /// An engine, written `GROUP/ENGINE`.
-    Engine(EngineKey),
-}
-
 impl ClientCommand {
-    /// The order in it with the way it is given; the order is `None` for `reload`, and all of it for what
-    /// only asks.
-    pub fn order(self) -> Option<(Option<Request>, OrderOptions)> {
-        let (request, how) = match self {
-            ClientCommand::Status { .. } | ClientCommand::Incidents(_) => return None,
-            ClientCommand::Reload { how } => return Some((None, how)),
-            ClientCommand::Restart { group, tier, how } => (Request::Restart { group, tier: tier.into() }, how),
-            ClientCommand::Stop { target: Target::Group(group), how } => (Request::StopGroup(group), how),
-            ClientCommand::Stop { target: Target::Engine(engine), how } => (Request::StopEngine(engine), how),
-            ClientCommand::Start { target: Target::Group(group), how } => (Request::StartGroup(group), how),
-            ClientCommand::Start { target: Target::Engine(engine), how } => (Request::StartEngine(engine), how),
-            ClientCommand::Evict { engine, how } => (Request::Evict(engine), how),
-            ClientCommand::Quarantine { engine, how } => (Request::Quarantine(engine), how),
-            ClientCommand::Release { engine, how } => (Request::Release(engine), how),
-            ClientCommand::Hold { scope, lasts, reason, how } => {
-                (Request::Hold { group: scope.group, lasts, reason }, how)
+    /// How an order is given; `None` for what only asks.
+    pub fn how(&self) -> Option<OrderOptions> {
+        match self {
+            ClientCommand::Status(_) | ClientCommand::Incidents(_) => None,
+            ClientCommand::Restart { how, .. }
+            | ClientCommand::Stop { how, .. }
+            | ClientCommand::Start { how, .. }
+            | ClientCommand::Evict { how, .. }
+            | ClientCommand::Quarantine { how, .. }
+            | ClientCommand::Release { how, .. }
+            | ClientCommand::Hold { how, .. }
+            | ClientCommand::Resume { how, .. }
+            | ClientCommand::Reload { how } => Some(*how),
+        }
+    }
+
+    /// Whether a name in it says what is meant only where one knows which names there are.
+    pub(super) fn has_bare_name(&self) -> bool {
+        match self {
+            ClientCommand::Stop { target, .. } | ClientCommand::Start { target, .. } => {
+                matches!(target, Target::Bare(_))
             }
-            ClientCommand::Resume { scope, how } => (Request::Resume { group: scope.group }, how),
-        };
-        Some((Some(request), how))
+            ClientCommand::Evict { engine, .. }
+            | ClientCommand::Quarantine { engine, .. }
+            | ClientCommand::Release { engine, .. } => matches!(engine, EngineWord::Bare(_)),
+            ClientCommand::Status(_)
+            | ClientCommand::Incidents(_)
+            | ClientCommand::Restart { .. }
+            | ClientCommand::Hold { .. }
+            | ClientCommand::Resume { .. }
+            | ClientCommand::Reload { .. } => false,
+        }
+    }
+
+    /// The order in it, where these names are there; `None` for `reload` and for what only asks. The error: which name
+    /// is not one, and the cure.
+    pub(super) fn request(self, names: &Names) -> Result<Option<Request>, String> {
+        Ok(Some(match self {
+            ClientCommand::Status(_) | ClientCommand::Incidents(_) | ClientCommand::Reload { .. } => return Ok(None),
+            ClientCommand::Restart { group, tier, .. } => Request::Restart { group, tier: tier.into() },
+            ClientCommand::Stop { target, .. } => match names.target(target)? {
+                Meant::Group(group) => Request::StopGroup(group),
+                Meant::Engine(engine) => Request::StopEngine(engine),
+            },
+            ClientCommand::Start { target, .. } => match names.target(target)? {
+                Meant::Group(group) => Request::StartGroup(group),
+                Meant::Engine(engine) => Request::StartEngine(engine),
+            },
+            ClientCommand::Evict { engine, .. } => Request::Evict(names.engine(engine)?),
+            ClientCommand::Quarantine { engine, .. } => Request::Quarantine(names.engine(engine)?),
+            ClientCommand::Release { engine, .. } => Request::Release(names.engine(engine)?),
+            ClientCommand::Hold { scope, lasts, reason, .. } => Request::Hold { group: scope.group, lasts, reason },
+            ClientCommand::Resume { scope, .. } => Request::Resume { group: scope.group },
+        }))
     }
 }
 
@@ -190,19 +220,8 @@ impl From<TierChoice> for Tier {
     }
 }
 
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Target, String> {
-        match text.contains('/') {
-            true => engine(text).map(Target::Engine),
-            false => group(text).map(Target::Group),
-        }
-    }
-}
-
 /// Checks that a name is one that a configuration may spell.
-fn name(text: &str) -> Result<&str, String> {
+pub(super) fn name(text: &str) -> Result<&str, String> {
     let fine = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     match (1..=64).contains(&text.len()) && text.chars().all(fine) {
         true => Ok(text),
@@ -210,19 +229,14 @@ fn name(text: &str) -> Result<&str, String> {
     }
 }
 
-fn group(text: &str) -> Result<GroupName, String> {
+pub(super) fn group(text: &str) -> Result<GroupName, String> {
     if text.contains('/') {
         return Err("a group alone, as in small-llms".to_owned());
     }
     name(text).map(GroupName::from)
 }
 
-fn engine(text: &str) -> Result<EngineKey, String> {
-    let (group, engine) = text.split_once('/').ok_or("GROUP/ENGINE, as in small-llms/qwen-a")?;
-    Ok(EngineKey { group: name(group)?.into(), engine: name(engine)?.into() })
-}
-
-fn length(text: &str) -> Result<Duration, String> {
+pub(super) fn length(text: &str) -> Result<Duration, String> {
     let length = units::duration(text).filter(|length| !length.is_zero());
     length.ok_or_else(|| units::DURATION_HINT.to_owned())
 }
@@ -242,6 +256,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Arguments, Command, ExitStatus};
+    use crate::model::EngineKey;
 
     fn read(words: &[&str]) -> Result<ClientCommand, ExitStatus> {
         let argv: Vec<OsString> = ["mpswarden"].iter().chain(words).map(OsString::from).collect();
@@ -252,7 +267,7 @@ mod tests {
     }
 
     fn request(words: &[&str]) -> Request {
-        read(words).unwrap().order().unwrap().0.unwrap()
+        read(words).unwrap().request(&Names::default()).unwrap().unwrap()
     }
 
     #[test]
@@ -261,9 +276,9 @@ mod tests {
         assert_eq!(request(&["restart", "g"]), Request::Restart { group: group.clone(), tier: Tier::Clients });
         let daemon = Request::Restart { group: group.clone(), tier: Tier::Daemon };
         assert_eq!(request(&["restart", "g", "--tier", "daemon"]), daemon);
-        assert_eq!(request(&["stop", "g"]), Request::StopGroup(group.clone()));
+        assert_eq!(request(&["stop", "g/"]), Request::StopGroup(group.clone()));
         assert_eq!(request(&["stop", "g/e"]), Request::StopEngine(key.clone()));
-        assert_eq!(request(&["start", "g"]), Request::StartGroup(group.clone()));
+        assert_eq!(request(&["start", "g/"]), Request::StartGroup(group.clone()));
         assert_eq!(request(&["start", "g/e"]), Request::StartEngine(key.clone()));
         assert_eq!(request(&["evict", "g/e"]), Request::Evict(key.clone()));
         assert_eq!(request(&["quarantine", "g/e"]), Request::Quarantine(key.clone()));
@@ -271,14 +286,30 @@ mod tests {
         let hold =
             Request::Hold { group: None, lasts: Some(Duration::from_secs(7200)), reason: "a new model".to_owned() };
         assert_eq!(request(&["hold", "--all", "--for", "2h", "--reason", "a new model"]), hold);
+        let paused = Request::Hold { group: Some(group.clone()), lasts: None, reason: "x".to_owned() };
+        assert_eq!(request(&["pause", "g", "--reason", "x"]), paused);
         assert_eq!(request(&["resume", "g"]), Request::Resume { group: Some(group) });
-        assert_eq!(read(&["reload"]).unwrap().order().map(|(request, _)| request), Some(None));
-        assert_eq!(read(&["status"]).unwrap().order(), None);
+        assert_eq!(read(&["reload"]).unwrap().request(&Names::default()), Ok(None));
+        assert_eq!(read(&["status"]).unwrap().how(), None);
+    }
+
+    #[test]
+    fn only_a_name_that_leaves_its_group_out_makes_it_ask_which_names_there_are() {
+        for (words, bare) in [
+            (&["evict", "e"][..], true),
+            (&["stop", "g"], true),
+            (&["stop", "g/"], false),
+            (&["evict", "g/e"], false),
+            (&["restart", "g"], false),
+            (&["reload"], false),
+        ] {
+            assert_eq!(read(words).unwrap().has_bare_name(), bare, "{words:?}");
+        }
     }
 
     #[test]
     fn an_order_may_be_tried_waited_for_and_bounded() {
-        let how = |words: &[&str]| read(words).unwrap().order().unwrap().1;
+        let how = |words: &[&str]| read(words).unwrap().how().unwrap();
         let plain = OrderOptions { dry_run: false, wait: false, timeout: Duration::from_secs(900), json: false };
         assert_eq!(how(&["evict", "g/e"]), plain);
         let waits = OrderOptions { wait: true, timeout: Duration::from_secs(5), ..plain };
@@ -292,8 +323,9 @@ mod tests {
             &["restart"][..],
             &["restart", "g/e"],
             &["restart", "g", "--tier", "engine"],
-            &["evict", "g"],
             &["evict", "g/"],
+            &["evict", "/e"],
+            &["stop", "/"],
             &["stop", "g/e/x"],
             &["stop", "a b"],
             &["hold", "g"],

@@ -1,14 +1,24 @@
 //! The command line of `mpswarden incidents`: whom it asks, and what it shows or writes. Touches nothing.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+
+use super::client_arguments::{group, length};
+use crate::model::GroupName;
 
 /// Options of `incidents`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct IncidentOptions {
-    /// Id of the incident.
+    /// The incident that is shown: its ID or the beginning of it, its number in the list, or `latest`.
     pub id: Option<String>,
+    /// Only incidents that went on in the last DURATION: 2h, 30m.
+    #[arg(long, value_name = "DURATION", value_parser = length)]
+    pub since: Option<Duration>,
+    /// Only incidents of this group.
+    #[arg(long, value_name = "GROUP", value_parser = group)]
+    pub group: Option<GroupName>,
     /// The document of /api/v1/incidents.
     #[arg(long)]
     pub json: bool,
@@ -53,6 +63,8 @@ mod tests {
         assert_eq!((options.id.as_deref(), options.force, options.with_engine_logs), (Some("x"), true, false));
         assert!(read("mpswarden incidents x --bundle b --with-engine-logs").unwrap().with_engine_logs);
         assert_eq!((options.bundle, options.config), (Some("b.tar.gz".into()), Some("c.toml".into())));
+        let options = read("mpswarden incidents latest --since 2h --group g").unwrap();
+        assert_eq!((options.since, options.group), (Some(Duration::from_secs(7200)), Some("g".into())));
         assert_eq!(read("mpswarden incidents --state-directory /x").unwrap().state_directory, Some("/x".into()));
     }
 
@@ -61,6 +73,8 @@ mod tests {
         for wrong in [
             "--bundle b.tar.gz",
             "x --force",
+            "--since soon",
+            "--group g/e",
             "x --with-engine-logs",
             "x --bundle b --json",
             "--config c --state-directory d",

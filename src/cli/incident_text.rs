@@ -1,22 +1,20 @@
 //! `mpswarden incidents` for people: a table of all, or one with its evidence and time line. Pure text.
 
+use super::choice::Numbered;
 use super::figures::{span, time};
-use crate::control::Incidents;
 use crate::model::{Incident, IncidentLine, Strength, Suspicion};
 use crate::text::plain::one_line as clean;
 use crate::text::screen::{Ink, Screen};
 use crate::text::table::{Cell, Column, table};
 
-/// A line for each incident, newest first.
-pub fn incidents_text(known: &Incidents, screen: &Screen) -> String {
-    if known.incidents.is_empty() {
-        return "no incident is remembered\n".to_owned();
-    }
+/// A line for each incident, newest first, with its number and its whole ID.
+pub fn incidents_text(known: &[Numbered], screen: &Screen) -> String {
     let of = |cell: &dyn Fn(&Incident) -> Cell| {
-        known.incidents.iter().map(|incident| cell(incident)).collect::<Vec<_>>().into_iter()
+        known.iter().map(|(_, incident)| cell(incident)).collect::<Vec<_>>().into_iter()
     };
     let plain = |text: String| (text, Ink::Plain);
     let columns = vec![
+        Column::right("#", 0, known.iter().map(|(number, _)| plain(number.to_string()))),
         Column::left("WHEN", 0, of(&|incident| plain(time(incident.evidence_at, &screen.zone, "%F %T")))),
         Column::left("WHERE", 0, of(&|incident| plain(place(incident)))),
         Column::left("FAULT", 0, of(&|incident| (incident.fault.to_string(), Ink::Bad))),

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
 
 use crate::config::{self, Configuration};
 use crate::control::{Call, Client, Failure, Incidents, Kind};
@@ -10,33 +13,57 @@ use crate::host::incident_store::{IncidentStore, StoredIncidents};
 use crate::model::{Incident, Setup};
 
 use super::bundle::{self, Evidence, Wishes};
+use super::choice::{Listed, Numbered, choose, numbered};
 use super::incident_arguments::IncidentOptions;
 use super::terminal::{Ended, Terminal};
 
 /// Shows incidents, or writes a bundle of one.
 pub(super) async fn incidents(options: IncidentOptions, socket: &Path) -> Result<Ended, Failure> {
     let terminal = Terminal::at(socket, options.json);
+    let client = Client::of(socket);
     let source = Source::of(&options)?;
-    let (Some(file), Some(id)) = (&options.bundle, &options.id) else {
-        return match source {
-            Source::Watchdog => terminal.incidents(options.id).await,
-            Source::Disk { store, .. } => {
-                let known = Incidents { incidents: found(&terminal, &store, options.id.as_deref())? };
-                terminal.show_incidents(&known, options.id.is_some())
-            }
-        };
+    let document = match &source {
+        Source::Watchdog => client.ask(Call::Incidents { id: None }).await?,
+        Source::Disk { store, .. } => on_disk(&terminal, store)?,
+    };
+    let listed = Listed { since: options.since, group: options.group.clone() };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let known: Incidents = client.read_value(&document)?;
+    let shown: Vec<Numbered> =
+        numbered(known.incidents).into_iter().filter(|(_, incident)| listed.has(incident, now)).collect();
+    let Some(word) = &options.id else {
+        return Ok(match options.json {
+            true => terminal.json(&only(document, &shown).to_string()),
+            false => terminal.show_incidents(&shown, &listed.words()),
+        });
+    };
+    let chosen = choose(word, &shown).map_err(|why| Failure::new(Kind::Refused, why))?;
+    let Some(file) = &options.bundle else {
+        return Ok(match options.json {
+            true => terminal.json(&only(document, std::slice::from_ref(chosen)).to_string()),
+            false => terminal.show_incident(&chosen.1),
+        });
     };
     let evidence = match source {
-        Source::Watchdog => from_watchdog(&Client::of(socket), id).await?,
-        Source::Disk { store, configuration } => {
-            let incident = found(&terminal, &store, Some(id))?.remove(0);
-            from_disk(&incident, options.config.as_deref(), configuration)
-        }
+        Source::Watchdog => from_watchdog(&client, &chosen.1).await,
+        Source::Disk { configuration, .. } => from_disk(&chosen.1, options.config.as_deref(), configuration),
     };
     let wishes = Wishes { engine_logs: options.with_engine_logs, force: options.force };
     let written = bundle::write(evidence, file, wishes).map_err(|error| unwritten(file, &error))?;
     terminal.say(&written);
     Ok(Ended::Done)
+}
+
+/// The document with these incidents alone, each as it came.
+fn only(mut document: Value, shown: &[Numbered]) -> Value {
+    if let Some(incidents) = document.get_mut("incidents").and_then(Value::as_array_mut) {
+        let mut number = 0;
+        incidents.retain(|_| {
+            number += 1;
+            shown.iter().any(|(kept, _)| *kept == number)
+        });
+    }
+    document
 }
 
 /// Who knows of incidents.
@@ -63,37 +90,28 @@ impl Source {
     }
 }
 
-/// All on disk, newest first, or that one. Files that can't be read are reported.
-fn found(terminal: &Terminal, store: &IncidentStore, id: Option<&str>) -> Result<Vec<Arc<Incident>>, Failure> {
-    let StoredIncidents { mut incidents, bad } = store.load().map_err(|error| unreadable(store.directory(), &error))?;
+/// The document of all on disk. Files that can't be read are reported.
+fn on_disk(terminal: &Terminal, store: &IncidentStore) -> Result<Value, Failure> {
+    let StoredIncidents { incidents, bad } = store.load().map_err(|error| unreadable(store.directory(), &error))?;
     bad.iter().for_each(|bad| terminal.warn(&format!("can't be read: {bad}")));
-    if let Some(id) = id {
-        incidents.retain(|incident| incident.id == id);
-        if incidents.is_empty() {
-            let text = format!("no incident {id:?} is in {}: leave the ID out for a list", store.directory().display());
-            return Err(Failure::new(Kind::Refused, text));
-        }
-    }
-    Ok(incidents.into_iter().map(Arc::new).collect())
+    let known = Incidents { incidents: incidents.into_iter().map(Arc::new).collect() };
+    serde_json::to_value(known)
+        .map_err(|error| Failure::new(Kind::Unavailable, format!("no JSON can be made: {error}")))
 }
 
-async fn from_watchdog(client: &Client, id: &str) -> Result<Evidence, Failure> {
-    let known: Incidents = client.ask(Call::Incidents { id: Some(id.to_owned()) }).await?;
-    let Some(incident) = known.incidents.first() else {
-        return Err(Failure::new(Kind::Unavailable, "the watchdog answered without the incident: see its log"));
-    };
+async fn from_watchdog(client: &Client, incident: &Incident) -> Evidence {
     let why = |failure: Failure| failure.to_string();
     let setup: Result<Setup, String> = client.ask(Call::Setup).await.map_err(why);
     let file = setup.as_ref().map_or(Some(Err("the watchdog does not say where it is".to_owned())), |setup| {
         setup.file.as_deref().map(|file| config::load(file).map_err(|problems| problems.to_string()))
     });
-    Ok(Evidence {
-        incident: Incident::clone(incident),
+    Evidence {
+        incident: incident.clone(),
         status: client.ask(Call::Status).await.map_err(why),
         version: client.ask(Call::Version).await.map_err(why),
         setup,
         configuration: file,
-    })
+    }
 }
 
 fn from_disk(incident: &Incident, file: Option<&Path>, configuration: Option<Box<Configuration>>) -> Evidence {

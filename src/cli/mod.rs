@@ -3,6 +3,7 @@
 mod arguments;
 mod bundle;
 mod check;
+mod choice;
 mod client;
 mod client_arguments;
 #[cfg(feature = "demo")]
@@ -14,6 +15,7 @@ mod incident_arguments;
 mod incident_text;
 mod incidents;
 mod known_secrets;
+mod names;
 #[cfg(not(feature = "demo"))]
 mod no_demo_arguments;
 mod order;
@@ -21,11 +23,13 @@ mod sharing_text;
 mod status_text;
 mod study_arguments;
 mod terminal;
+mod watch;
 
-pub use arguments::{Arguments, Command, LogFormat, LogOptions, RunOptions};
+pub use arguments::{Arguments, CheckOptions, Command, LogFormat, LogOptions, RunOptions};
 pub use check::{check, read};
-pub use client::client;
-pub use client_arguments::{ClientCommand, OrderOptions};
+pub use choice::{Numbered, numbered};
+pub use client::{client, socket_of_environment};
+pub use client_arguments::{ClientCommand, OrderOptions, StatusOptions};
 #[cfg(feature = "demo")]
 pub use demo_arguments::{DemoOptions, DriverLike, EnginesLike, GpuKind, INJECTIONS, Injection};
 pub use exit::ExitStatus;

@@ -4,13 +4,14 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::choice::Numbered;
 use super::incident_text::{incident_text, incidents_text};
 use super::order::{Ordering, reach};
 use super::status_text::status_text;
 use crate::control::Client;
-use crate::control::{Call, Failure, Kind};
-use crate::control::{Incidents, Seen};
-use crate::model::Plan;
+use crate::control::Seen;
+use crate::control::{Call, Failure};
+use crate::model::{Incident, Plan};
 use crate::text::plain::{json as tame, one_line as clean};
 use crate::text::screen::Screen;
 use crate::text::status_line::StatusLine;
@@ -39,37 +40,36 @@ impl Terminal {
     }
 
     /// Shows the status.
-    pub async fn status(&self) -> Result<Ended, Failure> {
+    pub(super) async fn status(&self) -> Result<Ended, Failure> {
+        Ok(show(&self.status_text(&self.screen).await?))
+    }
+
+    /// The status, as it is now, for this screen.
+    pub(super) async fn status_text(&self, screen: &Screen) -> Result<String, Failure> {
         let document = self.client.call(Call::Status).await?;
         if self.json {
-            return Ok(self.json(document.get()));
+            return Ok(format!("{}\n", tame(document.get())));
         }
         let seen: Seen = self.client.read(&document)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        Ok(show(&status_text(&seen, now, &self.screen)))
+        Ok(status_text(&seen, now, screen))
     }
 
-    /// Shows all incidents, or one.
-    pub async fn incidents(&self, id: Option<String>) -> Result<Ended, Failure> {
-        let one = id.is_some();
-        let document = self.client.call(Call::Incidents { id }).await?;
-        if self.json {
-            return Ok(self.json(document.get()));
-        }
-        self.show_incidents(&self.client.read(&document)?, one)
+    /// Whether programs read it.
+    pub(super) fn is_for_programs(&self) -> bool {
+        self.json
     }
 
-    /// Shows these, or the `one` that they are.
-    pub fn show_incidents(&self, known: &Incidents, one: bool) -> Result<Ended, Failure> {
-        if self.json {
-            let text = serde_json::to_string(known);
-            let text =
-                text.map_err(|error| Failure::new(Kind::Unavailable, format!("no JSON can be made: {error}")))?;
-            return Ok(self.json(&text));
-        }
-        match known.incidents.first() {
-            Some(incident) if one => Ok(show(&incident_text(incident, &self.screen))),
-            _ => Ok(show(&incidents_text(known, &self.screen))),
+    /// Shows one incident.
+    pub(super) fn show_incident(&self, incident: &Incident) -> Ended {
+        show(&incident_text(incident, &self.screen))
+    }
+
+    /// Shows a list of incidents; `which` follows the word where there is none.
+    pub(super) fn show_incidents(&self, listed: &[Numbered], which: &str) -> Ended {
+        match listed.is_empty() {
+            true => show(&format!("no incident{} is remembered\n", clean(which))),
+            false => show(&incidents_text(listed, &self.screen)),
         }
     }
 
@@ -116,12 +116,13 @@ impl Terminal {
         }
     }
 
-    fn json(&self, document: &str) -> Ended {
+    /// Prints a document for programs.
+    pub(super) fn json(&self, document: &str) -> Ended {
         show(&format!("{}\n", tame(document)))
     }
 
     /// A program reads the refusal where it would have read the plan.
-    fn json_failure(&self, failure: &Failure) {
+    pub(super) fn json_failure(&self, failure: &Failure) {
         if self.json {
             let text = serde_json::json!({ "error": failure }).to_string();
             self.json(&text);

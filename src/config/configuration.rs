@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::decide::policy::{IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients};
 use crate::model::{EngineKind, EngineName, Fault, GpuUuid, GroupName, Hook, Mode};
 
-use super::problem::{Places, Problems};
+use super::problem::{Places, Problem, Problems};
 
 /// The default of `web.listen_addresses`.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10677);
@@ -193,5 +193,15 @@ impl Configuration {
     /// What is wrong with the value of a key on this machine, with its place in the file.
     pub fn problem_of(&self, key: &str, what: String, hint: &str) -> Problems {
         Problems { file: self.places.file.clone(), list: vec![self.places.problem(key, what, hint)] }
+    }
+
+    /// A warning about the value of a key, with its place in the file.
+    pub fn warning_of(&self, key: &str, what: String, hint: &str) -> Problem {
+        self.places.warning(key, what, hint)
+    }
+
+    /// Whether the file says something of a key, and it is not the default that counts.
+    pub fn is_written(&self, key: &str) -> bool {
+        self.places.at.contains_key(key)
     }
 }

@@ -38,7 +38,7 @@ fn has_flag(command: &[String], flags: &[&str]) -> bool {
 }
 
 /// The words of a command, those of a script in one of its arguments too.
-fn words(command: &[String]) -> impl Iterator<Item = &str> {
+pub(super) fn words(command: &[String]) -> impl Iterator<Item = &str> {
     let apart = |c: char| c.is_whitespace() || ";&|()'\"`".contains(c);
     command.iter().flat_map(move |argument| argument.split(apart)).filter(|word| !word.is_empty())
 }

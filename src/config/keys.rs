@@ -16,7 +16,7 @@ use super::configuration::{
     MpsConfiguration, Web,
 };
 use super::guess::{fixes_its_memory, guess_kind};
-use super::problem::Problems;
+use super::problem::{Problem, Problems};
 use super::reader::{Document, Reading, Section, wrong};
 use super::values::{self, count, duration, integer, number, path, program, some_duration, text, word};
 
@@ -42,12 +42,19 @@ const OWN_VARIABLES: [(&str, &str); 7] = [
 /// The configuration that `text` holds, or everything that is wrong with it. `file` is its name in
 /// messages. Looks at the text alone: see [`super::load`] for what is on this machine.
 pub fn parse(text: &str, file: &Path) -> Result<Configuration, Problems> {
+    let (configuration, mistakes) = read_whole(text, file);
+    Problems::or(file, mistakes, configuration)
+}
+
+/// The configuration as far as it can be read, with everything that is wrong with it: where a value is, its default
+/// stands, or one that nothing else is said of.
+pub(super) fn read_whole(text: &str, file: &Path) -> (Configuration, Vec<Problem>) {
     let (document, tree) = Document::parse(text, file);
     let mut configuration = whole(document.root(tree.get_ref()));
-    let (places, mut problems, _) = document.finish();
+    let (places, mut mistakes, _) = document.finish();
     configuration.places = places;
-    problems.extend(check::contradictions(&configuration));
-    Problems::or(file, problems, configuration)
+    mistakes.extend(check::contradictions(&configuration));
+    (configuration, mistakes)
 }
 
 /// Every key that the file may hold, as a dotted path: what its documentation must name.
@@ -115,7 +122,7 @@ fn group(group: Section, state_directory: &Path) -> GroupConfiguration {
     }
     let configuration = GroupConfiguration {
         gpu: group.required("gpu", "a UUID of nvidia-smi -L, or an index", gpu).unwrap_or(GpuChoice::Index(0)),
-        mode: group.required("mode", mode_hint, |value| word(value, &MODES)).unwrap_or(Mode::Observe),
+        mode: group.required("mode", mode_hint, |value| word(value, &MODES)).unwrap_or(Mode::Enforce),
         mps: mps(group.table("mps"), &name),
         faults,
         unknown_clients,
@@ -358,7 +365,7 @@ fn command(engine: &Section) -> Vec<String> {
 
 fn variable(name: &str, value: &toml::de::DeValue<'_>) -> Reading<String> {
     if name.is_empty() || name.contains(['=', '\0']) {
-        return wrong("is no name for a variable", "");
+        return wrong("is no name for a variable", "a name without = in it, as in HF_HOME");
     }
     // Of the GPUs that the control daemon shows an engine there is one.
     if name == VISIBLE && value.as_str() == Some("0") {

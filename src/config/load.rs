@@ -1,18 +1,56 @@
-//! Loads a configuration file and checks what it names on this machine: users and environment files.
+//! Loads a configuration file and checks what it names on this machine.
 //! Reads, and changes nothing.
 
 use std::path::Path;
 
-use nix::unistd::{AccessFlags, User, access};
-
 use super::baselines::read_baselines;
-use super::configuration::{Configuration, EngineConfiguration};
-use super::keys::parse;
-use super::problem::{Places, Problem, Problems};
+use super::configuration::Configuration;
+use super::keys::{parse, read_whole};
+use super::machine;
+use super::problem::{Problem, Problems, Weight};
 use crate::files::{self, Links};
 
 /// The largest file that is read: one that never ends must not fill the memory.
 const LARGEST: u64 = 1 << 20;
+
+/// A file as `check` sees it.
+#[derive(Debug)]
+pub struct Examined {
+    /// The configuration as far as it could be read.
+    pub configuration: Configuration,
+    /// Mistakes and warnings, in the file's order.
+    pub problems: Vec<Problem>,
+}
+
+impl Examined {
+    /// Adds warnings, in their places. Of what is a mistake already nothing more is said.
+    pub fn warn(&mut self, warnings: impl IntoIterator<Item = Problem>) {
+        let mistaken = |place| self.problems.iter().any(|one| one.place == place && one.weight != Weight::Warning);
+        let warnings = warnings.into_iter().map(|warning| Problem { weight: Weight::Warning, ..warning });
+        let new: Vec<Problem> = warnings.filter(|warning| !mistaken(warning.place)).collect();
+        self.problems.extend(new);
+        self.problems.sort_by_key(|problem| problem.place);
+        self.problems.dedup();
+    }
+
+    /// Whether the file is wrong, and not only doubted.
+    pub fn is_mistaken(&self) -> bool {
+        self.problems.iter().any(|problem| problem.weight != Weight::Warning)
+    }
+}
+
+/// Everything that is wrong with the file in `path`, and everything that would fail later on this machine. The error: it
+/// can't be read at all.
+pub fn examine(path: &Path) -> Result<Examined, Problems> {
+    let (configuration, problems) = read_whole(&read(path)?, path);
+    let mut examined = Examined { configuration, problems };
+    let mut refused = machine::refused(&examined.configuration);
+    baselines(&mut examined.configuration, &mut refused);
+    examined.warn(refused.into_iter().map(Problem::for_check));
+    examined.warn(machine::lacking(&examined.configuration));
+    examined.warn(examined.configuration.doubts());
+    Ok(examined)
+}
 
 /// The configuration in `path`, or everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Configuration, Problems> {
@@ -30,16 +68,8 @@ fn checked(
 ) -> Result<Configuration, Problems> {
     let text = read(path)?;
     let mut configuration = parse(&text, path)?;
-    let mut problems = Vec::new();
-    hooks(&configuration, &mut problems);
+    let mut problems = machine::refused(&configuration);
     baselines(&mut configuration, &mut problems);
-    for (group_index, group) in configuration.groups.iter().enumerate() {
-        for (index, engine) in group.engines.iter().enumerate() {
-            let path = format!("group[{group_index}].engine[{index}]");
-            user(&configuration.places, &path, engine, &mut problems);
-            environment_file(&configuration.places, &path, engine, &mut problems);
-        }
-    }
     Problems::or(path, problems, configuration)
 }
 
@@ -79,45 +109,4 @@ fn baselines(configuration: &mut Configuration, problems: &mut Vec<Problem>) {
         let (path, what) = (format!("group[{index}].overlap.baselines"), format!("{} {what}", file.display()));
         problems.push(configuration.places.problem(&path, what, "a file that `mpswarden study` wrote"));
     }
-}
-
-/// A typo in a command must not wait to be found until a person should have been called.
-fn hooks(configuration: &Configuration, problems: &mut Vec<Problem>) {
-    for (hook, command) in &configuration.hooks {
-        let Some(program) = command.first().filter(|program| !can_be_run(program)) else { continue };
-        let what = format!("the program {program:?} of {hook} was not found, or may not be executed");
-        let hint = "install it, give its full path, or chmod +x";
-        problems.push(configuration.places.problem(&format!("hooks.{hook}"), what, hint));
-    }
-}
-
-fn can_be_run(program: &str) -> bool {
-    let fine = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
-    match program.contains('/') {
-        true => fine(Path::new(program)),
-        false => {
-            std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|at| fine(&at.join(program))))
-        }
-    }
-}
-
-fn user(places: &Places, path: &str, engine: &EngineConfiguration, problems: &mut Vec<Problem>) {
-    let Some(user) = &engine.user else { return };
-    let what = match User::from_name(user) {
-        Ok(Some(_)) => return,
-        Ok(None) => format!("there is no user {user:?}"),
-        Err(error) => format!("the user {user:?} can't be looked up: {error}"),
-    };
-    let hint = "create it, or leave `user` out for mpswarden's own";
-    problems.push(places.problem(&format!("{path}.user"), what, hint));
-}
-
-fn environment_file(places: &Places, path: &str, engine: &EngineConfiguration, problems: &mut Vec<Problem>) {
-    let Some(file) = &engine.environment_file else { return };
-    let what = match files::open(file, Links::Followed) {
-        Ok(_) => return,
-        Err(error) => format!("{} can't be read: {error}", file.display()),
-    };
-    let hint = "KEY=value lines, readable by mpswarden";
-    problems.push(places.problem(&format!("{path}.environment_file"), what, hint));
 }

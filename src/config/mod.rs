@@ -9,6 +9,7 @@ mod guess;
 mod keys;
 mod launch_number;
 mod load;
+mod machine;
 mod problem;
 mod reader;
 mod resolve;
@@ -26,8 +27,8 @@ pub use configuration::{
 };
 pub use guess::guess_kind;
 pub use keys::{known_keys, parse};
-pub use load::{load, load_for_study};
-pub use problem::{Problem, Problems};
+pub use load::{Examined, examine, load, load_for_study};
+pub use problem::{Place, Problem, Problems, Weight};
 pub use resolve::Resolved;
 pub use suggest::nearest;
 pub use values::listen_address;

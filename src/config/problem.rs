@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::text::secrets::Secrets;
+
 /// A place in a file, both counted from 1; the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -22,8 +24,36 @@ pub struct Problem {
     pub what: String,
     /// The cure, if one is known.
     pub hint: Option<String>,
+    /// How much it weighs.
+    pub weight: Weight,
+}
+
+/// How much a problem weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// The file is wrong.
+    Mistake,
     /// The file is right and this machine lacks what it names.
-    pub unavailable: bool,
+    Unavailable,
+    /// It may not be meant, or would fail later; nothing is refused for it.
+    Warning,
+}
+
+impl Problem {
+    /// The problem as a warning that says that `run` and `reload` take it for more.
+    pub(super) fn for_check(self) -> Problem {
+        let refused = "`run` and `reload` refuse the file as it is";
+        let hint = self.hint.map_or_else(|| refused.to_owned(), |hint| format!("{hint}; {refused}"));
+        Problem { weight: Weight::Warning, hint: Some(hint), ..self }
+    }
+
+    /// The problem in one line: its place in `file`, what is wrong, and the cure in brackets.
+    fn line(&self, file: &Path) -> String {
+        let place = self.place.map(|Place { line, column }| format!("{line}:{column}:")).unwrap_or_default();
+        let warning = if self.weight == Weight::Warning { " warning:" } else { "" };
+        let hint = self.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("{}:{place}{warning} {}{hint}", file.display(), self.what)
+    }
 }
 
 /// Everything that is wrong with one file, in its order. Never empty.
@@ -48,32 +78,22 @@ impl Problems {
 
     /// One problem of the whole file.
     pub(super) fn of_file(file: &Path, what: String, hint: &str) -> Problems {
-        let problem = Problem { place: None, what, hint: Some(hint.to_owned()), unavailable: false };
+        let problem = Problem { place: None, what, hint: Some(hint.to_owned()), weight: Weight::Mistake };
         Problems { file: file.to_owned(), list: vec![problem] }
     }
 
     /// Whether the file is right, and only this machine lacks what it names.
     pub fn are_of_this_machine(&self) -> bool {
-        self.list.iter().all(|problem| problem.unavailable)
+        self.list.iter().all(|problem| problem.weight == Weight::Unavailable)
     }
 }
 
+/// What is refused may hold a secret (a URL with its password): none is shown.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, problem) in self.list.iter().enumerate() {
-            if number > 0 {
-                writeln!(f)?;
-            }
-            write!(f, "{}:", self.file.display())?;
-            if let Some(Place { line, column }) = problem.place {
-                write!(f, "{line}:{column}:")?;
-            }
-            write!(f, " {}", problem.what)?;
-            if let Some(hint) = &problem.hint {
-                write!(f, " ({hint})")?;
-            }
-        }
-        Ok(())
+        let lines: Vec<String> = self.list.iter().map(|problem| problem.line(&self.file)).collect();
+        let secrets = Secrets::new().map_err(|_| fmt::Error)?;
+        f.write_str(&secrets.text(&lines.join("\n")))
     }
 }
 
@@ -93,7 +113,12 @@ impl Places {
     /// A problem at the key of that path, else at the nearest table that holds it.
     pub(super) fn problem(&self, path: &str, what: String, hint: &str) -> Problem {
         let hint = (!hint.is_empty()).then(|| hint.to_owned());
-        Problem { place: self.nearest(path), what, hint, unavailable: false }
+        Problem { place: self.nearest(path), what, hint, weight: Weight::Mistake }
+    }
+
+    /// A warning of the same kind.
+    pub(super) fn warning(&self, path: &str, what: String, hint: &str) -> Problem {
+        Problem { weight: Weight::Warning, ..self.problem(path, what, hint) }
     }
 
     /// The place of that path, else of the nearest table that holds it.

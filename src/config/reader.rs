@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Place, Places, Problem};
+use super::problem::{Place, Places, Problem, Weight};
 use super::suggest::nearest;
 
 /// Why a value is refused.
@@ -74,7 +74,7 @@ impl<'t> Document<'t> {
         let place = self.place(span.start);
         if !self.broken.contains(&place.line) {
             let hint = (!hint.is_empty()).then(|| hint.to_owned());
-            self.problems.borrow_mut().push(Problem { place: Some(place), what, hint, unavailable: false });
+            self.problems.borrow_mut().push(Problem { place: Some(place), what, hint, weight: Weight::Mistake });
         }
     }
 
@@ -154,7 +154,7 @@ impl<'d, 't> Section<'d, 't> {
         let table = value.get_ref().as_table();
         if table.is_none() {
             let what = format!("`{key}` is {}, not a table", kind(value.get_ref()));
-            self.document.report(value.span(), what, "");
+            self.document.report(value.span(), what, &format!("write [{}], and its keys below it", generic(&path)));
         }
         self.child(table, value.span(), path)
     }

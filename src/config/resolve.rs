@@ -12,7 +12,7 @@ use crate::model::{
 
 use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, MetricsUrl};
 use super::launch_number::launch_number;
-use super::problem::{Problem, Problems};
+use super::problem::{Problem, Problems, Weight};
 use super::units::write_size;
 
 /// Clients that one server takes on one device: 48 by drivers before 590 (measured with 580), 60 by those that come with
@@ -77,7 +77,7 @@ impl Configuration {
             true => "NVML shows none".to_owned(),
             false => format!("NVML shows {}", here.join(", ")),
         };
-        Problem { unavailable: true, ..self.places.problem(&format!("{path}.gpu"), what, &hint) }
+        Problem { weight: Weight::Unavailable, ..self.places.problem(&format!("{path}.gpu"), what, &hint) }
     }
 
     fn compute_mode(&self, path: &str, gpu: &GpuIdentity, shared: bool) -> Option<Problem> {

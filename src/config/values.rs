@@ -20,7 +20,7 @@ pub(super) const METRICS_PATH: &str = "/metrics";
 pub(super) fn text(value: &DeValue<'_>) -> Reading<String> {
     let text = any_text(value)?;
     if text.is_empty() {
-        return wrong("is empty", "");
+        return wrong("is empty", "write its value, or leave the key out");
     }
     Ok(text)
 }
@@ -28,7 +28,7 @@ pub(super) fn text(value: &DeValue<'_>) -> Reading<String> {
 /// Text without NUL, perhaps empty.
 pub(super) fn any_text(value: &DeValue<'_>) -> Reading<String> {
     match value.as_str() {
-        Some(text) if text.contains('\0') => wrong("holds a NUL character", ""),
+        Some(text) if text.contains('\0') => wrong("holds a NUL character", "take it out"),
         Some(text) => Ok(text.to_owned()),
         None => wrong(format!("is {}, not a string", kind(value)), "write it in quotes"),
     }

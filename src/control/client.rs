@@ -51,6 +51,11 @@ impl Client {
         serde_json::from_str(document.get()).map_err(|error| self.other_version(&error.to_string()))
     }
 
+    /// The same of a document that was read as a value.
+    pub fn read_value<T: DeserializeOwned>(&self, document: &serde_json::Value) -> Result<T, Failure> {
+        T::deserialize(document).map_err(|error| self.other_version(&error.to_string()))
+    }
+
     async fn converse(&self, call: Call) -> io::Result<Vec<u8>> {
         let mut stream = UnixStream::connect(&self.socket).await?;
         let mut line = serde_json::to_vec(&Line { version: VERSION, call })?;
@@ -75,7 +80,9 @@ impl Client {
             ),
             io::ErrorKind::NotFound => Failure::new(
                 Kind::Unavailable,
-                format!("there is no control socket {socket}: start mpswarden, or name its --control-socket"),
+                format!(
+                    "there is no control socket {socket}: start mpswarden, or name its own by --control-socket or MPSWARDEN_CONTROL_SOCKET"
+                ),
             ),
             io::ErrorKind::ConnectionRefused => Failure::new(
                 Kind::Unavailable,

@@ -16,12 +16,12 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// From now on the load that shows no request ends this fence.
+    /// Lets the load that shows no request end this fence from now on.
     pub(super) fn fence(&mut self, id: ActionId) {
         self.fence = Some(id);
     }
 
-    /// The fence's time is over. False: it had ended before.
+    /// Ends the fence whose time is over; `false`: it had ended before.
     pub(super) fn time_is_over(&mut self, id: ActionId) -> bool {
         self.fence.take_if(|fence| *fence == id).is_some()
     }

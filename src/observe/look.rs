@@ -186,7 +186,7 @@ impl Observers {
             Look::Clients { domain: group, server } => Box::pin(mps::look_clients(io, group, server, bound, reports)),
             Look::Trees(group) => Box::pin(async move { processes::look(&*io, &group, &reports) }),
             Look::Pipe(group) => Box::pin(processes::look_pipe(io.knocking(&group), group, reports)),
-            Look::Commands { domain: group, pids } => Box::pin(processes::look_at_commands(group, pids, reports)),
+            Look::CommandLines { domain: group, pids } => Box::pin(processes::look_at_commands(group, pids, reports)),
             Look::Traffic(engine) => match self.endpoints.get(&engine) {
                 Some(endpoint) => {
                     let (processes, own_ports) = (io.processes(&engine), endpoint.own_ports());

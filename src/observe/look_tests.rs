@@ -171,7 +171,7 @@ fn server(server: Option<u32>) -> Look {
 }
 
 fn command(result: CommandResult) -> Observation {
-    Observation::Command { domain: "g".into(), result }
+    Observation::ControlReply { domain: "g".into(), result }
 }
 
 fn blind(observation: &Observation) -> Option<Source> {
@@ -377,9 +377,9 @@ async fn load_is_what_the_engine_says_or_the_look_is_blind_for_that_engine() {
 async fn command_lines_are_those_of_the_processes_that_are_there() {
     let (ours, nobody) = (std::process::id(), u32::MAX);
     let domain = DomainId::from("small-llms");
-    let look = Look::Commands { domain: domain.clone(), pids: vec![ours, nobody] };
+    let look = Look::CommandLines { domain: domain.clone(), pids: vec![ours, nobody] };
     let (seen, outcome) = asked(FakeIo::default(), look, LONG).await;
-    let [Observation::Commands { domain: of, asked, found }] = seen.as_slice() else { panic!("{seen:?}") };
+    let [Observation::CommandLines { domain: of, asked, found }] = seen.as_slice() else { panic!("{seen:?}") };
     assert_eq!((of, asked.as_slice(), &outcome), (&domain, &[ours, nobody][..], &Outcome::Done));
     let [command] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(command.process.pid, ours);

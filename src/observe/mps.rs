@@ -62,7 +62,7 @@ impl Daemon {
     async fn ask(&self, command: &str) -> Result<String, Blindness> {
         let timeout = self.until.saturating_duration_since(Instant::now()).min(READ_TIMEOUT);
         let (result, answer) = self.io.command(&self.domain, command, timeout).await;
-        self.reports.observed(Observation::Command { domain: self.domain.clone(), result });
+        self.reports.observed(Observation::ControlReply { domain: self.domain.clone(), result });
         match result {
             CommandResult::Answered => Ok(answer),
             CommandResult::NotAsked => Err(Blindness::not_asked(format!("{command} was not asked: {answer}"))),

@@ -77,7 +77,7 @@ pub(super) async fn look_at_commands(domain: DomainId, asked: Vec<u32>, reports:
         .map_err(|error| Blindness::not_asked(format!("no thread to read command lines: {error}")))?;
     let found = answered.await.map_err(|_| "the thread that reads command lines ended".to_owned())?;
     let found = found.map_err(Blindness::not_asked)?;
-    reports.observed(Observation::Commands { domain, asked, found });
+    reports.observed(Observation::CommandLines { domain, asked, found });
     Ok(())
 }
 

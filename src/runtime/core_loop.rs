@@ -16,7 +16,7 @@ use crate::decide::{Decision, Input, PolicyChange, Watchdog};
 use crate::export::{Exporter, log};
 use crate::host::{clock, notify};
 use crate::model::{
-    Action, DomainId, Event, FailedAction, GroupLaunch, GroupName, GroupStatus, Moment, Ordered, Report, Request,
+    Action, DomainId, Event, FailedAction, GroupLaunch, GroupName, GroupStatus, Moment, Report, Request, SentAction,
     Status, What,
 };
 use crate::observe::Observers;
@@ -204,7 +204,7 @@ impl CoreLoop {
     /// Actions first: what was decided happens before it is logged. The log comes last: a reader who learns there of a
     /// fault finds the readiness gone and the counters grown.
     fn carry_out(&mut self, decision: Decision, now: Moment, progress: &mut Progress) {
-        for Ordered { id, deadline, action } in decision.actions {
+        for SentAction { id, deadline, action } in decision.actions {
             if let Action::Look(look) = action {
                 self.observers.look(id, look, deadline);
                 continue;
@@ -216,7 +216,7 @@ impl CoreLoop {
             if let Action::StartEngine { instance, .. } = &action {
                 self.observers.engine_starts(&instance.member());
             }
-            self.executor.carry_out(Ordered { id, deadline, action });
+            self.executor.carry_out(SentAction { id, deadline, action });
         }
         decision.events.iter().for_each(|event| self.exporter.record(event));
         if !decision.events.is_empty() || now.since(progress.published) >= PUBLISH_EVERY {

@@ -9,7 +9,7 @@ use crate::act::{Executor, OwnerMark, PrepareError};
 use crate::host::clock;
 use crate::host::control::CommandOutcome;
 use crate::model::{
-    Action, ActionId, DomainId, Exit, GroupLaunch, Member, Observation, Ordered, Outcome, Owner, Report,
+    Action, ActionId, DomainId, Exit, GroupLaunch, Member, Observation, Outcome, Owner, Report, SentAction,
 };
 
 /// Upper bound for a control command that reads.
@@ -48,7 +48,7 @@ impl Actions {
             self.last += 1;
             let id = ActionId(self.last);
             self.open.insert(id, None);
-            self.executor.carry_out(Ordered { id, deadline, action });
+            self.executor.carry_out(SentAction { id, deadline, action });
             ids.push(id);
         }
         self.settle().await;

@@ -2,6 +2,7 @@
 //! secret. Names nothing of the rest.
 
 pub mod figures;
+pub mod full_screen;
 pub mod plain;
 pub mod screen;
 pub mod secrets;

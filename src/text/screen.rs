@@ -121,7 +121,8 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-fn wrapped(text: &str, room: usize) -> Vec<String> {
+/// The lines of a text at most so many columns wide; a word that is wider is a line of its own.
+pub(super) fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in words(text) {
         let last = lines.last().map_or(0, |line| line.width());

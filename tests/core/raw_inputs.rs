@@ -11,7 +11,7 @@ use mpswarden_core::model::Request;
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
     Action, ActionId, CommandLine, CommandResult, DomainId, EngineLoad, Exit, GpuProcess, GpuReading, Health, Member,
-    Mode, Moment, Observation, Ordered, Outcome, Owner, ProcessId, ProcessUsage, Remaining, ServerLine, ServerState,
+    Mode, Moment, Observation, Outcome, Owner, ProcessId, ProcessUsage, Remaining, SentAction, ServerLine, ServerState,
     Source, SourceState, Tier, What, XidVia,
 };
 use mpswarden_core::model::{LinePlace, Saying};
@@ -48,7 +48,7 @@ struct Referee {
     dog: Watchdog,
     policy: Policy,
     now: Moment,
-    open: Vec<Ordered>,
+    open: Vec<SentAction>,
     ids: BTreeSet<ActionId>,
     saw_gpu: bool,
     saw_tree: bool,
@@ -174,7 +174,7 @@ impl Referee {
         }
     }
 
-    fn end(&mut self, ordered: Ordered, outcome: Outcome) {
+    fn end(&mut self, ordered: SentAction, outcome: Outcome) {
         let counts = self.now < ordered.deadline.after(SLACK);
         if counts {
             self.proof(&ordered.action, &outcome);
@@ -374,7 +374,7 @@ fn observation() -> impl Strategy<Value = Observation> {
         3 => (line(), any::<u64>())
             .prop_map(move |(line, at)| Observation::Log { domain: domain(), line, stamped: Moment::from_nanos(at) }),
         1 => prop::sample::select(CommandResult::ALL)
-            .prop_map(move |result| Observation::Command { domain: domain(), result }),
+            .prop_map(move |result| Observation::ControlReply { domain: domain(), result }),
         4 => (prop::option::of(20..23u32), state)
             .prop_map(move |(server, state)| Observation::Server { domain: domain(), server, state }),
         2 => (20..23u32, pids())
@@ -415,7 +415,7 @@ fn observation() -> impl Strategy<Value = Observation> {
             words: "Failed to start".to_owned(),
             trouble,
         }),
-        1 => (pids(), pids()).prop_map(move |(asked, found)| Observation::Commands {
+        1 => (pids(), pids()).prop_map(move |(asked, found)| Observation::CommandLines {
             domain: domain(),
             asked,
             found: found.into_iter().map(|pid| CommandLine { process: process(pid), text: "x".to_owned() }).collect(),

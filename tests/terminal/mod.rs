@@ -4,7 +4,9 @@
 mod agreement;
 mod asking;
 mod made;
+mod naming;
 mod player;
 mod socket;
 mod text;
 mod waiting;
+mod watching;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
-use mpswarden::cli::{incident_text, incidents_text, status_text};
-use mpswarden::control::{Incidents, Seen};
+use mpswarden::cli::{incident_text, incidents_text, numbered, status_text};
+use mpswarden::control::Seen;
 use mpswarden::text::screen::Screen;
 use unicode_width::UnicodeWidthStr;
 
@@ -73,10 +73,24 @@ fn an_old_status_and_a_blind_watchdog_say_so() {
 
 #[test]
 fn incidents_are_a_table_and_one_is_its_time_line() {
-    let incidents = Incidents { incidents: made::incidents() };
+    let incidents = numbered(made::incidents());
     assert_golden("incidents.txt", &incidents_text(&incidents, &screen(None, false)));
-    assert_golden("incident.txt", &incident_text(&incidents.incidents[0], &screen(Some(100), false)));
-    assert_eq!(incidents_text(&Incidents::default(), &screen(None, false)), "no incident is remembered\n");
+    assert_golden("incident.txt", &incident_text(&incidents[0].1, &screen(Some(100), false)));
+}
+
+#[test]
+fn ids_are_never_cut_and_reasons_are_wrapped_on_a_narrow_terminal() {
+    let incidents = numbered(made::incidents());
+    for width in [60, 80] {
+        let list = incidents_text(&incidents, &screen(Some(width), false));
+        assert_golden(&format!("incidents_{width}.txt"), &list);
+        let one = incident_text(&incidents[0].1, &screen(Some(width), false));
+        assert_golden(&format!("incident_{width}.txt"), &one);
+        assert!(!list.contains('…') && !one.contains('…'), "{list}{one}");
+        assert!(incidents.iter().all(|(_, incident)| list.contains(&incident.id)), "{list}");
+        let status = status_text(&seen(made::troubled()), NOW, &screen(Some(width), false));
+        assert!(!status.contains('…') && status.contains("failed too often"), "{status}");
+    }
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn an_incident_is_shown_by_its_name_and_json_is_the_document() {
     let answer = document.clone();
     let player = Player::answering(move |_| ok(&answer));
     let (code, out, _) = asked(&player.socket(), &["incidents"]);
-    assert_eq!((code, out.lines().count()), (0, 3));
+    assert_eq!((code, out.lines().count()), (0, 3), "{out}");
     let (code, out, _) = asked(&player.socket(), &["incidents", "20261122T230502.000-small-llms-gpu_fault"]);
     assert_eq!(code, 0);
     assert!(out.starts_with("gpu_fault in small-llms  serving\n"), "{out}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mpswarden_core::decide::Input;
 use mpswarden_core::model::{
     Action, ActionId, CommandResult, DomainId, EngineName, Exit, InstanceId, Look, Member, MpsEnvironment, Observation,
-    Ordered, Outcome, Owner, ProcessId, Remaining, ServerLine, ServerState,
+    Outcome, Owner, ProcessId, Remaining, SentAction, ServerLine, ServerState,
 };
 
 use super::{AFTERSHOCK, Engine, Happening, Knob, Server, TEARDOWN, World, ms};
@@ -18,7 +18,7 @@ const TERMINATE_TIMEOUT: Duration = Duration::from_secs(2);
 const LEAVES: Duration = Duration::from_millis(23);
 
 impl World {
-    pub(super) fn carry_out(&mut self, ordered: Ordered) {
+    pub(super) fn carry_out(&mut self, ordered: SentAction) {
         let id = ordered.id;
         if let Some(domain) = domain_of(&ordered.action) {
             self.open_second_side(&domain);
@@ -132,9 +132,9 @@ impl World {
                 let connected = self.knocking(&domain);
                 self.answer(id, vec![Observation::Pipe { domain, connected }], Outcome::Done);
             }
-            Look::Commands { domain, pids } => {
+            Look::CommandLines { domain, pids } => {
                 let found = self.command_lines(&pids);
-                self.answer(id, vec![Observation::Commands { domain, asked: pids, found }], Outcome::Done);
+                self.answer(id, vec![Observation::CommandLines { domain, asked: pids, found }], Outcome::Done);
             }
             Look::Overlap(group) => self.look_overlap(id, group),
             Look::Load(_) if self.load_fails => {
@@ -180,23 +180,23 @@ impl World {
         let name = here.domain.clone();
         let failed = |why: &str| Outcome::Failed { why: why.to_owned() };
         if here.unaskable {
-            let said = vec![Observation::Command { domain: name, result: CommandResult::NotAsked }];
+            let said = vec![Observation::ControlReply { domain: name, result: CommandResult::NotAsked }];
             return self.answer(id, said, Outcome::NotAsked { why: "the program was not found".to_owned() });
         }
         if here.control.is_none() {
-            let said = vec![Observation::Command { domain: name, result: CommandResult::Unreachable }];
+            let said = vec![Observation::ControlReply { domain: name, result: CommandResult::Unreachable }];
             return self.answer(id, said, failed("no control daemon there"));
         }
         if here.slot_taken {
-            let said = vec![Observation::Command { domain: name, result: CommandResult::Refused }];
+            let said = vec![Observation::ControlReply { domain: name, result: CommandResult::Refused }];
             return self.answer(id, said, failed("it serves another caller"));
         }
         if here.wedged {
-            let said = Observation::Command { domain: name, result: CommandResult::Timeout };
+            let said = Observation::ControlReply { domain: name, result: CommandResult::Timeout };
             self.later(COMMAND_TIMEOUT, Happening::Input(Input::Observed(said)));
             return self.later(COMMAND_TIMEOUT, Happening::Finish(id, failed("no answer within 3 s")));
         }
-        let answered = Observation::Command { domain: name.clone(), result: CommandResult::Answered };
+        let answered = Observation::ControlReply { domain: name.clone(), result: CommandResult::Answered };
         let listed = here.server.as_ref().filter(|server| server.state != ServerState::Initializing);
         let said = match look {
             Look::Clients { server, .. } => {
@@ -352,7 +352,7 @@ impl World {
         if self.open.contains_key(&id) {
             self.groups[group].engines[index].terminated = true;
             let domain = self.groups[group].domain.clone();
-            self.tell(Input::Observed(Observation::Command { domain, result: CommandResult::Timeout }));
+            self.tell(Input::Observed(Observation::ControlReply { domain, result: CommandResult::Timeout }));
             let why = "terminate_client: no answer within 2 s".to_owned();
             self.finish(id, Outcome::Failed { why });
         }
@@ -432,7 +432,7 @@ fn domain_of(action: &Action) -> Option<DomainId> {
         Action::Look(
             Look::Server { domain, .. }
             | Look::Clients { domain, .. }
-            | Look::Commands { domain, .. }
+            | Look::CommandLines { domain, .. }
             | Look::Pipe(domain)
             | Look::Trees(domain),
         ) => Some(domain.clone()),

@@ -30,7 +30,7 @@ impl World {
         self.fences.open.remove(engine);
     }
 
-    /// The watchdog is about to be told this.
+    /// Sees an input that the watchdog is about to get.
     pub(super) fn fences_see(&mut self, input: &Input) {
         let now = self.now;
         match input {

@@ -26,7 +26,7 @@ use mpswarden_core::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
     Action, ActionId, DomainId, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GpuUuid, GroupName, Look,
-    Member, Moment, Observation, Ordered, Outcome, Owner, Plan, ProcessId, ServerLine, ServerState, Slot, What,
+    Member, Moment, Observation, Outcome, Owner, Plan, ProcessId, SentAction, ServerLine, ServerState, Slot, What,
 };
 
 pub use breaks::{Break, Knob};
@@ -220,7 +220,7 @@ pub struct World {
     processes: BTreeMap<u32, Process>,
     queue: BTreeMap<(Moment, u64), Happening>,
     fences: fences::Fences,
-    open: BTreeMap<ActionId, Ordered>,
+    open: BTreeMap<ActionId, SentAction>,
     count: u64,
     next_pid: u32,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mpswarden_core::decide::Input;
-use mpswarden_core::model::{Action, ActionId, Look, Member, Observation, Ordered, Outcome, ProcessId};
+use mpswarden_core::model::{Action, ActionId, Look, Member, Observation, Outcome, ProcessId, SentAction};
 
 use super::World;
 
@@ -55,7 +55,7 @@ impl World {
     pub(super) fn by_nature(&mut self, id: ActionId, seen: &mut Vec<Observation>, outcome: &mut Outcome) -> Duration {
         let Some(mut nature) = self.nature.take() else { return Duration::ZERO };
         let wait = match self.open.get(&id) {
-            Some(Ordered { action: Action::Look(look), .. }) => nature.looked(self, look, seen, outcome),
+            Some(SentAction { action: Action::Look(look), .. }) => nature.looked(self, look, seen, outcome),
             _ => Duration::ZERO,
         };
         self.nature = Some(nature);

@@ -1,7 +1,7 @@
 //! What one turn of the core puts out: actions, events, and whether what must survive has changed.
 
 use super::input::Decision;
-use crate::model::{Action, ActionId, EngineName, Event, GroupName, Moment, Ordered, What};
+use crate::model::{Action, ActionId, EngineName, Event, GroupName, Moment, SentAction, What};
 
 /// What a turn puts out. It ends as a `Decision`.
 #[derive(Debug)]
@@ -21,12 +21,12 @@ impl Effects {
 
     /// An action that is already among those without an outcome.
     pub(super) fn act(&mut self, id: ActionId, deadline: Moment, action: Action) {
-        self.decision.actions.push(Ordered { id, deadline, action });
+        self.decision.actions.push(SentAction { id, deadline, action });
     }
 
     /// The same, before all others: it must be done before them.
     pub(super) fn act_first(&mut self, id: ActionId, deadline: Moment, action: Action) {
-        self.decision.actions.insert(0, Ordered { id, deadline, action });
+        self.decision.actions.insert(0, SentAction { id, deadline, action });
     }
 
     /// An event about the whole host, a group, or one engine of it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::policy::Policy;
-use crate::model::{ActionId, EngineKey, Event, Observation, Ordered, Outcome, Report, Request};
+use crate::model::{ActionId, EngineKey, Event, Observation, Outcome, Report, Request, SentAction};
 
 /// One input of the core.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +33,8 @@ pub struct PolicyChange {
 /// What the core decided. The caller carries out the actions in their order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decision {
-    /// Orders. A `Save` comes first and must be done before the others.
-    pub actions: Vec<Ordered>,
+    /// Actions to be carried out. A `Save` comes first and must be done before the others.
+    pub actions: Vec<SentAction>,
     /// Events that are to be emitted.
     pub events: Vec<Event>,
 }

@@ -25,7 +25,7 @@ use crate::model::{Custody, Hold, Mode, Moment, ServerState};
 
 pub(super) use crate::model::Refusal;
 
-/// `Ok`: it may be done now.
+/// Whether something may be done now: `Ok`, or the refusal.
 pub(super) type May = Result<(), Refusal>;
 
 /// Ends the question with a "no" where the condition holds.
@@ -37,7 +37,7 @@ macro_rules! refuse {
     };
 }
 
-/// A fault that a restart did not mend was gone for so long before a restart is tried again.
+/// Time for which a fault that a restart did not mend must be gone before a restart is tried again.
 const GONE_FOR: Duration = Duration::from_secs(600);
 
 /// How the engines of a domain are.
@@ -61,7 +61,7 @@ pub(super) enum Others {
 /// Whether the pids that NVML shows are those that the kernel gives here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pids {
-    /// They are.
+    /// The pids match.
     Match,
     /// They are those of another namespace.
     Differ,
@@ -113,7 +113,7 @@ pub(super) fn attempt(recovery: &RecoveryPolicy, attempts: &Attempts, now: Momen
     Ok(())
 }
 
-/// Stopping a group for what ails its GPU. `excused`: until then an operator let it go on.
+/// Stopping a group for what is wrong with its GPU. `excused`: until then an operator let it go on.
 pub(super) fn stop_for(ailment: &Ailment, excused: Option<Moment>) -> May {
     refuse!(Excused if excused.is_some_and(|until| ailment.since <= until));
     Ok(())

@@ -15,7 +15,7 @@ mod group;
 mod input;
 mod instance;
 mod may;
-mod orders;
+mod open_actions;
 pub mod policy;
 mod remembered;
 mod turn;

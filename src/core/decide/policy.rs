@@ -211,7 +211,7 @@ pub enum MpsUse {
 
 impl EnginePolicy {
     /// Settings of MPS that its main process is started with.
-    pub fn told(&self, process: ProcessId, mps: MpsUse) -> MpsEnvironment {
+    pub fn mps_environment(&self, process: ProcessId, mps: MpsUse) -> MpsEnvironment {
         let inside = mps == MpsUse::Client;
         MpsEnvironment {
             process,

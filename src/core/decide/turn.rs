@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::effects::Effects;
 use super::facts::gpu::GpuFacts;
-use super::orders::{DomainNumber, Orders, Purpose};
+use super::open_actions::{DomainNumber, OpenActions, Purpose};
 use crate::model::{Action, ActionId, EngineName, FailedAction, GroupName, Hold, Moment, Outcome, What};
 
 /// Reason where an order's outcome is late.
@@ -26,17 +26,17 @@ pub(super) struct Turn<'a> {
     pub domain: DomainNumber,
     /// The name of its group, as the outside knows it.
     pub group: GroupName,
-    /// Orders on their way.
-    pub orders: &'a mut Orders,
+    /// Actions without an outcome yet.
+    pub open: &'a mut OpenActions,
     /// What this turn puts out.
     pub effects: &'a mut Effects,
 }
 
 impl Turn<'_> {
-    /// Orders something for this group, with an outcome within `bound`.
-    pub(super) fn order(&mut self, purpose: Purpose, action: Action, bound: Duration) -> ActionId {
+    /// Sends an action for this group, with an outcome within `bound`.
+    pub(super) fn send(&mut self, purpose: Purpose, action: Action, bound: Duration) -> ActionId {
         let deadline = self.now.after(bound);
-        let id = self.orders.add(Some(self.domain), purpose, deadline);
+        let id = self.open.add(Some(self.domain), purpose, deadline);
         self.effects.act(id, deadline, action);
         id
     }
@@ -57,7 +57,7 @@ impl Turn<'_> {
         self.emit(What::ActionFailed { action, why });
     }
 
-    /// Emits that an order about one engine failed, if it did.
+    /// Emits that an action about one engine failed, if it did.
     pub(super) fn emit_failure_of(&mut self, engine: &EngineName, action: FailedAction, outcome: &Outcome) {
         if let Some(why) = failure(outcome) {
             self.emit_of(engine, What::ActionFailed { action, why });
@@ -100,7 +100,7 @@ pub(super) mod stand {
     /// What a turn borrows; gathers what its turns put out.
     pub(crate) struct Stand {
         gpu: GpuFacts,
-        orders: Orders,
+        open: OpenActions,
         effects: Effects,
         decided: Decision,
     }
@@ -109,7 +109,7 @@ pub(super) mod stand {
         fn default() -> Self {
             let identity = GpuIdentity::absent(GpuUuid::from("GPU-0"), Some(0));
             let effects = Effects::new(Moment::ZERO);
-            Stand { gpu: GpuFacts::new(identity), orders: Orders::default(), effects, decided: Decision::default() }
+            Stand { gpu: GpuFacts::new(identity), open: OpenActions::default(), effects, decided: Decision::default() }
         }
     }
 
@@ -119,8 +119,8 @@ pub(super) mod stand {
             let now = Moment::ZERO.after(Duration::from_millis(millis));
             self.gather(now);
             let (domain, group) = (DomainNumber(0), GroupName::from("small-llms"));
-            let (gpu, orders, effects) = (&self.gpu, &mut self.orders, &mut self.effects);
-            Turn { now, gpu, alone: true, home_starts: false, hold: None, domain, group, orders, effects }
+            let (gpu, open, effects) = (&self.gpu, &mut self.open, &mut self.effects);
+            Turn { now, gpu, alone: true, home_starts: false, hold: None, domain, group, open, effects }
         }
 
         /// The events since the last call.
@@ -137,7 +137,7 @@ pub(super) mod stand {
 
         /// Ends an action, for those who ask what is on its way.
         pub(crate) fn ended(&mut self, id: ActionId) {
-            self.orders.end(id);
+            self.open.end(id);
         }
 
         fn gather(&mut self, now: Moment) {

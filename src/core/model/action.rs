@@ -1,4 +1,4 @@
-//! What the core orders. Each order gets exactly one outcome, by its deadline.
+//! Actions that the core sends. Each gets exactly one outcome, by its deadline.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::words::words;
 use super::{ActionId, DomainId, EngineName, GpuUuid, GroupName, InstanceId, Member, Moment, ProcessId};
 
-/// An order with its name and the latest moment for its outcome.
+/// An action with its name and the latest moment for its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ordered {
+pub struct SentAction {
     /// Names the outcome that belongs to it.
     pub id: ActionId,
     /// When the executor answers `TimedOut` whatever became of it.
@@ -18,7 +18,7 @@ pub struct Ordered {
     pub action: Action,
 }
 
-/// An action that the core orders. The caller carries out all in the order given; `Save` before anything after it.
+/// An action of the core. The caller carries out all in the order given; `Save` before anything after it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Action {
     /// Read something and answer with observations, then the outcome. Touches nothing.
@@ -65,9 +65,9 @@ pub enum Action {
     /// Give the engine no new request and wait for its last one to end: `Done` then, `TimedOut` where its time is over
     /// first. What is in flight is known from the readings of its load and connections meanwhile.
     Fence {
-        /// Which engine.
+        /// The engine.
         engine: Member,
-        /// How long its requests may take.
+        /// Longest time that its requests may take.
         within: Duration,
     },
     /// KILL every process of these engines at once, children too, and these strays.
@@ -160,7 +160,7 @@ pub enum Look {
     /// Which processes of its engines have a connection to its pipe directory.
     Pipe(DomainId),
     /// What /proc says of processes that no engine owns.
-    Commands {
+    CommandLines {
         /// Domain that asks.
         domain: DomainId,
         /// Pids of the processes.

@@ -127,7 +127,7 @@ impl RecoveryAction {
 
     /// Whether the driver asks for something that does not concern the use of this GPU, or that is not known here: that
     /// is reported, and nothing is held for it.
-    pub const fn is_only_told(self) -> bool {
+    pub const fn is_only_reported(self) -> bool {
         matches!(self, RecoveryAction::DrainP2p | RecoveryAction::RecoverImexDomain | RecoveryAction::NotUnderstood)
     }
 }

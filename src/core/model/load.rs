@@ -41,8 +41,8 @@ impl EngineLoad {
         Some(self.running? + self.waiting.unwrap_or(0.0))
     }
 
-    /// The load without requests that nobody waits for: with nobody connected (`empty`: since when) a gauge that says
-    /// what it said `before`, while no counter moved, is one that the engine does not write any more.
+    /// The load without requests that no client waits for: with no client connected (`empty`: since when) a gauge that
+    /// says what it said `before`, while no counter moved, is one that the engine does not write any more.
     pub fn borne_out(self, before: Option<&EngineLoad>, empty: Option<Moment>) -> EngineLoad {
         let same = |of: fn(&EngineLoad) -> Option<f64>| before.is_some_and(|before| of(before) == of(&self));
         let stands = same(|load| load.generation_tokens) && same(|load| load.prompt_tokens) && same(|load| load.steps);

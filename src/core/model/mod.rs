@@ -31,7 +31,7 @@ pub mod traffic;
 pub mod unknown;
 mod words;
 
-pub use action::{Action, FailedAction, Look, Ordered};
+pub use action::{Action, FailedAction, Look, SentAction};
 pub use custody::{Custody, Powers};
 pub use engine_kind::EngineKind;
 pub use event::{Event, What};

@@ -80,7 +80,7 @@ pub enum Observation {
         connected: Vec<u32>,
     },
     /// A control command ended.
-    Command {
+    ControlReply {
         /// Domain of the daemon.
         domain: DomainId,
         /// Result of the command.
@@ -129,7 +129,7 @@ pub enum Observation {
         processes: Vec<ProcessId>,
     },
     /// What /proc says of processes that no engine owns.
-    Commands {
+    CommandLines {
         /// Domain that asked.
         domain: DomainId,
         /// Pids that were asked for.

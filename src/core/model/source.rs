@@ -186,7 +186,7 @@ impl Look {
         match self {
             Look::Gpu(_) => Source::Nvml,
             Look::Server { .. } | Look::Clients { .. } => Source::Mps,
-            Look::Trees(_) | Look::Commands { .. } | Look::Pipe(_) | Look::Environment(_) => Source::Procfs,
+            Look::Trees(_) | Look::CommandLines { .. } | Look::Pipe(_) | Look::Environment(_) => Source::Procfs,
             Look::Overlap(_) => Source::Probe,
             Look::Health(_) | Look::Load(_) | Look::Traffic(_) | Look::Token(_) => Source::Engine,
         }
@@ -196,7 +196,7 @@ impl Look {
     pub fn subject(&self) -> Subject {
         match self {
             Look::Gpu(gpu) => Subject::Gpu(gpu.clone()),
-            Look::Server { domain, .. } | Look::Clients { domain, .. } | Look::Commands { domain, .. } => {
+            Look::Server { domain, .. } | Look::Clients { domain, .. } | Look::CommandLines { domain, .. } => {
                 Subject::Domain(domain.clone())
             }
             Look::Trees(domain) | Look::Pipe(domain) => Subject::Domain(domain.clone()),

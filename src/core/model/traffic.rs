@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 /// Time without an answer's bytes after which one that was begun makes no progress.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 
-/// Nobody is connected for so long: no gauge of requests can be right. One look more than the one that a request which
-/// just came may have missed.
+/// Time without a connection after which no gauge of requests can be right. One look more than the one that a request
+/// which just came may have missed.
 const EMPTY: Duration = Duration::from_millis(1500);
 
-/// Since when each look at an engine's connections has shown nobody.
+/// Time since which each look at an engine's connections has shown none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Empty {
     since: Option<Moment>,
@@ -27,12 +27,12 @@ impl Empty {
         self.seen = Some(now);
     }
 
-    /// Nobody was connected at the last look.
+    /// Whether no client was connected at the last look.
     pub fn is_now(&self) -> bool {
         self.since.is_some()
     }
 
-    /// Since when nobody is connected, as last seen, where that is long enough to belie a gauge.
+    /// Time since which no client is connected, as last seen, where that is long enough to belie a gauge.
     pub fn belies(&self, now: Moment) -> Option<Moment> {
         self.since.filter(|since| now.since(*since) >= EMPTY)
     }

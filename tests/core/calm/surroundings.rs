@@ -182,7 +182,7 @@ impl Surroundings {
     /// A stranger's command line can be read.
     fn look_at_commands(&self, seen: &mut [Observation]) {
         for observation in seen {
-            let Observation::Commands { asked, found, .. } = observation else { continue };
+            let Observation::CommandLines { asked, found, .. } = observation else { continue };
             let strange = asked.iter().filter(|pid| self.strangers.contains_key(pid));
             found.extend(strange.map(|pid| CommandLine {
                 process: ProcessId { pid: *pid, started_at: 1 },
@@ -271,11 +271,11 @@ impl Surroundings {
     fn command(&mut self, seen: &mut Vec<Observation>, outcome: &mut Outcome) -> Duration {
         let Some(result) = self.commands_fail.pop() else { return Duration::from_millis(3) };
         for observation in seen.iter_mut() {
-            if let Observation::Command { result: said, .. } = observation {
+            if let Observation::ControlReply { result: said, .. } = observation {
                 *said = result;
             }
         }
-        seen.retain(|observation| matches!(observation, Observation::Command { .. }));
+        seen.retain(|observation| matches!(observation, Observation::ControlReply { .. }));
         *outcome = Outcome::Failed { why: format!("the control daemon: {result}") };
         if result == CommandResult::Timeout { Duration::from_secs(3) } else { Duration::from_millis(3) }
     }
@@ -298,7 +298,7 @@ impl Nature for Shared {
             Look::Health(key) => return here.look_at_health(key, world.now, seen),
             Look::Traffic(key) => here.look_at_traffic(key, world.now, seen),
             Look::Trees(domain) => here.trees(world, domain, seen),
-            Look::Commands { .. } => here.look_at_commands(seen),
+            Look::CommandLines { .. } => here.look_at_commands(seen),
             Look::Pipe(_) | Look::Overlap(_) | Look::Token(_) => {}
             Look::Environment(_) => here.look_at_environment(world.now, seen, outcome),
             Look::Server { .. } | Look::Clients { .. } => return here.command(seen, outcome),

@@ -7,8 +7,8 @@ use core_world::{GIB, words};
 use mpswarden_core::decide::{Input, Memory, Policy, Watchdog};
 use mpswarden_core::model::{
     Action, CommandResult, DomainId, EngineKey, EngineLoad, EngineName, EngineState, EngineStatus, Exit, GpuProcess,
-    GpuReading, GroupName, GroupState, Health, Look, Member, Moment, Observation, Ordered, Outcome, Owner, ProcessId,
-    Remaining, Request, ServerLine, ServerState, Slot, Tier,
+    GpuReading, GroupName, GroupState, Health, Look, Member, Moment, Observation, Outcome, Owner, ProcessId, Remaining,
+    Request, SentAction, ServerLine, ServerState, Slot, Tier,
 };
 
 /// The time that a tick takes: longer than any wait of an engine, a look or a first back-off.
@@ -93,7 +93,7 @@ pub struct State {
     pub now: Moment,
     pub saved: Memory,
     /// Interventions without an outcome.
-    pub open: Vec<Ordered>,
+    pub open: Vec<SentAction>,
     pub living: Vec<Living>,
     pub main: Side,
     pub isolation: Side,
@@ -319,7 +319,7 @@ impl State {
         }
     }
 
-    fn carry_out(&mut self, ordered: Ordered) {
+    fn carry_out(&mut self, ordered: SentAction) {
         if self.lost && matches!(ordered.action, Action::StartControl { .. } | Action::StartEngine { .. }) {
             self.broken = Some("something was started on a lost GPU");
         }
@@ -379,7 +379,7 @@ impl State {
                 let load = EngineLoad { running: Some(1.0), ..EngineLoad::default() };
                 vec![Observation::Load { engine: engine.clone(), load }]
             }
-            Look::Load(_) | Look::Commands { .. } | Look::Environment(_) | Look::Overlap(_) => Vec::new(),
+            Look::Load(_) | Look::CommandLines { .. } | Look::Environment(_) | Look::Overlap(_) => Vec::new(),
             Look::Pipe(_) => Vec::new(),
             Look::Traffic(_) | Look::Token(_) => Vec::new(),
             Look::Health(engine) => {
@@ -391,12 +391,12 @@ impl State {
                 vec![Observation::Health { engine: engine.clone(), health }]
             }
             Look::Server { domain, .. } | Look::Clients { domain, .. } if self.side(domain.slot).control.is_none() => {
-                vec![Observation::Command { domain: domain.clone(), result: CommandResult::Unreachable }]
+                vec![Observation::ControlReply { domain: domain.clone(), result: CommandResult::Unreachable }]
             }
             Look::Server { domain, .. } => {
                 let server = self.side(domain.slot).server;
                 let (server, state) = server.map_or((None, ServerState::None), |(pid, state)| (Some(pid), state));
-                let answered = Observation::Command { domain: domain.clone(), result: CommandResult::Answered };
+                let answered = Observation::ControlReply { domain: domain.clone(), result: CommandResult::Answered };
                 vec![answered, Observation::Server { domain: domain.clone(), server, state }]
             }
             Look::Clients { domain, server } => {

@@ -27,7 +27,8 @@ pub(super) fn find(scene: &Scene, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
     let standing = stalls.iter().filter(stands).count();
     match hung.as_slice() {
         [(first, stall), ..] if standing > 1 && !scene.engines.iter().any(|engine| engine.gets_on(now)) => {
-            let all: Vec<String> = stalls.iter().filter(stands).map(|(engine, stall)| told(engine, stall)).collect();
+            let all: Vec<String> =
+                stalls.iter().filter(stands).map(|(engine, stall)| sentence(engine, stall)).collect();
             vec![Finding { acts: stall.fresh, ..Finding::of_group(Fault::Hang, since(first, stall), all.join("; ")) }]
         }
         each => each.iter().map(|(engine, stall)| alone(engine, stall)).collect(),
@@ -44,7 +45,7 @@ fn since(engine: &Engine, stall: &Stall) -> Moment {
     stall.since.after(engine.policy.hang_after)
 }
 
-fn told(engine: &Engine, stall: &Stall) -> String {
+fn sentence(engine: &Engine, stall: &Stall) -> String {
     format!("{}: {}{}", engine.name(), says(engine, stall), frozen(engine))
 }
 

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::decide::facts::engine::Engine;
-use crate::decide::facts::said::{Run, Standing};
+use crate::decide::facts::said::{Run, RunState};
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stage::Stage;
 use crate::decide::facts::words::is_context_fatal;
@@ -27,7 +27,7 @@ pub(super) fn lost_together(scene: &Scene, of_kind: impl Fn(u32) -> bool) -> Opt
         return None;
     }
     let error = |engine: &Engine| {
-        let of_kind = |run: &&Run| run.standing == Standing::Confirmed && of_kind(run.code);
+        let of_kind = |run: &&Run| run.standing == RunState::Confirmed && of_kind(run.code);
         engine.instance.output.said.all().find(of_kind).map(|run| (run.first, run.code))
     };
     let lost = |engine: &'_ Engine| {

@@ -55,7 +55,7 @@ impl Domain {
         let evidence = Evidence { fault_at, kind, strangers, someone_left, earlier, doubtful, engines };
         let because = finding.because.clone();
         let (exits, opened) = (self.exits_before(fault_at), turn.now);
-        self.suspects.case = Some(Case { evidence, because, xids, exits, opened, told: None, news: false });
+        self.suspects.case = Some(Case { evidence, because, xids, exits, opened, emitted: None, news: false });
     }
 
     fn known_of(&self, engine: &Engine, fault_at: Moment, xids: &[Xid], turn: &Turn<'_>) -> EngineEvidence {
@@ -101,22 +101,22 @@ impl Domain {
         }
     }
 
-    /// Tells who did it: where nobody ends the group, once all has been said; again when that has changed.
+    /// Emits who did it: where the group is not ended, once all has been said; again when that has changed.
     pub(crate) fn reconsider(&mut self, turn: &mut Turn<'_>) {
         let Some(case) = &self.suspects.case else { return };
-        if case.told.is_some() && case.news || turn.now >= case.opened.after(ALL_SAID) {
+        if case.emitted.is_some() && case.news || turn.now >= case.opened.after(ALL_SAID) {
             self.tell_verdict(turn);
         }
     }
 
-    /// Tells who did it, unless that was told already.
+    /// Emits who did it, unless that was emitted already.
     pub(crate) fn tell_verdict(&mut self, turn: &mut Turn<'_>) {
         let Some(case) = &mut self.suspects.case else { return };
-        if case.told.is_some() && !std::mem::take(&mut case.news) {
+        if case.emitted.is_some() && !std::mem::take(&mut case.news) {
             return;
         }
         let verdict = weigh(&case.evidence);
-        if case.told.as_ref().is_some_and(|told| told.agrees_with(&verdict)) {
+        if case.emitted.as_ref().is_some_and(|emitted| emitted.agrees_with(&verdict)) {
             return;
         }
         turn.emit(What::Suspected {
@@ -125,25 +125,26 @@ impl Domain {
             verdict: verdict.sentence.clone(),
             evidence: lines::of(case),
         });
-        if case.told.is_none() && verdict.explained.is_none() && !verdict.unnamed {
+        if case.emitted.is_none() && verdict.explained.is_none() && !verdict.unnamed {
             self.hit = Some(case.hit(&verdict));
         }
-        case.told = Some(verdict);
+        case.emitted = Some(verdict);
     }
 
     /// The generation that the fault hit is over; gives the last word on who did it.
     pub(crate) fn close_case(&mut self, turn: &mut Turn<'_>) -> Option<Verdict> {
         self.tell_verdict(turn);
-        let verdict = self.suspects.case.take()?.told?;
+        let verdict = self.suspects.case.take()?.emitted?;
         self.suspects.remember(&verdict, turn.now);
         Some(verdict)
     }
 }
 
-/// Without a line of the server an error so long before the fault may be of it.
+/// Time before a fault within which an error may be of it, where the server wrote no line.
 const OWN_ERROR: Duration = Duration::from_secs(1);
 
-/// Errors that no fact confirmed, so long before the fault, make every engine's words worthless: somebody quotes errors.
+/// Time before a fault within which errors that no fact confirmed make every engine's words worthless: errors are being
+/// quoted.
 const DOUBTFUL: Duration = Duration::from_secs(10);
 
 const XID_FRESH: Duration = Duration::from_secs(2);

@@ -9,7 +9,7 @@ use crate::decide::turn::Turn;
 use crate::model::{Fault, SuppressedAction, Tier, What};
 
 impl Domain {
-    /// Tells of faults that began and ended, and gives those that are there.
+    /// Emits faults that began and ended, and gives those that are there.
     pub(crate) fn note_faults(&mut self, turn: &mut Turn<'_>) -> Vec<Finding> {
         if matches!(self.phase, Phase::Stopping(_) | Phase::Stopped) {
             return Vec::new();
@@ -44,9 +44,9 @@ impl Domain {
         self.tell_suppressed(finding, turn);
     }
 
-    /// Tells what would be done about a fault, where it is not done.
+    /// Emits what would be done about a fault, where it is not done.
     pub(crate) fn tell_suppressed(&self, finding: &Finding, turn: &mut Turn<'_>) {
-        // Of an engine that died the engine tier tells it, where no fault of the whole group explains it.
+        // Of an engine that died the engine tier emits it, where no fault of the whole group explains it.
         let engine = finding.engine.as_ref().and_then(|name| self.scene.engine(name));
         let death = |engine: &Engine| engine.death(&self.scene.server, &turn.gpu.reading, turn.now);
         let died = engine.and_then(|engine| death(engine).or_else(|| engine.died.clone()));

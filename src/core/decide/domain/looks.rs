@@ -16,37 +16,38 @@ use crate::decide::may::Others;
 use crate::decide::policy::StartOrder;
 use crate::model::{Look, Moment, ServerState};
 
-/// A timer of the runtime rounds up to the next millisecond: with it, at most 5 ms apart.
+/// Pause between looks that something waits for: a timer of the runtime rounds up to the next millisecond, so they are
+/// at most 5 ms apart.
 const FAST: Duration = Duration::from_millis(4);
-/// An engine that starts is asked for its health so often (a refused connection costs 30 us), and less often the
-/// longer its start takes: the wait adds a thousandth to it, at most.
+/// Pause between two health checks of an engine that starts (a refused connection costs 30 us), longer the longer its
+/// start takes: the wait adds a thousandth to it, at most.
 const STARTING: Duration = Duration::from_millis(2);
 const STARTING_LONG: Duration = Duration::from_millis(100);
 const STARTING_SHARE: u32 = 1000;
 const GPU: Duration = Duration::from_secs(1);
 const HEALTH: Duration = Duration::from_secs(2);
 const SERVER: Duration = Duration::from_secs(10);
-/// While an engine that starts may wait for a server that lets nobody in.
+/// Pause while an engine that starts may wait for a server that lets no client in.
 const KNOCKS: Duration = Duration::from_secs(2);
-/// While nobody knows who left the server: its siblings fail 130 ms later, if they do.
+/// Pause while it is not known which client left the server: its siblings fail 130 ms later, if they do.
 const NAMELESS: Duration = Duration::from_millis(20);
-/// While an engine's GPU process may have ended: its processes, its health.
+/// Pause while an engine's GPU process may have ended: its processes, its health.
 const LOST: Duration = Duration::from_millis(20);
-/// Its requests in flight, before it is stopped.
+/// Pause between two looks at its requests in flight, before it is stopped.
 const DRAINING: Duration = Duration::from_millis(200);
-/// After a command without an answer: three in a row, so far apart, are no chance.
+/// Pause after a command without an answer: three in a row, so far apart, are no chance.
 const SERVER_SILENT: Duration = Duration::from_secs(5);
-/// Asked for because of an Xid or a CUDA error: at most so often, whatever storms.
+/// Shortest pause between looks for an Xid or a CUDA error, whatever storms.
 const URGENT: Duration = Duration::from_millis(200);
-/// While it starts and has limits: what its processes were told is seen before they overwrite it.
+/// Pause while it starts and has limits: the settings of its processes are seen before they overwrite them.
 const YOUNG: Duration = Duration::from_secs(1);
-/// Before the first start.
+/// Pause before the first start.
 const WAITING: Duration = Duration::from_millis(200);
-/// While something stays out for longer than it should.
+/// Pause while something is overdue.
 const HELD: Duration = Duration::from_secs(1);
-/// Whose is a process that nobody knows?
+/// Pause between two looks for the owner of an unknown process.
 const STRANGERS: Duration = Duration::from_millis(500);
-/// An engine is looked at this closely for so long after it got healthy.
+/// Time for which an engine is looked at this closely after it got healthy.
 const CLOSELY: Duration = Duration::from_secs(1);
 
 /// A wanted reading, and the longest time between two of them.
@@ -60,12 +61,12 @@ struct Wants {
     pipe: Option<Duration>,
     server: Option<Duration>,
     clients: Option<Duration>,
-    /// Whose command lines.
+    /// Pids whose command lines are wanted.
     strangers: Vec<u32>,
     engines: Vec<Want>,
 }
 
-/// At least so often.
+/// Shortens a pause to `every`, if it is longer.
 fn want(known: &mut Option<Duration>, every: Duration) {
     *known = Some(known.map_or(every, |known| known.min(every)));
 }
@@ -192,7 +193,7 @@ impl Domain {
         }
     }
 
-    /// What its processes were told: once when it is about to serve, and when it has others.
+    /// Looks at the settings of its processes: once when it is about to serve, and when it has others.
     fn want_environment(&self, engine: &Engine, wants: &mut Wants, every: Duration) {
         if engine.wants_environment() {
             wants.engines.push((Look::Environment(self.scene.member(engine.name())), every));
@@ -243,7 +244,7 @@ impl Domain {
             wants.pipe.map(|every| (Look::Pipe(domain.clone()), every)),
             wants.server.map(|every| (Look::Server { domain: domain.clone(), server }, every)),
             clients.map(|(every, server)| (Look::Clients { domain: domain.clone(), server }, every)),
-            strangers.map(|pids| (Look::Commands { domain: domain.clone(), pids }, STRANGERS)),
+            strangers.map(|pids| (Look::CommandLines { domain: domain.clone(), pids }, STRANGERS)),
         ];
         whole.into_iter().flatten().chain(wants.engines).collect()
     }

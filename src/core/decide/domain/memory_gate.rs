@@ -31,7 +31,7 @@ pub(crate) enum NotBack {
 pub(crate) enum MemoryFigure {
     /// It has said so, at least once.
     Known,
-    /// It never has.
+    /// The GPU has never said so.
     Never,
 }
 

@@ -2,7 +2,7 @@
 //! It informs: nothing is started, stopped or found faulty by it.
 //!
 //! `counts` adds windows up, `pace` says what an engine does, `baseline` how fast it would be alone, `solo` and
-//! `learnt` where such a baseline comes from, `gain` what follows, `advice` when that is told.
+//! `learnt` where such a baseline comes from, `gain` what follows, `advice` when that is reported.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub(crate) struct Weighed {
 }
 
 impl Weighed {
-    /// Of all engines of a group, in whichever domain.
+    /// Weighs all engines of a group, in whichever domain.
     pub(crate) fn of<'e>(engines: impl Iterator<Item = &'e Engine>, policy: &OverlapPolicy, now: Moment) -> Weighed {
         let working = engines.filter(|engine| engine.stage.has_served());
         let share = |engine: &Engine| Share::of_late(&engine.instance.beside.pace, engine.baselines(policy), now);
@@ -95,7 +95,7 @@ impl Engine {
 }
 
 impl Domain {
-    /// What is told of all of the group's engines together.
+    /// The overlap of all of the group's engines together.
     pub(crate) fn overlap_status(&self, now: Moment) -> OverlapStatus {
         self.overlap.status(self.scene.engines.len().max(self.scene.policy.engines.len()), now)
     }
@@ -111,7 +111,7 @@ impl Domain {
         wanted.then(|| (Look::Overlap(self.scene.id.group.clone()), self.scene.policy.overlap.period))
     }
 
-    /// Takes up what was found of the group, and tells what is new.
+    /// Keeps what was found of the group, and emits what is new.
     pub(crate) fn weighed(&mut self, weighed: &Weighed, turn: &mut Turn<'_>) {
         let now = turn.now;
         self.overlap.weighed = Some(now);

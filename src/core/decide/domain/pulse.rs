@@ -24,14 +24,14 @@ impl Domain {
         self.pulse.stirred || self.pulse.due.is_some_and(|due| due <= now)
     }
 
-    /// It was stepped. `own`: when time alone may change something of its group.
+    /// Notes that it was stepped. `own`: when time alone may change something of its group.
     pub(crate) fn stepped(&mut self, own: Option<Moment>, now: Moment) {
         let due = self.next_deadline(now).into_iter().chain(own.filter(|at| *at > now)).min();
         self.pulse = Pulse { stirred: false, due, calm: self.is_calm() };
     }
 
-    /// Whether a fact can change what is decided. Figures that are only told never can; while all is well,
-    /// neither can a good answer of an engine that serves nor a tree that is as it was.
+    /// Whether a fact can change what is decided. Figures that are only reported never can; while all is well, neither
+    /// can a good answer of an engine that serves nor a tree that is as it was.
     pub(crate) fn is_news(&self, observation: &Observation, now: Moment) -> bool {
         match observation {
             Observation::Usage { .. } | Observation::HostMemory { .. } => false,
@@ -61,12 +61,12 @@ impl Domain {
             | Observation::Log { .. }
             | Observation::ServerSaid { .. }
             | Observation::Pipe { .. }
-            | Observation::Command { .. }
+            | Observation::ControlReply { .. }
             | Observation::Server { .. }
             | Observation::Clients { .. }
             | Observation::Ended { .. }
             | Observation::Claimed { .. }
-            | Observation::Commands { .. }
+            | Observation::CommandLines { .. }
             | Observation::Health { .. }
             | Observation::Said { .. }
             | Observation::Traffic { .. }

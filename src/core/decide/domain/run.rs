@@ -8,12 +8,12 @@ use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::stage::Stage;
 use crate::decide::goal::Next;
-use crate::decide::orders::Purpose;
+use crate::decide::open_actions::Purpose;
 use crate::decide::policy::MpsUse;
 use crate::decide::turn::Turn;
 use crate::model::{Action, Moment, RecoveryResult, RecoveryStep, ServerState};
 
-/// For an engine's process to be started.
+/// Upper bound for starting an engine's process.
 const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Engine {
@@ -51,8 +51,8 @@ impl Domain {
         }
         self.forget_the_healed();
         self.mend_engines(found, turn);
-        for place in 0..self.scene.engines.len() {
-            self.advance_engine(place, turn);
+        for index in 0..self.scene.engines.len() {
+            self.advance_engine(index, turn);
         }
         self.ask_for_a_server(turn);
         self.start_engines(turn);
@@ -74,13 +74,13 @@ impl Domain {
 
     fn start_engines(&mut self, turn: &mut Turn<'_>) {
         while self.may_start(turn.gpu, turn.now).is_ok() && self.may_start_another(turn).is_ok() {
-            let Some(place) = self.next_to_start(turn.now) else { return };
-            self.start_engine(place, turn);
+            let Some(index) = self.next_to_start(turn.now) else { return };
+            self.start_engine(index, turn);
         }
     }
 
-    /// A daemon lets its server go while that has no client and somebody of another user waits: nothing died then, and
-    /// no engine may start without a server. Nobody else would bring one.
+    /// A daemon ends its server while that has no client and a client of another user waits: nothing died then, and no
+    /// engine may start without a server. Nothing else would bring one.
     fn ask_for_a_server(&mut self, turn: &mut Turn<'_>) {
         let server = &self.scene.server;
         let none = server.pid.is_none() && server.state.last() == Some(&ServerState::None);
@@ -107,21 +107,21 @@ impl Domain {
             | Phase::Stopping(_)
             | Phase::Stopped => None,
         };
-        let due = |place: &usize| {
-            let engine = &self.scene.engines[*place];
+        let due = |index: &usize| {
+            let engine = &self.scene.engines[*index];
             self.next(engine) == Next::Start && matches!(engine.stage, Stage::Down { due } if due <= now)
         };
-        let places = || (0..self.scene.engines.len()).filter(due);
-        places().find(|place| Some(self.scene.engines[*place].name()) != last).or_else(|| places().next())
+        let indexes = || (0..self.scene.engines.len()).filter(due);
+        indexes().find(|index| Some(self.scene.engines[*index].name()) != last).or_else(|| indexes().next())
     }
 
-    fn start_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let name = self.scene.engines[place].name().clone();
-        let incarnation = self.scene.engines[place].instance.incarnation + 1;
-        let outside = self.scene.engines[place].wanted.seat.mps == MpsUse::Outside;
+    fn start_engine(&mut self, index: usize, turn: &mut Turn<'_>) {
+        let name = self.scene.engines[index].name().clone();
+        let incarnation = self.scene.engines[index].instance.incarnation + 1;
+        let outside = self.scene.engines[index].wanted.seat.mps == MpsUse::Outside;
         let action = Action::StartEngine { instance: self.scene.member(&name).instance(incarnation), outside };
-        let id = turn.order(Purpose::Launch(name), action, LAUNCH_BOUND);
-        self.scene.engines[place].launch(id, turn.now);
+        let id = turn.send(Purpose::Launch(name), action, LAUNCH_BOUND);
+        self.scene.engines[index].launch(id, turn.now);
         turn.save();
         self.enter_settling_step(RecoveryStep::Ready, turn);
     }

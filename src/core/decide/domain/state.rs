@@ -25,7 +25,7 @@ use crate::decide::facts::scene::Scene;
 use crate::decide::facts::server_start::Tone;
 use crate::decide::facts::strangers::Strangers;
 use crate::decide::facts::{ControlFacts, ServerFacts, ServerNews};
-use crate::decide::orders::{DomainNumber, Purpose};
+use crate::decide::open_actions::{DomainNumber, Purpose};
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
 use crate::decide::turn::Turn;
@@ -34,7 +34,7 @@ use crate::model::{
     ServerLine, Slot, What,
 };
 
-/// For following the end of a server.
+/// Upper bound for beginning to follow the end of a server.
 const WATCH_BOUND: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// One fault domain: a control daemon, its server, and the engines that die together.
@@ -45,7 +45,7 @@ pub(crate) struct Domain {
     pub phase: Phase,
     /// Everything that is known of it.
     pub scene: Scene,
-    /// Since when every engine that is not quarantined serves.
+    /// Time since which every engine that is not quarantined serves.
     pub serving_since: Option<Moment>,
     /// Time by how many engines had requests in flight.
     pub active: ActiveTime,
@@ -59,7 +59,7 @@ pub(crate) struct Domain {
     pub gpu_excused: Option<Moment>,
     /// Who did it, while a fault of the whole group is not over, and what is remembered of earlier ones.
     pub suspects: Suspects,
-    /// A fault hit these engines, and nobody weighed it yet.
+    /// The engines that a fault hit, which was not weighed yet.
     pub hit: Option<Hit>,
     /// The engine that is being taken out and started again for a changed configuration.
     pub rolling: Option<EngineName>,
@@ -72,7 +72,7 @@ pub(crate) struct Domain {
 /// Whether a domain is to be down, and what becomes of it then.
 #[derive(Clone, Debug)]
 pub(crate) struct Down {
-    /// An operator stopped it: it is not started before somebody says so.
+    /// An operator stopped it: it is not started before a person says so.
     pub kept_down: bool,
     /// What becomes of it once it is stopped.
     pub after_stop: AfterStop,
@@ -94,7 +94,7 @@ pub(crate) struct Budget {
 /// What a domain is asked for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
-    /// Since when something makes the server's word urgent.
+    /// Time since which something makes the server's word urgent.
     pub server: Option<Moment>,
     /// When a server was last asked for while engines ran, since the daemon had let its own go.
     pub for_server: Option<Moment>,
@@ -111,7 +111,7 @@ impl Scene {
         }
     }
 
-    /// Clients that its server takes: as a server said, else by the driver's version; `None`: nobody knows.
+    /// Clients that its server takes: as a server said, else by the driver's version; `None`: that is not known.
     pub(crate) fn clients_limit(&self) -> Option<u32> {
         self.server.limit.or(self.policy.clients_limit)
     }
@@ -156,7 +156,7 @@ impl Scene {
         self.engines.iter().map(|engine| engine.name().clone()).collect()
     }
 
-    /// What is known of it to whoever ends it.
+    /// What is known of it for its teardown.
     pub(crate) fn target(&self) -> Target<'_> {
         Target { id: &self.id, engines: &self.engines, control: &self.control, server: &self.server }
     }
@@ -180,7 +180,7 @@ impl Scene {
         }
         if let ServerNews::New(server) | ServerNews::NewAndReady(server) = news {
             let watch = Action::WatchServer { domain: self.id.clone(), server };
-            turn.order(Purpose::Watch, watch, WATCH_BOUND);
+            turn.send(Purpose::Watch, watch, WATCH_BOUND);
         }
     }
 
@@ -260,7 +260,7 @@ impl Domain {
         }
     }
 
-    /// What must survive.
+    /// The memory of the domain that must survive.
     pub(crate) fn memory(&self) -> GroupMemory {
         GroupMemory {
             generation: self.budget.generation,
@@ -292,7 +292,7 @@ impl Domain {
                 }
                 self.scene.server.clients_are(server, clients, turn.now);
             }
-            Observation::Command { result, .. } => {
+            Observation::ControlReply { result, .. } => {
                 self.scene.control.command(result, turn.now);
                 turn.emit(What::Command { result });
             }
@@ -316,7 +316,7 @@ impl Domain {
             }
             Observation::Usage { engine, processes } => self.usage(&engine.engine, &processes, turn.now),
             Observation::Load { engine, load } => self.load(&engine.engine, load, turn.now),
-            Observation::Commands { asked, found, .. } => self.scene.strangers_seen(&asked, found, turn.now),
+            Observation::CommandLines { asked, found, .. } => self.scene.strangers_seen(&asked, found, turn.now),
             Observation::Gpu { .. } | Observation::RecoveryAction { .. } => {}
             Observation::GpuLost { .. } | Observation::GpuResetNeeded { .. } => {}
             Observation::Xid { .. } | Observation::Blind { .. } | Observation::Heard { .. } => {}
@@ -415,13 +415,13 @@ impl Domain {
         engines.chain(words).chain(ready).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
     }
 
-    /// Since when a restart waits for ACTIVE, if it does.
+    /// Time since which a restart waits for ACTIVE, if it does.
     pub(crate) fn waiting_for_active(&self) -> Option<Moment> {
         if let Phase::Restart(restart) = &self.phase { restart.waiting_for_active() } else { None }
     }
 
     fn wait_for_sources(&mut self, turn: &mut Turn<'_>) {
-        // A GPU that is sick, or that nobody can read, holds the start with its reason.
+        // A GPU that is sick, or that can't be read, holds the start with its reason.
         let looked = self.may_use(turn.gpu).is_ok() || self.must_wait_for(turn.gpu, turn.now);
         if looked && self.scene.trees_seen.last().is_some() {
             if self.down.left_behind { self.start_over(turn) } else { self.first_start(turn) }

@@ -27,8 +27,8 @@ impl Domain {
             Phase::Stopping(_) | Phase::Restart(_) | Phase::InRestart | Phase::Running(_) => {
                 let drains = self.drains_before_a_stop(turn);
                 self.fence(turn);
-                for (place, stage) in drains {
-                    self.scene.engines[place].stage = stage;
+                for (index, stage) in drains {
+                    self.scene.engines[index].stage = stage;
                 }
                 self.phase = Phase::Stopping(Teardown::begin(Manner::InOrder, &self.scene.target(), turn));
             }
@@ -37,8 +37,8 @@ impl Domain {
 
     /// Engines whose requests are let end first, all at the same time.
     fn drains_before_a_stop(&self, turn: &mut Turn<'_>) -> Vec<(usize, Stage)> {
-        let drains = |place: &usize| self.may_drain(&self.scene.engines[*place]);
-        (0..self.scene.engines.len()).filter(drains).map(|place| (place, self.planned_end(place, turn))).collect()
+        let drains = |index: &usize| self.may_drain(&self.scene.engines[*index]);
+        (0..self.scene.engines.len()).filter(drains).map(|index| (index, self.planned_end(index, turn))).collect()
     }
 
     fn fence(&mut self, turn: &mut Turn<'_>) {
@@ -51,7 +51,7 @@ impl Domain {
         }
         self.rolling = None;
         if self.scene.is_apart() {
-            // Its group goes on: what it told of is over.
+            // Its group goes on: what it reported is over.
             self.end_faults(&[], turn);
         }
         self.scene.faults.clear();
@@ -100,16 +100,16 @@ impl Domain {
     }
 
     fn all_drained(&mut self, turn: &mut Turn<'_>) -> bool {
-        for place in 0..self.scene.engines.len() {
-            if self.scene.engines[place].drains() {
-                self.advance_drain(place, turn);
+        for index in 0..self.scene.engines.len() {
+            if self.scene.engines[index].drains() {
+                self.advance_drain(index, turn);
             }
         }
         !self.scene.engines.iter().any(Engine::drains)
     }
 
-    /// The end: an operator ended the group, so nothing of it is held against its next start. Engines that an
-    /// operator stopped or took out for good stay out over it.
+    /// The end: an operator ended the group, so nothing of it is held against its next start. Engines that an operator
+    /// stopped or took out for good stay stopped over it.
     fn stopped(&mut self, turn: &mut Turn<'_>) {
         self.phase = if self.down.after_stop == AfterStop::Starts { Phase::Waiting } else { Phase::Stopped };
         self.scene.control = crate::decide::facts::ControlFacts::default();

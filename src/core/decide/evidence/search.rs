@@ -38,7 +38,7 @@ pub(crate) struct Hit {
 
 /// What a further fault comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum SearchResult {
     /// Fewer suspects, or the same: the search goes on.
     Narrowed,
     /// It was this one: no other ran where the fault came.
@@ -57,22 +57,22 @@ impl Search {
     }
 
     /// A further fault hit these.
-    pub(crate) fn hit(&mut self, hit: &Hit, now: Moment) -> Verdict {
+    pub(crate) fn hit(&mut self, hit: &Hit, now: Moment) -> SearchResult {
         self.faults += 1;
         if let ([proven], false) = (hit.ran.as_slice(), hit.strangers) {
-            return Verdict::Proven(proven.clone());
+            return SearchResult::Proven(proven.clone());
         }
         let left: Vec<EngineName> = hit.suspected().filter(|name| self.suspects.contains(name)).cloned().collect();
         if !left.is_empty() {
             self.apart = first_half(&left);
             self.suspects = left;
-            return Verdict::Narrowed;
+            return SearchResult::Narrowed;
         }
         // Whoever ran there was set aside before: what was found out so far does not hold.
         let suspects: Vec<EngineName> = hit.suspected().cloned().collect();
         let suspects = if suspects.is_empty() { hit.ran.clone() } else { suspects };
         *self = Search { since: now, apart: first_half(&suspects), suspects, faults: 1 };
-        Verdict::Contradiction
+        SearchResult::Contradiction
     }
 
     /// An engine is no more.
@@ -122,9 +122,9 @@ mod tests {
             let apart = search.apart.contains(&culprit);
             let side = all.iter().filter(|name| search.apart.contains(*name) == apart).cloned().collect();
             match search.hit(&hit(side, fault), Moment::ZERO) {
-                Verdict::Proven(proven) => return (Some(proven), contradictions),
-                Verdict::Contradiction => contradictions += 1,
-                Verdict::Narrowed => {}
+                SearchResult::Proven(proven) => return (Some(proven), contradictions),
+                SearchResult::Contradiction => contradictions += 1,
+                SearchResult::Narrowed => {}
             }
             assert!(!search.suspects.is_empty() && search.apart.iter().all(|name| search.suspects.contains(name)));
         }
@@ -192,24 +192,24 @@ mod tests {
     fn the_only_one_that_is_not_cleared_goes_apart_and_is_proven_by_its_next_fault_there_only() {
         let mut search = Search::begin(&hit(&[1, 2, 3], &[1, 3]), Moment::ZERO).unwrap();
         assert_eq!(search.apart, BTreeSet::from([name(2)]));
-        assert_eq!(search.clone().hit(&hit(&[1, 3], &[]), Moment::ZERO), Verdict::Contradiction);
-        assert_eq!(search.hit(&hit(&[2], &[]), Moment::ZERO), Verdict::Proven(name(2)));
+        assert_eq!(search.clone().hit(&hit(&[1, 3], &[]), Moment::ZERO), SearchResult::Contradiction);
+        assert_eq!(search.hit(&hit(&[2], &[]), Moment::ZERO), SearchResult::Proven(name(2)));
     }
 
     #[test]
     fn the_last_suspect_is_proven_only_where_nobody_else_runs() {
         let mut search = Search::begin(&hit(&[1, 2, 3, 4], &[]), Moment::ZERO).unwrap();
-        assert_eq!(search.hit(&hit(&[1, 2], &[]), Moment::ZERO), Verdict::Narrowed);
-        assert_eq!(search.hit(&hit(&[2, 3, 4], &[]), Moment::ZERO), Verdict::Narrowed);
+        assert_eq!(search.hit(&hit(&[1, 2], &[]), Moment::ZERO), SearchResult::Narrowed);
+        assert_eq!(search.hit(&hit(&[2, 3, 4], &[]), Moment::ZERO), SearchResult::Narrowed);
         assert_eq!((search.suspects.as_slice(), search.apart.len()), (&[name(2)][..], 1));
-        assert_eq!(search.hit(&hit(&[2], &[]), Moment::ZERO), Verdict::Proven(name(2)));
+        assert_eq!(search.hit(&hit(&[2], &[]), Moment::ZERO), SearchResult::Proven(name(2)));
     }
 
     #[test]
     fn a_fault_before_anybody_was_moved_teaches_nothing() {
         let mut search = Search::begin(&hit(&[1, 2, 3, 4], &[]), Moment::ZERO).unwrap();
         let before = search.suspects.clone();
-        assert_eq!(search.hit(&hit(&[1, 2, 3, 4], &[]), Moment::ZERO), Verdict::Narrowed);
+        assert_eq!(search.hit(&hit(&[1, 2, 3, 4], &[]), Moment::ZERO), SearchResult::Narrowed);
         assert_eq!(search.suspects, before);
     }
 
@@ -217,7 +217,7 @@ mod tests {
     fn nobody_is_proven_while_a_stranger_may_have_done_it() {
         let mut search = Search::begin(&hit(&[1, 2], &[]), Moment::ZERO).unwrap();
         let stranger = Hit { strangers: true, ..hit(&[1], &[]) };
-        assert_eq!(search.hit(&stranger, Moment::ZERO), Verdict::Narrowed);
-        assert_eq!(search.hit(&hit(&[1], &[]), Moment::ZERO), Verdict::Proven(name(1)));
+        assert_eq!(search.hit(&stranger, Moment::ZERO), SearchResult::Narrowed);
+        assert_eq!(search.hit(&hit(&[1], &[]), Moment::ZERO), SearchResult::Proven(name(1)));
     }
 }

@@ -10,7 +10,7 @@ const FOREIGN_FOR: Duration = Duration::from_secs(2);
 
 /// What a reading of a GPU shows beside MPS, judged by all groups on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Beside {
+pub(crate) struct OutsideMps {
     /// Neither clients of a server, nor servers of the groups, nor in the last known tree of an engine.
     pub pids: BTreeSet<u32>,
     /// Time before which every engine's processes on this GPU had been looked for.
@@ -22,8 +22,8 @@ pub(crate) struct Beside {
 pub(crate) struct Foreign {
     pub listed: BTreeMap<u32, ForeignProcess>,
     /// Whom an event named last, and when.
-    pub told: BTreeSet<u32>,
-    pub told_at: Moment,
+    pub emitted: BTreeSet<u32>,
+    pub emitted_at: Moment,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct ForeignProcess {
 impl Foreign {
     /// Takes up a reading. Proven is who was listed twice at least and for long enough, and still was in no
     /// tree when all had been looked for anew.
-    pub(crate) fn saw(&mut self, beside: &Beside, now: Moment) {
+    pub(crate) fn saw(&mut self, beside: &OutsideMps, now: Moment) {
         self.listed.retain(|pid, _| beside.pids.contains(pid));
         for pid in &beside.pids {
             let listed = self.listed.entry(*pid).or_insert(ForeignProcess { since: now, readings: 0, proven: false });
@@ -85,7 +85,7 @@ mod tests {
     fn proven(readings: &[(u64, &[u32], u64)]) -> u32 {
         let mut foreign = Foreign::default();
         for (now, pids, trees) in readings {
-            foreign.saw(&Beside { pids: pids.iter().copied().collect(), trees_at: at(*trees) }, at(*now));
+            foreign.saw(&OutsideMps { pids: pids.iter().copied().collect(), trees_at: at(*trees) }, at(*now));
         }
         foreign.count()
     }

@@ -14,7 +14,7 @@ pub(crate) struct GpuFacts {
     pub taken: Taken,
     pub health: GpuHealth,
     /// Action of the driver that was last reported.
-    pub told_action: Option<RecoveryAction>,
+    pub emitted_action: Option<RecoveryAction>,
     /// Time since which every reading has failed, and why the last did.
     pub unread: Option<(Moment, String)>,
     /// It had a figure of its memory once.
@@ -29,7 +29,7 @@ impl GpuFacts {
             reading: Known::Unknown,
             taken: Taken::default(),
             health: GpuHealth::default(),
-            told_action: None,
+            emitted_action: None,
             unread: None,
             has_memory: false,
         }

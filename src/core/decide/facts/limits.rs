@@ -12,7 +12,7 @@ const READINGS: u32 = 2;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Limits {
     /// Settings of its processes, of this incarnation: as last seen before any of them overwrote it.
-    pub told: Known<Vec<MpsEnvironment>>,
+    pub settings: Known<Vec<MpsEnvironment>>,
     /// Those of them of which it was never seen.
     overwritten: Vec<ProcessId>,
     /// When its processes changed last, and when they were last looked at.
@@ -38,18 +38,23 @@ pub(crate) struct Over {
 
 impl Limits {
     /// The settings of its processes, of those that show it; the others are as they were known to be.
-    pub(crate) fn told(&mut self, mut processes: Vec<MpsEnvironment>, overwritten: Vec<ProcessId>, now: Moment) {
-        let before = self.told.last().map_or(&[][..], Vec::as_slice);
-        let known = |process: &ProcessId| before.iter().find(|told| told.process == *process).copied();
+    pub(crate) fn saw_settings(
+        &mut self,
+        mut processes: Vec<MpsEnvironment>,
+        overwritten: Vec<ProcessId>,
+        now: Moment,
+    ) {
+        let before = self.settings.last().map_or(&[][..], Vec::as_slice);
+        let known = |process: &ProcessId| before.iter().find(|seen| seen.process == *process).copied();
         processes.extend(overwritten.iter().filter_map(known));
         self.overwritten = overwritten.into_iter().filter(|process| known(process).is_none()).collect();
-        self.told.saw(processes, now);
+        self.settings.saw(processes, now);
         self.looked = Some(now);
     }
 
     /// Our own start set it so, whatever it shows later. A wrapper may yet drop it: what can be read says more.
-    pub(crate) fn started_with(&mut self, told: MpsEnvironment, now: Moment) {
-        self.told.saw(vec![told], now);
+    pub(crate) fn started_with(&mut self, settings: MpsEnvironment, now: Moment) {
+        self.settings.saw(vec![settings], now);
     }
 
     /// Processes whose settings are not known.

@@ -15,6 +15,7 @@ pub(crate) struct Passage {
     blind: Option<String>,
     /// Time since which each look showed a client that waits.
     waited: Option<Moment>,
+    /// Time since which each look showed no client.
     empty: Empty,
     /// The two looks between which bytes of an answer went out last.
     moved: Option<Stretch>,

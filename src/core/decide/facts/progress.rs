@@ -178,8 +178,8 @@ mod tests {
     /// How long it stands, as seen at the end: readings every two seconds; one below zero is not shown.
     fn stands(loads: &[(f64, f64, f64, f64)]) -> Option<u64> {
         let mut tokens = Tokens::default();
-        for (place, (running, prompt, generation, kv_cache)) in (0u64..).zip(loads) {
-            tokens.saw(&load(*running, *prompt, *generation, *kv_cache), GAP, at(2 * place));
+        for (index, (running, prompt, generation, kv_cache)) in (0u64..).zip(loads) {
+            tokens.saw(&load(*running, *prompt, *generation, *kv_cache), GAP, at(2 * index));
         }
         tokens.standing().map(|standing| standing.lasts().as_secs())
     }
@@ -231,7 +231,7 @@ mod tests {
     fn short_requests_that_no_reading_meets_move_all_the_same() {
         let moved = |loads: [(f64, f64); 2]| {
             let mut tokens = Tokens::default();
-            let read = |(place, (running, made))| tokens.saw(&load(running, 500.0, made, 0.0), GAP, at(2 * place));
+            let read = |(index, (running, made))| tokens.saw(&load(running, 500.0, made, 0.0), GAP, at(2 * index));
             (0u64..).zip(loads).for_each(read);
             tokens.moved().map(|moved| moved.to)
         };
@@ -245,7 +245,7 @@ mod tests {
     fn a_counter_that_is_no_number_never_stands_still() {
         let mut tokens = Tokens::default();
         let nan = EngineLoad { running: Some(1.0), generation_tokens: Some(f64::NAN), ..EngineLoad::default() };
-        (0..9).for_each(|place| tokens.saw(&nan, GAP, at(2 * place)));
+        (0..9).for_each(|index| tokens.saw(&nan, GAP, at(2 * index)));
         assert_eq!(tokens.standing().unwrap().lasts().as_secs(), 1);
     }
 

@@ -14,12 +14,12 @@ pub(crate) const READING_FRESH: Duration = Duration::from_secs(3);
 pub(crate) struct Reading {
     reading: GpuReading,
     /// Each process once, by pid.
-    listed: Vec<(u32, Listed)>,
+    listed: Vec<(u32, ListedProcess)>,
 }
 
 /// One process, as both of NVML's lists have it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Listed {
+struct ListedProcess {
     /// It is a client of some MPS server.
     mps: bool,
     /// The larger of its figures; `None`: one of them is unknown.
@@ -61,18 +61,20 @@ impl Reading {
         server.is_some_and(|server| self.lists(server)) || clients.iter().any(|client| self.lists(*client))
     }
 
-    fn find(&self, pid: u32) -> Option<&Listed> {
-        let place = self.listed.binary_search_by_key(&pid, |(listed, _)| *listed).ok()?;
-        self.listed.get(place).map(|(_, listed)| listed)
+    fn find(&self, pid: u32) -> Option<&ListedProcess> {
+        let index = self.listed.binary_search_by_key(&pid, |(listed, _)| *listed).ok()?;
+        self.listed.get(index).map(|(_, listed)| listed)
     }
 }
 
 impl From<GpuReading> for Reading {
     fn from(reading: GpuReading) -> Self {
-        let one =
-            |mps: bool| move |process: &crate::model::GpuProcess| (process.pid, Listed { mps, memory: process.memory });
+        let one = |mps: bool| {
+            move |process: &crate::model::GpuProcess| (process.pid, ListedProcess { mps, memory: process.memory })
+        };
         let compute = reading.compute.iter().flatten().map(one(false));
-        let mut listed: Vec<(u32, Listed)> = compute.chain(reading.mps.iter().flatten().map(one(true))).collect();
+        let mut listed: Vec<(u32, ListedProcess)> =
+            compute.chain(reading.mps.iter().flatten().map(one(true))).collect();
         listed.sort_by_key(|(pid, _)| *pid);
         listed.dedup_by(|later, kept| {
             let same = later.0 == kept.0;

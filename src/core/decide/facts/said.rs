@@ -17,7 +17,7 @@ const MOST: usize = 64;
 
 /// What became of a run of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum RunState {
     /// No fact has decided yet.
     Open,
     /// A fact agreed.
@@ -32,7 +32,7 @@ pub(crate) struct Run {
     pub code: u32,
     pub first: Moment,
     pub last: Moment,
-    pub standing: Standing,
+    pub standing: RunState,
     lines: u64,
     /// Clients of the server that the engine had when the first of them came.
     pub clients: Vec<u32>,
@@ -52,13 +52,13 @@ pub(crate) struct Said {
 impl Said {
     /// A line named this error. `clients`: the engine's clients of the server, as far as is known. Whether it begins a run.
     pub(crate) fn error(&mut self, code: u32, clients: impl FnOnce() -> Vec<u32>, now: Moment) -> bool {
-        let same = |run: &&mut Run| run.code == code && run.standing == Standing::Open && now.since(run.last) <= BURST;
+        let same = |run: &&mut Run| run.code == code && run.standing == RunState::Open && now.since(run.last) <= BURST;
         if let Some(run) = self.runs.iter_mut().rev().find(same) {
             (run.last, run.lines) = (now, run.lines.saturating_add(1));
             return false;
         }
         self.make_room();
-        let standing = Standing::Open;
+        let standing = RunState::Open;
         self.runs.push_back(Run { code, first: now, last: now, standing, lines: 1, clients: clients() });
         true
     }
@@ -66,7 +66,7 @@ impl Said {
     /// The oldest that was decided goes first; else the oldest.
     fn make_room(&mut self) {
         if self.runs.len() >= MOST {
-            let decided = self.runs.iter().position(|run| run.standing != Standing::Open);
+            let decided = self.runs.iter().position(|run| run.standing != RunState::Open);
             let oldest = self.runs.remove(decided.unwrap_or(0));
             self.forgotten.extend(oldest.filter(|_| decided.is_none()).map(|mut run| run.undecided()));
         }
@@ -79,23 +79,23 @@ impl Said {
 
     /// Those that no fact has decided.
     pub(crate) fn open(&self) -> impl DoubleEndedIterator<Item = &Run> {
-        self.runs.iter().filter(|run| run.standing == Standing::Open)
+        self.runs.iter().filter(|run| run.standing == RunState::Open)
     }
 
     /// A fact agrees with the open runs of which `agrees` says so.
     pub(crate) fn confirm(&mut self, agrees: impl Fn(&Run) -> bool) {
-        let open = self.runs.iter_mut().filter(|run| run.standing == Standing::Open);
-        open.filter(|run| agrees(run)).for_each(|run| run.standing = Standing::Confirmed);
+        let open = self.runs.iter_mut().filter(|run| run.standing == RunState::Open);
+        open.filter(|run| agrees(run)).for_each(|run| run.standing = RunState::Confirmed);
     }
 
     /// Facts from `refuted(run)` on, where there are any, show that what was said before them was wrong. Of a run that goes
     /// on, the lines from then on stay open.
     pub(crate) fn refute(&mut self, refuted: impl Fn(&Run) -> Option<Moment>) -> Vec<Doubted> {
         let mut doubted = Vec::new();
-        for run in self.runs.iter_mut().filter(|run| run.standing == Standing::Open) {
+        for run in self.runs.iter_mut().filter(|run| run.standing == RunState::Open) {
             let Some(from) = refuted(run).filter(|from| run.first < *from) else { continue };
             if run.last < from {
-                run.standing = Standing::Doubted(Doubt::Refuted);
+                run.standing = RunState::Doubted(Doubt::Refuted);
                 doubted.push((run.code, Doubt::Refuted, run.lines));
             } else if run.lines > 1 {
                 doubted.push((run.code, Doubt::Refuted, run.lines - 1));
@@ -107,14 +107,14 @@ impl Said {
 
     /// Runs that have waited for too long.
     pub(crate) fn give_up(&mut self, now: Moment) -> Vec<Doubted> {
-        let old = |run: &&mut Run| run.standing == Standing::Open && now.since(run.last) >= UNDECIDED_AFTER;
+        let old = |run: &&mut Run| run.standing == RunState::Open && now.since(run.last) >= UNDECIDED_AFTER;
         let old: Vec<Doubted> = self.runs.iter_mut().filter(old).map(Run::undecided).collect();
         std::mem::take(&mut self.forgotten).into_iter().chain(old).collect()
     }
 
     /// The incarnation is over: what was not decided stays so.
     pub(crate) fn end(&mut self) -> Vec<Doubted> {
-        let doubted = self.runs.iter_mut().filter(|run| run.standing == Standing::Open).map(Run::undecided).collect();
+        let doubted = self.runs.iter_mut().filter(|run| run.standing == RunState::Open).map(Run::undecided).collect();
         self.runs.clear();
         doubted
     }
@@ -126,20 +126,20 @@ impl Said {
 
     /// Whether lines came in this time that no fact has confirmed.
     pub(crate) fn is_doubtful(&self, from: Moment, to: Moment) -> bool {
-        self.runs.iter().any(|run| run.standing != Standing::Confirmed && run.first <= to && run.last >= from)
+        self.runs.iter().any(|run| run.standing != RunState::Confirmed && run.first <= to && run.last >= from)
     }
 
     /// Whether the last word of this code was refuted.
     #[cfg(test)]
     pub(crate) fn is_refuted(&self, code: u32) -> bool {
         let last = self.runs.iter().rev().find(|run| run.code == code);
-        last.is_some_and(|run| run.standing == Standing::Doubted(Doubt::Refuted))
+        last.is_some_and(|run| run.standing == RunState::Doubted(Doubt::Refuted))
     }
 }
 
 impl Run {
     fn undecided(&mut self) -> Doubted {
-        self.standing = Standing::Doubted(Doubt::Undecided);
+        self.standing = RunState::Doubted(Doubt::Undecided);
         (self.code, Doubt::Undecided, self.lines)
     }
 }

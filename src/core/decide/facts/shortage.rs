@@ -99,8 +99,8 @@ impl Shortage {
         let before = self.oom_kills.last().copied().unwrap_or(0);
         let more = oom_kills.saturating_sub(before);
         self.oom_kills.saw(oom_kills.max(before), now);
-        let told = self.host.as_ref().is_some_and(|word| now.since(word.at) <= SOON);
-        if more > 0 && !told {
+        let known = self.host.as_ref().is_some_and(|word| now.since(word.at) <= SOON);
+        if more > 0 && !known {
             let words = format!("the kernel's OOM killer took {more} of its processes, by its cgroup's memory.events");
             self.host = Some(Word { at: now, words });
         }

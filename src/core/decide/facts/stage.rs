@@ -42,8 +42,8 @@ impl Stage {
 /// A step of taking one engine out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// It gets no new request, and the fence waits for its last one. `told`: what is left was reported.
-    Drain { fence: ActionId, since: Moment, told: bool },
+    /// It gets no new request, and the fence waits for its last one. `emitted`: what is left was reported.
+    Drain { fence: ActionId, since: Moment, emitted: bool },
     /// Waiting for a fresh look at its processes.
     Look { since: Moment },
     /// `terminate_client` is on its way.

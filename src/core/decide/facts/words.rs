@@ -24,13 +24,13 @@ pub(crate) struct Telling {
 struct Count {
     lines: u64,
     untold: u64,
-    told: Option<Moment>,
+    emitted: Option<Moment>,
 }
 
 impl Telling {
     /// Whether an error is to be reported now.
     pub(crate) fn error(&mut self, code: u32, now: Moment) -> bool {
-        let due = self.errors.get(&code).is_none_or(|told| now.since(*told) >= TELL_AGAIN);
+        let due = self.errors.get(&code).is_none_or(|emitted| now.since(*emitted) >= TELL_AGAIN);
         if due {
             self.errors.insert(code, now);
         }
@@ -42,9 +42,9 @@ impl Telling {
         let count = self.doubts.entry((code, how)).or_default();
         count.lines = count.lines.saturating_add(lines);
         count.untold = count.untold.saturating_add(lines);
-        let due = count.told.is_none_or(|told| now.since(told) >= TELL_AGAIN);
+        let due = count.emitted.is_none_or(|emitted| now.since(emitted) >= TELL_AGAIN);
         due.then(|| {
-            count.told = Some(now);
+            count.emitted = Some(now);
             std::mem::take(&mut count.untold)
         })
     }

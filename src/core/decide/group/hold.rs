@@ -11,7 +11,7 @@ use crate::model::{Hold, Moment, Slot, What};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HoldEnd {
     /// An operator ended it.
-    Ordered,
+    SentAction,
     /// Its time is over.
     Expired,
 }
@@ -27,7 +27,7 @@ impl Group {
             turn.save();
             turn.emit(What::HoldBegan { reason: reason.to_owned(), lasts });
             if news && matches!(domain.phase, Phase::Running(_)) {
-                // Those that wait for their grace: what is told once a fault is told now.
+                // Those that wait for their grace: what is reported once for a fault is reported now.
                 for finding in detect::findings(&domain.scene, domain.waiting_for_active(), turn.gpu, turn.now) {
                     domain.tell_suppressed(&finding, turn);
                 }

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! fault, fault within the window --> search --> ... halved at each fault ... --> proven: quarantined by policy
-//!                                       |
-//!                                       +--> no fault for the window: all go home, nobody is accused
+//!                                       |                                       +--> no fault for the window: all go
+//! back, none is accused
 //! ```
 //! `search` is the pure search, `place` leads the engines of one domain to where they are to be, `time` counts what
 //! it costs. The domains, and the moves between them, are in `places`.
@@ -18,7 +18,7 @@ use crate::decide::policy::IsolationMode;
 use crate::decide::turn::Turn;
 
 pub(crate) use crate::decide::evidence::search::Hit;
-use crate::decide::evidence::search::{Search, Verdict};
+use crate::decide::evidence::search::{Search, SearchResult};
 
 impl Scene {
     /// Whether it is the second domain of a group.
@@ -52,13 +52,13 @@ impl Group {
             let before = search.since;
             let faults = search.faults + 1;
             match search.hit(hit, context.now) {
-                Verdict::Proven(engine) => self.convict(engine, context),
-                Verdict::Contradiction => {
+                SearchResult::Proven(engine) => self.convict(engine, context),
+                SearchResult::Contradiction => {
                     let (result, lasted) = (IsolationResult::Contradiction, context.now.since(before));
                     self.emit(context, What::IsolationEnded { result, faults, lasted });
                     self.tell_search(context);
                 }
-                Verdict::Narrowed => self.tell_search(context),
+                SearchResult::Narrowed => self.tell_search(context),
             }
         } else if repeats {
             self.begin_search(hit, context);
@@ -84,7 +84,7 @@ impl Group {
         self.isolation.last = None;
     }
 
-    /// Ends a search that found nobody in its time, or that the configuration does not want any more.
+    /// Ends a search that found none in its time, or that the configuration does not want any more.
     pub(crate) fn end_an_idle_search(&mut self, context: &mut Context<'_>) {
         let here: Vec<EngineName> = self.main.scene.policy.engines.iter().map(|engine| engine.name.clone()).collect();
         self.isolation.guilty.retain(|name, _| here.contains(name));
@@ -98,7 +98,7 @@ impl Group {
         }
     }
 
-    /// When a search that finds nobody ends.
+    /// Time at which a search that finds none ends.
     pub(crate) fn isolation_until(&self) -> Option<Moment> {
         self.isolation.search.as_ref()?;
         Some(self.isolation.last?.after(self.main.scene.policy.isolation.window))

@@ -88,7 +88,7 @@ impl Group {
     fn take_up_in(&mut self, slot: Slot, request: &Request, context: &mut Context<'_>) {
         match request {
             Request::Hold { lasts, reason, .. } if slot == Slot::Main => self.begin_hold(*lasts, reason, context),
-            Request::Resume { .. } if slot == Slot::Main => self.end_hold(HoldEnd::Ordered, context),
+            Request::Resume { .. } if slot == Slot::Main => self.end_hold(HoldEnd::SentAction, context),
             Request::Stop
             | Request::StopNow
             | Request::Restart { .. }
@@ -105,7 +105,8 @@ impl Group {
         self.stir_at(slot, context, |domain, turn| domain.take_up(request, turn));
     }
 
-    /// All domains take up the group's changed policy, each for the engines that it has; new ones are the main one's.
+    /// Applies the group's changed policy to all domains, each for the engines that it has; new ones are the main
+    /// one's.
     pub(crate) fn change(&mut self, policy: &GroupPolicy, rolls: &BTreeSet<EngineKey>, context: &mut Context<'_>) {
         let isolated = self.second.as_ref().map(|second| second.scene.names()).unwrap_or_default();
         self.stir_at(Slot::Main, context, |domain, turn| domain.change(policy.clone(), rolls, &isolated, turn));

@@ -58,7 +58,7 @@ impl Group {
         for name in self.domain(slot).map(|domain| domain.scene.names()).unwrap_or_default() {
             let wanted = self.isolation_wants(&name, second_server);
             let may_take_out = self.may_take_out();
-            let Some(at) = self.domain(slot).and_then(|domain| domain.place_of(&name)) else { continue };
+            let Some(at) = self.domain(slot).and_then(|domain| domain.index_of(&name)) else { continue };
             let (mut goes_to, mut moved) = (None, false);
             self.at(slot, context, |domain, turn| {
                 let before = domain.scene.engines[at].mark();
@@ -95,7 +95,7 @@ impl Group {
         }
     }
 
-    /// One after the other: whoever is to be taken out waits until all others of the group stand still.
+    /// One after the other: an engine that is to be taken out waits until all others of the group stand still.
     fn may_take_out(&self) -> May {
         let still = |domain: &Domain| {
             domain.is_at_rest() || !matches!(domain.phase, Phase::Running(_)) && domain.scene.engines.is_empty()
@@ -118,7 +118,7 @@ impl Group {
         if matches!(into.phase, Phase::Stopping(_)) {
             return false;
         }
-        let Some(at) = from.place_of(name) else { return false };
+        let Some(at) = from.index_of(name) else { return false };
         let engine = from.scene.engines.remove(at);
         into.scene.faults.extend(from.take_faults_of(name));
         from.stir();

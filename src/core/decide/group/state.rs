@@ -5,7 +5,7 @@ use crate::decide::effects::Effects;
 use crate::decide::evidence::isolation::Isolation;
 use crate::decide::facts::GpuFacts;
 use crate::decide::group::time::IsolatedTime;
-use crate::decide::orders::{DomainNumber, Orders};
+use crate::decide::open_actions::{DomainNumber, OpenActions};
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
 use crate::decide::turn::Turn;
@@ -42,8 +42,8 @@ pub(in crate::decide) struct Context<'a> {
     pub alone: bool,
     /// Numbers for domains that come.
     pub numbers: &'a mut Numbers,
-    /// Orders on their way.
-    pub orders: &'a mut Orders,
+    /// Actions without an outcome yet.
+    pub open: &'a mut OpenActions,
     /// What this turn puts out.
     pub effects: &'a mut Effects,
 }
@@ -51,7 +51,7 @@ pub(in crate::decide) struct Context<'a> {
 /// One group.
 #[derive(Clone, Debug)]
 pub(in crate::decide) struct Group {
-    /// Its name.
+    /// Name of the group.
     pub name: GroupName,
     /// The domain that it always has.
     pub main: Domain,
@@ -171,7 +171,7 @@ impl Group {
             hold: self.hold.as_ref(),
             domain: domain.number,
             group: self.name.clone(),
-            orders: context.orders,
+            open: context.open,
             effects: context.effects,
         };
         work(domain, &mut turn);

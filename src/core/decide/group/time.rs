@@ -1,4 +1,4 @@
-//! What isolation costs: time with engines serving in both domains of a group, and time in which both had work: two
+//! Costs of isolation: time with engines serving in both domains of a group, and time in which both had work: two
 //! servers share a GPU by time slices, so that their kernels do not overlap. It only informs.
 
 use std::time::Duration;
@@ -20,9 +20,9 @@ pub(crate) enum Domains {
 /// Time since the watchdog's start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IsolatedTime {
-    /// With engines serving in both domains.
+    /// Time with engines serving in both domains.
     pub isolated: Duration,
-    /// Of it, with requests in flight on both.
+    /// Part of it with requests in flight on both.
     pub sliced: Duration,
     domains: Domains,
     since: Moment,

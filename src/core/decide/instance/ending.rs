@@ -10,52 +10,52 @@ use crate::decide::turn::Turn;
 use crate::model::{FailedAction, Fault, HeldReason, Outcome, RecoveryResult, What};
 
 impl Domain {
-    pub(crate) fn advance_ending(&mut self, place: usize, ending: &Ending, turn: &mut Turn<'_>) {
+    pub(crate) fn advance_ending(&mut self, index: usize, ending: &Ending, turn: &mut Turn<'_>) {
         if let Ending::Drain { .. } = ending {
-            return self.advance_drain(place, turn);
+            return self.advance_drain(index, turn);
         }
-        self.with_ending(place, turn, teardown::advance_ending);
+        self.with_ending(index, turn, teardown::advance_ending);
     }
 
     /// The action that the end of an engine waited for has ended.
-    pub(crate) fn ending_finished(&mut self, place: usize, outcome: Outcome, turn: &mut Turn<'_>) {
-        self.with_ending(place, turn, |engine, beside, turn| teardown::ending_finished(engine, outcome, beside, turn));
+    pub(crate) fn ending_finished(&mut self, index: usize, outcome: Outcome, turn: &mut Turn<'_>) {
+        self.with_ending(index, turn, |engine, beside, turn| teardown::ending_finished(engine, outcome, beside, turn));
     }
 
     /// Runs `work` on the end of an engine, and does what follows from its progress.
     fn with_ending(
         &mut self,
-        place: usize,
+        index: usize,
         turn: &mut Turn<'_>,
         work: impl FnOnce(&mut Engine, &Beside<'_>, &mut Turn<'_>) -> EndingProgress,
     ) {
         let may_terminate = self.scene.may_terminate_clients();
         let beside = Beside { domain: &self.scene.id, server: &self.scene.server, may_terminate };
-        match work(&mut self.scene.engines[place], &beside, turn) {
+        match work(&mut self.scene.engines[index], &beside, turn) {
             EndingProgress::Working => {}
-            EndingProgress::Obstructed(Obstacle::NotAsked { why }) => self.cannot_end(place, why, turn),
-            EndingProgress::Obstructed(obstacle) if self.scene.engines[place].instance.stuck.is_none() => {
-                self.hold_for(place, &obstacle, turn);
+            EndingProgress::Obstructed(Obstacle::NotAsked { why }) => self.cannot_end(index, why, turn),
+            EndingProgress::Obstructed(obstacle) if self.scene.engines[index].instance.stuck.is_none() => {
+                self.hold_for(index, &obstacle, turn);
             }
             EndingProgress::Obstructed(_) => {}
-            EndingProgress::Gone => self.release_from(place, turn),
-            EndingProgress::Over => self.engine_down(place, turn),
+            EndingProgress::Gone => self.release_from(index, turn),
+            EndingProgress::Over => self.engine_down(index, turn),
         }
     }
 
     /// It is us who can't end it: reported once for each reason.
-    fn cannot_end(&mut self, place: usize, why: String, turn: &mut Turn<'_>) {
-        let engine = &mut self.scene.engines[place];
+    fn cannot_end(&mut self, index: usize, why: String, turn: &mut Turn<'_>) {
+        let engine = &mut self.scene.engines[index];
         if engine.instance.note.replace(why.clone()).as_ref() != Some(&why) {
             turn.emit_of(&engine.policy.name, What::ActionFailed { action: FailedAction::StopEngine, why });
         }
     }
 
-    /// A process of an engine does not die: it stays out and the group says so, while its siblings serve on.
+    /// A process of an engine does not die: it stays stopped and the group says so, while its siblings serve on.
     /// Reported once; the attempts go on.
-    fn hold_for(&mut self, place: usize, obstacle: &Obstacle, turn: &mut Turn<'_>) {
+    fn hold_for(&mut self, index: usize, obstacle: &Obstacle, turn: &mut Turn<'_>) {
         let news = self.stuck().is_none();
-        let engine = &mut self.scene.engines[place];
+        let engine = &mut self.scene.engines[index];
         let why = obstacle.why();
         let detail = format!("a process of {} does not die: {why}", engine.policy.name);
         turn.emit_of(&engine.policy.name, What::ActionFailed { action: FailedAction::StopEngine, why });
@@ -68,8 +68,8 @@ impl Domain {
     }
 
     /// Nothing of the engine lives any more, or its whole group's restart or stop sees to it.
-    pub(crate) fn release_from(&mut self, place: usize, turn: &mut Turn<'_>) {
-        if self.scene.engines[place].instance.stuck.take().is_some() && self.stuck().is_none() {
+    pub(crate) fn release_from(&mut self, index: usize, turn: &mut Turn<'_>) {
+        if self.scene.engines[index].instance.stuck.take().is_some() && self.stuck().is_none() {
             turn.emit(What::Released { reason: HeldReason::ProcessStuck });
         }
     }
@@ -81,11 +81,11 @@ impl Domain {
         (!stuck.is_empty()).then(|| stuck.join("; "))
     }
 
-    fn engine_down(&mut self, place: usize, turn: &mut Turn<'_>) {
+    fn engine_down(&mut self, index: usize, turn: &mut Turn<'_>) {
         let recovery = &self.scene.policy.recovery;
-        let engine = &mut self.scene.engines[place];
+        let engine = &mut self.scene.engines[index];
         if engine.is_to_rest() {
-            return self.rests(place, turn);
+            return self.rests(index, turn);
         }
         if engine.died.is_none() {
             // It was ordered out, not taken out for a failure.
@@ -96,7 +96,7 @@ impl Domain {
         if !evicted && engine.give_up(recovery, turn.now).is_some() {
             engine.died = None;
             turn.save();
-            return self.rests(place, turn);
+            return self.rests(index, turn);
         }
         let failures = engine.failures.within(recovery.budget_window, turn.now);
         let name = engine.name().clone();

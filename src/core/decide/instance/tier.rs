@@ -21,44 +21,44 @@ use crate::model::{
     Tier, What,
 };
 
-/// Until an engine that mpswarden itself lacked the means to start is tried again.
+/// Pause until an engine that mpswarden itself lacked the means to start is tried again.
 const NOT_STARTED_PAUSE: Duration = Duration::from_secs(1);
 
 impl Domain {
     /// Takes one engine as far as it gets.
-    pub(crate) fn advance_engine(&mut self, place: usize, turn: &mut Turn<'_>) {
-        self.lead_to_rest(place, turn);
-        self.act_on_the_neglected(place, turn);
-        if let Some(died) = self.scene.engines[place].death(&self.scene.server, &turn.gpu.reading, turn.now) {
-            return self.engine_failed(place, died, turn);
+    pub(crate) fn advance_engine(&mut self, index: usize, turn: &mut Turn<'_>) {
+        self.lead_to_rest(index, turn);
+        self.act_on_the_neglected(index, turn);
+        if let Some(died) = self.scene.engines[index].death(&self.scene.server, &turn.gpu.reading, turn.now) {
+            return self.engine_failed(index, died, turn);
         }
-        if self.scene.engines[place].count_due().is_some_and(|due| turn.now < due) {
+        if self.scene.engines[index].count_due().is_some_and(|due| turn.now < due) {
             // How it ended is about to be known.
             return;
         }
-        match self.scene.engines[place].stage.clone() {
-            Stage::Starting => self.advance_start(place, turn),
-            Stage::Serving | Stage::Failing => self.advance_served(place, turn),
-            Stage::Ending(ending) => self.advance_ending(place, &ending, turn),
+        match self.scene.engines[index].stage.clone() {
+            Stage::Starting => self.advance_start(index, turn),
+            Stage::Serving | Stage::Failing => self.advance_served(index, turn),
+            Stage::Ending(ending) => self.advance_ending(index, &ending, turn),
             Stage::Down { .. } | Stage::Launching(_) | Stage::Fallen => {}
             Stage::Quarantined | Stage::Stopped | Stage::Left => {}
         }
     }
 
-    fn advance_start(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &mut self.scene.engines[place];
+    fn advance_start(&mut self, index: usize, turn: &mut Turn<'_>) {
+        let engine = &mut self.scene.engines[index];
         match engine.is_not_ready_for(&self.scene.server, &turn.gpu.reading, turn.now) {
             None if engine.awaits_environment(turn.now) => {}
             None => {
                 engine.instance.figures.ready();
-                self.engine_serves(place, turn);
+                self.engine_serves(index, turn);
             }
             Some(why) => engine.instance.note = Some(why.to_owned()),
         }
     }
 
-    fn engine_serves(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &mut self.scene.engines[place];
+    fn engine_serves(&mut self, index: usize, turn: &mut Turn<'_>) {
+        let engine = &mut self.scene.engines[index];
         engine.stage = Stage::Serving;
         engine.knocks = None;
         engine.instance.note = None;
@@ -72,20 +72,20 @@ impl Domain {
         engine.end_attempt(RecoveryResult::Serving, turn);
     }
 
-    /// An engine that died while nobody might act, and somebody may now.
-    fn act_on_the_neglected(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &self.scene.engines[place];
+    /// Acts on an engine that died while that was refused, and no longer is.
+    fn act_on_the_neglected(&mut self, index: usize, turn: &mut Turn<'_>) {
+        let engine = &self.scene.engines[index];
         let neglected = engine.died.clone().filter(|_| matches!(engine.stage, Stage::Left | Stage::Failing));
         let Some(died) = neglected else { return };
         if self.scene.may_restart_engine(engine.name(), died.fault, turn.hold).is_ok() {
             // More may be known by now of what ended it.
             let died = engine.explained(died);
-            self.engine_failed(place, died, turn);
+            self.engine_failed(index, died, turn);
         }
     }
 
-    fn advance_served(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &mut self.scene.engines[place];
+    fn advance_served(&mut self, index: usize, turn: &mut Turn<'_>) {
+        let engine = &mut self.scene.engines[index];
         let note = engine.detached_note();
         let detached = engine.is_detached(turn.now);
         let attached = engine.instance.gpu.watched.is_some() && !engine.seems_detached();
@@ -98,7 +98,7 @@ impl Domain {
                 engine.instance.note = Some(because.to_owned());
                 turn.emit_of(&name, What::EngineFailing { because: because.to_owned() });
             }
-            (Stage::Failing, true) if attached => self.engine_serves(place, turn),
+            (Stage::Failing, true) if attached => self.engine_serves(index, turn),
             _ => {}
         }
     }
@@ -116,41 +116,41 @@ impl Domain {
         let mended: Vec<&Finding> = found.iter().filter(mends).collect();
         self.scene.note_unmended(found, turn.now);
         for finding in mended {
-            let Some(place) = finding.engine.as_ref().and_then(|name| self.place_of(name)) else { continue };
-            let engine = &self.scene.engines[place];
+            let Some(index) = finding.engine.as_ref().and_then(|name| self.index_of(name)) else { continue };
+            let engine = &self.scene.engines[index];
             let lives = engine.stage.is_up();
             if lives && engine.instance.process.ended.is_none() {
                 let died = Died { at: finding.evidence_at, fault: finding.fault, because: finding.because.clone() };
-                self.engine_failed(place, died, turn);
+                self.engine_failed(index, died, turn);
             }
         }
     }
 
     /// An engine failed by itself: it is taken out and started again, if that is allowed.
-    pub(crate) fn engine_failed(&mut self, place: usize, died: Died, turn: &mut Turn<'_>) {
-        if self.scene.engines[place].is_to_rest() {
+    pub(crate) fn engine_failed(&mut self, index: usize, died: Died, turn: &mut Turn<'_>) {
+        if self.scene.engines[index].is_to_rest() {
             // It was on its way out: that is no failure.
-            return self.take_out(place, turn);
+            return self.take_out(index, turn);
         }
-        let engine = &mut self.scene.engines[place];
+        let engine = &mut self.scene.engines[index];
         engine.tried.tries(died.fault, turn.now);
-        let may_act = self.scene.may_restart_engine(self.scene.engines[place].name(), died.fault, turn.hold);
+        let may_act = self.scene.may_restart_engine(self.scene.engines[index].name(), died.fault, turn.hold);
         // A leak is no emergency: its requests may end.
         let ending = if died.fault == Fault::MemoryLeak {
-            self.planned_end(place, turn)
+            self.planned_end(index, turn)
         } else {
             Stage::Ending(Ending::Look { since: turn.now })
         };
         let Died { at, fault, because } = died.clone();
         let (budget, window) = (self.scene.policy.recovery.engine_budget, self.scene.policy.recovery.budget_window);
-        let engine = &mut self.scene.engines[place];
+        let engine = &mut self.scene.engines[index];
         let name = engine.name().clone();
         engine.instance.note = Some(because.clone());
         engine.died = Some(died);
         engine.end_attempt(RecoveryResult::Superseded, turn);
         self.note_faults(turn);
         let hit_alone = self.scene.faults.keys().all(|(engine, _)| engine.is_some());
-        let engine = &mut self.scene.engines[place];
+        let engine = &mut self.scene.engines[index];
         if let Err(reason) = may_act {
             engine.stage = if engine.instance.process.id.is_some() && engine.instance.process.ended.is_none() {
                 Stage::Failing
@@ -181,11 +181,11 @@ impl Domain {
 
     /// An order about one engine ended.
     pub(crate) fn engine_finished(&mut self, id: ActionId, name: &EngineName, outcome: Outcome, turn: &mut Turn<'_>) {
-        let Some(place) = self.place_of(name) else { return };
-        match self.scene.engines[place].stage.clone() {
-            Stage::Launching(order) if order == id => self.launched(place, outcome, turn),
+        let Some(index) = self.index_of(name) else { return };
+        match self.scene.engines[index].stage.clone() {
+            Stage::Launching(order) if order == id => self.launched(index, outcome, turn),
             Stage::Ending(Ending::Terminate(order) | Ending::Stop(order)) if order == id => {
-                self.ending_finished(place, outcome, turn);
+                self.ending_finished(index, outcome, turn);
             }
             Stage::Down { .. }
             | Stage::Launching(_)
@@ -200,7 +200,7 @@ impl Domain {
         }
     }
 
-    /// An outcome that nobody waits for any more. A process that came up after its group's kill must go too.
+    /// An outcome that is no longer waited for. A process that came up after its group's kill must go too.
     fn late(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
         match &self.phase {
             Phase::Restart(_) if matches!(outcome, Outcome::Started { .. }) => self.kill_again(turn),
@@ -214,8 +214,8 @@ impl Domain {
         }
     }
 
-    fn launched(&mut self, place: usize, outcome: Outcome, turn: &mut Turn<'_>) {
-        let engine = &mut self.scene.engines[place];
+    fn launched(&mut self, index: usize, outcome: Outcome, turn: &mut Turn<'_>) {
+        let engine = &mut self.scene.engines[index];
         let name = engine.name().clone();
         match outcome {
             Outcome::Started { process } => {
@@ -223,7 +223,10 @@ impl Domain {
                 engine.instance.process.id = Some(process);
                 engine.instance.shortage.lives(std::iter::once(process.pid), turn.now);
                 engine.instance.process.started = turn.now;
-                engine.instance.limits.started_with(engine.policy.told(process, engine.instance.mps), turn.now);
+                engine
+                    .instance
+                    .limits
+                    .started_with(engine.policy.mps_environment(process, engine.instance.mps), turn.now);
                 let incarnation = engine.instance.incarnation;
                 turn.emit_of(&name, What::EngineStarted { process, incarnation });
             }
@@ -257,7 +260,7 @@ impl Domain {
                 };
                 engine.instance.process.not_started = Some((turn.now, why));
                 if engine.is_to_rest() {
-                    self.take_out(place, turn);
+                    self.take_out(index, turn);
                 }
             }
         }
@@ -286,8 +289,8 @@ impl Domain {
         });
         engine.instance.process.ended = Some((turn.now, exit));
         self.suspects.exit(name, exit, turn.now);
-        if let Some(place) = self.place_of(name) {
-            self.scene.note_death(place, exit, turn.now);
+        if let Some(index) = self.index_of(name) {
+            self.scene.note_death(index, exit, turn.now);
         }
         turn.emit_of(name, What::EngineExited { exit, cause });
     }

@@ -41,7 +41,7 @@ impl Watchdog {
             | Look::Clients { .. }
             | Look::Trees(_)
             | Look::Pipe(_)
-            | Look::Commands { .. }
+            | Look::CommandLines { .. }
             | Look::Health(_)
             | Look::Environment(_)
             | Look::Traffic(_)

@@ -44,8 +44,8 @@ impl Watchdog {
     ) {
         let Some(facts) = self.gpus.get_mut(gpu) else { return };
         let Some(action) = action.filter(|action| *action != RecoveryAction::Unknown) else { return };
-        let told = facts.told_action.replace(action);
-        if action.is_only_told() && told != Some(action) {
+        let emitted = facts.emitted_action.replace(action);
+        if action.is_only_reported() && emitted != Some(action) {
             let what = What::DriverWants { gpu: gpu.clone(), action };
             effects.emit(None, None, what);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Watchdog;
 use crate::decide::effects::Effects;
-use crate::decide::orders::Purpose;
+use crate::decide::open_actions::Purpose;
 use crate::model::{Action, Look, Member};
 
 /// Upper bound for one look, whatever hangs.
@@ -18,7 +18,7 @@ impl Watchdog {
     pub(super) fn order_looks(&mut self, effects: &mut Effects) {
         for look in self.looks.due(self.now) {
             let deadline = self.now.after(self.bound_of(&look));
-            let id = self.orders.add(None, Purpose::Look(look.clone()), deadline);
+            let id = self.open.add(None, Purpose::Look(look.clone()), deadline);
             effects.act(id, deadline, Action::Look(look));
         }
     }
@@ -41,7 +41,7 @@ impl Watchdog {
             | Look::Clients { .. }
             | Look::Trees(_)
             | Look::Pipe(_)
-            | Look::Commands { .. }
+            | Look::CommandLines { .. }
             | Look::Environment(_)
             | Look::Traffic(_)
             | Look::Overlap(_) => LOOK_BOUND,

@@ -16,7 +16,7 @@ use super::effects::Effects;
 use super::facts::GpuFacts;
 use super::group::{Context, Group, Numbers, no_such_group, plan_for_all};
 use super::may::Others;
-use super::orders::{Orders, Purpose};
+use super::open_actions::{OpenActions, Purpose};
 use super::remembered::Memory;
 use super::turn::Turn;
 use super::{Decision, Input, Policy};
@@ -48,7 +48,7 @@ pub struct Watchdog {
     /// GPUs that more than one group uses.
     shared: BTreeSet<GpuUuid>,
     looks: Schedule,
-    orders: Orders,
+    open: OpenActions,
     now: Moment,
     logs: Logs,
     xids: BTreeMap<(Option<GpuUuid>, u32), (Moment, XidVia)>,
@@ -65,7 +65,7 @@ impl Watchdog {
             numbers: Numbers::new(policy.seed),
             ending: false,
             looks: Schedule::default(),
-            orders: Orders::default(),
+            open: OpenActions::default(),
             now: Moment::ZERO,
             logs: Logs::default(),
             xids: BTreeMap::new(),
@@ -90,7 +90,7 @@ impl Watchdog {
             Input::PolicyChanged(change) => self.policy_changed(*change, &mut effects),
             Input::Woke => {}
         }
-        while let Some(id) = self.orders.overdue(self.now) {
+        while let Some(id) = self.open.overdue(self.now) {
             self.finish(id, Outcome::TimedOut, &mut effects);
         }
         self.wait_for_drivers();
@@ -111,7 +111,7 @@ impl Watchdog {
     /// When it wants to be woken if nothing else happens. Later than the last input, or `None`.
     pub fn next_deadline(&self) -> Option<Moment> {
         let groups = self.domains().filter_map(|domain| domain.pulse.due());
-        let others = [self.looks.next_deadline(), self.orders.next_deadline()];
+        let others = [self.looks.next_deadline(), self.open.next_deadline()];
         let gpus = self.gpus.values().filter_map(|gpu| gpu.health.deadline());
         groups.chain(gpus).chain(others.into_iter().flatten()).filter(|at| *at > self.now).min()
     }
@@ -181,13 +181,13 @@ impl Watchdog {
             observation @ (Observation::Log { .. }
             | Observation::ServerSaid { .. }
             | Observation::Pipe { .. }
-            | Observation::Command { .. }
+            | Observation::ControlReply { .. }
             | Observation::Server { .. }
             | Observation::Clients { .. }
             | Observation::Ended { .. }
             | Observation::Tree { .. }
             | Observation::Claimed { .. }
-            | Observation::Commands { .. }
+            | Observation::CommandLines { .. }
             | Observation::Health { .. }
             | Observation::Usage { .. }
             | Observation::Load { .. }
@@ -251,7 +251,7 @@ impl Watchdog {
     }
 
     fn finish(&mut self, id: ActionId, outcome: Outcome, effects: &mut Effects) {
-        let Some(open) = self.orders.end(id) else { return };
+        let Some(open) = self.open.end(id) else { return };
         if let Purpose::Look(look) = &open.purpose {
             self.look_ended(look, &outcome, effects);
         }
@@ -322,7 +322,7 @@ impl Watchdog {
     fn order_save(&mut self, effects: &mut Effects) {
         let Ok(memory) = serde_json::to_string(&self.memory()) else { return };
         let deadline = self.now.after(SAVE_BOUND);
-        let id = self.orders.add(None, Purpose::Save, deadline);
+        let id = self.open.add(None, Purpose::Save, deadline);
         effects.act_first(id, deadline, Action::Save { memory });
     }
 
@@ -354,7 +354,7 @@ impl Watchdog {
             gpu,
             alone: !self.shared.contains(&group.main.scene.policy.gpu),
             numbers: &mut self.numbers,
-            orders: &mut self.orders,
+            open: &mut self.open,
             effects,
         };
         work(group, &mut context);
@@ -377,10 +377,10 @@ fn domain_of(observation: &Observation) -> Option<DomainId> {
         Observation::Log { domain, .. }
         | Observation::ServerSaid { domain, .. }
         | Observation::Pipe { domain, .. }
-        | Observation::Command { domain, .. }
+        | Observation::ControlReply { domain, .. }
         | Observation::Server { domain, .. }
         | Observation::Clients { domain, .. }
-        | Observation::Commands { domain, .. }
+        | Observation::CommandLines { domain, .. }
         | Observation::HostMemory { domain, .. } => Some(domain.clone()),
         Observation::Tree { engine, .. }
         | Observation::Claimed { engine, .. }

@@ -39,7 +39,7 @@ pub(crate) enum Kind {
     /// Look at the control daemon: its server's clients.
     Clients,
     /// Look at /proc: processes that no engine owns.
-    Commands,
+    CommandLines,
     /// Look at the kernel's list of those that have a connection to the daemon's pipe.
     Pipe,
     /// Look at an engine's own metrics.
@@ -297,7 +297,7 @@ fn key(look: &Look) -> LookKey {
     let kind = match look {
         Look::Gpu(_) | Look::Server { .. } | Look::Trees(_) | Look::Health(_) => Kind::Main,
         Look::Clients { .. } => Kind::Clients,
-        Look::Commands { .. } => Kind::Commands,
+        Look::CommandLines { .. } => Kind::CommandLines,
         Look::Pipe(_) => Kind::Pipe,
         Look::Load(_) => Kind::Load,
         Look::Environment(_) => Kind::Environment,

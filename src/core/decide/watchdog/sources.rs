@@ -57,7 +57,7 @@ fn counts(key: &LookKey, state: &LookState) -> bool {
     match key.kind {
         Kind::Main | Kind::Load => true,
         Kind::Overlap => state.is_wanted() && !state.is_new(),
-        Kind::Clients | Kind::Commands | Kind::Pipe | Kind::Environment | Kind::Traffic | Kind::Token => false,
+        Kind::Clients | Kind::CommandLines | Kind::Pipe | Kind::Environment | Kind::Traffic | Kind::Token => false,
     }
 }
 

@@ -17,9 +17,9 @@ use crate::model::{EngineKey, EngineName};
 /// How a changed configuration starts an engine that was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HowStarted {
-    /// In the same way: its process may stay.
+    /// The engine is started in the same way: its process may stay.
     AsBefore,
-    /// In another way: it needs a new process.
+    /// The engine is started in another way: it needs a new process.
     Changed,
 }
 
@@ -38,7 +38,7 @@ impl Domain {
             self.down.after_stop = if self.down.kept_down { AfterStop::Stays } else { AfterStop::Starts };
         }
         let mut old = std::mem::take(&mut self.scene.engines);
-        let mut take = |name: &_| old.iter().position(|engine| engine.name() == name).map(|place| old.remove(place));
+        let mut take = |name: &_| old.iter().position(|engine| engine.name() == name).map(|index| old.remove(index));
         let group = policy.name.clone();
         for engine in policy.engines.iter().filter(|engine| !elsewhere.contains(&engine.name)) {
             let rolls = rolls.contains(&EngineKey::new(&group, &engine.name));
@@ -84,11 +84,11 @@ impl Domain {
     /// An engine that failed too often may start again where its configuration changed: that may be the cure.
     fn give_another_chance(&mut self, rolls: &BTreeSet<EngineKey>, turn: &mut Turn<'_>) {
         let group = self.scene.policy.name.clone();
-        for place in 0..self.scene.engines.len() {
-            let engine = &self.scene.engines[place];
+        for index in 0..self.scene.engines.len() {
+            let engine = &self.scene.engines[index];
             let changed = rolls.contains(&EngineKey::new(&group, engine.name()));
             if changed && engine.wanted.rest == Some(Rest::CrashLoop) {
-                self.end_rest(place, turn);
+                self.end_rest(index, turn);
             }
         }
     }

@@ -1,5 +1,5 @@
-//! What people order: what an order would come to (`plan` and `plan_engine`), its being taken up (`take_up`),
-//! engines that are to have no process or a new one (`rest`), holds (`hold`) and changed configurations (`change`).
+//! Orders of people: what an order would come to (`plan` and `plan_engine`), how it is carried out (`take_up`), engines
+//! that are to have no process or a new one (`rest`), holds (`hold`) and changed configurations (`change`).
 //!
 //! An order says what is wanted and leaves a mark in the group or the engine; every turn then goes a step
 //! towards it. So a fault in between, a crash or a second order needs no case of its own.

@@ -176,7 +176,7 @@ impl Domain {
 
     fn plan_hold(&self, lasts: Option<Duration>, reason: &str) -> Result<Plan, String> {
         if reason.trim().is_empty() {
-            return Err("a hold needs a reason, for whoever finds it".to_owned());
+            return Err("a hold needs a reason, for people who find it".to_owned());
         }
         if lasts.is_some_and(|lasts| lasts.is_zero()) {
             return Err("a hold of no time is none; give it a time, or none to hold until resume".to_owned());

@@ -24,7 +24,7 @@ impl Domain {
         if let Some(engine) = here().find(|engine| *engine.name() == key.engine) {
             return Ok(engine);
         }
-        if self.place_of(&key.engine).is_some() {
+        if self.index_of(&key.engine).is_some() {
             return Err(format!("{key} is being taken out: the configuration has it no more"));
         }
         Err(format!("there is no engine {key}; {} has: {}", self.scene.policy.name, list(here().map(Engine::name))))
@@ -73,7 +73,7 @@ impl Domain {
             }
             Some(_) => return Err(format!("{key} is quarantined; release lets it start again")),
             None if engine.stage == Stage::Left && self.runs() => {}
-            None => return Err(format!("{key} was stopped by nobody; it is {}", engine.state(Sight::Clear))),
+            None => return Err(format!("{key} was not stopped by an operator; it is {}", engine.state(Sight::Clear))),
         }
         self.plan_run(key, engine, Vec::new())
     }

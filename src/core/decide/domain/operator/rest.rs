@@ -16,13 +16,13 @@ use crate::model::{EngineName, Reason, RecoveryResult, Tier, What};
 
 impl Domain {
     /// The place of the engine of that name.
-    pub(crate) fn place_of(&self, name: &EngineName) -> Option<usize> {
+    pub(crate) fn index_of(&self, name: &EngineName) -> Option<usize> {
         self.scene.engines.iter().position(|engine| engine.name() == name)
     }
 
     /// An engine is to have no process from now on. While its whole group starts or stops, that alone sees to it.
-    pub(crate) fn give_rest(&mut self, place: usize, rest: Rest, turn: &mut Turn<'_>) {
-        let engine = &mut self.scene.engines[place];
+    pub(crate) fn give_rest(&mut self, index: usize, rest: Rest, turn: &mut Turn<'_>) {
+        let engine = &mut self.scene.engines[index];
         engine.wanted.rest = Some(rest);
         engine.instance.note = note_of(engine.wanted.rest);
         engine.died = None;
@@ -36,23 +36,23 @@ impl Domain {
     }
 
     /// Whether an engine's processes are the watchdog's to end.
-    pub(crate) fn may_end(&self, place: usize) -> May {
-        self.scene.may_end(Tier::Engine, Some(self.scene.engines[place].name()))
+    pub(crate) fn may_end(&self, index: usize) -> May {
+        self.scene.may_end(Tier::Engine, Some(self.scene.engines[index].name()))
     }
 
     /// Brings an engine that is to have no process nearer to that.
-    pub(crate) fn lead_to_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
-        match self.next(&self.scene.engines[place]) {
-            Next::TakeOut if self.may_end(place).is_ok() => self.take_out(place, turn),
-            Next::Settle => self.rests(place, turn),
+    pub(crate) fn lead_to_rest(&mut self, index: usize, turn: &mut Turn<'_>) {
+        match self.next(&self.scene.engines[index]) {
+            Next::TakeOut if self.may_end(index).is_ok() => self.take_out(index, turn),
+            Next::Settle => self.rests(index, turn),
             Next::TakeOut | Next::Nothing | Next::Start | Next::Renew | Next::Move | Next::Forget => {}
         }
     }
 
     /// An engine that is to have no process is proven to have none.
-    pub(crate) fn rests(&mut self, place: usize, turn: &mut Turn<'_>) {
+    pub(crate) fn rests(&mut self, index: usize, turn: &mut Turn<'_>) {
         let window = self.scene.policy.recovery.budget_window;
-        let engine = &mut self.scene.engines[place];
+        let engine = &mut self.scene.engines[index];
         let Some(stage) = engine.at_rest() else { return };
         engine.stage = stage;
         engine.instance.note = note_of(engine.wanted.rest).or(engine.instance.note.take());
@@ -62,20 +62,20 @@ impl Domain {
         }
     }
 
-    /// Begins to take an engine out because somebody wants it so: no failure is counted.
-    pub(crate) fn take_out(&mut self, place: usize, turn: &mut Turn<'_>) {
-        let engine = &mut self.scene.engines[place];
+    /// Begins to take an engine out because a person wants it so: no failure is counted.
+    pub(crate) fn take_out(&mut self, index: usize, turn: &mut Turn<'_>) {
+        let engine = &mut self.scene.engines[index];
         engine.died = None;
         engine.end_attempt(RecoveryResult::Superseded, turn);
-        let stage = self.planned_end(place, turn);
-        self.scene.engines[place].stage = stage;
+        let stage = self.planned_end(index, turn);
+        self.scene.engines[index].stage = stage;
     }
 
-    /// Takes an engine out and starts it again; told as a restart that counts against no budget.
-    pub(crate) fn evict(&mut self, place: usize, turn: &mut Turn<'_>) {
-        self.take_out(place, turn);
+    /// Takes an engine out and starts it again; reported as a restart that counts against no budget.
+    pub(crate) fn evict(&mut self, index: usize, turn: &mut Turn<'_>) {
+        self.take_out(index, turn);
         let recovery = &self.scene.policy.recovery;
-        let engine = &mut self.scene.engines[place];
+        let engine = &mut self.scene.engines[index];
         engine.instance.outdated = false;
         let attempt = engine.failures.within(recovery.budget_window, turn.now);
         let count = BudgetCount { attempt, budget_left: recovery.engine_budget.saturating_sub(attempt) };
@@ -90,19 +90,19 @@ impl Domain {
             return;
         }
         let renews =
-            |place: &usize| self.next(&self.scene.engines[*place]) == Next::Renew && self.may_end(*place).is_ok();
+            |index: &usize| self.next(&self.scene.engines[*index]) == Next::Renew && self.may_end(*index).is_ok();
         let next = (0..self.scene.engines.len()).find(renews);
-        self.rolling = next.map(|place| self.scene.engines[place].name().clone());
-        if let Some(place) = next {
-            self.evict(place, turn);
+        self.rolling = next.map(|index| self.scene.engines[index].name().clone());
+        if let Some(index) = next {
+            self.evict(index, turn);
         }
     }
 
     fn rolls_now(&self) -> bool {
-        let Some(engine) = self.rolling.as_ref().and_then(|name| self.place_of(name)) else { return false };
+        let Some(engine) = self.rolling.as_ref().and_then(|name| self.index_of(name)) else { return false };
         let engine = &self.scene.engines[engine];
-        // One that fails as it is now holds the others back: a bad setting must not go round. One that somebody
-        // wants to be down does not.
+        // One that fails as it is now holds the others back: a bad setting must not go round. One that a person wants
+        // to be down does not.
         let unwanted = match engine.wanted.goal() {
             Goal::Run(_) | Goal::Rest(Rest::CrashLoop) => false,
             Goal::Rest(Rest::Stopped | Rest::Quarantined | Rest::Apart | Rest::Guilty) | Goal::Leave => true,

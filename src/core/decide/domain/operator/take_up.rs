@@ -19,16 +19,16 @@ impl Domain {
             Request::Restart { tier, .. } => self.begin_restart(*tier, Reason::Operator, turn.now, turn),
             Request::StopGroup(_) => self.keep_down(turn),
             Request::StartGroup(_) => self.start_again(turn),
-            Request::StopEngine(key) => self.with_engine(key, |group, place| {
-                group.give_rest(place, Rest::Stopped, turn);
+            Request::StopEngine(key) => self.with_engine(key, |group, index| {
+                group.give_rest(index, Rest::Stopped, turn);
             }),
-            Request::Quarantine(key) => self.with_engine(key, |group, place| {
-                group.give_rest(place, Rest::Quarantined, turn);
+            Request::Quarantine(key) => self.with_engine(key, |group, index| {
+                group.give_rest(index, Rest::Quarantined, turn);
             }),
             Request::StartEngine(key) | Request::Release(key) => {
-                self.with_engine(key, |group, place| group.end_rest(place, turn));
+                self.with_engine(key, |group, index| group.end_rest(index, turn));
             }
-            Request::Evict(key) => self.with_engine(key, |group, place| group.evict(place, turn)),
+            Request::Evict(key) => self.with_engine(key, |group, index| group.evict(index, turn)),
             // It is the group's.
             Request::Hold { .. } => {}
             Request::Resume { .. } => self.resume(turn),
@@ -36,8 +36,8 @@ impl Domain {
     }
 
     fn with_engine(&mut self, key: &EngineKey, work: impl FnOnce(&mut Domain, usize)) {
-        if let Some(place) = self.place_of(&key.engine) {
-            work(self, place);
+        if let Some(index) = self.index_of(&key.engine) {
+            work(self, index);
         }
     }
 
@@ -61,10 +61,10 @@ impl Domain {
         }
     }
 
-    /// An engine may run again. One that nobody proved gone is taken out first.
-    pub(crate) fn end_rest(&mut self, place: usize, turn: &mut Turn<'_>) {
+    /// An engine may run again. One that is not proven gone is taken out first.
+    pub(crate) fn end_rest(&mut self, index: usize, turn: &mut Turn<'_>) {
         let running = matches!(self.phase, Phase::Running(_));
-        let engine = &mut self.scene.engines[place];
+        let engine = &mut self.scene.engines[index];
         if engine.wanted.rest.take().is_some_and(|rest| rest != Rest::Stopped) {
             engine.failures.clear();
         }

@@ -22,16 +22,16 @@ pub(crate) enum Phase {
     Running(Option<Settling>),
     /// It is being stopped in order.
     Stopping(Teardown),
-    /// It was.
+    /// It was stopped in order.
     Stopped,
 }
 
 /// What becomes of a group once it is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AfterStop {
-    /// It stays stopped.
+    /// The group stays stopped.
     Stays,
-    /// It starts again: an operator changed their mind meanwhile.
+    /// The group starts again: an operator changed their mind meanwhile.
     Starts,
     /// The configuration has it no more: it is forgotten.
     IsForgotten,

@@ -13,18 +13,18 @@ use crate::model::{ActionId, HeldReason, Moment, Reason, RecoveryResult, Recover
 #[derive(Clone, Debug)]
 pub(crate) struct Restart {
     pub tier: Tier,
-    /// `None`: the first start.
+    /// Reason for the restart; `None`: the first start.
     pub reason: Option<Reason>,
     /// When it was decided.
     pub since: Moment,
     /// The attempt that it is; `None`: it has its result already, or is none, as a first start.
     pub attempt: Option<Attempt>,
     pub step: Step,
-    /// Since when it is in the step that the metrics know.
+    /// Time since which it is in the step that the metrics know.
     pub step_since: Moment,
     pub held: Option<(HeldReason, String)>,
     pub gate: Gate,
-    /// The GPU before the kill; `None`: nobody knows.
+    /// The GPU's memory before the kill; `None`: that is not known.
     pub baseline: Option<Baseline>,
     /// Nothing of the group was there before: it has no memory to give back.
     pub fresh: bool,
@@ -38,11 +38,11 @@ pub(crate) struct Restart {
 /// Whether the engines may be started again, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
-    /// After this wait.
+    /// The engines are started after this wait.
     Wait(Duration),
-    /// Not before somebody says so.
+    /// The engines are not started before a person says so.
     Hold,
-    /// It was passed.
+    /// The gate was passed.
     Open,
 }
 
@@ -68,7 +68,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// As the metrics know it.
+    /// The step as the metrics know it.
     pub(crate) fn shown(&self) -> RecoveryStep {
         match self {
             Step::End(teardown) if teardown.kills_first() => RecoveryStep::Kill,
@@ -82,7 +82,7 @@ impl Step {
 }
 
 impl Restart {
-    /// Since when it waits for ACTIVE, if it does.
+    /// Time since which it waits for ACTIVE, if it does.
     pub(crate) fn waiting_for_active(&self) -> Option<Moment> {
         if let Step::Active { since } = self.step { Some(since) } else { None }
     }
@@ -92,7 +92,7 @@ impl Restart {
         matches!(self.step, Step::Backoff { .. } | Step::StartControl(_) | Step::Blocked { .. } | Step::Active { .. })
     }
 
-    /// Since when it waits for memory, if it does.
+    /// Whether it waits for memory.
     pub(crate) fn waiting_for_memory(&self) -> bool {
         self.step == Step::Memory
     }

@@ -1,4 +1,4 @@
-//! From the server's start to the new generation: waits for ACTIVE, within a bound, and helps where it may.
+//! The way from the server's start to the new generation: waits for ACTIVE, within a bound, and helps where it may.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use crate::decide::domain::state::Domain;
 use crate::decide::domain::teardown::kill_strays;
 use crate::decide::facts::server_start::{self, TRIES};
 use crate::decide::facts::stage::Stage;
-use crate::decide::orders::Purpose;
+use crate::decide::open_actions::Purpose;
 use crate::decide::turn::Turn;
 use crate::model::{
     Action, FailedAction, Fault, HeldReason, Moment, Outcome, RecoveryStep, ServerState, SuppressedAction, Tier, What,
 };
 
-/// For `start_server` to be answered, and between two of them.
+/// Upper bound for an answer to `start_server`, and pause between two of them.
 const START_SERVER_BOUND: Duration = Duration::from_secs(4);
-/// For a server that lives to be ACTIVE again: it needs 20 ms.
+/// Upper bound for a server that lives to be ACTIVE again: it needs 20 ms.
 pub(crate) const ACTIVE_BOUND: Duration = Duration::from_secs(10);
-/// For a command to be given again, before the group is held for it.
+/// Upper bound for a command to be given again, before the group is held for it.
 const ASKABLE_WITHIN: Duration = Duration::from_secs(2);
-/// For a server of a new daemon: it needs 300 ms, longer with many GPUs.
+/// Upper bound for a server of a new daemon: it needs 300 ms, longer with many GPUs.
 pub(crate) const NEW_ACTIVE_BOUND: Duration = Duration::from_secs(30);
 
 impl Domain {
@@ -115,7 +115,7 @@ impl Domain {
         }
         *asked = Some(turn.now);
         let action = Action::StartServer { domain: self.scene.id.clone() };
-        turn.order(Purpose::Group, action, START_SERVER_BOUND);
+        turn.send(Purpose::Group, action, START_SERVER_BOUND);
     }
 
     /// A client that no engine owns holds the server in FAULT: it is reported, or it goes.

@@ -15,7 +15,7 @@ use crate::decide::facts::stage::Stage;
 use crate::decide::turn::Turn;
 use crate::model::{Fault, HeldReason, Moment, Reason, RecoveryResult, RecoveryStep, Tier, What};
 
-/// An engine that died so shortly before its group's fault died of it.
+/// Time before its group's fault within which an engine that died died of it.
 const ONE_EVENT: Duration = Duration::from_secs(1);
 
 impl Domain {
@@ -98,7 +98,7 @@ impl Domain {
         if let Some(attempt) = attempt {
             attempt.end(RecoveryResult::Superseded, turn);
         }
-        (0..self.scene.engines.len()).for_each(|place| self.release_from(place, turn));
+        (0..self.scene.engines.len()).for_each(|index| self.release_from(index, turn));
         for engine in &mut self.scene.engines {
             let at = engine.died.as_ref().map(|died| died.at);
             if matches!(engine.stage, Stage::Ending(_)) && at.is_some_and(|at| turn.now.since(at) <= ONE_EVENT) {

@@ -1,5 +1,5 @@
-//! A restart on a GPU that is lost, or needs a reset: nobody is left on it, and the start waits, held, until a reading
-//! shows it well or an operator says so. What ails a GPU is found in `gpu_health`.
+//! A restart on a GPU that is lost, or needs a reset: no process is left on it, and the start waits, held, until a
+//! reading shows it well or an operator says so. What is wrong with a GPU is found in `gpu_health`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::decide::facts::gpu_health::{Ailment, Cure, Kind};
 use crate::decide::turn::Turn;
 use crate::model::{HeldReason, Moment, Reason, Tier};
 
-/// One look that failed at the start is no reason to page anybody.
+/// Time without a reading at the start after which it is reported: one look that failed is no reason to page a person.
 const UNREAD_FOR: Duration = Duration::from_secs(5);
 
 impl Domain {
@@ -23,7 +23,7 @@ impl Domain {
         let why = gpu.unread.as_ref().map_or("it was not read yet", |(_, why)| why);
         let uuid = &gpu.identity.uuid;
         let detail = match gpu.unread.is_none() && gpu.reading.last().is_some() {
-            true => format!("NVML shows the GPU {uuid} again; it is being taken up"),
+            true => format!("NVML shows the GPU {uuid} again; it is being identified"),
             false => format!("NVML can't read the GPU {uuid}: {why}; the group starts once it can"),
         };
         Some((HeldReason::GpuUnreadable, detail))
@@ -91,18 +91,18 @@ impl Domain {
         }
     }
 
-    /// What ails the GPU, and what a person is to do.
+    /// What is wrong with the GPU, and what a person is to do.
     fn says(&self, ailment: &Ailment, gpu: &GpuFacts) -> String {
         let (name, uuid) = (&self.scene.policy.name, &gpu.identity.uuid);
         let cure = match ailment.kind {
             Kind::Lost | Kind::ResetNeeded(Cure::NodeReboot) => "reboot the node".to_owned(),
             Kind::ResetNeeded(Cure::SystemReboot) => "reboot the whole system, its baseboard with it".to_owned(),
             Kind::ResetNeeded(Cure::BusReset) => format!(
-                "once nobody else is on it, reset it by its bus: `nvidia-smi --gpu-reset -i {uuid}` where the driver's \
+                "once no other process is on it, reset it by its bus: `nvidia-smi --gpu-reset -i {uuid}` where the driver's \
                  version does that, else `echo 1 > /sys/bus/pci/devices/ADDRESS/reset`, or reboot the node"
             ),
             Kind::ResetNeeded(Cure::Reset) | Kind::Draining => {
-                format!("once nobody else is on it, `nvidia-smi --gpu-reset -i {uuid}`, or reboot the node")
+                format!("once no other process is on it, `nvidia-smi --gpu-reset -i {uuid}`, or reboot the node")
             }
         };
         let because = &ailment.because;

@@ -2,10 +2,9 @@
 //!
 //! ```text
 //! End -> (Gpu) -> Memory -> Backoff -> (StartControl) -> Active -> engines
-//! ```
-//! It begins with the end of what there was (`teardown`), in the daemon tier of the daemon too.
-//! Each wait is bounded. What stays out longer holds the group, with the reason; the wait itself goes on,
-//! more slowly, so that a new fact lets the group go on without a person.
+//! ``` It begins with the end of what there was (`teardown`), in the daemon tier of the daemon too. Each wait is
+//! bounded. What takes longer holds the group, with the reason; the wait itself goes on, more slowly, so that a new
+//! fact lets the group go on without a person.
 //!
 //! `state` is what a restart is; `begin` lets one in, `steps` goes from the end of the old to the server's start,
 //! `active` from there to the new generation, `gpu` waits where the GPU itself is sick.

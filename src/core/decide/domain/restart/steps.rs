@@ -1,4 +1,4 @@
-//! From the kill to the server's start: orders and what follows from their outcomes.
+//! The way from the kill to the server's start: orders and what follows from their outcomes.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use crate::decide::domain::state::Domain;
 use crate::decide::domain::teardown::{Manner, Obstacle, Teardown, TeardownProgress};
 use crate::decide::facts::ControlFacts;
 use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::orders::Purpose;
+use crate::decide::open_actions::Purpose;
 use crate::decide::turn::Turn;
 use crate::model::{Action, ActionId, FailedAction, Fault, HeldReason, Outcome, Reason, RecoveryStep, Tier, What};
 
-/// Between attempts to start a daemon where something outside is in the way.
+/// Pause between attempts to start a daemon where something outside is in the way.
 const BLOCKED_PAUSE: Duration = Duration::from_secs(1);
-/// For a new daemon to answer.
+/// Upper bound for a new daemon's answer.
 const START_CONTROL_BOUND: Duration = Duration::from_secs(15);
 
 impl Domain {
     pub(crate) fn order_start_control(&self, turn: &mut Turn<'_>) -> ActionId {
-        turn.order(Purpose::Control, Action::StartControl { domain: self.scene.id.clone() }, START_CONTROL_BOUND)
+        turn.send(Purpose::Control, Action::StartControl { domain: self.scene.id.clone() }, START_CONTROL_BOUND)
     }
 
     /// An action of the restart ended.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::decide::domain::state::Domain;
-use crate::decide::facts::foreign::Beside;
+use crate::decide::facts::foreign::OutsideMps;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::strangers::NAMED_WITHIN;
@@ -29,33 +29,33 @@ impl Scene {
 }
 
 impl Domain {
-    /// Tells of those that joined while the fault lasts; with the others, so that the latest event names all.
+    /// Emits those that joined while the fault lasts; with the others, so that the latest event names all.
     pub(crate) fn tell_of_joined_foreigners(&mut self, turn: &mut Turn<'_>) {
         let Some(began) = self.scene.faults.get(&(None, Fault::ForeignProcess)).copied() else {
-            self.scene.around.foreign.told.clear();
+            self.scene.around.foreign.emitted.clear();
             return;
         };
         let there: BTreeSet<u32> = self.scene.foreigners(turn.now).into_keys().collect();
-        let news = !there.is_subset(&self.scene.around.foreign.told);
+        let news = !there.is_subset(&self.scene.around.foreign.emitted);
         if news && began != turn.now {
-            if turn.now.since(self.scene.around.foreign.told_at) < JOINED_PAUSE {
+            if turn.now.since(self.scene.around.foreign.emitted_at) < JOINED_PAUSE {
                 return;
             }
             let because = crate::decide::detect::foreign_sentence(&self.scene, turn.now);
             turn.emit(What::FaultChanged { fault: Fault::ForeignProcess, because });
         }
         if news {
-            self.scene.around.foreign.told_at = turn.now;
+            self.scene.around.foreign.emitted_at = turn.now;
         }
-        self.scene.around.foreign.told = there;
+        self.scene.around.foreign.emitted = there;
     }
 }
 
-/// Those that join are told of at most so often.
+/// Shortest time between two reports of processes that join.
 const JOINED_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a reading shows beside MPS. `None`: an engine's processes are not known, or NVML shows other pids.
-pub(crate) fn beside(reading: &Reading, on_gpu: &[&Domain], groups: &[&Domain], now: Moment) -> Option<Beside> {
+pub(crate) fn beside(reading: &Reading, on_gpu: &[&Domain], groups: &[&Domain], now: Moment) -> Option<OutsideMps> {
     if !on_gpu.iter().all(|group| group.scene.around.pids_match) {
         return None;
     }
@@ -70,10 +70,10 @@ pub(crate) fn beside(reading: &Reading, on_gpu: &[&Domain], groups: &[&Domain], 
         |pid: &u32| groups.iter().any(|group| group.scene.server.clients.last().is_some_and(|all| all.contains(pid)));
     let mut pids: BTreeSet<u32> = reading.beside_mps().filter(|pid| !is_server(pid) && !is_client(pid)).collect();
     if !pids.is_empty() {
-        // Who only claims to be an engine's, and computes beside MPS, is nobody's.
+        // A process that only claims to be an engine's, and computes beside MPS, is no engine's.
         groups.iter().flat_map(|domain| domain.scene.proven_pids()).for_each(|pid| {
             pids.remove(&pid);
         });
     }
-    Some(Beside { pids, trees_at })
+    Some(OutsideMps { pids, trees_at })
 }

@@ -14,7 +14,8 @@ impl Scene {
         }
     }
 
-    /// What an engine's processes were told, and those that show it no more. One of an older incarnation is of no interest.
+    /// The settings of an engine's processes, and those that show them no more. An observation of an older incarnation
+    /// is of no interest.
     pub(crate) fn environment(
         &mut self,
         name: &EngineName,
@@ -23,7 +24,7 @@ impl Scene {
         now: Moment,
     ) {
         if let Some(engine) = self.engine_mut(name).filter(|engine| engine.instance.process.id.is_some()) {
-            engine.instance.limits.told(processes, overwritten, now);
+            engine.instance.limits.saw_settings(processes, overwritten, now);
         }
     }
 

@@ -16,8 +16,8 @@ impl Scene {
         self.departed.nameless.left(trusted(stamped, now), now);
     }
 
-    /// The daemon listed its clients: of whom was listed before and is not any more it is known now that he left. Where
-    /// lines have names they say it, and better.
+    /// The daemon listed its clients: a client that was listed before and is not any more is known now to have left.
+    /// Where lines have names they say it, and better.
     pub(crate) fn listed(&mut self, clients: &BTreeSet<u32>, now: Moment) {
         if self.departed.nameless.at.is_none() && !self.engines.iter().any(says_terminated) {
             return;
@@ -58,5 +58,5 @@ impl Scene {
     }
 }
 
-/// A client that its server's line named so shortly before is not taken for another one.
+/// Time after a server's line that named a client in which it is not taken for another one.
 const SAME: Duration = Duration::from_secs(10);

@@ -8,8 +8,8 @@ use crate::model::{Exit, Moment};
 
 impl Scene {
     /// An engine ended: by a signal, or not known to be without work.
-    pub(crate) fn note_death(&mut self, place: usize, exit: Exit, now: Moment) {
-        let engine = &self.engines[place];
+    pub(crate) fn note_death(&mut self, index: usize, exit: Exit, now: Moment) {
+        let engine = &self.engines[index];
         let clients = self.server.clients.last();
         let was_client = clients.is_some_and(|clients| {
             engine.instance.processes().iter().any(|process| clients.contains(&process.pid))
@@ -32,7 +32,7 @@ impl Scene {
             .filter(|_| self.departed.killed.server.is_some() && self.departed.killed.server == self.server.pid)
     }
 
-    /// The kernel told which of the engines' processes have a connection to the pipe directory.
+    /// The kernel showed which of the engines' processes have a connection to the pipe directory.
     pub(crate) fn knocking(&mut self, connected: &[u32], now: Moment) {
         let clients = self.server.clients.last().cloned();
         for engine in &mut self.engines {

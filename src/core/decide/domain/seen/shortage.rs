@@ -46,8 +46,8 @@ impl Domain {
     /// The kernel log names a process that the OOM killer took.
     pub(crate) fn oom_kill(&mut self, pid: u32, line: &str, turn: &Turn<'_>) {
         let is_client = self.scene.server.clients.last().is_some_and(|clients| clients.contains(&pid));
-        let Some(place) = self.scene.owner_of(pid).cloned().and_then(|name| self.place_of(&name)) else { return };
-        let engine = &mut self.scene.engines[place];
+        let Some(index) = self.scene.owner_of(pid).cloned().and_then(|name| self.index_of(&name)) else { return };
+        let engine = &mut self.scene.engines[index];
         // The end of a main process is seen by itself, a moment later.
         let is_client = is_client && engine.instance.process.id.is_none_or(|main| main.pid != pid);
         let victim = if is_client { Victim::Client } else { Victim::Other };

@@ -24,7 +24,8 @@ impl Scene {
         self.forget_strangers();
     }
 
-    /// What was said of pids that nobody asks about any more may be about others by the time that somebody does.
+    /// What was said of pids that are no longer asked about may be about other processes by the time that they are
+    /// again.
     pub(crate) fn forget_strangers(&mut self) {
         if !self.around.strangers.0.is_empty() {
             let of_interest: BTreeSet<u32> = self.around.foreign.pids().chain(self.server.kept_out.pids()).collect();
@@ -58,7 +59,7 @@ impl Domain {
         self.scene.trees_at(now)
     }
 
-    /// Whether somebody may be an engine's child that was born after the last look at the engines' processes.
+    /// Whether an unknown process may be an engine's child that was born after the last look at the engines' processes.
     pub(crate) fn may_own_a_stranger(&self, now: Moment) -> bool {
         let latest = self.scene.around.foreign.latest().max(self.scene.latest_unowned());
         latest.is_some_and(|latest| self.trees_at(now).is_none_or(|at| at <= latest))
@@ -82,5 +83,5 @@ impl Domain {
     }
 }
 
-/// So often it is asked whether one that waits is still there.
+/// Pause between two questions whether one that waits is still there.
 const ASK_AGAIN: Duration = Duration::from_secs(10);

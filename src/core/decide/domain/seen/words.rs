@@ -13,7 +13,7 @@ use crate::decide::facts::evicted;
 use crate::decide::facts::evicted::TERMINATED;
 use crate::decide::facts::kept_out::{UNAVAILABLE, is_over_limit};
 use crate::decide::facts::reading::READING_FRESH;
-use crate::decide::facts::said::{Run, Standing};
+use crate::decide::facts::said::{Run, RunState};
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::shortage::{OUT_OF_MEMORY, SOON};
 use crate::decide::facts::stage::Stage;
@@ -160,16 +160,16 @@ impl Domain {
     }
 }
 
-/// Whoever loses its context ends or leaves the server within this of its error, if it does not stay.
+/// Time after its error within which a client that loses its context ends or leaves the server, if it does not stay.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
-/// A FAULT state or the server's end is of errors so long before it at most.
+/// Longest time from an error to the FAULT state or the server's end that is of it.
 const OF_THE_SERVER: Duration = Duration::from_secs(5);
 
-/// An answer to a control command may be so old when it comes.
+/// Greatest age of an answer to a control command when it comes.
 const OLDEST_ANSWER: Duration = Duration::from_secs(3);
 
-/// So long after a fatal word the server is asked at once, then at leisure, until the word is decided.
+/// Time after a fatal word in which the server is asked at once, then at leisure, until the word is decided.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 const AT_LEISURE: Duration = Duration::from_secs(5);
@@ -187,10 +187,10 @@ fn confirms(run: &Run, server: Option<ServerLost>, lost: Option<Moment>) -> bool
 
 /// A fatal error that a fact has confirmed.
 fn is_confirmed_fatal(run: &&Run) -> bool {
-    run.standing == Standing::Confirmed && is_context_fatal(run.code)
+    run.standing == RunState::Confirmed && is_context_fatal(run.code)
 }
 
-/// Errors of which something would follow. The others are told.
+/// Errors of which something would follow. The others are reported.
 fn is_judged(code: u32) -> bool {
     is_context_fatal(code) || code == TERMINATED || code == OUT_OF_MEMORY || code == UNAVAILABLE || is_over_limit(code)
 }

@@ -8,7 +8,7 @@ use crate::decide::domain::teardown::{
 };
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::{ControlFacts, ServerFacts};
-use crate::decide::orders::Purpose;
+use crate::decide::open_actions::Purpose;
 use crate::decide::turn::Turn;
 use crate::model::{Action, ActionId, DomainId, EngineName, FailedAction, Moment, Outcome, What};
 
@@ -36,13 +36,13 @@ pub(crate) enum Manner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Teardown {
     manner: Manner,
-    step: Step,
+    step: TeardownStep,
     /// Not everything is proven gone.
     left_behind: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+enum TeardownStep {
     /// Actions from before must end first: none may start an engine behind our back.
     Quiet,
     /// Engines after this one are stopped; this one is being stopped.
@@ -86,15 +86,19 @@ impl Teardown {
     /// Begins to end the engines.
     pub(crate) fn begin(manner: Manner, target: &Target<'_>, turn: &mut Turn<'_>) -> Teardown {
         let step = match manner {
-            Manner::InOrder => Step::Quiet,
-            Manner::ForARestart | Manner::AtOnce => Step::Kill(order_kill(target, turn)),
+            Manner::InOrder => TeardownStep::Quiet,
+            Manner::ForARestart | Manner::AtOnce => TeardownStep::Kill(order_kill(target, turn)),
         };
         Teardown { manner, step, left_behind: false }
     }
 
     /// Something came up after the kill: it is repeated.
     pub(crate) fn repeat_for_a_restart(target: &Target<'_>, turn: &mut Turn<'_>) -> Teardown {
-        Teardown { manner: Manner::ForARestart, step: Step::KillAgain(order_kill(target, turn)), left_behind: false }
+        Teardown {
+            manner: Manner::ForARestart,
+            step: TeardownStep::KillAgain(order_kill(target, turn)),
+            left_behind: false,
+        }
     }
 
     /// Begins to end the control daemon: the engines are ended.
@@ -108,8 +112,8 @@ impl Teardown {
             Manner::ForARestart | Manner::InOrder => QUIT_GRACE,
         };
         let action = Action::StopControl { domain: target.id.clone(), grace, server: target.server.process };
-        let id = turn.order(Purpose::Group, action, STOP_CONTROL_BOUND);
-        Teardown { manner, step: Step::Control(id), left_behind: false }
+        let id = turn.send(Purpose::Group, action, STOP_CONTROL_BOUND);
+        Teardown { manner, step: TeardownStep::Control(id), left_behind: false }
     }
 
     pub(crate) fn manner(&self) -> Manner {
@@ -123,41 +127,41 @@ impl Teardown {
 
     /// Whether it waits for what is on its way to end, before it begins.
     pub(crate) fn waits_for_quiet(&self) -> bool {
-        self.step == Step::Quiet
+        self.step == TeardownStep::Quiet
     }
 
     /// Whether the first KILL is on its way.
     pub(crate) fn kills_first(&self) -> bool {
-        matches!(self.step, Step::Kill(_))
+        matches!(self.step, TeardownStep::Kill(_))
     }
 
     /// When it goes on by time alone.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        if let Step::Stuck { again } = self.step { Some(again) } else { None }
+        if let TeardownStep::Stuck { again } = self.step { Some(again) } else { None }
     }
 
     /// Goes on with what is known.
     pub(crate) fn advance(&mut self, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
         match self.step {
-            Step::Quiet if !turn.orders.busy(turn.domain) => self.stop_before(target.engines.len(), target, turn),
-            Step::Stuck { again } if again <= turn.now => {
-                self.step = Step::KillAgain(order_kill(target, turn));
+            TeardownStep::Quiet if !turn.open.busy(turn.domain) => self.stop_before(target.engines.len(), target, turn),
+            TeardownStep::Stuck { again } if again <= turn.now => {
+                self.step = TeardownStep::KillAgain(order_kill(target, turn));
                 TeardownProgress::Working
             }
-            Step::Starts if !turn.orders.starting(turn.domain) => {
-                self.step = Step::KillAgain(order_kill(target, turn));
+            TeardownStep::Starts if !turn.open.starting(turn.domain) => {
+                self.step = TeardownStep::KillAgain(order_kill(target, turn));
                 TeardownProgress::Working
             }
-            Step::Quiet
-            | Step::Stop(..)
-            | Step::Kill(_)
-            | Step::KillAgain(_)
-            | Step::Gone(_)
-            | Step::Stuck { .. }
-            | Step::Starts
-            | Step::EnginesEnded
-            | Step::Control(_)
-            | Step::Ended => TeardownProgress::Working,
+            TeardownStep::Quiet
+            | TeardownStep::Stop(..)
+            | TeardownStep::Kill(_)
+            | TeardownStep::KillAgain(_)
+            | TeardownStep::Gone(_)
+            | TeardownStep::Stuck { .. }
+            | TeardownStep::Starts
+            | TeardownStep::EnginesEnded
+            | TeardownStep::Control(_)
+            | TeardownStep::Ended => TeardownProgress::Working,
         }
     }
 
@@ -170,31 +174,33 @@ impl Teardown {
         turn: &mut Turn<'_>,
     ) -> TeardownProgress {
         match &self.step {
-            Step::Stop(order, name) if *order == id => {
+            TeardownStep::Stop(order, name) if *order == id => {
                 // Its place may have changed with the configuration.
-                let place = target.engines.iter().position(|engine| engine.name() == name);
-                self.stopped(place.unwrap_or(target.engines.len()), outcome, target, turn)
+                let index = target.engines.iter().position(|engine| engine.name() == name);
+                self.stopped(index.unwrap_or(target.engines.len()), outcome, target, turn)
             }
-            Step::Kill(order) | Step::KillAgain(order) if *order == id => self.killed(outcome, target, turn),
-            Step::Gone(order) if *order == id => self.waited(outcome, turn),
-            Step::Control(order) if *order == id => self.control_stopped(outcome, turn),
-            Step::Quiet
-            | Step::Stop(..)
-            | Step::Kill(_)
-            | Step::KillAgain(_)
-            | Step::Gone(_)
-            | Step::Stuck { .. }
-            | Step::Starts
-            | Step::EnginesEnded
-            | Step::Control(_)
-            | Step::Ended => TeardownProgress::Working,
+            TeardownStep::Kill(order) | TeardownStep::KillAgain(order) if *order == id => {
+                self.killed(outcome, target, turn)
+            }
+            TeardownStep::Gone(order) if *order == id => self.waited(outcome, turn),
+            TeardownStep::Control(order) if *order == id => self.control_stopped(outcome, turn),
+            TeardownStep::Quiet
+            | TeardownStep::Stop(..)
+            | TeardownStep::Kill(_)
+            | TeardownStep::KillAgain(_)
+            | TeardownStep::Gone(_)
+            | TeardownStep::Stuck { .. }
+            | TeardownStep::Starts
+            | TeardownStep::EnginesEnded
+            | TeardownStep::Control(_)
+            | TeardownStep::Ended => TeardownProgress::Working,
         }
     }
 
     /// The engine at that place was stopped.
     fn stopped(
         &mut self,
-        place: usize,
+        index: usize,
         outcome: Outcome,
         target: &Target<'_>,
         turn: &mut Turn<'_>,
@@ -205,18 +211,18 @@ impl Teardown {
             }
             self.left_behind = true;
         }
-        self.stop_before(place, target, turn)
+        self.stop_before(index, target, turn)
     }
 
     /// Stops the next engine, from the last one on, that may have a process.
-    fn stop_before(&mut self, place: usize, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
+    fn stop_before(&mut self, index: usize, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
         let may_have = |engine: &&Engine| engine.instance.incarnation > 0;
-        let Some(engine) = target.engines[..place].iter().rev().find(may_have) else {
-            self.step = Step::EnginesEnded;
+        let Some(engine) = target.engines[..index].iter().rev().find(may_have) else {
+            self.step = TeardownStep::EnginesEnded;
             return TeardownProgress::EnginesEnded;
         };
         let id = order_stop(engine, target.id, engine.policy.stop_timeout, Purpose::Group, turn);
-        self.step = Step::Stop(id, engine.name().clone());
+        self.step = TeardownStep::Stop(id, engine.name().clone());
         TeardownProgress::Working
     }
 
@@ -239,7 +245,7 @@ impl Teardown {
         let pids = processes.iter().map(|process| process.pid).collect();
         let action = Action::AwaitGone { domain: target.id.clone(), engines: names(target), processes };
         let bound = if self.manner == Manner::ForARestart { GONE_BOUND } else { GONE_BOUND_OF_A_STOP };
-        self.step = Step::Gone(turn.order(Purpose::Group, action, bound));
+        self.step = TeardownStep::Gone(turn.send(Purpose::Group, action, bound));
         TeardownProgress::Killed(pids)
     }
 
@@ -251,16 +257,16 @@ impl Teardown {
             self.left_behind = true;
         }
         match self.manner {
-            Manner::ForARestart if turn.orders.launching(turn.domain) => {
-                self.step = Step::Stuck { again: turn.now.after(STUCK_PAUSE) };
+            Manner::ForARestart if turn.open.launching(turn.domain) => {
+                self.step = TeardownStep::Stuck { again: turn.now.after(STUCK_PAUSE) };
                 TeardownProgress::NothingLives
             }
-            Manner::AtOnce if turn.orders.starting(turn.domain) => {
-                self.step = Step::Starts;
+            Manner::AtOnce if turn.open.starting(turn.domain) => {
+                self.step = TeardownStep::Starts;
                 TeardownProgress::Working
             }
             Manner::ForARestart | Manner::AtOnce | Manner::InOrder => {
-                self.step = Step::EnginesEnded;
+                self.step = TeardownStep::EnginesEnded;
                 TeardownProgress::EnginesEnded
             }
         }
@@ -273,7 +279,7 @@ impl Teardown {
             }
             self.left_behind = true;
         }
-        self.step = Step::Ended;
+        self.step = TeardownStep::Ended;
         TeardownProgress::ControlEnded
     }
 
@@ -281,7 +287,7 @@ impl Teardown {
     fn obstructed(&mut self, action: FailedAction, outcome: Outcome, turn: &mut Turn<'_>) -> Option<TeardownProgress> {
         let obstacle = Obstacle::of(outcome);
         if self.manner == Manner::ForARestart {
-            self.step = Step::Stuck { again: turn.now.after(STUCK_PAUSE) };
+            self.step = TeardownStep::Stuck { again: turn.now.after(STUCK_PAUSE) };
             return Some(TeardownProgress::Obstructed(obstacle));
         }
         if !matches!(obstacle, Obstacle::Lives(_)) {
@@ -294,12 +300,12 @@ impl Teardown {
 /// Orders KILL for clients of the server that no engine owns.
 pub(crate) fn kill_strays(domain: &DomainId, strays: Vec<u32>, turn: &mut Turn<'_>) {
     let action = Action::KillEngines { domain: domain.clone(), engines: Vec::new(), strays };
-    turn.order(Purpose::Group, action, KILL_BOUND);
+    turn.send(Purpose::Group, action, KILL_BOUND);
 }
 
 fn order_kill(target: &Target<'_>, turn: &mut Turn<'_>) -> ActionId {
     let action = Action::KillEngines { domain: target.id.clone(), engines: names(target), strays: Vec::new() };
-    turn.order(Purpose::Group, action, KILL_BOUND)
+    turn.send(Purpose::Group, action, KILL_BOUND)
 }
 
 /// Orders TERM, KILL after `grace`, and the proof for one engine.
@@ -311,7 +317,7 @@ pub(crate) fn order_stop(
     turn: &mut Turn<'_>,
 ) -> ActionId {
     let action = Action::StopEngine { engine: domain.member(engine.name()), grace };
-    turn.order(purpose, action, grace + DEATH_BOUND)
+    turn.send(purpose, action, grace + DEATH_BOUND)
 }
 
 fn names(target: &Target<'_>) -> Vec<EngineName> {
@@ -373,7 +379,7 @@ mod tests {
         fn launches(&mut self) -> ActionId {
             let action = Action::StartControl { domain: self.id.clone() };
             let purpose = Purpose::Launch(EngineName::from("a"));
-            let id = self.stand.turn(0).order(purpose, action, Duration::from_secs(60));
+            let id = self.stand.turn(0).send(purpose, action, Duration::from_secs(60));
             self.stand.actions();
             id
         }

@@ -14,7 +14,7 @@ use crate::decide::facts::engine::Engine;
 use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::facts::{AFTERSHOCK, ServerFacts};
 use crate::decide::may::May;
-use crate::decide::orders::Purpose;
+use crate::decide::open_actions::Purpose;
 use crate::decide::turn::Turn;
 use crate::model::{Action, DomainId, FailedAction, Fault, Moment, Outcome};
 
@@ -132,7 +132,7 @@ fn terminate_or_stop(engine: &mut Engine, beside: &Beside<'_>, turn: &mut Turn<'
     let name = engine.name().clone();
     let bound = TERMINATE_BOUND * u32::try_from(clients.len()).unwrap_or(u32::MAX);
     let action = Action::TerminateClients { engine: beside.domain.member(&name), server, clients };
-    engine.stage = Stage::Ending(Ending::Terminate(turn.order(Purpose::Engine(name), action, bound)));
+    engine.stage = Stage::Ending(Ending::Terminate(turn.send(Purpose::Engine(name), action, bound)));
 }
 
 fn stop(engine: &mut Engine, beside: &Beside<'_>, turn: &mut Turn<'_>) {

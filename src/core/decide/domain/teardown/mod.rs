@@ -12,9 +12,8 @@
 //! one engine:     Look -> Terminate -> Stop -> Aftershock
 //!                                      ^  |
 //!                                      Stuck
-//! ```
-//! What to do about an obstacle is the owner's: a restart is held and tries again, an engine stays out while its
-//! siblings serve, a stop goes on and leaves behind what it could not prove gone.
+//! ``` What to do about an obstacle is the owner's: a restart is held and tries again, an engine stays stopped while
+//! its siblings serve, a stop goes on and leaves behind what it could not prove gone.
 //!
 //! All bounds and pauses stand here. Where two differ the reason stands beside them.
 
@@ -35,7 +34,7 @@ const KILL_BOUND: Duration = Duration::from_secs(5);
 /// Upper bound for all of them to be gone before a restart: one with 16 GiB resident takes a second. Nothing can start
 /// earlier anyway, and what comes after it is a held group.
 const GONE_BOUND: Duration = Duration::from_secs(30);
-/// The same for a stop: somebody waits for its end, and what is left is reported and left behind.
+/// The same bound for a stop: a person waits for its end, and what is left is reported and left behind.
 const GONE_BOUND_OF_A_STOP: Duration = Duration::from_secs(5);
 /// Upper bound for an engine to be gone after its KILL, which follows its own time to stop: a process may die slowly.
 const DEATH_BOUND: Duration = Duration::from_secs(15);

@@ -43,7 +43,7 @@ impl Obstacle {
         }
     }
 
-    /// In words.
+    /// Sentence for people.
     pub(crate) fn why(&self) -> String {
         match self {
             Obstacle::Lives(remaining) => {

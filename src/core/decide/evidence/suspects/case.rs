@@ -47,7 +47,7 @@ pub(crate) struct Case {
     /// Ends of main processes, in order.
     pub exits: Vec<(Moment, EngineName, Exit)>,
     pub opened: Moment,
-    pub told: Option<Verdict>,
+    pub emitted: Option<Verdict>,
     /// There is evidence that the reported verdict does not know.
     pub news: bool,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Case {
 impl Suspects {
     /// When time alone lets the verdict be reported, or the group be ended.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        let case = self.case.as_ref().filter(|case| case.told.is_none())?;
+        let case = self.case.as_ref().filter(|case| case.emitted.is_none())?;
         let all_said = case.opened.after(ALL_SAID);
         Some(if case.awaits_an_error() { case.evidence.fault_at.after(FIRST_ERROR).min(all_said) } else { all_said })
     }
@@ -63,7 +63,7 @@ impl Suspects {
     /// Time until which an error may come that would convict, for a group that is to be ended for `fault`; `None`:
     /// nothing is waited for. Never for long: see `FIRST_ERROR`.
     pub(crate) fn evidence_due(&self, fault: Fault) -> Option<Moment> {
-        let case = self.case.as_ref().filter(|case| fault == Fault::GpuFault && case.told.is_none())?;
+        let case = self.case.as_ref().filter(|case| fault == Fault::GpuFault && case.emitted.is_none())?;
         case.awaits_an_error().then(|| case.evidence.fault_at.after(FIRST_ERROR))
     }
 

@@ -48,8 +48,8 @@ fn strengths(verdict: &Verdict) -> Vec<(EngineName, Strength)> {
 
 /// Two or three busy engines; `culprit` is one of them and `blamed` the one that connected first.
 fn engines(count: usize, blamed: usize, kind: FaultKind) -> Vec<EngineEvidence> {
-    let name = |place: usize| format!("engine-{place}");
-    let one = |place| EngineEvidence { blamed: kind == FaultKind::Memory && place == blamed, ..busy(&name(place)) };
+    let name = |index: usize| format!("engine-{index}");
+    let one = |index| EngineEvidence { blamed: kind == FaultKind::Memory && index == blamed, ..busy(&name(index)) };
     (0..count).map(one).collect()
 }
 
@@ -59,9 +59,9 @@ fn trap() -> impl Strategy<Value = (Evidence, usize)> {
         |(count, culprit, first, others, killed_at_once)| {
             let culprit = culprit % count;
             let mut engines = engines(count, 0, FaultKind::Trap);
-            for (place, engine) in engines.iter_mut().enumerate() {
-                let after = if place == culprit { first } else { others[place] };
-                let heard = place == culprit || !killed_at_once;
+            for (index, engine) in engines.iter_mut().enumerate() {
+                let after = if index == culprit { first } else { others[index] };
+                let heard = index == culprit || !killed_at_once;
                 engine.error = heard.then(|| (micros(after), 719));
             }
             (fault(FaultKind::Trap, engines), culprit)
@@ -75,9 +75,9 @@ fn illegal_address() -> impl Strategy<Value = Evidence> {
     let heard = prop::collection::vec(prop::option::of(24_000..25_500u64), 3);
     (2..4usize, 0..3usize, heard, 0..3usize).prop_map(|(count, blamed, heard, in_xid)| {
         let mut engines = engines(count, blamed % count, FaultKind::Memory);
-        for (place, engine) in engines.iter_mut().enumerate() {
-            engine.error = heard[place].map(|after| (micros(after), 700));
-            engine.in_xid = place == in_xid;
+        for (index, engine) in engines.iter_mut().enumerate() {
+            engine.error = heard[index].map(|after| (micros(after), 700));
+            engine.in_xid = index == in_xid;
         }
         fault(FaultKind::Memory, engines)
     })
@@ -97,9 +97,9 @@ fn anything() -> impl Strategy<Value = Evidence> {
         0..3u32,
     );
     (kind, any::<bool>(), 0..3u32, prop::collection::vec(one, 0..5)).prop_map(|(kind, strangers, earlier, known)| {
-        let engine = |(place, (yes, error, left, exit, started, before)): (usize, (_, _, _, _, _, u32))| {
+        let engine = |(index, (yes, error, left, exit, started, before)): (usize, (_, _, _, _, _, u32))| {
             let [there, had_no_work, evicted, blamed, in_xid]: [bool; 5] = yes;
-            let base = if had_no_work { idle(&format!("e{place}")) } else { busy(&format!("e{place}")) };
+            let base = if had_no_work { idle(&format!("e{index}")) } else { busy(&format!("e{index}")) };
             let before = before.min(earlier);
             EngineEvidence { there, error, left, exit, evicted, blamed, in_xid, started, before, ..base }
         };

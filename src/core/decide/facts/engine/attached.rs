@@ -28,7 +28,7 @@ impl Engine {
         self.detached_for(now) >= Some(DETACHED_FOR)
     }
 
-    /// Detached for long enough to be no client's end, which needs no command, and not for ever.
+    /// Detached for long enough to be no client's end, which needs no command, and not indefinitely.
     pub(crate) fn detached_lately(&self, now: Moment) -> bool {
         self.detached_for(now).is_some_and(|time| (ENDS_WITHIN..LATELY).contains(&time))
     }
@@ -66,14 +66,15 @@ impl Engine {
     }
 }
 
-/// An engine that is seen detached for so long is failing.
+/// Time after which an engine that is seen detached is failing.
 const DETACHED_FOR: Duration = Duration::from_secs(3);
 
-/// A client's end shows as detached before its process is seen gone.
+/// Time within which a client's process is seen gone after it is seen detached.
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
-/// The lists are read closely for so long, then at leisure: a control command writes to the daemon's log.
+/// Time for which the lists are read closely, then at leisure: a control command writes to the daemon's log.
 const LATELY: Duration = Duration::from_secs(10);
 
-/// One that starts and is healthy is looked at closely: a client that ends is off all three lists by then.
+/// Time after which one that starts outside is reported, as it is looked at closely: a client that ends is off all
+/// three lists by then.
 const OUTSIDE_AT_START_FOR: Duration = Duration::from_millis(300);

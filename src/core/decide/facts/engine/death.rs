@@ -1,5 +1,5 @@
 //! How an engine that is to run dies, by facts alone: its main process ended, it could not be started or is not ready
-//! in its time, or its GPU processes are gone and it serves nobody. What is done about it is decided elsewhere.
+//! in its time, or its GPU processes are gone and it can't serve. What is done about it is decided elsewhere.
 
 use crate::decide::facts::ServerFacts;
 use crate::decide::facts::attached::Attachment;

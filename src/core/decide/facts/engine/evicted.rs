@@ -3,13 +3,13 @@
 use crate::decide::facts::died::Died;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::evicted::{ENDS_BY_ITSELF, OF_IT, TERMINATED};
-use crate::decide::facts::said::{Run, Standing};
+use crate::decide::facts::said::{Run, RunState};
 use crate::model::{Exit, Fault, Moment};
 
 impl Engine {
     /// When the server ended its client in this incarnation, and that in words.
     pub(crate) fn evicted(&self) -> Option<(Moment, String)> {
-        let by_fact = |run: &&Run| run.code == TERMINATED && run.standing == Standing::Confirmed;
+        let by_fact = |run: &&Run| run.code == TERMINATED && run.standing == RunState::Confirmed;
         let run = self.instance.output.said.all().find(by_fact)?;
         let because = "the MPS server ended its client (CUDA error 810) and neither mpswarden nor an operator here ordered that: \
                        servers of driver r615 and later do so where device memory runs short"
@@ -17,7 +17,7 @@ impl Engine {
         Some((self.instance.gpu.left.unwrap_or(run.first), because))
     }
 
-    /// Until when its end is waited for.
+    /// Time until which its end is waited for.
     pub(crate) fn eviction_due(&self) -> Option<Moment> {
         self.evicted().map(|(at, _)| at.after(ENDS_BY_ITSELF))
     }

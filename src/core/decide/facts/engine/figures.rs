@@ -12,7 +12,7 @@ use crate::decide::facts::stage::Stage;
 use crate::model::{EngineLoad, Moment};
 
 impl Engine {
-    /// Its load; `None`: it has none, or too old a one.
+    /// The engine's load; `None`: it has none, or too old a one.
     pub(crate) fn load(&self, now: Moment) -> Option<&EngineLoad> {
         self.instance.figures.load.fresh(LOAD_FRESH + self.policy.health_timeout, now).filter(|_| self.alive())
     }
@@ -22,7 +22,7 @@ impl Engine {
         if self.alive() { self.instance.figures.held.fresh(USAGE_FRESH, now).copied() } else { Some(0) }
     }
 
-    /// Until its device memory meets its limit, else the end of the GPU, at the pace of late.
+    /// Time until its device memory meets its limit, else the end of the GPU, at the pace of late.
     pub(crate) fn memory_time_to_limit(&self, reading: Option<&Reading>) -> Option<Duration> {
         let (held, limit) = self.device_memory_and_end(reading.filter(|_| self.alive())?)?;
         self.instance.figures.memory.time_to(limit, held)
@@ -77,7 +77,7 @@ impl Engine {
 /// What processes use is believed for so long: three of its intervals, and a second for the look itself.
 const USAGE_FRESH: Duration = Duration::from_secs(3 * TREES.as_secs() + 1);
 
-/// How many of these engines have requests; `None`: none serves, or of one that does nobody knows.
+/// How many of these engines have requests; `None`: none serves, or of one that does that is not known.
 pub(crate) fn active_level<'e>(engines: impl Iterator<Item = &'e Engine>, now: Moment) -> Option<Level> {
     let mut level: Option<Level> = None;
     for engine in engines.filter(|engine| engine.stage == Stage::Serving) {

@@ -17,16 +17,16 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Where an engine runs that nobody wants elsewhere: as a client in the main domain.
+    /// The seat of an engine that is not wanted elsewhere: a client in the main domain.
     pub(crate) const HOME: Seat = Seat { slot: Slot::Main, mps: MpsUse::Client };
 }
 
 /// What an engine is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
-    /// It runs there.
+    /// The engine runs there.
     Run(Seat),
-    /// It has no process, for this reason.
+    /// The engine has no process, for this reason.
     Rest(Rest),
     /// It has no process and is forgotten: the configuration has it no more.
     Leave,
@@ -54,9 +54,9 @@ impl Goal {
 /// Whether the configuration has an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Listed {
-    /// It has.
+    /// The configuration has it.
     Yes,
-    /// It had, and has it no more.
+    /// The configuration had it, and has it no more.
     Removed,
 }
 

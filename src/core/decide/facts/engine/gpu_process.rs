@@ -19,7 +19,8 @@ impl Engine {
         self.instance.gpu.processes.gone().is_some_and(|gone| self.refuses_since(gone))
     }
 
-    /// Its main process still answered after its GPU process had ended: so that one did not end because it was told to.
+    /// Its main process still answered after its GPU process had ended: so that one did not end because it was asked
+    /// to.
     pub(crate) fn outlived_its_gpu_process(&self) -> bool {
         let Some(gone) = self.instance.gpu.processes.gone().into_iter().chain(self.instance.gpu.left).min() else {
             return false;
@@ -55,6 +56,6 @@ impl Engine {
     }
 }
 
-/// A main process that notices the end of its GPU process ends too, within 150 ms or so, or says 500. One that
-/// calls itself healthy after this time has not noticed.
+/// Time within which a main process notices the end of its GPU process: it ends too, within 150 ms or so, or says 500.
+/// One that calls itself healthy after this time has not noticed.
 const NOTICES: Duration = Duration::from_millis(200);

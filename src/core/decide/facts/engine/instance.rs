@@ -27,7 +27,7 @@ pub(crate) struct Instance {
     pub outdated: bool,
     /// A process of it does not die: which, for people.
     pub stuck: Option<String>,
-    /// In words, why it does not serve.
+    /// Sentence about why it does not serve.
     pub note: Option<String>,
     pub probes: Probes,
     pub gpu: OnGpu,
@@ -43,10 +43,10 @@ pub(crate) struct Instance {
     pub beside: Beside,
 }
 
-/// Its main process.
+/// The main process of an engine.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MainProcess {
-    /// `None`: it is not there yet, or is proven gone.
+    /// Identity of the process; `None`: it is not there yet, or is proven gone.
     pub id: Option<ProcessId>,
     /// When and why it could not be started, if it could not.
     pub not_started: Option<(Moment, String)>,
@@ -56,7 +56,7 @@ pub(crate) struct MainProcess {
     pub ended: Option<(Moment, Exit)>,
 }
 
-/// Its processes.
+/// The processes of an engine.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tree {
     pub all: Known<Vec<ProcessId>>,
@@ -77,7 +77,7 @@ pub(crate) struct Probes {
 /// What it is on the GPU and to its server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OnGpu {
-    /// Where it computes; `None`: unknown.
+    /// Place where the engine computes; `None`: unknown.
     pub watched: Option<Watched>,
     /// When a process of it last began to leave the server.
     pub left: Option<Moment>,
@@ -101,7 +101,7 @@ pub(crate) struct Output {
     pub wants_index: bool,
 }
 
-/// Its requests' tokens, its answers and its connections: whether it gets on, and whether somebody waits.
+/// Its requests' tokens, its answers and its connections: whether it makes progress, and whether a client waits.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
     pub tokens: Tokens,

@@ -1,4 +1,4 @@
-//! What limits an engine, and whether the word on what its processes were told is still to come.
+//! What limits an engine, and whether the look at its processes' settings is still to come.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ impl Engine {
         self.instance.mps == MpsUse::Client && (self.policy.device_memory_limit.is_some() || self.policy.sm_limited)
     }
 
-    /// Whether a look at what its processes were told is wanted: it has limits, and none since they changed.
+    /// Whether a look at its processes' settings is wanted: it has limits, and none since they changed.
     pub(crate) fn wants_environment(&self) -> bool {
         self.is_limited()
             && self
@@ -24,7 +24,7 @@ impl Engine {
                 .is_none_or(|looked| looked < self.instance.limits.changed.max(self.instance.process.started))
     }
 
-    /// It is healthy, and the word on what it was told is still to come.
+    /// Whether it is healthy, and the look at its settings is still to come.
     pub(crate) fn awaits_environment(&self, now: Moment) -> bool {
         self.environment_due().is_some_and(|due| now < due)
     }
@@ -35,7 +35,7 @@ impl Engine {
         self.instance.probes.good_since.filter(|_| awaits).map(|since| since.after(WAITS))
     }
 
-    /// Bytes of device memory that MPS lets it have; outside MPS on purpose nobody limits it.
+    /// Bytes of device memory that MPS lets it have; outside MPS on purpose nothing limits it.
     pub(crate) fn device_memory_limit(&self) -> Option<u64> {
         self.policy.device_memory_limit.filter(|_| self.instance.mps == MpsUse::Client)
     }
@@ -55,5 +55,5 @@ impl Engine {
 /// limit counts the context too (docs/h200.md). The rest is for other GPUs and drivers.
 const TOLERANCE: u64 = 64 << 20;
 
-/// An engine that is ready waits so long, at most, for the word on what it was told.
+/// Longest time for which an engine that is ready waits for the look at its settings.
 const WAITS: Duration = Duration::from_millis(500);

@@ -33,13 +33,13 @@ use crate::decide::facts::words::Telling;
 use crate::decide::policy::{EnginePolicy, MpsUse};
 use crate::model::{ActionId, EngineName, EngineState, Health, Known, Moment};
 
-/// So many bad probes in a row make a serving engine failing: one slow answer is no failure.
+/// Number of bad probes in a row that make a serving engine failing: one slow answer is no failure.
 const BAD_PROBES: u32 = 2;
 
 /// Whether the watchdog sees what it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::decide) enum Sight {
-    /// It does.
+    /// The watchdog sees it.
     Clear,
     /// What it shows is too old, or was never seen.
     Blind,
@@ -56,8 +56,8 @@ pub(crate) struct Engine {
     pub failures: Attempts,
     /// Times in a row that the server ended its client: each is answered a little later than the one before.
     pub evictions: u32,
-    /// Since when processes of it, which start, have had a connection to the daemon's pipe and no client: its next
-    /// start is the same wait.
+    /// Time since which processes of it, which start, have had a connection to the daemon's pipe and no client: its
+    /// next start is the same wait.
     pub knocks: Option<Moment>,
     /// What was reported of its error lines, and how many no fact confirmed.
     pub telling: Telling,
@@ -98,7 +98,7 @@ impl Engine {
         &self.policy.name
     }
 
-    /// What must survive.
+    /// The memory of the engine that must survive.
     pub(crate) fn memory(&self) -> EngineMemory {
         EngineMemory {
             incarnation: self.instance.incarnation,
@@ -207,7 +207,7 @@ impl Engine {
     }
 
     /// NVML read its GPU. What it lists of this engine is believed where it shows that it speaks of our processes, and
-    /// misses none that is a client: in some containers it lists nobody, or other pids.
+    /// misses none that is a client: in some containers it lists no process, or other pids.
     pub(crate) fn listed(&mut self, reading: &Reading, server: &ServerFacts) {
         let clients = server.clients.last();
         let is_client = |pid: u32| clients.is_some_and(|clients| clients.contains(&pid));

@@ -24,13 +24,13 @@ impl Engine {
         self.wanted.listed == Listed::Removed
     }
 
-    /// In words, that its turn in a changed configuration has not come.
+    /// Sentence that its turn in a changed configuration has not come.
     pub(crate) fn waits_to_roll(&self) -> Option<String> {
         let waits = self.instance.outdated && self.alive() && !matches!(self.stage, Stage::Ending(_));
         waits.then(|| "runs as it was configured before; it rolls once the one before it serves".to_owned())
     }
 
-    /// Gives it up if it failed as often as its budget allows: it is not started again before somebody releases it. The
+    /// Gives it up if it failed as often as its budget allows: it is not started again before it is released. The
     /// failures, if so; that it was given up outlives their window.
     pub(crate) fn give_up(&mut self, recovery: &RecoveryPolicy, now: Moment) -> Option<u32> {
         let failures = self.failures.within(recovery.budget_window, now);

@@ -35,5 +35,5 @@ impl Engine {
 /// restart waits longer for it.
 const COUNT_BOUND: Duration = Duration::from_millis(20);
 
-/// An engine with less room than this share of its limit is at it: allocators take memory in large pieces.
+/// Share of its limit below whose room an engine is at its limit: allocators take memory in large pieces.
 const AT_ITS_LIMIT: f64 = 0.05;

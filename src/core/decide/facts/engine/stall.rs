@@ -1,8 +1,8 @@
-//! Whether an engine stands still: somebody waits for it and nothing comes out. It says since when, from which moment that
-//! is a hang, and how closely it is looked at until then.
+//! Whether an engine stands still: a client waits for it and nothing comes out. It says since when, from which moment
+//! that is a hang, and how closely it is looked at until then.
 //!
-//! Gauges alone never make it stand: they may be ones that nobody writes. Somebody waits where a client's request has no
-//! answer yet, by the kernel's word on its connections, or where the watchdog's own question has none.
+//! Gauges alone never make it stand: they may be ones that are not written. A client waits where a client's request has
+//! no answer yet, by the kernel's word on its connections, or where the watchdog's own question has none.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl Engine {
         [silent, counters, token].into_iter().flatten().max_by_key(|stall| stall.lasts)
     }
 
-    /// Requests run, nothing moves, and somebody waits; from when all of that holds.
+    /// Requests run, nothing moves, and a client waits; from when all of that holds.
     fn counters_stand(&self) -> Option<Standing> {
         let (counters, waited) = (self.instance.progress.tokens.standing()?, self.instance.progress.passage.waited()?);
         let seen = counters.seen.min(self.instance.progress.passage.seen_at()?);
@@ -63,7 +63,7 @@ impl Engine {
         }
     }
 
-    /// Between which readings it last got on, by any of its signs.
+    /// The two readings between which it last made progress, by any of its signs.
     pub(crate) fn worked(&self) -> Option<Stretch> {
         let signs =
             [self.instance.progress.tokens.moved(), self.instance.progress.passage.moved(), self.instance.gpu.kernels];
@@ -112,27 +112,28 @@ impl Engine {
 
     /// How often a token is to be asked for; `None`: it is not allowed, or something else tells whether it hangs.
     pub(crate) fn token_every(&self) -> Option<Duration> {
-        let told =
+        let is_known =
             self.instance.progress.tokens.standing_is_known() && self.instance.progress.passage.blind().is_none();
-        let asks = self.policy.probe_request && !told && self.stage == Stage::Serving;
+        let asks = self.policy.probe_request && !is_known && self.stage == Stage::Serving;
         asks.then(|| (self.policy.hang_after / 4).clamp(TOKEN.0, TOKEN.1))
     }
 }
 
-/// A load is read so often at most, however short `hang_after` is.
+/// Shortest pause between two readings of a load, however short `hang_after` is.
 const FASTEST: Duration = Duration::from_millis(200);
 
-/// Around the moment at which it would be a hang.
+/// Pause between readings around the moment at which it would be a hang.
 const CLOSE: Duration = Duration::from_millis(250);
 
-/// What was last seen is believed for so long, over the time that an answer may take: three intervals.
+/// Time for which what was last seen is believed, over the time that an answer may take: three intervals.
 const FRESH: Duration = Duration::from_secs(6);
 
-/// Readings further apart, over the time that an answer may take, say nothing about the time between them.
+/// Distance of readings, over the time that an answer may take, above which they say nothing about the time between
+/// them.
 const GAP: Duration = Duration::from_secs(6);
 
-/// An engine whose tokens moved so lately gets on.
+/// Time after its tokens moved in which an engine makes progress.
 const MOVES: Duration = Duration::from_secs(5);
 
-/// A token is asked for so often at least, and at most.
+/// Pauses between two questions for a token, the shortest and the longest.
 const TOKEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));

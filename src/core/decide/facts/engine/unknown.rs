@@ -10,7 +10,7 @@ impl Engine {
         Some(self.policy.kind).filter(|kind| *kind != EngineKind::Other).or(shown).unwrap_or_default()
     }
 
-    /// Why nobody can say whether it hangs, unless it answers nothing at all.
+    /// Reason why it is not known whether it hangs, unless it answers nothing at all.
     pub(crate) fn unknown_hang(&self, load: Option<&str>, traffic: Option<&str>) -> Option<String> {
         if self.policy.probe_request {
             return None;
@@ -18,7 +18,7 @@ impl Engine {
         let cure = "probe_request = true may ask it for a token";
         match (load, traffic) {
             (Some(why), _) => Some(format!("no tokens can be counted: {why}; {cure}")),
-            (None, Some(why)) => Some(format!("nobody can say whether a client waits: {why}; {cure}")),
+            (None, Some(why)) => Some(format!("it is not known whether a client waits: {why}; {cure}")),
             (None, None) => None,
         }
     }

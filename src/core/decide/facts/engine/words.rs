@@ -24,7 +24,7 @@ impl Engine {
         died.fault != Fault::EngineDied
     }
 
-    /// Counts error lines that no fact confirmed, and tells of them now and then.
+    /// Counts error lines that no fact confirmed, and emits them now and then.
     pub(crate) fn doubts(&mut self, doubted: Doubted, turn: &mut Turn<'_>) {
         let (code, how, _) = doubted;
         if code == OUT_OF_MEMORY && how == Doubt::Refuted {

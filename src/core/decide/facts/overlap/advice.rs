@@ -18,7 +18,7 @@ struct Spell {
     /// When it was last known to be.
     known: Moment,
     value: f64,
-    told: bool,
+    given: bool,
 }
 
 /// What does not pay, or did not a moment ago.
@@ -58,8 +58,8 @@ impl Spells {
     }
 
     /// The advice that holds.
-    pub(crate) fn told(&self) -> Vec<Advice> {
-        self.0.iter().filter(|(_, spell)| spell.told).map(|(key, spell)| advice(key, spell)).collect()
+    pub(crate) fn given(&self) -> Vec<Advice> {
+        self.0.iter().filter(|(_, spell)| spell.given).map(|(key, spell)| advice(key, spell)).collect()
     }
 
     fn weigh(
@@ -71,14 +71,14 @@ impl Spells {
         news: &mut Vec<News>,
     ) {
         let Some((value, bad)) = value else { return };
-        let told = self.0.get(&key).is_some_and(|spell| spell.told);
-        if !bad(value, if told { HYSTERESIS } else { 0.0 }) {
+        let given = self.0.get(&key).is_some_and(|spell| spell.given);
+        if !bad(value, if given { HYSTERESIS } else { 0.0 }) {
             return news.extend(self.end(&key, now, Some(value)));
         }
-        let spell = self.0.entry(key.clone()).or_insert(Spell { since: now, known: now, value, told });
+        let spell = self.0.entry(key.clone()).or_insert(Spell { since: now, known: now, value, given });
         (spell.known, spell.value) = (now, value);
-        if !spell.told && now.since(spell.since) >= after {
-            spell.told = true;
+        if !spell.given && now.since(spell.since) >= after {
+            spell.given = true;
             news.push(News::Began(advice(&key, spell)));
         }
     }
@@ -90,7 +90,7 @@ impl Spells {
     }
 
     fn end(&mut self, key: &(AdviceReason, Option<EngineName>), now: Moment, value: Option<f64>) -> Option<News> {
-        let spell = self.0.remove(key).filter(|spell| spell.told)?;
+        let spell = self.0.remove(key).filter(|spell| spell.given)?;
         let (reason, engine) = key.clone();
         Some(News::Ended { reason, engine, lasted: now.since(spell.since), value })
     }
@@ -143,8 +143,8 @@ mod tests {
 
     #[test]
     fn it_is_taken_back_when_the_gain_is_clearly_over_its_bound() {
-        let told = [(0, Some(1.0)), (300, Some(1.0)), (600, Some(1.0)), (610, Some(1.08)), (620, Some(1.11))];
-        assert_eq!(news(&told), [(600, began(0, 1.0)), (620, ended(620, Some(1.11)))]);
+        let given = [(0, Some(1.0)), (300, Some(1.0)), (600, Some(1.0)), (610, Some(1.08)), (620, Some(1.11))];
+        assert_eq!(news(&given), [(600, began(0, 1.0)), (620, ended(620, Some(1.11)))]);
     }
 
     #[test]
@@ -152,8 +152,8 @@ mod tests {
         let short = [(0, Some(1.0)), (10, None), (299, None), (300, Some(1.0)), (600, Some(1.0))];
         assert_eq!(news(&short), [(600, began(0, 1.0))]);
         assert_eq!(news(&[(0, Some(1.0)), (301, None), (302, Some(1.0)), (600, Some(1.0))]), []);
-        let told = [(0, Some(1.0)), (300, Some(1.0)), (600, Some(1.0)), (900, None), (901, None)];
-        assert_eq!(news(&told)[1..], [(901, ended(901, None))]);
+        let given = [(0, Some(1.0)), (300, Some(1.0)), (600, Some(1.0)), (900, None), (901, None)];
+        assert_eq!(news(&given)[1..], [(901, ended(901, None))]);
     }
 
     #[test]
@@ -163,13 +163,16 @@ mod tests {
         for second in [0, 300, 600] {
             spells.judge(None, &[(a.clone(), Some(3.1)), (b.clone(), Some(3.0))], &policy(), at(second));
         }
-        let told = spells.told();
-        assert_eq!(told.len(), 1);
-        assert_eq!((told[0].reason, &told[0].engine, told[0].value), (AdviceReason::Slowdown, &Some(a.clone()), 3.1));
+        let given = spells.given();
+        assert_eq!(given.len(), 1);
+        assert_eq!(
+            (given[0].reason, &given[0].engine, given[0].value),
+            (AdviceReason::Slowdown, &Some(a.clone()), 3.1)
+        );
         spells.judge(None, &[(a.clone(), Some(2.9))], &policy(), at(610));
-        assert_eq!(spells.told().len(), 1, "hardly better");
+        assert_eq!(spells.given().len(), 1, "hardly better");
         spells.judge(None, &[(a, Some(2.8))], &policy(), at(620));
-        assert_eq!(spells.told(), []);
+        assert_eq!(spells.given(), []);
     }
 
     #[test]
@@ -179,6 +182,6 @@ mod tests {
         for second in [0, 300, 600] {
             spells.judge(None, &[(EngineName::from("a"), Some(90.0))], &no_bound, at(second));
         }
-        assert_eq!(spells.told(), []);
+        assert_eq!(spells.given(), []);
     }
 }

@@ -47,7 +47,7 @@ impl Overlap {
             by_clients: self.counts.by_clients(engines),
             last_window: self.counts.last,
             gain: self.gain.fresh(LOAD_FRESH, now).copied(),
-            advice: self.spells.told(),
+            advice: self.spells.given(),
         }
     }
 }

@@ -55,8 +55,8 @@ impl Learnt {
             Taken::Unix(_) => Moment::ZERO,
         };
         if self.points.len() >= MOST_POINTS {
-            let oldest = (0..self.points.len()).min_by_key(|place| seen(&self.points[*place]));
-            oldest.map(|place| self.points.remove(place));
+            let oldest = (0..self.points.len()).min_by_key(|index| seen(&self.points[*index]));
+            oldest.map(|index| self.points.remove(index));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decide::facts::overlap::baseline::LoadPoint;
 use crate::decide::facts::overlap::pace::Pace;
-use crate::decide::orders::DomainNumber;
+use crate::decide::open_actions::DomainNumber;
 use crate::model::{EngineName, Moment};
 
 /// Shortest stretch from which a rate is learnt.

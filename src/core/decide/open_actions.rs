@@ -1,18 +1,18 @@
-//! Orders that have no outcome yet: who waits for which.
+//! Actions that have no outcome yet: who waits for which.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{ActionId, EngineName, Look, Moment};
 
-/// How long after its deadline an order is given up even if the executor says nothing.
+/// How long after its deadline an action is given up even if the executor says nothing.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// One domain of this run. What it is called may be another's later; this is never given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct DomainNumber(pub u64);
 
-/// What an order was for.
+/// What an action was for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// A reading.
@@ -33,7 +33,7 @@ pub(super) enum Purpose {
     Save,
 }
 
-/// One order without an outcome.
+/// One action without an outcome.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
     /// The domain it belongs to; `None`: to none.
@@ -43,16 +43,16 @@ pub(super) struct Open {
     deadline: Moment,
 }
 
-/// All orders without an outcome.
+/// All actions without an outcome.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Orders {
+pub(super) struct OpenActions {
     last: u64,
     open: BTreeMap<ActionId, Open>,
     deadlines: BTreeSet<(Moment, ActionId)>,
 }
 
-impl Orders {
-    /// Takes up a new order.
+impl OpenActions {
+    /// Adds a new action.
     pub(super) fn add(&mut self, domain: Option<DomainNumber>, purpose: Purpose, deadline: Moment) -> ActionId {
         self.last += 1;
         let id = ActionId(self.last);
@@ -61,19 +61,19 @@ impl Orders {
         id
     }
 
-    /// Ends an order. `None`: it had ended before, and this outcome comes too late to count.
+    /// Ends an action. `None`: it had ended before, and this outcome comes too late to count.
     pub(super) fn end(&mut self, id: ActionId) -> Option<Open> {
         let open = self.open.remove(&id)?;
         self.deadlines.remove(&(open.deadline, id));
         Some(open)
     }
 
-    /// The order that has waited longest for an executor that broke its promise to answer by the deadline.
+    /// The action that has waited longest for an executor that broke its promise to answer by the deadline.
     pub(super) fn overdue(&self, now: Moment) -> Option<ActionId> {
         self.deadlines.first().filter(|(deadline, _)| deadline.after(SLACK) <= now).map(|(_, id)| *id)
     }
 
-    /// When the next order would be overdue.
+    /// When the next action would be overdue.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         self.deadlines.first().map(|(deadline, _)| deadline.after(SLACK))
     }
@@ -111,29 +111,29 @@ mod tests {
 
     #[test]
     fn an_order_ends_once() {
-        let mut orders = Orders::default();
-        let id = orders.add(Some(ONE), Purpose::Group, at(10));
-        assert!(orders.end(id).is_some());
-        assert!(orders.end(id).is_none());
+        let mut open = OpenActions::default();
+        let id = open.add(Some(ONE), Purpose::Group, at(10));
+        assert!(open.end(id).is_some());
+        assert!(open.end(id).is_none());
     }
 
     #[test]
     fn an_order_without_an_outcome_is_given_up_a_second_after_its_deadline() {
-        let mut orders = Orders::default();
-        let id = orders.add(Some(ONE), Purpose::Group, at(10));
-        assert_eq!(orders.overdue(at(1009)), None);
-        assert_eq!(orders.overdue(at(1010)), Some(id));
-        assert_eq!(orders.next_deadline(), Some(at(1010)));
+        let mut open = OpenActions::default();
+        let id = open.add(Some(ONE), Purpose::Group, at(10));
+        assert_eq!(open.overdue(at(1009)), None);
+        assert_eq!(open.overdue(at(1010)), Some(id));
+        assert_eq!(open.next_deadline(), Some(at(1010)));
     }
 
     #[test]
     fn a_group_waits_for_its_own_starts_and_for_no_look() {
-        let mut orders = Orders::default();
-        orders.add(Some(ONE), Purpose::Watch, at(10));
-        orders.add(Some(TWO), Purpose::Launch(EngineName::from("a")), at(10));
-        assert!(!orders.busy(ONE) && !orders.launching(ONE) && !orders.starting(ONE));
-        assert!(orders.busy(TWO) && orders.launching(TWO) && orders.starting(TWO));
-        orders.add(Some(ONE), Purpose::Control, at(10));
-        assert!(orders.busy(ONE) && !orders.launching(ONE) && orders.starting(ONE));
+        let mut open = OpenActions::default();
+        open.add(Some(ONE), Purpose::Watch, at(10));
+        open.add(Some(TWO), Purpose::Launch(EngineName::from("a")), at(10));
+        assert!(!open.busy(ONE) && !open.launching(ONE) && !open.starting(ONE));
+        assert!(open.busy(TWO) && open.launching(TWO) && open.starting(TWO));
+        open.add(Some(ONE), Purpose::Control, at(10));
+        assert!(open.busy(ONE) && !open.launching(ONE) && open.starting(ONE));
     }
 }
