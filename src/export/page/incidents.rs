@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::View;
 use super::figures::{date_time, machine_time};
 use crate::model::{Incident, IncidentLine};
+use crate::text::cost::cost_of;
 use crate::text::span::span_of;
 
 /// Number of incidents that are shown; the API has the rest.
@@ -36,6 +37,8 @@ fn one(incident: &Incident, open: bool) -> Markup {
             }
             p { b { "Evidence: " } (incident.because) }
             p { b { "Decided " } (offset(incident, incident.decided_at)) " after it" }
+            @if let Some(cause) = &incident.caused_by { p { b { "Caused by: " } a href={ "#" (cause) } { (cause) } } }
+            @if let Some(cost) = cost_of(incident.requests_in_flight, &incident.unavailable_seconds) { p { b { "Cost: " } (cost) } }
             @if let Some(verdict) = &incident.verdict { p { b { "Who: " } (verdict) } }
             @if !incident.suspects.is_empty() { (suspects(incident)) }
             @if !steps.is_empty() { (drawn(&steps)) }
