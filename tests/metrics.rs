@@ -183,7 +183,8 @@ fn every_state_is_exactly_one_series_of_its_enumeration() {
         assert_eq!(scraped(&now).the_one("mps_group_held{"), reason.as_str());
     }
     for step in RecoveryStep::ALL {
-        let recovery = RecoveryStatus { tier: Tier::Clients, reason: None, step: *step, since: at(14.0) };
+        let (tier, step) = (Tier::Clients, *step);
+        let recovery = RecoveryStatus { tier, reason: None, step, since: at(14.0), next_try: None };
         now.groups[0].recovery = Some(recovery);
         assert_eq!(scraped(&now).the_one("mps_recovery_step{"), step.as_str());
     }

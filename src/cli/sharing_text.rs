@@ -16,7 +16,7 @@ pub(super) fn sharing(seen: &Seen, group: &GroupStatus, screen: &Screen) -> Stri
     let mut text = if words.is_empty() { String::new() } else { screen.prose("  overlap ", Ink::Dim, &words) };
     for advice in &group.overlap.advice {
         let (words, lasts) = (advice_words(advice), age(seen.age(advice.since)));
-        let told = format!("{words}, since {lasts}: see {}", advice_runbook(advice.reason));
+        let told = format!("{words}, since {lasts}: see docs/runbooks/{}.md", advice_runbook(advice.reason));
         text.push_str(&screen.prose("  advice  ", Ink::Warn, &told));
     }
     text

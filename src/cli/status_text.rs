@@ -1,8 +1,11 @@
 //! `mpswarden status` for people: a block for each group, then the sources that are down. Pure text.
 
+use std::time::Duration;
+
 use super::figures::{bar, count, share};
 use super::sharing_text::{probe, sharing, slowdown};
 use crate::control::Seen;
+use crate::export::concerns::{Situation, Tone, concerns};
 use crate::export::sentence::{blind_words, source_words};
 use crate::model::gpu::RecoveryAction;
 use crate::model::{
@@ -14,20 +17,12 @@ use crate::text::screen::{Ink, Screen};
 use crate::text::span::age;
 use crate::text::table::{Cell, Column, table};
 
-/// Age of a status at which the core loop is stuck: it makes one each second.
-const OLD_SECONDS: f64 = 5.0;
+/// Most further concerns that are listed.
+const MOST_OTHERS: usize = 6;
 
 /// The whole page. `now` is in seconds since 1970.
 pub fn status_text(seen: &Seen, now: f64, screen: &Screen) -> String {
-    let mut blocks = Vec::new();
-    let old = now - seen.timestamp_seconds;
-    if old > OLD_SECONDS {
-        let text = format!("this status is {old:.0} s old: the core loop is stuck; see the log, and restart mpswarden");
-        blocks.push(screen.prose("OLD  ", Ink::Bad, &text));
-    }
-    if !seen.status.ready {
-        blocks.push(screen.prose("BLIND  ", Ink::Odd, "not every source has reported yet: nothing is done until then"));
-    }
+    let mut blocks = vec![worst(seen, now, screen)];
     blocks.extend(seen.status.groups.iter().map(|group| block(seen, group, screen)));
     let down: String = seen
         .status
@@ -40,6 +35,31 @@ pub fn status_text(seen: &Seen, now: f64, screen: &Screen) -> String {
     blocks.extend(seen.http.iter().filter_map(|place| Some(http_down(place.down.as_deref()?, screen))));
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n")
+}
+
+/// The two lines that the page begins with: what is worst, since when and why, and what to do.
+fn worst(seen: &Seen, now: f64, screen: &Screen) -> String {
+    let age = Duration::try_from_secs_f64(now - seen.timestamp_seconds).unwrap_or_default();
+    let boot = seen.timestamp_seconds - seen.status.at.as_secs_f64();
+    let situation = Situation { status: &seen.status, since: &seen.since, boot, age, zone: screen.zone.clone() };
+    let found = concerns(&situation);
+    let Some((worst, others)) = found.split_first() else { return String::new() };
+    let (label, ink) = match worst.rank.tone() {
+        Tone::Good => ("ok     ", Ink::Good),
+        Tone::Dim => ("note   ", Ink::Dim),
+        Tone::Wait => ("wait   ", Ink::Warn),
+        Tone::Bad => ("BAD    ", Ink::Bad),
+    };
+    let mut text = screen.prose(label, ink, &situation.headline(worst));
+    text.push_str(&screen.prose("to do  ", Ink::Bold, &situation.to_do(&worst.todo)));
+    for other in others.iter().take(MOST_OTHERS) {
+        text.push_str(&screen.prose("also   ", Ink::Dim, &situation.headline(other)));
+        text.push_str(&screen.prose("  to do  ", Ink::Dim, &situation.to_do(&other.todo)));
+    }
+    if others.len() > MOST_OTHERS {
+        text.push_str(&format!("also   {} more, below\n", others.len() - MOST_OTHERS));
+    }
+    text
 }
 
 fn http_down(why: &str, screen: &Screen) -> String {
@@ -144,7 +164,7 @@ fn troubles(seen: &Seen, group: &GroupStatus, screen: &Screen) -> String {
     if let Some(recovery) = &group.recovery {
         let why =
             recovery.reason.map_or("first start".to_owned(), |fault| format!("{} because of {fault}", recovery.tier));
-        let words = format!("{why}: step {}, since {}", recovery.step, age(seen.age(recovery.since)));
+        let words = format!("{why}, for {}: step {}", age(seen.age(recovery.since)), recovery.step);
         text.push_str(&screen.prose("  restart ", Ink::Warn, &words));
     }
     if !group.faults.is_empty() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::export::history::Since;
 use crate::model::{HttpAddress, Incident, Moment, Status};
 
 /// The document of a status.
@@ -15,6 +16,9 @@ pub struct Seen {
     /// Where HTTP is served; of an older watchdog nothing is known.
     #[serde(default)]
     pub http: Vec<HttpAddress>,
+    /// Times since which things are as they are.
+    #[serde(default)]
+    pub since: Since,
     /// The status in the answer.
     #[serde(flatten)]
     pub status: Status,

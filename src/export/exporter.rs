@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::document::{IncidentsDocument, Running, StatusDocument, Wall};
+use super::history::{History, Since};
 use super::incidents::Incidents;
 use super::metrics::{Pages, Snapshot, Tally};
 use super::wall::WallClock;
@@ -61,6 +62,8 @@ pub struct Exporter {
     status: watch::Receiver<Arc<Status>>,
     facts: Mutex<Facts>,
     page: Mutex<Page>,
+    /// What was in the last hour. The core loop never takes this lock.
+    history: Mutex<History>,
 }
 
 /// What is kept beside the last status.
@@ -120,6 +123,7 @@ struct StateDocument<'a> {
     boot_timestamp_seconds: f64,
     build: BuildInfo,
     http: Vec<HttpAddress>,
+    since: Since,
     #[serde(flatten)]
     status: &'a Status,
 }
@@ -138,7 +142,18 @@ impl Exporter {
         tally.expect(&known);
         tally.reloaded(wall.seconds(known.at));
         let facts = Facts { http: Vec::new(), tally, incidents: Incidents::default(), version: 0 };
-        Exporter { build, wall, status, facts: Mutex::new(facts), page: Mutex::default() }
+        Exporter { build, wall, status, facts: Mutex::new(facts), page: Mutex::default(), history: Mutex::default() }
+    }
+
+    /// Takes the newest status into the history. Whoever follows the statuses does this, on a thread of its own.
+    pub fn look(&self) {
+        let status = self.status();
+        lock(&self.history).look(&status);
+    }
+
+    /// What was in the last hour.
+    pub fn history(&self) -> History {
+        lock(&self.history).clone()
     }
 
     /// Takes up whether HTTP is served on an address; why not, for people.
@@ -264,6 +279,7 @@ impl Exporter {
             boot_timestamp_seconds: self.wall.boot(),
             build: self.build,
             http: lock(&self.facts).http.clone(),
+            since: lock(&self.history).since(&status),
             status: &status,
         };
         plain_json(&document)

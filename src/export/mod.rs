@@ -1,7 +1,9 @@
 //! What the outside sees: metrics, HTTP, log lines. It reads events and the last status, and decides nothing.
 
+pub mod concerns;
 pub mod document;
 mod exporter;
+pub mod history;
 pub mod http;
 mod incident_cost;
 mod incidents;

@@ -1,19 +1,56 @@
 //! What somebody must do in a group, from one status.
 
 use crate::model::gpu::RecoveryAction;
-use crate::model::{EngineIsolation, EngineState, Fault, GroupStatus, HeldReason, Mode, NeededAction, Status};
+use crate::model::{
+    EngineIsolation, EngineName, EngineState, EngineStatus, Fault, GroupStatus, HeldReason, Mode, NeededAction, Status,
+};
 
 /// Faults that leave contexts dead until a restart.
 const DEADLY: [Fault; 4] = [Fault::GpuFault, Fault::ServerDied, Fault::ServerStuck, Fault::ControlDied];
 
-/// Everything that somebody must do in a group before it can go on as it should, each thing once.
+/// Something that somebody must do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need<'a> {
+    /// What is to be done.
+    pub action: NeededAction,
+    /// The engine that it is about; `None`: the whole group.
+    pub engine: Option<&'a EngineName>,
+}
+
+/// Everything that somebody must do in a group before it can go on as it should, each kind of action once.
 pub fn needed(status: &Status, group: &GroupStatus) -> Vec<NeededAction> {
+    let mut actions: Vec<NeededAction> = needs(status, group).iter().map(|need| need.action).collect();
+    actions.sort();
+    actions.dedup();
+    actions
+}
+
+/// The same with the engines, those of the whole group first.
+pub fn needs<'a>(status: &Status, group: &'a GroupStatus) -> Vec<Need<'a>> {
     let held = group.held.as_ref().and_then(|(reason, _)| of_held(status, group, *reason));
-    let taken_out = |state| group.engines.iter().any(|engine| engine.state == state);
-    let guilty = group.engines.iter().any(|engine| engine.isolation == EngineIsolation::Guilty);
-    let release = (taken_out(EngineState::Quarantined) || guilty).then_some(NeededAction::Release);
     let restart = is_left_alone(group).then_some(NeededAction::Restart);
-    held.into_iter().chain(release).chain(restart).collect()
+    let whole = held.into_iter().chain(restart).map(|action| Need { action, engine: None });
+    let of_engine =
+        |engine: &'a EngineStatus| of_engine(group, engine).map(|action| Need { action, engine: Some(&engine.name) });
+    whole.chain(group.engines.iter().filter_map(of_engine)).collect()
+}
+
+fn of_engine(group: &GroupStatus, engine: &EngineStatus) -> Option<NeededAction> {
+    let taken_out = engine.state == EngineState::Quarantined || engine.isolation == EngineIsolation::Guilty;
+    let has = |fault| group.faults.contains(&(Some(engine.name.clone()), fault));
+    let up = matches!(engine.state, EngineState::Serving | EngineState::Failing);
+    let hangs = up && has(Fault::Hang);
+    // An engine that is down, and that mpswarden would start if it might.
+    let down = keeps_out(group) && !is_left_alone(group) && engine.main.is_none() && has(Fault::EngineDied);
+    if taken_out {
+        return Some(NeededAction::Release);
+    }
+    ((hangs || down) && group.recovery.is_none()).then_some(NeededAction::Restart)
+}
+
+/// Whether mpswarden only observes the group, or an operator told it to keep out.
+fn keeps_out(group: &GroupStatus) -> bool {
+    group.mode == Mode::Observe || group.hold.is_some()
 }
 
 fn of_held(status: &Status, group: &GroupStatus, reason: HeldReason) -> Option<NeededAction> {
@@ -32,7 +69,8 @@ fn of_held(status: &Status, group: &GroupStatus, reason: HeldReason) -> Option<N
     })
 }
 
-fn cure(status: &Status, group: &GroupStatus) -> NeededAction {
+/// What mends a GPU that needs a reset.
+pub(super) fn cure(status: &Status, group: &GroupStatus) -> NeededAction {
     let gpu = status.gpus.iter().find(|gpu| gpu.identity.uuid == group.gpu);
     match gpu.and_then(|gpu| gpu.recovery_action) {
         Some(RecoveryAction::NodeReboot | RecoveryAction::SystemReboot) => NeededAction::RebootNode,
@@ -42,9 +80,8 @@ fn cure(status: &Status, group: &GroupStatus) -> NeededAction {
 
 /// Contexts are dead, and nobody works on it: mpswarden only observes, or an operator told it to keep out.
 fn is_left_alone(group: &GroupStatus) -> bool {
-    let keeps_out = group.mode == Mode::Observe || group.hold.is_some();
     let is_dead = group.faults.iter().any(|(engine, fault)| engine.is_none() && DEADLY.contains(fault));
-    keeps_out && is_dead && group.recovery.is_none()
+    keeps_out(group) && is_dead && group.recovery.is_none()
 }
 
 #[cfg(test)]
@@ -83,6 +120,21 @@ mod tests {
             let group = GroupStatus { engines: vec![engine], ..testing::group("llms") };
             assert_eq!(of(group), [NeededAction::Release]);
         }
+    }
+
+    #[test]
+    fn an_engine_that_hangs_or_died_is_an_operators_where_mpswarden_does_nothing_about_it() {
+        let engine = |state, main| EngineStatus { state, main, ..testing::engine("a") };
+        let with = |fault, engine| GroupStatus {
+            faults: vec![(Some("a".into()), fault)],
+            engines: vec![engine],
+            ..testing::group("llms")
+        };
+        let hangs = with(Fault::Hang, engine(EngineState::Serving, None));
+        let died = with(Fault::EngineDied, engine(EngineState::Stopped, None));
+        assert_eq!(of(hangs), [NeededAction::Restart]);
+        assert!(of(died.clone()).is_empty(), "mpswarden starts it again");
+        assert_eq!(of(GroupStatus { mode: Mode::Observe, ..died }), [NeededAction::Restart]);
     }
 
     #[test]

@@ -241,11 +241,11 @@ pub fn advice_words(advice: &Advice) -> String {
     }
 }
 
-/// What to do about it: a page of this repository.
+/// Name of the runbook that says what to do about it.
 pub fn advice_runbook(reason: AdviceReason) -> &'static str {
     match reason {
-        AdviceReason::LowGain => "docs/runbooks/MpsSharingDoesNotPay.md",
-        AdviceReason::Slowdown => "docs/runbooks/MpsEngineSlowedDown.md",
+        AdviceReason::LowGain => "MpsSharingDoesNotPay",
+        AdviceReason::Slowdown => "MpsEngineSlowedDown",
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) fn engine(name: &str) -> EngineStatus {
         clients: Vec::new(),
         incarnation: 1,
         failures: 0,
+        next_try: None,
         isolation: EngineIsolation::None,
         sharing: EngineSharing::default(),
         note: None,

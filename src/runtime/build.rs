@@ -26,6 +26,7 @@ use super::control::{self, SocketWish};
 use super::core_loop::{CoreLoop, Heartbeat, Story};
 use super::doors::{self, Doors};
 use super::followers::Followers;
+use super::historian;
 use super::hooks::Callers;
 use super::incident_keeper::{self, Keeper};
 use super::look_io::LookOverExecutor;
@@ -86,7 +87,7 @@ pub(super) fn build(
     let (hooks, seed) = (Arc::new(hooks), policy.seed);
     let watchdog = Watchdog::new(policy, memory);
     let (status, statuses) = watch::channel(Arc::new(watchdog.status(clock::now())));
-    let exporter = Arc::new(exporter(statuses));
+    let exporter = exporter(statuses)?;
     let store = IncidentStore::of(&configuration.state_directory);
     let keeper = incident_keeper::start(store, &exporter).map(Arc::new);
     let keeper = keeper.map_err(|error| Refusal::io("start a thread for incidents", &error))?;
@@ -178,13 +179,17 @@ fn reap_orphans() {
     });
 }
 
-fn exporter(statuses: watch::Receiver<Arc<Status>>) -> Exporter {
+/// The exporter, and the thread that keeps its history.
+fn exporter(statuses: watch::Receiver<Arc<Status>>) -> Result<Arc<Exporter>, Refusal> {
     let build = BuildInfo {
         version: env!("CARGO_PKG_VERSION"),
         revision: env!("MPSWARDEN_REVISION"),
         rustc: env!("MPSWARDEN_RUSTC"),
     };
-    Exporter::new(build, || clock::wall_of(Moment::ZERO), statuses)
+    let exporter = Arc::new(Exporter::new(build, || clock::wall_of(Moment::ZERO), statuses.clone()));
+    historian::follow(exporter.clone(), statuses)
+        .map_err(|error| Refusal::io("start a thread for the history", &error))?;
+    Ok(exporter)
 }
 
 fn alive(heartbeat: Arc<Heartbeat>) -> Arc<dyn Fn() -> bool + Send + Sync> {

@@ -8,6 +8,7 @@ mod demo;
 mod descriptors;
 mod doors;
 mod followers;
+mod historian;
 mod hooks;
 mod incident_keeper;
 mod look_io;

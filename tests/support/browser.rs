@@ -37,7 +37,7 @@ pub struct Browser {
 /// How the page is looked at.
 #[derive(Clone, Copy, Default)]
 pub struct Look {
-    /// A phone's screen, 360 CSS pixels wide.
+    /// A small phone's screen, 320 CSS pixels wide.
     pub phone: bool,
     /// Scripts don't run.
     pub without_script: bool,
@@ -61,7 +61,7 @@ impl Browser {
         flags.push(format!("--user-data-dir={}", self._profile.path().display()));
         let mut options = json!({ "binary": chromium, "args": flags });
         if look.phone {
-            options["mobileEmulation"] = json!({ "deviceMetrics": { "width": 360, "height": 740, "pixelRatio": 2.0 } });
+            options["mobileEmulation"] = json!({ "deviceMetrics": { "width": 320, "height": 640, "pixelRatio": 2.0 } });
         }
         if look.without_script {
             options["prefs"] = json!({ "profile.managed_default_content_settings.javascript": 2 });
@@ -79,6 +79,12 @@ impl Browser {
     /// Runs a script's body in the page and gives what it returns.
     pub fn run(&self, script: &str) -> Value {
         self.order("execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    /// Presses a key, as WebDriver spells it: U+E004 is Tab, U+E007 Enter.
+    pub fn press(&self, key: &str) {
+        let keys = json!([{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }]);
+        self.order("actions", &json!({ "actions": [{ "type": "key", "id": "keys", "actions": keys }] }));
     }
 
     /// The text that a reader sees.

@@ -41,6 +41,7 @@ pub fn engine(name: &str, state: EngineState) -> EngineStatus {
         clients: vec![630],
         incarnation: 1,
         failures: 0,
+        next_try: None,
         isolation: EngineIsolation::None,
         sharing: EngineSharing::default(),
         note: None,

@@ -121,6 +121,7 @@ pub fn troubled() -> Status {
             reason: Some(Fault::GpuFault.into()),
             step: RecoveryStep::Memory,
             since: at(997),
+            next_try: None,
         }),
         faults: vec![(None, Fault::GpuFault), (Some("qwen-a".into()), Fault::Hang)],
         ..group("small-llms", vec![ended("qwen-a"), hostile("qwen-b"), quarantined("引擎-c")])

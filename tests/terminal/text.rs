@@ -6,6 +6,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use mpswarden::cli::{incident_text, incidents_text, numbered, status_text};
 use mpswarden::control::Seen;
+use mpswarden::export::history::Since;
 use mpswarden::text::screen::Screen;
 use unicode_width::UnicodeWidthStr;
 
@@ -16,7 +17,7 @@ fn screen(width: Option<usize>, coloured: bool) -> Screen {
 }
 
 fn seen(status: mpswarden::model::Status) -> Seen {
-    Seen { timestamp_seconds: NOW, http: Vec::new(), status }
+    Seen { timestamp_seconds: NOW, http: Vec::new(), since: Since::default(), status }
 }
 
 fn assert_golden(name: &str, text: &str) {

@@ -133,10 +133,10 @@ words!(
         Gpu = "gpu",
         /// Device memory back.
         Memory = "memory",
+        /// Waiting before the server and the engines start.
+        Backoff = "backoff",
         /// Server ACTIVE (with the daemon's restart, where the tier has one).
         Active = "active",
-        /// Waiting before the engines start.
-        Backoff = "backoff",
         /// Engines started.
         Start = "start",
         /// Engines serving.

@@ -19,7 +19,8 @@ words!(
         Resume = "resume",
         /// `mpswarden release`: an engine was taken out for good, or kept from the others.
         Release = "release",
-        /// `mpswarden restart`: contexts are dead, and by its mode or a hold mpswarden does nothing about it.
+        /// `mpswarden restart`, or `evict` of one engine: contexts are dead, or an engine hangs or is down, and mpswarden does
+        /// nothing about it, by its mode, a policy or a hold.
         Restart = "restart",
         /// Reset the GPU.
         ResetGpu = "reset_gpu",

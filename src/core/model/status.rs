@@ -169,8 +169,11 @@ pub struct RecoveryStatus {
     pub reason: Option<Reason>,
     /// The step it is in.
     pub step: RecoveryStep,
-    /// Time since which the step runs.
+    /// Time since which it is on its way.
     pub since: Moment,
+    /// When the next try is due; `None`: nothing waits for a time.
+    #[serde(default)]
+    pub next_try: Option<Moment>,
 }
 
 /// One engine.
@@ -219,6 +222,9 @@ pub struct EngineStatus {
     pub incarnation: u32,
     /// Failures in the window.
     pub failures: u32,
+    /// When its next start, or the next try to end it, is due; `None`: nothing waits for a time.
+    #[serde(default)]
+    pub next_try: Option<Moment>,
     /// What the search for the cause of repeated faults makes of it.
     #[serde(default = "no_suspicion")]
     pub isolation: EngineIsolation,

@@ -49,6 +49,11 @@ pub(super) struct EngineDocument {
     incarnation: u32,
     /// Failures in the window of its budget.
     failures: u32,
+    /// When its next start, or the next try to end it, is due; null: nothing waits for a time.
+    #[schemars(extend("format" = "date-time"))]
+    next_try: Option<String>,
+    /// When its next start, or the next try to end it, is due, in seconds since 1970.
+    next_try_timestamp_seconds: Option<f64>,
     /// What can't be known of it.
     unknown: Vec<UnknownDocument>,
     /// Error lines of its output that no fact confirmed, since the watchdog's start.
@@ -156,7 +161,7 @@ impl EngineDocument {
         let EngineStatus {
             name, address, state, attached, device_memory, device_memory_limit, memory_time_to_limit, resident_memory,
             cpu, load, kind, unknown, doubted, main, clients, incarnation, failures, isolation, sharing, note,
-            sm_limit,
+            sm_limit, next_try,
         } = engine;
         let question =
             |Unknown { question, why }: &Unknown| UnknownDocument { question: Word(*question), why: why.clone() };
@@ -165,6 +170,7 @@ impl EngineDocument {
             doubt: Word(*doubt),
             count: *count,
         };
+        let (next_try, next_try_timestamp_seconds) = wall.both_of(*next_try);
         EngineDocument {
             name: name.to_string(),
             address: address.to_string(),
@@ -183,6 +189,8 @@ impl EngineDocument {
             clients: clients.clone(),
             incarnation: *incarnation,
             failures: *failures,
+            next_try,
+            next_try_timestamp_seconds,
             unknown: unknown.iter().map(question).collect(),
             doubted: doubted.iter().map(doubt).collect(),
             isolation: Word(*isolation),

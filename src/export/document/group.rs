@@ -82,11 +82,16 @@ struct RecoveryDocument {
     reason: Option<Word<Reason>>,
     /// The step that it is in.
     step: Word<RecoveryStep>,
-    /// When this step began.
+    /// When it was decided.
     #[schemars(extend("format" = "date-time"))]
     since: String,
-    /// When this step began, in seconds since 1970.
+    /// When it was decided, in seconds since 1970.
     since_timestamp_seconds: f64,
+    /// When the next try is due; null: nothing waits for a time.
+    #[schemars(extend("format" = "date-time"))]
+    next_try: Option<String>,
+    /// When the next try is due, in seconds since 1970.
+    next_try_timestamp_seconds: Option<f64>,
 }
 
 /// Why the watchdog can't go on by itself.
@@ -265,10 +270,18 @@ fn names(names: &[crate::model::EngineName]) -> Vec<String> {
 
 impl RecoveryDocument {
     fn of(recovery: RecoveryStatus, wall: Wall) -> RecoveryDocument {
-        let RecoveryStatus { tier, reason, step, since } = recovery;
+        let RecoveryStatus { tier, reason, step, since, next_try } = recovery;
         let (since, since_timestamp_seconds) = wall.both(since);
-        let (tier, reason, step) = (Word(tier), reason.map(Word), Word(step));
-        RecoveryDocument { tier, reason, step, since, since_timestamp_seconds }
+        let (next_try, next_try_timestamp_seconds) = wall.both_of(next_try);
+        RecoveryDocument {
+            tier: Word(tier),
+            reason: reason.map(Word),
+            step: Word(step),
+            since,
+            since_timestamp_seconds,
+            next_try,
+            next_try_timestamp_seconds,
+        }
     }
 }
 

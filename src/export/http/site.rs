@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use hyper::header::{ALLOW, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode, Uri};
+use jiff::tz::TimeZone;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::export::page::{self, View};
-use crate::export::{Exporter, NoPage};
+use crate::export::{Exporter, NoPage, node_name};
 use crate::model::{EngineState, EngineStatus, GroupState, GroupStatus, Moment, Status};
 use crate::web::{self, Answer, HTML, Kept, METRICS, Page, json};
 
@@ -163,13 +164,17 @@ impl Site {
 
     /// The page for people, or what its script fetches again.
     fn people(&self, live: bool) -> Answer {
-        let (status, incidents) = (self.exporter.status(), self.exporter.incidents());
+        let (status, incidents, history) = (self.exporter.status(), self.exporter.incidents(), self.exporter.history());
         let view = View {
             status: &status,
+            since: history.since(&status),
+            history: &history,
             incidents: &incidents,
             build: self.exporter.build(),
+            host: node_name(),
             telemetry_path: &self.telemetry_path,
             boot: self.exporter.boot(),
+            zone: TimeZone::system(),
             now: (self.clock)(),
         };
         Answer::found(HTML, if live { page::fragment(&view) } else { page::document(&view) })
@@ -261,6 +266,7 @@ mod tests {
 
     use super::*;
     use crate::export::BuildInfo;
+    use crate::export::concerns::RUNBOOKS;
 
     fn site() -> Arc<Site> {
         site_with("/metrics")
@@ -311,7 +317,10 @@ mod tests {
     fn named_in(page: &str) -> Vec<String> {
         let after = ["href=\"", "src=\"", "action=\"", "fetch(\"", "EventSource(\""];
         let found = after.iter().flat_map(|before| page.split(before).skip(1));
-        found.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).filter(|link| link != "data:,").collect()
+        let links = found.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()));
+        links
+            .filter(|link| !link.starts_with("data:") && !link.starts_with('#') && !link.starts_with(RUNBOOKS))
+            .collect()
     }
 
     #[tokio::test]

@@ -100,7 +100,8 @@ mod tests {
     }
 
     fn recovering(reason: Option<Reason>) -> GroupStatus {
-        let recovery = RecoveryStatus { tier: Tier::Clients, reason, step: RecoveryStep::Start, since: Moment::ZERO };
+        let (tier, step) = (Tier::Clients, RecoveryStep::Start);
+        let recovery = RecoveryStatus { tier, reason, step, since: Moment::ZERO, next_try: None };
         GroupStatus { recovery: Some(recovery), ..testing::group("llms") }
     }
 

@@ -2,22 +2,18 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::figures::{self, clock_time};
+use super::figures::{clock_time, local_time, machine_time};
 use super::view::View;
-use super::{groups, incidents};
-use crate::text::figures::plural;
-
-use crate::model::{EngineState, GroupState};
+use super::{gpu, headline, incidents};
+use crate::export::concerns::{Concern, concerns};
 use crate::text::plain;
 
 pub(super) const STYLE: &str = include_str!("style.css");
 pub(super) const SCRIPT: &str = include_str!("live.js");
-/// Age in seconds at which a status is shown with a warning: the page is for looking at just then.
-pub(super) const OLD: f64 = 5.0;
 
 /// The whole page.
 pub fn document(view: &View<'_>) -> String {
-    let title = format!("{} · mpswarden", headline(view));
+    let found = concerns(&view.situation());
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -25,23 +21,20 @@ pub fn document(view: &View<'_>) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (title) }
-                link rel="icon" href="data:,";
+                title { (headline::title(view, &found)) }
+                link rel="icon" href=(headline::icon(&found));
                 style { (PreEscaped(STYLE)) }
             }
             body {
+                a.skip href="#now" { "Skip to what is wrong" }
                 header {
                     h1 { "mpswarden" }
-                    nav {
-                        a href={ "." (view.telemetry_path) } { "metrics" }
-                        a href="./api/v1/status" { "status" }
-                        a href="./api/v1/incidents" { "incidents" }
-                        a href="./-/ready" { "ready" }
-                        a href="./-/healthy" { "healthy" }
-                    }
+                    @if !view.host.is_empty() { p.host { (view.host) } }
+                    p.clock { (clock(view)) }
                 }
-                main { (live(view)) }
-                footer { "mpswarden " (view.build.version) " · nothing on this page changes anything: orders go through the control socket" }
+                main #now tabindex="-1" { (live_part(view, &found)) }
+                p #say .unseen role="status" {}
+                footer { (links(view)) p { "mpswarden " (view.build.version) " · nothing on this page changes anything: orders go through the control socket" } }
                 script { (PreEscaped(SCRIPT)) }
             }
         }
@@ -56,44 +49,38 @@ pub fn fragment(view: &View<'_>) -> String {
 }
 
 pub(super) fn live(view: &View<'_>) -> Markup {
+    live_part(view, &concerns(&view.situation()))
+}
+
+fn live_part(view: &View<'_>, found: &[Concern]) -> Markup {
     html! {
-        p.sum role="status" { strong { (headline(view)) } " · " (counts(view)) " · " time { (clock_time(view.made_at())) } span #pulse {} }
-        @if view.age() > OLD {
-            p.warn { "The core loop last published its status " (figures::ago(view.age())) " ago: what follows may be over." }
-        }
-        @if !view.status.ready {
-            p.warn { "Not every source has reported yet." }
-        }
-        @for source in view.status.sources.iter().filter(|source| source.is_blind()) {
-            p.warn { "Blind: " (view.source_words(source)) }
-        }
-        @for gpu in &view.status.gpus { (groups::gpu(view, gpu)) }
+        (headline::section(view, found))
+        @for gpu in &view.status.gpus { (gpu::section(view, gpu)) }
         (incidents::section(view))
     }
 }
 
-/// The worst thing there is to say, in a few words.
-pub(super) fn headline(view: &View<'_>) -> String {
-    let groups = &view.status.groups;
-    let in_state = |state| groups.iter().filter(|group| group.state == state).count();
-    let worst = [GroupState::Held, GroupState::Recovering, GroupState::Degraded, GroupState::Unknown];
-    for state in worst {
-        if let count @ 1.. = in_state(state) {
-            return format!("{} {state}", plural(count, "group"));
-        }
-    }
-    match in_state(GroupState::Serving) {
-        serving if serving == groups.len() => "all serving".to_owned(),
-        serving => format!("{serving} of {} serving", plural(groups.len(), "group")),
+/// When the status was made: in UTC, by the host's clock where that differs; the script adds the reader's.
+fn clock(view: &View<'_>) -> Markup {
+    let at = view.made_at();
+    let local = local_time(at, &view.zone);
+    html! {
+        time #clock datetime=(machine_time(at)) { (clock_time(at)) }
+        @if let Some(local) = local { " · " span { (local) } }
+        span #here {} span #pulse {}
     }
 }
 
-pub(super) fn counts(view: &View<'_>) -> String {
-    let groups = &view.status.groups;
-    let engines = groups.iter().flat_map(|group| &group.engines);
-    let serving = engines.clone().filter(|engine| engine.state == EngineState::Serving).count();
-    let faults: usize = groups.iter().map(|group| group.faults.len()).sum();
-    format!("{serving} of {} serve · {}", plural(engines.count(), "engine"), plural(faults, "fault"))
+fn links(view: &View<'_>) -> Markup {
+    html! {
+        nav aria-label="For programs" {
+            a href={ "." (view.telemetry_path) } { "metrics" }
+            a href="./api/v1/status" { "status" }
+            a href="./api/v1/incidents" { "incidents" }
+            a href="./-/ready" { "ready" }
+            a href="./-/healthy" { "healthy" }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
 use crate::text::span::age;
@@ -25,6 +26,13 @@ pub(super) fn clock_time(seconds: f64) -> String {
     formatted(seconds, "%H:%M:%S UTC")
 }
 
+/// The same by the host's clock, `00:15:02 CET`; `None`: that is UTC.
+pub(super) fn local_time(seconds: f64, zone: &TimeZone) -> Option<String> {
+    let local = timestamp(seconds).to_zoned(zone.clone());
+    let name = local.strftime("%Z").to_string();
+    (local.offset().seconds() != 0).then(|| format!("{} {name}", local.strftime("%H:%M:%S")))
+}
+
 /// `2026-11-22 23:15:02 UTC`.
 pub(super) fn date_time(seconds: f64) -> String {
     formatted(seconds, "%Y-%m-%d %H:%M:%S UTC")
@@ -36,8 +44,11 @@ pub(super) fn machine_time(seconds: f64) -> String {
 }
 
 fn formatted(seconds: f64, format: &str) -> String {
-    let at = Timestamp::from_millisecond((seconds * 1e3) as i64).unwrap_or_default();
-    at.strftime(format).to_string()
+    timestamp(seconds).strftime(format).to_string()
+}
+
+fn timestamp(seconds: f64) -> Timestamp {
+    Timestamp::from_millisecond((seconds * 1e3) as i64).unwrap_or_default()
 }
 
 /// A part of a bar.
@@ -81,6 +92,13 @@ mod tests {
     fn times_are_told_with_their_zone() {
         assert_eq!(date_time(1_795_389_302.5), "2026-11-22 23:15:02 UTC");
         assert_eq!((clock_time(f64::NAN), clock_time(1e300)), ("00:00:00 UTC".to_owned(), "00:00:00 UTC".to_owned()));
+    }
+
+    #[test]
+    fn the_hosts_own_time_is_told_where_it_is_another() {
+        assert_eq!(local_time(1_795_389_302.5, &TimeZone::UTC), None);
+        let cet = TimeZone::fixed(jiff::tz::offset(1));
+        assert_eq!(local_time(1_795_389_302.5, &cet).as_deref(), Some("00:15:02 +01"));
     }
 
     #[test]

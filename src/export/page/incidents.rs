@@ -4,32 +4,64 @@ use maud::{Markup, html};
 
 use super::View;
 use super::figures::{date_time, machine_time};
+use super::waterfall;
 use crate::model::{Incident, IncidentLine};
 use crate::text::cost::cost_of;
 use crate::text::span::span_of;
 
 /// Number of incidents that are shown; the API has the rest.
 const SHOWN: usize = 20;
-/// The narrowest a step is drawn, against the longest one's 100: a signal's millisecond beside a model's load.
-const NARROWEST: f64 = 4.0;
+/// Bytes of lines that all of them may have together: the page is to stay small, whatever happened. The newest come first.
+const ROOM: usize = 28 * 1024;
+/// Bytes that a line costs beside its text.
+const LINE: usize = 90;
 
 pub(super) fn section(view: &View<'_>) -> Markup {
     html! {
         section.incidents {
             h2 { "Incidents" @if view.incidents.len() > SHOWN { small { " the last " (SHOWN) } } }
             @if view.incidents.is_empty() { p.dim { "None is remembered." } }
-            @for (place, incident) in view.incidents.iter().take(SHOWN).enumerate() { (one(incident, place == 0)) }
+            @for (place, (incident, fits)) in within(view).into_iter().enumerate() { (one(incident, place == 0, fits)) }
         }
     }
 }
 
+/// Those that are shown, each with how much of it fits.
+fn within<'a>(view: &'a View<'_>) -> Vec<(&'a Incident, Fits)> {
+    let mut room = ROOM;
+    let shown = view.incidents.iter().take(SHOWN).map(|incident| {
+        let evidence = cost(&incident.evidence)
+            + incident.suspects.iter().map(|it| it.why.iter().map(String::len).sum::<usize>() + LINE).sum::<usize>();
+        let with_evidence = evidence <= room;
+        room -= if with_evidence { evidence } else { 0 };
+        let mut lines = 0;
+        for line in &incident.lines {
+            let Some(left) = room.checked_sub(line.text.len() + LINE) else { break };
+            (room, lines) = (left, lines + 1);
+        }
+        (incident.as_ref(), Fits { with_evidence, lines })
+    });
+    shown.collect()
+}
+
+/// How much of an incident is shown.
+#[derive(Clone, Copy)]
+struct Fits {
+    with_evidence: bool,
+    lines: usize,
+}
+
+fn cost(lines: &[IncidentLine]) -> usize {
+    lines.iter().map(|line| line.text.len() + LINE).sum()
+}
+
 /// One incident; the newest is open at first.
-fn one(incident: &Incident, open: bool) -> Markup {
+fn one(incident: &Incident, open: bool, fits: Fits) -> Markup {
     let (tone, words) = result(incident);
-    let steps = steps(incident);
+    let left_out = incident.lines.len() - fits.lines + incident.omitted as usize;
     html! {
         details #(incident.id) open[open] {
-            summary {
+            summary id={ (incident.id) "-summary" } {
                 time datetime=(machine_time(incident.evidence_at)) { (date_time(incident.evidence_at)) }
                 " " b { (incident.fault) } " " (place(incident)) " "
                 span class={ "badge " (tone) } { (words) }
@@ -40,15 +72,20 @@ fn one(incident: &Incident, open: bool) -> Markup {
             @if let Some(cause) = &incident.caused_by { p { b { "Caused by: " } a href={ "#" (cause) } { (cause) } } }
             @if let Some(cost) = cost_of(incident.requests_in_flight, &incident.unavailable_seconds) { p { b { "Cost: " } (cost) } }
             @if let Some(verdict) = &incident.verdict { p { b { "Who: " } (verdict) } }
-            @if !incident.suspects.is_empty() { (suspects(incident)) }
-            @if !steps.is_empty() { (drawn(&steps)) }
-            div.scroll {
-                table {
-                    thead { tr { th { "after" } th { "what" } th { "engine" } th { "" } } }
-                    tbody { @for line in &incident.lines { (row(incident, line)) } }
+            (waterfall::drawn(incident))
+            @if fits.with_evidence && !incident.suspects.is_empty() { (suspects(incident)) }
+            @if fits.lines > 0 {
+                details #{ (incident.id) "-lines" } {
+                    summary id={ (incident.id) "-lines-summary" } { "Everything that happened" }
+                    div.scroll tabindex="0" role="region" aria-label="Time line" {
+                        table {
+                            thead { tr { th { "after" } th { "what" } th { "engine" } th { "" } } }
+                            tbody { @for line in incident.lines.iter().take(fits.lines) { (row(incident, line)) } }
+                        }
+                    }
                 }
             }
-            @if incident.omitted > 0 { p.dim { (incident.omitted) " lines in between are left out." } }
+            @if left_out > 0 { p.dim { (left_out) " lines are not here: " code { "mpswarden incidents " (incident.id) } } }
         }
     }
 }
@@ -56,9 +93,9 @@ fn one(incident: &Incident, open: bool) -> Markup {
 /// Every engine and what speaks for and against it, then what that rests on; folded.
 fn suspects(incident: &Incident) -> Markup {
     html! {
-        details {
-            summary { "Suspects and evidence" }
-            div.scroll {
+        details #{ (incident.id) "-who" } {
+            summary id={ (incident.id) "-who-summary" } { "Suspects and evidence" }
+            div.scroll tabindex="0" role="region" aria-label="Suspects and evidence" {
                 table {
                     thead { tr { th { "engine" } th { "strength" } th { "why" } } }
                     tbody {
@@ -83,25 +120,6 @@ fn row(incident: &Incident, line: &IncidentLine) -> Markup {
             td { (line.word) }
             td { @if let Some(engine) = &line.engine { (engine) } }
             td { (line.text) }
-        }
-    }
-}
-
-/// A step's name and how long it took, in seconds.
-fn steps(incident: &Incident) -> Vec<(&str, f64)> {
-    let ended = incident.lines.iter().filter(|line| line.word == "step");
-    ended.filter_map(|line| Some((line.text.split(' ').next()?, line.took?))).collect()
-}
-
-/// The steps side by side, each about as wide as it took long.
-fn drawn(steps: &[(&str, f64)]) -> Markup {
-    let longest = steps.iter().map(|(_, took)| *took).fold(f64::MIN_POSITIVE, f64::max);
-    let wide = |took: f64| (took / longest * 100.0).max(NARROWEST);
-    html! {
-        ol.line {
-            @for (name, took) in steps {
-                li style={ "flex-grow:" (format!("{:.1}", wide(*took))) } { span { (name) } small { (seconds(*took)) } }
-            }
         }
     }
 }

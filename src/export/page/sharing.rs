@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::View;
 use super::figures::{Part, ago, bar, share};
+use super::headline::runbook;
 use crate::export::sentence::{advice_runbook, advice_words};
 use crate::model::{Baseline, EngineSharing, GroupStatus, OverlapStatus, ProbeState, Taken};
 use crate::text::figures::{factor, plural};
@@ -18,7 +19,7 @@ pub(super) fn group(view: &View<'_>, group: &GroupStatus) -> Markup {
         @for advice in &overlap.advice {
             p.advice {
                 (advice_words(advice)) ", since " (ago(view.since(advice.since)))
-                " · " span.dim { (advice_runbook(advice.reason)) }
+                " · " (runbook(advice_runbook(advice.reason)))
             }
         }
         @if !overlap.shares().is_empty() { (shares(overlap)) }

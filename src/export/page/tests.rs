@@ -4,14 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::*;
+use crate::export::history::History;
 use crate::export::{BuildInfo, testing};
 use crate::model::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use crate::model::status::RecoveryStatus;
 use crate::model::{
-    Advice, AdviceReason, Baseline, BaselineSource, EngineLoad, EngineSharing, EngineStatus, Fault, GpuIdentity,
-    GpuStatus, GroupStatus, HeldReason, Hold, Incident, IncidentLine, Moment, OverlapStatus, ProbeState, ProcessId,
-    RecoveryStep, Source, SourceScope, SourceState, SourceStatus, Status, Strength, Suspicion, Taken, Tier,
+    Advice, AdviceReason, Baseline, BaselineSource, EngineLoad, EngineSharing, EngineState, EngineStatus, Fault,
+    GpuIdentity, GpuStatus, GroupState, GroupStatus, HeldReason, Hold, Incident, IncidentLine, Moment, OverlapStatus,
+    ProbeState, ProcessId, RecoveryStep, Source, SourceScope, SourceState, SourceStatus, Status, Strength, Suspicion,
+    Taken, Tier,
 };
 
 const GPU: &str = "GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c";
@@ -118,14 +122,27 @@ fn incident() -> Incident {
 
 fn page(status: &Status, incidents: &[Incident]) -> String {
     let incidents: Vec<Arc<Incident>> = incidents.iter().cloned().map(Arc::new).collect();
-    let build = BuildInfo { version: "0.1.0", revision: "", rustc: "" };
-    let view = View { status, incidents: &incidents, build, telemetry_path: "/metrics", boot: BOOT, now: at(60.5) };
-    document(&view)
+    document(&view(status, &incidents, &History::default()))
+}
+
+fn view<'a>(status: &'a Status, incidents: &'a [Arc<Incident>], history: &'a History) -> View<'a> {
+    View {
+        status,
+        since: history.since(status),
+        history,
+        incidents,
+        build: BuildInfo { version: "0.1.0", revision: "", rustc: "" },
+        host: "gpu-node-7",
+        telemetry_path: "/metrics",
+        boot: BOOT,
+        zone: TimeZone::UTC,
+        now: at(60.5),
+    }
 }
 
 /// What a reader sees: the text without tags, style and script.
 fn text(page: &str) -> String {
-    let body = page.split("<main>").nth(1).unwrap().split("</main>").next().unwrap();
+    let body = page.split("<main").nth(1).unwrap().split("</main>").next().unwrap();
     let mut inside = false;
     let visible = |c: char| {
         let was = inside;
@@ -150,8 +167,8 @@ fn a_group_that_serves_is_shown_with_gpu_server_and_engines() {
     shows(
         &page,
         &[
-            "all serving",
-            "2 of 2 engines serve",
+            "All 2 engines serve",
+            "2 of 2 engines serve · 0 faults · 4 restarts left",
             "GPU 0 NVIDIA H200",
             "memory: 90.0 GiB of 140.0 GiB",
             "busy 48 %",
@@ -210,7 +227,7 @@ fn overlap_gain_and_advice_are_shown_and_nothing_of_them_where_nobody_asked() {
     shows(
         &page(&shared(), &[]),
         &[
-            "sharing does not pay: gain 1.02, since 1 min · docs/runbooks/MpsSharingDoesNotPay.md",
+            "sharing does not pay: gain 1.02, since 1 min · Runbook MpsSharingDoesNotPay",
             "kernels on the GPU: none 20 % · 1 client 39 % · 2 clients 41 %",
             "gain 1.02 120 windows, the last 3 s ago",
             "kernels 50 % of sampled time slowed 1.50×",
@@ -245,10 +262,11 @@ fn a_restart_on_its_way_shows_the_step_that_it_is_in() {
     let mut status = serving();
     status.groups[0].state = GroupState::Recovering;
     let step = RecoveryStep::Gone;
-    let reason = None;
-    status.groups[0].recovery = Some(RecoveryStatus { tier: Tier::Clients, reason, step, since: at(58.0) });
+    let reason = Some(Fault::GpuFault.into());
+    status.groups[0].recovery =
+        Some(RecoveryStatus { tier: Tier::Clients, reason, step, since: at(58.0), next_try: None });
     let page = page(&status, &[]);
-    shows(&page, &["1 group recovering", "clients tier, since 2 s"]);
+    shows(&page, &["small-llms restarts all its engines", "Restart of the clients tier, for 2 s: step 3 of 8, gone"]);
     assert!(page.contains("<li class=\"done\">kill</li><li class=\"now\">gone</li><li class=\"todo\">memory</li>"));
 }
 
@@ -270,7 +288,10 @@ fn what_is_not_known_is_called_unknown_and_never_zero() {
     });
     let page = page(&status, &[]);
     shows(&page, &["memory: unknown", "control daemon unknown", "? of 48 clients", "device memory: unknown"]);
-    shows(&page, &["Blind: nvml of GPU 0 does not answer, last answered 30 s ago: the driver hangs"]);
+    shows(
+        &page,
+        &["mpswarden is blind: nvml of GPU 0 does not answer", ", since 23:10:30 UTC (30 s) : the driver hangs"],
+    );
 }
 
 #[test]
@@ -282,7 +303,7 @@ fn a_held_group_and_a_hold_say_why() {
     shows(
         &page(&status, &[]),
         &[
-            "1 group held",
+            "small-llms is held, 2 of 2 engines serve",
             "Held, memory_not_back: 12 GiB are still held by pid 99",
             "On hold for 1 min: driver upgrade",
         ],
@@ -306,21 +327,68 @@ fn nothing_that_an_engine_says_can_become_markup() {
 #[test]
 fn an_old_status_is_said_to_be_old() {
     let status = Status { at: at(10.0), ..serving() };
-    shows(&page(&status, &[]), &["The core loop last published its status 50 s ago"]);
+    shows(&page(&status, &[]), &["mpswarden itself is stuck", "its core loop last published a status 50 s ago"]);
 }
 
 #[test]
 fn the_page_asks_for_nothing_from_elsewhere() {
-    let page = page(&serving(), &[incident()]);
-    for elsewhere in ["http://", "https://", "//cdn", "@import", "url("] {
+    let mut status = serving();
+    status.groups[0].held = Some((HeldReason::MemoryNotBack, String::new()));
+    let page = page(&status, &[incident()]);
+    for elsewhere in ["http://", "src=", "//cdn", "@import", "url("] {
         assert!(!page.contains(elsewhere), "{elsewhere}");
     }
+    // Links to runbooks are followed by people alone.
+    let away = page.split("https://").skip(1).collect::<Vec<_>>();
+    assert!(!away.is_empty());
+    assert_eq!(page.matches("<a class=\"runbook\" rel=\"noreferrer\" href=\"https://").count(), away.len());
 }
 
 #[test]
 fn what_is_fetched_again_is_what_the_page_holds_at_first() {
     let status = serving();
-    let build = BuildInfo { version: "0.1.0", revision: "", rustc: "" };
-    let view = View { status: &status, incidents: &[], build, telemetry_path: "/metrics", boot: BOOT, now: at(60.5) };
+    let history = History::default();
+    let view = view(&status, &[], &history);
     assert!(document(&view).contains(&fragment(&view)));
+}
+
+#[test]
+fn the_tab_says_the_worst_and_where() {
+    let title = |page: &str| page.split("<title>").nth(1).unwrap().split("</title>").next().unwrap().to_owned();
+    assert_eq!(title(&page(&serving(), &[])), "All 2 engines serve · gpu-node-7 · mpswarden");
+    let mut status = serving();
+    status.groups[0].held = Some((HeldReason::MemoryNotBack, String::new()));
+    assert!(title(&page(&status, &[])).starts_with("⚠ small-llms is held"));
+    assert!(page(&status, &[]).contains("data-title=\"⚠ small-llms is held"), "for the script");
+}
+
+#[test]
+fn two_servers_are_drawn_where_two_run() {
+    let mut status = serving();
+    assert!(!text(&page(&status, &[])).contains("second MPS server"));
+    status.groups[0].isolation = Some(crate::model::IsolationStatus {
+        since: Some(at(50.0)),
+        suspects: vec!["qwen-a".into(), "qwen-b".into()],
+        apart: vec!["qwen-b".into()],
+        guilty: Vec::new(),
+        faults: 2,
+        server: crate::model::ServerState::Active,
+        server_pid: Some(702),
+        control: Some(ProcessId { pid: 701, started_at: 9 }),
+    });
+    let text = text(&page(&status, &[]));
+    let (first, second) = text.split_once("second MPS server active isolation · pid 702").unwrap();
+    assert!(first.contains("qwen-a serving") && second.contains("qwen-b serving"), "{text}");
+}
+
+#[test]
+fn a_page_of_many_long_incidents_stays_small_and_says_where_the_rest_is() {
+    let long = |number: usize| {
+        let lines: Vec<IncidentLine> =
+            (0..200).map(|at| line(f64::from(at), "failing", &"x".repeat(500), None)).collect();
+        Incident { id: format!("incident-{number}"), evidence: lines.clone(), lines, ..incident() }
+    };
+    let page = page(&serving(), &(0..100).map(long).collect::<Vec<_>>());
+    assert!(page.len() < 100_000, "{}", page.len());
+    shows(&page, &["200 lines are not here: mpswarden incidents incident-19"]);
 }

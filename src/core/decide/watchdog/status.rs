@@ -9,7 +9,7 @@ use crate::decide::domain::state::Domain;
 use crate::decide::facts::attached::Attachment;
 use crate::decide::facts::engine::{Engine, Sight};
 use crate::decide::facts::reading::{READING_FRESH, Reading};
-use crate::decide::facts::stage::Stage;
+use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::facts::{GpuFacts, SERVER_FRESH};
 use crate::decide::group::Group;
 use crate::decide::group::shown::one_of;
@@ -101,7 +101,7 @@ impl Domain {
             clients: self.clients(sight),
             clients_limit: self.scene.clients_limit(),
             unknown_clients: if blind { None } else { self.count_unknown() },
-            recovery: self.recovery(),
+            recovery: self.recovery(now),
             held: self.held(),
             hold: None,
             active: self.active.by_number(self.scene.engines.len().max(self.scene.policy.engines.len())),
@@ -191,18 +191,20 @@ impl Domain {
         }
     }
 
-    fn recovery(&self) -> Option<RecoveryStatus> {
+    fn recovery(&self, now: Moment) -> Option<RecoveryStatus> {
         match &self.phase {
             Phase::Restart(restart) => Some(RecoveryStatus {
                 tier: restart.tier,
                 reason: restart.reason,
                 step: restart.step.shown(),
+                next_try: self.next_attempt(restart).filter(|at| *at > now),
                 since: restart.since,
             }),
             Phase::Running(Some(settling)) => Some(RecoveryStatus {
                 tier: settling.tier,
                 reason: settling.reason,
                 step: settling.step,
+                next_try: None,
                 since: settling.since,
             }),
             Phase::Waiting | Phase::InRestart | Phase::Running(_) | Phase::Stopping(_) | Phase::Stopped => None,
@@ -255,6 +257,7 @@ impl Domain {
             clients: processes.iter().map(|process| process.pid).filter(is_client).collect(),
             incarnation: engine.instance.incarnation,
             failures: engine.failures.within(self.scene.policy.recovery.budget_window, now),
+            next_try: self.next_try_of(engine).filter(|at| *at > now),
             isolation: EngineIsolation::None,
             sharing: engine.sharing_status(&self.scene.policy.overlap, now),
             note: engine.instance.note.clone().or_else(|| engine.waits_to_roll()),
@@ -271,6 +274,15 @@ impl Domain {
         };
         // Before any of its processes is seen on the GPU: what it was started with.
         largest(uses.map(share)).or_else(|| largest(told.iter().map(share)))
+    }
+
+    /// When an engine's next start, or the next try to end it, is due.
+    fn next_try_of(&self, engine: &Engine) -> Option<Moment> {
+        match (&self.phase, &engine.stage) {
+            (Phase::Running(_), Stage::Down { due }) => Some(*due),
+            (Phase::Running(_), Stage::Ending(Ending::Stuck { again })) => Some(*again),
+            _ => None,
+        }
     }
 
     fn engine_state(&self, engine: &Engine, sight: Sight) -> EngineState {

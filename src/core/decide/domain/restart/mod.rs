@@ -51,6 +51,16 @@ impl Domain {
         }
     }
 
+    /// When a restart tries again what did not come about, or goes on after its back-off; `None`: it waits for no time.
+    pub(crate) fn next_attempt(&self, restart: &Restart) -> Option<Moment> {
+        match &restart.step {
+            Step::Backoff { until } if restart.gate != Gate::Hold => Some(*until),
+            Step::Blocked { again } => Some(*again),
+            Step::Active { .. } => self.start_due(restart),
+            Step::Backoff { .. } | Step::End(_) | Step::Gpu | Step::Memory | Step::StartControl(_) => None,
+        }
+    }
+
     /// When a restart changes by time alone.
     pub(crate) fn restart_deadline(&self, restart: &Restart) -> Option<Moment> {
         match &restart.step {

@@ -1,5 +1,5 @@
-//! The page for people in a real Chromium, over the real binary's demo. Pictures stay among the build's
-//! temporary files.
+//! The page in a real Chromium over the real binary's demo, as it changes. Pictures stay among the build's temporary
+//! files.
 
 use std::sync::Arc;
 
@@ -28,19 +28,21 @@ fn the_page_follows_a_fault_and_its_recovery_without_being_loaded_again() {
     let (demo, address) = running::demo(&["--for", "5m", "--inject", "illegal-address@20s"]);
     browser.go(&format!("http://{address}/"));
     browser.run("window.loadedOnce = true");
-    eventually("all serve", || shows(&browser, &["all serving", "3 of 3 engines serve", "qwen-a", "MPS server"]));
+    eventually("all serve", || {
+        shows(&browser, &["All 3 engines serve", "What to do: nothing", "qwen-a", "MPS server"])
+    });
     // Whichever evidence came first.
     eventually("the fault", || shows(&browser, &["gpu_fault", "Evidence", "going on"]));
     browser.picture("page-recovering");
-    eventually("the recovery", || shows(&browser, &["all serving", "gpu_fault", "Decided", "ended serving after"]));
+    eventually("the recovery", || shows(&browser, &["All 3 engines serve", "gpu_fault", "Decided", "serving after"]));
     browser.picture("page-light");
-    let steps = browser.run("return [...document.querySelectorAll('.line li span')].map(e => e.textContent)");
+    let steps = browser.run("return [...document.querySelectorAll('.fall .name')].map(e => e.textContent)");
     for step in ["kill", "gone", "memory", "active", "ready"] {
         assert!(steps.as_array().unwrap().contains(&Value::from(step)), "{step} is not among {steps}");
     }
     browser.run("document.querySelector('details').open = false");
-    let first = browser.run("return document.querySelector('.sum time').textContent");
-    eventually("it goes on", || browser.run("return document.querySelector('.sum time').textContent") != first);
+    let first = browser.run("return document.querySelector('#clock').textContent");
+    eventually("it goes on", || browser.run("return document.querySelector('#clock').textContent") != first);
     assert_eq!(browser.run("return document.querySelector('details').open"), false, "what was closed stays closed");
     assert_eq!(browser.run("return window.loadedOnce"), true, "it was loaded again");
     drop(demo);
@@ -79,11 +81,11 @@ const LOWEST_CONTRAST: &str = r#"
 
 /// Asserts that a page reads well in light and dark, with a picture of each, and without being scrolled sideways.
 #[track_caller]
-fn assert_reads_well(browser: &Browser, name: &str) {
+pub fn assert_reads_well(browser: &Browser, name: &str) {
     for scheme in ["light", "dark"] {
         browser.prefer(scheme);
         let ground = browser.run("return getComputedStyle(document.body).backgroundColor");
-        assert_eq!(ground == "rgb(20, 23, 26)", scheme == "dark", "{scheme}: {ground}");
+        assert_eq!(ground == "rgb(15, 19, 23)", scheme == "dark", "{scheme}: {ground}");
         let lowest = browser.run(LOWEST_CONTRAST);
         assert!(lowest[0].as_f64().unwrap() >= 4.5, "{scheme}: contrast {lowest}");
         browser.picture(&format!("{name}-{scheme}"));
@@ -124,7 +126,7 @@ fn the_page_reads_well_on_a_phone_in_light_and_dark_and_without_its_script() {
     let (_demo, address) = running::demo(&faults);
     let url = format!("http://{address}/");
     browser.go(&url);
-    eventually("a fault and its end", || shows(&browser, &["engine_died", "all serving"]));
+    eventually("a fault and its end", || shows(&browser, &["engine_died", "3 of 3 engines serve"]));
     assert_reads_well(&browser, "page-phone");
     drop(browser);
     let Some(browser) = Browser::start(Look { without_script: true, ..Look::default() }) else { return };
