@@ -6,6 +6,7 @@ use super::demo_arguments::{DemoMode, DemoOptions, Injection};
 use super::figures::{span, time};
 use crate::config::units;
 use crate::model::Incident;
+use crate::text::cost::cost_of;
 use crate::text::plain::one_line as clean;
 use crate::text::screen::{Ink, Screen};
 use crate::text::span::age;
@@ -101,6 +102,7 @@ pub fn ended<'a>(
         Column::left("OF", 0, of(&|one| plain(place(one)))),
         Column::left("RESULT", 0, of(&result)),
         Column::right("AFTER", 0, of(&|one| plain(lasted(one)))),
+        Column::left("COST", 0, of(&|one| plain(cost(one, &all)))),
     ];
     let table = table(columns, "  ", screen);
     let heading = if all.is_empty() { "no fault was seen" } else { "what was seen of faults:" };
@@ -122,7 +124,108 @@ fn result(incident: &Incident) -> Cell {
     }
 }
 
+/// What it cost, and which of the others led to it.
+fn cost(incident: &Incident, all: &[&Incident]) -> String {
+    let cause = incident.caused_by.as_ref().and_then(|id| all.iter().find(|other| other.id == *id));
+    let cause = cause.map(|cause| format!("caused by {} of {}", cause.fault, place(cause)));
+    let cost = cost_of(incident.requests_in_flight, &incident.unavailable_seconds);
+    cost.into_iter().chain(cause).collect::<Vec<_>>().join("; ")
+}
+
 /// Time from its evidence to its end.
 fn lasted(incident: &Incident) -> String {
     incident.ended_at.map_or("-".to_owned(), |ended| span(ended - incident.evidence_at))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::super::arguments::{Arguments, Command};
+    use super::*;
+    use crate::model::Fault;
+
+    fn first_block(line: &str, taken_port: Option<u16>) -> String {
+        let argv: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let Ok(Command::Demo(options)) = Arguments::read(&argv).map(|arguments| arguments.command) else {
+            panic!("{line}")
+        };
+        let places = DemoPlaces {
+            page: Some("http://127.0.0.1:10678/".to_owned()),
+            telemetry_path: "/metrics".to_owned(),
+            taken_port,
+            control_socket: "/tmp/x/control.sock".into(),
+            program: "/opt/my tools/mpswarden".into(),
+        };
+        begins(&options, &places, 1_795_388_702.0, &Screen::plain())
+    }
+
+    #[test]
+    fn the_first_block_says_where_when_and_what() {
+        assert_eq!(
+            first_block("mpswarden demo --inject trap:qwen-b@5s --inject hang@50s --mode observe", Some(10677)),
+            "mpswarden demo  the real watchdog over a simulated GPU, MPS daemon and 3 engines, as real processes; no GPU is \
+             touched\n  \
+             page    http://127.0.0.1:10678/\n  \
+             metrics http://127.0.0.1:10678/metrics\n          \
+             port 10677 is in use: --web.listen-address chooses another\n  \
+             status  '/opt/my tools/mpswarden' --control-socket /tmp/x/control.sock status\n  \
+             ends    after 1 min, at 23:06:02 UTC; Ctrl-C ends it sooner\n  \
+             mode    observe: it only says what it would do\n  \
+             faults  at 5s trap into qwen-b: a kernel traps: error 719\n          \
+             at 50s hang into the first engine that runs: a kernel never ends\n  \
+             note    hang@50s may not be seen before the end: that takes up to 20 s; --for 70s is long enough\n\n"
+        );
+    }
+
+    fn incident(fault: Fault, engine: Option<&str>, id: &str, at: f64) -> Incident {
+        Incident {
+            id: id.to_owned(),
+            group: "small-llms".into(),
+            engine: engine.map(Into::into),
+            fault,
+            because: String::new(),
+            evidence_at: at,
+            decided_at: at,
+            ended_at: None,
+            result: None,
+            caused_by: None,
+            requests_in_flight: None,
+            unavailable_seconds: std::collections::BTreeMap::new(),
+            verdict: None,
+            suspects: Vec::new(),
+            evidence: Vec::new(),
+            lines: Vec::new(),
+            omitted: 0,
+        }
+    }
+
+    #[test]
+    fn the_summary_has_each_fault_with_its_time_to_serving_and_its_cost() {
+        let mended = Incident {
+            ended_at: Some(1_020.2),
+            result: Some("serving".to_owned()),
+            requests_in_flight: Some(3.0),
+            unavailable_seconds: [("qwen-a".into(), 1.9), ("qwen-b".into(), 3.6)].into(),
+            ..incident(Fault::GpuFault, None, "1", 1_015.0)
+        };
+        let hangs = Incident { caused_by: Some("1".to_owned()), ..incident(Fault::Hang, Some("qwen-a"), "2", 1_030.0) };
+        let said = ended([&hangs, &mended].into_iter(), 1_000.0, (500, 3), &Screen::plain());
+        assert_eq!(
+            said,
+            "\nwhat was seen of faults:\n       \
+             AT  FAULT      OF                 RESULT     AFTER  COST\n  \
+             15.00 s  gpu_fault  small-llms         serving   5.20 s  3 requests in flight; not serving: qwen-a 1.90 s, \
+             qwen-b 3.60 s\n  \
+             30.00 s  hang       small-llms/qwen-a  not over       -  caused by gpu_fault of small-llms\n\
+             requests: 500 answered, 3 failed\n"
+        );
+    }
+
+    #[test]
+    fn a_demo_without_faults_says_so() {
+        let said = ended(std::iter::empty(), 0.0, (1, 0), &Screen::plain());
+        assert_eq!(said, "\nno fault was seen\nrequests: 1 answered, 0 failed\n");
+    }
 }

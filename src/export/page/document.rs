@@ -30,6 +30,7 @@ pub fn document(view: &View<'_>) -> String {
                 header {
                     h1 { "mpswarden" }
                     @if !view.host.is_empty() { p.host { (view.host) } }
+                    @if view.status.is_simulated() { p.badge.wait { "simulated: no GPU or engine here is real" } }
                     p.clock { (clock(view)) }
                 }
                 main #now tabindex="-1" { (live_part(view, &found)) }

@@ -223,6 +223,15 @@ fn shared() -> Status {
 }
 
 #[test]
+fn what_is_simulated_is_said_to_be_so() {
+    const BANNER: &str = "simulated: no GPU or engine here is real";
+    let mut status = serving();
+    assert!(!page(&status, &[]).contains(BANNER));
+    status.gpus[0].identity.name = Some("NVIDIA H200 (simulated)".to_owned());
+    assert!(page(&status, &[]).contains(BANNER));
+}
+
+#[test]
 fn overlap_gain_and_advice_are_shown_and_nothing_of_them_where_nobody_asked() {
     shows(
         &page(&shared(), &[]),
