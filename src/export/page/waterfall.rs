@@ -5,6 +5,8 @@ use maud::{Markup, html};
 use crate::model::{Incident, IncidentLine};
 use crate::text::span::span_of;
 
+/// Words that an engine's way to serving ends with; the end of a restart has others.
+const STARTED: &str = "healthy";
 /// Most bars; a storm has more steps than anybody looks at.
 const MOST: usize = 24;
 
@@ -44,7 +46,7 @@ fn stretches(incident: &Incident) -> Vec<Stretch<'_>> {
         let took = line.took?.max(0.0);
         let name = match (line.word.as_str(), &line.engine) {
             ("step", _) => line.text.split(' ').next()?.to_owned(),
-            ("serving", Some(_)) => "start of".to_owned(),
+            ("serving", Some(_)) if line.text.starts_with(STARTED) => "start of".to_owned(),
             _ => return None,
         };
         Some((name, (line.at - took - incident.evidence_at).max(0.0), took))
