@@ -32,7 +32,7 @@ pub(super) fn chart(
                 path.area d=(area) {}
                 path.line d=(line) {}
             }
-            figcaption { (name) " · at most " (most_said) }
+            figcaption { (name) " · max " (most_said) }
         }
     }
 }

@@ -59,6 +59,8 @@ fn stretches(incident: &Incident) -> Vec<Stretch<'_>> {
             Some(Stretch { name, engine: line.engine.as_ref().map(|engine| engine.as_str()), from, took })
         })
         .collect();
-    steps.sort_by(|one, other| one.from.total_cmp(&other.from));
+    // Those that began within a millisecond stay in the order in which they ended.
+    let begin = |step: &Stretch<'_>| (step.from * 1e3).round();
+    steps.sort_by(|one, other| begin(one).total_cmp(&begin(other)));
     steps
 }
