@@ -20,7 +20,8 @@ fn main() -> ExitCode {
         Command::Check(options) => cli::check(&options),
         Command::Init(options) => cli::init(&options),
         Command::Completions { shell } => cli::completions(shell),
-        Command::Man { command } => cli::manual(command.as_deref()),
+        Command::Man { directory: Some(directory), .. } => cli::manuals(&directory),
+        Command::Man { command, .. } => cli::manual(command.as_deref()),
         Command::Client(command) => cli::client(command, control_socket.or_else(cli::socket_of_environment)),
         Command::Run(options) => match cli::read(|| config::load(&options.config)) {
             Ok(configuration) => {

@@ -71,3 +71,15 @@ fn the_program_and_its_commands_have_manual_pages() {
     let (code, _, err) = run(&["man", "fly"]);
     assert!(code == Some(64) && err.contains("there is no command fly"), "{err}");
 }
+
+#[test]
+fn the_pages_of_all_commands_are_written_into_a_directory_that_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    assert_eq!(run(&["man", "--directory", path]).0, Some(0));
+    for page in ["mpswarden.1", "mpswarden-run.1", "mpswarden-incidents.1"] {
+        assert!(directory.path().join(page).is_file(), "{page}");
+    }
+    let (code, _, err) = run(&["man", "--directory", "/nowhere"]);
+    assert!(code == Some(69) && err.contains("/nowhere") && err.contains("name a directory"), "{err}");
+}

@@ -45,8 +45,6 @@ fn the_example_configuration_is_accepted_as_it_is_and_with_every_line_uncommente
     let lines = text("mpswarden.toml");
     let lines = lines.lines().map(|line| if is_toml(line) { &line[2..] } else { line }).collect::<Vec<_>>();
     let text = lines.join("\n");
-    // One user for all engines of a group: the second engine of the example has no lines of its own.
-    let text = text.replace("user = \"vllm\"", "# user");
     assert!(text.lines().filter(|line| line.starts_with("on_")).count() == 4, "{text}");
     mpswarden::config::parse(&text, Path::new("mpswarden.toml"))
         .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
@@ -110,8 +108,8 @@ fn package(directory: &Path) -> Option<PathBuf> {
     needs::program("dpkg-shlibdeps", "dpkg-dev")?;
     source(directory);
     let package = directory.join("mpswarden.deb");
-    let mut command = Command::new("cargo");
-    command.args(["deb", "--no-build", "--fast", "--output"]).arg(&package).current_dir(directory);
+    let mut command = Command::new(directory.join("deploy/package"));
+    command.env("PACKAGED", mpswarden()).args(["--fast", "--output"]).arg(&package).current_dir(directory);
     run(command.env_remove("CARGO_TARGET_DIR"));
     Some(package)
 }
@@ -127,7 +125,18 @@ fn the_package_installs_what_it_promises_and_stops_nothing_on_an_upgrade() {
     run(Command::new(&binary).arg("--version"));
     run(Command::new(&binary).arg("check").arg(root.join("etc/mpswarden/mpswarden.toml")));
     assert_eq!(fs::metadata(root.join("etc/mpswarden/mpswarden.toml")).unwrap().permissions().mode() & 0o777, 0o640);
-    for file in ["usr/lib/systemd/system/mpswarden.service", "usr/share/doc/mpswarden/deploy.md"] {
+    for file in [
+        "usr/lib/systemd/system/mpswarden.service",
+        "usr/lib/sysusers.d/mpswarden.conf",
+        "usr/lib/tmpfiles.d/mpswarden.conf",
+        "usr/share/doc/mpswarden/deploy.md",
+        "usr/share/doc/mpswarden/runbooks/README.md",
+        "usr/share/man/man1/mpswarden.1.gz",
+        "usr/share/man/man1/mpswarden-status.1.gz",
+        "usr/share/bash-completion/completions/mpswarden",
+        "usr/share/zsh/vendor-completions/_mpswarden",
+        "usr/share/fish/vendor_completions.d/mpswarden.fish",
+    ] {
         assert!(root.join(file).is_file(), "{file}");
     }
     for folder in ["alerts", "dashboards"] {

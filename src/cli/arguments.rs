@@ -49,6 +49,9 @@ pub enum Command {
     Man {
         /// The command.
         command: Option<String>,
+        /// Write the pages of all commands into this directory instead.
+        #[arg(long, value_name = "DIRECTORY", conflicts_with = "command")]
+        directory: Option<PathBuf>,
     },
     /// The same watchdog over a simulated GPU, MPS daemon and engines, with traffic.
     #[cfg_attr(not(feature = "demo"), command(hide = true))]

@@ -3,6 +3,7 @@
 use super::choice::Numbered;
 use super::figures::{span, time};
 use crate::model::{Incident, IncidentLine, Strength, Suspicion};
+use crate::text::cost::cost_of;
 use crate::text::plain::one_line as clean;
 use crate::text::screen::{Ink, Screen};
 use crate::text::table::{Cell, Column, table};
@@ -39,6 +40,12 @@ pub fn incident_text(incident: &Incident, screen: &Screen) -> String {
     text.push_str(&screen.prose("  decided   ", Ink::Dim, &decided));
     if incident.ended_at.is_some() {
         text.push_str(&screen.prose("  over      ", Ink::Dim, &format!("{} after the decision", took(incident))));
+    }
+    if let Some(cause) = &incident.caused_by {
+        text.push_str(&screen.prose("  caused by ", Ink::Dim, cause));
+    }
+    if let Some(cost) = cost_of(incident.requests_in_flight, &incident.unavailable_seconds) {
+        text.push_str(&screen.prose("  cost      ", Ink::Dim, &cost));
     }
     text.push('\n');
     text.push_str(&suspects(incident, screen));

@@ -1,6 +1,7 @@
 //! What is made of the command line itself: completions for shells, and manual pages.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -41,6 +42,18 @@ pub fn manual(command: Option<&str>) -> ExitCode {
         Err(error) => {
             tell(&format!("mpswarden: the page can't be made: {error}"));
             ExitStatus::Software.into()
+        }
+    }
+}
+
+/// Writes the manual pages of the program and of all its commands into a directory that is there.
+pub fn manuals(directory: &Path) -> ExitCode {
+    match clap_mangen::generate_to(Arguments::command(), directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let shown = directory.display();
+            tell(&format!("mpswarden: {shown}: {error}; name a directory that is there and may be written"));
+            ExitStatus::Unavailable.into()
         }
     }
 }

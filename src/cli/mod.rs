@@ -38,7 +38,7 @@ pub use exit::ExitStatus;
 pub use incident_arguments::IncidentOptions;
 pub use incident_text::{incident_text, incidents_text};
 pub use init::{InitOptions, init};
-pub use manual::{completions, manual};
+pub use manual::{completions, manual, manuals};
 #[cfg(not(feature = "demo"))]
 pub use no_demo_arguments::DemoOptions;
 pub use order::Ordering;

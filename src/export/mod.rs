@@ -5,6 +5,7 @@ pub mod document;
 mod exporter;
 pub mod history;
 pub mod http;
+mod incident_cost;
 mod incidents;
 pub mod log;
 mod log_queue;

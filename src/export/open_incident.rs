@@ -1,11 +1,13 @@
 //! One incident while it goes on: its lines, within their bounds, and what it still waits for.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::incident_cost::Cost;
 use super::sentence::{sentence, word};
 use crate::model::{
-    EngineName, Event, EvidenceLine, Fault, GroupName, Incident, IncidentLine, Moment, Reason, RecoveryResult, What,
+    EngineName, Event, EvidenceLine, Fault, GroupName, GroupStatus, Incident, IncidentLine, Moment, RecoveryResult,
+    Suspicion, What,
 };
 use crate::text::plain::one_line;
 
@@ -19,21 +21,29 @@ const LONGEST_TEXT: usize = 500;
 /// An incident that is not over.
 #[derive(Debug)]
 pub(super) struct OpenIncident {
-    /// The incident without its lines.
+    /// The incident without its lines and its cost.
     incident: Incident,
     first: Vec<IncidentLine>,
     last: VecDeque<IncidentLine>,
     omitted: u32,
     /// Wall time of the boot in seconds since 1970, for all of its times.
     boot: f64,
-    /// Faults that nothing was restarted for so far.
-    faults: BTreeSet<(Option<EngineName>, Fault)>,
-    /// Restarts on their way: of these engines, `None` for the whole group.
-    restarts: BTreeSet<Option<EngineName>>,
+    cost: Cost,
+    fault: Stand,
+    restart: Stand,
+    /// Its group can't go on because of it.
     held: bool,
-    over: Over,
+    /// What it comes to once nothing of it is left.
+    result: &'static str,
     latest: Moment,
     given: Given,
+}
+
+/// Whether something of an incident is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    There,
+    Over,
 }
 
 /// When it was last given out to be written.
@@ -46,17 +56,9 @@ enum Given {
     Before(Moment),
 }
 
-/// How it ended, or would.
-#[derive(Debug)]
-enum Over {
-    /// The incident goes on; what it comes to once its faults are over.
-    NotYet(&'static str),
-    Ended(&'static str),
-}
-
 impl OpenIncident {
-    /// Begins with a fault; `None` for any other event.
-    pub(super) fn begin(event: &Event, group: &GroupName, boot: f64) -> Option<Self> {
+    /// Begins with a fault, which `caused_by` led to; `None` for any other event.
+    pub(super) fn begin(event: &Event, group: &GroupName, boot: f64, caused_by: Option<String>) -> Option<Self> {
         let What::FaultBegan { fault, evidence_at, because } = &event.what else { return None };
         let decided_at = boot + event.at.as_secs_f64();
         let incident = Incident {
@@ -69,6 +71,9 @@ impl OpenIncident {
             decided_at,
             ended_at: None,
             result: None,
+            caused_by,
+            requests_in_flight: None,
+            unavailable_seconds: BTreeMap::new(),
             verdict: None,
             suspects: Vec::new(),
             evidence: Vec::new(),
@@ -81,14 +86,15 @@ impl OpenIncident {
             last: VecDeque::new(),
             omitted: 0,
             boot,
-            faults: BTreeSet::new(),
-            restarts: BTreeSet::new(),
+            cost: Cost::default(),
+            fault: Stand::There,
+            restart: Stand::Over,
             held: false,
-            over: Over::NotYet("over"),
+            result: if *fault == Fault::CrashLoop { "released" } else { "over" },
             latest: event.at,
             given: Given::Never,
         };
-        open.add(event);
+        open.push_line(event);
         Some(open)
     }
 
@@ -112,89 +118,108 @@ impl OpenIncident {
         &self.incident.group
     }
 
-    /// Whether the event is what this one waits for: the end of a fault of it or a restart for one, or the end of a
-    /// restart of it.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "no other event ends what an incident waits for")]
-    pub(super) fn awaits(&self, event: &Event) -> bool {
-        let has = |fault: &Fault| self.faults.contains(&(event.engine.clone(), *fault));
-        match &event.what {
-            What::FaultEnded { fault, .. } | What::RestartBegan { reason: Reason::Fault(fault), .. } => has(fault),
-            What::RestartEnded { .. } => self.restarts.contains(&event.engine),
-            _ => false,
-        }
+    /// Fault of the incident, and the engine that has it; `None`: the whole group has it.
+    pub(super) fn is_of(&self, engine: &Option<EngineName>, fault: Fault) -> bool {
+        self.fault == Stand::There && self.incident.fault == fault && self.incident.engine == *engine
     }
 
-    /// Whether it waits for nothing but the end of faults that may last and are not mended. Another fault, or an
-    /// ordered restart, is another matter.
+    /// Whether this kind of fault began it, over or not.
+    pub(super) fn is_about(&self, fault: Fault) -> bool {
+        self.incident.fault == fault
+    }
+
+    /// Whether it is one of this engine; `None`: of the whole group.
+    pub(super) fn has_engine(&self, engine: &Option<EngineName>) -> bool {
+        self.incident.engine == *engine
+    }
+
+    /// Whether a restart for it is on its way.
+    pub(super) fn is_being_mended(&self) -> bool {
+        self.restart == Stand::There
+    }
+
+    /// Whether its fault may last, and nothing is done about it now.
     pub(super) fn only_lasts(&self) -> bool {
-        let waits = self.restarts.is_empty() && !self.held && !self.faults.is_empty();
-        waits && self.faults.iter().all(|(_, fault)| is_often_only_reported(*fault))
-    }
-
-    fn is_new(&self) -> bool {
-        self.first.len() == 1
-    }
-
-    /// Whether it is about this kind of fault.
-    pub(super) fn is_of(&self, kind: Fault) -> bool {
-        self.faults.iter().any(|(_, fault)| *fault == kind)
+        self.restart == Stand::Over
+            && !self.held
+            && (is_often_only_reported(self.incident.fault) || self.incident.fault == Fault::CrashLoop)
     }
 
     /// Whether nothing is on its way and nothing was said for `pause`.
     pub(super) fn is_quiet(&self, pause: Duration, now: Moment) -> bool {
-        self.restarts.is_empty() && !self.held && now.since(self.latest) > pause
+        self.restart == Stand::Over && !self.held && now.since(self.latest) > pause
     }
 
-    /// Takes up an event of its group.
+    /// Whether an event that it does not wait for belongs to it all the same: it happened meanwhile, to its engine or
+    /// to the whole group.
+    pub(super) fn sees(&self, event: &Event, pause: Duration) -> bool {
+        let concerned =
+            self.incident.engine.is_none() || event.engine.is_none() || self.incident.engine == event.engine;
+        concerned && !self.only_lasts() && !self.is_quiet(pause, event.at)
+    }
+
+    /// What another incident that led to it is called, where only later evidence says so.
+    pub(super) fn was_caused_by(&mut self, id: &str) {
+        self.incident.caused_by.get_or_insert_with(|| id.to_owned());
+    }
+
+    /// Who did it was weighed.
+    pub(super) fn weighed(&mut self, suspicions: &[Suspicion], verdict: &str, evidence: &[EvidenceLine]) {
+        self.incident.verdict = Some(cut(verdict.to_owned()));
+        self.incident.suspects = suspicions.to_vec();
+        self.incident.evidence = evidence.iter().map(|line| of_evidence(line, self.boot)).collect();
+    }
+
+    /// Its own fault ended.
+    pub(super) fn fault_ended(&mut self) {
+        self.fault = Stand::Over;
+    }
+
+    /// A restart for it began.
+    pub(super) fn restart_began(&mut self) {
+        self.restart = Stand::There;
+        self.held = false;
+    }
+
+    /// The restart for it ended.
+    pub(super) fn restart_ended(&mut self, result: RecoveryResult) {
+        self.restart = Stand::Over;
+        self.result = result.as_str();
+    }
+
+    /// An event of it, whatever else it is. `group`: as it was before.
     #[expect(clippy::wildcard_enum_match_arm, reason = "all other events are lines of it and no more")]
-    pub(super) fn add(&mut self, event: &Event) {
+    pub(super) fn add(&mut self, event: &Event, group: Option<&GroupStatus>) {
         self.latest = event.at;
         if let Given::At(at) = self.given {
             self.given = Given::Before(at);
         }
         self.push_line(event);
-        let engine = &event.engine;
+        let of_it = self.incident.engine.is_none() || self.incident.engine == event.engine;
+        if of_it {
+            self.cost.add(event, group);
+        }
         match &event.what {
-            // It is the end of an incident in which an engine was given up, and lasts until a person comes.
-            What::FaultBegan { fault: Fault::CrashLoop, .. } if !self.faults.is_empty() => {}
-            // It may last long after this incident is over.
-            What::FaultBegan { fault, .. }
-                if is_often_only_reported(*fault) && !self.is_new() && !self.only_lasts() => {}
-            What::FaultBegan { fault, .. } => {
-                self.faults.insert((engine.clone(), *fault));
-            }
-            What::FaultEnded { fault, .. } => {
-                self.faults.remove(&(engine.clone(), *fault));
-                self.end_if_nothing_is_left();
-            }
-            What::Suspected { suspicions, verdict, evidence, .. } => {
-                self.incident.verdict = Some(cut(verdict.clone()));
-                self.incident.suspects = suspicions.clone();
-                self.incident.evidence = evidence.iter().map(|line| of_evidence(line, self.boot)).collect();
-            }
-            What::RestartBegan { .. } => self.restart_began(engine),
-            What::RestartEnded { result, .. } => self.restart_ended(engine, *result),
-            What::Suppressed { .. } => self.over = Over::NotYet("observed"),
-            What::EngineQuarantined { .. } => self.over = Over::NotYet("quarantined"),
-            What::Held { .. } => self.held = true,
+            What::Suppressed { .. } if self.incident.engine == event.engine => self.result = "observed",
+            What::EngineQuarantined { .. } if self.incident.engine == event.engine => self.result = "quarantined",
+            What::Held { .. } if self.incident.engine == event.engine => self.held = true,
             What::Released { .. } => self.held = false,
-            What::Stopped => self.over = Over::Ended("stopped"),
             _ => {}
         }
     }
 
-    /// Result of the incident; `None` while it goes on.
+    /// Result of the incident, with the end of its fault and of what was done about it; `None` while it goes on.
     pub(super) fn result(&self) -> Option<&'static str> {
-        match self.over {
-            Over::NotYet(_) => None,
-            Over::Ended(result) => Some(result),
-        }
+        let over = self.fault == Stand::Over && self.restart == Stand::Over && !self.held;
+        over.then_some(self.result)
     }
 
     /// The incident as it stands.
     pub(super) fn so_far(&self) -> Incident {
         let lines = self.first.iter().chain(&self.last).cloned().collect();
-        Incident { lines, omitted: self.omitted, ..self.incident.clone() }
+        let (requests_in_flight, unavailable_seconds) = (self.cost.requests(), self.cost.seconds(self.latest));
+        let incident = self.incident.clone();
+        Incident { lines, omitted: self.omitted, requests_in_flight, unavailable_seconds, ..incident }
     }
 
     /// The incident as it stands, where that is to be written now.
@@ -209,38 +234,10 @@ impl OpenIncident {
     }
 
     /// The incident as it ended, at `at`.
-    pub(super) fn closed(self, result: &str, at: Moment) -> Incident {
+    pub(super) fn closed(mut self, result: &str, at: Moment) -> Incident {
+        self.latest = at;
         let ended_at = Some(self.boot + at.as_secs_f64());
-        let lines = self.first.into_iter().chain(self.last).collect();
-        Incident { ended_at, result: Some(result.to_owned()), lines, omitted: self.omitted, ..self.incident }
-    }
-
-    /// A restart of the whole group takes those of its engines in.
-    fn restart_began(&mut self, engine: &Option<EngineName>) {
-        if engine.is_none() {
-            self.restarts.clear();
-        }
-        self.restarts.insert(engine.clone());
-    }
-
-    fn restart_ended(&mut self, engine: &Option<EngineName>, result: RecoveryResult) {
-        self.restarts.remove(engine);
-        if result == RecoveryResult::Superseded {
-            return;
-        }
-        // A fault that a restart does not end is shown by `mps_fault_active`; the incident is over.
-        self.faults.retain(|(owner, _)| engine.is_some() && owner != engine);
-        self.over = Over::NotYet(result.as_str());
-        self.end_if_nothing_is_left();
-    }
-
-    fn end_if_nothing_is_left(&mut self) {
-        if let Over::NotYet(result) = self.over
-            && self.faults.is_empty()
-            && self.restarts.is_empty()
-        {
-            self.over = Over::Ended(result);
-        }
+        Incident { ended_at, result: Some(result.to_owned()), ..self.so_far() }
     }
 
     fn push_line(&mut self, event: &Event) {

@@ -1,6 +1,7 @@
-//! Text for people: spans of time, amounts, tables and prose of a terminal; what of a text is plain, and which of it is
+//! Text for people: spans of time, amounts, costs, tables and prose of a terminal; what of a text is plain, and which of it is
 //! secret. Names nothing of the rest.
 
+pub mod cost;
 pub mod figures;
 pub mod full_screen;
 pub mod plain;

@@ -1,4 +1,4 @@
-//! `alerts/README.md` lists every alert; UPDATE=1 writes its table anew.
+//! `docs/runbooks/README.md` lists every alert, the most urgent first; UPDATE=1 writes its table anew.
 
 use std::fs;
 
@@ -18,20 +18,27 @@ fn meaning(name: &str) -> String {
 fn row(rule: &Rule) -> String {
     let Rule { name, lasts, labels, .. } = rule;
     let lasts = lasts.as_deref().unwrap_or("at once");
-    format!("| [{name}](../docs/runbooks/{name}.md) | {} | {lasts} | {} |\n", labels["severity"], meaning(name))
+    format!("| [{name}]({name}.md) | {} | {lasts} | {} |\n", labels["severity"], meaning(name))
 }
 
 #[test]
-fn the_readme_lists_every_alert() {
-    let path = folder("alerts").join("README.md");
+fn the_index_of_the_runbooks_lists_every_alert_the_most_urgent_first() {
+    let path = folder("docs/runbooks").join("README.md");
     let text = fs::read_to_string(&path).unwrap();
     let (before, rest) = text.split_once(BEGIN).unwrap();
     let after = rest.split_once(END).unwrap().1;
-    let rows: String = rules().iter().map(row).collect();
+    let urgency =
+        |rule: &Rule| ["critical", "warning", "info"].iter().position(|known| *known == rule.labels["severity"]);
+    let mut rules = rules();
+    rules.sort_by_key(|rule| (urgency(rule), rule.name.clone()));
+    let rows: String = rules.iter().map(row).collect();
     let today = format!("{before}{BEGIN}| alert | severity | after | says |\n|---|---|---|---|\n{rows}{END}{after}");
     if std::env::var_os("UPDATE").is_some() {
         fs::write(&path, today).unwrap();
     } else {
-        assert!(text == today, "alerts/README.md is not of today: UPDATE=1 cargo test --test main alerts::index");
+        assert!(
+            text == today,
+            "docs/runbooks/README.md is not of today: UPDATE=1 cargo test --test main alerts::index"
+        );
     }
 }

@@ -228,6 +228,9 @@ pub fn incidents() -> Vec<Arc<Incident>> {
         decided_at: NOW + 0.0004,
         ended_at: Some(NOW + 5.37),
         result: Some("serving".to_owned()),
+        caused_by: None,
+        requests_in_flight: Some(15.0),
+        unavailable_seconds: [("qwen-a".into(), 1.98), ("qwen-b".into(), 5.37)].into(),
         verdict: Some(
             "not known: it was one of qwen-a, qwen-b; the server's log names qwen-a, which is no proof".to_owned(),
         ),

@@ -1,5 +1,7 @@
 //! An incident: a fault, its evidence, what was decided and done, and how it ended. For people and programs.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::words::words;
@@ -17,7 +19,7 @@ words! {
     }
 }
 
-/// One incident. Times are seconds since 1970.
+/// One fault from its evidence to its end: as many incidents as faults. Times are seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
     /// Sorts by time and is unique: `20261122T231502.123-small-llms-gpu_fault`.
@@ -36,9 +38,18 @@ pub struct Incident {
     pub decided_at: f64,
     /// When it was over; `None`: it is not.
     pub ended_at: Option<f64>,
-    /// Result of the incident: a recovery's result, `over` for a fault that went by itself, or `watchdog_ended` for one
-    /// that was not over when the watchdog ended.
+    /// Result of the incident: that of its own recovery, `over` for a fault that went by itself, `released` for an engine
+    /// that was given up and is let start again, or `watchdog_ended` for one that was not over when the watchdog ended.
     pub result: Option<String>,
+    /// Incident that led to this one; `None`: it began by itself, as far as is known.
+    #[serde(default)]
+    pub caused_by: Option<String>,
+    /// Requests that were in flight in engines that it took down, as last read before; `None`: not known.
+    #[serde(default)]
+    pub requests_in_flight: Option<f64>,
+    /// Seconds that each engine did not serve in it.
+    #[serde(default)]
+    pub unavailable_seconds: BTreeMap<EngineName, f64>,
     /// Who did it, for people; `None`: the question does not arise, or nothing was said so far.
     #[serde(default)]
     pub verdict: Option<String>,

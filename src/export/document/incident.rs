@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::times::{finite, rfc3339};
 use super::word::Word;
-use crate::model::{Fault, Incident, IncidentLine, Strength, Suspicion};
+use crate::model::{EngineName, Fault, Incident, IncidentLine, Strength, Suspicion};
 
 /// The incidents that are remembered, newest first: the document of `/api/v1/incidents`.
 ///
@@ -46,8 +46,15 @@ pub struct IncidentDocument {
     ended_at: Option<String>,
     /// When it was over, in seconds since 1970.
     ended_at_timestamp_seconds: Option<f64>,
-    /// How it ended: a recovery's result, `over`, or `watchdog_ended`; null: it is not over.
+    /// How it ended: its own recovery's result, `over` for a fault that went by itself, `released` for an engine that
+    /// was given up and is let start again, or `watchdog_ended`; null: it is not over.
     result: Option<String>,
+    /// The ID of the incident that led to this one; null: it began by itself, as far as is known.
+    caused_by: Option<String>,
+    /// Requests that were in flight in the engines that went down in it, as last read before; null: not known.
+    requests_in_flight: Option<f64>,
+    /// Engines that went down in it, and for how long each did not serve, so far.
+    unavailable: Vec<UnavailableDocument>,
     /// Who did it, in words; null: the question does not arise, or nothing was said so far.
     verdict: Option<String>,
     /// Every engine, most suspected first; empty without a verdict.
@@ -58,6 +65,16 @@ pub struct IncidentDocument {
     lines: Vec<LineDocument>,
     /// Lines that were left out, since there were too many.
     omitted: u32,
+}
+
+/// How long an engine did not serve in an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "Unavailable")]
+struct UnavailableDocument {
+    /// The engine.
+    engine: String,
+    /// The seconds that it did not serve.
+    seconds: Option<f64>,
 }
 
 /// What is thought of one engine after a fault.
@@ -103,8 +120,8 @@ impl IncidentDocument {
     pub fn of(incident: &Incident) -> IncidentDocument {
         #[rustfmt::skip]
         let Incident {
-            id, group, engine, fault, because, evidence_at, decided_at, ended_at, result, verdict, suspects, evidence,
-            lines, omitted,
+            id, group, engine, fault, because, evidence_at, decided_at, ended_at, result, caused_by, requests_in_flight,
+            unavailable_seconds, verdict, suspects, evidence, lines, omitted,
         } = incident;
         IncidentDocument {
             id: id.clone(),
@@ -119,12 +136,21 @@ impl IncidentDocument {
             ended_at: ended_at.and_then(rfc3339),
             ended_at_timestamp_seconds: finite(*ended_at),
             result: result.clone(),
+            caused_by: caused_by.clone(),
+            requests_in_flight: finite(*requests_in_flight),
+            unavailable: unavailable_seconds.iter().map(UnavailableDocument::of).collect(),
             verdict: verdict.clone(),
             suspects: suspects.iter().map(SuspicionDocument::of).collect(),
             evidence: evidence.iter().map(LineDocument::of).collect(),
             lines: lines.iter().map(LineDocument::of).collect(),
             omitted: *omitted,
         }
+    }
+}
+
+impl UnavailableDocument {
+    fn of((engine, seconds): (&EngineName, &f64)) -> UnavailableDocument {
+        UnavailableDocument { engine: engine.to_string(), seconds: finite(Some(*seconds)) }
     }
 }
 

@@ -6,6 +6,7 @@ use super::View;
 use super::figures::{date_time, machine_time};
 use super::waterfall;
 use crate::model::{Incident, IncidentLine};
+use crate::text::cost::cost_of;
 use crate::text::span::span_of;
 
 /// Number of incidents that are shown; the API has the rest.
@@ -68,6 +69,8 @@ fn one(incident: &Incident, open: bool, fits: Fits) -> Markup {
             }
             p { b { "Evidence: " } (incident.because) }
             p { b { "Decided " } (offset(incident, incident.decided_at)) " after it" }
+            @if let Some(cause) = &incident.caused_by { p { b { "Caused by: " } a href={ "#" (cause) } { (cause) } } }
+            @if let Some(cost) = cost_of(incident.requests_in_flight, &incident.unavailable_seconds) { p { b { "Cost: " } (cost) } }
             @if let Some(verdict) = &incident.verdict { p { b { "Who: " } (verdict) } }
             (waterfall::drawn(incident))
             @if fits.with_evidence && !incident.suspects.is_empty() { (suspects(incident)) }

@@ -101,6 +101,9 @@ fn incident() -> Incident {
         decided_at: BOOT + 30.0002,
         ended_at: Some(BOOT + 35.37),
         result: Some("serving".to_owned()),
+        caused_by: None,
+        requests_in_flight: None,
+        unavailable_seconds: std::collections::BTreeMap::new(),
         verdict: Some("not known: it was one of qwen-a, qwen-b".to_owned()),
         suspects: vec![Suspicion {
             engine: "qwen-a".into(),
