@@ -75,7 +75,7 @@ mod tests {
         (0..=30).for_each(|second| course.look(at(second), Some(if second % 2 == 0 { 4.0 } else { 2.0 })));
         let points: Vec<_> = course.points(at(30), HOUR).collect();
         assert_eq!(points.len(), 3, "two, and the one that is not over");
-        assert!(points.iter().all(|(_, figure)| (2.9..3.2).contains(figure)), "{points:?}");
+        assert!(points[..2].iter().all(|(_, figure)| (2.9..3.2).contains(figure)), "{points:?}");
         assert_eq!((points[0].0, points[1].0), (15.0, 0.0));
     }
 
