@@ -69,36 +69,35 @@ impl Finding {
 /// Everything that is wrong with the domain now. `awaits_active`: since when a restart waits for its server to be ACTIVE.
 /// What is known of its GPU is believed for as long as `READING_FRESH`.
 pub(super) fn findings(scene: &Scene, awaits_active: Option<Moment>, gpu: &GpuFacts, now: Moment) -> Vec<Finding> {
-    let whole = [
-        control_died::find(scene),
-        control_wedged::find(scene),
-        server_cannot_start::find(scene),
-        server_died::find(scene),
-        gpu_fault::find(scene),
-        server_stuck::find(scene, awaits_active, now),
-        newcomers_hang::find(scene, now),
-        unknown_client::find(scene, awaits_active),
-        foreign_process::find(scene, now),
-        // Last: of those that go equally far it is the one that no restart mends.
-        gpu_sick::find(gpu),
-    ];
-    let single = scene.engines.iter().flat_map(|engine| {
-        [
-            engine_died::find(engine),
-            crash_loop::find(engine, scene, now),
-            host_oom::find(engine, now),
-            device_oom::find(engine, now),
-            evicted::find(engine, now),
-            limit_missing::find(engine, scene, gpu, now),
-            limit_exceeded::find(engine),
-            memory_leak::find(engine, scene, gpu, now),
-            outside_mps::find(engine, scene, gpu, now),
-            starved::find(engine, scene, gpu, now),
-        ]
-    });
-    let hung = hang::find(scene, gpu, now);
-    let kept_out = uid_mismatch::find(scene, now).into_iter().chain(client_limit::find(scene, now));
-    whole.into_iter().chain(single).flatten().chain(kept_out).chain(hung).collect()
+    // One after the other into the list: an array of them for each engine is moved about at every input.
+    let mut found = Vec::new();
+    found.extend(control_died::find(scene));
+    found.extend(control_wedged::find(scene));
+    found.extend(server_cannot_start::find(scene));
+    found.extend(server_died::find(scene));
+    found.extend(gpu_fault::find(scene));
+    found.extend(server_stuck::find(scene, awaits_active, now));
+    found.extend(newcomers_hang::find(scene, now));
+    found.extend(unknown_client::find(scene, awaits_active));
+    found.extend(foreign_process::find(scene, now));
+    // Last: of those that go equally far it is the one that no restart mends.
+    found.extend(gpu_sick::find(gpu));
+    for engine in &scene.engines {
+        found.extend(engine_died::find(engine));
+        found.extend(crash_loop::find(engine, scene, now));
+        found.extend(host_oom::find(engine, now));
+        found.extend(device_oom::find(engine, now));
+        found.extend(evicted::find(engine, now));
+        found.extend(limit_missing::find(engine, scene, gpu, now));
+        found.extend(limit_exceeded::find(engine));
+        found.extend(memory_leak::find(engine, scene, gpu, now));
+        found.extend(outside_mps::find(engine, scene, gpu, now));
+        found.extend(starved::find(engine, scene, gpu, now));
+    }
+    found.extend(uid_mismatch::find(scene, now));
+    found.extend(client_limit::find(scene, now));
+    found.extend(hang::find(scene, gpu, now));
+    found
 }
 
 /// Engines that died by themselves and that nothing was done about yet. Where a fault of the whole group is acted on,
