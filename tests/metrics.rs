@@ -18,7 +18,7 @@ use mpswarden::model::{
 };
 use mpswarden::web::{Gate, Server};
 
-use crate::support::statuses::{Exporting, at, exporter, incident, page_of, status};
+use crate::support::statuses::{Exporting, at, event, exporter, incident, page_of, status};
 
 fn scraped(status: &Status) -> Scrape {
     parse(&page_of(&exporter(status), status.at))
@@ -379,6 +379,8 @@ fn incidents_are_told_as_json_newest_first() {
     let exporter = exporter(&status(15.0));
     assert_eq!(exporter.incidents_json().unwrap(), "{\"incidents\":[]}");
     incident().iter().for_each(|event| exporter.record(event));
+    let over = What::FaultEnded { fault: Fault::GpuFault, lasted: Duration::from_secs(2) };
+    exporter.record(&event(21.9, None, over));
     let told: serde_json::Value = serde_json::from_slice(&exporter.incidents_json().unwrap()).unwrap();
     assert_eq!(told["incidents"][0]["fault"], "gpu_fault");
     assert_eq!(told["incidents"][0]["result"], "serving");

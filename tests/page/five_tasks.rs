@@ -157,7 +157,7 @@ const EXPECTED: [[&str; 6]; 26] = [
         "gpu-lost",
         "GPU 0 is lost, and small-llms is down until then",
         MINUTE,
-        "the GPU is off the bus (Xid 79)",
+        "the GPU is off the bus (gpu_lost)",
         "",
         "move traffic away and reboot the node, which ends every engine on it",
     ],

@@ -32,10 +32,14 @@ fn the_page_follows_a_fault_and_its_recovery_without_being_loaded_again() {
         shows(&browser, &["All 3 engines serve", "What to do: nothing", "qwen-a", "MPS server"])
     });
     // Whichever evidence came first.
-    eventually("the fault", || shows(&browser, &["gpu_fault", "Evidence", "going on"]));
+    eventually("the fault", || {
+        shows(&browser, &["restarts all its engines", "What to do: nothing: mpswarden is", "Evidence", "going on"])
+    });
     browser.picture("page-recovering");
     eventually("the recovery", || shows(&browser, &["All 3 engines serve", "gpu_fault", "Decided", "serving after"]));
     browser.picture("page-light");
+    let title = browser.run("return document.title");
+    assert!(title.as_str().unwrap().starts_with("All 3 engines serve · "), "{title}");
     let steps = browser.run("return [...document.querySelectorAll('.fall .name')].map(e => e.textContent)");
     for step in ["kill", "gone", "memory", "active", "ready"] {
         assert!(steps.as_array().unwrap().contains(&Value::from(step)), "{step} is not among {steps}");

@@ -15,8 +15,9 @@ use crate::support::needs;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Chromium looks for updates and hosts of its maker otherwise.
-const FLAGS: [&str; 8] = [
+const FLAGS: [&str; 9] = [
     "--headless=new",
+    "--window-size=1280,900",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",

@@ -200,7 +200,7 @@ fn of_held_groups() -> Vec<Plight> {
             status.gpus[0].recovery_action = Some(RecoveryAction::GpuReset);
         }),
         plight("gpu-lost", |status| {
-            held(&mut status.groups[0], HeldReason::GpuLost, "the GPU is off the bus (Xid 79)");
+            held(&mut status.groups[0], HeldReason::GpuLost, "the GPU is off the bus, by Xid 79");
             status.groups[0].faults = vec![(None, Fault::GpuLost)];
             (status.gpus[0].memory_used, status.gpus[0].busy) = (None, None);
         }),

@@ -2,7 +2,7 @@
 
 use super::concern::{Concern, Rank, Todo};
 use super::situation::Situation;
-use super::todo;
+use super::{faults, todo};
 use crate::export::history::Subject;
 use crate::export::needed::cure;
 use crate::model::gpu::RecoveryAction;
@@ -28,8 +28,7 @@ fn gone(of: &Situation<'_>, gpu: &GpuStatus, first: &GroupStatus, down: &[&Group
     let label = gpu.identity.label();
     let names: Vec<&str> = down.iter().map(|group| group.name.as_str()).collect();
     let is = if names.len() == 1 { "is" } else { "are" };
-    let (reason, detail) = first.held.as_ref().map_or((None, ""), |(reason, detail)| (Some(*reason), detail.as_str()));
-    let lost = reason == Some(HeldReason::GpuLost);
+    let lost = matches!(first.held, Some((HeldReason::GpuLost, _)));
     let fault = if lost { Fault::GpuLost } else { Fault::GpuResetNeeded };
     let since = of.since(&Subject::Fault(first.name.clone(), None, fault));
     let action = if lost { NeededAction::RebootNode } else { cure(of.status, first) };
@@ -42,18 +41,20 @@ fn gone(of: &Situation<'_>, gpu: &GpuStatus, first: &GroupStatus, down: &[&Group
         rank: Rank::GpuGone,
         what: format!("{what}, and {} {is} down until then", names.join(", ")),
         since: since.or_else(|| of.since(&Subject::Group(first.name.clone()))),
-        why: Some(detail.to_owned()).filter(|detail| !detail.is_empty()),
+        why: Some(wish(gpu).map_or_else(|| faults::words(fault), |action| format!("the driver wants {action}"))),
         todo: todo::of_need(of, first, action, None),
     }
+}
+
+/// What the driver wants, where that is known.
+fn wish(gpu: &GpuStatus) -> Option<RecoveryAction> {
+    gpu.recovery_action.filter(|action| !matches!(action, RecoveryAction::None | RecoveryAction::Unknown))
 }
 
 /// The driver wants something, and nothing is stopped for it.
 #[expect(clippy::wildcard_enum_match_arm, reason = "all others are resets and reboots, by their name")]
 fn wants(of: &Situation<'_>, gpu: &GpuStatus) -> Option<Concern> {
-    let action = gpu.recovery_action?;
-    if matches!(action, RecoveryAction::None | RecoveryAction::Unknown) {
-        return None;
-    }
+    let action = wish(gpu)?;
     let label = gpu.identity.label();
     let (words, runbook) = match action {
         RecoveryAction::RecoverImexDomain => {

@@ -45,10 +45,13 @@ impl Course {
         }
     }
 
-    /// The points, oldest first: how many seconds before `now`, and the average of the time up to there.
-    pub fn points(&self, now: Moment) -> impl Iterator<Item = (f64, f64)> {
+    /// The points of that time before `now`, oldest first: how many seconds before it, and the average of the time up to
+    /// there. The last one is the average so far.
+    pub fn points(&self, now: Moment, within: Duration) -> impl Iterator<Item = (f64, f64)> {
         let now = now.as_secs_f64();
-        self.points.iter().map(move |(at, figure)| ((now - f64::from(*at)).max(0.0), f64::from(*figure)))
+        let whole = self.points.iter().map(move |(at, figure)| ((now - f64::from(*at)).max(0.0), f64::from(*figure)));
+        let so_far = (self.count > 0).then(|| (0.0, self.sum / f64::from(self.count)));
+        whole.filter(move |(ago, _)| *ago <= within.as_secs_f64()).chain(so_far)
     }
 
     /// Pause between two points from which on what lies between them is not known.
@@ -60,6 +63,7 @@ impl Course {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::history::HOUR;
 
     fn at(seconds: u64) -> Moment {
         Moment::from_nanos(seconds * 1_000_000_000)
@@ -69,9 +73,9 @@ mod tests {
     fn a_point_is_the_average_of_its_time() {
         let mut course = Course::default();
         (0..=30).for_each(|second| course.look(at(second), Some(if second % 2 == 0 { 4.0 } else { 2.0 })));
-        let points: Vec<_> = course.points(at(30)).collect();
-        assert_eq!(points.len(), 2);
-        assert!(points.iter().all(|(_, figure)| (2.9..3.2).contains(figure)), "{points:?}");
+        let points: Vec<_> = course.points(at(30), HOUR).collect();
+        assert_eq!(points.len(), 3, "two, and the one that is not over");
+        assert!(points[..2].iter().all(|(_, figure)| (2.9..3.2).contains(figure)), "{points:?}");
         assert_eq!((points[0].0, points[1].0), (15.0, 0.0));
     }
 
@@ -79,8 +83,8 @@ mod tests {
     fn what_was_not_known_is_a_gap_and_an_hour_is_kept() {
         let mut course = Course::default();
         (0..60).for_each(|second| course.look(at(second), None));
-        assert_eq!(course.points(at(60)).count(), 0);
+        assert_eq!(course.points(at(60), HOUR).count(), 0);
         (60..10_000).for_each(|second| course.look(at(second), Some(1.0)));
-        assert_eq!(course.points(at(10_000)).count(), MOST);
+        assert_eq!(course.points(at(10_000), HOUR).count(), MOST + 1);
     }
 }

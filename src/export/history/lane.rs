@@ -37,9 +37,9 @@ impl<T: Copy + PartialEq> Lane<T> {
         }
     }
 
-    /// Each state with its begin and its end, within the hour before `now`, oldest first.
-    pub fn spans(&self, now: Moment) -> Vec<(Moment, Moment, T)> {
-        let from = now.before(HOUR);
+    /// Each state with its begin and its end, within that time before `now`, oldest first.
+    pub fn spans(&self, now: Moment, within: Duration) -> Vec<(Moment, Moment, T)> {
+        let from = now.before(within);
         let ends = self.changes.iter().skip(1).map(|(at, _)| *at).chain([now]);
         let spans =
             self.changes.iter().zip(ends).map(|((begin, state), end)| ((*begin).max(from), end.min(now), *state));
@@ -62,7 +62,7 @@ mod tests {
             lane.look(at(second), state);
         }
         assert_eq!(
-            lane.spans(at(5400)),
+            lane.spans(at(5400), HOUR),
             [(at(1800), at(4000), 'b'), (at(4000), at(5000), 'a'), (at(5000), at(5400), 'b')]
         );
         assert_eq!(lane.changes.len(), 3);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::course::Course;
 use super::lane::Lane;
 use super::since::{Changes, Since};
-use crate::model::{EngineKey, EngineState, EngineStatus, GpuUuid, GroupName, GroupState, Status};
+use crate::model::{EngineKey, EngineState, EngineStatus, GpuUuid, GroupName, GroupState, Moment, Status};
 
 /// Engines whose lanes and courses are kept, so that the memory is bounded: about 5 KiB each.
 const MOST_ENGINES: usize = 128;
@@ -13,6 +13,7 @@ const MOST_ENGINES: usize = 128;
 /// What was in the last hour.
 #[derive(Clone, Debug, Default)]
 pub struct History {
+    begun: Option<Moment>,
     changes: Changes,
     groups: BTreeMap<GroupName, Lane<GroupState>>,
     engines: BTreeMap<EngineKey, EngineHistory>,
@@ -33,6 +34,7 @@ pub struct EngineHistory {
 impl History {
     /// Takes in a status: each one that is published, or the newest of several.
     pub fn look(&mut self, status: &Status) {
+        self.begun.get_or_insert(status.at);
         self.changes.look(status);
         self.groups.retain(|name, _| status.group(name.as_str()).is_some());
         self.engines.retain(|key, _| engine_of(status, key).is_some());
@@ -50,6 +52,11 @@ impl History {
                 }
             }
         }
+    }
+
+    /// When the first status was taken in; `None`: none was yet.
+    pub fn begun(&self) -> Option<Moment> {
+        self.begun
     }
 
     /// Times since which the things of a status are as it says.
@@ -91,8 +98,9 @@ fn engine_of<'a>(status: &'a Status, key: &EngineKey) -> Option<&'a EngineStatus
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::export::history::HOUR;
     use crate::export::testing;
-    use crate::model::{GroupStatus, Moment};
+    use crate::model::GroupStatus;
 
     fn status(seconds: u64, engines: &[String]) -> Status {
         let engines = engines.iter().map(|name| testing::engine(name)).collect();
@@ -108,6 +116,6 @@ mod tests {
         assert_eq!(history.engines.len(), MOST_ENGINES);
         history.look(&status(2, &names[..1]));
         assert_eq!(history.engines.len(), 1);
-        assert_eq!(history.group(&"llms".into()).unwrap().spans(Moment::from_nanos(3_000_000_000)).len(), 1);
+        assert_eq!(history.group(&"llms".into()).unwrap().spans(Moment::from_nanos(3_000_000_000), HOUR).len(), 1);
     }
 }

@@ -1,43 +1,46 @@
-//! Small charts of the last hour, drawn here: no script, no request.
+//! Small charts of the last hour, or what is known of it, drawn here: no script, no request.
 
 use maud::{Markup, html};
 
-use crate::export::history::{Course, HOUR};
-use crate::model::Moment;
+use super::timeline::named;
+use super::view::View;
+use crate::export::history::Course;
 
-/// A chart's own units across, 15 s each: its drawing is scaled to the room there is.
+/// A chart's own units across: its drawing is scaled to the room there is.
 const ACROSS: f64 = 240.0;
 /// A chart's own units from its foot to its top.
 const TALL: f64 = 32.0;
 
-/// A figure over the last hour: its area, its label and the most that it was. `top` is the figure at the chart's top, at
+/// A figure over the time that the page looks back: its area, its label and the most that it was. `top` is the figure at the chart's top, at
 /// least; `spell` says a figure.
 pub(super) fn chart(
+    view: &View<'_>,
     name: &str,
     course: Option<&Course>,
-    now: Moment,
     top: f64,
     spell: impl Fn(f64) -> String,
 ) -> Markup {
-    let points: Vec<(f64, f64)> = course.map(|course| course.points(now).collect()).unwrap_or_default();
+    let window = view.window();
+    let points: Vec<(f64, f64)> =
+        course.map(|course| course.points(view.status.at, window).collect()).unwrap_or_default();
     let Some(most) = points.iter().map(|(_, figure)| *figure).reduce(f64::max) else { return html! {} };
     let most_said = spell(most);
-    let (area, line) = drawn(&points, most.max(top).max(f64::MIN_POSITIVE));
+    let (area, line) = drawn(&points, window.as_secs_f64(), most.max(top).max(f64::MIN_POSITIVE));
     html! {
         figure.chart {
-            svg role="img" aria-label={ (name) " in the last hour: at most " (most_said) } viewBox="0 0 240 32" preserveAspectRatio="none" {
+            svg role="img" aria-label={ (named(window)) ", " (name) ": at most " (most_said) } viewBox="0 0 240 32" preserveAspectRatio="none" {
                 path.area d=(area) {}
                 path.line d=(line) {}
             }
-            figcaption { (name) " · at most " (most_said) }
+            figcaption { (name) " · max " (most_said) }
         }
     }
 }
 
 /// The area under the points, and the line over it; both broken where nothing was known.
-fn drawn(points: &[(f64, f64)], top: f64) -> (String, String) {
+fn drawn(points: &[(f64, f64)], window: f64, top: f64) -> (String, String) {
     let at = |(ago, figure): &(f64, f64)| {
-        let x = ACROSS * (1.0 - ago / HOUR.as_secs_f64());
+        let x = ACROSS * (1.0 - ago / window);
         (x.clamp(0.0, ACROSS), TALL - 1.0 - (figure / top).clamp(0.0, 1.0) * (TALL - 2.0))
     };
     let (mut area, mut line) = (String::new(), String::new());
@@ -71,7 +74,7 @@ mod tests {
     fn a_level_stretch_costs_two_points_and_a_gap_breaks_the_line() {
         let points: Vec<(f64, f64)> =
             (0..10).map(|step| (f64::from(600 - step * 15), 2.0)).chain([(0.0, 4.0)]).collect();
-        let (area, line) = drawn(&points, 4.0);
+        let (area, line) = drawn(&points, 3600.0, 4.0);
         assert_eq!(line, "M200 16L209 16M240 1h1");
         assert_eq!(area, "M200 16L209 16V32H200ZM240 1V32H240Z");
     }

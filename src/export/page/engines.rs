@@ -70,8 +70,8 @@ fn charts(view: &View<'_>, group: &GroupStatus, engine: &EngineStatus) -> Markup
     let limit = engine.device_memory_limit.unwrap_or_default() as f64;
     html! {
         div.charts {
-            (chart("requests", Some(&past.requests), view.status.at, 1.0, |figure| format!("{figure:.0}")))
-            (chart("memory", Some(&past.memory), view.status.at, limit, |figure| bytes(figure as u64)))
+            (chart(view, "requests", Some(&past.requests), 1.0, |figure| format!("{figure:.0}")))
+            (chart(view, "memory", Some(&past.memory), limit, |figure| bytes(figure as u64)))
         }
     }
 }

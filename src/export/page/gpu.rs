@@ -20,7 +20,7 @@ pub(super) fn section(view: &View<'_>, gpu: &GpuStatus) -> Markup {
             p.dim.uuid { (identity.uuid) }
             div.overview {
                 div { (memory(view, gpu)) (activity(gpu)) }
-                (chart("memory", course, view.status.at, total, |figure| bytes(figure as u64)))
+                (chart(view, "memory", course, total, |figure| bytes(figure as u64)))
             }
             @for group in view.groups_on(&identity.uuid) { (groups::group(view, group)) }
         }

@@ -334,6 +334,34 @@ fn nothing_that_an_engine_says_can_become_markup() {
 }
 
 #[test]
+fn nothing_that_drives_a_terminal_or_turns_a_line_reaches_the_page() {
+    let nasty = "a\u{1b}[2J\u{9b}\u{202e}b\u{200b}\nc";
+    for state in [GroupState::Degraded, GroupState::Held, GroupState::Recovering] {
+        let mut status = serving();
+        let group = &mut status.groups[0];
+        (group.name, group.state) = (nasty.into(), state);
+        group.held = (state == GroupState::Held).then(|| (HeldReason::MemoryNotBack, nasty.to_owned()));
+        group.hold = Some(Hold { reason: nasty.to_owned(), since: at(0.0), until: None });
+        group.engines[0].name = nasty.into();
+        group.engines[0].state = EngineState::Failing;
+        group.engines[0].note = Some(nasty.to_owned());
+        status.sources.push(SourceStatus {
+            scope: SourceScope::of_group(Source::Mps, nasty.into()),
+            state: SourceState::Silent,
+            why: Some(nasty.to_owned()),
+            last_success: None,
+            took: None,
+        });
+        let mut history = History::default();
+        history.look(&status);
+        let evil = Arc::new(Incident { group: nasty.into(), because: nasty.to_owned(), ..incident() });
+        let page = document(&view(&status, &[evil], &history));
+        let driving = page.chars().find(|c| *c != '\n' && plain::is_order(*c));
+        assert_eq!(driving, None, "{state}");
+    }
+}
+
+#[test]
 fn an_old_status_is_said_to_be_old() {
     let status = Status { at: at(10.0), ..serving() };
     shows(&page(&status, &[]), &["mpswarden itself is stuck", "its core loop last published a status 50 s ago"]);

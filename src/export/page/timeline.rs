@@ -1,4 +1,4 @@
-//! The last hour of a group and its engines: states, faults, recoveries.
+//! The last hour, or what is known of it, of a group and its engines: states, faults, recoveries.
 
 use std::time::Duration;
 
@@ -7,11 +7,12 @@ use maud::{Markup, html};
 use super::figures::{clock_time, share};
 use super::view::View;
 use crate::export::concerns::Tone;
-use crate::export::history::{HOUR, Lane};
+use crate::export::history::HOUR;
 use crate::model::{EngineKey, EngineState, GroupState, GroupStatus, Incident, Moment};
 use crate::text::figures::plural;
+use crate::text::span::age;
 
-/// Columns of a lane, 15 s each. What was worst in a column is what it shows, so that nothing is too short to be seen.
+/// Columns of a lane. What was worst in a column is what it shows, so that nothing is too short to be seen.
 const COLUMNS: usize = 240;
 
 /// What a column shows, from least to worst.
@@ -67,29 +68,43 @@ pub(super) fn engine_tone(state: EngineState) -> Tone {
 
 /// The last hour of a group; nothing where none of it is known.
 pub(super) fn hour(view: &View<'_>, group: &GroupStatus) -> Markup {
-    let now = view.status.at;
+    let (now, window) = (view.status.at, view.window());
     let Some(lane) = view.history.group(&group.name) else { return html! {} };
     let faults: Vec<&Incident> = view
         .incidents
         .iter()
         .map(AsRef::as_ref)
-        .filter(|incident| incident.group == group.name && ago(view, incident) <= HOUR.as_secs_f64())
+        .filter(|incident| incident.group == group.name && ago(view, incident) <= window.as_secs_f64())
         .collect();
     html! {
-        section.hour aria-label={ "Last hour of " (group.name) } {
-            p.dim { (summary(lane, now, &faults)) }
+        section.hour aria-label={ (named(window)) " of " (group.name) } {
+            p.dim { (summary(&lane.spans(now, window), window, &faults)) }
             div.lanes {
-                (row("group", &drawn(&lane.spans(now), now, group_tone), html! {
+                (row("group", &drawn(&lane.spans(now, window), now, window, group_tone), html! {
                     @for fault in &faults { (mark(view, fault)) }
                 }))
                 @for engine in &group.engines {
                     @if let Some(past) = view.history.engine(&EngineKey::new(&group.name, &engine.name)) {
-                        (row(engine.name.as_str(), &drawn(&past.states.spans(now), now, engine_tone), html! {}))
+                        (row(engine.name.as_str(), &drawn(&past.states.spans(now, window), now, window, engine_tone), html! {}))
                     }
                 }
-                div.axis aria-hidden="true" { span { "1 h ago" } span { "45 min" } span { "30 min" } span { "15 min" } span { "now" } }
+                div.axis aria-hidden="true" { @for quarter in (0..=4).rev() { span { (tick(window, quarter)) } } }
             }
         }
+    }
+}
+
+/// `Last hour`, `Last 4 min`.
+pub(super) fn named(window: Duration) -> String {
+    if window == HOUR { "Last hour".to_owned() } else { format!("Last {}", age(window)) }
+}
+
+/// What stands below the axis at so many quarters before now.
+fn tick(window: Duration, quarters: u32) -> String {
+    match quarters {
+        0 => "now".to_owned(),
+        4 => format!("{} ago", age(window)),
+        _ => age(window / 4 * quarters),
     }
 }
 
@@ -111,31 +126,35 @@ fn row(name: &str, paths: &[(&'static str, String)], marks: Markup) -> Markup {
 
 /// A fault, where it began; it leads to its incident.
 fn mark(view: &View<'_>, incident: &Incident) -> Markup {
-    let place = 100.0 * (1.0 - ago(view, incident) / HOUR.as_secs_f64());
+    let place = 100.0 * (1.0 - ago(view, incident) / view.window().as_secs_f64());
     let what = format!("{} at {}", incident.fault, clock_time(incident.evidence_at));
     html! { a.fault href={ "#" (incident.id) } style={ "left:" (format!("{place:.1}")) "%" } title=(what) aria-label=(what) {} }
 }
 
 /// `Last hour: served 97 % of 42 min; 2 faults, 2 of them over.`
-fn summary(lane: &Lane<GroupState>, now: Moment, faults: &[&Incident]) -> String {
-    let spans = lane.spans(now);
+fn summary(spans: &[(Moment, Moment, GroupState)], window: Duration, faults: &[&Incident]) -> String {
     let long = |spans: &[(Moment, Moment, GroupState)]| -> Duration { spans.iter().map(|it| it.1.since(it.0)).sum() };
-    let seen = long(&spans);
-    let serving: Vec<_> = spans.into_iter().filter(|(_, _, state)| *state == GroupState::Serving).collect();
+    let seen = long(spans);
+    let serving: Vec<_> = spans.iter().filter(|(_, _, state)| *state == GroupState::Serving).copied().collect();
     let served = long(&serving).as_secs_f64() / seen.as_secs_f64().max(f64::MIN_POSITIVE);
     let over = faults.iter().filter(|fault| fault.ended_at.is_some()).count();
-    let known = if seen < HOUR { format!(" (known: {})", crate::text::span::age(seen)) } else { String::new() };
+    let known = if seen < window { format!(" (known: {})", age(seen)) } else { String::new() };
     let faults = match faults.len() {
         0 => "no fault".to_owned(),
         count => format!("{}, {over} of them over", plural(count, "fault")),
     };
-    format!("Last hour{known}: serving {} of the time; {faults}", share(served))
+    format!("{}{known}: serving {} of the time; {faults}", named(window), share(served))
 }
 
 /// A path for each shade that is there.
-fn drawn<T: Copy>(spans: &[(Moment, Moment, T)], now: Moment, tone: impl Fn(T) -> Tone) -> Vec<(&'static str, String)> {
+fn drawn<T: Copy>(
+    spans: &[(Moment, Moment, T)],
+    now: Moment,
+    window: Duration,
+    tone: impl Fn(T) -> Tone,
+) -> Vec<(&'static str, String)> {
     let column = |at: Moment| {
-        let ago = now.since(at).as_secs_f64() / HOUR.as_secs_f64();
+        let ago = now.since(at).as_secs_f64() / window.as_secs_f64();
         (COLUMNS as f64 * (1.0 - ago)).clamp(0.0, COLUMNS as f64)
     };
     let mut columns = [Shade::Nothing; COLUMNS];
@@ -173,7 +192,7 @@ mod tests {
             (at(3602), at(3604), GroupState::Recovering),
             (at(3604), at(3660), GroupState::Serving),
         ];
-        let drawn = drawn(&spans, at(3660), group_tone);
+        let drawn = drawn(&spans, at(3660), HOUR, group_tone);
         assert_eq!(
             drawn,
             [("good", "M196 0h40v8h-40zM237 0h3v8h-3z".to_owned()), ("wait", "M236 0h1v8h-1z".to_owned())]

@@ -7,8 +7,11 @@ use jiff::tz::TimeZone;
 
 use crate::export::BuildInfo;
 use crate::export::concerns::Situation;
-use crate::export::history::{History, Since};
+use crate::export::history::{HOUR, History, Since};
 use crate::model::{GpuUuid, GroupStatus, Incident, Moment, Status};
+
+/// Times that the page looks back; each has quarters that are whole minutes.
+const WINDOWS: [Duration; 3] = [Duration::from_secs(240), Duration::from_secs(1200), HOUR];
 
 /// What the page is made from.
 pub struct View<'a> {
@@ -59,6 +62,12 @@ impl View<'_> {
     /// Seconds from `earlier` to the status.
     pub(super) fn since(&self, earlier: Moment) -> f64 {
         self.ago(earlier).as_secs_f64()
+    }
+
+    /// Time that the page looks back: as much as is known, in steps, so that what is young fills its room, too.
+    pub(super) fn window(&self) -> Duration {
+        let known = self.history.begun().map_or(Duration::ZERO, |begun| self.ago(begun));
+        WINDOWS.into_iter().find(|window| *window >= known).unwrap_or(HOUR)
     }
 
     /// The groups on a GPU.

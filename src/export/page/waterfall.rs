@@ -5,6 +5,8 @@ use maud::{Markup, html};
 use crate::model::{Incident, IncidentLine};
 use crate::text::span::span_of;
 
+/// Words that an engine's way to serving ends with; the end of a restart has others.
+const STARTED: &str = "healthy";
 /// Most bars; a storm has more steps than anybody looks at.
 const MOST: usize = 24;
 
@@ -44,7 +46,7 @@ fn stretches(incident: &Incident) -> Vec<Stretch<'_>> {
         let took = line.took?.max(0.0);
         let name = match (line.word.as_str(), &line.engine) {
             ("step", _) => line.text.split(' ').next()?.to_owned(),
-            ("serving", Some(_)) => "start of".to_owned(),
+            ("serving", Some(_)) if line.text.starts_with(STARTED) => "start of".to_owned(),
             _ => return None,
         };
         Some((name, (line.at - took - incident.evidence_at).max(0.0), took))
@@ -57,6 +59,8 @@ fn stretches(incident: &Incident) -> Vec<Stretch<'_>> {
             Some(Stretch { name, engine: line.engine.as_ref().map(|engine| engine.as_str()), from, took })
         })
         .collect();
-    steps.sort_by(|one, other| one.from.total_cmp(&other.from));
+    // Those that began within a millisecond stay in the order in which they ended.
+    let begin = |step: &Stretch<'_>| (step.from * 1e3).round();
+    steps.sort_by(|one, other| begin(one).total_cmp(&begin(other)));
     steps
 }
