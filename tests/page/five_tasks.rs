@@ -56,7 +56,7 @@ const EXPECTED: [[&str; 6]; 26] = [
     ["well", "All 3 engines serve", "23:02:30 UTC", "", "", "nothing"],
     [
         "starting",
-        "small-llms is starting, 1 of 3 engines serve",
+        "small-llms is starting, 1 of 3 engines serves",
         MINUTE,
         "",
         "mpswarden is waiting until the engines serve",

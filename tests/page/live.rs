@@ -45,9 +45,11 @@ fn the_page_follows_a_fault_and_its_recovery_without_being_loaded_again() {
         assert!(steps.as_array().unwrap().contains(&Value::from(step)), "{step} is not among {steps}");
     }
     browser.run("document.querySelector('details').open = false");
+    browser.run("document.querySelector('summary').focus()");
     let first = browser.run("return document.querySelector('#clock').textContent");
     eventually("it goes on", || browser.run("return document.querySelector('#clock').textContent") != first);
     assert_eq!(browser.run("return document.querySelector('details').open"), false, "what was closed stays closed");
+    assert_eq!(browser.run("return document.activeElement.tagName"), "SUMMARY", "who was at it still is");
     assert_eq!(browser.run("return window.loadedOnce"), true, "it was loaded again");
     drop(demo);
     eventually("it says that it is old", || shows(&browser, &["no answer from mpswarden"]));

@@ -14,6 +14,7 @@ import tempfile
 import time
 
 import bench
+import page
 import story
 from tenth import tenth_of_rules
 
@@ -34,6 +35,7 @@ class Soak:
         self.refused = []
         self.running = {}
         self.texts = {}
+        self.looks = []
         self.began = time.time()
         self.delays = {}
 
@@ -55,6 +57,7 @@ class Soak:
                     demo.end()
                     del self.running[name]
             self.read_texts()
+            self.look_at_pages()
             time.sleep(PAUSE)
         self.ended = time.time()
 
@@ -74,6 +77,11 @@ class Soak:
             key = tuple(sorted(alert["labels"].items()))
             self.texts.setdefault(key, alert["annotations"])
 
+    def look_at_pages(self):
+        """What a person reads on each demo's page."""
+        for name, (_, demo) in self.running.items():
+            self.looks.append((self.now(), name, page.look(demo.address)))
+
     def end(self):
         for _, demo in self.running.values():
             demo.end()
@@ -86,6 +94,7 @@ class Soak:
         fired = list(self.prometheus.spans('ALERTS{alertstate="firing"}', self.began, self.ended))
         found = [*false_alerts(fired, self.shifted(expected)), *missing_alerts(fired, self.shifted(expected))]
         found += [*self.refused, *wrong_words(self.texts), *blind_sources(self.sources_down(), self.shifted(expected))]
+        found += [*page.unsaid(self.looks, self.shifted(expected)), *page.cries(self.looks, self.chapters)]
         if self.alertmanager:
             found += wrong_pages(self.alertmanager.pages(), expected)
         return fired, found

@@ -149,6 +149,7 @@ fn serving(group: &GroupStatus) -> String {
     match (serving, group.engines.len()) {
         (0, 1) => "its engine does not serve".to_owned(),
         (0, count) => format!("none of its {count} engines serves"),
+        (1, count) => format!("1 of {count} engines serves"),
         (serving, count) => format!("{serving} of {count} engines serve"),
     }
 }

@@ -96,8 +96,9 @@ fn counts(view: &View<'_>) -> String {
     let groups = &view.status.groups;
     let engines = groups.iter().flat_map(|group| &group.engines);
     let serving = engines.clone().filter(|engine| engine.state == EngineState::Serving).count();
+    let serve = if serving == 1 { "serves" } else { "serve" };
     let faults: usize = groups.iter().map(|group| group.faults.len()).sum();
     let budget = groups.iter().map(|group| group.budget_remaining as usize).min();
     let budget = budget.map(|left| format!(" · {} left", plural(left, "restart"))).unwrap_or_default();
-    format!("{serving} of {} serve · {}{budget}", plural(engines.count(), "engine"), plural(faults, "fault"))
+    format!("{serving} of {} {serve} · {}{budget}", plural(engines.count(), "engine"), plural(faults, "fault"))
 }
