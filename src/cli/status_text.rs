@@ -11,7 +11,7 @@ use crate::model::gpu::RecoveryAction;
 use crate::model::{
     EngineLoad, EngineState, EngineStatus, GpuStatus, GroupState, GroupStatus, Mode, ServerState, SourceStatus, Unknown,
 };
-use crate::text::figures::{bytes, bytes_of};
+use crate::text::figures::{bytes, bytes_of, plural};
 use crate::text::plain::one_line as clean;
 use crate::text::screen::{Ink, Screen};
 use crate::text::span::age;
@@ -88,7 +88,7 @@ fn header(group: &GroupStatus, screen: &Screen) -> String {
         Mode::Enforce => screen.paint("enforce", Ink::Plain),
         Mode::Observe => screen.paint("observe: it only says what it would do", Ink::Warn),
     };
-    let budget = format!("budget {} left", group.budget_remaining);
+    let budget = format!("{} left", plural(group.budget_remaining as usize, "restart"));
     let budget = screen.paint(&budget, if group.budget_remaining == 0 { Ink::Bad } else { Ink::Plain });
     let state = screen.paint(group.state.as_str(), ink);
     format!("{name}  {state}  {mode}  generation {}  {budget}\n", group.generation)
@@ -259,8 +259,8 @@ fn note(engine: &EngineStatus) -> Cell {
     let full = engine.memory_time_to_limit.map(|left| format!("memory is at its limit in {}", age(left)));
     let failures = match engine.failures {
         0 => None,
-        1 => Some("1 failure in the window".to_owned()),
-        more => Some(format!("{more} failures in the window")),
+        1 => Some("1 failure in its own budget".to_owned()),
+        more => Some(format!("{more} failures in its own budget")),
     };
     let probe = engine.sharing.probe_note.as_ref().map(|why| format!("no kernel probe: {why}"));
     let words: Vec<String> = engine.note.clone().into_iter().chain(full).chain(failures).chain(probe).collect();

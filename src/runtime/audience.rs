@@ -5,18 +5,10 @@ use std::sync::Arc;
 
 use crate::model::{Event, Incident};
 
-/// Where HTTP is served.
-pub(super) struct Opened {
-    /// `http` or `https`.
-    pub scheme: &'static str,
-    /// Addresses that could be had.
-    pub addresses: Vec<SocketAddr>,
-}
-
 /// Who is told of it. An audience logs events itself, or does not.
 pub(super) trait Audience {
-    /// Everything is open, and nothing is started yet.
-    fn opened(&self, opened: &Opened);
+    /// Everything is open, and nothing is started yet: HTTP on these addresses, as `http` or `https`.
+    fn opened(&self, scheme: &str, addresses: &[SocketAddr]);
     /// An event happened.
     fn saw(&self, event: &Event);
     /// The watchdog ended; these are the incidents that it knows, newest first.

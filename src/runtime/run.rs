@@ -18,7 +18,6 @@ use crate::export::{LogGuard, log};
 use crate::host::{clock, leftovers, notify};
 use crate::web::Gate;
 
-use super::audience::Opened;
 use super::build::{Built, Wishes, build};
 use super::control::SocketWish;
 use super::doors::Doors;
@@ -123,7 +122,7 @@ fn on_runtime<S: Clone>(
         }
         let (audience, exporter) = (core.audience.clone(), core.exporter.clone());
         audience.iter().for_each(|audience| {
-            audience.opened(&Opened { scheme, addresses: server.local_addresses.clone() });
+            audience.opened(scheme, &server.local_addresses);
         });
         notify::ready();
         let status = core.run().await;

@@ -10,7 +10,7 @@ use crate::cli::{self, DemoOptions, DemoPlaces};
 use crate::export::{Story, log};
 use crate::host::clock;
 use crate::model::{Event, Incident};
-use crate::runtime::audience::{Audience, Opened};
+use crate::runtime::audience::Audience;
 use crate::text::screen::Screen;
 
 /// The terminal of a demo.
@@ -54,10 +54,10 @@ impl Spectator {
 }
 
 impl Audience for Spectator {
-    fn opened(&self, opened: &Opened) {
-        let page = |address: &SocketAddr| format!("{}://{}/", opened.scheme, reachable(*address));
+    fn opened(&self, scheme: &str, addresses: &[SocketAddr]) {
+        let page = |address: &SocketAddr| format!("{scheme}://{}/", reachable(*address));
         let places = DemoPlaces {
-            page: opened.addresses.first().map(page),
+            page: addresses.first().map(page),
             telemetry_path: self.options.telemetry_path.clone(),
             taken_port: self.taken_port,
             control_socket: self.control_socket.clone(),
