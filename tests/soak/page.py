@@ -13,7 +13,7 @@ SAYS = {
     "MpsGpuDriverWants": (r"driver wants something for GPU 0", r"nvidia-smi -q -i 0"),
     "MpsForeignProcess": (r"\(foreign_process\)", r"ask its owner"),
     "MpsGroupDown": (r"small-llms restarts all its engines.*none of its 3 engines serves", r"^nothing: next try at \d+:\d+:\d+ UTC, in "),
-    "MpsServerCannotStart": (r"small-llms (is held|restarts all its engines)", r"next try at|mpswarden is "),
+    "MpsServerCannotStart": (r"small-llms (is held|restarts all its engines)", r"mend what keeps MPS servers from starting|next try at|mpswarden is "),
     "MpsServerFault": (r"small-llms is down and left alone.*\(server_died\)", r"mpswarden resume small-llms"),
     "MpsGroupOnHold": (r"small-llms is on hold", r"mpswarden resume small-llms"),
     "MpsIsolationActive": (r"small-llms's repeated faults is being searched for", r"^nothing: "),
