@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             },
             None => runtime::study_demo(&options),
         },
+        Command::StudyLoad => mpswarden::study::serve_load(),
         Command::Demo(options) => runtime::demo(options, control_socket),
     }
 }

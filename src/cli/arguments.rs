@@ -58,6 +58,9 @@ pub enum Command {
     Demo(DemoOptions),
     /// Measure whether sharing the GPU under MPS pays for a group's engines: each alone, all under MPS, all without.
     Study(StudyOptions),
+    /// The load of a study; `study` starts it.
+    #[command(hide = true)]
+    StudyLoad,
     /// A question or an order to a running watchdog.
     #[command(flatten)]
     Client(ClientCommand),

@@ -21,7 +21,7 @@ pub struct StudyOptions {
     /// How many engines share the simulated GPU.
     #[arg(long, value_name = "N", hide = cfg!(not(feature = "demo")), requires = "demo", conflicts_with = "config", value_parser = RangedU64ValueParser::<usize>::new().range(1..=16))]
     pub engines: Option<usize>,
-    /// Prompt lengths in tokens [default: 16,256,1024; with --demo: 16,1024].
+    /// Prompt lengths in tokens [default: 128,1024,4096; with --demo: 16,1024].
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', value_parser = RangedU64ValueParser::<u32>::new().range(1..=1 << 20))]
     pub prompts: Vec<u32>,
     /// Output lengths in tokens; 1: prefill only [default: 1,128; with --demo: 1,32].
@@ -30,14 +30,27 @@ pub struct StudyOptions {
     /// Requests in flight to each engine that has work [default: 1,8; with --demo: 4].
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', value_parser = RangedU64ValueParser::<u32>::new().range(1..=1024))]
     pub concurrency: Vec<u32>,
-    /// Seconds of each run that count [default: 5; with --demo: 1].
+    /// Requests a second to each engine, at random times, in place of requests that follow each other: --concurrency then
+    /// bounds those in flight.
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// Numbers of engines that are tried together, the first of the group each time [default: all of them].
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', value_parser = RangedU64ValueParser::<usize>::new().range(1..=48))]
+    pub engines_swept: Vec<usize>,
+    /// Active thread percentages that all engines are tried with [default: those of the configuration].
+    #[arg(long, value_name = "P,P,...", value_delimiter = ',', value_parser = percentage)]
+    pub percentages: Vec<f64>,
+    /// Seconds of each run that count, at least [default: 5; with --demo: 0.5].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub seconds: Option<f64>,
-    /// Seconds of load before them [default: 1; with --demo: 0.25].
+    /// Seconds of load before them, at least [default: 1; with --demo: 0.5].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub warm_up: Option<f64>,
-    /// Runs of each arrangement in each cell, of which the median counts [default: 3; with --demo: 2].
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=100))]
+    /// Upper bound of the seconds until a run's rate is steady, and of those that count, each [default: 60; with --demo: 10].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub longest: Option<f64>,
+    /// Runs of each arrangement in each cell [default: 3].
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(3..=100))]
     pub repeats: Option<u32>,
     /// Where study.html, study.json and baselines.json go [default: study-GROUP].
     #[arg(long, value_name = "DIR")]
@@ -62,6 +75,16 @@ impl FromStr for KeepBaselines {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(if text == "none" { KeepBaselines::None } else { KeepBaselines::File(text.into()) })
     }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.01..=100_000.0).contains(number));
+    number.ok_or_else(|| "a number of requests a second from 0.01 to 100000".to_owned())
+}
+
+fn percentage(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0.0 && *number <= 100.0);
+    number.ok_or_else(|| "a percentage over 0, up to 100".to_owned())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -135,6 +135,19 @@ impl Procfs {
         Ok(found)
     }
 
+    /// CPU time of each thread of a process, by its thread id; a process that is gone has none.
+    pub fn threads(&self, pid: u32) -> io::Result<BTreeMap<u32, Duration>> {
+        let tasks = self.root.join(pid.to_string()).join("task");
+        let threads = match numbers(&tasks) {
+            Err(error) if is_gone(&error) => return Ok(BTreeMap::new()),
+            threads => threads?,
+        };
+        // One that ended meanwhile is left out.
+        let stat = |thread: u32| parse_stat(&std::fs::read(tasks.join(thread.to_string()).join("stat")).ok()?);
+        let taken = |thread: u32| Some((thread, stat(thread)?.usage().cpu));
+        Ok(threads.into_iter().filter_map(taken).collect())
+    }
+
     /// Living and unreaped children of one process.
     pub fn children_of(&self, parent: u32) -> io::Result<Vec<Stat>> {
         match self.children(parent)? {
@@ -333,6 +346,13 @@ mod tests {
         assert_eq!(ticks(750, 100), Duration::from_millis(7500));
         assert_eq!(ticks(1, 1024), Duration::from_nanos(976_562));
         assert_eq!(ticks(u64::MAX, 1), Duration::from_secs(u64::MAX));
+    }
+
+    #[test]
+    fn the_time_of_each_thread_is_known_and_a_process_that_is_gone_has_none() {
+        let threads = Procfs::new(Path::new("/proc")).threads(std::process::id()).unwrap();
+        assert!(threads.contains_key(&std::process::id()) && threads.len() > 1, "{threads:?}");
+        assert!(Procfs::new(Path::new("/nowhere")).threads(1).unwrap().is_empty());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::host::reaper;
 use crate::model::gpu::ComputeMode;
 use crate::model::{DomainId, GpuIdentity, Request, Status};
 use crate::study::results::{Plan, Study};
-use crate::study::{self, Experiment, Manner, Patience, Progress, StudyFiles, Subject};
+use crate::study::{self, Experiment, Manner, Patience, Progress, SampledGpu, StudyFiles, Subject};
 use crate::text::span::age;
 
 use super::prepare::{Prepared, prepare};
@@ -105,7 +105,7 @@ async fn ready(
     plan: Plan,
     driver: Option<String>,
 ) -> Result<(Experiment, Lock), Refusal> {
-    let Prepared { policy, launches, owner, gpus, lock, .. } = prepare(configuration, SEED).await?;
+    let Prepared { policy, launches, owner, gpus, driver: nvml, lock, .. } = prepare(configuration, SEED).await?;
     let group = &configuration.groups[0];
     if let Some(gpu) = policy.gpus.iter().find(|gpu| gpu.absent) {
         return Err(Refusal::unavailable(format!(
@@ -123,16 +123,19 @@ async fn ready(
         }
     });
     let (length, engines) = (study::estimate(&plan, launch.engines.len()), launch.engines.len());
+    let starts = 1 + plan.percentages.len().max(1);
     let gpu = gpus.into_iter().find(|gpu| gpu.uuid == launch.gpu);
     refuse_exclusive(gpu.as_ref(), engines)?;
     let simulated = gpu.as_ref().is_some_and(GpuIdentity::is_simulated);
     let gpu = gpu.and_then(|gpu| gpu.name).unwrap_or_default();
     let patience =
         group.engines.iter().map(|engine| Patience { start: engine.start_timeout, stop: engine.stop_timeout });
-    let subject = Subject { patience: patience.collect(), launch, gpu, simulated, driver };
+    let sampled = Some(SampledGpu { driver: nvml, gpu: launch.gpu.clone() });
+    let subject = Subject { patience: patience.collect(), launch, gpu, simulated, driver, sampled };
     let mut progress = Progress::for_stderr();
     progress.tell(&format!(
-        "studying group `{}`: {} at most, and the time that its {engines} engines take to start twice",
+        "studying group `{}`: {} and more where rates take their time, and the time that its {engines} engines take to \
+         start {starts} times",
         group.name,
         age(length)
     ));

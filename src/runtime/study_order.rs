@@ -31,6 +31,13 @@ impl StudyOrder {
             Some(KeepBaselines::None) => None,
             Some(KeepBaselines::File(path)) => Some(path.clone()),
         };
+        if let Some(most) = options.engines_swept.iter().find(|engines| **engines > group.engines.len()) {
+            let there = group.engines.len();
+            return Err(Refusal::usage(format!(
+                "--engines-swept has {most}, and group `{}` has {there} engines",
+                group.name
+            )));
+        }
         let files = files(options, &group)?;
         configuration.groups = vec![group];
         Ok(StudyOrder { configuration, plan: plan(options), files, baselines, driver: driver_version() })
@@ -77,12 +84,16 @@ fn plan(options: &StudyOptions) -> Plan {
     };
     let pick = |real: f64, demo: f64| if options.demo { demo } else { real };
     Plan {
-        prompts: or(&options.prompts, &[16, 256, 1024], &[16, 1024]),
+        prompts: or(&options.prompts, &[128, 1024, 4096], &[16, 1024]),
         outputs: or(&options.outputs, &[1, 128], &[1, 32]),
         concurrencies: or(&options.concurrency, &[1, 8], &[4]),
-        seconds: options.seconds.unwrap_or(pick(5.0, 1.0)),
-        warm_up: options.warm_up.unwrap_or(pick(1.0, 0.25)),
-        repeats: options.repeats.unwrap_or(if options.demo { 2 } else { 3 }),
+        seconds: options.seconds.unwrap_or(pick(5.0, 0.5)),
+        warm_up: options.warm_up.unwrap_or(pick(1.0, 0.5)),
+        longest: options.longest.unwrap_or(pick(60.0, 10.0)),
+        repeats: options.repeats.unwrap_or(3),
+        rate: options.rate,
+        engines_swept: options.engines_swept.clone(),
+        percentages: options.percentages.clone(),
     }
 }
 

@@ -73,11 +73,22 @@ impl Actions {
         }
     }
 
-    /// The engines that ended since this was asked last.
-    pub(super) fn ended(&mut self) -> BTreeMap<Member, Exit> {
+    /// Whether an engine ended since [`Actions::ended`] was asked.
+    pub(super) fn has_ended(&mut self) -> bool {
         while let Ok(report) = self.reports.try_recv() {
             self.take_up(report);
         }
+        !self.ended.is_empty()
+    }
+
+    /// Starts the group as it is now from the next start on.
+    pub(super) fn launch_as(&self, launch: &GroupLaunch) {
+        self.executor.take_up(std::slice::from_ref(launch));
+    }
+
+    /// The engines that ended since this was asked last.
+    pub(super) fn ended(&mut self) -> BTreeMap<Member, Exit> {
+        self.has_ended();
         std::mem::take(&mut self.ended)
     }
 

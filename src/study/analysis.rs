@@ -1,9 +1,9 @@
 //! What a study's runs come to: throughput, gain, slow-down and latency of each load. Pure arithmetic; what was
 //! not measured is `None`, never 0.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::results::{Arrangement, Cell, Measured, Percentiles, Run, Study};
+use super::results::{Arrangement, Cell, Measured, Percentiles, Run, Study, Variant};
 use super::spread::Spread;
 use super::thresholds::FAILURES;
 
@@ -46,20 +46,24 @@ impl Way {
     }
 
     /// An engine's own runs of this way.
-    fn is(self, arrangement: &Arrangement, engine: &str) -> bool {
-        match arrangement {
+    fn is(self, run: &Run, engine: &str, sharing: Variant) -> bool {
+        // Without a variant all engines shared, as configured.
+        let as_many = run.variant.is_none_or(|variant| variant.engines == sharing.engines);
+        match &run.arrangement {
             Arrangement::Alone(only) => self == Way::Alone && only == engine,
-            Arrangement::Consolidated(only) => self == Way::Consolidated && only == engine,
-            Arrangement::Mps => self == Way::Mps,
-            Arrangement::TimeSliced => self == Way::TimeSliced,
+            Arrangement::Consolidated(only) => self == Way::Consolidated && only == engine && as_many,
+            Arrangement::Mps => self == Way::Mps && run.variant.is_none_or(|variant| variant == sharing),
+            Arrangement::TimeSliced => self == Way::TimeSliced && as_many,
         }
     }
 }
 
-/// A whole study.
+/// A whole study, of one way of sharing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Analysis {
-    /// The engines' names.
+    /// How many share, and with which percentage.
+    pub sharing: Variant,
+    /// The names of the engines that share.
     pub engines: Vec<String>,
     /// All engines serve the same model, so one could serve the load of all.
     pub one_model: bool,
@@ -135,45 +139,121 @@ impl EngineFigures {
     }
 }
 
-/// What the runs come to.
-pub fn analysis(study: &Study) -> Analysis {
-    let engines: Vec<String> = study.engines.iter().map(|engine| engine.name.clone()).collect();
-    let models: BTreeSet<_> = study.engines.iter().map(|engine| engine.model.as_deref()).collect();
-    let one_model = models.len() == 1 && !models.contains(&None);
-    let mut cells: Vec<_> = study.cells.iter().map(|cell| figures(cell, &engines, one_model)).collect();
-    cells.sort_by_key(|cell| cell.load);
-    Analysis { engines, one_model, cells }
+/// What the runs of each way of sharing come to, in the order in which they were tried; at least one.
+pub fn analyses(study: &Study) -> Vec<Analysis> {
+    study.plan.variants(study.engines.len()).into_iter().map(|sharing| analysis(study, sharing)).collect()
 }
 
-fn figures(cell: &Cell, names: &[String], one_model: bool) -> CellFigures {
-    let engines: Vec<_> = names.iter().map(|name| engine_figures(cell, name, names)).collect();
-    let totals = Way::ALL.map(|way| {
-        let measured = way != Way::Consolidated || one_model;
-        measured.then(|| total(cell, way, &engines, names)).flatten()
-    });
-    let [_, mps, sliced, one] = totals;
-    let over = |other: Option<Spread>| mps.zip(other).and_then(|(mps, other)| mps.over(other));
-    CellFigures {
-        load: Load { output: cell.output, prompt: cell.prompt, concurrency: cell.concurrency },
-        gain: gain(cell, Way::Mps, &engines, names),
-        sliced_gain: gain(cell, Way::TimeSliced, &engines, names),
-        over_sliced: over(sliced),
-        over_one: over(one),
-        totals,
-        engines,
-        failures: failures(cell),
+/// What the runs of one way of sharing come to.
+fn analysis(study: &Study, sharing: Variant) -> Analysis {
+    let studied = &study.engines[..sharing.engines.min(study.engines.len())];
+    let engines: Vec<String> = studied.iter().map(|engine| engine.name.clone()).collect();
+    let models: BTreeSet<_> = studied.iter().map(|engine| engine.model.as_deref()).collect();
+    let one_model = models.len() == 1 && !models.contains(&None);
+    let of = |cell: &Cell| Runs { cell, names: &engines, sharing }.figures(one_model);
+    let mut cells: Vec<_> = study.cells.iter().map(of).collect();
+    cells.sort_by_key(|cell| cell.load);
+    Analysis { sharing, engines, one_model, cells }
+}
+
+/// The runs of one load and one way of sharing.
+struct Runs<'a> {
+    cell: &'a Cell,
+    /// The engines that share.
+    names: &'a [String],
+    sharing: Variant,
+}
+
+/// One figure of each repeat.
+type ByRepeat = BTreeMap<u32, f64>;
+
+impl<'a> Runs<'a> {
+    fn figures(&self, one_model: bool) -> CellFigures {
+        let Cell { output, prompt, concurrency, .. } = *self.cell;
+        let sums =
+            Way::ALL.map(|way| if way == Way::Consolidated && !one_model { ByRepeat::new() } else { self.sums(way) });
+        let [_, mps, sliced, one] = &sums;
+        CellFigures {
+            load: Load { output, prompt, concurrency },
+            gain: self.gain(Way::Mps),
+            sliced_gain: self.gain(Way::TimeSliced),
+            over_sliced: over(mps, sliced),
+            over_one: over(mps, one),
+            totals: sums.map(|sums| Spread::of(sums.into_values())),
+            engines: self.names.iter().map(|name| self.engine(name)).collect(),
+            failures: self.failures(),
+        }
+    }
+
+    fn engine(&self, name: &str) -> EngineFigures {
+        let ways = Way::ALL.map(|way| way_figures(&self.measured(way, name)));
+        let kept = over(&self.rates(Way::Mps, name), &self.rates(Way::Alone, name));
+        let slowdown = kept.map(|kept| 1.0 / kept.middle).filter(|slowdown| slowdown.is_finite());
+        EngineFigures { engine: name.to_owned(), ways, kept, slowdown }
+    }
+
+    /// An engine's part of the runs of a way that can be compared: of those in which several have work, the ones in
+    /// which all got something done. (Where one was missing the others had more of the GPU.)
+    fn measured(&self, way: Way, engine: &str) -> BTreeMap<u32, &'a Measured> {
+        let needed: Vec<&str> = match way {
+            Way::Mps | Way::TimeSliced => self.names.iter().map(String::as_str).collect(),
+            Way::Alone | Way::Consolidated => vec![engine],
+        };
+        let whole = |run: &&Run| needed.iter().all(|name| part(run, name).is_some_and(|part| part.rate().is_some()));
+        let runs = self.cell.runs.iter().filter(|run| way.is(run, engine, self.sharing)).filter(whole);
+        runs.filter_map(|run| Some((run.repeat, part(run, engine)?))).collect()
+    }
+
+    /// An engine's rate in each repeat of a way.
+    fn rates(&self, way: Way, engine: &str) -> ByRepeat {
+        let measured = self.measured(way, engine);
+        measured.into_iter().filter_map(|(repeat, measured)| Some((repeat, measured.rate()?))).collect()
+    }
+
+    /// The rate of all engines in each repeat of a way; of `Alone` the mean of theirs, of `Consolidated` that of the one.
+    fn sums(&self, way: Way) -> ByRepeat {
+        let each: Vec<ByRepeat> = self.names.iter().map(|name| self.rates(way, name)).collect();
+        match way {
+            Way::Consolidated => each.into_iter().find(|one| !one.is_empty()).unwrap_or_default(),
+            Way::Alone => combined(&each, |rates| rates.iter().sum::<f64>() / rates.len() as f64),
+            Way::Mps | Way::TimeSliced => combined(&each, |rates| rates.iter().sum()),
+        }
+    }
+
+    /// The sum over engines of their rate together over that alone, of each repeat.
+    fn gain(&self, way: Way) -> Option<Spread> {
+        let ratios = self.names.iter().map(|name| ratios(&self.rates(way, name), &self.rates(Way::Alone, name)));
+        let gains = combined(&ratios.collect::<Vec<_>>(), |ratios| ratios.iter().sum());
+        Spread::of_ratios(gains.into_values())
+    }
+
+    /// The worst share of failed requests of any engine in any run, if it is over the threshold.
+    fn failures(&self) -> Option<f64> {
+        let ours =
+            |run: &&Run| Way::ALL.iter().any(|way| self.names.iter().any(|name| way.is(run, name, self.sharing)));
+        let parts = self.cell.runs.iter().filter(ours).flat_map(|run| &run.engines);
+        parts.map(Measured::failed_share).filter(|share| *share > FAILURES).max_by(f64::total_cmp)
     }
 }
 
-fn engine_figures(cell: &Cell, name: &str, names: &[String]) -> EngineFigures {
-    let ways = Way::ALL.map(|way| way_figures(&measured(cell, way, name, names)));
-    let [alone, mps, ..] = ways.each_ref().map(|way| way.tokens);
-    let kept = mps.zip(alone).and_then(|(mps, alone)| mps.over(alone));
-    let slowdown = alone.zip(mps).and_then(|(alone, mps)| alone.over(mps)).map(|slowdown| slowdown.middle);
-    EngineFigures { engine: name.to_owned(), ways, kept, slowdown }
+/// What is made of all of them, in those repeats that each has.
+fn combined(each: &[ByRepeat], of: impl Fn(&[f64]) -> f64) -> ByRepeat {
+    let Some(first) = each.first() else { return ByRepeat::new() };
+    let all = |repeat: &u32| each.iter().map(|one| one.get(repeat).copied()).collect::<Option<Vec<f64>>>();
+    first.keys().filter_map(|repeat| Some((*repeat, of(&all(repeat)?)))).collect()
 }
 
-fn way_figures(runs: &[&Measured]) -> WayFigures {
+/// How often the one is the other, in those repeats that both have.
+fn ratios(one: &ByRepeat, other: &ByRepeat) -> ByRepeat {
+    one.iter().filter_map(|(repeat, rate)| Some((*repeat, rate / other.get(repeat)?))).collect()
+}
+
+fn over(one: &ByRepeat, other: &ByRepeat) -> Option<Spread> {
+    Spread::of_ratios(ratios(one, other).into_values())
+}
+
+fn way_figures(runs: &BTreeMap<u32, &Measured>) -> WayFigures {
+    let runs: Vec<&Measured> = runs.values().copied().collect();
     WayFigures {
         tokens: Spread::of(runs.iter().filter_map(|run| run.rate())),
         generated: Spread::of(runs.iter().filter_map(|run| per_second(run.generation_tokens, run.seconds))),
@@ -200,58 +280,8 @@ fn per_second(tokens: u64, seconds: f64) -> Option<f64> {
     (tokens > 0 && seconds > 0.0 && rate.is_finite() && rate > 0.0).then_some(rate)
 }
 
-fn of<'a>(run: &'a Run, engine: &str) -> Option<&'a Measured> {
+fn part<'a>(run: &'a Run, engine: &str) -> Option<&'a Measured> {
     run.engines.iter().find(|measured| measured.engine == engine)
-}
-
-/// An engine's part of the runs of a way that can be compared: of those in which all have work, the ones in which
-/// all got something done. (Where one was missing the others had more of the GPU.)
-fn measured<'a>(cell: &'a Cell, way: Way, engine: &str, names: &[String]) -> Vec<&'a Measured> {
-    let runs = cell.runs.iter().filter(|run| way.is(&run.arrangement, engine));
-    let needed: Vec<&str> = match way {
-        Way::Mps | Way::TimeSliced => names.iter().map(String::as_str).collect(),
-        Way::Alone | Way::Consolidated => vec![engine],
-    };
-    let whole = |run: &&Run| needed.iter().all(|name| of(run, name).is_some_and(|part| part.rate().is_some()));
-    runs.filter(whole).filter_map(|run| of(run, engine)).collect()
-}
-
-/// The rate of each engine in each comparable run of a way, by run.
-fn rates(cell: &Cell, way: Way, names: &[String]) -> Vec<Vec<f64>> {
-    let runs = cell.runs.iter().filter(|run| way.is(&run.arrangement, ""));
-    runs.filter_map(|run| names.iter().map(|name| of(run, name)?.rate()).collect()).collect()
-}
-
-fn total(cell: &Cell, way: Way, engines: &[EngineFigures], names: &[String]) -> Option<Spread> {
-    let each = || engines.iter().map(|engine| engine.way(way).tokens);
-    match way {
-        Way::Alone => Spread::mean(&each().collect::<Option<Vec<_>>>()?),
-        Way::Consolidated => each().flatten().max_by(|a, b| a.middle.total_cmp(&b.middle)),
-        Way::Mps | Way::TimeSliced if names.is_empty() => None,
-        Way::Mps | Way::TimeSliced => Spread::of(rates(cell, way, names).iter().map(|run| run.iter().sum())),
-    }
-}
-
-/// The sum over engines of the median together over the median alone. Its ends are those of whole runs, since what
-/// one engine has less of in a run another has more of.
-fn gain(cell: &Cell, way: Way, engines: &[EngineFigures], names: &[String]) -> Option<Spread> {
-    let alone: Vec<Spread> = engines.iter().map(|engine| engine.way(Way::Alone).tokens).collect::<Option<_>>()?;
-    let together: Vec<Spread> = engines.iter().map(|engine| engine.way(way).tokens).collect::<Option<_>>()?;
-    let runs = rates(cell, way, names);
-    let ratio = |run: &Vec<f64>, part: fn(&Spread) -> f64| -> f64 {
-        run.iter().zip(&alone).map(|(rate, alone)| rate / part(alone)).sum()
-    };
-    let middle = together.iter().zip(&alone).map(|(together, alone)| together.middle / alone.middle).sum::<f64>();
-    let low = Spread::of(runs.iter().map(|run| ratio(run, |alone| alone.high)))?.low;
-    let high = Spread::of(runs.iter().map(|run| ratio(run, |alone| alone.low)))?.high;
-    let count = alone.iter().chain(&together).map(|one| one.runs).min()?;
-    Spread { middle, low: low.min(middle), high: high.max(middle), runs: count }.finite()
-}
-
-/// The worst share of failed requests of any engine in any run, if it is over the threshold.
-fn failures(cell: &Cell) -> Option<f64> {
-    let parts = cell.runs.iter().flat_map(|run| &run.engines);
-    parts.map(Measured::failed_share).filter(|share| *share > FAILURES).max_by(f64::total_cmp)
 }
 
 impl Measured {

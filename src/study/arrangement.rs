@@ -22,12 +22,15 @@ const QUIT: Duration = Duration::from_secs(2);
 const KILL: Duration = Duration::from_secs(30);
 
 /// How engines share the GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Setting {
     /// No control daemon, no limits.
     Outside,
     /// The engines run under MPS, with their limits.
-    UnderMps,
+    UnderMps {
+        /// Active thread percentage of all; `None`: as the configuration has it.
+        percentage: Option<f64>,
+    },
 }
 
 /// How engines are ended.
@@ -54,13 +57,16 @@ pub(super) struct GroupUnderStudy {
     actions: Actions,
     launch: GroupLaunch,
     patience: Vec<Patience>,
+    /// Active thread percentages as configured.
+    percentages: Vec<Option<f64>>,
     incarnation: u32,
 }
 
 impl GroupUnderStudy {
     /// Nothing runs yet. `patience` is in the order of the engines.
     pub(super) fn new(actions: Actions, launch: GroupLaunch, patience: Vec<Patience>) -> GroupUnderStudy {
-        GroupUnderStudy { actions, launch, patience, incarnation: 0 }
+        let percentages = launch.engines.iter().map(|engine| engine.sm_percentage).collect();
+        GroupUnderStudy { actions, launch, patience, percentages, incarnation: 0 }
     }
 
     /// Launch of the group.
@@ -72,13 +78,28 @@ impl GroupUnderStudy {
     pub(super) async fn begin(&mut self, setting: Setting) -> Result<Vec<String>, String> {
         self.incarnation += 1;
         self.actions.ended();
-        if setting == Setting::UnderMps {
+        if let Setting::UnderMps { percentage } = setting {
+            for (engine, configured) in self.launch.engines.iter_mut().zip(&self.percentages) {
+                engine.sm_percentage = percentage.or(*configured);
+            }
+            self.actions.launch_as(&self.launch);
             self.begin_mps().await?;
         }
         for (index, engine) in self.launch.engines.clone().iter().enumerate() {
             self.begin_engine(engine, self.patience[index].start, setting == Setting::Outside).await?;
         }
-        Ok(if setting == Setting::UnderMps { self.outsiders().await } else { Vec::new() })
+        Ok(if setting == Setting::Outside { Vec::new() } else { self.outsiders().await })
+    }
+
+    /// Whether an engine ended by itself since [`GroupUnderStudy::lost`] was asked.
+    pub(super) fn has_lost(&mut self) -> bool {
+        self.actions.has_ended()
+    }
+
+    /// Processes of an engine, its first one first.
+    pub(super) fn pids(&self, engine: &EngineLaunch) -> Vec<u32> {
+        let trees = self.actions.trees(&self.launch.domain);
+        trees.into_iter().find(|(member, _)| *member == engine.member).map(|(_, pids)| pids).unwrap_or_default()
     }
 
     /// The engines that ended by themselves since they were started, each in a sentence.

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::request::{Form, Lengths};
@@ -24,7 +25,7 @@ const LONGEST_REASON: usize = 300;
 const TRIAL: Lengths = Lengths { prompt: 16, output: 2 };
 
 /// An engine as it wants to be spoken to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Target {
     url: String,
     key: Option<String>,

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use super::client::{Caller, Target};
-use super::load::LoadRun;
+use super::load::{LoadOrder, Loaded, Pace, Step, Worker, generate};
 use super::request::Lengths;
 
 const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
@@ -160,50 +159,93 @@ async fn one_odd_answer_costs_one_request_and_not_the_engine() {
     }
 }
 
-async fn load(url: &str, concurrency: u32) -> LoadRun {
-    LoadRun {
-        engine: "a".to_owned(),
-        target: Target::meet(url, None).await.unwrap(),
+async fn order(url: &str, concurrency: u32) -> LoadOrder {
+    let target = Target::meet(url, None).await.unwrap();
+    LoadOrder {
+        engines: vec![Worker { engine: "a".to_owned(), target, concurrency }],
         lengths: LENGTHS,
-        concurrency,
-        warm_up: Duration::ZERO,
-        counts: Duration::from_millis(300),
+        pace: Pace::Closed,
+        warm_up: 0.05,
+        seconds: 0.2,
+        longest: 20.0,
     }
 }
 
-#[tokio::test]
-async fn load_goes_on_until_its_end_and_is_counted_as_the_server_counts() {
-    let (_alive, ended) = watch::channel(());
-    let url = server(|_, _| well()).await;
-    let loaded = load(&url, 2).await.run(ended).await.unwrap();
-    let measured = loaded.measured;
-    assert_eq!(loaded.failure, None);
-    assert!(measured.requests > 2 && measured.failed == 0, "{measured:?}");
-    assert!(measured.prompt_tokens >= 8 * measured.requests && measured.generation_tokens >= 3 * measured.requests);
-    assert!(measured.running > 0.0 && measured.running <= 2.0, "{measured:?}");
+/// Makes the load; what came of it, and the steps before.
+async fn loaded(order: LoadOrder) -> (Loaded, Vec<Step>) {
+    let made = tokio::task::spawn_blocking(move || {
+        let mut steps = Vec::new();
+        generate(&order, |step| steps.push(step)).unwrap();
+        steps
+    });
+    let mut steps = made.await.unwrap();
+    let Some(Step::Done(loaded)) = steps.pop() else { panic!("{steps:?}") };
+    (loaded, steps)
 }
 
 #[tokio::test]
-async fn an_engine_that_fails_every_request_is_soon_left_alone() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = asked.clone();
+async fn load_goes_on_until_enough_of_it_was_seen_and_is_counted_as_the_server_counts() {
+    let url = server(|_, _| well()).await;
+    let (loaded, steps) = loaded(order(&url, 2).await).await;
+    assert_eq!((steps, loaded.failures, loaded.not_measured), (vec![Step::Counts, Step::Counted], Vec::new(), None));
+    let measured = &loaded.engines[0];
+    assert!(measured.whole >= 20 && measured.requests >= measured.whole && measured.failed == 0, "{measured:?}");
+    assert!(measured.running > 0.0 && measured.running <= 2.0, "{measured:?}");
+    let tokens = measured.prompt_tokens + measured.generation_tokens;
+    let (least, most) = (11 * measured.whole, 11 * (measured.requests + 2));
+    assert!((least..=most).contains(&tokens), "{measured:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_fails_every_request_is_not_measured_and_the_reason_is_kept() {
+    let asked = AtomicUsize::new(0);
     let url = server(move |path, _| match path {
         "/v1/models" => whole("404 Not Found", ""),
-        _ if counter.fetch_add(1, Ordering::SeqCst) == 0 => well(),
+        _ if asked.fetch_add(1, Ordering::SeqCst) == 0 => well(),
         _ => whole("500 Internal Server Error", "dead"),
     });
-    let (_alive, ended) = watch::channel(());
-    let forever = LoadRun { counts: Duration::from_secs(3600), ..load(&url.await, 2).await };
-    let loaded = forever.run(ended).await.unwrap();
-    assert_eq!((loaded.measured.failed, loaded.failure.as_deref()), (10, Some("HTTP 500: dead")));
-    assert_eq!(asked.load(Ordering::SeqCst), 11);
+    let short = LoadOrder { longest: 0.3, ..order(&url.await, 2).await };
+    let (loaded, steps) = loaded(short).await;
+    assert_eq!((steps, loaded.engines.len()), (Vec::new(), 0));
+    assert_eq!(loaded.failures, [("a".to_owned(), "HTTP 500: dead".to_owned())]);
+    assert_eq!(loaded.not_measured.unwrap(), "the first requests to a did not all end within 300 ms");
 }
 
 #[tokio::test]
-async fn load_that_nobody_waits_for_ends_and_what_came_of_it_stays() {
-    let url = server(|path, _| if path == "/v1/models" { whole("404 Not Found", "") } else { well() }).await;
-    let (alive, ended) = watch::channel(());
-    let forever = LoadRun { counts: Duration::from_secs(3600), ..load(&url, 1).await };
-    drop(alive);
-    assert_eq!(forever.run(ended).await.unwrap().measured.failed, 0);
+async fn an_answer_now_and_then_that_goes_wrong_costs_its_request_alone() {
+    let asked = AtomicUsize::new(0);
+    let url = server(move |path, _| match path {
+        "/v1/models" => whole("404 Not Found", ""),
+        _ => match asked.fetch_add(1, Ordering::SeqCst) % 40 {
+            20 => whole("429 Too Many Requests", "slow down"),
+            21 => format!("{STREAM}data: nonsense\n\n"),
+            _ => well(),
+        },
+    });
+    let (loaded, _) = loaded(LoadOrder { seconds: 0.5, ..order(&url.await, 4).await }).await;
+    let measured = &loaded.engines[0];
+    assert!(loaded.not_measured.is_none() && measured.failed > 0 && measured.whole > measured.failed, "{loaded:?}");
+}
+
+#[tokio::test]
+async fn requests_that_come_by_themselves_keep_their_rate() {
+    let url = server(|_, _| well()).await;
+    let open = LoadOrder { pace: Pace::Open { rate: 200.0 }, seconds: 1.0, ..order(&url, 64).await };
+    let (loaded, _) = loaded(open).await;
+    let measured = &loaded.engines[0];
+    let rate = measured.requests as f64 / measured.seconds;
+    assert!((100.0..300.0).contains(&rate) && measured.running < 64.0, "{measured:?}");
+}
+
+#[tokio::test]
+async fn a_rate_that_an_engine_cannot_keep_up_with_is_not_measured() {
+    let url = server(|path, _| {
+        if path == "/v1/completions" {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        well()
+    });
+    let open = LoadOrder { pace: Pace::Open { rate: 500.0 }, ..order(&url.await, 2).await };
+    let why = loaded(open).await.0.not_measured.unwrap();
+    assert_eq!(why, "a could not keep up with 500 requests a second: over 2 were in flight");
 }

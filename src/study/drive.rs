@@ -3,20 +3,24 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::time::interval;
 
 use super::actions::Actions;
 use super::arrangement::{GroupUnderStudy, Manner, Patience, Setting};
 use super::client::Target;
-use super::load::{LoadRun, Loaded};
+use super::limits::{Used, limits};
+use super::load::{LoadOrder, LoadProcess, Loaded, Pace, Step, Worker};
 use super::progress::Progress;
 use super::request::Lengths;
-use super::results::{Arrangement, Measured, Plan, Run, StudiedEngine, Study};
+use super::results::{Arrangement, Plan, Run, StudiedEngine, Study, Variant};
+use super::sampling::{Sampled, SampledGpu, Working};
 use super::schedule::{Job, cells, schedule};
 use crate::act::{OwnerMark, PrepareError};
 use crate::host::clock;
-use crate::model::{EngineLaunch, GroupLaunch};
+use crate::model::{EngineLaunch, GroupLaunch, MetricsPlace};
 
+/// Time between two looks whether an engine ended.
+const LOOK: Duration = Duration::from_millis(200);
 /// Most starts of a setting in all: engines that die again and again end the study of it.
 const STARTS: u32 = 3;
 
@@ -33,6 +37,8 @@ pub struct Subject {
     pub simulated: bool,
     /// The driver's version, where it is known.
     pub driver: Option<String>,
+    /// Where the GPU's activity is read.
+    pub sampled: Option<SampledGpu>,
 }
 
 /// A study under way.
@@ -40,6 +46,7 @@ pub struct Subject {
 pub struct Experiment {
     group: GroupUnderStudy,
     targets: Vec<Target>,
+    gpu: Option<SampledGpu>,
     study: Study,
     progress: Progress,
 }
@@ -47,7 +54,7 @@ pub struct Experiment {
 impl Experiment {
     /// Makes the group's directories; starts nothing. Within a runtime.
     pub fn new(subject: Subject, plan: Plan, owner: OwnerMark, progress: Progress) -> Result<Experiment, PrepareError> {
-        let Subject { launch, patience, gpu, simulated, driver } = subject;
+        let Subject { launch, patience, gpu, simulated, driver, sampled } = subject;
         let engine = |engine: &EngineLaunch| StudiedEngine {
             name: engine.member.engine.to_string(),
             model: None,
@@ -68,12 +75,13 @@ impl Experiment {
             baselines: Vec::new(),
         };
         let actions = Actions::new(&launch, owner)?;
-        Ok(Experiment { group: GroupUnderStudy::new(actions, launch, patience), targets: Vec::new(), study, progress })
+        let group = GroupUnderStudy::new(actions, launch, patience);
+        Ok(Experiment { group, targets: Vec::new(), gpu: sampled, study, progress })
     }
 
     /// Measures everything. It may be dropped at any time; then comes [`Experiment::end`].
     pub async fn run(&mut self) {
-        for setting in [Setting::Outside, Setting::UnderMps] {
+        for setting in schedule(&self.study.plan, &self.names(), false).into_iter().map(|(setting, _)| setting) {
             let mut done = 0;
             for start in 1..=STARTS {
                 let over = self.once(setting, &mut done).await;
@@ -150,11 +158,14 @@ impl Experiment {
         Ok(())
     }
 
+    fn names(&self) -> Vec<String> {
+        self.study.engines.iter().map(|engine| engine.name.clone()).collect()
+    }
+
     fn jobs(&mut self, setting: Setting) -> Vec<Job> {
-        let names: Vec<String> = self.study.engines.iter().map(|engine| engine.name.clone()).collect();
         let first = self.study.engines.first().and_then(|engine| engine.model.as_ref());
         let same = first.is_some() && self.study.engines.iter().all(|engine| engine.model.as_ref() == first);
-        let settings = schedule(&self.study.plan, &names, same);
+        let settings = schedule(&self.study.plan, &self.names(), same);
         self.progress.expect(settings.iter().map(|(_, jobs)| jobs.len()).sum());
         settings.into_iter().filter(|(of, _)| *of == setting).flat_map(|(_, jobs)| jobs).collect()
     }
@@ -178,73 +189,121 @@ impl Experiment {
     async fn measure(&mut self, job: &Job) -> Option<Run> {
         let cell = &self.study.cells[job.cell];
         let what = format!("prompt {}, output {}, {} in flight", cell.prompt, cell.output, cell.concurrency);
-        let setting = if job.arrangement == Arrangement::Mps { Setting::UnderMps } else { Setting::Outside };
-        self.progress.now(&format!("{}: {what}", words(setting)));
-        // Lets go of the loads when this is dropped.
-        let (_alive, ended) = watch::channel(());
-        let runs: Vec<_> = self.loads(job).into_iter().map(|load| tokio::spawn(load.run(ended.clone()))).collect();
-        let mut measured = Vec::new();
-        for run in runs {
-            let loaded = run.await.map_err(|error| error.to_string()).and_then(|loaded| loaded);
-            measured.push(self.judge(&what, loaded));
-        }
-        let engines = measured.into_iter().collect::<Option<Vec<_>>>()?;
-        Some(Run { arrangement: job.arrangement.clone(), repeat: job.repeat, engines })
-    }
-
-    /// What counts of a load: one in which nothing came is none.
-    fn judge(&mut self, what: &str, loaded: Result<Loaded, String>) -> Option<Measured> {
-        let Loaded { measured, failure } = match loaded {
+        let concurrency = cell.concurrency;
+        self.progress.now(&format!("{}: {what}", job.words()));
+        let (loaded, used) = match self.load(job).await {
             Ok(loaded) => loaded,
             Err(why) => {
                 self.problem(format!("{what}: {why}"));
                 return None;
             }
         };
-        let nothing = measured.prompt_tokens == 0 && measured.generation_tokens == 0;
-        match failure {
-            Some(why) => self.problem(format!("{what}: requests to {} failed: {why}", measured.engine)),
-            None if nothing => self.problem(format!(
-                "{what}: nothing came from {} within {} s: give each run more --seconds",
-                measured.engine, self.study.plan.seconds
-            )),
-            None => {}
+        let limits = limits(&used, concurrency * job.loads(self.targets.len()));
+        limits.into_iter().for_each(|limit| self.problem(format!("{what}, {}: {limit}", job.words())));
+        for (engine, why) in &loaded.failures {
+            self.problem(format!("{what}: requests to {engine} failed: {why}"));
         }
-        (!nothing).then_some(measured)
+        if let Some(why) = &loaded.not_measured {
+            self.problem(format!("{what}, {}: not measured: {why}", job.words()));
+        }
+        let Job { arrangement, variant, repeat, .. } = job.clone();
+        let Loaded { engines, not_measured, .. } = loaded;
+        Some(Run { arrangement, variant, repeat, engines, used, not_measured })
     }
 
-    fn loads(&self, job: &Job) -> Vec<LoadRun> {
-        let cell = &self.study.cells[job.cell];
-        let all = self.targets.len() as u32;
-        let concurrency = match job.arrangement {
-            Arrangement::Consolidated(_) => cell.concurrency * all,
-            Arrangement::Alone(_) | Arrangement::Mps | Arrangement::TimeSliced => cell.concurrency,
+    /// Runs a job's load; what came of it, and what it used while it counted. An engine that is lost ends it.
+    async fn load(&mut self, job: &Job) -> Result<(Loaded, Used), String> {
+        let mut load = LoadProcess::start(&self.order(job))?;
+        let working: Vec<Working> = self.working(job).into_iter().map(|index| self.sampled(index)).collect();
+        let sampled = Sampled { working: &working, load: load.pid(), gpu: self.gpu.as_ref() };
+        let (mut began, mut used, mut looks) = (None, Used::default(), interval(LOOK));
+        loop {
+            let step = tokio::select! {
+                step = load.next() => step?,
+                _ = looks.tick() => {
+                    if self.group.has_lost() {
+                        return Err("an engine ended".to_owned());
+                    }
+                    continue;
+                }
+            };
+            match (step, &began) {
+                (Step::Counts, _) => began = Some(sampled.begin().await),
+                (Step::Counted, Some(began)) => used = sampled.since(began).await,
+                (Step::Counted, None) => {}
+                (Step::Done(loaded), _) => return Ok((loaded, used)),
+            }
+        }
+    }
+
+    fn sampled(&self, index: usize) -> Working {
+        let engine = &self.group.launch().engines[index];
+        let metrics = match &engine.metrics {
+            MetricsPlace::Under(path) => Some((engine.url.clone(), path.clone())),
+            MetricsPlace::Elsewhere(url, path) => Some((url.clone(), path.clone())),
+            MetricsPlace::Nowhere => None,
         };
-        let load = |index: usize| LoadRun {
+        Working { engine: engine.member.engine.to_string(), pids: self.group.pids(engine), metrics }
+    }
+
+    fn order(&self, job: &Job) -> LoadOrder {
+        let (cell, plan) = (&self.study.cells[job.cell], &self.study.plan);
+        let concurrency = cell.concurrency * job.loads(self.targets.len());
+        let worker = |index: usize| Worker {
             engine: self.study.engines[index].name.clone(),
             target: self.targets[index].clone(),
-            lengths: Lengths { prompt: cell.prompt, output: cell.output },
             concurrency,
-            warm_up: Duration::from_secs_f64(self.study.plan.warm_up),
-            counts: Duration::from_secs_f64(self.study.plan.seconds),
         };
-        self.working(&job.arrangement).into_iter().map(load).collect()
+        let pace =
+            plan.rate.map_or(Pace::Closed, |rate| Pace::Open { rate: rate * f64::from(job.loads(self.targets.len())) });
+        LoadOrder {
+            engines: self.working(job).into_iter().map(worker).collect(),
+            lengths: Lengths { prompt: cell.prompt, output: cell.output },
+            pace,
+            warm_up: plan.warm_up,
+            seconds: plan.seconds,
+            longest: plan.longest.max(plan.seconds),
+        }
     }
 
     /// Places of the engines that have work.
-    fn working(&self, arrangement: &Arrangement) -> Vec<usize> {
-        let works = |name: &str| match arrangement {
-            Arrangement::Alone(only) | Arrangement::Consolidated(only) => only == name,
-            Arrangement::Mps | Arrangement::TimeSliced => true,
+    fn working(&self, job: &Job) -> Vec<usize> {
+        let together = job.variant.map_or(self.targets.len(), |variant| variant.engines);
+        let works = |index: &usize| match &job.arrangement {
+            Arrangement::Alone(only) | Arrangement::Consolidated(only) => *only == self.study.engines[*index].name,
+            Arrangement::Mps | Arrangement::TimeSliced => *index < together,
         };
-        (0..self.study.engines.len()).filter(|index| works(&self.study.engines[*index].name)).collect()
+        (0..self.study.engines.len()).filter(works).collect()
     }
 }
 
-fn words(setting: Setting) -> &'static str {
+impl Job {
+    /// How many engines' load each working engine has, of `all`.
+    fn loads(&self, all: usize) -> u32 {
+        match self.arrangement {
+            Arrangement::Consolidated(_) => self.variant.map_or(all, |variant| variant.engines) as u32,
+            Arrangement::Alone(_) | Arrangement::Mps | Arrangement::TimeSliced => 1,
+        }
+    }
+
+    fn words(&self) -> String {
+        match (&self.arrangement, self.variant) {
+            (Arrangement::Alone(engine), _) => format!("{engine} alone"),
+            (Arrangement::Consolidated(engine), _) => format!("{engine} with the load of all"),
+            (Arrangement::TimeSliced, _) => "time-sliced".to_owned(),
+            (Arrangement::Mps, Some(Variant { engines, percentage: Some(percentage) })) => {
+                format!("under MPS, {engines} engines with {percentage} % each")
+            }
+            (Arrangement::Mps, _) => "under MPS".to_owned(),
+        }
+    }
+}
+
+fn words(setting: Setting) -> String {
     match setting {
-        Setting::Outside => "outside MPS",
-        Setting::UnderMps => "under MPS",
+        Setting::Outside => "outside MPS".to_owned(),
+        Setting::UnderMps { percentage: None } => "under MPS".to_owned(),
+        Setting::UnderMps { percentage: Some(percentage) } => format!("under MPS with {percentage} % each"),
     }
 }
 

@@ -3,11 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::analysis::{Analysis, CellFigures, Load, Way, analysis};
-use super::results::Study;
+use super::analysis::{Analysis, CellFigures, Load, Way, analyses};
+use super::results::{StudiedEngine, Study, Variant};
 use super::sentences;
 use super::spread::{Spread, Verdict};
-use super::thresholds::{LATE, UNEVEN};
+use super::thresholds::{LATE, NO_DIFFERENCE, UNEVEN};
 
 /// The choices that can be recommended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub enum Choice {
     NoSharing,
     /// No difference to taking turns was measured.
     NoDifference,
+    /// The runs differ too much to say.
+    NotClear,
     /// There are no numbers, or only doubtful ones.
     NotMeasured,
 }
@@ -34,10 +36,12 @@ pub enum Choice {
 pub struct Recommendation {
     /// Choice for all loads together.
     pub choice: Choice,
-    /// How many of the engines to run on this GPU; the study tried all and one. 0: nothing can be said.
+    /// How many of the engines to run on this GPU, of the numbers that were tried. 0: nothing can be said.
     pub engines: usize,
     /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE of each engine as it was tried, in the study's order.
     pub percentages: Vec<(String, Option<f64>)>,
+    /// Each way of sharing under MPS that was tried, and what it comes to.
+    pub tried: Vec<Tried>,
     /// Advice for each load.
     pub loads: Vec<Advised>,
     /// Each engine's slow-down under MPS: the median over loads with numbers.
@@ -48,6 +52,16 @@ pub struct Recommendation {
     pub late: Option<Late>,
     /// Sentences for people, the recommendation itself first.
     pub sentences: Vec<String>,
+}
+
+/// A way of sharing under MPS that was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// How many engines, and with which percentage.
+    #[serde(flatten)]
+    pub sharing: Variant,
+    /// Work of the GPU, in that of one engine at a time: the mean gain over the loads; `None`: not measured.
+    pub work: Option<f64>,
 }
 
 /// What is recommended for one load.
@@ -86,24 +100,47 @@ pub struct Late {
 
 /// What the study says.
 pub fn recommend(study: &Study) -> Recommendation {
-    recommendation(study, &analysis(study))
+    concluded(study).1
 }
 
-/// The same from its analysis.
-pub(super) fn recommendation(study: &Study, analysis: &Analysis) -> Recommendation {
+/// The way of sharing that gets most done, of those with as little of it the one with the fewest engines; and what to do.
+pub(super) fn concluded(study: &Study) -> (Analysis, Recommendation) {
+    let mut analyses = analyses(study);
+    let tried: Vec<Tried> =
+        analyses.iter().map(|analysis| Tried { sharing: analysis.sharing, work: work(analysis) }).collect();
+    let most = tried.iter().filter_map(|tried| tried.work).fold(0.0, f64::max);
+    let is_enough = |tried: &&Tried| tried.work.is_some_and(|work| work * (1.0 + NO_DIFFERENCE) >= most);
+    let best = tried.iter().filter(is_enough).min_by_key(|tried| tried.sharing.engines).map(|tried| tried.sharing);
+    let index = tried.iter().position(|tried| Some(tried.sharing) == best).unwrap_or(0);
+    let analysis = analyses.swap_remove(index);
+    let recommendation = recommendation(study, &analysis, tried);
+    (analysis, recommendation)
+}
+
+/// The geometric mean of the gain over the loads that count.
+fn work(analysis: &Analysis) -> Option<f64> {
+    let cells = analysis.cells.iter().filter(|cell| cell.failures.is_none());
+    let logs: Vec<f64> = cells.filter_map(|cell| Some(cell.gain?.middle.ln())).collect();
+    let mean = logs.iter().sum::<f64>() / logs.len() as f64;
+    Some(mean.exp()).filter(|work| work.is_finite())
+}
+
+fn recommendation(study: &Study, analysis: &Analysis, tried: Vec<Tried>) -> Recommendation {
     let loads: Vec<Advised> = analysis.cells.iter().map(advised).collect();
     let choice = overall(&loads);
     let engines = match choice {
         Choice::Mps | Choice::ByLoad | Choice::TimeSlicing => analysis.engines.len(),
-        Choice::NotMeasured => 0,
+        Choice::NotMeasured | Choice::NotClear => 0,
         Choice::OneEngine | Choice::NoSharing | Choice::NoDifference => 1,
     };
-    let percentages = study.engines.iter().map(|engine| (engine.name.clone(), engine.sm_percentage)).collect();
+    let percentage = |engine: &StudiedEngine| analysis.sharing.percentage.or(engine.sm_percentage);
+    let sharing = study.engines.iter().take(analysis.engines.len());
+    let percentages = sharing.map(|engine| (engine.name.clone(), percentage(engine))).collect();
     let counted = counted(analysis, &loads);
     let slowdowns = slowdowns(analysis, &counted);
     let (uneven, late) = (uneven(&slowdowns), latest(&counted));
     let recommendation =
-        Recommendation { choice, engines, percentages, loads, slowdowns, uneven, late, sentences: Vec::new() };
+        Recommendation { choice, engines, percentages, tried, loads, slowdowns, uneven, late, sentences: Vec::new() };
     Recommendation { sentences: sentences::of(&recommendation, analysis), ..recommendation }
 }
 
@@ -128,12 +165,16 @@ fn choice(cell: &CellFigures) -> Choice {
     let verdict = |ratio: Option<Spread>| ratio.map(|ratio| ratio.verdict());
     let Some(gain) = verdict(cell.gain) else { return Choice::NotMeasured };
     let sliced_pays = verdict(cell.sliced_gain) == Some(Verdict::More);
+    // In the user's order: one engine with all load, the engines without MPS, each engine alone.
     match (verdict(cell.over_one), verdict(cell.over_sliced)) {
         (Some(Verdict::NoDifference | Verdict::Less), _) => Choice::OneEngine,
+        (Some(Verdict::NotClear), _) => Choice::NotClear,
         (_, Some(Verdict::NoDifference | Verdict::Less)) if sliced_pays => Choice::TimeSlicing,
+        (_, Some(Verdict::NotClear)) if sliced_pays => Choice::NotClear,
         _ => match gain {
             Verdict::More => Choice::Mps,
             Verdict::NoDifference => Choice::NoDifference,
+            Verdict::NotClear => Choice::NotClear,
             Verdict::Less => Choice::NoSharing,
         },
     }
@@ -141,10 +182,16 @@ fn choice(cell: &CellFigures) -> Choice {
 
 /// What all loads with numbers have in common; where MPS pays for some only: by load. Else what most say.
 fn overall(loads: &[Advised]) -> Choice {
-    let measured = || loads.iter().map(|load| load.choice).filter(|choice| *choice != Choice::NotMeasured);
+    let told = |choice: &Choice| !matches!(choice, Choice::NotMeasured | Choice::NotClear);
+    let measured = || loads.iter().map(|load| load.choice).filter(told);
+    let unclear = loads.iter().any(|load| load.choice == Choice::NotClear);
     let count = |choice: Choice| measured().filter(|other| *other == choice).count();
     match count(Choice::Mps) {
-        0 => measured().max_by_key(|choice| (count(*choice), *choice)).unwrap_or(Choice::NotMeasured),
+        0 => measured().max_by_key(|choice| (count(*choice), *choice)).unwrap_or(if unclear {
+            Choice::NotClear
+        } else {
+            Choice::NotMeasured
+        }),
         paying if paying == measured().count() => Choice::Mps,
         _ => Choice::ByLoad,
     }

@@ -1,6 +1,7 @@
 //! What a completion is asked with: the fields that most servers take, and the fewer ones that the others do.
 //! Prompts are random, so that no prefix cache helps one arrangement. Touches nothing.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Token ids that every vocabulary in use has, above those with a meaning of their own.
@@ -10,14 +11,14 @@ const WORDS: [&str; 16] =
     ["red", "two", "sun", "car", "dog", "tea", "map", "box", "day", "sea", "ice", "sky", "oil", "arm", "key", "war"];
 
 /// How long prompt and answer are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lengths {
     pub prompt: u32,
     pub output: u32,
 }
 
 /// What a server understands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Form {
     /// A prompt of token ids, exactly as long as asked.
     ids: bool,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::Used;
 use crate::model::Baseline;
 
 /// A whole study.
@@ -54,12 +55,33 @@ pub struct Plan {
     pub outputs: Vec<u32>,
     /// Requests in flight, of each engine.
     pub concurrencies: Vec<u32>,
-    /// Seconds of each run that count.
+    /// Seconds of each run that count, at least.
     pub seconds: f64,
-    /// Seconds of load before them.
+    /// Seconds of load before them, at least.
     pub warm_up: f64,
+    /// Upper bound of the seconds before what counts, and of those that count, each.
+    #[serde(default)]
+    pub longest: f64,
     /// Runs of each arrangement in each cell, interleaved.
     pub repeats: u32,
+    /// Requests a second to each engine; `None`: as many as are in flight, each followed by the next.
+    #[serde(default)]
+    pub rate: Option<f64>,
+    /// Numbers of engines that are tried together; empty: all of them.
+    #[serde(default)]
+    pub engines_swept: Vec<usize>,
+    /// Active thread percentages that all engines are tried with; empty: those of the configuration.
+    #[serde(default)]
+    pub percentages: Vec<f64>,
+}
+
+/// How the GPU is shared, where a study tries several ways: the first engines of the group, and their percentage.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Variant {
+    /// Number of engines that have work.
+    pub engines: usize,
+    /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE of each; `None`: as the configuration has it.
+    pub percentage: Option<f64>,
 }
 
 /// One point of the grid.
@@ -73,6 +95,20 @@ pub struct Cell {
     pub concurrency: u32,
     /// What was run, each repeat one.
     pub runs: Vec<Run>,
+}
+
+impl Plan {
+    /// Every way of sharing that is tried under MPS, with `engines` in all.
+    pub fn variants(&self, engines: usize) -> Vec<Variant> {
+        let swept = if self.engines_swept.is_empty() { vec![engines] } else { self.engines_swept.clone() };
+        let percentages: Vec<Option<f64>> =
+            if self.percentages.is_empty() { vec![None] } else { self.percentages.iter().copied().map(Some).collect() };
+        let of = |percentage: &Option<f64>| {
+            let percentage = *percentage;
+            swept.iter().map(move |engines| Variant { engines: *engines, percentage }).collect::<Vec<_>>()
+        };
+        percentages.iter().flat_map(of).collect()
+    }
 }
 
 /// Which engines have work and how they share the GPU.
@@ -94,10 +130,19 @@ pub enum Arrangement {
 pub struct Run {
     /// Arrangement of the run.
     pub arrangement: Arrangement,
+    /// How many shared, and with which percentage; `None`: all engines as configured, or one alone.
+    #[serde(default)]
+    pub variant: Option<Variant>,
     /// Number of the repeat, from 0.
     pub repeat: u32,
-    /// Each engine that had work.
+    /// Each engine that had work; empty: nothing of it counts.
     pub engines: Vec<Measured>,
+    /// What it used beside the GPU's memory.
+    #[serde(default)]
+    pub used: Used,
+    /// Why nothing of it counts.
+    #[serde(default)]
+    pub not_measured: Option<String>,
 }
 
 /// What one engine did in one run.
@@ -109,6 +154,9 @@ pub struct Measured {
     pub seconds: f64,
     /// Requests that ended well in them.
     pub requests: u64,
+    /// Requests that began and ended well in them.
+    #[serde(default)]
+    pub whole: u64,
     /// Requests that failed.
     pub failed: u64,
     /// Prompt tokens of requests whose first token came in them.

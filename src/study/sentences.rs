@@ -1,16 +1,17 @@
 //! A recommendation in words: what to do, for which loads, the numbers behind it, and what is not known.
 
-use super::analysis::{Analysis, Load};
-use super::figures::{listed, percent, seconds, times};
+use super::analysis::{Analysis, CellFigures, Load, Way, WayFigures};
+use super::figures::{listed, or_none, percent, seconds, times};
 use super::loads;
-use super::recommend::{Advised, Choice, Recommendation};
+use super::recommend::{Advised, Choice, Recommendation, Tried};
+use super::results::Percentiles;
 use super::spread::Spread;
-use super::thresholds::{FAILURES, NO_DIFFERENCE};
+use super::thresholds::{FAILURES, NEAR};
 use crate::text::figures::plural;
 
 /// The choices in the order in which they are written.
-const ORDER: [Choice; 5] =
-    [Choice::Mps, Choice::TimeSlicing, Choice::OneEngine, Choice::NoSharing, Choice::NoDifference];
+const ORDER: [Choice; 6] =
+    [Choice::Mps, Choice::TimeSlicing, Choice::OneEngine, Choice::NoSharing, Choice::NoDifference, Choice::NotClear];
 
 /// What is said above a study of simulated engines.
 pub(super) const SIMULATED: &str =
@@ -24,8 +25,9 @@ pub(super) fn of(what: &Recommendation, analysis: &Analysis) -> Vec<String> {
         sentences.extend(compared(&what.loads));
         sentences.extend(percentages(what));
         sentences.extend(evenness(what));
+        sentences.extend(latency(what, analysis));
         sentences.extend(late(what));
-        sentences.extend(count(analysis));
+        sentences.extend(count(what, analysis));
     }
     sentences.extend(uncertainty(&what.loads));
     sentences
@@ -41,6 +43,10 @@ fn headline(what: &Recommendation, analysis: &Analysis) -> String {
         Choice::OneEngine => format!("Serve the load of these {engines} with one engine instead."),
         Choice::NoSharing => format!("Do not share this GPU among these {engines}."),
         Choice::NoDifference => "No difference was measured: MPS is not worth its risks here.".to_owned(),
+        Choice::NotClear => {
+            "Nothing can be recommended: the runs differ too much. Give it more --repeats, or more --seconds."
+                .to_owned()
+        }
         Choice::NotMeasured => {
             "Nothing can be recommended: at no load was every engine measured both alone and under MPS.".to_owned()
         }
@@ -58,7 +64,9 @@ fn reason(choice: Choice, all: &[Advised]) -> Option<String> {
     let here: Vec<Load> = meant.iter().map(|load| load.load).collect();
     let here = loads::named(&here, &others).map_or_else(String::new, |named| format!("For {named}: "));
     Some(match choice {
-        Choice::Mps => format!("{here}MPS pays: gain {gain}, so many times as much done as by one engine at a time."),
+        Choice::Mps => {
+            format!("{here}MPS pays: gain {gain}. So many GPUs with one engine each would do the same work.")
+        }
         Choice::TimeSlicing => {
             format!(
                 "{here}time-slicing does as well: gain {} without MPS and {gain} with it.",
@@ -72,27 +80,30 @@ fn reason(choice: Choice, all: &[Advised]) -> Option<String> {
             )
         }
         Choice::NoSharing => format!("{here}MPS does not pay: gain {gain}, and one engine at a time gets more done."),
-        Choice::NoDifference => format!(
-            "{here}no difference was measured: gain {gain}, within {} of 1 or within what its runs differ by.",
-            percent(NO_DIFFERENCE * 100.0)
-        ),
+        Choice::NoDifference => {
+            format!("{here}no difference was measured: gain {gain}, within {} of 1.", percent(NEAR * 100.0))
+        }
+        Choice::NotClear => format!("{here}not clear: gain {gain}, and the runs differ too much to say more."),
         Choice::ByLoad | Choice::NotMeasured => return None,
     })
 }
 
 /// The range from the least to the greatest over loads: `1.40 to 1.80`.
 fn range(loads: &[Advised], part: fn(&Advised) -> Option<Spread>) -> Option<String> {
-    let all = Spread::of(loads.iter().filter_map(part).map(|ratio| ratio.middle))?;
-    let (low, high) = (times(all.low), times(all.high));
-    Some(if low == high { low } else { format!("{low} to {high}") })
+    Spread::of(loads.iter().filter_map(part).map(|ratio| ratio.middle)).map(from_to)
 }
 
-/// What else MPS was compared with.
+fn from_to(all: Spread) -> String {
+    let (low, high) = (times(all.low), times(all.high));
+    if low == high { low } else { format!("{low} to {high}") }
+}
+
+/// What else MPS was compared with, what most ask first.
 fn compared(all: &[Advised]) -> Option<String> {
     let mps: Vec<Advised> = all.iter().filter(|load| load.choice == Choice::Mps).copied().collect();
-    let sliced = range(&mps, |load| load.over_sliced).map(|range| format!("{range} times that of time-slicing"));
     let one = range(&mps, |load| load.over_one).map(|range| format!("{range} times that of one engine with all load"));
-    let parts: Vec<String> = [sliced, one].into_iter().flatten().collect();
+    let sliced = range(&mps, |load| load.over_sliced).map(|range| format!("{range} times that of time-slicing"));
+    let parts: Vec<String> = [one, sliced].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| format!("Where MPS pays, its throughput is {}.", listed(&parts)))
 }
 
@@ -128,18 +139,42 @@ fn late(what: &Recommendation) -> Option<String> {
     ))
 }
 
-fn count(analysis: &Analysis) -> Option<String> {
+/// How much longer first tokens and each further one take under MPS than alone, over the loads where MPS pays.
+fn latency(what: &Recommendation, analysis: &Analysis) -> Option<String> {
+    let pays = |load: &Load| what.loads.iter().any(|advised| advised.load == *load && advised.choice == Choice::Mps);
+    let cells = || analysis.cells.iter().filter(|cell| pays(&cell.load));
+    let slower = |part: fn(&WayFigures) -> Option<Percentiles>, of: fn(&Percentiles) -> f64| {
+        let time = |cell: &CellFigures, way| cell.slowest(way, part).as_ref().map(of);
+        let ratios = cells().filter_map(|cell| Some(time(cell, Way::Mps)? / time(cell, Way::Alone)?));
+        Spread::of(ratios).map(|all| format!("{} times", from_to(all)))
+    };
+    let first = slower(|way| way.ttft, |ttft| ttft.p50).map(|range| format!("a first token takes {range} as long"));
+    let next = slower(|way| way.tpot, |tpot| tpot.p50).map(|range| format!("each further one {range}"));
+    let parts: Vec<String> = first.into_iter().chain(next).collect();
+    (!parts.is_empty())
+        .then(|| format!("What it costs in latency, at p50 beside one engine alone: {}.", listed(&parts)))
+}
+
+/// What else was tried, and what work it comes to.
+fn count(what: &Recommendation, analysis: &Analysis) -> Option<String> {
     let all = analysis.engines.len();
-    (all > 2).then(|| format!("Only all {all} engines and one were tried, no number between."))
+    let named = |tried: &Tried| {
+        let with = tried.sharing.percentage.map_or_else(String::new, |each| format!(" with {} each", percent(each)));
+        format!("{}{with} {}", plural(tried.sharing.engines, "engine"), or_none(tried.work, times))
+    };
+    match what.tried.len() {
+        0 | 1 => (all > 2).then(|| format!("Only all {all} engines and one were tried, no number between.")),
+        _ => {
+            let tried: Vec<String> = what.tried.iter().map(named).collect();
+            Some(format!("Work of the GPU by what was tried, one engine at a time being 1: {}.", listed(&tried)))
+        }
+    }
 }
 
 fn uncertainty(all: &[Advised]) -> Vec<String> {
-    let runs = all.iter().filter(|load| load.choice != Choice::NotMeasured).filter_map(|load| load.gain);
-    let once = runs.map(|gain| gain.runs).min() == Some(1);
     let doubtful = all.iter().filter(|load| load.doubtful).count();
     let missing = all.iter().filter(|load| !load.doubtful && load.gain.is_none()).count();
     let told = [
-        once.then(|| "Something ran once only, so how far its runs differ is not known: repeat it.".to_owned()),
         (doubtful > 0).then(|| {
             let (loads, share) = (plural(doubtful, "load"), percent(FAILURES * 100.0));
             format!("Left out as doubtful (?), since over {share} of an engine's requests failed: {loads}.")

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::analysis::{Analysis, CellFigures, Load, Way, analysis};
+use super::analysis::{Analysis, CellFigures, Load, Way};
 use super::figures::{NONE, date, or_none, percent, rate, seconds, short, span, times, took};
-use super::recommend::{Recommendation, recommendation};
+use super::recommend::{Recommendation, concluded};
 use super::results::Study;
 use super::sentences::SIMULATED;
 use super::spread::Spread;
@@ -23,8 +23,7 @@ const LONGEST_NAME: usize = 28;
 /// The whole study as text of at most `width` columns (80 to 200), without colours; it ends with the recommendation.
 pub fn table(study: &Study, width: usize) -> String {
     let width = width.clamp(WIDTHS.0, WIDTHS.1);
-    let analysis = analysis(study);
-    let recommended = recommendation(study, &analysis);
+    let (analysis, recommended) = concluded(study);
     let parts = [
         head(study, width),
         titled("Gain under MPS: 1 is what one engine at a time gets done", gains(&analysis, width), width),

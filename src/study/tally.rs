@@ -32,8 +32,13 @@ impl Request {
         }
     }
 
-    fn ended_well(&self) -> bool {
+    pub(super) fn ended_well(&self) -> bool {
         self.ended.is_some() && self.failed.is_none()
+    }
+
+    /// It began and ended well within the span.
+    pub(super) fn is_whole_within(&self, span: &Range<Duration>) -> bool {
+        self.ended_well() && span.contains(&self.sent) && self.ended.is_some_and(|ended| span.contains(&ended))
     }
 
     /// Tokens of each chunk, where the server has counted them.
@@ -66,6 +71,7 @@ pub(super) fn tally(engine: &str, requests: &[Request], prompt: u32, span: &Rang
         engine: engine.to_owned(),
         seconds,
         requests: requests.iter().filter(ended).filter(|request| request.ended_well()).count() as u64,
+        whole: requests.iter().filter(|request| request.is_whole_within(span)).count() as u64,
         failed: requests.iter().filter(ended).filter(|request| !request.ended_well()).count() as u64,
         prompt_tokens: requests.iter().filter(first).map(|one| one.prompt().unwrap_or(asked)).sum(),
         generation_tokens: requests.iter().map(|request| generated(request, span, per_chunk)).sum::<f64>().round()

@@ -2,6 +2,8 @@
 
 /// Distance of a ratio from 1 that is no difference.
 pub const NO_DIFFERENCE: f64 = 0.05;
+/// Distance of a ratio's whole interval from 1 within which there is no difference to speak of.
+pub const NEAR: f64 = 0.1;
 /// Share of failed requests above which a load's numbers are doubtful, and nothing is recommended by them.
 pub const FAILURES: f64 = 0.01;
 /// Slow-downs are uneven where the greatest is over this many times the least.

@@ -24,7 +24,7 @@ const SMALL: [&str; 12] = [
     "--warm-up",
     "0.1",
     "--repeats",
-    "1",
+    "3",
 ];
 /// One that is not.
 const LONG: [&str; 4] = ["--seconds", "60", "--repeats", "9"];
@@ -154,7 +154,7 @@ fn a_group_that_is_not_there_is_refused_with_the_nearest_name() {
 
 #[test]
 fn a_signal_ends_a_study_clean_and_a_second_one_at_once() {
-    for (signals, part) in [(1, "outside MPS: prompt"), (2, "outside MPS: prompt"), (1, "starting the engines")] {
+    for (signals, part) in [(1, " alone: prompt"), (2, " alone: prompt"), (1, "starting the engines")] {
         let scene = Scene::set();
         let mut studying = Studying::of(&scene, &[&SMALL[..6], &LONG].concat());
         studying.await_line(part);
@@ -169,7 +169,7 @@ fn a_signal_ends_a_study_clean_and_a_second_one_at_once() {
 fn what_a_killed_study_leaves_is_ended_by_the_next() {
     let scene = Scene::set();
     let mut studying = Studying::of(&scene, &[&SMALL[..6], &LONG].concat());
-    studying.await_line("outside MPS: prompt");
+    studying.await_line(" alone: prompt");
     studying.signal(Signal::SIGKILL);
     studying.ended();
     assert!(scene.living().iter().any(processes::Process::is_engine), "engines outlive a study that was killed");
@@ -182,16 +182,15 @@ fn what_a_killed_study_leaves_is_ended_by_the_next() {
 #[test]
 fn an_engine_that_dies_is_told_started_again_and_costs_its_run_alone() {
     let scene = Scene::set();
-    let mut studying =
-        Studying::of(&scene, &[&SMALL[..6], &["--seconds", "3", "--warm-up", "0.1", "--repeats", "1"]].concat());
-    studying.await_line("outside MPS: prompt");
+    let mut studying = Studying::of(&scene, &[&SMALL[..6], &["--seconds", "3", "--warm-up", "0.1"]].concat());
+    studying.await_line(" alone: prompt");
     let engines = scene.living();
     engines.iter().find(|process| process.is_engine()).unwrap().signal(Signal::SIGKILL);
     assert_eq!(studying.code(), Some(0), "{}", studying.told());
     let study = studying.study();
     assert!(study.problems.iter().any(|problem| problem.contains("ended with signal 9")), "{:?}", study.problems);
     let ran: Vec<_> = study.cells[0].runs.iter().map(|run| run.arrangement.clone()).collect();
-    assert_eq!(ran.len(), 3, "{ran:?}");
+    assert_eq!(ran.len(), 11, "{ran:?}");
     assert!(ran.contains(&Arrangement::Mps), "{ran:?}");
     scene.assert_nothing_is_left();
 }
@@ -202,7 +201,7 @@ fn the_demo_can_be_studied_by_anyone() {
     let arguments = [&["--demo", "--engines", "2"][..], &SMALL].concat().into_iter().map(str::to_owned);
     let mut studying = Studying::start(directory.path(), &arguments.collect::<Vec<_>>());
     assert_eq!(studying.code(), Some(0), "{}", studying.told());
-    assert_eq!(studying.study().cells[0].runs.len(), 4);
+    assert_eq!(studying.study().cells[0].runs.len(), 12);
     let left = processes::naming(directory.path());
     assert!(left.is_empty(), "left behind: {left:#?}");
 }

@@ -42,7 +42,11 @@ pub fn study(engines: &[&str]) -> Study {
             concurrencies: vec![1, 4, 16],
             seconds: SECONDS,
             warm_up: 2.0,
+            longest: 60.0,
             repeats: 3,
+            rate: None,
+            engines_swept: Vec::new(),
+            percentages: Vec::new(),
         },
         cells: Vec::new(),
         problems: Vec::new(),
@@ -79,7 +83,14 @@ pub fn with(mut study: Study, (prompt, output, concurrency): (u32, u32, u32), sp
 }
 
 fn run(arrangement: Arrangement, repeat: usize, engines: Vec<Measured>) -> Run {
-    Run { arrangement, repeat: repeat as u32, engines }
+    Run {
+        arrangement,
+        variant: None,
+        repeat: repeat as u32,
+        engines,
+        used: mpswarden::study::limits::Used::default(),
+        not_measured: None,
+    }
 }
 
 /// An engine that gets so many tokens a second done, prompts and outputs in the cell's proportion.
@@ -91,6 +102,7 @@ fn measured(cell: &Cell, engine: &str, rate: f64, ttft: f64) -> Measured {
         engine: engine.to_owned(),
         seconds: SECONDS,
         requests: (tokens as f64 / of_each).round() as u64,
+        whole: (tokens as f64 / of_each).round() as u64,
         failed: 0,
         prompt_tokens: tokens - generated,
         generation_tokens: generated,

@@ -130,6 +130,8 @@ const WRITERS: [&str; 13] = [
     "src/runtime/no_demo.rs",
     "src/runtime/run.rs",
     "src/runtime/study.rs",
+    // JSON for the study that started it, which escapes what drives a terminal.
+    "src/study/load/generator.rs",
     "src/study/progress.rs",
     "src/text/full_screen.rs",
     "src/text/status_line.rs",

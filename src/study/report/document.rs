@@ -2,16 +2,16 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::super::analysis::{Analysis, analysis};
+use super::super::analysis::Analysis;
 use super::{charts, tables};
 use crate::text::figures::plural;
 
 use super::super::figures::{date, listed, percent, short, span, times, took};
-use super::super::recommend::{Choice, Recommendation, recommendation};
+use super::super::recommend::{Choice, Recommendation, concluded};
 use super::super::results::{Plan, Study};
 use super::super::sentences::SIMULATED;
 use super::super::spread::Spread;
-use super::super::thresholds::{FAILURES, NO_DIFFERENCE};
+use super::super::thresholds::{FAILURES, NEAR, NO_DIFFERENCE};
 
 pub(super) const STYLE: &str = include_str!("style.css");
 /// Nothing is fetched, whatever a name in it says.
@@ -19,8 +19,7 @@ pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; 
 
 /// The whole report.
 pub fn html(study: &Study) -> String {
-    let analysis = analysis(study);
-    let recommended = recommendation(study, &analysis);
+    let (analysis, recommended) = concluded(study);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -62,7 +61,7 @@ pub(super) fn advice(recommended: &Recommendation, analysis: &Analysis) -> Marku
         Choice::Mps => "good",
         Choice::ByLoad => "wait",
         Choice::TimeSlicing | Choice::OneEngine | Choice::NoSharing => "bad",
-        Choice::NoDifference | Choice::NotMeasured => "dim",
+        Choice::NoDifference | Choice::NotClear | Choice::NotMeasured => "dim",
     };
     html! {
         section.advice.(class) {
@@ -99,7 +98,7 @@ pub(super) fn tiles(analysis: &Analysis) -> Markup {
 
 pub(super) fn sections(study: &Study, analysis: &Analysis, recommended: &Recommendation) -> Markup {
     let note_gain = "How many times as much all engines get done together as one engine at a time: 1 is no gain. \
-                     Whiskers and brackets: the least and the most that the runs allow.";
+                     Whiskers and brackets: the interval that holds the true value in 95 of 100 studies.";
     let note_models = "What each engine keeps of its speed when all work at once, by prompt length. Medians over outputs \
                        and requests in flight, with the least and the most of them. At each load \
                        its inverse is the slow-down, and the sum over engines is the gain.";
@@ -140,8 +139,10 @@ pub(super) fn method(plan: &Plan) -> Markup {
     html! {
         p {
             "Prompts of " (told(&plan.prompts)) " tokens, outputs of " (told(&plan.outputs)) " (1: prefill only), "
-            (told(&plan.concurrencies)) " requests in flight of each engine. Each run: " (short(plan.warm_up))
-            " s of load to warm up, then " (short(plan.seconds)) " s that count; each arrangement "
+            (told(&plan.concurrencies)) " requests in flight of each engine"
+            @if let Some(rate) = plan.rate { " at most, " (short(rate)) " a second" } ". Each run: at least "
+            (short(plan.warm_up)) " s of load until its rate is steady, then at least " (short(plan.seconds))
+            " s that count, until enough requests began and ended in them; each arrangement "
             (plural(plan.repeats as usize, "time")) " at each load, interleaved, so that a drift favours none."
         }
         dl {
@@ -151,11 +152,15 @@ pub(super) fn method(plan: &Plan) -> Markup {
             dt { "MPS" } dd { "All engines have work, under MPS, with their limits." }
             dt { "time-sliced" } dd { "All engines have work, without MPS." }
             dt { "one for all" } dd { "One engine has the load of all of them; shown only where all serve the same model." }
-            dt { "gain" } dd { "Sum over engines of the median tokens per second together over the median alone." }
-            dt { "slow-down" } dd { "Of an engine: its median tokens per second alone over that together." }
-            dt { "no difference" } dd {
-                "A ratio within " (percent(NO_DIFFERENCE * 100.0)) " of 1, or one whose least and most lie on both sides of it."
+            dt { "gain" } dd {
+                "Sum over engines of the tokens per second together over those alone, of each repeat; the mean over the repeats."
             }
+            dt { "slow-down" } dd { "Of an engine: its tokens per second alone over those together." }
+            dt { "no difference" } dd {
+                "A ratio within " (percent(NO_DIFFERENCE * 100.0)) " of 1 whose whole interval is within "
+                (percent(NEAR * 100.0)) " of it."
+            }
+            dt { "not clear" } dd { "The interval holds 1 and reaches farther: the runs differ too much to say." }
             dt { "doubtful (?)" } dd {
                 "Over " (percent(FAILURES * 100.0)) " of an engine's requests failed in a run; nothing is recommended by it."
             }

@@ -52,6 +52,7 @@ fn advice(choice: Option<Choice>) -> &'static str {
         Some(Choice::OneEngine) => "one engine",
         Some(Choice::NoSharing) => "no sharing",
         Some(Choice::NoDifference) => "no difference",
+        Some(Choice::NotClear) => "not clear",
         _ => "not measured",
     }
 }
