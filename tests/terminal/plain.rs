@@ -119,7 +119,7 @@ fn nothing_that_a_configuration_says_drives_the_terminal() {
 }
 
 /// Files that write to a terminal. Each makes what it writes plain: the tests here and those beside the files say so.
-const WRITERS: [&str; 13] = [
+const WRITERS: [&str; 14] = [
     "src/cli/arguments.rs",
     "src/cli/check.rs",
     "src/cli/terminal.rs",
