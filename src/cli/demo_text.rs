@@ -180,25 +180,8 @@ mod tests {
     }
 
     fn incident(fault: Fault, engine: Option<&str>, id: &str, at: f64) -> Incident {
-        Incident {
-            id: id.to_owned(),
-            group: "small-llms".into(),
-            engine: engine.map(Into::into),
-            fault,
-            because: String::new(),
-            evidence_at: at,
-            decided_at: at,
-            ended_at: None,
-            result: None,
-            caused_by: None,
-            requests_in_flight: None,
-            unavailable_seconds: std::collections::BTreeMap::new(),
-            verdict: None,
-            suspects: Vec::new(),
-            evidence: Vec::new(),
-            lines: Vec::new(),
-            omitted: 0,
-        }
+        let begins = Incident::begins(id.to_owned(), "small-llms".into(), fault, at, at);
+        Incident { engine: engine.map(Into::into), ..begins }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One incident while it goes on: its lines, within their bounds, and what it still waits for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::incident_cost::Cost;
@@ -61,25 +61,9 @@ impl OpenIncident {
     pub(super) fn begin(event: &Event, group: &GroupName, boot: f64, caused_by: Option<String>) -> Option<Self> {
         let What::FaultBegan { fault, evidence_at, because } = &event.what else { return None };
         let decided_at = boot + event.at.as_secs_f64();
-        let incident = Incident {
-            id: format!("{}-{group}-{fault}", stamp(decided_at)),
-            group: group.clone(),
-            engine: event.engine.clone(),
-            fault: *fault,
-            because: cut(because.clone()),
-            evidence_at: boot + evidence_at.as_secs_f64(),
-            decided_at,
-            ended_at: None,
-            result: None,
-            caused_by,
-            requests_in_flight: None,
-            unavailable_seconds: BTreeMap::new(),
-            verdict: None,
-            suspects: Vec::new(),
-            evidence: Vec::new(),
-            lines: Vec::new(),
-            omitted: 0,
-        };
+        let id = format!("{}-{group}-{fault}", stamp(decided_at));
+        let begins = Incident::begins(id, group.clone(), *fault, boot + evidence_at.as_secs_f64(), decided_at);
+        let incident = Incident { engine: event.engine.clone(), because: cut(because.clone()), caused_by, ..begins };
         let mut open = OpenIncident {
             incident,
             first: Vec::new(),

@@ -13,9 +13,7 @@ use super::reports::Reports;
 use crate::host::clock;
 use crate::host::engine_metrics::{self, MetricsError};
 use crate::host::http::{GetError, OurPort, Peer};
-use crate::model::{
-    Blindness, EngineKind, EngineLaunch, EngineLoad, Health, Member, MetricsPlace, Observation, Outcome, Traffic,
-};
+use crate::model::{Blindness, EngineKind, EngineLaunch, EngineLoad, Health, Member, Observation, Outcome, Traffic};
 
 /// Most bytes of a health endpoint's body that are read.
 const HEALTH_BODY: usize = 64 * 1024;
@@ -70,11 +68,7 @@ impl Endpoint {
         let page = |url: &str, path: &str| Page { path: path.to_owned(), server: Server::at(url) };
         Endpoint {
             health: page(&engine.url, &engine.health_path),
-            metrics: match &engine.metrics {
-                MetricsPlace::Under(path) => Some(page(&engine.url, path)),
-                MetricsPlace::Elsewhere(url, path) => Some(page(url, path)),
-                MetricsPlace::Nowhere => None,
-            },
+            metrics: engine.metrics_at().map(|(url, path)| page(url, path)),
             inference: Server::at(&engine.url),
             timeout: engine.health_timeout,
             kind: engine.kind,

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
-use crate::model::{GpuNamedBy, Report};
+use crate::model::{GpuNamedBy, MetricsPlace, Report};
 
 const LONG: Duration = Duration::from_secs(60);
 

@@ -204,25 +204,8 @@ mod tests {
     }
 
     fn incident(id: &str, because: &str) -> Vec<Arc<Incident>> {
-        vec![Arc::new(Incident {
-            id: id.to_owned(),
-            group: "small-llms".into(),
-            engine: None,
-            fault: Fault::GpuFault,
-            because: because.to_owned(),
-            evidence_at: 1.0,
-            decided_at: 2.0,
-            ended_at: None,
-            result: None,
-            caused_by: None,
-            requests_in_flight: None,
-            unavailable_seconds: std::collections::BTreeMap::new(),
-            verdict: None,
-            suspects: Vec::new(),
-            evidence: Vec::new(),
-            lines: Vec::new(),
-            omitted: 0,
-        })]
+        let begins = Incident::begins(id.to_owned(), "small-llms".into(), Fault::GpuFault, 1.0, 2.0);
+        vec![Arc::new(Incident { because: because.to_owned(), ..begins })]
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::sampling::{Sampled, SampledGpu, Working};
 use super::schedule::{Job, cells, schedule};
 use crate::act::{OwnerMark, PrepareError};
 use crate::host::clock;
-use crate::model::{EngineLaunch, GroupLaunch, MetricsPlace};
+use crate::model::{EngineLaunch, GroupLaunch};
 
 /// Time between two looks whether an engine ended.
 const LOOK: Duration = Duration::from_millis(200);
@@ -238,11 +238,7 @@ impl Experiment {
 
     fn sampled(&self, index: usize) -> Working {
         let engine = &self.group.launch().engines[index];
-        let metrics = match &engine.metrics {
-            MetricsPlace::Under(path) => Some((engine.url.clone(), path.clone())),
-            MetricsPlace::Elsewhere(url, path) => Some((url.clone(), path.clone())),
-            MetricsPlace::Nowhere => None,
-        };
+        let metrics = engine.metrics_at().map(|(url, path)| (url.to_owned(), path.to_owned()));
         Working { engine: engine.member.engine.to_string(), pids: self.group.pids(engine), metrics }
     }
 

@@ -58,13 +58,6 @@ impl Spread {
         Spread { middle: below + (above - below) / 2.0, low, high, runs: values.len() }.finite()
     }
 
-    /// The mean of several.
-    pub fn mean(all: &[Spread]) -> Option<Spread> {
-        let mean = |part: fn(&Spread) -> f64| all.iter().map(part).sum::<f64>() / all.len() as f64;
-        let runs = all.iter().map(|one| one.runs).min()?;
-        Spread { middle: mean(|one| one.middle), low: mean(|one| one.low), high: mean(|one| one.high), runs }.finite()
-    }
-
     /// What it says as a ratio.
     pub fn verdict(&self) -> Verdict {
         match self {

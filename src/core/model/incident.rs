@@ -67,6 +67,31 @@ pub struct Incident {
     pub omitted: u32,
 }
 
+impl Incident {
+    /// One of a whole group that begins, without a reason yet; its times are seconds since 1970.
+    pub fn begins(id: String, group: GroupName, fault: Fault, evidence_at: f64, decided_at: f64) -> Incident {
+        Incident {
+            id,
+            group,
+            engine: None,
+            fault,
+            because: String::new(),
+            evidence_at,
+            decided_at,
+            ended_at: None,
+            result: None,
+            caused_by: None,
+            requests_in_flight: None,
+            unavailable_seconds: BTreeMap::new(),
+            verdict: None,
+            suspects: Vec::new(),
+            evidence: Vec::new(),
+            lines: Vec::new(),
+            omitted: 0,
+        }
+    }
+}
+
 /// One thing that happened in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncidentLine {

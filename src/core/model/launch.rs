@@ -88,3 +88,14 @@ pub struct EngineLaunch {
     /// Bytes of host memory, where cgroups allow.
     pub memory_max: Option<u64>,
 }
+
+impl EngineLaunch {
+    /// URL and path of its metrics; `None`: it has none.
+    pub fn metrics_at(&self) -> Option<(&str, &str)> {
+        match &self.metrics {
+            MetricsPlace::Under(path) => Some((&self.url, path)),
+            MetricsPlace::Elsewhere(url, path) => Some((url, path)),
+            MetricsPlace::Nowhere => None,
+        }
+    }
+}
