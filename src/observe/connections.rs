@@ -6,6 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use hyper::Uri;
 use tokio::sync::oneshot;
@@ -16,6 +17,10 @@ use crate::host::clock;
 use crate::host::sockets::{Network, Socket, Sockets};
 use crate::model::{Member, ProcessId, Traffic};
 
+/// Time in which orders are gathered, so that one reading serves all of them.
+const GATHER: Duration = Duration::from_millis(1);
+/// Orders that are gathered.
+const MOST_TOGETHER: usize = 1024;
 /// Processes of one engine that are asked for their network.
 const MOST_PROCESSES: usize = 256;
 
@@ -54,6 +59,15 @@ struct WantedLook {
 enum Order {
     Look(WantedLook),
     Keep(BTreeSet<Member>),
+}
+
+impl Order {
+    fn port(&self) -> Option<u16> {
+        match self {
+            Order::Look(wanted) => Some(wanted.door.port),
+            Order::Keep(_) => None,
+        }
+    }
 }
 
 /// The way to the thread.
@@ -100,17 +114,28 @@ impl Connections {
 fn serve(orders: &Receiver<Order>) {
     let mut watched: BTreeMap<Member, Watched> = BTreeMap::new();
     let mut ours = Ours::default();
-    while let Ok(order) = orders.recv() {
-        match order {
-            Order::Keep(engines) => watched.retain(|engine, _| engines.contains(engine)),
-            // Whoever gave up asking needs none.
-            Order::Look(wanted) if wanted.answer.is_closed() => {}
-            Order::Look(WantedLook { engine, door, processes, own_ports, answer }) => {
-                let watched = watched.entry(engine).or_default();
-                let _ = answer.send(watched.look(&mut ours, door, &processes, &own_ports));
+    while let Ok(first) = orders.recv() {
+        let together = gather(first, orders);
+        ours.begin(together.iter().filter_map(Order::port).collect());
+        for order in together {
+            match order {
+                Order::Keep(engines) => watched.retain(|engine, _| engines.contains(engine)),
+                // Whoever gave up asking needs none.
+                Order::Look(wanted) if wanted.answer.is_closed() => {}
+                Order::Look(WantedLook { engine, door, processes, own_ports, answer }) => {
+                    let watched = watched.entry(engine).or_default();
+                    let _ = answer.send(watched.look(&mut ours, door, &processes, &own_ports));
+                }
             }
         }
     }
+}
+
+/// An order, with those that come with it. The core asks for all engines of a host at once.
+fn gather(first: Order, orders: &Receiver<Order>) -> Vec<Order> {
+    let until = Instant::now() + GATHER;
+    let next = || orders.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
+    std::iter::once(first).chain(std::iter::from_fn(next).take(MOST_TOGETHER)).collect()
 }
 
 /// What is kept of one engine.
@@ -164,18 +189,41 @@ impl Place {
     fn at_port(&mut self, ours: &mut Ours, port: u16) -> Result<Vec<Socket>, String> {
         match self {
             Place::Ours => ours.at_port(port),
-            Place::Theirs(sockets) => sockets.at_port(port),
+            Place::Theirs(sockets) => sockets.at_ports(&[port]),
         }
     }
 }
 
-/// The sockets of our own network, opened once for all engines.
+/// The sockets of our own network, opened once for all engines, and read once for all that are looked at together:
+/// the kernel goes through all connections of the host for each reading.
 #[derive(Default)]
-struct Ours(Option<Sockets>);
+struct Ours {
+    open: Option<Sockets>,
+    ports: BTreeSet<u16>,
+    /// What was read of these ports since these looks were asked for, or why it could not be.
+    read: Option<Result<Vec<Socket>, String>>,
+}
 
 impl Ours {
+    /// These ports are looked at together from now on.
+    fn begin(&mut self, ports: BTreeSet<u16>) {
+        (self.ports, self.read) = (ports, None);
+    }
+
     fn at_port(&mut self, port: u16) -> Result<Vec<Socket>, String> {
-        let mut sockets = match self.0.take() {
+        if self.ports.insert(port) {
+            self.read = None;
+        }
+        let read = match self.read.take() {
+            Some(read) => read,
+            None => self.all(),
+        };
+        let of_it = |sockets: &[Socket]| sockets.iter().filter(|one| one.local.port() == port).copied().collect();
+        self.read.insert(read).as_deref().map(of_it).map_err(String::clone)
+    }
+
+    fn all(&mut self) -> Result<Vec<Socket>, String> {
+        let mut sockets = match self.open.take() {
             Some(sockets) => sockets,
             None => Sockets::here().map_err(|error| {
                 format!(
@@ -183,8 +231,9 @@ impl Ours {
                 )
             })?,
         };
-        let found = sockets.at_port(port)?;
-        self.0 = Some(sockets);
+        let ports: Vec<u16> = self.ports.iter().copied().collect();
+        let found = sockets.at_ports(&ports)?;
+        self.open = Some(sockets);
         Ok(found)
     }
 }

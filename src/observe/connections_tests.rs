@@ -53,7 +53,10 @@ fn an_engine_is_looked_at_from_before_it_listens_to_after_its_next_start() {
     let (mut watched, mut ours, us) = (Watched::default(), Ours::default(), [id(std::process::id())]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let mut look = |processes: &[ProcessId], own: &[u16]| watched.look(&mut ours, door(address.port()), processes, own);
+    let mut look = |processes: &[ProcessId], own: &[u16]| {
+        ours.begin(BTreeSet::new());
+        watched.look(&mut ours, door(address.port()), processes, own)
+    };
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let waits = look(&us, &[]).unwrap();
@@ -85,6 +88,29 @@ async fn connections_are_told_or_why_they_cannot_be_seen() {
     assert!(told("unix:/run/engine.sock", Vec::new()).await.unwrap_err().contains("unix socket"));
 }
 
+#[tokio::test]
+async fn engines_that_are_looked_at_together_are_told_apart_each_anew() {
+    let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let address = |place: usize| listeners[place].local_addr().unwrap();
+    let connections = Connections::start().unwrap();
+    let mut clients = vec![TcpStream::connect(address(0)).unwrap()];
+    for wanted in [[1, 0, 0], [1, 0, 1], [1, 1, 1]] {
+        let looks: Vec<_> = (0..3)
+            .map(|place| {
+                let engine = Member::new(&"g".into(), &format!("e{place}").into());
+                let door = Door::of(&format!("http://{}", address(place)));
+                connections.look(engine, door, vec![id(std::process::id())], Vec::new())
+            })
+            .collect();
+        let mut open = Vec::new();
+        for look in looks {
+            open.push(look.await.unwrap().open);
+        }
+        assert_eq!(open, wanted);
+        clients.push(TcpStream::connect(address(3 - clients.len())).unwrap());
+    }
+}
+
 #[test]
 fn an_engine_in_a_network_of_its_own_is_looked_at_there() {
     let Some((mut shell, port)) = engine_elsewhere() else {
@@ -98,6 +124,7 @@ fn an_engine_in_a_network_of_its_own_is_looked_at_there() {
     let _here = TcpListener::bind(("127.0.0.1", port));
     let (mut watched, mut ours) = (Watched::default(), Ours::default());
     let first = watched.look(&mut ours, door(port), &tree, &[]).unwrap();
+    ours.begin(BTreeSet::new());
     let again = watched.look(&mut ours, door(port), &tree, &[]).unwrap();
     for child in &tree[1..] {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.pid as i32), nix::sys::signal::SIGKILL).unwrap();

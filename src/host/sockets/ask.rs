@@ -10,7 +10,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::wire::Socket;
-use super::wire::{self, NetlinkPart};
+use super::wire::{self, Kind, NetlinkPart};
 
 /// Upper bound for one answer of the kernel. It answers within microseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -20,7 +20,8 @@ pub(super) const BOUND: Duration = Duration::from_secs(2);
 pub(super) const PIECE: usize = 64 * 1024;
 /// Number of readings, where sockets come and go beneath them.
 pub(super) const TRIES: u32 = 3;
-/// Sockets of one port; more are not read.
+const FAMILIES: [u8; 2] = [wire::IPV4, wire::IPV6];
+/// Sockets of one reading; more are not read.
 pub(super) const MOST: usize = 65_536;
 
 /// The sockets of one network namespace: the one of the thread that opened it, wherever it is used.
@@ -41,32 +42,59 @@ impl Sockets {
         Ok(Sockets { netlink, sequence: 0, piece: vec![0; PIECE] })
     }
 
-    /// The listening and the open sockets whose own port this is, of IPv4 and of IPv6. After a failure it is of no use
-    /// any more: the rest of an answer may still be in it.
-    pub fn at_port(&mut self, port: u16) -> Result<Vec<Socket>, String> {
+    /// The listening and the open sockets whose own port is one of these, of IPv4 and of IPv6. Many ports cost what one
+    /// costs. After a failure it is of no use any more: the rest of an answer may still be in it.
+    pub fn at_ports(&mut self, ports: &[u16]) -> Result<Vec<Socket>, String> {
         let until = Instant::now() + BOUND;
+        let mut found = Vec::new();
+        for some in ports.chunks(wire::MOST_PORTS) {
+            found.extend(self.unchanged(some, until)?);
+        }
+        Ok(found)
+    }
+
+    /// A reading beneath which nothing changed.
+    fn unchanged(&mut self, ports: &[u16], until: Instant) -> Result<Vec<Socket>, String> {
         for _ in 0..TRIES {
-            let mut found = Vec::new();
-            let mut whole = true;
-            for family in [wire::IPV4, wire::IPV6] {
-                whole &= self.read(family, port, until, &mut found)?;
+            let (mut found, mut whole) = (Vec::new(), true);
+            let mut takers = Vec::new();
+            for family in FAMILIES {
+                let before = found.len();
+                whole &= self.read(Kind::Listening, family, ports, until, &mut found)?;
+                takers.extend((found.len() > before).then_some(family));
+            }
+            // A connection has the family of the socket that took it. Where a port listens no more, those that it took
+            // earlier may be of either.
+            let all_listen = ports.iter().all(|port| found.iter().any(|socket| socket.local.port() == *port));
+            for family in if all_listen { takers } else { FAMILIES.to_vec() } {
+                whole &= self.read(Kind::Open, family, ports, until, &mut found)?;
             }
             if whole {
                 return Ok(found);
             }
         }
-        Err(format!("the sockets of port {port} changed while they were read, {TRIES} times: the next look may do"))
+        Err(format!(
+            "the sockets of {} changed while they were read, {TRIES} times: the next look may do",
+            named(ports)
+        ))
     }
 
     /// One reading. Whether nothing changed beneath it.
-    fn read(&mut self, family: u8, port: u16, until: Instant, found: &mut Vec<Socket>) -> Result<bool, String> {
+    fn read(
+        &mut self,
+        kind: Kind,
+        family: u8,
+        ports: &[u16],
+        until: Instant,
+        found: &mut Vec<Socket>,
+    ) -> Result<bool, String> {
         self.sequence = self.sequence.wrapping_add(1);
-        let request = wire::request(family, port, self.sequence);
+        let request = wire::request(kind, family, ports, self.sequence);
         send(self.netlink.as_raw_fd(), &request, MsgFlags::empty()).map_err(refused)?;
         let mut whole = true;
         loop {
             if Instant::now() > until {
-                return Err(format!("the kernel did not tell all sockets of port {port} within {BOUND:?}"));
+                return Err(format!("the kernel did not tell all sockets of {} within {BOUND:?}", named(ports)));
             }
             let length = self.receive()?;
             let mut ended = false;
@@ -97,6 +125,14 @@ impl Sockets {
                 Err(error) => return Err(refused(error)),
             }
         }
+    }
+}
+
+/// The ports, for people.
+fn named(ports: &[u16]) -> String {
+    match ports {
+        [port] => format!("port {port}"),
+        ports => format!("{} ports", ports.len()),
     }
 }
 

@@ -122,12 +122,56 @@ fn the_kernel_tells_who_listens_who_waits_and_who_was_answered() {
         accepted.read_exact(&mut [0; 18]).unwrap();
         accepted.write_all(b"answer").unwrap();
         client.read_exact(&mut [0; 6]).unwrap();
-        let found = Sockets::here().unwrap().at_port(local.port()).unwrap();
+        let found = Sockets::here().unwrap().at_ports(&[local.port()]).unwrap();
         let of =
             |end: &TcpStream| *found.iter().find(|one| one.remote.port() == end.local_addr().unwrap().port()).unwrap();
         assert_eq!(found.iter().filter(|one| one.listens).map(|one| one.local).collect::<Vec<_>>(), [local]);
         assert_eq!((found.len(), of(&client).received, of(&other).received), (3, 18, 0));
         assert_eq!(of(&client).acknowledged + u64::from(of(&client).unacknowledged), 6);
+    }
+}
+
+#[test]
+fn of_many_ports_the_sockets_of_each_are_told_and_of_no_other() {
+    let ends: Vec<_> = (0..4).map(|_| connection("127.0.0.1:0")).collect();
+    let port = |end: &(TcpListener, TcpStream, TcpStream)| end.0.local_addr().unwrap().port();
+    let wanted = [port(&ends[0]), port(&ends[2]), port(&ends[3])];
+    let found = Sockets::here().unwrap().at_ports(&wanted).unwrap();
+    for wanted in wanted {
+        let of_it: Vec<bool> = found.iter().filter(|one| one.local.port() == wanted).map(|one| one.listens).collect();
+        assert_eq!(of_it, [true, false]);
+    }
+    assert_eq!(found.len(), 6);
+}
+
+#[test]
+fn as_many_ports_as_one_request_names_and_more_are_read() {
+    let (listener, _client, _accepted) = connection("127.0.0.1:0");
+    let port = listener.local_addr().unwrap().port();
+    let others = (1..=u16::MAX).filter(|other| *other != port);
+    let mut sockets = Sockets::here().unwrap();
+    for number in [wire::MOST_PORTS - 1, wire::MOST_PORTS] {
+        let ports: Vec<u16> = others.clone().take(number).chain([port]).collect();
+        let found = sockets.at_ports(&ports).unwrap();
+        assert_eq!(found.iter().filter(|one| one.local.port() == port).count(), 2);
+    }
+    assert_eq!(sockets.at_ports(&[]), Ok(Vec::new()));
+}
+
+#[test]
+fn the_connections_of_a_port_that_listens_no_more_are_told() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        if TcpListener::bind(address).is_err() {
+            eprintln!("SKIPPED: no address {address} on this machine");
+            continue;
+        }
+        let (listener, _client, accepted) = connection(address);
+        drop(listener);
+        let found = Sockets::here().unwrap().at_ports(&[accepted.local_addr().unwrap().port()]).unwrap();
+        assert_eq!(
+            found.iter().map(|one| one.remote.port()).collect::<Vec<_>>(),
+            [accepted.peer_addr().unwrap().port()]
+        );
     }
 }
 
@@ -138,7 +182,7 @@ fn an_ipv4_client_of_an_ipv6_socket_has_its_ipv4_address() {
     let Ok(_client) = TcpStream::connect(("127.0.0.1", port)) else {
         return eprintln!("SKIPPED: IPv6 sockets take no IPv4");
     };
-    let found = Sockets::here().unwrap().at_port(port).unwrap();
+    let found = Sockets::here().unwrap().at_ports(&[port]).unwrap();
     let locals: Vec<IpAddr> = found.iter().filter(|one| !one.listens).map(|one| one.local.ip()).collect();
     assert_eq!(locals, ["127.0.0.1".parse::<IpAddr>().unwrap()]);
 }
@@ -149,9 +193,9 @@ fn a_port_of_nobody_has_no_sockets_and_a_client_that_went_is_not_open() {
     let SocketAddr::V4(local) = listener.local_addr().unwrap() else { panic!() };
     drop(client);
     let mut sockets = Sockets::here().unwrap();
-    assert!(sockets.at_port(local.port()).unwrap().iter().all(|one| one.listens));
+    assert!(sockets.at_ports(&[local.port()]).unwrap().iter().all(|one| one.listens));
     drop((listener, _accepted));
-    assert_eq!(sockets.at_port(local.port()).unwrap(), []);
+    assert_eq!(sockets.at_ports(&[local.port()]).unwrap(), []);
 }
 
 #[test]
@@ -164,10 +208,10 @@ fn sockets_of_another_network_are_seen_there_and_not_here() {
     let network = Network::of(id).unwrap().unwrap();
     assert_ne!(network.id, Network::own().unwrap());
     let mut there = network.sockets().unwrap();
-    assert_eq!(there.at_port(port).unwrap(), []);
+    assert_eq!(there.at_ports(&[port]).unwrap(), []);
     // This thread stayed where it was.
     assert_eq!(Network::of(process(std::process::id()).unwrap()).unwrap().unwrap().id, Network::own().unwrap());
-    assert_eq!(Sockets::here().unwrap().at_port(port).unwrap().len(), 2);
+    assert_eq!(Sockets::here().unwrap().at_ports(&[port]).unwrap().len(), 2);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(Network::of(id).unwrap().is_none());

@@ -8,6 +8,9 @@ pub(super) const IPV4: u8 = 2;
 /// AF_INET6; sockets that take IPv4 too are among them.
 pub(super) const IPV6: u8 = 10;
 
+/// Ports that one request can name: a jump in its program is 16 bits wide.
+pub(super) const MOST_PORTS: usize = 3_000;
+
 const TCP: u8 = 6;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// NLM_F_REQUEST | NLM_F_DUMP.
@@ -20,6 +23,15 @@ const DONE: u16 = 3;
 const OVERRUN: u16 = 4;
 /// The attribute that holds tcp_info, INET_DIAG_INFO.
 const INFO: u16 = 2;
+/// The attribute of a request that holds a program, INET_DIAG_REQ_BYTECODE.
+const BYTECODE: u16 = 1;
+/// INET_DIAG_BC_JMP, _S_GE, _S_LE; bytes of an instruction, of a comparison, and of all that one port takes.
+const JUMP: u8 = 1;
+const AT_LEAST: u8 = 2;
+const AT_MOST: u8 = 3;
+const INSTRUCTION: usize = 4;
+const COMPARISON: usize = 8;
+const BLOCK: usize = 2 * COMPARISON + INSTRUCTION;
 const ESTABLISHED: u8 = 1;
 const LISTEN: u8 = 10;
 
@@ -27,6 +39,8 @@ const LISTEN: u8 = 10;
 const HEADER: usize = 16;
 /// That, and struct inet_diag_req_v2.
 const REQUEST: usize = HEADER + 56;
+/// struct nlattr.
+const ATTRIBUTE: usize = 4;
 /// struct inet_diag_msg.
 const MESSAGE: usize = 72;
 
@@ -65,20 +79,57 @@ pub(super) enum NetlinkPart {
     End,
 }
 
-/// Asks for all sockets that listen or are open, with this port of their own.
-pub(super) fn request(family: u8, port: u16, sequence: u32) -> Vec<u8> {
-    let states = (1u32 << ESTABLISHED) | (1 << LISTEN);
-    let mut bytes = Vec::with_capacity(REQUEST);
-    bytes.extend((REQUEST as u32).to_ne_bytes());
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Sockets that wait for connections. The kernel finds them at once.
+    Listening,
+    /// Connections. The kernel goes through its whole table for them: a millisecond on a large host.
+    Open,
+}
+
+/// Asks for all sockets of a kind and an address family whose own port is one of these.
+pub(super) fn request(kind: Kind, family: u8, ports: &[u16], sequence: u32) -> Vec<u8> {
+    let state = match kind {
+        Kind::Listening => LISTEN,
+        Kind::Open => ESTABLISHED,
+    };
+    let program = program(ports);
+    let length = REQUEST + ATTRIBUTE + program.len();
+    let mut bytes = Vec::with_capacity(length);
+    bytes.extend((length as u32).to_ne_bytes());
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     bytes.extend(DUMP.to_ne_bytes());
     bytes.extend(sequence.to_ne_bytes());
     bytes.extend([0; 4]);
     bytes.extend([family, TCP, 1 << (INFO - 1), 0]);
-    bytes.extend(states.to_ne_bytes());
-    // Whatever else of its name is zero fits any socket.
-    bytes.extend(port.to_be_bytes());
+    bytes.extend((1u32 << state).to_ne_bytes());
+    // Its name: what is zero fits any socket.
     bytes.resize(REQUEST, 0);
+    bytes.extend(((ATTRIBUTE + program.len()) as u16).to_ne_bytes());
+    bytes.extend(BYTECODE.to_ne_bytes());
+    bytes.extend(program);
+    bytes
+}
+
+/// The program by which the kernel picks sockets (struct inet_diag_bc_op): for each port, "at least it" and "at most
+/// it", then a jump to the end, which takes the socket. A jump beyond the end leaves it out.
+fn program(ports: &[u16]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(ports.len() * BLOCK);
+    for (before, port) in ports.iter().enumerate() {
+        let rest = (ports.len() - before) * BLOCK;
+        // Where no port is left, one instruction beyond the end.
+        let beyond = if rest == BLOCK { INSTRUCTION } else { 0 };
+        let instruction = |code: u8, yes: usize, no: usize| {
+            let [low, high] = (no as u16).to_ne_bytes();
+            [code, yes as u8, low, high]
+        };
+        for (code, no) in [(AT_LEAST, BLOCK), (AT_MOST, BLOCK - COMPARISON)] {
+            bytes.extend(instruction(code, COMPARISON, no + beyond));
+            bytes.extend(instruction(0, 0, usize::from(*port)));
+        }
+        bytes.extend(instruction(JUMP, INSTRUCTION, rest - 2 * COMPARISON));
+    }
     bytes
 }
 
