@@ -15,13 +15,15 @@ use crate::decide::remembered::GroupMemory;
 use crate::model::{EngineName, Fault, Moment, Slot};
 
 impl Group {
+    /// Every engine is where it is to be, and no fault hit the group meanwhile: there is nothing to arrange. Asked of
+    /// every group at every input.
+    pub(crate) fn is_arranged(&self) -> bool {
+        self.isolation.is_idle() && self.main.hit.is_none() && self.second.is_none()
+    }
+
     /// Brings the domains a step nearer to what they are to be. True: something changed, and the domains that it
     /// changed are to be stepped again.
     pub(crate) fn arrange(&mut self, context: &mut Context<'_>) -> bool {
-        let hit = self.main.hit.is_some();
-        if self.isolation.is_idle() && !hit && self.second.is_none() {
-            return false;
-        }
         self.weigh_hits(context);
         let changed = self.lead_to_places(context);
         self.let_an_empty_domain_go(context);

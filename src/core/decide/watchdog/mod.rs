@@ -303,7 +303,11 @@ impl Watchdog {
     /// that it changed are to be stepped again.
     fn arrange(&mut self, effects: &mut Effects) -> bool {
         let mut changed = false;
-        self.each_group(effects, |group, context| changed |= group.arrange(context));
+        for index in 0..self.groups.len() {
+            if !self.groups[index].is_arranged() {
+                self.at(index, effects, |group, context| changed |= group.arrange(context));
+            }
+        }
         changed
     }
 
