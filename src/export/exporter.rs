@@ -1,6 +1,7 @@
 //! `Exporter`: takes events and statuses from the core and answers scrapes from memory. It touches no
 //! driver and no daemon; only its own `process_*` samples come from /proc/self.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -61,6 +62,8 @@ pub struct Exporter {
     /// The last status, as the core loop sent it.
     status: watch::Receiver<Arc<Status>>,
     facts: Mutex<Facts>,
+    /// Counts changes of the facts, so that a page knows whether it is current; it is raised under their lock.
+    version: AtomicU64,
     page: Mutex<Page>,
     /// What was in the last hour. The core loop never takes this lock.
     history: Mutex<History>,
@@ -71,8 +74,6 @@ struct Facts {
     http: Vec<HttpAddress>,
     tally: Tally,
     incidents: Incidents,
-    /// Counts changes, so that a page knows whether it is current.
-    version: u64,
 }
 
 /// The last rendering, for all scrapes until something happens, and what makes the next one.
@@ -141,8 +142,16 @@ impl Exporter {
         let mut tally = Tally::default();
         tally.expect(&known);
         tally.reloaded(wall.seconds(known.at));
-        let facts = Facts { http: Vec::new(), tally, incidents: Incidents::default(), version: 0 };
-        Exporter { build, wall, status, facts: Mutex::new(facts), page: Mutex::default(), history: Mutex::default() }
+        let facts = Facts { http: Vec::new(), tally, incidents: Incidents::default() };
+        Exporter {
+            build,
+            wall,
+            status,
+            facts: Mutex::new(facts),
+            version: AtomicU64::new(0),
+            page: Mutex::default(),
+            history: Mutex::default(),
+        }
     }
 
     /// Takes the newest status into the history. Whoever follows the statuses does this, on a thread of its own.
@@ -169,7 +178,7 @@ impl Exporter {
         let facts = &mut *lock(&self.facts);
         facts.tally.record(event, &status, boot + event.at.as_secs_f64());
         facts.incidents.record(event, &status, boot);
-        facts.version += 1;
+        self.changed();
     }
 
     /// Counts what the next status says beside the last one: the readings that ended, and the series of what is new.
@@ -184,7 +193,7 @@ impl Exporter {
             facts.tally.expect(next);
             facts.incidents.keep_groups_of(next);
         }
-        facts.version += 1;
+        self.changed();
     }
 
     /// Every incident that is kept, newest first.
@@ -207,7 +216,7 @@ impl Exporter {
     pub fn incident_written(&self, result: Written) {
         let facts = &mut *lock(&self.facts);
         facts.tally.incident_written(result);
-        facts.version += 1;
+        self.changed();
     }
 
     /// The document of `/api/v1/incidents`.
@@ -241,8 +250,7 @@ impl Exporter {
     /// The last page, where it is current and no other is being made: at once, whatever hangs.
     pub fn current_page(&self, now: Moment) -> Option<Bytes> {
         let page = self.page.try_lock().ok()?;
-        let version = self.facts.try_lock().ok()?.version;
-        self.kept(&page, version, now).ok()?
+        self.kept(&page, now).ok()?
     }
 
     /// Every metric in the exposition format 0.0.4; the same bytes for all until something happens. The first one after
@@ -250,13 +258,12 @@ impl Exporter {
     pub fn scrape(&self, now: Moment) -> Result<Bytes, NoPage> {
         // Whoever comes while a page is made waits for that one.
         let page = &mut *lock(&self.page);
-        let version = lock(&self.facts).version;
-        if let Some(text) = self.kept(page, version, now)? {
+        if let Some(text) = self.kept(page, now)? {
             return Ok(text);
         }
         let (status, version, tally) = {
             let facts = lock(&self.facts);
-            (self.status(), facts.version, facts.tally.clone())
+            (self.status(), self.version(), facts.tally.clone())
         };
         let text = Bytes::from(page.make(self.snapshot(&status, tally))?);
         let made_from = MadeFrom { status: Arc::downgrade(&status), version };
@@ -286,10 +293,19 @@ impl Exporter {
     }
 
     /// The last page, where it is current. The status is not cloned: most scrapes come to no more than this.
-    fn kept(&self, page: &Page, version: u64, now: Moment) -> Result<Option<Bytes>, TooOld> {
+    fn kept(&self, page: &Page, now: Moment) -> Result<Option<Bytes>, TooOld> {
         let status = self.status.borrow();
         refuse_old(&status, now)?;
-        Ok(page.current(&status, version, now))
+        Ok(page.current(&status, self.version(), now))
+    }
+
+    /// The facts changed. Their lock is held.
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     fn snapshot(&self, status: &Arc<Status>, tally: Tally) -> Snapshot {
