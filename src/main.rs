@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use mpswarden::cli::{self, Arguments, Command};
+use mpswarden::cli::{self, Arguments, Command, StudyCommand, StudyOptions};
 use mpswarden::{config, runtime};
 
 fn main() -> ExitCode {
@@ -29,6 +29,9 @@ fn main() -> ExitCode {
             }
             Err(status) => status.into(),
         },
+        Command::Study(StudyOptions { command: Some(StudyCommand::Compare(options)), .. }) => {
+            runtime::compare_studies(&options)
+        }
         Command::Study(options) => match options.config.as_deref() {
             Some(file) => match cli::read(|| config::load_for_study(file)) {
                 Ok(configuration) => runtime::study(configuration, &options, control_socket),
