@@ -9,6 +9,10 @@ use crate::study::recommend::{Choice, Recommendation, concluded};
 use crate::study::results::{Study, Variant};
 use crate::text::figures::plural;
 use crate::text::plain::one_line;
+use crate::text::screen::cut;
+
+/// Columns of a name at most.
+const LONGEST: usize = 40;
 
 /// A study as it was given.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,14 +104,14 @@ fn named(given: Vec<Given>) -> Vec<Entry> {
     let mut entries: Vec<(bool, Entry)> = Vec::new();
     for Given { name, study, .. } in given {
         let own = name.is_none();
-        let name = one_line(&name.unwrap_or_else(|| models(&study).unwrap_or_else(|| study.group.clone())));
+        let name = named_as(&name.unwrap_or_else(|| models(&study).unwrap_or_else(|| study.group.clone())));
         let mut entry = Entry::of(name, study);
         if own && entry.recommended.tried.len() > 1 {
             entry.name = format!("{}, {}", entry.name, sharing(entry.analysis.sharing));
         }
         entries.push((own, entry));
     }
-    let more: [fn(&Entry) -> String; 2] = [|entry| one_line(&entry.study.group), |entry| date(entry.study.began)];
+    let more: [fn(&Entry) -> String; 2] = [|entry| named_as(&entry.study.group), |entry| date(entry.study.began)];
     for more in more {
         tell_apart(&mut entries, more);
     }
@@ -123,6 +127,11 @@ fn named(given: Vec<Given>) -> Vec<Entry> {
         entry
     });
     numbered.collect()
+}
+
+/// A name that others chose, in one line of bounded length.
+fn named_as(name: &str) -> String {
+    cut(&one_line(name), LONGEST)
 }
 
 /// Adds something to the names that several have, where it is not the same of all of them.

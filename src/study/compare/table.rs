@@ -8,7 +8,7 @@ use crate::study::figures::{NONE, date, or_none, span, times};
 use crate::study::recommend::advice;
 use crate::study::sentences::SIMULATED;
 use crate::study::spread::Spread;
-use crate::study::table::{DOUBT, LONGEST_NAME, WIDTHS, beside, figures, laid_out, prose, titled, words};
+use crate::study::table::{DOUBT, WIDTHS, beside, figures, laid_out, prose, titled, words};
 use crate::text::figures::plural;
 use crate::text::screen::cut;
 
@@ -82,7 +82,7 @@ impl Comparison {
     fn headlines(&self, width: usize) -> String {
         let line = |entry: &Entry| {
             let said = entry.recommended.sentences.first().map_or(NONE, String::as_str);
-            prose("- ", &format!("{}: {said}", cut(&entry.name, LONGEST_NAME)), width)
+            prose("- ", &format!("{}: {said}", entry.name), width)
         };
         self.entries.iter().map(line).collect()
     }

@@ -18,7 +18,7 @@ use crate::text::figures::plural;
 const NOTE_MAPS: &str = "By model and context: each row is a study, each column a prompt length. 1 is as much as the \
                          alternative gets done.";
 /// What stands above the charts.
-const NOTE_CHARTS: &str = "The same as lines. Whiskers: the interval that holds the true value in 95 of 100 studies.";
+const NOTE_CHARTS: &str = "Whiskers and brackets: the interval that holds the true value in 95 of 100 studies.";
 
 impl Comparison {
     /// The whole report.
@@ -43,17 +43,22 @@ impl Comparison {
             }
             (section("What each recommends", "", self.listed_headlines(), html! {}))
             (section("MPS beside what one would do without it", NOTE_MAPS, self.maps(), html! {}))
-            @for versus in Versus::ALL {
-                @let drawn = self.charts(versus);
-                @if !drawn.is_empty() {
-                    (section(versus.title(), NOTE_CHARTS, panels(drawn.into_iter(), Kind::Lines),
-                        folded("In numbers", self.numbers(|entry, load| entry.cell(load).map(|cell| ratio_words(versus, cell))))))
-                }
+            @let drawn = Versus::ALL.map(|versus| (versus, self.charts(versus)));
+            @if drawn.iter().any(|(_, charts)| !charts.is_empty()) {
+                (section("The same as lines, and in numbers", NOTE_CHARTS, html! {
+                    @for (versus, charts) in drawn { @if !charts.is_empty() { (self.lines(versus, charts)) } }
+                }, html! {}))
             }
             (section("What each recommends for a load", "",
                 self.numbers(|entry, load| entry.choice(load).map(|choice| advice(Some(choice)).to_owned())), html! {}))
             (section("The studies", "", self.table_of_studies(), html! {}))
         }
+    }
+
+    /// Folded charts, and the numbers behind them.
+    fn lines(&self, versus: Versus, charts: Vec<Chart>) -> Markup {
+        let told = |entry: &Entry, load| entry.cell(load).map(|cell| ratio_words(versus, cell));
+        folded(versus.title(), html! { (panels(charts.into_iter(), Kind::Lines)) (self.numbers(told)) })
     }
 
     fn listed_headlines(&self) -> Markup {
