@@ -154,7 +154,7 @@ mod tests {
     fn study(line: &str) -> Result<StudyOptions, ExitStatus> {
         let argv: Vec<_> = line.split(' ').map(std::ffi::OsString::from).collect();
         match Arguments::read(&argv)?.command {
-            Command::Study(options) => Ok(options),
+            Command::Study(options) => Ok(*options),
             other => panic!("{other:?}"),
         }
     }

@@ -16,7 +16,7 @@ const FEWEST: u32 = 3;
 /// All of them.
 pub(super) fn notes(entries: &[Entry], loads: &[Load]) -> Vec<String> {
     let mut notes = simulated(entries);
-    notes.extend(entries.iter().filter_map(|entry| version(entry)));
+    notes.extend(entries.iter().filter_map(version));
     notes.extend(differing(entries));
     notes.extend(entries.iter().flat_map(missing));
     notes.extend(nothing_in_common(entries, loads));

@@ -49,8 +49,17 @@ impl Heat {
 }
 
 impl HeatMap {
-    fn has_cells(&self) -> bool {
-        self.rows.iter().any(|(_, cells)| cells.iter().any(Option::is_some))
+    /// Without rows and columns that have nothing.
+    fn trimmed(mut self) -> HeatMap {
+        self.rows.retain(|(_, cells)| cells.iter().any(Option::is_some));
+        let rows = &self.rows;
+        let has = |at: usize| rows.iter().any(|(_, cells)| cells.get(at).is_some_and(Option::is_some));
+        let kept: Vec<usize> = (0..self.columns.len()).filter(|at| has(*at)).collect();
+        self.columns = kept.iter().map(|at| self.columns[*at].clone()).collect();
+        for (_, cells) in &mut self.rows {
+            *cells = kept.iter().map(|at| cells[*at]).collect();
+        }
+        self
     }
 
     fn draw(&self) -> Markup {
@@ -78,7 +87,7 @@ fn drawn(cell: Option<Heat>) -> Markup {
 
 /// The maps that have something to show, below what their colours mean; nothing where there are none.
 pub(super) fn maps(title: &str, all: Vec<HeatMap>) -> Markup {
-    let all: Vec<HeatMap> = all.into_iter().filter(HeatMap::has_cells).collect();
+    let all: Vec<HeatMap> = all.into_iter().map(HeatMap::trimmed).filter(|map| !map.rows.is_empty()).collect();
     html! { @if !all.is_empty() { h3 { (title) } div.heats { @for map in &all { (map.draw()) } } } }
 }
 
