@@ -93,7 +93,7 @@ const MOST_STUDIES: usize = 24;
 pub struct NamedStudy {
     /// Name that it was given.
     pub name: Option<String>,
-    /// Where it is.
+    /// Path of its file or of the directory that has it.
     pub path: PathBuf,
 }
 

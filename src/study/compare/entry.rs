@@ -34,7 +34,7 @@ pub struct Entry {
     pub study: Study,
     /// What its runs come to, in the way of sharing that gets most done.
     pub analysis: Analysis,
-    /// What it recommends.
+    /// Recommendation by its runs.
     pub recommended: Recommendation,
 }
 

@@ -49,7 +49,7 @@ impl Heat {
 }
 
 impl HeatMap {
-    /// Without rows and columns that have nothing.
+    /// The map, less the rows and columns that have nothing.
     fn trimmed(mut self) -> HeatMap {
         self.rows.retain(|(_, cells)| cells.iter().any(Option::is_some));
         let rows = &self.rows;
