@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use mpswarden::cli::{self, Arguments, Command};
+use mpswarden::cli::{self, Arguments, Command, StudyCommand};
 use mpswarden::{config, runtime};
 
 fn main() -> ExitCode {
@@ -29,12 +29,13 @@ fn main() -> ExitCode {
             }
             Err(status) => status.into(),
         },
-        Command::Study(options) => match options.config.as_deref() {
-            Some(file) => match cli::read(|| config::load_for_study(file)) {
+        Command::Study(options) => match (&options.command, options.config.as_deref()) {
+            (Some(StudyCommand::Compare(options)), _) => runtime::compare_studies(options),
+            (None, Some(file)) => match cli::read(|| config::load_for_study(file)) {
                 Ok(configuration) => runtime::study(configuration, &options, control_socket),
                 Err(status) => status.into(),
             },
-            None => runtime::study_demo(&options),
+            (None, None) => runtime::study_demo(&options),
         },
         Command::StudyLoad => mpswarden::study::serve_load(),
         Command::Demo(options) => runtime::demo(options, control_socket),

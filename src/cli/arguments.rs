@@ -57,7 +57,7 @@ pub enum Command {
     #[cfg_attr(not(feature = "demo"), command(hide = true))]
     Demo(DemoOptions),
     /// Measure whether sharing the GPU under MPS pays for a group's engines: each alone, all under MPS, all without.
-    Study(StudyOptions),
+    Study(Box<StudyOptions>),
     /// The load of a study; `study` starts it.
     #[command(hide = true)]
     StudyLoad,

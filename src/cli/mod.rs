@@ -51,5 +51,5 @@ pub use manual::{completions, manual, manuals};
 pub use no_demo_arguments::DemoOptions;
 pub use order::Ordering;
 pub use status_text::status_text;
-pub use study_arguments::{KeepBaselines, StudyOptions};
+pub use study_arguments::{CompareOptions, KeepBaselines, NamedStudy, StudyCommand, StudyOptions};
 pub use terminal::{Ended, Terminal, complain, say};

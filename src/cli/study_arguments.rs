@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use clap::{Args, Subcommand};
 
 /// Options of `study`.
 #[derive(Clone, Debug, PartialEq, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct StudyOptions {
+    /// What is done with studies that were made.
+    #[command(subcommand)]
+    pub command: Option<StudyCommand>,
     /// The configuration.
     #[arg(long, value_name = "FILE", required_unless_present = "demo", conflicts_with = "demo")]
     pub config: Option<PathBuf>,
@@ -60,6 +64,54 @@ pub struct StudyOptions {
     pub baselines: Option<KeepBaselines>,
 }
 
+/// What can be done with studies that were made.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum StudyCommand {
+    /// Show several studies beside each other: models, GPUs or settings, at the loads that they have in common.
+    Compare(CompareOptions),
+}
+
+/// Options of `study compare`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct CompareOptions {
+    /// Studies: a study.json or the directory that has it, with a name of its own where that of its model won't do.
+    #[arg(required = true, value_name = "[NAME=]STUDY", num_args = 1..=MOST_STUDIES)]
+    pub studies: Vec<NamedStudy>,
+    /// Write the comparison as a page to this file, too.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Most studies of a comparison: more lines can't be told apart.
+const MOST_STUDIES: usize = 24;
+
+/// A study of a comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedStudy {
+    /// Name that it was given.
+    pub name: Option<String>,
+    /// Path of its file or of the directory that has it.
+    pub path: PathBuf,
+}
+
+impl FromStr for NamedStudy {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            // A path may have the sign, too.
+            Some((name, path)) if !name.contains('/') && !path.is_empty() && !name.is_empty() => {
+                Ok(NamedStudy { name: Some(name.to_owned()), path: path.into() })
+            }
+            _ if text.is_empty() => Err("a path, or a name, = and a path"),
+            _ => Ok(NamedStudy { name: None, path: text.into() }),
+        }
+    }
+}
+
 /// Where baselines are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeepBaselines {
@@ -102,7 +154,7 @@ mod tests {
     fn study(line: &str) -> Result<StudyOptions, ExitStatus> {
         let argv: Vec<_> = line.split(' ').map(std::ffi::OsString::from).collect();
         match Arguments::read(&argv)?.command {
-            Command::Study(options) => Ok(options),
+            Command::Study(options) => Ok(*options),
             other => panic!("{other:?}"),
         }
     }
@@ -113,6 +165,19 @@ mod tests {
         let options = study(line).unwrap();
         assert_eq!((options.prompts, options.outputs, options.concurrency), (vec![16, 64], vec![1], vec![2, 4]));
         assert_eq!((options.seconds, options.repeats, options.demo), (Some(2.5), None, false));
+    }
+
+    #[test]
+    fn studies_are_compared_by_their_paths_and_names() {
+        let Some(StudyCommand::Compare(options)) =
+            study("mpswarden study compare a 3B=b/study.json ./x=y --json").unwrap().command
+        else {
+            panic!("no comparison")
+        };
+        let told: Vec<_> =
+            options.studies.iter().map(|one| (one.name.as_deref(), one.path.to_str().unwrap())).collect();
+        assert_eq!(told, [(None, "a"), (Some("3B"), "b/study.json"), (None, "./x=y")]);
+        assert!(options.json && options.html.is_none());
     }
 
     #[test]
@@ -134,6 +199,9 @@ mod tests {
             "--demo --seconds 0",
             "--demo --seconds nan",
             "--demo --repeats 0",
+            "compare",
+            "--demo compare a",
+            "compare a --prompts 1",
         ] {
             assert_eq!(study(&format!("mpswarden study {rest}")).unwrap_err(), ExitStatus::Usage, "{rest}");
         }

@@ -25,6 +25,7 @@ mod run;
 mod setup;
 mod signals;
 mod study;
+mod study_compare;
 #[cfg(feature = "demo")]
 mod study_demo;
 mod study_order;
@@ -36,5 +37,6 @@ pub use demo::demo;
 pub use no_demo::{demo, study_demo};
 pub use run::run;
 pub use study::study;
+pub use study_compare::compare_studies;
 #[cfg(feature = "demo")]
 pub use study_demo::study_demo;

@@ -84,7 +84,7 @@ async fn conduct(order: StudyOrder, socket: Option<&Path>) -> Result<ExitCode, R
         () = experiment.run() => true,
     };
     if !ended {
-        experiment.problem("ended early by a signal: what is missing was not measured".to_owned());
+        experiment.ended_early();
     }
     let gone = end(&mut experiment, &mut stops).await;
     let mut study = experiment.finish();
@@ -159,8 +159,7 @@ async fn end(experiment: &mut Experiment, stops: &mut UnboundedReceiver<Request>
 /// The table and the recommendation to stdout, everything to files.
 fn tell(study: &Study, files: &StudyFiles, baselines: Option<PathBuf>) -> Result<(), Refusal> {
     // Whatever becomes of the files, what was measured is printed.
-    let width = rustix::termios::tcgetwinsize(io::stdout()).map_or(WIDTH, |size| usize::from(size.ws_col));
-    say(&study::table(study, width.max(NARROWEST)));
+    say(&study::table(study, width()));
     files.write(study).map_err(|error| Refusal::io("write the study's files", &error))?;
     say(&format!("\nThe report: {}\n", files.report().display()));
     let Some(path) = baselines.filter(|_| !study.baselines.is_empty()) else { return Ok(()) };
@@ -170,8 +169,14 @@ fn tell(study: &Study, files: &StudyFiles, baselines: Option<PathBuf>) -> Result
     Ok(())
 }
 
+/// Columns of a table on stdout.
+pub(super) fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stdout());
+    size.map_or(WIDTH, |size| usize::from(size.ws_col)).max(NARROWEST)
+}
+
 /// Prints to stdout; goes on where the reader is gone.
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

@@ -1,5 +1,6 @@
 //! What the command line and the configuration order a study of: its group, grid and files. Starts nothing.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{KeepBaselines, StudyOptions};
@@ -82,11 +83,17 @@ fn plan(options: &StudyOptions) -> Plan {
         ([], true) => demo.to_vec(),
         (given, _) => given.to_vec(),
     };
+    // A load that is named twice is one.
+    let once = |mut values: Vec<u32>| {
+        let mut seen = BTreeSet::new();
+        values.retain(|value| seen.insert(*value));
+        values
+    };
     let pick = |real: f64, demo: f64| if options.demo { demo } else { real };
     Plan {
-        prompts: or(&options.prompts, &[128, 1024, 4096], &[16, 1024]),
-        outputs: or(&options.outputs, &[1, 128], &[1, 32]),
-        concurrencies: or(&options.concurrency, &[1, 8], &[4]),
+        prompts: once(or(&options.prompts, &[128, 1024, 4096], &[16, 1024])),
+        outputs: once(or(&options.outputs, &[1, 128], &[1, 32])),
+        concurrencies: once(or(&options.concurrency, &[1, 8], &[4])),
         seconds: options.seconds.unwrap_or(pick(5.0, 0.5)),
         warm_up: options.warm_up.unwrap_or(pick(1.0, 0.5)),
         longest: options.longest.unwrap_or(pick(60.0, 10.0)),

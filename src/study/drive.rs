@@ -67,6 +67,7 @@ impl Experiment {
             group: launch.domain.group.to_string(),
             gpu,
             simulated,
+            ended_early: false,
             driver,
             engines: launch.engines.iter().map(engine).collect(),
             cells: cells(&plan),
@@ -122,6 +123,12 @@ impl Experiment {
     pub fn finish(mut self) -> Study {
         self.study.took = clock::since_1970().as_secs().saturating_sub(self.study.began) as f64;
         self.study
+    }
+
+    /// A signal came before everything was measured.
+    pub fn ended_early(&mut self) {
+        self.study.ended_early = true;
+        self.problem("ended early by a signal: what is missing was not measured".to_owned());
     }
 
     /// Something that people must know about what was measured; reported once.

@@ -8,6 +8,7 @@ mod client;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod client_tests;
+pub mod compare;
 mod drive;
 mod figures;
 mod files;

@@ -98,6 +98,19 @@ pub struct Late {
     pub mps: f64,
 }
 
+/// What to use, in a word or two.
+pub(super) fn advice(choice: Option<Choice>) -> &'static str {
+    match choice {
+        Some(Choice::Mps) => "MPS",
+        Some(Choice::TimeSlicing) => "time-slicing",
+        Some(Choice::OneEngine) => "one engine",
+        Some(Choice::NoSharing) => "no sharing",
+        Some(Choice::NoDifference) => "no difference",
+        Some(Choice::NotClear) => "not clear",
+        _ => "not measured",
+    }
+}
+
 /// What the study says.
 pub fn recommend(study: &Study) -> Recommendation {
     concluded(study).1

@@ -21,6 +21,9 @@ pub struct Study {
     /// The GPU and the engines are simulated: the figures say nothing of real ones.
     #[serde(default)]
     pub simulated: bool,
+    /// It was ended by a signal before everything was measured.
+    #[serde(default)]
+    pub ended_early: bool,
     /// The driver's version.
     pub driver: Option<String>,
     /// The engines, in the configuration's order.

@@ -14,11 +14,11 @@ use crate::text::screen::{Ink, Screen, cut};
 use crate::text::table::{Column, needed, table as laid_out_on};
 
 /// Wider lines are hard to read, and narrower ones hold no table.
-const WIDTHS: (usize, usize) = (80, 200);
+pub(super) const WIDTHS: (usize, usize) = (80, 200);
 /// Mark of what is doubtful.
-const DOUBT: &str = "?";
+pub(super) const DOUBT: &str = "?";
 /// Columns that a name takes at most.
-const LONGEST_NAME: usize = 28;
+pub(super) const LONGEST_NAME: usize = 28;
 
 /// The whole study as text of at most `width` columns (80 to 200), without colours; it ends with the recommendation.
 pub fn table(study: &Study, width: usize) -> String {
@@ -35,7 +35,7 @@ pub fn table(study: &Study, width: usize) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-fn titled(title: &str, body: String, width: usize) -> String {
+pub(super) fn titled(title: &str, body: String, width: usize) -> String {
     if body.is_empty() { body } else { prose("", title, width) + "\n" + &body }
 }
 
@@ -68,8 +68,13 @@ fn gains(analysis: &Analysis, width: usize) -> String {
         let cells = rows.iter().map(|row| cell_at(analysis, load(row)).map_or_else(|| NONE.to_owned(), gain));
         figures(&format!("{concurrency} IN FLIGHT"), 0, cells)
     };
+    beside(sides, across.iter().map(column), width)
+}
+
+/// Columns behind those that say what a row is of, in as many tables as the width asks for.
+pub(super) fn beside(sides: impl Fn() -> Vec<Column>, columns: impl Iterator<Item = Column>, width: usize) -> String {
     let mut tables = vec![sides()];
-    for column in across.iter().map(column) {
+    for column in columns {
         let fits = tables.last().is_some_and(|last| needed(last) + needed(std::slice::from_ref(&column)) + 2 <= width);
         if !fits {
             tables.push(sides());
@@ -168,20 +173,20 @@ fn advice(recommended: &Recommendation, width: usize) -> String {
 }
 
 /// A column of names that others chose.
-fn words(heading: &str, rank: u8, cells: impl Iterator<Item = String>) -> Column {
+pub(super) fn words(heading: &str, rank: u8, cells: impl Iterator<Item = String>) -> Column {
     Column::left(heading, rank, cells.map(|cell| (cut(&one_line(&cell), LONGEST_NAME), Ink::Plain)))
 }
 
 /// A column of figures.
-fn figures(heading: &str, rank: u8, cells: impl Iterator<Item = String>) -> Column {
+pub(super) fn figures(heading: &str, rank: u8, cells: impl Iterator<Item = String>) -> Column {
     Column::right(heading, rank, cells.map(|cell| (cell, Ink::Plain)))
 }
 
-fn laid_out(columns: Vec<Column>, width: usize) -> String {
+pub(super) fn laid_out(columns: Vec<Column>, width: usize) -> String {
     laid_out_on(columns, "", &Screen::of_width(width))
 }
 
 /// Prose behind `first`, wrapped between words and indented below itself.
-fn prose(first: &str, text: &str, width: usize) -> String {
+pub(super) fn prose(first: &str, text: &str, width: usize) -> String {
     Screen::of_width(width).prose(first, Ink::Plain, text)
 }

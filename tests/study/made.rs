@@ -34,6 +34,7 @@ pub fn study(engines: &[&str]) -> Study {
         group: "small-llms".to_owned(),
         gpu: "NVIDIA H200".to_owned(),
         simulated: false,
+        ended_early: false,
         driver: Some("580.159.04".to_owned()),
         engines: engines.iter().map(engine).collect(),
         plan: Plan {

@@ -8,7 +8,7 @@ use crate::support::browser::{Browser, Look};
 use mpswarden::study::{html, table};
 
 /// The text between tags.
-fn text(html: &str) -> String {
+pub fn text(html: &str) -> String {
     let body = html.split_once("<body>").unwrap().1;
     body.split('<').filter_map(|part| Some(part.split_once('>')?.1.to_owned() + " ")).collect()
 }
@@ -19,7 +19,7 @@ fn numbers(text: &str) -> BTreeSet<String> {
 }
 
 /// Every tag that is opened is closed, in order.
-fn assert_balanced(html: &str) {
+pub fn assert_balanced(html: &str) {
     let void = ["meta", "link", "!DOCTYPE", "br"];
     let mut open = Vec::new();
     for tag in html.split('<').skip(1) {
@@ -81,9 +81,10 @@ const OVERLAPS: &str = r#"
     return wrong;
 "#;
 
-fn shown(browser: &Browser, name: &str, study: &mpswarden::study::results::Study) {
+/// Looks at a page in both schemes: nothing lies over anything, and nothing has to be scrolled sideways.
+pub fn shown(browser: &Browser, name: &str, page: &str) {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.html"));
-    std::fs::write(&file, html(study)).unwrap();
+    std::fs::write(&file, page).unwrap();
     browser.go(&format!("file://{}", file.display()));
     for scheme in ["light", "dark"] {
         browser.prefer(scheme);
@@ -108,10 +109,10 @@ fn crowded() -> mpswarden::study::results::Study {
 #[test]
 fn the_report_reads_well_in_light_and_dark_on_a_screen_and_on_a_phone() {
     let Some(browser) = Browser::start(Look::default()) else { return };
-    shown(&browser, "study-screen", &made::typical());
-    shown(&browser, "study-crowded", &crowded());
-    shown(&browser, "study-odd", &odd());
+    shown(&browser, "study-screen", &html(&made::typical()));
+    shown(&browser, "study-crowded", &html(&crowded()));
+    shown(&browser, "study-odd", &html(&odd()));
     drop(browser);
     let Some(browser) = Browser::start(Look { phone: true, ..Look::default() }) else { return };
-    shown(&browser, "study-phone", &made::typical());
+    shown(&browser, "study-phone", &html(&made::typical()));
 }

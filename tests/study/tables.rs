@@ -8,7 +8,7 @@ use crate::study::made::{self, Speeds, sharing, steady, study, with};
 
 /// `UPDATE=1` rewrites it; look at the difference.
 #[track_caller]
-fn golden(name: &str, told: &str) {
+pub fn golden(name: &str, told: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/study/tables").join(name);
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&file, told).unwrap();

@@ -4,14 +4,16 @@ use maud::{Markup, html};
 
 use super::axis::Axis;
 use super::chart::{Chart, Kind, Series, legend};
+use super::heat::{self, Heat, HeatMap, meaning};
 use crate::study::analysis::{Analysis, CellFigures, Load, Way, WayFigures};
+use crate::study::compare::Versus;
 use crate::study::figures::{self, rate, seconds, short, short_time, span, times};
 use crate::study::results::{Percentiles, Study};
 use crate::study::spread::Spread;
 use crate::study::table::{cell_at, distinct, rates};
 
 /// Colours of engines and concurrencies; they repeat.
-const COLOURS: [&str; 6] = ["c0", "c3", "c2", "c1", "c4", "c5"];
+pub(super) const COLOURS: [&str; 6] = ["c0", "c3", "c2", "c1", "c4", "c5"];
 /// Colours of [`Way::ALL`].
 const WAYS: [&str; 4] = ["rest", "c0", "c3", "c2"];
 const CONTEXT: &str = "prompt, tokens";
@@ -34,6 +36,25 @@ pub(super) fn gains(analysis: &Analysis) -> Markup {
         ..chart(output_words(*output), &prompts, of(*output), ratio)
     });
     panels(charts, Kind::Lines)
+}
+
+/// A map for each output of everything that MPS is compared with.
+pub(super) fn maps(analysis: &Analysis) -> Markup {
+    let [outputs, prompts, concurrencies] = axes(analysis);
+    let map = |versus: Versus, output: u32| {
+        let at = |prompt: u32, some: u32| cell_at(analysis, Load { output, prompt, concurrency: some });
+        let cell = |prompt: u32, some: u32| at(prompt, some).and_then(|cell| Heat::of(versus, cell));
+        let row = |some: &u32| (some.to_string(), prompts.iter().map(|prompt| cell(*prompt, *some)).collect());
+        HeatMap {
+            title: output_words(output),
+            across: "prompt",
+            down: "in flight",
+            columns: prompts.iter().map(|prompt| tokens(*prompt)).collect(),
+            rows: concurrencies.iter().map(row).collect(),
+        }
+    };
+    let all = |versus: Versus| outputs.iter().map(|output| map(versus, *output)).collect();
+    html! { (meaning()) @for versus in Versus::ALL { (heat::maps(versus.title(), all(versus))) } }
 }
 
 /// One line for each engine: what it keeps under MPS of its speed alone.
@@ -118,14 +139,14 @@ fn axes(analysis: &Analysis) -> [Vec<u32>; 3] {
     ]
 }
 
-fn chart(title: String, prompts: &[u32], series: Vec<Series>, told: fn(&Spread) -> String) -> Chart {
+pub(super) fn chart(title: String, prompts: &[u32], series: Vec<Series>, told: fn(&Spread) -> String) -> Chart {
     let xs = prompts.iter().map(|prompt| tokens(*prompt)).collect();
     let axis = Axis::linear(std::iter::empty(), short);
     Chart { title, x_name: CONTEXT, xs, axis, series, told, level: None }
 }
 
 /// `1024`, `32Ki`, `100k`: short where room is.
-fn tokens(count: u32) -> String {
+pub(super) fn tokens(count: u32) -> String {
     match count {
         0..10_000 => count.to_string(),
         _ if count.is_multiple_of(1024) => format!("{}Ki", count / 1024),
@@ -133,16 +154,16 @@ fn tokens(count: u32) -> String {
     }
 }
 
-fn output_words(output: u32) -> String {
+pub(super) fn output_words(output: u32) -> String {
     if output == 1 { "prefill only".to_owned() } else { format!("outputs of {output} tokens") }
 }
 
-fn ratio(point: &Spread) -> String {
+pub(super) fn ratio(point: &Spread) -> String {
     format!("{} ({})", times(point.middle), span(point))
 }
 
 /// The charts that have something to show, below the legend of all of them.
-fn panels(charts: impl Iterator<Item = Chart>, kind: Kind) -> Markup {
+pub(super) fn panels(charts: impl Iterator<Item = Chart>, kind: Kind) -> Markup {
     let charts: Vec<Chart> = charts.filter(Chart::has_points).collect();
     html! {
         @if let Some(first) = charts.first() {

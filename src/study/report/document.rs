@@ -13,6 +13,11 @@ use super::super::sentences::SIMULATED;
 use super::super::spread::Spread;
 use super::super::thresholds::{FAILURES, NEAR, NO_DIFFERENCE};
 
+/// Loads from which on a map shows more than a table does.
+const MANY: usize = 9;
+/// What stands above the maps.
+const NOTE_MAPS: &str =
+    "MPS beside what one would do without it, at each load: 1 is as much as the alternative gets done.";
 pub(super) const STYLE: &str = include_str!("style.css");
 /// Nothing is fetched, whatever a name in it says.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
@@ -20,6 +25,16 @@ pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; 
 /// The whole report.
 pub fn html(study: &Study) -> String {
     let (analysis, recommended) = concluded(study);
+    let body = html! {
+        @if study.simulated { p.simulated role="note" { b { "Simulated" } ": " (SIMULATED) } }
+        (head(study))
+        main { (advice(&recommended, &analysis)) (sections(study, &analysis, &recommended)) }
+    };
+    page(&format!("Does sharing pay? {}", study.group), &study.version, body)
+}
+
+/// A page that needs nothing else.
+pub(super) fn page(title: &str, version: &str, body: Markup) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -28,15 +43,13 @@ pub fn html(study: &Study) -> String {
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { "Does sharing pay? " (study.group) " · mpswarden" }
+                title { (title) " · mpswarden" }
                 link rel="icon" href="data:,";
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                @if study.simulated { p.simulated role="note" { b { "Simulated" } ": " (SIMULATED) } }
-                (head(study))
-                main { (advice(&recommended, &analysis)) (sections(study, &analysis, &recommended)) }
-                footer { "mpswarden " (study.version) " · this file needs no network and runs no script" }
+                (body)
+                footer { "mpswarden " (version) " · this file needs no network and runs no script" }
             }
         }
     }
@@ -107,6 +120,7 @@ pub(super) fn sections(study: &Study, analysis: &Analysis, recommended: &Recomme
     let note_latency = "A dot at p50, strokes at p90 and p99, of the engine that takes longest; one scale for all.";
     html! {
         (section("Gain by context", note_gain, charts::gains(analysis), html! {}))
+        @if analysis.cells.len() >= MANY { (section("Where it pays", NOTE_MAPS, charts::maps(analysis), html! {})) }
         (section("Gain by load", "The gain under MPS, and what to use.", tables::gains(analysis, recommended), html! {}))
         (section("Gain by model and context", note_models, models(study, analysis), html! {}))
         (section("Throughput", note_throughput, charts::throughput(analysis),

@@ -3,7 +3,9 @@
 mod axis;
 mod chart;
 mod charts;
+mod comparison;
 mod document;
+mod heat;
 mod tables;
 
 pub use document::html;

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::charts::kept;
 use crate::study::analysis::{Analysis, CellFigures, EngineFigures, Load, Way, WayFigures};
 use crate::study::figures::{NONE, or_none, percent, rate, seconds, span, times};
-use crate::study::recommend::{Choice, Recommendation};
+use crate::study::recommend::{Choice, Recommendation, advice};
 use crate::study::results::{Percentiles, Study};
 use crate::study::spread::Spread;
 use crate::study::table::{cell_at, distinct, gain, rates, worst};
@@ -42,18 +42,6 @@ fn class(choice: Option<Choice>) -> &'static str {
         Some(Choice::Mps) => "good",
         Some(Choice::TimeSlicing | Choice::OneEngine | Choice::NoSharing) => "bad",
         _ => "dim",
-    }
-}
-
-fn advice(choice: Option<Choice>) -> &'static str {
-    match choice {
-        Some(Choice::Mps) => "MPS",
-        Some(Choice::TimeSlicing) => "time-slicing",
-        Some(Choice::OneEngine) => "one engine",
-        Some(Choice::NoSharing) => "no sharing",
-        Some(Choice::NoDifference) => "no difference",
-        Some(Choice::NotClear) => "not clear",
-        _ => "not measured",
     }
 }
 
