@@ -319,7 +319,7 @@ url = "http://127.0.0.1:8002"
             assert!(changes.rolls.is_empty() && !changes.sentences.is_empty(), "{line}: {changes:?}");
         }
         let changes = after(&[("\"observe\"", "\"observe\"\nrecovery = { start = \"staggered\" }")]);
-        let expected = ["g: recovery.start \"sequential\" -> \"staggered\""];
+        let expected = ["g: recovery.start_order \"sequential\" -> \"staggered\""];
         assert_eq!((changes.rolls.len(), changes.sentences.as_slice()), (0, expected.map(str::to_owned).as_slice()));
     }
 

@@ -167,7 +167,7 @@ fn recovery(out: &mut Lines, recovery: &RecoveryPolicy) {
     out.line("engine_budget", recovery.engine_budget);
     out.line("memory_timeout", length(recovery.memory_timeout));
     out.line("wedge_grace", length(recovery.wedge_grace));
-    out.line("start", text(start));
+    out.line("start_order", text(start));
     out.header("[group.recovery.backoff]");
     out.line("first", length(backoff.first));
     out.line("next", length(backoff.next));

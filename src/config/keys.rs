@@ -247,7 +247,7 @@ fn recovery(recovery: Section, engines: &[EngineConfiguration]) -> RecoveryPolic
     configuration
 }
 
-/// Order of the starts, under either name of its key.
+/// Order of the starts, under its name or the older one, which is warned of.
 fn start(recovery: &Section) -> Option<StartOrder> {
     if recovery.has("start") {
         recovery.refuse("start_order", "and `start` are one key", "write one of them");
