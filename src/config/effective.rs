@@ -9,7 +9,7 @@ use toml::Value;
 use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GroupConfiguration};
 use super::units::{write_duration, write_size};
 use crate::decide::policy::{
-    IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent,
+    CleanEnd, IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent,
 };
 use crate::model::{Baseline, BaselineSource};
 
@@ -195,6 +195,13 @@ fn engine(out: &mut Lines, engine: &EngineConfiguration) {
         None => out.line("metrics_path", text(&engine.metrics_path)),
     }
     out.line("probe_request", engine.probe_request);
+    out.line(
+        "on_clean_end",
+        text(match engine.on_clean_end {
+            CleanEnd::Restart => "restart",
+            CleanEnd::Stop => "stop",
+        }),
+    );
     out.some("sm_percentage", engine.sm_percentage.map(Value::Float));
     out.some("device_memory_limit", engine.device_memory_limit.map(bytes));
     out.line("overlap", text(if engine.probe { "probe" } else { "off" }));
