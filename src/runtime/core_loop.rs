@@ -85,7 +85,7 @@ struct Progress {
     status: ExitStatus,
     /// Requests of the loop's own.
     own: VecDeque<Request>,
-    /// The answer to the order that is the next input.
+    /// The answer to what the next input carries out.
     owed: Option<Owed>,
     /// A stop was asked for: nothing new is begun.
     stopping: bool,
@@ -106,7 +106,7 @@ impl CoreLoop {
             self.carry_out(decision, now, &mut progress);
             if let Some(owed) = progress.owed.take() {
                 self.publish(&mut progress, now);
-                owed.pay();
+                self.pay(owed, &mut progress);
             }
             if self.watchdog.stopped() {
                 self.publish(&mut progress, clock::now());
@@ -160,11 +160,22 @@ impl CoreLoop {
         }
         self.hooks.take_up(hooks);
         (self.launches, progress.leaving) = (launches, true);
-        if let Some(event) = event {
-            self.announce(&news::event(event), progress);
-        }
-        let _ = answer.send(Ok(()));
+        progress.owed = Some(Owed::Applied { answer, event });
         Input::PolicyChanged(Box::new(change))
+    }
+
+    /// Says that what was asked for is in force: who hears of it finds it in the status.
+    fn pay(&mut self, owed: Owed, progress: &mut Progress) {
+        // One that went away meanwhile sees it in the status.
+        match owed {
+            Owed::Order { answer, plan } => drop(answer.send(Ok(plan))),
+            Owed::Applied { answer, event } => {
+                if let Some(event) = event {
+                    self.announce(&news::event(event), progress);
+                }
+                drop(answer.send(Ok(())));
+            }
+        }
     }
 
     /// What can fail comes first, and has no effect of its own.
