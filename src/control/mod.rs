@@ -4,6 +4,7 @@
 mod answers;
 mod client;
 mod listen;
+mod order_words;
 mod seen;
 mod serve;
 mod words;
