@@ -24,6 +24,7 @@ use crate::observe::Observers;
 use super::audience::Audience;
 use super::control::{Owed, take_up};
 use super::followers::Followers;
+use super::gates::Gates;
 use super::hooks::Callers;
 use super::incident_keeper::Keeper;
 use super::news::{self, News, TakeUp};
@@ -62,6 +63,8 @@ pub(super) struct CoreLoop {
     pub exporter: Arc<Exporter>,
     /// Channel to all that hold a receiver: the exporter, and what else needs each engine's address and state.
     pub status: watch::Sender<Arc<Status>>,
+    /// Where engines of others wait.
+    pub gates: Gates,
     pub heartbeat: Arc<Heartbeat>,
     pub reports: UnboundedReceiver<Report>,
     pub requests: UnboundedReceiver<Request>,
@@ -159,6 +162,7 @@ impl CoreLoop {
             return Input::Woke;
         }
         self.hooks.take_up(hooks);
+        self.gates.take_up(&launches, &change.policy);
         (self.launches, progress.leaving) = (launches, true);
         progress.owed = Some(Owed::Applied { answer, event });
         Input::PolicyChanged(Box::new(change))
