@@ -152,6 +152,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("group.engine.external", "{ pid_file = \"/run/a.pid\" }"),
     ("group.engine.restart", "{ by = \"exit\" }"),
     ("group.engine.kind", "\"vlm\""),
+    ("group.engine.on_clean_end", "\"exit\""),
     ("group.engine.user", "0"),
     ("group.engine.working_directory", "\"srv\""),
     ("group.engine.environment", "{ CUDA_MPS_PIPE_DIRECTORY = \"/x\" }"),

@@ -12,7 +12,7 @@ use super::{Configuration, GpuNaming, GroupConfiguration};
 /// Keys of the file that count from the next start on: nothing of them can go wrong until then.
 const AT_THE_NEXT_START: [&str; 3] = ["kernel_log", "nvml_library", "web"];
 /// Keys of an engine that its running process does not feel. Every other one makes it roll.
-const WITHOUT_A_ROLL: [&str; 13] = [
+const WITHOUT_A_ROLL: [&str; 14] = [
     "name",
     "baseline",
     "kind",
@@ -21,6 +21,7 @@ const WITHOUT_A_ROLL: [&str; 13] = [
     "metrics_path",
     "metrics_url",
     "probe_request",
+    "on_clean_end",
     "start_timeout",
     "drain_timeout",
     "stop_timeout",
@@ -314,12 +315,13 @@ url = "http://127.0.0.1:8002"
             "metrics_url = \"none\"",
             "metrics_url = \"http://127.0.0.1:9001/metrics\"",
             "probe_request = true",
+            "on_clean_end = \"stop\"",
         ] {
             let changes = after(&[("name = \"a\"", &format!("name = \"a\"\n{line}"))]);
             assert!(changes.rolls.is_empty() && !changes.sentences.is_empty(), "{line}: {changes:?}");
         }
         let changes = after(&[("\"observe\"", "\"observe\"\nrecovery = { start = \"staggered\" }")]);
-        let expected = ["g: recovery.start \"sequential\" -> \"staggered\""];
+        let expected = ["g: recovery.start_order \"sequential\" -> \"staggered\""];
         assert_eq!((changes.rolls.len(), changes.sentences.as_slice()), (0, expected.map(str::to_owned).as_slice()));
     }
 

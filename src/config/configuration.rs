@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::decide::policy::{IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients};
+use crate::decide::policy::{CleanEnd, IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients};
 use crate::model::{EngineKind, EngineName, Fault, GpuUuid, GroupName, Hook, Mode};
 
 use super::problem::{Places, Problem, Problems};
@@ -146,6 +146,8 @@ pub struct EngineConfiguration {
     pub metrics_url: Option<MetricsUrl>,
     /// It may be asked for a token.
     pub probe_request: bool,
+    /// What follows where it ends in order by itself.
+    pub on_clean_end: CleanEnd,
     /// Share of the SMs in percent: over 0, at most 100.
     pub sm_percentage: Option<f64>,
     /// Limit of device memory in bytes.

@@ -9,7 +9,7 @@ use toml::Value;
 use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GroupConfiguration};
 use super::units::{write_duration, write_size};
 use crate::decide::policy::{
-    IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent,
+    CleanEnd, IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent,
 };
 use crate::model::{Baseline, BaselineSource};
 
@@ -167,7 +167,7 @@ fn recovery(out: &mut Lines, recovery: &RecoveryPolicy) {
     out.line("engine_budget", recovery.engine_budget);
     out.line("memory_timeout", length(recovery.memory_timeout));
     out.line("wedge_grace", length(recovery.wedge_grace));
-    out.line("start", text(start));
+    out.line("start_order", text(start));
     out.header("[group.recovery.backoff]");
     out.line("first", length(backoff.first));
     out.line("next", length(backoff.next));
@@ -195,6 +195,13 @@ fn engine(out: &mut Lines, engine: &EngineConfiguration) {
         None => out.line("metrics_path", text(&engine.metrics_path)),
     }
     out.line("probe_request", engine.probe_request);
+    out.line(
+        "on_clean_end",
+        text(match engine.on_clean_end {
+            CleanEnd::Restart => "restart",
+            CleanEnd::Stop => "stop",
+        }),
+    );
     out.some("sm_percentage", engine.sm_percentage.map(Value::Float));
     out.some("device_memory_limit", engine.device_memory_limit.map(bytes));
     out.line("overlap", text(if engine.probe { "probe" } else { "off" }));

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::decide::policy::{
-    Backoff, IsolationMode, IsolationPolicy, OverlapPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients,
-    WhenSpent,
+    Backoff, CleanEnd, IsolationMode, IsolationPolicy, OverlapPolicy, Quarantine, RecoveryPolicy, StartOrder,
+    UnknownClients, WhenSpent,
 };
 use crate::model::{Baseline, BaselineSource, EngineKind, EngineName, Fault, GpuUuid, Hook, Mode, Taken};
 
@@ -22,6 +22,7 @@ use super::values::{self, count, duration, integer, number, path, program, some_
 
 const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("observe", Mode::Observe)];
 
+const CLEAN_ENDS: [(&str, CleanEnd); 2] = [("restart", CleanEnd::Restart), ("stop", CleanEnd::Stop)];
 const STARTS: [(&str, StartOrder); 3] =
     [("sequential", StartOrder::Sequential), ("parallel", StartOrder::Parallel), ("staggered", StartOrder::Staggered)];
 
@@ -247,7 +248,7 @@ fn recovery(recovery: Section, engines: &[EngineConfiguration]) -> RecoveryPolic
     configuration
 }
 
-/// Order of the starts, under either name of its key.
+/// Order of the starts, under its name or the older one, which is warned of.
 fn start(recovery: &Section) -> Option<StartOrder> {
     if recovery.has("start") {
         recovery.refuse("start_order", "and `start` are one key", "write one of them");
@@ -312,6 +313,7 @@ fn engine(engine: Section) -> (EngineConfiguration, Vec<Baseline>) {
             .unwrap_or_else(|| values::METRICS_PATH.to_owned()),
         metrics_url: engine.optional("metrics_url", values::metrics_url),
         probe_request: engine.optional("probe_request", values::boolean).unwrap_or(false),
+        on_clean_end: engine.optional("on_clean_end", |value| word(value, &CLEAN_ENDS)).unwrap_or_default(),
         sm_percentage: engine.optional("sm_percentage", percentage),
         device_memory_limit: engine.optional("device_memory_limit", values::size),
         probe: engine.optional("overlap", |value| word(value, &[("probe", true), ("off", false)])).unwrap_or(false),

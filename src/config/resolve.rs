@@ -144,6 +144,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: O
         health_timeout: engine.health_timeout,
         probe_request: engine.probe_request,
         probe: engine.probe,
+        on_clean_end: engine.on_clean_end,
         launch: launch_number(engine),
     };
     GroupPolicy {

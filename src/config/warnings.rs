@@ -38,12 +38,21 @@ impl Configuration {
 fn of_group(places: &Places, path: &str, group: &GroupConfiguration) -> Vec<Problem> {
     let mut warnings: Vec<Problem> = directories_of_others(places, path, group);
     warnings.extend(observed_policies(places, path, group));
+    warnings.extend(old_names(places, path));
     for (index, engine) in group.engines.iter().enumerate() {
         let path = format!("{path}.engine[{index}]");
         warnings.extend(port(places, &path, engine));
         warnings.extend(percentage(places, &path, engine));
     }
     warnings
+}
+
+/// Keys that have another name now.
+fn old_names(places: &Places, path: &str) -> Option<Problem> {
+    let key = format!("{path}.recovery.start");
+    let written = places.at.contains_key(&key);
+    let what = "`start` is called `start_order` now: the old name will go".to_owned();
+    written.then(|| places.warning(&key, what, "write start_order"))
 }
 
 fn directories_of_others(places: &Places, path: &str, group: &GroupConfiguration) -> Vec<Problem> {

@@ -105,6 +105,7 @@ pub fn level(event: &Event) -> Level {
         | What::Drained { .. }
         | What::SourceUp { .. }
         | What::Stopped
+        | What::WorkDone
         | What::Ordered { .. }
         | What::HoldEnded { .. }
         | What::Reloaded { .. }

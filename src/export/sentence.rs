@@ -48,6 +48,7 @@ pub fn word(event: &Event) -> &'static str {
         What::SourceUp { .. } => "source_up",
         What::ActionFailed { .. } => "action_failed",
         What::Stopped => "stopped",
+        What::WorkDone => "work_done",
         What::Ordered { .. } => "ordered",
         What::HoldBegan { .. } => "hold",
         What::HoldEnded { .. } => "hold_over",
@@ -176,6 +177,7 @@ fn words(event: &Event, time_of_day: Option<TimeOfDay>) -> String {
         What::SourceUp { source } => format!("{} answers again", source_words(source)),
         What::ActionFailed { action, why } => format!("{action} failed: {why}"),
         What::Stopped => "stopped in order".to_owned(),
+        What::WorkDone => "every engine ended in order, as on_clean_end says: mpswarden ends too".to_owned(),
         What::Ordered { order: Verb::End, detail } => format!("told to stop: {detail}"),
         What::Ordered { order, detail } => format!("an operator's {order}: {detail}"),
         What::HoldBegan { reason, lasts } => {

@@ -134,8 +134,8 @@ async fn ready(
     let subject = Subject { patience: patience.collect(), launch, gpu, simulated, driver, sampled };
     let mut progress = Progress::for_stderr();
     progress.tell(&format!(
-        "studying group `{}`: {} and more where rates take their time, and the time that its {engines} engines take to \
-         start {starts} times",
+        "studying group `{}`: at least {}, often twice that, since rates must be steady and enough requests must end, and \
+         the time that its {engines} engines take to start {starts} times",
         group.name,
         age(length)
     ));

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::noise::{ByRepeat, Finest, Noise};
 use super::results::{Arrangement, Cell, Measured, Percentiles, Run, Study, Variant};
 use super::spread::Spread;
-use super::thresholds::FAILURES;
+use super::thresholds::{FAILURES, FINEST, ONE_ROUND};
 
 /// One point of the grid. They are ordered as tables show them: by output, then prompt, then concurrency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -164,30 +165,34 @@ struct Runs<'a> {
     sharing: Variant,
 }
 
-/// One figure of each repeat.
-type ByRepeat = BTreeMap<u32, f64>;
-
 impl<'a> Runs<'a> {
     fn figures(&self, one_model: bool) -> CellFigures {
         let Cell { output, prompt, concurrency, .. } = *self.cell;
         let sums =
             Way::ALL.map(|way| if way == Way::Consolidated && !one_model { ByRepeat::new() } else { self.sums(way) });
         let [_, mps, sliced, one] = &sums;
+        let alone = self.names.iter().map(|name| self.rates(Way::Alone, name));
+        let outside: Vec<ByRepeat> = alone.chain([sliced.clone(), one.clone()]).collect();
+        let all: Vec<ByRepeat> = outside.iter().chain([mps]).cloned().collect();
+        // What runs without MPS takes turns. What runs under it runs later: its repeats are no others' repeats.
+        let edges = self.edges();
+        let turns = Finest { noise: Noise::of_turns(&outside), edges };
+        let finest = Finest { noise: Noise::of_runs(&all), edges };
         CellFigures {
             load: Load { output, prompt, concurrency },
-            gain: self.gain(Way::Mps),
-            sliced_gain: self.gain(Way::TimeSliced),
-            over_sliced: over(mps, sliced),
-            over_one: over(mps, one),
+            gain: self.gain(Way::Mps, finest),
+            sliced_gain: self.gain(Way::TimeSliced, turns),
+            over_sliced: over(mps, sliced, finest),
+            over_one: over(mps, one, finest),
             totals: sums.map(|sums| Spread::of(sums.into_values())),
-            engines: self.names.iter().map(|name| self.engine(name)).collect(),
+            engines: self.names.iter().map(|name| self.engine(name, finest)).collect(),
             failures: self.failures(),
         }
     }
 
-    fn engine(&self, name: &str) -> EngineFigures {
+    fn engine(&self, name: &str, finest: Finest) -> EngineFigures {
         let ways = Way::ALL.map(|way| way_figures(&self.measured(way, name)));
-        let kept = over(&self.rates(Way::Mps, name), &self.rates(Way::Alone, name));
+        let kept = over(&self.rates(Way::Mps, name), &self.rates(Way::Alone, name), finest);
         let slowdown = kept.map(|kept| 1.0 / kept.middle).filter(|slowdown| slowdown.is_finite());
         EngineFigures { engine: name.to_owned(), ways, kept, slowdown }
     }
@@ -221,10 +226,18 @@ impl<'a> Runs<'a> {
     }
 
     /// The sum over engines of their rate together over that alone, of each repeat.
-    fn gain(&self, way: Way) -> Option<Spread> {
+    fn gain(&self, way: Way, finest: Finest) -> Option<Spread> {
         let ratios = self.names.iter().map(|name| ratios(&self.rates(way, name), &self.rates(Way::Alone, name)));
         let gains = combined(&ratios.collect::<Vec<_>>(), |ratios| ratios.iter().sum());
-        Spread::of_ratios(gains.into_values())
+        // One run together, over the mean of one of each engine.
+        Spread::of_ratios(gains.into_values(), finest, 1.0 + 1.0 / self.names.len() as f64)
+    }
+
+    /// What the edges of the runs' windows may move a ratio by: the fewer rounds of requests they hold, the more.
+    fn edges(&self) -> f64 {
+        let parts = self.cell.runs.iter().flat_map(|run| &run.engines).filter(|part| part.whole > 0);
+        let rounds = parts.map(|part| part.whole as f64 / part.running).filter(|rounds| *rounds > 0.0);
+        rounds.min_by(f64::total_cmp).map_or(FINEST, |rounds| (ONE_ROUND / rounds).max(FINEST))
     }
 
     /// The worst share of failed requests of any engine in any run, if it is over the threshold.
@@ -248,8 +261,8 @@ fn ratios(one: &ByRepeat, other: &ByRepeat) -> ByRepeat {
     one.iter().filter_map(|(repeat, rate)| Some((*repeat, rate / other.get(repeat)?))).collect()
 }
 
-fn over(one: &ByRepeat, other: &ByRepeat) -> Option<Spread> {
-    Spread::of_ratios(ratios(one, other).into_values())
+fn over(one: &ByRepeat, other: &ByRepeat, finest: Finest) -> Option<Spread> {
+    Spread::of_ratios(ratios(one, other).into_values(), finest, 2.0)
 }
 
 fn way_figures(runs: &BTreeMap<u32, &Measured>) -> WayFigures {

@@ -9,7 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::client::{Caller, Target};
 use super::load::{LoadOrder, Loaded, Pace, Step, Worker, generate};
+use super::noise::Finest;
 use super::request::Lengths;
+use super::spread::Spread;
 
 const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
 const TOKEN: &str = "data: {\"choices\":[{\"text\":\" a\"}]}\n\n";
@@ -248,4 +250,31 @@ async fn a_rate_that_an_engine_cannot_keep_up_with_is_not_measured() {
     let open = LoadOrder { pace: Pace::Open { rate: 500.0 }, ..order(&url.await, 2).await };
     let why = loaded(open).await.0.not_measured.unwrap();
     assert_eq!(why, "a could not keep up with 500 requests a second: over 2 were in flight");
+}
+
+/// A server that answers one request after the other, each in this time: of a fixed rate, whatever is in flight.
+async fn paced(time: Duration) -> String {
+    let url = server(move |path, _| {
+        if path == "/v1/completions" {
+            std::thread::sleep(time);
+        }
+        well()
+    });
+    url.await
+}
+
+#[tokio::test]
+async fn the_true_ratio_of_two_rates_is_told_over_real_connections() {
+    let [alone, shared] = [paced(Duration::from_millis(10)).await, paced(Duration::from_micros(12_500)).await];
+    let mut ratios = Vec::new();
+    for _ in 0..3 {
+        let mut rates = Vec::new();
+        for url in [&alone, &shared] {
+            let (loaded, _) = loaded(LoadOrder { seconds: 0.4, ..order(url, 4).await }).await;
+            rates.push(loaded.engines[0].rate().unwrap());
+        }
+        ratios.push(rates[1] / rates[0]);
+    }
+    let told = Spread::of_ratios(ratios, Finest { noise: None, edges: 0.02 }, 2.0).unwrap();
+    assert!(told.low < 0.85 && told.high > 0.75, "{told:?} is not 0.8");
 }

@@ -132,7 +132,7 @@ impl Experiment {
     }
 
     /// Something that people must know about what was measured; reported once.
-    pub fn problem(&mut self, what: String) {
+    fn problem(&mut self, what: String) {
         if !self.study.problems.contains(&what) {
             self.progress.tell(&what);
             self.study.problems.push(what);

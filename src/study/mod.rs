@@ -15,6 +15,7 @@ mod files;
 pub mod limits;
 mod load;
 mod loads;
+mod noise;
 mod progress;
 pub mod recommend;
 mod report;
@@ -23,6 +24,9 @@ pub mod results;
 mod sampling;
 mod schedule;
 mod sentences;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod server_tests;
 pub mod spread;
 mod sse;
 mod table;

@@ -162,7 +162,7 @@ pub struct Measured {
     pub whole: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// Prompt tokens of requests whose first token came in them.
+    /// Prompt tokens of requests that were on their way to their first token in them, by the share of that time.
     pub prompt_tokens: u64,
     /// Tokens that came in them.
     pub generation_tokens: u64,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::noise::Finest;
 use super::thresholds::{NEAR, NO_DIFFERENCE};
 
 /// Student's t for an interval of 95 %, by degrees of freedom from 1 on.
@@ -9,6 +10,10 @@ const STUDENT_T: [f64; 20] = [
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
     2.110, 2.101, 2.093, 2.086,
 ];
+
+fn student_t(freedom: usize) -> f64 {
+    STUDENT_T[freedom.clamp(1, STUDENT_T.len()) - 1]
+}
 
 /// A median and the least and the most of the runs; of a ratio its mean and the interval around it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,13 +43,16 @@ pub enum Verdict {
 
 impl Spread {
     /// The mean of a ratio over repeats, and the interval that holds the true one in 95 of 100 studies: ratios vary by
-    /// factors, so it is that of their logarithms by Student's t. `None`: one repeat says nothing of the others.
-    pub fn of_ratios(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
+    /// factors, so it is that of their logarithms by Student's t. It is no narrower than `finest` has it, where each
+    /// ratio is made of so many single runs' worth of noise. `None`: one repeat says nothing of the others.
+    pub(super) fn of_ratios(values: impl IntoIterator<Item = f64>, finest: Finest, worth: f64) -> Option<Spread> {
         let logs: Vec<f64> = values.into_iter().filter(|value| *value > 0.0).map(f64::ln).collect();
         let freedom = logs.len().checked_sub(1).filter(|freedom| *freedom > 0)?;
         let mean = logs.iter().sum::<f64>() / logs.len() as f64;
         let variance = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / freedom as f64;
-        let reach = STUDENT_T[freedom.min(STUDENT_T.len()) - 1] * (variance / logs.len() as f64).sqrt();
+        let reach = |variance: f64, freedom: usize| student_t(freedom) * (variance / logs.len() as f64).sqrt();
+        let least = finest.noise.map_or(0.0, |noise| reach(noise.variance * worth, noise.freedom));
+        let reach = reach(variance, freedom).max(least).max(finest.edges);
         let [middle, low, high] = [mean, mean - reach, mean + reach].map(f64::exp);
         Spread { middle, low, high, runs: logs.len() }.finite()
     }

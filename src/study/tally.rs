@@ -47,8 +47,22 @@ impl Request {
         (!self.chunks.is_empty() && tokens > 0.0).then(|| tokens / self.chunks.len() as f64)
     }
 
-    fn prompt(&self) -> Option<u64> {
-        self.usage?.prompt_tokens
+    /// Tokens of its prompt that were worked on within the span, of `asked`: its whole prompt from when it was sent to
+    /// its first token. Counted at the first token alone, prompts that are worked on together would all fall to one
+    /// side of an edge. `usual`: seconds to a first token, for those that were cut off before theirs.
+    fn prompt_within(&self, span: &Range<Duration>, asked: u32, usual: f64) -> f64 {
+        let tokens = self.usage.and_then(|usage| usage.prompt_tokens).unwrap_or(u64::from(asked)) as f64;
+        let (first, took) = match (self.chunks.first(), self.ended) {
+            (Some(first), _) => (*first, (*first - self.sent).as_secs_f64()),
+            (None, Some(_)) => return 0.0,
+            (None, None) => (span.end, usual.max(span.end.saturating_sub(self.sent).as_secs_f64())),
+        };
+        let within = first.min(span.end).saturating_sub(self.sent.max(span.start)).as_secs_f64();
+        match took > 0.0 {
+            true => tokens * within / took,
+            false if span.contains(&first) => tokens,
+            false => 0.0,
+        }
     }
 
     fn first_within(&self, span: &Range<Duration>) -> Option<Duration> {
@@ -64,16 +78,18 @@ impl Request {
 pub(super) fn tally(engine: &str, requests: &[Request], prompt: u32, span: &Range<Duration>) -> Measured {
     let seconds = (span.end - span.start).as_secs_f64();
     let per_chunk = usual(requests);
-    let first = |request: &&Request| request.first_within(span).is_some();
+    let first = requests.iter().filter_map(|request| Some((*request.chunks.first()? - request.sent).as_secs_f64()));
+    let first: Vec<f64> = first.collect();
+    let usual_first = first.iter().sum::<f64>() / first.len().max(1) as f64;
     let ended = |request: &&Request| request.ended.is_some_and(|ended| span.contains(&ended));
-    let asked = u64::from(prompt);
+    let prompts = requests.iter().map(|request| request.prompt_within(span, prompt, usual_first)).sum::<f64>();
     Measured {
         engine: engine.to_owned(),
         seconds,
         requests: requests.iter().filter(ended).filter(|request| request.ended_well()).count() as u64,
         whole: requests.iter().filter(|request| request.is_whole_within(span)).count() as u64,
         failed: requests.iter().filter(ended).filter(|request| !request.ended_well()).count() as u64,
-        prompt_tokens: requests.iter().filter(first).map(|one| one.prompt().unwrap_or(asked)).sum(),
+        prompt_tokens: prompts.round() as u64,
         generation_tokens: requests.iter().map(|request| generated(request, span, per_chunk)).sum::<f64>().round()
             as u64,
         running: requests.iter().map(|request| request.time_within(span).as_secs_f64()).sum::<f64>() / seconds,
@@ -152,6 +168,20 @@ mod tests {
         assert_eq!(found.ttft.unwrap(), Percentiles { p50: 0.1, p90: 0.4, p99: 0.4 });
         let tpot = found.tpot.unwrap();
         assert!((tpot.p50 - 0.1).abs() < 1e-9 && (tpot.p99 - 0.125).abs() < 1e-9, "{tpot:?}");
+    }
+
+    #[test]
+    fn a_prompt_counts_by_the_share_of_its_time_that_lies_within_the_span() {
+        let prompts = |requests: &[Request]| of(requests).prompt_tokens;
+        assert_eq!(prompts(&[request(800, &[1200], 1)]), 50, "over the beginning");
+        assert_eq!(prompts(&[request(2900, &[3300], 1)]), 25, "over the end");
+        assert_eq!(prompts(&[request(0, &[4000], 1)]), 50, "over both");
+        assert_eq!(prompts(&[request(500, &[900], 1), request(3100, &[3200], 1)]), 0);
+        let cut = Request { ended: None, usage: None, ..request(2800, &[], 0) };
+        assert_eq!(prompts(&[request(1000, &[1400], 1), cut]), 100 + 45, "one that was cut off, by what others took");
+        let failed = Request { failed: Some("HTTP 500".into()), ended: Some(ms(1500)), ..request(1000, &[], 0) };
+        assert_eq!(prompts(&[failed]), 0);
+        assert_eq!(prompts(&[request(1000, &[1000], 1)]), 100, "in no time");
     }
 
     #[test]

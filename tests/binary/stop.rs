@@ -1,6 +1,7 @@
 //! The ordered stop: whatever is on its way, engines go in reverse order, the daemon quits, nothing stays.
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::binary::steps::Step;
 use crate::support::scene::Scene;
@@ -109,4 +110,28 @@ fn a_stop_while_the_server_heals_leaves_nothing() {
 #[test]
 fn a_stop_while_the_new_engines_start_leaves_nothing() {
     a_stop_in(Step::Ready);
+}
+
+#[test]
+fn a_run_ends_with_the_work_of_its_last_engine() {
+    let mut scene = Scene::set();
+    for engine in 0..2 {
+        scene.engine(engine).insert("on_clean_end".to_owned(), "stop".into());
+    }
+    let mut watchdog = scene.serving();
+    let engines = watchdog.engines();
+    for (place, engine) in engines.iter().enumerate() {
+        // A process that ends in order when something else than mpswarden asks it to.
+        kill(Pid::from_raw(i32::try_from(engine.main).unwrap()), Signal::SIGTERM).unwrap();
+        if place == 0 {
+            watchdog.await_engine("exited", "qwen-a");
+            watchdog.await_metrics("an engine whose work is done", |metrics| {
+                metrics.value("mps_engine_exits_total", &[("engine", "qwen-a"), ("cause", "clean")]) == Some(1.0)
+            });
+            assert_eq!(watchdog.metrics().sum("mps_faults_total", &[]), 0.0);
+        }
+    }
+    watchdog.await_event("work_done", "ends too");
+    assert_eq!(watchdog.ended().code(), Some(0));
+    scene.assert_nothing_is_left();
 }

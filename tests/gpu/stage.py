@@ -45,7 +45,7 @@ backoff = {{ first = "0s", next = "1ms", factor = 1.0, most = "1s", jitter = 0.0
 engine_budget = 1000
 memory_timeout = "30s"
 wedge_grace = "5s"
-start = "{start}"
+start_order = "{start}"
 """
 
 ENGINE = """

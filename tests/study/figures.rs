@@ -41,6 +41,9 @@ fn the_gain_is_the_sum_of_what_each_engine_keeps_of_its_speed() {
     assert_eq!(slowdowns, [1.2346; 2]);
 }
 
+/// A ratio of 1.6 as finely as any is told: 2 % to either side.
+const FINEST: [f64; 3] = [1.568, 1.6, 1.632];
+
 /// Rounded to three digits, so that it can be compared.
 fn rounded(numbers: [f64; 3]) -> [f64; 3] {
     numbers.map(|number| (number * 1e3).round() / 1e3)
@@ -59,15 +62,29 @@ fn rates_have_their_median_and_ratios_the_interval_of_their_repeats() {
 }
 
 #[test]
-fn repeats_are_paired_so_that_what_slows_both_sides_widens_nothing() {
+fn repeats_that_take_turns_are_paired_so_that_what_slows_both_sides_widens_nothing() {
     let slower = vec![1000.0, 700.0, 500.0];
+    let shared = vec![slower.iter().map(|rate| rate * 0.8).collect(); 2];
+    let speeds = Speeds { mps: shared.clone(), sliced: shared, alone: vec![slower; 2], ..Speeds::default() };
+    let cell = figures(&with(study(&["a", "b"]), LOAD, &speeds));
+    let gain = cell.sliced_gain.unwrap();
+    assert_eq!(rounded([gain.low, gain.middle, gain.high]), FINEST);
+    // What runs under MPS runs later: that its repeats are as slow as the others' is luck.
+    assert!(cell.gain.unwrap().low < 1.2, "{:?}", cell.gain);
+}
+
+#[test]
+fn ratios_that_agree_by_luck_are_no_surer_than_the_runs_behind_them() {
+    // Two engines of 0.5B on an H200, as measured: the three gains are 1.86, 1.94 and 1.96, the runs differ by a third.
     let speeds = Speeds {
-        mps: vec![slower.iter().map(|rate| rate * 0.8).collect(); 2],
-        alone: vec![slower; 2],
-        ..Speeds::default()
+        alone: vec![vec![22_961.0, 21_344.0, 20_306.0], vec![28_163.0, 21_248.0, 25_239.0]],
+        mps: vec![vec![25_058.0, 18_756.0, 20_501.0], vec![21_572.0, 22_654.0, 23_946.0]],
+        sliced: vec![vec![25_336.0, 25_752.0, 20_480.0], vec![25_343.0, 30_564.0, 24_430.0]],
+        one: vec![42_660.0, 34_768.0, 44_174.0],
+        ttft: None,
     };
     let gain = figures(&with(study(&["a", "b"]), LOAD, &speeds)).gain.unwrap();
-    assert_eq!(rounded([gain.low, gain.middle, gain.high]), [1.6; 3]);
+    assert!(gain.low < 1.7 && gain.high > 2.15, "{gain:?}");
 }
 
 #[test]
@@ -92,7 +109,7 @@ fn the_interval_holds_the_true_ratio_in_95_of_100_studies() {
         gain.low <= 1.62 && 1.62 <= gain.high
     });
     let held = held.count();
-    assert!((935..=965).contains(&held), "{held} of 1000");
+    assert!(held >= 950, "{held} of 1000");
 }
 
 #[test]
@@ -116,7 +133,7 @@ fn what_engines_trade_within_a_run_does_not_widen_the_gain() {
     let traded = vec![vec![60.0, 80.0, 100.0], vec![100.0, 80.0, 60.0]];
     let speeds = Speeds { alone: vec![steady(100.0); 2], mps: traded, ..Speeds::default() };
     let gain = figures(&with(study(&["a", "b"]), LOAD, &speeds)).gain.unwrap();
-    assert_eq!(rounded([gain.low, gain.middle, gain.high]), [1.6; 3]);
+    assert_eq!(rounded([gain.low, gain.middle, gain.high]), FINEST);
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn measured(cell: &Cell, engine: &str, rate: f64, ttft: f64) -> Measured {
         engine: engine.to_owned(),
         seconds: SECONDS,
         requests: (tokens as f64 / of_each).round() as u64,
-        whole: (tokens as f64 / of_each).round() as u64,
+        whole: 20 * u64::from(cell.concurrency),
         failed: 0,
         prompt_tokens: tokens - generated,
         generation_tokens: generated,

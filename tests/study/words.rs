@@ -30,10 +30,17 @@ fn mps_that_pays_everywhere_is_recommended_with_its_numbers() {
     let recommended = of(&sharing(2, 0.81, 0.5));
     assert_eq!((recommended.choice, recommended.engines), (Choice::Mps, 2));
     assert_eq!(recommended.sentences[0], "Use MPS with these 2 engines.");
-    says(&recommended, "MPS pays: gain 1.62. So many GPUs with one engine each would do the same work.");
-    says(&recommended, "Where MPS pays, its throughput is 1.62 times that of time-slicing.");
-    says(&recommended, "No active thread percentage was set, and none was tried.");
-    says(&recommended, "Slow-downs are even: a 1.23 and b 1.23.");
+    says(
+        &recommended,
+        "MPS gets 1.62 (1.59 to 1.65) times as much done as the same engines without MPS (time-sliced) and 1.62 (1.59 to \
+         1.65) times as much done as one engine at a time (the gain).",
+    );
+    says(&recommended, "In work for each GPU: 1.62 (1.59 to 1.65) GPUs with one engine each would do the same.");
+    says(&recommended, "What was run: a without a limit and b without a limit. No other percentages were tried");
+    says(
+        &recommended,
+        "Beside itself alone each engine takes longer for the same, evenly: a 1.23 times and b 1.23 times.",
+    );
     is_silent(&recommended, "doubtful");
 }
 
@@ -42,7 +49,7 @@ fn mps_that_does_less_than_taking_turns_is_advised_against() {
     let recommended = of(&sharing(2, 0.40, 0.42));
     assert_eq!((recommended.choice, recommended.engines), (Choice::NoSharing, 1));
     assert_eq!(recommended.sentences[0], "Do not share this GPU among these 2 engines.");
-    says(&recommended, "MPS does not pay: gain 0.80, and one engine at a time gets more done.");
+    says(&recommended, "Do not share: MPS gets 0.80 (0.78 to 0.82) times as much done as one engine at a time.");
 }
 
 #[test]
@@ -50,7 +57,11 @@ fn time_slicing_that_does_as_well_is_recommended_instead() {
     let recommended = of(&sharing(2, 0.80, 0.79));
     assert_eq!((recommended.choice, recommended.engines), (Choice::TimeSlicing, 2));
     assert_eq!(recommended.sentences[0], "Let these 2 engines share the GPU without MPS: MPS brings no more.");
-    says(&recommended, "time-slicing does as well: gain 1.58 without MPS and 1.60 with it.");
+    says(
+        &recommended,
+        "Sharing without MPS does as well: it gets 1.58 (1.55 to 1.61) times as much done as one engine at a time, and with \
+         MPS 1.60 (1.57 to 1.63).",
+    );
 }
 
 #[test]
@@ -58,7 +69,10 @@ fn one_engine_that_serves_the_whole_load_as_well_is_recommended_instead() {
     let recommended = of(&Speeds { one: around(2000.0), ..sharing(2, 0.80, 0.5) });
     assert_eq!((recommended.choice, recommended.engines), (Choice::OneEngine, 1));
     assert_eq!(recommended.sentences[0], "Serve the load of these 2 engines with one engine instead.");
-    says(&recommended, "MPS gets 0.80 times as much done");
+    says(
+        &recommended,
+        "One engine that serves the whole load does as well or better: MPS gets 0.80 (0.78 to 0.82) times",
+    );
 }
 
 #[test]
@@ -70,8 +84,9 @@ fn mps_that_pays_for_some_loads_is_recommended_for_those() {
     let recommended = recommend(&study);
     assert_eq!((recommended.choice, recommended.engines), (Choice::ByLoad, 2));
     assert_eq!(recommended.sentences[0], "Use MPS with these 2 engines for some loads only.");
-    says(&recommended, "For outputs of 32 tokens and more; prompts of up to 256 tokens: MPS pays: gain 1.40 to 1.66.");
-    says(&recommended, "For prefill only, prompts of 1024 tokens: MPS does not pay: gain 0.90, and");
+    says(&recommended, "For outputs of 32 tokens and more; prompts of up to 256 tokens: use MPS.");
+    says(&recommended, "For prefill only, prompts of 1024 tokens: do not share: MPS gets 0.90 times as much done");
+    says(&recommended, "Where MPS pays, it gets 1.40 to 1.66 times as much done as the same engines without MPS");
     let not: Vec<_> = recommended.loads.iter().filter(|load| load.choice == Choice::NoSharing).collect();
     assert!(not.len() == 3 && not.iter().all(|at| (at.load.prompt, at.load.output) == (1024, 1)), "{not:?}");
 }
@@ -83,9 +98,12 @@ fn uneven_slow_downs_name_who_pays_and_what_to_try() {
     study.engines[0].sm_percentage = Some(60.0);
     let recommended = recommend(&study);
     assert_eq!(recommended.uneven.as_deref(), Some("b"));
-    says(&recommended, "Active thread percentages were a 60 %; no others were tried.");
-    says(&recommended, "b pays most for it: slow-downs are a 1.11 and b 2.00.");
-    says(&recommended, "Try more active threads for b or fewer for the others.");
+    says(&recommended, "What was run: a with 60 % active threads and b without a limit.");
+    says(
+        &recommended,
+        "Beside itself alone each engine takes longer for the same: a 1.11 times and b 2.00 times. b pays most:",
+    );
+    says(&recommended, "try more active threads for b or fewer for the others.");
 }
 
 #[test]
@@ -94,7 +112,10 @@ fn runs_that_lie_too_far_apart_recommend_nothing() {
     let recommended = of(&Speeds { mps: wild, sliced: Vec::new(), ..sharing(2, 0.5, 0.5) });
     assert_eq!((recommended.choice, recommended.engines), (Choice::NotClear, 0));
     says(&recommended, "Nothing can be recommended: the runs differ too much. Give it more --repeats");
-    says(&recommended, "not clear: gain 1.10, and the runs differ too much to say more.");
+    says(
+        &recommended,
+        "It is not clear whether MPS gets more done than one engine at a time (the gain): anything from 0.",
+    );
 }
 
 #[test]
@@ -136,7 +157,7 @@ fn first_tokens_that_come_late_are_told_with_the_worst_of_them() {
     let recommended = recommend(&with(with(two(), LOAD, &sharing(2, 0.8, 0.5)), (1024, 32, 16), &late));
     says(
         &recommended,
-        "is 124 ms under MPS and 40.0 ms alone, 3.10 times as long (prompt 1024, output 32, 16 in flight",
+        "takes over 124 ms under MPS and over 40.0 ms alone, 3.10 times as long, at worst (prompt 1024, output 32, 16 in flight",
     );
     assert_eq!(recommended.late.as_ref().map(|late| late.load.prompt), Some(1024));
     is_silent(&of(&sharing(2, 0.8, 0.5)), "First tokens come late");

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use mpswarden_core::decide::Policy;
 use mpswarden_core::decide::policy::{
-    Backoff, EnginePolicy, GroupPolicy, IsolationMode, IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients,
+    Backoff, CleanEnd, EnginePolicy, GroupPolicy, IsolationMode, IsolationPolicy, OverlapPolicy, RecoveryPolicy,
+    UnknownClients,
 };
 use mpswarden_core::model::gpu::ComputeMode;
 use mpswarden_core::model::{
@@ -85,6 +86,7 @@ pub fn engine(name: &str) -> EnginePolicy {
         health_timeout: Duration::from_secs(1),
         probe_request: false,
         probe: false,
+        on_clean_end: CleanEnd::Restart,
         launch: 0,
     }
 }

@@ -97,6 +97,7 @@ fn what(what: &What) -> Option<String> {
         What::SourceUp { source } => format!("source {} up", source.source),
         What::ActionFailed { action, why } => format!("FAILED {action}: {why}"),
         What::Stopped => "stopped".to_owned(),
+        What::WorkDone => "all work done".to_owned(),
         What::Ordered { order, detail } => format!("ordered {order}: {detail}"),
         What::HoldBegan { reason, lasts } => format!("HOLD for {lasts:?}: {reason}"),
         What::HoldEnded { lasted, expired } => format!("hold over after {lasted:?}, expired: {expired}"),

@@ -199,8 +199,20 @@ pub struct EnginePolicy {
     pub probe_request: bool,
     /// Its kernels are recorded in sampled windows.
     pub probe: bool,
+    /// What follows where it ends in order by itself.
+    pub on_clean_end: CleanEnd,
     /// Number of how it is started: with another number what was learnt of it is void.
     pub launch: u64,
+}
+
+/// What follows where an engine that served ends by itself, in order: with status 0, its GPU process not before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CleanEnd {
+    /// The engine failed, and is started again: a server has no end of its own.
+    #[default]
+    Restart,
+    /// Its work is done, and it stays down.
+    Stop,
 }
 
 /// How an engine uses MPS.

@@ -166,6 +166,7 @@ pub(super) mod stand {
             health_timeout: Duration::from_secs(1),
             probe_request: false,
             probe: false,
+            on_clean_end: crate::decide::policy::CleanEnd::Restart,
             launch: 0,
         }
     }

@@ -276,6 +276,8 @@ pub enum What {
     },
     /// The group was stopped in order.
     Stopped,
+    /// Every engine of every group ended in order and is not to be started again: the watchdog ends too.
+    WorkDone,
     /// An operator ordered something and it was accepted.
     Ordered {
         /// The verb.

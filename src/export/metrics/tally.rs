@@ -132,6 +132,7 @@ impl Tally {
             | What::SourceUp { .. }
             | What::ActionFailed { .. }
             | What::Stopped
+            | What::WorkDone
             | What::Ordered { .. }
             | What::HttpDown { .. }
             | What::HttpUp { .. }

@@ -10,7 +10,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::wire::Socket;
-use super::wire::{self, Kind, NetlinkPart};
+use super::wire::{self, NetlinkPart, SocketState};
 
 /// Upper bound for one answer of the kernel. It answers within microseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -60,14 +60,14 @@ impl Sockets {
             let mut takers = Vec::new();
             for family in FAMILIES {
                 let before = found.len();
-                whole &= self.read(Kind::Listening, family, ports, until, &mut found)?;
+                whole &= self.read(SocketState::Listening, family, ports, until, &mut found)?;
                 takers.extend((found.len() > before).then_some(family));
             }
             // A connection has the family of the socket that took it. Where a port listens no more, those that it took
             // earlier may be of either.
             let all_listen = ports.iter().all(|port| found.iter().any(|socket| socket.local.port() == *port));
             for family in if all_listen { takers } else { FAMILIES.to_vec() } {
-                whole &= self.read(Kind::Open, family, ports, until, &mut found)?;
+                whole &= self.read(SocketState::Open, family, ports, until, &mut found)?;
             }
             if whole {
                 return Ok(found);
@@ -82,14 +82,14 @@ impl Sockets {
     /// One reading. Whether nothing changed beneath it.
     fn read(
         &mut self,
-        kind: Kind,
+        state: SocketState,
         family: u8,
         ports: &[u16],
         until: Instant,
         found: &mut Vec<Socket>,
     ) -> Result<bool, String> {
         self.sequence = self.sequence.wrapping_add(1);
-        let request = wire::request(kind, family, ports, self.sequence);
+        let request = wire::request(state, family, ports, self.sequence);
         send(self.netlink.as_raw_fd(), &request, MsgFlags::empty()).map_err(refused)?;
         let mut whole = true;
         loop {

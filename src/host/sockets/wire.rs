@@ -79,20 +79,20 @@ pub(super) enum NetlinkPart {
     End,
 }
 
-/// What is asked for.
+/// State of the sockets that are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum SocketState {
     /// Sockets that wait for connections. The kernel finds them at once.
     Listening,
     /// Connections. The kernel goes through its whole table for them: a millisecond on a large host.
     Open,
 }
 
-/// Asks for all sockets of a kind and an address family whose own port is one of these.
-pub(super) fn request(kind: Kind, family: u8, ports: &[u16], sequence: u32) -> Vec<u8> {
-    let state = match kind {
-        Kind::Listening => LISTEN,
-        Kind::Open => ESTABLISHED,
+/// Asks for all sockets of a state and an address family whose own port is one of these.
+pub(super) fn request(state: SocketState, family: u8, ports: &[u16], sequence: u32) -> Vec<u8> {
+    let state = match state {
+        SocketState::Listening => LISTEN,
+        SocketState::Open => ESTABLISHED,
     };
     let program = program(ports);
     let length = REQUEST + ATTRIBUTE + program.len();

@@ -14,13 +14,14 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{sleep, timeout};
 
+use super::course::Course;
 use super::pace::{self, Pace};
 use super::process::Step;
 use super::window::{Rules, Seen};
 use super::{LoadOrder, Loaded, Worker};
 use crate::study::client::Caller;
 use crate::study::request::Lengths;
-use crate::study::sse::{Came, Event};
+use crate::study::sse::{Came, Event, Usage};
 use crate::study::tally::{Request, tally};
 
 /// Upper bound, after the end of the load, for requests to end by themselves; then they are cut off.
@@ -95,9 +96,9 @@ fn wait_for(
     is_so: impl Fn(&[Seen<'_>], Duration) -> Result<bool, String>,
 ) -> Result<Duration, String> {
     loop {
-        let all: Vec<_> = sends.iter().map(|sender| sender.requests()).collect();
+        let all: Vec<_> = sends.iter().map(|sender| sender.sent()).collect();
         let names = sends.iter().map(|sender| sender.worker.engine.as_str());
-        let seen: Vec<Seen<'_>> = names.zip(all.iter().map(|all| all.as_slice())).collect();
+        let seen: Vec<Seen<'_>> = names.zip(all.iter().map(|sent| &sent.course)).collect();
         let now = began.elapsed();
         if is_so(&seen, now)? {
             return Ok(now);
@@ -115,12 +116,20 @@ fn loaded(order: &LoadOrder, sends: &[Arc<Sender>], span: Result<Range<Duration>
         (Err(why), _) => (Duration::ZERO..Duration::ZERO, Some(why)),
     };
     let measured = sends.iter().filter(|_| why.is_none());
-    let engines = measured.map(|sender| tally(&sender.worker.engine, &sender.requests(), order.lengths.prompt, &span));
+    let engines =
+        measured.map(|sender| tally(&sender.worker.engine, &sender.sent().requests, order.lengths.prompt, &span));
     let failures = sends.iter().filter_map(|sender| {
-        let failed = sender.requests().iter().find_map(|request| request.failed.clone())?;
+        let failed = sender.sent().requests.iter().find_map(|request| request.failed.clone())?;
         Some((sender.worker.engine.clone(), failed))
     });
     Loaded { engines: engines.collect(), failures: failures.collect(), not_measured: why.clone() }
+}
+
+/// What was sent to an engine, and what came of it.
+#[derive(Default)]
+struct Sent {
+    requests: Vec<Request>,
+    course: Course,
 }
 
 /// Sends the requests of one engine.
@@ -130,7 +139,7 @@ struct Sender {
     pace: Pace,
     warm_up: Duration,
     began: Instant,
-    requests: Mutex<Vec<Request>>,
+    sent: Mutex<Sent>,
     over: AtomicBool,
     /// Arrivals of an open load, and those that found all places taken.
     arrivals: AtomicU64,
@@ -145,15 +154,15 @@ impl Sender {
             pace: order.pace,
             warm_up: Duration::from_secs_f64(order.warm_up),
             began,
-            requests: Mutex::default(),
+            sent: Mutex::default(),
             over: AtomicBool::new(false),
             arrivals: AtomicU64::new(0),
             held: AtomicU64::new(0),
         })
     }
 
-    fn requests(&self) -> MutexGuard<'_, Vec<Request>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sent(&self) -> MutexGuard<'_, Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_over(&self) -> bool {
@@ -238,25 +247,44 @@ impl Sender {
     /// Sends one request; whether it ended well.
     async fn send(&self, caller: &mut Caller<'_>) -> bool {
         let place = {
-            let mut requests = self.requests();
-            requests.push(Request { sent: self.began.elapsed(), ..Request::default() });
-            requests.len() - 1
+            let mut sent = self.sent();
+            sent.requests.push(Request { sent: self.began.elapsed(), ..Request::default() });
+            sent.requests.len() - 1
         };
         let came = |event: Event, at| {
-            let request = &mut self.requests()[place];
+            let mut sent = self.sent();
+            let request = &mut sent.requests[place];
             match event.came {
-                Came::Token => request.chunks.push(at),
+                Came::Token => {
+                    request.chunks.push(at);
+                    sent.course.chunk(at);
+                }
                 Came::End => request.end = Some(at),
                 Came::Nothing => {}
             }
         };
         let ended = caller.stream(self.lengths, self.began, came).await;
-        let request = &mut self.requests()[place];
-        request.ended = Some(self.began.elapsed());
+        self.sent().end(place, self.began.elapsed(), ended)
+    }
+}
+
+impl Sent {
+    /// A request came to its end; whether it ended well.
+    fn end(&mut self, place: usize, at: Duration, ended: Result<Option<Usage>, String>) -> bool {
+        let request = &mut self.requests[place];
+        request.ended = Some(at);
         match ended {
-            Ok(usage) => request.counted(usage),
-            Err(why) => request.failed = Some(why),
+            Ok(usage) => {
+                let seen = request.chunks.len();
+                request.counted(usage);
+                request.chunks[seen..].iter().for_each(|chunk| self.course.chunk(*chunk));
+                self.course.end(request.sent, at);
+                true
+            }
+            Err(why) => {
+                request.failed = Some(why);
+                false
+            }
         }
-        request.failed.is_none()
     }
 }

@@ -1,16 +1,23 @@
 //! Load on the engines of one run: what is asked for, and what came of it. It is made by a process of its own, so that
 //! what the study does beside it costs it nothing, and what it costs itself can be told.
 
+mod course;
 mod generator;
 mod pace;
 mod process;
 mod window;
 
 #[cfg(test)]
+pub(super) use course::Course;
+#[cfg(test)]
 pub(super) use generator::generate;
 pub use generator::serve;
 pub(super) use pace::Pace;
+#[cfg(test)]
+pub(super) use pace::{first, pause};
 pub(super) use process::{LoadProcess, Step};
+#[cfg(test)]
+pub(super) use window::{Rules, Seen};
 
 use serde::{Deserialize, Serialize};
 

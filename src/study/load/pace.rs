@@ -21,12 +21,12 @@ pub(in crate::study) enum Pace {
 }
 
 /// When a sender's first request is sent, of senders that begin over `span`.
-pub(super) fn first(span: Duration, random: f64) -> Duration {
+pub(in crate::study) fn first(span: Duration, random: f64) -> Duration {
     span.mul_f64(random)
 }
 
 /// Pause after a request that took so long.
-pub(super) fn pause(took: Duration, random: f64) -> Duration {
+pub(in crate::study) fn pause(took: Duration, random: f64) -> Duration {
     took.mul_f64(PAUSE * random)
 }
 

@@ -8,7 +8,7 @@ use core_world::language::{matched, number};
 use core_world::policies;
 use mpswarden_core::decide::Policy;
 use mpswarden_core::decide::policy::{
-    EnginePolicy, GroupPolicy, IsolationMode, Quarantine, StartOrder, UnknownClients, WhenSpent,
+    CleanEnd, EnginePolicy, GroupPolicy, IsolationMode, Quarantine, StartOrder, UnknownClients, WhenSpent,
 };
 use mpswarden_core::model::gpu::ComputeMode;
 use mpswarden_core::model::{Custody, Fault, GpuIdentity, Mode, Powers};
@@ -49,6 +49,10 @@ const FORMS: &[Form] = &[
     ("start parallel", |policy, _| group(policy).recovery.start = StartOrder::Parallel),
     ("custody of_the_daemon look", |policy, _| group(policy).custody = Custody::Others(Powers::Look)),
     ("custody ENGINE look", |policy, it| engine(policy, it.words[0]).custody = Custody::Others(Powers::Look)),
+    ("on_clean_end stop ...", |policy, it| {
+        let of_it = |engine: &EnginePolicy| it.rest.contains(&engine.name.as_str());
+        group(policy).engines.iter_mut().filter(|it| of_it(it)).for_each(|it| it.on_clean_end = CleanEnd::Stop);
+    }),
     ("hang_after SECONDS", |policy, it| all(policy, |engine| engine.hang_after = it.seconds(0))),
     ("device_memory_limit GIB", |policy, it| {
         all(policy, |engine| engine.device_memory_limit = Some(it.number::<u64>(0) << 30));

@@ -9,6 +9,7 @@ unset CUDA_MPS_PIPE_DIRECTORY CUDA_MPS_LOG_DIRECTORY CUDA_VISIBLE_DEVICES
 
 fail() { echo "vllm/study.sh: $*" >&2; exit 1; }
 out="${OUT:?OUT=FOLDER is where the results go}"
+mkdir -p "$out"
 kit="${KIT:-/tmp/vc}"
 watchdog="${MPSWARDEN:-target/release/mpswarden}"
 [ -x "$watchdog" ] || fail "no $watchdog: cargo build --release, or say where it is by MPSWARDEN=..."

@@ -119,7 +119,7 @@ impl Domain {
         for engine in &mut self.scene.engines {
             engine.failures.clear();
             engine.instance.process.id = None;
-            engine.wanted.rest = engine.wanted.rest.filter(|rest| *rest != Rest::CrashLoop);
+            engine.wanted.rest = engine.wanted.rest.filter(|rest| !matches!(rest, Rest::CrashLoop | Rest::Done));
             engine.stage = engine.wanted.rest.map(stage_of).unwrap_or(Stage::Left);
         }
         turn.save();

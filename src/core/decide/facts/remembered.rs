@@ -34,4 +34,6 @@ pub enum Rest {
     Apart,
     /// It was proven guilty of its group's repeated faults.
     Guilty,
+    /// Its work is done: it ended in order.
+    Done,
 }

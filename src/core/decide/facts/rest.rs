@@ -6,7 +6,7 @@ use crate::decide::facts::stage::Stage;
 /// The stage of an engine that is out for this reason.
 pub(crate) fn stage_of(rest: Rest) -> Stage {
     match rest {
-        Rest::Stopped | Rest::Apart => Stage::Stopped,
+        Rest::Stopped | Rest::Apart | Rest::Done => Stage::Stopped,
         Rest::Quarantined | Rest::CrashLoop | Rest::Guilty => Stage::Quarantined,
     }
 }
@@ -17,6 +17,7 @@ pub(crate) fn note_of(rest: Option<Rest>) -> Option<String> {
         Rest::Stopped => Some("an operator stopped it".to_owned()),
         Rest::Quarantined => Some("an operator took it out for good".to_owned()),
         Rest::CrashLoop => None,
+        Rest::Done => Some("its work is done: it ended in order, and on_clean_end says to leave it so".to_owned()),
         Rest::Apart => Some(
             "stopped while its group's faults repeat: it may be the cause, and starts by itself once that is decided"
                 .to_owned(),

@@ -14,6 +14,7 @@ use crate::decide::facts::attempt::{Attempt, BudgetCount};
 use crate::decide::facts::died::Died;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::newcomers::HANGS_AFTER;
+use crate::decide::facts::remembered::Rest;
 use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::turn::Turn;
 use crate::model::{
@@ -27,6 +28,9 @@ const NOT_STARTED_PAUSE: Duration = Duration::from_secs(1);
 impl Domain {
     /// Takes one engine as far as it gets.
     pub(crate) fn advance_engine(&mut self, index: usize, turn: &mut Turn<'_>) {
+        if self.scene.engines[index].has_done_its_work() {
+            self.give_rest(index, Rest::Done, turn);
+        }
         self.lead_to_rest(index, turn);
         self.act_on_the_neglected(index, turn);
         if let Some(died) = self.scene.engines[index].death(&self.scene.server, &turn.gpu.reading, turn.now) {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::effects::Effects;
 use super::facts::GpuFacts;
+use super::facts::engine::Engine;
 use super::group::{Context, Group, Numbers, no_such_group, plan_for_all};
 use super::may::Others;
 use super::open_actions::{OpenActions, Purpose};
@@ -94,11 +95,10 @@ impl Watchdog {
             self.finish(id, Outcome::TimedOut, &mut effects);
         }
         self.wait_for_drivers();
-        for _ in 0..SIDES_BOUND {
-            self.step_groups(&mut effects);
-            if !self.arrange(&mut effects) {
-                break;
-            }
+        self.step(&mut effects);
+        if !self.ending && self.has_done_its_work() {
+            self.end_with_its_work(&mut effects);
+            self.step(&mut effects);
         }
         self.forget_groups(&mut effects);
         self.order_looks(&mut effects);
@@ -106,6 +106,16 @@ impl Watchdog {
             self.order_save(&mut effects);
         }
         effects.decision()
+    }
+
+    /// Every domain that this turn concerns goes as far as it can.
+    fn step(&mut self, effects: &mut Effects) {
+        for _ in 0..SIDES_BOUND {
+            self.step_groups(effects);
+            if !self.arrange(effects) {
+                break;
+            }
+        }
     }
 
     /// When it wants to be woken if nothing else happens. Later than the last input, or `None`.
@@ -273,6 +283,19 @@ impl Watchdog {
             }
             None => self.each_group(effects, |group, context| group.take_up_one_of_all(request, context)),
         }
+    }
+
+    /// Whether there were engines, and the work of each is done.
+    fn has_done_its_work(&self) -> bool {
+        let mut engines = self.domains().flat_map(|domain| &domain.scene.engines).peekable();
+        engines.peek().is_some() && engines.all(Engine::is_done)
+    }
+
+    /// The last engine ended in order: so does the watchdog.
+    fn end_with_its_work(&mut self, effects: &mut Effects) {
+        self.ending = true;
+        effects.emit(None, None, What::WorkDone);
+        self.each_group(effects, |group, context| group.take_up_one_of_all(&Request::Stop, context));
     }
 
     /// Every group that this turn concerns goes as far as it can, and says what it wants to see then.

@@ -71,7 +71,7 @@ impl Domain {
 
     fn plan_start_engine(&self, key: &EngineKey, engine: &Engine, now: Moment) -> Result<Plan, String> {
         match engine.wanted.rest {
-            Some(Rest::Stopped) => {}
+            Some(Rest::Stopped | Rest::Done) => {}
             Some(Rest::Apart) => {
                 return Err(format!(
                     "{key} is stopped while the cause of its group's faults is searched for; it starts by itself after that"

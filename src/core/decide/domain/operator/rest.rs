@@ -105,7 +105,9 @@ impl Domain {
         // to be down does not.
         let unwanted = match engine.wanted.goal() {
             Goal::Run(_) | Goal::Rest(Rest::CrashLoop) => false,
-            Goal::Rest(Rest::Stopped | Rest::Quarantined | Rest::Apart | Rest::Guilty) | Goal::Leave => true,
+            Goal::Rest(Rest::Stopped | Rest::Quarantined | Rest::Apart | Rest::Guilty | Rest::Done) | Goal::Leave => {
+                true
+            }
         };
         engine.stage != Stage::Serving && !unwanted
     }

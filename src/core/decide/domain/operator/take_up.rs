@@ -91,7 +91,7 @@ impl Domain {
     pub(crate) fn end_rest(&mut self, index: usize, turn: &mut Turn<'_>) {
         let running = matches!(self.phase, Phase::Running(_));
         let engine = &mut self.scene.engines[index];
-        if engine.wanted.rest.take().is_some_and(|rest| rest != Rest::Stopped) {
+        if engine.wanted.rest.take().is_some_and(|rest| !matches!(rest, Rest::Stopped | Rest::Done)) {
             engine.failures.clear();
         }
         engine.instance.note = None;

@@ -7,12 +7,13 @@ use crate::decide::facts::died::Died;
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::stage::Stage;
+use crate::decide::policy::CleanEnd;
 use crate::model::{Exit, Fault, Known, Moment};
 
 impl Engine {
     /// The death of an incarnation that nothing was done about yet; `None`: it lives, or is not meant to.
     pub(crate) fn death(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<Died> {
-        if self.is_to_rest() || self.count_due().is_some_and(|due| now < due) {
+        if self.is_to_rest() || self.has_done_its_work() || self.count_due().is_some_and(|due| now < due) {
             return None;
         }
         let died = match self.stage {
@@ -27,6 +28,17 @@ impl Engine {
             Stage::Quarantined | Stage::Stopped | Stage::Left => None,
         }?;
         Some(self.explained(died))
+    }
+
+    /// It served and ended in order by itself, and its policy takes that for the end of its work. What the server's
+    /// fatal error ended is its whole group's.
+    pub(crate) fn has_done_its_work(&self) -> bool {
+        let ended = self.instance.process.ended.is_some_and(|(_, exit)| exit == Exit::Status(0));
+        self.policy.on_clean_end == CleanEnd::Stop
+            && matches!(self.stage, Stage::Serving | Stage::Failing)
+            && ended
+            && !self.outlived_its_gpu_process()
+            && !self.is_to_rest()
     }
 
     /// The same death under the name of what ended it, where that is known.

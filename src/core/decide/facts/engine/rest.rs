@@ -19,6 +19,11 @@ impl Engine {
         self.at_rest().is_some()
     }
 
+    /// Whether its work is done and nothing of it is left.
+    pub(crate) fn is_done(&self) -> bool {
+        self.wanted.rest == Some(Rest::Done) && self.stage == Stage::Stopped
+    }
+
     /// Whether the configuration has it no more.
     pub(crate) fn is_removed(&self) -> bool {
         self.wanted.listed == Listed::Removed
