@@ -1,5 +1,5 @@
-//! Compiles the kernel probe, a library that engines load and that the binary embeds. Notes the compiler and the
-//! revision for `mpswarden_build_info`.
+//! Compiles what the binary embeds: the kernel probe, a library that engines load, and the gate, a program that stands
+//! before them. Notes the compiler and the revision for `mpswarden_build_info`.
 
 use std::env;
 use std::process::Command;
@@ -8,20 +8,30 @@ use std::process::Command;
 mod embed;
 
 /// The probe lives in other people's processes: a panic must not end them, and its code stays once it is loaded.
-const PROBE: embed::EmbeddedLibrary = embed::EmbeddedLibrary {
+const PROBE: embed::Embedded = embed::Embedded {
+    kind: "cdylib",
     file: "libmpswarden_probe.so",
     root: "src/probe/lib/lib.rs",
     options: &["-Cpanic=unwind", "-Copt-level=s", "-Clink-arg=-Wl,-z,nodelete"],
 };
 
+/// The gate lives in other people's images: it needs nothing of them.
+const GATE: embed::Embedded = embed::Embedded {
+    kind: "bin",
+    file: "mpswarden-gate",
+    root: "src/gate/program.rs",
+    options: &["-Cpanic=abort", "-Copt-level=s", "-Ctarget-feature=+crt-static"],
+};
+
 fn main() {
-    for watched in ["src/probe", "build.rs"] {
+    for watched in ["src/probe", "src/gate", "src/text/plain.rs", "build.rs"] {
         println!("cargo::rerun-if-changed={watched}");
     }
     println!("cargo::rerun-if-env-changed=MPSWARDEN_REVISION");
     println!("cargo::rustc-env=MPSWARDEN_REVISION={}", env::var("MPSWARDEN_REVISION").unwrap_or_default());
     println!("cargo::rustc-env=MPSWARDEN_RUSTC={}", compiler().unwrap_or_default());
     embed::embed(&PROBE);
+    embed::embed(&GATE);
 }
 
 /// The compiler's version, `1.95.0`.

@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod export;
 pub mod files;
+pub mod gate;
 pub mod host;
 pub mod observe;
 pub mod probe;

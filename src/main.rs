@@ -22,6 +22,11 @@ fn main() -> ExitCode {
         Command::Completions { shell } => cli::completions(shell),
         Command::Man { directory: Some(directory), .. } => cli::manuals(&directory),
         Command::Man { command, .. } => cli::manual(command.as_deref()),
+        Command::Gate { install: Some(file), .. } => cli::install_gate(&file),
+        // As they were typed: the first `--` is swallowed by who reads them.
+        Command::Gate { .. } => {
+            mpswarden::gate::client::main(argv.into_iter().skip_while(|word| word != "gate").skip(1))
+        }
         Command::Client(command) => cli::client(command, control_socket.or_else(cli::socket_of_environment)),
         Command::Run(options) => match cli::read(|| config::load(&options.config)) {
             Ok(configuration) => {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder and the folders that it may name.
-const MAY_NAME: [(&str, &[&str]); 15] = [
+const MAY_NAME: [(&str, &[&str]); 16] = [
     ("model", &[]),
     ("decide", &["model"]),
     ("files", &[]),
@@ -20,12 +20,13 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
     ("export", &["model", "files", "text", "web"]),
     ("config", &["model", "decide", "files", "text"]),
     ("control", &["model", "export", "text"]),
-    ("cli", &["model", "export", "control", "config", "host", "text"]),
+    ("gate", &["model", "host", "control", "text"]),
+    ("cli", &["model", "export", "control", "config", "host", "text", "gate"]),
     (
         "runtime",
         &[
             "model", "decide", "host", "observe", "act", "export", "config", "control", "cli", "sim", "study", "files",
-            "text", "web",
+            "text", "web", "gate",
         ],
     ),
 ];

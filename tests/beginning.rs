@@ -54,6 +54,18 @@ fn init_without_a_gpu_says_why_and_writes_a_file_to_fill_in() {
 }
 
 #[test]
+fn init_shows_the_engines_that_run_without_their_secrets() {
+    let words = ["vllm", "serve", "Qwen/Qwen2.5-0.5B", "--port", "18007", "--api-key", "sk-rosebud-4711"];
+    let mut engine = Command::new("sh").args(["-c", "sleep 60; true"]).args(words).spawn().unwrap();
+    let (code, out, err) = run(&["init", "-", "--nvml-library", "/nonexistent/libnvml.so"]);
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains(&format!("# process {}", engine.id())) && out.contains("# name = \"vllm-18007\""), "{out}");
+    assert!(!out.contains("rosebud"), "{out}");
+}
+
+#[test]
 fn every_shell_gets_its_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (code, out, err) = run(&["completions", shell]);

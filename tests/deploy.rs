@@ -104,12 +104,18 @@ fn source(directory: &Path) {
 
 /// Builds the package.
 fn package(directory: &Path) -> Option<PathBuf> {
+    package_of(directory, &format!("{}-1", env!("CARGO_PKG_VERSION")))
+}
+
+/// Builds the package with this version.
+pub(crate) fn package_of(directory: &Path, version: &str) -> Option<PathBuf> {
     needs::program("cargo-deb", "cargo, then: cargo install cargo-deb --locked")?;
     needs::program("dpkg-shlibdeps", "dpkg-dev")?;
     source(directory);
     let package = directory.join("mpswarden.deb");
     let mut command = Command::new(directory.join("deploy/package"));
-    command.env("PACKAGED", mpswarden()).args(["--fast", "--output"]).arg(&package).current_dir(directory);
+    command.env("PACKAGED", mpswarden()).args(["--fast", "--deb-version", version, "--output"]);
+    command.arg(&package).current_dir(directory);
     run(command.env_remove("CARGO_TARGET_DIR"));
     Some(package)
 }

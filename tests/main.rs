@@ -15,6 +15,7 @@ mod deploy;
 mod doc_comments;
 mod documented;
 mod echoes;
+mod hosts;
 mod json;
 mod layers;
 mod metrics;

@@ -53,6 +53,16 @@ pub enum Command {
         #[arg(long, value_name = "DIRECTORY", conflicts_with = "command")]
         directory: Option<PathBuf>,
     },
+    /// Stand in front of an engine that others start, and become it once its group is ready: `gate -- COMMAND`.
+    #[command(disable_help_flag = true)]
+    Gate {
+        /// Write the same as a small static program, for images without mpswarden, to this path instead.
+        #[arg(long, value_name = "FILE")]
+        install: Option<PathBuf>,
+        /// See `mpswarden gate --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+        arguments: Vec<OsString>,
+    },
     /// The same watchdog over a simulated GPU, MPS daemon and engines, with traffic.
     #[cfg_attr(not(feature = "demo"), command(hide = true))]
     Demo(DemoOptions),

@@ -16,8 +16,15 @@ use crate::config::{nearest, units};
 const FIRST_FAULT: Duration = Duration::from_secs(15);
 const BETWEEN_FAULTS: Duration = Duration::from_secs(60);
 
-/// The fault that the demo injects if none is asked for.
+/// The fault that the demo injects if none is asked for, and how often: more than the search for the culprit takes, less
+/// than the culprit's own budget.
 const USUAL_FAULT: &str = "illegal-address";
+const USUAL_FAULTS: u32 = 5;
+
+/// What a longer demo injects after these, in turn. None is searched for a culprit, and a group that served for
+/// `stable_after`, 10 minutes, has its budget back: so a demo of a day still serves at its end.
+const LATER_FAULTS: [&str; 4] = ["server-kill", "sigkill-idle", "control-kill", "device-oom"];
+const BETWEEN_LATER_FAULTS: Duration = Duration::from_secs(15 * 60);
 
 /// Options of `demo`.
 #[derive(Clone, Debug, PartialEq, Args)]
@@ -40,7 +47,8 @@ pub struct DemoOptions {
     #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = length)]
     pub length: Duration,
     /// A fault (see below), perhaps of one engine, and its time after the start; may be given several times.
-    /// Without it: an illegal address after 15 s and every 60 s, into the first engine that runs.
+    /// Without it: an illegal address after 15 s and every 60 s, five in all, into the first engine that runs; then every
+    /// 15 minutes another fault.
     #[arg(long = "inject", value_name = "FAULT[:ENGINE]@TIME")]
     pub injections: Vec<Injection>,
     /// What the watchdog may do about faults.
@@ -138,17 +146,21 @@ pub struct Injection {
 }
 
 impl DemoOptions {
-    /// The injections by time: what was asked for, else an illegal address after 15 s and every 60 s.
+    /// The injections by time: what was asked for, else the usual ones.
     pub fn schedule(&self) -> Vec<Injection> {
-        let mut schedule = self.injections.clone();
-        let mut at = FIRST_FAULT;
-        let usual = KnownFault::named(USUAL_FAULT).filter(|_| self.injections.is_empty());
-        while let Some(fault) = usual.filter(|_| at < self.length) {
-            schedule.push(Injection { fault, engine: None, at });
-            at += BETWEEN_FAULTS;
-        }
+        let mut schedule = if self.injections.is_empty() { self.usual() } else { self.injections.clone() };
         schedule.sort_by_key(|injection| injection.at);
         schedule
+    }
+
+    /// What is injected if nothing is asked for: an illegal address some times, then other faults in turn.
+    fn usual(&self) -> Vec<Injection> {
+        let first = (0..USUAL_FAULTS).map(|number| (USUAL_FAULT, FIRST_FAULT + BETWEEN_FAULTS * number));
+        let last = FIRST_FAULT + BETWEEN_FAULTS * (USUAL_FAULTS - 1);
+        let times = (1..).map(|number| last + BETWEEN_LATER_FAULTS * number);
+        let all = first.chain(LATER_FAULTS.into_iter().cycle().zip(times));
+        let in_time = all.take_while(|(_, at)| *at < self.length);
+        in_time.filter_map(|(name, at)| Some(Injection { fault: KnownFault::named(name)?, engine: None, at })).collect()
     }
 
     /// Why it can't be played, with the cure: a fault whose time is not before its end.
@@ -252,7 +264,17 @@ mod tests {
         assert_eq!(times("mpswarden demo"), [15]);
         assert_eq!(times("mpswarden demo --for 140s"), [15, 75, 135]);
         assert!(times("mpswarden demo --for 10s").is_empty());
+        assert_eq!(times("mpswarden demo --for 1h"), [15, 75, 135, 195, 255, 1155, 2055, 2955]);
         assert_eq!(times("mpswarden demo --inject trap@9s --inject server-kill@2s"), [2, 9]);
+    }
+
+    #[test]
+    fn a_demo_of_a_day_has_no_more_faults_than_its_budgets_bear() {
+        let schedule = demo("mpswarden demo --for 24h").schedule();
+        assert_eq!(schedule.len(), 5 + 95);
+        let searched = schedule.iter().filter(|injection| injection.fault.name == USUAL_FAULT).count();
+        assert_eq!(searched, 5);
+        assert!(LATER_FAULTS.iter().all(|name| KnownFault::named(name).is_some()));
     }
 
     #[test]

@@ -10,9 +10,12 @@ use clap::Args;
 
 use super::exit::ExitStatus;
 use super::terminal::{say, tell};
-use crate::config::{DEFAULT_NVML_LIBRARY, starter};
+use crate::config::{DEFAULT_NVML_LIBRARY, RunningEngine, guess_kind, starter};
 use crate::host::nvml::{Driver, START_BOUND};
+use crate::host::procfs::{Procfs, Stat};
+use crate::model::EngineKind;
 use crate::text::figures::plural;
+use crate::text::secrets::Secrets;
 
 /// The name for stdout.
 const STDOUT: &str = "-";
@@ -36,10 +39,10 @@ pub fn init(options: &InitOptions) -> ExitCode {
         return refused(file, &ErrorKind::AlreadyExists.into());
     }
     let (text, found) = match Driver::open_within(&options.nvml_library, START_BOUND) {
-        Ok((_, gpus)) => (starter(&gpus, None), format!("for {}", plural(gpus.len(), "GPU"))),
+        Ok((_, gpus)) => (starter(&gpus, None, &running()), format!("for {}", plural(gpus.len(), "GPU"))),
         Err(error) => {
             let why = error.in_short();
-            (starter(&[], Some(&why)), format!("for a GPU that is to be named: {why}"))
+            (starter(&[], Some(&why), &running()), format!("for a GPU that is to be named: {why}"))
         }
     };
     if file.as_os_str() == STDOUT {
@@ -56,6 +59,25 @@ pub fn init(options: &InitOptions) -> ExitCode {
         }
         Err(error) => refused(file, &error),
     }
+}
+
+/// Engines that run on this machine, as far as this user sees them.
+fn running() -> Vec<RunningEngine> {
+    let (Ok(secrets), procfs) = (Secrets::new(), Procfs::new(Path::new("/proc"))) else { return Vec::new() };
+    let kinds = procfs.all().unwrap_or_default().into_iter().filter(Stat::lives).filter_map(|stat| {
+        let command = procfs.command_words(stat.id.pid, &secrets);
+        let kind = guess_kind(&command);
+        (kind != EngineKind::Other).then_some((stat, kind, command))
+    });
+    let found: Vec<_> = kinds.collect();
+    // A child that has its parent's command is a part of it.
+    let is_part = |stat: &Stat| found.iter().any(|(other, ..)| other.id.pid == stat.parent);
+    let whole = found.iter().filter(|(stat, ..)| !is_part(stat));
+    let engine = |(stat, kind, command): &(Stat, EngineKind, Vec<String>)| {
+        let visible = procfs.environment(stat.id.pid, "CUDA_VISIBLE_DEVICES");
+        RunningEngine { pid: stat.id.pid, kind: *kind, command: command.clone(), visible }
+    };
+    whole.map(engine).collect()
 }
 
 /// Writes a file that is not there yet; it may come to hold secrets.

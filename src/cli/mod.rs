@@ -19,6 +19,7 @@ mod incident_arguments;
 mod incident_text;
 mod incidents;
 mod init;
+mod install_gate;
 mod known_secrets;
 mod manual;
 mod names;
@@ -46,6 +47,7 @@ pub use exit::ExitStatus;
 pub use incident_arguments::IncidentOptions;
 pub use incident_text::{incident_text, incidents_text};
 pub use init::{InitOptions, init};
+pub use install_gate::install_gate;
 pub use manual::{completions, manual, manuals};
 #[cfg(not(feature = "demo"))]
 pub use no_demo_arguments::DemoOptions;

@@ -31,6 +31,6 @@ pub use keys::{DEFAULT_NVML_LIBRARY, known_keys, parse};
 pub use load::{Examined, examine, load, load_for_study};
 pub use problem::{Place, Problem, Problems, Weight};
 pub use resolve::Resolved;
-pub use starter::starter;
+pub use starter::{RunningEngine, starter};
 pub use suggest::nearest;
 pub use values::listen_address;

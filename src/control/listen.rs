@@ -52,7 +52,7 @@ impl BindError {
     }
 }
 
-/// A socket that listens, mode 0600. Dropping it removes its file, unless another has taken its place.
+/// A socket that listens. Dropping it removes its file, unless another has taken its place.
 #[derive(Debug)]
 pub struct Listening {
     pub(super) listener: UnixListener,
@@ -62,14 +62,25 @@ pub struct Listening {
 }
 
 impl Listening {
+    /// The socket.
+    pub fn listener(&self) -> &UnixListener {
+        &self.listener
+    }
+
     /// Path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Makes the socket, and its directory where there is none. What a dead watchdog left is replaced.
+/// Makes the socket, for this user and root alone, and its directory where there is none. What a dead watchdog left is
+/// replaced.
 pub fn bind(path: &Path) -> Result<Listening, BindError> {
+    bind_as(path, 0o600)
+}
+
+/// The same, for whom `mode` lets in.
+pub fn bind_as(path: &Path, mode: u32) -> Result<Listening, BindError> {
     let length = path.as_os_str().len();
     if length > LONGEST_PATH {
         return Err(BindError::TooLong(length));
@@ -80,7 +91,7 @@ pub fn bind(path: &Path) -> Result<Listening, BindError> {
     // Between the look at the old socket and the new one's taking its place, no other watchdog may do the same.
     let lock = lock(directory).map_err(failed)?;
     refuse_living(path)?;
-    let listener = put(&lock, name).map_err(failed)?;
+    let listener = put(&lock, name, mode).map_err(failed)?;
     let identity = identity(path).map_err(failed)?;
     Ok(Listening { listener, path: path.to_owned(), identity })
 }
@@ -130,7 +141,7 @@ fn knock(path: &Path) -> nix::Result<()> {
 
 /// Binds beside, gives it its mode before anybody can connect, and moves it into place. By the directory's
 /// descriptor: a temporary name may make the path too long.
-fn put(directory: &Flock<File>, name: &Path) -> io::Result<UnixListener> {
+fn put(directory: &Flock<File>, name: &Path, mode: u32) -> io::Result<UnixListener> {
     let inside = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     let beside = inside.join(format!(".control-{}", std::process::id()));
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -138,7 +149,7 @@ fn put(directory: &Flock<File>, name: &Path) -> io::Result<UnixListener> {
     // Of a process of the same pid that died right here.
     let _ = fs::remove_file(&beside);
     bind_to(socket.as_raw_fd(), &UnixAddr::new(&beside)?)?;
-    let placed = fs::set_permissions(&beside, Permissions::from_mode(0o600))
+    let placed = fs::set_permissions(&beside, Permissions::from_mode(mode))
         .and_then(|()| Ok(listen(&socket, Backlog::new(BACKLOG)?)?))
         .and_then(|()| fs::rename(&beside, inside.join(name)));
     if let Err(error) = placed {

@@ -4,12 +4,13 @@
 mod answers;
 mod client;
 mod listen;
+mod order_words;
 mod seen;
 mod serve;
 mod words;
 
 pub use client::Client;
-pub use listen::{BindError, Listening, bind};
+pub use listen::{BindError, Listening, bind, bind_as};
 pub use seen::{Incidents, Seen};
 pub use serve::{Asked, ControlSocket, SetupSource, Wanted, serve};
 pub use words::{Call, Failure, Kind};

@@ -41,6 +41,7 @@ pub enum Call {
     /// Do something; the answer is a [`crate::model::Plan`].
     Order {
         /// The order.
+        #[serde(flatten, with = "super::order_words")]
         request: Request,
         /// Only say what it would come to.
         #[serde(default)]

@@ -6,7 +6,7 @@ use super::log::{Level, level};
 use super::sentence::{TimeOfDay, place, sentence_now, word};
 use crate::model::{Event, Moment, What};
 
-/// The widest word of this version's events.
+/// What most words have room in.
 const WORD_WIDTH: usize = 14;
 
 /// Tells events in columns: seconds since the start, the word, the place, the sentence.
@@ -15,13 +15,14 @@ pub struct Story {
     start: Moment,
     time_of_day: TimeOfDay,
     coloured: bool,
+    word_width: usize,
     place_width: usize,
 }
 
 impl Story {
     /// A story whose time begins at `start`, with terminal colours or without.
     pub fn new(start: Moment, coloured: bool, time_of_day: TimeOfDay) -> Self {
-        Story { start, time_of_day, coloured, place_width: 0 }
+        Story { start, time_of_day, coloured, word_width: WORD_WIDTH, place_width: 0 }
     }
 
     /// A story for stdout: coloured if that is a terminal and NO_COLOR is not set.
@@ -29,8 +30,8 @@ impl Story {
         Story::new(start, std::io::stdout().is_terminal() && !crate::text::screen::no_color(), time_of_day)
     }
 
-    /// The event's line, without its end; `None` for what interests no person. A longer place
-    /// than any before widens the column from here on.
+    /// The event's line, without its end; `None` for what interests no person. A longer word or
+    /// place than any before widens its column from here on.
     pub fn line(&mut self, event: &Event) -> Option<String> {
         if matches!(event.what, What::Command { .. }) {
             return None;
@@ -51,8 +52,9 @@ impl Story {
 
     fn row(&mut self, at: Moment, (word, colour): (&str, &str), place: &str, sentence: &str) -> String {
         self.place_width = self.place_width.max(place.chars().count());
+        self.word_width = self.word_width.max(word.chars().count());
         let (seconds, width) = (at.since(self.start).as_secs_f64(), self.place_width);
-        let word = format!("{word:<WORD_WIDTH$}");
+        let word = format!("{word:<of$}", of = self.word_width);
         let word = if self.coloured { format!("\x1b[{colour}m{word}\x1b[0m") } else { word };
         format!("{seconds:>7.3} s  {word}  {place:<width$}  {sentence}")
     }

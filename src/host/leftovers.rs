@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -245,6 +246,7 @@ fn find(mark: &Path, record: &Record, cgroups: &[Cgroup]) -> io::Result<Vec<Stat
         record.processes.iter().any(|recorded| recorded.process == stat.id)
             || inside.contains(&stat.id.pid)
             || procfs.environment(stat.id.pid, OWNER_VARIABLE).is_some_and(|owner| Path::new(&owner) == mark)
+                && sees_our_directory(stat.id.pid, mark)
     };
     let all: Vec<Stat> = procfs.all()?.into_iter().filter(|stat| stat.id.pid != std::process::id()).collect();
     let mut proven: BTreeSet<u32> = all.iter().filter(|stat| is_ours(stat)).map(|stat| stat.id.pid).collect();
@@ -261,6 +263,13 @@ fn find(mark: &Path, record: &Record, cgroups: &[Cgroup]) -> io::Result<Vec<Stat
         }
         proven.extend(more);
     }
+}
+
+/// Whether that path is our state directory for the process too. In a container it is one of another watchdog's.
+fn sees_our_directory(pid: u32, mark: &Path) -> bool {
+    let below_its_root = format!("/proc/{pid}/root{}", mark.display());
+    let (Ok(ours), Ok(its)) = (fs::metadata(mark), fs::metadata(below_its_root)) else { return false };
+    (ours.dev(), ours.ino()) == (its.dev(), its.ino())
 }
 
 #[cfg(test)]
@@ -325,6 +334,28 @@ mod tests {
         assert_eq!((cleared.ended, cleared.remaining), (vec![left.id()], vec![]));
         assert!(left.pidfd().is_gone() && !foreign.pidfd().is_gone());
         foreign.pidfd().signal(Signal::SIGKILL).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_same_path_in_another_container_is_anothers() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = lock(directory.path()).unwrap();
+        let there = tempfile::tempdir().unwrap();
+        let up = there.path().join("up");
+        let script = format!(
+            "exec unshare --mount sh -c 'mount -t tmpfs none {} && echo $$ >{} && exec sleep 1000'",
+            directory.path().display(),
+            up.display()
+        );
+        let mut elsewhere = start(&launch(&script, Some(directory.path()))).unwrap();
+        tokio::select! {
+            _ = pid_in(&up) => {}
+            // Who may mount nothing can't have this test.
+            _ = elsewhere.wait() => return,
+        }
+        let cleared = clear(&lock, directory.path(), soon()).await.unwrap();
+        assert_eq!((cleared.ended, cleared.remaining), (vec![], vec![]));
+        elsewhere.pidfd().signal(Signal::SIGKILL).unwrap();
     }
 
     /// The pid that a process started by `script` writes to `file`.

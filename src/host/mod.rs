@@ -25,6 +25,7 @@ mod nvml_error;
 mod nvml_legacy;
 mod nvml_session;
 pub mod own_limits;
+pub mod peer;
 pub mod pidfd;
 pub mod pieces;
 pub mod pipe_directory;

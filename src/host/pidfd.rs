@@ -36,7 +36,11 @@ pub enum Signalled {
 impl Pidfd {
     /// The process that has `pid` now; `None`: there is none.
     pub fn open(pid: u32) -> io::Result<Option<Pidfd>> {
-        let Some(fd) = open_fd(pid)? else { return Ok(None) };
+        open_fd(pid)?.map_or(Ok(None), |fd| Pidfd::of(fd, pid))
+    }
+
+    /// The process that this descriptor is of, which has `pid` if it lives; `None`: it is gone.
+    pub fn of(fd: OwnedFd, pid: u32) -> io::Result<Option<Pidfd>> {
         let Some(stat) = Procfs::new(Path::new("/proc")).stat(pid)? else { return Ok(None) };
         let held = Pidfd { id: stat.id, fd };
         // If the process still has its pid now, it had it while the stat was read; a zombie keeps it too.

@@ -25,6 +25,8 @@ const PIPE_VARIABLE: &str = "CUDA_MPS_PIPE_DIRECTORY";
 const SOCKETS: [&str; 2] = ["control", "control_privileged"];
 const LOCK: &str = "control_lock";
 const PID_FILE: &str = "nvidia-cuda-mps-control.pid";
+/// The watchdog's own socket there, before which engines of others wait; never a daemon's.
+pub const GATE: &str = "mpswarden.gate";
 
 /// Why a pipe directory can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +101,9 @@ fn not_asked(path: &Path, error: io::Error) -> InTheWay {
 
 /// Sockets, FIFOs and the files that a control daemon is known to make.
 fn is_daemons(entry: &fs::DirEntry) -> bool {
+    if entry.file_name() == GATE {
+        return false;
+    }
     let known = ["control", LOCK, "control_privileged", "log", PID_FILE];
     entry.file_type().is_ok_and(|kind| kind.is_socket() || kind.is_fifo())
         || entry.file_name().to_str().is_some_and(|name| known.contains(&name))

@@ -192,6 +192,11 @@ impl Procfs {
         Ok(Some(CommandLine { process: stat.id, text }))
     }
 
+    /// The words that a process was started with, up to a bound, its secrets hidden; none: it has none, or is not there.
+    pub fn command_words(&self, pid: u32, secrets: &Secrets) -> Vec<String> {
+        self.beginning(pid, "cmdline").map(|bytes| secrets.strangers_command(&words(&bytes))).unwrap_or_default()
+    }
+
     fn beginning(&self, pid: u32, file: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         File::open(self.root.join(pid.to_string()).join(file))?.take(COMMAND_BYTES).read_to_end(&mut bytes)?;

@@ -296,6 +296,15 @@ async fn clients_are_listed() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_gone_has_no_list_of_clients_and_is_none() {
+    let io = answers(&[("get_client_list 486", CommandResult::Answered, "Server 486 not found\n")]);
+    let (seen, outcome) = asked(io, Look::Clients { domain: "g".into(), server: 486 }, LONG).await;
+    let none = Observation::Server { domain: "g".into(), server: None, state: ServerState::None };
+    assert_eq!(seen, [command(CommandResult::Answered), none]);
+    assert_eq!(outcome, Outcome::Done);
+}
+
+#[tokio::test]
 async fn trees_are_observed_engine_by_engine_or_the_look_is_blind() {
     let (seen, _) = asked(FakeIo::default(), Look::Trees("g".into()), LONG).await;
     let tree = Observation::Tree { engine: engine(), processes: vec![usage().process] };

@@ -44,7 +44,13 @@ pub(super) async fn look_clients(
     reports: Reports,
 ) -> Result<(), Blindness> {
     let daemon = Daemon { io, domain, until: Instant::now() + bound, reports };
-    let clients = daemon.pids(&format!("get_client_list {server}")).await?;
+    let answer = daemon.ask(&format!("get_client_list {server}")).await?;
+    if mps_log::server_state(&answer) == Some(ServerState::None) {
+        // It ended since it was seen: the daemon says so in the same words as to `get_server_status`.
+        daemon.reports.observed(Observation::Server { domain: daemon.domain, server: None, state: ServerState::None });
+        return Ok(());
+    }
+    let clients = understood(mps_log::pids(&answer), &answer)?;
     daemon.reports.observed(Observation::Clients { domain: daemon.domain, server, clients });
     Ok(())
 }

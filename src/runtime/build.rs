@@ -27,6 +27,7 @@ use super::control::{self, SocketWish};
 use super::core_loop::{CoreLoop, Heartbeat};
 use super::doors::{self, Doors};
 use super::followers::Followers;
+use super::gates::Gates;
 use super::historian;
 use super::hooks::Callers;
 use super::incident_keeper::{self, Keeper};
@@ -87,12 +88,11 @@ pub(super) fn build(
     let hooks = Callers::start(configuration.hooks.clone(), &configuration.state_directory, news_sender.clone())
         .map_err(|error| Refusal::io("start a thread for hooks", &error))?;
     let (hooks, seed) = (Arc::new(hooks), policy.seed);
-    let watchdog = Watchdog::new(policy, memory);
+    let watchdog = Watchdog::new(policy.clone(), memory);
     let (status, statuses) = watch::channel(Arc::new(watchdog.status(clock::now())));
+    let gates = Gates::open(&launches, &policy, statuses.clone());
     let exporter = exporter(statuses)?;
-    let store = IncidentStore::of(&configuration.state_directory);
-    let keeper = incident_keeper::start(store, &exporter).map(Arc::new);
-    let keeper = keeper.map_err(|error| Refusal::io("start a thread for incidents", &error))?;
+    let keeper = keeper(configuration, &exporter)?;
     let heartbeat = Arc::new(Heartbeat::default());
     let had = doors::tell(&doors.http, &exporter, &news_sender);
     let service = http::Service {
@@ -123,6 +123,7 @@ pub(super) fn build(
         status,
         hooks: hooks.clone(),
         keeper: keeper.clone(),
+        gates,
         heartbeat,
         reports,
         requests,
@@ -164,6 +165,12 @@ fn observers(
         .sample(probes::timings(policy))
         .map_err(|error| Refusal::io("start a thread for the kernel probes", &error))?;
     Ok(observers)
+}
+
+fn keeper(configuration: &Configuration, exporter: &Arc<Exporter>) -> Result<Arc<Keeper>, Refusal> {
+    let store = IncidentStore::of(&configuration.state_directory);
+    let keeper = incident_keeper::start(store, exporter).map(Arc::new);
+    keeper.map_err(|error| Refusal::io("start a thread for incidents", &error))
 }
 
 /// Applies a changed configuration, and GPUs that come to be there, as long as the loop runs.

@@ -9,7 +9,7 @@ use tokio::task::spawn_local;
 use crate::control::{self, Asked, ControlSocket, Listening, Wanted};
 use crate::decide::{Input, Watchdog};
 use crate::export::Exporter;
-use crate::model::{Moment, Plan};
+use crate::model::{Moment, Plan, What};
 
 use super::refusal::Refusal;
 use super::reload::Reloader;
@@ -68,18 +68,22 @@ pub(super) fn serve(
     Ok((Some(socket), questions))
 }
 
-/// Channel for the answer to an order that is being carried out.
-pub(super) struct Owed {
-    answer: oneshot::Sender<Result<Plan, String>>,
-    plan: Plan,
-}
-
-impl Owed {
-    /// Answers that the order was carried out.
-    pub(super) fn pay(self) {
-        // One that went away meanwhile sees it in the status.
-        let _ = self.answer.send(Ok(self.plan));
-    }
+/// An answer that is given once a status shows what was asked for.
+pub(super) enum Owed {
+    /// The answer to an order that is being carried out.
+    Order {
+        /// Channel for the answer.
+        answer: oneshot::Sender<Result<Plan, String>>,
+        /// The answer.
+        plan: Plan,
+    },
+    /// The answer to a changed configuration that was applied.
+    Applied {
+        /// Channel for the answer.
+        answer: oneshot::Sender<Result<(), String>>,
+        /// Event that says so, where there is something to say.
+        event: Option<What>,
+    },
 }
 
 /// The input of the core for a question. An order that is to be carried out leaves its answer owed: it is paid once a
@@ -100,7 +104,7 @@ pub(super) fn take_up(
         Wanted::Reload => reload(reloader.cloned(), dry_run, answer),
         Wanted::Order(request) => match watchdog.plan(&request, now) {
             Ok(plan) if !dry_run => {
-                *owed = Some(Owed { answer, plan });
+                *owed = Some(Owed::Order { answer, plan });
                 return Input::Asked(request);
             }
             // Whoever went away needs no answer.

@@ -24,6 +24,7 @@ use crate::observe::Observers;
 use super::audience::Audience;
 use super::control::{Owed, take_up};
 use super::followers::Followers;
+use super::gates::Gates;
 use super::hooks::Callers;
 use super::incident_keeper::Keeper;
 use super::news::{self, News, TakeUp};
@@ -62,6 +63,8 @@ pub(super) struct CoreLoop {
     pub exporter: Arc<Exporter>,
     /// Channel to all that hold a receiver: the exporter, and what else needs each engine's address and state.
     pub status: watch::Sender<Arc<Status>>,
+    /// Where engines of others wait.
+    pub gates: Gates,
     pub heartbeat: Arc<Heartbeat>,
     pub reports: UnboundedReceiver<Report>,
     pub requests: UnboundedReceiver<Request>,
@@ -85,7 +88,7 @@ struct Progress {
     status: ExitStatus,
     /// Requests of the loop's own.
     own: VecDeque<Request>,
-    /// The answer to the order that is the next input.
+    /// The answer to what the next input carries out.
     owed: Option<Owed>,
     /// A stop was asked for: nothing new is begun.
     stopping: bool,
@@ -106,7 +109,7 @@ impl CoreLoop {
             self.carry_out(decision, now, &mut progress);
             if let Some(owed) = progress.owed.take() {
                 self.publish(&mut progress, now);
-                owed.pay();
+                self.pay(owed, &mut progress);
             }
             if self.watchdog.stopped() {
                 self.publish(&mut progress, clock::now());
@@ -159,12 +162,24 @@ impl CoreLoop {
             return Input::Woke;
         }
         self.hooks.take_up(hooks);
+        self.gates.take_up(&launches, &change.policy);
         (self.launches, progress.leaving) = (launches, true);
-        if let Some(event) = event {
-            self.announce(&news::event(event), progress);
-        }
-        let _ = answer.send(Ok(()));
+        progress.owed = Some(Owed::Applied { answer, event });
         Input::PolicyChanged(Box::new(change))
+    }
+
+    /// Says that what was asked for is in force: who hears of it finds it in the status.
+    fn pay(&mut self, owed: Owed, progress: &mut Progress) {
+        // One that went away meanwhile sees it in the status.
+        match owed {
+            Owed::Order { answer, plan } => drop(answer.send(Ok(plan))),
+            Owed::Applied { answer, event } => {
+                if let Some(event) = event {
+                    self.announce(&news::event(event), progress);
+                }
+                drop(answer.send(Ok(())));
+            }
+        }
     }
 
     /// What can fail comes first, and has no effect of its own.

@@ -9,6 +9,7 @@ mod demo;
 mod descriptors;
 mod doors;
 mod followers;
+mod gates;
 mod historian;
 mod hooks;
 mod incident_keeper;

@@ -24,7 +24,10 @@ pub(super) fn follow(requests: UnboundedSender<Request>, hangup: Arc<Notify>) ->
         while next(&mut term, &mut interrupt).await {
             stops += 1;
             let request = if stops == 1 { Request::Stop } else { Request::StopNow };
-            tracing::info!(second = stops > 1, "a signal asks to stop");
+            tracing::info!(
+                "a signal asks to stop {}",
+                if stops == 1 { "in order" } else { "at once: it is not the first" }
+            );
             if requests.send(request).is_err() {
                 return;
             }

@@ -3,9 +3,9 @@
 #[path = "../probe/embed.rs"]
 mod embed;
 
-const LIBRARIES: [embed::EmbeddedLibrary; 2] = [
-    embed::EmbeddedLibrary { file: "libnvidia-ml.so", root: "nvml/lib.rs", options: &["-Cpanic=abort"] },
-    embed::EmbeddedLibrary { file: "libcupti.so", root: "cupti/lib.rs", options: &["-Cpanic=abort"] },
+const LIBRARIES: [embed::Embedded; 2] = [
+    embed::Embedded { kind: "cdylib", file: "libnvidia-ml.so", root: "nvml/lib.rs", options: &["-Cpanic=abort"] },
+    embed::Embedded { kind: "cdylib", file: "libcupti.so", root: "cupti/lib.rs", options: &["-Cpanic=abort"] },
 ];
 
 fn main() {

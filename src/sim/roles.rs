@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::Args;
+use super::layout::StageOptions;
+use super::stage::Stage;
 use super::{control, engine, gpu, story};
 
 /// Runs a simulated process, if the arguments ask for one: by the name that it was called by
@@ -29,7 +31,24 @@ fn role(rest: &[String]) -> ExitCode {
         "engine" => engine::main(&args),
         "engine-core" => engine::core::main(&args),
         "client" | "foreign" => story::main(&args),
+        "stage" => stage(&args),
         other => usage(&format!("unknown role {other}")),
+    }
+}
+
+/// `sim stage DIRECTORY`: a GPU with its NVML library, its kernel log and its MPS binary in that directory, until this
+/// process ends. What a machine has whose driver is installed; all else is started by others.
+fn stage(args: &Args) -> ExitCode {
+    let [directory] = args.words.as_slice() else { return usage("stage takes one directory") };
+    let set = std::env::current_exe().and_then(|program| Stage::set(Path::new(directory), &StageOptions::new(program)));
+    match set {
+        Ok(_stage) => loop {
+            std::thread::park();
+        },
+        Err(error) => {
+            eprintln!("sim stage: {directory}: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -42,6 +61,6 @@ pub(super) fn named<T: Copy>(what: &str, all: &[T], spelling: fn(T) -> &'static 
 }
 
 fn usage(why: &str) -> ExitCode {
-    eprintln!("sim: {why}; roles: gpu, engine, engine-core, client, foreign");
+    eprintln!("sim: {why}; roles: gpu, engine, engine-core, client, foreign, stage");
     ExitCode::from(64)
 }

@@ -2,7 +2,9 @@
 //! (SO_PEERCRED); does not know what is said.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::Sender;
@@ -119,6 +121,8 @@ pub(crate) fn listen<M: From<Heard> + Send + 'static>(path: &Path, to: Sender<M>
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
+    // As /dev/nvidia* and the sockets of the real daemon: engines of any user are clients.
+    std::fs::set_permissions(path, Permissions::from_mode(0o666))?;
     thread::spawn(move || {
         for (number, stream) in (1..).zip(listener.incoming().map_while(Result::ok)) {
             // One who is gone already is no reason to stop listening.

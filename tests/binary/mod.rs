@@ -10,6 +10,7 @@ mod engine_metrics;
 mod faults;
 mod files;
 mod flood;
+mod gate;
 mod gpu;
 mod gpu_like;
 mod health;

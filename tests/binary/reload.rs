@@ -112,6 +112,7 @@ fn what_only_a_start_takes_up_is_told_each_time_and_the_rest_is_taken_up() {
     scene.file();
     let line = reload(&watchdog, "reloaded");
     assert!(line.message().contains("mode \"enforce\" -> \"observe\""), "{}", line.message());
+    assert_eq!(watchdog.status()["mode"], "observe", "the status is older than the line");
     let again = reload(&watchdog, "reloaded");
     let later = "web takes effect at the next start of mpswarden";
     assert!(again.message().ends_with(later) && line.message().contains(later), "{}", again.message());

@@ -82,6 +82,24 @@ fn every_state_has_a_number_a_word_and_a_colour() {
 }
 
 #[test]
+fn steps_of_a_recovery_are_numbered_as_they_happen() {
+    let mut shown = 0;
+    for dashboard in dashboards() {
+        for panel in dashboard.panels() {
+            for target in list(&panel["targets"]) {
+                let factors = parts(&dashboard.place(panel), text(&target["expr"])).factors;
+                let numbers = numbers(&factors, "mps_recovery_step", "step");
+                let in_order: Vec<&String> =
+                    RecoveryStep::ALL.iter().filter_map(|step| numbers.get(step.as_str())).collect();
+                assert!(in_order.is_sorted(), "{}: {numbers:?}", dashboard.place(panel));
+                shown += usize::from(!numbers.is_empty());
+            }
+        }
+    }
+    assert!(shown > 0);
+}
+
+#[test]
 fn unknown_has_a_colour_of_its_own() {
     for dashboard in dashboards() {
         for panel in dashboard.panels() {

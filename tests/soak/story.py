@@ -18,8 +18,10 @@ LATE = 12
 RESTART = 25
 # An alert keeps its last known state through 15 minutes without a scrape, a tenth of that here.
 STALE = 90
-# The demo's configuration is quick: an engine hangs after `hang_after`, and leaks after `leak_after`.
+# The demo's configuration is quick: an engine hangs after `hang_after`, and leaks after `leak_after`. A leak is seen sooner
+# where the time before it is part of what was looked at.
 HANGS, LEAKS = 15, 20
+LEAKS_EARLY = 10
 # A shorter time than this is not looked for: it may begin and end between two scrapes of a loaded machine.
 SHORTEST = 5
 
@@ -192,13 +194,37 @@ def stopped_engine(it, at, engine, until):
     it.alert("MpsActionsSuppressed", hangs, hangs + 95, group=GROUP, action="restart_engine", reason="observe", must=False)
 
 
+def hung_engine(it, at, engine, until):
+    """It says that it is healthy, answers nobody, and is ended by an order. The callers of a demo give up after 30 s, so
+    that for a moment nobody waits: the fault ends and begins again, and so does the wait of its alert."""
+    hangs = at + HANGS
+    it.engine("MpsEngineHang", engine, hangs, until + RESTART, must=False)
+    it.engine("MpsEngineNotServing", engine, until, until + RESTART, must=False)
+    it.group("MpswardenSourceDown", at, until + 5, source="probe", must=False)
+    it.alert("MpsActionsSuppressed", hangs, until + 95, group=GROUP, action="restart_engine", reason="observe", must=False)
+
+
 def starved_engine(it, at, engine, until):
-    it.engine("MpsEngineStarved", engine, at + 10, until, must=False)
+    """As one that hangs; only reported."""
+    it.engine("MpsEngineStarved", engine, at + 8, until, must=False)
+
+
+def newcomers_hang(it, at, _engine, until):
+    """The group is to start again, and its server lets no client in: only an order for another daemon helps, for by
+    default that fault is observed."""
+    group_fault("gpu_fault")(it, at, "", at)
+    it.group("MpsRecoveryInProgress", at, until + RESTART, must=False)
+    it.group("MpsNewcomersHang", at + 30, until + 10, must=False)
+    it.alert("MpsActionsSuppressed", at + 30, until + 95, group=GROUP, must=False)
+    for name in ENGINES:
+        # One that did not get ready in a minute.
+        it.engine("MpsEngineDied", name, at + 60, until + 75, must=False)
+        it.engine("MpsEngineNotServing", name, at, until + RESTART, must=False)
 
 
 def leaking_engine(it, at, engine, until):
     """Its memory would be at its limit after 75 s, and it is restarted 20 s before that."""
-    it.engine("MpsEngineMemoryLeak", engine, at + LEAKS, at + 120, must=False)
+    it.engine("MpsEngineMemoryLeak", engine, at + LEAKS_EARLY, at + 120, must=False)
     it.engine("MpsEngineMemoryLeak", engine, at + LEAKS + 5, at + 52)
     it.engine("MpsEngineMemoryLimitSoon", engine, at, at + 120, must=False)
     it.engine("MpsEngineMemoryNearLimit", engine, at, at + 120, must=False)
@@ -219,6 +245,8 @@ CONSEQUENCES = {
     "host-oom": engine_fault("MpsEngineHostOom", 360),
     "leak": leaking_engine,
     "stop": stopped_engine,
+    "hang": hung_engine,
+    "stop-core": hung_engine,
     "dead-core": engine_fault("MpsEngineDied", 60),
     "starve": starved_engine,
     "zombie": engine_fault("MpsEngineDied", 60),
@@ -226,6 +254,7 @@ CONSEQUENCES = {
     "server-cannot-start": no_server,
     "server-starts": nothing,
     "evict": engine_fault("MpsEngineEvicted", 360),
+    "newcomers-hang": newcomers_hang,
     "control-kill": dead_daemon,
     "control-wedge": wedged_daemon,
     "outside-mps": nothing,
@@ -263,7 +292,7 @@ ENDS = {
 # Faults that cost one whole-group restart; the demo's budget has five.
 RESTARTS = {
     "illegal-address", "trap", "linger", "sigkill-busy", "server-kill", "server-cannot-start", "control-kill",
-    "control-wedge", "xid-79", "reset-needed", "nvml-reset-required", "nvml-lost", "bus-reset-needed",
+    "control-wedge", "newcomers-hang", "xid-79", "reset-needed", "nvml-reset-required", "nvml-lost", "bus-reset-needed",
     "system-reboot-needed",
 }  # fmt: skip
 BUDGET = 5
@@ -292,6 +321,7 @@ def until(chapter, fault):
     """When a fault that lasts is ended: by another one, by an order about its engine, or with the chapter."""
     ends = [later.at for later in chapter.faults if later.at > fault.at and later.kind == ENDS.get(fault.kind)]
     ends += [order.at for order in chapter.orders if order.at > fault.at and order.words[-1] == f"{GROUP}/{fault.engine}"]
+    ends += [order.at for order in chapter.orders if order.at > fault.at and order.words[0] == "restart"]
     return min(ends, default=chapter.length)
 
 
@@ -378,7 +408,10 @@ def left_alone(it, at, end):
 
 
 # When, after it was injected, a fault may be found, where that is not at once.
-LATER = {"stop": (HANGS, HANGS + 15), "leak": (LEAKS, LEAKS + 15, LEAKS + 60)}
+LATER = {
+    "stop": (HANGS, HANGS + 15), "hang": (HANGS, HANGS + 40), "stop-core": (HANGS, HANGS + 40), "starve": (8, 40, 70),
+    "leak": (LEAKS_EARLY, LEAKS + 15, LEAKS + 60), "newcomers-hang": (0, 25, 35, 60, 90),
+}  # fmt: skip
 
 
 def across_the_fleet(chapters):
@@ -422,6 +455,10 @@ def release(engine, at):
     return Order(at, ("release", f"{GROUP}/{engine}"))
 
 
+def evict(engine, at):
+    return Order(at, ("evict", f"{GROUP}/{engine}"))
+
+
 ENGINE_STORY = faults(
     "sigkill-idle:qwen-a@20 device-oom:qwen-b@40 host-oom:qwen-c@60 zombie:qwen-a@80 dead-core:qwen-b@100 "
     "evict:qwen-c@125 outside-mps:qwen-b@150 term-hangs:qwen-a@180 echo:qwen-a@210 abort-all:qwen-c@215 "
@@ -442,6 +479,7 @@ ISOLATION_STORY = faults(
 BUDGET_STORY = faults("server-kill@20 server-kill@35 server-kill@50 server-kill@65 server-kill@84 server-kill@106")
 QUARANTINE_STORY = faults("sigkill-idle:qwen-a@20 zombie:qwen-a@35 sigkill-idle:qwen-a@50 dead-core:qwen-a@70 sigkill-idle:qwen-a@95")
 DAEMON_STORY = faults("control-kill@20 control-wedge@50 linger:qwen-b@140 server-cannot-start@190 server-starts@260")
+HANG_STORY = faults("hang:qwen-a@20 stop-core:qwen-b@100 starve:qwen-c@180 trap:qwen-b@280 newcomers-hang:qwen-a@310")
 STANDING_STORY = faults("leak:qwen-c@20 stop:qwen-a@30 sigkill-busy:qwen-b@300")
 
 # Twenty minutes, three demos at a time.
@@ -456,6 +494,9 @@ LONG = (
     Chapter("standing", 0, 600, STANDING_STORY, (Order(230, ("evict", f"{GROUP}/qwen-a")),)),
     Chapter("held", 605, 180, faults("server-kill@40"), (
         Order(20, ("hold", GROUP, "--reason", "soak")), Order(120, ("resume", GROUP)),
+    )),
+    Chapter("hangs", 790, 400, HANG_STORY, (
+        evict("qwen-a", 75), evict("qwen-b", 160), evict("qwen-c", 258), Order(355, ("restart", GROUP, "--tier", "daemon")),
     )),
 )  # fmt: skip
 # For each change: two minutes.

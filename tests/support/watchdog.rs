@@ -264,7 +264,7 @@ impl Watchdog {
     pub fn ask_to_stop(&self) {
         let mark = self.mark();
         self.signal(Signal::SIGTERM);
-        self.await_line_after(mark, "the signal", |line| line.message() == "a signal asks to stop");
+        self.await_line_after(mark, "the signal", |line| line.message().starts_with("a signal asks to stop"));
     }
 
     /// SIGTERM, and the proof that it ends with 0.

@@ -10,13 +10,13 @@ use crate::support::scene::program;
 use crate::terminal::made;
 use crate::terminal::player::{Player, asked, ok, said};
 
-/// A watchdog with two groups that both have an engine `phi`; the requests of its orders are kept.
+/// A watchdog with two groups that both have an engine `phi`; its orders are kept.
 fn two_groups() -> (Player, Arc<Mutex<Vec<Value>>>) {
     let ordered = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&ordered);
     let player = Player::answering(move |call| match call["call"].as_str() {
         Some("order") => {
-            kept.lock().unwrap().push(call["request"].clone());
+            kept.lock().unwrap().push(json!([call["verb"], call["group"], call["engine"]]));
             ok(&json!({ "steps": ["do it"], "goals": [] }))
         }
         _ => {
@@ -34,8 +34,8 @@ fn an_engine_whose_name_is_unique_is_ordered_without_its_group() {
         let (code, out, err) = asked(&player.socket(), &words);
         assert_eq!((code, out.as_str()), (0, "ordered:\n  - do it\n"), "{err}");
     }
-    let engine = json!({ "group": "small", "engine": "qwen-a" });
-    let expected = [json!({ "evict": engine }), json!({ "stop_engine": engine }), json!({ "stop_group": "big" })];
+    let expected =
+        [json!(["evict", "small", "qwen-a"]), json!(["stop", "small", "qwen-a"]), json!(["stop", "big", null])];
     assert_eq!(*ordered.lock().unwrap(), expected);
 }
 

@@ -119,13 +119,14 @@ fn nothing_that_a_configuration_says_drives_the_terminal() {
 }
 
 /// Files that write to a terminal. Each makes what it writes plain: the tests here and those beside the files say so.
-const WRITERS: [&str; 14] = [
+const WRITERS: [&str; 15] = [
     "src/cli/arguments.rs",
     "src/cli/check.rs",
     "src/cli/terminal.rs",
     "src/cli/watch.rs",
     "src/export/log.rs",
     "src/export/story.rs",
+    "src/gate/client/terminal.rs",
     "src/runtime/demo/audience.rs",
     "src/runtime/no_demo.rs",
     "src/runtime/run.rs",

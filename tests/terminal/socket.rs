@@ -81,7 +81,7 @@ fn garbage_gets_an_error_and_the_next_caller_an_answer() {
         (b"GET / HTTP/1.1\r\n\r\n", "this is no call"),
         (b"\xff\xfe\x00\n", "this is no call"),
         (b"{\"version\":1,\"call\":\"sing\"}\n", "no such call"),
-        (b"{\"version\":1,\"call\":\"order\",\"request\":{\"restart\":{}}}\n", "no such call"),
+        (b"{\"version\":1,\"call\":\"order\",\"verb\":\"restart\"}\n", "no such call"),
         (b"{\"version\":7,\"call\":\"status\"}\n", "this mpswarden speaks 1"),
         (b"{\"version\":1,\"call\":\"status\"}", "its end of line is missing"),
     ] {
@@ -136,7 +136,7 @@ fn what_the_core_refuses_ends_with_69_and_its_sentence() {
         assert_eq!((code, out.as_str()), (69, ""), "{words:?}: {err}");
         assert!(err.starts_with("mpswarden: ") && err.trim_end().len() > 20, "{err}");
     }
-    let stop = raw(&socket(&scene), b"{\"version\":1,\"call\":\"order\",\"request\":\"stop\"}\n");
+    let stop = raw(&socket(&scene), b"{\"version\":1,\"call\":\"order\",\"verb\":\"stop\"}\n");
     assert!(refusal(&stop).1.contains("SIGTERM"), "{stop}");
     assert_eq!(watchdog.engines(), before);
 }

@@ -54,7 +54,7 @@ fn what_is_ordered_arrives_as_it_was_written() {
     let player = Player::answering(|call| {
         let expected = json!({
             "version": 1, "call": "order", "dry_run": true,
-            "request": { "hold": { "group": null, "lasts": { "secs": 7200, "nanos": 0 }, "reason": "new model" } },
+            "verb": "hold", "lasts_seconds": 7200.0, "reason": "new model",
         });
         assert_eq!(call, &expected);
         ok(&json!({ "steps": [], "goals": [] }))

@@ -8,8 +8,7 @@ use super::words::words;
 use super::{EngineKey, EngineName, GroupName, Tier};
 
 /// An order. `None` for a group means every group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// End all groups in order, engines in reverse, then the daemons; the watchdog ends then.
     Stop,

@@ -169,7 +169,7 @@ pub struct RecoveryStatus {
     pub reason: Option<Reason>,
     /// The step it is in.
     pub step: RecoveryStep,
-    /// Time since which it is on its way.
+    /// When its latest attempt was decided: a higher tier, another try and an operator's `resume` are a new one.
     pub since: Moment,
     /// When the next try is due; `None`: nothing waits for a time.
     #[serde(default)]

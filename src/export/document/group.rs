@@ -82,10 +82,10 @@ struct RecoveryDocument {
     reason: Option<Word<Reason>>,
     /// The step that it is in.
     step: Word<RecoveryStep>,
-    /// When it was decided.
+    /// When its latest attempt was decided: a higher tier, another try and a `resume` are a new one.
     #[schemars(extend("format" = "date-time"))]
     since: String,
-    /// When it was decided, in seconds since 1970.
+    /// When its latest attempt was decided, in seconds since 1970.
     since_timestamp_seconds: f64,
     /// When the next try is due; null: nothing waits for a time.
     #[schemars(extend("format" = "date-time"))]

@@ -102,7 +102,7 @@ impl GpuHealth {
     /// An Xid of it.
     pub(crate) fn xid(&mut self, xid: u32, now: Moment) {
         match meaning(xid) {
-            Meaning::Gone => self.lost(format!("Xid {xid} at {now} s since boot: it has fallen off the bus"), now),
+            Meaning::Gone => self.lost(format!("Xid {xid}: it has fallen off the bus"), now),
             Meaning::NeedsReset => self.doubt(xid, Some(Kind::ResetNeeded(Cure::Reset)), now),
             Meaning::ActionChanged => self.doubt(xid, None, now),
             Meaning::Evidence => {}
@@ -151,7 +151,7 @@ impl GpuHealth {
         let doubt = self.doubt.take_if(|doubt| doubt.since <= asked);
         match (word, &doubt) {
             (Some(action), _) => match kind_of(action) {
-                Some(kind) => self.ails(kind, wanted(action, doubt.as_ref(), now), now),
+                Some(kind) => self.ails(kind, wanted(action, doubt.as_ref()), now),
                 None => self.is_well(asked),
             },
             (None, Some(doubt)) => {
@@ -211,7 +211,7 @@ impl GpuHealth {
             (154, _) => "the driver announced that it needs a reset",
             _ => "it goes with a GPU that needs a reset",
         };
-        self.ails(kind, format!("Xid {} at {} s since boot: {says}; {why}", doubt.xid, doubt.since), now);
+        self.ails(kind, format!("Xid {}: {says}; {why}", doubt.xid), now);
         if let Some(ailment) = &mut self.ailment {
             ailment.since = ailment.since.min(doubt.since);
         }
@@ -244,9 +244,9 @@ fn kind_of(action: RecoveryAction) -> Option<Kind> {
     }
 }
 
-fn wanted(action: RecoveryAction, doubt: Option<&Doubt>, now: Moment) -> String {
-    let after = doubt.map_or_else(String::new, |doubt| format!(", after Xid {} at {} s", doubt.xid, doubt.since));
-    format!("NVML shows the recovery action {action} since {now} s since boot{after}")
+fn wanted(action: RecoveryAction, doubt: Option<&Doubt>) -> String {
+    let after = doubt.map_or_else(String::new, |doubt| format!(", after Xid {}", doubt.xid));
+    format!("NVML shows the recovery action {action}{after}")
 }
 
 #[cfg(test)]

@@ -162,14 +162,10 @@ impl Watchdog {
                 self.tell_what_the_driver_wants(&gpu, action, effects);
             }
             Observation::GpuLost { gpu, why } => {
-                self.gpu_health(&gpu, |health, now| {
-                    health.lost(format!("NVML says at {now} s since boot: {why}"), now)
-                });
+                self.gpu_health(&gpu, |health, now| health.lost(format!("NVML says: {why}"), now));
             }
             Observation::GpuResetNeeded { gpu, why } => {
-                self.gpu_health(&gpu, |health, now| {
-                    health.reset_needed(format!("NVML says since {now} s since boot: {why}"), now)
-                });
+                self.gpu_health(&gpu, |health, now| health.reset_needed(format!("NVML says: {why}"), now));
             }
             Observation::RecoveryAction { gpu, action } => {
                 self.gpu_health(&gpu, |health, now| health.announced(action, now));

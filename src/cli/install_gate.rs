@@ -1,0 +1,31 @@
+//! `mpswarden gate --install`: writes the gate's static program, whole or not at all.
+
+use std::fs::Permissions;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::exit::ExitStatus;
+use super::terminal::tell;
+use crate::gate::PROGRAM;
+
+/// Writes it in the place of what is there.
+pub fn install_gate(file: &Path) -> ExitCode {
+    match install(file) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&format!("mpswarden: {} can't be written: {error}", file.display()));
+            ExitStatus::Unavailable.into()
+        }
+    }
+}
+
+fn install(file: &Path) -> io::Result<()> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut beside = tempfile::NamedTempFile::new_in(directory)?;
+    beside.write_all(PROGRAM)?;
+    beside.as_file().set_permissions(Permissions::from_mode(0o755))?;
+    beside.persist(file)?;
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! What a group lacks before another engine may start in it. Pure.
+
+use std::time::Duration;
+
+use super::client::wire::Lack;
+use crate::model::{GroupName, GroupState, GroupStatus, Moment, RecoveryStep, ServerState, Status};
+
+/// A status that is older says nothing: the loop makes one each second.
+const STALE: Duration = Duration::from_secs(10);
+
+/// What is lacking first, and why, in words. `memory`: bytes that must be free.
+pub(super) fn lacking(status: &Status, name: &GroupName, memory: Option<u64>, now: Moment) -> Option<(Lack, String)> {
+    let age = now.since(status.at);
+    if age > STALE {
+        return Some((Lack::Watchdog, format!("it has seen nothing for {} s", age.as_secs())));
+    }
+    let Some(group) = status.group(name.as_str()) else {
+        return Some((Lack::Watchdog, format!("it has no group {name} any more")));
+    };
+    daemon(group)
+        .or_else(|| recovery(group))
+        .or_else(|| server(group))
+        .or_else(|| memory.and_then(|memory| no_room(status, group, memory)))
+}
+
+fn daemon(group: &GroupStatus) -> Option<(Lack, String)> {
+    let why = match group.control_up {
+        Some(true) => return None,
+        Some(false) => "the control daemon does not answer",
+        None if group.state == GroupState::Stopped => "the group is stopped",
+        None => "the control daemon is not up",
+    };
+    Some((Lack::Daemon, why.to_owned()))
+}
+
+fn server(group: &GroupStatus) -> Option<(Lack, String)> {
+    (group.server != ServerState::Active).then(|| (Lack::Server, format!("the server is {}, not active", group.server)))
+}
+
+/// Nobody starts while old processes end and their memory comes back; once the group's own engines start, others may.
+fn recovery(group: &GroupStatus) -> Option<(Lack, String)> {
+    if let Some((reason, _)) = &group.held {
+        return Some((Lack::Recovery, format!("the group is held ({reason})")));
+    }
+    let recovery = group.recovery.as_ref()?;
+    let starts = matches!(recovery.step, RecoveryStep::Start | RecoveryStep::Ready);
+    (!starts).then(|| (Lack::Recovery, format!("all engines are restarted, step {}", recovery.step)))
+}
+
+fn no_room(status: &Status, group: &GroupStatus, memory: u64) -> Option<(Lack, String)> {
+    let gpu = status.gpus.iter().find(|gpu| gpu.identity.uuid == group.gpu);
+    let free = gpu.and_then(|gpu| Some(gpu.identity.memory_total?.saturating_sub(gpu.memory_used?)));
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    match free {
+        Some(free) if free >= memory => None,
+        Some(free) => Some((Lack::Memory, format!("{:.1} GiB are free, {:.1} GiB are needed", gib(free), gib(memory)))),
+        None => Some((Lack::Memory, "how much is free is not known".to_owned())),
+    }
+}

@@ -1,0 +1,41 @@
+//! The product on hosts as people have them (README.md beside this file says how): the package under a real systemd, the
+//! image in a container. Python plays them, so that they run over any package without a build.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use crate::deploy::package_of;
+use crate::support::needs;
+
+/// Exit status of a play that this machine can't have.
+const SKIPPED: i32 = 77;
+
+/// Plays it, unless a program is missing, or this machine can't have it.
+fn play(script: &str, arguments: &[&Path]) {
+    let Some(python) = needs::program("python3", "python3") else { return };
+    let mut command = Command::new(python);
+    command.arg(Path::new("tests/hosts").join(script)).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = command.env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let required = std::env::var_os("MPSWARDEN_REQUIRE_ALL").is_some_and(|value| value == "1");
+    if output.status.code() == Some(SKIPPED) && !required {
+        // Not eprintln!, which the harness swallows for tests that pass.
+        let _ = writeln!(std::io::stderr(), "{script}: {said}");
+        return;
+    }
+    assert!(output.status.success(), "{script}: {}\n{said}", output.status);
+}
+
+#[test]
+fn the_package_lives_on_a_debian_with_systemd_from_its_installation_to_its_purge() {
+    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let Some(old) = package_of(old.path(), "0.1.0-1").map(|package| (old, package)) else { return };
+    let Some(new) = package_of(new.path(), "0.1.0-2").map(|package| (new, package)) else { return };
+    play("systemd.py", &[&old.1, &new.1]);
+}
+
+#[test]
+fn the_image_runs_by_the_command_that_the_documentation_shows() {
+    play("container.py", &[Path::new(env!("CARGO_BIN_EXE_mpswarden"))]);
+}
