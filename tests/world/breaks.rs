@@ -75,6 +75,8 @@ pub enum Break {
     Unaskable(usize, bool),
     /// Servers end before they are ready, with these words; `None`: they start.
     ServerFails(usize, Option<String>),
+    /// The next server that starts neither gets ready nor ends.
+    NextServerHangs(usize),
     /// The daemon's log has no names for clients.
     Nameless(usize),
     /// This server lets no client in any more.
@@ -194,6 +196,7 @@ impl World {
                 let place = LinePlace { file: format!("{}.log", engine.engine), byte: 0 };
                 self.observe(Observation::Said { engine, saying, place });
             }
+            Break::NextServerHangs(group) => self.groups[group].next_server_hangs = true,
             Break::NoControl(group, gone) => self.groups[group].cannot_start_control = gone,
             Break::DoesNotHeal(group) => self.groups[group].does_not_heal = true,
             Break::Make(group, engine, knob) => self.make(group, engine, knob),

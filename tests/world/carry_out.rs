@@ -259,7 +259,9 @@ impl World {
             self.groups[group].server = Some(Server { pid, state: ServerState::Initializing });
             self.groups[group].does_not_heal = false;
             self.log(group, ServerLine::Starting { server: pid, uid: super::UID });
-            self.later(ms(270), Happening::ServerReady(group, pid));
+            if !std::mem::take(&mut self.groups[group].next_server_hangs) {
+                self.later(ms(270), Happening::ServerReady(group, pid));
+            }
         }
         self.later(ms(2), Happening::Finish(id, Outcome::Done));
     }

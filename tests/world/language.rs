@@ -27,6 +27,7 @@ const FORMS: &[Form] = &[
     ("server-in-teardown", |it| Break::Teardown(it.group)),
     ("server-does-not-heal", |it| Break::DoesNotHeal(it.group)),
     ("server-cannot-start ...", |it| Break::ServerFails(it.group, Some(it.rest()))),
+    ("next-server-hangs", |it| Break::NextServerHangs(it.group)),
     ("server-can-start", |it| Break::ServerFails(it.group, None)),
     ("server-evicts ENGINE", |it| Break::Evicts(it.group, it.engine(0))),
     ("newcomers-hang", |it| Break::NewcomersHang(it.group)),

@@ -139,6 +139,8 @@ struct Group {
     /// It is being stopped as a whole: no sibling needs to be spared.
     stopping: bool,
     cannot_start_control: bool,
+    /// The next server neither gets ready nor ends.
+    next_server_hangs: bool,
     does_not_heal: bool,
     /// When each control command was given.
     commands: Vec<Moment>,
@@ -583,6 +585,7 @@ impl Group {
             strays: BTreeSet::new(),
             stopping: false,
             cannot_start_control: false,
+            next_server_hangs: false,
             does_not_heal: false,
             commands: Vec::new(),
         }

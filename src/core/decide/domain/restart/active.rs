@@ -64,7 +64,9 @@ impl Domain {
             return false;
         };
         if failed.tries < TRIES {
-            return failed.tries > 0;
+            // The last try has its time; a server that neither gets ready nor ends after it is waited for as any is.
+            let tried = |at: Moment| turn.now.since(at) < NEW_ACTIVE_BOUND;
+            return failed.tries > 0 && restart.asked_to_start.is_none_or(tried);
         }
         if restart.tier == Tier::Clients {
             let reason = restart.reason.unwrap_or(Fault::ServerStuck.into());
