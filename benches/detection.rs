@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use mpswarden::host::clock;
-use mpswarden::host::follow::{self, Start};
+use mpswarden::host::follow::{self, Length, Start};
 use mpswarden::model::{Moment, Report};
 use mpswarden::observe::daemon_log::DaemonLog;
 use nix::sys::signal::{Signal, killpg};
@@ -133,7 +133,8 @@ fn mpswarden(rounds: usize) -> Histogram<u64> {
                     sender.send(Report::Observed(observation)).unwrap();
                 }
             };
-            panic!("{}", follow::follow(&path, Start::End, follow::DEFAULT_LIMIT, || {}, on_line).await);
+            let length = Length::Truncated(follow::DEFAULT_LIMIT);
+            panic!("{}", follow::follow(&path, Start::End, length, || {}, on_line).await);
         });
         let takes = Stand::serving(1, ENGINES, Moment::ZERO).now().since(Moment::ZERO);
         let mut seen = histogram();

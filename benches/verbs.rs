@@ -16,7 +16,7 @@ use hdrhistogram::Histogram;
 use mpswarden::act::{Executor, OwnerMark};
 use mpswarden::host::{clock, reaper};
 use mpswarden::model::{
-    Action, ActionId, ControlLaunch, DomainId, EngineKind, EngineLaunch, EngineName, GpuNamedBy, GroupLaunch,
+    Action, ActionId, ControlLaunch, Custody, DomainId, EngineKind, EngineLaunch, EngineName, GpuNamedBy, GroupLaunch,
     MetricsPlace, Outcome, ProcessId, Report, SentAction,
 };
 use tokio::runtime::Builder;
@@ -140,11 +140,19 @@ fn launch(directory: &Path, domain: &DomainId, engines: &[EngineName]) -> GroupL
         device_memory_limit: None,
         probe: false,
         memory_max: None,
+        found: None,
     };
     let control = ControlLaunch {
         binary: directory.join("control"),
         pipe_directory: directory.join("pipe"),
         log_directory: directory.join("log"),
+        custody: Custody::Own,
     };
-    GroupLaunch { domain: domain.clone(), gpu: "GPU-0".into(), control, engines: engines.iter().map(engine).collect() }
+    GroupLaunch {
+        domain: domain.clone(),
+        gpu: "GPU-0".into(),
+        control,
+        outputs: directory.join("log"),
+        engines: engines.iter().map(engine).collect(),
+    }
 }

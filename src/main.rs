@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             mpswarden::gate::client::main(argv.into_iter().skip_while(|word| word != "gate").skip(1))
         }
         Command::Client(command) => cli::client(command, control_socket.or_else(cli::socket_of_environment)),
-        Command::Run(options) => match cli::read(|| config::load(&options.config)) {
+        Command::Run(options) => match cli::read(|| options.configuration()) {
             Ok(configuration) => {
                 runtime::run(configuration, options, control_socket.or_else(cli::socket_of_environment))
             }

@@ -114,7 +114,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("group.mode", "\"enfroce\""),
     ("group.mps", "unknown"),
     ("group.mps.binary", "\"bin/control\""),
-    ("group.mps.control", "\"attach\""),
+    ("group.mps.control", "\"leave\""),
     ("group.mps.pipe_directory", "\"/run/../x\""),
     ("group.mps.log_directory", "\"\""),
     ("group.policy", "unknown"),

@@ -128,16 +128,16 @@ fn tell_probe(shared: &Shared, engine: &Member, why: Option<String>) {
 }
 
 fn log_of(group: &GroupLaunch, engine: &EngineLaunch) -> PathBuf {
-    group.control.log_directory.join(format!("{}.log", engine.member.engine))
+    group.outputs.join(format!("{}.log", engine.member.engine))
 }
 
 /// An engine that can't write its output may end for it, and its own words of that have no place to go either.
 fn tell_of_no_room(group: &GroupLaunch) {
-    let directory = &group.control.log_directory;
+    let directory = &group.outputs;
     if let Some(left) = room::left(directory).filter(|left| *left < LITTLE_ROOM) {
         let (directory, left) = (directory.display(), left >> 10);
         tracing::warn!(
-            "the file system of log_directory {directory} is full ({left} KiB are left): what engines and the daemon write \
+            "the file system of {directory} is full ({left} KiB are left): what engines and the daemon write \
              is lost, and some end for it; make room there"
         );
     }

@@ -110,7 +110,7 @@ pub(super) fn of_hook(own: Environment, call: &Call, owner: &OwnerMark) -> Envir
 fn of_group(mut environment: Environment, group: &GroupLaunch, owner: &OwnerMark) -> Environment {
     environment.retain(|name, _| OUR_SUPERVISORS.iter().all(|ours| name != ours) && name != START_VARIABLE);
     environment.insert("CUDA_MPS_PIPE_DIRECTORY".into(), group.control.pipe_directory.clone().into());
-    environment.insert("CUDA_MPS_LOG_DIRECTORY".into(), group.control.log_directory.clone().into());
+    environment.insert("CUDA_MPS_LOG_DIRECTORY".into(), group.outputs.clone().into());
     environment.insert(VISIBLE.into(), group.gpu.as_str().into());
     environment.insert(OWNER_VARIABLE.into(), owner.state_directory.clone().into());
     environment

@@ -12,7 +12,7 @@ use super::engine::Start;
 use super::environment::Variables;
 use super::launches::Launches;
 use super::shared::{OwnerMark, PrepareError, Shared, engines_of, make_directories};
-use super::{control_daemon, engine, gone, kill, save, server, stop, terminate};
+use super::{control_daemon, engine, find_control, find_engine, gone, kill, save, server, stop, terminate};
 use crate::host::cgroup::Cgroups;
 use crate::host::clock;
 use crate::host::probe_place::ProbePlace;
@@ -63,6 +63,7 @@ impl Executor {
                     Some(file) => start_with_file(&shared, id, start, file),
                 }
             }
+            Action::FindEngine { instance } => shared.finish(id, find_engine::find(&shared, &instance)),
             Action::WatchServer { domain, server } => {
                 let (outcome, watch) = server::watch(&shared, &domain, server);
                 shared.finish(id, outcome);
@@ -91,7 +92,8 @@ impl Executor {
 
     /// Forgets groups and engines that are not named and of which nothing lives.
     pub fn keep(&self, launches: &[GroupLaunch]) {
-        let running = self.shared.running();
+        let mut running = self.shared.running();
+        running.attached.retain(|domain, _| launches.iter().any(|launch| launch.domain == *domain));
         let runs = |domain: &DomainId| running.daemons.get(domain).is_some_and(|held| !held.is_gone());
         self.shared.launches.retain(|domain| runs(domain) || launches.iter().any(|launch| launch.domain == *domain));
         self.shared.trees.keep(&engines_of(launches).collect());
@@ -181,6 +183,7 @@ async fn by(deadline: Moment, outcome: impl Future<Output = Outcome>) -> Outcome
 async fn verb(shared: &Arc<Shared>, action: Action, deadline: Moment) -> Outcome {
     match action {
         Action::StartControl { domain } => control_daemon::start(shared, &domain).await,
+        Action::FindControl { domain } => find_control::find(shared, &domain).await,
         Action::StopControl { domain, grace, server } => control_daemon::stop(shared, &domain, grace, server).await,
         Action::StartServer { domain } => server::start(shared, &domain).await,
         Action::KillEngines { domain, engines, strays } => {
@@ -197,6 +200,7 @@ async fn verb(shared: &Arc<Shared>, action: Action, deadline: Moment) -> Outcome
         | Action::Fence { .. }
         | Action::Save { .. }
         | Action::WatchServer { .. }
+        | Action::FindEngine { .. }
         | Action::StartEngine { .. } => Outcome::Failed { why: "carried out elsewhere".into() },
     }
 }

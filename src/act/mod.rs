@@ -4,6 +4,8 @@ mod control_daemon;
 mod engine;
 mod environment;
 mod executor;
+mod find_control;
+mod find_engine;
 mod gone;
 mod hooks;
 mod kill;

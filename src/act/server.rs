@@ -44,7 +44,10 @@ pub(super) fn watch(
         Ok(Some(held)) if !held.is_gone() => {
             let held = Arc::new(held);
             shared.running().servers.insert(domain.clone(), held.clone());
-            shared.note(Owner::Server(domain.clone()), &held, None);
+            // What others run is nothing that the next run may end.
+            if shared.launch(domain).is_ok_and(|launch| !launch.control.custody.is_others()) {
+                shared.note(Owner::Server(domain.clone()), &held, None);
+            }
             let process = held.id;
             (Outcome::Started { process }, Some(report_end(shared.clone(), domain.clone(), held)))
         }

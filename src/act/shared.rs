@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::find_control::Attached;
 use super::launches::Launches;
 use crate::files::{self, Holds};
 use crate::host::cgroup::Cgroups;
@@ -62,6 +63,8 @@ pub(super) struct Shared {
 pub(super) struct Running {
     pub daemons: BTreeMap<DomainId, Arc<Pidfd>>,
     pub servers: BTreeMap<DomainId, Arc<Pidfd>>,
+    /// Control daemons that others run.
+    pub attached: BTreeMap<DomainId, Attached>,
     record: Record,
     /// Starts that wait for their environment file.
     begun: BTreeMap<Member, ActionId>,
@@ -201,6 +204,9 @@ pub fn prepare(state_directory: &Path, launches: &[GroupLaunch]) -> Result<(), P
 
 /// The directories of a group. Engines of other users must reach the daemon's sockets.
 pub(super) fn make_directories(group: &GroupLaunch) -> Result<(), PrepareError> {
+    if group.control.custody.is_others() {
+        return make_directory("the directory of engines' outputs", &group.outputs, 0o755, Holds::Files);
+    }
     let has_users = group.engines.iter().any(|engine| engine.user.is_some());
     let pipe_mode = if has_users { 0o755 } else { 0o700 };
     make_directory("pipe_directory", &group.control.pipe_directory, pipe_mode, Holds::Sockets)?;

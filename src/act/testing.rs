@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::shared::OwnerMark;
-use crate::model::{ControlLaunch, DomainId, EngineLaunch, GroupLaunch, Member};
+use crate::model::{ControlLaunch, Custody, DomainId, EngineLaunch, GroupLaunch, Member};
 
 /// A group below `directory` whose engines `e0`, `e1` and so on are shell scripts. Its name is its own:
 /// all tests are one process, which adopts the orphans of all.
@@ -28,6 +28,7 @@ pub(super) fn group(directory: &Path, scripts: &[&str]) -> GroupLaunch {
         device_memory_limit: None,
         probe: false,
         memory_max: None,
+        found: None,
     };
     let engines = scripts.iter().enumerate().map(engine).collect();
     GroupLaunch {
@@ -37,7 +38,9 @@ pub(super) fn group(directory: &Path, scripts: &[&str]) -> GroupLaunch {
             binary: directory.join("control"),
             pipe_directory: directory.join("pipe"),
             log_directory: directory.join("log"),
+            custody: Custody::Own,
         },
+        outputs: directory.join("log"),
         engines,
     }
 }

@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::attached::attached;
 use super::client_arguments::ClientCommand;
 #[cfg(feature = "demo")]
 use super::demo_arguments::DemoOptions;
@@ -15,7 +16,7 @@ use super::init::InitOptions;
 #[cfg(not(feature = "demo"))]
 use super::no_demo_arguments::DemoOptions;
 use super::study_arguments::StudyOptions;
-use crate::config::{self, Configuration};
+use crate::config::{self, Configuration, Problems};
 
 /// The watchdog and Prometheus exporter for NVIDIA MPS groups.
 #[derive(Debug, Parser)]
@@ -90,8 +91,15 @@ pub struct CheckOptions {
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct RunOptions {
     /// The configuration.
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "attach", conflicts_with = "attach")]
+    pub config: Option<PathBuf>,
+    /// Instead of a configuration: look after the control daemon in this pipe directory, which others run, and after its
+    /// clients; change nothing.
+    #[arg(long, value_name = "PIPE_DIRECTORY")]
+    pub attach: Option<PathBuf>,
+    /// The GPU of that daemon, an index or a UUID [default: the one that it was given, or the only one there is].
+    #[arg(long, value_name = "GPU", requires = "attach")]
+    pub gpu: Option<String>,
     /// Where HTTP listens, in place of the configuration's addresses; may be given several times.
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
     pub listen: Vec<SocketAddr>,
@@ -138,6 +146,14 @@ impl Arguments {
 }
 
 impl RunOptions {
+    /// The configuration that was named, or that of the daemon that is there; or everything that is wrong with it.
+    pub fn configuration(&self) -> Result<Configuration, Problems> {
+        match (&self.config, &self.attach) {
+            (Some(file), _) => config::load(file),
+            (None, attach) => attached(attach.as_deref().unwrap_or(Path::new(".")), self.gpu.as_deref()),
+        }
+    }
+
     /// The addresses that HTTP listens on: the command line's, else the configuration's.
     pub fn listen_addresses(&self, configuration: &Configuration) -> Vec<SocketAddr> {
         match self.listen.is_empty() {

@@ -1,6 +1,7 @@
 //! The command line: its arguments, what is asked of a running watchdog, and what a terminal shows. It decides nothing.
 
 mod arguments;
+mod attached;
 mod bundle;
 mod check;
 mod choice;

@@ -147,6 +147,7 @@ impl Changes {
         let fixed = [
             ("gpu", was.gpu == is.gpu),
             ("mps.binary", was.control.binary == is.control.binary),
+            ("mps.control", was.control.custody == is.control.custody),
             ("mps.pipe_directory", was.control.pipe_directory == is.control.pipe_directory),
             ("mps.log_directory", was.control.log_directory == is.control.log_directory),
             ("the user of its engines", user(was) == user(is)),

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::configuration::{Configuration, EngineConfiguration, GroupConfiguration};
+use super::configuration::{Configuration, EngineConfiguration, GroupConfiguration, RunBy};
 use super::problem::{Places, Problem};
 use super::resolve::{apart_log_directory, apart_pipe_directory};
 use super::values::{SOCKET_PATH, authority, host_of};
+use crate::decide::policy::{IsolationMode, UnknownClients};
 
 /// Inverse of the largest part of the time that may be sampled.
 const MOST_SAMPLED: u32 = 20;
@@ -26,6 +27,7 @@ pub(super) fn contradictions(configuration: &Configuration) -> Vec<Problem> {
         backoff(&configuration.places, &path, group, &mut problems);
         windows(&configuration.places, &path, group, &mut problems);
         users(&configuration.places, &path, group, &mut problems);
+        attached(&configuration.places, &path, group, &mut problems);
     }
     problems
 }
@@ -97,7 +99,8 @@ fn directories(configuration: &Configuration, problems: &mut Vec<Problem>) {
             if !twin || configuration.places.at.contains_key(&path) {
                 directories.claim("directory", &directory.display().to_string(), path.clone(), hint);
                 let mut earlier = configuration.groups[..index].iter().map(|other| &other.mps);
-                if earlier.any(|other| [&other.pipe_directory, &other.log_directory].contains(&directory)) {
+                let twice = earlier.any(|other| [&other.pipe_directory, &other.log_directory].contains(&directory));
+                if twice || mps.run_by == RunBy::Others {
                     continue;
                 }
                 // That of the group's second side.
@@ -141,7 +144,11 @@ fn engines(configuration: &Configuration) -> impl Iterator<Item = (String, &Engi
 
 fn socket_path(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
     // That of the second side is the longer one.
-    let socket = apart_pipe_directory(&group.mps.pipe_directory).join("control");
+    let directory = match group.mps.run_by {
+        RunBy::Us => apart_pipe_directory(&group.mps.pipe_directory),
+        RunBy::Others => group.mps.pipe_directory.clone(),
+    };
+    let socket = directory.join("control");
     let length = socket.as_os_str().len();
     if length > SOCKET_PATH {
         let what = format!("the socket {} has {length} bytes, {SOCKET_PATH} at most", socket.display());
@@ -174,6 +181,27 @@ fn injections(configuration: &Configuration, problems: &mut Vec<Problem>) {
             let hint = "take the variable out, or set overlap = \"off\": CUDA loads one of them";
             problems.push(configuration.places.problem(&format!("{path}.overlap"), what, hint));
         }
+    }
+}
+
+/// What is not done under a control daemon that others run.
+fn attached(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
+    if group.mps.run_by == RunBy::Us {
+        return;
+    }
+    let name = &group.name;
+    if group.isolation.mode == IsolationMode::Enforce {
+        let what = format!(
+            "isolation.mode of {name} is \"enforce\", and its control daemon is others': a second one beside it is not \
+             started"
+        );
+        problems.push(places.problem(&format!("{path}.isolation.mode"), what, "set \"off\" or \"observe\""));
+    }
+    if group.unknown_clients == UnknownClients::KillOnFault {
+        let what = format!(
+            "unknown_clients of {name} is \"kill_on_fault\", and its control daemon is others': its clients may be theirs"
+        );
+        problems.push(places.problem(&format!("{path}.policy.unknown_clients"), what, "set \"report\""));
     }
 }
 

@@ -67,7 +67,7 @@ pub struct GroupConfiguration {
     pub baselines: PathBuf,
     /// Restarts and their limits.
     pub recovery: RecoveryPolicy,
-    /// Engines, in the order of their start; at least one.
+    /// Engines, in the order of their start; at least one, unless others run the control daemon.
     pub engines: Vec<EngineConfiguration>,
 }
 
@@ -104,9 +104,31 @@ impl GpuNaming {
     }
 }
 
-/// A control daemon of our own.
+/// Who runs a group's control daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunBy {
+    /// mpswarden starts and stops it.
+    #[default]
+    Us,
+    /// Others do: it is found, watched and asked.
+    Others,
+}
+
+impl RunBy {
+    /// The word that the file has for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RunBy::Us => "own",
+            RunBy::Others => "attach",
+        }
+    }
+}
+
+/// A group's control daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MpsConfiguration {
+    /// Whether it is ours or others' to run.
+    pub run_by: RunBy,
     /// `nvidia-cuda-mps-control`, found on PATH, or a path.
     pub binary: PathBuf,
     /// CUDA_MPS_PIPE_DIRECTORY, unique.
@@ -192,6 +214,14 @@ impl Configuration {
     /// Where a group's baselines are, if the file does not say: under the state directory.
     pub(super) fn default_baselines(state_directory: &Path, group: &str) -> PathBuf {
         state_directory.join("baselines").join(format!("{group}.json"))
+    }
+
+    /// Where a group's engines write their outputs: beside the logs of its control daemon, unless those are of others.
+    pub fn outputs_directory(&self, group: &GroupConfiguration) -> PathBuf {
+        match group.mps.run_by {
+            RunBy::Us => group.mps.log_directory.clone(),
+            RunBy::Others => self.state_directory.join("outputs").join(group.name.as_str()),
+        }
     }
 
     /// What is wrong with the value of a key on this machine, with its place in the file.

@@ -84,7 +84,7 @@ fn group(out: &mut Lines, group: &GroupConfiguration) {
     out.line("mode", text(group.mode.as_str()));
     out.header("[group.mps]");
     out.line("binary", path(&group.mps.binary));
-    out.line("control", text("own"));
+    out.line("control", text(group.mps.run_by.as_str()));
     out.line("pipe_directory", path(&group.mps.pipe_directory));
     out.line("log_directory", path(&group.mps.log_directory));
     out.header("[group.policy]");

@@ -13,7 +13,7 @@ use crate::model::{Baseline, BaselineSource, EngineKind, EngineName, Fault, GpuU
 use super::check;
 use super::configuration::{
     Configuration, DEFAULT_LISTEN, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, Hooks,
-    MpsConfiguration, Web,
+    MpsConfiguration, RunBy, Web,
 };
 use super::guess::{fixes_its_memory, guess_kind};
 use super::problem::{Problem, Problems};
@@ -28,6 +28,10 @@ const STARTS: [(&str, StartOrder); 3] =
 
 /// NVML where the configuration names no other.
 pub const DEFAULT_NVML_LIBRARY: &str = "libnvidia-ml.so.1";
+/// Where a control daemon has its sockets unless it was told otherwise.
+const PIPE_OF_OTHERS: &str = "/tmp/nvidia-mps";
+/// Where it has its logs unless it was told otherwise.
+pub const LOGS_OF_OTHERS: &str = "/var/log/nvidia-mps";
 /// Least time after which growth of memory says something.
 const SHORTEST_LEAK: Duration = Duration::from_secs(20);
 /// CUDA names GPUs by it.
@@ -122,16 +126,17 @@ fn group(group: Section, state_directory: &Path) -> GroupConfiguration {
     let (faults, unknown_clients) = policy(group.table("policy"));
     let (engines, given): (Vec<_>, Vec<_>) = group.tables("engine").into_iter().map(engine).unzip();
     let (overlap, baselines) = overlap(group.table("overlap"), given.concat());
-    if engines.is_empty() && !group.has("engine") {
+    let mps = mps(group.table("mps"), &name);
+    if engines.is_empty() && !group.has("engine") && mps.run_by == RunBy::Us {
         group.missing("the group has no [[group.engine]]", "add the engines that share the GPU");
     }
     let configuration = GroupConfiguration {
         gpu: group.required("gpu", "a UUID of nvidia-smi -L, or an index", gpu).unwrap_or(GpuChoice::Index(0)),
         mode: group.required("mode", mode_hint, |value| word(value, &MODES)).unwrap_or(Mode::Enforce),
-        mps: mps(group.table("mps"), &name),
         faults,
         unknown_clients,
-        isolation: isolation(group.table("isolation")),
+        isolation: isolation(group.table("isolation"), mps.run_by),
+        mps,
         overlap,
         baselines: baselines.unwrap_or_else(|| Configuration::default_baselines(state_directory, &name)),
         recovery: recovery(group.table("recovery"), &engines),
@@ -154,16 +159,18 @@ fn gpu(value: &toml::de::DeValue<'_>) -> Reading<GpuChoice> {
 }
 
 fn mps(mps: Section, group: &str) -> MpsConfiguration {
-    let own = |value: &toml::de::DeValue<'_>| match value.as_str() {
-        Some("attach") => wrong("= \"attach\" is not supported yet", "\"own\": mpswarden starts the control daemon"),
-        _ => word(value, &[("own", ())]),
+    let ways = [RunBy::Us, RunBy::Others].map(|way| (way.as_str(), way));
+    let run_by = mps.optional("control", |value| word(value, &ways)).unwrap_or_default();
+    let usual = |ours: &str, others: &str| match run_by {
+        RunBy::Us => PathBuf::from(ours).join(group),
+        RunBy::Others => PathBuf::from(others),
     };
-    mps.optional("control", own);
-    let below = |directory: &str| PathBuf::from(directory).join(group);
+    let [pipe, log] = [usual("/run/mpswarden", PIPE_OF_OTHERS), usual("/var/log/mpswarden", LOGS_OF_OTHERS)];
     let configuration = MpsConfiguration {
+        run_by,
         binary: mps.optional("binary", program).unwrap_or_else(|| "nvidia-cuda-mps-control".into()),
-        pipe_directory: mps.optional("pipe_directory", path).unwrap_or_else(|| below("/run/mpswarden")),
-        log_directory: mps.optional("log_directory", path).unwrap_or_else(|| below("/var/log/mpswarden")),
+        pipe_directory: mps.optional("pipe_directory", path).unwrap_or(pipe),
+        log_directory: mps.optional("log_directory", path).unwrap_or(log),
     };
     mps.finish();
     configuration
@@ -183,11 +190,15 @@ fn policy(policy: Section) -> (BTreeMap<Fault, Mode>, UnknownClients) {
     (faults, unknown_clients.unwrap_or(UnknownClients::Report))
 }
 
-fn isolation(isolation: Section) -> IsolationPolicy {
+/// Isolation: off under a control daemon of others, unless the file says otherwise.
+fn isolation(isolation: Section, run_by: RunBy) -> IsolationPolicy {
     let modes = [("enforce", IsolationMode::Enforce), ("observe", IsolationMode::Observe), ("off", IsolationMode::Off)];
     let quarantines =
         [("apart", Quarantine::Apart), ("outside", Quarantine::Outside), ("stopped", Quarantine::Stopped)];
-    let usual = IsolationPolicy::default();
+    let usual = match run_by {
+        RunBy::Us => IsolationPolicy::default(),
+        RunBy::Others => IsolationPolicy { mode: IsolationMode::Off, ..IsolationPolicy::default() },
+    };
     let configuration = IsolationPolicy {
         mode: isolation.optional("mode", |value| word(value, &modes)).unwrap_or(usual.mode),
         window: isolation.optional("window", some_duration).unwrap_or(usual.window),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, User, access};
 
-use super::configuration::{Configuration, EngineConfiguration};
+use super::configuration::{Configuration, EngineConfiguration, RunBy};
 use super::problem::{Places, Problem};
 use crate::files::{self, Holds, Links, NoProgram};
 
@@ -35,6 +35,7 @@ pub(super) fn refused(configuration: &Configuration) -> Vec<Problem> {
 pub(super) fn lacking(configuration: &Configuration) -> Vec<Problem> {
     let places = &configuration.places;
     let mut warnings: Vec<Problem> = directories(configuration);
+    warnings.extend(daemons_of_others(configuration));
     warnings.extend(kernel_log(configuration));
     warnings.extend(addresses(configuration));
     for (index, group) in configuration.groups.iter().enumerate() {
@@ -124,7 +125,7 @@ fn working_directory(places: &Places, path: &str, engine: &EngineConfiguration) 
 
 /// Directories that mpswarden makes where they are missing.
 fn directories(configuration: &Configuration) -> Vec<Problem> {
-    let groups = configuration.groups.iter().enumerate();
+    let groups = configuration.groups.iter().enumerate().filter(|(_, group)| group.mps.run_by == RunBy::Us);
     let of_groups = groups.flat_map(|(index, group)| {
         let path = |key: &str| format!("group[{index}].mps.{key}");
         [
@@ -142,6 +143,19 @@ fn directories(configuration: &Configuration) -> Vec<Problem> {
         what.map(|(what, hint)| configuration.places.warning(&path, what, hint))
     };
     std::iter::once(state).chain(of_groups).filter_map(of).collect()
+}
+
+/// Control daemons that others run and that are not there now.
+fn daemons_of_others(configuration: &Configuration) -> Vec<Problem> {
+    let groups = configuration.groups.iter().enumerate().filter(|(_, group)| group.mps.run_by == RunBy::Others);
+    let missing = groups.filter_map(|(index, group)| {
+        let socket = group.mps.pipe_directory.join("control");
+        let error = socket.symlink_metadata().err()?;
+        let what = format!("there is no control daemon at {} now: {error}", socket.display());
+        let hint = "it is waited for; or name the CUDA_MPS_PIPE_DIRECTORY of the daemon that is to be watched";
+        Some(configuration.places.warning(&format!("group[{index}].mps.pipe_directory"), what, hint))
+    });
+    missing.collect()
 }
 
 /// Why a directory could not be made, and the cure; `None`: it could, or is there.

@@ -5,6 +5,7 @@ mod changes;
 mod check;
 mod configuration;
 mod effective;
+mod found;
 mod guess;
 mod keys;
 mod launch_number;
@@ -24,10 +25,11 @@ pub use baselines::{read_baselines, write_baselines};
 pub use changes::Changes;
 pub use configuration::{
     Configuration, DEFAULT_LISTEN, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, Hooks, MetricsUrl,
-    MpsConfiguration, Web,
+    MpsConfiguration, RunBy, Web,
 };
+pub use found::{launch_of_found, policy_of_found};
 pub use guess::guess_kind;
-pub use keys::{DEFAULT_NVML_LIBRARY, known_keys, parse};
+pub use keys::{DEFAULT_NVML_LIBRARY, LOGS_OF_OTHERS, known_keys, parse};
 pub use load::{Examined, examine, load, load_for_study};
 pub use problem::{Place, Problem, Problems, Weight};
 pub use resolve::Resolved;

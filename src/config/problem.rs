@@ -77,7 +77,7 @@ impl Problems {
     }
 
     /// One problem of the whole file.
-    pub(super) fn of_file(file: &Path, what: String, hint: &str) -> Problems {
+    pub fn of_file(file: &Path, what: String, hint: &str) -> Problems {
         let problem = Problem { place: None, what, hint: Some(hint.to_owned()), weight: Weight::Mistake };
         Problems { file: file.to_owned(), list: vec![problem] }
     }

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy};
 use crate::model::gpu::ComputeMode;
 use crate::model::{
-    ControlLaunch, Custody, DomainId, EngineLaunch, GpuIdentity, GpuNamedBy, GpuUuid, GroupLaunch, GroupName,
-    MetricsPlace,
+    ContainerName, ControlLaunch, Custody, DomainId, EngineLaunch, GpuIdentity, GpuNamedBy, GpuUuid, GroupLaunch,
+    GroupName, MetricsPlace, Powers,
 };
 
-use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, MetricsUrl};
+use super::configuration::{
+    Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, MetricsUrl, RunBy,
+};
 use super::launch_number::launch_number;
 use super::problem::{Problem, Problems, Weight};
 use super::units::write_size;
@@ -57,8 +59,9 @@ impl Configuration {
             problems.extend(self.compute_mode(&path, &gpu, shared));
             problems.extend(self.limits(&path, group, &gpu));
             groups.push(group_policy(group, &gpu, driver));
-            launches.push(group_launch(group, &gpu));
-            launches.push(second_side(group, &gpu));
+            let launch = GroupLaunch { outputs: self.outputs_directory(group), ..group_launch(group, &gpu) };
+            launches.push(launch);
+            launches.extend((group.mps.run_by == RunBy::Us).then(|| second_side(group, &gpu)));
         }
         let mut gpus: Vec<GpuIdentity> = used.into_values().collect();
         gpus.sort_by(|one, other| (one.index, &one.uuid).cmp(&(other.index, &other.uuid)));
@@ -130,6 +133,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: O
     let engine = |engine: &EngineConfiguration| EnginePolicy {
         name: engine.name.clone(),
         custody: Custody::Own,
+        container: ContainerName::default(),
         address: engine.url.as_str().into(),
         device_memory_limit: engine.device_memory_limit,
         memory_max: engine.memory_max,
@@ -150,7 +154,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: O
     GroupPolicy {
         name: group.name.clone(),
         gpu: gpu.uuid.clone(),
-        custody: Custody::Own,
+        custody: custody(group.mps.run_by),
         mode: group.mode,
         faults: group.faults.clone(),
         unknown_clients: group.unknown_clients,
@@ -168,16 +172,30 @@ fn second_side(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {
     side.domain = DomainId::isolation(&group.name);
     side.control.pipe_directory = apart_pipe_directory(&group.mps.pipe_directory);
     side.control.log_directory = apart_log_directory(&group.mps.log_directory);
+    side.outputs = side.control.log_directory.clone();
     for engine in &mut side.engines {
         engine.member.domain = side.domain.clone();
     }
     side
 }
 
-impl GroupConfiguration {
-    /// Where the logs of its first side are, and those of its second.
-    pub fn log_directories(&self) -> [PathBuf; 2] {
-        [self.mps.log_directory.clone(), apart_log_directory(&self.mps.log_directory)]
+impl Configuration {
+    /// Where the logs of a group are: those of its first side and of its second, or of the control daemon that others
+    /// run and of its engines.
+    pub fn log_directories(&self, group: &GroupConfiguration) -> [PathBuf; 2] {
+        let other = match group.mps.run_by {
+            RunBy::Us => apart_log_directory(&group.mps.log_directory),
+            RunBy::Others => self.outputs_directory(group),
+        };
+        [group.mps.log_directory.clone(), other]
+    }
+}
+
+/// What may be done to a control daemon, by who runs it.
+fn custody(run_by: RunBy) -> Custody {
+    match run_by {
+        RunBy::Us => Custody::Own,
+        RunBy::Others => Custody::Others(Powers::Look),
     }
 }
 
@@ -198,9 +216,11 @@ fn group_launch(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {
         binary: group.mps.binary.clone(),
         pipe_directory: group.mps.pipe_directory.clone(),
         log_directory: group.mps.log_directory.clone(),
+        custody: custody(group.mps.run_by),
     };
+    let outputs = group.mps.log_directory.clone();
     let engines = group.engines.iter().map(|engine| engine_launch(group, gpu, engine)).collect();
-    GroupLaunch { domain: DomainId::main(&group.name), gpu: gpu.uuid.clone(), control, engines }
+    GroupLaunch { domain: DomainId::main(&group.name), gpu: gpu.uuid.clone(), control, outputs, engines }
 }
 
 fn engine_launch(group: &GroupConfiguration, gpu: &GpuIdentity, engine: &EngineConfiguration) -> EngineLaunch {
@@ -229,6 +249,7 @@ fn engine_launch(group: &GroupConfiguration, gpu: &GpuIdentity, engine: &EngineC
         device_memory_limit: engine.device_memory_limit,
         probe: engine.probe,
         memory_max: engine.memory_max,
+        found: None,
     }
 }
 

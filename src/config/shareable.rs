@@ -26,7 +26,7 @@ impl Configuration {
 
     /// The configuration that was read from `file` as it may be shown, with where its logs are.
     pub fn setup(&self, file: Option<PathBuf>) -> Result<Setup, String> {
-        let logs = self.groups.iter().map(|group| (group.name.clone(), group.log_directories()));
+        let logs = self.groups.iter().map(|group| (group.name.clone(), self.log_directories(group)));
         Ok(Setup {
             // A client may stand elsewhere.
             file: file.map(|file| std::path::absolute(&file).unwrap_or(file)),

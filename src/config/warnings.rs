@@ -3,7 +3,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::configuration::{Configuration, EngineConfiguration, GroupConfiguration};
+use super::configuration::{Configuration, EngineConfiguration, GroupConfiguration, RunBy};
 use super::guess::words;
 use super::problem::{Places, Problem, Problems};
 use super::values::{authority, host_of};
@@ -36,7 +36,10 @@ impl Configuration {
 }
 
 fn of_group(places: &Places, path: &str, group: &GroupConfiguration) -> Vec<Problem> {
-    let mut warnings: Vec<Problem> = directories_of_others(places, path, group);
+    let mut warnings = match group.mps.run_by {
+        RunBy::Us => directories_of_others(places, path, group),
+        RunBy::Others => Vec::new(),
+    };
     warnings.extend(observed_policies(places, path, group));
     warnings.extend(old_names(places, path));
     for (index, engine) in group.engines.iter().enumerate() {

@@ -70,9 +70,10 @@ pub fn level(event: &Event) -> Level {
         }
         What::RestartEnded { result: RecoveryResult::Held, .. } => Level::ERROR,
         What::RestartEnded { result: RecoveryResult::Partly, .. } => Level::WARN,
-        What::EngineExited { cause: ExitCause::Clean | ExitCause::Evicted | ExitCause::GroupRestart, .. } => {
-            Level::INFO
-        }
+        What::EngineExited {
+            cause: ExitCause::Clean | ExitCause::Evicted | ExitCause::GroupRestart | ExitCause::Removed,
+            ..
+        } => Level::INFO,
         What::RestartBegan { .. }
         | What::FaultChanged { .. }
         | What::Suspected { .. }
@@ -100,6 +101,7 @@ pub fn level(event: &Event) -> Level {
         | What::ControlStarted { .. }
         | What::ServerStarted { .. }
         | What::EngineStarted { .. }
+        | What::EngineFound { .. }
         | What::EngineServing { .. }
         | What::Draining { .. }
         | What::Drained { .. }

@@ -8,6 +8,9 @@ use crate::model::{
 /// Faults that leave contexts dead until a restart.
 const DEADLY: [Fault; 4] = [Fault::GpuFault, Fault::ServerDied, Fault::ServerStuck, Fault::ControlDied];
 
+/// Faults that a restart of the control daemon mends, and nothing less.
+const BY_THE_DAEMON: [Fault; 3] = [Fault::ControlWedged, Fault::ServerStuck, Fault::NewcomersHang];
+
 /// Something that somebody must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need<'a> {
@@ -28,7 +31,7 @@ pub fn needed(status: &Status, group: &GroupStatus) -> Vec<NeededAction> {
 /// The same with the engines, those of the whole group first.
 pub fn needs<'a>(status: &Status, group: &'a GroupStatus) -> Vec<Need<'a>> {
     let held = group.held.as_ref().and_then(|(reason, _)| of_held(status, group, *reason));
-    let restart = is_left_alone(group).then_some(NeededAction::Restart);
+    let restart = is_left_alone(group).then(|| of_the_dead(group)).flatten().or_else(|| of_others(group));
     let whole = held.into_iter().chain(restart).map(|action| Need { action, engine: None });
     let of_engine =
         |engine: &'a EngineStatus| of_engine(group, engine).map(|action| Need { action, engine: Some(&engine.name) });
@@ -38,6 +41,10 @@ pub fn needs<'a>(status: &Status, group: &'a GroupStatus) -> Vec<Need<'a>> {
 fn of_engine(group: &GroupStatus, engine: &EngineStatus) -> Option<NeededAction> {
     let taken_out = engine.state == EngineState::Quarantined || engine.isolation == EngineIsolation::Guilty;
     let has = |fault| group.faults.contains(&(Some(engine.name.clone()), fault));
+    if engine.custody.is_others() {
+        let failed = has(Fault::EngineDied) && !is_left_alone(group);
+        return failed.then_some(NeededAction::RestartEngines);
+    }
     let up = matches!(engine.state, EngineState::Serving | EngineState::Failing);
     let hangs = up && has(Fault::Hang);
     // An engine that is down, and that mpswarden would start if it might.
@@ -46,6 +53,23 @@ fn of_engine(group: &GroupStatus, engine: &EngineStatus) -> Option<NeededAction>
         return Some(NeededAction::Release);
     }
     ((hangs || down) && group.recovery.is_none()).then_some(NeededAction::Restart)
+}
+
+/// The restart of what has dead contexts: by an operator, or by those who run it; `None`: another need comes first.
+fn of_the_dead(group: &GroupStatus) -> Option<NeededAction> {
+    let theirs = group.custody.is_others() && group.engines.iter().all(|engine| engine.custody.is_others());
+    match group.held {
+        Some((HeldReason::ControlAbsent, _)) => None,
+        _ if theirs => Some(NeededAction::RestartEngines),
+        _ => Some(NeededAction::Restart),
+    }
+}
+
+/// A fault that only the restart of a control daemon mends, where that is others' to restart.
+fn of_others(group: &GroupStatus) -> Option<NeededAction> {
+    let has = |fault: &Fault| group.faults.contains(&(None, *fault));
+    let mended = group.custody.is_others() && group.held.is_none() && BY_THE_DAEMON.iter().any(has);
+    mended.then_some(NeededAction::RestartControl)
 }
 
 /// Whether mpswarden only observes the group, or an operator told it to keep out.
@@ -64,6 +88,9 @@ fn of_held(status: &Status, group: &GroupStatus, reason: HeldReason) -> Option<N
         HeldReason::ServerCannotStart => NeededAction::MendServer,
         HeldReason::MpsBinaryMissing => NeededAction::InstallMps,
         HeldReason::PipeDirectoryOccupied => NeededAction::FreePipeDirectory,
+        HeldReason::ControlAbsent => NeededAction::StartControl,
+        HeldReason::ControlNotOurs => NeededAction::RestartControl,
+        HeldReason::WatchedByAnother => NeededAction::StopOtherWatchdog,
         HeldReason::OutOfResources => NeededAction::RaiseLimits,
         HeldReason::Operator => return None,
     })
@@ -81,7 +108,9 @@ pub(super) fn cure(status: &Status, group: &GroupStatus) -> NeededAction {
 /// Contexts are dead, and nobody works on it: mpswarden only observes, or an operator told it to keep out.
 fn is_left_alone(group: &GroupStatus) -> bool {
     let is_dead = group.faults.iter().any(|(engine, fault)| engine.is_none() && DEADLY.contains(fault));
-    keeps_out(group) && is_dead && group.recovery.is_none()
+    // Where an engine is others' its whole group is left to them.
+    let theirs = group.engines.iter().any(|engine| engine.custody.is_others());
+    (keeps_out(group) || theirs) && is_dead && group.recovery.is_none()
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub fn word(event: &Event) -> &'static str {
         What::ControlStarted { .. } => "control_up",
         What::ServerStarted { .. } => "server_up",
         What::EngineStarted { .. } => "started",
+        What::EngineFound { .. } => "found",
         What::EngineServing { .. } => "serving",
         What::EngineFailing { .. } => "failing",
         What::Draining { .. } => "draining",
@@ -110,6 +111,9 @@ fn words(event: &Event, time_of_day: Option<TimeOfDay>) -> String {
         What::ControlStarted { process } => format!("control daemon {process} answers"),
         What::ServerStarted { server } => format!("server {server} is there"),
         What::EngineStarted { process, incarnation } => format!("process {process} started, incarnation {incarnation}"),
+        What::EngineFound { process, incarnation } => {
+            format!("process {process}, which others run, was found, incarnation {incarnation}")
+        }
         What::EngineServing { took } => format!("healthy and attached {} after its start", span(*took)),
         What::Draining { requests, at_most } => {
             format!("takes no new request; {requests} in flight may end, for {} at most", span(*at_most))

@@ -12,6 +12,8 @@ pub(super) fn engine(name: &str) -> EngineStatus {
     EngineStatus {
         name: name.into(),
         address: "http://127.0.0.1:8001".into(),
+        custody: Default::default(),
+        container: Default::default(),
         state: EngineState::Serving,
         attached: None,
         device_memory: None,
@@ -41,6 +43,7 @@ pub(super) fn group(name: &str) -> GroupStatus {
         name: name.into(),
         gpu: "GPU-0".into(),
         mode: Mode::Enforce,
+        custody: Default::default(),
         state: GroupState::Serving,
         generation: 1,
         control_up: None,

@@ -1,7 +1,8 @@
-//! Follows one append-only file by inotify, line by line, and truncates it once it is read and long.
+//! Follows one append-only file by inotify, line by line. One of ours is truncated once it is read and long; one of
+//! others is only read.
 //! What a line means is decided elsewhere.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
@@ -35,8 +36,19 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 const TURN: usize = 1 << 20;
 /// The same on a thread that has more to do than to read.
 const SHORT_TURN: usize = 128 << 10;
+/// Events that end a directory: nothing that comes in its place is seen by its watch.
+const LEAVES: AddWatchFlags = AddWatchFlags::IN_DELETE_SELF.union(AddWatchFlags::IN_MOVE_SELF);
 /// Turns that a file is read on for after another came in its place.
 const LAST_TURNS: u32 = 64;
+
+/// What becomes of a followed file that is long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// The file is ours: it is truncated once it is read and has so many bytes.
+    Truncated(u64),
+    /// The file is of others, who see to its length.
+    OfOthers,
+}
 
 /// The point from which a file is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +76,12 @@ impl Mark {
 
 /// Follows the file at `path` for as long as it can: calls `on_line` for every whole line, without its
 /// newline, with the moment at which it was read; `on_begun` once nothing that comes can be missed. The file may come
-/// later, be truncated or replaced. Of a very long line only the beginning comes. Its directory must be there. Returns
-/// only an error.
+/// later, be truncated or replaced. Of a very long line only the beginning comes. Its directory must be there, and stay.
+/// Returns only an error.
 pub async fn follow(
     path: &Path,
     start: Start,
-    limit: u64,
+    length: Length,
     on_begun: impl FnOnce(),
     mut on_line: impl FnMut(&str, Moment),
 ) -> io::Error {
@@ -78,7 +90,17 @@ pub async fn follow(
             on_line(piece.text, piece.read_at);
         }
     };
-    let follower = Follower::new(path, start, limit).map(|follower| Follower { turn: SHORT_TURN, ..follower });
+    let limit = match length {
+        Length::Truncated(limit) => limit,
+        Length::OfOthers => DEFAULT_LIMIT,
+    };
+    let follower = Follower::new(path, start, limit).and_then(|follower| {
+        let mut follower = Follower { turn: SHORT_TURN, length, ..follower };
+        if length == Length::OfOthers {
+            follower.watch_over_the_directory()?;
+        }
+        Ok(follower)
+    });
     follow_with(follower.inspect(|_| on_begun()), &mut on_piece).await
 }
 
@@ -108,7 +130,13 @@ async fn follow_with(follower: io::Result<Follower>, on_piece: &mut impl FnMut(&
 
 struct Follower {
     path: PathBuf,
+    /// The watch of its directory.
+    directory: WatchDescriptor,
+    /// That of the directory above, and what its directory is called there: a directory that is removed says so itself
+    /// only once nobody has a file of it open.
+    above: Option<(WatchDescriptor, OsString)>,
     limit: u64,
+    length: Length,
     notify: AsyncFd<Watches>,
     open: Option<FollowedFile>,
     lines: Lines,
@@ -157,7 +185,8 @@ impl Follower {
     fn new(path: &Path, start: Start, limit: u64) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        inotify.add_watch(directory, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO).map_err(|error| {
+        let flags = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
+        let directory = inotify.add_watch(directory, flags | LEAVES).map_err(|error| {
             io::Error::new(io::Error::from(error).kind(), format!("{}: {error}", directory.display()))
         })?;
         // SAFETY: the wrapper owns its descriptor for as long as it is registered.
@@ -165,7 +194,10 @@ impl Follower {
         let (lines, worth) = (Lines::default(), (|_| true) as fn(&[u8]) -> bool);
         let mut follower = Follower {
             path: path.to_owned(),
+            directory,
+            above: None,
             limit,
+            length: Length::Truncated(limit),
             notify,
             open: None,
             lines,
@@ -189,7 +221,11 @@ impl Follower {
     /// the two is missed.
     async fn turn(&mut self, on_piece: &mut impl FnMut(&Piece)) -> io::Result<()> {
         let more = self.read(on_piece)?;
-        if self.is_over(MOST_LIMITS)? {
+        if self.length == Length::OfOthers {
+            if more && self.unread()? > self.limit.saturating_mul(MOST_LIMITS) {
+                self.skip_to_its_end(on_piece)?;
+            }
+        } else if self.is_over(MOST_LIMITS)? {
             if more {
                 self.skip_to_its_end(on_piece)?;
             }
@@ -206,7 +242,7 @@ impl Follower {
                 Err(_) => Ok(()),
             };
         }
-        let over = self.is_over(1)?;
+        let over = self.length != Length::OfOthers && self.is_over(1)?;
         let unheard = self.partial && self.lines.has_news();
         if (over || unheard) && timeout(QUIET, self.notify.readable()).await.is_err() {
             self.tell_partial(on_piece);
@@ -215,6 +251,31 @@ impl Follower {
             }
         }
         self.wait(on_piece).await
+    }
+
+    /// Sees its directory removed, or moved away, by whoever runs the writer.
+    fn watch_over_the_directory(&mut self) -> io::Result<()> {
+        let parts = self.path.parent().and_then(|directory| Some((directory.parent()?, directory.file_name()?)));
+        let Some((above, name)) = parts else { return Ok(()) };
+        let flags = AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_FROM;
+        self.above = Some((self.notify.get_ref().0.add_watch(above, flags)?, name.to_owned()));
+        // It may have gone before.
+        self.path.parent().map_or(Ok(()), |directory| directory.metadata().map(|_| ()))
+    }
+
+    /// Whether its directory is gone.
+    fn lost_its_directory(&self, event: &InotifyEvent) -> bool {
+        let leaves = LEAVES | AddWatchFlags::IN_IGNORED | AddWatchFlags::IN_UNMOUNT;
+        let by_itself = event.wd == self.directory && event.mask.intersects(leaves);
+        let from_above =
+            |(watch, name): &(WatchDescriptor, OsString)| event.wd == *watch && event.name.as_ref() == Some(name);
+        by_itself || self.above.as_ref().is_some_and(from_above)
+    }
+
+    /// Bytes that are there and not read yet.
+    fn unread(&self) -> io::Result<u64> {
+        let Some(open) = &self.open else { return Ok(0) };
+        Ok(open.file.metadata()?.len().saturating_sub(open.offset))
     }
 
     fn is_over(&self, limits: u64) -> io::Result<bool> {
@@ -279,6 +340,16 @@ impl Follower {
             }
             events => events?,
         };
+        if events.iter().any(|event| self.lost_its_directory(event)) {
+            // What was written to the end of it is still in the file that is open.
+            for _ in 0..LAST_TURNS {
+                if !self.read(on_piece)? {
+                    break;
+                }
+                yield_now().await;
+            }
+            return Err(io::Error::new(io::ErrorKind::NotFound, "its directory was removed or moved away"));
+        }
         let name: Option<&OsStr> = self.path.file_name();
         let other_file = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_Q_OVERFLOW;
         if events
@@ -463,8 +534,72 @@ mod tests {
 
     #[tokio::test]
     async fn a_directory_that_is_not_there_is_named() {
-        let error = follow(Path::new("/no/such/place/log"), Start::End, 1, || {}, |_, _| {}).await;
+        let error = follow(Path::new("/no/such/place/log"), Start::End, Length::Truncated(1), || {}, |_, _| {}).await;
         assert!(error.to_string().contains("/no/such/place"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_file_of_others_is_read_and_never_truncated() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let (send, mut lines) = unbounded_channel();
+        let mut follower = Follower { length: Length::OfOthers, ..Follower::new(&path, Start::End, 16).unwrap() };
+        tokio::spawn(async move {
+            let mut on_piece = |piece: &Piece| drop(send.send(piece.text.to_owned()));
+            while follower.turn(&mut on_piece).await.is_ok() {}
+        });
+        let mut writer = OpenOptions::new().append(true).create(true).open(&path).unwrap();
+        for number in 0..100 {
+            writeln!(writer, "line {number}").unwrap();
+            let line = timeout(Duration::from_secs(20), lines.recv()).await.expect("a line in time").unwrap();
+            assert_eq!(line, format!("line {number}"));
+        }
+        assert!(std::fs::metadata(&path).unwrap().len() > 700, "it is as long as its writer made it");
+    }
+
+    #[tokio::test]
+    async fn of_a_file_of_others_that_grew_too_fast_only_the_end_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        std::fs::write(&path, "").unwrap();
+        let limit = 1 << 20;
+        let mut follower = Follower { length: Length::OfOthers, ..Follower::new(&path, Start::End, limit).unwrap() };
+        let mut writer = OpenOptions::new().append(true).open(&path).unwrap();
+        writer.write_all(&b"y\n".repeat((2 * MOST_LIMITS * limit) as usize)).unwrap();
+        writer.write_all(b"its end\n").unwrap();
+        let (mut count, mut last) = (0, String::new());
+        let mut on_piece = |piece: &Piece| {
+            count += 1;
+            piece.text.clone_into(&mut last);
+        };
+        while follower.unread().unwrap() > 0 {
+            follower.turn(&mut on_piece).await.unwrap();
+        }
+        assert_eq!(last, "its end");
+        assert!(count < MOST_LIMITS * limit, "{count} lines were read");
+        assert!(std::fs::metadata(&path).unwrap().len() > 2 * MOST_LIMITS * limit, "nothing was taken off it");
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_removed_is_reported_after_what_was_written_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("logs");
+        std::fs::create_dir(&place).unwrap();
+        let path = place.join("log");
+        std::fs::write(&path, "").unwrap();
+        let mut follower = Follower::new(&path, Start::End, 1 << 20).unwrap();
+        follower.watch_over_the_directory().unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"its end\n").unwrap();
+        std::fs::remove_dir_all(&place).unwrap();
+        let mut seen = Vec::new();
+        let mut on_piece = |piece: &Piece| seen.push(piece.text.to_owned());
+        let error = loop {
+            match timeout(Duration::from_secs(20), follower.turn(&mut on_piece)).await.expect("it is noticed") {
+                Ok(()) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((error.kind(), seen), (io::ErrorKind::NotFound, vec!["its end".to_owned()]));
     }
 
     #[tokio::test]

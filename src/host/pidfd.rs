@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::procfs::Procfs;
-use crate::model::ProcessId;
+use crate::model::{Exit, ProcessId};
 
 /// A process, proven: its start time was read after its pidfd was opened.
 #[derive(Debug)]
@@ -23,6 +23,21 @@ pub struct Pidfd {
     pub id: ProcessId,
     fd: OwnedFd,
 }
+
+/// `struct pidfd_info` of linux/pidfd.h, in its first version.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// `PIDFD_INFO_EXIT`: the exit code is asked for, or was given.
+const INFO_EXIT: u64 = 1 << 3;
+/// `PIDFD_GET_INFO`: `_IOWR(0xff, 11, struct pidfd_info)`.
+const GET_INFO: u64 = 3 << 30 | (size_of::<PidfdInfo>() as u64) << 16 | 0xff << 8 | 11;
 
 /// What became of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +95,23 @@ impl Pidfd {
     pub fn is_gone(&self) -> bool {
         let mut watched = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
         matches!(poll(&mut watched, PollTimeout::ZERO), Ok(ready) if ready > 0)
+    }
+
+    /// How a process that is not our child ended, once whoever started it has reaped it; `None`: it has not, or this
+    /// kernel (before 6.15) does not say.
+    pub fn exit(&self) -> Option<Exit> {
+        let mut info = PidfdInfo { mask: INFO_EXIT, ..PidfdInfo::default() };
+        // SAFETY: the descriptor is open, and the struct has the size that the request says.
+        let asked = unsafe { libc::ioctl(self.fd.as_raw_fd(), GET_INFO as _, &raw mut info) };
+        if asked != 0 || info.mask & INFO_EXIT == 0 {
+            return None;
+        }
+        // As wait(2) has it.
+        let status = info.exit_code;
+        Some(match libc::WIFSIGNALED(status) {
+            true => Exit::Signal(libc::WTERMSIG(status)),
+            false => Exit::Status(libc::WEXITSTATUS(status)),
+        })
     }
 
     /// Waits until it is gone. Unbounded: the caller sets the bound.
@@ -160,6 +192,23 @@ mod tests {
         held.gone().await;
         assert!(held.is_gone());
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn the_exit_of_a_process_that_was_reaped_is_known_where_the_kernel_says_it() {
+        let mut child = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let held = Pidfd::open(child.id()).unwrap().unwrap();
+        child.wait().unwrap();
+        let known = held.exit();
+        assert!(matches!(known, None | Some(Exit::Status(7))), "{known:?}");
+        let mut child = sleeper();
+        let held = Pidfd::open(child.id()).unwrap().unwrap();
+        assert_eq!(held.exit(), None, "it lives");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let killed = held.exit();
+        assert!(matches!(killed, None | Some(Exit::Signal(9))), "{killed:?}");
+        assert_eq!(known.is_some(), killed.is_some());
     }
 
     #[test]

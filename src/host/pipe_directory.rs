@@ -111,7 +111,7 @@ fn is_daemons(entry: &fs::DirEntry) -> bool {
 
 /// Whether a process is bound at this very socket. The knock is of a kind that a daemon's socket does not take, so that
 /// none is disturbed: the kernel refuses it in one way where a process is there, in another where none is.
-fn is_bound(path: &Path) -> io::Result<bool> {
+pub(super) fn is_bound(path: &Path) -> io::Result<bool> {
     if !path.symlink_metadata().is_ok_and(|there| there.file_type().is_socket()) {
         return Ok(false);
     }
@@ -202,7 +202,7 @@ fn daemon_of_pid_file(directory: &Path, binary: &Path) -> Option<ProcessId> {
 }
 
 /// Whether a process is a control daemon: by its program, by how it was called, also as a script's argument.
-fn is_daemon(pid: u32, binary: &Path) -> bool {
+pub(super) fn is_daemon(pid: u32, binary: &Path) -> bool {
     let own = binary.file_name().and_then(|name| name.to_str()).unwrap_or(CONTROL_NAME);
     let is_name = |path: &Path| {
         path.file_name()
@@ -225,7 +225,7 @@ fn serves_elsewhere(pid: u32, directory: &Path) -> bool {
 }
 
 /// A process for people: without its arguments, which may be anybody's secrets.
-fn named(pid: u32) -> String {
+pub(super) fn named(pid: u32) -> String {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name: String = name.trim().chars().filter(|character| !character.is_control()).collect();
     if name.is_empty() { format!("process {pid}") } else { format!("process {pid} ({name})") }

@@ -30,6 +30,8 @@ pub struct Stat {
     pub state: char,
     /// Pid of the parent.
     pub parent: u32,
+    /// Number of its process group.
+    pub group: u32,
     /// The pid of the process that leads its session.
     pub session: u32,
     /// Its threads, ended leaders included.
@@ -274,6 +276,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
         id: ProcessId { pid, started_at: number(22)? },
         state: fields.first()?.chars().next()?,
         parent: u32::try_from(number(4)?).ok()?,
+        group: u32::try_from(number(5)?).ok()?,
         session: u32::try_from(number(6)?).ok()?,
         threads: u32::try_from(number(20)?).ok()?,
         taken: Taken { pages: number(24)?, ticks: number(14)?.checked_add(number(15)?)? },

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::cgroup::Cgroup;
 use super::hold::Hold;
+use super::owners::Owners;
 use super::pidfd::Pidfd;
 use super::procfs::{Procfs, Stat};
-use crate::model::{DomainId, EngineName, Member, ProcessId, ProcessUsage};
+use crate::model::{Bounds, DomainId, EngineName, Member, ProcessId, ProcessUsage};
 
 /// Variable in an engine's environment: `GROUP/ENGINE`, for people and programs. Anybody can write it: it proves
 /// nothing.
@@ -28,6 +29,7 @@ pub const MOST_HELD: usize = 64;
 pub struct Trees {
     trees: Arc<Mutex<BTreeMap<Member, Tree>>>,
     procfs: Procfs,
+    owners: Owners,
     most_held: Arc<AtomicUsize>,
 }
 
@@ -36,6 +38,8 @@ struct Tree {
     /// Leads the session; `None` once everything of it is gone.
     main: Option<ProcessId>,
     cgroup: Option<Cgroup>,
+    /// What holds it together, where others started it.
+    bounds: Option<Bounds>,
     /// Drawn for its start.
     word: String,
     oom: OomKills,
@@ -65,7 +69,12 @@ impl Trees {
     pub fn new(engines: impl IntoIterator<Item = Member>) -> Self {
         let trees = engines.into_iter().map(|key| (key, Tree::default())).collect();
         let most_held = Arc::new(AtomicUsize::new(MOST_HELD));
-        Trees { trees: Arc::new(Mutex::new(trees)), procfs: Procfs::new(Path::new("/proc")), most_held }
+        Trees {
+            trees: Arc::new(Mutex::new(trees)),
+            procfs: Procfs::new(Path::new("/proc")),
+            owners: Owners::default(),
+            most_held,
+        }
     }
 
     /// Sets how many processes of an engine are held by a descriptor each from now on.
@@ -93,7 +102,16 @@ impl Trees {
         let members = BTreeMap::from([(main.id, member)]);
         let counted = cgroup.as_ref().and_then(Cgroup::oom_kills);
         let oom = OomKills { before: counted.unwrap_or(0), counted };
-        let tree = Tree { main: Some(main.id), cgroup, word, oom, members };
+        let tree = Tree { main: Some(main.id), cgroup, bounds: None, word, oom, members };
+        self.lock().insert(key.clone(), tree);
+    }
+
+    /// An engine that others started was found: its tree is what its bounds hold.
+    pub fn found(&self, key: &Member, main: Arc<Pidfd>, bounds: Bounds) {
+        let unused = ProcessUsage { process: main.id, resident: 0, cpu: Duration::ZERO, state: '?' };
+        let member = TreeProcess { held: main.clone().into(), usage: unused, claimed: false };
+        let members = BTreeMap::from([(main.id, member)]);
+        let tree = Tree { main: Some(main.id), bounds: Some(bounds), members, ..Tree::default() };
         self.lock().insert(key.clone(), tree);
     }
 
@@ -214,15 +232,42 @@ impl Trees {
     /// What runs of each engine. Everything that engines started is below us, since we adopt orphans; where every
     /// engine has a cgroup, that list is enough.
     fn find(&self, trees: &BTreeMap<Member, Tree>) -> io::Result<BTreeMap<Member, Vec<Found>>> {
-        let walk = trees.values().any(|tree| tree.main.is_some() && tree.cgroup.is_none());
+        let walks = |tree: &Tree| tree.main.is_some() && tree.cgroup.is_none() && tree.bounds.is_none();
+        let walk = trees.values().any(walks);
         let below = if walk { self.procfs.below(std::process::id())? } else { Vec::new() };
         let mut found = assign(trees, &below, |pid| self.procfs.environment(pid, START_VARIABLE));
+        self.find_those_of_others(trees, &mut found)?;
         for (key, tree) in trees {
             for pid in tree.cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::processes)? {
                 found.entry(key.clone()).or_default().extend(self.procfs.stat(pid)?.map(|stat| (stat, false)));
             }
         }
         Ok(found)
+    }
+
+    /// What runs of engines that others started. All process groups are found in one look at all processes.
+    fn find_those_of_others(
+        &self,
+        trees: &BTreeMap<Member, Tree>,
+        found: &mut BTreeMap<Member, Vec<Found>>,
+    ) -> io::Result<()> {
+        let of_others = || {
+            let runs = trees.iter().filter(|(_, tree)| tree.main.is_some());
+            runs.filter_map(|(key, tree)| Some((key, tree.bounds.as_ref()?)))
+        };
+        let groups = of_others().any(|(_, bounds)| matches!(bounds, Bounds::Group { .. }));
+        let all = if groups { self.procfs.all()? } else { Vec::new() };
+        for (key, bounds) in of_others() {
+            let members = match bounds {
+                Bounds::Group { group, session } => {
+                    let is_of = |stat: &&Stat| (stat.group, stat.session) == (*group, *session);
+                    all.iter().filter(is_of).copied().collect()
+                }
+                Bounds::Cgroup(_) => self.owners.members(bounds)?,
+            };
+            found.entry(key.clone()).or_default().extend(members.into_iter().map(|stat| (stat, false)));
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Member, Tree>> {
@@ -322,7 +367,8 @@ mod tests {
     }
 
     fn stat(pid: u32, parent: u32, session: u32) -> Stat {
-        Stat { id: ProcessId { pid, started_at: 1 }, state: 'S', parent, session, threads: 1, taken: Taken::default() }
+        let id = ProcessId { pid, started_at: 1 };
+        Stat { id, state: 'S', parent, group: session, session, threads: 1, taken: Taken::default() }
     }
 
     fn tree(main: u32) -> Tree {

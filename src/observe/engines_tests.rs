@@ -35,6 +35,7 @@ fn launch(url: &str, metrics: MetricsPlace) -> EngineLaunch {
         device_memory_limit: None,
         probe: false,
         memory_max: None,
+        found: None,
     }
 }
 

@@ -103,7 +103,7 @@ impl Observers {
                 self.gpus.insert(launch.gpu.clone(), thread);
             }
         }
-        for engine in launches.iter().flat_map(|launch| &launch.engines) {
+        for engine in launches.iter().flat_map(|launch| &launch.engines).filter(|engine| !engine.url.is_empty()) {
             let later = rolls.contains(&engine.member.key()) && self.endpoints.contains_key(&engine.member);
             let endpoints = if later { &mut self.next_endpoints } else { &mut self.endpoints };
             endpoints.insert(engine.member.clone(), Rc::new(Endpoint::of(engine)));

@@ -17,8 +17,8 @@ use tokio::task::LocalSet;
 use super::*;
 use crate::host::probe_place::ProbePlace;
 use crate::model::{
-    ControlLaunch, EngineKind, EngineLaunch, EngineLoad, GpuReading, Health, MpsEnvironment, Observation, ProcessId,
-    ServerState, Source,
+    ControlLaunch, Custody, EngineKind, EngineLaunch, EngineLoad, GpuReading, Health, MpsEnvironment, Observation,
+    ProcessId, ServerState, Source,
 };
 use crate::observe::gpus::Unread;
 
@@ -105,7 +105,13 @@ fn launch(url: &str) -> GroupLaunch {
     GroupLaunch {
         domain: "g".into(),
         gpu: "GPU-1".into(),
-        control: ControlLaunch { binary: "mps".into(), pipe_directory: "/p".into(), log_directory: "/l".into() },
+        control: ControlLaunch {
+            binary: "mps".into(),
+            pipe_directory: "/p".into(),
+            log_directory: "/l".into(),
+            custody: Custody::Own,
+        },
+        outputs: "/l".into(),
         engines: vec![EngineLaunch {
             member: engine(),
             command: Vec::new(),
@@ -123,6 +129,7 @@ fn launch(url: &str) -> GroupLaunch {
             device_memory_limit: None,
             probe: false,
             memory_max: None,
+            found: None,
         }],
     }
 }

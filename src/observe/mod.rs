@@ -4,6 +4,7 @@ mod connections;
 pub mod daemon_log;
 pub mod engines;
 mod fence;
+pub mod found;
 pub mod gpus;
 pub mod kernel_log;
 pub mod look;

@@ -25,6 +25,7 @@ use crate::web::{Gate, Listeners, Server};
 use super::audience::Audience;
 use super::control::{self, SocketWish};
 use super::core_loop::{CoreLoop, Heartbeat};
+use super::discovery::Discovery;
 use super::doors::{self, Doors};
 use super::followers::Followers;
 use super::gates::Gates;
@@ -75,7 +76,6 @@ pub(super) fn build(
     doors: Doors,
 ) -> Result<Built, Refusal> {
     let Prepared { policy, launches, gpus: identities, driver, memory, owner, lock, open_files } = prepared;
-    let used = policy.gpus.clone();
     let (sender, reports) = unbounded_channel();
     let executor = executor(&launches, owner, open_files.held, &sender)?;
     let gpus: Arc<dyn gpus::Gpus> = Arc::new(driver.clone());
@@ -87,7 +87,7 @@ pub(super) fn build(
     let (news_sender, news) = unbounded_channel();
     let hooks = Callers::start(configuration.hooks.clone(), &configuration.state_directory, news_sender.clone())
         .map_err(|error| Refusal::io("start a thread for hooks", &error))?;
-    let (hooks, seed) = (Arc::new(hooks), policy.seed);
+    let (hooks, seed, discovery) = (Arc::new(hooks), policy.seed, Discovery::new(&policy, &launches));
     let watchdog = Watchdog::new(policy.clone(), memory);
     let (status, statuses) = watch::channel(Arc::new(watchdog.status(clock::now())));
     let gates = Gates::open(&launches, &policy, statuses.clone());
@@ -109,7 +109,7 @@ pub(super) fn build(
     let (control, questions) = control::serve(doors.control, exporter.clone(), in_force.clone())?;
     let Wishes { requests, audience, file, hangup, .. } = wishes;
     let reloader = file.map(|file| {
-        let gpus = used;
+        let gpus = policy.gpus;
         let running = Mutex::new(Running { configuration: configuration.clone(), launches: launches.clone(), gpus });
         Arc::new(Reloader { file, driver, seed, exporter: exporter.clone(), news: news_sender, in_force, running })
     });
@@ -132,6 +132,7 @@ pub(super) fn build(
         reloader,
         audience,
         launches,
+        discovery,
     };
     Ok(Built { core, server, _control: control, hooks, keeper, _lock: lock })
 }

@@ -23,6 +23,7 @@ use crate::observe::Observers;
 
 use super::audience::Audience;
 use super::control::{Owed, take_up};
+use super::discovery::Discovery;
 use super::followers::Followers;
 use super::gates::Gates;
 use super::hooks::Callers;
@@ -76,6 +77,8 @@ pub(super) struct CoreLoop {
     pub audience: Option<Arc<dyn Audience>>,
     /// What is in force.
     pub launches: Vec<GroupLaunch>,
+    /// Engines that nobody configured.
+    pub discovery: Discovery,
 }
 
 /// What the loop remembers between two turns.
@@ -94,6 +97,10 @@ struct Progress {
     stopping: bool,
     /// Groups or engines that are in force no more may still be there.
     leaving: bool,
+    /// The engines that were found changed: the next input.
+    found: Option<Input>,
+    /// When it was last looked for engines to be forgotten.
+    forgot: Moment,
 }
 
 impl CoreLoop {
@@ -115,9 +122,14 @@ impl CoreLoop {
                 self.publish(&mut progress, clock::now());
                 return progress.status;
             }
-            input = match progress.own.pop_front() {
-                Some(request) => Input::Asked(request),
-                None => self.next(now, &mut progress).await,
+            self.forget_engines(now, &mut progress);
+            input = match (progress.found.take(), progress.own.pop_front()) {
+                (Some(found), request) => {
+                    request.into_iter().for_each(|request| progress.own.push_front(request));
+                    found
+                }
+                (None, Some(request)) => Input::Asked(request),
+                (None, None) => self.next(now, &mut progress).await,
             };
         }
     }
@@ -134,7 +146,38 @@ impl CoreLoop {
             }
             () = sleep(wait) => Input::Woke,
             Some(news) = self.news.recv() => self.hear(news, progress),
-            Some(report) = self.reports.recv() => report.into(),
+            Some(report) = self.reports.recv() => {
+                if self.discovery.saw(&report, now) {
+                    self.take_up_found(progress);
+                }
+                report.into()
+            }
+        }
+    }
+
+    /// Engines that have been gone for too long are forgotten.
+    fn forget_engines(&mut self, now: Moment, progress: &mut Progress) {
+        if now.since(progress.forgot) >= PUBLISH_EVERY {
+            progress.forgot = now;
+            if self.discovery.forget_old(now) {
+                self.take_up_found(progress);
+            }
+        }
+    }
+
+    /// The engines that were found changed: the core hears of it next.
+    fn take_up_found(&mut self, progress: &mut Progress) {
+        if progress.stopping {
+            return;
+        }
+        let (policy, launches) = self.discovery.merged();
+        let change = PolicyChange { policy, rolls: BTreeSet::new() };
+        match self.replace(&launches, &change) {
+            Ok(()) => {
+                (self.launches, progress.leaving) = (launches, true);
+                progress.found = Some(Input::PolicyChanged(Box::new(change)));
+            }
+            Err(why) => tracing::warn!("engines that were found are not looked after: {why}"),
         }
     }
 
@@ -151,12 +194,13 @@ impl CoreLoop {
 
     /// A changed configuration, wholly or not at all.
     fn take_up(&mut self, take_up: TakeUp, progress: &mut Progress) -> Input {
-        let TakeUp { change, launches, hooks, event, answer } = take_up;
+        let TakeUp { mut change, mut launches, hooks, event, answer } = take_up;
         if progress.stopping || answer.is_closed() {
             // Whoever gave up asking goes by what was in force.
             let _ = answer.send(Err("mpswarden is stopping".to_owned()));
             return Input::Woke;
         }
+        self.discovery.take_up(&mut change.policy, &mut launches);
         if let Err(why) = self.replace(&launches, &change) {
             let _ = answer.send(Err(why));
             return Input::Woke;

@@ -26,12 +26,13 @@ impl Gates {
         gates
     }
 
-    /// Opens the gates of these groups, and closes all others. A group whose gate can't be had is watched without it.
+    /// Opens the gates of these groups, and closes all others. A group whose gate can't be had is watched without it,
+    /// and so is one whose daemon others run: their directory gets nothing of ours.
     pub(super) fn take_up(&mut self, launches: &[GroupLaunch], policy: &Policy) {
         let mut wanted = BTreeMap::new();
         for group in &policy.groups {
             let main = DomainId::main(&group.name);
-            let launch = launches.iter().find(|launch| launch.domain == main);
+            let launch = launches.iter().find(|launch| launch.domain == main && !launch.control.custody.is_others());
             let starts = if group.recovery.start == StartOrder::Parallel { Starts::Together } else { Starts::InTurn };
             wanted.extend(launch.map(|launch| (launch.control.pipe_directory.clone(), (group.name.clone(), starts))));
         }

@@ -7,6 +7,7 @@ mod core_loop;
 #[cfg(feature = "demo")]
 mod demo;
 mod descriptors;
+mod discovery;
 mod doors;
 mod followers;
 mod gates;

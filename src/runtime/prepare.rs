@@ -158,7 +158,7 @@ async fn clear_leftovers(lock: &Lock, configuration: &Configuration) -> Result<(
 /// said: the daemon's own start will show it.
 pub(super) fn occupied(launches: &[GroupLaunch]) -> Blocked {
     let mut found = Blocked::new();
-    for GroupLaunch { domain, control, .. } in launches {
+    for GroupLaunch { domain, control, .. } in launches.iter().filter(|launch| !launch.control.custody.is_others()) {
         if let Err(InTheWay::Used(why)) = pipe_directory::in_use(&control.pipe_directory, &control.binary) {
             let (name, cure) = (&domain.group, "stop that daemon, or give the group another mps.pipe_directory");
             found.entry(name.clone()).or_insert(format!("group `{name}`: {why}; {cure}"));

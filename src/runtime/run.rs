@@ -44,7 +44,7 @@ pub fn run(configuration: Configuration, options: RunOptions, control_socket: Op
         control_socket: SocketWish::of(control_socket, Path::new(DEFAULT_SOCKET)),
         requests,
         audience: None,
-        file: Some(options.config.clone()),
+        file: options.config.clone(),
         hangup: hangup.clone(),
     };
     // Jitter only: that two watchdogs of one rack do not restart in step.

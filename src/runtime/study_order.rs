@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{KeepBaselines, StudyOptions};
-use crate::config::{self, Configuration, GroupConfiguration};
+use crate::config::{self, Configuration, GroupConfiguration, RunBy};
 use crate::host::evidence;
 use crate::study::StudyFiles;
 use crate::study::results::Plan;
@@ -32,6 +32,10 @@ impl StudyOrder {
             Some(KeepBaselines::None) => None,
             Some(KeepBaselines::File(path)) => Some(path.clone()),
         };
+        if group.mps.run_by == RunBy::Others {
+            let what = format!("the control daemon of `{}` is run by others, and a study starts its own", group.name);
+            return Err(Refusal::usage(format!("{what}: give a group of mps.control = \"own\"")));
+        }
         if let Some(most) = options.engines_swept.iter().find(|engines| **engines > group.engines.len()) {
             let there = group.engines.len();
             return Err(Refusal::usage(format!(

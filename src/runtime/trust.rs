@@ -16,7 +16,8 @@ pub(super) fn refuse(configuration: &Configuration, launches: &[GroupLaunch]) ->
 
 /// Directories in which others may put links and files in the place of ours.
 pub(super) fn refuse_directories(launches: &[GroupLaunch]) -> Result<(), Refusal> {
-    launches.iter().try_for_each(|launch| {
+    // Those of others are only looked at, as what others may change.
+    launches.iter().filter(|launch| !launch.control.custody.is_others()).try_for_each(|launch| {
         let (pipe, log) = (&launch.control.pipe_directory, &launch.control.log_directory);
         files::check_directory("log_directory", log, Holds::Files)
             .and_then(|()| files::check_directory("pipe_directory", pipe, Holds::Sockets))

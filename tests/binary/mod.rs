@@ -1,6 +1,7 @@
 //! The real binary: real processes, real signals, the simulated GPU. Every test has a stage of its own in a
 //! short directory, waits for conditions and never for time, and proves at its end that nothing is left.
 
+mod attach;
 mod bad_input;
 mod calm;
 mod crash;
@@ -10,6 +11,7 @@ mod engine_metrics;
 mod faults;
 mod files;
 mod flood;
+mod found;
 mod gate;
 mod gpu;
 mod gpu_like;

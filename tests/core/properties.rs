@@ -10,7 +10,8 @@ use mpswarden_core::decide::policy::{
 use mpswarden_core::model::Request;
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
-    DomainId, EngineKey, EngineName, EngineState, Fault, GroupName, GroupState, Mode, Moment, Tier,
+    Action, Custody, DomainId, EngineKey, EngineName, EngineState, Fault, GroupName, GroupState, Mode, Moment, Powers,
+    Tier,
 };
 use proptest::prelude::*;
 
@@ -193,6 +194,20 @@ fn policy() -> impl Strategy<Value = Policy> {
     )
 }
 
+/// The same groups under control daemons that others run, and with engines that they run; as `check` lets them be.
+fn of_others(mut policy: Policy, observes: bool, engines: bool) -> Policy {
+    for group in &mut policy.groups {
+        group.custody = Custody::Others(Powers::Look);
+        group.mode = if observes { Mode::Observe } else { Mode::Enforce };
+        group.unknown_clients = UnknownClients::Report;
+        group.isolation.mode = IsolationMode::Off;
+        for engine in group.engines.iter_mut().filter(|_| engines) {
+            engine.custody = Custody::Others(Powers::Look);
+        }
+    }
+    policy
+}
+
 fn play(policy: Policy, troubles: &[(u64, Break)]) -> World {
     let mut world = World::new(policy);
     world.start_takes = ms(100);
@@ -347,6 +362,31 @@ proptest! {
         let crashes = break_all(&mut world, &troubles);
         world.run_for(Duration::from_secs(12));
         left_alone(&world, 1 + crashes);
+    }
+
+    #[test]
+    fn what_others_run_is_never_touched(
+        policy in policy(),
+        observes in any::<bool>(),
+        troubles in troubles_and_words(),
+    ) {
+        let mut world = play(of_others(policy, observes, true), &troubles);
+        world.run_for(Duration::from_secs(12));
+        prop_assert!(world.deeds.is_empty(), "{:?}", world.deeds);
+    }
+
+    #[test]
+    fn engines_of_ours_come_and_go_and_the_daemon_of_others_is_never_touched(
+        policy in policy(),
+        observes in any::<bool>(),
+        troubles in troubles_and_words(),
+    ) {
+        let mut world = play(of_others(policy, observes, false), &troubles);
+        world.run_for(Duration::from_secs(12));
+        let touches = |action: &Action| matches!(action, Action::StartControl { .. } | Action::StopControl { .. });
+        let touched: Vec<_> = world.deeds.iter().filter(|(_, action)| touches(action)).collect();
+        prop_assert!(touched.is_empty(), "{touched:?}");
+        prop_assert!(world.violations.is_empty(), "{:?}", world.violations);
     }
 
     #[test]

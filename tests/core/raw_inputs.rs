@@ -275,9 +275,9 @@ impl Referee {
 /// The outcome that an executor gives when all goes well.
 fn success(action: &Action) -> Outcome {
     match action {
-        Action::StartControl { .. } => Outcome::Started { process: process(10) },
+        Action::StartControl { .. } | Action::FindControl { .. } => Outcome::Started { process: process(10) },
         Action::WatchServer { server, .. } => Outcome::Started { process: process(*server) },
-        Action::StartEngine { .. } => Outcome::Started { process: process(30) },
+        Action::StartEngine { .. } | Action::FindEngine { .. } => Outcome::Started { process: process(30) },
         Action::KillEngines { .. } => Outcome::Killed { processes: vec![process(30)] },
         Action::AwaitGone { .. } => Outcome::Gone { remaining: vec![] },
         _ => Outcome::Done,

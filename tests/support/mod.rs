@@ -5,6 +5,7 @@ pub mod http;
 pub mod label_words;
 pub mod metrics;
 pub mod needs;
+pub mod others;
 pub mod plights;
 pub mod processes;
 pub mod running;

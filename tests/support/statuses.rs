@@ -25,6 +25,8 @@ pub fn engine(name: &str, state: EngineState) -> EngineStatus {
     EngineStatus {
         name: name.into(),
         address: if name == "qwen-a" { "http://127.0.0.1:8001" } else { "" }.into(),
+        custody: Default::default(),
+        container: Default::default(),
         state,
         attached: Some(true),
         device_memory: Some(20 << 30),
@@ -53,6 +55,7 @@ pub fn group(name: &str, state: GroupState, engines: Vec<EngineStatus>) -> Group
         name: name.into(),
         gpu: GPU.into(),
         mode: Mode::Enforce,
+        custody: Default::default(),
         state,
         generation: 2,
         control_up: Some(true),

@@ -108,8 +108,23 @@ impl Watchdog {
 
     fn start_as(mut command: Command, configuration: &Path) -> Watchdog {
         command.arg("run").arg("--config").arg(configuration);
+        Watchdog::start_with(command, configuration.parent().unwrap())
+    }
+
+    /// Starts one that looks after the control daemon in `pipe`, without a configuration, where the stage in `place` is.
+    pub fn attach(place: &Path, pipe: &Path) -> Watchdog {
+        let mut command = Command::new(program());
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let paths = std::iter::once(place.to_owned()).chain(std::env::split_paths(&path));
+        command.env("PATH", std::env::join_paths(paths).unwrap()).env("LD_LIBRARY_PATH", place);
+        command.env("STATE_DIRECTORY", place.join("state"));
+        command.arg("run").arg("--attach").arg(pipe).args(["--web.listen-address", "127.0.0.1:0"]);
+        Watchdog::start_with(command, place)
+    }
+
+    fn start_with(mut command: Command, place: &Path) -> Watchdog {
         command.args(["--log.format", "json", "--log.level", "debug"]);
-        command.arg("--control-socket").arg(configuration.with_file_name("control.sock"));
+        command.arg("--control-socket").arg(place.join("control.sock"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Log::default());

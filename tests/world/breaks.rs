@@ -65,6 +65,14 @@ pub enum Break {
     KillServer(usize),
     KillControl(usize),
     WedgeControl(usize, bool),
+    /// Whoever runs the control daemon starts it.
+    OthersStartControl(usize),
+    /// Whoever runs an engine starts it: a new one is found.
+    OthersStart(usize, usize),
+    /// Whoever runs an engine takes it away.
+    OthersTakeAway(usize, usize),
+    /// Another watchdog looks after the control daemon that others run, or no more.
+    WatchedByAnother(usize, bool),
     /// The driver tears the server down: the daemon calls that FAULT, and no line does.
     Teardown(usize),
     /// The daemon's log can't be read.
@@ -184,6 +192,16 @@ impl World {
                 }
             }
             Break::WedgeControl(group, wedged) => self.groups[group].wedged = wedged,
+            Break::OthersStartControl(group) => self.others_start_control(group),
+            Break::OthersStart(group, engine) => {
+                self.others_start_engine(group, engine);
+                self.configure(group, Some(engine), true);
+            }
+            Break::OthersTakeAway(group, engine) => {
+                self.others_take_away(group, engine);
+                self.later(ms(101), Happening::Forgotten(group, engine));
+            }
+            Break::WatchedByAnother(group, watched) => self.groups[group].watched_by_another = watched,
             Break::Teardown(group) => {
                 if let Some(server) = &mut self.groups[group].server {
                     server.state = ServerState::Fault;
@@ -272,7 +290,7 @@ impl World {
         }
     }
 
-    fn configure(&mut self, group: usize, engine: Option<usize>, has: bool) {
+    pub(super) fn configure(&mut self, group: usize, engine: Option<usize>, has: bool) {
         let changed = if has { self.absent.remove(&(group, engine)) } else { self.absent.insert((group, engine)) };
         if changed && engine.is_none() && !has {
             self.sides(group).into_iter().for_each(|side| self.groups[side].stopping = true);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mpswarden_core::decide::Input;
 use mpswarden_core::model::{
-    Action, ActionId, CommandResult, DomainId, EngineName, Exit, InstanceId, Look, Member, MpsEnvironment, Observation,
-    Outcome, Owner, ProcessId, Remaining, SentAction, ServerLine, ServerState,
+    Action, ActionId, CommandResult, DomainId, EngineName, Exit, HeldReason, InstanceId, Look, Member, MpsEnvironment,
+    Observation, Outcome, Owner, ProcessId, Remaining, SentAction, ServerLine, ServerState,
 };
 
 use super::{AFTERSHOCK, Engine, Happening, Knob, Server, TEARDOWN, World, ms};
@@ -47,12 +47,17 @@ impl World {
                 let group = self.find_group(&domain);
                 self.later(ms(40), Happening::ControlUp(group, id));
             }
+            Action::FindControl { domain } => {
+                let group = self.find_group(&domain);
+                self.later(ms(5), Happening::ControlFound(group, id));
+            }
             Action::StopControl { domain, grace, .. } => self.stop_control(id, self.find_group(&domain), grace),
             Action::StartServer { domain } => self.start_server(id, self.find_group(&domain)),
             Action::StartEngine { instance, outside } => {
                 self.forget_requests(&instance.member());
                 self.start_engine(id, &instance, outside);
             }
+            Action::FindEngine { instance } => self.find_engine_of_others(id, &instance),
             Action::Fence { engine, .. } => self.fence(id, engine),
             Action::KillEngines { domain, engines, strays } => {
                 let group = self.find_group(&domain);
@@ -223,6 +228,9 @@ impl World {
         if self.groups[group].cannot_start_control {
             return self.finish(id, Outcome::Failed { why: "nvidia-cuda-mps-control: not found".to_owned() });
         }
+        if self.groups[group].of_others {
+            self.violate("a control daemon was started that others run");
+        }
         if self.groups[group].control.is_some() {
             self.violate("a control daemon was started beside a living one");
             return self.finish(id, Outcome::Failed { why: "already running".to_owned() });
@@ -235,7 +243,25 @@ impl World {
         self.finish(id, Outcome::Started { process });
     }
 
+    /// Looks for the daemon that others run.
+    pub(super) fn control_found(&mut self, group: usize, id: ActionId) {
+        let here = &self.groups[group];
+        let process = here.control.filter(|_| !here.wedged).and_then(|pid| self.processes.get(&pid));
+        let outcome = match process {
+            _ if here.unaskable => World::without_a_binary(),
+            _ if here.watched_by_another => {
+                Outcome::Waits { reason: HeldReason::WatchedByAnother, why: "process 77 looks after it".to_owned() }
+            }
+            Some(process) => Outcome::Started { process: process.id },
+            None => Outcome::Waits { reason: HeldReason::ControlAbsent, why: "nobody is bound there".to_owned() },
+        };
+        self.finish(id, outcome);
+    }
+
     fn stop_control(&mut self, id: ActionId, group: usize, grace: Duration) {
+        if self.groups[group].of_others {
+            self.violate("a control daemon was stopped that others run");
+        }
         let here = &self.groups[group];
         let quits = !grace.is_zero() && !here.wedged;
         let takes = match (quits, here.clients().is_empty()) {
@@ -254,22 +280,43 @@ impl World {
         let here = &self.groups[group];
         let starts = here.control.is_some() && !here.wedged && here.server.is_none();
         if starts && !self.fails_to_start(group) {
-            let owner = Owner::Server(self.groups[group].domain.clone());
-            let pid = self.spawn(group, owner).pid;
-            self.groups[group].server = Some(Server { pid, state: ServerState::Initializing });
-            self.groups[group].does_not_heal = false;
-            self.log(group, ServerLine::Starting { server: pid, uid: super::UID });
-            if !std::mem::take(&mut self.groups[group].next_server_hangs) {
-                self.later(ms(270), Happening::ServerReady(group, pid));
-            }
+            self.start_a_server(group);
         }
         self.later(ms(2), Happening::Finish(id, Outcome::Done));
+    }
+
+    pub(super) fn start_a_server(&mut self, group: usize) {
+        let owner = Owner::Server(self.groups[group].domain.clone());
+        let pid = self.spawn(group, owner).pid;
+        self.groups[group].server = Some(Server { pid, state: ServerState::Initializing });
+        self.groups[group].does_not_heal = false;
+        self.log(group, ServerLine::Starting { server: pid, uid: super::UID });
+        if !std::mem::take(&mut self.groups[group].next_server_hangs) {
+            self.later(ms(270), Happening::ServerReady(group, pid));
+        }
+    }
+
+    /// Looks for an engine that others run; from then on its process is known as this incarnation.
+    fn find_engine_of_others(&mut self, id: ActionId, instance: &InstanceId) {
+        let (group, index) = self.find_engine(&instance.member());
+        let pid = self.groups[group].engines[index].pid;
+        let outcome = match pid.and_then(|pid| self.processes.get_mut(&pid)) {
+            Some(process) => {
+                process.owner = Owner::Engine(instance.clone());
+                Outcome::Started { process: process.id }
+            }
+            None => Outcome::Failed { why: "no process of it is there".to_owned() },
+        };
+        self.later(ms(1), Happening::Finish(id, outcome));
     }
 
     fn start_engine(&mut self, id: ActionId, instance: &InstanceId, outside: bool) {
         let key = instance.member();
         let (group, index) = self.find_engine(&key);
         self.check_start(group, index, &key);
+        if self.groups[group].engines[index].of_others {
+            self.violate(&format!("{key} was started, which others run"));
+        }
         let knob = self.groups[group].engines[index].knob;
         if knob == Knob::CannotStart {
             let why = "/opt/engine: no such file".to_owned();
@@ -319,7 +366,11 @@ impl World {
         }
         let here = &self.groups[group];
         let named = here.engines.iter().filter(|engine| engines.contains(&engine.name));
+        let theirs = here.engines.iter().any(|engine| engines.contains(&engine.name) && engine.of_others);
         let pids: Vec<u32> = named.filter_map(|engine| engine.pid).collect();
+        if theirs {
+            self.violate("an engine was killed that others run");
+        }
         let mut processes = Vec::new();
         for pid in pids {
             let process = self.processes.get_mut(&pid).unwrap();
@@ -363,6 +414,9 @@ impl World {
 
     fn stop_engine(&mut self, key: &Member, grace: Duration) {
         let (group, index) = self.find_engine(key);
+        if self.groups[group].engines[index].of_others {
+            self.violate(&format!("{key} was stopped, which others run"));
+        }
         let here = &self.groups[group];
         let engine = &here.engines[index];
         let siblings = here.engines.iter().filter(|engine| engine.client).count() > 1;
@@ -441,11 +495,12 @@ fn domain_of(action: &Action) -> Option<DomainId> {
         ) => Some(domain.clone()),
         Action::WatchServer { domain, .. }
         | Action::StartControl { domain }
+        | Action::FindControl { domain }
         | Action::StopControl { domain, .. }
         | Action::StartServer { domain }
         | Action::KillEngines { domain, .. }
         | Action::AwaitGone { domain, .. } => Some(domain.clone()),
-        Action::StartEngine { instance, .. } => Some(instance.domain()),
+        Action::StartEngine { instance, .. } | Action::FindEngine { instance } => Some(instance.domain()),
         Action::TerminateClients { engine, .. } | Action::StopEngine { engine, .. } | Action::Fence { engine, .. } => {
             Some(engine.domain.clone())
         }

@@ -10,7 +10,8 @@ impl World {
     pub(super) fn spawn(&mut self, group: usize, owner: Owner) -> ProcessId {
         let id = ProcessId { pid: self.next_pid, started_at: self.now.as_nanos() / 10_000_000 };
         self.next_pid += 1;
-        let process = Process { id, group, owner, undead: false, signalled: None, with_its_group: false };
+        let process =
+            Process { id, group, owner, undead: false, signalled: None, with_its_group: false, taken_away: false };
         self.processes.insert(id.pid, process);
         id
     }
@@ -35,7 +36,12 @@ impl World {
             Owner::Control(_) => self.control_gone(group),
             Owner::Server(_) => self.server_gone(group, pid),
         }
-        self.observe(Observation::Ended { owner: process.owner, process: process.id, exit });
+        match process.owner {
+            Owner::Engine(instance) if process.taken_away => {
+                self.observe(Observation::Removed { instance, process: process.id, exit });
+            }
+            owner => self.observe(Observation::Ended { owner, process: process.id, exit }),
+        }
         self.waiters();
     }
 
@@ -74,6 +80,53 @@ impl World {
         if fault && here.clients().is_empty() {
             self.later(HEALS, Happening::Heals(group, server));
         }
+    }
+
+    /// Whoever runs a group's control daemon starts it.
+    pub(super) fn others_start_control(&mut self, group: usize) {
+        if self.groups[group].of_others && self.groups[group].control.is_none() {
+            let owner = Owner::Control(self.groups[group].domain.clone());
+            self.groups[group].control = Some(self.spawn(group, owner).pid);
+            self.groups[group].wedged = false;
+        }
+    }
+
+    /// The same, and its engines that others run.
+    pub(super) fn others_start_all(&mut self, group: usize) {
+        self.others_start_control(group);
+        for index in 0..self.groups[group].engines.len() {
+            if self.groups[group].engines[index].of_others {
+                self.others_start_engine(group, index);
+            }
+        }
+    }
+
+    /// Whoever runs an engine starts it.
+    pub(super) fn others_start_engine(&mut self, group: usize, index: usize) {
+        let owner = Owner::Engine(self.key(group, index).instance(0));
+        let pid = self.spawn(group, owner).pid;
+        let engine = &mut self.groups[group].engines[index];
+        (engine.pid, engine.ready, engine.client, engine.terminated) = (Some(pid), false, false, false);
+        self.later(self.start_takes * 4 / 5, Happening::Connects(pid));
+        self.later(self.start_takes, Happening::Ready(pid));
+    }
+
+    /// Whoever runs an engine takes it away: it is asked to end, and its cgroup is removed.
+    pub(super) fn others_take_away(&mut self, group: usize, index: usize) {
+        let Some(pid) = self.groups[group].engines[index].pid else { return };
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.taken_away = true;
+        }
+        self.signal(pid, mpswarden_core::model::Exit::Status(0), ms(100));
+    }
+
+    /// A client of others makes its daemon start a server, and tries again.
+    fn connects_again(&mut self, group: usize, pid: u32) {
+        let here = &self.groups[group];
+        if here.control.is_some() && here.server.is_none() && !here.wedged {
+            self.start_a_server(group);
+        }
+        self.later(ms(300), Happening::Connects(pid));
     }
 
     pub(super) fn control_gone(&mut self, group: usize) {
@@ -153,6 +206,7 @@ impl World {
                 self.log(group, ServerLine::Connected { server, client: pid });
             }
             Some((_, ServerState::Fault)) => self.later(ms(5), Happening::Gone(pid, Exit::Status(3))),
+            _ if engine.of_others => self.connects_again(group, pid),
             _ => {}
         }
     }

@@ -69,6 +69,9 @@ enum Happening {
     Connects(u32),
     Ready(u32),
     ControlUp(usize, ActionId),
+    ControlFound(usize, ActionId),
+    /// An engine of others that was taken away is in the policy no more.
+    Forgotten(usize, usize),
     TerminateFailed(ActionId, usize, usize),
 }
 
@@ -84,6 +87,8 @@ struct Process {
     signalled: Option<Exit>,
     /// Its whole group was killed.
     with_its_group: bool,
+    /// Whoever runs it takes it away.
+    taken_away: bool,
 }
 
 /// One engine.
@@ -103,6 +108,8 @@ struct Engine {
     core: Option<ProcessId>,
     /// It was started outside MPS.
     outside: bool,
+    /// Others run it.
+    of_others: bool,
     /// Bytes of device memory, more with each second since that moment.
     memory: (u64, u64, Moment),
 }
@@ -120,6 +127,10 @@ struct Group {
     domain: DomainId,
     gpu: GpuUuid,
     control: Option<u32>,
+    /// Others run its control daemon.
+    of_others: bool,
+    /// Another watchdog looks after it.
+    watched_by_another: bool,
     wedged: bool,
     /// Another caller has the daemon's one slot.
     slot_taken: bool,
@@ -275,6 +286,7 @@ impl World {
             count: 0,
             next_pid: 10,
         };
+        (0..world.groups.len()).for_each(|group| world.others_start_all(group));
         world.later(Duration::ZERO, Happening::Input(Input::Woke));
         world
     }
@@ -320,6 +332,7 @@ impl World {
         for group in &mut self.groups {
             group.everything_is_gone();
         }
+        (0..self.groups.len()).for_each(|group| self.others_start_all(group));
         self.later(Duration::ZERO, Happening::Input(Input::Woke));
     }
 
@@ -453,6 +466,8 @@ impl World {
             }
             Happening::TerminateFailed(id, group, place) => self.terminate_failed(id, group, place),
             Happening::ControlUp(group, id) => self.control_up(group, id),
+            Happening::ControlFound(group, id) => self.control_found(group, id),
+            Happening::Forgotten(group, engine) => self.configure(group, Some(engine), false),
         }
     }
 
@@ -512,6 +527,7 @@ impl World {
             let home = self.all.groups.iter().find(|group| group.name == domain.group).unwrap();
             let mut side = Group::new(home);
             side.domain = domain.clone();
+            side.of_others = false;
             let knobs = &self.groups[self.find_group(&DomainId::main(&domain.group))].engines;
             side.engines.iter_mut().zip(knobs).for_each(|(there, here)| there.knob = here.knob);
             self.groups.push(side);
@@ -556,6 +572,7 @@ impl Engine {
             split: false,
             core: None,
             outside: false,
+            of_others: false,
             memory,
         }
     }
@@ -573,6 +590,8 @@ impl Group {
             domain: DomainId::main(&policy.name),
             gpu: policy.gpu.clone(),
             control: None,
+            of_others: policy.custody.is_others(),
+            watched_by_another: false,
             wedged: false,
             slot_taken: false,
             unaskable: false,
@@ -581,7 +600,11 @@ impl Group {
             hangs: None,
             log_unreadable: false,
             server: None,
-            engines: policy.engines.iter().map(|policy| Engine::new(&policy.name)).collect(),
+            engines: policy
+                .engines
+                .iter()
+                .map(|policy| Engine { of_others: policy.custody.is_others(), ..Engine::new(&policy.name) })
+                .collect(),
             strays: BTreeSet::new(),
             stopping: false,
             cannot_start_control: false,

@@ -8,6 +8,7 @@ use mpswarden_core::model::{Action, CommandResult, EngineName, Event, GroupStatu
 pub(super) fn action(action: &Action) -> Option<String> {
     let text = match action {
         Action::Look(_) | Action::Save { .. } | Action::WatchServer { .. } => return None,
+        Action::FindControl { .. } | Action::FindEngine { .. } => return None,
         Action::StartControl { domain } => format!("start control daemon of {domain}"),
         Action::StopControl { domain, grace, .. } => {
             format!("stop control daemon of {domain}, grace {} s", grace.as_secs())
@@ -67,6 +68,7 @@ fn what(what: &What) -> Option<String> {
         What::Suppressed { action, reason, detail } => format!("would {action} ({reason}): {detail}"),
         What::ControlStarted { process } => format!("control daemon {process} started"),
         What::ServerStarted { server } => format!("server {server} started"),
+        What::EngineFound { process, incarnation } => format!("#{incarnation} found as {process}"),
         What::EngineStarted { process, incarnation } => format!("#{incarnation} started as {process}"),
         What::EngineServing { took } => format!("serves after {took:?}"),
         What::EngineFailing { because } => format!("failing: {because}"),

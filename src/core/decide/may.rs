@@ -11,6 +11,7 @@
 //! | a second server | the GPU takes one only |
 //! | the end of a client that no engine owns | the policy reports it only |
 //! | the end of a daemon or an engine | it is others', who let the watchdog only look |
+//! | the start of a daemon, or of a server without an engine of ours | the daemon is others' |
 //!
 //! Each question gets the few facts that its answer depends on, and no more. `permission` takes them from a domain.
 
@@ -78,6 +79,30 @@ pub(super) fn act_on(mode: Mode, hold: Option<&Hold>) -> May {
 /// Ending processes, and seeing that they start again.
 pub(super) fn end_processes(custody: impl IntoIterator<Item = Custody>) -> May {
     refuse!(NotOurs if !custody.into_iter().all(Custody::may_end));
+    Ok(())
+}
+
+/// Starting a control daemon: one that others run is theirs to start.
+pub(super) fn start_control(custody: Custody) -> May {
+    refuse!(NotOurs if custody.is_others());
+    Ok(())
+}
+
+/// Ending a control daemon in order, and sweeping its directory.
+pub(super) fn stop_control(custody: Custody) -> May {
+    end_processes([custody])
+}
+
+/// Starting an engine's processes: of one that others run they are theirs to start.
+pub(super) fn start_processes(engine: Custody) -> May {
+    refuse!(NotOurs if engine.is_others());
+    Ok(())
+}
+
+/// Asking a control daemon for a server. One that others run gets one as any client of it would: for an engine of ours,
+/// which is about to be its client.
+pub(super) fn start_server(daemon: Custody, engines: impl IntoIterator<Item = Custody>) -> May {
+    refuse!(NotOurs if daemon.is_others() && engines.into_iter().all(Custody::is_others));
     Ok(())
 }
 

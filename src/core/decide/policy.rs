@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{
-    Baseline, Custody, EngineAddress, EngineKind, EngineName, Fault, GpuIdentity, GpuUuid, GroupName, Mode,
-    MpsEnvironment, ProcessId,
+    Baseline, ContainerName, Custody, EngineAddress, EngineKind, EngineName, Fault, GpuIdentity, GpuUuid, GroupName,
+    Mode, MpsEnvironment, ProcessId,
 };
 
 /// Everything the core must know beforehand.
@@ -171,7 +171,9 @@ pub struct EnginePolicy {
     pub name: EngineName,
     /// Custody of its processes: whose they are.
     pub custody: Custody,
-    /// Where it answers HTTP; for readers of the status.
+    /// What those who run it call its container, where others do.
+    pub container: ContainerName,
+    /// Where it answers HTTP; for readers of the status. Empty: that is not known, so that it is not asked.
     pub address: EngineAddress,
     /// CUDA_MPS_PINNED_DEVICE_MEM_LIMIT in bytes.
     pub device_memory_limit: Option<u64>,
@@ -226,6 +228,11 @@ pub enum MpsUse {
 }
 
 impl EnginePolicy {
+    /// Whether it can be asked for its health and its load.
+    pub fn is_asked(&self) -> bool {
+        !self.address.as_str().is_empty()
+    }
+
     /// Settings of MPS that its main process is started with.
     pub fn mps_environment(&self, process: ProcessId, mps: MpsUse) -> MpsEnvironment {
         let inside = mps == MpsUse::Client;

@@ -40,6 +40,11 @@ pub enum Action {
         /// Domain of the daemon.
         domain: DomainId,
     },
+    /// Find the control daemon that others run, and wait until it answers a command. Touches nothing.
+    FindControl {
+        /// Domain of the daemon.
+        domain: DomainId,
+    },
     /// `quit -t`, then KILL of the daemon and server if they live, proven by start time; then sweep
     /// the pipe directory if no process uses it.
     StopControl {
@@ -61,6 +66,11 @@ pub enum Action {
         instance: InstanceId,
         /// Outside MPS, whatever daemon runs.
         outside: bool,
+    },
+    /// Find an engine that others run, and watch its main process. Touches nothing.
+    FindEngine {
+        /// The incarnation that it is here.
+        instance: InstanceId,
     },
     /// Give the engine no new request and wait for its last one to end: `Done` then, `TimedOut` where its time is over
     /// first. What is in flight is known from the readings of its load and connections meanwhile.
@@ -108,9 +118,25 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether it changes the world outside (a look, a watch, a save and a fence do not).
+    /// Whether it changes the world outside (a look, a watch, a save and a fence do not, nor does finding what others
+    /// run).
     pub fn intervenes(&self) -> bool {
-        !matches!(self, Action::Look(_) | Action::Save { .. } | Action::WatchServer { .. } | Action::Fence { .. })
+        match self {
+            Action::Look(_)
+            | Action::Save { .. }
+            | Action::WatchServer { .. }
+            | Action::FindControl { .. }
+            | Action::FindEngine { .. }
+            | Action::Fence { .. } => false,
+            Action::StartControl { .. }
+            | Action::StopControl { .. }
+            | Action::StartServer { .. }
+            | Action::StartEngine { .. }
+            | Action::KillEngines { .. }
+            | Action::AwaitGone { .. }
+            | Action::TerminateClients { .. }
+            | Action::StopEngine { .. } => true,
+        }
     }
 }
 
@@ -119,6 +145,8 @@ words!(
     FailedAction {
         /// Start the control daemon.
         StartControl = "start_control",
+        /// Find the control daemon that others run.
+        FindControl = "find_control",
         /// Stop the control daemon.
         StopControl = "stop_control",
         /// Wait for the server to be ACTIVE.

@@ -136,6 +136,13 @@ pub enum What {
         /// Number of the incarnation.
         incarnation: u32,
     },
+    /// An engine that others run was found running.
+    EngineFound {
+        /// Main process of the engine.
+        process: ProcessId,
+        /// Number of the incarnation, as it was found here.
+        incarnation: u32,
+    },
     /// An engine serves.
     EngineServing {
         /// Time since its process was started.

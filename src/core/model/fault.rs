@@ -181,6 +181,12 @@ words!(
         MpsBinaryMissing = "mps_binary_missing",
         /// Another control daemon uses the group's pipe directory.
         PipeDirectoryOccupied = "pipe_directory_occupied",
+        /// The control daemon that others run is not there, or does not answer.
+        ControlAbsent = "control_absent",
+        /// The control daemon that others run must be restarted, which is theirs to do.
+        ControlNotOurs = "control_not_ours",
+        /// Another mpswarden looks after the control daemon that others run.
+        WatchedByAnother = "watched_by_another",
         /// mpswarden itself has no process, descriptor or memory left for the next step.
         OutOfResources = "out_of_resources",
         /// An operator said so.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{DomainId, EngineKind, GpuUuid, Member};
+use super::{Custody, DomainId, EngineKind, Found, GpuUuid, Member};
 
 /// Everything of one domain that is started.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub struct GroupLaunch {
     pub gpu: GpuUuid,
     /// Launch of the control daemon.
     pub control: ControlLaunch,
+    /// Where its engines write their outputs, `ENGINE.log`; absolute.
+    pub outputs: PathBuf,
     /// Its engines, in the order of their start.
     pub engines: Vec<EngineLaunch>,
 }
@@ -26,9 +28,11 @@ pub struct ControlLaunch {
     pub binary: PathBuf,
     /// CUDA_MPS_PIPE_DIRECTORY, absolute.
     pub pipe_directory: PathBuf,
-    /// CUDA_MPS_LOG_DIRECTORY, absolute; the outputs of the daemon (`daemon.log`) and of the
-    /// engines (`ENGINE.log`) go there.
+    /// CUDA_MPS_LOG_DIRECTORY, absolute. The output of a daemon of ours (`daemon.log`) goes there; one that others run
+    /// has its `control.log` and `server.log` there.
     pub log_directory: PathBuf,
+    /// Custody of the daemon: whose it is.
+    pub custody: Custody,
 }
 
 /// Where an engine's own metrics are.
@@ -87,6 +91,8 @@ pub struct EngineLaunch {
     pub probe: bool,
     /// Bytes of host memory, where cgroups allow.
     pub memory_max: Option<u64>,
+    /// Where it was found, of one that others run: nothing of the above starts it.
+    pub found: Option<Found>,
 }
 
 impl EngineLaunch {

@@ -9,6 +9,8 @@ words!(
         Operator = "operator",
         /// Somebody who administers the node.
         Administrator = "administrator",
+        /// Who runs the control daemon, or the engine: mpswarden only looks after it.
+        Owner = "owner",
     }
 );
 
@@ -38,6 +40,14 @@ words!(
         InstallMps = "install_mps",
         /// End the other control daemon in the group's pipe directory, or configure another directory.
         FreePipeDirectory = "free_pipe_directory",
+        /// Start the control daemon that others run.
+        StartControl = "start_control",
+        /// Restart the control daemon that others run, which ends all of its clients.
+        RestartControl = "restart_control",
+        /// Restart the engines that others run: their contexts are dead.
+        RestartEngines = "restart_engines",
+        /// Stop one of two mpswardens that look after one control daemon.
+        StopOtherWatchdog = "stop_other_watchdog",
         /// Give mpswarden more processes, descriptors or memory.
         RaiseLimits = "raise_limits",
     }
@@ -48,7 +58,9 @@ impl NeededAction {
     pub const fn by(self) -> NeededBy {
         match self {
             NeededAction::Resume | NeededAction::Release | NeededAction::Restart => NeededBy::Operator,
-            NeededAction::ResetGpu
+            NeededAction::StartControl | NeededAction::RestartControl | NeededAction::RestartEngines => NeededBy::Owner,
+            NeededAction::StopOtherWatchdog
+            | NeededAction::ResetGpu
             | NeededAction::RebootNode
             | NeededAction::EndProcess
             | NeededAction::FreeMemory

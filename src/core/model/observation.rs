@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::RecoveryAction;
 use super::{
-    CommandLine, CommandResult, DomainId, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, LinePlace, Member, Moment,
-    MpsEnvironment, OverlapWindow, Owner, ProbeState, ProcessId, ProcessUsage, Saying, ServerLine, ServerState,
-    SourceScope, SourceState, Traffic,
+    CommandLine, CommandResult, DomainId, EngineLoad, Exit, GpuReading, GpuUuid, GroupName, InstanceId, LinePlace,
+    Member, Moment, MpsEnvironment, OverlapWindow, Owner, ProbeState, ProcessId, ProcessUsage, Saying, ServerLine,
+    ServerState, SourceScope, SourceState, Traffic,
 };
 
 /// One fact from the outside world.
@@ -109,6 +109,16 @@ pub enum Observation {
         /// Owner of the process.
         owner: Owner,
         /// Identity of the process.
+        process: ProcessId,
+        /// Exit of the process.
+        exit: Exit,
+    },
+    /// An engine that others run was taken away, or left in order: its cgroup is gone, or its main process ended as one
+    /// does that was asked to.
+    Removed {
+        /// The incarnation that it was here.
+        instance: InstanceId,
+        /// Main process of this incarnation.
         process: ProcessId,
         /// Exit of the process.
         exit: Exit,

@@ -95,6 +95,8 @@ words!(
         HostOom = "host_oom",
         /// Taken out alone by the watchdog.
         Evicted = "evicted",
+        /// Taken away by those who run it, or left in order.
+        Removed = "removed",
         /// Ended with its whole group by the watchdog.
         GroupRestart = "group_restart",
     }

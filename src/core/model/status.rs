@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use super::{
-    Advice, Baseline, Doubt, EngineAddress, EngineIsolation, EngineKind, EngineLoad, EngineName, EngineState, Fault,
-    GpuIdentity, GpuUuid, GroupName, GroupState, HeldReason, Mode, Moment, ProbeState, ProcessId, Reason, RecoveryStep,
-    ServerState, SourceStatus, Tier, Unknown,
+    Advice, Baseline, ContainerName, Custody, Doubt, EngineAddress, EngineIsolation, EngineKind, EngineLoad,
+    EngineName, EngineState, Fault, GpuIdentity, GpuUuid, GroupName, GroupState, HeldReason, Mode, Moment, ProbeState,
+    ProcessId, Reason, RecoveryStep, ServerState, SourceStatus, Tier, Unknown,
 };
 
 /// Everything at one moment.
@@ -44,6 +44,9 @@ pub struct GroupStatus {
     pub gpu: GpuUuid,
     /// What the watchdog may do.
     pub mode: Mode,
+    /// Custody of its control daemon: whose it is.
+    #[serde(default)]
+    pub custody: Custody,
     /// State of the group.
     pub state: GroupState,
     /// Whole-group starts so far.
@@ -181,7 +184,13 @@ pub struct RecoveryStatus {
 pub struct EngineStatus {
     /// Name of the engine.
     pub name: EngineName,
-    /// Where it answers HTTP; empty: an earlier version did not say.
+    /// Custody of its processes: whose they are.
+    #[serde(default)]
+    pub custody: Custody,
+    /// What those who run it call its container; empty names: none, or not known.
+    #[serde(default)]
+    pub container: ContainerName,
+    /// Where it answers HTTP; empty: an earlier version did not say, or it was found running and that is not known.
     #[serde(default = "no_address")]
     pub address: EngineAddress,
     /// State of the engine.

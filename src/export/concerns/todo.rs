@@ -7,6 +7,12 @@ use crate::model::{EngineIsolation, EngineName, GroupStatus, HeldReason, NeededA
 /// Where the runbooks are: alerts lead to the same place.
 pub const RUNBOOKS: &str = "https://github.com/mpswarden/mpswarden/blob/main/docs/runbooks/";
 
+/// What is to be done by whoever runs what mpswarden only looks after.
+const START_CONTROL: &str = "start the control daemon, which others run: mpswarden only looks after it";
+const RESTART_CONTROL: &str = "have the control daemon restarted by whoever runs it, which ends all of its clients";
+const RESTART_ENGINES: &str =
+    "have the engines restarted by whoever runs them: their contexts are dead, or they crashed";
+
 /// What an action of a group comes to; `engine` names the one that it is about.
 pub(super) fn of_need(
     of: &Situation<'_>,
@@ -54,6 +60,12 @@ pub(super) fn of_need(
         }
         NeededAction::FreePipeDirectory => {
             Todo::of("end the other control daemon, or give the group another mps.pipe_directory", None, "MpsGroupHeld")
+        }
+        NeededAction::StartControl => Todo::of(START_CONTROL, None, "MpsGroupHeld"),
+        NeededAction::RestartControl => Todo::of(RESTART_CONTROL, None, "MpsGroupHeld"),
+        NeededAction::RestartEngines => Todo::of(RESTART_ENGINES, None, "MpsServerFault"),
+        NeededAction::StopOtherWatchdog => {
+            Todo::of("stop one of the two mpswardens that look after this control daemon", None, "MpsGroupHeld")
         }
         NeededAction::RaiseLimits => {
             Todo::of("raise mpswarden's limits (LimitNOFILE, TasksMax), or end what uses them up", None, "MpsGroupHeld")

@@ -7,8 +7,8 @@ use super::machine::ProcessDocument;
 use super::times::{Wall, finite, rfc3339, seconds};
 use super::word::Word;
 use crate::model::{
-    Baseline, BaselineSource, Doubt, EngineIsolation, EngineKind, EngineLoad, EngineSharing, EngineState, EngineStatus,
-    ProbeState, Question, Taken, Unknown,
+    Baseline, BaselineSource, ContainerName, Doubt, EngineIsolation, EngineKind, EngineLoad, EngineSharing,
+    EngineState, EngineStatus, ManagedBy, ProbeState, Question, Taken, Unknown,
 };
 
 /// One engine.
@@ -19,6 +19,10 @@ pub(super) struct EngineDocument {
     name: String,
     /// Where it answers HTTP: `http://host:port`, `https://host:port` or `unix:/path`.
     address: String,
+    /// Who starts and stops it.
+    managed_by: Word<ManagedBy>,
+    /// What those who run it call its container; null: it is in none, or that is not known.
+    container: Option<ContainerDocument>,
     /// Which program it is.
     kind: Word<EngineKind>,
     /// How the engine stands.
@@ -155,11 +159,35 @@ struct BaselineDocument {
     taken_timestamp_seconds: f64,
 }
 
+/// A container, as those who run it call it.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "Container")]
+struct ContainerDocument {
+    /// Name of its pod; null: it is in none, or that is not known.
+    pod: Option<String>,
+    /// Namespace of its pod.
+    namespace: Option<String>,
+    /// Its own name, or its short id.
+    container: Option<String>,
+}
+
+impl ContainerDocument {
+    fn of(name: &ContainerName) -> Option<ContainerDocument> {
+        let known = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let ContainerName { pod, namespace, container } = name;
+        (*name != ContainerName::default()).then(|| ContainerDocument {
+            pod: known(pod),
+            namespace: known(namespace),
+            container: known(container),
+        })
+    }
+}
+
 impl EngineDocument {
     pub(super) fn of(engine: &EngineStatus, wall: Wall) -> EngineDocument {
         #[rustfmt::skip]
         let EngineStatus {
-            name, address, state, attached, device_memory, device_memory_limit, memory_time_to_limit, resident_memory,
+            name, custody, container, address, state, attached, device_memory, device_memory_limit, memory_time_to_limit, resident_memory,
             cpu, load, kind, unknown, doubted, main, clients, incarnation, failures, isolation, sharing, note,
             sm_limit, next_try,
         } = engine;
@@ -174,6 +202,8 @@ impl EngineDocument {
         EngineDocument {
             name: name.to_string(),
             address: address.to_string(),
+            managed_by: Word(custody.managed_by()),
+            container: ContainerDocument::of(container),
             kind: Word(*kind),
             state: Word(*state),
             note: note.clone(),

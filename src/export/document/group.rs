@@ -11,8 +11,8 @@ use super::times::{Wall, finite, seconds};
 use super::word::Word;
 use crate::model::status::{IsolationStatus, RecoveryStatus};
 use crate::model::{
-    Advice, AdviceReason, Fault, GroupState, GroupStatus, HeldReason, Hold, Mode, OverlapStatus, Reason, RecoveryStep,
-    ServerState, Tier,
+    Advice, AdviceReason, Fault, GroupState, GroupStatus, HeldReason, Hold, ManagedBy, Mode, OverlapStatus, Reason,
+    RecoveryStep, ServerState, Tier,
 };
 
 /// One group: a control daemon, its server and the engines that share its fate.
@@ -25,6 +25,8 @@ pub(super) struct GroupDocument {
     gpu: String,
     /// What the watchdog may do to it.
     mode: Word<Mode>,
+    /// Who starts and stops its control daemon.
+    managed_by: Word<ManagedBy>,
     /// How the group stands.
     state: Word<GroupState>,
     /// Starts of the whole group so far.
@@ -219,8 +221,8 @@ impl GroupDocument {
     pub(super) fn of(group: &GroupStatus, wall: Wall) -> GroupDocument {
         #[rustfmt::skip]
         let GroupStatus {
-            name, gpu, mode, state, generation, control_up, control, server, server_pid, server_since, clients,
-            clients_limit, unknown_clients, recovery, held, hold, budget_remaining, active, faults, isolation, isolated,
+            name, gpu, mode, custody, state, generation, control_up, control, server, server_pid, server_since,
+            clients, clients_limit, unknown_clients, recovery, held, hold, budget_remaining, active, faults, isolation, isolated,
             time_sliced, overlap, engines,
         } = group;
         let (server_since, server_since_timestamp_seconds) = wall.both_of(*server_since);
@@ -233,6 +235,7 @@ impl GroupDocument {
             name: name.to_string(),
             gpu: gpu.to_string(),
             mode: Word(*mode),
+            managed_by: Word(custody.managed_by()),
             state: Word(*state),
             generation: *generation,
             control_up: *control_up,

@@ -7,8 +7,9 @@ use serde::{Serialize, Serializer};
 
 use crate::model::gpu::{ComputeMode, RecoveryAction};
 use crate::model::{
-    AdviceReason, BaselineSource, Doubt, EngineIsolation, EngineKind, EngineState, Fault, GroupState, HeldReason, Mode,
-    ProbeState, Question, Reason, RecoveryStep, ServerState, Slot, Source, SourceState, Strength, Tier,
+    AdviceReason, BaselineSource, Doubt, EngineIsolation, EngineKind, EngineState, Fault, GroupState, HeldReason,
+    ManagedBy, Mode, ProbeState, Question, Reason, RecoveryStep, ServerState, Slot, Source, SourceState, Strength,
+    Tier,
 };
 
 /// What has one fixed spelling for each of its values.
@@ -70,6 +71,7 @@ spelled!(
     Fault,
     GroupState,
     HeldReason,
+    ManagedBy,
     Mode,
     ProbeState,
     Question,

@@ -125,14 +125,14 @@ metrics! {
     PROCESS_START_TIME = Kind::Gauge, "process_start_time_seconds", [], "When the watchdog was started.";
 
     // What there is, to join with.
-    GROUP_INFO = Kind::Gauge, "mps_group_info", ["group", "gpu", "uuid", "mode"],
-        "The group's GPU, and whether the watchdog acts (enforce) or only reports (observe); always 1.";
+    GROUP_INFO = Kind::Gauge, "mps_group_info", ["group", "gpu", "uuid", "mode", "managed_by"],
+        "The group's GPU, whether the watchdog acts (enforce) or only reports (observe), and who runs its control daemon (mpswarden or others); always 1.";
     GPU_INFO = Kind::Gauge, "mps_gpu_info",
         ["gpu", "uuid", "pci_bus_id", "name", "driver_version", "mps_dialect", "simulated"],
         "Which GPU it is, its driver, the first driver branch whose MPS daemon speaks as this one does, and whether it is simulated (true or false); always 1.";
     ENGINE_INFO = Kind::Gauge, "mps_engine_info",
-        ["group", "engine", "model_name", "endpoint", "main_pid", "client_pid", "kind"],
-        "The engine's processes, where it is reached and which program it is; several client pids are joined by commas; always 1.";
+        ["group", "engine", "model_name", "endpoint", "main_pid", "client_pid", "kind", "managed_by", "pod", "namespace", "container"],
+        "The engine's processes, where it is reached, which program it is and who runs it; several client pids are joined by commas; always 1.";
 
     // The control daemon and its server.
     CONTROL_UP = Kind::Gauge, "mps_control_up", ["group"],

@@ -3,7 +3,7 @@
 use super::catalogue::{self as metric, Metric};
 use super::families::Families;
 use super::gauges::{flag, write_known};
-use crate::model::{EngineIsolation, EngineLoad, EngineState, EngineStatus, GroupName, Question};
+use crate::model::{ContainerName, EngineIsolation, EngineLoad, EngineState, EngineStatus, GroupName, Question};
 
 /// Most characters of a model's name: an engine may say anything.
 const LONGEST_MODEL: usize = 200;
@@ -52,7 +52,11 @@ fn write_info(families: &mut Families, labels: &[&str; 2], engine: &EngineStatus
     let main = engine.main.map(|process| process.pid.to_string()).unwrap_or_default();
     let clients: Vec<String> = engine.clients.iter().map(u32::to_string).collect();
     let (endpoint, clients) = (engine.address.as_str(), clients.join(","));
-    let labels = &[labels[0], labels[1], &model[..end], endpoint, &main, &clients, engine.kind.as_str()];
+    let (kind, by) = (engine.kind.as_str(), engine.custody.managed_by().as_str());
+    let ContainerName { pod, namespace, container } = &engine.container;
+    #[rustfmt::skip]
+    let labels =
+        &[labels[0], labels[1], &model[..end], endpoint, &main, &clients, kind, by, pod, namespace, container];
     families.number(&metric::ENGINE_INFO, labels, 1.0);
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::catalogue::{self as metric, Metric};
 use super::families::Families;
@@ -11,7 +12,7 @@ use super::samples::{Samples, Value};
 use super::unavailable::{counted, known_reasons, why_unavailable};
 use crate::model::{
     CommandResult, EngineKey, EngineName, Event, ExitCause, Fault, GroupName, Hook, HookResult, IsolationResult,
-    Reason, RecoveryResult, RecoveryStep, Refusal, Source, Status, SuppressedAction, Tier, What, Written,
+    Moment, Reason, RecoveryResult, RecoveryStep, Refusal, Source, Status, SuppressedAction, Tier, What, Written,
 };
 
 /// The rows whose values are counted here; every other one is a gauge of the status or of the own process.
@@ -46,7 +47,13 @@ pub(crate) struct Tally {
     places: BTreeMap<Place, Arc<Samples>>,
     /// Durations of readings.
     readings: BTreeMap<Source, Value>,
+    /// When engines that others run were taken away: what was counted of them is shown for a while longer, or their end
+    /// would be in no scrape.
+    departed: BTreeMap<EngineKey, Moment>,
 }
+
+/// Time for which that is shown: several scrapes, and an alert's evaluations.
+const SHOWN_LONGER: Duration = Duration::from_secs(300);
 
 /// What samples belong to: they are shown while it is in the status, and kept when it leaves, since an event may
 /// come after it, and a group that returns must count on.
@@ -95,6 +102,7 @@ impl Tally {
             What::ServerStarted { .. } => self.of_group(event).count(&metric::SERVER_STARTS, &[group]),
             What::EngineExited { cause, .. } => {
                 self.at(place).count(&metric::ENGINE_EXITS, &[group, engine, cause.as_str()]);
+                self.note_departed(event, *cause);
             }
             What::Xid { gpu, xid, .. } => self.count_xid(gpu_label(status, gpu.as_ref()), *xid, wall),
             What::Command { result } => {
@@ -119,6 +127,7 @@ impl Tally {
             | What::Released { .. }
             | What::ControlStarted { .. }
             | What::EngineStarted { .. }
+            | What::EngineFound { .. }
             | What::EngineServing { .. }
             | What::EngineFailing { .. }
             | What::Draining { .. }
@@ -219,10 +228,25 @@ impl Tally {
                 write(&Place::Engine(EngineKey::new(&group.name, &engine.name)));
             }
         }
+        let in_status = |key: &EngineKey| {
+            status.group(key.group.as_str()).is_some_and(|group| group.engine(key.engine.as_str()).is_some())
+        };
+        for (key, at) in &self.departed {
+            if status.at.since(*at) < SHOWN_LONGER && !in_status(key) {
+                write(&Place::Engine(key.clone()));
+            }
+        }
         for (source, value) in &self.readings {
             if status.sources.iter().any(|known| known.scope.source == *source) {
                 families.value(&metric::SOURCE_DURATION, std::iter::once(source.as_str()), value);
             }
+        }
+    }
+
+    fn note_departed(&mut self, event: &Event, cause: ExitCause) {
+        self.departed.retain(|_, at| event.at.since(*at) < SHOWN_LONGER);
+        if let (ExitCause::Removed, Some(group), Some(engine)) = (cause, &event.group, &event.engine) {
+            self.departed.insert(EngineKey::new(group, engine), event.at);
         }
     }
 

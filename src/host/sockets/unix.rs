@@ -1,9 +1,10 @@
 //! Unix sockets as the kernel knows them (sock_diag over netlink): which processes have a connection to sockets of a
-//! directory, accepted or not. Judges nothing.
+//! directory, accepted or not, and which socket is bound at a file. Judges nothing.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Instant;
@@ -27,7 +28,10 @@ const DONE: u16 = 3;
 const ERROR: u16 = 2;
 /// Name, peer, and who waits to be accepted.
 const SHOW: u32 = 1 | 4 | 8;
+/// The file that it is bound at.
+const SHOW_FILE: u32 = 2;
 const NAME: u16 = 0;
+const FILE: u16 = 1;
 const PEER: u16 = 2;
 const WAITING: u16 = 3;
 
@@ -47,25 +51,50 @@ fn holds_one(pid: u32, inodes: &BTreeSet<u32>) -> bool {
     })
 }
 
+/// The socket that is bound at the file with this inode and device (as stat(2) has them), by its own inode; `None`: none
+/// in this network namespace. Bounded.
+pub fn bound_at(inode: u64, device: u64) -> io::Result<Option<u32>> {
+    let mut found = None;
+    dump(SHOW_FILE, |socket, attributes| {
+        if is_bound_at(attributes, inode, device) {
+            found = Some(socket);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
+
 /// The other ends of all connections to sockets of a directory.
 fn clients_of(directory: &Path) -> io::Result<BTreeSet<u32>> {
+    let mut clients = BTreeSet::new();
+    dump(SHOW, |_, attributes| {
+        of_one(attributes, directory, &mut clients);
+        if clients.len() < MOST { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(clients)
+}
+
+/// Hands on every Unix socket there is: its inode, and the attributes that are shown.
+fn dump(show: u32, mut each: impl FnMut(u32, &[u8]) -> ControlFlow<()>) -> io::Result<()> {
     let netlink = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)?;
     setsockopt(&netlink, ReceiveTimeout, &TimeVal::milliseconds(PATIENCE.as_millis() as i64))?;
-    send(netlink.as_raw_fd(), &request(), MsgFlags::empty())?;
-    let (mut clients, mut piece, until) = (BTreeSet::new(), vec![0; PIECE], Instant::now() + BOUND);
-    while Instant::now() < until && clients.len() < MOST {
+    send(netlink.as_raw_fd(), &request(show), MsgFlags::empty())?;
+    let (mut piece, until) = (vec![0; PIECE], Instant::now() + BOUND);
+    while Instant::now() < until {
         let length = match recv(netlink.as_raw_fd(), &mut piece, MsgFlags::empty()) {
             Err(Errno::EINTR) => continue,
             received => received?,
         };
-        if take_up(&piece[..length], directory, &mut clients)? {
-            return Ok(clients);
+        match take_up(&piece[..length], &mut each)? {
+            AnswerPart::Last => return Ok(()),
+            AnswerPart::More => {}
+            AnswerPart::Enough => break,
         }
     }
     Err(io::Error::other("too many of them, or too slow"))
 }
 
-fn request() -> Vec<u8> {
+fn request(show: u32) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + 24);
     bytes.extend(((HEADER + 24) as u32).to_ne_bytes());
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
@@ -76,18 +105,27 @@ fn request() -> Vec<u8> {
     bytes.extend([1, 0, 0, 0]);
     bytes.extend(u32::MAX.to_ne_bytes());
     bytes.extend(0u32.to_ne_bytes());
-    bytes.extend(SHOW.to_ne_bytes());
+    bytes.extend(show.to_ne_bytes());
     bytes.extend([u8::MAX; 8]);
     bytes
 }
 
-/// Adds what one piece of the answer shows. Whether it was the last.
-fn take_up(piece: &[u8], directory: &Path, clients: &mut BTreeSet<u32>) -> io::Result<bool> {
+/// What a piece of the answer is.
+#[derive(Debug, PartialEq, Eq)]
+enum AnswerPart {
+    More,
+    Last,
+    /// No more is wanted.
+    Enough,
+}
+
+/// Hands on what one piece of the answer shows.
+fn take_up(piece: &[u8], each: &mut impl FnMut(u32, &[u8]) -> ControlFlow<()>) -> io::Result<AnswerPart> {
     let mut rest = piece;
     while let (Some(length), Some(kind)) = (word(rest, 0), half(rest, 4)) {
         let length = length as usize;
         if kind == DONE {
-            return Ok(true);
+            return Ok(AnswerPart::Last);
         }
         if kind == ERROR {
             let code = word(rest, HEADER).map_or(0, |code| code.cast_signed());
@@ -96,10 +134,28 @@ fn take_up(piece: &[u8], directory: &Path, clients: &mut BTreeSet<u32>) -> io::R
         let Some(message) = rest.get(HEADER + FIXED..length.min(rest.len())) else {
             return Err(io::Error::other("a piece of the kernel's answer is too short"));
         };
-        of_one(message, directory, clients);
+        if each(word(rest, HEADER + 4).unwrap_or(0), message).is_break() {
+            return Ok(AnswerPart::Enough);
+        }
         rest = rest.get(aligned(length)..).unwrap_or_default();
     }
-    Ok(false)
+    Ok(AnswerPart::More)
+}
+
+/// Whether a socket's attributes name this file. The kernel gives 32 bits of its inode, and the device as its own number.
+fn is_bound_at(attributes: &[u8], inode: u64, device: u64) -> bool {
+    let mut rest = attributes;
+    while let (Some(length), Some(kind)) = (half(rest, 0), half(rest, 2)) {
+        let length = usize::from(length);
+        let Some(value) = rest.get(4..length) else { break };
+        if kind == FILE {
+            let of_kernel = (nix::sys::stat::major(device) << 20) | nix::sys::stat::minor(device);
+            let same_inode = word(value, 0) == Some(inode as u32);
+            return same_inode && word(value, 4).is_some_and(|there| u64::from(there) == of_kernel);
+        }
+        rest = rest.get(aligned(length)..).unwrap_or_default();
+    }
+    false
 }
 
 /// One socket's attributes.
@@ -165,6 +221,24 @@ mod tests {
     }
 
     #[test]
+    fn the_socket_at_a_file_is_found_whatever_its_path_was_and_is_now() {
+        use std::os::unix::fs::MetadataExt;
+        let directory = tempfile::tempdir().unwrap();
+        let (path, moved) = (directory.path().join("control"), directory.path().join("moved"));
+        let at = |path: &Path| {
+            let there = path.metadata().unwrap();
+            bound_at(there.ino(), there.dev()).unwrap()
+        };
+        let first = UnixListener::bind(&path).unwrap();
+        let old = at(&path);
+        fs::rename(&path, &moved).unwrap();
+        let _second = UnixListener::bind(&path).unwrap();
+        assert!(old.is_some() && at(&moved) == old && at(&path).is_some() && at(&path) != old);
+        drop(first);
+        assert_eq!(at(&moved), None, "nobody is bound there any more");
+    }
+
+    #[test]
     fn only_a_path_in_the_directory_is_in_it() {
         let at = Path::new("/run/g/pipe");
         assert!(is_in(b"/run/g/pipe/control\0", at) && is_in(b"/run/g/pipe/control", at));
@@ -175,7 +249,12 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_pieces_never_panic(piece in any::<Vec<u8>>()) {
-            let _ = take_up(&piece, Path::new("/x"), &mut BTreeSet::new());
+            let mut each = |_, attributes: &[u8]| {
+                of_one(attributes, Path::new("/x"), &mut BTreeSet::new());
+                let _ = is_bound_at(attributes, 1, 1);
+                ControlFlow::Continue(())
+            };
+            let _ = take_up(&piece, &mut each);
         }
     }
 }

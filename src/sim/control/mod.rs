@@ -1,6 +1,8 @@
-//! `nvidia-cuda-mps-control`: with `-f` the control daemon in the foreground, else its command line.
+//! `nvidia-cuda-mps-control`: with `-f` the control daemon in the foreground, with `-d` in the background, else its
+//! command line.
 
 mod answers;
+mod background;
 mod command_line;
 mod daemon;
 pub(crate) mod dialect;
@@ -23,10 +25,13 @@ pub(crate) fn main(called: &str, rest: &[String]) -> ExitCode {
     if rest.iter().any(|arg| arg == "-f") {
         return daemon::main(&gpu_socket(called));
     }
+    if rest.iter().any(|arg| arg == "-d") {
+        return background::main(called);
+    }
     if rest.is_empty() {
         return command_line::main();
     }
-    eprintln!("{CONTROL_NAME}: only -f and commands on stdin are simulated");
+    eprintln!("{CONTROL_NAME}: only -f, -d and commands on stdin are simulated");
     ExitCode::FAILURE
 }
 

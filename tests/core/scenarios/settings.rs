@@ -48,7 +48,12 @@ const FORMS: &[Form] = &[
     ("start staggered", |policy, _| group(policy).recovery.start = StartOrder::Staggered),
     ("start parallel", |policy, _| group(policy).recovery.start = StartOrder::Parallel),
     ("custody of_the_daemon look", |policy, _| group(policy).custody = Custody::Others(Powers::Look)),
+    ("custody of_all look", |policy, _| {
+        group(policy).custody = Custody::Others(Powers::Look);
+        all(policy, |engine| engine.custody = Custody::Others(Powers::Look));
+    }),
     ("custody ENGINE look", |policy, it| engine(policy, it.words[0]).custody = Custody::Others(Powers::Look)),
+    ("address unknown", |policy, _| all(policy, |engine| engine.address = "".into())),
     ("on_clean_end stop ...", |policy, it| {
         let of_it = |engine: &EnginePolicy| it.rest.contains(&engine.name.as_str());
         group(policy).engines.iter_mut().filter(|it| of_it(it)).for_each(|it| it.on_clean_end = CleanEnd::Stop);

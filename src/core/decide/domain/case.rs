@@ -38,7 +38,8 @@ fn is_evicted(engine: &Engine) -> bool {
 impl Domain {
     /// The fault hit the whole group: what is known now is kept, before anything of it is ended.
     pub(crate) fn open_case(&mut self, finding: &Finding, turn: &Turn<'_>) {
-        if finding.fault != Fault::GpuFault || !matches!(self.phase, Phase::Running(_)) {
+        let nobody = self.scene.engines.is_empty();
+        if finding.fault != Fault::GpuFault || nobody || !matches!(self.phase, Phase::Running(_)) {
             return;
         }
         let fault_at = finding.evidence_at;

@@ -114,6 +114,10 @@ impl Domain {
         let blocked =
             self.scene.server.state.last() != Some(&ServerState::Active) && self.scene.engines.iter().any(waits);
         want(&mut wants.server, if self.asked.server.is_some() || blocked { URGENT } else { steady });
+        if self.scene.policy.custody.is_others() {
+            // What others start is known by this list alone where the log does not name it.
+            want(&mut wants.clients, SERVER);
+        }
         if self.scene.asks_who_knocks() {
             want(&mut wants.pipe, KNOCKS);
             want(&mut wants.clients, SERVER);
@@ -141,7 +145,9 @@ impl Domain {
             Stage::Starting => {
                 let every =
                     (now.since(engine.instance.process.started) / STARTING_SHARE).clamp(STARTING, STARTING_LONG);
-                wants.engines.push((Look::Health(key()), every));
+                if engine.policy.is_asked() {
+                    wants.engines.push((Look::Health(key()), every));
+                }
                 self.want_clients_of_a_start(engine, wants);
                 if engine.instance.output.allocated.is_some()
                     && self.scene.policy.recovery.start == StartOrder::Staggered
@@ -159,11 +165,9 @@ impl Domain {
                 }
             }
             Stage::Serving | Stage::Failing => {
-                let lost = engine.instance.gpu.processes.gone().is_some();
-                wants.engines.push((Look::Health(key()), if lost { LOST } else { HEALTH }));
-                wants.engines.push((Look::Load(key()), engine.load_every(now)));
-                wants.engines.push((Look::Traffic(key()), if lost { LOST } else { engine.load_every(now) }));
-                wants.engines.extend(engine.token_every().map(|every| (Look::Token(key()), every)));
+                if engine.policy.is_asked() {
+                    self.want_answers(engine, wants, now);
+                }
                 if engine.detached_lately(now) {
                     want_attachment(wants, HELD);
                 } else if engine.stage == Stage::Failing {
@@ -191,6 +195,16 @@ impl Domain {
             | Stage::Stopped
             | Stage::Left => {}
         }
+    }
+
+    /// What an engine that served says of itself, and its connections.
+    fn want_answers(&self, engine: &Engine, wants: &mut Wants, now: Moment) {
+        let key = || self.scene.member(engine.name());
+        let lost = engine.instance.gpu.processes.gone().is_some();
+        wants.engines.push((Look::Health(key()), if lost { LOST } else { HEALTH }));
+        wants.engines.push((Look::Load(key()), engine.load_every(now)));
+        wants.engines.push((Look::Traffic(key()), if lost { LOST } else { engine.load_every(now) }));
+        wants.engines.extend(engine.token_every().map(|every| (Look::Token(key()), every)));
     }
 
     /// Looks at the settings of its processes: once when it is about to serve, and when it has others.

@@ -4,9 +4,11 @@
 pub(crate) mod alone;
 pub(crate) mod case;
 pub(crate) mod faults;
+pub(crate) mod intent;
 pub(crate) mod looks;
 pub(crate) mod memory_gate;
 pub(crate) mod operator;
+pub(crate) mod others;
 pub(crate) mod overlap;
 pub(crate) mod permission;
 pub(crate) mod phase;

@@ -20,9 +20,30 @@ impl Scene {
     /// Whether what a tier ends for a fault is the watchdog's to end: the engine, all engines, or the daemon too.
     pub(crate) fn may_end(&self, tier: Tier, engine: Option<&EngineName>) -> May {
         let of_the_tier = |known: &&Engine| tier > Tier::Engine || engine == Some(known.name());
-        let daemon = (tier == Tier::Daemon).then_some(self.policy.custody);
+        // A daemon that is not there needs nobody to end it.
+        let daemon = (tier == Tier::Daemon && !self.control.is_down()).then_some(self.policy.custody);
         let engines = self.engines.iter().filter(of_the_tier).map(|engine| engine.policy.custody);
         may::end_processes(engines.chain(daemon))
+    }
+
+    /// Whether the control daemon is the watchdog's to start.
+    pub(crate) fn may_start_control(&self) -> May {
+        may::start_control(self.policy.custody)
+    }
+
+    /// Whether the control daemon is the watchdog's to stop, and its directory to sweep.
+    pub(crate) fn may_stop_control(&self) -> May {
+        may::stop_control(self.policy.custody)
+    }
+
+    /// Whether an engine's processes are the watchdog's to start.
+    pub(crate) fn may_start_processes(&self, engine: &Engine) -> May {
+        may::start_processes(engine.policy.custody)
+    }
+
+    /// Whether its control daemon may be asked for a server at all.
+    pub(crate) fn may_start_a_server(&self) -> May {
+        may::start_server(self.policy.custody, self.engines.iter().map(|engine| engine.policy.custody))
     }
 
     /// Whether a tier may end and start again for `fault` what it ends: the engine, all engines, or the daemon too.

@@ -65,6 +65,7 @@ impl Domain {
             | Observation::Server { .. }
             | Observation::Clients { .. }
             | Observation::Ended { .. }
+            | Observation::Removed { .. }
             | Observation::Claimed { .. }
             | Observation::CommandLines { .. }
             | Observation::Health { .. }

@@ -54,6 +54,8 @@ impl Domain {
         for index in 0..self.scene.engines.len() {
             self.advance_engine(index, turn);
         }
+        self.look_for_the_control(turn);
+        self.look_for_engines(turn);
         self.ask_for_a_server(turn);
         self.start_engines(turn);
         self.settle(turn);
@@ -67,7 +69,14 @@ impl Domain {
         let server = &self.scene.server;
         let Some(hit) = server.fatal.map(|fatal| fatal.at).or(server.died) else { return };
         let active = server.state.at().filter(|at| *at > hit && server.state.last() == Some(&ServerState::Active));
-        if let (Some(at), false) = (active, self.scene.engines.iter().any(Engine::alive)) {
+        let others = self.scene.policy.custody.is_others();
+        // Whoever runs the daemon and its clients has put new ones in their place, and none need come.
+        let renewed = server.state.at().filter(|at| *at > hit && server.state.last() == Some(&ServerState::None));
+        let healed = active.or(renewed.filter(|_| others && !self.scene.control.is_down()));
+        let was_hit = |engine: &Engine| {
+            engine.alive() && !(engine.policy.custody.is_others() && engine.instance.process.started > hit)
+        };
+        if let (Some(at), false) = (healed, self.scene.engines.iter().any(was_hit)) {
             self.scene.server.new_generation(at);
         }
     }
@@ -109,7 +118,9 @@ impl Domain {
         };
         let due = |index: &usize| {
             let engine = &self.scene.engines[*index];
-            self.next(engine) == Next::Start && matches!(engine.stage, Stage::Down { due } if due <= now)
+            self.next(engine) == Next::Start
+                && matches!(engine.stage, Stage::Down { due } if due <= now)
+                && self.scene.may_start_processes(engine).is_ok()
         };
         let indexes = || (0..self.scene.engines.len()).filter(due);
         indexes().find(|index| Some(self.scene.engines[*index].name()) != last).or_else(|| indexes().next())
@@ -155,7 +166,8 @@ impl Domain {
     /// Every engine that is to run serves, and there is one: whom an operator stopped is not missed.
     pub(crate) fn all_serve(&self) -> bool {
         let mut counted = self.scene.engines.iter().filter(|engine| !engine.is_to_rest()).peekable();
-        counted.peek().is_some() && counted.all(|engine| engine.stage == Stage::Serving)
+        let some = counted.peek().is_some() || self.scene.policy.custody.is_others();
+        some && counted.all(|engine| engine.stage == Stage::Serving)
     }
 
     fn note_serving(&mut self, turn: &mut Turn<'_>) {
@@ -191,6 +203,6 @@ impl Domain {
         let stable =
             self.serving_since.filter(|_| owed).map(|since| since.after(self.scene.policy.recovery.stable_after));
         let wedge = self.wedge_due();
-        [stable, wedge].into_iter().flatten().filter(|at| *at > now).min()
+        [stable, wedge, self.asked.control.due()].into_iter().flatten().filter(|at| *at > now).min()
     }
 }

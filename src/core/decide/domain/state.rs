@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::decide::domain::intent::{Asked, Budget, Down};
 use crate::decide::domain::phase::{AfterStop, Phase};
 use crate::decide::domain::teardown::Target;
 use crate::decide::evidence::isolation::Isolation;
@@ -67,37 +68,6 @@ pub(crate) struct Domain {
     pub budget: Budget,
     /// What it was asked for.
     pub asked: Asked,
-}
-
-/// Whether a domain is to be down, and what becomes of it then.
-#[derive(Clone, Debug)]
-pub(crate) struct Down {
-    /// An operator stopped it: it is not started before a person says so.
-    pub kept_down: bool,
-    /// What becomes of it once it is stopped.
-    pub after_stop: AfterStop,
-    /// Not everything was proven gone when it was stopped: its next start begins with the kill and the proof.
-    pub left_behind: bool,
-}
-
-/// Restarts that a domain had, and those that it may still have.
-#[derive(Clone, Debug)]
-pub(crate) struct Budget {
-    /// Whole restarts so far.
-    pub generation: u32,
-    /// When whole restarts were ordered.
-    pub attempts: Attempts,
-    /// Spreads the waits between them.
-    pub jitter: Jitter,
-}
-
-/// What a domain is asked for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Asked {
-    /// Time since which something makes the server's word urgent.
-    pub server: Option<Moment>,
-    /// When a server was last asked for while engines ran, since the daemon had let its own go.
-    pub for_server: Option<Moment>,
 }
 
 impl Scene {
@@ -274,6 +244,9 @@ impl Domain {
 
     /// Takes up a fact about this group.
     pub(crate) fn observe(&mut self, observation: Observation, turn: &mut Turn<'_>) {
+        if self.scene.policy.custody.is_others() {
+            self.scene.server.may_go_while_idle();
+        }
         match observation {
             Observation::Log { line, stamped, .. } => self.server_wrote(line, stamped, turn),
             Observation::Server { server, state, .. } => {
@@ -297,6 +270,7 @@ impl Domain {
                 turn.emit(What::Command { result });
             }
             Observation::Ended { owner, process, exit } => self.ended(owner, process, exit, turn),
+            Observation::Removed { instance, exit, .. } => self.engine_removed(&instance, exit, turn),
             Observation::Tree { engine, processes } => self.scene.tree(&engine.engine, processes, turn.now),
             Observation::Claimed { engine, processes } => {
                 if let Some(engine) = self.scene.engine_mut(&engine.engine) {
@@ -372,6 +346,7 @@ impl Domain {
             Purpose::Group | Purpose::Control => match &self.phase {
                 Phase::Restart(_) => self.restart_finished(id, outcome, turn),
                 Phase::Stopping(_) => self.stopping_finished(id, outcome, turn),
+                Phase::Running(_) if purpose == Purpose::Control => self.control_search_ended(id, outcome, turn),
                 Phase::Waiting | Phase::InRestart | Phase::Running(_) | Phase::Stopped => {}
             },
             Purpose::Look(_) | Purpose::Save => {}
@@ -423,7 +398,8 @@ impl Domain {
     fn wait_for_sources(&mut self, turn: &mut Turn<'_>) {
         // A GPU that is sick, or that can't be read, holds the start with its reason.
         let looked = self.may_use(turn.gpu).is_ok() || self.must_wait_for(turn.gpu, turn.now);
-        if looked && self.scene.trees_seen.last().is_some() {
+        let trees = self.scene.trees_seen.last().is_some() || self.scene.engines.is_empty();
+        if looked && trees {
             if self.down.left_behind { self.start_over(turn) } else { self.first_start(turn) }
         }
     }

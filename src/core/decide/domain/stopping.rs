@@ -90,6 +90,8 @@ impl Domain {
         let manner = teardown.manner();
         self.down.left_behind |= teardown.left_behind();
         match progress {
+            // It goes on without the watchdog.
+            TeardownProgress::EnginesEnded if self.scene.may_stop_control().is_err() => self.stopped(turn),
             TeardownProgress::EnginesEnded => {
                 self.phase = Phase::Stopping(Teardown::of_the_control(manner, &self.scene.target(), turn));
             }

@@ -246,6 +246,13 @@ impl ServerFacts {
         ServerNews::Nothing
     }
 
+    /// Whoever runs its daemon may let it go while it has no client: nobody loses anything by that.
+    pub(crate) fn may_go_while_idle(&mut self) {
+        if self.was_ready {
+            self.stopping = self.clients.last().is_some_and(BTreeSet::is_empty);
+        }
+    }
+
     /// Everything seen so far is of an older generation.
     pub(crate) fn new_generation(&mut self, now: Moment) {
         self.fatal = None;

@@ -7,7 +7,7 @@ use super::hold::HoldEnd;
 use super::{Context, Group};
 use crate::decide::domain::operator;
 use crate::decide::policy::GroupPolicy;
-use crate::model::{EngineKey, EngineName, GroupName, Moment, Plan, Request, Slot};
+use crate::model::{Custody, EngineKey, EngineName, GroupName, Moment, Plan, Request, Slot};
 
 /// A group that is not there, and those that are.
 pub(in crate::decide) fn no_such_group(name: &GroupName, groups: &[Group]) -> String {
@@ -116,7 +116,9 @@ impl Group {
         let all = policy.engines.iter().map(|engine| engine.name.clone());
         let elsewhere: Vec<EngineName> = all.filter(|name| !isolated.contains(name)).collect();
         self.stir_at(Slot::Isolation, context, |domain, turn| {
-            domain.change(policy.clone(), rolls, &elsewhere, turn);
+            // Its daemon is ours, whosever the first one is.
+            let policy = GroupPolicy { custody: Custody::Own, ..policy.clone() };
+            domain.change(policy, rolls, &elsewhere, turn);
         });
     }
 

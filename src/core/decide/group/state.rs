@@ -9,7 +9,7 @@ use crate::decide::open_actions::{DomainNumber, OpenActions};
 use crate::decide::policy::GroupPolicy;
 use crate::decide::remembered::GroupMemory;
 use crate::decide::turn::Turn;
-use crate::model::{DomainId, EngineName, GroupName, Hold, Moment, Slot};
+use crate::model::{Custody, DomainId, EngineName, GroupName, Hold, Moment, Slot};
 
 /// Numbers for domains, never given twice, and what the jitter of each begins with.
 #[derive(Clone, Debug)]
@@ -88,7 +88,9 @@ impl Group {
     /// The second domain, with what is remembered of it; its engines come from the main one.
     pub(crate) fn add_second(&mut self, remembered: GroupMemory, numbers: &mut Numbers) {
         let memory = GroupMemory { engines: Default::default(), ..remembered };
-        let mut second = numbers.domain(DomainId::isolation(&self.name), self.main.scene.policy.clone(), memory);
+        // Its daemon is ours, whosever the first one is.
+        let policy = GroupPolicy { custody: Custody::Own, ..self.main.scene.policy.clone() };
+        let mut second = numbers.domain(DomainId::isolation(&self.name), policy, memory);
         second.scene.engines.clear();
         self.second = Some(second);
     }

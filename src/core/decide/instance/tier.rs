@@ -150,6 +150,8 @@ impl Domain {
         if let Err(reason) = may_act {
             engine.stage = if engine.instance.process.id.is_some() && engine.instance.process.ended.is_none() {
                 Stage::Failing
+            } else if engine.policy.custody.is_others() {
+                Domain::looked_for_again(turn.now)
             } else {
                 Stage::Left
             };
@@ -186,6 +188,11 @@ impl Domain {
     pub(crate) fn engine_finished(&mut self, id: ActionId, name: &EngineName, outcome: Outcome, turn: &mut Turn<'_>) {
         let Some(index) = self.index_of(name) else { return };
         match self.scene.engines[index].stage.clone() {
+            Stage::Launching(order)
+                if order == id && self.scene.may_start_processes(&self.scene.engines[index]).is_err() =>
+            {
+                self.engine_search_ended(index, id, &outcome, turn);
+            }
             Stage::Launching(order) if order == id => self.launched(index, outcome, turn),
             Stage::Ending(Ending::Terminate(order) | Ending::Stop(order)) if order == id => {
                 self.ending_finished(index, outcome, turn);

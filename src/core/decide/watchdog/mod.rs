@@ -191,6 +191,7 @@ impl Watchdog {
             | Observation::Server { .. }
             | Observation::Clients { .. }
             | Observation::Ended { .. }
+            | Observation::Removed { .. }
             | Observation::Tree { .. }
             | Observation::Claimed { .. }
             | Observation::CommandLines { .. }
@@ -416,7 +417,9 @@ fn domain_of(observation: &Observation) -> Option<DomainId> {
         | Observation::Traffic { engine, .. }
         | Observation::Token { engine, .. }
         | Observation::Said { engine, .. } => Some(engine.domain.clone()),
-        Observation::Ended { owner: Owner::Engine(instance), .. } => Some(instance.domain()),
+        Observation::Removed { instance, .. } | Observation::Ended { owner: Owner::Engine(instance), .. } => {
+            Some(instance.domain())
+        }
         Observation::Ended { owner: Owner::Control(domain) | Owner::Server(domain), .. } => Some(domain.clone()),
         Observation::Gpu { .. } | Observation::RecoveryAction { .. } => None,
         Observation::GpuLost { .. } | Observation::GpuResetNeeded { .. } => None,

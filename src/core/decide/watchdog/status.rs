@@ -91,6 +91,7 @@ impl Domain {
             name: self.scene.policy.name.clone(),
             gpu: self.scene.policy.gpu.clone(),
             mode: self.scene.policy.mode,
+            custody: self.scene.policy.custody,
             state: self.state(sight),
             generation: self.budget.generation,
             control_up: self.control_up(),
@@ -182,7 +183,7 @@ impl Domain {
             Phase::Restart(restart) if restart.held.is_some() => GroupState::Held,
             Phase::Restart(restart) if restart.reason.is_none() => GroupState::Starting,
             Phase::Restart(_) | Phase::InRestart => GroupState::Recovering,
-            Phase::Running(_) if self.stuck().is_some() => GroupState::Held,
+            Phase::Running(_) if self.stuck().is_some() || self.asked.control.absent().is_some() => GroupState::Held,
             Phase::Running(_) if sight == Sight::Blind => GroupState::Unknown,
             Phase::Running(Some(settling)) if settling.reason.is_none() => GroupState::Starting,
             Phase::Running(Some(_)) => GroupState::Recovering,
@@ -214,7 +215,10 @@ impl Domain {
     fn held(&self) -> Option<(HeldReason, String)> {
         match &self.phase {
             Phase::Restart(restart) => restart.held.clone(),
-            Phase::Running(_) => self.stuck().map(|why| (HeldReason::ProcessStuck, why)),
+            Phase::Running(_) => {
+                let stuck = self.stuck().map(|why| (HeldReason::ProcessStuck, why));
+                stuck.or_else(|| self.asked.control.absent().cloned())
+            }
             Phase::Waiting | Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => None,
         }
     }
@@ -228,7 +232,7 @@ impl Domain {
         now: Moment,
     ) -> EngineStatus {
         let heard = engine.instance.probes.last.fresh(HEALTH_FRESH + engine.policy.health_timeout, now);
-        let of_it = if heard.is_some() { sight } else { Sight::Blind };
+        let of_it = if heard.is_some() || !engine.policy.is_asked() { sight } else { Sight::Blind };
         let seen = gpu
             .filter(|_| sight == Sight::Clear)
             .and_then(|gpu| engine.attachment_now(&self.scene.server, &gpu.reading, now));
@@ -236,6 +240,8 @@ impl Domain {
         let is_client = |pid: &u32| self.scene.server.clients.last().is_some_and(|clients| clients.contains(pid));
         EngineStatus {
             name: engine.name().clone(),
+            custody: engine.policy.custody,
+            container: engine.policy.container.clone(),
             address: engine.policy.address.clone(),
             state: self.engine_state(engine, of_it),
             attached: seen.and_then(|seen| match seen {

@@ -116,23 +116,35 @@ impl Domain {
 
     /// The stop of all of a domain.
     fn stops(&self) -> Vec<String> {
-        let run: Vec<_> = self.scene.engines.iter().rev().filter(|engine| engine.has_process()).collect();
+        let run: Vec<_> = self.to_be_ended().rev().collect();
         let mut steps = Vec::from_iter(self.drains(&run));
         let (server, daemon) = self.places();
         if !run.is_empty() {
             let run = list(run.into_iter().map(Engine::name));
             steps.push(format!("stop {run} {server} one after the other: TERM, KILL after the time of each"));
         }
-        steps.push(format!("stop {daemon}"));
+        steps.push(match self.scene.may_stop_control() {
+            Ok(()) => format!("stop {daemon}"),
+            Err(_) => format!("leave {daemon} as it is: others run it"),
+        });
         steps
+    }
+
+    /// Engines that may have a process, and that are the watchdog's to end.
+    fn to_be_ended(&self) -> impl DoubleEndedIterator<Item = &Engine> {
+        self.scene.engines.iter().filter(|engine| engine.has_process() && engine.policy.custody.may_end())
     }
 
     /// The end of all of a domain at once.
     fn kills(&self) -> Vec<String> {
         let (server, daemon) = self.places();
-        let run = list(self.scene.engines.iter().filter(|engine| engine.has_process()).map(Engine::name));
+        let run = list(self.to_be_ended().map(Engine::name));
         let engines = (!run.is_empty()).then(|| format!("kill {run} {server} at once"));
-        engines.into_iter().chain([format!("kill {daemon}")]).collect()
+        let daemon = match self.scene.may_stop_control() {
+            Ok(()) => format!("kill {daemon}"),
+            Err(_) => format!("leave {daemon} as it is: others run it"),
+        };
+        engines.into_iter().chain([daemon]).collect()
     }
 
     /// The restart of all of a domain.
@@ -187,7 +199,10 @@ impl Domain {
                 return Err(format!("{name} is not stopped and in no back-off: nothing is to be started"));
             }
         };
-        let daemon = format!("start the control daemon and the server of {name}");
+        let daemon = match self.scene.may_start_control() {
+            Ok(()) => format!("start the control daemon and the server of {name}"),
+            Err(_) => format!("find the control daemon of {name}, which others run"),
+        };
         let steps = first.into_iter().chain([daemon]).chain(self.starts()).collect();
         Ok(Plan { steps, goals: vec![self.serves_next()] })
     }
@@ -220,7 +235,23 @@ impl Domain {
             return Err(format!("a restart of {name} has the tier clients or daemon; evict restarts one engine"));
         }
         self.not_restartable(now).map_or(Ok(()), Err)?;
+        if self.scene.may_end(tier, None).is_err() {
+            return Err(self.not_ours_to_restart(tier));
+        }
         Ok(Plan { steps: self.restarts(tier), goals: vec![self.serves_next()] })
+    }
+
+    /// Why an operator's restart would end what others run.
+    fn not_ours_to_restart(&self, tier: Tier) -> String {
+        let name = &self.scene.policy.name;
+        match self.scene.may_end(Tier::Clients, None) {
+            Err(_) => format!("engines of {name} are run by others, who alone may restart them"),
+            Ok(()) if tier == Tier::Daemon => format!(
+                "the control daemon of {name} is run by others, who alone may restart it; `restart {name}` restarts the \
+                 engines"
+            ),
+            Ok(()) => format!("the control daemon of {name} is run by others"),
+        }
     }
 
     /// Why the whole group can't be restarted now.
@@ -305,9 +336,14 @@ impl Domain {
             StartOrder::Parallel => "all at once",
         };
         let mut steps = Vec::new();
-        if !run.is_empty() {
+        let (ours, theirs): (Vec<&Engine>, Vec<&Engine>) =
+            run.into_iter().partition(|engine| self.scene.may_start_processes(engine).is_ok());
+        if !ours.is_empty() {
             let (server, _) = self.places();
-            steps.push(format!("start {} {server} {how}", list(run.into_iter().map(Engine::name))));
+            steps.push(format!("start {} {server} {how}", list(ours.into_iter().map(Engine::name))));
+        }
+        if !theirs.is_empty() {
+            steps.push(format!("find {} of {name}, which others run", list(theirs.into_iter().map(Engine::name))));
         }
         if !rest.is_empty() {
             let names = list(rest.into_iter().map(Engine::name));

@@ -6,7 +6,7 @@ use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::{Engine, Sight};
 use crate::decide::facts::remembered::Rest;
 use crate::decide::facts::stage::{Ending, Stage};
-use crate::model::{Awaited, EngineKey, Moment, Plan, Request};
+use crate::model::{Awaited, EngineKey, Moment, Plan, Request, Tier};
 
 impl Engine {
     /// Whether a process of it may be there.
@@ -37,6 +37,10 @@ impl Domain {
     }
 
     pub(crate) fn plan_engine(&self, request: &Request, engine: &Engine, now: Moment) -> Result<Plan, String> {
+        if self.scene.may_end(Tier::Engine, Some(engine.name())).is_err() {
+            let key = EngineKey::new(&self.scene.policy.name, engine.name());
+            return Err(format!("{key} is run by others, who alone may stop and start it"));
+        }
         match request {
             Request::StopEngine(key) => self.plan_rest(key, engine, Rest::Stopped),
             Request::Quarantine(key) => self.plan_rest(key, engine, Rest::Quarantined),

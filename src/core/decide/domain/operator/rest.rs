@@ -44,6 +44,8 @@ impl Domain {
     pub(crate) fn lead_to_rest(&mut self, index: usize, turn: &mut Turn<'_>) {
         match self.next(&self.scene.engines[index]) {
             Next::TakeOut if self.may_end(index).is_ok() => self.take_out(index, turn),
+            // It goes on without the watchdog, or is gone.
+            Next::TakeOut if self.scene.engines[index].is_removed() => self.rests(index, turn),
             Next::Settle => self.rests(index, turn),
             Next::TakeOut | Next::Nothing | Next::Start | Next::Renew | Next::Move | Next::Forget => {}
         }

@@ -31,6 +31,11 @@ impl Domain {
             return Next::Go;
         }
         match self.scene.server.state.since(since) {
+            // Nothing of ours is to become its client: it is looked at as it is.
+            Some(_) if self.scene.may_start_a_server().is_err() => {
+                restart.release(turn);
+                return Next::Generation;
+            }
             Some(ServerState::Active) if !anothers => {
                 restart.release(turn);
                 return Next::Generation;
@@ -45,6 +50,12 @@ impl Domain {
         }
         let stuck = anothers || self.scene.faults.contains_key(&(None, Fault::ServerStuck));
         let bound = if restart.tier == Tier::Daemon { NEW_ACTIVE_BOUND } else { ACTIVE_BOUND };
+        if self.scene.may_stop_control().is_err() {
+            if stuck || turn.now.since(since) >= bound {
+                restart.hold(HeldReason::ControlNotOurs, self.scene.needs_its_owner(), turn);
+            }
+            return Next::Go;
+        }
         if restart.tier == Tier::Clients && (stuck || turn.now.since(since) >= bound) {
             let reason = restart.reason.filter(|_| !stuck).unwrap_or(Fault::ServerStuck.into());
             self.escalate(restart, reason, turn);
@@ -112,7 +123,8 @@ impl Domain {
     /// Orders a server, unless one was asked for too short a time ago.
     pub(crate) fn order_a_server(&self, asked: &mut Option<Moment>, turn: &mut Turn<'_>) {
         let wait = self.scene.server.starts.wait(&self.scene.policy.recovery.backoff).max(START_SERVER_BOUND);
-        if asked.is_some_and(|asked| turn.now.since(asked) < wait) {
+        let too_soon = asked.is_some_and(|asked| turn.now.since(asked) < wait);
+        if too_soon || self.scene.may_start_a_server().is_err() {
             return;
         }
         *asked = Some(turn.now);

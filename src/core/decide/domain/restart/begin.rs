@@ -98,6 +98,7 @@ impl Domain {
         if let Some(attempt) = attempt {
             attempt.end(RecoveryResult::Superseded, turn);
         }
+        self.give_up_the_search(turn);
         (0..self.scene.engines.len()).for_each(|index| self.release_from(index, turn));
         for engine in &mut self.scene.engines {
             let at = engine.died.as_ref().map(|died| died.at);

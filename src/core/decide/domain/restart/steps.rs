@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::domain::memory_gate::{MemoryFigure, NotBack};
+use crate::decide::domain::others::not_found;
 use crate::decide::domain::restart::{Gate, Next, Restart, Step};
 use crate::decide::domain::state::Domain;
 use crate::decide::domain::teardown::{Manner, Obstacle, Teardown, TeardownProgress};
@@ -16,10 +17,17 @@ use crate::model::{Action, ActionId, FailedAction, Fault, HeldReason, Outcome, R
 const BLOCKED_PAUSE: Duration = Duration::from_secs(1);
 /// Upper bound for a new daemon's answer.
 const START_CONTROL_BOUND: Duration = Duration::from_secs(15);
+/// Upper bound for finding a daemon that others run: one that lives answers within milliseconds.
+const FIND_CONTROL_BOUND: Duration = Duration::from_secs(5);
 
 impl Domain {
+    /// Orders the control daemon's start; one that others run is found.
     pub(crate) fn order_start_control(&self, turn: &mut Turn<'_>) -> ActionId {
-        turn.send(Purpose::Control, Action::StartControl { domain: self.scene.id.clone() }, START_CONTROL_BOUND)
+        let domain = self.scene.id.clone();
+        match self.scene.may_start_control() {
+            Ok(()) => turn.send(Purpose::Control, Action::StartControl { domain }, START_CONTROL_BOUND),
+            Err(_) => turn.send(Purpose::Control, Action::FindControl { domain }, FIND_CONTROL_BOUND),
+        }
     }
 
     /// An action of the restart ended.
@@ -48,9 +56,7 @@ impl Domain {
     fn control_start_ended(&mut self, restart: &mut Restart, outcome: Outcome, turn: &mut Turn<'_>) -> Next {
         match outcome {
             Outcome::Started { process } => {
-                self.scene.control.started(process, turn.now);
-                self.scene.server.new_control();
-                turn.emit(What::ControlStarted { process });
+                self.has_a_control(process, turn);
                 restart.release(turn);
                 restart.enter(Step::Active { since: turn.now }, turn);
             }
@@ -68,6 +74,11 @@ impl Domain {
             | Outcome::Failed { .. }
             | Outcome::TimedOut
             | Outcome::NotUnderstood { .. }) => {
+                if self.scene.may_start_control().is_err() {
+                    restart.hold(HeldReason::ControlAbsent, not_found(&outcome), turn);
+                    restart.enter(Step::Blocked { again: turn.now.after(BLOCKED_PAUSE) }, turn);
+                    return Next::Go;
+                }
                 turn.emit_failure(FailedAction::StartControl, &outcome);
                 return self.attempt_failed(restart, Fault::ControlDied, turn);
             }
@@ -115,14 +126,20 @@ impl Domain {
 
     /// The engines are ended: the daemon's turn, in its tier.
     pub(crate) fn after_gone(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
-        if restart.tier == Tier::Daemon {
-            self.scene.server.stopping = true;
-            self.scene.control.stopping = true;
-            let teardown = Teardown::of_the_control(Manner::ForARestart, &self.scene.target(), turn);
-            restart.enter(Step::End(teardown), turn);
-        } else {
-            restart.enter(Step::Memory, turn);
+        if restart.tier != Tier::Daemon {
+            return restart.enter(Step::Memory, turn);
         }
+        if self.scene.may_stop_control().is_err() {
+            // It is left to those who run it: a dead one is looked for again, one that lives stays what it is.
+            return match self.scene.control.is_down() {
+                true => self.control_stopped(restart, turn),
+                false => self.after_the_control(restart, turn),
+            };
+        }
+        self.scene.server.stopping = true;
+        self.scene.control.stopping = true;
+        let teardown = Teardown::of_the_control(Manner::ForARestart, &self.scene.target(), turn);
+        restart.enter(Step::End(teardown), turn);
     }
 
     fn control_stopped(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) {
@@ -170,6 +187,13 @@ impl Domain {
 
     /// The control daemon is of no use any more: go up to its tier, or start over if this is it.
     fn daemon_lost(&mut self, restart: &mut Restart, turn: &mut Turn<'_>) -> Option<Next> {
+        if self.scene.may_stop_control().is_err() {
+            let waits = matches!(restart.step, Step::Active { .. }) && self.scene.control.died.is_some();
+            return waits.then(|| {
+                restart.enter(Step::StartControl(self.order_start_control(turn)), turn);
+                Next::Go
+            });
+        }
         let reason = match &self.scene.control {
             control if control.died.is_some() => Fault::ControlDied,
             control if control.wedged_at.is_some() => Fault::ControlWedged,

@@ -216,7 +216,7 @@ impl Teardown {
 
     /// Stops the next engine, from the last one on, that may have a process.
     fn stop_before(&mut self, index: usize, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
-        let may_have = |engine: &&Engine| engine.instance.incarnation > 0;
+        let may_have = |engine: &&Engine| engine.instance.incarnation > 0 && engine.policy.custody.may_end();
         let Some(engine) = target.engines[..index].iter().rev().find(may_have) else {
             self.step = TeardownStep::EnginesEnded;
             return TeardownProgress::EnginesEnded;
@@ -321,7 +321,8 @@ pub(crate) fn order_stop(
 }
 
 fn names(target: &Target<'_>) -> Vec<EngineName> {
-    target.engines.iter().map(|engine| engine.name().clone()).collect()
+    let ours = target.engines.iter().filter(|engine| engine.policy.custody.may_end());
+    ours.map(|engine| engine.name().clone()).collect()
 }
 
 #[cfg(test)]

@@ -59,6 +59,9 @@ impl Engine {
 
     fn is_overdue(&self, server: &ServerFacts, reading: &Known<Reading>, now: Moment) -> Option<Died> {
         let bound = self.policy.start_timeout;
+        if !self.policy.is_asked() {
+            return None;
+        }
         if now.since(self.instance.process.started) < bound {
             return None;
         }
@@ -68,7 +71,9 @@ impl Engine {
     }
 
     fn is_without_its_gpu_processes(&self, reading: &Known<Reading>, now: Moment) -> Option<Died> {
-        let (at, because) = self.lost_its_gpu_processes(reading, now).filter(|_| self.died.is_none())?;
+        // Of one that can't be asked it is not known what it does without them.
+        let lost = self.lost_its_gpu_processes(reading, now).filter(|_| self.policy.is_asked());
+        let (at, because) = lost.filter(|_| self.died.is_none())?;
         Some(Died { at, fault: Fault::EngineDied, because })
     }
 

@@ -1,0 +1,39 @@
+//! What a domain is to be, what it may still spend, and what it is asked for.
+
+use crate::decide::domain::others::Search;
+use crate::decide::domain::phase::AfterStop;
+use crate::decide::facts::guard::{Attempts, Jitter};
+use crate::model::Moment;
+
+/// Whether a domain is to be down, and what becomes of it then.
+#[derive(Clone, Debug)]
+pub(crate) struct Down {
+    /// An operator stopped it: it is not started before a person says so.
+    pub kept_down: bool,
+    /// What becomes of it once it is stopped.
+    pub after_stop: AfterStop,
+    /// Not everything was proven gone when it was stopped: its next start begins with the kill and the proof.
+    pub left_behind: bool,
+}
+
+/// Restarts that a domain had, and those that it may still have.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    /// Whole restarts so far.
+    pub generation: u32,
+    /// When whole restarts were ordered.
+    pub attempts: Attempts,
+    /// Spreads the waits between them.
+    pub jitter: Jitter,
+}
+
+/// What a domain is asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    /// Time since which something makes the server's word urgent.
+    pub server: Option<Moment>,
+    /// When a server was last asked for while engines ran, since the daemon had let its own go.
+    pub for_server: Option<Moment>,
+    /// The search for the control daemon that others run, while engines run and it is not there.
+    pub control: Search,
+}

@@ -1,0 +1,178 @@
+//! A control daemon and engines that others run: they are found, never started. A daemon that ends while engines run is
+//! looked for again, and the domain is held until whoever runs it has started it. An engine that ends is looked for again
+//! until it is forgotten.
+
+use std::time::Duration;
+
+use crate::decide::domain::state::Domain;
+use crate::decide::facts::engine::goal::Listed;
+use crate::decide::facts::foreign::Foreign;
+use crate::decide::facts::scene::Scene;
+use crate::decide::facts::stage::Stage;
+use crate::decide::goal::Next;
+use crate::decide::open_actions::Purpose;
+use crate::decide::turn::{Turn, failure};
+use crate::model::{Action, ActionId, Exit, ExitCause, HeldReason, InstanceId, Moment, Outcome, ProcessId, What};
+
+/// Pause between two looks for a control daemon that others run.
+const LOOKED_FOR_AGAIN: Duration = Duration::from_secs(1);
+
+/// Upper bound for finding an engine, whose place is known.
+const FIND_ENGINE_BOUND: Duration = Duration::from_secs(5);
+
+/// The search for a control daemon that others run, while engines run and it is not there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Search {
+    order: Option<ActionId>,
+    again: Option<Moment>,
+    absent: Option<(HeldReason, String)>,
+}
+
+impl Search {
+    /// Why it was not found, and in words; `None`: it is there, or was not looked for yet.
+    pub(crate) fn absent(&self) -> Option<&(HeldReason, String)> {
+        self.absent.as_ref()
+    }
+
+    /// When it is looked for again by time alone.
+    pub(crate) fn due(&self) -> Option<Moment> {
+        self.again.filter(|_| self.order.is_none())
+    }
+}
+
+/// Why a control daemon was not found.
+pub(crate) fn not_found(outcome: &Outcome) -> String {
+    failure(outcome).unwrap_or_else(|| "it does not answer".to_owned())
+}
+
+impl Scene {
+    /// What is asked of whoever runs a control daemon whose server does not become ACTIVE again.
+    pub(crate) fn needs_its_owner(&self) -> String {
+        let daemon = self
+            .control
+            .process
+            .map_or_else(|| "the control daemon".to_owned(), |process| format!("the control daemon {process}"));
+        let server = self.server.words();
+        format!(
+            "{server} is not ACTIVE, and a restart of {daemon} would mend that, which others run: whoever does is to restart \
+             it, which ends all of its clients; the engines here start once a server is ACTIVE"
+        )
+    }
+}
+
+impl Domain {
+    /// A control daemon is there and answers, and is another than the last one.
+    pub(crate) fn has_a_control(&mut self, process: ProcessId, turn: &mut Turn<'_>) {
+        self.scene.control.started(process, turn.now);
+        self.scene.server.new_control();
+        if self.scene.may_start_control().is_err() {
+            // What it runs was there before it was found.
+            self.scene.around.foreign = Foreign::default();
+        }
+        turn.emit(What::ControlStarted { process });
+    }
+
+    /// Looks for the control daemon that others run, where the last one ended.
+    pub(crate) fn look_for_the_control(&mut self, turn: &mut Turn<'_>) {
+        let search = &self.asked.control;
+        let due = search.order.is_none() && search.again.is_none_or(|again| again <= turn.now);
+        if due && self.scene.control.is_down() && self.scene.may_start_control().is_err() {
+            self.asked.control.order = Some(self.order_start_control(turn));
+        }
+    }
+
+    /// A search for the control daemon ended.
+    pub(crate) fn control_search_ended(&mut self, id: ActionId, outcome: Outcome, turn: &mut Turn<'_>) {
+        if self.asked.control.order != Some(id) {
+            return;
+        }
+        self.asked.control.order = None;
+        let absent = match outcome {
+            Outcome::Started { process } => {
+                self.give_up_the_search(turn);
+                if let Some(server) = self.scene.server.pid {
+                    self.scene.server.gone(server, turn.now, turn.now);
+                }
+                return self.has_a_control(process, turn);
+            }
+            Outcome::Waits { reason, why } => (reason, why),
+            Outcome::NotAsked { why } => (HeldReason::OutOfResources, why),
+            outcome @ (Outcome::Done
+            | Outcome::Killed { .. }
+            | Outcome::Gone { .. }
+            | Outcome::Failed { .. }
+            | Outcome::TimedOut
+            | Outcome::NotUnderstood { .. }) => (HeldReason::ControlAbsent, not_found(&outcome)),
+        };
+        self.asked.control.again = Some(turn.now.after(LOOKED_FOR_AGAIN));
+        let known = self.asked.control.absent.replace(absent.clone());
+        if known.is_none_or(|(reason, _)| reason != absent.0) {
+            turn.emit(What::Held { reason: absent.0, detail: absent.1 });
+        }
+    }
+
+    /// It was found, or the whole domain is started or stopped, which looks for it by itself.
+    pub(crate) fn give_up_the_search(&mut self, turn: &mut Turn<'_>) {
+        if let Some((reason, _)) = std::mem::take(&mut self.asked.control).absent {
+            turn.emit(What::Released { reason });
+        }
+    }
+
+    /// Looks for engines that others run and that are not there, as far as is known.
+    pub(crate) fn look_for_engines(&mut self, turn: &mut Turn<'_>) {
+        for index in 0..self.scene.engines.len() {
+            let engine = &self.scene.engines[index];
+            let due = matches!(engine.stage, Stage::Down { due } if due <= turn.now);
+            if !due || self.next(engine) != Next::Start || self.scene.may_start_processes(engine).is_ok() {
+                continue;
+            }
+            let name = engine.name().clone();
+            let instance = self.scene.member(&name).instance(engine.instance.incarnation + 1);
+            let id = turn.send(Purpose::Launch(name), Action::FindEngine { instance }, FIND_ENGINE_BOUND);
+            self.scene.engines[index].stage = Stage::Launching(id);
+        }
+    }
+
+    /// The search for an engine that others run ended: it is there, or is looked for again.
+    pub(crate) fn engine_search_ended(
+        &mut self,
+        index: usize,
+        order: ActionId,
+        outcome: &Outcome,
+        turn: &mut Turn<'_>,
+    ) {
+        let engine = &mut self.scene.engines[index];
+        let Outcome::Started { process } = *outcome else {
+            engine.stage = Stage::Down { due: turn.now.after(LOOKED_FOR_AGAIN) };
+            return;
+        };
+        engine.launch(order, turn.now);
+        engine.stage = Stage::Starting;
+        engine.instance.process.id = Some(process);
+        engine.instance.shortage.lives(std::iter::once(process.pid), turn.now);
+        engine.instance.process.started = turn.now;
+        if !engine.policy.is_asked() {
+            // It is what its processes are: nothing else can be asked.
+            engine.instance.probes.good_since = Some(turn.now);
+        }
+        let (name, incarnation) = (engine.name().clone(), engine.instance.incarnation);
+        turn.save();
+        turn.emit_of(&name, What::EngineFound { process, incarnation });
+    }
+
+    /// Those who run an engine took it away, or it left in order: that is no fault, and it is forgotten.
+    pub(crate) fn engine_removed(&mut self, instance: &InstanceId, exit: Exit, turn: &mut Turn<'_>) {
+        let Some(engine) = self.scene.engine_mut(&instance.engine.engine) else { return };
+        if engine.instance.incarnation != instance.incarnation || engine.instance.process.ended.is_some() {
+            return;
+        }
+        engine.instance.process.ended = Some((turn.now, exit));
+        engine.wanted.listed = Listed::Removed;
+        turn.emit_of(&instance.engine.engine, What::EngineExited { exit, cause: ExitCause::Removed });
+    }
+
+    /// When an engine of others whose main process ended is looked for again.
+    pub(crate) fn looked_for_again(now: Moment) -> Stage {
+        Stage::Down { due: now.after(LOOKED_FOR_AGAIN) }
+    }
+}

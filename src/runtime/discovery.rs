@@ -1,0 +1,94 @@
+//! Engines that nobody configured come and go with the clients of a control daemon that others run: each change of them
+//! is a changed policy, as that of a reload.
+
+use std::collections::BTreeSet;
+
+use crate::config::{launch_of_found, policy_of_found};
+use crate::decide::Policy;
+use crate::host::owners::Owners;
+use crate::model::{DomainId, GroupLaunch, Moment, Observation, Owner, Report, ServerLine};
+use crate::observe::found::FoundEngines;
+
+/// What is configured, and what was found beside it.
+pub(super) struct Discovery {
+    found: FoundEngines,
+    policy: Policy,
+    launches: Vec<GroupLaunch>,
+    /// Daemons whose clients are looked up: others run them, and the configuration names no engine of theirs.
+    domains: BTreeSet<DomainId>,
+}
+
+impl Discovery {
+    /// Nothing was found yet beside this configuration.
+    pub(super) fn new(policy: &Policy, launches: &[GroupLaunch]) -> Self {
+        let found = FoundEngines::by(Owners::default());
+        let mut discovery =
+            Discovery { found, policy: policy.clone(), launches: launches.to_vec(), domains: BTreeSet::new() };
+        discovery.note_domains();
+        discovery
+    }
+
+    /// Takes up a changed configuration, and adds what was found.
+    pub(super) fn take_up(&mut self, policy: &mut Policy, launches: &mut Vec<GroupLaunch>) {
+        (self.policy, self.launches) = (policy.clone(), launches.clone());
+        self.note_domains();
+        self.found.keep(&self.domains);
+        (*policy, *launches) = self.merged();
+    }
+
+    /// Takes up a report. `true`: the engines changed by it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only clients and ends change which engines there are")]
+    pub(super) fn saw(&mut self, report: &Report, now: Moment) -> bool {
+        let Report::Observed(observation) = report else { return false };
+        let mut of = |domain: &DomainId, work: &mut dyn FnMut(&mut FoundEngines) -> bool| {
+            self.domains.contains(domain) && work(&mut self.found)
+        };
+        match observation {
+            Observation::Clients { domain, clients, .. } => {
+                of(domain, &mut |found| found.clients(domain, clients, now))
+            }
+            Observation::Log { domain, line: ServerLine::Connected { client, .. }, .. } => {
+                of(domain, &mut |found| found.client(domain, *client))
+            }
+            Observation::Log { domain, line: ServerLine::Disconnected { client, .. }, .. } => {
+                of(domain, &mut |found| {
+                    found.left(domain, *client);
+                    false
+                })
+            }
+            Observation::Removed { instance, .. } => of(&instance.domain(), &mut |found| {
+                found.removed(&instance.domain(), &instance.engine.engine);
+                true
+            }),
+            Observation::Ended { owner: Owner::Engine(instance), .. } => of(&instance.domain(), &mut |found| {
+                found.failed(&instance.domain(), &instance.engine.engine, now);
+                false
+            }),
+            _ => false,
+        }
+    }
+
+    /// Time passes. `true`: engines were forgotten.
+    pub(super) fn forget_old(&mut self, now: Moment) -> bool {
+        self.found.forget_old(now)
+    }
+
+    /// The configuration with what was found.
+    pub(super) fn merged(&self) -> (Policy, Vec<GroupLaunch>) {
+        let (mut policy, mut launches) = (self.policy.clone(), self.launches.clone());
+        for launch in launches.iter_mut().filter(|launch| self.domains.contains(&launch.domain)) {
+            let engines = self.found.engines(&launch.domain);
+            launch.engines =
+                engines.iter().map(|engine| launch_of_found(&launch.domain, &engine.name, &engine.found)).collect();
+            if let Some(group) = policy.groups.iter_mut().find(|group| group.name == launch.domain.group) {
+                group.engines = engines.iter().map(|engine| policy_of_found(&engine.name, &engine.container)).collect();
+            }
+        }
+        (policy, launches)
+    }
+
+    fn note_domains(&mut self) {
+        let finds = |launch: &&GroupLaunch| launch.control.custody.is_others() && launch.engines.is_empty();
+        self.domains = self.launches.iter().filter(finds).map(|launch| launch.domain.clone()).collect();
+    }
+}
