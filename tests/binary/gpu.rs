@@ -28,7 +28,7 @@ fn held(scene: &Scene, watchdog: &mut Watchdog, reason: &str) {
     let reasons = [("reason", reason)];
     watchdog.await_metrics("held", |metrics| metrics.sum("mps_group_held", &reasons) == 1.0);
     assert!(!scene.living().iter().any(|process| process.is_engine()), "an engine is on a sick GPU");
-    assert!(fs::read_dir(scene.stage.pipe_directory()).unwrap().next().is_none(), "a control daemon is there");
+    scene.assert_no_daemon();
     let told = eventually("the command is told", || {
         let told = fs::read_to_string(scene.directory().join("told")).ok()?;
         told.contains(reason).then_some(told)

@@ -140,7 +140,7 @@ fn a_reset_that_only_calls_ask_for_lets_go_of_everything() {
     scene.inject(Injection::NvmlResetRequired);
     watchdog.await_event("held", "gpu_reset_needed");
     assert!(!scene.living().iter().any(|process| process.is_engine()), "an engine is on a sick GPU");
-    assert!(fs::read_dir(scene.stage.pipe_directory()).unwrap().next().is_none(), "a control daemon is there");
+    scene.assert_no_daemon();
     scene.inject(Injection::GpuRepaired);
     watchdog.await_event("released", "gpu_reset_needed");
     watchdog.await_serving();

@@ -155,6 +155,13 @@ impl Scene {
         let _ = self.stage.inject(fault, None);
     }
 
+    /// Proves that the control daemon is gone with its files. The gate's socket stays: who comes now waits there.
+    pub fn assert_no_daemon(&self) {
+        let files = fs::read_dir(self.stage.pipe_directory()).unwrap().flatten().map(|entry| entry.file_name());
+        let left: Vec<_> = files.filter(|name| name != "mpswarden.gate").collect();
+        assert!(left.is_empty(), "a control daemon is there: {left:?}");
+    }
+
     /// Proves that no process and nothing in the pipe directory is left.
     pub fn assert_nothing_is_left(&self) {
         let left = self.living();
