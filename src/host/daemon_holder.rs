@@ -2,17 +2,14 @@
 //! daemon in one sees its own by another path. What counts is the socket itself, by its device and inode, seen through
 //! the root of the process that holds it.
 
-use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::open_sockets::{bound, descriptors, pids, unix_table};
 use super::pidfd::Pidfd;
 use super::pipe_directory::{is_bound, is_daemon, named};
 use super::sockets::unix;
-
-/// Bytes that are read of a table of sockets.
-const TABLE: u64 = 8 << 20;
 
 /// A socket in the file system, whatever path leads to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,7 +68,8 @@ pub fn holder(path: &Path, binary: &Path) -> io::Result<Holder> {
 
 /// Who has a socket open: a control daemon, where several have it (a child that was forked may), else the first.
 fn process_with(inode: u64, binary: &Path) -> Option<u32> {
-    let holders: Vec<u32> = pids().filter(|pid| has_open(*pid, |open| open == inode)).collect();
+    let has_it = |pid: &u32| descriptors(*pid).flatten().any(|open| open == inode);
+    let holders: Vec<u32> = pids().filter(has_it).collect();
     holders.iter().copied().find(|pid| is_daemon(*pid, binary)).or(holders.first().copied())
 }
 
@@ -80,46 +78,22 @@ fn daemon_behind(socket: SocketId, binary: &Path) -> Option<u32> {
     pids().filter(|pid| is_daemon(*pid, binary)).find(|pid| holds(*pid, socket))
 }
 
-fn pids() -> impl Iterator<Item = u32> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// Whether a process has a socket open whose inode is such a one.
-fn has_open(pid: u32, is_it: impl Fn(u64) -> bool) -> bool {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    descriptors.into_iter().any(|entry| {
-        let target = fs::read_link(entry.path()).ok();
-        let inode = target.as_deref().and_then(Path::to_str).and_then(|text| text.strip_prefix("socket:["));
-        inode.and_then(|text| text.strip_suffix(']')?.parse().ok()).is_some_and(&is_it)
-    })
-}
-
 /// Whether a process has the socket open that its own root shows at the path that the kernel knows it by.
 fn holds(pid: u32, socket: SocketId) -> bool {
     let root = PathBuf::from(format!("/proc/{pid}/root"));
-    let Ok(table) = read(Path::new(&format!("/proc/{pid}/net/unix"))) else { return false };
+    let Ok(table) = unix_table(Path::new(&format!("/proc/{pid}/net/unix"))) else { return false };
     let is_it = |path: &Path| {
         let seen = path.strip_prefix("/").ok().and_then(|below| SocketId::at(&root.join(below)));
         seen == Some(socket)
     };
-    let inodes: Vec<u64> = bound(&table).filter(|(_, path)| is_it(path)).map(|(inode, _)| inode).collect();
-    has_open(pid, |inode| inodes.contains(&inode))
+    let inodes: Vec<u64> = controls(&table).filter(|(_, path)| is_it(path)).map(|(inode, _)| inode).collect();
+    descriptors(pid).flatten().any(|inode| inodes.contains(&inode))
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(fs::File::open(path)?, TABLE), &mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// Sockets of /proc/net/unix that are called `control`, with their inodes.
-fn bound(table: &str) -> impl Iterator<Item = (u64, &Path)> {
-    table.lines().skip(1).filter_map(|line| {
-        let path = line.split_once(" /").map(|(_, path)| &line[line.len() - path.len() - 1..])?;
-        let inode = line.split_ascii_whitespace().nth(6)?.parse().ok()?;
-        path.ends_with("/control").then_some((inode, Path::new(path)))
-    })
+/// Sockets of such a table that are called `control`, with their inodes.
+fn controls(table: &str) -> impl Iterator<Item = (u64, &Path)> {
+    let is_one = |(_, name): &(u64, &str)| name.starts_with('/') && name.ends_with("/control");
+    bound(table).filter(is_one).map(|(inode, name)| (inode, Path::new(name)))
 }
 
 #[cfg(test)]
@@ -175,7 +149,7 @@ mod tests {
                      0000000000000000: 00000002 00000000 00010000 0001 01 42 @/run/x/control\n\
                      0000000000000000: 00000002 00000000 00010000 0001 01 43 /run/x/control_privileged\n\
                      0000000000000000: 00000003 00000000 00000000 0001 03 44\n";
-        let all: Vec<_> = bound(table).collect();
+        let all: Vec<_> = controls(table).collect();
         assert_eq!(all, [(41, Path::new("/run/x y/control"))]);
     }
 }

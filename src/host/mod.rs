@@ -25,6 +25,7 @@ pub mod nvml;
 mod nvml_error;
 mod nvml_legacy;
 mod nvml_session;
+mod open_sockets;
 pub mod own_limits;
 pub mod owners;
 pub mod peer;

@@ -6,13 +6,14 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use super::clock;
+use super::open_sockets;
 use super::pidfd::Pidfd;
 use super::procfs::Procfs;
 use crate::model::{Moment, ProcessId};
@@ -128,29 +129,14 @@ pub(super) fn is_bound(path: &Path) -> io::Result<bool> {
 
 /// Who is bound there, where /proc lets itself be read.
 fn owner_of(path: &Path) -> Option<u32> {
-    let inode = inode_bound_at(&fs::read_to_string("/proc/net/unix").ok()?, path)?;
-    let link = PathBuf::from(format!("socket:[{inode}]"));
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.into_iter().find(|pid| {
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        descriptors.into_iter().any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == link))
-    })
+    let inode = inode_bound_at(&open_sockets::unix_table(Path::new("/proc/net/unix")).ok()?, path)?;
+    open_sockets::pids().find(|pid| open_sockets::descriptors(*pid).flatten().any(|open| open == inode))
 }
 
 /// The socket of /proc/net/unix that has exactly this path. An abstract name, which begins with `@`, and a path that
 /// only ends so are of others.
 fn inode_bound_at(table: &str, path: &Path) -> Option<u64> {
-    table.lines().skip(1).find_map(|line| {
-        // Num RefCount Protocol Flags Type St Inode Path: the seven before the path have no blank in them.
-        let mut rest = line;
-        let mut inode = "";
-        for _ in 0..7 {
-            rest = rest.trim_start_matches(' ');
-            (inode, rest) = rest.split_once(' ')?;
-        }
-        (Path::new(rest) == path).then(|| inode.parse().ok())?
-    })
+    open_sockets::bound(table).find(|(_, name)| Path::new(name) == path).map(|(inode, _)| inode)
 }
 
 /// Whether a living process holds a lock on it.

@@ -2,7 +2,6 @@
 //! directory, accepted or not, and which socket is bound at a file. Judges nothing.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
@@ -15,6 +14,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::{BOUND, MOST, PATIENCE, PIECE};
+use crate::host::open_sockets::descriptors;
 
 /// Most descriptors of one process that are looked at.
 const MOST_DESCRIPTORS: usize = 4096;
@@ -43,12 +43,8 @@ pub fn connected(directory: &Path, pids: &[u32]) -> Result<Vec<u32>, String> {
 }
 
 fn holds_one(pid: u32, inodes: &BTreeSet<u32>) -> bool {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().take(MOST_DESCRIPTORS);
-    descriptors.into_iter().any(|entry| {
-        let target = fs::read_link(entry.path()).ok();
-        let inode = target.as_deref().and_then(Path::to_str).and_then(|text| text.strip_prefix("socket:["));
-        inode.and_then(|text| text.strip_suffix(']')?.parse().ok()).is_some_and(|inode| inodes.contains(&inode))
-    })
+    let mut sockets = descriptors(pid).take(MOST_DESCRIPTORS).flatten();
+    sockets.any(|inode| u32::try_from(inode).is_ok_and(|inode| inodes.contains(&inode)))
 }
 
 /// The socket that is bound at the file with this inode and device (as stat(2) has them), by its own inode; `None`: none
@@ -198,6 +194,7 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use std::fs;
     use std::os::unix::net::{UnixListener, UnixStream};
 
     use proptest::prelude::*;
