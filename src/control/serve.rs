@@ -1,20 +1,18 @@
 //! The control socket at work, on a thread and a runtime of its own: a slow or mad client never delays the
 //! core. It bounds connections, waits and sizes and checks who asks; what is answered is `answers`'.
 
-use std::convert::Infallible;
 use std::io;
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::unistd::geteuid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 
 use super::answers::Answers;
+use super::at_work::{SocketAtWork, accept_on_a_thread};
 use super::listen::Listening;
 use super::words::{Failure, IDLE, Kind, LONGEST_CALL, Reply};
 use crate::export::Exporter;
@@ -23,21 +21,12 @@ pub use super::answers::{Asked, SetupSource, Wanted};
 
 /// Most connections at once; further ones are asked to try again.
 const MAX_CONNECTIONS: usize = 16;
-/// Pause between two tries when accepting fails, as it does when descriptors run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Pause between two log lines about callers that were refused.
 const TELL_PAUSE: Duration = Duration::from_secs(10);
 /// Bytes of a call that is too long which are read and thrown away: closed with bytes unread, a socket takes its answer
 /// back.
 const MOST_DRAINED: u64 = 16 << 20;
 const DRAIN_BOUND: Duration = Duration::from_secs(1);
-
-/// A control socket at work. Dropping it ends it, and removes its file; it waits for nothing.
-#[derive(Debug)]
-pub struct ControlSocket {
-    _stop: oneshot::Sender<Infallible>,
-    _listening: Listening,
-}
 
 /// Answers on a thread of its own. What only the core loop can answer goes to `core`; at most as many
 /// questions as there are connections are open there.
@@ -46,49 +35,13 @@ pub fn serve(
     exporter: Arc<Exporter>,
     core: mpsc::Sender<Asked>,
     setup: SetupSource,
-) -> io::Result<ControlSocket> {
-    let listener = listening.listener.try_clone()?;
-    // Where no thread can be had it is leaked: dropped on another runtime's thread it would panic.
-    let runtime = ManuallyDrop::new(Builder::new_current_thread().enable_io().enable_time().build()?);
-    let (stop, stopped) = oneshot::channel();
+) -> io::Result<SocketAtWork> {
     let answers = Answers { exporter, core, setup };
-    std::thread::Builder::new()
-        .name("control".to_owned())
-        .spawn(move || run(&ManuallyDrop::into_inner(runtime), listener, answers, stopped))?;
-    Ok(ControlSocket { _stop: stop, _listening: listening })
-}
-
-fn run(
-    runtime: &Runtime,
-    listener: std::os::unix::net::UnixListener,
-    answers: Answers,
-    stopped: oneshot::Receiver<Infallible>,
-) {
-    runtime.block_on(async {
-        tokio::select! {
-            // Nothing is ever sent: the sender's drop is the word to stop.
-            _ = stopped => {}
-            () = accept(listener, answers) => {}
-        }
-    });
-}
-
-async fn accept(listener: std::os::unix::net::UnixListener, answers: Answers) {
-    let listener = match UnixListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!("the control socket does not answer: {error}"),
-    };
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut refused = Refused::default();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => take(stream, &room, &answers, &mut refused).await,
-            Err(error) => {
-                tracing::debug!("a control connection can't be accepted: {error}");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    accept_on_a_thread(listening, "control", "the control socket".to_owned(), move || {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut refused = Refused::default();
+        async move |stream| take(stream, &room, &answers, &mut refused).await
+    })
 }
 
 /// Callers that were refused: each writes a line otherwise, as often as it likes.

@@ -8,7 +8,7 @@ mod turns;
 
 use crate::text::plain;
 
-pub use serve::{GroupGate, Starts};
+pub use serve::{Starts, open};
 
 /// The client as a static program: `mpswarden-gate`.
 pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/mpswarden-gate"));

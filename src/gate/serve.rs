@@ -1,24 +1,21 @@
 //! The gate at work, on a thread and a runtime of its own: a slow or mad caller never delays the core.
 
-use std::convert::Infallible;
 use std::io;
-use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::client::wire::{Answer, Call, HEARTBEAT, LONGEST_LINE, Lack, SOCKET};
 use super::conditions;
 use super::turns::{Origin, Ticket, Turns};
-use crate::control::{self, BindError, Listening};
+use crate::control::{self, BindError, SocketAtWork};
 use crate::host::clock;
 use crate::host::peer::SocketPeer;
 use crate::host::pidfd::Pidfd;
@@ -31,8 +28,6 @@ const MOST_CALLERS: usize = 64;
 const BOUND: Duration = Duration::from_secs(5);
 /// Pause between two looks at a turn, which ends without a change of the status.
 const LOOK: Duration = Duration::from_millis(200);
-/// Pause before another try where accepting fails, as it does when descriptors run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Every user's engines come here; what may be done here is to wait.
 const MODE: u32 = 0o666;
 
@@ -45,36 +40,23 @@ pub enum Starts {
     Together,
 }
 
-/// The gate of one group. Dropping it ends it, and removes its socket.
-#[derive(Debug)]
-pub struct GroupGate {
-    _stop: oneshot::Sender<Infallible>,
-    _listening: Listening,
-}
-
-impl GroupGate {
-    /// Opens it in a pipe directory that is there; it answers from the latest status. The errors: the socket can't be
-    /// made there, or no thread can be had.
-    pub fn open(
-        group: GroupName,
-        directory: &Path,
-        starts: Starts,
-        statuses: watch::Receiver<Arc<Status>>,
-    ) -> Result<GroupGate, BindError> {
-        let path = directory.join(SOCKET);
-        let listening = control::bind_as(&path, MODE)?;
-        let failed = |source| BindError::Io { path: path.clone(), source };
-        let listener = listening.listener().try_clone().map_err(failed)?;
-        // Where no thread can be had it is leaked: dropped on another runtime's thread it would panic.
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build();
-        let runtime = ManuallyDrop::new(runtime.map_err(failed)?);
-        let (stop, stopped) = oneshot::channel();
-        std::thread::Builder::new()
-            .name("gate".to_owned())
-            .spawn(move || run(&ManuallyDrop::into_inner(runtime), listener, stopped, (group, starts, statuses)))
-            .map_err(failed)?;
-        Ok(GroupGate { _stop: stop, _listening: listening })
-    }
+/// Opens the gate of a group in a pipe directory that is there; it answers from the latest status. The errors: the socket
+/// can't be made there, or no thread can be had.
+pub fn open(
+    group: GroupName,
+    directory: &Path,
+    starts: Starts,
+    statuses: watch::Receiver<Arc<Status>>,
+) -> Result<SocketAtWork, BindError> {
+    let path = directory.join(SOCKET);
+    let listening = control::bind_as(&path, MODE)?;
+    let opened = control::accept_on_a_thread(listening, "gate", format!("the gate of {group}"), move || {
+        let turns = Mutex::new(Turns::new(Pidfd::is_gone));
+        let room = Arc::new(Semaphore::new(MOST_CALLERS));
+        let shared = Rc::new(Shared { group, starts, statuses, turns, room });
+        async move |stream| drop(spawn_local(converse(stream, shared.clone())))
+    });
+    opened.map_err(|source| BindError::Io { path, source })
 }
 
 /// What all callers of a gate share.
@@ -93,40 +75,6 @@ impl Shared {
 
     fn lacking(&self, memory: Option<u64>) -> Option<(Lack, String)> {
         conditions::lacking(&self.statuses.borrow(), &self.group, memory, clock::now())
-    }
-}
-
-fn run(
-    runtime: &Runtime,
-    listener: std::os::unix::net::UnixListener,
-    stopped: oneshot::Receiver<Infallible>,
-    (group, starts, statuses): (GroupName, Starts, watch::Receiver<Arc<Status>>),
-) {
-    let turns = Mutex::new(Turns::new(Pidfd::is_gone));
-    let room = Arc::new(Semaphore::new(MOST_CALLERS));
-    let shared = Rc::new(Shared { group, starts, statuses, turns, room });
-    LocalSet::new().block_on(runtime, async {
-        tokio::select! {
-            // Nothing is ever sent: the sender's drop is the word to stop.
-            _ = stopped => {}
-            () = accept(listener, shared) => {}
-        }
-    });
-}
-
-async fn accept(listener: std::os::unix::net::UnixListener, shared: Rc<Shared>) {
-    let listener = match UnixListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!("the gate of {} does not answer: {error}", shared.group),
-    };
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => drop(spawn_local(converse(stream, shared.clone()))),
-            Err(error) => {
-                tracing::debug!("a caller of the gate of {} can't be accepted: {error}", shared.group);
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::task::spawn_local;
 
 use crate::act::{Executor, OwnerMark};
 use crate::config::Configuration;
-use crate::control::ControlSocket;
+use crate::control::SocketAtWork;
 use crate::decide::{Policy, Watchdog};
 use crate::export::http;
 use crate::export::{BuildInfo, Exporter};
@@ -61,7 +61,7 @@ pub(super) struct Wishes {
 pub(super) struct Built {
     pub core: CoreLoop,
     pub server: Server,
-    pub _control: Option<ControlSocket>,
+    pub _control: Option<SocketAtWork>,
     pub hooks: Arc<Callers>,
     pub keeper: Arc<Keeper>,
     pub _lock: Lock,

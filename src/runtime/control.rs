@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
-use crate::control::{self, Asked, ControlSocket, Listening, Wanted};
+use crate::control::{self, Asked, Listening, SocketAtWork, Wanted};
 use crate::decide::{Input, Watchdog};
 use crate::export::Exporter;
 use crate::model::{Moment, Plan, What};
@@ -58,7 +58,7 @@ pub(super) fn serve(
     listening: Option<Listening>,
     exporter: Arc<Exporter>,
     in_force: Arc<InForce>,
-) -> Result<(Option<ControlSocket>, mpsc::Receiver<Asked>), Refusal> {
+) -> Result<(Option<SocketAtWork>, mpsc::Receiver<Asked>), Refusal> {
     let (sender, questions) = mpsc::channel(QUESTIONS);
     let Some(listening) = listening else { return Ok((None, questions)) };
     let path = listening.path().display().to_string();

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::control::BindError;
+use crate::control::{BindError, SocketAtWork};
 use crate::decide::Policy;
 use crate::decide::policy::StartOrder;
-use crate::gate::{GroupGate, Starts};
+use crate::gate::{self, Starts};
 use crate::model::{DomainId, GroupLaunch, Status};
 
 /// Those that are open, by their pipe directories.
 pub(super) struct Gates {
     statuses: watch::Receiver<Arc<Status>>,
-    open: BTreeMap<PathBuf, (Starts, GroupGate)>,
+    open: BTreeMap<PathBuf, (Starts, SocketAtWork)>,
 }
 
 impl Gates {
@@ -41,7 +41,7 @@ impl Gates {
             if self.open.contains_key(&directory) {
                 continue;
             }
-            match GroupGate::open(group.clone(), &directory, starts, self.statuses.clone()) {
+            match gate::open(group.clone(), &directory, starts, self.statuses.clone()) {
                 Ok(gate) => drop(self.open.insert(directory, (starts, gate))),
                 Err(error) => tracing::warn!("no gate of {group} in {}: {}", directory.display(), in_words(&error)),
             }
