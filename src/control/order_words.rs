@@ -6,21 +6,7 @@ use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::{EngineKey, EngineName, GroupName, Request, Tier};
-
-/// What is ordered, as people type it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Verb {
-    Restart,
-    Stop,
-    Start,
-    Evict,
-    Quarantine,
-    Release,
-    Hold,
-    Resume,
-}
+use crate::model::{EngineKey, EngineName, GroupName, Request, Tier, Verb};
 
 /// `{"verb":"evict","group":"small-llms","engine":"qwen-a"}`.
 #[derive(Serialize, Deserialize)]

@@ -52,11 +52,11 @@ pub enum Request {
 }
 
 /// The verb of an order, as people type it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
-    /// End all groups and the watchdog itself; a signal says so, or the end of a demo.
-    #[serde(rename = "stop")]
+    /// End all groups and the watchdog itself; a signal says so, or the end of a demo: it is read from nobody.
+    #[serde(rename = "stop", skip_deserializing)]
     End,
     /// Stop a group or an engine.
     Stop,
