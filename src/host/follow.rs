@@ -46,8 +46,21 @@ const LAST_TURNS: u32 = 64;
 pub enum Length {
     /// The file is ours: it is truncated once it is read and has so many bytes.
     Truncated(u64),
-    /// The file is of others, who see to its length.
-    OfOthers,
+    /// The file is of others, who see to its length. Where a few times so many bytes are not read, only its end is.
+    OfOthers(u64),
+}
+
+impl Length {
+    /// Bytes at which it is long.
+    fn limit(self) -> u64 {
+        match self {
+            Length::Truncated(limit) | Length::OfOthers(limit) => limit,
+        }
+    }
+
+    fn is_of_others(self) -> bool {
+        matches!(self, Length::OfOthers(_))
+    }
 }
 
 /// The point from which a file is followed.
@@ -90,13 +103,9 @@ pub async fn follow(
             on_line(piece.text, piece.read_at);
         }
     };
-    let limit = match length {
-        Length::Truncated(limit) => limit,
-        Length::OfOthers => DEFAULT_LIMIT,
-    };
-    let follower = Follower::new(path, start, limit).and_then(|follower| {
-        let mut follower = Follower { turn: SHORT_TURN, length, ..follower };
-        if length == Length::OfOthers {
+    let follower = Follower::new(path, start, length).and_then(|follower| {
+        let mut follower = Follower { turn: SHORT_TURN, ..follower };
+        if length.is_of_others() {
             follower.watch_over_the_directory()?;
         }
         Ok(follower)
@@ -113,7 +122,8 @@ pub async fn follow_pieces(
     worth: fn(&[u8]) -> bool,
     mut on_piece: impl FnMut(&Piece),
 ) -> io::Error {
-    let follower = Follower::new(path, start, limit).map(|follower| Follower { worth, partial: true, ..follower });
+    let follower = Follower::new(path, start, Length::Truncated(limit));
+    let follower = follower.map(|follower| Follower { worth, partial: true, ..follower });
     follow_with(follower, &mut on_piece).await
 }
 
@@ -135,7 +145,6 @@ struct Follower {
     /// That of the directory above, and what its directory is called there: a directory that is removed says so itself
     /// only once nobody has a file of it open.
     above: Option<(WatchDescriptor, OsString)>,
-    limit: u64,
     length: Length,
     notify: AsyncFd<Watches>,
     open: Option<FollowedFile>,
@@ -182,7 +191,7 @@ enum Loses {
 }
 
 impl Follower {
-    fn new(path: &Path, start: Start, limit: u64) -> io::Result<Self> {
+    fn new(path: &Path, start: Start, length: Length) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
@@ -196,8 +205,7 @@ impl Follower {
             path: path.to_owned(),
             directory,
             above: None,
-            limit,
-            length: Length::Truncated(limit),
+            length,
             notify,
             open: None,
             lines,
@@ -221,8 +229,8 @@ impl Follower {
     /// the two is missed.
     async fn turn(&mut self, on_piece: &mut impl FnMut(&Piece)) -> io::Result<()> {
         let more = self.read(on_piece)?;
-        if self.length == Length::OfOthers {
-            if more && self.unread()? > self.limit.saturating_mul(MOST_LIMITS) {
+        if self.length.is_of_others() {
+            if more && self.unread()? > self.length.limit().saturating_mul(MOST_LIMITS) {
                 self.skip_to_its_end(on_piece)?;
             }
         } else if self.is_over(MOST_LIMITS)? {
@@ -242,7 +250,7 @@ impl Follower {
                 Err(_) => Ok(()),
             };
         }
-        let over = self.length != Length::OfOthers && self.is_over(1)?;
+        let over = !self.length.is_of_others() && self.is_over(1)?;
         let unheard = self.partial && self.lines.has_news();
         if (over || unheard) && timeout(QUIET, self.notify.readable()).await.is_err() {
             self.tell_partial(on_piece);
@@ -280,7 +288,7 @@ impl Follower {
 
     fn is_over(&self, limits: u64) -> io::Result<bool> {
         let Some(open) = &self.open else { return Ok(false) };
-        Ok(open.file.metadata()?.len() > self.limit.saturating_mul(limits))
+        Ok(open.file.metadata()?.len() > self.length.limit().saturating_mul(limits))
     }
 
     fn tell_partial(&mut self, on_piece: &mut impl FnMut(&Piece)) {
@@ -342,12 +350,7 @@ impl Follower {
         };
         if events.iter().any(|event| self.lost_its_directory(event)) {
             // What was written to the end of it is still in the file that is open.
-            for _ in 0..LAST_TURNS {
-                if !self.read(on_piece)? {
-                    break;
-                }
-                yield_now().await;
-            }
+            self.read_last(on_piece).await?;
             return Err(io::Error::new(io::ErrorKind::NotFound, "its directory was removed or moved away"));
         }
         let name: Option<&OsStr> = self.path.file_name();
@@ -356,13 +359,19 @@ impl Follower {
             .iter()
             .any(|event| event.mask.intersects(other_file) || (event.name.is_some() && event.name.as_deref() == name))
         {
-            for _ in 0..LAST_TURNS {
-                if !self.read(on_piece)? {
-                    break;
-                }
-                yield_now().await;
-            }
+            self.read_last(on_piece).await?;
             self.reopen(on_piece)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what is left of a file in whose place another comes, within a bound.
+    async fn read_last(&mut self, on_piece: &mut impl FnMut(&Piece)) -> io::Result<()> {
+        for _ in 0..LAST_TURNS {
+            if !self.read(on_piece)? {
+                break;
+            }
+            yield_now().await;
         }
         Ok(())
     }
@@ -415,277 +424,5 @@ impl Follower {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
-    use std::fs::OpenOptions;
-    use std::io::Write;
-
-    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-    use tokio::time::timeout;
-
-    use super::*;
-
-    struct Followed {
-        directory: tempfile::TempDir,
-        lines: UnboundedReceiver<String>,
-    }
-
-    impl Followed {
-        fn path(&self) -> PathBuf {
-            self.directory.path().join("log")
-        }
-
-        fn append(&self, bytes: &[u8]) {
-            OpenOptions::new().append(true).create(true).open(self.path()).unwrap().write_all(bytes).unwrap();
-        }
-
-        async fn next(&mut self) -> String {
-            timeout(Duration::from_secs(20), self.lines.recv()).await.expect("a line in time").unwrap()
-        }
-    }
-
-    fn followed(before: Option<&str>, start: Start, limit: u64) -> Followed {
-        followed_with(before, start, limit, false)
-    }
-
-    fn followed_with(before: Option<&str>, start: Start, limit: u64, partial: bool) -> Followed {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        if let Some(before) = before {
-            std::fs::write(&path, before).unwrap();
-        }
-        let (send, lines) = unbounded_channel();
-        // The watches are set before the test goes on.
-        let mut follower = Follower { partial, ..Follower::new(&path, start, limit).unwrap() };
-        tokio::spawn(async move {
-            let mut on_piece = |piece: &Piece| drop(send.send(piece.text.to_owned()));
-            while follower.turn(&mut on_piece).await.is_ok() {}
-        });
-        Followed { directory, lines }
-    }
-
-    #[tokio::test]
-    async fn whole_lines_come_from_the_beginning_or_the_end() {
-        let mut log = followed(Some("old\n"), Start::Beginning, 1 << 20);
-        assert_eq!(log.next().await, "old");
-        log.append(b"par");
-        log.append(b"tial\r\nnext\n");
-        assert_eq!((log.next().await, log.next().await), ("partial".into(), "next".into()));
-        let mut log = followed(Some("old\n"), Start::End, 1 << 20);
-        log.append(b"new\n");
-        assert_eq!(log.next().await, "new");
-    }
-
-    #[tokio::test]
-    async fn a_file_that_comes_later_is_read_from_its_beginning() {
-        let mut log = followed(None, Start::End, 1 << 20);
-        tokio::task::yield_now().await;
-        log.append(b"first\n");
-        assert_eq!(log.next().await, "first");
-    }
-
-    #[tokio::test]
-    async fn a_file_that_others_truncate_or_replace_is_followed_on() {
-        let mut log = followed(Some("one\ntwo\n"), Start::Beginning, 1 << 20);
-        assert_eq!((log.next().await, log.next().await), ("one".into(), "two".into()));
-        std::fs::write(log.path(), "3\n").unwrap();
-        assert_eq!(log.next().await, "3");
-        let new = log.directory.path().join("new");
-        std::fs::write(&new, "four\n").unwrap();
-        std::fs::rename(&new, log.path()).unwrap();
-        assert_eq!(log.next().await, "four");
-        log.append(b"five\n");
-        assert_eq!(log.next().await, "five");
-    }
-
-    #[tokio::test]
-    async fn a_long_file_is_truncated_and_no_line_is_lost_while_the_reader_keeps_up() {
-        let mut log = followed(None, Start::Beginning, 4096);
-        let mut writer = OpenOptions::new().append(true).create(true).open(log.path()).unwrap();
-        for round in 0..3 {
-            for number in 0..100 {
-                writeln!(writer, "{round} {number} {}", "x".repeat(80)).unwrap();
-            }
-            for number in 0..100 {
-                assert!(log.next().await.starts_with(&format!("{round} {number} ")));
-            }
-            let deadline = clock::now().after(Duration::from_secs(20));
-            while std::fs::metadata(log.path()).unwrap().len() > 0 {
-                assert!(clock::now() < deadline, "the file was truncated");
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_writer_that_never_rests_is_truncated_at_a_few_limits() {
-        let mut log = followed(None, Start::Beginning, 1024);
-        log.append(&b"x\n".repeat(4096));
-        for _ in 0..4096 {
-            log.next().await;
-        }
-        let deadline = clock::now().after(Duration::from_secs(20));
-        while std::fs::metadata(log.path()).unwrap().len() > 0 {
-            assert!(clock::now() < deadline, "the file was truncated");
-            log.append(b"y\n");
-            tokio::task::yield_now().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_directory_that_is_not_there_is_named() {
-        let error = follow(Path::new("/no/such/place/log"), Start::End, Length::Truncated(1), || {}, |_, _| {}).await;
-        assert!(error.to_string().contains("/no/such/place"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_file_of_others_is_read_and_never_truncated() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        let (send, mut lines) = unbounded_channel();
-        let mut follower = Follower { length: Length::OfOthers, ..Follower::new(&path, Start::End, 16).unwrap() };
-        tokio::spawn(async move {
-            let mut on_piece = |piece: &Piece| drop(send.send(piece.text.to_owned()));
-            while follower.turn(&mut on_piece).await.is_ok() {}
-        });
-        let mut writer = OpenOptions::new().append(true).create(true).open(&path).unwrap();
-        for number in 0..100 {
-            writeln!(writer, "line {number}").unwrap();
-            let line = timeout(Duration::from_secs(20), lines.recv()).await.expect("a line in time").unwrap();
-            assert_eq!(line, format!("line {number}"));
-        }
-        assert!(std::fs::metadata(&path).unwrap().len() > 700, "it is as long as its writer made it");
-    }
-
-    #[tokio::test]
-    async fn of_a_file_of_others_that_grew_too_fast_only_the_end_is_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        std::fs::write(&path, "").unwrap();
-        let limit = 1 << 20;
-        let mut follower = Follower { length: Length::OfOthers, ..Follower::new(&path, Start::End, limit).unwrap() };
-        let mut writer = OpenOptions::new().append(true).open(&path).unwrap();
-        writer.write_all(&b"y\n".repeat((2 * MOST_LIMITS * limit) as usize)).unwrap();
-        writer.write_all(b"its end\n").unwrap();
-        let (mut count, mut last) = (0, String::new());
-        let mut on_piece = |piece: &Piece| {
-            count += 1;
-            piece.text.clone_into(&mut last);
-        };
-        while follower.unread().unwrap() > 0 {
-            follower.turn(&mut on_piece).await.unwrap();
-        }
-        assert_eq!(last, "its end");
-        assert!(count < MOST_LIMITS * limit, "{count} lines were read");
-        assert!(std::fs::metadata(&path).unwrap().len() > 2 * MOST_LIMITS * limit, "nothing was taken off it");
-    }
-
-    #[tokio::test]
-    async fn a_directory_that_is_removed_is_reported_after_what_was_written_last() {
-        let directory = tempfile::tempdir().unwrap();
-        let place = directory.path().join("logs");
-        std::fs::create_dir(&place).unwrap();
-        let path = place.join("log");
-        std::fs::write(&path, "").unwrap();
-        let mut follower = Follower::new(&path, Start::End, 1 << 20).unwrap();
-        follower.watch_over_the_directory().unwrap();
-        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"its end\n").unwrap();
-        std::fs::remove_dir_all(&place).unwrap();
-        let mut seen = Vec::new();
-        let mut on_piece = |piece: &Piece| seen.push(piece.text.to_owned());
-        let error = loop {
-            match timeout(Duration::from_secs(20), follower.turn(&mut on_piece)).await.expect("it is noticed") {
-                Ok(()) => {}
-                Err(error) => break error,
-            }
-        };
-        assert_eq!((error.kind(), seen), (io::ErrorKind::NotFound, vec!["its end".to_owned()]));
-    }
-
-    #[tokio::test]
-    async fn a_line_without_an_end_comes_once_its_writer_pauses_and_not_again() {
-        let mut log = followed_with(None, Start::Beginning, 1 << 20, true);
-        log.append(b"its last words");
-        assert_eq!(log.next().await, "its last words");
-        log.append(b"\nnext\n");
-        assert_eq!(log.next().await, "next");
-    }
-
-    #[tokio::test]
-    async fn what_stood_without_an_end_in_a_file_that_is_replaced_is_not_lost() {
-        let mut log = followed_with(Some("its last words"), Start::Beginning, 1 << 20, true);
-        let new = log.directory.path().join("new");
-        std::fs::write(&new, "next\n").unwrap();
-        std::fs::rename(&new, log.path()).unwrap();
-        assert_eq!((log.next().await, log.next().await), ("its last words".into(), "next".into()));
-    }
-
-    #[tokio::test]
-    async fn what_was_written_since_a_mark_is_read_and_nothing_before_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        std::fs::write(&path, "old\n").unwrap();
-        let mark = Mark::now(&path);
-        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"new\n").unwrap();
-        let mut follower = Follower::new(&path, Start::Since(mark), 1 << 20).unwrap();
-        let mut seen = Vec::new();
-        follower.read(&mut |piece: &Piece| seen.push((piece.text.to_owned(), piece.byte))).unwrap();
-        assert_eq!(seen, [("new".to_owned(), 4)]);
-    }
-
-    #[tokio::test]
-    async fn a_turn_is_bounded_however_much_there_is_to_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        std::fs::write(&path, b"y\n".repeat(2 << 20)).unwrap();
-        let mut follower = Follower::new(&path, Start::Beginning, u64::MAX).unwrap();
-        let mut lines = 0;
-        assert!(follower.read(&mut |_: &Piece| lines += 1).unwrap(), "there is more");
-        assert_eq!(lines, TURN / 2);
-    }
-
-    #[tokio::test]
-    async fn a_hole_is_not_read_through() {
-        let mut log = followed(Some("before\n"), Start::Beginning, 1024);
-        assert_eq!(log.next().await, "before");
-        OpenOptions::new().write(true).open(log.path()).unwrap().set_len(1 << 40).unwrap();
-        let deadline = clock::now().after(Duration::from_secs(20));
-        while std::fs::metadata(log.path()).unwrap().len() > 0 {
-            assert!(clock::now() < deadline, "the hole is gone");
-            tokio::task::yield_now().await;
-        }
-        log.append(b"after\n");
-        assert_eq!(log.next().await, "after");
-    }
-
-    #[tokio::test]
-    async fn what_is_not_read_of_a_file_that_grows_too_fast_is_given_up_but_for_its_end() {
-        let limit = 1 << 20;
-        let mut log = followed(None, Start::Beginning, limit);
-        log.append(&b"y\n".repeat((2 * MOST_LIMITS * limit) as usize));
-        log.append(b"its end\n");
-        while log.next().await != "its end" {}
-        let deadline = clock::now().after(Duration::from_secs(20));
-        while std::fs::metadata(log.path()).unwrap().len() > 0 {
-            assert!(clock::now() < deadline, "the file was truncated");
-            tokio::task::yield_now().await;
-        }
-        log.append(b"new\n");
-        while log.next().await != "new" {}
-    }
-
-    #[tokio::test]
-    async fn a_file_that_was_moved_away_is_not_truncated_and_keeps_nobody_busy() {
-        let mut log = followed(Some("old\n"), Start::Beginning, 16);
-        assert_eq!(log.next().await, "old");
-        let rotated = log.directory.path().join("log.1");
-        std::fs::rename(log.path(), &rotated).unwrap();
-        OpenOptions::new().append(true).open(&rotated).unwrap().write_all(&b"0123456\n".repeat(64)).unwrap();
-        for _ in 0..64 {
-            assert_eq!(log.next().await, "0123456");
-        }
-        assert_eq!(std::fs::metadata(&rotated).unwrap().len(), 4 + 64 * 8);
-        log.append(b"new\n");
-        assert_eq!(log.next().await, "new");
-    }
-}
+#[path = "follow_tests.rs"]
+mod tests;

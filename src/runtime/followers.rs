@@ -115,7 +115,7 @@ impl Engines {
 
 fn follow_logs(launch: &GroupLaunch, reports: &UnboundedSender<Report>) -> Log {
     let (names, length): (&[&str], Length) = match launch.control.custody.is_others() {
-        true => (&LOGS_OF_OTHERS, Length::OfOthers),
+        true => (&LOGS_OF_OTHERS, Length::OfOthers(follow::DEFAULT_LIMIT)),
         false => (&LOG_OF_OURS, Length::Truncated(follow::DEFAULT_LIMIT)),
     };
     let unread = Unread::of(names.len());
