@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::client::wire::Lack;
 use crate::model::{GroupName, GroupState, GroupStatus, Moment, RecoveryStep, ServerState, Status};
+use crate::text::figures::bytes;
 
 /// A status that is older says nothing: the loop makes one each second.
 const STALE: Duration = Duration::from_secs(10);
@@ -50,10 +51,9 @@ fn recovery(group: &GroupStatus) -> Option<(Lack, String)> {
 fn no_room(status: &Status, group: &GroupStatus, memory: u64) -> Option<(Lack, String)> {
     let gpu = status.gpus.iter().find(|gpu| gpu.identity.uuid == group.gpu);
     let free = gpu.and_then(|gpu| Some(gpu.identity.memory_total?.saturating_sub(gpu.memory_used?)));
-    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     match free {
         Some(free) if free >= memory => None,
-        Some(free) => Some((Lack::Memory, format!("{:.1} GiB are free, {:.1} GiB are needed", gib(free), gib(memory)))),
+        Some(free) => Some((Lack::Memory, format!("{} are free, {} are needed", bytes(free), bytes(memory)))),
         None => Some((Lack::Memory, "how much is free is not known".to_owned())),
     }
 }

@@ -128,7 +128,7 @@ impl FoundEngines {
         }
     }
 
-    /// Forgets those that have been gone, or without a client, for too long. The daemons whose engines changed by it.
+    /// Forgets those that have been gone, or without a client, for too long. Whether there were any.
     pub fn forget_old(&mut self, now: Moment) -> bool {
         let mut changed = false;
         for engines in self.of.values_mut() {
