@@ -23,6 +23,10 @@ const GATE: embed::Embedded = embed::Embedded {
     options: &["-Cpanic=abort", "-Copt-level=s", "-Ctarget-feature=+crt-static"],
 };
 
+/// The gate where this machine has no static C library, as Fedora has none without its package glibc-static.
+const GATE_WITH_A_SHARED_LIBRARY: embed::Embedded =
+    embed::Embedded { options: &["-Cpanic=abort", "-Copt-level=s"], ..GATE };
+
 fn main() {
     for watched in ["src/probe", "src/gate", "src/text/plain.rs", "build.rs"] {
         println!("cargo::rerun-if-changed={watched}");
@@ -31,7 +35,18 @@ fn main() {
     println!("cargo::rustc-env=MPSWARDEN_REVISION={}", env::var("MPSWARDEN_REVISION").unwrap_or_default());
     println!("cargo::rustc-env=MPSWARDEN_RUSTC={}", compiler().unwrap_or_default());
     embed::embed(&PROBE);
-    embed::embed(&GATE);
+    println!("cargo::rustc-env=MPSWARDEN_GATE_IS_STATIC={}", embed_gate());
+}
+
+/// Embeds the gate; whether as a static program.
+fn embed_gate() -> bool {
+    let Err(problem) = embed::compile(&GATE) else { return true };
+    println!(
+        "cargo::warning=no static mpswarden-gate ({problem}): without the static C library (Fedora: glibc-static) it \
+         needs the C library of the image that it is put in"
+    );
+    embed::embed(&GATE_WITH_A_SHARED_LIBRARY);
+    false
 }
 
 /// The compiler's version, `1.95.0`.

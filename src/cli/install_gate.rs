@@ -1,4 +1,4 @@
-//! `mpswarden gate --install`: writes the gate's static program, whole or not at all.
+//! `mpswarden gate --install`: writes the gate's program of its own, whole or not at all.
 
 use std::fs::Permissions;
 use std::io::{self, Write};
@@ -8,10 +8,17 @@ use std::process::ExitCode;
 
 use super::exit::ExitStatus;
 use super::terminal::tell;
-use crate::gate::PROGRAM;
+use crate::gate::{PROGRAM, program_is_static};
+
+/// Said where this mpswarden was built without a static C library.
+const NEEDS_A_C_LIBRARY: &str =
+    "it needs the C library of the image that it is put in: this mpswarden was built without a static one";
 
 /// Writes it in the place of what is there.
 pub fn install_gate(file: &Path) -> ExitCode {
+    if !program_is_static() {
+        tell(&format!("mpswarden: {}: {NEEDS_A_C_LIBRARY}", file.display()));
+    }
     match install(file) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

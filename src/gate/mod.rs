@@ -10,8 +10,13 @@ use crate::text::plain;
 
 pub use serve::{Starts, open};
 
-/// The client as a static program: `mpswarden-gate`.
+/// The client as a program of its own: `mpswarden-gate`.
 pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/mpswarden-gate"));
+
+/// Whether [`PROGRAM`] needs nothing of its image. It needs its C library where this was built without a static one.
+pub fn program_is_static() -> bool {
+    env!("MPSWARDEN_GATE_IS_STATIC") == "true"
+}
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,8 @@ pub(crate) fn embed(embedded: &Embedded) {
     }
 }
 
-fn compile(embedded: &Embedded) -> Result<(), String> {
+/// Compiles it into `OUT_DIR`; why not, for people.
+pub(crate) fn compile(embedded: &Embedded) -> Result<(), String> {
     let variable = |name| env::var(name).map_err(|error| format!("{name}: {error}"));
     let target = Path::new(&variable("OUT_DIR")?).join(embedded.file);
     let mut rustc = Command::new(variable("RUSTC")?);
