@@ -104,7 +104,12 @@ impl Observers {
             }
         }
         for engine in launches.iter().flat_map(|launch| &launch.engines).filter(|engine| !engine.url.is_empty()) {
-            let later = rolls.contains(&engine.member.key()) && self.endpoints.contains_key(&engine.member);
+            let (known, rolls) = (self.endpoints.get(&engine.member), rolls.contains(&engine.member.key()));
+            // What is known of one that runs on and answers where it did stays: the requests that it works on, its fence.
+            if !rolls && known.is_some_and(|known| known.is_of(engine)) {
+                continue;
+            }
+            let later = rolls && known.is_some();
             let endpoints = if later { &mut self.next_endpoints } else { &mut self.endpoints };
             endpoints.insert(engine.member.clone(), Rc::new(Endpoint::of(engine)));
         }
