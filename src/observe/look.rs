@@ -132,6 +132,21 @@ impl Observers {
         }
     }
 
+    /// Lets go of the driver until the next reading of a GPU, by `deadline` at the latest. Must be called within a tokio
+    /// `LocalSet` (or local runtime).
+    pub fn let_go_of_driver(&self, id: ActionId, deadline: Moment) {
+        let (reports, driver) = (self.reports.clone(), self.driver.clone());
+        let within = deadline.since(clock::now());
+        tokio::task::spawn_local(async move {
+            let closed = tokio::task::spawn_blocking(move || driver.close(within)).await;
+            let outcome = match closed {
+                Ok(true) => Outcome::Done,
+                _ => Outcome::Failed { why: "NVML does not close: a call of it hangs in the driver".to_owned() },
+            };
+            reports.finished(id, outcome);
+        });
+    }
+
     /// Waits for an engine's last request, until `deadline` at the latest. Must be called within a tokio `LocalSet` (or
     /// local runtime).
     pub fn fence(&self, id: ActionId, engine: &Member, deadline: Moment) {

@@ -271,6 +271,10 @@ impl CoreLoop {
                 self.observers.fence(id, engine, deadline);
                 continue;
             }
+            if matches!(action, Action::LetGoOfDriver) {
+                self.observers.let_go_of_driver(id, deadline);
+                continue;
+            }
             if let Action::StartEngine { instance, .. } = &action {
                 self.observers.engine_starts(&instance.member());
             }

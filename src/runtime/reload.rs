@@ -127,7 +127,9 @@ impl Reloader {
     pub(super) async fn look_again(&self) -> Result<(), String> {
         let mut running = self.running.lock().await;
         let missed = running.gpus.iter().filter(|gpu| gpu.absent).count();
-        if missed == 0 && running.file.discover.pipe_directories.is_empty() {
+        let looks = missed > 0 || !running.file.discover.pipe_directories.is_empty();
+        // Who let go of the driver looks for nothing until a group is started.
+        if !looks || !self.driver.is_open() {
             return Ok(());
         }
         let (file, before) = (running.file.clone(), running.daemons.clone());
@@ -145,14 +147,14 @@ impl Reloader {
         let found = read.resolved.policy.gpus.iter().filter(|gpu| gpu.absent).count() < missed;
         if found {
             tracing::info!("NVML shows a GPU that it had not shown: its groups are supervised now");
-            self.take_up(&mut running, read, BTreeSet::new(), None).await?;
-        }
         }
         if came_or_went {
             refuse_leaving(&self.exporter.status(), &running.launches, &read.resolved.launches)?;
             tracing::info!("control daemons of others: {}", in_words(&read.daemons));
         }
         if found || came_or_went {
+            self.take_up(&mut running, read, BTreeSet::new(), None).await?;
+        }
         Ok(())
     }
 
@@ -199,9 +201,9 @@ impl Reloader {
             change: PolicyChange { policy, rolls },
             launches: launches.clone(),
             hooks: configuration.hooks.clone(),
+            found: configuration.discover.engine.clone(),
             event,
             answer,
-            found: configuration.discover.engine.clone(),
         };
         // A loop that has ended answers by dropping the question.
         let _ = self.news.send(News::TakeUp(Box::new(take_up)));
@@ -237,8 +239,6 @@ pub(super) async fn look_for_others(reloader: Arc<Reloader>) {
         if let Some(why) = failed.as_ref().filter(|_| said != failed) {
             tracing::warn!("GPUs that NVML did not show, and control daemons of others, are not looked after: {why}");
         }
-    }
-}
         said = failed;
         sleep(LOOK_AGAIN).await;
     }
@@ -259,9 +259,11 @@ fn look(
     daemons.look(&file, &there, clock::now());
     if daemons.list() == before.list() && !for_gpus {
         return Ok((daemons, None));
-
+    }
     let read = resolve(file, daemons, known_and(known, there.clone()), seed)?;
     Ok((read.daemons.clone(), Some(read)))
+}
+
 /// A configuration with these daemons, on these GPUs.
 fn resolve(file: Configuration, mut daemons: Daemons, gpus: Vec<GpuIdentity>, seed: u64) -> Result<Read, String> {
     let configuration = daemons.added_to(&file);
