@@ -147,6 +147,7 @@ fn launch(directory: &Path, domain: &DomainId, engines: &[EngineName]) -> GroupL
         pipe_directory: directory.join("pipe"),
         log_directory: directory.join("log"),
         custody: Custody::Own,
+        gate: true,
     };
     GroupLaunch {
         domain: domain.clone(),

@@ -39,6 +39,7 @@ pub(super) fn group(directory: &Path, scripts: &[&str]) -> GroupLaunch {
             pipe_directory: directory.join("pipe"),
             log_directory: directory.join("log"),
             custody: Custody::Own,
+            gate: true,
         },
         outputs: directory.join("log"),
         engines,

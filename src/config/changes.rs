@@ -115,6 +115,11 @@ impl Changes {
         for (key, old, new) in leaves(was, is, &["engine", "mps", "gpu"]) {
             self.say(format!("{name}: {key} {old} -> {new}"));
         }
+        // All else of it can't change while the group runs.
+        let [before, now] = [was, is].map(|group| table(group, "mps").get("gate").cloned());
+        if before != now {
+            self.say(format!("{name}: mps.gate {} -> {}", written(before.as_ref()), written(now.as_ref())));
+        }
         let (was, is) = (named(was, "engine"), named(is, "engine"));
         for engine in was.keys().filter(|engine| !is.contains_key(*engine)) {
             self.say(format!("{name}/{engine} is stopped and removed"));

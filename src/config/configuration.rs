@@ -138,6 +138,8 @@ pub struct MpsConfiguration {
     pub pipe_directory: PathBuf,
     /// CUDA_MPS_LOG_DIRECTORY, unique.
     pub log_directory: PathBuf,
+    /// Engines that others start find a gate in the pipe directory.
+    pub gate: bool,
 }
 
 /// One engine.

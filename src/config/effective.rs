@@ -89,6 +89,7 @@ fn group(out: &mut Lines, group: &GroupConfiguration) {
     out.line("control", text(group.mps.run_by.as_str()));
     out.line("pipe_directory", path(&group.mps.pipe_directory));
     out.line("log_directory", path(&group.mps.log_directory));
+    out.line("gate", group.mps.gate);
     out.header("[group.policy]");
     for (fault, mode) in &group.faults {
         out.line(fault.as_str(), text(mode.as_str()));

@@ -220,6 +220,7 @@ fn group_launch(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {
         pipe_directory: group.mps.pipe_directory.clone(),
         log_directory: group.mps.log_directory.clone(),
         custody: custody(group.mps.run_by),
+        gate: group.mps.gate,
     };
     let outputs = group.mps.log_directory.clone();
     let engines = group.engines.iter().map(|engine| engine_launch(group, gpu, engine)).collect();

@@ -1,12 +1,15 @@
 //! Whose a process is that others started: the container of a pod, another container, a systemd unit, a Slurm job, by its
 //! cgroup; else its process group. Reads /proc and the names that kubelet gives its logs; the roots are injected.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cgroup::Cgroup;
 use super::procfs::{Procfs, Stat};
+use super::state_file::{self, Loaded};
 use crate::files::{self, Links};
 use crate::model::{Bounds, ContainerName};
 
@@ -23,6 +26,8 @@ const HIERARCHIES: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sy
 /// Characters of a pod's uid, at least (a static pod's has no dashes), and those that stand for it.
 const UID: usize = 32;
 const SHORT_UID: usize = 8;
+/// Owners whose own names for themselves are known; the oldest is forgotten.
+const MOST_CALLED: usize = 256;
 /// Letters and digits of which Kubernetes makes the random parts of names.
 const RANDOM: &str = "bcdfghjklmnpqrstvwxz2456789";
 
@@ -37,13 +42,40 @@ pub struct ProcessOwner {
     pub container: ContainerName,
 }
 
-/// Where owners are looked up.
+/// Where owners are looked up. Clones know the same names.
 #[derive(Clone, Debug)]
 pub struct Owners {
     proc: PathBuf,
     logs: PathBuf,
     docker: PathBuf,
     procfs: Procfs,
+    called: Arc<Mutex<Called>>,
+}
+
+/// What owners call themselves, the latest first.
+#[derive(Debug, Default)]
+struct Called {
+    names: VecDeque<(Bounds, String)>,
+    /// Where those of cgroups are kept.
+    file: Option<PathBuf>,
+}
+
+impl Called {
+    fn call(&mut self, bounds: Bounds, name: String) {
+        self.names.retain(|(known, _)| *known != bounds);
+        self.names.push_front((bounds, name));
+        self.names.truncate(MOST_CALLED);
+    }
+
+    /// A process group's number may be another's by the next run.
+    fn keep(&self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let of_cgroup = |(bounds, name): &(Bounds, String)| match bounds {
+            Bounds::Cgroup(path) => Some((path.clone(), name.clone())),
+            Bounds::Group { .. } => None,
+        };
+        state_file::save(file, &self.names.iter().filter_map(of_cgroup).collect::<Vec<_>>())
+    }
 }
 
 impl Default for Owners {
@@ -55,11 +87,54 @@ impl Default for Owners {
 impl Owners {
     /// Owners by these roots: of processes, of kubelet's logs of containers, and of Docker's containers.
     pub fn at(proc: &Path, logs: &Path, docker: &Path) -> Self {
-        Owners { proc: proc.into(), logs: logs.into(), docker: docker.into(), procfs: Procfs::new(proc) }
+        Owners {
+            proc: proc.into(),
+            logs: logs.into(),
+            docker: docker.into(),
+            procfs: Procfs::new(proc),
+            called: Arc::default(),
+        }
     }
 
     /// The owner of a process; `None`: it is gone.
     pub fn of(&self, pid: u32) -> io::Result<Option<ProcessOwner>> {
+        let owner = self.by_its_place(pid)?;
+        Ok(owner.map(|owner| match self.name_given(&owner.bounds) {
+            Some(label) => ProcessOwner { label, ..owner },
+            None => owner,
+        }))
+    }
+
+    /// The same, with what owners called themselves in an earlier run of this boot, and where that is kept for the next.
+    pub fn kept_in(self, file: &Path) -> Self {
+        let mut called = self.called();
+        // Without it they are called by their places.
+        if let Ok(Loaded::Saved(kept)) = state_file::load::<Vec<(String, String)>>(file) {
+            kept.into_iter().rev().for_each(|(path, name)| called.call(Bounds::Cgroup(path), plain(&name)));
+        }
+        called.file = Some(file.to_owned());
+        drop(called);
+        self
+    }
+
+    /// From now on the owner of a process is called so: it said so itself, where its word is trusted. The errors: /proc
+    /// can't be read, or the name can't be kept.
+    pub fn call(&self, pid: u32, name: &str) -> io::Result<()> {
+        let Some(owner) = self.by_its_place(pid)? else { return Ok(()) };
+        let mut called = self.called();
+        called.call(owner.bounds, plain(name));
+        called.keep()
+    }
+
+    fn name_given(&self, bounds: &Bounds) -> Option<String> {
+        self.called().names.iter().find(|(known, _)| known == bounds).map(|(_, name)| name.clone())
+    }
+
+    fn called(&self) -> MutexGuard<'_, Called> {
+        self.called.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn by_its_place(&self, pid: u32) -> io::Result<Option<ProcessOwner>> {
         let Some(stat) = self.procfs.stat(pid)? else { return Ok(None) };
         let table = self.read(pid, "cgroup").unwrap_or_default();
         if let Some((path, kind)) = owning_cgroup(&table) {
@@ -350,6 +425,32 @@ mod tests {
         let owner = Owners::default().of(std::process::id()).unwrap().unwrap();
         assert!(!owner.label.is_empty() && owner.label.len() <= LONGEST, "{owner:?}");
         assert!(Owners::default().is_within(std::process::id(), &owner.bounds));
+    }
+
+    #[test]
+    fn an_owner_that_says_its_name_is_called_by_it() {
+        let owners = Owners::default();
+        let own = |owners: &Owners| owners.of(std::process::id()).unwrap().unwrap().label;
+        let before = own(&owners);
+        owners.clone().call(std::process::id(), "qwen a").unwrap();
+        assert_eq!(own(&owners), "qwen-a");
+        assert_eq!(own(&Owners::default()), before, "others do not know it");
+    }
+
+    #[test]
+    fn what_a_container_calls_itself_is_known_to_the_next_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let (proc, file) = (directory.path().join("proc"), directory.path().join("called.json"));
+        fs::create_dir_all(proc.join("7")).unwrap();
+        fs::write(proc.join("7/stat"), format!("7 (python3) S 1 7 7 {}", "0 ".repeat(46))).unwrap();
+        fs::write(proc.join("7/cgroup"), format!("0::/../{HEX}\n")).unwrap();
+        let owners = || Owners::at(&proc, directory.path(), directory.path()).kept_in(&file);
+        let label = |owners: Owners| owners.of(7).unwrap().unwrap().label;
+        assert_eq!(label(owners()), HEX[..SHORT_ID]);
+        owners().call(7, "qwen-a").unwrap();
+        assert_eq!(label(owners()), "qwen-a");
+        fs::write(&file, "garbage").unwrap();
+        assert_eq!(label(owners()), HEX[..SHORT_ID]);
     }
 
     #[test]

@@ -65,6 +65,7 @@ fn launch(url: &str) -> GroupLaunch {
             pipe_directory: "/p".into(),
             log_directory: "/l".into(),
             custody: Custody::Own,
+            gate: true,
         },
         outputs: "/l".into(),
         engines: vec![EngineLaunch {

@@ -16,11 +16,11 @@ use crate::support::needs;
 use crate::support::scene::{Scene, eventually, program};
 
 /// A command behind the gate, in a pipe directory. It ends with the test.
-struct Gated(Child);
+pub(super) struct Gated(Child);
 
 impl Gated {
     /// `program`: what is called before its arguments.
-    fn start(program: &[&str], pipe: &Path, arguments: &[&str]) -> Gated {
+    pub(super) fn start(program: &[&str], pipe: &Path, arguments: &[&str]) -> Gated {
         let mut command = Command::new(program[0]);
         command.args(&program[1..]).args(arguments).env("CUDA_MPS_PIPE_DIRECTORY", pipe);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -34,7 +34,7 @@ impl Gated {
     }
 
     /// Its exit status, what it printed and what it said on stderr.
-    fn ended(mut self) -> (Option<i32>, String, String) {
+    pub(super) fn ended(mut self) -> (Option<i32>, String, String) {
         let status = eventually("the gate's end", || self.0.try_wait().unwrap());
         let (mut printed, mut said) = (String::new(), String::new());
         self.0.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
@@ -42,12 +42,12 @@ impl Gated {
         (status.code(), printed, said)
     }
 
-    fn stdout(&mut self) -> BufReader<ChildStdout> {
+    pub(super) fn stdout(&mut self) -> BufReader<ChildStdout> {
         BufReader::new(self.0.stdout.take().unwrap())
     }
 
     /// Waits until it says on stderr that it waits for this.
-    fn waits_for(&mut self, what: &str) {
+    pub(super) fn waits_for(&mut self, what: &str) {
         let mut said = BufReader::new(self.0.stderr.as_mut().unwrap());
         let mut line = String::new();
         said.read_line(&mut line).unwrap();

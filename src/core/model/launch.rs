@@ -33,6 +33,8 @@ pub struct ControlLaunch {
     pub log_directory: PathBuf,
     /// Custody of the daemon: whose it is.
     pub custody: Custody,
+    /// Whether engines that others start find a gate in the pipe directory.
+    pub gate: bool,
 }
 
 /// Where an engine's own metrics are.
