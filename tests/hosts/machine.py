@@ -14,6 +14,7 @@ MIRROR = "http://deb.debian.org/debian"
 # crun refuses hybrid cgroups, and a runtime in a container may not raise limits.
 CONTAINERS = """[containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+{settings}
 [engine]
 runtime = "runc"
 """
@@ -38,10 +39,11 @@ def missing():
 class Podman:
     """podman, as it works on a machine like a development container too."""
 
-    def __init__(self):
+    def __init__(self, settings=""):
+        """`settings`: further lines on containers."""
         self.directory = tempfile.TemporaryDirectory(prefix="mw-podman-")
         configuration = pathlib.Path(self.directory.name) / "containers.conf"
-        configuration.write_text(CONTAINERS)
+        configuration.write_text(CONTAINERS.format(settings=settings))
         self.environment = {**os.environ, "CONTAINERS_CONF": str(configuration)}
 
     def __enter__(self):
@@ -92,14 +94,15 @@ class Podman:
 class Machine:
     """A container with systemd as PID 1. It ends with the `with` that it is made by."""
 
-    def __init__(self, podman, name):
-        self.podman, self.name = podman, name
+    def __init__(self, podman, name, options=()):
+        """`options`: further ones of `podman run`."""
+        self.podman, self.name, self.options = podman, name, options
 
     def __enter__(self):
         self.podman.has_image()
         # podman puts the journal in memory, where no volume is: it would not outlive a boot.
         options = ["--systemd=always", "--privileged", "--network=none", "--volume", "/var/log/journal"]
-        self.podman.run("run", "--detach", "--name", self.name, *options, IMAGE, "/lib/systemd/systemd")
+        self.podman.run("run", "--detach", "--name", self.name, *options, *self.options, IMAGE, "/lib/systemd/systemd")
         self.is_up()
         return self
 
