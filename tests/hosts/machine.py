@@ -1,5 +1,6 @@
 """A Debian with a real systemd as PID 1, in a container, and what is asked of it."""
 
+import fcntl
 import os
 import pathlib
 import shutil
@@ -10,6 +11,7 @@ import time
 IMAGE = "localhost/mpswarden-systemd:bookworm"
 PROGRAMS = {"podman": "podman", "runc": "runc", "conmon": "conmon", "debootstrap": "debootstrap"}
 PACKAGES = "systemd,systemd-sysv,dbus,procps"
+LOCK = pathlib.Path(tempfile.gettempdir()) / "mpswarden-image.lock"
 MIRROR = "http://deb.debian.org/debian"
 # crun refuses hybrid cgroups, and a runtime in a container may not raise limits.
 CONTAINERS = """[containers]
@@ -63,7 +65,12 @@ class Podman:
         return ended.stdout
 
     def has_image(self):
-        """A minimal Debian with systemd, made once: no registry is needed, a mirror of Debian is."""
+        """A minimal Debian with systemd, made once, by the first of several plays: no registry is needed, a mirror is."""
+        with open(LOCK, "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.make_image()
+
+    def make_image(self):
         if IMAGE in self.run("images", "--format", "{{.Repository}}:{{.Tag}}").split():
             return
         print("making the image, which takes a minute or two", flush=True)
