@@ -117,8 +117,8 @@ impl Owners {
         self
     }
 
-    /// From now on the owner of a process is called so: it said so itself, where its word is trusted. The errors: /proc
-    /// can't be read, or the name can't be kept.
+    /// Calls the owner of a process so from now on: it said so itself, where its word is trusted. The errors: /proc can't
+    /// be read, or the name can't be kept.
     pub fn call(&self, pid: u32, name: &str) -> io::Result<()> {
         let Some(owner) = self.by_its_place(pid)? else { return Ok(()) };
         let mut called = self.called();

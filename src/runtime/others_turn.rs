@@ -10,7 +10,7 @@ use crate::model::{Moment, NeededAction, Status};
 /// How long their restart is waited for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OthersTurn {
-    /// `None`: indefinitely.
+    /// Time for which it is waited for; `None`: indefinitely.
     patience: Option<Duration>,
     since: Option<Moment>,
 }

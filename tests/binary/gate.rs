@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -23,7 +24,8 @@ impl Gated {
     pub(super) fn start(program: &[&str], pipe: &Path, arguments: &[&str]) -> Gated {
         let mut command = Command::new(program[0]);
         command.args(&program[1..]).args(arguments).env("CUDA_MPS_PIPE_DIRECTORY", pipe);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // As its own shell or supervisor starts it.
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Gated(command.spawn().unwrap())
     }
 

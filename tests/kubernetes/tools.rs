@@ -18,7 +18,7 @@ const FOREIGN: &str = "monitoring.coreos.com/v1";
 pub(super) struct Tools(PathBuf);
 
 impl Tools {
-    /// `None`: they are not there, and stderr says how to get them.
+    /// The tools; `None`: they are not there, and stderr says how to get them.
     pub(super) fn find() -> Option<Tools> {
         let output = Command::new(".ci/kubernetes-tools").arg("--where").output();
         let found = output.ok().filter(|output| output.status.success());
