@@ -17,20 +17,19 @@ const NAME: &str = "--attach";
 /// The program of the daemon, as it is found on PATH.
 const BINARY: &str = "nvidia-cuda-mps-control";
 
-/// The configuration for the daemon whose pipe directory this is. `gpu`: an index or a UUID, where it was given.
-pub(super) fn attached(directory: &Path, gpu: Option<&str>) -> Result<Configuration, Problems> {
+/// The configuration for the daemon whose pipe directory this is. `gpus`: indexes or UUIDs, where some were given.
+pub(super) fn attached(directory: &Path, gpus: &[String]) -> Result<Configuration, Problems> {
     let failed = |what: String, hint: &str| Problems::of_file(Path::new(NAME), what, hint);
     let directory = std::path::absolute(directory)
         .map_err(|error| failed(format!("{}: {error}", directory.display()), "name the daemon's pipe directory"))?;
     let told = Told::by(&directory);
-    let gpu = match gpu.map(str::to_owned).or_else(|| told.only_gpu()) {
-        Some(gpu) => gpu,
-        None => {
-            the_only_gpu(&told).map_err(|why| failed(why, "--gpu INDEX or --gpu UUID says which one to look at"))?
-        }
+    let gpus = match gpus {
+        [] => told.gpus().map_or_else(|| all_gpus(&told), Ok),
+        given => Ok(given.to_vec()),
     };
+    let gpus = gpus.map_err(|why| failed(why, "--gpu INDEX or --gpu UUID says which one to look at"))?;
     let log = told.logs(&directory);
-    config::parse(&text(&directory, &log, &gpu), Path::new(NAME))
+    config::parse(&text(&directory, &log, &gpus), Path::new(NAME))
 }
 
 /// What the daemon was told, where it is there and may be read.
@@ -50,11 +49,11 @@ impl Told {
         Told { visible: variable("CUDA_VISIBLE_DEVICES"), logs: variable("CUDA_MPS_LOG_DIRECTORY") }
     }
 
-    /// The GPU that it was given, where that is one.
-    fn only_gpu(&self) -> Option<String> {
-        let visible = self.visible.as_deref()?.trim();
-        let whole = visible.starts_with("GPU-") && visible.len() == 40 || visible.parse::<u32>().is_ok();
-        whole.then(|| visible.to_owned())
+    /// The GPUs that it was given, where each is named whole.
+    fn gpus(&self) -> Option<Vec<String>> {
+        let is_whole = |name: &&str| name.starts_with("GPU-") && name.len() == 40 || name.parse::<u32>().is_ok();
+        let one = |name: &str| Some(name.trim()).filter(is_whole).map(str::to_owned);
+        self.visible.as_deref()?.split(',').map(one).collect()
     }
 
     /// Where it writes its logs: what it was told may be the path in its own container, so the directory beside the pipe
@@ -68,24 +67,24 @@ impl Told {
     }
 }
 
-/// The GPU where there is one only. Without any, or without a driver, the first: the start then says what is missing.
-fn the_only_gpu(told: &Told) -> Result<String, String> {
-    let gpus = Driver::open_within(DEFAULT_NVML_LIBRARY, START_BOUND).map_or_else(|_| Vec::new(), |(_, gpus)| gpus);
-    let there: Vec<_> = gpus.iter().filter(|gpu| !gpu.absent).collect();
-    match there.as_slice() {
-        [one] => Ok(one.uuid.to_string()),
-        [] => Ok("0".to_owned()),
-        all => {
-            let visible =
-                told.visible.as_deref().map_or_else(String::new, |visible| format!(", and it may use {visible}"));
-            Err(format!("there are {} GPUs{visible}: a control daemon is looked at on one of them", all.len()))
-        }
+/// All that there are: a daemon that was given none serves each. Without any, or without a driver, the first: the start
+/// then says what is missing.
+fn all_gpus(told: &Told) -> Result<Vec<String>, String> {
+    if let Some(visible) = told.visible.as_deref().filter(|visible| !visible.trim().is_empty()) {
+        return Err(format!("the control daemon may use `{visible}`, which does not say which GPUs these are"));
     }
+    let gpus = Driver::open_within(DEFAULT_NVML_LIBRARY, START_BOUND).map_or_else(|_| Vec::new(), |(_, gpus)| gpus);
+    let there: Vec<String> = gpus.iter().filter(|gpu| !gpu.absent).map(|gpu| gpu.uuid.to_string()).collect();
+    Ok(if there.is_empty() { vec!["0".to_owned()] } else { there })
 }
 
-fn text(directory: &Path, log: &Path, gpu: &str) -> String {
+fn text(directory: &Path, log: &Path, gpus: &[String]) -> String {
     let path = |path: &Path| Value::from(path.display().to_string()).to_string();
-    let gpu = if gpu.parse::<u32>().is_ok() { gpu.to_owned() } else { Value::from(gpu).to_string() };
+    let one = |gpu: &String| gpu.parse::<u32>().map_or_else(|_| Value::from(gpu.as_str()), |index| i64::from(index).into());
+    let gpu = match gpus {
+        [only] => one(only),
+        all => Value::Array(all.iter().map(one).collect()),
+    };
     let state = state_directory(&slug(directory));
     let mut text = format!("state_directory = {}\n", path(&state));
     let _ = write!(
@@ -141,11 +140,11 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_was_given_one_gpu_says_which() {
-        let told = |visible: &str| Told { visible: Some(visible.to_owned()), logs: None }.only_gpu();
-        assert_eq!(told("0"), Some("0".to_owned()));
-        assert_eq!(told("0,1"), None);
-        assert_eq!(told(""), None);
+    fn a_daemon_that_was_given_gpus_says_which() {
+        let told = |visible: &str| Told { visible: Some(visible.to_owned()), logs: None }.gpus();
+        let some = |gpus: &[&str]| Some(gpus.iter().map(ToString::to_string).collect());
+        assert_eq!((told("0"), told("0, 1")), (some(&["0"]), some(&["0", "1"])));
+        assert_eq!((told(""), told("GPU-daa6eae7")), (None, None));
         assert!(told("GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c").is_some());
     }
 
@@ -162,8 +161,9 @@ mod tests {
 
     #[test]
     fn what_is_made_of_a_directory_is_a_configuration_that_changes_nothing() {
-        let made = config::parse(&text(Path::new("/tmp/a \"b\"/pipe"), Path::new("/l"), "0"), Path::new(NAME)).unwrap();
+        let made = config::parse(&text(Path::new("/tmp/a \"b\"/pipe"), Path::new("/l"), &["0".to_owned(), "1".to_owned()]), Path::new(NAME)).unwrap();
         let group = &made.groups[0];
+        assert_eq!(group.gpus.len(), 2);
         assert_eq!((group.mode, group.mps.run_by), (crate::model::Mode::Observe, config::RunBy::Others));
         assert_eq!((group.mps.pipe_directory.as_path(), group.engines.len()), (Path::new("/tmp/a \"b\"/pipe"), 0));
     }

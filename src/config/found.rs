@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::decide::policy::{CleanEnd, EnginePolicy};
 use crate::model::{
     ContainerName, Custody, DomainId, EngineAddress, EngineKind, EngineLaunch, EngineName, Found, GpuNamedBy,
-    MetricsPlace, Powers,
+    GpuSet, MetricsPlace, Powers,
 };
 
 /// How long what is asked of it may take, as by default.
@@ -45,7 +45,7 @@ pub fn policy_of_found(name: &EngineName, container: &ContainerName) -> EnginePo
 }
 
 /// Where it was found. Nothing starts it.
-pub fn launch_of_found(domain: &DomainId, name: &EngineName, found: &Found) -> EngineLaunch {
+pub fn launch_of_found(domain: &DomainId, gpus: &GpuSet, name: &EngineName, found: &Found) -> EngineLaunch {
     EngineLaunch {
         member: domain.member(name),
         command: Vec::new(),
@@ -58,6 +58,7 @@ pub fn launch_of_found(domain: &DomainId, name: &EngineName, found: &Found) -> E
         health_path: String::new(),
         health_timeout: HEALTH,
         metrics: MetricsPlace::Nowhere,
+        gpus: gpus.clone(),
         gpu_named_by: GpuNamedBy::Uuid,
         sm_percentage: None,
         device_memory_limit: None,

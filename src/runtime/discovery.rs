@@ -79,7 +79,7 @@ impl Discovery {
         for launch in launches.iter_mut().filter(|launch| self.domains.contains(&launch.domain)) {
             let engines = self.found.engines(&launch.domain);
             launch.engines =
-                engines.iter().map(|engine| launch_of_found(&launch.domain, &engine.name, &engine.found)).collect();
+                engines.iter().map(|it| launch_of_found(&launch.domain, &launch.gpus, &it.name, &it.found)).collect();
             if let Some(group) = policy.groups.iter_mut().find(|group| group.name == launch.domain.group) {
                 group.engines = engines.iter().map(|engine| policy_of_found(&engine.name, &engine.container)).collect();
             }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use mpswarden_core::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
-    Action, ActionId, DomainId, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GpuUuid, GroupName, Look,
+    Action, ActionId, DomainId, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GpuSet, GpuUuid, GroupName, Look,
     Member, Moment, Observation, Outcome, Owner, Plan, ProcessId, SentAction, ServerLine, ServerState, Slot, What,
 };
 
@@ -125,7 +125,7 @@ struct Server {
 #[derive(Debug)]
 struct Group {
     domain: DomainId,
-    gpu: GpuUuid,
+    gpus: GpuSet,
     control: Option<u32>,
     /// Others run its control daemon.
     of_others: bool,
@@ -480,7 +480,7 @@ impl World {
         let mut compute = Vec::new();
         let mut mps = Vec::new();
         let held = 20 * GIB + self.grows * (self.now.as_secs_f64() as u64);
-        for group in self.groups.iter().filter(|group| group.gpu == *gpu) {
+        for group in self.groups.iter().filter(|group| group.gpus.contains(gpu)) {
             compute.extend(group.server.iter().map(|server| GpuProcess { pid: server.pid, memory: Some(66 * MIB) }));
             let on_gpu =
                 |engine: &&Engine| engine.client || engine.ready && !engine.split && engine.knob != Knob::OffGpu;
@@ -588,7 +588,7 @@ impl Group {
     fn new(policy: &mpswarden_core::decide::policy::GroupPolicy) -> Self {
         Group {
             domain: DomainId::main(&policy.name),
-            gpu: policy.gpu.clone(),
+            gpus: policy.gpus.clone(),
             control: None,
             of_others: policy.custody.is_others(),
             watched_by_another: false,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::kept_out::{Full, KeptOut};
 use super::server_start::Starts;
+use super::spread::Torn;
 use crate::model::{Known, Moment, ProcessId, ServerLine, ServerState};
 
 /// Greatest age of an answer to a command when it comes: then the command's own time is over.
@@ -52,6 +53,8 @@ pub(crate) struct ServerFacts {
     /// These two stay until the generation they hit is gone.
     pub fatal: Option<Fatal>,
     pub died: Option<Moment>,
+    /// Clients that it says it tears down; so do they.
+    pub torn: Torn,
     /// Its clients lost it while it says FAULT, without a fatal line: the driver tears it down. The first of their errors.
     pub dying: Option<(Moment, u32)>,
     /// The watchdog is ending it, or the control daemon while it has no client: that is no fault.
@@ -131,6 +134,18 @@ impl ServerFacts {
                 ServerNews::Nothing
             }
             ServerLine::Fatal { server } => self.fatal_line(server, at, now),
+            ServerLine::Torn { server, client } => {
+                if self.is_in_a_fault(server) {
+                    self.torn.names(client);
+                }
+                ServerNews::Nothing
+            }
+            ServerLine::TornAll { server } => {
+                if self.is_in_a_fault(server) {
+                    self.torn.ends();
+                }
+                ServerNews::Nothing
+            }
             ServerLine::Connected { server, client } => self.client(server, client, ClientLine::Connected, now),
             ServerLine::Disconnected { server, client } => self.client(server, client, ClientLine::Disconnected, now),
             ServerLine::Refused { server, client, status } => {
@@ -257,6 +272,7 @@ impl ServerFacts {
     pub(crate) fn new_generation(&mut self, now: Moment) {
         self.fatal = None;
         self.died = None;
+        self.torn = Torn::default();
         self.dying = None;
         self.stopping = false;
         self.blamed = None;
@@ -294,8 +310,13 @@ impl ServerFacts {
         if !old && self.pid.is_none_or(|pid| pid == server) {
             self.state.saw(ServerState::Fault, now);
             self.fatal = self.fatal.or(Some(Fatal { server, at, blamed }));
+            self.torn.begins(now);
         }
         ServerNews::Nothing
+    }
+
+    fn is_in_a_fault(&self, server: u32) -> bool {
+        self.fatal.is_some_and(|fatal| fatal.server == server)
     }
 
     fn client(&mut self, server: u32, client: u32, line: ClientLine, now: Moment) -> ServerNews {

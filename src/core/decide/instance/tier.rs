@@ -81,7 +81,7 @@ impl Domain {
         let engine = &self.scene.engines[index];
         let neglected = engine.died.clone().filter(|_| matches!(engine.stage, Stage::Left | Stage::Failing));
         let Some(died) = neglected else { return };
-        if self.scene.may_restart(Tier::Engine, Some(engine.name()), died.fault, turn.hold).is_ok() {
+        if self.may_restart_one_for(&died, index, turn).is_ok() {
             // More may be known by now of what ended it.
             let died = engine.explained(died);
             self.engine_failed(index, died, turn);
@@ -137,7 +137,11 @@ impl Domain {
         let engine = &mut self.scene.engines[index];
         engine.tried.tries(died.fault, turn.now);
         let name = engine.name().clone();
-        let may_act = self.scene.may_restart(Tier::Engine, Some(&name), died.fault, turn.hold);
+        let may_act = self.may_restart_one_for(&died, index, turn);
+        if may_act.is_ok() {
+            self.count_part(&died, turn);
+        }
+        let of_group = self.count(turn.now);
         let Died { at, fault, because } = died.clone();
         let (budget, window) = (self.scene.policy.recovery.engine_budget, self.scene.policy.recovery.budget_window);
         let engine = &mut self.scene.engines[index];
@@ -155,7 +159,7 @@ impl Domain {
             } else {
                 Stage::Left
             };
-            if hit_alone {
+            if hit_alone || fault == Fault::GpuFault {
                 let action = SuppressedAction::RestartEngine;
                 turn.emit_of(&name, What::Suppressed { action, reason, detail: because });
             }
@@ -168,18 +172,23 @@ impl Domain {
             Stage::Ending(Ending::Look { since: turn.now })
         };
         let engine = &mut self.scene.engines[index];
-        // That the server took its client is no failure of its own.
-        let own = fault != Fault::Evicted;
+        // That the server took its client, or that its group's fault took it along, is no failure of its own.
+        let own = !matches!(fault, Fault::Evicted | Fault::GpuFault);
         if own {
             engine.failures.count(window, turn.now);
         }
-        engine.evictions = if own { 0 } else { engine.evictions.saturating_add(1) };
+        match fault {
+            Fault::Evicted => engine.evictions = engine.evictions.saturating_add(1),
+            _ if own => engine.evictions = 0,
+            _ => {}
+        }
         engine.stage = ending;
         let failures = engine.failures.within(window, turn.now);
         let attempt = failures.max(engine.evictions);
         turn.save();
         if failures < budget || !own {
-            let count = BudgetCount { attempt, budget_left: budget.saturating_sub(failures) };
+            let of_itself = BudgetCount { attempt, budget_left: budget.saturating_sub(failures) };
+            let count = if fault == Fault::GpuFault { of_group } else { of_itself };
             engine.attempt = Some(Attempt::of_engine(&name, fault.into(), at, count, turn));
         }
     }
