@@ -80,7 +80,8 @@ fn all_gpus(told: &Told) -> Result<Vec<String>, String> {
 
 fn text(directory: &Path, log: &Path, gpus: &[String]) -> String {
     let path = |path: &Path| Value::from(path.display().to_string()).to_string();
-    let one = |gpu: &String| gpu.parse::<u32>().map_or_else(|_| Value::from(gpu.as_str()), |index| i64::from(index).into());
+    let one =
+        |gpu: &String| gpu.parse::<u32>().map_or_else(|_| Value::from(gpu.as_str()), |index| i64::from(index).into());
     let gpu = match gpus {
         [only] => one(only),
         all => Value::Array(all.iter().map(one).collect()),
@@ -161,7 +162,11 @@ mod tests {
 
     #[test]
     fn what_is_made_of_a_directory_is_a_configuration_that_changes_nothing() {
-        let made = config::parse(&text(Path::new("/tmp/a \"b\"/pipe"), Path::new("/l"), &["0".to_owned(), "1".to_owned()]), Path::new(NAME)).unwrap();
+        let made = config::parse(
+            &text(Path::new("/tmp/a \"b\"/pipe"), Path::new("/l"), &["0".to_owned(), "1".to_owned()]),
+            Path::new(NAME),
+        )
+        .unwrap();
         let group = &made.groups[0];
         assert_eq!(group.gpus.len(), 2);
         assert_eq!((group.mode, group.mps.run_by), (crate::model::Mode::Observe, config::RunBy::Others));

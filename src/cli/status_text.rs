@@ -9,7 +9,8 @@ use crate::export::concerns::{Situation, Tone, concerns};
 use crate::export::sentence::{blind_words, source_words};
 use crate::model::gpu::RecoveryAction;
 use crate::model::{
-    EngineLoad, EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, Mode, ServerState, SourceStatus, Unknown,
+    EngineLoad, EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, Mode, ServerState,
+    SourceStatus, Unknown,
 };
 use crate::text::figures::{bytes, bytes_of, plural};
 use crate::text::plain::one_line as clean;

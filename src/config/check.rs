@@ -221,7 +221,8 @@ fn several_gpus(places: &Places, path: &str, group: &GroupConfiguration, problem
         problems.push(places.problem(&format!("{path}.isolation.mode"), what, hint));
     }
     for (index, engine) in group.engines.iter().enumerate().filter(|(_, engine)| engine.probe) {
-        let what = format!("engine {} has the kernel probe, which sees one GPU, and its group is over several", engine.name);
+        let what =
+            format!("engine {} has the kernel probe, which sees one GPU, and its group is over several", engine.name);
         problems.push(places.problem(&format!("{path}.engine[{index}].overlap"), what, "set overlap = \"off\""));
     }
 }

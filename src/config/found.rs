@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::decide::policy::{CleanEnd, EnginePolicy};
 use crate::model::{
-    ContainerName, Custody, DomainId, EngineAddress, EngineKind, EngineLaunch, EngineName, Found, GpuNamedBy,
-    GpuSet, MetricsPlace, Powers,
+    ContainerName, Custody, DomainId, EngineAddress, EngineKind, EngineLaunch, EngineName, Found, GpuNamedBy, GpuSet,
+    MetricsPlace, Powers,
 };
 
 /// How long what is asked of it may take, as by default.

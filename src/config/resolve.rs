@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy};
 use crate::model::gpu::ComputeMode;
 use crate::model::{
-    ContainerName, ControlLaunch, Custody, DomainId, EngineLaunch, GpuIdentity, GpuNamedBy, GpuSet, GpuUuid, GroupLaunch,
-    GroupName, MetricsPlace, Powers,
+    ContainerName, ControlLaunch, Custody, DomainId, EngineLaunch, GpuIdentity, GpuNamedBy, GpuSet, GpuUuid,
+    GroupLaunch, GroupName, MetricsPlace, Powers,
 };
 
 use super::configuration::{
@@ -129,9 +129,8 @@ struct Chosen(Vec<(GpuChoice, GpuIdentity)>);
 
 impl Chosen {
     fn by(choices: &[GpuChoice], there: &[GpuIdentity]) -> Chosen {
-        let one = |choice: &GpuChoice| {
-            (choice.clone(), find(there, choice).cloned().unwrap_or_else(|| stand_in(choice)))
-        };
+        let one =
+            |choice: &GpuChoice| (choice.clone(), find(there, choice).cloned().unwrap_or_else(|| stand_in(choice)));
         Chosen(choices.iter().map(one).collect())
     }
 

@@ -104,7 +104,8 @@ fn not_listed(driver: &Driver, launches: &[GroupLaunch], absent: BTreeMap<GroupN
         launches.iter().find(|launch| launch.domain == DomainId::main(name)).map(|launch| &launch.gpus)
     };
     let is_not_there = |name: &GroupName| {
-        let mut answers = gpus_of(name).into_iter().flat_map(GpuSet::iter).map(|gpu| driver.read_within(gpu, ASK_BOUND));
+        let mut answers =
+            gpus_of(name).into_iter().flat_map(GpuSet::iter).map(|gpu| driver.read_within(gpu, ASK_BOUND));
         answers.any(|answer| matches!(answer, Some(Err(NvmlError::NotListed { .. }))))
     };
     let gone = absent.into_iter().filter(|(name, _)| is_not_there(name));

@@ -261,7 +261,9 @@ fn recorded(case: &str) -> Facts {
         if let Some(victim) = text.strip_prefix("SIGKILL to client ") {
             killed.insert(victim.split(',').next().unwrap().to_owned());
         }
-        let Some((name, rest)) = text.strip_prefix("client ").and_then(|text| text.split_once(" (pid ")) else { continue };
+        let Some((name, rest)) = text.strip_prefix("client ").and_then(|text| text.split_once(" (pid ")) else {
+            continue;
+        };
         let (pid, said) = rest.split_once(')').unwrap();
         pids.insert(pid.parse::<u32>().unwrap(), name.to_owned());
         let is_newcomer = name.len() > 1;
@@ -284,8 +286,7 @@ fn recorded(case: &str) -> Facts {
 /// The same in the simulation. `expected`: how many errors are waited for.
 fn played(daemons: usize, clients: &[(&str, &[usize])], deed: Deed, expected: &Facts) -> (Facts, Vec<Worker>) {
     let mut machine = Machine::with(daemons);
-    let mut workers: Vec<Worker> =
-        clients.iter().map(|(name, devices)| machine.worker(name, "60", devices)).collect();
+    let mut workers: Vec<Worker> = clients.iter().map(|(name, devices)| machine.worker(name, "60", devices)).collect();
     workers.iter_mut().for_each(|worker| worker.await_said("ready", worker.devices.len()));
     commit(deed, &mut machine, &mut workers);
     for worker in &mut workers {

@@ -100,7 +100,8 @@ impl Daemon {
             let there = server.clients.iter().filter(|client| client.contexts.contains(&gpu.index));
             there.map(|client| format!("{}.1\n", client.pid)).collect()
         };
-        let lists = self.gpus.iter().zip(0..).map(|(gpu, ordinal)| format!("[{ordinal}] 00:00.0, NVIDIA H200\n{}", of(gpu)));
+        let lists =
+            self.gpus.iter().zip(0..).map(|(gpu, ordinal)| format!("[{ordinal}] 00:00.0, NVIDIA H200\n{}", of(gpu)));
         lists.collect()
     }
 

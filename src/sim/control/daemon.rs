@@ -355,7 +355,11 @@ impl Daemon {
     fn accepted(&mut self, pid: u32, device: Option<usize>) {
         let Some(server) = self.server.as_mut() else { return };
         if let Some(device) = device {
-            server.clients.iter_mut().filter(|client| client.pid == pid).for_each(|client| client.contexts.push(device));
+            server
+                .clients
+                .iter_mut()
+                .filter(|client| client.pid == pid)
+                .for_each(|client| client.contexts.push(device));
         } else {
             self.clients_so_far += 1;
             server.clients.push(ListedClient { pid, number: self.clients_so_far, contexts: Vec::new() });

@@ -63,9 +63,7 @@ impl Driver {
     /// Whether its server's fault hit a process: it is on a GPU that was, or has no context yet.
     pub(super) fn is_hit(&self, process: &Process) -> bool {
         let fault = process.server.and_then(|server| self.servers.get(&server)?.fault.as_ref());
-        fault.is_some_and(|fault| {
-            !process.has_context() || fault.devices.iter().any(|device| process.is_on(*device))
-        })
+        fault.is_some_and(|fault| !process.has_context() || fault.devices.iter().any(|device| process.is_on(*device)))
     }
 
     /// Contexts that end during the reset wait for it, unless no client is left to wait with.
@@ -183,8 +181,7 @@ impl Driver {
     /// A server died: its clients get 806, its memory comes back a little later, and then it is reaped.
     pub(super) fn server_ended(&mut self, pid: u32, hold: Option<Sender<()>>) {
         let clients = self.living_clients(pid);
-        let held: u64 =
-            self.processes.values().filter(|client| client.server == Some(pid)).map(Process::memory).sum();
+        let held: u64 = self.processes.values().filter(|client| client.server == Some(pid)).map(Process::memory).sum();
         let Some(server) = self.servers.remove(&pid) else { return };
         for seat in clients.into_iter().flat_map(|client| self.seats(client)).collect::<Vec<_>>() {
             let wait = self.chance.millis(2, 30);

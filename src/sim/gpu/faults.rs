@@ -115,7 +115,11 @@ impl Driver {
     /// the culprit first, then all others, wherever they are.
     fn schedule_errors(&mut self, server: u32, kind: Kind, culprit: Seat, devices: &[usize]) {
         let seats = |driver: &Driver, device: usize| {
-            driver.living_clients_on(server, device).into_iter().map(move |pid| Seat { pid, device }).collect::<Vec<_>>()
+            driver
+                .living_clients_on(server, device)
+                .into_iter()
+                .map(move |pid| Seat { pid, device })
+                .collect::<Vec<_>>()
         };
         if kind == Kind::Trap {
             return self.schedule_a_traps_errors(server, culprit, devices);

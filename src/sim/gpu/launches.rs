@@ -91,7 +91,8 @@ impl Driver {
         if let Some(planned) = device.next_end.take() {
             self.agenda.cancel(planned);
         }
-        device.next_end = device.kernels.next_end().map(|(at, _)| self.agenda.at(at, Due::KernelDone { device: index }));
+        device.next_end =
+            device.kernels.next_end().map(|(at, _)| self.agenda.at(at, Due::KernelDone { device: index }));
     }
 }
 

@@ -256,9 +256,10 @@ impl Domain {
         let (domain, server) = (&self.scene.id, self.scene.server.pid);
         let clients = wants.clients.zip(server);
         let strangers = (!wants.strangers.is_empty()).then_some(wants.strangers);
-        let gpus = wants.gpu.into_iter().flat_map(|every| {
-            self.scene.policy.gpus.iter().map(move |gpu| (Look::Gpu(gpu.clone()), every))
-        });
+        let gpus = wants
+            .gpu
+            .into_iter()
+            .flat_map(|every| self.scene.policy.gpus.iter().map(move |gpu| (Look::Gpu(gpu.clone()), every)));
         let whole = [
             wants.trees.map(|every| (Look::Trees(domain.clone()), every)),
             wants.pipe.map(|every| (Look::Pipe(domain.clone()), every)),

@@ -16,21 +16,23 @@ use crate::decide::facts::guard;
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::spread::Reach;
 use crate::decide::facts::stage::Stage;
-use crate::decide::may::{self, May};
+use crate::decide::may::{self, May, Refusal};
 use crate::decide::policy::{MpsUse, Spread};
 use crate::decide::turn::Turn;
-use crate::model::{Fault, Moment, ServerState, Tier};
+use crate::model::{EngineName, Fault, Moment, ServerState, SuppressedAction, Tier, What};
 
 /// Greatest age of an answer of the server when it comes: one that says ACTIVE may be from before the fault for so long.
 const OLDEST_ANSWER: Duration = Duration::from_secs(3);
 
 /// What was done about the last fault that hit a part of a domain.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PartOfIt {
     /// The fault that was counted against the budget.
     counted: Option<Moment>,
-    /// The fault of which it was reported what is not done.
+    /// The fault of which it was reported what is not done for the whole domain.
     emitted: Option<Moment>,
+    /// Engines of which it was reported that they are not restarted for it.
+    refused: BTreeSet<EngineName>,
 }
 
 impl Scene {
@@ -48,9 +50,7 @@ impl Scene {
 
     /// The clients that lost their contexts to the server's fault; `None`: there is none, or that is not known.
     fn lost_clients(&self, now: Moment) -> Option<BTreeSet<u32>> {
-        let none = BTreeSet::new();
-        let clients = self.server.clients.last().unwrap_or(&none);
-        self.around.spread.lost(&self.server.torn, clients, self.fault_at()?, now)
+        self.around.spread.lost(&self.server.torn, self.fault_at()?, now)
     }
 
     /// How far the server's fault reached.
@@ -92,7 +92,8 @@ fn is_client(engine: &Engine) -> bool {
 }
 
 fn has_lost(engine: &Engine, lost: &BTreeSet<u32>) -> bool {
-    engine.instance.processes().iter().any(|process| lost.contains(&process.pid))
+    let lives = engine.instance.processes().iter().any(|process| lost.contains(&process.pid));
+    lives || !engine.instance.gpu.held.is_disjoint(lost)
 }
 
 impl Domain {
@@ -109,23 +110,62 @@ impl Domain {
         if reach != Reach::Part {
             return;
         }
-        self.clear_the_untouched(turn.now);
+        if let Some(lost) = self.scene.lost_clients(turn.now) {
+            self.scene.server.torn.are(&lost);
+        }
+        self.clear_the_untouched(at, turn.now);
         for index in 0..self.scene.engines.len() {
             let engine = &self.scene.engines[index];
-            let known = engine.died.as_ref().is_some_and(|died| died.fault == Fault::GpuFault);
-            if known || !engine.stage.is_up() || !self.scene.was_hit(engine, turn.now) {
+            if !engine.stage.is_up() || !self.scene.was_hit(engine, turn.now) {
                 continue;
             }
             let because = format!("its contexts died with the fault of {}", self.scene.server.words());
-            self.engine_failed(index, Died { at, fault: Fault::GpuFault, because }, turn);
+            let died = Died { at, fault: Fault::GpuFault, because };
+            match self.may_restart_one_for(&died, index, turn) {
+                Ok(()) => {
+                    self.part.refused.remove(self.scene.engines[index].name());
+                    self.engine_failed(index, died, turn);
+                }
+                Err(reason) => self.leave_the_hit(index, reason, died.because, turn),
+            }
         }
     }
 
+    /// An engine that the fault hit is not restarted: that is reported once for each fault.
+    fn leave_the_hit(&mut self, index: usize, reason: Refusal, detail: String, turn: &mut Turn<'_>) {
+        let engine = &mut self.scene.engines[index];
+        if engine.instance.process.ended.is_some() {
+            engine.stage = Stage::Failing;
+        }
+        if self.part.refused.insert(engine.name().clone()) {
+            engine.instance.note = Some(detail.clone());
+            let action = SuppressedAction::RestartEngine;
+            turn.emit_of(engine.name(), What::Suppressed { action, reason, detail });
+        }
+    }
+
+    /// Whether an engine is left as it is, since its group's fault hit it and the group's budget is spent.
+    pub(crate) fn waits_for_its_group(&self, index: usize, turn: &Turn<'_>) -> bool {
+        let engine = &self.scene.engines[index];
+        self.scene.may_be_hit_in_part()
+            && engine.stage.is_up()
+            && self.part.refused.contains(engine.name())
+            && self.scene.may_act_on(Fault::GpuFault, turn.hold).is_ok()
+            && self.scene.was_hit(engine, turn.now)
+    }
+
+    /// The fault is over: what was reported of it is forgotten.
+    pub(crate) fn forget_the_part(&mut self) {
+        self.part.refused.clear();
+        self.scene.around.spread.fault_is_over();
+    }
+
     /// Whose contexts live did not do it.
-    fn clear_the_untouched(&mut self, now: Moment) {
+    fn clear_the_untouched(&mut self, fault_at: Moment, now: Moment) {
         let Some(lost) = self.scene.lost_clients(now) else { return };
         let Some(case) = &mut self.suspects.case else { return };
-        for engine in self.scene.engines.iter().filter(|engine| engine.alive() && !has_lost(engine, &lost)) {
+        let was_there = |engine: &&Engine| engine.stage.is_up() && engine.instance.process.started <= fault_at;
+        for engine in self.scene.engines.iter().filter(was_there).filter(|engine| !has_lost(engine, &lost)) {
             let known = case.evidence.engines.iter_mut().filter(|known| known.engine == *engine.name());
             known.for_each(|known| known.there = false);
         }

@@ -83,6 +83,7 @@ impl Domain {
         };
         if let (Some(at), false) = (healed, self.scene.engines.iter().any(was_hit)) {
             self.scene.server.new_generation(at);
+            self.forget_the_part();
         }
     }
 

@@ -104,9 +104,7 @@ fn joined_list(all: &[&Reading], list: fn(&GpuReading) -> Option<&Vec<GpuProcess
 
 impl From<GpuReading> for Reading {
     fn from(reading: GpuReading) -> Self {
-        let one = |mps: bool| {
-            move |process: &GpuProcess| (process.pid, ListedProcess { mps, memory: process.memory })
-        };
+        let one = |mps: bool| move |process: &GpuProcess| (process.pid, ListedProcess { mps, memory: process.memory });
         let compute = reading.compute.iter().flatten().map(one(false));
         let mut listed: Vec<(u32, ListedProcess)> =
             compute.chain(reading.mps.iter().flatten().map(one(true))).collect();

@@ -18,6 +18,9 @@ pub(crate) const NAMED_WITHIN: Duration = Duration::from_millis(200);
 /// Distance of an Xid and the fault that it is of.
 const OF_THE_FAULT: Duration = Duration::from_secs(2);
 
+/// Time for which the place of a client is remembered that NVML shows no more: its fault may be noticed late.
+const REMEMBERED: Duration = Duration::from_secs(10);
+
 /// How far a fault of a server reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -51,6 +54,11 @@ impl Torn {
         self.clients.insert(client);
     }
 
+    /// It names none, and these are known otherwise.
+    pub(crate) fn are(&mut self, clients: &BTreeSet<u32>) {
+        self.clients.extend(clients);
+    }
+
     /// It has named all.
     pub(crate) fn ends(&mut self) {
         self.complete = true;
@@ -75,20 +83,22 @@ impl Torn {
 /// Where the processes on a server's GPUs are, and which of these GPUs reported what.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seats {
-    /// GPUs on which NVML has shown each process.
-    of: BTreeMap<u32, BTreeSet<GpuUuid>>,
+    /// GPUs on which NVML has shown each client, and when it last did.
+    of: BTreeMap<u32, (BTreeSet<GpuUuid>, Moment)>,
     /// When each GPU had its last Xid.
     xids: BTreeMap<GpuUuid, Moment>,
 }
 
 impl Seats {
-    /// All GPUs were read. A context stays where it was made until its process ends.
-    pub(crate) fn read(&mut self, gpu: &GpuFacts) {
-        let lists = |pid: u32| gpu.each().any(|gpu| gpu.reading.last().is_some_and(|reading| reading.lists(pid)));
-        self.of.retain(|pid, _| lists(*pid));
+    /// All GPUs were read, and these are the server's clients. A context stays where it was made until its process ends.
+    pub(crate) fn read(&mut self, gpu: &GpuFacts, clients: &BTreeSet<u32>, now: Moment) {
+        self.of.retain(|_, (_, seen)| now.since(*seen) <= REMEMBERED);
         for gpu in gpu.each() {
-            for pid in gpu.reading.last().into_iter().flat_map(|reading| reading.pids()) {
-                self.of.entry(pid).or_default().insert(gpu.identity.uuid.clone());
+            let listed = gpu.reading.last().into_iter().flat_map(|reading| reading.pids());
+            for pid in listed.filter(|pid| clients.contains(pid)) {
+                let (gpus, seen) = self.of.entry(pid).or_default();
+                gpus.insert(gpu.identity.uuid.clone());
+                *seen = now;
             }
         }
     }
@@ -98,6 +108,11 @@ impl Seats {
         self.xids.insert(gpu.clone(), now);
     }
 
+    /// A fault is over: the Xids until now were its.
+    pub(crate) fn fault_is_over(&mut self) {
+        self.xids.clear();
+    }
+
     /// GPUs that had an Xid around the time of a fault.
     fn began(&self, fault_at: Moment) -> BTreeSet<GpuUuid> {
         let of_it = |at: Moment| at.since(fault_at).max(fault_at.since(at)) <= OF_THE_FAULT;
@@ -105,23 +120,14 @@ impl Seats {
     }
 
     /// The clients that lost their contexts; `None`: that is not known, or not yet.
-    pub(crate) fn lost(
-        &self,
-        torn: &Torn,
-        clients: &BTreeSet<u32>,
-        fault_at: Moment,
-        now: Moment,
-    ) -> Option<BTreeSet<u32>> {
+    pub(crate) fn lost(&self, torn: &Torn, fault_at: Moment, now: Moment) -> Option<BTreeSet<u32>> {
         if let Some(named) = torn.named() {
             return Some(named.clone());
         }
         let waits = torn.due().is_some_and(|due| now < due);
-        let (began, seats) = (self.began(fault_at), self.clients(clients));
-        (!waits && !began.is_empty()).then(|| joined(&began, &seats))
-    }
-
-    fn clients(&self, clients: &BTreeSet<u32>) -> BTreeMap<u32, BTreeSet<GpuUuid>> {
-        self.of.iter().filter(|(pid, _)| clients.contains(pid)).map(|(pid, gpus)| (*pid, gpus.clone())).collect()
+        let began = self.began(fault_at);
+        let seats = || self.of.iter().map(|(pid, (gpus, _))| (*pid, gpus.clone())).collect();
+        (!waits && !began.is_empty()).then(|| joined(&began, &seats()))
     }
 }
 
@@ -179,19 +185,19 @@ mod tests {
     fn the_servers_word_counts_once_it_is_whole_and_an_xid_where_there_is_none() {
         let gpu = |index| GpuUuid::of_index(index);
         let mut seats = Seats::default();
-        seats.of = BTreeMap::from([(10, BTreeSet::from([gpu(0)])), (20, BTreeSet::from([gpu(1)]))]);
-        let (mut torn, all) = (Torn::default(), BTreeSet::from([10, 20]));
+        seats.of = [(10, 0), (20, 1)].map(|(pid, at)| (pid, (BTreeSet::from([gpu(at)]), Moment::ZERO))).into();
+        let mut torn = Torn::default();
         torn.begins(at(1000));
         torn.names(20);
-        assert_eq!(seats.lost(&torn, &all, at(1000), at(1001)), None);
+        assert_eq!(seats.lost(&torn, at(1000), at(1001)), None);
         torn.ends();
-        assert_eq!(seats.lost(&torn, &all, at(1000), at(1001)), Some(BTreeSet::from([20])));
+        assert_eq!(seats.lost(&torn, at(1000), at(1001)), Some(BTreeSet::from([20])));
         let mut silent = Torn::default();
         silent.begins(at(1000));
-        assert_eq!(seats.lost(&silent, &all, at(1000), at(1300)), None, "nothing says which GPU it was");
+        assert_eq!(seats.lost(&silent, at(1000), at(1300)), None, "nothing says which GPU it was");
         seats.xid(&gpu(0), at(1020));
-        assert_eq!(seats.lost(&silent, &all, at(1000), at(1100)), None, "names may still come");
-        assert_eq!(seats.lost(&silent, &all, at(1000), at(1300)), Some(BTreeSet::from([10])));
-        assert_eq!(seats.lost(&silent, &all, at(9000), at(9300)), None, "the Xid is of another fault");
+        assert_eq!(seats.lost(&silent, at(1000), at(1100)), None, "names may still come");
+        assert_eq!(seats.lost(&silent, at(1000), at(1300)), Some(BTreeSet::from([10])));
+        assert_eq!(seats.lost(&silent, at(9000), at(9300)), None, "the Xid is of another fault");
     }
 }

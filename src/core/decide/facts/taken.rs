@@ -20,7 +20,8 @@ impl Taken {
     /// Several GPUs as one: they are taken while each of them is.
     pub(crate) fn of_all<'a>(all: impl Iterator<Item = &'a Taken>) -> Taken {
         let all: Vec<&Taken> = all.collect();
-        let since = all.iter().map(|taken| taken.since).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
+        let since =
+            all.iter().map(|taken| taken.since).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
         let share = all.iter().map(|taken| taken.share.at()).collect::<Option<Vec<_>>>();
         let oldest = all.iter().min_by_key(|taken| taken.share.at()).filter(|_| share.is_some());
         Taken { since, share: oldest.map(|taken| taken.share.clone()).unwrap_or_default() }

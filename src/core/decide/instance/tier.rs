@@ -33,6 +33,9 @@ impl Domain {
         }
         self.lead_to_rest(index, turn);
         self.act_on_the_neglected(index, turn);
+        if self.waits_for_its_group(index, turn) {
+            return;
+        }
         if let Some(died) = self.scene.engines[index].death(&self.scene.server, &turn.gpu.reading, turn.now) {
             return self.engine_failed(index, died, turn);
         }
@@ -159,7 +162,7 @@ impl Domain {
             } else {
                 Stage::Left
             };
-            if hit_alone || fault == Fault::GpuFault {
+            if hit_alone {
                 let action = SuppressedAction::RestartEngine;
                 turn.emit_of(&name, What::Suppressed { action, reason, detail: because });
             }
@@ -297,7 +300,9 @@ impl Domain {
         if engine.instance.incarnation != incarnation || engine.instance.process.ended.is_some() {
             return;
         }
-        let evicted = matches!(engine.stage, Stage::Ending(_)).then_some(ExitCause::Evicted);
+        let ending = matches!(engine.stage, Stage::Ending(_));
+        let with_its_group = engine.died.as_ref().is_some_and(|died| died.fault == Fault::GpuFault);
+        let evicted = ending.then_some(if with_its_group { ExitCause::GroupRestart } else { ExitCause::Evicted });
         let short = engine.instance.shortage.cause_of(turn.now, exit);
         let taken = short.filter(|cause| *cause == ExitCause::HostOom);
         let by_server = engine.ended_by_eviction(exit).then_some(ExitCause::Evicted);

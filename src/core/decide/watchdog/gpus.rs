@@ -38,7 +38,9 @@ impl Watchdog {
         let has_them = |domain: &&mut Domain| domain.scene.policy.gpus == *set;
         for group in self.groups.iter_mut().flat_map(Group::domains_mut).filter(has_them) {
             group.scene.gpu_read(reading);
-            group.scene.around.spread.read(&facts);
+            if let Some(clients) = group.scene.server.clients.last() {
+                group.scene.around.spread.read(&facts, clients, self.now);
+            }
             group.scene.sample_memory(reading, self.now);
             if let Some(beside) = &beside {
                 group.scene.around.foreign.saw(beside, self.now);

@@ -3,8 +3,8 @@
 
 use super::Watchdog;
 use crate::decide::domain::alone::alone;
-use crate::decide::domain::state::Domain;
 use crate::decide::domain::overlap::Weighed;
+use crate::decide::domain::state::Domain;
 use crate::decide::effects::Effects;
 use crate::model::{GroupName, Member, OverlapWindow, ProbeState, Slot};
 

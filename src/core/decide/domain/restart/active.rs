@@ -154,6 +154,7 @@ impl Domain {
         restart.tell_step(restart.step.shown(), turn);
         self.budget.generation += 1;
         self.scene.server.new_generation(turn.now);
+        self.forget_the_part();
         for engine in &mut self.scene.engines {
             engine.stage = engine.at_rest().unwrap_or(Stage::Down { due: turn.now });
             engine.instance.outdated = false;
