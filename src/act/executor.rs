@@ -48,7 +48,7 @@ impl Executor {
         Ok(Executor { shared: Arc::new(Shared::new(launches, owner, reports, cgroups)?) })
     }
 
-    /// Carries out everything but `Look` and `Fence`, which are for `observe`. Saves, and starts of engines without a file to
+    /// Carries out everything but `Look`, `Fence` and `LetGoOfDriver`, which are for `observe`. Saves, and starts of engines without a file to
     /// be read, are done when it returns, all else goes on by itself; it must be called within the runtime.
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is not at once is spawned")]
     pub fn carry_out(&mut self, ordered: SentAction) {
@@ -71,8 +71,8 @@ impl Executor {
                     tokio::spawn(watch);
                 }
             }
-            Action::Look(_) | Action::Fence { .. } => {
-                shared.finish(id, Outcome::Failed { why: "looks and fences are carried out by observe".into() });
+            Action::Look(_) | Action::Fence { .. } | Action::LetGoOfDriver => {
+                shared.finish(id, Outcome::Failed { why: "what concerns readings is carried out by observe".into() });
             }
             action => self.spawn(id, deadline, action),
         }
@@ -201,6 +201,7 @@ async fn verb(shared: &Arc<Shared>, action: Action, deadline: Moment) -> Outcome
         | Action::Save { .. }
         | Action::WatchServer { .. }
         | Action::FindEngine { .. }
+        | Action::LetGoOfDriver
         | Action::StartEngine { .. } => Outcome::Failed { why: "carried out elsewhere".into() },
     }
 }

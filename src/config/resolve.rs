@@ -58,7 +58,10 @@ impl Configuration {
             }
             for (_, gpu) in &chosen.0 {
                 let shared = used.insert(gpu.uuid.clone(), gpu.clone()).is_some();
-                problems.extend(self.compute_mode(&path, gpu, shared));
+                // Where others run the daemon the mode is their matter, and it runs.
+                if group.mps.run_by == RunBy::Us {
+                    problems.extend(self.compute_mode(&path, gpu, shared));
+                }
             }
             problems.extend(self.limits(&path, group, &chosen));
             problems.extend(self.foreign_gpus(&path, group, &chosen));

@@ -8,6 +8,7 @@ pub mod child;
 pub mod clock;
 pub mod control;
 pub mod daemon_holder;
+pub mod daemon_told;
 pub mod engine_metrics;
 pub mod engines;
 pub mod environ;

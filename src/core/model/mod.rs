@@ -39,7 +39,7 @@ pub use custody::{Custody, ManagedBy, Powers};
 pub use engine_kind::EngineKind;
 pub use event::{Event, What};
 pub use fault::{Fault, HeldReason, Reason, RecoveryResult, RecoveryStep, Tier};
-pub use found::{Bounds, ContainerName, Found};
+pub use found::{Bounds, ContainerName, Found, FoundEngine};
 pub use gpu::{GpuActivity, GpuIdentity, GpuProcess, GpuReading};
 pub use gpu_set::GpuSet;
 pub use hook::{Hook, HookResult};
