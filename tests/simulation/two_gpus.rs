@@ -34,11 +34,11 @@ enum Deed {
 struct Facts {
     /// The CUDA error on each of a client's GPUs.
     errors: BTreeMap<(String, usize), u32>,
-    /// Who goes on.
+    /// Clients that go on.
     works: BTreeSet<String>,
     /// What newcomers on either GPU got, while those that were hit were there, and after they had left.
     newcomers: BTreeMap<String, String>,
-    /// By the GPU's address.
+    /// Xids by the GPU's address.
     xids: BTreeSet<String>,
     /// Contexts that the server's log says are torn down, with their GPUs.
     torn: BTreeSet<(String, String)>,
@@ -249,7 +249,7 @@ fn xids(kernel: &str) -> BTreeSet<String> {
     kernel.lines().filter_map(xid).collect()
 }
 
-/// What was recorded.
+/// Facts of a recorded case.
 fn recorded(case: &str) -> Facts {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/recordings/two_gpus").join(case);
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();

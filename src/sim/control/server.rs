@@ -56,7 +56,7 @@ type Asking = (u32, Option<(u32, usize)>);
 
 struct ServerProcess {
     pid: u32,
-    /// In the order of its ordinals.
+    /// GPUs that it serves, in the order of its ordinals.
     gpus: Vec<Gpu>,
     control: UnixStream,
     gpu: UnixStream,

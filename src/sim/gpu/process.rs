@@ -16,7 +16,7 @@ pub(super) struct Seat {
 /// A process that uses GPUs, or is about to.
 pub(super) struct Process {
     pub name: String,
-    /// By the GPU's index.
+    /// Contexts by the GPU's index.
     pub contexts: BTreeMap<usize, Context>,
     /// The server whose client it is; none: outside MPS, or not yet decided.
     pub server: Option<u32>,

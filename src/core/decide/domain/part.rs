@@ -19,21 +19,10 @@ use crate::decide::facts::stage::Stage;
 use crate::decide::may::{self, May, Refusal};
 use crate::decide::policy::{MpsUse, Spread};
 use crate::decide::turn::Turn;
-use crate::model::{EngineName, Fault, Moment, ServerState, SuppressedAction, Tier, What};
+use crate::model::{Fault, Moment, ServerState, SuppressedAction, Tier, What};
 
 /// Greatest age of an answer of the server when it comes: one that says ACTIVE may be from before the fault for so long.
 const OLDEST_ANSWER: Duration = Duration::from_secs(3);
-
-/// What was done about the last fault that hit a part of a domain.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PartOfIt {
-    /// The fault that was counted against the budget.
-    counted: Option<Moment>,
-    /// The fault of which it was reported what is not done for the whole domain.
-    emitted: Option<Moment>,
-    /// Engines of which it was reported that they are not restarted for it.
-    refused: BTreeSet<EngineName>,
-}
 
 impl Scene {
     /// Whether a fault of its server may hit a part of its engines, and those alone are ended.

@@ -8,8 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::domain::intent::{Asked, Budget, Down};
-use crate::decide::domain::part::PartOfIt;
+use crate::decide::domain::intent::{Asked, Budget, Down, PartOfIt};
 use crate::decide::domain::phase::{AfterStop, Phase};
 use crate::decide::domain::teardown::Target;
 use crate::decide::evidence::isolation::Isolation;

@@ -104,29 +104,8 @@ impl ServerFacts {
     pub(crate) fn line(&mut self, line: ServerLine, stamped: Moment, now: Moment) -> ServerNews {
         let at = trusted(stamped, now);
         match line {
-            ServerLine::Starting { server, uid } => {
-                let news = self.replaced(server, ServerState::Initializing, now);
-                self.uid = Some(uid);
-                self.kept_out.served(uid);
-                self.ours = self.ours.or(self.uid);
-                news
-            }
-            ServerLine::Ready { server } => {
-                let is_new = self.pid != Some(server);
-                if is_new {
-                    self.replaced(server, ServerState::Active, now);
-                }
-                let news = match self.is_ready(server) {
-                    ServerNews::Ready(server) if is_new => ServerNews::NewAndReady(server),
-                    news @ (ServerNews::Nothing
-                    | ServerNews::New(_)
-                    | ServerNews::Ready(_)
-                    | ServerNews::NewAndReady(_)) => news,
-                };
-                self.state.saw(ServerState::Active, now);
-                self.ready = Some(now);
-                news
-            }
+            ServerLine::Starting { server, uid } => self.starting_line(server, uid, now),
+            ServerLine::Ready { server } => self.ready_line(server, now),
             ServerLine::Exited { server, status } => self.ended(server, format!("status {status}"), at, now),
             ServerLine::Signalled { server, signal } => self.ended(server, format!("signal {signal}"), at, now),
             ServerLine::Blamed { client, .. } => {
@@ -175,6 +154,30 @@ impl ServerFacts {
                 ServerNews::Nothing
             }
         }
+    }
+
+    fn starting_line(&mut self, server: u32, uid: u32, now: Moment) -> ServerNews {
+        let news = self.replaced(server, ServerState::Initializing, now);
+        self.uid = Some(uid);
+        self.kept_out.served(uid);
+        self.ours = self.ours.or(self.uid);
+        news
+    }
+
+    fn ready_line(&mut self, server: u32, now: Moment) -> ServerNews {
+        let is_new = self.pid != Some(server);
+        if is_new {
+            self.replaced(server, ServerState::Active, now);
+        }
+        let news = match self.is_ready(server) {
+            ServerNews::Ready(server) if is_new => ServerNews::NewAndReady(server),
+            news @ (ServerNews::Nothing | ServerNews::New(_) | ServerNews::Ready(_) | ServerNews::NewAndReady(_)) => {
+                news
+            }
+        };
+        self.state.saw(ServerState::Active, now);
+        self.ready = Some(now);
+        news
     }
 
     /// `get_server_list` and `get_server_status` answered.

@@ -74,7 +74,7 @@ impl Torn {
         (self.complete && !self.clients.is_empty()).then_some(&self.clients)
     }
 
-    /// Until when more names may come.
+    /// The time until which more names may come.
     pub(crate) fn due(&self) -> Option<Moment> {
         (!self.complete && self.since > Moment::ZERO).then(|| self.since.after(NAMED_WITHIN))
     }
@@ -184,8 +184,8 @@ mod tests {
     #[test]
     fn the_servers_word_counts_once_it_is_whole_and_an_xid_where_there_is_none() {
         let gpu = |index| GpuUuid::of_index(index);
-        let mut seats = Seats::default();
-        seats.of = [(10, 0), (20, 1)].map(|(pid, at)| (pid, (BTreeSet::from([gpu(at)]), Moment::ZERO))).into();
+        let of = [(10, 0), (20, 1)].map(|(pid, at)| (pid, (BTreeSet::from([gpu(at)]), Moment::ZERO))).into();
+        let mut seats = Seats { of, ..Seats::default() };
         let mut torn = Torn::default();
         torn.begins(at(1000));
         torn.names(20);

@@ -180,10 +180,10 @@ impl Domain {
         if own {
             engine.failures.count(window, turn.now);
         }
-        match fault {
-            Fault::Evicted => engine.evictions = engine.evictions.saturating_add(1),
-            _ if own => engine.evictions = 0,
-            _ => {}
+        if fault == Fault::Evicted {
+            engine.evictions = engine.evictions.saturating_add(1);
+        } else if own {
+            engine.evictions = 0;
         }
         engine.stage = ending;
         let failures = engine.failures.within(window, turn.now);
