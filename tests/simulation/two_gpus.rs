@@ -168,7 +168,10 @@ impl Machine {
         let servers = self.play.stage.ask_gpu("servers").unwrap();
         let of_first = self.others.first().map_or(String::new(), |(pipe, _)| fs::read_to_string(log_of(pipe)).unwrap());
         let pid = servers.split(' ').find(|pid| of_first.is_empty() || of_first.contains(&format!("SERVER {pid}:")));
-        kill(Pid::from_raw(pid.unwrap().parse().unwrap()), Signal::SIGKILL).unwrap();
+        let pid = pid.unwrap();
+        kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
+        let gone = format!("Server {pid} exited");
+        until("the daemon knows that it is gone", || (self.log)(&self.play).contains(&gone));
     }
 
     fn kill_daemon(&mut self) {
