@@ -98,9 +98,10 @@ pub struct RunOptions {
     /// clients; change nothing.
     #[arg(long, value_name = "PIPE_DIRECTORY")]
     pub attach: Option<PathBuf>,
-    /// The GPU of that daemon, an index or a UUID [default: the one that it was given, or the only one there is].
+    /// A GPU of that daemon, an index or a UUID; may be given several times [default: those that it was given, or all
+    /// that there are].
     #[arg(long, value_name = "GPU", requires = "attach")]
-    pub gpu: Option<String>,
+    pub gpu: Vec<String>,
     /// Open a gate in that directory, for engines with `mpswarden gate` in front.
     #[arg(long, requires = "attach")]
     pub gate: bool,
@@ -159,7 +160,7 @@ impl RunOptions {
         match (&self.config, &self.attach) {
             (Some(file), _) => config::load(file),
             (None, attach) => {
-                let mut made = attached(attach.as_deref().unwrap_or(Path::new(".")), self.gpu.as_deref())?;
+                let mut made = attached(attach.as_deref().unwrap_or(Path::new(".")), &self.gpu)?;
                 made.groups.iter_mut().for_each(|group| group.mps.gate = self.gate);
                 Ok(made)
             }

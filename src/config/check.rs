@@ -28,6 +28,7 @@ pub(super) fn contradictions(configuration: &Configuration) -> Vec<Problem> {
         windows(&configuration.places, &path, group, &mut problems);
         users(&configuration.places, &path, group, &mut problems);
         attached(&configuration.places, &path, group, &mut problems);
+        several_gpus(&configuration.places, &path, group, &mut problems);
     }
     problems
 }
@@ -202,6 +203,27 @@ fn attached(places: &Places, path: &str, group: &GroupConfiguration, problems: &
             "unknown_clients of {name} is \"kill_on_fault\", and its control daemon is others': its clients may be theirs"
         );
         problems.push(places.problem(&format!("{path}.policy.unknown_clients"), what, "set \"report\""));
+    }
+}
+
+/// What is not done where one server has several GPUs.
+fn several_gpus(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
+    if group.gpus.len() < 2 {
+        return;
+    }
+    let name = &group.name;
+    if group.isolation.mode != IsolationMode::Off {
+        let what = format!(
+            "isolation.mode of {name} is not \"off\", and the group is over several GPUs: whom a second server would part is \
+             not known there"
+        );
+        let hint = "leave it out, or write a group for each GPU: two control daemons are two fault domains";
+        problems.push(places.problem(&format!("{path}.isolation.mode"), what, hint));
+    }
+    for (index, engine) in group.engines.iter().enumerate().filter(|(_, engine)| engine.probe) {
+        let what =
+            format!("engine {} has the kernel probe, which sees one GPU, and its group is over several", engine.name);
+        problems.push(places.problem(&format!("{path}.engine[{index}].overlap"), what, "set overlap = \"off\""));
     }
 }
 

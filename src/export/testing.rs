@@ -41,7 +41,7 @@ pub(crate) fn engine(name: &str) -> EngineStatus {
 pub(crate) fn group(name: &str) -> GroupStatus {
     GroupStatus {
         name: name.into(),
-        gpu: "GPU-0".into(),
+        gpus: "GPU-0".into(),
         mode: Mode::Enforce,
         custody: Default::default(),
         state: GroupState::Serving,

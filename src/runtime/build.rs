@@ -91,8 +91,7 @@ pub(super) fn build(
     let (news_sender, news) = unbounded_channel();
     let hooks = Callers::start(configuration.hooks.clone(), &configuration.state_directory, news_sender.clone())
         .map_err(|error| Refusal::io("start a thread for hooks", &error))?;
-    let (hooks, seed) = (Arc::new(hooks), policy.seed);
-    let discovery = Discovery::new(&policy, &launches, &configuration.discover.engine, owners(configuration));
+    let (hooks, seed, discovery) = (Arc::new(hooks), policy.seed, discovery(configuration, &policy, &launches));
     let watchdog = Watchdog::new(policy.clone(), memory);
     let (status, statuses) = watch::channel(Arc::new(watchdog.status(clock::now())));
     let gates = Gates::open(&launches, &policy, statuses.clone(), discovery.owners());
@@ -173,9 +172,10 @@ fn observers(
     Ok(observers)
 }
 
-/// Where engines of others are named; what they call themselves is kept.
-fn owners(configuration: &Configuration) -> Owners {
-    Owners::default().kept_in(&configuration.state_directory.join("called.json"))
+/// What is found of others; what they call themselves is kept.
+fn discovery(configuration: &Configuration, policy: &Policy, launches: &[GroupLaunch]) -> Discovery {
+    let owners = Owners::default().kept_in(&configuration.state_directory.join("called.json"));
+    Discovery::new(policy, launches, &configuration.discover.engine, owners)
 }
 
 fn keeper(configuration: &Configuration, exporter: &Arc<Exporter>) -> Result<Arc<Keeper>, Refusal> {

@@ -49,7 +49,11 @@ impl Domain {
             self.begin_restart(tier, reason, evidence_at, turn);
             return;
         }
-        self.forget_the_healed();
+        if self.scene.awaits_names(turn.now) {
+            return;
+        }
+        self.forget_the_healed(turn.now);
+        self.mend_the_hit(found, turn);
         self.mend_engines(found, turn);
         for index in 0..self.scene.engines.len() {
             self.advance_engine(index, turn);
@@ -65,7 +69,7 @@ impl Domain {
     }
 
     /// A fault that is only observed is over once the server is ACTIVE again and nothing lives that it hit.
-    fn forget_the_healed(&mut self) {
+    fn forget_the_healed(&mut self, now: Moment) {
         let server = &self.scene.server;
         let Some(hit) = server.fatal.map(|fatal| fatal.at).or(server.died) else { return };
         let active = server.state.at().filter(|at| *at > hit && server.state.last() == Some(&ServerState::Active));
@@ -74,10 +78,12 @@ impl Domain {
         let renewed = server.state.at().filter(|at| *at > hit && server.state.last() == Some(&ServerState::None));
         let healed = active.or(renewed.filter(|_| others && !self.scene.control.is_down()));
         let was_hit = |engine: &Engine| {
-            engine.alive() && !(engine.policy.custody.is_others() && engine.instance.process.started > hit)
+            let renewed = engine.policy.custody.is_others() && engine.instance.process.started > hit;
+            !renewed && !self.scene.is_over_for(engine, hit, now)
         };
         if let (Some(at), false) = (healed, self.scene.engines.iter().any(was_hit)) {
             self.scene.server.new_generation(at);
+            self.forget_the_part();
         }
     }
 
