@@ -41,7 +41,9 @@ fn everything_that_it_makes_is_as_kubernetes_says() {
 /// The path of each value, as far as tables lead.
 fn leaves(values: &Value, path: &[String], found: &mut Vec<Vec<String>>) {
     match values.as_object().filter(|table| !table.is_empty()) {
-        Some(table) => table.iter().for_each(|(key, value)| leaves(value, &[path, &[key.clone()]].concat(), found)),
+        Some(table) => {
+            table.iter().for_each(|(key, value)| leaves(value, &[path, std::slice::from_ref(key)].concat(), found))
+        }
         None => found.push(path.to_vec()),
     }
 }
