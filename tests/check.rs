@@ -108,6 +108,19 @@ const MISTAKES: &[(&str, &str)] = &[
     ("hooks.on_fault", "\"page-me\""),
     ("hooks.on_recovered", "[\"\"]"),
     ("hooks.on_quarantined", "[1]"),
+    ("discover", "unknown"),
+    ("discover.pipe_directories", "[\"run/*/pipe\"]"),
+    ("discover.mode", "\"enfroce\""),
+    ("discover.binary", "\"bin/control\""),
+    ("discover.engine", "unknown"),
+    ("discover.engine.port", "0"),
+    ("discover.engine.kind", "\"vlm\""),
+    ("discover.engine.health_path", "\"health\""),
+    ("discover.engine.health_timeout", "\"0s\""),
+    ("discover.engine.metrics_path", "\"metrics\""),
+    ("discover.engine.start_timeout", "\"1.5m\""),
+    ("discover.engine.hang_after", "\"0s\""),
+    ("discover.engine.leak_after", "\"19s\""),
     ("group", "unknown"),
     ("group.name", "\"two words\""),
     ("group.gpu", "\"card0\""),
@@ -194,10 +207,12 @@ fn mistakes() -> BTreeMap<String, String> {
 }
 
 /// Tables in the order of the file, with their headers.
-const TABLES: [(&str, &str); 11] = [
+const TABLES: [(&str, &str); 13] = [
     ("", ""),
     ("web", "[web]"),
     ("hooks", "[hooks]"),
+    ("discover", "[discover]"),
+    ("discover.engine", "[discover.engine]"),
     ("group", "[[group]]"),
     ("group.mps", "[group.mps]"),
     ("group.policy", "[group.policy]"),
