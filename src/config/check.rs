@@ -28,7 +28,9 @@ pub(super) fn contradictions(configuration: &Configuration) -> Vec<Problem> {
         windows(&configuration.places, &path, group, &mut problems);
         users(&configuration.places, &path, group, &mut problems);
         attached(&configuration.places, &path, group, &mut problems);
+        with_engines_of_others(&configuration.places, &path, group, &mut problems);
     }
+    externals(configuration, &mut problems);
     problems
 }
 
@@ -205,10 +207,43 @@ fn attached(places: &Places, path: &str, group: &GroupConfiguration, problems: &
     }
 }
 
+/// What is not done where others run an engine of the group.
+fn with_engines_of_others(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
+    let Some(theirs) = group.engines.iter().find(|engine| engine.external.is_some()) else { return };
+    let (name, engine) = (&group.name, &theirs.name);
+    if group.isolation.mode == IsolationMode::Enforce && group.mps.run_by == RunBy::Us {
+        let what = format!(
+            "isolation.mode of {name} is \"enforce\", and {engine} is others' to start: it can't be started on a second server"
+        );
+        problems.push(places.problem(&format!("{path}.isolation.mode"), what, "set \"off\" or \"observe\""));
+    }
+    if group.unknown_clients == UnknownClients::KillOnFault && group.mps.run_by == RunBy::Us {
+        let what = format!(
+            "unknown_clients of {name} is \"kill_on_fault\", and {engine} is others' to start: before it is found its client \
+             is an unknown one"
+        );
+        problems.push(places.problem(&format!("{path}.policy.unknown_clients"), what, "set \"report\""));
+    }
+}
+
+/// Two engines that are the same processes.
+fn externals(configuration: &Configuration, problems: &mut Vec<Problem>) {
+    let mut places = Once::new(&configuration.places, problems);
+    for (path, engine) in engines(configuration) {
+        if let Some(external) = &engine.external {
+            let path = format!("{path}.external.{}", external.at.key());
+            places.claim("the engine of", &external.at.to_string(), path, "each engine has processes of its own");
+        }
+    }
+}
+
 /// One server serves one uid: clients of another wait indefinitely.
 fn users(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
-    let Some(first) = group.engines.first() else { return };
-    for (index, engine) in group.engines.iter().enumerate().filter(|(_, engine)| engine.user != first.user) {
+    // Of an engine that others run it is known only where it is written.
+    let known = |engine: &&EngineConfiguration| engine.external.is_none() || engine.user.is_some();
+    let Some(first) = group.engines.iter().find(known) else { return };
+    let others = group.engines.iter().enumerate().filter(|(_, engine)| known(engine) && engine.user != first.user);
+    for (index, engine) in others {
         let name = |user: &Option<String>| user.clone().unwrap_or_else(|| "the watchdog's own user".to_owned());
         let what =
             format!("engine {} runs as {}, {} as {}", engine.name, name(&engine.user), first.name, name(&first.user));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decide::policy::{CleanEnd, EnginePolicy};
+use crate::decide::policy::{CleanEnd, EnginePolicy, Standing};
 use crate::model::{
     ContainerName, Custody, DomainId, EngineAddress, EngineKind, EngineLaunch, EngineName, Found, GpuNamedBy,
     MetricsPlace, Powers,
@@ -24,6 +24,7 @@ pub fn policy_of_found(name: &EngineName, container: &ContainerName) -> EnginePo
     EnginePolicy {
         name: name.clone(),
         custody: Custody::Others(Powers::Look),
+        standing: Standing::Found,
         container: container.clone(),
         address: EngineAddress::from(""),
         device_memory_limit: None,
@@ -64,5 +65,6 @@ pub fn launch_of_found(domain: &DomainId, name: &EngineName, found: &Found) -> E
         probe: false,
         memory_max: None,
         found: Some(found.clone()),
+        external: None,
     }
 }

@@ -8,13 +8,14 @@ use crate::decide::policy::{
     Backoff, CleanEnd, IsolationMode, IsolationPolicy, OverlapPolicy, Quarantine, RecoveryPolicy, StartOrder,
     UnknownClients, WhenSpent,
 };
-use crate::model::{Baseline, BaselineSource, EngineKind, EngineName, Fault, GpuUuid, Hook, Mode, Taken};
+use crate::model::{Baseline, BaselineSource, EngineKind, EngineName, Fault, GpuUuid, Hook, Mode, RestartBy, Taken};
 
 use super::check;
 use super::configuration::{
     Configuration, DEFAULT_LISTEN, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, Hooks,
     MpsConfiguration, RunBy, Web,
 };
+use super::external;
 use super::guess::{fixes_its_memory, guess_kind};
 use super::problem::{Problem, Problems};
 use super::reader::{Document, Reading, Section, wrong};
@@ -135,7 +136,7 @@ fn group(group: Section, state_directory: &Path) -> GroupConfiguration {
         mode: group.required("mode", mode_hint, |value| word(value, &MODES)).unwrap_or(Mode::Enforce),
         faults,
         unknown_clients,
-        isolation: isolation(group.table("isolation"), mps.run_by),
+        isolation: isolation(group.table("isolation"), mps.run_by, &engines),
         mps,
         overlap,
         baselines: baselines.unwrap_or_else(|| Configuration::default_baselines(state_directory, &name)),
@@ -171,9 +172,26 @@ fn mps(mps: Section, group: &str) -> MpsConfiguration {
         binary: mps.optional("binary", program).unwrap_or_else(|| "nvidia-cuda-mps-control".into()),
         pipe_directory: mps.optional("pipe_directory", path).unwrap_or(pipe),
         log_directory: mps.optional("log_directory", path).unwrap_or(log),
+        restart_by: restart_of_the_daemon(&mps, run_by),
     };
     mps.finish();
     configuration
+}
+
+/// Through whom the control daemon of others is restarted: its processes are root's, and never signalled.
+fn restart_of_the_daemon(mps: &Section, run_by: RunBy) -> RestartBy {
+    let restart_by = mps.optional("restart_by", external::restart_by).unwrap_or_default();
+    if run_by == RunBy::Us {
+        mps.refuse(
+            "restart_by",
+            "is for a control daemon that others run",
+            "write control = \"attach\", or leave it out",
+        );
+    } else if restart_by == RestartBy::Signal {
+        let hint = "write \"supervisor\", or { stop = [...], start = [...] }";
+        mps.refuse("restart_by", "= \"signal\" is not for a control daemon, which is never signalled", hint);
+    }
+    restart_by
 }
 
 fn policy(policy: Section) -> (BTreeMap<Fault, Mode>, UnknownClients) {
@@ -190,14 +208,14 @@ fn policy(policy: Section) -> (BTreeMap<Fault, Mode>, UnknownClients) {
     (faults, unknown_clients.unwrap_or(UnknownClients::Report))
 }
 
-/// Isolation: off under a control daemon of others, unless the file says otherwise.
-fn isolation(isolation: Section, run_by: RunBy) -> IsolationPolicy {
+/// Isolation: off where others run the control daemon or an engine, unless the file says otherwise.
+fn isolation(isolation: Section, run_by: RunBy, engines: &[EngineConfiguration]) -> IsolationPolicy {
     let modes = [("enforce", IsolationMode::Enforce), ("observe", IsolationMode::Observe), ("off", IsolationMode::Off)];
     let quarantines =
         [("apart", Quarantine::Apart), ("outside", Quarantine::Outside), ("stopped", Quarantine::Stopped)];
     let usual = match run_by {
-        RunBy::Us => IsolationPolicy::default(),
-        RunBy::Others => IsolationPolicy { mode: IsolationMode::Off, ..IsolationPolicy::default() },
+        RunBy::Us if engines.iter().all(|engine| engine.external.is_none()) => IsolationPolicy::default(),
+        RunBy::Us | RunBy::Others => IsolationPolicy { mode: IsolationMode::Off, ..IsolationPolicy::default() },
     };
     let configuration = IsolationPolicy {
         mode: isolation.optional("mode", |value| word(value, &modes)).unwrap_or(usual.mode),
@@ -297,6 +315,7 @@ fn engine(engine: Section) -> (EngineConfiguration, Vec<Baseline>) {
     let url_hint = "url = \"http://127.0.0.1:8001\", where its /health answers";
     let kinds: Vec<_> = EngineKind::ALL.iter().map(|kind| (kind.as_str(), *kind)).collect();
     let name = engine.required("name", "name = \"qwen-a\"", values::name).unwrap_or_default().into();
+    let external = external::external(&engine);
     let command = command(&engine);
     let kind = engine.optional("kind", |value| word(value, &kinds)).unwrap_or_else(|| guess_kind(&command));
     let mut environment = engine.map("environment", variable);
@@ -310,6 +329,7 @@ fn engine(engine: Section) -> (EngineConfiguration, Vec<Baseline>) {
     let configuration = EngineConfiguration {
         name,
         command,
+        external,
         kind,
         user: engine.optional("user", text),
         working_directory: engine.optional("working_directory", path),
@@ -373,17 +393,13 @@ fn baseline(given: Section, engine: &EngineName) -> Option<Baseline> {
     })
 }
 
-/// Program and arguments. Engines that others start are refused until they can be taken over.
+/// Program and arguments; none of an engine that others run.
 fn command(engine: &Section) -> Vec<String> {
-    let later = "is not supported yet";
-    let hint = "let mpswarden start the engine: write its `command`";
-    engine.refuse("external", later, hint);
-    engine.refuse("restart", later, hint);
     if !engine.has("command") && !engine.has("external") {
         engine.missing("`command` is missing", "command = [\"vllm\", \"serve\", ...]");
     }
     let Some(command) = engine.list("command", values::any_text) else { return Vec::new() };
-    if command.first().is_none_or(String::is_empty) {
+    if command.first().is_none_or(String::is_empty) && !engine.has("external") {
         engine.refuse("command", "names no program", "command = [\"program\", \"argument\", ...]");
     }
     command

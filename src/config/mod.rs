@@ -5,6 +5,7 @@ mod changes;
 mod check;
 mod configuration;
 mod effective;
+mod external;
 mod found;
 mod guess;
 mod keys;

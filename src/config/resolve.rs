@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy};
+use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy, Standing};
 use crate::model::gpu::ComputeMode;
 use crate::model::{
     ContainerName, ControlLaunch, Custody, DomainId, EngineLaunch, GpuIdentity, GpuNamedBy, GpuUuid, GroupLaunch,
-    GroupName, MetricsPlace, Powers,
+    GroupName, MetricsPlace,
 };
 
 use super::configuration::{
-    Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, MetricsUrl, RunBy,
+    Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, MetricsUrl, MpsConfiguration, RunBy,
 };
 use super::launch_number::launch_number;
 use super::problem::{Problem, Problems, Weight};
@@ -132,7 +132,8 @@ fn clients_limit(driver_version: Option<&str>) -> Option<u32> {
 fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: Option<&str>) -> GroupPolicy {
     let engine = |engine: &EngineConfiguration| EnginePolicy {
         name: engine.name.clone(),
-        custody: Custody::Own,
+        custody: engine.external.as_ref().map_or(Custody::Own, |external| external.restart_by.custody()),
+        standing: Standing::Configured,
         container: ContainerName::default(),
         address: engine.url.as_str().into(),
         device_memory_limit: engine.device_memory_limit,
@@ -154,7 +155,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: O
     GroupPolicy {
         name: group.name.clone(),
         gpu: gpu.uuid.clone(),
-        custody: custody(group.mps.run_by),
+        custody: custody(&group.mps),
         mode: group.mode,
         faults: group.faults.clone(),
         unknown_clients: group.unknown_clients,
@@ -192,10 +193,10 @@ impl Configuration {
 }
 
 /// What may be done to a control daemon, by who runs it.
-fn custody(run_by: RunBy) -> Custody {
-    match run_by {
+fn custody(mps: &MpsConfiguration) -> Custody {
+    match mps.run_by {
         RunBy::Us => Custody::Own,
-        RunBy::Others => Custody::Others(Powers::Look),
+        RunBy::Others => mps.restart_by.custody(),
     }
 }
 
@@ -216,7 +217,8 @@ fn group_launch(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {
         binary: group.mps.binary.clone(),
         pipe_directory: group.mps.pipe_directory.clone(),
         log_directory: group.mps.log_directory.clone(),
-        custody: custody(group.mps.run_by),
+        custody: custody(&group.mps),
+        restart_by: group.mps.restart_by.clone(),
     };
     let outputs = group.mps.log_directory.clone();
     let engines = group.engines.iter().map(|engine| engine_launch(group, gpu, engine)).collect();
@@ -250,6 +252,7 @@ fn engine_launch(group: &GroupConfiguration, gpu: &GpuIdentity, engine: &EngineC
         probe: engine.probe,
         memory_max: engine.memory_max,
         found: None,
+        external: engine.external.clone(),
     }
 }
 

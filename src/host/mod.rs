@@ -2,16 +2,19 @@
 
 pub mod archive;
 mod birth;
+pub mod bounded;
 pub mod cgroup;
 mod cgroup_words;
 pub mod child;
 pub mod clock;
+pub mod containers;
 pub mod control;
 pub mod daemon_holder;
 pub mod engine_metrics;
 pub mod engines;
 pub mod environ;
 pub mod evidence;
+pub mod external;
 pub mod follow;
 mod gpm;
 pub mod hold;
@@ -39,5 +42,8 @@ pub mod reaper;
 pub mod room;
 pub mod sockets;
 pub mod state_file;
+pub mod supervisor;
+pub mod systemd;
+mod tree_of_others;
 pub mod trees;
 pub mod watch_lock;

@@ -6,7 +6,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::cgroup::Cgroup;
+use super::containers::Container;
 use super::procfs::{Procfs, Stat};
+use super::supervisor::Supervisor;
+use super::systemd::Unit;
 use crate::files::{self, Links};
 use crate::model::{Bounds, ContainerName};
 
@@ -72,12 +75,23 @@ impl Owners {
         Ok(Some(ProcessOwner { label: plain(called.trim()), bounds, container: ContainerName::default() }))
     }
 
+    /// Who starts and ends a process, where that is somebody who can be asked: the system's systemd, or a container engine. A
+    /// pod's containers are kubelet's.
+    pub fn supervisor_of(&self, pid: u32) -> Option<Supervisor> {
+        let (path, kind) = owning_cgroup(&self.read(pid, "cgroup")?)?;
+        match kind {
+            CgroupKind::Container(id) => Some(Supervisor::Container(Container(id))),
+            CgroupKind::Unit(_) if path.contains("/user@") => None,
+            CgroupKind::Unit(_) => path.rsplit('/').next().map(|unit| Supervisor::Systemd(Unit(unit.to_owned()))),
+            CgroupKind::Pod { .. } | CgroupKind::Job(_) => None,
+        }
+    }
+
     /// Whether a process is within these bounds.
     pub fn is_within(&self, pid: u32, bounds: &Bounds) -> bool {
         match bounds {
-            Bounds::Cgroup(path) => {
-                self.read(pid, "cgroup").is_some_and(|table| owning_cgroup(&table).is_some_and(|(at, _)| at == *path))
-            }
+            Bounds::Cgroup(path) => self.read(pid, "cgroup").is_some_and(|table| is_below(&table, path)),
+            Bounds::Tree(main) => pid == main.pid,
             Bounds::Group { group, session } => {
                 let stat = self.procfs.stat(pid).ok().flatten();
                 stat.is_some_and(|stat| (stat.group, stat.session) == (*group, *session))
@@ -92,7 +106,7 @@ impl Owners {
             Bounds::Cgroup(path) => {
                 directory_of(path).map(|directory| Cgroup::at(&directory).processes()).transpose()?
             }
-            Bounds::Group { .. } => None,
+            Bounds::Group { .. } | Bounds::Tree(_) => None,
         };
         let listed = of_list.is_some();
         let mut members: Vec<Stat> = match of_list {
@@ -108,7 +122,7 @@ impl Owners {
     /// Whether a cgroup that held a tree together is gone. A process group is none that anybody removes.
     pub fn is_removed(&self, bounds: &Bounds) -> bool {
         match bounds {
-            Bounds::Group { .. } => false,
+            Bounds::Group { .. } | Bounds::Tree(_) => false,
             Bounds::Cgroup(path) if directory_of(path).is_some() => false,
             Bounds::Cgroup(_) => self.members(bounds).is_ok_and(|members| members.is_empty()),
         }
@@ -158,6 +172,19 @@ impl Owners {
         fs::File::open(self.proc.join(pid.to_string()).join(file)).ok()?.take(MOST).read_to_end(&mut text).ok()?;
         Some(String::from_utf8_lossy(&text).into_owned())
     }
+}
+
+/// The path of a cgroup as /proc has it, of one that is written as a directory of the file system too.
+pub fn cgroup_path(written: &str) -> String {
+    // The longer ones first: each is below the one before it.
+    let below = HIERARCHIES.iter().rev().find_map(|hierarchy| written.strip_prefix(hierarchy));
+    format!("/{}", below.unwrap_or(written).trim_matches('/'))
+}
+
+/// Whether a process with this table is in a cgroup of that path, or below it.
+fn is_below(table: &str, path: &str) -> bool {
+    let paths = table.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.filter_map(|at| at.strip_prefix(path)).any(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Where a cgroup of this path is in the file system; `None`: nowhere that can be seen from here.

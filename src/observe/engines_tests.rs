@@ -36,6 +36,7 @@ fn launch(url: &str, metrics: MetricsPlace) -> EngineLaunch {
         probe: false,
         memory_max: None,
         found: None,
+        external: None,
     }
 }
 

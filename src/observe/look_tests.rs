@@ -110,6 +110,7 @@ fn launch(url: &str) -> GroupLaunch {
             pipe_directory: "/p".into(),
             log_directory: "/l".into(),
             custody: Custody::Own,
+            restart_by: Default::default(),
         },
         outputs: "/l".into(),
         engines: vec![EngineLaunch {
@@ -130,6 +131,7 @@ fn launch(url: &str) -> GroupLaunch {
             probe: false,
             memory_max: None,
             found: None,
+            external: None,
         }],
     }
 }

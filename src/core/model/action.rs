@@ -157,6 +157,8 @@ words!(
         AwaitGone = "gone",
         /// Start an engine.
         StartEngine = "start",
+        /// Find an engine that others run.
+        FindEngine = "find",
         /// Stop an engine.
         StopEngine = "stop",
         /// Take an engine's clients off the server.

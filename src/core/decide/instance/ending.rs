@@ -93,7 +93,9 @@ impl Domain {
             return;
         }
         let evicted = engine.died.as_ref().is_some_and(|died| died.fault == Fault::Evicted);
-        if !evicted && engine.give_up(recovery, turn.now).is_some() {
+        // Whose supervisor starts it whatever becomes of it here has a budget there.
+        let gives_up = !evicted && engine.policy.custody.may_start();
+        if gives_up && engine.give_up(recovery, turn.now).is_some() {
             engine.died = None;
             turn.save();
             return self.rests(index, turn);

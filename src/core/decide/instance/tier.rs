@@ -174,6 +174,7 @@ impl Domain {
             engine.failures.count(window, turn.now);
         }
         engine.evictions = if own { 0 } else { engine.evictions.saturating_add(1) };
+        engine.owe_its_start();
         engine.stage = ending;
         let failures = engine.failures.within(window, turn.now);
         let attempt = failures.max(engine.evictions);
@@ -188,9 +189,7 @@ impl Domain {
     pub(crate) fn engine_finished(&mut self, id: ActionId, name: &EngineName, outcome: Outcome, turn: &mut Turn<'_>) {
         let Some(index) = self.index_of(name) else { return };
         match self.scene.engines[index].stage.clone() {
-            Stage::Launching(order)
-                if order == id && self.scene.may_start_processes(&self.scene.engines[index]).is_err() =>
-            {
+            Stage::Launching(order) if order == id && !self.scene.engines[index].is_ours_to_start() => {
                 self.engine_search_ended(index, id, &outcome, turn);
             }
             Stage::Launching(order) if order == id => self.launched(index, outcome, turn),
@@ -229,19 +228,16 @@ impl Domain {
         let name = engine.name().clone();
         match outcome {
             Outcome::Started { process } => {
-                engine.stage = Stage::Starting;
-                engine.instance.process.id = Some(process);
-                engine.instance.shortage.lives(std::iter::once(process.pid), turn.now);
-                engine.instance.process.started = turn.now;
-                engine
-                    .instance
-                    .limits
-                    .started_with(engine.policy.mps_environment(process, engine.instance.mps), turn.now);
+                engine.begins(process, turn.now);
+                if !engine.policy.custody.is_others() {
+                    let told = engine.policy.mps_environment(process, engine.instance.mps);
+                    engine.instance.limits.started_with(told, turn.now);
+                }
                 let incarnation = engine.instance.incarnation;
                 turn.emit_of(&name, What::EngineStarted { process, incarnation });
             }
-            Outcome::NotAsked { why } => {
-                // It is us who can't start it: no failure of its own.
+            Outcome::NotAsked { why } | Outcome::Waits { why, .. } => {
+                // It is us who can't start it, or its supervisor waits: no failure of its own.
                 let news = engine.instance.note.as_ref() != Some(&why);
                 engine.stage = Stage::Down { due: turn.now.after(NOT_STARTED_PAUSE) };
                 engine.instance.note = Some(why.clone());
@@ -253,7 +249,6 @@ impl Domain {
             | Outcome::Killed { .. }
             | Outcome::Gone { .. }
             | Outcome::Failed { .. }
-            | Outcome::Waits { .. }
             | Outcome::TimedOut
             | Outcome::NotUnderstood { .. }) => {
                 turn.emit_failure_of(&name, FailedAction::StartEngine, &outcome);
