@@ -25,6 +25,8 @@ pub use save::saved_memory;
 pub use shared::{OwnerMark, PrepareError, prepare};
 
 #[cfg(test)]
+mod external_tests;
+#[cfg(test)]
 mod file_tests;
 #[cfg(test)]
 mod stage;

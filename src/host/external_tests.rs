@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use nix::unistd::geteuid;
 
@@ -18,7 +19,7 @@ struct Process {
 impl Process {
     /// It carries a word that no other process has.
     fn start(word: &str) -> Process {
-        let child = Command::new("sh").args(["-c", "sleep 1000; true", word]).spawn().unwrap();
+        let child = Command::new("sleep").arg0(word).arg("1000").stdout(Stdio::null()).spawn().unwrap();
         let process = Process { child, place: tempfile::tempdir().unwrap() };
         process.write(&process.child.id().to_string());
         process
@@ -36,13 +37,6 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The shell's sleep has its parent's word in no place, and ends with this.
-        for stat in Procfs::new(Path::new("/proc")).below(self.child.id()).unwrap_or_default() {
-            let _ = nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(stat.id.pid.cast_signed()),
-                nix::sys::signal::Signal::SIGKILL,
-            );
-        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -8,6 +8,7 @@ mod crash;
 mod demo;
 mod drivers;
 mod engine_metrics;
+mod external;
 mod faults;
 mod files;
 mod flood;

@@ -30,6 +30,9 @@ const LOOKED_FOR_AGAIN: Duration = Duration::from_secs(1);
 /// Upper bound for finding an engine: its supervisor may be asked where it is.
 const FIND_ENGINE_BOUND: Duration = Duration::from_secs(10);
 
+/// Time that a supervisor has to start an engine again before its absence is reported.
+const STARTED_AGAIN_WITHIN: Duration = Duration::from_secs(5);
+
 /// The search for a control daemon that others run, while engines run and it is not there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Search {
@@ -206,8 +209,8 @@ impl Domain {
                 finding.engine.is_none() && self.tier_now(finding, turn).is_some_and(|tier| tier > Tier::Engine);
             whole && self.scene.may_act_on(finding.fault, turn.hold).is_ok()
         });
-        let owners =
-            self.scene.engines.iter().filter(|engine| !engine.policy.custody.may_end() && engine.has_process());
+        let lives = |engine: &Engine| engine.alive() && engine.instance.process.ended.is_none();
+        let owners = self.scene.engines.iter().filter(|engine| !engine.policy.custody.may_end() && lives(engine));
         let names: Vec<&str> = owners.map(|engine| engine.name().as_str()).collect();
         let detail = left.filter(|_| !names.is_empty()).map(|finding| {
             let (names, them) = (names.join(", "), if names.len() == 1 { "it" } else { "them" });
@@ -227,6 +230,25 @@ impl Domain {
 }
 
 impl Engine {
+    /// It was asked for, and its supervisor waits. Said once; nothing of it was started. Why it can't be waited for any
+    /// longer, where that is so.
+    pub(crate) fn waits_for_its_supervisor(&mut self, why: String, turn: &mut Turn<'_>) -> Option<String> {
+        let since = *self.theirs.waits.get_or_insert(turn.now);
+        let bound = self.policy.start_timeout;
+        if turn.now.since(since) >= bound {
+            self.theirs.waits = None;
+            return Some(format!("its supervisor did not start it within {} s: {why}", bound.as_secs()));
+        }
+        self.instance.incarnation = self.instance.incarnation.saturating_sub(1);
+        self.instance.note = Some(why.clone());
+        self.stage = Domain::looked_for_again(turn.now);
+        if self.theirs.emitted.as_ref() != Some(&why) {
+            self.theirs.emitted = Some(why.clone());
+            turn.emit_of(&self.policy.name, What::ActionFailed { action: FailedAction::StartEngine, why });
+        }
+        None
+    }
+
     /// Its process is there: those who run it started it, or were asked to.
     pub(crate) fn begins(&mut self, process: ProcessId, now: Moment) {
         self.stage = Stage::Starting;
@@ -236,8 +258,8 @@ impl Engine {
         self.instance.process.started = now;
     }
 
-    /// It was looked for and is not there. Said once for each reason, unless its supervisor is about to start it. One that
-    /// was ended here and that its supervisor does not start again in its time has died.
+    /// It was looked for and is not there. Said once for each reason, unless it was stopped or its supervisor is about to
+    /// start it. One that was ended here and that its supervisor does not start again in its time has died.
     fn was_not_found(&mut self, outcome: &Outcome, turn: &mut Turn<'_>) {
         let (why, waits) = match outcome {
             Outcome::Waits { why, .. } => (why.clone(), true),
@@ -246,14 +268,17 @@ impl Engine {
         if self.policy.standing == Standing::Found {
             return;
         }
-        let news = self.instance.note.replace(why.clone()).as_ref() != Some(&why);
+        self.instance.note = Some(why.clone());
         let bound = self.policy.start_timeout;
         let ended = self.instance.process.ended.filter(|_| self.theirs.presence == Presence::Found);
-        if self.died.is_none() && ended.is_some_and(|(at, _)| turn.now.since(at) >= bound) {
+        let absent_for = ended.map(|(at, _)| turn.now.since(at));
+        if self.died.is_none() && absent_for >= Some(bound) {
             let because = format!("those who run it did not start it again within {} s: {why}", bound.as_secs());
             self.died = Some(Died { at: turn.now, fault: Fault::EngineDied, because });
         }
-        if news && !waits {
+        let news = !waits && self.theirs.emitted.as_ref() != Some(&why);
+        if news && (self.theirs.presence == Presence::NeverFound || absent_for >= Some(STARTED_AGAIN_WITHIN)) {
+            self.theirs.emitted = Some(why.clone());
             turn.emit_of(&self.policy.name, What::ActionFailed { action: FailedAction::FindEngine, why });
         }
     }

@@ -236,8 +236,13 @@ impl Domain {
                 let incarnation = engine.instance.incarnation;
                 turn.emit_of(&name, What::EngineStarted { process, incarnation });
             }
-            Outcome::NotAsked { why } | Outcome::Waits { why, .. } => {
-                // It is us who can't start it, or its supervisor waits: no failure of its own.
+            Outcome::Waits { why, .. } => {
+                if let Some(why) = engine.waits_for_its_supervisor(why, turn) {
+                    engine.instance.process.not_started = Some((turn.now, why));
+                }
+            }
+            Outcome::NotAsked { why } => {
+                // It is us who can't start it: no failure of its own.
                 let news = engine.instance.note.as_ref() != Some(&why);
                 engine.stage = Stage::Down { due: turn.now.after(NOT_STARTED_PAUSE) };
                 engine.instance.note = Some(why.clone());

@@ -26,7 +26,7 @@ impl Domain {
                 group.give_rest(index, Rest::Quarantined, turn);
             }),
             Request::StartEngine(key) => self.with_engine(key, |group, index| {
-                if !group.end_backoff_of(index, turn) && !group.ask_for(index, turn) {
+                if !group.ask_for(index, turn) && !group.end_backoff_of(index, turn) {
                     group.end_rest(index, turn);
                 }
             }),

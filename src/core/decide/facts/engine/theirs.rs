@@ -4,6 +4,7 @@
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::stage::Stage;
 use crate::decide::policy::Standing;
+use crate::model::Moment;
 
 /// Whether an engine that others run is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,11 +19,15 @@ pub(crate) enum Presence {
 }
 
 /// What is known of an engine that others run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Theirs {
     pub presence: Presence,
     /// The watchdog had it ended, and is to have it started again.
     pub owed: bool,
+    /// Time since which it was asked for and its supervisor waits.
+    pub waits: Option<Moment>,
+    /// What was last emitted of why it is not there.
+    pub emitted: Option<String>,
 }
 
 impl Engine {
@@ -41,7 +46,7 @@ impl Engine {
 
     /// A process of it is there.
     pub(crate) fn is_there(&mut self) {
-        self.theirs = Theirs { presence: Presence::Found, owed: false };
+        self.theirs = Theirs { presence: Presence::Found, ..Theirs::default() };
     }
 
     /// Others run it, and its absence is theirs to want: it left in order.
