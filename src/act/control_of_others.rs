@@ -20,9 +20,9 @@ const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
 /// Has it started, unless it is there, and waits until it answers.
 pub(super) async fn start(shared: &Arc<Shared>, domain: &DomainId, deadline: Moment) -> Outcome {
     let until = deadline.before(FOR_THE_ANSWER);
-    let mut why = match find_control::find(shared, domain).await {
-        Outcome::Waits { reason: HeldReason::ControlAbsent, why } => why,
-        other => return other,
+    let mut why = match find(shared, domain).await {
+        Ok(outcome) => return outcome,
+        Err(why) => why,
     };
     let asked = match of(shared, domain) {
         Ok(Owner::Supervisor(supervisor)) => supervisor.start().await,
@@ -34,12 +34,18 @@ pub(super) async fn start(shared: &Arc<Shared>, domain: &DomainId, deadline: Mom
     }
     while clock::now() < until {
         sleep(PAUSE).await;
-        match find_control::find(shared, domain).await {
-            Outcome::Waits { reason: HeldReason::ControlAbsent, why: now } => why = now,
-            other => return other,
+        match find(shared, domain).await {
+            Ok(outcome) => return outcome,
+            Err(now) => why = now,
         }
     }
     Outcome::Waits { reason: HeldReason::ControlAbsent, why }
+}
+
+/// Looks for it. The error: why it is not there.
+async fn find(shared: &Arc<Shared>, domain: &DomainId) -> Result<Outcome, String> {
+    let outcome = find_control::find(shared, domain).await;
+    if let Outcome::Waits { reason: HeldReason::ControlAbsent, why } = outcome { Err(why) } else { Ok(outcome) }
 }
 
 /// Has it ended, and proves that.

@@ -261,10 +261,8 @@ impl Engine {
     /// It was looked for and is not there. Said once for each reason, unless it was stopped or its supervisor is about to
     /// start it. One that was ended here and that its supervisor does not start again in its time has died.
     fn was_not_found(&mut self, outcome: &Outcome, turn: &mut Turn<'_>) {
-        let (why, waits) = match outcome {
-            Outcome::Waits { why, .. } => (why.clone(), true),
-            outcome => (failure(outcome).unwrap_or_else(|| "it was not found in time".to_owned()), false),
-        };
+        let waits = matches!(outcome, Outcome::Waits { .. });
+        let why = failure(outcome).unwrap_or_else(|| "it was not found in time".to_owned());
         if self.policy.standing == Standing::Found {
             return;
         }
