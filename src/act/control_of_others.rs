@@ -25,8 +25,8 @@ pub(super) async fn start(shared: &Arc<Shared>, domain: &DomainId, deadline: Mom
         Err(why) => why,
     };
     let asked = match of(shared, domain) {
-        Ok(Owner::Supervisor(supervisor)) => supervisor.start().await,
-        Ok(Owner::Commands { start, .. }) => run(&start, until).await,
+        Ok(DaemonOwner::Supervisor(supervisor)) => supervisor.start().await,
+        Ok(DaemonOwner::Commands { start, .. }) => run(&start, until).await,
         Err(error) => Err(error),
     };
     if let Err(error) = asked {
@@ -53,8 +53,8 @@ pub(super) async fn stop(shared: &Arc<Shared>, domain: &DomainId, grace: Duratio
     let until = deadline.before(FOR_THE_ANSWER);
     let held = shared.running().attached.get(domain).map(|attached| attached.held.clone());
     let asked = match of(shared, domain) {
-        Ok(Owner::Supervisor(supervisor)) => supervisor.stop(grace).await,
-        Ok(Owner::Commands { stop, .. }) => run(&stop, until).await,
+        Ok(DaemonOwner::Supervisor(supervisor)) => supervisor.stop(grace).await,
+        Ok(DaemonOwner::Commands { stop, .. }) => run(&stop, until).await,
         Err(error) => Err(error),
     };
     let Some(held) = held.filter(|held| !held.is_gone()) else {
@@ -70,17 +70,17 @@ pub(super) async fn stop(shared: &Arc<Shared>, domain: &DomainId, grace: Duratio
     }
 }
 
-/// Through whom it is restarted.
-enum Owner {
+/// Those through whom it is restarted.
+enum DaemonOwner {
     Supervisor(Supervisor),
     Commands { stop: Vec<String>, start: Vec<String> },
 }
 
-fn of(shared: &Shared, domain: &DomainId) -> Result<Owner, SupervisorError> {
+fn of(shared: &Shared, domain: &DomainId) -> Result<DaemonOwner, SupervisorError> {
     let known = shared.running().supervisors.get(domain).cloned();
     let nobody = |why: &str| Err(SupervisorError::Failed(why.to_owned()));
     match shared.launch(domain).map(|launch| launch.control.restart_by.clone()) {
-        Ok(RestartBy::Supervisor) => known.map(Owner::Supervisor).map_or_else(
+        Ok(RestartBy::Supervisor) => known.map(DaemonOwner::Supervisor).map_or_else(
             || {
                 nobody(
                     "it was in no unit of the system's systemd and in no container of Docker or Podman: write commands in \
@@ -89,7 +89,7 @@ fn of(shared: &Shared, domain: &DomainId) -> Result<Owner, SupervisorError> {
             },
             Ok,
         ),
-        Ok(RestartBy::Commands { stop, start }) => Ok(Owner::Commands { stop, start }),
+        Ok(RestartBy::Commands { stop, start }) => Ok(DaemonOwner::Commands { stop, start }),
         Ok(RestartBy::Nobody | RestartBy::Signal) | Err(_) => nobody("mps.restart_by names nobody who can be asked"),
     }
 }

@@ -15,14 +15,14 @@ use crate::host::{clock, pidfd};
 use crate::model::{Action, Exit, External, ExternalAt, Observation, Outcome, Owner, ProcessId, Report, RestartBy};
 
 /// A stage whose engines others run.
-struct Theirs {
+struct Borrowed {
     stage: Stage,
     user: User,
 }
 
-impl Theirs {
+impl Borrowed {
     /// Each engine has a pid file, and is restarted so.
-    fn set(engines: usize, restart_by: impl Fn(&Stage) -> RestartBy) -> Theirs {
+    fn set(engines: usize, restart_by: impl Fn(&Stage) -> RestartBy) -> Borrowed {
         let mut stage = Stage::new(&vec!["exit 1"; engines]);
         fs::set_permissions(stage.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         // Processes of root are never signalled.
@@ -37,7 +37,7 @@ impl Theirs {
             engine.external = Some(External { at, restart_by });
         }
         stage.executor.take_up(std::slice::from_ref(&stage.group));
-        Theirs { stage, user }
+        Borrowed { stage, user }
     }
 
     /// Starts a script as the engine's user, and writes its pid file.
@@ -106,7 +106,7 @@ fn commands(stop: &'static str, start: &'static str) -> impl Fn(&Stage) -> Resta
 
 #[tokio::test]
 async fn one_that_is_signalled_ends_in_order_and_what_ignores_that_is_killed() {
-    let mut theirs = Theirs::set(1, signal);
+    let mut theirs = Borrowed::set(1, signal);
     let mut engine =
         theirs.run(0, "trap 'exit 0' TERM; sh -c 'trap \"\" TERM; while :; do sleep 1; done' & wait; wait");
     assert_eq!(theirs.find(0).await, Outcome::Started { process: engine.id() });
@@ -130,7 +130,7 @@ async fn a_process_of_another_user_is_not_taken_for_the_engine_and_never_signall
     if !geteuid().is_root() {
         return;
     }
-    let mut theirs = Theirs::set(1, signal);
+    let mut theirs = Borrowed::set(1, signal);
     let engine = theirs.run(0, "exec sleep 1000");
     let roots = child::start(&Launch { program: "sleep".into(), arguments: vec!["1000".into()], ..Launch::default() });
     let roots = roots.unwrap();
@@ -148,7 +148,7 @@ async fn a_process_of_another_user_is_not_taken_for_the_engine_and_never_signall
 
 #[tokio::test]
 async fn two_engines_that_lead_to_one_process_are_refused() {
-    let mut theirs = Theirs::set(2, signal);
+    let mut theirs = Borrowed::set(2, signal);
     let engine = theirs.run(0, "exec sleep 1000");
     theirs.write(1, engine.id().pid);
     assert!(matches!(theirs.find(0).await, Outcome::Started { .. }));
@@ -162,7 +162,7 @@ async fn two_engines_that_lead_to_one_process_are_refused() {
 
 #[tokio::test]
 async fn an_end_in_order_is_told_from_a_crash() {
-    let mut theirs = Theirs::set(1, signal);
+    let mut theirs = Borrowed::set(1, signal);
     let mut engine = theirs.run(0, "exec sleep 1000");
     theirs.find(0).await;
     pidfd::signal(engine.id(), Signal::SIGTERM).unwrap();
@@ -184,7 +184,7 @@ async fn an_end_in_order_is_told_from_a_crash() {
 async fn commands_end_it_and_start_it_again() {
     let start = "setsid sh -c 'echo $$ >e0.new; exec sleep 1000' </dev/null >/dev/null 2>&1 & \
                  while [ ! -s e0.new ]; do sleep 0.01; done; mv e0.new e0.pid";
-    let mut theirs = Theirs::set(1, commands("kill $(cat e0.pid); echo stopped >said", start));
+    let mut theirs = Borrowed::set(1, commands("kill $(cat e0.pid); echo stopped >said", start));
     // What the command starts is of this test's user.
     let own = User::from_uid(geteuid()).unwrap().unwrap();
     theirs.stage.group.engines[0].user = Some(own.name.clone());
@@ -210,7 +210,7 @@ async fn commands_end_it_and_start_it_again() {
 #[tokio::test]
 async fn a_command_that_fails_or_hangs_is_reported_and_nothing_is_signalled() {
     for (stop, said) in [("echo no such service >&2; exit 3", "no such service"), ("sleep 1000", "was killed")] {
-        let mut theirs = Theirs::set(1, commands(stop, "exit 1"));
+        let mut theirs = Borrowed::set(1, commands(stop, "exit 1"));
         let engine = theirs.run(0, "exec sleep 1000");
         theirs.find(0).await;
         let action = Action::StopEngine { engine: theirs.stage.key(0), grace: Duration::ZERO };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decide::policy::{CleanEnd, EnginePolicy, Standing};
+use crate::decide::policy::{CleanEnd, EnginePolicy, Origin};
 use crate::model::{
     ContainerName, Custody, DomainId, EngineAddress, EngineKind, EngineLaunch, EngineName, Found, GpuNamedBy,
     MetricsPlace, Powers,
@@ -24,7 +24,7 @@ pub fn policy_of_found(name: &EngineName, container: &ContainerName) -> EnginePo
     EnginePolicy {
         name: name.clone(),
         custody: Custody::Others(Powers::Look),
-        standing: Standing::Found,
+        origin: Origin::Found,
         container: container.clone(),
         address: EngineAddress::from(""),
         device_memory_limit: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy, Standing};
+use crate::decide::policy::{EnginePolicy, GroupPolicy, Origin, Policy};
 use crate::model::gpu::ComputeMode;
 use crate::model::{
     ContainerName, ControlLaunch, Custody, DomainId, EngineLaunch, GpuIdentity, GpuNamedBy, GpuUuid, GroupLaunch,
@@ -133,7 +133,7 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: O
     let engine = |engine: &EngineConfiguration| EnginePolicy {
         name: engine.name.clone(),
         custody: engine.external.as_ref().map_or(Custody::Own, |external| external.restart_by.custody()),
-        standing: Standing::Configured,
+        origin: Origin::Configured,
         container: ContainerName::default(),
         address: engine.url.as_str().into(),
         device_memory_limit: engine.device_memory_limit,

@@ -28,7 +28,7 @@ const BECOME: &str = "exec \"$0\" \"$@\"";
 /// What came of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ran {
-    /// How it ended; `None`: it did not within the bound, and its process group was killed.
+    /// End of the process; `None`: it did not come within the bound, and its process group was killed.
     pub exit: Option<Exit>,
     /// Beginning of its stdout.
     pub stdout: String,

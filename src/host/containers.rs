@@ -38,7 +38,7 @@ impl Container {
         order(&[self.engine().await?, "stop", "-t", &seconds, "--", &self.0], grace + SLACK).await
     }
 
-    /// How it ended.
+    /// End of its main process.
     pub async fn exit(&self) -> Option<Exit> {
         let (_, inspected) = self.inspect().await.ok()??;
         matches!(inspected.status.as_str(), "exited" | "stopped" | "dead").then_some(Exit::Status(inspected.exit))

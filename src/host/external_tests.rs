@@ -11,16 +11,16 @@ use nix::unistd::geteuid;
 use super::*;
 
 /// A process that ends with the test, and the pid in a file.
-struct Process {
+struct Sleeper {
     child: Child,
     place: tempfile::TempDir,
 }
 
-impl Process {
+impl Sleeper {
     /// It carries a word that no other process has.
-    fn start(word: &str) -> Process {
+    fn start(word: &str) -> Sleeper {
         let child = Command::new("sleep").arg0(word).arg("1000").stdout(Stdio::null()).spawn().unwrap();
-        let process = Process { child, place: tempfile::tempdir().unwrap() };
+        let process = Sleeper { child, place: tempfile::tempdir().unwrap() };
         process.write(&process.child.id().to_string());
         process
     }
@@ -35,7 +35,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for Sleeper {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -53,7 +53,7 @@ fn word(of: &str) -> String {
 
 #[tokio::test]
 async fn a_pid_file_leads_to_its_process() {
-    let process = Process::start("pid-file");
+    let process = Sleeper::start("pid-file");
     let found = find(&ExternalAt::PidFile(process.file())).await.unwrap();
     assert_eq!((found.main.pid, found.bounds), (process.child.id(), Bounds::Tree(found.main)));
 }
@@ -63,7 +63,7 @@ async fn a_pid_file_of_somebody_else_is_refused() {
     if !geteuid().is_root() {
         return;
     }
-    let process = Process::start("file-of-another");
+    let process = Sleeper::start("file-of-another");
     std::os::unix::fs::chown(process.file(), Some(4242), None).unwrap();
     let why = find(&ExternalAt::PidFile(process.file())).await.unwrap_err();
     assert!(matches!(&why, NotFound::Refused(why) if why.contains("belongs to user 4242")), "{why}");
@@ -71,7 +71,7 @@ async fn a_pid_file_of_somebody_else_is_refused() {
 
 #[tokio::test]
 async fn a_pid_file_that_others_may_write_is_refused_and_so_is_a_link() {
-    let process = Process::start("writable");
+    let process = Sleeper::start("writable");
     fs::set_permissions(process.file(), fs::Permissions::from_mode(0o666)).unwrap();
     let why = find(&ExternalAt::PidFile(process.file())).await.unwrap_err();
     assert!(matches!(&why, NotFound::Refused(why) if why.contains("chmod go-w")), "{why}");
@@ -84,7 +84,7 @@ async fn a_pid_file_that_others_may_write_is_refused_and_so_is_a_link() {
 
 #[tokio::test]
 async fn a_pid_file_that_was_left_or_whose_pid_is_anothers_now_is_stale() {
-    let mut process = Process::start("stale");
+    let mut process = Sleeper::start("stale");
     process.write("not a pid\n");
     assert!(matches!(find(&ExternalAt::PidFile(process.file())).await, Err(NotFound::Refused(_))));
     process.write(&process.child.id().to_string());
@@ -103,10 +103,10 @@ async fn a_pid_file_that_was_left_or_whose_pid_is_anothers_now_is_stale() {
 #[tokio::test]
 async fn a_command_that_one_tree_has_is_found_and_one_that_two_have_is_refused() {
     let word = word("command");
-    let first = Process::start(&word);
+    let first = Sleeper::start(&word);
     let at = ExternalAt::CommandMatches(word.clone());
     assert_eq!(find(&at).await.unwrap().main.pid, first.child.id());
-    let second = Process::start(&word);
+    let second = Sleeper::start(&word);
     let why = find(&at).await.unwrap_err();
     assert!(matches!(&why, NotFound::Refused(why) if why.contains("2 processes match")), "{why}");
     drop(second);
@@ -118,7 +118,7 @@ async fn a_command_that_one_tree_has_is_found_and_one_that_two_have_is_refused()
 #[tokio::test]
 async fn a_process_of_another_user_is_not_taken_for_the_engine() {
     let word = word("another-user");
-    let process = Process::start(&word);
+    let process = Sleeper::start(&word);
     let externals = Externals::default();
     let why = externals.find(&ExternalAt::CommandMatches(word), Some(4242)).await.unwrap_err();
     assert!(matches!(why, NotFound::Absent(_)), "{why}");

@@ -27,7 +27,7 @@ pub enum Supervisor {
 /// How a unit or a container is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plight {
-    /// It runs.
+    /// The unit or the container runs.
     Runs {
         /// Pid of its main process; `None`: it has none in particular.
         main: Option<u32>,

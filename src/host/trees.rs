@@ -183,6 +183,15 @@ impl Trees {
         Ok(self.known(domain, engines))
     }
 
+    /// All living processes of engines that others run.
+    pub fn of_others(&self) -> BTreeSet<ProcessId> {
+        // One that can't be looked at now is known from the last look.
+        let _ = self.refresh();
+        let mut trees = self.lock();
+        let theirs = trees.values_mut().filter(|tree| tree.theirs.is_some());
+        theirs.flat_map(|tree| tree.living().map(|held| held.id).collect::<Vec<_>>()).collect()
+    }
+
     /// Which processes of one engine live that more than its word speaks for, after a fresh look.
     pub fn proven_of(&self, key: &Member) -> io::Result<Vec<ProcessId>> {
         self.refresh()?;

@@ -1,7 +1,7 @@
 //! Whose each process is.
 
-use super::super::procfs::Taken;
 use super::*;
+use crate::host::procfs::Taken;
 
 fn key(name: &str) -> Member {
     DomainId::main(&"g".into()).member(&name.into())

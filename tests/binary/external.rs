@@ -75,6 +75,7 @@ fn one_that_its_owner_stops_is_no_fault_and_not_missed_until_it_is_started() {
     owner.start_all();
     let watchdog = scene.serving();
     owner.stop(1);
+    watchdog.await_event("exited", "(removed)");
     let of_it = [("engine", "qwen-b")];
     let removed = [("engine", "qwen-b"), ("cause", "removed")];
     let metrics = watchdog.await_metrics("its end", |metrics| metrics.sum("mps_engine_exits_total", &removed) == 1.0);
@@ -101,7 +102,7 @@ fn one_that_nobody_here_may_restart_holds_its_group_with_whose_turn_it_is() {
     owner.start(0);
     let watchdog = scene.start();
     watchdog.await_metrics("the one that is there", |metrics| serves(metrics, "qwen-a"));
-    watchdog.await_event("action_failed", "is stale");
+    watchdog.await_event("action_failed", "can't be read");
     let start = [("by", "owner"), ("action", "start_engines")];
     watchdog.await_metrics("whose turn it is", |metrics| metrics.sum("mps_action_needed", &start) == 1.0);
     owner.start(1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use core_world::{Break, Knob, World, at_ms, ms, policies};
 use mpswarden_core::decide::Policy;
 use mpswarden_core::decide::policy::{
-    IsolationMode, IsolationPolicy, Quarantine, Standing, StartOrder, UnknownClients, WhenSpent,
+    IsolationMode, IsolationPolicy, Origin, Quarantine, StartOrder, UnknownClients, WhenSpent,
 };
 use mpswarden_core::model::Request;
 use mpswarden_core::model::gpu::RecoveryAction;
@@ -203,7 +203,7 @@ fn of_others(mut policy: Policy, observes: bool, engines: bool) -> Policy {
         group.isolation.mode = IsolationMode::Off;
         for engine in group.engines.iter_mut().filter(|_| engines) {
             engine.custody = Custody::Others(Powers::Look);
-            engine.standing = Standing::Found;
+            engine.origin = Origin::Found;
         }
     }
     policy

@@ -36,6 +36,11 @@ fn the_package_lives_on_a_debian_with_systemd_from_its_installation_to_its_purge
 }
 
 #[test]
+fn units_of_a_real_systemd_are_found_and_restarted_through_it() {
+    play("units.py", &[Path::new(env!("CARGO_BIN_EXE_mpswarden"))]);
+}
+
+#[test]
 fn the_image_runs_by_the_command_that_the_documentation_shows() {
     play("container.py", &[Path::new(env!("CARGO_BIN_EXE_mpswarden"))]);
 }

@@ -72,7 +72,7 @@ pub fn engine(name: &str) -> EnginePolicy {
     EnginePolicy {
         name: EngineName::from(name),
         custody: Custody::Own,
-        standing: Default::default(),
+        origin: Default::default(),
         container: Default::default(),
         address: format!("http://{name}.example:8000").into(),
         device_memory_limit: None,

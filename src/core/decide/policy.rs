@@ -172,7 +172,7 @@ pub struct EnginePolicy {
     /// Custody of its processes: whose they are.
     pub custody: Custody,
     /// Whether it stays where it has no process.
-    pub standing: Standing,
+    pub origin: Origin,
     /// What those who run it call its container, where others do.
     pub container: ContainerName,
     /// Where it answers HTTP; for readers of the status. Empty: that is not known, so that it is not asked.
@@ -209,9 +209,9 @@ pub struct EnginePolicy {
     pub launch: u64,
 }
 
-/// Whether an engine stays where it has no process.
+/// Where an engine is known from, and so whether it stays where it has no process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum Origin {
     /// It is configured, and stays.
     #[default]
     Configured,

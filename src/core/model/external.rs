@@ -10,7 +10,7 @@ use super::{Custody, Powers};
 pub struct External {
     /// Where its processes are found.
     pub at: ExternalAt,
-    /// Through whom it is restarted.
+    /// The way in which it is restarted.
     pub restart_by: RestartBy,
 }
 
@@ -29,7 +29,7 @@ pub enum ExternalAt {
     CommandMatches(String),
 }
 
-/// Through whom a control daemon or an engine is restarted that others run.
+/// The way in which a control daemon or an engine is restarted that others run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RestartBy {
     /// Nobody: it is said who has to do it.

@@ -8,7 +8,7 @@ use core_world::language::{matched, number};
 use core_world::policies;
 use mpswarden_core::decide::Policy;
 use mpswarden_core::decide::policy::{
-    CleanEnd, EnginePolicy, GroupPolicy, IsolationMode, Quarantine, Standing, StartOrder, UnknownClients, WhenSpent,
+    CleanEnd, EnginePolicy, GroupPolicy, IsolationMode, Origin, Quarantine, StartOrder, UnknownClients, WhenSpent,
 };
 use mpswarden_core::model::gpu::ComputeMode;
 use mpswarden_core::model::{Custody, Fault, GpuIdentity, Mode, Powers};
@@ -52,7 +52,7 @@ const FORMS: &[Form] = &[
         group(policy).custody = Custody::Others(Powers::Look);
         all(policy, |engine| {
             engine.custody = Custody::Others(Powers::Look);
-            engine.standing = Standing::Found;
+            engine.origin = Origin::Found;
         });
     }),
     ("custody of_the_daemon supervisor", |policy, _| group(policy).custody = Custody::Others(Powers::Supervisor)),

@@ -17,7 +17,7 @@ use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stage::Stage;
 use crate::decide::goal::Next;
 use crate::decide::open_actions::Purpose;
-use crate::decide::policy::Standing;
+use crate::decide::policy::Origin;
 use crate::decide::turn::{Turn, failure};
 use crate::model::{
     Action, ActionId, Exit, ExitCause, FailedAction, Fault, HeldReason, InstanceId, Moment, Outcome, ProcessId,
@@ -180,13 +180,13 @@ impl Domain {
         if engine.instance.incarnation != instance.incarnation || engine.instance.process.ended.is_some() {
             return;
         }
-        match engine.policy.standing {
-            Standing::Found => engine.wanted.listed = Listed::Removed,
+        match engine.policy.origin {
+            Origin::Found => engine.wanted.listed = Listed::Removed,
             // It was brought about here, or its fault did it: that it looks like an end in order says nothing.
-            Standing::Configured if !running || !engine.stage.is_up() || hit || engine.outlived_its_gpu_process() => {
+            Origin::Configured if !running || !engine.stage.is_up() || hit || engine.outlived_its_gpu_process() => {
                 return self.engine_ended(&instance.engine.engine, instance.incarnation, exit, turn);
             }
-            Standing::Configured => {
+            Origin::Configured => {
                 engine.theirs.presence = Presence::Left;
                 engine.died = None;
                 engine.stage = Domain::looked_for_again(turn.now);
@@ -263,7 +263,7 @@ impl Engine {
     fn was_not_found(&mut self, outcome: &Outcome, turn: &mut Turn<'_>) {
         let waits = matches!(outcome, Outcome::Waits { .. });
         let why = failure(outcome).unwrap_or_else(|| "it was not found in time".to_owned());
-        if self.policy.standing == Standing::Found {
+        if self.policy.origin == Origin::Found {
             return;
         }
         self.instance.note = Some(why.clone());

@@ -3,7 +3,7 @@
 
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::stage::Stage;
-use crate::decide::policy::Standing;
+use crate::decide::policy::Origin;
 use crate::model::Moment;
 
 /// Whether an engine that others run is there.
@@ -12,7 +12,7 @@ pub(crate) enum Presence {
     /// It was not found since the watchdog's start.
     #[default]
     NeverFound,
-    /// It was found; perhaps it failed since.
+    /// The engine was found; perhaps it failed since.
     Found,
     /// Those who run it took it away, or it left in order.
     Left,
@@ -56,7 +56,7 @@ impl Engine {
 
     /// Others run it, it is configured, and it was not found since the watchdog's start.
     pub(crate) fn is_missing(&self) -> bool {
-        let configured = self.policy.standing == Standing::Configured;
+        let configured = self.policy.origin == Origin::Configured;
         configured && self.is_absent() && self.theirs.presence == Presence::NeverFound
     }
 
