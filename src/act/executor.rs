@@ -49,7 +49,7 @@ impl Executor {
         Ok(Executor { shared: Arc::new(Shared::new(launches, owner, reports, cgroups)?) })
     }
 
-    /// Carries out everything but `Look` and `Fence`, which are for `observe`. Saves, and starts of engines without a file to
+    /// Carries out everything but `Look`, `Fence` and `LetGoOfDriver`, which are for `observe`. Saves, and starts of engines without a file to
     /// be read, are done when it returns, all else goes on by itself; it must be called within the runtime.
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is not at once is spawned")]
     pub fn carry_out(&mut self, ordered: SentAction) {
@@ -78,8 +78,8 @@ impl Executor {
                     tokio::spawn(watch);
                 }
             }
-            Action::Look(_) | Action::Fence { .. } => {
-                shared.finish(id, Outcome::Failed { why: "looks and fences are carried out by observe".into() });
+            Action::Look(_) | Action::Fence { .. } | Action::LetGoOfDriver => {
+                shared.finish(id, Outcome::Failed { why: "what concerns readings is carried out by observe".into() });
             }
             action => self.spawn(id, deadline, action),
         }
@@ -217,8 +217,10 @@ async fn verb(shared: &Arc<Shared>, action: Action, deadline: Moment) -> Outcome
             Some(theirs) => external::start(shared, &instance, &theirs, deadline).await,
             None => Outcome::Failed { why: "it is others' no more: it is started elsewhere".into() },
         },
-        Action::Look(_) | Action::Fence { .. } | Action::Save { .. } | Action::WatchServer { .. } => {
-            Outcome::Failed { why: "carried out elsewhere".into() }
-        }
+        Action::Look(_)
+        | Action::Fence { .. }
+        | Action::Save { .. }
+        | Action::WatchServer { .. }
+        | Action::LetGoOfDriver => Outcome::Failed { why: "carried out elsewhere".into() },
     }
 }

@@ -34,7 +34,11 @@ pub enum ClientCommand {
     /// Stop a group or one engine in order; it stays stopped until it is started.
     Stop {
         /// GROUP, GROUP/ENGINE, or ENGINE where one has that name; GROUP/ is the group alone.
-        target: Target,
+        #[arg(required_unless_present = "all")]
+        target: Option<Target>,
+        /// Every group; then nothing of mpswarden's uses the driver, until one is started.
+        #[arg(long, conflicts_with = "target")]
+        all: bool,
         /// How it is ordered.
         #[command(flatten)]
         how: OrderOptions,
@@ -42,7 +46,11 @@ pub enum ClientCommand {
     /// Start a group or an engine that was stopped, or that waits in its back-off.
     Start {
         /// GROUP, GROUP/ENGINE, or ENGINE where one has that name; GROUP/ is the group alone.
-        target: Target,
+        #[arg(required_unless_present = "all")]
+        target: Option<Target>,
+        /// Every group that is stopped.
+        #[arg(long, conflicts_with = "target")]
+        all: bool,
         /// How it is ordered.
         #[command(flatten)]
         how: OrderOptions,
@@ -174,7 +182,7 @@ impl ClientCommand {
     pub(super) fn has_bare_name(&self) -> bool {
         match self {
             ClientCommand::Stop { target, .. } | ClientCommand::Start { target, .. } => {
-                matches!(target, Target::Bare(_))
+                matches!(target, Some(Target::Bare(_)))
             }
             ClientCommand::Evict { engine, .. }
             | ClientCommand::Quarantine { engine, .. }
@@ -194,13 +202,15 @@ impl ClientCommand {
         Ok(Some(match self {
             ClientCommand::Status(_) | ClientCommand::Incidents(_) | ClientCommand::Reload { .. } => return Ok(None),
             ClientCommand::Restart { group, tier, .. } => Request::Restart { group, tier: tier.into() },
-            ClientCommand::Stop { target, .. } => match names.target(target)? {
-                Meant::Group(group) => Request::StopGroup(group),
-                Meant::Engine(engine) => Request::StopEngine(engine),
+            ClientCommand::Stop { target, .. } => match target.map(|target| names.target(target)).transpose()? {
+                None => Request::StopGroups,
+                Some(Meant::Group(group)) => Request::StopGroup(group),
+                Some(Meant::Engine(engine)) => Request::StopEngine(engine),
             },
-            ClientCommand::Start { target, .. } => match names.target(target)? {
-                Meant::Group(group) => Request::StartGroup(group),
-                Meant::Engine(engine) => Request::StartEngine(engine),
+            ClientCommand::Start { target, .. } => match target.map(|target| names.target(target)).transpose()? {
+                None => Request::StartGroups,
+                Some(Meant::Group(group)) => Request::StartGroup(group),
+                Some(Meant::Engine(engine)) => Request::StartEngine(engine),
             },
             ClientCommand::Evict { engine, .. } => Request::Evict(names.engine(engine)?),
             ClientCommand::Quarantine { engine, .. } => Request::Quarantine(names.engine(engine)?),

@@ -80,6 +80,8 @@ fn standing(goal: &Awaited, status: &Status) -> One {
             // One that left the configuration has been stopped before.
             _ => One::Reached,
         },
+        Awaited::DriverLetGo if status.driver_let_go => One::Reached,
+        Awaited::DriverLetGo => One::OnItsWay("NVML is still open".to_owned()),
         Awaited::EngineServes { engine, incarnation } => match find(engine, status) {
             Some((group, found)) => engine_serves(group, found, *incarnation),
             None => One::Hopeless(gone(engine)),
@@ -154,6 +156,7 @@ fn reached(goal: &Awaited, status: &Status) -> String {
             format!("{group} serves in generation {generation}")
         }
         Awaited::GroupStopped(group) => format!("{group} is stopped"),
+        Awaited::DriverLetGo => "nothing of mpswarden's uses the driver".to_owned(),
         Awaited::EngineServes { engine, .. } => {
             let incarnation = find(engine, status).map_or(0, |(_, found)| found.incarnation);
             format!("{engine} serves in incarnation {incarnation}")

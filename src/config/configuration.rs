@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::decide::policy::{CleanEnd, IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients};
 use crate::model::{EngineKind, EngineName, External, Fault, GpuUuid, GroupName, Hook, Mode, RestartBy};
 
+use super::discover::Discover;
 use super::problem::{Places, Problem, Problems};
 
 /// The default of `web.listen_addresses`.
@@ -27,7 +28,9 @@ pub struct Configuration {
     pub web: Web,
     /// Commands that are called for events.
     pub hooks: Hooks,
-    /// Groups, in the file's order; at least one.
+    /// Control daemons of others that come and go.
+    pub discover: Discover,
+    /// Groups, in the file's order; at least one, unless daemons of others are looked for.
     pub groups: Vec<GroupConfiguration>,
     /// Where each key stands, for what is checked later.
     pub(super) places: Places,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GroupConfiguration, RunBy};
+use super::discover;
 use super::units::{write_duration, write_size};
 use crate::decide::policy::{
     CleanEnd, IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent,
@@ -28,6 +29,7 @@ impl Configuration {
         for (hook, command) in &self.hooks {
             out.line(hook.as_str(), list(command.iter()));
         }
+        discover::write(&mut out, &self.discover);
         for configuration in &self.groups {
             group(&mut out, configuration);
         }
@@ -36,33 +38,33 @@ impl Configuration {
 }
 
 #[derive(Default)]
-struct Lines(String);
+pub(super) struct Lines(String);
 
 impl Lines {
-    fn header(&mut self, header: &str) {
+    pub(super) fn header(&mut self, header: &str) {
         self.0.push_str(&format!("\n{header}\n"));
     }
 
-    fn line(&mut self, key: &str, value: impl Display) {
+    pub(super) fn line(&mut self, key: &str, value: impl Display) {
         self.0.push_str(&format!("{key} = {value}\n"));
     }
 
-    fn some(&mut self, key: &str, value: Option<impl Display>) {
+    pub(super) fn some(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.line(key, value);
         }
     }
 }
 
-fn text(text: &str) -> Value {
+pub(super) fn text(text: &str) -> Value {
     Value::String(text.to_owned())
 }
 
-fn path(path: &Path) -> Value {
+pub(super) fn path(path: &Path) -> Value {
     Value::String(path.display().to_string())
 }
 
-fn length(length: Duration) -> Value {
+pub(super) fn length(length: Duration) -> Value {
     Value::String(write_duration(length))
 }
 
@@ -70,7 +72,7 @@ fn bytes(bytes: u64) -> Value {
     Value::String(write_size(bytes))
 }
 
-fn list(items: impl Iterator<Item = impl ToString>) -> Value {
+pub(super) fn list(items: impl Iterator<Item = impl ToString>) -> Value {
     Value::Array(items.map(|item| Value::String(item.to_string())).collect())
 }
 

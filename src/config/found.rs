@@ -2,42 +2,32 @@
 
 use std::time::Duration;
 
+use super::discover::FoundEngineSettings;
 use crate::decide::policy::{CleanEnd, EnginePolicy, Origin};
-use crate::model::{
-    ContainerName, Custody, DomainId, EngineAddress, EngineKind, EngineLaunch, EngineName, Found, GpuNamedBy,
-    MetricsPlace, Powers,
-};
+use crate::model::{Custody, DomainId, EngineAddress, EngineLaunch, FoundEngine, GpuNamedBy, MetricsPlace, Powers};
 
-/// How long what is asked of it may take, as by default.
-const HEALTH: Duration = Duration::from_secs(10);
-/// Upper bound for it to be seen as a client: it is one when it is found.
-const START: Duration = Duration::from_secs(600);
 /// Times of what is never done with it.
 const NEVER: Duration = Duration::from_secs(60);
-/// Time without a token after which it would hang, as by default.
-const HANGS: Duration = Duration::from_secs(120);
-/// Time of growth after which it leaks, as by default.
-const LEAKS: Duration = Duration::from_secs(180);
 
 /// What may be done with an engine that was found: it is looked at.
-pub fn policy_of_found(name: &EngineName, container: &ContainerName) -> EnginePolicy {
+pub fn policy_of_found(engine: &FoundEngine, settings: &FoundEngineSettings) -> EnginePolicy {
     EnginePolicy {
-        name: name.clone(),
+        name: engine.name.clone(),
         custody: Custody::Others(Powers::Look),
         origin: Origin::Found,
-        container: container.clone(),
-        address: EngineAddress::from(""),
+        container: engine.container.clone(),
+        address: EngineAddress::from(engine.url.as_str()),
         device_memory_limit: None,
         memory_max: None,
-        start_timeout: START,
+        start_timeout: settings.start_timeout,
         stop_timeout: NEVER,
         drain_timeout: NEVER,
-        hang_after: HANGS,
-        leak_after: LEAKS,
+        hang_after: settings.hang_after,
+        leak_after: settings.leak_after,
         sm_limited: false,
         sm_percentage: None,
-        kind: EngineKind::Other,
-        health_timeout: HEALTH,
+        kind: settings.kind.unwrap_or_default(),
+        health_timeout: settings.health_timeout,
         probe_request: false,
         probe: false,
         on_clean_end: CleanEnd::Restart,
@@ -46,25 +36,28 @@ pub fn policy_of_found(name: &EngineName, container: &ContainerName) -> EnginePo
 }
 
 /// Where it was found. Nothing starts it.
-pub fn launch_of_found(domain: &DomainId, name: &EngineName, found: &Found) -> EngineLaunch {
+pub fn launch_of_found(domain: &DomainId, engine: &FoundEngine, settings: &FoundEngineSettings) -> EngineLaunch {
     EngineLaunch {
-        member: domain.member(name),
+        member: domain.member(&engine.name),
         command: Vec::new(),
         user: None,
         working_directory: None,
         environment: Default::default(),
         environment_file: None,
-        kind: EngineKind::Other,
-        url: String::new(),
-        health_path: String::new(),
-        health_timeout: HEALTH,
-        metrics: MetricsPlace::Nowhere,
+        kind: settings.kind.unwrap_or_default(),
+        url: engine.url.clone(),
+        health_path: settings.health_path.clone(),
+        health_timeout: settings.health_timeout,
+        metrics: match engine.url.is_empty() {
+            true => MetricsPlace::Nowhere,
+            false => MetricsPlace::Under(settings.metrics_path.clone()),
+        },
         gpu_named_by: GpuNamedBy::Uuid,
         sm_percentage: None,
         device_memory_limit: None,
         probe: false,
         memory_max: None,
-        found: Some(found.clone()),
+        found: Some(engine.found.clone()),
         external: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::decide::policy::{
@@ -15,18 +16,24 @@ use super::configuration::{
     Configuration, DEFAULT_LISTEN, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, Hooks,
     MpsConfiguration, RunBy, Web,
 };
+use super::discover::discover;
 use super::external;
 use super::guess::{fixes_its_memory, guess_kind};
 use super::problem::{Problem, Problems};
 use super::reader::{Document, Reading, Section, wrong};
 use super::values::{self, count, duration, integer, number, path, program, some_duration, text, word};
 
-const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("observe", Mode::Observe)];
+pub(super) const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("observe", Mode::Observe)];
 
 const CLEAN_ENDS: [(&str, CleanEnd); 2] = [("restart", CleanEnd::Restart), ("stop", CleanEnd::Stop)];
 const STARTS: [(&str, StartOrder); 3] =
     [("sequential", StartOrder::Sequential), ("parallel", StartOrder::Parallel), ("staggered", StartOrder::Staggered)];
 
+/// The engines that are known, by the word that the file has for each.
+pub(super) static KINDS: LazyLock<Vec<(&str, EngineKind)>> =
+    LazyLock::new(|| EngineKind::ALL.iter().map(|kind| (kind.as_str(), *kind)).collect());
+/// The control daemon's program where the configuration names no other.
+pub const MPS_CONTROL: &str = "nvidia-cuda-mps-control";
 /// NVML where the configuration names no other.
 pub const DEFAULT_NVML_LIBRARY: &str = "libnvidia-ml.so.1";
 /// Where a control daemon has its sockets unless it was told otherwise.
@@ -77,7 +84,8 @@ pub fn known_keys() -> BTreeSet<String> {
 fn whole(root: Section) -> Configuration {
     let state_directory = root.optional("state_directory", path).unwrap_or_else(|| "/var/lib/mpswarden".into());
     let groups: Vec<_> = root.tables("group").into_iter().map(|section| group(section, &state_directory)).collect();
-    if groups.is_empty() && !root.has("group") {
+    let discover = discover(root.table("discover"));
+    if groups.is_empty() && !root.has("group") && discover.pipe_directories.is_empty() {
         root.missing("no [[group]]", "a group is one GPU, one control daemon and its engines");
     }
     let configuration = Configuration {
@@ -86,6 +94,7 @@ fn whole(root: Section) -> Configuration {
         state_directory,
         web: web(root.table("web")),
         hooks: hooks(root.table("hooks")),
+        discover,
         groups,
         places: Default::default(),
     };
@@ -169,7 +178,7 @@ fn mps(mps: Section, group: &str) -> MpsConfiguration {
     let [pipe, log] = [usual("/run/mpswarden", PIPE_OF_OTHERS), usual("/var/log/mpswarden", LOGS_OF_OTHERS)];
     let configuration = MpsConfiguration {
         run_by,
-        binary: mps.optional("binary", program).unwrap_or_else(|| "nvidia-cuda-mps-control".into()),
+        binary: mps.optional("binary", program).unwrap_or_else(|| MPS_CONTROL.into()),
         pipe_directory: mps.optional("pipe_directory", path).unwrap_or(pipe),
         log_directory: mps.optional("log_directory", path).unwrap_or(log),
         restart_by: restart_of_the_daemon(&mps, run_by),
@@ -245,7 +254,7 @@ fn overlap(overlap: Section, baselines: Vec<Baseline>) -> (OverlapPolicy, Option
 }
 
 /// Memory is read once a second: less time has too few readings.
-fn leak_after(value: &toml::de::DeValue<'_>) -> Reading<Duration> {
+pub(super) fn leak_after(value: &toml::de::DeValue<'_>) -> Reading<Duration> {
     match duration(value)? {
         length if length >= SHORTEST_LEAK => Ok(length),
         _ => wrong("is too short to be judged", "at least 20s"),
@@ -313,11 +322,10 @@ fn backoff(backoff: Section) -> Backoff {
 fn engine(engine: Section) -> (EngineConfiguration, Vec<Baseline>) {
     let percentage = |value: &_| number(value, "over 0, at most 100", |number| number > 0.0 && number <= 100.0);
     let url_hint = "url = \"http://127.0.0.1:8001\", where its /health answers";
-    let kinds: Vec<_> = EngineKind::ALL.iter().map(|kind| (kind.as_str(), *kind)).collect();
     let name = engine.required("name", "name = \"qwen-a\"", values::name).unwrap_or_default().into();
     let external = external::external(&engine);
     let command = command(&engine);
-    let kind = engine.optional("kind", |value| word(value, &kinds)).unwrap_or_else(|| guess_kind(&command));
+    let kind = engine.optional("kind", |value| word(value, &KINDS)).unwrap_or_else(|| guess_kind(&command));
     let mut environment = engine.map("environment", variable);
     let says_index = environment.remove(VISIBLE).is_some();
     if engine.has("metrics_url") {

@@ -4,6 +4,8 @@ mod baselines;
 mod changes;
 mod check;
 mod configuration;
+mod daemons;
+mod discover;
 mod effective;
 mod external;
 mod found;
@@ -28,9 +30,11 @@ pub use configuration::{
     Configuration, DEFAULT_LISTEN, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, Hooks, MetricsUrl,
     MpsConfiguration, RunBy, Web,
 };
+pub use daemons::{FoundDaemon, group_of, named};
+pub use discover::{DirectoryPattern, Discover, EACH_PART, FoundEngineSettings};
 pub use found::{launch_of_found, policy_of_found};
 pub use guess::guess_kind;
-pub use keys::{DEFAULT_NVML_LIBRARY, LOGS_OF_OTHERS, known_keys, parse};
+pub use keys::{DEFAULT_NVML_LIBRARY, LOGS_OF_OTHERS, MPS_CONTROL, known_keys, parse};
 pub use load::{Examined, examine, load, load_for_study};
 pub use problem::{Place, Problem, Problems, Weight};
 pub use resolve::Resolved;

@@ -56,7 +56,10 @@ impl Configuration {
                 absent.insert(group.name.clone(), Problems { file: self.places.file.clone(), list });
             }
             let shared = used.insert(gpu.uuid.clone(), gpu.clone()).is_some();
-            problems.extend(self.compute_mode(&path, &gpu, shared));
+            // Where others run the daemon the mode is their matter, and it runs.
+            if group.mps.run_by == RunBy::Us {
+                problems.extend(self.compute_mode(&path, &gpu, shared));
+            }
             problems.extend(self.limits(&path, group, &gpu));
             groups.push(group_policy(group, &gpu, driver));
             let launch = GroupLaunch { outputs: self.outputs_directory(group), ..group_launch(group, &gpu) };

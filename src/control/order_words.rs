@@ -17,6 +17,9 @@ struct OrderWords {
     group: Option<GroupName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     engine: Option<EngineName>,
+    /// Every group, of `stop` and `start`; for them a missing `group` alone says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    all: bool,
     /// How far a `restart` goes; left out: `clients`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tier: Option<Tier>,
@@ -30,7 +33,15 @@ struct OrderWords {
 
 impl OrderWords {
     fn new(verb: Verb, group: Option<&GroupName>) -> OrderWords {
-        OrderWords { verb, group: group.cloned(), engine: None, tier: None, lasts_seconds: None, reason: None }
+        OrderWords {
+            verb,
+            group: group.cloned(),
+            engine: None,
+            all: false,
+            tier: None,
+            lasts_seconds: None,
+            reason: None,
+        }
     }
 
     fn of_engine(verb: Verb, key: &EngineKey) -> OrderWords {
@@ -46,6 +57,8 @@ impl OrderWords {
             }
             Request::StopGroup(group) => OrderWords::new(Verb::Stop, Some(group)),
             Request::StartGroup(group) => OrderWords::new(Verb::Start, Some(group)),
+            Request::StopGroups => OrderWords { all: true, ..OrderWords::new(Verb::Stop, None) },
+            Request::StartGroups => OrderWords { all: true, ..OrderWords::new(Verb::Start, None) },
             Request::StopEngine(key) => OrderWords::of_engine(Verb::Stop, key),
             Request::StartEngine(key) => OrderWords::of_engine(Verb::Start, key),
             Request::Evict(key) => OrderWords::of_engine(Verb::Evict, key),
@@ -61,7 +74,15 @@ impl OrderWords {
     }
 
     fn request(self) -> Result<Request, String> {
-        let OrderWords { verb, group, engine, tier, lasts_seconds, reason } = self;
+        let OrderWords { verb, group, engine, all, tier, lasts_seconds, reason } = self;
+        if all {
+            return match (verb, group, engine) {
+                (Verb::Stop, None, None) => Ok(Request::StopGroups),
+                (Verb::Start, None, None) => Ok(Request::StartGroups),
+                (Verb::Stop | Verb::Start, ..) => Err("`all` and a `group` exclude each other".to_owned()),
+                _ => Err("`all` is of `stop` and `start` alone".to_owned()),
+            };
+        }
         if verb == Verb::Hold {
             let lasts = lasts_seconds.map(Duration::try_from_secs_f64).transpose();
             let lasts = lasts.map_err(|error| format!("`lasts_seconds`: {error}"))?;
@@ -70,7 +91,8 @@ impl OrderWords {
         if verb == Verb::Resume {
             return Ok(Request::Resume { group });
         }
-        let group = group.ok_or("the order names no `group`; mpswarden itself is stopped by SIGTERM")?;
+        let group =
+            group.ok_or("the order names no `group`, and not `all` of them; mpswarden itself is stopped by SIGTERM")?;
         let key = engine.map(|engine| EngineKey { group: group.clone(), engine });
         Ok(match (verb, key) {
             (Verb::Restart, None) => Request::Restart { group, tier: tier.unwrap_or(Tier::Clients) },

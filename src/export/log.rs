@@ -108,6 +108,7 @@ pub fn level(event: &Event) -> Level {
         | What::SourceUp { .. }
         | What::Stopped
         | What::WorkDone
+        | What::DriverLetGo
         | What::Ordered { .. }
         | What::HoldEnded { .. }
         | What::Reloaded { .. }

@@ -50,6 +50,7 @@ pub fn word(event: &Event) -> &'static str {
         What::ActionFailed { .. } => "action_failed",
         What::Stopped => "stopped",
         What::WorkDone => "work_done",
+        What::DriverLetGo => "driver_let_go",
         What::Ordered { .. } => "ordered",
         What::HoldBegan { .. } => "hold",
         What::HoldEnded { .. } => "hold_over",
@@ -181,6 +182,10 @@ fn words(event: &Event, time_of_day: Option<TimeOfDay>) -> String {
         What::SourceUp { source } => format!("{} answers again", source_words(source)),
         What::ActionFailed { action, why } => format!("{action} failed: {why}"),
         What::Stopped => "stopped in order".to_owned(),
+        What::DriverLetGo => {
+            "every group is stopped and NVML is closed: nothing of mpswarden's uses the driver until a group is started"
+                .to_owned()
+        }
         What::WorkDone => "every engine ended in order, as on_clean_end says: mpswarden ends too".to_owned(),
         What::Ordered { order: Verb::End, detail } => format!("told to stop: {detail}"),
         What::Ordered { order, detail } => format!("an operator's {order}: {detail}"),

@@ -71,5 +71,5 @@ pub(super) fn group(name: &str) -> GroupStatus {
 
 /// These groups, and nothing else.
 pub(super) fn status(groups: Vec<GroupStatus>) -> Status {
-    Status { at: Moment::ZERO, ready: true, groups, gpus: Vec::new(), sources: Vec::new() }
+    Status { at: Moment::ZERO, ready: true, groups, gpus: Vec::new(), sources: Vec::new(), driver_let_go: false }
 }

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod containers;
 pub mod control;
 pub mod daemon_holder;
+pub mod daemon_told;
 pub mod engine_metrics;
 pub mod engines;
 pub mod environ;

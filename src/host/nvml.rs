@@ -71,16 +71,24 @@ impl Driver {
         }
     }
 
-    /// Every GPU that can be read, by index. One that can't, or that hangs the driver for so long, is left out and
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        self.session.opened().is_some()
+    }
+
+    /// Closes it until the next reading, and waits until nobody uses it any more, for so long at most. Whether that is
+    /// so. May block.
+    pub fn let_go(&self, within: Duration) -> bool {
+        self.gpm.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.session.let_go();
+        self.session.is_dropped(within)
+    }
+
+    /// Every GPU that can be read, by index; none while it is closed. One that can't, or that hangs the driver for so long, is left out and
     /// logged: the others work on. A thread that hangs in the driver is left behind.
     pub fn identities_within(&self, within: Duration) -> Vec<GpuIdentity> {
-        let nvml = match self.session.nvml() {
-            Ok(nvml) => nvml,
-            Err(error) => {
-                tracing::warn!(%error, "NVML cannot be opened");
-                return Vec::new();
-            }
-        };
+        // Not opened for this: who let go of the driver, or waits for a reset, must not be undone.
+        let Some(nvml) = self.session.opened() else { return Vec::new() };
         let count = nvml.device_count().unwrap_or_else(|error| {
             tracing::warn!(%error, "NVML cannot count the GPUs");
             0

@@ -47,10 +47,7 @@ impl Session {
         if let Some(nvml) = &open.nvml {
             return Ok(nvml.clone());
         }
-        let waits_until = Instant::now() + DROPPED;
-        while open.before.strong_count() > 0 && Instant::now() < waits_until {
-            thread::sleep(LOOK);
-        }
+        open.await_dropped(DROPPED);
         let init = Nvml::builder().lib_path(self.library.as_ref()).init();
         let nvml = Arc::new(init.map_err(|error| open_error(&self.library, error))?);
         *open = Open { nvml: Some(nvml.clone()), since: Instant::now(), before: Weak::new() };
@@ -72,6 +69,16 @@ impl Session {
         self.lock().close();
     }
 
+    /// Whether nobody uses it, once it was closed and so much time has passed at most. May block.
+    pub(super) fn is_dropped(&self, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        // The lock is not held meanwhile: those who read are to see that it is closed.
+        while self.lock().is_used() && Instant::now() < until {
+            thread::sleep(LOOK);
+        }
+        !self.lock().is_used()
+    }
+
     /// Closes it, unless it was opened a moment ago.
     pub(super) fn renew(&self) -> bool {
         let mut open = self.lock();
@@ -89,6 +96,18 @@ impl Session {
 }
 
 impl Open {
+    fn is_used(&self) -> bool {
+        self.nvml.is_some() || self.before.strong_count() > 0
+    }
+
+    /// Waits until nobody uses the one that was closed, for so long at most.
+    fn await_dropped(&self, within: Duration) {
+        let until = Instant::now() + within;
+        while self.before.strong_count() > 0 && Instant::now() < until {
+            thread::sleep(LOOK);
+        }
+    }
+
     fn close(&mut self) {
         if let Some(nvml) = self.nvml.take() {
             self.before = Arc::downgrade(&nvml);

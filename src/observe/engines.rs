@@ -13,26 +13,48 @@ use super::reports::Reports;
 use crate::host::clock;
 use crate::host::engine_metrics::{self, MetricsError};
 use crate::host::http::{GetError, OurPort, Peer};
-use crate::model::{Blindness, EngineKind, EngineLaunch, EngineLoad, Health, Member, Observation, Outcome, Traffic};
+use crate::model::{
+    Blindness, EngineKind, EngineLaunch, EngineLoad, Health, Member, MetricsPlace, Observation, Outcome, Traffic,
+};
 
 /// Most bytes of a health endpoint's body that are read.
 const HEALTH_BODY: usize = 64 * 1024;
 
 /// Where an engine answers.
 pub(super) struct Endpoint {
+    asked: AskedAt,
     health: Page,
     /// Page of metrics, on a connection of its own: metrics that hang must not delay health. `None`: it has none.
     metrics: Option<Page>,
     /// Where it is asked for a token.
     inference: Server,
-    /// Upper bound for its health and for its metrics.
-    timeout: Duration,
-    kind: EngineKind,
     /// Where others reach it; or why their connections can't be seen.
     pub door: Result<Door, String>,
     seen: RefCell<Seen>,
     /// What its running incarnation works on.
     pub requests: RefCell<Requests>,
+}
+
+/// Where and how an engine is asked, as its launch says.
+#[derive(PartialEq)]
+struct AskedAt {
+    url: String,
+    health_path: String,
+    metrics: MetricsPlace,
+    timeout: Duration,
+    kind: EngineKind,
+}
+
+impl AskedAt {
+    fn of(engine: &EngineLaunch) -> AskedAt {
+        AskedAt {
+            url: engine.url.clone(),
+            health_path: engine.health_path.clone(),
+            metrics: engine.metrics.clone(),
+            timeout: engine.health_timeout,
+            kind: engine.kind,
+        }
+    }
 }
 
 /// What it said of itself that matters for asking it.
@@ -67,15 +89,19 @@ impl Endpoint {
     pub(super) fn of(engine: &EngineLaunch) -> Self {
         let page = |url: &str, path: &str| Page { path: path.to_owned(), server: Server::at(url) };
         Endpoint {
+            asked: AskedAt::of(engine),
             health: page(&engine.url, &engine.health_path),
             metrics: engine.metrics_at().map(|(url, path)| page(url, path)),
             inference: Server::at(&engine.url),
-            timeout: engine.health_timeout,
-            kind: engine.kind,
             door: Door::of(&engine.url),
             seen: RefCell::default(),
             requests: RefCell::default(),
         }
+    }
+
+    /// Whether an engine that is launched so is asked here, and so.
+    pub(super) fn is_of(&self, engine: &EngineLaunch) -> bool {
+        self.asked == AskedAt::of(engine)
     }
 
     /// Local ports of the connections that these looks hold or open: they are no requests.
@@ -95,8 +121,8 @@ impl Endpoint {
 
     /// Kind of the engine by its configuration, else by its metrics.
     fn kind(&self) -> EngineKind {
-        if self.kind != EngineKind::Other {
-            return self.kind;
+        if self.asked.kind != EngineKind::Other {
+            return self.asked.kind;
         }
         self.seen.borrow().kind.unwrap_or_default()
     }
@@ -109,7 +135,7 @@ pub(super) async fn look_health(
     reports: Reports,
 ) -> Result<(), Blindness> {
     let Page { path, server } = &endpoint.health;
-    let health = match server.peer.lock().await.get(path, bound.min(endpoint.timeout), HEALTH_BODY).await {
+    let health = match server.peer.lock().await.get(path, bound.min(endpoint.asked.timeout), HEALTH_BODY).await {
         Ok(response) if response.status == 200 => Health::Ok,
         Ok(response) => Health::Status(response.status),
         Err(GetError::Refused { .. }) => Health::Refused,
@@ -131,7 +157,7 @@ pub(super) async fn look_load(
     let load = match &endpoint.metrics {
         Some(Page { path, server }) => {
             let mut peer = server.peer.lock().await;
-            let read = engine_metrics::read(&mut peer, path, bound.min(endpoint.timeout)).await;
+            let read = engine_metrics::read(&mut peer, path, bound.min(endpoint.asked.timeout)).await;
             read.map_err(|error| unread(&error))?
         }
         None => EngineLoad { no_metrics: Some("metrics_url = \"none\"".to_owned()), ..EngineLoad::default() },

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::host::owners::{Owners, ProcessOwner};
-use crate::model::{ContainerName, DomainId, EngineName, Found, Moment};
+use crate::host::sockets::answers_at;
+use crate::model::{DomainId, EngineName, Found, FoundEngine, Moment, ProcessId};
 
 /// Time for which one whose process failed keeps its name and its place: whoever runs it may start it again.
 const KEPT_FOR: Duration = Duration::from_secs(300);
@@ -15,15 +16,10 @@ const IDLE_FOR: Duration = Duration::from_secs(60);
 /// Engines of one daemon that are told apart; further clients are unknown ones.
 const MOST: usize = 256;
 
-/// An engine that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundEngine {
-    /// Name of the engine here.
-    pub name: EngineName,
-    /// Place of its processes.
-    pub found: Found,
-    /// What those who run it call it.
-    pub container: ContainerName,
+/// An engine that was found, and what is known of it here.
+#[derive(Clone, Debug)]
+struct Known {
+    engine: FoundEngine,
     label: String,
     clients: BTreeSet<u32>,
     /// Time since which it has had no client.
@@ -36,18 +32,28 @@ pub struct FoundEngine {
 #[derive(Debug, Default)]
 pub struct FoundEngines {
     owners: Owners,
-    of: BTreeMap<DomainId, Vec<FoundEngine>>,
+    /// The port where each answers, where one is known.
+    port: Option<u16>,
+    of: BTreeMap<DomainId, Vec<Known>>,
 }
 
 impl FoundEngines {
     /// None yet, to be looked up there.
     pub fn by(owners: Owners) -> Self {
-        FoundEngines { owners, of: BTreeMap::new() }
+        FoundEngines { owners, port: None, of: BTreeMap::new() }
+    }
+
+    /// Looks for the engines' addresses at this port from now on; what was found at another one is forgotten.
+    pub fn answer_at(&mut self, port: Option<u16>) {
+        if self.port != port {
+            self.port = port;
+            self.of.values_mut().flatten().for_each(|known| known.engine.url.clear());
+        }
     }
 
     /// The engines of one daemon.
-    pub fn engines(&self, domain: &DomainId) -> &[FoundEngine] {
-        self.of.get(domain).map_or(&[], Vec::as_slice)
+    pub fn engines(&self, domain: &DomainId) -> impl Iterator<Item = &FoundEngine> {
+        self.of.get(domain).into_iter().flatten().map(|known| &known.engine)
     }
 
     /// Forgets the daemons that are not named.
@@ -67,6 +73,24 @@ impl FoundEngines {
         for engine in self.of.entry(domain.clone()).or_default() {
             engine.idle = engine.clients.is_empty().then(|| engine.idle.unwrap_or(now));
         }
+        changed | self.find_addresses(domain)
+    }
+
+    /// Looks where the engines answer of which that is not known: they may have begun to. Whether there is one.
+    fn find_addresses(&mut self, domain: &DomainId) -> bool {
+        let (Some(port), Some(engines)) = (self.port, self.of.get_mut(domain)) else { return false };
+        let mut changed = false;
+        for known in engines.iter_mut().filter(|known| known.engine.url.is_empty() && known.gone.is_none()) {
+            let main = known.engine.found.main;
+            let others = self.owners.members(&known.engine.found.bounds).unwrap_or_default();
+            let others = others.into_iter().map(|stat| stat.id).filter(|id| *id != main);
+            let processes: Vec<ProcessId> = std::iter::once(main).chain(others).collect();
+            // Where it can't be seen it is as one whose address is not known.
+            if let Ok(Some(address)) = answers_at(&processes, port) {
+                known.engine.url = format!("http://{address}");
+                changed = true;
+            }
+        }
         changed
     }
 
@@ -78,7 +102,7 @@ impl FoundEngines {
         }
         // One that can't be looked up is asked for again with the next list.
         let Ok(Some(owner)) = self.owners.of(pid) else { return false };
-        let is_it = |engine: &&mut FoundEngine| engine.gone.is_none() && engine.found.bounds == owner.bounds;
+        let is_it = |known: &&mut Known| known.gone.is_none() && known.engine.found.bounds == owner.bounds;
         if let Some(known) = engines.iter_mut().find(is_it) {
             known.clients.insert(pid);
             known.idle = None;
@@ -89,23 +113,18 @@ impl FoundEngines {
         let engines = self.of.entry(domain.clone()).or_default();
         let again = engines.iter_mut().find(|engine| engine.gone.is_some() && engine.label == owner.label);
         if let Some(again) = again {
-            (again.found, again.container, again.gone, again.idle) = (found, owner.container, None, None);
-            again.clients = BTreeSet::from([pid]);
+            let name = again.engine.name.clone();
+            again.engine = FoundEngine { name, found, container: owner.container, url: String::new() };
+            (again.gone, again.idle, again.clients) = (None, None, BTreeSet::from([pid]));
             return true;
         }
         if engines.len() >= MOST {
             return false;
         }
         let name = free_name(&owner.label, engines);
-        engines.push(FoundEngine {
-            name,
-            found,
-            container: owner.container,
-            label: owner.label,
-            clients: BTreeSet::from([pid]),
-            idle: None,
-            gone: None,
-        });
+        let engine = FoundEngine { name, found, container: owner.container, url: String::new() };
+        let clients = BTreeSet::from([pid]);
+        engines.push(Known { engine, label: owner.label, clients, idle: None, gone: None });
         true
     }
 
@@ -118,12 +137,13 @@ impl FoundEngines {
 
     /// An engine was removed, or left in order: it is forgotten, and its name is free.
     pub fn removed(&mut self, domain: &DomainId, engine: &EngineName) {
-        self.of.entry(domain.clone()).or_default().retain(|known| known.name != *engine);
+        self.of.entry(domain.clone()).or_default().retain(|known| known.engine.name != *engine);
     }
 
     /// The main process of an engine ended, and not in order.
     pub fn failed(&mut self, domain: &DomainId, engine: &EngineName, now: Moment) {
-        for known in self.of.entry(domain.clone()).or_default().iter_mut().filter(|known| known.name == *engine) {
+        for known in self.of.entry(domain.clone()).or_default().iter_mut().filter(|known| known.engine.name == *engine)
+        {
             known.gone = known.gone.or(Some(now));
         }
     }
@@ -141,15 +161,15 @@ impl FoundEngines {
     }
 
     /// The oldest process of a tree.
-    fn main_of(&self, owner: &ProcessOwner) -> Option<crate::model::ProcessId> {
+    fn main_of(&self, owner: &ProcessOwner) -> Option<ProcessId> {
         let members = self.owners.members(&owner.bounds).ok()?;
         members.into_iter().map(|stat| stat.id).min_by_key(|id| (id.started_at, id.pid))
     }
 }
 
 /// The label itself, else with the least number behind it that no engine has.
-fn free_name(label: &str, engines: &[FoundEngine]) -> EngineName {
-    let taken: BTreeSet<&str> = engines.iter().map(|engine| engine.name.as_str()).collect();
+fn free_name(label: &str, engines: &[Known]) -> EngineName {
+    let taken: BTreeSet<&str> = engines.iter().map(|known| known.engine.name.as_str()).collect();
     let mut numbered = (2..).map(|number| format!("{label}-{number}"));
     let name = std::iter::once(label.to_owned()).chain(&mut numbered).find(|name| !taken.contains(name.as_str()));
     name.unwrap_or_else(|| label.to_owned()).into()
@@ -199,7 +219,11 @@ mod tests {
     }
 
     fn names(found: &FoundEngines) -> Vec<String> {
-        found.engines(&domain()).iter().map(|engine| engine.name.to_string()).collect()
+        found.engines(&domain()).map(|engine| engine.name.to_string()).collect()
+    }
+
+    fn main_pid(found: &FoundEngines) -> u32 {
+        found.engines(&domain()).next().unwrap().found.main.pid
     }
 
     #[test]
@@ -210,7 +234,7 @@ mod tests {
         assert!(found.clients(&domain(), &[11], at(0)));
         assert!(!found.clients(&domain(), &[10, 11], at(1)));
         assert_eq!(names(&found), ["no-such-vllm"]);
-        assert_eq!(found.engines(&domain())[0].found.main.pid, 10);
+        assert_eq!(main_pid(&found), 10);
     }
 
     #[test]
@@ -236,7 +260,7 @@ mod tests {
         assert!(!found.forget_old(at(200)));
         proc.starts(40, "/");
         assert!(found.client(&domain(), 40));
-        assert_eq!((names(&found), found.engines(&domain())[0].found.main.pid), (vec!["python3".to_owned()], 40));
+        assert_eq!((names(&found), main_pid(&found)), (vec!["python3".to_owned()], 40));
         found.failed(&domain(), &"python3".into(), at(300));
         assert!(found.forget_old(at(600)));
         assert!(names(&found).is_empty());
@@ -262,7 +286,7 @@ mod tests {
         let crowd: Vec<u32> = (1000..1300).collect();
         crowd.iter().for_each(|pid| proc.starts(*pid, "/"));
         found.clients(&domain(), &crowd, at(1));
-        assert_eq!(found.engines(&domain()).len(), MOST);
+        assert_eq!(found.engines(&domain()).count(), MOST);
         assert_eq!(names(&found).iter().collect::<BTreeSet<_>>().len(), MOST, "each has a name of its own");
     }
 }

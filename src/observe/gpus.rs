@@ -77,6 +77,9 @@ pub trait Gpus: Send + Sync + 'static {
     /// Calls `seen` with the number of each Xid, and with `None` now and then, until it breaks
     /// (`Ok`) or the source fails (`Err`).
     fn follow_xids(&self, gpu: &GpuUuid, seen: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), Unread>;
+
+    /// Lets go of the driver until the next reading, within so much time. Whether nobody uses it any more.
+    fn close(&self, within: Duration) -> bool;
 }
 
 impl Gpus for Driver {
@@ -86,6 +89,10 @@ impl Gpus for Driver {
 
     fn follow_xids(&self, gpu: &GpuUuid, seen: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), Unread> {
         Driver::follow_xids(self, gpu, seen).map_err(Unread::from)
+    }
+
+    fn close(&self, within: Duration) -> bool {
+        self.let_go(within)
     }
 }
 
@@ -228,6 +235,10 @@ mod tests {
             assert!(seen(None).is_continue());
             while seen(Some(31)).is_continue() {}
             Ok(())
+        }
+
+        fn close(&self, _: Duration) -> bool {
+            true
         }
     }
 

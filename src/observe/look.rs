@@ -104,7 +104,12 @@ impl Observers {
             }
         }
         for engine in launches.iter().flat_map(|launch| &launch.engines).filter(|engine| !engine.url.is_empty()) {
-            let later = rolls.contains(&engine.member.key()) && self.endpoints.contains_key(&engine.member);
+            let (known, rolls) = (self.endpoints.get(&engine.member), rolls.contains(&engine.member.key()));
+            // What is known of one that runs on and answers where it did stays: the requests that it works on, its fence.
+            if !rolls && known.is_some_and(|known| known.is_of(engine)) {
+                continue;
+            }
+            let later = rolls && known.is_some();
             let endpoints = if later { &mut self.next_endpoints } else { &mut self.endpoints };
             endpoints.insert(engine.member.clone(), Rc::new(Endpoint::of(engine)));
         }
@@ -125,6 +130,21 @@ impl Observers {
         if let Some(endpoint) = self.endpoints.get(engine) {
             endpoint.requests.take();
         }
+    }
+
+    /// Lets go of the driver until the next reading of a GPU, by `deadline` at the latest. Must be called within a tokio
+    /// `LocalSet` (or local runtime).
+    pub fn let_go_of_driver(&self, id: ActionId, deadline: Moment) {
+        let (reports, driver) = (self.reports.clone(), self.driver.clone());
+        let within = deadline.since(clock::now());
+        tokio::task::spawn_local(async move {
+            let closed = tokio::task::spawn_blocking(move || driver.close(within)).await;
+            let outcome = match closed {
+                Ok(true) => Outcome::Done,
+                _ => Outcome::Failed { why: "NVML does not close: a call of it hangs in the driver".to_owned() },
+            };
+            reports.finished(id, outcome);
+        });
     }
 
     /// Waits for an engine's last request, until `deadline` at the latest. Must be called within a tokio `LocalSet` (or

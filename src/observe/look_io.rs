@@ -1,6 +1,55 @@
-//! The I/O of looks as a test sets it.
+//! The I/O and the driver of looks as a test sets them.
 
 use super::*;
+
+/// A driver that hangs until it is released; it counts its readings.
+#[derive(Default)]
+pub(super) struct FakeDriver {
+    pub hangs: Mutex<bool>,
+    pub goes_on: Condvar,
+    pub readings: AtomicU32,
+    pub fails: bool,
+}
+
+impl FakeDriver {
+    pub(super) fn hanging() -> Arc<Self> {
+        Arc::new(FakeDriver { hangs: Mutex::new(true), ..FakeDriver::default() })
+    }
+
+    pub(super) fn let_go(&self) {
+        *self.hangs.lock().unwrap() = false;
+        self.goes_on.notify_all();
+    }
+}
+
+impl Gpus for FakeDriver {
+    fn read(&self, _: &GpuUuid) -> Result<GpuReading, Unread> {
+        self.readings.fetch_add(1, Ordering::SeqCst);
+        let hangs = self.hangs.lock().unwrap();
+        let _hangs = self.goes_on.wait_while(hangs, |hangs| *hangs).unwrap();
+        if self.fails { Err(Unread::Lost("the GPU is lost".into())) } else { Ok(reading()) }
+    }
+
+    fn follow_xids(&self, _: &GpuUuid, _: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), Unread> {
+        Ok(())
+    }
+
+    fn close(&self, _: Duration) -> bool {
+        true
+    }
+}
+
+pub(super) fn reading() -> GpuReading {
+    GpuReading {
+        activity: None,
+        memory_used: Some(1),
+        memory_total: Some(2),
+        busy: None,
+        compute: Some(Vec::new()),
+        mps: Some(Vec::new()),
+        recovery_action: None,
+    }
+}
 
 /// Answers each command from a table; one that is not in it is never answered.
 #[derive(Default)]

@@ -28,52 +28,7 @@ const SHORT: Duration = Duration::from_millis(30);
 #[path = "look_io.rs"]
 mod look_io;
 
-use look_io::FakeIo;
-
-/// A driver that hangs until it is released; it counts its readings.
-#[derive(Default)]
-struct FakeDriver {
-    hangs: Mutex<bool>,
-    goes_on: Condvar,
-    readings: AtomicU32,
-    fails: bool,
-}
-
-impl FakeDriver {
-    fn hanging() -> Arc<Self> {
-        Arc::new(FakeDriver { hangs: Mutex::new(true), ..FakeDriver::default() })
-    }
-
-    fn let_go(&self) {
-        *self.hangs.lock().unwrap() = false;
-        self.goes_on.notify_all();
-    }
-}
-
-impl Gpus for FakeDriver {
-    fn read(&self, _: &GpuUuid) -> Result<GpuReading, Unread> {
-        self.readings.fetch_add(1, Ordering::SeqCst);
-        let hangs = self.hangs.lock().unwrap();
-        let _hangs = self.goes_on.wait_while(hangs, |hangs| *hangs).unwrap();
-        if self.fails { Err(Unread::Lost("the GPU is lost".into())) } else { Ok(reading()) }
-    }
-
-    fn follow_xids(&self, _: &GpuUuid, _: &mut dyn FnMut(Option<u32>) -> ControlFlow<()>) -> Result<(), Unread> {
-        Ok(())
-    }
-}
-
-fn reading() -> GpuReading {
-    GpuReading {
-        activity: None,
-        memory_used: Some(1),
-        memory_total: Some(2),
-        busy: None,
-        compute: Some(Vec::new()),
-        mps: Some(Vec::new()),
-        recovery_action: None,
-    }
-}
+use look_io::{FakeDriver, FakeIo, reading};
 
 const OVERWRITTEN: ProcessId = ProcessId { pid: 9, started_at: 8 };
 

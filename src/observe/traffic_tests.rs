@@ -15,6 +15,7 @@ fn open(cookie: u64, received: u64, acknowledged: u64, since_received: u64, sinc
         local: address("127.0.0.1:8000"),
         remote: SocketAddr::new("10.0.0.9".parse().unwrap(), 40_000 + cookie as u16),
         cookie,
+        inode: 0,
         unacknowledged: 0,
         acknowledged,
         packets: (acknowledged / 200) as u32,

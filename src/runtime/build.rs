@@ -87,7 +87,8 @@ pub(super) fn build(
     let (news_sender, news) = unbounded_channel();
     let hooks = Callers::start(configuration.hooks.clone(), &configuration.state_directory, news_sender.clone())
         .map_err(|error| Refusal::io("start a thread for hooks", &error))?;
-    let (hooks, seed, discovery) = (Arc::new(hooks), policy.seed, Discovery::new(&policy, &launches));
+    let (hooks, seed) = (Arc::new(hooks), policy.seed);
+    let discovery = Discovery::new(&policy, &launches, &configuration.discover.engine);
     let watchdog = Watchdog::new(policy.clone(), memory);
     let (status, statuses) = watch::channel(Arc::new(watchdog.status(clock::now())));
     let gates = Gates::open(&launches, &policy, statuses.clone());
@@ -109,8 +110,7 @@ pub(super) fn build(
     let (control, questions) = control::serve(doors.control, exporter.clone(), in_force.clone())?;
     let Wishes { requests, audience, file, hangup, .. } = wishes;
     let reloader = file.map(|file| {
-        let gpus = policy.gpus;
-        let running = Mutex::new(Running { configuration: configuration.clone(), launches: launches.clone(), gpus });
+        let running = Mutex::new(Running::begun_with(configuration, &launches, policy.gpus));
         Arc::new(Reloader { file, driver, seed, exporter: exporter.clone(), news: news_sender, in_force, running })
     });
     reloader.iter().for_each(|reloader| follow_changes(&hangup, reloader));
@@ -174,10 +174,10 @@ fn keeper(configuration: &Configuration, exporter: &Arc<Exporter>) -> Result<Arc
     keeper.map_err(|error| Refusal::io("start a thread for incidents", &error))
 }
 
-/// Applies a changed configuration, and GPUs that come to be there, as long as the loop runs.
+/// Applies a changed configuration, and GPUs and control daemons of others that come, as long as the loop runs.
 fn follow_changes(hangup: &Arc<Notify>, reloader: &Arc<Reloader>) {
     spawn_local(reload::follow(hangup.clone(), reloader.clone()));
-    spawn_local(reload::look_for_gpus(reloader.clone()));
+    spawn_local(reload::look_for_others(reloader.clone()));
 }
 
 /// Reaps what engines leave behind, as long as the loop runs.

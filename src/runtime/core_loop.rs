@@ -194,13 +194,13 @@ impl CoreLoop {
 
     /// A changed configuration, wholly or not at all.
     fn take_up(&mut self, take_up: TakeUp, progress: &mut Progress) -> Input {
-        let TakeUp { mut change, mut launches, hooks, event, answer } = take_up;
+        let TakeUp { mut change, mut launches, hooks, found, event, answer } = take_up;
         if progress.stopping || answer.is_closed() {
             // Whoever gave up asking goes by what was in force.
             let _ = answer.send(Err("mpswarden is stopping".to_owned()));
             return Input::Woke;
         }
-        self.discovery.take_up(&mut change.policy, &mut launches);
+        self.discovery.take_up(&mut change.policy, &mut launches, found);
         if let Err(why) = self.replace(&launches, &change) {
             let _ = answer.send(Err(why));
             return Input::Woke;
@@ -269,6 +269,10 @@ impl CoreLoop {
             }
             if let Action::Fence { engine, .. } = &action {
                 self.observers.fence(id, engine, deadline);
+                continue;
+            }
+            if matches!(action, Action::LetGoOfDriver) {
+                self.observers.let_go_of_driver(id, deadline);
                 continue;
             }
             if let Action::StartEngine { instance, .. } = &action {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{launch_of_found, policy_of_found};
+use crate::config::{FoundEngineSettings, launch_of_found, policy_of_found};
 use crate::decide::Policy;
 use crate::host::owners::Owners;
 use crate::model::{DomainId, GroupLaunch, Moment, Observation, Owner, Report, ServerLine};
@@ -16,22 +16,33 @@ pub(super) struct Discovery {
     launches: Vec<GroupLaunch>,
     /// Daemons whose clients are looked up: others run them, and the configuration names no engine of theirs.
     domains: BTreeSet<DomainId>,
+    /// What is true of each engine that is found.
+    settings: FoundEngineSettings,
 }
 
 impl Discovery {
     /// Nothing was found yet beside this configuration.
-    pub(super) fn new(policy: &Policy, launches: &[GroupLaunch]) -> Self {
-        let found = FoundEngines::by(Owners::default());
-        let mut discovery =
-            Discovery { found, policy: policy.clone(), launches: launches.to_vec(), domains: BTreeSet::new() };
-        discovery.note_domains();
+    pub(super) fn new(policy: &Policy, launches: &[GroupLaunch], settings: &FoundEngineSettings) -> Self {
+        let mut discovery = Discovery {
+            found: FoundEngines::by(Owners::default()),
+            policy: policy.clone(),
+            launches: launches.to_vec(),
+            domains: BTreeSet::new(),
+            settings: settings.clone(),
+        };
+        discovery.note();
         discovery
     }
 
     /// Takes up a changed configuration, and adds what was found.
-    pub(super) fn take_up(&mut self, policy: &mut Policy, launches: &mut Vec<GroupLaunch>) {
-        (self.policy, self.launches) = (policy.clone(), launches.clone());
-        self.note_domains();
+    pub(super) fn take_up(
+        &mut self,
+        policy: &mut Policy,
+        launches: &mut Vec<GroupLaunch>,
+        settings: FoundEngineSettings,
+    ) {
+        (self.policy, self.launches, self.settings) = (policy.clone(), launches.clone(), settings);
+        self.note();
         self.found.keep(&self.domains);
         (*policy, *launches) = self.merged();
     }
@@ -77,17 +88,19 @@ impl Discovery {
     pub(super) fn merged(&self) -> (Policy, Vec<GroupLaunch>) {
         let (mut policy, mut launches) = (self.policy.clone(), self.launches.clone());
         for launch in launches.iter_mut().filter(|launch| self.domains.contains(&launch.domain)) {
-            let engines = self.found.engines(&launch.domain);
-            launch.engines =
-                engines.iter().map(|engine| launch_of_found(&launch.domain, &engine.name, &engine.found)).collect();
+            let engines = || self.found.engines(&launch.domain);
+            let found = engines().map(|engine| launch_of_found(&launch.domain, engine, &self.settings)).collect();
             if let Some(group) = policy.groups.iter_mut().find(|group| group.name == launch.domain.group) {
-                group.engines = engines.iter().map(|engine| policy_of_found(&engine.name, &engine.container)).collect();
+                group.engines = engines().map(|engine| policy_of_found(engine, &self.settings)).collect();
             }
+            launch.engines = found;
         }
         (policy, launches)
     }
 
-    fn note_domains(&mut self) {
+    /// Notes what it is looked for, and how.
+    fn note(&mut self) {
+        self.found.answer_at(self.settings.port);
         let finds = |launch: &&GroupLaunch| launch.control.custody.is_others() && launch.engines.is_empty();
         self.domains = self.launches.iter().filter(finds).map(|launch| launch.domain.clone()).collect();
     }

@@ -4,6 +4,7 @@ mod audience;
 mod build;
 mod control;
 mod core_loop;
+mod daemons;
 #[cfg(feature = "demo")]
 mod demo;
 mod descriptors;

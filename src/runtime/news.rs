@@ -3,7 +3,7 @@
 
 use tokio::sync::oneshot;
 
-use crate::config::Hooks;
+use crate::config::{FoundEngineSettings, Hooks};
 use crate::decide::PolicyChange;
 use crate::host::clock;
 use crate::model::{Event, GroupLaunch, What};
@@ -24,6 +24,8 @@ pub(super) struct TakeUp {
     pub launches: Vec<GroupLaunch>,
     /// Commands that are called for events.
     pub hooks: Hooks,
+    /// What is true of each engine that is found.
+    pub found: FoundEngineSettings,
     /// Event that says so, where there is something to say.
     pub event: Option<What>,
     /// Channel for the answer: why nothing was applied, if so.

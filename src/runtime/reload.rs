@@ -1,6 +1,7 @@
 //! Reads the configuration again, checks it wholly and hands what changed to the core loop. Whatever is wrong
 //! with it, what runs stays as it is. One reload at a time, none on the core loop's time.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,12 +12,14 @@ use tokio::sync::{Mutex, Notify, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-use crate::config::{self, Changes, Configuration, Resolved};
+use crate::config::{self, Changes, Configuration, FoundDaemon, Resolved};
 use crate::decide::PolicyChange;
 use crate::export::Exporter;
+use crate::host::clock;
 use crate::host::nvml::Driver;
 use crate::model::{DomainId, EngineKey, GpuIdentity, GroupLaunch, GroupName, Status, What};
 
+use super::daemons::Daemons;
 use super::news::{News, TakeUp};
 use super::prepare;
 use super::setup::InForce;
@@ -26,8 +29,8 @@ use super::trust;
 const READ_BOUND: Duration = Duration::from_secs(30);
 /// Upper bound for the driver to say which GPUs there are.
 const IDENTITIES_BOUND: Duration = Duration::from_secs(15);
-/// Pause between two looks for GPUs that NVML has not shown.
-const LOOK_FOR_GPUS: Duration = Duration::from_secs(5);
+/// Pause between two looks for GPUs that NVML has not shown, and for control daemons of others.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Upper bound for the core loop to apply it; it turns each second.
 const TAKE_UP_BOUND: Duration = Duration::from_secs(10);
 
@@ -46,6 +49,11 @@ pub(super) struct Reloader {
 
 /// What is in force.
 pub(super) struct Running {
+    /// What the file says.
+    pub file: Configuration,
+    /// Daemons of others that were found beside it.
+    pub daemons: Daemons,
+    /// The file with them.
     pub configuration: Configuration,
     pub launches: Vec<GroupLaunch>,
     /// The GPUs that groups use.
@@ -53,6 +61,12 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// What the start put in force; nothing was found beside it yet.
+    pub(super) fn begun_with(file: &Configuration, launches: &[GroupLaunch], gpus: Vec<GpuIdentity>) -> Running {
+        let (configuration, daemons) = (file.clone(), Daemons::default());
+        Running { file: file.clone(), daemons, configuration, launches: launches.to_vec(), gpus }
+    }
+
     /// The launches in force; a group whose GPU was never there may have another one, as if it had always had it.
     fn where_gpus_are_wanted(&self, wanted: &[GroupLaunch]) -> Vec<GroupLaunch> {
         let absent = |launch: &GroupLaunch| self.gpus.iter().any(|gpu| gpu.absent && gpu.uuid == launch.gpu);
@@ -69,6 +83,8 @@ impl Running {
 
 /// A configuration and what it comes to on this machine.
 struct Read {
+    file: Configuration,
+    daemons: Daemons,
     configuration: Configuration,
     resolved: Resolved,
 }
@@ -106,20 +122,37 @@ impl Reloader {
         Ok(changes)
     }
 
-    /// Looks again for GPUs that NVML has not shown so far; groups on one that is there now get it. Nothing where every
-    /// GPU is known.
-    pub(super) async fn look_for_gpus(&self) -> Result<(), String> {
+    /// Looks again for GPUs that NVML has not shown so far, and for control daemons of others; groups on one that is
+    /// there now get it. Nothing where every GPU is known and no daemon came or went.
+    pub(super) async fn look_again(&self) -> Result<(), String> {
         let mut running = self.running.lock().await;
         let missed = running.gpus.iter().filter(|gpu| gpu.absent).count();
-        if missed == 0 {
+        let looks = missed > 0 || !running.file.discover.pipe_directories.is_empty();
+        // Who let go of the driver looks for nothing until a group is started.
+        if !looks || !self.driver.is_open() {
             return Ok(());
         }
-        let (configuration, driver) = (running.configuration.clone(), self.driver.clone());
-        let (known, seed) = (running.gpus.clone(), self.seed);
-        let looking = spawn_blocking(move || resolve(configuration, &driver, known, seed));
-        let read = looking.await.map_err(|error| format!("GPUs could not be looked for: {error}"))??;
-        if read.resolved.policy.gpus.iter().filter(|gpu| gpu.absent).count() < missed {
+        let (file, before) = (running.file.clone(), running.daemons.clone());
+        let (driver, known, seed) = (self.driver.clone(), running.gpus.clone(), self.seed);
+        let looking = spawn_blocking(move || look(file, before, &driver, known, seed, missed > 0));
+        let (daemons, read) = match timeout(READ_BOUND, looking).await {
+            Ok(looked) => looked.map_err(|error| format!("what is there could not be looked for: {error}"))??,
+            Err(_) => return Err(format!("/proc, a directory or NVML did not answer within {READ_BOUND:?}")),
+        };
+        let came_or_went = daemons.list() != running.daemons.list();
+        let Some(read) = read else {
+            running.daemons = daemons;
+            return Ok(());
+        };
+        let found = read.resolved.policy.gpus.iter().filter(|gpu| gpu.absent).count() < missed;
+        if found {
             tracing::info!("NVML shows a GPU that it had not shown: its groups are supervised now");
+        }
+        if came_or_went {
+            refuse_leaving(&self.exporter.status(), &running.launches, &read.resolved.launches)?;
+            tracing::info!("control daemons of others: {}", in_words(&read.daemons));
+        }
+        if found || came_or_went {
             self.take_up(&mut running, read, BTreeSet::new(), None).await?;
         }
         Ok(())
@@ -127,10 +160,13 @@ impl Reloader {
 
     async fn read(&self, running: &Running) -> Result<Read, String> {
         let (file, driver, seed) = (self.file.clone(), self.driver.clone(), self.seed);
-        let known = running.gpus.clone();
+        let (known, daemons) = (running.gpus.clone(), running.daemons.clone());
         let reading = spawn_blocking(move || {
             let configuration = config::load(&file).map_err(|problems| problems.to_string())?;
-            resolve(configuration, &driver, known, seed)
+            let there = LazyCell::new(|| driver.identities_within(IDENTITIES_BOUND));
+            let mut daemons = daemons;
+            daemons.look(&configuration, &there, clock::now());
+            resolve(configuration, daemons, known_and(known, there.clone()), seed)
         });
         match timeout(READ_BOUND, reading).await {
             Ok(read) => read.map_err(|error| format!("the configuration could not be read: {error}"))?,
@@ -158,13 +194,14 @@ impl Reloader {
         rolls: BTreeSet<EngineKey>,
         event: Option<What>,
     ) -> Result<(), String> {
-        let Read { configuration, resolved: Resolved { policy, launches, .. } } = read;
+        let Read { file, daemons, configuration, resolved: Resolved { policy, launches, .. } } = read;
         let gpus = policy.gpus.clone();
         let (answer, answered) = oneshot::channel();
         let take_up = TakeUp {
             change: PolicyChange { policy, rolls },
             launches: launches.clone(),
             hooks: configuration.hooks.clone(),
+            found: configuration.discover.engine.clone(),
             event,
             answer,
         };
@@ -178,7 +215,8 @@ impl Reloader {
         let configuration = with_start_keys(configuration, &running.configuration);
         configuration.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         self.in_force.take_up(configuration.clone());
-        *running = Running { configuration, launches, gpus };
+        let file = with_start_keys(file, &running.file);
+        *running = Running { file, daemons, configuration, launches, gpus };
         Ok(())
     }
 }
@@ -193,21 +231,51 @@ pub(super) async fn follow(hangup: Arc<Notify>, reloader: Arc<Reloader>) {
     }
 }
 
-/// Looks for absent GPUs now and then, until the watchdog ends.
-pub(super) async fn look_for_gpus(reloader: Arc<Reloader>) {
+/// Looks for absent GPUs and for daemons of others at once and then now and then, until the watchdog ends.
+pub(super) async fn look_for_others(reloader: Arc<Reloader>) {
+    let mut said = None;
     loop {
-        sleep(LOOK_FOR_GPUS).await;
-        if let Err(why) = reloader.look_for_gpus().await {
-            tracing::warn!("groups of GPUs that NVML did not show are not supervised: {why}");
+        let failed = reloader.look_again().await.err();
+        if let Some(why) = failed.as_ref().filter(|_| said != failed) {
+            tracing::warn!("GPUs that NVML did not show, and control daemons of others, are not looked after: {why}");
         }
+        said = failed;
+        sleep(LOOK_AGAIN).await;
     }
 }
 
-/// A configuration on the GPUs that are there, and on those that were known before.
-fn resolve(configuration: Configuration, driver: &Driver, known: Vec<GpuIdentity>, seed: u64) -> Result<Read, String> {
-    let gpus = known_and(known, driver.identities_within(IDENTITIES_BOUND));
+/// The daemons that are there now; and what the configuration then comes to, where a daemon came or went, or where a GPU
+/// is looked for.
+fn look(
+    file: Configuration,
+    before: Daemons,
+    driver: &Driver,
+    known: Vec<GpuIdentity>,
+    seed: u64,
+    for_gpus: bool,
+) -> Result<(Daemons, Option<Read>), String> {
+    let there = LazyCell::new(|| driver.identities_within(IDENTITIES_BOUND));
+    let mut daemons = before.clone();
+    daemons.look(&file, &there, clock::now());
+    if daemons.list() == before.list() && !for_gpus {
+        return Ok((daemons, None));
+    }
+    let read = resolve(file, daemons, known_and(known, there.clone()), seed)?;
+    Ok((read.daemons.clone(), Some(read)))
+}
+
+/// A configuration with these daemons, on these GPUs.
+fn resolve(file: Configuration, mut daemons: Daemons, gpus: Vec<GpuIdentity>, seed: u64) -> Result<Read, String> {
+    let configuration = daemons.added_to(&file);
     let resolved = configuration.resolve_for_those_there(&gpus, seed).map_err(|problems| problems.to_string())?;
-    Ok(Read { configuration, resolved })
+    Ok(Read { file, daemons, configuration, resolved })
+}
+
+/// The daemons, for the log.
+fn in_words(daemons: &Daemons) -> String {
+    let daemon = |daemon: &FoundDaemon| format!("{} at {}", daemon.name, daemon.pipe_directory.display());
+    let list: Vec<String> = daemons.list().iter().map(daemon).collect();
+    if list.is_empty() { "none is there".to_owned() } else { list.join(", ") }
 }
 
 /// GPUs that were identified once stay what they were: one that is lost now is no other one, and the indexes of the

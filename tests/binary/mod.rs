@@ -6,6 +6,7 @@ mod bad_input;
 mod calm;
 mod crash;
 mod demo;
+mod discover;
 mod drivers;
 mod engine_metrics;
 mod external;

@@ -1,10 +1,14 @@
 //! The ordered stop: whatever is on its way, engines go in reverse order, the daemon quits, nothing stays.
 
+use std::fs;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::binary::orders::done;
 use crate::binary::steps::Step;
 use crate::support::scene::Scene;
+use crate::support::watchdog::Watchdog;
 
 #[test]
 fn engines_stop_in_reverse_order() {
@@ -134,4 +138,28 @@ fn a_run_ends_with_the_work_of_its_last_engine() {
     watchdog.await_event("work_done", "ends too");
     assert_eq!(watchdog.ended().code(), Some(0));
     scene.assert_nothing_is_left();
+}
+
+/// Whether the watchdog has the simulated GPU's file open, which stands for those of /dev/nvidia*.
+fn uses_the_driver(watchdog: &Watchdog) -> bool {
+    let open = fs::read_dir(format!("/proc/{}/fd", watchdog.pid())).unwrap().flatten();
+    open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|file| file.ends_with("nvidia0"))
+}
+
+#[test]
+fn while_every_group_is_stopped_nothing_uses_the_driver_and_a_start_reads_gpus_again() {
+    let scene = Scene::set();
+    let watchdog = scene.serving();
+    assert!(uses_the_driver(&watchdog));
+    done(&scene, &["stop", "--all"]);
+    assert!(!uses_the_driver(&watchdog));
+    assert_eq!(watchdog.get("/-/healthy"), 200);
+    let metrics = watchdog.await_metrics("no GPU", |metrics| metrics.value("mps_gpu_memory_used_bytes", &[]).is_none());
+    let up = metrics.value("mpswarden_source_up", &[("source", "nvml")]);
+    assert_eq!(up, None, "what is not asked is not blind");
+    assert!(!uses_the_driver(&watchdog), "a scrape opens nothing");
+    done(&scene, &["start", "--all"]);
+    assert!(uses_the_driver(&watchdog));
+    watchdog.await_metrics("the GPU", |metrics| metrics.value("mps_gpu_memory_used_bytes", &[]).is_some());
+    watchdog.await_serving();
 }

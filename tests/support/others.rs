@@ -39,6 +39,15 @@ impl Daemon {
         Daemon::start(scene)
     }
 
+    /// Starts another one in a directory of its own, `pipe` and `log` below it. No configuration names it.
+    pub fn at(scene: &Scene, place: &Path) -> Daemon {
+        let [pipe, logs] = ["pipe", "log"].map(|name| place.join(name));
+        [&pipe, &logs].into_iter().for_each(|directory| fs::create_dir_all(directory).unwrap());
+        let daemon = Daemon { binary: scene.stage.control_binary().to_owned(), pipe, logs };
+        daemon.start_again();
+        daemon
+    }
+
     /// Starts it again where it was.
     pub fn start_again(&self) {
         let mut command = Command::new(&self.binary);

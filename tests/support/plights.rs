@@ -65,7 +65,14 @@ fn group(name: &str) -> GroupStatus {
 
 fn well(seconds: f64) -> Status {
     let gpu = statuses::gpu();
-    Status { at: at(seconds), ready: true, groups: vec![group("small-llms")], gpus: vec![gpu], sources: Vec::new() }
+    Status {
+        at: at(seconds),
+        ready: true,
+        groups: vec![group("small-llms")],
+        gpus: vec![gpu],
+        sources: Vec::new(),
+        driver_let_go: false,
+    }
 }
 
 /// A state that differs from a good one by `change`.

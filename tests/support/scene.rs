@@ -102,6 +102,11 @@ impl Scene {
         group(&mut self.configuration)
     }
 
+    /// The section `[discover]`, which must be there.
+    pub fn discover(&mut self) -> &mut Table {
+        self.configuration["discover"].as_table_mut().unwrap()
+    }
+
     /// A key of `[group.recovery]`.
     pub fn recovery(&mut self, key: &str, value: impl Into<Value>) {
         self.group()["recovery"].as_table_mut().unwrap().insert(key.to_owned(), value.into());

@@ -126,6 +126,7 @@ pub fn status(seconds: f64) -> Status {
         ready: true,
         groups: vec![group("small-llms", GroupState::Serving, engines)],
         gpus: vec![gpu()],
+        driver_let_go: false,
         sources: vec![
             source(Source::Nvml, None, seen),
             source(Source::Mps, None, seen),

@@ -67,7 +67,7 @@ pub fn status(groups: Vec<GroupStatus>) -> Status {
         recovery_action: None,
         ..gpu
     };
-    Status { at: at(1000), ready: true, groups, gpus: vec![gpu], sources: Vec::new() }
+    Status { at: at(1000), ready: true, groups, gpus: vec![gpu], sources: Vec::new(), driver_let_go: false }
 }
 
 /// The document of a status, as `/api/v1/status` has it.

@@ -31,7 +31,8 @@ pub fn start(file: Option<&Path>) -> Result<Running, Problem> {
 /// Starts it with metrics that are about as long as the version's name.
 pub fn start_with(file: Option<&Path>, version: &'static str) -> Result<Running, Problem> {
     let gate = Gate::new(file)?;
-    let status = Status { at: Moment::ZERO, ready: true, groups: vec![], gpus: vec![], sources: vec![] };
+    let status =
+        Status { at: Moment::ZERO, ready: true, groups: vec![], gpus: vec![], sources: vec![], driver_let_go: false };
     let build = BuildInfo { version, revision: "", rustc: "" };
     let (_, statuses) = watch::channel(Arc::new(status));
     let exporter = Arc::new(Exporter::new(build, || UNIX_EPOCH, statuses));

@@ -336,7 +336,9 @@ impl World {
 
     fn ask(&mut self, request: Request) {
         match &request {
-            Request::Stop | Request::StopNow => self.groups.iter_mut().for_each(|group| group.stopping = true),
+            Request::Stop | Request::StopNow | Request::StopGroups => {
+                self.groups.iter_mut().for_each(|group| group.stopping = true)
+            }
             Request::StopGroup(name) => {
                 self.groups.iter_mut().filter(|side| side.domain.group == *name).for_each(|side| side.stopping = true);
             }

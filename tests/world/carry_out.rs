@@ -64,6 +64,7 @@ impl World {
                 self.kill_engines(id, group, &engines, &strays);
             }
             Action::AwaitGone { .. } => self.waiters(),
+            Action::LetGoOfDriver => self.later(ms(20), Happening::Finish(id, Outcome::Done)),
             Action::TerminateClients { engine, .. } => self.terminate(id, &engine),
             Action::StopEngine { engine, grace } => self.stop_engine(&engine, grace),
         }
@@ -474,7 +475,7 @@ impl World {
 /// Whose an order or a look is.
 fn domain_of(action: &Action) -> Option<DomainId> {
     match action {
-        Action::Look(Look::Gpu(_) | Look::Overlap(_)) | Action::Save { .. } => None,
+        Action::Look(Look::Gpu(_) | Look::Overlap(_)) | Action::Save { .. } | Action::LetGoOfDriver => None,
         Action::Look(
             Look::Health(key) | Look::Load(key) | Look::Environment(key) | Look::Traffic(key) | Look::Token(key),
         ) => Some(key.domain.clone()),

@@ -105,6 +105,8 @@ const FORMS: &[Form] = &[
     ("order restart GROUP", |it| it.restart(Tier::Clients)),
     ("order restart GROUP daemon", |it| it.restart(Tier::Daemon)),
     ("order restart GROUP engine", |it| it.restart(Tier::Engine)),
+    ("order stop --all", |_| Break::Ask(Request::StopGroups)),
+    ("order start --all", |_| Break::Ask(Request::StartGroups)),
     ("order stop NAME", |it| match it.named_group() {
         Some(group) => Break::Ask(Request::StopGroup(group)),
         None => Break::Ask(Request::StopEngine(it.named_engine())),

@@ -26,6 +26,7 @@ pub(super) fn action(action: &Action) -> Option<String> {
         }
         Action::TerminateClients { engine, clients, .. } => format!("terminate clients {clients:?} of {engine}"),
         Action::Fence { engine, within } => format!("fence {engine}, for {} s at most", within.as_secs_f64()),
+        Action::LetGoOfDriver => "let go of the driver".to_owned(),
         Action::StopEngine { engine, grace } => format!("stop {engine}, grace {} s", grace.as_secs()),
     };
     Some(text)
@@ -100,6 +101,7 @@ fn what(what: &What) -> Option<String> {
         What::ActionFailed { action, why } => format!("FAILED {action}: {why}"),
         What::Stopped => "stopped".to_owned(),
         What::WorkDone => "all work done".to_owned(),
+        What::DriverLetGo => "the driver is let go of".to_owned(),
         What::Ordered { order, detail } => format!("ordered {order}: {detail}"),
         What::HoldBegan { reason, lasts } => format!("HOLD for {lasts:?}: {reason}"),
         What::HoldEnded { lasted, expired } => format!("hold over after {lasted:?}, expired: {expired}"),

@@ -31,6 +31,8 @@ pub(super) enum Purpose {
     Watch,
     /// Keeping the core's memory.
     Save,
+    /// Closing NVML.
+    Driver,
 }
 
 /// One action without an outcome.
@@ -78,10 +80,15 @@ impl OpenActions {
         self.deadlines.first().map(|(deadline, _)| deadline.after(SLACK))
     }
 
-    /// Whether any intervention of this group (no look, watch, save or fence) is on its way.
+    /// Whether a GPU is being read.
+    pub(super) fn reads_a_gpu(&self) -> bool {
+        self.open.values().any(|open| matches!(open.purpose, Purpose::Look(Look::Gpu(_))))
+    }
+
+    /// Whether any intervention of this group (no look, watch, save, fence or closing of NVML) is on its way.
     pub(super) fn busy(&self, domain: DomainNumber) -> bool {
         let waits = |purpose: &Purpose| {
-            matches!(purpose, Purpose::Look(_) | Purpose::Watch | Purpose::Save | Purpose::Fence(_))
+            matches!(purpose, Purpose::Look(_) | Purpose::Watch | Purpose::Save | Purpose::Driver | Purpose::Fence(_))
         };
         self.open.values().any(|open| open.domain == Some(domain) && !waits(&open.purpose))
     }

@@ -108,6 +108,8 @@ pub enum Action {
         /// The clients.
         clients: Vec<u32>,
     },
+    /// Close NVML and wait until nothing of ours has it open. The next reading of a GPU opens it anew.
+    LetGoOfDriver,
     /// TERM to the main process, KILL to all that is left after `grace`, proven gone.
     StopEngine {
         /// The engine that is stopped.
@@ -119,7 +121,7 @@ pub enum Action {
 
 impl Action {
     /// Whether it changes the world outside (a look, a watch, a save and a fence do not, nor does finding what others
-    /// run).
+    /// run, nor closing NVML).
     pub fn intervenes(&self) -> bool {
         match self {
             Action::Look(_)
@@ -127,6 +129,7 @@ impl Action {
             | Action::WatchServer { .. }
             | Action::FindControl { .. }
             | Action::FindEngine { .. }
+            | Action::LetGoOfDriver
             | Action::Fence { .. } => false,
             Action::StartControl { .. }
             | Action::StopControl { .. }
@@ -161,6 +164,8 @@ words!(
         FindEngine = "find",
         /// Stop an engine.
         StopEngine = "stop",
+        /// Close NVML.
+        LetGoOfDriver = "let_go_of_driver",
         /// Take an engine's clients off the server.
         TerminateClients = "terminate_client",
     }

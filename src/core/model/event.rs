@@ -283,6 +283,8 @@ pub enum What {
     },
     /// The group was stopped in order.
     Stopped,
+    /// Every group is stopped, and nothing of the watchdog's uses the driver any more.
+    DriverLetGo,
     /// Every engine of every group ended in order and is not to be started again: the watchdog ends too.
     WorkDone,
     /// An operator ordered something and it was accepted.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ProcessId;
+use super::{EngineName, ProcessId};
 
 /// What holds a tree of processes together that others started.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,4 +38,17 @@ pub struct Found {
     pub main: ProcessId,
     /// What holds its tree together.
     pub bounds: Bounds,
+}
+
+/// An engine that nobody configured, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundEngine {
+    /// Name of the engine here.
+    pub name: EngineName,
+    /// Place of its processes.
+    pub found: Found,
+    /// What those who run it call it.
+    pub container: ContainerName,
+    /// Where it answers, `http://host:port`; empty: that is not known.
+    pub url: String,
 }

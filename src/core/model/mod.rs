@@ -40,7 +40,7 @@ pub use engine_kind::EngineKind;
 pub use event::{Event, What};
 pub use external::{External, ExternalAt, RestartBy};
 pub use fault::{Fault, HeldReason, Reason, RecoveryResult, RecoveryStep, Tier};
-pub use found::{Bounds, ContainerName, Found};
+pub use found::{Bounds, ContainerName, Found, FoundEngine};
 pub use gpu::{GpuActivity, GpuIdentity, GpuProcess, GpuReading};
 pub use hook::{Hook, HookResult};
 pub use ids::{ActionId, DomainId, EngineAddress, EngineKey, EngineName, GpuUuid, GroupName, InstanceId, Member, Slot};

@@ -25,6 +25,10 @@ pub enum Request {
     StopGroup(GroupName),
     /// Start a group that was stopped.
     StartGroup(GroupName),
+    /// Stop all groups in order; the watchdog runs on. Each stays stopped until it is started.
+    StopGroups,
+    /// Start all groups that were stopped.
+    StartGroups,
     /// Stop one engine; it stays stopped until it is started.
     StopEngine(EngineKey),
     /// Start one engine that was stopped.
@@ -120,6 +124,8 @@ pub enum Awaited {
     },
     /// The group is stopped.
     GroupStopped(GroupName),
+    /// Nothing of the watchdog's uses the driver.
+    DriverLetGo,
     /// The engine serves, in this incarnation or a later one.
     EngineServes {
         /// The engine.
@@ -136,8 +142,9 @@ pub enum Awaited {
 struct FlatAwaited {
     /// The state that is waited for.
     goal: AwaitedWord,
-    /// The group that it is about.
-    group: GroupName,
+    /// The group that it is about; left out: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<GroupName>,
     /// The engine that it is about; left out: the whole group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     engine: Option<EngineName>,
@@ -156,6 +163,8 @@ words!(
         GroupServes = "group_serves",
         /// A group that is stopped.
         GroupStopped = "group_stopped",
+        /// A driver that nothing of ours uses.
+        DriverLetGo = "driver_let_go",
         /// An engine that serves.
         EngineServes = "engine_serves",
         /// An engine that is stopped.
@@ -165,7 +174,8 @@ words!(
 
 impl From<Awaited> for FlatAwaited {
     fn from(goal: Awaited) -> FlatAwaited {
-        let of_group = |goal, group| FlatAwaited { goal, group, engine: None, generation: None, incarnation: None };
+        let of_all = |goal| FlatAwaited { goal, group: None, engine: None, generation: None, incarnation: None };
+        let of_group = |goal, group| FlatAwaited { group: Some(group), ..of_all(goal) };
         let of_engine =
             |goal, engine: EngineKey| FlatAwaited { engine: Some(engine.engine), ..of_group(goal, engine.group) };
         match goal {
@@ -173,6 +183,7 @@ impl From<Awaited> for FlatAwaited {
                 FlatAwaited { generation: Some(generation), ..of_group(AwaitedWord::GroupServes, group) }
             }
             Awaited::GroupStopped(group) => of_group(AwaitedWord::GroupStopped, group),
+            Awaited::DriverLetGo => of_all(AwaitedWord::DriverLetGo),
             Awaited::EngineServes { engine, incarnation } => {
                 FlatAwaited { incarnation: Some(incarnation), ..of_engine(AwaitedWord::EngineServes, engine) }
             }
@@ -186,16 +197,19 @@ impl TryFrom<FlatAwaited> for Awaited {
 
     fn try_from(words: FlatAwaited) -> Result<Awaited, &'static str> {
         let FlatAwaited { goal, group, engine, generation, incarnation } = words;
-        let key = |engine: Option<EngineName>| engine.map(|engine| EngineKey { group: group.clone(), engine });
+        let key = |engine: Option<EngineName>| Some(EngineKey { group: group.clone()?, engine: engine? });
         match goal {
-            AwaitedWord::GroupServes => generation.map(|generation| Awaited::GroupServes { group, generation }),
-            AwaitedWord::GroupStopped => Some(Awaited::GroupStopped(group)),
+            AwaitedWord::GroupServes => {
+                group.zip(generation).map(|(group, generation)| Awaited::GroupServes { group, generation })
+            }
+            AwaitedWord::GroupStopped => group.map(Awaited::GroupStopped),
+            AwaitedWord::DriverLetGo => Some(Awaited::DriverLetGo),
             AwaitedWord::EngineServes => {
                 key(engine).zip(incarnation).map(|(engine, incarnation)| Awaited::EngineServes { engine, incarnation })
             }
             AwaitedWord::EngineStopped => key(engine).map(Awaited::EngineStopped),
         }
-        .ok_or("a goal lacks its engine, its generation or its incarnation")
+        .ok_or("a goal lacks its group, its engine, its generation or its incarnation")
     }
 }
 
@@ -213,6 +227,7 @@ mod tests {
                 r#"{"goal":"group_serves","group":"g","generation":3}"#,
             ),
             (Awaited::GroupStopped("g".into()), r#"{"goal":"group_stopped","group":"g"}"#),
+            (Awaited::DriverLetGo, r#"{"goal":"driver_let_go"}"#),
             (
                 Awaited::EngineServes { engine: engine.clone(), incarnation: 2 },
                 r#"{"goal":"engine_serves","group":"g","engine":"e","incarnation":2}"#,

@@ -24,6 +24,9 @@ pub struct Status {
     pub gpus: Vec<GpuStatus>,
     /// Every source that is read.
     pub sources: Vec<SourceStatus>,
+    /// Whether nothing of the watchdog's uses the driver: every group is stopped, and NVML is closed.
+    #[serde(default)]
+    pub driver_let_go: bool,
 }
 
 /// An address that HTTP is served on, or is to be.

@@ -34,6 +34,8 @@ pub struct StatusDocument {
     ready: bool,
     /// Whether a GPU of it is simulated, as those of `mpswarden demo` are: then nothing in it is about real hardware.
     simulated: bool,
+    /// Whether every group is stopped and nothing of mpswarden's uses the driver: no GPU is read.
+    driver_let_go: bool,
     /// The groups, in the order of the configuration.
     groups: Vec<GroupDocument>,
     /// The GPUs, by index.
@@ -78,7 +80,7 @@ impl StatusDocument {
     /// The document of a status.
     pub(crate) fn of(status: &Status, running: Running) -> StatusDocument {
         let Running { wall, build, http } = running;
-        let Status { at, ready, groups, gpus, sources } = status;
+        let Status { at, ready, groups, gpus, sources, driver_let_go } = status;
         let (time, timestamp_seconds) = wall.both(*at);
         let BuildInfo { version, revision, rustc } = build;
         StatusDocument {
@@ -94,6 +96,7 @@ impl StatusDocument {
             http: http.into_iter().map(|HttpAddress { address, down }| HttpDocument { address, down }).collect(),
             ready: *ready,
             simulated: status.is_simulated(),
+            driver_let_go: *driver_let_go,
             groups: groups.iter().map(|group| GroupDocument::of(group, wall)).collect(),
             gpus: gpus.iter().map(GpuDocument::of).collect(),
             sources: sources.iter().map(|source| SourceDocument::of(source, wall)).collect(),

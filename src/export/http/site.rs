@@ -273,7 +273,14 @@ mod tests {
     }
 
     fn site_with(telemetry_path: &str) -> Arc<Site> {
-        let empty = Status { at: Moment::ZERO, ready: true, groups: vec![], gpus: vec![], sources: vec![] };
+        let empty = Status {
+            at: Moment::ZERO,
+            ready: true,
+            groups: vec![],
+            gpus: vec![],
+            sources: vec![],
+            driver_let_go: false,
+        };
         let build = BuildInfo { version: "0", revision: "", rustc: "" };
         let (_, statuses) = watch::channel(Arc::new(empty));
         let exporter = Arc::new(Exporter::new(build, || UNIX_EPOCH, statuses));

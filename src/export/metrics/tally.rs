@@ -142,6 +142,7 @@ impl Tally {
             | What::ActionFailed { .. }
             | What::Stopped
             | What::WorkDone
+            | What::DriverLetGo
             | What::Ordered { .. }
             | What::HttpDown { .. }
             | What::HttpUp { .. }

@@ -53,6 +53,16 @@ impl Sockets {
         Ok(found)
     }
 
+    /// The sockets that listen at one port, of IPv4 and of IPv6.
+    pub fn listening_at(&mut self, port: u16) -> Result<Vec<Socket>, String> {
+        let (until, mut found) = (Instant::now() + BOUND, Vec::new());
+        for family in FAMILIES {
+            // One that comes meanwhile is seen by the next reading.
+            self.read(SocketState::Listening, family, &[port], until, &mut found)?;
+        }
+        Ok(found)
+    }
+
     /// A reading beneath which nothing changed.
     fn unchanged(&mut self, ports: &[u16], until: Instant) -> Result<Vec<Socket>, String> {
         for _ in 0..TRIES {

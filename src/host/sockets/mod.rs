@@ -3,11 +3,13 @@
 //!
 //! The crates for it know no more than the layout of a header, so the few bytes that are needed are read in `wire.rs`.
 
+mod answers_at;
 mod ask;
 mod network;
 pub mod unix;
 mod wire;
 
+pub use answers_at::answers_at;
 pub use ask::Sockets;
 use ask::{BOUND, MOST, PATIENCE, PIECE};
 pub use network::{Network, NetworkId};

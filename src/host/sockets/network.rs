@@ -54,14 +54,21 @@ impl Network {
 
     /// The sockets in it.
     pub fn sockets(self) -> Result<Sockets, String> {
+        self.within(Sockets::here)
+    }
+
+    /// What `work` makes of it, on a thread that goes there: some system calls, none of which waits for anybody.
+    pub(super) fn within<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, String> {
         let entered = thread::Builder::new().name("setns".into()).spawn(move || {
             setns(&self.file, CloneFlags::CLONE_NEWNET)?;
-            Sockets::here()
+            work()
         });
-        // Two system calls, none of which waits for anybody.
         let opened = entered.map_err(|error| format!("no thread to enter its network on: {error}"))?.join();
         match opened {
-            Ok(Ok(sockets)) => Ok(sockets),
+            Ok(Ok(made)) => Ok(made),
             Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Err(
                 "it has a network of its own, and entering that is refused: it needs CAP_SYS_ADMIN (and, under systemd, \
                  RestrictNamespaces=no)"

@@ -55,6 +55,8 @@ pub struct Socket {
     pub remote: SocketAddr,
     /// No other socket has had it since the machine's boot.
     pub cookie: u64,
+    /// Inode, by which the descriptors of its processes name it.
+    pub inode: u32,
     /// Bytes that it has sent, or will, and that the other end has not acknowledged.
     pub unacknowledged: u32,
     /// Bytes that the other end has acknowledged.
@@ -211,6 +213,7 @@ fn still(body: &[u8], family: u8, listens: bool) -> Option<Socket> {
         local: place(4, 8)?,
         remote: place(6, 24)?,
         cookie: u64_at(body, 44)?,
+        inode: u32_at(body, 68)?,
         // Of one that listens it is its backlog.
         unacknowledged: if listens { 0 } else { u32_at(body, 60)? },
         acknowledged: 0,

@@ -3,6 +3,7 @@
 
 #![allow(non_snake_case, clippy::missing_safety_doc)]
 
+mod device;
 mod events;
 mod gpm;
 mod script;
@@ -129,11 +130,19 @@ pub extern "C" fn nvmlInit_v2() -> Return {
     if let Some(code) = script::answer("nvmlInit_v2") {
         return code;
     }
-    ask("uuid").map_or_else(|code| if code == GPU_IS_LOST { DRIVER_NOT_LOADED } else { code }, |_| SUCCESS)
+    match ask("uuid") {
+        Ok(_) => {
+            device::open();
+            SUCCESS
+        }
+        Err(GPU_IS_LOST) => DRIVER_NOT_LOADED,
+        Err(code) => code,
+    }
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlShutdown() -> Return {
+    device::close();
     SUCCESS
 }
 

@@ -42,6 +42,11 @@ pub fn ask(question: &str) -> Result<String, Return> {
     if answer == "lost" { Err(GPU_IS_LOST) } else { Ok(answer) }
 }
 
+/// Ends the conversation; the next question begins another.
+pub fn hang_up() {
+    *CALLS.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+}
+
 impl Conversation {
     /// Connects and says that it only reads.
     pub fn open() -> io::Result<Conversation> {

@@ -135,6 +135,7 @@ fn reached(goal: &Awaited, status: &Status) -> bool {
         Awaited::GroupServes { group: name, generation } => group(name.as_str())
             .is_some_and(|group| group.state == GroupState::Serving && group.generation >= *generation),
         Awaited::GroupStopped(name) => group(name.as_str()).is_some_and(|group| group.state == GroupState::Stopped),
+        Awaited::DriverLetGo => status.driver_let_go,
         Awaited::EngineServes { engine: key, incarnation } => {
             engine(key).is_some_and(|engine| engine.state == EngineState::Serving && engine.incarnation >= *incarnation)
         }

@@ -350,7 +350,7 @@ impl Domain {
                 Phase::Running(_) if purpose == Purpose::Control => self.control_search_ended(id, outcome, turn),
                 Phase::Waiting | Phase::InRestart | Phase::Running(_) | Phase::Stopped => {}
             },
-            Purpose::Look(_) | Purpose::Save => {}
+            Purpose::Look(_) | Purpose::Save | Purpose::Driver => {}
         }
     }
 

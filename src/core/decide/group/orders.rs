@@ -7,7 +7,7 @@ use super::hold::HoldEnd;
 use super::{Context, Group};
 use crate::decide::domain::operator;
 use crate::decide::policy::GroupPolicy;
-use crate::model::{Custody, EngineKey, EngineName, GroupName, Moment, Plan, Request, Slot};
+use crate::model::{Awaited, Custody, EngineKey, EngineName, GroupName, Moment, Plan, Request, Slot};
 
 /// A group that is not there, and those that are.
 pub(in crate::decide) fn no_such_group(name: &GroupName, groups: &[Group]) -> String {
@@ -17,6 +17,9 @@ pub(in crate::decide) fn no_such_group(name: &GroupName, groups: &[Group]) -> St
 
 /// An order for every group: it is done in those where there is something to do.
 pub(in crate::decide) fn plan_for_all(groups: &[Group], request: &Request, now: Moment) -> Result<Plan, String> {
+    if groups.is_empty() && !matches!(request, Request::Stop | Request::StopNow) {
+        return Err("there is no group".to_owned());
+    }
     let (mut all, mut refused) = (Plan { steps: Vec::new(), goals: Vec::new() }, Vec::new());
     let of_all = groups.iter().flat_map(|group| group.domains().map(|domain| (domain, group.hold.as_ref())));
     for plan in of_all.map(|(domain, hold)| domain.plan(request, hold, now)) {
@@ -30,6 +33,10 @@ pub(in crate::decide) fn plan_for_all(groups: &[Group], request: &Request, now: 
     }
     if matches!(request, Request::Stop | Request::StopNow) {
         all.steps.push("end mpswarden".to_owned());
+    } else if matches!(request, Request::StopGroups) {
+        // Also where all are stopped already: then nothing else is to be done.
+        all.steps.push("let go of the driver: NVML is closed until a group is started".to_owned());
+        all.goals.push(Awaited::DriverLetGo);
     } else if all.steps.is_empty() {
         return Err(refused.join("; "));
     }
@@ -51,7 +58,7 @@ impl Group {
         let second = self.second.as_ref().and_then(|second| second.plan(request, hold, now).ok());
         let mut plan = match (self.main.plan(request, hold, now), &second) {
             // Its isolated engines wait for their time, and the others serve.
-            (Err(_), Some(_)) if matches!(request, Request::StartGroup(_)) => Plan::default(),
+            (Err(_), Some(_)) if matches!(request, Request::StartGroup(_) | Request::StartGroups) => Plan::default(),
             (main, _) => main?,
         };
         let second = second.unwrap_or_default();
@@ -97,6 +104,8 @@ impl Group {
             | Request::Restart { .. }
             | Request::StopGroup(_)
             | Request::StartGroup(_)
+            | Request::StopGroups
+            | Request::StartGroups
             | Request::StopEngine(_)
             | Request::StartEngine(_)
             | Request::Evict(_)

@@ -50,7 +50,10 @@ impl Watchdog {
         let uuid = identity.uuid.clone();
         match self.gpus.get_mut(&uuid) {
             Some(known) if known.identity.absent && !identity.absent => known.identity = identity,
-            Some(_) => {}
+            // It may have been loaded anew, while every group was stopped.
+            Some(known) => {
+                known.identity.driver_version = identity.driver_version.or(known.identity.driver_version.take())
+            }
             None => {
                 self.gpus.insert(uuid, GpuFacts::new(identity));
             }

@@ -1,6 +1,7 @@
 //! The core itself: one input in, one decision out. It keeps the groups, the GPUs and the cadences together.
 
 mod answers;
+mod driver;
 mod gpus;
 mod groups;
 mod looking;
@@ -26,9 +27,10 @@ use crate::decide::domain::state::Domain;
 use crate::decide::watchdog::schedule::Schedule;
 use crate::decide::watchdog::sources::Logs;
 use crate::model::{
-    Action, ActionId, Blindness, DomainId, GpuIdentity, GpuUuid, GroupName, Moment, Observation, Outcome, Owner, Plan,
-    Request, Slot, Source, SourceScope, Status, What, XidVia,
+    Action, ActionId, Blindness, DomainId, GpuIdentity, GpuUuid, GroupName, Look, Moment, Observation, Outcome, Owner,
+    Plan, Request, Slot, Source, SourceScope, Status, What, XidVia,
 };
+use driver::DriverUse;
 
 /// Upper bound for keeping the core's memory.
 const SAVE_BOUND: Duration = Duration::from_secs(2);
@@ -49,6 +51,8 @@ pub struct Watchdog {
     /// GPUs that more than one group uses.
     shared: BTreeSet<GpuUuid>,
     looks: Schedule,
+    /// Whether the driver is used.
+    driver: DriverUse,
     open: OpenActions,
     now: Moment,
     logs: Logs,
@@ -66,6 +70,7 @@ impl Watchdog {
             numbers: Numbers::new(policy.seed),
             ending: false,
             looks: Schedule::default(),
+            driver: DriverUse::default(),
             open: OpenActions::default(),
             now: Moment::ZERO,
             logs: Logs::default(),
@@ -101,6 +106,7 @@ impl Watchdog {
             self.step(&mut effects);
         }
         self.forget_groups(&mut effects);
+        self.let_go_of_driver(&mut effects);
         self.order_looks(&mut effects);
         if effects.saves() {
             self.order_save(&mut effects);
@@ -128,7 +134,7 @@ impl Watchdog {
 
     /// What it knows, for gauges, JSON and people.
     pub fn status(&self, now: Moment) -> Status {
-        crate::decide::watchdog::status::status(&self.groups, &self.gpus, &self.looks, &self.logs, now)
+        status::status(&self.groups, &self.gpus, &self.looks, &self.logs, self.driver, now)
     }
 
     /// What an order would come to, as things stand; or why it can't be done. Changes nothing.
@@ -262,6 +268,9 @@ impl Watchdog {
         if let Purpose::Look(look) = &open.purpose {
             self.look_ended(look, &outcome, effects);
         }
+        if open.purpose == Purpose::Driver {
+            return self.driver_was_let_go(&outcome, effects);
+        }
         let whose = self.domains().find(|domain| Some(domain.number) == open.domain);
         let Some(DomainId { group, slot }) = whose.map(|domain| domain.scene.id.clone()) else { return };
         let Some(index) = self.place(&group) else { return };
@@ -338,7 +347,11 @@ impl Watchdog {
         let others = if changes { Others::Underway } else { Others::AtRest };
         for domain in group.domains() {
             let Some(gpu) = self.gpus.get(&domain.scene.policy.gpu) else { continue };
-            self.looks.want(&domain.scene.id, domain.wanted(&gpu.health, others, self.now));
+            let mut wanted = domain.wanted(&gpu.health, others, self.now);
+            if self.driver.rests() {
+                wanted.retain(|(look, _)| !matches!(look, Look::Gpu(_)));
+            }
+            self.looks.want(&domain.scene.id, wanted);
         }
     }
 

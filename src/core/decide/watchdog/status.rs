@@ -13,6 +13,7 @@ use crate::decide::facts::stage::{Ending, Stage};
 use crate::decide::facts::{GpuFacts, SERVER_FRESH};
 use crate::decide::group::Group;
 use crate::decide::group::shown::one_of;
+use crate::decide::watchdog::driver::DriverUse;
 use crate::decide::watchdog::schedule::Schedule;
 use crate::decide::watchdog::sources::{Logs, sources};
 use crate::model::gpu::ComputeMode;
@@ -30,6 +31,7 @@ pub(crate) fn status(
     gpus: &BTreeMap<GpuUuid, GpuFacts>,
     looks: &Schedule,
     logs: &Logs,
+    driver: DriverUse,
     now: Moment,
 ) -> Status {
     let reading_of =
@@ -47,6 +49,7 @@ pub(crate) fn status(
         groups: groups.iter().filter_map(|group| one_of(group, status_of)).collect(),
         gpus: gpu_statuses,
         sources: sources(&domains, gpus, looks, logs, now),
+        driver_let_go: driver.is_let_go(),
     }
 }
 
@@ -73,6 +76,11 @@ impl Domain {
     /// Whether it was stopped in order.
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.phase, Phase::Stopped)
+    }
+
+    /// Whether it is stopped, and stays so until an operator has it started.
+    pub(crate) fn stays_stopped(&self) -> bool {
+        self.is_stopped() && self.down.kept_down
     }
 
     fn every_source_reported(&self) -> bool {

@@ -15,7 +15,7 @@ use crate::model::{EngineKey, GroupName, Request, Verb};
 /// The group that an order is for; `None`: every group.
 pub(crate) fn group_of(request: &Request) -> Option<&GroupName> {
     match request {
-        Request::Stop | Request::StopNow => None,
+        Request::Stop | Request::StopNow | Request::StopGroups | Request::StartGroups => None,
         Request::Restart { group, .. } | Request::StopGroup(group) | Request::StartGroup(group) => Some(group),
         Request::Hold { group, .. } | Request::Resume { group } => group.as_ref(),
         Request::StopEngine(_)
@@ -39,6 +39,8 @@ pub(crate) fn engine_of(request: &Request) -> Option<&EngineKey> {
         | Request::Restart { .. }
         | Request::StopGroup(_)
         | Request::StartGroup(_)
+        | Request::StopGroups
+        | Request::StartGroups
         | Request::Hold { .. }
         | Request::Resume { .. } => None,
     }
@@ -48,9 +50,9 @@ pub(crate) fn engine_of(request: &Request) -> Option<&EngineKey> {
 pub(crate) fn verb_of(request: &Request) -> Verb {
     match request {
         Request::Stop | Request::StopNow => Verb::End,
-        Request::StopGroup(_) | Request::StopEngine(_) => Verb::Stop,
+        Request::StopGroup(_) | Request::StopGroups | Request::StopEngine(_) => Verb::Stop,
         Request::Restart { .. } => Verb::Restart,
-        Request::StartGroup(_) | Request::StartEngine(_) => Verb::Start,
+        Request::StartGroup(_) | Request::StartGroups | Request::StartEngine(_) => Verb::Start,
         Request::Evict(_) => Verb::Evict,
         Request::Quarantine(_) => Verb::Quarantine,
         Request::Release(_) => Verb::Release,

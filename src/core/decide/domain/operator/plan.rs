@@ -53,9 +53,9 @@ impl Domain {
         }
         match request {
             Request::Stop => self.plan_stop(StopOf::Watchdog),
-            Request::StopGroup(_) => self.plan_stop(StopOf::Group),
+            Request::StopGroup(_) | Request::StopGroups => self.plan_stop(StopOf::Group),
             Request::StopNow => self.plan_stop_now(),
-            Request::StartGroup(_) => self.plan_start(now),
+            Request::StartGroup(_) | Request::StartGroups => self.plan_start(now),
             Request::Restart { tier, .. } => self.plan_restart(*tier, now),
             Request::Hold { lasts, reason, .. } => self.plan_hold(*lasts, reason),
             Request::Resume { .. } => self.plan_resume(hold, now),
@@ -71,13 +71,15 @@ impl Domain {
     fn plan_second_side(&self, request: &Request, now: Moment) -> Result<Plan, String> {
         let steps = match (request, &self.phase) {
             (_, Phase::Stopped) => return Err(format!("{} is down", self.scene.called())),
-            (Request::Stop | Request::StopGroup(_), _) => self.stops(),
+            (Request::Stop | Request::StopGroup(_) | Request::StopGroups, _) => self.stops(),
             (Request::StopNow, _) => self.kills(),
             (Request::Restart { tier, .. }, Phase::Running(_)) => self.restarts(*tier),
             (Request::Resume { .. }, Phase::Restart(restart)) if restart.held.is_some() => {
                 vec![format!("let the start of {} go on", self.isolated_engines())]
             }
-            (Request::StartGroup(_), Phase::Restart(_) | Phase::Running(_)) => return self.plan_start(now),
+            (Request::StartGroup(_) | Request::StartGroups, Phase::Restart(_) | Phase::Running(_)) => {
+                return self.plan_start(now);
+            }
             (
                 Request::StopEngine(key)
                 | Request::StartEngine(key)

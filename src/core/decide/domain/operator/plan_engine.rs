@@ -56,6 +56,8 @@ impl Domain {
             | Request::StopNow
             | Request::Restart { .. }
             | Request::StopGroup(_)
+            | Request::StopGroups
+            | Request::StartGroups
             | Request::StartGroup(_)
             | Request::Hold { .. }
             | Request::Resume { .. } => Err("that is no order for one engine".to_owned()),

@@ -17,8 +17,8 @@ impl Domain {
             Request::Stop => self.stop(Manner::InOrder, AfterStop::Stays, turn),
             Request::StopNow => self.stop(Manner::AtOnce, AfterStop::Stays, turn),
             Request::Restart { tier, .. } => self.begin_restart(*tier, Reason::Operator, turn.now, turn),
-            Request::StopGroup(_) => self.keep_down(turn),
-            Request::StartGroup(_) => self.start_now(turn),
+            Request::StopGroup(_) | Request::StopGroups => self.keep_down(turn),
+            Request::StartGroup(_) | Request::StartGroups => self.start_now(turn),
             Request::StopEngine(key) => self.with_engine(key, |group, index| {
                 group.give_rest(index, Rest::Stopped, turn);
             }),
