@@ -25,7 +25,7 @@ use crate::model::{
 };
 
 /// Pause between two looks for an engine that was asked for.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(200);
 /// Upper bound for an engine to appear, or to be seen coming, once it was asked for.
 const APPEARS: Duration = Duration::from_secs(10);
 /// Part of the time to the deadline that is kept for the answer.

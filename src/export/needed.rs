@@ -123,7 +123,7 @@ fn is_left_alone(group: &GroupStatus) -> bool {
 mod tests {
     use super::*;
     use crate::export::testing;
-    use crate::model::{Hold, Moment};
+    use crate::model::{Custody, Hold, Moment, Powers};
 
     fn of(group: GroupStatus) -> Vec<NeededAction> {
         let status = testing::status(vec![group]);
@@ -169,6 +169,21 @@ mod tests {
         assert_eq!(of(hangs), [NeededAction::Restart]);
         assert!(of(died.clone()).is_empty(), "mpswarden starts it again");
         assert_eq!(of(GroupStatus { mode: Mode::Observe, ..died }), [NeededAction::Restart]);
+    }
+
+    #[test]
+    fn an_engine_of_others_is_its_owners_turn_only_where_nobody_here_may_act() {
+        let others = |powers| EngineStatus { custody: Custody::Others(powers), main: None, ..testing::engine("a") };
+        let died = |engine| GroupStatus {
+            faults: vec![(Some("a".into()), Fault::EngineDied)],
+            engines: vec![engine],
+            ..testing::group("llms")
+        };
+        assert_eq!(of(died(others(Powers::Look))), [NeededAction::RestartEngines]);
+        assert_eq!(of(died(others(Powers::Signal))), [NeededAction::RestartEngines]);
+        assert!(of(died(others(Powers::Supervisor))).is_empty(), "mpswarden has it started");
+        let missing = EngineStatus { missing: true, ..others(Powers::Supervisor) };
+        assert_eq!(of(GroupStatus { engines: vec![missing], ..testing::group("llms") }), [NeededAction::StartEngines]);
     }
 
     #[test]

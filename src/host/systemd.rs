@@ -15,7 +15,7 @@ const PROGRAM: &str = "systemctl";
 const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,Result,MainPID,ControlGroup,NRestarts,ExecMainPID,\
                           ExecMainCode,ExecMainStatus";
 /// Pause between two looks whether a unit has ended.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(200);
 /// ExecMainCode of a process that exited: CLD_EXITED.
 const EXITED: i64 = 1;
 

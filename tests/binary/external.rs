@@ -86,7 +86,9 @@ fn one_that_its_owner_stops_is_no_fault_and_not_missed_until_it_is_started() {
         watchdog.told()
     );
     assert_eq!(owner.starts(1), 1, "it is not started");
-    watchdog.await_serving();
+    watchdog.await_metrics("its group serves without it", |metrics| {
+        metrics.state("mps_group_state", &[("group", "small-llms")], "state") == Some("serving")
+    });
     owner.start(1);
     watchdog.await_metrics("it", |metrics| serves(metrics, "qwen-b"));
 }
@@ -116,6 +118,7 @@ fn one_that_nobody_here_may_restart_holds_its_group_with_whose_turn_it_is() {
     assert!(lives(owner.pid(1)), "nothing was ended");
     owner.stop(0);
     signal(owner.pid(1), Signal::SIGKILL);
+    watchdog.await_event("fault_over", "gpu_fault");
     owner.start_all();
     watchdog.await_serving();
     assert_eq!(watchdog.metrics().sum("mps_action_needed", &[]), 0.0);

@@ -34,7 +34,7 @@ impl EngineOwner {
             "#!/bin/sh\ncd {at} || exit 1\nverb=$1 name=$2\nexport CUDA_MPS_PIPE_DIRECTORY={pipe}\n\
              if [ \"$verb\" = stop ]; then\n    pid=$(cat \"$name.pid\") || exit 0\n    kill -TERM \"$pid\" 2>/dev/null\n    \
              tries=0\n    while kill -0 \"$pid\" 2>/dev/null; do\n        tries=$((tries + 1))\n        \
-             [ $tries -gt 50 ] && kill -KILL \"$pid\"\n        sleep 0.02\n    done\n    exit 0\nfi\n\
+             [ $tries -gt 500 ] && kill -KILL \"$pid\"\n        sleep 0.02\n    done\n    exit 0\nfi\n\
              case \"$name\" in\n{cases}esac\n\
              setsid \"$@\" </dev/null >>\"$name.out\" 2>&1 &\necho $! >\"$name.new\"\nmv \"$name.new\" \"$name.pid\"\n\
              echo started >>\"$name.starts\"\n",

@@ -209,8 +209,12 @@ impl Domain {
                 finding.engine.is_none() && self.tier_now(finding, turn).is_some_and(|tier| tier > Tier::Engine);
             whole && self.scene.may_act_on(finding.fault, turn.hold).is_ok()
         });
-        let lives = |engine: &Engine| engine.alive() && engine.instance.process.ended.is_none();
-        let owners = self.scene.engines.iter().filter(|engine| !engine.policy.custody.may_end() && lives(engine));
+        // One that was started since the fault has contexts of its own.
+        let was_hit = |engine: &Engine| {
+            let before = left.is_some_and(|finding| engine.instance.process.started <= finding.evidence_at);
+            before && engine.alive() && engine.instance.process.ended.is_none()
+        };
+        let owners = self.scene.engines.iter().filter(|engine| !engine.policy.custody.may_end() && was_hit(engine));
         let names: Vec<&str> = owners.map(|engine| engine.name().as_str()).collect();
         let detail = left.filter(|_| !names.is_empty()).map(|finding| {
             let (names, them) = (names.join(", "), if names.len() == 1 { "it" } else { "them" });
