@@ -84,8 +84,8 @@ pub fn known_keys() -> BTreeSet<String> {
 fn whole(root: Section) -> Configuration {
     let state_directory = root.optional("state_directory", path).unwrap_or_else(|| "/var/lib/mpswarden".into());
     let groups: Vec<_> = root.tables("group").into_iter().map(|section| group(section, &state_directory)).collect();
-    let discover = discover(root.table("discover"));
-    if groups.is_empty() && !root.has("group") && discover.pipe_directories.is_empty() {
+    let looked_for = root.table("discover");
+    if groups.is_empty() && !root.has("group") && !looked_for.has("pipe_directories") {
         root.missing("no [[group]]", "a group is one GPU, one control daemon and its engines");
     }
     let configuration = Configuration {
@@ -94,7 +94,7 @@ fn whole(root: Section) -> Configuration {
         state_directory,
         web: web(root.table("web")),
         hooks: hooks(root.table("hooks")),
-        discover,
+        discover: discover(looked_for),
         groups,
         places: Default::default(),
     };

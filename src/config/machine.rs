@@ -38,11 +38,16 @@ pub(super) fn lacking(configuration: &Configuration) -> Vec<Problem> {
     warnings.extend(daemons_of_others(configuration));
     warnings.extend(kernel_log(configuration));
     warnings.extend(addresses(configuration));
-    for (index, group) in configuration.groups.iter().enumerate() {
-        let binary = group.mps.binary.to_string_lossy();
+    let groups = configuration.groups.iter().enumerate();
+    let mut binaries: Vec<(String, &Path)> =
+        groups.map(|(index, group)| (format!("group[{index}].mps.binary"), group.mps.binary.as_path())).collect();
+    if !configuration.discover.pipe_directories.is_empty() {
+        binaries.push(("discover.binary".to_owned(), &configuration.discover.binary));
+    }
+    for (key, binary) in binaries {
         let hint = "it comes with NVIDIA's driver: install that, or name its path";
-        let what = cannot_run(&binary, &path_of_ours());
-        warnings.extend(what.map(|what| places.warning(&format!("group[{index}].mps.binary"), what, hint)));
+        let what = cannot_run(&binary.to_string_lossy(), &path_of_ours());
+        warnings.extend(what.map(|what| places.warning(&key, what, hint)));
     }
     for (path, engine) in engines(configuration) {
         let program = engine.command.first().filter(|program| !program.is_empty());
