@@ -411,6 +411,13 @@ proptest! {
         let mut world = play(with_powers(policy, powers, daemon), &troubles);
         mend(&mut world);
         run_until_settled(&mut world);
+        // One that ended before it was ever found is its owner's to start.
+        let status = world.dog.status(world.now);
+        for (place, group) in status.groups.iter().enumerate() {
+            for (engine, _) in group.engines.iter().enumerate().filter(|(_, engine)| engine.missing) {
+                world.break_it(Break::OthersStart(place, engine));
+            }
+        }
         world.break_it(Break::Ask(Request::Resume { group: None }));
         run_until_settled(&mut world);
         prop_assert!(world.violations.is_empty(), "{:?}\n{}", world.violations, world.journal.join("\n"));

@@ -152,8 +152,7 @@ class Play:
     def waits_out_a_start_limit(self):
         """A unit that fails at each start: its start limit is reported and waited out, until somebody has mended it."""
         since = self.now()
-        self.write("/etc/vllm-b", "PORT=none\n")
-        self.sh("systemctl restart vllm@b", ends=None)
+        self.sh("rm /etc/vllm-b && systemctl restart vllm@b", ends=None)
         self.machine.until("systemd gives up", "systemctl show --property Result --value vllm@b", lambda said: said == "start-limit-hit\n")
         self.machine.until("it is reported", f"journalctl --unit mpswarden --no-pager --output cat --after-cursor '{since}'",
                            lambda said: "start-limit-hit" in said)  # fmt: skip

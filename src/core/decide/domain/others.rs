@@ -30,6 +30,9 @@ const LOOKED_FOR_AGAIN: Duration = Duration::from_secs(1);
 /// Upper bound for finding an engine: its supervisor may be asked where it is.
 const FIND_ENGINE_BOUND: Duration = Duration::from_secs(10);
 
+/// Time for which an engine that its owner stops may still answer after its GPU process has ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Time that a supervisor has to start an engine again before its absence is reported.
 const STARTED_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 
@@ -183,7 +186,9 @@ impl Domain {
         match engine.policy.origin {
             Origin::Found => engine.wanted.listed = Listed::Removed,
             // It was brought about here, or its fault did it: that it looks like an end in order says nothing.
-            Origin::Configured if !running || !engine.stage.is_up() || hit || engine.outlived_its_gpu_process() => {
+            Origin::Configured
+                if !running || !engine.stage.is_up() || hit || engine.outlived_its_gpu_process_by(LAST_WORDS) =>
+            {
                 return self.engine_ended(&instance.engine.engine, instance.incarnation, exit, turn);
             }
             Origin::Configured => {
