@@ -135,6 +135,7 @@ fn launch(directory: &Path, domain: &DomainId, engines: &[EngineName]) -> GroupL
         kind: EngineKind::Other,
         health_timeout: BOUND,
         metrics: MetricsPlace::Under("/metrics".into()),
+        gpus: "GPU-0".into(),
         gpu_named_by: GpuNamedBy::Uuid,
         sm_percentage: None,
         device_memory_limit: None,
@@ -152,7 +153,7 @@ fn launch(directory: &Path, domain: &DomainId, engines: &[EngineName]) -> GroupL
     };
     GroupLaunch {
         domain: domain.clone(),
-        gpu: "GPU-0".into(),
+        gpus: "GPU-0".into(),
         control,
         outputs: directory.join("log"),
         engines: engines.iter().map(engine).collect(),

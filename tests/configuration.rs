@@ -95,7 +95,7 @@ fn the_smallest_file_has_the_promised_defaults() {
     assert_eq!(configuration.state_directory, Path::new("/var/lib/mpswarden"));
     assert_eq!(configuration.web.listen_addresses, ["127.0.0.1:10677".parse().unwrap()]);
     let group = &configuration.groups[0];
-    assert_eq!((group.gpu.clone(), group.mode), (GpuChoice::Index(0), Mode::Observe));
+    assert_eq!((group.gpus.clone(), group.mode), (vec![GpuChoice::Index(0)], Mode::Observe));
     assert_eq!(group.recovery, RecoveryPolicy::default());
     assert_eq!(group.mps.pipe_directory, Path::new("/run/mpswarden/g"));
     assert_eq!(group.mps.log_directory, Path::new("/var/log/mpswarden/g"));
@@ -204,7 +204,7 @@ fn an_engine_has_the_kind_that_is_named_or_that_its_command_tells() {
 
 #[test]
 fn an_engines_gpu_is_named_as_it_is_asked_for_or_as_its_kind_needs() {
-    let (other, index) = (r#"["engine"]"#, GpuNamedBy::Index(3));
+    let (other, index) = (r#"["engine"]"#, GpuNamedBy::Index(vec![3]));
     assert_eq!(of(VLLM, "").gpu_named_by, index);
     assert_eq!(of(VLLM, "gpu_named_by = \"uuid\"").gpu_named_by, GpuNamedBy::Uuid);
     assert_eq!(of(other, "").gpu_named_by, GpuNamedBy::Uuid);
@@ -431,13 +431,13 @@ fn files_that_cannot_be_read_are_refused_with_the_cure() {
 #[test]
 fn a_policy_and_a_launch_are_made_for_the_gpu_that_is_there() {
     let configuration = read(&whole()).unwrap();
-    let GpuChoice::Uuid(uuid) = &configuration.groups[0].gpu else { panic!("the README names a UUID") };
+    let [GpuChoice::Uuid(uuid)] = configuration.groups[0].gpus.as_slice() else { panic!("the README names a UUID") };
     let there = GpuIdentity { uuid: uuid.clone(), ..gpu(1, ComputeMode::Default) };
     let (policy, launches) = configuration.resolve(&[gpu(0, ComputeMode::Default), there.clone()], 7).unwrap();
     assert_eq!((policy.seed, policy.gpus), (7, vec![there]));
-    assert_eq!(policy.groups[0].gpu, *uuid);
+    assert_eq!(policy.groups[0].gpus.first(), uuid);
     assert_eq!(policy.groups[0].mode_of(Fault::Hang), Mode::Observe);
-    assert_eq!(launches[0].gpu, *uuid);
+    assert_eq!(launches[0].gpus.first(), uuid);
     let named: Vec<_> = launches[0].engines.iter().map(|engine| engine.member.to_string()).collect();
     assert_eq!(named, ["small-llms/qwen-a", "small-llms/qwen-b"]);
 }

@@ -138,7 +138,7 @@ fn policy(groups: usize, engines: usize) -> Policy {
     };
     let group = |number: usize| {
         let mut group = policies::group(group_name(number).as_str(), &names);
-        group.gpu = gpu(number);
+        group.gpus = gpu(number).into();
         group.isolation = IsolationPolicy::default();
         group.recovery.start = StartOrder::Parallel;
         group.recovery.backoff = Backoff::default();

@@ -55,17 +55,21 @@ pub(super) fn of_engine(
     let configured = engine.environment.iter().map(|(name, value)| (name.clone(), value.clone()));
     environment.extend(file.into_iter().chain(configured).map(|(name, value)| (name.into(), value.into())));
     let mut environment = of_group(environment, group, owner);
-    if let GpuNamedBy::Index(_) = engine.gpu_named_by {
-        // The control daemon shows its clients one GPU.
-        environment.insert(VISIBLE.into(), "0".into());
-    }
+    let visible = match engine.gpu_named_by {
+        GpuNamedBy::Uuid => engine.gpus.visible(),
+        // Numbers are places among the GPUs that the control daemon was given.
+        GpuNamedBy::Index(_) => places(group, engine),
+    };
+    environment.insert(VISIBLE.into(), visible.into());
     environment.insert(ENGINE_VARIABLE.into(), engine.member.key().to_string().into());
     if let Some(percentage) = engine.sm_percentage {
         environment.insert("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE".into(), percentage.to_string().into());
     }
     if let Some(bytes) = engine.device_memory_limit {
-        // By the only device that the engine sees; in MiB, since bytes have no unit there.
-        environment.insert("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT".into(), format!("0={}M", bytes >> 20).into());
+        // On each device that the engine sees; in MiB, since bytes have no unit there.
+        let each = engine.gpus.iter().zip(0..).map(|(_, ordinal)| format!("{ordinal}={}M", bytes >> 20));
+        let limits = each.collect::<Vec<_>>().join(",");
+        environment.insert("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT".into(), limits.into());
     }
     environment
 }
@@ -77,8 +81,9 @@ pub(super) fn leave_mps(environment: &mut Environment, group: &GroupLaunch, engi
     environment.insert("CUDA_MPS_PIPE_DIRECTORY".into(), nowhere.into());
     environment.remove(OsStr::new("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"));
     environment.remove(OsStr::new("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"));
-    if let GpuNamedBy::Index(index) = engine.gpu_named_by {
-        environment.insert(VISIBLE.into(), index.to_string().into());
+    if let GpuNamedBy::Index(indexes) = &engine.gpu_named_by {
+        let indexes: Vec<String> = indexes.iter().map(u32::to_string).collect();
+        environment.insert(VISIBLE.into(), indexes.join(",").into());
         environment.insert("CUDA_DEVICE_ORDER".into(), "PCI_BUS_ID".into());
     }
 }
@@ -111,9 +116,15 @@ fn of_group(mut environment: Environment, group: &GroupLaunch, owner: &OwnerMark
     environment.retain(|name, _| OUR_SUPERVISORS.iter().all(|ours| name != ours) && name != START_VARIABLE);
     environment.insert("CUDA_MPS_PIPE_DIRECTORY".into(), group.control.pipe_directory.clone().into());
     environment.insert("CUDA_MPS_LOG_DIRECTORY".into(), group.outputs.clone().into());
-    environment.insert(VISIBLE.into(), group.gpu.as_str().into());
+    environment.insert(VISIBLE.into(), group.gpus.visible().into());
     environment.insert(OWNER_VARIABLE.into(), owner.state_directory.clone().into());
     environment
+}
+
+/// An engine's GPUs by their places among those of its control daemon.
+fn places(group: &GroupLaunch, engine: &EngineLaunch) -> String {
+    let place = |gpu| group.gpus.iter().position(|known| known == gpu).unwrap_or_default().to_string();
+    engine.gpus.iter().map(place).collect::<Vec<_>>().join(",")
 }
 
 /// `KEY=value` lines; empty ones and comments are skipped, one pair of quotes around a value is taken off.
@@ -206,7 +217,7 @@ mod tests {
     #[test]
     fn a_number_names_the_one_gpu_of_the_daemon_and_outside_mps_the_same_among_all() {
         let some = |text: &str| Some(text.to_owned());
-        let [inside, outside] = named(GpuNamedBy::Index(3));
+        let [inside, outside] = named(GpuNamedBy::Index(vec![3]));
         assert_eq!((inside, outside), ([some("0"), None], [some("3"), some("PCI_BUS_ID")]));
         let [inside, outside] = named(GpuNamedBy::Uuid);
         assert_eq!((inside, outside), ([some("GPU-1"), None], [some("GPU-1"), None]));

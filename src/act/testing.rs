@@ -23,6 +23,7 @@ pub(super) fn group(directory: &Path, scripts: &[&str]) -> GroupLaunch {
         kind: crate::model::EngineKind::Other,
         health_timeout: std::time::Duration::from_secs(1),
         metrics: crate::model::MetricsPlace::Under("/metrics".into()),
+        gpus: "GPU-1".into(),
         gpu_named_by: crate::model::GpuNamedBy::Uuid,
         sm_percentage: None,
         device_memory_limit: None,
@@ -34,7 +35,7 @@ pub(super) fn group(directory: &Path, scripts: &[&str]) -> GroupLaunch {
     let engines = scripts.iter().enumerate().map(engine).collect();
     GroupLaunch {
         domain,
-        gpu: "GPU-1".into(),
+        gpus: "GPU-1".into(),
         control: ControlLaunch {
             binary: directory.join("control"),
             pipe_directory: directory.join("pipe"),

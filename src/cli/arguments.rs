@@ -97,9 +97,10 @@ pub struct RunOptions {
     /// clients; change nothing.
     #[arg(long, value_name = "PIPE_DIRECTORY")]
     pub attach: Option<PathBuf>,
-    /// The GPU of that daemon, an index or a UUID [default: the one that it was given, or the only one there is].
+    /// A GPU of that daemon, an index or a UUID; may be given several times [default: those that it was given, or all
+    /// that there are].
     #[arg(long, value_name = "GPU", requires = "attach")]
-    pub gpu: Option<String>,
+    pub gpu: Vec<String>,
     /// Where HTTP listens, in place of the configuration's addresses; may be given several times.
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
     pub listen: Vec<SocketAddr>,
@@ -150,7 +151,7 @@ impl RunOptions {
     pub fn configuration(&self) -> Result<Configuration, Problems> {
         match (&self.config, &self.attach) {
             (Some(file), _) => config::load(file),
-            (None, attach) => attached(attach.as_deref().unwrap_or(Path::new(".")), self.gpu.as_deref()),
+            (None, attach) => attached(attach.as_deref().unwrap_or(Path::new(".")), &self.gpu),
         }
     }
 

@@ -15,25 +15,25 @@ use crate::model::Mode;
 /// What stands in messages where a file has its name.
 const NAME: &str = "--attach";
 
-/// The configuration for the daemon whose pipe directory this is. `gpu`: an index or a UUID, where it was given.
-pub(super) fn attached(directory: &Path, gpu: Option<&str>) -> Result<Configuration, Problems> {
+/// The configuration for the daemon whose pipe directory this is. `gpus`: indexes or UUIDs, where some were given.
+pub(super) fn attached(directory: &Path, gpus: &[String]) -> Result<Configuration, Problems> {
     let failed = |what: String, hint: &str| Problems::of_file(Path::new(NAME), what, hint);
     let directory = std::path::absolute(directory)
         .map_err(|error| failed(format!("{}: {error}", directory.display()), "name the daemon's pipe directory"))?;
     let told = DaemonTold::by(&directory, Path::new(MPS_CONTROL)).unwrap_or_default();
-    let gpu = match gpu {
-        Some(gpu) => gpu.to_owned(),
-        None => {
-            let gpus =
+    let gpus = match gpus {
+        [] => {
+            let there =
                 Driver::open_within(DEFAULT_NVML_LIBRARY, START_BOUND).map_or_else(|_| Vec::new(), |(_, gpus)| gpus);
-            let hint = "--gpu INDEX or --gpu UUID says which one to look at";
-            told.gpu_among(&gpus).map_err(|why| failed(why, hint))?
+            let hint = "--gpu INDEX or --gpu UUID, once for each, says which ones to look at";
+            told.gpus_among(&there).map_err(|why| failed(why, hint))?
         }
+        given => given.to_vec(),
     };
     let log_directory = told.logs(&directory, LOGS_OF_OTHERS);
     let daemon = FoundDaemon {
         name: group_of(&directory),
-        gpu,
+        gpus,
         pipe_directory: directory,
         log_directory,
         binary: MPS_CONTROL.into(),

@@ -9,7 +9,8 @@ use crate::export::concerns::{Situation, Tone, concerns};
 use crate::export::sentence::{blind_words, source_words};
 use crate::model::gpu::RecoveryAction;
 use crate::model::{
-    EngineLoad, EngineState, EngineStatus, GpuStatus, GroupState, GroupStatus, Mode, ServerState, SourceStatus, Unknown,
+    EngineLoad, EngineState, EngineStatus, GpuStatus, GpuUuid, GroupState, GroupStatus, Mode, ServerState,
+    SourceStatus, Unknown,
 };
 use crate::text::figures::{bytes, bytes_of, plural};
 use crate::text::plain::one_line as clean;
@@ -95,10 +96,11 @@ fn header(group: &GroupStatus, screen: &Screen) -> String {
 }
 
 fn gpu_line(seen: &Seen, group: &GroupStatus, screen: &Screen) -> String {
-    let Some(gpu) = seen.status.gpus.iter().find(|gpu| gpu.identity.uuid == group.gpu) else {
-        return screen.prose("  gpu     ", Ink::Dim, group.gpu.as_str());
+    let line = |uuid: &GpuUuid| {
+        let gpu = seen.status.gpus.iter().find(|gpu| gpu.identity.uuid == *uuid);
+        screen.prose("  gpu     ", Ink::Dim, &gpu.map_or_else(|| uuid.to_string(), gpu_words))
     };
-    screen.prose("  gpu     ", Ink::Dim, &gpu_words(gpu))
+    group.gpus.iter().map(line).collect()
 }
 
 fn gpu_words(gpu: &GpuStatus) -> String {

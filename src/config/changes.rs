@@ -164,7 +164,7 @@ impl Changes {
     fn fixed(&mut self, was: &GroupLaunch, is: &GroupLaunch) {
         let user = |launch: &GroupLaunch| launch.engines.first().and_then(|engine| engine.user.clone());
         let fixed = [
-            ("gpu", was.gpu == is.gpu),
+            ("gpu", was.gpus == is.gpus),
             ("mps.binary", was.control.binary == is.control.binary),
             ("mps.control", was.control.custody.is_others() == is.control.custody.is_others()),
             ("mps.pipe_directory", was.control.pipe_directory == is.control.pipe_directory),

@@ -7,6 +7,7 @@ use super::problem::{Places, Problem};
 use super::resolve::{apart_log_directory, apart_pipe_directory};
 use super::values::{SOCKET_PATH, authority, host_of};
 use crate::decide::policy::{IsolationMode, UnknownClients};
+use crate::model::RestartBy;
 
 /// Inverse of the largest part of the time that may be sampled.
 const MOST_SAMPLED: u32 = 20;
@@ -28,6 +29,7 @@ pub(super) fn contradictions(configuration: &Configuration) -> Vec<Problem> {
         windows(&configuration.places, &path, group, &mut problems);
         users(&configuration.places, &path, group, &mut problems);
         attached(&configuration.places, &path, group, &mut problems);
+        several_gpus(&configuration.places, &path, group, &mut problems);
         with_engines_of_others(&configuration.places, &path, group, &mut problems);
     }
     externals(configuration, &mut problems);
@@ -234,6 +236,36 @@ fn externals(configuration: &Configuration, problems: &mut Vec<Problem>) {
             let path = format!("{path}.external.{}", external.at.key());
             places.claim("the engine of", &external.at.to_string(), path, "each engine has processes of its own");
         }
+    }
+}
+
+/// What is not done where one server has several GPUs.
+fn several_gpus(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
+    if group.gpus.len() < 2 {
+        return;
+    }
+    let name = &group.name;
+    if group.isolation.mode != IsolationMode::Off {
+        let what = format!(
+            "isolation.mode of {name} is not \"off\", and the group is over several GPUs: whom a second server would part is \
+             not known there"
+        );
+        let hint = "leave it out, or write a group for each GPU: two control daemons are two fault domains";
+        problems.push(places.problem(&format!("{path}.isolation.mode"), what, hint));
+    }
+    let acts = |engine: &EngineConfiguration| {
+        engine.external.as_ref().is_some_and(|external| external.restart_by != RestartBy::Nobody)
+    };
+    for (index, engine) in group.engines.iter().enumerate().filter(|(_, engine)| acts(engine)) {
+        let what = format!("engine {} is others' to run, and its group is over several GPUs", engine.name);
+        let hint =
+            "set restart_by = \"nobody\": whom a fault hits there is ended in part, which is not done through others";
+        problems.push(places.problem(&format!("{path}.engine[{index}].restart_by"), what, hint));
+    }
+    for (index, engine) in group.engines.iter().enumerate().filter(|(_, engine)| engine.probe) {
+        let what =
+            format!("engine {} has the kernel probe, which sees one GPU, and its group is over several", engine.name);
+        problems.push(places.problem(&format!("{path}.engine[{index}].overlap"), what, "set overlap = \"off\""));
     }
 }
 

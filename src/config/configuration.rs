@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::decide::policy::{CleanEnd, IsolationPolicy, OverlapPolicy, RecoveryPolicy, UnknownClients};
-use crate::model::{EngineKind, EngineName, External, Fault, GpuUuid, GroupName, Hook, Mode, RestartBy};
+use crate::decide::policy::{CleanEnd, IsolationPolicy, OverlapPolicy, RecoveryPolicy, Spread, UnknownClients};
+use crate::model::{EngineKind, EngineName, External, Fault, GpuIdentity, GpuUuid, GroupName, Hook, Mode, RestartBy};
 
 use super::discover::Discover;
 use super::problem::{Places, Problem, Problems};
@@ -51,8 +51,8 @@ pub type Hooks = BTreeMap<Hook, Vec<String>>;
 pub struct GroupConfiguration {
     /// Name of the group, unique.
     pub name: GroupName,
-    /// GPU of the group.
-    pub gpu: GpuChoice,
+    /// GPUs of the group: one at least, and no word for one twice.
+    pub gpus: Vec<GpuChoice>,
     /// What the watchdog may do.
     pub mode: Mode,
     /// Settings of the group's control daemon.
@@ -61,6 +61,8 @@ pub struct GroupConfiguration {
     pub faults: BTreeMap<Fault, Mode>,
     /// What becomes of clients that no engine owns.
     pub unknown_clients: UnknownClients,
+    /// What a fault on some of its GPUs is to the engines on the others.
+    pub spread: Spread,
     /// What is done when faults of the whole group repeat.
     pub isolation: IsolationPolicy,
     /// What is measured of the engines' sharing of the GPU. Its baselines: this file's own, and once it is loaded
@@ -81,6 +83,25 @@ pub enum GpuChoice {
     Uuid(GpuUuid),
     /// A GPU by NVML's index.
     Index(u32),
+}
+
+impl GpuChoice {
+    /// Whether it means this GPU.
+    pub fn is(&self, gpu: &GpuIdentity) -> bool {
+        match self {
+            GpuChoice::Uuid(uuid) => gpu.uuid == *uuid,
+            GpuChoice::Index(index) => gpu.index == Some(*index),
+        }
+    }
+}
+
+impl fmt::Display for GpuChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GpuChoice::Uuid(uuid) => write!(f, "GPU {uuid}"),
+            GpuChoice::Index(index) => write!(f, "GPU {index}"),
+        }
+    }
 }
 
 /// What CUDA_VISIBLE_DEVICES of an engine says.
@@ -161,6 +182,8 @@ pub struct EngineConfiguration {
     pub environment: BTreeMap<String, String>,
     /// `KEY=value` lines.
     pub environment_file: Option<PathBuf>,
+    /// GPUs of its group that it uses; empty: all of them.
+    pub gpus: Vec<GpuChoice>,
     /// What its CUDA_VISIBLE_DEVICES says.
     pub gpu_named_by: GpuNaming,
     /// `http://host:port`, `https://host:port` or `unix:/path`.

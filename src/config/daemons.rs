@@ -21,8 +21,8 @@ const NAMELESS: &str = "mps";
 pub struct FoundDaemon {
     /// Name of its group.
     pub name: String,
-    /// GPU of its group: an index or a UUID.
-    pub gpu: String,
+    /// GPUs of its group: indexes or UUIDs; one at least.
+    pub gpus: Vec<String>,
     /// Directory of its sockets, CUDA_MPS_PIPE_DIRECTORY.
     pub pipe_directory: PathBuf,
     /// Directory of its logs.
@@ -35,7 +35,11 @@ impl FoundDaemon {
     /// The configuration of its group, in `mode`. `named`: what stands in messages where a file has its name.
     pub fn configuration(&self, mode: Mode, state_directory: &Path, named: &Path) -> Result<Configuration, Problems> {
         let path = |path: &Path| Value::from(path.display().to_string());
-        let gpu = self.gpu.parse::<u32>().map_or_else(|_| Value::from(self.gpu.as_str()), Value::from);
+        let one = |gpu: &String| gpu.parse::<u32>().map_or_else(|_| Value::from(gpu.as_str()), Value::from);
+        let gpu = match self.gpus.as_slice() {
+            [only] => one(only),
+            all => Value::Array(all.iter().map(one).collect()),
+        };
         let mps = Table::from_iter([
             ("control".to_owned(), Value::from("attach")),
             ("binary".to_owned(), path(&self.binary)),
@@ -112,7 +116,7 @@ mod tests {
         let pipe_directory = PathBuf::from(pipe);
         let log_directory = pipe_directory.with_file_name("log");
         let binary = "nvidia-cuda-mps-control".into();
-        FoundDaemon { name: name.to_owned(), gpu: "0".to_owned(), pipe_directory, log_directory, binary }
+        FoundDaemon { name: name.to_owned(), gpus: vec!["0".to_owned()], pipe_directory, log_directory, binary }
     }
 
     #[test]

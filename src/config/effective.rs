@@ -10,7 +10,7 @@ use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GroupC
 use super::discover;
 use super::units::{write_duration, write_size};
 use crate::decide::policy::{
-    CleanEnd, IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent,
+    CleanEnd, IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, Spread, StartOrder, UnknownClients, WhenSpent,
 };
 use crate::model::{Baseline, BaselineSource, RestartBy};
 
@@ -76,14 +76,28 @@ pub(super) fn list(items: impl Iterator<Item = impl ToString>) -> Value {
     Value::Array(items.map(|item| Value::String(item.to_string())).collect())
 }
 
+/// One GPU by itself, several as a list.
+fn gpus(choices: &[GpuChoice]) -> Value {
+    let one = |choice: &GpuChoice| match choice {
+        GpuChoice::Uuid(uuid) => text(uuid.as_str()),
+        GpuChoice::Index(index) => Value::Integer(i64::from(*index)),
+    };
+    match choices {
+        [only] => one(only),
+        all => Value::Array(all.iter().map(one).collect()),
+    }
+}
+
 fn group(out: &mut Lines, group: &GroupConfiguration) {
     out.header("[[group]]");
     out.line("name", text(group.name.as_str()));
-    match &group.gpu {
-        GpuChoice::Uuid(uuid) => out.line("gpu", text(uuid.as_str())),
-        GpuChoice::Index(index) => out.line("gpu", index),
-    }
+    out.line("gpu", gpus(&group.gpus));
     out.line("mode", text(group.mode.as_str()));
+    let spread = match group.spread {
+        Spread::Wait => "wait",
+        Spread::RestartAll => "restart_all",
+    };
+    out.line("spread", text(spread));
     out.header("[group.mps]");
     out.line("binary", path(&group.mps.binary));
     out.line("control", text(group.mps.run_by.as_str()));
@@ -187,6 +201,9 @@ fn started(out: &mut Lines, engine: &EngineConfiguration) {
     out.some("working_directory", engine.working_directory.as_deref().map(path));
     out.line("environment", Value::Table(environment.collect()));
     out.some("environment_file", engine.environment_file.as_deref().map(path));
+    if !engine.gpus.is_empty() {
+        out.line("gpu", gpus(&engine.gpus));
+    }
     out.line("gpu_named_by", text(engine.gpu_named_by.as_str()));
 }
 

@@ -3,6 +3,7 @@
 
 use toml::de::DeValue;
 
+use super::configuration::RunBy;
 use super::reader::{Reading, Section, kind, wrong};
 use super::suggest::nearest;
 use super::values::{self, text};
@@ -123,6 +124,22 @@ pub(super) fn restart_by(value: &DeValue<'_>) -> Reading<RestartBy> {
         (Some(stop), Some(start), 2) => Ok(RestartBy::Commands { stop, start }),
         _ => wrong("has not exactly the commands `stop` and `start`", "{ stop = [\"program\", ...], start = [...] }"),
     }
+}
+
+/// Through whom the control daemon of others is restarted: its processes are root's, and never signalled.
+pub(super) fn restart_of_the_daemon(mps: &Section<'_, '_>, run_by: RunBy) -> RestartBy {
+    let given = mps.optional("restart_by", restart_by).unwrap_or_default();
+    if run_by == RunBy::Us {
+        mps.refuse(
+            "restart_by",
+            "is for a control daemon that others run",
+            "write control = \"attach\", or leave it out",
+        );
+    } else if given == RestartBy::Signal {
+        let hint = "write \"supervisor\", or { stop = [...], start = [...] }";
+        mps.refuse("restart_by", "= \"signal\" is not for a control daemon, which is never signalled", hint);
+    }
+    given
 }
 
 /// The name of a unit, with its ending.

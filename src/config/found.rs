@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::discover::FoundEngineSettings;
 use crate::decide::policy::{CleanEnd, EnginePolicy, Origin};
-use crate::model::{Custody, DomainId, EngineAddress, EngineLaunch, FoundEngine, GpuNamedBy, MetricsPlace, Powers};
+use crate::model::{
+    Custody, DomainId, EngineAddress, EngineLaunch, FoundEngine, GpuNamedBy, GpuSet, MetricsPlace, Powers,
+};
 
 /// Times of what is never done with it.
 const NEVER: Duration = Duration::from_secs(60);
@@ -36,7 +38,12 @@ pub fn policy_of_found(engine: &FoundEngine, settings: &FoundEngineSettings) -> 
 }
 
 /// Where it was found. Nothing starts it.
-pub fn launch_of_found(domain: &DomainId, engine: &FoundEngine, settings: &FoundEngineSettings) -> EngineLaunch {
+pub fn launch_of_found(
+    domain: &DomainId,
+    gpus: &GpuSet,
+    engine: &FoundEngine,
+    settings: &FoundEngineSettings,
+) -> EngineLaunch {
     EngineLaunch {
         member: domain.member(&engine.name),
         command: Vec::new(),
@@ -52,6 +59,7 @@ pub fn launch_of_found(domain: &DomainId, engine: &FoundEngine, settings: &Found
             true => MetricsPlace::Nowhere,
             false => MetricsPlace::Under(settings.metrics_path.clone()),
         },
+        gpus: gpus.clone(),
         gpu_named_by: GpuNamedBy::Uuid,
         sm_percentage: None,
         device_memory_limit: None,

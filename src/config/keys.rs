@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::decide::policy::{
-    Backoff, CleanEnd, IsolationMode, IsolationPolicy, OverlapPolicy, Quarantine, RecoveryPolicy, StartOrder,
+    Backoff, CleanEnd, IsolationMode, IsolationPolicy, OverlapPolicy, Quarantine, RecoveryPolicy, Spread, StartOrder,
     UnknownClients, WhenSpent,
 };
-use crate::model::{Baseline, BaselineSource, EngineKind, EngineName, Fault, GpuUuid, Hook, Mode, RestartBy, Taken};
+use crate::model::{Baseline, BaselineSource, EngineKind, EngineName, Fault, GpuUuid, Hook, Mode, Taken};
 
 use super::check;
 use super::configuration::{
@@ -47,12 +47,12 @@ const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
 /// What mpswarden itself puts into an engine's environment, and the key that it comes from.
 const OWN_VARIABLES: [(&str, &str); 7] = [
-    (VISIBLE, "set `gpu` of the group; for an engine that wants a number, gpu_named_by = \"index\""),
+    (VISIBLE, "set `gpu` of the group, or of the engine; for an engine that wants a number, gpu_named_by = \"index\""),
     ("CUDA_MPS_PIPE_DIRECTORY", "set `pipe_directory` of the group"),
     ("CUDA_MPS_LOG_DIRECTORY", "set `log_directory` of the group"),
     ("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "set `sm_percentage`"),
     ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "set `device_memory_limit`"),
-    ("CUDA_DEVICE_ORDER", "a group has one GPU, by UUID"),
+    ("CUDA_DEVICE_ORDER", "a group's GPUs are named by UUID"),
     ("MPSWARDEN_PROBE_SOCKET", "set `overlap = \"probe\"`"),
 ];
 
@@ -140,12 +140,17 @@ fn group(group: Section, state_directory: &Path) -> GroupConfiguration {
     if engines.is_empty() && !group.has("engine") && mps.run_by == RunBy::Us {
         group.missing("the group has no [[group.engine]]", "add the engines that share the GPU");
     }
+    let gpus = group.required("gpu", "a UUID of nvidia-smi -L, an index, or a list of these", gpus);
+    let gpus = gpus.unwrap_or_else(|| vec![GpuChoice::Index(0)]);
+    let ours = mps.run_by == RunBy::Us && engines.iter().all(|engine| engine.external.is_none());
+    let may_isolate = ours && gpus.len() == 1;
     let configuration = GroupConfiguration {
-        gpu: group.required("gpu", "a UUID of nvidia-smi -L, or an index", gpu).unwrap_or(GpuChoice::Index(0)),
+        gpus,
         mode: group.required("mode", mode_hint, |value| word(value, &MODES)).unwrap_or(Mode::Enforce),
         faults,
         unknown_clients,
-        isolation: isolation(group.table("isolation"), mps.run_by, &engines),
+        spread: spread(&group),
+        isolation: isolation(group.table("isolation"), may_isolate),
         mps,
         overlap,
         baselines: baselines.unwrap_or_else(|| Configuration::default_baselines(state_directory, &name)),
@@ -155,6 +160,26 @@ fn group(group: Section, state_directory: &Path) -> GroupConfiguration {
     };
     group.finish();
     configuration
+}
+
+/// One GPU, or a list of some.
+fn gpus(value: &toml::de::DeValue<'_>) -> Reading<Vec<GpuChoice>> {
+    let Some(list) = value.as_array() else { return Ok(vec![gpu(value)?]) };
+    let mut all = Vec::new();
+    for one in list.iter() {
+        let one = gpu(one.get_ref())?;
+        if all.contains(&one) {
+            return wrong("names a GPU twice", "name each GPU once");
+        }
+        all.push(one);
+    }
+    if all.is_empty() { wrong("is empty", "name at least one GPU") } else { Ok(all) }
+}
+
+/// What a fault on some of the GPUs is to the engines on the others.
+fn spread(group: &Section) -> Spread {
+    let choices = [("wait", Spread::Wait), ("restart_all", Spread::RestartAll)];
+    group.optional("spread", |value| word(value, &choices)).unwrap_or_default()
 }
 
 fn gpu(value: &toml::de::DeValue<'_>) -> Reading<GpuChoice> {
@@ -181,26 +206,10 @@ fn mps(mps: Section, group: &str) -> MpsConfiguration {
         binary: mps.optional("binary", program).unwrap_or_else(|| MPS_CONTROL.into()),
         pipe_directory: mps.optional("pipe_directory", path).unwrap_or(pipe),
         log_directory: mps.optional("log_directory", path).unwrap_or(log),
-        restart_by: restart_of_the_daemon(&mps, run_by),
+        restart_by: external::restart_of_the_daemon(&mps, run_by),
     };
     mps.finish();
     configuration
-}
-
-/// Through whom the control daemon of others is restarted: its processes are root's, and never signalled.
-fn restart_of_the_daemon(mps: &Section, run_by: RunBy) -> RestartBy {
-    let restart_by = mps.optional("restart_by", external::restart_by).unwrap_or_default();
-    if run_by == RunBy::Us {
-        mps.refuse(
-            "restart_by",
-            "is for a control daemon that others run",
-            "write control = \"attach\", or leave it out",
-        );
-    } else if restart_by == RestartBy::Signal {
-        let hint = "write \"supervisor\", or { stop = [...], start = [...] }";
-        mps.refuse("restart_by", "= \"signal\" is not for a control daemon, which is never signalled", hint);
-    }
-    restart_by
 }
 
 fn policy(policy: Section) -> (BTreeMap<Fault, Mode>, UnknownClients) {
@@ -217,14 +226,14 @@ fn policy(policy: Section) -> (BTreeMap<Fault, Mode>, UnknownClients) {
     (faults, unknown_clients.unwrap_or(UnknownClients::Report))
 }
 
-/// Isolation: off where others run the control daemon or an engine, unless the file says otherwise.
-fn isolation(isolation: Section, run_by: RunBy, engines: &[EngineConfiguration]) -> IsolationPolicy {
+/// Isolation: off where others run the control daemon or an engine, and over several GPUs, unless the file says otherwise.
+fn isolation(isolation: Section, may_isolate: bool) -> IsolationPolicy {
     let modes = [("enforce", IsolationMode::Enforce), ("observe", IsolationMode::Observe), ("off", IsolationMode::Off)];
     let quarantines =
         [("apart", Quarantine::Apart), ("outside", Quarantine::Outside), ("stopped", Quarantine::Stopped)];
-    let usual = match run_by {
-        RunBy::Us if engines.iter().all(|engine| engine.external.is_none()) => IsolationPolicy::default(),
-        RunBy::Us | RunBy::Others => IsolationPolicy { mode: IsolationMode::Off, ..IsolationPolicy::default() },
+    let usual = match may_isolate {
+        true => IsolationPolicy::default(),
+        false => IsolationPolicy { mode: IsolationMode::Off, ..IsolationPolicy::default() },
     };
     let configuration = IsolationPolicy {
         mode: isolation.optional("mode", |value| word(value, &modes)).unwrap_or(usual.mode),
@@ -343,6 +352,7 @@ fn engine(engine: Section) -> (EngineConfiguration, Vec<Baseline>) {
         working_directory: engine.optional("working_directory", path),
         environment,
         environment_file: engine.optional("environment_file", path),
+        gpus: engine.optional("gpu", gpus).unwrap_or_default(),
         gpu_named_by: gpu_named_by(&engine, kind, says_index),
         url: engine.required("url", url_hint, values::url).unwrap_or_default(),
         health_path: engine.optional("health_path", values::url_path).unwrap_or_else(|| "/health".to_owned()),

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::decide::policy::{EnginePolicy, GroupPolicy, Origin, Policy};
 use crate::model::gpu::ComputeMode;
 use crate::model::{
-    ContainerName, ControlLaunch, Custody, DomainId, EngineLaunch, GpuIdentity, GpuNamedBy, GpuUuid, GroupLaunch,
-    GroupName, MetricsPlace,
+    ContainerName, ControlLaunch, Custody, DomainId, EngineLaunch, GpuIdentity, GpuNamedBy, GpuSet, GpuUuid,
+    GroupLaunch, GroupName, MetricsPlace,
 };
 
 use super::configuration::{
@@ -50,21 +50,26 @@ impl Configuration {
         let driver = gpus.iter().find_map(|gpu| gpu.driver_version.as_deref());
         for (index, group) in self.groups.iter().enumerate() {
             let path = format!("group[{index}]");
-            let gpu = find(gpus, &group.gpu).cloned().unwrap_or_else(|| stand_in(&group.gpu));
-            if gpu.absent {
-                let list = vec![self.absent(&path, &group.gpu, gpus)];
+            let chosen = Chosen::by(&group.gpus, gpus);
+            let missing = chosen.0.iter().filter(|(_, gpu)| gpu.absent);
+            let list: Vec<Problem> = missing.map(|(choice, _)| self.absent(&path, choice, gpus)).collect();
+            if !list.is_empty() {
                 absent.insert(group.name.clone(), Problems { file: self.places.file.clone(), list });
             }
-            let shared = used.insert(gpu.uuid.clone(), gpu.clone()).is_some();
-            // Where others run the daemon the mode is their matter, and it runs.
-            if group.mps.run_by == RunBy::Us {
-                problems.extend(self.compute_mode(&path, &gpu, shared));
+            for (_, gpu) in &chosen.0 {
+                let shared = used.insert(gpu.uuid.clone(), gpu.clone()).is_some();
+                // Where others run the daemon the mode is their matter, and it runs.
+                if group.mps.run_by == RunBy::Us {
+                    problems.extend(self.compute_mode(&path, gpu, shared));
+                }
             }
-            problems.extend(self.limits(&path, group, &gpu));
-            groups.push(group_policy(group, &gpu, driver));
-            let launch = GroupLaunch { outputs: self.outputs_directory(group), ..group_launch(group, &gpu) };
+            problems.extend(self.limits(&path, group, &chosen));
+            problems.extend(self.foreign_gpus(&path, group, &chosen));
+            groups.push(group_policy(group, &chosen, driver));
+            let launch = GroupLaunch { outputs: self.outputs_directory(group), ..group_launch(group, &chosen) };
             launches.push(launch);
-            launches.extend((group.mps.run_by == RunBy::Us).then(|| second_side(group, &gpu)));
+            let one = !chosen.set().are_several();
+            launches.extend((group.mps.run_by == RunBy::Us && one).then(|| second_side(group, &chosen)));
         }
         let mut gpus: Vec<GpuIdentity> = used.into_values().collect();
         gpus.sort_by(|one, other| (one.index, &one.uuid).cmp(&(other.index, &other.uuid)));
@@ -73,10 +78,7 @@ impl Configuration {
     }
 
     fn absent(&self, path: &str, choice: &GpuChoice, gpus: &[GpuIdentity]) -> Problem {
-        let what = match choice {
-            GpuChoice::Uuid(uuid) => format!("there is no GPU {uuid}"),
-            GpuChoice::Index(index) => format!("there is no GPU {index}"),
-        };
+        let what = format!("there is no {choice}");
         let there = gpus.iter().filter(|gpu| !gpu.absent);
         let here: Vec<_> = there.map(|gpu| format!("{} {}", gpu.label(), gpu.uuid)).collect();
         let hint = match here.is_empty() {
@@ -99,8 +101,9 @@ impl Configuration {
         Some(self.places.problem(&format!("{path}.gpu"), format!("GPU {} {what}", gpu.uuid), hint))
     }
 
-    fn limits(&self, path: &str, group: &GroupConfiguration, gpu: &GpuIdentity) -> Vec<Problem> {
+    fn limits(&self, path: &str, group: &GroupConfiguration, chosen: &Chosen) -> Vec<Problem> {
         let over = |(index, engine): (usize, &EngineConfiguration)| {
+            let gpu = chosen.of(engine).0.into_iter().map(|(_, gpu)| gpu).min_by_key(|gpu| gpu.memory_total)?;
             let total = gpu.memory_total?;
             let limit = engine.device_memory_limit.filter(|limit| *limit > total)?;
             let what = format!("device_memory_limit {} of {} is more than the GPU has", write_size(limit), engine.name);
@@ -109,13 +112,60 @@ impl Configuration {
         };
         group.engines.iter().enumerate().filter_map(over).collect()
     }
+
+    /// Engines that name a GPU which their group does not have.
+    fn foreign_gpus(&self, path: &str, group: &GroupConfiguration, chosen: &Chosen) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (index, engine) in group.engines.iter().enumerate() {
+            for choice in engine.gpus.iter().filter(|choice| chosen.find(choice).is_none()) {
+                let what = format!("engine {} names {choice}, which its group does not have", engine.name);
+                let hint = "name some of the GPUs of the group, or leave the key out: then it has all of them";
+                problems.push(self.places.problem(&format!("{path}.engine[{index}].gpu"), what, hint));
+            }
+        }
+        problems
+    }
+}
+
+/// The GPUs of a group, or of an engine, each with the word that chose it.
+struct Chosen(Vec<(GpuChoice, GpuIdentity)>);
+
+impl Chosen {
+    fn by(choices: &[GpuChoice], there: &[GpuIdentity]) -> Chosen {
+        let one =
+            |choice: &GpuChoice| (choice.clone(), find(there, choice).cloned().unwrap_or_else(|| stand_in(choice)));
+        Chosen(choices.iter().map(one).collect())
+    }
+
+    /// The one that a word means: the same word, or another one for the same GPU.
+    fn find(&self, choice: &GpuChoice) -> Option<&(GpuChoice, GpuIdentity)> {
+        let is_it = |(word, gpu): &&(GpuChoice, GpuIdentity)| word == choice || choice.is(gpu);
+        self.0.iter().find(is_it)
+    }
+
+    /// Those of an engine: all, unless it names some.
+    fn of(&self, engine: &EngineConfiguration) -> Chosen {
+        let named: Vec<_> = engine.gpus.iter().filter_map(|choice| self.find(choice)).cloned().collect();
+        Chosen(if named.is_empty() { self.0.clone() } else { named })
+    }
+
+    fn first(&self) -> Option<&GpuIdentity> {
+        self.0.first().map(|(_, gpu)| gpu)
+    }
+
+    fn set(&self) -> GpuSet {
+        let all = GpuSet::of(self.0.iter().map(|(_, gpu)| gpu.uuid.clone()));
+        all.unwrap_or_else(|| GpuUuid::of_index(0).into())
+    }
+
+    /// NVML's indexes; `None`: one of them is not identified.
+    fn indexes(&self) -> Option<Vec<u32>> {
+        self.0.iter().map(|(_, gpu)| gpu.index).collect()
+    }
 }
 
 fn find<'g>(gpus: &'g [GpuIdentity], choice: &GpuChoice) -> Option<&'g GpuIdentity> {
-    gpus.iter().find(|gpu| match choice {
-        GpuChoice::Uuid(uuid) => gpu.uuid == *uuid,
-        GpuChoice::Index(index) => gpu.index == Some(*index),
-    })
+    gpus.iter().find(|gpu| choice.is(gpu))
 }
 
 /// Identity in place of a GPU that the configuration names and NVML does not show.
@@ -132,7 +182,7 @@ fn clients_limit(driver_version: Option<&str>) -> Option<u32> {
     Some(CLIENTS_LIMITS[usize::from(branch >= CUDA_13_1)])
 }
 
-fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: Option<&str>) -> GroupPolicy {
+fn group_policy(group: &GroupConfiguration, chosen: &Chosen, driver_version: Option<&str>) -> GroupPolicy {
     let engine = |engine: &EngineConfiguration| EnginePolicy {
         name: engine.name.clone(),
         custody: engine.external.as_ref().map_or(Custody::Own, |external| external.restart_by.custody()),
@@ -157,22 +207,23 @@ fn group_policy(group: &GroupConfiguration, gpu: &GpuIdentity, driver_version: O
     };
     GroupPolicy {
         name: group.name.clone(),
-        gpu: gpu.uuid.clone(),
+        gpus: chosen.set(),
         custody: custody(&group.mps),
         mode: group.mode,
         faults: group.faults.clone(),
         unknown_clients: group.unknown_clients,
+        spread: group.spread,
         isolation: group.isolation,
         overlap: group.overlap.clone(),
         recovery: group.recovery.clone(),
         engines: group.engines.iter().map(engine).collect(),
-        clients_limit: clients_limit(gpu.driver_version.as_deref().or(driver_version)),
+        clients_limit: clients_limit(chosen.first().and_then(|gpu| gpu.driver_version.as_deref()).or(driver_version)),
     }
 }
 
 /// How the group's second side is started, should its faults repeat: as the first, with directories of its own.
-fn second_side(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {
-    let mut side = group_launch(group, gpu);
+fn second_side(group: &GroupConfiguration, chosen: &Chosen) -> GroupLaunch {
+    let mut side = group_launch(group, chosen);
     side.domain = DomainId::isolation(&group.name);
     side.control.pipe_directory = apart_pipe_directory(&group.mps.pipe_directory);
     side.control.log_directory = apart_log_directory(&group.mps.log_directory);
@@ -215,7 +266,7 @@ pub(super) fn apart_log_directory(first: &Path) -> PathBuf {
     first.join("apart")
 }
 
-fn group_launch(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {
+fn group_launch(group: &GroupConfiguration, chosen: &Chosen) -> GroupLaunch {
     let control = ControlLaunch {
         binary: group.mps.binary.clone(),
         pipe_directory: group.mps.pipe_directory.clone(),
@@ -224,11 +275,11 @@ fn group_launch(group: &GroupConfiguration, gpu: &GpuIdentity) -> GroupLaunch {
         restart_by: group.mps.restart_by.clone(),
     };
     let outputs = group.mps.log_directory.clone();
-    let engines = group.engines.iter().map(|engine| engine_launch(group, gpu, engine)).collect();
-    GroupLaunch { domain: DomainId::main(&group.name), gpu: gpu.uuid.clone(), control, outputs, engines }
+    let engines = group.engines.iter().map(|engine| engine_launch(group, &chosen.of(engine), engine)).collect();
+    GroupLaunch { domain: DomainId::main(&group.name), gpus: chosen.set(), control, outputs, engines }
 }
 
-fn engine_launch(group: &GroupConfiguration, gpu: &GpuIdentity, engine: &EngineConfiguration) -> EngineLaunch {
+fn engine_launch(group: &GroupConfiguration, chosen: &Chosen, engine: &EngineConfiguration) -> EngineLaunch {
     EngineLaunch {
         member: DomainId::main(&group.name).member(&engine.name),
         command: engine.command.clone(),
@@ -245,10 +296,11 @@ fn engine_launch(group: &GroupConfiguration, gpu: &GpuIdentity, engine: &EngineC
             Some(MetricsUrl::At(url, path)) => MetricsPlace::Elsewhere(url.clone(), path.clone()),
             Some(MetricsUrl::Nowhere) => MetricsPlace::Nowhere,
         },
+        gpus: chosen.set(),
         gpu_named_by: match engine.gpu_named_by {
             GpuNaming::Uuid => GpuNamedBy::Uuid,
             // One that is not identified is started by nothing: it is made anew once it is.
-            GpuNaming::Index => gpu.index.map_or(GpuNamedBy::Uuid, GpuNamedBy::Index),
+            GpuNaming::Index => chosen.indexes().map_or(GpuNamedBy::Uuid, GpuNamedBy::Index),
         },
         sm_percentage: engine.sm_percentage,
         device_memory_limit: engine.device_memory_limit,

@@ -163,7 +163,7 @@ mod tests {
         let text = starter(&gpus, None, &[]);
         let read = parse(&text, Path::new("x.toml")).unwrap();
         assert_eq!(read.groups.len(), 8);
-        assert_eq!(read.groups[7].gpu, GpuChoice::Uuid("GPU-7".into()));
+        assert_eq!(read.groups[7].gpus, [GpuChoice::Uuid("GPU-7".into())]);
         assert!(read.warnings().is_empty(), "{:?}", read.warnings());
         assert!(text.contains("# GPU 7: NVIDIA H200, 143360 MiB") && text.contains("63GiB"), "{text}");
     }

@@ -36,7 +36,7 @@ impl Incidents {
             // Looks go on all the time, and say nothing here that their sources do not.
             (What::Command { .. }, _) => {}
             (What::Xid { gpu: Some(gpu), .. } | What::DriverWants { gpu, .. }, _) => {
-                let there = status.groups.iter().filter(|group| group.gpu == *gpu);
+                let there = status.groups.iter().filter(|group| group.gpus.contains(gpu));
                 there.for_each(|group| self.add(event, &group.name, Some(group), boot));
             }
             (_, Some(group)) => self.add(event, group, status.group(group.as_str()), boot),

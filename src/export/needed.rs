@@ -103,8 +103,8 @@ fn of_held(status: &Status, group: &GroupStatus, reason: HeldReason) -> Option<N
 
 /// What mends a GPU that needs a reset.
 pub(super) fn cure(status: &Status, group: &GroupStatus) -> NeededAction {
-    let gpu = status.gpus.iter().find(|gpu| gpu.identity.uuid == group.gpu);
-    match gpu.and_then(|gpu| gpu.recovery_action) {
+    let mut gpus = status.gpus.iter().filter(|gpu| group.gpus.contains(&gpu.identity.uuid));
+    match gpus.find_map(|gpu| gpu.recovery_action.filter(|action| *action != RecoveryAction::None)) {
         Some(RecoveryAction::NodeReboot | RecoveryAction::SystemReboot) => NeededAction::RebootNode,
         Some(_) | None => NeededAction::ResetGpu,
     }

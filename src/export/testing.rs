@@ -42,7 +42,7 @@ pub(super) fn engine(name: &str) -> EngineStatus {
 pub(super) fn group(name: &str) -> GroupStatus {
     GroupStatus {
         name: name.into(),
-        gpu: "GPU-0".into(),
+        gpus: "GPU-0".into(),
         mode: Mode::Enforce,
         custody: Default::default(),
         state: GroupState::Serving,

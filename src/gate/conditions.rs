@@ -49,8 +49,9 @@ fn recovery(group: &GroupStatus) -> Option<(Lack, String)> {
 }
 
 fn no_room(status: &Status, group: &GroupStatus, memory: u64) -> Option<(Lack, String)> {
-    let gpu = status.gpus.iter().find(|gpu| gpu.identity.uuid == group.gpu);
-    let free = gpu.and_then(|gpu| Some(gpu.identity.memory_total?.saturating_sub(gpu.memory_used?)));
+    // Which of several it will use is not known: there is room where one of them has it.
+    let gpus = status.gpus.iter().filter(|gpu| group.gpus.contains(&gpu.identity.uuid));
+    let free = gpus.filter_map(|gpu| Some(gpu.identity.memory_total?.saturating_sub(gpu.memory_used?))).max();
     match free {
         Some(free) if free >= memory => None,
         Some(free) => Some((Lack::Memory, format!("{} are free, {} are needed", bytes(free), bytes(memory)))),

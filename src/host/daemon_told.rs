@@ -27,29 +27,25 @@ impl DaemonTold {
         Some(DaemonTold { visible: variable("CUDA_VISIBLE_DEVICES"), logs: variable("CUDA_MPS_LOG_DIRECTORY") })
     }
 
-    /// The GPU that it was given, an index or a UUID, where that is one.
-    fn only_gpu(&self) -> Option<String> {
-        let visible = self.visible.as_deref()?.trim();
-        let whole = visible.starts_with("GPU-") && visible.len() == 40 || visible.parse::<u32>().is_ok();
-        whole.then(|| visible.to_owned())
+    /// The GPUs that it was given, indexes or UUIDs, where each is named whole.
+    fn gpus(&self) -> Option<Vec<String>> {
+        let is_whole = |name: &&str| name.starts_with("GPU-") && name.len() == 40 || name.parse::<u32>().is_ok();
+        let one = |name: &str| Some(name.trim()).filter(is_whole).map(str::to_owned);
+        self.visible.as_deref()?.split(',').map(one).collect()
     }
 
-    /// The GPU that it is looked at on, an index or a UUID: the one that it was given, else the only one of these. Where
-    /// there are none, the first: the start then says what is missing. The error: there are several.
-    pub fn gpu_among(&self, gpus: &[GpuIdentity]) -> Result<String, String> {
-        if let Some(given) = self.only_gpu() {
+    /// The GPUs that it is looked at on, indexes or UUIDs: those that it was given, else all of these, since it serves each.
+    /// Where there are none, the first: the start then says what is missing. The error: it was given some, and not said
+    /// which.
+    pub fn gpus_among(&self, gpus: &[GpuIdentity]) -> Result<Vec<String>, String> {
+        if let Some(given) = self.gpus() {
             return Ok(given);
         }
-        let there: Vec<_> = gpus.iter().filter(|gpu| !gpu.absent).collect();
-        match there.as_slice() {
-            [one] => Ok(one.uuid.to_string()),
-            [] => Ok("0".to_owned()),
-            all => {
-                let visible = self.visible.as_deref();
-                let visible = visible.map_or_else(String::new, |visible| format!(", and it may use {visible}"));
-                Err(format!("there are {} GPUs{visible}: a control daemon is looked at on one of them", all.len()))
-            }
+        if let Some(visible) = self.visible.as_deref().filter(|visible| !visible.trim().is_empty()) {
+            return Err(format!("the control daemon may use `{visible}`, which does not say which GPUs these are"));
         }
+        let there: Vec<String> = gpus.iter().filter(|gpu| !gpu.absent).map(|gpu| gpu.uuid.to_string()).collect();
+        Ok(if there.is_empty() { vec!["0".to_owned()] } else { there })
     }
 
     /// Where it writes its logs, `usual` where nothing says so. What it was told may be the path in its own container, so
@@ -71,11 +67,11 @@ mod tests {
     const USUAL: &str = "/var/log/nvidia-mps";
 
     #[test]
-    fn a_daemon_that_was_given_one_gpu_says_which() {
-        let told = |visible: &str| DaemonTold { visible: Some(visible.to_owned()), logs: None }.only_gpu();
-        assert_eq!(told("0"), Some("0".to_owned()));
-        assert_eq!(told("0,1"), None);
-        assert_eq!(told(""), None);
+    fn a_daemon_that_was_given_gpus_says_which() {
+        let told = |visible: &str| DaemonTold { visible: Some(visible.to_owned()), logs: None }.gpus();
+        let some = |gpus: &[&str]| Some(gpus.iter().map(ToString::to_string).collect());
+        assert_eq!((told("0"), told("0, 1")), (some(&["0"]), some(&["0", "1"])));
+        assert_eq!((told(""), told("GPU-daa6eae7")), (None, None));
         assert!(told("GPU-daa6eae7-01a7-671e-20e2-f7a899778d3c").is_some());
     }
 

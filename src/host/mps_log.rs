@@ -72,6 +72,7 @@ fn of_server(server: u32, text: &str) -> Option<ServerLine> {
         "Server is handling a fatal GPU error." | "Server is handling a fatal GPU error" => {
             return Some(ServerLine::Fatal { server });
         }
+        "The following devices will be reset:" => return Some(ServerLine::TornAll { server }),
         "Exiting" => return Some(ServerLine::Leaving { server }),
         "Client process disconnected" => return Some(ServerLine::SomeoneGone { server }),
         _ => {}
@@ -86,6 +87,9 @@ fn of_server(server: u32, text: &str) -> Option<ServerLine> {
         return match rest.trim_end_matches('.') {
             rest if rest.ends_with("} connected") => Some(ServerLine::Connected { server, client }),
             rest if rest.contains("} exiting") => Some(ServerLine::Exiting { server, client }),
+            rest if rest.contains("} on device ") && rest.ends_with(" to be torn down") => {
+                Some(ServerLine::Torn { server, client })
+            }
             rest if rest.ends_with("} encountered a fatal GPU error") => Some(ServerLine::Blamed { server, client }),
             _ => None,
         };

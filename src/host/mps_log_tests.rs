@@ -36,6 +36,8 @@ fn kind(line: ServerLine) -> &'static str {
         ServerLine::Full { .. } => "full",
         ServerLine::Pending { .. } => "pending",
         ServerLine::Signalled { .. } => "signalled",
+        ServerLine::Torn { .. } => "torn",
+        ServerLine::TornAll { .. } => "torn all",
         ServerLine::SomeoneLeft { .. } => "someone left",
         ServerLine::SomeoneGone { .. } => "someone gone",
     }
@@ -61,6 +63,8 @@ fn every_kind_of_line_is_found_as_often_as_it_was_recorded() {
         ("ready", 13),
         ("refused", 1),
         ("starting", 13),
+        ("torn", 12),
+        ("torn all", 5),
     ];
     assert_eq!(counts, BTreeMap::from(expected));
 }

@@ -30,6 +30,7 @@ fn launch(url: &str, metrics: MetricsPlace) -> EngineLaunch {
         health_path: "/health".into(),
         health_timeout: LONG,
         metrics,
+        gpus: "GPU-1".into(),
         gpu_named_by: GpuNamedBy::Uuid,
         sm_percentage: None,
         device_memory_limit: None,

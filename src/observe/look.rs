@@ -98,9 +98,9 @@ impl Observers {
     /// they are started the next time. What is not named stays. Fails only where no thread can be started.
     pub fn take_up(&mut self, launches: &[GroupLaunch], rolls: &BTreeSet<EngineKey>) -> io::Result<()> {
         for launch in launches {
-            if !self.gpus.contains_key(&launch.gpu) {
-                let thread = GpuThread::start(self.driver.clone(), launch.gpu.clone())?;
-                self.gpus.insert(launch.gpu.clone(), thread);
+            for gpu in launch.gpus.iter().filter(|gpu| !self.gpus.contains_key(*gpu)).cloned().collect::<Vec<_>>() {
+                let thread = GpuThread::start(self.driver.clone(), gpu.clone())?;
+                self.gpus.insert(gpu, thread);
             }
         }
         for engine in launches.iter().flat_map(|launch| &launch.engines).filter(|engine| !engine.url.is_empty()) {
@@ -170,7 +170,7 @@ impl Observers {
         self.connections.keep(engines.iter().map(|&engine| engine.clone()).collect());
         self.endpoints.retain(|key, _| engines.contains(key));
         self.next_endpoints.retain(|key, _| engines.contains(key));
-        self.gpus.retain(|gpu, _| launches.iter().any(|launch| launch.gpu == *gpu));
+        self.gpus.retain(|gpu, _| launches.iter().any(|launch| launch.gpus.contains(gpu)));
     }
 
     /// Carries out one look. Must be called within a tokio `LocalSet` (or local runtime).

@@ -59,7 +59,7 @@ fn engine() -> Member {
 fn launch(url: &str) -> GroupLaunch {
     GroupLaunch {
         domain: "g".into(),
-        gpu: "GPU-1".into(),
+        gpus: "GPU-1".into(),
         control: ControlLaunch {
             binary: "mps".into(),
             pipe_directory: "/p".into(),
@@ -80,6 +80,7 @@ fn launch(url: &str) -> GroupLaunch {
             kind: EngineKind::Other,
             health_timeout: std::time::Duration::from_secs(1),
             metrics: crate::model::MetricsPlace::Under("/metrics".into()),
+            gpus: "GPU-1".into(),
             gpu_named_by: crate::model::GpuNamedBy::Uuid,
             sm_percentage: None,
             device_memory_limit: None,

@@ -107,9 +107,9 @@ fn found(
     let told = DaemonTold::by(directory, binary)?;
     let open = pattern.open_parts(directory);
     let name = if open == Path::new("") { group_of(directory) } else { named(&open) };
-    Some(told.gpu_among(gpus).map(|gpu| FoundDaemon {
+    Some(told.gpus_among(gpus).map(|gpus| FoundDaemon {
         name,
-        gpu,
+        gpus,
         pipe_directory: directory.to_owned(),
         log_directory: told.logs(directory, LOGS_OF_OTHERS),
         binary: binary.to_owned(),
@@ -141,7 +141,7 @@ mod tests {
         let mut daemons = Daemons::default();
         let daemon = FoundDaemon {
             name: "a".to_owned(),
-            gpu: "0".to_owned(),
+            gpus: vec!["0".to_owned()],
             pipe_directory: pipe_directory.clone(),
             log_directory: place.path().join("a/log"),
             binary: "b".into(),

@@ -89,7 +89,8 @@ impl Discovery {
         let (mut policy, mut launches) = (self.policy.clone(), self.launches.clone());
         for launch in launches.iter_mut().filter(|launch| self.domains.contains(&launch.domain)) {
             let engines = || self.found.engines(&launch.domain);
-            let found = engines().map(|engine| launch_of_found(&launch.domain, engine, &self.settings)).collect();
+            let found =
+                engines().map(|engine| launch_of_found(&launch.domain, &launch.gpus, engine, &self.settings)).collect();
             if let Some(group) = policy.groups.iter_mut().find(|group| group.name == launch.domain.group) {
                 group.engines = engines().map(|engine| policy_of_found(engine, &self.settings)).collect();
             }

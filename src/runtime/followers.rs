@@ -64,9 +64,9 @@ impl Followers {
     /// interest. Their log directories must be there. Fails only where no thread can be started.
     pub(super) fn take_up(&mut self, launches: &[GroupLaunch]) -> io::Result<()> {
         for launch in launches {
-            if !self.xids.contains_key(&launch.gpu) {
-                let follower = gpus::follow_xids(self.driver.clone(), launch.gpu.clone(), self.reports.clone())?;
-                self.xids.insert(launch.gpu.clone(), follower);
+            for gpu in launch.gpus.iter().filter(|gpu| !self.xids.contains_key(*gpu)).cloned().collect::<Vec<_>>() {
+                let follower = gpus::follow_xids(self.driver.clone(), gpu.clone(), self.reports.clone())?;
+                self.xids.insert(gpu, follower);
             }
             let reports = &self.reports;
             self.logs.entry(launch.domain.clone()).or_insert_with(|| follow_logs(launch, reports));
@@ -79,7 +79,7 @@ impl Followers {
     pub(super) fn keep(&mut self, launches: &[GroupLaunch]) {
         self.logs.retain(|domain, _| launches.iter().any(|launch| launch.domain == *domain));
         self.engines.keep(launches);
-        self.xids.retain(|gpu, _| launches.iter().any(|launch| launch.gpu == *gpu));
+        self.xids.retain(|gpu, _| launches.iter().any(|launch| launch.gpus.contains(gpu)));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::host::nvml::{Driver, NvmlError, START_BOUND};
 use crate::host::pipe_directory::{self, InTheWay};
 use crate::host::state_file::Loaded;
 use crate::host::{child, clock, reaper};
-use crate::model::{DomainId, GpuIdentity, GroupLaunch, GroupName};
+use crate::model::{DomainId, GpuIdentity, GpuSet, GroupLaunch, GroupName};
 
 use super::descriptors::{self, Share};
 use super::refusal::Refusal;
@@ -100,12 +100,13 @@ pub(super) async fn prepare(configuration: &Configuration, seed: u64) -> Result<
 /// The groups that have no GPU, of those whose GPU was not identified: NVML does not list it. One that is lost, needs a
 /// reset or hangs the driver is there, and its group is held for that.
 fn not_listed(driver: &Driver, launches: &[GroupLaunch], absent: BTreeMap<GroupName, Problems>) -> Blocked {
-    let gpu_of = |name: &GroupName| {
-        launches.iter().find(|launch| launch.domain == DomainId::main(name)).map(|launch| &launch.gpu)
+    let gpus_of = |name: &GroupName| {
+        launches.iter().find(|launch| launch.domain == DomainId::main(name)).map(|launch| &launch.gpus)
     };
     let is_not_there = |name: &GroupName| {
-        let answer = gpu_of(name).and_then(|gpu| driver.read_within(gpu, ASK_BOUND));
-        matches!(answer, Some(Err(NvmlError::NotListed { .. })))
+        let mut answers =
+            gpus_of(name).into_iter().flat_map(GpuSet::iter).map(|gpu| driver.read_within(gpu, ASK_BOUND));
+        answers.any(|answer| matches!(answer, Some(Err(NvmlError::NotListed { .. }))))
     };
     let gone = absent.into_iter().filter(|(name, _)| is_not_there(name));
     gone.map(|(name, problems)| (name, problems.to_string())).collect()

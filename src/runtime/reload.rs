@@ -69,13 +69,13 @@ impl Running {
 
     /// The launches in force; a group whose GPU was never there may have another one, as if it had always had it.
     fn where_gpus_are_wanted(&self, wanted: &[GroupLaunch]) -> Vec<GroupLaunch> {
-        let absent = |launch: &GroupLaunch| self.gpus.iter().any(|gpu| gpu.absent && gpu.uuid == launch.gpu);
+        let absent = |launch: &GroupLaunch| self.gpus.iter().any(|gpu| gpu.absent && launch.gpus.contains(&gpu.uuid));
         let gpu_of = |name: &GroupName| {
-            wanted.iter().find(|launch| launch.domain == DomainId::main(name)).map(|launch| &launch.gpu)
+            wanted.iter().find(|launch| launch.domain == DomainId::main(name)).map(|launch| &launch.gpus)
         };
         let mut launches = self.launches.clone();
         for launch in launches.iter_mut().filter(|launch| absent(launch)) {
-            launch.gpu = gpu_of(&launch.domain.group).unwrap_or(&launch.gpu).clone();
+            launch.gpus = gpu_of(&launch.domain.group).unwrap_or(&launch.gpus).clone();
         }
         launches
     }
@@ -291,7 +291,7 @@ fn known_and(known: Vec<GpuIdentity>, there: Vec<GpuIdentity>) -> Vec<GpuIdentit
 /// A group that names a GPU anew names one that is there.
 fn refuse_unknown_gpus(running: &[GroupLaunch], wanted: &Resolved) -> Result<(), String> {
     let gpu_of = |launches: &[GroupLaunch], name: &GroupName| {
-        launches.iter().find(|launch| launch.domain == DomainId::main(name)).map(|launch| launch.gpu.clone())
+        launches.iter().find(|launch| launch.domain == DomainId::main(name)).map(|launch| launch.gpus.clone())
     };
     let anew = |name: &GroupName| gpu_of(running, name) != gpu_of(&wanted.launches, name);
     let unknown = wanted.absent.iter().find(|(name, _)| anew(name));

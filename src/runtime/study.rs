@@ -114,6 +114,10 @@ async fn ready(
         )));
     }
     let launch = launches.into_iter().find(|launch| launch.domain == DomainId::main(&group.name));
+    if launch.as_ref().is_some_and(|launch| launch.gpus.are_several()) {
+        let what = "is over several GPUs: a study compares engines that share one; write a group over that one";
+        return Err(Refusal::configuration(format!("group `{}` {what}", group.name)));
+    }
     let mut launch = launch.ok_or_else(|| Refusal::unavailable(format!("group `{}` can't be started", group.name)))?;
     // Nobody listens to the kernel probe here, and nothing may stand beside what is measured.
     launch.engines.iter_mut().for_each(|engine| engine.probe = false);
@@ -124,13 +128,13 @@ async fn ready(
     });
     let (length, engines) = (study::estimate(&plan, launch.engines.len()), launch.engines.len());
     let starts = 1 + plan.percentages.len().max(1);
-    let gpu = gpus.into_iter().find(|gpu| gpu.uuid == launch.gpu);
+    let gpu = gpus.into_iter().find(|gpu| gpu.uuid == *launch.gpus.first());
     refuse_exclusive(gpu.as_ref(), engines)?;
     let simulated = gpu.as_ref().is_some_and(GpuIdentity::is_simulated);
     let gpu = gpu.and_then(|gpu| gpu.name).unwrap_or_default();
     let patience =
         group.engines.iter().map(|engine| Patience { start: engine.start_timeout, stop: engine.stop_timeout });
-    let sampled = Some(SampledGpu { driver: nvml, gpu: launch.gpu.clone() });
+    let sampled = Some(SampledGpu { driver: nvml, gpu: launch.gpus.first().clone() });
     let subject = Subject { patience: patience.collect(), launch, gpu, simulated, driver, sampled };
     let mut progress = Progress::for_stderr();
     progress.tell(&format!(

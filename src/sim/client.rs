@@ -12,10 +12,13 @@ use nix::libc;
 use super::args;
 use super::cuda::CudaError;
 use super::injection::{self, Profiler};
+use super::visible::{self, Gpu};
 use super::wire::Link;
 
 /// A client that is to be taken for another user's says so in this variable: a test has one user only.
 pub const AS_USER: &str = "MPSWARDEN_SIM_UID";
+/// File in the pipe directory: NVML's indexes of the GPUs that the control daemon serves, where it is not the first alone.
+pub(crate) const GPUS: &str = "gpus";
 /// Time from the first context to the second, and from the second to the first call's return.
 const SECOND_CONTEXT: Duration = Duration::from_millis(35);
 const CONTEXT_READY: Duration = Duration::from_millis(80);
@@ -31,31 +34,51 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Makes a context, as the first CUDA call of a process does. `name` is what others see it by.
+    /// Makes a context on the first GPU, as the first CUDA call of a process does. `name` is what others see it by.
     pub(crate) fn create(gpu: &Path, name: &str) -> Result<Context, CudaError> {
+        Context::create_on(gpu, name, &[0])?.pop().ok_or(CudaError::NO_DEVICE)
+    }
+
+    /// A context on each GPU that CUDA_VISIBLE_DEVICES names, as an engine has that is given several; without it on the
+    /// first one.
+    pub(crate) fn create_on_named(gpu: &Path, name: &str) -> Result<Vec<Context>, CudaError> {
+        let count = if env::var_os("CUDA_VISIBLE_DEVICES").is_some() { seen(gpu)?.len() } else { 1 };
+        Context::create_on(gpu, name, &(0..count.max(1)).collect::<Vec<_>>())
+    }
+
+    /// A context on each of these GPUs, by the ordinals that this process has for them.
+    pub(crate) fn create_on(gpu: &Path, name: &str, ordinals: &[usize]) -> Result<Vec<Context>, CudaError> {
         injection::load();
-        let mut link = Link::connect(gpu).map_err(|_| CudaError::NO_DEVICE)?;
-        check_visible(&mut link)?;
-        let mut link = Link::connect(gpu).map_err(|_| CudaError::NO_DEVICE)?;
+        let devices = devices(gpu, ordinals)?;
+        let links = || devices.iter().map(|_| Link::connect(gpu)).collect::<Result<Vec<Link>, _>>();
+        let links = links().map_err(|_| CudaError::NO_DEVICE)?;
         let_the_driver_hold_us();
         let watched = gpu.to_owned();
         thread::spawn(move || end_with_the_gpu(&watched));
-        link.ask(&format!("client {name}")).map_err(|_| CudaError::NO_DEVICE)?;
-        let mut context = Context { gpu: link, limit: None, allocated: 0, profiler: Profiler::of_environment() };
+        let mut contexts = Vec::new();
+        for (mut link, device) in links.into_iter().zip(&devices) {
+            link.ask(&format!("client {name} {device}")).map_err(|_| CudaError::NO_DEVICE)?;
+            let profiler = Profiler::of_environment();
+            contexts.push(Context { gpu: link, limit: None, allocated: 0, profiler });
+        }
         let control = pipe_directory().join("control");
         if Link::knock(&control).is_err() {
-            context.call("outside")?;
-            return Ok(context);
+            contexts.iter_mut().try_for_each(|context| context.call("outside").map(drop))?;
+            return Ok(contexts);
         }
-        join(&control, 0)?;
+        join(&control, None)?;
         thread::sleep(SECOND_CONTEXT);
-        join(&control, 1)?;
-        thread::sleep(CONTEXT_READY);
-        context.limit = memory_limit();
-        if let Ok(percent) = env::var("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE") {
-            context.call(&format!("percentage {percent}"))?;
+        for (device, number) in devices.iter().zip(1..) {
+            join(&control, Some((number, *device)))?;
         }
-        Ok(context)
+        thread::sleep(CONTEXT_READY);
+        for (context, ordinal) in contexts.iter_mut().zip(ordinals) {
+            context.limit = memory_limit(*ordinal);
+            if let Ok(percent) = env::var("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE") {
+                context.call(&format!("percentage {percent}"))?;
+            }
+        }
+        Ok(contexts)
     }
 
     /// Device memory, in bytes.
@@ -111,7 +134,7 @@ pub(crate) fn pipe_directory() -> PathBuf {
 
 /// Asks the control daemon for a context of its server; waits while the server starts. The first
 /// request opens a connection of its own beforehand, with nothing to say.
-fn join(control: &Path, context: u8) -> Result<(), CudaError> {
+fn join(control: &Path, context: Option<(u32, usize)>) -> Result<(), CudaError> {
     let answer = ask_control(control, context).map_err(|_| CudaError::MPS_RPC_FAILURE)?;
     match answer.strip_prefix("error ") {
         Some(code) => Err(CudaError(code.parse().unwrap_or(CudaError::UNKNOWN.0))),
@@ -119,24 +142,41 @@ fn join(control: &Path, context: u8) -> Result<(), CudaError> {
     }
 }
 
-fn ask_control(control: &Path, context: u8) -> io::Result<String> {
+fn ask_control(control: &Path, context: Option<(u32, usize)>) -> io::Result<String> {
+    let context = context.map_or("0".to_owned(), |(number, device)| format!("{number} {device}"));
     let user = env::var(AS_USER).map_or_else(|_| String::new(), |uid| format!(" as {uid}"));
     Link::connect(control)?.ask(&format!("client {context}{user}"))
 }
 
-/// CUDA_VISIBLE_DEVICES: unset, an index, or UUIDs of which one must be ours.
-fn check_visible(gpu: &mut Link) -> Result<(), CudaError> {
-    let Ok(visible) = env::var("CUDA_VISIBLE_DEVICES") else { return Ok(()) };
-    gpu.ask("reader").map_err(|_| CudaError::NO_DEVICE)?;
-    let uuid = gpu.ask("uuid").map_err(|_| CudaError::NO_DEVICE)?;
-    let ours = |device: &str| device == "0" || (device.starts_with("GPU-") && uuid.starts_with(device));
-    if visible.split(',').any(|device| ours(device.trim())) { Ok(()) } else { Err(CudaError::NO_DEVICE) }
+/// NVML's indexes of the GPUs that this process calls so.
+fn devices(gpu: &Path, ordinals: &[usize]) -> Result<Vec<usize>, CudaError> {
+    let seen = seen(gpu)?;
+    let found = ordinals.iter().map(|ordinal| seen.get(*ordinal).map(|gpu| gpu.index));
+    found.collect::<Option<Vec<usize>>>().ok_or(CudaError::NO_DEVICE)
 }
 
-/// `0=40960M`, as the documentation has it: device ordinals with their limits.
-fn memory_limit() -> Option<u64> {
+/// The GPUs that this process sees: by CUDA_VISIBLE_DEVICES, over those of its control daemon.
+fn seen(gpu: &Path) -> Result<Vec<Gpu>, CudaError> {
+    let ask = || -> io::Result<String> {
+        let mut link = Link::connect(gpu)?;
+        link.ask("reader")?;
+        link.ask("uuids")
+    };
+    let machine = visible::all(&ask().map_err(|_| CudaError::NO_DEVICE)?);
+    let control = pipe_directory();
+    let Ok(served) = std::fs::read_to_string(control.join(GPUS)) else {
+        let count = if control.join("control").exists() { 1 } else { machine.len() };
+        return Ok(visible::to_us(&machine[..count.min(machine.len())]));
+    };
+    let served = served.split_whitespace().filter_map(|index| machine.get(index.parse::<usize>().ok()?).cloned());
+    Ok(visible::to_us(&served.collect::<Vec<_>>()))
+}
+
+/// `0=40960M,1=20480M`, as the documentation has it: device ordinals with their limits.
+fn memory_limit(ordinal: usize) -> Option<u64> {
     let limits = env::var("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT").ok()?;
-    limits.split(',').find_map(|limit| args::size(limit.trim().strip_prefix("0=")?))
+    let of = format!("{ordinal}=");
+    limits.split(',').find_map(|limit| args::size(limit.trim().strip_prefix(&of)?))
 }
 
 /// The simulated driver may trace this process, so that its teardown takes as long as a real one.

@@ -46,6 +46,8 @@ const QUICK_ENGINE: &str =
 pub struct StageOptions {
     /// Number of engines: `qwen-a`, `qwen-b` and so on, 26 at most.
     pub engines: usize,
+    /// Number of GPUs; engines compute on the first that they see.
+    pub gpus: usize,
     /// Where all randomness comes from.
     pub seed: u64,
     /// Time from an engine's start until its model is loaded.
@@ -105,6 +107,7 @@ impl StageOptions {
     pub fn new(program: PathBuf) -> StageOptions {
         StageOptions {
             engines: 3,
+            gpus: 1,
             seed: 1,
             startup: Duration::from_millis(1500),
             memory: 20 << 30,
@@ -139,7 +142,7 @@ impl StageOptions {
 pub struct Layout {
     directory: PathBuf,
     options: StageOptions,
-    uuid: String,
+    uuids: Vec<String>,
     engines: Vec<(String, SocketAddr)>,
     nvml: PathBuf,
     kernel_log: PathBuf,
@@ -161,7 +164,7 @@ impl Layout {
         }
         Ok(Layout {
             engines: engines(options.engines)?,
-            uuid: uuid(&mut Chance::new(options.seed)),
+            uuids: uuids(options),
             nvml: directory.join("libnvidia-ml.so.1"),
             kernel_log: directory.join("kmsg"),
             control: directory.join("nvidia-cuda-mps-control"),
@@ -210,9 +213,14 @@ impl Layout {
         &self.options.program
     }
 
-    /// The GPU's UUID.
+    /// UUID of the first GPU.
     pub fn gpu_uuid(&self) -> &str {
-        &self.uuid
+        self.uuids.first().map_or("", String::as_str)
+    }
+
+    /// UUIDs of all GPUs, by NVML's index.
+    pub fn gpu_uuids(&self) -> &[String] {
+        &self.uuids
     }
 
     /// The group's name.
@@ -279,7 +287,7 @@ impl Layout {
             path(&self.nvml),
             path(&self.kernel_log),
             here("state"),
-            self.uuid,
+            self.gpu_uuid(),
             path(&self.control),
             path(&self.pipe_directory()),
             here("log"),
@@ -320,6 +328,11 @@ fn free_address() -> io::Result<SocketAddr> {
         }
     }
     Err(io::Error::other(format!("no port from {} to {} is free", PORTS.start, PORTS.end - 1)))
+}
+
+fn uuids(options: &StageOptions) -> Vec<String> {
+    let mut chance = Chance::new(options.seed);
+    (0..options.gpus.max(1)).map(|_| uuid(&mut chance)).collect()
 }
 
 /// A UUID as NVIDIA writes them.

@@ -19,7 +19,9 @@ mod silence;
 mod stage;
 mod story;
 mod traffic;
+mod visible;
 mod wire;
+mod worker;
 
 pub use args::Args;
 pub use chance::Chance;

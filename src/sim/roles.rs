@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::args::Args;
 use super::layout::StageOptions;
 use super::stage::Stage;
-use super::{control, engine, gpu, story};
+use super::{control, engine, gpu, story, worker};
 
 /// Runs a simulated process, if the arguments ask for one: by the name that it was called by
 /// (`nvidia-cuda-mps-control`), or by the hidden subcommand `sim`. `None`: they don't.
@@ -31,16 +31,18 @@ fn role(rest: &[String]) -> ExitCode {
         "engine" => engine::main(&args),
         "engine-core" => engine::core::main(&args),
         "client" | "foreign" => story::main(&args),
+        "worker" => worker::main(&args),
         "stage" => stage(&args),
         other => usage(&format!("unknown role {other}")),
     }
 }
 
-/// `sim stage DIRECTORY`: a GPU with its NVML library, its kernel log and its MPS binary in that directory, until this
-/// process ends. What a machine has whose driver is installed; all else is started by others.
+/// `sim stage DIRECTORY [--gpus N]`: a GPU, or so many, with the NVML library, the kernel log and the MPS binary in that
+/// directory, until this process ends. What a machine has whose driver is installed; all else is started by others.
 fn stage(args: &Args) -> ExitCode {
     let [directory] = args.words.as_slice() else { return usage("stage takes one directory") };
-    let set = std::env::current_exe().and_then(|program| Stage::set(Path::new(directory), &StageOptions::new(program)));
+    let options = |program| StageOptions { gpus: args.number("gpus", 1), ..StageOptions::new(program) };
+    let set = std::env::current_exe().and_then(|program| Stage::set(Path::new(directory), &options(program)));
     match set {
         Ok(_stage) => loop {
             std::thread::park();
@@ -61,6 +63,6 @@ pub(super) fn named<T: Copy>(what: &str, all: &[T], spelling: fn(T) -> &'static 
 }
 
 fn usage(why: &str) -> ExitCode {
-    eprintln!("sim: {why}; roles: gpu, engine, engine-core, client, foreign, stage");
+    eprintln!("sim: {why}; roles: gpu, engine, engine-core, client, worker, foreign, stage");
     ExitCode::from(64)
 }

@@ -129,7 +129,7 @@ impl Drop for Stage {
 fn start_gpu(layout: &Layout) -> io::Result<Child> {
     let options = layout.options();
     let mut command = Command::new(layout.program());
-    command.args(["sim", "gpu", "--uuid", layout.gpu_uuid(), "--seed", &options.seed.to_string()]);
+    command.args(["sim", "gpu", "--uuid", &layout.gpu_uuids().join(","), "--seed", &options.seed.to_string()]);
     command.arg("--socket").arg(layout.gpu_socket()).arg("--kernel-log").arg(layout.kernel_log());
     if !options.hold {
         command.arg("--let-go");

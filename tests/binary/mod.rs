@@ -35,3 +35,4 @@ mod strangers;
 mod stuck;
 mod study;
 mod suspects;
+mod two_gpus;

@@ -11,6 +11,7 @@ mod properties;
 mod raw_inputs;
 mod scenarios;
 mod sources;
+mod spread;
 
 use proptest::test_runner::{Config, FileFailurePersistence};
 

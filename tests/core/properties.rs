@@ -10,8 +10,8 @@ use mpswarden_core::decide::policy::{
 use mpswarden_core::model::Request;
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
-    Action, Custody, DomainId, EngineKey, EngineName, EngineState, Fault, GroupName, GroupState, Mode, Moment, Powers,
-    Tier,
+    Action, Custody, DomainId, EngineKey, EngineName, EngineState, Fault, GroupName, GroupState, HeldReason, Mode,
+    Moment, Powers, Tier,
 };
 use proptest::prelude::*;
 
@@ -414,6 +414,9 @@ proptest! {
         // One that ended before it was ever found is its owner's to start.
         let status = world.dog.status(world.now);
         for (place, group) in status.groups.iter().enumerate() {
+            if matches!(group.held, Some((HeldReason::ControlAbsent, _))) {
+                world.break_it(Break::OthersStartControl(place));
+            }
             for (engine, _) in group.engines.iter().enumerate().filter(|(_, engine)| engine.missing) {
                 world.break_it(Break::OthersStart(place, engine));
             }

@@ -6,3 +6,4 @@ mod play;
 mod recorded;
 mod sharing;
 mod stage;
+mod two_gpus;

@@ -146,7 +146,7 @@ impl Play {
 
     pub fn environment(&self, mut command: Command) -> Command {
         command.env("CUDA_MPS_PIPE_DIRECTORY", self.stage.pipe_directory());
-        command.env("CUDA_VISIBLE_DEVICES", self.stage.gpu_uuid()).env("TZ", "UTC");
+        command.env("CUDA_VISIBLE_DEVICES", self.stage.gpu_uuids().join(",")).env("TZ", "UTC");
         command
     }
 
@@ -209,7 +209,7 @@ fn start_control(stage: &Stage, log: &PathBuf) -> Child {
     let out = File::options().create(true).append(true).open(log).unwrap();
     let mut command = Command::new(stage.control_binary());
     command.arg("-f").env("CUDA_MPS_PIPE_DIRECTORY", stage.pipe_directory()).env("TZ", "UTC");
-    command.env("CUDA_VISIBLE_DEVICES", stage.gpu_uuid());
+    command.env("CUDA_VISIBLE_DEVICES", stage.gpu_uuids().join(","));
     command.stdin(Stdio::null()).stdout(out).spawn().unwrap()
 }
 

@@ -57,7 +57,16 @@ impl Scene {
         Scene::of(engines, GpuLike::H200)
     }
 
+    /// A scene over so many GPUs.
+    pub fn over(gpus: usize, engines: usize) -> Scene {
+        Scene::made(engines, GpuLike::H200, gpus)
+    }
+
     fn of(engines: usize, gpu_like: GpuLike) -> Scene {
+        Scene::made(engines, gpu_like, 1)
+    }
+
+    fn made(engines: usize, gpu_like: GpuLike, gpus: usize) -> Scene {
         let directory = tempfile::Builder::new().prefix("mw-").tempdir_in("/tmp").unwrap();
         let options = StageOptions {
             engines,
@@ -65,6 +74,7 @@ impl Scene {
             memory: 4 << 30,
             leak: 512 << 20,
             gpu_like,
+            gpus,
             ..StageOptions::new(program())
         };
         let stage = Stage::set(directory.path(), &options).unwrap();

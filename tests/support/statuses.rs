@@ -54,7 +54,7 @@ pub fn engine(name: &str, state: EngineState) -> EngineStatus {
 pub fn group(name: &str, state: GroupState, engines: Vec<EngineStatus>) -> GroupStatus {
     GroupStatus {
         name: name.into(),
-        gpu: GPU.into(),
+        gpus: GPU.into(),
         mode: Mode::Enforce,
         custody: Default::default(),
         state,

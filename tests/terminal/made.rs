@@ -44,7 +44,7 @@ pub fn engine(name: &str) -> EngineStatus {
 /// A group that serves.
 pub fn group(name: &str, engines: Vec<EngineStatus>) -> GroupStatus {
     GroupStatus {
-        gpu: GPU.into(),
+        gpus: GPU.into(),
         control: Some(ProcessId { pid: 4700, started_at: 5 }),
         server_pid: Some(4701),
         server_since: Some(at(808)),

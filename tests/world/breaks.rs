@@ -62,6 +62,10 @@ pub enum Break {
     },
     /// This engine's kernel goes wrong: every client of the server that it runs under loses its context.
     FatalOf(usize, usize),
+    /// This engine computes on these GPUs of its group, from its next start on.
+    Sits(usize, usize, Vec<usize>),
+    /// The log does not name the clients that a fault hits.
+    NamesNobody(usize),
     KillServer(usize),
     KillControl(usize),
     WedgeControl(usize, bool),
@@ -175,16 +179,20 @@ impl World {
         match what {
             Break::Fatal { group, memory_fault } => {
                 if let Some(server) = self.groups[group].server.as_ref().map(|server| server.pid) {
-                    self.fatal(group, server, memory_fault);
+                    self.fatal(group, server, memory_fault, None);
                 }
             }
             Break::FatalOf(group, engine) => {
                 let side = self.side_of(group, engine);
                 let server = self.groups[side].server.as_ref().map(|server| server.pid);
                 if let Some(server) = server.filter(|_| self.groups[side].engines[engine].client) {
-                    self.fatal(side, server, false);
+                    self.fatal(side, server, false, Some(engine));
                 }
             }
+            Break::Sits(group, engine, seats) => {
+                self.groups[group].engines[engine].seats = seats.into_iter().collect();
+            }
+            Break::NamesNobody(group) => self.groups[group].names_nobody = true,
             Break::KillServer(group) => {
                 if let Some(server) = self.groups[group].server.as_ref().map(|server| server.pid) {
                     self.signal(server, Exit::Signal(9), ms(1));

@@ -61,12 +61,20 @@ impl World {
             Action::Fence { engine, .. } => self.fence(id, engine),
             Action::KillEngines { domain, engines, strays } => {
                 let group = self.find_group(&domain);
+                for engine in &engines {
+                    let (_, place) = self.find_engine(&domain.member(engine));
+                    self.hold_the_living(group, place);
+                }
                 self.kill_engines(id, group, &engines, &strays);
             }
             Action::AwaitGone { .. } => self.waiters(),
             Action::LetGoOfDriver => self.later(ms(20), Happening::Finish(id, Outcome::Done)),
             Action::TerminateClients { engine, .. } => self.terminate(id, &engine),
-            Action::StopEngine { engine, grace } => self.stop_engine(&engine, grace),
+            Action::StopEngine { engine, grace } => {
+                let (group, place) = self.find_engine(&engine);
+                self.hold_the_living(group, place);
+                self.stop_engine(&engine, grace);
+            }
         }
     }
 
@@ -389,6 +397,7 @@ impl World {
             let (stamped, line) = (self.now.after(LEAVES), ServerLine::Disconnected { server, client });
             let said = Observation::Log { domain: here.domain.clone(), line, stamped };
             self.later(LEAVES, Happening::Input(Input::Observed(said)));
+            self.client_left(group, server);
         }
         self.later(ms(10), Happening::Finish(id, Outcome::Done));
     }

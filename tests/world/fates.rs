@@ -83,7 +83,7 @@ impl World {
     pub(super) fn client_left(&mut self, group: usize, server: u32) {
         let here = &self.groups[group];
         let fault = here.server.as_ref().is_some_and(|server| server.state == ServerState::Fault);
-        if fault && here.clients().is_empty() {
+        if fault && !here.holds_a_fault() {
             self.later(HEALS, Happening::Heals(group, server));
         }
     }
@@ -110,6 +110,7 @@ impl World {
             return;
         }
         here.server = None;
+        here.torn.clear();
         here.strays.clear();
         let alive = here.control.is_some();
         self.clients_exit(group);
@@ -124,15 +125,20 @@ impl World {
     /// Every client gets an error; those that don't linger exit.
     pub(super) fn clients_exit(&mut self, group: usize) {
         let engines = self.groups[group].engines.iter();
-        let exits: Vec<u32> =
-            engines.filter(|engine| engine.client && engine.knob != Knob::Lingers).filter_map(|e| e.pid).collect();
+        let torn = &self.groups[group].torn;
+        let hit = |pid: &u32| torn.is_empty() || torn.contains(pid) || self.groups[group].server.is_none();
+        let exits: Vec<u32> = engines
+            .filter(|engine| engine.client && engine.knob != Knob::Lingers)
+            .filter_map(|engine| engine.pid)
+            .filter(hit)
+            .collect();
         for pid in exits {
             self.later(CLIENT_EXITS, Happening::Gone(pid, Exit::Status(1)));
         }
     }
 
     /// The server handles a fatal error: FAULT, and every client's contexts are dead.
-    pub(super) fn fatal(&mut self, group: usize, pid: u32, memory_fault: bool) {
+    pub(super) fn fatal(&mut self, group: usize, pid: u32, memory_fault: bool, culprit: Option<usize>) {
         let here = &mut self.groups[group];
         let Some(server) = here.server.as_mut().filter(|server| server.pid == pid) else { return };
         let clients = here.engines.iter().filter(|engine| engine.client).filter_map(|engine| engine.pid).min();
@@ -142,14 +148,18 @@ impl World {
             self.log(group, ServerLine::Blamed { server: pid, client });
         }
         self.log(group, ServerLine::Fatal { server: pid });
+        if self.groups[group].gpus.are_several() {
+            self.tear(group, pid, culprit);
+        }
         self.clients_exit(group);
     }
 
     pub(super) fn heals(&mut self, group: usize, pid: u32) {
         let here = &mut self.groups[group];
-        let empty = here.clients().is_empty() && !here.does_not_heal;
+        let empty = !here.holds_a_fault() && !here.does_not_heal;
         if let Some(server) = here.server.as_mut().filter(|server| server.pid == pid && empty) {
             server.state = ServerState::Active;
+            here.torn.clear();
         }
     }
 

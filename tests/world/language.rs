@@ -23,6 +23,8 @@ const FORMS: &[Form] = &[
     ("fatal illegal-address", |it| Break::Fatal { group: it.group, memory_fault: true }),
     ("fatal trap", |it| Break::Fatal { group: it.group, memory_fault: false }),
     ("fatal of ENGINE", |it| Break::FatalOf(it.group, it.engine(0))),
+    ("sits ENGINE ...", |it| Break::Sits(it.group, it.engine(0), it.rest().split(' ').map(number).collect())),
+    ("log-names-nobody", |it| Break::NamesNobody(it.group)),
     ("kill-server", |it| Break::KillServer(it.group)),
     ("server-in-teardown", |it| Break::Teardown(it.group)),
     ("server-does-not-heal", |it| Break::DoesNotHeal(it.group)),

@@ -2,7 +2,7 @@
 //! delays that were measured on an H200. No threads and no clock; a test breaks things and reads the journal.
 //!
 //! `mod` holds the levels and the event queue, `carry_out` does what the core orders, `fates` is what becomes of
-//! processes, `fences` waits for last requests, `outsiders` are those that no engine owns, `sharing` kernel probes, `stuck` engines that stand still, `supervisors` those who run what others started, `breaks` is what can go wrong, `language` reads what scenario files say, `words` writes decisions down, `policies` has the policies that tests start from, `nature` lets a test say how readings differ.
+//! processes, `fences` waits for last requests, `outsiders` are those that no engine owns, `seats` groups over several GPUs, `sharing` kernel probes, `stuck` engines that stand still, `supervisors` those who run what others started, `breaks` is what can go wrong, `language` reads what scenario files say, `words` writes decisions down, `policies` has the policies that tests start from, `nature` lets a test say how readings differ.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 #![allow(unreachable_pub, clippy::wildcard_enum_match_arm, clippy::too_many_lines)]
 
@@ -15,6 +15,7 @@ pub mod language;
 mod nature;
 mod outsiders;
 pub mod policies;
+mod seats;
 mod sharing;
 mod stuck;
 mod supervisors;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use mpswarden_core::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
-    Action, ActionId, Custody, DomainId, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GpuUuid,
+    Action, ActionId, Custody, DomainId, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GpuSet, GpuUuid,
     GroupName, Look, Member, Moment, Observation, Outcome, Owner, Plan, ProcessId, SentAction, ServerLine, ServerState,
     Slot, What,
 };
@@ -123,6 +124,8 @@ struct Engine {
     stopped: bool,
     /// Bytes of device memory, more with each second since that moment.
     memory: (u64, u64, Moment),
+    /// Its GPUs, by their places in the group; none: the first.
+    seats: BTreeSet<usize>,
 }
 
 /// One MPS server.
@@ -136,7 +139,7 @@ struct Server {
 #[derive(Debug)]
 struct Group {
     domain: DomainId,
-    gpu: GpuUuid,
+    gpus: GpuSet,
     control: Option<u32>,
     /// Others run its control daemon.
     of_others: bool,
@@ -166,6 +169,12 @@ struct Group {
     /// The next server neither gets ready nor ends.
     next_server_hangs: bool,
     does_not_heal: bool,
+    /// Clients that the server's fault hit, where it has several GPUs.
+    torn: BTreeSet<u32>,
+    /// The log names no client that a fault hit.
+    names_nobody: bool,
+    /// Nobody is to be ended whose context lives.
+    pub(crate) holds_the_living: bool,
     /// When each control command was given.
     commands: Vec<Moment>,
 }
@@ -469,7 +478,7 @@ impl World {
             Happening::Gone(pid, exit) => self.gone(pid, exit),
             Happening::ServerReady(group, pid) => self.server_ready(group, pid),
             Happening::Heals(group, pid) => self.heals(group, pid),
-            Happening::Fatal(group, pid) => self.fatal(group, pid, true),
+            Happening::Fatal(group, pid) => self.fatal(group, pid, true, None),
             Happening::Connects(pid) => self.connects(pid),
             Happening::Ready(pid) => {
                 let hangs = self.processes.get(&pid).is_some_and(|process| self.lets_nobody_in(process.group));
@@ -494,11 +503,12 @@ impl World {
         let mut compute = Vec::new();
         let mut mps = Vec::new();
         let held = 20 * GIB + self.grows * (self.now.as_secs_f64() as u64);
-        for group in self.groups.iter().filter(|group| group.gpu == *gpu) {
+        for group in self.groups.iter().filter(|group| group.gpus.contains(gpu)) {
             compute.extend(group.server.iter().map(|server| GpuProcess { pid: server.pid, memory: Some(66 * MIB) }));
             let on_gpu =
-                |engine: &&Engine| engine.client || engine.ready && !engine.split && engine.knob != Knob::OffGpu;
-            for engine in group.engines.iter().filter(on_gpu) {
+                |engine: &Engine| engine.client || engine.ready && !engine.split && engine.knob != Knob::OffGpu;
+            let here = |place: &usize| on_gpu(&group.engines[*place]) && group.sits_on(*place, gpu);
+            for engine in (0..group.engines.len()).filter(here).map(|place| &group.engines[place]) {
                 let own = engine.holds(self.now).unwrap_or(held);
                 let process = GpuProcess { pid: engine.pid.unwrap_or(0), memory: Some(own) };
                 compute.push(process);
@@ -506,7 +516,8 @@ impl World {
                     mps.push(process);
                 }
             }
-            mps.extend(group.strays.iter().map(|pid| GpuProcess { pid: *pid, memory: Some(GIB) }));
+            let strays = group.strays.iter().filter(|_| group.gpus.first() == gpu);
+            mps.extend(strays.map(|pid| GpuProcess { pid: *pid, memory: Some(GIB) }));
         }
         compute.extend(self.foreign_on_gpu());
         let held: u64 =
@@ -591,6 +602,7 @@ impl Engine {
             supervises: Supervises::Starts,
             stopped: false,
             memory,
+            seats: BTreeSet::new(),
         }
     }
 
@@ -605,7 +617,7 @@ impl Group {
     fn new(policy: &mpswarden_core::decide::policy::GroupPolicy) -> Self {
         Group {
             domain: DomainId::main(&policy.name),
-            gpu: policy.gpu.clone(),
+            gpus: policy.gpus.clone(),
             control: None,
             of_others: policy.custody.is_others(),
             custody: policy.custody,
@@ -631,6 +643,9 @@ impl Group {
             cannot_start_control: false,
             next_server_hangs: false,
             does_not_heal: false,
+            torn: BTreeSet::new(),
+            names_nobody: false,
+            holds_the_living: policy.spread == mpswarden_core::decide::policy::Spread::Wait,
             commands: Vec::new(),
         }
     }

@@ -36,11 +36,12 @@ pub fn gpu() -> GpuIdentity {
 pub fn group(name: &str, engines: &[&str]) -> GroupPolicy {
     GroupPolicy {
         name: GroupName::from(name),
-        gpu: gpu().uuid,
+        gpus: gpu().uuid.into(),
         custody: Custody::Own,
         mode: Mode::Enforce,
         faults: BTreeMap::new(),
         unknown_clients: UnknownClients::Report,
+        spread: Default::default(),
         // Most incidents are of other things: those of repeated faults switch it on.
         isolation: IsolationPolicy { mode: IsolationMode::Off, ..IsolationPolicy::default() },
         overlap: OverlapPolicy::default(),

@@ -3,7 +3,7 @@
 //! | asked before | refused because |
 //! |---|---|
 //! | anything that mends a fault | it is only observed, or an operator holds the group |
-//! | the end of a whole group | its daemon has its grace, the budget is spent, evidence is still to come |
+//! | the end of a whole group | its daemon has its grace, the budget is spent, evidence is still to come, contexts live |
 //! | another attempt of a restart | the budget is spent |
 //! | whatever runs on a GPU | it is sick, or can't be read |
 //! | the start of an engine | the GPU, a silent daemon, no ACTIVE server, another start on its way |
@@ -21,6 +21,7 @@ use super::facts::{ControlFacts, GpuFacts, SERVER_FRESH, ServerFacts};
 use super::policy::{IsolationMode, RecoveryPolicy, StartOrder, UnknownClients, WhenSpent};
 use crate::decide::facts::gpu_health::Ailment;
 use crate::decide::facts::guard::Attempts;
+use crate::decide::facts::spread::Reach;
 use crate::model::gpu::ComputeMode;
 use crate::model::{Custody, Hold, Mode, Moment, ServerState};
 
@@ -128,6 +129,13 @@ pub(super) fn end_for_a_wedge(grace_ends: Option<Moment>, engines: Served, attem
 /// Ending a whole group while evidence of who did it may come until `evidence_due`.
 pub(super) fn end_before_the_evidence(evidence_due: Option<Moment>, now: Moment) -> May {
     refuse!(EvidenceOutstanding if evidence_due.is_some_and(|due| now < due));
+    Ok(())
+}
+
+/// Ending all engines for a fault that reached so far.
+pub(super) fn end_all(reach: Reach) -> May {
+    refuse!(EvidenceOutstanding if reach == Reach::NotKnown);
+    refuse!(ContextsLive if reach == Reach::Part);
     Ok(())
 }
 

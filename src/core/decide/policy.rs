@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{
-    Baseline, ContainerName, Custody, EngineAddress, EngineKind, EngineName, Fault, GpuIdentity, GpuUuid, GroupName,
+    Baseline, ContainerName, Custody, EngineAddress, EngineKind, EngineName, Fault, GpuIdentity, GpuSet, GroupName,
     Mode, MpsEnvironment, ProcessId,
 };
 
@@ -24,8 +24,8 @@ pub struct Policy {
 pub struct GroupPolicy {
     /// Name of the group.
     pub name: GroupName,
-    /// GPU of the group.
-    pub gpu: GpuUuid,
+    /// GPUs of the group, which its control daemon serves.
+    pub gpus: GpuSet,
     /// Whose its control daemon is.
     pub custody: Custody,
     /// What the watchdog may do.
@@ -34,6 +34,8 @@ pub struct GroupPolicy {
     pub faults: BTreeMap<Fault, Mode>,
     /// What becomes of clients that no engine owns.
     pub unknown_clients: UnknownClients,
+    /// What a fault on some of its GPUs is to the engines on the others.
+    pub spread: Spread,
     /// What is done when faults of the whole group repeat.
     pub isolation: IsolationPolicy,
     /// What is measured of the engines' sharing of the GPU.
@@ -45,6 +47,16 @@ pub struct GroupPolicy {
     /// Clients that the server takes by the driver's version (48, measured with driver 580), until a server says how
     /// many; `None`: not known.
     pub clients_limit: Option<u32>,
+}
+
+/// What a fault that hit some of a server's GPUs is to the engines on the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spread {
+    /// Who lost no context serves on. New engines wait until the server is ACTIVE again.
+    #[default]
+    Wait,
+    /// All engines are restarted.
+    RestartAll,
 }
 
 /// What becomes of a client of the server that no engine owns.

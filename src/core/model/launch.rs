@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Custody, DomainId, EngineKind, External, Found, GpuUuid, Member, RestartBy};
+use super::{Custody, DomainId, EngineKind, External, Found, GpuSet, Member, RestartBy};
 
 /// Everything of one domain that is started.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupLaunch {
     /// The domain.
     pub domain: DomainId,
-    /// Its GPU, for CUDA_VISIBLE_DEVICES of the daemon and of every engine.
-    pub gpu: GpuUuid,
+    /// Its GPUs, for CUDA_VISIBLE_DEVICES of the daemon.
+    pub gpus: GpuSet,
     /// Launch of the control daemon.
     pub control: ControlLaunch,
     /// Where its engines write their outputs, `ENGINE.log`; absolute.
@@ -49,13 +49,13 @@ pub enum MetricsPlace {
 }
 
 /// What CUDA_VISIBLE_DEVICES of an engine says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GpuNamedBy {
-    /// The GPU's UUID.
+    /// The GPUs' UUIDs.
     Uuid,
-    /// Index of the GPU: 0 for a client of the control daemon, which shows one GPU; of an engine outside MPS this,
-    /// NVML's.
-    Index(u32),
+    /// Indexes of the GPUs: for a client of the control daemon their places among the daemon's; of an engine outside MPS
+    /// these, NVML's.
+    Index(Vec<u32>),
 }
 
 /// An engine.
@@ -83,7 +83,9 @@ pub struct EngineLaunch {
     pub health_timeout: Duration,
     /// Where its metrics are.
     pub metrics: MetricsPlace,
-    /// Way in which CUDA_VISIBLE_DEVICES names the GPU.
+    /// Its GPUs, for its own CUDA_VISIBLE_DEVICES: all of its group's, or some of them.
+    pub gpus: GpuSet,
+    /// Way in which CUDA_VISIBLE_DEVICES names them.
     pub gpu_named_by: GpuNamedBy,
     /// CUDA_MPS_ACTIVE_THREAD_PERCENTAGE, over 0 to 100.
     pub sm_percentage: Option<f64>,

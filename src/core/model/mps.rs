@@ -95,6 +95,19 @@ pub enum ServerLine {
         /// The server's pid.
         server: u32,
     },
+    /// `Client {PID: n, Context ID: c} on device d to be torn down`: its contexts die with the fault. Follows `Fatal`, since
+    /// driver 580.
+    Torn {
+        /// The server's pid.
+        server: u32,
+        /// The client's pid.
+        client: u32,
+    },
+    /// `The following devices will be reset:`: it has named everyone whose contexts die.
+    TornAll {
+        /// The server's pid.
+        server: u32,
+    },
     /// `Client {PID: n, Context ID: c} connected`.
     Connected {
         /// The server's pid.

@@ -25,6 +25,8 @@ words!(
         InGrace = "in_grace",
         /// Evidence of who did it is still to come.
         EvidenceOutstanding = "evidence_outstanding",
+        /// Clients of the server lost no context: they serve on.
+        ContextsLive = "contexts_live",
         /// The control daemon is not there, or does not answer.
         ControlSilent = "control_silent",
         /// The server is not known to be ACTIVE, or a fault hit it.

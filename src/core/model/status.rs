@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::gpu::{ComputeMode, GpuActivity, RecoveryAction};
 use super::{
     Advice, Baseline, ContainerName, Custody, Doubt, EngineAddress, EngineIsolation, EngineKind, EngineLoad,
-    EngineName, EngineState, Fault, GpuIdentity, GpuUuid, GroupName, GroupState, HeldReason, Mode, Moment, ProbeState,
+    EngineName, EngineState, Fault, GpuIdentity, GpuSet, GroupName, GroupState, HeldReason, Mode, Moment, ProbeState,
     ProcessId, Reason, RecoveryStep, ServerState, SourceStatus, Tier, Unknown,
 };
 
@@ -43,8 +43,8 @@ pub struct HttpAddress {
 pub struct GroupStatus {
     /// Name of the group.
     pub name: GroupName,
-    /// GPU of the group.
-    pub gpu: GpuUuid,
+    /// GPUs of the group, which its control daemon serves.
+    pub gpus: GpuSet,
     /// What the watchdog may do.
     pub mode: Mode,
     /// Custody of its control daemon: whose it is.

@@ -15,7 +15,7 @@ pub(super) fn is_held_for_its_gpu(group: &GroupStatus) -> bool {
 
 /// What is wrong with it; `None`: nothing, as far as is known.
 pub(super) fn concern(of: &Situation<'_>, gpu: &GpuStatus) -> Option<Concern> {
-    let on_it = |group: &&GroupStatus| group.gpu == gpu.identity.uuid;
+    let on_it = |group: &&GroupStatus| group.gpus.contains(&gpu.identity.uuid);
     let down: Vec<&GroupStatus> =
         of.status.groups.iter().filter(on_it).filter(|group| is_held_for_its_gpu(group)).collect();
     match down.first() {

@@ -2,7 +2,7 @@
 
 use super::concern::Todo;
 use super::situation::Situation;
-use crate::model::{EngineIsolation, EngineName, GroupStatus, HeldReason, NeededAction};
+use crate::model::{EngineIsolation, EngineName, GpuUuid, GroupStatus, HeldReason, NeededAction};
 
 /// Where the runbooks are: alerts lead to the same place.
 pub const RUNBOOKS: &str = "https://github.com/mpswarden/mpswarden/blob/main/docs/runbooks/";
@@ -101,8 +101,11 @@ fn of_restart(group: &GroupStatus, engine: Option<&EngineName>, order: impl Fn(&
 }
 
 fn label(of: &Situation<'_>, group: &GroupStatus) -> String {
-    let gpu = of.status.gpus.iter().find(|gpu| gpu.identity.uuid == group.gpu);
-    gpu.map_or_else(|| group.gpu.to_string(), |gpu| gpu.identity.label())
+    let label = |uuid: &GpuUuid| {
+        let gpu = of.status.gpus.iter().find(|gpu| gpu.identity.uuid == *uuid);
+        gpu.map_or_else(|| uuid.to_string(), |gpu| gpu.identity.label())
+    };
+    group.gpus.iter().map(label).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -21,8 +21,10 @@ use crate::model::{
 pub(super) struct GroupDocument {
     /// The group's name.
     name: String,
-    /// The UUID of its GPU.
+    /// UUID of its first GPU; most have one.
     gpu: String,
+    /// UUIDs of all of its GPUs.
+    gpus: Vec<String>,
     /// What the watchdog may do to it.
     mode: Word<Mode>,
     /// Who starts and stops its control daemon.
@@ -221,7 +223,7 @@ impl GroupDocument {
     pub(super) fn of(group: &GroupStatus, wall: Wall) -> GroupDocument {
         #[rustfmt::skip]
         let GroupStatus {
-            name, gpu, mode, custody, state, generation, control_up, control, server, server_pid, server_since,
+            name, gpus, mode, custody, state, generation, control_up, control, server, server_pid, server_since,
             clients, clients_limit, unknown_clients, recovery, held, hold, budget_remaining, active, faults, isolation, isolated,
             time_sliced, overlap, engines,
         } = group;
@@ -233,7 +235,8 @@ impl GroupDocument {
         };
         GroupDocument {
             name: name.to_string(),
-            gpu: gpu.to_string(),
+            gpu: gpus.first().to_string(),
+            gpus: gpus.iter().map(ToString::to_string).collect(),
             mode: Word(*mode),
             managed_by: Word(custody.managed_by()),
             state: Word(*state),

@@ -63,9 +63,11 @@ impl Readings<'_> {
 
     fn write_group(&self, families: &mut Families, group: &GroupStatus) {
         let name = group.name.as_str();
-        let gpu = gpu_label(self.status, Some(&group.gpu));
-        let info = [name, &gpu, group.gpu.as_str(), group.mode.as_str(), group.custody.managed_by().as_str()];
-        families.number(&metric::GROUP_INFO, &info, 1.0);
+        for uuid in group.gpus.iter() {
+            let gpu = gpu_label(self.status, Some(uuid));
+            let info = [name, &gpu, uuid.as_str(), group.mode.as_str(), group.custody.managed_by().as_str()];
+            families.number(&metric::GROUP_INFO, &info, 1.0);
+        }
         write_known(families, &metric::CONTROL_UP, &[name], group.control_up.map(flag));
         self.write_time(families, &metric::SERVER_START_TIME, &[name], group.server_since);
         write_known(families, &metric::CLIENTS, &[name], group.clients.map(f64::from));

@@ -19,8 +19,9 @@ const MOST_CHARTS: usize = 24;
 
 /// The same for an engine wherever it is drawn.
 pub(super) fn colour(view: &View<'_>, group: &GroupStatus, engine: &EngineStatus) -> &'static str {
-    let all =
-        view.groups_on(&group.gpu).flat_map(|group| group.engines.iter().map(move |one| (&group.name, &one.name)));
+    let all = view
+        .groups_on(group.gpus.first())
+        .flat_map(|group| group.engines.iter().map(move |one| (&group.name, &one.name)));
     let place = all.into_iter().position(|one| one == (&group.name, &engine.name));
     COLOURS[place.unwrap_or_default() % COLOURS.len()]
 }

@@ -46,7 +46,7 @@ fn engine(name: &str, gib: u64, state: EngineState) -> EngineStatus {
 
 fn group(engines: Vec<EngineStatus>) -> GroupStatus {
     GroupStatus {
-        gpu: GPU.into(),
+        gpus: GPU.into(),
         generation: 2,
         control_up: Some(true),
         control: Some(ProcessId { pid: 610, started_at: 9 }),

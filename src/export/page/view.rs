@@ -72,6 +72,6 @@ impl View<'_> {
 
     /// The groups on a GPU.
     pub(super) fn groups_on<'b>(&'b self, gpu: &'b GpuUuid) -> impl Iterator<Item = &'b GroupStatus> {
-        self.status.groups.iter().filter(move |group| group.gpu == *gpu)
+        self.status.groups.iter().filter(move |group| group.gpus.contains(gpu))
     }
 }

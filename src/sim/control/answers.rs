@@ -1,6 +1,7 @@
 //! What the control daemon answers, word for word as recorded.
 
 use super::daemon::{Daemon, ListedClient, Server};
+use crate::visible::Gpu;
 
 const DEVICE_COLUMNS: [&str; 5] = ["Device Ordinal", "PCI IDs", "UUID", "Name", "Attributes"];
 
@@ -82,25 +83,35 @@ impl Daemon {
 
     fn ps(&self) -> String {
         let Some(server) = self.ready_server() else { return "Server not found\n".to_owned() };
-        let uuid: String = self.uuid.chars().take(22).collect();
         let mut table = columns("PID", "ID", "SERVER", "DEVICE", "NAMESPACE", "COMMAND");
-        for client in server.clients.iter().filter(|client| client.context) {
+        for client in &server.clients {
             let (pid, number, server) = (client.pid.to_string(), client.number.to_string(), server.pid.to_string());
-            table += &columns(&pid, &number, &server, &uuid, &pid_namespace(), &program(client.pid));
+            for gpu in self.gpus.iter().filter(|gpu| client.contexts.contains(&gpu.index)) {
+                let uuid: String = gpu.uuid.chars().take(22).collect();
+                table += &columns(&pid, &number, &server, &uuid, &pid_namespace(), &program(client.pid));
+            }
         }
         table
     }
 
     fn device_client_list(&self) -> String {
         let Some(server) = self.ready_server() else { return "Server not found\n".to_owned() };
-        let clients = server.clients.iter().filter(|client| client.context);
-        let clients: String = clients.map(|client| format!("{}.1\n", client.pid)).collect();
-        format!("[0] 00:00.0, NVIDIA H200\n{clients}")
+        let of = |gpu: &Gpu| -> String {
+            let there = server.clients.iter().filter(|client| client.contexts.contains(&gpu.index));
+            there.map(|client| format!("{}.1\n", client.pid)).collect()
+        };
+        let lists =
+            self.gpus.iter().zip(0..).map(|(gpu, ordinal)| format!("[{ordinal}] 00:00.0, NVIDIA H200\n{}", of(gpu)));
+        lists.collect()
     }
 
     fn device_query(&self, row: impl Fn([&str; 5]) -> String) -> String {
-        let ours = row(["0", "0000:00.06.00", &self.uuid, "NVIDIA H200", "N/A"]);
-        let table = format!("{}\n{ours}\n", row(DEVICE_COLUMNS));
+        let of = |(ordinal, gpu): (usize, &Gpu)| {
+            let address = format!("0000:00.{:02x}.00", 6 + gpu.index);
+            format!("{}\n", row([&ordinal.to_string(), &address, &gpu.uuid, "NVIDIA H200", "N/A"]))
+        };
+        let ours: String = self.gpus.iter().enumerate().map(of).collect();
+        let table = format!("{}\n{ours}", row(DEVICE_COLUMNS));
         let server = self.ready_server().map(|server| format!("\nServer {}\n{table}", server.pid));
         format!("Default\n{table}{}", server.unwrap_or_default())
     }

@@ -15,7 +15,8 @@ use super::log::{self, Role};
 use super::quit::Quit;
 use super::{REFUSED, SERVER_NAME};
 use crate::agenda::{Agenda, Next};
-use crate::client::pipe_directory;
+use crate::client::{GPUS, pipe_directory};
+use crate::visible::{self, Gpu};
 use crate::wire::{self, Heard, Link, Links, Peer};
 
 /// What the daemon hears.
@@ -38,7 +39,8 @@ pub(super) struct TryAgain;
 pub(super) struct ListedClient {
     pub pid: u32,
     pub number: u32,
-    pub context: bool,
+    /// GPUs on which it has a context, by NVML's index.
+    pub contexts: Vec<usize>,
 }
 
 /// The one server.
@@ -56,7 +58,8 @@ pub(super) struct Server {
 struct Request {
     link: u64,
     pid: u32,
-    context: u8,
+    /// The context's number and its GPU; `None`: the first one, which computes nowhere.
+    context: Option<(u32, usize)>,
     /// Another user than its process has, if it says so.
     claims: Option<u32>,
     passed_on: bool,
@@ -64,7 +67,8 @@ struct Request {
 
 pub(super) struct Daemon {
     pub pid: u32,
-    pub uuid: String,
+    /// GPUs that it was given, in the order of its ordinals.
+    pub gpus: Vec<Gpu>,
     pub links: Links,
     pub server: Option<Server>,
     pub quit: Option<Quit>,
@@ -102,17 +106,18 @@ fn run(gpu: &Path) -> io::Result<ExitCode> {
     }
     let mut reader = Link::connect(gpu)?;
     reader.ask("reader")?;
-    let uuid = reader.ask("uuid")?;
+    let gpus = visible::to_the_daemon(&visible::all(&reader.ask("uuids")?));
     let (to, messages) = channel();
     let _gpu = reader.follow(to.clone(), |_| Message::GpuGone)?;
     let pid = std::process::id();
     make_empty_logs();
+    tell_clients(&gpus)?;
     say_hello(pid, &socket);
     wire::listen(&socket, to.clone())?;
     fs::write(pipe_directory().join("nvidia-cuda-mps-control.pid"), pid.to_string())?;
     let mut daemon = Daemon {
         pid,
-        uuid,
+        gpus,
         links: Links::default(),
         server: None,
         quit: None,
@@ -143,6 +148,16 @@ fn make_empty_logs() {
     for name in ["control.log", "server.log"] {
         let _ = fs::File::options().create(true).append(true).open(directory.join(name));
     }
+}
+
+/// Its clients number the GPUs as it does; where it has the first one alone they need not be told.
+fn tell_clients(gpus: &[Gpu]) -> io::Result<()> {
+    let indexes: Vec<usize> = gpus.iter().map(|gpu| gpu.index).collect();
+    if indexes == [0] {
+        return Ok(());
+    }
+    let words: Vec<String> = indexes.iter().map(usize::to_string).collect();
+    fs::write(pipe_directory().join(GPUS), words.join(" "))
 }
 
 fn say_hello(pid: u32, socket: &Path) {
@@ -183,7 +198,12 @@ impl Daemon {
             Some(("ui", command)) => self.command(link, command),
             Some(("client", request)) => {
                 let (context, claims) = request.split_once(" as ").unwrap_or((request, ""));
-                self.new_client(link, peer, u8::from(context == "1"), claims.parse().ok());
+                let numbers: Vec<usize> = context.split(' ').map_while(|word| word.parse().ok()).collect();
+                let context = match *numbers {
+                    [number, device] if number > 0 => Some((number as u32, device)),
+                    _ => None,
+                };
+                self.new_client(link, peer, context, claims.parse().ok());
             }
             _ if line == "server" => self.server_connected(link, peer),
             _ => {}
@@ -224,7 +244,7 @@ impl Daemon {
         self.log("UI closed");
     }
 
-    fn new_client(&mut self, link: u64, peer: Peer, context: u8, claims: Option<u32>) {
+    fn new_client(&mut self, link: u64, peer: Peer, context: Option<(u32, usize)>, claims: Option<u32>) {
         let Peer { pid, uid } = peer;
         let uid = claims.unwrap_or(uid);
         let ready = self.server.as_ref().is_some_and(|server| server.ready && serves(server, claims));
@@ -246,7 +266,8 @@ impl Daemon {
         let waiting = |request: &&mut Request| !request.passed_on && serves(server, request.claims);
         for request in self.requests.iter_mut().filter(waiting) {
             request.passed_on = true;
-            self.links.say(link, &format!("client {} {}", request.pid, request.context));
+            let context = request.context.map_or(String::new(), |(number, device)| format!(" {number} {device}"));
+            self.links.say(link, &format!("client {}{context}", request.pid));
         }
     }
 
@@ -267,7 +288,8 @@ impl Daemon {
     fn spawn_server(&self, uid: u32) -> io::Result<Child> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg0(SERVER_NAME).arg("--control").arg(&self.socket).arg("--gpu").arg(&self.gpu);
-        command.arg("--uuid").arg(&self.uuid).arg("--uid").arg(uid.to_string());
+        let gpus: Vec<String> = self.gpus.iter().map(|gpu| format!("{}:{}", gpu.index, gpu.uuid)).collect();
+        command.arg("--gpus").arg(gpus.join(",")).arg("--uid").arg(uid.to_string());
         command.arg("--seed").arg(self.server_seed().to_string());
         if self.servers_so_far > 0 {
             command.arg("--warm");
@@ -277,7 +299,7 @@ impl Daemon {
 
     /// Each server has its own, and all follow from the GPU's, as its UUID does.
     fn server_seed(&self) -> u64 {
-        let digits = self.uuid.get(4..12).unwrap_or_default();
+        let digits = self.gpus.first().and_then(|gpu| gpu.uuid.get(4..12)).unwrap_or_default();
         u64::from_str_radix(digits, 16).unwrap_or(0) + u64::from(self.servers_so_far)
     }
 
@@ -303,7 +325,8 @@ impl Daemon {
             ["ready"] => self.server_ready(),
             ["started"] => self.pass_requests_on(),
             ["state", state] => self.set_state(if state == "FAULT" { "FAULT" } else { "ACTIVE" }),
-            ["accepted", _, context] => self.accepted(number, context == "1"),
+            ["accepted", _] => self.accepted(number, None),
+            ["accepted", _, device] => self.accepted(number, device.parse().ok()),
             ["refused", _, code] => self.answer_client(number, &format!("error {code}")),
             ["left", _] => self.left(number),
             ["busy", count] => self.server_is_busy(count),
@@ -329,13 +352,17 @@ impl Daemon {
         }
     }
 
-    fn accepted(&mut self, pid: u32, context: bool) {
+    fn accepted(&mut self, pid: u32, device: Option<usize>) {
         let Some(server) = self.server.as_mut() else { return };
-        if context {
-            server.clients.iter_mut().filter(|client| client.pid == pid).for_each(|client| client.context = true);
+        if let Some(device) = device {
+            server
+                .clients
+                .iter_mut()
+                .filter(|client| client.pid == pid)
+                .for_each(|client| client.contexts.push(device));
         } else {
             self.clients_so_far += 1;
-            server.clients.push(ListedClient { pid, number: self.clients_so_far, context: false });
+            server.clients.push(ListedClient { pid, number: self.clients_so_far, contexts: Vec::new() });
         }
         self.answer_client(pid, "ok");
     }

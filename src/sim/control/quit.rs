@@ -92,7 +92,7 @@ impl Daemon {
             self.links.close(link);
         }
         thread::sleep(FAREWELL);
-        for name in ["control", "nvidia-cuda-mps-control.pid"] {
+        for name in ["control", "nvidia-cuda-mps-control.pid", crate::client::GPUS] {
             let _ = std::fs::remove_file(crate::client::pipe_directory().join(name));
         }
         std::process::exit(0);

@@ -1,7 +1,7 @@
 //! `nvidia-cuda-mps-server`: the process whose context all clients share. Writes the recorded lines,
 //! holds FAULT for as long as a client lives on, and builds its context anew for the next one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -16,6 +16,7 @@ use super::log::{self, Role};
 use crate::Args;
 use crate::chance::Chance;
 use crate::cuda::CudaError;
+use crate::visible::{self, Gpu};
 use crate::wire::{self, Link};
 
 /// Clients that it takes (driver 580).
@@ -32,37 +33,48 @@ enum ServerMessage {
     Gpu(Option<String>),
 }
 
-/// A client process, by the order of its first connection.
-struct ConnectedClient {
+/// A context that computes, by the order of the connections.
+#[derive(Clone, Copy)]
+struct ConnectedContext {
     pid: u32,
-    /// It has its second context, the one that computes.
-    context: bool,
+    /// Context's number within its process.
+    number: u32,
+    /// The GPU by NVML's index.
+    device: usize,
 }
 
-/// FAULT, and who has left during it.
+/// FAULT: whom it hit, on which GPUs, and who of them has left.
 #[derive(Default)]
 struct Fault {
+    devices: BTreeSet<usize>,
+    hit: BTreeSet<u32>,
     left: Vec<u32>,
 }
 
+/// A client that asks: its pid, and the number and the GPU of the context; `None`: its first, which computes nowhere.
+type Asking = (u32, Option<(u32, usize)>);
+
 struct ServerProcess {
     pid: u32,
-    uuid: String,
+    /// GPUs that it serves, in the order of its ordinals.
+    gpus: Vec<Gpu>,
     control: UnixStream,
     gpu: UnixStream,
     chance: Chance,
-    clients: Vec<ConnectedClient>,
+    /// Client processes, by the order of their first connections.
+    clients: Vec<u32>,
+    contexts: Vec<ConnectedContext>,
     fault: Option<Fault>,
-    /// The context was destroyed by a fault and not made again.
-    destroyed: bool,
+    /// GPUs whose context was destroyed by a fault and not made again.
+    destroyed: BTreeSet<usize>,
     /// Requests that came between the last client's end and ACTIVE.
-    waiting: VecDeque<(u32, u8)>,
-    last_request: (i64, u8),
+    waiting: VecDeque<Asking>,
+    last_request: (i64, u32),
     /// File beside the GPU's socket.
     hang: PathBuf,
 }
 
-/// `--control PATH --gpu PATH --uuid UUID --uid N --seed N [--warm]`: `--warm`, the GPU has been used by this daemon before.
+/// `--control PATH --gpu PATH --gpus INDEX:UUID[,...] --uid N --seed N [--warm]`: `--warm`, the GPU has been used by this daemon before.
 pub(crate) fn main(args: &Args) -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,21 +102,26 @@ fn run(args: &Args) -> io::Result<()> {
     let mut gpu = Link::connect(&gpu_socket)?;
     gpu.ask("server")?;
     thread::sleep(if args.has("warm") { chance.millis(30, 36) } else { chance.millis(125, 200) });
-    create_context(pid, &mut chance);
-    gpu.send("context")?;
+    let gpus = visible::listed(args.text("gpus").unwrap_or_default());
+    for ordinal in 0..gpus.len() {
+        create_context(pid, ordinal, &mut chance);
+    }
+    let indexes: Vec<String> = gpus.iter().map(|gpu| gpu.index.to_string()).collect();
+    gpu.send(&format!("context {}", indexes.join(" ")))?;
     announce(pid, uid, &mut control)?;
     let (to, messages) = channel();
     let control = control.follow(to.clone(), ServerMessage::Control)?;
     let gpu = gpu.follow(to, ServerMessage::Gpu)?;
     let mut server = ServerProcess {
         pid,
-        uuid: args.text("uuid").unwrap_or_default().to_owned(),
+        gpus,
         control,
         gpu,
         chance,
         clients: Vec::new(),
+        contexts: Vec::new(),
         fault: None,
-        destroyed: false,
+        destroyed: BTreeSet::new(),
         waiting: VecDeque::new(),
         last_request: (-1_333_654_781, 0),
         hang: gpu_socket.with_file_name(NEWCOMERS_HANG),
@@ -120,8 +137,8 @@ fn run(args: &Args) -> io::Result<()> {
     Ok(())
 }
 
-fn create_context(pid: u32, chance: &mut Chance) {
-    log::write(Role::Server, pid, "Creating server context on device 0 (NVIDIA H200)");
+fn create_context(pid: u32, ordinal: usize, chance: &mut Chance) {
+    log::write(Role::Server, pid, &format!("Creating server context on device {ordinal} (NVIDIA H200)"));
     thread::sleep(chance.millis(46, 60));
 }
 
@@ -155,7 +172,11 @@ impl ServerProcess {
     fn hear_control(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match *words {
-            ["client", pid, context] => self.request(pid.parse().unwrap_or(0), context.parse().unwrap_or(0)),
+            ["client", pid] => self.request((pid.parse().unwrap_or(0), None)),
+            ["client", pid, number, device] => {
+                let context = (number.parse().unwrap_or(1), device.parse().unwrap_or(0));
+                self.request((pid.parse().unwrap_or(0), Some(context)));
+            }
             ["shutdown"] => self.shut_down(),
             ["terminate", pid] => {
                 self.log(&format!("MPS server requesting client {{PID: {pid}, Context ID: 1}} to exit"));
@@ -169,10 +190,15 @@ impl ServerProcess {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = words.get(1).and_then(|pid| pid.parse().ok()).unwrap_or(0);
         match *words {
-            ["fatal", kind] => self.fatal(kind),
-            ["exit", _, "1"] => self.context_exits(number, ""),
-            ["exit", _, "1", "reset"] => self.context_exits(number, " Worker is in reset."),
-            ["exit", _, "0"] => self.process_exits(number),
+            ["fatal", kind, ref devices @ ..] => {
+                let devices: Vec<usize> = devices.iter().map(|device| device.parse().unwrap_or(0)).collect();
+                self.fatal(kind, &devices);
+            }
+            ["exit", _, device] => self.context_exits(number, device.parse().unwrap_or(0), ""),
+            ["exit", _, device, "reset"] => {
+                self.context_exits(number, device.parse().unwrap_or(0), " Worker is in reset.");
+            }
+            ["exit", _] => self.process_exits(number),
             ["terminated", _] => self.terminated(number),
             ["evicted", _] => self.evicted(number),
             ["active"] => self.active(),
@@ -180,27 +206,29 @@ impl ServerProcess {
         }
     }
 
-    /// A client asks for a context: refused while a fault's clients live, kept waiting until ACTIVE.
-    fn request(&mut self, pid: u32, context: u8) {
-        if self.fault.is_some() && self.clients.is_empty() {
-            return self.waiting.push_back((pid, context));
+    /// A client asks for a context: refused while clients of a fault live, kept waiting until ACTIVE.
+    fn request(&mut self, asking: Asking) {
+        let (pid, context) = asking;
+        let healing = |fault: &Fault| !self.clients.iter().any(|client| fault.hit.contains(client));
+        if self.fault.as_ref().is_some_and(healing) {
+            return self.waiting.push_back(asking);
         }
         let (last, last_context) = self.last_request;
         self.log(&format!("Received new client request for {{PID: {last}, Context ID: {last_context}}}"));
-        self.last_request = (i64::from(pid), context);
+        self.last_request = (i64::from(pid), number_of(context));
         if self.newcomers_hang() {
             return;
         }
         if self.fault.is_some() {
-            return self.refuse(pid, context);
+            return self.refuse(pid, number_of(context));
         }
-        if std::mem::take(&mut self.destroyed) {
-            create_context(self.pid, &mut self.chance);
+        for device in std::mem::take(&mut self.destroyed) {
+            create_context(self.pid, self.ordinal(device), &mut self.chance);
         }
         self.accept(pid, context);
     }
 
-    fn refuse(&self, pid: u32, context: u8) {
+    fn refuse(&self, pid: u32, context: u32) {
         let CudaError(code) = CudaError::MPS_SERVER_NOT_READY;
         let client = format!("{{PID: {pid}, Context ID: {context}}}");
         self.log(&format!("Server teardown in progress. Refusing to accept new client {client}"));
@@ -208,118 +236,151 @@ impl ServerProcess {
         self.tell_control(&format!("refused {pid} {code}"));
     }
 
-    fn accept(&mut self, pid: u32, context: u8) {
-        if context == 1 && self.clients.iter().filter(|client| client.context).count() >= CLIENTS_LIMIT {
-            return self.turn_away(pid);
+    fn accept(&mut self, pid: u32, context: Option<(u32, usize)>) {
+        if context.is_some_and(|(_, device)| self.contexts_on(device).count() >= CLIENTS_LIMIT) {
+            return self.turn_away(pid, context);
         }
-        let client = format!("{{PID: {pid}, Context ID: {context}}}");
+        let client = format!("{{PID: {pid}, Context ID: {}}}", number_of(context));
         self.log(&format!("Client {client} connected"));
         self.log(&format!("Creating worker thread for client {client}"));
-        if context == 0 {
-            self.clients.push(ConnectedClient { pid, context: false });
-        } else {
-            self.log(&format!("Device NVIDIA H200 (uuid {}) is associated", self.uuid));
-            self.log(&format!("Status of client {client} is ACTIVE"));
-            if let Some(known) = self.clients.iter_mut().find(|known| known.pid == pid) {
-                known.context = true;
-            }
-        }
-        self.tell_gpu(&format!("accept {pid} {context}"));
-        self.tell_control(&format!("accepted {pid} {context}"));
+        let Some((number, device)) = context else {
+            self.clients.push(pid);
+            self.tell_gpu(&format!("accept {pid}"));
+            return self.tell_control(&format!("accepted {pid}"));
+        };
+        self.log(&format!("Device NVIDIA H200 (uuid {}) is associated", self.uuid_of(device)));
+        self.log(&format!("Status of client {client} is ACTIVE"));
+        self.contexts.push(ConnectedContext { pid, number, device });
+        self.tell_gpu(&format!("accept {pid} {device}"));
+        self.tell_control(&format!("accepted {pid} {device}"));
     }
 
     /// One too many, as recorded of 57 at once: it is let in, and out again within the same millisecond.
-    fn turn_away(&mut self, pid: u32) {
-        let client = format!("{{PID: {pid}, Context ID: 1}}");
+    fn turn_away(&mut self, pid: u32, context: Option<(u32, usize)>) {
+        let client = format!("{{PID: {pid}, Context ID: {}}}", number_of(context));
+        let uuid = context.map_or("", |(_, device)| self.uuid_of(device));
         self.log(&format!("Client {client} connected"));
         self.log(&format!("Creating worker thread for client {client}"));
-        self.log(&format!("Device NVIDIA H200 (uuid {}) is associated", self.uuid));
+        self.log(&format!("Device NVIDIA H200 (uuid {uuid}) is associated"));
         self.log(&format!("Failed to accept new client. Maximum number of clients ({CLIENTS_LIMIT}) reached."));
         self.log(&format!("Client process {pid} disconnected"));
-        self.clients.retain(|client| client.pid != pid);
+        self.clients.retain(|client| *client != pid);
         let CudaError(code) = CudaError::DEVICES_UNAVAILABLE;
         self.tell_control(&format!("refused {pid} {code}"));
         self.tell_control(&format!("left {pid}"));
     }
 
-    /// Clients with a context: the one that connected first, then the others, newest first.
-    fn in_recorded_order(&self) -> Vec<u32> {
-        let pids: Vec<u32> = self.clients.iter().filter(|client| client.context).map(|client| client.pid).collect();
-        let (first, others) = pids.split_at(pids.len().min(1));
+    fn contexts_on(&self, device: usize) -> impl Iterator<Item = &ConnectedContext> {
+        self.contexts.iter().filter(move |context| context.device == device)
+    }
+
+    /// What the server itself calls a GPU.
+    fn ordinal(&self, device: usize) -> usize {
+        self.gpus.iter().position(|gpu| gpu.index == device).unwrap_or(device)
+    }
+
+    fn uuid_of(&self, device: usize) -> &str {
+        self.gpus.iter().find(|gpu| gpu.index == device).map_or("", |gpu| gpu.uuid.as_str())
+    }
+
+    /// Contexts on a GPU: the one that connected first, then the others, newest first.
+    fn in_recorded_order(&self, device: usize) -> Vec<ConnectedContext> {
+        let all: Vec<ConnectedContext> = self.contexts_on(device).copied().collect();
+        let (first, others) = all.split_at(all.len().min(1));
         first.iter().chain(others.iter().rev()).copied().collect()
     }
 
-    fn fatal(&mut self, kind: &str) {
-        let pids = self.in_recorded_order();
-        self.fault = Some(Fault::default());
+    /// `devices`: the GPU where it began, and those that clients join to it.
+    fn fatal(&mut self, kind: &str, devices: &[usize]) {
+        let torn: Vec<Vec<ConnectedContext>> = devices.iter().map(|device| self.in_recorded_order(*device)).collect();
+        let fault = self.fault.get_or_insert_default();
+        fault.devices.extend(devices);
+        fault.hit.extend(torn.iter().flatten().map(|context| context.pid));
+        // Who is between its two contexts gets none on a GPU that is torn down.
+        let between = |pid: &&u32| !self.contexts.iter().any(|context| context.pid == **pid);
+        fault.hit.extend(self.clients.iter().filter(between));
         self.tell_control("state FAULT");
-        if let (Some(first), "illegal") = (pids.first(), kind) {
-            self.log(&format!("Client {{PID: {first}, Context: 1}} encountered a fatal GPU error."));
+        if let (Some(first), "illegal") = (torn.iter().flatten().next(), kind) {
+            self.log(&format!("Client {{PID: {}, Context: 1}} encountered a fatal GPU error.", first.pid));
         }
         self.log("Server is handling a fatal GPU error.");
-        for pid in &pids {
-            self.log(&format!("Client {{PID: {pid}, Context ID: 1}} on device 0 to be torn down"));
-        }
-        for pid in &pids {
-            self.log(&format!("All clients belonging to error trigging process {pid} will be torn down"));
-            self.log(&format!(
-                "Client {{PID: {pid}, Context ID: 1}} on the error-trigging process {pid} to be torn down"
-            ));
+        let mut named: Vec<u32> = Vec::new();
+        for (device, contexts) in devices.iter().zip(&torn) {
+            self.tear_down(self.ordinal(*device), contexts, &mut named);
         }
         self.log("The following devices will be reset:");
-        self.log("0");
+        devices.iter().for_each(|device| self.log(&self.ordinal(*device).to_string()));
         self.log("The following client process have a sticky error set:");
-        for pid in &pids {
-            self.log(&pid.to_string());
+        named.iter().for_each(|pid| self.log(&pid.to_string()));
+    }
+
+    /// Names those on one GPU; a process with all of its contexts, once.
+    fn tear_down(&self, ordinal: usize, contexts: &[ConnectedContext], named: &mut Vec<u32>) {
+        for ConnectedContext { pid, number, .. } in contexts {
+            self.log(&format!("Client {{PID: {pid}, Context ID: {number}}} on device {ordinal} to be torn down"));
+        }
+        for ConnectedContext { pid, .. } in contexts {
+            if named.contains(pid) {
+                continue;
+            }
+            named.push(*pid);
+            self.log(&format!("All clients belonging to error trigging process {pid} will be torn down"));
+            for ConnectedContext { number, .. } in self.contexts.iter().filter(|context| context.pid == *pid) {
+                self.log(&format!(
+                    "Client {{PID: {pid}, Context ID: {number}}} on the error-trigging process {pid} to be torn down"
+                ));
+            }
         }
     }
 
-    fn assume_exit(&self, pid: u32, context: u8) {
+    fn assume_exit(&self, pid: u32, context: u32) {
         self.log(&format!(
             "Server failed to recevie command with status 806, assuming client {{PID: {pid}, Context ID: {context}}} exit"
         ));
     }
 
-    fn context_exits(&mut self, pid: u32, note: &str) {
-        if self.drop_context(pid) {
-            self.assume_exit(pid, 1);
-            self.context_left(pid, note);
+    fn context_exits(&mut self, pid: u32, device: usize, note: &str) {
+        let found = self.contexts.iter().position(|context| (context.pid, context.device) == (pid, device));
+        if let Some(context) = found.map(|place| self.contexts.remove(place)) {
+            self.assume_exit(pid, context.number);
+            self.context_left(context, note);
         }
     }
 
-    /// Whether it had one.
-    fn drop_context(&mut self, pid: u32) -> bool {
-        let known = self.clients.iter_mut().find(|known| known.pid == pid);
-        known.is_some_and(|known| std::mem::take(&mut known.context))
+    /// Takes the contexts of a process.
+    fn drop_contexts(&mut self, pid: u32) -> Vec<ConnectedContext> {
+        let (its, others) = self.contexts.iter().partition(|context| context.pid == pid);
+        self.contexts = others;
+        its
     }
 
-    fn context_left(&mut self, pid: u32, note: &str) {
-        let left = self.clients.iter().filter(|client| client.context).count();
+    fn context_left(&mut self, context: ConnectedContext, note: &str) {
+        let ConnectedContext { pid, number, device } = context;
+        let left = self.contexts_on(device).count();
         self.log(&format!(
-            "Client {{PID: {pid}, Context ID: 1}} exiting.{note} Number of active client contexts is {left}."
+            "Client {{PID: {pid}, Context ID: {number}}} exiting.{note} Number of active client contexts is {left}."
         ));
-        if left == 0 && self.fault.is_some() {
-            self.log("Destroy server context on device 0 (NVIDIA H200)");
-            self.destroyed = true;
+        if left == 0 && self.fault.as_ref().is_some_and(|fault| fault.devices.contains(&device)) {
+            self.log(&format!("Destroy server context on device {} (NVIDIA H200)", self.ordinal(device)));
+            self.destroyed.insert(device);
         }
     }
 
     fn terminated(&mut self, pid: u32) {
-        if self.drop_context(pid) {
-            self.assume_exit(pid, 1);
+        let contexts = self.drop_contexts(pid);
+        contexts.iter().for_each(|context| self.assume_exit(pid, context.number));
+        if !contexts.is_empty() {
             self.log("Client termination succeeded.");
-            self.tell_control(&format!("terminated {pid}"));
-            self.context_left(pid, "");
-        } else {
-            self.tell_control(&format!("terminated {pid}"));
         }
+        self.tell_control(&format!("terminated {pid}"));
+        contexts.into_iter().for_each(|context| self.context_left(context, ""));
     }
 
     /// It takes a client's memory back by itself; the client learns of it by its next call.
     fn evicted(&mut self, pid: u32) {
-        if self.drop_context(pid) {
-            self.assume_exit(pid, 1);
-            self.context_left(pid, "");
+        for context in self.drop_contexts(pid) {
+            self.assume_exit(pid, context.number);
+            self.context_left(context, "");
         }
         self.process_exits(pid);
     }
@@ -331,13 +392,13 @@ impl ServerProcess {
 
     fn process_exits(&mut self, pid: u32) {
         let before = self.clients.len();
-        self.clients.retain(|client| client.pid != pid);
+        self.clients.retain(|client| *client != pid);
         if self.clients.len() == before {
             return;
         }
         self.assume_exit(pid, 0);
         self.tell_control(&format!("left {pid}"));
-        match &mut self.fault {
+        match self.fault.as_mut().filter(|fault| fault.hit.contains(&pid)) {
             Some(fault) => fault.left.push(pid),
             None => self.log(&format!("Client process {pid} disconnected")),
         }
@@ -347,8 +408,8 @@ impl ServerProcess {
     fn active(&mut self) {
         let left = self.fault.take().unwrap_or_default().left;
         self.tell_control("state ACTIVE");
-        for (pid, context) in std::mem::take(&mut self.waiting) {
-            self.request(pid, context);
+        for asking in std::mem::take(&mut self.waiting) {
+            self.request(asking);
         }
         for pid in left {
             self.log(&format!("Client process {pid} disconnected"));
@@ -358,7 +419,7 @@ impl ServerProcess {
     /// Ends only without clients.
     fn shut_down(&mut self) {
         self.log("Server has been notified to shutdown");
-        let contexts: usize = self.clients.iter().map(|client| 1 + usize::from(client.context)).sum();
+        let contexts = self.clients.len() + self.contexts.len();
         if contexts > 0 {
             self.log(&format!("Server was unable to shutdown due to {contexts} active clients"));
             return self.tell_control(&format!("busy {contexts}"));
@@ -368,4 +429,9 @@ impl ServerProcess {
         thread::sleep(self.chance.millis(25, 50));
         std::process::exit(0);
     }
+}
+
+/// Context's number within its process: the one that computes nowhere is 0.
+fn number_of(context: Option<(u32, usize)>) -> u32 {
+    context.map_or(0, |(number, _)| number)
 }

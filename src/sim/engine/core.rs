@@ -36,28 +36,32 @@ pub(crate) fn main(args: &Args) -> ExitCode {
         return ExitCode::FAILURE;
     }
     match start(args, dialect) {
-        Ok(context) => {
+        Ok(contexts) => {
             answer("ready");
-            serve(context, dialect)
+            serve(contexts, dialect)
         }
         Err(error) => die_of(error, dialect),
     }
 }
 
-fn start(args: &Args, dialect: &dyn Dialect) -> Result<Context, CudaError> {
+/// Where it is given several GPUs its model lies on all of them; its kernels run on the first.
+fn start(args: &Args, dialect: &dyn Dialect) -> Result<Vec<Context>, CudaError> {
     let begun = Instant::now();
     let name = args.text("name").unwrap_or("engine");
     let memory = args.size("memory", 1 << 30);
-    let mut context = Context::create(&args.path("gpu", "gpu.socket"), name)?;
+    let mut contexts = Context::create_on_named(&args.path("gpu", "gpu.socket"), name)?;
     dialect.say(Voice::Core, &dialect.loads(args.text("model").unwrap_or(name)));
-    load(&mut context, memory, args.time("startup", Duration::ZERO))?;
+    load(&mut contexts, memory, args.time("startup", Duration::ZERO))?;
     dialect.say(Voice::Core, &dialect.allocated(memory / 4 / TOKEN, begun.elapsed()));
-    Ok(context)
+    Ok(contexts)
 }
 
-fn load(context: &mut Context, bytes: u64, time: Duration) -> Result<(), CudaError> {
+fn load(contexts: &mut [Context], bytes: u64, time: Duration) -> Result<(), CudaError> {
+    let shares = contexts.len().max(1) as u64;
     for _ in 0..PIECES {
-        context.allocate(bytes / u64::from(PIECES))?;
+        for context in contexts.iter_mut() {
+            context.allocate(bytes / u64::from(PIECES) / shares)?;
+        }
         thread::sleep(time / PIECES);
     }
     Ok(())
@@ -68,10 +72,12 @@ fn answer(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-fn serve(mut context: Context, dialect: &dyn Dialect) -> ExitCode {
+/// Serves on the first; the others stay until it ends.
+fn serve(mut contexts: Vec<Context>, dialect: &dyn Dialect) -> ExitCode {
     let mut manners = Manners::default();
+    let Some(context) = contexts.first_mut() else { return ExitCode::FAILURE };
     for order in io::stdin().lock().lines().map_while(Result::ok) {
-        match carry_out(&mut context, &mut manners, &order) {
+        match carry_out(context, &mut manners, &order) {
             Ok(()) => answer("done"),
             Err(error) if manners.stays => {
                 dialect.say(Voice::Core, &dialect.dies_of(error));

@@ -4,14 +4,17 @@
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use super::device::{Gpu, Process};
+use super::driver::Driver;
+use super::process::{Process, Seat};
 use super::{Domain, Due, Kind, SERVER_MEMORY};
 use crate::cuda::CudaError;
 
 /// Time from a context's end to its process's, the last of it.
 const LAST_STEP: Duration = Duration::from_millis(28);
+/// Time between the faults of two GPUs on which one client was killed with a kernel in flight.
+const APART: Duration = Duration::from_millis(35);
 
-impl Gpu {
+impl Driver {
     /// A process began to exit; it stays until `hold` is dropped.
     pub(super) fn exiting(&mut self, pid: u32, hold: Sender<()>) {
         if self.servers.contains_key(&pid) {
@@ -24,37 +27,52 @@ impl Gpu {
 
     /// A client died or hung up, whichever is heard first.
     pub(super) fn client_ended(&mut self, pid: u32) {
-        let orphans = self.would_orphan(pid);
+        let orphaned = self.orphaned_by(pid);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         if std::mem::replace(&mut process.ended, true) {
             return;
         }
+        let (terminated, devices) = (process.terminated, process.devices());
         let server = process.server.filter(|server| self.servers.contains_key(server));
         let Some(server) = server else { return self.tear_down(pid) };
         if self.in_reset(server, pid) {
             return;
         }
-        let terminated = self.processes.get(&pid).is_some_and(|process| process.terminated);
-        if !terminated {
-            self.tell_server(server, &format!("exit {pid} 1"));
+        for device in devices.iter().filter(|_| !terminated) {
+            self.tell_server(server, &format!("exit {pid} {device}"));
         }
-        if orphans && !self.faulted(server) {
-            let wait = self.chance.millis(132, 158);
-            return self.agenda.after(wait, Due::Drained { pid });
+        let orphaned: Vec<Seat> = orphaned.into_iter().filter(|seat| !self.faulted(server, seat.device)).collect();
+        for seat in self.seats(pid).into_iter().filter(|seat| !orphaned.contains(seat)) {
+            self.stop_kernel(seat);
         }
-        self.stop_kernel(pid);
-        self.tear_down(pid);
+        if orphaned.is_empty() {
+            return self.tear_down(pid);
+        }
+        let first = self.chance.millis(132, 158);
+        for (seat, number) in orphaned.into_iter().zip(0..) {
+            self.agenda.after(first + APART * number, Due::Drained { seat });
+        }
     }
 
-    fn faulted(&self, server: u32) -> bool {
-        self.servers.get(&server).is_some_and(|server| server.fault.is_some())
+    /// Whether a GPU is among those that a server's fault hit.
+    pub(super) fn faulted(&self, server: u32, device: usize) -> bool {
+        let fault = self.servers.get(&server).and_then(|server| server.fault.as_ref());
+        fault.is_some_and(|fault| fault.devices.contains(&device))
+    }
+
+    /// Whether its server's fault hit a process: it is on a GPU that was, or has no context yet.
+    pub(super) fn is_hit(&self, process: &Process) -> bool {
+        let fault = process.server.and_then(|server| self.servers.get(&server)?.fault.as_ref());
+        fault.is_some_and(|fault| !process.has_context() || fault.devices.iter().any(|device| process.is_on(*device)))
     }
 
     /// Contexts that end during the reset wait for it, unless no client is left to wait with.
     fn in_reset(&mut self, server: u32, pid: u32) -> bool {
-        let nobody_left = self.living_clients(server).is_empty();
+        let hit = |pid: &u32| self.processes.get(pid).is_some_and(|process| self.is_hit(process));
+        let nobody_left = !self.living_clients(server).iter().any(hit);
+        let is_hit = hit(&pid);
         let Some(fault) = self.servers.get_mut(&server).and_then(|server| server.fault.as_mut()) else { return false };
-        if !fault.in_reset {
+        if !fault.in_reset || !is_hit {
             return false;
         }
         fault.ended_in_reset.push(pid);
@@ -66,12 +84,17 @@ impl Gpu {
 
     /// The kernel of a killed client did not end in time: its siblings die with it, and its own teardown, begun at the
     /// kill, comes to its end.
-    pub(super) fn drained(&mut self, pid: u32) {
-        self.stop_kernel(pid);
+    pub(super) fn drained(&mut self, seat: Seat) {
+        let pid = seat.pid;
+        self.stop_kernel(seat);
         if let Some(server) = self.processes.get(&pid).and_then(|process| process.server) {
-            self.fault_line(Domain::Server(server), Kind::Orphaned, pid);
+            self.fault_line(Domain::Server(server), Kind::Orphaned, seat);
         }
         let Some(server) = self.processes.get(&pid).and_then(|process| process.server) else { return self.gone(pid) };
+        let runs = |process: &Process| process.contexts.values().any(|context| context.kernel.is_some());
+        if self.processes.get(&pid).is_some_and(runs) {
+            return;
+        }
         self.agenda.after(Duration::from_millis(30), Due::ContextZeroExit { server, pid });
         self.agenda.after(Duration::from_millis(56), Due::Gone { pid });
     }
@@ -79,18 +102,22 @@ impl Gpu {
     /// Plans when the last context and the process itself will be gone.
     pub(super) fn tear_down(&mut self, pid: u32) {
         let Some(process) = self.processes.get(&pid) else { return };
-        let (server, memory) = (process.server, Duration::from_millis(process.memory >> 30));
+        let (server, memory, hit) = (process.server, process.memory_takes(), self.is_hit(process));
         let now = Instant::now();
         let gone = match server.map(|server| (server, self.servers.get(&server))) {
-            Some((_, Some(alive))) => match alive.fault.as_ref().map(|fault| (fault.line_at, fault.torn_down_at)) {
-                Some((line_at, before)) => self.gone_in_fault(now, line_at, before) + memory,
+            Some((_, Some(alive))) => match alive.fault.as_ref().filter(|_| hit) {
+                Some(fault) => {
+                    let (line_at, before) = (fault.line_at, fault.torn_down_at);
+                    self.gone_in_fault(now, line_at, before) + memory
+                }
                 None => now + self.chance.millis(43, 48) + memory,
             },
             Some((dead, None)) => self.gone_without_server(now, dead, pid),
             None => now + self.chance.millis(85, 95) + memory,
         };
         if let Some(server) = server {
-            if let Some(fault) = self.servers.get_mut(&server).and_then(|server| server.fault.as_mut()) {
+            let fault = self.servers.get_mut(&server).and_then(|server| server.fault.as_mut());
+            if let Some(fault) = fault.filter(|_| hit) {
                 fault.torn_down_at = Some(gone);
             }
             let context = gone.checked_sub(LAST_STEP).map_or(now, |when| when.max(now));
@@ -136,10 +163,10 @@ impl Gpu {
 
     /// Every trace of a process goes, and it may be reaped.
     pub(super) fn gone(&mut self, pid: u32) {
-        self.stop_kernel(pid);
+        self.seats(pid).into_iter().for_each(|seat| self.stop_kernel(seat));
         let Some(process) = self.processes.remove(&pid) else { return };
-        let Some(server) = process.server.filter(|server| self.faulted(*server)) else { return };
-        if !self.processes.values().any(|other| other.server == Some(server)) {
+        let Some(server) = process.server.filter(|_| self.is_hit(&process)) else { return };
+        if !self.processes.values().any(|other| other.server == Some(server) && self.is_hit(other)) {
             let wait = self.chance.millis(19, 23);
             self.agenda.after(wait, Due::Active { server });
         }
@@ -147,28 +174,29 @@ impl Gpu {
 
     /// Clients whose teardown was under way when their server died.
     fn ended_clients(&self, server: u32) -> Vec<u32> {
-        let ended = |process: &Process| process.server == Some(server) && process.context && process.ended;
+        let ended = |process: &Process| process.server == Some(server) && process.has_context() && process.ended;
         self.processes.iter().filter(|(_, process)| ended(process)).map(|(pid, _)| *pid).collect()
     }
 
     /// A server died: its clients get 806, its memory comes back a little later, and then it is reaped.
     pub(super) fn server_ended(&mut self, pid: u32, hold: Option<Sender<()>>) {
         let clients = self.living_clients(pid);
-        let held: u64 =
-            self.processes.values().filter(|client| client.server == Some(pid)).map(|client| client.memory).sum();
-        if self.servers.remove(&pid).is_none() {
-            return;
-        }
-        for client in clients {
+        let held: u64 = self.processes.values().filter(|client| client.server == Some(pid)).map(Process::memory).sum();
+        let Some(server) = self.servers.remove(&pid) else { return };
+        for seat in clients.into_iter().flat_map(|client| self.seats(client)).collect::<Vec<_>>() {
             let wait = self.chance.millis(2, 30);
-            self.agenda.after(wait, Due::Error { pid: client, error: CudaError::MPS_RPC_FAILURE });
+            self.agenda.after(wait, Due::Error { seat, error: CudaError::MPS_RPC_FAILURE });
         }
         for client in self.ended_clients(pid) {
             self.tear_down(client);
         }
-        self.memory_of_the_dead += SERVER_MEMORY;
+        let devices = server.devices;
+        for index in &devices {
+            let Some(device) = self.devices.get_mut(*index) else { continue };
+            device.memory_of_the_dead += SERVER_MEMORY;
+        }
         // Its process ends after 33 ms with small clients, and after some 80 ms with 35 GiB in theirs.
         let teardown = Duration::from_millis(30) + Duration::from_micros((held >> 30) * 1400);
-        self.agenda.after(teardown, Due::ServerGone { _hold: hold });
+        self.agenda.after(teardown, Due::ServerGone { devices, _hold: hold });
     }
 }

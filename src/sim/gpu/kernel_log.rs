@@ -1,6 +1,7 @@
 //! The kernel log: a regular file in the record format of /dev/kmsg, with NVIDIA's Xid lines as
 //! recorded. One write a record.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,22 +12,23 @@ use nix::time::{ClockId, clock_gettime};
 pub(super) struct KernelLog {
     file: File,
     next: u64,
-    announced: bool,
+    /// GPUs that it has named, by their PCI addresses.
+    announced: BTreeSet<String>,
 }
 
 impl KernelLog {
     /// Opens it for append.
     pub(super) fn open(path: &Path) -> io::Result<KernelLog> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(KernelLog { file, next: 1, announced: false })
+        Ok(KernelLog { file, next: 1, announced: BTreeSet::new() })
     }
 
-    /// An Xid with its text; before the first one the driver names the GPU.
-    pub(super) fn xid(&mut self, uuid: &str, xid: u32, text: &str) {
-        if !std::mem::replace(&mut self.announced, true) {
-            self.record(&format!("NVRM: GPU at PCI:0000:00:06: {uuid}"));
+    /// An Xid with its text; before a GPU's first one the driver names it.
+    pub(super) fn xid(&mut self, address: &str, uuid: &str, xid: u32, text: &str) {
+        if self.announced.insert(address.to_owned()) {
+            self.record(&format!("NVRM: GPU at PCI:{address}: {uuid}"));
         }
-        self.record(&format!("NVRM: Xid (PCI:0000:00:06): {xid}, {text}"));
+        self.record(&format!("NVRM: Xid (PCI:{address}): {xid}, {text}"));
     }
 
     /// One record. A log that can't be written to stops nothing: the driver would not stop either.

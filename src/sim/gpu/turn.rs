@@ -1,4 +1,4 @@
-//! The GPU's process: it takes messages and what is due by time, one after the other.
+//! The driver's process: it takes messages and what is due by time, one after the other.
 
 use std::io::{self, Read};
 use std::process::ExitCode;
@@ -8,7 +8,8 @@ use super::super::agenda::Next;
 use super::super::args::Args;
 use super::super::cuda::CudaError;
 use super::super::wire::{self, Heard};
-use super::device::Gpu;
+use super::driver::Driver;
+use super::process::Seat;
 
 /// Bytes of device memory of an H200.
 pub(crate) const MEMORY_TOTAL: u64 = 143_771 << 20;
@@ -33,23 +34,28 @@ impl From<Heard> for Message {
 
 /// What the GPU will do later. Processes and servers are named by pid.
 pub(super) enum Due {
-    /// The first of those in flight.
-    KernelDone,
+    /// The first of those in flight on a GPU.
+    KernelDone {
+        device: usize,
+    },
     FaultLine {
         domain: Domain,
         kind: Kind,
-        culprit: u32,
+        culprit: Seat,
     },
-    XidEvent(u32),
+    XidEvent {
+        device: usize,
+        xid: u32,
+    },
     Error {
-        pid: u32,
+        seat: Seat,
         error: CudaError,
     },
     ResetOver {
         server: u32,
     },
     Drained {
-        pid: u32,
+        seat: Seat,
     },
     Terminated {
         server: u32,
@@ -67,6 +73,7 @@ pub(super) enum Due {
     },
     /// A dead server is torn down; dropping the channel lets its process go.
     ServerGone {
+        devices: Vec<usize>,
         _hold: Option<Sender<()>>,
     },
 }
@@ -89,7 +96,7 @@ pub(super) enum Kind {
     Trap,
 }
 
-/// `sim gpu --socket PATH --kernel-log PATH --uuid UUID [--seed N] [--let-go]`.
+/// `sim gpu --socket PATH --kernel-log PATH --uuid UUID[,UUID...] [--seed N] [--let-go]`.
 pub(crate) fn main(args: &Args) -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,10 +109,10 @@ pub(crate) fn main(args: &Args) -> ExitCode {
 
 pub(super) fn run(args: &Args) -> io::Result<()> {
     let (to, messages) = channel();
-    let mut gpu = Gpu::new(args, to.clone())?;
+    let mut driver = Driver::new(args, to.clone())?;
     wire::listen(&args.path("socket", "gpu.socket"), to)?;
     std::thread::spawn(end_with_the_starter);
-    turn(&mut gpu, &messages);
+    turn(&mut driver, &messages);
     Ok(())
 }
 
@@ -115,14 +122,14 @@ pub(super) fn end_with_the_starter() {
     std::process::exit(0);
 }
 
-pub(super) fn turn(gpu: &mut Gpu, messages: &Receiver<Message>) {
+pub(super) fn turn(driver: &mut Driver, messages: &Receiver<Message>) {
     loop {
-        match gpu.agenda.next(messages) {
-            Next::Message(Message::Exiting(pid, hold)) => gpu.exiting(pid, hold),
-            Next::Message(Message::Wire(Heard::Opened(link, peer, stream))) => gpu.links.open(link, peer, stream),
-            Next::Message(Message::Wire(Heard::Line(link, line))) => gpu.hear(link, &line),
-            Next::Message(Message::Wire(Heard::Closed(link))) => gpu.hung_up(link),
-            Next::Deed(due) => gpu.carry_out(due),
+        match driver.agenda.next(messages) {
+            Next::Message(Message::Exiting(pid, hold)) => driver.exiting(pid, hold),
+            Next::Message(Message::Wire(Heard::Opened(link, peer, stream))) => driver.links.open(link, peer, stream),
+            Next::Message(Message::Wire(Heard::Line(link, line))) => driver.hear(link, &line),
+            Next::Message(Message::Wire(Heard::Closed(link))) => driver.hung_up(link),
+            Next::Deed(due) => driver.carry_out(due),
             Next::Silence => return,
         }
     }

@@ -4,7 +4,7 @@ use std::ffi::{c_uint, c_ulonglong};
 use std::time::Duration;
 
 use super::wire::Conversation;
-use super::{DEVICE, Device, GPU_IS_LOST, INVALID_ARGUMENT, NOT_SUPPORTED, Return, SUCCESS, TIMEOUT, put, script};
+use super::{Device, GPU_IS_LOST, INVALID_ARGUMENT, NOT_SUPPORTED, Return, SUCCESS, TIMEOUT, index_of, put, script};
 
 const XID_CRITICAL_ERROR: c_ulonglong = 8;
 
@@ -17,9 +17,10 @@ pub struct EventData {
     compute_instance_id: c_uint,
 }
 
-/// An event set: a conversation that is opened when a device is registered.
+/// An event set: a conversation that is opened when a device is registered, and that device. A second device takes the
+/// first one's place.
 #[derive(Default)]
-pub struct EventSet(Option<Conversation>);
+pub struct EventSet(Option<(Conversation, usize)>);
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetSupportedEventTypes(_device: Device, types: *mut c_ulonglong) -> Return {
@@ -35,7 +36,7 @@ pub unsafe extern "C" fn nvmlEventSetCreate(set: *mut *mut EventSet) -> Return {
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceRegisterEvents(_device: Device, types: c_ulonglong, set: *mut EventSet) -> Return {
+pub unsafe extern "C" fn nvmlDeviceRegisterEvents(device: Device, types: c_ulonglong, set: *mut EventSet) -> Return {
     if let Some(code) = script::answer("nvmlDeviceRegisterEvents") {
         return code;
     }
@@ -44,9 +45,10 @@ pub unsafe extern "C" fn nvmlDeviceRegisterEvents(_device: Device, types: c_ulon
     }
     // SAFETY: null, or a set that was created here.
     let Some(set) = (unsafe { set.as_mut() }) else { return INVALID_ARGUMENT };
-    match Conversation::open().and_then(|mut conversation| conversation.ask("events").map(|_| conversation)) {
+    let question = format!("on {} events", index_of(device));
+    match Conversation::open().and_then(|mut conversation| conversation.ask(&question).map(|_| conversation)) {
         Ok(conversation) => {
-            set.0 = Some(conversation);
+            set.0 = Some((conversation, device as usize));
             SUCCESS
         }
         Err(_) => GPU_IS_LOST,
@@ -61,7 +63,7 @@ pub unsafe extern "C" fn nvmlEventSetWait_v2(set: *mut EventSet, data: *mut Even
     // SAFETY: null, or a set that was created here.
     let Some(set) = (unsafe { set.as_mut() }) else { return INVALID_ARGUMENT };
     let limit = Duration::from_millis(u64::from(millis).max(1));
-    let Some(conversation) = set.0.as_mut() else {
+    let Some((conversation, device)) = set.0.as_mut() else {
         std::thread::sleep(limit);
         return TIMEOUT;
     };
@@ -69,7 +71,7 @@ pub unsafe extern "C" fn nvmlEventSetWait_v2(set: *mut EventSet, data: *mut Even
         Ok(Some(line)) => {
             let xid = line.strip_prefix("xid ").and_then(|xid| xid.parse().ok()).unwrap_or(0);
             let event = EventData {
-                device: DEVICE as Device,
+                device: *device as Device,
                 event_type: XID_CRITICAL_ERROR,
                 event_data: xid,
                 gpu_instance_id: u32::MAX,

@@ -79,11 +79,11 @@ pub unsafe extern "C" fn nvmlGpmSampleFree(sample: *mut Sample) -> Return {
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlGpmSampleGet(_device: Device, sample: *mut Sample) -> Return {
+pub unsafe extern "C" fn nvmlGpmSampleGet(device: Device, sample: *mut Sample) -> Return {
     if let Some(code) = script::answer("nvmlGpmSampleGet") {
         return code;
     }
-    match numbers("sm-time") {
+    match numbers(device, "sm-time") {
         Ok(counted) => {
             let sm_nanos = counted.first().copied().unwrap_or(0);
             unsafe { put(sample, Sample(Some(Taken { at: Instant::now(), sm_nanos }))) }

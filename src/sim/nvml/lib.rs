@@ -26,8 +26,10 @@ const UNKNOWN: Return = 999;
 
 const RECOVERY_ACTION: c_uint = 230;
 const VALUE_TYPE_UNSIGNED_INT: c_uint = 1;
-/// The one device's handle; any pointer but null would do.
+/// The first device's handle, and the others' after it; any pointers but null would do.
 const DEVICE: usize = 0x48_200;
+/// Most devices that a machine has.
+const MOST_DEVICES: usize = 64;
 
 type Device = *mut c_void;
 
@@ -109,12 +111,37 @@ unsafe fn put_text(target: *mut c_char, length: c_uint, text: &str) -> Return {
     SUCCESS
 }
 
-fn numbers(question: &str) -> Result<Vec<u64>, Return> {
-    Ok(ask(question)?.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+/// NVML's index of a device.
+fn index_of(device: Device) -> usize {
+    (device as usize).wrapping_sub(DEVICE) % MOST_DEVICES
 }
 
-fn memory() -> Result<(u64, u64), Return> {
-    match numbers("memory")?[..] {
+/// Asks the driver about one device.
+fn ask_of(device: Device, question: &str) -> Result<String, Return> {
+    ask(&format!("on {} {question}", index_of(device)))
+}
+
+/// Writes the handle of a device that is not lost.
+unsafe fn put_handle(target: *mut Device, index: usize) -> Return {
+    let device = (DEVICE + index) as Device;
+    match ask_of(device, "uuid") {
+        // SAFETY: as for `put`.
+        Ok(_) => unsafe { put(target, device) },
+        Err(code) => code,
+    }
+}
+
+fn numbers(device: Device, question: &str) -> Result<Vec<u64>, Return> {
+    Ok(ask_of(device, question)?.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+}
+
+/// The UUIDs of all devices, by index; an error where all of them are lost.
+fn uuids() -> Result<Vec<String>, Return> {
+    Ok(ask("uuids")?.split_whitespace().map(str::to_owned).collect())
+}
+
+fn memory(device: Device) -> Result<(u64, u64), Return> {
+    match numbers(device, "memory")?[..] {
         [total, used] => Ok((total, used)),
         _ => Err(UNKNOWN),
     }
@@ -130,7 +157,7 @@ pub extern "C" fn nvmlInit_v2() -> Return {
     if let Some(code) = script::answer("nvmlInit_v2") {
         return code;
     }
-    match ask("uuid") {
+    match ask("uuids") {
         Ok(_) => {
             device::open();
             SUCCESS
@@ -191,7 +218,10 @@ pub unsafe extern "C" fn nvmlDeviceGetCount_v2(count: *mut c_uint) -> Return {
     if let Some(code) = script::answer("nvmlDeviceGetCount_v2") {
         return code;
     }
-    unsafe { put(count, 1) }
+    match uuids() {
+        Ok(all) => unsafe { put(count, all.len() as c_uint) },
+        Err(code) => code,
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -199,7 +229,11 @@ pub unsafe extern "C" fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, device: *m
     if let Some(code) = script::answer("nvmlDeviceGetHandleByIndex_v2") {
         return code;
     }
-    if index == 0 { unsafe { put(device, DEVICE as Device) } } else { INVALID_ARGUMENT }
+    match uuids() {
+        Ok(all) if (index as usize) < all.len() => unsafe { put_handle(device, index as usize) },
+        Ok(_) => INVALID_ARGUMENT,
+        Err(code) => code,
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -212,38 +246,38 @@ pub unsafe extern "C" fn nvmlDeviceGetHandleByUUID(uuid: *const c_char, device: 
     }
     // SAFETY: a C string by NVML's contract.
     let wanted = unsafe { CStr::from_ptr(uuid) };
-    match ask("uuid") {
-        Ok(ours) if wanted.to_bytes() == ours.as_bytes() => unsafe { put(device, DEVICE as Device) },
-        Ok(_) => NOT_FOUND,
+    match uuids().map(|all| all.iter().position(|ours| wanted.to_bytes() == ours.as_bytes())) {
+        Ok(Some(index)) => unsafe { put_handle(device, index) },
+        Ok(None) => NOT_FOUND,
         Err(code) => code,
     }
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetUUID(_device: Device, uuid: *mut c_char, length: c_uint) -> Return {
+pub unsafe extern "C" fn nvmlDeviceGetUUID(device: Device, uuid: *mut c_char, length: c_uint) -> Return {
     if let Some(code) = script::answer("nvmlDeviceGetUUID") {
         return code;
     }
-    match ask("uuid") {
+    match ask_of(device, "uuid") {
         Ok(ours) => unsafe { put_text(uuid, length, &ours) },
         Err(code) => code,
     }
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetIndex(_device: Device, index: *mut c_uint) -> Return {
+pub unsafe extern "C" fn nvmlDeviceGetIndex(device: Device, index: *mut c_uint) -> Return {
     if let Some(code) = script::answer("nvmlDeviceGetIndex") {
         return code;
     }
-    unsafe { put(index, 0) }
+    unsafe { put(index, index_of(device) as c_uint) }
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetMinorNumber(_device: Device, number: *mut c_uint) -> Return {
+pub unsafe extern "C" fn nvmlDeviceGetMinorNumber(device: Device, number: *mut c_uint) -> Return {
     if let Some(code) = script::answer("nvmlDeviceGetMinorNumber") {
         return code;
     }
-    unsafe { put(number, 0) }
+    unsafe { put(number, index_of(device) as c_uint) }
 }
 
 #[unsafe(no_mangle)]
@@ -265,55 +299,56 @@ pub unsafe extern "C" fn nvmlDeviceGetComputeMode(_device: Device, mode: *mut c_
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetPciInfo_v3(_device: Device, info: *mut PciInfo) -> Return {
+pub unsafe extern "C" fn nvmlDeviceGetPciInfo_v3(device: Device, info: *mut PciInfo) -> Return {
     if let Some(code) = script::answer("nvmlDeviceGetPciInfo_v3") {
         return code;
     }
+    let number = index_of(device) as c_uint + 6;
     let mut pci = PciInfo {
         bus_id_legacy: [0; 16],
         domain: 0,
         bus: 0,
-        device: 6,
+        device: number,
         pci_device_id: 0x2335_10de,
         pci_subsystem_id: 0x18be_10de,
         bus_id: [0; 32],
     };
     unsafe {
-        put_text(pci.bus_id_legacy.as_mut_ptr(), 16, "0000:00:06.0");
-        put_text(pci.bus_id.as_mut_ptr(), 32, "00000000:00:06.0");
+        put_text(pci.bus_id_legacy.as_mut_ptr(), 16, &format!("0000:00:{number:02x}.0"));
+        put_text(pci.bus_id.as_mut_ptr(), 32, &format!("00000000:00:{number:02x}.0"));
         put(info, pci)
     }
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo(_device: Device, info: *mut Memory) -> Return {
+pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo(device: Device, info: *mut Memory) -> Return {
     if let Some(code) = script::answer("nvmlDeviceGetMemoryInfo") {
         return code;
     }
-    match memory() {
+    match memory(device) {
         Ok((total, used)) => unsafe { put(info, Memory { total, free: total - used, used }) },
         Err(code) => code,
     }
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(_device: Device, info: *mut MemoryV2) -> Return {
+pub unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: Device, info: *mut MemoryV2) -> Return {
     if let Some(code) = script::answer("nvmlDeviceGetMemoryInfo_v2") {
         return code;
     }
     let version = (size_of::<MemoryV2>() | 2 << 24) as c_uint;
-    match memory() {
+    match memory(device) {
         Ok((total, used)) => unsafe { put(info, MemoryV2 { version, total, reserved: 0, free: total - used, used }) },
         Err(code) => code,
     }
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetUtilizationRates(_device: Device, rates: *mut Utilization) -> Return {
+pub unsafe extern "C" fn nvmlDeviceGetUtilizationRates(device: Device, rates: *mut Utilization) -> Return {
     if let Some(code) = script::answer("nvmlDeviceGetUtilizationRates") {
         return code;
     }
-    match numbers("busy") {
+    match numbers(device, "busy") {
         Ok(busy) => {
             let gpu = busy.first().copied().unwrap_or(0) as c_uint;
             unsafe { put(rates, Utilization { gpu, memory: 0 }) }
@@ -323,8 +358,8 @@ pub unsafe extern "C" fn nvmlDeviceGetUtilizationRates(_device: Device, rates: *
 }
 
 /// Fills the caller's array, or says how large it must be.
-unsafe fn processes(call: &str, question: &str, count: *mut c_uint, infos: *mut ProcessInfo) -> Return {
-    let answer = match ask(question) {
+unsafe fn processes(device: Device, call: &str, question: &str, count: *mut c_uint, infos: *mut ProcessInfo) -> Return {
+    let answer = match ask_of(device, question) {
         Ok(answer) => answer,
         Err(code) => return code,
     };
@@ -353,42 +388,42 @@ unsafe fn processes(call: &str, question: &str, count: *mut c_uint, infos: *mut 
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
-    _device: Device,
+    device: Device,
     count: *mut c_uint,
     infos: *mut ProcessInfo,
 ) -> Return {
     if let Some(code) = script::answer("nvmlDeviceGetComputeRunningProcesses_v3") {
         return code;
     }
-    unsafe { processes("nvmlDeviceGetComputeRunningProcesses_v3", "compute", count, infos) }
+    unsafe { processes(device, "nvmlDeviceGetComputeRunningProcesses_v3", "compute", count, infos) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v2(
-    _device: Device,
+    device: Device,
     count: *mut c_uint,
     infos: *mut ProcessInfo,
 ) -> Return {
     if let Some(code) = script::answer("nvmlDeviceGetComputeRunningProcesses_v2") {
         return code;
     }
-    unsafe { processes("nvmlDeviceGetComputeRunningProcesses_v2", "compute", count, infos) }
+    unsafe { processes(device, "nvmlDeviceGetComputeRunningProcesses_v2", "compute", count, infos) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetMPSComputeRunningProcesses_v3(
-    _device: Device,
+    device: Device,
     count: *mut c_uint,
     infos: *mut ProcessInfo,
 ) -> Return {
     if let Some(code) = script::answer("nvmlDeviceGetMPSComputeRunningProcesses_v3") {
         return code;
     }
-    unsafe { processes("nvmlDeviceGetMPSComputeRunningProcesses_v3", "mps", count, infos) }
+    unsafe { processes(device, "nvmlDeviceGetMPSComputeRunningProcesses_v3", "mps", count, infos) }
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvmlDeviceGetFieldValues(_device: Device, count: c_int, values: *mut FieldValue) -> Return {
+pub unsafe extern "C" fn nvmlDeviceGetFieldValues(device: Device, count: c_int, values: *mut FieldValue) -> Return {
     if let Some(code) = script::answer("nvmlDeviceGetFieldValues") {
         return code;
     }
@@ -396,7 +431,7 @@ pub unsafe extern "C" fn nvmlDeviceGetFieldValues(_device: Device, count: c_int,
         return INVALID_ARGUMENT;
     }
     let told = script::value("action").and_then(|action| action.parse().ok());
-    let action = match numbers("action") {
+    let action = match numbers(device, "action") {
         Ok(action) => told.unwrap_or(action.first().copied().unwrap_or(0)),
         Err(code) => return code,
     };

@@ -8,10 +8,11 @@ use core_world::language::{matched, number};
 use core_world::policies;
 use mpswarden_core::decide::Policy;
 use mpswarden_core::decide::policy::{
-    CleanEnd, EnginePolicy, GroupPolicy, IsolationMode, Origin, Quarantine, StartOrder, UnknownClients, WhenSpent,
+    CleanEnd, EnginePolicy, GroupPolicy, IsolationMode, Origin, Quarantine, Spread, StartOrder, UnknownClients,
+    WhenSpent,
 };
 use mpswarden_core::model::gpu::ComputeMode;
-use mpswarden_core::model::{Custody, Fault, GpuIdentity, Mode, Powers};
+use mpswarden_core::model::{Custody, Fault, GpuIdentity, GpuSet, Mode, Powers};
 
 /// A form, and the change that it is.
 type Form = (&'static str, fn(&mut Policy, &Blanks));
@@ -36,6 +37,18 @@ const FORMS: &[Form] = &[
     ("quarantine apart", |policy, _| group(policy).isolation.quarantine = Quarantine::Apart),
     ("quarantine outside", |policy, _| group(policy).isolation.quarantine = Quarantine::Outside),
     ("quarantine stopped", |policy, _| group(policy).isolation.quarantine = Quarantine::Stopped),
+    ("gpus COUNT", |policy, it| {
+        let first = policy.gpus[0].clone();
+        let others = (1..it.number::<u32>(0)).map(|index| GpuIdentity {
+            uuid: format!("GPU-number-{index}").as_str().into(),
+            index: Some(index),
+            ..first.clone()
+        });
+        policy.gpus.extend(others);
+        let all = GpuSet::of(policy.gpus.iter().map(|gpu| gpu.uuid.clone()));
+        group(policy).gpus = all.unwrap();
+    }),
+    ("spread restart_all", |policy, _| group(policy).spread = Spread::RestartAll),
     ("gpu absent", |policy, _| policy.gpus[0] = GpuIdentity::absent(policy.gpus[0].uuid.clone(), None)),
     ("gpu exclusive_process", |policy, _| policy.gpus[0].compute_mode = ComputeMode::ExclusiveProcess),
     ("budget COUNT", |policy, it| group(policy).recovery.budget = it.number(0)),

@@ -9,7 +9,8 @@ use crate::model::{Fault, Moment};
 
 /// The death that was acted on, or that may not be acted on, while the engine has not served since.
 pub(super) fn find(engine: &Engine) -> Option<Finding> {
-    let died = engine.died.as_ref()?;
+    // A fault of its group that took it along is found there.
+    let died = engine.died.as_ref().filter(|died| died.fault != Fault::GpuFault)?;
     let acts = died.fault == Fault::EngineDied;
     Some(Finding { acts, ..Finding::of_engine(died.fault, engine, died.at, died.because.clone()) })
 }

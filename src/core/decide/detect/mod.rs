@@ -33,7 +33,7 @@ use crate::decide::facts::scene::Scene;
 use crate::model::{EngineName, Fault, Moment, Tier};
 
 pub(super) use foreign_process::foreign_sentence;
-pub(super) use unknown_client::unknown_clients;
+pub(super) use unknown_client::{holders, unknown_clients};
 
 /// A fault that is there now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub(super) fn findings(scene: &Scene, awaits_active: Option<Moment>, gpu: &GpuFa
     found.extend(gpu_fault::find(scene));
     found.extend(server_stuck::find(scene, awaits_active, now));
     found.extend(newcomers_hang::find(scene, now));
-    found.extend(unknown_client::find(scene, awaits_active));
+    found.extend(unknown_client::find(scene, awaits_active, now));
     found.extend(foreign_process::find(scene, now));
     // Last: of those that go equally far it is the one that no restart mends.
     found.extend(gpu_sick::find(gpu));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Finding;
 use crate::decide::facts::GpuFacts;
 use crate::decide::facts::engine::Engine;
-use crate::decide::facts::reading::READING_FRESH;
+use crate::decide::facts::reading::{READING_FRESH, Reading};
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stall::Stands;
 use crate::model::{Fault, Moment};
@@ -27,6 +27,7 @@ pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) 
         return None;
     }
     let sibling = taker(engine, scene, gpu, now)?;
+    let gpu = gpu.used_by(|reading| uses(engine, reading));
     // Its tokens were read before the GPU was: the GPU was taken by then, and for as long as is asked at least.
     let last_seen = stall.since.after(stall.lasts);
     gpu.taken.since.filter(|since| last_seen.since(*since) >= LEAST.min(after))?;
@@ -42,7 +43,14 @@ pub(super) fn find(engine: &Engine, scene: &Scene, gpu: &GpuFacts, now: Moment) 
 /// The sibling that may have taken the GPU, which was taken a moment ago: then it is not known whether this engine
 /// hangs.
 pub(super) fn taker<'a>(engine: &Engine, scene: &'a Scene, gpu: &GpuFacts, now: Moment) -> Option<&'a Engine> {
+    let gpu = gpu.used_by(|reading| uses(engine, reading));
     gpu.taken.share.fresh(READING_FRESH, now)?;
+    // Where there are several GPUs, only one on the same takes it.
+    let beside = |it: &Engine| gpu.parts.is_empty() && gpu.reading.last().is_some_and(|reading| uses(it, reading));
     let takes = |it: &&Engine| it.name() != engine.name() && it.got_on(now) && !it.policy.sm_limited;
-    scene.engines.iter().find(takes)
+    scene.engines.iter().filter(takes).find(|it| !scene.policy.gpus.are_several() || beside(it))
+}
+
+fn uses(engine: &Engine, reading: &Reading) -> bool {
+    engine.instance.processes().iter().any(|process| reading.lists(process.pid))
 }

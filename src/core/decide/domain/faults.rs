@@ -16,7 +16,12 @@ impl Domain {
         }
         let mut found = detect::findings(&self.scene, self.waiting_for_active(), turn.gpu, turn.now);
         if matches!(self.phase, Phase::Running(_)) && self.most_urgent(&found, turn).is_none() {
-            found.extend(detect::deaths(&self.scene, turn.gpu, turn.now));
+            let hit = |finding: &Finding| {
+                let engine = finding.engine.as_ref().and_then(|name| self.scene.engine(name));
+                engine.is_some_and(|engine| self.scene.may_be_hit_in_part() && self.scene.was_hit(engine, turn.now))
+            };
+            let awaits = self.scene.awaits_names(turn.now);
+            found.extend(detect::deaths(&self.scene, turn.gpu, turn.now).into_iter().filter(|it| !awaits && !hit(it)));
         }
         for finding in &found {
             let key = (finding.engine.clone(), finding.fault);

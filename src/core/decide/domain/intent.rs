@@ -1,9 +1,11 @@
 //! What a domain is to be, what it may still spend, and what it is asked for.
 
+use std::collections::BTreeSet;
+
 use crate::decide::domain::others::Search;
 use crate::decide::domain::phase::AfterStop;
 use crate::decide::facts::guard::{Attempts, Jitter};
-use crate::model::Moment;
+use crate::model::{EngineName, Moment};
 
 /// Whether a domain is to be down, and what becomes of it then.
 #[derive(Clone, Debug)]
@@ -40,4 +42,15 @@ pub(crate) struct Asked {
     pub control_owed: bool,
     /// Whose turn it is, while a fault of all of it is left to those who run its engines.
     pub owners: Option<String>,
+}
+
+/// What was done about the last fault that hit a part of a domain.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PartOfIt {
+    /// The fault that was counted against the budget.
+    pub counted: Option<Moment>,
+    /// The fault of which it was reported what is not done for the whole domain.
+    pub emitted: Option<Moment>,
+    /// Engines of which it was reported that they are not restarted for it.
+    pub refused: BTreeSet<EngineName>,
 }

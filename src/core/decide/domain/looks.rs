@@ -115,6 +115,10 @@ impl Domain {
         let blocked =
             self.scene.server.state.last() != Some(&ServerState::Active) && self.scene.engines.iter().any(waits);
         want(&mut wants.server, if self.asked.server.is_some() || blocked { URGENT } else { steady });
+        if self.serves_beside_a_fault() {
+            want(&mut wants.server, HELD);
+            want(&mut wants.clients, HELD);
+        }
         if self.scene.policy.custody.is_others() {
             // What others start is known by this list alone where the log does not name it.
             want(&mut wants.clients, SERVER);
@@ -253,15 +257,18 @@ impl Domain {
         let (domain, server) = (&self.scene.id, self.scene.server.pid);
         let clients = wants.clients.zip(server);
         let strangers = (!wants.strangers.is_empty()).then_some(wants.strangers);
+        let gpus = wants
+            .gpu
+            .into_iter()
+            .flat_map(|every| self.scene.policy.gpus.iter().map(move |gpu| (Look::Gpu(gpu.clone()), every)));
         let whole = [
-            wants.gpu.map(|every| (Look::Gpu(self.scene.policy.gpu.clone()), every)),
             wants.trees.map(|every| (Look::Trees(domain.clone()), every)),
             wants.pipe.map(|every| (Look::Pipe(domain.clone()), every)),
             wants.server.map(|every| (Look::Server { domain: domain.clone(), server }, every)),
             clients.map(|(every, server)| (Look::Clients { domain: domain.clone(), server }, every)),
             strangers.map(|pids| (Look::CommandLines { domain: domain.clone(), pids }, STRANGERS)),
         ];
-        whole.into_iter().flatten().chain(wants.engines).collect()
+        gpus.chain(whole.into_iter().flatten()).chain(wants.engines).collect()
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod memory_gate;
 pub(crate) mod operator;
 pub(crate) mod others;
 pub(crate) mod overlap;
+pub(crate) mod part;
 pub(crate) mod permission;
 pub(crate) mod phase;
 pub(crate) mod pulse;

@@ -98,8 +98,8 @@ impl Domain {
                 let engine = finding.engine.as_ref().and_then(|name| self.scene.engine(name));
                 may::try_again(engine.and_then(|engine| engine.tried.last_there(finding.fault)), now)
             }
-            Fault::GpuFault
-            | Fault::ServerDied
+            Fault::GpuFault => self.may_end_all(now),
+            Fault::ServerDied
             | Fault::ControlDied
             | Fault::ControlWedged
             | Fault::ServerCannotStart

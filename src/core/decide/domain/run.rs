@@ -51,8 +51,12 @@ impl Domain {
             self.begin_restart(tier, reason, evidence_at, turn);
             return;
         }
+        if self.scene.awaits_names(turn.now) {
+            return;
+        }
         self.leave_to_their_owners(found, turn);
-        self.forget_the_healed();
+        self.forget_the_healed(turn.now);
+        self.mend_the_hit(found, turn);
         self.mend_engines(found, turn);
         for index in 0..self.scene.engines.len() {
             self.advance_engine(index, turn);
@@ -68,7 +72,7 @@ impl Domain {
     }
 
     /// A fault that is only observed is over once the server is ACTIVE again and nothing lives that it hit.
-    fn forget_the_healed(&mut self) {
+    fn forget_the_healed(&mut self, now: Moment) {
         let server = &self.scene.server;
         let Some(hit) = server.fatal.map(|fatal| fatal.at).or(server.died) else { return };
         let active = server.state.at().filter(|at| *at > hit && server.state.last() == Some(&ServerState::Active));
@@ -77,10 +81,12 @@ impl Domain {
         let renewed = server.state.at().filter(|at| *at > hit && server.state.last() == Some(&ServerState::None));
         let healed = active.or(renewed.filter(|_| others && !self.scene.control.is_down()));
         let was_hit = |engine: &Engine| {
-            engine.alive() && !(engine.policy.custody.is_others() && engine.instance.process.started > hit)
+            let renewed = engine.policy.custody.is_others() && engine.instance.process.started > hit;
+            !renewed && !self.scene.is_over_for(engine, hit, now)
         };
         if let (Some(at), false) = (healed, self.scene.engines.iter().any(was_hit)) {
             self.scene.server.new_generation(at);
+            self.forget_the_part();
         }
     }
 

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::domain::intent::{Asked, Budget, Down};
+use crate::decide::domain::intent::{Asked, Budget, Down, PartOfIt};
 use crate::decide::domain::phase::{AfterStop, Phase};
 use crate::decide::domain::teardown::Target;
 use crate::decide::evidence::isolation::Isolation;
@@ -24,6 +24,7 @@ use crate::decide::facts::pulse::Pulse;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::scene::Scene;
 use crate::decide::facts::server_start::Tone;
+use crate::decide::facts::spread::Seats;
 use crate::decide::facts::strangers::Strangers;
 use crate::decide::facts::{ControlFacts, ServerFacts, ServerNews};
 use crate::decide::open_actions::{DomainNumber, Purpose};
@@ -68,6 +69,8 @@ pub(crate) struct Domain {
     pub budget: Budget,
     /// What it was asked for.
     pub asked: Asked,
+    /// The last fault that hit a part of it.
+    pub part: PartOfIt,
 }
 
 impl Scene {
@@ -205,6 +208,7 @@ impl Domain {
                     pids_match: true,
                     foreign: Foreign::default(),
                     strangers: Strangers::default(),
+                    spread: Seats::default(),
                     host_available: Known::Unknown,
                 },
                 departed: Departed::default(),
@@ -219,6 +223,7 @@ impl Domain {
                 jitter: Jitter::new(seed),
             },
             asked: Asked::default(),
+            part: PartOfIt::default(),
             serving_since: None,
             active: ActiveTime::default(),
             overlap: Overlap::default(),
@@ -387,7 +392,8 @@ impl Domain {
             self.scene.engines.iter().flat_map(|engine| [engine.environment_due(), engine.count_due()]).flatten();
         let full = self.scene.server.full.map(|full| full.until());
         let unseen = self.scene.server.kept_out.deadline();
-        let others = [self.suspects.deadline(), self.scene.words_deadline(now), full, unseen, phase];
+        let names = self.scene.server.torn.due().filter(|_| self.scene.may_be_hit_in_part());
+        let others = [self.suspects.deadline(), self.scene.words_deadline(now), full, unseen, names, phase];
         engines.chain(words).chain(ready).chain(others.into_iter().flatten()).filter(|at| *at > now).min()
     }
 

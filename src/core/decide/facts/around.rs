@@ -3,6 +3,7 @@
 use crate::decide::facts::foreign::Foreign;
 use crate::decide::facts::nameless::Nameless;
 use crate::decide::facts::newcomers::Killed;
+use crate::decide::facts::spread::Seats;
 use crate::decide::facts::strangers::Strangers;
 use crate::model::Known;
 
@@ -15,6 +16,8 @@ pub(crate) struct Around {
     pub foreign: Foreign,
     /// What /proc says of processes that no engine owns.
     pub strangers: Strangers,
+    /// Where its processes are, where its server has several GPUs.
+    pub spread: Seats,
     /// Bytes of host memory that are left.
     pub host_available: Known<u64>,
 }

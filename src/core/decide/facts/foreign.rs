@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::decide::facts::reading::Reading;
 use crate::model::Moment;
 
 /// What ends at once, and an old server's or engine's last moments, are no concern.
@@ -64,6 +65,12 @@ impl Foreign {
     /// When the latest was first listed.
     pub(crate) fn latest(&self) -> Option<Moment> {
         self.listed.values().map(|listed| listed.since).max()
+    }
+
+    /// How many are proven and on the GPU of this reading.
+    pub(crate) fn count_in(&self, reading: &Reading) -> u32 {
+        let here = self.listed.iter().filter(|(pid, listed)| listed.proven && reading.lists(**pid));
+        u32::try_from(here.count()).unwrap_or(u32::MAX)
     }
 
     /// How many are proven.

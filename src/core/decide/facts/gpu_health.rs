@@ -79,6 +79,12 @@ pub(crate) struct GpuHealth {
 }
 
 impl GpuHealth {
+    /// That of several GPUs as one: the first that is sick or in doubt, else the one that was found well longest ago.
+    pub(crate) fn worst<'a>(all: impl Iterator<Item = &'a GpuHealth>) -> GpuHealth {
+        let worst = all.min_by_key(|health| (health.ailment.is_none(), health.doubt.is_none(), health.well));
+        worst.cloned().unwrap_or_default()
+    }
+
     /// The ailment that it has.
     pub(crate) fn ailment(&self) -> Option<&Ailment> {
         self.ailment.as_ref()

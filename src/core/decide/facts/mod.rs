@@ -36,6 +36,7 @@ pub(crate) mod scene;
 pub(crate) mod server;
 pub(crate) mod server_start;
 pub(crate) mod shortage;
+pub(crate) mod spread;
 pub(crate) mod stage;
 pub(crate) mod stall;
 pub(crate) mod strangers;

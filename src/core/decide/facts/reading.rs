@@ -1,10 +1,10 @@
 //! One NVML reading with its processes by pid: asking for one costs the same however many there are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::time::Duration;
 
-use crate::model::GpuReading;
+use crate::model::{GpuProcess, GpuReading};
 
 /// How long NVML's lists are believed.
 pub(crate) const READING_FRESH: Duration = Duration::from_secs(3);
@@ -27,6 +27,30 @@ struct ListedProcess {
 }
 
 impl Reading {
+    /// The readings of several GPUs as one: their processes, each with what it holds on all of them, and their figures'
+    /// sums. What one of them does not have, all of them lack. `None`: there is none.
+    pub(crate) fn joined(all: &[&Reading]) -> Option<Reading> {
+        let first = all.first()?;
+        let sum = |figure: fn(&GpuReading) -> Option<u64>| {
+            all.iter().map(|reading| figure(reading)).try_fold(0u64, |sum, one| Some(sum.saturating_add(one?)))
+        };
+        let busy: Option<Vec<f64>> = all.iter().map(|reading| reading.busy).collect();
+        Some(Reading::from(GpuReading {
+            activity: None,
+            memory_used: sum(|reading| reading.memory_used),
+            memory_total: sum(|reading| reading.memory_total),
+            busy: busy.map(|all| all.iter().sum::<f64>() / all.len() as f64),
+            compute: joined_list(all, |reading| reading.compute.as_ref()),
+            mps: joined_list(all, |reading| reading.mps.as_ref()),
+            recovery_action: first.recovery_action,
+        }))
+    }
+
+    /// Every process on the GPU, once.
+    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
+        self.listed.iter().map(|(pid, _)| *pid)
+    }
+
     /// Whether the process is on the GPU.
     pub(crate) fn lists(&self, pid: u32) -> bool {
         self.find(pid).is_some()
@@ -67,11 +91,20 @@ impl Reading {
     }
 }
 
+/// One list of several GPUs: a process that is on more than one holds the sum.
+fn joined_list(all: &[&Reading], list: fn(&GpuReading) -> Option<&Vec<GpuProcess>>) -> Option<Vec<GpuProcess>> {
+    let lists: Vec<&Vec<GpuProcess>> = all.iter().map(|reading| list(reading)).collect::<Option<_>>()?;
+    let mut held: BTreeMap<u32, Option<u64>> = BTreeMap::new();
+    for process in lists.into_iter().flatten() {
+        let sum = held.entry(process.pid).or_insert(Some(0));
+        *sum = sum.zip(process.memory).map(|(sum, memory)| sum.saturating_add(memory));
+    }
+    Some(held.into_iter().map(|(pid, memory)| GpuProcess { pid, memory }).collect())
+}
+
 impl From<GpuReading> for Reading {
     fn from(reading: GpuReading) -> Self {
-        let one = |mps: bool| {
-            move |process: &crate::model::GpuProcess| (process.pid, ListedProcess { mps, memory: process.memory })
-        };
+        let one = |mps: bool| move |process: &GpuProcess| (process.pid, ListedProcess { mps, memory: process.memory });
         let compute = reading.compute.iter().flatten().map(one(false));
         let mut listed: Vec<(u32, ListedProcess)> =
             compute.chain(reading.mps.iter().flatten().map(one(true))).collect();

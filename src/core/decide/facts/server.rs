@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::kept_out::{Full, KeptOut};
 use super::server_start::Starts;
+use super::spread::Torn;
 use crate::model::{Known, Moment, ProcessId, ServerLine, ServerState};
 
 /// Greatest age of an answer to a command when it comes: then the command's own time is over.
@@ -52,6 +53,8 @@ pub(crate) struct ServerFacts {
     /// These two stay until the generation they hit is gone.
     pub fatal: Option<Fatal>,
     pub died: Option<Moment>,
+    /// Clients that it says it tears down; so do they.
+    pub torn: Torn,
     /// Its clients lost it while it says FAULT, without a fatal line: the driver tears it down. The first of their errors.
     pub dying: Option<(Moment, u32)>,
     /// The watchdog is ending it, or the control daemon while it has no client: that is no fault.
@@ -101,29 +104,8 @@ impl ServerFacts {
     pub(crate) fn line(&mut self, line: ServerLine, stamped: Moment, now: Moment) -> ServerNews {
         let at = trusted(stamped, now);
         match line {
-            ServerLine::Starting { server, uid } => {
-                let news = self.replaced(server, ServerState::Initializing, now);
-                self.uid = Some(uid);
-                self.kept_out.served(uid);
-                self.ours = self.ours.or(self.uid);
-                news
-            }
-            ServerLine::Ready { server } => {
-                let is_new = self.pid != Some(server);
-                if is_new {
-                    self.replaced(server, ServerState::Active, now);
-                }
-                let news = match self.is_ready(server) {
-                    ServerNews::Ready(server) if is_new => ServerNews::NewAndReady(server),
-                    news @ (ServerNews::Nothing
-                    | ServerNews::New(_)
-                    | ServerNews::Ready(_)
-                    | ServerNews::NewAndReady(_)) => news,
-                };
-                self.state.saw(ServerState::Active, now);
-                self.ready = Some(now);
-                news
-            }
+            ServerLine::Starting { server, uid } => self.starting_line(server, uid, now),
+            ServerLine::Ready { server } => self.ready_line(server, now),
             ServerLine::Exited { server, status } => self.ended(server, format!("status {status}"), at, now),
             ServerLine::Signalled { server, signal } => self.ended(server, format!("signal {signal}"), at, now),
             ServerLine::Blamed { client, .. } => {
@@ -131,6 +113,18 @@ impl ServerFacts {
                 ServerNews::Nothing
             }
             ServerLine::Fatal { server } => self.fatal_line(server, at, now),
+            ServerLine::Torn { server, client } => {
+                if self.is_in_a_fault(server) {
+                    self.torn.names(client);
+                }
+                ServerNews::Nothing
+            }
+            ServerLine::TornAll { server } => {
+                if self.is_in_a_fault(server) {
+                    self.torn.ends();
+                }
+                ServerNews::Nothing
+            }
             ServerLine::Connected { server, client } => self.client(server, client, ClientLine::Connected, now),
             ServerLine::Disconnected { server, client } => self.client(server, client, ClientLine::Disconnected, now),
             ServerLine::Refused { server, client, status } => {
@@ -160,6 +154,30 @@ impl ServerFacts {
                 ServerNews::Nothing
             }
         }
+    }
+
+    fn starting_line(&mut self, server: u32, uid: u32, now: Moment) -> ServerNews {
+        let news = self.replaced(server, ServerState::Initializing, now);
+        self.uid = Some(uid);
+        self.kept_out.served(uid);
+        self.ours = self.ours.or(self.uid);
+        news
+    }
+
+    fn ready_line(&mut self, server: u32, now: Moment) -> ServerNews {
+        let is_new = self.pid != Some(server);
+        if is_new {
+            self.replaced(server, ServerState::Active, now);
+        }
+        let news = match self.is_ready(server) {
+            ServerNews::Ready(server) if is_new => ServerNews::NewAndReady(server),
+            news @ (ServerNews::Nothing | ServerNews::New(_) | ServerNews::Ready(_) | ServerNews::NewAndReady(_)) => {
+                news
+            }
+        };
+        self.state.saw(ServerState::Active, now);
+        self.ready = Some(now);
+        news
     }
 
     /// `get_server_list` and `get_server_status` answered.
@@ -257,6 +275,7 @@ impl ServerFacts {
     pub(crate) fn new_generation(&mut self, now: Moment) {
         self.fatal = None;
         self.died = None;
+        self.torn = Torn::default();
         self.dying = None;
         self.stopping = false;
         self.blamed = None;
@@ -294,8 +313,13 @@ impl ServerFacts {
         if !old && self.pid.is_none_or(|pid| pid == server) {
             self.state.saw(ServerState::Fault, now);
             self.fatal = self.fatal.or(Some(Fatal { server, at, blamed }));
+            self.torn.begins(now);
         }
         ServerNews::Nothing
+    }
+
+    fn is_in_a_fault(&self, server: u32) -> bool {
+        self.fatal.is_some_and(|fatal| fatal.server == server)
     }
 
     fn client(&mut self, server: u32, client: u32, line: ClientLine, now: Moment) -> ServerNews {

@@ -17,6 +17,16 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// Several GPUs as one: they are taken while each of them is.
+    pub(crate) fn of_all<'a>(all: impl Iterator<Item = &'a Taken>) -> Taken {
+        let all: Vec<&Taken> = all.collect();
+        let since =
+            all.iter().map(|taken| taken.since).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
+        let share = all.iter().map(|taken| taken.share.at()).collect::<Option<Vec<_>>>();
+        let oldest = all.iter().min_by_key(|taken| taken.share.at()).filter(|_| share.is_some());
+        Taken { since, share: oldest.map(|taken| taken.share.clone()).unwrap_or_default() }
+    }
+
     /// A reading: one without activity says nothing, and a time without any is no proof that they were taken all along.
     pub(crate) fn saw(&mut self, sm_active: Option<f64>, now: Moment) {
         match sm_active {

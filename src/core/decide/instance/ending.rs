@@ -92,7 +92,11 @@ impl Domain {
             engine.stage = Stage::Down { due: turn.now };
             return;
         }
-        let evicted = engine.died.as_ref().is_some_and(|died| died.fault == Fault::Evicted);
+        let of = |fault| engine.died.as_ref().is_some_and(|died| died.fault == fault);
+        let (evicted, in_part) = (of(Fault::Evicted), of(Fault::GpuFault));
+        if in_part {
+            return self.down_with_its_group(index, turn);
+        }
         // Whose supervisor starts it whatever becomes of it here has a budget there.
         let gives_up = !evicted && engine.policy.custody.may_start();
         if gives_up && engine.give_up(recovery, turn.now).is_some() {
@@ -107,6 +111,20 @@ impl Domain {
         engine.stage = Stage::Down { due: turn.now.after(wait) };
         if !wait.is_zero() {
             turn.emit_of(&name, What::BackoffBegan { wait, attempts: failures, budget: recovery.engine_budget });
+        }
+    }
+
+    /// A fault of its group took it along: it waits as its group would.
+    fn down_with_its_group(&mut self, index: usize, turn: &mut Turn<'_>) {
+        let wait = self.wait_after_the_part(turn);
+        let recovery = &self.scene.policy.recovery;
+        let attempts = self.budget.attempts.within(recovery.budget_window, turn.now);
+        let budget = recovery.budget;
+        let engine = &mut self.scene.engines[index];
+        engine.stage = Stage::Down { due: turn.now.after(wait) };
+        if !wait.is_zero() {
+            let name = engine.name().clone();
+            turn.emit_of(&name, What::BackoffBegan { wait, attempts, budget });
         }
     }
 }

@@ -33,6 +33,9 @@ impl Domain {
         }
         self.lead_to_rest(index, turn);
         self.act_on_the_neglected(index, turn);
+        if self.waits_for_its_group(index, turn) {
+            return;
+        }
         if let Some(died) = self.scene.engines[index].death(&self.scene.server, &turn.gpu.reading, turn.now) {
             return self.engine_failed(index, died, turn);
         }
@@ -81,7 +84,7 @@ impl Domain {
         let engine = &self.scene.engines[index];
         let neglected = engine.died.clone().filter(|_| matches!(engine.stage, Stage::Left | Stage::Failing));
         let Some(died) = neglected else { return };
-        if self.scene.may_restart(Tier::Engine, Some(engine.name()), died.fault, turn.hold).is_ok() {
+        if self.may_restart_one_for(&died, index, turn).is_ok() {
             // More may be known by now of what ended it.
             let died = engine.explained(died);
             self.engine_failed(index, died, turn);
@@ -137,7 +140,11 @@ impl Domain {
         let engine = &mut self.scene.engines[index];
         engine.tried.tries(died.fault, turn.now);
         let name = engine.name().clone();
-        let may_act = self.scene.may_restart(Tier::Engine, Some(&name), died.fault, turn.hold);
+        let may_act = self.may_restart_one_for(&died, index, turn);
+        if may_act.is_ok() {
+            self.count_part(&died, turn);
+        }
+        let of_group = self.count(turn.now);
         let Died { at, fault, because } = died.clone();
         let (budget, window) = (self.scene.policy.recovery.engine_budget, self.scene.policy.recovery.budget_window);
         let engine = &mut self.scene.engines[index];
@@ -168,19 +175,24 @@ impl Domain {
             Stage::Ending(Ending::Look { since: turn.now })
         };
         let engine = &mut self.scene.engines[index];
-        // That the server took its client is no failure of its own.
-        let own = fault != Fault::Evicted;
+        // That the server took its client, or that its group's fault took it along, is no failure of its own.
+        let own = !matches!(fault, Fault::Evicted | Fault::GpuFault);
         if own {
             engine.failures.count(window, turn.now);
         }
-        engine.evictions = if own { 0 } else { engine.evictions.saturating_add(1) };
+        if fault == Fault::Evicted {
+            engine.evictions = engine.evictions.saturating_add(1);
+        } else if own {
+            engine.evictions = 0;
+        }
         engine.owe_its_start();
         engine.stage = ending;
         let failures = engine.failures.within(window, turn.now);
         let attempt = failures.max(engine.evictions);
         turn.save();
         if failures < budget || !own {
-            let count = BudgetCount { attempt, budget_left: budget.saturating_sub(failures) };
+            let of_itself = BudgetCount { attempt, budget_left: budget.saturating_sub(failures) };
+            let count = if fault == Fault::GpuFault { of_group } else { of_itself };
             engine.attempt = Some(Attempt::of_engine(&name, fault.into(), at, count, turn));
         }
     }
@@ -288,7 +300,9 @@ impl Domain {
         if engine.instance.incarnation != incarnation || engine.instance.process.ended.is_some() {
             return;
         }
-        let evicted = matches!(engine.stage, Stage::Ending(_)).then_some(ExitCause::Evicted);
+        let ending = matches!(engine.stage, Stage::Ending(_));
+        let with_its_group = engine.died.as_ref().is_some_and(|died| died.fault == Fault::GpuFault);
+        let evicted = ending.then_some(if with_its_group { ExitCause::GroupRestart } else { ExitCause::Evicted });
         let short = engine.instance.shortage.cause_of(turn.now, exit);
         let taken = short.filter(|cause| *cause == ExitCause::HostOom);
         let by_server = engine.ended_by_eviction(exit).then_some(ExitCause::Evicted);

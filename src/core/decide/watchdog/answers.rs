@@ -34,7 +34,7 @@ impl Watchdog {
             facts.is_unread(why.why.clone(), self.now);
         }
         let concerned = |domain: &&mut Domain| match look {
-            Look::Gpu(gpu) => domain.scene.policy.gpu == *gpu,
+            Look::Gpu(gpu) => domain.scene.policy.gpus.contains(gpu),
             Look::Load(_) | Look::Overlap(_) => false,
             Look::Server { .. }
             | Look::Clients { .. }

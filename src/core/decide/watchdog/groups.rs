@@ -65,18 +65,18 @@ impl Watchdog {
         let absent = |uuid: &GpuUuid| self.gpus.get(uuid).is_some_and(|gpu| gpu.identity.absent);
         let moves = |domain: &&mut Domain| {
             domain.scene.id.group == policy.name
-                && domain.scene.policy.gpu != policy.gpu
-                && absent(&domain.scene.policy.gpu)
+                && domain.scene.policy.gpus != policy.gpus
+                && domain.scene.policy.gpus.iter().any(absent)
         };
         for domain in self.groups.iter_mut().flat_map(Group::domains_mut).filter(moves) {
-            domain.scene.policy.gpu = policy.gpu.clone();
+            domain.scene.policy.gpus = policy.gpus.clone();
             domain.stir();
         }
         let groups = &self.groups;
         self.gpus.retain(|uuid, gpu| {
             !gpu.identity.absent
-                || groups.iter().any(|group| group.main.scene.policy.gpu == *uuid)
-                || policy.gpu == *uuid
+                || groups.iter().any(|group| group.main.scene.policy.gpus.contains(uuid))
+                || policy.gpus.contains(uuid)
         });
     }
 
@@ -96,7 +96,7 @@ impl Watchdog {
             return;
         }
         let (groups, gpus) = (&self.groups, &mut self.gpus);
-        gpus.retain(|uuid, _| groups.iter().any(|group| group.main.scene.policy.gpu == *uuid));
+        gpus.retain(|uuid, _| groups.iter().any(|group| group.main.scene.policy.gpus.contains(uuid)));
         self.looks.keep(&self.groups.iter().flat_map(Group::domains).map(|domain| domain.scene.id.clone()).collect());
         self.shared = shared(&self.groups);
         effects.save();
@@ -106,5 +106,6 @@ impl Watchdog {
 /// GPUs that more than one group uses.
 pub(super) fn shared(groups: &[Group]) -> BTreeSet<GpuUuid> {
     let mut seen = BTreeSet::new();
-    groups.iter().map(|group| &group.main.scene.policy.gpu).filter(|gpu| !seen.insert(*gpu)).cloned().collect()
+    let used = groups.iter().flat_map(|group| group.main.scene.policy.gpus.iter());
+    used.filter(|gpu| !seen.insert(*gpu)).cloned().collect()
 }

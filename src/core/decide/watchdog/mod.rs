@@ -247,9 +247,12 @@ impl Watchdog {
         let seen = self.xids.insert((gpu.clone(), xid), (self.now, via));
         let twin = seen.is_some_and(|(at, by)| by != via && self.now.since(at) <= SAME_XID);
         let now = self.now;
-        for domain in self.domains_mut().filter(|domain| gpu.as_ref().is_none_or(|gpu| domain.scene.policy.gpu == *gpu))
-        {
+        let concerned = |domain: &&mut Domain| gpu.as_ref().is_none_or(|gpu| domain.scene.policy.gpus.contains(gpu));
+        for domain in self.domains_mut().filter(concerned) {
             domain.asked.server = Some(now);
+            if let Some(gpu) = &gpu {
+                domain.scene.around.spread.xid(gpu, now);
+            }
             if !twin {
                 domain.suspects.xid(xid, pid, now);
             }
@@ -346,7 +349,7 @@ impl Watchdog {
         let changes = group.domains().any(Domain::is_changing);
         let others = if changes { Others::Underway } else { Others::AtRest };
         for domain in group.domains() {
-            let Some(gpu) = self.gpus.get(&domain.scene.policy.gpu) else { continue };
+            let Some(gpu) = gpus::of(&self.gpus, &domain.scene.policy.gpus) else { continue };
             let mut wanted = domain.wanted(&gpu.health, others, self.now);
             if self.driver.rests() {
                 wanted.retain(|(look, _)| !matches!(look, Look::Gpu(_)));
@@ -385,11 +388,11 @@ impl Watchdog {
     /// Does something to a group.
     fn at(&mut self, index: usize, effects: &mut Effects, work: impl FnOnce(&mut Group, &mut Context<'_>)) {
         let Some(group) = self.groups.get_mut(index) else { return };
-        let Some(gpu) = self.gpus.get(&group.main.scene.policy.gpu) else { return };
+        let Some(gpu) = gpus::of(&self.gpus, &group.main.scene.policy.gpus) else { return };
         let mut context = Context {
             now: self.now,
-            gpu,
-            alone: !self.shared.contains(&group.main.scene.policy.gpu),
+            gpu: &gpu,
+            alone: !group.main.scene.policy.gpus.iter().any(|gpu| self.shared.contains(gpu)),
             numbers: &mut self.numbers,
             open: &mut self.open,
             effects,

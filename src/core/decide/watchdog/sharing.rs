@@ -4,6 +4,7 @@
 use super::Watchdog;
 use crate::decide::domain::alone::alone;
 use crate::decide::domain::overlap::Weighed;
+use crate::decide::domain::state::Domain;
 use crate::decide::effects::Effects;
 use crate::model::{GroupName, Member, OverlapWindow, ProbeState, Slot};
 
@@ -42,8 +43,9 @@ impl Watchdog {
     }
 
     fn learn(&mut self, index: usize, effects: &mut Effects) {
-        let (gpu, now) = (&self.groups[index].main.scene.policy.gpu, self.now);
-        let alone = alone(self.domains().filter(|domain| domain.scene.policy.gpu == *gpu), now);
+        let (gpus, now) = (&self.groups[index].main.scene.policy.gpus, self.now);
+        let beside = |domain: &&Domain| gpus.iter().any(|gpu| domain.scene.policy.gpus.contains(gpu));
+        let alone = alone(self.domains().filter(beside), now);
         for slot in self.groups[index].slots() {
             let Some(domain) = self.groups[index].domain_mut(slot) else { continue };
             let alone = alone.as_ref().filter(|alone| alone.side == domain.number);

@@ -58,8 +58,8 @@ fn expected(domains: &[&Domain]) -> impl Iterator<Item = SourceScope> {
         let engines = domain.scene.engines.iter().map(|engine| domain.scene.member(engine.name()).key());
         let engines = engines.map(|key| SourceScope::of_engine(Source::Engine, key));
         let own = [Source::Mps, Source::Procfs].map(|source| SourceScope::of_domain(source, id));
-        let gpu = SourceScope::of_gpu(Source::Nvml, domain.scene.policy.gpu.clone());
-        own.into_iter().chain([gpu]).chain(engines).collect::<Vec<_>>()
+        let gpus = domain.scene.policy.gpus.iter().map(|gpu| SourceScope::of_gpu(Source::Nvml, gpu.clone()));
+        own.into_iter().chain(gpus).chain(engines).collect::<Vec<_>>()
     })
 }
 

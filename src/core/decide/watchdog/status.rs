@@ -14,6 +14,7 @@ use crate::decide::facts::{GpuFacts, SERVER_FRESH};
 use crate::decide::group::Group;
 use crate::decide::group::shown::one_of;
 use crate::decide::watchdog::driver::DriverUse;
+use crate::decide::watchdog::gpus::of as facts_of;
 use crate::decide::watchdog::schedule::Schedule;
 use crate::decide::watchdog::sources::{Logs, sources};
 use crate::model::gpu::ComputeMode;
@@ -34,15 +35,19 @@ pub(crate) fn status(
     driver: DriverUse,
     now: Moment,
 ) -> Status {
-    let reading_of =
-        |group: &Domain| gpus.get(&group.scene.policy.gpu).and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
     let domains: Vec<&Domain> = groups.iter().flat_map(Group::domains).collect();
     let mut on_gpu: BTreeMap<&GpuUuid, Vec<&Domain>> = BTreeMap::new();
-    domains.iter().for_each(|group| on_gpu.entry(&group.scene.policy.gpu).or_default().push(group));
+    for domain in &domains {
+        domain.scene.policy.gpus.iter().for_each(|gpu| on_gpu.entry(gpu).or_default().push(domain));
+    }
     let groups_of = |gpu: &GpuFacts| on_gpu.get(&gpu.identity.uuid).map_or(&[][..], Vec::as_slice);
     let mut gpu_statuses: Vec<GpuStatus> = gpus.values().map(|gpu| gpu_status(gpu, groups_of(gpu), now)).collect();
     gpu_statuses.sort_by_key(|gpu| gpu.identity.index);
-    let status_of = |domain: &Domain| domain.status(gpus.get(&domain.scene.policy.gpu), reading_of(domain), now);
+    let status_of = |domain: &Domain| {
+        let gpu = facts_of(gpus, &domain.scene.policy.gpus);
+        let reading = gpu.as_ref().and_then(|gpu| gpu.reading.fresh(READING_FRESH, now));
+        domain.status(gpu.as_deref(), reading, now)
+    };
     Status {
         at: now,
         ready: domains.iter().all(|domain| domain.every_source_reported()),
@@ -61,15 +66,18 @@ fn gpu_status(gpu: &GpuFacts, groups: &[&Domain], now: Moment) -> GpuStatus {
         busy: reading.and_then(|reading| reading.busy),
         compute_mode: if reading.is_some() { gpu.identity.compute_mode } else { ComputeMode::Unknown },
         activity: reading.and_then(|reading| reading.activity),
-        foreign_processes: reading.and_then(|_| count_foreign(groups, now)),
+        foreign_processes: reading.and_then(|reading| count_foreign(groups, reading, now)),
         recovery_action: reading.and_then(|reading| reading.recovery_action),
     }
 }
 
-/// Number of foreign processes; `None`: an engine's processes are not known, or NVML shows other pids than ours.
-fn count_foreign(groups: &[&Domain], now: Moment) -> Option<u32> {
+/// Number of foreign processes on one GPU; `None`: an engine's processes are not known, or NVML shows other pids than ours.
+fn count_foreign(groups: &[&Domain], reading: &Reading, now: Moment) -> Option<u32> {
     let known = |group: &&Domain| group.scene.around.pids_match && group.trees_at(now).is_some();
-    groups.iter().all(known).then(|| groups.iter().map(|group| group.scene.around.foreign.count()).max().unwrap_or(0))
+    groups.iter().all(known).then(|| {
+        let here = |group: &&Domain| group.scene.around.foreign.count_in(reading);
+        groups.iter().map(here).max().unwrap_or(0)
+    })
 }
 
 impl Domain {
@@ -97,7 +105,7 @@ impl Domain {
         let blind = sight == Sight::Blind;
         GroupStatus {
             name: self.scene.policy.name.clone(),
-            gpu: self.scene.policy.gpu.clone(),
+            gpus: self.scene.policy.gpus.clone(),
             mode: self.scene.policy.mode,
             custody: self.scene.policy.custody,
             state: self.state(sight),

@@ -53,7 +53,7 @@ impl Domain {
             engine.wanted.listed = Listed::Removed;
             self.scene.engines.push(engine);
         }
-        self.scene.policy = GroupPolicy { gpu: self.scene.policy.gpu.clone(), ..policy };
+        self.scene.policy = GroupPolicy { gpus: self.scene.policy.gpus.clone(), ..policy };
         self.give_another_chance(rolls, turn);
         if matches!(self.phase, Phase::Waiting | Phase::Stopped) {
             self.forget_leavers();

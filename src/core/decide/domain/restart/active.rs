@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decide::detect::unknown_clients;
+use crate::decide::detect::holders;
 use crate::decide::domain::phase::{Phase, Settling};
 use crate::decide::domain::restart::{Next, Restart, Step};
 use crate::decide::domain::state::Domain;
@@ -143,7 +143,7 @@ impl Domain {
             return;
         }
         restart.strays_killed = true;
-        let strays: Vec<u32> = unknown_clients(&self.scene).unwrap_or_default().into_iter().collect();
+        let strays: Vec<u32> = holders(&self.scene).unwrap_or_default().into_iter().collect();
         if let Err(reason) = self.scene.may_kill_unknown_clients() {
             let detail =
                 format!("clients {strays:?} belong to no engine; unknown_clients = \"kill_on_fault\" would end them");
@@ -158,6 +158,7 @@ impl Domain {
         restart.tell_step(restart.step.shown(), turn);
         self.budget.generation += 1;
         self.scene.server.new_generation(turn.now);
+        self.forget_the_part();
         for engine in &mut self.scene.engines {
             engine.stage = engine.at_rest().unwrap_or(Stage::Down { due: turn.now });
             engine.instance.outdated = false;

@@ -134,7 +134,7 @@ impl Domain {
     }
 
     /// Where the attempt on its way stands within the budget.
-    fn count(&self, now: Moment) -> BudgetCount {
+    pub(crate) fn count(&self, now: Moment) -> BudgetCount {
         let attempt = self.budget.attempts.within(self.scene.policy.recovery.budget_window, now);
         BudgetCount { attempt, budget_left: self.scene.policy.recovery.budget.saturating_sub(attempt) }
     }

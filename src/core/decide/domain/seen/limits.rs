@@ -1,15 +1,17 @@
 //! Holds what is read of a domain's engines against their limits.
 
 use crate::decide::detect::Finding;
+use crate::decide::facts::GpuFacts;
 use crate::decide::facts::reading::Reading;
 use crate::decide::facts::scene::Scene;
 use crate::model::{EngineName, Moment, MpsEnvironment, ProcessId};
 
 impl Scene {
     /// Holds what NVML shows of each engine against its limit.
-    pub(crate) fn note_limits(&mut self, reading: &Reading, now: Moment) {
+    pub(crate) fn note_limits(&mut self, gpu: &GpuFacts, now: Moment) {
         for engine in self.engines.iter_mut().filter(|engine| engine.alive()) {
-            let over = engine.over_limit(reading);
+            // A limit counts on each GPU by itself.
+            let over = gpu.each().filter_map(|gpu| engine.over_limit(gpu.reading.last()?)).max();
             engine.instance.limits.read(over, now);
         }
     }

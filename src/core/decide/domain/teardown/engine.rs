@@ -52,7 +52,12 @@ impl Engine {
         if instance.process.id.is_none() || instance.process.ended.is_some() || instance.stuck.is_some() {
             return Duration::ZERO;
         }
-        let hangs = self.died.as_ref().is_some_and(|died| died.fault == Fault::Hang);
+        let of = |fault| self.died.as_ref().is_some_and(|died| died.fault == fault);
+        if of(Fault::GpuFault) {
+            // Its contexts are dead, and the server refuses newcomers for as long as it lives.
+            return Duration::ZERO;
+        }
+        let hangs = of(Fault::Hang);
         if hangs || self.is_hollow() { self.policy.stop_timeout.min(HUNG_GRACE) } else { self.policy.stop_timeout }
     }
 }
@@ -124,8 +129,9 @@ pub(crate) fn ending_deadline(ending: &Ending) -> Option<Moment> {
 
 fn terminate_or_stop(engine: &mut Engine, beside: &Beside<'_>, turn: &mut Turn<'_>) {
     let pids: BTreeSet<u32> = engine.instance.processes().iter().map(|process| process.pid).collect();
-    let clients: Vec<u32> =
-        beside.server.clients.last().into_iter().flatten().copied().filter(|client| pids.contains(client)).collect();
+    // A client whose contexts are dead has no kernel in flight, and nothing to be terminated.
+    let lives = |client: &u32| pids.contains(client) && !beside.server.torn.clients().contains(client);
+    let clients: Vec<u32> = beside.server.clients.last().into_iter().flatten().copied().filter(lives).collect();
     let (Some(server), false) = (beside.server.pid, clients.is_empty()) else {
         return stop(engine, beside, turn);
     };

@@ -83,6 +83,8 @@ pub(crate) struct OnGpu {
     pub left: Option<Moment>,
     /// What NVML lists of it can be believed, as of its last reading.
     pub counted: bool,
+    /// Processes of it that were seen as clients of the server, also those that are gone.
+    pub held: BTreeSet<u32>,
     pub processes: GpuProcesses,
     /// Windows of the kernel probe between which kernels of it ended.
     pub kernels: Option<Stretch>,

@@ -218,10 +218,12 @@ impl Engine {
         let clients = server.clients.last();
         let is_client = |pid: u32| clients.is_some_and(|clients| clients.contains(&pid));
         let pids = || self.instance.proven().into_iter().flatten().map(|process| process.pid);
+        let held: Vec<u32> = pids().filter(|pid| is_client(*pid)).collect();
         let missed = pids().any(|pid| is_client(pid) && !reading.lists(pid));
         let known = pids().any(|pid| reading.lists(pid))
             || clients.is_some_and(|clients| reading.pids_match(clients, server.pid));
         self.instance.gpu.counted = known && !missed;
+        self.instance.gpu.held.extend(held);
     }
 
     /// The state that the outside sees.
