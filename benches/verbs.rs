@@ -150,6 +150,7 @@ fn launch(directory: &Path, domain: &DomainId, engines: &[EngineName]) -> GroupL
         log_directory: directory.join("log"),
         custody: Custody::Own,
         restart_by: Default::default(),
+        gate: true,
     };
     GroupLaunch {
         domain: domain.clone(),

@@ -132,6 +132,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("group.mps.restart_by", "\"exit\""),
     ("group.mps.pipe_directory", "\"/run/../x\""),
     ("group.mps.log_directory", "\"\""),
+    ("group.mps.gate", "\"yes\""),
     ("group.policy", "unknown"),
     ("group.policy.*", "\"maybe\""),
     ("group.isolation", "unknown"),

@@ -1,11 +1,13 @@
 //! What `deploy/` holds works as far as it can be tried without systemd as init, a container engine or a GPU:
 //! the unit verifies, the package installs, Prometheus loads its configuration, every path leads somewhere.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use mpswarden::cli::Arguments;
 use serde_json::Value;
 
 use crate::support::needs;
@@ -66,6 +68,23 @@ fn the_unit_verifies_and_exposes_no_more_than_it_says() {
     assert!(verified.stderr.is_empty(), "{}", String::from_utf8_lossy(&verified.stderr));
     let threshold = format!("--threshold={EXPOSURE}");
     run(Command::new(&analyze).args(["security", "--offline=true", &threshold, "--no-pager"]).arg(&unit));
+}
+
+#[test]
+fn the_units_of_engines_verify_and_name_the_same_daemon_and_one_user() {
+    let Some(analyze) = needs::program("systemd-analyze", "systemd") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["mps-control.service", "mps-engine@.service"] {
+        let file = directory.path().join(name.replace('@', "@qwen-a"));
+        let unit = text(name).replace("/usr/bin/mpswarden", mpswarden());
+        fs::write(&file, unit.replace("/usr/bin/nvidia-cuda-mps-control", mpswarden())).unwrap();
+        let verified = run(Command::new(&analyze).args(["verify", "--man=no"]).arg(&file));
+        assert!(verified.stderr.is_empty(), "{name}: {}", String::from_utf8_lossy(&verified.stderr));
+    }
+    let directory = "CUDA_MPS_PIPE_DIRECTORY=/run/mps/pipe";
+    assert!(text("mps-control.service").contains(directory) && text("mps-engine@.service").contains(directory));
+    assert!(text("mpswarden.service").contains("-/run/mps\n"), "the gate's socket can be made there");
+    assert_eq!(text("mps-engine@.service").matches("User=mpswarden\n").count(), 1);
 }
 
 #[test]
@@ -244,6 +263,35 @@ fn what_compose_wires_together_agrees() {
     let prometheus = yaml("prometheus/prometheus.yml");
     assert_eq!(prometheus["scrape_configs"][0]["static_configs"][0]["targets"][0], "localhost:10677");
     assert_eq!(prometheus["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"][0], "localhost:9093");
+}
+
+#[test]
+fn engines_of_the_compose_file_stand_behind_the_gate_of_the_daemon_that_they_use() {
+    let compose = yaml("engines.compose.yml");
+    let words = |value: &Value| -> Vec<String> {
+        value.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+    };
+    let understood = |words: &[String]| {
+        let typed: Vec<_> = std::iter::once("mpswarden".into()).chain(words.iter().map(OsString::from)).collect();
+        assert!(Arguments::read(&typed).is_ok(), "{words:?}");
+    };
+    let watchdog = words(&service(&compose, "mpswarden")["command"]);
+    assert!(watchdog.contains(&"--gate".to_owned()), "{watchdog:?}");
+    understood(&watchdog);
+    for name in ["mps", "mpswarden"] {
+        assert_eq!(service(&compose, name)["pid"], "host", "{name}: pids agree on the host alone");
+    }
+    for name in ["qwen-a", "qwen-b"] {
+        let engine = service(&compose, name);
+        let whole = [words(&engine["entrypoint"]), words(&engine["command"])].concat();
+        assert_eq!(whole[0], "/gate/mpswarden-gate");
+        understood(&[&["gate".to_owned()], &whole[1..]].concat());
+        let probe = words(&engine["healthcheck"]["test"]);
+        understood(&[&["gate".to_owned()], &probe[2..]].concat());
+        let pipe = &service(&compose, "mps")["environment"]["CUDA_MPS_PIPE_DIRECTORY"];
+        assert_eq!(&engine["environment"]["CUDA_MPS_PIPE_DIRECTORY"], pipe);
+        assert_eq!(engine["ipc"], "service:mps");
+    }
 }
 
 /// Instructions with their arguments, continued lines joined, comments gone.

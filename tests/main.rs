@@ -17,6 +17,7 @@ mod documented;
 mod echoes;
 mod hosts;
 mod json;
+mod kubernetes;
 mod layers;
 mod metrics;
 mod page;

@@ -42,6 +42,7 @@ pub(super) fn group(directory: &Path, scripts: &[&str]) -> GroupLaunch {
             log_directory: directory.join("log"),
             custody: Custody::Own,
             restart_by: Default::default(),
+            gate: true,
         },
         outputs: directory.join("log"),
         engines,

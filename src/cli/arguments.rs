@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::attached::attached;
-use super::client_arguments::ClientCommand;
+use super::client_arguments::{ClientCommand, length};
 #[cfg(feature = "demo")]
 use super::demo_arguments::DemoOptions;
 use super::exit::ExitStatus;
@@ -101,6 +102,13 @@ pub struct RunOptions {
     /// that there are].
     #[arg(long, value_name = "GPU", requires = "attach")]
     pub gpu: Vec<String>,
+    /// Open a gate in that directory, for engines with `mpswarden gate` in front.
+    #[arg(long, requires = "attach")]
+    pub gate: bool,
+    /// End with status 88 once whoever runs the engines has had to restart all of them, or their control daemon, for so
+    /// long: in their pod its rules then restart all containers.
+    #[arg(long, value_name = "DURATION", value_parser = length)]
+    pub exit_for_restart: Option<Duration>,
     /// Where HTTP listens, in place of the configuration's addresses; may be given several times.
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
     pub listen: Vec<SocketAddr>,
@@ -151,7 +159,11 @@ impl RunOptions {
     pub fn configuration(&self) -> Result<Configuration, Problems> {
         match (&self.config, &self.attach) {
             (Some(file), _) => config::load(file),
-            (None, attach) => attached(attach.as_deref().unwrap_or(Path::new(".")), &self.gpu),
+            (None, attach) => {
+                let mut made = attached(attach.as_deref().unwrap_or(Path::new(".")), &self.gpu)?;
+                made.groups.iter_mut().for_each(|group| group.mps.gate = self.gate);
+                Ok(made)
+            }
         }
     }
 

@@ -16,6 +16,8 @@ pub enum ExitStatus {
     Unavailable,
     /// A fault of mpswarden itself.
     Software,
+    /// Others have to restart all that they run here, and it was asked to end then.
+    OthersTurn,
     /// Not allowed.
     Permission,
     /// A wrong configuration.
@@ -40,6 +42,7 @@ impl ExitStatus {
             ExitStatus::Software => 70,
             ExitStatus::Permission => 77,
             ExitStatus::Configuration => 78,
+            ExitStatus::OthersTurn => 88,
         }
     }
 }

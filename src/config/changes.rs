@@ -119,6 +119,11 @@ impl Changes {
         if restarts[0] != restarts[1] {
             self.say(format!("{name}: mps.restart_by changed"));
         }
+        // All else of it can't change while the group runs.
+        let [before, now] = [was, is].map(|group| table(group, "mps").get("gate").cloned());
+        if before != now {
+            self.say(format!("{name}: mps.gate {} -> {}", written(before.as_ref()), written(now.as_ref())));
+        }
         let (was, is) = (named(was, "engine"), named(is, "engine"));
         for engine in was.keys().filter(|engine| !is.contains_key(*engine)) {
             self.say(format!("{name}/{engine} is stopped and removed"));

@@ -161,6 +161,8 @@ pub struct MpsConfiguration {
     pub log_directory: PathBuf,
     /// Through whom it is restarted, where others run it.
     pub restart_by: RestartBy,
+    /// Engines that others start find a gate in the pipe directory.
+    pub gate: bool,
 }
 
 /// One engine.

@@ -106,6 +106,7 @@ fn group(out: &mut Lines, group: &GroupConfiguration) {
     if group.mps.run_by == RunBy::Others {
         out.line("restart_by", restart_by(&group.mps.restart_by));
     }
+    out.line("gate", group.mps.gate);
     out.header("[group.policy]");
     for (fault, mode) in &group.faults {
         out.line(fault.as_str(), text(mode.as_str()));

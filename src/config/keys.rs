@@ -207,6 +207,8 @@ fn mps(mps: Section, group: &str) -> MpsConfiguration {
         pipe_directory: mps.optional("pipe_directory", path).unwrap_or(pipe),
         log_directory: mps.optional("log_directory", path).unwrap_or(log),
         restart_by: external::restart_of_the_daemon(&mps, run_by),
+        // In a directory of others there is nothing of ours unless that was asked for.
+        gate: mps.optional("gate", values::boolean).unwrap_or(run_by == RunBy::Us),
     };
     mps.finish();
     configuration
@@ -304,9 +306,9 @@ fn start(recovery: &Section) -> Option<StartOrder> {
     recovery.optional("start_order", |value| word(value, &STARTS))
 }
 
-/// Engines that measure free memory when they start must not start at once.
+/// Engines that measure free memory when they start must not start at once; of those that are not known that is not known either.
 fn usual_start(engines: &[EngineConfiguration]) -> StartOrder {
-    match engines.iter().all(|engine| fixes_its_memory(engine.kind, &engine.command)) {
+    match !engines.is_empty() && engines.iter().all(|engine| fixes_its_memory(engine.kind, &engine.command)) {
         true => StartOrder::Parallel,
         false => StartOrder::Sequential,
     }

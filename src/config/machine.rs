@@ -36,6 +36,7 @@ pub(super) fn lacking(configuration: &Configuration) -> Vec<Problem> {
     let places = &configuration.places;
     let mut warnings: Vec<Problem> = directories(configuration);
     warnings.extend(daemons_of_others(configuration));
+    warnings.extend(gates_of_others(configuration));
     warnings.extend(kernel_log(configuration));
     warnings.extend(addresses(configuration));
     let groups = configuration.groups.iter().enumerate();
@@ -161,6 +162,20 @@ fn daemons_of_others(configuration: &Configuration) -> Vec<Problem> {
         Some(configuration.places.warning(&format!("group[{index}].mps.pipe_directory"), what, hint))
     });
     missing.collect()
+}
+
+/// Gates for which nothing can be written in the pipe directory of others.
+fn gates_of_others(configuration: &Configuration) -> Vec<Problem> {
+    let groups = configuration.groups.iter().enumerate();
+    let gated = groups.filter(|(_, group)| group.mps.gate && group.mps.run_by == RunBy::Others);
+    let shut = gated.filter_map(|(index, group)| {
+        let directory = &group.mps.pipe_directory;
+        let error = access(directory, AccessFlags::W_OK).err().filter(|error| *error != Errno::ENOENT)?;
+        let what = format!("the gate's socket can't be made in {}: {error}", directory.display());
+        let hint = "mount the directory so that it can be written, or leave `gate` out";
+        Some(configuration.places.warning(&format!("group[{index}].mps.gate"), what, hint))
+    });
+    shut.collect()
 }
 
 /// Why a directory could not be made, and the cure; `None`: it could, or is there.

@@ -273,6 +273,7 @@ fn group_launch(group: &GroupConfiguration, chosen: &Chosen) -> GroupLaunch {
         log_directory: group.mps.log_directory.clone(),
         custody: custody(&group.mps),
         restart_by: group.mps.restart_by.clone(),
+        gate: group.mps.gate,
     };
     let outputs = group.mps.log_directory.clone();
     let engines = group.engines.iter().map(|engine| engine_launch(group, &chosen.of(engine), engine)).collect();

@@ -21,7 +21,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct SocketAtWork {
     _stop: oneshot::Sender<Infallible>,
-    _listening: Listening,
+    listening: Listening,
+}
+
+impl SocketAtWork {
+    /// Whether its file is still there, and no other has taken its place.
+    pub fn is_in_place(&self) -> bool {
+        self.listening.is_in_place()
+    }
 }
 
 /// Accepts on a thread of this name. `begin` makes there what takes each connection, one after the other; `what` names
@@ -46,7 +53,7 @@ pub fn accept_on_a_thread<T: AsyncFnMut(UnixStream)>(
             }
         });
     })?;
-    Ok(SocketAtWork { _stop: stop, _listening: listening })
+    Ok(SocketAtWork { _stop: stop, listening })
 }
 
 async fn accept(listener: StdListener, what: &str, mut take: impl AsyncFnMut(UnixStream)) {

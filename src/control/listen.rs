@@ -71,6 +71,11 @@ impl Listening {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Whether its file is still there, and no other has taken its place.
+    pub fn is_in_place(&self) -> bool {
+        identity(&self.path).is_ok_and(|found| found == self.identity)
+    }
 }
 
 /// Makes the socket, for this user and root alone, and its directory where there is none. What a dead watchdog left is
@@ -165,7 +170,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+        if self.is_in_place() {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -17,7 +17,7 @@ pub mod page;
 pub mod sentence;
 pub mod story;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod wall;
 
 pub use exporter::{BuildInfo, Exporter, NoPage, TooOld};

@@ -8,7 +8,7 @@ use crate::model::{
 };
 
 /// A serving engine of which little is known.
-pub(super) fn engine(name: &str) -> EngineStatus {
+pub(crate) fn engine(name: &str) -> EngineStatus {
     EngineStatus {
         name: name.into(),
         address: "http://127.0.0.1:8001".into(),
@@ -39,7 +39,7 @@ pub(super) fn engine(name: &str) -> EngineStatus {
 }
 
 /// A serving group without engines, on `GPU-0`.
-pub(super) fn group(name: &str) -> GroupStatus {
+pub(crate) fn group(name: &str) -> GroupStatus {
     GroupStatus {
         name: name.into(),
         gpus: "GPU-0".into(),
@@ -70,6 +70,6 @@ pub(super) fn group(name: &str) -> GroupStatus {
 }
 
 /// These groups, and nothing else.
-pub(super) fn status(groups: Vec<GroupStatus>) -> Status {
+pub(crate) fn status(groups: Vec<GroupStatus>) -> Status {
     Status { at: Moment::ZERO, ready: true, groups, gpus: Vec::new(), sources: Vec::new(), driver_let_go: false }
 }

@@ -34,8 +34,15 @@ fn daemon(group: &GroupStatus) -> Option<(Lack, String)> {
     Some((Lack::Daemon, why.to_owned()))
 }
 
+/// A daemon that others run starts its server for the first client, and lets it go with the last: none is there until an
+/// engine has passed.
 fn server(group: &GroupStatus) -> Option<(Lack, String)> {
-    (group.server != ServerState::Active).then(|| (Lack::Server, format!("the server is {}, not active", group.server)))
+    let fine = match group.server {
+        ServerState::Active => true,
+        ServerState::None => group.custody.is_others(),
+        ServerState::Initializing | ServerState::Fault | ServerState::Unknown => false,
+    };
+    (!fine).then(|| (Lack::Server, format!("the server is {}, not active", group.server)))
 }
 
 /// Nobody starts while old processes end and their memory comes back; once the group's own engines start, others may.

@@ -17,6 +17,7 @@ use super::conditions;
 use super::turns::{Origin, Ticket, Turns};
 use crate::control::{self, BindError, SocketAtWork};
 use crate::host::clock;
+use crate::host::owners::Owners;
 use crate::host::peer::SocketPeer;
 use crate::host::pidfd::Pidfd;
 use crate::model::{GroupName, Status};
@@ -40,20 +41,21 @@ pub enum Starts {
     Together,
 }
 
-/// Opens the gate of a group in a pipe directory that is there; it answers from the latest status. The errors: the socket
-/// can't be made there, or no thread can be had.
+/// Opens the gate of a group in a pipe directory that is there; it answers from the latest status. `owners` hear what
+/// engines call themselves. The errors: the socket can't be made there, or no thread can be had.
 pub fn open(
     group: GroupName,
     directory: &Path,
     starts: Starts,
     statuses: watch::Receiver<Arc<Status>>,
+    owners: Owners,
 ) -> Result<SocketAtWork, BindError> {
     let path = directory.join(SOCKET);
     let listening = control::bind_as(&path, MODE)?;
     let opened = control::accept_on_a_thread(listening, "gate", format!("the gate of {group}"), move || {
         let turns = Mutex::new(Turns::new(Pidfd::is_gone));
         let room = Arc::new(Semaphore::new(MOST_CALLERS));
-        let shared = Rc::new(Shared { group, starts, statuses, turns, room });
+        let shared = Rc::new(Shared { group, starts, statuses, owners, turns, room });
         async move |stream| drop(spawn_local(converse(stream, shared.clone())))
     });
     opened.map_err(|source| BindError::Io { path, source })
@@ -64,6 +66,8 @@ struct Shared {
     group: GroupName,
     starts: Starts,
     statuses: watch::Receiver<Arc<Status>>,
+    /// Who finds engines that nobody configured calls them as they call themselves here.
+    owners: Owners,
     turns: Mutex<Turns<Pidfd>>,
     room: Arc<Semaphore>,
 }
@@ -168,7 +172,10 @@ impl Caller<'_> {
             }
             self.something_happens(&mut statuses).await?;
         }
-        let name = engine.map_or_else(String::new, |engine| format!(" ({})", one_line(&engine)));
+        let name = engine.as_ref().map_or_else(String::new, |engine| format!(" ({})", one_line(engine)));
+        if let Some(Err(error)) = engine.and_then(|engine| Some(shared.owners.call(pid, engine.rsplit('/').next()?))) {
+            tracing::warn!("process {pid} is not called as it calls itself: {error}");
+        }
         let origin = origin(&peer);
         tracing::info!(
             "process {pid}{name} of user {} passes the gate of {} after {:.1} s",

@@ -1,13 +1,16 @@
 //! Whose a process is that others started: the container of a pod, another container, a systemd unit, a Slurm job, by its
 //! cgroup; else its process group. Reads /proc and the names that kubelet gives its logs; the roots are injected.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cgroup::Cgroup;
 use super::containers::Container;
 use super::procfs::{Procfs, Stat};
+use super::state_file::{self, Loaded};
 use super::supervisor::Supervisor;
 use super::systemd::Unit;
 use crate::files::{self, Links};
@@ -26,6 +29,8 @@ const HIERARCHIES: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sy
 /// Characters of a pod's uid, at least (a static pod's has no dashes), and those that stand for it.
 const UID: usize = 32;
 const SHORT_UID: usize = 8;
+/// Owners whose own names for themselves are known; the oldest is forgotten.
+const MOST_CALLED: usize = 256;
 /// Letters and digits of which Kubernetes makes the random parts of names.
 const RANDOM: &str = "bcdfghjklmnpqrstvwxz2456789";
 
@@ -40,13 +45,40 @@ pub struct ProcessOwner {
     pub container: ContainerName,
 }
 
-/// Where owners are looked up.
+/// Where owners are looked up. Clones know the same names.
 #[derive(Clone, Debug)]
 pub struct Owners {
     proc: PathBuf,
     logs: PathBuf,
     docker: PathBuf,
     procfs: Procfs,
+    called: Arc<Mutex<Called>>,
+}
+
+/// What owners call themselves, the latest first.
+#[derive(Debug, Default)]
+struct Called {
+    names: VecDeque<(Bounds, String)>,
+    /// Where those of cgroups are kept.
+    file: Option<PathBuf>,
+}
+
+impl Called {
+    fn call(&mut self, bounds: Bounds, name: String) {
+        self.names.retain(|(known, _)| *known != bounds);
+        self.names.push_front((bounds, name));
+        self.names.truncate(MOST_CALLED);
+    }
+
+    /// A process group's number may be another's by the next run.
+    fn keep(&self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let of_cgroup = |(bounds, name): &(Bounds, String)| match bounds {
+            Bounds::Cgroup(path) => Some((path.clone(), name.clone())),
+            Bounds::Group { .. } | Bounds::Tree(_) => None,
+        };
+        state_file::save(file, &self.names.iter().filter_map(of_cgroup).collect::<Vec<_>>())
+    }
 }
 
 impl Default for Owners {
@@ -58,11 +90,54 @@ impl Default for Owners {
 impl Owners {
     /// Owners by these roots: of processes, of kubelet's logs of containers, and of Docker's containers.
     pub fn at(proc: &Path, logs: &Path, docker: &Path) -> Self {
-        Owners { proc: proc.into(), logs: logs.into(), docker: docker.into(), procfs: Procfs::new(proc) }
+        Owners {
+            proc: proc.into(),
+            logs: logs.into(),
+            docker: docker.into(),
+            procfs: Procfs::new(proc),
+            called: Arc::default(),
+        }
     }
 
     /// The owner of a process; `None`: it is gone.
     pub fn of(&self, pid: u32) -> io::Result<Option<ProcessOwner>> {
+        let owner = self.by_its_place(pid)?;
+        Ok(owner.map(|owner| match self.name_given(&owner.bounds) {
+            Some(label) => ProcessOwner { label, ..owner },
+            None => owner,
+        }))
+    }
+
+    /// The same, with what owners called themselves in an earlier run of this boot, and where that is kept for the next.
+    pub fn kept_in(self, file: &Path) -> Self {
+        let mut called = self.called();
+        // Without it they are called by their places.
+        if let Ok(Loaded::Saved(kept)) = state_file::load::<Vec<(String, String)>>(file) {
+            kept.into_iter().rev().for_each(|(path, name)| called.call(Bounds::Cgroup(path), plain(&name)));
+        }
+        called.file = Some(file.to_owned());
+        drop(called);
+        self
+    }
+
+    /// Calls the owner of a process so from now on: it said so itself, where its word is trusted. The errors: /proc can't
+    /// be read, or the name can't be kept.
+    pub fn call(&self, pid: u32, name: &str) -> io::Result<()> {
+        let Some(owner) = self.by_its_place(pid)? else { return Ok(()) };
+        let mut called = self.called();
+        called.call(owner.bounds, plain(name));
+        called.keep()
+    }
+
+    fn name_given(&self, bounds: &Bounds) -> Option<String> {
+        self.called().names.iter().find(|(known, _)| known == bounds).map(|(_, name)| name.clone())
+    }
+
+    fn called(&self) -> MutexGuard<'_, Called> {
+        self.called.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn by_its_place(&self, pid: u32) -> io::Result<Option<ProcessOwner>> {
         let Some(stat) = self.procfs.stat(pid)? else { return Ok(None) };
         let table = self.read(pid, "cgroup").unwrap_or_default();
         if let Some((path, kind)) = owning_cgroup(&table) {
@@ -283,107 +358,6 @@ fn plain(label: &str) -> String {
 }
 
 #[cfg(test)]
+#[path = "owners_tests.rs"]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
-    use super::*;
-
-    const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-    fn part(path: &str) -> Option<(String, CgroupKind)> {
-        owning_cgroup(&format!("0::{path}\n"))
-    }
-
-    #[test]
-    fn containers_of_pods_are_known_under_every_cgroup_driver() {
-        let pod = "kubepods-burstable-pod0a1b2c3d_0000_0000_0000_000000000000.slice";
-        for path in [
-            format!("/kubepods.slice/kubepods-burstable.slice/{pod}/cri-containerd-{HEX}.scope"),
-            format!("/kubepods.slice/{pod}/crio-{HEX}.scope"),
-            format!("/kubepods/besteffort/pod0a1b2c3d-0000-0000-0000-000000000000/{HEX}"),
-            format!("/system.slice/containerd.service/{pod}:cri-containerd:{HEX}"),
-            format!("/kubelet/kubepods/pod0a1b2c3d-0000-0000-0000-000000000000/{HEX}/init.scope"),
-        ] {
-            let (at, kind) = part(&path).unwrap();
-            assert!(path.starts_with(&at) && at.contains(HEX), "{at}");
-            assert_eq!(kind, CgroupKind::Pod { id: HEX.to_owned(), uid: "0a1b2c3d".to_owned() }, "{path}");
-        }
-    }
-
-    #[test]
-    fn containers_units_and_jobs_are_known_and_a_login_is_nobody() {
-        let kind = |path: &str| part(path).map(|(_, kind)| kind);
-        for path in [format!("/system.slice/docker-{HEX}.scope"), format!("/docker/{HEX}")] {
-            assert_eq!(kind(&path), Some(CgroupKind::Container(HEX.to_owned())));
-        }
-        let podman = format!("/machine.slice/libpod-{HEX}.scope/container");
-        assert_eq!(part(&podman).unwrap().0, format!("/machine.slice/libpod-{HEX}.scope"));
-        assert_eq!(kind("/system.slice/system-vllm.slice/vllm@a.service"), Some(CgroupKind::Unit("vllm@a".to_owned())));
-        let user = "/user.slice/user-1000.slice/user@1000.service/app.slice/vllm.service";
-        assert_eq!(kind(user), Some(CgroupKind::Unit("vllm".to_owned())));
-        assert_eq!(
-            kind("/system.slice/slurmstepd.scope/job_17/step_0/user/task_0"),
-            Some(CgroupKind::Job("job-17".into()))
-        );
-        for path in ["/", "/user.slice/user-0.slice/session-3.scope", "/init.scope", "/../.."] {
-            assert_eq!(kind(path), None, "{path}");
-        }
-        let login = "/user.slice/user-1000.slice/user@1000.service/app.slice/tmux.scope";
-        assert_eq!(kind(login), None);
-        assert_eq!(kind(&format!("/machine.slice/libpod-conmon-{HEX}.scope")), None);
-    }
-
-    #[test]
-    fn on_a_hybrid_host_the_hierarchy_that_names_an_owner_counts() {
-        let table = format!("4:memory:/docker/{HEX}\n1:name=systemd:/docker/{HEX}\n0::/\n");
-        assert_eq!(owning_cgroup(&table).unwrap().0, format!("/docker/{HEX}"));
-        assert_eq!(owning_cgroup("garbage\n0:\n"), None);
-    }
-
-    #[test]
-    fn a_pod_is_called_by_its_workload_over_roll_outs() {
-        for (pod, of) in [
-            ("qwen-7d9f8b6c5-x2x4z", "qwen"),
-            ("qwen-7d9f8b6c54-x2x4z", "qwen"),
-            ("small-llms-0", "small-llms"),
-            ("daemon-x2x4z", "daemon"),
-            ("alone", "alone"),
-            ("my-model-v1-abcde", "my-model-v1-abcde"),
-            ("", ""),
-        ] {
-            assert_eq!(workload(pod), of, "{pod}");
-        }
-    }
-
-    #[test]
-    fn kubelets_logs_name_pod_namespace_and_container() {
-        let directory = tempfile::tempdir().unwrap();
-        let [proc, logs] = ["proc", "logs"].map(|name| directory.path().join(name));
-        fs::create_dir_all(proc.join("7")).unwrap();
-        fs::create_dir(&logs).unwrap();
-        let stat = format!("7 (python3) S 1 7 7 {}", "0 ".repeat(46));
-        fs::write(proc.join("7/stat"), stat).unwrap();
-        fs::write(proc.join("7/cgroup"), format!("0::/kubepods/pod{}/{HEX}\n", "0".repeat(36))).unwrap();
-        let owners = Owners::at(&proc, &logs, directory.path());
-        assert_eq!(owners.of(7).unwrap().unwrap().label, "pod-00000000");
-        fs::write(logs.join(format!("qwen-7d9f8b6c5-x2x4z_prod_vllm-{HEX}.log")), "").unwrap();
-        let owner = owners.of(7).unwrap().unwrap();
-        assert_eq!((owner.label.as_str(), owner.container.namespace.as_str()), ("qwen-vllm", "prod"));
-        assert!(owners.is_within(7, &owner.bounds));
-        assert!(owners.of(8).unwrap().is_none());
-    }
-
-    #[test]
-    fn a_process_in_no_cgroup_of_its_own_is_called_by_the_program_of_its_group() {
-        let owner = Owners::default().of(std::process::id()).unwrap().unwrap();
-        assert!(!owner.label.is_empty() && owner.label.len() <= LONGEST, "{owner:?}");
-        assert!(Owners::default().is_within(std::process::id(), &owner.bounds));
-    }
-
-    #[test]
-    fn labels_have_what_names_may_have() {
-        assert_eq!(plain("vllm@a b"), "vllm-a-b");
-        assert_eq!(plain("(sd-pam)"), "sd-pam");
-        assert_eq!(plain("..."), "engine");
-        assert_eq!(plain(&"x".repeat(100)).len(), LONGEST);
-    }
-}
+mod tests;

@@ -51,6 +51,11 @@ impl FoundEngines {
         }
     }
 
+    /// Where they are looked up.
+    pub fn owners(&self) -> Owners {
+        self.owners.clone()
+    }
+
     /// The engines of one daemon.
     pub fn engines(&self, domain: &DomainId) -> impl Iterator<Item = &FoundEngine> {
         self.of.get(domain).into_iter().flatten().map(|known| &known.engine)

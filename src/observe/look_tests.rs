@@ -66,6 +66,7 @@ fn launch(url: &str) -> GroupLaunch {
             log_directory: "/l".into(),
             custody: Custody::Own,
             restart_by: Default::default(),
+            gate: true,
         },
         outputs: "/l".into(),
         engines: vec![EngineLaunch {

@@ -17,6 +17,7 @@ use crate::export::http;
 use crate::export::{BuildInfo, Exporter};
 use crate::host::incident_store::IncidentStore;
 use crate::host::leftovers::Lock;
+use crate::host::owners::Owners;
 use crate::host::{clock, reaper};
 use crate::model::{GroupLaunch, Moment, Report, Request, Status};
 use crate::observe::{Observers, gpus, kernel_log};
@@ -33,6 +34,7 @@ use super::historian;
 use super::hooks::Callers;
 use super::incident_keeper::{self, Keeper};
 use super::look_io::LookOverExecutor;
+use super::others_turn::OthersTurn;
 use super::prepare::Prepared;
 use super::probes;
 use super::refusal::Refusal;
@@ -55,6 +57,8 @@ pub(super) struct Wishes {
     pub file: Option<PathBuf>,
     /// Asks for that.
     pub hangup: Arc<Notify>,
+    /// How long whoever runs the engines is waited for where they have to restart all of them.
+    pub exit_for_restart: Option<Duration>,
 }
 
 /// A loop that is ready to run, and what must live as long.
@@ -87,11 +91,10 @@ pub(super) fn build(
     let (news_sender, news) = unbounded_channel();
     let hooks = Callers::start(configuration.hooks.clone(), &configuration.state_directory, news_sender.clone())
         .map_err(|error| Refusal::io("start a thread for hooks", &error))?;
-    let (hooks, seed) = (Arc::new(hooks), policy.seed);
-    let discovery = Discovery::new(&policy, &launches, &configuration.discover.engine);
+    let (hooks, seed, discovery) = (Arc::new(hooks), policy.seed, discovery(configuration, &policy, &launches));
     let watchdog = Watchdog::new(policy.clone(), memory);
     let (status, statuses) = watch::channel(Arc::new(watchdog.status(clock::now())));
-    let gates = Gates::open(&launches, &policy, statuses.clone());
+    let gates = Gates::open(&launches, &policy, statuses.clone(), discovery.owners());
     let exporter = exporter(statuses)?;
     let keeper = keeper(configuration, &exporter)?;
     let heartbeat = Arc::new(Heartbeat::default());
@@ -108,7 +111,7 @@ pub(super) fn build(
     let server = listen(doors.http, service)?;
     let in_force = Arc::new(InForce::new(configuration.clone(), wishes.file.clone()));
     let (control, questions) = control::serve(doors.control, exporter.clone(), in_force.clone())?;
-    let Wishes { requests, audience, file, hangup, .. } = wishes;
+    let Wishes { requests, audience, file, hangup, exit_for_restart, .. } = wishes;
     let reloader = file.map(|file| {
         let running = Mutex::new(Running::begun_with(configuration, &launches, policy.gpus));
         Arc::new(Reloader { file, driver, seed, exporter: exporter.clone(), news: news_sender, in_force, running })
@@ -133,6 +136,7 @@ pub(super) fn build(
         audience,
         launches,
         discovery,
+        others_turn: OthersTurn::with(exit_for_restart),
     };
     Ok(Built { core, server, _control: control, hooks, keeper, _lock: lock })
 }
@@ -166,6 +170,12 @@ fn observers(
         .sample(probes::timings(policy))
         .map_err(|error| Refusal::io("start a thread for the kernel probes", &error))?;
     Ok(observers)
+}
+
+/// What is found of others; what they call themselves is kept.
+fn discovery(configuration: &Configuration, policy: &Policy, launches: &[GroupLaunch]) -> Discovery {
+    let owners = Owners::default().kept_in(&configuration.state_directory.join("called.json"));
+    Discovery::new(policy, launches, &configuration.discover.engine, owners)
 }
 
 fn keeper(configuration: &Configuration, exporter: &Arc<Exporter>) -> Result<Arc<Keeper>, Refusal> {

@@ -29,6 +29,7 @@ use super::gates::Gates;
 use super::hooks::Callers;
 use super::incident_keeper::Keeper;
 use super::news::{self, News, TakeUp};
+use super::others_turn::OthersTurn;
 use super::probes;
 use super::reload::Reloader;
 
@@ -79,6 +80,8 @@ pub(super) struct CoreLoop {
     pub launches: Vec<GroupLaunch>,
     /// Engines that nobody configured.
     pub discovery: Discovery,
+    /// When it makes way for whoever has to restart what they run.
+    pub others_turn: OthersTurn,
 }
 
 /// What the loop remembers between two turns.
@@ -99,8 +102,8 @@ struct Progress {
     leaving: bool,
     /// The engines that were found changed: the next input.
     found: Option<Input>,
-    /// When it was last looked for engines to be forgotten.
-    forgot: Moment,
+    /// When it was last looked for engines to be forgotten and gates to be opened.
+    tidied: Moment,
 }
 
 impl CoreLoop {
@@ -122,7 +125,7 @@ impl CoreLoop {
                 self.publish(&mut progress, clock::now());
                 return progress.status;
             }
-            self.forget_engines(now, &mut progress);
+            self.tidy(now, &mut progress);
             input = match (progress.found.take(), progress.own.pop_front()) {
                 (Some(found), request) => {
                     request.into_iter().for_each(|request| progress.own.push_front(request));
@@ -155,10 +158,11 @@ impl CoreLoop {
         }
     }
 
-    /// Engines that have been gone for too long are forgotten.
-    fn forget_engines(&mut self, now: Moment, progress: &mut Progress) {
-        if now.since(progress.forgot) >= PUBLISH_EVERY {
-            progress.forgot = now;
+    /// Each second: engines that have been gone for too long are forgotten, and gates that are gone are opened again.
+    fn tidy(&mut self, now: Moment, progress: &mut Progress) {
+        if now.since(progress.tidied) >= PUBLISH_EVERY {
+            progress.tidied = now;
+            self.gates.mend(now);
             if self.discovery.forget_old(now) {
                 self.take_up_found(progress);
             }
@@ -316,6 +320,11 @@ impl CoreLoop {
         let status = Arc::new(self.watchdog.status(now));
         self.release(&status, progress);
         self.exporter.count(&status);
+        if let Some(why) = self.others_turn.is_over(&status, now).filter(|_| !progress.stopping) {
+            tracing::warn!("{why}: mpswarden ends, so that the rules of its pod restart all containers");
+            (progress.status, progress.stopping) = (ExitStatus::OthersTurn, true);
+            progress.own.push_back(Request::Stop);
+        }
         self.status.send_replace(status);
         self.keeper.keep(self.exporter.incidents_to_write(now));
         notify::alive();

@@ -21,10 +21,15 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    /// Nothing was found yet beside this configuration.
-    pub(super) fn new(policy: &Policy, launches: &[GroupLaunch], settings: &FoundEngineSettings) -> Self {
+    /// Nothing was found yet beside this configuration. `owners`: where engines are named.
+    pub(super) fn new(
+        policy: &Policy,
+        launches: &[GroupLaunch],
+        settings: &FoundEngineSettings,
+        owners: Owners,
+    ) -> Self {
         let mut discovery = Discovery {
-            found: FoundEngines::by(Owners::default()),
+            found: FoundEngines::by(owners),
             policy: policy.clone(),
             launches: launches.to_vec(),
             domains: BTreeSet::new(),
@@ -32,6 +37,11 @@ impl Discovery {
         };
         discovery.note();
         discovery
+    }
+
+    /// Where the engines' names come from.
+    pub(super) fn owners(&self) -> Owners {
+        self.found.owners()
     }
 
     /// Takes up a changed configuration, and adds what was found.

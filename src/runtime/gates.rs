@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -10,40 +11,84 @@ use crate::control::{BindError, SocketAtWork};
 use crate::decide::Policy;
 use crate::decide::policy::StartOrder;
 use crate::gate::{self, Starts};
-use crate::model::{DomainId, GroupLaunch, Status};
+use crate::host::clock;
+use crate::host::owners::Owners;
+use crate::model::{DomainId, GroupLaunch, GroupName, Moment, Status};
+
+/// Pause before a gate that could not be had is tried again.
+const TRIED_AGAIN: Duration = Duration::from_secs(30);
+
+/// A gate that a group is to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    group: GroupName,
+    starts: Starts,
+    /// In a directory that others make, and make anew.
+    of_others: bool,
+}
 
 /// Those that are open, by their pipe directories.
 pub(super) struct Gates {
     statuses: watch::Receiver<Arc<Status>>,
-    open: BTreeMap<PathBuf, (Starts, SocketAtWork)>,
+    owners: Owners,
+    wanted: BTreeMap<PathBuf, Wanted>,
+    open: BTreeMap<PathBuf, (Wanted, SocketAtWork)>,
+    /// Why one could not be had, and since when.
+    failed: BTreeMap<PathBuf, (String, Moment)>,
 }
 
 impl Gates {
-    /// Opens those of these groups. They answer from the latest status.
-    pub(super) fn open(launches: &[GroupLaunch], policy: &Policy, statuses: watch::Receiver<Arc<Status>>) -> Gates {
-        let mut gates = Gates { statuses, open: BTreeMap::new() };
+    /// Opens those of these groups. They answer from the latest status; the owners hear what engines call themselves.
+    pub(super) fn open(
+        launches: &[GroupLaunch],
+        policy: &Policy,
+        statuses: watch::Receiver<Arc<Status>>,
+        owners: Owners,
+    ) -> Gates {
+        let (wanted, open, failed) = Default::default();
+        let mut gates = Gates { statuses, owners, wanted, open, failed };
         gates.take_up(launches, policy);
         gates
     }
 
-    /// Opens the gates of these groups, and closes all others. A group whose gate can't be had is watched without it,
-    /// and so is one whose daemon others run: their directory gets nothing of ours.
+    /// Opens the gates of these groups, and closes all others. A group whose gate can't be had is watched without it.
     pub(super) fn take_up(&mut self, launches: &[GroupLaunch], policy: &Policy) {
-        let mut wanted = BTreeMap::new();
+        self.wanted.clear();
         for group in &policy.groups {
             let main = DomainId::main(&group.name);
-            let launch = launches.iter().find(|launch| launch.domain == main && !launch.control.custody.is_others());
+            let launch = launches.iter().find(|launch| launch.domain == main && launch.control.gate);
             let starts = if group.recovery.start == StartOrder::Parallel { Starts::Together } else { Starts::InTurn };
-            wanted.extend(launch.map(|launch| (launch.control.pipe_directory.clone(), (group.name.clone(), starts))));
+            let of_others = group.custody.is_others();
+            let wanted = Wanted { group: group.name.clone(), starts, of_others };
+            self.wanted.extend(launch.map(|launch| (launch.control.pipe_directory.clone(), wanted)));
         }
-        self.open.retain(|directory, (starts, _)| wanted.get(directory).is_some_and(|(_, wanted)| wanted == starts));
-        for (directory, (group, starts)) in wanted {
-            if self.open.contains_key(&directory) {
+        self.failed.clear();
+        self.mend(clock::now());
+    }
+
+    /// Opens those that are wanted and not there: a daemon that others run may come later, or make its directory anew.
+    pub(super) fn mend(&mut self, now: Moment) {
+        let wanted = &self.wanted;
+        self.open.retain(|directory, (is, gate)| wanted.get(directory) == Some(is) && gate.is_in_place());
+        for (directory, wanted) in &self.wanted {
+            let lately = |(_, at): &(String, Moment)| now.since(*at) < TRIED_AGAIN;
+            let waits = wanted.of_others && !directory.is_dir() || self.failed.get(directory).is_some_and(lately);
+            if self.open.contains_key(directory) || waits {
                 continue;
             }
-            match gate::open(group.clone(), &directory, starts, self.statuses.clone()) {
-                Ok(gate) => drop(self.open.insert(directory, (starts, gate))),
-                Err(error) => tracing::warn!("no gate of {group} in {}: {}", directory.display(), in_words(&error)),
+            let (statuses, owners) = (self.statuses.clone(), self.owners.clone());
+            match gate::open(wanted.group.clone(), directory, wanted.starts, statuses, owners) {
+                Ok(gate) => {
+                    self.failed.remove(directory);
+                    self.open.insert(directory.clone(), (wanted.clone(), gate));
+                }
+                Err(error) => {
+                    let why = in_words(&error);
+                    let before = self.failed.insert(directory.clone(), (why.clone(), now));
+                    if before.is_none_or(|(before, _)| before != why) {
+                        tracing::warn!("no gate of {} in {}: {why}", wanted.group, directory.display());
+                    }
+                }
             }
         }
     }

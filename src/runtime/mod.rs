@@ -19,6 +19,7 @@ mod look_io;
 mod news;
 #[cfg(not(feature = "demo"))]
 mod no_demo;
+mod others_turn;
 mod outputs;
 mod prepare;
 mod probes;

@@ -47,6 +47,7 @@ pub fn run(configuration: Configuration, options: RunOptions, control_socket: Op
         audience: None,
         file: options.config.clone(),
         hangup: hangup.clone(),
+        exit_for_restart: options.exit_for_restart,
     };
     // Jitter only: that two watchdogs of one rack do not restart in step.
     let seed = clock::now().as_nanos() ^ u64::from(std::process::id());

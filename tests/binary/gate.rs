@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -16,14 +17,15 @@ use crate::support::needs;
 use crate::support::scene::{Scene, eventually, program};
 
 /// A command behind the gate, in a pipe directory. It ends with the test.
-struct Gated(Child);
+pub(super) struct Gated(Child);
 
 impl Gated {
     /// `program`: what is called before its arguments.
-    fn start(program: &[&str], pipe: &Path, arguments: &[&str]) -> Gated {
+    pub(super) fn start(program: &[&str], pipe: &Path, arguments: &[&str]) -> Gated {
         let mut command = Command::new(program[0]);
         command.args(&program[1..]).args(arguments).env("CUDA_MPS_PIPE_DIRECTORY", pipe);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // As its own shell or supervisor starts it.
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Gated(command.spawn().unwrap())
     }
 
@@ -34,7 +36,7 @@ impl Gated {
     }
 
     /// Its exit status, what it printed and what it said on stderr.
-    fn ended(mut self) -> (Option<i32>, String, String) {
+    pub(super) fn ended(mut self) -> (Option<i32>, String, String) {
         let status = eventually("the gate's end", || self.0.try_wait().unwrap());
         let (mut printed, mut said) = (String::new(), String::new());
         self.0.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
@@ -42,12 +44,12 @@ impl Gated {
         (status.code(), printed, said)
     }
 
-    fn stdout(&mut self) -> BufReader<ChildStdout> {
+    pub(super) fn stdout(&mut self) -> BufReader<ChildStdout> {
         BufReader::new(self.0.stdout.take().unwrap())
     }
 
     /// Waits until it says on stderr that it waits for this.
-    fn waits_for(&mut self, what: &str) {
+    pub(super) fn waits_for(&mut self, what: &str) {
         let mut said = BufReader::new(self.0.stderr.as_mut().unwrap());
         let mut line = String::new();
         said.read_line(&mut line).unwrap();

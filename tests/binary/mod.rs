@@ -15,6 +15,7 @@ mod files;
 mod flood;
 mod found;
 mod gate;
+mod gate_of_others;
 mod gpu;
 mod gpu_like;
 mod health;

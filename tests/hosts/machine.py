@@ -1,5 +1,6 @@
 """A Debian with a real systemd as PID 1, in a container, and what is asked of it."""
 
+import fcntl
 import os
 import pathlib
 import shutil
@@ -10,10 +11,12 @@ import time
 IMAGE = "localhost/mpswarden-systemd:bookworm"
 PROGRAMS = {"podman": "podman", "runc": "runc", "conmon": "conmon", "debootstrap": "debootstrap"}
 PACKAGES = "systemd,systemd-sysv,dbus,procps"
+LOCK = pathlib.Path(tempfile.gettempdir()) / "mpswarden-image.lock"
 MIRROR = "http://deb.debian.org/debian"
 # crun refuses hybrid cgroups, and a runtime in a container may not raise limits.
 CONTAINERS = """[containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+{settings}
 [engine]
 runtime = "runc"
 """
@@ -38,10 +41,11 @@ def missing():
 class Podman:
     """podman, as it works on a machine like a development container too."""
 
-    def __init__(self):
+    def __init__(self, settings=""):
+        """`settings`: further lines on containers."""
         self.directory = tempfile.TemporaryDirectory(prefix="mw-podman-")
         configuration = pathlib.Path(self.directory.name) / "containers.conf"
-        configuration.write_text(CONTAINERS)
+        configuration.write_text(CONTAINERS.format(settings=settings))
         self.environment = {**os.environ, "CONTAINERS_CONF": str(configuration)}
 
     def __enter__(self):
@@ -61,7 +65,12 @@ class Podman:
         return ended.stdout
 
     def has_image(self):
-        """A minimal Debian with systemd, made once: no registry is needed, a mirror of Debian is."""
+        """A minimal Debian with systemd, made once, by the first of several plays: no registry is needed, a mirror is."""
+        with open(LOCK, "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.make_image()
+
+    def make_image(self):
         if IMAGE in self.run("images", "--format", "{{.Repository}}:{{.Tag}}").split():
             return
         print("making the image, which takes a minute or two", flush=True)
@@ -92,14 +101,15 @@ class Podman:
 class Machine:
     """A container with systemd as PID 1. It ends with the `with` that it is made by."""
 
-    def __init__(self, podman, name):
-        self.podman, self.name = podman, name
+    def __init__(self, podman, name, options=()):
+        """`options`: further ones of `podman run`."""
+        self.podman, self.name, self.options = podman, name, options
 
     def __enter__(self):
         self.podman.has_image()
         # podman puts the journal in memory, where no volume is: it would not outlive a boot.
         options = ["--systemd=always", "--privileged", "--network=none", "--volume", "/var/log/journal"]
-        self.podman.run("run", "--detach", "--name", self.name, *options, IMAGE, "/lib/systemd/systemd")
+        self.podman.run("run", "--detach", "--name", self.name, *options, *self.options, IMAGE, "/lib/systemd/systemd")
         self.is_up()
         return self
 

@@ -36,8 +36,28 @@ fn the_package_lives_on_a_debian_with_systemd_from_its_installation_to_its_purge
 }
 
 #[test]
-fn units_of_a_real_systemd_are_found_and_restarted_through_it() {
+fn units_of_daemon_and_engines_are_watched_and_start_in_order_behind_the_gate() {
     play("units.py", &[Path::new(env!("CARGO_BIN_EXE_mpswarden"))]);
+}
+
+#[test]
+fn the_stand_in_for_kubelet_does_what_kubelet_does() {
+    play("kubelet_test.py", &[]);
+}
+
+#[test]
+fn the_sidecars_pod_recovers_in_order_from_a_fault_in_one_engines_container() {
+    play("sidecar.py", &[Path::new(env!("CARGO_BIN_EXE_mpswarden"))]);
+}
+
+#[test]
+fn the_node_agent_follows_daemons_and_pods_that_it_did_not_start() {
+    play("agent.py", &[Path::new(env!("CARGO_BIN_EXE_mpswarden"))]);
+}
+
+#[test]
+fn engines_in_units_of_others_are_found_and_restarted_through_systemd() {
+    play("external_units.py", &[Path::new(env!("CARGO_BIN_EXE_mpswarden"))]);
 }
 
 #[test]

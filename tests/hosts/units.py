@@ -1,6 +1,6 @@
-"""Engines that systemd runs, under a real systemd, over a simulated driver: units with the gate in front, which mpswarden
-finds, and restarts through systemd. Unattended; ends with 0, or with 1 and what was found, or with 77 and why it can't be
-played here.
+"""An MPS daemon and engines in systemd units of their own, as deploy/ has them, under a real systemd, with mpswarden as their
+watchdog and its gate in front of the engines. Unattended; ends with 0, or with 1 and what was found, or with 77 and why it
+can't be played here.
 
     python3 tests/hosts/units.py target/debug/mpswarden
 """
@@ -13,51 +13,18 @@ import re
 import sys
 
 from machine import Machine, Podman, missing
-from systemd import SKIPPED, check, play
+from systemd import HERE, SKIPPED, check, play
 
-HERE = pathlib.Path(__file__).resolve().parent
-CONFIGURATION = "/etc/mpswarden.toml"
-PIPE = "/run/mpswarden/llms"
-ENGINES = {"a": 8001, "b": 8002}
-# As an administrator has them: each starts when the machine does, whether mpswarden is there or not.
-TEMPLATE = f"""[Unit]
-Description=vLLM %i
-StartLimitIntervalSec=60
-StartLimitBurst=4
-
-[Service]
-User=llm
-Environment=CUDA_MPS_PIPE_DIRECTORY={PIPE} HF_HOME=/var/cache/llm
-EnvironmentFile=/etc/vllm-%i
-ExecStart=/usr/bin/mpswarden gate --turn 3s llms/%i -- /opt/vllm/bin/vllm serve Qwen/Qwen2.5-0.5B-Instruct --port $PORT
-Restart=always
-RestartSec=1
-"""
-SERVICE = f"""[Service]
-Type=notify
-ExecStart=/usr/bin/mpswarden run --config {CONFIGURATION}
-ExecReload=/bin/kill -HUP $MAINPID
-KillMode=mixed
-Delegate=yes
-"""
-HEAD = """state_directory = "/var/lib/mpswarden"
-[[group]]
-name = "llms"
-gpu = 0
-mode = "enforce"
-"""
+ROOT = HERE.parents[1]
+UNITS = ("mpswarden.service", "mps-control.service", "mps-engine@.service")
+ENGINES = {"qwen-a": 8001, "qwen-b": 8002}
 
 
-def engine(name, restart_by):
-    return f"""[[group.engine]]
-name = "{name}"
-user = "llm"
-external = {{ systemd_unit = "vllm@{name}.service" }}
-restart_by = "{restart_by}"
-url = "http://127.0.0.1:{ENGINES[name]}"
-start_timeout = "60s"
-stop_timeout = "5s"
-"""
+def documented():
+    """The configuration and an engine's file, as docs/deploy.md shows them."""
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    section = page.split("## Engines in units or containers of their own")[1]
+    return re.search(r"```toml\n(.*?)```", section, re.DOTALL)[1], re.search(r"<<'END'\n(.*?)END", section, re.DOTALL)[1]
 
 
 class Play:
@@ -66,149 +33,98 @@ class Play:
     def __init__(self, machine, program):
         self.machine, self.program, self.sh = machine, program, machine.sh
 
-    # What it finds.
-
-    def group(self):
+    def status(self):
         return json.loads(self.sh("mpswarden status --json"))["groups"][0]
 
-    def engine(self, name):
-        return next(engine for engine in self.group()["engines"] if engine["name"] == name)
+    def serve(self):
+        """Both engines serve, under their names."""
 
-    def becomes(self, what, holds):
-        """Waits until the group's status is so, and gives it."""
-        self.machine.until(f"the group is {what}", "mpswarden status --json", lambda said: holds(json.loads(said)["groups"][0]))
-        return self.group()
+        def holds(said):
+            group = json.loads(said)["groups"][0] if said.startswith("{") else {"engines": []}
+            return sorted(one["name"] for one in group["engines"] if one["state"] == "serving") == sorted(ENGINES)
 
-    def serves(self, but=()):
-        """All engines serve, but for some."""
-        return self.becomes("one that serves", lambda group: group["state"] == "serving" and all(
-            engine["state"] == "serving" and engine["attached"] for engine in group["engines"] if engine["name"] not in but
-        ))  # fmt: skip
+        self.machine.until("both engines serve", "mpswarden status --json", holds)
+        return self.status()
 
-    def unit(self, name, key):
-        return self.sh(f"systemctl show --property {key} --value vllm@{name}").strip()
+    def show(self, unit, what):
+        return self.sh(f"systemctl show --property {what} --value {unit}").strip()
 
-    def journal(self, since):
-        return self.sh(f"journalctl --unit mpswarden --no-pager --output cat --after-cursor '{since}'")
+    def pids(self):
+        return {name: self.show(f"mps-engine@{name}", "MainPID") for name in ENGINES}
 
-    def now(self):
-        return re.search(r"-- cursor: (.*)", self.sh("journalctl --sync; journalctl --lines 0 --show-cursor --no-pager"))[1]
+    def passed(self):
+        said = self.sh("journalctl --sync; journalctl --unit mpswarden --no-pager --output cat")
+        return re.findall(r"\(mps/([^)]*)\) of user \d+ passes the gate of \S+ after ([\d.]+) s", said)
 
-    def write(self, path, text):
-        self.sh(f"cat >{path} <<'END'\n{text}END")
-
-    def configure(self, **restart_by):
-        self.write(CONFIGURATION, HEAD + "".join(engine(name, restart_by.get(name, "supervisor")) for name in ENGINES))
-
-    def fault(self):
-        """A client of the same user runs a kernel that faults: every client of the server loses its contexts."""
-        client = "/opt/simulation/mpswarden sim client fault --at 0.1 --seconds 5 --gpu /opt/driver/gpu.socket"
-        self.sh(f"runuser -u llm -- env CUDA_MPS_PIPE_DIRECTORY={PIPE} {client}", ends=None)
+    def post(self, port, path, body):
+        """Asks an engine; whatever it answers."""
+        body = json.dumps(body)
+        request = f"POST {path} HTTP/1.0\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n{body}"
+        script = f"exec 3<>/dev/tcp/127.0.0.1/{port}; printf \"$0\" >&3; cat <&3"
+        self.sh(f"timeout 10 bash -c '{script}' '{request}'", ends=None)
 
     # What is played.
 
-    def comes_up(self):
-        """Units that start before mpswarden wait at the gate; with it they become clients, one after the other."""
+    def is_set_up(self):
+        """Units and configuration are put where the documentation says; systemd has nothing to say about them."""
         self.machine.put(self.program, "/usr/bin/mpswarden")
         self.machine.put(HERE / "driver", "/root/host")
-        self.sh("sh /root/host/prepare && useradd --system llm && install -d -o llm /var/cache/llm")
-        self.write("/etc/systemd/system/vllm@.service", TEMPLATE)
-        self.write("/etc/systemd/system/mpswarden.service", SERVICE)
+        self.sh("useradd --system --home-dir /var/cache/mpswarden --create-home mpswarden && sh /root/host/prepare")
+        for unit in UNITS:
+            self.machine.put(ROOT / "deploy" / unit, f"/etc/systemd/system/{unit}")
+        configuration, engine = documented()
+        self.sh(f"mkdir -p /etc/mpswarden/engines && cat >/etc/mpswarden/mpswarden.toml <<'END'\n{configuration}END")
         for name, port in ENGINES.items():
-            self.write(f"/etc/vllm-{name}", f"PORT={port}\n")
-        self.configure()
-        self.sh("systemctl daemon-reload && systemctl start vllm@a vllm@b")
-        said = self.sh(f"mpswarden check {CONFIGURATION} 2>&1")
-        check("warning" not in said.replace("kernel_log", ""), said)
-        self.sh("systemctl start mpswarden")
-        group = self.serves()
-        for one in group["engines"]:
-            check(one["managed_by"] == "others", f"{one}")
-            check(self.unit(one["name"], "MainPID") == str(one["main"]["pid"]), f"{one}")
+            self.sh(f"cat >/etc/mpswarden/engines/{name}.env <<'END'\n{engine.replace('8001', str(port))}END")
+        self.sh("systemctl daemon-reload")
+        said = self.sh("systemd-analyze verify mps-control.service mps-engine@qwen-a.service")
+        check(said == "", f"verify has something to say: {said}")
 
-    def mends_a_fault(self):
-        """A fatal fault: both units are stopped and started through systemd, in their order, and serve as clients."""
-        before = {name: self.unit(name, "InvocationID") for name in ENGINES}
-        generation = self.group()["generation"]
-        self.fault()
-        self.becomes("a new generation", lambda group: group["generation"] > generation)
-        self.serves()
-        for name in ENGINES:
-            check(self.unit(name, "InvocationID") != before[name], f"vllm@{name} was not started again")
-            check(self.unit(name, "NRestarts") == "0", f"systemd restarted vllm@{name} by itself")
-        began = [int(self.unit(name, "ExecMainStartTimestampMonotonic")) for name in ENGINES]
-        check(began == sorted(began) and began[1] - began[0] > 500_000, f"they started at {began}")
+    def starts_in_order(self):
+        """All units are started at once; the second engine waits until the first is ready, and each is up when it serves."""
+        self.sh("systemctl start mps-control mpswarden " + " ".join(f"mps-engine@{name}" for name in ENGINES))
+        group = self.serve()
+        check(all(one["attached"] for one in group["engines"]), f"one runs outside MPS: {group['engines']}")
+        passed = self.passed()
+        check(sorted(name for name, _ in passed) == sorted(ENGINES), f"these passed the gate: {passed}")
+        check(float(passed[1][1]) >= 1, f"the second did not wait for the first, which starts within a second: {passed}")
 
-    def waits_for_systemd(self):
-        """A unit that crashes is started by systemd itself: that is waited for, and the other serves on."""
-        since, other = self.now(), self.unit("b", "InvocationID")
-        incarnation = self.engine("a")["incarnation"]
-        self.sh(f"kill -KILL {self.unit('a', 'MainPID')}")
-        self.becomes("one with a new engine", lambda group: group["engines"][0]["incarnation"] > incarnation)
-        self.serves()
-        check("engine_died" in self.journal(since), self.journal(since))
-        check(self.unit("b", "InvocationID") == other, "the other was restarted")
+    def mends(self):
+        """After a fault in one engine systemd starts both again, in order, and nothing else."""
+        before, passed = self.pids(), len(self.passed())
+        self.post(8001, "/sim/inject", {"fault": "illegal-address"})
+        # One without a request does not notice that its context died.
+        self.post(8002, "/v1/completions", {"prompt": "x", "max_tokens": 400})
+        self.machine.until("both are others", "true", lambda _: all(before[name] != pid for name, pid in self.pids().items()))
+        self.serve()
+        again = sorted(name for name, _ in self.passed()[passed:])
+        check(again == sorted(ENGINES), f"these passed the gate: {again}")
+        check(self.show("mps-control", "NRestarts") == "0", "the daemon was started again")
+        check("gpu_fault" in self.sh("mpswarden incidents"), "there is no incident")
 
-    def waits_out_a_start_limit(self):
-        """A unit that fails at each start: its start limit is reported and waited out, until somebody has mended it."""
-        since = self.now()
-        self.sh("rm /etc/vllm-b && systemctl restart vllm@b", ends=None)
-        self.machine.until("systemd gives up", "systemctl show --property Result --value vllm@b", lambda said: said == "start-limit-hit\n")
-        self.machine.until("it is reported", f"journalctl --unit mpswarden --no-pager --output cat --after-cursor '{since}'",
-                           lambda said: "start-limit-hit" in said)  # fmt: skip
-        self.write("/etc/vllm-b", f"PORT={ENGINES['b']}\n")
-        self.sh("systemctl reset-failed vllm@b && systemctl start vllm@b")
-        self.sh("mpswarden release llms/b", ends=None)
-        self.serves()
+    def survives_a_crash(self):
+        """mpswarden is killed and started again: daemon and engines run on, and are looked after again."""
+        before = self.pids()
+        self.sh("systemctl kill --signal KILL --kill-who main mpswarden")
+        self.machine.until("it is up", "systemctl is-active mpswarden", lambda said: said == "active\n")
+        self.serve()
+        check(self.pids() == before, "an engine was started again")
 
-    def respects_a_stop(self):
-        """A unit that its administrator stops is no fault and stays stopped; once it is started it is found."""
-        since = self.now()
-        self.sh("systemctl stop vllm@b")
-        self.becomes("one without b", lambda group: group["engines"][1]["state"] == "stopped")
-        self.serves(but=["b"])
-        check("engine_died" not in self.journal(since), self.journal(since))
-        check(self.unit("b", "ActiveState") == "inactive", "it was started")
-        self.sh("systemctl start vllm@b")
-        self.serves()
+    def never_outside_mps(self):
+        """While the daemon is stopped no engine starts; once it is there they pass."""
+        self.sh("systemctl stop mps-control")
+        self.sh("systemctl restart --no-block " + " ".join(f"mps-engine@{name}" for name in ENGINES))
+        journal = "journalctl --unit mps-engine@qwen-a --no-pager --output cat --lines 20"
+        self.machine.until("it waits at the gate", journal, lambda said: "gate: waiting for daemon" in said)
+        self.sh("systemctl start mps-control")
+        group = self.serve()
+        check(all(one["attached"] for one in group["engines"]), f"one runs outside MPS: {group['engines']}")
 
-    def obeys(self):
-        """Orders go through systemd."""
-        self.sh("mpswarden stop llms/a --wait")
-        check(self.unit("a", "ActiveState") == "inactive", self.unit("a", "ActiveState"))
-        self.sh("mpswarden start llms/a --wait")
-        check(self.unit("a", "ActiveState") == "active", self.unit("a", "ActiveState"))
-        self.serves()
-
-    def signals(self):
-        """With restart_by = "signal" its processes are signalled, and systemd starts them again by itself."""
-        self.configure(a="signal", b="signal")
-        self.sh("systemctl reload mpswarden")
-        generation, restarts = self.group()["generation"], int(self.unit("a", "NRestarts"))
-        self.fault()
-        self.becomes("a new generation", lambda group: group["generation"] > generation)
-        self.serves()
-        check(int(self.unit("a", "NRestarts")) > restarts, "systemd did not restart it")
-        self.configure()
-        self.sh("systemctl reload mpswarden")
-
-    def ends_with_its_daemon(self):
-        """mpswarden ends with its daemon, and ends the units first; its next start has them started again."""
-        self.sh("systemctl stop mpswarden")
-        for name in ENGINES:
-            check(self.unit(name, "ActiveState") == "inactive", f"vllm@{name} is {self.unit(name, 'ActiveState')}")
-        check(not self.sh("pgrep --list-full --full '[s]im engine|[n]vidia-cuda-mps'", ends=None), "something is left")
-        self.sh("systemctl start mpswarden")
-        self.serves()
-
-    STEPS = (
-        comes_up, mends_a_fault, waits_for_systemd, respects_a_stop, obeys, signals, ends_with_its_daemon,
-        waits_out_a_start_limit,
-    )  # fmt: skip
+    STEPS = (is_set_up, starts_in_order, mends, survives_a_crash, never_outside_mps)
 
     def last_words(self):
-        journal = "journalctl --unit mpswarden --unit 'vllm@*' --no-pager --lines 60"
-        return self.sh(f"systemctl status --no-pager mpswarden 'vllm@*'; {journal}; mpswarden status", ends=None)
+        journal = "journalctl --no-pager --output cat --lines 40 --unit mpswarden --unit mps-control --unit 'mps-engine@*'"
+        return self.sh(f"{journal}; mpswarden status", ends=None)
 
 
 def main():
@@ -219,7 +135,8 @@ def main():
     if why:
         print(f"SKIPPED: {why}", file=sys.stderr)
         return SKIPPED
-    with Podman() as podman, Machine(podman, f"mpswarden-units-{os.getpid()}") as machine:
+    # As on a host: no container is above its units.
+    with Podman() as podman, Machine(podman, f"mpswarden-units-{os.getpid()}", ["--cgroupns", "private"]) as machine:
         return play(Play(machine, arguments.program.resolve()))
 
 

@@ -20,8 +20,13 @@ pub fn assert_is(name: &str, document: &Value) {
 
 /// Everything in a document that its schema does not allow.
 pub fn complaints(schema: &Value, document: &Value) -> Vec<String> {
+    complaints_by(schema, schema, document)
+}
+
+/// The same, where what the schema refers to is defined in another document.
+pub fn complaints_by(schema: &Value, definitions: &Value, document: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    Check { root: schema, found: &mut found }.value(schema, document, "$");
+    Check { root: definitions, found: &mut found }.value(schema, document, "$");
     found
 }
 
@@ -36,10 +41,10 @@ impl Check<'_> {
         for (rule, said) in rules {
             match rule.as_str() {
                 "$ref" => {
-                    let name = said.as_str().and_then(|said| said.strip_prefix("#/$defs/")).unwrap();
+                    let (_, name) = said.as_str().and_then(|said| said.split_once("#/$defs/")).unwrap();
                     self.value(&self.root["$defs"][name], value, path);
                 }
-                "anyOf" => self.any(said.as_array().unwrap(), value, path),
+                "anyOf" | "oneOf" => self.any(said.as_array().unwrap(), value, path),
                 "enum" => {
                     self.holds(said.as_array().unwrap().contains(value), path, &format!("{value} is none of {said}"))
                 }
@@ -51,6 +56,13 @@ impl Check<'_> {
                     }
                 }
                 "properties" => self.properties(said, value, path),
+                // Without it nothing else may be there either.
+                "additionalProperties" if said.is_boolean() => {}
+                "additionalProperties" => {
+                    for (name, value) in value.as_object().into_iter().flatten() {
+                        self.value(said, value, &format!("{path}.{name}"));
+                    }
+                }
                 "items" => {
                     for (index, item) in value.as_array().into_iter().flatten().enumerate() {
                         self.value(said, item, &format!("{path}[{index}]"));
@@ -62,7 +74,8 @@ impl Check<'_> {
                 "maximum" => {
                     self.holds(value.as_f64().is_none_or(|value| value <= said.as_f64().unwrap()), path, "too large")
                 }
-                "$schema" | "$defs" | "title" | "description" | "format" => {}
+                "$schema" | "$id" | "$defs" | "title" | "description" | "format" => {}
+                other if other.starts_with("x-kubernetes-") => {}
                 other => panic!("{path}: this check does not know {other:?}"),
             }
         }

@@ -113,12 +113,17 @@ impl Watchdog {
 
     /// Starts one that looks after the control daemon in `pipe`, without a configuration, where the stage in `place` is.
     pub fn attach(place: &Path, pipe: &Path) -> Watchdog {
+        Watchdog::attach_with(place, pipe, &[])
+    }
+
+    /// The same with further options.
+    pub fn attach_with(place: &Path, pipe: &Path, options: &[&str]) -> Watchdog {
         let mut command = Command::new(program());
         let path = std::env::var_os("PATH").unwrap_or_default();
         let paths = std::iter::once(place.to_owned()).chain(std::env::split_paths(&path));
         command.env("PATH", std::env::join_paths(paths).unwrap()).env("LD_LIBRARY_PATH", place);
         command.env("STATE_DIRECTORY", place.join("state"));
-        command.arg("run").arg("--attach").arg(pipe).args(["--web.listen-address", "127.0.0.1:0"]);
+        command.arg("run").arg("--attach").arg(pipe).args(["--web.listen-address", "127.0.0.1:0"]).args(options);
         Watchdog::start_with(command, place)
     }
 

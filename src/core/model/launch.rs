@@ -35,6 +35,8 @@ pub struct ControlLaunch {
     pub custody: Custody,
     /// Through whom it is restarted, where others run it.
     pub restart_by: RestartBy,
+    /// Whether engines that others start find a gate in the pipe directory.
+    pub gate: bool,
 }
 
 /// Where an engine's own metrics are.

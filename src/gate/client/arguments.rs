@@ -10,7 +10,7 @@ pub(super) const HELP: &str = "\
 Stands in front of an engine that others start, and becomes it once the MPS group is ready
 
 Usage: gate [OPTIONS] [GROUP/ENGINE] -- COMMAND [ARGUMENT]...
-       gate --ready [--url URL] [--within DURATION]
+       gate --ready [--url URL] [--within DURATION] [--or start|fail]
 
 It waits until the control daemon is up, its server ACTIVE, no restart under way, enough memory free and its turn has
 come; then it becomes COMMAND. Its watchdog is found by CUDA_MPS_PIPE_DIRECTORY. It starts nothing outside MPS: without a
@@ -21,7 +21,8 @@ Options:
   --or start|fail     What then, where only memory, the turn or the watchdog is lacking [default: fail]
   --memory SIZE       Device memory that must be free: 40GiB
   --turn DURATION     How long the next engine waits at most until this one says that it is ready [default: 2m]
-  --ready             Ends with 0 if the group is well and the engine answers, which passes the turn on; else with 75
+  --ready             Ends with 0 if the group is well and the engine answers, which passes the turn on; else with 75.
+                      With --or start the engine alone counts while no watchdog answers and a control daemon is there
   --url URL           What the engine must answer with 200: http://127.0.0.1:8000/health
   -h, --help          Print this
 
@@ -64,6 +65,8 @@ pub(super) struct ReadyWish {
     /// How long it is asked again; zero: once.
     pub within: Duration,
     pub url: Option<String>,
+    /// What counts while no watchdog answers.
+    pub otherwise: Otherwise,
 }
 
 /// All that may stand before `--`.
@@ -131,8 +134,11 @@ impl Given {
 
     fn asked(self, command: Vec<OsString>) -> Result<Asked, String> {
         if self.ready {
+            let otherwise = self.otherwise.unwrap_or(Otherwise::Fail);
             return match command.is_empty() {
-                true => Ok(Asked::Ready(ReadyWish { within: self.within.unwrap_or_default(), url: self.url })),
+                true => {
+                    Ok(Asked::Ready(ReadyWish { within: self.within.unwrap_or_default(), url: self.url, otherwise }))
+                }
                 false => Err("--ready starts no command".to_owned()),
             };
         }
@@ -171,6 +177,9 @@ mod tests {
     fn ready_starts_nothing() {
         let Ok(Asked::Ready(wish)) = read("--ready --url http://127.0.0.1:8000/health") else { panic!() };
         assert_eq!((wish.within, wish.url.as_deref()), (Duration::ZERO, Some("http://127.0.0.1:8000/health")));
+        assert_eq!(wish.otherwise, Otherwise::Fail);
+        let Ok(Asked::Ready(bold)) = read("--ready --or start") else { panic!() };
+        assert_eq!(bold.otherwise, Otherwise::Start);
         assert!(read("--ready -- vllm").unwrap_err().contains("no command"));
     }
 

@@ -14,6 +14,9 @@ use super::{NOT_NOW, health};
 /// Pause before a watchdog that does not answer is asked again.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Upper bound for the watchdog's word on readiness.
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// What is lacking, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Lacking {
@@ -121,7 +124,7 @@ pub(super) fn is_ready(wish: &ReadyWish) -> ExitCode {
     let door = Door::of_environment();
     let deadline = Instant::now() + wish.within;
     loop {
-        match ready(&door, wish.url.as_deref()) {
+        match ready(&door, wish) {
             Ok(()) => return ExitCode::SUCCESS,
             Err(why) if Instant::now() >= deadline => {
                 tell(&format!("not ready: {why}"));
@@ -132,13 +135,16 @@ pub(super) fn is_ready(wish: &ReadyWish) -> ExitCode {
     }
 }
 
-fn ready(door: &Door, url: Option<&str>) -> Result<(), String> {
-    url.map_or(Ok(()), health::ask)?;
-    let mut conversation = door.ask(&Call::Ready)?;
-    match conversation.listen(Duration::from_secs(5))? {
-        Some(Answer::Pass) => Ok(()),
-        Some(Answer::Wait(what, why)) => Err(format!("{what}: {why}")),
-        Some(Answer::Refused(why)) => Err(why),
-        None => Err("the watchdog says nothing".to_owned()),
+fn ready(door: &Door, wish: &ReadyWish) -> Result<(), String> {
+    wish.url.as_deref().map_or(Ok(()), health::ask)?;
+    let answer = door.ask(&Call::Ready).and_then(|mut conversation| conversation.listen(ANSWER));
+    match answer {
+        Ok(Some(Answer::Pass)) => Ok(()),
+        Ok(Some(Answer::Wait(what, why))) => Err(format!("{what}: {why}")),
+        Ok(Some(Answer::Refused(why))) => Err(why),
+        // A watchdog that is started again takes no engine out of service meanwhile.
+        Ok(None) | Err(_) if wish.otherwise == Otherwise::Start => door.has_daemon(),
+        Ok(None) => Err("the watchdog says nothing".to_owned()),
+        Err(why) => Err(why),
     }
 }

@@ -96,6 +96,7 @@ fn play(options: &DemoOptions, control_socket: Option<PathBuf>) -> Result<ExitSt
         audience: Some(spectator.clone()),
         file: None,
         hangup: hangup.clone(),
+        exit_for_restart: None,
     };
     let status = supervise(&configuration, wishes, options.seed, |sender| signals::follow(sender, hangup), sender);
     drop(over);

@@ -120,8 +120,11 @@ impl Domain {
             want(&mut wants.clients, HELD);
         }
         if self.scene.policy.custody.is_others() {
-            // What others start is known by this list alone where the log does not name it.
-            want(&mut wants.clients, SERVER);
+            // What others start is known by this list alone where the log does not name it. That a fault is over is, too:
+            // nobody here ends what died, and newcomers of others wait for it.
+            let faulted = self.scene.server.fatal.is_some();
+            want(&mut wants.clients, if faulted { HELD } else { SERVER });
+            want(&mut wants.server, if faulted { HELD } else { SERVER });
         }
         if self.scene.asks_who_knocks() {
             want(&mut wants.pipe, KNOCKS);
