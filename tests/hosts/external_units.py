@@ -149,18 +149,6 @@ class Play:
         check("engine_died" in self.journal(since), self.journal(since))
         check(self.unit("b", "InvocationID") == other, "the other was restarted")
 
-    def waits_out_a_start_limit(self):
-        """A unit that fails at each start: its start limit is reported and waited out, until somebody has mended it."""
-        since = self.now()
-        self.sh("rm /etc/vllm-b && systemctl restart vllm@b", ends=None)
-        self.machine.until("systemd gives up", "systemctl show --property Result --value vllm@b", lambda said: said == "start-limit-hit\n")
-        self.machine.until("it is reported", f"journalctl --unit mpswarden --no-pager --output cat --after-cursor '{since}'",
-                           lambda said: "start-limit-hit" in said)  # fmt: skip
-        self.write("/etc/vllm-b", f"PORT={ENGINES['b']}\n")
-        self.sh("systemctl reset-failed vllm@b && systemctl start vllm@b")
-        self.sh("mpswarden release llms/b", ends=None)
-        self.serves()
-
     def respects_a_stop(self):
         """A unit that its administrator stops is no fault and stays stopped; once it is started it is found."""
         since = self.now()
@@ -203,7 +191,6 @@ class Play:
 
     STEPS = (
         comes_up, mends_a_fault, waits_for_systemd, respects_a_stop, obeys, signals, ends_with_its_daemon,
-        waits_out_a_start_limit,
     )  # fmt: skip
 
     def last_words(self):
